@@ -1,1 +1,19 @@
-//! Placeholder of the first commit.
+//! Skerry's core: every decision of a storage node as plain functions on values.
+//!
+//! Assumes: inputs arrive one at a time; time and random numbers are handed in; the log makes durable what it says.
+//! Must not touch: clocks, randomness, threads, files, the network. The simulator runs this very code.
+#![warn(missing_docs, clippy::wildcard_enum_match_arm)]
+
+pub mod command;
+pub mod engine;
+pub mod history;
+pub mod ids;
+pub mod key;
+pub mod limits;
+pub mod log;
+pub mod map;
+pub mod message;
+pub mod node;
+pub mod placement;
+pub mod system;
+pub mod time;

@@ -1,0 +1,182 @@
+//! What a client may ask of one shard: conditions and mutations that take effect together or not at all, and reads.
+//! Keys are encoded (see [`crate::key`]) by the time they are here.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::time::Version;
+
+/// Names one write of one client, so that its retries take effect once. Ordered by `issued` first: the table of
+/// request ids forgets the oldest first and refuses whatever is older than what it forgot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestId {
+    /// When the first attempt was made, at least as late as every version the client had seen by then.
+    pub issued: Version,
+    /// Drawn at random by the client at its start.
+    pub client: u64,
+    /// Counts the client's requests.
+    pub sequence: u64,
+}
+
+/// One change of one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mutation {
+    /// Sets a value.
+    Put {
+        /// Encoded key.
+        key: Bytes,
+        /// At most [`crate::limits::VALUE_BYTES_MAX`] bytes.
+        value: Bytes,
+        /// Milliseconds since 1970 after which the record is absent. `None` = never.
+        expires_ms: Option<u64>,
+    },
+    /// Makes a key absent; no error if it was.
+    Delete {
+        /// Encoded key.
+        key: Bytes,
+    },
+}
+
+impl Mutation {
+    /// The key that changes.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}
+
+/// What must hold of a key for the command to take effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Expected {
+    /// There is no record.
+    Absent,
+    /// The record has this version.
+    Version(Version),
+    /// The record has this value.
+    Value(Bytes),
+}
+
+/// A key and what must hold of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Encoded key.
+    pub key: Bytes,
+    /// What must hold.
+    pub expected: Expected,
+}
+
+/// A write: if every condition holds, every mutation happens, at one version. All keys lie in one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// `None` = the client does not retry.
+    pub request: Option<RequestId>,
+    /// All must hold; empty = unconditional.
+    pub conditions: Vec<Condition>,
+    /// At least one; if a key occurs twice the later wins.
+    pub mutations: Vec<Mutation>,
+}
+
+impl Command {
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        let mutations = self.mutations.iter().map(|m| match m {
+            Mutation::Put { key, value, .. } => key.len() + value.len(),
+            Mutation::Delete { key } => key.len(),
+        });
+        let conditions = self.conditions.iter().map(|c| match &c.expected {
+            Expected::Value(value) => c.key.len() + value.len(),
+            Expected::Absent | Expected::Version(_) => c.key.len(),
+        });
+        mutations.sum::<usize>() + conditions.sum::<usize>()
+    }
+
+    /// Every key the command reads or writes.
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.mutations.iter().map(Mutation::key).chain(self.conditions.iter().map(|c| &c.key))
+    }
+
+    /// True if nothing is put: such a command is taken also when the disk is nearly full.
+    pub fn only_deletes(&self) -> bool {
+        self.mutations.iter().all(|m| matches!(m, Mutation::Delete { .. }))
+    }
+}
+
+/// What became of a command that was applied: every replica decides the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// All mutations happened, at this version.
+    Applied(Version),
+    /// Nothing happened: this condition (counted from zero) did not hold.
+    ConditionFailed {
+        /// Which one.
+        condition: u32,
+        /// The version that the key had. `None` = absent.
+        actual: Option<Version>,
+    },
+    /// Nothing happened now; an earlier attempt may have. The table of request ids no longer reaches back this far.
+    RequestTooOld {
+        /// Requests issued at or before this are refused.
+        floor: Version,
+    },
+    /// Nothing happened: a key left the shard before the command's turn came. Routing anew is safe.
+    WrongShard,
+}
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadConsistency {
+    /// Sees every write that was acknowledged before the read was sent.
+    #[default]
+    Linearizable,
+    /// What the replica at hand has applied.
+    Local,
+    /// From any replica that has seen everything older than this many milliseconds.
+    BoundedStaleness(u64),
+}
+
+/// A read of one key or of one page of a range, in one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Read {
+    /// One key.
+    Get {
+        /// Encoded key.
+        key: Bytes,
+    },
+    /// Records from `start` (inclusive) to `end` (exclusive, `None` = the shard's end), in key order.
+    Scan {
+        /// First encoded key.
+        start: Bytes,
+        /// First encoded key that is not wanted.
+        end: Option<Bytes>,
+        /// At most this many records.
+        limit: usize,
+    },
+}
+
+/// A record as a reader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Encoded key.
+    pub key: Bytes,
+    /// When it was written.
+    pub version: Version,
+    /// What was written.
+    pub value: Bytes,
+    /// Milliseconds since 1970 after which it is absent. `None` = never.
+    pub expires_ms: Option<u64>,
+}
+
+/// What a read saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadResult {
+    /// The record, if there is one.
+    Value(Option<Record>),
+    /// A page, and the key to go on from if the shard holds more of the wanted range.
+    Page {
+        /// In key order.
+        records: Vec<Record>,
+        /// `None` = the shard's part of the range is done.
+        next: Option<Bytes>,
+    },
+}

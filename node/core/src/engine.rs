@@ -1,0 +1,104 @@
+//! The seam to the store of one node, and the layout of its one ordered key space.
+//!
+//! First byte of a key = family. Applied index and data of one step lie in one atomic batch.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use crate::ids::{ShardId, TableId};
+
+/// One change of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineWrite {
+    /// Sets a value.
+    Put(Bytes, Bytes),
+    /// Removes a key; no error if there is none.
+    Delete(Bytes),
+}
+
+/// The store failed; the node must stop writing (it is poisoned).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("engine failed: {message}")]
+pub struct EngineError {
+    /// What the store said.
+    pub message: String,
+}
+
+/// An ordered store of bytes. Called from one thread at a time for writes. `write` is atomic and at once visible, and
+/// durable only after a later `sync`: after a crash the store holds a prefix of the batches that contains every one
+/// that was written before the last finished `sync`.
+pub trait Engine {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
+
+    /// Visits keys from `start` (inclusive) to `end` (exclusive) in order until told to break.
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError>;
+
+    /// Makes the changes together, in order.
+    fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError>;
+
+    /// Makes durable whatever was written before the call. Blocks on fsync; may run on another thread than `write`.
+    fn sync(&self) -> Result<(), EngineError>;
+
+    /// Bytes that the store takes on disk.
+    fn disk_bytes(&self) -> Result<u64, EngineError>;
+}
+
+/// Families of keys: the first byte.
+pub mod family {
+    /// Records: table id, encoded key.
+    pub const DATA: u8 = b'd';
+    /// State of this node's replicas: shard id, then one of [`super::state`].
+    pub const SHARD: u8 = b's';
+    /// This node's own identity.
+    pub const NODE: u8 = b'n';
+}
+
+/// The kinds of records in the family [`family::SHARD`].
+pub mod state {
+    /// Who the replica is, its descriptor, applied index, last version.
+    pub const REPLICA: u8 = b'a';
+    /// Request ids by applied index.
+    pub const REQUESTS: u8 = b'q';
+    /// The highest replica id of this shard that this node must never speak for again.
+    pub const TOMBSTONE: u8 = b't';
+}
+
+/// The store's key of a record.
+pub fn data_key(table: TableId, key: &[u8]) -> Bytes {
+    let mut bytes = Vec::with_capacity(5 + key.len());
+    bytes.push(family::DATA);
+    bytes.extend_from_slice(&table.0.to_be_bytes());
+    bytes.extend_from_slice(key);
+    bytes.into()
+}
+
+/// The client's encoded key in a store's key of a record.
+pub fn encoded_key(data_key: &[u8]) -> &[u8] {
+    &data_key[5..]
+}
+
+/// The store's end of an encoded range: `None` = the table's end.
+pub fn data_end(table: TableId, end: Option<&[u8]>) -> Bytes {
+    match end {
+        Some(end) => data_key(table, end),
+        None if table.0 == u32::MAX => Bytes::from_static(&[family::DATA + 1]),
+        None => data_key(TableId(table.0 + 1), &[]),
+    }
+}
+
+/// The store's key of a shard's state; `suffix` tells several of one kind apart.
+pub fn shard_key(shard: ShardId, kind: u8, suffix: &[u8]) -> Bytes {
+    let mut bytes = Vec::with_capacity(10 + suffix.len());
+    bytes.push(family::SHARD);
+    bytes.extend_from_slice(&shard.0.to_be_bytes());
+    bytes.push(kind);
+    bytes.extend_from_slice(suffix);
+    bytes.into()
+}

@@ -1,0 +1,1 @@
+//! Checks per key what clients saw.

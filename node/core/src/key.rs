@@ -1,0 +1,1 @@
+//! How a client's key becomes a key of its table's ordered range.

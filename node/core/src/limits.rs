@@ -1,0 +1,93 @@
+//! What the database takes in, checked at every door. A value at the limit is accepted, one above it is refused.
+
+use crate::command::{Command, Mutation};
+
+/// Longest key as the client writes it; for hash tables partition and sort part together.
+pub const KEY_BYTES_MAX: usize = 4 << 10;
+/// Longest value.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// Keys and values of one batch together.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Mutations, and also conditions, of one batch.
+pub const BATCH_MUTATIONS_MAX: usize = 10_000;
+/// Longest cluster id.
+pub const CLUSTER_ID_BYTES_MAX: usize = 64;
+/// Longest table name: a DNS label.
+pub const TABLE_NAME_BYTES_MAX: usize = 63;
+/// Records of one page of a scan.
+pub const SCAN_RECORDS_MAX: usize = 10_000;
+/// Keys and values of one page of a scan; at least one record is always returned.
+pub const SCAN_BYTES_MAX: usize = 1 << 20;
+/// Copies of one shard.
+pub const REPLICATION_FACTOR_MAX: usize = 7;
+/// Shards that one table may start with.
+pub const TABLE_SHARDS_MAX: usize = 4_096;
+
+/// An input that is over a limit. Refused before anything happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitExceeded {
+    /// The key is empty or too long.
+    #[error("key has {bytes} bytes, it must have 1 to {KEY_BYTES_MAX}")]
+    Key {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The value is too long.
+    #[error("value has {bytes} bytes, it must have at most {VALUE_BYTES_MAX}")]
+    Value {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The batch is too large.
+    #[error("batch has {bytes} bytes, it must have at most {BATCH_BYTES_MAX}")]
+    Batch {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The batch has no or too many mutations or conditions.
+    #[error(
+        "batch has {mutations} mutations and {conditions} conditions, it must have 1 to {BATCH_MUTATIONS_MAX} mutations and at most {BATCH_MUTATIONS_MAX} conditions"
+    )]
+    Mutations {
+        /// Number of mutations.
+        mutations: usize,
+        /// Number of conditions.
+        conditions: usize,
+    },
+}
+
+/// Checks a key as the client wrote it.
+pub fn check_key(key: &[u8]) -> Result<(), LimitExceeded> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX { Err(LimitExceeded::Key { bytes: key.len() }) } else { Ok(()) }
+}
+
+/// Checks a value.
+pub fn check_value(value: &[u8]) -> Result<(), LimitExceeded> {
+    if value.len() > VALUE_BYTES_MAX { Err(LimitExceeded::Value { bytes: value.len() }) } else { Ok(()) }
+}
+
+/// Checks a whole command: counts, sizes, every value. Keys are encoded by now, so their length was checked before.
+pub fn check_command(command: &Command) -> Result<(), LimitExceeded> {
+    let (mutations, conditions) = (command.mutations.len(), command.conditions.len());
+    if mutations == 0 || mutations > BATCH_MUTATIONS_MAX || conditions > BATCH_MUTATIONS_MAX {
+        return Err(LimitExceeded::Mutations { mutations, conditions });
+    }
+    for mutation in &command.mutations {
+        if let Mutation::Put { value, .. } = mutation {
+            check_value(value)?;
+        }
+    }
+    let bytes = command.bytes();
+    if bytes > BATCH_BYTES_MAX { Err(LimitExceeded::Batch { bytes }) } else { Ok(()) }
+}
+
+/// True for a DNS label: lower-case letters, digits and inner hyphens, at most 63 bytes.
+pub fn is_dns_label(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = name.as_bytes();
+    !bytes.is_empty()
+        && bytes.len() <= TABLE_NAME_BYTES_MAX
+        && bytes.iter().all(|&b| inner(b) || b == b'-')
+        && inner(bytes[0])
+        && inner(bytes[bytes.len() - 1])
+}

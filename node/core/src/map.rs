@@ -1,0 +1,324 @@
+//! The shard map: what every node, client and operator knows of the database, at one epoch. Records carry the epoch of
+//! their last change, so a newer map reaches an older one as the records that changed.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+
+/// One storage node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its id.
+    pub id: NodeId,
+    /// Its latest recorded start.
+    pub incarnation: Incarnation,
+    /// Drawn once for the volume; a second join of the same volume gets the same node id.
+    pub volume: String,
+    /// `host:port` where the other nodes and the clients reach it.
+    pub address: String,
+    /// Failure domain; empty = none named.
+    pub zone: String,
+    /// What the operator wants of it.
+    pub state: NodeState,
+    /// Of the last change.
+    pub epoch: Epoch,
+}
+
+/// What the operator wants of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeState {
+    /// Holds replicas.
+    Active,
+    /// Is to hold none; nothing new lands on it.
+    Draining,
+    /// Was removed under a certificate; never speaks again.
+    Removed,
+}
+
+/// How a table's keys become its ordered range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fragmentation {
+    /// As they are.
+    Range,
+    /// By the hash of their partition.
+    Hash,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRecord {
+    /// Its id.
+    pub id: TableId,
+    /// A DNS label, unique among the tables that are not dropped.
+    pub name: String,
+    /// How keys are laid out.
+    pub fragmentation: Fragmentation,
+    /// How copies agree.
+    pub consistency: Consistency,
+    /// Copies of every shard.
+    pub replication_factor: u32,
+    /// True once dropped: its replicas destroy themselves.
+    pub dropped: bool,
+    /// Of the last change.
+    pub epoch: Epoch,
+}
+
+/// How the copies of a table's shards agree. `Quorum` follows; on disk its place is kept by this enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Consistency {
+    /// One leader orders the writes; the replicas are in step before the answer.
+    Leader,
+}
+
+/// A planned or real copy: which, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Replica {
+    /// Where.
+    pub node: NodeId,
+    /// Which.
+    pub id: ReplicaId,
+}
+
+/// A copy's part in its Raft group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Votes.
+    Voter,
+    /// Receives, does not vote.
+    Learner,
+    /// Votes in the coming configuration of a joint one only.
+    Incoming,
+    /// Votes in the outgoing configuration of a joint one only.
+    Outgoing,
+}
+
+/// A copy that is in the shard's Raft configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Member {
+    /// Which and where.
+    pub replica: Replica,
+    /// As what.
+    pub role: Role,
+}
+
+/// What a shard is, as its own replicas know it: replicated in its log, so exact.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Of which table.
+    pub table: TableId,
+    /// First encoded key.
+    pub start: Bytes,
+    /// First encoded key beyond; `None` = the table's end.
+    pub end: Option<Bytes>,
+    /// Rises with every change of what is in this struct.
+    pub generation: Generation,
+    /// The Raft configuration, in order of replica id.
+    pub members: Vec<Member>,
+}
+
+impl Descriptor {
+    /// True if the key lies in the shard's bounds.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        in_bounds(key, &self.start, self.end.as_deref())
+    }
+
+    /// The node of a member.
+    pub fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
+        self.members.iter().find(|m| m.replica.id == replica).map(|m| m.replica.node)
+    }
+
+    /// True while two configurations are in force.
+    pub fn is_joint(&self) -> bool {
+        self.members.iter().any(|m| matches!(m.role, Role::Incoming | Role::Outgoing))
+    }
+}
+
+/// One shard as the system shard knows it: the members may be older than the shard's own descriptor, never newer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRecord {
+    /// Last recorded descriptor.
+    pub descriptor: Descriptor,
+    /// Where the operator wants its replicas: distinct nodes.
+    pub target: Vec<NodeId>,
+    /// The copies that the shard's leader is to bring about, chosen by the steward from the target. Equal to the
+    /// members when nothing moves.
+    pub assigned: Vec<Replica>,
+    /// Of the last change.
+    pub epoch: Epoch,
+}
+
+impl ShardRecord {
+    /// True if the members are just the assigned copies, all voting, and on the target's nodes.
+    pub fn is_settled(&self) -> bool {
+        self.assigned_reached() && self.on_target()
+    }
+
+    /// True if the members are just the assigned copies, all voting.
+    pub fn assigned_reached(&self) -> bool {
+        let members = &self.descriptor.members;
+        members.len() == self.assigned.len()
+            && members.iter().all(|m| m.role == Role::Voter && self.assigned.contains(&m.replica))
+    }
+
+    /// True if the assigned copies are on the target's nodes.
+    pub fn on_target(&self) -> bool {
+        self.assigned.len() == self.target.len() && self.assigned.iter().all(|r| self.target.contains(&r.node))
+    }
+}
+
+/// What bounds the moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveLimits {
+    /// Shards that may move into or out of one node at a time. At least 1.
+    pub moves_per_node: u32,
+    /// Bytes a second that one node sends in snapshots. At least 64 KiB.
+    pub bytes_per_second: u64,
+}
+
+impl Default for MoveLimits {
+    fn default() -> Self {
+        Self { moves_per_node: 2, bytes_per_second: 64 << 20 }
+    }
+}
+
+/// The shard map at one epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Map {
+    /// Which database.
+    pub cluster: ClusterId,
+    /// Of the newest record.
+    pub epoch: Epoch,
+    /// In force since `limits.1`.
+    pub limits: (MoveLimits, Epoch),
+    /// Every node that ever joined.
+    pub nodes: BTreeMap<NodeId, NodeRecord>,
+    /// Every table that ever was.
+    pub tables: BTreeMap<TableId, TableRecord>,
+    /// Every shard, also of dropped tables.
+    pub shards: BTreeMap<ShardId, ShardRecord>,
+    by_start: BTreeMap<(TableId, Bytes), ShardId>,
+}
+
+/// The records of a map that are newer than some epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapDelta {
+    /// Which database.
+    pub cluster: ClusterId,
+    /// Of the newest record; all records between the asked epoch and this one are here.
+    pub epoch: Epoch,
+    /// In force since the epoch beside them.
+    pub limits: Option<(MoveLimits, Epoch)>,
+    /// Changed nodes.
+    pub nodes: Vec<NodeRecord>,
+    /// Changed tables.
+    pub tables: Vec<TableRecord>,
+    /// Changed shards.
+    pub shards: Vec<ShardRecord>,
+}
+
+impl Map {
+    /// The shard that holds an encoded key of a table. `None` = no such table, or it is dropped.
+    pub fn route(&self, table: TableId, key: &[u8]) -> Option<&ShardRecord> {
+        if self.tables.get(&table).is_some_and(|t| t.dropped) {
+            return None;
+        }
+        let upto = (table, Bytes::copy_from_slice(key));
+        let (_, shard) = self.by_start.range((table, Bytes::new())..=upto).next_back()?;
+        let record = self.shards.get(shard)?;
+        record.descriptor.contains(key).then_some(record)
+    }
+
+    /// The table of this name that is not dropped.
+    pub fn table_named(&self, name: &str) -> Option<&TableRecord> {
+        self.tables.values().find(|t| t.name == name && !t.dropped)
+    }
+
+    /// The shards of a table in key order.
+    pub fn shards_of(&self, table: TableId) -> impl Iterator<Item = &ShardRecord> {
+        self.by_start
+            .range((table, Bytes::new())..)
+            .take_while(move |((t, _), _)| *t == table)
+            .filter_map(|(_, s)| self.shards.get(s))
+    }
+
+    /// The shards that take part in placement: of tables that are not dropped, without the system shard.
+    pub fn live_shards(&self) -> impl Iterator<Item = &ShardRecord> {
+        self.shards.values().filter(|s| self.tables.get(&s.descriptor.table).is_some_and(|t| !t.dropped))
+    }
+
+    /// Sets a node's record.
+    pub fn put_node(&mut self, record: NodeRecord) {
+        self.epoch = self.epoch.max(record.epoch);
+        self.nodes.insert(record.id, record);
+    }
+
+    /// Sets a table's record.
+    pub fn put_table(&mut self, record: TableRecord) {
+        self.epoch = self.epoch.max(record.epoch);
+        self.tables.insert(record.id, record);
+    }
+
+    /// Sets a shard's record and its place in the routing.
+    pub fn put_shard(&mut self, record: ShardRecord) {
+        self.epoch = self.epoch.max(record.epoch);
+        let descriptor = &record.descriptor;
+        if let Some(old) = self.shards.get(&descriptor.shard)
+            && old.descriptor.start != descriptor.start
+        {
+            self.by_start.remove(&(old.descriptor.table, old.descriptor.start.clone()));
+        }
+        self.by_start.insert((descriptor.table, descriptor.start.clone()), descriptor.shard);
+        self.shards.insert(descriptor.shard, record);
+    }
+
+    /// What changed after `have`.
+    pub fn since(&self, have: Epoch) -> MapDelta {
+        MapDelta {
+            cluster: self.cluster.clone(),
+            epoch: self.epoch,
+            limits: (self.limits.1 > have).then_some(self.limits),
+            nodes: self.nodes.values().filter(|r| r.epoch > have).cloned().collect(),
+            tables: self.tables.values().filter(|r| r.epoch > have).cloned().collect(),
+            shards: self.shards.values().filter(|r| r.epoch > have).cloned().collect(),
+        }
+    }
+
+    /// Takes over what is newer. A record never goes back to an older epoch, whatever order deltas arrive in.
+    /// True if anything changed.
+    pub fn merge(&mut self, delta: MapDelta) -> bool {
+        let before = self.epoch;
+        if self.cluster.0.is_empty() {
+            self.cluster = delta.cluster;
+        }
+        if let Some(limits) = delta.limits.filter(|l| l.1 > self.limits.1) {
+            self.limits = limits;
+        }
+        for record in delta.nodes {
+            if self.nodes.get(&record.id).is_none_or(|old| old.epoch < record.epoch) {
+                self.put_node(record);
+            }
+        }
+        for record in delta.tables {
+            if self.tables.get(&record.id).is_none_or(|old| old.epoch < record.epoch) {
+                self.put_table(record);
+            }
+        }
+        for record in delta.shards {
+            if self.shards.get(&record.descriptor.shard).is_none_or(|old| old.epoch < record.epoch) {
+                self.put_shard(record);
+            }
+        }
+        self.epoch = self.epoch.max(delta.epoch);
+        self.epoch > before
+    }
+}
+
+/// True if `start` ≤ `key` < `end`; `None` = no end.
+pub fn in_bounds(key: &[u8], start: &[u8], end: Option<&[u8]>) -> bool {
+    key >= start && end.is_none_or(|end| key < end)
+}

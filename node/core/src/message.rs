@@ -1,0 +1,239 @@
+//! What nodes say to one another. The shell turns these into frames and back; nothing else crosses between nodes.
+
+use bytes::Bytes;
+
+use crate::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId};
+use crate::log::LogEntry;
+use crate::map::{Descriptor, MapDelta};
+use crate::time::Version;
+
+/// A message from one node to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// Between two replicas of a shard.
+    Raft(RaftEnvelope),
+    /// A leader wants to send a snapshot to a fresh replica.
+    SnapshotOffer(SnapshotOffer),
+    /// The next piece of it.
+    SnapshotChunk(SnapshotChunk),
+    /// How far the receiver is.
+    SnapshotAck(SnapshotAck),
+    /// Asks for what changed in the map.
+    MapWant {
+        /// The sender's epoch.
+        have: Epoch,
+    },
+    /// What changed in the map.
+    Map(MapDelta),
+    /// What a node knows, for the steward.
+    Report(NodeReport),
+    /// The steward asks every shard's leader whether a node may go.
+    CertifyAsk {
+        /// Ties the answers to the question.
+        nonce: u64,
+        /// Who is to go.
+        node: NodeId,
+        /// The shards whose leaders are asked, on the receiving node.
+        shards: Vec<ShardId>,
+    },
+    /// A shard's leader answers, its leadership freshly confirmed.
+    CertifyAnswer {
+        /// Of the question.
+        nonce: u64,
+        /// For which shard.
+        shard: ShardId,
+        /// What it found.
+        answer: CertifyAnswer,
+    },
+    /// The steward asks a shard's leader to hand leadership to another voter.
+    TransferLeader {
+        /// Which shard.
+        shard: ShardId,
+        /// To whom.
+        to: ReplicaId,
+    },
+}
+
+impl PeerMessage {
+    /// Bulk data that must not hold up the rest, and so goes on a stream of its own.
+    pub fn is_bulk(&self) -> bool {
+        matches!(self, Self::SnapshotOffer(_) | Self::SnapshotChunk(_))
+    }
+}
+
+/// A Raft message, addressed to one replica id: a replica that has another id ignores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RaftEnvelope {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Sender.
+    pub from: ReplicaId,
+    /// Receiver.
+    pub to: ReplicaId,
+    /// Raft's kind of message; the numbers are those of [`RaftKind`].
+    pub kind: RaftKind,
+    /// Sender's term.
+    pub term: u64,
+    /// Term of the entry before `entries`.
+    pub log_term: u64,
+    /// Index of the entry before `entries`, or what is answered.
+    pub index: u64,
+    /// To append.
+    pub entries: Vec<LogEntry>,
+    /// Sender's commit index.
+    pub commit: u64,
+    /// Its term.
+    pub commit_term: u64,
+    /// Of a refusal.
+    pub reject: bool,
+    /// Where the receiver's log may match.
+    pub reject_hint: u64,
+    /// Of read-index rounds and leadership transfer.
+    pub context: Bytes,
+}
+
+/// The kinds of Raft messages that cross the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "raft's own names")]
+pub enum RaftKind {
+    Append,
+    AppendResponse,
+    RequestVote,
+    RequestVoteResponse,
+    RequestPreVote,
+    RequestPreVoteResponse,
+    Heartbeat,
+    HeartbeatResponse,
+    TimeoutNow,
+}
+
+/// The head of a snapshot: a shard's whole state at one applied index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotOffer {
+    /// Names this transfer; unique for the sending replica.
+    pub id: u64,
+    /// Sender.
+    pub from: ReplicaId,
+    /// Receiver: a learner with an empty log.
+    pub to: ReplicaId,
+    /// Sender's term.
+    pub term: u64,
+    /// Applied index that the data is at.
+    pub index: u64,
+    /// Its term.
+    pub index_term: u64,
+    /// The shard at that index.
+    pub descriptor: Descriptor,
+    /// Highest version given in the shard.
+    pub last_version: Version,
+    /// Requests issued at or before this are refused.
+    pub request_floor: Version,
+    /// Estimate of all bytes to come, for progress.
+    pub bytes: u64,
+}
+
+/// Records of a snapshot, in key order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotChunk {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Of the offer.
+    pub id: u64,
+    /// Receiver.
+    pub to: ReplicaId,
+    /// Counts from 0 without gaps.
+    pub sequence: u64,
+    /// Store keys and values: of the family data, and at the end the request ids.
+    pub records: Vec<(Bytes, Bytes)>,
+    /// True for the last one.
+    pub last: bool,
+    /// CRC32C over the keys and values in order.
+    pub checksum: u32,
+}
+
+/// The receiver's answer to an offer or a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotAck {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Of the offer.
+    pub id: u64,
+    /// The sending replica, that this answers.
+    pub from: ReplicaId,
+    /// Where the transfer stands.
+    pub state: SnapshotState,
+}
+
+/// Where a transfer stands at the receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotState {
+    /// Chunks below this sequence are stored; go on.
+    Want(u64),
+    /// All is stored and the replica stands at the snapshot's index.
+    Installed,
+    /// The receiver does not take it (another is under way, it needs none, or a checksum was wrong).
+    Refused,
+}
+
+/// What a node tells the steward, every [`crate::node::REPORT_TICKS`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Who.
+    pub node: NodeId,
+    /// Which start.
+    pub incarnation: Incarnation,
+    /// Where it is reached.
+    pub address: String,
+    /// Its zone.
+    pub zone: String,
+    /// The epoch of its map.
+    pub map_epoch: Epoch,
+    /// True while it takes no puts: the disk is nearly full.
+    pub disk_full: bool,
+    /// Bytes that its store and log take.
+    pub disk_bytes: u64,
+    /// The shards that it leads.
+    pub led: Vec<ShardReport>,
+    /// Replicas that this node holds, and that lead nothing, counted.
+    pub replicas: u64,
+    /// Copies that this node will never speak for again though a shard's record names them: to be built anew.
+    pub lost: Vec<(ShardId, ReplicaId)>,
+}
+
+/// What a shard's leader tells the steward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardReport {
+    /// Its exact descriptor.
+    pub descriptor: Descriptor,
+    /// The leader.
+    pub leader: ReplicaId,
+    /// Its term.
+    pub term: u64,
+    /// Members that have all that is committed and were heard of lately, the leader included.
+    pub in_step: Vec<ReplicaId>,
+    /// Voters whose log is too far behind to be caught up: to be built anew.
+    pub too_far_behind: Vec<ReplicaId>,
+    /// Estimated bytes of the shard's records.
+    pub bytes: u64,
+    /// Snapshot bytes sent for the move under way, and estimated in all. Zeroes = none under way.
+    pub moving: (u64, u64),
+}
+
+/// What a shard's leader says of removing a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertifyAnswer {
+    /// No replica on that node, and this many in-step copies elsewhere.
+    Clear {
+        /// In-step copies, the leader's included.
+        in_step: u32,
+        /// Of the leader's descriptor.
+        generation: Generation,
+    },
+    /// A replica is there yet.
+    Held {
+        /// Which.
+        replica: ReplicaId,
+    },
+    /// The asked node does not lead the shard (any more).
+    NotLeader,
+}

@@ -1,0 +1,1 @@
+//! Which nodes each shard's replicas belong on.

@@ -1,0 +1,236 @@
+//! The system shard's commands: what may be changed of catalog, node registry, shard map and targets, and by whom.
+//!
+//! [`state`] decides every command when it is applied, so that all its replicas decide the same.
+
+pub mod state;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use crate::map::{Descriptor, Fragmentation, MoveLimits, Replica};
+
+/// A command to the system shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SystemCommand {
+    /// The first command of a database: makes node 1 and the record of the system shard with one replica on it.
+    Bootstrap {
+        /// Of the resource.
+        cluster: ClusterId,
+        /// The first node's volume, address and zone.
+        node: NewNode,
+    },
+    /// A node with an empty volume asks for an id. The same volume gets the same id again.
+    Join(NewNode),
+    /// A node has started: its address, zone and incarnation are what counts from now on.
+    Start {
+        /// Who.
+        node: NodeId,
+        /// Not below the recorded one.
+        incarnation: Incarnation,
+        /// Where it is reached.
+        address: String,
+        /// Its zone.
+        zone: String,
+    },
+    /// The operator's wish.
+    Admin {
+        /// Who asks, and on what it was decided.
+        fence: Fence,
+        /// What is wanted.
+        change: AdminChange,
+    },
+    /// The steward notes a shard's newer descriptor.
+    Record(Descriptor),
+    /// The steward chooses the copies that a shard's leader is to bring about. A `ReplicaId(0)` asks for a new id.
+    /// Refused if the shard's record has changed since `based_on`.
+    Assign {
+        /// Which shard.
+        shard: ShardId,
+        /// Epoch of the shard's record that it was decided on.
+        based_on: Epoch,
+        /// Distinct nodes.
+        replicas: Vec<Replica>,
+        /// The new target too, for the system shard, whose target is the steward's own choice. `None` = unchanged.
+        target: Option<Vec<NodeId>>,
+    },
+}
+
+/// What a node says of itself when it joins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewNode {
+    /// Drawn once for the volume.
+    pub volume: String,
+    /// `host:port`.
+    pub address: String,
+    /// Failure domain; empty = none named.
+    pub zone: String,
+}
+
+/// Keeps a former operator, and a decision on an old map, from acting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// The transitions of the operator's lease. Lower than the highest seen is refused.
+    pub token: u64,
+    /// The map's epoch that the wish was decided on. Refused if what it touches has changed since in a way that the
+    /// wish did not know. `None` = does not depend on the map.
+    pub based_on: Option<Epoch>,
+}
+
+/// What the operator may wish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdminChange {
+    /// A new table with its first shards. Repeating it with the same parameters is answered with the same table.
+    CreateTable {
+        /// A DNS label.
+        name: String,
+        /// How keys are laid out.
+        fragmentation: Fragmentation,
+        /// Copies of every shard.
+        replication_factor: u32,
+        /// In key order; they cover the key space once.
+        shards: Vec<NewShard>,
+    },
+    /// Another number of copies; the targets follow by `SetTargets`.
+    AlterTable {
+        /// Which.
+        table: TableId,
+        /// Copies of every shard.
+        replication_factor: u32,
+    },
+    /// Drops a table and its data.
+    DropTable {
+        /// Which.
+        table: TableId,
+    },
+    /// Where replicas belong. Refused as a whole if one node is unknown, draining or removed.
+    SetTargets(Vec<(ShardId, Vec<NodeId>)>),
+    /// The node is to hold no replica.
+    Drain(NodeId),
+    /// Takes a drain back.
+    Reactivate(NodeId),
+    /// The node is gone for good. Only after a certificate, and only while no shard's record names it.
+    Remove(NodeId),
+    /// What bounds the moves.
+    SetLimits(MoveLimits),
+}
+
+/// A shard of a new table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewShard {
+    /// First encoded key; empty for the first shard.
+    pub start: Bytes,
+    /// Where its first replicas are: distinct, active nodes.
+    pub nodes: Vec<NodeId>,
+}
+
+/// What the system shard answers to a command that it carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SystemReply {
+    /// Done, or it was so already; the map is at this epoch.
+    Done(Epoch),
+    /// The id of the node that joined.
+    Joined(NodeId),
+    /// The table.
+    Table(TableId),
+}
+
+/// Why the system shard refused a command. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum SystemRefusal {
+    /// A newer operator has acted.
+    #[error("fencing token {token} is below {highest}: another operator has taken over")]
+    Fenced {
+        /// Of the command.
+        token: u64,
+        /// Highest seen.
+        highest: u64,
+    },
+    /// The map has changed since the decision.
+    #[error("decided on epoch {based_on}, but {what} changed at epoch {changed}: decide again")]
+    Stale {
+        /// Of the command.
+        based_on: Epoch,
+        /// Of the change.
+        changed: Epoch,
+        /// What changed.
+        what: String,
+    },
+    /// The database exists.
+    #[error("this database is bootstrapped already, as cluster {0}")]
+    Bootstrapped(ClusterId),
+    /// There is no database yet.
+    #[error("this database is not bootstrapped yet")]
+    NotBootstrapped,
+    /// No such node.
+    #[error("node {0} is unknown")]
+    UnknownNode(NodeId),
+    /// The node was removed.
+    #[error("node {0} was removed; its volume cannot come back under this id")]
+    RemovedNode(NodeId),
+    /// The node is draining.
+    #[error("node {0} is draining; nothing new can be placed on it")]
+    DrainingNode(NodeId),
+    /// A later start of the node is known.
+    #[error("incarnation {incarnation} of node {node} is over; {highest} has started")]
+    OldIncarnation {
+        /// Who.
+        node: NodeId,
+        /// Of the command.
+        incarnation: Incarnation,
+        /// Highest seen.
+        highest: Incarnation,
+    },
+    /// No such table.
+    #[error("table {0} is unknown or dropped")]
+    UnknownTable(TableId),
+    /// No such shard.
+    #[error("shard {0} is unknown")]
+    UnknownShard(ShardId),
+    /// The name is taken by a table with other parameters.
+    #[error("table {0} exists with other parameters")]
+    TableExists(String),
+    /// Not a DNS label.
+    #[error("table name {0:?} must be a DNS label of at most 63 characters")]
+    TableName(String),
+    /// Too few or too many copies.
+    #[error("replication factor {wanted} must be between 1 and {allowed}")]
+    ReplicationFactor {
+        /// Asked for.
+        wanted: u32,
+        /// Allowed.
+        allowed: usize,
+    },
+    /// The shards do not cover the key space once, or are too many.
+    #[error("shards must start with the empty key and rise strictly, at most {allowed}: shard {position} does not")]
+    Shards {
+        /// Which one, from zero.
+        position: usize,
+        /// Most shards.
+        allowed: usize,
+    },
+    /// A node named twice, or none.
+    #[error("shard {shard}: nodes of a target must be distinct and at least one")]
+    Target {
+        /// Which.
+        shard: ShardId,
+    },
+    /// The node still holds replicas.
+    #[error("node {node} still holds {replicas} replicas, such as one of shard {example}")]
+    NodeInUse {
+        /// Who.
+        node: NodeId,
+        /// How many shards name it.
+        replicas: usize,
+        /// One of them.
+        example: ShardId,
+    },
+    /// A limit is out of range.
+    #[error("moves per node must be at least 1 and bytes per second at least 65536")]
+    Limits,
+}
+
+impl ReplicaId {
+    /// Asks the system shard for a new id.
+    pub const NEW: Self = Self(0);
+}

@@ -1,0 +1,1 @@
+//! The system shard's state, and what each command does to it.

@@ -1,0 +1,47 @@
+//! Time as the core sees it: handed in, never read. The monotonic clock measures leases and timeouts of this process;
+//! the wall clock only feeds versions.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Both clocks of one node at one instant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds on a clock that never goes back and that goes on while the process is paused.
+    pub monotonic_ms: u64,
+    /// Milliseconds since 1970 on a clock that may jump either way.
+    pub wall_ms: u64,
+}
+
+/// A hybrid logical clock stamp: 46 bits of milliseconds since 1970, 18 bits of counter.
+/// Kulkarni et al., "Logical Physical Clocks", 2014.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(pub u64);
+
+impl Version {
+    const COUNTER_BITS: u32 = 18;
+
+    /// The lowest version of a millisecond.
+    pub fn at_ms(wall_ms: u64) -> Self {
+        Self(wall_ms << Self::COUNTER_BITS)
+    }
+
+    /// The millisecond of this version.
+    pub fn wall_ms(self) -> u64 {
+        self.0 >> Self::COUNTER_BITS
+    }
+
+    /// The next version: now, or one after `self` if the clock is behind it. Strictly above `self`.
+    #[must_use]
+    pub fn next(self, wall_ms: u64) -> Self {
+        Self((self.0 + 1).max(Self::at_ms(wall_ms).0))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

@@ -165,6 +165,13 @@ impl ShardRecord {
             && members.iter().all(|m| m.role == Role::Voter && self.assigned.contains(&m.replica))
     }
 
+    /// True if the shard has, is to have, or should have a copy on the node.
+    pub fn names(&self, node: NodeId) -> bool {
+        self.descriptor.members.iter().any(|m| m.replica.node == node)
+            || self.assigned.iter().any(|r| r.node == node)
+            || self.target.contains(&node)
+    }
+
     /// True if the assigned copies are on the target's nodes.
     pub fn on_target(&self) -> bool {
         self.assigned.len() == self.target.len() && self.assigned.iter().all(|r| self.target.contains(&r.node))
@@ -248,7 +255,12 @@ impl Map {
 
     /// The shards that take part in placement: of tables that are not dropped, without the system shard.
     pub fn live_shards(&self) -> impl Iterator<Item = &ShardRecord> {
-        self.shards.values().filter(|s| self.tables.get(&s.descriptor.table).is_some_and(|t| !t.dropped))
+        self.shards.values().filter(|s| s.descriptor.shard != ShardId::SYSTEM && self.is_live(s))
+    }
+
+    /// True if the shard's table is not dropped; the system shard always is.
+    pub fn is_live(&self, shard: &ShardRecord) -> bool {
+        self.tables.get(&shard.descriptor.table).is_some_and(|t| !t.dropped)
     }
 
     /// Sets a node's record.

@@ -4,22 +4,29 @@
 
 pub mod state;
 
+mod members;
+mod nodes;
+mod tables;
+mod targets;
+
+mod stored;
+
+#[cfg(test)]
+mod tests;
+
+pub use state::SystemState;
+pub use stored::LoadError;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use crate::limits::REPLICATION_FACTOR_MAX;
 use crate::map::{Descriptor, Fragmentation, MoveLimits, Replica};
 
 /// A command to the system shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SystemCommand {
-    /// The first command of a database: makes node 1 and the record of the system shard with one replica on it.
-    Bootstrap {
-        /// Of the resource.
-        cluster: ClusterId,
-        /// The first node's volume, address and zone.
-        node: NewNode,
-    },
     /// A node with an empty volume asks for an id. The same volume gets the same id again.
     Join(NewNode),
     /// A node has started: its address, zone and incarnation are what counts from now on.
@@ -156,12 +163,6 @@ pub enum SystemRefusal {
         /// What changed.
         what: String,
     },
-    /// The database exists.
-    #[error("this database is bootstrapped already, as cluster {0}")]
-    Bootstrapped(ClusterId),
-    /// There is no database yet.
-    #[error("this database is not bootstrapped yet")]
-    NotBootstrapped,
     /// No such node.
     #[error("node {0} is unknown")]
     UnknownNode(NodeId),
@@ -209,8 +210,8 @@ pub enum SystemRefusal {
         /// Most shards.
         allowed: usize,
     },
-    /// A node named twice, or none.
-    #[error("shard {shard}: nodes of a target must be distinct and at least one")]
+    /// A node named twice, none, or too many.
+    #[error("shard {shard}: nodes of a target must be distinct, at least one and at most {REPLICATION_FACTOR_MAX}")]
     Target {
         /// Which.
         shard: ShardId,
@@ -225,6 +226,28 @@ pub enum SystemRefusal {
         /// One of them.
         example: ShardId,
     },
+    /// The system table is not the operator's to alter or drop.
+    #[error("the system table can be neither altered nor dropped")]
+    SystemTable,
+    /// A target that another sets: the operator those of tables' shards, the steward that of the system shard.
+    #[error("the target of shard {shard} is not this command's to set")]
+    TargetOwner {
+        /// Which.
+        shard: ShardId,
+    },
+    /// An assigned copy that is neither new nor a present one of that shard on that node. Ids are never reused.
+    #[error("shard {shard} has no replica {replica} on node {node} to keep; ask for a new one")]
+    UnknownReplica {
+        /// Of which shard.
+        shard: ShardId,
+        /// Where.
+        node: NodeId,
+        /// Which.
+        replica: ReplicaId,
+    },
+    /// A descriptor whose table or bounds are not those recorded.
+    #[error("shard {0} has other bounds than recorded")]
+    Bounds(ShardId),
     /// A limit is out of range.
     #[error("moves per node must be at least 1 and bytes per second at least 65536")]
     Limits,

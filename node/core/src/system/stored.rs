@@ -1,0 +1,163 @@
+//! The system shard's state as records of the system table: one a node, table and shard, and a head for the rest.
+//! Every value is a version byte and postcard.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::state::{NextIds, SystemState};
+use crate::ids::{ClusterId, Epoch, NodeId, ShardId, TableId};
+use crate::map::{Map, MoveLimits, NodeRecord, ShardRecord, TableRecord};
+
+const FORMAT: u8 = 1;
+
+/// Which record of the system table; its encoding is the record's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RecordKey {
+    Head,
+    Node(NodeId),
+    Shard(ShardId),
+    Table(TableId),
+}
+
+/// What belongs to no single node, table or shard.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    cluster: ClusterId,
+    epoch: Epoch,
+    limits: (MoveLimits, Epoch),
+    next: NextIds,
+    token: u64,
+}
+
+/// The records of the system table do not make a state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// There is no head.
+    #[error("the system table has no head record")]
+    NoHead,
+    /// Not a key of the system table.
+    #[error("the system table has an unknown key {0:?}")]
+    Key(Vec<u8>),
+    /// Written by another version of this program.
+    #[error("record {key:?} of the system table has format {format:?}, only {FORMAT} is known")]
+    Format {
+        /// Which record.
+        key: Vec<u8>,
+        /// Its version byte. `None` = empty value.
+        format: Option<u8>,
+    },
+    /// Damaged.
+    #[error("record {key:?} of the system table cannot be decoded")]
+    Value {
+        /// Which record.
+        key: Vec<u8>,
+        /// What is wrong.
+        #[source]
+        source: postcard::Error,
+    },
+    /// Bytes are left over.
+    #[error("record {key:?} of the system table has {bytes} bytes too many")]
+    Trailing {
+        /// Which record.
+        key: Vec<u8>,
+        /// How many.
+        bytes: usize,
+    },
+}
+
+impl SystemState {
+    /// The records that changed since the last call, as encoded keys and values of the system table. To be written
+    /// in one batch with the applied index of the commands that changed them.
+    pub fn take_changes(&mut self) -> Vec<(Bytes, Bytes)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().filter_map(|key| Some((key.encode(), self.value(key)?))).collect()
+    }
+
+    /// The state of all the records of the system table, in any order.
+    pub fn load<'a>(records: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, LoadError> {
+        let mut head: Option<Head> = None;
+        let mut map = Map::default();
+        let (mut standing, mut targeted) = (BTreeMap::new(), BTreeMap::new());
+        for (key, value) in records {
+            match RecordKey::decode(key)? {
+                RecordKey::Head => head = Some(decode(key, value)?),
+                RecordKey::Table(_) => map.put_table(decode::<TableRecord>(key, value)?),
+                RecordKey::Node(id) => {
+                    let (record, epoch) = decode::<(NodeRecord, Epoch)>(key, value)?;
+                    standing.insert(id, epoch);
+                    map.put_node(record);
+                }
+                RecordKey::Shard(id) => {
+                    let (record, epoch) = decode::<(ShardRecord, Epoch)>(key, value)?;
+                    targeted.insert(id, epoch);
+                    map.put_shard(record);
+                }
+            }
+        }
+        let Head { cluster, epoch, limits, next, token } = head.ok_or(LoadError::NoHead)?;
+        (map.cluster, map.epoch, map.limits) = (cluster, epoch, limits);
+        Ok(Self { map, next, token, standing, targeted, changed: BTreeSet::new() })
+    }
+
+    fn value(&self, key: RecordKey) -> Option<Bytes> {
+        match key {
+            RecordKey::Head => Some(encode(&Head {
+                cluster: self.map.cluster.clone(),
+                epoch: self.map.epoch,
+                limits: self.map.limits,
+                next: self.next,
+                token: self.token,
+            })),
+            RecordKey::Table(id) => self.map.tables.get(&id).map(encode),
+            RecordKey::Node(id) => Some(encode(&(self.map.nodes.get(&id)?, self.standing.get(&id)?))),
+            RecordKey::Shard(id) => Some(encode(&(self.map.shards.get(&id)?, self.targeted.get(&id)?))),
+        }
+    }
+}
+
+impl RecordKey {
+    fn encode(self) -> Bytes {
+        let (family, id): (u8, Vec<u8>) = match self {
+            Self::Head => (b'h', Vec::new()),
+            Self::Node(id) => (b'n', id.0.to_be_bytes().into()),
+            Self::Shard(id) => (b's', id.0.to_be_bytes().into()),
+            Self::Table(id) => (b't', id.0.to_be_bytes().into()),
+        };
+        [vec![family], id].concat().into()
+    }
+
+    fn decode(key: &[u8]) -> Result<Self, LoadError> {
+        let unknown = || LoadError::Key(key.to_vec());
+        let (family, id) = key.split_first().ok_or_else(unknown)?;
+        let long = || id.try_into().map(u64::from_be_bytes).map_err(|_| unknown());
+        let short = || id.try_into().map(u32::from_be_bytes).map_err(|_| unknown());
+        match family {
+            b'h' if id.is_empty() => Ok(Self::Head),
+            b'n' => Ok(Self::Node(NodeId(long()?))),
+            b's' => Ok(Self::Shard(ShardId(long()?))),
+            b't' => Ok(Self::Table(TableId(short()?))),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+fn encode(value: &impl Serialize) -> Bytes {
+    let encoded = postcard::to_extend(value, vec![FORMAT]);
+    assert!(encoded.is_ok(), "records of the system table are plain values, which postcard always encodes");
+    encoded.unwrap_or_default().into()
+}
+
+fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, LoadError> {
+    let key = || key.to_vec();
+    match value.split_first() {
+        Some((&FORMAT, bytes)) => {
+            let (decoded, rest) =
+                postcard::take_from_bytes(bytes).map_err(|source| LoadError::Value { key: key(), source })?;
+            if rest.is_empty() { Ok(decoded) } else { Err(LoadError::Trailing { key: key(), bytes: rest.len() }) }
+        }
+        other => Err(LoadError::Format { key: key(), format: other.map(|(format, _)| *format) }),
+    }
+}

@@ -1,0 +1,156 @@
+//! What the disk can still take, and the few file operations that durability needs.
+//!
+//! Assumes: one volume a node. Decides nothing: the core is told whether the disk is full.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Makes a file's content durable. A seam: tests count the calls and make them fail.
+pub type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
+
+/// The real thing: content, and as much of the metadata as is needed to read it back.
+pub fn sync_data() -> SyncFile {
+    Arc::new(File::sync_data)
+}
+
+/// The real thing: content and metadata.
+pub fn sync_all() -> SyncFile {
+    Arc::new(File::sync_all)
+}
+
+/// Makes the names in a folder durable.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Replaces a file's content so that a crash at any point leaves the old or the new content, and makes it durable.
+pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let mut file = File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_folder(folder)
+}
+
+/// What [`DiskGuard::check`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskState {
+    /// True: puts must be refused.
+    pub full: bool,
+    /// Bytes that the folder takes on disk.
+    pub bytes: u64,
+    /// Bytes that may still be written: the lesser of what the file system has and what is left of the capacity.
+    pub free: u64,
+}
+
+/// Watches the space left for one folder. Full below the reserve, and no longer full only when a quarter more than the
+/// reserve is free, so that a disk at the edge does not flap.
+#[derive(Debug, Clone)]
+pub struct DiskGuard {
+    /// The declared size of the volume. `None` = the file system's free space alone counts.
+    capacity: Option<u64>,
+    /// Bytes kept free for deletes, moves away and recovery.
+    reserve: u64,
+    full: bool,
+}
+
+impl DiskGuard {
+    /// A guard that has not looked yet.
+    pub fn new(capacity: Option<u64>, reserve: u64) -> Self {
+        Self { capacity, reserve, full: false }
+    }
+
+    /// Looks. Costs a walk over the folder.
+    pub fn check(&mut self, folder: &Path) -> io::Result<DiskState> {
+        let bytes = folder_bytes(folder)?;
+        let stat = rustix::fs::statvfs(folder)?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        Ok(self.judge(bytes, free))
+    }
+
+    fn judge(&mut self, bytes: u64, file_system_free: u64) -> DiskState {
+        let left = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(bytes));
+        let free = left.min(file_system_free);
+        let limit = if self.full { self.reserve.saturating_add(self.reserve / 4) } else { self.reserve };
+        self.full = free < limit;
+        DiskState { full: self.full, bytes, free }
+    }
+}
+
+/// Bytes that a folder and everything in it take on disk. Files that vanish meanwhile count nothing.
+pub fn folder_bytes(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        } {
+            let entry = entry?;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+            // The unit of `blocks` is 512 bytes whatever the file system's block size.
+            bytes += metadata.blocks() * 512;
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disk_is_full_below_the_reserve_and_free_again_only_a_quarter_above_it() {
+        let mut guard = DiskGuard::new(Some(1_000), 100);
+        assert!(!guard.judge(900, 10_000).full);
+        assert!(guard.judge(901, 10_000).full);
+        assert!(guard.judge(880, 10_000).full, "120 free is not enough to be free again");
+        assert!(!guard.judge(875, 10_000).full);
+    }
+
+    #[test]
+    fn free_space_of_the_file_system_counts_even_below_the_capacity() {
+        let mut guard = DiskGuard::new(Some(1_000), 100);
+        assert_eq!(guard.judge(0, 99), DiskState { full: true, bytes: 0, free: 99 });
+        let mut guard = DiskGuard::new(None, 100);
+        assert_eq!(guard.judge(5, 100), DiskState { full: false, bytes: 5, free: 100 });
+    }
+
+    #[test]
+    fn a_folder_that_outgrows_its_declared_capacity_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut guard = DiskGuard::new(Some(64 << 10), 16 << 10);
+        assert!(!guard.check(folder.path()).unwrap().full);
+        fs::create_dir(folder.path().join("inner")).unwrap();
+        fs::write(folder.path().join("inner/file"), vec![7; 60 << 10]).unwrap();
+        let state = guard.check(folder.path()).unwrap();
+        assert!(state.full && state.bytes >= 60 << 10);
+        fs::remove_file(folder.path().join("inner/file")).unwrap();
+        assert!(!guard.check(folder.path()).unwrap().full);
+    }
+
+    #[test]
+    fn atomic_write_leaves_only_the_new_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_atomically(&path, b"old and longer").unwrap();
+        write_atomically(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,91 @@
+//! The store on fjall 3: one key space, so that there is one memtable and one journal to budget for.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use skerry_core::engine::{Engine, EngineError, EngineWrite};
+
+use crate::disk;
+
+/// A memtable of this size is written out in the background; another takes its place meanwhile.
+const MEMTABLE_BYTES_MAX: u64 = 32 << 20;
+const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
+/// The least that fjall takes, to leave small volumes their space.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+
+/// A store on fjall.
+pub struct FjallEngine {
+    database: Database,
+    records: Keyspace,
+    folder: PathBuf,
+}
+
+impl FjallEngine {
+    /// Opens or makes a store. Panics inside fjall are the caller's to catch.
+    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, String> {
+        let folder = folder.join("fjall");
+        // Two memtables may be in memory at once; the rest is for blocks.
+        let memtable_bytes = (cache_bytes / 8).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
+        let block_bytes = cache_bytes.saturating_sub(2 * memtable_bytes).max(MEMTABLE_BYTES_MIN);
+        let failed = |error: fjall::Error| error.to_string();
+        let database = Database::builder(&folder)
+            .cache_size(block_bytes)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .worker_threads(1)
+            .open()
+            .map_err(failed)?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);
+        let records = database.keyspace("records", options).map_err(failed)?;
+        Ok(Self { database, records, folder })
+    }
+}
+
+impl Engine for FjallEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let value = self.records.get(key).map_err(failed)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        if start >= end {
+            return Ok(());
+        }
+        for record in self.records.range(start..end) {
+            let (key, value) = record.into_inner().map_err(failed)?;
+            if visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError> {
+        let mut together = self.database.batch();
+        for write in &batch {
+            match write {
+                EngineWrite::Put(key, value) => together.insert(&self.records, key.as_ref(), value.as_ref()),
+                EngineWrite::Delete(key) => together.remove(&self.records, key.as_ref()),
+            }
+        }
+        together.commit().map_err(failed)
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.database.persist(PersistMode::SyncData).map_err(failed)
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        disk::folder_bytes(&self.folder).map_err(failed)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> EngineError {
+    EngineError { message: format!("fjall: {error}") }
+}

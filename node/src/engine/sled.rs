@@ -1,0 +1,193 @@
+//! The store on sled 0.34.
+//!
+//! Three things sled does not do by itself: its `flush` ends in `sync_file_range`, which is no fsync; pages larger than
+//! a quarter of its segments lie in files of their own under `blobs`, which it never syncs; and its background flusher
+//! only logs its errors, so it is off. Everything lies in one tree, because a batch is atomic within one tree only.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use skerry_core::engine::{Engine, EngineError, EngineWrite};
+
+use crate::disk::{self, SyncFile};
+
+/// A store on sled.
+pub struct SledEngine {
+    db: sled::Db,
+    folder: PathBuf,
+    sync_file: SyncFile,
+    /// Files under `blobs` that a finished sync covers.
+    synced_blobs: Mutex<HashSet<OsString>>,
+}
+
+impl SledEngine {
+    /// Opens or makes a store. Panics inside sled are the caller's to catch.
+    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, String> {
+        Self::open_with(folder, cache_bytes, disk::sync_all())
+    }
+
+    fn open_with(folder: &Path, cache_bytes: u64, sync_file: SyncFile) -> Result<Self, String> {
+        let folder = folder.join("sled");
+        let config = sled::Config::new().path(&folder).cache_capacity(cache_bytes).flush_every_ms(None);
+        let db = config.open().map_err(|error| error.to_string())?;
+        Ok(Self { db, folder, sync_file, synced_blobs: Mutex::default() })
+    }
+
+    fn sync_files(&self) -> io::Result<()> {
+        (self.sync_file)(&File::open(self.folder.join("db"))?)?;
+        self.sync_blobs()?;
+        (self.sync_file)(&File::open(&self.folder)?)
+    }
+
+    /// A file there is written once and never changed, so each is synced once.
+    fn sync_blobs(&self) -> io::Result<()> {
+        let blobs = self.folder.join("blobs");
+        let mut synced = self.synced_blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut present = HashSet::new();
+        let mut news = false;
+        for entry in fs::read_dir(&blobs)? {
+            let entry = entry?;
+            if !synced.contains(&entry.file_name()) {
+                match File::open(entry.path()) {
+                    Ok(file) => (self.sync_file)(&file)?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+                news = true;
+            }
+            present.insert(entry.file_name());
+        }
+        if news {
+            (self.sync_file)(&File::open(&blobs)?)?;
+        }
+        *synced = present;
+        Ok(())
+    }
+}
+
+impl Engine for SledEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let value = self.db.get(key).map_err(failed)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        if start >= end {
+            return Ok(());
+        }
+        for record in self.db.range(start..end) {
+            let (key, value) = record.map_err(failed)?;
+            if visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError> {
+        let mut together = sled::Batch::default();
+        for write in &batch {
+            match write {
+                EngineWrite::Put(key, value) => together.insert(key.as_ref(), value.as_ref()),
+                EngineWrite::Delete(key) => together.remove(key.as_ref()),
+            }
+        }
+        self.db.apply_batch(together).map_err(failed)
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.db.flush().map_err(failed)?;
+        self.sync_files().map_err(failed)
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        disk::folder_bytes(&self.folder).map_err(failed)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> EngineError {
+    EngineError { message: format!("sled: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Remembers the paths of synced files, or fails.
+    #[derive(Default)]
+    struct Watch {
+        paths: Mutex<Vec<PathBuf>>,
+        fail: AtomicBool,
+    }
+
+    fn watched(folder: &Path) -> (SledEngine, Arc<Watch>) {
+        let watch = Arc::new(Watch::default());
+        let seen = Arc::clone(&watch);
+        let engine = SledEngine::open_with(
+            folder,
+            1 << 20,
+            Arc::new(move |file| {
+                if seen.fail.load(Ordering::Relaxed) {
+                    return Err(io::Error::other("planted"));
+                }
+                use std::os::fd::AsRawFd;
+                let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+                seen.paths.lock().unwrap().push(path);
+                file.sync_all()
+            }),
+        );
+        (engine.unwrap(), watch)
+    }
+
+    fn put(engine: &SledEngine, key: &'static str, value: Vec<u8>) {
+        engine.write(vec![EngineWrite::Put(key.into(), value.into())]).unwrap();
+    }
+
+    #[test]
+    fn sync_fsyncs_the_file_that_holds_the_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, watch) = watched(folder.path());
+        put(&engine, "key", vec![1; 100]);
+        engine.sync().unwrap();
+        let db = folder.path().canonicalize().unwrap().join("sled/db");
+        assert!(watch.paths.lock().unwrap().contains(&db));
+        let content = fs::read(db).unwrap();
+        assert!(content.windows(100).any(|window| window == [1; 100]), "the flush came before the fsync");
+    }
+
+    #[test]
+    fn sync_fsyncs_each_large_page_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, watch) = watched(folder.path());
+        put(&engine, "large", vec![9; 1 << 20]);
+        engine.sync().unwrap();
+        let in_blobs = |path: &PathBuf| path.to_string_lossy().contains("/blobs/");
+        let first = watch.paths.lock().unwrap().iter().filter(|path| in_blobs(path)).count();
+        assert!(first > 0, "a page of a mebibyte lies in its own file");
+        engine.sync().unwrap();
+        assert_eq!(watch.paths.lock().unwrap().iter().filter(|path| in_blobs(path)).count(), first);
+    }
+
+    #[test]
+    fn a_failed_fsync_is_an_error_of_sync() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, watch) = watched(folder.path());
+        put(&engine, "key", vec![1]);
+        watch.fail.store(true, Ordering::Relaxed);
+        assert!(engine.sync().unwrap_err().message.contains("planted"));
+    }
+}

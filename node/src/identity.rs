@@ -1,0 +1,1 @@
+//! Which database, node and start a volume belongs to.

@@ -1,0 +1,1 @@
+//! The node's one write-ahead log, shared by all its shards.

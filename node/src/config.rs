@@ -1,0 +1,191 @@
+//! What the arguments mean together: refused here, before anything is touched.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use skerry_core::ids::ClusterId;
+use skerry_core::limits::CLUSTER_ID_BYTES_MAX;
+
+use crate::args::Args;
+use crate::engine::EngineKind;
+
+/// Without a declared reserve a tenth of the volume is kept, and at most this.
+pub const RESERVE_BYTES_MAX: u64 = 1 << 30;
+/// A log segment holds at least a few of the largest batches.
+const SEGMENT_BYTES_MIN: u64 = 16 << 20;
+/// Preallocated segments larger than this cost more in start-up and disk than they save.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// A validated configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Folder of the volume.
+    pub data: PathBuf,
+    /// Where gRPC listens.
+    pub listen: SocketAddr,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// Where others reach the node. `None` = where it listens.
+    pub advertise: Option<String>,
+    /// Which database.
+    pub cluster: ClusterId,
+    /// Failure domain; empty = none named.
+    pub zone: String,
+    /// Where an empty volume gets its identity from.
+    pub origin: Origin,
+    /// Which store.
+    pub engine: EngineKind,
+    /// Memory for the store's cache.
+    pub cache_bytes: u64,
+    /// Declared size of the volume.
+    pub capacity_bytes: Option<u64>,
+    /// Below this much free, only deletes are taken.
+    pub reserve_bytes: u64,
+    /// Size of one segment of the log.
+    pub segment_bytes: u64,
+}
+
+/// Where an empty volume gets its identity from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It must have one already.
+    Volume,
+    /// It makes the database.
+    Bootstrap,
+    /// It joins through one of these.
+    Join(Vec<String>),
+}
+
+/// Why the arguments are refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Empty or too long.
+    #[error("--cluster-id has {bytes} bytes, it must have 1 to {CLUSTER_ID_BYTES_MAX}")]
+    ClusterId {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Not `host:port`.
+    #[error("{option} {value:?} is not host:port")]
+    Address {
+        /// Which option.
+        option: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// Others cannot reach a node at 0.0.0.0.
+    #[error(
+        "--listen {0} takes connections on every address: say with --advertise host:port where this node is reached"
+    )]
+    Unreachable(SocketAddr),
+    /// Nothing would be left to write to.
+    #[error("--reserve-bytes {reserve} must be less than --capacity-bytes {capacity}")]
+    Reserve {
+        /// To be kept.
+        reserve: u64,
+        /// In all.
+        capacity: u64,
+    },
+    /// Out of range.
+    #[error("--segment-bytes {0} must be between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES_MAX}")]
+    Segment(u64),
+}
+
+impl Config {
+    /// Checks the arguments.
+    pub fn new(args: Args) -> Result<Self, ConfigError> {
+        let bytes = args.cluster_id.len();
+        if bytes == 0 || bytes > CLUSTER_ID_BYTES_MAX {
+            return Err(ConfigError::ClusterId { bytes });
+        }
+        for seed in &args.join {
+            check_address("--join", seed)?;
+        }
+        match &args.advertise {
+            Some(advertise) => check_address("--advertise", advertise)?,
+            None if args.listen.ip().is_unspecified() => return Err(ConfigError::Unreachable(args.listen)),
+            None => {}
+        }
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&args.segment_bytes) {
+            return Err(ConfigError::Segment(args.segment_bytes));
+        }
+        let reserve_bytes = args.reserve_bytes.unwrap_or_else(|| default_reserve(args.capacity_bytes));
+        if let Some(capacity) = args.capacity_bytes.filter(|capacity| *capacity <= reserve_bytes) {
+            return Err(ConfigError::Reserve { reserve: reserve_bytes, capacity });
+        }
+        let origin = match (args.bootstrap, args.join) {
+            (true, _) => Origin::Bootstrap,
+            (false, seeds) if seeds.is_empty() => Origin::Volume,
+            (false, seeds) => Origin::Join(seeds),
+        };
+        Ok(Self {
+            data: args.data,
+            listen: args.listen,
+            http: args.http,
+            advertise: args.advertise,
+            cluster: ClusterId(args.cluster_id),
+            zone: args.zone,
+            origin,
+            engine: args.engine,
+            cache_bytes: args.cache_bytes,
+            capacity_bytes: args.capacity_bytes,
+            reserve_bytes,
+            segment_bytes: args.segment_bytes,
+        })
+    }
+}
+
+fn default_reserve(capacity: Option<u64>) -> u64 {
+    capacity.map_or(RESERVE_BYTES_MAX, |capacity| (capacity / 10).min(RESERVE_BYTES_MAX))
+}
+
+fn check_address(option: &'static str, value: &str) -> Result<(), ConfigError> {
+    let well_formed =
+        value.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if well_formed { Ok(()) } else { Err(ConfigError::Address { option, value: value.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn config(more: &[&str]) -> Result<Config, ConfigError> {
+        let least = ["skerry-node", "--data", "d", "--cluster-id", "c", "--listen", "127.0.0.1:0"];
+        Config::new(Args::try_parse_from(least.iter().chain(more)).unwrap())
+    }
+
+    #[test]
+    fn origin_follows_from_bootstrap_and_seeds() {
+        assert_eq!(config(&[]).unwrap().origin, Origin::Volume);
+        assert_eq!(config(&["--bootstrap"]).unwrap().origin, Origin::Bootstrap);
+        assert_eq!(config(&["--join", "a:1"]).unwrap().origin, Origin::Join(vec!["a:1".into()]));
+    }
+
+    #[test]
+    fn addresses_must_be_host_and_port() {
+        for bad in ["a", ":1", "a:", "a:70000", "a:b"] {
+            assert!(matches!(config(&["--join", bad]), Err(ConfigError::Address { option: "--join", .. })), "{bad}");
+        }
+        let all = Args::try_parse_from(["skerry-node", "--data", "d", "--cluster-id", "c"]).unwrap();
+        assert!(matches!(Config::new(all), Err(ConfigError::Unreachable(_))));
+    }
+
+    #[test]
+    fn reserve_is_a_tenth_of_the_capacity_and_below_it() {
+        assert_eq!(config(&["--capacity-bytes", "1000"]).unwrap().reserve_bytes, 100);
+        assert_eq!(config(&[]).unwrap().reserve_bytes, RESERVE_BYTES_MAX);
+        let refused = config(&["--capacity-bytes", "1000", "--reserve-bytes", "1000"]);
+        assert_eq!(refused, Err(ConfigError::Reserve { reserve: 1000, capacity: 1000 }));
+    }
+
+    #[test]
+    fn cluster_id_has_one_to_sixty_four_bytes() {
+        let long = "c".repeat(65);
+        for id in ["", long.as_str()] {
+            let args = Args::try_parse_from(["skerry-node", "--data", "d", "--cluster-id", id]).unwrap();
+            assert_eq!(Config::new(args), Err(ConfigError::ClusterId { bytes: id.len() }));
+        }
+    }
+}

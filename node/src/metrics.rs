@@ -1,0 +1,238 @@
+//! Everything that /metrics shows, in one place. Names are `skerry_node_<noun>_<unit>`; labels come from our own
+//! enums, never from keys, tables or clients.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use skerry_core::command::{Outcome, Read};
+use skerry_core::node::{AdminRefusal, Answer, Refusal};
+
+use crate::inbox::Ask;
+
+/// Kinds of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Operation {
+    Write,
+    Get,
+    Scan,
+    Admin,
+}
+
+const OPERATIONS: [&str; 4] = ["write", "get", "scan", "admin"];
+
+const OUTCOMES: [&str; 12] = [
+    "ok",
+    "condition_failed",
+    "request_too_old",
+    "wrong_shard",
+    "not_leader",
+    "unknown_table",
+    "outcome_unknown",
+    "overloaded",
+    "disk_full",
+    "limit",
+    "too_stale",
+    "refused",
+];
+
+/// A gauge of things that cannot be negative.
+pub type Count = Gauge<u64, AtomicU64>;
+
+/// The handles. Cheap to clone: all of them share what they count.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each is described where it is registered")]
+pub struct Metrics {
+    operations: Arc<[OperationMetrics; 4]>,
+    pub log_fsync_seconds: Histogram,
+    pub log_bytes: Count,
+    pub replicas: Count,
+    pub leaders: Count,
+    pub map_epoch: Count,
+    pub disk_bytes: Count,
+    pub disk_full: Count,
+    pub poisoned: Count,
+    pub sessions: Count,
+    pub requests_in_hand: Count,
+    pub worker_round_inputs: Histogram,
+    pub worker_round_seconds: Histogram,
+    pub engine_sync_seconds: Histogram,
+    pub snapshot_bytes: Counter,
+    pub peer_sent_messages: Counter,
+    pub peer_dropped_messages: Counter,
+    pub peer_received_messages: Counter,
+}
+
+#[derive(Debug)]
+struct OperationMetrics {
+    seconds: Histogram,
+    outcomes: [Counter; OUTCOMES.len()],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabel {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn new(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("skerry_node");
+        let gauge = |registry: &mut Registry, name: &str, help: &str| {
+            let gauge = Count::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let counter = |registry: &mut Registry, name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        Self {
+            operations: Arc::new(operations(registry)),
+            log_fsync_seconds: histogram(
+                registry,
+                "log_fsync_seconds",
+                "One group of the log made durable",
+                0.00005,
+                16,
+            ),
+            log_bytes: gauge(registry, "log_bytes", "Bytes that the log takes on disk"),
+            replicas: gauge(registry, "replicas", "Replicas on this node"),
+            leaders: gauge(registry, "leaders", "Replicas on this node that lead their shard"),
+            map_epoch: gauge(registry, "map_epoch", "Epoch of the shard map that this node has"),
+            disk_bytes: gauge(registry, "disk_bytes", "Bytes that log and store take on disk"),
+            disk_full: gauge(registry, "disk_full", "1 while only deletes are taken for want of space"),
+            poisoned: gauge(registry, "poisoned", "1 once the log or the store has failed"),
+            sessions: gauge(registry, "sessions", "Client streams that are open"),
+            requests_in_hand: gauge(registry, "requests_in_hand", "Requests that were taken in and not answered yet"),
+            worker_round_inputs: histogram(
+                registry,
+                "worker_round_inputs",
+                "Inputs that one round of the worker took",
+                1.0,
+                14,
+            ),
+            worker_round_seconds: histogram(registry, "worker_round_seconds", "One round of the worker", 0.00001, 18),
+            engine_sync_seconds: histogram(registry, "engine_sync_seconds", "One sync of the store", 0.001, 16),
+            snapshot_bytes: counter(registry, "snapshot_bytes", "Bytes of snapshots sent to other nodes"),
+            peer_sent_messages: counter(
+                registry,
+                "peer_sent_messages",
+                "Messages handed to the streams to other nodes",
+            ),
+            peer_dropped_messages: counter(
+                registry,
+                "peer_dropped_messages",
+                "Messages to other nodes that found no place or no connection",
+            ),
+            peer_received_messages: counter(registry, "peer_received_messages", "Messages from other nodes"),
+        }
+    }
+
+    /// One request was answered.
+    pub fn answered(&self, operation: Operation, answer: &Answer, seconds: f64) {
+        let operation = &self.operations[operation as usize];
+        operation.seconds.observe(seconds);
+        operation.outcomes[outcome(answer)].inc();
+    }
+
+    /// Requests were turned away before they reached the worker.
+    pub fn turned_away(&self, operation: Operation, requests: u64) {
+        self.operations[operation as usize].outcomes[OVERLOADED].inc_by(requests);
+    }
+}
+
+impl Operation {
+    /// What kind of request this is.
+    pub fn of(ask: &Ask) -> Self {
+        match ask {
+            Ask::Write { .. } => Self::Write,
+            Ask::Read { read: Read::Get { .. }, .. } => Self::Get,
+            Ask::Read { read: Read::Scan { .. }, .. } => Self::Scan,
+            Ask::Admin(_) => Self::Admin,
+        }
+    }
+}
+
+const OVERLOADED: usize = 7;
+
+fn outcome(answer: &Answer) -> usize {
+    match answer {
+        Answer::Write(Ok(Outcome::Applied(_))) | Answer::Read(Ok(_)) | Answer::Admin(Ok(_)) => 0,
+        Answer::Write(Ok(Outcome::ConditionFailed { .. })) => 1,
+        Answer::Write(Ok(Outcome::RequestTooOld { .. })) => 2,
+        Answer::Write(Ok(Outcome::WrongShard)) => 3,
+        Answer::Write(Err(refusal)) | Answer::Read(Err(refusal)) => match refusal {
+            Refusal::WrongShard { .. } => 3,
+            Refusal::NotLeader { .. } => 4,
+            Refusal::UnknownTable(_) => 5,
+            Refusal::OutcomeUnknown { .. } => 6,
+            Refusal::Overloaded { .. } => OVERLOADED,
+            Refusal::DiskFull => 8,
+            Refusal::Limit(_) => 9,
+            Refusal::TooStale { .. } => 10,
+        },
+        Answer::Admin(Err(AdminRefusal::NotLeader { .. })) => 4,
+        Answer::Admin(Err(AdminRefusal::OutcomeUnknown)) => 6,
+        Answer::Admin(Err(AdminRefusal::Refused(_))) => 11,
+    }
+}
+
+fn operations(registry: &mut Registry) -> [OperationMetrics; 4] {
+    let requests = Family::<RequestLabels, Counter>::default();
+    let seconds = Family::<OperationLabel, Histogram>::new_with_constructor(|| {
+        Histogram::new(exponential_buckets(0.0001, 2.0, 16))
+    });
+    registry.register("requests", "Requests answered, by kind and outcome", requests.clone());
+    registry.register("request_seconds", "From a request's arrival to its answer", seconds.clone());
+    OPERATIONS.map(|operation| OperationMetrics {
+        seconds: seconds.get_or_create(&OperationLabel { operation }).clone(),
+        outcomes: OUTCOMES.map(|outcome| requests.get_or_create(&RequestLabels { operation, outcome }).clone()),
+    })
+}
+
+fn histogram(registry: &mut Registry, name: &str, help: &str, first: f64, buckets: u16) -> Histogram {
+    let histogram = Histogram::new(exponential_buckets(first, 2.0, buckets));
+    registry.register(name, help, histogram.clone());
+    histogram
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use skerry_core::time::Version;
+
+    use super::*;
+
+    #[test]
+    fn answers_are_counted_by_kind_and_outcome() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        metrics.answered(Operation::Write, &Answer::Write(Ok(Outcome::Applied(Version(1)))), 0.001);
+        metrics.answered(Operation::Get, &Answer::Read(Err(Refusal::DiskFull)), 0.001);
+        metrics.turned_away(Operation::Scan, 3);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            r#"skerry_node_requests_total{operation="write",outcome="ok"} 1"#,
+            r#"skerry_node_requests_total{operation="get",outcome="disk_full"} 1"#,
+            r#"skerry_node_requests_total{operation="scan",outcome="overloaded"} 3"#,
+            r#"skerry_node_request_seconds_count{operation="write"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -15,5 +15,6 @@ pub mod map;
 pub mod message;
 pub mod node;
 pub mod placement;
+pub mod steward;
 pub mod system;
 pub mod time;

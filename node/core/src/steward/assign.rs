@@ -1,0 +1,98 @@
+//! Carries targets out: chooses the copies that each shard's leader is to bring about, within the limits of moves.
+//!
+//! Three duties in order: turn round what is under way to a target that no longer is one (needs no budget: it
+//! gives back), build lost copies anew, start moves.
+
+use std::collections::BTreeSet;
+
+use super::View;
+use super::budget::Budget;
+use super::copies::{can_assign, changing, copies};
+use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::map::{Replica, ShardRecord};
+use crate::system::SystemCommand;
+
+/// Assignments of one round: a large rebalance starts in slices, so that the system shard stays quick for others.
+pub const ASSIGNMENTS_MAX: usize = 16;
+
+/// The assignments that are due now, for all shards but the system shard.
+pub fn assign(view: &View<'_>) -> Vec<SystemCommand> {
+    let lost = view.lost();
+    let damaged = |record: &ShardRecord| {
+        record.assigned.iter().any(|replica| lost.contains(&(record.descriptor.shard, replica.id)))
+    };
+    let mut budget = Budget::of(view.map);
+    let mut commands = Vec::new();
+    let due: Vec<&ShardRecord> = view.map.live_shards().filter(|s| !s.on_target() || damaged(s)).collect();
+    let (turned, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(|s| !s.assigned_reached() && !s.on_target());
+    let (damaged, moving): (Vec<_>, Vec<_>) = rest.into_iter().partition(|s| damaged(s));
+
+    commands.extend(turned.into_iter().filter_map(|record| turn_round(view, record, &lost)).take(ASSIGNMENTS_MAX));
+    for record in damaged {
+        if commands.len() < ASSIGNMENTS_MAX {
+            commands.extend(rebuild(view, record, &lost, &mut budget));
+        }
+    }
+    for record in moving {
+        if commands.len() < ASSIGNMENTS_MAX {
+            commands.extend(start_move(view, record, &lost, &mut budget));
+        }
+    }
+    commands
+}
+
+type Lost = BTreeSet<(ShardId, ReplicaId)>;
+
+fn turn_round(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> Option<SystemCommand> {
+    let replicas = copies(record, &record.target, lost);
+    can_assign(view, &replicas).then(|| command(record, replicas))
+}
+
+/// New copies in place of the lost ones: at once on the target if the move may start now, else where they were.
+fn rebuild(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budget) -> Option<SystemCommand> {
+    if !is_led(view, record) {
+        return None;
+    }
+    let moved = (!record.on_target()).then(|| start_move(view, record, lost, budget)).flatten();
+    moved.or_else(|| {
+        let nodes: Vec<NodeId> = record.assigned.iter().map(|r| r.node).collect();
+        let replicas = copies(record, &nodes, lost);
+        let under_way = if record.assigned_reached() { BTreeSet::new() } else { changing(record, &record.assigned) };
+        let more: BTreeSet<NodeId> = &changing(record, &replicas) - &under_way;
+        let may = gained(record, &replicas).all(|node| view.takes_copies(node)) && budget.allows(&more);
+        may.then(|| {
+            budget.take(&more);
+            command(record, replicas)
+        })
+    })
+}
+
+/// Starts a move if all it needs is there: a leader, and room and life on the new nodes.
+fn start_move(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budget) -> Option<SystemCommand> {
+    let replicas = copies(record, &record.target, lost);
+    let nodes = changing(record, &replicas);
+    let has_room = |node| view.heard(node).is_some_and(|report| !report.disk_full);
+    let may = is_led(view, record)
+        && gained(record, &replicas).all(|node| view.takes_copies(node) && has_room(node))
+        && budget.allows(&nodes);
+    may.then(|| {
+        budget.take(&nodes);
+        command(record, replicas)
+    })
+}
+
+/// True if there is a leader to bring changes about, and the map knows the shard's members as they are.
+fn is_led(view: &View<'_>, record: &ShardRecord) -> bool {
+    let leader = view.leader(record.descriptor.shard);
+    leader.is_some_and(|(_, report)| report.descriptor.generation == record.descriptor.generation)
+}
+
+/// The nodes that get a copy that is not there yet.
+fn gained<'a>(record: &'a ShardRecord, replicas: &'a [Replica]) -> impl Iterator<Item = NodeId> + 'a {
+    let there = |r: &Replica| record.descriptor.members.iter().any(|m| m.replica == *r);
+    replicas.iter().filter(move |r| !there(r)).map(|r| r.node)
+}
+
+fn command(record: &ShardRecord, replicas: Vec<Replica>) -> SystemCommand {
+    SystemCommand::Assign { shard: record.descriptor.shard, based_on: record.epoch, replicas, target: None }
+}

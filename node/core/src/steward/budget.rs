@@ -1,0 +1,35 @@
+//! How many moves each node takes part in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::copies::changing;
+use crate::ids::NodeId;
+use crate::map::Map;
+
+/// Counts, for each node, the shards under way that gain or lose a copy on it. The system shard does not count: its
+/// moves are few, and must not wait.
+pub(super) struct Budget {
+    moves_per_node: u32,
+    busy: BTreeMap<NodeId, u32>,
+}
+
+impl Budget {
+    pub(super) fn of(map: &Map) -> Self {
+        let mut budget = Self { moves_per_node: map.limits.0.moves_per_node, busy: BTreeMap::new() };
+        for shard in map.live_shards().filter(|shard| !shard.assigned_reached()) {
+            budget.take(&changing(shard, &shard.assigned));
+        }
+        budget
+    }
+
+    /// True if each of the nodes may take part in one move more.
+    pub(super) fn allows(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        nodes.iter().all(|node| self.busy.get(node).is_none_or(|&busy| busy < self.moves_per_node))
+    }
+
+    pub(super) fn take(&mut self, nodes: &BTreeSet<NodeId>) {
+        for &node in nodes {
+            *self.busy.entry(node).or_default() += 1;
+        }
+    }
+}

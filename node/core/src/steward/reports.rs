@@ -1,0 +1,137 @@
+//! What the steward has heard from nodes and shard leaders, and how long ago. A node without a fresh report is
+//! unknown, which is neither healthy nor gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::map::{Map, NodeRecord, NodeState, Replica};
+use crate::message::{NodeReport, ShardReport};
+
+/// A report older than this says nothing about the present: six of the periods in which nodes report.
+pub const FRESH_MS: u64 = 3_000;
+
+/// The latest reports. Begins empty when a node becomes the steward; its own reports go in like all others.
+#[derive(Debug, Clone, Default)]
+pub struct Reports {
+    since_ms: u64,
+    nodes: BTreeMap<NodeId, HeardNode>,
+    shards: BTreeMap<ShardId, HeardShard>,
+}
+
+#[derive(Debug, Clone)]
+struct HeardNode {
+    at_ms: u64,
+    report: NodeReport,
+    led: Vec<ShardId>,
+}
+
+#[derive(Debug, Clone)]
+struct HeardShard {
+    from: NodeId,
+    at_ms: u64,
+    report: ShardReport,
+}
+
+impl Reports {
+    /// Nothing heard yet, at the start of a term as steward.
+    pub fn new(now_ms: u64) -> Self {
+        Self { since_ms: now_ms, ..Self::default() }
+    }
+
+    /// Takes a report in. One of an earlier start of the node, or of a former leader of a shard, changes nothing.
+    pub fn insert(&mut self, mut report: NodeReport, now_ms: u64) {
+        let from = report.node;
+        let known = self.nodes.get(&from);
+        if known.is_some_and(|known| known.report.incarnation > report.incarnation) {
+            return;
+        }
+        for shard in known.map(|known| known.led.as_slice()).unwrap_or_default() {
+            if self.shards.get(shard).is_some_and(|known| known.from == from) {
+                self.shards.remove(shard);
+            }
+        }
+        let reports = std::mem::take(&mut report.led);
+        let led = reports.iter().map(|report| report.descriptor.shard).collect();
+        for report in reports {
+            let shard = report.descriptor.shard;
+            if self.shards.get(&shard).is_none_or(|known| known.report.term < report.term) {
+                self.shards.insert(shard, HeardShard { from, at_ms: now_ms, report });
+            }
+        }
+        self.nodes.insert(from, HeardNode { at_ms: now_ms, report, led });
+    }
+
+    /// The latest report of each node, without the shards that it leads, and its age in milliseconds.
+    pub fn nodes(&self, now_ms: u64) -> impl Iterator<Item = (&NodeReport, u64)> {
+        self.nodes.values().map(move |heard| (&heard.report, now_ms.saturating_sub(heard.at_ms)))
+    }
+
+    /// The latest report of each shard's leader, and its age in milliseconds.
+    pub fn shards(&self, now_ms: u64) -> impl Iterator<Item = (&ShardReport, u64)> {
+        self.shards.values().map(move |heard| (&heard.report, now_ms.saturating_sub(heard.at_ms)))
+    }
+}
+
+/// All that the steward decides on.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// At the system shard's applied index.
+    pub map: &'a Map,
+    /// Heard so far.
+    pub reports: &'a Reports,
+    /// On the monotonic clock that the reports were stamped with.
+    pub now_ms: u64,
+}
+
+impl<'a> View<'a> {
+    /// The fresh report of a node's latest start. `None` = not heard of: unknown.
+    pub fn heard(&self, node: NodeId) -> Option<&'a NodeReport> {
+        let record = self.map.nodes.get(&node)?;
+        let heard = self.reports.nodes.get(&node)?;
+        let speaks = record.state != NodeState::Removed && heard.report.incarnation >= record.incarnation;
+        (speaks && self.is_fresh(heard.at_ms)).then_some(&heard.report)
+    }
+
+    /// The node that leads a shard, and its fresh report. `None` = unknown.
+    pub fn leader(&self, shard: ShardId) -> Option<(NodeId, &'a ShardReport)> {
+        let heard = self.reports.shards.get(&shard)?;
+        self.heard(heard.from)?;
+        self.is_fresh(heard.at_ms).then_some((heard.from, &heard.report))
+    }
+
+    /// Milliseconds since a node was heard of, or since this steward began to listen.
+    pub fn silent_ms(&self, node: NodeId) -> u64 {
+        let at_ms = self.reports.nodes.get(&node).map_or(0, |heard| heard.at_ms);
+        self.now_ms.saturating_sub(at_ms.max(self.reports.since_ms))
+    }
+
+    /// The copies that can never be used again, as their nodes or their leaders say: to be built anew.
+    pub fn lost(&self) -> BTreeSet<(ShardId, ReplicaId)> {
+        let heard = self.map.nodes.keys().filter_map(|&node| self.heard(node));
+        let by_node =
+            heard.flat_map(|report| report.lost.iter().map(|&(shard, id)| (shard, Replica { node: report.node, id })));
+        let behind = self.reports.shards.iter().filter(|(_, heard)| !heard.report.too_far_behind.is_empty());
+        let led = behind.filter_map(|(&shard, _)| Some((shard, self.leader(shard)?.1)));
+        let by_leader = led.flat_map(|(shard, report)| {
+            let member = |id: &ReplicaId| report.descriptor.node_of(*id).map(|node| Replica { node, id: *id });
+            report.too_far_behind.iter().filter_map(member).map(move |replica| (shard, replica))
+        });
+        let named = |(shard, replica): &(ShardId, Replica)| {
+            self.map.shards.get(shard).is_some_and(|record| record.assigned.contains(replica))
+        };
+        by_node.chain(by_leader).filter(named).map(|(shard, replica)| (shard, replica.id)).collect()
+    }
+
+    /// True if a new copy may be put on the node: it is active and heard of.
+    pub(super) fn takes_copies(&self, node: NodeId) -> bool {
+        self.map.nodes.get(&node).is_some_and(is_active) && self.heard(node).is_some()
+    }
+
+    fn is_fresh(&self, at_ms: u64) -> bool {
+        self.now_ms.saturating_sub(at_ms) <= FRESH_MS
+    }
+}
+
+pub(super) fn is_active(record: &NodeRecord) -> bool {
+    record.state == NodeState::Active
+}

@@ -1,0 +1,8 @@
+//! Tests of the steward's decisions, on a world of nodes and leaders that do as they are told.
+
+mod assign;
+mod certificate;
+mod leaders;
+mod reports;
+mod system_shard;
+mod world;

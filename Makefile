@@ -18,7 +18,7 @@ run: ## The tour: a real database on this machine, real data, every answer check
 
 .PHONY: test
 test: ## All tests, 500 simulation seeds among them
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 .PHONY: build
 build: ## Everything, optimised

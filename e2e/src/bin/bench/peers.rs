@@ -1,0 +1,42 @@
+//! Whoever is measured, set up once: built or found, or left out with the reason said.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+
+use crate::sample::{Sample, System};
+use crate::{Settings, etcd, redis};
+
+/// A system that is ready to be measured.
+pub(crate) enum Peer {
+    /// Of three members.
+    Etcd(etcd::Programs),
+    /// Of one.
+    Redis(redis::Programs),
+}
+
+impl Peer {
+    /// `None`, and a line that says why, where it cannot be had.
+    pub(crate) async fn prepare(system: System, settings: &Settings) -> Result<Option<Self>> {
+        let peer = match system {
+            System::Etcd => etcd::Programs::build(&settings.folder).await.map(Self::Etcd),
+            System::Redis => redis::Programs::find(&settings.folder).await.map(Self::Redis),
+            System::SkerrySled | System::SkerryFjall => return Ok(None),
+        };
+        match peer {
+            Ok(peer) => Ok(Some(peer)),
+            Err(error) => {
+                writeln!(io::stdout(), "{} is left out: {error:#}", system.name())?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// One round, from new.
+    pub(crate) async fn measure(&self, settings: &Settings) -> Result<Sample> {
+        match self {
+            Self::Etcd(programs) => programs.measure(settings).await,
+            Self::Redis(programs) => programs.measure(settings).await,
+        }
+    }
+}

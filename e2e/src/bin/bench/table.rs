@@ -1,0 +1,128 @@
+//! The one table that the benchmark ends with: what was measured, the ratio, the goal, and whether it is met.
+
+use std::time::Duration;
+
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+
+use crate::sample::{Sample, System, middle};
+
+/// Everything measured, a value a round.
+#[derive(Debug, Default)]
+pub(crate) struct Measurements {
+    pub(crate) rounds: Vec<(System, Sample)>,
+    /// Of a node with 1,000 shards above an empty one: share of a core, bytes.
+    pub(crate) idle: Vec<(f64, f64)>,
+    /// From the kill of a leader until every shard took writes again.
+    pub(crate) failover: Vec<Duration>,
+}
+
+/// How two values relate to a goal.
+enum Goal {
+    /// Ours is at least so many times etcd's.
+    AtLeast(f64),
+    /// Ours is no more than etcd's.
+    NoMore,
+}
+
+impl Measurements {
+    /// The table, ready to print.
+    pub(crate) fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_preset(ASCII_MARKDOWN).set_header([
+            "measured",
+            "Skerry",
+            "etcd",
+            "Redis",
+            "ratio to etcd",
+            "goal",
+            "",
+        ]);
+        let (sled, fjall) = (System::SkerrySled, System::SkerryFjall);
+        let count = |value: f64| format!("{value:.0}");
+        let micros = |value: f64| format!("{:.2} ms", value * 1e3);
+        table.add_row(self.row("writes/s, 256 in flight, sled", sled, |s| s.writes, count, Goal::AtLeast(1.0)));
+        table.add_row(self.row("writes/s, 256 in flight, fjall", fjall, |s| s.writes, count, Goal::AtLeast(1.5)));
+        table.add_row(self.row("reads/s, linearizable, sled", sled, |s| s.reads, count, Goal::AtLeast(2.0)));
+        table.add_row(self.row("reads/s, linearizable, fjall", fjall, |s| s.reads, count, Goal::AtLeast(2.0)));
+        let alone = |s: &Sample| s.alone_p50.as_secs_f64();
+        table.add_row(self.row("write p50, one client, sled", sled, alone, micros, Goal::NoMore));
+        table.add_row(self.row("write p50, one client, fjall", fjall, alone, micros, Goal::NoMore));
+        let cpu = middle(self.idle.iter().map(|(cpu, _)| cpu * 100.0));
+        table.add_row(own_row("1,000 idle shards: CPU of a node", cpu, 5.0, |v| format!("{v:.1} % of a core")));
+        let memory = middle(self.idle.iter().map(|(_, bytes)| bytes / f64::from(1 << 20)));
+        table.add_row(own_row("1,000 idle shards: memory of a node", memory, 100.0, |v| format!("{v:.0} MiB")));
+        let failover = middle(self.failover.iter().map(Duration::as_secs_f64));
+        table.add_row(own_row("leader killed: until writes again", failover, 2.0, |v| format!("{v:.2} s")));
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+
+    fn of(&self, system: System, field: impl Fn(&Sample) -> f64) -> Option<f64> {
+        middle(self.rounds.iter().filter(|(s, _)| *s == system).map(|(_, sample)| field(sample)))
+    }
+
+    fn row(
+        &self,
+        name: &str,
+        system: System,
+        field: impl Fn(&Sample) -> f64,
+        show: impl Fn(f64) -> String,
+        goal: Goal,
+    ) -> Vec<String> {
+        let [ours, etcd, redis] = [system, System::Etcd, System::Redis].map(|s| self.of(s, &field));
+        let shown = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), &show);
+        let ratio = ours.zip(etcd).map(|(ours, etcd)| ours / etcd);
+        let (text, is_met) = match goal {
+            Goal::AtLeast(least) => (format!("≥ {least:.1} ×"), ratio.map(|r| r >= least)),
+            Goal::NoMore => ("≤ 1.0 ×".to_owned(), ratio.map(|r| r <= 1.0)),
+        };
+        let ratio = ratio.map_or_else(|| "–".to_owned(), |r| format!("{r:.2} ×"));
+        vec![name.to_owned(), shown(ours), shown(etcd), shown(redis), ratio, text, verdict(is_met)]
+    }
+}
+
+fn own_row(name: &str, value: Option<f64>, most: f64, show: impl Fn(f64) -> String) -> Vec<String> {
+    let none = "–".to_owned();
+    let shown = value.map_or_else(|| none.clone(), &show);
+    let goal = format!("≤ {}", show(most));
+    vec![name.to_owned(), shown, none.clone(), none.clone(), none, goal, verdict(value.map(|v| v <= most))]
+}
+
+fn verdict(is_met: Option<bool>) -> String {
+    match is_met {
+        Some(true) => "met",
+        Some(false) => "missed",
+        None => "not measured",
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(writes: f64) -> Sample {
+        Sample { writes, reads: 1.0, alone_p50: Duration::from_millis(1) }
+    }
+
+    #[test]
+    fn a_goal_is_judged_by_the_medians_ratio_and_never_without_both() {
+        let mut measured = Measurements::default();
+        for writes in [90.0, 150.0, 1000.0] {
+            measured.rounds.push((System::SkerrySled, sample(writes)));
+        }
+        assert!(
+            measured
+                .row("", System::SkerrySled, |s| s.writes, |v| v.to_string(), Goal::AtLeast(1.0))
+                .contains(&"not measured".to_owned())
+        );
+        measured.rounds.push((System::Etcd, sample(100.0)));
+        let row = measured.row("", System::SkerrySled, |s| s.writes, |v| v.to_string(), Goal::AtLeast(1.5));
+        assert_eq!(row[4..], ["1.50 ×", "≥ 1.5 ×", "met"]);
+        let row = measured.row("", System::SkerrySled, |s| s.writes, |v| v.to_string(), Goal::NoMore);
+        assert_eq!(row[6], "missed");
+    }
+}

@@ -25,6 +25,13 @@ pub struct EngineError {
     pub message: String,
 }
 
+impl EngineError {
+    /// The store gave something that we did not write.
+    pub(crate) fn unreadable(error: impl std::error::Error) -> Self {
+        Self { message: error.to_string() }
+    }
+}
+
 /// An ordered store of bytes. Called from one thread at a time for writes. `write` is atomic and at once visible, and
 /// durable only after a later `sync`: after a crash the store holds a prefix of the batches that contains every one
 /// that was written before the last finished `sync`.
@@ -68,6 +75,8 @@ pub mod state {
     pub const REQUESTS: u8 = b'q';
     /// The highest replica id of this shard that this node must never speak for again.
     pub const TOMBSTONE: u8 = b't';
+    /// A range of records that a destroyed replica left, not wholly deleted yet; by replica id.
+    pub const GARBAGE: u8 = b'g';
 }
 
 /// The store's key of a record.

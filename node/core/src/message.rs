@@ -171,7 +171,7 @@ pub enum SnapshotState {
     Want(u64),
     /// All is stored and the replica stands at the snapshot's index.
     Installed,
-    /// The receiver does not take it (another is under way, it needs none, or a checksum was wrong).
+    /// The receiver holds state already and takes no snapshot: it is too far behind, and to be built anew.
     Refused,
 }
 

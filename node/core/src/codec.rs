@@ -1,0 +1,32 @@
+//! The one encoding of what the core keeps in store and log: a version byte, then postcard.
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+const FORMAT: u8 = 1;
+
+/// Bytes that are not what they should be: another format, or damaged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is not readable: {reason}")]
+pub struct Undecodable {
+    /// What was expected.
+    pub what: &'static str,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Encodes a value of our own types; they all can be.
+pub fn encode<T: Serialize>(value: &T) -> Bytes {
+    let bytes = postcard::to_extend(value, vec![FORMAT]);
+    Bytes::from(bytes.expect("own types always encode"))
+}
+
+/// Decodes what [`encode`] made.
+pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Undecodable> {
+    match bytes.split_first() {
+        Some((&FORMAT, rest)) => {
+            postcard::from_bytes(rest).map_err(|e| Undecodable { what, reason: e.to_string() })
+        }
+        first => Err(Undecodable { what, reason: format!("format {:?}", first.map(|(f, _)| f)) }),
+    }
+}

@@ -1,0 +1,111 @@
+//! What the system shard's leader answers: to the operator, to joining nodes, and to those who ask how things stand.
+
+use std::sync::Arc;
+
+use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
+use crate::map::Map;
+use crate::message::{NodeReport, ShardReport};
+use crate::system::{SystemRefusal, SystemReply};
+
+/// The system shard's leader's answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminReply {
+    /// To a command.
+    Command(SystemReply),
+    /// To a request for a certificate.
+    Removal(Removal),
+    /// To a request for the status.
+    Status(Box<Status>),
+}
+
+/// Why an admin request was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdminRefusal {
+    /// Nothing happened.
+    #[error("this node does not lead the system shard")]
+    NotLeader {
+        /// Best known leader's node.
+        leader: Option<NodeId>,
+    },
+    /// The command may have happened; commands may be repeated.
+    #[error("leadership of the system shard was lost before the outcome was known")]
+    OutcomeUnknown,
+    /// Nothing happened.
+    #[error(transparent)]
+    Refused(#[from] SystemRefusal),
+}
+
+/// May a node be removed? Unknown is never yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// Proven, now.
+    Safe(Certificate),
+    /// Not now, and why.
+    NotYet(Vec<NotYet>),
+    /// Some leader did not answer: no statement.
+    Unknown {
+        /// Shards without an answer.
+        shards: Vec<ShardId>,
+    },
+}
+
+/// The system shard's proof that a node, in one incarnation, can be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Who.
+    pub node: NodeId,
+    /// Which start.
+    pub incarnation: Incarnation,
+    /// Of the map it was given on.
+    pub epoch: Epoch,
+    /// Shards whose leaders were asked.
+    pub shards: u64,
+}
+
+/// A reason that stands against a removal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotYet {
+    /// Drain first.
+    #[error("node {0} is not draining")]
+    NotDraining(NodeId),
+    /// Another start.
+    #[error("asked about incarnation {asked}, the latest is {latest}")]
+    OtherIncarnation {
+        /// In the question.
+        asked: Incarnation,
+        /// In the registry.
+        latest: Incarnation,
+    },
+    /// A replica is on it.
+    #[error("shard {shard} has a replica on it")]
+    Holds {
+        /// Which.
+        shard: ShardId,
+    },
+    /// Not enough copies elsewhere.
+    #[error("shard {shard}: {in_step}/{wanted} copies in step elsewhere")]
+    Copies {
+        /// Which.
+        shard: ShardId,
+        /// In step elsewhere.
+        in_step: u32,
+        /// Replication factor.
+        wanted: u32,
+    },
+}
+
+/// The database as the steward sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// At the leader's applied index.
+    pub map: Arc<Map>,
+    /// The latest report of each node, with its age in milliseconds. A node without one has not been heard of since
+    /// this leader took over: unknown, not absent.
+    pub nodes: Vec<(NodeReport, u64)>,
+    /// The latest report of each shard's leader, with its age in milliseconds.
+    pub shards: Vec<(ShardReport, u64)>,
+    /// Who answers.
+    pub steward: NodeId,
+    /// Copies that are lost, and being built anew.
+    pub lost: Vec<(ShardId, ReplicaId)>,
+}

@@ -1,0 +1,73 @@
+//! What a node answers its clients, and why it may not serve them.
+
+use crate::command::{Outcome, ReadResult};
+use crate::ids::{Epoch, NodeId, ShardId, TableId};
+use crate::limits::LimitExceeded;
+use crate::node::{AdminRefusal, AdminReply};
+
+/// The answer to a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To a write.
+    Write(Result<Outcome, Refusal>),
+    /// To a read.
+    Read(Result<ReadResult, Refusal>),
+    /// To an admin request.
+    Admin(Result<AdminReply, AdminRefusal>),
+}
+
+/// Why a node did not serve a client. Each says whether the write may have happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nothing happened. Ask the leader.
+    #[error("shard {shard} is led by another node")]
+    NotLeader {
+        /// Which shard.
+        shard: ShardId,
+        /// Best known leader's node. `None` = unknown now; try any member.
+        leader: Option<NodeId>,
+    },
+    /// Nothing happened. The keys are not on this node, or not in one shard; route anew with a map of at least this epoch.
+    #[error("the keys are not in one shard of this node at epoch {epoch}")]
+    WrongShard {
+        /// Of this node's map.
+        epoch: Epoch,
+    },
+    /// Nothing happened.
+    #[error("table {0} is unknown here or dropped")]
+    UnknownTable(TableId),
+    /// The write may have happened; a retry with the same request id finds out.
+    #[error("leadership of shard {shard} was lost before the outcome was known")]
+    OutcomeUnknown {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// Nothing happened. Try again after a pause.
+    #[error("shard {shard} has {queued} requests waiting, its most")]
+    Overloaded {
+        /// Which shard.
+        shard: ShardId,
+        /// Requests waiting.
+        queued: usize,
+    },
+    /// Nothing happened; deletes are still taken.
+    #[error("the disk of this node is nearly full: only deletes are taken")]
+    DiskFull,
+    /// Nothing happened, and never will.
+    #[error(transparent)]
+    Limit(#[from] LimitExceeded),
+    /// The replica here has not seen everything that old yet.
+    #[error("this replica is {behind_ms} ms behind, more than asked for")]
+    TooStale {
+        /// How far behind. `u64::MAX` = unknown.
+        behind_ms: u64,
+    },
+}
+
+impl Refusal {
+    /// True if the write may have taken effect all the same.
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown { .. })
+    }
+}
+

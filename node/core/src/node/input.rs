@@ -1,0 +1,83 @@
+//! What a node is told: the inputs of its step function.
+
+use crate::command::{Command, Read, ReadConsistency};
+use crate::ids::{Incarnation, NodeId, TableId, Token};
+use crate::message::PeerMessage;
+use crate::system::SystemCommand;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// [`super::TICK_MS`] have passed. Never handed in twice for one period, however late.
+    Tick,
+    /// From another node. The shell has checked the cluster id.
+    Peer {
+        /// Sender.
+        from: NodeId,
+        /// Its start.
+        incarnation: Incarnation,
+        /// In the order they were sent.
+        messages: Vec<PeerMessage>,
+    },
+    /// A write of a client, keys encoded.
+    Write {
+        /// To be answered with.
+        token: Token,
+        /// Which table.
+        table: TableId,
+        /// What to do.
+        command: Command,
+    },
+    /// A read of a client, keys encoded.
+    Read {
+        /// To be answered with.
+        token: Token,
+        /// Which table.
+        table: TableId,
+        /// What to read.
+        read: Read,
+        /// How fresh.
+        consistency: ReadConsistency,
+    },
+    /// Of the operator, a joining node, or a client that wants the status.
+    Admin {
+        /// To be answered with.
+        token: Token,
+        /// What is asked.
+        request: AdminRequest,
+    },
+    /// Everything in the log batch of this and lower sequences is durable.
+    LogDurable {
+        /// Of [`super::LogBatch`].
+        sequence: u64,
+    },
+    /// A sync of the engine that began after the effects with this number were carried out has finished.
+    EngineDurable {
+        /// Of [`super::Effects::sync`].
+        mark: u64,
+    },
+    /// The disk's state changed.
+    Disk {
+        /// True: puts are refused until it is false again.
+        full: bool,
+        /// Bytes that store and log take.
+        bytes: u64,
+    },
+}
+
+/// What only the system shard's leader answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminRequest {
+    /// A change of the system shard.
+    Command(SystemCommand),
+    /// May this node, in this incarnation, be removed?
+    CertifyRemoval {
+        /// Who.
+        node: NodeId,
+        /// As the asker knows it.
+        incarnation: Incarnation,
+    },
+    /// The map and the latest reports.
+    Status,
+}
+

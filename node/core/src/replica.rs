@@ -1,0 +1,296 @@
+//! One copy of one shard: a Raft group's member, its state machine, its reads, and the snapshots it sends or receives.
+//!
+//! Inputs come by the methods in `replica/inputs.rs`, the node collects what is to be done with [`Replica::collect`].
+//! May use the store; must not know of other shards, of the map beyond its own record, or of clients' connections.
+
+mod apply;
+mod collect;
+mod convert;
+mod inputs;
+pub mod members;
+mod raft_log;
+mod read;
+mod reads;
+mod requests;
+mod snapshot_receive;
+mod snapshot_send;
+mod snapshots;
+pub mod state;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
+
+use raft::{RawNode, StateRole};
+
+use crate::command::Command;
+use crate::engine::{Engine, EngineError, shard_key};
+use crate::ids::{NodeId, ReplicaId, ShardId, Token};
+use crate::log::{LogCut, LogWrite, RecoveredLog};
+use crate::map::{Descriptor, Replica as Copy, Role};
+use crate::message::{PeerMessage, RaftEnvelope};
+use crate::node::Answer;
+use crate::system::SystemCommand;
+use crate::time::{Now, Version};
+
+pub(crate) use apply::{Payload, first_records, load_system};
+pub(crate) use reads::Reader;
+pub use view::ReplicaView;
+
+use apply::{Applied, Applier};
+use raft_log::RaftLog;
+use reads::{ELECTION_TICKS, Reads};
+use requests::Requests;
+use snapshot_receive::SnapshotReceive;
+use snapshot_send::SnapshotSend;
+use state::ReplicaState;
+
+const HEARTBEAT_TICKS: usize = 4;
+const ELECTION_SPREAD_TICKS: usize = 10;
+/// Writes that one shard lets wait; each is answered or refused, none forgotten.
+const WAITING_MAX: usize = 8_192;
+/// A joint configuration waits this long for an incoming copy to get in step.
+const JOINT_OVERDUE_TICKS: u64 = 200;
+
+/// One copy of one shard on this node.
+pub struct Replica {
+    pub(crate) raw: RawNode<RaftLog>,
+    pub(crate) applier: Applier,
+    node: NodeId,
+    seed: u64,
+    ticks: u64,
+    /// Where the other copies are, as far as known.
+    peers: BTreeMap<ReplicaId, NodeId>,
+    reads: Reads,
+    writes: VecDeque<(Command, Token)>,
+    system_commands: VecDeque<(SystemCommand, Option<Token>)>,
+    proposed: BTreeMap<u64, Proposed>,
+    outstanding: VecDeque<Outstanding>,
+    /// Not before the store has made the replica itself durable may it speak. `None` = it may.
+    held_until: Option<u64>,
+    sends: BTreeMap<ReplicaId, SnapshotSend>,
+    receive: Option<SnapshotReceive>,
+    too_far_behind: BTreeSet<ReplicaId>,
+    commit_last_tick: u64,
+    commit_before_last_tick: u64,
+    joint_since: Option<u64>,
+    /// (index, term) that the last finished sync of the store covers.
+    durable: (u64, u64),
+    syncing: VecDeque<(u64, (u64, u64))>,
+    snapshot_ids: u64,
+}
+
+/// An entry that this leader proposed, and who waits for it.
+struct Proposed {
+    term: u64,
+    waiters: Vec<Option<Token>>,
+    is_system: bool,
+}
+
+/// What waits for a log batch to be durable.
+struct Outstanding {
+    sequence: u64,
+    ready: u64,
+    messages: Vec<RaftEnvelope>,
+    snapshot: Option<u64>,
+}
+
+/// What a replica wants done.
+#[derive(Default)]
+pub(crate) struct Collected {
+    pub(crate) log: Option<LogWrite>,
+    pub(crate) send: Vec<(NodeId, PeerMessage)>,
+    pub(crate) answers: Vec<(Token, Answer)>,
+    /// Confirmed reads that are the node's own business.
+    pub(crate) readers: Vec<Reader>,
+    pub(crate) wants_sync: bool,
+    pub(crate) members_changed: bool,
+    pub(crate) system_changed: bool,
+}
+
+impl Replica {
+    /// A replica as store and log have it. `log` = `None` if the log has nothing of it.
+    pub(crate) fn open(node: NodeId, seed: u64, state: ReplicaState, log: Option<RecoveredLog>, engine: &dyn Engine) -> Result<Self, EngineError> {
+        let shard = state.descriptor.shard;
+        let requests = load_requests(shard, state.request_floor, engine)?;
+        let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
+        let log = log.unwrap_or_default();
+        // A snapshot's store state is durable before the log says so.
+        let start = if log.entries.is_empty() && log.start.0 < state.applied.0 { state.applied } else { log.start };
+        let entries = log.entries.iter().map(convert::entry_in).collect();
+        let mut store = RaftLog::new(start, entries, log.hard_state);
+        store.applied = state.applied;
+        if !state.blank {
+            store.conf_state = raft_log::conf_state(&state.descriptor);
+        }
+        let config = raft::Config {
+            id: state.replica.0,
+            election_tick: ELECTION_TICKS,
+            min_election_tick: ELECTION_TICKS,
+            max_election_tick: ELECTION_TICKS + ELECTION_SPREAD_TICKS,
+            heartbeat_tick: HEARTBEAT_TICKS,
+            applied: state.applied.0,
+            max_size_per_msg: 1 << 20,
+            max_inflight_msgs: 256,
+            check_quorum: true,
+            pre_vote: true,
+            skip_bcast_commit: true,
+            max_uncommitted_size: 64 << 20,
+            max_committed_size_per_ready: 1 << 20,
+            ..raft::Config::default()
+        };
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raw = RawNode::new(&config, store, &logger).map_err(EngineError::unreadable)?;
+        let mut replica = Self {
+            raw,
+            durable: state.applied,
+            applier: Applier::new(state, requests, system),
+            node,
+            seed,
+            ticks: 0,
+            peers: BTreeMap::new(),
+            reads: Reads::default(),
+            writes: VecDeque::new(),
+            system_commands: VecDeque::new(),
+            proposed: BTreeMap::new(),
+            outstanding: VecDeque::new(),
+            held_until: None,
+            sends: BTreeMap::new(),
+            receive: None,
+            too_far_behind: BTreeSet::new(),
+            commit_last_tick: 0,
+            commit_before_last_tick: 0,
+            joint_since: None,
+            syncing: VecDeque::new(),
+            snapshot_ids: 0,
+        };
+        replica.learn_peers();
+        replica.draw_election_timeout();
+        Ok(replica)
+    }
+
+    /// Which copy this is.
+    pub(crate) fn id(&self) -> ReplicaId {
+        self.applier.state.replica
+    }
+
+    /// The shard as of the last applied entry.
+    pub(crate) fn descriptor(&self) -> &Descriptor {
+        &self.applier.state.descriptor
+    }
+
+    pub(crate) fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    pub(crate) fn term(&self) -> u64 {
+        self.raw.raft.term
+    }
+
+    /// True for a copy that waits for its snapshot, or for the store to make it durable.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.applier.state.blank || self.receive.is_some()
+    }
+
+    /// The leader's node, as far as this copy knows.
+    pub(crate) fn leader_node(&self) -> Option<NodeId> {
+        let leader = ReplicaId(self.raw.raft.leader_id);
+        if leader == self.id() { Some(self.node) } else { self.peers.get(&leader).copied() }
+    }
+
+    /// Members that are voters and have all that was committed two ticks ago, this leader included.
+    pub(crate) fn in_step(&self) -> BTreeSet<ReplicaId> {
+        let prs = self.raw.raft.prs();
+        let committed = self.commit_before_last_tick;
+        let in_step = |id: u64| {
+            id == self.id().0 || prs.get(id).is_some_and(|p| p.recent_active && p.matched >= committed && committed > 0)
+        };
+        self.descriptor().members.iter().map(|m| m.replica.id).filter(|id| in_step(id.0)).collect()
+    }
+
+    /// The first voter of a new shard need not wait for a time-out.
+    pub(crate) fn campaign_if_first(&mut self) {
+        let voters: Vec<_> = self.descriptor().members.iter().filter(|m| m.role == Role::Voter).map(|m| m.replica.id).collect();
+        let pick = usize::try_from(self.descriptor().shard.0).unwrap_or(0).checked_rem(voters.len());
+        if pick.and_then(|p| voters.get(p)) == Some(&self.id()) {
+            // Refused only if it is no voter; then there is nothing to campaign for.
+            let _ = self.raw.campaign();
+            self.draw_election_timeout();
+        }
+    }
+
+    /// raft draws from a generator that is not ours; ours is a function of seed, copy, term and time.
+    fn draw_election_timeout(&mut self) {
+        let mix = [self.id().0, self.term(), self.ticks / 32].iter().fold(self.seed, |hash, part| {
+            (hash ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+        });
+        let spread = usize::try_from(mix >> 33).unwrap_or(0) % ELECTION_SPREAD_TICKS;
+        self.raw.raft.set_randomized_election_timeout(ELECTION_TICKS + spread);
+    }
+
+    fn learn_peers(&mut self) {
+        let members = &self.applier.state.descriptor.members;
+        self.peers.extend(members.iter().map(|m| (m.replica.id, m.replica.node)));
+    }
+
+    /// A sync of the store begins that covers everything applied so far.
+    pub(crate) fn sync_begins(&mut self, mark: u64) {
+        self.syncing.push_back((mark, self.applier.state.applied));
+    }
+
+    /// Syncs up to `mark` have finished.
+    pub(crate) fn sync_finished(&mut self, mark: u64, now: Now) {
+        while self.syncing.front().is_some_and(|(m, _)| *m <= mark) {
+            if let Some((_, applied)) = self.syncing.pop_front() {
+                self.durable = self.durable.max(applied);
+            }
+        }
+        if self.held_until.is_some_and(|held| held <= mark) {
+            self.held_until = None;
+            self.created_durably(now);
+        }
+    }
+
+    /// What the log may forget: nothing above what the store has made durable, and a tail is kept for copies that lag.
+    pub(crate) fn cut(&mut self, keep_bytes: usize) -> Option<LogCut> {
+        let limit = if crate::planted::is_planted(crate::planted::Planted::LogCutBeforeSync) { self.applier.state.applied.0 } else { self.durable.0 };
+        let slowest = self.slowest_follower();
+        let keep = if slowest < limit { keep_bytes.saturating_mul(8) } else { keep_bytes };
+        let forgot = self.raw.mut_store().forget(limit, keep);
+        forgot.then(|| LogCut { shard: self.descriptor().shard, replica: self.id(), start: self.raw.store().start() })
+    }
+
+    /// The lowest index that a member is known to have; the highest there is if this copy does not lead.
+    fn slowest_follower(&self) -> u64 {
+        if !self.is_leader() {
+            return u64::MAX;
+        }
+        self.raw.raft.prs().iter().map(|(_, p)| p.matched).min().unwrap_or(u64::MAX)
+    }
+
+    /// Highest version given, for clients' request ids.
+    pub(crate) fn last_version(&self) -> Version {
+        self.applier.state.last_version
+    }
+
+    fn copy_on(&self, node: NodeId) -> Option<Copy> {
+        self.descriptor().members.iter().map(|m| m.replica).find(|r| r.node == node)
+    }
+}
+
+/// The stored table of request ids.
+fn load_requests(shard: ShardId, floor: Version, engine: &dyn Engine) -> Result<Requests, EngineError> {
+    let mut requests = Requests::new(floor);
+    let mut failed = None;
+    let kind = crate::engine::state::REQUESTS;
+    engine.scan(&shard_key(shard, kind, &[]), &shard_key(shard, kind + 1, &[]), &mut |key, value| {
+        match requests.load(key, value) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    failed.map_or(Ok(requests), |error| Err(EngineError::unreadable(error)))
+}

@@ -1,0 +1,218 @@
+//! Applies committed commands to the store. Everything a command decides on is replicated, so every replica decides the
+//! same: the records, the table of request ids, the highest version given.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::command::{Command, Condition, Expected, Mutation, Outcome, Record, RequestId};
+use crate::engine::{Engine, EngineError, EngineWrite, data_key};
+use crate::planted::{Planted, is_planted};
+use crate::record;
+use crate::replica::requests::{Known, Requests};
+use crate::replica::state::ReplicaState;
+use crate::system::state::SystemState;
+use crate::system::{SystemCommand, SystemRefusal, SystemReply};
+use crate::time::Version;
+
+/// Store writes of one engine batch: sled stops its readers for the time of a batch, so these stay small.
+const BATCH_WRITES_MAX: usize = 128;
+
+/// What an entry of the kind normal holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// For a data shard: commands, and the leader's wall clock for their versions.
+    Data {
+        /// Milliseconds since 1970.
+        wall_ms: u64,
+        /// Applied in order.
+        commands: Vec<Command>,
+    },
+    /// For the system shard.
+    System(Vec<SystemCommand>),
+}
+
+/// What became of one entry's commands, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// Of data commands.
+    Data(Vec<Outcome>),
+    /// Of system commands.
+    System(Vec<Result<SystemReply, SystemRefusal>>),
+}
+
+/// A shard's state machine.
+#[derive(Debug)]
+pub struct Applier {
+    /// As of the last applied entry.
+    pub state: ReplicaState,
+    pub(super) requests: Requests,
+    /// Only in the system shard.
+    pub system: Option<SystemState>,
+    batch: Batch,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    writes: Vec<EngineWrite>,
+    /// What the writes so far make of the records. `None` = absent.
+    records: BTreeMap<Bytes, Option<Bytes>>,
+    requests: Vec<(RequestId, Outcome)>,
+}
+
+/// Is told of every record before it is overwritten.
+pub(super) trait Overwritten {
+    fn note(&mut self, key: &Bytes, engine: &dyn Engine) -> Result<(), EngineError>;
+}
+
+impl Applier {
+    pub(super) fn new(state: ReplicaState, requests: Requests, system: Option<SystemState>) -> Self {
+        Self { state, requests, system, batch: Batch::default() }
+    }
+
+    /// Applies one entry's payload in memory; [`Self::flush`] writes it.
+    pub(super) fn apply(&mut self, payload: &Payload, engine: &dyn Engine) -> Result<Applied, EngineError> {
+        match payload {
+            Payload::Data { wall_ms, commands } => {
+                let outcomes = commands.iter().map(|c| self.command(c, *wall_ms, engine)).collect::<Result<_, _>>()?;
+                Ok(Applied::Data(outcomes))
+            }
+            Payload::System(commands) => Ok(Applied::System(commands.iter().map(|c| self.system_command(c)).collect())),
+        }
+    }
+
+    /// True if the batch should be written before more is applied.
+    pub(super) fn is_batch_full(&self) -> bool {
+        self.batch.writes.len() >= BATCH_WRITES_MAX
+    }
+
+    /// Writes what was applied, and the index that it stands at, in one batch.
+    pub(super) fn flush(&mut self, engine: &dyn Engine, snapshots: &mut dyn Overwritten) -> Result<(), EngineError> {
+        let batch = std::mem::take(&mut self.batch);
+        let mut writes = batch.writes;
+        for write in &writes {
+            let (EngineWrite::Put(key, _) | EngineWrite::Delete(key)) = write;
+            snapshots.note(key, engine)?;
+        }
+        let shard = self.state.descriptor.shard;
+        writes.extend(self.requests.group(shard, self.state.applied.0, &batch.requests));
+        self.state.request_floor = self.requests.floor();
+        writes.push(self.state.write());
+        engine.write(writes)
+    }
+
+    fn system_command(&mut self, command: &SystemCommand) -> Result<SystemReply, SystemRefusal> {
+        let Some(system) = self.system.as_mut() else { return Err(SystemRefusal::NotBootstrapped) };
+        let answer = system.apply(command);
+        let changes = system.take_changes();
+        for (key, value) in changes {
+            let version = self.state.last_version.next(0);
+            self.state.last_version = version;
+            self.put(&key, record::encode(version, None, &value));
+        }
+        answer
+    }
+
+    fn command(&mut self, command: &Command, wall_ms: u64, engine: &dyn Engine) -> Result<Outcome, EngineError> {
+        if let Some(request) = &command.request {
+            match self.requests.lookup(request) {
+                Known::Repeated(outcome) if !is_planted(Planted::RequestAppliedTwice) => return Ok(outcome),
+                Known::TooOld(floor) => return Ok(Outcome::RequestTooOld { floor }),
+                Known::Repeated(_) | Known::New => {}
+            }
+        }
+        let outcome = self.decide(command, wall_ms, engine)?;
+        if let Some(request) = command.request.filter(|_| outcome != Outcome::WrongShard) {
+            self.requests.insert(request, outcome);
+            self.batch.requests.push((request, outcome));
+        }
+        Ok(outcome)
+    }
+
+    fn decide(&mut self, command: &Command, wall_ms: u64, engine: &dyn Engine) -> Result<Outcome, EngineError> {
+        if !command.keys().all(|key| self.state.descriptor.contains(key)) && !is_planted(Planted::BoundsUnchecked) {
+            return Ok(Outcome::WrongShard);
+        }
+        let version = self.state.last_version.next(wall_ms);
+        for (position, condition) in (0..).zip(&command.conditions) {
+            let current = self.current(&condition.key, version.wall_ms(), engine)?;
+            if !holds(condition, current.as_ref()) {
+                return Ok(Outcome::ConditionFailed { condition: position, actual: current.map(|r| r.version) });
+            }
+        }
+        self.state.last_version = version;
+        for mutation in &command.mutations {
+            match mutation {
+                Mutation::Put { key, value, expires_ms } => self.put(key, record::encode(version, *expires_ms, value)),
+                Mutation::Delete { key } => self.delete(key),
+            }
+        }
+        Ok(Outcome::Applied(version))
+    }
+
+    fn put(&mut self, key: &Bytes, stored: Bytes) {
+        let data = data_key(self.state.descriptor.table, key);
+        self.state.bytes += (data.len() + stored.len()) as u64;
+        self.batch.records.insert(data.clone(), Some(stored.clone()));
+        self.batch.writes.push(EngineWrite::Put(data, stored));
+    }
+
+    fn delete(&mut self, key: &Bytes) {
+        let data = data_key(self.state.descriptor.table, key);
+        self.batch.records.insert(data.clone(), None);
+        self.batch.writes.push(EngineWrite::Delete(data));
+    }
+
+    /// The record as the commands before this one left it. Expiry is judged by the command's own time.
+    fn current(&self, key: &Bytes, wall_ms: u64, engine: &dyn Engine) -> Result<Option<Record>, EngineError> {
+        let data = data_key(self.state.descriptor.table, key);
+        let stored = match self.batch.records.get(&data) {
+            Some(pending) => pending.clone(),
+            None => engine.get(&data)?,
+        };
+        let record = stored.map(|s| record::decode(key.clone(), &s)).transpose().map_err(EngineError::unreadable)?;
+        Ok(record.filter(|r| !record::is_expired(r, wall_ms)))
+    }
+}
+
+fn holds(condition: &Condition, current: Option<&Record>) -> bool {
+    match (&condition.expected, current) {
+        (Expected::Absent, None) => true,
+        (Expected::Version(version), Some(record)) => record.version == *version,
+        (Expected::Value(value), Some(record)) => record.value == *value,
+        (Expected::Absent, Some(_)) | (Expected::Version(_) | Expected::Value(_), None) => false,
+    }
+}
+
+/// What an entry holds.
+pub(super) fn payload(data: &[u8]) -> Result<Payload, codec::Undecodable> {
+    codec::decode("log entry", data)
+}
+
+/// The state of the system shard as its records in the store say.
+pub(super) fn load_system(engine: &dyn Engine) -> Result<SystemState, EngineError> {
+    let table = crate::ids::TableId::SYSTEM;
+    let mut records = Vec::new();
+    engine.scan(&data_key(table, &[]), &crate::engine::data_end(table, None), &mut |key, stored| {
+        records.push((Bytes::copy_from_slice(crate::engine::encoded_key(key)), Bytes::copy_from_slice(stored)));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    let mut values = Vec::with_capacity(records.len());
+    for (key, stored) in records {
+        values.push(record::decode(key, &stored).map_err(EngineError::unreadable)?);
+    }
+    SystemState::load(values.iter().map(|r| (&r.key[..], &r.value[..]))).map_err(EngineError::unreadable)
+}
+
+/// The records that make a database, each at a version of its own.
+pub(super) fn first_records(system: &mut SystemState) -> (Vec<EngineWrite>, Version) {
+    let mut version = Version(0);
+    let writes = system.take_changes().into_iter().map(|(key, value)| {
+        version = version.next(0);
+        EngineWrite::Put(data_key(crate::ids::TableId::SYSTEM, &key), record::encode(version, None, &value))
+    });
+    let writes = writes.collect();
+    (writes, version)
+}

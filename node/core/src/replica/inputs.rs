@@ -1,0 +1,237 @@
+//! What a replica is told: ticks, messages, writes, reads, and that its log is durable.
+
+use raft::StateRole;
+
+use crate::command::{Command, Read};
+use crate::engine::{Engine, EngineError};
+use crate::ids::{NodeId, ReplicaId, Token};
+use crate::map::{Replica as Copy, ShardRecord};
+use crate::message::{CertifyAnswer, RaftEnvelope};
+use crate::node::{Answer, Refusal, TICK_MS};
+use crate::planted::{Planted, is_planted};
+use crate::replica::members::{MemberChange, NextStep, Situation, next_step};
+use crate::replica::{Collected, JOINT_OVERDUE_TICKS, Outstanding, Reader, Replica, WAITING_MAX, convert};
+use crate::system::SystemCommand;
+use crate::time::Now;
+
+impl Replica {
+    /// A period has passed. `record` = the system shard's record of this shard, if it is known here.
+    pub(crate) fn tick(&mut self, record: Option<&ShardRecord>, now: Now) {
+        self.ticks += 1;
+        if self.held_until.is_some() {
+            return;
+        }
+        self.raw.tick();
+        self.draw_election_timeout();
+        self.commit_before_last_tick = self.commit_last_tick;
+        self.commit_last_tick = self.raw.raft.raft_log.committed;
+        if self.is_leader() {
+            self.start_round(now);
+            self.give_up_stalled_snapshots(now);
+            self.change_members(record);
+        }
+    }
+
+    /// From another copy. The node has checked that it is meant for this one.
+    pub(crate) fn step(&mut self, from: NodeId, envelope: RaftEnvelope) {
+        self.peers.insert(envelope.from, from);
+        if self.held_until.is_some() || self.receive.as_ref().is_some_and(|r| r.is_complete) {
+            return;
+        }
+        // An error means that raft has no use for the message, as for one from a copy that was removed.
+        let _ = self.raw.step(convert::message_in(envelope));
+        self.draw_election_timeout();
+    }
+
+    /// A client's write. Answered now if it cannot be taken.
+    pub(crate) fn write(&mut self, token: Token, command: Command, out: &mut Vec<(Token, Answer)>) {
+        if let Some(refusal) = self.refuse_write() {
+            out.push((token, Answer::Write(Err(refusal))));
+        } else {
+            self.writes.push_back((command, token));
+        }
+    }
+
+    fn refuse_write(&self) -> Option<Refusal> {
+        let shard = self.descriptor().shard;
+        if !self.is_leader() {
+            return Some(Refusal::NotLeader { shard, leader: self.leader_node() });
+        }
+        let queued = self.writes.len() + self.proposed.len();
+        (queued >= WAITING_MAX).then_some(Refusal::Overloaded { shard, queued })
+    }
+
+    /// A command to the system shard. False = this copy does not lead.
+    pub(crate) fn system_command(&mut self, command: SystemCommand, token: Option<Token>) -> bool {
+        let taken = self.is_leader() && self.system_commands.len() < WAITING_MAX;
+        if taken {
+            self.system_commands.push_back((command, token));
+        }
+        taken
+    }
+
+    /// A client's read that must see every acknowledged write.
+    pub(crate) fn read(&mut self, token: Token, read: Read, engine: &dyn Engine, now: Now, out: &mut Vec<(Token, Answer)>) -> Result<(), EngineError> {
+        let shard = self.descriptor().shard;
+        if !self.is_leader() {
+            out.push((token, Answer::Read(Err(Refusal::NotLeader { shard, leader: self.leader_node() }))));
+            return Ok(());
+        }
+        let queued = self.reads.len();
+        if queued >= WAITING_MAX {
+            out.push((token, Answer::Read(Err(Refusal::Overloaded { shard, queued }))));
+            return Ok(());
+        }
+        self.reads.touched(now.monotonic_ms);
+        let committed = self.raw.raft.raft_log.committed;
+        if is_planted(Planted::StaleReadWithoutLease) || (self.reads.has_lease(now.monotonic_ms) && self.has_committed_in_term()) {
+            if self.applier.state.applied.0 >= committed {
+                return self.answer_read(token, &read, engine, now, out);
+            }
+            self.reads.wait_applied(committed, Reader::Client { token, read });
+            return Ok(());
+        }
+        self.reads.wait(Reader::Client { token, read });
+        self.start_round(now);
+        Ok(())
+    }
+
+    /// A read of what this copy has applied.
+    pub(crate) fn answer_read(&self, token: Token, read: &Read, engine: &dyn Engine, now: Now, out: &mut Vec<(Token, Answer)>) -> Result<(), EngineError> {
+        let result = super::read::read(self.descriptor(), read, engine, now.wall_ms)?;
+        let epoch = crate::ids::Epoch::default();
+        out.push((token, Answer::Read(result.ok_or(Refusal::WrongShard { epoch }))));
+        Ok(())
+    }
+
+    /// Answers `reader` once a quorum has confirmed this leader from now on. Gives it back if this copy does not lead.
+    pub(crate) fn confirm(&mut self, reader: Reader, now: Now) -> Result<(), Reader> {
+        if !self.is_leader() {
+            return Err(reader);
+        }
+        self.reads.wait(reader);
+        self.start_round(now);
+        Ok(())
+    }
+
+    fn has_committed_in_term(&self) -> bool {
+        let log = &self.raw.raft.raft_log;
+        log.term(log.committed).is_ok_and(|term| term == self.term())
+    }
+
+    pub(super) fn start_round(&mut self, now: Now) {
+        if self.has_committed_in_term()
+            && let Some(round) = self.reads.start_round(now.monotonic_ms)
+        {
+            self.raw.read_index(round.to_be_bytes().to_vec());
+        }
+    }
+
+    /// The batch of this and lower sequences is durable: what waited for it may go out.
+    pub(crate) fn log_durable(&mut self, sequence: u64, out: &mut Collected) {
+        while self.outstanding.front().is_some_and(|o| o.sequence <= sequence) {
+            let Some(Outstanding { ready, messages, snapshot, .. }) = self.outstanding.pop_front() else { break };
+            self.raw.on_persist_ready(ready);
+            if let Some(index) = snapshot {
+                self.raw.advance_apply_to(index);
+            }
+            self.send(messages, out);
+        }
+        self.draw_election_timeout();
+    }
+
+    /// Hands leadership to another voter.
+    pub(crate) fn transfer(&mut self, to: ReplicaId) {
+        let is_voter = self.raw.raft.prs().conf().voters().contains(to.0);
+        if self.is_leader() && to != self.id() && is_voter {
+            self.reads.bar_lease(self.term());
+            self.raw.transfer_leader(to.0);
+        }
+    }
+
+    /// What this leader says of removing a node; its leadership is freshly confirmed.
+    pub(crate) fn certify(&self, node: NodeId) -> CertifyAnswer {
+        if let Some(Copy { id, .. }) = self.copy_on(node) {
+            return CertifyAnswer::Held { replica: id };
+        }
+        let in_step = u32::try_from(self.in_step().len()).unwrap_or(u32::MAX);
+        CertifyAnswer::Clear { in_step, generation: self.descriptor().generation }
+    }
+
+    /// Brings the members closer to the assigned copies. Acts only on a record that has caught up with this leader:
+    /// an older one may name copies that were removed since.
+    fn change_members(&mut self, record: Option<&ShardRecord>) {
+        let is_joint = self.descriptor().is_joint();
+        let caught_up = record.is_some_and(|r| r.descriptor.generation == self.descriptor().generation);
+        let since = is_joint.then(|| self.joint_since.unwrap_or(self.ticks));
+        self.joint_since = since;
+        if !self.has_committed_in_term() || self.raw.raft.has_pending_conf() || !(is_joint || caught_up) {
+            return;
+        }
+        let assigned = record.map_or(&[][..], |r| &r.assigned[..]);
+        let in_step = self.in_step();
+        let joint_overdue = since.is_some_and(|s| self.ticks - s > JOINT_OVERDUE_TICKS);
+        let situation = Situation { descriptor: self.descriptor(), assigned, leader: self.id(), in_step: &in_step, joint_overdue };
+        match next_step(&situation) {
+            NextStep::Nothing => {}
+            NextStep::Transfer(to) => {
+                if self.raw.raft.lead_transferee.is_none() {
+                    self.transfer(to);
+                }
+            }
+            NextStep::Change(change) => self.propose_change(&change),
+        }
+    }
+
+    fn propose_change(&mut self, change: &MemberChange) {
+        if let MemberChange::AddLearner(copy) = change {
+            self.peers.insert(copy.id, copy.node);
+        }
+        let context = crate::codec::encode(change).to_vec();
+        // Dropped while leadership is handed over or too much is uncommitted: decided again at the next tick.
+        let _ = self.raw.propose_conf_change(context, super::collect::conf_change(change));
+    }
+
+    /// Leadership was lost: whoever waits is told, and told whether it may have happened.
+    pub(super) fn step_down(&mut self, out: &mut Collected) {
+        let shard = self.descriptor().shard;
+        let leader = self.leader_node();
+        let not_leader = Refusal::NotLeader { shard, leader };
+        for (_, token) in self.writes.drain(..) {
+            out.answers.push((token, Answer::Write(Err(not_leader.clone()))));
+        }
+        for (_, token) in self.system_commands.drain(..) {
+            out.answers.extend(token.map(|t| (t, Answer::Admin(Err(crate::node::AdminRefusal::NotLeader { leader })))));
+        }
+        for (_, proposed) in std::mem::take(&mut self.proposed) {
+            for token in proposed.waiters.into_iter().flatten() {
+                let answer = if proposed.is_system {
+                    Answer::Admin(Err(crate::node::AdminRefusal::OutcomeUnknown))
+                } else {
+                    Answer::Write(Err(Refusal::OutcomeUnknown { shard }))
+                };
+                out.answers.push((token, answer));
+            }
+        }
+        for reader in self.reads.lost() {
+            match reader {
+                Reader::Client { token, .. } => out.answers.push((token, Answer::Read(Err(not_leader.clone())))),
+                Reader::Status { token } => out.answers.push((token, Answer::Admin(Err(crate::node::AdminRefusal::NotLeader { leader })))),
+                // Nobody counts a missing answer as yes.
+                Reader::Certify { .. } | Reader::Steward { .. } => {}
+            }
+        }
+        self.sends.clear();
+        self.too_far_behind.clear();
+        self.joint_since = None;
+    }
+
+    pub(super) fn leads(state: StateRole) -> bool {
+        state == StateRole::Leader
+    }
+
+    /// Milliseconds that this copy has existed in this process.
+    pub(crate) fn age_ms(&self) -> u64 {
+        self.ticks * TICK_MS
+    }
+}

@@ -1,0 +1,157 @@
+//! How a shard's leader brings its members to the assigned copies, one safe change at a time: new copies come as
+//! learners, are promoted in a joint configuration once they are in step, and only then do old copies go.
+//!
+//! Level-based: every step is decided from what is, so any new leader goes on where the last one stopped, and another
+//! assignment midway turns the move round. Ongaro, "Consensus: Bridging Theory and Practice", 2014, chapter 4.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::ReplicaId;
+use crate::map::{Descriptor, Member, Replica, Role};
+use crate::planted::{Planted, is_planted};
+
+/// A change of a shard's members, as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberChange {
+    /// A new copy that receives and does not vote.
+    AddLearner(Replica),
+    /// A copy goes without a joint configuration: a learner, or a voter that can never be in step again.
+    Remove(ReplicaId),
+    /// Enters a joint configuration.
+    Joint {
+        /// Learners that become voters.
+        promote: Vec<ReplicaId>,
+        /// Members that go.
+        remove: Vec<ReplicaId>,
+    },
+    /// Leaves the joint configuration.
+    Leave,
+}
+
+/// What a leader should do next for its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextStep {
+    /// Everything is as assigned, or must be waited for.
+    Nothing,
+    /// Propose this.
+    Change(MemberChange),
+    /// Hand leadership to this voter: the leader's own copy is to go.
+    Transfer(ReplicaId),
+}
+
+/// What a leader knows of its members.
+#[derive(Debug)]
+pub struct Situation<'a> {
+    /// As applied.
+    pub descriptor: &'a Descriptor,
+    /// To be brought about.
+    pub assigned: &'a [Replica],
+    /// The leader's own copy.
+    pub leader: ReplicaId,
+    /// Members that have all that is committed, the leader included.
+    pub in_step: &'a BTreeSet<ReplicaId>,
+    /// True if a joint configuration has waited so long for an incoming copy that leaving it is the lesser evil: only
+    /// then can another assignment take effect.
+    pub joint_overdue: bool,
+}
+
+/// The next step from here to the assigned copies.
+pub fn next_step(now: &Situation<'_>) -> NextStep {
+    let members = &now.descriptor.members;
+    if now.descriptor.is_joint() {
+        let incoming_in_step = members.iter().filter(|m| m.role == Role::Incoming).all(|m| now.has_in_step(m.replica.id));
+        return if incoming_in_step || now.joint_overdue { NextStep::Change(MemberChange::Leave) } else { NextStep::Nothing };
+    }
+    if now.assigned.is_empty() {
+        return NextStep::Nothing;
+    }
+    if let Some(learner) = members.iter().find(|m| m.role == Role::Learner && !now.is_assigned(m.replica.id)) {
+        return NextStep::Change(MemberChange::Remove(learner.replica.id));
+    }
+    if let Some(new) = now.assigned.iter().find(|r| !members.iter().any(|m| m.replica.id == r.id)) {
+        return match members.iter().find(|m| m.replica.node == new.node) {
+            None => NextStep::Change(MemberChange::AddLearner(*new)),
+            Some(old) => now.make_room(old),
+        };
+    }
+    now.promote_and_remove()
+}
+
+impl Situation<'_> {
+    fn is_assigned(&self, id: ReplicaId) -> bool {
+        self.assigned.iter().any(|r| r.id == id)
+    }
+
+    fn has_in_step(&self, id: ReplicaId) -> bool {
+        is_planted(Planted::RemoveBeforeCaughtUp) || self.in_step.contains(&id)
+    }
+
+    /// A new copy belongs where a lost one is still a member: the lost one goes first, if the rest are a safe group.
+    fn make_room(&self, old: &Member) -> NextStep {
+        let rest = || self.descriptor.members.iter().filter(|m| m.role == Role::Voter && m.replica.id != old.replica.id);
+        let safe = rest().count() > 0 && rest().all(|m| self.has_in_step(m.replica.id));
+        if safe && old.replica.id != self.leader && !self.in_step.contains(&old.replica.id) {
+            NextStep::Change(MemberChange::Remove(old.replica.id))
+        } else {
+            NextStep::Nothing
+        }
+    }
+
+    /// All assigned copies are members. Once all are in step the learners are promoted and the others go together.
+    fn promote_and_remove(&self) -> NextStep {
+        let members = &self.descriptor.members;
+        let promote: Vec<_> = members.iter().filter(|m| m.role == Role::Learner).map(|m| m.replica.id).collect();
+        let mut remove: Vec<_> = members.iter().map(|m| m.replica.id).filter(|id| !self.is_assigned(*id)).collect();
+        if promote.is_empty() && remove.is_empty() {
+            return NextStep::Nothing;
+        }
+        if !self.assigned.iter().all(|r| self.has_in_step(r.id)) {
+            return NextStep::Nothing;
+        }
+        if remove.contains(&self.leader) {
+            let heir = members.iter().find(|m| m.role == Role::Voter && self.is_assigned(m.replica.id));
+            match heir {
+                Some(heir) => return NextStep::Transfer(heir.replica.id),
+                // No assigned copy votes yet: promote first, keep the old ones until leadership has moved.
+                None => remove.clear(),
+            }
+        }
+        NextStep::Change(MemberChange::Joint { promote, remove })
+    }
+}
+
+/// The descriptor after a change. A change that does not fit leaves it as it is.
+pub fn changed(descriptor: &Descriptor, change: &MemberChange) -> Descriptor {
+    let mut next = descriptor.clone();
+    next.generation.0 += 1;
+    match change {
+        MemberChange::AddLearner(replica) => next.members.push(Member { replica: *replica, role: Role::Learner }),
+        MemberChange::Remove(id) => next.members.retain(|m| m.replica.id != *id),
+        MemberChange::Joint { promote, remove } => {
+            next.members.retain(|m| !(m.role == Role::Learner && remove.contains(&m.replica.id)));
+            for member in &mut next.members {
+                let id = member.replica.id;
+                match member.role {
+                    Role::Learner if promote.contains(&id) => member.role = Role::Incoming,
+                    Role::Voter if remove.contains(&id) => member.role = Role::Outgoing,
+                    Role::Learner | Role::Voter | Role::Incoming | Role::Outgoing => {}
+                }
+            }
+        }
+        MemberChange::Leave => {
+            next.members.retain(|m| m.role != Role::Outgoing);
+            for member in &mut next.members {
+                if member.role == Role::Incoming {
+                    member.role = Role::Voter;
+                }
+            }
+        }
+    }
+    next.members.sort_by_key(|m| m.replica.id);
+    next
+}
+
+#[cfg(test)]
+mod tests;

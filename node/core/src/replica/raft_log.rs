@@ -1,0 +1,158 @@
+//! A replica's Raft log in memory, as raft's storage. What is here was handed to the node's shared log; how much of it
+//! may be forgotten is decided by [`super::Replica::cut`].
+
+use std::collections::VecDeque;
+
+use raft::eraftpb::{ConfState, Entry, Snapshot};
+use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
+
+use crate::log::HardState;
+use crate::map::{Descriptor, Role};
+
+/// Entries after `start`, and the state that goes with them.
+#[derive(Debug, Default)]
+pub struct RaftLog {
+    start: (u64, u64),
+    entries: VecDeque<Entry>,
+    entry_bytes: usize,
+    pub(super) hard_state: HardState,
+    pub(super) conf_state: ConfState,
+    /// What a snapshot taken now would be at.
+    pub(super) applied: (u64, u64),
+}
+
+impl RaftLog {
+    pub(super) fn new(start: (u64, u64), entries: Vec<Entry>, hard_state: HardState) -> Self {
+        let entry_bytes = entries.iter().map(weight).sum();
+        Self { start, entries: entries.into(), entry_bytes, hard_state, ..Self::default() }
+    }
+
+    /// Index and term before the first entry.
+    pub(super) fn start(&self) -> (u64, u64) {
+        self.start
+    }
+
+    /// Index of the last entry.
+    pub(super) fn last(&self) -> u64 {
+        self.start.0 + self.entries.len() as u64
+    }
+
+    /// Adds entries; one whose index exists replaces it and everything after it.
+    pub(super) fn append(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            while self.last() >= entry.index {
+                match self.entries.pop_back() {
+                    Some(old) => self.entry_bytes -= weight(&old),
+                    None => break,
+                }
+            }
+            assert_eq!(self.last() + 1, entry.index, "a log has no gaps");
+            self.entry_bytes += weight(entry);
+            self.entries.push_back(entry.clone());
+        }
+    }
+
+    /// Starts anew after a snapshot.
+    pub(super) fn reset(&mut self, start: (u64, u64)) {
+        *self = Self { start, applied: start, hard_state: self.hard_state, conf_state: self.conf_state.clone(), ..Self::default() };
+    }
+
+    /// Forgets entries at or below `limit` until at most `keep` bytes are left. True if any went.
+    pub(super) fn forget(&mut self, limit: u64, keep: usize) -> bool {
+        let before = self.start;
+        while self.start.0 < limit && self.entry_bytes > keep {
+            let Some(entry) = self.entries.pop_front() else { break };
+            self.entry_bytes -= weight(&entry);
+            self.start = (entry.index, entry.term);
+        }
+        self.start != before
+    }
+
+    fn at(&self, index: u64) -> Option<&Entry> {
+        let offset = index.checked_sub(self.start.0 + 1)?;
+        self.entries.get(usize::try_from(offset).ok()?)
+    }
+}
+
+/// Memory that an entry takes, about.
+fn weight(entry: &Entry) -> usize {
+    entry.data.len() + entry.context.len() + 96
+}
+
+/// The Raft configuration of a descriptor.
+pub(super) fn conf_state(descriptor: &Descriptor) -> ConfState {
+    let mut conf = ConfState::default();
+    let joint = descriptor.is_joint();
+    for member in &descriptor.members {
+        let id = member.replica.id.0;
+        match member.role {
+            Role::Learner => conf.learners.push(id),
+            Role::Incoming => conf.voters.push(id),
+            Role::Outgoing => conf.voters_outgoing.push(id),
+            Role::Voter => {
+                conf.voters.push(id);
+                if joint {
+                    conf.voters_outgoing.push(id);
+                }
+            }
+        }
+    }
+    conf
+}
+
+impl Storage for RaftLog {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        let mut hard_state = raft::eraftpb::HardState::default();
+        hard_state.term = self.hard_state.term.max(self.applied.1);
+        hard_state.vote = if hard_state.term == self.hard_state.term { self.hard_state.vote } else { 0 };
+        hard_state.commit = self.hard_state.commit.max(self.applied.0).min(self.last());
+        Ok(RaftState { hard_state, conf_state: self.conf_state.clone() })
+    }
+
+    fn entries(&self, low: u64, high: u64, max_size: impl Into<Option<u64>>, _: GetEntriesContext) -> raft::Result<Vec<Entry>> {
+        if low <= self.start.0 {
+            return Err(Error::Store(StorageError::Compacted));
+        }
+        let limit = max_size.into().unwrap_or(u64::MAX);
+        let mut bytes = 0;
+        let mut wanted = Vec::new();
+        for index in low..high {
+            let entry = self.at(index).ok_or(Error::Store(StorageError::Unavailable))?;
+            bytes += weight(entry) as u64;
+            if !wanted.is_empty() && bytes > limit {
+                break;
+            }
+            wanted.push(entry.clone());
+        }
+        Ok(wanted)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        if index == self.start.0 {
+            return Ok(self.start.1);
+        }
+        if index < self.start.0 {
+            return Err(Error::Store(StorageError::Compacted));
+        }
+        self.at(index).map(|e| e.term).ok_or(Error::Store(StorageError::Unavailable))
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.start.0 + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last())
+    }
+
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        if self.applied.0 < request_index || self.applied.0 == 0 {
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        }
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        (metadata.index, metadata.term) = self.applied;
+        metadata.set_conf_state(self.conf_state.clone());
+        Ok(snapshot)
+    }
+}

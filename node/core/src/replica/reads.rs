@@ -1,0 +1,144 @@
+//! When a leader may answer a read: after a quorum confirmed its leadership, or while a lease from such a round holds.
+//!
+//! A lease counts from the time the round's heartbeat was *sent*, on a clock that goes on while the process is paused.
+//! It is shorter than the time for which those who answered refuse to vote for another. Handing leadership over
+//! breaks that promise, so no lease is taken any more in a term in which that was tried. Ongaro's thesis, 6.4.1.
+
+use std::collections::VecDeque;
+
+use crate::command::Read;
+use crate::ids::{NodeId, Token};
+use crate::node::TICK_MS;
+use crate::planted::{Planted, is_planted};
+
+/// Ticks for which a follower that heard of its leader votes for nobody else.
+pub const ELECTION_TICKS: usize = 14;
+/// The lease: one tick less than a follower may count, three for the drift and steps of its clock.
+const LEASE_MS: u64 = (ELECTION_TICKS as u64 - 4) * TICK_MS;
+/// A round that took longer is given up.
+const ROUND_MS: u64 = 3 * TICK_MS;
+/// After the last read, a lease is renewed for this long.
+const RENEW_MS: u64 = 1_000;
+
+/// Who waits for a confirmation.
+#[derive(Debug)]
+pub(crate) enum Reader {
+    /// A client.
+    Client { token: Token, read: Read },
+    /// The steward of another node (or this) asks for a certificate.
+    Certify { nonce: u64, asker: NodeId, node: NodeId },
+    /// This node's steward confirms its own leadership.
+    Steward { nonce: u64 },
+    /// Someone who asks for the status.
+    Status { token: Token },
+}
+
+#[derive(Debug)]
+struct Round {
+    id: u64,
+    sent_ms: u64,
+    readers: Vec<Reader>,
+}
+
+/// Reads that wait, and the lease.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    waiting: Vec<Reader>,
+    rounds: VecDeque<Round>,
+    /// Confirmed; to be answered once this index is applied.
+    confirmed: Vec<(u64, Reader)>,
+    lease_until_ms: Option<u64>,
+    /// Rounds below this were sent under other members or before a hand-over and give no lease.
+    lease_from_round: u64,
+    barred_term: u64,
+    next_round: u64,
+    last_read_ms: u64,
+}
+
+impl Reads {
+    /// True if a read may be answered at once.
+    pub(super) fn has_lease(&self, now_ms: u64) -> bool {
+        self.lease_until_ms.is_some_and(|until| now_ms < until)
+    }
+
+    pub(super) fn touched(&mut self, now_ms: u64) {
+        self.last_read_ms = now_ms;
+    }
+
+    /// Waits for a round that starts from now on.
+    pub(super) fn wait(&mut self, reader: Reader) {
+        self.waiting.push(reader);
+    }
+
+    /// Waits for an index only: leadership is confirmed.
+    pub(super) fn wait_applied(&mut self, index: u64, reader: Reader) {
+        self.confirmed.push((index, reader));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.confirmed.len() + self.rounds.iter().map(|r| r.readers.len()).sum::<usize>()
+    }
+
+    /// Starts a round if one is wanted: its id, for the heartbeat.
+    pub(super) fn start_round(&mut self, now_ms: u64) -> Option<u64> {
+        let renew = now_ms.saturating_sub(self.last_read_ms) < RENEW_MS
+            && self.lease_until_ms.is_none_or(|until| until < now_ms + LEASE_MS / 2);
+        let busy = self.rounds.back().is_some_and(|r| now_ms.saturating_sub(r.sent_ms) < ROUND_MS);
+        if busy || (self.waiting.is_empty() && !renew) {
+            return None;
+        }
+        for round in self.rounds.drain(..) {
+            self.waiting.extend(round.readers);
+        }
+        self.next_round += 1;
+        let readers = std::mem::take(&mut self.waiting);
+        self.rounds.push_back(Round { id: self.next_round, sent_ms: now_ms, readers });
+        Some(self.next_round)
+    }
+
+    /// A quorum answered a round; reads see everything up to `index`.
+    pub(super) fn round_confirmed(&mut self, id: u64, index: u64, term: u64) {
+        while self.rounds.front().is_some_and(|r| r.id <= id) {
+            let Some(round) = self.rounds.pop_front() else { break };
+            if round.id >= self.lease_from_round && (term != self.barred_term || is_planted(Planted::LeaseKeptOverTransfer)) {
+                let lease_ms = if is_planted(Planted::LeaseWithoutMargin) { 4 * LEASE_MS } else { LEASE_MS };
+                self.lease_until_ms = Some(self.lease_until_ms.unwrap_or(0).max(round.sent_ms + lease_ms));
+            }
+            self.confirmed.extend(round.readers.into_iter().map(|r| (index, r)));
+        }
+    }
+
+    /// Those whose index is applied.
+    pub(super) fn take_ready(&mut self, applied: u64) -> Vec<Reader> {
+        if self.confirmed.iter().all(|(index, _)| *index > applied) {
+            return Vec::new();
+        }
+        let (ready, later) = std::mem::take(&mut self.confirmed).into_iter().partition::<Vec<_>, _>(|(i, _)| *i <= applied);
+        self.confirmed = later;
+        ready.into_iter().map(|(_, reader)| reader).collect()
+    }
+
+    /// The members changed: what was promised under the old ones counts no more.
+    pub(super) fn members_changed(&mut self) {
+        self.lease_until_ms = None;
+        self.lease_from_round = self.next_round + 1;
+    }
+
+    /// Leadership is being handed over in this term.
+    pub(super) fn bar_lease(&mut self, term: u64) {
+        if !is_planted(Planted::LeaseKeptOverTransfer) {
+            self.lease_until_ms = None;
+        }
+        self.barred_term = term;
+    }
+
+    /// Leadership is lost: everyone who waits.
+    pub(super) fn lost(&mut self) -> Vec<Reader> {
+        self.lease_until_ms = None;
+        self.lease_from_round = self.next_round + 1;
+        let mut readers = std::mem::take(&mut self.waiting);
+        readers.extend(self.rounds.drain(..).flat_map(|r| r.readers));
+        readers.extend(std::mem::take(&mut self.confirmed).into_iter().map(|(_, r)| r));
+        readers
+    }
+}

@@ -1,0 +1,71 @@
+//! Receives a shard's state into a fresh replica. It is marked blank on disk until everything is there, so that after
+//! a crash it starts over; it stands at the snapshot's index only once the store has made all of it durable.
+
+use crate::engine::{Engine, EngineError, EngineWrite};
+use crate::ids::NodeId;
+use crate::message::{PeerMessage, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::replica::apply::Applier;
+use crate::replica::requests::Requests;
+use crate::replica::snapshot_send::checksum;
+use crate::replica::state::ReplicaState;
+
+/// One transfer into this replica.
+#[derive(Debug)]
+pub(super) struct SnapshotReceive {
+    pub(super) offer: SnapshotOffer,
+    from_node: NodeId,
+    next: u64,
+    /// All is written; waiting for the store to make it durable.
+    pub(super) is_complete: bool,
+}
+
+impl SnapshotReceive {
+    pub(super) fn start(offer: SnapshotOffer, from_node: NodeId, applier: &mut Applier, engine: &dyn Engine) -> Result<Self, EngineError> {
+        applier.state.descriptor = offer.descriptor.clone();
+        engine.write(vec![applier.state.write()])?;
+        Ok(Self { offer, from_node, next: 0, is_complete: false })
+    }
+
+    /// True if pieces of it lie in the store.
+    pub(super) fn has_written(&self) -> bool {
+        self.next > 0
+    }
+
+    /// How far this is, for the sender.
+    pub(super) fn ack(&self) -> (NodeId, PeerMessage) {
+        let state = SnapshotState::Want(self.next);
+        let ack = SnapshotAck { shard: self.offer.descriptor.shard, id: self.offer.id, from: self.offer.from, state };
+        (self.from_node, PeerMessage::SnapshotAck(ack))
+    }
+
+    /// Stores the next piece. One out of order or damaged is ignored: the sender repeats what is not acknowledged.
+    pub(super) fn store(&mut self, chunk: SnapshotChunk, applier: &mut Applier, engine: &dyn Engine) -> Result<(), EngineError> {
+        let expected = chunk.id == self.offer.id && chunk.sequence == self.next && !self.is_complete;
+        if !expected || checksum(&chunk.records) != chunk.checksum {
+            return Ok(());
+        }
+        self.next += 1;
+        let mut writes: Vec<_> = chunk.records.into_iter().map(|(k, v)| EngineWrite::Put(k, v)).collect();
+        if chunk.last {
+            let shard = self.offer.descriptor.shard;
+            applier.state = ReplicaState {
+                applied: (self.offer.index, self.offer.index_term),
+                last_version: self.offer.last_version,
+                request_floor: self.offer.request_floor,
+                bytes: self.offer.bytes,
+                blank: false,
+                ..applier.state.clone()
+            };
+            writes.push(applier.state.write());
+            engine.write(writes)?;
+            applier.requests = super::load_requests(shard, self.offer.request_floor, engine)?;
+            if shard == crate::ids::ShardId::SYSTEM {
+                applier.system = Some(super::apply::load_system(engine)?);
+            }
+            self.is_complete = true;
+            return Ok(());
+        }
+        applier.requests = Requests::default();
+        engine.write(writes)
+    }
+}

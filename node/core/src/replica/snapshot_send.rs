@@ -1,0 +1,216 @@
+//! Sends a shard's state at one applied index to a fresh replica, while the shard goes on.
+//!
+//! The store has no snapshots: whatever would be overwritten ahead of the cursor is kept here as it was (its
+//! pre-image), and sent in its place. Pieces that are not acknowledged are sent again; a receiver that stays silent
+//! ends the transfer, and raft starts another.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use crate::engine::{Engine, EngineError, data_end, data_key, shard_key, state};
+use crate::ids::{NodeId, ReplicaId};
+use crate::message::{PeerMessage, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::planted::{Planted, is_planted};
+use crate::replica::state::ReplicaState;
+
+/// Unacknowledged pieces under way: enough for a round trip, little enough to keep in memory.
+const WINDOW_CHUNKS: usize = 4;
+/// Keys and values of one piece.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Records of one piece, so that reading it never holds up the node for long.
+const CHUNK_RECORDS: usize = 2_000;
+const RESEND_MS: u64 = 500;
+const STALL_MS: u64 = 10_000;
+
+/// One transfer.
+#[derive(Debug)]
+pub(super) struct SnapshotSend {
+    offer: SnapshotOffer,
+    to_node: NodeId,
+    cursor: Bytes,
+    end: Bytes,
+    is_read: bool,
+    preimages: BTreeMap<Bytes, Option<Bytes>>,
+    requests: VecDeque<(Bytes, Bytes)>,
+    accepted: bool,
+    unacked: VecDeque<SnapshotChunk>,
+    next_sequence: u64,
+    last_send_ms: u64,
+    last_progress_ms: u64,
+    sent_bytes: u64,
+}
+
+impl SnapshotSend {
+    /// A transfer of what the store holds now, which is at `state.applied`.
+    pub(super) fn start(state: &ReplicaState, to: ReplicaId, to_node: NodeId, id: u64, term: u64, engine: &dyn Engine, now_ms: u64) -> Result<Self, EngineError> {
+        let descriptor = state.descriptor.clone();
+        let mut requests = VecDeque::new();
+        let first = shard_key(descriptor.shard, state::REQUESTS, &[]);
+        let end = shard_key(descriptor.shard, state::REQUESTS + 1, &[]);
+        engine.scan(&first, &end, &mut |key, value| {
+            requests.push_back((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            ControlFlow::Continue(())
+        })?;
+        if is_planted(Planted::RequestsMissingInSnapshot) {
+            requests.clear();
+        }
+        Ok(Self {
+            cursor: data_key(descriptor.table, &descriptor.start),
+            end: data_end(descriptor.table, descriptor.end.as_deref()),
+            offer: SnapshotOffer {
+                id,
+                from: state.replica,
+                to,
+                term,
+                index: state.applied.0,
+                index_term: state.applied.1,
+                last_version: state.last_version,
+                request_floor: state.request_floor,
+                bytes: state.bytes,
+                descriptor,
+            },
+            to_node,
+            is_read: false,
+            preimages: BTreeMap::new(),
+            requests,
+            accepted: false,
+            unacked: VecDeque::new(),
+            next_sequence: 0,
+            last_send_ms: 0,
+            last_progress_ms: now_ms,
+            sent_bytes: 0,
+        })
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.offer.id
+    }
+
+    /// Bytes sent, and estimated in all.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.sent_bytes, self.offer.bytes.max(self.sent_bytes))
+    }
+
+    pub(super) fn is_stalled(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.last_progress_ms) > STALL_MS
+    }
+
+    /// Keeps what is about to be overwritten, if it was not read yet.
+    pub(super) fn note(&mut self, key: &Bytes, engine: &dyn Engine) -> Result<(), EngineError> {
+        let ahead = !self.is_read && *key >= self.cursor && *key < self.end;
+        if ahead && !self.preimages.contains_key(key) && !is_planted(Planted::SnapshotWithoutPreimage) {
+            self.preimages.insert(key.clone(), engine.get(key)?);
+        }
+        Ok(())
+    }
+
+    /// Takes in how far the receiver is.
+    pub(super) fn acknowledged(&mut self, state: SnapshotState, now_ms: u64) {
+        if let SnapshotState::Want(sequence) = state {
+            self.accepted = true;
+            while self.unacked.front().is_some_and(|c| c.sequence < sequence) {
+                self.unacked.pop_front();
+                self.last_progress_ms = now_ms;
+            }
+            if sequence == 0 {
+                self.last_progress_ms = now_ms;
+            }
+        }
+    }
+
+    /// What to send now, within the budget of bytes.
+    pub(super) fn pump(&mut self, engine: &dyn Engine, now_ms: u64, budget: &mut u64) -> Result<Vec<(NodeId, PeerMessage)>, EngineError> {
+        let mut out = Vec::new();
+        let resend = now_ms.saturating_sub(self.last_send_ms) >= RESEND_MS;
+        if !self.accepted {
+            if resend {
+                self.last_send_ms = now_ms;
+                out.push((self.to_node, PeerMessage::SnapshotOffer(self.offer.clone())));
+            }
+            return Ok(out);
+        }
+        if resend && !self.unacked.is_empty() {
+            self.last_send_ms = now_ms;
+            out.extend(self.unacked.iter().map(|c| (self.to_node, PeerMessage::SnapshotChunk(c.clone()))));
+        }
+        while self.unacked.len() < WINDOW_CHUNKS && *budget > 0 && !self.is_all_cut() {
+            let chunk = self.next_chunk(engine)?;
+            let bytes: usize = chunk.records.iter().map(|(k, v)| k.len() + v.len()).sum();
+            *budget = budget.saturating_sub(bytes as u64);
+            self.sent_bytes += bytes as u64;
+            self.last_send_ms = now_ms;
+            out.push((self.to_node, PeerMessage::SnapshotChunk(chunk.clone())));
+            self.unacked.push_back(chunk);
+        }
+        Ok(out)
+    }
+
+    /// True once the last piece was cut.
+    fn is_all_cut(&self) -> bool {
+        self.is_read && self.requests.is_empty() && self.next_sequence > 0
+    }
+
+    fn next_chunk(&mut self, engine: &dyn Engine) -> Result<SnapshotChunk, EngineError> {
+        let mut records = Vec::new();
+        if !self.is_read {
+            records = self.read(engine)?;
+        }
+        let mut bytes: usize = records.iter().map(|(k, v)| k.len() + v.len()).sum();
+        while self.is_read && bytes < CHUNK_BYTES {
+            let Some((key, value)) = self.requests.pop_front() else { break };
+            bytes += key.len() + value.len();
+            records.push((key, value));
+        }
+        let chunk = SnapshotChunk {
+            shard: self.offer.descriptor.shard,
+            id: self.offer.id,
+            to: self.offer.to,
+            sequence: self.next_sequence,
+            checksum: checksum(&records),
+            records,
+            last: self.is_read && self.requests.is_empty(),
+        };
+        self.next_sequence += 1;
+        Ok(chunk)
+    }
+
+    /// The next records as they were at the snapshot's index: the store's, with the pre-images in their place.
+    fn read(&mut self, engine: &dyn Engine) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+        let (mut found, mut bytes) = (BTreeMap::new(), 0);
+        let mut upto = None;
+        engine.scan(&self.cursor, &self.end, &mut |key, value| {
+            bytes += key.len() + value.len();
+            found.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+            if bytes < CHUNK_BYTES && found.len() < CHUNK_RECORDS {
+                return ControlFlow::Continue(());
+            }
+            upto = Some(successor(key));
+            ControlFlow::Break(())
+        })?;
+        self.is_read = upto.is_none();
+        let upto = upto.unwrap_or_else(|| self.end.clone());
+        let later = self.preimages.split_off(&upto);
+        for (key, value) in std::mem::replace(&mut self.preimages, later) {
+            match value {
+                Some(value) => found.insert(key, value),
+                None => found.remove(&key),
+            };
+        }
+        self.cursor = upto;
+        Ok(found.into_iter().collect())
+    }
+}
+
+/// CRC32C over keys and values in order.
+pub(super) fn checksum(records: &[(Bytes, Bytes)]) -> u32 {
+    records.iter().fold(0, |crc, (key, value)| crc32c::crc32c_append(crc32c::crc32c_append(crc, key), value))
+}
+
+fn successor(key: &[u8]) -> Bytes {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next.into()
+}

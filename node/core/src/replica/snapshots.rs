@@ -1,0 +1,172 @@
+//! A replica's part in snapshots: whom to send one, what to take in, and when it stands.
+
+use raft::SnapshotStatus;
+use raft::eraftpb::{Message, MessageType};
+
+use crate::engine::{Engine, EngineError};
+use crate::ids::{NodeId, ReplicaId};
+use crate::map::Role;
+use crate::message::{PeerMessage, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::replica::{Collected, Replica, SnapshotReceive, SnapshotSend, raft_log};
+use crate::time::Now;
+
+/// What became of an offered snapshot.
+pub(crate) enum Offered {
+    /// Taken, or repeated: the answer to send.
+    Answer(NodeId, PeerMessage),
+    /// Pieces of an earlier transfer lie in the store and must go first.
+    MustWipe,
+    /// Not now; the sender will ask again.
+    Ignored,
+}
+
+impl Replica {
+    /// A follower needs more than the log has. Only a fresh learner gets a snapshot; any other copy is built anew.
+    pub(super) fn start_snapshot(&mut self, to: ReplicaId, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+        let role = self.descriptor().members.iter().find(|m| m.replica.id == to).map(|m| (m.role, m.replica.node));
+        let matched = self.raw.raft.prs().get(to.0).map_or(0, |p| p.matched);
+        match role {
+            Some((Role::Learner, node)) if matched == 0 => {
+                self.snapshot_ids += 1;
+                let id = (self.term() << 24) | self.snapshot_ids;
+                let state = &self.applier.state;
+                let send = SnapshotSend::start(state, to, node, id, self.raw.raft.term, engine, now.monotonic_ms)?;
+                self.sends.insert(to, send);
+            }
+            Some(_) => {
+                self.too_far_behind.insert(to);
+            }
+            None => self.raw.report_snapshot(to.0, SnapshotStatus::Failure),
+        }
+        Ok(())
+    }
+
+    pub(super) fn give_up_stalled_snapshots(&mut self, now: Now) {
+        let stalled: Vec<_> = self.sends.iter().filter(|(_, s)| s.is_stalled(now.monotonic_ms)).map(|(to, _)| *to).collect();
+        for to in stalled {
+            self.sends.remove(&to);
+            self.raw.report_snapshot(to.0, SnapshotStatus::Failure);
+        }
+    }
+
+    /// The next pieces of every transfer under way, within the node's budget.
+    pub(crate) fn pump_snapshots(&mut self, engine: &dyn Engine, now: Now, budget: &mut u64, out: &mut Collected) -> Result<(), EngineError> {
+        for send in self.sends.values_mut() {
+            out.send.extend(send.pump(engine, now.monotonic_ms, budget)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_sending(&self) -> bool {
+        !self.sends.is_empty()
+    }
+
+    /// Snapshot bytes sent and estimated, over all transfers under way.
+    pub(crate) fn moving(&self) -> (u64, u64) {
+        self.sends.values().map(SnapshotSend::progress).fold((0, 0), |sum, p| (sum.0 + p.0, sum.1 + p.1))
+    }
+
+    /// Copies that must be built anew.
+    pub(crate) fn too_far_behind(&self) -> Vec<ReplicaId> {
+        self.too_far_behind.iter().copied().collect()
+    }
+
+    /// The receiver of a transfer says how far it is.
+    pub(crate) fn snapshot_acknowledged(&mut self, ack: &SnapshotAck, now: Now) {
+        let found = self.sends.iter_mut().find(|(_, s)| s.id() == ack.id);
+        let Some((&to, send)) = found else { return };
+        match ack.state {
+            SnapshotState::Want(_) => send.acknowledged(ack.state, now.monotonic_ms),
+            SnapshotState::Installed => {
+                self.sends.remove(&to);
+                self.raw.report_snapshot(to.0, SnapshotStatus::Finish);
+            }
+            SnapshotState::Refused => {
+                self.sends.remove(&to);
+                self.too_far_behind.insert(to);
+            }
+        }
+    }
+
+    /// A leader offers a snapshot to this copy.
+    pub(crate) fn snapshot_offered(&mut self, from: NodeId, offer: SnapshotOffer, engine: &dyn Engine) -> Result<Offered, EngineError> {
+        if self.held_until.is_some() {
+            return Ok(Offered::Ignored);
+        }
+        if !self.applier.state.blank && self.receive.is_none() {
+            let ack = SnapshotAck { shard: offer.descriptor.shard, id: offer.id, from: offer.from, state: SnapshotState::Refused };
+            return Ok(Offered::Answer(from, PeerMessage::SnapshotAck(ack)));
+        }
+        if let Some(current) = &self.receive {
+            if current.offer.id == offer.id && current.offer.from == offer.from {
+                let (node, ack) = current.ack();
+                return Ok(Offered::Answer(node, ack));
+            }
+            if current.is_complete || current.offer.term > offer.term {
+                return Ok(Offered::Ignored);
+            }
+            if current.has_written() {
+                self.receive = None;
+                return Ok(Offered::MustWipe);
+            }
+        }
+        let receive = SnapshotReceive::start(offer, from, &mut self.applier, engine)?;
+        let (node, ack) = receive.ack();
+        self.receive = Some(receive);
+        Ok(Offered::Answer(node, ack))
+    }
+
+    /// A piece of a snapshot. Once all are there the store must be synced before the copy stands.
+    pub(crate) fn snapshot_chunk(&mut self, chunk: SnapshotChunk, engine: &dyn Engine, out: &mut Collected) -> Result<(), EngineError> {
+        let Some(receive) = &mut self.receive else { return Ok(()) };
+        let was_complete = receive.is_complete;
+        receive.store(chunk, &mut self.applier, engine)?;
+        out.send.push(receive.ack());
+        out.wants_sync |= receive.is_complete && !was_complete;
+        Ok(())
+    }
+
+    /// The store is durable: if a snapshot waited for that, raft is told, and the sender.
+    pub(crate) fn install_received(&mut self, out: &mut Collected) {
+        let applied = self.applier.state.applied;
+        if self.durable < applied || !self.receive.as_ref().is_some_and(|r| r.is_complete) {
+            return;
+        }
+        let Some(receive) = self.receive.take() else { return };
+        let mut message = Message { to: self.id().0, term: self.term().max(receive.offer.term), ..Message::default() };
+        let leader = self.raw.raft.leader_id;
+        message.from = if leader == 0 { receive.offer.from.0 } else { leader };
+        message.set_msg_type(MessageType::MsgSnapshot);
+        let metadata = message.mut_snapshot().mut_metadata();
+        (metadata.index, metadata.term) = applied;
+        metadata.set_conf_state(raft_log::conf_state(self.descriptor()));
+        self.learn_peers();
+        // Raft has an empty log here, so it takes the snapshot whatever the term.
+        let _ = self.raw.step(message);
+        self.draw_election_timeout();
+        let (node, _) = receive.ack();
+        let ack = SnapshotAck { shard: self.descriptor().shard, id: receive.offer.id, from: receive.offer.from, state: SnapshotState::Installed };
+        out.send.push((node, PeerMessage::SnapshotAck(ack)));
+    }
+
+    /// True if this copy may hold pieces of a snapshot whose transfer is not under way any more.
+    pub(crate) fn has_remains(&self) -> bool {
+        self.applier.state.blank && self.receive.is_none() && !self.descriptor().members.is_empty()
+    }
+
+    /// The remains are wiped.
+    pub(crate) fn wiped(&mut self) {
+        self.applier.state = crate::replica::state::ReplicaState::blank(self.id(), self.descriptor().shard);
+    }
+
+    /// Waits for the store to make this new copy durable before it says anything.
+    pub(crate) fn hold_until(&mut self, mark: u64) {
+        self.held_until = Some(mark);
+    }
+
+    pub(super) fn created_durably(&mut self, _now: Now) {
+        if !self.applier.state.blank {
+            self.campaign_if_first();
+        }
+    }
+}

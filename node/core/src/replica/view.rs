@@ -1,0 +1,76 @@
+//! What the invariants look at: a replica as plain values.
+
+use crate::engine::{Engine, EngineError, data_end, data_key};
+use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::map::Descriptor;
+use crate::replica::Replica;
+
+/// A replica at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaView {
+    /// Where.
+    pub node: NodeId,
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Which copy.
+    pub replica: ReplicaId,
+    /// Raft term.
+    pub term: u64,
+    /// True if it leads in that term.
+    pub is_leader: bool,
+    /// Highest index known committed.
+    pub committed: u64,
+    /// Index and term of the last applied entry.
+    pub applied: (u64, u64),
+    /// Highest index in the log.
+    pub last: u64,
+    /// The shard as of the last applied entry.
+    pub descriptor: Descriptor,
+    /// Members that the leader finds in step.
+    pub in_step: Vec<ReplicaId>,
+    /// True while it waits for its snapshot.
+    pub is_blank: bool,
+}
+
+impl Replica {
+    /// This replica as plain values.
+    pub fn view(&self) -> ReplicaView {
+        let log = &self.raw.raft.raft_log;
+        ReplicaView {
+            node: self.node,
+            shard: self.descriptor().shard,
+            replica: self.id(),
+            term: self.term(),
+            is_leader: self.is_leader(),
+            committed: log.committed,
+            applied: self.applier.state.applied,
+            last: log.last_index(),
+            descriptor: self.descriptor().clone(),
+            in_step: if self.is_leader() { self.in_step().into_iter().collect() } else { Vec::new() },
+            is_blank: self.is_blank(),
+        }
+    }
+
+    /// Index, term and hash of every entry in memory above the log's start: equal for equal (shard, index) once committed.
+    pub fn entries(&self) -> Vec<(u64, u64, u64)> {
+        let log = &self.raw.raft.raft_log;
+        let entries = log.entries(self.raw.store().start().0 + 1, None, raft::GetEntriesContext::empty(false)).unwrap_or_default();
+        entries.iter().map(|e| (e.index, e.term, xxhash_rust::xxh3::xxh3_64(&[&e.data[..], &e.context[..]].concat()))).collect()
+    }
+
+    /// Hash of the shard's records: equal on all copies at the same applied index.
+    pub fn state_hash(&self, engine: &dyn Engine) -> Result<u64, EngineError> {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        let descriptor = self.descriptor();
+        let (start, end) = (data_key(descriptor.table, &descriptor.start), data_end(descriptor.table, descriptor.end.as_deref()));
+        engine.scan(&start, &end, &mut |key, value| {
+            for part in [key, value] {
+                hash.update(&(part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+            std::ops::ControlFlow::Continue(())
+        })?;
+        hash.update(&self.applier.state.last_version.0.to_be_bytes());
+        Ok(hash.digest())
+    }
+}

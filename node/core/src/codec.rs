@@ -16,17 +16,15 @@ pub struct Undecodable {
 }
 
 /// Encodes a value of our own types; they all can be.
-pub fn encode<T: Serialize>(value: &T) -> Bytes {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
     let bytes = postcard::to_extend(value, vec![FORMAT]);
     Bytes::from(bytes.expect("own types always encode"))
 }
 
 /// Decodes what [`encode`] made.
-pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Undecodable> {
+pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Undecodable> {
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => {
-            postcard::from_bytes(rest).map_err(|e| Undecodable { what, reason: e.to_string() })
-        }
+        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|e| Undecodable { what, reason: e.to_string() }),
         first => Err(Undecodable { what, reason: format!("format {:?}", first.map(|(f, _)| f)) }),
     }
 }

@@ -4,6 +4,7 @@
 //! Must not touch: clocks, randomness, threads, files, the network. The simulator runs this very code.
 #![warn(missing_docs, clippy::wildcard_enum_match_arm)]
 
+mod codec;
 pub mod command;
 pub mod engine;
 pub mod history;
@@ -15,6 +16,9 @@ pub mod map;
 pub mod message;
 pub mod node;
 pub mod placement;
+pub mod planted;
+mod record;
+pub mod replica;
 pub mod steward;
 pub mod system;
 pub mod time;

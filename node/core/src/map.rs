@@ -209,6 +209,7 @@ pub struct Map {
     /// Every shard, also of dropped tables.
     pub shards: BTreeMap<ShardId, ShardRecord>,
     by_start: BTreeMap<(TableId, Bytes), ShardId>,
+    replica_max: ReplicaId,
 }
 
 /// The records of a map that are newer than some epoch.
@@ -284,8 +285,20 @@ impl Map {
         {
             self.by_start.remove(&(old.descriptor.table, old.descriptor.start.clone()));
         }
+        let named = descriptor.members.iter().map(|m| m.replica.id).chain(record.assigned.iter().map(|r| r.id));
+        self.replica_max = named.max().unwrap_or_default().max(self.replica_max);
         self.by_start.insert((descriptor.table, descriptor.start.clone()), descriptor.shard);
         self.shards.insert(descriptor.shard, record);
+    }
+
+    /// The highest replica id that this map knows of: an id above it was given later.
+    pub fn replica_max(&self) -> ReplicaId {
+        self.replica_max
+    }
+
+    /// A replica id was given, whether or not a record still names it.
+    pub(crate) fn given(&mut self, id: ReplicaId) {
+        self.replica_max = self.replica_max.max(id);
     }
 
     /// What changed after `have`.

@@ -3,15 +3,37 @@
 //! A plain step function: [`Node::handle`] takes inputs, [`Node::ready`] gives what the shell is to do. The shell
 //! and the simulator run the same code. It may call the [`Engine`](crate::engine::Engine), reads no clock and draws no random number.
 
+mod admin;
+mod answer;
+mod clients;
+mod effects;
+mod garbage;
+mod input;
+mod maps;
+mod open;
+mod peers;
+mod ready;
+mod stewardship;
+mod upkeep;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::command::{Command, Outcome, Read, ReadConsistency, ReadResult};
-use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, TableId, Token};
-use crate::limits::LimitExceeded;
-use crate::log::{LogCut, LogWrite};
-use crate::map::Map;
-use crate::message::{NodeReport, PeerMessage, ShardReport};
-use crate::system::{SystemCommand, SystemRefusal, SystemReply};
+use crate::engine::{Engine, EngineError};
+use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, Token};
+use crate::map::{Map, NodeRecord};
+use crate::message::PeerMessage;
+use crate::replica::{Replica, ReplicaView};
+use crate::time::{Now, Version};
+
+pub use admin::{AdminRefusal, AdminReply, Certificate, NotYet, Removal, Status};
+pub use answer::{Answer, Refusal};
+pub use effects::{Effects, LogBatch};
+pub use input::{AdminRequest, Input};
+pub use open::{Recovered, bootstrap};
+
+use garbage::Garbage;
+use stewardship::Stewardship;
 
 /// Ticks between two reports to the steward.
 pub const REPORT_TICKS: u64 = 10;
@@ -33,273 +55,134 @@ pub struct Identity {
     pub zone: String,
 }
 
-/// Something that happened.
-#[derive(Debug)]
-pub enum Input {
-    /// [`TICK_MS`] have passed. Never handed in twice for one period, however late.
-    Tick,
-    /// From another node. The shell has checked the cluster id.
-    Peer {
-        /// Sender.
-        from: NodeId,
-        /// Its start.
-        incarnation: Incarnation,
-        /// In the order they were sent.
-        messages: Vec<PeerMessage>,
-    },
-    /// A write of a client, keys encoded.
-    Write {
-        /// To be answered with.
-        token: Token,
-        /// Which table.
-        table: TableId,
-        /// What to do.
-        command: Command,
-    },
-    /// A read of a client, keys encoded.
-    Read {
-        /// To be answered with.
-        token: Token,
-        /// Which table.
-        table: TableId,
-        /// What to read.
-        read: Read,
-        /// How fresh.
-        consistency: ReadConsistency,
-    },
-    /// Of the operator, a joining node, or a client that wants the status.
-    Admin {
-        /// To be answered with.
-        token: Token,
-        /// What is asked.
-        request: AdminRequest,
-    },
-    /// Everything in the log batch of this and lower sequences is durable.
-    LogDurable {
-        /// Of [`LogBatch`].
-        sequence: u64,
-    },
-    /// A sync of the engine that began after the effects with this number were carried out has finished.
-    EngineDurable {
-        /// Of [`Effects::sync`].
-        mark: u64,
-    },
-    /// The disk's state changed.
-    Disk {
-        /// True: puts are refused until it is false again.
-        full: bool,
-        /// Bytes that store and log take.
-        bytes: u64,
-    },
+/// What a node is set to.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Feeds election time-outs; may be anything that differs between nodes.
+    pub seed: u64,
+    /// Nodes known from the answer to joining; may be empty when the store knows some.
+    pub seeds: Vec<NodeRecord>,
+    /// Log entries that a shard keeps in memory for copies that lag, in bytes; eight times that while one is known to.
+    pub log_keep_bytes: usize,
+    /// Ticks between two syncs of the store.
+    pub sync_ticks: u64,
 }
 
-/// What only the system shard's leader answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AdminRequest {
-    /// A change of the system shard.
-    Command(SystemCommand),
-    /// May this node, in this incarnation, be removed?
-    CertifyRemoval {
-        /// Who.
-        node: NodeId,
-        /// As the asker knows it.
-        incarnation: Incarnation,
-    },
-    /// The map and the latest reports.
-    Status,
-}
-
-/// What the shell is to do, in any order but for what is said at each field.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// Append in one go, then say [`Input::LogDurable`] with its sequence. Batches in the order given.
-    pub log: Option<LogBatch>,
-    /// To send; loss and reordering are allowed.
-    pub send: Vec<(NodeId, PeerMessage)>,
-    /// To answer.
-    pub answers: Vec<(Token, Answer)>,
-    /// The log may forget these. Safe at any later time.
-    pub cuts: Vec<LogCut>,
-    /// The map changed.
-    pub map: Option<Arc<Map>>,
-    /// Sync the engine now, off this thread, and say [`Input::EngineDurable`] with this mark.
-    pub sync: Option<u64>,
-}
-
-/// What to append to the shared log in one go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogBatch {
-    /// Rises by one.
-    pub sequence: u64,
-    /// At most one a shard.
-    pub writes: Vec<LogWrite>,
-}
-
-/// The answer to a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// To a write.
-    Write(Result<Outcome, Refusal>),
-    /// To a read.
-    Read(Result<ReadResult, Refusal>),
-    /// To an admin request.
-    Admin(Result<AdminReply, AdminRefusal>),
-}
-
-/// Why a node did not serve a client. Each says whether the write may have happened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Nothing happened. Ask the leader.
-    #[error("shard {shard} is led by another node")]
-    NotLeader {
-        /// Which shard.
-        shard: ShardId,
-        /// Best known leader's node. `None` = unknown now; try any member.
-        leader: Option<NodeId>,
-    },
-    /// Nothing happened. The keys are not on this node, or not in one shard; route anew with a map of at least this epoch.
-    #[error("the keys are not in one shard of this node at epoch {epoch}")]
-    WrongShard {
-        /// Of this node's map.
-        epoch: Epoch,
-    },
-    /// Nothing happened.
-    #[error("table {0} is unknown here or dropped")]
-    UnknownTable(TableId),
-    /// The write may have happened; a retry with the same request id finds out.
-    #[error("leadership of shard {shard} was lost before the outcome was known")]
-    OutcomeUnknown {
-        /// Which shard.
-        shard: ShardId,
-    },
-    /// Nothing happened. Try again after a pause.
-    #[error("shard {shard} has {queued} requests waiting, its most")]
-    Overloaded {
-        /// Which shard.
-        shard: ShardId,
-        /// Requests waiting.
-        queued: usize,
-    },
-    /// Nothing happened; deletes are still taken.
-    #[error("the disk of this node is nearly full: only deletes are taken")]
-    DiskFull,
-    /// Nothing happened, and never will.
-    #[error(transparent)]
-    Limit(#[from] LimitExceeded),
-    /// The replica here has not seen everything that old yet.
-    #[error("this replica is {behind_ms} ms behind, more than asked for")]
-    TooStale {
-        /// How far behind. `u64::MAX` = unknown.
-        behind_ms: u64,
-    },
-}
-
-impl Refusal {
-    /// True if the write may have taken effect all the same.
-    pub fn may_have_happened(&self) -> bool {
-        matches!(self, Self::OutcomeUnknown { .. })
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { seed: 0, seeds: Vec::new(), log_keep_bytes: 4 << 20, sync_ticks: 40 }
     }
 }
 
-/// The system shard's leader's answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AdminReply {
-    /// To a command.
-    Command(SystemReply),
-    /// To a request for a certificate.
-    Removal(Removal),
-    /// To a request for the status.
-    Status(Box<Status>),
+/// One node.
+pub struct Node {
+    identity: Identity,
+    config: NodeConfig,
+    map: Arc<Map>,
+    map_changed: bool,
+    replicas: BTreeMap<ShardId, Replica>,
+    /// Replicas that have something to collect.
+    dirty: BTreeSet<ShardId>,
+    /// The highest copy of each shard that this node must never speak for (again).
+    tombstones: BTreeMap<ShardId, ReplicaId>,
+    /// Copies lost here that the map still names.
+    lost: BTreeMap<ShardId, ReplicaId>,
+    garbage: Vec<Garbage>,
+    /// Destroyed copies whose end the log may note once the store has made it durable.
+    destroyed: Vec<(u64, ShardId, ReplicaId)>,
+    /// Highest incarnation seen of each node.
+    incarnations: BTreeMap<NodeId, Incarnation>,
+    stewardship: Stewardship,
+    ticks: u64,
+    sequence: u64,
+    marks: u64,
+    /// The sync under way.
+    syncing: Option<u64>,
+    wants_sync: bool,
+    /// True if something was written to the store since the last sync began.
+    unsynced: bool,
+    next_destroyed_write: Vec<(ShardId, ReplicaId)>,
+    snapshot_budget: u64,
+    disk_full: bool,
+    disk_bytes: u64,
+    send: Vec<(NodeId, PeerMessage)>,
+    answers: Vec<(Token, Answer)>,
+    /// Whom the map was last asked of, counted.
+    asked: u64,
+    /// Epochs that other nodes are known to have.
+    epochs: BTreeMap<NodeId, Epoch>,
+    reported: bool,
 }
 
-/// Why an admin request was not answered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AdminRefusal {
-    /// Nothing happened.
-    #[error("this node does not lead the system shard")]
-    NotLeader {
-        /// Best known leader's node.
-        leader: Option<NodeId>,
-    },
-    /// The command may have happened; commands may be repeated.
-    #[error("leadership of the system shard was lost before the outcome was known")]
-    OutcomeUnknown,
-    /// Nothing happened.
-    #[error(transparent)]
-    Refused(#[from] SystemRefusal),
-}
+impl Node {
+    /// Takes one input. Cheap, but for reads, which are answered from the store.
+    ///
+    /// `now` must have been read after the input arrived: a lease is judged by it.
+    pub fn handle(&mut self, input: Input, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+        match input {
+            Input::Tick => self.tick(engine, now),
+            Input::Peer { from, incarnation, messages } => self.peer(from, incarnation, messages, engine, now),
+            Input::Write { token, table, command } => {
+                self.write(token, table, command);
+                Ok(())
+            }
+            Input::Read { token, table, read, consistency } => self.read(token, table, read, consistency, engine, now),
+            Input::Admin { token, request } => {
+                self.admin(token, request, now);
+                Ok(())
+            }
+            Input::LogDurable { sequence } => {
+                self.log_durable(sequence);
+                Ok(())
+            }
+            Input::EngineDurable { mark } => {
+                self.engine_durable(mark, now);
+                Ok(())
+            }
+            Input::Disk { full, bytes } => {
+                (self.disk_full, self.disk_bytes) = (full, bytes);
+                Ok(())
+            }
+        }
+    }
 
-/// May a node be removed? Unknown is never yes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Removal {
-    /// Proven, now.
-    Safe(Certificate),
-    /// Not now, and why.
-    NotYet(Vec<NotYet>),
-    /// Some leader did not answer: no statement.
-    Unknown {
-        /// Shards without an answer.
-        shards: Vec<ShardId>,
-    },
-}
+    /// The map as this node knows it.
+    pub fn map(&self) -> &Arc<Map> {
+        &self.map
+    }
 
-/// The system shard's proof that a node, in one incarnation, can be removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// Who.
-    pub node: NodeId,
-    /// Which start.
-    pub incarnation: Incarnation,
-    /// Of the map it was given on.
-    pub epoch: Epoch,
-    /// Shards whose leaders were asked.
-    pub shards: u64,
-}
+    /// Who this node is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
 
-/// A reason that stands against a removal.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotYet {
-    /// Drain first.
-    #[error("node {0} is not draining")]
-    NotDraining(NodeId),
-    /// Another start.
-    #[error("asked about incarnation {asked}, the latest is {latest}")]
-    OtherIncarnation {
-        /// In the question.
-        asked: Incarnation,
-        /// In the registry.
-        latest: Incarnation,
-    },
-    /// A replica is on it.
-    #[error("shard {shard} has a replica on it")]
-    Holds {
-        /// Which.
-        shard: ShardId,
-    },
-    /// Not enough copies elsewhere.
-    #[error("shard {shard}: {in_step}/{wanted} copies in step elsewhere")]
-    Copies {
-        /// Which.
-        shard: ShardId,
-        /// In step elsewhere.
-        in_step: u32,
-        /// Replication factor.
-        wanted: u32,
-    },
-}
+    /// Every replica as plain values, for invariants and metrics.
+    pub fn replicas(&self) -> impl Iterator<Item = ReplicaView> {
+        self.replicas.values().map(Replica::view)
+    }
 
-/// The database as the steward sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// At the leader's applied index.
-    pub map: Arc<Map>,
-    /// The latest report of each node, with its age in milliseconds. A node without one has not been heard of since
-    /// this leader took over: unknown, not absent.
-    pub nodes: Vec<(NodeReport, u64)>,
-    /// The latest report of each shard's leader, with its age in milliseconds.
-    pub shards: Vec<(ShardReport, u64)>,
-    /// Who answers.
-    pub steward: NodeId,
-    /// Copies that are lost, and being built anew.
-    pub lost: Vec<(ShardId, ReplicaId)>,
+    /// One replica, for the invariants that look into its log and records.
+    pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
+        self.replicas.get(&shard)
+    }
+
+    /// The highest version given here: clients' request ids must be issued at or after it.
+    pub fn stamp(&self, now: Now) -> Version {
+        let highest = self.replicas.values().map(Replica::last_version).max().unwrap_or_default();
+        highest.max(Version::at_ms(now.wall_ms))
+    }
+
+    fn tick(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+        self.ticks += 1;
+        let map = Arc::clone(&self.map);
+        for (shard, replica) in &mut self.replicas {
+            replica.tick(map.shards.get(shard), now);
+        }
+        self.dirty.extend(self.replicas.keys());
+        self.learn_own_map();
+        self.exchange_maps();
+        self.report(now);
+        self.steward(now);
+        self.keep_up(engine, now)
+    }
 }

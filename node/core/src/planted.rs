@@ -67,9 +67,9 @@ mod switch {
 }
 
 #[cfg(feature = "planted")]
-pub use switch::plant;
-#[cfg(feature = "planted")]
 pub(crate) use switch::is_planted;
+#[cfg(feature = "planted")]
+pub use switch::plant;
 
 /// No bug is ever planted in production.
 #[cfg(not(feature = "planted"))]

@@ -13,7 +13,7 @@ const HEAD_BYTES: usize = 18;
 /// A record that cannot be read: another format, or cut short.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("record of {bytes} bytes with format {format:?} is not readable")]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     /// Its length.
     pub bytes: usize,
     /// Its first byte.
@@ -21,7 +21,7 @@ pub struct Unreadable {
 }
 
 /// The stored form of a value.
-pub fn encode(version: Version, expires_ms: Option<u64>, value: &[u8]) -> Bytes {
+pub(crate) fn encode(version: Version, expires_ms: Option<u64>, value: &[u8]) -> Bytes {
     let mut bytes = Vec::with_capacity(HEAD_BYTES + value.len());
     bytes.push(FORMAT);
     bytes.push(if expires_ms.is_some() { HAS_EXPIRY } else { 0 });
@@ -32,7 +32,7 @@ pub fn encode(version: Version, expires_ms: Option<u64>, value: &[u8]) -> Bytes 
 }
 
 /// The record of an encoded key, from its stored form.
-pub fn decode(key: Bytes, stored: &Bytes) -> Result<Record, Unreadable> {
+pub(crate) fn decode(key: Bytes, stored: &Bytes) -> Result<Record, Unreadable> {
     let unreadable = || Unreadable { bytes: stored.len(), format: stored.first().copied() };
     if stored.len() < HEAD_BYTES || stored[0] != FORMAT {
         return Err(unreadable());
@@ -43,7 +43,7 @@ pub fn decode(key: Bytes, stored: &Bytes) -> Result<Record, Unreadable> {
 }
 
 /// True if the record is absent at this time.
-pub fn is_expired(record: &Record, wall_ms: u64) -> bool {
+pub(crate) fn is_expired(record: &Record, wall_ms: u64) -> bool {
     record.expires_ms.is_some_and(|at| at <= wall_ms)
 }
 
@@ -56,7 +56,10 @@ mod tests {
         for expires_ms in [None, Some(7)] {
             let stored = encode(Version(42), expires_ms, b"value");
             let record = decode(Bytes::from_static(b"k"), &stored).unwrap();
-            assert_eq!((record.version, record.expires_ms, &record.value[..]), (Version(42), expires_ms, &b"value"[..]));
+            assert_eq!(
+                (record.version, record.expires_ms, &record.value[..]),
+                (Version(42), expires_ms, &b"value"[..])
+            );
         }
     }
 

@@ -33,11 +33,13 @@ use crate::node::Answer;
 use crate::system::SystemCommand;
 use crate::time::{Now, Version};
 
-pub(crate) use apply::{Payload, first_records, load_system};
+pub(crate) use apply::first_records;
+pub(crate) use collect::merge;
 pub(crate) use reads::Reader;
+pub(crate) use snapshots::Offered;
 pub use view::ReplicaView;
 
-use apply::{Applied, Applier};
+use apply::{Applied, Applier, Payload, load_system};
 use raft_log::RaftLog;
 use reads::{ELECTION_TICKS, Reads};
 use requests::Requests;
@@ -110,7 +112,13 @@ pub(crate) struct Collected {
 
 impl Replica {
     /// A replica as store and log have it. `log` = `None` if the log has nothing of it.
-    pub(crate) fn open(node: NodeId, seed: u64, state: ReplicaState, log: Option<RecoveredLog>, engine: &dyn Engine) -> Result<Self, EngineError> {
+    pub(crate) fn open(
+        node: NodeId,
+        seed: u64,
+        state: ReplicaState,
+        log: Option<RecoveredLog>,
+        engine: &dyn Engine,
+    ) -> Result<Self, EngineError> {
         let shard = state.descriptor.shard;
         let requests = load_requests(shard, state.request_floor, engine)?;
         let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
@@ -210,7 +218,8 @@ impl Replica {
 
     /// The first voter of a new shard need not wait for a time-out.
     pub(crate) fn campaign_if_first(&mut self) {
-        let voters: Vec<_> = self.descriptor().members.iter().filter(|m| m.role == Role::Voter).map(|m| m.replica.id).collect();
+        let voters: Vec<_> =
+            self.descriptor().members.iter().filter(|m| m.role == Role::Voter).map(|m| m.replica.id).collect();
         let pick = usize::try_from(self.descriptor().shard.0).unwrap_or(0).checked_rem(voters.len());
         if pick.and_then(|p| voters.get(p)) == Some(&self.id()) {
             // Refused only if it is no voter; then there is nothing to campaign for.
@@ -221,9 +230,9 @@ impl Replica {
 
     /// raft draws from a generator that is not ours; ours is a function of seed, copy, term and time.
     fn draw_election_timeout(&mut self) {
-        let mix = [self.id().0, self.term(), self.ticks / 32].iter().fold(self.seed, |hash, part| {
-            (hash ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
-        });
+        let mix = [self.id().0, self.term(), self.ticks / 32]
+            .iter()
+            .fold(self.seed, |hash, part| (hash ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
         let spread = usize::try_from(mix >> 33).unwrap_or(0) % ELECTION_SPREAD_TICKS;
         self.raw.raft.set_randomized_election_timeout(ELECTION_TICKS + spread);
     }
@@ -253,7 +262,11 @@ impl Replica {
 
     /// What the log may forget: nothing above what the store has made durable, and a tail is kept for copies that lag.
     pub(crate) fn cut(&mut self, keep_bytes: usize) -> Option<LogCut> {
-        let limit = if crate::planted::is_planted(crate::planted::Planted::LogCutBeforeSync) { self.applier.state.applied.0 } else { self.durable.0 };
+        let limit = if crate::planted::is_planted(crate::planted::Planted::LogCutBeforeSync) {
+            self.applier.state.applied.0
+        } else {
+            self.durable.0
+        };
         let slowest = self.slowest_follower();
         let keep = if slowest < limit { keep_bytes.saturating_mul(8) } else { keep_bytes };
         let forgot = self.raw.mut_store().forget(limit, keep);
@@ -266,6 +279,26 @@ impl Replica {
             return u64::MAX;
         }
         self.raw.raft.prs().iter().map(|(_, p)| p.matched).min().unwrap_or(u64::MAX)
+    }
+
+    /// True if promises wait for the log.
+    pub(crate) fn waits_for_log(&self) -> bool {
+        !self.outstanding.is_empty()
+    }
+
+    /// True if commands to the system shard wait or are under way.
+    pub(crate) fn has_system_commands(&self) -> bool {
+        !self.system_commands.is_empty() || !self.proposed.is_empty()
+    }
+
+    /// How old what this copy shows may be. Only a leader with a lease can tell.
+    pub(crate) fn behind_ms(&self, now: Now) -> u64 {
+        if self.is_leader() && self.reads.has_lease(now.monotonic_ms) { 0 } else { u64::MAX }
+    }
+
+    /// This copy ends here: whoever waits is told.
+    pub(crate) fn end(&mut self, out: &mut Collected) {
+        self.step_down(out);
     }
 
     /// Highest version given, for clients' request ids.
@@ -283,13 +316,13 @@ fn load_requests(shard: ShardId, floor: Version, engine: &dyn Engine) -> Result<
     let mut requests = Requests::new(floor);
     let mut failed = None;
     let kind = crate::engine::state::REQUESTS;
-    engine.scan(&shard_key(shard, kind, &[]), &shard_key(shard, kind + 1, &[]), &mut |key, value| {
-        match requests.load(key, value) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
+    engine.scan(&shard_key(shard, kind, &[]), &shard_key(shard, kind + 1, &[]), &mut |key, value| match requests
+        .load(key, value)
+    {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
         }
     })?;
     failed.map_or(Ok(requests), |error| Err(EngineError::unreadable(error)))

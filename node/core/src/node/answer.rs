@@ -70,4 +70,3 @@ impl Refusal {
         matches!(self, Self::OutcomeUnknown { .. })
     }
 }
-

@@ -33,4 +33,3 @@ pub struct LogBatch {
     /// At most one a shard.
     pub writes: Vec<LogWrite>,
 }
-

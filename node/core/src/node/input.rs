@@ -80,4 +80,3 @@ pub enum AdminRequest {
     /// The map and the latest reports.
     Status,
 }
-

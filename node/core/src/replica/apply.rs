@@ -22,7 +22,7 @@ const BATCH_WRITES_MAX: usize = 128;
 
 /// What an entry of the kind normal holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Payload {
+pub(super) enum Payload {
     /// For a data shard: commands, and the leader's wall clock for their versions.
     Data {
         /// Milliseconds since 1970.
@@ -36,7 +36,7 @@ pub enum Payload {
 
 /// What became of one entry's commands, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Applied {
+pub(super) enum Applied {
     /// Of data commands.
     Data(Vec<Outcome>),
     /// Of system commands.
@@ -45,7 +45,7 @@ pub enum Applied {
 
 /// A shard's state machine.
 #[derive(Debug)]
-pub struct Applier {
+pub(crate) struct Applier {
     /// As of the last applied entry.
     pub state: ReplicaState,
     pub(super) requests: Requests,
@@ -104,7 +104,7 @@ impl Applier {
     }
 
     fn system_command(&mut self, command: &SystemCommand) -> Result<SystemReply, SystemRefusal> {
-        let Some(system) = self.system.as_mut() else { return Err(SystemRefusal::NotBootstrapped) };
+        let system = self.system.as_mut().expect("only copies of the system shard that stand apply its commands");
         let answer = system.apply(command);
         let changes = system.take_changes();
         for (key, value) in changes {
@@ -192,7 +192,7 @@ pub(super) fn payload(data: &[u8]) -> Result<Payload, codec::Undecodable> {
 }
 
 /// The state of the system shard as its records in the store say.
-pub(super) fn load_system(engine: &dyn Engine) -> Result<SystemState, EngineError> {
+pub(crate) fn load_system(engine: &dyn Engine) -> Result<SystemState, EngineError> {
     let table = crate::ids::TableId::SYSTEM;
     let mut records = Vec::new();
     engine.scan(&data_key(table, &[]), &crate::engine::data_end(table, None), &mut |key, stored| {
@@ -207,7 +207,7 @@ pub(super) fn load_system(engine: &dyn Engine) -> Result<SystemState, EngineErro
 }
 
 /// The records that make a database, each at a version of its own.
-pub(super) fn first_records(system: &mut SystemState) -> (Vec<EngineWrite>, Version) {
+pub(crate) fn first_records(system: &mut SystemState) -> (Vec<EngineWrite>, Version) {
     let mut version = Version(0);
     let writes = system.take_changes().into_iter().map(|(key, value)| {
         version = version.next(0);

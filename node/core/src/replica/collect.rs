@@ -14,7 +14,9 @@ use crate::node::{AdminRefusal, AdminReply, Answer, Refusal};
 use crate::planted::{Planted, is_planted};
 use crate::replica::apply::{self, Overwritten};
 use crate::replica::members::{MemberChange, changed};
-use crate::replica::{Applied, Collected, Outstanding, Payload, Proposed, Reader, Replica, SnapshotSend, convert, raft_log};
+use crate::replica::{
+    Applied, Collected, Outstanding, Payload, Proposed, Reader, Replica, SnapshotSend, convert, raft_log,
+};
 use crate::time::Now;
 
 /// Commands and bytes of one log entry: what waits together is replicated together.
@@ -25,7 +27,13 @@ const READY_ROUNDS_MAX: usize = 8;
 
 impl Replica {
     /// Everything to be done now. `sequence` = of the log batch that this replica's write would be part of.
-    pub(crate) fn collect(&mut self, engine: &dyn Engine, now: Now, sequence: u64, out: &mut Collected) -> Result<(), EngineError> {
+    pub(crate) fn collect(
+        &mut self,
+        engine: &dyn Engine,
+        now: Now,
+        sequence: u64,
+        out: &mut Collected,
+    ) -> Result<(), EngineError> {
         self.propose(now);
         for _ in 0..READY_ROUNDS_MAX {
             if !self.raw.has_ready() {
@@ -93,7 +101,14 @@ impl Replica {
         true
     }
 
-    fn process(&mut self, mut ready: Ready, engine: &dyn Engine, now: Now, sequence: u64, out: &mut Collected) -> Result<(), EngineError> {
+    fn process(
+        &mut self,
+        mut ready: Ready,
+        engine: &dyn Engine,
+        now: Now,
+        sequence: u64,
+        out: &mut Collected,
+    ) -> Result<(), EngineError> {
         if ready.ss().is_some_and(|ss| !Self::leads(ss.raft_state)) {
             self.step_down(out);
         }
@@ -111,7 +126,8 @@ impl Replica {
         }
         self.send(messages, out);
         let shard = self.descriptor().shard;
-        let held: Vec<_> = ready.take_persisted_messages().iter().filter_map(|m| convert::message_out(shard, m)).collect();
+        let held: Vec<_> =
+            ready.take_persisted_messages().iter().filter_map(|m| convert::message_out(shard, m)).collect();
         let write = self.log_write(&mut ready);
         let committed = ready.take_committed_entries();
         for read in ready.take_read_states() {
@@ -157,7 +173,15 @@ impl Replica {
     }
 
     /// Messages that promise something wait for the log; without a write, for the writes before.
-    fn hold(&mut self, write: Option<LogWrite>, messages: Vec<RaftEnvelope>, ready: u64, snapshot: Option<u64>, sequence: u64, out: &mut Collected) {
+    fn hold(
+        &mut self,
+        write: Option<LogWrite>,
+        messages: Vec<RaftEnvelope>,
+        ready: u64,
+        snapshot: Option<u64>,
+        sequence: u64,
+        out: &mut Collected,
+    ) {
         if let Some(write) = write {
             self.outstanding.push_back(Outstanding { sequence, ready, messages, snapshot });
             match &mut out.log {
@@ -189,7 +213,12 @@ impl Replica {
         }
     }
 
-    fn apply_committed(&mut self, entries: Vec<Entry>, engine: &dyn Engine, out: &mut Collected) -> Result<(), EngineError> {
+    fn apply_committed(
+        &mut self,
+        entries: Vec<Entry>,
+        engine: &dyn Engine,
+        out: &mut Collected,
+    ) -> Result<(), EngineError> {
         let Some(last) = entries.last().map(|e| e.index) else { return Ok(()) };
         let mut answers = Vec::new();
         for entry in entries {
@@ -216,7 +245,13 @@ impl Replica {
         Ok(())
     }
 
-    fn apply_commands(&mut self, entry: &Entry, engine: &dyn Engine, answers: &mut Vec<(Token, Answer)>, out: &mut Collected) -> Result<(), EngineError> {
+    fn apply_commands(
+        &mut self,
+        entry: &Entry,
+        engine: &dyn Engine,
+        answers: &mut Vec<(Token, Answer)>,
+        out: &mut Collected,
+    ) -> Result<(), EngineError> {
         let proposed = self.proposed.remove(&entry.index);
         let mut applied = None;
         if !entry.data.is_empty() {
@@ -231,7 +266,8 @@ impl Replica {
     }
 
     fn apply_members(&mut self, entry: &Entry, out: &mut Collected) -> Result<(), EngineError> {
-        let change: MemberChange = codec::decode("change of members", &entry.context).map_err(EngineError::unreadable)?;
+        let change: MemberChange =
+            codec::decode("change of members", &entry.context).map_err(EngineError::unreadable)?;
         if self.raw.apply_conf_change(&conf_change(&change)).is_ok() {
             self.applier.state.descriptor = changed(self.descriptor(), &change);
             self.learn_peers();
@@ -270,7 +306,7 @@ fn install(store: &mut raft_log::RaftLog, snapshot: &Snapshot) -> (u64, u64) {
 }
 
 /// Two writes of one replica become one: later entries replace what they overlap.
-fn merge(before: &mut LogWrite, after: LogWrite) {
+pub(crate) fn merge(before: &mut LogWrite, after: LogWrite) {
     if after.reset.is_some() {
         before.reset = after.reset;
         before.entries.clear();
@@ -290,13 +326,17 @@ fn answers_to(proposed: Proposed, applied: Option<Applied>, shard: ShardId) -> V
         }
         Some(Applied::System(replies)) => waiters
             .zip(replies)
-            .filter_map(|(token, reply)| Some((token?, Answer::Admin(reply.map(AdminReply::Command).map_err(AdminRefusal::Refused)))))
+            .filter_map(|(token, reply)| {
+                Some((token?, Answer::Admin(reply.map(AdminReply::Command).map_err(AdminRefusal::Refused))))
+            })
             .collect(),
         // Another leader's entry took this place: ours never will be applied.
         None if proposed.is_system => {
             waiters.flatten().map(|t| (t, Answer::Admin(Err(AdminRefusal::NotLeader { leader: None })))).collect()
         }
-        None => waiters.flatten().map(|t| (t, Answer::Write(Err(Refusal::NotLeader { shard, leader: None })))).collect(),
+        None => {
+            waiters.flatten().map(|t| (t, Answer::Write(Err(Refusal::NotLeader { shard, leader: None })))).collect()
+        }
     }
 }
 

@@ -17,7 +17,13 @@ pub(super) fn entry_out(entry: &Entry) -> LogEntry {
 }
 
 pub(super) fn entry_in(entry: &LogEntry) -> Entry {
-    let mut out = Entry { index: entry.index, term: entry.term, data: entry.data.clone(), context: entry.context.clone(), ..Entry::default() };
+    let mut out = Entry {
+        index: entry.index,
+        term: entry.term,
+        data: entry.data.clone(),
+        context: entry.context.clone(),
+        ..Entry::default()
+    };
     out.set_entry_type(match entry.kind {
         EntryKind::Normal => EntryType::EntryNormal,
         EntryKind::Members => EntryType::EntryConfChangeV2,

@@ -7,7 +7,7 @@ use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId, Token};
 use crate::map::{Replica as Copy, ShardRecord};
 use crate::message::{CertifyAnswer, RaftEnvelope};
-use crate::node::{Answer, Refusal, TICK_MS};
+use crate::node::{Answer, Refusal};
 use crate::planted::{Planted, is_planted};
 use crate::replica::members::{MemberChange, NextStep, Situation, next_step};
 use crate::replica::{Collected, JOINT_OVERDUE_TICKS, Outstanding, Reader, Replica, WAITING_MAX, convert};
@@ -71,7 +71,14 @@ impl Replica {
     }
 
     /// A client's read that must see every acknowledged write.
-    pub(crate) fn read(&mut self, token: Token, read: Read, engine: &dyn Engine, now: Now, out: &mut Vec<(Token, Answer)>) -> Result<(), EngineError> {
+    pub(crate) fn read(
+        &mut self,
+        token: Token,
+        read: Read,
+        engine: &dyn Engine,
+        now: Now,
+        out: &mut Vec<(Token, Answer)>,
+    ) -> Result<(), EngineError> {
         let shard = self.descriptor().shard;
         if !self.is_leader() {
             out.push((token, Answer::Read(Err(Refusal::NotLeader { shard, leader: self.leader_node() }))));
@@ -84,7 +91,9 @@ impl Replica {
         }
         self.reads.touched(now.monotonic_ms);
         let committed = self.raw.raft.raft_log.committed;
-        if is_planted(Planted::StaleReadWithoutLease) || (self.reads.has_lease(now.monotonic_ms) && self.has_committed_in_term()) {
+        if is_planted(Planted::StaleReadWithoutLease)
+            || (self.reads.has_lease(now.monotonic_ms) && self.has_committed_in_term())
+        {
             if self.applier.state.applied.0 >= committed {
                 return self.answer_read(token, &read, engine, now, out);
             }
@@ -97,7 +106,14 @@ impl Replica {
     }
 
     /// A read of what this copy has applied.
-    pub(crate) fn answer_read(&self, token: Token, read: &Read, engine: &dyn Engine, now: Now, out: &mut Vec<(Token, Answer)>) -> Result<(), EngineError> {
+    pub(crate) fn answer_read(
+        &self,
+        token: Token,
+        read: &Read,
+        engine: &dyn Engine,
+        now: Now,
+        out: &mut Vec<(Token, Answer)>,
+    ) -> Result<(), EngineError> {
         let result = super::read::read(self.descriptor(), read, engine, now.wall_ms)?;
         let epoch = crate::ids::Epoch::default();
         out.push((token, Answer::Read(result.ok_or(Refusal::WrongShard { epoch }))));
@@ -171,7 +187,8 @@ impl Replica {
         let assigned = record.map_or(&[][..], |r| &r.assigned[..]);
         let in_step = self.in_step();
         let joint_overdue = since.is_some_and(|s| self.ticks - s > JOINT_OVERDUE_TICKS);
-        let situation = Situation { descriptor: self.descriptor(), assigned, leader: self.id(), in_step: &in_step, joint_overdue };
+        let situation =
+            Situation { descriptor: self.descriptor(), assigned, leader: self.id(), in_step: &in_step, joint_overdue };
         match next_step(&situation) {
             NextStep::Nothing => {}
             NextStep::Transfer(to) => {
@@ -216,7 +233,9 @@ impl Replica {
         for reader in self.reads.lost() {
             match reader {
                 Reader::Client { token, .. } => out.answers.push((token, Answer::Read(Err(not_leader.clone())))),
-                Reader::Status { token } => out.answers.push((token, Answer::Admin(Err(crate::node::AdminRefusal::NotLeader { leader })))),
+                Reader::Status { token } => {
+                    out.answers.push((token, Answer::Admin(Err(crate::node::AdminRefusal::NotLeader { leader }))))
+                }
                 // Nobody counts a missing answer as yes.
                 Reader::Certify { .. } | Reader::Steward { .. } => {}
             }
@@ -228,10 +247,5 @@ impl Replica {
 
     pub(super) fn leads(state: StateRole) -> bool {
         state == StateRole::Leader
-    }
-
-    /// Milliseconds that this copy has existed in this process.
-    pub(crate) fn age_ms(&self) -> u64 {
-        self.ticks * TICK_MS
     }
 }

@@ -61,8 +61,13 @@ pub struct Situation<'a> {
 pub fn next_step(now: &Situation<'_>) -> NextStep {
     let members = &now.descriptor.members;
     if now.descriptor.is_joint() {
-        let incoming_in_step = members.iter().filter(|m| m.role == Role::Incoming).all(|m| now.has_in_step(m.replica.id));
-        return if incoming_in_step || now.joint_overdue { NextStep::Change(MemberChange::Leave) } else { NextStep::Nothing };
+        let incoming_in_step =
+            members.iter().filter(|m| m.role == Role::Incoming).all(|m| now.has_in_step(m.replica.id));
+        return if incoming_in_step || now.joint_overdue {
+            NextStep::Change(MemberChange::Leave)
+        } else {
+            NextStep::Nothing
+        };
     }
     if now.assigned.is_empty() {
         return NextStep::Nothing;
@@ -90,7 +95,8 @@ impl Situation<'_> {
 
     /// A new copy belongs where a lost one is still a member: the lost one goes first, if the rest are a safe group.
     fn make_room(&self, old: &Member) -> NextStep {
-        let rest = || self.descriptor.members.iter().filter(|m| m.role == Role::Voter && m.replica.id != old.replica.id);
+        let rest =
+            || self.descriptor.members.iter().filter(|m| m.role == Role::Voter && m.replica.id != old.replica.id);
         let safe = rest().count() > 0 && rest().all(|m| self.has_in_step(m.replica.id));
         if safe && old.replica.id != self.leader && !self.in_step.contains(&old.replica.id) {
             NextStep::Change(MemberChange::Remove(old.replica.id))

@@ -11,7 +11,7 @@ use crate::map::{Descriptor, Role};
 
 /// Entries after `start`, and the state that goes with them.
 #[derive(Debug, Default)]
-pub struct RaftLog {
+pub(crate) struct RaftLog {
     start: (u64, u64),
     entries: VecDeque<Entry>,
     entry_bytes: usize,
@@ -54,7 +54,13 @@ impl RaftLog {
 
     /// Starts anew after a snapshot.
     pub(super) fn reset(&mut self, start: (u64, u64)) {
-        *self = Self { start, applied: start, hard_state: self.hard_state, conf_state: self.conf_state.clone(), ..Self::default() };
+        *self = Self {
+            start,
+            applied: start,
+            hard_state: self.hard_state,
+            conf_state: self.conf_state.clone(),
+            ..Self::default()
+        };
     }
 
     /// Forgets entries at or below `limit` until at most `keep` bytes are left. True if any went.
@@ -109,7 +115,13 @@ impl Storage for RaftLog {
         Ok(RaftState { hard_state, conf_state: self.conf_state.clone() })
     }
 
-    fn entries(&self, low: u64, high: u64, max_size: impl Into<Option<u64>>, _: GetEntriesContext) -> raft::Result<Vec<Entry>> {
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
         if low <= self.start.0 {
             return Err(Error::Store(StorageError::Compacted));
         }

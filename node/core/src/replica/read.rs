@@ -11,12 +11,18 @@ use crate::map::Descriptor;
 use crate::record;
 
 /// What the store holds. `None` = the wanted keys are not in the shard's bounds.
-pub(super) fn read(descriptor: &Descriptor, read: &Read, engine: &dyn Engine, wall_ms: u64) -> Result<Option<ReadResult>, EngineError> {
+pub(super) fn read(
+    descriptor: &Descriptor,
+    read: &Read,
+    engine: &dyn Engine,
+    wall_ms: u64,
+) -> Result<Option<ReadResult>, EngineError> {
     match read {
         Read::Get { key } if !descriptor.contains(key) => Ok(None),
         Read::Get { key } => {
             let stored = engine.get(&data_key(descriptor.table, key))?;
-            let record = stored.map(|s| record::decode(key.clone(), &s)).transpose().map_err(EngineError::unreadable)?;
+            let record =
+                stored.map(|s| record::decode(key.clone(), &s)).transpose().map_err(EngineError::unreadable)?;
             Ok(Some(ReadResult::Value(record.filter(|r| !record::is_expired(r, wall_ms)))))
         }
         Read::Scan { start, .. } if !descriptor.contains(start) => Ok(None),
@@ -25,7 +31,14 @@ pub(super) fn read(descriptor: &Descriptor, read: &Read, engine: &dyn Engine, wa
 }
 
 /// One page; it ends at the limit, at enough bytes, or at the shard's or the range's end.
-fn page(descriptor: &Descriptor, start: &Bytes, end: Option<&Bytes>, limit: usize, engine: &dyn Engine, wall_ms: u64) -> Result<ReadResult, EngineError> {
+fn page(
+    descriptor: &Descriptor,
+    start: &Bytes,
+    end: Option<&Bytes>,
+    limit: usize,
+    engine: &dyn Engine,
+    wall_ms: u64,
+) -> Result<ReadResult, EngineError> {
     let end = match (end, &descriptor.end) {
         (Some(wanted), Some(shard)) => Some(wanted.min(shard)),
         (wanted, shard) => wanted.or(shard.as_ref()),

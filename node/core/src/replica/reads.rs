@@ -12,7 +12,7 @@ use crate::node::TICK_MS;
 use crate::planted::{Planted, is_planted};
 
 /// Ticks for which a follower that heard of its leader votes for nobody else.
-pub const ELECTION_TICKS: usize = 14;
+pub(super) const ELECTION_TICKS: usize = 14;
 /// The lease: one tick less than a follower may count, three for the drift and steps of its clock.
 const LEASE_MS: u64 = (ELECTION_TICKS as u64 - 4) * TICK_MS;
 /// A round that took longer is given up.
@@ -100,7 +100,9 @@ impl Reads {
     pub(super) fn round_confirmed(&mut self, id: u64, index: u64, term: u64) {
         while self.rounds.front().is_some_and(|r| r.id <= id) {
             let Some(round) = self.rounds.pop_front() else { break };
-            if round.id >= self.lease_from_round && (term != self.barred_term || is_planted(Planted::LeaseKeptOverTransfer)) {
+            if round.id >= self.lease_from_round
+                && (term != self.barred_term || is_planted(Planted::LeaseKeptOverTransfer))
+            {
                 let lease_ms = if is_planted(Planted::LeaseWithoutMargin) { 4 * LEASE_MS } else { LEASE_MS };
                 self.lease_until_ms = Some(self.lease_until_ms.unwrap_or(0).max(round.sent_ms + lease_ms));
             }
@@ -113,7 +115,8 @@ impl Reads {
         if self.confirmed.iter().all(|(index, _)| *index > applied) {
             return Vec::new();
         }
-        let (ready, later) = std::mem::take(&mut self.confirmed).into_iter().partition::<Vec<_>, _>(|(i, _)| *i <= applied);
+        let (ready, later) =
+            std::mem::take(&mut self.confirmed).into_iter().partition::<Vec<_>, _>(|(i, _)| *i <= applied);
         self.confirmed = later;
         ready.into_iter().map(|(_, reader)| reader).collect()
     }

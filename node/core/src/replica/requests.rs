@@ -14,11 +14,11 @@ use crate::ids::ShardId;
 use crate::time::Version;
 
 /// Requests that one shard remembers: about ten seconds of a shard's heaviest load.
-pub const REQUESTS_MAX: usize = 65_536;
+pub(super) const REQUESTS_MAX: usize = 65_536;
 
 /// What one shard remembers.
 #[derive(Debug, Default)]
-pub struct Requests {
+pub(super) struct Requests {
     outcomes: BTreeMap<RequestId, Outcome>,
     /// Latest issue time in each stored group, by the index it was applied at.
     groups: BTreeMap<u64, Version>,
@@ -27,7 +27,7 @@ pub struct Requests {
 
 /// What is known of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub(super) enum Known {
     /// Not seen.
     New,
     /// Took its turn before, with this outcome.
@@ -38,17 +38,17 @@ pub enum Known {
 
 impl Requests {
     /// A table that refuses what was issued at or before `floor`.
-    pub fn new(floor: Version) -> Self {
+    pub(super) fn new(floor: Version) -> Self {
         Self { floor, ..Self::default() }
     }
 
     /// The latest forgotten issue time.
-    pub fn floor(&self) -> Version {
+    pub(super) fn floor(&self) -> Version {
         self.floor
     }
 
     /// What is known of a request.
-    pub fn lookup(&self, request: &RequestId) -> Known {
+    pub(super) fn lookup(&self, request: &RequestId) -> Known {
         match self.outcomes.get(request) {
             Some(outcome) => Known::Repeated(*outcome),
             None if request.issued <= self.floor => Known::TooOld(self.floor),
@@ -57,12 +57,12 @@ impl Requests {
     }
 
     /// Remembers an outcome in memory; [`Self::group`] keeps it.
-    pub fn insert(&mut self, request: RequestId, outcome: Outcome) {
+    pub(super) fn insert(&mut self, request: RequestId, outcome: Outcome) {
         self.outcomes.insert(request, outcome);
     }
 
     /// The writes that keep the outcomes of one engine batch, and drop groups that are forgotten as a whole.
-    pub fn group(&mut self, shard: ShardId, index: u64, added: &[(RequestId, Outcome)]) -> Vec<EngineWrite> {
+    pub(super) fn group(&mut self, shard: ShardId, index: u64, added: &[(RequestId, Outcome)]) -> Vec<EngineWrite> {
         let mut writes = Vec::new();
         if let Some(latest) = added.iter().map(|(r, _)| r.issued).max() {
             self.groups.insert(index, latest);
@@ -81,7 +81,7 @@ impl Requests {
     }
 
     /// Takes in a stored group.
-    pub fn load(&mut self, stored_key: &[u8], value: &[u8]) -> Result<(), Undecodable> {
+    pub(super) fn load(&mut self, stored_key: &[u8], value: &[u8]) -> Result<(), Undecodable> {
         let outcomes: Vec<(RequestId, Outcome)> = codec::decode("request ids", value)?;
         let index = stored_key.last_chunk::<8>().map(|b| u64::from_be_bytes(*b)).unwrap_or_default();
         for (request, outcome) in outcomes.into_iter().filter(|(r, _)| r.issued > self.floor) {

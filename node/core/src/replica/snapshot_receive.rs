@@ -20,7 +20,12 @@ pub(super) struct SnapshotReceive {
 }
 
 impl SnapshotReceive {
-    pub(super) fn start(offer: SnapshotOffer, from_node: NodeId, applier: &mut Applier, engine: &dyn Engine) -> Result<Self, EngineError> {
+    pub(super) fn start(
+        offer: SnapshotOffer,
+        from_node: NodeId,
+        applier: &mut Applier,
+        engine: &dyn Engine,
+    ) -> Result<Self, EngineError> {
         applier.state.descriptor = offer.descriptor.clone();
         engine.write(vec![applier.state.write()])?;
         Ok(Self { offer, from_node, next: 0, is_complete: false })
@@ -39,7 +44,12 @@ impl SnapshotReceive {
     }
 
     /// Stores the next piece. One out of order or damaged is ignored: the sender repeats what is not acknowledged.
-    pub(super) fn store(&mut self, chunk: SnapshotChunk, applier: &mut Applier, engine: &dyn Engine) -> Result<(), EngineError> {
+    pub(super) fn store(
+        &mut self,
+        chunk: SnapshotChunk,
+        applier: &mut Applier,
+        engine: &dyn Engine,
+    ) -> Result<(), EngineError> {
         let expected = chunk.id == self.offer.id && chunk.sequence == self.next && !self.is_complete;
         if !expected || checksum(&chunk.records) != chunk.checksum {
             return Ok(());

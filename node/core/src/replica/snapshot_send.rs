@@ -44,7 +44,15 @@ pub(super) struct SnapshotSend {
 
 impl SnapshotSend {
     /// A transfer of what the store holds now, which is at `state.applied`.
-    pub(super) fn start(state: &ReplicaState, to: ReplicaId, to_node: NodeId, id: u64, term: u64, engine: &dyn Engine, now_ms: u64) -> Result<Self, EngineError> {
+    pub(super) fn start(
+        state: &ReplicaState,
+        to: ReplicaId,
+        to_node: NodeId,
+        id: u64,
+        term: u64,
+        engine: &dyn Engine,
+        now_ms: u64,
+    ) -> Result<Self, EngineError> {
         let descriptor = state.descriptor.clone();
         let mut requests = VecDeque::new();
         let first = shard_key(descriptor.shard, state::REQUESTS, &[]);
@@ -121,7 +129,12 @@ impl SnapshotSend {
     }
 
     /// What to send now, within the budget of bytes.
-    pub(super) fn pump(&mut self, engine: &dyn Engine, now_ms: u64, budget: &mut u64) -> Result<Vec<(NodeId, PeerMessage)>, EngineError> {
+    pub(super) fn pump(
+        &mut self,
+        engine: &dyn Engine,
+        now_ms: u64,
+        budget: &mut u64,
+    ) -> Result<Vec<(NodeId, PeerMessage)>, EngineError> {
         let mut out = Vec::new();
         let resend = now_ms.saturating_sub(self.last_send_ms) >= RESEND_MS;
         if !self.accepted {

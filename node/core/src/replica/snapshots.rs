@@ -42,7 +42,8 @@ impl Replica {
     }
 
     pub(super) fn give_up_stalled_snapshots(&mut self, now: Now) {
-        let stalled: Vec<_> = self.sends.iter().filter(|(_, s)| s.is_stalled(now.monotonic_ms)).map(|(to, _)| *to).collect();
+        let stalled: Vec<_> =
+            self.sends.iter().filter(|(_, s)| s.is_stalled(now.monotonic_ms)).map(|(to, _)| *to).collect();
         for to in stalled {
             self.sends.remove(&to);
             self.raw.report_snapshot(to.0, SnapshotStatus::Failure);
@@ -50,7 +51,13 @@ impl Replica {
     }
 
     /// The next pieces of every transfer under way, within the node's budget.
-    pub(crate) fn pump_snapshots(&mut self, engine: &dyn Engine, now: Now, budget: &mut u64, out: &mut Collected) -> Result<(), EngineError> {
+    pub(crate) fn pump_snapshots(
+        &mut self,
+        engine: &dyn Engine,
+        now: Now,
+        budget: &mut u64,
+        out: &mut Collected,
+    ) -> Result<(), EngineError> {
         for send in self.sends.values_mut() {
             out.send.extend(send.pump(engine, now.monotonic_ms, budget)?);
         }
@@ -89,12 +96,22 @@ impl Replica {
     }
 
     /// A leader offers a snapshot to this copy.
-    pub(crate) fn snapshot_offered(&mut self, from: NodeId, offer: SnapshotOffer, engine: &dyn Engine) -> Result<Offered, EngineError> {
+    pub(crate) fn snapshot_offered(
+        &mut self,
+        from: NodeId,
+        offer: SnapshotOffer,
+        engine: &dyn Engine,
+    ) -> Result<Offered, EngineError> {
         if self.held_until.is_some() {
             return Ok(Offered::Ignored);
         }
         if !self.applier.state.blank && self.receive.is_none() {
-            let ack = SnapshotAck { shard: offer.descriptor.shard, id: offer.id, from: offer.from, state: SnapshotState::Refused };
+            let ack = SnapshotAck {
+                shard: offer.descriptor.shard,
+                id: offer.id,
+                from: offer.from,
+                state: SnapshotState::Refused,
+            };
             return Ok(Offered::Answer(from, PeerMessage::SnapshotAck(ack)));
         }
         if let Some(current) = &self.receive {
@@ -117,7 +134,12 @@ impl Replica {
     }
 
     /// A piece of a snapshot. Once all are there the store must be synced before the copy stands.
-    pub(crate) fn snapshot_chunk(&mut self, chunk: SnapshotChunk, engine: &dyn Engine, out: &mut Collected) -> Result<(), EngineError> {
+    pub(crate) fn snapshot_chunk(
+        &mut self,
+        chunk: SnapshotChunk,
+        engine: &dyn Engine,
+        out: &mut Collected,
+    ) -> Result<(), EngineError> {
         let Some(receive) = &mut self.receive else { return Ok(()) };
         let was_complete = receive.is_complete;
         receive.store(chunk, &mut self.applier, engine)?;
@@ -135,7 +157,8 @@ impl Replica {
         let Some(receive) = self.receive.take() else { return };
         let mut message = Message { to: self.id().0, term: self.term().max(receive.offer.term), ..Message::default() };
         let leader = self.raw.raft.leader_id;
-        message.from = if leader == 0 { receive.offer.from.0 } else { leader };
+        let is_newer = receive.offer.term > self.term();
+        message.from = if leader == 0 || is_newer { receive.offer.from.0 } else { leader };
         message.set_msg_type(MessageType::MsgSnapshot);
         let metadata = message.mut_snapshot().mut_metadata();
         (metadata.index, metadata.term) = applied;
@@ -145,7 +168,12 @@ impl Replica {
         let _ = self.raw.step(message);
         self.draw_election_timeout();
         let (node, _) = receive.ack();
-        let ack = SnapshotAck { shard: self.descriptor().shard, id: receive.offer.id, from: receive.offer.from, state: SnapshotState::Installed };
+        let ack = SnapshotAck {
+            shard: self.descriptor().shard,
+            id: receive.offer.id,
+            from: receive.offer.from,
+            state: SnapshotState::Installed,
+        };
         out.send.push((node, PeerMessage::SnapshotAck(ack)));
     }
 

@@ -54,15 +54,21 @@ impl Replica {
     /// Index, term and hash of every entry in memory above the log's start: equal for equal (shard, index) once committed.
     pub fn entries(&self) -> Vec<(u64, u64, u64)> {
         let log = &self.raw.raft.raft_log;
-        let entries = log.entries(self.raw.store().start().0 + 1, None, raft::GetEntriesContext::empty(false)).unwrap_or_default();
-        entries.iter().map(|e| (e.index, e.term, xxhash_rust::xxh3::xxh3_64(&[&e.data[..], &e.context[..]].concat()))).collect()
+        let entries = log
+            .entries(self.raw.store().start().0 + 1, None, raft::GetEntriesContext::empty(false))
+            .unwrap_or_default();
+        entries
+            .iter()
+            .map(|e| (e.index, e.term, xxhash_rust::xxh3::xxh3_64(&[&e.data[..], &e.context[..]].concat())))
+            .collect()
     }
 
     /// Hash of the shard's records: equal on all copies at the same applied index.
     pub fn state_hash(&self, engine: &dyn Engine) -> Result<u64, EngineError> {
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
         let descriptor = self.descriptor();
-        let (start, end) = (data_key(descriptor.table, &descriptor.start), data_end(descriptor.table, descriptor.end.as_deref()));
+        let (start, end) =
+            (data_key(descriptor.table, &descriptor.start), data_end(descriptor.table, descriptor.end.as_deref()));
         engine.scan(&start, &end, &mut |key, value| {
             for part in [key, value] {
                 hash.update(&(part.len() as u64).to_be_bytes());

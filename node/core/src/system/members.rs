@@ -17,7 +17,14 @@ impl SystemState {
             return Err(SystemRefusal::Bounds(shard));
         }
         if descriptor.generation > known.generation {
-            let newer = ShardRecord { descriptor: descriptor.clone(), epoch: self.next_epoch(), ..record.clone() };
+            let mut newer = ShardRecord { descriptor: descriptor.clone(), ..record.clone() };
+            let gone: Vec<ReplicaId> =
+                known.members.iter().map(|m| m.replica.id).filter(|id| !is_member(descriptor, *id)).collect();
+            // The target may have turned back to a node while its copy was on its way out: that copy cannot return.
+            for copy in newer.assigned.iter_mut().filter(|copy| gone.contains(&copy.id)) {
+                copy.id = self.new_replica();
+            }
+            newer.epoch = self.next_epoch();
             self.put_shard(newer);
         }
         Ok(self.done())
@@ -78,4 +85,8 @@ impl SystemState {
     fn numbered(&mut self, replica: Replica) -> Replica {
         if replica.id == ReplicaId::NEW { Replica { id: self.new_replica(), ..replica } } else { replica }
     }
+}
+
+fn is_member(descriptor: &Descriptor, id: ReplicaId) -> bool {
+    descriptor.members.iter().any(|m| m.replica.id == id)
 }

@@ -166,6 +166,7 @@ impl SystemState {
     pub(super) fn new_replica(&mut self) -> ReplicaId {
         let id = self.next.replica;
         self.next.replica = ReplicaId(id.0 + 1);
+        self.map.given(id);
         id
     }
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::state::{NextIds, SystemState};
-use crate::ids::{ClusterId, Epoch, NodeId, ShardId, TableId};
+use crate::ids::{ClusterId, Epoch, NodeId, ReplicaId, ShardId, TableId};
 use crate::map::{Map, MoveLimits, NodeRecord, ShardRecord, TableRecord};
 
 const FORMAT: u8 = 1;
@@ -99,6 +99,7 @@ impl SystemState {
         }
         let Head { cluster, epoch, limits, next, token } = head.ok_or(LoadError::NoHead)?;
         (map.cluster, map.epoch, map.limits) = (cluster, epoch, limits);
+        map.given(ReplicaId(next.replica.0.saturating_sub(1)));
         Ok(Self { map, next, token, standing, targeted, changed: BTreeSet::new() })
     }
 

@@ -1,0 +1,97 @@
+//! Clients' writes and reads: to the shard that holds the keys, if its leader is here.
+
+use crate::command::{Command, Read, ReadConsistency};
+use crate::engine::{Engine, EngineError};
+use crate::ids::{TableId, Token};
+use crate::limits::check_command;
+use crate::map::ShardRecord;
+use crate::node::{Answer, Node, Refusal};
+use crate::time::Now;
+
+impl Node {
+    pub(super) fn write(&mut self, token: Token, table: TableId, command: Command) {
+        match self.refuse(table, &command) {
+            Err(refusal) => self.answers.push((token, Answer::Write(Err(refusal)))),
+            Ok(shard) => {
+                if let Some(replica) = self.replicas.get_mut(&shard) {
+                    replica.write(token, command, &mut self.answers);
+                    self.dirty.insert(shard);
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, table: TableId, command: &Command) -> Result<crate::ids::ShardId, Refusal> {
+        check_command(command)?;
+        let first = command.mutations.first().map(|m| m.key().clone()).unwrap_or_default();
+        let record = self.route(table, &first)?;
+        if !command.keys().all(|key| record.descriptor.contains(key)) {
+            return Err(Refusal::WrongShard { epoch: self.map.epoch });
+        }
+        if self.disk_full && !command.only_deletes() {
+            return Err(Refusal::DiskFull);
+        }
+        let shard = record.descriptor.shard;
+        if self.replicas.contains_key(&shard) { Ok(shard) } else { Err(self.elsewhere(record)) }
+    }
+
+    pub(super) fn read(
+        &mut self,
+        token: Token,
+        table: TableId,
+        read: Read,
+        consistency: ReadConsistency,
+        engine: &dyn Engine,
+        now: Now,
+    ) -> Result<(), EngineError> {
+        let key = match &read {
+            Read::Get { key } => key.clone(),
+            Read::Scan { start, .. } => start.clone(),
+        };
+        let routed = self.route(table, &key).map(|r| (r.descriptor.shard, self.elsewhere(r)));
+        let (shard, elsewhere) = match routed {
+            Ok(routed) => routed,
+            Err(refusal) => {
+                self.answers.push((token, Answer::Read(Err(refusal))));
+                return Ok(());
+            }
+        };
+        let Some(replica) = self.replicas.get_mut(&shard) else {
+            self.answers.push((token, Answer::Read(Err(elsewhere))));
+            return Ok(());
+        };
+        match consistency {
+            ReadConsistency::Linearizable => {
+                self.dirty.insert(shard);
+                replica.read(token, read, engine, now, &mut self.answers)
+            }
+            ReadConsistency::Local | ReadConsistency::BoundedStaleness(_) if replica.is_blank() => {
+                self.answers.push((token, Answer::Read(Err(elsewhere))));
+                Ok(())
+            }
+            ReadConsistency::Local => replica.answer_read(token, &read, engine, now, &mut self.answers),
+            ReadConsistency::BoundedStaleness(allowed_ms) => {
+                let behind_ms = replica.behind_ms(now);
+                if behind_ms > allowed_ms {
+                    self.answers.push((token, Answer::Read(Err(Refusal::TooStale { behind_ms }))));
+                    return Ok(());
+                }
+                replica.answer_read(token, &read, engine, now, &mut self.answers)
+            }
+        }
+    }
+
+    fn route(&self, table: TableId, key: &[u8]) -> Result<&ShardRecord, Refusal> {
+        if table == TableId::SYSTEM || self.map.tables.get(&table).is_none_or(|t| t.dropped) {
+            return Err(Refusal::UnknownTable(table));
+        }
+        self.map.route(table, key).ok_or(Refusal::WrongShard { epoch: self.map.epoch })
+    }
+
+    /// The refusal of a node that has no copy: ask a member.
+    fn elsewhere(&self, record: &ShardRecord) -> Refusal {
+        let members = &record.descriptor.members;
+        let leader = members.iter().map(|m| m.replica.node).find(|n| *n != self.identity.node);
+        Refusal::NotLeader { shard: record.descriptor.shard, leader }
+    }
+}

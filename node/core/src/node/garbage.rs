@@ -1,0 +1,127 @@
+//! The end of a replica: it stops speaking at once, is entombed in the store, and its records go in slices, so that no
+//! client waits for them.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::engine::{Engine, EngineError, EngineWrite, data_end, data_key, shard_key, state};
+use crate::ids::{ReplicaId, ShardId, TableId};
+use crate::node::Node;
+use crate::planted::{Planted, is_planted};
+use crate::replica::Replica;
+use crate::replica::state::ReplicaState;
+
+/// Records that go in one slice.
+const SLICE: usize = 512;
+
+/// A range of records that nobody owns any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Garbage {
+    shard: ShardId,
+    replica: ReplicaId,
+    table: TableId,
+    start: Bytes,
+    end: Option<Bytes>,
+    /// True if the copy lives on and waits for this to be done.
+    copy_lives: bool,
+}
+
+impl Garbage {
+    fn of(state: &ReplicaState, copy_lives: bool) -> Self {
+        let descriptor = &state.descriptor;
+        Self {
+            shard: descriptor.shard,
+            replica: state.replica,
+            table: descriptor.table,
+            start: descriptor.start.clone(),
+            end: descriptor.end.clone(),
+            copy_lives,
+        }
+    }
+
+    fn key(&self) -> Bytes {
+        shard_key(self.shard, state::GARBAGE, &self.replica.0.to_be_bytes())
+    }
+
+    fn write(&self) -> EngineWrite {
+        EngineWrite::Put(self.key(), codec::encode(self))
+    }
+}
+
+impl Node {
+    /// Ends a copy on this node.
+    pub(super) fn destroy(&mut self, shard: ShardId, engine: &dyn Engine) -> Result<(), EngineError> {
+        let Some(mut replica) = self.replicas.remove(&shard) else { return Ok(()) };
+        let mut out = crate::replica::Collected::default();
+        replica.end(&mut out);
+        self.answers.append(&mut out.answers);
+        self.dirty.remove(&shard);
+        self.discard(&replica.applier.state, engine)
+    }
+
+    /// Entombs a copy and gives its records up.
+    pub(super) fn discard(&mut self, state: &ReplicaState, engine: &dyn Engine) -> Result<(), EngineError> {
+        let shard = state.descriptor.shard;
+        let mut writes = vec![EngineWrite::Delete(shard_key(shard, state::REPLICA, &[]))];
+        engine.scan(
+            &shard_key(shard, state::REQUESTS, &[]),
+            &shard_key(shard, state::REQUESTS + 1, &[]),
+            &mut |key, _| {
+                writes.push(EngineWrite::Delete(Bytes::copy_from_slice(key)));
+                ControlFlow::Continue(())
+            },
+        )?;
+        if !state.descriptor.members.is_empty() {
+            let garbage = Garbage::of(state, false);
+            writes.push(garbage.write());
+            self.garbage.push(garbage);
+        }
+        if !is_planted(Planted::TombstoneIgnored) {
+            writes.push(super::open::tombstone_write(shard, state.replica));
+        }
+        engine.write(writes)?;
+        self.entomb(shard, state.replica, engine)
+    }
+
+    /// Pieces of a broken-off snapshot go before another may come.
+    pub(super) fn wipe_remains(&mut self, replica: &Replica, engine: &dyn Engine) -> Result<(), EngineError> {
+        let garbage = Garbage::of(&replica.applier.state, true);
+        if !self.garbage.contains(&garbage) {
+            engine.write(vec![garbage.write()])?;
+            self.garbage.push(garbage);
+        }
+        Ok(())
+    }
+
+    /// True while records of an earlier copy of the shard are still here.
+    pub(super) fn has_garbage(&self, shard: ShardId) -> bool {
+        self.garbage.iter().any(|g| g.shard == shard)
+    }
+
+    /// Deletes the next slice of what nobody owns.
+    pub(super) fn collect_garbage(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+        let Some(garbage) = self.garbage.first().cloned() else { return Ok(()) };
+        let mut writes = Vec::new();
+        let (start, end) = (data_key(garbage.table, &garbage.start), data_end(garbage.table, garbage.end.as_deref()));
+        engine.scan(&start, &end, &mut |key, _| {
+            writes.push(EngineWrite::Delete(Bytes::copy_from_slice(key)));
+            if writes.len() < SLICE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let is_done = writes.len() < SLICE;
+        if is_done {
+            writes.push(EngineWrite::Delete(garbage.key()));
+            self.garbage.remove(0);
+            if garbage.copy_lives
+                && let Some(replica) = self.replicas.get_mut(&garbage.shard).filter(|r| r.id() == garbage.replica)
+            {
+                replica.wiped();
+                writes.push(replica.applier.state.write());
+            }
+        }
+        self.unsynced = true;
+        engine.write(writes)
+    }
+}

@@ -1,0 +1,216 @@
+//! How a node comes to be: from nothing, as the first of a database, or from what its volume holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec;
+use crate::engine::{Engine, EngineError, EngineWrite, family, shard_key, state};
+use crate::ids::{ClusterId, ReplicaId, ShardId};
+use crate::log::RecoveredLog;
+use crate::map::{Map, NodeRecord};
+use crate::node::garbage::Garbage;
+use crate::node::stewardship::Stewardship;
+use crate::node::{Identity, Node, NodeConfig};
+use crate::replica::state::ReplicaState;
+use crate::replica::{Replica, first_records};
+use crate::system::NewNode;
+use crate::system::state::SystemState;
+use crate::time::Now;
+
+/// What the shared log had of this node's replicas.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// By shard: the highest copy's.
+    pub logs: BTreeMap<ShardId, RecoveredLog>,
+    /// Shards of which records may be missing: their copies here are lost.
+    pub lost: BTreeSet<ShardId>,
+}
+
+/// Makes a database on an empty store: node 1 with the only copy of the system shard. The caller syncs the store.
+pub fn bootstrap(cluster: ClusterId, first: &NewNode, engine: &dyn Engine) -> Result<(), EngineError> {
+    let mut system = SystemState::bootstrap(cluster, first);
+    let record = system.map().shards.get(&ShardId::SYSTEM).cloned().unwrap_or_default();
+    let replica = record.descriptor.members.first().map_or(ReplicaId(1), |m| m.replica.id);
+    let (mut writes, last_version) = first_records(&mut system);
+    let state = ReplicaState { last_version, ..ReplicaState::first(replica, record.descriptor) };
+    writes.push(state.write());
+    writes.push(nodes_write(system.map().nodes.values().cloned().collect()));
+    engine.write(writes)
+}
+
+/// The store's record of the nodes that this one knows, for its next start.
+pub(super) fn nodes_write(nodes: Vec<NodeRecord>) -> EngineWrite {
+    EngineWrite::Put(nodes_key(), codec::encode(&nodes))
+}
+
+fn nodes_key() -> Bytes {
+    Bytes::from_static(&[family::NODE, b'n'])
+}
+
+/// What the store has of replicas.
+#[derive(Default)]
+struct Stored {
+    replicas: BTreeMap<ShardId, ReplicaState>,
+    tombstones: BTreeMap<ShardId, ReplicaId>,
+    garbage: Vec<Garbage>,
+}
+
+impl Node {
+    /// A node from its volume. Copies that may have lost what they promised are given up: they never speak again, and
+    /// the steward has new ones built.
+    pub fn open(
+        identity: Identity,
+        config: NodeConfig,
+        recovered: Recovered,
+        engine: &dyn Engine,
+        now: Now,
+    ) -> Result<Self, EngineError> {
+        let stored = stored(engine)?;
+        let known = engine.get(&nodes_key())?;
+        let mut nodes: Vec<NodeRecord> = match known {
+            Some(bytes) => codec::decode("known nodes", &bytes).map_err(EngineError::unreadable)?,
+            None => Vec::new(),
+        };
+        nodes.extend(config.seeds.iter().cloned());
+        let mut map = Map::default();
+        map.cluster = identity.cluster.clone();
+        for node in nodes {
+            // At epoch zero, so that whatever the system shard says is newer.
+            map.put_node(NodeRecord { epoch: crate::ids::Epoch(0), ..node });
+        }
+        let mut node = Self {
+            map: Arc::new(map),
+            map_changed: true,
+            replicas: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            tombstones: stored.tombstones,
+            lost: BTreeMap::new(),
+            garbage: stored.garbage,
+            destroyed: Vec::new(),
+            incarnations: BTreeMap::from([(identity.node, identity.incarnation)]),
+            stewardship: Stewardship::default(),
+            ticks: 0,
+            sequence: 0,
+            marks: 0,
+            syncing: None,
+            wants_sync: false,
+            unsynced: true,
+            next_destroyed_write: Vec::new(),
+            snapshot_budget: 0,
+            disk_full: false,
+            disk_bytes: 0,
+            send: Vec::new(),
+            answers: Vec::new(),
+            asked: identity.node.0,
+            epochs: BTreeMap::new(),
+            reported: false,
+            identity,
+            config,
+        };
+        node.open_replicas(stored.replicas, recovered, engine)?;
+        node.learn_own_map();
+        let shards: Vec<_> = node.replicas.keys().copied().collect();
+        node.dirty.extend(shards);
+        let _ = now;
+        Ok(node)
+    }
+
+    fn open_replicas(
+        &mut self,
+        states: BTreeMap<ShardId, ReplicaState>,
+        mut recovered: Recovered,
+        engine: &dyn Engine,
+    ) -> Result<(), EngineError> {
+        for (shard, state) in states {
+            let log = recovered.logs.remove(&shard).filter(|log| log.replica == state.replica);
+            if recovered.lost.contains(&shard) || is_lost(&state, log.as_ref()) {
+                self.give_up(shard, state, engine)?;
+                continue;
+            }
+            let replica =
+                Replica::open(self.identity.node, self.config.seed ^ self.identity.node.0, state, log, engine)?;
+            if replica.has_remains() {
+                self.wipe_remains(&replica, engine)?;
+            }
+            self.replicas.insert(shard, replica);
+        }
+        for (shard, log) in recovered.logs {
+            // The store has no such copy: it was destroyed, or the store lost it. Either way it never speaks again.
+            if self.tombstones.get(&shard).is_none_or(|t| *t < log.replica) {
+                self.lost.insert(shard, log.replica);
+            }
+            self.entomb(shard, log.replica, engine)?;
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, shard: ShardId, state: ReplicaState, engine: &dyn Engine) -> Result<(), EngineError> {
+        self.lost.insert(shard, state.replica);
+        self.discard(&state, engine)
+    }
+
+    /// This node never speaks for this copy, or an earlier one of the shard, again.
+    pub(super) fn entomb(
+        &mut self,
+        shard: ShardId,
+        replica: ReplicaId,
+        engine: &dyn Engine,
+    ) -> Result<(), EngineError> {
+        let replica = self.tombstones.get(&shard).copied().unwrap_or_default().max(replica);
+        self.tombstones.insert(shard, replica);
+        engine.write(vec![tombstone_write(shard, replica)])?;
+        self.unsynced = true;
+        self.wants_sync = true;
+        self.destroyed.push((self.marks + 1, shard, replica));
+        Ok(())
+    }
+}
+
+pub(super) fn tombstone_write(shard: ShardId, replica: ReplicaId) -> EngineWrite {
+    EngineWrite::Put(shard_key(shard, state::TOMBSTONE, &[]), Bytes::copy_from_slice(&replica.0.to_be_bytes()))
+}
+
+/// True if store and log do not belong together: something that was promised may be missing.
+fn is_lost(state: &ReplicaState, log: Option<&RecoveredLog>) -> bool {
+    let applied = state.applied.0;
+    match log {
+        // A first copy that never wrote, a blank one, or one whose snapshot was just complete, has no log. Any other
+        // copy that has applied something had one.
+        None => false,
+        Some(log) => {
+            let last = log.start.0 + log.entries.len() as u64;
+            log.start.0 > applied || (last < applied && last > 0)
+        }
+    }
+}
+
+fn stored(engine: &dyn Engine) -> Result<Stored, EngineError> {
+    let mut stored = Stored::default();
+    let mut failed = None;
+    engine.scan(&[family::SHARD], &[family::SHARD + 1], &mut |key, value| {
+        let shard = key.get(1..9).and_then(|b| b.first_chunk::<8>()).map(|b| ShardId(u64::from_be_bytes(*b)));
+        let (Some(shard), Some(kind)) = (shard, key.get(9)) else { return ControlFlow::Continue(()) };
+        let result = match *kind {
+            state::REPLICA => ReplicaState::decode(value).map(|s| drop(stored.replicas.insert(shard, s))),
+            state::TOMBSTONE => {
+                let replica =
+                    value.first_chunk::<8>().map_or(ReplicaId(u64::MAX), |b| ReplicaId(u64::from_be_bytes(*b)));
+                stored.tombstones.insert(shard, replica);
+                Ok(())
+            }
+            state::GARBAGE => codec::decode("garbage", value).map(|g| stored.garbage.push(g)),
+            _ => Ok(()),
+        };
+        match result {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    failed.map_or(Ok(stored), |error| Err(EngineError::unreadable(error)))
+}

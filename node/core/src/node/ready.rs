@@ -1,0 +1,108 @@
+//! Gathers what is to be done: from every replica that something happened to, into one log batch and one list of
+//! messages.
+
+use std::sync::Arc;
+
+use crate::engine::{Engine, EngineError};
+use crate::ids::ShardId;
+use crate::log::LogWrite;
+use crate::message::PeerMessage;
+use crate::node::{Answer, Effects, LogBatch, Node};
+use crate::replica::{Collected, Reader};
+use crate::time::Now;
+
+impl Node {
+    /// What the shell is to do after the inputs so far. Applies committed commands to the store.
+    pub fn ready(&mut self, engine: &dyn Engine, now: Now) -> Result<Effects, EngineError> {
+        let mut effects = Effects::default();
+        let sequence = self.sequence + 1;
+        let mut writes = self.destroyed_writes();
+        let mut readers = Vec::new();
+        // Twice: a newer map makes and ends replicas, and what they have to say belongs to the same batch.
+        for _ in 0..2 {
+            while let Some(shard) = self.dirty.pop_first() {
+                self.collect(shard, engine, now, sequence, &mut writes, &mut readers)?;
+            }
+            if self.map_changed {
+                self.map_changed = false;
+                effects.map = Some(Arc::clone(&self.map));
+                self.follow_map(engine)?;
+            }
+        }
+        for (shard, reader) in readers {
+            self.confirmed(shard, reader, now);
+        }
+        if !writes.is_empty() {
+            self.sequence = sequence;
+            effects.log = Some(LogBatch { sequence, writes });
+        }
+        effects.sync = self.begin_sync();
+        effects.cuts = self.cuts();
+        effects.send = std::mem::take(&mut self.send);
+        effects.answers = std::mem::take(&mut self.answers);
+        if effects.map.is_none() && self.map_changed {
+            self.map_changed = false;
+            effects.map = Some(Arc::clone(&self.map));
+        }
+        Ok(effects)
+    }
+
+    fn collect(
+        &mut self,
+        shard: ShardId,
+        engine: &dyn Engine,
+        now: Now,
+        sequence: u64,
+        writes: &mut Vec<LogWrite>,
+        readers: &mut Vec<(ShardId, Reader)>,
+    ) -> Result<(), EngineError> {
+        let Some(replica) = self.replicas.get_mut(&shard) else { return Ok(()) };
+        let applied = replica.applier.state.applied;
+        let mut out = Collected::default();
+        replica.collect(engine, now, sequence, &mut out)?;
+        self.unsynced |= replica.applier.state.applied != applied;
+        if let Some(write) = out.log.take() {
+            match writes.iter_mut().find(|w| w.shard == write.shard && w.replica == write.replica) {
+                None => writes.push(write),
+                Some(before) => crate::replica::merge(before, write),
+            }
+        }
+        self.send.append(&mut out.send);
+        self.answers.append(&mut out.answers);
+        readers.extend(out.readers.into_iter().map(|r| (shard, r)));
+        self.wants_sync |= out.wants_sync;
+        self.reported &= !out.members_changed;
+        if out.system_changed {
+            self.learn_own_map();
+        }
+        Ok(())
+    }
+
+    fn confirmed(&mut self, shard: ShardId, reader: Reader, now: Now) {
+        match reader {
+            Reader::Client { .. } => {}
+            Reader::Certify { nonce, asker, node } => {
+                let Some(replica) = self.replicas.get(&shard) else { return };
+                let answer = replica.certify(node);
+                self.tell(asker, PeerMessage::CertifyAnswer { nonce, shard, answer });
+            }
+            Reader::Steward { nonce } => self.stewardship_confirmed(nonce, now),
+            Reader::Status { token } => {
+                let status = self.status(now);
+                self.answers.push((token, Answer::Admin(Ok(super::AdminReply::Status(Box::new(status))))));
+            }
+        }
+    }
+
+    pub(super) fn log_durable(&mut self, sequence: u64) {
+        for (shard, replica) in &mut self.replicas {
+            if !replica.waits_for_log() {
+                continue;
+            }
+            let mut out = Collected::default();
+            replica.log_durable(sequence, &mut out);
+            self.send.append(&mut out.send);
+            self.dirty.insert(*shard);
+        }
+    }
+}

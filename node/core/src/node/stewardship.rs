@@ -1,0 +1,260 @@
+//! What this node does where it leads the system shard, and what it tells the node that does: runs the steward's
+//! rounds, takes admin requests, gives certificates; reports.
+
+use std::sync::Arc;
+
+use crate::ids::{NodeId, ShardId, Token};
+use crate::map::NodeState;
+use crate::message::{CertifyAnswer, NodeReport, PeerMessage, ShardReport};
+use crate::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Node, REPORT_TICKS, Removal, Status};
+use crate::replica::{Reader, Replica};
+use crate::steward::{self, Certification, Reports, View};
+use crate::system::SystemCommand;
+use crate::time::Now;
+
+/// Ticks between two rounds of the steward.
+const ROUND_TICKS: u64 = 2;
+/// Ticks between two rounds of spreading leaders: time for the last hand-overs to show in the reports.
+const LEADERS_TICKS: u64 = 30;
+
+/// A steward's memory. Empty on a node that does not lead the system shard.
+#[derive(Debug, Default)]
+pub(super) struct Stewardship {
+    /// The term in which this node leads the system shard. 0 = it does not.
+    term: u64,
+    reports: Reports,
+    certifications: Vec<(Token, Certification)>,
+    nonces: u64,
+}
+
+impl Stewardship {
+    pub(super) fn certify_answered(&mut self, nonce: u64, shard: ShardId, answer: CertifyAnswer) {
+        if let Some((_, certification)) = self.certifications.iter_mut().find(|(_, c)| c.nonce() == nonce) {
+            certification.answer(shard, answer);
+        }
+    }
+}
+
+impl Node {
+    fn system_leader(&mut self) -> Option<&mut Replica> {
+        self.replicas.get_mut(&ShardId::SYSTEM).filter(|r| r.is_leader())
+    }
+
+    fn known_system_leader(&self) -> Option<NodeId> {
+        let own = self.replicas.get(&ShardId::SYSTEM).filter(|r| !r.is_blank()).and_then(Replica::leader_node);
+        let members = || self.map.shards.get(&ShardId::SYSTEM).and_then(|s| s.descriptor.members.first());
+        own.or_else(|| members().map(|m| m.replica.node)).filter(|n| *n != self.identity.node)
+    }
+
+    pub(super) fn steward(&mut self, now: Now) {
+        let term = self.system_leader().map_or(0, |r| r.term());
+        if term != self.stewardship.term {
+            self.take_over(term, now);
+        }
+        if term == 0 || self.ticks % ROUND_TICKS != 0 {
+            return;
+        }
+        self.settle_certifications(now);
+        let map = Arc::clone(&self.map);
+        let view = View { map: &map, reports: &self.stewardship.reports, now_ms: now.monotonic_ms };
+        let mut commands = starts(&view);
+        commands.extend(steward::round(&view));
+        let transfers = if self.ticks % LEADERS_TICKS == 0 { steward::leaders(&view) } else { Vec::new() };
+        if let Some(system) = self.system_leader().filter(|r| !r.has_system_commands()) {
+            for command in commands {
+                system.system_command(command, None);
+            }
+            self.dirty.insert(ShardId::SYSTEM);
+        }
+        for (node, message) in transfers {
+            self.hand_over(node, message);
+        }
+    }
+
+    fn hand_over(&mut self, node: NodeId, message: PeerMessage) {
+        match message {
+            PeerMessage::TransferLeader { shard, to } if node == self.identity.node => {
+                if let Some(replica) = self.replicas.get_mut(&shard) {
+                    replica.transfer(to);
+                    self.dirty.insert(shard);
+                }
+            }
+            message => self.send.push((node, message)),
+        }
+    }
+
+    /// This node began or ceased to lead the system shard. A new steward has heard nothing yet.
+    fn take_over(&mut self, term: u64, now: Now) {
+        let leader = self.known_system_leader();
+        for (token, _) in std::mem::take(&mut self.stewardship.certifications) {
+            self.answers.push((token, Answer::Admin(Err(AdminRefusal::NotLeader { leader }))));
+        }
+        self.stewardship.term = term;
+        self.stewardship.reports = Reports::new(now.monotonic_ms);
+        self.reported = false;
+    }
+
+    pub(super) fn admin(&mut self, token: Token, request: AdminRequest, now: Now) {
+        let leader = self.known_system_leader();
+        let Some(system) = self.system_leader() else {
+            self.answers.push((token, Answer::Admin(Err(AdminRefusal::NotLeader { leader }))));
+            return;
+        };
+        match request {
+            AdminRequest::Command(command) => {
+                if !system.system_command(command, Some(token)) {
+                    self.answers.push((token, Answer::Admin(Err(AdminRefusal::NotLeader { leader: None }))));
+                }
+            }
+            AdminRequest::Status => {
+                // Leads, as was just seen.
+                let _ = system.confirm(Reader::Status { token }, now);
+            }
+            AdminRequest::CertifyRemoval { node, incarnation } => self.certify(token, node, incarnation, now),
+        }
+        self.dirty.insert(ShardId::SYSTEM);
+    }
+
+    fn certify(&mut self, token: Token, node: NodeId, incarnation: crate::ids::Incarnation, now: Now) {
+        self.stewardship.nonces += 1;
+        // Distinct over nodes and terms, so that no late answer is taken for another question's.
+        let nonce = (self.stewardship.term << 40) ^ (self.identity.node.0 << 24) ^ self.stewardship.nonces;
+        let map = Arc::clone(&self.map);
+        let view = View { map: &map, reports: &self.stewardship.reports, now_ms: now.monotonic_ms };
+        match Certification::start(&view, node, incarnation, nonce) {
+            Err(removal) => self.answer_removal(token, removal),
+            Ok((certification, asks)) => {
+                self.stewardship.certifications.push((token, certification));
+                for (to, ask) in asks {
+                    match ask {
+                        PeerMessage::CertifyAsk { nonce, node, shards } if to == self.identity.node => {
+                            self.certify_asked(to, nonce, node, &shards, now);
+                        }
+                        ask => self.send.push((to, ask)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// "Safe" only goes out after this node's own leadership was confirmed once more; anything else at once.
+    fn settle_certifications(&mut self, now: Now) {
+        let map = Arc::clone(&self.map);
+        let mut settled = Vec::new();
+        for (token, certification) in &self.stewardship.certifications {
+            match certification.verdict(&map, now.monotonic_ms) {
+                None => {}
+                Some(Removal::Safe(_)) => settled.push((*token, certification.nonce(), None)),
+                Some(removal) => settled.push((*token, certification.nonce(), Some(removal))),
+            }
+        }
+        for (token, nonce, removal) in settled {
+            match removal {
+                None => {
+                    if let Some(system) = self.system_leader() {
+                        let _ = system.confirm(Reader::Steward { nonce }, now);
+                        self.dirty.insert(ShardId::SYSTEM);
+                    }
+                }
+                Some(removal) => {
+                    self.stewardship.certifications.retain(|(_, c)| c.nonce() != nonce);
+                    self.answer_removal(token, removal);
+                }
+            }
+        }
+    }
+
+    pub(super) fn stewardship_confirmed(&mut self, nonce: u64, now: Now) {
+        self.learn_own_map();
+        let position = self.stewardship.certifications.iter().position(|(_, c)| c.nonce() == nonce);
+        let Some(position) = position else { return };
+        let (token, certification) = self.stewardship.certifications.remove(position);
+        match certification.verdict(&self.map, now.monotonic_ms) {
+            Some(removal) => self.answer_removal(token, removal),
+            None => self.stewardship.certifications.push((token, certification)),
+        }
+    }
+
+    fn answer_removal(&mut self, token: Token, removal: Removal) {
+        self.answers.push((token, Answer::Admin(Ok(AdminReply::Removal(removal)))));
+    }
+
+    pub(super) fn status(&mut self, now: Now) -> Status {
+        self.learn_own_map();
+        let map = Arc::clone(&self.map);
+        let view = View { map: &map, reports: &self.stewardship.reports, now_ms: now.monotonic_ms };
+        Status {
+            nodes: view.reports.nodes(now.monotonic_ms).map(|(r, age)| (r.clone(), age)).collect(),
+            shards: view.reports.shards(now.monotonic_ms).map(|(r, age)| (r.clone(), age)).collect(),
+            steward: self.identity.node,
+            lost: view.lost().into_iter().collect(),
+            map,
+        }
+    }
+
+    pub(super) fn reported_by(&mut self, from: NodeId, report: NodeReport, now: Now) {
+        if self.stewardship.term != 0 && report.node == from {
+            self.epochs.insert(from, report.map_epoch);
+            self.stewardship.reports.insert(report, now.monotonic_ms);
+        }
+    }
+
+    /// Tells the steward, wherever it is, how things stand here: now and then, and at once when members changed.
+    pub(super) fn report(&mut self, now: Now) {
+        if self.reported && self.ticks % REPORT_TICKS != 0 {
+            return;
+        }
+        self.reported = true;
+        let report = self.own_report();
+        if self.stewardship.term != 0 {
+            self.stewardship.reports.insert(report.clone(), now.monotonic_ms);
+        }
+        let members = self.map.shards.get(&ShardId::SYSTEM).map(|s| s.descriptor.members.clone()).unwrap_or_default();
+        for node in members.iter().map(|m| m.replica.node).filter(|n| *n != self.identity.node) {
+            self.send.push((node, PeerMessage::Report(report.clone())));
+        }
+    }
+
+    fn own_report(&self) -> NodeReport {
+        let led: Vec<_> = self.replicas.values().filter(|r| r.is_leader()).map(shard_report).collect();
+        NodeReport {
+            node: self.identity.node,
+            incarnation: self.identity.incarnation,
+            address: self.identity.address.clone(),
+            zone: self.identity.zone.clone(),
+            map_epoch: self.map.epoch,
+            disk_full: self.disk_full,
+            disk_bytes: self.disk_bytes,
+            replicas: (self.replicas.len() - led.len()) as u64,
+            led,
+            lost: self.lost.iter().map(|(s, r)| (*s, *r)).collect(),
+        }
+    }
+}
+
+fn shard_report(replica: &Replica) -> ShardReport {
+    ShardReport {
+        descriptor: replica.descriptor().clone(),
+        leader: replica.id(),
+        term: replica.term(),
+        in_step: replica.in_step().into_iter().collect(),
+        too_far_behind: replica.too_far_behind(),
+        bytes: replica.applier.state.bytes,
+        moving: replica.moving(),
+    }
+}
+
+/// Nodes that say another address, zone or start than the registry has.
+fn starts(view: &View<'_>) -> Vec<SystemCommand> {
+    let heard =
+        view.map.nodes.values().filter(|n| n.state != NodeState::Removed).filter_map(|n| Some((n, view.heard(n.id)?)));
+    let changed = heard.filter(|(n, r)| n.incarnation < r.incarnation || n.address != r.address || n.zone != r.zone);
+    changed
+        .map(|(n, r)| SystemCommand::Start {
+            node: n.id,
+            incarnation: r.incarnation,
+            address: r.address.clone(),
+            zone: r.zone.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,78 @@
+//! What a node does on its own: syncs its store, lets the log forget what the store has, streams snapshots within the
+//! budget, wipes what nobody owns.
+
+use crate::engine::{Engine, EngineError};
+use crate::ids::{ReplicaId, ShardId};
+use crate::log::{LogCut, LogWrite};
+use crate::node::{Node, TICK_MS};
+use crate::replica::Collected;
+use crate::time::Now;
+
+impl Node {
+    pub(super) fn keep_up(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+        self.wants_sync |= self.unsynced && self.ticks % self.config.sync_ticks == 0;
+        self.collect_garbage(engine)?;
+        let rate = self.map.limits.0.bytes_per_second;
+        self.snapshot_budget = (self.snapshot_budget + rate * TICK_MS / 1000).min(rate);
+        self.pump_snapshots(engine, now)
+    }
+
+    fn pump_snapshots(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+        let mut out = Collected::default();
+        for replica in self.replicas.values_mut().filter(|r| r.is_sending()) {
+            replica.pump_snapshots(engine, now, &mut self.snapshot_budget, &mut out)?;
+        }
+        self.send.append(&mut out.send);
+        Ok(())
+    }
+
+    /// One sync at a time; what is written while it runs waits for the next.
+    pub(super) fn begin_sync(&mut self) -> Option<u64> {
+        if !self.wants_sync || self.syncing.is_some() {
+            return None;
+        }
+        self.marks += 1;
+        self.wants_sync = false;
+        self.unsynced = false;
+        self.syncing = Some(self.marks);
+        for replica in self.replicas.values_mut() {
+            replica.sync_begins(self.marks);
+        }
+        Some(self.marks)
+    }
+
+    pub(super) fn engine_durable(&mut self, mark: u64, now: Now) {
+        if self.syncing == Some(mark) {
+            self.syncing = None;
+        }
+        let mut out = Collected::default();
+        for (shard, replica) in &mut self.replicas {
+            replica.sync_finished(mark, now);
+            replica.install_received(&mut out);
+            self.dirty.insert(*shard);
+        }
+        self.send.append(&mut out.send);
+        let durable = self.destroyed.extract_if(.., |(m, ..)| *m <= mark).map(|(_, shard, replica)| (shard, replica));
+        self.next_destroyed_write.extend(durable);
+    }
+
+    /// Ends of copies that the store has made durable, for the log.
+    pub(super) fn destroyed_writes(&mut self) -> Vec<LogWrite> {
+        let ends: Vec<(ShardId, ReplicaId)> = std::mem::take(&mut self.next_destroyed_write);
+        ends.into_iter()
+            .map(|(shard, replica)| LogWrite {
+                shard,
+                replica,
+                reset: None,
+                entries: Vec::new(),
+                hard_state: None,
+                destroyed: true,
+            })
+            .collect()
+    }
+
+    pub(super) fn cuts(&mut self) -> Vec<LogCut> {
+        let keep = self.config.log_keep_bytes;
+        if self.ticks % 8 == 0 { self.replicas.values_mut().filter_map(|r| r.cut(keep)).collect() } else { Vec::new() }
+    }
+}

@@ -1,0 +1,319 @@
+//! A cluster of node cores with a perfect network and disk, as the smallest proof that the parts fit. Faults are the
+//! simulator's business.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Bound, ControlFlow};
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use skerry_core::command::{
+    Command, Condition, Expected, Mutation, Outcome, Read, ReadConsistency, ReadResult, RequestId,
+};
+use skerry_core::engine::{Engine, EngineError, EngineWrite};
+use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId, TableId, Token};
+use skerry_core::map::Fragmentation;
+use skerry_core::message::PeerMessage;
+use skerry_core::node::{
+    AdminReply, AdminRequest, Answer, Identity, Input, Node, NodeConfig, Recovered, Removal, Status, TICK_MS, bootstrap,
+};
+use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
+use skerry_core::time::{Now, Version};
+
+#[derive(Default)]
+struct Memory(Mutex<BTreeMap<Bytes, Bytes>>);
+
+impl Engine for Memory {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        Ok(self.0.lock().unwrap().get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let map = self.0.lock().unwrap();
+        for (key, value) in map.range::<[u8], _>((Bound::Included(start), Bound::Excluded(end))) {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError> {
+        let mut map = self.0.lock().unwrap();
+        for write in batch {
+            match write {
+                EngineWrite::Put(key, value) => drop(map.insert(key, value)),
+                EngineWrite::Delete(key) => drop(map.remove(&key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        Ok(0)
+    }
+}
+
+struct Host {
+    node: Node,
+    engine: Memory,
+}
+
+#[derive(Default)]
+struct Cluster {
+    hosts: BTreeMap<NodeId, Host>,
+    inbox: VecDeque<(NodeId, NodeId, Vec<PeerMessage>)>,
+    answers: BTreeMap<Token, Answer>,
+    now: Now,
+    tokens: u64,
+    requests: u64,
+}
+
+fn new_node(number: u64) -> NewNode {
+    NewNode { volume: format!("v{number}"), address: format!("host{number}:1"), zone: format!("zone-{}", number % 3) }
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let mut cluster = Self { now: Now { monotonic_ms: 1_000, wall_ms: 1_000_000 }, ..Self::default() };
+        let engine = Memory::default();
+        bootstrap(ClusterId("c".into()), &new_node(1), &engine).unwrap();
+        cluster.open(NodeId(1), engine, Vec::new());
+        cluster.run(40);
+        cluster
+    }
+
+    fn open(&mut self, id: NodeId, engine: Memory, seeds: Vec<skerry_core::map::NodeRecord>) {
+        let new = new_node(id.0);
+        let identity = Identity {
+            cluster: ClusterId("c".into()),
+            node: id,
+            incarnation: Incarnation(1),
+            address: new.address,
+            zone: new.zone,
+        };
+        let config = NodeConfig { seed: 7, seeds, ..NodeConfig::default() };
+        let node = Node::open(identity, config, Recovered::default(), &engine, self.now).unwrap();
+        self.hosts.insert(id, Host { node, engine });
+    }
+
+    fn input(&mut self, to: NodeId, input: Input) {
+        let now = self.now;
+        let host = self.hosts.get_mut(&to).unwrap();
+        host.node.handle(input, &host.engine, now).unwrap();
+        let effects = host.node.ready(&host.engine, now).unwrap();
+        self.answers.extend(effects.answers);
+        for (peer, message) in effects.send {
+            self.inbox.push_back((to, peer, vec![message]));
+        }
+        if let Some(batch) = effects.log {
+            self.input(to, Input::LogDurable { sequence: batch.sequence });
+        }
+        if let Some(mark) = effects.sync {
+            self.input(to, Input::EngineDurable { mark });
+        }
+    }
+
+    fn run(&mut self, ticks: u64) {
+        for _ in 0..ticks {
+            self.now.monotonic_ms += TICK_MS;
+            self.now.wall_ms += TICK_MS;
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                self.input(id, Input::Tick);
+            }
+            for _ in 0..100_000 {
+                let Some((from, to, messages)) = self.inbox.pop_front() else { break };
+                if self.hosts.contains_key(&to) {
+                    self.input(to, Input::Peer { from, incarnation: Incarnation(1), messages });
+                }
+            }
+        }
+    }
+
+    fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    fn admin(&mut self, request: AdminRequest) -> AdminReply {
+        for _ in 0..100 {
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                let token = self.token();
+                self.input(id, Input::Admin { token, request: request.clone() });
+                self.run(4);
+                if let Some(Answer::Admin(Ok(reply))) = self.answers.remove(&token) {
+                    return reply;
+                }
+            }
+            self.run(10);
+        }
+        panic!("no answer to {request:?}");
+    }
+
+    fn change(&mut self, change: AdminChange) -> SystemReply {
+        let fence = Fence { token: 1, based_on: None };
+        match self.admin(AdminRequest::Command(SystemCommand::Admin { fence, change })) {
+            AdminReply::Command(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn join(&mut self, number: u64) -> NodeId {
+        let reply = self.admin(AdminRequest::Command(SystemCommand::Join(new_node(number))));
+        let AdminReply::Command(SystemReply::Joined(id)) = reply else { panic!("{reply:?}") };
+        let seeds = self.hosts[&NodeId(1)].node.map().nodes.values().cloned().collect();
+        self.open(id, Memory::default(), seeds);
+        self.run(60);
+        id
+    }
+
+    fn status(&mut self) -> Status {
+        match self.admin(AdminRequest::Status) {
+            AdminReply::Status(status) => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn write(&mut self, table: TableId, command: &Command) -> Outcome {
+        for _ in 0..100 {
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                let token = self.token();
+                self.input(id, Input::Write { token, table, command: command.clone() });
+                for _ in 0..4 {
+                    self.run(1);
+                    match self.answers.remove(&token) {
+                        Some(Answer::Write(Ok(outcome))) => return outcome,
+                        Some(_) => break,
+                        None => {}
+                    }
+                }
+            }
+        }
+        panic!("no answer to {command:?}");
+    }
+
+    fn put(&mut self, table: TableId, key: &str, value: &str) -> Outcome {
+        self.requests += 1;
+        let request = RequestId { issued: Version::at_ms(self.now.wall_ms), client: 1, sequence: self.requests };
+        let put = Mutation::Put {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Bytes::copy_from_slice(value.as_bytes()),
+            expires_ms: None,
+        };
+        self.write(table, &Command { request: Some(request), conditions: vec![], mutations: vec![put] })
+    }
+
+    fn get(&mut self, table: TableId, key: &str) -> Option<Bytes> {
+        for _ in 0..100 {
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                let token = self.token();
+                let read = Read::Get { key: Bytes::copy_from_slice(key.as_bytes()) };
+                self.input(id, Input::Read { token, table, read, consistency: ReadConsistency::Linearizable });
+                self.run(2);
+                if let Some(Answer::Read(Ok(ReadResult::Value(record)))) = self.answers.remove(&token) {
+                    return record.map(|r| r.value);
+                }
+            }
+        }
+        panic!("no answer to get {key}");
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            self.run(10);
+            let map = self.hosts[&NodeId(1)].node.map().clone();
+            if map.live_shards().all(|s| s.is_settled()) {
+                return;
+            }
+        }
+        let map = self.hosts[&NodeId(1)].node.map().clone();
+        panic!("not settled: {:#?}", map.live_shards().filter(|s| !s.is_settled()).collect::<Vec<_>>());
+    }
+}
+
+fn table_on(cluster: &mut Cluster, nodes: &[NodeId]) -> TableId {
+    let shards = ["", "h", "q"]
+        .iter()
+        .map(|s| NewShard { start: Bytes::copy_from_slice(s.as_bytes()), nodes: nodes.to_vec() })
+        .collect();
+    let replication_factor = u32::try_from(nodes.len()).unwrap();
+    let change =
+        AdminChange::CreateTable { name: "t".into(), fragmentation: Fragmentation::Range, replication_factor, shards };
+    let SystemReply::Table(table) = cluster.change(change) else { panic!("no table") };
+    cluster.run(60);
+    table
+}
+
+#[test]
+fn three_nodes_serve_a_table_and_conditions_hold() {
+    let mut cluster = Cluster::start();
+    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
+    let table = table_on(&mut cluster, &nodes);
+    for number in 0..50 {
+        let key = format!("{}{number}", if number % 2 == 0 { "a" } else { "s" });
+        assert!(matches!(cluster.put(table, &key, "x"), Outcome::Applied(_)));
+    }
+    assert_eq!(cluster.get(table, "a0"), Some(Bytes::from_static(b"x")));
+    assert_eq!(cluster.get(table, "nothing"), None);
+    let key = Bytes::from_static(b"a0");
+    let command = Command {
+        request: None,
+        conditions: vec![Condition { key: key.clone(), expected: Expected::Absent }],
+        mutations: vec![Mutation::Delete { key }],
+    };
+    assert!(matches!(cluster.write(table, &command), Outcome::ConditionFailed { condition: 0, actual: Some(_) }));
+    let status = cluster.status();
+    assert_eq!(status.shards.iter().filter(|(s, _)| s.descriptor.table == table && s.in_step.len() == 3).count(), 3);
+}
+
+#[test]
+fn a_retried_request_takes_effect_once() {
+    let mut cluster = Cluster::start();
+    let table = table_on(&mut cluster, &[NodeId(1)]);
+    let request = Some(RequestId { issued: Version::at_ms(cluster.now.wall_ms), client: 9, sequence: 1 });
+    let put = Mutation::Put { key: Bytes::from_static(b"k"), value: Bytes::from_static(b"once"), expires_ms: None };
+    let command = Command { request, conditions: vec![], mutations: vec![put] };
+    let first = cluster.write(table, &command);
+    cluster.put(table, "k", "later");
+    assert_eq!(cluster.write(table, &command), first);
+    assert_eq!(cluster.get(table, "k"), Some(Bytes::from_static(b"later")));
+}
+
+#[test]
+fn shards_move_to_new_nodes_and_the_old_ones_are_certified() {
+    let mut cluster = Cluster::start();
+    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
+    let table = table_on(&mut cluster, &nodes);
+    for number in 0..40 {
+        cluster.put(table, &format!("{}{number}", ['a', 'j', 's'][number % 3]), "x");
+    }
+    let (four, five) = (cluster.join(4), cluster.join(5));
+    let shards: Vec<ShardId> = cluster.hosts[&NodeId(1)]
+        .node
+        .map()
+        .live_shards()
+        .filter(|s| s.descriptor.table == table)
+        .map(|s| s.descriptor.shard)
+        .collect();
+    let targets = shards.iter().map(|s| (*s, vec![nodes[0], four, five])).collect();
+    cluster.change(AdminChange::SetTargets(targets));
+    cluster.settle();
+    assert_eq!(cluster.get(table, "j1"), Some(Bytes::from_static(b"x")));
+    cluster.change(AdminChange::Drain(nodes[2]));
+    cluster.run(200);
+    let request = AdminRequest::CertifyRemoval { node: nodes[2], incarnation: Incarnation(1) };
+    let removal = cluster.admin(request);
+    assert!(matches!(removal, AdminReply::Removal(Removal::Safe(_))), "{removal:?}");
+    for number in 0..40 {
+        let key = format!("{}{number}", ['a', 'j', 's'][number % 3]);
+        assert_eq!(cluster.get(table, &key), Some(Bytes::from_static(b"x")), "{key}");
+    }
+}

@@ -45,7 +45,7 @@ type Lost = BTreeSet<(ShardId, ReplicaId)>;
 
 fn turn_round(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> Option<SystemCommand> {
     let replicas = copies(record, &record.target, lost);
-    can_assign(view, &replicas).then(|| command(record, replicas))
+    (view.is_recorded(record) && can_assign(view, &replicas)).then(|| command(record, replicas))
 }
 
 /// New copies in place of the lost ones: at once on the target if the move may start now, else where they were.
@@ -83,8 +83,7 @@ fn start_move(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut B
 
 /// True if there is a leader to bring changes about, and the map knows the shard's members as they are.
 fn is_led(view: &View<'_>, record: &ShardRecord) -> bool {
-    let leader = view.leader(record.descriptor.shard);
-    leader.is_some_and(|(_, report)| report.descriptor.generation == record.descriptor.generation)
+    view.is_recorded(record) && view.leader(record.descriptor.shard).is_some()
 }
 
 /// The nodes that get a copy that is not there yet.

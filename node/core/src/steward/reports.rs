@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{NodeId, ReplicaId, ShardId};
-use crate::map::{Map, NodeRecord, NodeState, Replica};
+use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord};
 use crate::message::{NodeReport, ShardReport};
 
 /// A report older than this says nothing about the present: six of the periods in which nodes report.
@@ -97,6 +97,13 @@ impl<'a> View<'a> {
         let heard = self.reports.shards.get(&shard)?;
         self.heard(heard.from)?;
         self.is_fresh(heard.at_ms).then_some((heard.from, &heard.report))
+    }
+
+    /// True if the map has the shard's members as its leader last reported them. Decisions on a record that is about
+    /// to be renewed wait for the next round.
+    pub(super) fn is_recorded(&self, record: &ShardRecord) -> bool {
+        let heard = self.reports.shards.get(&record.descriptor.shard);
+        heard.is_none_or(|heard| heard.report.descriptor.generation <= record.descriptor.generation)
     }
 
     /// Milliseconds since a node was heard of, or since this steward began to listen.

@@ -21,7 +21,7 @@ pub fn system_shard(view: &View<'_>) -> Option<SystemCommand> {
     let same_nodes = target.len() == record.target.len() && target.iter().all(|n| record.target.contains(n));
     let same_copies = same_nodes && record.on_target() && replicas.iter().all(|r| record.assigned.contains(r));
     let healthy = target.iter().filter(|&&node| view.heard(node).is_some()).count();
-    let may = !same_copies && 2 * healthy > target.len() && can_assign(view, &replicas);
+    let may = view.is_recorded(record) && !same_copies && 2 * healthy > target.len() && can_assign(view, &replicas);
     let (shard, based_on) = (ShardId::SYSTEM, record.epoch);
     may.then_some(SystemCommand::Assign { shard, based_on, replicas, target: Some(target) })
 }

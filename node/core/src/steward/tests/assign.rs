@@ -105,7 +105,7 @@ fn turning_back_needs_no_budget_and_never_reuses_a_destroyed_copy() {
             world.lead();
         }
         (1..=4).for_each(|shard| world.target(shard, &[1, 2, 3]));
-        world.steward();
+        world.steward(); // records what the last step brought about
         world.steward();
         assert!(world.map().live_shards().filter(|s| !s.assigned_reached()).all(|s| s.on_target()));
         world.settle(60);

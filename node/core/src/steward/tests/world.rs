@@ -117,15 +117,13 @@ impl World {
         })
     }
 
-    /// One round of the steward, carried out. The steward never proposes what is refused but for a race with a record.
+    /// One round of the steward, carried out. It never proposes what is refused.
     pub(super) fn steward(&mut self) -> Vec<SystemCommand> {
         self.report();
         let commands = round(&self.view());
         for command in &commands {
-            match self.state.apply(command) {
-                Ok(_) | Err(SystemRefusal::Stale { .. }) => {}
-                Err(refusal) => panic!("{command:?} was refused: {refusal}"),
-            }
+            let reply = self.state.apply(command);
+            assert!(reply.is_ok(), "{command:?} was refused: {reply:?}");
         }
         commands
     }
@@ -189,7 +187,7 @@ fn step(descriptor: &mut Descriptor, assigned: &[Replica], gone: &BTreeSet<Repli
         let learners = kept.chain(added.map(|&replica| Member { replica, role: Role::Learner }));
         let learners: Vec<Member> = learners.collect();
         let ready = |m: &Member| !gone.contains(&m.replica.id) && !silent.contains(&m.replica.node);
-        let complete = assigned.iter().all(|r| known(r)) && learners.iter().all(|m| m.role == Role::Voter || ready(m));
+        let complete = assigned.iter().all(known) && learners.iter().all(|m| m.role == Role::Voter || ready(m));
         if learners != *members || !complete {
             learners
         } else {

@@ -16,7 +16,7 @@ mod ready;
 mod stewardship;
 mod upkeep;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
@@ -101,6 +101,10 @@ pub struct Node {
     wants_sync: bool,
     /// True if something was written to the store since the last sync began.
     unsynced: bool,
+    /// Log batches that are not durable yet, and whose writes they hold.
+    waiting: VecDeque<(u64, Vec<ShardId>)>,
+    /// The highest version given here.
+    highest: Version,
     next_destroyed_write: Vec<(ShardId, ReplicaId)>,
     snapshot_budget: u64,
     disk_full: bool,
@@ -139,6 +143,10 @@ impl Node {
                 self.engine_durable(mark, now);
                 Ok(())
             }
+            Input::StepAside => {
+                self.step_aside();
+                Ok(())
+            }
             Input::Disk { full, bytes } => {
                 (self.disk_full, self.disk_bytes) = (full, bytes);
                 Ok(())
@@ -168,8 +176,7 @@ impl Node {
 
     /// The highest version given here: clients' request ids must be issued at or after it.
     pub fn stamp(&self, now: Now) -> Version {
-        let highest = self.replicas.values().map(Replica::last_version).max().unwrap_or_default();
-        highest.max(Version::at_ms(now.wall_ms))
+        self.highest.max(Version::at_ms(now.wall_ms))
     }
 
     fn tick(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
@@ -177,8 +184,10 @@ impl Node {
         let map = Arc::clone(&self.map);
         for (shard, replica) in &mut self.replicas {
             replica.tick(map.shards.get(shard), now);
+            if replica.has_work() {
+                self.dirty.insert(*shard);
+            }
         }
-        self.dirty.extend(self.replicas.keys());
         self.learn_own_map();
         self.exchange_maps();
         self.report(now);

@@ -262,6 +262,9 @@ impl Replica {
 
     /// What the log may forget: nothing above what the store has made durable, and a tail is kept for copies that lag.
     pub(crate) fn cut(&mut self, keep_bytes: usize) -> Option<LogCut> {
+        if self.raw.store().bytes() <= keep_bytes {
+            return None;
+        }
         let limit = if crate::planted::is_planted(crate::planted::Planted::LogCutBeforeSync) {
             self.applier.state.applied.0
         } else {
@@ -281,11 +284,6 @@ impl Replica {
         self.raw.raft.prs().iter().map(|(_, p)| p.matched).min().unwrap_or(u64::MAX)
     }
 
-    /// True if promises wait for the log.
-    pub(crate) fn waits_for_log(&self) -> bool {
-        !self.outstanding.is_empty()
-    }
-
     /// True if commands to the system shard wait or are under way.
     pub(crate) fn has_system_commands(&self) -> bool {
         !self.system_commands.is_empty() || !self.proposed.is_empty()
@@ -294,6 +292,18 @@ impl Replica {
     /// How old what this copy shows may be. Only a leader with a lease can tell.
     pub(crate) fn behind_ms(&self, now: Now) -> u64 {
         if self.is_leader() && self.reads.has_lease(now.monotonic_ms) { 0 } else { u64::MAX }
+    }
+
+    /// Another voter that is in step, for this leader to hand over to.
+    pub(crate) fn heir(&self) -> Option<ReplicaId> {
+        let in_step = if self.is_leader() { self.in_step() } else { BTreeSet::new() };
+        let voters = self.descriptor().members.iter().filter(|m| matches!(m.role, Role::Voter | Role::Incoming));
+        voters.map(|m| m.replica.id).find(|id| *id != self.id() && in_step.contains(id))
+    }
+
+    /// True if there is something to collect.
+    pub(crate) fn has_work(&self) -> bool {
+        self.raw.has_ready() || !self.writes.is_empty() || !self.system_commands.is_empty()
     }
 
     /// This copy ends here: whoever waits is told.

@@ -56,6 +56,8 @@ pub enum Input {
         /// Of [`super::Effects::sync`].
         mark: u64,
     },
+    /// The process is about to stop: leadership goes to copies that are in step elsewhere.
+    StepAside,
     /// The disk's state changed.
     Disk {
         /// True: puts are refused until it is false again.

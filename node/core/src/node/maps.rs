@@ -89,6 +89,14 @@ impl Node {
         pool.get(pick).copied()
     }
 
+    /// Asks at most once a tick.
+    pub(super) fn ask_for_map(&mut self, node: NodeId) {
+        let want = (node, PeerMessage::MapWant { have: self.map.epoch });
+        if !self.send.contains(&want) {
+            self.send.push(want);
+        }
+    }
+
     pub(super) fn map_wanted(&mut self, from: NodeId, have: Epoch) {
         self.epochs.insert(from, have.max(self.epochs.get(&from).copied().unwrap_or_default()));
         if have < self.map.epoch && self.map.epoch > Epoch(0) {
@@ -161,7 +169,7 @@ impl Node {
     }
 }
 
-fn names(record: &ShardRecord, replica: ReplicaId) -> bool {
+pub(super) fn names(record: &ShardRecord, replica: ReplicaId) -> bool {
     let is_member = record.descriptor.members.iter().any(|m| m.replica.id == replica);
     is_member || record.assigned.iter().any(|r| r.id == replica)
 }

@@ -1,6 +1,6 @@
 //! How a node comes to be: from nothing, as the first of a database, or from what its volume holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::replica::state::ReplicaState;
 use crate::replica::{Replica, first_records};
 use crate::system::NewNode;
 use crate::system::state::SystemState;
-use crate::time::Now;
+use crate::time::{Now, Version};
 
 /// What the shared log had of this node's replicas.
 #[derive(Debug, Clone, Default)]
@@ -98,6 +98,8 @@ impl Node {
             syncing: None,
             wants_sync: false,
             unsynced: true,
+            waiting: VecDeque::new(),
+            highest: Version::default(),
             next_destroyed_write: Vec::new(),
             snapshot_budget: 0,
             disk_full: false,
@@ -135,6 +137,7 @@ impl Node {
             if replica.has_remains() {
                 self.wipe_remains(&replica, engine)?;
             }
+            self.highest = self.highest.max(replica.last_version());
             self.replicas.insert(shard, replica);
         }
         for (shard, log) in recovered.logs {

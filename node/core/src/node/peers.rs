@@ -5,6 +5,7 @@ use crate::ids::{Incarnation, NodeId, ReplicaId, ShardId};
 use crate::map::NodeState;
 use crate::message::{PeerMessage, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer};
 use crate::node::Node;
+use crate::node::maps::names;
 use crate::planted::{Planted, is_planted};
 use crate::replica::state::ReplicaState;
 use crate::replica::{Collected, Offered, Reader};
@@ -70,7 +71,7 @@ impl Node {
     fn raft(&mut self, from: NodeId, envelope: RaftEnvelope, engine: &dyn Engine) -> Result<(), EngineError> {
         let (shard, to) = (envelope.shard, envelope.to);
         let is_from_leader = matches!(envelope.kind, RaftKind::Append | RaftKind::Heartbeat);
-        self.make_way(shard, to, is_from_leader, engine)?;
+        self.make_way(from, shard, to, is_from_leader, engine)?;
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|r| r.id() == to) {
             replica.step(from, envelope);
             self.dirty.insert(shard);
@@ -82,6 +83,7 @@ impl Node {
     /// shard has left the group by then, or the leader would not have added a new one on its node.
     fn make_way(
         &mut self,
+        from: NodeId,
         shard: ShardId,
         to: ReplicaId,
         is_from_leader: bool,
@@ -91,11 +93,20 @@ impl Node {
         if !is_from_leader || here >= Some(to) || self.is_entombed(shard, to) {
             return Ok(());
         }
+        let map = std::sync::Arc::clone(&self.map);
+        let Some(record) = map.shards.get(&shard).filter(|record| names(record, to)) else {
+            // The leader may know a newer map than this node; it will repeat itself.
+            self.ask_for_map(from);
+            return Ok(());
+        };
         if here.is_some() {
             self.destroy(shard, engine)?;
         }
-        if self.has_garbage(shard) || self.is_entombed(shard, to) {
+        if self.has_garbage(shard) {
             return Ok(());
+        }
+        if record.descriptor.generation.0 == 1 && record.descriptor.node_of(to).is_some() {
+            return self.create(ReplicaState::first(to, record.descriptor.clone()), engine);
         }
         self.create(ReplicaState::blank(to, shard), engine)
     }

@@ -34,6 +34,7 @@ impl Node {
         }
         if !writes.is_empty() {
             self.sequence = sequence;
+            self.waiting.push_back((sequence, writes.iter().map(|w| w.shard).collect()));
             effects.log = Some(LogBatch { sequence, writes });
         }
         effects.sync = self.begin_sync();
@@ -61,6 +62,7 @@ impl Node {
         let mut out = Collected::default();
         replica.collect(engine, now, sequence, &mut out)?;
         self.unsynced |= replica.applier.state.applied != applied;
+        self.highest = self.highest.max(replica.last_version());
         if let Some(write) = out.log.take() {
             match writes.iter_mut().find(|w| w.shard == write.shard && w.replica == write.replica) {
                 None => writes.push(write),
@@ -95,14 +97,15 @@ impl Node {
     }
 
     pub(super) fn log_durable(&mut self, sequence: u64) {
-        for (shard, replica) in &mut self.replicas {
-            if !replica.waits_for_log() {
-                continue;
+        while self.waiting.front().is_some_and(|(s, _)| *s <= sequence) {
+            let Some((_, shards)) = self.waiting.pop_front() else { break };
+            for shard in shards {
+                let Some(replica) = self.replicas.get_mut(&shard) else { continue };
+                let mut out = Collected::default();
+                replica.log_durable(sequence, &mut out);
+                self.send.append(&mut out.send);
+                self.dirty.insert(shard);
             }
-            let mut out = Collected::default();
-            replica.log_durable(sequence, &mut out);
-            self.send.append(&mut out.send);
-            self.dirty.insert(*shard);
         }
     }
 }

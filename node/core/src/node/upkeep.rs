@@ -71,6 +71,16 @@ impl Node {
             .collect()
     }
 
+    /// Hands leadership of every shard to another copy that is in step, where there is one.
+    pub(super) fn step_aside(&mut self) {
+        for (shard, replica) in &mut self.replicas {
+            if let Some(heir) = replica.heir() {
+                replica.transfer(heir);
+                self.dirty.insert(*shard);
+            }
+        }
+    }
+
     pub(super) fn cuts(&mut self) -> Vec<LogCut> {
         let keep = self.config.log_keep_bytes;
         if self.ticks % 8 == 0 { self.replicas.values_mut().filter_map(|r| r.cut(keep)).collect() } else { Vec::new() }

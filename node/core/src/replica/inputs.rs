@@ -181,7 +181,8 @@ impl Replica {
         let caught_up = record.is_some_and(|r| r.descriptor.generation == self.descriptor().generation);
         let since = is_joint.then(|| self.joint_since.unwrap_or(self.ticks));
         self.joint_since = since;
-        if !self.has_committed_in_term() || self.raw.raft.has_pending_conf() || !(is_joint || caught_up) {
+        let is_settled = caught_up && record.is_some_and(ShardRecord::assigned_reached);
+        if is_settled || !self.has_committed_in_term() || self.raw.raft.has_pending_conf() || !(is_joint || caught_up) {
             return;
         }
         let assigned = record.map_or(&[][..], |r| &r.assigned[..]);

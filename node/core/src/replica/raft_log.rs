@@ -32,6 +32,11 @@ impl RaftLog {
         self.start
     }
 
+    /// Memory that the entries take, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.entry_bytes
+    }
+
     /// Index of the last entry.
     pub(super) fn last(&self) -> u64 {
         self.start.0 + self.entries.len() as u64

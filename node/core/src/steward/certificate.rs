@@ -16,6 +16,7 @@ use crate::ids::{Epoch, Incarnation, NodeId, ShardId};
 use crate::map::{Map, ShardRecord};
 use crate::message::{CertifyAnswer, PeerMessage};
 use crate::node::{Certificate, NotYet, Removal};
+use crate::planted::{Planted, is_planted};
 
 /// How long leaders have to answer.
 pub const CERTIFICATION_MS: u64 = 2_000;
@@ -119,7 +120,11 @@ impl Certification {
                 // No answer: not asked, or made since, or from a leader that knows less than the map.
                 Some(Standing::Answered(CertifyAnswer::Clear { .. } | CertifyAnswer::NotLeader))
                 | Some(Standing::Asked | Standing::Unasked)
-                | None => shards.push(shard),
+                | None => {
+                    if !is_planted(Planted::MissingAnswerIsYes) {
+                        shards.push(shard);
+                    }
+                }
             }
         }
         if !reasons.is_empty() {

@@ -6,6 +6,7 @@ use super::state::{SystemState, fresh};
 use super::{SystemRefusal, SystemReply};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
 use crate::map::{Descriptor, Replica, ShardRecord};
+use crate::planted::{Planted, is_planted};
 
 impl SystemState {
     /// Notes a shard's newer descriptor. An older one, or the same again, is no change.
@@ -18,8 +19,12 @@ impl SystemState {
         }
         if descriptor.generation > known.generation {
             let mut newer = ShardRecord { descriptor: descriptor.clone(), ..record.clone() };
-            let gone: Vec<ReplicaId> =
-                known.members.iter().map(|m| m.replica.id).filter(|id| !is_member(descriptor, *id)).collect();
+            let gone: Vec<ReplicaId> = known
+                .members
+                .iter()
+                .map(|m| m.replica.id)
+                .filter(|id| !is_member(descriptor, *id) && !is_planted(Planted::ReplicaIdReused))
+                .collect();
             // The target may have turned back to a node while its copy was on its way out: that copy cannot return.
             for copy in newer.assigned.iter_mut().filter(|copy| gone.contains(&copy.id)) {
                 copy.id = self.new_replica();

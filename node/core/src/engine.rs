@@ -40,12 +40,8 @@ pub trait Engine {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
 
     /// Visits keys from `start` (inclusive) to `end` (exclusive) in order until told to break.
-    fn scan(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), EngineError>;
+    #[expect(clippy::type_complexity, reason = "a visitor of key and value, named here once")]
+    fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError>;
 
     /// Makes the changes together, in order.
     fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError>;

@@ -130,7 +130,9 @@ impl Node {
                 self.write(token, table, command);
                 Ok(())
             }
-            Input::Read { token, table, read, consistency } => self.read(token, table, read, consistency, engine, now),
+            Input::Read { token, table, read, consistency } => {
+                self.read(clients::AskedRead { token, table, read, consistency }, engine, now)
+            }
             Input::Admin { token, request } => {
                 self.admin(token, request, now);
                 Ok(())

@@ -1,5 +1,6 @@
 //! A cluster of node cores with a perfect network and disk, as the smallest proof that the parts fit. Faults are the
 //! simulator's business.
+#![expect(clippy::unwrap_used, reason = "a test harness")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, ControlFlow};

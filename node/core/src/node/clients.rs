@@ -8,6 +8,14 @@ use crate::map::ShardRecord;
 use crate::node::{Answer, Node, Refusal};
 use crate::time::Now;
 
+/// A client's read.
+pub(super) struct AskedRead {
+    pub(super) token: Token,
+    pub(super) table: TableId,
+    pub(super) read: Read,
+    pub(super) consistency: ReadConsistency,
+}
+
 impl Node {
     pub(super) fn write(&mut self, token: Token, table: TableId, command: Command) {
         match self.refuse(table, &command) {
@@ -35,22 +43,14 @@ impl Node {
         if self.replicas.contains_key(&shard) { Ok(shard) } else { Err(self.elsewhere(record)) }
     }
 
-    pub(super) fn read(
-        &mut self,
-        token: Token,
-        table: TableId,
-        read: Read,
-        consistency: ReadConsistency,
-        engine: &dyn Engine,
-        now: Now,
-    ) -> Result<(), EngineError> {
+    pub(super) fn read(&mut self, asked: AskedRead, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+        let AskedRead { token, table, read, consistency } = asked;
         let key = match &read {
-            Read::Get { key } => key.clone(),
-            Read::Scan { start, .. } => start.clone(),
+            Read::Get { key } => key,
+            Read::Scan { start, .. } => start,
         };
-        let routed = self.route(table, &key).map(|r| (r.descriptor.shard, self.elsewhere(r)));
-        let (shard, elsewhere) = match routed {
-            Ok(routed) => routed,
+        let (shard, elsewhere) = match self.route(table, key) {
+            Ok(record) => (record.descriptor.shard, self.elsewhere(record)),
             Err(refusal) => {
                 self.answers.push((token, Answer::Read(Err(refusal))));
                 return Ok(());

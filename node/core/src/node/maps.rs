@@ -81,7 +81,7 @@ impl Node {
         let all = || self.map.nodes.keys().copied().collect::<Vec<_>>();
         // Now and then anyone, in case every member that is known here is gone.
         let mut pool = match members {
-            Some(members) if !members.is_empty() && self.asked % 4 != 0 => members,
+            Some(members) if !members.is_empty() && !self.asked.is_multiple_of(4) => members,
             _ => all(),
         };
         pool.retain(|n| *n != self.identity.node);

@@ -11,17 +11,23 @@ use crate::node::{Answer, Effects, LogBatch, Node};
 use crate::replica::{Collected, Reader};
 use crate::time::Now;
 
+/// What the replicas had to say so far.
+struct Gathered {
+    sequence: u64,
+    writes: Vec<LogWrite>,
+    readers: Vec<(ShardId, Reader)>,
+}
+
 impl Node {
     /// What the shell is to do after the inputs so far. Applies committed commands to the store.
     pub fn ready(&mut self, engine: &dyn Engine, now: Now) -> Result<Effects, EngineError> {
         let mut effects = Effects::default();
         let sequence = self.sequence + 1;
-        let mut writes = self.destroyed_writes();
-        let mut readers = Vec::new();
+        let mut gathered = Gathered { sequence, writes: self.destroyed_writes(), readers: Vec::new() };
         // Twice: a newer map makes and ends replicas, and what they have to say belongs to the same batch.
         for _ in 0..2 {
             while let Some(shard) = self.dirty.pop_first() {
-                self.collect(shard, engine, now, sequence, &mut writes, &mut readers)?;
+                self.collect(shard, engine, now, &mut gathered)?;
             }
             if self.map_changed {
                 self.map_changed = false;
@@ -29,6 +35,7 @@ impl Node {
                 self.follow_map(engine)?;
             }
         }
+        let Gathered { writes, readers, .. } = gathered;
         for (shard, reader) in readers {
             self.confirmed(shard, reader, now);
         }
@@ -53,25 +60,23 @@ impl Node {
         shard: ShardId,
         engine: &dyn Engine,
         now: Now,
-        sequence: u64,
-        writes: &mut Vec<LogWrite>,
-        readers: &mut Vec<(ShardId, Reader)>,
+        gathered: &mut Gathered,
     ) -> Result<(), EngineError> {
         let Some(replica) = self.replicas.get_mut(&shard) else { return Ok(()) };
         let applied = replica.applier.state.applied;
         let mut out = Collected::default();
-        replica.collect(engine, now, sequence, &mut out)?;
+        replica.collect(engine, now, gathered.sequence, &mut out)?;
         self.unsynced |= replica.applier.state.applied != applied;
         self.highest = self.highest.max(replica.last_version());
         if let Some(write) = out.log.take() {
-            match writes.iter_mut().find(|w| w.shard == write.shard && w.replica == write.replica) {
-                None => writes.push(write),
+            match gathered.writes.iter_mut().find(|w| w.shard == write.shard && w.replica == write.replica) {
+                None => gathered.writes.push(write),
                 Some(before) => crate::replica::merge(before, write),
             }
         }
         self.send.append(&mut out.send);
         self.answers.append(&mut out.answers);
-        readers.extend(out.readers.into_iter().map(|r| (shard, r)));
+        gathered.readers.extend(out.readers.into_iter().map(|r| (shard, r)));
         self.wants_sync |= out.wants_sync;
         self.reported &= !out.members_changed;
         if out.system_changed {

@@ -51,7 +51,7 @@ impl Node {
         if term != self.stewardship.term {
             self.take_over(term, now);
         }
-        if term == 0 || self.ticks % ROUND_TICKS != 0 {
+        if term == 0 || !self.ticks.is_multiple_of(ROUND_TICKS) {
             return;
         }
         self.settle_certifications(now);
@@ -59,7 +59,7 @@ impl Node {
         let view = View { map: &map, reports: &self.stewardship.reports, now_ms: now.monotonic_ms };
         let mut commands = starts(&view);
         commands.extend(steward::round(&view));
-        let transfers = if self.ticks % LEADERS_TICKS == 0 { steward::leaders(&view) } else { Vec::new() };
+        let transfers = if self.ticks.is_multiple_of(LEADERS_TICKS) { steward::leaders(&view) } else { Vec::new() };
         if let Some(system) = self.system_leader().filter(|r| !r.has_system_commands()) {
             for command in commands {
                 system.system_command(command, None);
@@ -72,14 +72,13 @@ impl Node {
     }
 
     fn hand_over(&mut self, node: NodeId, message: PeerMessage) {
-        match message {
-            PeerMessage::TransferLeader { shard, to } if node == self.identity.node => {
-                if let Some(replica) = self.replicas.get_mut(&shard) {
-                    replica.transfer(to);
-                    self.dirty.insert(shard);
-                }
-            }
-            message => self.send.push((node, message)),
+        if node != self.identity.node {
+            self.send.push((node, message));
+        } else if let PeerMessage::TransferLeader { shard, to } = message
+            && let Some(replica) = self.replicas.get_mut(&shard)
+        {
+            replica.transfer(to);
+            self.dirty.insert(shard);
         }
     }
 
@@ -126,11 +125,10 @@ impl Node {
             Ok((certification, asks)) => {
                 self.stewardship.certifications.push((token, certification));
                 for (to, ask) in asks {
-                    match ask {
-                        PeerMessage::CertifyAsk { nonce, node, shards } if to == self.identity.node => {
-                            self.certify_asked(to, nonce, node, &shards, now);
-                        }
-                        ask => self.send.push((to, ask)),
+                    if to != self.identity.node {
+                        self.send.push((to, ask));
+                    } else if let PeerMessage::CertifyAsk { nonce, node, shards } = ask {
+                        self.certify_asked(to, nonce, node, &shards, now);
                     }
                 }
             }
@@ -201,7 +199,7 @@ impl Node {
 
     /// Tells the steward, wherever it is, how things stand here: now and then, and at once when members changed.
     pub(super) fn report(&mut self, now: Now) {
-        if self.reported && self.ticks % REPORT_TICKS != 0 {
+        if self.reported && !self.ticks.is_multiple_of(REPORT_TICKS) {
             return;
         }
         self.reported = true;

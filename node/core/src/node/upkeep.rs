@@ -10,7 +10,7 @@ use crate::time::Now;
 
 impl Node {
     pub(super) fn keep_up(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
-        self.wants_sync |= self.unsynced && self.ticks % self.config.sync_ticks == 0;
+        self.wants_sync |= self.unsynced && self.ticks.is_multiple_of(self.config.sync_ticks);
         self.collect_garbage(engine)?;
         let rate = self.map.limits.0.bytes_per_second;
         self.snapshot_budget = (self.snapshot_budget + rate * TICK_MS / 1000).min(rate);
@@ -83,6 +83,10 @@ impl Node {
 
     pub(super) fn cuts(&mut self) -> Vec<LogCut> {
         let keep = self.config.log_keep_bytes;
-        if self.ticks % 8 == 0 { self.replicas.values_mut().filter_map(|r| r.cut(keep)).collect() } else { Vec::new() }
+        if self.ticks.is_multiple_of(8) {
+            self.replicas.values_mut().filter_map(|r| r.cut(keep)).collect()
+        } else {
+            Vec::new()
+        }
     }
 }

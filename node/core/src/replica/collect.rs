@@ -137,7 +137,7 @@ impl Replica {
         let snapshot = (!ready.snapshot().is_empty()).then(|| ready.snapshot().get_metadata().index);
         let number = ready.number();
         self.raw.advance_append_async(ready);
-        self.hold(write, held, number, snapshot, sequence, out);
+        self.hold(write, Outstanding { sequence, ready: number, messages: held, snapshot }, out);
         self.apply_committed(committed, engine, out)?;
         for to in snapshots_to {
             self.start_snapshot(to, engine, now)?;
@@ -173,35 +173,28 @@ impl Replica {
     }
 
     /// Messages that promise something wait for the log; without a write, for the writes before.
-    fn hold(
-        &mut self,
-        write: Option<LogWrite>,
-        messages: Vec<RaftEnvelope>,
-        ready: u64,
-        snapshot: Option<u64>,
-        sequence: u64,
-        out: &mut Collected,
-    ) {
-        if let Some(write) = write {
-            self.outstanding.push_back(Outstanding { sequence, ready, messages, snapshot });
-            match &mut out.log {
-                None => out.log = Some(write),
-                Some(before) => merge(before, write),
-            }
-            if is_planted(Planted::AckBeforeFsync) {
-                self.log_durable(sequence, out);
+    fn hold(&mut self, write: Option<LogWrite>, promises: Outstanding, out: &mut Collected) {
+        let Some(write) = write else {
+            match self.outstanding.back_mut() {
+                Some(last) => {
+                    last.ready = promises.ready;
+                    last.messages.extend(promises.messages);
+                }
+                None => {
+                    self.raw.on_persist_ready(promises.ready);
+                    self.send(promises.messages, out);
+                }
             }
             return;
+        };
+        let sequence = promises.sequence;
+        self.outstanding.push_back(promises);
+        match &mut out.log {
+            None => out.log = Some(write),
+            Some(before) => merge(before, write),
         }
-        match self.outstanding.back_mut() {
-            Some(last) => {
-                last.ready = ready;
-                last.messages.extend(messages);
-            }
-            None => {
-                self.raw.on_persist_ready(ready);
-                self.send(messages, out);
-            }
+        if is_planted(Planted::AckBeforeFsync) {
+            self.log_durable(sequence, out);
         }
     }
 

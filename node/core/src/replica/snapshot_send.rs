@@ -10,7 +10,8 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use crate::engine::{Engine, EngineError, data_end, data_key, shard_key, state};
-use crate::ids::{NodeId, ReplicaId};
+use crate::ids::NodeId;
+use crate::map::Replica as Copy;
 use crate::message::{PeerMessage, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::planted::{Planted, is_planted};
 use crate::replica::state::ReplicaState;
@@ -46,8 +47,7 @@ impl SnapshotSend {
     /// A transfer of what the store holds now, which is at `state.applied`.
     pub(super) fn start(
         state: &ReplicaState,
-        to: ReplicaId,
-        to_node: NodeId,
+        to: Copy,
         id: u64,
         term: u64,
         engine: &dyn Engine,
@@ -70,7 +70,7 @@ impl SnapshotSend {
             offer: SnapshotOffer {
                 id,
                 from: state.replica,
-                to,
+                to: to.id,
                 term,
                 index: state.applied.0,
                 index_term: state.applied.1,
@@ -79,7 +79,7 @@ impl SnapshotSend {
                 bytes: state.bytes,
                 descriptor,
             },
-            to_node,
+            to_node: to.node,
             is_read: false,
             preimages: BTreeMap::new(),
             requests,

@@ -5,7 +5,7 @@ use raft::eraftpb::{Message, MessageType};
 
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId};
-use crate::map::Role;
+use crate::map::{Member, Role};
 use crate::message::{PeerMessage, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::replica::{Collected, Replica, SnapshotReceive, SnapshotSend, raft_log};
 use crate::time::Now;
@@ -23,14 +23,14 @@ pub(crate) enum Offered {
 impl Replica {
     /// A follower needs more than the log has. Only a fresh learner gets a snapshot; any other copy is built anew.
     pub(super) fn start_snapshot(&mut self, to: ReplicaId, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
-        let role = self.descriptor().members.iter().find(|m| m.replica.id == to).map(|m| (m.role, m.replica.node));
+        let member = self.descriptor().members.iter().find(|m| m.replica.id == to).copied();
         let matched = self.raw.raft.prs().get(to.0).map_or(0, |p| p.matched);
-        match role {
-            Some((Role::Learner, node)) if matched == 0 => {
+        match member {
+            Some(Member { role: Role::Learner, replica }) if matched == 0 => {
                 self.snapshot_ids += 1;
                 let id = (self.term() << 24) | self.snapshot_ids;
                 let state = &self.applier.state;
-                let send = SnapshotSend::start(state, to, node, id, self.raw.raft.term, engine, now.monotonic_ms)?;
+                let send = SnapshotSend::start(state, replica, id, self.raw.raft.term, engine, now.monotonic_ms)?;
                 self.sends.insert(to, send);
             }
             Some(_) => {

@@ -41,7 +41,12 @@ pub trait Engine {
 
     /// Visits keys from `start` (inclusive) to `end` (exclusive) in order until told to break.
     #[expect(clippy::type_complexity, reason = "a visitor of key and value, named here once")]
-    fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError>;
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError>;
 
     /// Makes the changes together, in order.
     fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError>;

@@ -1,0 +1,75 @@
+//! Between the core's types and the protocol's messages, field by field, both ways. The node uses these too, so that
+//! each type has one conversion. Nothing that comes off the network is trusted to be complete.
+
+mod command;
+mod denial;
+mod map;
+mod removal;
+mod report;
+mod system;
+
+pub use command::{read_from_op, read_result_from_wire, read_result_into_wire, read_to_op};
+pub use denial::{Denial, Leader};
+pub use removal::{status_from_wire, status_into_wire};
+
+/// A message that no peer of this version sends: a field is missing or has a value that means nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A field that must be there is not.
+    #[error("field {0} is missing")]
+    Missing(&'static str),
+    /// A number that names nothing.
+    #[error("field {field} has the unknown value {value}")]
+    Unknown {
+        /// Which field.
+        field: &'static str,
+        /// What it has.
+        value: i32,
+    },
+    /// A number that is out of range.
+    #[error("field {0} is out of range")]
+    Range(&'static str),
+}
+
+impl Malformed {
+    /// The field's name.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Missing(field) | Self::Unknown { field, .. } | Self::Range(field) => field,
+        }
+    }
+}
+
+/// A type of the core that has a message of its own.
+pub trait Wire: Sized {
+    /// The protocol's message.
+    type Message;
+
+    /// For the network.
+    fn into_wire(self) -> Self::Message;
+
+    /// From the network.
+    fn from_wire(message: Self::Message) -> Result<Self, Malformed>;
+}
+
+/// A message that must be there.
+pub fn required<T: Wire>(message: Option<T::Message>, field: &'static str) -> Result<T, Malformed> {
+    message.ok_or(Malformed::Missing(field)).and_then(T::from_wire)
+}
+
+/// Every message of a list.
+pub fn all<T: Wire>(messages: Vec<T::Message>) -> Result<Vec<T>, Malformed> {
+    messages.into_iter().map(T::from_wire).collect()
+}
+
+/// A list as messages.
+pub fn all_into<T: Wire>(values: Vec<T>) -> Vec<T::Message> {
+    values.into_iter().map(T::into_wire).collect()
+}
+
+fn size(value: u64, field: &'static str) -> Result<usize, Malformed> {
+    usize::try_from(value).map_err(|_| Malformed::Range(field))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Why a node did not carry an operation out, as a session's item says it.
+
+use skerry_core::ids::{Epoch, NodeId, ShardId, TableId};
+use skerry_core::limits::LimitExceeded;
+use skerry_core::time::Version;
+use skerry_proto::v1;
+use skerry_proto::v1::limit_exceeded::Limit;
+use skerry_proto::v1::operation_error::Kind;
+
+use super::{Malformed, size};
+
+/// Everything that a node may answer but success. Only [`Denial::OutcomeUnknown`] leaves open whether a write happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// Ask the leader.
+    #[error("shard {shard} is led by another node")]
+    NotLeader {
+        /// Which shard.
+        shard: ShardId,
+        /// `None` = unknown now; try any member.
+        leader: Option<Leader>,
+    },
+    /// The keys are not in one shard of this node.
+    #[error("the keys are not in one shard of this node at epoch {epoch}")]
+    WrongShard {
+        /// Of the node's map: route anew with at least this.
+        epoch: Epoch,
+    },
+    /// Unknown here or dropped.
+    #[error("table {table} is unknown here or dropped")]
+    UnknownTable {
+        /// Its id.
+        table: TableId,
+    },
+    /// The write may have happened; a retry with the same request id finds out.
+    #[error("leadership of shard {shard} was lost before the outcome was known")]
+    OutcomeUnknown {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// Try again after a pause.
+    #[error("the node is overloaded: {queued} requests are waiting")]
+    Overloaded {
+        /// `None` = the node as a whole.
+        shard: Option<ShardId>,
+        /// Requests waiting.
+        queued: usize,
+    },
+    /// Only deletes are taken.
+    #[error("the disk of this node is nearly full: only deletes are taken")]
+    DiskFull,
+    /// Never.
+    #[error(transparent)]
+    Limit(#[from] LimitExceeded),
+    /// The replica is further behind than the read allows.
+    #[error("this replica is {behind_ms} ms behind, more than asked for")]
+    TooStale {
+        /// `u64::MAX` = unknown.
+        behind_ms: u64,
+    },
+    /// The request id is older than what the shard remembers.
+    #[error("requests issued at or before version {floor} are refused")]
+    RequestTooOld {
+        /// Refused up to here.
+        floor: Version,
+    },
+    /// A condition did not hold.
+    #[error("condition {condition} did not hold")]
+    ConditionFailed {
+        /// Which one, from zero.
+        condition: u32,
+        /// The version that the key has. `None` = absent.
+        actual: Option<Version>,
+    },
+    /// The node shuts down or has stopped writing.
+    #[error("this node takes no more requests")]
+    Closing,
+    /// The request cannot be understood.
+    #[error("field {field} of the request is missing or cannot be")]
+    Malformed {
+        /// Which field.
+        field: String,
+    },
+}
+
+/// Where a shard's leader is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    /// Its node.
+    pub node: NodeId,
+    /// `host:port`; empty = unknown to the one that answers.
+    pub address: String,
+}
+
+impl Denial {
+    /// True if the write may have taken effect all the same.
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown { .. })
+    }
+
+    /// What a session's item carries.
+    pub fn from_wire(m: v1::OperationError) -> Result<Self, Malformed> {
+        Ok(match m.kind.ok_or(Malformed::Missing("kind"))? {
+            Kind::NotLeader(m) => Self::NotLeader {
+                shard: ShardId(m.shard_id),
+                leader: m.leader_node_id.map(|node| Leader { node: NodeId(node), address: m.leader_address }),
+            },
+            Kind::WrongShard(m) => Self::WrongShard { epoch: Epoch(m.epoch) },
+            Kind::UnknownTable(m) => Self::UnknownTable { table: TableId(m.table_id) },
+            Kind::OutcomeUnknown(m) => Self::OutcomeUnknown { shard: ShardId(m.shard_id) },
+            Kind::Overloaded(m) => {
+                Self::Overloaded { shard: m.shard_id.map(ShardId), queued: size(m.queued, "queued")? }
+            }
+            Kind::DiskFull(_) => Self::DiskFull,
+            Kind::Limit(m) => Self::Limit(limit(m)?),
+            Kind::TooStale(m) => Self::TooStale { behind_ms: m.behind_ms },
+            Kind::RequestTooOld(m) => Self::RequestTooOld { floor: Version(m.floor) },
+            Kind::ConditionFailed(m) => {
+                Self::ConditionFailed { condition: m.condition, actual: m.actual_version.map(Version) }
+            }
+            Kind::Closing(_) => Self::Closing,
+            Kind::Malformed(m) => Self::Malformed { field: m.field },
+        })
+    }
+}
+
+fn limit(m: v1::LimitExceeded) -> Result<LimitExceeded, Malformed> {
+    Ok(match m.limit.ok_or(Malformed::Missing("limit"))? {
+        Limit::KeyBytes(bytes) => LimitExceeded::Key { bytes: size(bytes, "key_bytes")? },
+        Limit::ValueBytes(bytes) => LimitExceeded::Value { bytes: size(bytes, "value_bytes")? },
+        Limit::BatchBytes(bytes) => LimitExceeded::Batch { bytes: size(bytes, "batch_bytes")? },
+        Limit::BatchCounts(m) => LimitExceeded::Mutations {
+            mutations: size(m.mutations, "mutations")?,
+            conditions: size(m.conditions, "conditions")?,
+        },
+    })
+}

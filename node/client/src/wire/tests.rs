@@ -1,0 +1,238 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use skerry_core::command::{
+    Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId,
+};
+use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use skerry_core::map::{
+    Consistency, Descriptor, Fragmentation, Map, MapDelta, Member, MoveLimits, NodeRecord, NodeState, Replica, Role,
+    ShardRecord, TableRecord,
+};
+use skerry_core::message::{NodeReport, ShardReport};
+use skerry_core::node::{Certificate, NotYet, Removal, Status};
+use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply};
+use skerry_core::time::Version;
+use skerry_proto::v1;
+
+use super::*;
+
+fn there_and_back<T: Wire + Clone + PartialEq + std::fmt::Debug>(value: T) {
+    assert_eq!(T::from_wire(value.clone().into_wire()).as_ref(), Ok(&value));
+}
+
+fn descriptor() -> Descriptor {
+    let roles = [Role::Voter, Role::Learner, Role::Incoming, Role::Outgoing];
+    let member = |(n, role)| Member { replica: Replica { node: NodeId(n), id: ReplicaId(n + 10) }, role };
+    Descriptor {
+        shard: ShardId(7),
+        table: TableId(3),
+        start: Bytes::from_static(b"d"),
+        end: Some(Bytes::new()),
+        generation: Generation(5),
+        members: (1..).zip(roles).map(member).collect(),
+    }
+}
+
+fn delta() -> MapDelta {
+    let node = |id, state| NodeRecord {
+        id: NodeId(id),
+        incarnation: Incarnation(2),
+        volume: "v".into(),
+        address: "a:1".into(),
+        zone: "z".into(),
+        state,
+        epoch: Epoch(4),
+    };
+    let table = |id, fragmentation| TableRecord {
+        id: TableId(id),
+        name: format!("t{id}"),
+        fragmentation,
+        consistency: Consistency::Leader,
+        replication_factor: 3,
+        dropped: id == 2,
+        epoch: Epoch(6),
+    };
+    MapDelta {
+        cluster: ClusterId("c".into()),
+        epoch: Epoch(9),
+        limits: Some((MoveLimits { moves_per_node: 4, bytes_per_second: 1 << 20 }, Epoch(3))),
+        nodes: vec![node(1, NodeState::Active), node(2, NodeState::Draining), node(3, NodeState::Removed)],
+        tables: vec![table(1, Fragmentation::Range), table(2, Fragmentation::Hash)],
+        shards: vec![ShardRecord {
+            descriptor: descriptor(),
+            target: vec![NodeId(1), NodeId(2)],
+            assigned: vec![Replica { node: NodeId(1), id: ReplicaId(11) }],
+            epoch: Epoch(9),
+        }],
+    }
+}
+
+fn report() -> NodeReport {
+    NodeReport {
+        node: NodeId(1),
+        incarnation: Incarnation(2),
+        address: "a:1".into(),
+        zone: "z".into(),
+        map_epoch: Epoch(9),
+        disk_full: true,
+        disk_bytes: 10,
+        led: vec![ShardReport {
+            descriptor: descriptor(),
+            leader: ReplicaId(11),
+            term: 3,
+            in_step: vec![ReplicaId(11)],
+            too_far_behind: vec![ReplicaId(12)],
+            bytes: 100,
+            moving: (1, 2),
+        }],
+        replicas: 4,
+        lost: vec![(ShardId(7), ReplicaId(13))],
+    }
+}
+
+#[test]
+fn maps_and_reports_come_back_as_they_went() {
+    there_and_back(delta());
+    there_and_back(MapDelta::default());
+    there_and_back(report());
+}
+
+#[test]
+fn writes_come_back_as_they_went() {
+    let key = Bytes::from_static(b"k");
+    let condition = |expected| Condition { key: key.clone(), expected };
+    there_and_back(Command {
+        request: Some(RequestId { issued: Version(u64::MAX), client: 5, sequence: 1 }),
+        conditions: vec![
+            condition(Expected::Absent),
+            condition(Expected::Version(Version(0))),
+            condition(Expected::Value(Bytes::new())),
+        ],
+        mutations: vec![
+            Mutation::Put { key: key.clone(), value: Bytes::new(), expires_ms: Some(0) },
+            Mutation::Put { key: key.clone(), value: Bytes::from_static(b"v"), expires_ms: None },
+            Mutation::Delete { key: key.clone() },
+        ],
+    });
+}
+
+#[test]
+fn reads_and_their_results_come_back_as_they_went() {
+    let start = Bytes::from_static(b"a");
+    for read in
+        [Read::Get { key: start.clone() }, Read::Scan { start: start.clone(), end: Some(Bytes::new()), limit: 9 }]
+    {
+        for consistency in
+            [ReadConsistency::Linearizable, ReadConsistency::Local, ReadConsistency::BoundedStaleness(70)]
+        {
+            let op = read_to_op(read.clone(), consistency);
+            assert_eq!(read_from_op(op), Ok(Some((read.clone(), consistency))));
+        }
+    }
+    let record = Record { key: start.clone(), version: Version(1), value: Bytes::new(), expires_ms: Some(2) };
+    let page = ReadResult::Page { records: vec![record.clone()], next: Some(Bytes::new()) };
+    assert_eq!(read_result_from_wire(read_result_into_wire(page.clone())), Ok(Some(page)));
+    let value = read_result_from_wire(read_result_into_wire(ReadResult::Value(Some(record.clone()))));
+    assert_eq!(value, Ok(Some(ReadResult::Value(Some(Record { key: Bytes::new(), ..record })))));
+}
+
+#[test]
+fn admin_commands_come_back_as_they_went() {
+    let admin = |change| SystemCommand::Admin { fence: Fence { token: 3, based_on: Some(Epoch(0)) }, change };
+    let shards = vec![NewShard { start: Bytes::new(), nodes: vec![NodeId(1), NodeId(2)] }];
+    for command in [
+        SystemCommand::Join(NewNode { volume: "v".into(), address: "a:1".into(), zone: String::new() }),
+        SystemCommand::Start { node: NodeId(1), incarnation: Incarnation(2), address: "a:1".into(), zone: "z".into() },
+        admin(AdminChange::CreateTable {
+            name: "t".into(),
+            fragmentation: Fragmentation::Hash,
+            replication_factor: 3,
+            shards,
+        }),
+        admin(AdminChange::AlterTable { table: TableId(1), replication_factor: 5 }),
+        admin(AdminChange::DropTable { table: TableId(1) }),
+        admin(AdminChange::SetTargets(vec![(ShardId(1), vec![NodeId(1)])])),
+        admin(AdminChange::Drain(NodeId(1))),
+        admin(AdminChange::Reactivate(NodeId(1))),
+        admin(AdminChange::Remove(NodeId(1))),
+        admin(AdminChange::SetLimits(MoveLimits::default())),
+        SystemCommand::Record(descriptor()),
+        SystemCommand::Assign {
+            shard: ShardId(1),
+            based_on: Epoch(2),
+            replicas: vec![Replica { node: NodeId(1), id: ReplicaId::NEW }],
+            target: Some(vec![NodeId(1)]),
+        },
+    ] {
+        there_and_back(command);
+    }
+}
+
+#[test]
+fn replies_and_refusals_of_the_system_shard_come_back_as_they_went() {
+    for reply in [SystemReply::Done(Epoch(1)), SystemReply::Joined(NodeId(2)), SystemReply::Table(TableId(3))] {
+        there_and_back(reply);
+    }
+    let (node, shard) = (NodeId(1), ShardId(2));
+    for refusal in [
+        SystemRefusal::Fenced { token: 1, highest: 2 },
+        SystemRefusal::Stale { based_on: Epoch(1), changed: Epoch(2), what: "node 1".into() },
+        SystemRefusal::UnknownNode(node),
+        SystemRefusal::RemovedNode(node),
+        SystemRefusal::DrainingNode(node),
+        SystemRefusal::OldIncarnation { node, incarnation: Incarnation(1), highest: Incarnation(2) },
+        SystemRefusal::UnknownTable(TableId(1)),
+        SystemRefusal::UnknownShard(shard),
+        SystemRefusal::TableExists("t".into()),
+        SystemRefusal::TableName("T".into()),
+        SystemRefusal::ReplicationFactor { wanted: 9, allowed: 7 },
+        SystemRefusal::Shards { position: 1, allowed: 2 },
+        SystemRefusal::Target { shard },
+        SystemRefusal::NodeInUse { node, replicas: 3, example: shard },
+        SystemRefusal::SystemTable,
+        SystemRefusal::TargetOwner { shard },
+        SystemRefusal::UnknownReplica { shard, node, replica: ReplicaId(4) },
+        SystemRefusal::Bounds(shard),
+        SystemRefusal::Limits,
+    ] {
+        there_and_back(refusal);
+    }
+}
+
+#[test]
+fn certificates_and_status_come_back_as_they_went() {
+    let shard = ShardId(2);
+    there_and_back(Removal::Safe(Certificate {
+        node: NodeId(1),
+        incarnation: Incarnation(2),
+        epoch: Epoch(3),
+        shards: 4,
+    }));
+    there_and_back(Removal::NotYet(vec![
+        NotYet::NotDraining(NodeId(1)),
+        NotYet::OtherIncarnation { asked: Incarnation(1), latest: Incarnation(2) },
+        NotYet::Holds { shard },
+        NotYet::Copies { shard, in_step: 1, wanted: 3 },
+    ]));
+    there_and_back(Removal::Unknown { shards: vec![shard] });
+    let mut map = Map::default();
+    map.merge(delta());
+    let status = Status {
+        map: Arc::new(map),
+        nodes: vec![(report(), 5)],
+        shards: report().led.into_iter().map(|led| (led, 6)).collect(),
+        steward: NodeId(1),
+        lost: vec![(shard, ReplicaId(3))],
+    };
+    assert_eq!(status_from_wire(status_into_wire(status.clone())), Ok(status));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    assert_eq!(SystemCommand::from_wire(v1::SystemCommand::default()), Err(Malformed::Missing("command")));
+    assert_eq!(ShardRecord::from_wire(v1::ShardRecord::default()), Err(Malformed::Missing("descriptor")));
+    assert_eq!(NodeRecord::from_wire(v1::NodeRecord::default()), Err(Malformed::Missing("state")));
+    assert_eq!(Role::from_wire(99), Err(Malformed::Unknown { field: "role", value: 99 }));
+    assert_eq!(Condition::from_wire(v1::EncodedCondition::default()), Err(Malformed::Missing("expected")));
+}

@@ -1,0 +1,5 @@
+//! Importing files.
+
+pub(crate) mod checkpoint;
+pub(crate) mod rows;
+pub(crate) mod template;

@@ -1,0 +1,151 @@
+//! Where words go: data to stdout, messages to stderr, colours and animation only to a terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{Cell, Table, presets};
+use serde::Serialize;
+
+use crate::args::{Format, Global};
+use crate::failure::Outcome;
+
+/// Both streams, and how they are written.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    /// As asked for.
+    pub(crate) format: Format,
+    colour: bool,
+    messages_colour: bool,
+    animate: bool,
+    interactive: bool,
+}
+
+/// Colours with a meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paint {
+    /// Well.
+    Good,
+    /// Under way.
+    Busy,
+    /// Broken.
+    Bad,
+    /// To stand out.
+    Strong,
+    /// To stand back.
+    Faint,
+}
+
+impl Paint {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Busy => "33",
+            Self::Bad => "31",
+            Self::Strong => "1",
+            Self::Faint => "2",
+        }
+    }
+}
+
+impl Output {
+    /// Finds out what the streams can show.
+    pub(crate) fn new(global: &Global) -> Self {
+        let plain = global.no_color
+            || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+            || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+        let (stdout, stderr) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        Self {
+            format: global.output,
+            colour: stdout && !plain,
+            messages_colour: stderr && !plain,
+            animate: stderr && !plain,
+            interactive: stdout && stderr,
+        }
+    }
+
+    /// True if progress may be drawn over itself on stderr.
+    pub(crate) fn animates(&self) -> bool {
+        self.animate
+    }
+
+    /// True if somebody looks on.
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// Paints text for stdout.
+    pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
+        painted(self.colour, paint, text)
+    }
+
+    /// Paints text for stderr.
+    pub(crate) fn paint_message(&self, paint: Paint, text: &str) -> String {
+        painted(self.messages_colour, paint, text)
+    }
+
+    /// Writes a line of data.
+    pub(crate) fn line(&self, text: &str) -> Outcome<()> {
+        Ok(writeln!(io::stdout().lock(), "{text}")?)
+    }
+
+    /// Writes one JSON document.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Outcome<()> {
+        let mut out = io::stdout().lock();
+        serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+        Ok(writeln!(out)?)
+    }
+
+    /// Writes a table with aligned columns.
+    pub(crate) fn table(&self, header: &[&str], rows: Vec<Vec<String>>) -> Outcome<()> {
+        self.line(&table_text(header, rows))
+    }
+
+    /// Says something to the user; a stream that is gone cannot be told so.
+    pub(crate) fn say(&self, text: &str) {
+        let _gone = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Says what went wrong.
+    pub(crate) fn complain(&self, text: &str) {
+        self.say(&format!("{} {text}", self.paint_message(Paint::Bad, "error:")));
+    }
+
+    /// Says what to do next.
+    pub(crate) fn advise(&self, text: &str) {
+        self.say(&format!("{} {text}", self.paint_message(Paint::Strong, "next: ")));
+    }
+}
+
+fn painted(colour: bool, paint: Paint, text: &str) -> String {
+    if colour { format!("\u{1b}[{}m{text}\u{1b}[0m", paint.code()) } else { text.to_owned() }
+}
+
+/// Aligned columns without rules, as cluster tools print them.
+pub(crate) fn table_text(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).force_no_tty();
+    table.set_header(header.iter().map(Cell::new));
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    let text = table.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_align_and_carry_no_trailing_blanks() {
+        let rows = vec![vec!["n1".to_owned(), "zone-a".to_owned()], vec!["n10".to_owned(), "b".to_owned()]];
+        assert_eq!(table_text(&["NODE", "ZONE"], rows), "NODE   ZONE\nn1     zone-a\nn10    b");
+    }
+
+    #[test]
+    fn no_colour_means_no_escape() {
+        assert_eq!(painted(false, Paint::Bad, "x"), "x");
+        assert_eq!(painted(true, Paint::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
+    }
+}

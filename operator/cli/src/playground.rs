@@ -1,0 +1,8 @@
+//! Playground.
+
+mod backoff;
+pub(crate) mod control;
+pub(crate) mod folder;
+mod ports;
+pub(crate) mod process;
+mod watch;

@@ -1,0 +1,281 @@
+//! The state folder of a playground: what must survive its supervisor. One supervisor at a time holds its lock.
+//!
+//! ```text
+//! <folder>/playground.json     which database, which YAML, the slots and their ports
+//! <folder>/lock                held by the supervisor
+//! <folder>/status.json         what it last saw and does
+//! <folder>/supervisor.log      of a detached one
+//! <folder>/nodes/<slot>/data   the volume of a node
+//! <folder>/nodes/<slot>/log    what it logs
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Where playgrounds are, if not said otherwise.
+pub(crate) const HOME: &str = ".skerry";
+const VERSION: u32 = 1;
+
+/// A state folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Folder {
+    root: PathBuf,
+}
+
+/// What is kept of a playground.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kept {
+    version: u32,
+    /// The database's name in its YAML.
+    pub(crate) name: String,
+    /// Drawn once, as Kubernetes draws a uid.
+    pub(crate) cluster: String,
+    /// The YAML that is watched.
+    pub(crate) file: PathBuf,
+    /// Where the supervisor takes requests.
+    pub(crate) socket: PathBuf,
+    /// Counts the supervisors: the fencing token of each.
+    pub(crate) starts: u64,
+    /// Changes of the YAML's spec that were seen, as Kubernetes counts generations.
+    pub(crate) generation: u64,
+    /// By name.
+    pub(crate) slots: BTreeMap<String, Slot>,
+}
+
+/// A volume and where its node is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Slot {
+    /// Failure domain.
+    pub(crate) zone: String,
+    /// For gRPC.
+    pub(crate) port: u16,
+    /// For probes and metrics.
+    pub(crate) http_port: u16,
+    /// The engine that the volume was made with.
+    pub(crate) engine: String,
+}
+
+/// Held by the supervisor as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Why a folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FolderError {
+    #[error("a playground already runs in {folder} (process {pid})")]
+    Running { folder: PathBuf, pid: String },
+    #[error("there is no playground in {0}")]
+    None(PathBuf),
+    #[error("{folder} holds the playground of database {kept:?}, not of {asked:?}")]
+    Other { folder: PathBuf, kept: String, asked: String },
+    #[error("{path} is not of this version: it says {found}, known is {VERSION}")]
+    Version { path: PathBuf, found: u32 },
+    #[error("{path} cannot be read as what it should be")]
+    Garbled { path: PathBuf, source: serde_json::Error },
+    #[error("failed to use {path}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl Kept {
+    /// Of a new playground.
+    pub(crate) fn new(name: String, file: PathBuf, folder: &Folder) -> Self {
+        let cluster = uuid::Uuid::new_v4().to_string();
+        let socket = folder.socket(&cluster);
+        Self { version: VERSION, name, cluster, file, socket, starts: 0, generation: 0, slots: BTreeMap::new() }
+    }
+
+    /// Every port that is spoken for.
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        self.slots.values().flat_map(|s| [s.port, s.http_port]).collect()
+    }
+
+    /// Where clients may connect.
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        self.slots.values().map(|s| format!("127.0.0.1:{}", s.port)).collect()
+    }
+}
+
+impl Folder {
+    /// Names a folder; nothing is touched.
+    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder of a database by default.
+    pub(crate) fn of(name: &str) -> Self {
+        Self::new(Path::new(HOME).join(name))
+    }
+
+    /// The playgrounds in the present directory.
+    pub(crate) fn all() -> Vec<Self> {
+        let entries = fs::read_dir(HOME).into_iter().flatten().flatten();
+        let mut found: Vec<PathBuf> =
+            entries.map(|e| e.path()).filter(|p| p.join("playground.json").is_file()).collect();
+        found.sort();
+        found.into_iter().map(Self::new).collect()
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a node's volume.
+    pub(crate) fn volume(&self, slot: &str) -> PathBuf {
+        self.root.join("nodes").join(slot).join("data")
+    }
+
+    /// What a node writes to its stderr.
+    pub(crate) fn node_log(&self, slot: &str) -> PathBuf {
+        self.root.join("nodes").join(slot).join("log")
+    }
+
+    /// What a detached supervisor writes.
+    pub(crate) fn supervisor_log(&self) -> PathBuf {
+        self.root.join("supervisor.log")
+    }
+
+    /// Becomes the one supervisor of this folder.
+    pub(crate) fn lock(&self) -> Result<Lock, FolderError> {
+        let path = self.root.join("lock");
+        let failed = |source| FolderError::Io { path: path.clone(), source };
+        fs::create_dir_all(&self.root).map_err(failed)?;
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {
+                file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+                write!(file, "{}", std::process::id()).map_err(failed)?;
+                Ok(Lock { _file: file })
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                file.read_to_string(&mut pid).map_err(failed)?;
+                Err(FolderError::Running { folder: self.root.clone(), pid })
+            }
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// True while a supervisor holds the lock.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(File::open(self.root.join("lock")).map(|f| f.try_lock_shared()), Ok(Err(TryLockError::WouldBlock)))
+    }
+
+    /// What is kept. `None` = nothing yet.
+    pub(crate) fn load(&self) -> Result<Option<Kept>, FolderError> {
+        let path = self.root.join("playground.json");
+        let Some(kept) = read_json::<Kept>(&path)? else { return Ok(None) };
+        if kept.version == VERSION { Ok(Some(kept)) } else { Err(FolderError::Version { path, found: kept.version }) }
+    }
+
+    /// What is kept of the database of this name, or a new playground for it.
+    pub(crate) fn load_or_new(&self, name: &str, file: &Path) -> Result<Kept, FolderError> {
+        match self.load()? {
+            Some(kept) if kept.name != name => {
+                Err(FolderError::Other { folder: self.root.clone(), kept: kept.name, asked: name.to_owned() })
+            }
+            Some(kept) => Ok(Kept { file: file.to_owned(), ..kept }),
+            None => Ok(Kept::new(name.to_owned(), file.to_owned(), self)),
+        }
+    }
+
+    /// Keeps it.
+    pub(crate) fn save(&self, kept: &Kept) -> Result<(), FolderError> {
+        self.write_json("playground.json", kept)
+    }
+
+    /// Shows others how things stand.
+    pub(crate) fn write_status(&self, status: &impl Serialize) -> Result<(), FolderError> {
+        self.write_json("status.json", status)
+    }
+
+    /// How things stood when the supervisor last looked.
+    pub(crate) fn read_status<T: DeserializeOwned>(&self) -> Result<Option<T>, FolderError> {
+        read_json(&self.root.join("status.json"))
+    }
+
+    /// Removes the folder and all data in it.
+    pub(crate) fn delete(&self) -> Result<(), FolderError> {
+        fs::remove_dir_all(&self.root).map_err(|source| FolderError::Io { path: self.root.clone(), source })
+    }
+
+    /// Beside the rest, but for folders whose path is longer than a socket's may be (108 bytes on Linux, 104 elsewhere).
+    fn socket(&self, cluster: &str) -> PathBuf {
+        let near = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone()).join("socket");
+        if near.as_os_str().len() < 100 { near } else { std::env::temp_dir().join(format!("skerry-{cluster}")) }
+    }
+
+    fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), FolderError> {
+        let path = self.root.join(name);
+        let new = self.root.join(format!("{name}.new"));
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&self.root)?;
+            fs::write(&new, serde_json::to_vec_pretty(value)?)?;
+            fs::rename(&new, &path)
+        };
+        write().map_err(|source| FolderError::Io { path: path.clone(), source })
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FolderError> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| FolderError::Garbled { path: path.to_owned(), source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FolderError::Io { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn second_supervisor_is_told_who_holds_the_folder() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::new(temporary.path().join("shop"));
+        let held = folder.lock().unwrap();
+        assert!(folder.is_running());
+        let refused = folder.lock().unwrap_err().to_string();
+        assert!(refused.contains("already runs in") && refused.contains(&std::process::id().to_string()), "{refused}");
+        drop(held);
+        assert!(!folder.is_running());
+        folder.lock().unwrap();
+    }
+
+    #[test]
+    fn folder_of_another_database_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::new(temporary.path());
+        let kept = folder.load_or_new("shop", Path::new("shop.yaml")).unwrap();
+        folder.save(&kept).unwrap();
+        assert_eq!(folder.load_or_new("shop", Path::new("shop.yaml")).unwrap(), kept);
+        assert!(matches!(folder.load_or_new("bank", Path::new("b.yaml")), Err(FolderError::Other { .. })));
+    }
+
+    #[test]
+    fn state_that_is_none_is_refused_and_not_written_over() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::new(temporary.path());
+        fs::write(temporary.path().join("playground.json"), "{").unwrap();
+        assert!(matches!(folder.load(), Err(FolderError::Garbled { .. })));
+    }
+
+    #[test]
+    fn socket_of_a_deep_folder_lies_elsewhere() {
+        let deep = Folder::new(format!("/{}", "deep/".repeat(30)));
+        assert!(deep.socket("id").as_os_str().len() < 100);
+        assert!(Folder::new("/tmp/x").socket("id").starts_with("/tmp/x"));
+    }
+}

@@ -1,0 +1,142 @@
+//! How much may fail now without a shard losing its majority: the first thing one wants to know of a database.
+
+use std::collections::BTreeMap;
+
+use skerry_core::ids::NodeId;
+use skerry_core::map::Role;
+use skerry_core::node::Status;
+
+use super::{ShardNow, shards_now};
+
+/// What may fail now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tolerance {
+    /// Shards in all.
+    pub(crate) shards: usize,
+    /// Shards without a leader: nothing of theirs can be read or written now.
+    pub(crate) unavailable: usize,
+    /// Shards with fewer copies in step than their table asks for.
+    pub(crate) short_of_copies: usize,
+    /// So many nodes, whichever, may fail now.
+    pub(crate) nodes: usize,
+    /// So many zones, whichever, may fail now.
+    pub(crate) zones: usize,
+}
+
+impl Tolerance {
+    /// Looks at every shard; the weakest counts.
+    pub(crate) fn of(status: &Status) -> Self {
+        let shards = shards_now(status);
+        let zone_of = |node: NodeId| status.map.nodes.get(&node).map_or("", |n| n.zone.as_str());
+        let nodes = shards.iter().map(|s| survivable(s, |node| node)).min().unwrap_or(0);
+        let zones = shards.iter().map(|s| survivable(s, zone_of)).min().unwrap_or(0);
+        let short = |s: &&ShardNow<'_>| s.in_step().len() < s.record.target.len();
+        Self {
+            shards: shards.len(),
+            unavailable: shards.iter().filter(|s| s.report.is_none()).count(),
+            short_of_copies: shards.iter().filter(short).count(),
+            nodes,
+            zones,
+        }
+    }
+
+    /// In one sentence.
+    pub(crate) fn headline(&self) -> String {
+        let each = |number: usize, noun: &str| super::size::plural(number as u64, noun);
+        if self.unavailable > 0 {
+            format!("{} of {} unavailable: no leader", self.unavailable, each(self.shards, "shard"))
+        } else if self.nodes == 0 {
+            "survives no failure now".to_owned()
+        } else if self.zones == 0 {
+            format!("survives the loss of {} now, but of no whole zone", each(self.nodes, "node"))
+        } else {
+            format!("survives the loss of {} or {} now", each(self.nodes, "node"), each(self.zones, "zone"))
+        }
+    }
+}
+
+/// So many groups of nodes may fail, whichever, and every configuration in force keeps a majority in step.
+fn survivable<G: Ord>(shard: &ShardNow<'_>, group: impl Fn(NodeId) -> G) -> usize {
+    let incoming = configuration_survives(shard, &[Role::Voter, Role::Incoming], &group);
+    let outgoing = configuration_survives(shard, &[Role::Voter, Role::Outgoing], &group);
+    incoming.min(outgoing)
+}
+
+fn configuration_survives<G: Ord>(shard: &ShardNow<'_>, voting: &[Role], group: impl Fn(NodeId) -> G) -> usize {
+    let voters: Vec<_> = shard.descriptor.members.iter().filter(|m| voting.contains(&m.role)).collect();
+    let majority = voters.len() / 2 + 1;
+    let mut groups: BTreeMap<G, usize> = BTreeMap::new();
+    for voter in voters.iter().filter(|v| shard.in_step().contains(&v.replica.id)) {
+        *groups.entry(group(voter.replica.node)).or_default() += 1;
+    }
+    let mut left: usize = groups.values().sum();
+    let mut sizes: Vec<usize> = groups.into_values().collect();
+    // The worst choice takes the largest groups.
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let mut lost = 0;
+    for size in sizes {
+        left -= size;
+        if left < majority {
+            break;
+        }
+        lost += 1;
+    }
+    lost
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_core::ids::ReplicaId;
+    use skerry_core::map::NodeState::Active;
+
+    use super::*;
+    use crate::view::tests::{node, shard, status};
+
+    #[test]
+    fn three_copies_in_three_zones_survive_one_of_each() {
+        let nodes = vec![node(1, "a", Active), node(2, "b", Active), node(3, "c", Active)];
+        let tolerance = Tolerance::of(&status(nodes, vec![shard(1, 1, &[1, 2, 3], &[1, 2, 3])]));
+        assert_eq!((tolerance.nodes, tolerance.zones), (1, 1));
+        assert_eq!(tolerance.headline(), "survives the loss of 1 node or 1 zone now");
+    }
+
+    #[test]
+    fn two_copies_in_one_zone_survive_no_zone() {
+        let nodes = vec![node(1, "a", Active), node(2, "a", Active), node(3, "b", Active)];
+        let tolerance = Tolerance::of(&status(nodes, vec![shard(1, 1, &[1, 2, 3], &[1, 2, 3])]));
+        assert_eq!((tolerance.nodes, tolerance.zones), (1, 0));
+    }
+
+    #[test]
+    fn weakest_shard_and_copies_out_of_step_count() {
+        let nodes = (1..=5).map(|n| node(n, &format!("z{n}"), Active)).collect();
+        let five = shard(1, 1, &[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5]);
+        let mut three = shard(2, 1, &[1, 2, 3], &[1, 2, 3]);
+        three.1.in_step.retain(|r| *r != ReplicaId(3));
+        let tolerance = Tolerance::of(&status(nodes, vec![five, three]));
+        assert_eq!((tolerance.nodes, tolerance.short_of_copies), (0, 1));
+        assert_eq!(tolerance.headline(), "survives no failure now");
+    }
+
+    #[test]
+    fn joint_configuration_needs_both_majorities() {
+        let nodes = (1..=6).map(|n| node(n, &format!("z{n}"), Active)).collect();
+        let mut moving = shard(1, 1, &[1, 2, 3], &[1, 2, 3]);
+        let mut incoming = moving.1.descriptor.members[2];
+        incoming.role = Role::Incoming;
+        incoming.replica.node = NodeId(4);
+        incoming.replica.id = ReplicaId(4);
+        moving.1.descriptor.members[2].role = Role::Outgoing;
+        moving.1.descriptor.members.push(incoming);
+        // The incoming copy is not in step: {1, 2, 4} has but a bare majority.
+        assert_eq!(Tolerance::of(&status(nodes, vec![moving])).nodes, 0);
+    }
+
+    #[test]
+    fn shard_without_a_fresh_leader_is_unavailable() {
+        let nodes = vec![node(1, "a", Active)];
+        let mut status = status(nodes, vec![shard(1, 1, &[1], &[1])]);
+        status.shards[0].1 = 10_000;
+        assert_eq!(Tolerance::of(&status).headline(), "1 of 1 shard unavailable: no leader");
+    }
+}

@@ -1,1 +1,239 @@
-//! The node's one write-ahead log, shared by all its shards.
+//! The node's one write-ahead log, shared by all its shards: preallocated, zeroed segments, and one thread that
+//! brings everything waiting to disk with one write and one fdatasync.
+//!
+//! Assumes: one process has the folder. Nothing is answered for before [`Completion::Durable`]. After a failed write or
+//! fsync the log is poisoned for good: nothing is tried again, every later append fails.
+//! Only the places of entries are kept in memory, never the entries.
+
+mod body;
+mod census;
+mod cleaner;
+mod extents;
+mod format;
+mod group;
+mod index;
+mod prepare;
+mod recovery;
+mod scan;
+mod segment;
+mod writer;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use skerry_core::ids::{ReplicaId, ShardId};
+use skerry_core::log::LogCut;
+use skerry_core::node::{LogBatch, Recovered};
+
+pub use self::index::Refusal;
+use self::writer::{Message, Writer};
+use crate::disk::{self, SyncFile};
+
+/// The design's size of a segment.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
+/// So that places in a segment fit 32 bits.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Below this the segments' headers outweigh their content.
+pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
+/// Messages that may wait for the thread. The worker waits beyond this: it must not outrun its disk.
+const QUEUE_MESSAGES_MAX: usize = 256;
+
+/// What a log needs.
+#[derive(Clone)]
+pub struct LogConfig {
+    /// Its own folder.
+    pub folder: PathBuf,
+    /// Size of a segment. Three or more of them are on disk at any time.
+    pub segment_bytes: u64,
+    /// Makes a file's content durable.
+    pub sync: SyncFile,
+}
+
+impl LogConfig {
+    /// A log of default size in a folder of its own.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), segment_bytes: SEGMENT_BYTES_DEFAULT, sync: disk::sync_data() }
+    }
+}
+
+/// What became of the appended batches.
+#[derive(Debug, Clone)]
+pub enum Completion {
+    /// Everything in this batch and those before it is durable.
+    Durable {
+        /// Of [`LogBatch`].
+        sequence: u64,
+    },
+    /// The log is poisoned. Said once; nothing that was not durable by now ever will be.
+    Failed {
+        /// Why.
+        error: Arc<LogError>,
+    },
+}
+
+/// Takes the completions, on the log's thread.
+pub type Complete = Box<dyn Fn(Completion) + Send>;
+
+/// Bytes that were durable once and cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    /// Number of the segment.
+    pub segment: u64,
+    /// Where in it.
+    pub offset: u64,
+    /// Whose record it was. `None` = unknown: every replica that cannot be proven whole is lost.
+    pub shard: Option<ShardId>,
+}
+
+/// A log, open.
+#[derive(Debug)]
+pub struct Opened {
+    /// To append to it.
+    pub handle: LogHandle,
+    /// What it held.
+    pub recovered: Recovered,
+    /// What was found broken. Empty = the log is whole, and a replica without a log never had one.
+    pub damage: Vec<Damage>,
+}
+
+/// Why the log cannot be opened, or is poisoned.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file system failed.
+    #[error("failed to {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Written by a later version of this program.
+    #[error("{} is of format version {found}, this program knows version {}", path.display(), format::FORMAT_VERSION)]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The configuration makes no sense.
+    #[error("segments of {0} bytes: it must be {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}")]
+    SegmentBytes(u64),
+    /// A write makes no sense after those before it.
+    #[error("write for replica {replica} of shard {shard} is refused")]
+    Refused {
+        /// Whose log.
+        shard: ShardId,
+        /// Which copy.
+        replica: ReplicaId,
+        /// Why.
+        #[source]
+        refusal: Refusal,
+    },
+    /// What comes together in one batch is larger than a segment can be.
+    #[error("batches of {bytes} bytes fit no segment")]
+    TooLarge {
+        /// At least so many.
+        bytes: u64,
+    },
+    /// A record that was whole when the log was opened no longer is.
+    #[error("segment {segment} is damaged at {offset}")]
+    Damaged {
+        /// Number of the segment.
+        segment: u64,
+        /// Where in it.
+        offset: u64,
+    },
+    /// An earlier failure.
+    #[error("the log is poisoned")]
+    Poisoned(#[source] Arc<LogError>),
+    /// The log's thread ended without saying why.
+    #[error("the log's thread is gone")]
+    Gone,
+}
+
+impl LogError {
+    fn io(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path: path.clone(), source }
+    }
+
+    /// True if it was for want of space.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
+/// Opens logs.
+#[derive(Debug)]
+pub struct Log;
+
+impl Log {
+    /// Opens the log in a folder, or makes one, and starts its thread.
+    pub fn open(mut config: LogConfig, complete: Complete) -> Result<Opened, LogError> {
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&config.segment_bytes) {
+            return Err(LogError::SegmentBytes(config.segment_bytes));
+        }
+        config.segment_bytes = config.segment_bytes.next_multiple_of(4096);
+        fs::create_dir_all(&config.folder).map_err(LogError::io("make", &config.folder))?;
+        let folder = config.folder.clone();
+        let (writer, damage) = Writer::open(config)?;
+        let recovered = recovery::read_back(&folder, writer.index(), writer.salt())?;
+        for found in &damage {
+            tracing::error!(segment = found.segment, offset = found.offset, shard = ?found.shard, "log is damaged");
+        }
+        let (sender, receiver) = sync_channel(QUEUE_MESSAGES_MAX);
+        let poison = Arc::new(OnceLock::new());
+        let poisoned = Arc::clone(&poison);
+        let thread = std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.run(&receiver, &complete, &poisoned))
+            .map_err(LogError::io("start the thread of", &folder))?;
+        Ok(Opened { handle: LogHandle { sender, poison, thread }, recovered, damage })
+    }
+}
+
+/// Appends to a log. Dropping it lets the thread finish what it has.
+#[derive(Debug)]
+pub struct LogHandle {
+    sender: SyncSender<Message>,
+    poison: Arc<OnceLock<Arc<LogError>>>,
+    thread: JoinHandle<()>,
+}
+
+impl LogHandle {
+    /// Appends a batch; its completion follows. Waits while too many are in the queue.
+    pub fn append(&self, batch: LogBatch) -> Result<(), LogError> {
+        self.send(Message::Append(batch))
+    }
+
+    /// Lets the log forget. Old segments go when nothing in them is wanted any more.
+    pub fn cut(&self, cuts: Vec<LogCut>) -> Result<(), LogError> {
+        if cuts.is_empty() { Ok(()) } else { self.send(Message::Cut(cuts)) }
+    }
+
+    /// Waits until everything is durable and the thread has ended. What takes the completions must not wait for this.
+    pub fn close(self) -> Result<(), LogError> {
+        let Self { sender, poison, thread } = self;
+        drop(sender);
+        thread.join().map_err(|_| LogError::Gone)?;
+        poison.get().map_or(Ok(()), |error| Err(LogError::Poisoned(Arc::clone(error))))
+    }
+
+    fn send(&self, message: Message) -> Result<(), LogError> {
+        if let Some(error) = self.poison.get() {
+            return Err(LogError::Poisoned(Arc::clone(error)));
+        }
+        self.sender.send(message).map_err(|_| match self.poison.get() {
+            Some(error) => LogError::Poisoned(Arc::clone(error)),
+            None => LogError::Gone,
+        })
+    }
+}

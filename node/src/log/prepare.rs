@@ -1,0 +1,161 @@
+//! Makes the next segment ahead of time, on a thread of its own, so that going over to it does not wait for zeros.
+//!
+//! The spare is also the reserve on a full disk: deletes and moves away are still logged. If there is no space for
+//! another, an old segment that is no longer wanted is zeroed and becomes the spare.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+
+use super::segment::make_zeroed;
+use super::{LogConfig, LogError};
+
+const SPARE: &str = "spare";
+const SPARE_NEW: &str = "spare.new";
+const LARGE_NEW: &str = "large.new";
+
+/// A file of zeros.
+#[derive(Debug)]
+pub(super) struct Spare {
+    /// Where.
+    pub(super) path: PathBuf,
+    /// The file.
+    pub(super) file: File,
+    /// Its length.
+    pub(super) capacity: u64,
+}
+
+/// Keeps one spare.
+#[derive(Debug)]
+pub(super) struct Preparer {
+    folder: PathBuf,
+    config: PreparerConfig,
+    wanted: SyncSender<()>,
+    made: Receiver<Result<Spare, LogError>>,
+    state: State,
+}
+
+struct PreparerConfig(LogConfig);
+
+impl std::fmt::Debug for PreparerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "segments of {} bytes", self.0.segment_bytes)
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Absent,
+    Preparing,
+    Ready(Spare),
+}
+
+impl Preparer {
+    /// Starts the thread, which ends with this value.
+    pub(super) fn start(config: LogConfig) -> Result<Self, LogError> {
+        let (wanted, requests) = sync_channel(1);
+        let (results, made) = sync_channel(1);
+        let folder = config.folder.clone();
+        let on_thread = config.clone();
+        std::thread::Builder::new()
+            .name("log-prepare".to_owned())
+            .spawn(move || prepare_all(&on_thread, &requests, &results))
+            .map_err(LogError::io("start a thread for", &folder))?;
+        let state = kept_spare(&config)?.map_or(State::Absent, State::Ready);
+        Ok(Self { folder, config: PreparerConfig(config), wanted, made, state })
+    }
+
+    /// Begins to make a spare, unless there is one.
+    pub(super) fn want(&mut self) {
+        if matches!(self.state, State::Absent) && self.wanted.try_send(()).is_ok() {
+            self.state = State::Preparing;
+        }
+    }
+
+    /// True if there is no spare and none is being made: there was no space for it.
+    pub(super) fn is_starved(&mut self) -> Result<bool, LogError> {
+        if matches!(self.state, State::Preparing) {
+            match self.made.try_recv() {
+                Ok(result) => self.made(result)?,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(LogError::Gone),
+            }
+        }
+        Ok(matches!(self.state, State::Absent))
+    }
+
+    /// A file of at least so many zeros. Waits for the spare in the making; one that is too small is left for later.
+    pub(super) fn take(&mut self, bytes_min: u64) -> Result<Spare, LogError> {
+        if matches!(self.state, State::Preparing) {
+            let result = self.made.recv().map_err(|_| LogError::Gone)?;
+            self.made(result)?;
+        }
+        match std::mem::replace(&mut self.state, State::Absent) {
+            State::Ready(spare) if spare.capacity >= bytes_min => Ok(spare),
+            other => {
+                self.state = other;
+                let capacity = bytes_min.next_multiple_of(4096).max(self.config.0.segment_bytes);
+                let path = self.folder.join(LARGE_NEW);
+                let file = make_zeroed(&path, capacity, &self.config.0.sync)?;
+                Ok(Spare { path, file, capacity })
+            }
+        }
+    }
+
+    /// Where a segment that is no longer wanted may be moved to become the next spare.
+    pub(super) fn recycled_path(&self) -> PathBuf {
+        self.folder.join(SPARE_NEW)
+    }
+
+    fn made(&mut self, result: Result<Spare, LogError>) -> Result<(), LogError> {
+        self.state = match result {
+            Ok(spare) => State::Ready(spare),
+            Err(error) if error.is_full() => {
+                tracing::warn!("no space for the log's next segment");
+                State::Absent
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+}
+
+/// The spare that an earlier start left.
+fn kept_spare(config: &LogConfig) -> Result<Option<Spare>, LogError> {
+    let path = config.folder.join(SPARE);
+    let failed = LogError::io("open", &path);
+    match File::options().read(true).write(true).open(&path) {
+        Ok(file) if file.metadata().map_err(&failed)?.len() == config.segment_bytes => {
+            Ok(Some(Spare { path, file, capacity: config.segment_bytes }))
+        }
+        Ok(_) => fs::remove_file(&path).map(|()| None).map_err(failed),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn prepare_all(config: &LogConfig, requests: &Receiver<()>, results: &SyncSender<Result<Spare, LogError>>) {
+    while requests.recv().is_ok() {
+        if results.send(prepare(config)).is_err() {
+            return;
+        }
+    }
+}
+
+fn prepare(config: &LogConfig) -> Result<Spare, LogError> {
+    let (new, path): (PathBuf, PathBuf) = (config.folder.join(SPARE_NEW), config.folder.join(SPARE));
+    let file = make_zeroed(&new, config.segment_bytes, &config.sync).inspect_err(|error| {
+        if error.is_full() {
+            give_back(&new);
+        }
+    })?;
+    fs::rename(&new, &path).map_err(LogError::io("name", &path))?;
+    Ok(Spare { path, file, capacity: config.segment_bytes })
+}
+
+/// What was made of a spare for which there is no space would only make the want of space worse.
+fn give_back(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "failed to remove an unfinished segment");
+    }
+}

@@ -1,0 +1,389 @@
+//! The log's thread: takes everything that waits, makes one group of it, writes it and syncs it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use skerry_core::ids::ShardId;
+use skerry_core::log::{LogCut, LogEntry, LogWrite};
+use skerry_core::node::LogBatch;
+
+use super::body::{self, Head};
+use super::cleaner::{Cleaning, Copied, choose};
+use super::format::{Kind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
+use super::group::{FRAME_BYTES_MAX, Framed, Group, TooLarge};
+use super::index::{Admission, Index, head_of};
+use super::prepare::Preparer;
+use super::recovery::{Closed, replay};
+use super::segment::{self, Segment};
+use super::{Complete, Completion, Damage, LogConfig, LogError, census};
+use crate::disk;
+
+/// What comes together in one group at most, but for a single larger batch: bounds memory and the wait for the fsync.
+const GROUP_BYTES_MAX: u64 = 4 << 20;
+/// Quiet time after which the last group is sealed, at the price of one more fsync.
+const SEAL_AFTER: Duration = Duration::from_millis(100);
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Make it durable.
+    Append(LogBatch),
+    /// Forget.
+    Cut(Vec<LogCut>),
+}
+
+enum Next {
+    Messages(Vec<Message>),
+    Quiet,
+    Closed,
+}
+
+/// The log's thread's own.
+pub(super) struct Writer {
+    config: LogConfig,
+    salt: u64,
+    index: Index,
+    closed: BTreeMap<u64, Closed>,
+    current: Segment,
+    /// Bytes of records beside the census in the current segment.
+    written: u64,
+    /// Where the next group goes.
+    offset: u64,
+    /// Number of the next group.
+    number: u64,
+    /// The current segment has no census yet.
+    needs_census: bool,
+    /// There is a group that no later group proves durable.
+    unsealed: bool,
+    group: Group,
+    preparer: Preparer,
+    cleaning: Option<Cleaning>,
+}
+
+impl Writer {
+    /// Reads what is there, or makes the first segment.
+    pub(super) fn open(config: LogConfig) -> Result<(Self, Vec<Damage>), LogError> {
+        let numbers = segment::list(&config.folder)?;
+        let mut preparer = Preparer::start(config.clone())?;
+        if numbers.is_empty() {
+            let salt = rand::random();
+            let current = new_segment(&config, &mut preparer, 1, salt, 0)?;
+            return Ok((Self::on(config, salt, current, preparer), Vec::new()));
+        }
+        let replayed = replay(&config.folder, &numbers, &config.sync)?;
+        let salt = replayed.salt.unwrap_or_else(rand::random);
+        let mut writer = Self::on(config, salt, replayed.last, preparer);
+        writer.index = replayed.index;
+        writer.closed = replayed.closed;
+        writer.written = replayed.written;
+        writer.offset = replayed.offset;
+        writer.number = replayed.group;
+        writer.needs_census = replayed.offset == SEGMENT_HEADER_BYTES as u64;
+        writer.unsealed = !writer.needs_census;
+        if replayed.must_rotate {
+            writer.rotate(0)?;
+            writer.commit(&[])?;
+        }
+        Ok((writer, replayed.damage))
+    }
+
+    fn on(config: LogConfig, salt: u64, current: Segment, mut preparer: Preparer) -> Self {
+        preparer.want();
+        Self {
+            config,
+            salt,
+            index: Index::default(),
+            closed: BTreeMap::new(),
+            current,
+            written: 0,
+            offset: SEGMENT_HEADER_BYTES as u64,
+            number: 1,
+            needs_census: true,
+            unsealed: false,
+            group: Group::default(),
+            preparer,
+            cleaning: None,
+        }
+    }
+
+    /// What the log holds.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Of the log.
+    pub(super) fn salt(&self) -> u64 {
+        self.salt
+    }
+
+    /// Works until the handle is dropped or something fails.
+    pub(super) fn run(
+        mut self,
+        messages: &Receiver<Message>,
+        complete: &Complete,
+        poison: &OnceLock<Arc<LogError>>,
+    ) {
+        loop {
+            let next = self.next(messages);
+            let ends = matches!(next, Next::Closed);
+            let result = match next {
+                Next::Messages(messages) => self.commit(&messages),
+                Next::Quiet if self.cleaning.is_some() => self.commit(&[]),
+                Next::Quiet | Next::Closed => self.seal().map(|()| None),
+            };
+            match result {
+                Ok(Some(sequence)) => complete(Completion::Durable { sequence }),
+                Ok(None) => {}
+                Err(error) => {
+                    let error = Arc::new(error);
+                    // Set before the queue closes, so that whoever finds it closed finds the reason.
+                    let _first = poison.set(Arc::clone(&error));
+                    return complete(Completion::Failed { error });
+                }
+            }
+            if ends {
+                return;
+            }
+        }
+    }
+
+    fn next(&self, messages: &Receiver<Message>) -> Next {
+        let first = if self.cleaning.is_some() {
+            messages.try_recv().map_err(|error| error == TryRecvError::Disconnected)
+        } else if self.unsealed {
+            messages.recv_timeout(SEAL_AFTER).map_err(|error| error == RecvTimeoutError::Disconnected)
+        } else {
+            messages.recv().map_err(|_| true)
+        };
+        let mut taken = match first {
+            Ok(message) => vec![message],
+            Err(true) => return Next::Closed,
+            Err(false) => return Next::Quiet,
+        };
+        let most = GROUP_BYTES_MAX.min(self.config.segment_bytes / 4);
+        let mut bytes = taken[0].bytes_max();
+        while bytes < most && let Ok(message) = messages.try_recv() {
+            bytes += message.bytes_max();
+            taken.push(message);
+        }
+        Next::Messages(taken)
+    }
+
+    /// Brings messages, and some of what must be copied, to disk. Returns the highest sequence that is durable.
+    fn commit(&mut self, messages: &[Message]) -> Result<Option<u64>, LogError> {
+        let copied = self.next_copies()?;
+        let copied_bytes: usize = copied.iter().map(|c| body::bytes_max(&c.entries) + FRAME_BYTES_MAX).sum();
+        let bytes = messages.iter().map(Message::bytes_max).sum::<u64>() + copied_bytes as u64;
+        if self.offset + bytes + self.census_bytes_max() > self.current.capacity {
+            self.rotate(bytes)?;
+        }
+        self.begin_group();
+        let filled = self.fill(&copied, messages);
+        filled.map_err(|refused| refused.unwrap_or(LogError::TooLarge { bytes }))?;
+        self.write_group(true)?;
+        self.reclaim(!messages.is_empty())?;
+        let sequence = |message: &Message| if let Message::Append(batch) = message { Some(batch.sequence) } else { None };
+        Ok(messages.iter().rev().find_map(sequence))
+    }
+
+    /// `Err(None)` = a record is too large.
+    fn fill(&mut self, copied: &[Copied], messages: &[Message]) -> Result<(), Option<LogError>> {
+        self.push_census().map_err(|TooLarge| None)?;
+        // Copies first: they are of the state before the messages.
+        for copied in copied {
+            self.push_copied(copied).map_err(|TooLarge| None)?;
+        }
+        for message in messages {
+            match message {
+                Message::Append(batch) => {
+                    for write in &batch.writes {
+                        self.push_write(write)?;
+                    }
+                }
+                Message::Cut(cuts) => {
+                    for cut in cuts {
+                        self.push_cut(cut).map_err(|TooLarge| None)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push_census(&mut self) -> Result<(), TooLarge> {
+        if !self.needs_census {
+            return Ok(());
+        }
+        let replicas = self.index.census();
+        let none: &[census::Counted] = &[];
+        let chunks = replicas.chunks(census::REPLICAS_PER_RECORD);
+        for chunk in chunks.chain(replicas.is_empty().then_some(none)) {
+            let framed = Framed { kind: Kind::Census, shard: ShardId(0), sequence: 0, fresh: false };
+            self.group.push(framed, |out| census::encode(chunk, out))?;
+        }
+        self.needs_census = false;
+        Ok(())
+    }
+
+    fn push_write(&mut self, write: &LogWrite) -> Result<(), Option<LogError>> {
+        let refused = |refusal| LogError::Refused { shard: write.shard, replica: write.replica, refusal };
+        let Admission::Record { fresh, sequence } = self.index.admit(write).map_err(|r| Some(refused(r)))? else {
+            return Ok(());
+        };
+        let head = head_of(write);
+        let framed = Framed { kind: Kind::Write, shard: write.shard, sequence, fresh };
+        self.push(framed, &head, &write.entries).map_err(|TooLarge| None)
+    }
+
+    fn push_cut(&mut self, cut: &LogCut) -> Result<(), TooLarge> {
+        let Some(sequence) = self.index.admit_cut(cut) else { return Ok(()) };
+        let head = Head { replica: cut.replica, start: Some(cut.start), ..Head::default() };
+        self.push(Framed { kind: Kind::Cut, shard: cut.shard, sequence, fresh: false }, &head, &[])
+    }
+
+    fn push_copied(&mut self, copied: &Copied) -> Result<(), TooLarge> {
+        let sequence = self.index.replicas.get(&copied.shard).map_or(1, |replica| replica.sequence + 1);
+        let range = copied.entries.first().zip(copied.entries.last()).map(|(first, last)| (first.index, last.index));
+        let head = Head { replica: copied.replica, entries: range, ..Head::default() };
+        self.push(Framed { kind: Kind::Move, shard: copied.shard, sequence, fresh: false }, &head, &copied.entries)
+    }
+
+    fn push(
+        &mut self,
+        framed: Framed,
+        head: &Head,
+        entries: &[LogEntry],
+    ) -> Result<(), TooLarge> {
+        let (header, location) = self.group.push(framed, |out| body::encode(head, entries, out))?;
+        self.written += u64::from(location.bytes);
+        self.index.record(&header, head, location);
+        Ok(())
+    }
+
+    /// Proves to a later reader that the group before was durable.
+    fn seal(&mut self) -> Result<(), LogError> {
+        if !std::mem::take(&mut self.unsealed) || self.offset + FRAME_BYTES_MAX as u64 > self.current.capacity {
+            return Ok(());
+        }
+        self.begin_group();
+        let framed = Framed { kind: Kind::Seal, shard: ShardId(0), sequence: 0, fresh: false };
+        self.group.push(framed, |_| ()).map_err(|TooLarge| LogError::TooLarge { bytes: 0 })?;
+        self.write_group(false)
+    }
+
+    fn begin_group(&mut self) {
+        let seed = Seed { salt: self.salt, segment: self.current.number };
+        // A segment has less than 4 GiB.
+        self.group.begin(seed, usize::try_from(self.offset).unwrap_or(usize::MAX), self.number);
+    }
+
+    fn write_group(&mut self, unsealed: bool) -> Result<(), LogError> {
+        let bytes = self.group.finish();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let path = || segment::path_of(&self.config.folder, self.current.number);
+        let written = self.current.file.write_all_at(bytes, self.offset);
+        written.map_err(|source| LogError::Io { action: "append to", path: path(), source })?;
+        let synced = (self.config.sync)(&self.current.file);
+        synced.map_err(|source| LogError::Io { action: "sync", path: path(), source })?;
+        self.offset += bytes.len() as u64;
+        self.number += 1;
+        self.unsealed = unsealed;
+        Ok(())
+    }
+
+    fn census_bytes_max(&self) -> u64 {
+        let replicas = self.index.replicas.len();
+        let records = replicas.div_ceil(census::REPLICAS_PER_RECORD).max(1);
+        let bytes = replicas * census::BYTES_MAX_PER_REPLICA + records * (FRAME_BYTES_MAX + 10);
+        if self.needs_census { bytes as u64 } else { 0 }
+    }
+
+    /// Goes over to a new segment with room for so much beside the census.
+    fn rotate(&mut self, bytes: u64) -> Result<(), LogError> {
+        self.needs_census = true;
+        // Twice the census, so that a segment is not full of it.
+        let least = SEGMENT_HEADER_BYTES as u64 + 2 * self.census_bytes_max() + bytes;
+        let next = self.current.number + 1;
+        let next = new_segment(&self.config, &mut self.preparer, next, self.salt, least)?;
+        let old = std::mem::replace(&mut self.current, next);
+        self.closed.insert(old.number, Closed { capacity: old.capacity, written: self.written });
+        self.written = 0;
+        self.offset = SEGMENT_HEADER_BYTES as u64;
+        self.preparer.want();
+        Ok(())
+    }
+
+    fn next_copies(&mut self) -> Result<Vec<Copied>, LogError> {
+        let Some(cleaning) = &mut self.cleaning else { return Ok(Vec::new()) };
+        let copied = cleaning.next(&self.index, self.salt)?;
+        if copied.is_none() {
+            self.cleaning = None;
+        }
+        Ok(copied.unwrap_or_default())
+    }
+
+    /// Lets old segments go. Everything that makes them needless is durable by now.
+    fn reclaim(&mut self, news: bool) -> Result<(), LogError> {
+        let starved = self.preparer.is_starved()?;
+        while self.closed.len() > 1 {
+            let Some((&oldest, &closed)) = self.closed.first_key_value() else { break };
+            if self.index.live.bytes(oldest) > 0 {
+                break;
+            }
+            self.remove(oldest, closed)?;
+        }
+        if self.cleaning.is_none() && news {
+            self.cleaning = choose(&self.config, &self.index, &self.closed, starved)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, number: u64, closed: Closed) -> Result<(), LogError> {
+        let path = segment::path_of(&self.config.folder, number);
+        let becomes_spare = self.preparer.is_starved()? && closed.capacity >= self.config.segment_bytes;
+        let removed = if becomes_spare {
+            fs::rename(&path, self.preparer.recycled_path())
+        } else {
+            fs::remove_file(&path)
+        };
+        // Durable before the next one goes and before its bytes are overwritten: the log never has a gap.
+        removed.and_then(|()| disk::sync_folder(&self.config.folder)).map_err(LogError::io("remove", &path))?;
+        self.closed.remove(&number);
+        self.preparer.want();
+        Ok(())
+    }
+}
+
+fn new_segment(
+    config: &LogConfig,
+    preparer: &mut Preparer,
+    number: u64,
+    salt: u64,
+    bytes_min: u64,
+) -> Result<Segment, LogError> {
+    if bytes_min > u64::from(u32::MAX) {
+        return Err(LogError::TooLarge { bytes: bytes_min });
+    }
+    let spare = preparer.take(bytes_min)?;
+    let header = SegmentHeader { number, salt, capacity: spare.capacity };
+    Segment::name(&config.folder, (&spare.path, spare.file), header, &config.sync)
+}
+
+impl Message {
+    /// More bytes than it takes in a segment.
+    fn bytes_max(&self) -> u64 {
+        let bytes: usize = match self {
+            Self::Append(batch) => {
+                batch.writes.iter().map(|write| body::bytes_max(&write.entries) + FRAME_BYTES_MAX).sum()
+            }
+            Self::Cut(cuts) => cuts.len() * (body::bytes_max(&[]) + FRAME_BYTES_MAX),
+        };
+        bytes as u64
+    }
+}

@@ -1,0 +1,10 @@
+//! What a node keeps on its volume survives what may befall it: crashes, torn writes, flipped bits, full disks.
+
+mod storage {
+    mod log_cleaning;
+    mod log_crash;
+    mod log_damage;
+    mod log_failures;
+    mod log_model;
+    mod support;
+}

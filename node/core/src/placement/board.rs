@@ -1,6 +1,6 @@
 //! The board on which replicas are placed: how loaded every node is, and what every shard has in every zone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{PlacementError, Site, Spread, Wanted, zones};
 use crate::ids::{NodeId, ShardId};
@@ -175,12 +175,40 @@ impl Board {
         if high < low + 2 {
             return false;
         }
+        if let Some(path) = self.free_path(zone, from, high) {
+            for (shard, from, to) in path {
+                self.take(shard, from);
+                self.put(shard, to);
+            }
+            return true;
+        }
         // Two shards more are on the loaded node than on the other, so one of them is not on both.
         self.cheapest(from, to, |_, _| true).is_some_and(|shard| {
             self.take(shard, from);
             self.put(shard, to);
             true
         })
+    }
+
+    /// A way from a loaded node over others of its zone to a less loaded one, on which only replicas change places that
+    /// had none of their data yet, so that nothing more moves than before.
+    fn free_path(&self, zone: ZoneAt, from: NodeAt, high: usize) -> Option<Vec<(ShardAt, NodeAt, NodeAt)>> {
+        let mut came: BTreeMap<NodeAt, (ShardAt, NodeAt)> = BTreeMap::new();
+        let mut next = VecDeque::from([from]);
+        while let Some(node) = next.pop_front() {
+            let new: Vec<ShardAt> =
+                self.nodes[node].shards.iter().copied().filter(|s| !self.shards[*s].had.contains(&node)).collect();
+            for &(load, to) in self.by_load[zone].iter().take_while(|_| !new.is_empty()) {
+                let moves = new.iter().find(|s| !self.nodes[to].shards.contains(s));
+                let Some(&shard) = moves.filter(|_| to != from && !came.contains_key(&to)) else { continue };
+                came.insert(to, (shard, node));
+                if load + 2 <= high {
+                    return Some(path_to(to, &came));
+                }
+                next.push_back(to);
+            }
+        }
+        None
     }
 
     /// A shard that may go from one node to the other, best one that is new on the first or was on the second before.
@@ -247,29 +275,50 @@ impl Board {
         wanted.iter().zip(&self.shards).map(|(w, place)| (w.shard, ids(place))).collect()
     }
 
-    /// Of a board that only keeps: replicas that must come to nodes that lack them. Exact where every shard's share of
-    /// every zone is fixed, as with as many copies as zones, or without zones.
+    /// Replicas that must come to nodes that have none of the shard, whatever stays. Exact where every shard's share of
+    /// every zone is fixed, as with as many copies as zones or without zones, and no shard has copies to spare.
     pub(super) fn fewest_new(&self) -> usize {
-        let is_fixed = self.zone_sizes.len() == 1 || self.shards.iter().all(|s| s.spread.extras == self.open_zones(s));
-        if !is_fixed {
-            let loads: Vec<_> = (0..self.nodes.len()).map(|n| self.load(n)).collect();
-            return fewest_new(loads, self.shards.iter().map(|s| s.copies).sum());
+        let sizes = &self.zone_sizes;
+        if sizes.len() == 1 || self.shards.iter().all(|s| s.spread.extras == self.open_zones(s)) {
+            let share =
+                |s: &ShardPlace, zone: ZoneAt| if sizes.len() == 1 { s.copies } else { s.spread.high(sizes[zone]) };
+            return (0..sizes.len()).map(|zone| self.fewest_new_among(|z| z == zone, |s| share(s, zone), true)).sum();
         }
-        let new_in = |zone: ZoneAt| {
-            let loads = self.by_load[zone].iter().map(|(load, _)| *load).collect();
-            let shares = self
-                .shards
-                .iter()
-                .map(|s| if self.zone_sizes.len() == 1 { s.copies } else { s.spread.high(self.zone_sizes[zone]) });
-            fewest_new(loads, shares.sum())
-        };
-        (0..self.zone_sizes.len()).map(new_in).sum()
+        self.fewest_new_among(|_| true, |s| s.copies, false)
     }
 
     /// Zones that could hold an extra copy.
     fn open_zones(&self, shard: &ShardPlace) -> usize {
         self.zone_sizes.iter().filter(|size| shard.spread.high(**size) > shard.spread.low(**size)).count()
     }
+
+    /// The larger of what the shards lack and, if the nodes are to be even, of what the nodes lack.
+    fn fewest_new_among(
+        &self,
+        zones: impl Fn(ZoneAt) -> bool,
+        share: impl Fn(&ShardPlace) -> usize,
+        is_even: bool,
+    ) -> usize {
+        let mut had = vec![0; self.nodes.len()];
+        let (mut lacking, mut total) = (0, 0);
+        for shard in &self.shards {
+            let here: Vec<_> = shard.had.iter().filter(|n| zones(self.nodes[**n].zone)).collect();
+            here.iter().for_each(|n| had[**n] += 1);
+            lacking += share(shard).saturating_sub(here.len());
+            total += share(shard);
+        }
+        let loads = self.nodes.iter().zip(had).filter(|(n, _)| zones(n.zone)).map(|(_, load)| load).collect();
+        if is_even { lacking.max(fewest_new(loads, total)) } else { lacking }
+    }
+}
+
+/// The moves that led to a node, the first one first.
+fn path_to(to: NodeAt, came: &BTreeMap<NodeAt, (ShardAt, NodeAt)>) -> Vec<(ShardAt, NodeAt, NodeAt)> {
+    let steps = std::iter::successors(Some(to), |node| came.get(node).map(|(_, from)| *from));
+    let mut path: Vec<_> =
+        steps.filter_map(|node| came.get(&node).map(|(shard, from)| (*shard, *from, node))).collect();
+    path.reverse();
+    path
 }
 
 /// Replicas to add to nodes with these loads, when in the end all have `total`, evenly: whoever has more keeps the more.

@@ -38,7 +38,7 @@ pub(super) struct Cleaning {
     shards: Vec<ShardId>,
 }
 
-/// The oldest segment, if it is worth emptying. `starved` = a segment is needed at any price.
+/// The oldest segment, if it is worth emptying. `starved` = there is no space for another segment.
 pub(super) fn choose(
     config: &LogConfig,
     index: &Index,
@@ -46,11 +46,13 @@ pub(super) fn choose(
     starved: bool,
 ) -> Result<Option<Cleaning>, LogError> {
     let Some((&oldest, segment)) = closed.first_key_value().filter(|_| closed.len() > 1) else { return Ok(None) };
-    let is_little = index.live.bytes(oldest) * LITTLE <= segment.capacity;
+    let live_bytes = index.live.bytes(oldest);
+    let is_little = live_bytes * LITTLE <= segment.capacity;
+    let is_worth_it = starved && live_bytes * 2 <= segment.capacity;
     let written: u64 = closed.values().map(|closed| closed.written).sum();
     let live: u64 = closed.keys().map(|&number| index.live.bytes(number)).sum();
     let mostly_dead = written > 2 * live + 2 * config.segment_bytes;
-    if !(is_little || mostly_dead || starved) {
+    if !(is_little || mostly_dead || is_worth_it) {
         return Ok(None);
     }
     let segment = Segment::open(&config.folder, oldest)?;

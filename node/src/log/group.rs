@@ -3,9 +3,7 @@
 use skerry_core::ids::ShardId;
 
 use super::extents::Location;
-use super::format::{
-    FIRST_OF_GROUP, FRESH, Kind, LAST_OF_GROUP, RECORD_HEADER_BYTES, RecordHeader, Seed, end_record,
-};
+use super::format::{FIRST_OF_GROUP, FRESH, Kind, LAST_OF_GROUP, RECORD_HEADER_BYTES, RecordHeader, Seed, end_record};
 
 /// What a record costs beside its payload.
 pub(super) const FRAME_BYTES_MAX: usize = RECORD_HEADER_BYTES + 8;

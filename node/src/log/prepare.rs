@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
 
 use super::segment::make_zeroed;
 use super::{LogConfig, LogError};
@@ -30,8 +31,10 @@ pub(super) struct Spare {
 pub(super) struct Preparer {
     folder: PathBuf,
     config: PreparerConfig,
-    wanted: SyncSender<()>,
+    /// `None` = the thread is to end.
+    wanted: Option<SyncSender<()>>,
     made: Receiver<Result<Spare, LogError>>,
+    thread: Option<JoinHandle<()>>,
     state: State,
 }
 
@@ -51,23 +54,24 @@ enum State {
 }
 
 impl Preparer {
-    /// Starts the thread, which ends with this value.
+    /// Starts the thread, which ends when this value is dropped.
     pub(super) fn start(config: LogConfig) -> Result<Self, LogError> {
         let (wanted, requests) = sync_channel(1);
         let (results, made) = sync_channel(1);
         let folder = config.folder.clone();
         let on_thread = config.clone();
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("log-prepare".to_owned())
             .spawn(move || prepare_all(&on_thread, &requests, &results))
             .map_err(LogError::io("start a thread for", &folder))?;
         let state = kept_spare(&config)?.map_or(State::Absent, State::Ready);
-        Ok(Self { folder, config: PreparerConfig(config), wanted, made, state })
+        Ok(Self { folder, config: PreparerConfig(config), wanted: Some(wanted), made, thread: Some(thread), state })
     }
 
     /// Begins to make a spare, unless there is one.
     pub(super) fn want(&mut self) {
-        if matches!(self.state, State::Absent) && self.wanted.try_send(()).is_ok() {
+        let is_absent = matches!(self.state, State::Absent);
+        if is_absent && self.wanted.as_ref().is_some_and(|wanted| wanted.try_send(()).is_ok()) {
             self.state = State::Preparing;
         }
     }
@@ -117,6 +121,16 @@ impl Preparer {
             Err(error) => return Err(error),
         };
         Ok(())
+    }
+}
+
+impl Drop for Preparer {
+    /// Waits for the spare in the making: whoever opens the log next makes one under the same name.
+    fn drop(&mut self) {
+        self.wanted = None;
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
     }
 }
 

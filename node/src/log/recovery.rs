@@ -79,7 +79,8 @@ pub(super) fn replay(folder: &Path, numbers: &[u64], sync: &SyncFile) -> Result<
             closed.insert(number, Closed { capacity: segment.capacity, written: replay.written });
         }
     }
-    let (last, end) = last.ok_or_else(|| LogError::io("find a segment in", folder)(std::io::ErrorKind::NotFound.into()))?;
+    let (last, end) =
+        last.ok_or_else(|| LogError::io("find a segment in", folder)(std::io::ErrorKind::NotFound.into()))?;
     replay.index.finish_replay();
     let newly_lost = replay.index.replicas.iter().any(|(shard, r)| r.lost && !replay.told_lost.contains(shard));
     Ok(Replayed {
@@ -133,7 +134,11 @@ impl Previous {
 
     /// True if no record is missing between this and `next`, given that no unreadable bytes lie between them either.
     fn continues_with(self, next: &Found) -> bool {
-        if self.ends_group { self.group_follows(next) } else { next.header.group == self.group && !next.header.is(FIRST_OF_GROUP) }
+        if self.ends_group {
+            self.group_follows(next)
+        } else {
+            next.header.group == self.group && !next.header.is(FIRST_OF_GROUP)
+        }
     }
 
     /// True if no record is missing between this and `next`, whatever bytes lie between them.
@@ -297,7 +302,8 @@ pub(super) fn read_back(folder: &Path, index: &Index, salt: u64) -> Result<Recov
             let damaged = |_| LogError::Damaged { segment: number, offset: u64::from(extent.location.offset) };
             entries.extend(body::decode_entries(payload, extent.first..=extent.last).map_err(damaged)?);
         }
-        let log = RecoveredLog { replica: replica.replica, start: replica.start, entries, hard_state: replica.hard_state };
+        let log =
+            RecoveredLog { replica: replica.replica, start: replica.start, entries, hard_state: replica.hard_state };
         recovered.logs.insert(shard, log);
     }
     Ok(recovered)

@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use super::format::{
-    ALIGNMENT, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, Seed, is_zero, may_be_torn,
-};
+use super::format::{ALIGNMENT, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, Seed, is_zero, may_be_torn};
 
 /// Something found in a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

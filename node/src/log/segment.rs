@@ -49,8 +49,7 @@ pub(super) fn list(folder: &Path) -> Result<Vec<u64>, LogError> {
 /// Makes a file of zeros, durable but for its name.
 pub(super) fn make_zeroed(path: &Path, capacity: u64, sync: &SyncFile) -> Result<File, LogError> {
     let failed = LogError::io("make", path);
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(&failed)?;
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(&failed)?;
     zero(&file, 0, capacity, sync).and_then(|()| file.set_len(capacity)).map_err(&failed)?;
     sync(&file).map_err(&failed)?;
     Ok(file)
@@ -125,7 +124,11 @@ impl Segment {
         let damaged = || LogError::Damaged { segment: self.number, offset: u64::from(location.offset) };
         buffer.resize(location.bytes as usize, 0);
         let read = self.file.read_exact_at(buffer, u64::from(location.offset));
-        read.map_err(|source| LogError::Io { action: "read", path: format!("segment {}", self.number).into(), source })?;
+        read.map_err(|source| LogError::Io {
+            action: "read",
+            path: format!("segment {}", self.number).into(),
+            source,
+        })?;
         let seed = Seed { salt, segment: self.number };
         let frame = buffer.first_chunk::<RECORD_HEADER_BYTES>().ok_or_else(damaged)?;
         let offset = location.offset as usize;

@@ -121,12 +121,7 @@ impl Writer {
     }
 
     /// Works until the handle is dropped or something fails.
-    pub(super) fn run(
-        mut self,
-        messages: &Receiver<Message>,
-        complete: &Complete,
-        poison: &OnceLock<Arc<LogError>>,
-    ) {
+    pub(super) fn run(mut self, messages: &Receiver<Message>, complete: &Complete, poison: &OnceLock<Arc<LogError>>) {
         loop {
             let next = self.next(messages);
             let ends = matches!(next, Next::Closed);
@@ -166,7 +161,9 @@ impl Writer {
         };
         let most = GROUP_BYTES_MAX.min(self.config.segment_bytes / 4);
         let mut bytes = taken[0].bytes_max();
-        while bytes < most && let Ok(message) = messages.try_recv() {
+        while bytes < most
+            && let Ok(message) = messages.try_recv()
+        {
             bytes += message.bytes_max();
             taken.push(message);
         }
@@ -175,10 +172,16 @@ impl Writer {
 
     /// Brings messages, and some of what must be copied, to disk. Returns the highest sequence that is durable.
     fn commit(&mut self, messages: &[Message]) -> Result<Option<u64>, LogError> {
-        let copied = self.next_copies()?;
+        let mut copied = self.next_copies()?;
         let copied_bytes: usize = copied.iter().map(|c| body::bytes_max(&c.entries) + FRAME_BYTES_MAX).sum();
-        let bytes = messages.iter().map(Message::bytes_max).sum::<u64>() + copied_bytes as u64;
-        if self.offset + bytes + self.census_bytes_max() > self.current.capacity {
+        let mut bytes = messages.iter().map(Message::bytes_max).sum::<u64>() + copied_bytes as u64;
+        if !self.has_room(bytes) && !copied.is_empty() && self.preparer.is_starved()? {
+            // Copies must not take the space that they are meant to make.
+            self.cleaning = None;
+            copied = Vec::new();
+            bytes -= copied_bytes as u64;
+        }
+        if !self.has_room(bytes) {
             self.rotate(bytes)?;
         }
         self.begin_group();
@@ -186,7 +189,8 @@ impl Writer {
         filled.map_err(|refused| refused.unwrap_or(LogError::TooLarge { bytes }))?;
         self.write_group(true)?;
         self.reclaim(!messages.is_empty())?;
-        let sequence = |message: &Message| if let Message::Append(batch) = message { Some(batch.sequence) } else { None };
+        let sequence =
+            |message: &Message| if let Message::Append(batch) = message { Some(batch.sequence) } else { None };
         Ok(messages.iter().rev().find_map(sequence))
     }
 
@@ -252,12 +256,7 @@ impl Writer {
         self.push(Framed { kind: Kind::Move, shard: copied.shard, sequence, fresh: false }, &head, &copied.entries)
     }
 
-    fn push(
-        &mut self,
-        framed: Framed,
-        head: &Head,
-        entries: &[LogEntry],
-    ) -> Result<(), TooLarge> {
+    fn push(&mut self, framed: Framed, head: &Head, entries: &[LogEntry]) -> Result<(), TooLarge> {
         let (header, location) = self.group.push(framed, |out| body::encode(head, entries, out))?;
         self.written += u64::from(location.bytes);
         self.index.record(&header, head, location);
@@ -295,6 +294,10 @@ impl Writer {
         self.number += 1;
         self.unsealed = unsealed;
         Ok(())
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.offset + bytes + self.census_bytes_max() <= self.current.capacity
     }
 
     fn census_bytes_max(&self) -> u64 {
@@ -347,11 +350,8 @@ impl Writer {
     fn remove(&mut self, number: u64, closed: Closed) -> Result<(), LogError> {
         let path = segment::path_of(&self.config.folder, number);
         let becomes_spare = self.preparer.is_starved()? && closed.capacity >= self.config.segment_bytes;
-        let removed = if becomes_spare {
-            fs::rename(&path, self.preparer.recycled_path())
-        } else {
-            fs::remove_file(&path)
-        };
+        let removed =
+            if becomes_spare { fs::rename(&path, self.preparer.recycled_path()) } else { fs::remove_file(&path) };
         // Durable before the next one goes and before its bytes are overwritten: the log never has a gap.
         removed.and_then(|()| disk::sync_folder(&self.config.folder)).map_err(LogError::io("remove", &path))?;
         self.closed.remove(&number);

@@ -121,11 +121,12 @@ fn a_log_on_a_full_disk_goes_on_in_the_space_it_has() {
 fn a_log_that_needs_more_than_the_disk_has_says_so_and_loses_nothing_durable() {
     let folder = tempfile::tempdir().unwrap();
     let sync = disk_of(folder.path(), 4);
-    let mut log = TestLog::open(LogConfig { sync, ..small(folder.path()) }).unwrap();
+    let log = TestLog::open(LogConfig { sync, ..small(folder.path()) }).unwrap();
     let mut durable = 0;
     let error = 'full: {
         for index in 1..200 {
-            log.send(vec![write_entries(1, 1, index, index, 900)]);
+            let writes = vec![write_entries(1, 1, index, index, 900)];
+            log.handle.append(LogBatch { sequence: index, writes }).unwrap();
             match log.completions.recv_timeout(PATIENCE).unwrap() {
                 Completion::Durable { .. } => durable = index,
                 Completion::Failed { error } => break 'full error,

@@ -128,6 +128,7 @@ impl Replica {
         let entries = log.entries.iter().map(convert::entry_in).collect();
         let mut store = RaftLog::new(start, entries, log.hard_state);
         store.applied = state.applied;
+        store.is_start_untold = start != log.start;
         if !state.blank {
             store.conf_state = raft_log::conf_state(&state.descriptor);
         }

@@ -158,6 +158,9 @@ impl Replica {
             destroyed: false,
         };
         let store = self.raw.mut_store();
+        if must_write && std::mem::take(&mut store.is_start_untold) {
+            write.reset = Some(store.start());
+        }
         if !ready.snapshot().is_empty() {
             write.reset = Some(install(store, ready.snapshot()));
         }

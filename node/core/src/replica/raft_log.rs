@@ -19,6 +19,8 @@ pub(crate) struct RaftLog {
     pub(super) conf_state: ConfState,
     /// What a snapshot taken now would be at.
     pub(super) applied: (u64, u64),
+    /// The node's shared log does not know `start`: the next write to it must say so.
+    pub(super) is_start_untold: bool,
 }
 
 impl RaftLog {

@@ -9,6 +9,7 @@ pub mod command;
 pub mod engine;
 pub mod history;
 pub mod ids;
+pub mod invariants;
 pub mod key;
 pub mod limits;
 pub mod log;

@@ -1,0 +1,23 @@
+//! What must hold in every database at every moment, one rule a file. Fed with plain views of replicas and maps, by the
+//! simulator after every step; each rule remembers what it needs of the past.
+
+pub mod bounds;
+pub mod committed;
+pub mod copies;
+pub mod identity;
+pub mod leaders;
+pub mod progress;
+
+/// A rule that did not hold: which, and what was seen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{rule}: {seen}")]
+pub struct Broken {
+    /// The rule.
+    pub rule: &'static str,
+    /// What was seen.
+    pub seen: String,
+}
+
+pub(crate) fn broken(rule: &'static str, seen: String) -> Result<(), Broken> {
+    Err(Broken { rule, seen })
+}

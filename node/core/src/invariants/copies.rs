@@ -1,0 +1,41 @@
+//! A change never leaves fewer copies in step than before: a copy becomes a voter only once it has the data, and a node
+//! is certified only when every shard has its copies elsewhere.
+
+use std::collections::BTreeMap;
+
+use super::{Broken, broken};
+use crate::ids::{NodeId, ReplicaId};
+use crate::map::{Map, Role};
+use crate::replica::ReplicaView;
+
+/// Looks at a leader and at all replicas there are now: no member that counts for a quorum waits for its data.
+pub fn check_promoted(leader: &ReplicaView, all: &BTreeMap<ReplicaId, ReplicaView>) -> Result<(), Broken> {
+    let voters = leader.descriptor.members.iter().filter(|m| m.role != Role::Learner);
+    for member in voters {
+        if all.get(&member.replica.id).is_some_and(|v| v.is_blank) {
+            let seen = format!("shard {}: {} votes without data", leader.shard, member.replica.id);
+            return broken("only copies in step are promoted", seen);
+        }
+    }
+    Ok(())
+}
+
+/// Looks at a certificate just given: the node holds no member, and every live shard has its copies elsewhere.
+pub fn check_certificate(node: NodeId, map: &Map, all: &BTreeMap<ReplicaId, ReplicaView>) -> Result<(), Broken> {
+    const RULE: &str = "a certificate is never given for needed copies";
+    for record in map.live_shards() {
+        let shard = record.descriptor.shard;
+        let newest = all.values().filter(|v| v.shard == shard && !v.is_blank).max_by_key(|v| v.descriptor.generation);
+        let Some(newest) = newest else { continue };
+        if newest.descriptor.members.iter().any(|m| m.replica.node == node) {
+            return broken(RULE, format!("shard {shard} has a member on {node}"));
+        }
+        let wanted = map.tables.get(&record.descriptor.table).map_or(0, |t| t.replication_factor as usize);
+        let held =
+            newest.descriptor.members.iter().filter(|m| all.get(&m.replica.id).is_none_or(|v| !v.is_blank)).count();
+        if held < wanted {
+            return broken(RULE, format!("shard {shard}: {held}/{wanted} copies elsewhere"));
+        }
+    }
+    Ok(())
+}

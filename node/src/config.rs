@@ -8,14 +8,10 @@ use skerry_core::limits::CLUSTER_ID_BYTES_MAX;
 
 use crate::args::Args;
 use crate::engine::EngineKind;
+use crate::log::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
 /// Without a declared reserve a tenth of the volume is kept, and at most this.
 pub const RESERVE_BYTES_MAX: u64 = 1 << 30;
-/// A log segment holds at least a few of the largest batches.
-const SEGMENT_BYTES_MIN: u64 = 16 << 20;
-/// Preallocated segments larger than this cost more in start-up and disk than they save.
-const SEGMENT_BYTES_MAX: u64 = 1 << 30;
-
 /// A validated configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {

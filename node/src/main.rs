@@ -1,1 +1,36 @@
-fn main() {}
+//! `skerry-node`: one storage node of a Skerry database.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use skerry_node::args::Args;
+use skerry_node::config::Config;
+use skerry_node::{logging, run};
+use tracing::{error, info};
+
+/// Connections are few and carry streams: the threads convert frames, the worker and the log's writer do the rest.
+const ASYNC_THREADS: usize = 2;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    logging::start(args.log_level)?;
+    let config = Config::new(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(ASYNC_THREADS)
+        .thread_name("async")
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(run::run(config));
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => {
+            info!("node stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            error!(error = format!("{error:#}"), "node failed");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

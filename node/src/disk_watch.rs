@@ -1,0 +1,53 @@
+//! Looks at the volume's free space, regularly and off the worker's thread, and tells the core.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::disk::{DiskGuard, DiskState};
+use crate::inbox::Inbox;
+
+/// Between two looks. What can be written in between must be well below the reserve.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// The running thread's handle. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct DiskWatch {
+    _end: SyncSender<()>,
+}
+
+impl DiskWatch {
+    /// Starts the thread.
+    pub fn start(guard: DiskGuard, folder: PathBuf, inbox: Arc<Inbox>) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (end, ended) = sync_channel(0);
+        let thread = std::thread::Builder::new().name("disk-watch".to_owned());
+        let thread = thread.spawn(move || run(guard, &folder, &inbox, &ended))?;
+        Ok((Self { _end: end }, thread))
+    }
+}
+
+fn run(mut guard: DiskGuard, folder: &std::path::Path, inbox: &Inbox, ended: &Receiver<()>) {
+    let mut was_full = false;
+    loop {
+        match guard.check(folder) {
+            Ok(DiskState { full, bytes, free }) => {
+                if full && !was_full {
+                    warn!(bytes, free, "disk is nearly full, only deletes are taken");
+                } else if was_full && !full {
+                    info!(bytes, free, "disk has room again");
+                }
+                was_full = full;
+                inbox.disk(full, bytes);
+            }
+            Err(error) => warn!(%error, "failed to look at the free space of the volume"),
+        }
+        match ended.recv_timeout(PERIOD) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The streams to the other nodes: for each of them one for what must be quick and one for bulk, made when there is
+//! something to send, and made anew when they break. What finds no place or no connection is dropped: the core takes
+//! every message as lost until it is answered.
+
+mod link;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use skerry_core::ids::{ClusterId, Incarnation, NodeId};
+use skerry_core::map::{Map, NodeRecord, NodeState};
+use skerry_core::message::PeerMessage;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use self::link::{Lane, Link};
+use crate::metrics::Metrics;
+
+/// Batches that wait for one stream at most; the worker makes at most one a round.
+const QUEUE_BATCHES_MAX: usize = 1_024;
+/// Bytes of entries and records that wait for one stream at most.
+const QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// Who sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// Of this database.
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// This start of it.
+    pub incarnation: Incarnation,
+}
+
+impl Sender {
+    /// True if the map names this very start.
+    pub fn is_registered(&self, map: &Map) -> bool {
+        map.nodes.get(&self.node).is_some_and(|record| record.incarnation == self.incarnation)
+    }
+}
+
+/// What the streams are made with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Who sends.
+    pub sender: Arc<Sender>,
+    /// To be counted.
+    pub metrics: Metrics,
+    /// Ends every stream.
+    pub stop: CancellationToken,
+    /// Keeps count of the streams' tasks.
+    pub tasks: TaskTracker,
+    /// Where they run.
+    pub runtime: Handle,
+}
+
+/// All streams. Owned by the worker.
+#[derive(Debug)]
+pub struct Peers {
+    context: Context,
+    nodes: HashMap<NodeId, Peer>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    address: watch::Sender<String>,
+    quick: Outlet,
+    bulk: Outlet,
+}
+
+/// The worker's end of one stream.
+#[derive(Debug)]
+struct Outlet {
+    queue: mpsc::Sender<Batch>,
+    bytes: Arc<AtomicUsize>,
+    next: Vec<PeerMessage>,
+}
+
+/// Messages of one round of the worker to one node.
+#[derive(Debug)]
+struct Batch {
+    messages: Vec<PeerMessage>,
+    bytes: usize,
+}
+
+impl Peers {
+    /// Knows the nodes of the seeds' answer to begin with.
+    pub fn new(context: Context, seeds: &[NodeRecord]) -> Self {
+        let mut peers = Self { context, nodes: HashMap::new() };
+        for record in seeds {
+            peers.reach(record);
+        }
+        peers
+    }
+
+    /// Who sends.
+    pub fn sender(&self) -> &Sender {
+        &self.context.sender
+    }
+
+    /// Takes over the addresses of a newer map, and forgets who was removed.
+    pub fn follow(&mut self, map: &Map) {
+        for record in map.nodes.values() {
+            match record.state {
+                NodeState::Active | NodeState::Draining => self.reach(record),
+                NodeState::Removed => drop(self.nodes.remove(&record.id)),
+            }
+        }
+    }
+
+    /// Sends what can be sent at once; never waits.
+    pub fn send(&mut self, messages: Vec<(NodeId, PeerMessage)>) {
+        let mut dropped = 0;
+        for (to, message) in messages {
+            match self.nodes.get_mut(&to) {
+                Some(peer) if message.is_bulk() => peer.bulk.next.push(message),
+                Some(peer) => peer.quick.next.push(message),
+                None => dropped += 1,
+            }
+        }
+        for peer in self.nodes.values_mut() {
+            dropped += peer.quick.flush() + peer.bulk.flush();
+        }
+        self.context.metrics.peer_dropped_messages.inc_by(dropped);
+    }
+
+    fn reach(&mut self, record: &NodeRecord) {
+        if record.id == self.context.sender.node {
+            return;
+        }
+        match self.nodes.get(&record.id) {
+            Some(peer) => {
+                peer.address.send_if_modified(|address| {
+                    let moved = *address != record.address;
+                    if moved {
+                        address.clone_from(&record.address);
+                    }
+                    moved
+                });
+            }
+            None => drop(self.nodes.insert(record.id, Peer::start(&self.context, record))),
+        }
+    }
+}
+
+impl Peer {
+    fn start(context: &Context, record: &NodeRecord) -> Self {
+        let (address, follow) = watch::channel(record.address.clone());
+        let quick = Outlet::start(context, record.id, Lane::Quick, follow.clone());
+        let bulk = Outlet::start(context, record.id, Lane::Bulk, follow);
+        Self { address, quick, bulk }
+    }
+}
+
+impl Outlet {
+    fn start(context: &Context, to: NodeId, lane: Lane, address: watch::Receiver<String>) -> Self {
+        let (queue, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let link = Link { context: context.clone(), to, lane, address, queue: receiver, bytes: bytes.clone() };
+        context.tasks.spawn_on(link.run().in_current_span(), &context.runtime);
+        Self { queue, bytes, next: Vec::new() }
+    }
+
+    /// Hands the collected messages to the stream. Returns how many were dropped.
+    fn flush(&mut self) -> u64 {
+        if self.next.is_empty() {
+            return 0;
+        }
+        let messages = std::mem::take(&mut self.next);
+        let (count, bytes) = (messages.len() as u64, messages.iter().map(message_bytes).sum());
+        if self.bytes.load(Ordering::Acquire) + bytes > QUEUE_BYTES_MAX {
+            return count;
+        }
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        match self.queue.try_send(Batch { messages, bytes }) {
+            Ok(()) => 0,
+            Err(_full_or_stopped) => {
+                self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+                count
+            }
+        }
+    }
+}
+
+/// Bytes of what makes a message large.
+fn message_bytes(message: &PeerMessage) -> usize {
+    match message {
+        PeerMessage::Raft(envelope) => envelope.entries.iter().map(|e| e.data.len() + e.context.len()).sum(),
+        PeerMessage::SnapshotChunk(chunk) => chunk.records.iter().map(|(key, value)| key.len() + value.len()).sum(),
+        // A record of the map is about this large.
+        PeerMessage::Map(delta) => 256 * (delta.nodes.len() + delta.tables.len() + delta.shards.len()),
+        PeerMessage::Report(report) => 256 * report.led.len(),
+        PeerMessage::SnapshotOffer(_)
+        | PeerMessage::SnapshotAck(_)
+        | PeerMessage::MapWant { .. }
+        | PeerMessage::CertifyAsk { .. }
+        | PeerMessage::CertifyAnswer { .. }
+        | PeerMessage::TransferLeader { .. } => 0,
+    }
+}

@@ -1,0 +1,178 @@
+//! One stream to one node: connects, sends whatever waits as one frame, and starts over when anything breaks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use skerry_core::ids::NodeId;
+use skerry_proto::v1::PeerFrame;
+use skerry_proto::v1::peer_service_client::PeerServiceClient;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tracing::{debug, info};
+
+use super::{Batch, Context};
+use crate::chain::chain;
+use crate::wire;
+
+/// A frame takes what waits, up to about this many bytes of entries and records.
+const FRAME_BYTES: usize = 1 << 20;
+/// A frame takes so many messages at most.
+const FRAME_MESSAGES_MAX: usize = 4_096;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection whose other end is silent so long, and then does not answer for as long again, is given up.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// As large as a frame can be, so that a fresh connection takes one without waiting for window updates.
+const WINDOW_BYTES: u32 = 8 << 20;
+
+/// Which of a peer's two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// What must be quick.
+    Quick,
+    /// Snapshots.
+    Bulk,
+}
+
+pub(super) struct Link {
+    pub(super) context: Context,
+    pub(super) to: NodeId,
+    pub(super) lane: Lane,
+    pub(super) address: watch::Receiver<String>,
+    pub(super) queue: mpsc::Receiver<Batch>,
+    pub(super) bytes: Arc<AtomicUsize>,
+}
+
+/// Why a stream ended.
+enum Ended {
+    /// The node stops, or the peer was removed.
+    ForGood,
+    /// The peer has another address now.
+    Moved,
+    /// It broke, after it had worked for a while or before.
+    Broken { worked: bool, why: String },
+}
+
+impl Link {
+    pub(super) async fn run(mut self) {
+        let stop = self.context.stop.clone();
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                ended = self.stream() => ended,
+            };
+            match ended {
+                Ended::ForGood => return,
+                Ended::Moved => backoff = BACKOFF_FIRST,
+                Ended::Broken { worked, why } => {
+                    if worked {
+                        info!(peer = self.to.0, why, "stream to peer broke");
+                        backoff = BACKOFF_FIRST;
+                    } else {
+                        debug!(peer = self.to.0, why, "peer is not reached");
+                    }
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(backoff) => {}
+                    }
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+            }
+            self.forget_queued();
+        }
+    }
+
+    /// Waits for something to send, connects, and sends until something ends it.
+    async fn stream(&mut self) -> Ended {
+        let Some(first) = self.queue.recv().await else { return Ended::ForGood };
+        let address = self.address.borrow_and_update().clone();
+        let mut next = Some(first);
+        let ended = match connect(&address).await {
+            Ok(channel) => self.send_all(channel, &mut next).await,
+            Err(error) => Ended::Broken { worked: false, why: chain(&error) },
+        };
+        if let Some(batch) = next {
+            self.drop_batch(&batch);
+        }
+        ended
+    }
+
+    async fn send_all(&mut self, channel: Channel, next: &mut Option<Batch>) -> Ended {
+        let began = Instant::now();
+        let (frames, outgoing) = mpsc::channel(1);
+        let mut client = PeerServiceClient::new(channel);
+        let outgoing = ReceiverStream::new(outgoing);
+        let lane = self.lane;
+        let call = async move {
+            match lane {
+                Lane::Quick => client.stream(outgoing).await,
+                Lane::Bulk => client.bulk(outgoing).await,
+            }
+        };
+        tokio::pin!(call);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut call => {
+                    let why = ended.err().map_or_else(|| "peer ended it".to_owned(), |status| status.to_string());
+                    return Ended::Broken { worked: began.elapsed() > BACKOFF_MAX, why };
+                }
+                moved = self.address.changed() => return if moved.is_ok() { Ended::Moved } else { Ended::ForGood },
+                batch = self.queue.recv(), if next.is_none() => match batch {
+                    Some(batch) => *next = Some(batch),
+                    None => return Ended::ForGood,
+                },
+                permit = frames.reserve(), if next.is_some() => {
+                    let (Ok(permit), Some(first)) = (permit, next.take()) else {
+                        return Ended::Broken { worked: true, why: "stream closed".to_owned() };
+                    };
+                    permit.send(self.frame(first));
+                }
+            }
+        }
+    }
+
+    /// One frame of what waits.
+    fn frame(&mut self, first: Batch) -> PeerFrame {
+        self.bytes.fetch_sub(first.bytes, Ordering::AcqRel);
+        let Batch { mut messages, mut bytes } = first;
+        while bytes < FRAME_BYTES && messages.len() < FRAME_MESSAGES_MAX {
+            let Ok(batch) = self.queue.try_recv() else { break };
+            self.bytes.fetch_sub(batch.bytes, Ordering::AcqRel);
+            bytes += batch.bytes;
+            messages.extend(batch.messages);
+        }
+        self.context.metrics.peer_sent_messages.inc_by(messages.len() as u64);
+        wire::peer_frame(&self.context.sender, self.to, messages)
+    }
+
+    fn forget_queued(&mut self) {
+        while let Ok(batch) = self.queue.try_recv() {
+            self.drop_batch(&batch);
+        }
+    }
+
+    fn drop_batch(&self, batch: &Batch) {
+        self.bytes.fetch_sub(batch.bytes, Ordering::AcqRel);
+        self.context.metrics.peer_dropped_messages.inc_by(batch.messages.len() as u64);
+    }
+}
+
+async fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
+    Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .connect()
+        .await
+}

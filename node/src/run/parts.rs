@@ -1,0 +1,177 @@
+//! Everything that runs in a node process, started in one place and stopped in the reverse order.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use skerry_core::map::NodeRecord;
+use skerry_core::node::Node;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::RunError;
+use crate::disk::DiskGuard;
+use crate::disk_watch::DiskWatch;
+use crate::engine::SharedEngine;
+use crate::health;
+use crate::inbox::{Inbox, Work};
+use crate::log::LogHandle;
+use crate::metrics::Metrics;
+use crate::peers::{self, Peers, Sender};
+use crate::server::{self, ServeError};
+use crate::syncer::Syncer;
+use crate::vitals::{Phase, Vitals};
+use crate::worker::{self, Worker};
+
+/// Streams to and from other nodes get so long to end.
+const STREAMS_END_MAX: Duration = Duration::from_secs(1);
+
+/// What the parts are started with.
+pub(super) struct Beginning {
+    pub(super) node: Node,
+    pub(super) engine: SharedEngine,
+    pub(super) log: LogHandle,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) receiver: std::sync::mpsc::Receiver<Work>,
+    pub(super) metrics: Metrics,
+    pub(super) vitals: Arc<Vitals>,
+    pub(super) guard: DiskGuard,
+    pub(super) data: std::path::PathBuf,
+    pub(super) listener: TcpListener,
+}
+
+/// What runs.
+pub(super) struct Running {
+    engine: SharedEngine,
+    inbox: Arc<Inbox>,
+    vitals: Arc<Vitals>,
+    worker: JoinHandle<LogHandle>,
+    syncer: JoinHandle<()>,
+    watch: (DiskWatch, JoinHandle<()>),
+    /// Ends clients' streams that have nothing in hand.
+    closing: CancellationToken,
+    peers_stop: CancellationToken,
+    peer_tasks: TaskTracker,
+    server_stop: CancellationToken,
+    server: tokio::task::JoinHandle<Result<(), ServeError>>,
+    health: tokio::task::JoinHandle<()>,
+}
+
+/// Starts everything.
+pub(super) fn start(beginning: Beginning) -> Result<Running, RunError> {
+    let Beginning { node, engine, log, inbox, receiver, metrics, vitals, guard, data, listener } = beginning;
+    let identity = node.identity();
+    let sender = Sender { cluster: identity.cluster.clone(), node: identity.node, incarnation: identity.incarnation };
+    let sender = Arc::new(sender);
+    let known: Vec<NodeRecord> = node.map().nodes.values().cloned().collect();
+    let (peers_stop, peer_tasks) = (CancellationToken::new(), TaskTracker::new());
+    let peers = peers::Context {
+        sender: sender.clone(),
+        metrics: metrics.clone(),
+        stop: peers_stop.clone(),
+        tasks: peer_tasks.clone(),
+        runtime: Handle::current(),
+    };
+    let peers = Peers::new(peers, &known);
+    let failed = |part| move |source| RunError::Start { part, source };
+    let (syncer, sync_thread) =
+        Syncer::start(engine.clone(), inbox.clone(), metrics.clone()).map_err(failed("the store's sync thread"))?;
+    let watch = DiskWatch::start(guard, data, inbox.clone()).map_err(failed("the disk's watch"))?;
+    let (map, map_watch) = watch::channel(node.map().clone());
+    let stamp = Arc::new(AtomicU64::new(0));
+    let parts = worker::Parts {
+        node,
+        engine: engine.clone(),
+        log,
+        peers,
+        receiver,
+        inbox: inbox.clone(),
+        map,
+        syncer,
+        metrics: metrics.clone(),
+        vitals: vitals.clone(),
+        stamp: stamp.clone(),
+    };
+    let thread = std::thread::Builder::new().name("worker".to_owned());
+    let worker = thread.spawn(move || Worker::new(parts).run()).map_err(failed("the worker"))?;
+
+    let closing = CancellationToken::new();
+    let context =
+        server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, metrics, closing: closing.clone() };
+    let (reporter, health_server) = tonic_health::server::health_reporter();
+    let health = tokio::spawn(health::keep_told(reporter, vitals.clone()));
+    let server_stop = CancellationToken::new();
+    let server = tokio::spawn(server::serve(listener, Arc::new(context), health_server, server_stop.clone()));
+    vitals.enter(Phase::Serving);
+    Ok(Running {
+        engine,
+        inbox,
+        vitals,
+        worker,
+        syncer: sync_thread,
+        watch,
+        closing,
+        peers_stop,
+        peer_tasks,
+        server_stop,
+        server,
+        health,
+    })
+}
+
+impl Running {
+    /// Waits until the server ends, which it does only by failing.
+    pub(super) async fn failed(&mut self) -> RunError {
+        match (&mut self.server).await {
+            Ok(Err(error)) => RunError::Serve(error),
+            Ok(Ok(())) | Err(_) => RunError::Ended { part: "server" },
+        }
+    }
+
+    /// Stops everything: no new work, then what is in hand, then leadership, then streams, log and store.
+    pub(super) async fn stop(self) -> Result<(), RunError> {
+        self.vitals.enter(Phase::Stopping);
+        self.closing.cancel();
+        self.inbox.stop();
+        let log =
+            blocking("worker", move || self.worker.join()).await?.map_err(|_| RunError::Ended { part: "worker" })?;
+        self.peers_stop.cancel();
+        self.server_stop.cancel();
+        self.peer_tasks.close();
+        let streams = async {
+            self.peer_tasks.wait().await;
+            let _ended = self.server.await;
+        };
+        if tokio::time::timeout(STREAMS_END_MAX, streams).await.is_err() {
+            warn!("some streams did not end in time and are cut");
+        }
+        self.health.abort();
+        drop(self.watch.0);
+        let (sync_thread, watch_thread, engine) = (self.syncer, self.watch.1, self.engine);
+        let failure = self.inbox.signals().failure().map(str::to_owned);
+        blocking("store", move || {
+            let closed = log.close();
+            let _ended = (sync_thread.join(), watch_thread.join());
+            match failure {
+                // Nothing more is written, and the failed fsync is not tried again.
+                Some(reason) => Err(RunError::Poisoned { reason }),
+                None => closed.map_err(RunError::Log).and_then(|()| engine.sync().map_err(RunError::Core)),
+            }
+        })
+        .await??;
+        info!("log and store are durable");
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    part: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RunError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| RunError::Ended { part })
+}

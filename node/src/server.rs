@@ -1,0 +1,133 @@
+//! The gRPC server: key-value, map, admin and peer services, health and reflection, on one port.
+//!
+//! Decodes, hands to the worker's inbox, encodes the answers. Decides nothing, holds no state of the database.
+
+mod admin;
+mod kv;
+mod map;
+mod peer;
+mod session;
+mod status;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use skerry_core::map::Map;
+use skerry_core::time::Version;
+use skerry_proto::FILE_DESCRIPTOR_SET;
+use skerry_proto::v1::Header;
+use skerry_proto::v1::admin_service_server::AdminServiceServer;
+use skerry_proto::v1::kv_service_server::KvServiceServer;
+use skerry_proto::v1::map_service_server::MapServiceServer;
+use skerry_proto::v1::peer_service_server::PeerServiceServer;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use crate::clock;
+use crate::inbox::{Inbox, Signals};
+use crate::metrics::Metrics;
+use crate::peers::Sender;
+
+/// One message of a client or a peer at most: the largest batch, with room for its framing and for a full frame before.
+const MESSAGE_BYTES_MAX: usize = 8 << 20;
+/// A frame of a peer: up to a mebibyte of what waited, behind it one round's batch, whose size the core bounds.
+const PEER_FRAME_BYTES_MAX: usize = 64 << 20;
+/// Streams of one connection at most.
+const STREAMS_MAX: u32 = 1_024;
+/// A window takes the largest message, so that no message waits for window updates.
+const WINDOW_BYTES: u32 = 8 << 20;
+/// A client that is silent so long, and then does not answer for as long again, is gone.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// What the services share.
+#[derive(Debug)]
+pub struct Context {
+    /// To the worker.
+    pub inbox: Arc<Inbox>,
+    /// From the worker.
+    pub map: watch::Receiver<Arc<Map>>,
+    /// The highest version given on this node, now and then.
+    pub stamp: Arc<AtomicU64>,
+    /// Who this node is.
+    pub sender: Arc<Sender>,
+    /// To be counted.
+    pub metrics: Metrics,
+    /// Streams of clients end when this is cancelled and they have nothing in hand.
+    pub closing: CancellationToken,
+}
+
+impl Context {
+    fn map(&self) -> Arc<Map> {
+        self.map.borrow().clone()
+    }
+
+    fn signals(&self) -> &Signals {
+        self.inbox.signals()
+    }
+
+    /// What an answer says of this node; a session says the cluster once.
+    fn header(&self, with_cluster: bool) -> Header {
+        let cluster_id = if with_cluster { self.sender.cluster.0.clone() } else { String::new() };
+        let stamp = Version(self.stamp.load(Ordering::Relaxed)).max(Version::at_ms(clock::now().wall_ms));
+        Header { cluster_id, epoch: self.map.borrow().epoch.0, stamp: stamp.0 }
+    }
+
+    /// A client, an operator or a node that speaks to the wrong database is told both. Empty = not checked.
+    fn check_cluster(&self, cluster_id: &str) -> Result<(), Status> {
+        let own = &self.sender.cluster;
+        if cluster_id.is_empty() || cluster_id == own.0 {
+            return Ok(());
+        }
+        Err(Status::failed_precondition(format!("this node is of database {own}, not of {cluster_id}")))
+    }
+}
+
+/// Why the server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The transport failed.
+    #[error("failed to serve")]
+    Transport(#[from] tonic::transport::Error),
+    /// The protocol's description is broken.
+    #[error("failed to describe the services")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Serves until `stop` is cancelled and every stream has ended.
+pub async fn serve<H: Health>(
+    listener: TcpListener,
+    context: Arc<Context>,
+    health: HealthServer<H>,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let kv = KvServiceServer::new(kv::Kv { context: context.clone() });
+    let map = MapServiceServer::new(map::MapPages { context: context.clone() });
+    let admin = AdminServiceServer::new(admin::Admin { context: context.clone() });
+    let peer = PeerServiceServer::new(peer::Peer { context });
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(kv.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(map)
+        .add_service(admin.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(peer.max_decoding_message_size(PEER_FRAME_BYTES_MAX))
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .await?;
+    Ok(())
+}

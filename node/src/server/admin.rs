@@ -1,0 +1,100 @@
+//! For the operator and for joining nodes: requests to the system shard, wherever it is led; this node says where if
+//! it is not here.
+
+use std::sync::Arc;
+
+use skerry_client::wire::{Wire, required, status_into_wire};
+use skerry_core::ids::{Epoch, Incarnation, NodeId};
+use skerry_core::node::{AdminReply, AdminRequest, Answer};
+use skerry_core::system::{NewNode, SystemCommand, SystemRefusal, SystemReply};
+use skerry_proto::v1;
+use skerry_proto::v1::admin_service_server::AdminService;
+use skerry_proto::v1::{execute_response, join_response};
+use tonic::{Request, Response, Status};
+
+use super::{Context, status};
+use crate::inbox::Ask;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct Admin {
+    pub(super) context: Arc<Context>,
+}
+
+impl Admin {
+    /// `Ok(Err(_))` = the system shard's own refusal.
+    async fn ask(&self, request: AdminRequest) -> Result<Result<AdminReply, SystemRefusal>, Status> {
+        let answer = self.context.inbox.ask(Ask::Admin(request)).await;
+        match answer.map_err(|refused| status::status(status::refused(&refused)))? {
+            Some(Answer::Admin(Ok(reply))) => Ok(Ok(reply)),
+            Some(Answer::Admin(Err(refusal))) => match status::admin(refusal, &self.context.map()) {
+                Ok(kind) => Err(status::status(kind)),
+                Err(refusal) => Ok(Err(refusal)),
+            },
+            Some(Answer::Write(_) | Answer::Read(_)) | None => Err(status::status(status::ended())),
+        }
+    }
+}
+
+fn unexpected() -> Status {
+    Status::internal("the core answered another question")
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
+        let request = request.into_inner();
+        self.context.check_cluster(&request.cluster_id)?;
+        let command = required::<SystemCommand>(request.command, "command");
+        let command = command.map_err(|e| status::status(status::malformed(&e)))?;
+        if !matches!(command, SystemCommand::Admin { .. }) {
+            // Nodes join by Join; the rest is the steward's own.
+            return Err(Status::invalid_argument("only admin commands can be executed from outside"));
+        }
+        let result = match self.ask(AdminRequest::Command(command)).await? {
+            Ok(AdminReply::Command(reply)) => execute_response::Result::Reply(reply.into_wire()),
+            Ok(AdminReply::Removal(_) | AdminReply::Status(_)) => return Err(unexpected()),
+            Err(refusal) => execute_response::Result::Refusal(refusal.into_wire()),
+        };
+        Ok(Response::new(v1::ExecuteResponse { result: Some(result) }))
+    }
+
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        let request = request.into_inner();
+        if request.cluster_id.is_empty() {
+            return Err(status::status(status::field("cluster_id")));
+        }
+        self.context.check_cluster(&request.cluster_id)?;
+        let node = required::<NewNode>(request.node, "node").map_err(|e| status::status(status::malformed(&e)))?;
+        let result = match self.ask(AdminRequest::Command(SystemCommand::Join(node))).await? {
+            Ok(AdminReply::Command(SystemReply::Joined(node))) => {
+                let map = self.context.map().since(Epoch(0)).into_wire();
+                join_response::Result::Joined(v1::Joined { node_id: node.0, map: Some(map) })
+            }
+            Ok(_) => return Err(unexpected()),
+            Err(refusal) => join_response::Result::Refusal(refusal.into_wire()),
+        };
+        Ok(Response::new(v1::JoinResponse { result: Some(result) }))
+    }
+
+    async fn certify_removal(
+        &self,
+        request: Request<v1::CertifyRemovalRequest>,
+    ) -> Result<Response<v1::CertifyRemovalResponse>, Status> {
+        let request = request.into_inner();
+        let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
+        match self.ask(AdminRequest::CertifyRemoval { node, incarnation }).await? {
+            Ok(AdminReply::Removal(removal)) => Ok(Response::new(removal.into_wire())),
+            Ok(_) => Err(unexpected()),
+            Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),
+        }
+    }
+
+    async fn status(&self, _request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        match self.ask(AdminRequest::Status).await? {
+            Ok(AdminReply::Status(reply)) => Ok(Response::new(status_into_wire(*reply))),
+            Ok(_) => Err(unexpected()),
+            Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),
+        }
+    }
+}

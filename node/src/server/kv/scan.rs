@@ -1,0 +1,68 @@
+//! Scans by name: a page out of one shard, and where the next one begins, in whichever shard that is.
+
+use bytes::Bytes;
+use skerry_core::command::{Read, ReadResult};
+use skerry_core::key;
+use skerry_core::limits::SCAN_RECORDS_MAX;
+use skerry_core::map::{Fragmentation, Map};
+use skerry_proto::v1;
+use skerry_proto::v1::operation_error::Kind;
+use skerry_proto::v1::scan_request::Range;
+
+use super::{Kv, Table, status};
+
+impl Kv {
+    /// A page token is the encoded key to go on from.
+    pub(super) async fn do_scan(&self, request: v1::ScanRequest) -> Result<v1::ScanResponse, Kind> {
+        let map = self.context.map();
+        let table = Table::named(&request.table, &map)?;
+        let (start, end) = bounds(table, request.range)?;
+        let start = match request.page_token {
+            token if token.is_empty() => start,
+            token if token >= start && end.as_ref().is_none_or(|end| token < *end) => token,
+            _ => return Err(status::field("page_token")),
+        };
+        let limit = match request.limit as usize {
+            0 => SCAN_RECORDS_MAX,
+            limit => limit.min(SCAN_RECORDS_MAX),
+        };
+        let read = Read::Scan { start: start.clone(), end: end.clone(), limit };
+        let result = self.read(table, read, (request.consistency, request.staleness_ms)).await?;
+        let (records, next) = match result {
+            ReadResult::Page { records, next } => (records, next),
+            ReadResult::Value(_) => return Err(status::ended()),
+        };
+        let next = next.or_else(|| next_shard(table, &map, &start, end.as_ref()));
+        Ok(v1::ScanResponse {
+            header: self.header(),
+            records: records.into_iter().map(|record| table.record(record)).collect::<Result<_, _>>()?,
+            next_page_token: next.unwrap_or_default(),
+        })
+    }
+}
+
+fn bounds(table: Table, range: Option<Range>) -> Result<(Bytes, Option<Bytes>), Kind> {
+    match range {
+        None => Ok((Bytes::new(), None)),
+        Some(Range::Keys(keys)) => match table.fragmentation {
+            Fragmentation::Range => Ok((keys.start, keys.end)),
+            Fragmentation::Hash => Err(status::field("range.keys")),
+        },
+        Some(Range::Partition(range)) => {
+            let (first, end) =
+                key::partition_range(table.fragmentation, &range.partition).map_err(|e| status::key(&e))?;
+            let sorted = |sort: &Bytes| {
+                key::encode(table.fragmentation, &range.partition, sort).map_err(|error| status::key(&error))
+            };
+            let start = if range.sort_start.is_empty() { first } else { sorted(&range.sort_start)? };
+            let end = range.sort_end.as_ref().map(sorted).transpose()?.or(end);
+            Ok((start, end))
+        }
+    }
+}
+
+/// Where the shard after the one of `start` begins, if the range goes on there.
+fn next_shard(table: Table, map: &Map, start: &[u8], end: Option<&Bytes>) -> Option<Bytes> {
+    let next = map.route(table.id, start)?.descriptor.end.clone()?;
+    end.is_none_or(|end| next < *end).then_some(next)
+}

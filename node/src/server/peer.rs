@@ -1,0 +1,66 @@
+//! The receiving end of the other nodes' streams: frames for this database and this node go to the worker, in order.
+
+use std::sync::Arc;
+
+use skerry_core::ids::{Incarnation, NodeId};
+use skerry_proto::v1::peer_service_server::PeerService;
+use skerry_proto::v1::{PeerFrame, PeerSummary};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Context;
+use crate::wire;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) context: Arc<Context>,
+}
+
+impl Peer {
+    async fn take(&self, mut frames: Streaming<PeerFrame>) -> Result<Response<PeerSummary>, Status> {
+        let context = &self.context;
+        let mut messages = 0;
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = context.signals().stopped().cancelled() => return Err(Status::unavailable("this node has stopped")),
+                frame = frames.message() => frame?,
+            };
+            let Some(frame) = frame else { return Ok(Response::new(PeerSummary { messages })) };
+            self.check(&frame)?;
+            let (from, incarnation) = (NodeId(frame.from_node_id), Incarnation(frame.incarnation));
+            let received = wire::peer_messages(frame.messages)
+                .map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
+            context.metrics.peer_received_messages.inc_by(received.len() as u64);
+            messages += received.len() as u64;
+            if !context.inbox.deliver(from, incarnation, received).await {
+                return Err(Status::unavailable("this node has stopped"));
+            }
+        }
+    }
+
+    /// A volume or an address that was mixed up must not let two databases, or two nodes, speak with each other.
+    fn check(&self, frame: &PeerFrame) -> Result<(), Status> {
+        let me = &self.context.sender;
+        if frame.cluster_id.is_empty() {
+            return Err(Status::invalid_argument("cluster_id is missing"));
+        }
+        self.context.check_cluster(&frame.cluster_id)?;
+        if frame.to_node_id != me.node.0 {
+            let why = format!("this is node {}, not {}", me.node, NodeId(frame.to_node_id));
+            return Err(Status::failed_precondition(why));
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl PeerService for Peer {
+    async fn stream(&self, request: Request<Streaming<PeerFrame>>) -> Result<Response<PeerSummary>, Status> {
+        self.take(request.into_inner()).await
+    }
+
+    async fn bulk(&self, request: Request<Streaming<PeerFrame>>) -> Result<Response<PeerSummary>, Status> {
+        self.take(request.into_inner()).await
+    }
+}

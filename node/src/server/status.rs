@@ -1,0 +1,112 @@
+//! Why a request was not served, for the wire: in one place from the core's refusals to the protocol's error, and from
+//! there to a gRPC status that carries the same. Exhaustive: a new refusal does not compile until it has its words here.
+
+mod told;
+
+use skerry_client::wire::Malformed;
+use skerry_core::command::Outcome;
+use skerry_core::ids::{NodeId, ShardId};
+use skerry_core::key::KeyError;
+use skerry_core::limits::LimitExceeded;
+use skerry_core::map::Map;
+use skerry_core::node::{AdminRefusal, Refusal};
+use skerry_core::system::SystemRefusal;
+use skerry_proto::v1;
+use skerry_proto::v1::limit_exceeded::Limit;
+use skerry_proto::v1::operation_error::Kind;
+
+pub(super) use self::told::status;
+use crate::inbox::Refused;
+
+/// A refusal of the core.
+pub(super) fn refusal(refusal: Refusal, map: &Map) -> Kind {
+    match refusal {
+        Refusal::NotLeader { shard, leader } => not_leader(shard, leader, map),
+        Refusal::WrongShard { epoch } => Kind::WrongShard(v1::WrongShard { epoch: epoch.0 }),
+        Refusal::UnknownTable(table) => Kind::UnknownTable(v1::UnknownTable { table_id: table.0, name: String::new() }),
+        Refusal::OutcomeUnknown { shard } => Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id: shard.0 }),
+        Refusal::Overloaded { shard, queued } => {
+            Kind::Overloaded(v1::Overloaded { shard_id: Some(shard.0), queued: queued as u64 })
+        }
+        Refusal::DiskFull => Kind::DiskFull(v1::DiskFull {}),
+        Refusal::Limit(exceeded) => limit(&exceeded),
+        Refusal::TooStale { behind_ms } => Kind::TooStale(v1::TooStale { behind_ms }),
+    }
+}
+
+/// A write's outcome: the version, or why nothing was written.
+pub(super) fn outcome(outcome: Outcome, map: &Map) -> Result<u64, Kind> {
+    match outcome {
+        Outcome::Applied(version) => Ok(version.0),
+        Outcome::ConditionFailed { condition, actual } => {
+            let actual_version = actual.map(|version| version.0);
+            Err(Kind::ConditionFailed(v1::ConditionFailed { condition, actual_version }))
+        }
+        Outcome::RequestTooOld { floor } => Err(Kind::RequestTooOld(v1::RequestTooOld { floor: floor.0 })),
+        Outcome::WrongShard => Err(Kind::WrongShard(v1::WrongShard { epoch: map.epoch.0 })),
+    }
+}
+
+/// A refusal at the door.
+pub(super) fn refused(refused: &Refused) -> Kind {
+    match refused {
+        Refused::Overloaded { requests } => {
+            Kind::Overloaded(v1::Overloaded { shard_id: None, queued: *requests as u64 })
+        }
+        Refused::Closed => Kind::Closing(v1::Closing {}),
+    }
+}
+
+/// A key, value or batch over its limit.
+pub(super) fn limit(exceeded: &LimitExceeded) -> Kind {
+    let limit = match *exceeded {
+        LimitExceeded::Key { bytes } => Limit::KeyBytes(bytes as u64),
+        LimitExceeded::Value { bytes } => Limit::ValueBytes(bytes as u64),
+        LimitExceeded::Batch { bytes } => Limit::BatchBytes(bytes as u64),
+        LimitExceeded::Mutations { mutations, conditions } => {
+            let (mutations, conditions) = (mutations as u64, conditions as u64);
+            Limit::BatchCounts(v1::BatchCounts { mutations, conditions })
+        }
+    };
+    Kind::Limit(v1::LimitExceeded { limit: Some(limit) })
+}
+
+/// A key that is none.
+pub(super) fn key(error: &KeyError) -> Kind {
+    match error {
+        KeyError::Empty => limit(&LimitExceeded::Key { bytes: 0 }),
+        KeyError::TooLong { bytes } => limit(&LimitExceeded::Key { bytes: *bytes }),
+        KeyError::SortInRange => field("key.sort"),
+        KeyError::Malformed => field("key"),
+    }
+}
+
+/// A request that cannot be read.
+pub(super) fn malformed(malformed: &Malformed) -> Kind {
+    field(malformed.field())
+}
+
+/// A field that is missing or cannot be.
+pub(super) fn field(field: &str) -> Kind {
+    Kind::Malformed(v1::Malformed { field: field.to_owned() })
+}
+
+/// The node ended before it knew the outcome.
+pub(super) fn ended() -> Kind {
+    Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id: ShardId::SYSTEM.0 })
+}
+
+/// An admin request that was not answered. `Err` = the system shard's own refusal, which is an answer of its own.
+pub(super) fn admin(refusal: AdminRefusal, map: &Map) -> Result<Kind, SystemRefusal> {
+    match refusal {
+        AdminRefusal::NotLeader { leader } => Ok(not_leader(ShardId::SYSTEM, leader, map)),
+        AdminRefusal::OutcomeUnknown => Ok(ended()),
+        AdminRefusal::Refused(refusal) => Err(refusal),
+    }
+}
+
+fn not_leader(shard: ShardId, leader: Option<NodeId>, map: &Map) -> Kind {
+    let record = leader.and_then(|leader| map.nodes.get(&leader));
+    let leader_address = record.map(|record| record.address.clone()).unwrap_or_default();
+    Kind::NotLeader(v1::NotLeader { shard_id: shard.0, leader_node_id: leader.map(|leader| leader.0), leader_address })
+}

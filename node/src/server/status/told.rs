@@ -1,0 +1,153 @@
+//! The protocol's errors as gRPC statuses: code, reason, words for people, and the error's fields as metadata.
+
+use std::collections::HashMap;
+
+use skerry_core::limits::LimitExceeded;
+use skerry_core::node::Refusal;
+use skerry_proto::v1;
+use skerry_proto::v1::limit_exceeded::Limit;
+use skerry_proto::v1::operation_error::Kind;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::inbox::Refused;
+
+/// Whose reasons they are.
+const DOMAIN: &str = "skerry.io";
+
+/// As a gRPC status.
+pub(in crate::server) fn status(kind: Kind) -> Status {
+    let told = told(kind);
+    let fields: HashMap<String, String> =
+        told.fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Status::with_error_details(told.code, told.text, ErrorDetails::with_error_info(told.reason, DOMAIN, fields))
+}
+
+struct Told {
+    code: Code,
+    reason: &'static str,
+    text: String,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Told {
+    fn new(code: Code, reason: &'static str, text: impl Into<String>) -> Self {
+        Self { code, reason, text: text.into(), fields: Vec::new() }
+    }
+
+    fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.fields.push((name, value.to_string()));
+        self
+    }
+
+    fn with_some(self, name: &'static str, value: Option<impl ToString>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+}
+
+fn told(kind: Kind) -> Told {
+    match kind {
+        Kind::NotLeader(v1::NotLeader { shard_id, leader_node_id, leader_address }) => {
+            let text = match leader_address.as_str() {
+                "" => format!("shard s{shard_id} is led by another node"),
+                address => format!("shard s{shard_id} is led by the node at {address}"),
+            };
+            let told = Told::new(Code::Unavailable, "NOT_LEADER", text).with("shard_id", shard_id);
+            told.with_some("leader_node_id", leader_node_id).with("leader_address", leader_address)
+        }
+        Kind::WrongShard(v1::WrongShard { epoch }) => {
+            let text = format!("the keys are not in one shard of this node at epoch {epoch}");
+            Told::new(Code::Aborted, "WRONG_SHARD", text).with("epoch", epoch)
+        }
+        Kind::UnknownTable(v1::UnknownTable { table_id, name }) => {
+            let text = match name.as_str() {
+                "" => format!("table {table_id} is unknown here or dropped"),
+                name => format!("table {name:?} is unknown here or dropped"),
+            };
+            Told::new(Code::NotFound, "UNKNOWN_TABLE", text).with("table_id", table_id).with("name", name)
+        }
+        Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id }) => {
+            let text = "leadership was lost, or the node ended, before the outcome was known: it may have happened";
+            Told::new(Code::Unknown, "OUTCOME_UNKNOWN", text).with("shard_id", shard_id)
+        }
+        Kind::Overloaded(v1::Overloaded { shard_id, queued }) => {
+            let text = format!("{queued} requests wait already, come back after a pause");
+            let told = Told::new(Code::ResourceExhausted, "OVERLOADED", text);
+            told.with_some("shard_id", shard_id).with("queued", queued)
+        }
+        Kind::DiskFull(v1::DiskFull {}) => {
+            Told::new(Code::ResourceExhausted, "DISK_FULL", Refusal::DiskFull.to_string())
+        }
+        Kind::Limit(v1::LimitExceeded { limit }) => limit_told(limit),
+        Kind::TooStale(v1::TooStale { behind_ms }) => {
+            let text = Refusal::TooStale { behind_ms }.to_string();
+            Told::new(Code::Unavailable, "TOO_STALE", text).with("behind_ms", behind_ms)
+        }
+        Kind::RequestTooOld(v1::RequestTooOld { floor }) => {
+            let text = "the request is too old to tell whether an earlier attempt happened";
+            Told::new(Code::FailedPrecondition, "REQUEST_TOO_OLD", text).with("floor", floor)
+        }
+        Kind::ConditionFailed(v1::ConditionFailed { condition, actual_version }) => {
+            let text = format!("condition {condition} does not hold");
+            let told = Told::new(Code::FailedPrecondition, "CONDITION_FAILED", text).with("condition", condition);
+            told.with_some("actual_version", actual_version)
+        }
+        Kind::Closing(v1::Closing {}) => Told::new(Code::Unavailable, "CLOSING", Refused::Closed.to_string()),
+        Kind::Malformed(v1::Malformed { field }) => {
+            let text = format!("{field} is missing or cannot be");
+            Told::new(Code::InvalidArgument, "MALFORMED", text).with("field", field)
+        }
+    }
+}
+
+fn limit_told(limit: Option<Limit>) -> Told {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let told = |exceeded: LimitExceeded| Told::new(Code::InvalidArgument, "LIMIT", exceeded.to_string());
+    match limit {
+        Some(Limit::KeyBytes(bytes)) => told(LimitExceeded::Key { bytes: size(bytes) }).with("key_bytes", bytes),
+        Some(Limit::ValueBytes(bytes)) => told(LimitExceeded::Value { bytes: size(bytes) }).with("value_bytes", bytes),
+        Some(Limit::BatchBytes(bytes)) => told(LimitExceeded::Batch { bytes: size(bytes) }).with("batch_bytes", bytes),
+        Some(Limit::BatchCounts(v1::BatchCounts { mutations, conditions })) => {
+            let exceeded = LimitExceeded::Mutations { mutations: size(mutations), conditions: size(conditions) };
+            told(exceeded).with("mutations", mutations).with("conditions", conditions)
+        }
+        None => Told::new(Code::InvalidArgument, "LIMIT", "a limit is exceeded"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ended, field, limit, refused};
+    use super::*;
+
+    #[test]
+    fn a_status_carries_reason_domain_and_the_leaders_address() {
+        let not_leader = v1::NotLeader { shard_id: 3, leader_node_id: Some(2), leader_address: "b:1".into() };
+        let status = status(Kind::NotLeader(not_leader));
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(
+            (status.code(), info.reason.as_str(), info.domain.as_str()),
+            (Code::Unavailable, "NOT_LEADER", DOMAIN)
+        );
+        assert_eq!(info.metadata.get("leader_address").map(String::as_str), Some("b:1"));
+        assert_eq!(info.metadata.get("leader_node_id").map(String::as_str), Some("2"));
+    }
+
+    #[test]
+    fn only_an_unknown_outcome_has_the_code_unknown() {
+        let unknown = status(ended()).code();
+        assert_eq!(unknown, Code::Unknown);
+        for kind in [
+            Kind::DiskFull(v1::DiskFull {}),
+            Kind::Closing(v1::Closing {}),
+            limit(&LimitExceeded::Key { bytes: 9 }),
+            refused(&Refused::Overloaded { requests: 1 }),
+            field("key"),
+        ] {
+            assert_ne!(status(kind).code(), unknown);
+        }
+    }
+}

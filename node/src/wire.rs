@@ -1,0 +1,88 @@
+//! What nodes say to one another, between the core's types and the protocol's messages, field by field. What clients
+//! and operators say is converted by [`skerry_client::wire`], which this builds on.
+
+mod raft;
+mod snapshot;
+
+use skerry_client::wire::{Malformed, Wire};
+use skerry_core::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
+use skerry_core::map::MapDelta;
+use skerry_core::message::{CertifyAnswer, NodeReport, PeerMessage};
+use skerry_proto::v1;
+use skerry_proto::v1::certify_answer::Answer;
+use skerry_proto::v1::peer_message::Message;
+
+use crate::peers::Sender;
+
+/// Messages to one node as one frame.
+pub fn peer_frame(sender: &Sender, to: NodeId, messages: Vec<PeerMessage>) -> v1::PeerFrame {
+    v1::PeerFrame {
+        cluster_id: sender.cluster.0.clone(),
+        from_node_id: sender.node.0,
+        to_node_id: to.0,
+        incarnation: sender.incarnation.0,
+        messages: messages.into_iter().map(|m| v1::PeerMessage { message: Some(message_out(m)) }).collect(),
+    }
+}
+
+/// The messages of a frame, in order.
+pub fn peer_messages(messages: Vec<v1::PeerMessage>) -> Result<Vec<PeerMessage>, Malformed> {
+    messages.into_iter().map(|m| message_in(m.message.ok_or(Malformed::Missing("message"))?)).collect()
+}
+
+fn message_out(message: PeerMessage) -> Message {
+    match message {
+        PeerMessage::Raft(envelope) => Message::Raft(raft::envelope_out(envelope)),
+        PeerMessage::SnapshotOffer(offer) => Message::SnapshotOffer(snapshot::offer_out(offer)),
+        PeerMessage::SnapshotChunk(chunk) => Message::SnapshotChunk(snapshot::chunk_out(chunk)),
+        PeerMessage::SnapshotAck(ack) => Message::SnapshotAck(snapshot::ack_out(ack)),
+        PeerMessage::MapWant { have } => Message::MapWant(v1::MapWant { have_epoch: have.0 }),
+        PeerMessage::Map(delta) => Message::Map(delta.into_wire()),
+        PeerMessage::Report(report) => Message::Report(report.into_wire()),
+        PeerMessage::CertifyAsk { nonce, node, shards } => {
+            let shard_ids = shards.into_iter().map(|shard| shard.0).collect();
+            Message::CertifyAsk(v1::CertifyAsk { nonce, node_id: node.0, shard_ids })
+        }
+        PeerMessage::CertifyAnswer { nonce, shard, answer } => {
+            let answer = match answer {
+                CertifyAnswer::Clear { in_step, generation } => {
+                    Answer::Clear(v1::CertifyClear { in_step, generation: generation.0 })
+                }
+                CertifyAnswer::Held { replica } => Answer::Held(v1::CertifyHeld { replica_id: replica.0 }),
+                CertifyAnswer::NotLeader => Answer::NotLeader(true),
+            };
+            Message::CertifyAnswer(v1::CertifyAnswer { nonce, shard_id: shard.0, answer: Some(answer) })
+        }
+        PeerMessage::TransferLeader { shard, to } => {
+            Message::TransferLeader(v1::TransferLeader { shard_id: shard.0, to_replica_id: to.0 })
+        }
+    }
+}
+
+fn message_in(message: Message) -> Result<PeerMessage, Malformed> {
+    Ok(match message {
+        Message::Raft(m) => PeerMessage::Raft(raft::envelope_in(m)?),
+        Message::SnapshotOffer(m) => PeerMessage::SnapshotOffer(snapshot::offer_in(m)?),
+        Message::SnapshotChunk(m) => PeerMessage::SnapshotChunk(snapshot::chunk_in(m)),
+        Message::SnapshotAck(m) => PeerMessage::SnapshotAck(snapshot::ack_in(m)?),
+        Message::MapWant(m) => PeerMessage::MapWant { have: Epoch(m.have_epoch) },
+        Message::Map(m) => PeerMessage::Map(MapDelta::from_wire(m)?),
+        Message::Report(m) => PeerMessage::Report(NodeReport::from_wire(m)?),
+        Message::CertifyAsk(m) => PeerMessage::CertifyAsk {
+            nonce: m.nonce,
+            node: NodeId(m.node_id),
+            shards: m.shard_ids.into_iter().map(ShardId).collect(),
+        },
+        Message::CertifyAnswer(m) => {
+            let answer = match m.answer.ok_or(Malformed::Missing("certify_answer.answer"))? {
+                Answer::Clear(m) => CertifyAnswer::Clear { in_step: m.in_step, generation: Generation(m.generation) },
+                Answer::Held(m) => CertifyAnswer::Held { replica: ReplicaId(m.replica_id) },
+                Answer::NotLeader(_) => CertifyAnswer::NotLeader,
+            };
+            PeerMessage::CertifyAnswer { nonce: m.nonce, shard: ShardId(m.shard_id), answer }
+        }
+        Message::TransferLeader(m) => {
+            PeerMessage::TransferLeader { shard: ShardId(m.shard_id), to: ReplicaId(m.to_replica_id) }
+        }
+    })
+}

@@ -1,0 +1,271 @@
+//! The node's one worker: gathers inputs, steps the core, hands its effects over; nothing else.
+//!
+//! Owns the core, alone, on a thread of its own. Waits only for inputs and the next tick: every queue that it hands
+//! something to either takes it at once or may lose it, and the log's writer never waits for the worker.
+
+mod pending;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
+
+use skerry_core::engine::EngineError;
+use skerry_core::ids::Token;
+use skerry_core::map::Map;
+use skerry_core::message::PeerMessage;
+use skerry_core::node::{Effects, Input, Node, TICK_MS};
+use skerry_core::time::Now;
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use self::pending::Pending;
+use crate::chain::chain;
+use crate::clock::{self, Ticker};
+use crate::engine::SharedEngine;
+use crate::inbox::{Ask, Inbox, Request, Seen, Work};
+use crate::log::{LogError, LogHandle};
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::syncer::Syncer;
+use crate::vitals::Vitals;
+
+/// Inputs of one round at most, so that what they cause is not held up for long.
+const ROUND_INPUTS_MAX: usize = 4_096;
+/// What is in hand when the node is told to stop gets so long to finish.
+const FINISH_MS_MAX: u64 = 2_000;
+/// While stopping, leaders are asked to step aside every so many ticks: a first try may meet a copy that lags.
+const STEP_ASIDE_TICKS: u64 = 4;
+/// Replicas are counted for the metrics every so many ticks.
+const COUNT_TICKS: u64 = 20;
+
+/// What the worker works with.
+pub struct Parts {
+    /// The core.
+    pub node: Node,
+    /// Its store.
+    pub engine: SharedEngine,
+    /// Its log.
+    pub log: LogHandle,
+    /// The other nodes.
+    pub peers: Peers,
+    /// Where the work comes from.
+    pub receiver: Receiver<Work>,
+    /// The other end, for the signals beside it.
+    pub inbox: Arc<Inbox>,
+    /// Where the map goes.
+    pub map: watch::Sender<Arc<Map>>,
+    /// Makes the store durable.
+    pub syncer: Syncer,
+    /// To be counted.
+    pub metrics: Metrics,
+    /// To be told.
+    pub vitals: Arc<Vitals>,
+    /// The highest version given here, for clients' next requests.
+    pub stamp: Arc<AtomicU64>,
+}
+
+/// The loop and its state.
+pub struct Worker {
+    parts: Parts,
+    pending: Pending,
+    ticker: Ticker,
+    log_durable: Option<u64>,
+    engine_durable: Option<u64>,
+    ticks: u64,
+    stop_by_ms: Option<u64>,
+}
+
+/// Why the worker ended other than told.
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("log failed")]
+    Log(#[from] LogError),
+}
+
+impl Worker {
+    /// A worker that has done nothing yet.
+    pub fn new(parts: Parts) -> Self {
+        let ticker = Ticker::new(TICK_MS, clock::monotonic_ms());
+        Self {
+            parts,
+            pending: Pending::default(),
+            ticker,
+            log_durable: None,
+            engine_durable: None,
+            ticks: 0,
+            stop_by_ms: None,
+        }
+    }
+
+    /// Works until told to stop, or until log or store fail. What is still unanswered then never will be. Gives back
+    /// the log, to be closed.
+    pub fn run(mut self) -> LogHandle {
+        match self.rounds() {
+            Ok(()) => info!(unanswered = self.pending.len(), "worker stopped"),
+            Err(error) => self.parts.inbox.fail(chain(&error)),
+        }
+        let signals = self.parts.inbox.signals();
+        if let Some(reason) = signals.failure() {
+            self.parts.metrics.poisoned.set(1);
+            error!(reason, "node is poisoned and serves nothing until it is restarted");
+        }
+        signals.answered(self.pending.len());
+        drop(self.pending);
+        signals.stopped().cancel();
+        self.parts.log
+    }
+
+    fn rounds(&mut self) -> Result<(), WorkerError> {
+        loop {
+            let first = match self.parts.receiver.recv_timeout(self.ticker.wait(clock::monotonic_ms())) {
+                Ok(work) => Some(work),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            let (began, now) = (Instant::now(), clock::now());
+            let seen = self.parts.inbox.signals().look();
+            if self.parts.inbox.signals().failure().is_some() || (seen.stopping && self.has_finished(now)) {
+                return Ok(());
+            }
+            self.heed(&seen, now)?;
+            let inputs = self.take(first, began)?;
+            let now = clock::now();
+            if self.ticker.due(now.monotonic_ms) {
+                self.tick(seen.stopping, now)?;
+            }
+            let effects = self.parts.node.ready(self.parts.engine.as_ref(), now)?;
+            self.hand_over(effects)?;
+            self.note(inputs, began, now);
+        }
+    }
+
+    /// True once nothing is in hand and nothing is led that another could lead, or the time for it is over.
+    fn has_finished(&mut self, now: Now) -> bool {
+        let by = *self.stop_by_ms.get_or_insert(now.monotonic_ms + FINISH_MS_MAX);
+        let is_idle = self.parts.inbox.signals().requests() == 0
+            && !self.parts.node.replicas().any(|replica| replica.is_leader && replica.in_step.len() > 1);
+        is_idle || now.monotonic_ms >= by
+    }
+
+    fn tick(&mut self, stopping: bool, now: Now) -> Result<(), EngineError> {
+        if stopping && self.ticks.is_multiple_of(STEP_ASIDE_TICKS) {
+            self.handle(Input::StepAside, now)?;
+        }
+        if self.ticks.is_multiple_of(COUNT_TICKS) {
+            let (replicas, leaders) =
+                self.parts.node.replicas().fold((0, 0), |(replicas, leaders), replica| {
+                    (replicas + 1, leaders + u64::from(replica.is_leader))
+                });
+            self.parts.metrics.replicas.set(replicas);
+            self.parts.metrics.leaders.set(leaders);
+        }
+        self.ticks += 1;
+        self.handle(Input::Tick, now)
+    }
+
+    /// Passes on what log, store and disk report.
+    fn heed(&mut self, seen: &Seen, now: Now) -> Result<(), EngineError> {
+        if let Some(sequence) = seen.log_durable.filter(|s| self.log_durable < Some(*s)) {
+            self.log_durable = Some(sequence);
+            self.handle(Input::LogDurable { sequence }, now)?;
+        }
+        if let Some(mark) = seen.engine_durable.filter(|m| self.engine_durable < Some(*m)) {
+            self.engine_durable = Some(mark);
+            self.handle(Input::EngineDurable { mark }, now)?;
+        }
+        if let Some((full, bytes)) = seen.disk {
+            self.parts.metrics.disk_bytes.set(bytes);
+            self.parts.metrics.disk_full.set(u64::from(full));
+            self.handle(Input::Disk { full, bytes }, now)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what waits, up to a round's measure. Returns how many inputs there were.
+    fn take(&mut self, first: Option<Work>, began: Instant) -> Result<usize, EngineError> {
+        let mut inputs = 0;
+        let mut next = first;
+        while let Some(work) = next {
+            inputs += self.take_one(work, began)?;
+            next = if inputs < ROUND_INPUTS_MAX { self.parts.receiver.try_recv().ok() } else { None };
+        }
+        Ok(inputs)
+    }
+
+    /// The clock is read anew after each piece was taken out: the core judges leases by it.
+    fn take_one(&mut self, work: Work, began: Instant) -> Result<usize, EngineError> {
+        let now = clock::now();
+        match work {
+            Work::Wake => Ok(0),
+            Work::Peer { from, incarnation, messages } => {
+                let inputs = messages.len();
+                self.handle(Input::Peer { from, incarnation, messages }, now)?;
+                Ok(inputs)
+            }
+            Work::Requests(requests) => {
+                let inputs = requests.len();
+                for Request { ask, reply } in requests {
+                    self.parts.inbox.signals().taken(&ask);
+                    let token = self.pending.add(reply, &ask, began);
+                    self.handle(input(token, ask), now)?;
+                }
+                Ok(inputs)
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input, now: Now) -> Result<(), EngineError> {
+        self.parts.node.handle(input, self.parts.engine.as_ref(), now)
+    }
+
+    fn hand_over(&mut self, effects: Effects) -> Result<(), LogError> {
+        let parts = &mut self.parts;
+        if let Some(batch) = effects.log {
+            parts.log.append(batch)?;
+        }
+        if !effects.send.is_empty() {
+            for (_, message) in &effects.send {
+                if let PeerMessage::SnapshotChunk(chunk) = message {
+                    let bytes: usize = chunk.records.iter().map(|(key, value)| key.len() + value.len()).sum();
+                    parts.metrics.snapshot_bytes.inc_by(bytes as u64);
+                }
+            }
+            parts.peers.send(effects.send);
+        }
+        if !effects.answers.is_empty() {
+            let answered = self.pending.answer(effects.answers, &parts.metrics);
+            parts.inbox.signals().answered(answered);
+        }
+        if let Some(map) = effects.map {
+            parts.peers.follow(&map);
+            let registered = parts.peers.sender().is_registered(&map);
+            parts.vitals.map(map.epoch.0, registered);
+            parts.metrics.map_epoch.set(map.epoch.0);
+            parts.map.send_replace(map);
+        }
+        parts.syncer.want(effects.sync);
+        parts.log.cut(effects.cuts)
+    }
+
+    fn note(&self, inputs: usize, began: Instant, now: Now) {
+        let metrics = &self.parts.metrics;
+        if inputs > 0 {
+            metrics.worker_round_inputs.observe(inputs as f64);
+            metrics.worker_round_seconds.observe(began.elapsed().as_secs_f64());
+        }
+        metrics.requests_in_hand.set(self.parts.inbox.signals().requests() as u64);
+        self.parts.stamp.store(self.parts.node.stamp(now).0, Ordering::Relaxed);
+        self.parts.vitals.round(now.monotonic_ms);
+    }
+}
+
+fn input(token: Token, ask: Ask) -> Input {
+    match ask {
+        Ask::Write { table, command } => Input::Write { token, table, command },
+        Ask::Read { table, read, consistency } => Input::Read { token, table, read, consistency },
+        Ask::Admin(request) => Input::Admin { token, request },
+    }
+}

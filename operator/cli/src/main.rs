@@ -10,6 +10,8 @@ mod failure;
 mod import;
 mod output;
 mod playground;
+mod progress;
+mod tour;
 mod view;
 
 use std::process::ExitCode;

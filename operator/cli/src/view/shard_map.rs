@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn picture_shows_nodes_by_zone_leaders_and_moves() {
         let expected = [
-            "                        system  aircraft  by-carrier",
+            "                      system  aircraft  by-carrier",
             "zone-a  n1  up        L       Lo        oo",
             "zone-a  n4  up        .       ..        +*",
             "zone-b  n2  up        o       oL        Lo",

@@ -1,0 +1,5 @@
+//! Tour.
+mod flights;
+mod ledger;
+mod moves;
+mod summary;

@@ -155,7 +155,10 @@ fn many_segments() -> (TempDir, Model) {
     let mut log = TestLog::open(small(folder.path())).unwrap();
     let mut model = Model::new();
     let mut of_22 = write_entries(22, 1, 1, 40, 0);
-    of_22.entries.iter_mut().for_each(|entry| entry.data = format!("entry {} of shard 22 ", entry.index).repeat(12).into());
+    of_22
+        .entries
+        .iter_mut()
+        .for_each(|entry| entry.data = format!("entry {} of shard 22 ", entry.index).repeat(12).into());
     let idle = vec![write_entries(20, 1, 1, 4, 60), write_state(21, 1, 5), of_22];
     idle.iter().for_each(|write| apply(&mut model, write));
     log.append(idle);

@@ -1,6 +1,8 @@
 //! What a node keeps on its volume survives what may befall it: crashes, torn writes, flipped bits, full disks.
 
 mod storage {
+    mod engine;
+    mod engine_crash;
     mod log_cleaning;
     mod log_crash;
     mod log_damage;

@@ -11,11 +11,18 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use skerry_core::engine::{Engine, EngineError, EngineWrite};
 
 use crate::disk::{self, SyncFile};
+
+/// Part of what sled says when the file is locked; the error has no kind of its own.
+const LOCKED: &str = "could not acquire lock";
+const UNLOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+const UNLOCK_POLL: Duration = Duration::from_millis(5);
 
 /// A store on sled.
 pub struct SledEngine {
@@ -35,7 +42,7 @@ impl SledEngine {
     fn open_with(folder: &Path, cache_bytes: u64, sync_file: SyncFile) -> Result<Self, String> {
         let folder = folder.join("sled");
         let config = sled::Config::new().path(&folder).cache_capacity(cache_bytes).flush_every_ms(None);
-        let db = config.open().map_err(|error| error.to_string())?;
+        let db = open_unlocked(&config)?;
         Ok(Self { db, folder, sync_file, synced_blobs: Mutex::default() })
     }
 
@@ -113,6 +120,19 @@ impl Engine for SledEngine {
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
         disk::folder_bytes(&self.folder).map_err(failed)
+    }
+}
+
+/// A store that this process has just closed stays locked until sled's own threads have let go of it.
+fn open_unlocked(config: &sled::Config) -> Result<sled::Db, String> {
+    let deadline = Instant::now() + UNLOCK_WAIT_MAX;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains(LOCKED) && Instant::now() < deadline => {
+                thread::sleep(UNLOCK_POLL);
+            }
+            opened => return opened.map_err(|error| error.to_string()),
+        }
     }
 }
 

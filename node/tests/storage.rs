@@ -3,6 +3,7 @@
 mod storage {
     mod engine;
     mod engine_crash;
+    mod fixtures;
     mod log_cleaning;
     mod log_crash;
     mod log_damage;

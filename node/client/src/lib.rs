@@ -1,5 +1,34 @@
 //! The smart client of a Skerry database: caches the shard map, goes to each shard's leader, retries what is safe to
 //! retry under one request id, batches and pipelines.
+//!
+//! Many operations may be in flight at once: those to one node share a session and travel together. An operation is a
+//! future; dropping it is safe, but a write that was dropped may have happened. Every operation ends by its deadline,
+//! and every error says whether trying again may help and whether the write may have happened.
 #![warn(missing_docs)]
 
+mod admin;
+mod channel;
+mod client;
+mod config;
+mod follow;
+mod key;
+mod operation;
+mod read;
+mod retry;
+mod routes;
+mod scan;
+mod session;
+mod stamps;
+mod watch;
 pub mod wire;
+mod write;
+
+pub use admin::{Admin, AdminError, Joined, join};
+pub use client::{Client, ConnectError};
+pub use config::ClientConfig;
+pub use key::{Key, Record};
+pub use read::ReadError;
+pub use retry::Fault;
+pub use scan::{Scan, ScanOptions, ScanRange};
+pub use watch::MapWatch;
+pub use write::{Condition, Mutation, PutOptions, WriteError};

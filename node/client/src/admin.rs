@@ -1,0 +1,160 @@
+//! What the operator, the command line and joining nodes ask of the system shard's leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId};
+use skerry_core::map::{Map, MapDelta, NodeState};
+use skerry_core::node::{Removal, Status};
+use skerry_core::system::{NewNode, SystemCommand, SystemRefusal, SystemReply};
+use skerry_proto::v1;
+use skerry_proto::v1::{execute_response, join_response};
+
+use crate::client::Client;
+use crate::follow::{CallFailed, follow};
+use crate::wire::{Malformed, Wire, required, status_from_wire};
+
+/// For what only the system shard's leader answers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    client: Client,
+}
+
+/// A node's place in its database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// Its id, for ever.
+    pub node: NodeId,
+    /// Everything that is known.
+    pub map: Arc<Map>,
+}
+
+/// Why the system shard's leader did not do or say what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] SystemRefusal),
+    /// The node does not take the request: it is of another database, or the request cannot be.
+    #[error("the node refused: {}", .0.message())]
+    Rejected(Box<tonic::Status>),
+    /// Time is up.
+    #[error("the system shard's leader has not answered in time")]
+    Deadline {
+        /// True if a command may have taken effect.
+        may_have_happened: bool,
+        /// The last answer of a node. `None` = there was none.
+        #[source]
+        last: Option<Box<tonic::Status>>,
+    },
+    /// The answer cannot be understood.
+    #[error("failed to understand the answer of the system shard's leader")]
+    Answer(#[from] Malformed),
+}
+
+impl AdminError {
+    /// True if the same may be asked again, after a pause. Commands may be repeated.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Deadline { .. })
+    }
+
+    /// True if a command may have taken effect all the same.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Deadline { may_have_happened, .. } => *may_have_happened,
+            Self::Answer(_) => true,
+            Self::Refused(_) | Self::Rejected(_) => false,
+        }
+    }
+}
+
+impl From<CallFailed> for AdminError {
+    fn from(failed: CallFailed) -> Self {
+        match failed {
+            CallFailed { status: Some(status), out_of_time: false, .. } => Self::Rejected(status),
+            CallFailed { status, may_have_happened, .. } => Self::Deadline { may_have_happened, last: status },
+        }
+    }
+}
+
+impl Admin {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Carries a command out. It is repeated until its outcome is known.
+    pub async fn execute(&self, command: SystemCommand) -> Result<SystemReply, AdminError> {
+        let request =
+            v1::ExecuteRequest { cluster_id: self.client.map().cluster.0.clone(), command: Some(command.into_wire()) };
+        let call = async |mut leader: Leader| Ok(leader.execute(request.clone()).await?.into_inner());
+        match self.follow(call).await?.result.ok_or(Malformed::Missing("result"))? {
+            execute_response::Result::Reply(reply) => Ok(SystemReply::from_wire(reply)?),
+            execute_response::Result::Refusal(refusal) => Err(SystemRefusal::from_wire(refusal)?.into()),
+        }
+    }
+
+    /// May this node, in this incarnation, be removed?
+    pub async fn certify(&self, node: NodeId, incarnation: Incarnation) -> Result<Removal, AdminError> {
+        let request = v1::CertifyRemovalRequest { node_id: node.0, incarnation: incarnation.0 };
+        let answer = self.follow(async |mut leader| Ok(leader.certify_removal(request).await?.into_inner())).await?;
+        Ok(Removal::from_wire(answer)?)
+    }
+
+    /// The database as the steward sees it.
+    pub async fn status(&self) -> Result<Status, AdminError> {
+        let call = async |mut leader: Leader| Ok(leader.status(v1::StatusRequest {}).await?.into_inner());
+        Ok(status_from_wire(self.follow(call).await?)?)
+    }
+
+    /// As [`join`], through the nodes that this client knows.
+    pub async fn join(&self, cluster: &ClusterId, node: NewNode) -> Result<Joined, AdminError> {
+        joined(self.follow(join_call(cluster, node)).await?)
+    }
+
+    async fn follow<T>(&self, call: impl AsyncFn(Leader) -> Result<T, tonic::Status>) -> Result<T, CallFailed> {
+        follow(|| self.candidates(), self.client.deadline, call).await
+    }
+
+    /// The system shard's members first, then all others, then the seeds.
+    fn candidates(&self) -> Vec<String> {
+        let map = self.client.map();
+        let system = map.shards.get(&ShardId::SYSTEM);
+        let mut nodes: Vec<_> = map.nodes.values().filter(|node| node.state != NodeState::Removed).collect();
+        nodes.sort_by_key(|node| !system.is_some_and(|shard| shard.names(node.id)));
+        let mut addresses: Vec<String> = nodes.into_iter().map(|node| node.address.clone()).collect();
+        for seed in &self.client.inner.config.seeds {
+            if !addresses.contains(seed) {
+                addresses.push(seed.clone());
+            }
+        }
+        addresses
+    }
+}
+
+type Leader = v1::admin_service_client::AdminServiceClient<tonic::transport::Channel>;
+
+/// Gives a node with an empty volume its id in a database that is reached at some of these `host:port`.
+pub async fn join(
+    seeds: &[String],
+    cluster: &ClusterId,
+    node: NewNode,
+    deadline: Duration,
+) -> Result<Joined, AdminError> {
+    joined(follow(|| seeds.to_vec(), deadline, join_call(cluster, node)).await?)
+}
+
+fn join_call(cluster: &ClusterId, node: NewNode) -> impl AsyncFn(Leader) -> Result<v1::JoinResponse, tonic::Status> {
+    let request = v1::JoinRequest { cluster_id: cluster.0.clone(), node: Some(node.into_wire()) };
+    async move |mut leader: Leader| Ok(leader.join(request.clone()).await?.into_inner())
+}
+
+fn joined(answer: v1::JoinResponse) -> Result<Joined, AdminError> {
+    match answer.result.ok_or(Malformed::Missing("result"))? {
+        join_response::Result::Refusal(refusal) => Err(SystemRefusal::from_wire(refusal)?.into()),
+        join_response::Result::Joined(v1::Joined { node_id, map }) => {
+            let mut whole = Map::default();
+            whole.merge(required::<MapDelta>(map, "map")?);
+            Ok(Joined { node: NodeId(node_id), map: Arc::new(whole) })
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Connections to nodes: made within a bounded time, and given up when the other end falls silent.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+
+/// A node that is up takes a connection sooner.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection that is silent so long is asked whether it lives.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// Without an answer for so long it is given up: a paused node must not hold up its clients for longer.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Room for many frames on their way, so that they do not wait for window updates.
+const WINDOW_BYTES: u32 = 8 << 20;
+
+/// No connection.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to connect to {address}")]
+pub(crate) struct ConnectFailed {
+    address: String,
+    #[source]
+    source: tonic::transport::Error,
+}
+
+/// Connects to `host:port`.
+pub(crate) async fn connect(address: &str) -> Result<Channel, ConnectFailed> {
+    let connected = async {
+        Endpoint::from_shared(format!("http://{address}"))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .connect()
+            .await
+    };
+    connected.await.map_err(|source| ConnectFailed { address: address.to_owned(), source })
+}

@@ -1,0 +1,123 @@
+//! The client itself: what its parts share, and how it finds its database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skerry_core::ids::Epoch;
+use skerry_core::map::Map;
+use skerry_core::time::Version;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::admin::Admin;
+use crate::config::ClientConfig;
+use crate::routes::{Leaders, Routes, Table};
+use crate::session::Sessions;
+use crate::stamps::Stamps;
+use crate::watch::{MapWatch, Watcher};
+
+/// A client of one database. Cheap to clone; all clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) deadline: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: ClientConfig,
+    pub(crate) routes: watch::Receiver<Arc<Routes>>,
+    pub(crate) leaders: Leaders,
+    pub(crate) sessions: Sessions,
+    pub(crate) stamps: Arc<Stamps>,
+    /// Tells the watcher that its map is not new enough.
+    refresh: Arc<Notify>,
+}
+
+/// The database was not found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody to ask.
+    #[error("no seed is given: at least one host:port is needed")]
+    NoSeeds,
+    /// None of them gave a map in time.
+    #[error("none of {} has answered within {deadline:?}", .seeds.join(", "))]
+    Unreached {
+        /// Who was asked.
+        seeds: Vec<String>,
+        /// For how long.
+        deadline: Duration,
+    },
+}
+
+impl ConnectError {
+    /// True if trying again may help.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Unreached { .. })
+    }
+}
+
+impl Client {
+    /// Finds the database and fetches its map. Must be called within a Tokio runtime.
+    pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
+        if config.seeds.is_empty() {
+            return Err(ConnectError::NoSeeds);
+        }
+        let until = Instant::now() + config.deadline;
+        let (publish, mut routes) = watch::channel(Arc::<Routes>::default());
+        let refresh = Arc::<Notify>::default();
+        let watcher = Watcher { seeds: config.seeds.clone(), publish, refresh: Arc::clone(&refresh) };
+        tokio::spawn(watcher.run());
+        let first =
+            timeout_at(until, routes.wait_for(|routes| routes.map.epoch > Epoch(0))).await.map(|first| first.is_ok());
+        if first != Ok(true) {
+            return Err(ConnectError::Unreached { seeds: config.seeds, deadline: config.deadline });
+        }
+        let stamps = Arc::new(Stamps::new());
+        let sessions = Sessions::new(routes.clone(), Arc::clone(&stamps));
+        let deadline = config.deadline;
+        let inner = Inner { config, routes, leaders: Leaders::default(), sessions, stamps, refresh };
+        Ok(Self { inner: Arc::new(inner), deadline })
+    }
+
+    /// The same client with another deadline for its operations.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { inner: Arc::clone(&self.inner), deadline }
+    }
+
+    /// The map as the client has it.
+    pub fn map(&self) -> Arc<Map> {
+        Arc::clone(&self.inner.routes.borrow().map)
+    }
+
+    /// The map, now and after every change.
+    pub fn watch_map(&self) -> MapWatch {
+        MapWatch::new(self.inner.routes.clone())
+    }
+
+    /// For what only the system shard's leader answers.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
+    }
+
+    /// The highest version that this client has seen.
+    pub fn seen(&self) -> Version {
+        self.inner.stamps.seen()
+    }
+}
+
+impl Inner {
+    pub(crate) fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.routes.borrow())
+    }
+
+    pub(crate) fn table(&self, name: &str) -> Option<Table> {
+        self.routes.borrow().table(name)
+    }
+
+    /// The map is older than what the database is at: look for a newer one.
+    pub(crate) fn refresh(&self) {
+        self.refresh.notify_one();
+    }
+}

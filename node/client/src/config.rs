@@ -1,0 +1,22 @@
+//! What a client is made with.
+
+use std::time::Duration;
+
+/// How a client finds its database and how long it tries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// `host:port` of some nodes: enough to find one that is up. All others are learnt from the shard map.
+    pub seeds: Vec<String>,
+    /// How long one operation may take with all its retries.
+    pub deadline: Duration,
+    /// Where the client is: reads that any replica may serve go to one of this zone if there is one.
+    pub zone: Option<String>,
+}
+
+impl ClientConfig {
+    /// With the default deadline of 10 seconds and no zone.
+    pub fn new(seeds: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let seeds = seeds.into_iter().map(Into::into).collect();
+        Self { seeds, deadline: Duration::from_secs(10), zone: None }
+    }
+}

@@ -1,0 +1,153 @@
+//! Unary calls to the system shard's leader: whoever is asked and does not lead tells where the leader is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use skerry_proto::v1::admin_service_client::AdminServiceClient;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tracing::debug;
+
+use crate::channel;
+use crate::retry::{jittered, pause};
+
+/// A leader that is silent for so long may be cut off from the others.
+const CALL_MAX: Duration = Duration::from_secs(3);
+/// Hints that are followed in a row before there is a pause.
+const HOPS_MAX: u32 = 3;
+/// A status of a large database.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// What a failed call means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Ask there.
+    Leader(String),
+    /// Ask again, here or elsewhere.
+    Again {
+        /// True if the call may have had its effect.
+        may_have_happened: bool,
+    },
+    /// Asking again does not help.
+    Stop,
+}
+
+/// The end of a call that did not succeed.
+#[derive(Debug)]
+pub(crate) struct CallFailed {
+    /// The last answer. `None` = there was none.
+    pub(crate) status: Option<Box<Status>>,
+    /// True if the deadline has passed; else the status is final.
+    pub(crate) out_of_time: bool,
+    pub(crate) may_have_happened: bool,
+}
+
+/// Asks one candidate after the other, and wherever they point to, until one answers.
+pub(crate) async fn follow<T>(
+    candidates: impl Fn() -> Vec<String>,
+    deadline: Duration,
+    call: impl AsyncFn(AdminServiceClient<Channel>) -> Result<T, Status>,
+) -> Result<T, CallFailed> {
+    let until = Instant::now() + deadline;
+    let mut failed = CallFailed { status: None, out_of_time: true, may_have_happened: false };
+    let (mut next, mut hint, mut hops, mut rounds) = (VecDeque::from(candidates()), None::<String>, 0, 0);
+    loop {
+        let Some(address) = hint.take().or_else(|| next.pop_front()) else {
+            let again = Instant::now() + jittered(pause(rounds));
+            if again >= until {
+                return Err(failed);
+            }
+            sleep_until(again).await;
+            (rounds, hops) = (rounds + 1, 0);
+            next = candidates().into();
+            continue;
+        };
+        let Ok(channel) = channel::connect(&address).await else {
+            if Instant::now() >= until {
+                return Err(failed);
+            }
+            continue;
+        };
+        let client = AdminServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let call_until = until.min(Instant::now() + CALL_MAX);
+        let status = match timeout_at(call_until, call(client)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(status)) => status,
+            Err(_) => {
+                failed.may_have_happened = true;
+                if call_until == until {
+                    return Err(failed);
+                }
+                continue;
+            }
+        };
+        debug!(address, %status, "the system shard's leader is elsewhere or not ready");
+        match verdict(&status) {
+            Verdict::Leader(leader) if hops < HOPS_MAX => {
+                hops += 1;
+                hint = Some(leader);
+            }
+            Verdict::Leader(_) => {}
+            Verdict::Again { may_have_happened } => failed.may_have_happened |= may_have_happened,
+            Verdict::Stop => failed.out_of_time = false,
+        }
+        failed.status = Some(Box::new(status));
+        if !failed.out_of_time {
+            return Err(failed);
+        }
+    }
+}
+
+/// What a failed call means.
+pub(crate) fn verdict(status: &Status) -> Verdict {
+    if let Some(info) = status.get_details_error_info() {
+        match info.reason.as_str() {
+            "NOT_LEADER" => {
+                let leader = info.metadata.get("leader_address").filter(|address| !address.is_empty());
+                return leader.map_or(Verdict::Again { may_have_happened: false }, |l| Verdict::Leader(l.clone()));
+            }
+            "OUTCOME_UNKNOWN" => return Verdict::Again { may_have_happened: true },
+            "OVERLOADED" | "CLOSING" => return Verdict::Again { may_have_happened: false },
+            _ => return Verdict::Stop,
+        }
+    }
+    match status.code() {
+        // The transport's own words for a connection that broke.
+        Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal | Code::DeadlineExceeded => {
+            Verdict::Again { may_have_happened: true }
+        }
+        _ => Verdict::Stop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn status(reason: &str, leader: &str) -> Status {
+        let metadata = HashMap::from([("leader_address".to_owned(), leader.to_owned())]);
+        let details = ErrorDetails::with_error_info(reason, "skerry.io", metadata);
+        Status::with_error_details(Code::Unavailable, "", details)
+    }
+
+    #[test]
+    fn a_hint_is_followed_and_without_one_others_are_asked() {
+        assert_eq!(verdict(&status("NOT_LEADER", "a:1")), Verdict::Leader("a:1".into()));
+        assert_eq!(verdict(&status("NOT_LEADER", "")), Verdict::Again { may_have_happened: false });
+    }
+
+    #[test]
+    fn only_what_may_pass_is_asked_again() {
+        assert_eq!(verdict(&status("OUTCOME_UNKNOWN", "")), Verdict::Again { may_have_happened: true });
+        assert_eq!(verdict(&Status::unavailable("")), Verdict::Again { may_have_happened: true });
+        assert_eq!(verdict(&status("MALFORMED", "")), Verdict::Stop);
+        assert_eq!(verdict(&Status::failed_precondition("")), Verdict::Stop);
+        assert_eq!(verdict(&Status::unimplemented("")), Verdict::Stop);
+    }
+}

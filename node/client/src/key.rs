@@ -1,0 +1,61 @@
+//! Keys and records as their writers know them.
+
+use bytes::Bytes;
+use skerry_core::key::{self, KeyError};
+use skerry_core::map::Fragmentation;
+use skerry_core::time::Version;
+
+use crate::wire::Malformed;
+
+/// A key. In a hash table all keys of one partition lie together, in the order of their sort part; in a range table
+/// the partition is the whole key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// What decides where it lives.
+    pub partition: Bytes,
+    /// Orders the keys of one partition; empty = none.
+    pub sort: Bytes,
+}
+
+impl Key {
+    /// A key without sort part.
+    pub fn new(partition: impl Into<Bytes>) -> Self {
+        Self { partition: partition.into(), sort: Bytes::new() }
+    }
+
+    /// A key of a hash table.
+    pub fn with_sort(partition: impl Into<Bytes>, sort: impl Into<Bytes>) -> Self {
+        Self { partition: partition.into(), sort: sort.into() }
+    }
+
+    pub(crate) fn encode(&self, fragmentation: Fragmentation) -> Result<Bytes, KeyError> {
+        key::encode(fragmentation, &self.partition, &self.sort)
+    }
+}
+
+/// A record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its key.
+    pub key: Key,
+    /// When it was written.
+    pub version: Version,
+    /// What was written.
+    pub value: Bytes,
+    /// Milliseconds since 1970 after which it is absent. `None` = never.
+    pub expires_ms: Option<u64>,
+}
+
+impl Record {
+    pub(crate) fn decode(
+        fragmentation: Fragmentation,
+        record: skerry_core::command::Record,
+    ) -> Result<Self, Malformed> {
+        let skerry_core::command::Record { key, version, value, expires_ms } = record;
+        let (partition, sort) = match fragmentation {
+            Fragmentation::Range => (key, Bytes::new()),
+            Fragmentation::Hash => key::decode(fragmentation, &key).map_err(|_| Malformed::Range("key"))?,
+        };
+        Ok(Self { key: Key { partition, sort }, version, value, expires_ms })
+    }
+}

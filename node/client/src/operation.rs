@@ -1,0 +1,245 @@
+//! One operation on one shard: route it, send it, and try again for as long as that is safe and may help.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use skerry_core::command::RequestId;
+use skerry_core::ids::{Epoch, NodeId, TableId};
+use skerry_core::map::{Descriptor, ShardRecord};
+use skerry_core::time::Version;
+use skerry_proto::v1;
+use skerry_proto::v1::session_item::Op;
+use skerry_proto::v1::session_result::Result as Answer;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::client::{Client, Inner};
+use crate::retry::{Fault, Progress, Step, jittered};
+use crate::routes::{Routes, any_replica, toward_leader};
+use crate::session::Submission;
+use crate::wire::Denial;
+
+/// A node that is silent for so long may be cut off from the others: ask again, and elsewhere. Asking again is safe.
+const ATTEMPT_MAX: Duration = Duration::from_millis(2_500);
+/// After so many failures in a row the map may be what is wrong.
+const TRIES_BEFORE_REFRESH: u32 = 4;
+
+/// What an operation needs of the node that it goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// A write, or a read that must be linearizable.
+    Leader,
+    /// A read that any replica may serve.
+    AnyReplica,
+}
+
+/// An operation: where it goes, and what is sent.
+pub(crate) struct Operation<F> {
+    pub(crate) table: TableId,
+    /// Decides the shard.
+    pub(crate) key: Bytes,
+    pub(crate) from: From,
+    /// Of keys and values.
+    pub(crate) bytes: usize,
+    /// Gives a new request id to each write; `None` = a read.
+    pub(crate) request: Option<RequestId>,
+    /// What is sent to the shard. `None` = it does not all lie in this shard.
+    pub(crate) op: F,
+}
+
+/// A success.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) answer: Answer,
+    /// The end of the shard that answered.
+    pub(crate) shard_end: Option<Bytes>,
+}
+
+/// The end of an operation that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) why: Why,
+    /// True if a write may have taken effect all the same.
+    pub(crate) may_have_happened: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The keys are not in one shard.
+    Scattered,
+    /// The table is dropped.
+    NoTable,
+    /// Trying again does not help.
+    Fault(Fault),
+    /// Time is up. `None` = during the first attempt.
+    Deadline(Option<Fault>),
+}
+
+/// Why an attempt did not end well.
+enum Attempted {
+    Fault(Fault),
+    Scattered,
+    NoTable,
+    OutOfTime,
+}
+
+impl<T: Into<Fault>> std::convert::From<T> for Attempted {
+    fn from(fault: T) -> Self {
+        Self::Fault(fault.into())
+    }
+}
+
+impl Client {
+    /// Carries an operation out.
+    pub(crate) async fn run<F>(&self, mut operation: Operation<F>) -> Result<Answered, Failed>
+    where
+        F: Fn(&Descriptor, Option<RequestId>) -> Option<Op>,
+    {
+        let until = Instant::now() + self.deadline;
+        let mut progress = Progress::default();
+        let mut last = None;
+        let is_write = operation.request.is_some();
+        let failed = |why, progress: &Progress| {
+            let may_have_happened = is_write && progress.uncertain;
+            Err(Failed { why, may_have_happened })
+        };
+        loop {
+            let fault = match self.inner.attempt(&operation, &mut progress, until).await {
+                Ok(answered) => return Ok(answered),
+                Err(Attempted::Fault(fault)) => fault,
+                Err(Attempted::Scattered) => return failed(Why::Scattered, &progress),
+                Err(Attempted::NoTable) => return failed(Why::NoTable, &progress),
+                Err(Attempted::OutOfTime) => return failed(Why::Deadline(last), &progress),
+            };
+            match progress.after(&fault) {
+                Step::Stop => return failed(Why::Fault(fault), &progress),
+                Step::Again { pause, fresh_id } => {
+                    if fresh_id && is_write {
+                        operation.request = Some(self.inner.stamps.next());
+                    }
+                    let again = Instant::now() + jittered(pause);
+                    if again >= until {
+                        return failed(Why::Deadline(Some(fault)), &progress);
+                    }
+                    if !pause.is_zero() {
+                        sleep_until(again).await;
+                    }
+                }
+            }
+            last = Some(fault);
+        }
+    }
+}
+
+impl Inner {
+    async fn attempt<F>(
+        &self,
+        operation: &Operation<F>,
+        progress: &mut Progress,
+        until: Instant,
+    ) -> Result<Answered, Attempted>
+    where
+        F: Fn(&Descriptor, Option<RequestId>) -> Option<Op>,
+    {
+        let routes = self.routes();
+        let Some(shard) = routes.map.route(operation.table, &operation.key) else {
+            self.refresh();
+            let dropped = routes.map.tables.get(&operation.table).is_some_and(|table| table.dropped);
+            return Err(if dropped { Attempted::NoTable } else { Fault::NoRoute.into() });
+        };
+        let descriptor = &shard.descriptor;
+        let Some(op) = (operation.op)(descriptor, operation.request) else {
+            return Err(Attempted::Scattered);
+        };
+        let Some(node) = self.target(&routes, shard, operation.from, progress) else {
+            self.refresh();
+            return Err(Fault::NoRoute.into());
+        };
+        let item = v1::SessionItem { id: 0, table_id: operation.table.0, op: Some(op) };
+        let asked = self.ask(node, item, operation.bytes, until, progress).await;
+        match asked {
+            Ok(answer) => {
+                if operation.from == From::Leader {
+                    self.leaders.learn(descriptor.shard, node);
+                }
+                Ok(Answered { answer, shard_end: descriptor.end.clone() })
+            }
+            Err(Attempted::Fault(fault)) => {
+                self.learn(&routes, descriptor, node, &fault, progress.tries);
+                Err(fault.into())
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn target(&self, routes: &Routes, shard: &ShardRecord, from: From, progress: &Progress) -> Option<NodeId> {
+        let descriptor = &shard.descriptor;
+        if from == From::Leader || progress.leader_only {
+            return toward_leader(descriptor, self.leaders.get(descriptor.shard), progress.tries);
+        }
+        let zone = self.config.zone.as_deref();
+        any_replica(descriptor, |node| routes.is_in_zone(node, zone), progress.tries)
+    }
+
+    /// Sends to a node and waits for its answer.
+    async fn ask(
+        &self,
+        node: NodeId,
+        item: v1::SessionItem,
+        bytes: usize,
+        until: Instant,
+        progress: &mut Progress,
+    ) -> Result<Answer, Attempted> {
+        let attempt_until = until.min(Instant::now() + ATTEMPT_MAX);
+        let (reply, answer) = oneshot::channel();
+        let outlet = self.sessions.to(node);
+        let submission = Submission { item, bytes, reply };
+        if let Err(full) = outlet.try_send(submission) {
+            let sent = timeout_at(attempt_until, outlet.send(full.into_inner())).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return Err(Fault::Unreached { node }.into());
+            }
+        }
+        match timeout_at(attempt_until, answer).await {
+            Ok(Ok(Ok(Answer::Error(error)))) => Err(Denial::from_wire(error)?.into()),
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(_))) => Err(Fault::Unreached { node }.into()),
+            Ok(Err(_)) => Err(Fault::Lost { node }.into()),
+            Err(_) if attempt_until == until => {
+                progress.uncertain = true;
+                Err(Attempted::OutOfTime)
+            }
+            Err(_) => Err(Fault::Silent { node }.into()),
+        }
+    }
+
+    /// What a fault tells of the database.
+    fn learn(&self, routes: &Routes, descriptor: &Descriptor, node: NodeId, fault: &Fault, tries: u32) {
+        let is_newer = |epoch: Epoch| epoch > routes.map.epoch;
+        match fault {
+            Fault::Denied(Denial::NotLeader { shard, leader: Some(leader) }) => {
+                self.leaders.learn(*shard, leader.node);
+                if !routes.map.nodes.contains_key(&leader.node) {
+                    self.refresh();
+                }
+            }
+            Fault::Denied(Denial::WrongShard { epoch }) => {
+                self.leaders.forget(descriptor.shard, node);
+                if is_newer(*epoch) {
+                    self.refresh();
+                }
+            }
+            Fault::Denied(Denial::RequestTooOld { floor }) => self.stamps.see(Version(floor.0)),
+            Fault::Denied(Denial::NotLeader { leader: None, .. } | Denial::OutcomeUnknown { .. } | Denial::Closing)
+            | Fault::Unreached { .. }
+            | Fault::Lost { .. }
+            | Fault::Silent { .. } => {
+                self.leaders.forget(descriptor.shard, node);
+                if tries >= TRIES_BEFORE_REFRESH {
+                    self.refresh();
+                }
+            }
+            Fault::Denied(_) | Fault::NoRoute | Fault::Answer(_) => {}
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Reads of one key.
+
+use skerry_core::command::{Read, ReadConsistency, ReadResult};
+use skerry_core::key::KeyError;
+use skerry_core::limits::LimitExceeded;
+
+use crate::client::Client;
+use crate::key::{Key, Record};
+use crate::operation::{Failed, From, Operation, Why};
+use crate::retry::Fault;
+use crate::wire::{Denial, Malformed, read_result_from_wire, read_to_op};
+
+/// Why a read did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// There is none of this name.
+    #[error("table {0:?} is unknown or dropped")]
+    UnknownTable(String),
+    /// The key cannot be.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A limit is exceeded.
+    #[error(transparent)]
+    Limit(#[from] LimitExceeded),
+    /// The keys of a hash table are in no order that means anything to a reader.
+    #[error("table {0:?} is a Hash table: it has no ranges of keys, only partitions")]
+    NoKeyRanges(String),
+    /// Time is up.
+    #[error("the deadline has passed")]
+    Deadline {
+        /// What kept it from success. `None` = there was no answer at all.
+        #[source]
+        last: Option<Fault>,
+    },
+    /// The node refuses it in a way that this client cannot help.
+    #[error("failed to agree with the node on the request")]
+    Protocol {
+        /// What was wrong.
+        #[source]
+        fault: Fault,
+    },
+}
+
+impl ReadError {
+    /// True if trying again may help, after a pause.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Deadline { .. })
+    }
+
+    pub(crate) fn from_failed(failed: Failed, table: &str) -> Self {
+        match failed.why {
+            Why::NoTable => Self::UnknownTable(table.to_owned()),
+            Why::Deadline(last) => Self::Deadline { last },
+            Why::Fault(Fault::Denied(Denial::Limit(limit))) => Self::Limit(limit),
+            Why::Fault(fault) => Self::Protocol { fault },
+            Why::Scattered => Self::Protocol { fault: Fault::NoRoute },
+        }
+    }
+
+    pub(crate) fn answer(malformed: Malformed) -> Self {
+        Self::Protocol { fault: Fault::Answer(malformed) }
+    }
+}
+
+impl Client {
+    /// The record of a key. `None` = there is none.
+    pub async fn get(&self, table: &str, key: Key, consistency: ReadConsistency) -> Result<Option<Record>, ReadError> {
+        let table_keys = self.inner.table(table).ok_or_else(|| ReadError::UnknownTable(table.to_owned()))?;
+        let encoded = key.encode(table_keys.fragmentation)?;
+        let read = Read::Get { key: encoded.clone() };
+        let operation = Operation {
+            table: table_keys.id,
+            key: encoded,
+            from: from(consistency),
+            bytes: 0,
+            request: None,
+            op: |_: &_, _| Some(read_to_op(read.clone(), consistency)),
+        };
+        let answered = self.run(operation).await.map_err(|failed| ReadError::from_failed(failed, table))?;
+        match read_result_from_wire(answered.answer).map_err(ReadError::answer)? {
+            Some(ReadResult::Value(None)) => Ok(None),
+            Some(ReadResult::Value(Some(record))) => {
+                self.inner.stamps.see(record.version);
+                let skerry_core::command::Record { version, value, expires_ms, .. } = record;
+                Ok(Some(Record { key, version, value, expires_ms }))
+            }
+            Some(ReadResult::Page { .. }) | None => Err(ReadError::answer(Malformed::Missing("get"))),
+        }
+    }
+}
+
+/// Who can serve a read.
+pub(crate) fn from(consistency: ReadConsistency) -> From {
+    match consistency {
+        ReadConsistency::Linearizable => From::Leader,
+        ReadConsistency::Local | ReadConsistency::BoundedStaleness(_) => From::AnyReplica,
+    }
+}

@@ -1,0 +1,231 @@
+//! What to do after an attempt has failed: decided from the fault and the attempts so far, with no I/O.
+
+use std::time::Duration;
+
+use skerry_core::ids::NodeId;
+
+use crate::wire::{Denial, Malformed};
+
+/// Follows hints of this many nodes in a row without a pause: two stale hints may point at each other.
+const HOPS_MAX: u32 = 3;
+/// A first pause; doubled with every try.
+const PAUSE_FIRST: Duration = Duration::from_millis(4);
+/// No pause is longer, so that an operation goes on soon after a new leader is elected.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// What went wrong with one attempt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The node did not carry it out, and said why.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// There is no connection to the node: nothing was sent.
+    #[error("node {node} cannot be reached")]
+    Unreached {
+        /// Which node.
+        node: NodeId,
+    },
+    /// The connection broke before there was an answer.
+    #[error("the connection to node {node} broke before it answered")]
+    Lost {
+        /// Which node.
+        node: NodeId,
+    },
+    /// The node did not answer in time.
+    #[error("node {node} has not answered in time")]
+    Silent {
+        /// Which node.
+        node: NodeId,
+    },
+    /// The client's shard map has no shard for the key, or no node for the shard.
+    #[error("the shard map names no node for the key")]
+    NoRoute,
+    /// The answer cannot be understood.
+    #[error("failed to understand the node's answer")]
+    Answer(#[from] Malformed),
+}
+
+impl Fault {
+    /// True if a write may have taken effect all the same.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Lost { .. } | Self::Silent { .. } | Self::Answer(_) => true,
+            Self::Denied(denial) => denial.may_have_happened(),
+            Self::Unreached { .. } | Self::NoRoute => false,
+        }
+    }
+}
+
+/// An operation's attempts so far.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Attempts that failed.
+    pub(crate) tries: u32,
+    /// One of them may have taken effect.
+    pub(crate) uncertain: bool,
+    /// A replica was too far behind: only the leader will do.
+    pub(crate) leader_only: bool,
+    hops: u32,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Try again after at most this long; the caller draws from the upper half of it.
+    Again {
+        /// Zero = at once.
+        pause: Duration,
+        /// Under a new request id: the old one surely never took effect, and never will.
+        fresh_id: bool,
+    },
+    /// Trying again would not help.
+    Stop,
+}
+
+impl Progress {
+    /// Decides, and notes the attempt.
+    pub(crate) fn after(&mut self, fault: &Fault) -> Step {
+        let was_uncertain = self.uncertain;
+        self.uncertain |= fault.may_have_happened();
+        self.tries += 1;
+        match fault {
+            Fault::Denied(denial) => match denial {
+                Denial::NotLeader { leader: Some(_), .. } => self.hop(false),
+                Denial::TooStale { .. } => {
+                    self.leader_only = true;
+                    self.hop(false)
+                }
+                Denial::RequestTooOld { .. } if !was_uncertain => self.hop(true),
+                Denial::NotLeader { leader: None, .. }
+                | Denial::WrongShard { .. }
+                | Denial::UnknownTable { .. }
+                | Denial::OutcomeUnknown { .. }
+                | Denial::Overloaded { .. }
+                | Denial::Closing => self.pause(false),
+                Denial::RequestTooOld { .. }
+                | Denial::DiskFull
+                | Denial::Limit(_)
+                | Denial::ConditionFailed { .. }
+                | Denial::Malformed { .. } => Step::Stop,
+            },
+            Fault::Unreached { .. } | Fault::Lost { .. } | Fault::Silent { .. } | Fault::NoRoute => self.pause(false),
+            Fault::Answer(_) => Step::Stop,
+        }
+    }
+
+    /// The node told where to go or what to do: at once, but not for ever.
+    fn hop(&mut self, fresh_id: bool) -> Step {
+        if self.hops == HOPS_MAX {
+            return self.pause(fresh_id);
+        }
+        self.hops += 1;
+        Step::Again { pause: Duration::ZERO, fresh_id }
+    }
+
+    fn pause(&mut self, fresh_id: bool) -> Step {
+        self.hops = 0;
+        Step::Again { pause: pause(self.tries - 1), fresh_id }
+    }
+}
+
+/// The longest pause after so many earlier failures.
+pub(crate) fn pause(failures: u32) -> Duration {
+    PAUSE_FIRST.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX)
+}
+
+/// A pause in the upper half of the longest, so that many clients do not come back together.
+pub(crate) fn jittered(longest: Duration) -> Duration {
+    longest.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_core::ids::{Epoch, ShardId, TableId};
+    use skerry_core::time::Version;
+
+    use super::*;
+    use crate::wire::Leader;
+
+    const NODE: NodeId = NodeId(1);
+    const SHARD: ShardId = ShardId(1);
+
+    fn not_leader(hint: bool) -> Fault {
+        let leader = hint.then(|| Leader { node: NODE, address: String::new() });
+        Denial::NotLeader { shard: SHARD, leader }.into()
+    }
+
+    fn is_at_once(step: &Step) -> bool {
+        matches!(step, Step::Again { pause: Duration::ZERO, .. })
+    }
+
+    #[test]
+    fn hints_are_followed_at_once_but_not_for_ever() {
+        let mut progress = Progress::default();
+        for _ in 0..HOPS_MAX {
+            assert!(is_at_once(&progress.after(&not_leader(true))));
+        }
+        assert!(!is_at_once(&progress.after(&not_leader(true))));
+        assert!(is_at_once(&progress.after(&not_leader(true))));
+    }
+
+    #[test]
+    fn what_passes_is_tried_again_after_a_bounded_pause_that_grows() {
+        let passing = [
+            not_leader(false),
+            Denial::WrongShard { epoch: Epoch(1) }.into(),
+            Denial::UnknownTable { table: TableId(1) }.into(),
+            Denial::OutcomeUnknown { shard: SHARD }.into(),
+            Denial::Overloaded { shard: None, queued: 9 }.into(),
+            Denial::Closing.into(),
+            Fault::Unreached { node: NODE },
+            Fault::Lost { node: NODE },
+            Fault::Silent { node: NODE },
+            Fault::NoRoute,
+        ];
+        for fault in passing {
+            let mut progress = Progress::default();
+            let pauses: Vec<_> = (0..100).map(|_| progress.after(&fault)).collect();
+            assert_eq!(pauses[0], Step::Again { pause: PAUSE_FIRST, fresh_id: false }, "{fault}");
+            assert_eq!(pauses[99], Step::Again { pause: PAUSE_MAX, fresh_id: false }, "{fault}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_pass_ends_the_operation() {
+        let lasting = [
+            Denial::DiskFull,
+            Denial::Limit(skerry_core::limits::LimitExceeded::Key { bytes: 0 }),
+            Denial::ConditionFailed { condition: 0, actual: None },
+            Denial::Malformed { field: String::new() },
+        ];
+        for denial in lasting {
+            assert_eq!(Progress::default().after(&denial.into()), Step::Stop);
+        }
+    }
+
+    #[test]
+    fn a_request_too_old_gets_a_new_id_only_if_no_attempt_can_have_happened() {
+        let too_old: Fault = Denial::RequestTooOld { floor: Version(1) }.into();
+        let mut certain = Progress::default();
+        certain.after(&Fault::Unreached { node: NODE });
+        certain.after(&not_leader(false));
+        assert_eq!(certain.after(&too_old), Step::Again { pause: Duration::ZERO, fresh_id: true });
+        assert!(!certain.uncertain);
+
+        for fault in
+            [Fault::Lost { node: NODE }, Fault::Silent { node: NODE }, Denial::OutcomeUnknown { shard: SHARD }.into()]
+        {
+            let mut uncertain = Progress::default();
+            uncertain.after(&fault);
+            assert_eq!(uncertain.after(&too_old), Step::Stop, "{fault}");
+            assert!(uncertain.uncertain);
+        }
+    }
+
+    #[test]
+    fn a_read_that_found_a_stale_replica_goes_to_the_leader() {
+        let mut progress = Progress::default();
+        assert!(is_at_once(&progress.after(&Denial::TooStale { behind_ms: u64::MAX }.into())));
+        assert!(progress.leader_only);
+    }
+}

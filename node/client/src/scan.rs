@@ -1,0 +1,216 @@
+//! Reads of many records: page after page and shard after shard in key order, or all shards side by side.
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use skerry_core::command::{Read, ReadConsistency, ReadResult};
+use skerry_core::key::{encode, partition_range};
+use skerry_core::limits::SCAN_RECORDS_MAX;
+use skerry_core::map::{Descriptor, Fragmentation};
+
+use crate::client::Client;
+use crate::key::Record;
+use crate::operation::Operation;
+use crate::read::{ReadError, from};
+use crate::routes::Table;
+use crate::wire::{Malformed, read_result_from_wire, read_to_op};
+
+/// What to scan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ScanRange {
+    /// The whole table; of a hash table, in the order of the hashes.
+    #[default]
+    All,
+    /// Keys of a range table.
+    Keys {
+        /// First key; empty = from the first.
+        start: Bytes,
+        /// First key that is not wanted. `None` = to the last.
+        end: Option<Bytes>,
+    },
+    /// One partition of a hash table, in the order of the sort parts.
+    Partition {
+        /// Which.
+        partition: Bytes,
+        /// First sort part; empty = from the first.
+        sort_start: Bytes,
+        /// First sort part that is not wanted. `None` = to the last.
+        sort_end: Option<Bytes>,
+    },
+}
+
+/// How to scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScanOptions {
+    /// How fresh. Each page is read at a time of its own.
+    pub consistency: ReadConsistency,
+    /// Records of one page at most; a page of large records has fewer.
+    pub page_records: usize,
+}
+
+impl Default for ScanOptions {
+    fn default() -> Self {
+        Self { consistency: ReadConsistency::default(), page_records: 1_000 }
+    }
+}
+
+/// A scan under way.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    client: Client,
+    name: String,
+    table: Table,
+    options: ScanOptions,
+    /// Where to go on. `None` = done.
+    next: Option<Bytes>,
+    end: Option<Bytes>,
+}
+
+impl Client {
+    /// Begins a scan in key order.
+    pub fn scan(&self, table: &str, range: ScanRange, options: ScanOptions) -> Result<Scan, ReadError> {
+        let table_keys = self.inner.table(table).ok_or_else(|| ReadError::UnknownTable(table.to_owned()))?;
+        let (start, end) = bounds(table, table_keys.fragmentation, range)?;
+        let next = end.as_ref().is_none_or(|end| start < *end).then_some(start);
+        Ok(Scan { client: self.clone(), name: table.to_owned(), table: table_keys, options, next, end })
+    }
+
+    /// Scans so many shards at a time; the pages of one shard come in key order, those of different shards in any.
+    pub fn scan_parallel(
+        &self,
+        table: &str,
+        range: ScanRange,
+        options: ScanOptions,
+        shards: usize,
+    ) -> Result<impl Stream<Item = Result<Vec<Record>, ReadError>> + Send + use<>, ReadError> {
+        let parts = self.scan(table, range, options)?.split();
+        Ok(stream::iter(parts).flat_map_unordered(shards.max(1), |part| Box::pin(part.into_stream())))
+    }
+}
+
+impl Scan {
+    /// The next page; it may be empty. `None` = that was all. After an error the same page can be asked for again.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Record>>, ReadError> {
+        let Some(start) = self.next.clone() else { return Ok(None) };
+        let limit = self.options.page_records.clamp(1, SCAN_RECORDS_MAX);
+        let consistency = self.options.consistency;
+        let op = |descriptor: &Descriptor, _| {
+            let end = earlier(self.end.clone(), descriptor.end.clone());
+            Some(read_to_op(Read::Scan { start: start.clone(), end, limit }, consistency))
+        };
+        let operation = Operation {
+            table: self.table.id,
+            key: start.clone(),
+            from: from(consistency),
+            bytes: 0,
+            request: None,
+            op,
+        };
+        let answered = self.client.run(operation).await.map_err(|failed| ReadError::from_failed(failed, &self.name))?;
+        let Some(ReadResult::Page { records, next }) =
+            read_result_from_wire(answered.answer).map_err(ReadError::answer)?
+        else {
+            return Err(ReadError::answer(Malformed::Missing("page")));
+        };
+        if next.as_ref().is_some_and(|next| *next <= start) {
+            return Err(ReadError::answer(Malformed::Range("next")));
+        }
+        let fragmentation = self.table.fragmentation;
+        let records = records.into_iter().map(|record| Record::decode(fragmentation, record));
+        let records = records.collect::<Result<Vec<_>, _>>().map_err(ReadError::answer)?;
+        if let Some(version) = records.iter().map(|record| record.version).max() {
+            self.client.inner.stamps.see(version);
+        }
+        // The shard's part is done: go on where the next shard begins, if that is still in the range.
+        let next = next.or(answered.shard_end);
+        self.next = next.filter(|next| self.end.as_ref().is_none_or(|end| next < end));
+        Ok(Some(records))
+    }
+
+    /// All pages that follow; the next one is asked for while one is looked at. Ends after an error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Vec<Record>, ReadError>> + Send {
+        stream::unfold(Some(self), |scan| async {
+            let mut scan = scan?;
+            match scan.next_page().await {
+                Ok(Some(page)) => Some((Ok(page), Some(scan))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    /// One scan for each shard of the range, as the map is now.
+    fn split(self) -> Vec<Self> {
+        let Some(start) = self.next.clone() else { return Vec::new() };
+        let map = self.client.map();
+        let mut parts = Vec::new();
+        for shard in map.shards_of(self.table.id) {
+            let descriptor = &shard.descriptor;
+            let part_start = start.clone().max(descriptor.start.clone());
+            let part_end = earlier(self.end.clone(), descriptor.end.clone());
+            if part_end.as_ref().is_none_or(|end| part_start < *end) {
+                parts.push(Self { next: Some(part_start), end: part_end, ..self.clone() });
+            }
+        }
+        parts
+    }
+}
+
+/// The encoded range of what a reader wants.
+fn bounds(table: &str, fragmentation: Fragmentation, range: ScanRange) -> Result<(Bytes, Option<Bytes>), ReadError> {
+    match range {
+        ScanRange::All => Ok((Bytes::new(), None)),
+        ScanRange::Keys { start, end } => match fragmentation {
+            Fragmentation::Range => Ok((start, end)),
+            Fragmentation::Hash => Err(ReadError::NoKeyRanges(table.to_owned())),
+        },
+        ScanRange::Partition { partition, sort_start, sort_end } => {
+            let (start, end) = partition_range(fragmentation, &partition)?;
+            let start = match sort_start.is_empty() {
+                true => start,
+                false => encode(fragmentation, &partition, &sort_start)?,
+            };
+            let end = match sort_end {
+                Some(sort_end) => Some(encode(fragmentation, &partition, &sort_end)?),
+                None => end,
+            };
+            Ok((start, end))
+        }
+    }
+}
+
+/// The earlier of two ends; `None` = the table's end.
+fn earlier(a: Option<Bytes>, b: Option<Bytes>) -> Option<Bytes> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partitions_bounds_lie_within_each_other() {
+        let whole = ScanRange::Partition { partition: "p".into(), sort_start: Bytes::new(), sort_end: None };
+        let part = ScanRange::Partition { partition: "p".into(), sort_start: "b".into(), sort_end: Some("d".into()) };
+        let (start, end) = bounds("t", Fragmentation::Hash, whole).unwrap();
+        let (inner_start, inner_end) = bounds("t", Fragmentation::Hash, part).unwrap();
+        assert!(start < inner_start && inner_start < inner_end.clone().unwrap() && inner_end < end);
+    }
+
+    #[test]
+    fn key_ranges_of_a_hash_table_are_refused() {
+        let keys = ScanRange::Keys { start: "a".into(), end: None };
+        assert_eq!(bounds("t", Fragmentation::Range, keys.clone()).unwrap(), (Bytes::from("a"), None));
+        assert_eq!(bounds("t", Fragmentation::Hash, keys), Err(ReadError::NoKeyRanges("t".into())));
+    }
+
+    #[test]
+    fn the_earlier_end_counts_and_none_is_the_last() {
+        let (a, b) = (Some(Bytes::from("a")), Some(Bytes::from("b")));
+        assert_eq!(earlier(a.clone(), b), a);
+        assert_eq!(earlier(None, a.clone()), a);
+        assert_eq!(earlier(None, None), None);
+    }
+}

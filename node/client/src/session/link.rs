@@ -1,0 +1,128 @@
+//! The connection of one session: made when there is something to send, and made anew when it breaks.
+
+use std::future::poll_fn;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use skerry_core::ids::NodeId;
+use skerry_core::time::Version;
+use skerry_proto::v1;
+use skerry_proto::v1::kv_service_client::KvServiceClient;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::Status;
+use tracing::debug;
+
+use super::flight::{Flight, Frames, Queue};
+use super::{NotSent, Submission};
+use crate::channel::{self, CONNECT_TIMEOUT};
+use crate::retry::{jittered, pause};
+use crate::routes::Routes;
+use crate::stamps::Stamps;
+
+/// A node's frame is at most this long, so that a page of large records fits beside others.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// A failed connection is tried again no later than this.
+const REFUSE_MAX: Duration = Duration::from_millis(250);
+
+pub(super) struct Link {
+    pub(super) node: NodeId,
+    pub(super) queue: Queue,
+    pub(super) routes: watch::Receiver<Arc<Routes>>,
+    pub(super) stamps: Arc<Stamps>,
+}
+
+/// Why a session did not come about.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error("the node is not in the map")]
+    Unknown,
+    #[error(transparent)]
+    Connect(#[from] channel::ConnectFailed),
+    #[error("failed to open the session: {0}")]
+    Session(#[from] Box<Status>),
+    #[error("the node has not answered in time")]
+    Silent,
+}
+
+impl Link {
+    pub(super) async fn run(self) {
+        let mut failures = 0;
+        while let Some(first) = self.receive().await {
+            match self.session(first).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    debug!(node = self.node.0, %error, "node cannot be reached");
+                    self.refuse_for(jittered(pause(failures).min(REFUSE_MAX))).await;
+                    failures += 1;
+                }
+            }
+        }
+    }
+
+    async fn receive(&self) -> Option<Submission> {
+        poll_fn(|cx| self.queue.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(cx)).await
+    }
+
+    /// Connects and serves until the connection breaks. An error = there was no connection; what waited was told.
+    async fn session(&self, first: Submission) -> Result<(), OpenError> {
+        let flight = Arc::new(Flight::default());
+        let served = self.serve(&flight, first).await;
+        flight.land();
+        served
+    }
+
+    async fn serve(&self, flight: &Arc<Flight>, first: Submission) -> Result<(), OpenError> {
+        let (address, cluster_id) = {
+            let routes = self.routes.borrow();
+            let address = routes.map.nodes.get(&self.node).map(|record| record.address.clone());
+            (address, routes.map.cluster.0.clone())
+        };
+        let channel = match address {
+            Some(address) => channel::connect(&address).await.map_err(OpenError::from),
+            None => Err(OpenError::Unknown),
+        };
+        let channel = match channel {
+            Ok(channel) => channel,
+            Err(error) => {
+                let _gone = first.reply.send(Err(NotSent));
+                return Err(error);
+            }
+        };
+        let (flight, queue) = (Arc::clone(flight), Arc::clone(&self.queue));
+        let frames = Frames { flight: Arc::clone(&flight), queue, cluster_id, first: Some(first) };
+        let mut client = KvServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let opened = timeout(CONNECT_TIMEOUT, client.session(frames)).await.map_err(|_| OpenError::Silent)?;
+        let mut answers = opened.map_err(Box::new)?.into_inner();
+        loop {
+            match answers.message().await {
+                Ok(Some(v1::SessionResponse { header, results })) => {
+                    if let Some(header) = header {
+                        self.stamps.see(Version(header.stamp));
+                    }
+                    flight.answer(results);
+                }
+                Ok(None) => return Ok(()),
+                Err(status) => {
+                    debug!(node = self.node.0, %status, "session broke");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Tells whoever comes that there is no connection, so that they can try elsewhere.
+    async fn refuse_for(&self, duration: Duration) {
+        let until = Instant::now() + duration;
+        loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(until) => return,
+                submission = self.receive() => match submission {
+                    Some(submission) => { let _gone = submission.reply.send(Err(NotSent)); }
+                    None => return,
+                },
+            }
+        }
+    }
+}

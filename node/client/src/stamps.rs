@@ -1,0 +1,59 @@
+//! Request ids: issued at a version that is at least as high as any that this client has seen, so that a shard which
+//! has forgotten old ids can tell a fresh request from a late retry.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use skerry_core::command::RequestId;
+use skerry_core::time::Version;
+
+/// Makes request ids.
+#[derive(Debug)]
+pub(crate) struct Stamps {
+    client: u64,
+    sequence: AtomicU64,
+    highest: AtomicU64,
+}
+
+impl Stamps {
+    pub(crate) fn new() -> Self {
+        Self { client: rand::random(), sequence: AtomicU64::new(0), highest: AtomicU64::new(0) }
+    }
+
+    /// A version that was seen.
+    pub(crate) fn see(&self, version: Version) {
+        if self.highest.load(Ordering::Relaxed) < version.0 {
+            self.highest.fetch_max(version.0, Ordering::Relaxed);
+        }
+    }
+
+    /// The highest version seen.
+    pub(crate) fn seen(&self) -> Version {
+        Version(self.highest.load(Ordering::Relaxed))
+    }
+
+    /// A new id.
+    pub(crate) fn next(&self) -> RequestId {
+        let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let wall = Version::at_ms(u64::try_from(wall_ms).unwrap_or(0));
+        let issued = wall.max(self.seen());
+        RequestId { issued, client: self.client, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_issued_no_earlier_than_anything_seen_and_never_given_twice() {
+        let stamps = Stamps::new();
+        let first = stamps.next();
+        let future = Version::at_ms(first.issued.wall_ms() + 3_600_000);
+        stamps.see(future);
+        stamps.see(Version(1));
+        let second = stamps.next();
+        assert_eq!(second.issued, future);
+        assert_eq!((second.client, second.sequence), (first.client, first.sequence + 1));
+    }
+}

@@ -1,0 +1,251 @@
+//! Writes: each takes effect once, however often it had to be sent.
+
+use bytes::Bytes;
+use skerry_core::command::{self, Command, Expected, RequestId};
+use skerry_core::key::KeyError;
+use skerry_core::limits::{LimitExceeded, check_command};
+use skerry_core::map::{Descriptor, Fragmentation};
+use skerry_core::time::Version;
+use skerry_proto::v1::session_item::Op;
+use skerry_proto::v1::session_result::Result as Answer;
+
+use crate::client::Client;
+use crate::key::Key;
+use crate::operation::{Failed, From, Operation, Why};
+use crate::retry::Fault;
+use crate::routes::Table;
+use crate::wire::{Denial, Malformed, Wire};
+
+/// What a put may ask for beside its value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// What must hold of the key for the put to take effect. `None` = whatever.
+    pub expected: Option<Expected>,
+    /// Milliseconds since 1970 after which the record is absent. `None` = never.
+    pub expires_ms: Option<u64>,
+}
+
+/// What must hold of a key for a batch to take effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Of which key.
+    pub key: Key,
+    /// What must hold.
+    pub expected: Expected,
+}
+
+/// One change of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mutation {
+    /// Sets a value.
+    Put {
+        /// Of this key.
+        key: Key,
+        /// To this.
+        value: Bytes,
+        /// Milliseconds since 1970 after which the record is absent. `None` = never.
+        expires_ms: Option<u64>,
+    },
+    /// Makes a key absent.
+    Delete {
+        /// Which key.
+        key: Key,
+    },
+}
+
+/// Why a write did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// Nothing happened.
+    #[error("table {0:?} is unknown or dropped")]
+    UnknownTable(String),
+    /// Nothing happened.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Nothing happened.
+    #[error(transparent)]
+    Limit(#[from] LimitExceeded),
+    /// Nothing happened.
+    #[error("the keys of the batch are not in one shard")]
+    Scattered,
+    /// Nothing happened.
+    #[error("condition {condition} did not hold")]
+    ConditionFailed {
+        /// Which one, from zero.
+        condition: usize,
+        /// The version that the key has. `None` = absent.
+        actual: Option<Version>,
+    },
+    /// The disk of the shard's leader is nearly full: only deletes are taken.
+    #[error("the disk of the shard's leader is nearly full: only deletes are taken")]
+    DiskFull {
+        /// True if an earlier attempt may have taken effect.
+        may_have_happened: bool,
+    },
+    /// Time is up.
+    #[error("the deadline has passed{}", if *.may_have_happened { "; the write may have happened" } else { "" })]
+    Deadline {
+        /// True if an attempt may have taken effect.
+        may_have_happened: bool,
+        /// What kept it from success. `None` = there was no answer at all.
+        #[source]
+        last: Option<Fault>,
+    },
+    /// An attempt may have happened, and the shard no longer remembers it.
+    #[error("the write may have happened: its shard no longer remembers")]
+    OutcomeUnknown,
+    /// The node refuses it in a way that this client cannot help.
+    #[error("failed to agree with the node on the request")]
+    Protocol {
+        /// True if an attempt may have taken effect.
+        may_have_happened: bool,
+        /// What was wrong.
+        #[source]
+        fault: Fault,
+    },
+}
+
+impl WriteError {
+    /// True if trying again may help, after a pause.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::DiskFull { .. } | Self::Deadline { .. } | Self::OutcomeUnknown => true,
+            Self::UnknownTable(_)
+            | Self::Key(_)
+            | Self::Limit(_)
+            | Self::Scattered
+            | Self::ConditionFailed { .. }
+            | Self::Protocol { .. } => false,
+        }
+    }
+
+    /// True if the write may have taken effect all the same.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Self::DiskFull { may_have_happened }
+            | Self::Deadline { may_have_happened, .. }
+            | Self::Protocol { may_have_happened, .. } => *may_have_happened,
+            Self::OutcomeUnknown => true,
+            Self::UnknownTable(_) | Self::Key(_) | Self::Limit(_) | Self::Scattered | Self::ConditionFailed { .. } => {
+                false
+            }
+        }
+    }
+
+    fn from_failed(failed: Failed, table: &str) -> Self {
+        let may_have_happened = failed.may_have_happened;
+        match failed.why {
+            Why::Scattered if may_have_happened => Self::OutcomeUnknown,
+            Why::Scattered => Self::Scattered,
+            Why::NoTable if may_have_happened => Self::OutcomeUnknown,
+            Why::NoTable => Self::UnknownTable(table.to_owned()),
+            Why::Deadline(last) => Self::Deadline { may_have_happened, last },
+            Why::Fault(Fault::Denied(Denial::ConditionFailed { condition, actual })) => {
+                Self::ConditionFailed { condition: condition as usize, actual }
+            }
+            Why::Fault(Fault::Denied(Denial::DiskFull)) => Self::DiskFull { may_have_happened },
+            Why::Fault(Fault::Denied(Denial::Limit(limit))) => Self::Limit(limit),
+            Why::Fault(Fault::Denied(Denial::RequestTooOld { .. })) => Self::OutcomeUnknown,
+            Why::Fault(fault) => Self::Protocol { may_have_happened, fault },
+        }
+    }
+}
+
+impl Client {
+    /// Sets a value.
+    pub async fn put(&self, table: &str, key: Key, value: impl Into<Bytes>) -> Result<Version, WriteError> {
+        self.put_with(table, key, value, PutOptions::default()).await
+    }
+
+    /// Sets a value on conditions, or for a time.
+    pub async fn put_with(
+        &self,
+        table: &str,
+        key: Key,
+        value: impl Into<Bytes>,
+        options: PutOptions,
+    ) -> Result<Version, WriteError> {
+        let table_keys = self.table_of_write(table)?;
+        let key = key.encode(table_keys.fragmentation)?;
+        let conditions = condition_on(&key, options.expected);
+        let mutations = vec![command::Mutation::Put { key, value: value.into(), expires_ms: options.expires_ms }];
+        self.write(table, table_keys, conditions, mutations).await
+    }
+
+    /// Makes a key absent; no error if it was.
+    pub async fn delete(&self, table: &str, key: Key) -> Result<Version, WriteError> {
+        self.delete_if(table, key, None).await
+    }
+
+    /// Makes a key absent if what is expected of it holds.
+    pub async fn delete_if(&self, table: &str, key: Key, expected: Option<Expected>) -> Result<Version, WriteError> {
+        let table_keys = self.table_of_write(table)?;
+        let key = key.encode(table_keys.fragmentation)?;
+        let conditions = condition_on(&key, expected);
+        self.write(table, table_keys, conditions, vec![command::Mutation::Delete { key }]).await
+    }
+
+    /// If every condition holds, every mutation happens, at one version. All keys must lie in one shard; those of one
+    /// partition of a hash table always do.
+    pub async fn batch(
+        &self,
+        table: &str,
+        conditions: Vec<Condition>,
+        mutations: Vec<Mutation>,
+    ) -> Result<Version, WriteError> {
+        let table_keys = self.table_of_write(table)?;
+        let fragmentation = table_keys.fragmentation;
+        let condition = |Condition { key, expected }: Condition| {
+            Ok(command::Condition { key: key.encode(fragmentation)?, expected })
+        };
+        let conditions = conditions.into_iter().map(condition).collect::<Result<_, KeyError>>()?;
+        let mutations = mutations.into_iter().map(|m| m.encode(fragmentation)).collect::<Result<_, _>>()?;
+        self.write(table, table_keys, conditions, mutations).await
+    }
+
+    fn table_of_write(&self, name: &str) -> Result<Table, WriteError> {
+        self.inner.table(name).ok_or_else(|| WriteError::UnknownTable(name.to_owned()))
+    }
+
+    async fn write(
+        &self,
+        name: &str,
+        table: Table,
+        conditions: Vec<command::Condition>,
+        mutations: Vec<command::Mutation>,
+    ) -> Result<Version, WriteError> {
+        let command = Command { request: None, conditions, mutations };
+        check_command(&command)?;
+        let key = command.mutations[0].key().clone();
+        let bytes = command.bytes();
+        let is_single = command.mutations.len() == 1 && command.conditions.is_empty();
+        let op = |descriptor: &Descriptor, request: Option<RequestId>| {
+            let in_shard = is_single || command.keys().all(|key| descriptor.contains(key));
+            in_shard.then(|| Op::Write(Command { request, ..command.clone() }.into_wire()))
+        };
+        let request = Some(self.inner.stamps.next());
+        let operation = Operation { table: table.id, key, from: From::Leader, bytes, request, op };
+        let answered = self.run(operation).await.map_err(|failed| WriteError::from_failed(failed, name))?;
+        let Answer::Written(version) = answered.answer else {
+            let fault = Fault::Answer(Malformed::Missing("written"));
+            return Err(WriteError::Protocol { may_have_happened: true, fault });
+        };
+        self.inner.stamps.see(Version(version));
+        Ok(Version(version))
+    }
+}
+
+impl Mutation {
+    fn encode(self, fragmentation: Fragmentation) -> Result<command::Mutation, KeyError> {
+        Ok(match self {
+            Self::Put { key, value, expires_ms } => {
+                command::Mutation::Put { key: key.encode(fragmentation)?, value, expires_ms }
+            }
+            Self::Delete { key } => command::Mutation::Delete { key: key.encode(fragmentation)? },
+        })
+    }
+}
+
+fn condition_on(key: &Bytes, expected: Option<Expected>) -> Vec<command::Condition> {
+    expected.map(|expected| command::Condition { key: key.clone(), expected }).into_iter().collect()
+}

@@ -1,4 +1,5 @@
 //! What a node keeps on its volume survives what may befall it: crashes, torn writes, flipped bits, full disks.
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "these are tests all through")]
 
 mod storage {
     mod engine;

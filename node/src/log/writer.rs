@@ -1,5 +1,7 @@
 //! The log's thread: takes everything that waits, makes one group of it, writes it and syncs it.
 
+mod records;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -8,14 +10,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use skerry_core::ids::ShardId;
-use skerry_core::log::{LogCut, LogEntry, LogWrite};
+use skerry_core::log::LogCut;
 use skerry_core::node::LogBatch;
 
-use super::body::{self, Head};
+use super::body;
 use super::cleaner::{Cleaning, Copied, choose};
 use super::format::{Kind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
 use super::group::{FRAME_BYTES_MAX, Framed, Group, TooLarge};
-use super::index::{Admission, Index, head_of};
+use super::index::Index;
 use super::prepare::Preparer;
 use super::recovery::{Closed, replay};
 use super::segment::{self, Segment};
@@ -192,75 +194,6 @@ impl Writer {
         let sequence =
             |message: &Message| if let Message::Append(batch) = message { Some(batch.sequence) } else { None };
         Ok(messages.iter().rev().find_map(sequence))
-    }
-
-    /// `Err(None)` = a record is too large.
-    fn fill(&mut self, copied: &[Copied], messages: &[Message]) -> Result<(), Option<LogError>> {
-        self.push_census().map_err(|TooLarge| None)?;
-        // Copies first: they are of the state before the messages.
-        for copied in copied {
-            self.push_copied(copied).map_err(|TooLarge| None)?;
-        }
-        for message in messages {
-            match message {
-                Message::Append(batch) => {
-                    for write in &batch.writes {
-                        self.push_write(write)?;
-                    }
-                }
-                Message::Cut(cuts) => {
-                    for cut in cuts {
-                        self.push_cut(cut).map_err(|TooLarge| None)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn push_census(&mut self) -> Result<(), TooLarge> {
-        if !self.needs_census {
-            return Ok(());
-        }
-        let replicas = self.index.census();
-        let none: &[census::Counted] = &[];
-        let chunks = replicas.chunks(census::REPLICAS_PER_RECORD);
-        for chunk in chunks.chain(replicas.is_empty().then_some(none)) {
-            let framed = Framed { kind: Kind::Census, shard: ShardId(0), sequence: 0, fresh: false };
-            self.group.push(framed, |out| census::encode(chunk, out))?;
-        }
-        self.needs_census = false;
-        Ok(())
-    }
-
-    fn push_write(&mut self, write: &LogWrite) -> Result<(), Option<LogError>> {
-        let refused = |refusal| LogError::Refused { shard: write.shard, replica: write.replica, refusal };
-        let Admission::Record { fresh, sequence } = self.index.admit(write).map_err(|r| Some(refused(r)))? else {
-            return Ok(());
-        };
-        let head = head_of(write);
-        let framed = Framed { kind: Kind::Write, shard: write.shard, sequence, fresh };
-        self.push(framed, &head, &write.entries).map_err(|TooLarge| None)
-    }
-
-    fn push_cut(&mut self, cut: &LogCut) -> Result<(), TooLarge> {
-        let Some(sequence) = self.index.admit_cut(cut) else { return Ok(()) };
-        let head = Head { replica: cut.replica, start: Some(cut.start), ..Head::default() };
-        self.push(Framed { kind: Kind::Cut, shard: cut.shard, sequence, fresh: false }, &head, &[])
-    }
-
-    fn push_copied(&mut self, copied: &Copied) -> Result<(), TooLarge> {
-        let sequence = self.index.replicas.get(&copied.shard).map_or(1, |replica| replica.sequence + 1);
-        let range = copied.entries.first().zip(copied.entries.last()).map(|(first, last)| (first.index, last.index));
-        let head = Head { replica: copied.replica, entries: range, ..Head::default() };
-        self.push(Framed { kind: Kind::Move, shard: copied.shard, sequence, fresh: false }, &head, &copied.entries)
-    }
-
-    fn push(&mut self, framed: Framed, head: &Head, entries: &[LogEntry]) -> Result<(), TooLarge> {
-        let (header, location) = self.group.push(framed, |out| body::encode(head, entries, out))?;
-        self.written += u64::from(location.bytes);
-        self.index.record(&header, head, location);
-        Ok(())
     }
 
     /// Proves to a later reader that the group before was durable.

@@ -11,6 +11,9 @@ use proptest::prelude::*;
 use skerry_core::engine::{EngineError, EngineWrite};
 use skerry_node::engine::{self, EngineKind, OpenError, SharedEngine};
 
+/// Key and value.
+type Record = (Vec<u8>, Vec<u8>);
+
 pub(super) const CACHE_BYTES: u64 = 16 << 20;
 
 pub(super) fn open(kind: EngineKind, folder: &Path) -> SharedEngine {
@@ -25,7 +28,7 @@ fn delete(key: &'static str) -> EngineWrite {
     EngineWrite::Delete(Bytes::from_static(key.as_bytes()))
 }
 
-pub(super) fn scan(engine: &SharedEngine, start: &[u8], end: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EngineError> {
+pub(super) fn scan(engine: &SharedEngine, start: &[u8], end: &[u8]) -> Result<Vec<Record>, EngineError> {
     let mut records = Vec::new();
     engine.scan(start, end, &mut |key, value| {
         records.push((key.to_vec(), value.to_vec()));
@@ -88,7 +91,9 @@ fn reopened_it_has_everything(kind: EngineKind) {
     for round in 0..4u32 {
         let engine = open(kind, folder.path());
         for n in 0..200u32 {
-            engine.write(vec![put((round * 200 + n).to_be_bytes(), n.to_le_bytes()), put("count", n.to_le_bytes())]).unwrap();
+            engine
+                .write(vec![put((round * 200 + n).to_be_bytes(), n.to_le_bytes()), put("count", n.to_le_bytes())])
+                .unwrap();
         }
         engine.sync().unwrap();
         assert_eq!(scan(&engine, &[0], &[1]).unwrap().len(), (round as usize + 1) * 200);

@@ -90,7 +90,7 @@ pub(super) fn write(shard: u64, replica: u64) -> LogWrite {
 pub(super) fn entries(first: u64, last: u64, term: u64, bytes: usize) -> Vec<LogEntry> {
     let entry = |index: u64| {
         let data: Vec<u8> = (0..bytes as u64).map(|at| 1 + ((index * 31 + term * 7 + at * 13) % 255) as u8).collect();
-        let kind = if index % 5 == 0 { EntryKind::Members } else { EntryKind::Normal };
+        let kind = if index.is_multiple_of(5) { EntryKind::Members } else { EntryKind::Normal };
         LogEntry { index, term, kind, data: data.into(), context: Bytes::from(vec![7; index as usize % 3]) }
     };
     (first..=last).map(entry).collect()

@@ -10,5 +10,6 @@ mod storage {
     mod log_damage;
     mod log_failures;
     mod log_model;
+    mod log_stops;
     mod support;
 }

@@ -1,7 +1,19 @@
 //! The commands, one file each. This enum is the index.
 
+pub(crate) mod batch;
 pub(crate) mod completion;
+pub(crate) mod delete;
+pub(crate) mod export;
+pub(crate) mod get;
+pub(crate) mod import;
+mod key;
 pub(crate) mod launch;
+pub(crate) mod nodes;
+pub(crate) mod put;
+pub(crate) mod scan;
+pub(crate) mod shards;
+pub(crate) mod status;
+pub(crate) mod tables;
 
 use std::process::ExitCode;
 
@@ -14,6 +26,28 @@ use crate::output::Output;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Set a value.
+    Put(put::Put),
+    /// Show the record of a key.
+    Get(get::Get),
+    /// Make a key absent.
+    Delete(delete::Delete),
+    /// List records in the order of their keys.
+    Scan(scan::Scan),
+    /// Make changes that happen together or not at all.
+    Batch(batch::Batch),
+    /// Write a CSV file or JSON lines into a table.
+    Import(import::Import),
+    /// Write a table out as JSON lines.
+    Export(export::Export),
+    /// List the tables.
+    Tables(tables::Tables),
+    /// List the nodes.
+    Nodes(nodes::Nodes),
+    /// Draw the shard map: where every shard is, and what moves.
+    Shards(shards::Shards),
+    /// Tell in one look how the database stands.
+    Status(status::Status),
     /// Print the completion script of a shell.
     Completion(completion::Completion),
     /// For the playground alone.
@@ -22,8 +56,20 @@ pub(crate) enum Command {
 }
 
 /// Does it.
-pub(crate) async fn run(args: Args, _output: &Output) -> Outcome<ExitCode> {
-    match args.command {
+pub(crate) async fn run(args: Args, output: &Output) -> Outcome<ExitCode> {
+    let Args { global, command } = args;
+    match command {
+        Command::Put(command) => command.run(&global, output).await,
+        Command::Get(command) => command.run(&global, output).await,
+        Command::Delete(command) => command.run(&global, output).await,
+        Command::Scan(command) => command.run(&global, output).await,
+        Command::Batch(command) => command.run(&global, output).await,
+        Command::Import(command) => command.run(&global, output).await,
+        Command::Export(command) => command.run(&global, output).await,
+        Command::Tables(command) => command.run(&global, output).await,
+        Command::Nodes(command) => command.run(&global, output).await,
+        Command::Shards(command) => command.run(&global, output).await,
+        Command::Status(command) => command.run(&global, output).await,
         Command::Completion(command) => command.run(),
         Command::Launch(command) => command.run(),
     }

@@ -5,6 +5,7 @@
 mod args;
 mod bytes_text;
 mod commands;
+mod connect;
 mod database_yaml;
 mod failure;
 mod import;

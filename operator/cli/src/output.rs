@@ -72,6 +72,18 @@ impl Output {
         self.interactive
     }
 
+    /// True if the locale can show more than ASCII.
+    pub(crate) fn unicode(&self) -> bool {
+        let set = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.is_empty()));
+        set.is_some_and(|locale| locale.to_ascii_lowercase().replace('-', "").contains("utf8"))
+    }
+
+    /// Columns of the terminal; without one, as many as most logs show.
+    pub(crate) fn width(&self) -> usize {
+        let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+        columns.unwrap_or(120)
+    }
+
     /// Paints text for stdout.
     pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
         painted(self.colour, paint, text)

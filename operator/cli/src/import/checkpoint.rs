@@ -103,9 +103,14 @@ impl Checkpoint {
 
     /// The import is complete.
     pub(crate) fn remove(self) -> Result<(), CheckpointError> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(CheckpointError::Io { path: self.path, source: error })
+        Self::forget(&self.path)
+    }
+
+    /// Removes a state file, if there is one.
+    pub(crate) fn forget(path: &Path) -> Result<(), CheckpointError> {
+        match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(CheckpointError::Io { path: path.to_owned(), source })
             }
             _ => Ok(()),
         }

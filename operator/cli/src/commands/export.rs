@@ -1,0 +1,92 @@
+//! `skerry export`: a whole table as JSON lines, which `skerry import` reads back.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures::StreamExt;
+use serde_json::Value;
+use skerry_client::{ScanOptions, ScanRange};
+
+use super::get::explained;
+use super::key::object;
+use crate::args::Global;
+use crate::connect;
+use crate::failure::{Explain, Outcome};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::view::size;
+
+/// Of `skerry export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Which table.
+    table: String,
+    /// Where to; a name that ends in .gz is compressed, `-` is stdout.
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// So many shards are read side by side; with more than one, records come in no order of keys.
+    #[arg(long, default_value_t = 1)]
+    shards: usize,
+}
+
+impl Export {
+    /// Writes the table.
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
+        let client = connect::client(global).await?;
+        let failed = |error| explained(&self.table, error);
+        let pages = client.scan_parallel(&self.table, ScanRange::All, ScanOptions::default(), self.shards);
+        let mut pages = std::pin::pin!(pages.map_err(failed)?);
+        let writing = || format!("failed to write {}", self.file.display());
+        let mut sink = Sink::open(&self.file).doing(writing())?;
+        let mut progress = Progress::counted(output, &format!("export {}", self.table), None);
+        let mut records = 0;
+        while let Some(page) = pages.next().await {
+            for record in page.map_err(failed)? {
+                writeln!(sink.writer(), "{}", Value::Object(object(&record))).doing(writing())?;
+                records += 1;
+            }
+            progress.at(records);
+        }
+        sink.finish().doing(writing())?;
+        progress.done(&size::plural(records, "record"));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+enum Sink {
+    Stdout(BufWriter<io::Stdout>),
+    Plain(BufWriter<File>),
+    Gzip(GzEncoder<BufWriter<File>>),
+}
+
+impl Sink {
+    fn open(path: &std::path::Path) -> io::Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Stdout(BufWriter::new(io::stdout())));
+        }
+        let file = BufWriter::new(File::create(path)?);
+        let compressed = path.extension().is_some_and(|e| e == "gz");
+        Ok(if compressed { Self::Gzip(GzEncoder::new(file, Compression::default())) } else { Self::Plain(file) })
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Stdout(out) => out,
+            Self::Plain(file) => file,
+            Self::Gzip(file) => file,
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Stdout(mut out) => out.flush(),
+            Self::Plain(mut file) => file.flush(),
+            Self::Gzip(file) => file.finish()?.flush(),
+        }
+    }
+}

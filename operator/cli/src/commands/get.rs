@@ -1,0 +1,103 @@
+//! `skerry get`: the record of a key.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+use skerry_client::ReadError;
+use skerry_core::command::ReadConsistency;
+
+use super::key::{KeyArgs, object, shown};
+use crate::args::{Format, Global};
+use crate::connect;
+use crate::failure::{Explain, Failure, Outcome};
+use crate::output::Output;
+
+/// Of `skerry get`.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Which table.
+    table: String,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    fresh: Fresh,
+}
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Fresh {
+    /// How fresh the answer must be.
+    #[arg(long, value_enum, default_value_t = Consistency::Linearizable)]
+    consistency: Consistency,
+    /// With `--consistency bounded`: at most so many milliseconds old.
+    #[arg(long, value_name = "MS", default_value_t = 5_000)]
+    staleness_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Consistency {
+    /// Sees every write that was acknowledged before.
+    Linearizable,
+    /// From any replica that is not too far behind.
+    Bounded,
+    /// What the nearest replica has.
+    Local,
+}
+
+impl Fresh {
+    /// As the client wants it.
+    pub(crate) fn consistency(self) -> ReadConsistency {
+        match self.consistency {
+            Consistency::Linearizable => ReadConsistency::Linearizable,
+            Consistency::Bounded => ReadConsistency::BoundedStaleness(self.staleness_ms),
+            Consistency::Local => ReadConsistency::Local,
+        }
+    }
+}
+
+impl Get {
+    /// Reads.
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
+        let client = connect::client(global).await?;
+        let key = self.key.key();
+        let read = client.get(&self.table, key.clone(), self.fresh.consistency()).await;
+        let Some(record) = read.map_err(|error| explained(&self.table, error))? else {
+            return Err(Failure::new(format!("there is no {} in {}", shown(&key), self.table))
+                .next(format!("`skerry scan {} --limit 10` shows what keys look like", self.table)));
+        };
+        match output.format {
+            Format::Json => output.json(&Value::Object(object(&record)))?,
+            Format::Wide => {
+                output.line(&format!("{}\t{}", record.version, super::super::bytes_text::readable(&record.value)))?
+            }
+            // The value as it is, so that it can be put into a file.
+            Format::Table => {
+                let mut out = io::stdout().lock();
+                out.write_all(&record.value)?;
+                if output.is_interactive() || !record.value.ends_with(b"\n") {
+                    out.write_all(b"\n")?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What a reader can do about an error.
+pub(crate) fn explained(table: &str, error: ReadError) -> Failure {
+    let next = match &error {
+        ReadError::UnknownTable(_) => "`skerry tables` lists the tables",
+        ReadError::Key(_) => "in a range table the key is one part: leave --sort out",
+        ReadError::Limit(_) => "keys may have 4 KiB",
+        ReadError::NoKeyRanges(_) => "name a partition with --partition, or scan the whole table",
+        ReadError::Deadline { .. } => "see `skerry status`: a shard may be without a leader",
+        ReadError::Protocol { .. } => "use a command line of the nodes' version",
+    };
+    let failed: Result<(), ReadError> = Err(error);
+    match failed.doing(format!("failed to read from {table}")).next(next) {
+        Err(failure) => failure,
+        Ok(()) => Failure::new("failed to read"),
+    }
+}

@@ -1,0 +1,86 @@
+//! `skerry status`: in one look, how the database stands: what may fail now, what moves, who is there.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+use skerry_core::ids::TableId;
+use skerry_core::map::NodeState;
+use skerry_core::node::Status as Database;
+
+use crate::args::{Format, Global};
+use crate::connect;
+use crate::failure::Outcome;
+use crate::output::{Output, Paint};
+use crate::view::tolerance::Tolerance;
+use crate::view::{is_heard, shard_map, shards_now, size};
+
+/// Of `skerry status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {}
+
+impl Status {
+    /// Tells.
+    pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
+        let client = connect::client(global).await?;
+        let status = connect::status(&client).await?;
+        let tolerance = Tolerance::of(&status);
+        if output.format == Format::Json {
+            let moving = shards_now(&status).iter().filter(|s| !s.record.is_settled()).count();
+            output.json(&json!({
+                "cluster": status.map.cluster.0, "epoch": status.map.epoch.0, "steward": status.steward.0,
+                "survivesNodes": tolerance.nodes, "survivesZones": tolerance.zones, "shards": tolerance.shards,
+                "unavailable": tolerance.unavailable, "shortOfCopies": tolerance.short_of_copies,
+                "moving": moving, "lostReplicas": status.lost.len(),
+            }))?;
+        } else {
+            output.line(&headline(&tolerance, output))?;
+            output.table(&["", ""], facts(&status, &tolerance))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What may fail now, painted.
+pub(crate) fn headline(tolerance: &Tolerance, output: &Output) -> String {
+    let paint = match (tolerance.unavailable, tolerance.nodes) {
+        (0, 0) => Paint::Busy,
+        (0, _) => Paint::Good,
+        _ => Paint::Bad,
+    };
+    output.paint(paint, &tolerance.headline())
+}
+
+fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
+    let nodes: Vec<_> = status.map.nodes.values().filter(|n| n.state != NodeState::Removed).collect();
+    let up = nodes.iter().filter(|n| is_heard(status, n.id)).count();
+    let draining = nodes.iter().filter(|n| n.state == NodeState::Draining).count();
+    let zones: std::collections::BTreeSet<&str> = nodes.iter().map(|n| n.zone.as_str()).collect();
+    let tables = status.map.tables.values().filter(|t| !t.dropped && t.id != TableId::SYSTEM).count();
+    let shards = shards_now(status);
+    let leaderless = tolerance.unavailable;
+    let bytes: u64 = shards.iter().filter_map(|s| s.report).map(|r| r.bytes).sum();
+    let moves = shard_map::moves(status).len();
+    let fact = |name: &str, text: String| vec![name.to_owned(), text];
+    let mut facts = vec![
+        fact(
+            "nodes",
+            format!("{up} of {} up, in {}, {draining} draining", nodes.len(), size::plural(zones.len() as u64, "zone")),
+        ),
+        fact("tables", tables.to_string()),
+        fact(
+            "shards",
+            format!(
+                "{}: {leaderless} without leader, {} short of copies, {moves} moving",
+                shards.len(),
+                tolerance.short_of_copies
+            ),
+        ),
+        fact("data", size::bytes(bytes)),
+        fact("map", format!("epoch {}, steward {}", status.map.epoch.0, status.steward)),
+    ];
+    if !status.lost.is_empty() {
+        facts.push(fact("lost", format!("{} being built anew", size::plural(status.lost.len() as u64, "replica"))));
+    }
+    facts
+}

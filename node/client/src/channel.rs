@@ -6,6 +6,8 @@ use tonic::transport::{Channel, Endpoint};
 
 /// A node that is up takes a connection sooner.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A stream that lasted longer did work; one that broke sooner is made anew after a longer pause each time.
+pub(crate) const LASTING: Duration = Duration::from_secs(1);
 /// A connection that is silent so long is asked whether it lives.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Without an answer for so long it is given up: a paused node must not hold up its clients for longer.

@@ -7,7 +7,7 @@ use skerry_core::ids::Epoch;
 use skerry_core::map::Map;
 use skerry_core::time::Version;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admin::Admin;
 use crate::config::ClientConfig;
@@ -15,6 +15,9 @@ use crate::routes::{Leaders, Routes, Table};
 use crate::session::Sessions;
 use crate::stamps::Stamps;
 use crate::watch::{MapWatch, Watcher};
+
+/// A name that no table has is looked for in newer maps for so long: longer than the watcher needs to ask another node.
+const TABLE_PATIENCE: Duration = Duration::from_millis(700);
 
 /// A client of one database. Cheap to clone; all clones share their connections.
 #[derive(Debug, Clone)]
@@ -114,6 +117,18 @@ impl Inner {
 
     pub(crate) fn table(&self, name: &str) -> Option<Table> {
         self.routes.borrow().table(name)
+    }
+
+    /// As [`Inner::table`], but a table that was made a moment ago may not be in this client's map yet.
+    pub(crate) async fn table_soon(&self, name: &str) -> Option<Table> {
+        let known = self.table(name);
+        if known.is_some() {
+            return known;
+        }
+        self.refresh();
+        let mut routes = self.routes.clone();
+        let found = timeout(TABLE_PATIENCE, routes.wait_for(|routes| routes.table(name).is_some())).await;
+        found.ok()?.ok()?.table(name)
     }
 
     /// The map is older than what the database is at: look for a newer one.

@@ -229,7 +229,7 @@ impl Inner {
                     self.refresh();
                 }
             }
-            Fault::Denied(Denial::RequestTooOld { floor }) => self.stamps.see(Version(floor.0)),
+            Fault::Denied(Denial::RequestTooOld { floor }) => self.stamps.see(Version(floor.0.saturating_add(1))),
             Fault::Denied(Denial::NotLeader { leader: None, .. } | Denial::OutcomeUnknown { .. } | Denial::Closing)
             | Fault::Unreached { .. }
             | Fault::Lost { .. }

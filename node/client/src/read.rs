@@ -65,7 +65,8 @@ impl ReadError {
 impl Client {
     /// The record of a key. `None` = there is none.
     pub async fn get(&self, table: &str, key: Key, consistency: ReadConsistency) -> Result<Option<Record>, ReadError> {
-        let table_keys = self.inner.table(table).ok_or_else(|| ReadError::UnknownTable(table.to_owned()))?;
+        let found = self.inner.table_soon(table).await;
+        let table_keys = found.ok_or_else(|| ReadError::UnknownTable(table.to_owned()))?;
         let encoded = key.encode(table_keys.fragmentation)?;
         let read = Read::Get { key: encoded.clone() };
         let operation = Operation {

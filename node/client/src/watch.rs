@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Streaming;
 use tracing::{debug, warn};
 
-use crate::channel::{self, CONNECT_TIMEOUT};
+use crate::channel::{self, CONNECT_TIMEOUT, LASTING};
 use crate::retry::{jittered, pause};
 use crate::routes::Routes;
 use crate::wire::required;
@@ -58,7 +58,7 @@ enum Ended {
     /// The client is gone.
     ForGood,
     /// It broke, or never came about.
-    Broken { worked: bool },
+    Broken,
     /// Others know more.
     Behind,
 }
@@ -67,17 +67,16 @@ impl Watcher {
     pub(crate) async fn run(self) {
         let (mut turn, mut failures) = (rand::random_range(0..1_024_usize), 0);
         loop {
-            let address = self.address(turn);
+            let (address, began) = (self.address(turn), Instant::now());
             match self.follow(&address).await {
                 Ended::ForGood => return,
                 Ended::Behind => {}
-                Ended::Broken { worked: true } => failures = 0,
-                Ended::Broken { worked: false } => {
+                Ended::Broken => {
+                    failures = if began.elapsed() > LASTING { 0 } else { failures + 1 };
                     tokio::select! {
                         () = self.publish.closed() => return,
                         () = sleep(jittered(pause(failures))) => {}
                     }
-                    failures += 1;
                 }
             }
             turn += 1;
@@ -99,8 +98,7 @@ impl Watcher {
             () = self.publish.closed() => return Ended::ForGood,
             opened = self.open(address) => opened,
         };
-        let Some(mut deltas) = opened else { return Ended::Broken { worked: false } };
-        let mut worked = false;
+        let Some(mut deltas) = opened else { return Ended::Broken };
         let mut patience: Option<Instant> = None;
         loop {
             let waited = async {
@@ -114,15 +112,14 @@ impl Watcher {
                 message = deltas.message() => match message {
                     Ok(Some(message)) => {
                         if !self.take(address, message) {
-                            return Ended::Broken { worked: false };
+                            return Ended::Broken;
                         }
-                        worked = true;
                         patience = None;
                     }
-                    Ok(None) => return Ended::Broken { worked },
+                    Ok(None) => return Ended::Broken,
                     Err(status) => {
                         debug!(address, %status, "map stream broke");
-                        return Ended::Broken { worked };
+                        return Ended::Broken;
                     }
                 },
                 () = self.refresh.notified(), if patience.is_none() => patience = Some(Instant::now() + PATIENCE),

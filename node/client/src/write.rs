@@ -165,7 +165,7 @@ impl Client {
         value: impl Into<Bytes>,
         options: PutOptions,
     ) -> Result<Version, WriteError> {
-        let table_keys = self.table_of_write(table)?;
+        let table_keys = self.table_of_write(table).await?;
         let key = key.encode(table_keys.fragmentation)?;
         let conditions = condition_on(&key, options.expected);
         let mutations = vec![command::Mutation::Put { key, value: value.into(), expires_ms: options.expires_ms }];
@@ -179,7 +179,7 @@ impl Client {
 
     /// Makes a key absent if what is expected of it holds.
     pub async fn delete_if(&self, table: &str, key: Key, expected: Option<Expected>) -> Result<Version, WriteError> {
-        let table_keys = self.table_of_write(table)?;
+        let table_keys = self.table_of_write(table).await?;
         let key = key.encode(table_keys.fragmentation)?;
         let conditions = condition_on(&key, expected);
         self.write(table, table_keys, conditions, vec![command::Mutation::Delete { key }]).await
@@ -193,7 +193,7 @@ impl Client {
         conditions: Vec<Condition>,
         mutations: Vec<Mutation>,
     ) -> Result<Version, WriteError> {
-        let table_keys = self.table_of_write(table)?;
+        let table_keys = self.table_of_write(table).await?;
         let fragmentation = table_keys.fragmentation;
         let condition = |Condition { key, expected }: Condition| {
             Ok(command::Condition { key: key.encode(fragmentation)?, expected })
@@ -203,8 +203,8 @@ impl Client {
         self.write(table, table_keys, conditions, mutations).await
     }
 
-    fn table_of_write(&self, name: &str) -> Result<Table, WriteError> {
-        self.inner.table(name).ok_or_else(|| WriteError::UnknownTable(name.to_owned()))
+    async fn table_of_write(&self, name: &str) -> Result<Table, WriteError> {
+        self.inner.table_soon(name).await.ok_or_else(|| WriteError::UnknownTable(name.to_owned()))
     }
 
     async fn write(

@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::flight::{Flight, Frames, Queue};
 use super::{NotSent, Submission};
-use crate::channel::{self, CONNECT_TIMEOUT};
+use crate::channel::{self, CONNECT_TIMEOUT, LASTING};
 use crate::retry::{jittered, pause};
 use crate::routes::Routes;
 use crate::stamps::Stamps;
@@ -49,14 +49,15 @@ impl Link {
     pub(super) async fn run(self) {
         let mut failures = 0;
         while let Some(first) = self.receive().await {
-            match self.session(first).await {
-                Ok(()) => failures = 0,
-                Err(error) => {
-                    debug!(node = self.node.0, %error, "node cannot be reached");
-                    self.refuse_for(jittered(pause(failures).min(REFUSE_MAX))).await;
-                    failures += 1;
-                }
+            let began = Instant::now();
+            if let Err(error) = self.session(first).await {
+                debug!(node = self.node.0, %error, "node cannot be reached");
+            } else if began.elapsed() > LASTING {
+                failures = 0;
+                continue;
             }
+            self.refuse_for(jittered(pause(failures).min(REFUSE_MAX))).await;
+            failures += 1;
         }
     }
 
@@ -64,7 +65,7 @@ impl Link {
         poll_fn(|cx| self.queue.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(cx)).await
     }
 
-    /// Connects and serves until the connection breaks. An error = there was no connection; what waited was told.
+    /// Connects and serves until the connection breaks. An error = there was no connection.
     async fn session(&self, first: Submission) -> Result<(), OpenError> {
         let flight = Arc::new(Flight::default());
         let served = self.serve(&flight, first).await;

@@ -1,7 +1,5 @@
 //! Three etcd members, built from etcd's published Go module, driven by etcd's own client.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::process::{Server, free_port, output, wait_until};
+use crate::process::{Server, free_port, output, page, wait_until};
 use crate::sample::Sample;
 use crate::{IN_FLIGHT, Settings};
 
@@ -131,13 +129,5 @@ impl Cluster {
 }
 
 fn is_healthy(port: u16) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.contains(r#""health":"true""#))
+    page(port, "/health").is_ok_and(|answer| answer.contains(r#""health":"true""#))
 }

@@ -3,11 +3,16 @@
 //! The systems take turns, so that what else happens on the machine hits all of them, and medians are compared. What counts is
 //! ratios. The exit code says whether it ran, never whether a goal was met: a slow machine is no failure.
 
+mod cluster;
 mod etcd;
+mod failover;
+mod idle;
+mod load;
 mod peers;
 mod process;
 mod redis;
 mod sample;
+mod skerry;
 mod table;
 
 use std::io::{self, Write};
@@ -42,6 +47,12 @@ struct Args {
     /// Measure these only.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<System>,
+    /// Kill no leader.
+    #[arg(long)]
+    no_failover: bool,
+    /// Leave out the idle shards.
+    #[arg(long)]
+    no_idle: bool,
 }
 
 /// What every measurement needs.
@@ -56,7 +67,8 @@ pub(crate) struct Settings {
 /// Requests in flight where many clients are meant.
 pub(crate) const IN_FLIGHT: usize = 256;
 
-#[tokio::main]
+// One thread: the client shares two cores with three nodes, and one is what a client would use.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
     tokio::select! {
@@ -84,17 +96,23 @@ async fn bench(args: Args) -> Result<()> {
         for (system, peer) in &systems {
             let sample =
                 peer.measure(&settings).await.with_context(|| format!("failed to measure {}", system.name()))?;
-            writeln!(
-                io::stdout(),
-                "round {round}: {:<18} {:>8.0} writes/s {:>8.0} reads/s, alone {:.2} ms",
-                system.name(),
-                sample.writes,
-                sample.reads,
-                sample.alone_p50.as_secs_f64() * 1e3
-            )?;
+            say(&format!("round {round}: {:<17} {sample}", system.name()))?;
             measured.rounds.push((*system, sample));
         }
+        if !args.no_failover {
+            let taken = failover::measure(&settings).await.context("failed to measure a failover")?;
+            say(&format!("round {round}: leader killed     writes again after {:.2} s", taken.as_secs_f64()))?;
+            measured.failover.push(taken);
+        }
     }
-    writeln!(io::stdout(), "\n{}", measured.table())?;
-    Ok(())
+    if !args.no_idle {
+        let idle = idle::measure(&settings).await.context("failed to measure idle shards")?;
+        say(&format!("idle shards: {idle}"))?;
+        measured.idle.push(idle);
+    }
+    say(&format!("\n{}", measured.table()))
+}
+
+fn say(line: &str) -> Result<()> {
+    writeln!(io::stdout(), "{line}").context("failed to print")
 }

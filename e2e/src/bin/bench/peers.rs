@@ -5,10 +5,12 @@ use std::io::{self, Write};
 use anyhow::Result;
 
 use crate::sample::{Sample, System};
-use crate::{Settings, etcd, redis};
+use crate::{Settings, cluster::Engine, etcd, redis, skerry};
 
 /// A system that is ready to be measured.
 pub(crate) enum Peer {
+    /// Of three nodes.
+    Skerry(Engine),
     /// Of three members.
     Etcd(etcd::Programs),
     /// Of one.
@@ -21,7 +23,8 @@ impl Peer {
         let peer = match system {
             System::Etcd => etcd::Programs::build(&settings.folder).await.map(Self::Etcd),
             System::Redis => redis::Programs::find(&settings.folder).await.map(Self::Redis),
-            System::SkerrySled | System::SkerryFjall => return Ok(None),
+            System::SkerrySled => Ok(Self::Skerry(Engine::Sled)),
+            System::SkerryFjall => Ok(Self::Skerry(Engine::Fjall)),
         };
         match peer {
             Ok(peer) => Ok(Some(peer)),
@@ -35,6 +38,7 @@ impl Peer {
     /// One round, from new.
     pub(crate) async fn measure(&self, settings: &Settings) -> Result<Sample> {
         match self {
+            Self::Skerry(engine) => skerry::measure(*engine, settings).await,
             Self::Etcd(programs) => programs.measure(settings).await,
             Self::Redis(programs) => programs.measure(settings).await,
         }

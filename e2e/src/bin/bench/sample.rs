@@ -1,5 +1,6 @@
 //! Who is measured, what is measured of it in one round, and the median.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Who is measured.
@@ -39,6 +40,13 @@ pub(crate) struct Sample {
     pub(crate) reads: f64,
     /// Half of the writes of one client alone took no longer.
     pub(crate) alone_p50: Duration,
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let alone = self.alone_p50.as_secs_f64() * 1e3;
+        write!(f, "{:>7.0} writes/s {:>7.0} reads/s, alone {alone:.2} ms", self.writes, self.reads)
+    }
 }
 
 /// The lower middle one.

@@ -5,14 +5,15 @@ use std::time::Duration;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
+use crate::idle::Idle;
 use crate::sample::{Sample, System, middle};
 
 /// Everything measured, a value a round.
 #[derive(Debug, Default)]
 pub(crate) struct Measurements {
     pub(crate) rounds: Vec<(System, Sample)>,
-    /// Of a node with 1,000 shards above an empty one: share of a core, bytes.
-    pub(crate) idle: Vec<(f64, f64)>,
+    /// Of a node with 1,000 shards above an empty one.
+    pub(crate) idle: Vec<Idle>,
     /// From the kill of a leader until every shard took writes again.
     pub(crate) failover: Vec<Duration>,
 }
@@ -48,9 +49,9 @@ impl Measurements {
         let alone = |s: &Sample| s.alone_p50.as_secs_f64();
         table.add_row(self.row("write p50, one client, sled", sled, alone, micros, Goal::NoMore));
         table.add_row(self.row("write p50, one client, fjall", fjall, alone, micros, Goal::NoMore));
-        let cpu = middle(self.idle.iter().map(|(cpu, _)| cpu * 100.0));
+        let cpu = middle(self.idle.iter().map(|i| i.core_share * 100.0));
         table.add_row(own_row("1,000 idle shards: CPU of a node", cpu, 5.0, |v| format!("{v:.1} % of a core")));
-        let memory = middle(self.idle.iter().map(|(_, bytes)| bytes / f64::from(1 << 20)));
+        let memory = middle(self.idle.iter().map(|i| i.mebibytes));
         table.add_row(own_row("1,000 idle shards: memory of a node", memory, 100.0, |v| format!("{v:.0} MiB")));
         let failover = middle(self.failover.iter().map(Duration::as_secs_f64));
         table.add_row(own_row("leader killed: until writes again", failover, 2.0, |v| format!("{v:.2} s")));

@@ -1,1 +1,15 @@
-//! Placeholder of the first commit.
+//! Whole clusters of node cores in one thread under a seed, with everything that can go wrong, and every rule held
+//! against them. The cores are the ones that production runs; only store, log, network and clocks are simulated.
+
+mod check;
+mod client;
+mod engine;
+mod faults;
+mod host;
+mod log;
+mod network;
+mod operator;
+mod run;
+mod world;
+
+pub use run::{Outcome, run};

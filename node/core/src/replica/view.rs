@@ -2,8 +2,9 @@
 
 use crate::engine::{Engine, EngineError, data_end, data_key};
 use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::log::LogEntry;
 use crate::map::Descriptor;
-use crate::replica::Replica;
+use crate::replica::{Replica, convert};
 
 /// A replica at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +58,8 @@ impl Replica {
         let entries = log
             .entries(self.raw.store().start().0 + 1, None, raft::GetEntriesContext::empty(false))
             .unwrap_or_default();
-        entries
-            .iter()
-            .map(|e| (e.index, e.term, xxhash_rust::xxh3::xxh3_64(&[&e.data[..], &e.context[..]].concat())))
-            .collect()
+        let hash = |e: &LogEntry| xxhash_rust::xxh3::xxh3_64(&[&e.data[..], &e.context[..]].concat());
+        entries.iter().map(convert::entry_out).map(|e| (e.index, e.term, hash(&e))).collect()
     }
 
     /// Hash of the shard's records: equal on all copies at the same applied index.

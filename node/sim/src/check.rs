@@ -1,0 +1,92 @@
+//! Holds every rule against the cluster while it runs.
+
+use std::collections::BTreeMap;
+
+use skerry_core::history::History;
+use skerry_core::ids::{NodeId, ReplicaId};
+use skerry_core::invariants::bounds::Bounds;
+use skerry_core::invariants::committed::Committed;
+use skerry_core::invariants::identity::Identity;
+use skerry_core::invariants::leaders::Leaders;
+use skerry_core::invariants::{Broken, copies, progress};
+use skerry_core::log::LogCut;
+use skerry_core::replica::ReplicaView;
+
+use crate::host::Host;
+
+/// The rules, what they remember, and the first one that broke.
+#[derive(Default)]
+pub(crate) struct Checker {
+    leaders: Leaders,
+    committed: Committed,
+    identity: Identity,
+    bounds: Bounds,
+    pub(crate) history: History,
+    pub(crate) broken: Vec<String>,
+}
+
+impl Checker {
+    pub(crate) fn is_broken(&self) -> bool {
+        !self.broken.is_empty()
+    }
+
+    pub(crate) fn note(&mut self, result: Result<(), Broken>) {
+        if let Err(broken) = result {
+            self.broken.push(broken.to_string());
+        }
+    }
+
+    pub(crate) fn restarted(&mut self, node: NodeId) {
+        self.bounds.restarted(node);
+    }
+
+    /// The log forgets only what the store could recover after a crash now.
+    pub(crate) fn cut(&mut self, host: &Host, cut: &LogCut) {
+        if host.engine.durably_applied(cut.shard, cut.replica).is_none_or(|applied| applied < cut.start.0) {
+            let seen = format!("shard {} on {} cut at {}", cut.shard, host.id, cut.start.0);
+            self.note(Err(Broken { rule: "the log is never cut below what a sync of the store covers", seen }));
+        }
+    }
+
+    /// Looks at one host: cheap rules on every tick.
+    pub(crate) fn look(&mut self, host: &Host) {
+        let Some(node) = &host.node else { return };
+        let map = self.bounds.check(host.id, node.map());
+        self.note(map);
+        for view in node.replicas() {
+            let results = [self.leaders.check(&view), progress::check(&view), self.identity.check(&view)];
+            results.into_iter().for_each(|r| self.note(r));
+        }
+    }
+
+    /// Looks at all hosts together, and into logs and records.
+    pub(crate) fn look_deep(&mut self, hosts: &BTreeMap<NodeId, Host>) {
+        let all = views(hosts);
+        for host in hosts.values() {
+            let Some(node) = &host.node else { continue };
+            for view in node.replicas().filter(|v| !v.is_blank) {
+                if view.is_leader {
+                    self.note(copies::check_promoted(&view, &all));
+                }
+                let Some(replica) = node.replica(view.shard) else { continue };
+                let entries = self.committed.check_entries(&view, &replica.entries());
+                self.note(entries);
+                let hash = replica.state_hash(&host.engine).expect("a store in memory never fails");
+                let state = self.committed.check_state(&view, hash);
+                self.note(state);
+            }
+        }
+    }
+
+    /// What clients saw.
+    pub(crate) fn check_history(&mut self) {
+        let violations = self.history.check();
+        self.broken.extend(violations.iter().take(5).map(ToString::to_string));
+    }
+}
+
+/// Every replica that is in some process now.
+pub(crate) fn views(hosts: &BTreeMap<NodeId, Host>) -> BTreeMap<ReplicaId, ReplicaView> {
+    let up = hosts.values().filter_map(|h| h.node.as_ref());
+    up.flat_map(|node| node.replicas()).map(|view| (view.replica, view)).collect()
+}

@@ -1,0 +1,111 @@
+//! What goes wrong: crashes, pauses, cut and lossy links, slow disks, jumping clocks, flipped bits, lost volumes.
+
+use std::collections::BTreeSet;
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use skerry_core::ids::NodeId;
+use skerry_core::map::Role;
+
+use crate::check::views;
+use crate::operator::Operator;
+use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
+
+/// Of the faults that destroy data, at most this many in a run: more than one at a time may destroy what a quorum had.
+const DESTRUCTIVE_MAX: u32 = 1;
+
+/// Brings faults about.
+#[derive(Default)]
+pub(crate) struct Faults {
+    destroyed: u32,
+    pub(crate) over: bool,
+}
+
+impl Faults {
+    pub(crate) fn wake(&mut self, operator: &mut Operator, world: &mut World) {
+        if self.over {
+            return;
+        }
+        let hosts = world.up();
+        if let Some(&host) = hosts.choose(&mut world.rng) {
+            match world.rng.random_range(0..100) {
+                0..25 => self.crash(host, world),
+                25..32 => hosts.iter().filter(|_| true).for_each(|h| restart(*h, world)),
+                32..47 => pause(host, world),
+                47..62 => world.network.part(&hosts, &mut world.rng),
+                62..70 => {
+                    world.network.loss = world.rng.random_range(0..100);
+                    world.network.repeats = world.rng.random_range(0..50);
+                    world.network.delay_max = world.rng.random_range(MILLISECOND..150 * MILLISECOND);
+                }
+                70..78 => world.network.heal(),
+                78..83 => world.disk_max = world.rng.random_range(MILLISECOND..200 * MILLISECOND),
+                83..88 => {
+                    let jump = world.rng.random_range(-300..300);
+                    world.hosts.get_mut(&host).into_iter().for_each(|h| h.jump(jump));
+                }
+                88..94 => operator.wish(world),
+                _ => self.destroy(host, operator, world),
+            }
+        }
+        let pause = world.rng.random_range(100 * MILLISECOND..1_500 * MILLISECOND);
+        world.after(pause, Event::Wake(Waker::Faults));
+    }
+
+    fn crash(&mut self, host: NodeId, world: &mut World) {
+        restart(host, world);
+    }
+
+    /// A flipped bit in the log, or a volume that is gone: only where every shard has enough copies without this host.
+    fn destroy(&mut self, host: NodeId, operator: &mut Operator, world: &mut World) {
+        if self.destroyed >= DESTRUCTIVE_MAX || !is_expendable(host, world) {
+            return restart(host, world);
+        }
+        self.destroyed += 1;
+        world.crash(host);
+        if world.rng.random_bool(0.5) && operator.nodes > 3 {
+            if let Some(lost) = world.hosts.get_mut(&host) {
+                lost.gone = true;
+            }
+            operator.leaving.insert(host);
+            operator.nodes -= 1;
+            operator.replication_factor = operator.replication_factor.min(u32::try_from(operator.nodes).unwrap_or(1));
+            operator.is_done = false;
+            return;
+        }
+        let shards = world.hosts.get(&host).map(|h| h.log.shards()).unwrap_or_default();
+        let damaged: BTreeSet<_> = shards.into_iter().filter(|_| world.rng.random_bool(0.6)).collect();
+        world.start(host, damaged);
+    }
+}
+
+/// The process dies and comes back some time later.
+fn restart(host: NodeId, world: &mut World) {
+    world.crash(host);
+    let delay = world.rng.random_range(50 * MILLISECOND..4 * SECOND);
+    world.after(delay, Event::Start { host });
+}
+
+/// The process stands still, as after a SIGSTOP or on an overloaded machine.
+fn pause(host: NodeId, world: &mut World) {
+    let until = world.time + world.rng.random_range(100 * MILLISECOND..4 * SECOND);
+    world.hosts.get_mut(&host).into_iter().for_each(|h| h.paused_until = until);
+}
+
+/// True if all other members of every shard are up and have everything, and there are at least two of them.
+fn is_expendable(host: NodeId, world: &World) -> bool {
+    let all = views(&world.hosts);
+    let leaders = || all.values().filter(|v| v.is_leader);
+    let here = all.values().filter(|v| v.node == host);
+    let safe = |shard| {
+        let Some(leader) = leaders().filter(|l| l.shard == shard).max_by_key(|l| l.term) else { return false };
+        let members = &leader.descriptor.members;
+        let others = || members.iter().filter(|m| m.replica.node != host);
+        let is_whole = |id| all.get(id).is_some_and(|v| !v.is_blank && v.last >= leader.committed);
+        !leader.descriptor.is_joint()
+            && others().count() >= 2
+            && others()
+                .all(|m| m.role == Role::Voter && is_whole(&m.replica.id) && leader.in_step.contains(&m.replica.id))
+    };
+    here.map(|v| v.shard).all(safe)
+}

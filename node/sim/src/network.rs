@@ -1,0 +1,54 @@
+//! The network between hosts: loss, delay, reordering, repetition, and cut links, one way too.
+
+use std::collections::BTreeSet;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use skerry_core::ids::NodeId;
+
+/// How the network behaves now.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    /// Of 1,000 messages, how many are lost.
+    pub(crate) loss: u32,
+    /// Of 1,000 messages, how many arrive twice.
+    pub(crate) repeats: u32,
+    /// Longest delay, in microseconds.
+    pub(crate) delay_max: u64,
+    /// Links that carry nothing.
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+}
+
+impl Network {
+    /// Everything arrives soon.
+    pub(crate) fn heal(&mut self) {
+        *self = Self { delay_max: 2_000, ..Self::default() };
+    }
+
+    /// When a message arrives, after now. Empty = lost.
+    pub(crate) fn arrivals(&self, from: NodeId, to: NodeId, rng: &mut ChaCha8Rng) -> Vec<u64> {
+        if self.cut.contains(&(from, to)) || rng.random_range(0..1_000) < self.loss {
+            return Vec::new();
+        }
+        let copies = if rng.random_range(0..1_000) < self.repeats { 2 } else { 1 };
+        (0..copies).map(|_| rng.random_range(100..=self.delay_max.max(200))).collect()
+    }
+
+    /// Cuts some links at random: between two halves, around one host, or one way.
+    pub(crate) fn part(&mut self, hosts: &[NodeId], rng: &mut ChaCha8Rng) {
+        self.cut.clear();
+        let one_way = rng.random_bool(0.3);
+        let side: BTreeSet<NodeId> = if rng.random_bool(0.5) {
+            hosts.get(rng.random_range(0..hosts.len())).copied().into_iter().collect()
+        } else {
+            hosts.iter().copied().filter(|_| rng.random_bool(0.5)).collect()
+        };
+        for &a in hosts {
+            for &b in hosts.iter().filter(|b| side.contains(&a) != side.contains(b)) {
+                if !one_way || side.contains(&a) {
+                    self.cut.insert((a, b));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A simple operator: looks at the status, does the next thing that brings the database to what is wished, looks again.
+//! Wishes change, and change back, while it works.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use rand::Rng;
+use skerry_core::ids::{NodeId, TableId, Token};
+use skerry_core::key::hash_starts;
+use skerry_core::map::{Fragmentation, Map, NodeState};
+use skerry_core::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Input, Removal};
+use skerry_core::placement::{Site, Wanted, place};
+use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
+
+use crate::check::views;
+use crate::host::Host;
+use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
+
+const TIMEOUT: u64 = 2 * SECOND;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Asked {
+    Status,
+    Change,
+    Join,
+    Certify(NodeId),
+    Remove(NodeId),
+}
+
+/// What is wished, and where the operator stands.
+pub(crate) struct Operator {
+    /// Nodes that the database should have, the drained not counted.
+    pub(crate) nodes: usize,
+    pub(crate) replication_factor: u32,
+    /// Nodes that should go.
+    pub(crate) leaving: BTreeSet<NodeId>,
+    volumes: u64,
+    asked: Option<(Token, u64, Asked)>,
+    leader: Option<NodeId>,
+    map: Option<std::sync::Arc<Map>>,
+    /// Nothing was left to do at the last look.
+    pub(crate) is_done: bool,
+}
+
+impl Operator {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self {
+            nodes,
+            replication_factor: u32::try_from(nodes.min(3)).unwrap_or(3),
+            leaving: BTreeSet::new(),
+            volumes: 1,
+            asked: None,
+            leader: None,
+            map: None,
+            is_done: false,
+        }
+    }
+
+    /// Another wish; now and then the last one is taken back.
+    pub(crate) fn wish(&mut self, world: &mut World) {
+        self.is_done = false;
+        let hosts: Vec<_> = world.hosts.values().filter(|h| !h.gone).map(|h| h.id).collect();
+        match world.rng.random_range(0..6) {
+            0 | 1 if hosts.len() < 6 => self.nodes += 1,
+            2 if self.nodes > 3 => {
+                let staying: Vec<_> = hosts.iter().filter(|h| !self.leaving.contains(h)).collect();
+                if let Some(node) = staying.get(world.rng.random_range(0..staying.len().max(1))) {
+                    self.leaving.insert(**node);
+                    self.nodes -= 1;
+                }
+            }
+            3 => {
+                self.nodes += self.leaving.len();
+                self.leaving.clear();
+            }
+            _ => {
+                let most = u32::try_from(self.nodes.min(5)).unwrap_or(3);
+                self.replication_factor = world.rng.random_range(2.min(most)..=most);
+            }
+        }
+        self.replication_factor = self.replication_factor.min(u32::try_from(self.nodes).unwrap_or(1));
+    }
+
+    pub(crate) fn wake(&mut self, world: &mut World) {
+        if let Some((token, sent, asked)) = self.asked.clone() {
+            match world.answers.remove(&token) {
+                Some(Answer::Admin(result)) => {
+                    self.asked = None;
+                    self.answered(asked, result, world);
+                }
+                Some(Answer::Write(_) | Answer::Read(_)) => {}
+                None if world.time > sent + TIMEOUT => {
+                    self.asked = None;
+                    self.leader = None;
+                }
+                None => {}
+            }
+        }
+        if self.asked.is_none() {
+            match self.map.take() {
+                Some(map) => self.act(&map, world),
+                None => self.ask(AdminRequest::Status, Asked::Status, world),
+            }
+        }
+        let pause = world.rng.random_range(20 * MILLISECOND..120 * MILLISECOND);
+        world.after(pause, Event::Wake(Waker::Operator));
+    }
+
+    fn ask(&mut self, request: AdminRequest, asked: Asked, world: &mut World) {
+        let up = world.up();
+        let anyone = up.get(world.rng.random_range(0..up.len().max(1))).copied();
+        let Some(host) = self.leader.filter(|l| up.contains(l)).or(anyone) else { return };
+        let token = world.token();
+        let delay = world.rng.random_range(100..2 * MILLISECOND);
+        world.after(delay, Event::Request { host, input: Input::Admin { token, request } });
+        self.asked = Some((token, world.time, asked));
+    }
+
+    fn change(&mut self, change: AdminChange, epoch: Option<skerry_core::ids::Epoch>, asked: Asked, world: &mut World) {
+        let fence = Fence { token: 1, based_on: epoch };
+        self.ask(AdminRequest::Command(SystemCommand::Admin { fence, change }), asked, world);
+    }
+
+    fn answered(&mut self, asked: Asked, result: Result<AdminReply, AdminRefusal>, world: &mut World) {
+        match (asked, result) {
+            (_, Err(AdminRefusal::NotLeader { leader })) => self.leader = leader,
+            (Asked::Status, Ok(AdminReply::Status(status))) => self.map = Some(status.map),
+            (Asked::Join, Ok(AdminReply::Command(SystemReply::Joined(id)))) => self.joined(id, world),
+            (Asked::Certify(node), Ok(AdminReply::Removal(Removal::Safe(certificate)))) => {
+                let all = views(&world.hosts);
+                let leader = self.leader.and_then(|l| world.hosts.get(&l)).and_then(|h| h.node.as_ref());
+                let newest = world.hosts.values().filter_map(|h| h.node.as_ref()).max_by_key(|n| n.map().epoch);
+                if let Some(map) = leader.or(newest).map(|n| n.map().clone())
+                    && map.epoch >= certificate.epoch
+                {
+                    world.checker.note(skerry_core::invariants::copies::check_certificate(node, &map, &all));
+                }
+                self.change(AdminChange::Remove(node), None, Asked::Remove(node), world);
+            }
+            (Asked::Remove(node), Ok(_)) => {
+                self.leaving.remove(&node);
+                world.crash(node);
+                if let Some(host) = world.hosts.get_mut(&node) {
+                    host.gone = true;
+                }
+            }
+            (Asked::Status | Asked::Change | Asked::Join | Asked::Certify(_) | Asked::Remove(_), Ok(_) | Err(_)) => {}
+        }
+    }
+
+    fn joined(&mut self, id: NodeId, world: &mut World) {
+        self.volumes += 1;
+        if !world.hosts.contains_key(&id) {
+            let zone = zone(id.0);
+            let seeds: Vec<_> = world
+                .hosts
+                .values()
+                .filter_map(|h| h.node.as_ref())
+                .flat_map(|n| n.map().nodes.values().cloned())
+                .collect();
+            let host = Host::new(id, zone, seeds, &mut world.rng);
+            world.hosts.insert(id, host);
+            world.start(id, BTreeSet::new());
+        }
+    }
+
+    /// The next thing to do. Nothing left = done.
+    fn act(&mut self, map: &Map, world: &mut World) {
+        let active: Vec<_> = map.nodes.values().filter(|n| n.state == NodeState::Active).collect();
+        let staying: Vec<_> = active.iter().filter(|n| !self.leaving.contains(&n.id)).collect();
+        let back = map.nodes.values().find(|n| n.state == NodeState::Draining && !self.leaving.contains(&n.id));
+        if let Some(node) = back {
+            return self.change(AdminChange::Reactivate(node.id), None, Asked::Change, world);
+        }
+        if staying.len() < self.nodes {
+            let number = self.volumes + 1;
+            let new = NewNode { volume: format!("v{number}"), address: format!("host-{number}:1"), zone: zone(number) };
+            return self.ask(AdminRequest::Command(SystemCommand::Join(new)), Asked::Join, world);
+        }
+        if let Some(node) =
+            active.iter().find(|n| self.leaving.contains(&n.id) && staying.len() as u32 >= self.replication_factor)
+        {
+            return self.change(AdminChange::Drain(node.id), None, Asked::Change, world);
+        }
+        let sites: Vec<_> = staying.iter().map(|n| Site { node: n.id, zone: n.zone.clone() }).collect();
+        if self.tables(map, &sites, world) || self.targets(map, &sites, world) {
+            return;
+        }
+        let empty =
+            map.nodes.values().find(|n| n.state == NodeState::Draining && !map.shards.values().any(|s| s.names(n.id)));
+        if let Some(node) = empty {
+            let request = AdminRequest::CertifyRemoval { node: node.id, incarnation: node.incarnation };
+            return self.ask(request, Asked::Certify(node.id), world);
+        }
+        self.is_done = !map.nodes.values().any(|n| n.state == NodeState::Draining);
+    }
+
+    /// Makes the tables, and sets their replication factor.
+    fn tables(&mut self, map: &Map, sites: &[Site], world: &mut World) -> bool {
+        let copies = self.replication_factor as usize;
+        for (name, fragmentation) in [("ranges", Fragmentation::Range), ("hashes", Fragmentation::Hash)] {
+            if let Some(table) = map.table_named(name) {
+                if table.replication_factor != self.replication_factor {
+                    let change =
+                        AdminChange::AlterTable { table: table.id, replication_factor: self.replication_factor };
+                    self.change(change, None, Asked::Change, world);
+                    return true;
+                }
+                continue;
+            }
+            let starts = match fragmentation {
+                Fragmentation::Range => ["", "h", "p"].map(|s| Bytes::from_static(s.as_bytes())).to_vec(),
+                Fragmentation::Hash => hash_starts(2),
+            };
+            let wanted: Vec<_> = (0..)
+                .zip(&starts)
+                .map(|(n, _)| Wanted { shard: skerry_core::ids::ShardId(n), copies, current: Vec::new() })
+                .collect();
+            let Ok(placed) = place(sites, &wanted) else { return true };
+            let shards =
+                starts.into_iter().zip(placed.into_values()).map(|(start, nodes)| NewShard { start, nodes }).collect();
+            let change = AdminChange::CreateTable {
+                name: name.to_owned(),
+                fragmentation,
+                replication_factor: self.replication_factor,
+                shards,
+            };
+            self.change(change, None, Asked::Change, world);
+            return true;
+        }
+        false
+    }
+
+    fn targets(&mut self, map: &Map, sites: &[Site], world: &mut World) -> bool {
+        let live: Vec<_> = map.live_shards().filter(|s| s.descriptor.table != TableId::SYSTEM).collect();
+        let copies = self.replication_factor as usize;
+        let wanted: Vec<_> =
+            live.iter().map(|s| Wanted { shard: s.descriptor.shard, copies, current: s.target.clone() }).collect();
+        let Ok(placed) = place(sites, &wanted) else { return false };
+        let same =
+            |target: &[NodeId], placed: &[NodeId]| target.iter().collect::<BTreeSet<_>>() == placed.iter().collect();
+        let changed: Vec<_> = live
+            .iter()
+            .filter_map(|s| Some((s, placed.get(&s.descriptor.shard)?)))
+            .filter(|(s, placed)| !same(&s.target, placed))
+            .map(|(s, placed)| (s.descriptor.shard, placed.clone()))
+            .collect();
+        if changed.is_empty() {
+            return false;
+        }
+        self.change(AdminChange::SetTargets(changed), Some(map.epoch), Asked::Change, world);
+        true
+    }
+}
+
+/// The zone of a machine by its number.
+pub(crate) fn zone(number: u64) -> String {
+    format!("zone-{}", number % 3)
+}

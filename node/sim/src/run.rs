@@ -1,0 +1,185 @@
+//! One run: a cluster grows under load and faults, then the faults stop and it must come to rest with nothing lost.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use skerry_core::history::Counts;
+use skerry_core::ids::NodeId;
+use skerry_core::map::ShardRecord;
+use skerry_core::node::bootstrap;
+use skerry_core::planted::{Planted, plant};
+use skerry_core::system::NewNode;
+
+use crate::check::views;
+use crate::client::{Client, keys};
+use crate::faults::Faults;
+use crate::host::{Host, cluster};
+use crate::operator::{Operator, zone};
+use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
+
+const CLIENTS: usize = 4;
+const START: u64 = 15 * SECOND;
+const SAFETY: u64 = 15 * SECOND;
+/// How long a cluster without faults may take to come to rest.
+const LIVENESS: u64 = 90 * SECOND;
+const LOOK: u64 = 400 * MILLISECOND;
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Of the run.
+    pub seed: u64,
+    /// Everything that must not be. Empty = the run is good.
+    pub violations: Vec<String>,
+    /// Equal for equal runs.
+    pub trace_hash: u64,
+    /// What clients did.
+    pub counts: Counts,
+}
+
+/// Runs one seed, with a bug planted or none.
+pub fn run(seed: u64, bug: Option<Planted>) -> Outcome {
+    plant(bug);
+    let result = catch_unwind(AssertUnwindSafe(|| Run::new(seed).all()));
+    plant(None);
+    result.unwrap_or_else(|panic| {
+        let text =
+            panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        let violations = vec![format!("panic: {}", text.unwrap_or_default())];
+        Outcome { seed, violations, trace_hash: 0, counts: Counts::default() }
+    })
+}
+
+struct Run {
+    world: World,
+    clients: Vec<Client>,
+    operator: Operator,
+    faults: Faults,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        use rand::Rng;
+        let mut world = World::new(seed);
+        let nodes = world.rng.random_range(3..=5);
+        let first = NodeId(1);
+        let host = Host::new(first, zone(1), Vec::new(), &mut world.rng);
+        let new = NewNode { volume: "v1".to_owned(), address: "host-1:1".to_owned(), zone: zone(1) };
+        bootstrap(cluster(), &new, &host.engine).expect("a store in memory never fails");
+        host.engine.finish_sync(u64::MAX);
+        world.hosts.insert(first, host);
+        world.start(first, BTreeSet::new());
+        Self {
+            world,
+            clients: (0..CLIENTS).map(Client::new).collect(),
+            operator: Operator::new(nodes),
+            faults: Faults::default(),
+        }
+    }
+
+    fn all(mut self) -> Outcome {
+        self.world.after(0, Event::Wake(Waker::Operator));
+        self.world.after(0, Event::Wake(Waker::Look));
+        for number in 0..CLIENTS {
+            self.world.after(number as u64, Event::Wake(Waker::Client(number)));
+        }
+        if !self.until(START, Self::is_at_rest) {
+            self.fail("did not come to rest at the start");
+        }
+        self.world.after(0, Event::Wake(Waker::Faults));
+        self.until(SAFETY, |_| false);
+        self.heal();
+        if !self.until(LIVENESS, Self::is_at_rest) {
+            self.fail("did not come to rest after the faults");
+        }
+        self.last_reads();
+        self.world.checker.check_history();
+        let counts = self.world.checker.history.counts();
+        Outcome {
+            seed: self.world.seed,
+            violations: self.world.checker.broken.clone(),
+            trace_hash: self.world.trace_hash(),
+            counts,
+        }
+    }
+
+    /// Runs for a time, or until it is done. False = time ran out.
+    fn until(&mut self, time: u64, is_done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.world.time + time;
+        while let Some(waker) = self.world.next(end) {
+            match waker {
+                Waker::Client(number) => self.clients[number].wake(&mut self.world),
+                Waker::Operator => self.operator.wake(&mut self.world),
+                Waker::Faults => self.faults.wake(&mut self.operator, &mut self.world),
+                Waker::Look => {
+                    let World { checker, hosts, .. } = &mut self.world;
+                    checker.look_deep(hosts);
+                    self.world.after(LOOK, Event::Wake(Waker::Look));
+                    if is_done(self) {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn heal(&mut self) {
+        self.faults.over = true;
+        self.world.network.heal();
+        self.world.disk_max = 2 * MILLISECOND;
+        for id in self.world.hosts.keys().copied().collect::<Vec<_>>() {
+            self.world.hosts.get_mut(&id).into_iter().for_each(|h| h.paused_until = 0);
+            self.world.start(id, BTreeSet::new());
+        }
+    }
+
+    /// The operator has nothing left to do, everything has moved, every shard has one leader, and all copies are alike.
+    fn is_at_rest(&self) -> bool {
+        self.operator.is_done && self.restless().is_none()
+    }
+
+    fn restless(&self) -> Option<String> {
+        let all = views(&self.world.hosts);
+        let nodes = self.world.hosts.values().filter_map(|h| h.node.as_ref());
+        let Some(newest) = nodes.max_by_key(|n| n.map().epoch) else { return Some("no node is up".to_owned()) };
+        let map = newest.map();
+        let is_restless = |record: &&ShardRecord| {
+            let members: Vec<_> = all.values().filter(|v| v.shard == record.descriptor.shard).collect();
+            let leaders = members.iter().filter(|v| v.is_leader).count();
+            let alike = members.windows(2).all(|w| w[0].descriptor == w[1].descriptor);
+            !record.is_settled() || leaders != 1 || members.len() != record.assigned.len() || !alike
+        };
+        if map.table_named("hashes").is_none() {
+            return Some("a table is missing".to_owned());
+        }
+        map.shards.values().filter(|r| map.is_live(r)).find(is_restless).map(|r| {
+            let members: Vec<_> = all
+                .values()
+                .filter(|v| v.shard == r.descriptor.shard)
+                .map(|v| (v.node, v.replica, v.term, v.is_leader, v.is_blank, v.applied, v.descriptor.generation))
+                .collect();
+            format!("{r:?} {members:?}")
+        })
+    }
+
+    fn fail(&mut self, what: &str) {
+        if !self.world.checker.is_broken() {
+            let why = self.restless().unwrap_or_else(|| "the operator is not done".to_owned());
+            self.world.checker.broken.push(format!("{what}: {why}"));
+        }
+    }
+
+    /// Reads every key once more: what was acknowledged must be there.
+    fn last_reads(&mut self) {
+        self.clients.iter_mut().for_each(|c| c.resting = true);
+        self.until(10 * SECOND, |run| run.clients.iter().all(Client::is_idle));
+        for (name, key) in keys() {
+            self.clients[0].read(name, key, &mut self.world);
+            self.until(10 * SECOND, |run| run.clients[0].is_idle());
+            if !self.clients[0].is_idle() {
+                self.fail("a read at the end was not answered");
+            }
+        }
+    }
+}

@@ -217,7 +217,9 @@ pub struct Map {
 pub struct MapDelta {
     /// Which database.
     pub cluster: ClusterId,
-    /// Of the newest record; all records between the asked epoch and this one are here.
+    /// The epoch that was asked from.
+    pub since: Epoch,
+    /// Of the newest record; all records between `since` and this one are here.
     pub epoch: Epoch,
     /// In force since the epoch beside them.
     pub limits: Option<(MoveLimits, Epoch)>,
@@ -305,6 +307,7 @@ impl Map {
     pub fn since(&self, have: Epoch) -> MapDelta {
         MapDelta {
             cluster: self.cluster.clone(),
+            since: have,
             epoch: self.epoch,
             limits: (self.limits.1 > have).then_some(self.limits),
             nodes: self.nodes.values().filter(|r| r.epoch > have).cloned().collect(),
@@ -313,9 +316,12 @@ impl Map {
         }
     }
 
-    /// Takes over what is newer. A record never goes back to an older epoch, whatever order deltas arrive in.
-    /// True if anything changed.
+    /// Takes over what is newer. A record never goes back to an older epoch, whatever order deltas arrive in, and a
+    /// delta that leaves a gap is not taken: the map always holds all there was at its epoch. True if anything changed.
     pub fn merge(&mut self, delta: MapDelta) -> bool {
+        if delta.since > self.epoch {
+            return false;
+        }
         let before = self.epoch;
         if self.cluster.0.is_empty() {
             self.cluster = delta.cluster;

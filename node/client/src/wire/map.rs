@@ -200,6 +200,7 @@ impl Wire for MapDelta {
     fn into_wire(self) -> v1::MapDelta {
         v1::MapDelta {
             cluster_id: self.cluster.0,
+            since: self.since.0,
             epoch: self.epoch.0,
             limits_epoch: self.limits.map_or(0, |(_, epoch)| epoch.0),
             limits: self.limits.map(|(limits, _)| limits.into_wire()),
@@ -213,6 +214,7 @@ impl Wire for MapDelta {
         let limits = m.limits.map(MoveLimits::from_wire).transpose()?;
         Ok(Self {
             cluster: ClusterId(m.cluster_id),
+            since: Epoch(m.since),
             epoch: Epoch(m.epoch),
             limits: limits.map(|limits| (limits, Epoch(m.limits_epoch))),
             nodes: all(m.nodes)?,

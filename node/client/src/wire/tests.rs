@@ -55,6 +55,7 @@ fn delta() -> MapDelta {
     };
     MapDelta {
         cluster: ClusterId("c".into()),
+        since: Epoch(2),
         epoch: Epoch(9),
         limits: Some((MoveLimits { moves_per_node: 4, bytes_per_second: 1 << 20 }, Epoch(3))),
         nodes: vec![node(1, NodeState::Active), node(2, NodeState::Draining), node(3, NodeState::Removed)],

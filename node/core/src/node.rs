@@ -85,8 +85,8 @@ pub struct Node {
     dirty: BTreeSet<ShardId>,
     /// The highest copy of each shard that this node must never speak for (again).
     tombstones: BTreeMap<ShardId, ReplicaId>,
-    /// Copies lost here that the map still names.
-    lost: BTreeMap<ShardId, ReplicaId>,
+    /// Copies that the map wants here and that are entombed: to be built anew.
+    lost: Vec<(ShardId, ReplicaId)>,
     garbage: Vec<Garbage>,
     /// Destroyed copies whose end the log may note once the store has made it durable.
     destroyed: Vec<(u64, ShardId, ReplicaId)>,

@@ -110,12 +110,10 @@ impl Node {
         self.unsynced = true;
         let map = Arc::clone(&self.map);
         let here = self.identity.node;
+        self.lost = map.shards.values().filter_map(|record| self.lost_copy(record)).collect();
         for record in map.shards.values() {
             let shard = record.descriptor.shard;
             let is_dropped = map.tables.get(&record.descriptor.table).is_some_and(|t| t.dropped);
-            if self.lost.get(&shard).is_some_and(|lost| !names(record, *lost)) {
-                self.lost.remove(&shard);
-            }
             match self.replicas.get(&shard) {
                 Some(replica) => {
                     let behind = record.descriptor.generation >= replica.descriptor().generation;
@@ -135,6 +133,14 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// The copy that the map wants here and that this node must never speak for again.
+    fn lost_copy(&self, record: &ShardRecord) -> Option<(ShardId, ReplicaId)> {
+        let shard = record.descriptor.shard;
+        let wanted = record.assigned.iter().find(|r| r.node == self.identity.node)?;
+        let entombed = self.tombstones.get(&shard).is_some_and(|tombstone| wanted.id <= *tombstone);
+        entombed.then_some((shard, wanted.id))
     }
 
     fn create_first(

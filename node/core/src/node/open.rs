@@ -87,7 +87,7 @@ impl Node {
             replicas: BTreeMap::new(),
             dirty: BTreeSet::new(),
             tombstones: stored.tombstones,
-            lost: BTreeMap::new(),
+            lost: Vec::new(),
             garbage: stored.garbage,
             destroyed: Vec::new(),
             incarnations: BTreeMap::from([(identity.node, identity.incarnation)]),
@@ -129,7 +129,7 @@ impl Node {
         for (shard, state) in states {
             let log = recovered.logs.remove(&shard).filter(|log| log.replica == state.replica);
             if recovered.lost.contains(&shard) || is_lost(&state, log.as_ref()) {
-                self.give_up(shard, state, engine)?;
+                self.discard(&state, engine)?;
                 continue;
             }
             let replica =
@@ -142,17 +142,9 @@ impl Node {
         }
         for (shard, log) in recovered.logs {
             // The store has no such copy: it was destroyed, or the store lost it. Either way it never speaks again.
-            if self.tombstones.get(&shard).is_none_or(|t| *t < log.replica) {
-                self.lost.insert(shard, log.replica);
-            }
             self.entomb(shard, log.replica, engine)?;
         }
         Ok(())
-    }
-
-    fn give_up(&mut self, shard: ShardId, state: ReplicaState, engine: &dyn Engine) -> Result<(), EngineError> {
-        self.lost.insert(shard, state.replica);
-        self.discard(&state, engine)
     }
 
     /// This node never speaks for this copy, or an earlier one of the shard, again.

@@ -225,7 +225,7 @@ impl Node {
             disk_bytes: self.disk_bytes,
             replicas: (self.replicas.len() - led.len()) as u64,
             led,
-            lost: self.lost.iter().map(|(s, r)| (*s, *r)).collect(),
+            lost: self.lost.clone(),
         }
     }
 }

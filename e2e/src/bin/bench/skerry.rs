@@ -1,5 +1,6 @@
 //! Three Skerry nodes and one table, driven by the client as an application would.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub(crate) async fn measure(engine: Engine, settings: &Settings) -> Result<Sampl
     let cluster = Cluster::start(engine, 3, &settings.folder.join("skerry")).await?;
     let client = connect(&cluster).await?;
     make_table(&client, SHARDS).await?;
+    wait_for_spread_leaders(&client).await?;
     let value = value(settings);
     let keys = settings.keys;
     load::each(IN_FLIGHT, keys, async |i| {
@@ -58,7 +60,7 @@ pub(crate) async fn connect(cluster: &Cluster) -> Result<Client> {
     Client::connect(ClientConfig::new(cluster.addresses())).await.context("failed to reach the nodes")
 }
 
-/// Makes the hash table over all nodes, and waits until every shard is in step everywhere and its leaders are spread.
+/// Makes the hash table over all nodes, and waits until each copy of each shard is in step.
 pub(crate) async fn make_table(client: &Client, shards: usize) -> Result<()> {
     let nodes: Vec<NodeId> =
         client.map().nodes.values().filter(|n| n.state == NodeState::Active).map(|n| n.id).collect();
@@ -74,15 +76,27 @@ pub(crate) async fn make_table(client: &Client, shards: usize) -> Result<()> {
     };
     let fence = Fence { token: 0, based_on: None };
     client.admin().execute(SystemCommand::Admin { fence, change }).await.context("failed to make the table")?;
-    let is_settled = async || {
+    let whole = Cell::new(0);
+    let is_whole = async || {
+        whole.set(leaders(client).await.map_or(0, |leaders| leaders.len()));
+        whole.get() == shards
+    };
+    wait_until("every copy of the table is in step", SETTLE_LIMIT, is_whole)
+        .await
+        .with_context(|| format!("{} of {shards} shards", whole.get()))
+}
+
+/// Waits until the steward has given every node its part of the leaders.
+pub(crate) async fn wait_for_spread_leaders(client: &Client) -> Result<()> {
+    let is_spread = async || {
         let Ok(leaders) = leaders(client).await else { return false };
         let mut counts = BTreeMap::<NodeId, usize>::new();
         for node in leaders.values() {
             *counts.entry(*node).or_default() += 1;
         }
-        leaders.len() == shards && counts.values().all(|count| *count <= shards.div_ceil(nodes.len()) + 1)
+        leaders.len() == SHARDS && counts.values().all(|count| *count <= SHARDS.div_ceil(COPIES) + 1)
     };
-    wait_until("the table's leaders are spread", SETTLE_LIMIT, is_settled).await
+    wait_until("the table's leaders are spread", SETTLE_LIMIT, is_spread).await
 }
 
 /// The nodes that lead the table's shards of which every copy is in step.

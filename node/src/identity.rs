@@ -92,6 +92,19 @@ pub enum VolumeError {
         /// Whose.
         node: NodeId,
     },
+    /// Put back to an earlier state.
+    #[error(
+        "the volume in {} would start as {incarnation}, but its own data knows of start {known}: its identity was put back",
+        folder.display()
+    )]
+    PutBack {
+        /// Which.
+        folder: PathBuf,
+        /// What this start would be counted as.
+        incarnation: Incarnation,
+        /// The latest start that the data knows of.
+        known: Incarnation,
+    },
     /// Another database's.
     #[error("the volume in {} belongs to database {owner}, not to {wanted}", folder.display())]
     Foreign {
@@ -158,10 +171,14 @@ impl Volume {
         }
     }
 
+    /// What this start is counted as.
+    pub fn next_incarnation(&self) -> Incarnation {
+        Incarnation(self.content.incarnation.0 + 1)
+    }
+
     /// Counts this start, durably. Nothing may be said to another node before.
-    pub fn next_incarnation(&mut self) -> Result<Incarnation, VolumeError> {
-        self.change(|content| content.incarnation.0 += 1)?;
-        Ok(self.content.incarnation)
+    pub fn begin(&mut self, incarnation: Incarnation) -> Result<(), VolumeError> {
+        self.change(|content| content.incarnation = incarnation)
     }
 
     /// True if a log and a store were made here.
@@ -253,9 +270,9 @@ mod tests {
         assert_eq!(volume.next_incarnation().unwrap(), Incarnation(1));
         volume.own(owner("a")).unwrap();
         drop(volume);
-        let mut volume = Volume::open(folder.path()).unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
         assert_eq!((volume.id(), volume.owner()), (id.as_str(), Some(&owner("a"))));
-        assert_eq!(volume.next_incarnation().unwrap(), Incarnation(2));
+        assert_eq!(volume.next_incarnation(), Incarnation(2));
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub async fn join(seeds: &[String], cluster: &ClusterId, node: &NewNode) -> Resu
                 }
             }
         }
-        if rounds % ROUNDS_PER_LINE == 0 {
+        if rounds.is_multiple_of(ROUNDS_PER_LINE) {
             warn!(last, "no seed takes this node in yet");
         }
         rounds += 1;

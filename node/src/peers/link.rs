@@ -9,8 +9,9 @@ use skerry_proto::v1::PeerFrame;
 use skerry_proto::v1::peer_service_client::PeerServiceClient;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{Batch, Context};
 use crate::chain::chain;
@@ -52,6 +53,8 @@ enum Ended {
     ForGood,
     /// The peer has another address now.
     Moved,
+    /// The peer does not take what this node says: wrong database, wrong node, or a start that is over.
+    Refused { why: String },
     /// It broke, after it had worked for a while or before.
     Broken { worked: bool, why: String },
 }
@@ -60,6 +63,7 @@ impl Link {
     pub(super) async fn run(mut self) {
         let stop = self.context.stop.clone();
         let mut backoff = BACKOFF_FIRST;
+        let mut said = None;
         loop {
             let ended = tokio::select! {
                 biased;
@@ -68,22 +72,29 @@ impl Link {
             };
             match ended {
                 Ended::ForGood => return,
-                Ended::Moved => backoff = BACKOFF_FIRST,
-                Ended::Broken { worked, why } => {
-                    if worked {
-                        info!(peer = self.to.0, why, "stream to peer broke");
-                        backoff = BACKOFF_FIRST;
-                    } else {
-                        debug!(peer = self.to.0, why, "peer is not reached");
-                    }
-                    tokio::select! {
-                        biased;
-                        () = stop.cancelled() => return,
-                        () = tokio::time::sleep(backoff) => {}
-                    }
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                Ended::Moved => {
+                    backoff = BACKOFF_FIRST;
+                    self.forget_queued();
+                    continue;
                 }
+                Ended::Refused { why } => {
+                    if said.as_ref() != Some(&why) {
+                        warn!(peer = self.to.0, why, "peer refuses this node");
+                        said = Some(why);
+                    }
+                }
+                Ended::Broken { worked: true, why } => {
+                    info!(peer = self.to.0, why, "stream to peer broke");
+                    backoff = BACKOFF_FIRST;
+                }
+                Ended::Broken { worked: false, why } => debug!(peer = self.to.0, why, "peer is not reached"),
             }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff) => {}
+            }
+            backoff = (backoff * 2).min(BACKOFF_MAX);
             self.forget_queued();
         }
     }
@@ -119,10 +130,13 @@ impl Link {
         loop {
             tokio::select! {
                 biased;
-                ended = &mut call => {
-                    let why = ended.err().map_or_else(|| "peer ended it".to_owned(), |status| status.to_string());
-                    return Ended::Broken { worked: began.elapsed() > BACKOFF_MAX, why };
-                }
+                ended = &mut call => return match ended {
+                    Err(status) if status.code() == Code::FailedPrecondition => {
+                        Ended::Refused { why: status.message().to_owned() }
+                    }
+                    Err(status) => Ended::Broken { worked: began.elapsed() > BACKOFF_MAX, why: status.to_string() },
+                    Ok(_) => Ended::Broken { worked: began.elapsed() > BACKOFF_MAX, why: "peer ended it".to_owned() },
+                },
                 moved = self.address.changed() => return if moved.is_ok() { Ended::Moved } else { Ended::ForGood },
                 batch = self.queue.recv(), if next.is_none() => match batch {
                     Some(batch) => *next = Some(batch),

@@ -75,7 +75,7 @@ pub(super) async fn open(config: &Config, address: String, shell: &Shell) -> Res
         }
     };
     let node = volume.owner().map(|owner| owner.node).unwrap_or_default();
-    let incarnation = volume.next_incarnation()?;
+    let incarnation = volume.next_incarnation();
     let had_log = !volume.has_data() || is_there(&config.data.join(LOG))?;
     let log = Log::open(log_config(config, &shell.metrics), completions(&shell.inbox)).map_err(RunError::Log)?;
     let mut recovered = log.recovered;
@@ -90,6 +90,8 @@ pub(super) async fn open(config: &Config, address: String, shell: &Shell) -> Res
     let identity = Identity { cluster: config.cluster.clone(), node, incarnation, address, zone: config.zone.clone() };
     let node_config = NodeConfig { seed: rand::random(), seeds, ..NodeConfig::default() };
     let node = Node::open(identity, node_config, recovered, engine.as_ref(), clock::now())?;
+    refuse_put_back(config, &node)?;
+    volume.begin(incarnation)?;
     Ok(Opened { node, engine, log: log.handle, volume })
 }
 
@@ -139,6 +141,15 @@ fn refuse_emptied(config: &Config, volume: &Volume, owner: &Owner) -> Result<(),
         return Err(VolumeError::Emptied { folder: config.data.clone(), node: owner.node }.into());
     }
     Ok(())
+}
+
+/// No start can be known before it has begun.
+fn refuse_put_back(config: &Config, node: &Node) -> Result<(), RunError> {
+    let (id, incarnation) = (node.identity().node, node.identity().incarnation);
+    match node.map().nodes.get(&id).map(|record| record.incarnation).filter(|known| *known >= incarnation) {
+        Some(known) => Err(VolumeError::PutBack { folder: config.data.clone(), incarnation, known }.into()),
+        None => Ok(()),
+    }
 }
 
 /// Opens the store. One that cannot be opened is put aside, and the node goes on with an empty one: its replicas are

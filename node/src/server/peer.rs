@@ -50,6 +50,13 @@ impl Peer {
             let why = format!("this is node {}, not {}", me.node, NodeId(frame.to_node_id));
             return Err(Status::failed_precondition(why));
         }
+        let from = NodeId(frame.from_node_id);
+        let latest = self.context.map.borrow().nodes.get(&from).map(|record| record.incarnation);
+        if let Some(latest) = latest.filter(|latest| *latest > Incarnation(frame.incarnation)) {
+            // The core refuses these as well; saying so tells the process that it, or its volume, is out of date.
+            let why = format!("node {from} has started as {latest}; {} is over", Incarnation(frame.incarnation));
+            return Err(Status::failed_precondition(why));
+        }
         Ok(())
     }
 }

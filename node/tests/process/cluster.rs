@@ -1,0 +1,139 @@
+//! A database of real processes.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use skerry_core::key::hash_starts;
+use skerry_proto::v1;
+use skerry_proto::v1::admin_command::Change;
+use tempfile::TempDir;
+
+use crate::database::Database;
+use crate::process::{PATIENCE, Process, Settings};
+
+/// One database at a time: several on a small machine would measure each other.
+static TURN: Mutex<()> = Mutex::new(());
+
+pub struct Cluster {
+    pub nodes: Vec<Process>,
+    id: String,
+    segment_bytes: u64,
+    folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Cluster {
+    /// No node yet.
+    pub fn empty(id: &str) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            nodes: Vec::new(),
+            id: id.to_owned(),
+            segment_bytes: 16 << 20,
+            folder: tempfile::tempdir().unwrap(),
+            _turn: turn,
+        }
+    }
+
+    /// So many nodes, ready, each in a zone of its own.
+    pub fn start(nodes: usize) -> Self {
+        let mut cluster = Self::empty("shop");
+        cluster.fill(nodes, &[]);
+        cluster
+    }
+
+    /// With a log of small segments, and these arguments, for each.
+    pub fn start_small(nodes: usize, more: &[&str]) -> Self {
+        let mut cluster = Self::empty("shop");
+        cluster.segment_bytes = 1 << 20;
+        cluster.fill(nodes, more);
+        cluster
+    }
+
+    fn fill(&mut self, nodes: usize, more: &[&str]) {
+        for _ in 0..nodes {
+            self.add(more);
+        }
+        for node in &self.nodes {
+            node.await_ready();
+        }
+    }
+
+    /// A node more: the first makes the database, the others join it.
+    pub fn add(&mut self, more: &[&str]) -> usize {
+        let number = self.nodes.len();
+        let folder = self.folder.path().join(format!("node-{number}"));
+        std::fs::create_dir(&folder).unwrap();
+        let more = more.iter().map(|&argument| argument.to_owned()).collect();
+        let settings = Settings {
+            cluster: self.id.clone(),
+            folder,
+            zone: format!("zone-{number}"),
+            listen: None,
+            segment_bytes: self.segment_bytes,
+            more,
+        };
+        self.nodes.push(Process::new(settings));
+        let seed = self.nodes[0..number].iter().find(|n| n.is_running()).map(|n| n.grpc().to_string());
+        let origin = seed.as_ref().map_or(vec!["--bootstrap"], |seed| vec!["--join", seed]);
+        self.nodes[number].start(&origin);
+        self.nodes[number].await_serving();
+        number
+    }
+
+    /// Starts a node that has a volume.
+    pub fn restart(&mut self, node: usize) {
+        let seeds: Vec<_> = self.nodes.iter().filter(|n| n.is_running()).map(|n| n.grpc().to_string()).collect();
+        let origin = seeds.first().map_or(vec![], |seed| vec!["--join", seed]);
+        self.nodes[node].start(&origin);
+    }
+
+    /// Speaks to all nodes.
+    pub fn database(&self) -> Database {
+        Database::new(&self.id, self.nodes.iter().map(|node| node.grpc().to_string()).collect())
+    }
+
+    pub fn folder(&self) -> &TempDir {
+        &self.folder
+    }
+
+    /// A hash table with a copy of every shard on every node.
+    pub async fn table(&self, name: &str, shards: usize) -> u32 {
+        let database = self.database();
+        let node_ids: Vec<u64> = self.nodes.iter().map(Process::id).collect();
+        let shards = hash_starts(shards).into_iter().map(|start| v1::NewShard { start, node_ids: node_ids.clone() });
+        let table = v1::CreateTable {
+            name: name.to_owned(),
+            fragmentation: v1::Fragmentation::Hash.into(),
+            replication_factor: u32::try_from(self.nodes.len()).unwrap(),
+            shards: shards.collect(),
+        };
+        let reply = database.admin(Change::CreateTable(table)).await;
+        let Ok(v1::system_reply::Reply::TableId(id)) = reply else { panic!("no table: {reply:?}") };
+        self.await_leaders(name).await;
+        id
+    }
+
+    /// Waits until every shard of the table has a leader, by writing to it.
+    pub async fn await_leaders(&self, table: &str) {
+        let database = self.database();
+        for key in 0..64_u32 {
+            database.put(table, format!("warm-{key}").as_bytes(), b"up").await;
+        }
+    }
+
+    /// The node that leads the shard of a key of a table with one shard.
+    pub async fn leader(&self, table: &str) -> usize {
+        let address = self.database().leader_of(table, b"warm-0").await;
+        self.nodes.iter().position(|node| node.grpc().to_string() == address).unwrap()
+    }
+}
+
+/// Waits until it is true.
+pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut is_so: F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

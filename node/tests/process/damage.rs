@@ -1,0 +1,87 @@
+//! Broken logs: a torn tail is cut, a flipped bit in the middle costs the replica, which is built anew from the others.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use skerry_proto::v1;
+
+use crate::cluster::{Cluster, eventually};
+use crate::load::Load;
+
+/// The log's segments, oldest first, and where their last byte that is not zero lies.
+fn segments(volume: &Path) -> Vec<(PathBuf, usize)> {
+    let folder = fs::read_dir(volume.join("log")).unwrap();
+    let mut paths: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let used = |path: &PathBuf| fs::read(path).unwrap().iter().rposition(|&byte| byte != 0).unwrap_or(0);
+    paths.into_iter().map(|path| (path.clone(), used(&path))).collect()
+}
+
+fn replica_on(status: &v1::StatusResponse, shard: u64, node: u64) -> Option<u64> {
+    let shards = &status.map.as_ref()?.shards;
+    let record = shards.iter().filter_map(|s| s.descriptor.as_ref()).find(|d| d.shard_id == shard)?;
+    let mut replicas = record.members.iter().filter_map(|m| m.replica.as_ref());
+    replicas.find(|replica| replica.node_id == node).map(|replica| replica.id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_torn_tail_is_cut_and_nothing_acknowledged_is_lost() {
+    let mut cluster = Cluster::start(3);
+    cluster.table("sales", 1).await;
+    let load = Load::start(cluster.database(), "sales", 4, 20);
+    load.run_for(100).await;
+    let before = cluster.database().status().await;
+    cluster.nodes[1].kill();
+    let segments = segments(&cluster.nodes[1].data());
+    let (path, used) = segments.iter().rev().find(|(_, used)| *used > 4_096).unwrap();
+    // The beginning of a group that the crash cut short: its first sector reached the disk, the next did not.
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut record = vec![0; 300];
+    file.read_exact_at(&mut record, 4_096).unwrap();
+    file.write_all_at(&record, *used as u64 + 1).unwrap();
+    cluster.restart(1);
+    cluster.nodes[1].await_ready();
+    load.run_for(100).await;
+    let seen = load.finish().await;
+    println!("{:?}", seen.counts);
+    let after = cluster.database().status().await;
+    let node = cluster.nodes[1].id();
+    assert_eq!(replica_on(&before, 0, node), replica_on(&after, 0, node), "a torn tail costs no replica");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_bit_in_the_middle_of_the_log_costs_the_replica_which_is_built_anew() {
+    let mut cluster = Cluster::start(3);
+    cluster.table("sales", 1).await;
+    let load = Load::start(cluster.database(), "sales", 4, 20);
+    load.run_for(150).await;
+    let database = cluster.database();
+    let status = database.status().await;
+    let shard = status.map.as_ref().unwrap().shards.iter().map(|s| s.descriptor.as_ref().unwrap());
+    let shard = shard.map(|d| d.shard_id).find(|id| *id != 0).unwrap();
+    let node = cluster.nodes[2].id();
+    let before = replica_on(&status, shard, node).unwrap();
+    cluster.nodes[2].kill();
+    let segments = segments(&cluster.nodes[2].data());
+    let (path, used) = segments.iter().max_by_key(|(_, used)| *used).unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    // Where something is: what fills groups up is zero, and of no meaning.
+    let content = fs::read(path).unwrap();
+    let at = (used / 2..*used).find(|&at| content[at] != 0).unwrap();
+    file.write_all_at(&[content[at] ^ 4], at as u64).unwrap();
+    cluster.restart(2);
+    cluster.nodes[2].await_line("log is damaged");
+    eventually("a copy with a new id is in step there", async || {
+        let status = database.status().await;
+        let replica = replica_on(&status, shard, node);
+        let reports = status.shards.iter().filter_map(|s| s.report.as_ref());
+        let of_shard = reports.filter(|r| r.descriptor.as_ref().is_some_and(|d| d.shard_id == shard));
+        let in_step = of_shard.flat_map(|r| &r.in_step).any(|id| Some(*id) == replica);
+        replica.is_some_and(|id| id != before) && in_step
+    })
+    .await;
+    load.run_for(100).await;
+    let seen = load.finish().await;
+    println!("replica {before} was built anew; {:?}", seen.counts);
+}

@@ -1,0 +1,18 @@
+//! Real `skerry-node` processes on ports and folders of their own: what a person with `kill`, `dd` and a full disk would
+//! see. One behaviour a file.
+#![expect(clippy::unwrap_used, unreachable_pub, reason = "tests")]
+
+mod cluster;
+mod database;
+mod load;
+mod process;
+
+mod crash;
+mod damage;
+mod full_disk;
+mod incarnation;
+mod once;
+mod pause;
+mod refused;
+mod serving;
+mod stop;

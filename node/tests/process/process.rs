@@ -1,0 +1,217 @@
+//! One real `skerry-node` process on its own volume, with what it logs.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// No wait in these tests is longer, also on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a node is started.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub cluster: String,
+    pub folder: PathBuf,
+    pub zone: String,
+    /// `None` = any port.
+    pub listen: Option<SocketAddr>,
+    pub segment_bytes: u64,
+    pub more: Vec<String>,
+}
+
+/// A node: running, paused, or dead with its volume kept.
+#[derive(Debug)]
+pub struct Process {
+    settings: Settings,
+    child: Option<Child>,
+    starts: usize,
+    grpc: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+    id: Option<u64>,
+}
+
+impl Process {
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, child: None, starts: 0, grpc: None, http: None, id: None }
+    }
+
+    /// Starts it, on the ports that it had before if there was a before.
+    pub fn spawn(&mut self, origin: &[&str]) {
+        assert!(self.child.is_none(), "the node runs");
+        self.starts += 1;
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let log = File::create(self.log_path()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skerry-node"));
+        command
+            .arg("--data")
+            .arg(self.data())
+            .args(["--cluster-id", &self.settings.cluster, "--zone", &self.settings.zone])
+            .args(["--listen", &self.settings.listen.or(self.grpc).unwrap_or(any).to_string()])
+            .args(["--http", &self.http.unwrap_or(any).to_string()])
+            .args(["--cache-bytes", "16777216", "--segment-bytes", &self.settings.segment_bytes.to_string()])
+            .args(&self.settings.more)
+            .args(origin)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start(&mut self, origin: &[&str]) {
+        self.spawn(origin);
+        let line = self.await_line("node listens");
+        let address = |field: &str| line[field].as_str().and_then(|a| a.parse().ok()).unwrap();
+        (self.grpc, self.http) = (Some(address("grpc")), Some(address("http")));
+    }
+
+    /// Waits until it serves. Until then a node that has no other to speak to may wait for one.
+    pub fn await_serving(&mut self) {
+        self.id = self.await_line("node serves")["node"].as_u64();
+    }
+
+    /// The node's id.
+    pub fn id(&self) -> u64 {
+        self.id.expect("the node serves")
+    }
+
+    /// Where clients reach it.
+    pub fn grpc(&self) -> SocketAddr {
+        self.grpc.expect("the node was started")
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.http.expect("the node was started")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.settings.folder.join("volume")
+    }
+
+    pub fn settings(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let id = self.child.as_ref().expect("the node runs").id();
+        kill_process(Pid::from_raw(i32::try_from(id).unwrap()).unwrap(), signal).unwrap();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.await_exit()
+    }
+
+    pub fn await_exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.as_mut().expect("the node runs").try_wait().unwrap() {
+                self.child = None;
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the node does not exit\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What this start has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap()
+    }
+
+    /// Waits for a line of the log with this message.
+    pub fn await_line(&mut self, message: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(line) = self.line(message) {
+                return line;
+            }
+            let exited = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
+            assert!(exited.is_none(), "the node exited: {exited:?}\n{}", self.log());
+            assert!(Instant::now() < deadline, "no line {message:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The first line of the log with this message.
+    pub fn line(&self, message: &str) -> Option<Value> {
+        let lines = self.log();
+        lines.lines().filter_map(|l| serde_json::from_str(l).ok()).find(|l: &Value| l["message"] == message)
+    }
+
+    /// Status and text of a page of the node's HTTP server.
+    pub fn page(&self, path: &str) -> Option<(u16, String)> {
+        page(self.http(), path)
+    }
+
+    /// Waits until the node says that it is ready.
+    pub fn await_ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let page = self.page("/readyz?verbose");
+            if page.as_ref().is_some_and(|(status, _)| *status == 200) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not ready: {page:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The value of a metric without labels.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.page("/metrics")?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.settings.folder.join(format!("start-{}.log", self.starts))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {} ---\n{}", self.log_path().display(), tail(&self.log_path()));
+        }
+        if let Some(mut child) = self.child.take() {
+            let _gone = child.kill();
+            let _gone = child.wait();
+        }
+    }
+}
+
+fn tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split_whitespace().nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}

@@ -8,7 +8,7 @@ use skerry_node::log::{LogConfig, SEGMENT_BYTES_MIN};
 use tempfile::TempDir;
 
 use super::support::{
-    Model, TestLog, apply, apply_cut, cut, no_sync, segments, small, write, write_entries, write_state,
+    Model, TestLog, apply, apply_cut, cut, no_sync, scratch, segments, small, write, write_entries, write_state,
 };
 
 struct Busy {
@@ -20,7 +20,7 @@ struct Busy {
 
 impl Busy {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = scratch();
         let log = TestLog::open(small(folder.path())).unwrap();
         Self { folder, log, model: Model::new(), next: 1 }
     }

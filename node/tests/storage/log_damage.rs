@@ -14,7 +14,8 @@ use skerry_node::log::{LogConfig, SEGMENT_BYTES_MIN};
 use tempfile::TempDir;
 
 use super::support::{
-    Model, TestLog, apply, apply_cut, copy_folder, cut, no_sync, segments, small, write, write_entries, write_state,
+    Model, TestLog, apply, apply_cut, copy_folder, cut, no_sync, scratch, segments, small, write, write_entries,
+    write_state,
 };
 
 /// The content of the log's only segment after each of its fsyncs.
@@ -35,7 +36,7 @@ fn snapshotting(snapshots: &Snapshots) -> SyncFile {
 
 /// A log of one segment: what was on disk after each append, and what must then be in it.
 fn one_segment() -> (Vec<Vec<u8>>, Vec<Model>) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let snapshots = Snapshots::default();
     let mut log = TestLog::open(LogConfig { sync: snapshotting(&snapshots), ..small(folder.path()) }).unwrap();
     let mut model = Model::new();
@@ -60,7 +61,7 @@ fn one_segment() -> (Vec<Vec<u8>>, Vec<Model>) {
 }
 
 fn open_content(content: &[u8]) -> (TempDir, TestLog) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     fs::write(folder.path().join(format!("{:020}.log", 1)), content).unwrap();
     let log = TestLog::open(small(folder.path())).unwrap();
     (folder, log)
@@ -151,7 +152,7 @@ fn a_flipped_bit_anywhere_loses_at_most_the_replica_whose_record_it_hit() {
 
 /// A log of several segments, some of them gone, closed.
 fn many_segments() -> (TempDir, Model) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let mut log = TestLog::open(small(folder.path())).unwrap();
     let mut model = Model::new();
     let mut of_22 = write_entries(22, 1, 1, 40, 0);
@@ -180,7 +181,7 @@ fn many_segments() -> (TempDir, Model) {
 }
 
 fn damaged_copy(original: &Path, damage: impl FnOnce(&[PathBuf])) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     copy_folder(original, folder.path()).unwrap();
     damage(&segments(folder.path()));
     folder

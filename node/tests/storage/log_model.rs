@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use skerry_core::ids::{ReplicaId, ShardId};
 use skerry_core::log::{HardState, LogCut, LogWrite};
 
-use super::support::{Model, TestLog, apply, apply_cut, entries, small, write};
+use super::support::{Model, TestLog, apply, apply_cut, entries, scratch, small, write};
 
 /// One thing that happens, in terms of what is there.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
     #[test]
     fn an_opened_log_is_the_sum_of_its_writes(steps in vec(step(), 1..120)) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = scratch();
         let mut log = TestLog::open(small(folder.path())).unwrap();
         let mut model = Model::new();
         for (term, step) in (1..).zip(&steps) {

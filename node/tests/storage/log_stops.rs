@@ -11,7 +11,9 @@ use skerry_node::disk::SyncFile;
 use skerry_node::log::LogConfig;
 use tempfile::TempDir;
 
-use super::support::{Model, TestLog, apply, apply_cut, copy_folder, cut, segments, small, write_entries, write_state};
+use super::support::{
+    Model, TestLog, apply, apply_cut, copy_folder, cut, scratch, segments, small, write_entries, write_state,
+};
 
 /// A copy of the folder at one fsync, and how many rounds were durable by then.
 struct Stop {
@@ -22,10 +24,14 @@ struct Stop {
 fn stopping(folder: &Path, rounds: &Arc<AtomicUsize>, stops: &Arc<Mutex<Vec<Stop>>>) -> SyncFile {
     let (folder, rounds, stops) = (folder.to_owned(), Arc::clone(rounds), Arc::clone(stops));
     Arc::new(move |_: &File| {
+        // Only while the log itself waits does nothing but the spare change.
+        if std::thread::current().name() != Some("log") {
+            return Ok(());
+        }
         let rounds = rounds.load(Ordering::SeqCst);
         let mut stops = stops.lock().unwrap();
-        let copy = tempfile::tempdir()?;
-        // Files come and go while they are copied, as the spare does; a copy that misses one is no stop.
+        let copy = scratch();
+        // The spare comes and goes meanwhile; a copy that misses it is no stop.
         if copy_folder(&folder, copy.path()).is_ok() {
             stops.push(Stop { folder: copy, rounds });
         }
@@ -43,7 +49,7 @@ fn is_state(found: &RecoveredLog, expected: &RecoveredLog) -> bool {
 
 #[test]
 fn a_log_stopped_at_any_fsync_has_what_was_durable() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let (rounds, stops) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
     let sync = stopping(folder.path(), &rounds, &stops);
     let mut log = TestLog::open(LogConfig { sync, ..small(folder.path()) }).unwrap();
@@ -68,7 +74,7 @@ fn a_log_stopped_at_any_fsync_has_what_was_durable() {
     assert!(!segments(folder.path())[0].ends_with("00000000000000000001.log"), "old segments went meanwhile");
     log.handle.close().unwrap();
     let stops = std::mem::take(&mut *stops.lock().unwrap());
-    assert!(stops.len() > 200, "only {} stops", stops.len());
+    assert!(stops.len() > 120, "only {} stops", stops.len());
     for (nth, Stop { folder, rounds }) in stops.iter().enumerate() {
         let log = TestLog::open(small(folder.path())).unwrap();
         assert!(log.recovered.lost.is_empty() && log.damage.is_empty(), "stop {nth}: {:?}", log.damage);

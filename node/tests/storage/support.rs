@@ -14,6 +14,7 @@ use skerry_core::log::{EntryKind, HardState, LogCut, LogEntry, LogWrite, Recover
 use skerry_core::node::LogBatch;
 use skerry_node::disk::SyncFile;
 use skerry_node::log::{Completion, Damage, Log, LogConfig, LogError, LogHandle, Opened, SEGMENT_BYTES_MIN};
+use tempfile::TempDir;
 
 /// No wait in these tests is longer than this, and none is for a fixed time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,7 +22,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// What each shard's log must be.
 pub(super) type Model = BTreeMap<ShardId, RecoveredLog>;
 
-/// An fsync that does nothing: these tests look at files, not at disks.
+/// A folder in memory where there is one: these tests open thousands of logs, and look at files, not at disks.
+pub(super) fn scratch() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// An fsync that does nothing.
 pub(super) fn no_sync() -> SyncFile {
     Arc::new(|_| Ok(()))
 }

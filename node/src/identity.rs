@@ -267,7 +267,8 @@ mod tests {
         let mut volume = Volume::open(folder.path()).unwrap();
         let id = volume.id().to_owned();
         assert_eq!(volume.owner(), None);
-        assert_eq!(volume.next_incarnation().unwrap(), Incarnation(1));
+        assert_eq!(volume.next_incarnation(), Incarnation(1));
+        volume.begin(Incarnation(1)).unwrap();
         volume.own(owner("a")).unwrap();
         drop(volume);
         let volume = Volume::open(folder.path()).unwrap();
@@ -310,7 +311,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut volume = Volume::open(folder.path()).unwrap();
         volume.own(owner("a")).unwrap();
-        volume.next_incarnation().unwrap();
+        volume.begin(Incarnation(1)).unwrap();
         let content = volume.content.clone();
         drop(volume);
         let good = fs::read(folder.path().join(FILE)).unwrap();

@@ -38,7 +38,9 @@ fn main() -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let mut failed = 0;
     let (mut acknowledged, mut reads) = (0, 0);
-    std::panic::set_hook(Box::new(|_| {}));
+    if args.seed.is_none() {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     for (done, outcome) in (1..).zip(run_all(first, last, args.jobs, bug)) {
         acknowledged += outcome.counts.acknowledged;
         reads += outcome.counts.reads;

@@ -124,7 +124,13 @@ impl Operator {
     fn answered(&mut self, asked: Asked, result: Result<AdminReply, AdminRefusal>, world: &mut World) {
         match (asked, result) {
             (_, Err(AdminRefusal::NotLeader { leader })) => self.leader = leader,
-            (Asked::Status, Ok(AdminReply::Status(status))) => self.map = Some(status.map),
+            (Asked::Status, Ok(AdminReply::Status(status))) => {
+                // Nodes whose answer to joining was lost.
+                for id in status.map.nodes.keys() {
+                    self.joined(*id, world);
+                }
+                self.map = Some(status.map);
+            }
             (Asked::Join, Ok(AdminReply::Command(SystemReply::Joined(id)))) => self.joined(id, world),
             (Asked::Certify(node), Ok(AdminReply::Removal(Removal::Safe(certificate)))) => {
                 let all = views(&world.hosts);
@@ -149,8 +155,8 @@ impl Operator {
     }
 
     fn joined(&mut self, id: NodeId, world: &mut World) {
-        self.volumes += 1;
         if !world.hosts.contains_key(&id) {
+            self.volumes += 1;
             let zone = zone(id.0);
             let seeds: Vec<_> = world
                 .hosts

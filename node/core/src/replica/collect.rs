@@ -269,10 +269,20 @@ impl Replica {
             self.learn_peers();
             self.reads.members_changed();
             self.forget_removed();
+            self.leave_if_removed();
             out.members_changed = true;
         }
         self.draw_election_timeout();
         Ok(())
+    }
+
+    /// A copy that is a member no more does not lead: whoever led it out may have handed over to it meanwhile.
+    fn leave_if_removed(&mut self) {
+        let is_member = self.descriptor().members.iter().any(|m| m.replica.id == self.id());
+        if self.is_leader() && !is_member {
+            let term = self.term();
+            self.raw.raft.become_follower(term, 0);
+        }
     }
 
     /// Transfers and marks of copies that are members no more.

@@ -61,13 +61,7 @@ pub struct Situation<'a> {
 pub fn next_step(now: &Situation<'_>) -> NextStep {
     let members = &now.descriptor.members;
     if now.descriptor.is_joint() {
-        let incoming_in_step =
-            members.iter().filter(|m| m.role == Role::Incoming).all(|m| now.has_in_step(m.replica.id));
-        return if incoming_in_step || now.joint_overdue {
-            NextStep::Change(MemberChange::Leave)
-        } else {
-            NextStep::Nothing
-        };
+        return now.leave();
     }
     if now.assigned.is_empty() {
         return NextStep::Nothing;
@@ -93,11 +87,26 @@ impl Situation<'_> {
         is_planted(Planted::RemoveBeforeCaughtUp) || self.in_step.contains(&id)
     }
 
-    /// A new copy belongs where a lost one is still a member: the lost one goes first, if the rest are a safe group.
+    /// Leaves the joint configuration once all that come are in step; a leader that goes hands over first.
+    fn leave(&self) -> NextStep {
+        let members = &self.descriptor.members;
+        let comes = |m: &&Member| matches!(m.role, Role::Incoming | Role::Voter);
+        if !members.iter().filter(comes).any(|m| m.replica.id == self.leader) {
+            let heir = members.iter().filter(comes).find(|m| self.in_step.contains(&m.replica.id));
+            return heir.map_or(NextStep::Nothing, |heir| NextStep::Transfer(heir.replica.id));
+        }
+        let incoming_in_step =
+            members.iter().filter(|m| m.role == Role::Incoming).all(|m| self.has_in_step(m.replica.id));
+        if incoming_in_step || self.joint_overdue { NextStep::Change(MemberChange::Leave) } else { NextStep::Nothing }
+    }
+
+    /// A new copy belongs where a lost one is still a member: the lost one goes first, if a majority of the rest is in
+    /// step. No copy in step ever goes this way.
     fn make_room(&self, old: &Member) -> NextStep {
         let rest =
             || self.descriptor.members.iter().filter(|m| m.role == Role::Voter && m.replica.id != old.replica.id);
-        let safe = rest().count() > 0 && rest().all(|m| self.has_in_step(m.replica.id));
+        let in_step = rest().filter(|m| self.in_step.contains(&m.replica.id)).count();
+        let safe = in_step * 2 > rest().count();
         if safe && old.replica.id != self.leader && !self.in_step.contains(&old.replica.id) {
             NextStep::Change(MemberChange::Remove(old.replica.id))
         } else {

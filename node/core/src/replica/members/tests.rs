@@ -36,7 +36,7 @@ fn a_leader_that_is_to_go_hands_over_first() {
 }
 
 #[test]
-fn a_lost_copy_makes_room_only_if_all_others_are_in_step() {
+fn a_lost_copy_makes_room_only_if_a_majority_of_the_others_is_in_step() {
     let assigned = [replica(1, 1), replica(2, 2), replica(3, 9)];
     assert_eq!(step(&voters(&[1, 2, 3]), &assigned, 1, &[1]), NextStep::Nothing);
     let remove = NextStep::Change(MemberChange::Remove(ReplicaId(3)));

@@ -163,7 +163,7 @@ impl Worker {
         let mut tally = Tally::new()?;
         if self.args.mode == Mode::Read {
             for slot in 0..self.held.len() {
-                self.put(slot, &mut Tally::new()?).await?;
+                self.put(slot, &mut tally).await?;
             }
         }
         let mut turn = self.number;
@@ -238,7 +238,7 @@ fn value(worker: usize, count: u64, bytes: usize) -> Bytes {
 
 impl Tally {
     fn new() -> anyhow::Result<Self> {
-        let histogram = Histogram::new_with_max(60_000_000, 3)?;
+        let histogram = Histogram::new_with_max(60_000_000, 2)?;
         Ok(Self { writes: histogram.clone(), reads: histogram, unknown: 0 })
     }
 

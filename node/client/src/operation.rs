@@ -20,7 +20,7 @@ use crate::session::Submission;
 use crate::wire::Denial;
 
 /// A node that is silent for so long may be cut off from the others: ask again, and elsewhere. Asking again is safe.
-const ATTEMPT_MAX: Duration = Duration::from_millis(2_500);
+const ATTEMPT_MAX: Duration = Duration::from_millis(1_500);
 /// After so many failures in a row the map may be what is wrong.
 const TRIES_BEFORE_REFRESH: u32 = 4;
 

@@ -9,11 +9,13 @@ pub(crate) mod import;
 mod key;
 pub(crate) mod launch;
 pub(crate) mod nodes;
+pub(crate) mod playground;
 pub(crate) mod put;
 pub(crate) mod scan;
 pub(crate) mod shards;
 pub(crate) mod status;
 pub(crate) mod tables;
+pub(crate) mod tour;
 
 use std::process::ExitCode;
 
@@ -48,6 +50,10 @@ pub(crate) enum Command {
     Shards(shards::Shards),
     /// Tell in one look how the database stands.
     Status(status::Status),
+    /// Run a database on this machine, from the YAML that Kubernetes gets.
+    Playground(playground::Playground),
+    /// See what the database does, on real data, every answer checked.
+    Tour(tour::Tour),
     /// Print the completion script of a shell.
     Completion(completion::Completion),
     /// For the playground alone.
@@ -70,6 +76,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome<ExitCode> {
         Command::Nodes(command) => command.run(&global, output).await,
         Command::Shards(command) => command.run(&global, output).await,
         Command::Status(command) => command.run(&global, output).await,
+        Command::Playground(command) => command.run(output).await,
+        Command::Tour(command) => command.run(output).await,
         Command::Completion(command) => command.run(),
         Command::Launch(command) => command.run(),
     }

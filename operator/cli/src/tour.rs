@@ -1,5 +1,240 @@
-//! Tour.
+//! The tour: starts the quickstart database, imports real data, and then scales it, copies it more often and less often,
+//! and kills a node of it, while readers and writers go on. Every answer is checked.
+
 mod flights;
 mod ledger;
+mod load;
 mod moves;
+mod phase;
+mod questions;
 mod summary;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures::future::try_join;
+use skerry_client::{Client, ClientConfig, Key};
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::commands::shards::draw;
+use crate::connect;
+use crate::database_yaml::Field;
+use crate::failure::{Explain, Failure, Outcome};
+use crate::import::record::RecordError;
+use crate::import::write::{Stopped, write};
+use crate::output::{Output, Paint};
+use crate::playground::folder::Folder;
+use crate::playground::{Access, Playground};
+use crate::progress::Progress;
+use crate::view::size;
+use flights::{BY_AIRCRAFT, BY_CARRIER, Flight};
+use ledger::Ledger;
+use load::Load;
+use phase::Stage;
+use summary::Summary;
+
+const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
+/// Rows under way at a time, in each table.
+const IN_FLIGHT: usize = 128;
+
+/// Goes round; the exit code says whether all was well.
+pub(crate) async fn run(dir: Option<PathBuf>, keep: bool, output: &Output) -> Outcome<ExitCode> {
+    let ground = Ground::new(dir, keep)?;
+    output.say(&output.paint_message(Paint::Strong, "A database of three nodes in three zones, on this machine"));
+    let (mut playground, events) = Playground::up(Folder::new(ground.path.join("quickstart")), &ground.yaml)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let log = tokio::spawn(keep_events(events, ground.path.join("events.log")));
+    let toured = tokio::select! {
+        toured = tour(playground.access(), &ground.yaml, output) => toured,
+        ended = playground.ended() => Err(ended.err().unwrap_or_else(|| Failure::new("the playground was stopped"))),
+        _ = ctrl_c() => Err(Failure::new("interrupted")),
+        _ = terminate.recv() => Err(Failure::new("told to stop")),
+    };
+    let result = match toured {
+        Ok(summary) => {
+            output.line(&format!("\n{}", summary.text(output)))?;
+            if output.is_interactive() {
+                stay(&playground.access(), output).await;
+            }
+            let good = summary.is_good();
+            if good {
+                Ok(ExitCode::SUCCESS)
+            } else {
+                Err(Failure::new("the database gave answers that it must not give"))
+            }
+        }
+        Err(failure) => Err(failure),
+    };
+    // After a failure the folders are worth a look.
+    let result = result.next(format!("look into {}", ground.path.display()));
+    let stopped = playground.down().await;
+    log.abort();
+    if result.is_ok() {
+        ground.clean()?;
+        stopped?;
+    } else {
+        ground.leave();
+    }
+    result
+}
+
+async fn tour(playground: Access, yaml: &Path, output: &Output) -> Outcome<Summary> {
+    let endpoints = || playground.endpoints();
+    let stage = Stage::new(playground.clone(), yaml, output);
+    stage.settle_first().await?;
+    let client = Client::connect(ClientConfig::new(endpoints())).await.doing("failed to connect")?;
+    let flights = flights::all()?;
+    import(&client, &flights, output).await?;
+    show_map(&client, output).await?;
+
+    let status = connect::status(&client).await?;
+    output.say(&format!("  One aircraft  {}", questions::one_aircraft(&client, &status, &flights).await?));
+    output.say(&format!("  Carriers A-D  {}", questions::carriers_a_to_d(&client, &flights).await?));
+
+    output.say(&output.paint_message(Paint::Strong, "\nNow with readers and writers, every answer checked"));
+    let ledger = Arc::new(Ledger::new());
+    let load = Load::start(&client, &ledger);
+    let phases = phases(&stage, &client, &ledger, output).await;
+    // Their last operations count too, also when a phase failed.
+    load.stop().await?;
+    let phases = phases?;
+
+    let mut progress = Progress::counted(output, "read everything back", Some(2 * flights.len() as u64));
+    let last_reads = load::last_reads(&client, &ledger).await?;
+    let rows_back = questions::rows_back(&client, &flights, |rows| progress.at(rows)).await?;
+    progress.done(&size::plural(rows_back, "imported row"));
+    let (counts, verdict) = ledger.verdict(last_reads);
+    Ok(Summary { phases, counts, verdict, rows: 2 * flights.len() as u64, rows_back })
+}
+
+async fn phases(
+    stage: &Stage<'_>,
+    client: &Client,
+    ledger: &Arc<Ledger>,
+    output: &Output,
+) -> Outcome<Vec<summary::PhaseResult>> {
+    let mut results = vec![stage.warm_up(client, ledger).await?];
+    let edits = [
+        ("scale from 3 nodes to 5", Field::Replicas, 5),
+        ("copies from 3 to 5", Field::ReplicationFactor, 5),
+        ("copies from 5 to 3", Field::ReplicationFactor, 3),
+    ];
+    for (title, field, value) in edits {
+        results.push(stage.edit(client, ledger, title, (field, value)).await?);
+        show_map(client, output).await?;
+    }
+    results.push(stage.kill(client, ledger).await?);
+    results.push(stage.edit(client, ledger, "scale from 5 nodes to 3", (Field::Replicas, 3)).await?);
+    show_map(client, output).await?;
+    Ok(results)
+}
+
+/// Both tables side by side.
+async fn import(client: &Client, flights: &[Flight], output: &Output) -> Outcome<()> {
+    let by_aircraft = |f: &Flight| Key::with_sort(f.aircraft.clone(), f.departure.clone());
+    let by_carrier = |f: &Flight| Key::new(f.by_carrier.clone());
+    let all = 2 * flights.len() as u64;
+    let progress =
+        std::cell::RefCell::new((Progress::counted(output, "import the flights into both tables", Some(all)), [0, 0]));
+    let begun = std::time::Instant::now();
+    let one = async |table: usize, name: &str, key: &dyn Fn(&Flight) -> Key| {
+        let records = flights.iter().map(|f| Ok::<_, RecordError>((key(f), f.value.clone().into_bytes())));
+        let note = |below| {
+            let (progress, done) = &mut *progress.borrow_mut();
+            done[table] = below;
+            progress.at(done.iter().sum());
+            Ok(())
+        };
+        let written = write(client, name, records, 0, IN_FLIGHT, note).await;
+        written.map_err(|stopped| match stopped {
+            Stopped::Row { source, .. } => Failure::from(source),
+            Stopped::Write { source, .. } => Failure::from(source),
+            Stopped::Note(failure) => failure,
+        })
+    };
+    let imported = try_join(one(0, BY_AIRCRAFT, &by_aircraft), one(1, BY_CARRIER, &by_carrier)).await;
+    imported.doing("failed to import the flights")?;
+    let rate = all as f64 / begun.elapsed().as_secs_f64();
+    let (progress, _) = progress.into_inner();
+    progress.done(&format!("{} rows, {rate:.0} a second", size::count(all)));
+    Ok(())
+}
+
+async fn show_map(client: &Client, output: &Output) -> Outcome<()> {
+    let status = connect::status(client).await?;
+    output.line(&format!("\n{}\n", draw(&status, output)))
+}
+
+async fn stay(playground: &Access, output: &Output) {
+    let endpoints = playground.endpoints().join(",");
+    output.say(&format!("\nThe database stays up until ctrl-C. In another terminal:\n  export SKERRY_ENDPOINTS={endpoints}\n  skerry status\n  skerry shards --watch\n  skerry scan {BY_AIRCRAFT} --partition N730MQ --limit 5"));
+    let _either_way = ctrl_c().await;
+    output.say("stopping");
+}
+
+async fn keep_events(mut events: tokio::sync::mpsc::Receiver<String>, path: PathBuf) {
+    while let Some(event) = events.recv().await {
+        let line = format!("{event}\n");
+        let file = fs::File::options().create(true).append(true).open(&path);
+        if let Err(error) = file.and_then(|mut f| std::io::Write::write_all(&mut f, line.as_bytes())) {
+            tracing::debug!(%error, "failed to keep an event");
+        }
+    }
+}
+
+/// The folder of the tour.
+struct Ground {
+    path: PathBuf,
+    yaml: PathBuf,
+    temporary: Option<tempfile::TempDir>,
+    keep: bool,
+}
+
+impl Ground {
+    fn new(dir: Option<PathBuf>, keep: bool) -> Outcome<Self> {
+        let (path, temporary) = match dir {
+            Some(dir) => {
+                if dir.join("quickstart").try_exists()? {
+                    return Err(Failure::new(format!("{} holds a tour already", dir.display()))
+                        .next("name another folder, or remove that one"));
+                }
+                fs::create_dir_all(&dir).doing(format!("failed to make {}", dir.display()))?;
+                (dir, None)
+            }
+            None => {
+                let temporary = tempfile::Builder::new().prefix("skerry-tour-").tempdir()?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        let yaml = path.join("quickstart.yaml");
+        fs::write(&yaml, QUICKSTART).doing(format!("failed to write {}", yaml.display()))?;
+        Ok(Self { path, yaml, temporary, keep })
+    }
+
+    /// All was well: removes what was made, unless it is to be kept.
+    fn clean(mut self) -> Outcome<()> {
+        if self.keep {
+            self.leave();
+            return Ok(());
+        }
+        match self.temporary.take() {
+            Some(temporary) => Ok(temporary.close()?),
+            None => {
+                fs::remove_dir_all(self.path.join("quickstart"))?;
+                fs::remove_file(&self.yaml)?;
+                let events = fs::remove_file(self.path.join("events.log"));
+                events.or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+                Ok(())
+            }
+        }
+    }
+
+    fn leave(mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            let _kept = temporary.keep();
+        }
+    }
+}

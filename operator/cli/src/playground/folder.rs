@@ -44,6 +44,8 @@ pub(crate) struct Kept {
     pub(crate) starts: u64,
     /// Changes of the YAML's spec that were seen, as Kubernetes counts generations.
     pub(crate) generation: u64,
+    /// True once the database has answered: no node may make it a second time.
+    pub(crate) founded: bool,
     /// By name.
     pub(crate) slots: BTreeMap<String, Slot>,
 }
@@ -90,7 +92,17 @@ impl Kept {
     pub(crate) fn new(name: String, file: PathBuf, folder: &Folder) -> Self {
         let cluster = uuid::Uuid::new_v4().to_string();
         let socket = folder.socket(&cluster);
-        Self { version: VERSION, name, cluster, file, socket, starts: 0, generation: 0, slots: BTreeMap::new() }
+        Self {
+            version: VERSION,
+            name,
+            cluster,
+            file,
+            socket,
+            starts: 0,
+            generation: 0,
+            founded: false,
+            slots: BTreeMap::new(),
+        }
     }
 
     /// Every port that is spoken for.
@@ -100,7 +112,14 @@ impl Kept {
 
     /// Where clients may connect.
     pub(crate) fn endpoints(&self) -> Vec<String> {
-        self.slots.values().map(|s| format!("127.0.0.1:{}", s.port)).collect()
+        self.slots.values().map(Slot::address).collect()
+    }
+}
+
+impl Slot {
+    /// Where clients and the other nodes reach it.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 }
 

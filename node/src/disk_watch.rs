@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{Span, info, warn};
 
 use crate::disk::{DiskGuard, DiskState};
 use crate::inbox::Inbox;
@@ -25,7 +25,8 @@ impl DiskWatch {
     pub fn start(guard: DiskGuard, folder: PathBuf, inbox: Arc<Inbox>) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (end, ended) = sync_channel(0);
         let thread = std::thread::Builder::new().name("disk-watch".to_owned());
-        let thread = thread.spawn(move || run(guard, &folder, &inbox, &ended))?;
+        let span = Span::current();
+        let thread = thread.spawn(move || span.in_scope(|| run(guard, &folder, &inbox, &ended)))?;
         Ok((Self { _end: end }, thread))
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{Instrument, Span, field, info, info_span};
 
 use self::parts::{Beginning, Running};
 use crate::config::Config;
@@ -93,8 +93,13 @@ pub enum RunError {
     Stop,
 }
 
-/// Runs a node until it is told to stop.
+/// Runs a node until it is told to stop. Everything that it logs says of which database and node it is.
 pub async fn run(config: Config) -> Result<(), RunError> {
+    let span = info_span!("of", cluster = %config.cluster, node = field::Empty);
+    live(config).instrument(span).await
+}
+
+async fn live(config: Config) -> Result<(), RunError> {
     let grpc = listen(config.listen).await?;
     let pages = listen(config.http).await?;
     let (grpc_address, http_address) = (local(&grpc, config.listen)?, local(&pages, config.http)?);
@@ -107,7 +112,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let pages_stop = CancellationToken::new();
     let shown = Pages { registry: Arc::new(registry), vitals: vitals.clone() };
     let pages = tokio::spawn(http::serve(pages, shown, pages_stop.clone()));
-    info!(cluster = %config.cluster, grpc = %grpc_address, http = %http_address, "node listens");
+    info!(grpc = %grpc_address, http = %http_address, "node listens");
 
     let address = config.advertise.clone().unwrap_or_else(|| grpc_address.to_string());
     let shell = volume::Shell { inbox: inbox.clone(), metrics: metrics.clone(), vitals: vitals.clone() };
@@ -117,6 +122,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         opened = volume::open(&config, address, &shell) => opened?,
     };
     let identity = opened.node.identity().clone();
+    Span::current().record("node", identity.node.0);
     let _held = opened.volume;
     let mut running = parts::start(Beginning {
         node: opened.node,
@@ -130,7 +136,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         data: config.data.clone(),
         listener: grpc,
     })?;
-    info!(cluster = %config.cluster, node = identity.node.0, incarnation = identity.incarnation.0, zone = config.zone, "node serves");
+    info!(node = identity.node.0, incarnation = identity.incarnation.0, zone = config.zone, "node serves");
     let failed = tokio::select! {
         biased;
         () = stop.cancelled() => None,

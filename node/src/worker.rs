@@ -1,7 +1,10 @@
 //! The node's one worker: gathers inputs, steps the core, hands its effects over; nothing else.
 //!
-//! Owns the core, alone, on a thread of its own. Waits only for inputs and the next tick: every queue that it hands
-//! something to either takes it at once or may lose it, and the log's writer never waits for the worker.
+//! Owns the core, alone, on a thread of its own. Waits for inputs, the next tick, and a log that lags: every other queue
+//! takes what it is handed at once or may lose it, and the log's writer never waits for the worker.
+//!
+//! When log or store fail, the worker ends and the node is poisoned: it answers nobody, so that its shards are led
+//! elsewhere, and the process stays, failing /livez and saying why, until whoever watches it starts it anew.
 
 mod pending;
 

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{Span, info, warn};
 
 use super::RunError;
 use crate::disk::DiskGuard;
@@ -98,7 +98,8 @@ pub(super) fn start(beginning: Beginning) -> Result<Running, RunError> {
         stamp: stamp.clone(),
     };
     let thread = std::thread::Builder::new().name("worker".to_owned());
-    let worker = thread.spawn(move || Worker::new(parts).run()).map_err(failed("the worker"))?;
+    let span = Span::current();
+    let worker = thread.spawn(move || span.in_scope(|| Worker::new(parts).run())).map_err(failed("the worker"))?;
 
     let closing = CancellationToken::new();
     let context =

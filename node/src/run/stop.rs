@@ -4,20 +4,21 @@ use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{Instrument, info};
 
 /// A token that SIGTERM or SIGINT cancels.
 pub(super) fn on_signals() -> io::Result<CancellationToken> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let told = stop.clone();
-    tokio::spawn(async move {
+    let wait = async move {
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
         info!(signal, "node is told to stop");
         told.cancel();
-    });
+    };
+    tokio::spawn(wait.in_current_span());
     Ok(stop)
 }

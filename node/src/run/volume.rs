@@ -108,7 +108,7 @@ async fn begin(
             let engine = open_store(config)?;
             bootstrap(config.cluster.clone(), new, engine.as_ref())?;
             engine.sync()?;
-            info!(cluster = %config.cluster, "database is made");
+            info!("database is made");
             Ok((engine, NodeId(1)))
         }
         Origin::Join(from) => {

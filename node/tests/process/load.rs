@@ -36,7 +36,6 @@ struct Notes {
 
 /// What a load has seen.
 pub struct Seen {
-    pub history: History,
     pub counts: Counts,
     acknowledged: Vec<Instant>,
 }
@@ -79,7 +78,7 @@ impl Load {
         notes.acknowledged.sort();
         let violations = notes.history.check();
         assert!(violations.is_empty(), "{} violations, such as {}", violations.len(), violations[0]);
-        Seen { counts: notes.history.counts(), history: notes.history, acknowledged: notes.acknowledged }
+        Seen { counts: notes.history.counts(), acknowledged: notes.acknowledged }
     }
 }
 

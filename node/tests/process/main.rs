@@ -1,6 +1,6 @@
 //! Real `skerry-node` processes on ports and folders of their own: what a person with `kill`, `dd` and a full disk would
 //! see. One behaviour a file.
-#![expect(clippy::unwrap_used, unreachable_pub, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, reason = "tests")]
 
 mod cluster;
 mod database;

@@ -65,7 +65,7 @@ async fn a_scan_by_pages_sees_every_record_of_every_shard_once() {
         database.put("sales", &number.to_be_bytes(), b"x").await;
     }
     let mut seen: Vec<_> = database.scan(v1::ScanRequest { limit: 7, ..scan("sales") }).await;
-    seen.retain(|record| record.value == &b"x"[..]);
+    seen.retain(|record| record.value[..] == b"x"[..]);
     let mut keys: Vec<_> = seen.into_iter().map(|record| record.key.unwrap().partition).collect();
     keys.sort();
     let expected: Vec<_> = (0..200_u32).map(|number| Bytes::copy_from_slice(&number.to_be_bytes())).collect();

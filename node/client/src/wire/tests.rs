@@ -1,3 +1,5 @@
+//! Everything comes back from the wire as it went onto it.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -9,6 +9,7 @@ pub(crate) mod import;
 mod key;
 pub(crate) mod launch;
 pub(crate) mod nodes;
+pub(crate) mod plan;
 pub(crate) mod playground;
 pub(crate) mod put;
 pub(crate) mod scan;
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Shards(shards::Shards),
     /// Tell in one look how the database stands.
     Status(status::Status),
+    /// Tell what a YAML file would move, before anything moves.
+    Plan(plan::Plan),
     /// Run a database on this machine, from the YAML that Kubernetes gets.
     Playground(playground::Playground),
     /// See what the database does, on real data, every answer checked.
@@ -76,6 +79,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome<ExitCode> {
         Command::Nodes(command) => command.run(&global, output).await,
         Command::Shards(command) => command.run(&global, output).await,
         Command::Status(command) => command.run(&global, output).await,
+        Command::Plan(command) => command.run(&global, output).await,
         Command::Playground(command) => command.run(output).await,
         Command::Tour(command) => command.run(output).await,
         Command::Completion(command) => command.run(),

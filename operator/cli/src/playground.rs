@@ -19,7 +19,6 @@ use tokio::sync::{mpsc, oneshot, watch as channel};
 use tokio::task::JoinHandle;
 
 use control::{Control, Listener, Request};
-use database::Database;
 use fleet::Fleet;
 use folder::Folder;
 use report::{Phase, Report};

@@ -55,17 +55,7 @@ pub(crate) enum ProcessState {
     StaysDown,
 }
 
-/// There is no node of this name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no node {0:?} here")]
-pub(crate) struct UnknownNode(pub(crate) String);
-
 impl Fleet {
-    /// The slots that have a node.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = &str> {
-        self.nodes.keys().map(String::as_str)
-    }
-
     /// Adds a node; [`Self::tend`] starts it. One that is there stays as it is.
     pub(crate) fn add(&mut self, slot: &str, launch: Launch, now: Instant) {
         let new =

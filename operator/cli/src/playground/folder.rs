@@ -75,8 +75,6 @@ pub(crate) struct Lock {
 pub(crate) enum FolderError {
     #[error("a playground already runs in {folder} (process {pid})")]
     Running { folder: PathBuf, pid: String },
-    #[error("there is no playground in {0}")]
-    None(PathBuf),
     #[error("{folder} holds the playground of database {kept:?}, not of {asked:?}")]
     Other { folder: PathBuf, kept: String, asked: String },
     #[error("{path} is not of this version: it says {found}, known is {VERSION}")]
@@ -151,6 +149,20 @@ impl Folder {
     /// The folder of a node's volume.
     pub(crate) fn volume(&self, slot: &str) -> PathBuf {
         self.root.join("nodes").join(slot).join("data")
+    }
+
+    /// Sets the volume of a removed node aside: its id never comes back, so a new node of the slot needs a new volume.
+    /// `None` = there was none.
+    pub(crate) fn set_aside(&self, slot: &str) -> Result<Option<PathBuf>, FolderError> {
+        let volume = self.volume(slot);
+        let free = |path: &PathBuf| matches!(path.try_exists(), Ok(false));
+        let aside = (1..=u32::MAX).map(|i| volume.with_file_name(format!("removed-{i}"))).find(free);
+        let Some(aside) = aside else { return Ok(None) };
+        match fs::rename(&volume, &aside) {
+            Ok(()) => Ok(Some(aside)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(FolderError::Io { path: volume, source }),
+        }
     }
 
     /// What a node writes to its stderr.

@@ -180,9 +180,11 @@ impl Supervisor {
             Step::AddSlot { slot, zone } => self.add_slot(&slot, zone),
             Step::RemoveSlot { slot } => {
                 self.fleet.remove(&slot).await?;
+                let aside = self.folder.set_aside(&slot)?;
                 self.kept.slots.remove(&slot);
                 self.folder.save(&self.kept)?;
-                Ok(format!("{slot} is down; its volume stays in {}", self.folder.volume(&slot).display()))
+                let kept = aside.map(|a| format!("; its volume is kept in {}", a.display())).unwrap_or_default();
+                Ok(format!("{slot} is down{kept}"))
             }
             Step::Change(change) => {
                 let told = told(&change);

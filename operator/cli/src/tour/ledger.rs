@@ -96,11 +96,6 @@ impl Ledger {
         std::mem::take(&mut self.lock().now)
     }
 
-    /// Every key that was touched.
-    pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
-        self.lock().history.keys().map(<[u8]>::to_vec).collect()
-    }
-
     /// Holds the whole history against what a correct database may answer. Reads sent at or after `last_reads` are
     /// those that look for lost writes.
     pub(crate) fn verdict(&self, last_reads: u64) -> (skerry_core::history::Counts, Verdict) {

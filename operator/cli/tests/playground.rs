@@ -1,0 +1,102 @@
+//! The playground with real node processes: comes up, answers, is scaled up and down without losing anything, survives a
+//! kill, refuses bad files, goes down.
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test's own tools may fail loudly too")]
+
+#[path = "playground/ground.rs"]
+mod ground;
+
+use std::fs;
+
+use ground::{Ground, YAML};
+
+#[test]
+fn database_comes_up_scales_both_ways_keeps_its_data_and_goes_down() {
+    let ground = Ground::new(YAML);
+    ground.run(&["playground", "up", "-f", "shop.yaml", "--detach"]).good();
+    ground.await_settled(3);
+    ground.run(&["put", "sales", "store-1", "12.50", "--sort", "0001"]).good();
+    ground.run(&["put", "customers", "Baker", "bread"]).good();
+
+    let second = ground.run(&["playground", "up", "-f", "shop.yaml"]);
+    second.bad("a playground already runs in");
+
+    let plan = ground.write("four.yaml", &YAML.replace("replicas: 3 # nodes", "replicas: 4"));
+    assert!(ground.run(&["plan", "-f", &plan]).good().contains("would move (the fewest)"));
+    for nodes in [4, 3, 4] {
+        ground.run(&["playground", "scale", &nodes.to_string()]).good();
+        assert!(fs::read_to_string(ground.path("shop.yaml")).unwrap().contains(&format!("replicas: {nodes} # nodes")));
+        ground.await_settled(nodes);
+        assert_eq!(ground.run(&["get", "sales", "store-1", "--sort", "0001"]).good(), "12.50\n");
+        assert_eq!(ground.run(&["get", "customers", "Baker"]).good(), "bread\n");
+    }
+
+    ground.run(&["playground", "kill", "shop-a-0"]).good();
+    assert_eq!(ground.run(&["get", "customers", "Baker"]).good(), "bread\n");
+    ground.await_settled(4);
+    assert!(ground.run(&["status"]).good().contains("survives the loss of 1 node"));
+    assert!(ground.run(&["shards"]).good().contains("customers"));
+
+    ground.run(&["playground", "down"]).good();
+    ground.run(&["get", "customers", "Baker"]).bad("is down");
+    ground.run(&["playground", "up", "-f", "shop.yaml", "--detach"]).good();
+    ground.await_settled(4);
+    assert_eq!(ground.run(&["get", "customers", "Baker"]).good(), "bread\n");
+    ground.run(&["playground", "down", "--delete-data"]).good();
+    assert!(!ground.path(".skerry/shop").try_exists().unwrap());
+}
+
+#[test]
+fn import_and_export_give_back_what_was_there() {
+    let ground = Ground::new(YAML);
+    ground.run(&["playground", "up", "-f", "shop.yaml", "--detach"]).good();
+    ground.await_settled(3);
+    let rows: String = (0..500).map(|i| format!("{},{i},{}\n", i % 7, i * 3)).collect();
+    ground.write("sales.csv", &format!("store,number,cents\n{rows}"));
+    let import = ["import", "sales", "sales.csv", "--partition", "store-{store}", "--sort", "{number:06}"];
+    ground.run(&import).good();
+    ground.run(&["export", "sales", "sales.jsonl.gz"]).good();
+    let scanned = ground.run(&["scan", "sales", "--partition", "store-3", "--keys-only"]).good();
+    assert_eq!(scanned.lines().count(), 71);
+    assert!(scanned.lines().is_sorted());
+    ground.run(&["delete", "sales", "store-3", "--sort", "000003"]).good();
+    ground.run(&["import", "sales", "sales.jsonl.gz"]).good();
+    let value = ground.run(&["get", "sales", "store-3", "--sort", "000003"]).good();
+    assert_eq!(value, "{\"cents\":9,\"number\":3,\"store\":3}\n");
+    let batch = ground.write(
+        "batch.jsonl",
+        "{\"expect\": \"store-9\", \"absent\": true}\n{\"put\": \"store-9\", \"value\": \"x\"}\n",
+    );
+    ground.run(&["batch", "sales", &batch]).good();
+    ground.run(&["batch", "sales", &batch]).bad("condition 0 did not hold");
+}
+
+#[test]
+fn bad_files_are_refused_by_name_and_nothing_starts() {
+    let refused = |from: &str, to: &str, why: &str| {
+        let ground = Ground::new(&YAML.replace(from, to));
+        ground.run(&["playground", "up", "-f", "shop.yaml"]).bad(why);
+        assert!(!ground.path(".skerry").try_exists().unwrap(), "{why}: something was started");
+    };
+    refused("replicationFactor", "replicationFacter", "unknown field `replicationFacter`");
+    refused(
+        "replicationFactor: 3",
+        "replicationFactor: 5",
+        "replicationFactor is 5, it must be between 1 and spec.replicas",
+    );
+    refused("[H, P]", "[P, H]", "splitPoints must rise; \"H\" does not");
+    refused("[H, P]", "[H, H]", "splitPoints must rise; \"H\" does not");
+    refused("name: sales", "name: customers", "two tables are named \"customers\"");
+    refused("type: Leader", "type: Quorum", "Quorum tables are not available yet");
+}
+
+#[test]
+fn edit_that_is_refused_leaves_the_last_good_one_in_force() {
+    let ground = Ground::new(YAML);
+    ground.run(&["playground", "up", "-f", "shop.yaml", "--detach"]).good();
+    ground.await_settled(3);
+    ground.write("shop.yaml", &YAML.replace("replicas: 3 # nodes", "replicas: 2"));
+    ground.await_status("Refused: ");
+    ground.run(&["put", "customers", "Miller", "flour"]).good();
+    ground.write("shop.yaml", YAML);
+    ground.await_settled(3);
+}

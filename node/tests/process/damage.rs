@@ -9,6 +9,9 @@ use skerry_proto::v1;
 use crate::cluster::{Cluster, eventually};
 use crate::load::Load;
 
+/// What the record that is damaged is made of.
+const MARK: u8 = 0x77;
+
 /// The log's segments, oldest first, and where their last byte that is not zero lies.
 fn segments(volume: &Path) -> Vec<(PathBuf, usize)> {
     let folder = fs::read_dir(volume.join("log")).unwrap();
@@ -54,22 +57,23 @@ async fn a_torn_tail_is_cut_and_nothing_acknowledged_is_lost() {
 async fn a_flipped_bit_in_the_middle_of_the_log_costs_the_replica_which_is_built_anew() {
     let mut cluster = Cluster::start(3);
     cluster.table("sales", 1).await;
+    let database = cluster.database();
+    database.put("sales", b"marked", &[MARK; 2_000]).await;
     let load = Load::start(cluster.database(), "sales", 4, 20);
     load.run_for(150).await;
-    let database = cluster.database();
     let status = database.status().await;
     let shard = status.map.as_ref().unwrap().shards.iter().map(|s| s.descriptor.as_ref().unwrap());
     let shard = shard.map(|d| d.shard_id).find(|id| *id != 0).unwrap();
     let node = cluster.nodes[2].id();
     let before = replica_on(&status, shard, node).unwrap();
     cluster.nodes[2].kill();
+    // In what a client wrote: a bit of a record's frame would be mended.
     let segments = segments(&cluster.nodes[2].data());
-    let (path, used) = segments.iter().max_by_key(|(_, used)| *used).unwrap();
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    // Where something is: what fills groups up is zero, and of no meaning.
-    let content = fs::read(path).unwrap();
-    let at = (used / 2..*used).find(|&at| content[at] != 0).unwrap();
-    file.write_all_at(&[content[at] ^ 4], at as u64).unwrap();
+    let content: Vec<_> = segments.iter().map(|(path, _)| (path, fs::read(path).unwrap())).collect();
+    let marked = |content: &Vec<u8>| content.windows(1_000).position(|bytes| bytes.iter().all(|&byte| byte == MARK));
+    let (path, at) = content.iter().find_map(|(path, content)| Some((path, marked(content)?))).unwrap();
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&[MARK ^ 4], at as u64 + 500).unwrap();
     cluster.restart(2);
     cluster.nodes[2].await_line("log is damaged");
     eventually("a copy with a new id is in step there", async || {

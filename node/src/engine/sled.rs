@@ -3,6 +3,10 @@
 //! Three things sled does not do by itself: its `flush` ends in `sync_file_range`, which is no fsync; pages larger than
 //! a quarter of its segments lie in files of their own under `blobs`, which it never syncs; and its background flusher
 //! only logs its errors, so it is off. Everything lies in one tree, because a batch is atomic within one tree only.
+//!
+//! A limit that no caller can lift: between two syncs sled may write over space whose content it has just copied
+//! elsewhere. A killed process loses nothing by that; a power cut may damage the store, and one that does not open is
+//! built anew from the other copies.
 
 use std::collections::HashSet;
 use std::ffi::OsString;

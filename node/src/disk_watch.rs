@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tracing::{Span, info, warn};
 
-use crate::disk::{DiskGuard, DiskState};
+use crate::disk::{self, DiskGuard, DiskState};
 use crate::inbox::Inbox;
+use crate::metrics::Metrics;
 
 /// Between two looks. What can be written in between must be well below the reserve.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -20,21 +21,35 @@ pub struct DiskWatch {
     _end: SyncSender<()>,
 }
 
+/// What is looked at.
+#[derive(Debug)]
+pub struct Watched {
+    /// Judges.
+    pub guard: DiskGuard,
+    /// Everything that the node keeps.
+    pub volume: PathBuf,
+    /// The log's part of it.
+    pub log: PathBuf,
+}
+
 impl DiskWatch {
     /// Starts the thread.
-    pub fn start(guard: DiskGuard, folder: PathBuf, inbox: Arc<Inbox>) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(watched: Watched, inbox: Arc<Inbox>, metrics: Metrics) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (end, ended) = sync_channel(0);
         let thread = std::thread::Builder::new().name("disk-watch".to_owned());
         let span = Span::current();
-        let thread = thread.spawn(move || span.in_scope(|| run(guard, &folder, &inbox, &ended)))?;
+        let thread = thread.spawn(move || span.in_scope(|| run(watched, &inbox, &metrics, &ended)))?;
         Ok((Self { _end: end }, thread))
     }
 }
 
-fn run(mut guard: DiskGuard, folder: &std::path::Path, inbox: &Inbox, ended: &Receiver<()>) {
+fn run(mut watched: Watched, inbox: &Inbox, metrics: &Metrics, ended: &Receiver<()>) {
     let mut was_full = false;
     loop {
-        match guard.check(folder) {
+        if let Ok(bytes) = disk::folder_bytes(&watched.log) {
+            metrics.log_bytes.set(bytes);
+        }
+        match watched.guard.check(&watched.volume) {
             Ok(DiskState { full, bytes, free }) => {
                 if full && !was_full {
                     warn!(bytes, free, "disk is nearly full, only deletes are taken");

@@ -18,6 +18,7 @@ use tracing::{Instrument, Span, field, info, info_span};
 use self::parts::{Beginning, Running};
 use crate::config::Config;
 use crate::disk::DiskGuard;
+use crate::disk_watch::Watched;
 use crate::engine;
 use crate::http::{self, Pages};
 use crate::identity::VolumeError;
@@ -132,8 +133,11 @@ async fn live(config: Config) -> Result<(), RunError> {
         receiver,
         metrics,
         vitals,
-        guard: DiskGuard::new(config.capacity_bytes, config.reserve_bytes),
-        data: config.data.clone(),
+        watched: Watched {
+            guard: DiskGuard::new(config.capacity_bytes, config.reserve_bytes),
+            volume: config.data.clone(),
+            log: volume::log_folder(&config),
+        },
         listener: grpc,
     })?;
     info!(node = identity.node.0, incarnation = identity.incarnation.0, zone = config.zone, "node serves");

@@ -15,8 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Span, info, warn};
 
 use super::RunError;
-use crate::disk::DiskGuard;
-use crate::disk_watch::DiskWatch;
+use crate::disk_watch::{DiskWatch, Watched};
 use crate::engine::SharedEngine;
 use crate::health;
 use crate::inbox::{Inbox, Work};
@@ -40,8 +39,7 @@ pub(super) struct Beginning {
     pub(super) receiver: std::sync::mpsc::Receiver<Work>,
     pub(super) metrics: Metrics,
     pub(super) vitals: Arc<Vitals>,
-    pub(super) guard: DiskGuard,
-    pub(super) data: std::path::PathBuf,
+    pub(super) watched: Watched,
     pub(super) listener: TcpListener,
 }
 
@@ -64,7 +62,7 @@ pub(super) struct Running {
 
 /// Starts everything.
 pub(super) fn start(beginning: Beginning) -> Result<Running, RunError> {
-    let Beginning { node, engine, log, inbox, receiver, metrics, vitals, guard, data, listener } = beginning;
+    let Beginning { node, engine, log, inbox, receiver, metrics, vitals, watched, listener } = beginning;
     let identity = node.identity();
     let sender = Sender { cluster: identity.cluster.clone(), node: identity.node, incarnation: identity.incarnation };
     let sender = Arc::new(sender);
@@ -81,7 +79,7 @@ pub(super) fn start(beginning: Beginning) -> Result<Running, RunError> {
     let failed = |part| move |source| RunError::Start { part, source };
     let (syncer, sync_thread) =
         Syncer::start(engine.clone(), inbox.clone(), metrics.clone()).map_err(failed("the store's sync thread"))?;
-    let watch = DiskWatch::start(guard, data, inbox.clone()).map_err(failed("the disk's watch"))?;
+    let watch = DiskWatch::start(watched, inbox.clone(), metrics.clone()).map_err(failed("the disk's watch"))?;
     let (map, map_watch) = watch::channel(node.map().clone());
     let stamp = Arc::new(AtomicU64::new(0));
     let parts = worker::Parts {

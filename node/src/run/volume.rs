@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,6 +33,11 @@ const STORE: &str = "store";
 const LOG: &str = "log";
 /// Where a store that cannot be opened is put aside, for people to look at. Takes the place of an older one.
 const LOST_STORE: &str = "store.lost";
+
+/// Where the log lies.
+pub(super) fn log_folder(config: &Config) -> PathBuf {
+    config.data.join(LOG)
+}
 
 /// What the parts that exist before the core report to.
 pub(super) struct Shell {
@@ -68,7 +73,7 @@ pub(super) async fn open(config: &Config, address: String, shell: &Shell) -> Res
         None => {
             // Nothing was ever promised under no identity: this is what an interrupted bootstrap left.
             remove(&config.data.join(STORE))?;
-            remove(&config.data.join(LOG))?;
+            remove(&log_folder(config))?;
             let (engine, node) = begin(config, &new, &mut seeds, shell).await?;
             volume.own(Owner { cluster: config.cluster.clone(), node })?;
             engine
@@ -76,7 +81,7 @@ pub(super) async fn open(config: &Config, address: String, shell: &Shell) -> Res
     };
     let node = volume.owner().map(|owner| owner.node).unwrap_or_default();
     let incarnation = volume.next_incarnation();
-    let had_log = !volume.has_data() || is_there(&config.data.join(LOG))?;
+    let had_log = !volume.has_data() || is_there(&log_folder(config))?;
     let log = Log::open(log_config(config, &shell.metrics), completions(&shell.inbox)).map_err(RunError::Log)?;
     let mut recovered = log.recovered;
     if !log.damage.is_empty() || !had_log {
@@ -136,7 +141,7 @@ async fn nodes_through_seeds(config: &Config, new: &NewNode, shell: &Shell) -> R
 
 /// With neither log nor store nothing says which replicas were here, and they must not come back with the same ids.
 fn refuse_emptied(config: &Config, volume: &Volume, owner: &Owner) -> Result<(), RunError> {
-    let gone = !is_there(&config.data.join(LOG))? && !is_there(&config.data.join(STORE))?;
+    let gone = !is_there(&log_folder(config))? && !is_there(&config.data.join(STORE))?;
     if volume.has_data() && gone {
         return Err(VolumeError::Emptied { folder: config.data.clone(), node: owner.node }.into());
     }
@@ -179,7 +184,7 @@ fn log_config(config: &Config, metrics: &Metrics) -> LogConfig {
         seconds.observe(began.elapsed().as_secs_f64());
         Ok(())
     });
-    LogConfig { segment_bytes: config.segment_bytes, sync: timed, ..LogConfig::new(config.data.join(LOG)) }
+    LogConfig { segment_bytes: config.segment_bytes, sync: timed, ..LogConfig::new(log_folder(config)) }
 }
 
 fn completions(inbox: &Arc<Inbox>) -> crate::log::Complete {

@@ -70,8 +70,10 @@ impl Operator {
                 }
             }
             3 => {
-                self.nodes += self.leaving.len();
-                self.leaving.clear();
+                let before = self.leaving.len();
+                // A node whose volume is lost cannot be taken back.
+                self.leaving.retain(|node| world.hosts.get(node).is_some_and(|h| h.gone));
+                self.nodes += before - self.leaving.len();
             }
             _ => {
                 let most = u32::try_from(self.nodes.min(5)).unwrap_or(3);

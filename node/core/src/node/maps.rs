@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
-use crate::map::{MapDelta, NodeState, Role, ShardRecord};
+use crate::map::{MapDelta, NodeState, Replica as Copy, Role, ShardRecord};
 use crate::message::PeerMessage;
 use crate::node::{Node, open};
 use crate::planted::{Planted, is_planted};
@@ -135,12 +135,13 @@ impl Node {
         Ok(())
     }
 
-    /// The copy that the map wants here and that this node must never speak for again.
+    /// A copy that the map has here and that this node must never speak for again.
     fn lost_copy(&self, record: &ShardRecord) -> Option<(ShardId, ReplicaId)> {
         let shard = record.descriptor.shard;
-        let wanted = record.assigned.iter().find(|r| r.node == self.identity.node)?;
-        let entombed = self.tombstones.get(&shard).is_some_and(|tombstone| wanted.id <= *tombstone);
-        entombed.then_some((shard, wanted.id))
+        let tombstone = self.tombstones.get(&shard)?;
+        let here = |r: &Copy| r.node == self.identity.node && r.id <= *tombstone;
+        let members = record.descriptor.members.iter().map(|m| m.replica);
+        record.assigned.iter().copied().chain(members).find(here).map(|r| (shard, r.id))
     }
 
     fn create_first(

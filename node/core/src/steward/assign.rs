@@ -57,7 +57,9 @@ fn take_back(view: &View<'_>, record: &ShardRecord) -> Option<SystemCommand> {
     let members = &record.descriptor.members;
     let healed = |wanted: &Replica| {
         let old = members.iter().find(|m| m.replica.node == wanted.node && m.replica.id != wanted.id)?;
-        let is_whole = old.role == Role::Voter && report.in_step.contains(&old.replica.id);
+        let is_lost =
+            view.heard(wanted.node).is_none_or(|node| node.lost.contains(&(record.descriptor.shard, old.replica.id)));
+        let is_whole = old.role == Role::Voter && report.in_step.contains(&old.replica.id) && !is_lost;
         (is_whole && !members.iter().any(|m| m.replica == *wanted)).then_some(old.replica)
     };
     let replicas: Vec<Replica> = record.assigned.iter().map(|wanted| healed(wanted).unwrap_or(*wanted)).collect();

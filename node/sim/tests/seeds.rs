@@ -1,0 +1,88 @@
+//! Seeds that must be good, runs that must repeat, and bugs that must be caught.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use skerry_core::planted::Planted;
+use skerry_sim::{Outcome, run};
+
+/// Runs seeds on two threads and gives what failed.
+fn failures(first: u64, count: u64) -> Vec<Outcome> {
+    let next = Arc::new(AtomicU64::new(first));
+    let failed = Arc::new(Mutex::new(Vec::new()));
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            let (next, failed) = (Arc::clone(&next), Arc::clone(&failed));
+            std::thread::spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count {
+                        return;
+                    }
+                    let outcome = run(seed, None);
+                    if !outcome.violations.is_empty() {
+                        failed.lock().unwrap().push(outcome);
+                    }
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|w| w.join().unwrap());
+    Arc::try_unwrap(failed).unwrap().into_inner().unwrap()
+}
+
+#[test]
+fn six_hundred_seeds_are_good() {
+    let failed = failures(0, 600);
+    for outcome in &failed {
+        println!("seed {}: {}", outcome.seed, outcome.violations.join("; "));
+        println!("  run it again: cargo run -p skerry-sim -- --seed {}", outcome.seed);
+    }
+    assert!(failed.is_empty(), "{} seeds failed", failed.len());
+}
+
+#[test]
+fn a_seed_replays_to_the_same_trace() {
+    for seed in [1, 2, 3] {
+        let (first, again) = (run(seed, None), run(seed, None));
+        assert_eq!(first.trace_hash, again.trace_hash);
+        assert_eq!(first.counts, again.counts);
+        assert!(first.counts.acknowledged > 20, "{:?}", first.counts);
+    }
+}
+
+/// Each bug, and the seeds within which it must be caught.
+const BUGS: [(Planted, u64); 16] = [
+    (Planted::AckBeforeFsync, 400),
+    (Planted::VoteNotPersisted, 400),
+    (Planted::LeaseWithoutMargin, 400),
+    (Planted::LeaseKeptOverTransfer, 400),
+    (Planted::StaleReadWithoutLease, 400),
+    (Planted::RequestAppliedTwice, 400),
+    (Planted::RequestsMissingInSnapshot, 400),
+    (Planted::SnapshotWithoutPreimage, 400),
+    (Planted::LogCutBeforeSync, 400),
+    (Planted::MissingAnswerIsYes, 400),
+    (Planted::RemoveBeforeCaughtUp, 400),
+    (Planted::ReplicaIdReused, 400),
+    (Planted::TombstoneIgnored, 400),
+    (Planted::IncarnationIgnored, 400),
+    (Planted::FenceIgnored, 400),
+    (Planted::BoundsUnchecked, 400),
+];
+
+#[test]
+fn planted_bugs_are_caught() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for (bug, bound) in BUGS {
+        match (0..bound).map(|seed| run(seed, Some(bug))).find(|o| !o.violations.is_empty()) {
+            Some(caught) => println!("{bug:?}: {} seeds, {}", caught.seed + 1, caught.violations[0].chars().take(90).collect::<String>()),
+            None => {
+                println!("{bug:?}: not in {bound} seeds");
+                missed.push(bug);
+            }
+        }
+    }
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+}

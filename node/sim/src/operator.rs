@@ -25,6 +25,8 @@ enum Asked {
     Join,
     Certify(NodeId),
     Remove(NodeId),
+    /// What a former operator, whose lease was taken over, asks for.
+    Stale,
 }
 
 /// What is wished, and where the operator stands.
@@ -152,6 +154,8 @@ impl Operator {
                     host.gone = true;
                 }
             }
+            (Asked::Stale, Ok(_)) => world.checker.broken.push("a former operator was obeyed".to_owned()),
+            (Asked::Stale, Err(_)) => {}
             (Asked::Status | Asked::Change | Asked::Join | Asked::Certify(_) | Asked::Remove(_), Ok(_) | Err(_)) => {}
         }
     }
@@ -174,6 +178,11 @@ impl Operator {
 
     /// The next thing to do. Nothing left = done.
     fn act(&mut self, map: &Map, world: &mut World) {
+        if map.table_named("ranges").is_some() && world.rng.random_range(0..50) == 0 {
+            let fence = Fence { token: 0, based_on: None };
+            let change = AdminChange::SetLimits(map.limits.0);
+            return self.ask(AdminRequest::Command(SystemCommand::Admin { fence, change }), Asked::Stale, world);
+        }
         let active: Vec<_> = map.nodes.values().filter(|n| n.state == NodeState::Active).collect();
         let staying: Vec<_> = active.iter().filter(|n| !self.leaving.contains(&n.id)).collect();
         let back = map.nodes.values().find(|n| n.state == NodeState::Draining && !self.leaving.contains(&n.id));

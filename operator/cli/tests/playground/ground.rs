@@ -134,18 +134,21 @@ impl Ran {
     }
 }
 
-/// Beside the command line; built anew, since a test of this package alone would find an old one or none.
+/// Beside the command line, where building or testing the whole workspace puts it; built here only if it is missing.
 fn node_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let folder = Path::new(env!("CARGO_BIN_EXE_skerry")).parent().unwrap();
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "skerry-node", "--bin", "skerry-node", "--target-dir"]);
-        build.arg(folder.parent().unwrap());
-        if folder.ends_with("release") {
-            build.arg("--release");
+        let program = folder.join("skerry-node");
+        if !program.try_exists().unwrap() {
+            let mut build = Command::new(env!("CARGO"));
+            build.args(["build", "--quiet", "-p", "skerry-node", "--bin", "skerry-node", "--target-dir"]);
+            build.arg(folder.parent().unwrap());
+            if folder.ends_with("release") {
+                build.arg("--release");
+            }
+            assert!(build.status().unwrap().success(), "skerry-node cannot be built");
         }
-        assert!(build.status().unwrap().success(), "skerry-node cannot be built");
-        folder.join("skerry-node")
+        program
     })
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ use super::process::{Launch, NodeProcess, log_tail};
 
 /// Lines of a node's log in a message about its end.
 const TAIL_LINES: usize = 3;
+/// By then all reports from before a node's end are too old to count.
+const HEARD_AFRESH: Duration = Duration::from_secs(4);
 
 /// All of them, by slot.
 #[derive(Debug, Default)]
@@ -111,6 +113,15 @@ impl Fleet {
             },
             State::StaysDown => ProcessState::StaysDown,
         })
+    }
+
+    /// Nodes that do not run, or only since a moment ago: what was heard of them may be from before they ended.
+    pub(crate) fn unsettled(&self, now: Instant) -> usize {
+        let settled = |local: &&Local| match &local.state {
+            State::Running { since, .. } => now.duration_since(*since) >= HEARD_AFRESH,
+            State::Waiting { .. } | State::StaysDown => false,
+        };
+        self.nodes.values().filter(|local| !settled(local)).count()
     }
 
     /// Stops all at once, and waits until they are gone.

@@ -153,7 +153,10 @@ impl Supervisor {
                 break;
             }
         }
-        let unrest = status.as_ref().and_then(unrest);
+        let unrest = match self.fleet.unsettled(Instant::now()) {
+            0 => status.as_ref().and_then(unrest),
+            nodes => Some(format!("{nodes} nodes starting or down")),
+        };
         let (phase, message) = match (&self.refused, message, unrest) {
             (Some(refused), ..) => (Phase::Refused, refused.clone()),
             (None, Some(told), Some(unrest)) => (Phase::Working, format!("{told}; {unrest}")),
@@ -279,6 +282,10 @@ impl Supervisor {
         };
         if let Ok(told) = &reply {
             self.tell(told.clone());
+            // Whoever asked must not find the report of before.
+            if let Err(error) = self.report(Phase::Working, told.clone(), None) {
+                self.tell(format!("failed to report: {error}"));
+            }
         }
         let _nobody_waits = answer.send(reply);
     }

@@ -86,3 +86,6 @@ fn message_in(message: Message) -> Result<PeerMessage, Malformed> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

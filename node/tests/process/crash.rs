@@ -28,7 +28,15 @@ async fn a_killed_leader_costs_a_pause_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_nodes_killed_at_once_come_back_with_everything_acknowledged() {
-    let mut cluster = Cluster::start(3);
+    kill_all_and_return(Cluster::start(3)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_on_the_second_engine_killed_at_once_come_back_too() {
+    kill_all_and_return(Cluster::start_small(3, &["--engine", "fjall"])).await;
+}
+
+async fn kill_all_and_return(mut cluster: Cluster) {
     cluster.table("sales", 2).await;
     let load = Load::start(cluster.database(), "sales", 8, 40);
     load.run_for(300).await;

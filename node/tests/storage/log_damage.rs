@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use skerry_core::ids::ShardId;
-use skerry_core::log::LogWrite;
+use skerry_core::log::{LogCut, LogWrite};
 use skerry_node::disk::SyncFile;
 use skerry_node::log::{LogConfig, SEGMENT_BYTES_MIN};
 use tempfile::TempDir;
 
 use super::support::{
-    Model, TestLog, apply, apply_cut, copy_folder, cut, no_sync, scratch, segments, small, write, write_entries,
-    write_state,
+    Model, TestLog, apply, apply_cut, copy_folder, cut, entries, no_sync, scratch, segments, small, write,
+    write_entries, write_state,
 };
 
 /// The content of the log's only segment after each of its fsyncs.
@@ -72,7 +72,10 @@ fn assert_right_or_lost(folder: &Path, log: TestLog, model: &Model, what: &str) 
     let check = |log: &TestLog| {
         for (shard, expected) in model {
             let lost = log.recovered.lost.contains(shard);
-            assert!(lost || log.recovered.logs.get(shard) == Some(expected), "{what}: shard {shard} is wrong");
+            let found = log.recovered.logs.get(shard);
+            // Of a replica whose only record was hit nothing is known, but that there is damage.
+            let unknown = found.is_none() && !log.damage.is_empty();
+            assert!(lost || unknown || found == Some(expected), "{what}: shard {shard} is wrong");
             assert!(!lost || !log.recovered.logs.contains_key(shard), "{what}: shard {shard} is lost and there");
         }
         for shard in log.recovered.logs.keys() {
@@ -150,32 +153,43 @@ fn a_flipped_bit_anywhere_loses_at_most_the_replica_whose_record_it_hit() {
     }
 }
 
-/// A log of several segments, some of them gone, closed.
+/// A log of several segments, some of them gone, closed. Records of each kind are followed by others of the same replica
+/// that do not show what was in them, and by none.
 fn many_segments() -> (TempDir, Model) {
     let folder = scratch();
     let mut log = TestLog::open(small(folder.path())).unwrap();
     let mut model = Model::new();
-    let mut of_22 = write_entries(22, 1, 1, 40, 0);
-    of_22
-        .entries
-        .iter_mut()
-        .for_each(|entry| entry.data = format!("entry {} of shard 22 ", entry.index).repeat(12).into());
-    let idle = vec![write_entries(20, 1, 1, 4, 60), write_state(21, 1, 5), of_22];
-    idle.iter().for_each(|write| apply(&mut model, write));
-    log.append(idle);
-    for index in 1..=120 {
-        let writes = vec![write_entries(1, 1, index, index, 700), write_entries(2, 1, index, index, 200)];
+    let mut append = |log: &mut TestLog, writes: Vec<LogWrite>, cuts: Vec<LogCut>| {
         writes.iter().for_each(|write| apply(&mut model, write));
+        cuts.iter().for_each(|cut| apply_cut(&mut model, cut));
         log.append(writes);
-        if index % 10 == 0 {
-            let cuts = vec![cut(1, 1, index.saturating_sub(25), 1), cut(2, 1, index.saturating_sub(40), 1)];
-            cuts.iter().for_each(|cut| apply_cut(&mut model, cut));
-            log.handle.cut(cuts).unwrap();
+        log.handle.cut(cuts).unwrap();
+    };
+    let mut of_22 = write_entries(22, 1, 1, 40, 0);
+    of_22.entries.iter_mut().for_each(|e| e.data = format!("entry {} of shard 22 ", e.index).repeat(12).into());
+    append(&mut log, vec![write_entries(20, 1, 1, 4, 60), write_state(21, 1, 5), of_22], vec![]);
+    for index in 1..=120 {
+        let first = 1 + (index + 2) % 3;
+        let overwritten = entries(first, first + 1, index, 20);
+        let mut writes = vec![
+            write_entries(1, 1, index, index, 600),
+            write_entries(2, 1, index, index, 150),
+            LogWrite { entries: overwritten, ..write(25, 1) },
+        ];
+        match index % 3 {
+            0 => writes.push(write_state(24, 1, index)),
+            1 => writes.push(write_entries(24, 1, index / 3 + 1, index / 3 + 1, 10)),
+            _ => {}
         }
+        let kept = |index: u64, kept: u64| index.saturating_sub(kept);
+        let cuts = vec![cut(1, 1, kept(index, 25), 1), cut(2, 1, kept(index, 40), 1)];
+        append(&mut log, writes, if index % 10 == 0 { cuts } else { vec![] });
     }
     let ends = vec![write_state(21, 1, 6), LogWrite { destroyed: true, ..write(20, 1) }, write_state(23, 1, 1)];
-    ends.iter().for_each(|write| apply(&mut model, write));
-    log.append(ends);
+    append(&mut log, ends, vec![]);
+    for index in 121..=126 {
+        append(&mut log, vec![write_entries(1, 1, index, index, 700)], vec![]);
+    }
     log.handle.close().unwrap();
     (folder, model)
 }
@@ -274,7 +288,7 @@ fn a_lost_replica_is_replaced_by_a_later_one_and_damage_goes_with_its_segment() 
     let successor = write_entries(22, 2, 1, 3, 100);
     apply(&mut model, &successor);
     log.append(vec![successor]);
-    for index in 121..260 {
+    for index in 127..260 {
         let write = write_entries(1, 1, index, index, 700);
         let forget = cut(1, 1, index, 1);
         apply(&mut model, &write);

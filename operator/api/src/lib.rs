@@ -1,1 +1,31 @@
-//! Placeholder of the first commit.
+//! The custom resource `DistributedDatabase`: its types, schema, rules and defaults.
+//!
+//! This room knows nothing of running databases. The same types are read by the operator from Kubernetes, which keeps to
+//! the generated schema, and by [`parse`] from a file, which is held against that schema here.
+
+mod crd;
+mod parse;
+mod quantity;
+mod schema;
+mod spec;
+mod status;
+mod suggest;
+
+pub use crd::{crd, crd_yaml};
+pub use parse::{ParseError, parse};
+pub use quantity::{QuantityError, bytes};
+pub use schema::{Fault, check};
+pub use spec::{
+    Approval, ConflictResolution, Consistency, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine,
+    Fragmentation, FragmentationType, Rebalance, Retention, Storage, Table, VolumeRetention,
+};
+pub use status::{Blocked, Counts, DistributedDatabaseStatus, PlanStatus, Victim};
+
+/// API group of the resource.
+pub const GROUP: &str = "skerry.io";
+/// The only version so far.
+pub const VERSION: &str = "v1alpha1";
+/// Carries the generation whose plan a person has approved, where `rebalance.approval` is `Manual`.
+pub const APPROVED_PLAN: &str = "skerry.io/approved-plan";
+/// Label with the database's name, on everything that belongs to it.
+pub const DATABASE_LABEL: &str = "skerry.io/database";

@@ -1,0 +1,41 @@
+//! The `CustomResourceDefinition` as Kubernetes is to get it.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+use crate::spec::DistributedDatabase;
+
+/// Above what the file holds.
+const HEADER: &str = "# Generated from operator/api by `make crds`.\n";
+
+/// The definition. It holds no `nullable`, which would break merge patches, and no unsigned formats.
+pub fn crd() -> Result<CustomResourceDefinition, serde_json::Error> {
+    let mut value = serde_json::to_value(DistributedDatabase::crd())?;
+    tidy(&mut value);
+    serde_json::from_value(value)
+}
+
+/// The definition as the text of its file.
+pub fn crd_yaml() -> Result<String, serde_yaml::Error> {
+    let crd = crd().map_err(|error| <serde_yaml::Error as serde::ser::Error>::custom(error))?;
+    Ok(format!("{HEADER}{}", serde_yaml::to_string(&crd)?))
+}
+
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|key, value| key != "nullable" || !value.is_boolean());
+            if let Some(Value::String(format)) = fields.get_mut("format") {
+                match format.as_str() {
+                    "uint32" => "int32".clone_into(format),
+                    "uint64" => "int64".clone_into(format),
+                    _ => {}
+                }
+            }
+            fields.values_mut().for_each(tidy);
+        }
+        Value::Array(values) => values.iter_mut().for_each(tidy),
+        _ => {}
+    }
+}

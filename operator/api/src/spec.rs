@@ -1,0 +1,311 @@
+//! What users wish. Rules that compare fields are CEL, beside the fields that they compare; their messages say what is
+//! allowed.
+#![expect(unreachable_pub, reason = "the derive repeats the structs where nobody reaches them")]
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::status::DistributedDatabaseStatus;
+
+/// A sharded, replicated key-value database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "skerry.io",
+    version = "v1alpha1",
+    kind = "DistributedDatabase",
+    plural = "distributeddatabases",
+    singular = "distributeddatabase",
+    shortname = "ddb",
+    category = "databases",
+    namespaced,
+    cel,
+    doc = "A sharded, replicated key-value database.",
+    status = "DistributedDatabaseStatus",
+    derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodes"),
+    printcolumn(name = "Copies", type_ = "integer", json_path = ".spec.replicationFactor"),
+    printcolumn(name = "Shards", type_ = "integer", json_path = ".status.counts.shards"),
+    printcolumn(name = "Survives", type_ = "string", json_path = ".status.survives"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.operation"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]{0,24}[a-z0-9])?$')")
+        .message("metadata.name must begin with a lower-case letter, hold lower-case letters, digits and inner hyphens, and have at most 26 characters")
+        .reason(Reason::FieldValueInvalid)
+)]
+#[x_kube(
+    validation = Rule::new("self.replicationFactor <= self.replicas")
+        .message("replicationFactor must be at most replicas: every copy of a shard needs a node of its own")
+        .field_path(".replicationFactor"),
+    validation = Rule::new("!has(self.zones) || self.replicas >= size(self.zones)")
+        .message("replicas must be at least the number of zones: every zone needs a node")
+        .field_path(".replicas"),
+    validation = Rule::new("!has(self.tables) || self.tables.all(t, !has(t.replicationFactor) || t.replicationFactor <= self.replicas)")
+        .message("a table's replicationFactor must be at most replicas: every copy of a shard needs a node of its own")
+        .field_path(".tables"),
+    // Not on the table: the client side evaluation pairs old and new entries of a list by place, not by name.
+    validation = Rule::new("!has(self.tables) || !has(oldSelf.tables) || self.tables.all(t, oldSelf.tables.all(o, o.name != t.name || o.fragmentation.type == t.fragmentation.type))")
+        .message("fragmentation.type of an existing table may not be changed: make another table")
+        .field_path(".tables")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DistributedDatabaseSpec {
+    /// Storage nodes.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub replicas: u32,
+    /// Copies of every shard, unless a table says otherwise.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 7))]
+    pub replication_factor: u32,
+    /// Failure domains. The copies of a shard lie in as many of them as there are. Empty = none named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 25), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub zones: Vec<String>,
+    /// Of each node.
+    #[serde(default)]
+    pub storage: Storage,
+    /// The tables. One that is taken out here keeps its data, and is named in `status.blockedBy`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub tables: Vec<Table>,
+    /// How shards move.
+    #[serde(default)]
+    pub rebalance: Rebalance,
+    /// What becomes of volumes that are no longer used.
+    #[serde(default)]
+    pub volume_retention: VolumeRetention,
+    /// Nothing is changed while this is true.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// The volume of each node, and what keeps the data on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("isQuantity(self.size) && quantity(self.size).isGreaterThan(quantity('0'))")
+        .message("size must be a quantity greater than 0, such as 10Gi")
+        .field_path(".size"),
+    validation = Rule::new("!isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
+        .message("size must not become less: a volume can only grow")
+        .field_path(".size"),
+    validation = Rule::new("self.engine == oldSelf.engine")
+        .message("engine may not be changed: the data on the volumes is in its format")
+        .field_path(".engine"),
+    validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
+        .message("storageClassName may not be set, changed or taken out after the database was made")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// Of each node's volume. May grow.
+    #[serde(default = "ten_gibibytes")]
+    #[schemars(length(min = 1, max = 32))]
+    pub size: String,
+    /// Absent = the default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+    /// Keeps the data.
+    #[serde(default)]
+    pub engine: Engine,
+}
+
+/// What keeps the data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Engine {
+    /// sled.
+    #[default]
+    Sled,
+    /// fjall.
+    Fjall,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Table {
+    /// A DNS label.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub name: String,
+    /// How keys are laid out.
+    pub fragmentation: Fragmentation,
+    /// How the copies agree.
+    #[serde(default)]
+    pub consistency: Consistency,
+    /// Copies of every shard of this table. Absent = as the database says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 7))]
+    pub replication_factor: Option<u32>,
+}
+
+/// How a table's keys are laid out over its first shards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("self.type == 'Range' || !has(self.splitPoints)")
+        .message("splitPoints may only be specified when type is Range")
+        .field_path(".splitPoints"),
+    validation = Rule::new("self.type == 'Hash' || !has(self.shards)")
+        .message("shards may only be specified when type is Hash")
+        .field_path(".shards"),
+    validation = Rule::new("!has(self.splitPoints) || self.splitPoints.isSorted()")
+        .message("splitPoints must rise, such as [D, M, T]")
+        .field_path(".splitPoints")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Fragmentation {
+    /// Whether keys lie in their own order, or in that of their hash.
+    pub r#type: FragmentationType,
+    /// Of a `Range` table: first keys of its second and later shards, each once and rising.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 255), inner(length(min = 1, max = 1024)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub split_points: Vec<String>,
+    /// Of a `Hash` table. Absent = four for each node that there is when the table is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub shards: Option<u32>,
+}
+
+/// Whether keys lie in their own order, or in that of their hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FragmentationType {
+    /// As they are.
+    Range,
+    /// By the hash of their partition.
+    Hash,
+}
+
+/// How the copies of a table's shards agree.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("self.type != 'Quorum'")
+        .message("Quorum tables are not available yet; use consistency.type Leader")
+        .field_path(".type"),
+    validation = Rule::new("self.type == 'Quorum' || (!has(self.writeQuorum) && !has(self.readQuorum) && !has(self.conflictResolution))")
+        .message("writeQuorum, readQuorum and conflictResolution may only be specified when type is Quorum")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Consistency {
+    /// Leader: one copy orders the writes. Quorum: not available yet.
+    #[serde(default)]
+    pub r#type: ConsistencyType,
+    /// Of a `Quorum` table: copies that a write waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 7))]
+    pub write_quorum: Option<u32>,
+    /// Of a `Quorum` table: copies that a read asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 7))]
+    pub read_quorum: Option<u32>,
+    /// Of a `Quorum` table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict_resolution: Option<ConflictResolution>,
+}
+
+/// How the copies of a table's shards agree.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConsistencyType {
+    /// One copy orders the writes.
+    #[default]
+    Leader,
+    /// Not available yet.
+    Quorum,
+}
+
+/// Which of two concurrent writes stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConflictResolution {
+    /// The one with the later version.
+    LastWriterWins,
+}
+
+/// How shards move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("isQuantity(self.maxBytesPerSecond) && quantity(self.maxBytesPerSecond).compareTo(quantity('64Ki')) >= 0")
+        .message("maxBytesPerSecond must be a quantity of at least 64Ki, such as 64Mi")
+        .field_path(".maxBytesPerSecond")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Rebalance {
+    /// Manual: a plan waits until the annotation `skerry.io/approved-plan` carries its generation.
+    #[serde(default)]
+    pub approval: Approval,
+    /// Shards that move into or out of one node at a time.
+    #[serde(default = "two")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_moves_per_node: u32,
+    /// That one node sends while shards move.
+    #[serde(default = "sixty_four_mebibytes")]
+    #[schemars(length(min = 1, max = 32))]
+    pub max_bytes_per_second: String,
+}
+
+/// Who lets a plan begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// It begins by itself.
+    #[default]
+    Automatic,
+    /// A person.
+    Manual,
+}
+
+/// What becomes of volumes that are no longer used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeRetention {
+    /// Of nodes that were removed.
+    #[serde(default)]
+    pub when_scaled: Retention,
+    /// Of a database that was deleted.
+    #[serde(default)]
+    pub when_deleted: Retention,
+}
+
+/// What becomes of a volume.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Retention {
+    /// It stays.
+    #[default]
+    Retain,
+    /// It goes, and its data with it.
+    Delete,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { size: ten_gibibytes(), storage_class_name: None, engine: Engine::default() }
+    }
+}
+
+impl Default for Rebalance {
+    fn default() -> Self {
+        let (max_moves_per_node, max_bytes_per_second) = (two(), sixty_four_mebibytes());
+        Self { approval: Approval::default(), max_moves_per_node, max_bytes_per_second }
+    }
+}
+
+fn two() -> u32 {
+    2
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn ten_gibibytes() -> String {
+    "10Gi".to_owned()
+}
+
+fn sixty_four_mebibytes() -> String {
+    "64Mi".to_owned()
+}

@@ -1,0 +1,127 @@
+//! What the operator reports. Counts, never the shard map: what grows with the data does not belong in the resource.
+#![expect(unreachable_pub, reason = "the derive repeats the structs where nobody reaches them")]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DistributedDatabaseStatus {
+    /// The generation that all of this speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`, `Reconciling`, `Stalled`, `Available`, `Rebalancing`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Nodes that are members; what the scale subresource shows.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub replicas: u32,
+    /// Members that have been heard of lately.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub ready_replicas: u32,
+    /// Ready of wanted, such as `4/5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub nodes: Option<String>,
+    /// Label selector of the nodes' pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub selector: Option<String>,
+    /// How much there is. Absent = the database was not reached yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
+    /// What would move, or is about to. Absent = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
+    /// Nodes that were chosen to leave. The choice is made once, and acted on from here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["slot".into()]))]
+    pub victims: Vec<Victim>,
+    /// The most that may fail now with nothing lost and every shard available: `1 zone`, `1 node`, `nothing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub survives: Option<String>,
+    /// What is going on, in a few words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub operation: Option<String>,
+    /// Why what is wished is not there yet, or cannot be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub blocked_by: Vec<Blocked>,
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Tables.
+    #[schemars(range(min = 0))]
+    pub tables: u32,
+    /// Shards of all tables.
+    #[schemars(range(min = 0))]
+    pub shards: u32,
+    /// Shards whose copies are where they belong, and in step.
+    #[schemars(range(min = 0))]
+    pub settled_shards: u32,
+    /// Copies that are lost and being built anew.
+    #[schemars(range(min = 0))]
+    pub lost_copies: u32,
+}
+
+/// What would move, or is about to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStatus {
+    /// Of the spec that it serves; the annotation that approves it carries this number.
+    #[schemars(range(min = 0))]
+    pub generation: i64,
+    /// Of the shard map that it was made from.
+    #[schemars(range(min = 0))]
+    pub epoch: i64,
+    /// Shards that change places.
+    #[schemars(range(min = 0))]
+    pub shards: u32,
+    /// Copies that arrive somewhere.
+    #[schemars(range(min = 0))]
+    pub replicas: u32,
+    /// Of these copies, as far as known.
+    #[schemars(range(min = 0))]
+    pub bytes: i64,
+    /// The fewest copies that could move.
+    #[schemars(range(min = 0))]
+    pub lower_bound: u32,
+}
+
+/// A node that was chosen to leave.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Victim {
+    /// Its place: `<database>-<zone>-<ordinal>`.
+    #[schemars(length(min = 1, max = 63))]
+    pub slot: String,
+    /// Its id in the database. Absent = it has not joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub node: Option<i64>,
+}
+
+/// One reason why what is wished is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocked {
+    /// In CamelCase, for programs.
+    #[schemars(length(min = 1, max = 64))]
+    pub reason: String,
+    /// With numbers, for people.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}

@@ -109,7 +109,8 @@ impl Playground {
     /// Returns when the supervisor has ended by itself or on another's request.
     pub(crate) async fn ended(&mut self) -> Outcome<()> {
         let ended = (&mut self.ended).await;
-        self.listener.abort();
+        // Whoever asked for the end is to hear of it before this process is gone.
+        let _broken_off = (&mut self.listener).await;
         ended.map_err(|_| Failure::new("the playground's supervisor broke down"))?
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// A request is a few words; more than this is not one.
@@ -17,6 +18,8 @@ const LINE_BYTES_MAX: u64 = 4 << 10;
 const QUEUE_MAX: usize = 16;
 /// Stopping several nodes may take as long as the slowest is given.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// The last answers are a line each, to processes on this machine.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is wanted of the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,25 +86,32 @@ impl Listener {
         Ok(Self { listener: UnixListener::bind(path)?, path: path.to_owned() })
     }
 
-    /// Answers for ever.
+    /// Answers until nobody takes requests any more, and returns when what was answered by then has been sent.
     pub(crate) async fn serve(self, control: Control) {
+        let mut answers = JoinSet::new();
         loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let control = control.clone();
-                    tokio::spawn(async move {
-                        if let Err(error) = answer(stream, &control).await {
-                            tracing::debug!(%error, "a request was broken off");
-                        }
-                    });
-                }
-                // Out of file descriptors: some will be free again.
-                Err(error) => {
-                    tracing::warn!(%error, "failed to take a request");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
+            tokio::select! {
+                () = control.calls.closed() => break,
+                Some(_) = answers.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let control = control.clone();
+                        answers.spawn(async move {
+                            if let Err(error) = answer(stream, &control).await {
+                                tracing::debug!(%error, "a request was broken off");
+                            }
+                        });
+                    }
+                    // Out of file descriptors: some will be free again.
+                    Err(error) => {
+                        tracing::warn!(%error, "failed to take a request");
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                },
             }
         }
+        // Whoever asked may hold the line without a word.
+        let _in_time = timeout(FAREWELL_LIMIT, answers.join_all()).await;
     }
 }
 
@@ -156,8 +166,24 @@ mod tests {
         let request = Request::Kill { node: "n9".into(), stay_down: true };
         let (_, reply) = tokio::join!(supervisor, ask(&path, &request));
         assert_eq!(reply.unwrap(), Err(format!("no node {request:?}")));
-        server.abort();
-        assert!(server.await.unwrap_err().is_cancelled());
+        drop(calls);
+        server.await.unwrap();
         assert!(!path.try_exists().unwrap());
+    }
+
+    #[tokio::test]
+    async fn last_answer_is_sent_before_the_server_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (control, mut calls) = Control::channel();
+        let server = tokio::spawn(Listener::bind(&path).unwrap().serve(control));
+        let supervisor = async {
+            let (_, answer) = calls.recv().await.unwrap();
+            drop(calls);
+            answer.send(Ok("all nodes are down".to_owned())).unwrap();
+            server.await.unwrap();
+        };
+        let (_, reply) = tokio::join!(supervisor, ask(&path, &Request::Down));
+        assert_eq!(reply.unwrap(), Ok("all nodes are down".to_owned()));
     }
 }

@@ -18,7 +18,7 @@ pub fn crd() -> Result<CustomResourceDefinition, serde_json::Error> {
 
 /// The definition as the text of its file.
 pub fn crd_yaml() -> Result<String, serde_yaml::Error> {
-    let crd = crd().map_err(|error| <serde_yaml::Error as serde::ser::Error>::custom(error))?;
+    let crd = crd().map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
     Ok(format!("{HEADER}{}", serde_yaml::to_string(&crd)?))
 }
 

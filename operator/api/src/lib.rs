@@ -12,7 +12,7 @@ mod status;
 mod suggest;
 
 pub use crd::{crd, crd_yaml};
-pub use parse::{ParseError, parse};
+pub use parse::{ParseError, check_update, parse};
 pub use quantity::{QuantityError, bytes};
 pub use schema::{Fault, check};
 pub use spec::{

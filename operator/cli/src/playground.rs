@@ -3,13 +3,12 @@
 
 mod backoff;
 pub(crate) mod control;
-pub(crate) mod database;
 pub(crate) mod fleet;
 pub(crate) mod folder;
-pub(crate) mod plan;
 mod ports;
 pub(crate) mod process;
 pub(crate) mod report;
+pub(crate) mod resource;
 mod supervisor;
 mod watch;
 
@@ -65,13 +64,16 @@ impl Access {
 impl Playground {
     /// Takes the folder and starts; gives what happens in words, too.
     pub(crate) fn up(folder: Folder, file: &Path) -> Outcome<(Self, mpsc::Receiver<String>)> {
-        let database = database::read(file).next("correct the file; nothing was started")?;
+        let (mut database, validated) = resource::read(file).next("correct the file; nothing was started")?;
         let program = process::program().next("build it (`cargo build -p skerry-node`), or name it in $SKERRY_NODE")?;
         let lock = folder.lock().next("`skerry playground status` shows it, `skerry playground down` stops it")?;
         let file = std::path::absolute(file).doing("failed to name the file")?;
-        let mut kept = folder.load_or_new(&database.name, &file).next("use another folder: --dir FOLDER")?;
+        let mut kept = folder.load_or_new(&validated.name, &file).next("use another folder: --dir FOLDER")?;
+        if let Some(old) = kept.resource() {
+            skerry_api::check_update(&database, &old).next("undo the change, or use another folder: --dir FOLDER")?;
+        }
         kept.starts += 1;
-        kept.generation += 1;
+        kept.take(&mut database);
         folder.save(&kept)?;
         let (control, calls) = Control::channel();
         let (events, listening) = mpsc::channel(EVENTS_MAX);
@@ -153,6 +155,7 @@ fn first_report(kept: &folder::Kept) -> Report {
         generation: kept.generation,
         phase: Phase::Working,
         message: "starting".to_owned(),
+        status: skerry_api::DistributedDatabaseStatus::default(),
         nodes: Vec::new(),
     }
 }

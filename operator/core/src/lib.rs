@@ -1,1 +1,35 @@
-//! Placeholder of the first commit.
+//! What to do so that a database becomes what its resource says: plain functions on values.
+//!
+//! ```text
+//! DistributedDatabase ─► validate ─► desired ─► plan ◄─ Observed
+//!                                                │
+//!                                     steps for the shell, and status
+//! ```
+//!
+//! This room reads nothing and waits for nothing: the shell observes, calls [`decide`], carries the steps out in order,
+//! and reports. It may do so as often as it likes, and die in between: the next plan goes on from what is there.
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
+mod decide;
+mod desired;
+mod environment;
+mod forecast;
+mod health;
+mod observed;
+mod plan;
+mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod tolerance;
+mod validate;
+
+pub use decide::{Decision, decide};
+pub use desired::{Desired, DesiredTable, desired, desired_slots};
+pub use environment::Environment;
+pub use forecast::{Change, Forecast, Moves, forecast};
+pub use health::{ShardNow, is_heard, shards_now, unrest};
+pub use observed::{Observed, Seen, Slot};
+pub use plan::{BasedOn, Plan, Step, Wait, plan};
+pub use status::{condition, status};
+pub use tolerance::Tolerance;
+pub use validate::{Approval, Invalid, Layout, Refusal, Table, Validated, validate};

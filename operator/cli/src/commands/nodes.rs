@@ -7,12 +7,13 @@ use serde_json::json;
 use skerry_core::ids::NodeId;
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
+use skerry_operator_core::{is_heard, shards_now};
 
 use crate::args::{Format, Global};
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output::Output;
-use crate::view::{is_heard, shards_now, size};
+use crate::view::size;
 
 /// Of `skerry nodes`.
 #[derive(Debug, Args)]

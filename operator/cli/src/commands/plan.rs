@@ -6,18 +6,18 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use skerry_core::ids::{NodeId, ShardId};
+use skerry_core::ids::NodeId;
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
-use skerry_core::placement::{Site, Wanted, lower_bound, place};
+use skerry_core::placement::Site;
+use skerry_operator_core::{Change, Desired, Moves, desired, forecast};
 
 use crate::args::{Format, Global};
 use crate::connect;
 use crate::failure::{Explain, Outcome};
 use crate::output::Output;
-use crate::playground::database::{self, Database};
-use crate::playground::plan::desired_slots;
-use crate::view::{shards_now, size};
+use crate::playground::resource;
+use crate::view::size;
 
 /// Of `skerry plan`.
 #[derive(Debug, Args)]
@@ -27,198 +27,151 @@ pub(crate) struct Plan {
     file: PathBuf,
 }
 
-/// What would move.
+/// What would become of the nodes, and what would move.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Moves {
-    /// By node: what it gets and gives up.
-    nodes: BTreeMap<NodeId, Change>,
+struct Preview {
+    moves: Moves,
     zones: BTreeMap<NodeId, String>,
     new_nodes: BTreeSet<NodeId>,
     leaving: BTreeSet<NodeId>,
     new_tables: Vec<String>,
-    shards: usize,
-    replicas: usize,
-    lower_bound: usize,
-    bytes: u64,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Change {
-    before: usize,
-    after: usize,
-    arriving: usize,
-    bytes: u64,
 }
 
 impl Plan {
     /// Tells.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
-        let database = database::read(&self.file).next("correct the file; nothing was changed")?;
+        let (_, validated) = resource::read(&self.file).next("correct the file; nothing was changed")?;
         let client = connect::client(global).await?;
         let status = connect::status(&client).await?;
-        let moves = moves(&database, &status)?;
+        let preview = preview(&desired(&validated), &status)?;
         if output.format == Format::Json {
-            let node = |(id, change): (&NodeId, &Change)| {
-                json!({
-                    "node": id.0, "zone": moves.zones.get(id), "new": moves.new_nodes.contains(id),
-                    "leaving": moves.leaving.contains(id), "replicasBefore": change.before,
-                    "replicasAfter": change.after, "arriving": change.arriving, "bytes": change.bytes,
-                })
-            };
-            output.json(&json!({
-                "shards": moves.shards, "replicas": moves.replicas, "lowerBound": moves.lower_bound,
-                "bytes": moves.bytes, "newTables": moves.new_tables,
-                "nodes": moves.nodes.iter().map(node).collect::<Vec<_>>(),
-            }))?;
+            output.json(&preview.json())?;
             return Ok(ExitCode::SUCCESS);
         }
-        output.line(&headline(&moves))?;
-        let rows = moves.nodes.iter().map(|(id, change)| {
-            let what = match (moves.new_nodes.contains(id), moves.leaving.contains(id)) {
-                (true, _) => "new",
-                (_, true) => "leaves",
-                _ => "stays",
-            };
-            let zone = moves.zones.get(id).cloned().unwrap_or_default();
-            let name = if moves.new_nodes.contains(id) { "new".to_owned() } else { id.to_string() };
-            let after = change.after.to_string();
-            vec![
-                name,
-                zone,
-                what.to_owned(),
-                change.before.to_string(),
-                after,
-                change.arriving.to_string(),
-                size::bytes(change.bytes),
-            ]
-        });
-        output.table(&["NODE", "ZONE", "", "REPLICAS", "THEN", "ARRIVING", "BYTES"], rows.collect())?;
+        output.line(&preview.headline())?;
+        output.table(&["NODE", "ZONE", "", "REPLICAS", "THEN", "ARRIVING", "BYTES"], preview.rows())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn headline(moves: &Moves) -> String {
-    let tables = match moves.new_tables.as_slice() {
-        [] => String::new(),
-        names => format!("new tables: {}\n", names.join(", ")),
-    };
-    if moves.replicas == 0 {
-        return format!("{tables}no replica would move");
+impl Preview {
+    fn headline(&self) -> String {
+        let moves = &self.moves;
+        let tables = match self.new_tables.as_slice() {
+            [] => String::new(),
+            names => format!("new tables: {}\n", names.join(", ")),
+        };
+        if moves.replicas == 0 {
+            return format!("{tables}no replica would move");
+        }
+        let replicas = size::plural(moves.replicas as u64, "replica");
+        let shards = size::plural(moves.shards as u64, "shard");
+        let least = if moves.lower_bound == moves.replicas {
+            "the fewest".to_owned()
+        } else {
+            format!("at least {}", moves.lower_bound)
+        };
+        format!("{tables}{replicas} of {shards} would move ({least}), {}", size::bytes(moves.bytes))
     }
-    let replicas = size::plural(moves.replicas as u64, "replica");
-    let shards = size::plural(moves.shards as u64, "shard");
-    let least = if moves.lower_bound == moves.replicas {
-        "the fewest".to_owned()
-    } else {
-        format!("at least {}", moves.lower_bound)
-    };
-    format!("{tables}{replicas} of {shards} would move ({least}), {}", size::bytes(moves.bytes))
-}
 
-fn moves(database: &Database, status: &Status) -> Outcome<Moves> {
-    let mut moves = Moves::default();
-    let sites = sites(database, status, &mut moves);
-    let factors: BTreeMap<&str, usize> =
-        database.tables.iter().map(|t| (t.name.as_str(), t.replication_factor as usize)).collect();
-    moves.new_tables =
-        database.tables.iter().filter(|t| status.map.table_named(&t.name).is_none()).map(|t| t.name.clone()).collect();
-    let wanted: Vec<Wanted> = status
-        .map
-        .live_shards()
-        .map(|s| {
-            let name = status.map.tables.get(&s.descriptor.table).map_or("", |t| t.name.as_str());
-            let copies = factors.get(name).copied().unwrap_or(s.target.len());
-            Wanted { shard: s.descriptor.shard, copies, current: s.target.clone() }
+    fn rows(&self) -> Vec<Vec<String>> {
+        let row = |(id, change): (&NodeId, &Change)| {
+            let is_new = self.new_nodes.contains(id);
+            let what = match (is_new, self.leaving.contains(id)) {
+                (true, _) => "new",
+                (_, true) => "leaves",
+                _ => "stays",
+            };
+            vec![
+                if is_new { "new".to_owned() } else { id.to_string() },
+                self.zones.get(id).cloned().unwrap_or_default(),
+                what.to_owned(),
+                change.before.to_string(),
+                change.after.to_string(),
+                change.arriving.to_string(),
+                size::bytes(change.bytes),
+            ]
+        };
+        self.moves.nodes.iter().map(row).collect()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let node = |(id, change): (&NodeId, &Change)| {
+            json!({
+                "node": id.0, "zone": self.zones.get(id), "new": self.new_nodes.contains(id),
+                "leaving": self.leaving.contains(id), "replicasBefore": change.before,
+                "replicasAfter": change.after, "arriving": change.arriving, "bytes": change.bytes,
+            })
+        };
+        json!({
+            "shards": self.moves.shards, "replicas": self.moves.replicas, "lowerBound": self.moves.lower_bound,
+            "bytes": self.moves.bytes, "newTables": self.new_tables,
+            "nodes": self.moves.nodes.iter().map(node).collect::<Vec<_>>(),
         })
-        .collect();
-    let placed = place(&sites, &wanted)?;
-    moves.lower_bound = lower_bound(&sites, &wanted)?;
-    let bytes: BTreeMap<ShardId, u64> =
-        shards_now(status).iter().filter_map(|s| Some((s.descriptor.shard, s.report?.bytes))).collect();
-    for shard in &wanted {
-        let after = placed.get(&shard.shard).map_or(&[][..], Vec::as_slice);
-        for node in &shard.current {
-            moves.nodes.entry(*node).or_default().before += 1;
-        }
-        let mut moved = 0;
-        for node in after {
-            let change = moves.nodes.entry(*node).or_default();
-            change.after += 1;
-            if !shard.current.contains(node) {
-                let bytes = bytes.get(&shard.shard).copied().unwrap_or(0);
-                change.arriving += 1;
-                change.bytes += bytes;
-                moves.bytes += bytes;
-                moved += 1;
-            }
-        }
-        moves.replicas += moved;
-        moves.shards += usize::from(moved > 0);
     }
-    Ok(moves)
 }
 
-/// The nodes that there would be: of each zone the oldest stay, and new ones get the next ids.
-fn sites(database: &Database, status: &Status, moves: &mut Moves) -> Vec<Site> {
-    let mut seats: BTreeMap<String, usize> = BTreeMap::new();
-    for zone in desired_slots(database).into_values() {
-        *seats.entry(zone).or_default() += 1;
-    }
-    let mut sites = Vec::new();
-    for node in status.map.nodes.values().filter(|n| n.state != NodeState::Removed) {
-        moves.zones.insert(node.id, node.zone.clone());
-        moves.nodes.entry(node.id).or_default();
-        match seats.get_mut(&node.zone).filter(|left| **left > 0) {
-            Some(left) => {
-                *left -= 1;
-                sites.push(Site { node: node.id, zone: node.zone.clone() });
-            }
-            None => {
-                moves.leaving.insert(node.id);
+fn preview(desired: &Desired, status: &Status) -> Outcome<Preview> {
+    let mut preview = Preview::default();
+    let sites = preview.sites(desired, status);
+    let is_new = |name: &&String| status.map.table_named(name).is_none();
+    preview.new_tables = desired.tables.iter().map(|t| &t.name).filter(is_new).cloned().collect();
+    preview.moves = forecast(&sites, desired, status)?.moves;
+    // Nodes that hold nothing leave too.
+    preview.leaving.iter().for_each(|node| _ = preview.moves.nodes.entry(*node).or_default());
+    Ok(preview)
+}
+
+impl Preview {
+    /// The nodes that there would be: of each zone the oldest stay, and new ones get the next ids.
+    fn sites(&mut self, desired: &Desired, status: &Status) -> Vec<Site> {
+        let mut seats: BTreeMap<&str, usize> = BTreeMap::new();
+        for zone in desired.slots.values() {
+            *seats.entry(zone).or_default() += 1;
+        }
+        let mut sites = Vec::new();
+        for node in status.map.nodes.values().filter(|n| n.state != NodeState::Removed) {
+            self.zones.insert(node.id, node.zone.clone());
+            match seats.get_mut(node.zone.as_str()).filter(|left| **left > 0) {
+                Some(left) => {
+                    *left -= 1;
+                    sites.push(Site { node: node.id, zone: node.zone.clone() });
+                }
+                None => _ = self.leaving.insert(node.id),
             }
         }
-    }
-    let mut next = status.map.nodes.keys().map(|n| n.0).max().unwrap_or(0);
-    for (zone, left) in seats {
-        for _ in 0..left {
-            next += 1;
-            let node = NodeId(next);
-            moves.zones.insert(node, zone.clone());
-            moves.nodes.entry(node).or_default();
-            moves.new_nodes.insert(node);
-            sites.push(Site { node, zone: zone.clone() });
+        let vacant = seats.into_iter().flat_map(|(zone, left)| std::iter::repeat_n(zone, left));
+        let next = status.map.nodes.keys().map(|n| n.0).max().unwrap_or(0) + 1;
+        for (id, zone) in (next..).zip(vacant) {
+            let node = NodeId(id);
+            self.zones.insert(node, zone.to_owned());
+            self.new_nodes.insert(node);
+            sites.push(Site { node, zone: zone.to_owned() });
         }
+        sites
     }
-    sites
 }
 
 #[cfg(test)]
 mod tests {
-    use skerry_core::map::NodeState::Active;
+    use skerry_operator_core::testing::{at_rest, resource};
+    use skerry_operator_core::{Environment, validate};
 
     use super::*;
-    use crate::view::tests::{node, shard, status};
 
-    fn database(replicas: u32) -> Database {
-        let text = format!(
-            "apiVersion: skerry.io/v1alpha1\nkind: DistributedDatabase\nmetadata: {{name: shop}}\nspec:\n  replicas: {replicas}\n  zones: [a, b, c]\n"
-        );
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("shop.yaml");
-        std::fs::write(&path, text).unwrap();
-        database::read(&path).unwrap()
+    fn desired_of(replicas: u32) -> Desired {
+        let database = resource(&format!(r#"{{"replicas": {replicas}, "zones": ["a", "b", "c"]}}"#));
+        desired(&validate(&database, &Environment::default()).unwrap())
     }
 
     #[test]
     fn new_node_gets_replicas_and_nothing_else_moves() {
-        let nodes = vec![node(1, "a", Active), node(2, "b", Active), node(3, "c", Active)];
-        let shards = (1..=4).map(|id| shard(id, 1, &[1, 2, 3], &[1, 2, 3])).collect();
-        let status = status(nodes, shards);
-        let same = moves(&database(3), &status).unwrap();
-        assert_eq!((same.replicas, headline(&same).as_str()), (0, "no replica would move"));
-        let more = moves(&database(4), &status).unwrap();
-        assert_eq!((more.replicas, more.lower_bound, more.bytes), (2, 2, 2 * (3 << 20)));
+        let status = at_rest(&["a", "b", "c"], 4);
+        let same = preview(&desired_of(3), &status).unwrap();
+        assert_eq!((same.moves.replicas, same.headline().as_str()), (0, "no replica would move"));
+        let more = preview(&desired_of(4), &status).unwrap();
+        assert_eq!((more.moves.replicas, more.moves.lower_bound, more.moves.bytes), (2, 2, 2 * (3 << 20)));
         assert_eq!(more.new_nodes, [NodeId(4)].into());
-        assert_eq!(headline(&more), "2 replicas of 2 shards would move (the fewest), 6.0 MiB");
+        assert_eq!(more.headline(), "2 replicas of 2 shards would move (the fewest), 6.0 MiB");
     }
 }

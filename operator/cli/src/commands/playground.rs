@@ -16,11 +16,11 @@ use crate::failure::{Explain, Failure, Outcome};
 use crate::output::{Output, Paint};
 use crate::playground::Playground as Running;
 use crate::playground::control::{self, Request};
-use crate::playground::database;
 use crate::playground::fleet::ProcessState;
 use crate::playground::folder::{Folder, Kept};
 use crate::playground::process::log_tail;
 use crate::playground::report::{Phase, Report};
+use crate::playground::resource;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A detached supervisor tells of itself at once, or has failed.
@@ -165,7 +165,7 @@ impl Up {
     async fn run(self, output: &Output) -> Outcome<ExitCode> {
         let folder = match &self.dir {
             Some(dir) => Folder::new(dir),
-            None => Folder::of(&database::read(&self.file).next("correct the file; nothing was started")?.name),
+            None => Folder::of(&resource::read(&self.file).next("correct the file; nothing was started")?.1.name),
         };
         if self.detach {
             return self.detach(&folder, output).await;
@@ -198,7 +198,7 @@ impl Up {
 
     async fn detach(&self, folder: &Folder, output: &Output) -> Outcome<ExitCode> {
         // Refuse here what would be refused there, so that it is said here.
-        database::read(&self.file).next("correct the file; nothing was started")?;
+        resource::read(&self.file).next("correct the file; nothing was started")?;
         drop(folder.lock().next("`skerry playground status` shows it, `skerry playground down` stops it")?);
         let log_path = folder.supervisor_log();
         let log = std::fs::File::create(&log_path).doing(format!("failed to write {}", log_path.display()))?;
@@ -270,7 +270,7 @@ fn show(folder: &Folder, output: &Output) -> Outcome<ExitCode> {
     let paint = match report.phase {
         Phase::Settled => Paint::Good,
         Phase::Working | Phase::Stopping => Paint::Busy,
-        Phase::Refused => Paint::Bad,
+        Phase::Refused | Phase::Stalled => Paint::Bad,
     };
     let phase = output.paint(paint, &format!("{:?}", report.phase));
     output.line(&format!("{}: {phase}: {}", report.name, report.message))?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use skerry_core::node::Status;
+use skerry_operator_core::{ShardNow, shards_now};
 use tokio::time::sleep;
 
 use crate::args::{Format, Global};
@@ -13,7 +14,7 @@ use crate::bytes_text::readable;
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output::Output;
-use crate::view::{shard_map, shards_now, size};
+use crate::view::{shard_map, size};
 
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
@@ -75,7 +76,7 @@ fn list(status: &Status, output: &Output) -> Outcome<()> {
 }
 
 fn objects(status: &Status) -> Vec<serde_json::Value> {
-    let object = |shard: crate::view::ShardNow<'_>| {
+    let object = |shard: ShardNow<'_>| {
         let members: Vec<_> = shard
             .descriptor
             .members

@@ -7,13 +7,13 @@ use serde_json::json;
 use skerry_core::ids::TableId;
 use skerry_core::map::NodeState;
 use skerry_core::node::Status as Database;
+use skerry_operator_core::{Tolerance, is_heard, shards_now};
 
 use crate::args::{Format, Global};
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output::{Output, Paint};
-use crate::view::tolerance::Tolerance;
-use crate::view::{is_heard, shard_map, shards_now, size};
+use crate::view::{shard_map, size};
 
 /// Of `skerry status`.
 #[derive(Debug, Args)]

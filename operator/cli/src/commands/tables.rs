@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 use skerry_core::ids::TableId;
+use skerry_operator_core::shards_now;
 
 use crate::args::{Format, Global};
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output::Output;
-use crate::view::{shards_now, size};
+use crate::view::size;
 
 /// Of `skerry tables`.
 #[derive(Debug, Args)]

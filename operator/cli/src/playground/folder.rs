@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, Victim};
 
 /// Where playgrounds are, if not said otherwise.
 pub(crate) const HOME: &str = ".skerry";
@@ -42,8 +43,12 @@ pub(crate) struct Kept {
     pub(crate) socket: PathBuf,
     /// Counts the supervisors: the fencing token of each.
     pub(crate) starts: u64,
-    /// Changes of the YAML's spec that were seen, as Kubernetes counts generations.
-    pub(crate) generation: u64,
+    /// Changes of the YAML's spec that were taken, as Kubernetes counts generations.
+    pub(crate) generation: i64,
+    /// The spec of that generation. `None` = none was taken yet.
+    pub(crate) spec: Option<DistributedDatabaseSpec>,
+    /// The choice of who leaves.
+    pub(crate) victims: Vec<Victim>,
     /// True once the database has answered: no node may make it a second time.
     pub(crate) founded: bool,
     /// By name.
@@ -98,9 +103,27 @@ impl Kept {
             socket,
             starts: 0,
             generation: 0,
+            spec: None,
+            victims: Vec::new(),
             founded: false,
             slots: BTreeMap::new(),
         }
+    }
+
+    /// What was taken last.
+    pub(crate) fn resource(&self) -> Option<DistributedDatabase> {
+        Some(DistributedDatabase::new(&self.name, self.spec.clone()?))
+    }
+
+    /// Takes what the YAML says now, and numbers it; true if its spec is another.
+    pub(crate) fn take(&mut self, database: &mut DistributedDatabase) -> bool {
+        let changed = self.spec.as_ref() != Some(&database.spec);
+        if changed {
+            self.generation += 1;
+            self.spec = Some(database.spec.clone());
+        }
+        database.metadata.generation = Some(self.generation);
+        changed
     }
 
     /// Every port that is spoken for.
@@ -115,6 +138,11 @@ impl Kept {
 }
 
 impl Slot {
+    /// As the plan sees it.
+    pub(crate) fn observed(&self) -> skerry_operator_core::Slot {
+        skerry_operator_core::Slot { zone: self.zone.clone(), address: self.address() }
+    }
+
     /// Where clients and the other nodes reach it.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use skerry_api::DistributedDatabaseStatus;
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
 
 use super::fleet::{Fleet, ProcessState};
 use super::folder::Kept;
-use crate::view::{is_heard, shards_now};
 
 /// How things stand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
     /// The database's name.
@@ -23,11 +23,13 @@ pub(crate) struct Report {
     /// The supervisor's process.
     pub(crate) pid: u32,
     /// Rises with every change of the YAML that was taken.
-    pub(crate) generation: u64,
+    pub(crate) generation: i64,
     /// In one word.
     pub(crate) phase: Phase,
     /// In a sentence.
     pub(crate) message: String,
+    /// As the resource on Kubernetes has it.
+    pub(crate) status: DistributedDatabaseStatus,
     /// By slot.
     pub(crate) nodes: Vec<NodeLine>,
 }
@@ -39,6 +41,8 @@ pub(crate) enum Phase {
     Settled,
     /// It is on its way.
     Working,
+    /// It stays as it is until a person does something.
+    Stalled,
     /// The YAML is refused; the last good one holds.
     Refused,
     /// The nodes are being stopped.
@@ -86,47 +90,4 @@ pub(crate) fn node_lines(
         log: folder.node_log(name),
     };
     kept.slots.iter().map(line).collect()
-}
-
-/// What keeps a database from rest, in words. `None` = every shard is where it should be, led, and has its copies in
-/// step, and every node was heard of.
-pub(crate) fn unrest(status: &Status) -> Option<String> {
-    let nodes = status.map.nodes.values().filter(|n| n.state != NodeState::Removed);
-    let silent = nodes.filter(|n| !is_heard(status, n.id)).count();
-    let shards = shards_now(status);
-    let moving = shards.iter().filter(|s| !s.record.is_settled()).count();
-    let leaderless = shards.iter().filter(|s| s.leader().is_none()).count();
-    let behind = shards.iter().filter(|s| s.in_step().len() < s.record.target.len()).count();
-    let parts = [
-        (silent, "nodes silent"),
-        (leaderless, "shards without leader"),
-        (moving, "shards moving"),
-        (behind, "shards short of copies"),
-    ];
-    let parts: Vec<String> =
-        parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    if parts.is_empty() { None } else { Some(parts.join(", ")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use skerry_core::map::NodeState::Active;
-
-    use super::*;
-    use crate::view::tests::{node, shard, status};
-
-    #[test]
-    fn rest_needs_every_node_and_every_copy() {
-        let at_rest = || {
-            let nodes = vec![node(1, "a", Active), node(2, "b", Active), node(3, "c", Active)];
-            status(nodes, vec![shard(1, 1, &[1, 2, 3], &[1, 2, 3])])
-        };
-        assert_eq!(unrest(&at_rest()), None);
-        let mut behind = at_rest();
-        behind.shards[0].0.in_step.pop();
-        assert_eq!(unrest(&behind).as_deref(), Some("1 shards short of copies"));
-        let mut silent = at_rest();
-        silent.nodes.pop();
-        assert_eq!(unrest(&silent).as_deref(), Some("1 nodes silent"));
-    }
 }

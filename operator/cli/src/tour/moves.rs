@@ -6,8 +6,7 @@ use skerry_core::ids::{NodeId, ReplicaId, ShardId};
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
 use skerry_core::placement::{PlacementError, Site, Wanted, lower_bound};
-
-use crate::view::{ShardNow, shards_now};
+use skerry_operator_core::{ShardNow, shards_now};
 
 /// Watches the tables' replicas from the begin of a phase to its end.
 #[derive(Debug)]
@@ -80,7 +79,7 @@ mod tests {
     use skerry_core::map::{Member, Replica, Role};
 
     use super::*;
-    use crate::view::tests::{node, shard, status};
+    use skerry_operator_core::testing::{node, shard, status};
 
     #[test]
     fn built_replicas_are_counted_once_and_held_against_the_least() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use skerry_client::Client;
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::node::Status;
+use skerry_operator_core::{Tolerance, shards_now};
 use tokio::time::sleep;
 
 use super::ledger::Ledger;
@@ -19,8 +20,7 @@ use crate::playground::Access;
 use crate::playground::control::Request;
 use crate::playground::report::{Phase, Report};
 use crate::progress::Progress;
-use crate::view::tolerance::Tolerance;
-use crate::view::{shards_now, size};
+use crate::view::size;
 
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Nothing has changed for so long: it will not by itself.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use skerry_client::{Client, Key, Record, ScanOptions, ScanRange};
 use skerry_core::node::Status;
+use skerry_operator_core::shards_now;
 
 use super::flights::{BY_AIRCRAFT, BY_CARRIER, Flight, busiest, carrier_of, of_carriers};
 use super::load::is_load;
 use crate::failure::{Failure, Outcome};
-use crate::view::{shards_now, size};
+use crate::view::size;
 
 /// All flights of one aircraft: one partition, so one shard, on one node.
 pub(crate) async fn one_aircraft(client: &Client, status: &Status, flights: &[Flight]) -> Outcome<String> {

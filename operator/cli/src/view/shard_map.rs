@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use skerry_core::ids::{NodeId, ShardId, TableId};
 use skerry_core::map::{NodeRecord, NodeState, Role};
 use skerry_core::node::Status;
+use skerry_operator_core::{ShardNow, is_heard, shards_now};
 
-use super::{ShardNow, is_heard, shards_now, size};
+use super::size;
 use crate::output::Paint;
 
 /// How the picture may be drawn.
@@ -225,7 +226,7 @@ mod tests {
     use skerry_core::map::{Member, Replica};
 
     use super::*;
-    use crate::view::tests::{node, shard, status};
+    use skerry_operator_core::testing::{node, shard, status};
 
     fn picture(status: &Status, width: usize) -> String {
         draw(status, &Style { unicode: false, width, paint: &|_, text| text.to_owned() })

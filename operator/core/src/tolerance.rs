@@ -6,26 +6,26 @@ use skerry_core::ids::NodeId;
 use skerry_core::map::Role;
 use skerry_core::node::Status;
 
-use super::{ShardNow, shards_now};
+use crate::health::{ShardNow, shards_now};
 
 /// What may fail now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tolerance {
+pub struct Tolerance {
     /// Shards in all.
-    pub(crate) shards: usize,
+    pub shards: usize,
     /// Shards without a leader: nothing of theirs can be read or written now.
-    pub(crate) unavailable: usize,
+    pub unavailable: usize,
     /// Shards with fewer copies in step than their table asks for.
-    pub(crate) short_of_copies: usize,
+    pub short_of_copies: usize,
     /// So many nodes, whichever, may fail now.
-    pub(crate) nodes: usize,
+    pub nodes: usize,
     /// So many zones, whichever, may fail now.
-    pub(crate) zones: usize,
+    pub zones: usize,
 }
 
 impl Tolerance {
     /// Looks at every shard; the weakest counts.
-    pub(crate) fn of(status: &Status) -> Self {
+    pub fn of(status: &Status) -> Self {
         let shards = shards_now(status);
         let zone_of = |node: NodeId| status.map.nodes.get(&node).map_or("", |n| n.zone.as_str());
         let nodes = shards.iter().map(|s| survivable(s, |node| node)).min().unwrap_or(0);
@@ -40,19 +40,31 @@ impl Tolerance {
         }
     }
 
+    /// In a word or two, for a column: the most that may fail.
+    pub fn column(&self) -> String {
+        match (self.unavailable, self.zones, self.nodes) {
+            (0, 0, 0) | (1.., ..) => "nothing".to_owned(),
+            (0, 0, nodes) => plural(nodes, "node"),
+            (0, zones, _) => plural(zones, "zone"),
+        }
+    }
+
     /// In one sentence.
-    pub(crate) fn headline(&self) -> String {
-        let each = |number: usize, noun: &str| super::size::plural(number as u64, noun);
+    pub fn headline(&self) -> String {
         if self.unavailable > 0 {
-            format!("{} of {} unavailable: no leader", self.unavailable, each(self.shards, "shard"))
+            format!("{} of {} unavailable: no leader", self.unavailable, plural(self.shards, "shard"))
         } else if self.nodes == 0 {
             "survives no failure now".to_owned()
         } else if self.zones == 0 {
-            format!("survives the loss of {} now, but of no whole zone", each(self.nodes, "node"))
+            format!("survives the loss of {} now, but of no whole zone", plural(self.nodes, "node"))
         } else {
-            format!("survives the loss of {} or {} now", each(self.nodes, "node"), each(self.zones, "zone"))
+            format!("survives the loss of {} or {} now", plural(self.nodes, "node"), plural(self.zones, "zone"))
         }
     }
+}
+
+fn plural(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// So many groups of nodes may fail, whichever, and every configuration in force keeps a majority in step.
@@ -90,10 +102,10 @@ mod tests {
     use skerry_core::map::NodeState::Active;
 
     use super::*;
-    use crate::view::tests::{node, shard, status};
+    use crate::testing::{node, shard, status};
 
     #[test]
-    fn three_copies_in_three_zones_survive_one_of_each() {
+    fn three_copies_in_three_zones_survive_one_of_plural() {
         let nodes = vec![node(1, "a", Active), node(2, "b", Active), node(3, "c", Active)];
         let tolerance = Tolerance::of(&status(nodes, vec![shard(1, 1, &[1, 2, 3], &[1, 2, 3])]));
         assert_eq!((tolerance.nodes, tolerance.zones), (1, 1));

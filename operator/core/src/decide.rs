@@ -1,0 +1,32 @@
+//! The decision: validate, then what is desired, then what to do about it.
+
+use skerry_api::DistributedDatabase;
+
+use crate::desired::{Desired, desired};
+use crate::environment::Environment;
+use crate::observed::Observed;
+use crate::plan::{Plan, plan};
+use crate::validate::{Invalid, Validated, validate};
+
+/// All that was decided, and on what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The resource, checked.
+    pub validated: Validated,
+    /// What should be there.
+    pub desired: Desired,
+    /// What to do next.
+    pub plan: Plan,
+}
+
+/// Decides. A resource that cannot be carried out is a decision too: nothing is done, and the reasons are told.
+pub fn decide(
+    database: &DistributedDatabase,
+    environment: &Environment,
+    observed: &Observed,
+) -> Result<Decision, Invalid> {
+    let validated = validate(database, environment)?;
+    let desired = desired(&validated);
+    let plan = plan(&validated, &desired, observed);
+    Ok(Decision { validated, desired, plan })
+}

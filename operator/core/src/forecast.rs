@@ -1,0 +1,97 @@
+//! What would move: every shard placed on the nodes that are to stay, against where its copies are bound for now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skerry_core::ids::{NodeId, ShardId, TableId};
+use skerry_core::node::Status;
+use skerry_core::placement::{PlacementError, Site, Wanted, lower_bound, place};
+
+use crate::desired::Desired;
+use crate::health::shards_now;
+
+/// Where every shard belongs, and what that moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forecast {
+    /// The nodes of every shard.
+    pub placed: BTreeMap<ShardId, Vec<NodeId>>,
+    /// What moves.
+    pub moves: Moves,
+}
+
+/// What moves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// Shards that get a copy somewhere new.
+    pub shards: usize,
+    /// Copies that arrive somewhere.
+    pub replicas: usize,
+    /// The fewest that could.
+    pub lower_bound: usize,
+    /// Of the arriving copies, as far as known.
+    pub bytes: u64,
+    /// By node, also those where nothing changes.
+    pub nodes: BTreeMap<NodeId, Change>,
+}
+
+/// What a node gets and gives up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Copies now.
+    pub before: usize,
+    /// Copies then.
+    pub after: usize,
+    /// Copies that arrive.
+    pub arriving: usize,
+    /// Of these, as far as known.
+    pub bytes: u64,
+}
+
+/// Places every shard on these nodes, with as many copies as desired; tables that are not desired keep what they have.
+pub fn forecast(sites: &[Site], desired: &Desired, status: &Status) -> Result<Forecast, PlacementError> {
+    let factors = factors(desired, status);
+    let wanted: Vec<Wanted> = status
+        .map
+        .live_shards()
+        .map(|shard| Wanted {
+            shard: shard.descriptor.shard,
+            copies: factors.get(&shard.descriptor.table).copied().unwrap_or(shard.target.len()),
+            current: shard.target.clone(),
+        })
+        .collect();
+    let placed = place(sites, &wanted)?;
+    let moves = Moves { lower_bound: lower_bound(sites, &wanted)?, ..moves(&placed, &wanted, sites, status) };
+    Ok(Forecast { placed, moves })
+}
+
+fn factors(desired: &Desired, status: &Status) -> BTreeMap<TableId, usize> {
+    let id = |name: &str| Some(status.map.table_named(name)?.id);
+    desired.tables.iter().filter_map(|t| Some((id(&t.name)?, t.replication_factor as usize))).collect()
+}
+
+fn moves(placed: &BTreeMap<ShardId, Vec<NodeId>>, wanted: &[Wanted], sites: &[Site], status: &Status) -> Moves {
+    let bytes: BTreeMap<ShardId, u64> =
+        shards_now(status).iter().filter_map(|s| Some((s.descriptor.shard, s.report?.bytes))).collect();
+    let mut moves = Moves::default();
+    for site in sites {
+        moves.nodes.entry(site.node).or_default();
+    }
+    for shard in wanted {
+        let (before, after) = (set(&shard.current), placed.get(&shard.shard).map_or_else(BTreeSet::new, |n| set(n)));
+        let size = bytes.get(&shard.shard).copied().unwrap_or(0);
+        before.iter().for_each(|node| moves.nodes.entry(*node).or_default().before += 1);
+        after.iter().for_each(|node| moves.nodes.entry(*node).or_default().after += 1);
+        for node in &after - &before {
+            let change = moves.nodes.entry(node).or_default();
+            change.arriving += 1;
+            change.bytes += size;
+            moves.replicas += 1;
+            moves.bytes += size;
+        }
+        moves.shards += usize::from(!after.is_subset(&before));
+    }
+    moves
+}
+
+fn set(nodes: &[NodeId]) -> BTreeSet<NodeId> {
+    nodes.iter().copied().collect()
+}

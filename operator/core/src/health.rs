@@ -1,0 +1,95 @@
+//! How the database's shards stand now, from its steward's status.
+
+use std::collections::BTreeMap;
+
+use skerry_core::ids::{NodeId, ReplicaId, ShardId};
+use skerry_core::map::{Descriptor, NodeState, ShardRecord};
+use skerry_core::message::ShardReport;
+use skerry_core::node::Status;
+
+/// Reports come twice a second; one older than this says nothing about now.
+const FRESH_MS: u64 = 3_000;
+
+/// One shard, from its leader's report where that is fresh, else from the map.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardNow<'a> {
+    /// Where it should be.
+    pub record: &'a ShardRecord,
+    /// What it is.
+    pub descriptor: &'a Descriptor,
+    /// `None` = no leader was heard of lately.
+    pub report: Option<&'a ShardReport>,
+}
+
+impl ShardNow<'_> {
+    /// The node of its leader.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.descriptor.node_of(self.report?.leader)
+    }
+
+    /// The copies known to have all that is committed.
+    pub fn in_step(&self) -> &[ReplicaId] {
+        self.report.map_or(&[], |r| &r.in_step)
+    }
+
+    /// True if it is led, and its copies are where they belong and in step.
+    pub fn is_at_rest(&self) -> bool {
+        self.leader().is_some() && self.record.is_settled() && self.in_step().len() >= self.record.target.len()
+    }
+}
+
+/// Every shard that counts: of the system table and of tables that are not dropped.
+pub fn shards_now(status: &Status) -> Vec<ShardNow<'_>> {
+    let fresh = |(_, age): &&(ShardReport, u64)| *age <= FRESH_MS;
+    let reports: BTreeMap<ShardId, &ShardReport> =
+        status.shards.iter().filter(fresh).map(|(r, _)| (r.descriptor.shard, r)).collect();
+    let live = status.map.shards.values().filter(|s| s.descriptor.shard == ShardId::SYSTEM || status.map.is_live(s));
+    live.map(|record| {
+        let report = reports.get(&record.descriptor.shard).copied();
+        let newer = report.filter(|r| r.descriptor.generation >= record.descriptor.generation);
+        ShardNow { record, descriptor: newer.map_or(&record.descriptor, |r| &r.descriptor), report }
+    })
+    .collect()
+}
+
+/// True if the node was heard of lately.
+pub fn is_heard(status: &Status, node: NodeId) -> bool {
+    status.nodes.iter().any(|(report, age)| report.node == node && *age <= FRESH_MS)
+}
+
+/// What keeps a database from rest, in words. `None` = every shard is where it should be, led, and has its copies in
+/// step, and every node was heard of.
+pub fn unrest(status: &Status) -> Option<String> {
+    let nodes = status.map.nodes.values().filter(|n| n.state != NodeState::Removed);
+    let silent = nodes.filter(|n| !is_heard(status, n.id)).count();
+    let shards = shards_now(status);
+    let moving = shards.iter().filter(|s| !s.record.is_settled()).count();
+    let leaderless = shards.iter().filter(|s| s.leader().is_none()).count();
+    let behind = shards.iter().filter(|s| s.in_step().len() < s.record.target.len()).count();
+    let parts = [
+        (silent, "nodes silent"),
+        (leaderless, "shards without leader"),
+        (moving, "shards moving"),
+        (behind, "shards short of copies"),
+    ];
+    let parts: Vec<String> =
+        parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if parts.is_empty() { None } else { Some(parts.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::at_rest;
+
+    #[test]
+    fn rest_needs_every_node_and_every_copy() {
+        assert_eq!(unrest(&at_rest(&["a", "b", "c"], 1)), None);
+        let mut behind = at_rest(&["a", "b", "c"], 1);
+        behind.shards[0].0.in_step.pop();
+        assert_eq!(unrest(&behind).as_deref(), Some("1 shards short of copies"));
+        let mut silent = at_rest(&["a", "b", "c"], 1);
+        silent.nodes.pop();
+        assert_eq!(unrest(&silent).as_deref(), Some("1 nodes silent"));
+    }
+}

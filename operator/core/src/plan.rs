@@ -1,0 +1,172 @@
+//! What to do next so that what is there becomes what is desired. Only what can be done now is planned, and what holds
+//! the rest is named: doing all of it, looking again and planning again comes to rest with nothing to do.
+//!
+//! The order is what keeps data safe. Who leaves is written down before anything is done to them; room is made before it
+//! is used; a node leaves the database under a certificate, and only then its slot comes down. Whatever is turned back
+//! midway is turned round at once, except for a node that has left the database: its slot comes down first.
+
+mod seats;
+mod step;
+mod tables;
+
+pub use step::{Step, Wait};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skerry_core::ids::{Epoch, NodeId, ShardId};
+use skerry_core::node::Status;
+use skerry_core::system::AdminChange;
+
+use crate::desired::Desired;
+use crate::forecast::{Forecast, Moves, forecast};
+use crate::observed::{Observed, Seen, Slot};
+use crate::validate::{Approval, Validated};
+use seats::Seats;
+
+/// What to do next, and what the rest waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// To be carried out in this order; the first failure ends it.
+    pub steps: Vec<Step>,
+    /// What holds the rest. Both empty = all is as desired, but for copies that are still moving.
+    pub waits: Vec<Wait>,
+    /// What moves, or would. `None` = unknown.
+    pub moves: Option<Moves>,
+    /// What it was decided on.
+    pub based_on: BasedOn,
+}
+
+/// What a plan was decided on. On anything newer it is to be decided anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BasedOn {
+    /// Of the spec.
+    pub generation: i64,
+    /// Of the shard map. `None` = it was not seen.
+    pub epoch: Option<Epoch>,
+}
+
+/// Plans.
+pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Plan {
+    let epoch = observed.database.known().map(|status| status.map.epoch);
+    let based_on = BasedOn { generation: validated.generation, epoch };
+    let mut plan = Plan { steps: vec![], waits: vec![], moves: None, based_on };
+    let none = BTreeMap::new();
+    let slots = match &observed.slots {
+        Seen::Known(slots) => slots,
+        Seen::Absent => &none,
+        Seen::Unknown(why) => return plan.waiting(Wait::SlotsUnknown(why.clone())),
+    };
+    match &observed.database {
+        _ if validated.paused => plan.waiting(Wait::Paused),
+        Seen::Absent => plan.founding(desired, slots),
+        Seen::Unknown(why) => plan.waiting(Wait::Unreachable(why.clone())),
+        Seen::Known(status) => {
+            let seats = Seats::new(desired, slots, &observed.victims, status);
+            plan.changing(validated.approval, desired, &seats, observed, status);
+            plan
+        }
+    }
+}
+
+impl Plan {
+    /// True if nothing is left to do or to wait for.
+    pub fn is_done(&self) -> bool {
+        self.steps.is_empty() && self.waits.is_empty()
+    }
+
+    fn waiting(mut self, wait: Wait) -> Self {
+        self.waits.push(wait);
+        self
+    }
+
+    /// One node founds the database; the others join when it is there.
+    fn founding(mut self, desired: &Desired, slots: &BTreeMap<String, Slot>) -> Self {
+        if let Some(there) = slots.keys().next() {
+            return self.waiting(Wait::Founding(there.clone()));
+        }
+        let first = desired.slots.iter().next();
+        self.steps.extend(first.map(|(slot, zone)| Step::AddSlot { slot: slot.clone(), zone: zone.clone() }));
+        self
+    }
+
+    /// Stage by stage: a stage is entered when those before it have nothing to do.
+    fn changing(&mut self, approval: Approval, desired: &Desired, seats: &Seats<'_>, seen: &Observed, status: &Status) {
+        self.steps.extend(seats.condemned().map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
+        let victims = seats.victims();
+        if victims != seen.victims {
+            self.steps.push(Step::RecordVictims(victims));
+            return;
+        }
+        self.steps.extend(seats.returning().map(|node| Step::Change(AdminChange::Reactivate(node))));
+        let forecast = match forecast(&seats.sites_then(status), desired, status) {
+            Ok(forecast) => forecast,
+            Err(error) => return self.waits.push(Wait::NoPlacement(error.to_string())),
+        };
+        self.moves = Some(forecast.moves.clone());
+        if approval == Approval::Awaited && forecast.moves.replicas > 0 {
+            let generation = self.based_on.generation;
+            return self.waits.push(Wait::Approval { generation, moves: Box::new(forecast.moves) });
+        }
+        self.steps.extend(seats.missing().map(|(slot, zone)| Step::AddSlot { slot, zone }));
+        self.steps.extend(seats.leaving_active().map(|node| Step::Change(AdminChange::Drain(node))));
+        self.steps.extend(limits(desired, status));
+        if !self.steps.is_empty() {
+            return;
+        }
+        let joining = seats.joining();
+        if joining.is_empty() {
+            self.placing(desired, seats, &forecast, status);
+        } else {
+            self.waits.push(Wait::Joining(joining));
+        }
+        if self.steps.is_empty() {
+            self.removing(seats, status);
+        }
+    }
+
+    fn placing(&mut self, desired: &Desired, seats: &Seats<'_>, forecast: &Forecast, status: &Status) {
+        match tables::changes(desired, &seats.sites(), status) {
+            Ok(changes) => self.steps.extend(changes.into_iter().map(Step::Change)),
+            Err(error) => self.waits.push(Wait::NoPlacement(error.to_string())),
+        }
+        self.waits.extend(tables::kept_otherwise(desired, status));
+        let targets = targets(forecast, status);
+        if self.steps.is_empty() && !targets.is_empty() {
+            self.steps.push(Step::Change(AdminChange::SetTargets(targets)));
+        }
+    }
+
+    /// What leaves: nodes that hold nothing any more leave the database; slots without a node come down.
+    fn removing(&mut self, seats: &Seats<'_>, status: &Status) {
+        for leaving in seats.leaving() {
+            match (leaving.node, leaving.slot) {
+                (Some(node), _) => {
+                    let named = |s: &&skerry_core::map::ShardRecord| status.map.is_live(s) && s.names(node.id);
+                    match status.map.shards.values().filter(named).count() {
+                        0 => self.steps.push(Step::RemoveNode { node: node.id, incarnation: node.incarnation }),
+                        shards => self.waits.push(Wait::Emptying { node: node.id, shards }),
+                    }
+                }
+                (None, Some(slot)) => self.steps.push(Step::RemoveSlot { slot: slot.to_owned() }),
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+fn limits(desired: &Desired, status: &Status) -> Option<Step> {
+    (status.map.limits.0 != desired.limits).then_some(Step::Change(AdminChange::SetLimits(desired.limits)))
+}
+
+/// The shards whose copies belong elsewhere than they are bound for.
+fn targets(forecast: &Forecast, status: &Status) -> Vec<(ShardId, Vec<NodeId>)> {
+    let set = |nodes: &[NodeId]| nodes.iter().copied().collect::<BTreeSet<_>>();
+    let changed = |(shard, nodes): (&ShardId, &Vec<NodeId>)| {
+        let target = &status.map.shards.get(shard)?.target;
+        (set(target) != set(nodes)).then(|| (*shard, nodes.clone()))
+    };
+    forecast.placed.iter().filter_map(changed).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Which node sits in which slot, and which of them are to stay.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skerry_api::Victim;
+use skerry_core::ids::NodeId;
+use skerry_core::map::{NodeRecord, NodeState};
+use skerry_core::node::Status;
+use skerry_core::placement::Site;
+
+use crate::desired::Desired;
+use crate::observed::Slot;
+
+/// Everybody's place.
+pub(super) struct Seats<'a> {
+    desired: &'a Desired,
+    slots: &'a BTreeMap<String, Slot>,
+    victims: &'a [Victim],
+    /// The node of each slot that has one.
+    sitting: BTreeMap<&'a str, &'a NodeRecord>,
+    /// Slots whose node has left the database: what is left of it comes down, wanted or not.
+    condemned: BTreeSet<&'a str>,
+    /// Nodes of the database whose slot is gone: a lost volume was replaced, or a slot taken away by hand.
+    without_slot: Vec<&'a NodeRecord>,
+}
+
+/// What is not to stay.
+pub(super) struct Leaving<'a> {
+    pub(super) slot: Option<&'a str>,
+    pub(super) node: Option<&'a NodeRecord>,
+}
+
+impl<'a> Seats<'a> {
+    pub(super) fn new(
+        desired: &'a Desired,
+        slots: &'a BTreeMap<String, Slot>,
+        victims: &'a [Victim],
+        status: &'a Status,
+    ) -> Self {
+        let nodes = || status.map.nodes.values().filter(|n| n.state != NodeState::Removed);
+        let has_left = |v: &&Victim| {
+            let record = v.node.and_then(|id| status.map.nodes.get(&NodeId(u64::try_from(id).ok()?)));
+            record.is_some_and(|n| n.state == NodeState::Removed)
+        };
+        // The newest, where a lost volume was replaced by an empty one. In time linear in the nodes, of which there may
+        // be a thousand.
+        let by_address: BTreeMap<&str, &NodeRecord> = nodes().map(|n| (n.address.as_str(), n)).collect();
+        let sits = |(name, slot): (&'a String, &Slot)| Some((name.as_str(), *by_address.get(slot.address.as_str())?));
+        let sitting: BTreeMap<&str, &NodeRecord> = slots.iter().filter_map(sits).collect();
+        // Unless a new node has come into the slot meanwhile, on an empty volume.
+        let is_empty = |slot: &&str| slots.contains_key(*slot) && !sitting.contains_key(slot);
+        let condemned = victims.iter().filter(has_left).map(|v| v.slot.as_str()).filter(is_empty).collect();
+        let seated: BTreeSet<NodeId> = sitting.values().map(|n| n.id).collect();
+        let without_slot = nodes().filter(|n| !seated.contains(&n.id)).collect();
+        Self { desired, slots, victims, sitting, condemned, without_slot }
+    }
+
+    fn is_to_stay(&self, slot: &str) -> bool {
+        self.desired.slots.contains_key(slot) && !self.condemned.contains(slot)
+    }
+
+    /// Slots of nodes that have left the database.
+    pub(super) fn condemned(&self) -> impl Iterator<Item = &'a str> {
+        self.condemned.iter().copied()
+    }
+
+    /// Who is to leave, in order of the slots. Who has left the database stays listed until its slot is down.
+    pub(super) fn victims(&self) -> Vec<Victim> {
+        let victim = |name: &String| {
+            if self.condemned.contains(name.as_str()) {
+                return self.victims.iter().find(|v| v.slot == *name).cloned();
+            }
+            let node = self.sitting.get(name.as_str()).and_then(|n| i64::try_from(n.id.0).ok());
+            (!self.is_to_stay(name)).then(|| Victim { slot: name.clone(), node })
+        };
+        self.slots.keys().filter_map(victim).collect()
+    }
+
+    fn staying(&self) -> impl Iterator<Item = &'a NodeRecord> {
+        self.sitting.iter().filter(|(slot, _)| self.is_to_stay(slot)).map(|(_, node)| *node)
+    }
+
+    /// Nodes that are to stay after all.
+    pub(super) fn returning(&self) -> impl Iterator<Item = NodeId> {
+        self.staying().filter(|n| n.state == NodeState::Draining).map(|n| n.id)
+    }
+
+    /// Everything that is not to stay, but for what has left the database.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = Leaving<'a>> {
+        let going =
+            self.slots.keys().map(String::as_str).filter(|s| !self.is_to_stay(s) && !self.condemned.contains(s));
+        let slots = going.map(|slot| Leaving { slot: Some(slot), node: self.sitting.get(slot).copied() });
+        slots.chain(self.without_slot.iter().map(|node| Leaving { slot: None, node: Some(node) }))
+    }
+
+    /// Nodes that are to leave and have not been told.
+    pub(super) fn leaving_active(&self) -> impl Iterator<Item = NodeId> {
+        self.leaving().filter_map(|l| l.node).filter(|n| n.state == NodeState::Active).map(|n| n.id)
+    }
+
+    /// Slots that are not there, with their zones.
+    pub(super) fn missing(&self) -> impl Iterator<Item = (String, String)> {
+        let missing = self.desired.slots.iter().filter(|(slot, _)| !self.slots.contains_key(*slot));
+        missing.map(|(slot, zone)| (slot.clone(), zone.clone()))
+    }
+
+    /// Slots that are to stay, and whose nodes have not joined.
+    pub(super) fn joining(&self) -> Vec<String> {
+        let waiting = |slot: &&String| self.is_to_stay(slot) && !self.sitting.contains_key(slot.as_str());
+        self.slots.keys().filter(waiting).cloned().collect()
+    }
+
+    /// The nodes that may hold copies now.
+    pub(super) fn sites(&self) -> Vec<Site> {
+        self.staying().map(|n| Site { node: n.id, zone: n.zone.clone() }).collect()
+    }
+
+    /// The nodes that will, when all have joined: those that are yet to come have the next ids.
+    pub(super) fn sites_then(&self, status: &Status) -> Vec<Site> {
+        let next = status.map.nodes.keys().map(|n| n.0).max().unwrap_or(0) + 1;
+        let coming =
+            self.desired.slots.iter().filter(|(slot, _)| {
+                self.condemned.contains(slot.as_str()) || !self.sitting.contains_key(slot.as_str())
+            });
+        let new = (next..).zip(coming).map(|(id, (_, zone))| Site { node: NodeId(id), zone: zone.clone() });
+        self.sites().into_iter().chain(new).collect()
+    }
+}

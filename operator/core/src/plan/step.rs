@@ -1,0 +1,127 @@
+//! What a plan is made of.
+
+use std::fmt;
+
+use skerry_api::Victim;
+use skerry_core::ids::{Incarnation, NodeId};
+use skerry_core::system::AdminChange;
+
+use crate::forecast::Moves;
+
+/// One thing for the shell to do. Done twice, it is as if done once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Write down who leaves. Nothing is done to them before that is durable.
+    RecordVictims(Vec<Victim>),
+    /// Make a slot and start its node, which joins the database, or founds it if there is none.
+    AddSlot {
+        /// Its name.
+        slot: String,
+        /// Its failure domain.
+        zone: String,
+    },
+    /// Change the system shard, with the plan's epoch and the operator's fencing token.
+    Change(AdminChange),
+    /// Ask for a certificate now, and only with it remove the node from the database.
+    RemoveNode {
+        /// Which.
+        node: NodeId,
+        /// Its start that was looked at.
+        incarnation: Incarnation,
+    },
+    /// Stop the node of a slot, keep its volume aside, forget the slot.
+    RemoveSlot {
+        /// Its name.
+        slot: String,
+    },
+}
+
+/// What holds the rest of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// The spec says so.
+    Paused,
+    /// What slots there are is unknown, and why.
+    SlotsUnknown(String),
+    /// The first node is to found the database.
+    Founding(String),
+    /// The database does not answer, and why.
+    Unreachable(String),
+    /// A person is to approve the moves.
+    Approval {
+        /// What the annotation must say.
+        generation: i64,
+        /// What would move.
+        moves: Box<Moves>,
+    },
+    /// The copies cannot be placed so, and why. A person must change the spec.
+    NoPlacement(String),
+    /// A table is laid out otherwise, and stays so. A person must change the spec.
+    OtherFragmentation {
+        /// Its name.
+        table: String,
+    },
+    /// Nodes are to join, named by their slots.
+    Joining(Vec<String>),
+    /// A node is to be emptied.
+    Emptying {
+        /// Which.
+        node: NodeId,
+        /// Shards that name it.
+        shards: usize,
+    },
+}
+
+impl Wait {
+    /// In CamelCase, for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Paused => "Paused",
+            Self::SlotsUnknown(_) => "SlotsUnknown",
+            Self::Founding(_) => "Founding",
+            Self::Unreachable(_) => "DatabaseUnreachable",
+            Self::Approval { .. } => "ApprovalAwaited",
+            Self::NoPlacement(_) => "NoPlacement",
+            Self::OtherFragmentation { .. } => "OtherFragmentation",
+            Self::Joining(_) => "NodesJoining",
+            Self::Emptying { .. } => "NodeNotEmpty",
+        }
+    }
+
+    /// True if it stays so until a person does something.
+    pub fn needs_a_person(&self) -> bool {
+        match self {
+            Self::Paused | Self::Approval { .. } | Self::NoPlacement(_) | Self::OtherFragmentation { .. } => true,
+            Self::SlotsUnknown(_)
+            | Self::Founding(_)
+            | Self::Unreachable(_)
+            | Self::Joining(_)
+            | Self::Emptying { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Paused => f.write_str("paused: set spec.paused to false to go on"),
+            Self::SlotsUnknown(why) => write!(f, "what nodes there are is unknown: {why}"),
+            Self::Founding(slot) => write!(f, "{slot} is to found the database"),
+            Self::Unreachable(why) => write!(f, "the database does not answer: {why}"),
+            Self::Approval { generation, moves } => write!(
+                f,
+                "{} replicas of {} shards would move, {} bytes; to approve, set the annotation {} to \"{generation}\"",
+                moves.replicas,
+                moves.shards,
+                moves.bytes,
+                skerry_api::APPROVED_PLAN,
+            ),
+            Self::NoPlacement(why) => f.write_str(why),
+            Self::OtherFragmentation { table } => {
+                write!(f, "table {table:?} is laid out otherwise than the spec says, and stays so: name another table")
+            }
+            Self::Joining(slots) => write!(f, "{} to join", slots.join(", ")),
+            Self::Emptying { node, shards } => write!(f, "{node} to be emptied of {shards} shards"),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Plans in single states, and from any state to the wanted one.
+
+mod world;
+
+use proptest::prelude::*;
+use skerry_core::map::NodeState;
+
+use super::*;
+use crate::decide::decide;
+use crate::environment::Environment;
+use crate::testing::resource;
+use world::World;
+
+/// Rounds within which any spec is reached, with moves and joins as quick as they get.
+const ROUNDS_MAX: usize = 40;
+
+fn spec(replicas: u32, factor: u32, zones: usize, tables: &str) -> String {
+    let zones = ["a", "b", "c"].map(|z| format!("{z:?}"))[..zones].join(", ");
+    format!(r#"{{"replicas": {replicas}, "replicationFactor": {factor}, "zones": [{zones}], "tables": [{tables}]}}"#)
+}
+
+const HASH: &str = r#"{"name": "sales", "fragmentation": {"type": "Hash", "shards": 6}}"#;
+const RANGE: &str = r#"{"name": "customers", "fragmentation": {"type": "Range", "splitPoints": ["d", "m"]}}"#;
+
+#[test]
+fn first_node_founds_and_the_others_follow() {
+    let mut world = World::new(&spec(3, 3, 3, HASH));
+    let first = world.plan();
+    assert_eq!(first.steps, [Step::AddSlot { slot: "shop-a-0".into(), zone: "a".into() }]);
+    world.apply(&first, usize::MAX);
+    let joining = world.plan();
+    assert_eq!(joining.steps.len(), 2, "{joining:?}");
+    world.settle();
+    assert_eq!(world.slots().len(), 3);
+}
+
+#[test]
+fn unknown_is_waited_for_and_nothing_is_done() {
+    let mut world = World::new(&spec(5, 3, 3, HASH));
+    world.settle();
+    world.edit(&spec(3, 3, 3, HASH));
+    let mut seen = world.observed();
+    seen.database = Seen::Unknown("nobody answers".into());
+    let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+    assert_eq!((plan.steps, plan.waits), (vec![], vec![Wait::Unreachable("nobody answers".into())]));
+    let mut seen = world.observed();
+    seen.slots = Seen::Unknown("no answer".into());
+    let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+    assert_eq!((plan.steps, plan.waits), (vec![], vec![Wait::SlotsUnknown("no answer".into())]));
+}
+
+#[test]
+fn who_leaves_is_written_down_before_anything_is_done_to_them() {
+    let mut world = World::new(&spec(5, 3, 3, HASH));
+    world.settle();
+    world.edit(&spec(3, 3, 3, HASH));
+    let [Step::RecordVictims(victims)] = &world.plan().steps[..] else { panic!("{:?}", world.plan()) };
+    assert_eq!(victims.iter().map(|v| v.slot.as_str()).collect::<Vec<_>>(), ["shop-a-1", "shop-b-1"]);
+    let chosen = world.plan();
+    world.apply(&chosen, usize::MAX);
+    let drains = world.plan().steps;
+    assert!(drains.iter().all(|s| matches!(s, Step::Change(AdminChange::Drain(_)))) && drains.len() == 2, "{drains:?}");
+}
+
+#[test]
+fn drain_that_is_taken_back_moves_nothing_more_than_it_must() {
+    let mut world = World::new(&spec(4, 3, 0, HASH));
+    world.settle();
+    let targets = world.targets();
+    world.edit(&spec(3, 3, 0, HASH));
+    for _ in 0..3 {
+        let plan = world.plan();
+        world.apply(&plan, usize::MAX);
+    }
+    assert_ne!(world.targets(), targets, "the drain has begun");
+    world.edit(&spec(4, 3, 0, HASH));
+    let plan = world.plan();
+    assert!(matches!(&plan.steps[..], [Step::RecordVictims(v)] if v.is_empty()), "{plan:?}");
+    world.settle();
+    assert_eq!(world.slots().len(), 4);
+}
+
+#[test]
+fn node_that_has_left_comes_down_before_its_slot_is_used_again() {
+    let mut world = World::new(&spec(4, 3, 0, HASH));
+    world.settle();
+    world.edit(&spec(3, 3, 0, HASH));
+    while !world.plan().steps.iter().any(|s| matches!(s, Step::RemoveSlot { .. })) {
+        world.round();
+    }
+    // Out of the database, its slot still there, and wanted again.
+    world.edit(&spec(4, 3, 0, HASH));
+    let plan = world.plan();
+    assert_eq!(plan.steps[0], Step::RemoveSlot { slot: "shop-3".into() });
+    world.settle();
+    assert_eq!(world.slots().len(), 4);
+}
+
+#[test]
+fn replaced_volume_makes_the_old_node_leave() {
+    let mut world = World::new(&spec(4, 3, 0, HASH));
+    world.settle();
+    world.lose_volume("shop-2");
+    world.settle();
+    let active = world.nodes().filter(|n| n.state == NodeState::Active).count();
+    assert_eq!((world.slots().len(), active), (4, 4));
+}
+
+#[test]
+fn manual_approval_holds_data_and_nodes_back() {
+    let mut world = World::new(&spec(3, 3, 3, HASH));
+    world.settle();
+    let manual = r#", "rebalance": {"approval": "Manual"}}"#;
+    let more = spec(4, 3, 3, HASH);
+    world.edit(&format!("{}{manual}", &more[..more.len() - 1]));
+    let plan = world.plan();
+    let [Wait::Approval { generation, moves }] = &plan.waits[..] else { panic!("{plan:?}") };
+    assert_eq!((plan.steps.len(), moves.replicas, moves.lower_bound), (0, moves.lower_bound, moves.replicas));
+    let approved = [(skerry_api::APPROVED_PLAN.to_owned(), generation.to_string())].into();
+    world.resource.metadata.annotations = Some(approved);
+    world.settle();
+    assert_eq!(world.slots().len(), 4);
+}
+
+#[test]
+fn paused_database_is_left_alone() {
+    let mut world = World::new(&spec(3, 3, 3, HASH));
+    world.settle();
+    world.edit(r#"{"replicas": 5, "paused": true}"#);
+    assert_eq!((world.plan().steps, world.plan().waits), (vec![], vec![Wait::Paused]));
+}
+
+#[test]
+fn other_fragmentation_is_told_and_the_rest_goes_on() {
+    let mut world = World::new(&spec(3, 3, 3, HASH));
+    world.settle();
+    let other = r#"{"name": "sales", "fragmentation": {"type": "Range"}}"#;
+    world.edit(&spec(4, 3, 3, &format!("{other}, {RANGE}")));
+    for _ in 0..ROUNDS_MAX {
+        world.round();
+    }
+    assert_eq!(world.plan().waits, [Wait::OtherFragmentation { table: "sales".into() }]);
+    assert_eq!((world.plan().steps, world.slots().len()), (vec![], 4));
+}
+
+#[test]
+fn kept_table_that_no_longer_fits_is_told_before_anything_is_drained() {
+    let mut world = World::new(&spec(5, 5, 0, HASH));
+    world.settle();
+    world.edit(&spec(3, 3, 0, RANGE));
+    world.round();
+    let plan = world.plan();
+    assert!(matches!(&plan.waits[..], [Wait::NoPlacement(why)] if why.contains("wants 5 copies")), "{plan:?}");
+    assert!(world.nodes().all(|n| n.state == NodeState::Active));
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Edit(String),
+    /// Carry out so many steps of a plan, then die.
+    Act(usize),
+    Join,
+    Move(usize),
+    LoseVolume(usize),
+}
+
+fn specs() -> impl Strategy<Value = String> {
+    (1..8_u32, 1..6_u32, 0..4_usize, 0..3_usize).prop_map(|(replicas, factor, zones, tables)| {
+        let tables = ["", HASH, &format!("{HASH}, {RANGE}")][tables].to_owned();
+        spec(replicas, factor.min(replicas), zones.min(replicas as usize), &tables)
+    })
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => specs().prop_map(Event::Edit),
+        6 => (0..4_usize).prop_map(Event::Act),
+        3 => Just(Event::Join),
+        3 => (1..6_usize).prop_map(Event::Move),
+        1 => (0..8_usize).prop_map(Event::LoseVolume),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever was begun, turned back or broken off, the newest spec is reached, and then there is nothing to do. The
+    /// world refuses to remove what is still needed, and panics if it is asked to.
+    #[test]
+    fn newest_spec_is_reached_from_any_state(first in specs(), events in prop::collection::vec(events(), 0..60), last in specs()) {
+        let mut world = World::new(&first);
+        for event in events {
+            match event {
+                Event::Edit(spec) => world.edit(&spec),
+                Event::Act(steps) => {
+                    let plan = world.plan();
+                    prop_assert_eq!(&plan, &world.plan());
+                    world.apply(&plan, steps);
+                }
+                Event::Join => world.join(),
+                Event::Move(shards) => world.move_shards(shards),
+                Event::LoseVolume(index) => world.lose_nth_volume(index),
+            }
+        }
+        // Tables stay that the last spec may not name, with as many copies as they had; they must fit.
+        let copies = world.copies_max();
+        let mut database = resource(&last);
+        database.spec.replicas = database.spec.replicas.max(copies);
+        world.edit_to(database);
+        world.settle();
+        prop_assert!(world.victims.is_empty());
+        prop_assert!(world.nodes().all(|n| n.state != NodeState::Draining));
+    }
+}

@@ -1,0 +1,214 @@
+//! A world that does what a plan says: slots, nodes that join, and a real system state whose shards move as it is told.
+//! It panics if it is asked for what would lose data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, Victim};
+use skerry_core::ids::{ClusterId, NodeId, ReplicaId, ShardId};
+use skerry_core::map::{Member, NodeRecord, NodeState, Replica, Role, ShardRecord};
+use skerry_core::message::{NodeReport, ShardReport};
+use skerry_core::node::Status;
+use skerry_core::system::{AdminChange, Fence, NewNode, SystemCommand, SystemState};
+
+use super::ROUNDS_MAX;
+use crate::decide::decide;
+use crate::environment::Environment;
+use crate::observed::{Observed, Seen, Slot};
+use crate::plan::{Plan, Step};
+use crate::testing::resource;
+
+pub(super) struct World {
+    pub(super) resource: DistributedDatabase,
+    pub(super) victims: Vec<Victim>,
+    state: Option<SystemState>,
+    slots: BTreeMap<String, Slot>,
+    /// The volume of each slot.
+    volumes: BTreeMap<String, String>,
+    volumes_made: usize,
+}
+
+impl World {
+    pub(super) fn new(spec: &str) -> Self {
+        let mut resource = resource(spec);
+        resource.metadata.generation = Some(1);
+        let (slots, volumes) = (BTreeMap::new(), BTreeMap::new());
+        Self { resource, victims: vec![], state: None, slots, volumes, volumes_made: 0 }
+    }
+
+    pub(super) fn edit(&mut self, spec: &str) {
+        self.edit_to(resource(spec));
+    }
+
+    pub(super) fn edit_to(&mut self, database: DistributedDatabase) {
+        let spec: DistributedDatabaseSpec = database.spec;
+        self.resource.spec = spec;
+        self.resource.metadata.generation = self.resource.metadata.generation.map(|g| g + 1);
+    }
+
+    pub(super) fn slots(&self) -> &BTreeMap<String, Slot> {
+        &self.slots
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeRecord> {
+        self.state.iter().flat_map(|s| s.map().nodes.values())
+    }
+
+    pub(super) fn targets(&self) -> Vec<Vec<NodeId>> {
+        self.state.iter().flat_map(|s| s.map().live_shards()).map(|s| s.target.clone()).collect()
+    }
+
+    /// The most copies of a shard that there are to be now.
+    pub(super) fn copies_max(&self) -> u32 {
+        self.targets().iter().map(|t| u32::try_from(t.len()).unwrap()).max().unwrap_or(1)
+    }
+
+    pub(super) fn observed(&self) -> Observed {
+        let database = self.state.as_ref().map_or(Seen::Absent, |state| Seen::Known(status(state)));
+        Observed { slots: Seen::Known(self.slots.clone()), database, victims: self.victims.clone() }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        decide(&self.resource, &Environment::default(), &self.observed()).unwrap().plan
+    }
+
+    /// Carries out the first steps.
+    pub(super) fn apply(&mut self, plan: &Plan, steps: usize) {
+        let epoch = plan.based_on.epoch;
+        for step in plan.steps.iter().take(steps) {
+            match step {
+                Step::RecordVictims(victims) => self.victims.clone_from(victims),
+                Step::AddSlot { slot, zone } => self.add_slot(slot, zone),
+                Step::Change(change) => self.admin(Fence { token: 1, based_on: epoch }, change.clone()),
+                Step::RemoveNode { node, .. } => {
+                    let record = &self.state.as_ref().unwrap().map().nodes[node];
+                    assert_eq!(record.state, NodeState::Draining, "{node} is removed undrained");
+                    self.admin(Fence { token: 1, based_on: epoch }, AdminChange::Remove(*node));
+                }
+                Step::RemoveSlot { slot } => {
+                    let volume = &self.volumes[slot];
+                    let needed = self.nodes().any(|n| n.volume == *volume && n.state != NodeState::Removed);
+                    assert!(!needed, "{slot} still belongs to the database");
+                    self.slots.remove(slot).expect("a slot that is there");
+                    self.volumes.remove(slot);
+                }
+            }
+        }
+    }
+
+    /// Plans and does it all, then lets nodes join and shards move.
+    pub(super) fn round(&mut self) {
+        let plan = self.plan();
+        self.apply(&plan, usize::MAX);
+        self.join();
+        self.move_shards(usize::MAX);
+    }
+
+    pub(super) fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            self.round();
+            if self.plan().is_done() {
+                let wanted = crate::desired_slots(&crate::validate(&self.resource, &Environment::default()).unwrap());
+                assert!(self.slots.keys().eq(wanted.keys()), "{:?} {wanted:?}", self.slots.keys());
+                return;
+            }
+        }
+        panic!("not settled: {:?}", self.plan());
+    }
+
+    /// Every slot whose volume is not a node's yet joins.
+    pub(super) fn join(&mut self) {
+        for (name, slot) in &self.slots {
+            let new = new_node(slot, &self.volumes[name]);
+            let state = self.state.get_or_insert_with(|| SystemState::bootstrap(ClusterId("c".into()), &new));
+            if !state.map().nodes.values().any(|n| n.volume == new.volume) {
+                state.apply(&SystemCommand::Join(new)).unwrap();
+            }
+        }
+    }
+
+    /// The steward's part, for the first few shards that are not where they belong.
+    pub(super) fn move_shards(&mut self, shards: usize) {
+        let Some(state) = &mut self.state else { return };
+        let active = |n: &&NodeRecord| n.state == NodeState::Active;
+        let seats: Vec<NodeId> = state.map().nodes.values().filter(active).map(|n| n.id).take(3).collect();
+        if seats.is_empty() {
+            return;
+        }
+        let takes = |node: &NodeId| state.map().nodes[node].state == NodeState::Active;
+        let is_due = |s: &&ShardRecord| match s.descriptor.shard {
+            ShardId::SYSTEM => s.target != seats,
+            // No new copy goes where none is to be; the next plan has another target.
+            _ => !s.is_settled() && s.target.iter().all(|n| takes(n) || s.assigned.iter().any(|r| r.node == *n)),
+        };
+        let due: Vec<ShardRecord> = state.map().shards.values().filter(is_due).take(shards).cloned().collect();
+        for record in due {
+            let is_system = record.descriptor.shard == ShardId::SYSTEM;
+            let nodes = if is_system { &seats } else { &record.target };
+            bring(state, &record, nodes, is_system.then(|| seats.clone()));
+        }
+    }
+
+    pub(super) fn lose_volume(&mut self, slot: &str) {
+        self.volumes_made += 1;
+        self.volumes.insert(slot.to_owned(), format!("v{}", self.volumes_made));
+    }
+
+    pub(super) fn lose_nth_volume(&mut self, index: usize) {
+        // A database whose first node is lost before there is another is lost.
+        let several = self.nodes().filter(|n| n.state == NodeState::Active).count() > 1;
+        if let Some(slot) = self.slots.keys().nth(index).cloned().filter(|_| several) {
+            self.lose_volume(&slot);
+        }
+    }
+
+    fn add_slot(&mut self, name: &str, zone: &str) {
+        let slot = Slot { zone: zone.to_owned(), address: format!("{name}:7000") };
+        assert!(self.slots.insert(name.to_owned(), slot).is_none(), "{name} is there already");
+        self.lose_volume(name);
+        if self.state.is_none() {
+            self.join();
+        }
+    }
+
+    fn admin(&mut self, fence: Fence, change: AdminChange) {
+        let told = format!("{change:?}");
+        let applied = self.state.as_mut().unwrap().apply(&SystemCommand::Admin { fence, change });
+        assert!(applied.is_ok(), "{told}: {applied:?}");
+    }
+}
+
+fn new_node(slot: &Slot, volume: &str) -> NewNode {
+    NewNode { volume: volume.to_owned(), address: slot.address.clone(), zone: slot.zone.clone() }
+}
+
+/// A shard gets its copies on these nodes, all at once.
+fn bring(state: &mut SystemState, record: &ShardRecord, nodes: &[NodeId], target: Option<Vec<NodeId>>) {
+    let kept = |node: &NodeId| record.assigned.iter().find(|r| r.node == *node).map_or(ReplicaId(0), |r| r.id);
+    let replicas: Vec<Replica> = nodes.iter().map(|node| Replica { node: *node, id: kept(node) }).collect();
+    let (shard, based_on) = (record.descriptor.shard, record.epoch);
+    state.apply(&SystemCommand::Assign { shard, based_on, replicas, target }).unwrap();
+    let mut descriptor = record.descriptor.clone();
+    let assigned = &state.map().shards[&shard].assigned;
+    descriptor.members = assigned.iter().map(|r| Member { replica: *r, role: Role::Voter }).collect();
+    descriptor.members.sort_by_key(|m| m.replica.id);
+    descriptor.generation.0 += 1;
+    state.apply(&SystemCommand::Record(descriptor)).unwrap();
+}
+
+/// What a steward says of whom nobody has lost sight.
+fn status(state: &SystemState) -> Status {
+    let map = state.map();
+    let heard = map.nodes.values().map(|n| (NodeReport { node: n.id, ..NodeReport::default() }, 100)).collect();
+    let report = |s: &ShardRecord| ShardReport {
+        descriptor: s.descriptor.clone(),
+        leader: s.descriptor.members[0].replica.id,
+        term: 1,
+        in_step: s.descriptor.members.iter().map(|m| m.replica.id).collect(),
+        too_far_behind: vec![],
+        bytes: 1 << 20,
+        moving: (0, 0),
+    };
+    let shards = map.shards.values().map(|s| (report(s), 100)).collect();
+    Status { map: Arc::new(map.clone()), nodes: heard, shards, steward: NodeId(1), lost: vec![] }
+}

@@ -1,0 +1,133 @@
+//! What is reported: conditions as Kubernetes' readers expect them, counts, what moves, who leaves, and what holds it up.
+
+mod conditions;
+
+pub use conditions::condition;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use skerry_api::{Blocked, Counts, DistributedDatabase, DistributedDatabaseStatus, PlanStatus};
+use skerry_core::ids::ShardId;
+use skerry_core::map::NodeState;
+use skerry_core::node::Status;
+
+use crate::decide::Decision;
+use crate::health::{is_heard, shards_now};
+use crate::observed::Observed;
+use crate::plan::{Plan, Step};
+use crate::tolerance::Tolerance;
+use crate::validate::{Invalid, generation};
+use conditions::{Facts, conditions};
+
+/// Entries of a list in the status; more would not be read.
+const BLOCKED_MAX: usize = 16;
+/// As the schema bounds it.
+const MESSAGE_CHARS_MAX: usize = 1_024;
+const OPERATION_CHARS_MAX: usize = 128;
+
+/// The status after a round: what was decided on what was seen, and the failure that ended the steps early, if any.
+pub fn status(
+    database: &DistributedDatabase,
+    observed: &Observed,
+    decision: &Result<Decision, Invalid>,
+    failure: Option<&str>,
+    now: &Time,
+) -> DistributedDatabaseStatus {
+    let known = observed.database.known();
+    let plan = decision.as_ref().ok().map(|d| &d.plan);
+    let facts = Facts::new(decision, observed, failure);
+    let old = database.status.clone().unwrap_or_default();
+    let members = known.map(members).unwrap_or_default();
+    DistributedDatabaseStatus {
+        observed_generation: Some(generation(database)),
+        conditions: conditions(&facts, &old.conditions, generation(database), now),
+        replicas: members.0,
+        ready_replicas: members.1,
+        nodes: known.map(|_| format!("{}/{}", members.1, database.spec.replicas)),
+        // The shell knows its labels.
+        selector: old.selector,
+        counts: known.map(counts),
+        plan: plan.and_then(plan_status),
+        victims: recorded(observed, plan, failure),
+        survives: known.map(|s| Tolerance::of(s).column()),
+        operation: Some(short(facts.operation(), OPERATION_CHARS_MAX)),
+        blocked_by: blocked(decision, known, failure),
+    }
+}
+
+/// Members, and those of them that have been heard of lately.
+fn members(status: &Status) -> (u32, u32) {
+    let members: Vec<_> = status.map.nodes.values().filter(|n| n.state != NodeState::Removed).collect();
+    let heard = members.iter().filter(|n| is_heard(status, n.id)).count();
+    (count(members.len()), count(heard))
+}
+
+fn counts(status: &Status) -> Counts {
+    let tables = status.map.tables.values().filter(|t| !t.dropped).count();
+    let shards: Vec<_> = shards_now(status).into_iter().filter(|s| s.descriptor.shard != ShardId::SYSTEM).collect();
+    Counts {
+        // But for the system table.
+        tables: count(tables.saturating_sub(1)),
+        shards: count(shards.len()),
+        settled_shards: count(shards.iter().filter(|s| s.is_at_rest()).count()),
+        lost_copies: count(status.lost.len()),
+    }
+}
+
+fn plan_status(plan: &Plan) -> Option<PlanStatus> {
+    let moves = plan.moves.as_ref().filter(|m| m.replicas > 0)?;
+    Some(PlanStatus {
+        generation: plan.based_on.generation,
+        epoch: plan.based_on.epoch.and_then(|e| i64::try_from(e.0).ok()).unwrap_or(0),
+        shards: count(moves.shards),
+        replicas: count(moves.replicas),
+        bytes: i64::try_from(moves.bytes).unwrap_or(i64::MAX),
+        lower_bound: count(moves.lower_bound),
+    })
+}
+
+/// The new choice of who leaves once it is written down, else the old one.
+fn recorded(observed: &Observed, plan: Option<&Plan>, failure: Option<&str>) -> Vec<skerry_api::Victim> {
+    let chosen = plan.and_then(|p| {
+        p.steps.iter().find_map(|step| if let Step::RecordVictims(victims) = step { Some(victims) } else { None })
+    });
+    chosen.filter(|_| failure.is_none()).unwrap_or(&observed.victims).clone()
+}
+
+fn blocked(decision: &Result<Decision, Invalid>, known: Option<&Status>, failure: Option<&str>) -> Vec<Blocked> {
+    let entry = |reason: &str, message: String| Blocked {
+        reason: reason.to_owned(),
+        message: short(message, MESSAGE_CHARS_MAX),
+    };
+    let mut blocked: Vec<Blocked> = match decision {
+        Ok(decision) => decision.plan.waits.iter().map(|w| entry(w.reason(), w.to_string())).collect(),
+        Err(invalid) => invalid.0.iter().map(|r| entry("Invalid", r.to_string())).collect(),
+    };
+    blocked.extend(failure.map(|f| entry("StepFailed", f.to_owned())));
+    if let (Ok(decision), Some(status)) = (decision, known) {
+        let kept = kept_tables(decision, status).into_iter();
+        blocked.extend(kept.map(|name| entry("TableKept", format!("table {name:?} is not in the spec, and is kept"))));
+    }
+    blocked.truncate(BLOCKED_MAX);
+    blocked
+}
+
+/// Tables that the spec does not name.
+fn kept_tables(decision: &Decision, status: &Status) -> Vec<String> {
+    let tables = status.map.tables.values().filter(|t| !t.dropped && t.id != skerry_core::ids::TableId::SYSTEM);
+    let kept = tables.filter(|t| !decision.desired.tables.iter().any(|d| d.name == t.name));
+    kept.map(|t| t.name.clone()).collect()
+}
+
+fn short(text: String, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        Some(_) => text.chars().take(chars_max - 1).chain(['…']).collect(),
+        None => text,
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! The conditions. `Ready` sums up; `Reconciling` and `Stalled` are what kstatus and those built on it read.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use skerry_core::node::Status;
+
+use crate::decide::Decision;
+use crate::health::{shards_now, unrest};
+use crate::observed::Observed;
+use crate::validate::Invalid;
+
+/// As Kubernetes bounds it.
+const MESSAGE_CHARS_MAX: usize = 1_024;
+
+/// What the conditions are made from.
+pub(super) struct Facts<'a> {
+    status: Option<&'a Status>,
+    /// Why the spec cannot be carried out.
+    invalid: Option<String>,
+    /// What a person must do something about.
+    stuck: Option<(&'static str, String)>,
+    /// What is under way.
+    under_way: Option<(&'static str, String)>,
+    /// Shards that are not where they belong, of all.
+    moving: (usize, usize),
+    leaderless: usize,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn new(decision: &Result<Decision, Invalid>, observed: &'a Observed, failure: Option<&str>) -> Self {
+        let status = observed.database.known();
+        let shards = status.map(shards_now).unwrap_or_default();
+        let plan = decision.as_ref().ok().map(|d| &d.plan);
+        let waits = || plan.into_iter().flat_map(|p| &p.waits);
+        let stuck = waits().find(|w| w.needs_a_person()).map(|w| (w.reason(), w.to_string()));
+        let failed = failure.map(|f| ("StepFailed", f.to_owned()));
+        let waiting = waits().find(|w| !w.needs_a_person()).map(|w| (w.reason(), w.to_string()));
+        let stepping = plan.filter(|p| !p.steps.is_empty()).map(|p| ("Changing", format!("{} steps", p.steps.len())));
+        let restless = status.and_then(unrest).map(|what| ("ShardsUnsettled", what));
+        Self {
+            status,
+            invalid: decision.as_ref().err().map(ToString::to_string),
+            stuck,
+            under_way: failed.or(waiting).or(stepping).or(restless),
+            moving: (shards.iter().filter(|s| !s.record.is_settled()).count(), shards.len()),
+            leaderless: shards.iter().filter(|s| s.leader().is_none()).count(),
+        }
+    }
+
+    /// In a few words.
+    pub(super) fn operation(&self) -> String {
+        match (&self.invalid, &self.stuck, self.moving, &self.under_way) {
+            (Some(_), ..) => "Invalid".to_owned(),
+            (None, Some((reason, _)), ..) => (*reason).to_owned(),
+            (None, None, (1.., all), _) => format!("Rebalancing {}/{all}", all - self.moving.0),
+            (None, None, _, Some((reason, _))) => (*reason).to_owned(),
+            (None, None, _, None) => "Settled".to_owned(),
+        }
+    }
+}
+
+/// All of them, each with the time of its last change.
+pub(super) fn conditions(facts: &Facts<'_>, old: &[Condition], generation: i64, now: &Time) -> Vec<Condition> {
+    let all = [ready(facts), available(facts), reconciling(facts), stalled(facts), rebalancing(facts)];
+    all.into_iter()
+        .map(|(type_, status, reason, message)| {
+            let before = old.iter().find(|c| c.type_ == type_ && c.status == status);
+            Condition {
+                last_transition_time: before.map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),
+                message: super::short(message, MESSAGE_CHARS_MAX),
+                observed_generation: Some(generation),
+                reason: reason.to_owned(),
+                status: status.to_owned(),
+                type_: type_.to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// The condition of this type.
+pub fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.type_ == type_)
+}
+
+type Row = (&'static str, &'static str, &'static str, String);
+
+fn ready(facts: &Facts<'_>) -> Row {
+    match (&facts.invalid, &facts.stuck, &facts.under_way) {
+        (Some(why), ..) => ("Ready", "False", "Invalid", why.clone()),
+        (None, Some((reason, why)), _) | (None, None, Some((reason, why))) => ("Ready", "False", reason, why.clone()),
+        (None, None, None) => ("Ready", "True", "Settled", "as the spec says".to_owned()),
+    }
+}
+
+fn available(facts: &Facts<'_>) -> Row {
+    match (facts.status, facts.leaderless) {
+        (None, _) => ("Available", "Unknown", "DatabaseUnreachable", "the database does not answer".to_owned()),
+        (Some(_), 0) => ("Available", "True", "EveryShardIsLed", "every shard takes reads and writes".to_owned()),
+        (Some(_), shards) => ("Available", "False", "ShardsWithoutLeader", format!("{shards} shards without leader")),
+    }
+}
+
+fn reconciling(facts: &Facts<'_>) -> Row {
+    match (&facts.invalid, &facts.under_way) {
+        (None, Some((reason, what))) => ("Reconciling", "True", reason, what.clone()),
+        _ => ("Reconciling", "False", "NothingToDo", String::new()),
+    }
+}
+
+fn stalled(facts: &Facts<'_>) -> Row {
+    match (&facts.invalid, &facts.stuck) {
+        (Some(why), _) => ("Stalled", "True", "Invalid", why.clone()),
+        (None, Some((reason, why))) => ("Stalled", "True", reason, why.clone()),
+        (None, None) => ("Stalled", "False", "GoingOn", String::new()),
+    }
+}
+
+fn rebalancing(facts: &Facts<'_>) -> Row {
+    match (facts.status, facts.moving) {
+        (None, _) => ("Rebalancing", "Unknown", "DatabaseUnreachable", "the database does not answer".to_owned()),
+        (Some(_), (0, _)) => ("Rebalancing", "False", "InPlace", "every shard is where it belongs".to_owned()),
+        (Some(_), (moving, all)) => ("Rebalancing", "True", "ShardsMoving", format!("{moving} of {all} shards move")),
+    }
+}

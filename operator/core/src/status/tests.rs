@@ -1,0 +1,102 @@
+use k8s_openapi::jiff::Timestamp;
+use skerry_api::Victim;
+
+use super::*;
+use crate::environment::Environment;
+use crate::observed::Slot;
+use crate::testing::{at_rest, resource};
+
+const SPEC: &str = r#"{"zones": ["a", "b", "c"], "tables": [
+    {"name": "aircraft", "fragmentation": {"type": "Hash"}}, {"name": "by-carrier", "fragmentation": {"type": "Hash"}}]}"#;
+
+fn at(second: i64) -> Time {
+    Time(Timestamp::from_second(second).unwrap())
+}
+
+fn observed(database: Seen<Status>) -> Observed {
+    let slot = |(id, zone): (u64, &str)| {
+        (format!("shop-{zone}-0"), Slot { zone: zone.to_owned(), address: format!("127.0.0.1:{id}") })
+    };
+    let slots = (1..).zip(["a", "b", "c"]).map(slot).collect();
+    Observed { slots: Seen::Known(slots), database, victims: vec![] }
+}
+
+fn told(spec: &str, observed: &Observed, failure: Option<&str>) -> DistributedDatabaseStatus {
+    let database = resource(spec);
+    let decision = crate::decide(&database, &Environment::default(), observed);
+    status(&database, observed, &decision, failure, &at(1))
+}
+
+fn conditions_of(status: &DistributedDatabaseStatus) -> Vec<(&str, &str, &str)> {
+    status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect()
+}
+
+#[test]
+fn at_rest_everything_says_so() {
+    let status = told(SPEC, &observed(Seen::Known(at_rest(&["a", "b", "c"], 4))), None);
+    assert_eq!(
+        conditions_of(&status),
+        [
+            ("Ready", "True", "Settled"),
+            ("Available", "True", "EveryShardIsLed"),
+            ("Reconciling", "False", "NothingToDo"),
+            ("Stalled", "False", "GoingOn"),
+            ("Rebalancing", "False", "InPlace"),
+        ]
+    );
+    let shown = (status.nodes.as_deref(), status.survives.as_deref(), status.operation.as_deref());
+    assert_eq!(shown, (Some("3/3"), Some("1 zone"), Some("Settled")));
+    assert_eq!(status.counts.map(|c| (c.shards, c.settled_shards)), Some((4, 4)));
+    assert_eq!((status.plan, status.blocked_by), (None, vec![]));
+}
+
+#[test]
+fn unknown_is_never_ready_and_never_false() {
+    let status = told(SPEC, &observed(Seen::Unknown("nobody answers".into())), None);
+    assert_eq!(
+        conditions_of(&status)[..3],
+        [
+            ("Ready", "False", "DatabaseUnreachable"),
+            ("Available", "Unknown", "DatabaseUnreachable"),
+            ("Reconciling", "True", "DatabaseUnreachable"),
+        ]
+    );
+    assert_eq!((status.counts, status.survives), (None, None));
+}
+
+#[test]
+fn refused_spec_is_stalled_with_the_reason() {
+    let seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+    let status = told(r#"{"replicas": 2}"#, &seen, None);
+    assert_eq!(conditions_of(&status)[3], ("Stalled", "True", "Invalid"));
+    assert_eq!(status.blocked_by[0].message, "replicationFactor wants 3 copies on 2 nodes; it must be between 1 and 2");
+}
+
+#[test]
+fn table_that_the_spec_does_not_name_is_kept_and_told() {
+    let seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+    let status = told(&SPEC.replace("by-carrier", "other"), &seen, None);
+    assert_eq!(status.blocked_by[0].reason, "TableKept");
+}
+
+#[test]
+fn time_of_a_condition_is_that_of_its_change() {
+    let seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+    let mut database = resource(SPEC);
+    let decision = crate::decide(&database, &Environment::default(), &seen);
+    database.status = Some(status(&database, &seen, &decision, None, &at(1)));
+    let later = status(&database, &seen, &decision, Some("a write failed"), &at(9));
+    let time = |type_| condition(&later.conditions, type_).unwrap().last_transition_time.clone();
+    assert_eq!((time("Ready"), time("Available")), (at(9), at(1)));
+}
+
+#[test]
+fn choice_of_who_leaves_is_told_once_it_is_written_down() {
+    let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c", "c"], 4)));
+    if let Seen::Known(slots) = &mut seen.slots {
+        slots.insert("shop-c-1".into(), Slot { zone: "c".into(), address: "127.0.0.1:4".into() });
+    }
+    let chosen = vec![Victim { slot: "shop-c-1".into(), node: Some(4) }];
+    assert_eq!(told(SPEC, &seen, None).victims, chosen);
+    assert_eq!(told(SPEC, &seen, Some("failed to write")).victims, []);
+}

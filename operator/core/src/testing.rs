@@ -1,0 +1,88 @@
+//! Database states for tests.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use skerry_api::{DistributedDatabase, DistributedDatabaseSpec};
+use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use skerry_core::map::{
+    Consistency, Descriptor, Fragmentation, Map, Member, NodeRecord, NodeState, Replica, Role, ShardRecord, TableRecord,
+};
+use skerry_core::message::{NodeReport, ShardReport};
+use skerry_core::node::Status;
+
+/// A node whose address is its id.
+pub fn node(id: u64, zone: &str, state: NodeState) -> NodeRecord {
+    NodeRecord {
+        id: NodeId(id),
+        incarnation: Incarnation(1),
+        volume: format!("v{id}"),
+        address: format!("127.0.0.1:{id}"),
+        zone: zone.to_owned(),
+        state,
+        epoch: Epoch(1),
+    }
+}
+
+/// A shard with voters on these nodes, in step, the first leading; replica ids are node ids.
+pub fn shard(id: u64, table: u32, nodes: &[u64], target: &[u64]) -> (ShardRecord, ShardReport) {
+    let replica = |n: &u64| Replica { node: NodeId(*n), id: ReplicaId(*n) };
+    let members = nodes.iter().map(|n| Member { replica: replica(n), role: Role::Voter }).collect();
+    let descriptor = Descriptor {
+        shard: ShardId(id),
+        table: TableId(table),
+        start: Bytes::from(id.to_be_bytes().to_vec()),
+        end: None,
+        generation: Generation(1),
+        members,
+    };
+    let record = ShardRecord {
+        descriptor: descriptor.clone(),
+        target: target.iter().map(|n| NodeId(*n)).collect(),
+        assigned: target.iter().map(replica).collect(),
+        epoch: Epoch(1),
+    };
+    let report = ShardReport {
+        descriptor,
+        leader: ReplicaId(nodes[0]),
+        term: 1,
+        in_step: nodes.iter().map(|n| ReplicaId(*n)).collect(),
+        too_far_behind: vec![],
+        bytes: 3 << 20,
+        moving: (0, 0),
+    };
+    (record, report)
+}
+
+/// What a steward says that has heard of them all just now.
+pub fn status(nodes: Vec<NodeRecord>, shards: Vec<(ShardRecord, ShardReport)>) -> Status {
+    let mut map = Map::default();
+    let heard = nodes.iter().map(|n| (NodeReport { node: n.id, ..NodeReport::default() }, 100)).collect();
+    nodes.into_iter().for_each(|n| map.put_node(n));
+    for (id, name) in [(1, "aircraft"), (2, "by-carrier")] {
+        map.put_table(TableRecord {
+            id: TableId(id),
+            name: name.to_owned(),
+            fragmentation: Fragmentation::Hash,
+            consistency: Consistency::Leader,
+            replication_factor: 3,
+            dropped: false,
+            epoch: Epoch(1),
+        });
+    }
+    let (records, reports): (Vec<_>, Vec<_>) = shards.into_iter().unzip();
+    records.into_iter().for_each(|r| map.put_shard(r));
+    let shards = reports.into_iter().map(|r| (r, 100)).collect();
+    Status { map: Arc::new(map), nodes: heard, shards, steward: NodeId(1), lost: vec![] }
+}
+
+/// One node a zone, all alive, and so many shards with a copy on each of the first three, in step.
+pub fn at_rest(zones: &[&str], shards: u64) -> Status {
+    let nodes = (1..).zip(zones).map(|(id, zone)| node(id, zone, NodeState::Active)).collect();
+    status(nodes, (1..=shards).map(|id| shard(id, 1, &[1, 2, 3], &[1, 2, 3])).collect())
+}
+
+/// A resource named `shop` with this spec, in JSON.
+pub fn resource(spec: &str) -> DistributedDatabase {
+    DistributedDatabase::new("shop", serde_json::from_str::<DistributedDatabaseSpec>(spec).expect("a spec"))
+}

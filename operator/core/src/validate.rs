@@ -1,0 +1,313 @@
+//! The resource, checked and in the core's terms. The schema's rules have refused most of what is refused here; the rest
+//! are things that a schema cannot say, and what an older schema has let through.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use bytes::Bytes;
+use skerry_api::{
+    APPROVED_PLAN, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine, FragmentationType,
+    QuantityError,
+};
+use skerry_core::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};
+use skerry_core::map::MoveLimits;
+use skerry_core::system::state::SYSTEM_TABLE;
+
+use crate::environment::Environment;
+
+/// Slower, a move would hardly end.
+const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
+
+/// A checked resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validated {
+    /// Its name.
+    pub name: String,
+    /// Of the spec.
+    pub generation: i64,
+    /// Storage nodes.
+    pub replicas: u32,
+    /// Failure domains; empty = none named.
+    pub zones: Vec<String>,
+    /// Keeps the data.
+    pub engine: Engine,
+    /// In the spec's order.
+    pub tables: Vec<Table>,
+    /// Bounds of the moves.
+    pub limits: MoveLimits,
+    /// Whether data may move.
+    pub approval: Approval,
+    /// Nothing is changed while this is true.
+    pub paused: bool,
+}
+
+/// Whether data may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approval {
+    /// Nobody need be asked, or a person has approved this generation.
+    Given,
+    /// A person is to approve this generation.
+    Awaited,
+}
+
+/// A checked table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// How its keys lie.
+    pub layout: Layout,
+    /// Copies of every shard.
+    pub replication_factor: u32,
+}
+
+/// How a table's keys lie, and what shards it starts with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// In their own order; the first keys of the second and later shards, rising.
+    Range(Vec<Bytes>),
+    /// By hash, over so many shards. `None` = as many as suit the nodes.
+    Hash(Option<u32>),
+}
+
+/// Everything that cannot be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid(pub Vec<Refusal>);
+
+impl std::error::Error for Invalid {}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// One thing that cannot be carried out, and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Refusal {
+    #[error("{0} {1:?} must be a DNS label: lower-case letters, digits and inner hyphens, at most 63")]
+    Name(&'static str, String),
+    #[error("replicas must be between 1 and 1000, it is {0}")]
+    Replicas(u32),
+    #[error("{of} wants {factor} copies on {replicas} nodes; it must be between 1 and {max}", max = (*replicas).min(7))]
+    ReplicationFactor { of: String, factor: u32, replicas: u32 },
+    #[error("zone {0:?} is named twice")]
+    ZoneTwice(String),
+    #[error("there are {zones} zones, but only {replicas} nodes: every zone needs one")]
+    ZonesWithoutNode { zones: usize, replicas: u32 },
+    #[error("there is no zone {zone:?} here; there are {there}")]
+    ZoneUnknown { zone: String, there: String },
+    #[error("two tables are named {0:?}")]
+    TableTwice(String),
+    #[error("no table can be named {0:?}: the database keeps its own in a table of this name")]
+    TableReserved(String),
+    #[error("table {table:?}: splitPoints must rise; {point:?} does not")]
+    SplitPoints { table: String, point: String },
+    #[error("table {table:?}: shards must be between 1 and {TABLE_SHARDS_MAX}, it is {shards}")]
+    Shards { table: String, shards: u32 },
+    #[error("table {0:?}: Quorum tables are not available yet; use consistency.type Leader")]
+    Quorum(String),
+    #[error("{0}: {1}")]
+    Quantity(&'static str, QuantityError),
+    #[error("rebalance.maxMovesPerNode must be at least 1")]
+    NoMoves,
+    #[error("rebalance.maxBytesPerSecond must be at least 64Ki")]
+    TooSlow,
+}
+
+/// Checks a resource; every reason against it is given, not just the first.
+pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Result<Validated, Invalid> {
+    let spec = &database.spec;
+    let name = database.metadata.name.clone().unwrap_or_default();
+    let mut refusals = Vec::new();
+    if !is_dns_label(&name) {
+        refusals.push(Refusal::Name("metadata.name", name.clone()));
+    }
+    if !(1..=1_000).contains(&spec.replicas) {
+        refusals.push(Refusal::Replicas(spec.replicas));
+    }
+    refusals.extend(factor_refusal("replicationFactor", spec.replication_factor, spec.replicas));
+    refusals.extend(zone_refusals(spec, environment));
+    let tables = tables(spec, &mut refusals);
+    let limits = limits(spec, &mut refusals);
+    if let Err(error) = skerry_api::bytes(&spec.storage.size) {
+        refusals.push(Refusal::Quantity("storage.size", error));
+    }
+    if !refusals.is_empty() {
+        return Err(Invalid(refusals));
+    }
+    Ok(Validated {
+        name,
+        generation: generation(database),
+        replicas: spec.replicas,
+        zones: spec.zones.clone(),
+        engine: spec.storage.engine,
+        tables,
+        limits,
+        approval: approval(database),
+        paused: spec.paused,
+    })
+}
+
+/// Of the spec; zero if whoever keeps the resource does not count.
+pub(crate) fn generation(database: &DistributedDatabase) -> i64 {
+    database.metadata.generation.unwrap_or(0)
+}
+
+fn approval(database: &DistributedDatabase) -> Approval {
+    let annotations = database.metadata.annotations.as_ref();
+    let approved = annotations.and_then(|a| a.get(APPROVED_PLAN)).and_then(|text| text.parse::<i64>().ok());
+    match database.spec.rebalance.approval {
+        skerry_api::Approval::Automatic => Approval::Given,
+        skerry_api::Approval::Manual if approved == Some(generation(database)) => Approval::Given,
+        skerry_api::Approval::Manual => Approval::Awaited,
+    }
+}
+
+fn factor_refusal(of: &str, factor: u32, replicas: u32) -> Option<Refusal> {
+    let fits = factor >= 1 && factor <= replicas && factor as usize <= REPLICATION_FACTOR_MAX;
+    (!fits).then(|| Refusal::ReplicationFactor { of: of.to_owned(), factor, replicas })
+}
+
+fn zone_refusals(spec: &DistributedDatabaseSpec, environment: &Environment) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    let mut named = BTreeSet::new();
+    for zone in &spec.zones {
+        if !is_dns_label(zone) {
+            refusals.push(Refusal::Name("zone", zone.clone()));
+        }
+        if !named.insert(zone) {
+            refusals.push(Refusal::ZoneTwice(zone.clone()));
+        }
+        if let Some(there) = environment.zones.as_ref().filter(|there| !there.contains(zone)) {
+            let there = there.iter().cloned().collect::<Vec<_>>().join(", ");
+            refusals.push(Refusal::ZoneUnknown { zone: zone.clone(), there });
+        }
+    }
+    if spec.zones.len() > spec.replicas as usize {
+        refusals.push(Refusal::ZonesWithoutNode { zones: spec.zones.len(), replicas: spec.replicas });
+    }
+    refusals
+}
+
+fn tables(spec: &DistributedDatabaseSpec, refusals: &mut Vec<Refusal>) -> Vec<Table> {
+    let mut names = BTreeSet::new();
+    let mut tables = Vec::new();
+    for table in &spec.tables {
+        if !is_dns_label(&table.name) {
+            refusals.push(Refusal::Name("table name", table.name.clone()));
+        }
+        if table.name == SYSTEM_TABLE {
+            refusals.push(Refusal::TableReserved(table.name.clone()));
+        }
+        if !names.insert(&table.name) {
+            refusals.push(Refusal::TableTwice(table.name.clone()));
+        }
+        if table.consistency.r#type == ConsistencyType::Quorum {
+            refusals.push(Refusal::Quorum(table.name.clone()));
+        }
+        if let Some(factor) = table.replication_factor {
+            refusals.extend(factor_refusal(&format!("table {:?}", table.name), factor, spec.replicas));
+        }
+        match layout(table) {
+            Ok(layout) => tables.push(Table {
+                name: table.name.clone(),
+                layout,
+                replication_factor: table.replication_factor.unwrap_or(spec.replication_factor),
+            }),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    tables
+}
+
+fn layout(table: &skerry_api::Table) -> Result<Layout, Refusal> {
+    let name = || table.name.clone();
+    match table.fragmentation.r#type {
+        FragmentationType::Range => {
+            let points = &table.fragmentation.split_points;
+            let before = std::iter::once("").chain(points.iter().map(String::as_str));
+            match before.zip(points).find(|(before, point)| *before >= point.as_str()) {
+                Some((_, point)) => Err(Refusal::SplitPoints { table: name(), point: point.clone() }),
+                None => Ok(Layout::Range(points.iter().map(|p| Bytes::copy_from_slice(p.as_bytes())).collect())),
+            }
+        }
+        FragmentationType::Hash => match table.fragmentation.shards {
+            Some(shards) if shards == 0 || shards as usize > TABLE_SHARDS_MAX => {
+                Err(Refusal::Shards { table: name(), shards })
+            }
+            shards => Ok(Layout::Hash(shards)),
+        },
+    }
+}
+
+fn limits(spec: &DistributedDatabaseSpec, refusals: &mut Vec<Refusal>) -> MoveLimits {
+    let moves_per_node = spec.rebalance.max_moves_per_node;
+    if moves_per_node == 0 {
+        refusals.push(Refusal::NoMoves);
+    }
+    let bytes_per_second = skerry_api::bytes(&spec.rebalance.max_bytes_per_second).unwrap_or_else(|error| {
+        refusals.push(Refusal::Quantity("rebalance.maxBytesPerSecond", error));
+        BYTES_PER_SECOND_MIN
+    });
+    if bytes_per_second < BYTES_PER_SECOND_MIN {
+        refusals.push(Refusal::TooSlow);
+    }
+    MoveLimits { moves_per_node, bytes_per_second }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::resource;
+
+    fn refused(spec: &str) -> String {
+        validate(&resource(spec), &Environment::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_numbers_and_all_at_once() {
+        let cases = [
+            (r#"{"replicas": 2}"#, "replicationFactor wants 3 copies on 2 nodes; it must be between 1 and 2"),
+            (r#"{"replicas": 9, "replicationFactor": 8}"#, "must be between 1 and 7"),
+            (r#"{"zones": ["a", "b", "c", "d"]}"#, "there are 4 zones, but only 3 nodes"),
+            (r#"{"tables": [{"name": "system", "fragmentation": {"type": "Hash"}}]}"#, "no table can be named"),
+            (
+                r#"{"tables": [{"name": "t", "fragmentation": {"type": "Range", "splitPoints": ["m", "d"]}}]}"#,
+                "table \"t\": splitPoints must rise; \"d\" does not",
+            ),
+            (
+                r#"{"tables": [{"name": "t", "fragmentation": {"type": "Hash"}, "consistency": {"type": "Quorum"}}]}"#,
+                "Quorum tables are not available yet",
+            ),
+            (r#"{"storage": {"size": "big"}}"#, "storage.size: \"big\" must be"),
+            (r#"{"rebalance": {"maxBytesPerSecond": "1k"}}"#, "at least 64Ki"),
+        ];
+        for (spec, message) in cases {
+            assert!(refused(spec).contains(message), "{spec}: {}", refused(spec));
+        }
+        let both = refused(r#"{"replicas": 2, "storage": {"size": "big"}}"#);
+        assert!(both.contains("copies on 2 nodes") && both.contains("storage.size"), "{both}");
+    }
+
+    #[test]
+    fn zone_that_is_not_here_is_refused() {
+        let here = Environment { zones: Some(["a".to_owned(), "b".to_owned()].into()) };
+        let database = resource(r#"{"zones": ["a", "x"]}"#);
+        let told = validate(&database, &here).unwrap_err().to_string();
+        assert_eq!(told, "there is no zone \"x\" here; there are a, b");
+    }
+
+    #[test]
+    fn manual_approval_holds_for_its_generation_alone() {
+        let mut database = resource(r#"{"rebalance": {"approval": "Manual"}}"#);
+        database.metadata.generation = Some(4);
+        let approval = |d: &DistributedDatabase| validate(d, &Environment::default()).unwrap().approval;
+        assert_eq!(approval(&database), Approval::Awaited);
+        database.metadata.annotations = Some([(APPROVED_PLAN.to_owned(), "3".to_owned())].into());
+        assert_eq!(approval(&database), Approval::Awaited);
+        database.metadata.annotations = Some([(APPROVED_PLAN.to_owned(), "4".to_owned())].into());
+        assert_eq!(approval(&database), Approval::Given);
+    }
+}

@@ -73,6 +73,8 @@ pub struct Replica {
     sends: BTreeMap<ReplicaId, SnapshotSend>,
     receive: Option<SnapshotReceive>,
     too_far_behind: BTreeSet<ReplicaId>,
+    /// The tick in which each other copy was last heard of. raft's own note of it is wiped at every check of the quorum.
+    heard: BTreeMap<ReplicaId, u64>,
     commit_last_tick: u64,
     commit_before_last_tick: u64,
     joint_since: Option<u64>,
@@ -167,6 +169,7 @@ impl Replica {
             sends: BTreeMap::new(),
             receive: None,
             too_far_behind: BTreeSet::new(),
+            heard: BTreeMap::new(),
             commit_last_tick: 0,
             commit_before_last_tick: 0,
             joint_since: None,
@@ -211,10 +214,11 @@ impl Replica {
     pub(crate) fn in_step(&self) -> BTreeSet<ReplicaId> {
         let prs = self.raw.raft.prs();
         let committed = self.commit_before_last_tick;
-        let in_step = |id: u64| {
-            id == self.id().0 || prs.get(id).is_some_and(|p| p.recent_active && p.matched >= committed && committed > 0)
-        };
-        self.descriptor().members.iter().map(|m| m.replica.id).filter(|id| in_step(id.0)).collect()
+        let is_heard =
+            |id: &ReplicaId| self.heard.get(id).is_some_and(|tick| self.ticks - tick <= ELECTION_TICKS as u64);
+        let has_all = |id: &ReplicaId| prs.get(id.0).is_some_and(|p| p.matched >= committed && committed > 0);
+        let in_step = |id: &ReplicaId| *id == self.id() || (is_heard(id) && has_all(id));
+        self.descriptor().members.iter().map(|m| m.replica.id).filter(in_step).collect()
     }
 
     /// The first voter of a new shard need not wait for a time-out.

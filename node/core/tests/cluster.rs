@@ -276,6 +276,22 @@ fn three_nodes_serve_a_table_and_conditions_hold() {
 }
 
 #[test]
+fn copies_of_a_database_at_rest_are_in_step_at_every_look() {
+    let mut cluster = Cluster::start();
+    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
+    table_on(&mut cluster, &nodes);
+    cluster.settle();
+    cluster.run(100);
+    for look in 0..100 {
+        cluster.run(look % 3);
+        let status = cluster.status();
+        for (shard, _) in &status.shards {
+            assert_eq!(shard.in_step.len(), 3, "look {look}, shard {}", shard.descriptor.shard);
+        }
+    }
+}
+
+#[test]
 fn a_retried_request_takes_effect_once() {
     let mut cluster = Cluster::start();
     let table = table_on(&mut cluster, &[NodeId(1)]);

@@ -33,7 +33,8 @@ fn database_comes_up_scales_both_ways_keeps_its_data_and_goes_down() {
     ground.run(&["playground", "kill", "shop-a-0"]).good();
     assert_eq!(ground.run(&["get", "customers", "Baker"]).good(), "bread\n");
     ground.await_settled(4);
-    assert!(ground.run(&["status"]).good().contains("survives the loss of 1 node"));
+    let status = ground.run(&["status"]).good();
+    assert!(status.contains("survives the loss of 1 node"), "{status}");
     assert!(ground.run(&["shards"]).good().contains("customers"));
 
     ground.run(&["playground", "down"]).good();
@@ -77,15 +78,19 @@ fn bad_files_are_refused_by_name_and_nothing_starts() {
         ground.run(&["playground", "up", "-f", "shop.yaml"]).bad(why);
         assert!(!ground.path(".skerry").try_exists().unwrap(), "{why}: something was started");
     };
-    refused("replicationFactor", "replicationFacter", "unknown field `replicationFacter`");
+    refused(
+        "replicationFactor",
+        "replicationFacter",
+        "spec.replicationFacter: is not a field; did you mean replicationFactor?",
+    );
     refused(
         "replicationFactor: 3",
         "replicationFactor: 5",
-        "replicationFactor is 5, it must be between 1 and spec.replicas",
+        "spec.replicationFactor: replicationFactor must be at most replicas",
     );
-    refused("[H, P]", "[P, H]", "splitPoints must rise; \"H\" does not");
-    refused("[H, P]", "[H, H]", "splitPoints must rise; \"H\" does not");
-    refused("name: sales", "name: customers", "two tables are named \"customers\"");
+    refused("[H, P]", "[P, H]", "splitPoints must rise, such as [D, M, T]");
+    refused("[H, P]", "[H, H]", "splitPoints: must name everything once, \"H\" is there twice");
+    refused("name: sales", "name: customers", "must hold every name once, \"customers\" is there twice");
     refused("type: Leader", "type: Quorum", "Quorum tables are not available yet");
 }
 

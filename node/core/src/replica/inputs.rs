@@ -35,6 +35,7 @@ impl Replica {
     /// From another copy. The node has checked that it is meant for this one.
     pub(crate) fn step(&mut self, from: NodeId, envelope: RaftEnvelope) {
         self.peers.insert(envelope.from, from);
+        self.heard.insert(envelope.from, self.ticks);
         if self.held_until.is_some() || self.receive.as_ref().is_some_and(|r| r.is_complete) {
             return;
         }

@@ -56,7 +56,7 @@ impl Supervisor {
                 self.folder.save(&self.kept)?;
                 let names: Vec<&str> = victims.iter().map(|v| v.slot.as_str()).collect();
                 Ok(if names.is_empty() {
-                    "all nodes stay".to_owned()
+                    "nobody is to leave any more".to_owned()
                 } else {
                     format!("{} to leave", names.join(", "))
                 })

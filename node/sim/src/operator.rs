@@ -194,9 +194,8 @@ impl Operator {
             let new = NewNode { volume: format!("v{number}"), address: format!("host-{number}:1"), zone: zone(number) };
             return self.ask(AdminRequest::Command(SystemCommand::Join(new)), Asked::Join, world);
         }
-        if let Some(node) =
-            active.iter().find(|n| self.leaving.contains(&n.id) && staying.len() as u32 >= self.replication_factor)
-        {
+        let is_enough = staying.len() >= self.replication_factor as usize;
+        if let Some(node) = active.iter().find(|n| self.leaving.contains(&n.id) && is_enough) {
             return self.change(AdminChange::Drain(node.id), None, Asked::Change, world);
         }
         let sites: Vec<_> = staying.iter().map(|n| Site { node: n.id, zone: n.zone.clone() }).collect();

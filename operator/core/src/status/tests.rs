@@ -1,3 +1,5 @@
+//! What is reported of databases at rest, on their way, and stuck.
+
 use k8s_openapi::jiff::Timestamp;
 use skerry_api::Victim;
 

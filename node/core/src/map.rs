@@ -221,6 +221,9 @@ pub struct MapDelta {
     pub since: Epoch,
     /// Of the newest record; all records between `since` and this one are here.
     pub epoch: Epoch,
+    /// The highest replica id that was given up to `epoch`. The records alone do not tell: the last to name an id may
+    /// have changed again.
+    pub replica_max: ReplicaId,
     /// In force since the epoch beside them.
     pub limits: Option<(MoveLimits, Epoch)>,
     /// Changed nodes.
@@ -309,6 +312,7 @@ impl Map {
             cluster: self.cluster.clone(),
             since: have,
             epoch: self.epoch,
+            replica_max: self.replica_max,
             limits: (self.limits.1 > have).then_some(self.limits),
             nodes: self.nodes.values().filter(|r| r.epoch > have).cloned().collect(),
             tables: self.tables.values().filter(|r| r.epoch > have).cloned().collect(),
@@ -344,6 +348,7 @@ impl Map {
                 self.put_shard(record);
             }
         }
+        self.given(delta.replica_max);
         self.epoch = self.epoch.max(delta.epoch);
         self.epoch > before
     }

@@ -75,6 +75,10 @@ pub struct Replica {
     too_far_behind: BTreeSet<ReplicaId>,
     /// The tick in which each other copy was last heard of. raft's own note of it is wiped at every check of the quorum.
     heard: BTreeMap<ReplicaId, u64>,
+    /// An entry from here on, once committed, shows that a majority knows the members as they are: it was sent together
+    /// with the commit of the last change. Only then may the copies that left be ended, who could else be needed to
+    /// elect a leader under the members before.
+    members_known_from: u64,
     commit_last_tick: u64,
     commit_before_last_tick: u64,
     joint_since: Option<u64>,
@@ -170,6 +174,7 @@ impl Replica {
             receive: None,
             too_far_behind: BTreeSet::new(),
             heard: BTreeMap::new(),
+            members_known_from: 0,
             commit_last_tick: 0,
             commit_before_last_tick: 0,
             joint_since: None,
@@ -219,6 +224,11 @@ impl Replica {
         let has_all = |id: &ReplicaId| prs.get(id.0).is_some_and(|p| p.matched >= committed && committed > 0);
         let in_step = |id: &ReplicaId| *id == self.id() || (is_heard(id) && has_all(id));
         self.descriptor().members.iter().map(|m| m.replica.id).filter(in_step).collect()
+    }
+
+    /// True if this copy leads and a majority of the members knows who the members are, also after a crash of all.
+    pub(crate) fn may_report(&self) -> bool {
+        self.is_leader() && self.raw.raft.raft_log.committed >= self.members_known_from
     }
 
     /// The first voter of a new shard need not wait for a time-out.

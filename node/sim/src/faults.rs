@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use skerry_core::ids::NodeId;
-use skerry_core::map::Role;
+use skerry_core::map::{Map, Role};
 
 use crate::check::views;
 use crate::operator::Operator;
@@ -92,17 +92,24 @@ fn pause(host: NodeId, world: &mut World) {
     world.hosts.get_mut(&host).into_iter().for_each(|h| h.paused_until = until);
 }
 
+fn newest_map(world: &World) -> Option<&Map> {
+    world.hosts.values().filter_map(|h| Some(&**h.node.as_ref()?.map())).max_by_key(|m| m.epoch)
+}
+
 /// True if all other members of every shard are up and have everything, and there are at least two of them.
 fn is_expendable(host: NodeId, world: &World) -> bool {
     let all = views(&world.hosts);
     let leaders = || all.values().filter(|v| v.is_leader);
     let here = all.values().filter(|v| v.node == host);
+    let Some(map) = newest_map(world) else { return false };
     let safe = |shard| {
         let Some(leader) = leaders().filter(|l| l.shard == shard).max_by_key(|l| l.term) else { return false };
         let members = &leader.descriptor.members;
         let others = || members.iter().filter(|m| m.replica.node != host);
         let is_whole = |id| all.get(id).is_some_and(|v| !v.is_blank && v.last >= leader.committed);
-        !leader.descriptor.is_joint()
+        // A change of members that is under way might count on this host.
+        let is_settled = map.shards.get(&shard).is_some_and(|r| r.is_settled() && r.descriptor == leader.descriptor);
+        is_settled
             && others().count() >= 2
             && others()
                 .all(|m| m.role == Role::Voter && is_whole(&m.replica.id) && leader.in_step.contains(&m.replica.id))

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use skerry_core::engine::EngineError;
-use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId};
-use skerry_core::map::NodeRecord;
+use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ShardId};
+use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::{Identity, Node, NodeConfig};
 use skerry_core::time::Now;
 
@@ -55,6 +55,23 @@ impl Host {
         }
     }
 
+    /// As others are told of it before they have a map.
+    pub(crate) fn record(&self) -> NodeRecord {
+        NodeRecord {
+            id: self.id,
+            incarnation: Incarnation(0),
+            volume: format!("v{}", self.id.0),
+            address: self.address(),
+            zone: self.zone.clone(),
+            state: NodeState::Active,
+            epoch: Epoch(0),
+        }
+    }
+
+    fn address(&self) -> String {
+        format!("host-{}:1", self.id.0)
+    }
+
     /// Both clocks of this machine at a time of the world, in microseconds.
     pub(crate) fn now(&self, time: u64) -> Now {
         let drift = i64::try_from(time).unwrap_or(0) / 1_000_000 * self.drift_ppm;
@@ -79,7 +96,7 @@ impl Host {
             cluster: cluster(),
             node: self.id,
             incarnation: Incarnation(self.incarnation),
-            address: format!("host-{}:1", self.id.0),
+            address: self.address(),
             zone: self.zone.clone(),
         };
         let config = NodeConfig { seed, seeds: self.seeds.clone(), log_keep_bytes: 2_000, sync_ticks: 8 };

@@ -164,12 +164,7 @@ impl Operator {
         if !world.hosts.contains_key(&id) {
             self.volumes += 1;
             let zone = zone(id.0);
-            let seeds: Vec<_> = world
-                .hosts
-                .values()
-                .filter_map(|h| h.node.as_ref())
-                .flat_map(|n| n.map().nodes.values().cloned())
-                .collect();
+            let seeds = world.hosts.values().map(Host::record).collect();
             let host = Host::new(id, zone, seeds, &mut world.rng);
             world.hosts.insert(id, host);
             world.start(id, BTreeSet::new());

@@ -59,6 +59,7 @@ fn delta() -> MapDelta {
         cluster: ClusterId("c".into()),
         since: Epoch(2),
         epoch: Epoch(9),
+        replica_max: ReplicaId(7),
         limits: Some((MoveLimits { moves_per_node: 4, bytes_per_second: 1 << 20 }, Epoch(3))),
         nodes: vec![node(1, NodeState::Active), node(2, NodeState::Draining), node(3, NodeState::Removed)],
         tables: vec![table(1, Fragmentation::Range), table(2, Fragmentation::Hash)],

@@ -214,7 +214,8 @@ impl Node {
     }
 
     fn own_report(&self) -> NodeReport {
-        let led: Vec<_> = self.replicas.values().filter(|r| r.is_leader()).map(shard_report).collect();
+        let leading = self.replicas.values().filter(|r| r.is_leader()).count();
+        let led: Vec<_> = self.replicas.values().filter(|r| r.may_report()).map(shard_report).collect();
         NodeReport {
             node: self.identity.node,
             incarnation: self.identity.incarnation,
@@ -223,7 +224,7 @@ impl Node {
             map_epoch: self.map.epoch,
             disk_full: self.disk_full,
             disk_bytes: self.disk_bytes,
-            replicas: (self.replicas.len() - led.len()) as u64,
+            replicas: (self.replicas.len() - leading) as u64,
             led,
             lost: self.lost.clone(),
         }

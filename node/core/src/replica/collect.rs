@@ -113,6 +113,7 @@ impl Replica {
             self.step_down(out);
         }
         if ready.ss().is_some_and(|ss| ss.raft_state == StateRole::Leader) {
+            self.members_known_from = self.raw.raft.raft_log.last_index();
             out.members_changed = true;
         }
         let mut snapshots_to = Vec::new();
@@ -266,6 +267,7 @@ impl Replica {
             codec::decode("change of members", &entry.context).map_err(EngineError::unreadable)?;
         if self.raw.apply_conf_change(&conf_change(&change)).is_ok() {
             self.applier.state.descriptor = changed(self.descriptor(), &change);
+            self.members_known_from = self.raw.raft.raft_log.last_index() + 1;
             self.learn_peers();
             self.reads.members_changed();
             self.forget_removed();

@@ -29,6 +29,15 @@ impl Replica {
             self.start_round(now);
             self.give_up_stalled_snapshots(now);
             self.change_members(record);
+            self.make_members_known();
+        }
+    }
+
+    /// Without writes of clients, an empty entry tells a majority what the last change made of the members.
+    fn make_members_known(&mut self) {
+        if self.raw.raft.raft_log.last_index() < self.members_known_from {
+            // Refused while leadership is handed over; then the next leader's first entry does it.
+            let _ = self.raw.propose(Vec::new(), Vec::new());
         }
     }
 

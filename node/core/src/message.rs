@@ -88,6 +88,8 @@ pub struct RaftEnvelope {
     pub reject: bool,
     /// Where the receiver's log may match.
     pub reject_hint: u64,
+    /// Not zero: the sender needs a snapshot, whatever its log has.
+    pub request_snapshot: u64,
     /// Of read-index rounds and leadership transfer.
     pub context: Bytes,
 }
@@ -114,7 +116,7 @@ pub struct SnapshotOffer {
     pub id: u64,
     /// Sender.
     pub from: ReplicaId,
-    /// Receiver: a learner with an empty log.
+    /// Receiver.
     pub to: ReplicaId,
     /// Sender's term.
     pub term: u64,
@@ -171,7 +173,7 @@ pub enum SnapshotState {
     Want(u64),
     /// All is stored and the replica stands at the snapshot's index.
     Installed,
-    /// The receiver holds state already and takes no snapshot: it is too far behind, and to be built anew.
+    /// The receiver does not need it: it can go on with the log.
     Refused,
 }
 
@@ -211,8 +213,6 @@ pub struct ShardReport {
     pub term: u64,
     /// Members that have all that is committed and were heard of lately, the leader included.
     pub in_step: Vec<ReplicaId>,
-    /// Voters whose log is too far behind to be caught up: to be built anew.
-    pub too_far_behind: Vec<ReplicaId>,
     /// Estimated bytes of the shard's records.
     pub bytes: u64,
     /// Snapshot bytes sent for the move under way, and estimated in all. Zeroes = none under way.

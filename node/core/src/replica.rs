@@ -30,6 +30,7 @@ use crate::log::{LogCut, LogWrite, RecoveredLog};
 use crate::map::{Descriptor, Replica as Copy, Role};
 use crate::message::{PeerMessage, RaftEnvelope};
 use crate::node::Answer;
+use crate::planted::{Planted, is_planted};
 use crate::system::SystemCommand;
 use crate::time::{Now, Version};
 
@@ -72,7 +73,6 @@ pub struct Replica {
     held_until: Option<u64>,
     sends: BTreeMap<ReplicaId, SnapshotSend>,
     receive: Option<SnapshotReceive>,
-    too_far_behind: BTreeSet<ReplicaId>,
     /// The tick in which each other copy was last heard of. raft's own note of it is wiped at every check of the quorum.
     heard: BTreeMap<ReplicaId, u64>,
     /// An entry from here on, once committed, shows that a majority knows the members as they are: it was sent together
@@ -130,8 +130,9 @@ impl Replica {
         let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
         let log = log.unwrap_or_default();
         // A snapshot's store state is durable before the log says so.
-        let start = if log.entries.is_empty() && log.start.0 < state.applied.0 { state.applied } else { log.start };
-        let entries = log.entries.iter().map(convert::entry_in).collect();
+        let is_before_snapshot = (state.from_snapshot || log.entries.is_empty()) && log.start.0 < state.applied.0;
+        let start = if is_before_snapshot { state.applied } else { log.start };
+        let entries = log.entries.iter().filter(|_| !is_before_snapshot).map(convert::entry_in).collect();
         let mut store = RaftLog::new(start, entries, log.hard_state);
         store.applied = state.applied;
         store.is_start_untold = start != log.start;
@@ -172,7 +173,6 @@ impl Replica {
             held_until: None,
             sends: BTreeMap::new(),
             receive: None,
-            too_far_behind: BTreeSet::new(),
             heard: BTreeMap::new(),
             members_known_from: 0,
             commit_last_tick: 0,
@@ -280,11 +280,7 @@ impl Replica {
         if self.raw.store().bytes() <= keep_bytes {
             return None;
         }
-        let limit = if crate::planted::is_planted(crate::planted::Planted::LogCutBeforeSync) {
-            self.applier.state.applied.0
-        } else {
-            self.durable.0
-        };
+        let limit = if is_planted(Planted::LogCutBeforeSync) { self.applier.state.applied.0 } else { self.durable.0 };
         let slowest = self.slowest_follower();
         let keep = if slowest < limit { keep_bytes.saturating_mul(8) } else { keep_bytes };
         let forgot = self.raw.mut_store().forget(limit, keep);

@@ -2,7 +2,7 @@
 //! simulator's business.
 #![expect(clippy::unwrap_used, reason = "a test harness")]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Mutex;
 
@@ -12,7 +12,7 @@ use skerry_core::command::{
 };
 use skerry_core::engine::{Engine, EngineError, EngineWrite};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId, TableId, Token};
-use skerry_core::map::Fragmentation;
+use skerry_core::map::{Descriptor, Fragmentation};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{
     AdminReply, AdminRequest, Answer, Identity, Input, Node, NodeConfig, Recovered, Removal, Status, TICK_MS, bootstrap,
@@ -76,6 +76,8 @@ struct Cluster {
     now: Now,
     tokens: u64,
     requests: u64,
+    /// The copies of this shard do not hear one another.
+    silenced: Option<ShardId>,
 }
 
 fn new_node(number: u64) -> NewNode {
@@ -113,7 +115,9 @@ impl Cluster {
         let effects = host.node.ready(&host.engine, now).unwrap();
         self.answers.extend(effects.answers);
         for (peer, message) in effects.send {
-            self.inbox.push_back((to, peer, vec![message]));
+            if !matches!(&message, PeerMessage::Raft(m) if Some(m.shard) == self.silenced) {
+                self.inbox.push_back((to, peer, vec![message]));
+            }
         }
         if let Some(batch) = effects.log {
             self.input(to, Input::LogDurable { sequence: batch.sequence });
@@ -289,6 +293,38 @@ fn copies_of_a_database_at_rest_are_in_step_at_every_look() {
             assert_eq!(shard.in_step.len(), 3, "look {look}, shard {}", shard.descriptor.shard);
         }
     }
+}
+
+#[test]
+fn map_has_new_members_only_once_a_majority_of_them_knows() {
+    let mut cluster = Cluster::start();
+    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
+    table_on(&mut cluster, &nodes);
+    let four = cluster.join(4);
+    let shard = ShardId(1);
+    cluster.change(AdminChange::SetTargets(vec![(shard, vec![nodes[1], nodes[2], four])]));
+    let is_moved = |d: &Descriptor| {
+        !d.is_joint()
+            && d.members.iter().map(|m| m.replica.node).collect::<BTreeSet<_>>()
+                == BTreeSet::from([nodes[1], nodes[2], four])
+    };
+    let moved = |cluster: &Cluster| {
+        let replicas = cluster.hosts.values().filter_map(|h| h.node.replica(shard));
+        replicas.map(|r| r.view()).any(|v| v.is_leader && is_moved(&v.descriptor))
+    };
+    for _ in 0..1_000 {
+        if moved(&cluster) {
+            break;
+        }
+        cluster.run(1);
+    }
+    assert!(moved(&cluster));
+    cluster.silenced = Some(shard);
+    cluster.run(40);
+    assert!(!is_moved(&cluster.hosts[&NodeId(1)].node.map().shards[&shard].descriptor));
+    cluster.silenced = None;
+    cluster.settle();
+    assert!(is_moved(&cluster.hosts[&NodeId(1)].node.map().shards[&shard].descriptor));
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
-use skerry_core::ids::NodeId;
+use skerry_core::ids::{Incarnation, NodeId};
 use skerry_core::map::{Map, Role};
+use skerry_core::message::PeerMessage;
 
 use crate::check::views;
 use crate::operator::Operator;
@@ -30,9 +31,10 @@ impl Faults {
         if let Some(&host) = hosts.choose(&mut world.rng) {
             match world.rng.random_range(0..100) {
                 0..25 => self.crash(host, world),
-                25..32 => hosts.iter().filter(|_| true).for_each(|h| restart(*h, world)),
-                32..47 => pause(host, world),
-                47..62 => world.network.part(&hosts, &mut world.rng),
+                25..31 => hosts.iter().for_each(|h| restart(*h, world)),
+                31..44 => pause(host, world),
+                44..54 => hand_over(&hosts, world),
+                54..62 => world.network.part(&hosts, &mut world.rng),
                 62..70 => {
                     world.network.loss = world.rng.random_range(0..100);
                     world.network.repeats = world.rng.random_range(0..50);
@@ -84,6 +86,21 @@ fn restart(host: NodeId, world: &mut World) {
     world.crash(host);
     let delay = world.rng.random_range(50 * MILLISECOND..4 * SECOND);
     world.after(delay, Event::Start { host });
+}
+
+/// A leader is asked to hand over, as the steward may at any time, and from then on hears nothing: it does not learn
+/// that it was followed.
+fn hand_over(hosts: &[NodeId], world: &mut World) {
+    let leaders: Vec<_> = views(&world.hosts).into_values().filter(|v| v.is_leader).collect();
+    let Some(leader) = leaders.choose(&mut world.rng) else { return };
+    let heirs: Vec<_> = leader.in_step.iter().filter(|id| **id != leader.replica).copied().collect();
+    let Some(&to) = heirs.choose(&mut world.rng) else { return };
+    let messages = vec![PeerMessage::TransferLeader { shard: leader.shard, to }];
+    let (host, incarnation) = (leader.node, Incarnation(world.hosts.get(&leader.node).map_or(0, |h| h.incarnation)));
+    world.after(0, Event::Deliver { to: host, from: host, incarnation, messages });
+    if world.rng.random_bool(0.7) {
+        world.network.deafen(host, hosts);
+    }
 }
 
 /// The process stands still, as after a SIGSTOP or on an overloaded machine.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use skerry_core::engine::EngineError;
-use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ShardId};
+use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::{Identity, Node, NodeConfig};
 use skerry_core::time::Now;
@@ -26,6 +26,8 @@ pub(crate) struct Host {
     pub(crate) boot: u64,
     /// Nothing is processed before this time.
     pub(crate) paused_until: u64,
+    /// Copies that its process had at the last look.
+    pub(crate) copies: BTreeSet<ReplicaId>,
     /// True if inputs were taken whose effects were not asked for yet.
     pub(crate) owes_ready: bool,
     /// Removed under a certificate, or lost with its volume: never starts again.
@@ -47,6 +49,7 @@ impl Host {
             node: None,
             boot: 0,
             paused_until: 0,
+            copies: BTreeSet::new(),
             owes_ready: false,
             gone: false,
             seeds,
@@ -110,6 +113,14 @@ impl Host {
         self.boot += 1;
         self.engine.crash(rng);
         self.log.crash(rng);
+    }
+
+    /// True if a copy has ended here since the last look.
+    pub(crate) fn has_ended_a_copy(&mut self) -> bool {
+        let Some(node) = &self.node else { return false };
+        let now: BTreeSet<ReplicaId> = node.replicas().map(|view| view.replica).collect();
+        let before = std::mem::replace(&mut self.copies, now);
+        !before.is_subset(&self.copies)
     }
 
     pub(crate) fn is_up(&self) -> bool {

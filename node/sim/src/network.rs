@@ -34,6 +34,11 @@ impl Network {
         (0..copies).map(|_| rng.random_range(100..=self.delay_max.max(200))).collect()
     }
 
+    /// Nothing reaches this host any more.
+    pub(crate) fn deafen(&mut self, host: NodeId, hosts: &[NodeId]) {
+        self.cut.extend(hosts.iter().filter(|other| **other != host).map(|other| (*other, host)));
+    }
+
     /// Cuts some links at random: between two halves, around one host, or one way.
     pub(crate) fn part(&mut self, hosts: &[NodeId], rng: &mut ChaCha8Rng) {
         self.cut.clear();

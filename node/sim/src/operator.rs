@@ -42,6 +42,8 @@ pub(crate) struct Operator {
     map: Option<std::sync::Arc<Map>>,
     /// Nothing was left to do at the last look.
     pub(crate) is_done: bool,
+    /// Faults are about: now and then the steward hears nothing of what a certificate depends on.
+    pub(crate) is_disturbed: bool,
 }
 
 impl Operator {
@@ -55,6 +57,7 @@ impl Operator {
             leader: None,
             map: None,
             is_done: false,
+            is_disturbed: false,
         }
     }
 
@@ -133,6 +136,9 @@ impl Operator {
                 for id in status.map.nodes.keys() {
                     self.joined(*id, world);
                 }
+                // Nodes whose removal was carried out, and the answer to it lost.
+                let removed = status.map.nodes.values().filter(|n| n.state == NodeState::Removed);
+                removed.for_each(|node| self.removed(node.id, world));
                 self.map = Some(status.map);
             }
             (Asked::Join, Ok(AdminReply::Command(SystemReply::Joined(id)))) => self.joined(id, world),
@@ -147,16 +153,18 @@ impl Operator {
                 }
                 self.change(AdminChange::Remove(node), None, Asked::Remove(node), world);
             }
-            (Asked::Remove(node), Ok(_)) => {
-                self.leaving.remove(&node);
-                world.crash(node);
-                if let Some(host) = world.hosts.get_mut(&node) {
-                    host.gone = true;
-                }
-            }
+            (Asked::Remove(node), Ok(_)) => self.removed(node, world),
             (Asked::Stale, Ok(_)) => world.checker.broken.push("a former operator was obeyed".to_owned()),
             (Asked::Stale, Err(_)) => {}
             (Asked::Status | Asked::Change | Asked::Join | Asked::Certify(_) | Asked::Remove(_), Ok(_) | Err(_)) => {}
+        }
+    }
+
+    fn removed(&mut self, id: NodeId, world: &mut World) {
+        self.leaving.remove(&id);
+        if world.hosts.get(&id).is_some_and(|host| !host.gone) {
+            world.crash(id);
+            world.hosts.get_mut(&id).into_iter().for_each(|host| host.gone = true);
         }
     }
 
@@ -200,6 +208,10 @@ impl Operator {
         let empty =
             map.nodes.values().find(|n| n.state == NodeState::Draining && !map.shards.values().any(|s| s.names(n.id)));
         if let Some(node) = empty {
+            if self.is_disturbed && world.rng.random_bool(0.5) {
+                let hosts = world.up();
+                self.leader.into_iter().for_each(|steward| world.network.deafen(steward, &hosts));
+            }
             let request = AdminRequest::CertifyRemoval { node: node.id, incarnation: node.incarnation };
             return self.ask(request, Asked::Certify(node.id), world);
         }

@@ -78,6 +78,7 @@ impl Run {
     }
 
     fn all(mut self) -> Outcome {
+        use rand::Rng;
         self.world.after(0, Event::Wake(Waker::Operator));
         self.world.after(0, Event::Wake(Waker::Look));
         for number in 0..CLIENTS {
@@ -87,6 +88,8 @@ impl Run {
             self.fail("did not come to rest at the start");
         }
         self.world.after(0, Event::Wake(Waker::Faults));
+        self.operator.is_disturbed = true;
+        self.world.strikes = self.world.rng.random_bool(0.3);
         self.until(SAFETY, |_| false);
         self.heal();
         if !self.until(LIVENESS, Self::is_at_rest) {
@@ -126,6 +129,8 @@ impl Run {
 
     fn heal(&mut self) {
         self.faults.over = true;
+        self.operator.is_disturbed = false;
+        self.world.strikes = false;
         self.world.network.heal();
         self.world.disk_max = 2 * MILLISECOND;
         for id in self.world.hosts.keys().copied().collect::<Vec<_>>() {

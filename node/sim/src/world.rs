@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<Token, Answer>,
     /// Slowest log and store, in microseconds.
     pub(crate) disk_max: u64,
+    /// Whether ended copies bring faults about.
+    pub(crate) strikes: bool,
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     tokens: u64,
@@ -116,6 +118,7 @@ impl World {
             checker: Checker::default(),
             answers: BTreeMap::new(),
             disk_max: 2 * MILLISECOND,
+            strikes: false,
             queue: BinaryHeap::new(),
             order: 0,
             tokens: 0,
@@ -161,7 +164,8 @@ impl World {
             Event::Deliver { to, from, incarnation, messages } => {
                 let paused = self.pause_of(to);
                 if paused > 0 {
-                    return self.after(paused, Event::Deliver { to, from, incarnation, messages });
+                    let wait = paused + self.rng.random_range(0..3 * MILLISECOND);
+                    return self.after(wait, Event::Deliver { to, from, incarnation, messages });
                 }
                 self.input(to, Input::Peer { from, incarnation, messages });
             }
@@ -188,7 +192,9 @@ impl World {
             Event::Request { host, input } => {
                 let paused = self.pause_of(host);
                 if paused > 0 {
-                    return self.after(paused, Event::Request { host, input });
+                    // What has piled up comes in on many connections, in any order.
+                    let wait = paused + self.rng.random_range(0..3 * MILLISECOND);
+                    return self.after(wait, Event::Request { host, input });
                 }
                 self.input(host, input);
             }
@@ -210,6 +216,7 @@ impl World {
         if self.hosts.get(&host).is_some_and(|h| h.boot == boot && h.is_up()) {
             self.input(host, Input::Tick);
             self.look(host);
+            self.strike(host);
             let late = self.rng.random_range(0..2 * MILLISECOND);
             self.after(TICK_MS * MILLISECOND + late, Event::Tick { host, boot });
         }
@@ -287,6 +294,18 @@ impl World {
     fn look(&mut self, id: NodeId) {
         if let Some(host) = self.hosts.get(&id) {
             self.checker.look(host);
+        }
+    }
+
+    /// While faults are about: often when a copy has ended, all others lose what they had not made durable.
+    fn strike(&mut self, id: NodeId) {
+        let ended = self.hosts.get_mut(&id).is_some_and(Host::has_ended_a_copy);
+        if ended && self.strikes && self.rng.random_bool(0.3) {
+            for other in self.up().into_iter().filter(|other| *other != id) {
+                self.crash(other);
+                let delay = self.rng.random_range(20 * MILLISECOND..300 * MILLISECOND);
+                self.after(delay, Event::Start { host: other });
+            }
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) fn envelope_out(envelope: RaftEnvelope) -> v1::RaftEnvelope {
         commit_term: envelope.commit_term,
         reject: envelope.reject,
         reject_hint: envelope.reject_hint,
+        request_snapshot: envelope.request_snapshot,
         context: envelope.context,
     }
 }
@@ -40,6 +41,7 @@ pub(super) fn envelope_in(envelope: v1::RaftEnvelope) -> Result<RaftEnvelope, Ma
         commit_term: envelope.commit_term,
         reject: envelope.reject,
         reject_hint: envelope.reject_hint,
+        request_snapshot: envelope.request_snapshot,
         context: envelope.context,
     })
 }

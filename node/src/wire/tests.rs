@@ -24,6 +24,7 @@ fn raft(kind: RaftKind) -> PeerMessage {
         commit_term: 9,
         reject: true,
         reject_hint: 10,
+        request_snapshot: 11,
         context: Bytes::from("round"),
     })
 }

@@ -47,7 +47,6 @@ pub fn shard(id: u64, table: u32, nodes: &[u64], target: &[u64]) -> (ShardRecord
         leader: ReplicaId(nodes[0]),
         term: 1,
         in_step: nodes.iter().map(|n| ReplicaId(*n)).collect(),
-        too_far_behind: vec![],
         bytes: 3 << 20,
         moving: (0, 0),
     };

@@ -27,7 +27,6 @@ impl Wire for ShardReport {
             leader_replica_id: self.leader.0,
             term: self.term,
             in_step: self.in_step.into_iter().map(|r| r.0).collect(),
-            too_far_behind: self.too_far_behind.into_iter().map(|r| r.0).collect(),
             bytes: self.bytes,
             moving_sent_bytes: self.moving.0,
             moving_total_bytes: self.moving.1,
@@ -40,7 +39,6 @@ impl Wire for ShardReport {
             leader: ReplicaId(m.leader_replica_id),
             term: m.term,
             in_step: m.in_step.into_iter().map(ReplicaId).collect(),
-            too_far_behind: m.too_far_behind.into_iter().map(ReplicaId).collect(),
             bytes: m.bytes,
             moving: (m.moving_sent_bytes, m.moving_total_bytes),
         })

@@ -86,7 +86,6 @@ fn report() -> NodeReport {
             leader: ReplicaId(11),
             term: 3,
             in_step: vec![ReplicaId(11)],
-            too_far_behind: vec![ReplicaId(12)],
             bytes: 100,
             moving: (1, 2),
         }],

@@ -12,7 +12,8 @@ use crate::replica::ReplicaView;
 pub fn check_promoted(leader: &ReplicaView, all: &BTreeMap<ReplicaId, ReplicaView>) -> Result<(), Broken> {
     let voters = leader.descriptor.members.iter().filter(|m| m.role != Role::Learner);
     for member in voters {
-        if all.get(&member.replica.id).is_some_and(|v| v.is_blank) {
+        // A voter that was too far behind is blank while it gets a snapshot, but keeps its log.
+        if all.get(&member.replica.id).is_some_and(|v| v.is_blank && v.last == 0) {
             let seen = format!("shard {}: {} votes without data", leader.shard, member.replica.id);
             return broken("only copies in step are promoted", seen);
         }

@@ -170,6 +170,9 @@ pub(super) fn tombstone_write(shard: ShardId, replica: ReplicaId) -> EngineWrite
 
 /// True if store and log do not belong together: something that was promised may be missing.
 fn is_lost(state: &ReplicaState, log: Option<&RecoveredLog>) -> bool {
+    if state.blank || state.from_snapshot {
+        return false;
+    }
     let applied = state.applied.0;
     match log {
         // A first copy that never wrote, a blank one, or one whose snapshot was just complete, has no log. Any other

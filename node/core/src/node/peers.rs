@@ -6,7 +6,6 @@ use crate::map::NodeState;
 use crate::message::{PeerMessage, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer};
 use crate::node::Node;
 use crate::node::maps::names;
-use crate::planted::{Planted, is_planted};
 use crate::replica::state::ReplicaState;
 use crate::replica::{Collected, Offered, Reader};
 use crate::time::Now;
@@ -36,7 +35,7 @@ impl Node {
         let recorded = self.map.nodes.get(&from);
         let is_old = incarnation < *highest || recorded.is_some_and(|r| incarnation < r.incarnation);
         let is_removed = recorded.is_some_and(|r| r.state == NodeState::Removed);
-        (!is_old || is_planted(Planted::IncarnationIgnored)) && !is_removed
+        !is_old && !is_removed
     }
 
     fn message(

@@ -237,7 +237,6 @@ fn shard_report(replica: &Replica) -> ShardReport {
         leader: replica.id(),
         term: replica.term(),
         in_step: replica.in_step().into_iter().collect(),
-        too_far_behind: replica.too_far_behind(),
         bytes: replica.applier.state.bytes,
         moving: replica.moving(),
     }

@@ -72,6 +72,12 @@ impl Applier {
         Self { state, requests, system, batch: Batch::default() }
     }
 
+    /// The records are not this copy's any more.
+    pub(super) fn give_up(&mut self) {
+        let state = ReplicaState { blank: true, ..self.state.clone() };
+        *self = Self::new(state, Requests::default(), None);
+    }
+
     /// Applies one entry's payload in memory; [`Self::flush`] writes it.
     pub(super) fn apply(&mut self, payload: &Payload, engine: &dyn Engine) -> Result<Applied, EngineError> {
         match payload {
@@ -132,7 +138,7 @@ impl Applier {
     }
 
     fn decide(&mut self, command: &Command, wall_ms: u64, engine: &dyn Engine) -> Result<Outcome, EngineError> {
-        if !command.keys().all(|key| self.state.descriptor.contains(key)) && !is_planted(Planted::BoundsUnchecked) {
+        if !command.keys().all(|key| self.state.descriptor.contains(key)) {
             return Ok(Outcome::WrongShard);
         }
         let version = self.state.last_version.next(wall_ms);

@@ -217,6 +217,12 @@ impl Replica {
         out: &mut Collected,
     ) -> Result<(), EngineError> {
         let Some(last) = entries.last().map(|e| e.index) else { return Ok(()) };
+        if self.applier.state.blank {
+            // There is nothing to apply them to. The snapshot that this copy waits for has them.
+            self.raw.advance_apply_to(last);
+            return Ok(());
+        }
+        self.applier.state.from_snapshot = false;
         let mut answers = Vec::new();
         for entry in entries {
             self.applier.state.applied = (entry.index, entry.term);
@@ -287,11 +293,10 @@ impl Replica {
         }
     }
 
-    /// Transfers and marks of copies that are members no more.
+    /// Transfers to copies that are members no more.
     fn forget_removed(&mut self) {
         let is_member = |id: &ReplicaId| self.applier.state.descriptor.members.iter().any(|m| m.replica.id == *id);
         self.sends.retain(|to, _| is_member(to));
-        self.too_far_behind.retain(is_member);
     }
 }
 

@@ -89,6 +89,7 @@ pub(super) fn message_out(shard: ShardId, message: &Message) -> Option<RaftEnvel
         commit_term: message.commit_term,
         reject: message.reject,
         reject_hint: message.reject_hint,
+        request_snapshot: message.request_snapshot,
         context: message.context.clone(),
     })
 }
@@ -104,6 +105,7 @@ pub(super) fn message_in(envelope: RaftEnvelope) -> Message {
         commit_term: envelope.commit_term,
         reject: envelope.reject,
         reject_hint: envelope.reject_hint,
+        request_snapshot: envelope.request_snapshot,
         context: envelope.context,
         ..Message::default()
     };

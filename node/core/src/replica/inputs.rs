@@ -6,7 +6,7 @@ use crate::command::{Command, Read};
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId, Token};
 use crate::map::{Replica as Copy, ShardRecord};
-use crate::message::{CertifyAnswer, RaftEnvelope};
+use crate::message::{CertifyAnswer, RaftEnvelope, RaftKind};
 use crate::node::{Answer, Refusal};
 use crate::planted::{Planted, is_planted};
 use crate::replica::members::{MemberChange, NextStep, Situation, next_step};
@@ -21,6 +21,7 @@ impl Replica {
         if self.held_until.is_some() {
             return;
         }
+        self.wait_for_snapshot();
         self.raw.tick();
         self.draw_election_timeout();
         self.commit_before_last_tick = self.commit_last_tick;
@@ -46,6 +47,9 @@ impl Replica {
         self.peers.insert(envelope.from, from);
         self.heard.insert(envelope.from, self.ticks);
         if self.held_until.is_some() || self.receive.as_ref().is_some_and(|r| r.is_complete) {
+            return;
+        }
+        if self.applier.state.blank && envelope.kind == RaftKind::TimeoutNow {
             return;
         }
         // An error means that raft has no use for the message, as for one from a copy that was removed.
@@ -252,7 +256,6 @@ impl Replica {
             }
         }
         self.sends.clear();
-        self.too_far_behind.clear();
         self.joint_since = None;
     }
 

@@ -1,5 +1,5 @@
-//! Receives a shard's state into a fresh replica. It is marked blank on disk until everything is there, so that after
-//! a crash it starts over; it stands at the snapshot's index only once the store has made all of it durable.
+//! Receives a shard's state into a replica that is blank. It is marked so on disk until everything is there, so that
+//! after a crash it starts over; it stands at the snapshot's index only once the store has made all of it durable.
 
 use crate::engine::{Engine, EngineError, EngineWrite};
 use crate::ids::NodeId;
@@ -64,6 +64,7 @@ impl SnapshotReceive {
                 request_floor: self.offer.request_floor,
                 bytes: self.offer.bytes,
                 blank: false,
+                from_snapshot: true,
                 ..applier.state.clone()
             };
             writes.push(applier.state.write());

@@ -5,8 +5,9 @@ use raft::eraftpb::{Message, MessageType};
 
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId};
-use crate::map::{Member, Role};
+use crate::map::Member;
 use crate::message::{PeerMessage, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::replica::state::ReplicaState;
 use crate::replica::{Collected, Replica, SnapshotReceive, SnapshotSend, raft_log};
 use crate::time::Now;
 
@@ -21,20 +22,16 @@ pub(crate) enum Offered {
 }
 
 impl Replica {
-    /// A follower needs more than the log has. Only a fresh learner gets a snapshot; any other copy is built anew.
+    /// A follower needs more than the log has.
     pub(super) fn start_snapshot(&mut self, to: ReplicaId, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         let member = self.descriptor().members.iter().find(|m| m.replica.id == to).copied();
-        let matched = self.raw.raft.prs().get(to.0).map_or(0, |p| p.matched);
         match member {
-            Some(Member { role: Role::Learner, replica }) if matched == 0 => {
+            Some(Member { replica, .. }) => {
                 self.snapshot_ids += 1;
                 let id = (self.term() << 24) | self.snapshot_ids;
                 let state = &self.applier.state;
                 let send = SnapshotSend::start(state, replica, id, self.raw.raft.term, engine, now.monotonic_ms)?;
                 self.sends.insert(to, send);
-            }
-            Some(_) => {
-                self.too_far_behind.insert(to);
             }
             None => self.raw.report_snapshot(to.0, SnapshotStatus::Failure),
         }
@@ -73,11 +70,6 @@ impl Replica {
         self.sends.values().map(SnapshotSend::progress).fold((0, 0), |sum, p| (sum.0 + p.0, sum.1 + p.1))
     }
 
-    /// Copies that must be built anew.
-    pub(crate) fn too_far_behind(&self) -> Vec<ReplicaId> {
-        self.too_far_behind.iter().copied().collect()
-    }
-
     /// The receiver of a transfer says how far it is.
     pub(crate) fn snapshot_acknowledged(&mut self, ack: &SnapshotAck, now: Now) {
         let found = self.sends.iter_mut().find(|(_, s)| s.id() == ack.id);
@@ -90,7 +82,7 @@ impl Replica {
             }
             SnapshotState::Refused => {
                 self.sends.remove(&to);
-                self.too_far_behind.insert(to);
+                self.raw.report_snapshot(to.0, SnapshotStatus::Failure);
             }
         }
     }
@@ -104,6 +96,10 @@ impl Replica {
     ) -> Result<Offered, EngineError> {
         if self.held_until.is_some() {
             return Ok(Offered::Ignored);
+        }
+        if self.is_behind(&offer) {
+            self.give_records_up(engine)?;
+            return Ok(Offered::MustWipe);
         }
         if !self.applier.state.blank && self.receive.is_none() {
             let ack = SnapshotAck {
@@ -131,6 +127,35 @@ impl Replica {
         let (node, ack) = receive.ack();
         self.receive = Some(receive);
         Ok(Offered::Answer(node, ack))
+    }
+
+    /// True if this copy has data, but its log ends before the snapshot, or is another one there: nothing beyond the
+    /// snapshot that it has acknowledged can have been counted by any leader.
+    fn is_behind(&self, offer: &SnapshotOffer) -> bool {
+        let log = &self.raw.raft.raft_log;
+        let has_data = !self.applier.state.blank && self.receive.is_none();
+        let is_from_leader = !self.is_leader() && offer.term == self.term();
+        has_data && is_from_leader && offer.index > log.committed && !log.match_term(offer.index, offer.index_term)
+    }
+
+    /// Makes room for a snapshot. The log stays, and with it all that this copy has promised: it goes on to vote, but
+    /// neither leads nor acknowledges entries before the snapshot is there.
+    fn give_records_up(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+        self.applier.give_up();
+        self.wait_for_snapshot();
+        engine.write(vec![self.applier.state.write()])
+    }
+
+    /// A copy without data does not stand for election. If it has a log, whoever leads must be told that it needs a
+    /// snapshot all the same.
+    pub(super) fn wait_for_snapshot(&mut self) {
+        let raft = &mut self.raw.raft;
+        if self.applier.state.blank {
+            raft.election_elapsed = 0;
+            if raft.raft_log.last_index() > 0 {
+                raft.pending_request_snapshot = raft.raft_log.committed.max(1);
+            }
+        }
     }
 
     /// A piece of a snapshot. Once all are there the store must be synced before the copy stands.
@@ -164,7 +189,8 @@ impl Replica {
         (metadata.index, metadata.term) = applied;
         metadata.set_conf_state(raft_log::conf_state(self.descriptor()));
         self.learn_peers();
-        // Raft has an empty log here, so it takes the snapshot whatever the term.
+        // Its log is empty, or it asked for the snapshot: raft takes it whatever the term.
+        self.raw.raft.pending_request_snapshot = applied.0;
         let _ = self.raw.step(message);
         self.draw_election_timeout();
         let (node, _) = receive.ack();
@@ -184,7 +210,10 @@ impl Replica {
 
     /// The remains are wiped.
     pub(crate) fn wiped(&mut self) {
-        self.applier.state = crate::replica::state::ReplicaState::blank(self.id(), self.descriptor().shard);
+        let blank = ReplicaState::blank(self.id(), self.descriptor().shard);
+        // Where its log may begin goes on to matter.
+        let ReplicaState { applied, from_snapshot, .. } = self.applier.state;
+        self.applier.state = ReplicaState { applied, from_snapshot, ..blank };
     }
 
     /// Waits for the store to make this new copy durable before it says anything.

@@ -26,8 +26,11 @@ pub struct ReplicaState {
     pub request_floor: Version,
     /// Estimate of the bytes of the shard's records: what was put, less what is known deleted.
     pub bytes: u64,
-    /// True for a fresh replica until its snapshot is complete: its records mean nothing.
+    /// True until its snapshot is complete: its records mean nothing. What it voted and acknowledged is in its log.
     pub blank: bool,
+    /// True from a snapshot's end until an entry after it is applied. If the log does not begin at `applied` by then, the
+    /// log is from before the snapshot, which stands for all of it.
+    pub from_snapshot: bool,
 }
 
 impl ReplicaState {
@@ -46,6 +49,7 @@ impl ReplicaState {
             request_floor: Version(0),
             bytes: 0,
             blank: true,
+            from_snapshot: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Carries targets out: chooses the copies that each shard's leader is to bring about, within the limits of moves.
 //!
-//! Four duties in order: keep what has healed, turn round what is under way to a target that no longer is one (needs no budget: it
-//! gives back), build lost copies anew, start moves.
+//! Three duties in order: turn round what is under way to a target that no longer is one (needs no budget: it gives
+//! back), build lost copies anew, start moves.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::View;
 use super::budget::Budget;
 use super::copies::{can_assign, changing, copies};
 use crate::ids::{NodeId, ReplicaId, ShardId};
-use crate::map::{Replica, Role, ShardRecord};
+use crate::map::{Replica, ShardRecord};
 use crate::system::SystemCommand;
 
 /// Assignments of one round: a large rebalance starts in slices, so that the system shard stays quick for others.
@@ -27,8 +27,6 @@ pub fn assign(view: &View<'_>) -> Vec<SystemCommand> {
     let (turned, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(|s| !s.assigned_reached() && !s.on_target());
     let (damaged, moving): (Vec<_>, Vec<_>) = rest.into_iter().partition(|s| damaged(s));
 
-    let healed = view.map.live_shards().filter_map(|record| take_back(view, record));
-    commands.extend(healed.take(ASSIGNMENTS_MAX));
     commands.extend(turned.into_iter().filter_map(|record| turn_round(view, record, &lost)).take(ASSIGNMENTS_MAX));
     for record in damaged {
         if commands.len() < ASSIGNMENTS_MAX {
@@ -48,22 +46,6 @@ type Lost = BTreeSet<(ShardId, ReplicaId)>;
 fn turn_round(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> Option<SystemCommand> {
     let replicas = copies(record, &record.target, lost);
     (view.is_recorded(record) && can_assign(view, &replicas)).then(|| command(record, replicas))
-}
-
-/// A copy that was given up as too far behind has caught up after all, under another leader: it stays, and the one that
-/// was to be built in its place, and never was, is not.
-fn take_back(view: &View<'_>, record: &ShardRecord) -> Option<SystemCommand> {
-    let (_, report) = view.leader(record.descriptor.shard)?;
-    let members = &record.descriptor.members;
-    let healed = |wanted: &Replica| {
-        let old = members.iter().find(|m| m.replica.node == wanted.node && m.replica.id != wanted.id)?;
-        let is_lost =
-            view.heard(wanted.node).is_none_or(|node| node.lost.contains(&(record.descriptor.shard, old.replica.id)));
-        let is_whole = old.role == Role::Voter && report.in_step.contains(&old.replica.id) && !is_lost;
-        (is_whole && !members.iter().any(|m| m.replica == *wanted)).then_some(old.replica)
-    };
-    let replicas: Vec<Replica> = record.assigned.iter().map(|wanted| healed(wanted).unwrap_or(*wanted)).collect();
-    (view.is_recorded(record) && replicas != record.assigned).then(|| command(record, replicas))
 }
 
 /// New copies in place of the lost ones: at once on the target if the move may start now, else where they were.

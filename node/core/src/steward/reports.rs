@@ -112,21 +112,15 @@ impl<'a> View<'a> {
         self.now_ms.saturating_sub(at_ms.max(self.reports.since_ms))
     }
 
-    /// The copies that can never be used again, as their nodes or their leaders say: to be built anew.
+    /// The copies that can never be used again, as their nodes say: to be built anew.
     pub fn lost(&self) -> BTreeSet<(ShardId, ReplicaId)> {
         let heard = self.map.nodes.keys().filter_map(|&node| self.heard(node));
         let by_node =
             heard.flat_map(|report| report.lost.iter().map(|&(shard, id)| (shard, Replica { node: report.node, id })));
-        let behind = self.reports.shards.iter().filter(|(_, heard)| !heard.report.too_far_behind.is_empty());
-        let led = behind.filter_map(|(&shard, _)| Some((shard, self.leader(shard)?.1)));
-        let by_leader = led.flat_map(|(shard, report)| {
-            let member = |id: &ReplicaId| report.descriptor.node_of(*id).map(|node| Replica { node, id: *id });
-            report.too_far_behind.iter().filter_map(member).map(move |replica| (shard, replica))
-        });
         let named = |(shard, replica): &(ShardId, Replica)| {
             self.map.shards.get(shard).is_some_and(|record| record.assigned.contains(replica))
         };
-        by_node.chain(by_leader).filter(named).map(|(shard, replica)| (shard, replica.id)).collect()
+        by_node.filter(named).map(|(shard, replica)| (shard, replica.id)).collect()
     }
 
     /// True if a new copy may be put on the node: it is active and heard of.

@@ -152,7 +152,6 @@ impl Interpreter {
             leader: descriptor.members.iter().find(on).expect("the leader is a member").replica.id,
             term: self.term,
             in_step: descriptor.members.iter().map(|m| m.replica.id).collect(),
-            too_far_behind: Vec::new(),
             bytes: 1,
             moving: (0, 0),
             descriptor,

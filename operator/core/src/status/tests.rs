@@ -5,7 +5,7 @@ use skerry_api::Victim;
 
 use super::*;
 use crate::environment::Environment;
-use crate::observed::Slot;
+use crate::observed::{Seen, Slot};
 use crate::testing::{at_rest, resource};
 
 const SPEC: &str = r#"{"zones": ["a", "b", "c"], "tables": [

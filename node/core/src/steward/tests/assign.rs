@@ -9,7 +9,7 @@ use super::world::{World, nodes};
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Map, MoveLimits, Role};
 use crate::steward::{ASSIGNMENTS_MAX, assign, round};
-use crate::system::{AdminChange, SystemCommand};
+use crate::system::AdminChange;
 
 const ZONES: [&str; 6] = ["a", "b", "c", "a", "b", "c"];
 
@@ -127,27 +127,6 @@ fn a_lost_copy_is_built_anew_under_another_id_on_the_same_node() {
     let shard = &world.map().shards[&ShardId(1)];
     assert_eq!(assigned_nodes(world.map(), 1), nodes(&[1, 2, 3]));
     assert!(shard.is_settled() && shard.assigned.iter().all(|r| r.id != lost.id));
-}
-
-#[test]
-fn a_voter_too_far_behind_is_built_anew() {
-    let mut world = World::new(&ZONES);
-    world.table(&[vec![1, 2, 3]]);
-    world.settle(20);
-    world.report();
-    let behind = world.map().shards[&ShardId(1)].assigned[1];
-    let (node, report) = world.view().leader(ShardId(1)).unwrap();
-    let mut report = report.clone();
-    report.term += 1;
-    report.too_far_behind = vec![behind.id];
-    let report = crate::message::NodeReport { node, led: vec![report], ..Default::default() };
-    world.reports.insert(report, world.now_ms);
-    let commands = assign(&world.view());
-    let [SystemCommand::Assign { replicas, target: None, .. }] = commands.as_slice() else {
-        panic!("{commands:?}");
-    };
-    assert_eq!(replicas[1].node, behind.node);
-    assert_eq!(replicas[1].id, ReplicaId::NEW);
 }
 
 #[test]

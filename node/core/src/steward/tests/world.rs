@@ -110,7 +110,6 @@ impl World {
             leader,
             term: self.terms[&shard],
             in_step: in_step.collect(),
-            too_far_behind: Vec::new(),
             bytes: 1,
             moving: (0, 0),
             descriptor: descriptor.clone(),

@@ -205,7 +205,6 @@ fn status(state: &SystemState) -> Status {
         leader: s.descriptor.members[0].replica.id,
         term: 1,
         in_step: s.descriptor.members.iter().map(|m| m.replica.id).collect(),
-        too_far_behind: vec![],
         bytes: 1 << 20,
         moving: (0, 0),
     };

@@ -54,8 +54,9 @@ deny: ## Licences, bans and sources of the dependencies
 	else echo "deny: skipped, cargo-deny is not here (cargo install --locked cargo-deny)"; fi
 
 .PHONY: sim
-sim: ## Simulate whole databases under faults: make sim SEEDS=20000
+sim: ## Simulate whole databases under faults, then with known bugs planted: make sim SEEDS=20000
 	cargo run --quiet --release -p skerry-sim -- --seeds $(SEEDS)
+	cargo run --quiet --release -p skerry-sim -- --planted all --seeds 2000
 
 .PHONY: bench
 bench: ## Measure beside etcd and Redis: make bench ROUNDS=3

@@ -1,6 +1,6 @@
 //! `skerry-sim`: runs seeds, says which failed and how to run them again.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, StdoutLock, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 
@@ -20,7 +20,7 @@ struct Args {
     /// Just this seed.
     #[arg(long)]
     seed: Option<u64>,
-    /// Plants a known bug, which must be caught.
+    /// Plants a known bug, by its name, or `all` in turn: each must be caught.
     #[arg(long)]
     planted: Option<String>,
     /// Threads.
@@ -30,24 +30,32 @@ struct Args {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let bug = args.planted.as_deref().map(bug_named).transpose()?;
+    let mut out = std::io::stdout().lock();
+    if args.seed.is_none() {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    match args.planted.as_deref() {
+        Some("all") => catch_all(&args, &mut out),
+        Some(name) => try_seeds(&args, Some(bug_named(name)?), &mut out),
+        None => try_seeds(&args, None, &mut out),
+    }
+}
+
+/// All seeds must be good.
+fn try_seeds(args: &Args, bug: Option<Planted>, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
     let (first, last) = match args.seed {
         Some(seed) => (seed, seed + 1),
         None => (args.start, args.start + args.seeds),
     };
-    let mut out = std::io::stdout().lock();
     let mut failed = 0;
     let (mut acknowledged, mut reads) = (0, 0);
-    if args.seed.is_none() {
-        std::panic::set_hook(Box::new(|_| {}));
-    }
     for (done, outcome) in (1..).zip(run_all(first, last, args.jobs, bug)) {
         acknowledged += outcome.counts.acknowledged;
         reads += outcome.counts.reads;
         if !outcome.violations.is_empty() {
             failed += 1;
             writeln!(out, "seed {}: {}", outcome.seed, outcome.violations.join("; "))?;
-            writeln!(out, "  run it again: cargo run -p skerry-sim -- --seed {}", outcome.seed)?;
+            writeln!(out, "  run it again: cargo run -p skerry-sim -- --seed {}{}", outcome.seed, planted(bug))?;
         }
         if out.is_terminal() {
             write!(out, "\r{done}/{} seeds, {failed} failed ", last - first)?;
@@ -57,13 +65,36 @@ fn main() -> anyhow::Result<()> {
             writeln!(out, "trace {:016x}", outcome.trace_hash)?;
         }
     }
-    writeln!(
-        out,
-        "{} seeds, {failed} failed; {acknowledged} writes acknowledged, {reads} reads checked",
-        last - first
-    )?;
+    let seeds = last - first;
+    writeln!(out, "{seeds} seeds, {failed} failed; {acknowledged} writes acknowledged, {reads} reads checked")?;
     anyhow::ensure!(failed == 0, "{failed} seeds failed");
     Ok(())
+}
+
+/// Each planted bug must be caught within the seeds.
+fn catch_all(args: &Args, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
+    let (first, last) = (args.start, args.start + args.seeds);
+    let mut missed = 0;
+    writeln!(out, "{:<26} {:>5}  what broke", "planted bug", "seeds")?;
+    for bug in Planted::ALL {
+        let caught = run_all(first, last, args.jobs, Some(bug)).zip(1..).find(|(o, _)| !o.violations.is_empty());
+        match caught {
+            Some((outcome, seeds)) => {
+                let what: String = outcome.violations[0].chars().take(80).collect();
+                writeln!(out, "{:<26} {seeds:>5}  {what}", format!("{bug:?}"))?;
+            }
+            None => {
+                missed += 1;
+                writeln!(out, "{:<26} {:>5}  NOT CAUGHT", format!("{bug:?}"), args.seeds)?;
+            }
+        }
+    }
+    anyhow::ensure!(missed == 0, "{missed} planted bugs were not caught");
+    Ok(())
+}
+
+fn planted(bug: Option<Planted>) -> String {
+    bug.map_or_else(String::new, |bug| format!(" --planted {bug:?}"))
 }
 
 fn bug_named(name: &str) -> anyhow::Result<Planted> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{NodeId, ShardId, Token};
+use crate::ids::{NodeId, ReplicaId, ShardId, Token};
 use crate::map::NodeState;
 use crate::message::{CertifyAnswer, NodeReport, PeerMessage, ShardReport};
 use crate::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Node, REPORT_TICKS, Removal, Status};
@@ -213,6 +213,11 @@ impl Node {
         }
     }
 
+    /// What is told must stay so: without its tombstone a copy could be back after a crash.
+    fn is_durably_entombed(&self, (shard, replica): (ShardId, ReplicaId)) -> bool {
+        !self.destroyed.iter().any(|&(_, pending, id)| pending == shard && id >= replica)
+    }
+
     fn own_report(&self) -> NodeReport {
         let leading = self.replicas.values().filter(|r| r.is_leader()).count();
         let led: Vec<_> = self.replicas.values().filter(|r| r.may_report()).map(shard_report).collect();
@@ -226,7 +231,7 @@ impl Node {
             disk_bytes: self.disk_bytes,
             replicas: (self.replicas.len() - leading) as u64,
             led,
-            lost: self.lost.clone(),
+            lost: self.lost.iter().copied().filter(|copy| self.is_durably_entombed(*copy)).collect(),
         }
     }
 }

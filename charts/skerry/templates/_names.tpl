@@ -1,0 +1,75 @@
+{{/* The chart's name. */}}
+{{- define "skerry.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The name of all that is made in a namespace. 40 characters leave room for what is added to it. */}}
+{{- define "skerry.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The name of what is in no namespace. Operators of single namespaces may stand beside each other. */}}
+{{- define "skerry.clusterName" -}}
+{{- if .Values.clusterWide -}}
+{{- include "skerry.fullname" . -}}
+{{- else -}}
+{{- printf "%s-%s" (include "skerry.fullname" .) .Release.Namespace -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "skerry.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "skerry.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{/* On every object. Takes the root context. */}}
+{{- define "skerry.labels" -}}
+{{ include "skerry.ownLabels" . }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "skerry.ownLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/name: {{ include "skerry.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: skerry
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "skerry.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "skerry.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The whole name of an image. Takes a dict of `root` and `image`. */}}
+{{- define "skerry.image" -}}
+{{- with .root.Values.imageRegistry }}{{ . | trimSuffix "/" }}/{{ end -}}
+{{- .image.repository -}}
+{{- if .image.digest -}}
+@{{ .image.digest }}
+{{- else -}}
+:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{/* The one namespace that is watched; empty = all. */}}
+{{- define "skerry.watchNamespace" -}}
+{{- if not .Values.clusterWide -}}
+{{- .Values.watchNamespace | default .Release.Namespace -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,165 @@
+//! The image around its layer, and the tar with both ways to describe it: an OCI layout, which containerd and newer engines
+//! read, and the manifest of `docker save`. Both name the same files by their digests.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::bail;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tar::EntryType;
+
+use crate::layer::append;
+
+/// Neither root nor one of the usual users of a host.
+const USER: &str = "10001:10001";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// Repository and tag of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reference {
+    name: String,
+    tag: String,
+}
+
+impl Reference {
+    /// Checks both.
+    pub(crate) fn new(name: &str, tag: &str) -> anyhow::Result<Self> {
+        let part = |p: &str| {
+            let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-:".contains(c);
+            p.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()) && p.chars().all(inner)
+        };
+        if !name.split('/').all(part) {
+            bail!("{name:?} is not the name of an image");
+        }
+        let is_tag = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if tag.is_empty() || tag.len() > 128 || tag.starts_with(['.', '-']) || !tag.chars().all(is_tag) {
+            bail!("{tag:?} is not the tag of an image");
+        }
+        Ok(Self { name: name.to_owned(), tag: tag.to_owned() })
+    }
+
+    /// The last part of the repository.
+    pub(crate) fn short_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
+    }
+
+    /// With the registry and folder that engines and Kubernetes put before a short name.
+    fn full(&self) -> String {
+        match self.name.split_once('/') {
+            None => format!("docker.io/library/{self}"),
+            Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => self.to_string(),
+            Some(_) => format!("docker.io/{self}"),
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.tag)
+    }
+}
+
+/// All that makes an image.
+#[derive(Debug)]
+pub(crate) struct Image<'a> {
+    pub(crate) reference: &'a Reference,
+    /// As image configurations spell it.
+    pub(crate) architecture: &'static str,
+    /// What is run.
+    pub(crate) entrypoint: String,
+    /// A tar.
+    pub(crate) layer: Vec<u8>,
+}
+
+impl Image<'_> {
+    /// The tar to import.
+    pub(crate) fn archive(self) -> anyhow::Result<Vec<u8>> {
+        let (config, layer_digest) = (to_bytes(&self.config())?, digest(&self.layer));
+        let config_digest = digest(&config);
+        let manifest = to_bytes(&json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": descriptor(CONFIG, &config_digest, config.len()),
+            "layers": [descriptor(LAYER, &layer_digest, self.layer.len())],
+        }))?;
+        let mut entry = descriptor(MANIFEST, &digest(&manifest), manifest.len());
+        entry["platform"] = json!({ "architecture": self.architecture, "os": "linux" });
+        entry["annotations"] = json!({
+            "io.containerd.image.name": self.reference.full(),
+            "org.opencontainers.image.ref.name": self.reference.tag,
+        });
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [entry],
+        });
+        let saved = json!([{
+            "Config": blob(&config_digest),
+            "RepoTags": [self.reference.to_string()],
+            "Layers": [blob(&layer_digest)],
+        }]);
+        let files = BTreeMap::from([
+            (blob(&config_digest), config),
+            (blob(&layer_digest), self.layer),
+            (blob(&digest(&manifest)), manifest),
+            ("index.json".to_owned(), to_bytes(&index)?),
+            ("manifest.json".to_owned(), to_bytes(&saved)?),
+            ("oci-layout".to_owned(), to_bytes(&json!({ "imageLayoutVersion": "1.0.0" }))?),
+        ]);
+        let mut tar = tar::Builder::new(Vec::new());
+        for folder in ["blobs/", "blobs/sha256/"] {
+            append(&mut tar, EntryType::Directory, folder, 0o755, &[])?;
+        }
+        for (path, bytes) in files {
+            append(&mut tar, EntryType::Regular, &path, 0o644, &bytes)?;
+        }
+        Ok(tar.into_inner()?)
+    }
+
+    fn config(&self) -> Value {
+        // The same for the same files: the time of the build would make every image another.
+        let created = "1970-01-01T00:00:00Z";
+        json!({
+            "architecture": self.architecture,
+            "os": "linux",
+            "created": created,
+            "config": {
+                "User": USER,
+                "Entrypoint": [self.entrypoint],
+                "WorkingDir": "/",
+                "Env": ["PATH=/"],
+                "Labels": {
+                    "org.opencontainers.image.title": self.reference.short_name(),
+                    "org.opencontainers.image.version": self.reference.tag,
+                    "org.opencontainers.image.licenses": "Apache-2.0",
+                    "org.opencontainers.image.url": "https://skerry.io",
+                },
+            },
+            "rootfs": { "type": "layers", "diff_ids": [digest(&self.layer)] },
+            "history": [{ "created": created, "created_by": "make images" }],
+        })
+    }
+}
+
+fn to_bytes(value: &Value) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(value)
+}
+
+fn descriptor(media_type: &str, digest: &str, size: usize) -> Value {
+    json!({ "mediaType": media_type, "digest": digest, "size": size })
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hex: Vec<String> = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha256:{}", hex.concat())
+}
+
+fn blob(digest: &str) -> String {
+    format!("blobs/{}", digest.replace(':', "/"))
+}
+
+#[cfg(test)]
+mod tests;

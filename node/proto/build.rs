@@ -5,7 +5,7 @@ use std::{env, error, fs};
 
 use protox::prost::Message;
 
-const FILES: [&str; 8] = ["admin", "error", "kv", "map", "peer", "report", "session", "system"];
+const FILES: [&str; 9] = ["admin", "error", "identity", "kv", "map", "peer", "report", "session", "system"];
 
 fn main() -> Result<(), Box<dyn error::Error>> {
     println!("cargo:rerun-if-changed=proto");

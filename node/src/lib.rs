@@ -7,6 +7,7 @@ pub mod config;
 pub mod disk;
 pub mod disk_watch;
 pub mod engine;
+pub mod founding;
 pub mod health;
 pub mod http;
 pub mod identity;

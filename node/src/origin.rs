@@ -1,30 +1,26 @@
-//! How a node with an empty volume gets its id: through nodes that are in the database already, again and again until
-//! one of them can say.
+//! How a node with an empty volume gets its identity: through nodes that are in the database already, again and again
+//! until one of them can say; or by the founding call. Here alone it is decided which of both it is.
 
-use std::collections::VecDeque;
+mod ask;
+
 use std::time::Duration;
 
-use skerry_client::wire::{Wire, required};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use skerry_client::FoundingRefusal;
 use skerry_core::ids::{ClusterId, NodeId};
-use skerry_core::map::{MapDelta, NodeRecord};
-use skerry_core::system::{NewNode, SystemRefusal};
-use skerry_proto::v1::admin_service_client::AdminServiceClient;
-use skerry_proto::v1::{JoinRequest, join_response};
-use tonic::transport::Endpoint;
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
-use tracing::{info, warn};
+use skerry_core::map::NodeRecord;
+use skerry_core::system::NewNode;
+use tokio::sync::mpsc;
+use tracing::info;
 
-use crate::chain::chain;
+use self::ask::{Failed, Presence};
+use crate::founding::Call;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// Nodes asked in one round at most: the seeds, and the leaders that they name.
+/// Seeds asked in one round at most: enough to find one that is up.
 const ASKED_MAX: usize = 16;
-/// Every so many rounds in vain a line is logged.
-const ROUNDS_PER_LINE: u32 = 10;
 
 /// Why the database does not take this node in, however often it asks.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +33,12 @@ pub enum OriginError {
         /// What it said.
         why: String,
     },
+    /// The volume is of a node that was removed.
+    #[error("node {node} was removed from the database")]
+    Removed {
+        /// The id that it had.
+        node: NodeId,
+    },
 }
 
 /// What a node is told when it joins.
@@ -48,72 +50,147 @@ pub struct Joined {
     pub nodes: Vec<NodeRecord>,
 }
 
-/// Why one seed gave no id.
-enum Failed {
-    /// Another node may.
-    Elsewhere { leader: Option<String>, why: String },
-    /// None will.
-    ForGood(String),
+/// Where an identity comes from.
+#[derive(Debug)]
+pub enum Gained {
+    /// A seed took the node in.
+    Joined(Joined, Option<Call>),
+    /// The database is to be made here, and then this call to be answered.
+    Called(Call),
 }
 
-/// Asks until there is an answer. To be cancelled by dropping.
+/// What one round of asking has found.
+enum Round {
+    Joined(Joined),
+    /// Nobody that could be asked is in the database.
+    Nobody,
+    /// The database is there.
+    There {
+        seed: String,
+    },
+    /// Whether this node was taken in, or there is a database, is open.
+    Unclear {
+        seed: String,
+        why: String,
+    },
+}
+
+/// Asks until a seed takes the node in. To be cancelled by dropping.
 pub async fn join(seeds: &[String], cluster: &ClusterId, node: &NewNode) -> Result<Joined, OriginError> {
-    let mut backoff = BACKOFF_FIRST;
-    let mut rounds = 0_u32;
+    let mut rounds = Rounds::new(seeds, cluster, node);
     loop {
-        let mut waiting: VecDeque<String> = seeds.iter().cloned().collect();
-        let mut last = String::new();
-        for _ in 0..ASKED_MAX {
-            let Some(seed) = waiting.pop_front() else { break };
-            match ask(&seed, cluster, node).await {
+        if let Round::Joined(joined) = rounds.next().await? {
+            return Ok(joined);
+        }
+        tokio::time::sleep(rounds.backoff()).await;
+    }
+}
+
+/// Asks until a seed takes the node in, or the founding call comes and no seed speaks against it. A call waits for the
+/// answers that are due, and for those of a round after it came: the node is never taken in and founded both.
+pub async fn gain(
+    seeds: &[String],
+    cluster: &ClusterId,
+    node: &NewNode,
+    calls: &mut mpsc::Receiver<Call>,
+) -> Result<Gained, OriginError> {
+    let mut rounds = Rounds::new(seeds, cluster, node);
+    let mut waiting: Option<Call> = None;
+    loop {
+        let round = rounds.next().await?;
+        // Whoever no longer waits for the answer does not want it done.
+        let call = waiting.take().filter(|call| !call.is_closed());
+        match (round, call) {
+            (Round::Joined(joined), call) => return Ok(Gained::Joined(joined, call)),
+            (Round::Nobody, Some(call)) => return Ok(Gained::Called(call)),
+            (Round::There { seed }, Some(call)) => drop(call.send(Err(FoundingRefusal::DatabaseExists { seed }))),
+            (Round::Unclear { seed, why }, Some(call)) => {
+                let why = format!("{seed} was asked to take this node in, and has not said: {why}");
+                drop(call.send(Err(FoundingRefusal::NotNow { why })));
+            }
+            (_, None) => {}
+        }
+        tokio::select! {
+            biased;
+            Some(call) = calls.recv() => waiting = Some(call),
+            () = tokio::time::sleep(rounds.backoff()) => {}
+        }
+    }
+}
+
+/// Asking, again and again.
+struct Rounds<'a> {
+    seeds: &'a [String],
+    cluster: &'a ClusterId,
+    node: &'a NewNode,
+    backoff: Duration,
+    said: String,
+}
+
+impl<'a> Rounds<'a> {
+    fn new(seeds: &'a [String], cluster: &'a ClusterId, node: &'a NewNode) -> Self {
+        let seeds = &seeds[..seeds.len().min(ASKED_MAX)];
+        Self { seeds, cluster, node, backoff: BACKOFF_FIRST, said: String::new() }
+    }
+
+    /// The pause before the next round.
+    fn backoff(&mut self) -> Duration {
+        let backoff = self.backoff;
+        self.backoff = (backoff * 2).min(BACKOFF_MAX);
+        backoff
+    }
+
+    /// Asks all seeds at once: one that is silent holds up no other.
+    async fn next(&mut self) -> Result<Round, OriginError> {
+        let mut asked: FuturesUnordered<_> = self.seeds.iter().map(|seed| self.through(seed)).collect();
+        let (mut round, mut refused, mut whys) = (Round::Nobody, None, Vec::new());
+        while let Some((seed, answer)) = asked.next().await {
+            match answer {
                 Ok(joined) => {
                     info!(seed, node = joined.node.0, "node has joined");
-                    return Ok(joined);
+                    return Ok(Round::Joined(joined));
                 }
-                Err(Failed::ForGood(why)) => return Err(OriginError::Refused { seed, why }),
-                Err(Failed::Elsewhere { leader, why }) => {
-                    last = format!("{seed}: {why}");
-                    if let Some(leader) = leader.filter(|leader| !leader.is_empty() && *leader != seed) {
-                        waiting.push_front(leader);
-                    }
+                Err(Failed::Removed(node)) => return Err(OriginError::Removed { node }),
+                Err(Failed::ForGood(why)) => refused = Some(OriginError::Refused { seed, why }),
+                Err(Failed::Elsewhere { presence, why, .. }) => {
+                    whys.push(format!("{seed}: {why}"));
+                    round = match (presence, round) {
+                        (Presence::There, _) => Round::There { seed },
+                        (Presence::Unclear, Round::Nobody) => Round::Unclear { seed, why },
+                        (_, round) => round,
+                    };
                 }
             }
         }
-        if rounds.is_multiple_of(ROUNDS_PER_LINE) {
-            warn!(last, "no seed takes this node in yet");
-        }
-        rounds += 1;
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(BACKOFF_MAX);
+        drop(asked);
+        whys.sort_unstable();
+        self.say(whys.join("; "));
+        refused.map_or(Ok(round), Err)
     }
-}
 
-async fn ask(seed: &str, cluster: &ClusterId, node: &NewNode) -> Result<Joined, Failed> {
-    let elsewhere = |why: String| Failed::Elsewhere { leader: None, why };
-    let endpoint = Endpoint::from_shared(format!("http://{seed}")).map_err(|e| elsewhere(e.to_string()))?;
-    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT);
-    let channel = endpoint.connect().await.map_err(|e| elsewhere(chain(&e)))?;
-    let request = JoinRequest { cluster_id: cluster.0.clone(), node: Some(node.clone().into_wire()) };
-    let answer = AdminServiceClient::new(channel).join(request).await.map_err(|status| failed(&status))?;
-    match answer.into_inner().result {
-        Some(join_response::Result::Joined(joined)) => {
-            let map = required::<MapDelta>(joined.map, "map").map_err(|e| elsewhere(e.to_string()))?;
-            Ok(Joined { node: NodeId(joined.node_id), nodes: map.nodes })
+    /// Asks a seed, and the leader that it names.
+    async fn through(&self, seed: &str) -> (String, Result<Joined, Failed>) {
+        let first = ask::ask(seed, self.cluster, self.node).await;
+        match first {
+            Err(Failed::Elsewhere { leader: Some(leader), presence, why }) if leader != seed => {
+                match ask::ask(&leader, self.cluster, self.node).await {
+                    // Who named a leader is in the database, whatever becomes of the leader.
+                    Err(Failed::Elsewhere { why: further, .. }) => {
+                        let why = format!("{why}; {leader}: {further}");
+                        (seed.to_owned(), Err(Failed::Elsewhere { leader: None, presence, why }))
+                    }
+                    answer => (leader, answer),
+                }
+            }
+            answer => (seed.to_owned(), answer),
         }
-        Some(join_response::Result::Refusal(refusal)) => {
-            let why = SystemRefusal::from_wire(refusal).map_or_else(|e| e.to_string(), |refusal| refusal.to_string());
-            Err(Failed::ForGood(why))
-        }
-        None => Err(elsewhere("answered nothing".to_owned())),
     }
-}
 
-/// Only a node of another database says FAILED_PRECONDITION or INVALID_ARGUMENT to a newcomer: see `server/admin.rs`.
-fn failed(status: &Status) -> Failed {
-    if matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument) {
-        return Failed::ForGood(status.message().to_owned());
+    /// Once a change, not once a round.
+    fn say(&mut self, whys: String) {
+        if self.said != whys {
+            info!(whys, "no seed takes this node in yet");
+            self.said = whys;
+        }
     }
-    let info = status.get_details_error_info();
-    let leader = info.and_then(|info| info.metadata.get("leader_address").cloned());
-    Failed::Elsewhere { leader, why: status.message().to_owned() }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId};
 use skerry_core::map::{Map, NodeRecord, NodeState};
 use skerry_core::message::PeerMessage;
+use skerry_core::node::Identity;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::link::{Lane, Link};
+use crate::founding::Founding;
 use crate::metrics::Metrics;
 
 /// Batches that wait for one stream at most; the worker makes at most one a round.
@@ -37,6 +39,11 @@ pub struct Sender {
 }
 
 impl Sender {
+    /// Of this node, in this start.
+    pub fn of(identity: &Identity) -> Self {
+        Self { cluster: identity.cluster.clone(), node: identity.node, incarnation: identity.incarnation }
+    }
+
     /// True if the map names this very start.
     pub fn is_registered(&self, map: &Map) -> bool {
         map.nodes.get(&self.node).is_some_and(|record| record.incarnation == self.incarnation)
@@ -48,6 +55,8 @@ impl Sender {
 pub struct Context {
     /// Who sends.
     pub sender: Arc<Sender>,
+    /// Is told if this node was removed.
+    pub founding: Arc<Founding>,
     /// To be counted.
     pub metrics: Metrics,
     /// Ends every stream.
@@ -107,6 +116,7 @@ impl Peers {
         for record in map.nodes.values() {
             match record.state {
                 NodeState::Active | NodeState::Draining => self.reach(record),
+                NodeState::Removed if record.id == self.context.sender.node => self.context.founding.removed(),
                 NodeState::Removed => drop(self.nodes.remove(&record.id)),
             }
         }

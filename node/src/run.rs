@@ -1,6 +1,7 @@
 //! The life of a node process: listen, open the volume, get an identity, start every part, serve, and stop in an order
 //! in which nothing that was acknowledged, or is in hand, is lost.
 
+mod front;
 mod parts;
 mod stop;
 mod volume;
@@ -12,22 +13,28 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, field, info, info_span};
+use tonic_health::pb::health_server::Health;
+use tracing::{Instrument, Span, field, info, info_span, warn};
 
+use self::front::Front;
 use self::parts::{Beginning, Running};
+use self::volume::Opened;
 use crate::config::Config;
 use crate::disk::DiskGuard;
 use crate::disk_watch::Watched;
 use crate::engine;
+use crate::founding::{Call, Standing, founding};
+use crate::health;
 use crate::http::{self, Pages};
 use crate::identity::VolumeError;
-use crate::inbox::inbox;
+use crate::inbox::{Work, inbox};
 use crate::log::LogError;
 use crate::metrics::Metrics;
 use crate::origin::OriginError;
-use crate::server::ServeError;
-use crate::vitals::Vitals;
+use crate::server::{IdentityPages, ServeError};
+use crate::vitals::{Phase, Vitals};
 
 /// A node that does not stop in this time is killed by its own exit: whatever was acknowledged is durable anyway.
 const STOP_MAX: Duration = Duration::from_secs(20);
@@ -104,7 +111,7 @@ async fn live(config: Config) -> Result<(), RunError> {
     let grpc = listen(config.listen).await?;
     let pages = listen(config.http).await?;
     let (grpc_address, http_address) = (local(&grpc, config.listen)?, local(&pages, config.http)?);
-    let stop = stop::on_signals().map_err(|source| RunError::Start { part: "signal handling", source })?;
+    let stop = stop::on_signals().map_err(failed("signal handling"))?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let (inbox, receiver) = inbox();
@@ -113,43 +120,118 @@ async fn live(config: Config) -> Result<(), RunError> {
     let pages_stop = CancellationToken::new();
     let shown = Pages { registry: Arc::new(registry), vitals: vitals.clone() };
     let pages = tokio::spawn(http::serve(pages, shown, pages_stop.clone()));
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let told = tokio::spawn(health::keep_told(reporter, vitals.clone()));
     info!(grpc = %grpc_address, http = %http_address, "node listens");
 
     let address = config.advertise.clone().unwrap_or_else(|| grpc_address.to_string());
-    let shell = volume::Shell { inbox: inbox.clone(), metrics: metrics.clone(), vitals: vitals.clone() };
+    let (founding, calls) = founding(config.cluster.clone());
+    let identity = IdentityPages {
+        cluster: config.cluster.clone(),
+        zone: config.zone.clone(),
+        address: address.clone(),
+        founding: founding.clone(),
+    };
+    let front = Front::new(grpc, identity, health).map_err(failed("the server"))?;
+    let shell = volume::Shell { founding, inbox, metrics, vitals };
+    let ended = serve(&config, Start { address, shell, calls, receiver }, front, stop).await;
+    told.abort();
+    pages_stop.cancel();
+    let _ended = pages.await;
+    ended
+}
+
+/// What the parts are started from.
+struct Start {
+    address: String,
+    shell: volume::Shell,
+    calls: mpsc::Receiver<Call>,
+    receiver: std::sync::mpsc::Receiver<Work>,
+}
+
+/// From the volume to the end: without an identity at first if need be, and as nobody if the node was removed.
+async fn serve<H: Health>(
+    config: &Config,
+    start: Start,
+    front: Front<H>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let Start { address, shell, calls, receiver } = start;
+    let mut waiting = front.wait().map_err(failed("the server"))?;
     let opened = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(()),
-        opened = volume::open(&config, address, &shell) => opened?,
+        ended = waiting.failed() => return Err(ended),
+        opened = volume::open(config, address, &shell, calls) => opened?,
     };
-    let identity = opened.node.identity().clone();
+    let (vitals, founding) = (shell.vitals.clone(), shell.founding.clone());
+    match opened {
+        Opened::Node(ready) => {
+            let parts = Beginning {
+                node: ready.node,
+                engine: ready.engine,
+                log: ready.log,
+                inbox: shell.inbox,
+                receiver,
+                metrics: shell.metrics,
+                vitals: shell.vitals,
+                watched: watched(config),
+                listener: front.listener().map_err(failed("the server"))?,
+                identity: front.identity.clone(),
+                health: front.health.clone(),
+            };
+            let _held = ready.volume;
+            waiting.retire();
+            let Some(front) = run_parts(parts, front, &stop).await? else { return Ok(()) };
+            waiting = front.wait().map_err(failed("the server"))?;
+        }
+        Opened::Removed(node) => founding.becomes(Standing::Removed { node }),
+    }
+    vitals.enter(Phase::Removed);
+    warn!("node was removed from its database: it serves nothing, and waits to be stopped");
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(()),
+        ended = waiting.failed() => Err(ended),
+    }
+}
+
+/// Runs until told to stop. Gives the listener back if the node was removed from its database.
+async fn run_parts<H: Health>(
+    parts: Beginning<H>,
+    front: Front<H>,
+    stop: &CancellationToken,
+) -> Result<Option<Front<H>>, RunError> {
+    let identity = parts.node.identity().clone();
     Span::current().record("node", identity.node.0);
-    let _held = opened.volume;
-    let mut running = parts::start(Beginning {
-        node: opened.node,
-        engine: opened.engine,
-        log: opened.log,
-        inbox,
-        receiver,
-        metrics,
-        vitals,
-        watched: Watched {
-            guard: DiskGuard::new(config.capacity_bytes, config.reserve_bytes),
-            volume: config.data.clone(),
-            log: volume::log_folder(&config),
-        },
-        listener: grpc,
-    })?;
-    info!(node = identity.node.0, incarnation = identity.incarnation.0, zone = config.zone, "node serves");
+    let founding = parts.identity.founding.clone();
+    let mut running = parts::start(parts)?;
+    info!(node = identity.node.0, incarnation = identity.incarnation.0, zone = identity.zone, "node serves");
     let failed = tokio::select! {
         biased;
         () = stop.cancelled() => None,
+        () = founding.await_removed() => {
+            end(running, None).await?;
+            return Ok(Some(front));
+        }
         failed = running.failed() => Some(failed),
     };
+    // Nobody is to wait in the queue of a listener that no server comes to any more.
+    drop(front);
     end(running, failed).await?;
-    pages_stop.cancel();
-    let _ended = pages.await;
-    Ok(())
+    Ok(None)
+}
+
+fn watched(config: &Config) -> Watched {
+    Watched {
+        guard: DiskGuard::new(config.capacity_bytes, config.reserve_bytes),
+        volume: config.data.clone(),
+        log: volume::log_folder(config),
+    }
+}
+
+fn failed(part: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::Start { part, source }
 }
 
 async fn end(running: Running, failed: Option<RunError>) -> Result<(), RunError> {

@@ -3,11 +3,13 @@
 //! Decodes, hands to the worker's inbox, encodes the answers. Decides nothing, holds no state of the database.
 
 mod admin;
+mod identity;
 mod kv;
 mod map;
 mod peer;
 mod session;
 mod status;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +20,7 @@ use skerry_core::time::Version;
 use skerry_proto::FILE_DESCRIPTOR_SET;
 use skerry_proto::v1::Header;
 use skerry_proto::v1::admin_service_server::AdminServiceServer;
+use skerry_proto::v1::identity_service_server::IdentityServiceServer;
 use skerry_proto::v1::kv_service_server::KvServiceServer;
 use skerry_proto::v1::map_service_server::MapServiceServer;
 use skerry_proto::v1::peer_service_server::PeerServiceServer;
@@ -28,7 +31,10 @@ use tonic::Status;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
+pub use self::identity::IdentityPages;
+pub use self::waiting::wait;
 use crate::clock;
 use crate::inbox::{Inbox, Signals};
 use crate::metrics::Metrics;
@@ -103,6 +109,7 @@ pub enum ServeError {
 pub async fn serve<H: Health>(
     listener: TcpListener,
     context: Arc<Context>,
+    identity: IdentityPages,
     health: HealthServer<H>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
@@ -110,19 +117,11 @@ pub async fn serve<H: Health>(
     let map = MapServiceServer::new(map::MapPages { context: context.clone() });
     let admin = AdminServiceServer::new(admin::Admin { context: context.clone() });
     let peer = PeerServiceServer::new(peer::Peer { context });
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Server::builder()
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(2 * WINDOW_BYTES)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
+    builder()
         .add_service(health)
-        .add_service(reflection)
+        .add_service(reflection()?)
+        .add_service(IdentityServiceServer::new(identity))
         .add_service(kv.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(map)
         .add_service(admin.max_decoding_message_size(MESSAGE_BYTES_MAX))
@@ -130,4 +129,20 @@ pub async fn serve<H: Health>(
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await?;
     Ok(())
+}
+
+fn builder() -> Server {
+    Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+}
+
+fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, ServeError> {
+    Ok(tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?)
 }

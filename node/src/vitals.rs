@@ -16,12 +16,32 @@ const WORKER_SILENCE_MS_MAX: u64 = 60_000;
 pub enum Phase {
     /// Opening its volume.
     Opening,
-    /// Asking the seeds for an identity.
+    /// Its volume is empty: asks the seeds for an identity, and waits to be told to make the database.
     Joining,
+    /// Its store is lost: asks the seeds who the other nodes are.
+    Asking,
     /// Serving.
     Serving,
     /// Shutting down.
     Stopping,
+    /// Removed from its database: serves nothing more.
+    Removed,
+}
+
+impl Phase {
+    const ALL: [Self; 6] = [Self::Opening, Self::Joining, Self::Asking, Self::Serving, Self::Stopping, Self::Removed];
+
+    /// For people.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Opening => "opens its volume",
+            Self::Joining => "has no identity yet: waits for the founding call or for a seed",
+            Self::Asking => "has lost its store: waits for a seed to tell of the other nodes",
+            Self::Serving => "serves",
+            Self::Stopping => "stops",
+            Self::Removed => "was removed from its database: serves nothing, and never will on this volume",
+        }
+    }
 }
 
 /// What the parts report.
@@ -93,17 +113,13 @@ impl Vitals {
                 (false, _) => format!("map of epoch {epoch} does not name this start yet"),
             },
         };
-        let phase = Check { name: "phase", well: phase == Phase::Serving, found: format!("{phase:?}").to_lowercase() };
+        let phase = Check { name: "phase", well: phase == Phase::Serving, found: phase.words().to_owned() };
         vec![phase, self.durable(), self.worker(clock::monotonic_ms()), map]
     }
 
     fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Opening,
-            1 => Phase::Joining,
-            2 => Phase::Serving,
-            _ => Phase::Stopping,
-        }
+        let at = usize::from(self.phase.load(Ordering::Acquire));
+        Phase::ALL.get(at).copied().unwrap_or(Phase::Stopping)
     }
 
     fn durable(&self) -> Check {
@@ -113,6 +129,9 @@ impl Vitals {
     }
 
     fn worker(&self, now_ms: u64) -> Check {
+        if self.phase() == Phase::Removed {
+            return Check { name: "worker", well: true, found: "ended".to_owned() };
+        }
         let last = self.round_ms.load(Ordering::Acquire);
         let silence = if last == 0 { 0 } else { now_ms.saturating_sub(last) };
         let found = if last == 0 { "not started".to_owned() } else { format!("last round {silence} ms ago") };
@@ -141,6 +160,30 @@ mod tests {
         assert!(all_well(&vitals.ready()));
         vitals.enter(Phase::Stopping);
         assert!(!all_well(&vitals.ready()) && all_well(&vitals.live()));
+    }
+
+    #[test]
+    fn a_node_without_identity_and_a_removed_one_are_live_but_not_ready_and_say_why() {
+        let (inbox, _receiver) = inbox();
+        let vitals = Vitals::new(inbox.signals().clone());
+        for (phase, words) in [(Phase::Joining, "has no identity yet"), (Phase::Removed, "was removed")] {
+            vitals.map(4, true);
+            vitals.round(1);
+            vitals.enter(phase);
+            let ready = vitals.ready();
+            assert!(ready.iter().any(|c| !c.well && c.found.starts_with(words)), "{ready:?}");
+        }
+        assert!(all_well(&vitals.live()));
+    }
+
+    #[test]
+    fn every_phase_is_found_again() {
+        let (inbox, _receiver) = inbox();
+        let vitals = Vitals::new(inbox.signals().clone());
+        for phase in Phase::ALL {
+            vitals.enter(phase);
+            assert_eq!(vitals.phase(), phase);
+        }
     }
 
     #[test]

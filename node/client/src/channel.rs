@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
 /// A node that is up takes a connection sooner.
@@ -21,10 +22,18 @@ const WINDOW_BYTES: u32 = 8 << 20;
 pub(crate) struct ConnectFailed {
     address: String,
     #[source]
-    source: tonic::transport::Error,
+    why: Why,
 }
 
-/// Connects to `host:port`.
+#[derive(Debug, thiserror::Error)]
+enum Why {
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+    #[error("no connection within {} ms", CONNECT_TIMEOUT.as_millis())]
+    Time,
+}
+
+/// Connects to `host:port`. A name is looked up anew each time: whoever has it now is meant.
 pub(crate) async fn connect(address: &str) -> Result<Channel, ConnectFailed> {
     let connected = async {
         Endpoint::from_shared(format!("http://{address}"))?
@@ -38,5 +47,8 @@ pub(crate) async fn connect(address: &str) -> Result<Channel, ConnectFailed> {
             .connect()
             .await
     };
-    connected.await.map_err(|source| ConnectFailed { address: address.to_owned(), source })
+    // The transport's own time-out begins when the name is looked up already, which may take long.
+    let connected = timeout(CONNECT_TIMEOUT, connected).await.map_err(|_| Why::Time);
+    let connected = connected.and_then(|connected| connected.map_err(Why::Transport));
+    connected.map_err(|why| ConnectFailed { address: address.to_owned(), why })
 }

@@ -109,7 +109,9 @@ pub(crate) fn verdict(status: &Status) -> Verdict {
                 return leader.map_or(Verdict::Again { may_have_happened: false }, |l| Verdict::Leader(l.clone()));
             }
             "OUTCOME_UNKNOWN" => return Verdict::Again { may_have_happened: true },
-            "OVERLOADED" | "CLOSING" => return Verdict::Again { may_have_happened: false },
+            "OVERLOADED" | "CLOSING" | "BLANK" | "OPENING" | "REMOVED" => {
+                return Verdict::Again { may_have_happened: false };
+            }
             _ => return Verdict::Stop,
         }
     }
@@ -145,6 +147,7 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_asked_again() {
         assert_eq!(verdict(&status("OUTCOME_UNKNOWN", "")), Verdict::Again { may_have_happened: true });
+        assert_eq!(verdict(&status("BLANK", "")), Verdict::Again { may_have_happened: false });
         assert_eq!(verdict(&Status::unavailable("")), Verdict::Again { may_have_happened: true });
         assert_eq!(verdict(&status("MALFORMED", "")), Verdict::Stop);
         assert_eq!(verdict(&Status::failed_precondition("")), Verdict::Stop);

@@ -3,6 +3,7 @@
 
 mod command;
 mod denial;
+mod identity;
 mod map;
 mod removal;
 mod report;

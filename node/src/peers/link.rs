@@ -8,10 +8,12 @@ use skerry_core::ids::NodeId;
 use skerry_proto::v1::PeerFrame;
 use skerry_proto::v1::peer_service_client::PeerServiceClient;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
-use tracing::{debug, info, warn};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tracing::{info, warn};
 
 use super::{Batch, Context};
 use crate::chain::chain;
@@ -86,8 +88,15 @@ impl Link {
                 Ended::Broken { worked: true, why } => {
                     info!(peer = self.to.0, why, "stream to peer broke");
                     backoff = BACKOFF_FIRST;
+                    said = None;
                 }
-                Ended::Broken { worked: false, why } => debug!(peer = self.to.0, why, "peer is not reached"),
+                // Once a change, not once a try.
+                Ended::Broken { worked: false, why } => {
+                    if said.as_ref() != Some(&why) {
+                        info!(peer = self.to.0, why, "peer is not reached");
+                        said = Some(why);
+                    }
+                }
             }
             tokio::select! {
                 biased;
@@ -106,7 +115,7 @@ impl Link {
         let mut next = Some(first);
         let ended = match connect(&address).await {
             Ok(channel) => self.send_all(channel, &mut next).await,
-            Err(error) => Ended::Broken { worked: false, why: chain(&error) },
+            Err(why) => Ended::Broken { worked: false, why },
         };
         if let Some(batch) = next {
             self.drop_batch(&batch);
@@ -130,13 +139,10 @@ impl Link {
         loop {
             tokio::select! {
                 biased;
-                ended = &mut call => return match ended {
-                    Err(status) if status.code() == Code::FailedPrecondition => {
-                        Ended::Refused { why: status.message().to_owned() }
-                    }
-                    Err(status) => Ended::Broken { worked: began.elapsed() > BACKOFF_MAX, why: status.to_string() },
-                    Ok(_) => Ended::Broken { worked: began.elapsed() > BACKOFF_MAX, why: "peer ended it".to_owned() },
-                },
+                ended = &mut call => {
+                    let why = ended.err();
+                    return self.ended(why.as_ref(), began.elapsed() > BACKOFF_MAX);
+                }
                 moved = self.address.changed() => return if moved.is_ok() { Ended::Moved } else { Ended::ForGood },
                 batch = self.queue.recv(), if next.is_none() => match batch {
                     Some(batch) => *next = Some(batch),
@@ -149,6 +155,20 @@ impl Link {
                     permit.send(self.frame(first));
                 }
             }
+        }
+    }
+
+    /// What the peer said at the stream's end means.
+    fn ended(&self, status: Option<&Status>, worked: bool) -> Ended {
+        match status {
+            Some(status) if status.code() == Code::FailedPrecondition => {
+                if status.get_details_error_info().is_some_and(|info| info.reason == "REMOVED") {
+                    self.context.founding.removed();
+                }
+                Ended::Refused { why: status.message().to_owned() }
+            }
+            Some(status) => Ended::Broken { worked, why: status.message().to_owned() },
+            None => Ended::Broken { worked, why: "peer ended it".to_owned() },
         }
     }
 
@@ -178,15 +198,19 @@ impl Link {
     }
 }
 
-async fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
-    Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
+/// A name is looked up anew each time: whoever has it now is meant. An error is words for the log.
+async fn connect(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| chain(&e))?;
+    let connecting = endpoint
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .connect()
-        .await
+        .initial_connection_window_size(WINDOW_BYTES);
+    // Around the look-up of the name too, which the transport's own time-out is not.
+    match timeout(CONNECT_TIMEOUT, connecting.connect()).await {
+        Ok(connected) => connected.map_err(|e| chain(&e)),
+        Err(_) => Err(format!("no connection within {} ms", CONNECT_TIMEOUT.as_millis())),
+    }
 }

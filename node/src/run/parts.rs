@@ -12,17 +12,17 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::{Span, info, warn};
 
 use super::RunError;
 use crate::disk_watch::{DiskWatch, Watched};
 use crate::engine::SharedEngine;
-use crate::health;
 use crate::inbox::{Inbox, Work};
 use crate::log::LogHandle;
 use crate::metrics::Metrics;
 use crate::peers::{self, Peers, Sender};
-use crate::server::{self, ServeError};
+use crate::server::{self, IdentityPages, ServeError};
 use crate::syncer::Syncer;
 use crate::vitals::{Phase, Vitals};
 use crate::worker::{self, Worker};
@@ -31,7 +31,7 @@ use crate::worker::{self, Worker};
 const STREAMS_END_MAX: Duration = Duration::from_secs(1);
 
 /// What the parts are started with.
-pub(super) struct Beginning {
+pub(super) struct Beginning<H> {
     pub(super) node: Node,
     pub(super) engine: SharedEngine,
     pub(super) log: LogHandle,
@@ -41,6 +41,8 @@ pub(super) struct Beginning {
     pub(super) vitals: Arc<Vitals>,
     pub(super) watched: Watched,
     pub(super) listener: TcpListener,
+    pub(super) identity: IdentityPages,
+    pub(super) health: HealthServer<H>,
 }
 
 /// What runs.
@@ -57,19 +59,18 @@ pub(super) struct Running {
     peer_tasks: TaskTracker,
     server_stop: CancellationToken,
     server: tokio::task::JoinHandle<Result<(), ServeError>>,
-    health: tokio::task::JoinHandle<()>,
 }
 
 /// Starts everything.
-pub(super) fn start(beginning: Beginning) -> Result<Running, RunError> {
-    let Beginning { node, engine, log, inbox, receiver, metrics, vitals, watched, listener } = beginning;
-    let identity = node.identity();
-    let sender = Sender { cluster: identity.cluster.clone(), node: identity.node, incarnation: identity.incarnation };
-    let sender = Arc::new(sender);
+pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunError> {
+    let Beginning { node, engine, log, inbox, receiver, metrics, vitals, watched, listener, identity, health } =
+        beginning;
+    let sender = Arc::new(Sender::of(node.identity()));
     let known: Vec<NodeRecord> = node.map().nodes.values().cloned().collect();
     let (peers_stop, peer_tasks) = (CancellationToken::new(), TaskTracker::new());
     let peers = peers::Context {
         sender: sender.clone(),
+        founding: identity.founding.clone(),
         metrics: metrics.clone(),
         stop: peers_stop.clone(),
         tasks: peer_tasks.clone(),
@@ -102,10 +103,8 @@ pub(super) fn start(beginning: Beginning) -> Result<Running, RunError> {
     let closing = CancellationToken::new();
     let context =
         server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, metrics, closing: closing.clone() };
-    let (reporter, health_server) = tonic_health::server::health_reporter();
-    let health = tokio::spawn(health::keep_told(reporter, vitals.clone()));
     let server_stop = CancellationToken::new();
-    let server = tokio::spawn(server::serve(listener, Arc::new(context), health_server, server_stop.clone()));
+    let server = tokio::spawn(server::serve(listener, Arc::new(context), identity, health, server_stop.clone()));
     vitals.enter(Phase::Serving);
     Ok(Running {
         engine,
@@ -119,7 +118,6 @@ pub(super) fn start(beginning: Beginning) -> Result<Running, RunError> {
         peer_tasks,
         server_stop,
         server,
-        health,
     })
 }
 
@@ -149,7 +147,6 @@ impl Running {
         if tokio::time::timeout(STREAMS_END_MAX, streams).await.is_err() {
             warn!("some streams did not end in time and are cut");
         }
-        self.health.abort();
         drop(self.watch.0);
         let (sync_thread, watch_thread, engine) = (self.syncer, self.watch.1, self.engine);
         let failure = self.inbox.signals().failure().map(str::to_owned);

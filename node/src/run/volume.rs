@@ -1,6 +1,8 @@
 //! From a folder to a core: identity, store and log are opened, in this order, and everything that may have been lost
 //! is told to the core.
 
+mod begin;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -11,10 +13,11 @@ use std::time::Instant;
 
 use skerry_core::engine::{Engine, EngineError, family, state};
 use skerry_core::ids::{NodeId, ShardId};
-use skerry_core::map::NodeRecord;
-use skerry_core::node::{Identity, Node, NodeConfig, bootstrap};
+use skerry_core::map::{NodeRecord, NodeState};
+use skerry_core::node::{Identity, Node, NodeConfig};
 use skerry_core::system::NewNode;
-use tracing::{error, info, warn};
+use tokio::sync::mpsc::Receiver;
+use tracing::{error, warn};
 
 use super::RunError;
 use crate::chain::chain;
@@ -22,11 +25,12 @@ use crate::clock;
 use crate::config::{Config, Origin};
 use crate::disk::{self, SyncFile};
 use crate::engine::{self, OpenError, SharedEngine};
+use crate::founding::{Call, Founding, Standing};
 use crate::identity::{Owner, Volume, VolumeError};
 use crate::inbox::Inbox;
 use crate::log::{Completion, Log, LogConfig, LogHandle};
 use crate::metrics::Metrics;
-use crate::origin;
+use crate::origin::{self, OriginError};
 use crate::vitals::{Phase, Vitals};
 
 const STORE: &str = "store";
@@ -41,13 +45,14 @@ pub(super) fn log_folder(config: &Config) -> PathBuf {
 
 /// What the parts that exist before the core report to.
 pub(super) struct Shell {
+    pub(super) founding: Arc<Founding>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) metrics: Metrics,
     pub(super) vitals: Arc<Vitals>,
 }
 
 /// A node, ready to run.
-pub(super) struct Opened {
+pub(super) struct Ready {
     pub(super) node: Node,
     pub(super) engine: SharedEngine,
     pub(super) log: LogHandle,
@@ -55,8 +60,33 @@ pub(super) struct Opened {
     pub(super) volume: Volume,
 }
 
+/// What a volume turned out to be.
+pub(super) enum Opened {
+    /// A node's.
+    Node(Box<Ready>),
+    /// Of a node that was removed from its database.
+    Removed(NodeId),
+}
+
 /// Opens the volume, or makes it, and builds the core on it. May wait for the seeds for as long as it takes.
-pub(super) async fn open(config: &Config, address: String, shell: &Shell) -> Result<Opened, RunError> {
+pub(super) async fn open(
+    config: &Config,
+    address: String,
+    shell: &Shell,
+    calls: Receiver<Call>,
+) -> Result<Opened, RunError> {
+    match open_for_good(config, address, shell, calls).await {
+        Err(RunError::Origin(OriginError::Removed { node })) => Ok(Opened::Removed(node)),
+        opened => opened,
+    }
+}
+
+async fn open_for_good(
+    config: &Config,
+    address: String,
+    shell: &Shell,
+    calls: Receiver<Call>,
+) -> Result<Opened, RunError> {
     let mut volume = Volume::open(&config.data)?;
     volume.check(&config.cluster)?;
     let new = NewNode { volume: volume.id().to_owned(), address: address.clone(), zone: config.zone.clone() };
@@ -64,6 +94,7 @@ pub(super) async fn open(config: &Config, address: String, shell: &Shell) -> Res
     let engine = match volume.owner() {
         Some(owner) => {
             refuse_emptied(config, &volume, owner)?;
+            shell.founding.becomes(Standing::Member { node: owner.node, incarnation: None });
             let engine = open_store(config)?;
             if knows_nobody(engine.as_ref())? {
                 seeds = nodes_through_seeds(config, &new, shell).await?;
@@ -74,8 +105,11 @@ pub(super) async fn open(config: &Config, address: String, shell: &Shell) -> Res
             // Nothing was ever promised under no identity: this is what an interrupted bootstrap left.
             remove(&config.data.join(STORE))?;
             remove(&log_folder(config))?;
-            let (engine, node) = begin(config, &new, &mut seeds, shell).await?;
-            volume.own(Owner { cluster: config.cluster.clone(), node })?;
+            let begun = begin::begin(config, &new, shell, calls).await?;
+            volume.own(Owner { cluster: config.cluster.clone(), node: begun.node })?;
+            shell.founding.becomes(Standing::Member { node: begun.node, incarnation: None });
+            let (engine, nodes) = begun.answer();
+            seeds = nodes;
             engine
         }
     };
@@ -94,42 +128,21 @@ pub(super) async fn open(config: &Config, address: String, shell: &Shell) -> Res
     volume.keeps_data()?;
     let identity = Identity { cluster: config.cluster.clone(), node, incarnation, address, zone: config.zone.clone() };
     let node_config = NodeConfig { seed: rand::random(), seeds, ..NodeConfig::default() };
-    let node = Node::open(identity, node_config, recovered, engine.as_ref(), clock::now())?;
-    refuse_put_back(config, &node)?;
-    volume.begin(incarnation)?;
-    Ok(Opened { node, engine, log: log.handle, volume })
-}
-
-/// An empty volume's identity, and its store.
-async fn begin(
-    config: &Config,
-    new: &NewNode,
-    seeds: &mut Vec<NodeRecord>,
-    shell: &Shell,
-) -> Result<(SharedEngine, NodeId), RunError> {
-    match &config.origin {
-        Origin::Volume => Err(RunError::NoOrigin { folder: config.data.display().to_string() }),
-        Origin::Bootstrap => {
-            let engine = open_store(config)?;
-            bootstrap(config.cluster.clone(), new, engine.as_ref())?;
-            engine.sync()?;
-            info!("database is made");
-            Ok((engine, NodeId(1)))
-        }
-        Origin::Join(from) => {
-            shell.vitals.enter(Phase::Joining);
-            let joined = origin::join(from, &config.cluster, new).await?;
-            *seeds = joined.nodes;
-            Ok((open_store(config)?, joined.node))
-        }
+    let opened = Node::open(identity, node_config, recovered, engine.as_ref(), clock::now())?;
+    if opened.map().nodes.get(&node).is_some_and(|record| record.state == NodeState::Removed) {
+        return Ok(Opened::Removed(node));
     }
+    refuse_put_back(config, &opened)?;
+    volume.begin(incarnation)?;
+    shell.founding.becomes(Standing::Member { node, incarnation: Some(incarnation) });
+    Ok(Opened::Node(Box::new(Ready { node: opened, engine, log: log.handle, volume })))
 }
 
 /// A node that has lost its store asks again for the others' addresses; the same volume gets the same id.
 async fn nodes_through_seeds(config: &Config, new: &NewNode, shell: &Shell) -> Result<Vec<NodeRecord>, RunError> {
     match &config.origin {
         Origin::Join(from) => {
-            shell.vitals.enter(Phase::Joining);
+            shell.vitals.enter(Phase::Asking);
             Ok(origin::join(from, &config.cluster, new).await?.nodes)
         }
         Origin::Volume | Origin::Bootstrap => {

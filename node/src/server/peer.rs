@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use skerry_core::ids::{Incarnation, NodeId};
+use skerry_core::map::NodeState;
 use skerry_proto::v1::peer_service_server::PeerService;
 use skerry_proto::v1::{PeerFrame, PeerSummary};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::Context;
+use super::{Context, status};
 use crate::wire;
 
 /// The service.
@@ -51,7 +52,13 @@ impl Peer {
             return Err(Status::failed_precondition(why));
         }
         let from = NodeId(frame.from_node_id);
-        let latest = self.context.map.borrow().nodes.get(&from).map(|record| record.incarnation);
+        let known = self.context.map.borrow().nodes.get(&from).map(|record| (record.state, record.incarnation));
+        if known.is_some_and(|(state, _)| state == NodeState::Removed) {
+            // Nobody else tells it: the map is not sent to nodes that are removed.
+            let why = format!("node {from} was removed from the database");
+            return Err(status::plain(Code::FailedPrecondition, "REMOVED", &why));
+        }
+        let latest = known.map(|(_, incarnation)| incarnation);
         if let Some(latest) = latest.filter(|latest| *latest > Incarnation(frame.incarnation)) {
             // The core refuses these as well; saying so tells the process that it, or its volume, is out of date.
             let why = format!("node {from} has started as {latest}; {} is over", Incarnation(frame.incarnation));

@@ -15,7 +15,7 @@ use skerry_proto::v1;
 use skerry_proto::v1::limit_exceeded::Limit;
 use skerry_proto::v1::operation_error::Kind;
 
-pub(super) use self::told::status;
+pub(super) use self::told::{plain, status};
 use crate::inbox::Refused;
 
 /// A refusal of the core.

@@ -1,5 +1,6 @@
 //! A database of real processes.
 
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,22 @@ impl Cluster {
 
     /// A node more: the first makes the database, the others join it.
     pub fn add(&mut self, more: &[&str]) -> usize {
+        let number = self.prepare(None, more);
+        let seed = self.nodes[0..number].iter().find(|n| n.is_running()).map(|n| n.grpc().to_string());
+        let origin = seed.as_ref().map_or(vec!["--bootstrap"], |seed| vec!["--join", seed]);
+        self.nodes[number].start(&origin);
+        self.nodes[number].await_serving();
+        number
+    }
+
+    /// A node more, at this address, that may have to wait for its identity.
+    pub fn add_waiting(&mut self, listen: SocketAddr, origin: &[&str]) -> usize {
+        let number = self.prepare(Some(listen), &[]);
+        self.nodes[number].start(origin);
+        number
+    }
+
+    fn prepare(&mut self, listen: Option<SocketAddr>, more: &[&str]) -> usize {
         let number = self.nodes.len();
         let folder = self.folder.path().join(format!("node-{number}"));
         std::fs::create_dir(&folder).unwrap();
@@ -69,15 +86,11 @@ impl Cluster {
             cluster: self.id.clone(),
             folder,
             zone: format!("zone-{number}"),
-            listen: None,
+            listen,
             segment_bytes: self.segment_bytes,
             more,
         };
         self.nodes.push(Process::new(settings));
-        let seed = self.nodes[0..number].iter().find(|n| n.is_running()).map(|n| n.grpc().to_string());
-        let origin = seed.as_ref().map_or(vec!["--bootstrap"], |seed| vec!["--join", seed]);
-        self.nodes[number].start(&origin);
-        self.nodes[number].await_serving();
         number
     }
 

@@ -9,10 +9,12 @@ mod process;
 
 mod crash;
 mod damage;
+mod founding;
 mod full_disk;
 mod incarnation;
 mod once;
 mod pause;
 mod refused;
+mod removed;
 mod serving;
 mod stop;

@@ -23,6 +23,11 @@ pub(in crate::server) fn status(kind: Kind) -> Status {
     Status::with_error_details(told.code, told.text, ErrorDetails::with_error_info(told.reason, DOMAIN, fields))
 }
 
+/// Of a reason that is no operation's error.
+pub(in crate::server) fn plain(code: Code, reason: &'static str, text: &str) -> Status {
+    Status::with_error_details(code, text, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
+}
+
 struct Told {
     code: Code,
     reason: &'static str,

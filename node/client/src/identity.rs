@@ -1,0 +1,230 @@
+//! What any node answers, with or without an identity: who it is, and the call that makes a database on its empty volume.
+//! One call to one address each; whoever asks decides what to ask again.
+
+use std::time::Duration;
+
+use skerry_core::ids::{ClusterId, Incarnation, NodeId};
+use skerry_proto::v1;
+use skerry_proto::v1::found_response;
+use skerry_proto::v1::identity_service_client::IdentityServiceClient;
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::channel;
+use crate::wire::{Malformed, Wire};
+
+/// Who a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The database that it was started for.
+    pub cluster: ClusterId,
+    /// Its id. `None` = none yet: its volume is empty, or not opened yet.
+    pub node: Option<NodeId>,
+    /// This start of it. `None` = not counted yet.
+    pub incarnation: Option<Incarnation>,
+    /// Its failure domain.
+    pub zone: String,
+    /// `host:port` where the others reach it.
+    pub address: String,
+    /// Of its program.
+    pub version: String,
+}
+
+/// A database that was made, durably.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Founded {
+    /// The node that has it.
+    pub node: NodeId,
+    /// It had been made on this volume before the call.
+    pub repeated: bool,
+}
+
+/// Why a node did not make the database. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FoundingRefusal {
+    /// The node was started for another database.
+    #[error("this node is of database {own}, not of {asked}")]
+    OtherDatabase {
+        /// The node's.
+        own: ClusterId,
+        /// The call's.
+        asked: ClusterId,
+    },
+    /// The node did not make the database, but is in it.
+    #[error("this node is node {node} of the database already")]
+    HasIdentity {
+        /// Its id.
+        node: NodeId,
+    },
+    /// The database is there: the node is to join it.
+    #[error("the node at {seed} is in the database already: this one is to join it")]
+    DatabaseExists {
+        /// `host:port` of the node that said so.
+        seed: String,
+    },
+    /// It cannot be told yet.
+    #[error("the database cannot be made now: {why}")]
+    NotNow {
+        /// What stands against it.
+        why: String,
+    },
+}
+
+/// Why a node did not say who it is, or did not make the database.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// There is no connection to the node: nothing was sent.
+    #[error("failed to reach the node at {address}")]
+    Unreached {
+        /// Where.
+        address: String,
+        /// Why. `None` = time was up.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The connection broke, or time was up, before the node answered.
+    #[error("the node at {address} has not answered")]
+    Unanswered {
+        /// Where.
+        address: String,
+        /// True if a database may have been made.
+        may_have_happened: bool,
+        /// Why. `None` = time was up.
+        #[source]
+        source: Option<Box<Status>>,
+    },
+    /// The node makes no database. Nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] FoundingRefusal),
+    /// What is there is no node, or does not know the request. Nothing has changed.
+    #[error("the node at {address} does not take the request: {}", status.message())]
+    Rejected {
+        /// Where.
+        address: String,
+        /// What it said.
+        status: Box<Status>,
+    },
+    /// The answer cannot be understood.
+    #[error("failed to understand the node's answer")]
+    Answer {
+        /// True if a database may have been made.
+        may_have_happened: bool,
+        /// What was wrong.
+        #[source]
+        source: Malformed,
+    },
+}
+
+impl IdentityError {
+    /// True if the same may be asked again, after a pause. Both calls may be repeated.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Unreached { .. } | Self::Unanswered { .. } | Self::Refused(FoundingRefusal::NotNow { .. }) => true,
+            Self::Refused(_) | Self::Rejected { .. } | Self::Answer { .. } => false,
+        }
+    }
+
+    /// True if a database may have been made all the same.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Unanswered { may_have_happened, .. } | Self::Answer { may_have_happened, .. } => *may_have_happened,
+            Self::Unreached { .. } | Self::Refused(_) | Self::Rejected { .. } => false,
+        }
+    }
+}
+
+/// Asks the node at `host:port` who it is.
+pub async fn identify(address: &str, deadline: Duration) -> Result<Identity, IdentityError> {
+    let call = Call { address, until: Instant::now() + deadline, changes: false };
+    let mut node = call.connect().await?;
+    let answer = call.answer(node.identify(v1::IdentifyRequest {})).await?;
+    Identity::from_wire(answer).map_err(|source| IdentityError::Answer { may_have_happened: false, source })
+}
+
+/// Has the node at `host:port`, whose volume is empty, make the database. When this returns, it is durable.
+pub async fn found(address: &str, cluster: &ClusterId, deadline: Duration) -> Result<Founded, IdentityError> {
+    let call = Call { address, until: Instant::now() + deadline, changes: true };
+    let mut node = call.connect().await?;
+    let answer = call.answer(node.found(v1::FoundRequest { cluster_id: cluster.0.clone() })).await?;
+    let unclear = |source| IdentityError::Answer { may_have_happened: true, source };
+    match answer.result.ok_or(Malformed::Missing("result")).map_err(unclear)? {
+        found_response::Result::Founded(v1::Founded { node_id, is_repeated }) => {
+            Ok(Founded { node: NodeId(node_id), repeated: is_repeated })
+        }
+        found_response::Result::Refusal(refusal) => {
+            let refusal = FoundingRefusal::from_wire(refusal);
+            Err(refusal.map_err(|source| IdentityError::Answer { may_have_happened: false, source })?.into())
+        }
+    }
+}
+
+struct Call<'a> {
+    address: &'a str,
+    until: Instant,
+    changes: bool,
+}
+
+impl Call<'_> {
+    async fn connect(&self) -> Result<IdentityServiceClient<Channel>, IdentityError> {
+        let unreached = |source| IdentityError::Unreached { address: self.address.to_owned(), source };
+        match timeout_at(self.until, channel::connect(self.address)).await {
+            Ok(Ok(channel)) => Ok(IdentityServiceClient::new(channel)),
+            Ok(Err(error)) => Err(unreached(Some(error.into()))),
+            Err(_) => Err(unreached(None)),
+        }
+    }
+
+    async fn answer<T>(
+        &self,
+        answer: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, IdentityError> {
+        let unanswered = |source| IdentityError::Unanswered {
+            address: self.address.to_owned(),
+            may_have_happened: self.changes,
+            source,
+        };
+        match timeout_at(self.until, answer).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) if is_final(status.code()) => {
+                Err(IdentityError::Rejected { address: self.address.to_owned(), status: Box::new(status) })
+            }
+            Ok(Err(status)) => Err(unanswered(Some(Box::new(status)))),
+            Err(_) => Err(unanswered(None)),
+        }
+    }
+}
+
+/// What a node says before it does anything; every other code may be the transport's word for a broken connection.
+fn is_final(code: Code) -> bool {
+    matches!(code, Code::Unimplemented | Code::InvalidArgument)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody listens on port 1 of this machine.
+    const NOBODY: &str = "127.0.0.1:1";
+
+    #[tokio::test]
+    async fn an_address_without_a_node_is_unreached_and_nothing_has_happened() {
+        let cluster = ClusterId("shop".into());
+        let error = found(NOBODY, &cluster, Duration::from_secs(5)).await.unwrap_err();
+        assert!(matches!(error, IdentityError::Unreached { .. }), "{error}");
+        assert!(error.retryable() && !error.may_have_happened());
+        let error = identify("name-that-does-not-resolve.invalid:7400", Duration::from_secs(5)).await.unwrap_err();
+        assert!(matches!(error, IdentityError::Unreached { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_not_answered_in_time_may_have_happened_if_it_changes_anything() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let short = Duration::from_millis(200);
+        let error = found(&address, &ClusterId("shop".into()), short).await.unwrap_err();
+        assert!(error.may_have_happened() && error.retryable(), "{error}");
+        let error = identify(&address, short).await.unwrap_err();
+        assert!(!error.may_have_happened() && error.retryable(), "{error}");
+    }
+}

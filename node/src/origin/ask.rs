@@ -1,0 +1,117 @@
+//! One seed, asked once to take this node in: what it said, and what that tells of the database.
+
+use std::time::Duration;
+
+use skerry_client::wire::{Wire, required};
+use skerry_core::ids::{ClusterId, NodeId};
+use skerry_core::map::MapDelta;
+use skerry_core::system::{NewNode, SystemRefusal};
+use skerry_proto::v1::admin_service_client::AdminServiceClient;
+use skerry_proto::v1::{JoinRequest, join_response};
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::Joined;
+use crate::chain::chain;
+
+/// With the look-up of its name; a seed that is up takes a connection much sooner.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Whether the seed is in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It was not asked, or it is without an identity itself.
+    None,
+    /// It is.
+    There,
+    /// It was asked, and what it did is not known.
+    Unclear,
+}
+
+/// Why a seed gave no id.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// Another node may, or this one later.
+    Elsewhere { leader: Option<String>, presence: Presence, why: String },
+    /// The volume's node was removed.
+    Removed(NodeId),
+    /// None will.
+    ForGood(String),
+}
+
+pub(super) async fn ask(seed: &str, cluster: &ClusterId, node: &NewNode) -> Result<Joined, Failed> {
+    let channel = connect(seed).await?;
+    let unclear = |why: String| Failed::Elsewhere { leader: None, presence: Presence::Unclear, why };
+    let request = JoinRequest { cluster_id: cluster.0.clone(), node: Some(node.clone().into_wire()) };
+    let mut leader = AdminServiceClient::new(channel);
+    let answer = timeout(ANSWER_TIMEOUT, leader.join(request)).await;
+    let answer = answer.map_err(|_| unclear("has not answered in time".to_owned()))?;
+    match answer.map_err(|status| failed(&status))?.into_inner().result {
+        Some(join_response::Result::Joined(joined)) => {
+            let map = required::<MapDelta>(joined.map, "map").map_err(|e| unclear(e.to_string()))?;
+            Ok(Joined { node: NodeId(joined.node_id), nodes: map.nodes })
+        }
+        Some(join_response::Result::Refusal(refusal)) => match SystemRefusal::from_wire(refusal) {
+            Ok(SystemRefusal::RemovedNode(node)) => Err(Failed::Removed(node)),
+            Ok(refusal) => Err(Failed::ForGood(refusal.to_string())),
+            Err(malformed) => Err(Failed::ForGood(malformed.to_string())),
+        },
+        None => Err(unclear("answered nothing".to_owned())),
+    }
+}
+
+async fn connect(seed: &str) -> Result<Channel, Failed> {
+    let absent = |why: String| Failed::Elsewhere { leader: None, presence: Presence::None, why };
+    let endpoint = Endpoint::from_shared(format!("http://{seed}")).map_err(|e| absent(e.to_string()))?;
+    match timeout(CONNECT_TIMEOUT, endpoint.connect()).await {
+        Ok(connected) => connected.map_err(|e| absent(chain(&e))),
+        Err(_) => Err(absent(format!("no connection within {} ms", CONNECT_TIMEOUT.as_millis()))),
+    }
+}
+
+/// Only a node of another database says FAILED_PRECONDITION or INVALID_ARGUMENT to a newcomer: see `server/admin.rs`.
+/// What a node without an identity says is in `server/waiting.rs`.
+fn failed(status: &Status) -> Failed {
+    if matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument) {
+        return Failed::ForGood(status.message().to_owned());
+    }
+    let info = status.get_details_error_info();
+    let presence = match info.as_ref().map(|info| info.reason.as_str()) {
+        Some("BLANK") => Presence::None,
+        Some("OPENING") | None => Presence::Unclear,
+        Some(_) => Presence::There,
+    };
+    let leader = info.and_then(|info| info.metadata.get("leader_address").cloned()).filter(|leader| !leader.is_empty());
+    Failed::Elsewhere { leader, presence, why: status.message().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn presence(reason: &str) -> Presence {
+        let details = ErrorDetails::with_error_info(reason, "skerry.io", HashMap::new());
+        match failed(&Status::with_error_details(Code::Unavailable, "", details)) {
+            Failed::Elsewhere { presence, .. } => presence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_a_seed_without_identity_leaves_the_database_to_be_made() {
+        assert_eq!(presence("BLANK"), Presence::None);
+        assert_eq!(presence("OPENING"), Presence::Unclear);
+        for reason in ["NOT_LEADER", "CLOSING", "REMOVED"] {
+            assert_eq!(presence(reason), Presence::There, "{reason}");
+        }
+        let broken = failed(&Status::unavailable("broken pipe"));
+        assert!(matches!(broken, Failed::Elsewhere { presence: Presence::Unclear, .. }), "{broken:?}");
+    }
+}

@@ -27,15 +27,18 @@ horizontal pod autoscaler, say, would scale a StatefulSet behind the operator's 
 ) }})
 {{- end -}}
 
-{{/* True where the namespace goes away, or was marked. */}}
-{{- define "skerry.admission.namespaceOpen" -}}
-has(namespaceObject.metadata.deletionTimestamp) ||
+{{/* True where the namespace goes away, and all in it. */}}
+{{- define "skerry.admission.namespaceLeaves" -}}
+has(namespaceObject.metadata.deletionTimestamp)
+{{- end -}}
+
+{{/* True where the namespace was marked. */}}
+{{- define "skerry.admission.namespaceMarked" -}}
 (has(namespaceObject.metadata.annotations) && 'skerry.io/break-glass' in namespaceObject.metadata.annotations)
 {{- end -}}
 
-{{/* True where the object goes away, or was marked before or with this request. */}}
-{{- define "skerry.admission.objectOpen" -}}
-has(oldObject.metadata.deletionTimestamp) ||
+{{/* True where the object was marked, before or with this request. */}}
+{{- define "skerry.admission.objectMarked" -}}
 (has(oldObject.metadata.annotations) && 'skerry.io/break-glass' in oldObject.metadata.annotations) ||
 (object != null && has(object.metadata.annotations) && 'skerry.io/break-glass' in object.metadata.annotations)
 {{- end -}}
@@ -58,12 +61,12 @@ oldObject.metadata.labels['skerry.io/database'] : object.metadata.labels['skerry
 ' To do it all the same, at the risk of losing data: kubectl annotate -n ' + request.namespace + ' ' + {{ . }} + ' skerry.io/break-glass=REASON'
 {{- end -}}
 
-{{/* What goes into the audit log where something passes because of a mark. Takes the CEL variable that is true then. */}}
+{{/* What goes into the audit log where something passes because of a mark. */}}
 {{- define "skerry.admission.auditAnnotations" -}}
 - key: break-glass
   valueExpression: >-
-    variables.open ? request.operation + ' of ' + request.resource.resource + ' ' + request.namespace + '/' +
-    oldObject.metadata.name + ' by ' + request.userInfo.username : null
+    variables.marked ? request.operation + ' of ' + request.resource.resource + ' ' + request.namespace + '/' +
+    oldObject.metadata.name + ' by ' + request.userInfo.username : ''
 {{- end -}}
 
 {{/* The binding of a policy. Takes a dict of `root` and `name`. */}}

@@ -39,7 +39,7 @@ func main() {
 		run(proxy.NewProxyCommand())
 	case "kubectl":
 		// kubectl reads its verbosity before its flags are parsed, as its own main does.
-		_ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
+		_, _ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
 		util.CheckErr(cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()))
 	default:
 		fmt.Fprintf(os.Stderr, "there is no program %q in this binary\n", name)

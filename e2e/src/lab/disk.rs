@@ -1,0 +1,84 @@
+//! A host's disk: a file system of its own, so that it can be full without harm to the machine, with one folder for each volume.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::place;
+use super::run::run;
+
+/// Volumes on a host.
+pub(super) const VOLUMES: usize = 4;
+
+/// Four volumes of 2 GiB. The file takes only what is written.
+const SIZE_BYTES: u64 = 8 << 30;
+
+/// What fills it.
+const FILLER: &str = "filler";
+
+/// Makes the disk, empty.
+pub(super) fn create(host: &str) -> Result<()> {
+    let image = place::host_folder(host).join("disk.img");
+    let file = File::create(&image).context("failed to create a disk's file")?;
+    file.set_len(SIZE_BYTES).context("failed to size a disk's file")?;
+    let (image, disk) = (image.display().to_string(), folder(host).display().to_string());
+    run("mkfs.ext4", &["-q", "-m", "0", &image])?;
+    fs::create_dir_all(&disk).context("failed to create a disk's folder")?;
+    // What is deleted is given back to the machine.
+    run("mount", &["-o", "loop,discard,noatime", &image, &disk])?;
+    for number in 0..VOLUMES {
+        fs::create_dir(volume(host, number)).context("failed to create a volume's folder")?;
+    }
+    Ok(())
+}
+
+/// Where a volume is.
+pub(super) fn volume(host: &str, number: usize) -> PathBuf {
+    folder(host).join(format!("volume-{number}"))
+}
+
+/// Empties a volume.
+pub(super) fn wipe(host: &str, number: usize) -> Result<()> {
+    let volume = volume(host, number);
+    // The folder itself stays: it may be mounted into a pod's folder.
+    for entry in fs::read_dir(&volume).with_context(|| format!("failed to list {}", volume.display()))? {
+        let path = entry.context("failed to list a volume")?.path();
+        let removed =
+            if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| format!("failed to remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Takes all the room that is left.
+pub(super) fn fill(host: &str) -> Result<()> {
+    let path = folder(host).join(FILLER);
+    let file = File::options().create(true).append(true).open(&path).context("failed to create what fills a disk")?;
+    // The file system keeps some room for its own records, so the last piece is found by trying.
+    let mut piece = SIZE_BYTES;
+    while piece >= 4096 {
+        let room = statvfs(&path).context("failed to ask for the room on a disk")?;
+        let free = room.f_bavail * room.f_frsize;
+        let next = piece.min(free);
+        let length = file.metadata().context("failed to ask for a file's length")?.len();
+        if next == 0 || fallocate(&file, FallocateFlags::empty(), length, next).is_err() {
+            piece = next / 2;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the room back.
+pub(super) fn free(host: &str) -> Result<()> {
+    match fs::remove_file(folder(host).join(FILLER)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context("failed to free a disk"),
+        _ => Ok(()),
+    }
+}
+
+fn folder(host: &str) -> PathBuf {
+    place::host_folder(host).join("disk")
+}

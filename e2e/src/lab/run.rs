@@ -1,0 +1,105 @@
+//! Programs that run to their end, and conditions that come true: both with a bound, and with an error that says what was awaited.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+/// Enough for what a machine does at once, even under load.
+const USUAL_LIMIT: Duration = Duration::from_secs(60);
+
+/// Between two looks at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How much of a log an error shows.
+const TAIL_LINES: usize = 15;
+
+/// What a condition says when it is looked at.
+pub(super) enum Look {
+    Done,
+    /// Not yet, and what is missing.
+    Missing(String),
+}
+
+/// Runs a program to its end and returns what it wrote.
+pub(super) fn run<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S]) -> Result<String> {
+    run_within(USUAL_LIMIT, program, args)
+}
+
+/// The same, with a limit of one's own.
+pub(super) fn run_within<S: AsRef<OsStr>>(limit: Duration, program: impl AsRef<OsStr>, args: &[S]) -> Result<String> {
+    finish(bounded(limit, program).args(args), limit)
+}
+
+/// A command that is ended when its time is up; `finish` runs it.
+pub(super) fn bounded(limit: Duration, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg("--kill-after=5").arg(limit.as_secs().to_string()).arg(program);
+    command
+}
+
+/// Runs what `bounded` made.
+pub(super) fn finish(command: &mut Command, limit: Duration) -> Result<String> {
+    // The first two arguments are the bound's own.
+    let words: Vec<String> = command.get_args().skip(2).map(|a| a.to_string_lossy().into_owned()).collect();
+    let said = words.join(" ");
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("failed to start `{said}`"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    // 124 and 137 are what `timeout` answers when it had to end the program.
+    if matches!(output.status.code(), Some(124 | 137)) {
+        bail!("`{said}` did not end within {} s", limit.as_secs());
+    }
+    let text = [output.stdout, output.stderr].concat();
+    bail!("`{said}` failed ({}): {}", output.status, last_lines(&String::from_utf8_lossy(&text)))
+}
+
+/// Looks until the condition holds. An error of the look itself ends the wait.
+pub(super) fn wait(
+    what: &str,
+    limit: Duration,
+    log: Option<&Path>,
+    mut look: impl FnMut() -> Result<Look>,
+) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let missing = match look().with_context(|| format!("while waiting for {what}"))? {
+            Look::Done => return Ok(()),
+            Look::Missing(missing) => missing,
+        };
+        if start.elapsed() >= limit {
+            let error = anyhow!("waited {} s for {what}: {missing}", limit.as_secs());
+            return Err(match log {
+                Some(log) => error.context(format!("{} ends so:\n{}", log.display(), tail(log))),
+                None => error,
+            });
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// A look that takes any failure as not yet.
+pub(super) fn answered(answer: Result<String>) -> Look {
+    match answer {
+        Ok(_) => Look::Done,
+        Err(error) => Look::Missing(format!("{error:#}")),
+    }
+}
+
+/// The end of a log.
+pub(super) fn tail(log: &Path) -> String {
+    match fs::read(log) {
+        Ok(bytes) => last_lines(&String::from_utf8_lossy(&bytes)),
+        Err(error) => format!("(unreadable: {error})"),
+    }
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}

@@ -1,0 +1,44 @@
+//! What a lab knows of itself, in a file, so that other programs can join it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{Host, place};
+
+/// The file's contents.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Without the host of the tests.
+    pub(super) hosts: Vec<Host>,
+    pub(super) tools: Host,
+    /// Where the programs are.
+    pub(super) programs: PathBuf,
+}
+
+impl State {
+    /// Written last: a lab without it was interrupted while it started.
+    pub(super) fn write(&self) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("failed to write the lab's state")?;
+        let unfinished = place::folder("state.json.new");
+        fs::write(&unfinished, text).context("failed to write the lab's state")?;
+        fs::rename(&unfinished, path()).context("failed to name the lab's state")
+    }
+
+    /// That of the lab that runs.
+    pub(super) fn read() -> Result<State> {
+        let text = fs::read_to_string(path()).context("no lab is up: start one with `lab up`")?;
+        serde_json::from_str(&text).context("the lab's state is unreadable: take it down with `lab down`")
+    }
+
+    /// The hosts, that of the tests included.
+    pub(super) fn all(&self) -> Vec<&Host> {
+        self.hosts.iter().chain([&self.tools]).collect()
+    }
+}
+
+fn path() -> PathBuf {
+    place::folder("state.json")
+}

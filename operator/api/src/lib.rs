@@ -17,7 +17,7 @@ pub use quantity::{QuantityError, bytes};
 pub use schema::{Fault, check};
 pub use spec::{
     Approval, ConflictResolution, Consistency, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine,
-    Fragmentation, FragmentationType, Rebalance, Retention, Storage, Table, VolumeRetention,
+    Fragmentation, FragmentationType, Rebalance, Resources, Retention, Storage, Table, TableRemoval, VolumeRetention,
 };
 pub use status::{Blocked, Counts, DistributedDatabaseStatus, PlanStatus, Victim};
 
@@ -27,5 +27,10 @@ pub const GROUP: &str = "skerry.io";
 pub const VERSION: &str = "v1alpha1";
 /// Carries the generation whose plan a person has approved, where `rebalance.approval` is `Manual`.
 pub const APPROVED_PLAN: &str = "skerry.io/approved-plan";
+/// A change of this annotation's value restarts every node, one at a time.
+pub const RESTARTED_AT: &str = "skerry.io/restarted-at";
+/// Names the database whose volumes are to be taken up, where its resource was deleted and made again. It must be there
+/// when the resource is made.
+pub const CLUSTER_ID: &str = "skerry.io/cluster-id";
 /// Label with the database's name, on everything that belongs to it.
 pub const DATABASE_LABEL: &str = "skerry.io/database";

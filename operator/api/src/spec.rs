@@ -83,6 +83,20 @@ pub struct DistributedDatabaseSpec {
     /// What becomes of volumes that are no longer used.
     #[serde(default)]
     pub volume_retention: VolumeRetention,
+    /// What becomes of a table that is taken out of `tables`.
+    #[serde(default)]
+    pub table_removal: TableRemoval,
+    /// A node whose volume is lost (its host was deleted, say) is replaced by one with an empty volume after so long.
+    #[serde(default = "ten_minutes")]
+    #[schemars(range(min = 10, max = 604_800))]
+    pub replace_after_seconds: u32,
+    /// Of the nodes. Absent = the one that the database was made with, so that no upgrade of the operator restarts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// Of each node.
+    #[serde(default)]
+    pub resources: Resources,
     /// Nothing is changed while this is true.
     #[serde(default)]
     pub paused: bool,
@@ -271,6 +285,38 @@ pub struct VolumeRetention {
     pub when_deleted: Retention,
 }
 
+/// What each node asks of its host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("isQuantity(self.cpu) && quantity(self.cpu).compareTo(quantity('10m')) >= 0")
+        .message("cpu must be a quantity of at least 10m, such as 500m or 2")
+        .field_path(".cpu"),
+    validation = Rule::new("isQuantity(self.memory) && quantity(self.memory).compareTo(quantity('128Mi')) >= 0")
+        .message("memory must be a quantity of at least 128Mi, such as 1Gi")
+        .field_path(".memory")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// That it is sure to get; it may use more.
+    #[serde(default = "quarter_of_a_core")]
+    #[schemars(length(min = 1, max = 32))]
+    pub cpu: String,
+    /// That it may use. A quarter is for the store's cache.
+    #[serde(default = "one_gibibyte")]
+    #[schemars(length(min = 1, max = 32))]
+    pub memory: String,
+}
+
+/// What becomes of a table that is taken out of the spec.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TableRemoval {
+    /// It stays, and is named in `status.blockedBy`.
+    #[default]
+    Retain,
+    /// It goes, and its data with it.
+    Drop,
+}
+
 /// What becomes of a volume.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Retention {
@@ -292,6 +338,24 @@ impl Default for Rebalance {
         let (max_moves_per_node, max_bytes_per_second) = (two(), sixty_four_mebibytes());
         Self { approval: Approval::default(), max_moves_per_node, max_bytes_per_second }
     }
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { cpu: quarter_of_a_core(), memory: one_gibibyte() }
+    }
+}
+
+fn quarter_of_a_core() -> String {
+    "250m".to_owned()
+}
+
+fn one_gibibyte() -> String {
+    "1Gi".to_owned()
+}
+
+fn ten_minutes() -> u32 {
+    600
 }
 
 fn two() -> u32 {

@@ -39,6 +39,17 @@ pub struct DistributedDatabaseStatus {
     /// What would move, or is about to. Absent = nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
+    /// Names the database to its nodes and volumes. By default the uid of the resource when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub cluster_id: Option<String>,
+    /// True once the database was founded. It is never founded again.
+    #[serde(default)]
+    pub founded: bool,
+    /// Of the nodes, unless the spec names another: what the database was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub image: Option<String>,
     /// Nodes that were chosen to leave. The choice is made once, and acted on from here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]

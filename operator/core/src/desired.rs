@@ -21,6 +21,8 @@ pub struct Desired {
     pub tables: Vec<DesiredTable>,
     /// Bounds of the moves.
     pub limits: MoveLimits,
+    /// True if tables that are not among these are to go, with their data.
+    pub drops_tables: bool,
 }
 
 /// A table that should be there.
@@ -42,6 +44,7 @@ pub fn desired(validated: &Validated) -> Desired {
         slots: desired_slots(validated),
         tables: validated.tables.iter().map(|t| desired_table(t, validated.replicas)).collect(),
         limits: validated.limits,
+        drops_tables: validated.drops_tables,
     }
 }
 

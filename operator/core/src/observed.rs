@@ -1,6 +1,7 @@
 //! What the shell has seen. Everything remote is known, absent or unknown; unknown never counts as absent.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use skerry_api::Victim;
 use skerry_core::node::Status;
@@ -33,6 +34,26 @@ pub struct Slot {
     pub zone: String,
     /// `host:port` where its node is reached. By this a node that has joined is found.
     pub address: String,
+    /// How its process does.
+    pub process: Process,
+}
+
+/// How the process of a slot does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// It takes requests.
+    pub ready: bool,
+    /// It was not started as the spec says now: with another image, say.
+    pub outdated: bool,
+    /// Since when it has not been ready. Zero if it is.
+    pub down: Duration,
+    /// Its volume is gone for good, or can be reached from nowhere any more. Only what is certain counts.
+    pub volume_lost: bool,
+}
+
+impl Process {
+    /// Ready, as the spec says, its volume at hand.
+    pub const STEADY: Self = Self { ready: true, outdated: false, down: Duration::ZERO, volume_lost: false };
 }
 
 /// What was seen of one database.
@@ -44,4 +65,8 @@ pub struct Observed {
     pub database: Seen<Status>,
     /// The choice of who leaves, as the status kept it.
     pub victims: Vec<Victim>,
+    /// True if it is written down that the database was founded. It is never founded again.
+    pub founded: bool,
+    /// A slot whose node has said that it has no identity, and can found the database.
+    pub blank: Option<String>,
 }

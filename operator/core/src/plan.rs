@@ -5,6 +5,7 @@
 //! is used; a node leaves the database under a certificate, and only then its slot comes down. Whatever is turned back
 //! midway is turned round at once, except for a node that has left the database: its slot comes down first.
 
+mod running;
 mod seats;
 mod step;
 mod tables;
@@ -56,13 +57,20 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
         Seen::Absent => &none,
         Seen::Unknown(why) => return plan.waiting(Wait::SlotsUnknown(why.clone())),
     };
+    if validated.paused {
+        return plan.waiting(Wait::Paused);
+    }
+    plan.steps.extend(running::broken(slots));
     match &observed.database {
-        _ if validated.paused => plan.waiting(Wait::Paused),
-        Seen::Absent => plan.founding(desired, slots),
-        Seen::Unknown(why) => plan.waiting(Wait::Unreachable(why.clone())),
+        Seen::Absent => plan.founding(desired, slots, observed.blank.as_ref()),
+        Seen::Unknown(why) => plan.unreachable(desired, slots, observed.founded, why),
+        Seen::Known(_) if !observed.founded => plan.stepping(Step::RecordFounded),
         Seen::Known(status) => {
             let seats = Seats::new(desired, slots, &observed.victims, status);
-            plan.changing(validated.approval, desired, &seats, observed, status);
+            plan.changing(validated, desired, &seats, observed, status);
+            if plan.is_waiting_for_people_alone() {
+                running::restart(&mut plan, slots, &seats, status);
+            }
             plan
         }
     }
@@ -79,9 +87,21 @@ impl Plan {
         self
     }
 
+    fn stepping(mut self, step: Step) -> Self {
+        self.steps.push(step);
+        self
+    }
+
+    /// True if nothing is left but what needs a person.
+    fn is_waiting_for_people_alone(&self) -> bool {
+        self.steps.is_empty() && self.waits.iter().all(Wait::needs_a_person)
+    }
+
     /// One node founds the database; the others join when it is there.
-    fn founding(mut self, desired: &Desired, slots: &BTreeMap<String, Slot>) -> Self {
+    fn founding(mut self, desired: &Desired, slots: &BTreeMap<String, Slot>, blank: Option<&String>) -> Self {
         if let Some(there) = slots.keys().next() {
+            let alone = slots.len() == 1 && blank == Some(there);
+            self.steps.extend(alone.then(|| Step::Found { slot: there.clone() }));
             return self.waiting(Wait::Founding(there.clone()));
         }
         let first = desired.slots.iter().next();
@@ -89,8 +109,23 @@ impl Plan {
         self
     }
 
+    /// Nothing is concluded from silence. But nodes whose slots are missing may be what it takes to be heard.
+    fn unreachable(mut self, desired: &Desired, slots: &BTreeMap<String, Slot>, founded: bool, why: &str) -> Self {
+        let missing = desired.slots.iter().filter(|(slot, _)| founded && !slots.contains_key(*slot));
+        self.steps.extend(missing.map(|(slot, zone)| Step::AddSlot { slot: slot.clone(), zone: zone.clone() }));
+        self.waiting(Wait::Unreachable(why.to_owned()))
+    }
+
     /// Stage by stage: a stage is entered when those before it have nothing to do.
-    fn changing(&mut self, approval: Approval, desired: &Desired, seats: &Seats<'_>, seen: &Observed, status: &Status) {
+    fn changing(
+        &mut self,
+        validated: &Validated,
+        desired: &Desired,
+        seats: &Seats<'_>,
+        seen: &Observed,
+        status: &Status,
+    ) {
+        running::replace(self, validated.replace_after, seats, status);
         self.steps.extend(seats.condemned().map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
         let victims = seats.victims();
         if victims != seen.victims {
@@ -103,7 +138,7 @@ impl Plan {
             Err(error) => return self.waits.push(Wait::NoPlacement(error.to_string())),
         };
         self.moves = Some(forecast.moves.clone());
-        if approval == Approval::Awaited && forecast.moves.replicas > 0 {
+        if validated.approval == Approval::Awaited && forecast.moves.replicas > 0 {
             let generation = self.based_on.generation;
             return self.waits.push(Wait::Approval { generation, moves: Box::new(forecast.moves) });
         }

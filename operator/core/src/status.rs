@@ -47,6 +47,10 @@ pub fn status(
         selector: old.selector,
         counts: known.map(counts),
         plan: plan.and_then(plan_status),
+        // Whoever makes the database chooses these, once.
+        cluster_id: old.cluster_id,
+        image: old.image,
+        founded: observed.founded || failure.is_none() && plan.is_some_and(|p| p.steps.contains(&Step::RecordFounded)),
         victims: recorded(observed, plan, failure),
         survives: known.map(|s| Tolerance::of(s).column()),
         operation: Some(short(facts.operation(), OPERATION_CHARS_MAX)),

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use skerry_api::{
     APPROVED_PLAN, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine, FragmentationType,
-    QuantityError,
+    QuantityError, TableRemoval,
 };
 use skerry_core::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};
 use skerry_core::map::MoveLimits;
@@ -39,6 +40,10 @@ pub struct Validated {
     pub approval: Approval,
     /// Nothing is changed while this is true.
     pub paused: bool,
+    /// True if tables that are taken out of the spec go, with their data.
+    pub drops_tables: bool,
+    /// A node whose volume is lost is replaced when it has been away for so long.
+    pub replace_after: Duration,
 }
 
 /// Whether data may move.
@@ -147,6 +152,8 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
         limits,
         approval: approval(database),
         paused: spec.paused,
+        drops_tables: spec.table_removal == TableRemoval::Drop,
+        replace_after: Duration::from_secs(spec.replace_after_seconds.into()),
     })
 }
 

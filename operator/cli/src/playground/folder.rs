@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, Victim};
+use skerry_operator_core::Process;
 
 /// Where playgrounds are, if not said otherwise.
 pub(crate) const HOME: &str = ".skerry";
@@ -140,7 +141,7 @@ impl Kept {
 impl Slot {
     /// As the plan sees it.
     pub(crate) fn observed(&self) -> skerry_operator_core::Slot {
-        skerry_operator_core::Slot { zone: self.zone.clone(), address: self.address() }
+        skerry_operator_core::Slot { zone: self.zone.clone(), address: self.address(), process: Process::STEADY }
     }
 
     /// Where clients and the other nodes reach it.

@@ -131,7 +131,13 @@ impl Supervisor {
             self.folder.save(&self.kept)?;
         }
         let slots = self.kept.slots.iter().map(|(name, slot)| (name.clone(), slot.observed())).collect();
-        Ok(Observed { slots: Seen::Known(slots), database, victims: self.kept.victims.clone() })
+        Ok(Observed {
+            slots: Seen::Known(slots),
+            database,
+            victims: self.kept.victims.clone(),
+            founded: self.kept.founded,
+            blank: None,
+        })
     }
 
     async fn ask_status(&mut self) -> Result<Status, String> {

@@ -76,6 +76,16 @@ impl<'a> Seats<'a> {
         self.slots.keys().filter_map(victim).collect()
     }
 
+    /// The node of a slot.
+    pub(super) fn node_of(&self, slot: &str) -> Option<&'a NodeRecord> {
+        self.sitting.get(slot).copied()
+    }
+
+    /// Every slot that is to stay.
+    pub(super) fn staying_slots(&self) -> impl Iterator<Item = (&'a str, &'a Slot)> {
+        self.slots.iter().map(|(name, slot)| (name.as_str(), slot)).filter(|(name, _)| self.is_to_stay(name))
+    }
+
     fn staying(&self) -> impl Iterator<Item = &'a NodeRecord> {
         self.sitting.iter().filter(|(slot, _)| self.is_to_stay(slot)).map(|(_, node)| *node)
     }

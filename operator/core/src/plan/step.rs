@@ -1,6 +1,7 @@
 //! What a plan is made of.
 
 use std::fmt;
+use std::time::Duration;
 
 use skerry_api::Victim;
 use skerry_core::ids::{Incarnation, NodeId};
@@ -28,6 +29,23 @@ pub enum Step {
         node: NodeId,
         /// Its start that was looked at.
         incarnation: Incarnation,
+    },
+    /// Tell the only node to found the database. Told twice, it says that it has.
+    Found {
+        /// Its slot.
+        slot: String,
+    },
+    /// Write down that the database was founded. Nothing else is done to it before that is durable.
+    RecordFounded,
+    /// Stop the node of a slot; it comes back as the spec says now.
+    RestartNode {
+        /// Its slot.
+        slot: String,
+    },
+    /// Set the lost volume of a slot aside, and give it an empty one. The node that comes is a new one.
+    ReplaceVolume {
+        /// Which.
+        slot: String,
     },
     /// Stop the node of a slot, keep its volume aside, forget the slot.
     RemoveSlot {
@@ -61,6 +79,20 @@ pub enum Wait {
         /// Its name.
         table: String,
     },
+    /// Nodes run otherwise than the spec says, and cannot be restarted yet.
+    Restarting {
+        /// Their slots.
+        slots: Vec<String>,
+        /// What holds the next one up.
+        why: String,
+    },
+    /// A volume is lost, and is replaced if its node stays away.
+    VolumeLost {
+        /// Whose.
+        slot: String,
+        /// Until then.
+        left: Duration,
+    },
     /// Nodes are to join, named by their slots.
     Joining(Vec<String>),
     /// A node is to be emptied.
@@ -83,6 +115,8 @@ impl Wait {
             Self::Approval { .. } => "ApprovalAwaited",
             Self::NoPlacement(_) => "NoPlacement",
             Self::OtherFragmentation { .. } => "OtherFragmentation",
+            Self::Restarting { .. } => "NodesRestarting",
+            Self::VolumeLost { .. } => "VolumeLost",
             Self::Joining(_) => "NodesJoining",
             Self::Emptying { .. } => "NodeNotEmpty",
         }
@@ -95,6 +129,8 @@ impl Wait {
             Self::SlotsUnknown(_)
             | Self::Founding(_)
             | Self::Unreachable(_)
+            | Self::Restarting { .. }
+            | Self::VolumeLost { .. }
             | Self::Joining(_)
             | Self::Emptying { .. } => false,
         }
@@ -119,6 +155,10 @@ impl fmt::Display for Wait {
             Self::NoPlacement(why) => f.write_str(why),
             Self::OtherFragmentation { table } => {
                 write!(f, "table {table:?} is laid out otherwise than the spec says, and stays so: name another table")
+            }
+            Self::Restarting { slots, why } => write!(f, "{} to be restarted: {why}", slots.join(", ")),
+            Self::VolumeLost { slot, left } => {
+                write!(f, "the volume of {slot} is lost; it is replaced by an empty one in {} s", left.as_secs())
             }
             Self::Joining(slots) => write!(f, "{} to join", slots.join(", ")),
             Self::Emptying { node, shards } => write!(f, "{node} to be emptied of {shards} shards"),

@@ -1,7 +1,9 @@
-//! Tables that are to be made or altered. None is ever dropped here: a table that the spec does not name keeps its data.
+//! Tables that are to be made or altered. One that the spec does not name keeps its data, unless the spec says that such
+//! tables are to go.
 
 use bytes::Bytes;
-use skerry_core::ids::ShardId;
+use skerry_core::ids::{ShardId, TableId};
+use skerry_core::map::TableRecord;
 use skerry_core::node::Status;
 use skerry_core::placement::{PlacementError, Site, Wanted, place};
 use skerry_core::system::{AdminChange, NewShard};
@@ -26,7 +28,15 @@ pub(super) fn changes(desired: &Desired, sites: &[Site], status: &Status) -> Res
             }
         }
     }
+    changes.extend(unwanted(desired, status).map(|table| AdminChange::DropTable { table }));
     Ok(changes)
+}
+
+/// Tables that are to go. Without a word of the spec none is.
+fn unwanted(desired: &Desired, status: &Status) -> impl Iterator<Item = TableId> {
+    let droppable = |t: &&TableRecord| desired.drops_tables && !t.dropped && t.id != TableId::SYSTEM;
+    let tables = status.map.tables.values().filter(droppable);
+    tables.filter(|t| !desired.tables.iter().any(|d| d.name == t.name)).map(|t| t.id)
 }
 
 /// Tables that are laid out otherwise than desired.

@@ -5,7 +5,7 @@ use skerry_api::Victim;
 
 use super::*;
 use crate::environment::Environment;
-use crate::observed::{Seen, Slot};
+use crate::observed::{Process, Seen, Slot};
 use crate::testing::{at_rest, resource};
 
 const SPEC: &str = r#"{"zones": ["a", "b", "c"], "tables": [
@@ -16,11 +16,13 @@ fn at(second: i64) -> Time {
 }
 
 fn observed(database: Seen<Status>) -> Observed {
-    let slot = |(id, zone): (u64, &str)| {
-        (format!("shop-{zone}-0"), Slot { zone: zone.to_owned(), address: format!("127.0.0.1:{id}") })
-    };
+    let slot = |(id, zone): (u64, &str)| (format!("shop-{zone}-0"), slot_at(zone, id));
     let slots = (1..).zip(["a", "b", "c"]).map(slot).collect();
-    Observed { slots: Seen::Known(slots), database, victims: vec![] }
+    Observed { slots: Seen::Known(slots), database, victims: vec![], founded: true, blank: None }
+}
+
+fn slot_at(zone: &str, id: u64) -> Slot {
+    Slot { zone: zone.to_owned(), address: format!("127.0.0.1:{id}"), process: Process::STEADY }
 }
 
 fn told(spec: &str, observed: &Observed, failure: Option<&str>) -> DistributedDatabaseStatus {
@@ -96,7 +98,7 @@ fn time_of_a_condition_is_that_of_its_change() {
 fn choice_of_who_leaves_is_told_once_it_is_written_down() {
     let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c", "c"], 4)));
     if let Seen::Known(slots) = &mut seen.slots {
-        slots.insert("shop-c-1".into(), Slot { zone: "c".into(), address: "127.0.0.1:4".into() });
+        slots.insert("shop-c-1".into(), slot_at("c", 4));
     }
     let chosen = vec![Victim { slot: "shop-c-1".into(), node: Some(4) }];
     assert_eq!(told(SPEC, &seen, None).victims, chosen);

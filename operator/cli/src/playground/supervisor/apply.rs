@@ -33,6 +33,8 @@ enum ApplyError {
     Admin(#[from] AdminError),
     #[error("the database does not answer")]
     Unconnected,
+    #[error("{step:?} of {slot} is not for a playground")]
+    NotHere { step: Step, slot: String },
     #[error("node {node} cannot be removed yet: {why}")]
     NotSafe { node: NodeId, why: String },
 }
@@ -60,6 +62,15 @@ impl Supervisor {
                 } else {
                     format!("{} to leave", names.join(", "))
                 })
+            }
+            Step::RecordFounded => {
+                self.kept.founded = true;
+                self.folder.save(&self.kept)?;
+                Ok("the database is founded".to_owned())
+            }
+            // The first node is started with the order to found, and processes are always those of the spec.
+            Step::Found { slot } | Step::RestartNode { slot } | Step::ReplaceVolume { slot } => {
+                Err(ApplyError::NotHere { step: step.clone(), slot: slot.clone() })
             }
             Step::AddSlot { slot, zone } => self.add_slot(slot, zone),
             Step::RemoveSlot { slot } => self.remove_slot(slot).await,

@@ -14,7 +14,7 @@ use skerry_core::system::{AdminChange, Fence, NewNode, SystemCommand, SystemStat
 use super::ROUNDS_MAX;
 use crate::decide::decide;
 use crate::environment::Environment;
-use crate::observed::{Observed, Seen, Slot};
+use crate::observed::{Observed, Process, Seen, Slot};
 use crate::plan::{Plan, Step};
 use crate::testing::resource;
 
@@ -65,7 +65,9 @@ impl World {
 
     pub(super) fn observed(&self) -> Observed {
         let database = self.state.as_ref().map_or(Seen::Absent, |state| Seen::Known(status(state)));
-        Observed { slots: Seen::Known(self.slots.clone()), database, victims: self.victims.clone() }
+        let founded = self.state.is_some();
+        let (slots, victims) = (Seen::Known(self.slots.clone()), self.victims.clone());
+        Observed { slots, database, victims, founded, blank: None }
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -84,6 +86,12 @@ impl World {
                     let record = &self.state.as_ref().unwrap().map().nodes[node];
                     assert_eq!(record.state, NodeState::Draining, "{node} is removed undrained");
                     self.admin(Fence { token: 1, based_on: epoch }, AdminChange::Remove(*node));
+                }
+                Step::Found { .. } | Step::RecordFounded => panic!("{step:?} of what has founded itself"),
+                Step::RestartNode { slot } => self.slots.get_mut(slot).expect("a slot").process = Process::STEADY,
+                Step::ReplaceVolume { slot } => {
+                    self.lose_volume(slot);
+                    self.slots.get_mut(slot).expect("a slot").process = Process::STEADY;
                 }
                 Step::RemoveSlot { slot } => {
                     let volume = &self.volumes[slot];
@@ -163,7 +171,7 @@ impl World {
     }
 
     fn add_slot(&mut self, name: &str, zone: &str) {
-        let slot = Slot { zone: zone.to_owned(), address: format!("{name}:7000") };
+        let slot = Slot { zone: zone.to_owned(), address: format!("{name}:7000"), process: Process::STEADY };
         assert!(self.slots.insert(name.to_owned(), slot).is_none(), "{name} is there already");
         self.lose_volume(name);
         if self.state.is_none() {

@@ -1,0 +1,230 @@
+//! A plan's steps as single writes. Each can be made twice, and names the very object that was looked at: what has
+//! changed since is not written to.
+
+use std::collections::BTreeSet;
+
+use skerry_api::Victim;
+use skerry_core::ids::{Epoch, Incarnation, NodeId};
+use skerry_core::node::Status;
+use skerry_core::system::AdminChange;
+
+use super::cluster::{Claim, Cluster};
+use super::names::{Names, ordinal};
+use crate::desired::Desired;
+use crate::plan::{Plan, Step};
+
+/// One write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Write down who leaves.
+    RecordVictims(Vec<Victim>),
+    /// Write down that the database was founded.
+    RecordFounded,
+    /// Tell the node at this address to found the database.
+    Found {
+        /// `host:port`.
+        address: String,
+    },
+    /// Make a zone's StatefulSet.
+    CreateSet {
+        /// The zone.
+        zone: String,
+        /// Pods that it is to have.
+        replicas: u32,
+    },
+    /// Write the StatefulSet's template anew.
+    ApplySet {
+        /// The zone.
+        zone: String,
+        /// Pods that it has, and keeps.
+        replicas: u32,
+    },
+    /// Change how many pods a StatefulSet is to have.
+    ScaleSet {
+        /// Its name.
+        set: String,
+        /// As it was seen.
+        version: String,
+        /// From now on.
+        replicas: u32,
+    },
+    /// Remove a StatefulSet that has no pods.
+    DeleteSet {
+        /// Its name.
+        set: String,
+        /// As it was seen.
+        uid: String,
+    },
+    /// End a pod; its StatefulSet makes it anew.
+    DeletePod {
+        /// Its name.
+        pod: String,
+        /// As it was seen.
+        uid: String,
+    },
+    /// Mark a claim as one that no node comes back on.
+    Quarantine {
+        /// Its name.
+        claim: String,
+        /// As it was seen.
+        uid: String,
+        /// Whose it was.
+        node: Option<NodeId>,
+        /// Of the map under which the node was removed.
+        epoch: Option<Epoch>,
+    },
+    /// See to it that a volume outlives its claim.
+    RetainVolume {
+        /// Its name.
+        volume: String,
+        /// Whose it was.
+        node: Option<NodeId>,
+    },
+    /// Give a claim up.
+    DeleteClaim {
+        /// Its name.
+        claim: String,
+        /// As it was seen.
+        uid: String,
+    },
+    /// Ask for a larger volume.
+    GrowClaim {
+        /// Its name.
+        claim: String,
+        /// As it was seen.
+        uid: String,
+        /// From now on.
+        size: String,
+    },
+    /// Change the system shard.
+    Change(AdminChange),
+    /// Ask for a certificate now, and only with it remove the node from the database.
+    RemoveNode {
+        /// Which.
+        node: NodeId,
+        /// Its start that was looked at.
+        incarnation: Incarnation,
+    },
+}
+
+/// What the writes are worked out from.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// Names of the objects.
+    pub names: &'a Names,
+    /// The objects.
+    pub cluster: &'a Cluster,
+    /// What should be there.
+    pub desired: &'a Desired,
+    /// What the steward says. `None` = it was not heard.
+    pub status: Option<&'a Status>,
+}
+
+/// The writes of a plan, in its order. A step whose time has not come gives none; it is planned again.
+pub fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<Action> {
+    let mut grown = BTreeSet::new();
+    let mut actions = Vec::new();
+    for step in &plan.steps {
+        match step {
+            Step::RecordVictims(victims) => actions.push(Action::RecordVictims(victims.clone())),
+            Step::RecordFounded => actions.push(Action::RecordFounded),
+            Step::Found { slot } => actions.push(Action::Found { address: scene.names.address(slot) }),
+            Step::AddSlot { slot, zone } => {
+                if grown.insert(zone.clone()) && ordinal(slot).is_some() {
+                    actions.extend(scene.grow(zone, plan));
+                }
+            }
+            Step::RestartNode { slot } => actions.extend(scene.end_pod(slot)),
+            Step::ReplaceVolume { slot } => actions.extend(scene.renew(slot)),
+            Step::RemoveSlot { slot } => actions.extend(scene.remove(slot)),
+            Step::Change(change) => actions.push(Action::Change(change.clone())),
+            Step::RemoveNode { node, incarnation } => {
+                actions.push(Action::RemoveNode { node: *node, incarnation: *incarnation });
+            }
+        }
+    }
+    actions
+}
+
+impl Scene<'_> {
+    /// All slots that a plan adds to a zone, as far as their numbers follow on those that are there. A claim that is set
+    /// aside makes way first.
+    fn grow(&self, zone: &str, plan: &Plan) -> Vec<Action> {
+        let name = self.names.set(zone);
+        let present = self.cluster.sets.get(&name);
+        let added = |step: &Step| match step {
+            Step::AddSlot { slot, zone: of } if of == zone => ordinal(slot).map(|(_, ordinal)| ordinal),
+            _ => None,
+        };
+        let added: BTreeSet<u32> = plan.steps.iter().filter_map(added).collect();
+        let before = present.map_or(0, |set| set.replicas);
+        let (mut replicas, mut actions) = (before, Vec::new());
+        while added.contains(&replicas) {
+            let slot = format!("{name}-{replicas}");
+            if let Some((claim, name)) = self.claim(&slot).filter(|(claim, _)| claim.quarantined || claim.leaving) {
+                actions.extend(self.give_up(claim, name, None));
+                break;
+            }
+            replicas += 1;
+        }
+        match present {
+            _ if replicas == before => {}
+            None => actions.push(Action::CreateSet { zone: zone.to_owned(), replicas }),
+            Some(set) => actions.push(Action::ScaleSet { set: name, version: set.version.clone(), replicas }),
+        }
+        actions
+    }
+
+    /// The claim is marked first: whatever happens next, no node comes back on it. Pods go from the end of their
+    /// StatefulSet; one in the middle that is wanted gets another volume, any other waits for those after it.
+    fn remove(&self, slot: &str) -> Vec<Action> {
+        let Some((name, set, ordinal)) = self.cluster.set_of(slot) else { return vec![] };
+        let node = self.node_of(slot);
+        let mut actions = Vec::new();
+        if let Some((claim, name)) = self.claim(slot).filter(|(claim, _)| !claim.quarantined) {
+            let epoch = self.status.map(|s| s.map.epoch);
+            actions.push(Action::Quarantine { claim: name, uid: claim.uid.clone(), node, epoch });
+        }
+        if ordinal + 1 == set.replicas {
+            actions.push(Action::ScaleSet { set: name.to_owned(), version: set.version.clone(), replicas: ordinal });
+        } else if ordinal < set.replicas && self.desired.slots.contains_key(slot) {
+            actions.extend(self.renew(slot));
+        }
+        actions
+    }
+
+    /// Another volume for a slot, and another pod on it.
+    fn renew(&self, slot: &str) -> Vec<Action> {
+        let claim = self.claim(slot);
+        let node = self.node_of(slot);
+        let given_up = claim.map(|(claim, name)| self.give_up(claim, name, node)).unwrap_or_default();
+        given_up.into_iter().chain(self.end_pod(slot)).collect()
+    }
+
+    fn give_up(&self, claim: &Claim, name: String, node: Option<NodeId>) -> Vec<Action> {
+        if claim.leaving {
+            return vec![];
+        }
+        let retain = claim.volume.clone().map(|volume| Action::RetainVolume { volume, node });
+        retain.into_iter().chain([Action::DeleteClaim { claim: name, uid: claim.uid.clone() }]).collect()
+    }
+
+    fn end_pod(&self, slot: &str) -> Option<Action> {
+        let pod = self.cluster.pods.get(slot).filter(|pod| !pod.leaving)?;
+        Some(Action::DeletePod { pod: slot.to_owned(), uid: pod.uid.clone() })
+    }
+
+    fn claim(&self, slot: &str) -> Option<(&Claim, String)> {
+        let name = self.names.claim(slot);
+        Some((self.cluster.claims.get(&name)?, name))
+    }
+
+    /// The last node that had this slot.
+    fn node_of(&self, slot: &str) -> Option<NodeId> {
+        let address = self.names.address(slot);
+        self.status?.map.nodes.values().filter(|n| n.address == address).map(|n| n.id).max()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! What becomes of single steps on single states of the objects.
+
+use std::time::Duration;
+
+use super::*;
+use crate::environment::Environment;
+use crate::kubernetes::{Pod, Set};
+use crate::plan::BasedOn;
+use crate::testing::resource;
+use crate::{desired, validate};
+
+const NAMES: (&str, &str) = ("shop", "here");
+
+fn names() -> Names {
+    Names { database: NAMES.0.to_owned(), namespace: NAMES.1.to_owned() }
+}
+
+fn cluster(replicas: u32) -> Cluster {
+    let set = Set {
+        uid: "set".into(),
+        version: "7".into(),
+        zone: "a".into(),
+        replicas,
+        revision: Some("r1".into()),
+        digest: None,
+        claim_size: None,
+    };
+    let mut cluster = Cluster { sets: [("shop-a".to_owned(), set)].into(), ..Cluster::default() };
+    for i in 0..replicas {
+        let (pod, claim) = (format!("shop-a-{i}"), format!("data-shop-a-{i}"));
+        let (uid, revision) = (format!("pod-{i}"), Some("r1".into()));
+        cluster.pods.insert(pod, Pod { uid, ready: true, leaving: false, revision, down: Duration::ZERO });
+        let volume = Some(format!("volume-{i}"));
+        cluster.claims.insert(claim, Claim { uid: format!("claim-{i}"), volume, ..Claim::default() });
+    }
+    cluster
+}
+
+fn told(cluster: &Cluster, replicas: u32, steps: Vec<Step>) -> Vec<Action> {
+    let spec = format!(r#"{{"replicas": {replicas}, "replicationFactor": 1, "zones": ["a"]}}"#);
+    let desired = desired(&validate(&resource(&spec), &Environment::default()).unwrap());
+    let plan = Plan { steps, waits: vec![], moves: None, based_on: BasedOn { generation: 1, epoch: None } };
+    actions(&plan, &Scene { names: &names(), cluster, desired: &desired, status: None })
+}
+
+fn add(slot: &str) -> Step {
+    Step::AddSlot { slot: slot.into(), zone: "a".into() }
+}
+
+fn remove(slot: &str) -> Step {
+    Step::RemoveSlot { slot: slot.into() }
+}
+
+fn scaled(replicas: u32) -> Action {
+    Action::ScaleSet { set: "shop-a".into(), version: "7".into(), replicas }
+}
+
+fn quarantined(i: u32) -> Action {
+    let (claim, uid) = (format!("data-shop-a-{i}"), format!("claim-{i}"));
+    Action::Quarantine { claim, uid, node: None, epoch: None }
+}
+
+#[test]
+fn slots_of_a_zone_are_added_at_once_and_only_in_the_order_of_their_numbers() {
+    assert_eq!(told(&cluster(1), 3, vec![add("shop-a-1"), add("shop-a-2")]), [scaled(3)]);
+    assert_eq!(told(&cluster(1), 3, vec![add("shop-a-2")]), []);
+    assert_eq!(
+        told(&Cluster::default(), 1, vec![add("shop-a-0")]),
+        [Action::CreateSet { zone: "a".into(), replicas: 1 }]
+    );
+}
+
+#[test]
+fn volume_set_aside_makes_way_before_its_slot_is_used_again() {
+    let mut cluster = cluster(2);
+    cluster.sets.get_mut("shop-a").unwrap().replicas = 1;
+    cluster.pods.remove("shop-a-1");
+    cluster.claims.get_mut("data-shop-a-1").unwrap().quarantined = true;
+    assert_eq!(
+        told(&cluster, 2, vec![add("shop-a-1")]),
+        [
+            Action::RetainVolume { volume: "volume-1".into(), node: None },
+            Action::DeleteClaim { claim: "data-shop-a-1".into(), uid: "claim-1".into() },
+        ]
+    );
+    cluster.claims.get_mut("data-shop-a-1").unwrap().leaving = true;
+    assert_eq!(told(&cluster, 2, vec![add("shop-a-1")]), []);
+}
+
+#[test]
+fn last_slot_is_marked_before_its_pod_goes_and_one_before_it_waits() {
+    assert_eq!(told(&cluster(3), 1, vec![remove("shop-a-2")]), [quarantined(2), scaled(2)]);
+    assert_eq!(told(&cluster(3), 1, vec![remove("shop-a-1")]), [quarantined(1)]);
+}
+
+#[test]
+fn slot_in_the_middle_that_is_wanted_again_gets_another_volume() {
+    assert_eq!(
+        told(&cluster(3), 3, vec![remove("shop-a-1")]),
+        [
+            quarantined(1),
+            Action::RetainVolume { volume: "volume-1".into(), node: None },
+            Action::DeleteClaim { claim: "data-shop-a-1".into(), uid: "claim-1".into() },
+            Action::DeletePod { pod: "shop-a-1".into(), uid: "pod-1".into() },
+        ]
+    );
+}
+
+#[test]
+fn pod_that_is_leaving_is_not_ended_twice_and_keeps_its_slot() {
+    let mut cluster = cluster(2);
+    cluster.sets.get_mut("shop-a").unwrap().replicas = 1;
+    cluster.pods.get_mut("shop-a-1").unwrap().leaving = true;
+    assert_eq!(told(&cluster, 2, vec![Step::RestartNode { slot: "shop-a-1".into() }]), []);
+    assert!(!cluster.slots(&names())["shop-a-1"].process.ready);
+}

@@ -1,0 +1,100 @@
+//! What was seen of a database's objects, read live from the API server, and the slots that they make.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::names::{Names, ordinal};
+use crate::observed::{Process, Slot};
+
+/// A database's objects, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// One for each zone.
+    pub sets: BTreeMap<String, Set>,
+    /// Their pods.
+    pub pods: BTreeMap<String, Pod>,
+    /// Claims of volumes, also those that are set aside.
+    pub claims: BTreeMap<String, Claim>,
+}
+
+/// A StatefulSet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// Its own; another object of its name has another.
+    pub uid: String,
+    /// Changes with every write to it.
+    pub version: String,
+    /// Whose nodes it holds.
+    pub zone: String,
+    /// Pods that it is to have.
+    pub replicas: u32,
+    /// Of the pods that it makes now. `None` = its controller has not seen the newest template yet.
+    pub revision: Option<String>,
+    /// What its template was made from.
+    pub digest: Option<String>,
+    /// Size of the volumes that it asks for; it cannot be changed.
+    pub claim_size: Option<String>,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its own.
+    pub uid: String,
+    /// It takes requests.
+    pub ready: bool,
+    /// It was told to end.
+    pub leaving: bool,
+    /// Of the template that it was made from.
+    pub revision: Option<String>,
+    /// Since when it has not been ready.
+    pub down: Duration,
+}
+
+/// A claim of a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Its own.
+    pub uid: String,
+    /// Its node has left the database: no node comes back on it.
+    pub quarantined: bool,
+    /// It was told to end.
+    pub leaving: bool,
+    /// The volume that it has.
+    pub volume: Option<String>,
+    /// The volume is gone, or the only host that has it. Certain.
+    pub lost: bool,
+    /// That it asks for.
+    pub size: Option<String>,
+}
+
+impl Cluster {
+    /// The slots: pods that are to be, and pods that still are.
+    pub fn slots(&self, names: &Names) -> BTreeMap<String, Slot> {
+        let wanted = self.sets.iter().flat_map(|(name, set)| (0..set.replicas).map(move |i| format!("{name}-{i}")));
+        let present = self.pods.keys().filter(|pod| self.set_of(pod).is_some()).cloned();
+        wanted.chain(present).filter_map(|name| Some((name.clone(), self.slot(&name, names)?))).collect()
+    }
+
+    /// The StatefulSet of a slot, and the slot's number therein.
+    pub(super) fn set_of<'a>(&'a self, slot: &'a str) -> Option<(&'a str, &'a Set, u32)> {
+        let (name, ordinal) = ordinal(slot)?;
+        Some((name, self.sets.get(name)?, ordinal))
+    }
+
+    fn slot(&self, name: &str, names: &Names) -> Option<Slot> {
+        let (_, set, _) = self.set_of(name)?;
+        let claim = self.claims.get(&names.claim(name));
+        let volume_lost = claim.is_some_and(|c| c.lost);
+        let process = match self.pods.get(name) {
+            None => Process { ready: false, outdated: false, down: Duration::ZERO, volume_lost },
+            Some(pod) => Process {
+                ready: pod.ready && !pod.leaving,
+                outdated: set.revision.is_some() && pod.revision.is_some() && pod.revision != set.revision,
+                down: pod.down,
+                volume_lost,
+            },
+        };
+        Some(Slot { zone: set.zone.clone(), address: names.address(name), process })
+    }
+}

@@ -1,0 +1,54 @@
+//! The names of a database's objects. They follow from the database's name alone, so that an operator that has forgotten
+//! everything finds them again.
+
+/// Where nodes serve.
+pub(super) const GRPC_PORT: u16 = 7400;
+/// Where nodes show metrics, and whether they live.
+pub(super) const HTTP_PORT: u16 = 7401;
+
+/// Names of the objects of one database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The database's.
+    pub database: String,
+    /// Where all of it is.
+    pub namespace: String,
+}
+
+impl Names {
+    /// The StatefulSet of a zone. The zone is empty where none are named.
+    pub fn set(&self, zone: &str) -> String {
+        if zone.is_empty() { self.database.clone() } else { format!("{}-{zone}", self.database) }
+    }
+
+    /// The Service that gives each pod a name.
+    pub fn nodes_service(&self) -> String {
+        format!("{}-nodes", self.database)
+    }
+
+    /// The Service of the nodes that are ready.
+    pub fn clients_service(&self) -> String {
+        self.database.clone()
+    }
+
+    /// The claim of a slot's volume.
+    pub fn claim(&self, slot: &str) -> String {
+        format!("data-{slot}")
+    }
+
+    /// Where a slot's node is reached, wherever its pod runs.
+    pub fn address(&self, slot: &str) -> String {
+        format!("{slot}.{}.{}.svc:{GRPC_PORT}", self.nodes_service(), self.namespace)
+    }
+
+    /// Where some node that is ready is reached.
+    pub fn seed(&self) -> String {
+        format!("{}.{}.svc:{GRPC_PORT}", self.clients_service(), self.namespace)
+    }
+}
+
+/// The StatefulSet of a slot, and its number therein.
+pub(super) fn ordinal(slot: &str) -> Option<(&str, u32)> {
+    let (set, ordinal) = slot.rsplit_once('-')?;
+    Some((set, ordinal.parse().ok()?))
+}

@@ -1,0 +1,166 @@
+//! The pod of a node.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
+    PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
+    SeccompProfile, SecurityContext, VolumeMount, WeightedPodAffinityTerm,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use skerry_api::{Engine, RESTARTED_AT};
+
+use super::{Blueprint, ZONE_LABEL};
+use crate::kubernetes::names::{GRPC_PORT, HTTP_PORT};
+
+/// Nobody else's on any host, and never root.
+const USER: i64 = 10_001;
+/// A node gives its leaders away and makes all durable within 20 s, or is killed.
+const GRACE_SECONDS: i64 = 30;
+/// Where the volume is.
+const DATA: &str = "/data";
+
+/// What the pods of a zone are made from.
+pub(super) fn template(of: &Blueprint<'_>, zone: &str) -> PodTemplateSpec {
+    let mut labels = of.labels();
+    labels.insert(ZONE_LABEL.to_owned(), zone.to_owned());
+    let restarted = of.database.metadata.annotations.as_ref().and_then(|a| a.get(RESTARTED_AT));
+    let annotations = restarted.map(|at| BTreeMap::from([(RESTARTED_AT.to_owned(), at.clone())]));
+    let in_zone = BTreeMap::from([("topology.kubernetes.io/zone".to_owned(), zone.to_owned())]);
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: Some(labels), annotations, ..ObjectMeta::default() }),
+        spec: Some(PodSpec {
+            service_account_name: Some(of.names.nodes_service()),
+            // Nodes never talk to Kubernetes.
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            termination_grace_period_seconds: Some(GRACE_SECONDS),
+            node_selector: (!zone.is_empty()).then_some(in_zone),
+            affinity: Some(apart(of)),
+            security_context: Some(PodSecurityContext {
+                run_as_non_root: Some(true),
+                run_as_user: Some(USER),
+                run_as_group: Some(USER),
+                fs_group: Some(USER),
+                // A large volume is not walked through at every start.
+                fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    ..SeccompProfile::default()
+                }),
+                ..PodSecurityContext::default()
+            }),
+            containers: vec![node(of, zone)],
+            ..PodSpec::default()
+        }),
+    }
+}
+
+/// Preferred, not required: a database can be tried on a single host.
+fn apart(of: &Blueprint<'_>) -> Affinity {
+    let term = PodAffinityTerm {
+        label_selector: Some(LabelSelector { match_labels: Some(of.selector()), ..LabelSelector::default() }),
+        topology_key: "kubernetes.io/hostname".to_owned(),
+        ..PodAffinityTerm::default()
+    };
+    Affinity {
+        pod_anti_affinity: Some(PodAntiAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(vec![WeightedPodAffinityTerm {
+                weight: 100,
+                pod_affinity_term: term,
+            }]),
+            ..PodAntiAffinity::default()
+        }),
+        ..Affinity::default()
+    }
+}
+
+fn node(of: &Blueprint<'_>, zone: &str) -> Container {
+    let resources = &of.database.spec.resources;
+    let memory = ("memory".to_owned(), Quantity(resources.memory.clone()));
+    let cpu = ("cpu".to_owned(), Quantity(resources.cpu.clone()));
+    Container {
+        name: "node".to_owned(),
+        image: Some(of.image.to_owned()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        env: Some(environment(of, zone)),
+        ports: Some([("grpc", GRPC_PORT), ("http", HTTP_PORT)].map(|(name, number)| port(name, number)).into()),
+        resources: Some(ResourceRequirements {
+            requests: Some([cpu, memory.clone()].into()),
+            limits: Some([memory].into()),
+            ..ResourceRequirements::default()
+        }),
+        // Recovery of a large log takes its time; only what no longer answers is ended.
+        liveness_probe: Some(probe("/livez", 10, 6)),
+        readiness_probe: Some(probe("/readyz", 2, 2)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(vec![VolumeMount {
+            name: "data".to_owned(),
+            mount_path: DATA.to_owned(),
+            ..VolumeMount::default()
+        }]),
+        ..Container::default()
+    }
+}
+
+fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort { name: Some(name.to_owned()), container_port: number.into(), ..ContainerPort::default() }
+}
+
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("http".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period_seconds),
+        failure_threshold: Some(failure_threshold),
+        timeout_seconds: Some(2),
+        ..Probe::default()
+    }
+}
+
+/// The node's arguments, as its `--help` names them. The pod's own name comes first: others refer to it.
+fn environment(of: &Blueprint<'_>, zone: &str) -> Vec<EnvVar> {
+    let spec = &of.database.spec;
+    let bytes = |text: &str| skerry_api::bytes(text).unwrap_or(0);
+    let engine = match spec.storage.engine {
+        Engine::Sled => "sled",
+        Engine::Fjall => "fjall",
+    };
+    let own_name = EnvVar {
+        name: "POD_NAME".to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "metadata.name".to_owned(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    };
+    let values = [
+        ("SKERRY_DATA", DATA.to_owned()),
+        ("SKERRY_LISTEN", format!("0.0.0.0:{GRPC_PORT}")),
+        ("SKERRY_HTTP", format!("0.0.0.0:{HTTP_PORT}")),
+        ("SKERRY_ADVERTISE", of.names.address("$(POD_NAME)")),
+        ("SKERRY_CLUSTER_ID", of.cluster.to_owned()),
+        ("SKERRY_ZONE", zone.to_owned()),
+        ("SKERRY_JOIN", of.names.seed()),
+        ("SKERRY_ENGINE", engine.to_owned()),
+        ("SKERRY_CACHE_BYTES", (bytes(&spec.resources.memory) / 4).to_string()),
+        ("SKERRY_CAPACITY_BYTES", bytes(&spec.storage.size).to_string()),
+    ];
+    let values =
+        values.into_iter().map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), value_from: None });
+    std::iter::once(own_name).chain(values).collect()
+}

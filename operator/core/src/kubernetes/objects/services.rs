@@ -1,0 +1,90 @@
+//! What stands beside the StatefulSets: Services, the disruption budget, the account of the pods, who may reach them, and
+//! where clients begin.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount, ServicePort, ServiceSpec};
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPort, NetworkPolicySpec};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::Blueprint;
+use crate::kubernetes::names::{GRPC_PORT, HTTP_PORT};
+
+/// The Service of the nodes that are ready, for clients and newcomers, and the one that gives each node its name.
+pub fn services(of: &Blueprint<'_>) -> [Service; 2] {
+    let ports = [("grpc", GRPC_PORT), ("http", HTTP_PORT)].map(|(name, port)| ServicePort {
+        name: Some(name.to_owned()),
+        port: port.into(),
+        target_port: Some(IntOrString::String(name.to_owned())),
+        ..ServicePort::default()
+    });
+    let service = |name: String, headless: bool| Service {
+        metadata: of.meta(name),
+        spec: Some(ServiceSpec {
+            selector: Some(of.selector()),
+            ports: Some(ports.to_vec()),
+            cluster_ip: headless.then(|| "None".to_owned()),
+            // A node that is not ready is still to be reached by those that bring it up to date.
+            publish_not_ready_addresses: headless.then_some(true),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    };
+    [service(of.names.clients_service(), false), service(of.names.nodes_service(), true)]
+}
+
+/// One pod may be evicted while all is well, and none while anything is not. A pod that is not ready may always go.
+pub fn disruption_budget(of: &Blueprint<'_>, pods: usize, all_well: bool) -> PodDisruptionBudget {
+    let at_least = if all_well { pods.saturating_sub(1) } else { pods };
+    PodDisruptionBudget {
+        metadata: of.meta(of.names.database.clone()),
+        spec: Some(PodDisruptionBudgetSpec {
+            min_available: i32::try_from(at_least).ok().map(IntOrString::Int),
+            selector: Some(LabelSelector { match_labels: Some(of.selector()), ..LabelSelector::default() }),
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Of the pods; it may do nothing.
+pub fn service_account(of: &Blueprint<'_>) -> ServiceAccount {
+    ServiceAccount {
+        metadata: of.meta(of.names.nodes_service()),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    }
+}
+
+/// Only the two ports of a node can be reached.
+pub fn network_policy(of: &Blueprint<'_>) -> NetworkPolicy {
+    let port = |number: u16| NetworkPolicyPort {
+        port: Some(IntOrString::Int(number.into())),
+        protocol: Some("TCP".to_owned()),
+        ..NetworkPolicyPort::default()
+    };
+    let rule = NetworkPolicyIngressRule {
+        ports: Some(vec![port(GRPC_PORT), port(HTTP_PORT)]),
+        ..NetworkPolicyIngressRule::default()
+    };
+    NetworkPolicy {
+        metadata: of.meta(of.names.nodes_service()),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector { match_labels: Some(of.selector()), ..LabelSelector::default() }),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(vec![rule]),
+            ..NetworkPolicySpec::default()
+        }),
+    }
+}
+
+/// Where clients begin.
+pub fn config_map(of: &Blueprint<'_>) -> ConfigMap {
+    let data = [("seeds", of.names.seed()), ("cluster-id", of.cluster.to_owned())];
+    ConfigMap {
+        metadata: of.meta(of.names.database.clone()),
+        data: Some(data.map(|(key, value)| (key.to_owned(), value)).into()),
+        ..ConfigMap::default()
+    }
+}

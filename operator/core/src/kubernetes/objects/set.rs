@@ -1,0 +1,88 @@
+//! The StatefulSet of a zone.
+
+use k8s_openapi::api::apps::v1::{
+    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use skerry_api::{CLUSTER_ID, Retention};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::pod::template;
+use super::{Blueprint, DIGEST, ZONE_LABEL};
+
+/// A zone's StatefulSet with so many pods. `claim_size` is that of the volumes that it asks for, if it is there already:
+/// it cannot be changed, so claims are grown one by one.
+pub fn stateful_set(of: &Blueprint<'_>, zone: &str, replicas: u32, claim_size: Option<&str>) -> StatefulSet {
+    let mut set = described(of, zone, claim_size);
+    let digest = digest_of(&set);
+    set.metadata.annotations.get_or_insert_default().insert(DIGEST.to_owned(), digest);
+    set.spec.replicas = i32::try_from(replicas).ok();
+    set
+}
+
+/// What the StatefulSet of a zone is made from, in short: the same as long as nothing of it changes.
+pub fn digest(of: &Blueprint<'_>, zone: &str, claim_size: Option<&str>) -> String {
+    digest_of(&described(of, zone, claim_size))
+}
+
+fn digest_of(set: &StatefulSet) -> String {
+    // Maps are sorted; what cannot be written out does not exist here.
+    format!("{:016x}", xxh3_64(serde_json::to_string(set).unwrap_or_default().as_bytes()))
+}
+
+fn described(of: &Blueprint<'_>, zone: &str, claim_size: Option<&str>) -> StatefulSet {
+    let mut metadata = of.meta(of.names.set(zone));
+    metadata.labels.get_or_insert_default().insert(ZONE_LABEL.to_owned(), zone.to_owned());
+    let mut selector = of.selector();
+    selector.insert(ZONE_LABEL.to_owned(), zone.to_owned());
+    let kept = match of.database.spec.volume_retention.when_deleted {
+        Retention::Retain => "Retain",
+        Retention::Delete => "Delete",
+    };
+    StatefulSet {
+        metadata,
+        spec: StatefulSetSpec {
+            service_name: Some(of.names.nodes_service()),
+            selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
+            template: template(of, zone),
+            volume_claim_templates: Some(vec![claim(of, zone, claim_size)]),
+            // One that does not start must not keep the others from it.
+            pod_management_policy: Some("Parallel".to_owned()),
+            // The plan says which pod is next.
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("OnDelete".to_owned()),
+                ..StatefulSetUpdateStrategy::default()
+            }),
+            // Claims of nodes that leave are the plan's, too.
+            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
+                when_deleted: Some(kept.to_owned()),
+                when_scaled: Some("Retain".to_owned()),
+            }),
+            ..StatefulSetSpec::default()
+        },
+        status: None,
+    }
+}
+
+fn claim(of: &Blueprint<'_>, zone: &str, size: Option<&str>) -> PersistentVolumeClaim {
+    let storage = &of.database.spec.storage;
+    let mut labels = of.labels();
+    labels.insert(ZONE_LABEL.to_owned(), zone.to_owned());
+    labels.insert(CLUSTER_ID.to_owned(), of.cluster.to_owned());
+    let size = Quantity(size.unwrap_or(&storage.size).to_owned());
+    PersistentVolumeClaim {
+        metadata: ObjectMeta { name: Some("data".to_owned()), labels: Some(labels), ..ObjectMeta::default() },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: storage.storage_class_name.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some([("storage".to_owned(), size)].into()),
+                ..VolumeResourceRequirements::default()
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}

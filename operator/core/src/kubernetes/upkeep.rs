@@ -1,0 +1,55 @@
+//! What is to be written whatever the plan: templates that have changed, volumes that are to grow or to go, StatefulSets
+//! that nobody needs any more.
+
+use skerry_api::Retention;
+
+use super::actions::{Action, Scene};
+use super::cluster::{Claim, Set};
+use super::names::ordinal;
+
+/// The writes. `digest` gives what the template of a zone's StatefulSet is to be made from.
+pub fn upkeep(
+    scene: &Scene<'_>,
+    digest: impl Fn(&str, &Set) -> String,
+    size: (&str, u64),
+    when_scaled: Retention,
+) -> Vec<Action> {
+    let sets = scene.cluster.sets.values();
+    let stale = sets.filter(|set| set.digest.as_deref() != Some(&digest(&set.zone, set)));
+    let mut actions: Vec<Action> =
+        stale.map(|set| Action::ApplySet { zone: set.zone.clone(), replicas: set.replicas }).collect();
+    let is_needed = |zone: &str| scene.desired.slots.values().any(|z| z == zone);
+    for (name, set) in &scene.cluster.sets {
+        if set.replicas == 0 && !is_needed(&set.zone) && !scene.has_pods(name) {
+            actions.push(Action::DeleteSet { set: name.clone(), uid: set.uid.clone() });
+        }
+    }
+    for (name, claim) in scene.cluster.claims.iter().filter(|(_, claim)| !claim.leaving) {
+        let (claim_name, uid) = (name.clone(), claim.uid.clone());
+        if claim.quarantined {
+            if when_scaled == Retention::Delete && !scene.is_used(name) {
+                actions.push(Action::DeleteClaim { claim: claim_name, uid });
+            }
+        } else if asks_for_less(claim, size.1) {
+            actions.push(Action::GrowClaim { claim: claim_name, uid, size: size.0.to_owned() });
+        }
+    }
+    actions
+}
+
+fn asks_for_less(claim: &Claim, bytes: u64) -> bool {
+    claim.size.as_deref().and_then(|size| skerry_api::bytes(size).ok()).is_some_and(|asked| asked < bytes)
+}
+
+impl Scene<'_> {
+    fn has_pods(&self, set: &str) -> bool {
+        self.cluster.pods.keys().any(|pod| ordinal(pod).is_some_and(|(of, _)| of == set))
+    }
+
+    /// True if a pod has the claim, or is to have it.
+    fn is_used(&self, claim: &str) -> bool {
+        let Some(slot) = claim.strip_prefix("data-") else { return true };
+        let wanted = self.cluster.set_of(slot).is_some_and(|(_, set, ordinal)| ordinal < set.replicas);
+        wanted || self.cluster.pods.contains_key(slot)
+    }
+}

@@ -24,6 +24,7 @@ mod start;
 mod state;
 mod status;
 mod template;
+mod traces;
 mod volumes;
 
 use std::env;
@@ -136,18 +137,21 @@ impl Lab {
         host::crash(&self.find(host)?.name)
     }
 
-    /// Starts a crashed host again and waits until it is ready.
+    /// Starts a crashed host again, ends a cut, and waits until the host is ready.
     pub fn restore(&self, host: &str) -> Result<()> {
         let host = self.find(host)?;
+        let kubectl = self.kubectl();
+        let last = host::heartbeat(&kubectl, &host.name);
         network::heal(&host.name)?;
         network::set_link(&host.name, true)?;
-        if host::dead(&host.name)?.len() < host::DAEMONS.len() {
+        if !host::dead(&host.name)?.is_empty() {
             // What still runs of it would be in the way of what is started.
             host::crash(&host.name)?;
             network::set_link(&host.name, true)?;
+            host::start(host, &self.state.programs)?;
         }
-        host::start(host, &self.state.programs)?;
-        host::await_ready(&self.kubectl(), &[host])
+        host::await_heartbeat(&kubectl, &host.name, last.as_deref())?;
+        host::await_ready(&kubectl, &[host])
     }
 
     /// Crashes a host and wipes its volumes. Its Node object stays, as it does when a machine is gone for good.

@@ -1,5 +1,6 @@
 //! `lab`: starts a real Kubernetes on this machine, breaks its hosts and mends them, and takes it down again.
 
+use std::env;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,15 +94,15 @@ fn act(act: Act) -> Result<ExitCode> {
     match act {
         Act::Up { hosts, zones } => {
             if Lab::attach().is_ok_and(|lab| lab.is_running()) {
-                bail!("a lab is up: see it with `lab status`, or take it down first with `lab down`");
+                bail!("a lab is up: see it with `{0} status`, or take it down first with `{0} down`", me());
             }
             Lab::up(&Shape { hosts, zones })?;
-            say(&["next: `lab run -- kubectl get nodes`, or `lab run -- bash`, and at the end `lab down`".to_owned()])
+            say(&[format!("next: `{0} run -- kubectl get nodes`, or `{0} run -- bash`; at the end `{0} down`", me())])
         }
         Act::Down => {
             Lab::remove()?;
             Lab::is_clean()?;
-            say(&["the lab is down; next: `lab up`".to_owned()])
+            say(&[format!("the lab is down; next: `{} up`", me())])
         }
         Act::Run { command } => run(&command),
         act => on_running(&Lab::attach()?, act),
@@ -109,23 +110,24 @@ fn act(act: Act) -> Result<ExitCode> {
 }
 
 fn on_running(lab: &Lab, act: Act) -> Result<ExitCode> {
+    let me = me();
     let text = match act {
         Act::Status => return say(&lab.status()?),
         Act::Load { tar } => lab.load_image(&tar).map(|()| "loaded".to_owned()),
         Act::Crash { host } => {
-            lab.crash(&host).map(|()| format!("{host} is down and not ready in 16 s; next: `lab restore {host}`"))
+            lab.crash(&host).map(|()| format!("{host} is down and not ready in 16 s; next: `{me} restore {host}`"))
         }
         Act::Restore { host } => lab.restore(&host).map(|()| format!("{host} is ready")),
         Act::Lose { host } => lab.lose(&host).map(|()| {
             format!(
-                "{host} is gone with its volumes; next: `lab run -- kubectl delete node {host}`, as its owner would"
+                "{host} is gone with its volumes; next: `{me} run -- kubectl delete node {host}`, as its owner would"
             )
         }),
         Act::Cut { host, way } => {
-            lab.cut(&host, way.into()).map(|()| format!("{host} is cut off; next: `lab heal {host}`"))
+            lab.cut(&host, way.into()).map(|()| format!("{host} is cut off; next: `{me} heal {host}`"))
         }
         Act::Heal { host } => lab.heal(&host).map(|()| format!("{host} is connected")),
-        Act::Fill { host } => lab.fill_disk(&host).map(|()| format!("{host} is full; next: `lab free {host}`")),
+        Act::Fill { host } => lab.fill_disk(&host).map(|()| format!("{host} is full; next: `{me} free {host}`")),
         Act::Free { host } => lab.free_disk(&host).map(|()| format!("{host} has room")),
         Act::Renew => lab.renew_volumes().map(|count| format!("volumes renewed: {count}")),
         Act::Up { .. } | Act::Down | Act::Run { .. } => unreachable!("these need no running lab"),
@@ -138,6 +140,11 @@ fn run(command: &[String]) -> Result<ExitCode> {
     let status = Lab::attach()?.command(program).args(args).status().context("failed to start the command")?;
     // A program that was ended by a signal has no code.
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
+}
+
+/// How this program was called, so that the next step can be copied.
+fn me() -> String {
+    env::args().next().unwrap_or_else(|| "lab".to_owned())
 }
 
 fn say(lines: &[String]) -> Result<ExitCode> {

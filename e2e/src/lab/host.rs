@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::daemon::{Daemon, installed};
 use super::kubectl::Kubectl;
 use super::place::{self, CONTROL_ADDRESS, GROUP, POD_RANGE, TOOLS};
-use super::run::{Look, answered, run, run_within, wait};
+use super::run::{Look, answered, run, run_within, tail, wait};
 use super::{Host, certificates, cgroups, disk, image, network, programs, template};
 
 const CONTAINERD: &str = include_str!("../../lab/containerd.toml");
@@ -101,7 +101,27 @@ pub(super) fn await_ready(kubectl: &Kubectl, hosts: &[&Host]) -> Result<()> {
             nodes.iter().any(|node| node["metadata"]["name"] == ***name && condition(node, "Ready") == Some("True"))
         };
         let missing: Vec<&str> = names.iter().filter(|n| !is_ready(n)).copied().collect();
+        for name in &missing {
+            if let Some(daemon) = dead(name)?.first() {
+                let log = place::log(name, daemon);
+                bail!("{daemon} on {name} has ended; {} ends so:\n{}", log.display(), tail(&log));
+            }
+        }
         Ok(if missing.is_empty() { Look::Done } else { Look::Missing(format!("{} not ready", missing.join(", "))) })
+    })
+}
+
+/// When the host last said that it lives, as Kubernetes noted it; nothing if it is not known.
+pub(super) fn heartbeat(kubectl: &Kubectl, name: &str) -> Option<String> {
+    kubectl.run(&["get", "lease", name, "--namespace=kube-node-lease", "-o", "jsonpath={.spec.renewTime}"]).ok()
+}
+
+/// Waits until it says so again: before that, Kubernetes may still take a host that has crashed for ready.
+pub(super) fn await_heartbeat(kubectl: &Kubectl, name: &str, last: Option<&str>) -> Result<()> {
+    wait(&format!("a sign of life of {name}"), START_LIMIT, Some(&place::log(name, "kubelet")), || {
+        let now = heartbeat(kubectl, name);
+        let is_new = now.is_some() && now.as_deref() != last;
+        Ok(if is_new { Look::Done } else { Look::Missing(format!("the last one was at {last:?}")) })
     })
 }
 

@@ -13,12 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::place::{FOLDER, RUN};
 use super::run::{Look, wait};
-use super::{cgroups, network, settings};
+use super::{cgroups, network, settings, traces};
 
 const MOUNT_LIMIT: Duration = Duration::from_secs(20);
-
-/// Where kubelets link their containers' logs, whatever their own folder is.
-const LINKED_LOGS: &str = "/var/log/containers";
 
 /// Removes everything of the lab.
 pub(super) fn remove() -> Result<()> {
@@ -36,7 +33,7 @@ pub(super) fn remove() -> Result<()> {
     })?;
     network::remove()?;
     cgroups::remove()?;
-    remove_linked_logs()?;
+    traces::remove()?;
     settings::restore()?;
     for folder in [FOLDER, RUN] {
         match fs::remove_dir_all(folder) {
@@ -116,14 +113,4 @@ fn ancestors() -> Vec<i32> {
         next = status.lines().find_map(|l| l.strip_prefix("PPid:")).and_then(|p| p.trim().parse().ok());
     }
     line
-}
-
-fn remove_linked_logs() -> Result<()> {
-    let Ok(entries) = fs::read_dir(LINKED_LOGS) else { return Ok(()) };
-    for entry in entries.flatten() {
-        if fs::read_link(entry.path()).is_ok_and(|to| to.starts_with(FOLDER)) {
-            fs::remove_file(entry.path()).context("failed to remove a linked log")?;
-        }
-    }
-    Ok(())
 }

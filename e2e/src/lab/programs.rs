@@ -17,6 +17,9 @@ use super::{image, progress};
 const HELM: &str = "helm.sh/helm/v4/cmd/helm@v4.3.1";
 const VERSION: &str = "k8s.io/component-base/version";
 
+/// Without the repository's state in the programs, which are not of the repository.
+const PLAIN: &str = "-buildvcs=false";
+
 /// The names under which the one binary of Kubernetes is called.
 const NAMES: [&str; 7] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"];
@@ -96,12 +99,18 @@ fn build() -> Result<PathBuf> {
     fs::create_dir_all(&unfinished).with_context(|| format!("failed to create {}", unfinished.display()))?;
     progress::tell("building the programs of Kubernetes (the first time this takes about ten minutes)");
     let flags = format!("-s -w -X {VERSION}.gitVersion=v1.37.2 -X {VERSION}.gitMajor=1 -X {VERSION}.gitMinor=37");
-    go(&unfinished, &["build", "-trimpath", "-ldflags", &flags, "-o", &text(&unfinished, "programs"), "./programs"])?;
+    go(
+        &unfinished,
+        &["build", PLAIN, "-trimpath", "-ldflags", &flags, "-o", &text(&unfinished, "programs"), "./programs"],
+    )?;
     for name in NAMES {
         symlink("programs", unfinished.join(name)).context("failed to link a program's name")?;
     }
     progress::tell("building CoreDNS");
-    go(&unfinished, &["build", "-trimpath", "-ldflags", "-s -w", "-o", &text(&unfinished, "coredns"), "./coredns"])?;
+    go(
+        &unfinished,
+        &["build", PLAIN, "-trimpath", "-ldflags", "-s -w", "-o", &text(&unfinished, "coredns"), "./coredns"],
+    )?;
     progress::tell("building Helm");
     go(&unfinished, &["install", "-trimpath", "-ldflags", "-s -w", HELM])?;
     let pause = unfinished.join("pause");

@@ -103,3 +103,27 @@ fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_takes_too_long_is_ended() {
+        let error = run_within(Duration::from_secs(1), "sleep", &["60"]).unwrap_err();
+        assert_eq!(error.to_string(), "`sleep 60` did not end within 1 s");
+    }
+
+    #[test]
+    fn a_failure_shows_what_the_program_said() {
+        let error = run("sh", &["-c", "echo no room >&2; exit 3"]).unwrap_err().to_string();
+        assert!(error.ends_with("(exit status: 3): no room"), "{error}");
+    }
+
+    #[test]
+    fn a_wait_that_ends_in_vain_says_what_was_missing() {
+        let never = || Ok(Look::Missing("the sun is down".to_owned()));
+        let error = wait("daylight", Duration::ZERO, None, never).unwrap_err().to_string();
+        assert_eq!(error, "waited 0 s for daylight: the sun is down");
+    }
+}

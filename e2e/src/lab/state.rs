@@ -1,12 +1,13 @@
 //! What a lab knows of itself, in a file, so that other programs can join it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Host, place};
+use super::{Host, network, place};
 
 /// The file's contents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,8 +30,15 @@ impl State {
 
     /// That of the lab that runs.
     pub(super) fn read() -> Result<State> {
-        let text = fs::read_to_string(path()).context("no lab is up: start one with `lab up`")?;
-        serde_json::from_str(&text).context("the lab's state is unreadable: take it down with `lab down`")
+        let text = match fs::read_to_string(path()) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!("no lab is up: start one with `make lab-up`"),
+            Err(error) => return Err(error).context("failed to read the lab's state"),
+        };
+        if network::namespaces()?.is_empty() {
+            bail!("the lab has ended with its machine: remove what it left with `make lab-down`");
+        }
+        serde_json::from_str(&text).context("the lab's state is unreadable: take it down with `make lab-down`")
     }
 
     /// The hosts, that of the tests included.

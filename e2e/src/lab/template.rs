@@ -18,3 +18,19 @@ pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
 pub(super) fn write(path: &Path, template: &str, values: &[(&str, &str)]) -> Result<()> {
     fs::write(path, fill(template, values)).with_context(|| format!("failed to write {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stand_where_their_names_stood() {
+        assert_eq!(fill("{{host}}: {{run}}/{{host}}", &[("host", "host-1"), ("run", "/run")]), "host-1: /run/host-1");
+    }
+
+    #[test]
+    #[should_panic(expected = "has no value")]
+    fn a_name_without_a_value_is_a_bug() {
+        fill("{{host}}", &[]);
+    }
+}

@@ -1,0 +1,223 @@
+//! The check that runs beside every scenario, as a pod in the cluster: readers and writers on a bounded set of keys,
+//! every answer held against what a correct database may answer, and measures of each phase.
+//!
+//! All clients of its keys are in this process, so it knows what is under way on each key, and has one clock. That is
+//! what its proof rests on; a second check uses keys of its own. Memory is bounded however long it runs, see `window`.
+
+mod flights;
+mod http;
+mod import;
+mod keys;
+mod ledger;
+mod load;
+mod moves;
+mod phase;
+mod window;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use skerry_client::{Client, ClientConfig};
+use skerry_core::map::Fragmentation;
+use skerry_core::node::Status;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub use import::{Imported, TableRows};
+pub use ledger::Found;
+pub use moves::{Moved, NodeNow};
+pub use phase::Summary;
+
+use import::Import;
+use ledger::Ledger;
+use load::{Load, Shared};
+use moves::Moves;
+
+/// A database that starts beside the check must be there within this time.
+const CONNECT_WITHIN: Duration = Duration::from_secs(120);
+/// Between two looks at where replicas are: shorter than any move takes.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A status that has not come within this time is given up.
+const STATUS_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the check is to do.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `host:port` of some nodes.
+    pub seeds: Vec<String>,
+    /// Tables that it uses.
+    pub tables: Vec<String>,
+    /// How many write.
+    pub writers: usize,
+    /// How many read.
+    pub readers: usize,
+    /// Between two operations of one of them.
+    pub pace: Duration,
+    /// Of one operation with all its retries.
+    pub deadline: Duration,
+    /// Where scenarios reach it.
+    pub http: SocketAddr,
+}
+
+/// All that is known, at any time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// True once the load has stopped and every key was read once more.
+    pub is_final: bool,
+    /// Keys that gave no answer to the last read.
+    pub unread: usize,
+    /// The whole run.
+    #[serde(flatten)]
+    pub total: Summary,
+    /// What was found wrong.
+    #[serde(flatten)]
+    pub found: Found,
+    /// The phase under way.
+    pub now: Summary,
+    /// Phases that ended.
+    pub phases: Vec<Summary>,
+    /// The database's nodes. Empty = it could not be asked.
+    pub nodes: Vec<NodeNow>,
+}
+
+/// A check that runs.
+#[derive(Debug)]
+pub(crate) struct Check {
+    shared: Arc<Shared>,
+    import: Arc<Import>,
+    moves: Mutex<Moves>,
+    load: Mutex<Option<Load>>,
+    unread: Mutex<Option<usize>>,
+}
+
+/// Runs until interrupted or told to end.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
+    let listener =
+        TcpListener::bind(config.http).await.with_context(|| format!("failed to listen on {}", config.http))?;
+    let check = Arc::new(timeout(CONNECT_WITHIN, Check::start(&config)).await.context("the database is not there")??);
+    let watcher = tokio::spawn(Arc::clone(&check).watch(stop.clone()));
+    http::serve(listener, check, stop.clone()).await.context("the HTTP server failed")?;
+    watcher.await.context("the watch of the replicas broke down")
+}
+
+impl Check {
+    async fn start(config: &Config) -> Result<Self> {
+        let mut asked = ClientConfig::new(config.seeds.clone());
+        asked.deadline = config.deadline;
+        // Bounded by the caller: the nodes' names may not be known yet.
+        let client = loop {
+            match Client::connect(asked.clone()).await {
+                Ok(client) => break client,
+                Err(error) => ensure!(error.retryable(), "failed to connect: {error}"),
+            }
+        };
+        let tables = fragmentations(&client, &config.tables).await?;
+        let places = keys::places(&tables, rand::random());
+        let ledger = Ledger::new(places.len());
+        let import = Arc::new(Import::new(client.clone(), tables));
+        let shared = Arc::new(Shared { client, ledger, places, values: AtomicU64::new(1) });
+        let moves = shared.status().await.map(|status| Moves::new(&status)).unwrap_or_default();
+        let load = Load::start(&shared, config.writers, config.readers, config.pace);
+        let (moves, load, unread) = (Mutex::new(moves), Mutex::new(Some(load)), Mutex::new(None));
+        Ok(Self { shared, import, moves, load, unread })
+    }
+
+    async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(look.tick()).await.is_some() {
+            if let Some(status) = self.shared.status().await {
+                self.moves.lock().await.see(&status);
+            }
+        }
+    }
+
+    /// Ends the phase and begins one of this name.
+    pub(crate) async fn next_phase(&self, name: &str) -> Summary {
+        let status = self.shared.status().await;
+        let mut moves = self.moves.lock().await;
+        let mut ended = self.shared.ledger.next_phase(name);
+        if let Some(status) = status {
+            moves.see(&status);
+            ended.moved = Some(moves.moved(&status));
+            *moves = Moves::new(&status);
+        }
+        self.shared.ledger.remember(ended.clone());
+        ended
+    }
+
+    /// All that is known now.
+    pub(crate) async fn so_far(&self) -> Report {
+        let status = self.shared.status().await;
+        let unread = *self.unread.lock().await;
+        let (total, mut now, phases, found) = self.shared.ledger.so_far();
+        let mut nodes = Vec::new();
+        if let Some(status) = status {
+            now.moved = Some(self.moves.lock().await.moved(&status));
+            nodes = moves::nodes(&status);
+        }
+        Report { is_final: unread.is_some(), unread: unread.unwrap_or(0), total, found, now, phases, nodes }
+    }
+
+    /// Imports so many rows into each table, unless an import was begun before.
+    pub(crate) fn start_import(&self, rows: usize) -> Imported {
+        if self.import.claim(rows) {
+            let import = Arc::clone(&self.import);
+            tokio::spawn(async move { import.run().await });
+        }
+        self.import.so_far()
+    }
+
+    /// How the import stands.
+    pub(crate) fn imported(&self) -> Imported {
+        self.import.so_far()
+    }
+
+    /// Looks once more for what was imported.
+    pub(crate) async fn scan(&self) -> Result<Imported> {
+        self.import.scan().await?;
+        Ok(self.import.so_far())
+    }
+
+    /// Ends the load, reads every key once more, and checks everything. A second call gives the same.
+    pub(crate) async fn stop(&self) -> Result<Report> {
+        if let Some(load) = self.load.lock().await.take() {
+            load.stop().await?;
+            let unread = self.shared.last_reads().await;
+            self.shared.ledger.check_all();
+            *self.unread.lock().await = Some(unread);
+            self.next_phase("after").await;
+        }
+        Ok(self.so_far().await)
+    }
+}
+
+impl Shared {
+    /// `None` = the steward does not answer now.
+    async fn status(&self) -> Option<Status> {
+        self.client.with_deadline(STATUS_WITHIN).admin().status().await.ok()
+    }
+}
+
+/// The tables, once all of them are there; the caller bounds the wait.
+async fn fragmentations(client: &Client, names: &[String]) -> Result<Vec<(String, Fragmentation)>> {
+    ensure!(!names.is_empty(), "no table is named");
+    let mut maps = client.watch_map();
+    loop {
+        let map = client.map();
+        let find = |name: &String| {
+            let table = map.tables.values().find(|t| !t.dropped && t.name == *name)?;
+            Some((name.clone(), table.fragmentation))
+        };
+        if let Some(tables) = names.iter().map(find).collect::<Option<Vec<_>>>() {
+            return Ok(tables);
+        }
+        maps.changed().await;
+    }
+}

@@ -1,0 +1,87 @@
+//! `e2e`: runs the scenarios on a lab of its own, and takes it down whatever happens.
+
+mod run;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use skerry_e2e::scenario::{ALL, Scenario, interrupt};
+
+/// Run scenarios on a real Kubernetes, every answer of the database checked.
+#[derive(Debug, Parser)]
+#[command(name = "e2e", version)]
+struct Args {
+    /// Scenarios to run. By default all.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Only show which there are.
+    #[arg(long)]
+    list: bool,
+    /// Leave the lab up, and the namespaces of scenarios that failed.
+    #[arg(long)]
+    keep: bool,
+    /// Use the lab that is up, and leave it up.
+    #[arg(long)]
+    attach: bool,
+    /// Folder with skerry-node.tar, skerry-operator.tar and skerry-check.tar.
+    #[arg(long, default_value = "target/images")]
+    images: PathBuf,
+    /// Tag of the images.
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    tag: String,
+    /// Where to put what a failed scenario leaves for people to read.
+    #[arg(long, default_value = "target/e2e")]
+    out: PathBuf,
+    /// Also write the table as Markdown.
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+    /// Rows of the flights that are imported into each table.
+    #[arg(long, default_value_t = 336_776)]
+    rows: usize,
+    /// The repository, for its chart and examples.
+    #[arg(long, default_value = ".")]
+    repository: PathBuf,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    if args.list {
+        let mut out = io::stdout().lock();
+        for scenario in ALL {
+            writeln!(out, "{:<24}{}", scenario.name, scenario.claim)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let scenarios = chosen(&args.names)?;
+    watch_for_interrupts()?;
+    let passed = run::run(&args, &scenarios)?;
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// In the order of the list, whatever the order of the names.
+fn chosen(names: &[String]) -> Result<Vec<Scenario>> {
+    if let Some(unknown) = names.iter().find(|name| !ALL.iter().any(|s| s.name == **name)) {
+        bail!("there is no scenario {unknown}: see --list");
+    }
+    Ok(ALL.iter().filter(|s| names.is_empty() || names.iter().any(|name| name == s.name)).copied().collect())
+}
+
+/// The first interrupt ends the waits, so that the lab is taken down; the scenario's own commands are in other process groups.
+fn watch_for_interrupts() -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start a runtime")?;
+    let wait = async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            let _ = writeln!(io::stderr(), "e2e: interrupted; taking the lab down");
+            interrupt();
+        }
+        // From here on the handler stays in place: the lab must be taken down to its end.
+        std::future::pending::<()>().await;
+    };
+    thread::spawn(move || runtime.block_on(wait));
+    Ok(())
+}

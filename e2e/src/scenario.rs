@@ -1,0 +1,128 @@
+//! The scenarios: what a user of the operator does and what befalls a cluster, each on a database of its own, with the checker
+//! beside it.
+//!
+//! A scenario changes only its own namespace, the lab's hosts and the operator; it may leave hosts down when it fails: `tidy_up`
+//! mends them. Whatever is waited for has a limit, and clients' answers are checked from the start to the end.
+
+mod await_condition;
+mod checker;
+mod dump;
+mod hosts;
+mod judge;
+mod kube;
+mod objects;
+mod operator;
+mod report;
+mod retag;
+mod stage;
+mod value;
+
+mod autoscaler;
+mod back_doors;
+mod broken_image;
+mod drain_host;
+mod force_deleted_pod;
+mod host_crash_and_return;
+mod host_lost;
+mod image_change;
+mod import_flights;
+mod install_and_ready;
+mod operator_gone;
+mod operator_killed_midway;
+mod refused_specs;
+mod replication_factor;
+mod rolling_restart;
+mod scale_out_and_in;
+mod upgrade_and_reinstall;
+mod zone_crash_and_return;
+
+use anyhow::Result;
+
+pub use await_condition::{interrupt, is_interrupted};
+pub use dump::dump;
+pub use hosts::tidy_up;
+pub use kube::Kube;
+pub use operator::install;
+pub use report::{Outcome, markdown, table};
+pub use retag::retag;
+pub use stage::{Setup, Stage};
+
+/// Where the operator is installed.
+pub const OPERATOR_NAMESPACE: &str = "skerry-system";
+
+/// One scenario.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it shows.
+    pub claim: &'static str,
+    /// Does it.
+    pub run: fn(&mut Stage<'_>) -> Result<()>,
+}
+
+/// All of them; those that take the least time come first.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "install_and_ready",
+        claim: "the quickstart is ready within a minute, and its columns say so",
+        run: install_and_ready::run,
+    },
+    Scenario {
+        name: "refused_specs",
+        claim: "what cannot be is refused with a reason, and leaves the database as it was",
+        run: refused_specs::run,
+    },
+    Scenario {
+        name: "back_doors",
+        claim: "nobody takes nodes or volumes away behind the operator's back, unless the glass is broken",
+        run: back_doors::run,
+    },
+    Scenario { name: "autoscaler", claim: "an autoscaler finds its target and scales it", run: autoscaler::run },
+    Scenario {
+        name: "force_deleted_pod",
+        claim: "a pod deleted by force comes back with its volume",
+        run: force_deleted_pod::run,
+    },
+    Scenario { name: "drain_host", claim: "a host can be drained, one at a time", run: drain_host::run },
+    Scenario { name: "rolling_restart", claim: "a restart goes node by node", run: rolling_restart::run },
+    Scenario { name: "image_change", claim: "another image is rolled out node by node", run: image_change::run },
+    Scenario {
+        name: "broken_image",
+        claim: "an image that is not there stops at the first node, and is corrected",
+        run: broken_image::run,
+    },
+    Scenario { name: "replication_factor", claim: "copies go from 3 to 5 and back", run: replication_factor::run },
+    Scenario {
+        name: "scale_out_and_in",
+        claim: "nodes go from 3 to 5 and back, also midway, with the fewest moves",
+        run: scale_out_and_in::run,
+    },
+    Scenario { name: "operator_gone", claim: "without an operator clients go on", run: operator_gone::run },
+    Scenario {
+        name: "operator_killed_midway",
+        claim: "another operator ends what the first began",
+        run: operator_killed_midway::run,
+    },
+    Scenario {
+        name: "upgrade_and_reinstall",
+        claim: "an upgrade of the operator restarts no node; an uninstall leaves databases as they are",
+        run: upgrade_and_reinstall::run,
+    },
+    Scenario {
+        name: "host_crash_and_return",
+        claim: "a host that crashes and returns loses nothing",
+        run: host_crash_and_return::run,
+    },
+    Scenario {
+        name: "zone_crash_and_return",
+        claim: "a zone that crashes and returns loses nothing",
+        run: zone_crash_and_return::run,
+    },
+    Scenario { name: "host_lost", claim: "a host that is gone for good is replaced", run: host_lost::run },
+    Scenario {
+        name: "import_flights",
+        claim: "a year of flights is imported into both kinds of table, and found there",
+        run: import_flights::run,
+    },
+];

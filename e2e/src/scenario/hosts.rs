@@ -1,0 +1,58 @@
+//! Hosts: which run what, and how a scenario's traces are removed.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::await_condition::{await_condition, once};
+use super::kube::{DATABASE, Kube};
+use super::operator;
+use super::stage::{LONG, Setup};
+use super::value::{is_true, name, text};
+use crate::lab::{Host, Lab};
+
+/// A deleted database takes its pods with it; a namespace is gone after that.
+const GONE_WITHIN: Duration = Duration::from_secs(180);
+
+/// Waits until Kubernetes knows that a host is down.
+pub(super) fn await_down(kube: &Kube<'_>, host: &str) -> Result<()> {
+    await_condition(&format!("{host} to be known as down"), LONG, || {
+        let node = kube.get_known("node", host)?;
+        Ok(once(!is_true(&node, "Ready"), "Ready"))
+    })
+}
+
+/// The zone of a host.
+pub(super) fn zone_of<'l>(lab: &'l Lab, host: &str) -> Result<&'l str> {
+    let found = lab.hosts().iter().find(|h| h.name == host);
+    found.map(|h| h.zone.as_str()).with_context(|| format!("{host} is none of the lab's hosts"))
+}
+
+/// The hosts of a zone.
+pub(super) fn of_zone<'l>(lab: &'l Lab, zone: &'l str) -> impl Iterator<Item = &'l Host> {
+    lab.hosts().iter().filter(move |h| h.zone == zone)
+}
+
+/// Removes a scenario's namespace, and mends what it may have left: hosts that are down or closed, an operator that is gone.
+pub fn tidy_up(lab: &Lab, setup: &Setup, namespace: &str) -> Result<()> {
+    let kube = Kube::new(lab, namespace);
+    for host in lab.hosts() {
+        let node = kube.get("node", &host.name)?;
+        if node.is_none_or(|node| !is_true(&node, "Ready")) {
+            lab.restore(&host.name)?;
+        }
+        kube.run(&["uncordon", &host.name])?;
+    }
+    operator::install(&kube, setup, &[])?;
+    for database in kube.list(DATABASE, "").unwrap_or_default() {
+        kube.delete(DATABASE, name(&database))?;
+    }
+    kube.delete("namespace", namespace)?;
+    await_condition("the namespace to be gone", GONE_WITHIN, || {
+        let found = kube.get("namespace", namespace)?;
+        let stand = found.as_ref().map_or("", |n| text(n, "/status/phase")).to_owned();
+        Ok(once(found.is_none(), stand))
+    })?;
+    lab.renew_volumes().context("failed to renew the volumes")?;
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! The operator itself: installed, upgraded, taken away and killed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::OPERATOR_NAMESPACE;
+use super::await_condition::{await_condition, once};
+use super::kube::Kube;
+use super::stage::Setup;
+use super::value::{is_true, name, number, text};
+
+/// The release, and by it the operator's deployment.
+const RELEASE: &str = "skerry";
+/// What selects the operator's pods.
+const PODS: &str = "app.kubernetes.io/component=operator";
+/// Its pods start at once, but all hosts share one machine.
+const START_WITHIN: Duration = Duration::from_secs(120);
+
+/// Installs the chart, or upgrades what is there, and waits until the operator is ready.
+pub fn install(kube: &Kube<'_>, setup: &Setup, more: &[&str]) -> Result<()> {
+    let kube = kube.within(OPERATOR_NAMESPACE);
+    let chart = setup.repository.join("charts/skerry");
+    let images = format!("image.tag={0},nodeImage.tag={0}", setup.tag);
+    let mut args = vec!["upgrade", "--install", RELEASE, path(&chart)?, "--create-namespace", "--set", &images];
+    args.extend(more);
+    kube.helm(START_WITHIN, &args)?;
+    await_operator(&kube)
+}
+
+/// Takes the release away, and waits until none of its pods is left.
+pub(super) fn uninstall(kube: &Kube<'_>) -> Result<()> {
+    let kube = kube.within(OPERATOR_NAMESPACE);
+    kube.helm(START_WITHIN, &["uninstall", RELEASE])?;
+    await_none(&kube)
+}
+
+/// Scales the operator away.
+pub(super) fn take_away(kube: &Kube<'_>) -> Result<()> {
+    let kube = kube.within(OPERATOR_NAMESPACE);
+    kube.scale("deployment", RELEASE, 0)?;
+    await_none(&kube)
+}
+
+/// Brings it back, with one pod that acts and one that stands by.
+pub(super) fn bring_back(kube: &Kube<'_>) -> Result<()> {
+    let kube = kube.within(OPERATOR_NAMESPACE);
+    kube.scale("deployment", RELEASE, 2)?;
+    await_operator(&kube)
+}
+
+/// Kills the pod that acts, by force. Gives its name.
+pub(super) fn kill_acting(kube: &Kube<'_>) -> Result<String> {
+    let kube = kube.within(OPERATOR_NAMESPACE);
+    let acting = acting(&kube)?.context("no operator acts")?;
+    kube.kill_pod(&acting)?;
+    Ok(acting)
+}
+
+/// Waits until a pod acts that is not this one.
+pub(super) fn await_other(kube: &Kube<'_>, former: &str) -> Result<()> {
+    let kube = kube.within(OPERATOR_NAMESPACE);
+    await_condition("another operator to act", START_WITHIN, || {
+        let acting = acting(&kube)?;
+        Ok(once(acting.as_deref().is_some_and(|a| a != former), format!("{acting:?} acts")))
+    })
+}
+
+/// The pod that the lease names.
+fn acting(kube: &Kube<'_>) -> Result<Option<String>> {
+    let text_of = |lease: &Value| text(lease, "/spec/holderIdentity").to_owned();
+    let mut holders = kube.list("leases", "")?.iter().map(text_of).filter(|h| !h.is_empty()).collect::<Vec<_>>();
+    ensure!(holders.len() <= 1, "several leases are held: {holders:?}");
+    Ok(holders.pop())
+}
+
+fn await_operator(kube: &Kube<'_>) -> Result<()> {
+    await_condition("the operator to be ready", START_WITHIN, || {
+        let deployment = kube.get_known("deployment", RELEASE)?;
+        let at = |path| number(&deployment, path).unwrap_or(0);
+        let wanted = at("/spec/replicas");
+        let is_current = at("/status/observedGeneration") == at("/metadata/generation")
+            && at("/status/updatedReplicas") == wanted
+            && at("/status/replicas") == wanted;
+        let pods = kube.list("pods", PODS)?;
+        let ready = pods.iter().filter(|pod| is_true(pod, "Ready")).count();
+        let stand = format!("{ready} of {wanted} pods ready: {:?}", pods.iter().map(name).collect::<Vec<_>>());
+        Ok(once(is_current && i64::try_from(ready) == Ok(wanted) && acting(kube)?.is_some(), stand))
+    })
+}
+
+fn await_none(kube: &Kube<'_>) -> Result<()> {
+    await_condition("the operator to be gone", START_WITHIN, || {
+        let pods = kube.list("pods", PODS)?;
+        Ok(once(pods.is_empty(), format!("{:?}", pods.iter().map(name).collect::<Vec<_>>())))
+    })
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("the repository's path is not plain text")
+}

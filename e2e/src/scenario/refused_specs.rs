@@ -1,0 +1,102 @@
+//! Specs that cannot be: the schema refuses most at once, and the operator the rest by a condition.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::kube::DATABASE;
+use super::objects::{self, NAME, TABLES};
+use super::stage::{Stage, is_ready};
+use super::value::{condition, is_true, starts, text};
+
+/// New databases: what is wrong, and what the message must say.
+fn wrong_from_the_start() -> Vec<(Value, &'static str)> {
+    vec![
+        (
+            json!({ "replicas": 2, "zones": null, "replicationFactor": 3 }),
+            "every copy of a shard needs a node of its own",
+        ),
+        (json!({ "replicas": 2, "replicationFactor": 2 }), "every zone needs a node"),
+        (json!({ "storage": { "size": "much" } }), "size must be a quantity"),
+        (json!({ "rebalance": { "maxBytesPerSecond": "1Ki" } }), "at least 64Ki"),
+        (json!({ "replicationFactor": 0 }), "replicationFactor"),
+        (
+            json!({ "tables": [{ "name": "t", "fragmentation": { "type": "Range", "shards": 3 } }] }),
+            "shards may only be specified when type is Hash",
+        ),
+        (
+            json!({ "tables": [{ "name": "t", "fragmentation": { "type": "Hash" }, "consistency": { "type": "Quorum" } }] }),
+            "Quorum tables are not available yet",
+        ),
+    ]
+}
+
+/// Changes of a database that is there.
+fn wrong_afterwards() -> Vec<(Value, &'static str)> {
+    vec![
+        (json!({ "storage": { "size": "512Mi" } }), "a volume can only grow"),
+        (json!({ "storage": { "engine": "Fjall" } }), "engine may not be changed"),
+        (json!({ "replicationFactor": 5 }), "every copy of a shard needs a node of its own"),
+        (
+            json!({ "tables": [{ "name": TABLES[0], "fragmentation": { "type": "Range" } }] }),
+            "fragmentation.type of an existing table may not be changed",
+        ),
+    ]
+}
+
+pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
+    for (spec, why) in wrong_from_the_start() {
+        let wrong = merged(objects::database(3, 3), &json!({ "spec": spec }));
+        for how in [&["apply", "-f", "-", "--dry-run=server"][..], &["apply", "-f", "-"]] {
+            let said = stage.kube.refused(how, Some(&wrong))?;
+            ensure!(said.contains(why), "{spec} was refused, but not with {why:?}: {said}");
+        }
+    }
+    ensure!(stage.kube.get(DATABASE, NAME)?.is_none(), "a refused database is there");
+    stage.say("every wrong new spec was refused");
+
+    stage.start(3, 3)?;
+    let before = starts(&stage.pods()?);
+    stage.phase("refusals", |stage| {
+        for (spec, why) in wrong_afterwards() {
+            let patch = json!({ "spec": spec }).to_string();
+            for how in [&["--dry-run=server"][..], &[]] {
+                let said = stage
+                    .kube
+                    .refused(&[&["patch", DATABASE, NAME, "--type=merge", "-p", &patch], how].concat(), None)?;
+                ensure!(said.contains(why), "{spec} was refused, but not with {why:?}: {said}");
+            }
+        }
+        refused_by_condition(stage)
+    })?;
+    ensure!(starts(&stage.pods()?) == before, "a refused spec restarted pods");
+    stage.finish()
+}
+
+/// Only the operator knows which zones there are. A refusal is taken back with the spec.
+fn refused_by_condition(stage: &Stage<'_>) -> Result<()> {
+    stage.patch_spec(&json!({ "zones": ["zone-a", "zone-b", "zone-x"] }))?;
+    let refused = stage.await_resource("the unknown zone to be refused", |r| {
+        r["status"]["observedGeneration"] == r["metadata"]["generation"] && is_true(r, "Stalled")
+    })?;
+    let stalled = condition(&refused, "Stalled").context("there is no condition Stalled")?;
+    ensure!(text(stalled, "/message").contains("zone-x"), "the refusal does not name the zone: {stalled}");
+    ensure!(!is_ready(&refused), "a refused spec is ready");
+    stage.patch_spec(&json!({ "zones": ["zone-a", "zone-b", "zone-c"] }))?;
+    stage.await_ready("the corrected spec to be ready").map(drop)
+}
+
+/// As kubectl's merge patch does.
+fn merged(mut object: Value, patch: &Value) -> Value {
+    let Value::Object(changes) = patch else { return patch.clone() };
+    for (key, change) in changes {
+        if change.is_null() {
+            if let Some(fields) = object.as_object_mut() {
+                fields.remove(key);
+            }
+        } else {
+            let old = object[key].take();
+            object[key] = merged(if old.is_object() { old } else { json!({}) }, change);
+        }
+    }
+    object
+}

@@ -1,0 +1,253 @@
+//! What one scenario runs on: a namespace of its own, a database, and the checker beside it, which measures each phase.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::await_condition::{Seen, await_condition, once};
+use super::checker::Checker;
+use super::kube::{DATABASE, Kube};
+use super::objects::{self, NAME, TABLES};
+use super::value::{condition, number, text};
+use crate::check::{Report, Summary};
+use crate::lab::Lab;
+
+/// Longer than anything takes that is asked of a database here, on a busy machine. A wait gives up after so long.
+pub(super) const LONG: Duration = Duration::from_secs(240);
+
+/// What all scenarios share.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The repository's root.
+    pub repository: PathBuf,
+    /// Tag of the images.
+    pub tag: String,
+    /// Rows of the flights to import.
+    pub rows: usize,
+}
+
+impl Setup {
+    /// An image of ours.
+    pub fn image(&self, name: &str) -> String {
+        format!("{name}:{}", self.tag)
+    }
+
+    /// The tag under which the nodes' image is there a second time.
+    pub fn next_tag(&self) -> String {
+        format!("{}-next", self.tag)
+    }
+}
+
+/// What one scenario runs on.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    /// The Kubernetes below.
+    pub lab: &'a Lab,
+    /// In the scenario's namespace.
+    pub kube: Kube<'a>,
+    /// What all scenarios share.
+    pub setup: &'a Setup,
+    /// Its name.
+    database: String,
+    /// Phases that ended.
+    pub phases: Vec<Summary>,
+    /// For the report.
+    pub notes: Vec<String>,
+    /// The checker's last word.
+    pub report: Option<Report>,
+    checker: Option<Checker<'a>>,
+    begun: Instant,
+}
+
+impl<'a> Stage<'a> {
+    /// An empty namespace.
+    pub fn new(lab: &'a Lab, setup: &'a Setup, namespace: &str) -> Result<Self> {
+        let kube = Kube::new(lab, namespace);
+        kube.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }))?;
+        Ok(Self {
+            lab,
+            kube,
+            setup,
+            database: NAME.to_owned(),
+            phases: Vec::new(),
+            notes: Vec::new(),
+            report: None,
+            checker: None,
+            begun: Instant::now(),
+        })
+    }
+
+    /// Tells whoever watches how far it is.
+    pub fn say(&self, line: &str) {
+        let seconds = self.begun.elapsed().as_secs();
+        // That nobody reads it is no failure of the scenario.
+        let _ = writeln!(io::stderr(), "  {seconds:>4} s  {line}");
+    }
+
+    /// Says it, and keeps it for the report.
+    pub fn note(&mut self, line: String) {
+        self.say(&line);
+        self.notes.push(line);
+    }
+
+    /// Makes the usual database, waits until it is ready, and starts the checker.
+    pub fn start(&mut self, replicas: u32, copies: u32) -> Result<()> {
+        self.start_as(&objects::database(replicas, copies))
+    }
+
+    /// The same with a database of the scenario's own.
+    pub fn start_as(&mut self, database: &Value) -> Result<()> {
+        self.kube.apply(database)?;
+        self.await_ready("the database to be ready")?;
+        self.say("the database is ready");
+        self.start_checker(NAME, &TABLES)
+    }
+
+    /// Starts the checker on a database that is there.
+    pub fn start_checker(&mut self, database: &str, tables: &[&str]) -> Result<()> {
+        self.database = database.to_owned();
+        let image = self.setup.image("skerry-check");
+        self.checker = Some(Checker::start(&self.kube, &image, database, tables)?);
+        self.say("the checker reads and writes");
+        Ok(())
+    }
+
+    /// The checker, once it is started.
+    pub fn checker(&self) -> Result<&Checker<'a>> {
+        self.checker.as_ref().context("the checker was not started")
+    }
+
+    /// Measures what happens meanwhile.
+    pub fn phase(&mut self, name: &str, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<Summary> {
+        self.say(name);
+        self.checker()?.next_phase(name)?;
+        act(self).with_context(|| format!("in the phase {name:?}"))?;
+        let summary = self.checker()?.next_phase("between")?;
+        self.say(&told(&summary));
+        ensure!(summary.acknowledged > 0, "no write was acknowledged in the phase {name:?}");
+        self.phases.push(summary.clone());
+        Ok(summary)
+    }
+
+    /// The resource as it is now.
+    pub fn resource(&self) -> Result<Value> {
+        self.kube.get_known(DATABASE, &self.database)
+    }
+
+    /// Changes the spec.
+    pub fn patch_spec(&self, spec: &Value) -> Result<()> {
+        self.kube.patch(DATABASE, &self.database, &json!({ "spec": spec }))
+    }
+
+    /// Scales the resource, as a person does.
+    pub fn scale(&self, replicas: u32) -> Result<()> {
+        self.kube.scale(DATABASE, &self.database, replicas)
+    }
+
+    /// Waits until the newest spec is carried out, and all is at rest.
+    pub fn await_ready(&self, what: &str) -> Result<Value> {
+        await_condition(what, LONG, || {
+            let resource = self.resource()?;
+            Ok(if is_ready(&resource) { Seen::Done(resource) } else { Seen::NotYet(stand(&resource)) })
+        })
+    }
+
+    /// Waits until the resource is as described.
+    pub fn await_resource(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+        await_condition(what, LONG, || {
+            let resource = self.resource()?;
+            Ok(if holds(&resource) { Seen::Done(resource) } else { Seen::NotYet(stand(&resource)) })
+        })
+    }
+
+    /// The database's pods, in order of name.
+    pub fn pods(&self) -> Result<Vec<Value>> {
+        self.kube.list("pods", &self.selector())
+    }
+
+    /// What selects the database's objects.
+    pub fn selector(&self) -> String {
+        format!("skerry.io/database={}", self.database)
+    }
+
+    /// The host that a pod runs on.
+    pub fn host_of(&self, pod: &str) -> Result<String> {
+        let object = self.kube.get_known("pod", pod)?;
+        Ok(text(&object, "/spec/nodeName").to_owned())
+    }
+
+    /// Waits until so many more writes are acknowledged: clients go on.
+    pub fn await_writes(&self, more: u64) -> Result<()> {
+        let before = self.checker()?.report()?.total.acknowledged;
+        await_condition("clients to go on", LONG, || {
+            let now = self.checker()?.report()?.total.acknowledged;
+            Ok(once(now >= before + more, format!("{} writes acknowledged since", now - before)))
+        })
+    }
+
+    /// Ends the checker and holds its last word against what must be.
+    pub fn finish(&mut self) -> Result<()> {
+        if self.checker.is_none() {
+            return Ok(());
+        }
+        let report = self.checker()?.stop()?;
+        self.checker = None;
+        self.say(&format!(
+            "{} writes acknowledged, {} reads; lost {}, stale {}, impossible {}",
+            report.total.acknowledged,
+            report.total.reads,
+            report.found.lost,
+            report.found.stale,
+            report.found.impossible
+        ));
+        let found = self.report.insert(report);
+        let is_right =
+            found.found.violations.is_empty() && found.found.lost + found.found.stale + found.found.impossible == 0;
+        ensure!(is_right, "answers were wrong: {:?}", found.found);
+        ensure!(found.unread == 0, "{} keys could not be read at the end", found.unread);
+        ensure!(found.total.acknowledged > 0, "no write was acknowledged");
+        Ok(())
+    }
+
+    /// The checker's word so far, for a report of a failure.
+    pub fn last_word(&mut self) {
+        if self.report.is_none()
+            && let Some(checker) = &self.checker
+        {
+            self.report = checker.report().ok();
+        }
+    }
+}
+
+/// True if the newest spec is carried out, and all is at rest.
+pub(super) fn is_ready(resource: &Value) -> bool {
+    let generation = number(resource, "/metadata/generation");
+    let is_of_now = |of: Option<i64>| generation.is_some() && of == generation;
+    let ready = condition(resource, "Ready");
+    is_of_now(number(resource, "/status/observedGeneration"))
+        && ready.is_some_and(|c| c["status"] == "True" && is_of_now(number(c, "/observedGeneration")))
+}
+
+/// How the resource stands, in a line.
+pub(super) fn stand(resource: &Value) -> String {
+    let ready = condition(resource, "Ready");
+    let (status, why) = ready.map_or(("absent", ""), |c| (text(c, "/status"), text(c, "/message")));
+    format!(
+        "generation {:?}, observed {:?}, Ready {status}: {why}; {}",
+        number(resource, "/metadata/generation"),
+        number(resource, "/status/observedGeneration"),
+        text(resource, "/status/operation")
+    )
+}
+
+fn told(summary: &Summary) -> String {
+    let moved = summary.moved.map_or_else(String::new, |m| {
+        let least = m.lower_bound.map_or_else(|| "unknown".to_owned(), |l| l.to_string());
+        format!(", {} replicas moved (at least {least}), {} bytes", m.replicas, m.bytes)
+    });
+    let (writes, pause) = (summary.acknowledged, Duration::from_millis(summary.longest_pause_ms));
+    format!("  {:.0} s, {writes} writes, longest pause {pause:.2?}{moved}", summary.seconds)
+}

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId};
 use skerry_core::map::{Map, MapDelta, NodeState};
 use skerry_core::node::{Removal, Status};
@@ -86,7 +88,10 @@ impl Admin {
     pub async fn execute(&self, command: SystemCommand) -> Result<SystemReply, AdminError> {
         let request =
             v1::ExecuteRequest { cluster_id: self.client.map().cluster.0.clone(), command: Some(command.into_wire()) };
-        let call = async |mut leader: Leader| Ok(leader.execute(request.clone()).await?.into_inner());
+        let call = |mut leader: Leader| {
+            let request = request.clone();
+            async move { Ok(leader.execute(request).await?.into_inner()) }
+        };
         match self.follow(call).await?.result.ok_or(Malformed::Missing("result"))? {
             execute_response::Result::Reply(reply) => Ok(SystemReply::from_wire(reply)?),
             execute_response::Result::Refusal(refusal) => Err(SystemRefusal::from_wire(refusal)?.into()),
@@ -96,13 +101,15 @@ impl Admin {
     /// May this node, in this incarnation, be removed?
     pub async fn certify(&self, node: NodeId, incarnation: Incarnation) -> Result<Removal, AdminError> {
         let request = v1::CertifyRemovalRequest { node_id: node.0, incarnation: incarnation.0 };
-        let answer = self.follow(async |mut leader| Ok(leader.certify_removal(request).await?.into_inner())).await?;
+        let answer = self
+            .follow(|mut leader: Leader| async move { Ok(leader.certify_removal(request).await?.into_inner()) })
+            .await?;
         Ok(Removal::from_wire(answer)?)
     }
 
     /// The database as the steward sees it.
     pub async fn status(&self) -> Result<Status, AdminError> {
-        let call = async |mut leader: Leader| Ok(leader.status(v1::StatusRequest {}).await?.into_inner());
+        let call = |mut leader: Leader| async move { Ok(leader.status(v1::StatusRequest {}).await?.into_inner()) };
         Ok(status_from_wire(self.follow(call).await?)?)
     }
 
@@ -111,7 +118,10 @@ impl Admin {
         joined(self.follow(join_call(cluster, node)).await?)
     }
 
-    async fn follow<T>(&self, call: impl AsyncFn(Leader) -> Result<T, tonic::Status>) -> Result<T, CallFailed> {
+    async fn follow<T, Answered>(&self, call: impl Fn(Leader) -> Answered) -> Result<T, CallFailed>
+    where
+        Answered: Future<Output = Result<T, tonic::Status>>,
+    {
         follow(|| self.candidates(), self.client.deadline, call).await
     }
 
@@ -143,9 +153,15 @@ pub async fn join(
     joined(follow(|| seeds.to_vec(), deadline, join_call(cluster, node)).await?)
 }
 
-fn join_call(cluster: &ClusterId, node: NewNode) -> impl AsyncFn(Leader) -> Result<v1::JoinResponse, tonic::Status> {
+fn join_call(
+    cluster: &ClusterId,
+    node: NewNode,
+) -> impl Fn(Leader) -> BoxFuture<'static, Result<v1::JoinResponse, tonic::Status>> + use<> {
     let request = v1::JoinRequest { cluster_id: cluster.0.clone(), node: Some(node.into_wire()) };
-    async move |mut leader: Leader| Ok(leader.join(request.clone()).await?.into_inner())
+    move |mut leader: Leader| {
+        let request = request.clone();
+        async move { Ok(leader.join(request).await?.into_inner()) }.boxed()
+    }
 }
 
 fn joined(answer: v1::JoinResponse) -> Result<Joined, AdminError> {

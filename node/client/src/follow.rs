@@ -45,11 +45,16 @@ pub(crate) struct CallFailed {
 }
 
 /// Asks one candidate after the other, and wherever they point to, until one answers.
-pub(crate) async fn follow<T>(
+///
+/// `call` gives a future that borrows nothing of it, so that whoever waits may be moved between threads.
+pub(crate) async fn follow<T, Answered>(
     candidates: impl Fn() -> Vec<String>,
     deadline: Duration,
-    call: impl AsyncFn(AdminServiceClient<Channel>) -> Result<T, Status>,
-) -> Result<T, CallFailed> {
+    call: impl Fn(AdminServiceClient<Channel>) -> Answered,
+) -> Result<T, CallFailed>
+where
+    Answered: Future<Output = Result<T, Status>>,
+{
     let until = Instant::now() + deadline;
     let mut failed = CallFailed { status: None, out_of_time: true, may_have_happened: false };
     let (mut next, mut hint, mut hops, mut rounds) = (VecDeque::from(candidates()), None::<String>, 0, 0);

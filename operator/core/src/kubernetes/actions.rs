@@ -152,9 +152,9 @@ impl Scene<'_> {
     fn grow(&self, zone: &str, plan: &Plan) -> Vec<Action> {
         let name = self.names.set(zone);
         let present = self.cluster.sets.get(&name);
-        let added = |step: &Step| match step {
-            Step::AddSlot { slot, zone: of } if of == zone => ordinal(slot).map(|(_, ordinal)| ordinal),
-            _ => None,
+        let added = |step: &Step| {
+            let Step::AddSlot { slot, zone: of } = step else { return None };
+            ordinal(slot).filter(|_| of == zone).map(|(_, ordinal)| ordinal)
         };
         let added: BTreeSet<u32> = plan.steps.iter().filter_map(added).collect();
         let before = present.map_or(0, |set| set.replicas);

@@ -1,0 +1,80 @@
+//! The only writes. One after the other; the first failure ends them, and the next look goes on from what is there. Right
+//! before each, this operator makes sure that it still leads.
+
+mod beside;
+mod objects;
+mod writer;
+mod written;
+
+pub use writer::{ApplyError, Writer};
+pub use written::Written;
+
+use kube::Api;
+use kube::api::PostParams;
+use skerry_api::{CLUSTER_ID, DATABASE_LABEL, DistributedDatabase};
+use skerry_operator_core::kubernetes::{Scene, actions, upkeep};
+use skerry_operator_core::{Decision, Wait, unrest};
+
+use crate::context::Context;
+use crate::observe::{ObserveError, Sight};
+
+/// Writes down, once, what a database is called by its nodes and which image they run: neither changes with the operator.
+pub async fn identify(
+    mut database: DistributedDatabase,
+    resources: &Api<DistributedDatabase>,
+    context: &Context,
+) -> Result<DistributedDatabase, ObserveError> {
+    let metadata = &database.metadata;
+    let status = database.status.clone().unwrap_or_default();
+    if status.cluster_id.is_some() && status.image.is_some() || context.leadership.token().is_err() {
+        return Ok(database);
+    }
+    let (name, adopted) = (metadata.name.clone().unwrap_or_default(), metadata.annotations.as_ref());
+    let adopted = adopted.and_then(|a| a.get(CLUSTER_ID)).cloned();
+    let mut status = status;
+    // What is taken up was founded before.
+    status.founded |= adopted.is_some();
+    status.cluster_id = status.cluster_id.or(adopted).or(metadata.uid.clone());
+    status.image = status.image.or_else(|| Some(context.node_image.clone()));
+    status.selector = Some(format!("{DATABASE_LABEL}={name}"));
+    database.status = Some(status);
+    let written = resources.replace_status(&name, &PostParams::default(), &database).await;
+    written.map_err(ObserveError::Resource)
+}
+
+/// Carries out what was decided. Returns the failure that ended it early, in words.
+pub async fn apply(writer: &mut Writer<'_>, decision: &Decision, seen: &Sight) -> Option<String> {
+    if decision.plan.waits.contains(&Wait::Paused) {
+        return None;
+    }
+    let scene = Scene {
+        names: &seen.names,
+        cluster: &seen.cluster,
+        desired: &decision.desired,
+        status: seen.observed.database.known(),
+    };
+    let done = async {
+        writer.write_beside(&scene, all_well(decision, seen)).await?;
+        for action in writer.upkeep(&scene).into_iter().chain(actions(&decision.plan, &scene)) {
+            writer.act(&action, decision.plan.based_on.epoch).await?;
+        }
+        Ok::<(), ApplyError>(())
+    };
+    done.await.err().map(|error| error.text())
+}
+
+/// True if one node more may be away: all are ready, every shard has all its copies in step, and nothing is under way.
+fn all_well(decision: &Decision, seen: &Sight) -> bool {
+    let slots = seen.cluster.slots(&seen.names);
+    let at_rest = seen.observed.database.known().is_some_and(|status| unrest(status).is_none());
+    at_rest && decision.plan.steps.is_empty() && slots.values().all(|slot| slot.process.ready)
+}
+
+impl Writer<'_> {
+    fn upkeep(&self, scene: &Scene<'_>) -> Vec<skerry_operator_core::kubernetes::Action> {
+        let spec = &self.database().spec;
+        let size = (spec.storage.size.as_str(), skerry_api::bytes(&spec.storage.size).unwrap_or(0));
+        let digest = |zone: &str, set: &skerry_operator_core::kubernetes::Set| self.digest(zone, set);
+        upkeep(scene, digest, size, spec.volume_retention.when_scaled)
+    }
+}

@@ -1,0 +1,166 @@
+//! Single writes: each names the very object that was looked at.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::PostParams;
+use kube::{Api, Resource};
+use skerry_api::{DistributedDatabase, DistributedDatabaseStatus};
+use skerry_core::ids::{Epoch, Incarnation, NodeId};
+use skerry_core::node::Removal;
+use skerry_core::system::{AdminChange, Fence};
+use skerry_operator_core::kubernetes::objects::{Blueprint, digest};
+use skerry_operator_core::kubernetes::{Action, Cluster, Names, Set};
+
+use crate::context::Context;
+use crate::events;
+use crate::leadership::LeaseLost;
+use crate::node_admin::{AdminFailure, Target};
+use crate::observe::Sight;
+
+/// Why a write was not made, or may not have been. It is planned again.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Nothing was written.
+    #[error(transparent)]
+    Lease(#[from] LeaseLost),
+    /// The API server refused, or did not answer: then the write may have been made.
+    #[error("failed to write {what}")]
+    Kubernetes {
+        /// Which object.
+        what: String,
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
+    /// Nothing was written.
+    #[error("{kind} {name} is there and belongs to somebody else: remove it, or give the database another name")]
+    NotOurs {
+        /// Of what kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// The database refused, or did not answer.
+    #[error("the database did not take it")]
+    Database(#[from] AdminFailure),
+    /// The node stays.
+    #[error("{node} cannot be removed yet: {why}")]
+    NotSafe {
+        /// Which.
+        node: NodeId,
+        /// Why.
+        why: String,
+    },
+}
+
+impl ApplyError {
+    pub(super) fn of(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        |source| Self::Kubernetes { what: what.into(), source }
+    }
+
+    /// With all causes.
+    pub fn text(&self) -> String {
+        let error: &dyn std::error::Error = self;
+        let causes = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string);
+        causes.collect::<Vec<_>>().join(": ")
+    }
+}
+
+/// Writes for one database.
+pub struct Writer<'a> {
+    pub(super) context: &'a Context,
+    pub(super) names: &'a Names,
+    pub(super) cluster: &'a Cluster,
+    target: &'a Target,
+    resources: Api<DistributedDatabase>,
+    database: DistributedDatabase,
+    image: String,
+}
+
+impl<'a> Writer<'a> {
+    /// For this database, as it was seen.
+    pub fn new(
+        context: &'a Context,
+        resources: Api<DistributedDatabase>,
+        database: DistributedDatabase,
+        seen: &'a Sight,
+    ) -> Self {
+        let recorded = database.status.as_ref().and_then(|s| s.image.clone());
+        let image = database.spec.image.clone().or(recorded).unwrap_or_default();
+        let (names, cluster, target) = (&seen.names, &seen.cluster, &seen.target);
+        Self { context, names, cluster, target, resources, database, image }
+    }
+
+    /// As it was last read or written.
+    pub fn database(&self) -> &DistributedDatabase {
+        &self.database
+    }
+
+    pub(super) fn blueprint(&self) -> Blueprint<'_> {
+        Blueprint { database: &self.database, names: self.names, cluster: &self.target.cluster.0, image: &self.image }
+    }
+
+    pub(super) fn digest(&self, zone: &str, set: &Set) -> String {
+        digest(&self.blueprint(), zone, set.claim_size.as_deref())
+    }
+
+    /// Makes one write, and tells people of it.
+    pub async fn act(&mut self, action: &Action, based_on: Option<Epoch>) -> Result<(), ApplyError> {
+        let token = self.context.leadership.token()?;
+        let fence = Fence { token, based_on };
+        match action {
+            Action::RecordVictims(victims) => self.record(|status| status.victims.clone_from(victims)).await?,
+            Action::RecordFounded => self.record(|status| status.founded = true).await?,
+            Action::Found { address } => self.context.admin.found(address, &self.target.cluster).await?,
+            Action::CreateSet { zone, replicas } => self.create_set(zone, *replicas).await?,
+            Action::ApplySet { zone, replicas } => self.apply_set(zone, *replicas).await?,
+            Action::ScaleSet { set, version, replicas } => self.scale_set(set, version, *replicas).await?,
+            Action::DeleteSet { set, uid } => self.delete_set(set, uid).await?,
+            Action::DeletePod { pod, uid } => self.delete_pod(pod, uid).await?,
+            Action::Quarantine { claim, uid, node, epoch } => self.quarantine(claim, uid, *node, *epoch).await?,
+            Action::RetainVolume { volume, node } => self.retain_volume(volume, *node).await?,
+            Action::DeleteClaim { claim, uid } => self.delete_claim(claim, uid).await?,
+            Action::GrowClaim { claim, uid, size } => self.grow_claim(claim, uid, size).await?,
+            Action::Change(change) => self.change(fence, change.clone()).await?,
+            Action::RemoveNode { node, incarnation } => self.remove_node(fence, *node, *incarnation).await?,
+        }
+        events::tell(self.context, &self.reference(), action).await;
+        Ok(())
+    }
+
+    /// Writes the status; refused if somebody else has changed the resource since.
+    pub async fn record(&mut self, change: impl FnOnce(&mut DistributedDatabaseStatus)) -> Result<(), ApplyError> {
+        self.context.leadership.token()?;
+        let mut changed = self.database.clone();
+        change(changed.status.get_or_insert_default());
+        if changed.status == self.database.status {
+            return Ok(());
+        }
+        let written = self.resources.replace_status(&self.names.database, &PostParams::default(), &changed).await;
+        self.database = written.map_err(ApplyError::of("the status"))?;
+        Ok(())
+    }
+
+    async fn change(&self, fence: Fence, change: AdminChange) -> Result<(), ApplyError> {
+        Ok(self.context.admin.change(self.target, fence, change).await?)
+    }
+
+    /// The certificate is asked for here and now, however lately somebody had one.
+    async fn remove_node(&self, fence: Fence, node: NodeId, start: Incarnation) -> Result<(), ApplyError> {
+        let not_safe = |why| ApplyError::NotSafe { node, why };
+        match self.context.admin.certify(self.target, node, start).await? {
+            Removal::Safe(_) => {
+                self.context.leadership.token()?;
+                self.change(fence, AdminChange::Remove(node)).await
+            }
+            Removal::NotYet(reasons) => {
+                let reasons: Vec<String> = reasons.iter().take(3).map(ToString::to_string).collect();
+                Err(not_safe(reasons.join(", ")))
+            }
+            Removal::Unknown { shards } => Err(not_safe(format!("{} shards did not answer", shards.len()))),
+        }
+    }
+
+    fn reference(&self) -> ObjectReference {
+        self.database.object_ref(&())
+    }
+}

@@ -1,0 +1,30 @@
+//! What every reconciliation shares.
+
+use std::sync::Arc;
+
+use kube::Client;
+use kube::runtime::events::Recorder;
+
+use crate::apply::Written;
+use crate::leadership::Leadership;
+use crate::metrics::Metrics;
+use crate::node_admin::NodeAdmin;
+
+/// What every reconciliation shares.
+#[derive(Clone)]
+pub struct Context {
+    /// To Kubernetes.
+    pub client: Client,
+    /// To the databases.
+    pub admin: Arc<dyn NodeAdmin>,
+    /// Whether this operator may write.
+    pub leadership: Leadership,
+    /// Image of the nodes of databases that are made from now on and do not name one.
+    pub node_image: String,
+    /// Tells people what was done. `None` = nobody is told.
+    pub recorder: Option<Recorder>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// What was written lately, so that it is not written again and again.
+    pub written: Arc<Written>,
+}

@@ -1,0 +1,72 @@
+//! What makes a database be looked at: a change of its resource or of anything that belongs to it, and time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource, ResourceExt};
+use skerry_api::{DATABASE_LABEL, DistributedDatabase};
+use tracing::{Instrument, info_span, warn};
+
+use crate::context::Context;
+use crate::reconcile::{ReconcileError, reconcile};
+
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(2);
+/// Changes that come together are looked at together.
+const GATHER: Duration = Duration::from_millis(100);
+/// Databases that are looked at at once: one that does not answer holds nobody up.
+const AT_ONCE: u16 = 64;
+
+/// Looks after all databases of a namespace, or of all if it is empty. Ends only by being dropped.
+pub async fn run(context: Arc<Context>, namespace: &str) {
+    let databases: Api<DistributedDatabase> = everywhere(&context.client, namespace);
+    let ours = watcher::Config::default().labels(DATABASE_LABEL);
+    let (sets, pods, claims) = (
+        everywhere::<StatefulSet>(&context.client, namespace),
+        everywhere::<Pod>(&context.client, namespace),
+        everywhere::<PersistentVolumeClaim>(&context.client, namespace),
+    );
+    Controller::new(databases, watcher::Config::default())
+        .with_config(kube::runtime::controller::Config::default().debounce(GATHER).concurrency(AT_ONCE))
+        .watches(sets, ours.clone(), |set| database_of(&set))
+        .watches(pods, ours.clone(), |pod| database_of(&pod))
+        .watches(claims, ours, |claim| database_of(&claim))
+        .run(looked_at, failed, context)
+        .for_each(|_| async {})
+        .await;
+}
+
+fn everywhere<K>(client: &Client, namespace: &str) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match namespace {
+        "" => Api::all(client.clone()),
+        namespace => Api::namespaced(client.clone(), namespace),
+    }
+}
+
+fn database_of(object: &impl ResourceExt) -> Option<ObjectRef<DistributedDatabase>> {
+    let name = object.labels().get(DATABASE_LABEL)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
+}
+
+async fn looked_at(database: Arc<DistributedDatabase>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let (name, namespace) = (database.name_any(), database.namespace().unwrap_or_default());
+    let span = info_span!("database", %namespace, %name);
+    let done = context.metrics.timed(reconcile(&namespace, &name, &context).instrument(span)).await;
+    done.map(Action::requeue)
+}
+
+fn failed(database: Arc<DistributedDatabase>, error: &ReconcileError, _context: Arc<Context>) -> Action {
+    let causes = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let (name, namespace) = (database.name_any(), database.namespace().unwrap_or_default());
+    warn!(namespace, name, %error, causes, "database could not be looked after");
+    Action::requeue(RETRY)
+}

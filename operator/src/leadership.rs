@@ -1,0 +1,168 @@
+//! Holds the Lease, and says whether this operator may write. It stops believing so before anybody else may begin to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::lease::{DURATION, Move, next};
+
+/// Name of the Lease.
+pub const LEASE: &str = "skerry-operator";
+/// Between two looks at it.
+const PERIOD: Duration = Duration::from_secs(2);
+/// One request for it.
+const REQUEST_MAX: Duration = Duration::from_secs(3);
+/// Between the end of this operator's belief and the earliest moment at which another may hold the Lease: for writes
+/// that are on their way.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// The right to write, for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Term {
+    /// Goes into every admin write; a database takes none with a lower one than it has seen.
+    pub token: u64,
+    until: Instant,
+}
+
+/// This operator may not write any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the Lease is lost: another operator may be acting")]
+pub struct LeaseLost;
+
+/// Says whether this operator may write. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Leadership {
+    term: watch::Receiver<Option<Term>>,
+}
+
+impl Leadership {
+    /// The token to write with. To be asked right before every write.
+    pub fn token(&self) -> Result<u64, LeaseLost> {
+        let term = *self.term.borrow();
+        term.filter(|term| Instant::now() < term.until).map(|term| term.token).ok_or(LeaseLost)
+    }
+
+    /// Leadership that lasts, for tests and for those who run one operator alone.
+    pub fn forever(token: u64) -> Self {
+        let until = Instant::now() + Duration::from_secs(365 * 24 * 3_600);
+        Self { term: watch::channel(Some(Term { token, until })).1 }
+    }
+
+    /// Until this operator leads, or whoever holds the Lease for it has ended.
+    pub async fn begun(&mut self) -> Option<Term> {
+        self.term.wait_for(Option::is_some).await.ok().and_then(|term| *term)
+    }
+
+    /// Until this operator no longer leads.
+    pub async fn ended(&mut self) {
+        loop {
+            let until = match *self.term.borrow_and_update() {
+                Some(term) if Instant::now() < term.until => term.until,
+                _ => return,
+            };
+            tokio::select! {
+                changed = self.term.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
+}
+
+/// Keeps the Lease, if it can be had, until it is told to stop; then it gives it up, so that the next one need not wait.
+#[derive(Debug)]
+pub struct Keeper {
+    leases: Api<Lease>,
+    identity: String,
+    publish: watch::Sender<Option<Term>>,
+    /// The Lease as it was last seen to change, and when.
+    seen: Option<(Lease, Instant)>,
+}
+
+impl Keeper {
+    /// Of the Lease in this namespace.
+    pub fn new(client: Client, namespace: &str, identity: &str) -> (Self, Leadership) {
+        let (publish, term) = watch::channel(None);
+        let leases = Api::namespaced(client, namespace);
+        (Self { leases, identity: identity.to_owned(), publish, seen: None }, Leadership { term })
+    }
+
+    /// Until told to stop.
+    pub async fn run(mut self, stop: CancellationToken, beat: Arc<dyn Fn() + Send + Sync>) {
+        let mut rounds = interval(PERIOD);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(rounds.tick()).await.is_some() {
+            match timeout(2 * REQUEST_MAX, self.round()).await {
+                Ok(Ok(())) => beat(),
+                Ok(Err(error)) => warn!(%error, "failed to look after the lease"),
+                Err(_) => warn!("the lease could not be looked after in time"),
+            }
+        }
+        self.give_up().await;
+    }
+
+    async fn round(&mut self) -> Result<(), kube::Error> {
+        let began = Instant::now();
+        let seen = self.leases.get_opt(LEASE).await?;
+        let unchanged = self.unchanged(seen.as_ref(), began);
+        match next(seen.as_ref(), &self.identity, unchanged, Timestamp::now()) {
+            Move::Wait => {
+                if self.publish.send_replace(None).is_some() {
+                    warn!("another operator leads");
+                }
+            }
+            Move::Take { spec, token } => {
+                let written = self.write(seen, *spec).await?;
+                self.seen = Some((written, began));
+                let until = began + DURATION - MARGIN;
+                if self.publish.send_replace(Some(Term { token, until })).is_none_or(|term| term.token != token) {
+                    info!(token, "this operator leads");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// For how long the Lease has looked the same.
+    fn unchanged(&mut self, lease: Option<&Lease>, now: Instant) -> Duration {
+        match (&self.seen, lease) {
+            (Some((before, since)), Some(lease)) if before.spec == lease.spec => now - *since,
+            (_, lease) => {
+                self.seen = lease.map(|lease| (lease.clone(), now));
+                Duration::ZERO
+            }
+        }
+    }
+
+    async fn write(&self, seen: Option<Lease>, spec: LeaseSpec) -> Result<Lease, kube::Error> {
+        let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
+        let is_there = seen.is_some();
+        let mut lease = seen.unwrap_or_else(|| Lease { metadata, ..Lease::default() });
+        lease.spec = Some(spec);
+        // The version that was seen goes with it: of two that want it, one gets it.
+        match is_there {
+            true => self.leases.replace(LEASE, &PostParams::default(), &lease).await,
+            false => self.leases.create(&PostParams::default(), &lease).await,
+        }
+    }
+
+    async fn give_up(&mut self) {
+        if self.publish.send_replace(None).is_none() {
+            return;
+        }
+        let Some((mut lease, _)) = self.seen.take() else { return };
+        lease.spec.get_or_insert_default().holder_identity = Some(String::new());
+        match timeout(REQUEST_MAX, self.leases.replace(LEASE, &PostParams::default(), &lease)).await {
+            Ok(Ok(_)) => info!("the lease is given up"),
+            Ok(Err(error)) => warn!(%error, "failed to give the lease up: it runs out by itself"),
+            Err(_) => warn!("the lease could not be given up in time: it runs out by itself"),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a look at the Lease tells this operator to do. A plain function on values; `leadership` carries it out.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+
+/// A holder that has not renewed for so long has lost the Lease.
+pub const DURATION: Duration = Duration::from_secs(10);
+
+/// What to do about the Lease.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Move {
+    /// Hold it: write this, on the very Lease that was seen. `token` is what it makes this holder's.
+    Take {
+        /// To be written.
+        spec: Box<LeaseSpec>,
+        /// Rises with each holder.
+        token: u64,
+    },
+    /// Another holds it.
+    Wait,
+}
+
+/// What is to be done on this Lease. `None` = there is none. `unchanged` is for how long, on this operator's own clock,
+/// it has looked the same: clocks of others are not trusted.
+pub fn next(seen: Option<&Lease>, identity: &str, unchanged: Duration, now: Timestamp) -> Move {
+    let spec = seen.and_then(|lease| lease.spec.as_ref());
+    let holder = spec.and_then(|s| s.holder_identity.as_deref()).filter(|h| !h.is_empty());
+    let before = spec.and_then(|s| s.lease_transitions).unwrap_or_else(|| first_transition(now));
+    match holder {
+        Some(holder) if holder == identity => take(identity, before, spec.and_then(|s| s.acquire_time.clone()), now),
+        Some(_) if unchanged < DURATION => Move::Wait,
+        Some(_) | None => take(identity, before.saturating_add(1), None, now),
+    }
+}
+
+/// A Lease that is made anew begins at the minutes since 1970: past every token of one that was deleted, as holders do not
+/// change every minute.
+fn first_transition(now: Timestamp) -> i32 {
+    i32::try_from(now.as_second() / 60).unwrap_or(i32::MAX)
+}
+
+fn take(identity: &str, transitions: i32, acquired: Option<MicroTime>, now: Timestamp) -> Move {
+    let spec = LeaseSpec {
+        holder_identity: Some(identity.to_owned()),
+        lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+        lease_transitions: Some(transitions),
+        acquire_time: Some(acquired.unwrap_or(MicroTime(now))),
+        renew_time: Some(MicroTime(now)),
+        ..LeaseSpec::default()
+    };
+    Move::Take { spec: Box::new(spec), token: u64::try_from(transitions).unwrap_or(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn lease(holder: &str, transitions: i32) -> Lease {
+        let spec = LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_transitions: Some(transitions),
+            ..LeaseSpec::default()
+        };
+        Lease { spec: Some(spec), ..Lease::default() }
+    }
+
+    fn token(step: Move) -> Option<u64> {
+        match step {
+            Move::Take { token, .. } => Some(token),
+            Move::Wait => None,
+        }
+    }
+
+    #[test]
+    fn holder_renews_under_its_token_and_the_next_one_gets_a_higher() {
+        assert_eq!(token(next(Some(&lease("a", 7)), "a", Duration::ZERO, at(0))), Some(7));
+        assert_eq!(token(next(Some(&lease("a", 7)), "b", DURATION, at(0))), Some(8));
+        assert_eq!(token(next(Some(&lease("", 7)), "b", Duration::ZERO, at(0))), Some(8));
+    }
+
+    #[test]
+    fn lease_that_changes_is_never_taken() {
+        assert_eq!(next(Some(&lease("a", 7)), "b", DURATION - Duration::from_millis(1), at(0)), Move::Wait);
+    }
+
+    #[test]
+    fn lease_that_was_deleted_does_not_set_the_token_back() {
+        let before = token(next(None, "a", Duration::ZERO, at(60_000))).unwrap();
+        assert!(token(next(None, "b", Duration::ZERO, at(60_060))).unwrap() > before);
+    }
+}

@@ -1,0 +1,113 @@
+//! What the operator asks of databases and tells them: the only place that speaks to nodes.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use skerry_client::{Client, ClientConfig, identity};
+use skerry_core::ids::{ClusterId, Incarnation, NodeId};
+use skerry_core::node::{Removal, Status};
+use skerry_core::system::{AdminChange, Fence, SystemCommand};
+
+/// A database that has a leader answers within this.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// A certificate takes as long as the slowest of many leaders.
+const CERTIFY_DEADLINE: Duration = Duration::from_secs(6);
+
+/// A database, and where it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Names it.
+    pub cluster: ClusterId,
+    /// `host:port` of its nodes.
+    pub seeds: Vec<String>,
+}
+
+/// Why a database did not do or say what was asked, with all causes. Nothing may be concluded from it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AdminFailure(pub String);
+
+impl AdminFailure {
+    fn of(error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string);
+        Self(causes.collect::<Vec<_>>().join(": "))
+    }
+}
+
+/// What the operator asks and tells.
+#[async_trait]
+pub trait NodeAdmin: Send + Sync {
+    /// The id of the node at this address. `None` = it has none, and can found a database.
+    async fn identify(&self, address: &str) -> Result<Option<NodeId>, AdminFailure>;
+    /// Tells the node to found the database. May be repeated.
+    async fn found(&self, address: &str, cluster: &ClusterId) -> Result<(), AdminFailure>;
+    /// The database as its steward sees it.
+    async fn status(&self, target: &Target) -> Result<Status, AdminFailure>;
+    /// Changes the system shard. May be repeated.
+    async fn change(&self, target: &Target, fence: Fence, change: AdminChange) -> Result<(), AdminFailure>;
+    /// May this node be removed, now?
+    async fn certify(&self, target: &Target, node: NodeId, start: Incarnation) -> Result<Removal, AdminFailure>;
+}
+
+/// Over gRPC. A database's client is kept as long as it answers.
+#[derive(Debug, Default)]
+pub struct GrpcAdmin {
+    clients: Mutex<HashMap<ClusterId, Client>>,
+}
+
+impl GrpcAdmin {
+    async fn client(&self, target: &Target) -> Result<Client, AdminFailure> {
+        let kept = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&target.cluster).cloned();
+        if let Some(client) = kept {
+            return Ok(client);
+        }
+        let config = ClientConfig { deadline: DEADLINE, ..ClientConfig::new(target.seeds.clone()) };
+        let client = Client::connect(config).await.map_err(|e| AdminFailure::of(&e))?;
+        // A name may lead to another database, if this one's was used again.
+        let met = client.map().cluster.clone();
+        if met != target.cluster {
+            return Err(AdminFailure(format!("the nodes are of database {met}, not of {}", target.cluster)));
+        }
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.insert(target.cluster.clone(), client.clone());
+        Ok(client)
+    }
+
+    /// The next request begins with the seeds again, of which some may be new.
+    fn failed(&self, target: &Target, error: &dyn std::error::Error) -> AdminFailure {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&target.cluster);
+        AdminFailure::of(error)
+    }
+}
+
+#[async_trait]
+impl NodeAdmin for GrpcAdmin {
+    async fn identify(&self, address: &str) -> Result<Option<NodeId>, AdminFailure> {
+        let identity = identity::identify(address, DEADLINE).await.map_err(|e| AdminFailure::of(&e))?;
+        Ok(identity.node)
+    }
+
+    async fn found(&self, address: &str, cluster: &ClusterId) -> Result<(), AdminFailure> {
+        identity::found(address, cluster, DEADLINE).await.map_err(|e| AdminFailure::of(&e))?;
+        Ok(())
+    }
+
+    async fn status(&self, target: &Target) -> Result<Status, AdminFailure> {
+        let client = self.client(target).await?;
+        client.admin().status().await.map_err(|e| self.failed(target, &e))
+    }
+
+    async fn change(&self, target: &Target, fence: Fence, change: AdminChange) -> Result<(), AdminFailure> {
+        let client = self.client(target).await?;
+        let command = SystemCommand::Admin { fence, change };
+        client.admin().execute(command).await.map_err(|e| self.failed(target, &e))?;
+        Ok(())
+    }
+
+    async fn certify(&self, target: &Target, node: NodeId, start: Incarnation) -> Result<Removal, AdminFailure> {
+        let client = self.client(target).await?.with_deadline(CERTIFY_DEADLINE);
+        client.admin().certify(node, start).await.map_err(|e| self.failed(target, &e))
+    }
+}

@@ -1,0 +1,92 @@
+//! The only reads: the objects of a database, live, and what its steward says. Everything remote is known, absent or
+//! unknown.
+
+mod objects;
+mod volumes;
+
+use std::collections::BTreeMap;
+
+use skerry_api::DistributedDatabase;
+use skerry_core::ids::ClusterId;
+use skerry_core::node::Status;
+use skerry_operator_core::kubernetes::{Cluster, Names};
+use skerry_operator_core::{Observed, Seen, Slot};
+
+use crate::context::Context;
+use crate::node_admin::Target;
+
+/// Why nothing could be decided.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// Of the resource.
+    #[error("failed to read the resource")]
+    Resource(#[source] kube::Error),
+    /// Of its objects.
+    #[error("failed to list its {kind}")]
+    List {
+        /// Of what kind.
+        kind: &'static str,
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
+}
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// For the decision.
+    pub observed: Observed,
+    /// The objects.
+    pub cluster: Cluster,
+    /// Their names.
+    pub names: Names,
+    /// The database.
+    pub target: Target,
+}
+
+/// Looks at everything of a database whose identity is written down.
+pub async fn observe(database: &DistributedDatabase, context: &Context) -> Result<Sight, ObserveError> {
+    let metadata = &database.metadata;
+    let names = Names {
+        database: metadata.name.clone().unwrap_or_default(),
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+    };
+    let cluster = objects::list(&context.client, &names).await?;
+    let cluster = volumes::look_for_lost(&context.client, &names, cluster).await;
+    let slots = cluster.slots(&names);
+    let status = database.status.clone().unwrap_or_default();
+    let cluster_id = ClusterId(status.cluster_id.unwrap_or_default());
+    let target = Target { cluster: cluster_id, seeds: slots.values().map(|s| s.address.clone()).collect() };
+    let (seen, blank) = match status.founded {
+        true => (ask(&target, context).await, None),
+        false => before_founding(&slots, &target, context).await,
+    };
+    let (victims, founded) = (status.victims, status.founded);
+    let observed = Observed { slots: Seen::Known(slots), database: seen, victims, founded, blank };
+    Ok(Sight { observed, cluster, names, target })
+}
+
+async fn ask(target: &Target, context: &Context) -> Seen<Status> {
+    if target.seeds.is_empty() {
+        return Seen::Unknown("it has no nodes now".to_owned());
+    }
+    match context.admin.status(target).await {
+        Ok(status) => Seen::Known(status),
+        Err(failure) => Seen::Unknown(failure.0),
+    }
+}
+
+/// Only a node that says itself that it has no identity can be told to found the database.
+async fn before_founding(
+    slots: &BTreeMap<String, Slot>,
+    target: &Target,
+    context: &Context,
+) -> (Seen<Status>, Option<String>) {
+    let Some((name, slot)) = slots.first_key_value() else { return (Seen::Absent, None) };
+    match context.admin.identify(&slot.address).await {
+        Ok(None) => (Seen::Absent, Some(name.clone())),
+        Ok(Some(_)) => (ask(target, context).await, None),
+        Err(failure) => (Seen::Unknown(failure.0), None),
+    }
+}

@@ -1,0 +1,89 @@
+//! The StatefulSets, pods and claims of a database, as values.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod as PodObject};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use skerry_api::DATABASE_LABEL;
+use skerry_operator_core::kubernetes::objects::{DIGEST, QUARANTINED_LABEL, ZONE_LABEL};
+use skerry_operator_core::kubernetes::{Claim, Cluster, Names, Pod, Set};
+
+use super::ObserveError;
+
+/// Lists them.
+pub(super) async fn list(client: &Client, names: &Names) -> Result<Cluster, ObserveError> {
+    let (sets, pods, claims) = tokio::try_join!(
+        labelled::<StatefulSet>(client, names, "StatefulSets"),
+        labelled::<PodObject>(client, names, "pods"),
+        labelled::<PersistentVolumeClaim>(client, names, "volume claims"),
+    )?;
+    let now = Timestamp::now();
+    Ok(Cluster {
+        sets: sets.iter().map(|s| (s.name_any(), set(s))).collect(),
+        pods: pods.iter().map(|p| (p.name_any(), pod(p, now))).collect(),
+        claims: claims.iter().map(|c| (c.name_any(), claim(c))).collect(),
+    })
+}
+
+async fn labelled<K>(client: &Client, names: &Names, kind: &'static str) -> Result<Vec<K>, ObserveError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &names.namespace);
+    let ours = ListParams::default().labels(&format!("{DATABASE_LABEL}={}", names.database));
+    let list = api.list(&ours).await.map_err(|source| ObserveError::List { kind, source })?;
+    Ok(list.items)
+}
+
+fn set(set: &StatefulSet) -> Set {
+    let status = set.status.as_ref();
+    // Before its controller has seen the newest template, the revision is that of an older one.
+    let seen = status.filter(|s| s.observed_generation == set.metadata.generation);
+    let claims = set.spec.volume_claim_templates.as_ref().and_then(|c| c.first());
+    Set {
+        uid: set.uid().unwrap_or_default(),
+        version: set.resource_version().unwrap_or_default(),
+        zone: set.labels().get(ZONE_LABEL).cloned().unwrap_or_default(),
+        replicas: set.spec.replicas.and_then(|r| u32::try_from(r).ok()).unwrap_or(0),
+        revision: seen.and_then(|s| s.update_revision.clone()),
+        digest: set.annotations().get(DIGEST).cloned(),
+        claim_size: claims.and_then(size),
+    }
+}
+
+fn size(claim: &PersistentVolumeClaim) -> Option<String> {
+    Some(claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")?.0.clone())
+}
+
+fn pod(pod: &PodObject, now: Timestamp) -> Pod {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let condition = conditions.into_iter().flatten().find(|c| c.type_ == "Ready");
+    let ready = condition.is_some_and(|c| c.status == "True");
+    let since = condition.and_then(|c| c.last_transition_time.as_ref()).or(pod.metadata.creation_timestamp.as_ref());
+    let down = since.map_or(0, |since| (now.as_second() - since.0.as_second()).max(0));
+    Pod {
+        uid: pod.uid().unwrap_or_default(),
+        ready,
+        leaving: pod.metadata.deletion_timestamp.is_some(),
+        revision: pod.labels().get("controller-revision-hash").cloned(),
+        down: if ready { Duration::ZERO } else { Duration::from_secs(u64::try_from(down).unwrap_or(0)) },
+    }
+}
+
+fn claim(claim: &PersistentVolumeClaim) -> Claim {
+    let phase = claim.status.as_ref().and_then(|s| s.phase.as_deref());
+    Claim {
+        uid: claim.uid().unwrap_or_default(),
+        quarantined: claim.labels().contains_key(QUARANTINED_LABEL),
+        leaving: claim.metadata.deletion_timestamp.is_some(),
+        volume: claim.spec.as_ref().and_then(|s| s.volume_name.clone()),
+        lost: phase == Some("Lost"),
+        size: size(claim),
+    }
+}

@@ -1,0 +1,79 @@
+//! The life of an operator: it serves its pages, waits for the Lease, looks after databases as long as it has it, and
+//! gives it up when it is told to stop.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::apply::Written;
+use crate::args::Args;
+use crate::context::Context;
+use crate::controller;
+use crate::http::{self, Pages};
+use crate::leadership::{Keeper, Leadership};
+use crate::metrics::{Heartbeat, Metrics};
+use crate::node_admin::GrpcAdmin;
+
+/// Runs an operator until it is told to stop.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let stop = stop_on_signals()?;
+    let client = Client::try_default().await.context("failed to find the API server")?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let heartbeat = Heartbeat::new();
+    let listener = TcpListener::bind(args.http).await.with_context(|| format!("failed to listen on {}", args.http))?;
+    let pages = Pages { registry: Arc::new(registry), heartbeat: heartbeat.clone() };
+    let pages = tokio::spawn(http::serve(listener, pages, stop.clone()));
+
+    let (keeper, leadership) = Keeper::new(client.clone(), &args.namespace, &args.identity);
+    let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(move || heartbeat.beat())));
+    let reporter = Reporter { controller: "skerry-operator".to_owned(), instance: Some(args.identity.clone()) };
+    let context = Context {
+        recorder: Some(Recorder::new(client.clone(), reporter)),
+        client,
+        admin: Arc::new(GrpcAdmin::default()),
+        leadership: leadership.clone(),
+        node_image: args.node_image.clone(),
+        metrics,
+        written: Arc::new(Written::default()),
+    };
+    stop.run_until_cancelled(lead(leadership, &context, &args.watch_namespace)).await;
+    keeper.await.context("the lease's keeper ended by itself")?;
+    pages.await.context("the pages' server ended by itself")?.context("failed to serve the pages")
+}
+
+/// Looks after databases whenever this operator leads.
+async fn lead(mut leadership: Leadership, context: &Context, namespace: &str) {
+    while leadership.begun().await.is_some() {
+        context.metrics.leading.set(1);
+        // What another operator has written meanwhile is not known.
+        let context = Arc::new(Context { written: Arc::new(Written::default()), ..context.clone() });
+        tokio::select! {
+            () = leadership.ended() => info!("this operator no longer leads"),
+            () = controller::run(context.clone(), namespace) => info!("the watches have ended"),
+        }
+        context.metrics.leading.set(0);
+    }
+}
+
+fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("operator is told to stop");
+        told.cancel();
+    });
+    Ok(stop)
+}

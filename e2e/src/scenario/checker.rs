@@ -24,7 +24,7 @@ pub(super) struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     /// Starts it and waits until it reads and writes.
-    pub fn start(kube: &Kube<'a>, image: &str, database: &str, tables: &[&str]) -> Result<Self> {
+    pub(super) fn start(kube: &Kube<'a>, image: &str, database: &str, tables: &[&str]) -> Result<Self> {
         kube.apply(&objects::checker(image, database, tables))?;
         await_condition("the checker to run", START_WITHIN, || {
             let pod = kube.get_known("pod", CHECKER)?;
@@ -40,24 +40,24 @@ impl<'a> Checker<'a> {
     }
 
     /// Ends a phase, gives its measures, and begins one of this name.
-    pub fn next_phase(&self, name: &str) -> Result<Summary> {
+    pub(super) fn next_phase(&self, name: &str) -> Result<Summary> {
         // The name is a part of a path.
         let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         self.ask(true, &format!("phase/{name}"))
     }
 
     /// All that is known so far.
-    pub fn report(&self) -> Result<Report> {
+    pub(super) fn report(&self) -> Result<Report> {
         self.ask(false, "summary")
     }
 
     /// Ends reads and writes, reads every key once more, and checks everything.
-    pub fn stop(&self) -> Result<Report> {
+    pub(super) fn stop(&self) -> Result<Report> {
         self.ask(true, "stop")
     }
 
     /// Imports so many rows into each table and waits until they were found there.
-    pub fn import(&self, rows: usize) -> Result<Imported> {
+    pub(super) fn import(&self, rows: usize) -> Result<Imported> {
         let mut imported: Imported = self.ask(true, &format!("import/{rows}"))?;
         let tables = 2;
         let limit = Duration::from_secs(u64::try_from(60 + tables * rows / ROWS_PER_SECOND_LEAST)?);
@@ -71,7 +71,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Looks once more for what was imported.
-    pub fn scan(&self) -> Result<Imported> {
+    pub(super) fn scan(&self) -> Result<Imported> {
         whole(self.ask(true, "scan")?)
     }
 

@@ -25,6 +25,8 @@ pub fn install(kube: &Kube<'_>, setup: &Setup, more: &[&str]) -> Result<()> {
     let chart = setup.repository.join("charts/skerry");
     let images = format!("image.tag={0},nodeImage.tag={0}", setup.tag);
     let mut args = vec!["upgrade", "--install", RELEASE, path(&chart)?, "--create-namespace", "--set", &images];
+    // A scenario that failed may have scaled it.
+    args.push("--force-conflicts");
     args.extend(more);
     kube.helm(START_WITHIN, &args)?;
     await_operator(&kube)
@@ -68,12 +70,13 @@ pub(super) fn await_other(kube: &Kube<'_>, former: &str) -> Result<()> {
     })
 }
 
-/// The pod that the lease names.
+/// The pod that the lease names, if it is there.
 fn acting(kube: &Kube<'_>) -> Result<Option<String>> {
     let text_of = |lease: &Value| text(lease, "/spec/holderIdentity").to_owned();
     let mut holders = kube.list("leases", "")?.iter().map(text_of).filter(|h| !h.is_empty()).collect::<Vec<_>>();
     ensure!(holders.len() <= 1, "several leases are held: {holders:?}");
-    Ok(holders.pop())
+    let pods = kube.list("pods", PODS)?;
+    Ok(holders.pop().filter(|holder| pods.iter().any(|pod| name(pod) == holder)))
 }
 
 fn await_operator(kube: &Kube<'_>) -> Result<()> {

@@ -116,7 +116,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The checker, once it is started.
-    pub fn checker(&self) -> Result<&Checker<'a>> {
+    pub(super) fn checker(&self) -> Result<&Checker<'a>> {
         self.checker.as_ref().context("the checker was not started")
     }
 

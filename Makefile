@@ -6,6 +6,11 @@ SHELL := /bin/bash -o pipefail
 SEEDS ?= 20000
 ROUNDS ?= 3
 CRD := crds/distributeddatabases.skerry.io.yaml
+CRD_TEMPLATE := charts/skerry/templates/crd.yaml
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+HOSTS ?= 5
+ZONES ?= 3
+NAME ?=
 
 .PHONY: help
 help: ## Show this list
@@ -40,13 +45,16 @@ fix: ## Format, and mend what lints can mend; then look at the diff
 	cargo fmt --all
 
 .PHONY: crds
-crds: ## Write the resource's schema to crds/
+crds: ## Write the resource's schema to crds/ and into the chart
 	cargo run --quiet -p skerry-api --bin crdgen > $(CRD).new
 	mv $(CRD).new $(CRD)
+	cargo run --quiet -p skerry-api --bin crdgen -- --template > $(CRD_TEMPLATE).new
+	mv $(CRD_TEMPLATE).new $(CRD_TEMPLATE)
 
 .PHONY: check-generated
-check-generated: ## Fail if crds/ is not what the code gives
+check-generated: ## Fail if crds/ or the chart's copy is not what the code gives
 	cargo run --quiet -p skerry-api --bin crdgen | diff -u $(CRD) -
+	cargo run --quiet -p skerry-api --bin crdgen -- --template | diff -u $(CRD_TEMPLATE) -
 
 .PHONY: deny
 deny: ## Licences, bans and sources of the dependencies
@@ -54,9 +62,43 @@ deny: ## Licences, bans and sources of the dependencies
 	else echo "deny: skipped, cargo-deny is not here (cargo install --locked cargo-deny)"; fi
 
 .PHONY: sim
-sim: ## Simulate whole databases under faults, then with known bugs planted: make sim SEEDS=20000
-	cargo run --quiet --release -p skerry-sim -- --seeds $(SEEDS)
-	cargo run --quiet --release -p skerry-sim -- --planted all --seeds 2000
+sim: ## Simulate databases under faults, then with known bugs planted: make sim SEEDS=20000; WHOLE=1 with the operator
+	cargo run --quiet --release -p skerry-sim -- --seeds $(SEEDS) $(if $(WHOLE),--whole)
+	cargo run --quiet --release -p skerry-sim -- --planted all --seeds 2000 $(if $(WHOLE),--whole)
+
+TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+BINARIES = $(TARGET)/$(TRIPLE)/release
+# Naming the target keeps build scripts and macros dynamic while the programs are static.
+STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(TRIPLE)
+IMAGE = cargo run --quiet -p skerry-e2e --bin image -- --tag $(VERSION)
+
+.PHONY: images
+images: ## The images of node and operator, as tars in target/images/; no container engine is needed
+	$(STATIC) -p skerry-node -p skerry-operator --bins
+	mkdir -p target/images
+	$(IMAGE) --name skerry-node --binary $(BINARIES)/skerry-node --out target/images/skerry-node.tar
+	$(IMAGE) --name skerry-operator --binary $(BINARIES)/skerry-operator --out target/images/skerry-operator.tar
+
+.PHONY: images-e2e
+images-e2e: images
+	$(STATIC) -p skerry-e2e --bin check
+	$(IMAGE) --name skerry-check --binary $(BINARIES)/check --out target/images/skerry-check.tar
+
+.PHONY: lab-up
+lab-up: ## A real Kubernetes on this machine (as root, Debian, with Go): make lab-up HOSTS=5 ZONES=3
+	cargo run --quiet -p skerry-e2e --bin lab -- up --hosts $(HOSTS) --zones $(ZONES)
+
+.PHONY: lab-down
+lab-down: ## Take that Kubernetes down, and leave nothing behind
+	cargo run --quiet -p skerry-e2e --bin lab -- down
+
+.PHONY: e2e
+e2e: images-e2e ## Every scenario on a Kubernetes of its own, every answer checked (as root, Debian, with Go)
+	cargo run --quiet -p skerry-e2e --bin e2e -- $(NAME)
+
+.PHONY: e2e-one
+e2e-one: e2e ## One scenario: make e2e-one NAME=scale_out_and_in
 
 .PHONY: bench
 bench: ## Measure beside etcd and Redis: make bench ROUNDS=3

@@ -21,10 +21,15 @@ const NO_KUBERNETES: &[&str] = &["kube*", "k8s-openapi"];
 const NO_STORE: &[&str] = &["sled", "fjall", "raft"];
 
 /// All of them.
-pub(crate) const ROOMS: [Room; 9] = [
+pub(crate) const ROOMS: [Room; 10] = [
     Room { folder: "node/core", ours: &[], never: PURE },
     Room { folder: "node/proto", ours: &[], never: &["tokio*", "kube*", "sled", "fjall", "rand*"] },
-    Room { folder: "node/sim", ours: &["skerry-core"], never: &["tokio*", "tonic*", "kube*", "sled", "fjall"] },
+    // The operator's decisions run in the simulator, too.
+    Room {
+        folder: "node/sim",
+        ours: &["skerry-core", "skerry-api", "skerry-operator-core"],
+        never: &["tokio*", "tonic*", "kube*", "sled", "fjall"],
+    },
     // Beside core and proto the client, whose conversions to and from the wire are the server's too.
     Room { folder: "node", ours: &["skerry-core", "skerry-proto", "skerry-client"], never: NO_KUBERNETES },
     Room {
@@ -51,6 +56,11 @@ pub(crate) const ROOMS: [Room; 9] = [
         ],
     },
     Room {
+        folder: "operator",
+        ours: &["skerry-api", "skerry-core", "skerry-operator-core", "skerry-client"],
+        never: &["tonic*", "prost*", "sled", "fjall", "raft"],
+    },
+    Room {
         folder: "operator/cli",
         ours: &[
             "skerry-api",
@@ -74,12 +84,18 @@ pub(crate) struct Fence {
 }
 
 /// All of them.
-pub(crate) const FENCES: [Fence; 5] = [
+pub(crate) const FENCES: [Fence; 6] = [
     Fence { folder: "node/src", word: "sled::", allowed: &["node/src/engine/"] },
     Fence { folder: "node/src", word: "fjall::", allowed: &["node/src/engine/"] },
     Fence { folder: "node/core/src", word: "raft::", allowed: &["node/core/src/replica", "node/core/src/message"] },
     Fence { folder: "node", word: "kube::", allowed: &[] },
-    Fence { folder: "operator", word: "kube::Client", allowed: &["operator/src/"] },
+    Fence {
+        folder: "operator",
+        word: "kube::Client",
+        allowed: &["operator/src/", "operator/tests/", "operator/examples/"],
+    },
+    // One place speaks to nodes; the others hand values to it.
+    Fence { folder: "operator/src", word: "skerry_client::", allowed: &["operator/src/node_admin.rs"] },
 ];
 
 /// True for the files of the rooms that do no input or output.

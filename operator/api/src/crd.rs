@@ -9,6 +9,15 @@ use crate::spec::DistributedDatabase;
 /// Above what the file holds.
 const HEADER: &str = "# Generated from operator/api by `make crds`.\n";
 
+/// Around and within the chart's template.
+const TEMPLATE_BEGIN: &str = "{{- /* Generated from operator/api by `make crds`. */ -}}\n{{- if .Values.crds.create }}\n";
+const TEMPLATE_METADATA: &str = "  labels:
+    {{- include \"skerry.labels\" . | nindent 4 }}
+  annotations:
+    helm.sh/resource-policy: keep
+";
+const TEMPLATE_END: &str = "{{- end }}\n";
+
 /// The definition. It holds no `nullable`, which would break merge patches, and no unsigned formats.
 pub fn crd() -> Result<CustomResourceDefinition, serde_json::Error> {
     let mut value = serde_json::to_value(DistributedDatabase::crd())?;
@@ -20,6 +29,14 @@ pub fn crd() -> Result<CustomResourceDefinition, serde_json::Error> {
 pub fn crd_yaml() -> Result<String, serde_yaml::Error> {
     let crd = crd().map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
     Ok(format!("{HEADER}{}", serde_yaml::to_string(&crd)?))
+}
+
+/// The definition as a template of the chart: it can be left out, and stays when the chart goes.
+pub fn crd_template() -> Result<String, serde_yaml::Error> {
+    let yaml = crd_yaml()?;
+    let described = yaml.strip_prefix(HEADER).unwrap_or(&yaml).replace("{{", "{{ \"{{\" }}");
+    let marked = described.replacen("\nspec:\n", &format!("\n{TEMPLATE_METADATA}spec:\n"), 1);
+    Ok(format!("{TEMPLATE_BEGIN}{marked}{TEMPLATE_END}"))
 }
 
 fn tidy(value: &mut Value) {

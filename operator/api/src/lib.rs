@@ -11,7 +11,7 @@ mod spec;
 mod status;
 mod suggest;
 
-pub use crd::{crd, crd_yaml};
+pub use crd::{crd, crd_template, crd_yaml};
 pub use parse::{ParseError, check_update, parse};
 pub use quantity::{QuantityError, bytes};
 pub use schema::{Fault, check};

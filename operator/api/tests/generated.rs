@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use skerry_api::{crd, crd_yaml, parse};
+use skerry_api::{crd, crd_template, crd_yaml, parse};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -15,6 +15,8 @@ fn root() -> PathBuf {
 fn generated_definition_is_up_to_date() {
     let kept = fs::read_to_string(root().join("crds/distributeddatabases.skerry.io.yaml")).unwrap();
     assert!(kept == crd_yaml().unwrap(), "crds/ is stale: run `make crds`");
+    let kept = fs::read_to_string(root().join("charts/skerry/templates/crd.yaml")).unwrap();
+    assert!(kept == crd_template().unwrap(), "the chart's definition is stale: run `make crds`");
 }
 
 #[test]

@@ -22,6 +22,8 @@ const CREATE: &[(&str, &str, &str, &str)] = &[
     ("size must be a quantity", "/spec/storage/size", r#""0""#, r#""1Gi""#),
     ("maxBytesPerSecond must be", "/spec/rebalance/maxBytesPerSecond", r#""63Ki""#, r#""64Ki""#),
     ("maxBytesPerSecond must be", "/spec/rebalance/maxBytesPerSecond", r#""fast""#, r#""1Gi""#),
+    ("cpu must be a quantity", "/spec/resources/cpu", r#""9m""#, r#""2""#),
+    ("memory must be a quantity", "/spec/resources/memory", r#""100Mi""#, r#""128Mi""#),
     (
         "splitPoints may only be specified when type is Range",
         "/spec/tables/1/fragmentation",
@@ -80,6 +82,7 @@ fn shop() -> Value {
             "replicationFactor": 3,
             "storage": {"size": "10Gi", "storageClassName": "fast"},
             "rebalance": {},
+            "resources": {},
             "tables": [
                 {"name": "customers", "fragmentation": {"type": "Range", "splitPoints": ["D", "M"]}},
                 {"name": "sales", "fragmentation": {"type": "Hash", "shards": 12}},

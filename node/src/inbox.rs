@@ -135,6 +135,7 @@ pub struct Signals {
     disk_full: AtomicBool,
     disk_news: AtomicBool,
     failure: OnceLock<String>,
+    closing: CancellationToken,
     stopped: CancellationToken,
 }
 
@@ -226,11 +227,11 @@ impl Inbox {
     /// Takes no more requests; what is in hand goes on.
     pub fn close(&self) {
         self.signals.closed.store(true, Ordering::Release);
+        self.signals.closing.cancel();
     }
 
-    /// Tells the worker to end.
+    /// Tells the worker to end. It closes the inbox once nothing is led here any more: until then requests are served.
     pub fn stop(&self) {
-        self.close();
         self.signals.stopping.store(true, Ordering::Release);
         self.wake();
     }
@@ -247,6 +248,11 @@ impl Signals {
     /// Requests in hand.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Acquire)
+    }
+
+    /// Is told once no more requests are taken, and those in hand go on.
+    pub fn closing(&self) -> &CancellationToken {
+        &self.closing
     }
 
     /// Is told once the worker has ended: nobody waits for answers after this.

@@ -4,6 +4,7 @@ pub mod args;
 pub mod chain;
 pub mod clock;
 pub mod config;
+pub mod copies;
 pub mod disk;
 pub mod disk_watch;
 pub mod engine;

@@ -1,9 +1,10 @@
 //! How the node is, for /livez, /readyz and the health service: what each part reports of itself, and the verdict.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock;
+use crate::copies::{Look, Looks};
 use crate::inbox::Signals;
 
 /// A worker that has finished no round for so long hangs, in the store or for want of a processor: the process is to be
@@ -52,7 +53,15 @@ pub struct Vitals {
     map_epoch: AtomicU64,
     /// 1 = the map names this start of this node.
     registered: AtomicU8,
+    copies: Mutex<Copies>,
     signals: Arc<Signals>,
+}
+
+#[derive(Debug, Default)]
+struct Copies {
+    looks: Looks,
+    last: Option<Look>,
+    is_well: bool,
 }
 
 /// One thing that was looked at.
@@ -74,6 +83,7 @@ impl Vitals {
             round_ms: AtomicU64::new(0),
             map_epoch: AtomicU64::new(0),
             registered: AtomicU8::new(0),
+            copies: Mutex::default(),
             signals,
         }
     }
@@ -92,6 +102,13 @@ impl Vitals {
     pub fn map(&self, epoch: u64, registered: bool) {
         self.map_epoch.store(epoch, Ordering::Release);
         self.registered.store(u8::from(registered), Ordering::Release);
+    }
+
+    /// The worker has looked at its copies.
+    pub fn copies(&self, look: Look) {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        copies.is_well = copies.looks.after(&look);
+        copies.last = Some(look);
     }
 
     /// What must be well, or the process is to be restarted.
@@ -114,7 +131,18 @@ impl Vitals {
             },
         };
         let phase = Check { name: "phase", well: phase == Phase::Serving, found: phase.words().to_owned() };
-        vec![phase, self.durable(), self.worker(clock::monotonic_ms()), map]
+        vec![phase, self.durable(), self.worker(clock::monotonic_ms()), map, self.caught_up()]
+    }
+
+    fn caught_up(&self) -> Check {
+        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = match &copies.last {
+            None => "not looked at yet".to_owned(),
+            Some(Ok(voters)) if copies.is_well => format!("{voters} voting copies have nearly all that is committed"),
+            Some(Ok(_)) => "just caught up".to_owned(),
+            Some(Err(ailing)) => ailing.to_string(),
+        };
+        Check { name: "copies", well: copies.is_well, found }
     }
 
     fn phase(&self) -> Phase {
@@ -149,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_ready_when_it_serves_and_the_map_names_its_start() {
+    fn a_node_is_ready_when_it_serves_the_map_names_its_start_and_its_copies_have_caught_up() {
         let (inbox, _receiver) = inbox();
         let vitals = Vitals::new(inbox.signals().clone());
         assert!(all_well(&vitals.live()) && !all_well(&vitals.ready()));
@@ -157,6 +185,10 @@ mod tests {
         vitals.map(4, false);
         assert!(!all_well(&vitals.ready()));
         vitals.map(5, true);
+        assert!(!all_well(&vitals.ready()));
+        for _ in 0..9 {
+            vitals.copies(Ok(1));
+        }
         assert!(all_well(&vitals.ready()));
         vitals.enter(Phase::Stopping);
         assert!(!all_well(&vitals.ready()) && all_well(&vitals.live()));

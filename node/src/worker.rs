@@ -25,6 +25,7 @@ use tracing::{error, info};
 use self::pending::Pending;
 use crate::chain::chain;
 use crate::clock::{self, Ticker};
+use crate::copies;
 use crate::engine::SharedEngine;
 use crate::inbox::{Ask, Inbox, Request, Seen, Work};
 use crate::log::{LogError, LogHandle};
@@ -35,10 +36,15 @@ use crate::vitals::Vitals;
 
 /// Inputs of one round at most, so that what they cause is not held up for long.
 const ROUND_INPUTS_MAX: usize = 4_096;
-/// What is in hand when the node is told to stop gets so long to finish.
-const FINISH_MS_MAX: u64 = 2_000;
+/// A node that is told to stop serves for so long at most, until everything that it leads is led elsewhere: whoever is
+/// turned away by a leader finds no other.
+const HAND_OVER_MS_MAX: u64 = 3_000;
+/// Then what is in hand gets the rest of this to finish.
+const FINISH_MS_MAX: u64 = 5_000;
 /// While stopping, leaders are asked to step aside every so many ticks: a first try may meet a copy that lags.
-const STEP_ASIDE_TICKS: u64 = 4;
+const STEP_ASIDE_TICKS: u64 = 2;
+/// The copies are looked at every so many ticks: a little more than a heartbeat apart.
+const LOOK_TICKS: u64 = 5;
 /// Replicas are counted for the metrics every so many ticks.
 const COUNT_TICKS: u64 = 20;
 
@@ -76,7 +82,8 @@ pub struct Worker {
     log_durable: Option<u64>,
     engine_durable: Option<u64>,
     ticks: u64,
-    stop_by_ms: Option<u64>,
+    stopping_since_ms: Option<u64>,
+    is_closed: bool,
 }
 
 /// Why the worker ended other than told.
@@ -99,7 +106,8 @@ impl Worker {
             log_durable: None,
             engine_durable: None,
             ticks: 0,
-            stop_by_ms: None,
+            stopping_since_ms: None,
+            is_closed: false,
         }
     }
 
@@ -145,12 +153,21 @@ impl Worker {
         }
     }
 
-    /// True once nothing is in hand and nothing is led that another could lead, or the time for it is over.
+    /// True once nothing is led that another could lead, and then nothing is in hand, or the time for it is over.
     fn has_finished(&mut self, now: Now) -> bool {
-        let by = *self.stop_by_ms.get_or_insert(now.monotonic_ms + FINISH_MS_MAX);
-        let is_idle = self.parts.inbox.signals().requests() == 0
-            && !self.parts.node.replicas().any(|replica| replica.is_leader && replica.in_step.len() > 1);
-        is_idle || now.monotonic_ms >= by
+        let since = *self.stopping_since_ms.get_or_insert(now.monotonic_ms);
+        let stopping_ms = now.monotonic_ms.saturating_sub(since);
+        let is_idle = self.is_closed && self.parts.inbox.signals().requests() == 0;
+        if is_idle || stopping_ms >= FINISH_MS_MAX {
+            return true;
+        }
+        let leads = || self.parts.node.replicas().any(|replica| replica.is_leader && replica.in_step.len() > 1);
+        // Whatever came in before is counted in the next round.
+        if !self.is_closed && (stopping_ms >= HAND_OVER_MS_MAX || !leads()) {
+            self.parts.inbox.close();
+            self.is_closed = true;
+        }
+        false
     }
 
     fn tick(&mut self, stopping: bool, now: Now) -> Result<(), EngineError> {
@@ -164,6 +181,10 @@ impl Worker {
                 });
             self.parts.metrics.replicas.set(replicas);
             self.parts.metrics.leaders.set(leaders);
+        }
+        if self.ticks.is_multiple_of(LOOK_TICKS) {
+            let node = &self.parts.node;
+            self.parts.vitals.copies(copies::look(node.identity().node, node.map(), node.replicas()));
         }
         self.ticks += 1;
         self.handle(Input::Tick, now)

@@ -79,6 +79,8 @@ pub struct Replica {
     /// with the commit of the last change. Only then may the copies that left be ended, who could else be needed to
     /// elect a leader under the members before.
     members_known_from: u64,
+    /// The highest index that another copy told of as committed; the log may not reach so far yet.
+    told_committed: u64,
     commit_last_tick: u64,
     commit_before_last_tick: u64,
     joint_since: Option<u64>,
@@ -175,6 +177,7 @@ impl Replica {
             receive: None,
             heard: BTreeMap::new(),
             members_known_from: 0,
+            told_committed: 0,
             commit_last_tick: 0,
             commit_before_last_tick: 0,
             joint_since: None,

@@ -53,8 +53,6 @@ pub(super) struct Running {
     worker: JoinHandle<LogHandle>,
     syncer: JoinHandle<()>,
     watch: (DiskWatch, JoinHandle<()>),
-    /// Ends clients' streams that have nothing in hand.
-    closing: CancellationToken,
     peers_stop: CancellationToken,
     peer_tasks: TaskTracker,
     server_stop: CancellationToken,
@@ -100,9 +98,9 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
     let span = Span::current();
     let worker = thread.spawn(move || span.in_scope(|| Worker::new(parts).run())).map_err(failed("the worker"))?;
 
-    let closing = CancellationToken::new();
-    let context =
-        server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, metrics, closing: closing.clone() };
+    // Ends clients' streams that have nothing in hand.
+    let closing = inbox.signals().closing().clone();
+    let context = server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, metrics, closing };
     let server_stop = CancellationToken::new();
     let server = tokio::spawn(server::serve(listener, Arc::new(context), identity, health, server_stop.clone()));
     vitals.enter(Phase::Serving);
@@ -113,7 +111,6 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
         worker,
         syncer: sync_thread,
         watch,
-        closing,
         peers_stop,
         peer_tasks,
         server_stop,
@@ -130,13 +127,14 @@ impl Running {
         }
     }
 
-    /// Stops everything: no new work, then what is in hand, then leadership, then streams, log and store.
+    /// Stops everything: leadership is handed over, then no new work is taken, then what is in hand is finished, then
+    /// streams, log and store end.
     pub(super) async fn stop(self) -> Result<(), RunError> {
         self.vitals.enter(Phase::Stopping);
-        self.closing.cancel();
         self.inbox.stop();
         let log =
             blocking("worker", move || self.worker.join()).await?.map_err(|_| RunError::Ended { part: "worker" })?;
+        self.inbox.close();
         self.peers_stop.cancel();
         self.server_stop.cancel();
         self.peer_tasks.close();

@@ -1,6 +1,6 @@
 //! A database of real processes.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -140,6 +140,12 @@ impl Cluster {
         let address = self.database().leader_of(table, b"warm-0").await;
         self.nodes.iter().position(|node| node.grpc().to_string() == address).unwrap()
     }
+}
+
+/// Ports that nobody has just now.
+pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let taken: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    taken.iter().map(|listener| listener.local_addr().unwrap()).collect()
 }
 
 /// Waits until it is true.

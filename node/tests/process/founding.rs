@@ -1,6 +1,6 @@
 //! A database is made by a call on one node with an empty volume, once; no node makes one by itself, and the others join.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use skerry_client::identity::{found, identify};
 use skerry_client::{Founded, FoundingRefusal, IdentityError};
@@ -10,23 +10,17 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::cluster::{Cluster, eventually};
+use crate::cluster::{Cluster, eventually, free_addresses};
 use crate::process::PATIENCE;
 
 fn shop() -> ClusterId {
     ClusterId("shop".to_owned())
 }
 
-/// Ports that nobody has just now.
-fn free(count: usize) -> Vec<SocketAddr> {
-    let taken: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    taken.iter().map(|listener| listener.local_addr().unwrap()).collect()
-}
-
 /// So many nodes with empty volumes, all with all as their seeds, as the pods of one template are.
 fn blank(nodes: usize) -> Cluster {
     let mut cluster = Cluster::empty("shop");
-    let addresses = free(nodes);
+    let addresses = free_addresses(nodes);
     let seeds = addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
     for address in addresses {
         cluster.add_waiting(address, &["--join", &seeds]);
@@ -49,7 +43,7 @@ fn refusal(answer: Result<Founded, IdentityError>) -> FoundingRefusal {
 async fn a_node_without_identity_waits_says_so_and_founds_nothing_by_itself() {
     let mut cluster = Cluster::empty("shop");
     let seed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let own = free(1)[0];
+    let own = free_addresses(1)[0];
     let seeds = format!("{},{own},no-such-name.invalid:7400,127.0.0.1:1", seed.local_addr().unwrap());
     let node = cluster.add_waiting(own, &["--join", &seeds]);
     // Not even after it was asked for many times in vain.

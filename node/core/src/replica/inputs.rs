@@ -46,6 +46,7 @@ impl Replica {
     pub(crate) fn step(&mut self, from: NodeId, envelope: RaftEnvelope) {
         self.peers.insert(envelope.from, from);
         self.heard.insert(envelope.from, self.ticks);
+        self.told_committed = self.told_committed.max(envelope.commit);
         if self.held_until.is_some() || self.receive.as_ref().is_some_and(|r| r.is_complete) {
             return;
         }

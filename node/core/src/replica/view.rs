@@ -31,6 +31,10 @@ pub struct ReplicaView {
     pub in_step: Vec<ReplicaId>,
     /// True while it waits for its snapshot.
     pub is_blank: bool,
+    /// True if it leads, or has heard of who does.
+    pub has_leader: bool,
+    /// The highest index that it has heard of as committed, also if its log does not reach so far.
+    pub told_committed: u64,
 }
 
 impl Replica {
@@ -49,6 +53,8 @@ impl Replica {
             descriptor: self.descriptor().clone(),
             in_step: if self.is_leader() { self.in_step().into_iter().collect() } else { Vec::new() },
             is_blank: self.is_blank(),
+            has_leader: self.raw.raft.leader_id != 0,
+            told_committed: self.told_committed.max(log.committed),
         }
     }
 

@@ -1,0 +1,171 @@
+//! Whether this node's copies are such that another node may be stopped: all that it is to have are here, hear of their
+//! leaders, and have nearly all that is committed. Only what the node itself can know.
+
+use skerry_core::ids::{NodeId, ReplicaId, ShardId};
+use skerry_core::map::{Map, Member, Role};
+use skerry_core::replica::ReplicaView;
+
+/// A copy that lacks no more entries than this is not behind: that much is caught up with in a moment.
+const BEHIND_MAX: u64 = 1_024;
+/// Looks in a row that must be good before all is well: a copy that has just started hears of its leader first, and of
+/// what it lacks a heartbeat later.
+const GOOD_LOOKS: u32 = 3;
+/// Looks in a row that must be bad before it is not: an election is no reason to send clients away.
+const BAD_LOOKS: u32 = 20;
+
+/// What was found at one look: of the first copy that is not well, why.
+pub type Look = Result<usize, Ailing>;
+
+/// A copy that is not well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ailing {
+    /// The map has a voter here, and there is none.
+    #[error("the copy of shard {0} is not here yet")]
+    Absent(ShardId),
+    /// It has no records yet.
+    #[error("the copy of shard {0} is being filled")]
+    Blank(ShardId),
+    /// Without a leader it cannot know how far it is behind.
+    #[error("the copy of shard {0} has heard of no leader yet")]
+    Leaderless(ShardId),
+    /// Far behind.
+    #[error("the copy of shard {shard} lacks {entries} entries")]
+    Behind {
+        /// Whose copy.
+        shard: ShardId,
+        /// How many.
+        entries: u64,
+    },
+}
+
+/// Looks at every copy that votes. Copies that are only on their way here hold up nobody.
+pub fn look(node: NodeId, map: &Map, replicas: impl Iterator<Item = ReplicaView>) -> Look {
+    let mut expected: Vec<(ShardId, ReplicaId)> = map
+        .shards
+        .values()
+        .filter(|record| map.is_live(record))
+        .flat_map(|record| record.descriptor.members.iter().map(|member| (record.descriptor.shard, *member)))
+        .filter(|(_, member)| member.role != Role::Learner && member.replica.node == node)
+        .map(|(shard, member)| (shard, member.replica.id))
+        .collect();
+    let mut found = 0;
+    for view in replicas {
+        expected.retain(|copy| *copy != (view.shard, view.replica));
+        let votes = |m: &Member| m.replica.id == view.replica && m.role != Role::Learner;
+        if !view.descriptor.members.iter().any(votes) {
+            continue;
+        }
+        found += 1;
+        if view.is_blank {
+            return Err(Ailing::Blank(view.shard));
+        }
+        if !view.has_leader {
+            return Err(Ailing::Leaderless(view.shard));
+        }
+        let entries = view.told_committed.saturating_sub(view.applied.0);
+        if entries > BEHIND_MAX {
+            return Err(Ailing::Behind { shard: view.shard, entries });
+        }
+    }
+    expected.first().map_or(Ok(found), |(shard, _)| Err(Ailing::Absent(*shard)))
+}
+
+/// The looks so far.
+#[derive(Debug, Default)]
+pub struct Looks {
+    good: u32,
+    bad: u32,
+    is_well: bool,
+}
+
+impl Looks {
+    /// After one look more: whether all is well.
+    pub fn after(&mut self, look: &Look) -> bool {
+        (self.good, self.bad) = if look.is_ok() { (self.good.saturating_add(1), 0) } else { (0, self.bad + 1) };
+        self.is_well = if self.is_well { self.bad < BAD_LOOKS } else { self.good >= GOOD_LOOKS };
+        self.is_well
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_core::ids::{Epoch, TableId};
+    use skerry_core::map::{Consistency, Descriptor, Fragmentation, Replica, ShardRecord, TableRecord};
+
+    use super::*;
+
+    const HERE: NodeId = NodeId(2);
+    const SHARD: ShardId = ShardId(7);
+
+    fn descriptor(role: Role) -> Descriptor {
+        let member = |node: u64, role| Member { replica: Replica { node: NodeId(node), id: ReplicaId(node) }, role };
+        let members = vec![member(1, Role::Voter), member(2, role), member(3, Role::Voter)];
+        Descriptor { shard: SHARD, members, ..Descriptor::default() }
+    }
+
+    fn view(role: Role) -> ReplicaView {
+        ReplicaView {
+            node: HERE,
+            shard: SHARD,
+            replica: ReplicaId(2),
+            term: 1,
+            is_leader: false,
+            committed: 9,
+            applied: (9, 1),
+            last: 9,
+            descriptor: descriptor(role),
+            in_step: Vec::new(),
+            is_blank: false,
+            has_leader: true,
+            told_committed: 9,
+        }
+    }
+
+    fn map() -> Map {
+        let mut map = Map::default();
+        let table = TableRecord {
+            id: TableId::default(),
+            name: "sales".to_owned(),
+            fragmentation: Fragmentation::Hash,
+            consistency: Consistency::Leader,
+            replication_factor: 3,
+            dropped: false,
+            epoch: Epoch(1),
+        };
+        map.tables.insert(table.id, table);
+        map.shards.insert(SHARD, ShardRecord { descriptor: descriptor(Role::Voter), ..ShardRecord::default() });
+        map.epoch = Epoch(1);
+        map
+    }
+
+    #[test]
+    fn a_voter_that_is_missing_blank_leaderless_or_far_behind_is_not_well() {
+        let look = |views: Vec<ReplicaView>| look(HERE, &map(), views.into_iter());
+        assert_eq!(look(vec![view(Role::Voter)]), Ok(1));
+        assert_eq!(look(vec![]), Err(Ailing::Absent(SHARD)));
+        let blank = ReplicaView { is_blank: true, ..view(Role::Voter) };
+        assert_eq!(look(vec![blank]), Err(Ailing::Blank(SHARD)));
+        let leaderless = ReplicaView { has_leader: false, ..view(Role::Voter) };
+        assert_eq!(look(vec![leaderless]), Err(Ailing::Leaderless(SHARD)));
+        let behind = ReplicaView { told_committed: 10 + BEHIND_MAX, ..view(Role::Voter) };
+        assert_eq!(look(vec![behind]), Err(Ailing::Behind { shard: SHARD, entries: 1 + BEHIND_MAX }));
+    }
+
+    #[test]
+    fn a_copy_that_is_only_coming_holds_up_nobody() {
+        let coming = ReplicaView { is_blank: true, ..view(Role::Learner) };
+        assert_eq!(look(HERE, &Map::default(), std::iter::once(coming)), Ok(0));
+    }
+
+    #[test]
+    fn all_is_well_after_some_good_looks_and_no_more_after_many_bad_ones() {
+        let mut looks = Looks::default();
+        let bad = Err(Ailing::Blank(SHARD));
+        assert!(!looks.after(&Ok(1)) && !looks.after(&bad));
+        assert!(!looks.after(&Ok(1)) && !looks.after(&Ok(1)) && looks.after(&Ok(1)));
+        for _ in 1..BAD_LOOKS {
+            assert!(looks.after(&bad));
+        }
+        assert!(!looks.after(&bad));
+    }
+}

@@ -26,6 +26,8 @@ pub(super) struct World {
     /// The volume of each slot.
     volumes: BTreeMap<String, String>,
     volumes_made: usize,
+    /// The slot of a node that nobody has heard of lately.
+    pub(super) silent: Option<String>,
 }
 
 impl World {
@@ -33,7 +35,7 @@ impl World {
         let mut resource = resource(spec);
         resource.metadata.generation = Some(1);
         let (slots, volumes) = (BTreeMap::new(), BTreeMap::new());
-        Self { resource, victims: vec![], state: None, slots, volumes, volumes_made: 0 }
+        Self { resource, victims: vec![], state: None, slots, volumes, volumes_made: 0, silent: None }
     }
 
     pub(super) fn edit(&mut self, spec: &str) {
@@ -67,6 +69,15 @@ impl World {
         let database = self.state.as_ref().map_or(Seen::Absent, |state| Seen::Known(status(state)));
         let founded = self.state.is_some();
         let (slots, victims) = (Seen::Known(self.slots.clone()), self.victims.clone());
+        let database = match (database, &self.silent) {
+            (Seen::Known(mut status), Some(slot)) => {
+                let address = &self.slots[slot].address;
+                let node = status.map.nodes.values().find(|n| n.address == *address).map(|n| n.id);
+                status.nodes.retain(|(report, _)| Some(report.node) != node);
+                Seen::Known(status)
+            }
+            (database, _) => database,
+        };
         Observed { slots, database, victims, founded, blank: None }
     }
 
@@ -88,10 +99,10 @@ impl World {
                     self.admin(Fence { token: 1, based_on: epoch }, AdminChange::Remove(*node));
                 }
                 Step::Found { .. } | Step::RecordFounded => panic!("{step:?} of what has founded itself"),
-                Step::RestartNode { slot } => self.slots.get_mut(slot).expect("a slot").process = Process::STEADY,
+                Step::RestartNode { slot } => *self.process(slot) = Process::STEADY,
                 Step::ReplaceVolume { slot } => {
                     self.lose_volume(slot);
-                    self.slots.get_mut(slot).expect("a slot").process = Process::STEADY;
+                    *self.process(slot) = Process::STEADY;
                 }
                 Step::RemoveSlot { slot } => {
                     let volume = &self.volumes[slot];
@@ -155,6 +166,10 @@ impl World {
             let nodes = if is_system { &seats } else { &record.target };
             bring(state, &record, nodes, is_system.then(|| seats.clone()));
         }
+    }
+
+    pub(super) fn process(&mut self, slot: &str) -> &mut Process {
+        &mut self.slots.get_mut(slot).expect("a slot").process
     }
 
     pub(super) fn lose_volume(&mut self, slot: &str) {

@@ -1,0 +1,130 @@
+//! Founding, restarts and lost volumes, and what is done while nobody answers.
+
+use std::time::Duration;
+
+use super::*;
+use crate::observed::Process;
+
+fn at_rest(replicas: u32) -> World {
+    let mut world = World::new(&spec(replicas, 3, 3, HASH));
+    world.settle();
+    world
+}
+
+fn restarts(plan: &Plan) -> Vec<&str> {
+    fn slot(step: &Step) -> &str {
+        match step {
+            Step::RestartNode { slot } => slot,
+            other => panic!("{other:?}"),
+        }
+    }
+    plan.steps.iter().map(slot).collect()
+}
+
+const OUTDATED: Process = Process { outdated: true, ..Process::STEADY };
+
+#[test]
+fn nodes_are_restarted_one_at_a_time_the_stewards_last() {
+    let mut world = at_rest(3);
+    for slot in ["shop-a-0", "shop-b-0", "shop-c-0"] {
+        *world.process(slot) = OUTDATED;
+    }
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        let plan = world.plan();
+        let [slot] = restarts(&plan)[..] else { panic!("{plan:?}") };
+        order.push(slot.to_owned());
+        world.apply(&plan, 1);
+    }
+    // Node 1, on shop-a-0, is the steward.
+    assert_eq!(order, ["shop-b-0", "shop-c-0", "shop-a-0"]);
+    assert!(world.plan().is_done());
+}
+
+#[test]
+fn spec_that_does_not_run_stops_at_the_first_node_and_its_correction_is_taken_at_once() {
+    let mut world = at_rest(3);
+    *world.process("shop-a-0") = OUTDATED;
+    *world.process("shop-b-0") = Process { ready: false, ..Process::STEADY };
+    *world.process("shop-c-0") = OUTDATED;
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert!(matches!(&plan.waits[..], [Wait::Restarting { why, .. }] if why == "shop-b-0 is not ready"), "{plan:?}");
+    // Another image: the pod that does not run is the first to get it.
+    *world.process("shop-b-0") = Process { ready: false, ..OUTDATED };
+    assert_eq!(restarts(&world.plan()), ["shop-b-0"]);
+}
+
+#[test]
+fn node_is_restarted_only_when_every_other_was_heard_of() {
+    let mut world = at_rest(3);
+    *world.process("shop-a-0") = OUTDATED;
+    world.silent = Some("shop-c-0".into());
+    let plan = world.plan();
+    assert!(matches!(&plan.waits[..], [Wait::Restarting { why, .. }] if why == "1 nodes silent"), "{plan:?}");
+}
+
+#[test]
+fn lost_volume_is_replaced_after_its_time_if_its_node_stays_silent() {
+    let mut world = at_rest(3);
+    let lost = |down| Process { ready: false, volume_lost: true, down: Duration::from_secs(down), ..Process::STEADY };
+    *world.process("shop-b-0") = lost(599);
+    world.silent = Some("shop-b-0".into());
+    let left = Duration::from_secs(1);
+    assert_eq!(world.plan().waits, [Wait::VolumeLost { slot: "shop-b-0".into(), left }]);
+    *world.process("shop-b-0") = lost(600);
+    assert_eq!(world.plan().steps[0], Step::ReplaceVolume { slot: "shop-b-0".into() });
+    // Heard of after all: the volume is there.
+    world.silent = None;
+    assert!(world.plan().is_done());
+}
+
+#[test]
+fn only_a_node_that_is_alone_and_says_it_is_blank_is_told_to_found() {
+    let mut world = World::new(&spec(3, 3, 3, HASH));
+    let first = world.plan();
+    world.apply(&first, 1);
+    let mut seen = world.observed();
+    (seen.database, seen.founded) = (Seen::Absent, false);
+    let steps = |seen: &Observed| decide(&world.resource, &Environment::default(), seen).unwrap().plan.steps;
+    assert_eq!(steps(&seen), []);
+    seen.blank = Some("shop-a-0".into());
+    assert_eq!(steps(&seen), [Step::Found { slot: "shop-a-0".into() }]);
+    seen.database = Seen::Unknown("no answer".into());
+    assert_eq!(steps(&seen), []);
+}
+
+#[test]
+fn founding_is_written_down_before_anything_else() {
+    let mut world = World::new(&spec(3, 3, 3, HASH));
+    let first = world.plan();
+    world.apply(&first, 1);
+    let mut seen = world.observed();
+    seen.founded = false;
+    let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+    assert_eq!(plan.steps, [Step::RecordFounded]);
+}
+
+#[test]
+fn missing_slots_come_back_though_nobody_answers() {
+    let world = at_rest(3);
+    let mut seen = world.observed();
+    seen.database = Seen::Unknown("nobody answers".into());
+    if let Seen::Known(slots) = &mut seen.slots {
+        slots.clear();
+    }
+    let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+    assert_eq!((plan.steps.len(), plan.waits.len()), (3, 1), "{plan:?}");
+}
+
+#[test]
+fn table_taken_out_is_dropped_only_if_the_spec_says_so() {
+    let mut world = at_rest(3);
+    world.edit(&spec(3, 3, 3, RANGE));
+    world.settle();
+    assert_eq!(world.copies_max(), 3);
+    let (kept, with_both) = (spec(3, 3, 3, RANGE), world.targets().len());
+    world.edit(&format!("{}, \"tableRemoval\": \"Drop\"}}", &kept[..kept.len() - 1]));
+    world.settle();
+    assert_eq!((with_both, world.targets().len()), (9, 3));
+}

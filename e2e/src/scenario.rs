@@ -1,8 +1,8 @@
 //! The scenarios: what a user of the operator does and what befalls a cluster, each on a database of its own, with the checker
 //! beside it.
 //!
-//! A scenario changes only its own namespace, the lab's hosts and the operator; it may leave hosts down when it fails: `tidy_up`
-//! mends them. Whatever is waited for has a limit, and clients' answers are checked from the start to the end.
+//! A scenario changes only its own namespace, the lab's hosts and the operator; it may leave hosts down when it fails: `mend`
+//! starts them again. Whatever is waited for has a limit, and clients' answers are checked from the start to the end.
 
 mod await_condition;
 mod checker;
@@ -40,7 +40,7 @@ use anyhow::Result;
 
 pub use await_condition::{interrupt, is_interrupted};
 pub use dump::dump;
-pub use hosts::tidy_up;
+pub use hosts::{mend, remove};
 pub use kube::Kube;
 pub use operator::install;
 pub use report::{Outcome, markdown, table};

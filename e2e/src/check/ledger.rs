@@ -95,8 +95,7 @@ impl Ledger {
         let mut state = self.lock();
         let now = Instant::now();
         let next = state.phase.next(name, now);
-        let ended = std::mem::replace(&mut state.phase, next).summary(now, state.last_reads.is_none());
-        ended
+        std::mem::replace(&mut state.phase, next).summary(now, state.last_reads.is_none())
     }
 
     /// Remembers a phase that ended.

@@ -1,5 +1,6 @@
 //! What moved in a phase, against the least that had to, and how even the placement is, from the steward's status.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -62,9 +63,8 @@ impl Moves {
     pub(super) fn see(&mut self, status: &Status) {
         for shard in shards(status) {
             let members = &shard.descriptor.members;
-            if !self.before.contains_key(&shard.record.descriptor.shard) {
-                let nodes = members.iter().map(|m| m.replica.node).collect();
-                self.before.insert(shard.record.descriptor.shard, nodes);
+            if let Entry::Vacant(first_seen) = self.before.entry(shard.record.descriptor.shard) {
+                first_seen.insert(members.iter().map(|m| m.replica.node).collect());
                 self.known.extend(members.iter().map(|m| m.replica.id));
                 continue;
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::OPERATOR_NAMESPACE;
 use super::await_condition::{await_condition, once};
 use super::kube::{DATABASE, Kube};
 use super::operator;
@@ -33,9 +34,9 @@ pub(super) fn of_zone<'l>(lab: &'l Lab, zone: &'l str) -> impl Iterator<Item = &
     lab.hosts().iter().filter(move |h| h.zone == zone)
 }
 
-/// Removes a scenario's namespace, and mends what it may have left: hosts that are down or closed, an operator that is gone.
-pub fn tidy_up(lab: &Lab, setup: &Setup, namespace: &str) -> Result<()> {
-    let kube = Kube::new(lab, namespace);
+/// Mends what a scenario may have left: hosts that are down or closed, an operator that is gone.
+pub fn mend(lab: &Lab, setup: &Setup) -> Result<()> {
+    let kube = Kube::new(lab, OPERATOR_NAMESPACE);
     for host in lab.hosts() {
         let node = kube.get("node", &host.name)?;
         if node.is_none_or(|node| !is_true(&node, "Ready")) {
@@ -43,8 +44,13 @@ pub fn tidy_up(lab: &Lab, setup: &Setup, namespace: &str) -> Result<()> {
         }
         kube.run(&["uncordon", &host.name])?;
     }
-    operator::install(&kube, setup, &[])?;
-    for database in kube.list(DATABASE, "").unwrap_or_default() {
+    operator::install(&kube, setup, &[])
+}
+
+/// Removes a scenario's namespace and all that is in it.
+pub fn remove(lab: &Lab, namespace: &str) -> Result<()> {
+    let kube = Kube::new(lab, namespace);
+    for database in kube.list(DATABASE, "")? {
         kube.delete(DATABASE, name(&database))?;
     }
     kube.delete("namespace", namespace)?;

@@ -8,6 +8,9 @@ use super::objects::{self, NAME, TABLES};
 use super::stage::{Stage, is_ready};
 use super::value::{condition, is_true, starts, text};
 
+/// The database keeps its own records in a table of this name.
+const RESERVED: &str = "system";
+
 /// New databases: what is wrong, and what the message must say.
 fn wrong_from_the_start() -> Vec<(Value, &'static str)> {
     vec![
@@ -72,16 +75,20 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
     stage.finish()
 }
 
-/// Only the operator knows which zones there are. A refusal is taken back with the spec.
+/// The schema does not know which names the database keeps for itself; the operator does. A refusal ends with what caused it.
 fn refused_by_condition(stage: &Stage<'_>) -> Result<()> {
-    stage.patch_spec(&json!({ "zones": ["zone-a", "zone-b", "zone-x"] }))?;
-    let refused = stage.await_resource("the unknown zone to be refused", |r| {
+    let tables = objects::database(3, 3)["spec"]["tables"].take();
+    let mut wrong = tables.clone();
+    let reserved = json!({ "name": RESERVED, "fragmentation": { "type": "Hash" } });
+    wrong.as_array_mut().context("there are no tables")?.push(reserved);
+    stage.patch_spec(&json!({ "tables": wrong }))?;
+    let refused = stage.await_resource("the reserved name to be refused", |r| {
         r["status"]["observedGeneration"] == r["metadata"]["generation"] && is_true(r, "Stalled")
     })?;
     let stalled = condition(&refused, "Stalled").context("there is no condition Stalled")?;
-    ensure!(text(stalled, "/message").contains("zone-x"), "the refusal does not name the zone: {stalled}");
+    ensure!(text(stalled, "/message").contains(RESERVED), "the refusal does not name the table: {stalled}");
     ensure!(!is_ready(&refused), "a refused spec is ready");
-    stage.patch_spec(&json!({ "zones": ["zone-a", "zone-b", "zone-c"] }))?;
+    stage.patch_spec(&json!({ "tables": tables }))?;
     stage.await_ready("the corrected spec to be ready").map(drop)
 }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use skerry_e2e::lab::{Lab, Shape};
 use skerry_e2e::scenario::{
-    Kube, OPERATOR_NAMESPACE, Outcome, Scenario, Setup, Stage, dump, install, is_interrupted, markdown, retag, table,
-    tidy_up,
+    Kube, OPERATOR_NAMESPACE, Outcome, Scenario, Setup, Stage, dump, install, is_interrupted, markdown, mend, remove,
+    retag, table,
 };
 
 use crate::Args;
@@ -116,11 +116,10 @@ fn one(lab: &Lab, args: &Args, setup: &Setup, scenario: &Scenario) -> Outcome {
     });
     outcome.took = begun.elapsed();
     outcome.failure = result.err().map(|error| format!("{error:#}"));
-    if outcome.failure.is_none() || !args.keep {
-        let tidied = tidy_up(lab, setup, &namespace).context("failed to tidy up");
-        if let (Err(error), None) = (tidied, &outcome.failure) {
-            outcome.failure = Some(format!("{error:#}"));
-        }
+    let keeps = args.keep && outcome.failure.is_some();
+    let tidied = mend(lab, setup).and_then(|()| if keeps { Ok(()) } else { remove(lab, &namespace) });
+    if let (Err(error), None) = (tidied, &outcome.failure) {
+        outcome.failure = Some(format!("failed to tidy up: {error:#}"));
     }
     outcome
 }

@@ -2,11 +2,32 @@
 
 use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Runs Skerry databases on Kubernetes.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "skerry-operator", version, about)]
+#[command(name = "skerry-operator", version, about, subcommand_negates_reqs = true)]
+pub struct Program {
+    /// Instead of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// To run. `None` = there is a command.
+    #[command(flatten)]
+    pub args: Option<Args>,
+}
+
+/// What the program does instead of running.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Ask an address such as http://host:8080/readyz, and succeed if the answer is 200.
+    Probe {
+        /// Which.
+        url: String,
+    },
+}
+
+/// What an operator runs with.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Where the Lease is by which one operator acts at a time.
     #[arg(long, env = "SKERRY_NAMESPACE")]
@@ -31,4 +52,17 @@ pub struct Args {
     /// How much is logged: a level, or a filter such as `info,skerry_operator=debug`.
     #[arg(long, env = "SKERRY_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operator_needs_its_arguments_and_a_probe_none_of_them() {
+        let parse = |args: &[&str]| Program::try_parse_from(std::iter::once(&"skerry-operator").chain(args));
+        assert!(parse(&["--namespace", "n", "--identity", "i"]).is_err());
+        assert!(parse(&["--namespace", "n", "--identity", "i", "--node-image", "x:1"]).unwrap().args.is_some());
+        assert!(matches!(parse(&["probe", "http://a:1/x"]).unwrap().command, Some(Command::Probe { .. })));
+    }
 }

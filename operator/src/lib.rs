@@ -20,6 +20,7 @@ pub mod lease;
 pub mod metrics;
 pub mod node_admin;
 pub mod observe;
+pub mod probe;
 pub mod reconcile;
 pub mod report;
 pub mod run;

@@ -1,0 +1,116 @@
+//! What goes wrong, and when: at the n-th write, at a write of some name, at reads of some kind.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::ground::Ground;
+
+/// What becomes of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// It is made, and the operator dies.
+    Death,
+    /// It is made, and the answer is an error.
+    LostAnswer,
+    /// It is not made, and the answer is an error.
+    LostWrite,
+}
+
+/// What happens to the write at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    Pass,
+    DieAfter,
+    FailAfter,
+    FailInstead,
+}
+
+/// Done by somebody else.
+pub type Other = fn(&mut Ground);
+
+/// All that is to go wrong.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// Writes so far, whether made or not.
+    pub writes: usize,
+    /// At the n-th write, from 1.
+    at: Option<(Fault, usize)>,
+    /// Right before the write whose words begin so, once.
+    meanwhile: Option<(&'static str, Other)>,
+    /// Before the write whose words begin so, until it is released, once.
+    hold: Option<(&'static str, Arc<Notify>)>,
+    /// Told when a write is held.
+    pub holding: Arc<Notify>,
+    /// Reads of this resource fail.
+    pub unreadable: Option<&'static str>,
+    /// The next read of this resource gives what it was so many writes ago.
+    stale: Option<(&'static str, usize)>,
+    death: Arc<Notify>,
+}
+
+impl Faults {
+    pub fn plan(&mut self, at: Option<(Fault, usize)>) {
+        *self = Self { at, ..Self::default() };
+    }
+
+    /// True if what was planned has not happened.
+    pub fn is_due(&self) -> bool {
+        self.at.is_some()
+    }
+
+    pub fn before(&mut self, words: &'static str, other: Other) {
+        self.meanwhile = Some((words, other));
+    }
+
+    /// The write waits until this is told.
+    pub fn hold(&mut self, words: &'static str) -> Arc<Notify> {
+        let release = Arc::new(Notify::new());
+        self.hold = Some((words, release.clone()));
+        release
+    }
+
+    pub fn stale_once(&mut self, resource: &'static str, versions: usize) {
+        self.stale = Some((resource, versions));
+    }
+
+    /// Counts a write and says what becomes of it.
+    pub fn gate(&mut self) -> Gate {
+        self.writes += 1;
+        match self.at.take_if(|(_, at)| *at == self.writes) {
+            None => Gate::Pass,
+            Some((Fault::Death, _)) => Gate::DieAfter,
+            Some((Fault::LostAnswer, _)) => Gate::FailAfter,
+            Some((Fault::LostWrite, _)) => Gate::FailInstead,
+        }
+    }
+
+    pub fn meanwhile(&mut self, words: &str) -> Option<Other> {
+        self.meanwhile.take_if(|(start, _)| words.starts_with(*start)).map(|(_, other)| other)
+    }
+
+    pub fn held(&mut self, words: &str) -> Option<Arc<Notify>> {
+        let held = self.hold.take_if(|(start, _)| words.starts_with(*start)).map(|(_, release)| release);
+        if held.is_some() {
+            self.holding.notify_one();
+        }
+        held
+    }
+
+    pub fn refuses_reads_of(&self, resource: &str) -> bool {
+        self.unreadable == Some(resource)
+    }
+
+    pub fn staleness(&mut self, resource: &str) -> Option<usize> {
+        self.stale.take_if(|(of, _)| *of == resource).map(|(_, versions)| versions)
+    }
+
+    pub fn die(&self) {
+        self.death.notify_one();
+    }
+
+    /// To be told of the operator's death.
+    pub fn death(&self) -> Arc<Notify> {
+        self.death.clone()
+    }
+}

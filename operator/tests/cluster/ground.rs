@@ -1,0 +1,64 @@
+//! All that there is beside the operator: objects, processes, what goes wrong, and what must never be.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::database::Database;
+use crate::faults::Faults;
+use crate::rules::Rules;
+use crate::server::{Key, Objects, merge};
+
+/// For server, admin and test.
+pub type Shared = Arc<Mutex<Ground>>;
+
+pub const NAMESPACE: &str = "default";
+pub const NAME: &str = "shop";
+pub const RESOURCE: &str = "distributeddatabases";
+
+/// All that there is.
+#[derive(Debug, Clone, Default)]
+pub struct Ground {
+    pub objects: Objects,
+    pub database: Database,
+    pub faults: Faults,
+    pub rules: Rules,
+    /// Volumes that were ever made.
+    pub volumes: usize,
+    /// Every write, in words.
+    pub log: Vec<String>,
+}
+
+impl Ground {
+    pub fn note(&mut self, what: String) {
+        self.log.push(what);
+    }
+
+    pub fn resource_key() -> Key {
+        Key::new(RESOURCE, NAMESPACE, NAME)
+    }
+
+    pub fn key(resource: &str, name: &str) -> Key {
+        Key::new(resource, NAMESPACE, name)
+    }
+
+    /// The resource; null if there is none.
+    pub fn resource(&self) -> Value {
+        self.objects.get(&Self::resource_key()).cloned().unwrap_or_default()
+    }
+
+    /// A person makes the resource.
+    pub fn make(&mut self, metadata: Value, spec: Value) {
+        let kind = json!({"apiVersion": "skerry.io/v1alpha1", "kind": "DistributedDatabase"});
+        let mut resource = kind;
+        (resource["metadata"], resource["spec"]) = (metadata, spec);
+        self.note("a person makes the resource".to_owned());
+        self.objects.create(&Self::resource_key(), resource);
+    }
+
+    /// A person changes the resource.
+    pub fn edit(&mut self, patch: &Value) {
+        self.note(format!("a person edits {patch}"));
+        self.objects.edit(&Self::resource_key(), |resource| merge(resource, patch));
+    }
+}

@@ -1,0 +1,108 @@
+//! An API server in memory: what the operator's client sees of Kubernetes. It is a Router, so that a client can be made
+//! right on it, and knows no kinds: only paths, labels, versions and uids.
+
+mod call;
+mod merge;
+mod objects;
+mod selector;
+
+pub use call::{Call, Verb};
+pub use merge::merge;
+pub use objects::{Key, LONG_AGO, Objects, Refusal};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::faults::Gate;
+use crate::ground::Shared;
+
+/// Larger than anything that the operator writes.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The server on this ground.
+pub fn router(ground: Shared) -> Router {
+    Router::new().fallback(answer).with_state(ground)
+}
+
+async fn answer(State(ground): State<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, BODY_BYTES_MAX).await.expect("a body that fits");
+    let call = Call::new(&parts, &body);
+    if call.is_write() {
+        let held = ground.lock().unwrap().faults.held(&call.to_string());
+        if let Some(release) = held {
+            release.notified().await;
+        }
+    }
+    let answer = ground.lock().unwrap().serve(&call);
+    match answer {
+        Answer::Given(value) => response(200, &value),
+        Answer::Refused(refusal) => response(refusal.code, &refusal.body()),
+        // Who has asked has died.
+        Answer::Never => std::future::pending().await,
+    }
+}
+
+fn response(code: u16, value: &Value) -> Response {
+    let text = Body::from(value.to_string());
+    let response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
+    response.body(text).expect("a response")
+}
+
+/// What comes back.
+pub enum Answer {
+    Given(Value),
+    Refused(Refusal),
+    Never,
+}
+
+impl crate::ground::Ground {
+    fn serve(&mut self, call: &Call) -> Answer {
+        if !call.is_write() {
+            return self.read(call).map_or_else(Answer::Refused, Answer::Given);
+        }
+        self.faults.meanwhile(&call.to_string()).into_iter().for_each(|other| other(self));
+        let gate = self.faults.gate();
+        if gate == Gate::FailInstead {
+            self.note(format!("{call} was not made"));
+            return Answer::Refused(Refusal::broken_line());
+        }
+        let before = self.objects.get(&call.key).cloned();
+        let written = self.objects.write(call);
+        self.note(format!("{call}{}", if written.is_ok() { "" } else { " was refused" }));
+        if written.is_ok() {
+            let after = self.objects.get(&call.key).cloned();
+            self.check_write(call, before.as_ref(), after.as_ref());
+        }
+        match (gate, written) {
+            (Gate::DieAfter, _) => {
+                self.faults.die();
+                Answer::Never
+            }
+            (Gate::FailAfter, _) => Answer::Refused(Refusal::broken_line()),
+            (_, Ok(value)) => Answer::Given(value),
+            (_, Err(refusal)) => Answer::Refused(refusal),
+        }
+    }
+
+    fn read(&mut self, call: &Call) -> Result<Value, Refusal> {
+        if self.faults.refuses_reads_of(&call.key.resource) {
+            return Err(Refusal::broken_line());
+        }
+        match call.verb {
+            Verb::List => {
+                let items = self.objects.list(&call.key, &call.selector);
+                Ok(json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}))
+            }
+            _ => {
+                let stale = self.faults.staleness(&call.key.resource);
+                let seen = stale.and_then(|versions| self.objects.former(&call.key, versions).cloned());
+                seen.or_else(|| self.objects.get(&call.key).cloned()).ok_or_else(|| Refusal::not_found(&call.key))
+            }
+        }
+    }
+}

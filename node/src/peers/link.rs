@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Batch, Context};
 use crate::chain::chain;
@@ -65,7 +65,7 @@ impl Link {
     pub(super) async fn run(mut self) {
         let stop = self.context.stop.clone();
         let mut backoff = BACKOFF_FIRST;
-        let mut said = None;
+        let (mut said, mut is_reached) = (None, true);
         loop {
             let ended = tokio::select! {
                 biased;
@@ -88,15 +88,14 @@ impl Link {
                 Ended::Broken { worked: true, why } => {
                     info!(peer = self.to.0, why, "stream to peer broke");
                     backoff = BACKOFF_FIRST;
-                    said = None;
+                    is_reached = true;
                 }
-                // Once a change, not once a try.
-                Ended::Broken { worked: false, why } => {
-                    if said.as_ref() != Some(&why) {
-                        info!(peer = self.to.0, why, "peer is not reached");
-                        said = Some(why);
-                    }
+                // Once an outage, not once a try.
+                Ended::Broken { worked: false, why } if is_reached => {
+                    info!(peer = self.to.0, why, "peer is not reached");
+                    is_reached = false;
                 }
+                Ended::Broken { worked: false, why } => debug!(peer = self.to.0, why, "peer is still not reached"),
             }
             tokio::select! {
                 biased;

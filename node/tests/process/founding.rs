@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use skerry_client::identity::{found, identify};
 use skerry_client::{Founded, FoundingRefusal, IdentityError};
 use skerry_core::ids::{ClusterId, NodeId};
+use skerry_proto::v1;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -97,6 +98,18 @@ async fn one_call_makes_the_database_and_every_other_node_joins_it() {
     assert_eq!(refused, FoundingRefusal::HasIdentity { node: NodeId(cluster.nodes[1].id()) });
     cluster.table("sales", 2).await;
     cluster.database().put("sales", b"k", b"v").await;
+
+    let database = cluster.database();
+    eventually("every shard, the system shard too, is on all nodes", async || {
+        let status = database.status().await;
+        let reports: Vec<_> = status.shards.into_iter().filter_map(|shard| shard.report).collect();
+        let votes = |report: &v1::ShardReport| {
+            let members = report.descriptor.iter().flat_map(|descriptor| &descriptor.members);
+            members.filter(|member| member.role() == v1::Role::Voter).count()
+        };
+        reports.len() == 3 && reports.iter().all(|report| report.in_step.len() == 3 && votes(report) == 3)
+    })
+    .await;
 
     // A first node whose volume is lost joins as another, and founds no second database, asked or not.
     cluster.nodes[0].kill();

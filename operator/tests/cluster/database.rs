@@ -69,11 +69,7 @@ impl Database {
     /// Makes the database on the node at this address.
     pub fn found(&mut self, address: &str) -> Result<(), String> {
         let process = self.processes.get_mut(address).ok_or("nobody is there")?;
-        let first = NewNode {
-            volume: process.volume.clone(),
-            address: address.to_owned(),
-            zone: process.zone.clone(),
-        };
+        let first = NewNode { volume: process.volume.clone(), address: address.to_owned(), zone: process.zone.clone() };
         self.founded += 1;
         process.registered = true;
         self.state = Some(SystemState::bootstrap(ClusterId(process.cluster.clone()), &first));
@@ -90,12 +86,11 @@ impl Database {
         let new: Vec<String> = self.processes.iter().filter(|(_, p)| !p.registered).map(|(a, _)| a.clone()).collect();
         for address in &new {
             let known = self.node_on(&self.processes[address].volume).map(|n| (n.id, n.state, n.incarnation));
-            if let Some((id, state, before)) = known.filter(|(_, state, _)| *state != NodeState::Removed) {
+            if let Some((id, _, before)) = known.filter(|(_, state, _)| *state != NodeState::Removed) {
                 let process = self.processes.get_mut(address).unwrap();
                 process.registered = true;
                 let (zone, incarnation) = (process.zone.clone(), Incarnation(before.0 + 1));
                 let start = SystemCommand::Start { node: id, incarnation, address: address.clone(), zone };
-                let _ = state;
                 self.state.as_mut().unwrap().apply(&start).unwrap();
             }
         }
@@ -123,8 +118,9 @@ impl Database {
     }
 
     pub fn in_step(&self, shard: &ShardRecord) -> Vec<Replica> {
-        let up = self.up();
-        shard.descriptor.members.iter().map(|m| m.replica).filter(|r| up.contains(&r.node)).collect()
+        let Some(state) = &self.state else { return vec![] };
+        let is_up = |r: &Replica| self.is_up(&state.map().nodes[&r.node]);
+        shard.descriptor.members.iter().map(|m| m.replica).filter(is_up).collect()
     }
 
     pub fn is_led(&self, shard: &ShardRecord) -> bool {
@@ -161,8 +157,7 @@ impl Database {
             return Removal::NotYet(vec![NotYet::OtherIncarnation { asked, latest }]);
         }
         let asked = || map.shards.values().filter(|shard| map.is_live(shard));
-        let silent: Vec<ShardId> =
-            asked().filter(|s| !self.is_led(s)).map(|s| s.descriptor.shard).collect();
+        let silent: Vec<ShardId> = asked().filter(|s| !self.is_led(s)).map(|s| s.descriptor.shard).collect();
         let against: Vec<NotYet> = asked().filter_map(|shard| self.against(shard, node)).collect();
         match (against.is_empty(), silent.is_empty()) {
             (false, _) => Removal::NotYet(against),
@@ -235,10 +230,8 @@ fn bring(state: &mut SystemState, record: &ShardRecord, seats: &[NodeId]) {
         return;
     }
     let there = || record.assigned.iter().copied().chain(record.descriptor.members.iter().map(|m| m.replica));
-    let copy = |node: &NodeId| Replica {
-        node: *node,
-        id: there().find(|r| r.node == *node).map_or(ReplicaId::NEW, |r| r.id),
-    };
+    let copy =
+        |node: &NodeId| Replica { node: *node, id: there().find(|r| r.node == *node).map_or(ReplicaId::NEW, |r| r.id) };
     let assign = SystemCommand::Assign {
         shard,
         based_on: record.epoch,

@@ -38,8 +38,8 @@ pub struct Faults {
     at: Option<(Fault, usize)>,
     /// Right before the write whose words begin so, once.
     meanwhile: Option<(&'static str, Other)>,
-    /// Before the write whose words begin so, until it is released, once.
-    hold: Option<(&'static str, Arc<Notify>)>,
+    /// The n-th write waits until it is released.
+    hold: Option<(usize, Arc<Notify>)>,
     /// Told when a write is held.
     pub holding: Arc<Notify>,
     /// Reads of this resource fail.
@@ -63,10 +63,10 @@ impl Faults {
         self.meanwhile = Some((words, other));
     }
 
-    /// The write waits until this is told.
-    pub fn hold(&mut self, words: &'static str) -> Arc<Notify> {
+    /// The n-th write waits until this is told.
+    pub fn hold(&mut self, write: usize) -> Arc<Notify> {
         let release = Arc::new(Notify::new());
-        self.hold = Some((words, release.clone()));
+        self.hold = Some((write, release.clone()));
         release
     }
 
@@ -89,8 +89,10 @@ impl Faults {
         self.meanwhile.take_if(|(start, _)| words.starts_with(*start)).map(|(_, other)| other)
     }
 
-    pub fn held(&mut self, words: &str) -> Option<Arc<Notify>> {
-        let held = self.hold.take_if(|(start, _)| words.starts_with(*start)).map(|(_, release)| release);
+    /// What the write at hand waits for.
+    pub fn held(&mut self) -> Option<Arc<Notify>> {
+        let next = self.writes + 1;
+        let held = self.hold.take_if(|(write, _)| *write == next).map(|(_, release)| release);
         if held.is_some() {
             self.holding.notify_one();
         }

@@ -62,3 +62,14 @@ impl Ground {
         self.objects.edit(&Self::resource_key(), |resource| merge(resource, patch));
     }
 }
+
+/// A moment: the same as long as nothing is changed and nothing is tried.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mark(u64, Option<skerry_core::ids::Epoch>, usize);
+
+impl Ground {
+    pub fn mark(&self) -> Mark {
+        let epoch = self.database.state.as_ref().map(|state| state.map().epoch);
+        Mark(self.objects.version(), epoch, self.faults.writes)
+    }
+}

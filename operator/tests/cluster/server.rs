@@ -15,7 +15,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::faults::Gate;
 use crate::ground::Shared;
@@ -32,30 +32,33 @@ async fn answer(State(ground): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, BODY_BYTES_MAX).await.expect("a body that fits");
     let call = Call::new(&parts, &body);
-    if call.is_write() {
-        let held = ground.lock().unwrap().faults.held(&call.to_string());
+    if call.is_write() && !call.is_of_a_lease() {
+        let held = ground.lock().unwrap().faults.held();
         if let Some(release) = held {
             release.notified().await;
         }
     }
     let answer = ground.lock().unwrap().serve(&call);
     match answer {
-        Answer::Given(value) => response(200, &value),
-        Answer::Refused(refusal) => response(refusal.code, &refusal.body()),
+        Answer::Given(text) => response(200, text),
+        Answer::Refused(refusal) => response(refusal.code, refusal.body().to_string()),
         // Who has asked has died.
         Answer::Never => std::future::pending().await,
     }
 }
 
-fn response(code: u16, value: &Value) -> Response {
-    let text = Body::from(value.to_string());
+fn response(code: u16, text: String) -> Response {
     let response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
-    response.body(text).expect("a response")
+    response.body(Body::from(text)).expect("a response")
+}
+
+fn text(object: &Value) -> String {
+    serde_json::to_string(object).unwrap()
 }
 
 /// What comes back.
 pub enum Answer {
-    Given(Value),
+    Given(String),
     Refused(Refusal),
     Never,
 }
@@ -64,6 +67,9 @@ impl crate::ground::Ground {
     fn serve(&mut self, call: &Call) -> Answer {
         if !call.is_write() {
             return self.read(call).map_or_else(Answer::Refused, Answer::Given);
+        }
+        if call.is_of_a_lease() {
+            return self.write_lease(call).map_or_else(Answer::Refused, Answer::Given);
         }
         self.faults.meanwhile(&call.to_string()).into_iter().for_each(|other| other(self));
         let gate = self.faults.gate();
@@ -84,24 +90,35 @@ impl crate::ground::Ground {
                 Answer::Never
             }
             (Gate::FailAfter, _) => Answer::Refused(Refusal::broken_line()),
-            (_, Ok(value)) => Answer::Given(value),
+            (_, Ok(value)) => Answer::Given(text(&value)),
             (_, Err(refusal)) => Answer::Refused(refusal),
         }
     }
 
-    fn read(&mut self, call: &Call) -> Result<Value, Refusal> {
+    /// No write of what the operator looks after.
+    fn write_lease(&mut self, call: &Call) -> Result<String, Refusal> {
+        if self.faults.refuses_reads_of(&call.key.resource) {
+            return Err(Refusal::broken_line());
+        }
+        self.objects.write(call).map(|lease| text(&lease))
+    }
+
+    fn read(&mut self, call: &Call) -> Result<String, Refusal> {
         if self.faults.refuses_reads_of(&call.key.resource) {
             return Err(Refusal::broken_line());
         }
         match call.verb {
             Verb::List => {
                 let items = self.objects.list(&call.key, &call.selector);
-                Ok(json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}))
+                let items = serde_json::to_string(&items).unwrap();
+                let head = r#""apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}"#;
+                Ok(format!("{{{head}, \"items\": {items}}}"))
             }
             _ => {
                 let stale = self.faults.staleness(&call.key.resource);
-                let seen = stale.and_then(|versions| self.objects.former(&call.key, versions).cloned());
-                seen.or_else(|| self.objects.get(&call.key).cloned()).ok_or_else(|| Refusal::not_found(&call.key))
+                let seen = stale.and_then(|versions| self.objects.former(&call.key, versions));
+                let seen = seen.or_else(|| self.objects.get(&call.key));
+                seen.map(text).ok_or_else(|| Refusal::not_found(&call.key))
             }
         }
     }

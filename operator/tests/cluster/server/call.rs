@@ -40,8 +40,10 @@ impl Call {
     pub fn new(parts: &Parts, body: &[u8]) -> Self {
         let (mut key, status) = place(parts.uri.path());
         let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).expect("JSON") };
-        let is_apply =
-            parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/apply"));
+        let is_apply = parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/apply"));
         let verb = match parts.method {
             Method::GET if key.name.is_empty() => Verb::List,
             Method::GET => Verb::Get,
@@ -62,6 +64,11 @@ impl Call {
 
     pub fn is_write(&self) -> bool {
         !matches!(self.verb, Verb::Get | Verb::List)
+    }
+
+    /// Of who leads, not of a database.
+    pub fn is_of_a_lease(&self) -> bool {
+        self.key.resource == "leases"
     }
 }
 

@@ -2,6 +2,7 @@
 //! object, a generation for each spec, and preconditions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -64,31 +65,31 @@ impl Refusal {
 /// All of them.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
-    objects: BTreeMap<Key, Value>,
+    objects: BTreeMap<Key, Arc<Value>>,
     /// What was last applied to each.
     applied: BTreeMap<Key, Value>,
     /// All that each has been.
-    former: BTreeMap<Key, Vec<Value>>,
+    former: BTreeMap<Key, Vec<Arc<Value>>>,
     version: u64,
     uids: u64,
 }
 
 impl Objects {
     pub fn get(&self, key: &Key) -> Option<&Value> {
-        self.objects.get(key)
+        self.objects.get(key).map(Arc::as_ref)
     }
 
     /// As it was so many writes ago, or as it was first.
     pub fn former(&self, key: &Key, versions: usize) -> Option<&Value> {
         let former = self.former.get(key)?;
-        former.get(former.len().saturating_sub(versions))
+        former.get(former.len().saturating_sub(versions)).map(Arc::as_ref)
     }
 
     /// Without a namespace, those of all.
-    pub fn list(&self, of: &Key, selector: &str) -> Vec<Value> {
+    pub fn list(&self, of: &Key, selector: &str) -> Vec<&Value> {
         let is_among = |key: &Key| of.namespace.is_empty() || key.namespace == of.namespace;
         let all = self.objects.iter().filter(|(key, _)| key.resource == of.resource && is_among(key));
-        all.filter(|(_, object)| selects(selector, object)).map(|(_, object)| object.clone()).collect()
+        all.map(|(_, object)| object.as_ref()).filter(|object| selects(selector, object)).collect()
     }
 
     pub fn keys(&self, resource: &str) -> Vec<Key> {
@@ -96,7 +97,7 @@ impl Objects {
     }
 
     pub fn all(&self) -> impl Iterator<Item = (&Key, &Value)> {
-        self.objects.iter()
+        self.objects.iter().map(|(key, object)| (key, object.as_ref()))
     }
 
     /// Changes with every write.
@@ -105,7 +106,7 @@ impl Objects {
     }
 
     /// Carries a write out.
-    pub fn write(&mut self, call: &Call) -> Result<Value, Refusal> {
+    pub fn write(&mut self, call: &Call) -> Result<Arc<Value>, Refusal> {
         let (key, body) = (&call.key, &call.body);
         let there = self.objects.get(key).cloned();
         match (call.verb, there) {
@@ -120,14 +121,14 @@ impl Objects {
             (Verb::Delete, Some(there)) => self.delete(key, &there, body),
             (Verb::Apply, Some(there)) => {
                 check(key, &there, &body["metadata"])?;
-                let mut new = there.clone();
+                let mut new = Value::clone(&there);
                 apply(&mut new, self.applied.get(key), body);
                 self.applied.insert(key.clone(), body.clone());
                 self.put(key, &there, new)
             }
             (Verb::Merge, Some(there)) => {
                 check(key, &there, &body["metadata"])?;
-                let mut new = there.clone();
+                let mut new = Value::clone(&there);
                 merge(&mut new, body);
                 self.put(key, &there, new)
             }
@@ -136,7 +137,7 @@ impl Objects {
                     return Err(Refusal::new(422, "Invalid", "metadata.resourceVersion must be specified"));
                 }
                 check(key, &there, &body["metadata"])?;
-                let mut new = if call.status { there.clone() } else { body.clone() };
+                let mut new = if call.status { Value::clone(&there) } else { body.clone() };
                 new["status"] = if call.status { body["status"].clone() } else { there["status"].clone() };
                 self.store(key, Some(&there), new)
             }
@@ -147,7 +148,7 @@ impl Objects {
     /// By anybody but the operator: no preconditions.
     pub fn edit(&mut self, key: &Key, change: impl FnOnce(&mut Value)) {
         let there = self.objects.get(key).cloned().unwrap_or_else(|| panic!("there is no {key:?}"));
-        let mut new = there.clone();
+        let mut new = Value::clone(&there);
         change(&mut new);
         self.store(key, Some(&there), new).unwrap();
     }
@@ -159,7 +160,7 @@ impl Objects {
         self.applied.remove(key);
     }
 
-    pub fn create(&mut self, key: &Key, mut object: Value) -> Value {
+    pub fn create(&mut self, key: &Key, mut object: Value) -> Arc<Value> {
         self.uids += 1;
         object["metadata"]["namespace"] = json!(key.namespace);
         object["metadata"]["name"] = json!(key.name);
@@ -171,10 +172,10 @@ impl Objects {
     }
 
     /// Pods end in their own time, claims when nobody uses them; whoever cares for them removes them.
-    fn delete(&mut self, key: &Key, there: &Value, options: &Value) -> Result<Value, Refusal> {
+    fn delete(&mut self, key: &Key, there: &Arc<Value>, options: &Value) -> Result<Arc<Value>, Refusal> {
         check(key, there, &options["preconditions"])?;
         if key.resource == "pods" || key.resource == "persistentvolumeclaims" {
-            let mut leaving = there.clone();
+            let mut leaving = Value::clone(there);
             leaving["metadata"]["deletionTimestamp"] = json!(LONG_AGO);
             return self.store(key, Some(there), leaving);
         }
@@ -182,7 +183,7 @@ impl Objects {
             self.orphan(&there["metadata"]["uid"]);
         }
         self.remove(key);
-        Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200}))
+        Ok(Arc::new(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200})))
     }
 
     /// What it owned is nobody's.
@@ -195,7 +196,7 @@ impl Objects {
     }
 
     /// A status is written only as such.
-    fn put(&mut self, key: &Key, there: &Value, mut new: Value) -> Result<Value, Refusal> {
+    fn put(&mut self, key: &Key, there: &Arc<Value>, mut new: Value) -> Result<Arc<Value>, Refusal> {
         if key.resource == "statefulsets" {
             let changed = |(name, value): (&String, &Value)| {
                 there["spec"][name] != *value && !SET_CHANGES.contains(&name.as_str())
@@ -210,7 +211,7 @@ impl Objects {
         self.store(key, Some(there), new)
     }
 
-    fn store(&mut self, key: &Key, there: Option<&Value>, mut new: Value) -> Result<Value, Refusal> {
+    fn store(&mut self, key: &Key, there: Option<&Arc<Value>>, mut new: Value) -> Result<Arc<Value>, Refusal> {
         if new["status"].is_null() {
             new.as_object_mut().expect("an object").remove("status");
         }
@@ -218,8 +219,8 @@ impl Objects {
             for kept in ["uid", "creationTimestamp", "generation", "resourceVersion"] {
                 new["metadata"][kept] = there["metadata"][kept].clone();
             }
-            if new == *there {
-                return Ok(new);
+            if new == **there {
+                return Ok(there.clone());
             }
             if new["spec"] != there["spec"] {
                 let generation = there["metadata"]["generation"].as_i64().unwrap_or(0);
@@ -229,6 +230,7 @@ impl Objects {
         }
         self.version += 1;
         new["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let new = Arc::new(new);
         self.objects.insert(key.clone(), new.clone());
         Ok(new)
     }

@@ -1,0 +1,132 @@
+//! What the operator asks of the database and tells it, on the ground instead of gRPC.
+
+use async_trait::async_trait;
+use skerry_core::ids::{ClusterId, Incarnation, NodeId};
+use skerry_core::node::{Removal, Status};
+use skerry_core::system::{AdminChange, Fence, SystemCommand};
+use skerry_operator::node_admin::{AdminFailure, NodeAdmin, Target};
+
+use crate::faults::Gate;
+use crate::ground::{Ground, Shared};
+
+/// The only one.
+pub struct Admin(pub Shared);
+
+impl Admin {
+    fn read<T>(&self, look: impl FnOnce(&mut Ground) -> Result<T, String>) -> Result<T, AdminFailure> {
+        let mut ground = self.0.lock().unwrap();
+        look(&mut ground).map_err(AdminFailure)
+    }
+
+    async fn write(
+        &self,
+        words: String,
+        make: impl FnOnce(&mut Ground) -> Result<(), String> + Send,
+    ) -> Result<(), AdminFailure> {
+        let held = self.0.lock().unwrap().faults.held();
+        if let Some(release) = held {
+            release.notified().await;
+        }
+        let done = self.0.lock().unwrap().told(&words, make);
+        match done {
+            Some(done) => done.map_err(AdminFailure),
+            // Who has told it has died.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait]
+impl NodeAdmin for Admin {
+    async fn identify(&self, address: &str) -> Result<Option<NodeId>, AdminFailure> {
+        self.read(|ground| {
+            let process = ground.database.processes.get(address).filter(|_| !ground.database.silent);
+            let process = process.ok_or("nobody answers there")?;
+            Ok(ground.database.node_on(&process.volume).map(|node| node.id))
+        })
+    }
+
+    async fn found(&self, address: &str, cluster: &ClusterId) -> Result<(), AdminFailure> {
+        self.write(format!("found {address}"), |ground| ground.found(address, cluster)).await
+    }
+
+    async fn status(&self, target: &Target) -> Result<Status, AdminFailure> {
+        self.read(|ground| {
+            ground.reach(target)?;
+            ground.database.status().ok_or_else(|| "no leader".to_owned())
+        })
+    }
+
+    async fn change(&self, target: &Target, fence: Fence, change: AdminChange) -> Result<(), AdminFailure> {
+        let words: String = format!("{change:?} under {}", fence.token).chars().take(80).collect();
+        self.write(words, |ground| {
+            ground.reach(target)?;
+            ground.change(fence, change)
+        })
+        .await
+    }
+
+    async fn certify(&self, target: &Target, node: NodeId, start: Incarnation) -> Result<Removal, AdminFailure> {
+        self.read(|ground| {
+            ground.reach(target)?;
+            let removal = ground.database.certify(node, start);
+            ground.rules.certified = matches!(removal, Removal::Safe(_)).then_some(node);
+            Ok(removal)
+        })
+    }
+}
+
+impl Ground {
+    /// One write, or none, or one that nobody hears of any more.
+    fn told(&mut self, words: &str, make: impl FnOnce(&mut Self) -> Result<(), String>) -> Option<Result<(), String>> {
+        self.faults.meanwhile(words).into_iter().for_each(|other| other(self));
+        let gate = self.faults.gate();
+        let broken = || Err("the line broke".to_owned());
+        if gate == Gate::FailInstead {
+            self.note(format!("{words} was not made"));
+            return Some(broken());
+        }
+        let made = make(self);
+        self.note(match &made {
+            Ok(()) => words.to_owned(),
+            Err(why) => format!("{words} was refused: {why}"),
+        });
+        match gate {
+            Gate::DieAfter => {
+                self.faults.die();
+                None
+            }
+            Gate::FailAfter => Some(broken()),
+            Gate::Pass | Gate::FailInstead => Some(made),
+        }
+    }
+
+    /// Some node of it answers at one of the addresses.
+    fn reach(&self, target: &Target) -> Result<(), String> {
+        let state = self.database.answering().ok_or("no leader")?;
+        let is_up = |seed: &String| self.database.nodes().any(|n| n.address == *seed && self.database.is_up(n));
+        if state.map().cluster != target.cluster {
+            return Err("another database".to_owned());
+        }
+        target.seeds.iter().any(is_up).then_some(()).ok_or_else(|| "no seed answers".to_owned())
+    }
+
+    fn found(&mut self, address: &str, cluster: &ClusterId) -> Result<(), String> {
+        let process = self.database.processes.get(address).ok_or("nobody answers there")?;
+        if process.cluster != cluster.0 {
+            return Err("started for another database".to_owned());
+        }
+        if self.database.node_on(&process.volume).is_some() {
+            return Ok(());
+        }
+        self.check_founding();
+        self.database.found(address)
+    }
+
+    fn change(&mut self, fence: Fence, change: AdminChange) -> Result<(), String> {
+        self.check_change(&change);
+        let state = self.database.state.as_mut().ok_or("no database")?;
+        state.apply(&SystemCommand::Admin { fence, change }).map_err(|refusal| refusal.to_string())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! Somebody else writes what the operator has just read, or it reads what is no longer so.
+
+use serde_json::{Value, json};
+
+use crate::ground::{Ground, RESOURCE};
+use crate::scenario::spec;
+use crate::world::World;
+
+/// Looks until a scale-in is over, and some more.
+const MOMENTS: usize = 14;
+/// How the words of a write of the status begin.
+const STATUS: &str = "replace distributeddatabases/shop/status";
+
+#[tokio::test]
+async fn spec_that_changes_between_read_and_write_wins() {
+    let others: [fn(&mut Ground); 3] = [
+        |ground| ground.edit(&json!({"metadata": {"labels": {"team": "sales"}}})),
+        |ground| ground.edit(&json!({"spec": {"replicas": 5}})),
+        |ground| ground.edit(&json!({"spec": {"replicas": 4}})),
+    ];
+    let prepared = World::at_rest(spec(5, 3)).await;
+    for other in others {
+        for moment in 0..MOMENTS {
+            let mut world = prepared.fork(None);
+            world.change(|ground| ground.edit(&json!({"spec": {"replicas": 3}})));
+            world.rounds(moment).await;
+            world.change(|ground| ground.faults.before(STATUS, other));
+            world.rest().await;
+            world.check_wanted();
+        }
+    }
+}
+
+#[tokio::test]
+async fn resource_of_a_few_writes_ago_leads_to_nothing_wrong() {
+    let founding = World::empty();
+    founding.change(|ground| ground.make(json!({}), spec(3, 3)));
+    let leaving = World::at_rest(spec(5, 3)).await;
+    leaving.change(|ground| ground.edit(&json!({"spec": {"replicas": 3}})));
+    for prepared in [founding, leaving] {
+        for moment in 1..MOMENTS {
+            for versions in 1..=4 {
+                let mut world = prepared.fork(None);
+                world.rounds(moment).await;
+                world.change(|ground| ground.faults.stale_once(RESOURCE, versions));
+                world.rest().await;
+                world.check_wanted();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn object_of_somebody_else_is_told_of_and_not_written_over() {
+    let mut world = World::empty();
+    let key = Ground::key("configmaps", "shop");
+    world.change(|ground| {
+        ground.objects.create(&key, json!({"data": {"theirs": "yes"}}));
+        ground.make(json!({}), spec(3, 3));
+    });
+    world.rest().await;
+    let (object, status): (Value, Value) =
+        world.change(|ground| (ground.objects.get(&key).cloned().unwrap(), ground.resource()["status"].clone()));
+    assert_eq!(object["data"], json!({"theirs": "yes"}));
+    assert!(status["blockedBy"].to_string().contains("belongs to somebody else"), "{status}");
+    world.change(|ground| ground.objects.remove(&key));
+    world.rest().await;
+    world.check_wanted();
+}

@@ -1,0 +1,134 @@
+//! An operator that no longer leads writes nothing more; one that does not know it yet is refused.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::json;
+use skerry_operator::leadership::Keeper;
+use skerry_operator::reconcile::reconcile;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::ground::{Ground, NAME, NAMESPACE};
+use crate::scenario::spec;
+use crate::world::{World, operator};
+
+/// Far longer than a Lease lasts.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// True if the lease was lost before the n-th write, and that was the last one. False if there are fewer.
+async fn nothing_is_written_after(prepared: &World, write: usize) -> bool {
+    let world = prepared.fork(None);
+    let stop = CancellationToken::new();
+    let client = operator(&world.ground, skerry_operator::leadership::Leadership::forever(1)).client;
+    let (keeper, mut leadership) = Keeper::new(client, NAMESPACE, "me");
+    let keeper = tokio::spawn(keeper.run(stop.clone(), std::sync::Arc::new(|| {})));
+    timeout(PATIENCE, leadership.begun()).await.unwrap().unwrap();
+    let (release, holding) = world.change(|ground| (ground.faults.hold(write), ground.faults.holding.clone()));
+    let context = operator(&world.ground, leadership.clone());
+    let look = tokio::spawn(async move { reconcile(NAMESPACE, NAME, &context).await });
+    tokio::select! {
+        () = holding.notified() => {}
+        _ = async { while !look.is_finished() { tokio::task::yield_now().await } } => return false,
+    }
+    // The API server no longer answers the keeper of the lease; then it comes back, and the write with it.
+    world.change(|ground| ground.faults.unreadable = Some("leases"));
+    timeout(PATIENCE, leadership.ended()).await.unwrap();
+    release.notify_one();
+    let looked = timeout(PATIENCE, look).await.unwrap().unwrap();
+    assert_eq!(world.change(|ground| ground.faults.writes), write, "{looked:?}: {}", world.story());
+    world.check();
+    stop.cancel();
+    timeout(PATIENCE, keeper).await.unwrap().unwrap();
+    true
+}
+
+#[tokio::test]
+async fn no_write_follows_the_loss_of_the_lease() {
+    let mut founding = World::empty();
+    founding.change(|ground| ground.make(json!({}), spec(3, 3)));
+    let (first, then) = (founding.fork(None), &mut founding);
+    then.rounds(3).await;
+    let leaving = World::at_rest(spec(5, 3)).await;
+    leaving.change(|ground| ground.edit(&json!({"spec": {"replicas": 3}})));
+    let mut removing = leaving.fork(None);
+    removing.rounds(6).await;
+    for (prepared, at_least) in [(&first, 8), (&*then, 1), (&leaving, 2), (&removing, 1)] {
+        let lost = join_all((1..=14).map(|write| nothing_is_written_after(prepared, write))).await;
+        let lost = lost.into_iter().filter(|lost| *lost).count();
+        assert!(lost >= at_least, "the look made {lost} writes");
+    }
+}
+
+/// The former operator stops before its n-th write, another one does what there is to do and what comes after that, and
+/// then the former wakes up. False if it makes fewer writes.
+async fn former_operator_does_no_harm(prepared: &World, write: usize, afterwards: fn(&mut Ground)) -> bool {
+    let mut world = prepared.fork(None);
+    let (release, holding) = world.change(|ground| (ground.faults.hold(write), ground.faults.holding.clone()));
+    let paused = loop {
+        let before = world.change(|ground| ground.mark());
+        let context = world.operator.clone();
+        let mut look = tokio::spawn(async move { reconcile(NAMESPACE, NAME, &context).await });
+        tokio::select! {
+            biased;
+            () = holding.notified() => break look,
+            looked = &mut look => drop(looked),
+        }
+        world.change(Ground::step);
+        if before == world.change(|ground| ground.mark()) {
+            return false;
+        }
+    };
+    world.take_over();
+    world.rest().await;
+    world.change(afterwards);
+    world.rest().await;
+    world.change(|ground| ground.note("the former operator wakes up".to_owned()));
+    release.notify_one();
+    drop(timeout(PATIENCE, paused).await.unwrap().unwrap());
+    world.check();
+    // Whoever begins writes everything beside the StatefulSets once more.
+    world.take_over();
+    world.rest().await;
+    world.check_wanted();
+    true
+}
+
+#[tokio::test]
+async fn operator_that_wakes_up_after_another_has_taken_over_does_no_harm() {
+    let founding = World::empty();
+    founding.change(|ground| ground.make(json!({}), spec(3, 3)));
+    let leaving = World::at_rest(spec(5, 3)).await;
+    leaving.change(|ground| ground.edit(&json!({"spec": {"replicas": 3}})));
+    let lost = World::at_rest(spec(4, 3)).await;
+    lost.change(|ground| ground.lose_host("shop-b-0"));
+    let more: fn(&mut Ground) = |ground| ground.edit(&json!({"spec": {"replicas": 5}}));
+    let restart: fn(&mut Ground) = |ground| ground.edit(&json!({"spec": {"image": "skerry-node:2"}}));
+    for (prepared, afterwards, at_least) in [(founding, more, 20), (leaving, more, 25), (lost, restart, 20)] {
+        let mut points = 0;
+        while former_operator_does_no_harm(&prepared, points + 1, afterwards).await {
+            points += 1;
+        }
+        assert!(points >= at_least, "{points} points");
+        println!("| former operator paused before each of {points} writes, and woken up | no harm |");
+    }
+}
+
+#[tokio::test]
+async fn token_of_the_former_operator_is_refused_by_the_database() {
+    let mut world = World::at_rest(spec(5, 3)).await;
+    world.change(|ground| ground.edit(&json!({"spec": {"replicas": 3}})));
+    let former = world.operator.clone();
+    world.take_over();
+    while !world.change(|ground| ground.log.iter().any(|words| words.starts_with("Drain"))) {
+        world.rounds(1).await;
+    }
+    world.change(|ground| ground.edit(&json!({"spec": {"replicas": 5}})));
+    for _ in 0..3 {
+        drop(reconcile(NAMESPACE, NAME, &former).await);
+    }
+    let log = world.change(|ground| ground.log.join("\n"));
+    assert!(log.contains("fencing token 1 is below 2"), "{log}");
+    world.rest().await;
+    world.check_wanted();
+}

@@ -1,0 +1,94 @@
+//! Unknown is not absent: while something cannot be read nothing is written that rests on it, and afterwards all goes on.
+
+use serde_json::json;
+
+use crate::ground::{Ground, RESOURCE};
+use crate::scenario::spec;
+use crate::world::{Look, World};
+
+/// Looks until a scale-in is over, and some more.
+const MOMENTS: usize = 14;
+
+/// A scale-in so many looks ago.
+async fn leaving(prepared: &World, looks: usize) -> World {
+    let mut world = prepared.fork(None);
+    world.change(|ground| ground.edit(&json!({"spec": {"replicas": 3}})));
+    world.rounds(looks).await;
+    world
+}
+
+#[tokio::test]
+async fn nothing_is_written_while_its_objects_cannot_be_listed() {
+    let prepared = World::at_rest(spec(5, 3)).await;
+    for moment in 0..MOMENTS {
+        let mut world = leaving(&prepared, moment).await;
+        for unreadable in [RESOURCE, "statefulsets", "pods", "persistentvolumeclaims"] {
+            world.change(|ground| ground.faults.unreadable = Some(unreadable));
+            let before = world.change(|ground| ground.faults.writes);
+            let look = world.look().await;
+            assert!(matches!(look, Look::Done(Err(_))), "{look:?}");
+            assert_eq!(world.change(|ground| ground.faults.writes), before, "{unreadable}: {}", world.story());
+        }
+        world.change(|ground| ground.faults.unreadable = None);
+        world.rest().await;
+        world.check_wanted();
+    }
+}
+
+#[tokio::test]
+async fn silent_database_is_neither_changed_nor_taken_apart() {
+    let prepared = World::at_rest(spec(5, 3)).await;
+    for moment in 0..MOMENTS {
+        let mut world = leaving(&prepared, moment).await;
+        world.change(|ground| {
+            ground.database.silent = true;
+            ground.log.clear();
+        });
+        world.rest().await;
+        let log = world.change(|ground| ground.log.clone());
+        let told = |words: &String| words.starts_with("replace distributeddatabases/shop/status");
+        let beside = |words: &String| words.starts_with("apply") && !words.starts_with("apply statefulsets");
+        assert!(log.iter().all(|words| told(words) || beside(words)), "after {moment} looks: {log:?}");
+        let status = world.change(|ground| ground.resource()["status"].clone());
+        assert_eq!(status["conditions"][1]["status"], "Unknown", "Available");
+        world.change(|ground| ground.database.silent = false);
+        world.rest().await;
+        world.check_wanted();
+    }
+}
+
+#[tokio::test]
+async fn volume_is_not_lost_while_volumes_or_hosts_cannot_be_read() {
+    let prepared = World::at_rest(spec(4, 3)).await;
+    for unreadable in ["persistentvolumes", "nodes"] {
+        let mut world = prepared.fork(None);
+        world.change(|ground| {
+            ground.faults.unreadable = Some(unreadable);
+            ground.lose_host("shop-b-0");
+        });
+        let volume = world.change(|ground| ground.volume_of("shop-b-0"));
+        world.rest().await;
+        assert_eq!(world.change(|ground| ground.volume_of("shop-b-0")), volume, "{}", world.story());
+        world.change(|ground| ground.faults.unreadable = None);
+        world.rest().await;
+        world.check_wanted();
+        assert_ne!(world.change(|ground| ground.volume_of("shop-b-0")), volume);
+    }
+}
+
+#[tokio::test]
+async fn silent_database_gets_back_nodes_whose_pods_are_gone() {
+    let mut world = World::at_rest(spec(3, 3)).await;
+    world.change(|ground| {
+        for set in ground.objects.keys("statefulsets") {
+            ground.note(format!("a person deletes {}", set.name));
+            ground.objects.remove(&set);
+        }
+        ground.step();
+        ground.step();
+    });
+    assert!(world.change(|ground| ground.objects.keys("pods")).is_empty());
+    world.rest().await;
+    world.check_wanted();
+    assert_eq!(world.change(|ground: &mut Ground| ground.database.nodes().count()), 3, "the same nodes are back");
+}

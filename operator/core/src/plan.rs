@@ -71,6 +71,9 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
             if plan.is_waiting_for_people_alone() {
                 running::restart(&mut plan, slots, &seats, status);
             }
+            // It may have to wait for slots after it, which go only when their nodes have left: it holds nothing up.
+            let going = seats.condemned().filter(|slot| !desired.slots.contains_key(*slot));
+            plan.steps.splice(0..0, going.map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
             plan
         }
     }
@@ -126,7 +129,8 @@ impl Plan {
         status: &Status,
     ) {
         running::replace(self, validated.replace_after, seats, status);
-        self.steps.extend(seats.condemned().map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
+        let wanted_again = seats.condemned().filter(|slot| desired.slots.contains_key(*slot));
+        self.steps.extend(wanted_again.map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
         let victims = seats.victims();
         if victims != seen.victims {
             self.steps.push(Step::RecordVictims(victims));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use skerry_api::Victim;
 use skerry_core::ids::{Epoch, Incarnation, NodeId};
+use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
 use skerry_core::system::AdminChange;
 
@@ -148,7 +149,7 @@ pub fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<Action> {
 
 impl Scene<'_> {
     /// All slots that a plan adds to a zone, as far as their numbers follow on those that are there. A claim that is set
-    /// aside makes way first.
+    /// aside makes way first, unless its node is in the database after all: it comes back on it.
     fn grow(&self, zone: &str, plan: &Plan) -> Vec<Action> {
         let name = self.names.set(zone);
         let present = self.cluster.sets.get(&name);
@@ -161,8 +162,12 @@ impl Scene<'_> {
         let (mut replicas, mut actions) = (before, Vec::new());
         while added.contains(&replicas) {
             let slot = format!("{name}-{replicas}");
-            if let Some((claim, name)) = self.claim(&slot).filter(|(claim, _)| claim.quarantined || claim.leaving) {
-                actions.extend(self.give_up(claim, name, None));
+            let claim = self.claim(&slot).filter(|(claim, _)| claim.quarantined || claim.leaving);
+            if let Some((claim, name)) = claim
+                && (claim.leaving || self.has_left(&slot) != Some(false))
+            {
+                let given_up = self.has_left(&slot).map(|_| self.give_up(claim, name, None));
+                actions.extend(given_up.unwrap_or_default());
                 break;
             }
             replicas += 1;
@@ -219,10 +224,20 @@ impl Scene<'_> {
         Some((self.cluster.claims.get(&name)?, name))
     }
 
-    /// The last node that had this slot.
+    /// True if the last node of this slot has left the database, or there was none: its volume is of no use. `None` =
+    /// unknown.
+    pub(super) fn has_left(&self, slot: &str) -> Option<bool> {
+        self.status?;
+        Some(self.last_node(slot).is_none_or(|n| n.state == NodeState::Removed))
+    }
+
     fn node_of(&self, slot: &str) -> Option<NodeId> {
+        self.last_node(slot).map(|n| n.id)
+    }
+
+    fn last_node(&self, slot: &str) -> Option<&NodeRecord> {
         let address = self.names.address(slot);
-        self.status?.map.nodes.values().filter(|n| n.address == address).map(|n| n.id).max()
+        self.status?.map.nodes.values().filter(|n| n.address == address).max_by_key(|n| n.id)
     }
 }
 

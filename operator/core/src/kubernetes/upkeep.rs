@@ -27,7 +27,7 @@ pub fn upkeep(
     for (name, claim) in scene.cluster.claims.iter().filter(|(_, claim)| !claim.leaving) {
         let (claim_name, uid) = (name.clone(), claim.uid.clone());
         if claim.quarantined {
-            if when_scaled == Retention::Delete && !scene.is_used(name) {
+            if when_scaled == Retention::Delete && scene.is_over(name) {
                 actions.push(Action::DeleteClaim { claim: claim_name, uid });
             }
         } else if asks_for_less(claim, size.1) {
@@ -46,10 +46,11 @@ impl Scene<'_> {
         self.cluster.pods.keys().any(|pod| ordinal(pod).is_some_and(|(of, _)| of == set))
     }
 
-    /// True if a pod has the claim, or is to have it.
-    fn is_used(&self, claim: &str) -> bool {
-        let Some(slot) = claim.strip_prefix("data-") else { return true };
+    /// True if no pod has the claim or is to have it, and no node of its slot is in the database. A node may have joined
+    /// while its slot came down: only what the map says counts.
+    fn is_over(&self, claim: &str) -> bool {
+        let Some(slot) = claim.strip_prefix("data-") else { return false };
         let wanted = self.cluster.set_of(slot).is_some_and(|(_, set, ordinal)| ordinal < set.replicas);
-        wanted || self.cluster.pods.contains_key(slot)
+        !wanted && !self.cluster.pods.contains_key(slot) && self.has_left(slot) == Some(true)
     }
 }

@@ -42,10 +42,11 @@ impl<'a> Seats<'a> {
             let record = v.node.and_then(|id| status.map.nodes.get(&NodeId(u64::try_from(id).ok()?)));
             record.is_some_and(|n| n.state == NodeState::Removed)
         };
-        // The newest, where a lost volume was replaced by an empty one. In time linear in the nodes, of which there may
-        // be a thousand.
-        let by_address: BTreeMap<&str, &NodeRecord> = nodes().map(|n| (n.address.as_str(), n)).collect();
-        let sits = |(name, slot): (&'a String, &Slot)| Some((name.as_str(), *by_address.get(slot.address.as_str())?));
+        // The newest, where a lost volume was replaced by an empty one; once that has left, the slot is nobody's, and not
+        // an older one's again. In time linear in the nodes, of which there may be a thousand.
+        let newest: BTreeMap<&str, &NodeRecord> = status.map.nodes.values().map(|n| (n.address.as_str(), n)).collect();
+        let present = |address: &str| newest.get(address).copied().filter(|n| n.state != NodeState::Removed);
+        let sits = |(name, slot): (&'a String, &Slot)| Some((name.as_str(), present(&slot.address)?));
         let sitting: BTreeMap<&str, &NodeRecord> = slots.iter().filter_map(sits).collect();
         // Unless a new node has come into the slot meanwhile, on an empty volume.
         let is_empty = |slot: &&str| slots.contains_key(*slot) && !sitting.contains_key(slot);
@@ -103,9 +104,12 @@ impl<'a> Seats<'a> {
         slots.chain(self.without_slot.iter().map(|node| Leaving { slot: None, node: Some(node) }))
     }
 
-    /// Nodes that are to leave and have not been told.
+    /// Nodes that are to leave and have not been told. One without a slot stays until every slot is there and has its
+    /// node: the slot that comes may be its own, if somebody took that away.
     pub(super) fn leaving_active(&self) -> impl Iterator<Item = NodeId> {
-        self.leaving().filter_map(|l| l.node).filter(|n| n.state == NodeState::Active).map(|n| n.id)
+        let all_sit = self.missing().next().is_none() && self.joining().is_empty();
+        let leaving = self.leaving().filter(move |l| l.slot.is_some() || all_sit);
+        leaving.filter_map(|l| l.node).filter(|n| n.state == NodeState::Active).map(|n| n.id)
     }
 
     /// Slots that are not there, with their zones.

@@ -9,7 +9,7 @@ use skerry_core::map::NodeState;
 use super::*;
 use crate::decide::decide;
 use crate::environment::Environment;
-use crate::testing::resource;
+use crate::testing::{self, resource};
 use world::World;
 
 /// Rounds within which any spec is reached, with moves and joins as quick as they get.
@@ -95,6 +95,42 @@ fn node_that_has_left_comes_down_before_its_slot_is_used_again() {
     assert_eq!(plan.steps[0], Step::RemoveSlot { slot: "shop-3".into() });
     world.settle();
     assert_eq!(world.slots().len(), 4);
+}
+
+#[test]
+fn slot_that_comes_down_later_holds_up_nobody_else() {
+    let mut world = World::new(&spec(5, 3, 0, HASH));
+    world.settle();
+    world.edit(&spec(3, 3, 0, HASH));
+    let both = |plan: &Plan| plan.steps.iter().filter(|s| matches!(s, Step::RemoveNode { .. })).count() == 2;
+    while !both(&world.plan()) {
+        world.round();
+    }
+    // The first has left; its slot is not the last of its zone, and waits for the other.
+    let plan = world.plan();
+    world.apply(&plan, 1);
+    let plan = world.plan();
+    let [Step::RemoveSlot { slot }, Step::RemoveNode { .. }] = &plan.steps[..] else { panic!("{plan:?}") };
+    assert_eq!(slot, "shop-3");
+}
+
+#[test]
+fn slot_whose_last_node_has_left_is_not_an_older_nodes_again() {
+    let mut nodes: Vec<_> = (1..=4).map(|id| testing::node(id, "", NodeState::Active)).collect();
+    // The volume of node 3 was replaced, and node 4 came into its slot, and has left.
+    (nodes[2].state, nodes[3].state) = (NodeState::Draining, NodeState::Removed);
+    nodes[3].address = nodes[2].address.clone();
+    let slot = |i: usize| {
+        let (address, process) = (nodes[i].address.clone(), crate::observed::Process::STEADY);
+        (format!("shop-{i}"), Slot { zone: String::new(), address, process })
+    };
+    let slots = Seen::Known((0..3).map(slot).collect());
+    let victims = vec![skerry_api::Victim { slot: "shop-2".into(), node: Some(4) }];
+    let database = Seen::Known(testing::status(nodes, vec![]));
+    let observed = Observed { slots, database, victims, founded: true, blank: None };
+    let plan = decide(&resource(r#"{"replicationFactor": 2}"#), &Environment::default(), &observed).unwrap().plan;
+    assert_eq!(plan.steps[0], Step::RemoveSlot { slot: "shop-2".into() });
+    assert!(!plan.steps.contains(&Step::Change(AdminChange::Reactivate(NodeId(3)))), "{plan:?}");
 }
 
 #[test]

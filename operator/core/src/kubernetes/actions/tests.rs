@@ -37,10 +37,14 @@ fn cluster(replicas: u32) -> Cluster {
 }
 
 fn told(cluster: &Cluster, replicas: u32, steps: Vec<Step>) -> Vec<Action> {
+    told_on(None, cluster, replicas, steps)
+}
+
+fn told_on(status: Option<&Status>, cluster: &Cluster, replicas: u32, steps: Vec<Step>) -> Vec<Action> {
     let spec = format!(r#"{{"replicas": {replicas}, "replicationFactor": 1, "zones": ["a"]}}"#);
     let desired = desired(&validate(&resource(&spec), &Environment::default()).unwrap());
     let plan = Plan { steps, waits: vec![], moves: None, based_on: BasedOn { generation: 1, epoch: None } };
-    actions(&plan, &Scene { names: &names(), cluster, desired: &desired, status: None })
+    actions(&plan, &Scene { names: &names(), cluster, desired: &desired, status })
 }
 
 fn add(slot: &str) -> Step {
@@ -70,21 +74,55 @@ fn slots_of_a_zone_are_added_at_once_and_only_in_the_order_of_their_numbers() {
     );
 }
 
-#[test]
-fn volume_set_aside_makes_way_before_its_slot_is_used_again() {
+/// The second slot is down, and its claim set aside.
+fn set_aside() -> Cluster {
     let mut cluster = cluster(2);
     cluster.sets.get_mut("shop-a").unwrap().replicas = 1;
     cluster.pods.remove("shop-a-1");
     cluster.claims.get_mut("data-shop-a-1").unwrap().quarantined = true;
+    cluster
+}
+
+/// The database as it says itself, with one node that has the second slot.
+fn node_there(state: NodeState) -> Status {
+    let node = NodeRecord { address: names().address("shop-a-1"), ..crate::testing::node(4, "a", state) };
+    crate::testing::status(vec![node], vec![])
+}
+
+#[test]
+fn volume_set_aside_makes_way_before_its_slot_is_used_again() {
+    let (mut cluster, left) = (set_aside(), node_there(NodeState::Removed));
     assert_eq!(
-        told(&cluster, 2, vec![add("shop-a-1")]),
+        told_on(Some(&left), &cluster, 2, vec![add("shop-a-1")]),
         [
             Action::RetainVolume { volume: "volume-1".into(), node: None },
             Action::DeleteClaim { claim: "data-shop-a-1".into(), uid: "claim-1".into() },
         ]
     );
     cluster.claims.get_mut("data-shop-a-1").unwrap().leaving = true;
-    assert_eq!(told(&cluster, 2, vec![add("shop-a-1")]), []);
+    assert_eq!(told_on(Some(&left), &cluster, 2, vec![add("shop-a-1")]), []);
+}
+
+#[test]
+fn volume_set_aside_is_not_given_up_while_its_node_may_be_in_the_database() {
+    let cluster = set_aside();
+    assert_eq!(told(&cluster, 2, vec![add("shop-a-1")]), [], "nobody has said that it has left");
+    let joined = node_there(NodeState::Active);
+    assert_eq!(told_on(Some(&joined), &cluster, 2, vec![add("shop-a-1")]), [scaled(2)], "it comes back on it");
+}
+
+#[test]
+fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
+    let (names, cluster) = (names(), set_aside());
+    let desired = desired(&validate(&resource(r#"{"zones": ["a"]}"#), &Environment::default()).unwrap());
+    let deleted = |status: Option<&Status>| {
+        let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status };
+        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), ("1Gi", 0), skerry_api::Retention::Delete);
+        all.iter().any(|action| matches!(action, Action::DeleteClaim { .. }))
+    };
+    assert!(deleted(Some(&node_there(NodeState::Removed))));
+    assert!(!deleted(Some(&node_there(NodeState::Draining))));
+    assert!(!deleted(None));
 }
 
 #[test]

@@ -58,13 +58,24 @@ pub(crate) struct Client {
     underway: Option<Underway>,
     leader: Option<NodeId>,
     seen: Option<(Bytes, Option<Version>)>,
+    /// How much slower than others.
+    pace: u64,
     /// No new operations are begun.
     pub(crate) resting: bool,
 }
 
 impl Client {
-    pub(crate) fn new(number: usize) -> Self {
-        Self { number, sequence: 0, highest: Version(0), underway: None, leader: None, seen: None, resting: false }
+    pub(crate) fn new(number: usize, pace: u64) -> Self {
+        Self {
+            number,
+            sequence: 0,
+            highest: Version(0),
+            underway: None,
+            leader: None,
+            seen: None,
+            pace,
+            resting: false,
+        }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -81,7 +92,7 @@ impl Client {
             self.begin(name, key, kind, world);
         }
         let pause = world.rng.random_range(2 * MILLISECOND..15 * MILLISECOND);
-        world.after(pause, Event::Wake(Waker::Client(self.number)));
+        world.after(self.pace * pause, Event::Wake(Waker::Client(self.number)));
     }
 
     /// A read for the end of the history.

@@ -90,7 +90,7 @@ fn restart(host: NodeId, world: &mut World) {
 
 /// A leader is asked to hand over, as the steward may at any time, and from then on hears nothing: it does not learn
 /// that it was followed.
-fn hand_over(hosts: &[NodeId], world: &mut World) {
+pub(crate) fn hand_over(hosts: &[NodeId], world: &mut World) {
     let leaders: Vec<_> = views(&world.hosts).into_values().filter(|v| v.is_leader).collect();
     let Some(leader) = leaders.choose(&mut world.rng) else { return };
     let heirs: Vec<_> = leader.in_step.iter().filter(|id| **id != leader.replica).copied().collect();
@@ -104,17 +104,17 @@ fn hand_over(hosts: &[NodeId], world: &mut World) {
 }
 
 /// The process stands still, as after a SIGSTOP or on an overloaded machine.
-fn pause(host: NodeId, world: &mut World) {
+pub(crate) fn pause(host: NodeId, world: &mut World) {
     let until = world.time + world.rng.random_range(100 * MILLISECOND..4 * SECOND);
     world.hosts.get_mut(&host).into_iter().for_each(|h| h.paused_until = until);
 }
 
-fn newest_map(world: &World) -> Option<&Map> {
+pub(crate) fn newest_map(world: &World) -> Option<&Map> {
     world.hosts.values().filter_map(|h| Some(&**h.node.as_ref()?.map())).max_by_key(|m| m.epoch)
 }
 
 /// True if all other members of every shard are up and have everything, and there are at least two of them.
-fn is_expendable(host: NodeId, world: &World) -> bool {
+pub(crate) fn is_expendable(host: NodeId, world: &World) -> bool {
     let all = views(&world.hosts);
     let leaders = || all.values().filter(|v| v.is_leader);
     let here = all.values().filter(|v| v.node == host);

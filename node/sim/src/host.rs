@@ -8,6 +8,7 @@ use skerry_core::engine::EngineError;
 use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::{Identity, Node, NodeConfig};
+use skerry_core::system::NewNode;
 use skerry_core::time::Now;
 
 use crate::engine::MemoryEngine;
@@ -16,7 +17,8 @@ use crate::log::MemoryLog;
 /// A machine with one volume.
 pub(crate) struct Host {
     pub(crate) id: NodeId,
-    pub(crate) zone: String,
+    /// As it said of itself when it joined.
+    pub(crate) new: NewNode,
     pub(crate) engine: MemoryEngine,
     pub(crate) log: MemoryLog,
     pub(crate) incarnation: u64,
@@ -39,10 +41,10 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(id: NodeId, zone: String, seeds: Vec<NodeRecord>, rng: &mut ChaCha8Rng) -> Self {
+    pub(crate) fn new(id: NodeId, new: NewNode, seeds: Vec<NodeRecord>, rng: &mut ChaCha8Rng) -> Self {
         Self {
             id,
-            zone,
+            new,
             engine: MemoryEngine::default(),
             log: MemoryLog::default(),
             incarnation: 0,
@@ -63,16 +65,12 @@ impl Host {
         NodeRecord {
             id: self.id,
             incarnation: Incarnation(0),
-            volume: format!("v{}", self.id.0),
-            address: self.address(),
-            zone: self.zone.clone(),
+            volume: self.new.volume.clone(),
+            address: self.new.address.clone(),
+            zone: self.new.zone.clone(),
             state: NodeState::Active,
             epoch: Epoch(0),
         }
-    }
-
-    fn address(&self) -> String {
-        format!("host-{}:1", self.id.0)
     }
 
     /// Both clocks of this machine at a time of the world, in microseconds.
@@ -99,8 +97,8 @@ impl Host {
             cluster: cluster(),
             node: self.id,
             incarnation: Incarnation(self.incarnation),
-            address: self.address(),
-            zone: self.zone.clone(),
+            address: self.new.address.clone(),
+            zone: self.new.zone.clone(),
         };
         let config = NodeConfig { seed, seeds: self.seeds.clone(), log_keep_bytes: 2_000, sync_ticks: 8 };
         self.node = Some(Node::open(identity, config, self.log.recover(damaged), &self.engine, self.now(time))?);

@@ -10,6 +10,8 @@ mod log;
 mod network;
 mod operator;
 mod run;
+mod whole;
 mod world;
 
 pub use run::{Outcome, run};
+pub use whole::{OperatorBug, run_whole};

@@ -1,12 +1,13 @@
 //! `skerry-sim`: runs seeds, says which failed and how to run them again.
 
 use std::io::{IsTerminal, StdoutLock, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 
 use clap::Parser;
 use skerry_core::planted::Planted;
-use skerry_sim::{Outcome, run};
+use skerry_sim::{OperatorBug, Outcome, run, run_whole};
 
 /// Runs simulated clusters, one a seed.
 #[derive(Parser)]
@@ -20,12 +21,22 @@ struct Args {
     /// Just this seed.
     #[arg(long)]
     seed: Option<u64>,
+    /// The whole system: operators and a modelled Kubernetes too.
+    #[arg(long)]
+    whole: bool,
     /// Plants a known bug, by its name, or `all` in turn: each must be caught.
     #[arg(long)]
     planted: Option<String>,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+}
+
+/// How a seed is run, and the bug that is planted in it.
+#[derive(Clone)]
+struct Way {
+    bug: Option<String>,
+    run: Arc<dyn Fn(u64) -> Outcome + Send + Sync>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -36,26 +47,53 @@ fn main() -> anyhow::Result<()> {
     }
     match args.planted.as_deref() {
         Some("all") => catch_all(&args, &mut out),
-        Some(name) => try_seeds(&args, Some(bug_named(name)?), &mut out),
-        None => try_seeds(&args, None, &mut out),
+        Some(name) => try_seeds(&args, &way_named(name, args.whole)?, &mut out),
+        None => try_seeds(&args, &sound(args.whole), &mut out),
     }
 }
 
+/// Nothing is planted.
+fn sound(whole: bool) -> Way {
+    let run: Arc<dyn Fn(u64) -> Outcome + Send + Sync> =
+        if whole { Arc::new(|seed| run_whole(seed, None)) } else { Arc::new(|seed| run(seed, None)) };
+    Way { bug: None, run }
+}
+
+/// One for each bug.
+fn ways(whole: bool) -> Vec<Way> {
+    let whole_way =
+        |bug: OperatorBug| Way { bug: Some(format!("{bug:?}")), run: Arc::new(move |seed| run_whole(seed, Some(bug))) };
+    let way = |bug: Planted| Way { bug: Some(format!("{bug:?}")), run: Arc::new(move |seed| run(seed, Some(bug))) };
+    if whole { OperatorBug::ALL.map(whole_way).into() } else { Planted::ALL.map(way).into() }
+}
+
+fn way_named(name: &str, whole: bool) -> anyhow::Result<Way> {
+    let all = ways(whole);
+    let known = all.iter().filter_map(|way| way.bug.clone()).collect::<Vec<_>>().join(", ");
+    let found = all.into_iter().find(|way| way.bug.as_deref() == Some(name));
+    found.ok_or_else(|| anyhow::anyhow!("no planted bug is named {name}; there are {known}"))
+}
+
 /// All seeds must be good.
-fn try_seeds(args: &Args, bug: Option<Planted>, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
+fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
     let (first, last) = match args.seed {
         Some(seed) => (seed, seed + 1),
         None => (args.start, args.start + args.seeds),
     };
     let mut failed = 0;
     let (mut acknowledged, mut reads) = (0, 0);
-    for (done, outcome) in (1..).zip(run_all(first, last, args.jobs, bug)) {
+    for (done, outcome) in (1..).zip(run_all(first, last, args.jobs, way)) {
+        if args.seed.is_some() {
+            outcome.story.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        }
         acknowledged += outcome.counts.acknowledged;
         reads += outcome.counts.reads;
         if !outcome.violations.is_empty() {
             failed += 1;
             writeln!(out, "seed {}: {}", outcome.seed, outcome.violations.join("; "))?;
-            writeln!(out, "  run it again: cargo run -p skerry-sim -- --seed {}{}", outcome.seed, planted(bug))?;
+            let whole = if args.whole { " --whole" } else { "" };
+            let planted = way.bug.as_ref().map_or_else(String::new, |bug| format!(" --planted {bug}"));
+            writeln!(out, "  run it again: cargo run -p skerry-sim --{whole} --seed {}{planted}", outcome.seed)?;
         }
         if out.is_terminal() {
             write!(out, "\r{done}/{} seeds, {failed} failed ", last - first)?;
@@ -76,16 +114,17 @@ fn catch_all(args: &Args, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
     let (first, last) = (args.start, args.start + args.seeds);
     let mut missed = 0;
     writeln!(out, "{:<26} {:>5}  what broke", "planted bug", "seeds")?;
-    for bug in Planted::ALL {
-        let caught = run_all(first, last, args.jobs, Some(bug)).zip(1..).find(|(o, _)| !o.violations.is_empty());
+    for way in ways(args.whole) {
+        let caught = run_all(first, last, args.jobs, &way).zip(1..).find(|(o, _)| !o.violations.is_empty());
+        let bug = way.bug.unwrap_or_default();
         match caught {
             Some((outcome, seeds)) => {
                 let what: String = outcome.violations[0].chars().take(80).collect();
-                writeln!(out, "{:<26} {seeds:>5}  {what}", format!("{bug:?}"))?;
+                writeln!(out, "{bug:<26} {seeds:>5}  {what}")?;
             }
             None => {
                 missed += 1;
-                writeln!(out, "{:<26} {:>5}  NOT CAUGHT", format!("{bug:?}"), args.seeds)?;
+                writeln!(out, "{bug:<26} {:>5}  NOT CAUGHT", args.seeds)?;
             }
         }
     }
@@ -93,26 +132,16 @@ fn catch_all(args: &Args, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn planted(bug: Option<Planted>) -> String {
-    bug.map_or_else(String::new, |bug| format!(" --planted {bug:?}"))
-}
-
-fn bug_named(name: &str) -> anyhow::Result<Planted> {
-    let known = || Planted::ALL.map(|bug| format!("{bug:?}")).join(", ");
-    let found = Planted::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
-    found.ok_or_else(|| anyhow::anyhow!("no planted bug is named {name}; there are {}", known()))
-}
-
 /// Outcomes in the order in which they are ready.
-fn run_all(first: u64, last: u64, jobs: usize, bug: Option<Planted>) -> impl Iterator<Item = Outcome> {
+fn run_all(first: u64, last: u64, jobs: usize, way: &Way) -> impl Iterator<Item = Outcome> + use<> {
     let (sender, receiver) = sync_channel(64);
-    let next = std::sync::Arc::new(AtomicU64::new(first));
+    let next = Arc::new(AtomicU64::new(first));
     for _ in 0..jobs.max(1) {
-        let (sender, next) = (sender.clone(), next.clone());
+        let (sender, next, run) = (sender.clone(), next.clone(), way.run.clone());
         std::thread::spawn(move || {
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= last || sender.send(run(seed, bug)).is_err() {
+                if seed >= last || sender.send(run(seed)).is_err() {
                     return;
                 }
             }

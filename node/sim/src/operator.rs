@@ -171,9 +171,8 @@ impl Operator {
     fn joined(&mut self, id: NodeId, world: &mut World) {
         if !world.hosts.contains_key(&id) {
             self.volumes += 1;
-            let zone = zone(id.0);
             let seeds = world.hosts.values().map(Host::record).collect();
-            let host = Host::new(id, zone, seeds, &mut world.rng);
+            let host = Host::new(id, machine(id.0), seeds, &mut world.rng);
             world.hosts.insert(id, host);
             world.start(id, BTreeSet::new());
         }
@@ -193,8 +192,7 @@ impl Operator {
             return self.change(AdminChange::Reactivate(node.id), None, Asked::Change, world);
         }
         if staying.len() < self.nodes {
-            let number = self.volumes + 1;
-            let new = NewNode { volume: format!("v{number}"), address: format!("host-{number}:1"), zone: zone(number) };
+            let new = machine(self.volumes + 1);
             return self.ask(AdminRequest::Command(SystemCommand::Join(new)), Asked::Join, world);
         }
         let is_enough = staying.len() >= self.replication_factor as usize;
@@ -276,7 +274,8 @@ impl Operator {
     }
 }
 
-/// The zone of a machine by its number.
-pub(crate) fn zone(number: u64) -> String {
-    format!("zone-{}", number % 3)
+/// What the node of a machine says of itself when it joins, by the machine's number.
+pub(crate) fn machine(number: u64) -> NewNode {
+    let zone = format!("zone-{}", number % 3);
+    NewNode { volume: format!("v{number}"), address: format!("host-{number}:1"), zone }
 }

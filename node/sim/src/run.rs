@@ -5,16 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skerry_core::history::Counts;
 use skerry_core::ids::NodeId;
-use skerry_core::map::ShardRecord;
+use skerry_core::map::{NodeState, ShardRecord};
 use skerry_core::node::bootstrap;
 use skerry_core::planted::{Planted, plant};
-use skerry_core::system::NewNode;
 
 use crate::check::views;
 use crate::client::{Client, keys};
 use crate::faults::Faults;
 use crate::host::{Host, cluster};
-use crate::operator::{Operator, zone};
+use crate::operator::{Operator, machine};
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
 const CLIENTS: usize = 4;
@@ -22,7 +21,7 @@ const START: u64 = 15 * SECOND;
 const SAFETY: u64 = 15 * SECOND;
 /// How long a cluster without faults may take to come to rest.
 const LIVENESS: u64 = 90 * SECOND;
-const LOOK: u64 = 400 * MILLISECOND;
+pub(crate) const LOOK: u64 = 400 * MILLISECOND;
 
 /// What came of a run.
 #[derive(Debug, Clone)]
@@ -35,18 +34,25 @@ pub struct Outcome {
     pub trace_hash: u64,
     /// What clients did.
     pub counts: Counts,
+    /// What was done around the database, with the times.
+    pub story: Vec<String>,
 }
 
 /// Runs one seed, with a bug planted or none.
 pub fn run(seed: u64, bug: Option<Planted>) -> Outcome {
     plant(bug);
-    let result = catch_unwind(AssertUnwindSafe(|| Run::new(seed).all()));
+    let outcome = caught(seed, || Run::new(seed).all());
     plant(None);
-    result.unwrap_or_else(|panic| {
+    outcome
+}
+
+/// A run, in which a panic is a violation.
+pub(crate) fn caught(seed: u64, run: impl FnOnce() -> Outcome) -> Outcome {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text =
             panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
         let violations = vec![format!("panic: {}", text.unwrap_or_default())];
-        Outcome { seed, violations, trace_hash: 0, counts: Counts::default() }
+        Outcome { seed, violations, trace_hash: 0, counts: Counts::default(), story: Vec::new() }
     })
 }
 
@@ -63,15 +69,15 @@ impl Run {
         let mut world = World::new(seed);
         let nodes = world.rng.random_range(3..=5);
         let first = NodeId(1);
-        let host = Host::new(first, zone(1), Vec::new(), &mut world.rng);
-        let new = NewNode { volume: "v1".to_owned(), address: "host-1:1".to_owned(), zone: zone(1) };
+        let new = machine(1);
+        let host = Host::new(first, new.clone(), Vec::new(), &mut world.rng);
         bootstrap(cluster(), &new, &host.engine).expect("a store in memory never fails");
         host.engine.finish_sync(u64::MAX);
         world.hosts.insert(first, host);
         world.start(first, BTreeSet::new());
         Self {
             world,
-            clients: (0..CLIENTS).map(Client::new).collect(),
+            clients: (0..CLIENTS).map(|number| Client::new(number, 1)).collect(),
             operator: Operator::new(nodes),
             faults: Faults::default(),
         }
@@ -103,6 +109,7 @@ impl Run {
             violations: self.world.checker.broken.clone(),
             trace_hash: self.world.trace_hash(),
             counts,
+            story: self.world.story,
         }
     }
 
@@ -114,6 +121,7 @@ impl Run {
                 Waker::Client(number) => self.clients[number].wake(&mut self.world),
                 Waker::Operator => self.operator.wake(&mut self.world),
                 Waker::Faults => self.faults.wake(&mut self.operator, &mut self.world),
+                Waker::Whole(_) => {}
                 Waker::Look => {
                     let World { checker, hosts, .. } = &mut self.world;
                     checker.look_deep(hosts);
@@ -141,36 +149,12 @@ impl Run {
 
     /// The operator has nothing left to do, everything has moved, every shard has one leader, and all copies are alike.
     fn is_at_rest(&self) -> bool {
-        self.operator.is_done && self.restless().is_none()
-    }
-
-    fn restless(&self) -> Option<String> {
-        let all = views(&self.world.hosts);
-        let nodes = self.world.hosts.values().filter_map(|h| h.node.as_ref());
-        let Some(newest) = nodes.max_by_key(|n| n.map().epoch) else { return Some("no node is up".to_owned()) };
-        let map = newest.map();
-        let is_restless = |record: &&ShardRecord| {
-            let members: Vec<_> = all.values().filter(|v| v.shard == record.descriptor.shard).collect();
-            let leaders = members.iter().filter(|v| v.is_leader).count();
-            let alike = members.windows(2).all(|w| w[0].descriptor == w[1].descriptor);
-            !record.is_settled() || leaders != 1 || members.len() != record.assigned.len() || !alike
-        };
-        if map.table_named("hashes").is_none() {
-            return Some("a table is missing".to_owned());
-        }
-        map.shards.values().filter(|r| map.is_live(r)).find(is_restless).map(|r| {
-            let members: Vec<_> = all
-                .values()
-                .filter(|v| v.shard == r.descriptor.shard)
-                .map(|v| (v.node, v.replica, v.term, v.is_leader, v.is_blank, v.applied, v.descriptor.generation))
-                .collect();
-            format!("{r:?} {members:?}")
-        })
+        self.operator.is_done && restless(&self.world).is_none()
     }
 
     fn fail(&mut self, what: &str) {
         if !self.world.checker.is_broken() {
-            let why = self.restless().unwrap_or_else(|| "the operator is not done".to_owned());
+            let why = restless(&self.world).unwrap_or_else(|| "the operator is not done".to_owned());
             self.world.checker.broken.push(format!("{what}: {why}"));
         }
     }
@@ -187,4 +171,30 @@ impl Run {
             }
         }
     }
+}
+
+/// What is not at rest: a table that is missing, a shard that moves, has not one leader or copies that differ.
+pub(crate) fn restless(world: &World) -> Option<String> {
+    let nodes = world.hosts.values().filter_map(|h| h.node.as_ref());
+    let Some(newest) = nodes.max_by_key(|n| n.map().epoch) else { return Some("no node is up".to_owned()) };
+    let map = newest.map();
+    let present = |node: &NodeId| map.nodes.get(node).is_some_and(|n| n.state != NodeState::Removed);
+    let all: Vec<_> = views(&world.hosts).into_values().filter(|v| present(&v.node)).collect();
+    let is_restless = |record: &&ShardRecord| {
+        let members: Vec<_> = all.iter().filter(|v| v.shard == record.descriptor.shard).collect();
+        let leaders = members.iter().filter(|v| v.is_leader).count();
+        let alike = members.windows(2).all(|w| w[0].descriptor == w[1].descriptor);
+        !record.is_settled() || leaders != 1 || members.len() != record.assigned.len() || !alike
+    };
+    if map.table_named("hashes").is_none() {
+        return Some("a table is missing".to_owned());
+    }
+    map.shards.values().filter(|r| map.is_live(r)).find(is_restless).map(|r| {
+        let members: Vec<_> = all
+            .iter()
+            .filter(|v| v.shard == r.descriptor.shard)
+            .map(|v| (v.node, v.replica, v.term, v.is_leader, v.is_blank, v.applied, v.descriptor.generation))
+            .collect();
+        format!("{r:?} {members:?}")
+    })
 }

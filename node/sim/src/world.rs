@@ -60,6 +60,17 @@ pub(crate) enum Waker {
     Operator,
     Faults,
     Look,
+    /// A part of the whole system.
+    Whole(Part),
+}
+
+/// What there is around the database, where the whole system runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Kubernetes' controllers and its agents on the machines.
+    Controllers,
+    /// An operator, by number.
+    Operator(usize),
 }
 
 struct Scheduled {
@@ -103,6 +114,8 @@ pub(crate) struct World {
     order: u64,
     tokens: u64,
     trace: Xxh3,
+    /// What was done around the database, for people.
+    pub(crate) story: Vec<String>,
 }
 
 impl World {
@@ -123,6 +136,7 @@ impl World {
             order: 0,
             tokens: 0,
             trace: Xxh3::new(),
+            story: Vec::new(),
         }
     }
 
@@ -282,6 +296,15 @@ impl World {
             }
         }
         self.answers.extend(effects.answers);
+    }
+
+    /// Takes something into the trace that is not a node's effect.
+    pub(crate) fn mark(&mut self, what: &str) {
+        self.trace.update(&self.time.to_be_bytes());
+        self.trace.update(what.as_bytes());
+        if self.story.last().is_none_or(|last| last.get(13..) != Some(what)) {
+            self.story.push(format!("{:>9.3} s  {what}", self.time as f64 / SECOND as f64));
+        }
     }
 
     fn note(&mut self, id: NodeId, effects: &Effects) {

@@ -1,0 +1,75 @@
+//! Requests to the system shard's leader: found, asked, and asked again where another leads.
+
+use rand::seq::IndexedRandom;
+use skerry_core::ids::{NodeId, Token};
+use skerry_core::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Input};
+use skerry_core::system::SystemCommand;
+
+use super::place::Place;
+use crate::world::{Event, MILLISECOND, SECOND};
+
+/// A request that waits for its answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    request: AdminRequest,
+    token: Option<Token>,
+    deadline: u64,
+    /// When another node is asked.
+    again: u64,
+}
+
+/// Knows who led last.
+#[derive(Debug, Default)]
+pub(crate) struct Admin {
+    pub(crate) leader: Option<NodeId>,
+}
+
+impl Admin {
+    pub(crate) fn ask(&mut self, request: AdminRequest, place: &mut Place) -> Asked {
+        let patience = if matches!(request, AdminRequest::CertifyRemoval { .. }) { 4 * SECOND } else { 2 * SECOND };
+        let now = place.world.time;
+        let mut asked = Asked { request, token: None, deadline: now + patience, again: now };
+        self.send(&mut asked, place);
+        asked
+    }
+
+    fn send(&mut self, asked: &mut Asked, place: &mut Place) {
+        let named = place.kube.named_nodes();
+        let anyone = named.choose(&mut place.world.rng).copied();
+        let Some(host) = self.leader.filter(|l| named.contains(l)).or(anyone) else { return };
+        let token = place.world.token();
+        if let AdminRequest::Command(SystemCommand::Admin { fence, change }) = &asked.request {
+            place.rules.sent(token, fence.token, change);
+        }
+        let delay = place.delay();
+        let input = Input::Admin { token, request: asked.request.clone() };
+        place.world.after(delay, Event::Request { host, input });
+        asked.token = Some(token);
+        asked.again = asked.deadline;
+    }
+
+    /// The answer, once there is one or time is up.
+    pub(crate) fn hear(&mut self, asked: &mut Asked, place: &mut Place) -> Option<Result<AdminReply, String>> {
+        place.rules.look(&mut place.world);
+        let now = place.world.time;
+        if let Some(answer) = asked.token.and_then(|token| place.world.answers.remove(&token)) {
+            match answer {
+                Answer::Admin(Ok(reply)) => return Some(Ok(reply)),
+                Answer::Admin(Err(AdminRefusal::NotLeader { leader })) => {
+                    self.leader = leader;
+                    (asked.token, asked.again) = (None, now + 50 * MILLISECOND);
+                }
+                Answer::Admin(Err(refusal)) => return Some(Err(refusal.to_string())),
+                Answer::Write(_) | Answer::Read(_) => {}
+            }
+        }
+        if now >= asked.deadline {
+            self.leader = None;
+            return Some(Err("no answer".to_owned()));
+        }
+        if asked.token.is_none() && now >= asked.again {
+            self.send(asked, place);
+        }
+        None
+    }
+}

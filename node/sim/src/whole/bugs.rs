@@ -1,0 +1,48 @@
+//! Known bugs of an operator, one of which can be planted in a run: each must be caught.
+
+use skerry_core::planted::Planted;
+
+/// One bug, named after the rule that it breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperatorBug {
+    /// A certificate that nobody has answered for is taken as given.
+    MissingAnswerIsDrained,
+    /// Who leaves is worked out anew at every look, and not read from the status.
+    VictimsRecomputed,
+    /// A node without copies in the map is removed without asking for a certificate.
+    CertificateNotReasked,
+    /// What is deleted was looked at long ago, and is named without its uid.
+    DeletedByName,
+    /// An older generation is brought to its end before the newest is looked at.
+    OldGenerationAwaited,
+    /// The system shard takes what a former operator writes.
+    FenceIgnored,
+    /// A machine that is silent counts as one that is gone with its volumes.
+    SilenceIsLoss,
+}
+
+impl OperatorBug {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::MissingAnswerIsDrained,
+        Self::VictimsRecomputed,
+        Self::CertificateNotReasked,
+        Self::DeletedByName,
+        Self::OldGenerationAwaited,
+        Self::FenceIgnored,
+        Self::SilenceIsLoss,
+    ];
+
+    /// What of it is planted in the database's core.
+    pub(crate) fn in_core(self) -> Option<Planted> {
+        match self {
+            Self::FenceIgnored => Some(Planted::FenceIgnored),
+            Self::MissingAnswerIsDrained
+            | Self::VictimsRecomputed
+            | Self::CertificateNotReasked
+            | Self::DeletedByName
+            | Self::OldGenerationAwaited
+            | Self::SilenceIsLoss => None,
+        }
+    }
+}

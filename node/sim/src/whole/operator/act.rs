@@ -1,0 +1,194 @@
+//! The decision of a round, and its writes, one after the other: the first failure ends them, and then it is reported.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use skerry_api::DistributedDatabase;
+use skerry_core::ids::NodeId;
+use skerry_core::node::{AdminReply, AdminRequest, Removal};
+use skerry_core::system::{AdminChange, Fence, SystemCommand};
+use skerry_operator_core::kubernetes::{Action, Scene, actions, upkeep};
+use skerry_operator_core::{Decision, Environment, Invalid, Observed, Step, Wait, decide, status};
+
+use super::super::admin::{Admin, Asked};
+use super::super::bugs::OperatorBug;
+use super::super::place::Place;
+use super::super::resource::template;
+use super::super::rules;
+use super::super::write::{Letter, What};
+use super::look::{Material, Memory, versions};
+use crate::world::SECOND;
+
+/// What is waited for.
+enum Pending {
+    Nothing,
+    Letter(u64),
+    Change(Asked),
+    Certificate(Asked, NodeId),
+    Report(u64),
+}
+
+/// A decision that is being carried out.
+pub(crate) struct Round {
+    resource: Box<DistributedDatabase>,
+    versions: Vec<(String, String)>,
+    observed: Observed,
+    decision: Result<Decision, Invalid>,
+    actions: VecDeque<Action>,
+    pending: Pending,
+    failure: Option<String>,
+}
+
+impl Round {
+    pub(super) fn new(seen: Material, memory: &mut Memory, place: &mut Place) -> Box<Self> {
+        let Material { mut resource, cluster, mut observed } = seen;
+        if place.has(OperatorBug::OldGenerationAwaited)
+            && let Some(pinned) = &memory.pinned
+        {
+            resource.spec = pinned.spec.clone();
+        }
+        let zones: BTreeSet<String> = ["a", "b", "c"].map(str::to_owned).into();
+        let environment = Environment { zones: Some(zones) };
+        if place.has(OperatorBug::VictimsRecomputed) {
+            observed.victims.clear();
+        }
+        let mut decision = decide(&resource, &environment, &observed);
+        if place.has(OperatorBug::VictimsRecomputed)
+            && let Some(victims) = recomputed(&decision)
+        {
+            observed.victims = victims;
+            decision = decide(&resource, &environment, &observed);
+        }
+        if place.has(OperatorBug::OldGenerationAwaited) {
+            let done = decision.as_ref().map_or(true, |d| d.plan.is_done());
+            memory.pinned = (!done).then(|| resource.clone());
+        }
+        let actions = decision.as_ref().map(|d| writes(d, &resource, &cluster, &observed, place)).unwrap_or_default();
+        let (versions, pending, failure) = (versions(&cluster), Pending::Nothing, None);
+        Box::new(Self { resource, versions, observed, decision, actions, pending, failure })
+    }
+
+    /// Goes on; true when all is reported.
+    pub(super) fn go_on(&mut self, token: u64, admin: &mut Admin, place: &mut Place) -> bool {
+        let heard = match &mut self.pending {
+            Pending::Nothing => return self.next(token, admin, place),
+            Pending::Report(letter) => return place.written(*letter).is_some(),
+            Pending::Letter(letter) => match place.written(*letter) {
+                None => return false,
+                Some(Ok(database)) => {
+                    self.resource = database.unwrap_or_else(|| self.resource.clone());
+                    Ok(())
+                }
+                Some(Err(why)) => Err(why),
+            },
+            Pending::Change(asked) => match admin.hear(asked, place) {
+                None => return false,
+                Some(reply) => reply.map(|_| ()),
+            },
+            Pending::Certificate(asked, node) => {
+                let node = *node;
+                match admin.hear(asked, place) {
+                    None => return false,
+                    Some(reply) => match self.certified(node, reply, admin, place) {
+                        Ok(()) => return self.change(AdminChange::Remove(node), token, admin, place),
+                        Err(why) => Err(why),
+                    },
+                }
+            }
+        };
+        self.pending = Pending::Nothing;
+        if let Err(why) = heard {
+            self.failure = Some(why);
+            self.actions.clear();
+        }
+        false
+    }
+
+    fn next(&mut self, token: u64, admin: &mut Admin, place: &mut Place) -> bool {
+        match self.actions.pop_front() {
+            None => {
+                let report = self.report(place);
+                let letter = Letter::new(What::Status(Box::new(report)), &self.resource, vec![]);
+                self.pending = Pending::Report(place.post(letter));
+            }
+            Some(Action::Change(change)) => return self.change(change, token, admin, place),
+            Some(Action::RemoveNode { node, .. }) if place.has(OperatorBug::CertificateNotReasked) => {
+                return self.change(AdminChange::Remove(node), token, admin, place);
+            }
+            Some(Action::RemoveNode { node, incarnation }) => {
+                let asked = admin.ask(AdminRequest::CertifyRemoval { node, incarnation }, place);
+                self.pending = Pending::Certificate(asked, node);
+            }
+            Some(action) => {
+                let letter = Letter::new(What::Action(action), &self.resource, self.versions.clone());
+                self.pending = Pending::Letter(place.post(letter));
+            }
+        }
+        false
+    }
+
+    fn change(&mut self, change: AdminChange, token: u64, admin: &mut Admin, place: &mut Place) -> bool {
+        let based_on = self.decision.as_ref().ok().and_then(|d| d.plan.based_on.epoch);
+        let fence = Fence { token, based_on };
+        place.world.mark(&format!("{fence:?} {change:?}"));
+        self.pending = Pending::Change(admin.ask(AdminRequest::Command(SystemCommand::Admin { fence, change }), place));
+        false
+    }
+
+    fn certified(
+        &self,
+        node: NodeId,
+        reply: Result<AdminReply, String>,
+        admin: &Admin,
+        place: &mut Place,
+    ) -> Result<(), String> {
+        match reply {
+            Ok(AdminReply::Removal(Removal::Safe(certificate))) => {
+                rules::check_certificate(node, certificate.epoch, admin.leader, &mut place.world);
+                place.rules.certified(node);
+                Ok(())
+            }
+            Ok(AdminReply::Removal(Removal::NotYet(reasons))) => {
+                Err(format!("{node} is not safe to remove: {reasons:?}"))
+            }
+            Ok(_) | Err(_) if place.has(OperatorBug::MissingAnswerIsDrained) => Ok(()),
+            Ok(AdminReply::Removal(Removal::Unknown { shards })) => Err(format!("{} shards are silent", shards.len())),
+            Ok(_) => Err("not a certificate".to_owned()),
+            Err(why) => Err(why),
+        }
+    }
+
+    fn report(&self, place: &Place) -> skerry_api::DistributedDatabaseStatus {
+        let second = 1_700_000_000 + i64::try_from(place.world.time / SECOND).unwrap_or(0);
+        let now = k8s_openapi::jiff::Timestamp::from_second(second).unwrap_or_default();
+        let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now);
+        status(&self.resource, &self.observed, &self.decision, self.failure.as_deref(), &now)
+    }
+}
+
+/// The writes of a decision: what is to be looked after anyway, and the plan's steps.
+fn writes(
+    decision: &Decision,
+    resource: &DistributedDatabase,
+    cluster: &skerry_operator_core::kubernetes::Cluster,
+    observed: &Observed,
+    place: &Place,
+) -> VecDeque<Action> {
+    let held = |wait: &Wait| matches!(wait, Wait::Paused | Wait::SlotsUnknown(_));
+    if decision.plan.waits.iter().any(held) {
+        return VecDeque::new();
+    }
+    let (names, status) = (&place.kube.names, observed.database.known());
+    let scene = Scene { names, cluster, desired: &decision.desired, status };
+    let size = resource.spec.storage.size.as_str();
+    let bytes = skerry_api::bytes(size).unwrap_or(0);
+    let whole = upkeep(&scene, |_, _| template(resource), (size, bytes), resource.spec.volume_retention.when_scaled);
+    whole.into_iter().chain(actions(&decision.plan, &scene)).collect()
+}
+
+/// Of a bug: who would be chosen now.
+fn recomputed(decision: &Result<Decision, Invalid>) -> Option<Vec<skerry_api::Victim>> {
+    decision.as_ref().ok()?.plan.steps.iter().find_map(|step| match step {
+        Step::RecordVictims(victims) => Some(victims.clone()),
+        _ => None,
+    })
+}

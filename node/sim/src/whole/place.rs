@@ -1,0 +1,79 @@
+//! Where operators act: the database's world, Kubernetes, the rules, and the writes that are on their way.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+
+use super::bugs::OperatorBug;
+use super::kubernetes::Kubernetes;
+use super::rules::Rules;
+use super::write::{Letter, Written};
+use crate::world::{MILLISECOND, SECOND, World};
+
+/// Everything around the operators.
+pub(crate) struct Place {
+    pub(crate) world: World,
+    pub(crate) kube: Kubernetes,
+    pub(crate) rules: Rules,
+    pub(crate) bug: Option<OperatorBug>,
+    /// Of 1,000 writes, how many are on their way for long.
+    pub(crate) late: u32,
+    /// How old the resource may be that an operator reads.
+    pub(crate) lag_max: u64,
+    letters: BTreeMap<u64, (u64, Letter)>,
+    written: BTreeMap<u64, Written>,
+    posted: u64,
+}
+
+impl Place {
+    pub(crate) fn new(world: World, kube: Kubernetes, bug: Option<OperatorBug>) -> Self {
+        let (letters, written) = (BTreeMap::new(), BTreeMap::new());
+        Self { world, kube, rules: Rules::default(), bug, late: 0, lag_max: 0, letters, written, posted: 0 }
+    }
+
+    pub(crate) fn has(&self, bug: OperatorBug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// How long something that is sent now is on its way: longer, at times, than a lease lasts.
+    pub(crate) fn delay(&mut self) -> u64 {
+        let is_late = self.world.rng.random_range(0..1_000) < self.late;
+        let most = if is_late { 4 * SECOND } else { 10 * MILLISECOND };
+        self.world.rng.random_range(100..most)
+    }
+
+    /// True if a request fails before anything has come of it.
+    pub(crate) fn fails(&mut self) -> bool {
+        self.world.rng.random_range(0..1_000) < self.kube.errors
+    }
+
+    /// Sends a write to the API server. It arrives whatever becomes of the sender.
+    pub(crate) fn post(&mut self, letter: Letter) -> u64 {
+        self.posted += 1;
+        let due = self.world.time + self.delay();
+        self.letters.insert(self.posted, (due, letter));
+        self.posted
+    }
+
+    /// What became of a write, once it is known.
+    pub(crate) fn written(&mut self, number: u64) -> Option<Written> {
+        self.written.remove(&number)
+    }
+
+    /// Carries out what has arrived by now.
+    pub(crate) fn deliver(&mut self) {
+        let now = self.world.time;
+        let due: Vec<u64> =
+            self.letters.iter().filter(|(_, (due, _))| *due <= now).map(|(number, _)| *number).collect();
+        for number in due {
+            let Some((_, letter)) = self.letters.remove(&number) else { continue };
+            let refused = self.fails();
+            let unanswered = self.fails();
+            let written = if refused { Err("the API server fails".to_owned()) } else { letter.carry_out(self) };
+            let text = letter.told(&written);
+            self.world.mark(&text);
+            let told = if unanswered { Err("no answer".to_owned()) } else { written };
+            self.written.insert(number, told);
+        }
+    }
+}

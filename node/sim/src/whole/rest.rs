@@ -1,0 +1,51 @@
+//! When the system is at rest: the newest spec is carried out, as Kubernetes, the database and the status all say; or the
+//! status says what holds it.
+
+use skerry_operator_core::{Environment, condition, desired_slots, validate};
+
+use super::place::Place;
+use super::resource::template;
+use crate::run::restless;
+
+/// What a status may say that holds a spec up for good.
+const HELD: [&str; 4] = ["Invalid", "NoPlacement", "Paused", "OtherFragmentation"];
+
+/// Carried out. What is not is told.
+pub(super) fn settled(place: &Place) -> Result<(), String> {
+    is_true("Ready", place).map_err(|why| format!("not ready: {why}"))?;
+    let resource = place.kube.resource.now();
+    let validated = validate(resource, &Environment::default()).map_err(|why| why.to_string())?;
+    let (wanted, pods) = (desired_slots(&validated), &place.kube.pods);
+    if !wanted.keys().eq(pods.keys()) {
+        return Err(format!("there are pods {:?}, wanted are {:?}", pods.keys(), wanted.keys()));
+    }
+    let template = template(resource);
+    if let Some((slot, _)) = pods.iter().find(|(_, pod)| !pod.ready || pod.template != template) {
+        return Err(format!("{slot} is not ready, or outdated"));
+    }
+    restless(&place.world).map_or(Ok(()), Err)
+}
+
+/// Carried out, or held up by what is told.
+pub(super) fn settled_or_told(place: &Place) -> Result<(), String> {
+    match is_true("Stalled", place) {
+        Ok(reason) if HELD.contains(&reason.as_str()) => Ok(()),
+        Ok(_) | Err(_) => settled(place),
+    }
+}
+
+/// The reason of a condition that is true of the newest generation.
+fn is_true(type_: &str, place: &Place) -> Result<String, String> {
+    let resource = place.kube.resource.now();
+    let conditions = resource.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let there = condition(conditions, type_).ok_or("the status has no conditions")?;
+    if there.observed_generation != resource.metadata.generation {
+        return Err(format!("{type_} is of an older generation"));
+    }
+    if there.status == "True" {
+        Ok(there.reason.clone())
+    } else {
+        let blocked = resource.status.as_ref().map(|s| &s.blocked_by);
+        Err(format!("{}: {}; {blocked:?}", there.reason, there.message))
+    }
+}

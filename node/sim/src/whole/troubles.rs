@@ -1,0 +1,180 @@
+//! What goes wrong around the database: machines, pods, operators, the API server, and now and then an edit. What goes
+//! wrong inside is as where the database runs alone.
+
+use rand::Rng;
+use rand::seq::{IndexedMutRandom, IndexedRandom};
+use skerry_core::ids::NodeId;
+
+use super::edits::Edits;
+use super::kubernetes::{Kubernetes, Standing};
+use super::operator::Operator;
+use super::place::Place;
+use crate::faults::{hand_over, is_expendable, pause};
+use crate::host::Host;
+use crate::world::{MILLISECOND, SECOND, World};
+
+/// Brings troubles about.
+pub(crate) struct Troubles {
+    pub(crate) edits: Edits,
+    /// Machines that come back, and when.
+    away: Vec<(u64, String)>,
+    /// One loss of data in a run: a second one could be of what the first has left.
+    has_lost: bool,
+}
+
+impl Troubles {
+    pub(crate) fn new(edits: Edits) -> Self {
+        Self { edits, away: Vec::new(), has_lost: false }
+    }
+
+    /// The next one; gives the time until the one after it.
+    pub(crate) fn wake(&mut self, operators: &mut [Operator], place: &mut Place) -> u64 {
+        self.return_machines(place, false);
+        let now = place.world.time;
+        match place.world.rng.random_range(0..100) {
+            0..25 => {
+                self.edits.edit(&mut place.kube.resource, now, &mut place.world.rng);
+                tell_spec(place);
+            }
+            25..45 => inside(&mut place.world),
+            45..60 => disturb_operator(operators, place),
+            60..68 => place.kube.errors = if place.kube.errors == 0 { 150 } else { 0 },
+            68..75 => end_pod(place),
+            75..92 => self.take_machine(place),
+            _ => self.lose_machine(place),
+        }
+        place.world.rng.random_range(100 * MILLISECOND..1_500 * MILLISECOND)
+    }
+
+    /// All is well from now on.
+    pub(crate) fn end(&mut self, operators: &mut [Operator], place: &mut Place) {
+        self.return_machines(place, true);
+        operators.iter_mut().for_each(|o| o.idle_until = 0);
+        (place.kube.errors, place.late, place.lag_max) = (0, 0, 100 * MILLISECOND);
+        place.world.network.heal();
+        place.world.disk_max = 2 * MILLISECOND;
+        place.world.hosts.values_mut().for_each(|h| h.paused_until = 0);
+        let now = place.world.time;
+        self.edits.last(&mut place.kube.resource, now, &mut place.world.rng);
+        place.world.mark("troubles are over");
+        tell_spec(place);
+    }
+
+    fn return_machines(&mut self, place: &mut Place, all: bool) {
+        let now = place.world.time;
+        let (back, away) = std::mem::take(&mut self.away).into_iter().partition(|(at, _)| all || *at <= now);
+        self.away = away;
+        for (_, name) in <Vec<(u64, String)>>::into_iter(back) {
+            place.world.mark(&format!("{name} is back"));
+            place.kube.machines.entry(name).and_modify(|m| m.standing = Standing::Up);
+        }
+    }
+
+    /// A machine stops, or is not heard of, for some time.
+    fn take_machine(&mut self, place: &mut Place) {
+        let now = place.world.time;
+        let Some(name) = used_machine(place) else { return };
+        let stops = place.world.rng.random_bool(0.6);
+        let standing = if stops { Standing::Down } else { Standing::Unreachable };
+        place.world.mark(&format!("{name} is {standing:?}"));
+        place.kube.machines.entry(name.clone()).and_modify(|m| m.standing = standing);
+        if stops {
+            kill(&name, &mut place.kube, &mut place.world);
+        }
+        let back = now + place.world.rng.random_range(500 * MILLISECOND..6 * SECOND);
+        self.away.push((back, name));
+    }
+
+    /// A machine goes for good, with its volumes.
+    fn lose_machine(&mut self, place: &mut Place) {
+        let Some(name) = used_machine(place) else { return };
+        let on_it: Vec<NodeId> = nodes_on(&name, &place.kube);
+        let up = |node: &NodeId| place.world.hosts.get(node).is_some_and(Host::is_up);
+        let expendable = on_it.len() < 2 && on_it.iter().all(|node| up(node) && is_expendable(*node, &place.world));
+        if self.has_lost || self.edits.copies_min < 3 || !expendable {
+            return self.take_machine(place);
+        }
+        self.has_lost = true;
+        kill(&name, &mut place.kube, &mut place.world);
+        place.kube.machines.remove(&name);
+        place.world.mark(&format!("{name} is lost with {on_it:?}"));
+        for volume in place.kube.volumes.values_mut().filter(|v| v.machine.as_ref() == Some(&name)) {
+            volume.lost = true;
+            let host = volume.node.and_then(|node| place.world.hosts.get_mut(&node));
+            host.into_iter().for_each(|h| h.gone = true);
+        }
+    }
+}
+
+fn tell_spec(place: &mut Place) {
+    let spec = format!("{:?}", place.kube.resource.now().spec);
+    place.world.mark(&spec);
+}
+
+/// The nodes whose data is on this machine alone.
+fn nodes_on(machine: &str, kube: &Kubernetes) -> Vec<NodeId> {
+    kube.volumes.values().filter(|v| v.machine.as_deref() == Some(machine)).filter_map(|v| v.node).collect()
+}
+
+fn used_machine(place: &mut Place) -> Option<String> {
+    let used = |(name, m): &(&String, &super::kubernetes::Machine)| {
+        m.standing == Standing::Up && place.kube.processes.values().any(|p| p.machine == **name)
+    };
+    let used: Vec<String> = place.kube.machines.iter().filter(used).map(|(name, _)| name.clone()).collect();
+    used.choose(&mut place.world.rng).cloned()
+}
+
+fn kill(machine: &str, kube: &mut Kubernetes, world: &mut World) {
+    for process in kube.processes.values().filter(|p| p.machine == machine) {
+        process.node().into_iter().for_each(|node| world.crash(node));
+    }
+    kube.processes.retain(|_, p| p.machine != machine);
+}
+
+fn disturb_operator(operators: &mut [Operator], place: &mut Place) {
+    let (now, rng) = (place.world.time, &mut place.world.rng);
+    let until = now + rng.random_range(200 * MILLISECOND..5 * SECOND);
+    let Some(operator) = operators.choose_mut(rng) else { return };
+    let dies = rng.random_bool(0.5);
+    if dies {
+        operator.crash(until);
+    } else {
+        operator.idle_until = until;
+    }
+    place.world.mark(&format!("an operator {}", if dies { "dies" } else { "stands still" }));
+}
+
+/// A pod is evicted, if all are ready, or deleted by force, whatever runs for it.
+fn end_pod(place: &mut Place) {
+    let (pods, rng) = (&mut place.kube.pods, &mut place.world.rng);
+    let names: Vec<String> = pods.keys().cloned().collect();
+    let Some(name) = names.choose(rng) else { return };
+    if rng.random_bool(0.5) {
+        pods.remove(name);
+        place.world.mark(&format!("{name} is deleted by force"));
+    } else if pods.values().all(|p| p.ready) {
+        pods.entry(name.clone()).and_modify(|p| p.leaving = true);
+    }
+}
+
+/// What goes wrong with nodes and between them.
+fn inside(world: &mut World) {
+    let hosts = world.up();
+    let Some(&host) = hosts.choose(&mut world.rng) else { return };
+    match world.rng.random_range(0..8) {
+        0 => world.crash(host),
+        1 => pause(host, world),
+        2 => hand_over(&hosts, world),
+        3 => world.network.part(&hosts, &mut world.rng),
+        4 => {
+            world.network.loss = world.rng.random_range(0..100);
+            world.network.delay_max = world.rng.random_range(MILLISECOND..150 * MILLISECOND);
+        }
+        5 => world.network.heal(),
+        6 => world.disk_max = world.rng.random_range(MILLISECOND..200 * MILLISECOND),
+        _ => {
+            let jump = world.rng.random_range(-300..300);
+            world.hosts.get_mut(&host).into_iter().for_each(|h| h.jump(jump));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Single writes to the API server, each with what it was decided on.
+
+use skerry_api::{DistributedDatabase, DistributedDatabaseStatus};
+use skerry_operator_core::kubernetes::Action;
+
+use super::agents;
+use super::bugs::OperatorBug;
+use super::place::Place;
+use super::resource::template;
+
+/// The resource as it is after the write, where that has changed it; or why nothing was written.
+pub(crate) type Written = Result<Option<Box<DistributedDatabase>>, String>;
+
+/// What is to be written.
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    Action(Action),
+    Status(Box<DistributedDatabaseStatus>),
+}
+
+/// A write on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    what: What,
+    /// The resource that it was decided on.
+    seen: Box<DistributedDatabase>,
+    /// The versions of the StatefulSets that it was decided on, by their zones.
+    versions: Vec<(String, String)>,
+}
+
+impl Letter {
+    pub(crate) fn new(what: What, seen: &DistributedDatabase, versions: Vec<(String, String)>) -> Self {
+        Self { what, seen: Box::new(seen.clone()), versions }
+    }
+
+    /// In one line, for people.
+    pub(crate) fn told(&self, written: &Written) -> String {
+        let outcome = written.as_ref().err().map_or("done", String::as_str);
+        match &self.what {
+            What::Action(action) => format!("{action:?}: {outcome}"),
+            What::Status(status) => {
+                let (operation, victims) = (status.operation.as_deref().unwrap_or_default(), &status.victims);
+                format!("status {operation:?}, victims {victims:?}, {:?}: {outcome}", status.blocked_by)
+            }
+        }
+    }
+
+    pub(super) fn carry_out(&self, place: &mut Place) -> Written {
+        let mut status = self.seen.status.clone().unwrap_or_default();
+        match &self.what {
+            What::Status(status) => return self.write_status((**status).clone(), place),
+            What::Action(Action::RecordVictims(victims)) => {
+                status.victims.clone_from(victims);
+                return self.write_status(status, place);
+            }
+            What::Action(Action::RecordFounded) => {
+                status.founded = true;
+                return self.write_status(status, place);
+            }
+            What::Action(action) => self.act(action, place)?,
+        }
+        Ok(None)
+    }
+
+    fn write_status(&self, status: DistributedDatabaseStatus, place: &mut Place) -> Written {
+        let now = place.world.time;
+        let written = place.kube.resource.write_status(now, &self.seen, status);
+        written.map(|database| Some(Box::new(database))).map_err(|refused| refused.to_string())
+    }
+
+    fn act(&self, action: &Action, place: &mut Place) -> Result<(), String> {
+        let by_name = place.has(OperatorBug::DeletedByName);
+        let kube = &mut place.kube;
+        let made_from = template(&self.seen);
+        let done = match action {
+            Action::Found { address } => return agents::found(address, kube, &mut place.world),
+            Action::CreateSet { zone, replicas } => {
+                kube.create_set(zone, *replicas, made_from, self.seen.spec.storage.size.clone())
+            }
+            Action::ApplySet { zone, replicas } => {
+                let Some((_, version)) = self.versions.iter().find(|(of, _)| of == zone) else { return Ok(()) };
+                let name = kube.names.set(zone);
+                kube.change_set(&name, version, |set| (set.template, set.replicas) = (made_from, *replicas))
+            }
+            Action::ScaleSet { set, version, replicas } => {
+                kube.change_set(set, version, |set| set.replicas = *replicas)
+            }
+            Action::DeleteSet { set, uid } => kube.delete_set(set, uid),
+            Action::DeletePod { pod, uid } => kube.delete_pod(pod, (!by_name).then_some(uid.as_str())),
+            Action::Quarantine { claim, uid, .. } => {
+                kube.change_claim(claim, Some(uid), |claim| claim.quarantined = true)
+            }
+            Action::RetainVolume { volume, .. } => {
+                kube.volumes.get_mut(volume).into_iter().for_each(|v| v.retained = true);
+                Ok(())
+            }
+            Action::DeleteClaim { claim, uid } => {
+                let uid = (!by_name).then_some(uid.as_str());
+                let deleted = kube.change_claim(claim, uid, |claim| claim.leaving = true);
+                if deleted.is_ok() {
+                    place.rules.claim_deleted(claim, kube, &mut place.world);
+                }
+                deleted
+            }
+            Action::GrowClaim { claim, uid, size } => {
+                kube.change_claim(claim, Some(uid), |claim| claim.size.clone_from(size))
+            }
+            Action::RecordVictims(_) | Action::RecordFounded | Action::Change(_) | Action::RemoveNode { .. } => Ok(()),
+        };
+        done.map_err(|refused| format!("{action:?}: {refused}"))
+    }
+}

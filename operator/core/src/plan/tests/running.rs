@@ -128,3 +128,14 @@ fn table_taken_out_is_dropped_only_if_the_spec_says_so() {
     world.settle();
     assert_eq!((with_both, world.targets().len()), (9, 3));
 }
+
+#[test]
+fn node_whose_slot_was_taken_away_is_not_drained_but_gets_it_back() {
+    let world = at_rest(3);
+    let mut seen = world.observed();
+    if let Seen::Known(slots) = &mut seen.slots {
+        slots.remove("shop-b-0");
+    }
+    let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+    assert_eq!(plan.steps, [Step::AddSlot { slot: "shop-b-0".into(), zone: "b".into() }]);
+}

@@ -15,6 +15,7 @@ pub use step::{Step, Wait};
 use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_core::ids::{Epoch, NodeId, ShardId};
+use skerry_core::map::NodeState;
 use skerry_core::node::Status;
 use skerry_core::system::AdminChange;
 
@@ -179,6 +180,8 @@ impl Plan {
     fn removing(&mut self, seats: &Seats<'_>, status: &Status) {
         for leaving in seats.leaving() {
             match (leaving.node, leaving.slot) {
+                // It has not been told yet: slots are still to come, and one may be its own.
+                (Some(node), _) if node.state == NodeState::Active => {}
                 (Some(node), _) => {
                     let named = |s: &&skerry_core::map::ShardRecord| status.map.is_live(s) && s.names(node.id);
                     match status.map.shards.values().filter(named).count() {

@@ -12,6 +12,7 @@ use super::writer::{ApplyError, Writer};
 
 impl Writer<'_> {
     pub(super) async fn create_set(&self, zone: &str, replicas: u32) -> Result<(), ApplyError> {
+        self.check_volumes(&self.names.set(zone), replicas)?;
         let set = stateful_set(&self.blueprint(), zone, replicas, None);
         let by_us = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         // One that is there is not ours, or was not seen: it is not written over.
@@ -31,6 +32,7 @@ impl Writer<'_> {
     }
 
     pub(super) async fn scale_set(&self, set: &str, version: &str, replicas: u32) -> Result<(), ApplyError> {
+        self.check_volumes(set, replicas)?;
         let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}});
         let by_us = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         self.sets().patch(set, &by_us, &Patch::Merge(&patch)).await.map_err(ApplyError::of(set))?;

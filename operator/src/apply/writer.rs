@@ -39,6 +39,17 @@ pub enum ApplyError {
         /// Its name.
         name: String,
     },
+    /// Nothing was written: the node would be refused its volume.
+    #[error(
+        "the claim {claim} is there, of database {of}: delete it, or make the resource anew with the annotation {}: {of}",
+        skerry_api::CLUSTER_ID
+    )]
+    ForeignVolume {
+        /// Its name.
+        claim: String,
+        /// Whose it is.
+        of: String,
+    },
     /// The database refused, or did not answer.
     #[error("the database did not take it")]
     Database(#[from] AdminFailure),
@@ -88,6 +99,14 @@ impl<'a> Writer<'a> {
         let image = database.spec.image.clone().or(recorded).unwrap_or_default();
         let (names, cluster, target) = (&seen.names, &seen.cluster, &seen.target);
         Self { context, names, cluster, target, resources, database, image }
+    }
+
+    /// Refuses pods that would get the volumes of another database.
+    pub(super) fn check_volumes(&self, set: &str, replicas: u32) -> Result<(), ApplyError> {
+        match self.cluster.foreign_claim(set, replicas, self.names, &self.target.cluster.0) {
+            Some((claim, of)) => Err(ApplyError::ForeignVolume { claim, of: of.to_owned() }),
+            None => Ok(()),
+        }
     }
 
     /// As it was last read or written.

@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use skerry_api::DATABASE_LABEL;
+use skerry_api::{CLUSTER_ID, DATABASE_LABEL};
 use skerry_operator_core::kubernetes::objects::{DIGEST, QUARANTINED_LABEL, ZONE_LABEL};
 use skerry_operator_core::kubernetes::{Claim, Cluster, Names, Pod, Set};
 
@@ -85,5 +85,7 @@ fn claim(claim: &PersistentVolumeClaim) -> Claim {
         volume: claim.spec.as_ref().and_then(|s| s.volume_name.clone()),
         lost: phase == Some("Lost"),
         size: size(claim),
+        database: claim.labels().get(CLUSTER_ID).cloned(),
+        owned: !claim.owner_references().is_empty(),
     }
 }

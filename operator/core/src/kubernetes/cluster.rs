@@ -66,6 +66,10 @@ pub struct Claim {
     pub lost: bool,
     /// That it asks for.
     pub size: Option<String>,
+    /// Names the database that it was made for. `None` = nobody wrote it down.
+    pub database: Option<String>,
+    /// Its StatefulSet owns it: it goes with that.
+    pub owned: bool,
 }
 
 impl Cluster {
@@ -80,6 +84,14 @@ impl Cluster {
     pub(super) fn set_of<'a>(&'a self, slot: &'a str) -> Option<(&'a str, &'a Set, u32)> {
         let (name, ordinal) = ordinal(slot)?;
         Some((name, self.sets.get(name)?, ordinal))
+    }
+
+    /// A claim of another database in the way of a StatefulSet's first pods: one that was deleted and kept its volumes.
+    pub fn foreign_claim(&self, set: &str, replicas: u32, names: &Names, own: &str) -> Option<(String, &str)> {
+        (0..replicas).map(|i| names.claim(&format!("{set}-{i}"))).find_map(|name| {
+            let of = self.claims.get(&name)?.database.as_deref().filter(|of| *of != own)?;
+            Some((name, of))
+        })
     }
 
     fn slot(&self, name: &str, names: &Names) -> Option<Slot> {

@@ -20,7 +20,7 @@ pub fn upkeep(
         stale.map(|set| Action::ApplySet { zone: set.zone.clone(), replicas: set.replicas }).collect();
     let is_needed = |zone: &str| scene.desired.slots.values().any(|z| z == zone);
     for (name, set) in &scene.cluster.sets {
-        if set.replicas == 0 && !is_needed(&set.zone) && !scene.has_pods(name) {
+        if set.replicas == 0 && !is_needed(&set.zone) && !scene.has_pods(name) && !scene.owns_claims(name) {
             actions.push(Action::DeleteSet { set: name.clone(), uid: set.uid.clone() });
         }
     }
@@ -44,6 +44,12 @@ fn asks_for_less(claim: &Claim, bytes: u64) -> bool {
 impl Scene<'_> {
     fn has_pods(&self, set: &str) -> bool {
         self.cluster.pods.keys().any(|pod| ordinal(pod).is_some_and(|(of, _)| of == set))
+    }
+
+    /// True if volumes would go with the StatefulSet. They go with the database, if its resource says so, and not before.
+    fn owns_claims(&self, set: &str) -> bool {
+        let is_of_set = |claim: &str| claim.strip_prefix("data-").and_then(ordinal).is_some_and(|(of, _)| of == set);
+        self.cluster.claims.iter().any(|(name, claim)| claim.owned && is_of_set(name))
     }
 
     /// True if no pod has the claim or is to have it, and no node of its slot is in the database. A node may have joined

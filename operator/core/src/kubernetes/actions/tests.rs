@@ -126,6 +126,22 @@ fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
 }
 
 #[test]
+fn zone_that_is_not_needed_goes_unless_volumes_would_go_with_it() {
+    let (names, mut cluster) = (names(), cluster(1));
+    cluster.sets.get_mut("shop-a").unwrap().replicas = 0;
+    cluster.pods.clear();
+    let desired = desired(&validate(&resource(r#"{"zones": ["b"]}"#), &Environment::default()).unwrap());
+    let deleted = |cluster: &Cluster| {
+        let scene = Scene { names: &names, cluster, desired: &desired, status: None };
+        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), ("1Gi", 0), skerry_api::Retention::Retain);
+        all.iter().any(|action| matches!(action, Action::DeleteSet { .. }))
+    };
+    assert!(deleted(&cluster));
+    cluster.claims.get_mut("data-shop-a-0").unwrap().owned = true;
+    assert!(!deleted(&cluster));
+}
+
+#[test]
 fn last_slot_is_marked_before_its_pod_goes_and_one_before_it_waits() {
     assert_eq!(told(&cluster(3), 1, vec![remove("shop-a-2")]), [quarantined(2), scaled(2)]);
     assert_eq!(told(&cluster(3), 1, vec![remove("shop-a-1")]), [quarantined(1)]);
@@ -142,6 +158,16 @@ fn slot_in_the_middle_that_is_wanted_again_gets_another_volume() {
             Action::DeletePod { pod: "shop-a-1".into(), uid: "pod-1".into() },
         ]
     );
+}
+
+#[test]
+fn claim_of_another_database_is_seen_before_a_pod_gets_it() {
+    let mut cluster = cluster(2);
+    let claimed = cluster.claims.get_mut("data-shop-a-1").unwrap();
+    claimed.database = Some("former".into());
+    assert_eq!(cluster.foreign_claim("shop-a", 2, &names(), "own"), Some(("data-shop-a-1".into(), "former")));
+    assert_eq!(cluster.foreign_claim("shop-a", 1, &names(), "own"), None);
+    assert_eq!(cluster.foreign_claim("shop-a", 2, &names(), "former"), None);
 }
 
 #[test]

@@ -30,10 +30,12 @@ build: ## Everything, optimised
 	cargo build --release --workspace
 
 .PHONY: verify
-verify: ## The gate: formatting, lints, tests, docs, generated files, dependencies. Writes nothing
+verify: lint test ## The gate: lint and test. Writes nothing
+
+.PHONY: lint
+lint: ## Formatting, lints, docs, generated files, dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo test --workspace
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	$(MAKE) --no-print-directory check-generated
 	$(MAKE) --no-print-directory deny

@@ -1,5 +1,5 @@
 //! The command line of `skerry-node`, and the environment behind it. Only names and syntax are checked here;
-//! [`crate::run::Config`] checks what the values mean together.
+//! [`crate::config::Config`] checks what the values mean together.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

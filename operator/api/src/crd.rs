@@ -10,7 +10,8 @@ use crate::spec::DistributedDatabase;
 const HEADER: &str = "# Generated from operator/api by `make crds`.\n";
 
 /// Around and within the chart's template.
-const TEMPLATE_BEGIN: &str = "{{- /* Generated from operator/api by `make crds`. */ -}}\n{{- if .Values.crds.create }}\n";
+const TEMPLATE_BEGIN: &str =
+    "{{- /* Generated from operator/api by `make crds`. */ -}}\n{{- if .Values.crds.create }}\n";
 const TEMPLATE_METADATA: &str = "  labels:
     {{- include \"skerry.labels\" . | nindent 4 }}
   annotations:

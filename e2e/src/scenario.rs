@@ -22,7 +22,9 @@ mod back_doors;
 mod broken_image;
 mod drain_host;
 mod force_deleted_pod;
+mod full_disk;
 mod host_crash_and_return;
+mod host_cut_off;
 mod host_lost;
 mod image_change;
 mod import_flights;
@@ -120,6 +122,16 @@ pub const ALL: &[Scenario] = &[
         run: zone_crash_and_return::run,
     },
     Scenario { name: "host_lost", claim: "a host that is gone for good is replaced", run: host_lost::run },
+    Scenario {
+        name: "host_cut_off",
+        claim: "a host that is cut off, also one way only, holds nobody up",
+        run: host_cut_off::run,
+    },
+    Scenario {
+        name: "full_disk",
+        claim: "a full disk refuses writes and loses nothing",
+        run: full_disk::run,
+    },
     Scenario {
         name: "import_flights",
         claim: "a year of flights is imported into both kinds of table, and found there",

@@ -1,6 +1,7 @@
 //! The data that is imported: the flights of January 2013, again for each month until there are as many rows as wanted.
 //! A year's 336,776 flights are so stood in for by twelve months and a half of January's.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 
@@ -35,6 +36,15 @@ pub(super) fn row(january: &[String], number: usize) -> Result<Row<'_>> {
     Ok(Row { time, carrier, flight, tailnum, origin, source })
 }
 
+/// The numbers of so many rows, in batches of rows of one group.
+pub(super) fn batches(january: &[String], rows: usize, of: Fragmentation, length: usize) -> Result<Vec<Vec<usize>>> {
+    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for number in 0..rows {
+        groups.entry(row(january, number)?.group(of).to_owned()).or_default().push(number);
+    }
+    Ok(groups.values().flat_map(|group| group.chunks(length)).map(<[usize]>::to_vec).collect())
+}
+
 /// What keys are made from.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
@@ -55,6 +65,14 @@ impl Row<'_> {
                 Key::with_sort((*tailnum).to_owned(), format!("{time}/{carrier}/{flight:0>4}/{origin}"))
             }
             Fragmentation::Range => Key::new(format!("{carrier}/{time}/{flight:0>4}/{origin}")),
+        }
+    }
+
+    /// What rows that are written together have in common: they lie in one shard, since a range table is cut by letters.
+    pub(super) fn group(&self, fragmentation: Fragmentation) -> &str {
+        match fragmentation {
+            Fragmentation::Hash => self.tailnum,
+            Fragmentation::Range => self.carrier,
         }
     }
 
@@ -84,6 +102,9 @@ mod tests {
         for fragmentation in [Fragmentation::Range, Fragmentation::Hash] {
             let keys: BTreeSet<Key> = (0..336_776).map(|n| row(&january, n).unwrap().key(fragmentation)).collect();
             assert_eq!(keys.len(), 336_776);
+            let batches = batches(&january, 60_000, fragmentation, 100).unwrap();
+            assert!(batches.iter().all(|b| b.len() <= 100));
+            assert_eq!(batches.concat().into_iter().collect::<BTreeSet<_>>(), (0..60_000).collect());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -11,6 +12,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Check;
+
+/// What a caller sent. It is read, for a connection with an unread body cannot be used again.
+type Unused = Bytes;
 
 /// Serves until told to stop.
 pub(super) async fn serve(listener: TcpListener, check: Arc<Check>, stop: CancellationToken) -> std::io::Result<()> {
@@ -26,7 +30,7 @@ pub(super) async fn serve(listener: TcpListener, check: Arc<Check>, stop: Cancel
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-async fn phase(State(check): State<Arc<Check>>, Path(name): Path<String>) -> Response {
+async fn phase(State(check): State<Arc<Check>>, Path(name): Path<String>, _: Unused) -> Response {
     Json(check.next_phase(&name).await).into_response()
 }
 
@@ -34,7 +38,7 @@ async fn summary(State(check): State<Arc<Check>>) -> Response {
     Json(check.so_far().await).into_response()
 }
 
-async fn import(State(check): State<Arc<Check>>, Path(rows): Path<usize>) -> Response {
+async fn import(State(check): State<Arc<Check>>, Path(rows): Path<usize>, _: Unused) -> Response {
     Json(check.start_import(rows)).into_response()
 }
 
@@ -42,11 +46,11 @@ async fn imported(State(check): State<Arc<Check>>) -> Response {
     Json(check.imported()).into_response()
 }
 
-async fn scan(State(check): State<Arc<Check>>) -> Response {
+async fn scan(State(check): State<Arc<Check>>, _: Unused) -> Response {
     answer(check.scan().await)
 }
 
-async fn stop_load(State(check): State<Arc<Check>>) -> Response {
+async fn stop_load(State(check): State<Arc<Check>>, _: Unused) -> Response {
     answer(check.stop().await)
 }
 

@@ -5,14 +5,16 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use skerry_client::{Client, ScanOptions, ScanRange};
+use skerry_client::{Client, Mutation, ScanOptions, ScanRange};
 use skerry_core::map::Fragmentation;
 
-use super::flights::{january, mark, row};
+use super::flights::{batches, january, mark, row};
 use super::keys::is_of_check;
 
-/// Writes under way at a time.
-const IN_FLIGHT: usize = 64;
+/// Rows of one write.
+const BATCH_ROWS: usize = 100;
+/// Writes under way at a time: few, for each is large, and the checker's other clients are measured meanwhile.
+const IN_FLIGHT: usize = 4;
 /// A write that failed is tried again so often; each try lasts as long as the client's deadline.
 const TRIES: usize = 6;
 /// Shards that are scanned at a time.
@@ -89,20 +91,29 @@ impl Import {
         let january = january()?;
         for (table, fragmentation) in &self.tables {
             let january = &january;
-            let put = |number| async move {
-                let row = row(january, number)?;
+            let batches = batches(january, rows, *fragmentation, BATCH_ROWS)?;
+            let write = |batch: Vec<usize>| async move {
+                let put = |number: &usize| {
+                    let row = row(january, *number)?;
+                    anyhow::Ok(Mutation::Put {
+                        key: row.key(*fragmentation),
+                        value: row.value().into(),
+                        expires_ms: None,
+                    })
+                };
+                let mutations = batch.iter().map(put).collect::<Result<Vec<_>>>()?;
                 for _ in 1..TRIES {
-                    if self.client.put(table, row.key(*fragmentation), row.value()).await.is_ok() {
-                        return Ok(());
+                    if self.client.batch(table, Vec::new(), mutations.clone()).await.is_ok() {
+                        return Ok(batch.len());
                     }
                 }
-                self.client.put(table, row.key(*fragmentation), row.value()).await?;
-                anyhow::Ok(())
+                self.client.batch(table, Vec::new(), mutations).await?;
+                anyhow::Ok(batch.len())
             };
-            let mut writes = stream::iter(0..rows).map(put).buffer_unordered(IN_FLIGHT);
+            let mut writes = stream::iter(batches).map(write).buffer_unordered(IN_FLIGHT);
             while let Some(written) = writes.next().await {
-                written.with_context(|| format!("failed to import into {table}"))?;
-                self.change(|state| state.written += 1);
+                let rows = written.with_context(|| format!("failed to import into {table}"))?;
+                self.change(|state| state.written += rows);
             }
         }
         Ok(())

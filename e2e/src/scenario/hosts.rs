@@ -34,10 +34,12 @@ pub(super) fn of_zone<'l>(lab: &'l Lab, zone: &'l str) -> impl Iterator<Item = &
     lab.hosts().iter().filter(move |h| h.zone == zone)
 }
 
-/// Mends what a scenario may have left: hosts that are down or closed, an operator that is gone.
+/// Mends what a scenario may have left: hosts that are down, cut off, full or closed, an operator that is gone.
 pub fn mend(lab: &Lab, setup: &Setup) -> Result<()> {
     let kube = Kube::new(lab, OPERATOR_NAMESPACE);
     for host in lab.hosts() {
+        lab.heal(&host.name)?;
+        lab.free_disk(&host.name)?;
         let node = kube.get("node", &host.name)?;
         if node.is_none_or(|node| !is_true(&node, "Ready")) {
             lab.restore(&host.name)?;

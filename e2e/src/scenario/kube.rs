@@ -126,7 +126,7 @@ impl<'a> Kube<'a> {
         let address = format!("/api/v1/namespaces/{}/pods/http:{pod}:{port}/proxy/{path}", self.namespace);
         let args: &[&str] = if post { &["create", "--raw", &address, "-f", "-"] } else { &["get", "--raw", &address] };
         let limit = if post { PROXY_LIMIT } else { USUAL_LIMIT };
-        succeeded("kubectl", args, run(self.lab, limit, "kubectl", args, post.then_some("{}"))?)
+        succeeded("kubectl", args, run(self.lab, limit, "kubectl", args, post.then_some(""))?)
     }
 
     /// Runs helm.

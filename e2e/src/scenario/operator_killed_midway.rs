@@ -22,7 +22,7 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
 
 fn killed_during(stage: &mut Stage<'_>, what: &str, spec: &Value) -> Result<()> {
     let mut failover = Duration::ZERO;
-    let summary = stage.phase(&format!("{what}, operator killed"), |stage| {
+    let summary = stage.phase(&format!("{what} with a killed operator"), |stage| {
         stage.patch_spec(spec)?;
         stage.await_resource("the change to be under way", |r| {
             r["status"]["observedGeneration"] == r["metadata"]["generation"] && is_true(r, "Reconciling")

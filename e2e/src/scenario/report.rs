@@ -24,7 +24,7 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-const HEADER: [&str; 9] = [
+const HEADER: [&str; 10] = [
     "scenario",
     "result",
     "seconds",
@@ -32,6 +32,7 @@ const HEADER: [&str; 9] = [
     "lost",
     "stale",
     "longest pause",
+    "longest write",
     "replicas moved (least)",
     "moved",
 ];
@@ -75,7 +76,7 @@ fn row(outcome: &Outcome) -> Vec<String> {
             impossible => format!("{} and {impossible} impossible", check.found.stale),
         };
         row.extend([check.total.acknowledged.to_string(), check.found.lost.to_string(), stale]);
-        row.push(pause(check.total.longest_pause_ms));
+        row.extend([pause(check.total.longest_pause_ms), pause(check.total.longest_write_ms)]);
     }
     row.resize(HEADER.len(), String::new());
     row
@@ -89,8 +90,8 @@ fn phase_row(phase: &Summary) -> Vec<String> {
     }
     let writes = phase.acknowledged.to_string();
     let (name, seconds) = (format!("· {}", phase.phase.replace('_', " ")), format!("{:.0}", phase.seconds));
-    let pause = pause(phase.longest_pause_ms);
-    vec![name, String::new(), seconds, writes, String::new(), String::new(), pause, moved, bytes]
+    let (pause, write) = (pause(phase.longest_pause_ms), pause(phase.longest_write_ms));
+    vec![name, String::new(), seconds, writes, String::new(), String::new(), pause, write, moved, bytes]
 }
 
 fn pause(milliseconds: u64) -> String {

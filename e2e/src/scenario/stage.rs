@@ -181,10 +181,19 @@ impl<'a> Stage<'a> {
 
     /// Waits until so many more writes are acknowledged: clients go on.
     pub fn await_writes(&self, more: u64) -> Result<()> {
-        let before = self.checker()?.report()?.total.acknowledged;
-        await_condition("clients to go on", LONG, || {
-            let now = self.checker()?.report()?.total.acknowledged;
-            Ok(once(now >= before + more, format!("{} writes acknowledged since", now - before)))
+        self.await_more("writes acknowledged", more, |total| total.acknowledged)
+    }
+
+    /// Waits until so many more reads are answered.
+    pub fn await_reads(&self, more: u64) -> Result<()> {
+        self.await_more("reads answered", more, |total| total.reads)
+    }
+
+    fn await_more(&self, what: &str, more: u64, of: impl Fn(&Summary) -> u64) -> Result<()> {
+        let before = of(&self.checker()?.report()?.total);
+        await_condition(&format!("{more} more {what}"), LONG, || {
+            let now = of(&self.checker()?.report()?.total);
+            Ok(once(now >= before + more, format!("{} {what} since", now - before)))
         })
     }
 

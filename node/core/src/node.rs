@@ -1,7 +1,7 @@
 //! One node's core: all its replicas, its view of the map, and, where it leads the system shard, the steward.
 //!
 //! A plain step function: [`Node::handle`] takes inputs, [`Node::ready`] gives what the shell is to do. The shell
-//! and the simulator run the same code. It may call the [`Engine`](crate::engine::Engine), reads no clock and draws no random number.
+//! and the simulator run the same code. It may call the [`Engine`], reads no clock and draws no random number.
 
 mod admin;
 mod answer;

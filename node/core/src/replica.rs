@@ -1,6 +1,6 @@
 //! One copy of one shard: a Raft group's member, its state machine, its reads, and the snapshots it sends or receives.
 //!
-//! Inputs come by the methods in `replica/inputs.rs`, the node collects what is to be done with [`Replica::collect`].
+//! Inputs come by the methods in `replica/inputs.rs`, the node collects what is to be done with `Replica::collect`.
 //! May use the store; must not know of other shards, of the map beyond its own record, or of clients' connections.
 
 mod apply;

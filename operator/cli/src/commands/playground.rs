@@ -62,7 +62,7 @@ struct Up {
     /// The database's YAML.
     #[arg(long, short)]
     file: PathBuf,
-    /// The state folder. By default .skerry/<name of the database>.
+    /// The state folder. By default `.skerry/` and the name of the database.
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Come back as soon as it runs.

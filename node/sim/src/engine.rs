@@ -35,6 +35,12 @@ fn apply(map: &mut BTreeMap<Bytes, Bytes>, batch: Vec<EngineWrite>) {
 }
 
 impl MemoryEngine {
+    /// Another store that holds what this one holds now.
+    pub(crate) fn fork(&self) -> Self {
+        let now = self.0.borrow().now.clone();
+        Self(RefCell::new(Inner { now, ..Inner::default() }))
+    }
+
     /// Batches written so far: what a sync that begins now will cover.
     pub(crate) fn written(&self) -> u64 {
         let inner = self.0.borrow();

@@ -5,13 +5,16 @@ mod check;
 mod client;
 mod engine;
 mod faults;
+mod ghosts;
 mod host;
 mod log;
 mod network;
 mod operator;
 mod run;
+mod seeds;
 mod whole;
 mod world;
 
 pub use run::{Outcome, run};
+pub use seeds::run_seeds;
 pub use whole::{OperatorBug, run_whole};

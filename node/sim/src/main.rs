@@ -2,12 +2,10 @@
 
 use std::io::{IsTerminal, StdoutLock, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
 
 use clap::Parser;
 use skerry_core::planted::Planted;
-use skerry_sim::{OperatorBug, Outcome, run, run_whole};
+use skerry_sim::{OperatorBug, Outcome, run, run_seeds, run_whole};
 
 /// Runs simulated clusters, one a seed.
 #[derive(Parser)]
@@ -37,6 +35,13 @@ struct Args {
 struct Way {
     bug: Option<String>,
     run: Arc<dyn Fn(u64) -> Outcome + Send + Sync>,
+}
+
+impl Way {
+    fn run_all(&self, first: u64, last: u64, jobs: usize) -> impl Iterator<Item = Outcome> + use<> {
+        let run = self.run.clone();
+        run_seeds(first..last, jobs, move |seed| run(seed))
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -82,7 +87,7 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
     };
     let mut failed = 0;
     let (mut acknowledged, mut reads) = (0, 0);
-    for (done, outcome) in (1..).zip(run_all(first, last, args.jobs, way)) {
+    for (done, outcome) in (1..).zip(way.run_all(first, last, args.jobs)) {
         if args.seed.is_some() {
             outcome.story.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         }
@@ -115,7 +120,7 @@ fn catch_all(args: &Args, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
     let mut missed = 0;
     writeln!(out, "{:<26} {:>5}  what broke", "planted bug", "seeds")?;
     for way in ways(args.whole) {
-        let caught = run_all(first, last, args.jobs, &way).zip(1..).find(|(o, _)| !o.violations.is_empty());
+        let caught = way.run_all(first, last, args.jobs).zip(1..).find(|(o, _)| !o.violations.is_empty());
         let bug = way.bug.unwrap_or_default();
         match caught {
             Some((outcome, seeds)) => {
@@ -130,22 +135,4 @@ fn catch_all(args: &Args, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
     }
     anyhow::ensure!(missed == 0, "{missed} planted bugs were not caught");
     Ok(())
-}
-
-/// Outcomes in the order in which they are ready.
-fn run_all(first: u64, last: u64, jobs: usize, way: &Way) -> impl Iterator<Item = Outcome> + use<> {
-    let (sender, receiver) = sync_channel(64);
-    let next = Arc::new(AtomicU64::new(first));
-    for _ in 0..jobs.max(1) {
-        let (sender, next, run) = (sender.clone(), next.clone(), way.run.clone());
-        std::thread::spawn(move || {
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= last || sender.send(run(seed)).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    receiver.into_iter()
 }

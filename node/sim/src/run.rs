@@ -193,7 +193,7 @@ pub(crate) fn restless(world: &World) -> Option<String> {
         let members: Vec<_> = all
             .iter()
             .filter(|v| v.shard == r.descriptor.shard)
-            .map(|v| (v.node, v.replica, v.term, v.is_leader, v.is_blank, v.applied, v.descriptor.generation))
+            .map(|v| (v.node, v.replica, v.term, v.is_leader, v.is_blank, v.applied, v.last, v.committed, &v.in_step))
             .collect();
         format!("{r:?} {members:?}")
     })

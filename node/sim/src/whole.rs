@@ -20,7 +20,7 @@ use rand::Rng;
 use skerry_core::planted::plant;
 
 use crate::client::{Client, keys};
-use crate::run::{LOOK, Outcome, caught};
+use crate::run::{LOOK, Outcome, caught, restless};
 use crate::world::{Event, MILLISECOND, Part, SECOND, Waker, World};
 use edits::Edits;
 use kubernetes::Kubernetes;
@@ -146,6 +146,7 @@ impl Run {
     fn fail(&mut self, what: &str) {
         if !self.place.world.checker.is_broken() {
             let why = rest::settled(&self.place).err().unwrap_or_else(|| "it has by now".to_owned());
+            let why = restless(&self.place.world).map_or(why.clone(), |restless| format!("{why}; {restless}"));
             self.place.world.checker.broken.push(format!("{what}: {why}"));
         }
     }

@@ -12,6 +12,7 @@ use skerry_core::node::{Answer, Effects, Input, TICK_MS};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::check::Checker;
+use crate::ghosts::Ghost;
 use crate::host::Host;
 use crate::network::Network;
 
@@ -48,6 +49,10 @@ pub(crate) enum Event {
     },
     Start {
         host: NodeId,
+    },
+    /// One of the processes without a volume, by number.
+    GhostTick {
+        number: usize,
     },
     /// Whoever asked wakes up: a client by number, the operator, the faults.
     Wake(Waker),
@@ -106,6 +111,7 @@ pub(crate) struct World {
     pub(crate) checker: Checker,
     /// Answers that arrived and that nobody has taken yet.
     pub(crate) answers: BTreeMap<Token, Answer>,
+    pub(crate) ghosts: Vec<Ghost>,
     /// Slowest log and store, in microseconds.
     pub(crate) disk_max: u64,
     /// Whether ended copies bring faults about.
@@ -130,6 +136,7 @@ impl World {
             network,
             checker: Checker::default(),
             answers: BTreeMap::new(),
+            ghosts: Vec::new(),
             disk_max: 2 * MILLISECOND,
             strikes: false,
             queue: BinaryHeap::new(),
@@ -213,6 +220,7 @@ impl World {
                 self.input(host, input);
             }
             Event::Start { host } => self.start(host, BTreeSet::new()),
+            Event::GhostTick { number } => self.ghost_tick(number),
             Event::Wake(_) => {}
         }
     }
@@ -286,16 +294,21 @@ impl World {
             let delay = self.rng.random_range(1_000..=20 * self.disk_max);
             self.after(delay, Event::EngineDurable { host: id, boot, mark, written });
         }
+        self.send(id, incarnation, effects.send);
+        self.answers.extend(effects.answers);
+    }
+
+    /// One frame for each receiver.
+    pub(crate) fn send(&mut self, from: NodeId, incarnation: Incarnation, messages: Vec<(NodeId, PeerMessage)>) {
         let mut frames: BTreeMap<NodeId, Vec<PeerMessage>> = BTreeMap::new();
-        for (to, message) in effects.send {
+        for (to, message) in messages {
             frames.entry(to).or_default().push(message);
         }
         for (to, messages) in frames {
-            for delay in self.network.arrivals(id, to, &mut self.rng) {
-                self.after(delay, Event::Deliver { to, from: id, incarnation, messages: messages.clone() });
+            for delay in self.network.arrivals(from, to, &mut self.rng) {
+                self.after(delay, Event::Deliver { to, from, incarnation, messages: messages.clone() });
             }
         }
-        self.answers.extend(effects.answers);
     }
 
     /// Takes something into the trace that is not a node's effect.

@@ -1,41 +1,13 @@
 //! Seeds that must be good, runs that must repeat, and bugs that must be caught. Bugs that take more seeds than a test
 //! should are caught by `make sim`.
-#![expect(clippy::unwrap_used, reason = "a test's own tools may fail loudly too")]
-
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use skerry_core::planted::Planted;
-use skerry_sim::{Outcome, run};
-
-/// Runs seeds on two threads and gives what failed.
-fn failures(first: u64, count: u64) -> Vec<Outcome> {
-    let next = Arc::new(AtomicU64::new(first));
-    let failed = Arc::new(Mutex::new(Vec::new()));
-    let workers: Vec<_> = (0..2)
-        .map(|_| {
-            let (next, failed) = (Arc::clone(&next), Arc::clone(&failed));
-            std::thread::spawn(move || {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + count {
-                        return;
-                    }
-                    let outcome = run(seed, None);
-                    if !outcome.violations.is_empty() {
-                        failed.lock().unwrap().push(outcome);
-                    }
-                }
-            })
-        })
-        .collect();
-    workers.into_iter().for_each(|w| w.join().unwrap());
-    Arc::try_unwrap(failed).unwrap().into_inner().unwrap()
-}
+use skerry_sim::{run, run_seeds};
 
 #[test]
 fn five_hundred_seeds_are_good() {
-    let failed = failures(0, 500);
+    let all = run_seeds(0..500, 2, |seed| run(seed, None));
+    let failed: Vec<_> = all.filter(|outcome| !outcome.violations.is_empty()).collect();
     for outcome in &failed {
         println!("seed {}: {}", outcome.seed, outcome.violations.join("; "));
         println!("  run it again: cargo run -p skerry-sim -- --seed {}", outcome.seed);

@@ -71,6 +71,7 @@ fn start_processes(kube: &mut Kubernetes, world: &mut World) {
         }
         let claim = kube.claims.get(&kube.names.claim(&slot));
         let Some(volume) = claim.and_then(|c| c.volume.clone()) else { continue };
+        take_from_silent(&volume, kube, world);
         let taken = kube.processes.values().any(|p| p.volume == volume);
         let Some(there) = kube.volumes.get(&volume).filter(|v| !v.lost && !taken) else { continue };
         let kind = match there.node {
@@ -83,6 +84,21 @@ fn start_processes(kube: &mut Kubernetes, world: &mut World) {
         };
         let process = Process { slot, zone: pod.zone, machine, volume, kind, ends: None, seed: None };
         kube.processes.insert(pod.uid, process);
+    }
+}
+
+/// A volume that can be reached from any machine is, in the end, taken from one that is not heard of, whatever still
+/// runs there.
+fn take_from_silent(volume: &str, kube: &mut Kubernetes, world: &mut World) {
+    let holds = |(_, process): &(&String, &Process)| process.volume == volume;
+    let Some((uid, process)) = kube.processes.iter().find(holds) else { return };
+    let silent = kube.machines.get(&process.machine).is_some_and(|m| m.standing == Standing::Unreachable);
+    let (uid, node) = (uid.clone(), process.node());
+    if silent && !kube.local_volumes && world.rng.random_bool(0.1) {
+        kube.processes.remove(&uid);
+        world.mark(&format!("{volume} is taken away from {node:?}"));
+        let ends = world.time + world.rng.random_range(SECOND..8 * SECOND);
+        node.into_iter().for_each(|node| world.take_volume_away(node, ends));
     }
 }
 

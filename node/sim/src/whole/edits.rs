@@ -3,8 +3,8 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use skerry_api::{
-    DistributedDatabaseSpec, Fragmentation, FragmentationType, Rebalance, Resources, Retention, Storage, Table,
-    TableRemoval, VolumeRetention,
+    Approval, DistributedDatabaseSpec, Fragmentation, FragmentationType, Rebalance, Resources, Retention, Storage,
+    Table, TableRemoval, VolumeRetention,
 };
 
 use super::resource::Resource;
@@ -31,6 +31,7 @@ impl Edits {
         let images = &mut self.images;
         match (kind, before) {
             (0..6, _) => resource.restart_all(now),
+            _ if present.rebalance.approval == Approval::Manual && kind < 60 => resource.approve(now),
             (6..26, Some(before)) => resource.edit(now, |spec| {
                 let storage = present.storage;
                 *spec = DistributedDatabaseSpec { storage, ..before };
@@ -50,6 +51,9 @@ impl Edits {
         let image = format!("image-{}", self.images);
         resource.edit(now, |spec| {
             spec.paused &= stays_held;
+            if !stays_held {
+                spec.rebalance.approval = Approval::Automatic;
+            }
             if spec.image.as_deref().is_some_and(|image| image.starts_with("broken")) {
                 spec.image = Some(image);
             }
@@ -91,7 +95,11 @@ fn change(spec: &mut DistributedDatabaseSpec, kind: u32, images: &mut u32, rng: 
             *retention = if *retention == Retention::Retain { Retention::Delete } else { Retention::Retain };
         }
         92..94 => spec.storage.size = "20Gi".to_owned(),
-        94..97 => spec.paused = !spec.paused,
+        94..96 => spec.paused = !spec.paused,
+        96..98 => {
+            let approval = &mut spec.rebalance.approval;
+            *approval = if *approval == Approval::Manual { Approval::Automatic } else { Approval::Manual };
+        }
         // Refused, and says so.
         _ => spec.replication_factor = spec.replicas + 1,
     }
@@ -104,6 +112,23 @@ fn table(name: &str, layout: FragmentationType) -> Table {
     };
     let fragmentation = Fragmentation { r#type: layout, split_points, shards };
     Table { name: name.to_owned(), fragmentation, consistency: Default::default(), replication_factor: None }
+}
+
+/// In a few words, for people.
+pub(crate) fn told(spec: &DistributedDatabaseSpec) -> String {
+    let tables: Vec<&str> = spec.tables.iter().map(|t| t.name.as_str()).collect();
+    format!(
+        "spec: {} nodes, {} copies, zones {:?}, {}, tables {tables:?} {:?}, {:?} when scaled, {}, {:?}{}",
+        spec.replicas,
+        spec.replication_factor,
+        spec.zones,
+        spec.image.as_deref().unwrap_or_default(),
+        spec.table_removal,
+        spec.volume_retention.when_scaled,
+        spec.storage.size,
+        spec.rebalance.approval,
+        if spec.paused { ", paused" } else { "" },
+    )
 }
 
 /// What a run begins with.

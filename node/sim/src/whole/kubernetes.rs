@@ -208,6 +208,9 @@ impl Kubernetes {
             volume: claim.volume.clone(),
             lost: claim.volume.as_ref().is_some_and(|v| self.is_lost(v)),
             size: Some(claim.size.clone()),
+            database: None,
+            // Here volumes never go with their StatefulSet.
+            owned: false,
         };
         self.claims.iter().map(|(name, c)| (name.clone(), claim(c))).collect()
     }

@@ -72,6 +72,10 @@ impl Operator {
                 Stage::Act(round)
             }
         };
+        // What keeps a write from arriving may keep its sender from knowing that it has lost the lease.
+        if std::mem::take(&mut place.is_stuck) && place.world.rng.random_bool(0.5) {
+            self.idle_until = now + place.world.rng.random_range(3 * SECOND..9 * SECOND);
+        }
         place.world.rng.random_range(2 * MILLISECOND..25 * MILLISECOND)
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Place {
     pub(crate) bug: Option<OperatorBug>,
     /// Of 1,000 writes, how many are on their way for long.
     pub(crate) late: u32,
+    /// True if the last thing that was sent is on its way for long.
+    pub(crate) is_stuck: bool,
     /// How old the resource may be that an operator reads.
     pub(crate) lag_max: u64,
     letters: BTreeMap<u64, (u64, Letter)>,
@@ -27,8 +29,18 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(world: World, kube: Kubernetes, bug: Option<OperatorBug>) -> Self {
-        let (letters, written) = (BTreeMap::new(), BTreeMap::new());
-        Self { world, kube, rules: Rules::default(), bug, late: 0, lag_max: 0, letters, written, posted: 0 }
+        Self {
+            world,
+            kube,
+            rules: Rules::default(),
+            bug,
+            late: 0,
+            is_stuck: false,
+            lag_max: 0,
+            letters: BTreeMap::new(),
+            written: BTreeMap::new(),
+            posted: 0,
+        }
     }
 
     pub(crate) fn has(&self, bug: OperatorBug) -> bool {
@@ -38,7 +50,8 @@ impl Place {
     /// How long something that is sent now is on its way: longer, at times, than a lease lasts.
     pub(crate) fn delay(&mut self) -> u64 {
         let is_late = self.world.rng.random_range(0..1_000) < self.late;
-        let most = if is_late { 4 * SECOND } else { 10 * MILLISECOND };
+        self.is_stuck |= is_late;
+        let most = if is_late { 7 * SECOND } else { 10 * MILLISECOND };
         self.world.rng.random_range(100..most)
     }
 

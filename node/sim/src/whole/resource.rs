@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, DistributedDatabaseStatus, RESTARTED_AT};
+use skerry_api::{
+    APPROVED_PLAN, DistributedDatabase, DistributedDatabaseSpec, DistributedDatabaseStatus, RESTARTED_AT,
+};
 
 use super::kubernetes::Refused;
 
@@ -54,8 +56,18 @@ impl Resource {
     }
 
     pub(crate) fn restart_all(&mut self, now: u64) {
+        self.annotate(now, RESTARTED_AT, now.to_string());
+    }
+
+    /// A person approves the present generation.
+    pub(crate) fn approve(&mut self, now: u64) {
+        let generation = self.now().metadata.generation.unwrap_or(0);
+        self.annotate(now, APPROVED_PLAN, generation.to_string());
+    }
+
+    fn annotate(&mut self, now: u64, key: &str, value: String) {
         let mut database = self.now().clone();
-        database.metadata.annotations.get_or_insert_default().insert(RESTARTED_AT.to_owned(), now.to_string());
+        database.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value);
         self.put(now, database);
     }
 

@@ -8,7 +8,7 @@ use super::resource::template;
 use crate::run::restless;
 
 /// What a status may say that holds a spec up for good.
-const HELD: [&str; 4] = ["Invalid", "NoPlacement", "Paused", "OtherFragmentation"];
+const HELD: [&str; 5] = ["Invalid", "NoPlacement", "Paused", "OtherFragmentation", "ApprovalAwaited"];
 
 /// Carried out. What is not is told.
 pub(super) fn settled(place: &Place) -> Result<(), String> {

@@ -5,7 +5,7 @@ use rand::Rng;
 use rand::seq::{IndexedMutRandom, IndexedRandom};
 use skerry_core::ids::NodeId;
 
-use super::edits::Edits;
+use super::edits::{Edits, told};
 use super::kubernetes::{Kubernetes, Standing};
 use super::operator::Operator;
 use super::place::Place;
@@ -40,7 +40,7 @@ impl Troubles {
             45..60 => disturb_operator(operators, place),
             60..68 => place.kube.errors = if place.kube.errors == 0 { 150 } else { 0 },
             68..75 => end_pod(place),
-            75..92 => self.take_machine(place),
+            75..90 => self.take_machine(place),
             _ => self.lose_machine(place),
         }
         place.world.rng.random_range(100 * MILLISECOND..1_500 * MILLISECOND)
@@ -107,7 +107,7 @@ impl Troubles {
 }
 
 fn tell_spec(place: &mut Place) {
-    let spec = format!("{:?}", place.kube.resource.now().spec);
+    let spec = told(&place.kube.resource.now().spec);
     place.world.mark(&spec);
 }
 

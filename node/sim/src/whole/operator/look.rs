@@ -119,7 +119,7 @@ impl Sight {
         let status = resource.status.clone().unwrap_or_default();
         let mut cluster = self.cluster;
         if place.has(OperatorBug::DeletedByName) {
-            let anew = place.world.rng.random_bool(0.05);
+            let anew = place.world.rng.random_bool(0.3);
             let old = memory.cluster.take().filter(|_| !anew);
             cluster = old.unwrap_or(cluster);
             memory.cluster = Some(cluster.clone());

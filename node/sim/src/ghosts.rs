@@ -1,0 +1,46 @@
+//! Processes whose volume was taken away and given to another process of the same node: they hear nothing any more and
+//! can store nothing, but what they send still arrives.
+
+use rand::Rng;
+use skerry_core::ids::{Incarnation, NodeId};
+use skerry_core::node::{Input, Node, TICK_MS};
+
+use crate::engine::MemoryEngine;
+use crate::world::{Event, MILLISECOND, World};
+
+/// One of them.
+pub(crate) struct Ghost {
+    of: NodeId,
+    incarnation: Incarnation,
+    node: Node,
+    /// The store as it was when the volume went.
+    engine: MemoryEngine,
+    /// Until somebody ends it.
+    ends: u64,
+}
+
+impl World {
+    /// Takes the volume away from the process that is on it, which runs on for some time.
+    pub(crate) fn take_volume_away(&mut self, id: NodeId, ends: u64) {
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        let (incarnation, engine) = (Incarnation(host.incarnation), host.engine.fork());
+        let node = host.node.take();
+        self.crash(id);
+        if let Some(node) = node {
+            self.ghosts.push(Ghost { of: id, incarnation, node, engine, ends });
+            self.after(MILLISECOND, Event::GhostTick { number: self.ghosts.len() - 1 });
+        }
+    }
+
+    pub(crate) fn ghost_tick(&mut self, number: usize) {
+        let (Some(ghost), time) = (self.ghosts.get_mut(number), self.time) else { return };
+        let Some(host) = self.hosts.get(&ghost.of).filter(|_| time < ghost.ends) else { return };
+        let now = host.now(time);
+        ghost.node.handle(Input::Tick, &ghost.engine, now).expect("a store in memory never fails");
+        let effects = ghost.node.ready(&ghost.engine, now).expect("a store in memory never fails");
+        let (from, incarnation) = (ghost.of, ghost.incarnation);
+        self.send(from, incarnation, effects.send);
+        let late = self.rng.random_range(0..2 * MILLISECOND);
+        self.after(TICK_MS * MILLISECOND + late, Event::GhostTick { number });
+    }
+}

@@ -1,0 +1,53 @@
+//! Operators, a modelled Kubernetes and the database together: seeds that must be good, runs that must repeat, and bugs
+//! of an operator that must be caught.
+
+use skerry_sim::{OperatorBug, run_seeds, run_whole};
+
+#[test]
+fn two_thousand_seeds_of_the_whole_system_are_good() {
+    let all = run_seeds(0..2_000, 2, |seed| run_whole(seed, None));
+    let failed: Vec<_> = all.filter(|outcome| !outcome.violations.is_empty()).collect();
+    for outcome in &failed {
+        println!("seed {}: {}", outcome.seed, outcome.violations.join("; "));
+        println!("  run it again: cargo run -p skerry-sim -- --whole --seed {}", outcome.seed);
+    }
+    assert!(failed.is_empty(), "{} seeds failed", failed.len());
+}
+
+#[test]
+fn a_seed_of_the_whole_system_replays_to_the_same_trace() {
+    for seed in [1, 2, 3] {
+        let (first, again) = (run_whole(seed, None), run_whole(seed, None));
+        assert_eq!((first.trace_hash, &first.story), (again.trace_hash, &again.story));
+        assert_eq!(first.counts, again.counts);
+        assert!(first.counts.acknowledged > 20, "{:?}", first.counts);
+    }
+}
+
+/// Each bug, the seeds within which it must be caught, and what must be said of it.
+const BUGS: [(OperatorBug, u64, &str); 7] = [
+    (OperatorBug::MissingAnswerIsDrained, 60, "no node is removed without a certificate"),
+    (OperatorBug::VictimsRecomputed, 1_000, "NodesJoining"),
+    (OperatorBug::CertificateNotReasked, 30, "no node is removed without a certificate"),
+    (OperatorBug::DeletedByName, 200, "nothing of a node is deleted before it is removed"),
+    (OperatorBug::OldGenerationAwaited, 150, "did not come to rest"),
+    (OperatorBug::FenceIgnored, 600, "no former operator is obeyed"),
+    (OperatorBug::SilenceIsLoss, 100, "nothing of a node is deleted before it is removed"),
+];
+
+#[test]
+fn planted_bugs_of_an_operator_are_caught() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for (bug, bound, said) in BUGS {
+        let mut all = run_seeds(0..bound, 2, move |seed| run_whole(seed, Some(bug)));
+        match all.find(|outcome| outcome.violations.iter().any(|broken| broken.contains(said))) {
+            Some(caught) => println!("{bug:?}: seed {}, {}", caught.seed, caught.violations[0]),
+            None => {
+                println!("{bug:?}: not in {bound} seeds");
+                missed.push(bug);
+            }
+        }
+    }
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+}

@@ -15,18 +15,21 @@ const MOVES: usize = 3;
 /// An image that does not start.
 pub const BROKEN_IMAGE: &str = "broken";
 
+/// What the others do, each in its own time.
+pub const PARTS: [fn(&mut Ground); 7] = [
+    Ground::collect_garbage,
+    Ground::stateful_sets,
+    Ground::claims,
+    Ground::pods,
+    |ground| ground.database.join(),
+    |ground| ground.database.move_shards(MOVES),
+    Ground::tell_readiness,
+];
+
 impl Ground {
     /// Everybody does what there is to do.
     pub fn step(&mut self) {
-        self.collect_garbage();
-        for key in self.objects.keys("statefulsets") {
-            self.stateful_set(&key);
-        }
-        self.claims();
-        self.pods();
-        self.database.join();
-        self.database.move_shards(MOVES);
-        self.tell_readiness();
+        PARTS.iter().for_each(|part| part(self));
     }
 
     /// What was owned by what is gone.
@@ -45,6 +48,12 @@ impl Ground {
             self.objects.edit(key, |object| object["metadata"]["deletionTimestamp"] = json!(LONG_AGO));
         } else {
             self.objects.remove(key);
+        }
+    }
+
+    fn stateful_sets(&mut self) {
+        for key in self.objects.keys("statefulsets") {
+            self.stateful_set(&key);
         }
     }
 

@@ -51,5 +51,9 @@ survives! {
     restart_is_reached_whatever_write_fails: [scenario::restart(), scenario::other_image()];
     broken_image_is_corrected_whatever_write_fails: [scenario::broken_image()];
     lost_volume_is_replaced_whatever_write_fails: [scenario::host_lost(), scenario::volume_lost()];
+    volumes_become_what_the_spec_says_whatever_write_fails:
+        [scenario::larger_volumes(), scenario::volumes_given_up(), scenario::volumes_set_aside()];
+    zone_is_removed_whatever_write_fails: ["Retain", "Delete"].map(scenario::zone_removed);
+    what_was_deleted_by_hand_comes_back_whatever_write_fails: [scenario::set_deleted_by_hand()];
     deleted_database_is_taken_up_again_whatever_write_fails: [scenario::deletion(), scenario::taken_up_again()];
 }

@@ -54,6 +54,11 @@ impl Faults {
         *self = Self { at, ..Self::default() };
     }
 
+    /// The write after so many goes wrong so.
+    pub fn next(&mut self, fault: Fault, after: usize) {
+        self.at = Some((fault, self.writes + after));
+    }
+
     /// True if what was planned has not happened.
     pub fn is_due(&self) -> bool {
         self.at.is_some()

@@ -25,6 +25,8 @@ pub struct Ground {
     pub rules: Rules,
     /// Volumes that were ever made.
     pub volumes: usize,
+    /// The resource as the operator has last read it.
+    pub read: Value,
     /// Every write, in words.
     pub log: Vec<String>,
 }

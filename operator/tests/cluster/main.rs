@@ -13,6 +13,8 @@ mod server;
 mod wanted;
 mod world;
 
+mod caught;
+mod chaos;
 mod conflicts;
 mod crash;
 mod lease;

@@ -142,7 +142,8 @@ impl Ground {
                 let Some(record) = self.database.nodes().find(|n| n.id == *node).cloned() else { return };
                 let is_followed = self.database.nodes().any(|n| n.address == record.address && n.id > *node);
                 let slot = record.address.split('.').next().unwrap_or_default();
-                let written = slots(&self.resource()["status"]).contains(slot);
+                // As the operator knows it, which reads at one moment and tells at another.
+                let written = [&self.read, &self.resource()].iter().any(|r| slots(&r["status"]).contains(slot));
                 self.break_if(!is_followed && !written, || format!("{slot} is drained before it is written down"));
             }
             _ => {}

@@ -171,3 +171,69 @@ pub fn taken_up_again() -> Scenario {
     let legs = vec![Leg::Do(delete), Leg::Rest, Leg::Do(make), Leg::Rest];
     Scenario::new("deletion, and taken up again", Some(spec(3, 3)), legs)
 }
+
+/// `when_deleted` says what becomes of volumes when the database is deleted: nothing of it may happen before.
+pub fn zone_removed(when_deleted: &str) -> Scenario {
+    let mut before = spec(4, 2);
+    before["volumeRetention"] = json!({"whenScaled": "Retain", "whenDeleted": when_deleted});
+    let missing = |ground: &Ground| {
+        let mut missing = ground.missing();
+        let kept = ground.objects.get(&crate::controllers::claim_key("shop-c-0")).is_some();
+        missing.extend((!kept).then(|| "the volume of the zone that was removed is gone".to_owned()));
+        let set = ground.objects.get(&Ground::key("statefulsets", "shop-c"));
+        let goes_with_it = ground.resource()["spec"]["volumeRetention"]["whenDeleted"] == "Delete";
+        missing
+            .extend((set.is_some() != goes_with_it).then(|| "the StatefulSet stays for its volumes alone".to_owned()));
+        missing
+    };
+    let legs = vec![edit(json!({"zones": ["a", "b"], "replicas": 3})), Leg::Rest];
+    Scenario { missing, ..Scenario::new(&format!("zone removed, volumes {when_deleted}"), Some(before), legs) }
+}
+
+pub fn larger_volumes() -> Scenario {
+    let missing = |ground: &Ground| {
+        let claims = ground.objects.all().filter(|(key, _)| key.resource == "persistentvolumeclaims");
+        let small = claims.filter(|(_, claim)| claim["spec"]["resources"]["requests"]["storage"] != "20Gi");
+        ground.missing().into_iter().chain(small.map(|(key, _)| format!("{} is small", key.name))).collect()
+    };
+    let legs = vec![edit(json!({"storage": {"size": "20Gi"}, "replicas": 4})), Leg::Rest];
+    Scenario { missing, ..Scenario::new("larger volumes, and one node more", Some(spec(3, 3)), legs) }
+}
+
+/// With volumes that are given up, in and out again.
+pub fn volumes_given_up() -> Scenario {
+    let mut before = spec(5, 3);
+    before["volumeRetention"] = json!({"whenScaled": "Delete"});
+    let only_used = |ground: &mut Ground| {
+        let claims = ground.objects.keys("persistentvolumeclaims").len();
+        assert_eq!(claims, 3, "claims that nobody uses are given up");
+    };
+    let replicas = |replicas: u32| edit(json!({"replicas": replicas}));
+    let legs = vec![replicas(3), Leg::Rest, Leg::Do(only_used), replicas(5), Leg::Rest];
+    Scenario::new("volumes given up, 5 to 3 to 5", Some(before), legs)
+}
+
+/// In and out again, with volumes that are kept: they make way.
+pub fn volumes_set_aside() -> Scenario {
+    let replicas = |replicas: u32| edit(json!({"replicas": replicas}));
+    let legs = vec![replicas(3), Leg::Rest, replicas(5), Leg::Rest];
+    Scenario::new("volumes set aside, 5 to 3 to 5", Some(spec(5, 3)), legs)
+}
+
+pub fn set_deleted_by_hand() -> Scenario {
+    let delete = |ground: &mut Ground| {
+        ground.note("a person deletes shop-b".to_owned());
+        ground.objects.remove(&Ground::key("statefulsets", "shop-b"));
+    };
+    let missing = |ground: &Ground| {
+        let nodes = ground.database.nodes().count();
+        let moved = ground.log.iter().any(|words| words.starts_with("SetTargets"));
+        let mut missing = ground.missing();
+        missing.extend((nodes != 5 || moved).then(|| format!("{nodes} nodes were there, moved: {moved}")));
+        missing
+    };
+    Scenario {
+        missing,
+        ..Scenario::new("StatefulSet deleted by hand", Some(spec(5, 3)), vec![Leg::Do(delete), Leg::Rest])
+    }
+}

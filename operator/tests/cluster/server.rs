@@ -18,7 +18,7 @@ use axum::response::Response;
 use serde_json::Value;
 
 use crate::faults::Gate;
-use crate::ground::Shared;
+use crate::ground::{RESOURCE, Shared};
 
 /// Larger than anything that the operator writes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -118,6 +118,9 @@ impl crate::ground::Ground {
                 let stale = self.faults.staleness(&call.key.resource);
                 let seen = stale.and_then(|versions| self.objects.former(&call.key, versions));
                 let seen = seen.or_else(|| self.objects.get(&call.key));
+                if call.key.resource == RESOURCE {
+                    self.read = seen.cloned().unwrap_or_default();
+                }
                 seen.map(text).ok_or_else(|| Refusal::not_found(&call.key))
             }
         }

@@ -1,0 +1,103 @@
+//! The objects of a database, to the byte. What is here is in people's clusters: a pod template that differs restarts every
+//! node of every database when the operator is upgraded.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test's own tools may fail loudly and read files"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use skerry_api::DistributedDatabase;
+use skerry_operator_core::kubernetes::Names;
+use skerry_operator_core::kubernetes::objects::{
+    Blueprint, config_map, digest, disruption_budget, network_policy, service_account, services, stateful_set,
+};
+
+/// Set to anything, the files are written instead of compared.
+const WRITE: &str = "SKERRY_WRITE_OBJECTS";
+
+fn database() -> DistributedDatabase {
+    let text = r#"{
+        "apiVersion": "skerry.io/v1alpha1", "kind": "DistributedDatabase",
+        "metadata": {"name": "shop", "namespace": "sales", "uid": "0d4c4f4e-5b5a-4f0e-9b43-1c5f3f7f0a11"},
+        "spec": {
+            "replicas": 3, "replicationFactor": 3, "zones": ["zone-a", "zone-b", "zone-c"],
+            "storage": {"size": "20Gi", "storageClassName": "fast", "engine": "Sled"},
+            "tables": [{"name": "customers", "fragmentation": {"type": "Range", "splitPoints": ["D", "M"]}}]
+        }
+    }"#;
+    serde_json::from_str(text).unwrap()
+}
+
+fn on(database: &DistributedDatabase, with: impl FnOnce(&Blueprint<'_>)) {
+    let names = Names { database: "shop".to_owned(), namespace: "sales".to_owned() };
+    let cluster = database.metadata.uid.as_deref().unwrap();
+    with(&Blueprint { database, names: &names, cluster, image: "skerry-node:0.1.0" });
+}
+
+/// Compares with the file of this name. `why` = what it would mean if they differ.
+fn is_as_in(file: &str, why: &str, object: &impl Serialize) {
+    let text = serde_yaml::to_string(object).unwrap();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/objects").join(file);
+    if std::env::var_os(WRITE).is_some() {
+        return fs::write(path, text).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap();
+    let differs = kept.lines().zip(text.lines()).position(|(a, b)| a != b).unwrap_or(kept.lines().count()) + 1;
+    assert!(
+        kept == text,
+        "{file} differs from line {differs} on: {why}. If that is meant, say so in CHANGELOG.md and run this test with \
+         {WRITE}=1:\n{text}"
+    );
+}
+
+const RESTART: &str = "an upgrade of the operator would restart every node of every database";
+const REWRITE: &str = "an upgrade of the operator would write it anew for every database";
+
+#[test]
+fn pods_and_volumes_stay_as_they_are_over_an_upgrade() {
+    on(&database(), |of| {
+        is_as_in("stateful-set.yaml", RESTART, &stateful_set(of, "zone-a", 1, None));
+        let set = stateful_set(of, "zone-a", 1, None);
+        assert_eq!(set.metadata.annotations.unwrap()["skerry.io/digest"], digest(of, "zone-a", None));
+    });
+}
+
+#[test]
+fn pods_without_zones_stay_as_they_are_over_an_upgrade() {
+    let mut database = database();
+    database.spec.zones.clear();
+    database.spec.storage.storage_class_name = None;
+    on(&database, |of| is_as_in("stateful-set-without-zones.yaml", RESTART, &stateful_set(of, "", 3, None)));
+}
+
+#[test]
+fn what_stands_beside_stays_as_it_is_over_an_upgrade() {
+    on(&database(), |of| {
+        let [clients, nodes] = services(of);
+        is_as_in("service-of-clients.yaml", REWRITE, &clients);
+        is_as_in("service-of-nodes.yaml", REWRITE, &nodes);
+        is_as_in("config-map.yaml", REWRITE, &config_map(of));
+        is_as_in("service-account.yaml", REWRITE, &service_account(of));
+        is_as_in("network-policy.yaml", REWRITE, &network_policy(of));
+        is_as_in("disruption-budget.yaml", REWRITE, &disruption_budget(of, 3, true));
+        is_as_in("disruption-budget-while-not-well.yaml", REWRITE, &disruption_budget(of, 3, false));
+    });
+}
+
+#[test]
+fn digest_changes_with_what_pods_are_made_from_and_with_nothing_else() {
+    on(&database(), |plain| {
+        let before = digest(plain, "zone-a", None);
+        let mut other = database();
+        other.spec.replicas = 5;
+        other.spec.tables.clear();
+        on(&other, |of| assert_eq!(digest(of, "zone-a", None), before, "neither replicas nor tables are the pods'"));
+        other.spec.resources.memory = "3Gi".to_owned();
+        on(&other, |of| assert_ne!(digest(of, "zone-a", None), before));
+        assert_ne!(digest(plain, "zone-b", None), before);
+    });
+}

@@ -129,7 +129,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "full_disk",
-        claim: "a full disk refuses writes and loses nothing",
+        claim: "a disk that is suddenly full stops its node only, until there is room",
         run: full_disk::run,
     },
     Scenario {

@@ -1,4 +1,5 @@
-//! The disk of a host is full. Where its node leads, writes are refused or led elsewhere; once there is room, all goes on.
+//! The disk of a host fills up from one moment to the next: its node stops, since it cannot keep what it would promise, the
+//! others serve on, and it is back after its restart once there is room.
 
 use anyhow::{Result, ensure};
 

@@ -104,12 +104,12 @@ impl<'a> Seats<'a> {
         slots.chain(self.without_slot.iter().map(|node| Leaving { slot: None, node: Some(node) }))
     }
 
-    /// Nodes that are to leave and have not been told. One without a slot stays until every slot is there and has its
-    /// node: the slot that comes may be its own, if somebody took that away.
+    /// Nodes that are to leave and have not been told. Nobody is told before every slot is there and has its node: the
+    /// system shard would give up a copy for which there is no other place yet, and a node without a slot may get it back.
     pub(super) fn leaving_active(&self) -> impl Iterator<Item = NodeId> {
         let all_sit = self.missing().next().is_none() && self.joining().is_empty();
-        let leaving = self.leaving().filter(move |l| l.slot.is_some() || all_sit);
-        leaving.filter_map(|l| l.node).filter(|n| n.state == NodeState::Active).map(|n| n.id)
+        let leaving = self.leaving().filter(move |_| all_sit).filter_map(|l| l.node);
+        leaving.filter(|n| n.state == NodeState::Active).map(|n| n.id)
     }
 
     /// Slots that are not there, with their zones.

@@ -139,3 +139,19 @@ fn node_whose_slot_was_taken_away_is_not_drained_but_gets_it_back() {
     let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
     assert_eq!(plan.steps, [Step::AddSlot { slot: "shop-b-0".into(), zone: "b".into() }]);
 }
+
+#[test]
+fn nobody_is_told_to_leave_before_those_who_come_have_joined() {
+    let mut world = at_rest(3);
+    world.edit(&spec(3, 3, 2, HASH));
+    let chosen = world.plan();
+    world.apply(&chosen, usize::MAX);
+    let plan = world.plan();
+    assert_eq!(plan.steps, [Step::AddSlot { slot: "shop-a-1".into(), zone: "a".into() }]);
+    world.apply(&plan, usize::MAX);
+    let plan = world.plan();
+    assert_eq!((plan.steps, plan.waits), (vec![], vec![Wait::Joining(vec!["shop-a-1".into()])]));
+    world.join();
+    let plan = world.plan();
+    assert!(matches!(&plan.steps[..], [Step::Change(AdminChange::Drain(_))]), "{plan:?}");
+}

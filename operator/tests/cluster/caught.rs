@@ -12,7 +12,7 @@ use crate::server::{Call, Verb};
 use crate::world::World;
 
 fn call(verb: Verb, resource: &str, name: &str, body: serde_json::Value) -> Call {
-    Call { verb, key: Ground::key(resource, name), status: false, selector: String::new(), body }
+    Call { verb, key: Ground::key(resource, name), status: false, selector: String::new(), watch: false, body }
 }
 
 /// What is said of this write.

@@ -17,5 +17,6 @@ mod caught;
 mod chaos;
 mod conflicts;
 mod crash;
+mod idle;
 mod lease;
 mod unknown;

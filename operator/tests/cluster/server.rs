@@ -32,6 +32,11 @@ async fn answer(State(ground): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, BODY_BYTES_MAX).await.expect("a body that fits");
     let call = Call::new(&parts, &body);
+    if call.watch {
+        // Nobody changes anything while somebody watches.
+        let nothing = futures::stream::pending::<Result<Vec<u8>, std::convert::Infallible>>();
+        return Response::new(Body::from_stream(nothing));
+    }
     if call.is_write() && !call.is_of_a_lease() {
         let held = ground.lock().unwrap().faults.held();
         if let Some(release) = held {

@@ -33,6 +33,8 @@ pub struct Call {
     /// The status alone is meant.
     pub status: bool,
     pub selector: String,
+    /// Changes are to be told as they come.
+    pub watch: bool,
     pub body: Value,
 }
 
@@ -59,7 +61,8 @@ impl Call {
         }
         let query: Query<HashMap<String, String>> = Query::try_from_uri(&parts.uri).expect("a query");
         let selector = query.get("labelSelector").cloned().unwrap_or_default();
-        Self { verb, key, status, selector, body }
+        let watch = query.contains_key("watch");
+        Self { verb, key, status, selector, watch, body }
     }
 
     pub fn is_write(&self) -> bool {

@@ -153,6 +153,14 @@ impl Objects {
         self.store(key, Some(&there), new).unwrap();
     }
 
+    /// As it is, but for its place.
+    pub fn restore(&mut self, key: &Key, mut object: Value) {
+        object["metadata"]["namespace"] = json!(key.namespace);
+        self.version = self.version.max(1) + 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.objects.insert(key.clone(), Arc::new(object));
+    }
+
     /// By anybody but the operator.
     pub fn remove(&mut self, key: &Key) {
         self.version += 1;

@@ -55,10 +55,17 @@ pub(super) fn bring_back(kube: &Kube<'_>) -> Result<()> {
 
 /// Kills the pod that acts, by force. Gives its name.
 pub(super) fn kill_acting(kube: &Kube<'_>) -> Result<String> {
+    let (acting, _) = find_acting(kube)?;
+    kube.within(OPERATOR_NAMESPACE).kill_pod(&acting)?;
+    Ok(acting)
+}
+
+/// The pod that acts, and its host.
+pub(super) fn find_acting(kube: &Kube<'_>) -> Result<(String, String)> {
     let kube = kube.within(OPERATOR_NAMESPACE);
     let acting = acting(&kube)?.context("no operator acts")?;
-    kube.kill_pod(&acting)?;
-    Ok(acting)
+    let pod = kube.get_known("pod", &acting)?;
+    Ok((acting, text(&pod, "/spec/nodeName").to_owned()))
 }
 
 /// Waits until a pod acts that is not this one.

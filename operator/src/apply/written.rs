@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What somebody else has changed or removed meanwhile is put right after so long.
-const AGAIN_AFTER: Duration = Duration::from_secs(60);
+const AGAIN_AFTER: Duration = Duration::from_secs(300);
 /// Far more objects than one operator looks after; past it, everything is written once more.
 const OBJECTS_MAX: usize = 100_000;
 

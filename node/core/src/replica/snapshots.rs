@@ -102,12 +102,10 @@ impl Replica {
             return Ok(Offered::MustWipe);
         }
         if !self.applier.state.blank && self.receive.is_none() {
-            let ack = SnapshotAck {
-                shard: offer.descriptor.shard,
-                id: offer.id,
-                from: offer.from,
-                state: SnapshotState::Refused,
-            };
+            // The answer to an earlier transfer may be lost; where nothing is written, the log alone would never tell.
+            let has_all = self.raw.raft.raft_log.committed >= offer.index;
+            let state = if has_all { SnapshotState::Installed } else { SnapshotState::Refused };
+            let ack = SnapshotAck { shard: offer.descriptor.shard, id: offer.id, from: offer.from, state };
             return Ok(Offered::Answer(from, PeerMessage::SnapshotAck(ack)));
         }
         if let Some(current) = &self.receive {

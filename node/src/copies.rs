@@ -1,6 +1,8 @@
 //! Whether this node's copies are such that another node may be stopped: all that it is to have are here, hear of their
 //! leaders, and have nearly all that is committed. Only what the node itself can know.
 
+use std::collections::BTreeSet;
+
 use skerry_core::ids::{NodeId, ReplicaId, ShardId};
 use skerry_core::map::{Map, Member, Role};
 use skerry_core::replica::ReplicaView;
@@ -40,7 +42,7 @@ pub enum Ailing {
 
 /// Looks at every copy that votes. Copies that are only on their way here hold up nobody.
 pub fn look(node: NodeId, map: &Map, replicas: impl Iterator<Item = ReplicaView>) -> Look {
-    let mut expected: Vec<(ShardId, ReplicaId)> = map
+    let mut expected: BTreeSet<(ShardId, ReplicaId)> = map
         .shards
         .values()
         .filter(|record| map.is_live(record))
@@ -50,7 +52,7 @@ pub fn look(node: NodeId, map: &Map, replicas: impl Iterator<Item = ReplicaView>
         .collect();
     let mut found = 0;
     for view in replicas {
-        expected.retain(|copy| *copy != (view.shard, view.replica));
+        expected.remove(&(view.shard, view.replica));
         let votes = |m: &Member| m.replica.id == view.replica && m.role != Role::Learner;
         if !view.descriptor.members.iter().any(votes) {
             continue;

@@ -104,11 +104,13 @@ impl Vitals {
         self.registered.store(u8::from(registered), Ordering::Release);
     }
 
-    /// The worker has looked at its copies.
-    pub fn copies(&self, look: Look) {
+    /// The worker has looked at its copies. True if all is well, and was at this look too.
+    pub fn copies(&self, look: Look) -> bool {
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
         copies.is_well = copies.looks.after(&look);
+        let steady = copies.is_well && look.is_ok();
         copies.last = Some(look);
+        steady
     }
 
     /// What must be well, or the process is to be restarted.

@@ -45,6 +45,8 @@ const FINISH_MS_MAX: u64 = 5_000;
 const STEP_ASIDE_TICKS: u64 = 2;
 /// The copies are looked at every so many ticks: a little more than a heartbeat apart.
 const LOOK_TICKS: u64 = 5;
+/// While all is well there is no hurry, and a thousand copies to look at.
+const STEADY_LOOK_TICKS: u64 = 40;
 /// Replicas are counted for the metrics every so many ticks.
 const COUNT_TICKS: u64 = 20;
 
@@ -82,6 +84,7 @@ pub struct Worker {
     log_durable: Option<u64>,
     engine_durable: Option<u64>,
     ticks: u64,
+    next_look: u64,
     stopping_since_ms: Option<u64>,
     is_closed: bool,
 }
@@ -106,6 +109,7 @@ impl Worker {
             log_durable: None,
             engine_durable: None,
             ticks: 0,
+            next_look: 0,
             stopping_since_ms: None,
             is_closed: false,
         }
@@ -182,9 +186,10 @@ impl Worker {
             self.parts.metrics.replicas.set(replicas);
             self.parts.metrics.leaders.set(leaders);
         }
-        if self.ticks.is_multiple_of(LOOK_TICKS) {
+        if self.ticks >= self.next_look {
             let node = &self.parts.node;
-            self.parts.vitals.copies(copies::look(node.identity().node, node.map(), node.replicas()));
+            let steady = self.parts.vitals.copies(copies::look(node.identity().node, node.map(), node.replicas()));
+            self.next_look = self.ticks + if steady { STEADY_LOOK_TICKS } else { LOOK_TICKS };
         }
         self.ticks += 1;
         self.handle(Input::Tick, now)

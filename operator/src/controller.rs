@@ -13,6 +13,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use skerry_api::{DATABASE_LABEL, DistributedDatabase};
 use tracing::{Instrument, info_span, warn};
 
+use crate::chain::chain;
 use crate::context::Context;
 use crate::reconcile::{ReconcileError, reconcile};
 
@@ -65,8 +66,7 @@ async fn looked_at(database: Arc<DistributedDatabase>, context: Arc<Context>) ->
 }
 
 fn failed(database: Arc<DistributedDatabase>, error: &ReconcileError, _context: Arc<Context>) -> Action {
-    let causes = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     let (name, namespace) = (database.name_any(), database.namespace().unwrap_or_default());
-    warn!(namespace, name, %error, causes, "database could not be looked after");
+    warn!(namespace, name, error = chain(error), "database could not be looked after");
     Action::requeue(RETRY)
 }

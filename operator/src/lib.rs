@@ -11,6 +11,7 @@
 
 pub mod apply;
 pub mod args;
+pub mod chain;
 pub mod context;
 pub mod controller;
 pub mod events;

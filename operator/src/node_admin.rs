@@ -10,6 +10,8 @@ use skerry_core::ids::{ClusterId, Incarnation, NodeId};
 use skerry_core::node::{Removal, Status};
 use skerry_core::system::{AdminChange, Fence, SystemCommand};
 
+use crate::chain::chain;
+
 /// A database that has a leader answers within this.
 const DEADLINE: Duration = Duration::from_secs(3);
 /// A certificate takes as long as the slowest of many leaders.
@@ -31,8 +33,7 @@ pub struct AdminFailure(pub String);
 
 impl AdminFailure {
     fn of(error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string);
-        Self(causes.collect::<Vec<_>>().join(": "))
+        Self(chain(error))
     }
 }
 

@@ -10,6 +10,7 @@ use skerry_core::system::{AdminChange, Fence};
 use skerry_operator_core::kubernetes::objects::{Blueprint, digest};
 use skerry_operator_core::kubernetes::{Action, Cluster, Names, Set};
 
+use crate::chain::chain;
 use crate::context::Context;
 use crate::events;
 use crate::leadership::LeaseLost;
@@ -70,9 +71,7 @@ impl ApplyError {
 
     /// With all causes.
     pub fn text(&self) -> String {
-        let error: &dyn std::error::Error = self;
-        let causes = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string);
-        causes.collect::<Vec<_>>().join(": ")
+        chain(self)
     }
 }
 

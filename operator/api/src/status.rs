@@ -1,7 +1,7 @@
 //! What the operator reports. Counts, never the shard map: what grows with the data does not belong in the resource.
 #![expect(unreachable_pub, reason = "the derive repeats the structs where nobody reaches them")]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,9 @@ pub struct DistributedDatabaseStatus {
     /// What would move, or is about to. Absent = nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
+    /// What moves now. Absent = nothing, or the database does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves: Option<MovesStatus>,
     /// Names the database to its nodes and volumes. By default the uid of the resource when it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -110,6 +113,34 @@ pub struct PlanStatus {
     /// The fewest copies that could move.
     #[schemars(range(min = 0))]
     pub lower_bound: u32,
+}
+
+/// What moves now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MovesStatus {
+    /// When it was first seen that something moves.
+    pub start_time: Time,
+    /// When it was last seen that something had come through: since then, nothing.
+    pub last_progress_time: Time,
+    /// Shards whose copies are not yet where they belong.
+    #[schemars(range(min = 0))]
+    pub shards: u32,
+    /// Copies that are to arrive.
+    #[schemars(range(min = 0))]
+    pub replicas: u32,
+    /// Yet to be sent for them, rounded up to two digits. Absent = unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub bytes: Option<i64>,
+    /// Sent since `startTime`, as far as it was seen.
+    #[schemars(range(min = 0))]
+    pub sent_bytes: i64,
+    /// Until all is sent, as it looks now: by the limit of bytes a second, or by what has come through so far where that
+    /// is slower. Rounded up to two digits. Absent = unknown, also while nothing comes through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub seconds_left: Option<i64>,
 }
 
 /// A node that was chosen to leave.

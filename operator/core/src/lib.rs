@@ -22,6 +22,7 @@ mod status;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tolerance;
+mod under_way;
 mod validate;
 
 pub use decide::{Decision, decide};
@@ -33,4 +34,5 @@ pub use observed::{Observed, Process, Seen, Slot};
 pub use plan::{BasedOn, Plan, Step, Wait, plan};
 pub use status::{condition, status};
 pub use tolerance::Tolerance;
+pub use under_way::UnderWay;
 pub use validate::{Approval, Invalid, Layout, Refusal, Table, Validated, validate};

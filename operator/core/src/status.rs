@@ -1,6 +1,7 @@
 //! What is reported: conditions as Kubernetes' readers expect them, counts, what moves, who leaves, and what holds it up.
 
 mod conditions;
+mod moves;
 
 pub use conditions::condition;
 
@@ -47,6 +48,7 @@ pub fn status(
         selector: old.selector,
         counts: known.map(counts),
         plan: plan.and_then(plan_status),
+        moves: moves::moves(known, old.moves.as_ref(), now),
         // Whoever makes the database chooses these, once.
         cluster_id: old.cluster_id,
         image: old.image,

@@ -1,13 +1,14 @@
 //! `skerry status`: in one look, how the database stands: what may fail now, what moves, who is there.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use skerry_core::ids::TableId;
 use skerry_core::map::NodeState;
 use skerry_core::node::Status as Database;
-use skerry_operator_core::{Tolerance, is_heard, shards_now};
+use skerry_operator_core::{Tolerance, UnderWay, is_heard, shards_now};
 
 use crate::args::{Format, Global};
 use crate::connect;
@@ -26,12 +27,14 @@ impl Status {
         let status = connect::status(&client).await?;
         let tolerance = Tolerance::of(&status);
         if output.format == Format::Json {
-            let moving = shards_now(&status).iter().filter(|s| !s.record.is_settled()).count();
+            let moves = UnderWay::of(&status);
             output.json(&json!({
                 "cluster": status.map.cluster.0, "epoch": status.map.epoch.0, "steward": status.steward.0,
                 "survivesNodes": tolerance.nodes, "survivesZones": tolerance.zones, "shards": tolerance.shards,
                 "unavailable": tolerance.unavailable, "shortOfCopies": tolerance.short_of_copies,
-                "moving": moving, "lostReplicas": status.lost.len(),
+                "moving": moves.map_or(0, |m| m.shards), "movingReplicas": moves.map_or(0, |m| m.replicas),
+                "movingBytes": moves.and_then(|m| m.bytes), "movingSecondsLeft": moves.and_then(|m| m.seconds),
+                "lostReplicas": status.lost.len(),
             }))?;
         } else {
             output.line(&headline(&tolerance, output))?;
@@ -61,6 +64,7 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
     let leaderless = tolerance.unavailable;
     let bytes: u64 = shards.iter().filter_map(|s| s.report).map(|r| r.bytes).sum();
     let moves = shard_map::moves(status).len();
+    let under_way = UnderWay::of(status);
     let fact = |name: &str, text: String| vec![name.to_owned(), text];
     let mut facts = vec![
         fact(
@@ -79,8 +83,34 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
         fact("data", size::bytes(bytes)),
         fact("map", format!("epoch {}, steward {}", status.map.epoch.0, status.steward)),
     ];
+    facts.extend(under_way.map(|moves| fact("moves", to_come(&moves))));
     if !status.lost.is_empty() {
         facts.push(fact("lost", format!("{} being built anew", size::plural(status.lost.len() as u64, "replica"))));
     }
     facts
+}
+
+/// What is yet to arrive, and when at the earliest.
+fn to_come(moves: &UnderWay) -> String {
+    let replicas = size::plural(moves.replicas as u64, "replica");
+    match moves.bytes.zip(moves.seconds) {
+        None => format!("{replicas} to arrive; how much and for how long is unknown"),
+        Some((bytes, seconds)) => {
+            let time = size::time(Duration::from_secs(seconds));
+            format!("{replicas} to arrive, {} to be sent, at least {time}", size::bytes(bytes))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_come_is_told_with_its_time_where_that_is_known() {
+        let moves = UnderWay { shards: 2, replicas: 1, bytes: Some(3 << 20), seconds: Some(70) };
+        assert_eq!(to_come(&moves), "1 replica to arrive, 3.0 MiB to be sent, at least 1 min 10 s");
+        let unknown = UnderWay { bytes: None, seconds: None, ..moves };
+        assert_eq!(to_come(&unknown), "1 replica to arrive; how much and for how long is unknown");
+    }
 }

@@ -1,6 +1,7 @@
 //! The only reads: the objects of a database, live, and what its steward says. Everything remote is known, absent or
 //! unknown.
 
+mod held_up;
 mod objects;
 mod volumes;
 

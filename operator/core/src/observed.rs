@@ -36,6 +36,8 @@ pub struct Slot {
     pub address: String,
     /// How its process does.
     pub process: Process,
+    /// Why that does not run, in the words of those who run it. `None` = it does, or nobody has said why not.
+    pub held_up: Option<String>,
 }
 
 /// How the process of a slot does.

@@ -56,7 +56,7 @@ pub fn status(
         victims: recorded(observed, plan, failure),
         survives: known.map(|s| Tolerance::of(s).column()),
         operation: Some(short(facts.operation(), OPERATION_CHARS_MAX)),
-        blocked_by: blocked(decision, known, failure),
+        blocked_by: blocked(decision, observed, failure),
     }
 }
 
@@ -99,7 +99,7 @@ fn recorded(observed: &Observed, plan: Option<&Plan>, failure: Option<&str>) -> 
     chosen.filter(|_| failure.is_none()).unwrap_or(&observed.victims).clone()
 }
 
-fn blocked(decision: &Result<Decision, Invalid>, known: Option<&Status>, failure: Option<&str>) -> Vec<Blocked> {
+fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: Option<&str>) -> Vec<Blocked> {
     let entry = |reason: &str, message: String| Blocked {
         reason: reason.to_owned(),
         message: short(message, MESSAGE_CHARS_MAX),
@@ -109,12 +109,23 @@ fn blocked(decision: &Result<Decision, Invalid>, known: Option<&Status>, failure
         Err(invalid) => invalid.0.iter().map(|r| entry("Invalid", r.to_string())).collect(),
     };
     blocked.extend(failure.map(|f| entry("StepFailed", f.to_owned())));
-    if let (Ok(decision), Some(status)) = (decision, known) {
+    blocked.extend(held_up(observed).map(|why| entry("NodeHeldUp", why)));
+    if let (Ok(decision), Some(status)) = (decision, observed.database.known()) {
         let kept = kept_tables(decision, status).into_iter();
         blocked.extend(kept.map(|name| entry("TableKept", format!("table {name:?} is not in the spec, and is kept"))));
     }
     blocked.truncate(BLOCKED_MAX);
     blocked
+}
+
+/// Nodes that do not run, and why: no host is in their zone, say.
+fn held_up(observed: &Observed) -> impl Iterator<Item = String> {
+    let slots = observed.slots.known().into_iter().flatten();
+    slots.filter_map(|(name, slot)| {
+        let why = slot.held_up.as_ref()?;
+        let zone = if slot.zone.is_empty() { String::new() } else { format!(", in zone {:?},", slot.zone) };
+        Some(format!("{name}{zone} does not run: {why}"))
+    })
 }
 
 /// Tables that the spec does not name.

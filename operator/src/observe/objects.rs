@@ -15,6 +15,7 @@ use skerry_operator_core::kubernetes::objects::{DIGEST, QUARANTINED_LABEL, ZONE_
 use skerry_operator_core::kubernetes::{Claim, Cluster, Names, Pod, Set};
 
 use super::ObserveError;
+use super::held_up::held_up;
 
 /// Lists them.
 pub(super) async fn list(client: &Client, names: &Names) -> Result<Cluster, ObserveError> {
@@ -72,6 +73,7 @@ fn pod(pod: &PodObject, now: Timestamp) -> Pod {
         ready,
         leaving: pod.metadata.deletion_timestamp.is_some(),
         revision: pod.labels().get("controller-revision-hash").cloned(),
+        held_up: held_up(pod),
         down: if ready { Duration::ZERO } else { Duration::from_secs(u64::try_from(down).unwrap_or(0)) },
     }
 }

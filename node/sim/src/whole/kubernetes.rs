@@ -195,6 +195,7 @@ impl Kubernetes {
             leaving: pod.leaving,
             revision: Some(pod.template.clone()),
             down: if pod.ready { Duration::ZERO } else { Duration::from_micros(now.saturating_sub(pod.since)) },
+            held_up: None,
         };
         self.pods.iter().map(|(name, p)| (name.clone(), pod(p))).collect()
     }

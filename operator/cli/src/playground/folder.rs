@@ -141,7 +141,8 @@ impl Kept {
 impl Slot {
     /// As the plan sees it.
     pub(crate) fn observed(&self) -> skerry_operator_core::Slot {
-        skerry_operator_core::Slot { zone: self.zone.clone(), address: self.address(), process: Process::STEADY }
+        let (zone, address) = (self.zone.clone(), self.address());
+        skerry_operator_core::Slot { zone, address, process: Process::STEADY, held_up: None }
     }
 
     /// Where clients and the other nodes reach it.

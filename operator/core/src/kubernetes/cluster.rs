@@ -49,6 +49,8 @@ pub struct Pod {
     pub revision: Option<String>,
     /// Since when it has not been ready.
     pub down: Duration,
+    /// Why it does not run, as the scheduler or its host says. `None` = it does, or nobody has said why not.
+    pub held_up: Option<String>,
 }
 
 /// A claim of a volume.
@@ -107,6 +109,7 @@ impl Cluster {
                 volume_lost,
             },
         };
-        Some(Slot { zone: set.zone.clone(), address: names.address(name), process })
+        let held_up = self.pods.get(name).and_then(|pod| pod.held_up.clone());
+        Some(Slot { zone: set.zone.clone(), address: names.address(name), process, held_up })
     }
 }

@@ -122,7 +122,7 @@ fn slot_whose_last_node_has_left_is_not_an_older_nodes_again() {
     nodes[3].address = nodes[2].address.clone();
     let slot = |i: usize| {
         let (address, process) = (nodes[i].address.clone(), crate::observed::Process::STEADY);
-        (format!("shop-{i}"), Slot { zone: String::new(), address, process })
+        (format!("shop-{i}"), Slot { zone: String::new(), address, process, held_up: None })
     };
     let slots = Seen::Known((0..3).map(slot).collect());
     let victims = vec![skerry_api::Victim { slot: "shop-2".into(), node: Some(4) }];

@@ -36,11 +36,13 @@ impl<'a> Facts<'a> {
         let waiting = waits().find(|w| !w.needs_a_person()).map(|w| (w.reason(), w.to_string()));
         let stepping = plan.filter(|p| !p.steps.is_empty()).map(|p| ("Changing", format!("{} steps", p.steps.len())));
         let restless = status.and_then(unrest).map(|what| ("ShardsUnsettled", what));
+        let under_way = failed.or(waiting).or(stepping).or(restless);
+        let why = super::held_up(observed).next().map_or_else(String::new, |why| format!("; {why}"));
         Self {
             status,
             invalid: decision.as_ref().err().map(ToString::to_string),
             stuck,
-            under_way: failed.or(waiting).or(stepping).or(restless),
+            under_way: under_way.map(|(reason, what)| (reason, what + &why)),
             moving: (shards.iter().filter(|s| !s.record.is_settled()).count(), shards.len()),
             leaderless: shards.iter().filter(|s| s.leader().is_none()).count(),
         }

@@ -22,7 +22,8 @@ fn observed(database: Seen<Status>) -> Observed {
 }
 
 fn slot_at(zone: &str, id: u64) -> Slot {
-    Slot { zone: zone.to_owned(), address: format!("127.0.0.1:{id}"), process: Process::STEADY }
+    let (zone, address) = (zone.to_owned(), format!("127.0.0.1:{id}"));
+    Slot { zone, address, process: Process::STEADY, held_up: None }
 }
 
 fn told(spec: &str, observed: &Observed, failure: Option<&str>) -> DistributedDatabaseStatus {
@@ -92,6 +93,19 @@ fn time_of_a_condition_is_that_of_its_change() {
     let later = status(&database, &seen, &decision, Some("a write failed"), &at(9));
     let time = |type_| condition(&later.conditions, type_).unwrap().last_transition_time.clone();
     assert_eq!((time("Ready"), time("Available")), (at(9), at(1)));
+}
+
+#[test]
+fn node_that_does_not_run_is_told_of_with_its_zone_and_why() {
+    let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+    if let Seen::Known(slots) = &mut seen.slots {
+        let held_up = Some("no host takes it: 0/3 nodes are available".to_owned());
+        slots.insert("shop-x-0".into(), Slot { held_up, ..slot_at("x", 4) });
+    }
+    let status = told(&SPEC.replace(r#""c"]"#, r#""x"]"#), &seen, None);
+    let why = r#"shop-x-0, in zone "x", does not run: no host takes it: 0/3 nodes are available"#;
+    assert!(status.blocked_by.iter().any(|b| (b.reason.as_str(), b.message.as_str()) == ("NodeHeldUp", why)));
+    assert!(condition(&status.conditions, "Ready").unwrap().message.ends_with(why), "{:?}", status.conditions);
 }
 
 #[test]

@@ -29,7 +29,9 @@ fn cluster(replicas: u32) -> Cluster {
     for i in 0..replicas {
         let (pod, claim) = (format!("shop-a-{i}"), format!("data-shop-a-{i}"));
         let (uid, revision) = (format!("pod-{i}"), Some("r1".into()));
-        cluster.pods.insert(pod, Pod { uid, ready: true, leaving: false, revision, down: Duration::ZERO });
+        cluster
+            .pods
+            .insert(pod, Pod { uid, ready: true, leaving: false, revision, down: Duration::ZERO, held_up: None });
         let volume = Some(format!("volume-{i}"));
         cluster.claims.insert(claim, Claim { uid: format!("claim-{i}"), volume, ..Claim::default() });
     }

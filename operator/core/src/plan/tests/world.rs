@@ -186,7 +186,8 @@ impl World {
     }
 
     fn add_slot(&mut self, name: &str, zone: &str) {
-        let slot = Slot { zone: zone.to_owned(), address: format!("{name}:7000"), process: Process::STEADY };
+        let (zone, address) = (zone.to_owned(), format!("{name}:7000"));
+        let slot = Slot { zone, address, process: Process::STEADY, held_up: None };
         assert!(self.slots.insert(name.to_owned(), slot).is_none(), "{name} is there already");
         self.lose_volume(name);
         if self.state.is_none() {

@@ -53,12 +53,14 @@ fn arriving(shard: &ShardNow<'_>) -> BTreeSet<NodeId> {
 
 /// The bytes that each leader is yet to send. `None` = unknown.
 fn to_send(status: &Status, coming: &[(&ShardNow<'_>, BTreeSet<NodeId>)]) -> Option<BTreeMap<NodeId, u64>> {
+    // Each of them once: there may be a thousand, and a hundred thousand shards.
+    let receivers: BTreeSet<NodeId> = coming.iter().flat_map(|(_, nodes)| nodes.iter().copied()).collect();
+    if !receivers.iter().all(|node| is_heard(status, *node)) {
+        return None;
+    }
     let mut by: BTreeMap<NodeId, u64> = BTreeMap::new();
     for (shard, nodes) in coming {
         let (report, leader) = (shard.report?, shard.leader()?);
-        if !nodes.iter().all(|node| is_heard(status, *node)) {
-            return None;
-        }
         let left = report.bytes.saturating_mul(nodes.len() as u64).saturating_sub(report.moving.0);
         let all = by.entry(leader).or_default();
         *all = all.saturating_add(left);

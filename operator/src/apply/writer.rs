@@ -54,6 +54,9 @@ pub enum ApplyError {
     /// The database refused, or did not answer.
     #[error("the database did not take it")]
     Database(#[from] AdminFailure),
+    /// Nothing was written: what was decided was decided on something older.
+    #[error("the resource has changed meanwhile")]
+    Outdated,
     /// The node stays.
     #[error("{node} cannot be removed yet: {why}")]
     NotSafe {
@@ -136,7 +139,10 @@ impl<'a> Writer<'a> {
             Action::DeletePod { pod, uid } => self.delete_pod(pod, uid).await?,
             Action::Quarantine { claim, uid, node, epoch } => self.quarantine(claim, uid, *node, *epoch).await?,
             Action::RetainVolume { volume, node } => self.retain_volume(volume, *node).await?,
-            Action::DeleteClaim { claim, uid } => self.delete_claim(claim, uid).await?,
+            Action::DeleteClaim { claim, uid } => {
+                self.check_newest().await?;
+                self.delete_claim(claim, uid).await?;
+            }
             Action::GrowClaim { claim, uid, size } => self.grow_claim(claim, uid, size).await?,
             Action::Change(change) => self.change(fence, change.clone()).await?,
             Action::RemoveNode { node, incarnation } => self.remove_node(fence, *node, *incarnation).await?,
@@ -158,12 +164,20 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Refuses what cannot be taken back if the resource is not as it was looked at: a person may want it otherwise by now.
+    async fn check_newest(&self) -> Result<(), ApplyError> {
+        let newest = self.resources.get_metadata(&self.names.database).await.map_err(ApplyError::of("the resource"))?;
+        let is_same = newest.metadata.resource_version == self.database.metadata.resource_version;
+        if is_same { Ok(()) } else { Err(ApplyError::Outdated) }
+    }
+
     async fn change(&self, fence: Fence, change: AdminChange) -> Result<(), ApplyError> {
         Ok(self.context.admin.change(self.target, fence, change).await?)
     }
 
     /// The certificate is asked for here and now, however lately somebody had one.
     async fn remove_node(&self, fence: Fence, node: NodeId, start: Incarnation) -> Result<(), ApplyError> {
+        self.check_newest().await?;
         let not_safe = |why| ApplyError::NotSafe { node, why };
         match self.context.admin.certify(self.target, node, start).await? {
             Removal::Safe(_) => {

@@ -51,6 +51,35 @@ async fn resource_of_a_few_writes_ago_leads_to_nothing_wrong() {
 }
 
 #[tokio::test]
+async fn node_that_is_wanted_again_is_not_removed_though_an_old_spec_was_read() {
+    let prepared = World::at_rest(spec(5, 3)).await;
+    let mut last_moments = 0;
+    for moment in 1..MOMENTS {
+        let mut world = prepared.fork(None);
+        world.change(|ground| ground.edit(&json!({"spec": {"replicas": 3}})));
+        world.rounds(moment).await;
+        let mut unedited = world.fork(None);
+        unedited.look().await;
+        last_moments += usize::from(removes(&unedited));
+        world.change(|ground| {
+            ground.log.clear();
+            ground.edit(&json!({"spec": {"replicas": 5}}));
+            ground.faults.stale_once(RESOURCE, 1);
+        });
+        world.look().await;
+        assert!(!removes(&world), "{}", world.story());
+        world.rest().await;
+        world.check_wanted();
+    }
+    assert!(last_moments > 0, "no look fell on the moment before a removal");
+}
+
+/// A node has left the database.
+fn removes(world: &World) -> bool {
+    world.change(|ground| ground.log.iter().any(|words| words.starts_with("Remove(")))
+}
+
+#[tokio::test]
 async fn object_of_somebody_else_is_told_of_and_not_written_over() {
     let mut world = World::empty();
     let key = Ground::key("configmaps", "shop");

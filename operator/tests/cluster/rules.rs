@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use skerry_core::ids::NodeId;
-use skerry_core::map::NodeState;
+use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Removal;
 use skerry_core::system::AdminChange;
 use skerry_operator_core::kubernetes::objects::QUARANTINED_LABEL;
@@ -22,6 +22,8 @@ pub struct Rules {
     pub certified: Option<NodeId>,
     /// Choices of who leaves, for each generation.
     choices: BTreeMap<i64, usize>,
+    /// Slots that were taken down while no node had joined from them.
+    went_empty: BTreeSet<String>,
 }
 
 impl Ground {
@@ -68,6 +70,9 @@ impl Ground {
             let slot = format!("{name}-{ordinal}");
             let member = self.member_in(&slot);
             self.break_if(member.is_some(), || format!("{slot} is taken from {member:?}"));
+            if !self.has_joined_from(&slot) {
+                self.rules.went_empty.insert(slot);
+            }
         }
         let prefix = format!("{name}-");
         let has_pods = self.objects.keys("pods").iter().any(|pod| pod.name.starts_with(&prefix));
@@ -112,6 +117,20 @@ impl Ground {
         self.break_if(deleted && retention && !kept, || format!("{name} takes its volume with it"));
     }
 
+    /// It was taken down while no node had joined from it, and is not there again.
+    fn went_empty(&self, slot: &str) -> bool {
+        let Some((set, ordinal)) = slot.rsplit_once('-') else { return false };
+        let set = self.objects.get(&Self::key("statefulsets", set));
+        let replicas = set.and_then(|set| set["spec"]["replicas"].as_u64()).unwrap_or(0);
+        self.rules.went_empty.contains(slot) && ordinal.parse::<u64>().unwrap() >= replicas
+    }
+
+    /// Nodes of the database with this address, also those whose volume is lost.
+    fn has_joined_from(&self, slot: &str) -> bool {
+        let host = |node: &NodeRecord| node.address.split('.').next() == Some(slot);
+        self.database.nodes().any(|node| node.state != NodeState::Removed && host(node))
+    }
+
     /// The member of the database in this slot.
     fn member_in(&self, slot: &str) -> Option<NodeId> {
         let volume = self.volume_of(slot).filter(|volume| !self.is_lost(volume))?;
@@ -144,7 +163,11 @@ impl Ground {
                 let slot = record.address.split('.').next().unwrap_or_default();
                 // As the operator knows it, which reads at one moment and tells at another.
                 let written = [&self.read, &self.resource()].iter().any(|r| slots(&r["status"]).contains(slot));
-                self.break_if(!is_followed && !written, || format!("{slot} is drained before it is written down"));
+                // It joined after its slot had gone: it was written down with it, and there is no slot to write down again.
+                let came_too_late = self.went_empty(slot);
+                self.break_if(!is_followed && !written && !came_too_late, || {
+                    format!("{slot} is drained before it is written down")
+                });
             }
             _ => {}
         }

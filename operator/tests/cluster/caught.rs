@@ -62,7 +62,7 @@ async fn status_that_forgets_is_seen() {
     assert!(said_of(&prepared, &[status(json!({"clusterId": "other"}), 0)]).contains("clusterId went from"));
     let victims = |slot: &str, version| status(json!({"victims": [{"slot": slot}]}), version);
     // The versions go on from the newest of any object.
-    let newest = prepared.change(|ground| ground.objects.version());
+    let newest = prepared.change(|ground| ground.objects.version);
     let own: u64 = resource["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
     let said = said_of(&prepared, &[victims("shop-a-1", 0), victims("shop-b-1", newest + 1 - own)]);
     assert!(said.contains("victims were chosen anew"), "{said}");

@@ -72,6 +72,6 @@ pub struct Mark(u64, Option<skerry_core::ids::Epoch>, usize);
 impl Ground {
     pub fn mark(&self) -> Mark {
         let epoch = self.database.state.as_ref().map(|state| state.map().epoch);
-        Mark(self.objects.version(), epoch, self.faults.writes)
+        Mark(self.objects.version, epoch, self.faults.writes)
     }
 }

@@ -17,6 +17,5 @@ mod caught;
 mod chaos;
 mod conflicts;
 mod crash;
-mod idle;
 mod lease;
 mod unknown;

@@ -65,12 +65,13 @@ impl Refusal {
 /// All of them.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
-    objects: BTreeMap<Key, Arc<Value>>,
+    pub objects: BTreeMap<Key, Arc<Value>>,
     /// What was last applied to each.
     applied: BTreeMap<Key, Value>,
     /// All that each has been.
     former: BTreeMap<Key, Vec<Arc<Value>>>,
-    version: u64,
+    /// Rises with every write.
+    pub version: u64,
     uids: u64,
 }
 
@@ -98,11 +99,6 @@ impl Objects {
 
     pub fn all(&self) -> impl Iterator<Item = (&Key, &Value)> {
         self.objects.iter().map(|(key, object)| (key, object.as_ref()))
-    }
-
-    /// Changes with every write.
-    pub fn version(&self) -> u64 {
-        self.version
     }
 
     /// Carries a write out.
@@ -151,14 +147,6 @@ impl Objects {
         let mut new = Value::clone(&there);
         change(&mut new);
         self.store(key, Some(&there), new).unwrap();
-    }
-
-    /// As it is, but for its place.
-    pub fn restore(&mut self, key: &Key, mut object: Value) {
-        object["metadata"]["namespace"] = json!(key.namespace);
-        self.version = self.version.max(1) + 1;
-        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.objects.insert(key.clone(), Arc::new(object));
     }
 
     /// By anybody but the operator.

@@ -11,6 +11,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 HOSTS ?= 5
 ZONES ?= 3
 NAME ?=
+BRIEF ?=
 
 .PHONY: help
 help: ## Show this list
@@ -70,22 +71,30 @@ sim: ## Simulate databases under faults, then with known bugs planted: make sim 
 
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 TARGET = $(or $(CARGO_TARGET_DIR),target)
-BINARIES = $(TARGET)/$(TRIPLE)/release
+PROFILE = release
+IMAGES = target/images
+BINARIES = $(TARGET)/$(TRIPLE)/$(PROFILE)
 # Naming the target keeps build scripts and macros dynamic while the programs are static.
-STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(TRIPLE)
+STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile $(PROFILE) --target $(TRIPLE)
 IMAGE = cargo run --quiet -p skerry-e2e --bin image -- --tag $(VERSION)
+image = $(IMAGE) --name $(1) --binary $(BINARIES)/$(2) --out $(IMAGES)/$(1).tar
 
 .PHONY: images
 images: ## The images of node and operator, as tars in target/images/; no container engine is needed
 	$(STATIC) -p skerry-node -p skerry-operator --bins
-	mkdir -p target/images
-	$(IMAGE) --name skerry-node --binary $(BINARIES)/skerry-node --out target/images/skerry-node.tar
-	$(IMAGE) --name skerry-operator --binary $(BINARIES)/skerry-operator --out target/images/skerry-operator.tar
+	mkdir -p $(IMAGES)
+	$(call image,skerry-node,skerry-node)
+	$(call image,skerry-operator,skerry-operator)
 
 .PHONY: images-e2e
-images-e2e: images
-	$(STATIC) -p skerry-e2e --bin check
-	$(IMAGE) --name skerry-check --binary $(BINARIES)/check --out target/images/skerry-check.tar
+images-e2e: PROFILE = scenarios
+images-e2e: IMAGES = target/images-e2e
+images-e2e:
+	$(STATIC) -p skerry-node -p skerry-operator -p skerry-e2e --bin skerry-node --bin skerry-operator --bin check
+	mkdir -p $(IMAGES)
+	$(call image,skerry-node,skerry-node)
+	$(call image,skerry-operator,skerry-operator)
+	$(call image,skerry-check,check)
 
 .PHONY: lab-up
 lab-up: ## A real Kubernetes on this machine (as root, Debian, with Go): make lab-up HOSTS=5 ZONES=3
@@ -97,7 +106,7 @@ lab-down: ## Take that Kubernetes down, and leave nothing behind
 
 .PHONY: e2e
 e2e: images-e2e ## Every scenario on a Kubernetes of its own, every answer checked (as root, Debian, with Go)
-	cargo run --quiet -p skerry-e2e --bin e2e -- $(NAME)
+	cargo run --quiet -p skerry-e2e --bin e2e -- $(if $(BRIEF),--brief) $(NAME)
 
 .PHONY: e2e-one
 e2e-one: e2e ## One scenario: make e2e-one NAME=scale_out_and_in

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// The files of an image's tar that name it.
-const NAMING: [&str; 2] = ["index.json", "manifest.json"];
+/// The file of an image's tar that names it.
+const NAMING: &str = "manifest.json";
 
 /// Copies an image's tar, and names it with another tag.
 pub fn retag(image: &Path, tag: &str, next: &str, out: &Path) -> Result<()> {
@@ -19,7 +19,7 @@ pub fn retag(image: &Path, tag: &str, next: &str, out: &Path) -> Result<()> {
         let mut entry = entry.context("failed to read the image")?;
         let path = entry.path().context("failed to read the image")?.into_owned();
         let mut header = entry.header().clone();
-        if !NAMING.iter().any(|name| path == Path::new(name)) {
+        if path != Path::new(NAMING) {
             to.append_data(&mut header, &path, &mut entry).context("failed to write the image")?;
             continue;
         }
@@ -34,9 +34,9 @@ pub fn retag(image: &Path, tag: &str, next: &str, out: &Path) -> Result<()> {
     to.into_inner().and_then(|file| file.sync_all()).context("failed to write the image")
 }
 
-/// A tag stands at the end of a name, or alone.
+/// A tag stands at the end of a name.
 fn rename(json: &str, tag: &str, next: &str) -> String {
-    json.replace(&format!(":{tag}\""), &format!(":{next}\"")).replace(&format!("\"{tag}\""), &format!("\"{next}\""))
+    json.replace(&format!(":{tag}\""), &format!(":{next}\""))
 }
 
 #[cfg(test)]
@@ -45,8 +45,8 @@ mod tests {
 
     #[test]
     fn only_the_tag_is_changed() {
-        let json = r#"{"RepoTags":["skerry-node:0.1.0"],"ref.name":"0.1.0","digest":"sha256:0.1.0ff"}"#;
-        let next = r#"{"RepoTags":["skerry-node:0.1.0-next"],"ref.name":"0.1.0-next","digest":"sha256:0.1.0ff"}"#;
+        let json = r#"{"RepoTags":["skerry-node:0.1.0"],"Layers":["blobs/sha256/0.1.0ff"]}"#;
+        let next = r#"{"RepoTags":["skerry-node:0.1.0-next"],"Layers":["blobs/sha256/0.1.0ff"]}"#;
         assert_eq!(rename(json, "0.1.0", "0.1.0-next"), next);
     }
 }

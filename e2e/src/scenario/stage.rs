@@ -1,5 +1,6 @@
 //! What one scenario runs on: a namespace of its own, a database, and the checker beside it, which measures each phase.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub struct Setup {
     pub tag: String,
     /// Rows of the flights to import.
     pub rows: usize,
+    /// Steps are told only of a scenario that fails.
+    pub is_brief: bool,
 }
 
 impl Setup {
@@ -59,6 +62,8 @@ pub struct Stage<'a> {
     /// The checker's last word.
     pub report: Option<Report>,
     checker: Option<Checker<'a>>,
+    /// Steps that are told only if it fails.
+    untold: RefCell<Vec<String>>,
     begun: Instant,
 }
 
@@ -76,15 +81,24 @@ impl<'a> Stage<'a> {
             notes: Vec::new(),
             report: None,
             checker: None,
+            untold: RefCell::default(),
             begun: Instant::now(),
         })
     }
 
     /// Tells whoever watches how far it is.
     pub fn say(&self, line: &str) {
-        let seconds = self.begun.elapsed().as_secs();
-        // That nobody reads it is no failure of the scenario.
-        let _ = writeln!(io::stderr(), "  {seconds:>4} s  {line}");
+        let step = format!("  {:>4} s  {line}", self.begun.elapsed().as_secs());
+        if self.setup.is_brief {
+            self.untold.borrow_mut().push(step);
+        } else {
+            tell(&step);
+        }
+    }
+
+    /// Tells the steps that were not told so far.
+    pub fn tell_all(&self) {
+        self.untold.take().iter().for_each(|step| tell(step));
     }
 
     /// Says it, and keeps it for the report.
@@ -250,6 +264,11 @@ pub(super) fn stand(resource: &Value) -> String {
         number(resource, "/status/observedGeneration"),
         text(resource, "/status/operation")
     )
+}
+
+fn tell(step: &str) {
+    // That nobody reads it is no failure of the scenario.
+    let _ = writeln!(io::stderr(), "{step}");
 }
 
 fn told(summary: &Summary) -> String {

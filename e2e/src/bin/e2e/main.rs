@@ -10,6 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use skerry_e2e::scenario::{ALL, Scenario, interrupt};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Run scenarios on a real Kubernetes, every answer of the database checked.
 #[derive(Debug, Parser)]
@@ -27,8 +28,11 @@ struct Args {
     /// Use the lab that is up, and leave it up.
     #[arg(long)]
     attach: bool,
+    /// Tell a line for each scenario, and its steps only if it fails.
+    #[arg(long)]
+    brief: bool,
     /// Folder with skerry-node.tar, skerry-operator.tar and skerry-check.tar.
-    #[arg(long, default_value = "target/images")]
+    #[arg(long, default_value = "target/images-e2e")]
     images: PathBuf,
     /// Tag of the images.
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
@@ -70,12 +74,20 @@ fn chosen(names: &[String]) -> Result<Vec<Scenario>> {
     Ok(ALL.iter().filter(|s| names.is_empty() || names.iter().any(|name| name == s.name)).copied().collect())
 }
 
-/// The first interrupt ends the waits, so that the lab is taken down; the scenario's own commands are in other process groups.
+/// The first interrupt ends the waits, so that the lab is taken down. So does what `timeout` sends.
 fn watch_for_interrupts() -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start a runtime")?;
-    let wait = async {
-        if tokio::signal::ctrl_c().await.is_ok() {
+    let mut terminated = {
+        let _inside = runtime.enter();
+        signal(SignalKind::terminate()).context("failed to watch for signals")?
+    };
+    let wait = async move {
+        let is_asked = tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed.is_ok(),
+            sent = terminated.recv() => sent.is_some(),
+        };
+        if is_asked {
             let _ = writeln!(io::stderr(), "e2e: interrupted; taking the lab down");
             interrupt();
         }

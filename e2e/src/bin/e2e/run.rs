@@ -20,10 +20,10 @@ const IMAGES: [&str; 3] = ["skerry-node", "skerry-operator", "skerry-check"];
 /// True if all passed.
 pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> Result<bool> {
     let repository = fs::canonicalize(&args.repository).context("failed to find the repository")?;
-    let setup = Setup { repository, tag: args.tag.clone(), rows: args.rows };
+    let setup = Setup { repository, tag: args.tag.clone(), rows: args.rows, is_brief: args.brief };
     for image in IMAGES {
         let tar = args.images.join(format!("{image}.tar"));
-        ensure!(tar.try_exists()?, "there is no {}: `make images` makes it", tar.display());
+        ensure!(tar.try_exists()?, "there is no {}: `make images-e2e` makes it", tar.display());
     }
     let begun = Instant::now();
     tell(&format!("starting a lab of {} hosts in {} zones", SHAPE.hosts, SHAPE.zones));
@@ -86,8 +86,11 @@ fn all(lab: &Lab, args: &Args, setup: &Setup, scenarios: &[Scenario]) -> Result<
             fs::write(file, markdown(&outcomes)).with_context(|| format!("failed to write {}", file.display()))?;
         }
     }
+    let failed = outcomes.iter().filter(|o| o.failure.is_some()).count();
+    let (passed, skipped) = (outcomes.len() - failed, scenarios.len() - outcomes.len());
     writeln!(io::stdout(), "{}", table(&outcomes))?;
-    Ok(outcomes.len() == scenarios.len() && outcomes.iter().all(|o| o.failure.is_none()))
+    writeln!(io::stdout(), "scenarios: {passed} passed; {failed} failed; {skipped} skipped")?;
+    Ok(passed == scenarios.len())
 }
 
 fn one(lab: &Lab, args: &Args, setup: &Setup, scenario: &Scenario) -> Outcome {
@@ -104,6 +107,7 @@ fn one(lab: &Lab, args: &Args, setup: &Setup, scenario: &Scenario) -> Outcome {
     let result = Stage::new(lab, setup, &namespace).and_then(|mut stage| {
         let result = (scenario.run)(&mut stage);
         if let Err(error) = &result {
+            stage.tell_all();
             stage.last_word();
             let folder = args.out.join(scenario.name);
             match dump(&stage.kube, &folder, &format!("{error:#}")) {

@@ -1,5 +1,5 @@
-//! The image around its layer, and the tar with both ways to describe it: an OCI layout, which containerd and newer engines
-//! read, and the manifest of `docker save`. Both name the same files by their digests.
+//! The image around its layer, and the tar as `docker save` writes it: engines, containerd and kind all read it, and each puts
+//! before a short name what it always does. Files are named by their digests.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,9 +13,6 @@ use crate::layer::append;
 
 /// Neither root nor one of the usual users of a host.
 const USER: &str = "10001:10001";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// Repository and tag of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +42,6 @@ impl Reference {
     pub(crate) fn short_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or(&self.name)
     }
-
-    /// With the registry and folder that engines and Kubernetes put before a short name.
-    fn full(&self) -> String {
-        match self.name.split_once('/') {
-            None => format!("docker.io/library/{self}"),
-            Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => self.to_string(),
-            Some(_) => format!("docker.io/{self}"),
-        }
-    }
 }
 
 impl fmt::Display for Reference {
@@ -77,37 +65,17 @@ pub(crate) struct Image<'a> {
 impl Image<'_> {
     /// The tar to import.
     pub(crate) fn archive(self) -> anyhow::Result<Vec<u8>> {
-        let (config, layer_digest) = (to_bytes(&self.config())?, digest(&self.layer));
-        let config_digest = digest(&config);
-        let manifest = to_bytes(&json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": descriptor(CONFIG, &config_digest, config.len()),
-            "layers": [descriptor(LAYER, &layer_digest, self.layer.len())],
-        }))?;
-        let mut entry = descriptor(MANIFEST, &digest(&manifest), manifest.len());
-        entry["platform"] = json!({ "architecture": self.architecture, "os": "linux" });
-        entry["annotations"] = json!({
-            "io.containerd.image.name": self.reference.full(),
-            "org.opencontainers.image.ref.name": self.reference.tag,
-        });
-        let index = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": [entry],
-        });
+        let config = to_bytes(&self.config())?;
+        let (config_path, layer_path) = (blob(&digest(&config)), blob(&digest(&self.layer)));
         let saved = json!([{
-            "Config": blob(&config_digest),
+            "Config": config_path,
             "RepoTags": [self.reference.to_string()],
-            "Layers": [blob(&layer_digest)],
+            "Layers": [layer_path],
         }]);
         let files = BTreeMap::from([
-            (blob(&config_digest), config),
-            (blob(&layer_digest), self.layer),
-            (blob(&digest(&manifest)), manifest),
-            ("index.json".to_owned(), to_bytes(&index)?),
+            (config_path, config),
+            (layer_path, self.layer),
             ("manifest.json".to_owned(), to_bytes(&saved)?),
-            ("oci-layout".to_owned(), to_bytes(&json!({ "imageLayoutVersion": "1.0.0" }))?),
         ]);
         let mut tar = tar::Builder::new(Vec::new());
         for folder in ["blobs/", "blobs/sha256/"] {
@@ -146,10 +114,6 @@ impl Image<'_> {
 
 fn to_bytes(value: &Value) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(value)
-}
-
-fn descriptor(media_type: &str, digest: &str, size: usize) -> Value {
-    json!({ "mediaType": media_type, "digest": digest, "size": size })
 }
 
 fn digest(bytes: &[u8]) -> String {

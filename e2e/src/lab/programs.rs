@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::daemon::installed;
-use super::run::{bounded, finish, run, run_within};
+use super::run::{bounded, bounded_by_us, finish, run, run_within};
 use super::{image, progress};
 
 const HELM: &str = "helm.sh/helm/v4/cmd/helm@v4.3.1";
@@ -122,7 +122,7 @@ fn build() -> Result<PathBuf> {
 }
 
 fn go(into: &Path, args: &[&str]) -> Result<()> {
-    let mut command = bounded(BUILD_LIMIT, "go");
+    let mut command = bounded_by_us(BUILD_LIMIT, "go");
     finish(command.args(args).current_dir(source()).env("CGO_ENABLED", "0").env("GOBIN", into), BUILD_LIMIT)?;
     Ok(())
 }

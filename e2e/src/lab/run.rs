@@ -18,6 +18,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How much of a log an error shows.
 const TAIL_LINES: usize = 15;
 
+/// What `timeout` is told: a program that does not heed its first signal is killed after so many seconds.
+const KILL_AFTER: &str = "--kill-after=5";
+
 /// What a condition says when it is looked at.
 pub(super) enum Look {
     Done,
@@ -37,16 +40,26 @@ pub(super) fn run_within<S: AsRef<OsStr>>(limit: Duration, program: impl AsRef<O
 
 /// A command that is ended when its time is up; `finish` runs it.
 pub(super) fn bounded(limit: Duration, program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new("timeout");
-    command.arg("--kill-after=5").arg(limit.as_secs().to_string()).arg(program);
-    command
+    bound(Command::new("timeout"), limit, program)
+}
+
+/// The same, and ended with the thread that runs it, even if that is killed: for what takes long and may be cut off anywhere.
+pub(super) fn bounded_by_us(limit: Duration, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "timeout"]);
+    bound(command, limit, program)
+}
+
+fn bound(mut timeout: Command, limit: Duration, program: impl AsRef<OsStr>) -> Command {
+    timeout.arg(KILL_AFTER).arg(limit.as_secs().to_string()).arg(program);
+    timeout
 }
 
 /// Runs what `bounded` made.
 pub(super) fn finish(command: &mut Command, limit: Duration) -> Result<String> {
-    // The first two arguments are the bound's own.
-    let words: Vec<String> = command.get_args().skip(2).map(|a| a.to_string_lossy().into_owned()).collect();
-    let said = words.join(" ");
+    // The bound's own arguments end with its limit.
+    let words = command.get_args().skip_while(|word| *word != KILL_AFTER).skip(2);
+    let said = words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("failed to start `{said}`"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -112,6 +125,24 @@ mod tests {
     fn a_program_that_takes_too_long_is_ended() {
         let error = run_within(Duration::from_secs(1), "sleep", &["60"]).unwrap_err();
         assert_eq!(error.to_string(), "`sleep 60` did not end within 1 s");
+    }
+
+    #[test]
+    fn a_program_that_is_bound_to_its_thread_ends_with_it() {
+        let start = || {
+            let child = bounded_by_us(Duration::from_secs(600), "sleep").arg("600").spawn().unwrap();
+            let name = format!("/proc/{}/comm", child.id());
+            wait("the bond", USUAL_LIMIT, None, || {
+                let name = fs::read_to_string(&name)?;
+                Ok(if name.trim() == "timeout" { Look::Done } else { Look::Missing(name) })
+            })
+            .unwrap();
+            child
+        };
+        let begun = Instant::now();
+        let mut child = thread::spawn(start).join().unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(begun.elapsed() < Duration::from_secs(300));
     }
 
     #[test]

@@ -29,8 +29,6 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
 pub(super) fn apply(stage: &Stage<'_>) -> Result<Duration> {
     let file = stage.setup.repository.join("examples/quickstart.yaml");
     let text = fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
-    // The lab's volumes are smaller than a user's.
-    let text = text.replace("size: 10Gi", "size: 2Gi");
     let begun = Instant::now();
     stage.kube.apply_text(&text)?;
     let (database, limit) = (format!("{DATABASE}/{QUICKSTART}"), format!("--timeout={}s", LONG.as_secs()));

@@ -185,7 +185,7 @@ impl Node {
         self.ticks += 1;
         let map = Arc::clone(&self.map);
         for (shard, replica) in &mut self.replicas {
-            replica.tick(map.shards.get(shard), now);
+            replica.tick(|| map.shards.get(shard), now);
             if replica.has_work() {
                 self.dirty.insert(*shard);
             }

@@ -48,7 +48,7 @@ use snapshot_receive::SnapshotReceive;
 use snapshot_send::SnapshotSend;
 use state::ReplicaState;
 
-const HEARTBEAT_TICKS: usize = 4;
+const HEARTBEAT_TICKS: usize = 5;
 const ELECTION_SPREAD_TICKS: usize = 10;
 /// Writes that one shard lets wait; each is answered or refused, none forgotten.
 const WAITING_MAX: usize = 8_192;

@@ -70,10 +70,15 @@ impl Node {
     fn raft(&mut self, from: NodeId, envelope: RaftEnvelope, engine: &dyn Engine) -> Result<(), EngineError> {
         let (shard, to) = (envelope.shard, envelope.to);
         let is_from_leader = matches!(envelope.kind, RaftKind::Append | RaftKind::Heartbeat);
-        self.make_way(from, shard, to, is_from_leader, engine)?;
+        if self.replicas.get(&shard).is_none_or(|r| r.id() != to) {
+            self.make_way(from, shard, to, is_from_leader, engine)?;
+        }
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|r| r.id() == to) {
             replica.step(from, envelope);
-            self.dirty.insert(shard);
+            // Most answers to a heartbeat leave nothing to do.
+            if replica.has_work() {
+                self.dirty.insert(shard);
+            }
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::ids::{NodeId, ReplicaId, ShardId, Token};
-use crate::map::NodeState;
+use crate::ids::{Epoch, NodeId, ReplicaId, ShardId, Token};
+use crate::map::{NodeState, ShardRecord};
 use crate::message::{CertifyAnswer, NodeReport, PeerMessage, ShardReport};
 use crate::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Node, REPORT_TICKS, Removal, Status};
 use crate::replica::{Reader, Replica};
@@ -14,6 +14,8 @@ use crate::time::Now;
 
 /// Ticks between two rounds of the steward.
 const ROUND_TICKS: u64 = 2;
+/// The same while all shards are as they are to be: then a round looks at each of them and decides nothing.
+const SETTLED_ROUND_TICKS: u64 = 10;
 /// Ticks between two rounds of spreading leaders: time for the last hand-overs to show in the reports.
 const LEADERS_TICKS: u64 = 30;
 
@@ -23,6 +25,8 @@ pub(super) struct Stewardship {
     /// The term in which this node leads the system shard. 0 = it does not.
     term: u64,
     reports: Reports,
+    /// Of the map on which the last round found nothing to do, now or later.
+    settled: Option<Epoch>,
     certifications: Vec<(Token, Certification)>,
     nonces: u64,
 }
@@ -58,7 +62,12 @@ impl Node {
         let map = Arc::clone(&self.map);
         let view = View { map: &map, reports: &self.stewardship.reports, now_ms: now.monotonic_ms };
         let mut commands = starts(&view);
-        commands.extend(steward::round(&view));
+        if self.stewardship.settled != Some(map.epoch) || self.ticks.is_multiple_of(SETTLED_ROUND_TICKS) {
+            commands.extend(steward::round(&view));
+            let mut live = map.shards.values().filter(|record| map.is_live(record));
+            let is_settled = commands.is_empty() && live.all(ShardRecord::is_settled);
+            self.stewardship.settled = is_settled.then_some(map.epoch);
+        }
         let transfers = if self.ticks.is_multiple_of(LEADERS_TICKS) { steward::leaders(&view) } else { Vec::new() };
         if let Some(system) = self.system_leader().filter(|r| !r.has_system_commands()) {
             for command in commands {
@@ -90,6 +99,7 @@ impl Node {
         }
         self.stewardship.term = term;
         self.stewardship.reports = Reports::new(now.monotonic_ms);
+        self.stewardship.settled = None;
         self.reported = false;
     }
 

@@ -15,8 +15,9 @@ use crate::system::SystemCommand;
 use crate::time::Now;
 
 impl Replica {
-    /// A period has passed. `record` = the system shard's record of this shard, if it is known here.
-    pub(crate) fn tick(&mut self, record: Option<&ShardRecord>, now: Now) {
+    /// A period has passed. `record` finds the system shard's record of this shard, if it is known here; only a leader
+    /// wants it.
+    pub(crate) fn tick<'a>(&mut self, record: impl FnOnce() -> Option<&'a ShardRecord>, now: Now) {
         self.ticks += 1;
         if self.held_until.is_some() {
             return;
@@ -29,7 +30,7 @@ impl Replica {
         if self.is_leader() {
             self.start_round(now);
             self.give_up_stalled_snapshots(now);
-            self.change_members(record);
+            self.change_members(record());
             self.make_members_known();
         }
     }
@@ -151,7 +152,9 @@ impl Replica {
     }
 
     pub(super) fn start_round(&mut self, now: Now) {
-        if self.has_committed_in_term()
+        // In this order: most leaders that nobody reads from are asked at every tick.
+        if self.reads.wants_round(now.monotonic_ms)
+            && self.has_committed_in_term()
             && let Some(round) = self.reads.start_round(now.monotonic_ms)
         {
             self.raw.read_index(round.to_be_bytes().to_vec());

@@ -79,12 +79,17 @@ impl Reads {
         self.waiting.len() + self.confirmed.len() + self.rounds.iter().map(|r| r.readers.len()).sum::<usize>()
     }
 
-    /// Starts a round if one is wanted: its id, for the heartbeat.
-    pub(super) fn start_round(&mut self, now_ms: u64) -> Option<u64> {
+    /// True if somebody waits, or the lease is to be renewed, and no round is under way.
+    pub(super) fn wants_round(&self, now_ms: u64) -> bool {
         let renew = now_ms.saturating_sub(self.last_read_ms) < RENEW_MS
             && self.lease_until_ms.is_none_or(|until| until < now_ms + LEASE_MS / 2);
         let busy = self.rounds.back().is_some_and(|r| now_ms.saturating_sub(r.sent_ms) < ROUND_MS);
-        if busy || (self.waiting.is_empty() && !renew) {
+        !busy && (renew || !self.waiting.is_empty())
+    }
+
+    /// Starts a round if one is wanted: its id, for the heartbeat.
+    pub(super) fn start_round(&mut self, now_ms: u64) -> Option<u64> {
+        if !self.wants_round(now_ms) {
             return None;
         }
         for round in self.rounds.drain(..) {

@@ -115,6 +115,7 @@ e2e-one: e2e ## One scenario: make e2e-one NAME=scale_out_and_in
 bench: ## Measure beside etcd and Redis: make bench ROUNDS=3
 	cargo build --release -p skerry-node -p skerry-e2e --bins
 	cargo run --quiet --release -p skerry-e2e --bin bench -- --rounds $(ROUNDS)
+	cargo bench --quiet -p skerry-operator --bench operator
 
 .PHONY: doc
 doc: ## The code's documentation

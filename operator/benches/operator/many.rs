@@ -45,7 +45,7 @@ pub async fn measure() -> Vec<Row> {
     let changes = log.iter().filter(|words| words.contains("statefulsets") || words.contains("pods")).count();
     assert_eq!(changes, 0, "what is at rest stays so: {log:?}");
     let what = |what: &str| format!("{DATABASES} databases at rest: {what}");
-    let looks = format!("CPU, at {} looks a minute", (asked() - looks) * 60 / MEASURED.as_secs() as usize);
+    let looks = format!("CPU, at {:.0} looks a minute", (asked() - looks) as f64 * 60.0 / elapsed);
     vec![
         Row { what: what(&looks), value: percent, goal: GOAL_PERCENT, unit: "% of a core" },
         Row { what: what("resident"), value: after.mebibytes, goal: GOAL_MEBIBYTES, unit: "MiB" },

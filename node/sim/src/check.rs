@@ -6,9 +6,10 @@ use skerry_core::history::History;
 use skerry_core::ids::{NodeId, ReplicaId};
 use skerry_core::invariants::bounds::Bounds;
 use skerry_core::invariants::committed::Committed;
+use skerry_core::invariants::copies::Promoted;
 use skerry_core::invariants::identity::Identity;
 use skerry_core::invariants::leaders::Leaders;
-use skerry_core::invariants::{Broken, copies, progress};
+use skerry_core::invariants::{Broken, progress};
 use skerry_core::log::LogCut;
 use skerry_core::replica::ReplicaView;
 
@@ -20,6 +21,7 @@ pub(crate) struct Checker {
     leaders: Leaders,
     committed: Committed,
     identity: Identity,
+    promoted: Promoted,
     bounds: Bounds,
     pub(crate) history: History,
     pub(crate) broken: Vec<String>,
@@ -56,6 +58,7 @@ impl Checker {
         for view in node.replicas() {
             let results = [self.leaders.check(&view), progress::check(&view), self.identity.check(&view)];
             results.into_iter().for_each(|r| self.note(r));
+            self.promoted.note(&view);
         }
     }
 
@@ -66,7 +69,7 @@ impl Checker {
             let Some(node) = &host.node else { continue };
             for view in node.replicas().filter(|v| !v.is_blank) {
                 if view.is_leader {
-                    self.note(copies::check_promoted(&view, &all));
+                    self.note(self.promoted.check(&view, &all));
                 }
                 let Some(replica) = node.replica(view.shard) else { continue };
                 let entries = self.committed.check_entries(&view, &replica.entries());

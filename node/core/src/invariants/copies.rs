@@ -1,24 +1,41 @@
 //! A change never leaves fewer copies in step than before: a copy becomes a voter only once it has the data, and a node
 //! is certified only when every shard has its copies elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, broken};
-use crate::ids::{NodeId, ReplicaId};
+use crate::ids::{Generation, NodeId, ReplicaId};
 use crate::map::{Map, Role};
 use crate::replica::ReplicaView;
 
-/// Looks at a leader and at all replicas there are now: no member that counts for a quorum waits for its data.
-pub fn check_promoted(leader: &ReplicaView, all: &BTreeMap<ReplicaId, ReplicaView>) -> Result<(), Broken> {
-    let voters = leader.descriptor.members.iter().filter(|m| m.role != Role::Learner);
-    for member in voters {
-        // A voter that was too far behind is blank while it gets a snapshot, but keeps its log.
-        if all.get(&member.replica.id).is_some_and(|v| v.is_blank && v.last == 0) {
-            let seen = format!("shard {}: {} votes without data", leader.shard, member.replica.id);
-            return broken("only copies in step are promoted", seen);
+/// Whom shards began with. These vote from the beginning, on the empty shard: one that was not made before the members
+/// changed waits for a snapshot like a later copy, but nobody has counted it as in step.
+#[derive(Debug, Default)]
+pub struct Promoted {
+    first: BTreeSet<ReplicaId>,
+}
+
+impl Promoted {
+    /// Looks at one replica.
+    pub fn note(&mut self, replica: &ReplicaView) {
+        if replica.descriptor.generation == Generation(1) {
+            self.first.extend(replica.descriptor.members.iter().map(|m| m.replica.id));
         }
     }
-    Ok(())
+
+    /// Looks at a leader and at all replicas there are now: no member that became one that counts for a quorum waits for
+    /// its data.
+    pub fn check(&self, leader: &ReplicaView, all: &BTreeMap<ReplicaId, ReplicaView>) -> Result<(), Broken> {
+        let voters = leader.descriptor.members.iter().filter(|m| m.role != Role::Learner).map(|m| m.replica.id);
+        for voter in voters.filter(|voter| !self.first.contains(voter)) {
+            // A voter that was too far behind is blank while it gets a snapshot, but keeps its log.
+            if all.get(&voter).is_some_and(|v| v.is_blank && v.last == 0) {
+                let seen = format!("shard {}: {voter} votes without data", leader.shard);
+                return broken("only copies in step are promoted", seen);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Looks at a certificate just given: the node holds no member, and every live shard has its copies elsewhere.

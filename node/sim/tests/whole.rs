@@ -23,7 +23,7 @@ fn a_first_voter_that_comes_late_breaks_no_rule() {
 
 #[test]
 fn a_seed_of_the_whole_system_replays_to_the_same_trace() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 3, 4] {
         let (first, again) = (run_whole(seed, None), run_whole(seed, None));
         assert_eq!((first.trace_hash, &first.story), (again.trace_hash, &again.story));
         assert_eq!(first.counts, again.counts);

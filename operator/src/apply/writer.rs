@@ -145,7 +145,10 @@ impl<'a> Writer<'a> {
             }
             Action::GrowClaim { claim, uid, size } => self.grow_claim(claim, uid, size).await?,
             Action::Change(change) => self.change(fence, change.clone()).await?,
-            Action::RemoveNode { node, incarnation } => self.remove_node(fence, *node, *incarnation).await?,
+            Action::RemoveNode { node, incarnation } => {
+                self.check_newest().await?;
+                self.remove_node(fence, *node, *incarnation).await?;
+            }
         }
         events::tell(self.context, &self.reference(), action).await;
         Ok(())
@@ -177,7 +180,6 @@ impl<'a> Writer<'a> {
 
     /// The certificate is asked for here and now, however lately somebody had one.
     async fn remove_node(&self, fence: Fence, node: NodeId, start: Incarnation) -> Result<(), ApplyError> {
-        self.check_newest().await?;
         let not_safe = |why| ApplyError::NotSafe { node, why };
         match self.context.admin.certify(self.target, node, start).await? {
             Removal::Safe(_) => {

@@ -70,9 +70,7 @@ impl Node {
     fn raft(&mut self, from: NodeId, envelope: RaftEnvelope, engine: &dyn Engine) -> Result<(), EngineError> {
         let (shard, to) = (envelope.shard, envelope.to);
         let is_from_leader = matches!(envelope.kind, RaftKind::Append | RaftKind::Heartbeat);
-        if self.replicas.get(&shard).is_none_or(|r| r.id() != to) {
-            self.make_way(from, shard, to, is_from_leader, engine)?;
-        }
+        self.make_way(from, shard, to, is_from_leader, engine)?;
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|r| r.id() == to) {
             replica.step(from, envelope);
             // Most answers to a heartbeat leave nothing to do.

@@ -153,10 +153,8 @@ impl Replica {
 
     pub(super) fn start_round(&mut self, now: Now) {
         // In this order: most leaders that nobody reads from are asked at every tick.
-        if self.reads.wants_round(now.monotonic_ms)
-            && self.has_committed_in_term()
-            && let Some(round) = self.reads.start_round(now.monotonic_ms)
-        {
+        if self.reads.wants_round(now.monotonic_ms) && self.has_committed_in_term() {
+            let round = self.reads.start_round(now.monotonic_ms);
             self.raw.read_index(round.to_be_bytes().to_vec());
         }
     }

@@ -87,18 +87,15 @@ impl Reads {
         !busy && (renew || !self.waiting.is_empty())
     }
 
-    /// Starts a round if one is wanted: its id, for the heartbeat.
-    pub(super) fn start_round(&mut self, now_ms: u64) -> Option<u64> {
-        if !self.wants_round(now_ms) {
-            return None;
-        }
+    /// Starts a round: its id, for the heartbeat.
+    pub(super) fn start_round(&mut self, now_ms: u64) -> u64 {
         for round in self.rounds.drain(..) {
             self.waiting.extend(round.readers);
         }
         self.next_round += 1;
         let readers = std::mem::take(&mut self.waiting);
         self.rounds.push_back(Round { id: self.next_round, sent_ms: now_ms, readers });
-        Some(self.next_round)
+        self.next_round
     }
 
     /// A quorum answered a round; reads see everything up to `index`.

@@ -120,6 +120,7 @@ mod tests {
             is_blank: false,
             has_leader: true,
             told_committed: 9,
+            is_quiescent: false,
         }
     }
 

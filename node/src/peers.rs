@@ -206,6 +206,7 @@ fn message_bytes(message: &PeerMessage) -> usize {
         PeerMessage::Report(report) => 256 * report.led.len(),
         PeerMessage::SnapshotOffer(_)
         | PeerMessage::SnapshotAck(_)
+        | PeerMessage::Beat
         | PeerMessage::MapWant { .. }
         | PeerMessage::CertifyAsk { .. }
         | PeerMessage::CertifyAnswer { .. }

@@ -179,12 +179,10 @@ impl Worker {
             self.handle(Input::StepAside, now)?;
         }
         if self.ticks.is_multiple_of(COUNT_TICKS) {
-            let (replicas, leaders) =
-                self.parts.node.replicas().fold((0, 0), |(replicas, leaders), replica| {
-                    (replicas + 1, leaders + u64::from(replica.is_leader))
-                });
-            self.parts.metrics.replicas.set(replicas);
-            self.parts.metrics.leaders.set(leaders);
+            let census = self.parts.node.census();
+            self.parts.metrics.replicas.set(census.replicas);
+            self.parts.metrics.leaders.set(census.leaders);
+            self.parts.metrics.quiescent.set(census.quiescent);
         }
         if self.ticks >= self.next_look {
             let node = &self.parts.node;

@@ -5,7 +5,9 @@ pub mod bounds;
 pub mod committed;
 pub mod copies;
 pub mod identity;
+pub mod in_step;
 pub mod leaders;
+pub mod leases;
 pub mod progress;
 
 /// A rule that did not hold: which, and what was seen.

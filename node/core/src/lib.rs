@@ -7,6 +7,7 @@
 mod codec;
 pub mod command;
 pub mod engine;
+mod heard;
 pub mod history;
 pub mod ids;
 pub mod invariants;

@@ -18,6 +18,8 @@ pub enum PeerMessage {
     SnapshotChunk(SnapshotChunk),
     /// How far the receiver is.
     SnapshotAck(SnapshotAck),
+    /// The sender lives. For copies that say nothing themselves while they are quiescent.
+    Beat,
     /// Asks for what changed in the map.
     MapWant {
         /// The sender's epoch.

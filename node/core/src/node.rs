@@ -12,6 +12,7 @@ mod input;
 mod maps;
 mod open;
 mod peers;
+mod quiescence;
 mod ready;
 mod stewardship;
 mod upkeep;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
+use crate::heard::Heard;
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, Token};
 use crate::map::{Map, NodeRecord};
 use crate::message::PeerMessage;
@@ -66,12 +68,25 @@ pub struct NodeConfig {
     pub log_keep_bytes: usize,
     /// Ticks between two syncs of the store.
     pub sync_ticks: u64,
+    /// Ticks after which a copy that has nothing to do goes quiescent; a leader waits for twice as long.
+    pub quiet_ticks: u64,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { seed: 0, seeds: Vec::new(), log_keep_bytes: 4 << 20, sync_ticks: 40 }
+        Self { seed: 0, seeds: Vec::new(), log_keep_bytes: 4 << 20, sync_ticks: 40, quiet_ticks: 40 }
     }
+}
+
+/// Replicas of a node, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Census {
+    /// All.
+    pub replicas: u64,
+    /// Those that lead their shard.
+    pub leaders: u64,
+    /// Those that count few ticks, since their shard has nothing to do.
+    pub quiescent: u64,
 }
 
 /// One node.
@@ -90,8 +105,7 @@ pub struct Node {
     garbage: Vec<Garbage>,
     /// Destroyed copies whose end the log may note once the store has made it durable.
     destroyed: Vec<(u64, ShardId, ReplicaId)>,
-    /// Highest incarnation seen of each node.
-    incarnations: BTreeMap<NodeId, Incarnation>,
+    heard: Heard,
     stewardship: Stewardship,
     ticks: u64,
     sequence: u64,
@@ -171,6 +185,16 @@ impl Node {
         self.replicas.values().map(Replica::view)
     }
 
+    /// How many replicas there are here, and in what state.
+    pub fn census(&self) -> Census {
+        let count = |is: fn(&Replica) -> bool| self.replicas.values().filter(|r| is(r)).count() as u64;
+        Census {
+            replicas: self.replicas.len() as u64,
+            leaders: count(Replica::is_leader),
+            quiescent: count(Replica::is_quiescent),
+        }
+    }
+
     /// One replica, for the invariants that look into its log and records.
     pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
         self.replicas.get(&shard)
@@ -183,13 +207,17 @@ impl Node {
 
     fn tick(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         self.ticks += 1;
+        let silent = self.heard.tick();
+        self.miss(silent);
+        let quiet_ticks = self.config.quiet_ticks;
         let map = Arc::clone(&self.map);
         for (shard, replica) in &mut self.replicas {
-            replica.tick(|| map.shards.get(shard), now);
+            replica.tick(|| map.shards.get(shard), quiet_ticks, &self.heard, now);
             if replica.has_work() {
                 self.dirty.insert(*shard);
             }
         }
+        self.beat();
         self.learn_own_map();
         self.exchange_maps();
         self.report(now);

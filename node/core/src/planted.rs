@@ -19,11 +19,14 @@ pub enum Planted {
     ReplicaIdReused,
     TombstoneIgnored,
     FenceIgnored,
+    SilenceUnnoticed,
+    PatienceForgotten,
+    PromiseForgotten,
 }
 
 impl Planted {
     /// Every one, for the test that catches them all.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::AckBeforeFsync,
         Self::VoteNotPersisted,
         Self::LeaseWithoutMargin,
@@ -38,6 +41,9 @@ impl Planted {
         Self::ReplicaIdReused,
         Self::TombstoneIgnored,
         Self::FenceIgnored,
+        Self::SilenceUnnoticed,
+        Self::PatienceForgotten,
+        Self::PromiseForgotten,
     ];
 }
 

@@ -8,6 +8,7 @@ mod collect;
 mod convert;
 mod inputs;
 pub mod members;
+mod quiescence;
 mod raft_log;
 mod read;
 mod reads;
@@ -36,13 +37,14 @@ use crate::time::{Now, Version};
 
 pub(crate) use apply::first_records;
 pub(crate) use collect::merge;
-pub(crate) use reads::Reader;
+pub(crate) use reads::{ELECTION_TICKS, Reader};
 pub(crate) use snapshots::Offered;
 pub use view::ReplicaView;
 
 use apply::{Applied, Applier, Payload, load_system};
+use quiescence::Quiescence;
 use raft_log::RaftLog;
-use reads::{ELECTION_TICKS, Reads};
+use reads::Reads;
 use requests::Requests;
 use snapshot_receive::SnapshotReceive;
 use snapshot_send::SnapshotSend;
@@ -69,6 +71,8 @@ pub struct Replica {
     system_commands: VecDeque<(SystemCommand, Option<Token>)>,
     proposed: BTreeMap<u64, Proposed>,
     outstanding: VecDeque<Outstanding>,
+    /// For so many ticks a process that has just started may be bound by what the one before promised its leader.
+    promised_ticks: u64,
     /// Not before the store has made the replica itself durable may it speak. `None` = it may.
     held_until: Option<u64>,
     sends: BTreeMap<ReplicaId, SnapshotSend>,
@@ -81,6 +85,7 @@ pub struct Replica {
     members_known_from: u64,
     /// The highest index that another copy told of as committed; the log may not reach so far yet.
     told_committed: u64,
+    quiescence: Quiescence,
     commit_last_tick: u64,
     commit_before_last_tick: u64,
     joint_since: Option<u64>,
@@ -172,12 +177,14 @@ impl Replica {
             system_commands: VecDeque::new(),
             proposed: BTreeMap::new(),
             outstanding: VecDeque::new(),
+            promised_ticks: if is_planted(Planted::PromiseForgotten) { 0 } else { ELECTION_TICKS as u64 },
             held_until: None,
             sends: BTreeMap::new(),
             receive: None,
             heard: BTreeMap::new(),
             members_known_from: 0,
             told_committed: 0,
+            quiescence: Quiescence::new(shard),
             commit_last_tick: 0,
             commit_before_last_tick: 0,
             joint_since: None,
@@ -218,12 +225,13 @@ impl Replica {
         if leader == self.id() { Some(self.node) } else { self.peers.get(&leader).copied() }
     }
 
-    /// Members that are voters and have all that was committed two ticks ago, this leader included.
+    /// Members that are heard of and have all that was committed two ticks ago, this leader included. The members of a
+    /// quiescent shard are heard of as long as nothing has brought it back to full pace.
     pub(crate) fn in_step(&self) -> BTreeSet<ReplicaId> {
         let prs = self.raw.raft.prs();
         let committed = self.commit_before_last_tick;
-        let is_heard =
-            |id: &ReplicaId| self.heard.get(id).is_some_and(|tick| self.ticks - tick <= ELECTION_TICKS as u64);
+        let is_recent = |id: &ReplicaId| self.heard.get(id).is_some_and(|t| self.ticks - t <= ELECTION_TICKS as u64);
+        let is_heard = |id: &ReplicaId| self.is_quiescent() || is_recent(id);
         let has_all = |id: &ReplicaId| prs.get(id.0).is_some_and(|p| p.matched >= committed && committed > 0);
         let in_step = |id: &ReplicaId| *id == self.id() || (is_heard(id) && has_all(id));
         self.descriptor().members.iter().map(|m| m.replica.id).filter(in_step).collect()
@@ -251,8 +259,9 @@ impl Replica {
         let mix = [self.id().0, self.term(), self.ticks / 32]
             .iter()
             .fold(self.seed, |hash, part| (hash ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
-        let spread = usize::try_from(mix >> 33).unwrap_or(0) % ELECTION_SPREAD_TICKS;
-        self.raw.raft.set_randomized_election_timeout(ELECTION_TICKS + spread);
+        let spread = usize::try_from(mix >> 33).unwrap_or(0) % (ELECTION_SPREAD_TICKS - 1);
+        // Later than the first moment at which it may vote for another.
+        self.raw.raft.set_randomized_election_timeout(ELECTION_TICKS + 1 + spread);
     }
 
     fn learn_peers(&mut self) {
@@ -305,7 +314,7 @@ impl Replica {
 
     /// How old what this copy shows may be. Only a leader with a lease can tell.
     pub(crate) fn behind_ms(&self, now: Now) -> u64 {
-        if self.is_leader() && self.reads.has_lease(now.monotonic_ms) { 0 } else { u64::MAX }
+        if self.holds_lease(now) { 0 } else { u64::MAX }
     }
 
     /// Another voter that is in step, for this leader to hand over to.

@@ -17,6 +17,7 @@ use skerry_core::message::PeerMessage;
 use skerry_core::node::{
     AdminReply, AdminRequest, Answer, Identity, Input, Node, NodeConfig, Recovered, Removal, Status, TICK_MS, bootstrap,
 };
+use skerry_core::replica::ReplicaView;
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
 use skerry_core::time::{Now, Version};
 
@@ -78,6 +79,8 @@ struct Cluster {
     requests: u64,
     /// The copies of this shard do not hear one another.
     silenced: Option<ShardId>,
+    /// Pieces of snapshots do not arrive.
+    loses_chunks: bool,
 }
 
 fn new_node(number: u64) -> NewNode {
@@ -103,7 +106,7 @@ impl Cluster {
             address: new.address,
             zone: new.zone,
         };
-        let config = NodeConfig { seed: 7, seeds, ..NodeConfig::default() };
+        let config = NodeConfig { seed: 7, seeds, log_keep_bytes: 10_000, ..NodeConfig::default() };
         let node = Node::open(identity, config, Recovered::default(), &engine, self.now).unwrap();
         self.hosts.insert(id, Host { node, engine });
     }
@@ -115,7 +118,12 @@ impl Cluster {
         let effects = host.node.ready(&host.engine, now).unwrap();
         self.answers.extend(effects.answers);
         for (peer, message) in effects.send {
-            if !matches!(&message, PeerMessage::Raft(m) if Some(m.shard) == self.silenced) {
+            let is_lost = match &message {
+                PeerMessage::Raft(m) => Some(m.shard) == self.silenced,
+                PeerMessage::SnapshotChunk(_) => self.loses_chunks,
+                _ => false,
+            };
+            if !is_lost {
                 self.inbox.push_back((to, peer, vec![message]));
             }
         }
@@ -244,6 +252,12 @@ impl Cluster {
     }
 }
 
+/// Copies of other shards than the system's: all, and those that are quiescent.
+fn quiescent(cluster: &Cluster) -> (usize, usize) {
+    let views = || cluster.hosts.values().flat_map(|h| h.node.replicas()).filter(|v| v.shard != ShardId::SYSTEM);
+    (views().count(), views().filter(|v| v.is_quiescent).count())
+}
+
 fn table_on(cluster: &mut Cluster, nodes: &[NodeId]) -> TableId {
     let shards = ["", "h", "q"]
         .iter()
@@ -293,6 +307,76 @@ fn copies_of_a_database_at_rest_are_in_step_at_every_look() {
             assert_eq!(shard.in_step.len(), 3, "look {look}, shard {}", shard.descriptor.shard);
         }
     }
+}
+
+#[test]
+fn shards_with_nothing_to_do_go_quiescent_and_answer_at_once() {
+    let mut cluster = Cluster::start();
+    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
+    let table = table_on(&mut cluster, &nodes);
+    cluster.settle();
+    cluster.run(200);
+    assert_eq!(quiescent(&cluster), (9, 9));
+    let terms = |cluster: &Cluster| cluster.hosts[&NodeId(1)].node.replicas().map(|v| v.term).collect::<Vec<_>>();
+    let before = terms(&cluster);
+    assert!(matches!(cluster.put(table, "a", "x"), Outcome::Applied(_)));
+    // Its first act: the shard is awake, and its followers as soon as they hear of it.
+    assert_eq!(quiescent(&cluster), (9, 6));
+    assert_eq!(cluster.get(table, "z"), None);
+    cluster.run(200);
+    assert_eq!(quiescent(&cluster), (9, 9));
+    assert_eq!(terms(&cluster), before);
+}
+
+#[test]
+fn quiescent_shards_of_a_dead_node_are_led_anew_as_soon_as_busy_ones() {
+    let mut cluster = Cluster::start();
+    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
+    table_on(&mut cluster, &nodes);
+    cluster.settle();
+    cluster.run(200);
+    let leading = |cluster: &Cluster, node: &NodeId| {
+        let led = |v: &ReplicaView| v.is_leader && v.shard != ShardId::SYSTEM;
+        cluster.hosts[node].node.replicas().filter(led).count()
+    };
+    let dead = *nodes.iter().max_by_key(|node| leading(&cluster, node)).unwrap();
+    assert!(leading(&cluster, &dead) > 0);
+    cluster.hosts.remove(&dead);
+    // Silence is noticed after 14 ticks, who stands first is drawn from ten, and then there is an election.
+    cluster.run(28);
+    let others = nodes.iter().filter(|node| **node != dead);
+    assert_eq!(others.map(|node| leading(&cluster, node)).sum::<usize>(), 3);
+}
+
+/// The leader of a shard died while another voter was getting a snapshot: the third could never be elected.
+#[test]
+fn a_voter_that_waits_for_its_records_votes_all_the_same() {
+    let mut cluster = Cluster::start();
+    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
+    let table = table_on(&mut cluster, &nodes);
+    cluster.settle();
+    let shard = cluster.hosts[&NodeId(1)].node.map().route(table, b"a").unwrap().descriptor.shard;
+    let view = |cluster: &Cluster, node: &NodeId| cluster.hosts[node].node.replica(shard).unwrap().view();
+    let leader = *nodes.iter().find(|node| view(&cluster, node).is_leader).unwrap();
+    let mut followers = nodes.iter().copied().filter(|node| *node != leader);
+    let (late, third) = (followers.next().unwrap(), followers.next().unwrap());
+    let away = cluster.hosts.remove(&late).unwrap();
+    for number in 0..200 {
+        cluster.put(table, &format!("a{number}"), &"x".repeat(1_000));
+    }
+    cluster.run(60);
+    cluster.loses_chunks = true;
+    cluster.hosts.insert(late, away);
+    for _ in 0..200 {
+        cluster.run(1);
+        if view(&cluster, &late).is_blank {
+            break;
+        }
+    }
+    assert!(view(&cluster, &late).is_blank);
+    cluster.hosts.remove(&leader);
+    cluster.run(100);
+    assert!(view(&cluster, &third).is_leader && view(&cluster, &late).is_blank);
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use skerry_core::history::History;
-use skerry_core::ids::{NodeId, ReplicaId};
+use skerry_core::ids::{NodeId, ReplicaId, ShardId};
 use skerry_core::invariants::bounds::Bounds;
 use skerry_core::invariants::committed::Committed;
 use skerry_core::invariants::copies::Promoted;
 use skerry_core::invariants::identity::Identity;
+use skerry_core::invariants::in_step::InStep;
 use skerry_core::invariants::leaders::Leaders;
+use skerry_core::invariants::leases::Leases;
 use skerry_core::invariants::{Broken, progress};
 use skerry_core::log::LogCut;
 use skerry_core::replica::ReplicaView;
@@ -19,10 +21,12 @@ use crate::host::Host;
 #[derive(Default)]
 pub(crate) struct Checker {
     leaders: Leaders,
+    leases: Leases,
     committed: Committed,
     identity: Identity,
     promoted: Promoted,
     bounds: Bounds,
+    pub(crate) in_step: InStep,
     pub(crate) history: History,
     pub(crate) broken: Vec<String>,
 }
@@ -51,20 +55,25 @@ impl Checker {
     }
 
     /// Looks at one host: cheap rules on every tick.
-    pub(crate) fn look(&mut self, host: &Host) {
-        let Some(node) = &host.node else { return };
+    pub(crate) fn look(&mut self, id: NodeId, hosts: &BTreeMap<NodeId, Host>, time: u64) {
+        let Some((host, node)) = hosts.get(&id).and_then(|host| Some((host, host.node.as_ref()?))) else { return };
         let map = self.bounds.check(host.id, node.map());
         self.note(map);
         for view in node.replicas() {
             let results = [self.leaders.check(&view), progress::check(&view), self.identity.check(&view)];
             results.into_iter().for_each(|r| self.note(r));
+            let lease = self.leases.check(&view, |shard| leases(hosts, shard, time));
+            self.note(lease);
             self.promoted.note(&view);
         }
     }
 
     /// Looks at all hosts together, and into logs and records.
-    pub(crate) fn look_deep(&mut self, hosts: &BTreeMap<NodeId, Host>) {
+    pub(crate) fn look_deep(&mut self, hosts: &BTreeMap<NodeId, Host>, time: u64) {
         let all = views(hosts);
+        let running = hosts.values().filter(|h| h.is_up() && h.paused_until <= time).map(|h| h.id).collect();
+        let in_step = self.in_step.check(time / 1_000, &all, &running);
+        self.note(in_step);
         for host in hosts.values() {
             let Some(node) = &host.node else { continue };
             for view in node.replicas().filter(|v| !v.is_blank) {
@@ -86,6 +95,14 @@ impl Checker {
         let violations = self.history.check();
         self.broken.extend(violations.iter().take(5).map(ToString::to_string));
     }
+}
+
+/// The nodes that hold a lease on a shard, and in which term.
+fn leases(hosts: &BTreeMap<NodeId, Host>, shard: ShardId, time: u64) -> impl Iterator<Item = (NodeId, u64)> {
+    hosts.values().filter_map(move |host| {
+        let replica = host.node.as_ref()?.replica(shard)?;
+        replica.holds_lease(host.now(time)).then(|| (host.id, replica.view().term))
+    })
 }
 
 /// Every replica that is in some process now.

@@ -7,6 +7,7 @@ use rand::seq::IndexedRandom;
 use skerry_core::ids::{Incarnation, NodeId};
 use skerry_core::map::{Map, Role};
 use skerry_core::message::PeerMessage;
+use skerry_core::replica::ReplicaView;
 
 use crate::check::views;
 use crate::operator::Operator;
@@ -30,7 +31,8 @@ impl Faults {
         let hosts = world.up();
         if let Some(&host) = hosts.choose(&mut world.rng) {
             match world.rng.random_range(0..100) {
-                0..25 => self.crash(host, world),
+                0..18 => self.crash(host, world),
+                18..25 => forget_promises(world),
                 25..31 => hosts.iter().for_each(|h| restart(*h, world)),
                 31..44 => pause(host, world),
                 44..54 => hand_over(&hosts, world),
@@ -86,6 +88,27 @@ fn restart(host: NodeId, world: &mut World) {
     world.crash(host);
     let delay = world.rng.random_range(50 * MILLISECOND..4 * SECOND);
     world.after(delay, Event::Start { host });
+}
+
+/// A leader and one of its followers cease to hear each other, and the other followers start anew at about the time when
+/// that one stands for election: what they promised the leader must outlive their processes.
+fn forget_promises(world: &mut World) {
+    let holds_lease = |view: &ReplicaView| {
+        let host = world.hosts.get(&view.node);
+        let replica = host.and_then(|h| Some((h, h.node.as_ref()?.replica(view.shard)?)));
+        view.in_step.len() > 2 && replica.is_some_and(|(host, replica)| replica.holds_lease(host.now(world.time)))
+    };
+    let leaders: Vec<_> = views(&world.hosts).into_values().filter(holds_lease).collect();
+    let Some(leader) = leaders.choose(&mut world.rng) else { return };
+    let mut followers: Vec<_> = leader.descriptor.members.iter().map(|m| m.replica.node).collect();
+    followers.retain(|node| *node != leader.node);
+    let Some(&rival) = followers.choose(&mut world.rng) else { return };
+    world.network.heal();
+    world.network.cut = BTreeSet::from([(leader.node, rival), (rival, leader.node)]);
+    for follower in followers.into_iter().filter(|node| *node != rival) {
+        let delay = world.rng.random_range(700 * MILLISECOND..1_100 * MILLISECOND);
+        world.after(delay, Event::Restart { host: follower });
+    }
 }
 
 /// A leader is asked to hand over, as the steward may at any time, and from then on hears nothing: it does not learn

@@ -123,8 +123,8 @@ impl Run {
                 Waker::Faults => self.faults.wake(&mut self.operator, &mut self.world),
                 Waker::Whole(_) => {}
                 Waker::Look => {
-                    let World { checker, hosts, .. } = &mut self.world;
-                    checker.look_deep(hosts);
+                    let World { checker, hosts, time, .. } = &mut self.world;
+                    checker.look_deep(hosts, *time);
                     self.world.after(LOOK, Event::Wake(Waker::Look));
                     if is_done(self) {
                         return true;

@@ -124,8 +124,8 @@ impl Run {
             };
             self.place.world.after(again, Event::Wake(waker));
             if waker == Waker::Look {
-                let World { checker, hosts, .. } = &mut self.place.world;
-                checker.look_deep(hosts);
+                let World { checker, hosts, time, .. } = &mut self.place.world;
+                checker.look_deep(hosts, *time);
                 self.place.rules.look(&mut self.place.world);
                 if is_done(self) {
                     return true;

@@ -50,6 +50,10 @@ pub(crate) enum Event {
     Start {
         host: NodeId,
     },
+    /// The process dies and is back at once.
+    Restart {
+        host: NodeId,
+    },
     /// One of the processes without a volume, by number.
     GhostTick {
         number: usize,
@@ -220,6 +224,11 @@ impl World {
                 self.input(host, input);
             }
             Event::Start { host } => self.start(host, BTreeSet::new()),
+            Event::Restart { host } => {
+                self.crash(host);
+                let delay = self.rng.random_range(10 * MILLISECOND..60 * MILLISECOND);
+                self.after(delay, Event::Start { host });
+            }
             Event::GhostTick { number } => self.ghost_tick(number),
             Event::Wake(_) => {}
         }
@@ -328,9 +337,7 @@ impl World {
     }
 
     fn look(&mut self, id: NodeId) {
-        if let Some(host) = self.hosts.get(&id) {
-            self.checker.look(host);
-        }
+        self.checker.look(id, &self.hosts, self.time);
     }
 
     /// While faults are about: often when a copy has ended, all others lose what they had not made durable.

@@ -69,6 +69,7 @@ fn messages() -> Vec<PeerMessage> {
         ack(SnapshotState::Want(4)),
         ack(SnapshotState::Installed),
         ack(SnapshotState::Refused),
+        PeerMessage::Beat,
         PeerMessage::MapWant { have: Epoch(3) },
         PeerMessage::Map(MapDelta { epoch: Epoch(4), ..MapDelta::default() }),
         PeerMessage::Report(NodeReport { node: NodeId(1), incarnation: Incarnation(2), ..NodeReport::default() }),

@@ -21,9 +21,10 @@ impl Node {
         match self.refuse(table, &command) {
             Err(refusal) => self.answers.push((token, Answer::Write(Err(refusal)))),
             Ok(shard) => {
+                self.dirty.insert(shard);
                 if let Some(replica) = self.replicas.get_mut(&shard) {
+                    replica.wake(&self.heard);
                     replica.write(token, command, &mut self.answers);
-                    self.dirty.insert(shard);
                 }
             }
         }
@@ -63,6 +64,7 @@ impl Node {
         match consistency {
             ReadConsistency::Linearizable => {
                 self.dirty.insert(shard);
+                replica.wake(&self.heard);
                 replica.read(token, read, engine, now, &mut self.answers)
             }
             ReadConsistency::Local | ReadConsistency::BoundedStaleness(_) if replica.is_blank() => {

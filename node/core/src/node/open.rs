@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::codec;
 use crate::engine::{Engine, EngineError, EngineWrite, family, shard_key, state};
+use crate::heard::Heard;
 use crate::ids::{ClusterId, ReplicaId, ShardId};
 use crate::log::RecoveredLog;
 use crate::map::{Map, NodeRecord};
@@ -90,7 +91,7 @@ impl Node {
             lost: Vec::new(),
             garbage: stored.garbage,
             destroyed: Vec::new(),
-            incarnations: BTreeMap::from([(identity.node, identity.incarnation)]),
+            heard: Heard::new(identity.node, identity.incarnation),
             stewardship: Stewardship::default(),
             ticks: 0,
             sequence: 0,

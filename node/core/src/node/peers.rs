@@ -1,6 +1,7 @@
 //! What other nodes say: each message to the replica or the duty it is meant for, or nowhere.
 
 use crate::engine::{Engine, EngineError};
+use crate::heard::Speaker;
 use crate::ids::{Incarnation, NodeId, ReplicaId, ShardId};
 use crate::map::NodeState;
 use crate::message::{PeerMessage, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer};
@@ -30,12 +31,16 @@ impl Node {
 
     /// A process that was replaced but still runs somewhere must do no harm, nor one that was removed.
     fn is_current(&mut self, from: NodeId, incarnation: Incarnation) -> bool {
-        let highest = self.incarnations.entry(from).or_insert(incarnation);
-        *highest = (*highest).max(incarnation);
         let recorded = self.map.nodes.get(&from);
-        let is_old = incarnation < *highest || recorded.is_some_and(|r| incarnation < r.incarnation);
-        let is_removed = recorded.is_some_and(|r| r.state == NodeState::Removed);
-        !is_old && !is_removed
+        let is_old = recorded.is_some_and(|r| incarnation < r.incarnation);
+        if is_old || recorded.is_some_and(|r| r.state == NodeState::Removed) {
+            return false;
+        }
+        let speaker = self.heard.hear(from, incarnation);
+        if speaker == Speaker::Restarted {
+            self.lost_sight(from);
+        }
+        speaker != Speaker::Replaced
     }
 
     fn message(
@@ -57,8 +62,10 @@ impl Node {
             PeerMessage::CertifyAnswer { nonce, shard, answer } => {
                 self.stewardship.certify_answered(nonce, shard, answer)
             }
+            // It is heard of, and that is all.
+            PeerMessage::Beat => {}
             PeerMessage::TransferLeader { shard, to } => {
-                if let Some(replica) = self.replicas.get_mut(&shard) {
+                if let Some(replica) = self.awake(shard) {
                     replica.transfer(to);
                     self.dirty.insert(shard);
                 }
@@ -72,6 +79,9 @@ impl Node {
         let is_from_leader = matches!(envelope.kind, RaftKind::Append | RaftKind::Heartbeat);
         self.make_way(from, shard, to, is_from_leader, engine)?;
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|r| r.id() == to) {
+            if !replica.is_routine(&envelope) {
+                replica.wake(&self.heard);
+            }
             replica.step(from, envelope);
             // Most answers to a heartbeat leave nothing to do.
             if replica.has_work() {
@@ -119,6 +129,7 @@ impl Node {
             return Ok(());
         }
         let Some(mut replica) = self.replicas.remove(&shard) else { return Ok(()) };
+        replica.wake(&self.heard);
         let offered =
             if replica.id() == to { replica.snapshot_offered(from, offer, engine) } else { Ok(Offered::Ignored) };
         match offered? {
@@ -149,7 +160,7 @@ impl Node {
 
     pub(super) fn certify_asked(&mut self, asker: NodeId, nonce: u64, node: NodeId, shards: &[ShardId], now: Now) {
         for shard in shards {
-            let confirmed = match self.replicas.get_mut(shard) {
+            let confirmed = match self.awake(*shard) {
                 Some(replica) => replica.confirm(Reader::Certify { nonce, asker, node }, now).is_ok(),
                 None => false,
             };

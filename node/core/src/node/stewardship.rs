@@ -84,7 +84,7 @@ impl Node {
         if node != self.identity.node {
             self.send.push((node, message));
         } else if let PeerMessage::TransferLeader { shard, to } = message
-            && let Some(replica) = self.replicas.get_mut(&shard)
+            && let Some(replica) = self.awake(shard)
         {
             replica.transfer(to);
             self.dirty.insert(shard);

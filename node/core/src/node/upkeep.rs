@@ -75,6 +75,7 @@ impl Node {
     pub(super) fn step_aside(&mut self) {
         for (shard, replica) in &mut self.replicas {
             if let Some(heir) = replica.heir() {
+                replica.wake(&self.heard);
                 replica.transfer(heir);
                 self.dirty.insert(*shard);
             }

@@ -4,6 +4,7 @@ use raft::StateRole;
 
 use crate::command::{Command, Read};
 use crate::engine::{Engine, EngineError};
+use crate::heard::Heard;
 use crate::ids::{NodeId, ReplicaId, Token};
 use crate::map::{Replica as Copy, ShardRecord};
 use crate::message::{CertifyAnswer, RaftEnvelope, RaftKind};
@@ -17,9 +18,15 @@ use crate::time::Now;
 impl Replica {
     /// A period has passed. `record` finds the system shard's record of this shard, if it is known here; only a leader
     /// wants it.
-    pub(crate) fn tick<'a>(&mut self, record: impl FnOnce() -> Option<&'a ShardRecord>, now: Now) {
+    pub(crate) fn tick<'a>(
+        &mut self,
+        record: impl FnOnce() -> Option<&'a ShardRecord>,
+        quiet_ticks: u64,
+        heard: &Heard,
+        now: Now,
+    ) {
         self.ticks += 1;
-        if self.held_until.is_some() {
+        if self.held_until.is_some() || !self.counts_tick() {
             return;
         }
         self.wait_for_snapshot();
@@ -27,12 +34,14 @@ impl Replica {
         self.draw_election_timeout();
         self.commit_before_last_tick = self.commit_last_tick;
         self.commit_last_tick = self.raw.raft.raft_log.committed;
+        let mut is_settled = true;
         if self.is_leader() {
             self.start_round(now);
             self.give_up_stalled_snapshots(now);
-            self.change_members(record());
+            is_settled = self.change_members(record());
             self.make_members_known();
         }
+        self.settle_pace(is_settled, quiet_ticks, heard);
     }
 
     /// Without writes of clients, an empty entry tells a majority what the last change made of the members.
@@ -54,9 +63,19 @@ impl Replica {
         if self.applier.state.blank && envelope.kind == RaftKind::TimeoutNow {
             return;
         }
+        if self.may_have_promised(&envelope) {
+            return;
+        }
         // An error means that raft has no use for the message, as for one from a copy that was removed.
         let _ = self.raw.step(convert::message_in(envelope));
         self.draw_election_timeout();
+    }
+
+    /// True for a request to vote while the process before this one may have promised a leader to elect nobody else: the
+    /// leader counts on it for its lease. One that the leader itself has asked for is no breach.
+    fn may_have_promised(&self, envelope: &RaftEnvelope) -> bool {
+        let is_vote = matches!(envelope.kind, RaftKind::RequestVote | RaftKind::RequestPreVote);
+        is_vote && self.ticks < self.promised_ticks && envelope.context[..] != raft::CAMPAIGN_TRANSFER[..]
     }
 
     /// A client's write. Answered now if it cannot be taken.
@@ -191,15 +210,15 @@ impl Replica {
     }
 
     /// Brings the members closer to the assigned copies. Acts only on a record that has caught up with this leader:
-    /// an older one may name copies that were removed since.
-    fn change_members(&mut self, record: Option<&ShardRecord>) {
+    /// an older one may name copies that were removed since. True = they are as assigned.
+    fn change_members(&mut self, record: Option<&ShardRecord>) -> bool {
         let is_joint = self.descriptor().is_joint();
         let caught_up = record.is_some_and(|r| r.descriptor.generation == self.descriptor().generation);
         let since = is_joint.then(|| self.joint_since.unwrap_or(self.ticks));
         self.joint_since = since;
         let is_settled = caught_up && record.is_some_and(ShardRecord::assigned_reached);
         if is_settled || !self.has_committed_in_term() || self.raw.raft.has_pending_conf() || !(is_joint || caught_up) {
-            return;
+            return is_settled;
         }
         let assigned = record.map_or(&[][..], |r| &r.assigned[..]);
         let in_step = self.in_step();
@@ -215,6 +234,7 @@ impl Replica {
             }
             NextStep::Change(change) => self.propose_change(&change),
         }
+        false
     }
 
     fn propose_change(&mut self, change: &MemberChange) {

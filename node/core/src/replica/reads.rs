@@ -12,7 +12,7 @@ use crate::node::TICK_MS;
 use crate::planted::{Planted, is_planted};
 
 /// Ticks for which a follower that heard of its leader votes for nobody else.
-pub(super) const ELECTION_TICKS: usize = 14;
+pub(crate) const ELECTION_TICKS: usize = 14;
 /// The lease: one tick less than a follower may count, three for the drift and steps of its clock.
 const LEASE_MS: u64 = (ELECTION_TICKS as u64 - 4) * TICK_MS;
 /// A round that took longer is given up.

@@ -8,7 +8,7 @@ use crate::ids::{NodeId, ReplicaId};
 use crate::map::Member;
 use crate::message::{PeerMessage, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::replica::state::ReplicaState;
-use crate::replica::{Collected, Replica, SnapshotReceive, SnapshotSend, raft_log};
+use crate::replica::{Collected, ELECTION_TICKS, Replica, SnapshotReceive, SnapshotSend, raft_log};
 use crate::time::Now;
 
 /// What became of an offered snapshot.
@@ -144,12 +144,13 @@ impl Replica {
         engine.write(vec![self.applier.state.write()])
     }
 
-    /// A copy without data does not stand for election. If it has a log, whoever leads must be told that it needs a
+    /// A copy without data does not stand for election, though it votes when it has waited for its leader as long as any
+    /// other: it may be needed to elect the next one. If it has a log, whoever leads must be told that it needs a
     /// snapshot all the same.
     pub(super) fn wait_for_snapshot(&mut self) {
         let raft = &mut self.raw.raft;
         if self.applier.state.blank {
-            raft.election_elapsed = 0;
+            raft.election_elapsed = raft.election_elapsed.min(ELECTION_TICKS - 1);
             if raft.raft_log.last_index() > 0 {
                 raft.pending_request_snapshot = raft.raft_log.committed.max(1);
             }
@@ -214,9 +215,10 @@ impl Replica {
         self.applier.state = ReplicaState { applied, from_snapshot, ..blank };
     }
 
-    /// Waits for the store to make this new copy durable before it says anything.
+    /// Waits for the store to make this new copy durable before it says anything. It has promised nothing yet.
     pub(crate) fn hold_until(&mut self, mark: u64) {
         self.held_until = Some(mark);
+        self.promised_ticks = 0;
     }
 
     pub(super) fn created_durably(&mut self, _now: Now) {

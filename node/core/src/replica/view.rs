@@ -5,6 +5,7 @@ use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::log::LogEntry;
 use crate::map::Descriptor;
 use crate::replica::{Replica, convert};
+use crate::time::Now;
 
 /// A replica at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct ReplicaView {
     pub has_leader: bool,
     /// The highest index that it has heard of as committed, also if its log does not reach so far.
     pub told_committed: u64,
+    /// True while it counts few of the ticks, since its shard has nothing to do.
+    pub is_quiescent: bool,
 }
 
 impl Replica {
@@ -54,8 +57,14 @@ impl Replica {
             in_step: if self.is_leader() { self.in_step().into_iter().collect() } else { Vec::new() },
             is_blank: self.is_blank(),
             has_leader: self.raw.raft.leader_id != 0,
+            is_quiescent: self.is_quiescent(),
             told_committed: self.told_committed.max(log.committed),
         }
+    }
+
+    /// True if it may answer reads without asking anybody.
+    pub fn holds_lease(&self, now: Now) -> bool {
+        self.is_leader() && self.reads.has_lease(now.monotonic_ms)
     }
 
     /// Index, term and hash of every entry in memory above the log's start: equal for equal (shard, index) once committed.

@@ -1,0 +1,116 @@
+//! When this node last heard of each other node, and in which start: what its copies know of their peers' processes
+//! without asking for each shard.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Incarnation, NodeId};
+use crate::planted::{Planted, is_planted};
+
+/// Ticks without a word after which a node counts as silent: a follower would stand for election by then.
+pub(crate) const SILENT_TICKS: u64 = crate::replica::ELECTION_TICKS as u64;
+
+/// Who was heard of, and when.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    own: NodeId,
+    tick: u64,
+    nodes: BTreeMap<NodeId, Process>,
+}
+
+#[derive(Debug)]
+struct Process {
+    incarnation: Incarnation,
+    at: u64,
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaker {
+    /// The process that spoke before, or the first.
+    Known,
+    /// Another process of a node that was known: nothing that was heard before counts for it.
+    Restarted,
+    /// A process that was replaced.
+    Replaced,
+}
+
+impl Heard {
+    pub(crate) fn new(own: NodeId, incarnation: Incarnation) -> Self {
+        Self { own, tick: 0, nodes: BTreeMap::from([(own, Process { incarnation, at: 0 })]) }
+    }
+
+    /// A period has passed: the nodes that have just become silent.
+    pub(crate) fn tick(&mut self) -> Vec<NodeId> {
+        self.tick += 1;
+        let falls_silent = |process: &Process| self.tick - process.at == SILENT_TICKS + 1;
+        let others = self.nodes.iter().filter(|(node, _)| **node != self.own);
+        others.filter(|(_, process)| falls_silent(process)).map(|(node, _)| *node).collect()
+    }
+
+    /// A process speaks.
+    pub(crate) fn hear(&mut self, node: NodeId, incarnation: Incarnation) -> Speaker {
+        let at = self.tick;
+        let process = self.nodes.entry(node).or_insert(Process { incarnation, at });
+        if incarnation < process.incarnation {
+            return Speaker::Replaced;
+        }
+        let is_new = incarnation > process.incarnation;
+        *process = Process { incarnation, at };
+        if is_new { Speaker::Restarted } else { Speaker::Known }
+    }
+
+    /// Ticks since the node was last heard of. Always 0 for this node, and the most there is for one never heard of.
+    pub(crate) fn silent_ticks(&self, node: NodeId) -> u64 {
+        match self.nodes.get(&node) {
+            Some(_) if node == self.own => 0,
+            Some(process) => self.tick - process.at,
+            None => u64::MAX,
+        }
+    }
+
+    /// True unless the node is silent.
+    pub(crate) fn is_heard(&self, node: NodeId) -> bool {
+        is_planted(Planted::SilenceUnnoticed) || self.silent_ticks(node) <= SILENT_TICKS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OTHER: NodeId = NodeId(2);
+
+    fn after(ticks: u64, heard: &mut Heard) -> Vec<NodeId> {
+        (0..ticks).flat_map(|_| heard.tick()).collect()
+    }
+
+    #[test]
+    fn a_node_falls_silent_once_and_is_heard_again() {
+        let mut heard = Heard::new(NodeId(1), Incarnation(1));
+        assert!(!heard.is_heard(OTHER));
+        assert_eq!(heard.hear(OTHER, Incarnation(4)), Speaker::Known);
+        assert_eq!(after(SILENT_TICKS, &mut heard), []);
+        assert!(heard.is_heard(OTHER));
+        assert_eq!(after(50, &mut heard), [OTHER]);
+        assert!(!heard.is_heard(OTHER));
+        assert_eq!(heard.hear(OTHER, Incarnation(4)), Speaker::Known);
+        assert_eq!(heard.silent_ticks(OTHER), 0);
+        assert_eq!(after(50, &mut heard), [OTHER]);
+    }
+
+    #[test]
+    fn another_start_of_a_node_is_told_from_the_one_before() {
+        let mut heard = Heard::new(NodeId(1), Incarnation(1));
+        heard.hear(OTHER, Incarnation(4));
+        assert_eq!(heard.hear(OTHER, Incarnation(5)), Speaker::Restarted);
+        assert_eq!(heard.hear(OTHER, Incarnation(4)), Speaker::Replaced);
+        assert_eq!(heard.hear(OTHER, Incarnation(5)), Speaker::Known);
+    }
+
+    #[test]
+    fn this_node_is_never_silent() {
+        let mut heard = Heard::new(NodeId(1), Incarnation(1));
+        assert_eq!(after(50, &mut heard), []);
+        assert!(heard.is_heard(NodeId(1)));
+    }
+}

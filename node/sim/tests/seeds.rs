@@ -38,7 +38,7 @@ fn a_seed_replays_to_the_same_trace() {
 }
 
 /// Each bug that these clusters can show, and the seeds within which it must be caught.
-const BUGS: [(Planted, u64); 11] = [
+const BUGS: [(Planted, u64); 14] = [
     (Planted::AckBeforeFsync, 60),
     (Planted::VoteNotPersisted, 30),
     (Planted::StaleReadWithoutLease, 20),
@@ -50,6 +50,9 @@ const BUGS: [(Planted, u64); 11] = [
     (Planted::TombstoneIgnored, 60),
     (Planted::FenceIgnored, 60),
     (Planted::SilenceUnnoticed, 60),
+    (Planted::LeaseWithoutMargin, 20),
+    (Planted::LeaseKeptOverTransfer, 20),
+    (Planted::PatienceForgotten, 200),
 ];
 
 #[test]

@@ -10,8 +10,8 @@ use crate::cluster::{Cluster, Engine};
 use crate::skerry::{connect, make_table};
 
 const SHARDS: usize = 1_000;
-/// Elections, reports and first syncs are over by then.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Elections, reports and first syncs are over by then, and the shards have gone quiescent.
+const SETTLE: Duration = Duration::from_secs(12);
 
 /// Of a node with the shards, above the same node without; the node that uses most.
 #[derive(Debug, Clone, Copy)]

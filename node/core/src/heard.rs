@@ -42,7 +42,8 @@ impl Heard {
     /// A period has passed: the nodes that have just become silent.
     pub(crate) fn tick(&mut self) -> Vec<NodeId> {
         self.tick += 1;
-        let falls_silent = |process: &Process| self.tick - process.at == SILENT_TICKS + 1;
+        let falls_silent =
+            |process: &Process| self.tick - process.at == SILENT_TICKS + 1 && !is_planted(Planted::SilenceUnnoticed);
         let others = self.nodes.iter().filter(|(node, _)| **node != self.own);
         others.filter(|(_, process)| falls_silent(process)).map(|(node, _)| *node).collect()
     }

@@ -207,8 +207,9 @@ impl Node {
 
     fn tick(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         self.ticks += 1;
-        let silent = self.heard.tick();
-        self.miss(silent);
+        for silent in self.heard.tick() {
+            self.lost_sight(silent);
+        }
         let quiet_ticks = self.config.quiet_ticks;
         let map = Arc::clone(&self.map);
         for (shard, replica) in &mut self.replicas {

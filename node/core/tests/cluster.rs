@@ -271,11 +271,17 @@ fn table_on(cluster: &mut Cluster, nodes: &[NodeId]) -> TableId {
     table
 }
 
-#[test]
-fn three_nodes_serve_a_table_and_conditions_hold() {
+/// Three nodes, and a table of three shards with a copy on each.
+fn three_nodes() -> (Cluster, [NodeId; 3], TableId) {
     let mut cluster = Cluster::start();
     let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
     let table = table_on(&mut cluster, &nodes);
+    (cluster, nodes, table)
+}
+
+#[test]
+fn three_nodes_serve_a_table_and_conditions_hold() {
+    let (mut cluster, _, table) = three_nodes();
     for number in 0..50 {
         let key = format!("{}{number}", if number % 2 == 0 { "a" } else { "s" });
         assert!(matches!(cluster.put(table, &key, "x"), Outcome::Applied(_)));
@@ -295,9 +301,7 @@ fn three_nodes_serve_a_table_and_conditions_hold() {
 
 #[test]
 fn copies_of_a_database_at_rest_are_in_step_at_every_look() {
-    let mut cluster = Cluster::start();
-    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
-    table_on(&mut cluster, &nodes);
+    let (mut cluster, _, _) = three_nodes();
     cluster.settle();
     cluster.run(100);
     for look in 0..100 {
@@ -311,9 +315,7 @@ fn copies_of_a_database_at_rest_are_in_step_at_every_look() {
 
 #[test]
 fn shards_with_nothing_to_do_go_quiescent_and_answer_at_once() {
-    let mut cluster = Cluster::start();
-    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
-    let table = table_on(&mut cluster, &nodes);
+    let (mut cluster, _, table) = three_nodes();
     cluster.settle();
     cluster.run(200);
     assert_eq!(quiescent(&cluster), (9, 9));
@@ -330,9 +332,7 @@ fn shards_with_nothing_to_do_go_quiescent_and_answer_at_once() {
 
 #[test]
 fn quiescent_shards_of_a_dead_node_are_led_anew_as_soon_as_busy_ones() {
-    let mut cluster = Cluster::start();
-    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
-    table_on(&mut cluster, &nodes);
+    let (mut cluster, nodes, _) = three_nodes();
     cluster.settle();
     cluster.run(200);
     let leading = |cluster: &Cluster, node: &NodeId| {
@@ -342,7 +342,7 @@ fn quiescent_shards_of_a_dead_node_are_led_anew_as_soon_as_busy_ones() {
     let dead = *nodes.iter().max_by_key(|node| leading(&cluster, node)).unwrap();
     assert!(leading(&cluster, &dead) > 0);
     cluster.hosts.remove(&dead);
-    // Silence is noticed after 14 ticks, who stands first is drawn from ten, and then there is an election.
+    // Silence is noticed after 14 ticks, who stands first is drawn from nine, and then there is an election.
     cluster.run(28);
     let others = nodes.iter().filter(|node| **node != dead);
     assert_eq!(others.map(|node| leading(&cluster, node)).sum::<usize>(), 3);
@@ -351,9 +351,7 @@ fn quiescent_shards_of_a_dead_node_are_led_anew_as_soon_as_busy_ones() {
 /// The leader of a shard died while another voter was getting a snapshot: the third could never be elected.
 #[test]
 fn a_voter_that_waits_for_its_records_votes_all_the_same() {
-    let mut cluster = Cluster::start();
-    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
-    let table = table_on(&mut cluster, &nodes);
+    let (mut cluster, nodes, table) = three_nodes();
     cluster.settle();
     let shard = cluster.hosts[&NodeId(1)].node.map().route(table, b"a").unwrap().descriptor.shard;
     let view = |cluster: &Cluster, node: &NodeId| cluster.hosts[node].node.replica(shard).unwrap().view();
@@ -381,9 +379,7 @@ fn a_voter_that_waits_for_its_records_votes_all_the_same() {
 
 #[test]
 fn map_has_new_members_only_once_a_majority_of_them_knows() {
-    let mut cluster = Cluster::start();
-    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
-    table_on(&mut cluster, &nodes);
+    let (mut cluster, nodes, _) = three_nodes();
     let four = cluster.join(4);
     let shard = ShardId(1);
     cluster.change(AdminChange::SetTargets(vec![(shard, vec![nodes[1], nodes[2], four])]));
@@ -426,9 +422,7 @@ fn a_retried_request_takes_effect_once() {
 
 #[test]
 fn shards_move_to_new_nodes_and_the_old_ones_are_certified() {
-    let mut cluster = Cluster::start();
-    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
-    let table = table_on(&mut cluster, &nodes);
+    let (mut cluster, nodes, table) = three_nodes();
     for number in 0..40 {
         cluster.put(table, &format!("{}{number}", ['a', 'j', 's'][number % 3]), "x");
     }

@@ -26,7 +26,7 @@ pub(crate) struct Checker {
     identity: Identity,
     promoted: Promoted,
     bounds: Bounds,
-    pub(crate) in_step: InStep,
+    in_step: InStep,
     pub(crate) history: History,
     pub(crate) broken: Vec<String>,
 }
@@ -101,7 +101,7 @@ impl Checker {
 fn leases(hosts: &BTreeMap<NodeId, Host>, shard: ShardId, time: u64) -> impl Iterator<Item = (NodeId, u64)> {
     hosts.values().filter_map(move |host| {
         let replica = host.node.as_ref()?.replica(shard)?;
-        replica.holds_lease(host.now(time)).then(|| (host.id, replica.view().term))
+        host.holds_lease(shard, time).then(|| (host.id, replica.view().term))
     })
 }
 

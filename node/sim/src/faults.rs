@@ -31,7 +31,7 @@ impl Faults {
         let hosts = world.up();
         if let Some(&host) = hosts.choose(&mut world.rng) {
             match world.rng.random_range(0..100) {
-                0..18 => self.crash(host, world),
+                0..18 => restart(host, world),
                 18..25 => forget_promises(world),
                 25..31 => hosts.iter().for_each(|h| restart(*h, world)),
                 31..44 => pause(host, world),
@@ -54,10 +54,6 @@ impl Faults {
         }
         let pause = world.rng.random_range(100 * MILLISECOND..1_500 * MILLISECOND);
         world.after(pause, Event::Wake(Waker::Faults));
-    }
-
-    fn crash(&mut self, host: NodeId, world: &mut World) {
-        restart(host, world);
     }
 
     /// A flipped bit in the log, or a volume that is gone: only where every shard has enough copies without this host.
@@ -85,9 +81,7 @@ impl Faults {
 
 /// The process dies and comes back some time later.
 fn restart(host: NodeId, world: &mut World) {
-    world.crash(host);
-    let delay = world.rng.random_range(50 * MILLISECOND..4 * SECOND);
-    world.after(delay, Event::Start { host });
+    world.restart(host, 50 * MILLISECOND..4 * SECOND);
 }
 
 /// A leader and one of its followers cease to hear each other, and the other followers start anew at about the time when
@@ -95,8 +89,7 @@ fn restart(host: NodeId, world: &mut World) {
 fn forget_promises(world: &mut World) {
     let holds_lease = |view: &ReplicaView| {
         let host = world.hosts.get(&view.node);
-        let replica = host.and_then(|h| Some((h, h.node.as_ref()?.replica(view.shard)?)));
-        view.in_step.len() > 2 && replica.is_some_and(|(host, replica)| replica.holds_lease(host.now(world.time)))
+        view.in_step.len() > 2 && host.is_some_and(|host| host.holds_lease(view.shard, world.time))
     };
     let leaders: Vec<_> = views(&world.hosts).into_values().filter(holds_lease).collect();
     let Some(leader) = leaders.choose(&mut world.rng) else { return };

@@ -123,6 +123,12 @@ impl Host {
         !before.is_subset(&self.copies)
     }
 
+    /// True if its copy of the shard may answer reads without asking anybody.
+    pub(crate) fn holds_lease(&self, shard: ShardId, time: u64) -> bool {
+        let replica = self.node.as_ref().and_then(|node| node.replica(shard));
+        replica.is_some_and(|replica| replica.holds_lease(self.now(time)))
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         self.node.is_some()
     }

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::ops::Range;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -224,11 +225,7 @@ impl World {
                 self.input(host, input);
             }
             Event::Start { host } => self.start(host, BTreeSet::new()),
-            Event::Restart { host } => {
-                self.crash(host);
-                let delay = self.rng.random_range(10 * MILLISECOND..60 * MILLISECOND);
-                self.after(delay, Event::Start { host });
-            }
+            Event::Restart { host } => self.restart(host, 10 * MILLISECOND..60 * MILLISECOND),
             Event::GhostTick { number } => self.ghost_tick(number),
             Event::Wake(_) => {}
         }
@@ -267,6 +264,13 @@ impl World {
         if let Some(host) = self.hosts.get_mut(&id) {
             host.crash(&mut self.rng);
         }
+    }
+
+    /// The process dies and comes back after a time drawn from `down`, in microseconds.
+    pub(crate) fn restart(&mut self, host: NodeId, down: Range<u64>) {
+        self.crash(host);
+        let delay = self.rng.random_range(down);
+        self.after(delay, Event::Start { host });
     }
 
     fn input(&mut self, id: NodeId, input: Input) {
@@ -345,9 +349,7 @@ impl World {
         let ended = self.hosts.get_mut(&id).is_some_and(Host::has_ended_a_copy);
         if ended && self.strikes && self.rng.random_bool(0.3) {
             for other in self.up().into_iter().filter(|other| *other != id) {
-                self.crash(other);
-                let delay = self.rng.random_range(20 * MILLISECOND..300 * MILLISECOND);
-                self.after(delay, Event::Start { host: other });
+                self.restart(other, 20 * MILLISECOND..300 * MILLISECOND);
             }
         }
     }

@@ -15,7 +15,6 @@ const UNNOTICED_MS: u64 = 1_200;
 pub struct InStep {
     missing: BTreeMap<ReplicaId, u64>,
     running: BTreeMap<NodeId, u64>,
-    quiescent: u64,
 }
 
 impl InStep {
@@ -30,7 +29,6 @@ impl InStep {
         for node in running {
             self.running.entry(*node).or_insert(now_ms);
         }
-        self.quiescent += all.values().filter(|v| v.is_quiescent).count() as u64;
         let has_run = |node: &NodeId| self.running.get(node).is_some_and(|since| now_ms - since > UNNOTICED_MS);
         let mut counted = BTreeMap::new();
         for leader in all.values().filter(|v| v.is_leader && has_run(&v.node)) {
@@ -47,10 +45,5 @@ impl InStep {
             }
         }
         Ok(())
-    }
-
-    /// How often a copy was seen quiescent.
-    pub fn quiescent(&self) -> u64 {
-        self.quiescent
     }
 }

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use crate::ids::{NodeId, ShardId};
 use crate::message::PeerMessage;
 use crate::node::Node;
-use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
 
 /// Ticks between two beats: three may be lost before a node counts as silent.
@@ -31,15 +30,8 @@ impl Node {
         self.send.extend(peers.into_iter().map(|node| (node, PeerMessage::Beat)));
     }
 
-    /// Nodes that have just become silent are missed by every shard that they have a copy of.
-    pub(super) fn miss(&mut self, silent: Vec<NodeId>) {
-        if is_planted(Planted::SilenceUnnoticed) {
-            return;
-        }
-        silent.into_iter().for_each(|node| self.lost_sight(node));
-    }
-
-    /// Another process speaks for a node: what the one before was known to have may be gone.
+    /// A node has fallen silent, or another process speaks for it: what it was known to have may be gone, and every shard
+    /// that it has a copy of looks after itself.
     pub(super) fn lost_sight(&mut self, node: NodeId) {
         for (shard, replica) in &mut self.replicas {
             replica.lost_sight(node, &self.heard);

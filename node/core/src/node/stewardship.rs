@@ -229,7 +229,7 @@ impl Node {
     }
 
     fn own_report(&self) -> NodeReport {
-        let leading = self.replicas.values().filter(|r| r.is_leader()).count();
+        let census = self.census();
         let led: Vec<_> = self.replicas.values().filter(|r| r.may_report()).map(shard_report).collect();
         NodeReport {
             node: self.identity.node,
@@ -239,7 +239,7 @@ impl Node {
             map_epoch: self.map.epoch,
             disk_full: self.disk_full,
             disk_bytes: self.disk_bytes,
-            replicas: (self.replicas.len() - leading) as u64,
+            replicas: census.replicas - census.leaders,
             led,
             lost: self.lost.iter().copied().filter(|copy| self.is_durably_entombed(*copy)).collect(),
         }

@@ -12,6 +12,7 @@ HOSTS ?= 5
 ZONES ?= 3
 NAME ?=
 BRIEF ?=
+TARGET = $(shell cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .PHONY: help
 help: ## Show this list
@@ -20,7 +21,7 @@ help: ## Show this list
 .PHONY: run
 run: ## The tour: a real database on this machine, real data, every answer checked
 	cargo build --release -p skerry -p skerry-node
-	cargo run --quiet --release -p skerry -- tour
+	$(TARGET)/release/skerry tour
 
 .PHONY: test
 test: ## All tests, 500 simulation seeds among them
@@ -70,7 +71,6 @@ sim: ## Simulate databases under faults, then with known bugs planted: make sim 
 	cargo run --quiet --release -p skerry-sim -- --planted all --seeds 2000 $(if $(WHOLE),--whole)
 
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
-TARGET = $(or $(CARGO_TARGET_DIR),target)
 PROFILE = release
 IMAGES = target/images
 BINARIES = $(TARGET)/$(TRIPLE)/$(PROFILE)
@@ -114,7 +114,7 @@ e2e-one: e2e ## One scenario: make e2e-one NAME=scale_out_and_in
 .PHONY: bench
 bench: ## Measure beside etcd and Redis: make bench ROUNDS=3
 	cargo build --release -p skerry-node -p skerry-e2e --bins
-	cargo run --quiet --release -p skerry-e2e --bin bench -- --rounds $(ROUNDS)
+	$(TARGET)/release/bench --rounds $(ROUNDS)
 	cargo bench --quiet -p skerry-operator --bench operator
 
 .PHONY: doc

@@ -58,6 +58,11 @@ impl Process {
     pub const STEADY: Self = Self { ready: true, outdated: false, down: Duration::ZERO, volume_lost: false };
 }
 
+/// The first slot whose process does not take requests, in words.
+pub(crate) fn not_ready(slots: &BTreeMap<String, Slot>) -> Option<String> {
+    slots.iter().find(|(_, slot)| !slot.process.ready).map(|(name, _)| format!("{name} is not ready"))
+}
+
 /// What was seen of one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {

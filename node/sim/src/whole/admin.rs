@@ -38,10 +38,10 @@ impl Admin {
         let anyone = named.choose(&mut place.world.rng).copied();
         let Some(host) = self.leader.filter(|l| named.contains(l)).or(anyone) else { return };
         let token = place.world.token();
-        if let AdminRequest::Command(SystemCommand::Admin { fence, change }) = &asked.request {
-            place.rules.sent(token, fence.token, change);
-        }
         let delay = place.delay();
+        if let AdminRequest::Command(SystemCommand::Admin { fence, change }) = &asked.request {
+            place.rules.sent(token, fence.token, change, place.world.time + delay);
+        }
         let input = Input::Admin { token, request: asked.request.clone() };
         place.world.after(delay, Event::Request { host, input });
         asked.token = Some(token);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use skerry_core::ids::{Epoch, NodeId, Token};
 use skerry_core::invariants::copies;
 use skerry_core::map::NodeState;
-use skerry_core::node::{AdminReply, Answer};
-use skerry_core::system::{AdminChange, SystemReply};
+use skerry_core::node::{AdminRefusal, AdminReply, Answer};
+use skerry_core::system::{AdminChange, SystemRefusal, SystemReply};
 
 use super::kubernetes::Kubernetes;
 use crate::check::views;
@@ -22,10 +22,19 @@ pub(crate) struct Rules {
     removed: BTreeSet<NodeId>,
     /// Nodes that a shard's record has ever named.
     holders: BTreeSet<NodeId>,
-    /// Fencing tokens of admin writes that are not answered, and whom they remove.
-    sent: BTreeMap<Token, (u64, Option<NodeId>)>,
-    /// Fencing tokens of admin writes, and the epochs at which they were carried out.
-    effects: BTreeSet<(Epoch, u64)>,
+    /// Admin writes that are not answered.
+    sent: BTreeMap<Token, Sent>,
+    /// Fencing tokens of admin writes that were carried out, and when that was first known.
+    obeyed: BTreeMap<u64, u64>,
+}
+
+/// An admin write.
+#[derive(Clone)]
+struct Sent {
+    fence: u64,
+    removes: Option<NodeId>,
+    /// When it is at the node that it was sent to.
+    arrives: u64,
 }
 
 impl Rules {
@@ -34,29 +43,19 @@ impl Rules {
     }
 
     /// An admin write goes out.
-    pub(crate) fn sent(&mut self, token: Token, fence: u64, change: &AdminChange) {
+    pub(crate) fn sent(&mut self, token: Token, fence: u64, change: &AdminChange, arrives: u64) {
         let removes = if let AdminChange::Remove(node) = change { Some(*node) } else { None };
-        self.sent.insert(token, (fence, removes));
+        self.sent.insert(token, Sent { fence, removes, arrives });
     }
 
     /// Looks at the answers that are there, and at the newest map.
     pub(crate) fn look(&mut self, world: &mut World) {
-        for (token, (fence, removes)) in self.sent.clone() {
-            if let Some(answer) = world.answers.get(&token) {
+        for (token, sent) in self.sent.clone() {
+            if let Some(Answer::Admin(answer)) = world.answers.get(&token) {
                 self.sent.remove(&token);
-                if let Answer::Admin(Ok(AdminReply::Command(SystemReply::Done(epoch)))) = answer {
-                    self.effects.insert((*epoch, fence));
-                    self.removed.extend(removes);
-                }
+                let answer = answer.clone();
+                self.answered(&sent, &answer, world);
             }
-        }
-        let out_of_order = |(a, b): &(&(Epoch, u64), &(Epoch, u64))| a.0 < b.0 && a.1 > b.1;
-        let effects = self.effects.iter().zip(self.effects.iter().skip(1)).find(out_of_order);
-        if let Some((newer, older)) = effects {
-            world.checker.broken.push(format!(
-                "no former operator is obeyed: token {} at epoch {}, token {} at epoch {}",
-                newer.1, newer.0, older.1, older.0
-            ));
         }
         if let Some(map) = newest_map(world) {
             self.removed.extend(map.nodes.values().filter(|n| n.state == NodeState::Removed).map(|n| n.id));
@@ -66,6 +65,26 @@ impl Rules {
         }
         if let Some(node) = self.removed.iter().find(|node| !self.certified.contains(node)) {
             world.checker.broken.push(format!("no node is removed without a certificate: {node}"));
+        }
+    }
+
+    fn answered(&mut self, sent: &Sent, answer: &Result<AdminReply, AdminRefusal>, world: &mut World) {
+        // Whether it would have been refused for another reason, or would have changed nothing, is luck.
+        let passed = match answer {
+            Ok(_) => true,
+            Err(AdminRefusal::Refused(refusal)) => !matches!(refusal, SystemRefusal::Fenced { .. }),
+            Err(AdminRefusal::NotLeader { .. } | AdminRefusal::OutcomeUnknown) => false,
+        };
+        let newer = self.obeyed.range(sent.fence + 1..).find(|(_, known)| **known < sent.arrives);
+        if let (true, Some((newer, known))) = (passed, newer) {
+            let Sent { fence, arrives, .. } = sent;
+            world.checker.broken.push(format!(
+                "no former operator is obeyed: token {fence} at {arrives}, token {newer} at {known}: {answer:?}"
+            ));
+        }
+        if let Ok(AdminReply::Command(SystemReply::Done(_))) = answer {
+            self.obeyed.entry(sent.fence).or_insert(world.time);
+            self.removed.extend(sent.removes);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::args::{Format, Global};
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output::{Output, Paint};
-use crate::view::{shard_map, size};
+use crate::view::size;
 
 /// Of `skerry status`.
 #[derive(Debug, Args)]
@@ -63,8 +63,8 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
     let shards = shards_now(status);
     let leaderless = tolerance.unavailable;
     let bytes: u64 = shards.iter().filter_map(|s| s.report).map(|r| r.bytes).sum();
-    let moves = shard_map::moves(status).len();
     let under_way = UnderWay::of(status);
+    let moving = under_way.map_or(0, |m| m.shards);
     let fact = |name: &str, text: String| vec![name.to_owned(), text];
     let mut facts = vec![
         fact(
@@ -75,7 +75,7 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
         fact(
             "shards",
             format!(
-                "{}: {leaderless} without leader, {} short of copies, {moves} moving",
+                "{}: {leaderless} without leader, {} short of copies, {moving} moving",
                 shards.len(),
                 tolerance.short_of_copies
             ),

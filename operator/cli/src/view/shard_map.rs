@@ -116,7 +116,7 @@ pub(crate) fn draw(status: &Status, style: &Style<'_>) -> String {
 }
 
 /// What moves, one line a shard.
-pub(crate) fn moves(status: &Status) -> Vec<String> {
+fn moves(status: &Status) -> Vec<String> {
     let mut lines = Vec::new();
     for shard in shards_now(status) {
         let nodes = |wanted: &dyn Fn(Cell) -> bool| -> Vec<String> {

@@ -12,7 +12,7 @@ use skerry_core::node::Status;
 use super::seats::Seats;
 use super::{Plan, Step, Wait};
 use crate::health::{is_heard, shards_now, unrest};
-use crate::observed::Slot;
+use crate::observed::{Slot, not_ready};
 
 /// Processes that do not serve, and were not started as the spec says now.
 pub(super) fn broken(slots: &BTreeMap<String, Slot>) -> impl Iterator<Item = Step> {
@@ -26,8 +26,7 @@ pub(super) fn restart(plan: &mut Plan, slots: &BTreeMap<String, Slot>, seats: &S
     let mut outdated: Vec<&String> = outdated.collect();
     outdated.sort_by_key(|name| seats.node_of(name).is_some_and(|n| n.id == status.steward));
     let Some(next) = outdated.first() else { return };
-    let away = slots.iter().find(|(_, slot)| !slot.process.ready).map(|(name, _)| format!("{name} is not ready"));
-    match away.or_else(|| unrest(status)) {
+    match not_ready(slots).or_else(|| unrest(status)) {
         None => plan.steps.push(Step::RestartNode { slot: (*next).clone() }),
         Some(why) => plan.waits.push(Wait::Restarting { slots: outdated.into_iter().cloned().collect(), why }),
     }

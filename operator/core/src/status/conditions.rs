@@ -5,7 +5,7 @@ use skerry_core::node::Status;
 
 use crate::decide::Decision;
 use crate::health::{shards_now, unrest};
-use crate::observed::Observed;
+use crate::observed::{Observed, not_ready};
 use crate::validate::Invalid;
 
 /// As Kubernetes bounds it.
@@ -36,7 +36,9 @@ impl<'a> Facts<'a> {
         let waiting = waits().find(|w| !w.needs_a_person()).map(|w| (w.reason(), w.to_string()));
         let stepping = plan.filter(|p| !p.steps.is_empty()).map(|p| ("Changing", format!("{} steps", p.steps.len())));
         let restless = status.and_then(unrest).map(|what| ("ShardsUnsettled", what));
-        let under_way = failed.or(waiting).or(stepping).or(restless);
+        // A node may be heard before those who run it have seen that it takes requests.
+        let starting = observed.slots.known().and_then(not_ready).map(|what| ("NodesNotReady", what));
+        let under_way = failed.or(waiting).or(stepping).or(restless).or(starting);
         let why = super::held_up(observed).next().map_or_else(String::new, |why| format!("; {why}"));
         Self {
             status,

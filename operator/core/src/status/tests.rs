@@ -56,6 +56,18 @@ fn at_rest_everything_says_so() {
 }
 
 #[test]
+fn node_that_is_heard_but_does_not_take_requests_yet_keeps_the_database_from_being_ready() {
+    let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+    if let Seen::Known(slots) = &mut seen.slots {
+        slots.get_mut("shop-b-0").unwrap().process.ready = false;
+    }
+    let status = told(SPEC, &seen, None);
+    assert_eq!(conditions_of(&status)[0], ("Ready", "False", "NodesNotReady"));
+    assert_eq!(condition(&status.conditions, "Ready").unwrap().message, "shop-b-0 is not ready");
+    assert_eq!(status.operation.as_deref(), Some("NodesNotReady"));
+}
+
+#[test]
 fn unknown_is_never_ready_and_never_false() {
     let status = told(SPEC, &observed(Seen::Unknown("nobody answers".into())), None);
     assert_eq!(

@@ -13,8 +13,9 @@ use crate::report::{ReportError, report};
 
 /// While something is under way.
 const SOON: Duration = Duration::from_secs(1);
-/// At rest. Watches tell earlier of what happens in Kubernetes; this is for what happens in the database.
-const LATER: Duration = Duration::from_secs(10);
+/// At rest. Watches tell earlier of what happens in Kubernetes; this is for what happens in the database, and is what a
+/// hundred databases with nothing to do cost.
+const LATER: Duration = Duration::from_secs(15);
 
 /// Why a look ended early. It begins anew.
 #[derive(Debug, thiserror::Error)]

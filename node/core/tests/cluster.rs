@@ -81,6 +81,8 @@ struct Cluster {
     silenced: Option<ShardId>,
     /// Pieces of snapshots do not arrive.
     loses_chunks: bool,
+    /// This node hears nothing from others, and is heard by them.
+    deaf: Option<NodeId>,
 }
 
 fn new_node(number: u64) -> NewNode {
@@ -123,7 +125,7 @@ impl Cluster {
                 PeerMessage::SnapshotChunk(_) => self.loses_chunks,
                 _ => false,
             };
-            if !is_lost {
+            if !is_lost && self.deaf != Some(peer) {
                 self.inbox.push_back((to, peer, vec![message]));
             }
         }
@@ -375,6 +377,27 @@ fn a_voter_that_waits_for_its_records_votes_all_the_same() {
     cluster.hosts.remove(&leader);
     cluster.run(100);
     assert!(view(&cluster, &third).is_leader && view(&cluster, &late).is_blank);
+}
+
+/// It counted as in step for half a second after every time that it asked for votes.
+#[test]
+fn a_copy_that_does_not_hear_its_leader_is_not_in_step() {
+    let (mut cluster, nodes, _) = three_nodes();
+    cluster.settle();
+    cluster.run(200);
+    let leads = |v: &ReplicaView| v.is_leader && v.shard != ShardId::SYSTEM;
+    let led = |cluster: &Cluster, node: NodeId| cluster.hosts[&node].node.replicas().filter(leads).count();
+    let deaf = *nodes.iter().min_by_key(|node| led(&cluster, **node)).unwrap();
+    cluster.deaf = Some(deaf);
+    cluster.run(60);
+    for _ in 0..200 {
+        cluster.run(1);
+        let others = cluster.hosts.iter().filter(|(node, _)| **node != deaf);
+        for view in others.flat_map(|(_, host)| host.node.replicas()).filter(leads) {
+            let of = view.descriptor.members.iter().find(|m| m.replica.node == deaf).unwrap();
+            assert!(!view.in_step.contains(&of.replica.id), "shard {}", view.shard);
+        }
+    }
 }
 
 #[test]

@@ -122,7 +122,8 @@ pub(crate) fn hand_over(hosts: &[NodeId], world: &mut World) {
 /// The process stands still, as after a SIGSTOP or on an overloaded machine.
 pub(crate) fn pause(host: NodeId, world: &mut World) {
     let until = world.time + world.rng.random_range(100 * MILLISECOND..4 * SECOND);
-    world.hosts.get_mut(&host).into_iter().for_each(|h| h.paused_until = until);
+    // Its next tick comes when the pause ends: one that has begun is never cut short.
+    world.hosts.get_mut(&host).into_iter().for_each(|h| h.paused_until = h.paused_until.max(until));
 }
 
 pub(crate) fn newest_map(world: &World) -> Option<&Map> {

@@ -142,7 +142,6 @@ impl Run {
         self.world.network.heal();
         self.world.disk_max = 2 * MILLISECOND;
         for id in self.world.hosts.keys().copied().collect::<Vec<_>>() {
-            self.world.hosts.get_mut(&id).into_iter().for_each(|h| h.paused_until = 0);
             self.world.start(id, BTreeSet::new());
         }
     }

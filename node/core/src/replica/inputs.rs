@@ -55,7 +55,12 @@ impl Replica {
     /// From another copy. The node has checked that it is meant for this one.
     pub(crate) fn step(&mut self, from: NodeId, envelope: RaftEnvelope) {
         self.peers.insert(envelope.from, from);
-        self.heard.insert(envelope.from, self.ticks);
+        if asks_for_votes(&envelope) {
+            // It does not hear this leader, if this is one: the node may be cut off one way.
+            self.heard.remove(&envelope.from);
+        } else {
+            self.heard.insert(envelope.from, self.ticks);
+        }
         self.told_committed = self.told_committed.max(envelope.commit);
         if self.held_until.is_some() || self.receive.as_ref().is_some_and(|r| r.is_complete) {
             return;
@@ -74,8 +79,9 @@ impl Replica {
     /// True for a request to vote while the process before this one may have promised a leader to elect nobody else: the
     /// leader counts on it for its lease. One that the leader itself has asked for is no breach.
     fn may_have_promised(&self, envelope: &RaftEnvelope) -> bool {
-        let is_vote = matches!(envelope.kind, RaftKind::RequestVote | RaftKind::RequestPreVote);
-        is_vote && self.ticks < self.promised_ticks && envelope.context[..] != raft::CAMPAIGN_TRANSFER[..]
+        asks_for_votes(envelope)
+            && self.ticks < self.promised_ticks
+            && envelope.context[..] != raft::CAMPAIGN_TRANSFER[..]
     }
 
     /// A client's write. Answered now if it cannot be taken.
@@ -284,4 +290,8 @@ impl Replica {
     pub(super) fn leads(state: StateRole) -> bool {
         state == StateRole::Leader
     }
+}
+
+fn asks_for_votes(envelope: &RaftEnvelope) -> bool {
+    matches!(envelope.kind, RaftKind::RequestVote | RaftKind::RequestPreVote)
 }

@@ -53,7 +53,6 @@ impl Troubles {
         (place.kube.errors, place.late, place.lag_max) = (0, 0, 100 * MILLISECOND);
         place.world.network.heal();
         place.world.disk_max = 2 * MILLISECOND;
-        place.world.hosts.values_mut().for_each(|h| h.paused_until = 0);
         let now = place.world.time;
         self.edits.last(&mut place.kube.resource, now, &mut place.world.rng);
         place.world.mark("troubles are over");

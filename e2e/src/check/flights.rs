@@ -1,48 +1,55 @@
-//! The data that is imported: the flights of January 2013, again for each month until there are as many rows as wanted.
-//! A year's 336,776 flights are so stood in for by twelve months and a half of January's.
+//! The data that is imported: the 336,776 flights that left New York in 2013, in the order of the months.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
 use skerry_client::Key;
 use skerry_core::map::Fragmentation;
 
-const DATA: &[u8] = include_bytes!("../../../examples/data/flights-2013-01.csv.gz");
-/// The year of the data's rows.
-const YEAR: usize = 2013;
-
-/// January's rows, without the header.
-pub(super) fn january() -> Result<Vec<String>> {
-    let mut text = String::new();
-    MultiGzDecoder::new(DATA).read_to_string(&mut text).context("failed to unpack the flights")?;
-    Ok(text.lines().skip(1).map(str::to_owned).collect())
+macro_rules! months {
+    ($($month:literal)*) => {
+        [$(include_bytes!(concat!("../../../examples/data/flights-2013-", $month, ".csv.gz")) as &[u8]),*]
+    };
 }
 
-/// The row of this number: January's rows over and over, each time with the next month's date.
-pub(super) fn row(january: &[String], number: usize) -> Result<Row<'_>> {
-    let source = &january[number % january.len()];
-    let columns: Vec<&str> = source.split(',').collect();
+const MONTHS: [&[u8]; 12] = months!("01" "02" "03" "04" "05" "06" "07" "08" "09" "10" "11" "12");
+
+/// The first so many flights, each a line of CSV.
+pub(super) fn flights(count: usize) -> Result<Vec<String>> {
+    let mut flights = Vec::with_capacity(count);
+    for month in MONTHS {
+        let mut text = String::new();
+        MultiGzDecoder::new(month).read_to_string(&mut text).context("failed to unpack the flights")?;
+        let header = 1;
+        flights.extend(text.lines().skip(header).take(count - flights.len()).map(str::to_owned));
+    }
+    ensure!(flights.len() == count, "{count} flights were asked for, and there are {}", flights.len());
+    Ok(flights)
+}
+
+/// A flight's line, taken apart.
+pub(super) fn row(flight: &str) -> Result<Row<'_>> {
+    let columns: Vec<&str> = flight.split(',').collect();
     // As in the header of the data.
-    let [_, _, day, _, _, _, _, _, _, carrier, flight, tailnum, origin, _, _, _, hour, minute, _] = columns[..] else {
+    let [year, month, day, _, _, _, _, _, _, carrier, number, tailnum, origin, _, _, _, hour, minute, _] = columns[..]
+    else {
         anyhow::bail!("a row of the flights has {} columns", columns.len());
     };
-    let months = number / january.len();
-    let (year, month) = (YEAR + months / 12, 1 + months % 12);
-    let time = format!("{year}-{month:02}-{day:0>2}T{hour:0>2}:{minute:0>2}");
+    let time = format!("{year}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute:0>2}");
     let tailnum = if tailnum.is_empty() { "none" } else { tailnum };
-    Ok(Row { time, carrier, flight, tailnum, origin, source })
+    Ok(Row { time, carrier, number, tailnum, origin, source: flight })
 }
 
-/// The numbers of so many rows, in batches of rows of one group.
-pub(super) fn batches(january: &[String], rows: usize, of: Fragmentation, length: usize) -> Result<Vec<Vec<usize>>> {
-    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for number in 0..rows {
-        groups.entry(row(january, number)?.group(of).to_owned()).or_default().push(number);
+/// The flights in batches, each of one group.
+pub(super) fn batches(flights: &[String], of: Fragmentation, length: usize) -> Result<Vec<Vec<&str>>> {
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for flight in flights {
+        groups.entry(row(flight)?.group(of)).or_default().push(flight);
     }
-    Ok(groups.values().flat_map(|group| group.chunks(length)).map(<[usize]>::to_vec).collect())
+    Ok(groups.values().flat_map(|group| group.chunks(length)).map(<[&str]>::to_vec).collect())
 }
 
 /// What keys are made from.
@@ -50,26 +57,26 @@ pub(super) fn batches(january: &[String], rows: usize, of: Fragmentation, length
 pub(super) struct Row<'a> {
     time: String,
     carrier: &'a str,
-    flight: &'a str,
+    number: &'a str,
     tailnum: &'a str,
     origin: &'a str,
     source: &'a str,
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
     /// By aircraft in a hash table, by carrier in a range table.
     pub(super) fn key(&self, fragmentation: Fragmentation) -> Key {
-        let Self { time, carrier, flight, tailnum, origin, .. } = self;
+        let Self { time, carrier, number, tailnum, origin, .. } = self;
         match fragmentation {
             Fragmentation::Hash => {
-                Key::with_sort((*tailnum).to_owned(), format!("{time}/{carrier}/{flight:0>4}/{origin}"))
+                Key::with_sort((*tailnum).to_owned(), format!("{time}/{carrier}/{number:0>4}/{origin}"))
             }
-            Fragmentation::Range => Key::new(format!("{carrier}/{time}/{flight:0>4}/{origin}")),
+            Fragmentation::Range => Key::new(format!("{carrier}/{time}/{number:0>4}/{origin}")),
         }
     }
 
     /// What rows that are written together have in common: they lie in one shard, since a range table is cut by letters.
-    pub(super) fn group(&self, fragmentation: Fragmentation) -> &str {
+    pub(super) fn group(&self, fragmentation: Fragmentation) -> &'a str {
         match fragmentation {
             Fragmentation::Hash => self.tailnum,
             Fragmentation::Range => self.carrier,
@@ -95,16 +102,24 @@ mod tests {
 
     use super::*;
 
+    const ALL: usize = 336_776;
+
     #[test]
-    fn a_year_of_rows_has_keys_of_their_own_in_both_kinds_of_table() {
-        let january = january().unwrap();
-        assert_eq!(january.len(), 27_004);
+    fn every_flight_has_a_key_of_its_own_in_both_kinds_of_table() {
+        let flights = flights(ALL).unwrap();
         for fragmentation in [Fragmentation::Range, Fragmentation::Hash] {
-            let keys: BTreeSet<Key> = (0..336_776).map(|n| row(&january, n).unwrap().key(fragmentation)).collect();
-            assert_eq!(keys.len(), 336_776);
-            let batches = batches(&january, 60_000, fragmentation, 100).unwrap();
+            let keys: BTreeSet<Key> = flights.iter().map(|f| row(f).unwrap().key(fragmentation)).collect();
+            assert_eq!(keys.len(), ALL);
+            let batches = batches(&flights, fragmentation, 100).unwrap();
             assert!(batches.iter().all(|b| b.len() <= 100));
-            assert_eq!(batches.concat().into_iter().collect::<BTreeSet<_>>(), (0..60_000).collect());
+            assert_eq!(batches.concat().len(), ALL);
         }
+    }
+
+    #[test]
+    fn more_flights_than_there_were_are_refused() {
+        assert_eq!(flights(30_000).unwrap().len(), 30_000);
+        let refused = flights(ALL + 1).unwrap_err().to_string();
+        assert_eq!(refused, "336777 flights were asked for, and there are 336776");
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use skerry_client::{Client, Mutation, ScanOptions, ScanRange};
 use skerry_core::map::Fragmentation;
 
-use super::flights::{batches, january, mark, row};
+use super::flights::{batches, flights, mark, row};
 use super::keys::is_of_check;
 
 /// Rows of one write.
@@ -88,34 +88,33 @@ impl Import {
     }
 
     async fn write(&self, rows: usize) -> Result<()> {
-        let january = january()?;
+        let flights = flights(rows)?;
         for (table, fragmentation) in &self.tables {
-            let january = &january;
-            let batches = batches(january, rows, *fragmentation, BATCH_ROWS)?;
-            let write = |batch: Vec<usize>| async move {
-                let put = |number: &usize| {
-                    let row = row(january, *number)?;
-                    anyhow::Ok(Mutation::Put {
-                        key: row.key(*fragmentation),
-                        value: row.value().into(),
-                        expires_ms: None,
-                    })
-                };
-                let mutations = batch.iter().map(put).collect::<Result<Vec<_>>>()?;
-                for _ in 1..TRIES {
-                    if self.client.batch(table, Vec::new(), mutations.clone()).await.is_ok() {
-                        return Ok(batch.len());
-                    }
-                }
-                self.client.batch(table, Vec::new(), mutations).await?;
-                anyhow::Ok(batch.len())
-            };
-            let mut writes = stream::iter(batches).map(write).buffer_unordered(IN_FLIGHT);
+            let batches = batches(&flights, *fragmentation, BATCH_ROWS)?;
+            let writes: Vec<_> = batches.iter().map(|batch| self.put(table, *fragmentation, batch)).collect();
+            let mut writes = stream::iter(writes).buffer_unordered(IN_FLIGHT);
             while let Some(written) = writes.next().await {
-                let rows = written.with_context(|| format!("failed to import into {table}"))?;
-                self.change(|state| state.written += rows);
+                written.with_context(|| format!("failed to import into {table}"))?;
             }
         }
+        Ok(())
+    }
+
+    /// Writes flights of one group into a table, in one batch.
+    async fn put(&self, table: &str, fragmentation: Fragmentation, flights: &[&str]) -> Result<()> {
+        let put = |flight: &&str| {
+            let row = row(flight)?;
+            Ok(Mutation::Put { key: row.key(fragmentation), value: row.value().into(), expires_ms: None })
+        };
+        let mutations = flights.iter().map(put).collect::<Result<Vec<_>>>()?;
+        let mut tries = 1;
+        while let Err(error) = self.client.batch(table, Vec::new(), mutations.clone()).await {
+            if tries == TRIES {
+                return Err(error.into());
+            }
+            tries += 1;
+        }
+        self.change(|state| state.written += flights.len());
         Ok(())
     }
 
@@ -123,12 +122,12 @@ impl Import {
     pub(super) async fn scan(&self) -> Result<()> {
         let rows = self.so_far().rows;
         ensure!(rows > 0, "nothing was imported");
-        let january = january()?;
+        let flights = flights(rows)?;
         let mut found = Vec::new();
         for (table, fragmentation) in &self.tables {
             let mut wanted = 0_u64;
-            for number in 0..rows {
-                let row = row(&january, number)?;
+            for flight in &flights {
+                let row = row(flight)?;
                 wanted = wanted.wrapping_add(mark(&row.key(*fragmentation), &row.value()));
             }
             let options = ScanOptions::default();

@@ -162,7 +162,7 @@ fn cache() -> Result<PathBuf> {
 
 /// The Go module.
 fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("lab")
+    crate::folder().join("lab")
 }
 
 fn text(folder: &Path, file: &str) -> String {

@@ -1,4 +1,4 @@
-//! Many rows at once: the flights, twelve months and more made from January's, into both tables of the quickstart.
+//! Many rows at once: a year of flights into both tables of the quickstart.
 
 use anyhow::Result;
 

@@ -21,9 +21,9 @@ impl Source {
 /// The folders that may hold code or texts of ours.
 const FOLDERS: [&str; 8] = ["node", "operator", "e2e", "examples", "charts", "crds", "docs", ".ci"];
 
-/// Where the repository starts.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate has a parent folder").to_path_buf()
+/// Where the repository starts. Cargo runs tests in the crate's folder.
+pub(crate) fn root() -> &'static Path {
+    Path::new("..")
 }
 
 /// Every Rust file.
@@ -34,7 +34,7 @@ pub(crate) fn rust_files() -> Vec<Source> {
 /// Every file that is text.
 pub(crate) fn text_files() -> Vec<Source> {
     let root = root();
-    let mut paths: Vec<PathBuf> = fs::read_dir(&root)
+    let mut paths: Vec<PathBuf> = fs::read_dir(root)
         .expect("the root is readable")
         .map(|e| e.expect("the root is readable").path())
         .filter(|p| p.is_file())
@@ -46,7 +46,7 @@ pub(crate) fn text_files() -> Vec<Source> {
     for path in paths {
         // What is not UTF-8 is data.
         if let Ok(text) = String::from_utf8(fs::read(&path).expect("files are readable")) {
-            let path = path.strip_prefix(&root).expect("found below the root").to_string_lossy().replace('\\', "/");
+            let path = path.strip_prefix(root).expect("found below the root").to_string_lossy().replace('\\', "/");
             files.push(Source { path, text });
         }
     }

@@ -16,7 +16,7 @@ use super::support::{
 };
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new("tests/fixtures").join(name)
 }
 
 /// fjall's journal and its length. The zeros at its end are not kept in the fixture.

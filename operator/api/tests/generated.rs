@@ -2,13 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test's own tools may fail loudly too")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use skerry_api::{crd, crd_template, crd_yaml, parse};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+/// Cargo runs tests in the crate's folder.
+fn root() -> &'static Path {
+    Path::new("../..")
 }
 
 #[test]

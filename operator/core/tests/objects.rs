@@ -7,7 +7,7 @@
 )]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde::Serialize;
 use skerry_api::DistributedDatabase;
@@ -41,7 +41,7 @@ fn on(database: &DistributedDatabase, with: impl FnOnce(&Blueprint<'_>)) {
 /// Compares with the file of this name. `why` = what it would mean if they differ.
 fn is_as_in(file: &str, why: &str, object: &impl Serialize) {
     let text = serde_yaml::to_string(object).unwrap();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/objects").join(file);
+    let path = Path::new("tests/data/objects").join(file);
     if std::env::var_os(WRITE).is_some() {
         return fs::write(path, text).unwrap();
     }

@@ -33,7 +33,7 @@ struct Measured {
 impl Programs {
     /// Builds both, or says why that cannot be.
     pub(crate) async fn build(folder: &Path) -> Result<Self> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/peers/etcd");
+        let source = skerry_e2e::folder().join("bench/peers/etcd");
         // The trailing slash makes Go name the programs after their packages.
         let target = format!("{}/", folder.join("peers").display());
         std::fs::create_dir_all(&target).context("failed to make a folder for etcd")?;

@@ -1,0 +1,277 @@
+//! The cluster: node cores, a network that loses what it is told to, and disks in memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Bound, ControlFlow};
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use skerry_core::command::{Command, Mutation, Outcome, Read, ReadConsistency, ReadResult, RequestId};
+use skerry_core::engine::{Engine, EngineError, EngineWrite};
+use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId, TableId, Token};
+use skerry_core::map::Fragmentation;
+use skerry_core::message::PeerMessage;
+use skerry_core::node::{
+    AdminReply, AdminRequest, Answer, Identity, Input, Node, NodeConfig, Recovered, Status, TICK_MS, bootstrap,
+};
+use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
+use skerry_core::time::{Now, Version};
+
+#[derive(Default)]
+pub(crate) struct Memory(Mutex<BTreeMap<Bytes, Bytes>>);
+
+impl Engine for Memory {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        Ok(self.0.lock().unwrap().get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let map = self.0.lock().unwrap();
+        for (key, value) in map.range::<[u8], _>((Bound::Included(start), Bound::Excluded(end))) {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError> {
+        let mut map = self.0.lock().unwrap();
+        for write in batch {
+            match write {
+                EngineWrite::Put(key, value) => drop(map.insert(key, value)),
+                EngineWrite::Delete(key) => drop(map.remove(&key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        Ok(0)
+    }
+}
+
+pub(crate) struct Host {
+    pub(crate) node: Node,
+    pub(crate) engine: Memory,
+}
+
+#[derive(Default)]
+pub(crate) struct Cluster {
+    pub(crate) hosts: BTreeMap<NodeId, Host>,
+    pub(crate) inbox: VecDeque<(NodeId, NodeId, Vec<PeerMessage>)>,
+    pub(crate) answers: BTreeMap<Token, Answer>,
+    pub(crate) now: Now,
+    pub(crate) tokens: u64,
+    pub(crate) requests: u64,
+    /// The copies of this shard do not hear one another.
+    pub(crate) silenced: Option<ShardId>,
+    /// Pieces of snapshots do not arrive.
+    pub(crate) loses_chunks: bool,
+    /// This node hears nothing from others, and is heard by them.
+    pub(crate) deaf: Option<NodeId>,
+    /// Of this node's copies, those that have records are not heard.
+    pub(crate) hushed: Option<NodeId>,
+}
+
+pub(crate) fn new_node(number: u64) -> NewNode {
+    NewNode { volume: format!("v{number}"), address: format!("host{number}:1"), zone: format!("zone-{}", number % 3) }
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Self {
+        let mut cluster = Self { now: Now { monotonic_ms: 1_000, wall_ms: 1_000_000 }, ..Self::default() };
+        let engine = Memory::default();
+        bootstrap(ClusterId("c".into()), &new_node(1), &engine).unwrap();
+        cluster.open(NodeId(1), engine, Vec::new());
+        cluster.run(40);
+        cluster
+    }
+
+    pub(crate) fn open(&mut self, id: NodeId, engine: Memory, seeds: Vec<skerry_core::map::NodeRecord>) {
+        let new = new_node(id.0);
+        let identity = Identity {
+            cluster: ClusterId("c".into()),
+            node: id,
+            incarnation: Incarnation(1),
+            address: new.address,
+            zone: new.zone,
+        };
+        let config = NodeConfig { seed: 7, seeds, log_keep_bytes: 10_000, ..NodeConfig::default() };
+        let node = Node::open(identity, config, Recovered::default(), &engine, self.now).unwrap();
+        self.hosts.insert(id, Host { node, engine });
+    }
+
+    pub(crate) fn input(&mut self, to: NodeId, input: Input) {
+        let now = self.now;
+        let host = self.hosts.get_mut(&to).unwrap();
+        host.node.handle(input, &host.engine, now).unwrap();
+        let effects = host.node.ready(&host.engine, now).unwrap();
+        self.answers.extend(effects.answers);
+        let node = &host.node;
+        let is_hushed =
+            |shard| self.hushed == Some(to) && node.replica(shard).is_some_and(|replica| !replica.view().is_blank);
+        for (peer, message) in effects.send {
+            let is_lost = match &message {
+                PeerMessage::Raft(m) => Some(m.shard) == self.silenced || is_hushed(m.shard),
+                PeerMessage::SnapshotAck(ack) => is_hushed(ack.shard),
+                PeerMessage::SnapshotChunk(_) => self.loses_chunks,
+                _ => false,
+            };
+            if !is_lost && self.deaf != Some(peer) {
+                self.inbox.push_back((to, peer, vec![message]));
+            }
+        }
+        if let Some(batch) = effects.log {
+            self.input(to, Input::LogDurable { sequence: batch.sequence });
+        }
+        if let Some(mark) = effects.sync {
+            self.input(to, Input::EngineDurable { mark });
+        }
+    }
+
+    pub(crate) fn run(&mut self, ticks: u64) {
+        for _ in 0..ticks {
+            self.now.monotonic_ms += TICK_MS;
+            self.now.wall_ms += TICK_MS;
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                self.input(id, Input::Tick);
+            }
+            for _ in 0..100_000 {
+                let Some((from, to, messages)) = self.inbox.pop_front() else { break };
+                if self.hosts.contains_key(&to) {
+                    self.input(to, Input::Peer { from, incarnation: Incarnation(1), messages });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    pub(crate) fn admin(&mut self, request: AdminRequest) -> AdminReply {
+        for _ in 0..100 {
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                let token = self.token();
+                self.input(id, Input::Admin { token, request: request.clone() });
+                self.run(4);
+                if let Some(Answer::Admin(Ok(reply))) = self.answers.remove(&token) {
+                    return reply;
+                }
+            }
+            self.run(10);
+        }
+        panic!("no answer to {request:?}");
+    }
+
+    pub(crate) fn change(&mut self, change: AdminChange) -> SystemReply {
+        let fence = Fence { token: 1, based_on: None };
+        match self.admin(AdminRequest::Command(SystemCommand::Admin { fence, change })) {
+            AdminReply::Command(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn join(&mut self, number: u64) -> NodeId {
+        let reply = self.admin(AdminRequest::Command(SystemCommand::Join(new_node(number))));
+        let AdminReply::Command(SystemReply::Joined(id)) = reply else { panic!("{reply:?}") };
+        let seeds = self.hosts[&NodeId(1)].node.map().nodes.values().cloned().collect();
+        self.open(id, Memory::default(), seeds);
+        self.run(60);
+        id
+    }
+
+    pub(crate) fn status(&mut self) -> Status {
+        match self.admin(AdminRequest::Status) {
+            AdminReply::Status(status) => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn write(&mut self, table: TableId, command: &Command) -> Outcome {
+        for _ in 0..100 {
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                let token = self.token();
+                self.input(id, Input::Write { token, table, command: command.clone() });
+                for _ in 0..4 {
+                    self.run(1);
+                    match self.answers.remove(&token) {
+                        Some(Answer::Write(Ok(outcome))) => return outcome,
+                        Some(_) => break,
+                        None => {}
+                    }
+                }
+            }
+        }
+        panic!("no answer to {command:?}");
+    }
+
+    pub(crate) fn put(&mut self, table: TableId, key: &str, value: &str) -> Outcome {
+        self.requests += 1;
+        let request = RequestId { issued: Version::at_ms(self.now.wall_ms), client: 1, sequence: self.requests };
+        let put = Mutation::Put {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Bytes::copy_from_slice(value.as_bytes()),
+            expires_ms: None,
+        };
+        self.write(table, &Command { request: Some(request), conditions: vec![], mutations: vec![put] })
+    }
+
+    pub(crate) fn get(&mut self, table: TableId, key: &str) -> Option<Bytes> {
+        for _ in 0..100 {
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                let token = self.token();
+                let read = Read::Get { key: Bytes::copy_from_slice(key.as_bytes()) };
+                self.input(id, Input::Read { token, table, read, consistency: ReadConsistency::Linearizable });
+                self.run(2);
+                if let Some(Answer::Read(Ok(ReadResult::Value(record)))) = self.answers.remove(&token) {
+                    return record.map(|r| r.value);
+                }
+            }
+        }
+        panic!("no answer to get {key}");
+    }
+
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..200 {
+            self.run(10);
+            let map = self.hosts[&NodeId(1)].node.map().clone();
+            if map.live_shards().all(|s| s.is_settled()) {
+                return;
+            }
+        }
+        let map = self.hosts[&NodeId(1)].node.map().clone();
+        panic!("not settled: {:#?}", map.live_shards().filter(|s| !s.is_settled()).collect::<Vec<_>>());
+    }
+}
+
+pub(crate) fn table_on(cluster: &mut Cluster, nodes: &[NodeId]) -> TableId {
+    let shards = ["", "h", "q"]
+        .iter()
+        .map(|s| NewShard { start: Bytes::copy_from_slice(s.as_bytes()), nodes: nodes.to_vec() })
+        .collect();
+    let replication_factor = u32::try_from(nodes.len()).unwrap();
+    let change =
+        AdminChange::CreateTable { name: "t".into(), fragmentation: Fragmentation::Range, replication_factor, shards };
+    let SystemReply::Table(table) = cluster.change(change) else { panic!("no table") };
+    cluster.run(60);
+    table
+}
+
+/// Three nodes, and a table of three shards with a copy on each.
+pub(crate) fn three_nodes() -> (Cluster, [NodeId; 3], TableId) {
+    let mut cluster = Cluster::start();
+    let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
+    let table = table_on(&mut cluster, &nodes);
+    (cluster, nodes, table)
+}

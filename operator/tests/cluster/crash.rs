@@ -24,10 +24,10 @@ async fn survives(scenario: Scenario) {
         }
         points.push(point);
     }
-    println!(
-        "| {:42} | {:5} | {:12} | {:11} | {:3} looks, at most {:3} | reached |",
+    crate::print_row(&format!(
+        "| {:42} | {:3} deaths | {:3} lost answers | {:3} lost writes | {:3} looks, at most {:3} | reached |",
         scenario.name, points[0], points[1], points[2], plain.looks, looks_max
-    );
+    ));
 }
 
 macro_rules! survives {

@@ -110,7 +110,7 @@ async fn operator_that_wakes_up_after_another_has_taken_over_does_no_harm() {
             points += 1;
         }
         assert!(points >= at_least, "{points} points");
-        println!("| former operator paused before each of {points} writes, and woken up | no harm |");
+        crate::print_row(&format!("| former operator paused before each of {points} writes, and woken up | no harm |"));
     }
 }
 

@@ -203,11 +203,12 @@ fn message_bytes(message: &PeerMessage) -> usize {
         PeerMessage::SnapshotChunk(chunk) => chunk.records.iter().map(|(key, value)| key.len() + value.len()).sum(),
         // A record of the map is about this large.
         PeerMessage::Map(delta) => 256 * (delta.nodes.len() + delta.tables.len() + delta.shards.len()),
-        PeerMessage::Report(report) => 256 * report.led.len(),
+        PeerMessage::Report(report) => 256 * report.led.changed.len(),
         PeerMessage::SnapshotOffer(_)
         | PeerMessage::SnapshotAck(_)
         | PeerMessage::Beat
         | PeerMessage::MapWant { .. }
+        | PeerMessage::ReportWant
         | PeerMessage::CertifyAsk { .. }
         | PeerMessage::CertifyAnswer { .. }
         | PeerMessage::TransferLeader { .. } => 0,

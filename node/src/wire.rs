@@ -4,10 +4,10 @@
 mod raft;
 mod snapshot;
 
-use skerry_client::wire::{Malformed, Wire};
+use skerry_client::wire::{Malformed, Wire, required};
 use skerry_core::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::MapDelta;
-use skerry_core::message::{CertifyAnswer, NodeReport, PeerMessage};
+use skerry_core::message::{CertifyAnswer, PeerMessage, Report};
 use skerry_proto::v1;
 use skerry_proto::v1::certify_answer::Answer;
 use skerry_proto::v1::peer_message::Message;
@@ -39,7 +39,10 @@ fn message_out(message: PeerMessage) -> Message {
         PeerMessage::Beat => Message::Beat(v1::Beat {}),
         PeerMessage::MapWant { have } => Message::MapWant(v1::MapWant { have_epoch: have.0 }),
         PeerMessage::Map(delta) => Message::Map(delta.into_wire()),
-        PeerMessage::Report(report) => Message::Report(report.into_wire()),
+        PeerMessage::Report(Report { node, led }) => {
+            Message::Report(v1::Report { node: Some(node.into_wire()), led: Some(led.into_wire()) })
+        }
+        PeerMessage::ReportWant => Message::ReportWant(v1::ReportWant {}),
         PeerMessage::CertifyAsk { nonce, node, shards } => {
             let shard_ids = shards.into_iter().map(|shard| shard.0).collect();
             Message::CertifyAsk(v1::CertifyAsk { nonce, node_id: node.0, shard_ids })
@@ -69,7 +72,10 @@ fn message_in(message: Message) -> Result<PeerMessage, Malformed> {
         Message::Beat(_) => PeerMessage::Beat,
         Message::MapWant(m) => PeerMessage::MapWant { have: Epoch(m.have_epoch) },
         Message::Map(m) => PeerMessage::Map(MapDelta::from_wire(m)?),
-        Message::Report(m) => PeerMessage::Report(NodeReport::from_wire(m)?),
+        Message::Report(m) => {
+            PeerMessage::Report(Report { node: required(m.node, "report.node")?, led: required(m.led, "report.led")? })
+        }
+        Message::ReportWant(_) => PeerMessage::ReportWant,
         Message::CertifyAsk(m) => PeerMessage::CertifyAsk {
             nonce: m.nonce,
             node: NodeId(m.node_id),

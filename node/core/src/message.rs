@@ -1,8 +1,11 @@
 //! What nodes say to one another. The shell turns these into frames and back; nothing else crosses between nodes.
 
-use bytes::Bytes;
+mod report;
 
-use crate::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId};
+use bytes::Bytes;
+pub use report::{LedReport, NodeReport, Report, ShardReport};
+
+use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
 use crate::log::LogEntry;
 use crate::map::{Descriptor, MapDelta};
 use crate::time::Version;
@@ -28,7 +31,9 @@ pub enum PeerMessage {
     /// What changed in the map.
     Map(MapDelta),
     /// What a node knows, for the steward.
-    Report(NodeReport),
+    Report(Report),
+    /// The steward does not have what the receiver's last report built on: all that it leads, please.
+    ReportWant,
     /// The steward asks every shard's leader whether a node may go.
     CertifyAsk {
         /// Ties the answers to the question.
@@ -177,48 +182,6 @@ pub enum SnapshotState {
     Installed,
     /// The receiver does not need it: it can go on with the log.
     Refused,
-}
-
-/// What a node tells the steward, every [`crate::node::REPORT_TICKS`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NodeReport {
-    /// Who.
-    pub node: NodeId,
-    /// Which start.
-    pub incarnation: Incarnation,
-    /// Where it is reached.
-    pub address: String,
-    /// Its zone.
-    pub zone: String,
-    /// The epoch of its map.
-    pub map_epoch: Epoch,
-    /// True while it takes no puts: the disk is nearly full.
-    pub disk_full: bool,
-    /// Bytes that its store and log take.
-    pub disk_bytes: u64,
-    /// The shards that it leads.
-    pub led: Vec<ShardReport>,
-    /// Replicas that this node holds, and that lead nothing, counted.
-    pub replicas: u64,
-    /// Copies that this node will never speak for again though a shard's record names them: to be built anew.
-    pub lost: Vec<(ShardId, ReplicaId)>,
-}
-
-/// What a shard's leader tells the steward.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardReport {
-    /// Its exact descriptor.
-    pub descriptor: Descriptor,
-    /// The leader.
-    pub leader: ReplicaId,
-    /// Its term.
-    pub term: u64,
-    /// Members that have all that is committed and were heard of lately, the leader included.
-    pub in_step: Vec<ReplicaId>,
-    /// Estimated bytes of the shard's records.
-    pub bytes: u64,
-    /// Snapshot bytes sent for the move under way, and estimated in all. Zeroes = none under way.
-    pub moving: (u64, u64),
 }
 
 /// What a shard's leader says of removing a node.

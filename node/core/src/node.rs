@@ -14,6 +14,7 @@ mod open;
 mod peers;
 mod quiescence;
 mod ready;
+mod reporting;
 mod stewardship;
 mod upkeep;
 
@@ -35,6 +36,7 @@ pub use input::{AdminRequest, Input};
 pub use open::{Recovered, bootstrap};
 
 use garbage::Garbage;
+use reporting::Told;
 use stewardship::Stewardship;
 
 /// Ticks between two reports to the steward.
@@ -129,7 +131,7 @@ pub struct Node {
     asked: u64,
     /// Epochs that other nodes are known to have.
     epochs: BTreeMap<NodeId, Epoch>,
-    reported: bool,
+    told: Told,
 }
 
 impl Node {

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use skerry_core::ids::Incarnation;
 use skerry_core::log::{EntryKind, LogEntry};
 use skerry_core::map::Descriptor;
-use skerry_core::message::{RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
+use skerry_core::message::{
+    LedReport, NodeReport, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState,
+};
 use skerry_core::time::Version;
 
 use super::*;
@@ -72,7 +74,11 @@ fn messages() -> Vec<PeerMessage> {
         PeerMessage::Beat,
         PeerMessage::MapWant { have: Epoch(3) },
         PeerMessage::Map(MapDelta { epoch: Epoch(4), ..MapDelta::default() }),
-        PeerMessage::Report(NodeReport { node: NodeId(1), incarnation: Incarnation(2), ..NodeReport::default() }),
+        PeerMessage::Report(Report {
+            node: NodeReport { node: NodeId(1), incarnation: Incarnation(2), ..NodeReport::default() },
+            led: LedReport { version: 3, since: 2, changed: Vec::new(), resigned: vec![ShardId(1)] },
+        }),
+        PeerMessage::ReportWant,
         PeerMessage::CertifyAsk { nonce: 1, node: NodeId(2), shards: vec![ShardId(3), ShardId(4)] },
         certify(CertifyAnswer::Clear { in_step: 3, generation: Generation(4) }),
         certify(CertifyAnswer::Held { replica: ReplicaId(5) }),

@@ -1,7 +1,7 @@
 //! What nodes and shards' leaders report.
 
 use skerry_core::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
-use skerry_core::message::{NodeReport, ShardReport};
+use skerry_core::message::{LedReport, NodeReport, ShardReport};
 use skerry_proto::v1;
 
 use super::{Malformed, Wire, all, all_into, required};
@@ -57,7 +57,6 @@ impl Wire for NodeReport {
             map_epoch: self.map_epoch.0,
             disk_full: self.disk_full,
             disk_bytes: self.disk_bytes,
-            led: all_into(self.led),
             replicas: self.replicas,
             lost: all_into(self.lost),
         }
@@ -72,9 +71,30 @@ impl Wire for NodeReport {
             map_epoch: Epoch(m.map_epoch),
             disk_full: m.disk_full,
             disk_bytes: m.disk_bytes,
-            led: all(m.led)?,
             replicas: m.replicas,
             lost: all(m.lost)?,
+        })
+    }
+}
+
+impl Wire for LedReport {
+    type Message = v1::LedReport;
+
+    fn into_wire(self) -> v1::LedReport {
+        v1::LedReport {
+            version: self.version,
+            since: self.since,
+            changed: all_into(self.changed),
+            resigned: self.resigned.into_iter().map(|shard| shard.0).collect(),
+        }
+    }
+
+    fn from_wire(m: v1::LedReport) -> Result<Self, Malformed> {
+        Ok(Self {
+            version: m.version,
+            since: m.since,
+            changed: all(m.changed)?,
+            resigned: m.resigned.into_iter().map(ShardId).collect(),
         })
     }
 }

@@ -11,7 +11,7 @@ use skerry_core::map::{
     Consistency, Descriptor, Fragmentation, Map, MapDelta, Member, MoveLimits, NodeRecord, NodeState, Replica, Role,
     ShardRecord, TableRecord,
 };
-use skerry_core::message::{NodeReport, ShardReport};
+use skerry_core::message::{LedReport, NodeReport, ShardReport};
 use skerry_core::node::{Certificate, NotYet, Removal, Status};
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply};
 use skerry_core::time::Version;
@@ -81,16 +81,19 @@ fn report() -> NodeReport {
         map_epoch: Epoch(9),
         disk_full: true,
         disk_bytes: 10,
-        led: vec![ShardReport {
-            descriptor: descriptor(),
-            leader: ReplicaId(11),
-            term: 3,
-            in_step: vec![ReplicaId(11)],
-            bytes: 100,
-            moving: (1, 2),
-        }],
         replicas: 4,
         lost: vec![(ShardId(7), ReplicaId(13))],
+    }
+}
+
+fn shard_report() -> ShardReport {
+    ShardReport {
+        descriptor: descriptor(),
+        leader: ReplicaId(11),
+        term: 3,
+        in_step: vec![ReplicaId(11)],
+        bytes: 100,
+        moving: (1, 2),
     }
 }
 
@@ -99,6 +102,7 @@ fn maps_and_reports_come_back_as_they_went() {
     there_and_back(delta());
     there_and_back(MapDelta::default());
     there_and_back(report());
+    there_and_back(LedReport { version: 3, since: 2, changed: vec![shard_report()], resigned: vec![ShardId(8)] });
 }
 
 #[test]
@@ -224,7 +228,7 @@ fn certificates_and_status_come_back_as_they_went() {
     let status = Status {
         map: Arc::new(map),
         nodes: vec![(report(), 5)],
-        shards: report().led.into_iter().map(|led| (led, 6)).collect(),
+        shards: vec![(shard_report(), 6)],
         steward: NodeId(1),
         lost: vec![(shard, ReplicaId(3))],
     };

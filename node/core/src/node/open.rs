@@ -13,6 +13,7 @@ use crate::ids::{ClusterId, ReplicaId, ShardId};
 use crate::log::RecoveredLog;
 use crate::map::{Map, NodeRecord};
 use crate::node::garbage::Garbage;
+use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
 use crate::node::{Identity, Node, NodeConfig};
 use crate::replica::state::ReplicaState;
@@ -109,7 +110,7 @@ impl Node {
             answers: Vec::new(),
             asked: identity.node.0,
             epochs: BTreeMap::new(),
-            reported: false,
+            told: Told::default(),
             identity,
             config,
         };

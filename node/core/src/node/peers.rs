@@ -58,6 +58,7 @@ impl Node {
             PeerMessage::MapWant { have } => self.map_wanted(from, have),
             PeerMessage::Map(delta) => self.learn(delta),
             PeerMessage::Report(report) => self.reported_by(from, report, now),
+            PeerMessage::ReportWant => self.told.tell_all(),
             PeerMessage::CertifyAsk { nonce, node, shards } => self.certify_asked(from, nonce, node, &shards, now),
             PeerMessage::CertifyAnswer { nonce, shard, answer } => {
                 self.stewardship.certify_answered(nonce, shard, answer)

@@ -78,7 +78,9 @@ impl Node {
         self.answers.append(&mut out.answers);
         gathered.readers.extend(out.readers.into_iter().map(|r| (shard, r)));
         self.wants_sync |= out.wants_sync;
-        self.reported &= !out.members_changed;
+        if out.members_changed {
+            self.told.tell_soon();
+        }
         if out.system_changed {
             self.learn_own_map();
         }

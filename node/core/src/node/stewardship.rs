@@ -1,12 +1,12 @@
 //! What this node does where it leads the system shard, and what it tells the node that does: runs the steward's
-//! rounds, takes admin requests, gives certificates; reports.
+//! rounds, takes admin requests, gives certificates.
 
 use std::sync::Arc;
 
-use crate::ids::{Epoch, NodeId, ReplicaId, ShardId, Token};
+use crate::ids::{Epoch, NodeId, ShardId, Token};
 use crate::map::{NodeState, ShardRecord};
-use crate::message::{CertifyAnswer, NodeReport, PeerMessage, ShardReport};
-use crate::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Node, REPORT_TICKS, Removal, Status};
+use crate::message::{CertifyAnswer, PeerMessage};
+use crate::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Node, Removal, Status};
 use crate::replica::{Reader, Replica};
 use crate::steward::{self, Certification, Reports, View};
 use crate::system::SystemCommand;
@@ -23,8 +23,8 @@ const LEADERS_TICKS: u64 = 30;
 #[derive(Debug, Default)]
 pub(super) struct Stewardship {
     /// The term in which this node leads the system shard. 0 = it does not.
-    term: u64,
-    reports: Reports,
+    pub(super) term: u64,
+    pub(super) reports: Reports,
     /// Of the map on which the last round found nothing to do, now or later.
     settled: Option<Epoch>,
     certifications: Vec<(Token, Certification)>,
@@ -100,7 +100,7 @@ impl Node {
         self.stewardship.term = term;
         self.stewardship.reports = Reports::new(now.monotonic_ms);
         self.stewardship.settled = None;
-        self.reported = false;
+        self.told.tell_all();
     }
 
     pub(super) fn admin(&mut self, token: Token, request: AdminRequest, now: Now) {
@@ -198,62 +198,6 @@ impl Node {
             lost: view.lost().into_iter().collect(),
             map,
         }
-    }
-
-    pub(super) fn reported_by(&mut self, from: NodeId, report: NodeReport, now: Now) {
-        if self.stewardship.term != 0 && report.node == from {
-            self.epochs.insert(from, report.map_epoch);
-            self.stewardship.reports.insert(report, now.monotonic_ms);
-        }
-    }
-
-    /// Tells the steward, wherever it is, how things stand here: now and then, and at once when members changed.
-    pub(super) fn report(&mut self, now: Now) {
-        if self.reported && !self.ticks.is_multiple_of(REPORT_TICKS) {
-            return;
-        }
-        self.reported = true;
-        let report = self.own_report();
-        if self.stewardship.term != 0 {
-            self.stewardship.reports.insert(report.clone(), now.monotonic_ms);
-        }
-        let members = self.map.shards.get(&ShardId::SYSTEM).map(|s| s.descriptor.members.clone()).unwrap_or_default();
-        for node in members.iter().map(|m| m.replica.node).filter(|n| *n != self.identity.node) {
-            self.send.push((node, PeerMessage::Report(report.clone())));
-        }
-    }
-
-    /// What is told must stay so: without its tombstone a copy could be back after a crash.
-    fn is_durably_entombed(&self, (shard, replica): (ShardId, ReplicaId)) -> bool {
-        !self.destroyed.iter().any(|&(_, pending, id)| pending == shard && id >= replica)
-    }
-
-    fn own_report(&self) -> NodeReport {
-        let census = self.census();
-        let led: Vec<_> = self.replicas.values().filter(|r| r.may_report()).map(shard_report).collect();
-        NodeReport {
-            node: self.identity.node,
-            incarnation: self.identity.incarnation,
-            address: self.identity.address.clone(),
-            zone: self.identity.zone.clone(),
-            map_epoch: self.map.epoch,
-            disk_full: self.disk_full,
-            disk_bytes: self.disk_bytes,
-            replicas: census.replicas - census.leaders,
-            led,
-            lost: self.lost.iter().copied().filter(|copy| self.is_durably_entombed(*copy)).collect(),
-        }
-    }
-}
-
-fn shard_report(replica: &Replica) -> ShardReport {
-    ShardReport {
-        descriptor: replica.descriptor().clone(),
-        leader: replica.id(),
-        term: replica.term(),
-        in_step: replica.in_step().into_iter().collect(),
-        bytes: replica.applier.state.bytes,
-        moving: replica.moving(),
     }
 }
 

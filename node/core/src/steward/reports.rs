@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord};
-use crate::message::{NodeReport, ShardReport};
+use crate::message::{NodeReport, Report, ShardReport};
 
 /// A report older than this says nothing about the present: six of the periods in which nodes report.
 pub const FRESH_MS: u64 = 3_000;
@@ -22,13 +22,14 @@ pub struct Reports {
 struct HeardNode {
     at_ms: u64,
     report: NodeReport,
-    led: Vec<ShardId>,
+    /// Of what was told of the shards that it leads. 0 = they are unknown.
+    version: u64,
+    led: BTreeSet<ShardId>,
 }
 
 #[derive(Debug, Clone)]
 struct HeardShard {
     from: NodeId,
-    at_ms: u64,
     report: ShardReport,
 }
 
@@ -39,36 +40,68 @@ impl Reports {
     }
 
     /// Takes a report in. One of an earlier start of the node, or of a former leader of a shard, changes nothing.
-    pub fn insert(&mut self, mut report: NodeReport, now_ms: u64) {
-        let from = report.node;
-        let known = self.nodes.get(&from);
-        if known.is_some_and(|known| known.report.incarnation > report.incarnation) {
-            return;
+    ///
+    /// False if it builds on what was not heard: which shards the node leads is unknown then, until it tells all.
+    #[must_use]
+    pub fn insert(&mut self, Report { node, led }: Report, now_ms: u64) -> bool {
+        let from = node.node;
+        let mut heard = self.nodes.remove(&from).unwrap_or_else(|| HeardNode::new(node.clone()));
+        if heard.report.incarnation > node.incarnation {
+            self.nodes.insert(from, heard);
+            return true;
         }
-        for shard in known.map(|known| known.led.as_slice()).unwrap_or_default() {
-            if self.shards.get(shard).is_some_and(|known| known.from == from) {
-                self.shards.remove(shard);
+        let is_same_start = heard.report.incarnation == node.incarnation;
+        let builds_on_known = is_same_start && heard.version != 0 && heard.version == led.since;
+        if !builds_on_known {
+            for shard in std::mem::take(&mut heard.led) {
+                self.resigned(from, shard);
             }
         }
-        let reports = std::mem::take(&mut report.led);
-        let led = reports.iter().map(|report| report.descriptor.shard).collect();
-        for report in reports {
-            let shard = report.descriptor.shard;
-            if self.shards.get(&shard).is_none_or(|known| known.report.term < report.term) {
-                self.shards.insert(shard, HeardShard { from, at_ms: now_ms, report });
+        let is_understood = builds_on_known || led.since == 0;
+        heard.version = if is_understood { led.version } else { 0 };
+        if is_understood {
+            for shard in &led.resigned {
+                heard.led.remove(shard);
+                self.resigned(from, *shard);
+            }
+            heard.led.extend(led.changed.iter().map(|report| report.descriptor.shard));
+            for report in led.changed {
+                self.leads(from, report);
             }
         }
-        self.nodes.insert(from, HeardNode { at_ms: now_ms, report, led });
+        (heard.at_ms, heard.report) = (now_ms, node);
+        self.nodes.insert(from, heard);
+        is_understood
     }
 
-    /// The latest report of each node, without the shards that it leads, and its age in milliseconds.
+    fn resigned(&mut self, from: NodeId, shard: ShardId) {
+        if self.shards.get(&shard).is_some_and(|known| known.from == from) {
+            self.shards.remove(&shard);
+        }
+    }
+
+    fn leads(&mut self, from: NodeId, report: ShardReport) {
+        let known = self.shards.get(&report.descriptor.shard);
+        if known.is_none_or(|known| known.from == from || known.report.term < report.term) {
+            self.shards.insert(report.descriptor.shard, HeardShard { from, report });
+        }
+    }
+
+    /// The latest report of each node, and its age in milliseconds.
     pub fn nodes(&self, now_ms: u64) -> impl Iterator<Item = (&NodeReport, u64)> {
         self.nodes.values().map(move |heard| (&heard.report, now_ms.saturating_sub(heard.at_ms)))
     }
 
     /// The latest report of each shard's leader, and its age in milliseconds.
     pub fn shards(&self, now_ms: u64) -> impl Iterator<Item = (&ShardReport, u64)> {
-        self.shards.values().map(move |heard| (&heard.report, now_ms.saturating_sub(heard.at_ms)))
+        let at_ms = |node| self.nodes.get(&node).map_or(0, |heard| heard.at_ms);
+        self.shards.values().map(move |heard| (&heard.report, now_ms.saturating_sub(at_ms(heard.from))))
+    }
+}
+
+impl HeardNode {
+    fn new(report: NodeReport) -> Self {
+        Self { at_ms: 0, report, version: 0, led: BTreeSet::new() }
     }
 }
 
@@ -96,7 +129,7 @@ impl<'a> View<'a> {
     pub fn leader(&self, shard: ShardId) -> Option<(NodeId, &'a ShardReport)> {
         let heard = self.reports.shards.get(&shard)?;
         self.heard(heard.from)?;
-        self.is_fresh(heard.at_ms).then_some((heard.from, &heard.report))
+        Some((heard.from, &heard.report))
     }
 
     /// True if the map has the shard's members as its leader last reported them. Decisions on a record that is about

@@ -76,6 +76,10 @@ pub(crate) struct Cluster {
     pub(crate) silenced: Option<ShardId>,
     /// Pieces of snapshots do not arrive.
     pub(crate) loses_chunks: bool,
+    /// Reports to the steward do not arrive.
+    pub(crate) loses_reports: bool,
+    /// Shards that reports to the steward had something to say of.
+    pub(crate) shards_told: usize,
     /// This node hears nothing from others, and is heard by them.
     pub(crate) deaf: Option<NodeId>,
     /// Of this node's copies, those that have records are not heard.
@@ -124,6 +128,10 @@ impl Cluster {
                 PeerMessage::Raft(m) => Some(m.shard) == self.silenced || is_hushed(m.shard),
                 PeerMessage::SnapshotAck(ack) => is_hushed(ack.shard),
                 PeerMessage::SnapshotChunk(_) => self.loses_chunks,
+                PeerMessage::Report(report) => {
+                    self.shards_told += report.led.changed.len() + report.led.resigned.len();
+                    self.loses_reports
+                }
                 _ => false,
             };
             if !is_lost && self.deaf != Some(peer) {

@@ -165,6 +165,29 @@ fn a_copy_that_does_not_hear_its_leader_is_not_in_step() {
 }
 
 #[test]
+fn what_the_steward_did_not_hear_is_told_again_and_nothing_else_is() {
+    let (mut cluster, _, table) = three_nodes();
+    cluster.settle();
+    cluster.run(200);
+    (cluster.shards_told, cluster.loses_reports) = (0, true);
+    cluster.run(100);
+    assert_eq!(cluster.shards_told, 0, "at rest");
+    assert!(matches!(cluster.put(table, "a", "x"), Outcome::Applied(_)));
+    cluster.run(20);
+    let bytes = |cluster: &mut Cluster| {
+        let shards = cluster.status().shards;
+        shards.iter().filter(|(s, age)| s.descriptor.table == table && *age < 1_000).map(|(s, _)| s.bytes).sum::<u64>()
+    };
+    let (told, loses) = (cluster.shards_told, std::mem::take(&mut cluster.loses_reports));
+    assert!(told > 0 && loses);
+    cluster.run(20);
+    assert!(bytes(&mut cluster) > 0);
+    cluster.shards_told = 0;
+    cluster.run(100);
+    assert_eq!(cluster.shards_told, 0, "at rest again");
+}
+
+#[test]
 fn map_has_new_members_only_once_a_majority_of_them_knows() {
     let (mut cluster, nodes, _) = three_nodes();
     let four = cluster.join(4);

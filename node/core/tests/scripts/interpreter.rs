@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId};
 use skerry_core::map::{Descriptor, MoveLimits};
-use skerry_core::message::{CertifyAnswer, NodeReport, PeerMessage, ShardReport};
+use skerry_core::message::{CertifyAnswer, LedReport, NodeReport, PeerMessage, Report, ShardReport};
 use skerry_core::steward::{Certification, Reports, View, leaders, round};
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemState};
 
@@ -139,8 +139,8 @@ impl Interpreter {
             let led = list().map(|s| self.led(from, shard(s))).collect();
             let lost = list().filter_map(|w| w.split_once('/')).map(|(s, r)| (shard(s), replica(r))).collect();
             let incarnation = self.state().map().nodes[&from].incarnation;
-            let report = NodeReport { node: from, incarnation, led, lost, ..NodeReport::default() };
-            self.reports.insert(report, self.now_ms);
+            let node = NodeReport { node: from, incarnation, lost, ..NodeReport::default() };
+            assert!(self.reports.insert(Report { node, led: LedReport::all(1, led) }, self.now_ms));
         }
         String::new()
     }

@@ -65,13 +65,17 @@ impl<'a> Seats<'a> {
         self.condemned.iter().copied()
     }
 
-    /// Who is to leave, in order of the slots. Who has left the database stays listed until its slot is down.
+    /// Who is to leave, in order of the slots. Who is listed stays so until it is over, either way: who has left the
+    /// database, until its slot is down; who is to stay after all, until the database has taken it back, for a removal
+    /// that was under way may still be carried out.
     pub(super) fn victims(&self) -> Vec<Victim> {
         let victim = |name: &String| {
-            if self.condemned.contains(name.as_str()) {
+            let node = self.sitting.get(name.as_str());
+            let is_draining = node.is_some_and(|n| n.state == NodeState::Draining);
+            if self.condemned.contains(name.as_str()) || (self.is_to_stay(name) && is_draining) {
                 return self.victims.iter().find(|v| v.slot == *name).cloned();
             }
-            let node = self.sitting.get(name.as_str()).and_then(|n| i64::try_from(n.id.0).ok());
+            let node = node.and_then(|n| i64::try_from(n.id.0).ok());
             (!self.is_to_stay(name)).then(|| Victim { slot: name.clone(), node })
         };
         self.slots.keys().filter_map(victim).collect()

@@ -76,7 +76,27 @@ fn drain_that_is_taken_back_moves_nothing_more_than_it_must() {
     assert_ne!(world.targets(), targets, "the drain has begun");
     world.edit(&spec(4, 3, 0, HASH));
     let plan = world.plan();
-    assert!(matches!(&plan.steps[..], [Step::RecordVictims(v)] if v.is_empty()), "{plan:?}");
+    assert_eq!(plan.steps[0], Step::Change(AdminChange::Reactivate(NodeId(4))));
+    world.settle();
+    assert_eq!(world.slots().len(), 4);
+    assert!(world.victims.is_empty());
+}
+
+/// Nobody remembered that it was to leave: its slot waited for ever for the node on it to join.
+#[test]
+fn node_whose_removal_is_carried_out_late_comes_down_though_it_was_to_stay_again() {
+    let mut world = World::new(&spec(4, 3, 0, HASH));
+    world.settle();
+    world.edit(&spec(3, 3, 0, HASH));
+    while !world.plan().steps.iter().any(|s| matches!(s, Step::RemoveNode { .. })) {
+        world.round();
+    }
+    let late = world.plan();
+    world.edit(&spec(4, 3, 0, HASH));
+    let mut plan = world.plan();
+    plan.steps.retain(|step| matches!(step, Step::RecordVictims(_)));
+    world.apply(&plan, usize::MAX);
+    world.apply(&late, usize::MAX);
     world.settle();
     assert_eq!(world.slots().len(), 4);
 }

@@ -2,10 +2,22 @@
 
 use super::world::{World, restart};
 use crate::ids::{Incarnation, NodeId, ReplicaId, ShardId};
-use crate::message::NodeReport;
+use crate::message::{LedReport, NodeReport, Report, ShardReport};
 use crate::steward::{FRESH_MS, record, round};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
+
+fn leads_nothing(node: u64, incarnation: u64) -> Report {
+    let (node, incarnation) = (NodeId(node), Incarnation(incarnation));
+    let node = NodeReport { node, incarnation, ..NodeReport::default() };
+    Report { node, led: LedReport::all(1, Vec::new()) }
+}
+
+/// Node 1's next report: only what has changed since a version, and it is this one now.
+fn changed(world: &World, since: u64, version: u64, changed: Vec<ShardReport>, resigned: &[u64]) -> Report {
+    let resigned = resigned.iter().map(|&shard| ShardId(shard)).collect();
+    Report { led: LedReport { version, since, changed, resigned }, ..world.report_of(NodeId(1)) }
+}
 
 #[test]
 fn an_old_report_makes_a_node_unknown_not_gone() {
@@ -24,9 +36,8 @@ fn a_report_of_an_earlier_start_does_not_count() {
     world.report();
     restart(&mut world, 2, 5);
     assert!(world.view().heard(NodeId(2)).is_none(), "the map knows of a later start");
-    let report = |n| NodeReport { node: NodeId(2), incarnation: Incarnation(n), ..NodeReport::default() };
-    world.reports.insert(report(5), world.now_ms);
-    world.reports.insert(report(4), world.now_ms + 1);
+    assert!(world.reports.insert(leads_nothing(2, 5), world.now_ms));
+    assert!(world.reports.insert(leads_nothing(2, 4), world.now_ms + 1));
     assert_eq!(world.view().heard(NodeId(2)).map(|r| r.incarnation), Some(Incarnation(5)));
 }
 
@@ -36,8 +47,7 @@ fn a_shard_that_its_node_no_longer_leads_has_no_known_leader() {
     world.table(&[vec![1, 2, 3]]);
     world.report();
     assert_eq!(world.view().leader(ShardId(1)).map(|(node, _)| node), Some(NodeId(1)));
-    let resigned = NodeReport { node: NodeId(1), ..NodeReport::default() };
-    world.reports.insert(resigned, world.now_ms);
+    assert!(world.reports.insert(leads_nothing(1, 1), world.now_ms));
     assert!(world.view().leader(ShardId(1)).is_none());
 }
 
@@ -49,11 +59,10 @@ fn a_former_leader_does_not_cover_up_a_newer_one() {
     let (_, report) = world.view().leader(ShardId(1)).unwrap();
     let mut newer = report.clone();
     (newer.term, newer.leader) = (2, ReplicaId(3));
-    let report = NodeReport { node: NodeId(2), led: vec![newer], ..NodeReport::default() };
-    world.reports.insert(report, world.now_ms);
+    let report = Report { led: LedReport::all(2, vec![newer]), ..leads_nothing(2, 1) };
+    assert!(world.reports.insert(report, world.now_ms));
     for node in [1, 3] {
-        let former = NodeReport { node: NodeId(node), ..NodeReport::default() };
-        world.reports.insert(former, world.now_ms);
+        assert!(world.reports.insert(leads_nothing(node, 1), world.now_ms));
     }
     assert_eq!(world.view().leader(ShardId(1)).map(|(node, _)| node), Some(NodeId(2)));
     world.silent.insert(NodeId(2));
@@ -81,4 +90,40 @@ fn a_new_steward_that_has_heard_nothing_decides_nothing() {
     world.table(&[vec![1, 2]]);
     world.target(1, &[2, 3]);
     assert_eq!(round(&world.view()), []);
+}
+
+#[test]
+fn what_did_not_change_is_not_told_again_and_stays_fresh() {
+    let mut world = World::new(&ZONES);
+    world.table(&[vec![1, 2, 3], vec![1, 2, 3], vec![2, 1, 3]]);
+    world.report();
+    let led_by_one = |world: &World, shard| world.view().leader(ShardId(shard)).map(|(node, r)| (node.0, r.bytes));
+    let mut larger = world.view().leader(ShardId(2)).unwrap().1.clone();
+    larger.bytes = 7;
+    world.now_ms += FRESH_MS;
+    assert!(world.reports.insert(changed(&world, 1, 2, vec![larger], &[]), world.now_ms));
+    assert_eq!([1, 2, 3].map(|shard| led_by_one(&world, shard)), [Some((1, 1)), Some((1, 7)), Some((2, 1))]);
+    world.now_ms += FRESH_MS;
+    assert!(world.reports.insert(changed(&world, 2, 3, Vec::new(), &[1]), world.now_ms));
+    assert_eq!([1, 2, 3].map(|shard| led_by_one(&world, shard)), [None, Some((1, 7)), None]);
+    world.now_ms += FRESH_MS;
+    assert!(world.reports.insert(changed(&world, 3, 3, Vec::new(), &[]), world.now_ms));
+    assert_eq!(led_by_one(&world, 2), Some((1, 7)));
+}
+
+#[test]
+fn changes_of_what_was_not_heard_make_the_shards_unknown_until_all_is_told() {
+    let mut world = World::new(&ZONES);
+    world.table(&[vec![1, 2, 3]]);
+    world.report();
+    let leader = |world: &World| world.view().leader(ShardId(1)).map(|(node, _)| node);
+    for since in [2, 2] {
+        assert!(!world.reports.insert(changed(&world, since, 3, Vec::new(), &[]), world.now_ms));
+        assert!(world.view().heard(NodeId(1)).is_some() && leader(&world).is_none());
+    }
+    assert!(world.reports.insert(world.report_of(NodeId(1)), world.now_ms));
+    assert_eq!(leader(&world), Some(NodeId(1)));
+    restart(&mut world, 1, 2);
+    assert!(!world.reports.insert(changed(&world, 1, 1, Vec::new(), &[]), world.now_ms), "of another start");
+    assert!(leader(&world).is_none());
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::ids::{ClusterId, Generation, Incarnation, NodeId, ReplicaId, ShardId};
 use crate::map::{Descriptor, Fragmentation, Map, Member, Replica, Role};
-use crate::message::{NodeReport, ShardReport};
+use crate::message::{LedReport, NodeReport, Report, ShardReport};
 use crate::steward::{Reports, View, round};
 use crate::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply, SystemState};
 
@@ -85,21 +85,18 @@ impl World {
     pub(super) fn report(&mut self) {
         self.now_ms += 500;
         for node in self.state.map().nodes.keys().filter(|node| !self.silent.contains(node)) {
-            self.reports.insert(self.report_of(*node), self.now_ms);
+            assert!(self.reports.insert(self.report_of(*node), self.now_ms));
         }
     }
 
-    fn report_of(&self, node: NodeId) -> NodeReport {
+    pub(super) fn report_of(&self, node: NodeId) -> Report {
         let map = self.state.map();
         let named = map.shards.values().flat_map(|s| s.assigned.iter().map(|r| (s.descriptor.shard, *r)));
-        NodeReport {
-            node,
-            incarnation: map.nodes[&node].incarnation,
-            disk_full: self.full.contains(&node),
-            led: self.leaders.iter().filter_map(|(shard, id)| self.led(node, *shard, *id)).collect(),
-            lost: named.filter(|(_, r)| r.node == node && self.gone.contains(&r.id)).map(|(s, r)| (s, r.id)).collect(),
-            ..NodeReport::default()
-        }
+        let lost = named.filter(|(_, r)| r.node == node && self.gone.contains(&r.id)).map(|(s, r)| (s, r.id)).collect();
+        let led = self.leaders.iter().filter_map(|(shard, id)| self.led(node, *shard, *id)).collect();
+        let (incarnation, disk_full) = (map.nodes[&node].incarnation, self.full.contains(&node));
+        let node = NodeReport { node, incarnation, disk_full, lost, ..NodeReport::default() };
+        Report { node, led: LedReport::all(1, led) }
     }
 
     fn led(&self, node: NodeId, shard: ShardId, leader: ReplicaId) -> Option<ShardReport> {

@@ -1,0 +1,74 @@
+//! What nodes tell the steward.
+
+use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
+use crate::map::Descriptor;
+
+/// What a node tells the steward, every [`crate::node::REPORT_TICKS`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Of the node itself.
+    pub node: NodeReport,
+    /// Of the shards that it leads.
+    pub led: LedReport,
+}
+
+/// How a node is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Who.
+    pub node: NodeId,
+    /// Which start.
+    pub incarnation: Incarnation,
+    /// Where it is reached.
+    pub address: String,
+    /// Its zone.
+    pub zone: String,
+    /// The epoch of its map.
+    pub map_epoch: Epoch,
+    /// True while it takes no puts: the disk is nearly full.
+    pub disk_full: bool,
+    /// Bytes that its store and log take.
+    pub disk_bytes: u64,
+    /// Replicas that this node holds, and that lead nothing, counted.
+    pub replicas: u64,
+    /// Copies that this node will never speak for again though a shard's record names them: to be built anew.
+    pub lost: Vec<(ShardId, ReplicaId)>,
+}
+
+/// What has changed in the shards that a node leads since its report before. Most change nothing from one report to the
+/// next, and a steward hears of all shards there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LedReport {
+    /// Rises with each report of the node's start that changes something.
+    pub version: u64,
+    /// The version that this builds on. 0 = none: here is all that the node leads.
+    pub since: u64,
+    /// Led since then, or otherwise than then.
+    pub changed: Vec<ShardReport>,
+    /// Led then, and not now.
+    pub resigned: Vec<ShardId>,
+}
+
+impl LedReport {
+    /// All that a node leads.
+    pub fn all(version: u64, led: Vec<ShardReport>) -> Self {
+        Self { version, since: 0, changed: led, resigned: Vec::new() }
+    }
+}
+
+/// What a shard's leader tells the steward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardReport {
+    /// Its exact descriptor.
+    pub descriptor: Descriptor,
+    /// The leader.
+    pub leader: ReplicaId,
+    /// Its term.
+    pub term: u64,
+    /// Members that have all that is committed and were heard of lately, the leader included.
+    pub in_step: Vec<ReplicaId>,
+    /// Estimated bytes of the shard's records.
+    pub bytes: u64,
+    /// Snapshot bytes sent for the move under way, and estimated in all. Zeroes = none under way.
+    pub moving: (u64, u64),
+}

@@ -1,0 +1,112 @@
+//! What this node tells the steward, wherever it is: how it is itself, and what has changed in the shards that it leads.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::message::{LedReport, NodeReport, PeerMessage, Report, ShardReport};
+use crate::node::{Node, REPORT_TICKS};
+use crate::replica::Replica;
+use crate::time::Now;
+
+/// What was told of the shards that this node leads. The steward may have missed some of it: then it says so.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    version: u64,
+    led: BTreeMap<ShardId, ShardReport>,
+    /// True if the last report still says what is so, as far as is known.
+    is_current: bool,
+    /// True if the next report tells all.
+    all_wanted: bool,
+}
+
+impl Told {
+    /// There is news.
+    pub(super) fn tell_soon(&mut self) {
+        self.is_current = false;
+    }
+
+    /// Somebody has not heard what was told.
+    pub(super) fn tell_all(&mut self) {
+        (self.is_current, self.all_wanted) = (false, true);
+    }
+
+    fn is_due(&self, ticks: u64) -> bool {
+        !self.is_current || ticks.is_multiple_of(REPORT_TICKS)
+    }
+
+    fn report(&mut self, led: BTreeMap<ShardId, ShardReport>) -> LedReport {
+        let is_told = |report: &&ShardReport| self.led.get(&report.descriptor.shard) == Some(*report);
+        let changed: Vec<_> = led.values().filter(|report| !is_told(report)).cloned().collect();
+        let resigned: Vec<_> = self.led.keys().filter(|shard| !led.contains_key(shard)).copied().collect();
+        let since = self.version;
+        // From 1 on: 0 is no version.
+        self.version += u64::from(since == 0 || !changed.is_empty() || !resigned.is_empty());
+        self.led = led;
+        self.is_current = true;
+        if std::mem::take(&mut self.all_wanted) {
+            return LedReport::all(self.version, self.led.values().cloned().collect());
+        }
+        LedReport { version: self.version, since, changed, resigned }
+    }
+}
+
+impl Node {
+    /// A node tells this one, which may be the steward. What the report builds on may have been lost on the way, or told
+    /// to another steward.
+    pub(super) fn reported_by(&mut self, from: NodeId, report: Report, now: Now) {
+        if self.stewardship.term != 0 && report.node.node == from {
+            self.epochs.insert(from, report.node.map_epoch);
+            if !self.stewardship.reports.insert(report, now.monotonic_ms) {
+                self.send.push((from, PeerMessage::ReportWant));
+            }
+        }
+    }
+
+    /// Now and then, and at once when members changed.
+    pub(super) fn report(&mut self, now: Now) {
+        if !self.told.is_due(self.ticks) {
+            return;
+        }
+        let led = self.replicas.iter().filter(|(_, replica)| replica.may_report());
+        let led = led.map(|(shard, replica)| (*shard, shard_report(replica))).collect();
+        let report = Report { node: self.own_report(), led: self.told.report(led) };
+        if self.stewardship.term != 0 && !self.stewardship.reports.insert(report.clone(), now.monotonic_ms) {
+            self.told.tell_all();
+        }
+        let members = self.map.shards.get(&ShardId::SYSTEM).map(|s| s.descriptor.members.clone()).unwrap_or_default();
+        for node in members.iter().map(|m| m.replica.node).filter(|n| *n != self.identity.node) {
+            self.send.push((node, PeerMessage::Report(report.clone())));
+        }
+    }
+
+    /// What is told must stay so: without its tombstone a copy could be back after a crash.
+    fn is_durably_entombed(&self, (shard, replica): (ShardId, ReplicaId)) -> bool {
+        !self.destroyed.iter().any(|&(_, pending, id)| pending == shard && id >= replica)
+    }
+
+    fn own_report(&self) -> NodeReport {
+        let census = self.census();
+        NodeReport {
+            node: self.identity.node,
+            incarnation: self.identity.incarnation,
+            address: self.identity.address.clone(),
+            zone: self.identity.zone.clone(),
+            map_epoch: self.map.epoch,
+            disk_full: self.disk_full,
+            disk_bytes: self.disk_bytes,
+            replicas: census.replicas - census.leaders,
+            lost: self.lost.iter().copied().filter(|copy| self.is_durably_entombed(*copy)).collect(),
+        }
+    }
+}
+
+fn shard_report(replica: &Replica) -> ShardReport {
+    ShardReport {
+        descriptor: replica.descriptor().clone(),
+        leader: replica.id(),
+        term: replica.term(),
+        in_step: replica.in_step().into_iter().collect(),
+        bytes: replica.applier.state.bytes,
+        moving: replica.moving(),
+    }
+}

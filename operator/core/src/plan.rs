@@ -130,8 +130,7 @@ impl Plan {
         status: &Status,
     ) {
         running::replace(self, validated.replace_after, seats, status);
-        let wanted_again = seats.condemned().filter(|slot| desired.slots.contains_key(*slot));
-        self.steps.extend(wanted_again.map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
+        self.steps.extend(seats.condemned_and_wanted().map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
         let victims = seats.victims();
         if victims != seen.victims {
             self.steps.push(Step::RecordVictims(victims));

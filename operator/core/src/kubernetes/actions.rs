@@ -181,18 +181,21 @@ impl Scene<'_> {
     }
 
     /// The claim is marked first: whatever happens next, no node comes back on it. Pods go from the end of their
-    /// StatefulSet; one in the middle that is wanted gets another volume, any other waits for those after it.
+    /// StatefulSet; one in the middle that is wanted gets another volume, which will not be marked; any other waits for
+    /// those after it.
     fn remove(&self, slot: &str) -> Vec<Action> {
         let Some((name, set, ordinal)) = self.cluster.set_of(slot) else { return vec![] };
         let node = self.node_of(slot);
         let mut actions = Vec::new();
-        if let Some((claim, name)) = self.claim(slot).filter(|(claim, _)| !claim.quarantined) {
+        let unmarked = self.claim(slot).filter(|(claim, _)| !claim.quarantined && !claim.leaving);
+        let is_marked = unmarked.is_none();
+        if let Some((claim, name)) = unmarked {
             let epoch = self.status.map(|s| s.map.epoch);
             actions.push(Action::Quarantine { claim: name, uid: claim.uid.clone(), node, epoch });
         }
         if ordinal + 1 == set.replicas {
             actions.push(Action::ScaleSet { set: name.to_owned(), version: set.version.clone(), replicas: ordinal });
-        } else if ordinal < set.replicas && self.desired.slots.contains_key(slot) {
+        } else if is_marked && ordinal < set.replicas && self.desired.slots.contains_key(slot) {
             actions.extend(self.renew(slot));
         }
         actions

@@ -50,14 +50,18 @@ impl<'a> Seats<'a> {
         let sitting: BTreeMap<&str, &NodeRecord> = slots.iter().filter_map(sits).collect();
         // Unless a new node has come into the slot meanwhile, on an empty volume.
         let is_empty = |slot: &&str| slots.contains_key(*slot) && !sitting.contains_key(slot);
-        let condemned = victims.iter().filter(has_left).map(|v| v.slot.as_str()).filter(is_empty).collect();
+        let listed = victims.iter().filter(has_left).map(|v| v.slot.as_str()).filter(is_empty);
+        let had_node = |slot: &&Slot| newest.contains_key(slot.address.as_str());
+        let set_aside =
+            slots.iter().filter(|(_, slot)| slot.set_aside && had_node(slot)).map(|(name, _)| name.as_str());
+        let condemned = listed.chain(set_aside.filter(is_empty)).collect();
         let seated: BTreeSet<NodeId> = sitting.values().map(|n| n.id).collect();
         let without_slot = nodes().filter(|n| !seated.contains(&n.id)).collect();
         Self { desired, slots, victims, sitting, condemned, without_slot }
     }
 
     fn is_to_stay(&self, slot: &str) -> bool {
-        self.desired.slots.contains_key(slot) && !self.condemned.contains(slot)
+        self.is_wanted(slot) && !self.condemned.contains(slot)
     }
 
     /// Slots of nodes that have left the database.
@@ -65,18 +69,41 @@ impl<'a> Seats<'a> {
         self.condemned.iter().copied()
     }
 
+    /// The same, of those that are wanted for new nodes, once their old volumes can be told from the new ones that they
+    /// get: a volume on which a node may join by now is never taken away.
+    pub(super) fn condemned_and_wanted(&self) -> impl Iterator<Item = &'a str> {
+        self.condemned()
+            .filter(|slot| self.is_wanted(slot) && !(self.is_set_aside(slot) && self.listed(slot).is_some()))
+    }
+
+    fn is_wanted(&self, slot: &str) -> bool {
+        self.desired.slots.contains_key(slot)
+    }
+
+    fn is_set_aside(&self, slot: &str) -> bool {
+        self.slots.get(slot).is_some_and(|slot| slot.set_aside)
+    }
+
+    fn listed(&self, slot: &str) -> Option<&Victim> {
+        self.victims.iter().find(|v| v.slot == *slot)
+    }
+
     /// Who is to leave, in order of the slots. Who is listed stays so until it is over, either way: who has left the
-    /// database, until its slot is down; who is to stay after all, until the database has taken it back, for a removal
-    /// that was under way may still be carried out.
+    /// database, until its slot is down, or wanted and its volume marked; who is to stay after all, until the database has
+    /// taken it back, for a removal that was under way may still be carried out.
     pub(super) fn victims(&self) -> Vec<Victim> {
         let victim = |name: &String| {
+            let listed = || self.listed(name).cloned();
+            let is_condemned = self.condemned.contains(name.as_str());
             let node = self.sitting.get(name.as_str());
-            let is_draining = node.is_some_and(|n| n.state == NodeState::Draining);
-            if self.condemned.contains(name.as_str()) || (self.is_to_stay(name) && is_draining) {
-                return self.victims.iter().find(|v| v.slot == *name).cloned();
+            match self.is_wanted(name) {
+                true if is_condemned => listed().filter(|_| !self.is_set_aside(name)),
+                true => listed().filter(|_| node.is_some_and(|n| n.state == NodeState::Draining)),
+                false => listed().filter(|_| is_condemned).or_else(|| {
+                    let node = node.and_then(|n| i64::try_from(n.id.0).ok());
+                    Some(Victim { slot: name.clone(), node })
+                }),
             }
-            let node = node.and_then(|n| i64::try_from(n.id.0).ok());
-            (!self.is_to_stay(name)).then(|| Victim { slot: name.clone(), node })
         };
         self.slots.keys().filter_map(victim).collect()
     }

@@ -134,23 +134,39 @@ fn slot_that_comes_down_later_holds_up_nobody_else() {
     assert_eq!(slot, "shop-3");
 }
 
-#[test]
-fn slot_whose_last_node_has_left_is_not_an_older_nodes_again() {
+/// Nodes 1 to 3 in three slots. The volume of node 3 was replaced, and node 4 came into its slot, and has left.
+fn third_slot_left(set_aside: bool, victims: Vec<skerry_api::Victim>) -> Plan {
     let mut nodes: Vec<_> = (1..=4).map(|id| testing::node(id, "", NodeState::Active)).collect();
-    // The volume of node 3 was replaced, and node 4 came into its slot, and has left.
     (nodes[2].state, nodes[3].state) = (NodeState::Draining, NodeState::Removed);
     nodes[3].address = nodes[2].address.clone();
     let slot = |i: usize| {
         let (address, process) = (nodes[i].address.clone(), crate::observed::Process::STEADY);
-        (format!("shop-{i}"), Slot { zone: String::new(), address, process, held_up: None })
+        let set_aside = set_aside && i == 2;
+        (format!("shop-{i}"), Slot { zone: String::new(), address, process, set_aside, held_up: None })
     };
     let slots = Seen::Known((0..3).map(slot).collect());
-    let victims = vec![skerry_api::Victim { slot: "shop-2".into(), node: Some(4) }];
     let database = Seen::Known(testing::status(nodes, vec![]));
     let observed = Observed { slots, database, victims, founded: true, blank: None };
-    let plan = decide(&resource(r#"{"replicationFactor": 2}"#), &Environment::default(), &observed).unwrap().plan;
+    decide(&resource(r#"{"replicationFactor": 2}"#), &Environment::default(), &observed).unwrap().plan
+}
+
+#[test]
+fn slot_whose_last_node_has_left_is_not_an_older_nodes_again() {
+    let plan = third_slot_left(false, vec![skerry_api::Victim { slot: "shop-2".into(), node: Some(4) }]);
     assert_eq!(plan.steps[0], Step::RemoveSlot { slot: "shop-2".into() });
     assert!(!plan.steps.contains(&Step::Change(AdminChange::Reactivate(NodeId(3)))), "{plan:?}");
+}
+
+/// The new volume was taken for the old one, and given up with the node that had just joined on it.
+#[test]
+fn old_volume_of_a_slot_that_is_wanted_is_given_up_once_and_the_new_one_never() {
+    let removed = Step::RemoveSlot { slot: "shop-2".into() };
+    let listed = || vec![skerry_api::Victim { slot: "shop-2".into(), node: Some(4) }];
+    // Not marked yet; then marked, and forgotten as a victim first; then given up by its mark; then there is a new one.
+    assert!(third_slot_left(false, listed()).steps.contains(&removed));
+    assert_eq!(third_slot_left(true, listed()).steps, [Step::RecordVictims(vec![])]);
+    assert!(third_slot_left(true, vec![]).steps.contains(&removed));
+    assert!(!third_slot_left(false, vec![]).steps.contains(&removed));
 }
 
 #[test]

@@ -150,11 +150,13 @@ fn last_slot_is_marked_before_its_pod_goes_and_one_before_it_waits() {
 }
 
 #[test]
-fn slot_in_the_middle_that_is_wanted_again_gets_another_volume() {
+fn slot_in_the_middle_that_is_wanted_again_gets_another_volume_once_the_old_one_is_marked() {
+    let mut cluster = cluster(3);
+    assert_eq!(told(&cluster, 3, vec![remove("shop-a-1")]), [quarantined(1)]);
+    cluster.claims.get_mut("data-shop-a-1").unwrap().quarantined = true;
     assert_eq!(
-        told(&cluster(3), 3, vec![remove("shop-a-1")]),
+        told(&cluster, 3, vec![remove("shop-a-1")]),
         [
-            quarantined(1),
             Action::RetainVolume { volume: "volume-1".into(), node: None },
             Action::DeleteClaim { claim: "data-shop-a-1".into(), uid: "claim-1".into() },
             Action::DeletePod { pod: "shop-a-1".into(), uid: "pod-1".into() },

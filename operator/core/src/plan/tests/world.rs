@@ -187,7 +187,7 @@ impl World {
 
     fn add_slot(&mut self, name: &str, zone: &str) {
         let (zone, address) = (zone.to_owned(), format!("{name}:7000"));
-        let slot = Slot { zone, address, process: Process::STEADY, held_up: None };
+        let slot = Slot { zone, address, process: Process::STEADY, set_aside: false, held_up: None };
         assert!(self.slots.insert(name.to_owned(), slot).is_none(), "{name} is there already");
         self.lose_volume(name);
         if self.state.is_none() {

@@ -44,6 +44,7 @@ impl Checker {
 
     pub(crate) fn restarted(&mut self, node: NodeId) {
         self.bounds.restarted(node);
+        self.in_step.restarted(node);
     }
 
     /// The log forgets only what the store could recover after a crash now.

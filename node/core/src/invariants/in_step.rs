@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, broken};
 use crate::ids::{NodeId, ReplicaId};
+use crate::map::Replica;
 use crate::replica::ReplicaView;
 
 /// Milliseconds for which a leader may not have noticed that a copy is gone: it takes that for lost messages, and hears
@@ -13,11 +14,16 @@ const UNNOTICED_MS: u64 = 1_200;
 /// Remembers since when copies are missing, and since when nodes run without a pause.
 #[derive(Debug, Default)]
 pub struct InStep {
-    missing: BTreeMap<ReplicaId, u64>,
+    missing: BTreeMap<Replica, u64>,
     running: BTreeMap<NodeId, u64>,
 }
 
 impl InStep {
+    /// A process has started: its copies are there, if only until the next look.
+    pub fn restarted(&mut self, node: NodeId) {
+        self.missing.retain(|copy, _| copy.node != node);
+    }
+
     /// Looks at all replicas there are now. `running` = the nodes whose processes are not paused.
     pub fn check(
         &mut self,
@@ -32,12 +38,14 @@ impl InStep {
         let has_run = |node: &NodeId| self.running.get(node).is_some_and(|since| now_ms - since > UNNOTICED_MS);
         let mut counted = BTreeMap::new();
         for leader in all.values().filter(|v| v.is_leader && has_run(&v.node)) {
-            let absent = |id: &&ReplicaId| all.get(id).is_none_or(|v| v.is_blank);
-            counted.extend(leader.in_step.iter().filter(absent).map(|id| (*id, leader)));
+            let absent = |copy: &Replica| all.get(&copy.id).is_none_or(|v| v.is_blank);
+            let copies = leader.descriptor.members.iter().map(|m| m.replica);
+            let in_step = copies.filter(|copy| leader.in_step.contains(&copy.id));
+            counted.extend(in_step.filter(absent).map(|copy| (copy, leader)));
         }
-        self.missing.retain(|id, _| counted.contains_key(id));
-        for (id, leader) in counted {
-            let since = *self.missing.entry(id).or_insert(now_ms);
+        self.missing.retain(|copy, _| counted.contains_key(copy));
+        for (copy, leader) in counted {
+            let (id, since) = (copy.id, *self.missing.entry(copy).or_insert(now_ms));
             if now_ms - since > UNNOTICED_MS {
                 let seen =
                     format!("shard {}: {} counts {id}, gone for {} ms", leader.shard, leader.node, now_ms - since);

@@ -36,7 +36,7 @@ pub struct Slot {
     pub address: String,
     /// How its process does.
     pub process: Process,
-    /// No node comes back on what it has for a volume: that was marked so, is on its way out, or is not there yet.
+    /// No node comes back on its volume: that was marked so, or is on its way out.
     pub set_aside: bool,
     /// Why its process does not run, in the words of those who run it. `None` = it does, or nobody has said why not.
     pub held_up: Option<String>,

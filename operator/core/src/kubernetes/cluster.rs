@@ -110,7 +110,7 @@ impl Cluster {
             },
         };
         let held_up = self.pods.get(name).and_then(|pod| pod.held_up.clone());
-        let set_aside = claim.is_none_or(|c| c.quarantined || c.leaving);
+        let set_aside = claim.is_some_and(|c| c.quarantined || c.leaving);
         Some(Slot { zone: set.zone.clone(), address: names.address(name), process, set_aside, held_up })
     }
 }

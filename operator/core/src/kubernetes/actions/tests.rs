@@ -149,6 +149,18 @@ fn last_slot_is_marked_before_its_pod_goes_and_one_before_it_waits() {
     assert_eq!(told(&cluster(3), 1, vec![remove("shop-a-1")]), [quarantined(1)]);
 }
 
+/// A new slot has no claim before its StatefulSet's controller has seen it.
+#[test]
+fn slot_is_set_aside_by_the_mark_of_its_claim_alone() {
+    let mut cluster = cluster(2);
+    let set_aside = |cluster: &Cluster| cluster.slots(&names())["shop-a-1"].set_aside;
+    assert!(!set_aside(&cluster));
+    cluster.claims.get_mut("data-shop-a-1").unwrap().quarantined = true;
+    assert!(set_aside(&cluster));
+    cluster.claims.remove("data-shop-a-1");
+    assert!(!set_aside(&cluster));
+}
+
 #[test]
 fn slot_in_the_middle_that_is_wanted_again_gets_another_volume_once_the_old_one_is_marked() {
     let mut cluster = cluster(3);

@@ -112,7 +112,9 @@ mod tests {
             assert_eq!(keys.len(), ALL);
             let batches = batches(&flights, fragmentation, 100).unwrap();
             assert!(batches.iter().all(|b| b.len() <= 100));
-            assert_eq!(batches.concat().len(), ALL);
+            let batched = batches.concat();
+            assert_eq!(batched.len(), ALL);
+            assert!(batched.into_iter().collect::<BTreeSet<_>>() == flights.iter().map(String::as_str).collect());
         }
     }
 

@@ -178,8 +178,8 @@ fn what_the_steward_did_not_hear_is_told_again_and_nothing_else_is() {
         let shards = cluster.status().shards;
         shards.iter().filter(|(s, age)| s.descriptor.table == table && *age < 1_000).map(|(s, _)| s.bytes).sum::<u64>()
     };
-    let (told, loses) = (cluster.shards_told, std::mem::take(&mut cluster.loses_reports));
-    assert!(told > 0 && loses);
+    assert!(cluster.shards_told > 0);
+    cluster.loses_reports = false;
     cluster.run(20);
     assert!(bytes(&mut cluster) > 0);
     cluster.shards_told = 0;

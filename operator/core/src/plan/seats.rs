@@ -96,14 +96,14 @@ impl<'a> Seats<'a> {
             let listed = || self.listed(name).cloned();
             let is_condemned = self.condemned.contains(name.as_str());
             let node = self.sitting.get(name.as_str());
-            match self.is_wanted(name) {
-                true if is_condemned => listed().filter(|_| !self.is_set_aside(name)),
-                true => listed().filter(|_| node.is_some_and(|n| n.state == NodeState::Draining)),
-                false => listed().filter(|_| is_condemned).or_else(|| {
-                    let node = node.and_then(|n| i64::try_from(n.id.0).ok());
-                    Some(Victim { slot: name.clone(), node })
-                }),
+            if self.is_wanted(name) {
+                let is_draining = node.is_some_and(|n| n.state == NodeState::Draining);
+                let is_over = if is_condemned { self.is_set_aside(name) } else { !is_draining };
+                return if is_over { None } else { listed() };
             }
+            let node = node.and_then(|n| i64::try_from(n.id.0).ok());
+            let chosen = || Some(Victim { slot: name.clone(), node });
+            if is_condemned { listed().or_else(chosen) } else { chosen() }
         };
         self.slots.keys().filter_map(victim).collect()
     }

@@ -1,50 +1,72 @@
 //! Known bugs behind a test-only switch. Without the cargo feature `planted` every question is answered "no" at compile
 //! time; with it the simulator plants one bug in a cluster and shows that it is caught.
 
-/// One bug, named after the rule that it breaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Planted {
-    AckBeforeFsync,
-    VoteNotPersisted,
-    LeaseWithoutMargin,
-    LeaseKeptOverTransfer,
-    StaleReadWithoutLease,
-    RequestAppliedTwice,
-    RequestsMissingInSnapshot,
-    SnapshotWithoutPreimage,
-    LogCutBeforeSync,
-    MissingAnswerIsYes,
-    RemoveBeforeCaughtUp,
-    ReplicaIdReused,
-    TombstoneIgnored,
-    FenceIgnored,
-    SilenceUnnoticed,
-    PatienceForgotten,
-    PromiseForgotten,
+/// Declares the bugs and the list of all of them.
+macro_rules! planted {
+    ($($(#[$doc:meta])* $bug:ident,)*) => {
+        /// One bug, named after the rule that it breaks.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Planted {
+            $($(#[$doc])* $bug,)*
+        }
+
+        impl Planted {
+            /// Every one, for the tests that catch them all.
+            pub const ALL: &[Self] = &[$(Self::$bug,)*];
+        }
+    };
 }
 
-impl Planted {
-    /// Every one, for the test that catches them all.
-    pub const ALL: [Self; 17] = [
-        Self::AckBeforeFsync,
-        Self::VoteNotPersisted,
-        Self::LeaseWithoutMargin,
-        Self::LeaseKeptOverTransfer,
-        Self::StaleReadWithoutLease,
-        Self::RequestAppliedTwice,
-        Self::RequestsMissingInSnapshot,
-        Self::SnapshotWithoutPreimage,
-        Self::LogCutBeforeSync,
-        Self::MissingAnswerIsYes,
-        Self::RemoveBeforeCaughtUp,
-        Self::ReplicaIdReused,
-        Self::TombstoneIgnored,
-        Self::FenceIgnored,
-        Self::SilenceUnnoticed,
-        Self::PatienceForgotten,
-        Self::PromiseForgotten,
-    ];
+planted! {
+    // Durability order.
+    /// A follower acknowledges entries before its log has them on disk.
+    AckBeforeFsync,
+    /// A vote leaves before it is on disk, and never gets there.
+    VoteNotPersisted,
+    /// The log forgets entries that the store has applied but not synced.
+    LogCutBeforeSync,
+
+    // Leases and reads.
+    /// The lease is longer than the time for which followers vote for nobody else.
+    LeaseWithoutMargin,
+    /// A leader that hands over keeps its lease.
+    LeaseKeptOverTransfer,
+    /// A leader answers reads without a lease and without asking a quorum.
+    StaleReadWithoutLease,
+    /// A restarted follower forgets what the process before it promised its leader.
+    PromiseForgotten,
+
+    // Request ids.
+    /// A retry takes effect a second time.
+    RequestAppliedTwice,
+
+    // Snapshots.
+    /// A snapshot carries the records, but not the table of request ids.
+    RequestsMissingInSnapshot,
+    /// Records that change while a snapshot streams reach it in their new form.
+    SnapshotWithoutPreimage,
+
+    // Members.
+    /// The old copies are removed before the new ones have caught up.
+    RemoveBeforeCaughtUp,
+    /// A new copy gets the id of one that was there before.
+    ReplicaIdReused,
+    /// A node takes a copy up again that it has ended.
+    TombstoneIgnored,
+
+    // Certificates.
+    /// A shard whose leader did not answer counts as one that agreed.
+    MissingAnswerIsYes,
+
+    // Epochs, incarnations and fencing tokens.
+    /// The system shard takes commands of an operator that was followed by another.
+    FenceIgnored,
+
+    // Liveness.
+    /// A node that falls silent leaves its quiescent shards asleep.
+    SilenceUnnoticed,
+    /// A follower that is woken counts its leader as silent for longer than it has been.
+    PatienceForgotten,
 }
 
 /// The bug that is planted on this thread, if any.

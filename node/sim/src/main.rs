@@ -69,7 +69,7 @@ fn ways(whole: bool) -> Vec<Way> {
     let whole_way =
         |bug: OperatorBug| Way { bug: Some(format!("{bug:?}")), run: Arc::new(move |seed| run_whole(seed, Some(bug))) };
     let way = |bug: Planted| Way { bug: Some(format!("{bug:?}")), run: Arc::new(move |seed| run(seed, Some(bug))) };
-    if whole { OperatorBug::ALL.map(whole_way).into() } else { Planted::ALL.map(way).into() }
+    if whole { OperatorBug::ALL.map(whole_way).into() } else { Planted::ALL.iter().copied().map(way).collect() }
 }
 
 fn way_named(name: &str, whole: bool) -> anyhow::Result<Way> {

@@ -70,6 +70,13 @@ sim: ## Simulate databases under faults, then with known bugs planted: make sim 
 	cargo run --quiet --release -p skerry-sim -- --seeds $(SEEDS) $(if $(WHOLE),--whole)
 	cargo run --quiet --release -p skerry-sim -- --planted all --seeds 2000 $(if $(WHOLE),--whole)
 
+SAMPLE ?= 150
+SEED ?= 1
+MINUTES ?= 300
+.PHONY: mutants
+mutants: ## Plant bugs mechanically in the core; which does no test notice? make mutants SAMPLE=150 SEED=1 MINUTES=300 (needs cargo-mutants)
+	cargo run --quiet -p skerry-e2e --bin mutants -- --sample $(SAMPLE) --seed $(SEED) --minutes $(MINUTES) $(if $(AGAIN),--again)
+
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 PROFILE = release
 IMAGES = target/images

@@ -25,6 +25,9 @@ struct Args {
     /// Plants a known bug, by its name, or `all` in turn: each must be caught.
     #[arg(long)]
     planted: Option<String>,
+    /// Stop at the first seed that fails.
+    #[arg(long)]
+    first: bool,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -106,6 +109,9 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
         }
         if args.seed.is_some() {
             writeln!(out, "trace {:016x}", outcome.trace_hash)?;
+        }
+        if args.first && failed > 0 {
+            break;
         }
     }
     let seeds = last - first;

@@ -35,6 +35,8 @@ planted! {
     StaleReadWithoutLease,
     /// A restarted follower forgets what the process before it promised its leader.
     PromiseForgotten,
+    /// A follower that hears of a higher term forgets its leader, and with it what it promised that leader.
+    PromiseLostWithLeader,
 
     // Request ids.
     /// A retry takes effect a second time.
@@ -45,6 +47,15 @@ planted! {
     RequestsMissingInSnapshot,
     /// Records that change while a snapshot streams reach it in their new form.
     SnapshotWithoutPreimage,
+
+    /// A copy that gave its records up takes and acknowledges entries until its first tick.
+    BlankFromFirstTick,
+    /// A copy takes a snapshot that is older than what it knows to be committed; raft does not.
+    SnapshotBelowCommitted,
+    /// A restart after a snapshot drops the log behind it too.
+    LogDroppedBehindSnapshot,
+    /// A candidate that gives its records up may still be elected.
+    BlankCandidate,
 
     // Members.
     /// The old copies are removed before the new ones have caught up.

@@ -8,6 +8,7 @@ mod collect;
 mod convert;
 mod inputs;
 pub mod members;
+mod promise;
 mod quiescence;
 mod raft_log;
 mod read;
@@ -42,6 +43,7 @@ pub(crate) use snapshots::Offered;
 pub use view::ReplicaView;
 
 use apply::{Applied, Applier, Payload, load_system};
+use promise::Promise;
 use quiescence::Quiescence;
 use raft_log::RaftLog;
 use reads::Reads;
@@ -71,8 +73,7 @@ pub struct Replica {
     system_commands: VecDeque<(SystemCommand, Option<Token>)>,
     proposed: BTreeMap<u64, Proposed>,
     outstanding: VecDeque<Outstanding>,
-    /// For so many ticks a process that has just started may be bound by what the one before promised its leader.
-    promised_ticks: u64,
+    promise: Promise,
     /// Not before the store has made the replica itself durable may it speak. `None` = it may.
     held_until: Option<u64>,
     sends: BTreeMap<ReplicaId, SnapshotSend>,
@@ -136,8 +137,7 @@ impl Replica {
         let requests = load_requests(shard, state.request_floor, engine)?;
         let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
         let log = log.unwrap_or_default();
-        // A snapshot's store state is durable before the log says so.
-        let is_before_snapshot = (state.from_snapshot || log.entries.is_empty()) && log.start.0 < state.applied.0;
+        let is_before_snapshot = is_before_snapshot(&state, &log);
         let start = if is_before_snapshot { state.applied } else { log.start };
         let entries = log.entries.iter().filter(|_| !is_before_snapshot).map(convert::entry_in).collect();
         let mut store = RaftLog::new(start, entries, log.hard_state);
@@ -164,6 +164,7 @@ impl Replica {
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, store, &logger).map_err(EngineError::unreadable)?;
+        let term = raw.raft.term;
         let mut replica = Self {
             raw,
             durable: state.applied,
@@ -177,7 +178,7 @@ impl Replica {
             system_commands: VecDeque::new(),
             proposed: BTreeMap::new(),
             outstanding: VecDeque::new(),
-            promised_ticks: if is_planted(Planted::PromiseForgotten) { 0 } else { ELECTION_TICKS as u64 },
+            promise: Promise::of_process_before(term),
             held_until: None,
             sends: BTreeMap::new(),
             receive: None,
@@ -193,6 +194,9 @@ impl Replica {
         };
         replica.learn_peers();
         replica.draw_election_timeout();
+        if !is_planted(Planted::BlankFromFirstTick) {
+            replica.wait_for_snapshot();
+        }
         Ok(replica)
     }
 
@@ -272,6 +276,9 @@ impl Replica {
     /// A sync of the store begins that covers everything applied so far.
     pub(crate) fn sync_begins(&mut self, mark: u64) {
         self.syncing.push_back((mark, self.applier.state.applied));
+        if let Some(receive) = &mut self.receive {
+            receive.sync_begins(mark);
+        }
     }
 
     /// Syncs up to `mark` have finished.
@@ -280,6 +287,9 @@ impl Replica {
             if let Some((_, applied)) = self.syncing.pop_front() {
                 self.durable = self.durable.max(applied);
             }
+        }
+        if let Some(receive) = &mut self.receive {
+            receive.sync_finished(mark);
         }
         if self.held_until.is_some_and(|held| held <= mark) {
             self.held_until = None;
@@ -342,6 +352,15 @@ impl Replica {
     fn copy_on(&self, node: NodeId) -> Option<Copy> {
         self.descriptor().members.iter().map(|m| m.replica).find(|r| r.node == node)
     }
+}
+
+/// True if the log is from before the snapshot that the store holds, which stands for all of it: a snapshot is durable in
+/// the store before the log begins anew after it. A log that has the snapshot's own entry goes on from there.
+fn is_before_snapshot(state: &ReplicaState, log: &RecoveredLog) -> bool {
+    let (index, term) = state.applied;
+    let reaches_it = log.entries.iter().any(|e| (e.index, e.term) == (index, term));
+    let is_other = state.from_snapshot && (!reaches_it || is_planted(Planted::LogDroppedBehindSnapshot));
+    (is_other || log.entries.is_empty()) && log.start.0 < index
 }
 
 /// The stored table of request ids.

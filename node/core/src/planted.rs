@@ -74,6 +74,8 @@ planted! {
     FenceIgnored,
 
     // Liveness.
+    /// Copies draw the same election time-outs if their numbers and their nodes' do, and stand at the same time for ever.
+    TimeoutsAlike,
     /// A node that falls silent leaves its quiescent shards asleep.
     SilenceUnnoticed,
     /// A follower that is woken counts its leader as silent for longer than it has been.

@@ -258,11 +258,13 @@ impl Replica {
         }
     }
 
-    /// raft draws from a generator that is not ours; ours is a function of seed, copy, term and time.
+    /// raft draws from a generator that is not ours; ours is a function of seed, copy, term and time. The seed is mixed
+    /// before the copy comes in: both are small numbers, and copies for which they gave the same would stand for election
+    /// at the same time for ever.
     fn draw_election_timeout(&mut self) {
-        let mix = [self.id().0, self.term(), self.ticks / 32]
-            .iter()
-            .fold(self.seed, |hash, part| (hash ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
+        let mixed = |hash: u64, part: u64| (hash ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        let seed = if is_planted(Planted::TimeoutsAlike) { self.seed } else { mixed(0, self.seed) };
+        let mix = [self.id().0, self.term(), self.ticks / 32].into_iter().fold(seed, mixed);
         let spread = usize::try_from(mix >> 33).unwrap_or(0) % (ELECTION_SPREAD_TICKS - 1);
         // Later than the first moment at which it may vote for another.
         self.raw.raft.set_randomized_election_timeout(ELECTION_TICKS + 1 + spread);

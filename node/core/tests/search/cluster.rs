@@ -117,7 +117,8 @@ pub(crate) fn copy(node: u64) -> Copy {
 }
 
 fn first_map(nodes: u64, members: u64) -> Map {
-    let mut map = Map { cluster: ClusterId("c".into()), ..Map::default() };
+    let mut map = Map::default();
+    map.cluster = ClusterId("c".into());
     for id in (1..=nodes).map(NodeId).chain([STEWARD]) {
         let (volume, address, zone) = (format!("v{id}"), format!("{id}:1"), String::new());
         let (incarnation, state, epoch) = (Incarnation(0), NodeState::Active, Epoch(1));
@@ -217,7 +218,7 @@ impl Cluster {
         let host = self.hosts.get_mut(&id).unwrap();
         host.node = None;
         host.view = None;
-        host.starts_at = self.round + back_after;
+        host.starts_at = self.round.saturating_add(back_after);
         if loses {
             host.store.lose_unsynced();
             host.log.lose_unsynced();
@@ -233,8 +234,12 @@ impl Cluster {
     /// Brings the newest map to a node.
     pub(crate) fn tell_map(&mut self, id: NodeId) {
         let delta: MapDelta = self.map.since(Epoch(0));
-        let incarnation = Incarnation(1);
-        self.input(id, Input::Peer { from: STEWARD, incarnation, messages: vec![PeerMessage::Map(delta)] });
+        self.from_steward(id, PeerMessage::Map(delta));
+    }
+
+    /// A message of the node that is not here.
+    pub(crate) fn from_steward(&mut self, id: NodeId, message: PeerMessage) {
+        self.input(id, Input::Peer { from: STEWARD, incarnation: Incarnation(1), messages: vec![message] });
     }
 
     /// True if the node's process runs and is not paused.
@@ -407,6 +412,16 @@ impl Cluster {
             5 => &[],
             _ => &[0, 9],
         };
+        if std::env::var("TRACE").is_ok()
+            && flight.kind().is_some_and(|k| !matches!(k, RaftKind::Heartbeat | RaftKind::HeartbeatResponse))
+        {
+            if let PeerMessage::Raft(m) = &flight.message {
+                self.story.push(format!(
+                    "{now:>4} {} > {} {:?} t{} i{} lt{} rej{} c{}",
+                    flight.from, flight.to, m.kind, m.term, m.index, m.log_term, m.reject, m.commit
+                ));
+            }
+        }
         for due in dues {
             self.fly(now + due, flight.clone());
         }

@@ -25,6 +25,12 @@ planted! {
     VoteNotPersisted,
     /// The log forgets entries that the store has applied but not synced.
     LogCutBeforeSync,
+    /// Two writes of one copy to the log become one that keeps entries which the later one replaces.
+    ReplacedEntriesKept,
+    /// The log is not told where a copy's entries begin.
+    LogStartUntold,
+    /// A new copy speaks before the store has made it durable.
+    NewCopySpeaksEarly,
 
     // Leases and reads.
     /// The lease is longer than the time for which followers vote for nobody else.
@@ -37,6 +43,12 @@ planted! {
     PromiseForgotten,
     /// A follower that hears of a higher term forgets its leader, and with it what it promised that leader.
     PromiseLostWithLeader,
+    /// A leader keeps its lease over a change of members.
+    LeaseKeptOverMembers,
+    /// A confirmed read is answered before what it must see is applied.
+    ReadBeforeApplied,
+    /// A deposed leader says of writes under way that they did not happen.
+    UnknownTakenForNo,
 
     // Request ids.
     /// A retry takes effect a second time.
@@ -54,8 +66,16 @@ planted! {
     SnapshotBelowCommitted,
     /// A restart after a snapshot drops the log behind it too.
     LogDroppedBehindSnapshot,
-    /// A candidate that gives its records up may still be elected.
-    BlankCandidate,
+    /// A copy stands at a snapshot that the store has not made durable.
+    SnapshotStandsUnsynced,
+    /// A copy forgets that its records are a snapshot's, which its log does not reach yet.
+    SnapshotForgotten,
+    /// The pieces of a snapshot are stored in any order.
+    PieceOutOfOrder,
+    /// A damaged piece of a snapshot is stored.
+    PieceUnchecked,
+    /// A leader does not learn from a copy that waits for its snapshot what is committed.
+    CommittedUnlearnt,
 
     // Members.
     /// The old copies are removed before the new ones have caught up.

@@ -137,7 +137,7 @@ impl Replica {
         let requests = load_requests(shard, state.request_floor, engine)?;
         let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
         let log = log.unwrap_or_default();
-        let is_before_snapshot = is_before_snapshot(&state, &log);
+        let is_before_snapshot = state.stands_for(&log);
         let start = if is_before_snapshot { state.applied } else { log.start };
         let entries = log.entries.iter().filter(|_| !is_before_snapshot).map(convert::entry_in).collect();
         let mut store = RaftLog::new(start, entries, log.hard_state);
@@ -356,15 +356,6 @@ impl Replica {
     }
 }
 
-/// True if the log is from before the snapshot that the store holds, which stands for all of it: a snapshot is durable in
-/// the store before the log begins anew after it. A log that has the snapshot's own entry goes on from there.
-fn is_before_snapshot(state: &ReplicaState, log: &RecoveredLog) -> bool {
-    let (index, term) = state.applied;
-    let reaches_it = log.entries.iter().any(|e| (e.index, e.term) == (index, term));
-    let is_other = state.from_snapshot && (!reaches_it || is_planted(Planted::LogDroppedBehindSnapshot));
-    (is_other || log.entries.is_empty()) && log.start.0 < index
-}
-
 /// The stored table of request ids.
 fn load_requests(shard: ShardId, floor: Version, engine: &dyn Engine) -> Result<Requests, EngineError> {
     let mut requests = Requests::new(floor);
@@ -381,3 +372,6 @@ fn load_requests(shard: ShardId, floor: Version, engine: &dyn Engine) -> Result<
     })?;
     failed.map_or(Ok(requests), |error| Err(EngineError::unreadable(error)))
 }
+
+#[cfg(test)]
+mod tests;

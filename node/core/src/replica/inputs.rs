@@ -160,7 +160,7 @@ impl Replica {
         if is_planted(Planted::StaleReadWithoutLease)
             || (self.reads.has_lease(now.monotonic_ms) && self.has_committed_in_term())
         {
-            if self.applier.state.applied.0 >= committed {
+            if self.applier.state.applied.0 >= committed || is_planted(Planted::ReadBeforeApplied) {
                 return self.answer_read(token, &read, engine, now, out);
             }
             self.reads.wait_applied(committed, Reader::Client { token, read });
@@ -292,6 +292,8 @@ impl Replica {
             for token in proposed.waiters.into_iter().flatten() {
                 let answer = if proposed.is_system {
                     Answer::Admin(Err(crate::node::AdminRefusal::OutcomeUnknown))
+                } else if is_planted(Planted::UnknownTakenForNo) {
+                    Answer::Write(Err(not_leader.clone()))
                 } else {
                     Answer::Write(Err(Refusal::OutcomeUnknown { shard }))
                 };

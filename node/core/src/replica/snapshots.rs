@@ -100,7 +100,7 @@ impl Replica {
             return Ok(Offered::Ignored);
         }
         if self.is_behind(&offer) {
-            self.give_records_up(offer.from, engine)?;
+            self.give_records_up(engine)?;
             return Ok(Offered::MustWipe);
         }
         if !self.applier.state.blank && self.receive.is_none() {
@@ -150,12 +150,7 @@ impl Replica {
     /// Makes room for a snapshot. The log stays, and with it all that this copy has promised: it goes on to vote, but
     /// neither leads nor acknowledges entries before the snapshot is there. So no leader counts on its log from here on,
     /// and what was committed with its help before is in the snapshot, which a majority without it has.
-    fn give_records_up(&mut self, leader: ReplicaId, engine: &dyn Engine) -> Result<(), EngineError> {
-        if self.raw.raft.state != StateRole::Follower && !is_planted(Planted::BlankCandidate) {
-            // It may have the votes of a majority on their way.
-            let term = self.term();
-            self.raw.raft.become_follower(term, leader.0);
-        }
+    fn give_records_up(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
         self.applier.give_up();
         self.wait_for_snapshot();
         engine.write(vec![self.applier.state.write()])
@@ -167,7 +162,7 @@ impl Replica {
         let (term, committed) = (self.term(), envelope.request_snapshot);
         let log = &mut self.raw.raft.raft_log;
         let is_known = envelope.term == term && committed <= log.last_index() && committed > log.committed;
-        if self.raw.raft.state == StateRole::Leader && is_known {
+        if self.raw.raft.state == StateRole::Leader && is_known && !is_planted(Planted::CommittedUnlearnt) {
             self.raw.raft.raft_log.commit_to(committed);
         }
     }
@@ -244,7 +239,7 @@ impl Replica {
 
     /// Waits for the store to make this new copy durable before it says anything. It has promised nothing yet.
     pub(crate) fn hold_until(&mut self, mark: u64) {
-        self.held_until = Some(mark);
+        self.held_until = Some(mark).filter(|_| !is_planted(Planted::NewCopySpeaksEarly));
         self.promise = Promise::default();
     }
 

@@ -1,6 +1,5 @@
 //! What the scheduler decides: at every place where something may go otherwise than usual it is asked, and mostly says
-//! that nothing does. A schedule is the list of the places where it said something else, so a failure can be replayed
-//! and made smaller.
+//! that nothing does. A schedule is the list of the places where it said something else.
 
 use std::collections::BTreeMap;
 
@@ -56,11 +55,11 @@ enum Mode {
 /// The decisions of one run.
 pub(crate) struct Choices {
     mode: Mode,
-    asked: usize,
+    /// The places where something could have gone otherwise, and the options of each.
+    pub(crate) asked: Vec<(Place, usize)>,
     /// Decisions that are not the usual one, at most.
     budget: usize,
-    /// The number of each place where something went otherwise, and what.
-    pub(crate) taken: BTreeMap<usize, usize>,
+    taken: usize,
     /// True once nothing goes otherwise any more.
     pub(crate) is_over: bool,
 }
@@ -71,13 +70,13 @@ impl Choices {
         Self::new(Mode::Drawn { random: Random::new(seed), rates }, budget)
     }
 
-    /// The decisions of an earlier run, or of no run yet.
-    pub(crate) fn given(taken: BTreeMap<usize, usize>) -> Self {
-        Self::new(Mode::Given(taken), usize::MAX)
+    /// These decisions, by the number of the place, and else nothing unusual.
+    pub(crate) fn given(unusual: BTreeMap<usize, usize>) -> Self {
+        Self::new(Mode::Given(unusual), usize::MAX)
     }
 
     fn new(mode: Mode, budget: usize) -> Self {
-        Self { mode, asked: 0, budget, taken: BTreeMap::new(), is_over: false }
+        Self { mode, asked: Vec::new(), budget, taken: 0, is_over: false }
     }
 
     /// Decides: 0 = as usual, or one of the other options below `options`.
@@ -85,23 +84,16 @@ impl Choices {
         if self.is_over {
             return 0;
         }
-        let number = self.asked;
-        self.asked += 1;
+        let number = self.asked.len();
+        self.asked.push((place, options));
         let chosen = match &mut self.mode {
-            Mode::Given(taken) => taken.get(&number).copied().filter(|c| *c < options).unwrap_or(0),
+            Mode::Given(unusual) => unusual.get(&number).copied().filter(|c| *c < options).unwrap_or(0),
             Mode::Drawn { random, rates } => {
                 let rate = rates.get(&place).copied().unwrap_or(0);
-                if self.taken.len() < self.budget && random.permille(rate) { 1 + random.below(options - 1) } else { 0 }
+                if self.taken < self.budget && random.permille(rate) { 1 + random.below(options - 1) } else { 0 }
             }
         };
-        if chosen != 0 {
-            self.taken.insert(number, chosen);
-        }
+        self.taken += usize::from(chosen != 0);
         chosen
-    }
-
-    /// Places so far.
-    pub(crate) fn asked(&self) -> usize {
-        self.asked
     }
 }

@@ -4,7 +4,7 @@
 //! There is no system shard: the nodes are told the map as by a node that is not here. So nothing happens but what the
 //! shard's own copies do.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use skerry_core::history::History;
 use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, TableId, Token};
@@ -80,6 +80,8 @@ pub(crate) struct Host {
     pub(crate) paused_until: u64,
     /// In which round its process starts again.
     pub(crate) starts_at: u64,
+    /// In which round it was started: its first tick comes one period later.
+    started_at: u64,
     pub(crate) slow_log_until: u64,
     pub(crate) slow_sync_until: u64,
     log_due: VecDeque<u64>,
@@ -100,6 +102,8 @@ pub(crate) struct Cluster {
     /// What matches is held back until it is released.
     pub(crate) hold: Option<Box<dyn Fn(&Flight) -> bool>>,
     pub(crate) held: Vec<Flight>,
+    /// Messages of a kind that are late on a link in this whole run, by how many rounds.
+    pub(crate) slow: BTreeMap<(NodeId, NodeId, u8), u64>,
     /// Links that carry nothing before some round.
     pub(crate) cuts: BTreeMap<(NodeId, NodeId), u64>,
     pub(crate) choices: Choices,
@@ -162,6 +166,7 @@ impl Cluster {
             sent: 0,
             hold: None,
             held: Vec::new(),
+            slow: BTreeMap::new(),
             cuts: BTreeMap::new(),
             choices,
             rules: Rules::default(),
@@ -178,6 +183,7 @@ impl Cluster {
                 node: None,
                 paused_until: 0,
                 starts_at: 0,
+                started_at: 0,
                 slow_log_until: 0,
                 slow_sync_until: 0,
                 log_due: VecDeque::new(),
@@ -199,6 +205,7 @@ impl Cluster {
         let now = self.now();
         let host = self.hosts.get_mut(&id).unwrap();
         host.incarnation += 1;
+        host.started_at = self.round;
         let identity = Identity {
             cluster: ClusterId("c".into()),
             node: id,
@@ -237,6 +244,14 @@ impl Cluster {
         self.from_steward(id, PeerMessage::Map(delta));
     }
 
+    /// Brings a newer map to a node.
+    fn tell_news(&mut self, id: NodeId) {
+        let known = self.hosts[&id].node.as_ref().map_or(Epoch(0), |node| node.map().epoch);
+        if known < self.map.epoch {
+            self.tell_map(id);
+        }
+    }
+
     /// A message of the node that is not here.
     pub(crate) fn from_steward(&mut self, id: NodeId, message: PeerMessage) {
         self.input(id, Input::Peer { from: STEWARD, incarnation: Incarnation(1), messages: vec![message] });
@@ -270,8 +285,9 @@ impl Cluster {
                 self.start(id);
             }
             self.finish_disks(id);
-            if self.is_running(id) {
+            if self.is_running(id) && self.hosts[&id].started_at < self.round {
                 self.input(id, Input::Tick);
+                self.tell_news(id);
             }
         }
         self.deliver();
@@ -412,18 +428,10 @@ impl Cluster {
             5 => &[],
             _ => &[0, 9],
         };
-        if std::env::var("TRACE").is_ok()
-            && flight.kind().is_some_and(|k| !matches!(k, RaftKind::Heartbeat | RaftKind::HeartbeatResponse))
-        {
-            if let PeerMessage::Raft(m) = &flight.message {
-                self.story.push(format!(
-                    "{now:>4} {} > {} {:?} t{} i{} lt{} rej{} c{}",
-                    flight.from, flight.to, m.kind, m.term, m.index, m.log_term, m.reject, m.commit
-                ));
-            }
-        }
+        let slow = || flight.kind().and_then(|kind| self.slow.get(&(flight.from, flight.to, kind as u8)));
+        let late = if self.choices.is_over { 0 } else { slow().copied().unwrap_or(0) };
         for due in dues {
-            self.fly(now + due, flight.clone());
+            self.fly(now + due + late, flight.clone());
         }
     }
 
@@ -467,8 +475,5 @@ impl Cluster {
     fn put(&mut self, mut record: ShardRecord) {
         record.epoch = Epoch(self.map.epoch.0 + 1);
         self.map.put_shard(record);
-        for id in self.ids().into_iter().filter(|id| self.is_running(*id)).collect::<BTreeSet<_>>() {
-            self.tell_map(id);
-        }
     }
 }

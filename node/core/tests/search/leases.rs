@@ -8,6 +8,7 @@ use skerry_core::planted::{Planted, plant};
 
 use crate::choices::Choices;
 use crate::cluster::{Cluster, Flight};
+use crate::search::caught;
 
 /// A cluster of three at work: its leader, and the two that follow.
 pub(crate) fn three() -> (Cluster, [NodeId; 3]) {
@@ -22,13 +23,12 @@ pub(crate) fn three() -> (Cluster, [NodeId; 3]) {
     (cluster, nodes)
 }
 
-/// The rule that broke in the run that this makes, if any.
+/// What broke in the run that this makes, if anything.
 pub(crate) fn with(bug: Option<Planted>, run: impl FnOnce() -> Cluster) -> Option<String> {
     plant(bug);
-    let cluster = run();
+    let broken = caught(run).0;
     plant(None);
-    let violations = cluster.history.check();
-    cluster.rules.broken.or_else(|| violations.first().map(ToString::to_string))
+    broken
 }
 
 /// The leader stands still for a second. A rival has the pre-votes of the other, stands, and its requests for votes are

@@ -11,7 +11,7 @@ mod restarts;
 mod rules;
 mod search;
 
-use search::{Scenario, run};
+use search::{Scenario, run, run_each};
 use skerry_core::planted::Planted;
 
 /// Schedules of each scenario that a test run tries; `SEARCH=100000` tries more.
@@ -22,15 +22,40 @@ fn schedules() -> u64 {
 }
 
 #[test]
-fn one() {
-    let Ok(which) = std::env::var("ONE") else { return };
-    let (s, n) = which.split_once(' ').unwrap();
-    let scenario = Scenario::ALL.into_iter().find(|x| format!("{x:?}") == s).unwrap();
-    let bug = std::env::var("BUG").ok().and_then(|b| Planted::ALL.iter().copied().find(|x| format!("{x:?}") == b));
-    if let Some(f) = run(scenario, n.parse().unwrap(), bug) {
-        println!("{}", f.broken);
-        f.story.iter().for_each(|l| println!("{l}"));
+fn hunt() {
+    let Some(bound) = std::env::var("HUNT").ok().and_then(|n| n.parse::<u64>().ok()) else { return };
+    std::panic::set_hook(Box::new(|_| {}));
+    let only = std::env::var("BUG").ok();
+    for bug in Planted::ALL
+        .iter()
+        .copied()
+        .filter(|b| only.as_ref().is_none_or(|o| o.split(',').any(|o| format!("{b:?}") == o)))
+    {
+        for scenario in Scenario::ALL {
+            let found = (0..bound).find_map(|seed| run(scenario, seed, Some(bug)));
+            match found {
+                Some(f) => {
+                    println!("{bug:?} {scenario:?} {} {}", f.seed, f.broken.chars().take(110).collect::<String>())
+                }
+                None => println!("{bug:?} {scenario:?} -"),
+            }
+        }
     }
+}
+
+#[test]
+fn one_late_message_breaks_no_rule() {
+    let mut schedules = 0;
+    for scenario in Scenario::ALL {
+        let (tried, found) = run_each(scenario);
+        schedules += tried;
+        for broken in &found {
+            println!("{:?}: {} {:?}", broken.scenario, broken.broken, broken.story);
+        }
+        assert!(found.is_empty(), "{} schedules broke a rule", found.len());
+    }
+    println!("{schedules} schedules");
+    assert!(schedules > 500);
 }
 
 #[test]

@@ -66,10 +66,14 @@ impl Rules {
     }
 
     /// At the end of a round.
-    pub(crate) fn look(&mut self, hosts: &BTreeMap<NodeId, Host>, _round: u64) {
+    pub(crate) fn look(&mut self, hosts: &BTreeMap<NodeId, Host>, round: u64) {
         for (id, host) in hosts {
             let Some(replica) = host.node.as_ref().and_then(|n| n.replica(SHARD)) else { continue };
             let view = replica.view();
+            let is_prompt = host.slow_log_until < round && host.slow_sync_until < round && host.paused_until <= round;
+            if is_prompt && !view.is_blank && view.applied.0 < view.committed {
+                self.fail(format!("{id} stands at {} in its store and at {} in raft", view.applied.0, view.committed));
+            }
             let place = (view.applied.0, view.last, view.term, view.committed);
             if view.is_blank || self.seen.insert(*id, place) == Some(place) {
                 continue;

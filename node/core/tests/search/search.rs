@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skerry_core::ids::NodeId;
-use skerry_core::message::PeerMessage;
+use skerry_core::message::{PeerMessage, RaftKind};
 use skerry_core::planted::{Planted, plant};
 
 use crate::choices::{Choices, Place, Random, Rates};
@@ -69,10 +69,19 @@ impl Scenario {
     }
 
     /// What happens in a round, whatever else does.
-    fn act(self, round: u64, cluster: &mut Cluster, nodes: [NodeId; 3]) {
+    fn act(self, round: u64, cluster: &mut Cluster, nodes: [NodeId; 3], variant: u64) {
         let [leader, second, third] = nodes;
+        let deaf_to_leader = nodes[usize::try_from(variant % 3).unwrap_or(0)];
         match (self, round) {
+            // Whom the leader does not hear when it goes on, and who does not hear it.
+            (Self::Election, 4) if variant % 3 > 0 => cluster.part(leader, deaf_to_leader, 60),
             (Self::Election, 5 | 45) => cluster.pause(cluster.leader().unwrap_or(leader), 22),
+            (Self::Snapshot, 0) if variant > 2 => {
+                cluster.cut_off(third, 25);
+                cluster.hosts.get_mut(&second).unwrap().slow_sync_until = cluster.round + 60;
+            }
+            (Self::Snapshot, 32) if variant > 2 => cluster.crash_if_up(leader, 30),
+            (Self::Snapshot, 46..60) if variant > 2 && round.is_multiple_of(variant) => cluster.crash_if_up(third, 0),
             (Self::Snapshot, 0) => cluster.cut_off(third, 25),
             (Self::Snapshot, 60) => cluster.cut_off(second, 14),
             (Self::HandOver, 4 | 9 | 30 | 50) => {
@@ -80,14 +89,17 @@ impl Scenario {
             }
             (Self::Members, 4) => cluster.assign(vec![copy(1), copy(2), copy(4)]),
             (Self::Members, 60) => cluster.assign(vec![copy(2), copy(4), copy(5)]),
-            (Self::Restart, 6 | 12 | 30) => cluster.crash_if_up(second, 1),
-            (Self::Restart, 14 | 34) => cluster.crash_if_up(third, 2),
+            // A rival stands about one election time-out after the leader was cut off from it.
+            (Self::Restart, 4) => cluster.part(leader, second, 40),
+            (Self::Restart, 18..28) if round == 18 + variant => cluster.crash_if_up(third, 1),
+            (Self::Restart, 44) => cluster.crash_if_up(second, 2),
             _ => {}
         }
     }
 
     /// Runs one schedule.
-    fn run(self, choices: Choices, keeps_dead: bool) -> Cluster {
+    fn run(self, choices: Choices, seed: u64) -> Cluster {
+        let (keeps_dead, variant) = (seed.is_multiple_of(3), seed / 3 % 9);
         let nodes = if self == Self::Members { 5 } else { 3 };
         let mut cluster = Cluster::new(nodes, 3, choices);
         cluster.choices.is_over = true;
@@ -95,8 +107,9 @@ impl Scenario {
         cluster.choices.is_over = false;
         let leader = cluster.leader().unwrap_or(NodeId(1));
         let others: Vec<_> = (1..=3).map(NodeId).filter(|id| *id != leader).collect();
+        cluster.slow_link(seed);
         for round in 0..self.rounds() {
-            self.act(round, &mut cluster, [leader, others[0], others[1]]);
+            self.act(round, &mut cluster, [leader, others[0], others[1]], variant);
             cluster.trouble();
             cluster.round();
             cluster.load(round, self);
@@ -125,6 +138,38 @@ impl Cluster {
             self.cuts.insert((id, other), self.round + rounds);
             self.cuts.insert((other, id), self.round + rounds);
         }
+    }
+
+    /// In half of all runs the messages of elections are late on one link, by kind: requests overtake answers, answers
+    /// requests.
+    fn slow_link(&mut self, seed: u64) {
+        let mut random = Random::new(seed ^ 0x510);
+        if random.below(2) == 0 {
+            return;
+        }
+        let members: Vec<_> = self.ids().into_iter().take(3).collect();
+        let from = random.below(3);
+        let (from, to) = (members[from], members[(from + 1 + random.below(2)) % 3]);
+        let kinds = [
+            RaftKind::RequestVote,
+            RaftKind::RequestVoteResponse,
+            RaftKind::RequestPreVote,
+            RaftKind::RequestPreVoteResponse,
+            RaftKind::TimeoutNow,
+        ];
+        for kind in kinds {
+            let late = [0, 0, 0, 2, 4, 9, 9, 18][random.below(8)];
+            self.slow.insert((from, to, kind as u8), late);
+            if late > 0 {
+                self.story.push(format!("      {kind:?} {from} to {to}: always {late} late"));
+            }
+        }
+    }
+
+    /// These two do not hear each other.
+    fn part(&mut self, one: NodeId, other: NodeId, rounds: u64) {
+        self.cuts.insert((one, other), self.round + rounds);
+        self.cuts.insert((other, one), self.round + rounds);
     }
 
     fn crash_if_up(&mut self, id: NodeId, back_after: u64) {
@@ -251,19 +296,22 @@ impl Cluster {
     }
 
     fn read_all(&mut self) {
-        let Some(leader) = self.leader() else { return };
         for key in KEYS {
             let before = self.reads();
-            self.read(leader, key);
-            self.rounds(3);
+            for _ in 0..SERVES_WITHIN {
+                if let Some(leader) = self.leader() {
+                    self.read(leader, key);
+                }
+                self.round();
+                if self.reads() > before {
+                    break;
+                }
+            }
             if self.reads() == before {
                 self.rules.broken.get_or_insert("a read at rest was not answered".to_owned());
             }
         }
         self.give_up_waiting();
-        if let Some(violation) = self.history.check().first() {
-            self.rules.broken.get_or_insert(violation.to_string());
-        }
     }
 }
 
@@ -276,13 +324,17 @@ pub(crate) struct Found {
     pub(crate) story: Vec<String>,
 }
 
-fn caught(run: impl FnOnce() -> Cluster) -> (Option<String>, Vec<String>, BTreeMap<usize, usize>) {
+/// What broke in a run, a panic included; what was done in it.
+pub(crate) fn caught(run: impl FnOnce() -> Cluster) -> (Option<String>, Vec<String>) {
     match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(cluster) => (cluster.rules.broken, cluster.story, cluster.choices.taken),
+        Ok(cluster) => {
+            let violation = || cluster.history.check().first().map(ToString::to_string);
+            (cluster.rules.broken.or_else(violation), cluster.story)
+        }
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
-            (Some(format!("panic: {}", text.unwrap_or_default())), Vec::new(), BTreeMap::new())
+            (Some(format!("panic: {}", text.unwrap_or_default())), Vec::new())
         }
     }
 }
@@ -290,9 +342,27 @@ fn caught(run: impl FnOnce() -> Cluster) -> (Option<String>, Vec<String>, BTreeM
 /// Runs the schedule of one seed, with a bug planted or none.
 pub(crate) fn run(scenario: Scenario, seed: u64, bug: Option<Planted>) -> Option<Found> {
     plant(bug);
-    let keeps_dead = seed.is_multiple_of(3);
     let choices = Choices::drawn(seed, scenario.rates(seed), BUDGET);
-    let (broken, story, _) = caught(|| scenario.run(choices, keeps_dead));
+    let (broken, story) = caught(|| scenario.run(choices, seed));
     plant(None);
     broken.map(|broken| Found { scenario, seed, broken, story })
+}
+
+/// Runs every schedule of a scenario in which one message of an election or a snapshot goes otherwise, and nothing else
+/// does. How many there are, and what broke.
+pub(crate) fn run_each(scenario: Scenario) -> (u64, Vec<Found>) {
+    let usual = scenario.run(Choices::given(BTreeMap::new()), 0);
+    let places = usual.choices.asked.iter().enumerate();
+    let chosen = places.filter(|(_, (place, _))| matches!(place, Place::Vote | Place::Snapshot));
+    let mut schedules = 0;
+    let mut found = Vec::new();
+    for (number, (_, options)) in chosen {
+        for option in 1..*options {
+            schedules += 1;
+            let choices = Choices::given(BTreeMap::from([(number, option)]));
+            let (broken, story) = caught(|| scenario.run(choices, 0));
+            found.extend(broken.map(|broken| Found { scenario, seed: 0, broken, story }));
+        }
+    }
+    (schedules, found)
 }

@@ -76,18 +76,33 @@ impl Scenario {
             // Whom the leader does not hear when it goes on, and who does not hear it.
             (Self::Election, 4) if variant % 3 > 0 => cluster.part(leader, deaf_to_leader, 60),
             (Self::Election, 5 | 45) => cluster.pause(cluster.leader().unwrap_or(leader), 22),
+            // Whoever leads next has entries that the leader's log has cut, and the copy without records votes for it.
             (Self::Snapshot, 0) if variant > 2 => {
                 cluster.cut_off(third, 25);
                 cluster.hosts.get_mut(&second).unwrap().slow_sync_until = cluster.round + 60;
+                cluster.hold = Some(Box::new(|f| matches!(f.message, PeerMessage::SnapshotChunk(_))));
+                cluster.slow.insert((third, second, RaftKind::AppendResponse as u8), variant % 3);
             }
-            (Self::Snapshot, 32) if variant > 2 => cluster.crash_if_up(leader, 30),
-            (Self::Snapshot, 46..60) if variant > 2 && round.is_multiple_of(variant) => cluster.crash_if_up(third, 0),
+            (Self::Snapshot, 34) if variant > 2 => cluster.crash_if_up(leader, 70),
+            (Self::Snapshot, 35..70) if variant > 2 && cluster.leader() == Some(second) => {
+                if cluster.hosts[&third].view.as_ref().is_some_and(|v| v.is_blank) && round % 6 == variant / 3 {
+                    cluster.crash_if_up(third, 0);
+                }
+            }
+            (Self::Snapshot, 70) => {
+                cluster.hold = None;
+                cluster.held.clear();
+            }
             (Self::Snapshot, 0) => cluster.cut_off(third, 25),
             (Self::Snapshot, 60) => cluster.cut_off(second, 14),
             (Self::HandOver, 4 | 9 | 30 | 50) => {
                 cluster.hand_over(if round.is_multiple_of(2) { second } else { third })
             }
             (Self::Members, 4) => cluster.assign(vec![copy(1), copy(2), copy(4)]),
+            (Self::Members, 3) if variant > 4 => {
+                cluster.hosts.get_mut(&NodeId(4)).unwrap().slow_sync_until = cluster.round + 25;
+            }
+            (Self::Members, 8..30) if variant > 4 && round == 4 * variant - 8 => cluster.crash_if_up(NodeId(4), 1),
             (Self::Members, 60) => cluster.assign(vec![copy(2), copy(4), copy(5)]),
             // A rival stands about one election time-out after the leader was cut off from it.
             (Self::Restart, 4) => cluster.part(leader, second, 40),
@@ -112,7 +127,7 @@ impl Scenario {
             self.act(round, &mut cluster, [leader, others[0], others[1]], variant);
             cluster.trouble();
             cluster.round();
-            cluster.load(round, self);
+            cluster.load(round, self, seed);
             if self == Self::Members {
                 cluster.record_members();
             }
@@ -233,13 +248,16 @@ impl Cluster {
     }
 
     /// What clients do in a round.
-    fn load(&mut self, round: u64, scenario: Scenario) {
+    fn load(&mut self, round: u64, scenario: Scenario, seed: u64) {
+        // Nobody who was cut off could be elected if there were always something that it missed.
+        let is_still = matches!(scenario, Scenario::Election | Scenario::Restart) && !seed.is_multiple_of(4);
+        let is_still = is_still && (3..44).contains(&round);
         let is_heavy = matches!(scenario, Scenario::Snapshot | Scenario::Members) && round < 50;
         for id in self.ids() {
             if !self.is_running(id) {
                 continue;
             }
-            if is_heavy || round % 3 == id.0 % 3 {
+            if is_heavy || (!is_still && round % 3 == id.0 % 3) {
                 self.write(id, KEYS[usize::try_from(round % 2).unwrap_or(0)]);
             }
             self.read(id, KEYS[usize::try_from((round + id.0) % 2).unwrap_or(0)]);

@@ -136,11 +136,14 @@ fn lost_leadership_ends_the_lease_and_gives_everyone_back() {
 
 #[cfg(feature = "planted")]
 #[test]
-fn a_lease_kept_over_a_change_of_members_is_noticed() {
+fn planted_bugs_of_reads_are_noticed() {
     use crate::planted::plant;
     let mut reads = with_lease();
     plant(Some(Planted::LeaseKeptOverMembers));
     reads.members_changed();
-    plant(None);
     assert!(reads.has_lease(1_001));
+    plant(Some(Planted::ReadBeforeApplied));
+    reads.wait_applied(9, reader(2));
+    assert_eq!(tokens(&reads.take_ready(6)), [2]);
+    plant(None);
 }

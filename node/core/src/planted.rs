@@ -25,6 +25,12 @@ planted! {
     VoteNotPersisted,
     /// The log forgets entries that the store has applied but not synced.
     LogCutBeforeSync,
+    /// Two writes of one copy to the log become one that keeps entries which the later one replaces.
+    ReplacedEntriesKept,
+    /// The log is not told where a copy's entries begin.
+    LogStartUntold,
+    /// A new copy speaks before the store has made it durable.
+    NewCopySpeaksEarly,
 
     // Leases and reads.
     /// The lease is longer than the time for which followers vote for nobody else.
@@ -35,6 +41,14 @@ planted! {
     StaleReadWithoutLease,
     /// A restarted follower forgets what the process before it promised its leader.
     PromiseForgotten,
+    /// A follower that hears of a higher term forgets its leader, and with it what it promised that leader.
+    PromiseLostWithLeader,
+    /// A leader keeps its lease over a change of members.
+    LeaseKeptOverMembers,
+    /// A confirmed read is answered before what it must see is applied.
+    ReadBeforeApplied,
+    /// A deposed leader says of writes under way that they did not happen.
+    UnknownTakenForNo,
 
     // Request ids.
     /// A retry takes effect a second time.
@@ -45,6 +59,23 @@ planted! {
     RequestsMissingInSnapshot,
     /// Records that change while a snapshot streams reach it in their new form.
     SnapshotWithoutPreimage,
+
+    /// A copy that gave its records up takes and acknowledges entries until its first tick.
+    BlankFromFirstTick,
+    /// A copy takes a snapshot that is older than what it knows to be committed; raft does not.
+    SnapshotBelowCommitted,
+    /// A restart after a snapshot drops the log behind it too.
+    LogDroppedBehindSnapshot,
+    /// A copy stands at a snapshot that the store has not made durable.
+    SnapshotStandsUnsynced,
+    /// A copy forgets that its records are a snapshot's, which its log does not reach yet.
+    SnapshotForgotten,
+    /// The pieces of a snapshot are stored in any order.
+    PieceOutOfOrder,
+    /// A damaged piece of a snapshot is stored.
+    PieceUnchecked,
+    /// A leader does not learn from a copy that waits for its snapshot what is committed.
+    CommittedUnlearnt,
 
     // Members.
     /// The old copies are removed before the new ones have caught up.
@@ -63,6 +94,8 @@ planted! {
     FenceIgnored,
 
     // Liveness.
+    /// Copies draw the same election time-outs if their numbers and their nodes' do, and stand at the same time for ever.
+    TimeoutsAlike,
     /// A node that falls silent leaves its quiescent shards asleep.
     SilenceUnnoticed,
     /// A follower that is woken counts its leader as silent for longer than it has been.

@@ -8,6 +8,7 @@ mod collect;
 mod convert;
 mod inputs;
 pub mod members;
+mod promise;
 mod quiescence;
 mod raft_log;
 mod read;
@@ -42,6 +43,7 @@ pub(crate) use snapshots::Offered;
 pub use view::ReplicaView;
 
 use apply::{Applied, Applier, Payload, load_system};
+use promise::Promise;
 use quiescence::Quiescence;
 use raft_log::RaftLog;
 use reads::Reads;
@@ -71,8 +73,7 @@ pub struct Replica {
     system_commands: VecDeque<(SystemCommand, Option<Token>)>,
     proposed: BTreeMap<u64, Proposed>,
     outstanding: VecDeque<Outstanding>,
-    /// For so many ticks a process that has just started may be bound by what the one before promised its leader.
-    promised_ticks: u64,
+    promise: Promise,
     /// Not before the store has made the replica itself durable may it speak. `None` = it may.
     held_until: Option<u64>,
     sends: BTreeMap<ReplicaId, SnapshotSend>,
@@ -136,8 +137,7 @@ impl Replica {
         let requests = load_requests(shard, state.request_floor, engine)?;
         let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
         let log = log.unwrap_or_default();
-        // A snapshot's store state is durable before the log says so.
-        let is_before_snapshot = (state.from_snapshot || log.entries.is_empty()) && log.start.0 < state.applied.0;
+        let is_before_snapshot = state.stands_for(&log);
         let start = if is_before_snapshot { state.applied } else { log.start };
         let entries = log.entries.iter().filter(|_| !is_before_snapshot).map(convert::entry_in).collect();
         let mut store = RaftLog::new(start, entries, log.hard_state);
@@ -164,6 +164,7 @@ impl Replica {
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, store, &logger).map_err(EngineError::unreadable)?;
+        let term = raw.raft.term;
         let mut replica = Self {
             raw,
             durable: state.applied,
@@ -177,7 +178,7 @@ impl Replica {
             system_commands: VecDeque::new(),
             proposed: BTreeMap::new(),
             outstanding: VecDeque::new(),
-            promised_ticks: if is_planted(Planted::PromiseForgotten) { 0 } else { ELECTION_TICKS as u64 },
+            promise: Promise::of_process_before(term),
             held_until: None,
             sends: BTreeMap::new(),
             receive: None,
@@ -193,6 +194,9 @@ impl Replica {
         };
         replica.learn_peers();
         replica.draw_election_timeout();
+        if !is_planted(Planted::BlankFromFirstTick) {
+            replica.wait_for_snapshot();
+        }
         Ok(replica)
     }
 
@@ -254,11 +258,13 @@ impl Replica {
         }
     }
 
-    /// raft draws from a generator that is not ours; ours is a function of seed, copy, term and time.
+    /// raft draws from a generator that is not ours; ours is a function of seed, copy, term and time. The seed is mixed
+    /// before the copy comes in: both are small numbers, and copies for which they gave the same would stand for election
+    /// at the same time for ever.
     fn draw_election_timeout(&mut self) {
-        let mix = [self.id().0, self.term(), self.ticks / 32]
-            .iter()
-            .fold(self.seed, |hash, part| (hash ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
+        let mixed = |hash: u64, part: u64| (hash ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        let seed = if is_planted(Planted::TimeoutsAlike) { self.seed } else { mixed(0, self.seed) };
+        let mix = [self.id().0, self.term(), self.ticks / 32].into_iter().fold(seed, mixed);
         let spread = usize::try_from(mix >> 33).unwrap_or(0) % (ELECTION_SPREAD_TICKS - 1);
         // Later than the first moment at which it may vote for another.
         self.raw.raft.set_randomized_election_timeout(ELECTION_TICKS + 1 + spread);
@@ -272,6 +278,9 @@ impl Replica {
     /// A sync of the store begins that covers everything applied so far.
     pub(crate) fn sync_begins(&mut self, mark: u64) {
         self.syncing.push_back((mark, self.applier.state.applied));
+        if let Some(receive) = &mut self.receive {
+            receive.sync_begins(mark);
+        }
     }
 
     /// Syncs up to `mark` have finished.
@@ -280,6 +289,9 @@ impl Replica {
             if let Some((_, applied)) = self.syncing.pop_front() {
                 self.durable = self.durable.max(applied);
             }
+        }
+        if let Some(receive) = &mut self.receive {
+            receive.sync_finished(mark);
         }
         if self.held_until.is_some_and(|held| held <= mark) {
             self.held_until = None;
@@ -360,3 +372,6 @@ fn load_requests(shard: ShardId, floor: Version, engine: &dyn Engine) -> Result<
     })?;
     failed.map_or(Ok(requests), |error| Err(EngineError::unreadable(error)))
 }
+
+#[cfg(test)]
+mod tests;

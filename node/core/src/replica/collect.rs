@@ -159,7 +159,7 @@ impl Replica {
             destroyed: false,
         };
         let store = self.raw.mut_store();
-        if must_write && std::mem::take(&mut store.is_start_untold) {
+        if must_write && std::mem::take(&mut store.is_start_untold) && !is_planted(Planted::LogStartUntold) {
             write.reset = Some(store.start());
         }
         if !ready.snapshot().is_empty() {
@@ -324,7 +324,7 @@ pub(crate) fn merge(before: &mut LogWrite, after: LogWrite) {
         before.reset = after.reset;
         before.entries.clear();
     }
-    if let Some(first) = after.entries.first() {
+    if let Some(first) = after.entries.first().filter(|_| !is_planted(Planted::ReplacedEntriesKept)) {
         before.entries.retain(|e| e.index < first.index);
     }
     before.entries.extend(after.entries);
@@ -374,3 +374,6 @@ pub(super) fn conf_change(change: &MemberChange) -> ConfChangeV2 {
     out.set_changes(changes.into());
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,9 @@ use crate::message::{CertifyAnswer, RaftEnvelope, RaftKind};
 use crate::node::{Answer, Refusal};
 use crate::planted::{Planted, is_planted};
 use crate::replica::members::{MemberChange, NextStep, Situation, next_step};
-use crate::replica::{Collected, JOINT_OVERDUE_TICKS, Outstanding, Reader, Replica, WAITING_MAX, convert};
+use crate::replica::{
+    Collected, ELECTION_TICKS, JOINT_OVERDUE_TICKS, Outstanding, Reader, Replica, WAITING_MAX, convert,
+};
 use crate::system::SystemCommand;
 use crate::time::Now;
 
@@ -29,6 +31,7 @@ impl Replica {
         if self.held_until.is_some() || !self.counts_tick() {
             return;
         }
+        self.keep_own_promise();
         self.wait_for_snapshot();
         self.raw.tick();
         self.draw_election_timeout();
@@ -68,20 +71,42 @@ impl Replica {
         if self.applier.state.blank && envelope.kind == RaftKind::TimeoutNow {
             return;
         }
-        if self.may_have_promised(&envelope) {
+        if self.breaks_promise(&envelope) {
             return;
         }
+        if is_from_leader(&envelope) && envelope.term >= self.term() {
+            self.promise.renew(self.ticks, envelope.term);
+        }
+        self.learn_committed(&envelope);
         // An error means that raft has no use for the message, as for one from a copy that was removed.
         let _ = self.raw.step(convert::message_in(envelope));
         self.draw_election_timeout();
     }
 
-    /// True for a request to vote while the process before this one may have promised a leader to elect nobody else: the
-    /// leader counts on it for its lease. One that the leader itself has asked for is no breach.
-    fn may_have_promised(&self, envelope: &RaftEnvelope) -> bool {
-        asks_for_votes(envelope)
-            && self.ticks < self.promised_ticks
-            && envelope.context[..] != raft::CAMPAIGN_TRANSFER[..]
+    /// True for a message that would have this copy elect somebody, or stand itself, against its promise.
+    fn breaks_promise(&self, envelope: &RaftEnvelope) -> bool {
+        let is_handed_over = envelope.context[..] == raft::CAMPAIGN_TRANSFER[..];
+        match envelope.kind {
+            RaftKind::RequestPreVote => !self.promise.allows_election(self.ticks, envelope.term, false),
+            RaftKind::RequestVote => !self.promise.allows_election(self.ticks, envelope.term, is_handed_over),
+            // Whoever takes over stands in the term after that of the leader who asks for it.
+            RaftKind::TimeoutNow => !self.promise.allows_election(self.ticks, envelope.term.saturating_add(1), true),
+            RaftKind::Append
+            | RaftKind::AppendResponse
+            | RaftKind::RequestVoteResponse
+            | RaftKind::RequestPreVoteResponse
+            | RaftKind::Heartbeat
+            | RaftKind::HeartbeatResponse => false,
+        }
+    }
+
+    /// A copy does not stand for election, not even its own, while it keeps its promise. raft's own time-out is longer,
+    /// but what wakes a quiescent copy sets raft's count forward.
+    fn keep_own_promise(&mut self) {
+        if self.promise.is_kept(self.ticks) && !self.is_leader() {
+            let raft = &mut self.raw.raft;
+            raft.election_elapsed = raft.election_elapsed.min(ELECTION_TICKS - 1);
+        }
     }
 
     /// A client's write. Answered now if it cannot be taken.
@@ -135,7 +160,7 @@ impl Replica {
         if is_planted(Planted::StaleReadWithoutLease)
             || (self.reads.has_lease(now.monotonic_ms) && self.has_committed_in_term())
         {
-            if self.applier.state.applied.0 >= committed {
+            if self.applier.state.applied.0 >= committed || is_planted(Planted::ReadBeforeApplied) {
                 return self.answer_read(token, &read, engine, now, out);
             }
             self.reads.wait_applied(committed, Reader::Client { token, read });
@@ -267,6 +292,8 @@ impl Replica {
             for token in proposed.waiters.into_iter().flatten() {
                 let answer = if proposed.is_system {
                     Answer::Admin(Err(crate::node::AdminRefusal::OutcomeUnknown))
+                } else if is_planted(Planted::UnknownTakenForNo) {
+                    Answer::Write(Err(not_leader.clone()))
                 } else {
                     Answer::Write(Err(Refusal::OutcomeUnknown { shard }))
                 };
@@ -290,6 +317,10 @@ impl Replica {
     pub(super) fn leads(state: StateRole) -> bool {
         state == StateRole::Leader
     }
+}
+
+fn is_from_leader(envelope: &RaftEnvelope) -> bool {
+    matches!(envelope.kind, RaftKind::Append | RaftKind::Heartbeat)
 }
 
 fn asks_for_votes(envelope: &RaftEnvelope) -> bool {

@@ -114,6 +114,7 @@ impl Reads {
 
     /// Those whose index is applied.
     pub(super) fn take_ready(&mut self, applied: u64) -> Vec<Reader> {
+        let applied = if is_planted(Planted::ReadBeforeApplied) { u64::MAX } else { applied };
         if self.confirmed.iter().all(|(index, _)| *index > applied) {
             return Vec::new();
         }
@@ -125,6 +126,9 @@ impl Reads {
 
     /// The members changed: what was promised under the old ones counts no more.
     pub(super) fn members_changed(&mut self) {
+        if is_planted(Planted::LeaseKeptOverMembers) {
+            return;
+        }
         self.lease_until_ms = None;
         self.lease_from_round = self.next_round + 1;
     }
@@ -147,3 +151,6 @@ impl Reads {
         readers
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 use crate::engine::{Engine, EngineError, EngineWrite};
 use crate::ids::NodeId;
 use crate::message::{PeerMessage, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::planted::{Planted, is_planted};
 use crate::replica::apply::Applier;
 use crate::replica::requests::Requests;
 use crate::replica::snapshot_send::checksum;
@@ -13,10 +14,13 @@ use crate::replica::state::ReplicaState;
 #[derive(Debug)]
 pub(super) struct SnapshotReceive {
     pub(super) offer: SnapshotOffer,
-    from_node: NodeId,
+    pub(super) from_node: NodeId,
     next: u64,
     /// All is written; waiting for the store to make it durable.
     pub(super) is_complete: bool,
+    /// The first sync of the store that began with all of it written.
+    covering_sync: Option<u64>,
+    is_durable: bool,
 }
 
 impl SnapshotReceive {
@@ -28,12 +32,29 @@ impl SnapshotReceive {
     ) -> Result<Self, EngineError> {
         applier.state.descriptor = offer.descriptor.clone();
         engine.write(vec![applier.state.write()])?;
-        Ok(Self { offer, from_node, next: 0, is_complete: false })
+        Ok(Self { offer, from_node, next: 0, is_complete: false, covering_sync: None, is_durable: false })
     }
 
     /// True if pieces of it lie in the store.
     pub(super) fn has_written(&self) -> bool {
         self.next > 0
+    }
+
+    /// A sync of the store begins.
+    pub(super) fn sync_begins(&mut self, mark: u64) {
+        if self.is_complete && self.covering_sync.is_none() {
+            self.covering_sync = Some(mark);
+        }
+    }
+
+    /// Syncs up to `mark` have finished.
+    pub(super) fn sync_finished(&mut self, mark: u64) {
+        self.is_durable |= self.covering_sync.is_some_and(|covering| covering <= mark);
+    }
+
+    /// True once the store would have all of it after a crash.
+    pub(super) fn is_durable(&self) -> bool {
+        self.is_durable || (self.is_complete && is_planted(Planted::SnapshotStandsUnsynced))
     }
 
     /// How far this is, for the sender.
@@ -50,8 +71,10 @@ impl SnapshotReceive {
         applier: &mut Applier,
         engine: &dyn Engine,
     ) -> Result<(), EngineError> {
-        let expected = chunk.id == self.offer.id && chunk.sequence == self.next && !self.is_complete;
-        if !expected || checksum(&chunk.records) != chunk.checksum {
+        let is_next = chunk.sequence == self.next || is_planted(Planted::PieceOutOfOrder);
+        let expected = chunk.id == self.offer.id && is_next && !self.is_complete;
+        let is_whole = checksum(&chunk.records) == chunk.checksum || is_planted(Planted::PieceUnchecked);
+        if !expected || !is_whole {
             return Ok(());
         }
         self.next += 1;
@@ -64,7 +87,7 @@ impl SnapshotReceive {
                 request_floor: self.offer.request_floor,
                 bytes: self.offer.bytes,
                 blank: false,
-                from_snapshot: true,
+                from_snapshot: !is_planted(Planted::SnapshotForgotten),
                 ..applier.state.clone()
             };
             writes.push(applier.state.write());

@@ -1,12 +1,14 @@
 //! A replica's part in snapshots: whom to send one, what to take in, and when it stands.
 
-use raft::SnapshotStatus;
 use raft::eraftpb::{Message, MessageType};
+use raft::{SnapshotStatus, StateRole};
 
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId};
 use crate::map::Member;
-use crate::message::{PeerMessage, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::message::{PeerMessage, RaftEnvelope, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::planted::{Planted, is_planted};
+use crate::replica::promise::Promise;
 use crate::replica::state::ReplicaState;
 use crate::replica::{Collected, ELECTION_TICKS, Replica, SnapshotReceive, SnapshotSend, raft_log};
 use crate::time::Now;
@@ -105,8 +107,10 @@ impl Replica {
             // The answer to an earlier transfer may be lost; where nothing is written, the log alone would never tell.
             let has_all = self.raw.raft.raft_log.committed >= offer.index;
             let state = if has_all { SnapshotState::Installed } else { SnapshotState::Refused };
-            let ack = SnapshotAck { shard: offer.descriptor.shard, id: offer.id, from: offer.from, state };
-            return Ok(Offered::Answer(from, PeerMessage::SnapshotAck(ack)));
+            return Ok(Offered::Answer(from, answer(&offer, state)));
+        }
+        if self.is_unfit(&offer) {
+            return Ok(Offered::Answer(from, answer(&offer, SnapshotState::Refused)));
         }
         if let Some(current) = &self.receive {
             if current.offer.id == offer.id && current.offer.from == offer.from {
@@ -136,20 +140,40 @@ impl Replica {
         has_data && is_from_leader && offer.index > log.committed && !log.match_term(offer.index, offer.index_term)
     }
 
+    /// True for a snapshot that raft would not take: it is older than what this copy knows to be committed, or not for it.
+    /// What was committed since must come with the snapshot, for no entry before it is ever applied.
+    fn is_unfit(&self, offer: &SnapshotOffer) -> bool {
+        let is_old = offer.index < self.raw.raft.raft_log.committed && !is_planted(Planted::SnapshotBelowCommitted);
+        is_old || !offer.descriptor.members.iter().any(|m| m.replica.id == self.id())
+    }
+
     /// Makes room for a snapshot. The log stays, and with it all that this copy has promised: it goes on to vote, but
-    /// neither leads nor acknowledges entries before the snapshot is there.
+    /// neither leads nor acknowledges entries before the snapshot is there. So no leader counts on its log from here on,
+    /// and what was committed with its help before is in the snapshot, which a majority without it has.
     fn give_records_up(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
         self.applier.give_up();
         self.wait_for_snapshot();
         engine.write(vec![self.applier.state.write()])
     }
 
+    /// A copy that waits for a snapshot has an index that a majority has committed. This leader may not know so yet, nor
+    /// ever find out if it needs that copy's acknowledgement, which does not come before the snapshot.
+    pub(super) fn learn_committed(&mut self, envelope: &RaftEnvelope) {
+        let (term, committed) = (self.term(), envelope.request_snapshot);
+        let log = &mut self.raw.raft.raft_log;
+        let is_known = envelope.term == term && committed <= log.last_index() && committed > log.committed;
+        if self.raw.raft.state == StateRole::Leader && is_known && !is_planted(Planted::CommittedUnlearnt) {
+            self.raw.raft.raft_log.commit_to(committed);
+        }
+    }
+
     /// A copy without data does not stand for election, though it votes when it has waited for its leader as long as any
     /// other: it may be needed to elect the next one. If it has a log, whoever leads must be told that it needs a
-    /// snapshot all the same.
+    /// snapshot all the same; until then it appends nothing, and so acknowledges nothing.
     pub(super) fn wait_for_snapshot(&mut self) {
+        let is_blank = self.is_blank();
         let raft = &mut self.raw.raft;
-        if self.applier.state.blank {
+        if is_blank {
             raft.election_elapsed = raft.election_elapsed.min(ELECTION_TICKS - 1);
             if raft.raft_log.last_index() > 0 {
                 raft.pending_request_snapshot = raft.raft_log.committed.max(1);
@@ -164,7 +188,13 @@ impl Replica {
         engine: &dyn Engine,
         out: &mut Collected,
     ) -> Result<(), EngineError> {
+        let is_unfit = self.receive.as_ref().is_some_and(|r| !r.is_complete && self.is_unfit(&r.offer));
         let Some(receive) = &mut self.receive else { return Ok(()) };
+        if is_unfit {
+            // More was committed meanwhile than it has. What is stored of it goes when another is offered.
+            out.send.push((receive.from_node, answer(&receive.offer, SnapshotState::Refused)));
+            return Ok(());
+        }
         let was_complete = receive.is_complete;
         receive.store(chunk, &mut self.applier, engine)?;
         out.send.push(receive.ack());
@@ -175,10 +205,7 @@ impl Replica {
     /// The store is durable: if a snapshot waited for that, raft is told, and the sender.
     pub(crate) fn install_received(&mut self, out: &mut Collected) {
         let applied = self.applier.state.applied;
-        if self.durable < applied || !self.receive.as_ref().is_some_and(|r| r.is_complete) {
-            return;
-        }
-        let Some(receive) = self.receive.take() else { return };
+        let Some(receive) = self.receive.take_if(|r| r.is_durable()) else { return };
         let mut message = Message { to: self.id().0, term: self.term().max(receive.offer.term), ..Message::default() };
         let leader = self.raw.raft.leader_id;
         let is_newer = receive.offer.term > self.term();
@@ -191,15 +218,10 @@ impl Replica {
         // Its log is empty, or it asked for the snapshot: raft takes it whatever the term.
         self.raw.raft.pending_request_snapshot = applied.0;
         let _ = self.raw.step(message);
+        let is_taken = self.raw.snap().is_some_and(|snapshot| snapshot.get_metadata().index == applied.0);
+        assert!(is_taken || is_planted(Planted::SnapshotBelowCommitted), "raft and store stand at one snapshot");
         self.draw_election_timeout();
-        let (node, _) = receive.ack();
-        let ack = SnapshotAck {
-            shard: self.descriptor().shard,
-            id: receive.offer.id,
-            from: receive.offer.from,
-            state: SnapshotState::Installed,
-        };
-        out.send.push((node, PeerMessage::SnapshotAck(ack)));
+        out.send.push((receive.from_node, answer(&receive.offer, SnapshotState::Installed)));
     }
 
     /// True if this copy may hold pieces of a snapshot whose transfer is not under way any more.
@@ -217,8 +239,8 @@ impl Replica {
 
     /// Waits for the store to make this new copy durable before it says anything. It has promised nothing yet.
     pub(crate) fn hold_until(&mut self, mark: u64) {
-        self.held_until = Some(mark);
-        self.promised_ticks = 0;
+        self.held_until = Some(mark).filter(|_| !is_planted(Planted::NewCopySpeaksEarly));
+        self.promise = Promise::default();
     }
 
     pub(super) fn created_durably(&mut self, _now: Now) {
@@ -226,4 +248,9 @@ impl Replica {
             self.campaign_if_first();
         }
     }
+}
+
+/// What the sender of an offer is told of it.
+fn answer(offer: &SnapshotOffer, state: SnapshotState) -> PeerMessage {
+    PeerMessage::SnapshotAck(SnapshotAck { shard: offer.descriptor.shard, id: offer.id, from: offer.from, state })
 }

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Undecodable};
 use crate::engine::{EngineWrite, shard_key, state};
 use crate::ids::{ReplicaId, ShardId};
+use crate::log::RecoveredLog;
 use crate::map::Descriptor;
+use crate::planted::{Planted, is_planted};
 use crate::time::Version;
 
 /// Index and term that a shard's first replicas start from, as if a first entry had been applied.
@@ -53,6 +55,16 @@ impl ReplicaState {
         }
     }
 
+    /// True if the log is from before the snapshot that the store holds, which stands for all of it: a snapshot is durable
+    /// in the store before the log begins anew after it. A log that has the snapshot's own last entry goes on from there,
+    /// and keeps what follows.
+    pub(super) fn stands_for(&self, log: &RecoveredLog) -> bool {
+        let (index, term) = self.applied;
+        let reaches_it = log.entries.iter().any(|e| (e.index, e.term) == (index, term));
+        let is_other = self.from_snapshot && (!reaches_it || is_planted(Planted::LogDroppedBehindSnapshot));
+        (is_other || log.entries.is_empty()) && log.start.0 < index
+    }
+
     /// The write that keeps it.
     pub fn write(&self) -> EngineWrite {
         EngineWrite::Put(shard_key(self.descriptor.shard, state::REPLICA, &[]), codec::encode(self))
@@ -61,5 +73,54 @@ impl ReplicaState {
     /// What the store holds.
     pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
         codec::decode("replica state", bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{EntryKind, LogEntry};
+
+    fn log(start: u64, entries: impl IntoIterator<Item = (u64, u64)>) -> RecoveredLog {
+        let entry = |(index, term)| LogEntry {
+            index,
+            term,
+            kind: EntryKind::Normal,
+            data: bytes::Bytes::new(),
+            context: bytes::Bytes::new(),
+        };
+        RecoveredLog { start: (start, 1), entries: entries.into_iter().map(entry).collect(), ..RecoveredLog::default() }
+    }
+
+    fn at(index: u64, term: u64, from_snapshot: bool) -> ReplicaState {
+        let blank = ReplicaState::blank(ReplicaId(1), ShardId(1));
+        ReplicaState { applied: (index, term), blank: false, from_snapshot, ..blank }
+    }
+
+    #[test]
+    fn a_snapshot_stands_for_a_log_that_ends_before_it_or_is_another() {
+        assert!(at(10, 3, true).stands_for(&log(5, [(6, 2), (7, 2)])));
+        assert!(at(10, 3, true).stands_for(&log(5, (6..=12).map(|index| (index, 2)))));
+    }
+
+    #[test]
+    fn a_log_that_has_the_snapshots_entry_keeps_what_follows() {
+        assert!(!at(8, 2, true).stands_for(&log(5, (6..=12).map(|index| (index, 2)))));
+        assert!(!at(5, 1, true).stands_for(&log(5, [(6, 2)])));
+    }
+
+    #[test]
+    fn records_without_a_snapshot_stand_for_an_empty_log_only() {
+        assert!(!at(10, 3, false).stands_for(&log(5, [(6, 2), (7, 2)])));
+        assert!(at(1, 1, false).stands_for(&log(0, [])));
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn a_log_that_is_dropped_behind_a_snapshot_is_noticed() {
+        crate::planted::plant(Some(Planted::LogDroppedBehindSnapshot));
+        let drops = at(8, 2, true).stands_for(&log(5, (6..=12).map(|index| (index, 2))));
+        crate::planted::plant(None);
+        assert!(drops);
     }
 }

@@ -1,0 +1,400 @@
+//! One copy alone, told by the test what the others say: snapshots, pace, and what a leader learns.
+
+use std::cell::RefCell;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::engine::EngineWrite;
+use crate::heard::{Heard, SILENT_TICKS};
+use crate::ids::Incarnation;
+use crate::log::{EntryKind, HardState, LogEntry};
+use crate::map::Member;
+use crate::message::{RaftKind, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::replica::snapshot_send::checksum;
+use crate::replica::snapshots::Offered;
+
+const SHARD: ShardId = ShardId(1);
+const QUIET: u64 = 5;
+const NOW: Now = Now { monotonic_ms: 1_000, wall_ms: 1_000 };
+
+#[derive(Default)]
+struct Memory(RefCell<BTreeMap<Bytes, Bytes>>);
+
+impl Engine for Memory {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        Ok(self.0.borrow().get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        for (key, value) in self.0.borrow().range::<[u8], _>((Bound::Included(start), Bound::Excluded(end))) {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError> {
+        for write in batch {
+            match write {
+                EngineWrite::Put(key, value) => drop(self.0.borrow_mut().insert(key, value)),
+                EngineWrite::Delete(key) => drop(self.0.borrow_mut().remove(&key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        Ok(0)
+    }
+}
+
+fn descriptor() -> Descriptor {
+    let member = |id| Member { replica: Copy { node: NodeId(id), id: ReplicaId(id) }, role: Role::Voter };
+    Descriptor {
+        shard: SHARD,
+        table: crate::ids::TableId(1),
+        members: [1, 2, 3].map(member).to_vec(),
+        ..Descriptor::default()
+    }
+}
+
+/// The first of three copies, with this log after the first entry, of which `commit` is committed.
+fn copy(entries: &[(u64, u64)], commit: u64, engine: &Memory) -> Replica {
+    let entry = |&(index, term): &(u64, u64)| LogEntry {
+        index,
+        term,
+        kind: EntryKind::Normal,
+        data: Bytes::new(),
+        context: Bytes::new(),
+    };
+    let log = RecoveredLog {
+        replica: ReplicaId(1),
+        start: state::FIRST,
+        entries: entries.iter().map(entry).collect(),
+        hard_state: HardState { term: entries.last().map_or(1, |e| e.1), vote: 0, commit },
+    };
+    let mut replica = open(ReplicaState::first(ReplicaId(1), descriptor()), log, engine);
+    // Past what the process before may have promised.
+    replica.ticks = ELECTION_TICKS as u64;
+    replica
+}
+
+fn open(state: ReplicaState, log: RecoveredLog, engine: &Memory) -> Replica {
+    Replica::open(NodeId(1), 7, state, Some(log), engine).expect("a store in memory never fails")
+}
+
+fn message(from: u64, kind: RaftKind, term: u64) -> RaftEnvelope {
+    RaftEnvelope {
+        shard: SHARD,
+        from: ReplicaId(from),
+        to: ReplicaId(1),
+        kind,
+        term,
+        log_term: 0,
+        index: 0,
+        entries: Vec::new(),
+        commit: 0,
+        commit_term: 0,
+        reject: false,
+        reject_hint: 0,
+        request_snapshot: 0,
+        context: Bytes::new(),
+    }
+}
+
+/// What the copy sends once all that it wrote is durable.
+fn sent(replica: &mut Replica, engine: &Memory) -> Vec<RaftEnvelope> {
+    let mut out = Collected::default();
+    let sequence = replica.ticks * 100;
+    replica.collect(engine, NOW, sequence, &mut out).expect("a store in memory never fails");
+    replica.log_durable(sequence, &mut out);
+    replica.collect(engine, NOW, sequence + 1, &mut out).expect("a store in memory never fails");
+    replica.log_durable(sequence + 1, &mut out);
+    let envelopes = out.send.into_iter().filter_map(|(_, message)| match message {
+        PeerMessage::Raft(envelope) => Some(envelope),
+        _ => None,
+    });
+    envelopes.collect()
+}
+
+fn kinds(messages: &[RaftEnvelope]) -> Vec<RaftKind> {
+    messages.iter().map(|m| m.kind).collect()
+}
+
+/// The copy is elected by the second one.
+fn lead(replica: &mut Replica, engine: &Memory) {
+    replica.raw.campaign().expect("it is a voter");
+    sent(replica, engine);
+    replica.step(NodeId(2), message(2, RaftKind::RequestPreVoteResponse, replica.term() + 1));
+    sent(replica, engine);
+    replica.step(NodeId(2), message(2, RaftKind::RequestVoteResponse, replica.term()));
+    sent(replica, engine);
+    assert!(replica.is_leader());
+}
+
+/// The copy follows the second one.
+fn follow(replica: &mut Replica, engine: &Memory) -> Heard {
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    heard.hear(NodeId(2), Incarnation(1));
+    replica.step(NodeId(2), message(2, RaftKind::Heartbeat, replica.term()));
+    sent(replica, engine);
+    heard
+}
+
+fn tick(replica: &mut Replica, heard: &mut Heard) {
+    heard.tick();
+    replica.tick(|| None, QUIET, heard, NOW);
+}
+
+fn offer(index: u64, term: u64, id: u64) -> SnapshotOffer {
+    SnapshotOffer {
+        id,
+        from: ReplicaId(2),
+        to: ReplicaId(1),
+        term,
+        index,
+        index_term: term,
+        descriptor: descriptor(),
+        last_version: Version(5),
+        request_floor: Version(0),
+        bytes: 10,
+    }
+}
+
+fn piece(id: u64, sequence: u64, last: bool) -> SnapshotChunk {
+    let key = crate::engine::data_key(crate::ids::TableId(1), format!("k{sequence}").as_bytes());
+    let records = vec![(key, Bytes::from_static(b"v"))];
+    SnapshotChunk { shard: SHARD, id, to: ReplicaId(1), sequence, checksum: checksum(&records), records, last }
+}
+
+/// How the sender's offer is answered.
+fn offered(replica: &mut Replica, offer: SnapshotOffer, engine: &Memory) -> Option<SnapshotState> {
+    match replica.snapshot_offered(NodeId(2), offer, engine).expect("a store in memory never fails") {
+        Offered::Answer(_, PeerMessage::SnapshotAck(ack)) => Some(ack.state),
+        Offered::Answer(..) | Offered::MustWipe | Offered::Ignored => None,
+    }
+}
+
+fn received(replica: &mut Replica, piece: SnapshotChunk, engine: &Memory) {
+    replica.snapshot_chunk(piece, engine, &mut Collected::default()).expect("a store in memory never fails");
+}
+
+/// A copy whose log ends at 4, in term 2, has given its records up for a snapshot at 9.
+fn blank(engine: &Memory) -> Replica {
+    let mut replica = copy(&[(2, 1), (3, 2), (4, 2)], 3, engine);
+    follow(&mut replica, engine);
+    assert_eq!(offered(&mut replica, offer(9, 2, 1), engine), None);
+    assert!(replica.is_blank());
+    replica.wiped();
+    replica
+}
+
+#[test]
+fn a_copy_without_records_takes_no_entries_though_its_process_is_new() {
+    let engine = Memory::default();
+    let state = ReplicaState { blank: true, ..ReplicaState::first(ReplicaId(1), descriptor()) };
+    let log = RecoveredLog {
+        start: state::FIRST,
+        hard_state: HardState { term: 1, vote: 0, commit: 1 },
+        ..RecoveredLog::default()
+    };
+    let mut replica = open(state, log, &engine);
+    replica.step(NodeId(2), RaftEnvelope { index: 1, log_term: 1, ..message(2, RaftKind::Append, 1) });
+    let answers = sent(&mut replica, &engine);
+    assert_eq!(kinds(&answers), [RaftKind::AppendResponse]);
+    assert!(answers[0].reject && answers[0].request_snapshot == 1);
+}
+
+#[test]
+fn a_copy_without_records_neither_stands_nor_takes_over() {
+    let engine = Memory::default();
+    let mut replica = blank(&engine);
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    for _ in 0..100 {
+        tick(&mut replica, &mut heard);
+    }
+    replica.step(NodeId(2), message(2, RaftKind::TimeoutNow, 2));
+    let messages = sent(&mut replica, &engine);
+    assert!(!kinds(&messages).iter().any(|k| matches!(k, RaftKind::RequestVote | RaftKind::RequestPreVote)));
+}
+
+#[test]
+fn a_snapshot_below_what_is_committed_or_for_others_is_refused() {
+    let engine = Memory::default();
+    let mut replica = blank(&engine);
+    assert_eq!(offered(&mut replica, offer(2, 2, 2), &engine), Some(SnapshotState::Refused));
+    let mut elsewhere = offer(9, 2, 3);
+    elsewhere.descriptor.members.retain(|m| m.replica.id != ReplicaId(1));
+    assert_eq!(offered(&mut replica, elsewhere, &engine), Some(SnapshotState::Refused));
+    assert_eq!(offered(&mut replica, offer(9, 2, 4), &engine), Some(SnapshotState::Want(0)));
+}
+
+#[test]
+fn a_snapshot_stands_only_once_a_sync_that_began_after_its_end_has_finished() {
+    let engine = Memory::default();
+    let mut replica = blank(&engine);
+    offered(&mut replica, offer(9, 2, 2), &engine);
+    received(&mut replica, piece(2, 0, false), &engine);
+    replica.sync_begins(1);
+    received(&mut replica, piece(2, 1, true), &engine);
+    let mut out = Collected::default();
+    replica.sync_finished(1, NOW);
+    replica.install_received(&mut out);
+    assert!(replica.is_blank() && out.send.is_empty());
+    replica.sync_begins(2);
+    replica.sync_finished(2, NOW);
+    replica.install_received(&mut out);
+    assert!(!replica.is_blank());
+    sent(&mut replica, &engine);
+    assert_eq!((replica.raw.raft.raft_log.committed, replica.applier.state.applied), (9, (9, 2)));
+}
+
+/// True if what these pieces bring counts as a whole snapshot.
+fn is_whole(pieces: Vec<SnapshotChunk>) -> bool {
+    let engine = Memory::default();
+    let mut replica = blank(&engine);
+    offered(&mut replica, offer(9, 2, 2), &engine);
+    pieces.into_iter().for_each(|piece| received(&mut replica, piece, &engine));
+    replica.receive.as_ref().is_some_and(|r| r.is_complete)
+}
+
+fn damaged() -> Vec<SnapshotChunk> {
+    vec![piece(2, 0, false), SnapshotChunk { checksum: 0, ..piece(2, 1, true) }]
+}
+
+#[test]
+fn pieces_count_in_their_order_undamaged_and_of_their_own_transfer() {
+    assert!(is_whole(vec![piece(2, 0, false), piece(2, 1, true)]));
+    assert!(is_whole(vec![piece(2, 0, false), piece(2, 0, false), piece(2, 1, true)]));
+    assert!(!is_whole(vec![piece(2, 1, true)]));
+    assert!(!is_whole(vec![piece(2, 0, false), piece(1, 1, true)]));
+    assert!(!is_whole(damaged()));
+}
+
+#[test]
+fn a_leader_learns_what_is_committed_from_a_copy_that_needs_a_snapshot() {
+    let engine = Memory::default();
+    let mut replica = copy(&[(2, 1), (3, 1), (4, 1)], 2, &engine);
+    lead(&mut replica, &engine);
+    let request =
+        |index| RaftEnvelope { reject: true, request_snapshot: index, ..message(3, RaftKind::AppendResponse, 2) };
+    replica.step(NodeId(3), request(4));
+    assert_eq!(replica.raw.raft.raft_log.committed, 4);
+    replica.step(NodeId(3), request(400));
+    assert_eq!(replica.raw.raft.raft_log.committed, 4);
+}
+
+#[test]
+fn a_follower_goes_quiescent_and_counts_one_tick_in_five() {
+    let engine = Memory::default();
+    let mut replica = copy(&[], 1, &engine);
+    let mut heard = follow(&mut replica, &engine);
+    for _ in 0..QUIET + 1 {
+        heard.hear(NodeId(2), Incarnation(1));
+        tick(&mut replica, &mut heard);
+    }
+    assert!(replica.is_quiescent());
+    let before = replica.raw.raft.election_elapsed;
+    for _ in 0..10 {
+        heard.hear(NodeId(2), Incarnation(1));
+        tick(&mut replica, &mut heard);
+    }
+    assert_eq!(replica.raw.raft.election_elapsed, before + 2);
+}
+
+#[test]
+fn a_follower_whose_leader_is_silent_does_not_go_quiescent() {
+    let engine = Memory::default();
+    let mut replica = copy(&[], 1, &engine);
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    replica.step(NodeId(2), message(2, RaftKind::Heartbeat, 1));
+    sent(&mut replica, &engine);
+    for _ in 0..QUIET + 1 {
+        tick(&mut replica, &mut heard);
+    }
+    assert!(!replica.is_quiescent());
+}
+
+#[test]
+fn a_woken_follower_has_waited_for_as_long_as_its_leaders_node_was_silent() {
+    let engine = Memory::default();
+    let mut replica = copy(&[], 1, &engine);
+    let mut heard = follow(&mut replica, &engine);
+    for _ in 0..QUIET + 1 {
+        heard.hear(NodeId(2), Incarnation(1));
+        tick(&mut replica, &mut heard);
+    }
+    heard.hear(NodeId(2), Incarnation(1));
+    for _ in 0..7 {
+        tick(&mut replica, &mut heard);
+    }
+    assert!(replica.raw.raft.election_elapsed < 7);
+    replica.wake(&heard);
+    assert_eq!(replica.raw.raft.election_elapsed, 7);
+    // One at full pace counts for itself.
+    for _ in 0..2 * SILENT_TICKS {
+        heard.tick();
+    }
+    replica.wake(&heard);
+    assert_eq!(replica.raw.raft.election_elapsed, 7);
+}
+
+#[test]
+fn a_heartbeat_does_not_wake_a_copy_and_anything_else_does() {
+    let engine = Memory::default();
+    let replica = copy(&[], 1, &engine);
+    assert!(replica.is_routine(&message(2, RaftKind::Heartbeat, 1)));
+    assert!(!replica.is_routine(&message(2, RaftKind::Heartbeat, 2)));
+    assert!(!replica.is_routine(&message(2, RaftKind::Append, 1)));
+    let round = RaftEnvelope { context: Bytes::from_static(b"round"), ..message(2, RaftKind::Heartbeat, 1) };
+    assert!(!replica.is_routine(&round));
+}
+
+#[test]
+fn nobody_has_the_vote_of_a_copy_that_has_just_heard_its_leader() {
+    let engine = Memory::default();
+    let mut replica = copy(&[], 1, &engine);
+    let mut heard = follow(&mut replica, &engine);
+    // A refusal of a higher term makes raft forget the leader.
+    replica.step(NodeId(3), RaftEnvelope { reject: true, ..message(3, RaftKind::RequestPreVoteResponse, 2) });
+    assert_eq!((replica.term(), replica.raw.raft.leader_id), (2, 0));
+    let ask = || RaftEnvelope { index: 1, log_term: 1, ..message(3, RaftKind::RequestVote, 2) };
+    for _ in 0..ELECTION_TICKS {
+        replica.step(NodeId(3), ask());
+        assert_eq!(kinds(&sent(&mut replica, &engine)), []);
+        tick(&mut replica, &mut heard);
+    }
+    replica.step(NodeId(3), ask());
+    assert_eq!(kinds(&sent(&mut replica, &engine)), [RaftKind::RequestVoteResponse]);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_of_snapshots_are_noticed() {
+    use crate::planted::plant;
+    plant(Some(Planted::PieceOutOfOrder));
+    let skips = is_whole(vec![piece(2, 1, true)]);
+    plant(Some(Planted::PieceUnchecked));
+    let takes_damaged = is_whole(damaged());
+    plant(Some(Planted::CommittedUnlearnt));
+    let engine = Memory::default();
+    let mut replica = copy(&[(2, 1), (3, 1), (4, 1)], 2, &engine);
+    lead(&mut replica, &engine);
+    let request = RaftEnvelope { reject: true, request_snapshot: 4, ..message(3, RaftKind::AppendResponse, 2) };
+    replica.step(NodeId(3), request);
+    let committed = replica.raw.raft.raft_log.committed;
+    plant(None);
+    assert!(skips && takes_damaged && committed == 2);
+}

@@ -26,7 +26,7 @@ use crate::heard::Heard;
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, Token};
 use crate::map::{Map, NodeRecord};
 use crate::message::PeerMessage;
-use crate::replica::{Replica, ReplicaView};
+use crate::replica::{REQUESTS_MAX, Replica, ReplicaView};
 use crate::time::{Now, Version};
 
 pub use admin::{AdminRefusal, AdminReply, Certificate, NotYet, Removal, Status};
@@ -72,11 +72,21 @@ pub struct NodeConfig {
     pub sync_ticks: u64,
     /// Ticks after which a copy that has nothing to do goes quiescent; a leader waits for twice as long.
     pub quiet_ticks: u64,
+    /// Request ids that each shard remembers. No setting: every node of a database must have the same number at all
+    /// times, or copies of a shard forget different ones. Only tests give another than the default.
+    pub requests_max: usize,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { seed: 0, seeds: Vec::new(), log_keep_bytes: 4 << 20, sync_ticks: 40, quiet_ticks: 40 }
+        Self {
+            seed: 0,
+            seeds: Vec::new(),
+            log_keep_bytes: 4 << 20,
+            sync_ticks: 40,
+            quiet_ticks: 40,
+            requests_max: REQUESTS_MAX,
+        }
     }
 }
 
@@ -89,6 +99,8 @@ pub struct Census {
     pub leaders: u64,
     /// Those that count few ticks, since their shard has nothing to do.
     pub quiescent: u64,
+    /// Request ids that all of them remember: each takes about a hundred bytes of memory.
+    pub requests: u64,
 }
 
 /// One node.
@@ -194,6 +206,7 @@ impl Node {
             replicas: self.replicas.len() as u64,
             leaders: count(Replica::is_leader),
             quiescent: count(Replica::is_quiescent),
+            requests: self.replicas.values().map(|r| r.applier.requests_len()).sum(),
         }
     }
 

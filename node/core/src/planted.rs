@@ -39,6 +39,14 @@ planted! {
     // Request ids.
     /// A retry takes effect a second time.
     RequestAppliedTwice,
+    /// Request ids are forgotten when a batch is written, not when each is one too many.
+    EvictionByBatch,
+    /// Of the requests that were issued at the same time some are forgotten and some are not, until a restart.
+    ForgottenOneByOne,
+    /// The store notes how far it is before it has the records.
+    AppliedIndexFirst,
+    /// The request ids of a broken-off snapshot stay when another comes.
+    RemainsOfRequests,
 
     // Snapshots.
     /// A snapshot carries the records, but not the table of request ids.

@@ -17,7 +17,7 @@ use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
 use crate::node::{Identity, Node, NodeConfig};
 use crate::replica::state::ReplicaState;
-use crate::replica::{Replica, first_records};
+use crate::replica::{Replica, Setup, first_records};
 use crate::system::NewNode;
 use crate::system::state::SystemState;
 use crate::time::{Now, Version};
@@ -134,8 +134,7 @@ impl Node {
                 self.discard(&state, engine)?;
                 continue;
             }
-            let replica =
-                Replica::open(self.identity.node, self.config.seed ^ self.identity.node.0, state, log, engine)?;
+            let replica = Replica::open(self.replica_setup(), state, log, engine)?;
             if replica.has_remains() {
                 self.wipe_remains(&replica, engine)?;
             }
@@ -147,6 +146,11 @@ impl Node {
             self.entomb(shard, log.replica, engine)?;
         }
         Ok(())
+    }
+
+    pub(super) fn replica_setup(&self) -> Setup {
+        let node = self.identity.node;
+        Setup { node, seed: self.config.seed ^ node.0, requests_max: self.config.requests_max }
     }
 
     /// This node never speaks for this copy, or an earlier one of the shard, again.

@@ -21,6 +21,7 @@ use crate::replica::{Replica, Setup, first_records};
 use crate::system::NewNode;
 use crate::system::state::SystemState;
 use crate::time::{Now, Version};
+use crate::wall::WallClocks;
 
 /// What the shared log had of this node's replicas.
 #[derive(Debug, Clone, Default)]
@@ -104,8 +105,10 @@ impl Node {
             highest: Version::default(),
             next_destroyed_write: Vec::new(),
             snapshot_budget: 0,
-            disk_full: false,
+            disk_full: None,
             disk_bytes: 0,
+            beats_soon: false,
+            clocks: WallClocks::default(),
             send: Vec::new(),
             answers: Vec::new(),
             asked: identity.node.0,

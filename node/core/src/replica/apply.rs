@@ -11,13 +11,14 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::codec;
 use crate::command::{Command, Condition, Expected, Mutation, Outcome, Record, RequestId};
 use crate::engine::{Engine, EngineError, EngineWrite, data_end, data_key};
+use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::planted::{Planted, is_planted};
 use crate::record;
 use crate::replica::requests::{Known, Requests};
 use crate::replica::state::ReplicaState;
 use crate::system::state::SystemState;
 use crate::system::{SystemCommand, SystemRefusal, SystemReply};
-use crate::time::Version;
+use crate::time::{Version, WALL_MS_MAX};
 
 /// Store writes of one engine batch: sled stops its readers for the time of a batch, so these stay small.
 const BATCH_WRITES_MAX: usize = 128;
@@ -78,6 +79,13 @@ impl Applier {
     pub(super) fn give_up(&mut self) {
         let state = ReplicaState { blank: true, ..self.state.clone() };
         *self = Self::new(state, self.requests.emptied(), None);
+    }
+
+    /// The latest issue time of a request id that may be taken now.
+    pub(crate) fn issued_max(&self, wall_ms: u64) -> Version {
+        let latest = self.state.last_version.wall_ms().max(wall_ms.min(WALL_MS_MAX));
+        let above_floor = Version(self.requests.floor().0.saturating_add(1));
+        Version::at_ms(latest + ISSUED_AHEAD_MS_MAX).max(above_floor)
     }
 
     /// Request ids that are remembered.

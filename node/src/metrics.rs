@@ -27,7 +27,7 @@ pub enum Operation {
 
 const OPERATIONS: [&str; 4] = ["write", "get", "scan", "admin"];
 
-const OUTCOMES: [&str; 12] = [
+const OUTCOMES: [&str; 13] = [
     "ok",
     "condition_failed",
     "request_too_old",
@@ -40,6 +40,7 @@ const OUTCOMES: [&str; 12] = [
     "limit",
     "too_stale",
     "refused",
+    "request_too_new",
 ];
 
 /// A gauge of things that cannot be negative.
@@ -55,6 +56,7 @@ pub struct Metrics {
     pub replicas: Count,
     pub leaders: Count,
     pub quiescent: Count,
+    pub request_ids: Count,
     pub map_epoch: Count,
     pub disk_bytes: Count,
     pub disk_full: Count,
@@ -113,6 +115,7 @@ impl Metrics {
             log_bytes: gauge(registry, "log_bytes", "Bytes that the log takes on disk"),
             replicas: gauge(registry, "replicas", "Replicas on this node"),
             leaders: gauge(registry, "leaders", "Replicas on this node that lead their shard"),
+            request_ids: gauge(registry, "request_ids", "Request ids that the replicas on this node remember"),
             quiescent: gauge(registry, "quiescent_replicas", "Replicas on this node whose shard has nothing to do"),
             map_epoch: gauge(registry, "map_epoch", "Epoch of the shard map that this node has"),
             disk_bytes: gauge(registry, "disk_bytes", "Bytes that log and store take on disk"),
@@ -183,9 +186,10 @@ fn outcome(answer: &Answer) -> usize {
             Refusal::UnknownTable(_) => 5,
             Refusal::OutcomeUnknown { .. } => 6,
             Refusal::Overloaded { .. } => OVERLOADED,
-            Refusal::DiskFull => 8,
+            Refusal::DiskFull { .. } => 8,
             Refusal::Limit(_) => 9,
             Refusal::TooStale { .. } => 10,
+            Refusal::RequestTooNew { .. } => 12,
         },
         Answer::Admin(Err(AdminRefusal::NotLeader { .. })) => 4,
         Answer::Admin(Err(AdminRefusal::OutcomeUnknown)) => 6,
@@ -215,6 +219,7 @@ fn histogram(registry: &mut Registry, name: &str, help: &str, first: f64, bucket
 #[cfg(test)]
 mod tests {
     use prometheus_client::encoding::text::encode;
+    use skerry_core::ids::NodeId;
     use skerry_core::time::Version;
 
     use super::*;
@@ -224,15 +229,15 @@ mod tests {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         metrics.answered(Operation::Write, &Answer::Write(Ok(Outcome::Applied(Version(1)))), 0.001);
-        metrics.answered(Operation::Get, &Answer::Read(Err(Refusal::DiskFull)), 0.001);
+        metrics.answered(Operation::Write, &Answer::Write(Err(Refusal::DiskFull { node: NodeId(1) })), 0.001);
         metrics.turned_away(Operation::Scan, 3);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
             r#"skerry_node_requests_total{operation="write",outcome="ok"} 1"#,
-            r#"skerry_node_requests_total{operation="get",outcome="disk_full"} 1"#,
+            r#"skerry_node_requests_total{operation="write",outcome="disk_full"} 1"#,
             r#"skerry_node_requests_total{operation="scan",outcome="overloaded"} 3"#,
-            r#"skerry_node_request_seconds_count{operation="write"} 1"#,
+            r#"skerry_node_request_seconds_count{operation="write"} 2"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

@@ -206,7 +206,7 @@ fn message_bytes(message: &PeerMessage) -> usize {
         PeerMessage::Report(report) => 256 * report.led.changed.len(),
         PeerMessage::SnapshotOffer(_)
         | PeerMessage::SnapshotAck(_)
-        | PeerMessage::Beat
+        | PeerMessage::Beat(_)
         | PeerMessage::MapWant { .. }
         | PeerMessage::ReportWant
         | PeerMessage::CertifyAsk { .. }

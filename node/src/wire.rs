@@ -7,7 +7,7 @@ mod snapshot;
 use skerry_client::wire::{Malformed, Wire, required};
 use skerry_core::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::MapDelta;
-use skerry_core::message::{CertifyAnswer, PeerMessage, Report};
+use skerry_core::message::{Beat, CertifyAnswer, PeerMessage, Report};
 use skerry_proto::v1;
 use skerry_proto::v1::certify_answer::Answer;
 use skerry_proto::v1::peer_message::Message;
@@ -36,7 +36,7 @@ fn message_out(message: PeerMessage) -> Message {
         PeerMessage::SnapshotOffer(offer) => Message::SnapshotOffer(snapshot::offer_out(offer)),
         PeerMessage::SnapshotChunk(chunk) => Message::SnapshotChunk(snapshot::chunk_out(chunk)),
         PeerMessage::SnapshotAck(ack) => Message::SnapshotAck(snapshot::ack_out(ack)),
-        PeerMessage::Beat => Message::Beat(v1::Beat {}),
+        PeerMessage::Beat(Beat { disk_full, wall_ms }) => Message::Beat(v1::Beat { disk_full, wall_ms }),
         PeerMessage::MapWant { have } => Message::MapWant(v1::MapWant { have_epoch: have.0 }),
         PeerMessage::Map(delta) => Message::Map(delta.into_wire()),
         PeerMessage::Report(Report { node, led }) => {
@@ -69,7 +69,7 @@ fn message_in(message: Message) -> Result<PeerMessage, Malformed> {
         Message::SnapshotOffer(m) => PeerMessage::SnapshotOffer(snapshot::offer_in(m)?),
         Message::SnapshotChunk(m) => PeerMessage::SnapshotChunk(snapshot::chunk_in(m)),
         Message::SnapshotAck(m) => PeerMessage::SnapshotAck(snapshot::ack_in(m)?),
-        Message::Beat(_) => PeerMessage::Beat,
+        Message::Beat(v1::Beat { disk_full, wall_ms }) => PeerMessage::Beat(Beat { disk_full, wall_ms }),
         Message::MapWant(m) => PeerMessage::MapWant { have: Epoch(m.have_epoch) },
         Message::Map(m) => PeerMessage::Map(MapDelta::from_wire(m)?),
         Message::Report(m) => {

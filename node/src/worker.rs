@@ -183,6 +183,7 @@ impl Worker {
             self.parts.metrics.replicas.set(census.replicas);
             self.parts.metrics.leaders.set(census.leaders);
             self.parts.metrics.quiescent.set(census.quiescent);
+            self.parts.metrics.request_ids.set(census.requests);
         }
         if self.ticks >= self.next_look {
             let node = &self.parts.node;

@@ -115,7 +115,7 @@ impl Client {
                 Step::Stop => return failed(Why::Fault(fault), &progress),
                 Step::Again { pause, fresh_id } => {
                     if fresh_id && is_write {
-                        operation.request = Some(self.inner.stamps.next());
+                        operation.request = Some(self.inner.fresh_id(&fault));
                     }
                     let again = Instant::now() + jittered(pause);
                     if again >= until {
@@ -213,6 +213,14 @@ impl Inner {
         }
     }
 
+    /// A new request id after a fault that asks for one: no later than the shard takes, if it said so.
+    fn fresh_id(&self, fault: &Fault) -> RequestId {
+        match fault {
+            Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.stamps.next_by(*allowed),
+            _ => self.stamps.next(),
+        }
+    }
+
     /// What a fault tells of the database.
     fn learn(&self, routes: &Routes, descriptor: &Descriptor, node: NodeId, fault: &Fault, tries: u32) {
         let is_newer = |epoch: Epoch| epoch > routes.map.epoch;
@@ -230,6 +238,7 @@ impl Inner {
                 }
             }
             Fault::Denied(Denial::RequestTooOld { floor }) => self.stamps.see(Version(floor.0.saturating_add(1))),
+            Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.stamps.lower(*allowed),
             Fault::Denied(Denial::NotLeader { leader: None, .. } | Denial::OutcomeUnknown { .. } | Denial::Closing)
             | Fault::Unreached { .. }
             | Fault::Lost { .. }

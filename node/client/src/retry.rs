@@ -95,15 +95,17 @@ impl Progress {
                     self.leader_only = true;
                     self.hop(false)
                 }
-                Denial::RequestTooOld { .. } if !was_uncertain => self.hop(true),
+                Denial::RequestTooOld { .. } | Denial::RequestTooNew { .. } if !was_uncertain => self.hop(true),
                 Denial::NotLeader { leader: None, .. }
                 | Denial::WrongShard { .. }
                 | Denial::UnknownTable { .. }
                 | Denial::OutcomeUnknown { .. }
                 | Denial::Overloaded { .. }
+                // An attempt that has happened is known by this id, as soon as the shard's clock has come so far.
+                | Denial::RequestTooNew { .. }
                 | Denial::Closing => self.pause(false),
                 Denial::RequestTooOld { .. }
-                | Denial::DiskFull
+                | Denial::DiskFull { .. }
                 | Denial::Limit(_)
                 | Denial::ConditionFailed { .. }
                 | Denial::Malformed { .. } => Step::Stop,
@@ -193,7 +195,7 @@ mod tests {
     #[test]
     fn what_does_not_pass_ends_the_operation() {
         let lasting = [
-            Denial::DiskFull,
+            Denial::DiskFull { node: Some(NODE) },
             Denial::Limit(skerry_core::limits::LimitExceeded::Key { bytes: 0 }),
             Denial::ConditionFailed { condition: 0, actual: None },
             Denial::Malformed { field: String::new() },
@@ -220,6 +222,19 @@ mod tests {
             assert_eq!(uncertain.after(&too_old), Step::Stop, "{fault}");
             assert!(uncertain.uncertain);
         }
+    }
+
+    #[test]
+    fn a_request_too_new_gets_a_new_id_only_if_no_attempt_can_have_happened_and_is_not_repeated_without_pause() {
+        let too_new: Fault = Denial::RequestTooNew { shard: SHARD, allowed: Version(1) }.into();
+        let mut certain = Progress::default();
+        for _ in 0..HOPS_MAX {
+            assert_eq!(certain.after(&too_new), Step::Again { pause: Duration::ZERO, fresh_id: true });
+        }
+        assert!(matches!(certain.after(&too_new), Step::Again { pause, fresh_id: true } if !pause.is_zero()));
+        let mut uncertain = Progress::default();
+        uncertain.after(&Fault::Lost { node: NODE });
+        assert!(matches!(uncertain.after(&too_new), Step::Again { pause, fresh_id: false } if !pause.is_zero()));
     }
 
     #[test]

@@ -32,6 +32,18 @@ impl Stamps {
         Version(self.highest.load(Ordering::Relaxed))
     }
 
+    /// A shard takes nothing that is issued later than this: what was seen elsewhere, from a clock that is ahead, does not
+    /// count any more.
+    pub(crate) fn lower(&self, allowed: Version) {
+        self.highest.fetch_min(allowed.0, Ordering::Relaxed);
+    }
+
+    /// A new id that is issued no later than this.
+    pub(crate) fn next_by(&self, allowed: Version) -> RequestId {
+        let next = self.next();
+        RequestId { issued: next.issued.min(allowed), ..next }
+    }
+
     /// A new id.
     pub(crate) fn next(&self) -> RequestId {
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
@@ -55,5 +67,19 @@ mod tests {
         let second = stamps.next();
         assert_eq!(second.issued, future);
         assert_eq!((second.client, second.sequence), (first.client, first.sequence + 1));
+    }
+
+    #[test]
+    fn an_id_is_issued_no_later_than_a_shard_allows() {
+        let stamps = Stamps::new();
+        let now = stamps.next().issued;
+        let future = Version::at_ms(now.wall_ms() + 3_600_000);
+        stamps.see(future);
+        let allowed = Version(now.0 - 5);
+        stamps.lower(allowed);
+        assert_eq!(stamps.seen(), allowed);
+        let by = stamps.next_by(allowed);
+        assert_eq!((by.issued, by.sequence), (allowed, 1));
+        assert!(stamps.next().issued < future);
     }
 }

@@ -10,6 +10,7 @@ mod report;
 mod system;
 
 pub use command::{read_from_op, read_result_from_wire, read_result_into_wire, read_to_op};
+pub(crate) use denial::named;
 pub use denial::{Denial, Leader};
 pub use removal::{status_from_wire, status_into_wire};
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use skerry_core::command::{self, Command, Expected, RequestId};
+use skerry_core::ids::NodeId;
 use skerry_core::key::KeyError;
 use skerry_core::limits::{LimitExceeded, check_command};
 use skerry_core::map::{Descriptor, Fragmentation};
@@ -14,7 +15,7 @@ use crate::key::Key;
 use crate::operation::{Failed, From, Operation, Why};
 use crate::retry::Fault;
 use crate::routes::Table;
-use crate::wire::{Denial, Malformed, Wire};
+use crate::wire::{Denial, Malformed, Wire, named};
 
 /// What a put may ask for beside its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,9 +77,11 @@ pub enum WriteError {
         /// The version that the key has. `None` = absent.
         actual: Option<Version>,
     },
-    /// The disk of the shard's leader is nearly full: only deletes are taken.
-    #[error("the disk of the shard's leader is nearly full: only deletes are taken")]
+    /// The disk of a node with a copy of the shard is nearly full: only deletes are taken.
+    #[error("the disk of {} is nearly full: only deletes are taken", named(*.node))]
     DiskFull {
+        /// Whose. `None` = the shard's leader is of an older version, which does not say.
+        node: Option<NodeId>,
         /// True if an earlier attempt may have taken effect.
         may_have_happened: bool,
     },
@@ -122,7 +125,7 @@ impl WriteError {
     /// True if the write may have taken effect all the same.
     pub fn may_have_happened(&self) -> bool {
         match self {
-            Self::DiskFull { may_have_happened }
+            Self::DiskFull { may_have_happened, .. }
             | Self::Deadline { may_have_happened, .. }
             | Self::Protocol { may_have_happened, .. } => *may_have_happened,
             Self::OutcomeUnknown => true,
@@ -143,7 +146,7 @@ impl WriteError {
             Why::Fault(Fault::Denied(Denial::ConditionFailed { condition, actual })) => {
                 Self::ConditionFailed { condition: condition as usize, actual }
             }
-            Why::Fault(Fault::Denied(Denial::DiskFull)) => Self::DiskFull { may_have_happened },
+            Why::Fault(Fault::Denied(Denial::DiskFull { node })) => Self::DiskFull { node, may_have_happened },
             Why::Fault(Fault::Denied(Denial::Limit(limit))) => Self::Limit(limit),
             Why::Fault(Fault::Denied(Denial::RequestTooOld { .. })) => Self::OutcomeUnknown,
             Why::Fault(fault) => Self::Protocol { may_have_happened, fault },

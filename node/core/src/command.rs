@@ -10,7 +10,8 @@ use crate::time::Version;
 /// request ids forgets the oldest first and refuses whatever is older than what it forgot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId {
-    /// When the first attempt was made, at least as late as every version the client had seen by then.
+    /// When the first attempt was made, by the client's clock or by that of a node that it has heard of since. More than
+    /// [`crate::limits::ISSUED_AHEAD_MS_MAX`] ahead of the leader's clock and of its shard's last version is refused.
     pub issued: Version,
     /// Drawn at random by the client at its start.
     pub client: u64,

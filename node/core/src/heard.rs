@@ -21,6 +21,8 @@ pub(crate) struct Heard {
 struct Process {
     incarnation: Incarnation,
     at: u64,
+    /// What it last said of its disk; of a new start the last word of the one before, until it has looked itself.
+    disk_full: bool,
 }
 
 /// Who speaks.
@@ -36,7 +38,7 @@ pub(crate) enum Speaker {
 
 impl Heard {
     pub(crate) fn new(own: NodeId, incarnation: Incarnation) -> Self {
-        Self { own, tick: 0, nodes: BTreeMap::from([(own, Process { incarnation, at: 0 })]) }
+        Self { own, tick: 0, nodes: BTreeMap::from([(own, Process { incarnation, at: 0, disk_full: false })]) }
     }
 
     /// A period has passed: the nodes that have just become silent.
@@ -51,12 +53,12 @@ impl Heard {
     /// A process speaks.
     pub(crate) fn hear(&mut self, node: NodeId, incarnation: Incarnation) -> Speaker {
         let at = self.tick;
-        let process = self.nodes.entry(node).or_insert(Process { incarnation, at });
+        let process = self.nodes.entry(node).or_insert(Process { incarnation, at, disk_full: false });
         if incarnation < process.incarnation {
             return Speaker::Replaced;
         }
         let is_new = incarnation > process.incarnation;
-        *process = Process { incarnation, at };
+        (process.incarnation, process.at) = (incarnation, at);
         if is_new { Speaker::Restarted } else { Speaker::Known }
     }
 
@@ -67,6 +69,19 @@ impl Heard {
             Some(process) => self.tick - process.at,
             None => u64::MAX,
         }
+    }
+
+    /// A node says whether its disk is nearly full; this one too.
+    pub(crate) fn hear_disk(&mut self, node: NodeId, disk_full: bool) {
+        if let Some(process) = self.nodes.get_mut(&node) {
+            process.disk_full = disk_full;
+        }
+    }
+
+    /// True if the node says that its disk is nearly full. What a silent one said last counts no more: nobody knows how
+    /// it is now, and a dead node must not stop the writes of those that live.
+    pub(crate) fn is_full(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|process| process.disk_full) && self.is_heard(node)
     }
 
     /// True unless the node is silent.
@@ -106,6 +121,22 @@ mod tests {
         assert_eq!(heard.hear(OTHER, Incarnation(5)), Speaker::Restarted);
         assert_eq!(heard.hear(OTHER, Incarnation(4)), Speaker::Replaced);
         assert_eq!(heard.hear(OTHER, Incarnation(5)), Speaker::Known);
+    }
+
+    #[test]
+    fn a_full_disk_counts_while_its_node_is_heard_of_and_over_its_restart() {
+        let mut heard = Heard::new(NodeId(1), Incarnation(1));
+        assert!(!heard.is_full(OTHER), "unknown is not full");
+        heard.hear(OTHER, Incarnation(4));
+        heard.hear_disk(OTHER, true);
+        heard.hear_disk(NodeId(1), true);
+        assert!(heard.is_full(OTHER) && heard.is_full(NodeId(1)));
+        after(SILENT_TICKS + 1, &mut heard);
+        assert!(!heard.is_full(OTHER) && heard.is_full(NodeId(1)));
+        heard.hear(OTHER, Incarnation(5));
+        assert!(heard.is_full(OTHER), "the new start has not looked yet");
+        heard.hear_disk(OTHER, false);
+        assert!(!heard.is_full(OTHER));
     }
 
     #[test]

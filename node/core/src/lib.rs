@@ -24,3 +24,4 @@ pub mod replica;
 pub mod steward;
 pub mod system;
 pub mod time;
+mod wall;

@@ -1,6 +1,7 @@
 //! What the database takes in, checked at every door. A value at the limit is accepted, one above it is refused.
 
 use crate::command::{Command, Mutation};
+use crate::system::{AdminChange, NewNode, SystemCommand, SystemRefusal};
 
 /// Longest key as the client writes it; for hash tables partition and sort part together.
 pub const KEY_BYTES_MAX: usize = 4 << 10;
@@ -20,8 +21,16 @@ pub const SCAN_RECORDS_MAX: usize = 10_000;
 pub const SCAN_BYTES_MAX: usize = 1 << 20;
 /// Copies of one shard.
 pub const REPLICATION_FACTOR_MAX: usize = 7;
+/// Milliseconds that a request id may be issued ahead of the leader's clock, and of its shard's last version. More than
+/// clocks differ by that are kept in step, and little enough that nobody is refused for long by what somebody else sent.
+pub const ISSUED_AHEAD_MS_MAX: u64 = 1_000;
 /// Shards that one table may start with.
 pub const TABLE_SHARDS_MAX: usize = 4_096;
+
+/// The longest encoding of the longest key: a hash, every byte escaped, a terminator.
+pub const ENCODED_KEY_BYTES_MAX: usize = 8 + 2 * KEY_BYTES_MAX + 2;
+/// Longest volume, address or zone of a node: a domain name and a port fit.
+pub const NODE_WORD_BYTES_MAX: usize = 300;
 
 /// An input that is over a limit. Refused before anything happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +88,26 @@ pub fn check_command(command: &Command) -> Result<(), LimitExceeded> {
     }
     let bytes = command.bytes();
     if bytes > BATCH_BYTES_MAX { Err(LimitExceeded::Batch { bytes }) } else { Ok(()) }
+}
+
+/// Checks the lengths in a command to the system shard; its state checks the rest.
+pub fn check_lengths(command: &SystemCommand) -> Result<(), SystemRefusal> {
+    let check = |what: &str, bytes: usize, allowed| {
+        let too_long = SystemRefusal::TooLong { what: what.to_owned(), bytes, allowed };
+        if bytes > allowed { Err(too_long) } else { Ok(()) }
+    };
+    let words =
+        |words: &[(&str, &str)]| words.iter().try_for_each(|(what, word)| check(what, word.len(), NODE_WORD_BYTES_MAX));
+    match command {
+        SystemCommand::Join(NewNode { volume, address, zone }) => {
+            words(&[("the volume", volume), ("the address", address), ("the zone", zone)])
+        }
+        SystemCommand::Start { address, zone, .. } => words(&[("the address", address), ("the zone", zone)]),
+        SystemCommand::Admin { change: AdminChange::CreateTable { shards, .. }, .. } => {
+            shards.iter().try_for_each(|shard| check("the start of a shard", shard.start.len(), ENCODED_KEY_BYTES_MAX))
+        }
+        SystemCommand::Admin { .. } | SystemCommand::Record(_) | SystemCommand::Assign { .. } => Ok(()),
+    }
 }
 
 /// True for a DNS label: lower-case letters, digits and inner hyphens, at most 63 bytes.

@@ -21,8 +21,8 @@ pub enum PeerMessage {
     SnapshotChunk(SnapshotChunk),
     /// How far the receiver is.
     SnapshotAck(SnapshotAck),
-    /// The sender lives. For copies that say nothing themselves while they are quiescent.
-    Beat,
+    /// The sender lives, and how it is. Also for its copies that say nothing themselves while they are quiescent.
+    Beat(Beat),
     /// Asks for what changed in the map.
     MapWant {
         /// The sender's epoch.
@@ -66,6 +66,15 @@ impl PeerMessage {
     pub fn is_bulk(&self) -> bool {
         matches!(self, Self::SnapshotOffer(_) | Self::SnapshotChunk(_))
     }
+}
+
+/// What a node says of itself to the nodes that it shares shards with, a few times a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Beat {
+    /// True while it takes no puts: its disk is nearly full. `None` = it has not looked yet, or is of an older version.
+    pub disk_full: Option<bool>,
+    /// What its wall clock shows: milliseconds since 1970. `None` = it is of an older version.
+    pub wall_ms: Option<u64>,
 }
 
 /// A Raft message, addressed to one replica id: a replica that has another id ignores it.

@@ -24,10 +24,12 @@ use std::sync::Arc;
 use crate::engine::{Engine, EngineError};
 use crate::heard::Heard;
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, Token};
+use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::map::{Map, NodeRecord};
 use crate::message::PeerMessage;
-use crate::replica::{Replica, ReplicaView};
+use crate::replica::{REQUESTS_MAX, Replica, ReplicaView};
 use crate::time::{Now, Version};
+use crate::wall::WallClocks;
 
 pub use admin::{AdminRefusal, AdminReply, Certificate, NotYet, Removal, Status};
 pub use answer::{Answer, Refusal};
@@ -72,11 +74,21 @@ pub struct NodeConfig {
     pub sync_ticks: u64,
     /// Ticks after which a copy that has nothing to do goes quiescent; a leader waits for twice as long.
     pub quiet_ticks: u64,
+    /// Request ids that each shard remembers. No setting: every node of a database must have the same number at all
+    /// times, or copies of a shard forget different ones. Only tests give another than the default.
+    pub requests_max: usize,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { seed: 0, seeds: Vec::new(), log_keep_bytes: 4 << 20, sync_ticks: 40, quiet_ticks: 40 }
+        Self {
+            seed: 0,
+            seeds: Vec::new(),
+            log_keep_bytes: 4 << 20,
+            sync_ticks: 40,
+            quiet_ticks: 40,
+            requests_max: REQUESTS_MAX,
+        }
     }
 }
 
@@ -89,6 +101,8 @@ pub struct Census {
     pub leaders: u64,
     /// Those that count few ticks, since their shard has nothing to do.
     pub quiescent: u64,
+    /// Request ids that all of them remember: each takes about a hundred bytes of memory.
+    pub requests: u64,
 }
 
 /// One node.
@@ -119,12 +133,15 @@ pub struct Node {
     unsynced: bool,
     /// Log batches that are not durable yet, and whose writes they hold.
     waiting: VecDeque<(u64, Vec<ShardId>)>,
-    /// The highest version given here.
+    /// The highest version given here, or seen in a copy.
     highest: Version,
     next_destroyed_write: Vec<(ShardId, ReplicaId)>,
     snapshot_budget: u64,
-    disk_full: bool,
+    /// `None` = not looked yet.
+    disk_full: Option<bool>,
     disk_bytes: u64,
+    beats_soon: bool,
+    clocks: WallClocks,
     send: Vec<(NodeId, PeerMessage)>,
     answers: Vec<(Token, Answer)>,
     /// Whom the map was last asked of, counted.
@@ -139,8 +156,9 @@ impl Node {
     ///
     /// `now` must have been read after the input arrived: a lease is judged by it.
     pub fn handle(&mut self, input: Input, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+        let (own, now) = (now, self.clocks.agreed(now));
         match input {
-            Input::Tick => self.tick(engine, now),
+            Input::Tick => self.tick(engine, now, own.wall_ms),
             Input::Peer { from, incarnation, messages } => self.peer(from, incarnation, messages, engine, now),
             Input::Write { token, table, command } => {
                 self.write(token, table, command);
@@ -166,7 +184,7 @@ impl Node {
                 Ok(())
             }
             Input::Disk { full, bytes } => {
-                (self.disk_full, self.disk_bytes) = (full, bytes);
+                self.disk_seen(full, bytes);
                 Ok(())
             }
         }
@@ -194,6 +212,7 @@ impl Node {
             replicas: self.replicas.len() as u64,
             leaders: count(Replica::is_leader),
             quiescent: count(Replica::is_quiescent),
+            requests: self.replicas.values().map(|r| r.applier.requests_len()).sum(),
         }
     }
 
@@ -202,12 +221,13 @@ impl Node {
         self.replicas.get(&shard)
     }
 
-    /// The highest version given here: clients' request ids must be issued at or after it.
+    /// The node's time as a version, for clients' request ids: no shard's clock that is far ahead takes others with it.
     pub fn stamp(&self, now: Now) -> Version {
-        self.highest.max(Version::at_ms(now.wall_ms))
+        let wall = self.clocks.agreed(now).wall_ms;
+        self.highest.clamp(Version::at_ms(wall), Version::at_ms(wall + ISSUED_AHEAD_MS_MAX))
     }
 
-    fn tick(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+    fn tick(&mut self, engine: &dyn Engine, now: Now, wall_ms: u64) -> Result<(), EngineError> {
         self.ticks += 1;
         for silent in self.heard.tick() {
             self.lost_sight(silent);
@@ -220,7 +240,7 @@ impl Node {
                 self.dirty.insert(*shard);
             }
         }
-        self.beat();
+        self.beat(wall_ms);
         self.learn_own_map();
         self.exchange_maps();
         self.report(now);

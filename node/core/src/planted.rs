@@ -53,6 +53,28 @@ planted! {
     // Request ids.
     /// A retry takes effect a second time.
     RequestAppliedTwice,
+    /// Request ids are forgotten when a batch is written, not when each is one too many.
+    EvictionByBatch,
+    /// Of the requests that were issued at the same time some are forgotten and some are not, until a restart.
+    ForgottenOneByOne,
+    /// The store notes how far it is before it has the records.
+    AppliedIndexFirst,
+    /// The request ids of a broken-off snapshot stay when another comes.
+    RemainsOfRequests,
+    /// A request id may be issued at any time in the future.
+    IssuedInFuture,
+
+    // Versions.
+    /// A leader follows its own wall clock, whatever most nodes' clocks say.
+    OwnClockBelieved,
+
+    // Disks.
+    /// A leader asks only its own disk whether there is room for a put.
+    FollowersDiskIgnored,
+    /// A node takes a snapshot in though its disk is nearly full.
+    SnapshotToFullDisk,
+    /// The steward chooses nodes for new copies whose disks are nearly full.
+    FullNodeChosen,
 
     // Snapshots.
     /// A snapshot carries the records, but not the table of request ids.
@@ -88,6 +110,12 @@ planted! {
     // Certificates.
     /// A shard whose leader did not answer counts as one that agreed.
     MissingAnswerIsYes,
+    /// A node is removed without asking whether it drains.
+    RemovedUndrained,
+    /// A certificate counts for a node that was started or drained anew since.
+    OldCertificateTaken,
+    /// A node is removed without a certificate.
+    RemovedUncertified,
 
     // Epochs, incarnations and fencing tokens.
     /// The system shard takes commands of an operator that was followed by another.

@@ -21,12 +21,11 @@ pub mod state;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::ControlFlow;
 
 use raft::{RawNode, StateRole};
 
 use crate::command::Command;
-use crate::engine::{Engine, EngineError, shard_key};
+use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId, ShardId, Token};
 use crate::log::{LogCut, LogWrite, RecoveredLog};
 use crate::map::{Descriptor, Replica as Copy, Role};
@@ -39,6 +38,7 @@ use crate::time::{Now, Version};
 pub(crate) use apply::first_records;
 pub(crate) use collect::merge;
 pub(crate) use reads::{ELECTION_TICKS, Reader};
+pub(crate) use requests::{REQUESTS_MAX, deletes as requests_deletes};
 pub(crate) use snapshots::Offered;
 pub use view::ReplicaView;
 
@@ -58,6 +58,16 @@ const ELECTION_SPREAD_TICKS: usize = 10;
 const WAITING_MAX: usize = 8_192;
 /// A joint configuration waits this long for an incoming copy to get in step.
 const JOINT_OVERDUE_TICKS: u64 = 200;
+
+/// What every copy on a node has in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) node: NodeId,
+    /// Feeds election time-outs.
+    pub(crate) seed: u64,
+    /// Requests that a shard remembers.
+    pub(crate) requests_max: usize,
+}
 
 /// One copy of one shard on this node.
 pub struct Replica {
@@ -127,14 +137,13 @@ pub(crate) struct Collected {
 impl Replica {
     /// A replica as store and log have it. `log` = `None` if the log has nothing of it.
     pub(crate) fn open(
-        node: NodeId,
-        seed: u64,
+        setup: Setup,
         state: ReplicaState,
         log: Option<RecoveredLog>,
         engine: &dyn Engine,
     ) -> Result<Self, EngineError> {
         let shard = state.descriptor.shard;
-        let requests = load_requests(shard, state.request_floor, engine)?;
+        let requests = Requests::load(setup.requests_max, state.request_floor, shard, engine)?;
         let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
         let log = log.unwrap_or_default();
         let is_before_snapshot = state.stands_for(&log);
@@ -169,8 +178,8 @@ impl Replica {
             raw,
             durable: state.applied,
             applier: Applier::new(state, requests, system),
-            node,
-            seed,
+            node: setup.node,
+            seed: setup.seed,
             ticks: 0,
             peers: BTreeMap::new(),
             reads: Reads::default(),
@@ -354,23 +363,6 @@ impl Replica {
     fn copy_on(&self, node: NodeId) -> Option<Copy> {
         self.descriptor().members.iter().map(|m| m.replica).find(|r| r.node == node)
     }
-}
-
-/// The stored table of request ids.
-fn load_requests(shard: ShardId, floor: Version, engine: &dyn Engine) -> Result<Requests, EngineError> {
-    let mut requests = Requests::new(floor);
-    let mut failed = None;
-    let kind = crate::engine::state::REQUESTS;
-    engine.scan(&shard_key(shard, kind, &[]), &shard_key(shard, kind + 1, &[]), &mut |key, value| match requests
-        .load(key, value)
-    {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            failed = Some(error);
-            ControlFlow::Break(())
-        }
-    })?;
-    failed.map_or(Ok(requests), |error| Err(EngineError::unreadable(error)))
 }
 
 #[cfg(test)]

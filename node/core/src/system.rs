@@ -80,7 +80,8 @@ pub struct Fence {
     /// The transitions of the operator's lease. Lower than the highest seen is refused.
     pub token: u64,
     /// The map's epoch that the wish was decided on. Refused if what it touches has changed since in a way that the
-    /// wish did not know. `None` = does not depend on the map.
+    /// wish did not know. `None` = does not depend on the map. The removal of a node is based on the epoch of its
+    /// certificate: see [`crate::node::Certificate::removal`].
     pub based_on: Option<Epoch>,
 }
 
@@ -116,7 +117,9 @@ pub enum AdminChange {
     Drain(NodeId),
     /// Takes a drain back.
     Reactivate(NodeId),
-    /// The node is gone for good. Only after a certificate, and only while no shard's record names it.
+    /// The node is gone for good. Only on a certificate of the steward that was given lately and still fits: the node
+    /// drains, its record is as it was at the certificate's epoch, which the fence must name, and no shard's record
+    /// names it.
     Remove(NodeId),
     /// What bounds the moves.
     SetLimits(MoveLimits),
@@ -251,6 +254,22 @@ pub enum SystemRefusal {
     /// A limit is out of range.
     #[error("moves per node must be at least 1 and bytes per second at least 65536")]
     Limits,
+    /// A node is removed only once it drains.
+    #[error("node {0} is not draining")]
+    NotDraining(NodeId),
+    /// A removal without a certificate of this steward, or with one that is too old or for another start.
+    #[error("node {0} is removed only on a certificate that this steward gave lately: ask for one, and name its epoch")]
+    Uncertified(NodeId),
+    /// A name, an address or a key is too long.
+    #[error("{what} must have at most {allowed} bytes, it has {bytes}")]
+    TooLong {
+        /// What.
+        what: String,
+        /// Its length.
+        bytes: usize,
+        /// The most that is allowed.
+        allowed: usize,
+    },
 }
 
 impl ReplicaId {

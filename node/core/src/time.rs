@@ -14,6 +14,9 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
+/// The latest wall clock that versions follow: far below what they can hold, so that they can rise for ever after it.
+pub(crate) const WALL_MS_MAX: u64 = (1 << 46) - (1 << 40);
+
 /// A hybrid logical clock stamp: 46 bits of milliseconds since 1970, 18 bits of counter.
 /// Kulkarni et al., "Logical Physical Clocks", 2014.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,9 +26,9 @@ pub struct Version(pub u64);
 impl Version {
     const COUNTER_BITS: u32 = 18;
 
-    /// The lowest version of a millisecond.
+    /// The lowest version of a millisecond. Times after the year 4160 count as the last of it.
     pub fn at_ms(wall_ms: u64) -> Self {
-        Self(wall_ms << Self::COUNTER_BITS)
+        Self(wall_ms.min(WALL_MS_MAX) << Self::COUNTER_BITS)
     }
 
     /// The millisecond of this version.
@@ -36,12 +39,28 @@ impl Version {
     /// The next version: now, or one after `self` if the clock is behind it. Strictly above `self`.
     #[must_use]
     pub fn next(self, wall_ms: u64) -> Self {
-        Self((self.0 + 1).max(Self::at_ms(wall_ms).0))
+        Self(self.0.saturating_add(1).max(Self::at_ms(wall_ms).0))
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_rise_whatever_the_clock_shows() {
+        let mut version = Version(0);
+        for wall_ms in [5, 0, 1_700_000_000_000, u64::MAX, 1_700_000_000_000, 1 << 46, 0, u64::MAX] {
+            let next = version.next(wall_ms);
+            assert!(next > version, "{next} after {version} at {wall_ms}");
+            version = next;
+        }
+        assert!(version.wall_ms() <= WALL_MS_MAX);
     }
 }

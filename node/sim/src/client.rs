@@ -190,9 +190,14 @@ impl Client {
                 self.leader = match refusal {
                     Refusal::NotLeader { leader, .. } => leader,
                     Refusal::WrongShard { .. } | Refusal::UnknownTable(_) | Refusal::OutcomeUnknown { .. } => None,
-                    Refusal::Overloaded { .. } | Refusal::DiskFull | Refusal::Limit(_) | Refusal::TooStale { .. } => {
+                    Refusal::RequestTooNew { allowed, .. } => {
+                        self.issue_again(&mut underway, allowed);
                         self.leader
                     }
+                    Refusal::Overloaded { .. }
+                    | Refusal::DiskFull { .. }
+                    | Refusal::Limit(_)
+                    | Refusal::TooStale { .. } => self.leader,
                 };
             }
             None if world.time < asked + TIMEOUT => {
@@ -205,6 +210,17 @@ impl Client {
             }
         }
         if world.time > underway.invoked + GIVE_UP { self.give_up(underway, world) } else { self.ask(underway, world) }
+    }
+
+    /// A request from the future: with a new id, if no attempt can have happened; else as it is, until its time has come.
+    fn issue_again(&mut self, underway: &mut Underway, allowed: Version) {
+        self.highest = self.highest.min(allowed);
+        if let Doing::Write { command: Command { request: Some(request), .. }, .. } = &mut underway.doing
+            && !underway.may_have_happened
+        {
+            self.sequence += 1;
+            (request.issued, request.sequence) = (allowed, self.sequence);
+        }
     }
 
     fn give_up(&mut self, underway: Underway, world: &mut World) {

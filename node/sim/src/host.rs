@@ -102,7 +102,14 @@ impl Host {
         };
         // From hardly ever to between any two requests.
         let quiet_ticks = [3, 10, 30, 100][usize::try_from(seed % 4).unwrap_or(0)];
-        let config = NodeConfig { seed, seeds: self.seeds.clone(), log_keep_bytes: 2_000, sync_ticks: 8, quiet_ticks };
+        let config = NodeConfig {
+            seed,
+            seeds: self.seeds.clone(),
+            log_keep_bytes: 2_000,
+            sync_ticks: 8,
+            quiet_ticks,
+            ..NodeConfig::default()
+        };
         self.node = Some(Node::open(identity, config, self.log.recover(damaged), &self.engine, self.now(time))?);
         Ok(())
     }

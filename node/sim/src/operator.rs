@@ -151,7 +151,7 @@ impl Operator {
                 {
                     world.checker.note(skerry_core::invariants::copies::check_certificate(node, &map, &all));
                 }
-                self.change(AdminChange::Remove(node), None, Asked::Remove(node), world);
+                self.ask(AdminRequest::Command(certificate.removal(1)), Asked::Remove(node), world);
             }
             (Asked::Remove(node), Ok(_)) => self.removed(node, world),
             (Asked::Stale, Ok(_)) => world.checker.broken.push("a former operator was obeyed".to_owned()),

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::Stream;
 use skerry_client::wire::{Wire, read_from_op, read_result_into_wire};
-use skerry_core::command::Command;
+use skerry_core::command::{Command, Read};
 use skerry_core::ids::TableId;
-use skerry_core::limits::{KEY_BYTES_MAX, LimitExceeded};
+use skerry_core::limits::{ENCODED_KEY_BYTES_MAX, LimitExceeded};
 use skerry_core::node::Answer;
 use skerry_proto::v1;
 use skerry_proto::v1::operation_error::Kind;
@@ -27,8 +27,8 @@ use crate::session::{Answers, SESSION_REQUESTS_MAX, Session, answer_bytes};
 /// A frame of results ends after about so many bytes of keys and values.
 const FRAME_BYTES: usize = 1 << 20;
 
-/// The longest encoding of the longest key: a hash, every byte escaped, a terminator.
-const ENCODED_KEY_BYTES_MAX: usize = 8 + 2 * KEY_BYTES_MAX + 2;
+/// Items of one frame. Those beyond [`SESSION_REQUESTS_MAX`] are turned away one by one; more than this end the session.
+const FRAME_ITEMS_MAX: usize = 16 * SESSION_REQUESTS_MAX;
 
 /// What the client reads.
 pub(super) type Results = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
@@ -90,7 +90,7 @@ impl State {
                 () = closing.cancelled(), if self.reading => self.reading = false,
                 frame = self.operations.message(), if may_read => match frame {
                     Ok(Some(frame)) => {
-                        if let Err(status) = self.context.check_cluster(&frame.cluster_id) {
+                        if let Err(status) = self.check_frame(&frame) {
                             return Some(Err(status));
                         }
                         self.take(frame);
@@ -136,6 +136,16 @@ impl State {
         v1::SessionResponse { header: Some(header), results }
     }
 
+    /// No client has reason to send so many at once; each would cost a result that is larger than it is.
+    fn check_frame(&self, frame: &v1::SessionRequest) -> Result<(), Status> {
+        let items = frame.items.len();
+        if items > FRAME_ITEMS_MAX {
+            let kind = Kind::Overloaded(v1::Overloaded { shard_id: None, queued: items as u64 });
+            return Err(status::status(kind));
+        }
+        self.context.check_cluster(&frame.cluster_id)
+    }
+
     /// Hands a frame's operations to the worker; what cannot be goes straight back.
     fn take(&mut self, frame: v1::SessionRequest) {
         let mut requests = Vec::with_capacity(frame.items.len());
@@ -178,7 +188,10 @@ fn ask(item: v1::SessionItem) -> Result<Ask, Kind> {
             Ok(Ask::Write { table, command })
         }
         Some(op @ (Op::Get(_) | Op::Scan(_))) => match read_from_op(op) {
-            Ok(Some((read, consistency))) => Ok(Ask::Read { table, read, consistency }),
+            Ok(Some((read, consistency))) => {
+                check_read(&read)?;
+                Ok(Ask::Read { table, read, consistency })
+            }
             Ok(None) => Err(status::field("op")),
             Err(error) => Err(status::malformed(&error)),
         },
@@ -189,6 +202,17 @@ fn ask(item: v1::SessionItem) -> Result<Ask, Kind> {
 fn check_key(key: &Bytes) -> Result<(), Kind> {
     let fits = !key.is_empty() && key.len() <= ENCODED_KEY_BYTES_MAX;
     if fits { Ok(()) } else { Err(status::limit(&LimitExceeded::Key { bytes: key.len() })) }
+}
+
+/// A scan may begin and end anywhere, also with the empty key; nothing lies beyond the longest.
+fn check_read(read: &Read) -> Result<(), Kind> {
+    match read {
+        Read::Get { key } => check_key(key),
+        Read::Scan { start, end, .. } => {
+            let mut bounds = [Some(start), end.as_ref()].into_iter().flatten();
+            bounds.try_for_each(|key| if key.is_empty() { Ok(()) } else { check_key(key) })
+        }
+    }
 }
 
 fn result(context: &Context, answer: Answer) -> WireResult {
@@ -207,4 +231,44 @@ fn result(context: &Context, answer: Answer) -> WireResult {
 
 fn denied(kind: Kind) -> WireResult {
     WireResult::Error(v1::OperationError { kind: Some(kind) })
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_core::limits::SCAN_RECORDS_MAX;
+
+    use super::*;
+
+    fn asked(op: Op) -> Result<Ask, Kind> {
+        ask(v1::SessionItem { id: u64::MAX, table_id: u32::MAX, op: Some(op) })
+    }
+
+    fn get(key: usize, consistency: i32) -> Op {
+        Op::Get(v1::GetOp { key: vec![b'k'; key].into(), consistency, staleness_ms: u64::MAX })
+    }
+
+    fn scan(start: usize, end: Option<usize>, limit: u32) -> Op {
+        let key = |bytes: usize| Bytes::from(vec![b'k'; bytes]);
+        Op::Scan(v1::ScanOp { start: key(start), end: end.map(key), limit, consistency: 0, staleness_ms: u64::MAX })
+    }
+
+    #[test]
+    fn the_worst_fields_of_an_item_are_bounded_or_refused_by_name() {
+        let long = ENCODED_KEY_BYTES_MAX + 1;
+        for op in [get(0, 0), get(long, 0), scan(long, None, 0), scan(0, Some(long), 0)] {
+            assert!(matches!(asked(op), Err(Kind::Limit(_))));
+        }
+        for consistency in [i32::MIN, -1, 4, i32::MAX] {
+            assert!(matches!(asked(get(1, consistency)), Err(Kind::Malformed(_))));
+        }
+        assert!(asked(get(ENCODED_KEY_BYTES_MAX, 3)).is_ok());
+        for limit in [0, u32::MAX] {
+            let read = asked(scan(0, Some(0), limit));
+            assert!(matches!(read, Ok(Ask::Read { read: Read::Scan { limit: SCAN_RECORDS_MAX, .. }, .. })));
+        }
+        let request_id = v1::RequestId { issued: u64::MAX, client: u64::MAX, sequence: u64::MAX };
+        let mutation = v1::EncodedMutation { key: Bytes::from("k"), value: None, expires_ms: Some(u64::MAX) };
+        let write = v1::WriteOp { request_id: Some(request_id), mutations: vec![mutation], conditions: vec![] };
+        assert!(asked(Op::Write(write)).is_ok(), "its time is judged by the shard's leader");
+    }
 }

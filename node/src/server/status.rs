@@ -28,7 +28,10 @@ pub(super) fn refusal(refusal: Refusal, map: &Map) -> Kind {
         Refusal::Overloaded { shard, queued } => {
             Kind::Overloaded(v1::Overloaded { shard_id: Some(shard.0), queued: queued as u64 })
         }
-        Refusal::DiskFull => Kind::DiskFull(v1::DiskFull {}),
+        Refusal::DiskFull { node } => Kind::DiskFull(v1::DiskFull { node_id: Some(node.0) }),
+        Refusal::RequestTooNew { shard, allowed } => {
+            Kind::RequestTooNew(v1::RequestTooNew { shard_id: shard.0, allowed: allowed.0 })
+        }
         Refusal::Limit(exceeded) => limit(&exceeded),
         Refusal::TooStale { behind_ms } => Kind::TooStale(v1::TooStale { behind_ms }),
     }

@@ -104,7 +104,23 @@ impl Database {
     }
 
     pub async fn admin(&self, change: Change) -> Result<Reply, String> {
-        let fence = v1::Fence { token: 1, based_on_epoch: None };
+        self.admin_at(change, None).await
+    }
+
+    /// Removes a node that drains, once it has a certificate. False = it has none yet.
+    pub async fn remove(&self, node_id: u64, incarnation: u64) -> bool {
+        let request = v1::CertifyRemovalRequest { node_id, incarnation };
+        let asked = self
+            .call("the system shard", async |channel| AdminServiceClient::new(channel).certify_removal(request).await);
+        let Some(v1::certify_removal_response::Removal::Safe(certificate)) = asked.await.unwrap().into_inner().removal
+        else {
+            return false;
+        };
+        self.admin_at(Change::Remove(v1::RemoveNode { node_id }), Some(certificate.epoch)).await.is_ok()
+    }
+
+    async fn admin_at(&self, change: Change, based_on_epoch: Option<u64>) -> Result<Reply, String> {
+        let fence = v1::Fence { token: 1, based_on_epoch };
         let command = v1::AdminCommand { fence: Some(fence), change: Some(change) };
         let command = v1::SystemCommand { command: Some(v1::system_command::Command::Admin(command)) };
         let request = v1::ExecuteRequest { cluster_id: self.cluster.clone(), command: Some(command) };

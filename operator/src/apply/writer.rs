@@ -182,8 +182,9 @@ impl<'a> Writer<'a> {
     async fn remove_node(&self, fence: Fence, node: NodeId, start: Incarnation) -> Result<(), ApplyError> {
         let not_safe = |why| ApplyError::NotSafe { node, why };
         match self.context.admin.certify(self.target, node, start).await? {
-            Removal::Safe(_) => {
+            Removal::Safe(certificate) => {
                 self.context.leadership.token()?;
+                let fence = Fence { based_on: Some(certificate.epoch), ..fence };
                 self.change(fence, AdminChange::Remove(node)).await
             }
             Removal::NotYet(reasons) => {

@@ -47,8 +47,11 @@ pub enum Denial {
         queued: usize,
     },
     /// Only deletes are taken.
-    #[error("the disk of this node is nearly full: only deletes are taken")]
-    DiskFull,
+    #[error("the disk of {} is nearly full: only deletes are taken", named(*.node))]
+    DiskFull {
+        /// Whose: of the leader, or of another node with a copy. `None` = the node that answers is of an older version.
+        node: Option<NodeId>,
+    },
     /// Never.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
@@ -63,6 +66,14 @@ pub enum Denial {
     RequestTooOld {
         /// Refused up to here.
         floor: Version,
+    },
+    /// The request id was issued too far in the future. An earlier attempt may have taken effect.
+    #[error("only requests issued at or before version {allowed} are taken now")]
+    RequestTooNew {
+        /// Which shard.
+        shard: ShardId,
+        /// Taken up to here.
+        allowed: Version,
     },
     /// A condition did not hold.
     #[error("condition {condition} did not hold")]
@@ -111,17 +122,23 @@ impl Denial {
             Kind::Overloaded(m) => {
                 Self::Overloaded { shard: m.shard_id.map(ShardId), queued: size(m.queued, "queued")? }
             }
-            Kind::DiskFull(_) => Self::DiskFull,
+            Kind::DiskFull(m) => Self::DiskFull { node: m.node_id.map(NodeId) },
             Kind::Limit(m) => Self::Limit(limit(m)?),
             Kind::TooStale(m) => Self::TooStale { behind_ms: m.behind_ms },
             Kind::RequestTooOld(m) => Self::RequestTooOld { floor: Version(m.floor) },
             Kind::ConditionFailed(m) => {
                 Self::ConditionFailed { condition: m.condition, actual: m.actual_version.map(Version) }
             }
+            Kind::RequestTooNew(m) => Self::RequestTooNew { shard: ShardId(m.shard_id), allowed: Version(m.allowed) },
             Kind::Closing(_) => Self::Closing,
             Kind::Malformed(m) => Self::Malformed { field: m.field },
         })
     }
+}
+
+/// How people read of a node whose disk is full.
+pub(crate) fn named(node: Option<NodeId>) -> String {
+    node.map_or_else(|| "a node with a copy of the shard".to_owned(), |node| format!("node {node}"))
 }
 
 fn limit(m: v1::LimitExceeded) -> Result<LimitExceeded, Malformed> {

@@ -209,6 +209,11 @@ impl Wire for SystemRefusal {
             }),
             Self::Bounds(shard) => WireRefusal::Bounds(shard.0),
             Self::Limits => WireRefusal::Limits(v1::MoveLimitsRange {}),
+            Self::NotDraining(node) => WireRefusal::NotDraining(node.0),
+            Self::Uncertified(node) => WireRefusal::Uncertified(node.0),
+            Self::TooLong { what, bytes, allowed } => {
+                WireRefusal::TooLong(v1::TooLong { what, bytes: bytes as u64, allowed: allowed as u64 })
+            }
         };
         v1::SystemRefusal { refusal: Some(refusal) }
     }
@@ -252,6 +257,11 @@ impl Wire for SystemRefusal {
             },
             WireRefusal::Bounds(shard) => Self::Bounds(ShardId(shard)),
             WireRefusal::Limits(_) => Self::Limits,
+            WireRefusal::NotDraining(node) => Self::NotDraining(NodeId(node)),
+            WireRefusal::Uncertified(node) => Self::Uncertified(NodeId(node)),
+            WireRefusal::TooLong(m) => {
+                Self::TooLong { what: m.what, bytes: size(m.bytes, "bytes")?, allowed: size(m.allowed, "allowed")? }
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use crate::map::Map;
 use crate::message::{NodeReport, ShardReport};
-use crate::system::{SystemRefusal, SystemReply};
+use crate::system::{AdminChange, Fence, SystemCommand, SystemRefusal, SystemReply};
 
 /// The system shard's leader's answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,14 @@ pub struct Certificate {
     pub epoch: Epoch,
     /// Shards whose leaders were asked.
     pub shards: u64,
+}
+
+impl Certificate {
+    /// The removal that this certificate allows.
+    pub fn removal(&self, token: u64) -> SystemCommand {
+        let fence = Fence { token, based_on: Some(self.epoch) };
+        SystemCommand::Admin { fence, change: AdminChange::Remove(self.node) }
+    }
 }
 
 /// A reason that stands against a removal.

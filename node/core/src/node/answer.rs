@@ -4,6 +4,7 @@ use crate::command::{Outcome, ReadResult};
 use crate::ids::{Epoch, NodeId, ShardId, TableId};
 use crate::limits::LimitExceeded;
 use crate::node::{AdminRefusal, AdminReply};
+use crate::time::Version;
 
 /// The answer to a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +52,19 @@ pub enum Refusal {
         queued: usize,
     },
     /// Nothing happened; deletes are still taken.
-    #[error("the disk of this node is nearly full: only deletes are taken")]
-    DiskFull,
+    #[error("the disk of node {node}, which has a copy of the shard, is nearly full: only deletes are taken")]
+    DiskFull {
+        /// Whose disk.
+        node: NodeId,
+    },
+    /// Nothing happened now; an earlier attempt may have. The request id says that it was issued in the future.
+    #[error("shard {shard} takes request ids that were issued at version {allowed} or before")]
+    RequestTooNew {
+        /// Which shard.
+        shard: ShardId,
+        /// The latest that it takes now: a second ahead of its leader's clock, or of its last version.
+        allowed: Version,
+    },
     /// Nothing happened, and never will.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),

@@ -37,11 +37,15 @@ impl Node {
         if !command.keys().all(|key| record.descriptor.contains(key)) {
             return Err(Refusal::WrongShard { epoch: self.map.epoch });
         }
-        if self.disk_full && !command.only_deletes() {
-            return Err(Refusal::DiskFull);
-        }
         let shard = record.descriptor.shard;
-        if self.replicas.contains_key(&shard) { Ok(shard) } else { Err(self.elsewhere(record)) }
+        let replica = self.replicas.get(&shard).ok_or_else(|| self.elsewhere(record))?;
+        if replica.is_leader()
+            && !command.only_deletes()
+            && let Some(node) = replica.full_voter(&self.heard)
+        {
+            return Err(Refusal::DiskFull { node });
+        }
+        Ok(shard)
     }
 
     pub(super) fn read(&mut self, asked: AskedRead, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
@@ -74,7 +78,8 @@ impl Node {
             ReadConsistency::Local => replica.answer_read(token, &read, engine, now, &mut self.answers),
             ReadConsistency::BoundedStaleness(allowed_ms) => {
                 let behind_ms = replica.behind_ms(now);
-                if behind_ms > allowed_ms {
+                // Unknown is never fresh enough, whatever is allowed.
+                if behind_ms > allowed_ms || behind_ms == u64::MAX {
                     self.answers.push((token, Answer::Read(Err(Refusal::TooStale { behind_ms }))));
                     return Ok(());
                 }

@@ -66,14 +66,7 @@ impl Node {
     pub(super) fn discard(&mut self, state: &ReplicaState, engine: &dyn Engine) -> Result<(), EngineError> {
         let shard = state.descriptor.shard;
         let mut writes = vec![EngineWrite::Delete(shard_key(shard, state::REPLICA, &[]))];
-        engine.scan(
-            &shard_key(shard, state::REQUESTS, &[]),
-            &shard_key(shard, state::REQUESTS + 1, &[]),
-            &mut |key, _| {
-                writes.push(EngineWrite::Delete(Bytes::copy_from_slice(key)));
-                ControlFlow::Continue(())
-            },
-        )?;
+        writes.extend(crate::replica::requests_deletes(shard, engine)?);
         if !state.descriptor.members.is_empty() {
             let garbage = Garbage::of(state, false);
             writes.push(garbage.write());

@@ -165,8 +165,7 @@ impl Node {
     pub(super) fn create(&mut self, state: ReplicaState, engine: &dyn Engine) -> Result<(), EngineError> {
         let shard = state.descriptor.shard;
         engine.write(vec![state.write()])?;
-        let seed = self.config.seed ^ self.identity.node.0;
-        let mut replica = Replica::open(self.identity.node, seed, state, None, engine)?;
+        let mut replica = Replica::open(self.replica_setup(), state, None, engine)?;
         replica.hold_until(self.marks + 1);
         self.replicas.insert(shard, replica);
         self.dirty.insert(shard);

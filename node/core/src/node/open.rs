@@ -17,10 +17,11 @@ use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
 use crate::node::{Identity, Node, NodeConfig};
 use crate::replica::state::ReplicaState;
-use crate::replica::{Replica, first_records};
+use crate::replica::{Replica, Setup, first_records};
 use crate::system::NewNode;
 use crate::system::state::SystemState;
 use crate::time::{Now, Version};
+use crate::wall::WallClocks;
 
 /// What the shared log had of this node's replicas.
 #[derive(Debug, Clone, Default)]
@@ -104,8 +105,10 @@ impl Node {
             highest: Version::default(),
             next_destroyed_write: Vec::new(),
             snapshot_budget: 0,
-            disk_full: false,
+            disk_full: None,
             disk_bytes: 0,
+            beats_soon: false,
+            clocks: WallClocks::default(),
             send: Vec::new(),
             answers: Vec::new(),
             asked: identity.node.0,
@@ -134,8 +137,7 @@ impl Node {
                 self.discard(&state, engine)?;
                 continue;
             }
-            let replica =
-                Replica::open(self.identity.node, self.config.seed ^ self.identity.node.0, state, log, engine)?;
+            let replica = Replica::open(self.replica_setup(), state, log, engine)?;
             if replica.has_remains() {
                 self.wipe_remains(&replica, engine)?;
             }
@@ -147,6 +149,11 @@ impl Node {
             self.entomb(shard, log.replica, engine)?;
         }
         Ok(())
+    }
+
+    pub(super) fn replica_setup(&self) -> Setup {
+        let node = self.identity.node;
+        Setup { node, seed: self.config.seed ^ node.0, requests_max: self.config.requests_max }
     }
 
     /// This node never speaks for this copy, or an earlier one of the shard, again.

@@ -7,6 +7,7 @@ use crate::map::NodeState;
 use crate::message::{PeerMessage, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer};
 use crate::node::Node;
 use crate::node::maps::names;
+use crate::planted::{Planted, is_planted};
 use crate::replica::state::ReplicaState;
 use crate::replica::{Collected, Offered, Reader};
 use crate::time::Now;
@@ -63,8 +64,7 @@ impl Node {
             PeerMessage::CertifyAnswer { nonce, shard, answer } => {
                 self.stewardship.certify_answered(nonce, shard, answer)
             }
-            // It is heard of, and that is all.
-            PeerMessage::Beat => {}
+            PeerMessage::Beat(beat) => self.beat_heard(from, beat, now),
             PeerMessage::TransferLeader { shard, to } => {
                 if let Some(replica) = self.awake(shard) {
                     replica.transfer(to);
@@ -126,7 +126,7 @@ impl Node {
 
     fn snapshot_offer(&mut self, from: NodeId, offer: SnapshotOffer, engine: &dyn Engine) -> Result<(), EngineError> {
         let (shard, to) = (offer.descriptor.shard, offer.to);
-        if self.has_garbage(shard) {
+        if self.has_garbage(shard) || self.has_no_room() {
             return Ok(());
         }
         let Some(mut replica) = self.replicas.remove(&shard) else { return Ok(()) };
@@ -142,7 +142,15 @@ impl Node {
         Ok(())
     }
 
+    /// What is left of a full disk is for deletes: no piece of a snapshot is taken. Its sender waits, and tries again.
+    fn has_no_room(&self) -> bool {
+        self.disk_full == Some(true) && !is_planted(Planted::SnapshotToFullDisk)
+    }
+
     fn snapshot_chunk(&mut self, chunk: SnapshotChunk, engine: &dyn Engine) -> Result<(), EngineError> {
+        if self.has_no_room() {
+            return Ok(());
+        }
         let Some(replica) = self.replicas.get_mut(&chunk.shard).filter(|r| r.id() == chunk.to) else { return Ok(()) };
         let mut out = Collected::default();
         replica.snapshot_chunk(chunk, engine, &mut out)?;

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use crate::ids::{NodeId, ShardId};
-use crate::message::PeerMessage;
+use crate::message::{Beat, PeerMessage};
 use crate::node::Node;
 use crate::replica::Replica;
+use crate::time::Now;
 
 /// Ticks between two beats: three may be lost before a node counts as silent.
 const BEAT_TICKS: u64 = 4;
@@ -19,20 +20,38 @@ impl Node {
         Some(replica)
     }
 
-    /// One word for all quiescent copies that this node shares with another.
-    pub(super) fn beat(&mut self) {
-        if !self.ticks.is_multiple_of(BEAT_TICKS) {
+    /// One word for all copies that this node shares with another. At once when the disk has become full: what others
+    /// send meanwhile is of its reserve.
+    pub(super) fn beat(&mut self, wall_ms: u64) {
+        if !self.ticks.is_multiple_of(BEAT_TICKS) && !std::mem::take(&mut self.beats_soon) {
             return;
         }
-        let quiescent = self.replicas.values().filter(|r| r.is_quiescent());
-        let mut peers: BTreeSet<NodeId> = quiescent.flat_map(Replica::nodes).collect();
+        let beat = Beat { disk_full: self.disk_full, wall_ms: Some(wall_ms) };
+        let mut peers: BTreeSet<NodeId> = self.replicas.values().flat_map(Replica::nodes).collect();
         peers.remove(&self.identity.node);
-        self.send.extend(peers.into_iter().map(|node| (node, PeerMessage::Beat)));
+        self.send.extend(peers.into_iter().map(|node| (node, PeerMessage::Beat(beat))));
+    }
+
+    pub(super) fn beat_heard(&mut self, from: NodeId, beat: Beat, now: Now) {
+        if let Some(disk_full) = beat.disk_full {
+            self.heard.hear_disk(from, disk_full);
+        }
+        if let Some(wall_ms) = beat.wall_ms {
+            self.clocks.hear(from, wall_ms, now);
+        }
+    }
+
+    /// The disk was looked at.
+    pub(super) fn disk_seen(&mut self, full: bool, bytes: u64) {
+        self.beats_soon |= self.disk_full != Some(full);
+        (self.disk_full, self.disk_bytes) = (Some(full), bytes);
+        self.heard.hear_disk(self.identity.node, full);
     }
 
     /// A node has fallen silent, or another process speaks for it: what it was known to have may be gone, and every shard
     /// that it has a copy of looks after itself.
     pub(super) fn lost_sight(&mut self, node: NodeId) {
+        self.clocks.forget(node);
         for (shard, replica) in &mut self.replicas {
             replica.lost_sight(node, &self.heard);
             if replica.has_work() {

@@ -21,6 +21,7 @@ struct Gathered {
 impl Node {
     /// What the shell is to do after the inputs so far. Applies committed commands to the store.
     pub fn ready(&mut self, engine: &dyn Engine, now: Now) -> Result<Effects, EngineError> {
+        let now = self.clocks.agreed(now);
         let mut effects = Effects::default();
         let sequence = self.sequence + 1;
         let mut gathered = Gathered { sequence, writes: self.destroyed_writes(), readers: Vec::new() };

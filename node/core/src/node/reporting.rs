@@ -92,7 +92,7 @@ impl Node {
             address: self.identity.address.clone(),
             zone: self.identity.zone.clone(),
             map_epoch: self.map.epoch,
-            disk_full: self.disk_full,
+            disk_full: self.disk_full == Some(true),
             disk_bytes: self.disk_bytes,
             replicas: census.replicas - census.leaders,
             lost: self.lost.iter().copied().filter(|copy| self.is_durably_entombed(*copy)).collect(),

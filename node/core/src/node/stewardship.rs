@@ -1,15 +1,18 @@
 //! What this node does where it leads the system shard, and what it tells the node that does: runs the steward's
 //! rounds, takes admin requests, gives certificates.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ids::{Epoch, NodeId, ShardId, Token};
+use crate::limits::check_lengths;
 use crate::map::{NodeState, ShardRecord};
 use crate::message::{CertifyAnswer, PeerMessage};
-use crate::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Node, Removal, Status};
+use crate::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Certificate, Node, Removal, Status};
+use crate::planted::{Planted, is_planted};
 use crate::replica::{Reader, Replica};
 use crate::steward::{self, Certification, Reports, View};
-use crate::system::SystemCommand;
+use crate::system::{AdminChange, SystemCommand, SystemRefusal};
 use crate::time::Now;
 
 /// Ticks between two rounds of the steward.
@@ -18,6 +21,25 @@ const ROUND_TICKS: u64 = 2;
 const SETTLED_ROUND_TICKS: u64 = 10;
 /// Ticks between two rounds of spreading leaders: time for the last hand-overs to show in the reports.
 const LEADERS_TICKS: u64 = 30;
+
+/// A certificate speaks of the present: whoever asked for it removes the node soon, or asks again.
+const CERTIFICATE_MS: u64 = 30_000;
+
+/// The certificates that this steward gave, one a node: its removal is refused without. A new steward gave none.
+#[derive(Debug, Default)]
+struct Issued(BTreeMap<NodeId, (Epoch, u64)>);
+
+impl Issued {
+    fn note(&mut self, certificate: &Certificate, now: Now) {
+        self.0.insert(certificate.node, (certificate.epoch, now.monotonic_ms));
+    }
+
+    fn has(&self, node: NodeId, epoch: Epoch, now: Now) -> bool {
+        let fits =
+            |&(given, at_ms): &(Epoch, u64)| given == epoch && now.monotonic_ms.saturating_sub(at_ms) <= CERTIFICATE_MS;
+        self.0.get(&node).is_some_and(fits)
+    }
+}
 
 /// A steward's memory. Empty on a node that does not lead the system shard.
 #[derive(Debug, Default)]
@@ -29,6 +51,7 @@ pub(super) struct Stewardship {
     settled: Option<Epoch>,
     certifications: Vec<(Token, Certification)>,
     nonces: u64,
+    issued: Issued,
 }
 
 impl Stewardship {
@@ -99,16 +122,22 @@ impl Node {
         }
         self.stewardship.term = term;
         self.stewardship.reports = Reports::new(now.monotonic_ms);
+        self.stewardship.issued = Issued::default();
         self.stewardship.settled = None;
         self.told.tell_all();
     }
 
     pub(super) fn admin(&mut self, token: Token, request: AdminRequest, now: Now) {
         let leader = self.known_system_leader();
+        let refused = self.refuse_command(&request, now);
         let Some(system) = self.system_leader() else {
             self.answers.push((token, Answer::Admin(Err(AdminRefusal::NotLeader { leader }))));
             return;
         };
+        if let Err(refusal) = refused {
+            self.answers.push((token, Answer::Admin(Err(AdminRefusal::Refused(refusal)))));
+            return;
+        }
         match request {
             AdminRequest::Command(command) => {
                 if !system.system_command(command, Some(token)) {
@@ -122,6 +151,18 @@ impl Node {
             AdminRequest::CertifyRemoval { node, incarnation } => self.certify(token, node, incarnation, now),
         }
         self.dirty.insert(ShardId::SYSTEM);
+    }
+
+    /// What is refused before it is in the log, since only the leader can judge it, or since it has no place there.
+    fn refuse_command(&self, request: &AdminRequest, now: Now) -> Result<(), SystemRefusal> {
+        let AdminRequest::Command(command) = request else { return Ok(()) };
+        check_lengths(command)?;
+        let SystemCommand::Admin { fence, change: AdminChange::Remove(node) } = command else { return Ok(()) };
+        // It may be repeated, since the answer may have been lost.
+        let is_removed = self.map.nodes.get(node).is_some_and(|n| n.state == NodeState::Removed);
+        let is_certified = fence.based_on.is_some_and(|at| self.stewardship.issued.has(*node, at, now));
+        let may = is_removed || is_certified || is_planted(Planted::RemovedUncertified);
+        if may { Ok(()) } else { Err(SystemRefusal::Uncertified(*node)) }
     }
 
     fn certify(&mut self, token: Token, node: NodeId, incarnation: crate::ids::Incarnation, now: Now) {
@@ -178,7 +219,12 @@ impl Node {
         let Some(position) = position else { return };
         let (token, certification) = self.stewardship.certifications.remove(position);
         match certification.verdict(&self.map, now.monotonic_ms) {
-            Some(removal) => self.answer_removal(token, removal),
+            Some(removal) => {
+                if let Removal::Safe(certificate) = &removal {
+                    self.stewardship.issued.note(certificate, now);
+                }
+                self.answer_removal(token, removal);
+            }
             None => self.stewardship.certifications.push((token, certification)),
         }
     }

@@ -5,6 +5,7 @@ use crate::engine::{Engine, EngineError};
 use crate::ids::{ReplicaId, ShardId};
 use crate::log::{LogCut, LogWrite};
 use crate::node::{Node, TICK_MS};
+use crate::planted::{Planted, is_planted};
 use crate::replica::Collected;
 use crate::time::Now;
 
@@ -13,14 +14,15 @@ impl Node {
         self.wants_sync |= self.unsynced && self.ticks.is_multiple_of(self.config.sync_ticks);
         self.collect_garbage(engine)?;
         let rate = self.map.limits.0.bytes_per_second;
-        self.snapshot_budget = (self.snapshot_budget + rate * TICK_MS / 1000).min(rate);
+        self.snapshot_budget = self.snapshot_budget.saturating_add(rate.saturating_mul(TICK_MS) / 1000).min(rate);
         self.pump_snapshots(engine, now)
     }
 
     fn pump_snapshots(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         let mut out = Collected::default();
+        let is_full = |node| self.heard.is_full(node) && !is_planted(Planted::SnapshotToFullDisk);
         for replica in self.replicas.values_mut().filter(|r| r.is_sending()) {
-            replica.pump_snapshots(engine, now, &mut self.snapshot_budget, &mut out)?;
+            replica.pump_snapshots(engine, now, &mut self.snapshot_budget, &is_full, &mut out)?;
         }
         self.send.append(&mut out.send);
         Ok(())

@@ -2,20 +2,23 @@
 //! same: the records, the table of request ids, the highest version given.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::codec;
 use crate::command::{Command, Condition, Expected, Mutation, Outcome, Record, RequestId};
-use crate::engine::{Engine, EngineError, EngineWrite, data_key};
+use crate::engine::{Engine, EngineError, EngineWrite, data_end, data_key};
+use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::planted::{Planted, is_planted};
 use crate::record;
 use crate::replica::requests::{Known, Requests};
 use crate::replica::state::ReplicaState;
 use crate::system::state::SystemState;
 use crate::system::{SystemCommand, SystemRefusal, SystemReply};
-use crate::time::Version;
+use crate::time::{Version, WALL_MS_MAX};
 
 /// Store writes of one engine batch: sled stops its readers for the time of a batch, so these stay small.
 const BATCH_WRITES_MAX: usize = 128;
@@ -75,7 +78,39 @@ impl Applier {
     /// The records are not this copy's any more.
     pub(super) fn give_up(&mut self) {
         let state = ReplicaState { blank: true, ..self.state.clone() };
-        *self = Self::new(state, Requests::default(), None);
+        *self = Self::new(state, self.requests.emptied(), None);
+    }
+
+    /// The latest issue time of a request id that may be taken now.
+    pub(crate) fn issued_max(&self, wall_ms: u64) -> Version {
+        let latest = self.state.last_version.wall_ms().max(wall_ms.min(WALL_MS_MAX));
+        let above_floor = Version(self.requests.floor().0.saturating_add(1));
+        Version::at_ms(latest + ISSUED_AHEAD_MS_MAX).max(above_floor)
+    }
+
+    /// Request ids that are remembered.
+    pub(crate) fn requests_len(&self) -> u64 {
+        self.requests.len() as u64
+    }
+
+    /// Hash of all that is replicated, as of the last flush.
+    pub(super) fn state_hash(&self, engine: &dyn Engine) -> Result<u64, EngineError> {
+        let mut hash = Xxh3::new();
+        let ReplicaState { descriptor, last_version, bytes, .. } = &self.state;
+        let (start, end) =
+            (data_key(descriptor.table, &descriptor.start), data_end(descriptor.table, descriptor.end.as_deref()));
+        engine.scan(&start, &end, &mut |key, value| {
+            for part in [key, value] {
+                hash.update(&(part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+            ControlFlow::Continue(())
+        })?;
+        hash.update(&codec::encode(descriptor));
+        hash.update(&last_version.0.to_be_bytes());
+        hash.update(&bytes.to_be_bytes());
+        self.requests.hash(&mut hash);
+        Ok(hash.digest())
     }
 
     /// Applies one entry's payload in memory; [`Self::flush`] writes it.
@@ -105,6 +140,9 @@ impl Applier {
         let shard = self.state.descriptor.shard;
         writes.extend(self.requests.group(shard, self.state.applied.0, &batch.requests));
         self.state.request_floor = self.requests.floor();
+        if is_planted(Planted::AppliedIndexFirst) {
+            engine.write(vec![self.state.write()])?;
+        }
         writes.push(self.state.write());
         engine.write(writes)
     }
@@ -201,9 +239,9 @@ pub(super) fn payload(data: &[u8]) -> Result<Payload, codec::Undecodable> {
 pub(crate) fn load_system(engine: &dyn Engine) -> Result<SystemState, EngineError> {
     let table = crate::ids::TableId::SYSTEM;
     let mut records = Vec::new();
-    engine.scan(&data_key(table, &[]), &crate::engine::data_end(table, None), &mut |key, stored| {
+    engine.scan(&data_key(table, &[]), &data_end(table, None), &mut |key, stored| {
         records.push((Bytes::copy_from_slice(crate::engine::encoded_key(key)), Bytes::copy_from_slice(stored)));
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     })?;
     let mut values = Vec::with_capacity(records.len());
     for (key, stored) in records {
@@ -222,3 +260,6 @@ pub(crate) fn first_records(system: &mut SystemState) -> (Vec<EngineWrite>, Vers
     let writes = writes.collect();
     (writes, version)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ impl Replica {
         sequence: u64,
         out: &mut Collected,
     ) -> Result<(), EngineError> {
-        self.propose(now);
+        self.propose(now, out);
         for _ in 0..READY_ROUNDS_MAX {
             if !self.raw.has_ready() {
                 break;
@@ -51,19 +51,26 @@ impl Replica {
         Ok(())
     }
 
-    fn propose(&mut self, now: Now) {
+    fn propose(&mut self, now: Now, out: &mut Collected) {
         if !self.is_leader() || self.raw.raft.lead_transferee.is_some() {
             return;
         }
         while !self.writes.is_empty() {
             let (mut commands, mut waiters, mut bytes) = (Vec::new(), Vec::new(), 0);
             while let Some((command, token)) = self.writes.pop_front() {
+                if let Some(refusal) = self.refuse_issued(&command, now.wall_ms) {
+                    out.answers.push((token, Answer::Write(Err(refusal))));
+                    continue;
+                }
                 bytes += command.bytes();
                 commands.push(command);
                 waiters.push(Some(token));
                 if commands.len() >= ENTRY_COMMANDS_MAX || bytes >= ENTRY_BYTES_MAX {
                     break;
                 }
+            }
+            if commands.is_empty() {
+                break;
             }
             let payload = Payload::Data { wall_ms: now.wall_ms, commands };
             if !self.propose_payload(&payload, waiters.clone(), false) {

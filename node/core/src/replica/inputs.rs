@@ -6,7 +6,7 @@ use crate::command::{Command, Read};
 use crate::engine::{Engine, EngineError};
 use crate::heard::Heard;
 use crate::ids::{NodeId, ReplicaId, Token};
-use crate::map::{Replica as Copy, ShardRecord};
+use crate::map::{Replica as Copy, Role, ShardRecord};
 use crate::message::{CertifyAnswer, RaftEnvelope, RaftKind};
 use crate::node::{Answer, Refusal};
 use crate::planted::{Planted, is_planted};
@@ -125,6 +125,24 @@ impl Replica {
         }
         let queued = self.writes.len() + self.proposed.len();
         (queued >= WAITING_MAX).then_some(Refusal::Overloaded { shard, queued })
+    }
+
+    /// Refuses a request id from the future, by the clock that goes into the log with it: were many such remembered, the
+    /// table would forget all others, and refuse every request from now until then. Above the floor there is always
+    /// something left that is taken.
+    pub(super) fn refuse_issued(&self, command: &Command, wall_ms: u64) -> Option<Refusal> {
+        let request = command.request.filter(|_| !is_planted(Planted::IssuedInFuture))?;
+        let allowed = self.applier.issued_max(wall_ms);
+        let shard = self.descriptor().shard;
+        (request.issued > allowed).then_some(Refusal::RequestTooNew { shard, allowed })
+    }
+
+    /// A voter that has said that its disk is nearly full, this copy's node included. What is put now it would have to
+    /// take from its reserve.
+    pub(crate) fn full_voter(&self, heard: &Heard) -> Option<NodeId> {
+        let voters = self.descriptor().members.iter().filter(|m| m.role != Role::Learner).map(|m| m.replica.node);
+        let asked = |node: &NodeId| *node == self.node || !is_planted(Planted::FollowersDiskIgnored);
+        voters.filter(asked).find(|node| heard.is_full(*node))
     }
 
     /// A command to the system shard. False = this copy does not lead.

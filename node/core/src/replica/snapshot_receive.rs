@@ -6,7 +6,7 @@ use crate::ids::NodeId;
 use crate::message::{PeerMessage, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::planted::{Planted, is_planted};
 use crate::replica::apply::Applier;
-use crate::replica::requests::Requests;
+use crate::replica::requests;
 use crate::replica::snapshot_send::checksum;
 use crate::replica::state::ReplicaState;
 
@@ -31,7 +31,10 @@ impl SnapshotReceive {
         engine: &dyn Engine,
     ) -> Result<Self, EngineError> {
         applier.state.descriptor = offer.descriptor.clone();
-        engine.write(vec![applier.state.write()])?;
+        let mut writes =
+            if is_planted(Planted::RemainsOfRequests) { Vec::new() } else { stale_requests(&offer, engine)? };
+        writes.push(applier.state.write());
+        engine.write(writes)?;
         Ok(Self { offer, from_node, next: 0, is_complete: false, covering_sync: None, is_durable: false })
     }
 
@@ -92,14 +95,19 @@ impl SnapshotReceive {
             };
             writes.push(applier.state.write());
             engine.write(writes)?;
-            applier.requests = super::load_requests(shard, self.offer.request_floor, engine)?;
+            applier.requests = applier.requests.reloaded(self.offer.request_floor, shard, engine)?;
             if shard == crate::ids::ShardId::SYSTEM {
                 applier.system = Some(super::apply::load_system(engine)?);
             }
             self.is_complete = true;
             return Ok(());
         }
-        applier.requests = Requests::default();
+        applier.requests = applier.requests.emptied();
         engine.write(writes)
     }
+}
+
+/// The request ids that an earlier, broken-off transfer may have left.
+fn stale_requests(offer: &SnapshotOffer, engine: &dyn Engine) -> Result<Vec<EngineWrite>, EngineError> {
+    requests::deletes(offer.descriptor.shard, engine)
 }

@@ -96,6 +96,11 @@ impl SnapshotSend {
         self.offer.id
     }
 
+    /// The receiver's node.
+    pub(super) fn to_node(&self) -> NodeId {
+        self.to_node
+    }
+
     /// Bytes sent, and estimated in all.
     pub(super) fn progress(&self) -> (u64, u64) {
         (self.sent_bytes, self.offer.bytes.max(self.sent_bytes))

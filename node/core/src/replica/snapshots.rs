@@ -49,15 +49,16 @@ impl Replica {
         }
     }
 
-    /// The next pieces of every transfer under way, within the node's budget.
+    /// The next pieces of every transfer under way, within the node's budget; none to a node whose disk is full.
     pub(crate) fn pump_snapshots(
         &mut self,
         engine: &dyn Engine,
         now: Now,
         budget: &mut u64,
+        is_full: &dyn Fn(NodeId) -> bool,
         out: &mut Collected,
     ) -> Result<(), EngineError> {
-        for send in self.sends.values_mut() {
+        for send in self.sends.values_mut().filter(|send| !is_full(send.to_node())) {
             out.send.extend(send.pump(engine, now.monotonic_ms, budget)?);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What the invariants look at: a replica as plain values.
 
-use crate::engine::{Engine, EngineError, data_end, data_key};
+use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::log::LogEntry;
 use crate::map::Descriptor;
@@ -77,20 +77,9 @@ impl Replica {
         entries.iter().map(convert::entry_out).map(|e| (e.index, e.term, hash(&e))).collect()
     }
 
-    /// Hash of the shard's records: equal on all copies at the same applied index.
+    /// Hash of all that is replicated of the shard: its records, what it is, its size, its versions and its request ids.
+    /// Equal on all copies at the same applied index.
     pub fn state_hash(&self, engine: &dyn Engine) -> Result<u64, EngineError> {
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        let descriptor = self.descriptor();
-        let (start, end) =
-            (data_key(descriptor.table, &descriptor.start), data_end(descriptor.table, descriptor.end.as_deref()));
-        engine.scan(&start, &end, &mut |key, value| {
-            for part in [key, value] {
-                hash.update(&(part.len() as u64).to_be_bytes());
-                hash.update(part);
-            }
-            std::ops::ControlFlow::Continue(())
-        })?;
-        hash.update(&self.applier.state.last_version.0.to_be_bytes());
-        Ok(hash.digest())
+        self.applier.state_hash(engine)
     }
 }

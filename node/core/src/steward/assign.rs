@@ -45,7 +45,8 @@ type Lost = BTreeSet<(ShardId, ReplicaId)>;
 
 fn turn_round(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> Option<SystemCommand> {
     let replicas = copies(record, &record.target, lost);
-    (view.is_recorded(record) && can_assign(view, &replicas)).then(|| command(record, replicas))
+    let may = view.is_recorded(record) && can_assign(view, &replicas) && have_room(view, record, &replicas);
+    may.then(|| command(record, replicas))
 }
 
 /// New copies in place of the lost ones: at once on the target if the move may start now, else where they were.
@@ -59,7 +60,9 @@ fn rebuild(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budg
         let replicas = copies(record, &nodes, lost);
         let under_way = if record.assigned_reached() { BTreeSet::new() } else { changing(record, &record.assigned) };
         let more: BTreeSet<NodeId> = &changing(record, &replicas) - &under_way;
-        let may = gained(record, &replicas).all(|node| view.takes_copies(node)) && budget.allows(&more);
+        let may = gained(record, &replicas).all(|node| view.takes_copies(node))
+            && have_room(view, record, &replicas)
+            && budget.allows(&more);
         may.then(|| {
             budget.take(&more);
             command(record, replicas)
@@ -71,14 +74,19 @@ fn rebuild(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budg
 fn start_move(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budget) -> Option<SystemCommand> {
     let replicas = copies(record, &record.target, lost);
     let nodes = changing(record, &replicas);
-    let has_room = |node| view.heard(node).is_some_and(|report| !report.disk_full);
     let may = is_led(view, record)
-        && gained(record, &replicas).all(|node| view.takes_copies(node) && has_room(node))
+        && gained(record, &replicas).all(|node| view.takes_copies(node))
+        && have_room(view, record, &replicas)
         && budget.allows(&nodes);
     may.then(|| {
         budget.take(&nodes);
         command(record, replicas)
     })
+}
+
+/// True unless a node that gets a copy says that its disk is nearly full: it would take no piece of it.
+fn have_room(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> bool {
+    gained(record, replicas).all(|node| view.has_room(node))
 }
 
 /// True if there is a leader to bring changes about, and the map knows the shard's members as they are.

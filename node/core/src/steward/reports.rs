@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord};
 use crate::message::{NodeReport, Report, ShardReport};
+use crate::planted::{Planted, is_planted};
 
 /// A report older than this says nothing about the present: six of the periods in which nodes report.
 pub const FRESH_MS: u64 = 3_000;
@@ -159,6 +160,11 @@ impl<'a> View<'a> {
     /// True if a new copy may be put on the node: it is active and heard of.
     pub(super) fn takes_copies(&self, node: NodeId) -> bool {
         self.map.nodes.get(&node).is_some_and(is_active) && self.heard(node).is_some()
+    }
+
+    /// True unless the node says that its disk is nearly full.
+    pub(super) fn has_room(&self, node: NodeId) -> bool {
+        self.heard(node).is_none_or(|report| !report.disk_full) || is_planted(Planted::FullNodeChosen)
     }
 
     fn is_fresh(&self, at_ms: u64) -> bool {

@@ -72,7 +72,7 @@ fn choose(view: &View<'_>, record: &ShardRecord) -> Option<Vec<NodeId>> {
 fn fitness(view: &View<'_>, record: &ShardRecord, node: NodeId) -> Option<Fitness> {
     let present = record.target.contains(&node);
     match view.map.nodes.get(&node)?.state {
-        NodeState::Active if view.heard(node).is_some() => Some(Fitness::Fine),
+        NodeState::Active if view.heard(node).is_some() && (present || view.has_room(node)) => Some(Fitness::Fine),
         NodeState::Active if present && view.silent_ms(node) <= SILENCE_MS => Some(Fitness::Fine),
         NodeState::Active if present => Some(Fitness::Silent),
         NodeState::Draining if present => Some(Fitness::Leaving),

@@ -4,6 +4,7 @@ use super::state::{SystemState, fresh};
 use super::{NewNode, SystemRefusal, SystemReply};
 use crate::ids::{Epoch, Incarnation, NodeId, ShardId};
 use crate::map::{NodeRecord, NodeState};
+use crate::planted::{Planted, is_planted};
 
 impl SystemState {
     /// Gives a new volume a node id, and a known one its own again.
@@ -59,12 +60,19 @@ impl SystemState {
         self.change_node(wanted)
     }
 
-    /// Removes a node for good, if no shard's record names it.
-    pub(super) fn remove(&mut self, based_on: Option<Epoch>, node: NodeId) -> Result<SystemReply, SystemRefusal> {
+    /// Removes a node for good, if it drains, is as it was when its certificate was given, and no shard's record names
+    /// it. Its record's epoch stands for its start too: had it started anew since, the epoch would be later.
+    pub(super) fn remove(&mut self, certified_at: Option<Epoch>, node: NodeId) -> Result<SystemReply, SystemRefusal> {
         let known = self.map.nodes.get(&node).ok_or(SystemRefusal::UnknownNode(node))?;
         let removed = NodeRecord { state: NodeState::Removed, ..known.clone() };
         if known.state != NodeState::Removed {
-            self.fresh_node(based_on, node)?;
+            if known.state != NodeState::Draining && !is_planted(Planted::RemovedUndrained) {
+                return Err(SystemRefusal::NotDraining(node));
+            }
+            let certified_at = certified_at.ok_or(SystemRefusal::Uncertified(node))?;
+            if !is_planted(Planted::OldCertificateTaken) {
+                fresh(Some(certified_at), known.epoch, || format!("node {node}"))?;
+            }
             let mut holding = self.map.shards.values().filter(|s| self.map.is_live(s) && s.names(node));
             if let Some(first) = holding.next() {
                 let (replicas, example) = (1 + holding.count(), first.descriptor.shard);

@@ -28,6 +28,12 @@ fn admin(change: AdminChange) -> SystemCommand {
     SystemCommand::Admin { fence: Fence { token: 1, based_on: None }, change }
 }
 
+/// The removal of a node on a certificate that was given now.
+fn removal(state: &SystemState, node: u64) -> SystemCommand {
+    let fence = Fence { token: 1, based_on: Some(state.map().epoch) };
+    SystemCommand::Admin { fence, change: AdminChange::Remove(NodeId(node)) }
+}
+
 fn table(name: &str, starts: &[&'static str], nodes: &[u64]) -> AdminChange {
     let nodes: Vec<NodeId> = nodes.iter().map(|&n| NodeId(n)).collect();
     let shard = |start: &&'static str| NewShard { start: Bytes::from_static(start.as_bytes()), nodes: nodes.clone() };

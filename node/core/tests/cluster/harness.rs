@@ -11,9 +11,10 @@ use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId, TableId, Token};
 use skerry_core::map::Fragmentation;
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{
-    AdminReply, AdminRequest, Answer, Identity, Input, Node, NodeConfig, Recovered, Status, TICK_MS, bootstrap,
+    AdminRefusal, AdminReply, AdminRequest, Answer, Identity, Input, Node, NodeConfig, Recovered, Refusal, Status,
+    TICK_MS, bootstrap,
 };
-use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
+use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply};
 use skerry_core::time::{Now, Version};
 
 #[derive(Default)]
@@ -84,6 +85,10 @@ pub(crate) struct Cluster {
     pub(crate) deaf: Option<NodeId>,
     /// Of this node's copies, those that have records are not heard.
     pub(crate) hushed: Option<NodeId>,
+    /// Request ids that a shard remembers. `None` = as many as in production.
+    pub(crate) requests_max: Option<usize>,
+    /// By how many milliseconds nodes' wall clocks are ahead.
+    pub(crate) ahead_ms: BTreeMap<NodeId, u64>,
 }
 
 pub(crate) fn new_node(number: u64) -> NewNode {
@@ -92,7 +97,13 @@ pub(crate) fn new_node(number: u64) -> NewNode {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        let mut cluster = Self { now: Now { monotonic_ms: 1_000, wall_ms: 1_000_000 }, ..Self::default() };
+        Self::start_with(None)
+    }
+
+    /// A cluster whose shards remember so many request ids.
+    pub(crate) fn start_with(requests_max: Option<usize>) -> Self {
+        let now = Now { monotonic_ms: 1_000, wall_ms: 1_000_000 };
+        let mut cluster = Self { now, requests_max, ..Self::default() };
         let engine = Memory::default();
         bootstrap(ClusterId("c".into()), &new_node(1), &engine).unwrap();
         cluster.open(NodeId(1), engine, Vec::new());
@@ -109,13 +120,15 @@ impl Cluster {
             address: new.address,
             zone: new.zone,
         };
-        let config = NodeConfig { seed: 7, seeds, log_keep_bytes: 10_000, ..NodeConfig::default() };
+        let mut config = NodeConfig { seed: 7, seeds, log_keep_bytes: 10_000, ..NodeConfig::default() };
+        config.requests_max = self.requests_max.unwrap_or(config.requests_max);
         let node = Node::open(identity, config, Recovered::default(), &engine, self.now).unwrap();
         self.hosts.insert(id, Host { node, engine });
     }
 
     pub(crate) fn input(&mut self, to: NodeId, input: Input) {
-        let now = self.now;
+        let ahead_ms = self.ahead_ms.get(&to).copied().unwrap_or(0);
+        let now = Now { wall_ms: self.now.wall_ms.saturating_add(ahead_ms), ..self.now };
         let host = self.hosts.get_mut(&to).unwrap();
         host.node.handle(input, &host.engine, now).unwrap();
         let effects = host.node.ready(&host.engine, now).unwrap();
@@ -224,6 +237,49 @@ impl Cluster {
         panic!("no answer to {command:?}");
     }
 
+    /// The first answer of the node that leads the key's shard.
+    pub(crate) fn try_write(&mut self, table: TableId, command: &Command) -> Result<Outcome, Refusal> {
+        for _ in 0..100 {
+            let leader = self.leader_of(table, command.mutations[0].key());
+            let token = self.token();
+            if let Some(leader) = leader {
+                self.input(leader, Input::Write { token, table, command: command.clone() });
+            }
+            self.run(4);
+            match self.answers.remove(&token) {
+                Some(Answer::Write(Err(Refusal::NotLeader { .. }))) | None => {}
+                Some(Answer::Write(answer)) => return answer,
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        panic!("no answer to {command:?}");
+    }
+
+    /// The node that leads the shard of a key, if one does.
+    pub(crate) fn leader_of(&self, table: TableId, key: &[u8]) -> Option<NodeId> {
+        let shard = self.hosts[&NodeId(1)].node.map().route(table, key)?.descriptor.shard;
+        let leads = |host: &&Host| host.node.replica(shard).is_some_and(|replica| replica.view().is_leader);
+        let leaders = self.hosts.values().filter(leads);
+        leaders.max_by_key(|host| host.node.replica(shard).map(|r| r.view().term)).map(|h| h.node.identity().node)
+    }
+
+    /// The refusal of an admin command, by whoever leads the system shard.
+    pub(crate) fn refusal(&mut self, command: &SystemCommand) -> SystemRefusal {
+        for _ in 0..100 {
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                let token = self.token();
+                self.input(id, Input::Admin { token, request: AdminRequest::Command(command.clone()) });
+                self.run(4);
+                match self.answers.remove(&token) {
+                    Some(Answer::Admin(Err(AdminRefusal::Refused(refusal)))) => return refusal,
+                    Some(Answer::Admin(Ok(reply))) => panic!("carried out: {reply:?}"),
+                    _ => {}
+                }
+            }
+        }
+        panic!("no answer to {command:?}");
+    }
+
     pub(crate) fn put(&mut self, table: TableId, key: &str, value: &str) -> Outcome {
         self.requests += 1;
         let request = RequestId { issued: Version::at_ms(self.now.wall_ms), client: 1, sequence: self.requests };
@@ -278,7 +334,12 @@ pub(crate) fn table_on(cluster: &mut Cluster, nodes: &[NodeId]) -> TableId {
 
 /// Three nodes, and a table of three shards with a copy on each.
 pub(crate) fn three_nodes() -> (Cluster, [NodeId; 3], TableId) {
-    let mut cluster = Cluster::start();
+    three_nodes_with(None)
+}
+
+/// The same, and a table of so many request ids.
+pub(crate) fn three_nodes_with(requests_max: Option<usize>) -> (Cluster, [NodeId; 3], TableId) {
+    let mut cluster = Cluster::start_with(requests_max);
     let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
     let table = table_on(&mut cluster, &nodes);
     (cluster, nodes, table)

@@ -2,6 +2,7 @@
 //! simulator's business.
 #![expect(clippy::unwrap_used, reason = "a test harness")]
 
+mod bounds;
 mod harness;
 
 use std::collections::BTreeSet;
@@ -252,7 +253,9 @@ fn shards_move_to_new_nodes_and_the_old_ones_are_certified() {
     cluster.run(200);
     let request = AdminRequest::CertifyRemoval { node: nodes[2], incarnation: Incarnation(1) };
     let removal = cluster.admin(request);
-    assert!(matches!(removal, AdminReply::Removal(Removal::Safe(_))), "{removal:?}");
+    let AdminReply::Removal(Removal::Safe(certificate)) = removal else { panic!("{removal:?}") };
+    cluster.admin(AdminRequest::Command(certificate.removal(1)));
+    cluster.run(20);
     for number in 0..40 {
         let key = format!("{}{number}", ['a', 'j', 's'][number % 3]);
         assert_eq!(cluster.get(table, &key), Some(Bytes::from_static(b"x")), "{key}");

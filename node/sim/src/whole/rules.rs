@@ -20,6 +20,8 @@ pub(crate) struct Rules {
     certified: BTreeSet<NodeId>,
     /// Nodes whose removal was answered, or is in a map.
     removed: BTreeSet<NodeId>,
+    /// Nodes whose removal was asked for. The system shard would refuse it without a certificate.
+    asked: BTreeSet<NodeId>,
     /// Nodes that a shard's record has ever named.
     holders: BTreeSet<NodeId>,
     /// Admin writes that are not answered.
@@ -45,6 +47,7 @@ impl Rules {
     /// An admin write goes out.
     pub(crate) fn sent(&mut self, token: Token, fence: u64, change: &AdminChange, arrives: u64) {
         let removes = if let AdminChange::Remove(node) = change { Some(*node) } else { None };
+        self.asked.extend(removes);
         self.sent.insert(token, Sent { fence, removes, arrives });
     }
 
@@ -63,7 +66,8 @@ impl Rules {
                 map.shards.values().flat_map(|s| s.target.iter().copied().chain(s.assigned.iter().map(|r| r.node)));
             self.holders.extend(named);
         }
-        if let Some(node) = self.removed.iter().find(|node| !self.certified.contains(node)) {
+        let mut gone = self.removed.iter().chain(&self.asked);
+        if let Some(node) = gone.find(|node| !self.certified.contains(node)) {
             world.checker.broken.push(format!("no node is removed without a certificate: {node}"));
         }
     }

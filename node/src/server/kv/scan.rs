@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use skerry_core::command::{Read, ReadResult};
 use skerry_core::key;
-use skerry_core::limits::SCAN_RECORDS_MAX;
+use skerry_core::limits::{ENCODED_KEY_BYTES_MAX, KEY_BYTES_MAX, LimitExceeded, SCAN_RECORDS_MAX};
 use skerry_core::map::{Fragmentation, Map};
 use skerry_proto::v1;
 use skerry_proto::v1::operation_error::Kind;
@@ -19,6 +19,7 @@ impl Kv {
         let (start, end) = bounds(table, request.range)?;
         let start = match request.page_token {
             token if token.is_empty() => start,
+            token if token.len() > ENCODED_KEY_BYTES_MAX => return Err(status::field("page_token")),
             token if token >= start && end.as_ref().is_none_or(|end| token < *end) => token,
             _ => return Err(status::field("page_token")),
         };
@@ -45,7 +46,10 @@ fn bounds(table: Table, range: Option<Range>) -> Result<(Bytes, Option<Bytes>), 
     match range {
         None => Ok((Bytes::new(), None)),
         Some(Range::Keys(keys)) => match table.fragmentation {
-            Fragmentation::Range => Ok((keys.start, keys.end)),
+            Fragmentation::Range => match keys.end.iter().chain([&keys.start]).map(Bytes::len).max() {
+                Some(bytes) if bytes > KEY_BYTES_MAX => Err(status::limit(&LimitExceeded::Key { bytes })),
+                _ => Ok((keys.start, keys.end)),
+            },
             Fragmentation::Hash => Err(status::field("range.keys")),
         },
         Some(Range::Partition(range)) => {

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::limits::LimitExceeded;
 use skerry_core::node::Refusal;
+use skerry_core::time::Version;
 use skerry_proto::v1;
 use skerry_proto::v1::limit_exceeded::Limit;
 use skerry_proto::v1::operation_error::Kind;
@@ -83,8 +85,14 @@ fn told(kind: Kind) -> Told {
             let told = Told::new(Code::ResourceExhausted, "OVERLOADED", text);
             told.with_some("shard_id", shard_id).with("queued", queued)
         }
-        Kind::DiskFull(v1::DiskFull {}) => {
-            Told::new(Code::ResourceExhausted, "DISK_FULL", Refusal::DiskFull.to_string())
+        Kind::DiskFull(v1::DiskFull { node_id }) => {
+            let text = Refusal::DiskFull { node: NodeId(node_id.unwrap_or_default()) }.to_string();
+            Told::new(Code::ResourceExhausted, "DISK_FULL", text).with_some("node_id", node_id)
+        }
+        Kind::RequestTooNew(v1::RequestTooNew { shard_id, allowed }) => {
+            let text = Refusal::RequestTooNew { shard: ShardId(shard_id), allowed: Version(allowed) }.to_string();
+            let told = Told::new(Code::FailedPrecondition, "REQUEST_TOO_NEW", text);
+            told.with("shard_id", shard_id).with("allowed", allowed)
         }
         Kind::Limit(v1::LimitExceeded { limit }) => limit_told(limit),
         Kind::TooStale(v1::TooStale { behind_ms }) => {
@@ -146,7 +154,8 @@ mod tests {
         let unknown = status(ended()).code();
         assert_eq!(unknown, Code::Unknown);
         for kind in [
-            Kind::DiskFull(v1::DiskFull {}),
+            Kind::DiskFull(v1::DiskFull { node_id: Some(2) }),
+            Kind::RequestTooNew(v1::RequestTooNew { shard_id: 1, allowed: 7 }),
             Kind::Closing(v1::Closing {}),
             limit(&LimitExceeded::Key { bytes: 9 }),
             refused(&Refused::Overloaded { requests: 1 }),

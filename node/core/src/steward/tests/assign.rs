@@ -227,3 +227,48 @@ fn lose_one(world: &mut World, which: &prop::sample::Index) {
         world.gone.insert(*which.get(&spare));
     }
 }
+
+/// A full node may keep its copies, and gets no new one: not in place of a lost one, nor of a move that is turned round.
+#[test]
+fn a_full_node_is_never_chosen_for_a_new_copy() {
+    let mut world = World::new(&ZONES);
+    world.table(&[vec![1, 2, 3]]);
+    world.settle(20);
+    world.full.insert(NodeId(3));
+    let lost = world.map().shards[&ShardId(1)].assigned[2];
+    world.gone.insert(lost.id);
+    world.report();
+    assert_eq!(assign(&world.view()), [], "in place of a lost one");
+    world.full.clear();
+    world.report();
+    assert_eq!(assign(&world.view()).len(), 1);
+
+    let mut world = World::new(&ZONES);
+    world.table(&[vec![1, 2, 3]]);
+    world.settle(20);
+    world.target(1, &[1, 2, 4]);
+    world.steward();
+    world.full.insert(NodeId(5));
+    world.target(1, &[1, 2, 5]);
+    world.report();
+    assert_eq!(assign(&world.view()), [], "turned round to");
+    world.full.clear();
+    world.report();
+    assert_eq!(assign(&world.view()).len(), 1);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_full_node_that_is_chosen_is_caught() {
+    let mut world = World::new(&ZONES);
+    world.table(&[vec![1, 2, 3]]);
+    world.settle(20);
+    world.target(1, &[1, 2, 6]);
+    world.full.insert(NodeId(6));
+    world.report();
+    assert_eq!(assign(&world.view()), []);
+    crate::planted::plant(Some(crate::planted::Planted::FullNodeChosen));
+    let chosen = assign(&world.view());
+    crate::planted::plant(None);
+    assert_eq!(chosen.len(), 1);
+}

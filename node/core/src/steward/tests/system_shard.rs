@@ -43,6 +43,18 @@ fn with_two_nodes_it_has_as_many_copies_as_the_tables() {
 }
 
 #[test]
+fn a_full_node_gets_no_copy_of_it_and_keeps_one_that_it_has() {
+    let mut world = World::new(&["a", "b", "c"]);
+    world.full.insert(NodeId(3));
+    world.settle(20);
+    assert!(!target(&world).contains(&NodeId(3)));
+    let mut world = settled(&["a", "b", "c", "d"]);
+    world.full.insert(NodeId(3));
+    world.settle(20);
+    assert_eq!(target(&world), nodes(&[1, 2, 3]));
+}
+
+#[test]
 fn it_prefers_distinct_zones() {
     assert_eq!(target(&settled(&["a", "a", "b", "c"])), nodes(&[1, 3, 4]));
     assert_eq!(target(&settled(&["a", "a", "a", "b"])), nodes(&[1, 2, 4]));

@@ -30,7 +30,9 @@ fn a_volume_that_joins_again_gets_the_same_node_until_it_is_removed() {
     let epoch = state.map().epoch;
     assert_eq!(state.apply(&SystemCommand::Join(volume(2))), Ok(SystemReply::Joined(NodeId(2))));
     assert_eq!(state.map().epoch, epoch);
-    done(&mut state, &admin(AdminChange::Remove(NodeId(2))));
+    done(&mut state, &admin(AdminChange::Drain(NodeId(2))));
+    let remove = removal(&state, 2);
+    done(&mut state, &remove);
     assert_eq!(refused(&mut state, &SystemCommand::Join(volume(2))), SystemRefusal::RemovedNode(NodeId(2)));
     assert_eq!(state.apply(&SystemCommand::Join(volume(9))), Ok(SystemReply::Joined(NodeId(4))));
 }
@@ -156,18 +158,81 @@ fn targets_decided_before_a_node_table_or_target_changed_are_stale_but_not_befor
 fn a_node_that_any_shard_names_is_not_removed() {
     let mut state = database(3);
     let table_id = created(&mut state, table("a", &["", "M"], &[2]));
-    let remove = |node| admin(AdminChange::Remove(NodeId(node)));
-    let in_use = |node, replicas, example| SystemRefusal::NodeInUse { node: NodeId(node), replicas, example };
-    assert_eq!(refused(&mut state, &remove(1)), in_use(1, 1, ShardId::SYSTEM));
-    assert_eq!(refused(&mut state, &remove(2)), in_use(2, 2, ShardId(1)));
     done(&mut state, &admin(AdminChange::SetTargets(vec![(ShardId(1), nodes(&[3]))])));
-    assert_eq!(refused(&mut state, &remove(3)), in_use(3, 1, ShardId(1)));
+    (1..=3).for_each(|node| done(&mut state, &admin(AdminChange::Drain(NodeId(node)))));
+    let in_use = |node, replicas, example| SystemRefusal::NodeInUse { node: NodeId(node), replicas, example };
+    for (node, replicas, example) in [(1, 1, ShardId::SYSTEM), (2, 2, ShardId(1)), (3, 1, ShardId(1))] {
+        let remove = removal(&state, node);
+        assert_eq!(refused(&mut state, &remove), in_use(node, replicas, example));
+    }
     done(&mut state, &admin(AdminChange::DropTable { table: table_id }));
-    done(&mut state, &remove(2));
+    let remove = removal(&state, 2);
+    done(&mut state, &remove);
     assert_eq!(state.map().nodes[&NodeId(2)].state, NodeState::Removed);
-    done(&mut state, &remove(2));
+    done(&mut state, &remove);
     let reactivate = admin(AdminChange::Reactivate(NodeId(2)));
     assert_eq!(refused(&mut state, &reactivate), SystemRefusal::RemovedNode(NodeId(2)));
+}
+
+/// A node that drains and holds nothing, and the removal that its certificate allows.
+fn certified() -> (SystemState, SystemCommand) {
+    let mut state = database(3);
+    done(&mut state, &admin(AdminChange::Drain(NodeId(2))));
+    let removal = removal(&state, 2);
+    (state, removal)
+}
+
+#[test]
+fn only_a_node_that_drains_is_removed() {
+    let mut state = database(3);
+    let remove = removal(&state, 2);
+    assert_eq!(refused(&mut state, &remove), SystemRefusal::NotDraining(NodeId(2)));
+    let (mut state, remove) = certified();
+    done(&mut state, &admin(AdminChange::Reactivate(NodeId(2))));
+    assert_eq!(refused(&mut state, &remove), SystemRefusal::NotDraining(NodeId(2)));
+}
+
+#[test]
+fn a_removal_without_the_epoch_of_a_certificate_is_refused() {
+    let (mut state, _) = certified();
+    let remove = admin(AdminChange::Remove(NodeId(2)));
+    assert_eq!(refused(&mut state, &remove), SystemRefusal::Uncertified(NodeId(2)));
+}
+
+#[test]
+fn a_certificate_does_not_outlive_another_start_or_drain_of_its_node() {
+    let (mut state, remove) = certified();
+    let (address, zone) = ("host-2:1".to_owned(), "zone-2".to_owned());
+    done(&mut state, &SystemCommand::Start { node: NodeId(2), incarnation: Incarnation(7), address, zone });
+    assert!(matches!(refused(&mut state, &remove), SystemRefusal::Stale { .. }));
+
+    let (mut state, remove) = certified();
+    done(&mut state, &admin(AdminChange::Reactivate(NodeId(2))));
+    done(&mut state, &admin(AdminChange::Drain(NodeId(2))));
+    assert!(matches!(refused(&mut state, &remove), SystemRefusal::Stale { .. }));
+
+    let (mut state, remove) = certified();
+    assert_eq!(state.apply(&SystemCommand::Join(volume(9))), Ok(SystemReply::Joined(NodeId(4))));
+    done(&mut state, &remove);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn bugs_of_removals_are_caught() {
+    use crate::planted::{Planted, plant};
+    let is_removed = |bug, mut state: SystemState, command: &SystemCommand| {
+        plant(Some(bug));
+        let reply = state.apply(command);
+        plant(None);
+        reply.is_ok()
+    };
+    let active = database(3);
+    let remove = removal(&active, 2);
+    assert!(is_removed(Planted::RemovedUndrained, active, &remove));
+    let (mut state, remove) = certified();
+    done(&mut state, &admin(AdminChange::Reactivate(NodeId(2))));
+    done(&mut state, &admin(AdminChange::Drain(NodeId(2))));
+    assert!(is_removed(Planted::OldCertificateTaken, state, &remove));
 }
 
 #[test]

@@ -15,6 +15,7 @@ enum Draft {
     Plain(SystemCommand),
     Assign { shard: u64, age: u64, nodes: Vec<u64>, renew: bool },
     Record { shard: u64, ahead: u64, assigned: bool },
+    Remove { node: u64, age: u64 },
 }
 
 impl Draft {
@@ -31,6 +32,10 @@ impl Draft {
                 let target = (shard == 0).then(|| replicas.iter().map(|r| r.node).collect());
                 let based_on = Epoch(record.epoch.0.saturating_sub(age));
                 SystemCommand::Assign { shard: ShardId(shard), based_on, replicas, target }
+            }
+            Self::Remove { node, age } => {
+                let fence = Fence { token: 11, based_on: Some(Epoch(map.epoch.0.saturating_sub(age))) };
+                SystemCommand::Admin { fence, change: AdminChange::Remove(NodeId(node)) }
             }
             Self::Record { shard, ahead, assigned } => {
                 let record = map.shards.get(&ShardId(shard)).cloned().unwrap_or_default();
@@ -88,6 +93,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         6 => plain(admin.boxed()),
         3 => (0..6_u64, 0..2_u64, vec(1..6_u64, 1..4), any::<bool>())
             .prop_map(|(shard, age, nodes, renew)| Draft::Assign { shard, age, nodes, renew }),
+        2 => (1..6_u64, 0..3_u64).prop_map(|(node, age)| Draft::Remove { node, age }),
         3 => (0..6_u64, 0..3_u64, any::<bool>())
             .prop_map(|(shard, ahead, assigned)| Draft::Record { shard, ahead, assigned }),
     ]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use skerry_api::DistributedDatabase;
-use skerry_core::ids::NodeId;
+use skerry_core::ids::{Epoch, NodeId};
 use skerry_core::node::{AdminReply, AdminRequest, Removal};
 use skerry_core::system::{AdminChange, Fence, SystemCommand};
 use skerry_operator_core::kubernetes::{Action, Scene, actions, upkeep};
@@ -89,7 +89,7 @@ impl Round {
                 match admin.hear(asked, place) {
                     None => return false,
                     Some(reply) => match self.certified(node, reply, admin, place) {
-                        Ok(()) => return self.change(AdminChange::Remove(node), token, admin, place),
+                        Ok(at) => return self.change_at(at, AdminChange::Remove(node), token, admin, place),
                         Err(why) => Err(why),
                     },
                 }
@@ -127,7 +127,21 @@ impl Round {
     }
 
     fn change(&mut self, change: AdminChange, token: u64, admin: &mut Admin, place: &mut Place) -> bool {
-        let based_on = self.decision.as_ref().ok().and_then(|d| d.plan.based_on.epoch);
+        self.change_at(self.plan_epoch(), change, token, admin, place)
+    }
+
+    fn plan_epoch(&self) -> Option<Epoch> {
+        self.decision.as_ref().ok().and_then(|d| d.plan.based_on.epoch)
+    }
+
+    fn change_at(
+        &mut self,
+        based_on: Option<Epoch>,
+        change: AdminChange,
+        token: u64,
+        admin: &mut Admin,
+        place: &mut Place,
+    ) -> bool {
         let fence = Fence { token, based_on };
         place.world.mark(&format!("{fence:?} {change:?}"));
         self.pending = Pending::Change(admin.ask(AdminRequest::Command(SystemCommand::Admin { fence, change }), place));
@@ -140,17 +154,17 @@ impl Round {
         reply: Result<AdminReply, String>,
         admin: &Admin,
         place: &mut Place,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Epoch>, String> {
         match reply {
             Ok(AdminReply::Removal(Removal::Safe(certificate))) => {
                 rules::check_certificate(node, certificate.epoch, admin.leader, &mut place.world);
                 place.rules.certified(node);
-                Ok(())
+                Ok(Some(certificate.epoch))
             }
             Ok(AdminReply::Removal(Removal::NotYet(reasons))) => {
                 Err(format!("{node} is not safe to remove: {reasons:?}"))
             }
-            Ok(_) | Err(_) if place.has(OperatorBug::MissingAnswerIsDrained) => Ok(()),
+            Ok(_) | Err(_) if place.has(OperatorBug::MissingAnswerIsDrained) => Ok(self.plan_epoch()),
             Ok(AdminReply::Removal(Removal::Unknown { shards })) => Err(format!("{} shards are silent", shards.len())),
             Ok(_) => Err("not a certificate".to_owned()),
             Err(why) => Err(why),

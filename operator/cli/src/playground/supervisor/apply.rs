@@ -78,7 +78,7 @@ impl Supervisor {
                 self.change(change.clone(), based_on).await?;
                 Ok(told(change))
             }
-            Step::RemoveNode { node, incarnation } => self.remove_node(*node, *incarnation, based_on).await,
+            Step::RemoveNode { node, incarnation } => self.remove_node(*node, *incarnation).await,
         }
     }
 
@@ -89,17 +89,12 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn remove_node(
-        &self,
-        node: NodeId,
-        incarnation: Incarnation,
-        based_on: Option<Epoch>,
-    ) -> Result<String, ApplyError> {
+    async fn remove_node(&self, node: NodeId, incarnation: Incarnation) -> Result<String, ApplyError> {
         let client = self.client.as_ref().ok_or(ApplyError::Unconnected)?;
         let not_safe = |why| ApplyError::NotSafe { node, why };
         match client.with_deadline(CERTIFY_DEADLINE).admin().certify(node, incarnation).await? {
             Removal::Safe(certificate) => {
-                self.change(AdminChange::Remove(node), based_on).await?;
+                self.change(AdminChange::Remove(node), Some(certificate.epoch)).await?;
                 Ok(format!("node {node} is removed, under a certificate on {} shards", certificate.shards))
             }
             Removal::NotYet(reasons) => {

@@ -96,7 +96,8 @@ impl World {
                 Step::RemoveNode { node, .. } => {
                     let record = &self.state.as_ref().unwrap().map().nodes[node];
                     assert_eq!(record.state, NodeState::Draining, "{node} is removed undrained");
-                    self.admin(Fence { token: 1, based_on: epoch }, AdminChange::Remove(*node));
+                    let certified_at = Some(self.state.as_ref().unwrap().map().epoch);
+                    self.admin(Fence { token: 1, based_on: certified_at }, AdminChange::Remove(*node));
                 }
                 Step::Found { .. } | Step::RecordFounded => panic!("{step:?} of what has founded itself"),
                 Step::RestartNode { slot } => *self.process(slot) = Process::STEADY,

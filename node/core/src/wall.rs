@@ -1,0 +1,130 @@
+//! The wall clock that versions are made of: this node's own, unless most nodes agree that it is wrong.
+//!
+//! Versions only rise, so one leader whose clock is a year ahead would lift those of its shards by a year for ever. A node
+//! therefore takes the median of its own clock and of those of the nodes that it hears of. Two clocks alone do not tell
+//! which of them is wrong; then, and on its own, a node believes itself.
+
+use std::collections::BTreeMap;
+
+use crate::ids::NodeId;
+use crate::planted::{Planted, is_planted};
+use crate::time::{Now, WALL_MS_MAX};
+
+/// Clocks that are kept in step by NTP differ by less, and a message between nodes takes less.
+const TOLERANCE_MS: i64 = 1_000;
+
+/// What other nodes' wall clocks showed, as a distance to this process's monotonic clock: a step of its own wall clock
+/// leaves it as it is.
+#[derive(Debug, Default)]
+pub(crate) struct WallClocks {
+    offsets: BTreeMap<NodeId, i64>,
+}
+
+impl WallClocks {
+    /// A node said what its wall clock shows. `now` is that of this node.
+    pub(crate) fn hear(&mut self, node: NodeId, wall_ms: u64, now: Now) {
+        self.offsets.insert(node, offset(wall_ms, now.monotonic_ms));
+    }
+
+    /// A node is not heard of any more.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.offsets.remove(&node);
+    }
+
+    /// Milliseconds by which this node's wall clock is ahead of what most nodes say; negative = behind. 0 within what
+    /// clocks may differ by.
+    pub(crate) fn ahead_ms(&self, now: Now) -> i64 {
+        let own = offset(now.wall_ms, now.monotonic_ms);
+        let mut ahead: Vec<i64> = self.offsets.values().map(|other| own - other).chain([0]).collect();
+        ahead.sort_unstable();
+        // Of an even number the middle one that is nearer to this node's own clock.
+        let (low, high) = (ahead[(ahead.len() - 1) / 2], ahead[ahead.len() / 2]);
+        let median = if low.abs() < high.abs() { low } else { high };
+        if median.abs() <= TOLERANCE_MS || is_planted(Planted::OwnClockBelieved) { 0 } else { median }
+    }
+
+    /// `now` with a wall clock that most nodes agree with.
+    pub(crate) fn agreed(&self, now: Now) -> Now {
+        let wall_ms = now.wall_ms.min(WALL_MS_MAX);
+        Now { wall_ms: wall_ms.saturating_add_signed(-self.ahead_ms(now)).min(WALL_MS_MAX), ..now }
+    }
+}
+
+fn offset(wall_ms: u64, monotonic_ms: u64) -> i64 {
+    let ms = |value: u64| i64::try_from(value.min(WALL_MS_MAX)).unwrap_or(i64::MAX);
+    ms(wall_ms) - ms(monotonic_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YEAR: u64 = 31_536_000_000;
+    const NOW: Now = Now { monotonic_ms: 5_000, wall_ms: 60 * YEAR };
+
+    fn heard(others: &[u64]) -> WallClocks {
+        let mut clocks = WallClocks::default();
+        (2..).zip(others).for_each(|(node, wall_ms)| clocks.hear(NodeId(node), *wall_ms, NOW));
+        clocks
+    }
+
+    fn agreed(own: u64, others: &[u64]) -> u64 {
+        heard(others).agreed(Now { wall_ms: own, ..NOW }).wall_ms
+    }
+
+    #[test]
+    fn one_mad_clock_of_three_does_not_count_whichever_it_is() {
+        let now = NOW.wall_ms;
+        for mad in [0, now - YEAR, now + YEAR, u64::MAX] {
+            assert_eq!(agreed(mad, &[now, now + 300]), now + if mad < now { 0 } else { 300 });
+            assert_eq!(agreed(now, &[now + 10, mad]), now);
+        }
+    }
+
+    #[test]
+    fn a_node_believes_itself_alone_and_against_one_other() {
+        let now = NOW.wall_ms;
+        assert_eq!(agreed(now, &[]), now);
+        assert_eq!(agreed(now, &[now + YEAR]), now);
+        assert_eq!(agreed(now, &[now - YEAR]), now);
+        assert_eq!(agreed(now, &[now + YEAR, now - YEAR, now + 5]), now);
+    }
+
+    #[test]
+    fn what_clocks_in_step_may_differ_by_changes_nothing() {
+        let now = NOW.wall_ms;
+        assert_eq!(agreed(now, &[now + 900, now + 1_000]), now);
+        assert_eq!(agreed(now, &[now + 1_500, now + 1_200]), now + 1_200);
+    }
+
+    #[test]
+    fn a_step_of_the_own_clock_is_seen_at_once_and_a_pause_is_none() {
+        let clocks = heard(&[NOW.wall_ms, NOW.wall_ms]);
+        let later = Now { monotonic_ms: NOW.monotonic_ms + 70_000, wall_ms: NOW.wall_ms + 70_000 };
+        assert_eq!(clocks.agreed(later), later);
+        assert_eq!(clocks.agreed(Now { wall_ms: later.wall_ms + YEAR, ..later }), later);
+        assert_eq!(clocks.agreed(Now { wall_ms: 0, ..later }), later);
+    }
+
+    #[test]
+    fn a_node_that_is_not_heard_of_any_more_does_not_count() {
+        let mut clocks = heard(&[NOW.wall_ms + YEAR, NOW.wall_ms + YEAR]);
+        assert_eq!(clocks.agreed(NOW).wall_ms, NOW.wall_ms + YEAR);
+        clocks.forget(NodeId(2));
+        assert_eq!(clocks.agreed(NOW), NOW);
+    }
+
+    #[test]
+    fn the_worst_numbers_are_taken() {
+        for wall_ms in [0, 1, u64::MAX] {
+            for monotonic_ms in [0, 1, u64::MAX] {
+                let now = Now { monotonic_ms, wall_ms };
+                let mut clocks = WallClocks::default();
+                for (node, said) in [(2, u64::MAX), (3, u64::MAX), (4, 0)] {
+                    clocks.hear(NodeId(node), said, now);
+                }
+                assert!(clocks.agreed(now).wall_ms <= WALL_MS_MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What one client, one disk, one clock or one admin must not do to all others.
+
+use bytes::Bytes;
+use skerry_core::command::{Command, Mutation, Outcome, RequestId};
+use skerry_core::ids::{Epoch, Incarnation, NodeId, TableId};
+use skerry_core::map::NodeState;
+use skerry_core::node::{AdminReply, AdminRequest, Input, Refusal, Removal};
+use skerry_core::system::{AdminChange, Fence, SystemCommand, SystemRefusal};
+use skerry_core::time::Version;
+
+use crate::harness::{Cluster, three_nodes, three_nodes_with};
+
+const YEAR: u64 = 31_536_000_000;
+
+fn put(key: &str, issued: Option<Version>, sequence: u64) -> Command {
+    let request = issued.map(|issued| RequestId { issued, client: 9, sequence });
+    let key = Bytes::copy_from_slice(key.as_bytes());
+    let put = Mutation::Put { key, value: Bytes::from_static(b"x"), expires_ms: None };
+    Command { request, conditions: vec![], mutations: vec![put] }
+}
+
+fn delete(key: &str) -> Command {
+    let mutations = vec![Mutation::Delete { key: Bytes::copy_from_slice(key.as_bytes()) }];
+    Command { request: None, conditions: vec![], mutations }
+}
+
+/// More requests from the end of time than a shard remembers, then one from now. True if that is carried out.
+fn writes_go_on_after_requests_from_the_future() -> bool {
+    let (mut cluster, _, table) = three_nodes_with(Some(8));
+    for sequence in 0..20 {
+        match cluster.try_write(table, &put("a", Some(Version(u64::MAX)), sequence)) {
+            Err(Refusal::RequestTooNew { allowed, .. }) => {
+                let wall_ms = cluster.now.wall_ms;
+                assert!((wall_ms..wall_ms + 2_000).contains(&allowed.wall_ms()), "{allowed}");
+            }
+            Ok(_) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    let stamp = cluster.hosts[&NodeId(1)].node.stamp(cluster.now);
+    assert!(stamp.wall_ms() <= cluster.now.wall_ms + 1_000, "{stamp}");
+    let now = Version::at_ms(cluster.now.wall_ms);
+    let outcomes = ["a", "z"].map(|key| cluster.try_write(table, &put(key, Some(now), 100)));
+    outcomes.iter().all(|outcome| matches!(outcome, Ok(Outcome::Applied(_))))
+}
+
+#[test]
+fn one_client_from_the_future_does_not_end_the_writes_of_others() {
+    assert!(writes_go_on_after_requests_from_the_future());
+}
+
+#[test]
+fn what_the_refusal_of_a_request_allows_is_taken() {
+    let (mut cluster, _, table) = three_nodes_with(Some(8));
+    let Err(Refusal::RequestTooNew { allowed, .. }) = cluster.try_write(table, &put("a", Some(Version(u64::MAX)), 1))
+    else {
+        panic!("taken")
+    };
+    let mut floor = Version(0);
+    // More than are remembered, all at the very edge: even then the next one finds a time that is taken.
+    for sequence in 2..60 {
+        match cluster.try_write(table, &put("a", Some(allowed.max(Version(floor.0 + 1))), sequence)) {
+            Ok(Outcome::Applied(_)) => {}
+            Ok(Outcome::RequestTooOld { floor: at }) => floor = at,
+            other => panic!("{sequence}: {other:?}"),
+        }
+    }
+}
+
+/// A follower's disk is full: what a put, a delete and then, with the disk free again, a put come to.
+fn with_a_full_follower() -> (Result<Outcome, Refusal>, NodeId) {
+    let (mut cluster, nodes, table) = three_nodes();
+    assert!(matches!(cluster.try_write(table, &put("a", None, 0)), Ok(Outcome::Applied(_))));
+    let leader = cluster.leader_of(table, b"a").unwrap();
+    let full = *nodes.iter().find(|node| **node != leader).unwrap();
+    cluster.input(full, Input::Disk { full: true, bytes: 1 });
+    cluster.run(2);
+    let answer = cluster.try_write(table, &put("a", None, 0));
+    assert!(matches!(cluster.try_write(table, &delete("a")), Ok(Outcome::Applied(_))));
+    cluster.input(full, Input::Disk { full: false, bytes: 1 });
+    cluster.run(2);
+    assert!(matches!(cluster.try_write(table, &put("a", None, 0)), Ok(Outcome::Applied(_))));
+    (answer, full)
+}
+
+#[test]
+fn a_put_is_refused_by_name_while_a_followers_disk_is_full_and_deletes_are_taken() {
+    let (answer, full) = with_a_full_follower();
+    assert_eq!(answer, Err(Refusal::DiskFull { node: full }));
+}
+
+#[test]
+fn a_full_node_that_is_dead_does_not_stop_the_writes_of_those_that_live() {
+    let (mut cluster, nodes, table) = three_nodes();
+    let leader = cluster.leader_of(table, b"a").unwrap();
+    let full = *nodes.iter().find(|node| **node != leader && **node != NodeId(1)).unwrap();
+    cluster.input(full, Input::Disk { full: true, bytes: 1 });
+    cluster.run(2);
+    assert_eq!(cluster.try_write(table, &put("a", None, 0)), Err(Refusal::DiskFull { node: full }));
+    cluster.hosts.remove(&full);
+    cluster.run(40);
+    assert!(matches!(cluster.try_write(table, &put("a", None, 0)), Ok(Outcome::Applied(_))));
+}
+
+/// A follower that was away comes back with a full disk, and needs a snapshot. True if it took none of it while full.
+fn a_full_node_takes_no_snapshot() -> bool {
+    let (mut cluster, nodes, table) = three_nodes();
+    cluster.settle();
+    let shard = cluster.hosts[&NodeId(1)].node.map().route(table, b"a").unwrap().descriptor.shard;
+    let leader = cluster.leader_of(table, b"a").unwrap();
+    let late = *nodes.iter().find(|node| **node != leader && **node != NodeId(1)).unwrap();
+    let away = cluster.hosts.remove(&late).unwrap();
+    for number in 0..200 {
+        cluster.put(table, &format!("a{number}"), &"x".repeat(1_000));
+    }
+    cluster.run(60);
+    cluster.hosts.insert(late, away);
+    cluster.input(late, Input::Disk { full: true, bytes: 1 });
+    let applied = |cluster: &Cluster| {
+        let view = cluster.hosts[&late].node.replica(shard).unwrap().view();
+        if view.is_blank { 0 } else { view.applied.0 }
+    };
+    let before = applied(&cluster);
+    cluster.run(400);
+    let took_none = applied(&cluster) == before;
+    cluster.input(late, Input::Disk { full: false, bytes: 1 });
+    for _ in 0..100 {
+        cluster.run(10);
+        if applied(&cluster) > before + 100 {
+            return took_none;
+        }
+    }
+    panic!("no snapshot after there was room again");
+}
+
+#[test]
+fn a_node_with_a_full_disk_takes_no_snapshot_until_it_has_room() {
+    assert!(a_full_node_takes_no_snapshot());
+}
+
+/// Every leader in turn has a clock that is a year ahead: the time of the latest version that was given, less the time.
+fn version_ahead_ms() -> u64 {
+    let (mut cluster, nodes, table) = three_nodes();
+    let mut ahead_ms = 0;
+    for node in nodes {
+        cluster.ahead_ms = [(node, YEAR)].into();
+        cluster.run(20);
+        for key in ["a", "k", "z"] {
+            let Outcome::Applied(version) = cluster.write(table, &put(key, None, 0)) else { panic!("not applied") };
+            ahead_ms = version.wall_ms().saturating_sub(cluster.now.wall_ms).max(ahead_ms);
+        }
+    }
+    ahead_ms
+}
+
+#[test]
+fn one_mad_clock_of_three_lifts_no_version() {
+    assert!(version_ahead_ms() <= 1_000);
+}
+
+fn drained() -> (Cluster, NodeId) {
+    let (mut cluster, _, _) = three_nodes();
+    let four = cluster.join(4);
+    cluster.change(AdminChange::Drain(four));
+    cluster.run(60);
+    (cluster, four)
+}
+
+fn remove(node: NodeId, epoch: Epoch) -> SystemCommand {
+    SystemCommand::Admin { fence: Fence { token: 1, based_on: Some(epoch) }, change: AdminChange::Remove(node) }
+}
+
+#[test]
+fn a_node_is_removed_on_the_stewards_own_certificate_only() {
+    let (mut cluster, four) = drained();
+    let epoch = cluster.hosts[&NodeId(1)].node.map().epoch;
+    assert_eq!(cluster.refusal(&remove(four, epoch)), SystemRefusal::Uncertified(four));
+    let asked = AdminRequest::CertifyRemoval { node: four, incarnation: Incarnation(1) };
+    let AdminReply::Removal(Removal::Safe(certificate)) = cluster.admin(asked.clone()) else { panic!("not safe") };
+    let other = Epoch(certificate.epoch.0 - 1);
+    assert_eq!(cluster.refusal(&remove(four, other)), SystemRefusal::Uncertified(four));
+    cluster.run(700);
+    assert_eq!(cluster.refusal(&certificate.removal(1)), SystemRefusal::Uncertified(four), "it is too old by now");
+    let AdminReply::Removal(Removal::Safe(certificate)) = cluster.admin(asked) else { panic!("not safe") };
+    cluster.admin(AdminRequest::Command(certificate.removal(1)));
+    cluster.run(20);
+    assert_eq!(cluster.hosts[&NodeId(1)].node.map().nodes[&four].state, NodeState::Removed);
+    cluster.admin(AdminRequest::Command(certificate.removal(1)));
+}
+
+#[test]
+fn words_and_keys_of_admin_commands_have_a_longest_length() {
+    let mut cluster = Cluster::start();
+    let long = "x".repeat(301);
+    let node = |volume: &str, address: &str, zone: &str| {
+        let (volume, address, zone) = (volume.to_owned(), address.to_owned(), zone.to_owned());
+        SystemCommand::Join(skerry_core::system::NewNode { volume, address, zone })
+    };
+    for command in [node(&long, "a:1", "z"), node("v", &long, "z"), node("v", "a:1", &long)] {
+        assert!(matches!(cluster.refusal(&command), SystemRefusal::TooLong { bytes: 301, allowed: 300, .. }));
+    }
+}
+
+#[test]
+fn no_number_of_a_client_stops_a_node() {
+    use skerry_core::command::{Condition, Expected, Read, ReadConsistency};
+    let (mut cluster, nodes, table) = three_nodes_with(Some(8));
+    let worst = [0, 1, u64::MAX - 1, u64::MAX, 1 << 63, (1 << 46) << 18];
+    let key = Bytes::from_static(b"a");
+    for number in worst {
+        let mutation = Mutation::Put { key: key.clone(), value: Bytes::new(), expires_ms: Some(number) };
+        let expected = Expected::Version(Version(number));
+        for conditions in [vec![], vec![Condition { key: key.clone(), expected }]] {
+            for issued in worst {
+                let request = RequestId { issued: Version(issued), client: number, sequence: number };
+                let mutations = vec![mutation.clone()];
+                let command = Command { request: Some(request), conditions: conditions.clone(), mutations };
+                let _answer = cluster.try_write(table, &command);
+            }
+        }
+        let scan = Read::Scan { start: Bytes::new(), end: None, limit: usize::try_from(number).unwrap() };
+        for read in [Read::Get { key: key.clone() }, scan] {
+            let consistency = ReadConsistency::BoundedStaleness(number);
+            for node in nodes {
+                let token = cluster.token();
+                cluster.input(node, Input::Read { token, table, read: read.clone(), consistency });
+            }
+        }
+        let token = cluster.token();
+        let no_table = TableId(u32::MAX);
+        cluster.input(NodeId(1), Input::Write { token, table: no_table, command: put("a", None, number) });
+        let limits = skerry_core::map::MoveLimits { moves_per_node: u32::MAX, bytes_per_second: number.max(1 << 20) };
+        cluster.change(AdminChange::SetLimits(limits));
+        cluster.input(NodeId(2), Input::Disk { full: false, bytes: number });
+        cluster.run(4);
+    }
+    let now = Version::at_ms(cluster.now.wall_ms);
+    assert!(matches!(cluster.try_write(table, &put("a", Some(now), 3)), Ok(Outcome::Applied(_))));
+    assert_eq!(cluster.get(table, "a"), Some(Bytes::from_static(b"x")));
+}
+
+/// Nobody knows how far a follower is behind: that is more than any bound.
+#[test]
+fn a_copy_of_unknown_age_answers_no_bounded_read_however_wide_the_bound() {
+    use skerry_core::command::{Read, ReadConsistency};
+    use skerry_core::node::Answer;
+    let (mut cluster, nodes, table) = three_nodes();
+    let leader = cluster.leader_of(table, b"a").unwrap();
+    let follower = *nodes.iter().find(|node| **node != leader).unwrap();
+    let token = cluster.token();
+    let (read, consistency) =
+        (Read::Get { key: Bytes::from_static(b"a") }, ReadConsistency::BoundedStaleness(u64::MAX));
+    cluster.input(follower, Input::Read { token, table, read, consistency });
+    let answer = cluster.answers.remove(&token);
+    assert!(matches!(answer, Some(Answer::Read(Err(Refusal::TooStale { behind_ms: u64::MAX })))), "{answer:?}");
+}
+
+#[cfg(feature = "planted")]
+mod planted {
+    use skerry_core::planted::{Planted, plant};
+
+    use super::*;
+
+    fn with<T>(bug: Planted, run: impl FnOnce() -> T) -> T {
+        plant(Some(bug));
+        let found = run();
+        plant(None);
+        found
+    }
+
+    #[test]
+    fn bugs_of_bounds_are_caught() {
+        assert!(!with(Planted::IssuedInFuture, writes_go_on_after_requests_from_the_future));
+        let (answer, _) = with(Planted::FollowersDiskIgnored, with_a_full_follower);
+        assert!(answer.is_ok());
+        assert!(!with(Planted::SnapshotToFullDisk, a_full_node_takes_no_snapshot));
+        assert!(with(Planted::OwnClockBelieved, version_ahead_ms) > YEAR / 2);
+        let (mut cluster, four) = drained();
+        let epoch = cluster.hosts[&NodeId(1)].node.map().epoch;
+        let removed = || cluster.admin(AdminRequest::Command(remove(four, epoch)));
+        assert!(matches!(with(Planted::RemovedUncertified, removed), AdminReply::Command(_)));
+    }
+}

@@ -25,6 +25,8 @@ planted! {
     VoteNotPersisted,
     /// The log forgets entries that the store has applied but not synced.
     LogCutBeforeSync,
+    /// What a new process finds in its store counts as durable although nobody has synced it.
+    OpenTakenForDurable,
 
     // Leases and reads.
     /// The lease is longer than the time for which followers vote for nobody else.
@@ -45,6 +47,12 @@ planted! {
     RequestsMissingInSnapshot,
     /// Records that change while a snapshot streams reach it in their new form.
     SnapshotWithoutPreimage,
+
+    // Lost volumes.
+    /// A node whose store is lost takes the copies that the map has there for new ones.
+    EmptiedTakenForNew,
+    /// A copy is opened from a store of an earlier time than the log.
+    EarlierStoreTrusted,
 
     // Members.
     /// The old copies are removed before the new ones have caught up.

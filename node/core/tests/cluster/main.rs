@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test harness")]
 
 mod harness;
+mod lost_volume;
 
 use std::collections::BTreeSet;
 

@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, env = "SKERRY_ENGINE", default_value_t = EngineKind::Sled)]
     pub engine: EngineKind,
 
-    /// Memory that the store may use as cache.
+    /// Memory that the store may use as cache, in bytes. At least 1 MiB.
     #[arg(long, env = "SKERRY_CACHE_BYTES", default_value_t = 256 << 20)]
     pub cache_bytes: u64,
 

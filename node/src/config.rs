@@ -7,7 +7,7 @@ use skerry_core::ids::ClusterId;
 use skerry_core::limits::CLUSTER_ID_BYTES_MAX;
 
 use crate::args::Args;
-use crate::engine::EngineKind;
+use crate::engine::{CACHE_BYTES_MAX, CACHE_BYTES_MIN, EngineKind};
 use crate::log::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
 /// Without a declared reserve a tenth of the volume is kept, and at most this.
@@ -83,6 +83,11 @@ pub enum ConfigError {
         capacity: u64,
     },
     /// Out of range.
+    #[error(
+        "--cache-bytes {0} must be between {CACHE_BYTES_MIN} and {CACHE_BYTES_MAX}: a store with another cache does not open"
+    )]
+    Cache(u64),
+    /// Out of range.
     #[error("--segment-bytes {0} must be between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES_MAX}")]
     Segment(u64),
 }
@@ -104,6 +109,9 @@ impl Config {
         }
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&args.segment_bytes) {
             return Err(ConfigError::Segment(args.segment_bytes));
+        }
+        if !(CACHE_BYTES_MIN..=CACHE_BYTES_MAX).contains(&args.cache_bytes) {
+            return Err(ConfigError::Cache(args.cache_bytes));
         }
         let reserve_bytes = args.reserve_bytes.unwrap_or_else(|| default_reserve(args.capacity_bytes));
         if let Some(capacity) = args.capacity_bytes.filter(|capacity| *capacity <= reserve_bytes) {
@@ -166,6 +174,14 @@ mod tests {
         }
         let all = Args::try_parse_from(["skerry-node", "--data", "d", "--cluster-id", "c"]).unwrap();
         assert!(matches!(Config::new(all), Err(ConfigError::Unreachable(_))));
+    }
+
+    #[test]
+    fn a_cache_that_no_store_opens_with_is_refused() {
+        for bytes in [0, 1, CACHE_BYTES_MIN - 1, CACHE_BYTES_MAX + 1, u64::MAX] {
+            assert_eq!(config(&["--cache-bytes", &bytes.to_string()]), Err(ConfigError::Cache(bytes)));
+        }
+        assert_eq!(config(&["--cache-bytes", "1048576"]).unwrap().cache_bytes, CACHE_BYTES_MIN);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// With less than this free a store may not open for want of space alone.
+const SPACE_MIN: u64 = 4 << 20;
+
 /// Makes a file's content durable. A seam: tests count the calls and make them fail.
 pub type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 
@@ -24,6 +27,47 @@ pub fn sync_all() -> SyncFile {
 /// Makes the names in a folder durable.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Makes durable whatever a folder and the folders in it hold by now. Files that vanish meanwhile are not waited for.
+pub fn sync_tree(folder: &Path) -> io::Result<()> {
+    each_file(folder, &mut |path| File::open(path)?.sync_all())?;
+    sync_folder(folder)
+}
+
+/// What keeps files in a folder from being read and written, if anything does: beside damage the reasons why a store may
+/// not open. Reads every file to its end.
+pub fn hinders(folder: &Path) -> io::Result<Option<String>> {
+    let stat = rustix::fs::statvfs(folder)?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < SPACE_MIN {
+        return Ok(Some(format!("only {free} bytes are free there")));
+    }
+    let mut why = None;
+    each_file(folder, &mut |path| {
+        let read =
+            File::options().read(true).write(true).open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+        why = why.take().or(read.err().map(|error| format!("{}: {error}", path.display())));
+        Ok(())
+    })?;
+    Ok(why)
+}
+
+fn each_file(folder: &Path, visit: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        let visited = if entry.file_type()?.is_dir() {
+            each_file(&path, visit).and_then(|()| sync_folder(&path))
+        } else {
+            visit(&path)
+        };
+        match visited {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Replaces a file's content so that a crash at any point leaves the old or the new content, and makes it durable.

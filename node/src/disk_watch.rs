@@ -30,6 +30,8 @@ pub struct Watched {
     pub volume: PathBuf,
     /// The log's part of it.
     pub log: PathBuf,
+    /// Damaged parts that were put aside at a start.
+    pub aside: Vec<PathBuf>,
 }
 
 impl DiskWatch {
@@ -49,6 +51,8 @@ fn run(mut watched: Watched, inbox: &Inbox, metrics: &Metrics, ended: &Receiver<
         if let Ok(bytes) = disk::folder_bytes(&watched.log) {
             metrics.log_bytes.set(bytes);
         }
+        let aside = watched.aside.iter().filter_map(|part| disk::folder_bytes(part).ok()).sum();
+        metrics.aside_bytes.set(aside);
         match watched.guard.check(&watched.volume) {
             Ok(DiskState { full, bytes, free }) => {
                 if full && !was_full {

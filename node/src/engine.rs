@@ -7,9 +7,7 @@ mod fjall;
 mod kind;
 mod sled;
 
-use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,12 +16,17 @@ use skerry_core::engine::Engine;
 pub use self::fjall::FjallEngine;
 pub use self::kind::EngineKind;
 pub use self::sled::SledEngine;
+use crate::{disk, panics};
 
 /// A store that the worker writes and another thread syncs.
 pub type SharedEngine = Arc<dyn Engine + Send + Sync>;
 
-/// Why a store could not be opened. With [`OpenError::Store`] and [`OpenError::Panicked`] the replicas of this node are
-/// lost and must be built anew from their peers.
+/// The least memory that a store may be given as cache: below it an engine does not open, or reads every page anew.
+pub const CACHE_BYTES_MIN: u64 = 1 << 20;
+/// The most: no machine has more, so a larger number is a mistake.
+pub const CACHE_BYTES_MAX: u64 = 1 << 43;
+
+/// Why a store could not be opened. Only [`OpenError::Damaged`] says that it never will be.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder cannot be used.
@@ -53,9 +56,9 @@ pub enum OpenError {
         /// What was found.
         mark: String,
     },
-    /// The store says that it cannot be opened.
-    #[error("{kind} store in {} is unusable: {message}", folder.display())]
-    Store {
+    /// The store cannot be opened, for a reason that is not in its data: it may be whole.
+    #[error("{kind} store in {} cannot be opened: {message}", folder.display())]
+    Unusable {
         /// Which.
         folder: PathBuf,
         /// Its kind.
@@ -63,9 +66,9 @@ pub enum OpenError {
         /// What it said.
         message: String,
     },
-    /// The store panicked while it was opened, as a damaged one may.
-    #[error("{kind} store in {} panicked while opening: {message}", folder.display())]
-    Panicked {
+    /// The store's data is damaged: its replicas are lost and must be built anew from their peers.
+    #[error("{kind} store in {} is damaged: {message}", folder.display())]
+    Damaged {
         /// Which.
         folder: PathBuf,
         /// Its kind.
@@ -73,27 +76,51 @@ pub enum OpenError {
         /// What it said.
         message: String,
     },
+}
+
+/// What an engine says of its store when it does not open.
+pub(crate) struct Failed {
+    /// In its own words.
+    pub(crate) message: String,
+    /// True if that is in the data, and not in settings, permissions, space, memory, or another process.
+    pub(crate) is_damage: bool,
 }
 
 /// Opens the store in a folder, or makes one. `cache_bytes` is what the store may keep in memory; a real process takes
 /// up to about twice that.
+///
+/// Everything that can be read in it then is durable, whatever the process before had synced.
 pub fn open(kind: EngineKind, folder: &Path, cache_bytes: u64) -> Result<SharedEngine, OpenError> {
     kind::claim(kind, folder)?;
-    let opened = catch_unwind(AssertUnwindSafe(|| -> Result<SharedEngine, String> {
+    let opened = panics::catch(|| -> Result<SharedEngine, Failed> {
         Ok(match kind {
             EngineKind::Sled => Arc::new(SledEngine::open(folder, cache_bytes)?),
             EngineKind::Fjall => Arc::new(FjallEngine::open(folder, cache_bytes)?),
         })
-    }));
+    });
     let folder = folder.to_owned();
     match opened {
-        Ok(Ok(engine)) => Ok(engine),
-        Ok(Err(message)) => Err(OpenError::Store { folder, kind, message }),
-        Err(panic) => Err(OpenError::Panicked { folder, kind, message: panic_message(panic.as_ref()) }),
+        Ok(Ok(engine)) => {
+            disk::sync_tree(&folder).map_err(|source| OpenError::Folder { folder, source })?;
+            Ok(engine)
+        }
+        Ok(Err(Failed { message, is_damage: false })) => Err(OpenError::Unusable { folder, kind, message }),
+        Ok(Err(Failed { message, is_damage: true })) => Err(judge(folder, kind, message)),
+        Err(panic) => Err(judge(folder, kind, format!("it panicked: {panic}"))),
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+/// Damage is what is left when every file can be read and written and there is space: whatever else can be the reason
+/// may be gone at the next start.
+fn judge(folder: PathBuf, kind: EngineKind, message: String) -> OpenError {
+    match disk::hinders(&folder) {
+        Ok(None) => OpenError::Damaged { folder, kind, message },
+        Ok(Some(why)) => OpenError::Unusable { folder, kind, message: format!("{message}; {why}") },
+        Err(source) => OpenError::Folder { folder, source },
+    }
+}
+
+/// True if an error of the file system says that files are not as they were written.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
 }

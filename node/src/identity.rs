@@ -2,27 +2,28 @@
 //!
 //! Assumes: one volume a node. Holds the volume for this process alone, and refuses what would be another node's.
 
+mod file;
+
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId};
 use uuid::Uuid;
 
-use crate::disk;
+use self::file::Content;
+use crate::log::LogMark;
 
 const FILE: &str = "identity.json";
 const LOCK: &str = "lock";
-const FORMAT: u32 = 1;
-/// The file's field beside the content.
-const CRC: &str = "crc32c";
 
-/// A volume, held.
+/// A volume, held. The log's thread notes its new segments here while the node runs.
 #[derive(Debug)]
 pub struct Volume {
     path: PathBuf,
-    content: Content,
+    content: Mutex<Content>,
     _lock: File,
 }
 
@@ -35,17 +36,25 @@ pub struct Owner {
     pub node: NodeId,
 }
 
+/// The data beside the identity, by what tells it from any other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Content {
-    format: u32,
-    /// Drawn once.
-    volume: String,
-    owner: Option<Owner>,
-    /// Of the latest start.
-    incarnation: Incarnation,
-    /// A log and a store were made here: if one is gone later, it is lost, not new.
-    has_data: bool,
+pub struct Kept {
+    /// The log, and the newest segment that is certain to have been there: never later than the newest there is.
+    pub log: LogMark,
+    /// Drawn for the store when it was made, and written into it.
+    pub store: String,
+}
+
+/// What the identity knows of the data beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing was ever written here on behalf of others.
+    Nothing,
+    /// There is a log and a store; the program that made them did not note which.
+    Unnamed,
+    /// These. If they are not there, or are of an earlier time, they are lost.
+    Data(Kept),
 }
 
 /// Why a volume cannot be used.
@@ -85,7 +94,10 @@ pub enum VolumeError {
         found: String,
     },
     /// What this node has promised is gone.
-    #[error("the volume in {} has lost its log and its store: remove node {node} and join with an empty volume", folder.display())]
+    #[error(
+        "the volume in {} has lost its log and its store, and no --join says whom to ask: start it with --join, or remove node {node} and join with an empty volume",
+        folder.display()
+    )]
     Emptied {
         /// Which.
         folder: PathBuf,
@@ -104,6 +116,17 @@ pub enum VolumeError {
         incarnation: Incarnation,
         /// The latest start that the data knows of.
         known: Incarnation,
+    },
+    /// Nobody has looked at what was put aside.
+    #[error(
+        "{count} damaged parts were put aside in {} already: look at them, and remove or keep them elsewhere, before this node starts again",
+        folder.display()
+    )]
+    Aside {
+        /// Which volume.
+        folder: PathBuf,
+        /// So many.
+        count: usize,
     },
     /// Another database's.
     #[error("the volume in {} belongs to database {owner}, not to {wanted}", folder.display())]
@@ -130,32 +153,30 @@ impl Volume {
         let lock = lock(folder)?;
         let path = folder.join(FILE);
         let content = match fs::read(&path) {
-            Ok(bytes) => read(&path, &bytes)?,
+            Ok(bytes) => file::read(&path, &bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 refuse_orphan(folder)?;
-                let volume = Uuid::new_v4().to_string();
-                let content =
-                    Content { format: FORMAT, volume, owner: None, incarnation: Incarnation(0), has_data: false };
-                write(&path, &content)?;
+                let content = Content::new(Uuid::new_v4().to_string());
+                file::write(&path, &content)?;
                 content
             }
             Err(error) => return Err(VolumeError::io("read", &path)(error)),
         };
-        Ok(Self { path, content, _lock: lock })
+        Ok(Self { path, content: Mutex::new(content), _lock: lock })
     }
 
     /// Drawn once for the volume.
-    pub fn id(&self) -> &str {
-        &self.content.volume
+    pub fn id(&self) -> String {
+        self.content().volume.clone()
     }
 
     /// Whose it is. `None` = nobody's yet.
-    pub fn owner(&self) -> Option<&Owner> {
-        self.content.owner.as_ref()
+    pub fn owner(&self) -> Option<Owner> {
+        self.content().owner.clone()
     }
 
     /// Gives the volume to a node, for ever.
-    pub fn own(&mut self, owner: Owner) -> Result<(), VolumeError> {
+    pub fn own(&self, owner: Owner) -> Result<(), VolumeError> {
         self.change(|content| content.owner = Some(owner))
     }
 
@@ -164,7 +185,7 @@ impl Volume {
         match self.owner() {
             Some(owner) if owner.cluster != *wanted => Err(VolumeError::Foreign {
                 folder: self.path.parent().unwrap_or(Path::new(".")).to_owned(),
-                owner: owner.cluster.clone(),
+                owner: owner.cluster,
                 wanted: wanted.clone(),
             }),
             Some(_) | None => Ok(()),
@@ -173,29 +194,49 @@ impl Volume {
 
     /// What this start is counted as.
     pub fn next_incarnation(&self) -> Incarnation {
-        Incarnation(self.content.incarnation.0 + 1)
+        Incarnation(self.content().incarnation.0 + 1)
     }
 
-    /// Counts this start, durably. Nothing may be said to another node before.
-    pub fn begin(&mut self, incarnation: Incarnation) -> Result<(), VolumeError> {
-        self.change(|content| content.incarnation = incarnation)
+    /// What is known of log and store.
+    pub fn known(&self) -> Known {
+        let content = self.content();
+        match &content.kept {
+            Some(kept) => Known::Data(kept.clone()),
+            None if content.has_data => Known::Unnamed,
+            None => Known::Nothing,
+        }
     }
 
-    /// True if a log and a store were made here.
-    pub fn has_data(&self) -> bool {
-        self.content.has_data
+    /// Counts this start on this log and this store, durably. Nothing may be said to another node before, nor written on
+    /// behalf of others.
+    pub fn begin(&self, incarnation: Incarnation, kept: Kept) -> Result<(), VolumeError> {
+        self.change(|content| {
+            content.incarnation = incarnation;
+            content.has_data = true;
+            content.kept = Some(kept);
+        })
     }
 
-    /// A log and a store are here now. To be called before anything is written to them on behalf of others.
-    pub fn keeps_data(&mut self) -> Result<(), VolumeError> {
-        if self.has_data() { Ok(()) } else { self.change(|content| content.has_data = true) }
+    /// The log goes on in a new segment, which has no record yet. Durable when this returns: if the segment is gone
+    /// later, that is noticed.
+    pub fn log_reaches(&self, mark: LogMark) -> Result<(), VolumeError> {
+        self.change(|content| {
+            if let Some(kept) = &mut content.kept {
+                kept.log = mark;
+            }
+        })
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut Content)) -> Result<(), VolumeError> {
-        let mut content = self.content.clone();
-        change(&mut content);
-        write(&self.path, &content)?;
-        self.content = content;
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Content)) -> Result<(), VolumeError> {
+        let mut content = self.content();
+        let mut changed = content.clone();
+        change(&mut changed);
+        file::write(&self.path, &changed)?;
+        *content = changed;
         Ok(())
     }
 }
@@ -223,36 +264,6 @@ fn refuse_orphan(folder: &Path) -> Result<(), VolumeError> {
     Ok(())
 }
 
-fn read(path: &Path, bytes: &[u8]) -> Result<Content, VolumeError> {
-    let unreadable = |why: String| VolumeError::Unreadable { path: path.to_owned(), why };
-    let mut value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| unreadable(e.to_string()))?;
-    if value["format"] != FORMAT {
-        return Err(unreadable(format!("format {} is not {FORMAT}", value["format"])));
-    }
-    let crc = value.as_object_mut().and_then(|object| object.remove(CRC));
-    let content = serde_json::from_value(value).map_err(|e| unreadable(e.to_string()))?;
-    if crc != Some(crc_of(&content).map_err(|e| unreadable(e.to_string()))?.into()) {
-        return Err(unreadable("it is damaged".to_owned()));
-    }
-    Ok(content)
-}
-
-fn write(path: &Path, content: &Content) -> Result<(), VolumeError> {
-    let bytes = encode(content).map_err(|error| VolumeError::io("encode", path)(error.into()))?;
-    disk::write_atomically(path, &bytes).map_err(VolumeError::io("write", path))
-}
-
-fn encode(content: &Content) -> serde_json::Result<Vec<u8>> {
-    let mut value = serde_json::to_value(content)?;
-    value[CRC] = crc_of(content)?.into();
-    serde_json::to_vec_pretty(&value)
-}
-
-/// Of the content without layout, so that only what has a meaning is covered.
-fn crc_of(content: &Content) -> serde_json::Result<u32> {
-    Ok(crc32c::crc32c(&serde_json::to_vec(content)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,25 +272,55 @@ mod tests {
         Owner { cluster: ClusterId(cluster.into()), node: NodeId(3) }
     }
 
+    fn kept(newest: u64) -> Kept {
+        Kept { log: LogMark { salt: u64::MAX, newest }, store: "a store".to_owned() }
+    }
+
     #[test]
     fn a_volume_keeps_its_id_owner_and_incarnation() {
         let folder = tempfile::tempdir().unwrap();
-        let mut volume = Volume::open(folder.path()).unwrap();
-        let id = volume.id().to_owned();
+        let volume = Volume::open(folder.path()).unwrap();
+        let id = volume.id();
         assert_eq!(volume.owner(), None);
         assert_eq!(volume.next_incarnation(), Incarnation(1));
-        volume.begin(Incarnation(1)).unwrap();
+        assert_eq!(volume.known(), Known::Nothing);
         volume.own(owner("a")).unwrap();
+        volume.begin(Incarnation(1), kept(1)).unwrap();
+        volume.log_reaches(LogMark { salt: u64::MAX, newest: 7 }).unwrap();
         drop(volume);
         let volume = Volume::open(folder.path()).unwrap();
-        assert_eq!((volume.id(), volume.owner()), (id.as_str(), Some(&owner("a"))));
+        assert_eq!((volume.id(), volume.owner()), (id, Some(owner("a"))));
         assert_eq!(volume.next_incarnation(), Incarnation(2));
+        assert_eq!(volume.known(), Known::Data(kept(7)));
+    }
+
+    #[test]
+    fn an_identity_of_version_1_is_read_and_goes_on_as_one_of_this_version() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy("tests/fixtures/identity-1.json", folder.path().join(FILE)).unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        assert_eq!(volume.id(), "6d6f1c0e-8d9c-4d0e-9f0a-5b8f0f6f2c11");
+        assert_eq!(volume.owner(), Some(owner("shop")));
+        assert_eq!((volume.next_incarnation(), volume.known()), (Incarnation(5), Known::Unnamed));
+        volume.begin(Incarnation(5), kept(3)).unwrap();
+        drop(volume);
+        let volume = Volume::open(folder.path()).unwrap();
+        assert_eq!((volume.next_incarnation(), volume.known()), (Incarnation(6), Known::Data(kept(3))));
+    }
+
+    #[test]
+    fn an_identity_of_this_version_as_it_was_first_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy("tests/fixtures/identity-2.json", folder.path().join(FILE)).unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        assert_eq!((volume.owner(), volume.next_incarnation()), (Some(owner("shop")), Incarnation(5)));
+        assert_eq!(volume.known(), Known::Data(kept(12)));
     }
 
     #[test]
     fn a_foreign_volume_is_refused_with_both_ids() {
         let folder = tempfile::tempdir().unwrap();
-        let mut volume = Volume::open(folder.path()).unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
         volume.own(owner("theirs")).unwrap();
         let text = volume.check(&ClusterId("ours".into())).unwrap_err().to_string();
         assert!(text.contains("theirs") && text.contains("ours"), "{text}");
@@ -309,10 +350,10 @@ mod tests {
     #[test]
     fn an_identity_with_a_flipped_bit_is_refused_or_means_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let mut volume = Volume::open(folder.path()).unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
         volume.own(owner("a")).unwrap();
-        volume.begin(Incarnation(1)).unwrap();
-        let content = volume.content.clone();
+        volume.begin(Incarnation(1), kept(1)).unwrap();
+        let content = volume.content().clone();
         drop(volume);
         let good = fs::read(folder.path().join(FILE)).unwrap();
         let mut refused = 0;
@@ -321,7 +362,7 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             fs::write(folder.path().join(FILE), bytes).unwrap();
             match Volume::open(folder.path()) {
-                Ok(volume) => assert_eq!(volume.content, content, "bit {bit}"),
+                Ok(volume) => assert_eq!(*volume.content(), content, "bit {bit}"),
                 Err(VolumeError::Unreadable { .. }) => refused += 1,
                 Err(other) => panic!("{other}"),
             }

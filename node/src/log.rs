@@ -12,6 +12,7 @@ mod extents;
 mod format;
 mod group;
 mod index;
+mod mark;
 mod prepare;
 mod recovery;
 mod scan;
@@ -30,6 +31,7 @@ use skerry_core::log::LogCut;
 use skerry_core::node::{LogBatch, Recovered};
 
 pub use self::index::Refusal;
+pub use self::mark::{Found, LogMark, find};
 use self::writer::{Message, Writer};
 use crate::disk::{self, SyncFile};
 
@@ -51,12 +53,25 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// Makes a file's content durable.
     pub sync: SyncFile,
+    /// Of the log that must be here: a segment of another log is damage. `None` = whichever is here.
+    pub salt: Option<u64>,
+    /// Told of each new segment while the log runs, before the segment takes a record. Durable when it returns.
+    pub note: NoteMark,
 }
 
+/// Takes the log's newest segment.
+pub type NoteMark = Arc<dyn Fn(LogMark) -> io::Result<()> + Send + Sync>;
+
 impl LogConfig {
-    /// A log of default size in a folder of its own.
+    /// A log of default size in a folder of its own, of which nobody takes note.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), segment_bytes: SEGMENT_BYTES_DEFAULT, sync: disk::sync_data() }
+        Self {
+            folder: folder.into(),
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
+            sync: disk::sync_data(),
+            salt: None,
+            note: Arc::new(|_| Ok(())),
+        }
     }
 }
 
@@ -98,6 +113,9 @@ pub struct Opened {
     pub recovered: Recovered,
     /// What was found broken. Empty = the log is whole, and a replica without a log never had one.
     pub damage: Vec<Damage>,
+    /// To be kept elsewhere: what tells at the next start whether this log is still here. Its newest segment may have
+    /// no record yet.
+    pub mark: LogMark,
 }
 
 /// Why the log cannot be opened, or is poisoned.
@@ -186,6 +204,7 @@ impl Log {
         let folder = config.folder.clone();
         let (writer, damage) = Writer::open(config)?;
         let recovered = recovery::read_back(&folder, writer.index(), writer.salt())?;
+        let mark = writer.mark();
         for found in &damage {
             tracing::error!(segment = found.segment, offset = found.offset, shard = ?found.shard, "log is damaged");
         }
@@ -196,7 +215,7 @@ impl Log {
             .name("log".to_owned())
             .spawn(move || writer.run(&receiver, &complete, &poisoned))
             .map_err(LogError::io("start the thread of", &folder))?;
-        Ok(Opened { handle: LogHandle { sender, poison, thread }, recovered, damage })
+        Ok(Opened { handle: LogHandle { sender, poison, thread }, recovered, damage, mark })
     }
 }
 

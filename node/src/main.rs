@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use skerry_node::args::Args;
 use skerry_node::config::Config;
-use skerry_node::{logging, run};
+use skerry_node::{logging, panics, run};
 use tracing::{error, info};
 
 /// Connections are few and carry streams: the threads convert frames, the worker and the log's writer do the rest.
@@ -17,7 +17,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let config = Config::new(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(ASYNC_THREADS)
-        .thread_name("async")
+        .thread_name(panics::ASYNC_THREAD)
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(run::run(config));

@@ -8,6 +8,7 @@ mod volume;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ use crate::inbox::{Work, inbox};
 use crate::log::LogError;
 use crate::metrics::Metrics;
 use crate::origin::OriginError;
+use crate::panics;
 use crate::server::{IdentityPages, ServeError};
 use crate::vitals::{Phase, Vitals};
 
@@ -116,6 +118,7 @@ async fn live(config: Config) -> Result<(), RunError> {
     let metrics = Metrics::new(&mut registry);
     let (inbox, receiver) = inbox();
     let inbox = Arc::new(inbox);
+    panics::watch(inbox.clone());
     let vitals = Arc::new(Vitals::new(inbox.signals().clone()));
     let pages_stop = CancellationToken::new();
     let shown = Pages { registry: Arc::new(registry), vitals: vitals.clone() };
@@ -175,7 +178,7 @@ async fn serve<H: Health>(
                 receiver,
                 metrics: shell.metrics,
                 vitals: shell.vitals,
-                watched: watched(config),
+                watched: watched(config, ready.aside),
                 listener: front.listener().map_err(failed("the server"))?,
                 identity: front.identity.clone(),
                 health: front.health.clone(),
@@ -222,11 +225,12 @@ async fn run_parts<H: Health>(
     Ok(None)
 }
 
-fn watched(config: &Config) -> Watched {
+fn watched(config: &Config, aside: Vec<PathBuf>) -> Watched {
     Watched {
         guard: DiskGuard::new(config.capacity_bytes, config.reserve_bytes),
         volume: config.data.clone(),
         log: volume::log_folder(config),
+        aside,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use crate::damage::DamageNote;
 use crate::engine::SharedEngine;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
@@ -18,10 +19,15 @@ pub struct Syncer {
 
 impl Syncer {
     /// Starts the thread. A failed sync poisons the node: it is never tried again.
-    pub fn start(engine: SharedEngine, inbox: Arc<Inbox>, metrics: Metrics) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(
+        engine: SharedEngine,
+        inbox: Arc<Inbox>,
+        metrics: Metrics,
+        damage: DamageNote,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (marks, receiver) = sync_channel(1);
         let thread = std::thread::Builder::new().name("engine-sync".to_owned());
-        let thread = thread.spawn(move || run(&engine, &receiver, &inbox, &metrics))?;
+        let thread = thread.spawn(move || run(&engine, &receiver, &inbox, &metrics, &damage))?;
         Ok((Self { marks, wanted: None }, thread))
     }
 
@@ -32,10 +38,11 @@ impl Syncer {
     }
 }
 
-fn run(engine: &SharedEngine, marks: &Receiver<u64>, inbox: &Inbox, metrics: &Metrics) {
+fn run(engine: &SharedEngine, marks: &Receiver<u64>, inbox: &Inbox, metrics: &Metrics, damage: &DamageNote) {
     while let Ok(mark) = marks.recv() {
         let began = Instant::now();
         if let Err(error) = engine.sync() {
+            damage.leave_for(&error);
             inbox.fail(error.to_string());
             return;
         }

@@ -1,5 +1,6 @@
 //! How the node is, for /livez, /readyz and the health service: what each part reports of itself, and the verdict.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,6 +55,8 @@ pub struct Vitals {
     /// 1 = the map names this start of this node.
     registered: AtomicU8,
     copies: Mutex<Copies>,
+    /// Damaged parts of the volume that were put aside.
+    aside: Mutex<Vec<PathBuf>>,
     signals: Arc<Signals>,
 }
 
@@ -84,6 +87,7 @@ impl Vitals {
             map_epoch: AtomicU64::new(0),
             registered: AtomicU8::new(0),
             copies: Mutex::default(),
+            aside: Mutex::default(),
             signals,
         }
     }
@@ -91,6 +95,23 @@ impl Vitals {
     /// The process has come so far.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// These damaged parts of the volume were put aside, now or earlier.
+    pub fn aside(&self, parts: Vec<PathBuf>) {
+        *self.aside.lock().unwrap_or_else(PoisonError::into_inner) = parts;
+    }
+
+    /// Never ill: the node is as well without them, but a person must decide what becomes of them.
+    fn put_aside(&self) -> Check {
+        let parts = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = || parts.iter().map(|part| part.display().to_string()).collect::<Vec<_>>().join(", ");
+        let found = if parts.is_empty() {
+            "nothing is put aside".to_owned()
+        } else {
+            format!("put aside as damaged, to be looked at and removed by a person: {}", names())
+        };
+        Check { name: "volume", well: true, found }
     }
 
     /// The worker has finished a round.
@@ -133,7 +154,7 @@ impl Vitals {
             },
         };
         let phase = Check { name: "phase", well: phase == Phase::Serving, found: phase.words().to_owned() };
-        vec![phase, self.durable(), self.worker(clock::monotonic_ms()), map, self.caught_up()]
+        vec![phase, self.durable(), self.worker(clock::monotonic_ms()), map, self.caught_up(), self.put_aside()]
     }
 
     fn caught_up(&self) -> Check {

@@ -8,6 +8,7 @@
 
 mod pending;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -26,6 +27,7 @@ use self::pending::Pending;
 use crate::chain::chain;
 use crate::clock::{self, Ticker};
 use crate::copies;
+use crate::damage::DamageNote;
 use crate::engine::SharedEngine;
 use crate::inbox::{Ask, Inbox, Request, Seen, Work};
 use crate::log::{LogError, LogHandle};
@@ -74,6 +76,8 @@ pub struct Parts {
     pub vitals: Arc<Vitals>,
     /// The highest version given here, for clients' next requests.
     pub stamp: Arc<AtomicU64>,
+    /// Where it is noted that the store is damaged.
+    pub damage: DamageNote,
 }
 
 /// The loop and its state.
@@ -118,9 +122,16 @@ impl Worker {
     /// Works until told to stop, or until log or store fail. What is still unanswered then never will be. Gives back
     /// the log, to be closed.
     pub fn run(mut self) -> LogHandle {
-        match self.rounds() {
-            Ok(()) => info!(unanswered = self.pending.len(), "worker stopped"),
-            Err(error) => self.parts.inbox.fail(chain(&error)),
+        // Whatever ends the rounds, those who wait for answers are told below; a panic has poisoned the node already.
+        match catch_unwind(AssertUnwindSafe(|| self.rounds())) {
+            Ok(Ok(())) => info!(unanswered = self.pending.len(), "worker stopped"),
+            Ok(Err(error)) => {
+                if let WorkerError::Engine(error) = &error {
+                    self.parts.damage.leave_for(error);
+                }
+                self.parts.inbox.fail(chain(&error));
+            }
+            Err(_) => self.parts.inbox.fail("the worker panicked".to_owned()),
         }
         let signals = self.parts.inbox.signals();
         if let Some(reason) = signals.failure() {

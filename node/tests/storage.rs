@@ -9,7 +9,9 @@ mod storage {
     mod log_crash;
     mod log_damage;
     mod log_failures;
+    mod log_missing;
     mod log_model;
     mod log_stops;
+    mod power_cut;
     mod support;
 }

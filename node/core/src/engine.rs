@@ -23,12 +23,25 @@ pub enum EngineWrite {
 pub struct EngineError {
     /// What the store said.
     pub message: String,
+    /// True if what the store holds is damaged: it fails at every start, and its copies must be built anew. False for
+    /// all that may be another time: a full disk, a read that failed, a lack of memory.
+    pub is_damage: bool,
 }
 
 impl EngineError {
+    /// Of a store whose content may be whole.
+    pub fn failed(message: impl ToString) -> Self {
+        Self { message: message.to_string(), is_damage: false }
+    }
+
+    /// Of a store whose content is damaged.
+    pub fn damaged(message: impl ToString) -> Self {
+        Self { message: message.to_string(), is_damage: true }
+    }
+
     /// The store gave something that we did not write.
     pub(crate) fn unreadable(error: impl std::error::Error) -> Self {
-        Self { message: error.to_string() }
+        Self::damaged(error)
     }
 }
 
@@ -64,8 +77,18 @@ pub mod family {
     pub const DATA: u8 = b'd';
     /// State of this node's replicas: shard id, then one of [`super::state`].
     pub const SHARD: u8 = b's';
-    /// This node's own identity.
+    /// What this node keeps for itself beside its replicas: one of [`super::own`].
     pub const NODE: u8 = b'n';
+}
+
+/// The kinds of records in the family [`family::NODE`].
+pub mod own {
+    /// The nodes of the database, for the next start.
+    pub const NODES: u8 = b'n';
+    /// Which copies of an earlier store this node may have spoken for.
+    pub const FORGOTTEN: u8 = b'f';
+    /// The shell's: which store this is, and the last start that used it.
+    pub const STORE: u8 = b's';
 }
 
 /// The kinds of records in the family [`family::SHARD`].
@@ -101,6 +124,11 @@ pub fn data_end(table: TableId, end: Option<&[u8]>) -> Bytes {
         None if table.0 == u32::MAX => Bytes::from_static(&[family::DATA + 1]),
         None => data_key(TableId(table.0 + 1), &[]),
     }
+}
+
+/// The store's key of one of [`own`].
+pub fn own_key(kind: u8) -> Bytes {
+    Bytes::copy_from_slice(&[family::NODE, kind])
 }
 
 /// The store's key of a shard's state; `suffix` tells several of one kind apart.

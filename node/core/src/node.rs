@@ -7,6 +7,7 @@ mod admin;
 mod answer;
 mod clients;
 mod effects;
+mod forgotten;
 mod garbage;
 mod input;
 mod maps;
@@ -37,6 +38,7 @@ pub use effects::{Effects, LogBatch};
 pub use input::{AdminRequest, Input};
 pub use open::{Recovered, bootstrap};
 
+use forgotten::Forgotten;
 use garbage::Garbage;
 use reporting::Told;
 use stewardship::Stewardship;
@@ -116,6 +118,8 @@ pub struct Node {
     dirty: BTreeSet<ShardId>,
     /// The highest copy of each shard that this node must never speak for (again).
     tombstones: BTreeMap<ShardId, ReplicaId>,
+    /// Copies of an earlier store, which this node must never speak for again either.
+    forgotten: Forgotten,
     /// Copies that the map wants here and that are entombed: to be built anew.
     lost: Vec<(ShardId, ReplicaId)>,
     garbage: Vec<Garbage>,

@@ -31,6 +31,8 @@ planted! {
     LogStartUntold,
     /// A new copy speaks before the store has made it durable.
     NewCopySpeaksEarly,
+    /// What a new process finds in its store counts as durable although nobody has synced it.
+    OpenTakenForDurable,
 
     // Leases and reads.
     /// The lease is longer than the time for which followers vote for nobody else.
@@ -98,6 +100,11 @@ planted! {
     PieceUnchecked,
     /// A leader does not learn from a copy that waits for its snapshot what is committed.
     CommittedUnlearnt,
+    // Lost volumes.
+    /// A node whose store is lost takes the copies that the map has there for new ones.
+    EmptiedTakenForNew,
+    /// A copy is opened from a store of an earlier time than the log.
+    EarlierStoreTrusted,
 
     // Members.
     /// The old copies are removed before the new ones have caught up.

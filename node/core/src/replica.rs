@@ -172,7 +172,7 @@ impl Replica {
             ..raft::Config::default()
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let raw = RawNode::new(&config, store, &logger).map_err(EngineError::unreadable)?;
+        let raw = RawNode::new(&config, store, &logger).map_err(EngineError::failed)?;
         let term = raw.raft.term;
         let mut replica = Self {
             raw,

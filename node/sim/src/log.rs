@@ -47,7 +47,7 @@ impl MemoryLog {
 
     /// What a new process finds; `damaged` = the shards that a flipped bit may have hit.
     pub(crate) fn recover(&self, damaged: BTreeSet<ShardId>) -> Recovered {
-        Recovered { logs: self.durable.clone(), lost: damaged }
+        Recovered { logs: self.durable.clone(), lost: damaged, ..Recovered::default() }
     }
 
     pub(crate) fn shards(&self) -> Vec<ShardId> {

@@ -1,5 +1,7 @@
 //! The store on fjall 3: one key space, so that there is one memtable and one journal to budget for.
 
+use std::fs;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +9,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use skerry_core::engine::{Engine, EngineError, EngineWrite};
 
+use super::Failed;
 use crate::disk;
 
 /// A memtable of this size is written out in the background; another takes its place meanwhile.
@@ -24,12 +27,15 @@ pub struct FjallEngine {
 
 impl FjallEngine {
     /// Opens or makes a store. Panics inside fjall are the caller's to catch.
-    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, String> {
+    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, Failed> {
         let folder = folder.join("fjall");
         // Two memtables may be in memory at once; the rest is for blocks.
         let memtable_bytes = (cache_bytes / 8).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
         let block_bytes = cache_bytes.saturating_sub(2 * memtable_bytes).max(MEMTABLE_BYTES_MIN);
-        let failed = |error: fjall::Error| error.to_string();
+        let failed = |error: fjall::Error| Failed {
+            is_damage: is_damage(&error) && !is_of_a_later_version(&error, &folder),
+            message: error.to_string(),
+        };
         let database = Database::builder(&folder)
             .cache_size(block_bytes)
             .max_journaling_size(JOURNAL_BYTES_MAX)
@@ -82,10 +88,34 @@ impl Engine for FjallEngine {
     }
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
-        disk::folder_bytes(&self.folder).map_err(failed)
+        disk::folder_bytes(&self.folder).map_err(io_failed)
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> EngineError {
-    EngineError { message: format!("fjall: {error}") }
+fn failed(error: fjall::Error) -> EngineError {
+    EngineError { is_damage: is_damage(&error), message: format!("fjall: {error}") }
+}
+
+fn io_failed(error: io::Error) -> EngineError {
+    EngineError::failed(format!("fjall: {error}"))
+}
+
+/// Whatever fjall reads and cannot make sense of.
+fn is_damage(error: &fjall::Error) -> bool {
+    use fjall::Error::{Io, KeyspaceDeleted, Locked, Poisoned, Storage};
+    match error {
+        Io(error) | Storage(fjall::LsmError::Io(error)) => super::is_damage(error),
+        Locked | Poisoned | KeyspaceDeleted => false,
+        _ => true,
+    }
+}
+
+/// A version that this one does not know is told from a damaged one by the mark before it.
+fn is_of_a_later_version(error: &fjall::Error, folder: &Path) -> bool {
+    let has_mark = || fs::read(folder.join("version")).is_ok_and(|bytes| bytes.len() > 3 && bytes.starts_with(b"FJL"));
+    match error {
+        fjall::Error::InvalidVersion(Some(_)) => true,
+        fjall::Error::InvalidVersion(None) => has_mark(),
+        _ => false,
+    }
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use skerry_core::engine::{Engine, EngineError, EngineWrite};
 
+use super::Failed;
 use crate::disk::{self, SyncFile};
 
 /// Part of what sled says when the file is locked; the error has no kind of its own.
@@ -39,14 +40,17 @@ pub struct SledEngine {
 
 impl SledEngine {
     /// Opens or makes a store. Panics inside sled are the caller's to catch.
-    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, String> {
+    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, Failed> {
         Self::open_with(folder, cache_bytes, disk::sync_all())
     }
 
-    fn open_with(folder: &Path, cache_bytes: u64, sync_file: SyncFile) -> Result<Self, String> {
+    fn open_with(folder: &Path, cache_bytes: u64, sync_file: SyncFile) -> Result<Self, Failed> {
         let folder = folder.join("sled");
         let config = sled::Config::new().path(&folder).cache_capacity(cache_bytes).flush_every_ms(None);
-        let db = open_unlocked(&config)?;
+        let db = open_unlocked(&config).map_err(|error| Failed {
+            is_damage: is_damage(&error) || !is_text(&folder),
+            message: error.to_string(),
+        })?;
         Ok(Self { db, folder, sync_file, synced_blobs: Mutex::default() })
     }
 
@@ -119,29 +123,49 @@ impl Engine for SledEngine {
 
     fn sync(&self) -> Result<(), EngineError> {
         self.db.flush().map_err(failed)?;
-        self.sync_files().map_err(failed)
+        self.sync_files().map_err(io_failed)
     }
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
-        disk::folder_bytes(&self.folder).map_err(failed)
+        disk::folder_bytes(&self.folder).map_err(io_failed)
     }
 }
 
 /// A store that this process has just closed stays locked until sled's own threads have let go of it.
-fn open_unlocked(config: &sled::Config) -> Result<sled::Db, String> {
+fn open_unlocked(config: &sled::Config) -> Result<sled::Db, sled::Error> {
     let deadline = Instant::now() + UNLOCK_WAIT_MAX;
     loop {
         match config.open() {
             Err(sled::Error::Io(error)) if error.to_string().contains(LOCKED) && Instant::now() < deadline => {
                 thread::sleep(UNLOCK_POLL);
             }
-            opened => return opened.map_err(|error| error.to_string()),
+            opened => return opened,
         }
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> EngineError {
-    EngineError { message: format!("sled: {error}") }
+fn failed(error: sled::Error) -> EngineError {
+    EngineError { is_damage: is_damage(&error), message: format!("sled: {error}") }
+}
+
+/// What sled takes for a bug of its own is met when pages do not fit each other.
+fn is_damage(error: &sled::Error) -> bool {
+    match error {
+        sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => true,
+        sled::Error::Io(error) => super::is_damage(error),
+        sled::Error::CollectionNotFound(_) | sled::Error::Unsupported(_) => false,
+    }
+}
+
+/// sled takes settings that are no text for those of an early version of its own. We never wrote such.
+fn is_text(folder: &Path) -> bool {
+    let Ok(settings) = fs::read(folder.join("conf")) else { return true };
+    let (text, _checksum) = settings.split_at(settings.len().saturating_sub(4));
+    std::str::from_utf8(text).is_ok()
+}
+
+fn io_failed(error: io::Error) -> EngineError {
+    EngineError::failed(format!("sled: {error}"))
 }
 
 #[cfg(test)]
@@ -174,7 +198,7 @@ mod tests {
                 file.sync_all()
             }),
         );
-        (engine.unwrap(), watch)
+        (engine.ok().unwrap(), watch)
     }
 
     fn put(engine: &SledEngine, key: &'static str, value: Vec<u8>) {

@@ -20,8 +20,8 @@ use super::format::{FIRST_OF_GROUP, Kind, LAST_OF_GROUP, SEGMENT_HEADER_BYTES, S
 use super::index::Index;
 use super::scan::{Found, Item, scan};
 use super::segment::{self, Segment};
-use super::{Damage, LogError, Recovered, body, census};
-use crate::disk::SyncFile;
+use super::{Damage, LogConfig, LogError, Recovered, body, census};
+use crate::disk;
 
 /// An old log, read.
 #[derive(Debug)]
@@ -56,18 +56,23 @@ pub(super) struct Closed {
 }
 
 /// Reads all segments, of which there is at least one.
-pub(super) fn replay(folder: &Path, numbers: &[u64], sync: &SyncFile) -> Result<Replayed, LogError> {
-    let mut replay = Replay::default();
+pub(super) fn replay(config: &LogConfig, numbers: &[u64]) -> Result<Replayed, LogError> {
+    let (folder, sync) = (&config.folder, &config.sync);
+    let mut replay = Replay { salt: config.salt, ..Replay::default() };
+    disk::sync_folder(folder).map_err(LogError::io("sync", folder))?;
     let mut closed = BTreeMap::new();
     let mut last = None;
     for &number in numbers {
         let (segment, header, bytes) = Segment::read(folder, number)?;
-        if header.is_some_and(|header| header.capacity != segment.capacity) {
-            replay.damage.push(Damage { segment: number, offset: segment.capacity, shard: None });
-        }
+        // The process before may have died between a write and its fsync: what can be read now counts from now on.
+        sync(&segment.file).map_err(LogError::io("sync a segment of", folder))?;
         let salt = header.map(|header| header.salt);
         let is_last = numbers.last() == Some(&number);
         let end = replay.segment(number, salt, &bytes, is_last);
+        if header.is_some_and(|header| header.capacity != segment.capacity) {
+            // It was made in its full length: records at its end may be missing.
+            replay.damaged(number, usize::try_from(segment.capacity).unwrap_or(usize::MAX));
+        }
         if is_last {
             if end.torn {
                 let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1) as u64;
@@ -154,7 +159,7 @@ impl Replay {
         self.written = 0;
         let gap = self.previous_segment.replace(number).is_some_and(|previous| previous + 1 != number);
         self.salt = self.salt.or(salt);
-        let Some(salt) = salt.and(self.salt) else {
+        let Some(salt) = salt.filter(|salt| self.salt == Some(*salt)) else {
             self.damaged(number, 0);
             return End { offset: bytes.len(), torn: false };
         };

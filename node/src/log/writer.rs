@@ -18,6 +18,7 @@ use super::cleaner::{Cleaning, Copied, choose};
 use super::format::{Kind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
 use super::group::{FRAME_BYTES_MAX, Framed, Group, TooLarge};
 use super::index::Index;
+use super::mark::LogMark;
 use super::prepare::Preparer;
 use super::recovery::{Closed, replay};
 use super::segment::{self, Segment};
@@ -76,7 +77,7 @@ impl Writer {
             let current = new_segment(&config, &mut preparer, 1, salt, 0)?;
             return Ok((Self::on(config, salt, current, preparer), Vec::new()));
         }
-        let replayed = replay(&config.folder, &numbers, &config.sync)?;
+        let replayed = replay(&config, &numbers)?;
         let salt = replayed.salt.unwrap_or_else(rand::random);
         let mut writer = Self::on(config, salt, replayed.last, preparer);
         writer.index = replayed.index;
@@ -120,6 +121,11 @@ impl Writer {
     /// Of the log.
     pub(super) fn salt(&self) -> u64 {
         self.salt
+    }
+
+    /// Of the log as it is now.
+    pub(super) fn mark(&self) -> LogMark {
+        LogMark { salt: self.salt, newest: self.current.number }
     }
 
     /// Works until the handle is dropped or something fails.
@@ -185,6 +191,7 @@ impl Writer {
         }
         if !self.has_room(bytes) {
             self.rotate(bytes)?;
+            (self.config.note)(self.mark()).map_err(LogError::io("note the newest segment of", &self.config.folder))?;
         }
         self.begin_group();
         let filled = self.fill(&copied, messages);

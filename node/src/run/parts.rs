@@ -16,6 +16,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::{Span, info, warn};
 
 use super::RunError;
+use crate::damage::DamageNote;
 use crate::disk_watch::{DiskWatch, Watched};
 use crate::engine::SharedEngine;
 use crate::inbox::{Inbox, Work};
@@ -75,9 +76,10 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
         runtime: Handle::current(),
     };
     let peers = Peers::new(peers, &known);
+    let damage = DamageNote::of(&watched.volume);
     let failed = |part| move |source| RunError::Start { part, source };
-    let (syncer, sync_thread) =
-        Syncer::start(engine.clone(), inbox.clone(), metrics.clone()).map_err(failed("the store's sync thread"))?;
+    let (syncer, sync_thread) = Syncer::start(engine.clone(), inbox.clone(), metrics.clone(), damage.clone())
+        .map_err(failed("the store's sync thread"))?;
     let watch = DiskWatch::start(watched, inbox.clone(), metrics.clone()).map_err(failed("the disk's watch"))?;
     let (map, map_watch) = watch::channel(node.map().clone());
     let stamp = Arc::new(AtomicU64::new(0));
@@ -93,6 +95,7 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
         metrics: metrics.clone(),
         vitals: vitals.clone(),
         stamp: stamp.clone(),
+        damage,
     };
     let thread = std::thread::Builder::new().name("worker".to_owned());
     let span = Span::current();

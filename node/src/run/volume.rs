@@ -1,7 +1,9 @@
 //! From a folder to a core: identity, store and log are opened, in this order, and everything that may have been lost
 //! is told to the core.
 
+mod aside;
 mod begin;
+mod store;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,25 +20,26 @@ use skerry_core::node::{Identity, Node, NodeConfig};
 use skerry_core::system::NewNode;
 use tokio::sync::mpsc::Receiver;
 use tracing::{error, warn};
+use uuid::Uuid;
 
+use self::store::{OpenStore, StoreMark};
 use super::RunError;
 use crate::chain::chain;
 use crate::clock;
 use crate::config::{Config, Origin};
+use crate::damage::DamageNote;
 use crate::disk::{self, SyncFile};
-use crate::engine::{self, OpenError, SharedEngine};
+use crate::engine::SharedEngine;
 use crate::founding::{Call, Founding, Standing};
-use crate::identity::{Owner, Volume, VolumeError};
+use crate::identity::{Kept, Known, Owner, Volume, VolumeError};
 use crate::inbox::Inbox;
-use crate::log::{Completion, Log, LogConfig, LogHandle};
+use crate::log::{self, Completion, Log, LogConfig, LogHandle, NoteMark};
 use crate::metrics::Metrics;
 use crate::origin::{self, OriginError};
 use crate::vitals::{Phase, Vitals};
 
 const STORE: &str = "store";
 const LOG: &str = "log";
-/// Where a store that cannot be opened is put aside, for people to look at. Takes the place of an older one.
-const LOST_STORE: &str = "store.lost";
 
 /// Where the log lies.
 pub(super) fn log_folder(config: &Config) -> PathBuf {
@@ -56,8 +59,10 @@ pub(super) struct Ready {
     pub(super) node: Node,
     pub(super) engine: SharedEngine,
     pub(super) log: LogHandle,
+    /// Damaged parts of the volume that were put aside.
+    pub(super) aside: Vec<PathBuf>,
     /// Held as long as the process lives.
-    pub(super) volume: Volume,
+    pub(super) volume: Arc<Volume>,
 }
 
 /// What a volume turned out to be.
@@ -77,6 +82,10 @@ pub(super) async fn open(
 ) -> Result<Opened, RunError> {
     match open_for_good(config, address, shell, calls).await {
         Err(RunError::Origin(OriginError::Removed { node })) => Ok(Opened::Removed(node)),
+        Err(RunError::Core(error)) => {
+            DamageNote::of(&config.data).leave_for(&error);
+            Err(error.into())
+        }
         opened => opened,
     }
 }
@@ -87,55 +96,93 @@ async fn open_for_good(
     shell: &Shell,
     calls: Receiver<Call>,
 ) -> Result<Opened, RunError> {
-    let mut volume = Volume::open(&config.data)?;
+    let volume = Arc::new(Volume::open(&config.data)?);
     volume.check(&config.cluster)?;
-    let new = NewNode { volume: volume.id().to_owned(), address: address.clone(), zone: config.zone.clone() };
+    let new = NewNode { volume: volume.id(), address: address.clone(), zone: config.zone.clone() };
     let mut seeds = Vec::new();
-    let engine = match volume.owner() {
+    let (store, node) = match volume.owner() {
         Some(owner) => {
-            refuse_emptied(config, &volume, owner)?;
+            refuse_emptied(config, &volume, &owner)?;
             shell.founding.becomes(Standing::Member { node: owner.node, incarnation: None });
-            let engine = open_store(config)?;
-            if knows_nobody(engine.as_ref())? {
+            let store = store::open(config, &volume)?;
+            if !store::knows_nodes(store.engine.as_ref())? {
                 seeds = nodes_through_seeds(config, &new, shell).await?;
             }
-            engine
+            (store, owner.node)
         }
         None => {
             // Nothing was ever promised under no identity: this is what an interrupted bootstrap left.
-            remove(&config.data.join(STORE))?;
             remove(&log_folder(config))?;
             let begun = begin::begin(config, &new, shell, calls).await?;
-            volume.own(Owner { cluster: config.cluster.clone(), node: begun.node })?;
-            shell.founding.becomes(Standing::Member { node: begun.node, incarnation: None });
+            let node = begun.node;
+            volume.own(Owner { cluster: config.cluster.clone(), node })?;
+            shell.founding.becomes(Standing::Member { node, incarnation: None });
             let (engine, nodes) = begun.answer();
             seeds = nodes;
-            engine
+            (OpenStore { engine, id: Uuid::new_v4().to_string(), is_lost: false }, node)
         }
     };
-    let node = volume.owner().map(|owner| owner.node).unwrap_or_default();
     let incarnation = volume.next_incarnation();
-    let had_log = !volume.has_data() || is_there(&log_folder(config))?;
-    let log = Log::open(log_config(config, &shell.metrics), completions(&shell.inbox)).map_err(RunError::Log)?;
+    let identity = Identity { cluster: config.cluster.clone(), node, incarnation, address, zone: config.zone.clone() };
+    open_core(config, shell, &volume, store, (identity, seeds))
+}
+
+/// Opens the log, and the core on log and store. What is lost is durably given up before this start is counted: it
+/// stays lost if the process dies in between.
+fn open_core(
+    config: &Config,
+    shell: &Shell,
+    volume: &Arc<Volume>,
+    store: OpenStore,
+    (identity, seeds): (Identity, Vec<NodeRecord>),
+) -> Result<Opened, RunError> {
+    let OpenStore { engine, id, is_lost } = store;
+    let (node, incarnation) = (identity.node, identity.incarnation);
+    let is_log_lost = judge_log(config, volume)?;
+    let log = Log::open(log_config(config, volume, is_log_lost, &shell.metrics), completions(&shell.inbox));
+    let log = log.map_err(RunError::Log)?;
     let mut recovered = log.recovered;
-    if !log.damage.is_empty() || !had_log {
+    recovered.is_store_new = is_lost;
+    if !log.damage.is_empty() || is_log_lost {
         let unproven = shards(engine.as_ref())?.into_iter().filter(|shard| !recovered.logs.contains_key(shard));
         recovered.lost.extend(unproven);
     }
     for shard in &recovered.lost {
         warn!(shard = shard.0, "replica may have lost what it promised and is built anew");
     }
-    volume.keeps_data()?;
-    let identity = Identity { cluster: config.cluster.clone(), node, incarnation, address, zone: config.zone.clone() };
     let node_config = NodeConfig { seed: rand::random(), seeds, ..NodeConfig::default() };
     let opened = Node::open(identity, node_config, recovered, engine.as_ref(), clock::now())?;
     if opened.map().nodes.get(&node).is_some_and(|record| record.state == NodeState::Removed) {
         return Ok(Opened::Removed(node));
     }
     refuse_put_back(config, &opened)?;
-    volume.begin(incarnation)?;
+    store::write_mark(engine.as_ref(), &StoreMark { id: id.clone(), start: incarnation })?;
+    volume.begin(incarnation, Kept { log: log.mark, store: id })?;
     shell.founding.becomes(Standing::Member { node, incarnation: Some(incarnation) });
-    Ok(Opened::Node(Box::new(Ready { node: opened, engine, log: log.handle, volume })))
+    let aside = aside::all(&config.data)?;
+    shell.vitals.aside(aside.clone());
+    Ok(Opened::Node(Box::new(Ready { node: opened, engine, log: log.handle, aside, volume: volume.clone() })))
+}
+
+/// Compares the log with what the identity knows of it. A log that is another, or ends earlier, is put aside: whatever is
+/// missing may have been promised by any copy. True if it is lost.
+fn judge_log(config: &Config, volume: &Volume) -> Result<bool, RunError> {
+    let folder = log_folder(config);
+    let found = log::find(&folder).map_err(RunError::Log)?;
+    let why = match volume.known() {
+        Known::Nothing => None,
+        // A log is made with its first segment, which goes only when there are others.
+        Known::Unnamed => (found == log::Found::Nothing).then(|| "it has no segment".to_owned()),
+        Known::Data(kept) => found.differs_from(kept.log),
+    };
+    let Some(why) = why else { return Ok(false) };
+    error!(why, "log is lost");
+    match found {
+        // There is nothing in it to be kept.
+        log::Found::Nothing | log::Found::Unused { .. } => remove(&folder)?,
+        log::Found::Segments { .. } => aside::put(&config.data, LOG, &why)?,
+    }
+    Ok(true)
 }
 
 /// A node that has lost its store asks again for the others' addresses; the same volume gets the same id.
@@ -152,10 +199,11 @@ async fn nodes_through_seeds(config: &Config, new: &NewNode, shell: &Shell) -> R
     }
 }
 
-/// With neither log nor store nothing says which replicas were here, and they must not come back with the same ids.
+/// A node that has lost both, and has nobody to ask, can do nothing but wait: a person must know.
 fn refuse_emptied(config: &Config, volume: &Volume, owner: &Owner) -> Result<(), RunError> {
     let gone = !is_there(&log_folder(config))? && !is_there(&config.data.join(STORE))?;
-    if volume.has_data() && gone {
+    let can_ask = matches!(config.origin, Origin::Join(_));
+    if volume.known() != Known::Nothing && gone && !can_ask {
         return Err(VolumeError::Emptied { folder: config.data.clone(), node: owner.node }.into());
     }
     Ok(())
@@ -170,25 +218,7 @@ fn refuse_put_back(config: &Config, node: &Node) -> Result<(), RunError> {
     }
 }
 
-/// Opens the store. One that cannot be opened is put aside, and the node goes on with an empty one: its replicas are
-/// lost, which the log, that still names them, makes known to the core.
-fn open_store(config: &Config) -> Result<SharedEngine, RunError> {
-    let folder = config.data.join(STORE);
-    match engine::open(config.engine, &folder, config.cache_bytes) {
-        Ok(engine) => Ok(engine),
-        Err(unusable @ (OpenError::Store { .. } | OpenError::Panicked { .. })) => {
-            let aside = config.data.join(LOST_STORE);
-            error!(error = chain(&unusable), aside = %aside.display(), "store is unusable, replicas are built anew");
-            remove(&aside)?;
-            fs::rename(&folder, &aside).map_err(|source| failed("put aside", &folder, source))?;
-            disk::sync_folder(&config.data).map_err(|source| failed("sync", &config.data, source))?;
-            Ok(engine::open(config.engine, &folder, config.cache_bytes)?)
-        }
-        Err(other) => Err(other.into()),
-    }
-}
-
-fn log_config(config: &Config, metrics: &Metrics) -> LogConfig {
+fn log_config(config: &Config, volume: &Arc<Volume>, is_lost: bool, metrics: &Metrics) -> LogConfig {
     let seconds = metrics.log_fsync_seconds.clone();
     let sync = disk::sync_data();
     let timed: SyncFile = Arc::new(move |file| {
@@ -197,24 +227,21 @@ fn log_config(config: &Config, metrics: &Metrics) -> LogConfig {
         seconds.observe(began.elapsed().as_secs_f64());
         Ok(())
     });
-    LogConfig { segment_bytes: config.segment_bytes, sync: timed, ..LogConfig::new(log_folder(config)) }
+    let salt = match volume.known() {
+        Known::Data(kept) if !is_lost => Some(kept.log.salt),
+        Known::Data(_) | Known::Unnamed | Known::Nothing => None,
+    };
+    let volume = volume.clone();
+    let note: NoteMark = Arc::new(move |mark| volume.log_reaches(mark).map_err(io::Error::other));
+    LogConfig { segment_bytes: config.segment_bytes, sync: timed, salt, note, ..LogConfig::new(log_folder(config)) }
 }
 
-fn completions(inbox: &Arc<Inbox>) -> crate::log::Complete {
+fn completions(inbox: &Arc<Inbox>) -> log::Complete {
     let inbox = inbox.clone();
     Box::new(move |completion| match completion {
         Completion::Durable { sequence } => inbox.log_durable(sequence),
         Completion::Failed { error } => inbox.fail(chain(&*error)),
     })
-}
-
-fn knows_nobody(engine: &dyn Engine) -> Result<bool, EngineError> {
-    let mut nobody = true;
-    engine.scan(&[family::NODE], &[family::NODE + 1], &mut |_, _| {
-        nobody = false;
-        ControlFlow::Break(())
-    })?;
-    Ok(nobody)
 }
 
 /// Every shard that the store has a replica of.

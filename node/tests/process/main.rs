@@ -12,6 +12,7 @@ mod damage;
 mod founding;
 mod full_disk;
 mod incarnation;
+mod lost_volume;
 mod names;
 mod once;
 mod pause;

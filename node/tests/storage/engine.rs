@@ -141,7 +141,7 @@ fn a_ruined_store_is_an_error(kind: EngineKind) {
     drop(engine);
     ruin(&folder.path().join(kind.to_string()));
     match engine::open(kind, folder.path(), CACHE_BYTES) {
-        Err(OpenError::Store { .. } | OpenError::Panicked { .. }) => {}
+        Err(OpenError::Damaged { .. }) => {}
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("a ruined store was opened"),
     }

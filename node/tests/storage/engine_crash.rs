@@ -20,7 +20,7 @@ const PUTS_PER_BATCH: u64 = 9;
 const COUNT: &[u8] = b"zcount";
 
 /// Batch `number`: some slots get its number, one is deleted, and the count says how many batches there are.
-fn batch(number: u64) -> Vec<EngineWrite> {
+pub(super) fn batch(number: u64) -> Vec<EngineWrite> {
     let slot = |nth: u64| Bytes::copy_from_slice(&((number * PUTS_PER_BATCH + nth) % SLOTS).to_be_bytes());
     let value = number.to_le_bytes().repeat(1 + (number % 40) as usize);
     let mut writes: Vec<_> = (0..PUTS_PER_BATCH).map(|nth| put(slot(nth), value.clone())).collect();
@@ -29,7 +29,7 @@ fn batch(number: u64) -> Vec<EngineWrite> {
     writes
 }
 
-fn count(engine: &SharedEngine) -> u64 {
+pub(super) fn count(engine: &SharedEngine) -> u64 {
     let value = engine.get(COUNT).unwrap();
     value.map_or(0, |value| u64::from_le_bytes(*value.first_chunk::<8>().unwrap()))
 }

@@ -21,7 +21,7 @@ fn bytes_of(index: u64) -> usize {
     1 + usize::try_from(index * 97 % 900).unwrap()
 }
 
-fn write_at(shard: u64, index: u64) -> LogWrite {
+pub(super) fn write_at(shard: u64, index: u64) -> LogWrite {
     LogWrite { entries: entries(index, index, shard, bytes_of(index)), ..write(shard, shard) }
 }
 

@@ -13,7 +13,7 @@ use skerry_core::ids::{ReplicaId, ShardId};
 use skerry_core::log::{EntryKind, HardState, LogCut, LogEntry, LogWrite, RecoveredLog};
 use skerry_core::node::LogBatch;
 use skerry_node::disk::SyncFile;
-use skerry_node::log::{Completion, Damage, Log, LogConfig, LogError, LogHandle, Opened, SEGMENT_BYTES_MIN};
+use skerry_node::log::{Completion, Damage, Log, LogConfig, LogError, LogHandle, LogMark, Opened, SEGMENT_BYTES_MIN};
 use tempfile::TempDir;
 
 /// No wait in these tests is longer than this, and none is for a fixed time.
@@ -43,6 +43,7 @@ pub(super) struct TestLog {
     pub(super) completions: Receiver<Completion>,
     pub(super) recovered: skerry_core::node::Recovered,
     pub(super) damage: Vec<Damage>,
+    pub(super) mark: LogMark,
     sequence: u64,
 }
 
@@ -52,8 +53,8 @@ impl TestLog {
         let complete = Box::new(move |completion| {
             let _test_ended = sender.send(completion);
         });
-        let Opened { handle, recovered, damage } = Log::open(config, complete)?;
-        Ok(Self { handle, completions, recovered, damage, sequence: 0 })
+        let Opened { handle, recovered, damage, mark } = Log::open(config, complete)?;
+        Ok(Self { handle, completions, recovered, damage, mark, sequence: 0 })
     }
 
     /// Appends without waiting.

@@ -109,6 +109,7 @@ impl Node {
         engine.write(vec![open::nodes_write(self.map.nodes.values().cloned().collect())])?;
         self.unsynced = true;
         let map = Arc::clone(&self.map);
+        self.forgotten.bound(&self.identity, &map, engine)?;
         let here = self.identity.node;
         self.lost = map.shards.values().filter_map(|record| self.lost_copy(record)).collect();
         for record in map.shards.values() {
@@ -138,8 +139,7 @@ impl Node {
     /// A copy that the map has here and that this node must never speak for again.
     fn lost_copy(&self, record: &ShardRecord) -> Option<(ShardId, ReplicaId)> {
         let shard = record.descriptor.shard;
-        let tombstone = self.tombstones.get(&shard)?;
-        let here = |r: &Copy| r.node == self.identity.node && r.id <= *tombstone;
+        let here = |r: &Copy| r.node == self.identity.node && self.is_given_up(shard, r.id);
         let members = record.descriptor.members.iter().map(|m| m.replica);
         record.assigned.iter().copied().chain(members).find(here).map(|r| (shard, r.id))
     }
@@ -158,7 +158,11 @@ impl Node {
     }
 
     pub(super) fn is_entombed(&self, shard: ShardId, replica: ReplicaId) -> bool {
-        self.tombstones.get(&shard).is_some_and(|t| *t >= replica) && !is_planted(Planted::TombstoneIgnored)
+        self.is_given_up(shard, replica) && !is_planted(Planted::TombstoneIgnored)
+    }
+
+    fn is_given_up(&self, shard: ShardId, replica: ReplicaId) -> bool {
+        self.tombstones.get(&shard).is_some_and(|t| *t >= replica) || self.forgotten.may_be(replica)
     }
 
     /// A new copy. It says nothing before the store has made it durable: what it promises then is not forgotten.

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec;
-use crate::engine::{Engine, EngineError, EngineWrite, family, shard_key, state};
+use crate::engine::{Engine, EngineError, EngineWrite, family, own, own_key, shard_key, state};
 use crate::heard::Heard;
 use crate::ids::{ClusterId, ReplicaId, ShardId};
 use crate::log::RecoveredLog;
 use crate::map::{Map, NodeRecord};
+use crate::node::forgotten::Forgotten;
 use crate::node::garbage::Garbage;
 use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
 use crate::node::{Identity, Node, NodeConfig};
-use crate::replica::state::ReplicaState;
+use crate::planted::{Planted, is_planted};
+use crate::replica::state::{FIRST, ReplicaState};
 use crate::replica::{Replica, Setup, first_records};
 use crate::system::NewNode;
 use crate::system::state::SystemState;
@@ -30,6 +32,9 @@ pub struct Recovered {
     pub logs: BTreeMap<ShardId, RecoveredLog>,
     /// Shards of which records may be missing: their copies here are lost.
     pub lost: BTreeSet<ShardId>,
+    /// True if the store is a new one although this node was in the database before: copies that were here are lost, and
+    /// nothing says which. Every id that was given before this start may be one of them.
+    pub is_store_new: bool,
 }
 
 /// Makes a database on an empty store: node 1 with the only copy of the system shard. The caller syncs the store.
@@ -46,11 +51,7 @@ pub fn bootstrap(cluster: ClusterId, first: &NewNode, engine: &dyn Engine) -> Re
 
 /// The store's record of the nodes that this one knows, for its next start.
 pub(super) fn nodes_write(nodes: Vec<NodeRecord>) -> EngineWrite {
-    EngineWrite::Put(nodes_key(), codec::encode(&nodes))
-}
-
-fn nodes_key() -> Bytes {
-    Bytes::from_static(&[family::NODE, b'n'])
+    EngineWrite::Put(own_key(own::NODES), codec::encode(&nodes))
 }
 
 /// What the store has of replicas.
@@ -71,8 +72,13 @@ impl Node {
         engine: &dyn Engine,
         now: Now,
     ) -> Result<Self, EngineError> {
+        // The process before may have died with writes that only the operating system has yet. They can be read, and
+        // must be durable before anything rests on them.
+        if !is_planted(Planted::OpenTakenForDurable) {
+            engine.sync()?;
+        }
         let stored = stored(engine)?;
-        let known = engine.get(&nodes_key())?;
+        let known = engine.get(&own_key(own::NODES))?;
         let mut nodes: Vec<NodeRecord> = match known {
             Some(bytes) => codec::decode("known nodes", &bytes).map_err(EngineError::unreadable)?,
             None => Vec::new(),
@@ -90,6 +96,7 @@ impl Node {
             replicas: BTreeMap::new(),
             dirty: BTreeSet::new(),
             tombstones: stored.tombstones,
+            forgotten: Forgotten::open(recovered.is_store_new, engine)?,
             lost: Vec::new(),
             garbage: stored.garbage,
             destroyed: Vec::new(),
@@ -132,7 +139,15 @@ impl Node {
         engine: &dyn Engine,
     ) -> Result<(), EngineError> {
         for (shard, state) in states {
-            let log = recovered.logs.remove(&shard).filter(|log| log.replica == state.replica);
+            let log = recovered.logs.remove(&shard);
+            // Durable in the log, so once in the store too: the store is of an earlier time.
+            let later = log.as_ref().map(|log| log.replica).filter(|replica| *replica > state.replica);
+            if let Some(later) = later.filter(|_| !is_planted(Planted::EarlierStoreTrusted)) {
+                self.discard(&state, engine)?;
+                self.entomb(shard, later, engine)?;
+                continue;
+            }
+            let log = log.filter(|log| log.replica == state.replica);
             if recovered.lost.contains(&shard) || is_lost(&state, log.as_ref()) {
                 self.discard(&state, engine)?;
                 continue;
@@ -183,15 +198,11 @@ fn is_lost(state: &ReplicaState, log: Option<&RecoveredLog>) -> bool {
         return false;
     }
     let applied = state.applied.0;
-    match log {
-        // A first copy that never wrote, a blank one, or one whose snapshot was just complete, has no log. Any other
-        // copy that has applied something had one.
-        None => false,
-        Some(log) => {
-            let last = log.start.0 + log.entries.len() as u64;
-            log.start.0 > applied || (last < applied && last > 0)
-        }
-    }
+    // A first copy that never wrote, a blank one, or one whose snapshot was just complete, has no log, or none with a
+    // start. Any other copy has applied only what its log had made durable.
+    let (start, last) = log.map_or((0, 0), |log| (log.start.0, log.start.0 + log.entries.len() as u64));
+    let is_trusted = log.is_none() && is_planted(Planted::EarlierStoreTrusted);
+    !is_trusted && (start > applied || last.max(FIRST.0) < applied)
 }
 
 fn stored(engine: &dyn Engine) -> Result<Stored, EngineError> {

@@ -265,7 +265,7 @@ impl Replica {
         let proposed = self.proposed.remove(&entry.index);
         let mut applied = None;
         if !entry.data.is_empty() {
-            let payload = apply::payload(&entry.data).map_err(EngineError::unreadable)?;
+            let payload = apply::payload(&entry.data).map_err(EngineError::failed)?;
             out.system_changed |= matches!(payload, Payload::System(_));
             applied = Some(self.applier.apply(&payload, engine)?);
         }
@@ -276,8 +276,7 @@ impl Replica {
     }
 
     fn apply_members(&mut self, entry: &Entry, out: &mut Collected) -> Result<(), EngineError> {
-        let change: MemberChange =
-            codec::decode("change of members", &entry.context).map_err(EngineError::unreadable)?;
+        let change: MemberChange = codec::decode("change of members", &entry.context).map_err(EngineError::failed)?;
         if self.raw.apply_conf_change(&conf_change(&change)).is_ok() {
             self.applier.state.descriptor = changed(self.descriptor(), &change);
             self.members_known_from = self.raw.raft.raft_log.last_index() + 1;

@@ -112,17 +112,23 @@ impl Cluster {
     }
 
     pub(crate) fn open(&mut self, id: NodeId, engine: Memory, seeds: Vec<skerry_core::map::NodeRecord>) {
+        self.open_start((id, Incarnation(1)), engine, Recovered::default(), seeds);
+    }
+
+    /// A start of a node, on what is left of its volume.
+    pub(crate) fn open_start(
+        &mut self,
+        (id, incarnation): (NodeId, Incarnation),
+        engine: Memory,
+        recovered: Recovered,
+        seeds: Vec<skerry_core::map::NodeRecord>,
+    ) {
         let new = new_node(id.0);
-        let identity = Identity {
-            cluster: ClusterId("c".into()),
-            node: id,
-            incarnation: Incarnation(1),
-            address: new.address,
-            zone: new.zone,
-        };
+        let cluster = ClusterId("c".into());
+        let identity = Identity { cluster, node: id, incarnation, address: new.address, zone: new.zone };
         let mut config = NodeConfig { seed: 7, seeds, log_keep_bytes: 10_000, ..NodeConfig::default() };
         config.requests_max = self.requests_max.unwrap_or(config.requests_max);
-        let node = Node::open(identity, config, Recovered::default(), &engine, self.now).unwrap();
+        let node = Node::open(identity, config, recovered, &engine, self.now).unwrap();
         self.hosts.insert(id, Host { node, engine });
     }
 
@@ -168,8 +174,9 @@ impl Cluster {
             }
             for _ in 0..100_000 {
                 let Some((from, to, messages)) = self.inbox.pop_front() else { break };
+                let sender = self.hosts.get(&from).map_or(Incarnation(1), |host| host.node.identity().incarnation);
                 if self.hosts.contains_key(&to) {
-                    self.input(to, Input::Peer { from, incarnation: Incarnation(1), messages });
+                    self.input(to, Input::Peer { from, incarnation: sender, messages });
                 }
             }
         }

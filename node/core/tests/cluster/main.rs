@@ -4,6 +4,7 @@
 
 mod bounds;
 mod harness;
+mod lost_volume;
 
 use std::collections::BTreeSet;
 

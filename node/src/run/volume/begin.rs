@@ -7,7 +7,7 @@ use skerry_core::system::NewNode;
 use tokio::sync::mpsc::Receiver;
 use tracing::info;
 
-use super::{RunError, Shell, open_store};
+use super::{RunError, Shell, store};
 use crate::config::{Config, Origin};
 use crate::engine::SharedEngine;
 use crate::founding::{Call, FOUNDER, Standing};
@@ -54,14 +54,14 @@ pub(super) async fn begin(
     match origin::gain(seeds, &config.cluster, new, &mut calls).await? {
         Gained::Called(call) => make(config, new, calls, Some(call)),
         Gained::Joined(Joined { node, nodes }, _late) => {
-            Ok(Begun { engine: open_store(config)?, node, seeds: nodes, calls, call: None })
+            Ok(Begun { engine: store::make(config)?, node, seeds: nodes, calls, call: None })
         }
     }
 }
 
 /// Makes the database.
 fn make(config: &Config, new: &NewNode, calls: Receiver<Call>, call: Option<Call>) -> Result<Begun, RunError> {
-    let engine = open_store(config)?;
+    let engine = store::make(config)?;
     bootstrap(config.cluster.clone(), new, engine.as_ref())?;
     engine.sync()?;
     info!("database is made");

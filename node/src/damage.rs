@@ -1,0 +1,76 @@
+//! A durable note that the store was found damaged while the node ran, with the reason: without it the next start would
+//! open the same store, meet the same damage and end again, for ever.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use skerry_core::engine::EngineError;
+use tracing::error;
+
+use crate::disk;
+
+const FILE: &str = "store.damaged";
+
+/// The note of one volume.
+#[derive(Debug, Clone)]
+pub struct DamageNote {
+    path: PathBuf,
+}
+
+impl DamageNote {
+    /// Of the volume in this folder.
+    pub fn of(data: &Path) -> Self {
+        Self { path: data.join(FILE) }
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the note if this error says that the store is damaged. If it cannot be left, the next start finds out anew.
+    pub fn leave_for(&self, error: &EngineError) {
+        if !error.is_damage {
+            return;
+        }
+        if let Err(failure) = disk::write_atomically(&self.path, error.to_string().as_bytes()) {
+            error!(error = %failure, "failed to note that the store is damaged");
+        }
+    }
+
+    /// What the note says. `None` = there is none.
+    pub fn read(&self) -> io::Result<Option<String>> {
+        match fs::read(&self.path) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The damaged store was put aside.
+    pub fn remove(&self) -> io::Result<()> {
+        fs::remove_file(&self.path)?;
+        self.path.parent().map_or(Ok(()), disk::sync_folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_damage_is_noted_and_the_note_stays_until_it_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = DamageNote::of(folder.path());
+        note.leave_for(&EngineError::failed("no space left"));
+        assert_eq!(note.read().unwrap(), None);
+        note.leave_for(&EngineError::damaged("a page has another checksum"));
+        assert_eq!(
+            DamageNote::of(folder.path()).read().unwrap().unwrap(),
+            "engine failed: a page has another checksum"
+        );
+        note.remove().unwrap();
+        assert_eq!(note.read().unwrap(), None);
+    }
+}

@@ -1,0 +1,52 @@
+//! A panic in one of the node's threads. Without its log's writer, its store's sync, its worker or a thread of the store
+//! itself a node would go on for a while and keep nothing, so a panic in any of them poisons it at once, with the reason.
+//!
+//! Tasks of the async runtime are another matter: whoever waits for one sees its end, and one client's broken call is no
+//! reason to stop serving the others.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+
+use tracing::error;
+
+use crate::inbox::Inbox;
+
+/// Of the threads that run async tasks.
+pub const ASYNC_THREAD: &str = "async";
+
+thread_local! {
+    /// True while a panic on this thread is expected and dealt with.
+    static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what may panic, and gives back what the panic said.
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let before = IS_CAUGHT.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    IS_CAUGHT.set(before);
+    result.map_err(|panic| message(panic.as_ref()))
+}
+
+/// From now on a panic on any thread of this process, other than the async ones, poisons the node.
+pub fn watch(inbox: Arc<Inbox>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let current = thread::current();
+        let name = current.name().unwrap_or("without a name");
+        let (text, place) = (message(panic.payload()), panic.location().map(ToString::to_string).unwrap_or_default());
+        if IS_CAUGHT.get() {
+            return;
+        }
+        error!(thread = name, place, "thread panicked: {text}");
+        if name != ASYNC_THREAD {
+            inbox.fail(format!("thread {name} panicked at {place}: {text}"));
+        }
+    }));
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+}

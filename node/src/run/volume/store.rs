@@ -1,0 +1,137 @@
+//! The store of a volume: opened, compared with what the identity knows of it, and made anew if it is lost. Only damage of
+//! the data itself, or its absence, makes it lost; for any other reason the process ends and nothing is touched.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+use skerry_core::engine::{Engine, EngineError, EngineWrite, family, own, own_key};
+use skerry_core::ids::Incarnation;
+use tracing::error;
+use uuid::Uuid;
+
+use super::{RunError, STORE, aside, remove};
+use crate::chain::chain;
+use crate::config::Config;
+use crate::damage::DamageNote;
+use crate::engine::{self, OpenError, SharedEngine};
+use crate::identity::{Known, Volume};
+
+/// The store's record of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoreMark {
+    /// Drawn when the store was made.
+    pub(super) id: String,
+    /// The latest start that has used it.
+    pub(super) start: Incarnation,
+}
+
+/// A store, open.
+pub(super) struct OpenStore {
+    pub(super) engine: SharedEngine,
+    pub(super) id: String,
+    /// True if it was made anew although this node was in the database before.
+    pub(super) is_lost: bool,
+}
+
+/// Opens the store, or makes one.
+pub(super) fn open(config: &Config, volume: &Volume) -> Result<OpenStore, RunError> {
+    let known = volume.known();
+    let note = DamageNote::of(&config.data);
+    if let Some(why) = note.read().map_err(|source| super::failed("read", note.path(), source))? {
+        aside::put(&config.data, STORE, &why)?;
+        note.remove().map_err(|source| super::failed("remove", note.path(), source))?;
+    }
+    let folder = config.data.join(STORE);
+    let engine = match engine::open(config.engine, &folder, config.cache_bytes) {
+        Ok(engine) => engine,
+        Err(error) if is_lost(&error) && known != Known::Nothing => {
+            aside::put(&config.data, STORE, &chain(&error))?;
+            engine::open(config.engine, &folder, config.cache_bytes)?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mark = mark(engine.as_ref())?;
+    let started = Incarnation(volume.next_incarnation().0.saturating_sub(1));
+    let id = || Uuid::new_v4().to_string();
+    let Some(why) = differs(&known, mark.as_ref(), started, engine.as_ref())? else {
+        return Ok(OpenStore { engine, id: mark.map_or_else(id, |mark| mark.id), is_lost: false });
+    };
+    error!(why, "store is lost");
+    let engine = anew(config, engine, &why)?;
+    Ok(OpenStore { engine, id: id(), is_lost: true })
+}
+
+/// A store that has something is put aside; an empty one is as good as a new one.
+fn anew(config: &Config, engine: SharedEngine, why: &str) -> Result<SharedEngine, RunError> {
+    if is_empty(engine.as_ref())? {
+        return Ok(engine);
+    }
+    drop(engine);
+    aside::put(&config.data, STORE, why)?;
+    Ok(engine::open(config.engine, &config.data.join(STORE), config.cache_bytes)?)
+}
+
+/// A folder without our mark, or with an unreadable one, is not a store of a later version.
+fn is_lost(error: &OpenError) -> bool {
+    match error {
+        OpenError::Damaged { .. } => true,
+        OpenError::Mark { mark, .. } => !mark.starts_with("skerry store "),
+        OpenError::Folder { .. } | OpenError::OtherKind { .. } | OpenError::Unusable { .. } => false,
+    }
+}
+
+/// Why this is not the store that the identity knows. `None` = it is.
+fn differs(
+    known: &Known,
+    mark: Option<&StoreMark>,
+    started: Incarnation,
+    engine: &dyn Engine,
+) -> Result<Option<String>, EngineError> {
+    let why = match (known, mark) {
+        (Known::Nothing, _) => None,
+        // Of an earlier version, which wrote no mark. A node that has had a map knows other nodes.
+        (Known::Unnamed, _) if !is_empty(engine)? => None,
+        (Known::Unnamed, _) => Some("it is empty".to_owned()),
+        (Known::Data(_), None) => Some("it is empty, or no store of this node".to_owned()),
+        (Known::Data(kept), Some(mark)) if mark.id != kept.store => Some("it is another store".to_owned()),
+        (Known::Data(_), Some(mark)) if mark.start < started => {
+            Some(format!("it is of an earlier time: start {} used it last, {started} was the latest", mark.start))
+        }
+        (Known::Data(_), Some(_)) => None,
+    };
+    Ok(why)
+}
+
+fn mark(engine: &dyn Engine) -> Result<Option<StoreMark>, RunError> {
+    let Some(bytes) = engine.get(&own_key(own::STORE))? else { return Ok(None) };
+    let unreadable = |error: serde_json::Error| EngineError::damaged(format!("the store's mark: {error}"));
+    Ok(Some(serde_json::from_slice(&bytes).map_err(unreadable)?))
+}
+
+/// Writes the store's record of itself, and makes it and all before it durable.
+pub(super) fn write_mark(engine: &dyn Engine, mark: &StoreMark) -> Result<(), EngineError> {
+    let bytes = serde_json::to_vec(mark).map_err(EngineError::failed)?;
+    engine.write(vec![EngineWrite::Put(own_key(own::STORE), bytes.into())])?;
+    engine.sync()
+}
+
+/// True if it has neither a replica nor the name of another node.
+fn is_empty(engine: &dyn Engine) -> Result<bool, EngineError> {
+    let mut is_empty = !knows_nodes(engine)?;
+    engine.scan(&[family::SHARD], &[family::SHARD + 1], &mut |_, _| {
+        is_empty = false;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_empty)
+}
+
+/// True if the store can tell who the other nodes are.
+pub(super) fn knows_nodes(engine: &dyn Engine) -> Result<bool, EngineError> {
+    Ok(engine.get(&own_key(own::NODES))?.is_some())
+}
+
+/// Opens a store that nobody has used, for a volume without an owner.
+pub(super) fn make(config: &Config) -> Result<SharedEngine, RunError> {
+    remove(&config.data.join(STORE))?;
+    Ok(engine::open(config.engine, &config.data.join(STORE), config.cache_bytes)?)
+}

@@ -8,6 +8,7 @@ mod volumes;
 use std::collections::BTreeMap;
 
 use skerry_api::DistributedDatabase;
+use skerry_client::Secrets;
 use skerry_core::ids::ClusterId;
 use skerry_core::node::Status;
 use skerry_operator_core::kubernetes::{Cluster, Names};
@@ -58,7 +59,9 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
     let slots = cluster.slots(&names);
     let status = database.status.clone().unwrap_or_default();
     let cluster_id = ClusterId(status.cluster_id.unwrap_or_default());
-    let target = Target { cluster: cluster_id, seeds: slots.values().map(|s| s.address.clone()).collect() };
+    let seeds = slots.values().map(|s| s.address.clone()).collect();
+    // Looking needs no secret.
+    let target = Target { cluster: cluster_id, seeds, secrets: Secrets::default() };
     let (seen, blank) = match status.founded {
         true => (ask(&target, context).await, None),
         false => before_founding(&slots, &target, context).await,

@@ -61,6 +61,8 @@ planted! {
     // Epochs, incarnations and fencing tokens.
     /// The system shard takes commands of an operator that was followed by another.
     FenceIgnored,
+    /// A fencing token may be as high as it likes.
+    TokenUnbounded,
 
     // Liveness.
     /// A node that falls silent leaves its quiescent shards asleep.

@@ -4,6 +4,7 @@
 
 pub mod state;
 
+mod fence;
 mod members;
 mod nodes;
 mod tables;
@@ -251,6 +252,14 @@ pub enum SystemRefusal {
     /// A limit is out of range.
     #[error("moves per node must be at least 1 and bytes per second at least 65536")]
     Limits,
+    /// No later operator would come up to it.
+    #[error("fencing token {token} is too far above those seen before: at most {allowed} is taken now")]
+    TokenTooHigh {
+        /// Of the command.
+        token: u64,
+        /// The highest that is taken, as things are.
+        allowed: u64,
+    },
 }
 
 impl ReplicaId {

@@ -28,9 +28,10 @@ use crate::engine::{self, OpenError, SharedEngine};
 use crate::founding::{Call, Founding, Standing};
 use crate::identity::{Owner, Volume, VolumeError};
 use crate::inbox::Inbox;
+use crate::keyring::Keyring;
 use crate::log::{Completion, Log, LogConfig, LogHandle};
 use crate::metrics::Metrics;
-use crate::origin::{self, OriginError};
+use crate::origin::{self, Asker, OriginError};
 use crate::vitals::{Phase, Vitals};
 
 const STORE: &str = "store";
@@ -49,6 +50,7 @@ pub(super) struct Shell {
     pub(super) inbox: Arc<Inbox>,
     pub(super) metrics: Metrics,
     pub(super) vitals: Arc<Vitals>,
+    pub(super) keyring: Arc<Keyring>,
 }
 
 /// A node, ready to run.
@@ -143,7 +145,8 @@ async fn nodes_through_seeds(config: &Config, new: &NewNode, shell: &Shell) -> R
     match &config.origin {
         Origin::Join(from) => {
             shell.vitals.enter(Phase::Asking);
-            Ok(origin::join(from, &config.cluster, new).await?.nodes)
+            let asker = Asker { seeds: from, cluster: &config.cluster, node: new, keyring: &shell.keyring };
+            Ok(origin::join(asker).await?.nodes)
         }
         Origin::Volume | Origin::Bootstrap => {
             error!("store knows no other node and no --join is given: the node waits to be spoken to");

@@ -80,7 +80,7 @@ impl Cluster {
     fn prepare(&mut self, listen: Option<SocketAddr>, more: &[&str]) -> usize {
         let number = self.nodes.len();
         let folder = self.folder.path().join(format!("node-{number}"));
-        std::fs::create_dir(&folder).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
         let more = more.iter().map(|&argument| argument.to_owned()).collect();
         let settings = Settings {
             cluster: self.id.clone(),

@@ -209,6 +209,7 @@ impl Wire for SystemRefusal {
             }),
             Self::Bounds(shard) => WireRefusal::Bounds(shard.0),
             Self::Limits => WireRefusal::Limits(v1::MoveLimitsRange {}),
+            Self::TokenTooHigh { token, allowed } => WireRefusal::TokenTooHigh(v1::TokenTooHigh { token, allowed }),
         };
         v1::SystemRefusal { refusal: Some(refusal) }
     }
@@ -252,6 +253,7 @@ impl Wire for SystemRefusal {
             },
             WireRefusal::Bounds(shard) => Self::Bounds(ShardId(shard)),
             WireRefusal::Limits(_) => Self::Limits,
+            WireRefusal::TokenTooHigh(m) => Self::TokenTooHigh { token: m.token, allowed: m.allowed },
         })
     }
 }

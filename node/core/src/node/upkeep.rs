@@ -13,7 +13,9 @@ impl Node {
         self.wants_sync |= self.unsynced && self.ticks.is_multiple_of(self.config.sync_ticks);
         self.collect_garbage(engine)?;
         let rate = self.map.limits.0.bytes_per_second;
-        self.snapshot_budget = (self.snapshot_budget + rate * TICK_MS / 1000).min(rate);
+        // An order may set any rate.
+        let more = rate.saturating_mul(TICK_MS) / 1000;
+        self.snapshot_budget = self.snapshot_budget.saturating_add(more).min(rate);
         self.pump_snapshots(engine, now)
     }
 

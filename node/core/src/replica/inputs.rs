@@ -12,7 +12,7 @@ use crate::node::{Answer, Refusal};
 use crate::planted::{Planted, is_planted};
 use crate::replica::members::{MemberChange, NextStep, Situation, next_step};
 use crate::replica::{Collected, JOINT_OVERDUE_TICKS, Outstanding, Reader, Replica, WAITING_MAX, convert};
-use crate::system::SystemCommand;
+use crate::system::{SystemCommand, SystemRefusal};
 use crate::time::Now;
 
 impl Replica {
@@ -100,6 +100,11 @@ impl Replica {
         }
         let queued = self.writes.len() + self.proposed.len();
         (queued >= WAITING_MAX).then_some(Refusal::Overloaded { shard, queued })
+    }
+
+    /// Why the system shard does not take a command at all.
+    pub(crate) fn refuse_token(&self, command: &SystemCommand, now: Now) -> Option<SystemRefusal> {
+        self.applier.system.as_ref()?.refuse_token(command, now)
     }
 
     /// A command to the system shard. False = this copy does not lead.

@@ -11,9 +11,10 @@ use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId, TableId, Token};
 use skerry_core::map::Fragmentation;
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{
-    AdminReply, AdminRequest, Answer, Identity, Input, Node, NodeConfig, Recovered, Status, TICK_MS, bootstrap,
+    AdminRefusal, AdminReply, AdminRequest, Answer, Identity, Input, Node, NodeConfig, Recovered, Status, TICK_MS,
+    bootstrap,
 };
-use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
+use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply};
 use skerry_core::time::{Now, Version};
 
 #[derive(Default)]
@@ -175,6 +176,24 @@ impl Cluster {
                 self.run(4);
                 if let Some(Answer::Admin(Ok(reply))) = self.answers.remove(&token) {
                     return reply;
+                }
+            }
+            self.run(10);
+        }
+        panic!("no answer to {request:?}");
+    }
+
+    /// Asks until the system shard's leader refuses it.
+    pub(crate) fn refused(&mut self, request: AdminRequest) -> SystemRefusal {
+        for _ in 0..100 {
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                let token = self.token();
+                self.input(id, Input::Admin { token, request: request.clone() });
+                self.run(4);
+                match self.answers.remove(&token) {
+                    Some(Answer::Admin(Err(AdminRefusal::Refused(refusal)))) => return refusal,
+                    Some(Answer::Admin(Ok(reply))) => panic!("taken: {reply:?}"),
+                    _ => {}
                 }
             }
             self.run(10);

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skerry_client::{Client, ClientConfig, Secrets, identity};
+pub use skerry_client::Secrets;
+use skerry_client::{Client, ClientConfig, identity};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId};
 use skerry_core::node::{Removal, Status};
 use skerry_core::system::{AdminChange, Fence, SystemCommand};

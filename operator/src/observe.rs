@@ -8,14 +8,13 @@ mod volumes;
 use std::collections::BTreeMap;
 
 use skerry_api::DistributedDatabase;
-use skerry_client::Secrets;
 use skerry_core::ids::ClusterId;
 use skerry_core::node::Status;
 use skerry_operator_core::kubernetes::{Cluster, Names};
 use skerry_operator_core::{Observed, Seen, Slot};
 
 use crate::context::Context;
-use crate::node_admin::Target;
+use crate::node_admin::{Secrets, Target};
 
 /// Why nothing could be decided.
 #[derive(Debug, thiserror::Error)]

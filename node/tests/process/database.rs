@@ -39,8 +39,11 @@ pub fn reason(status: &Status) -> String {
 }
 
 /// For orders to the node of these clients' port.
-async fn orders(channel: Channel) -> Result<AdminServiceClient<InterceptedService<Channel, Presented>>, Status> {
-    let node = IdentityServiceClient::new(channel).identify(v1::IdentifyRequest {}).await?.into_inner();
+async fn orders(clients: Channel) -> Result<AdminServiceClient<InterceptedService<Channel, Presented>>, Status> {
+    let node = IdentityServiceClient::new(clients.clone()).identify(v1::IdentifyRequest {}).await?.into_inner();
+    if node.admin_port == 0 {
+        return Ok(AdminServiceClient::with_interceptor(clients, Presented::default()));
+    }
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", node.admin_port)).unwrap();
     let channel = endpoint.connect_timeout(ATTEMPT).timeout(ATTEMPT).connect().await;
     let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;

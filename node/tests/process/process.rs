@@ -32,6 +32,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     pub segment_bytes: u64,
     pub more: Vec<String>,
+    /// A program of the release before. `None` = this one.
+    pub older: Option<PathBuf>,
 }
 
 /// A node: running, paused, or dead with its volume kept.
@@ -62,15 +64,20 @@ impl Process {
             fs::write(&secret, SECRET).unwrap();
         }
         let log = File::create(self.log_path()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_skerry-node"));
+        let mut command = match &self.settings.older {
+            Some(older) => Command::new(older),
+            None => Command::new(env!("CARGO_BIN_EXE_skerry-node")),
+        };
+        if self.settings.older.is_none() {
+            command
+                .args(["--peer-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--secret-file"])
+                .arg(secret);
+        }
         command
             .arg("--data")
             .arg(self.data())
             .args(["--cluster-id", &self.settings.cluster, "--zone", &self.settings.zone])
             .args(["--listen", &self.settings.listen.or(self.grpc).unwrap_or(any).to_string()])
-            .args(["--peer-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .arg("--secret-file")
-            .arg(secret)
             .args(["--http", &self.http.unwrap_or(any).to_string()])
             .args(["--cache-bytes", "16777216", "--segment-bytes", &self.settings.segment_bytes.to_string()])
             .args(&self.settings.more)
@@ -85,9 +92,9 @@ impl Process {
     pub fn start(&mut self, origin: &[&str]) {
         self.spawn(origin);
         let line = self.await_line("node listens");
-        let address = |field: &str| line[field].as_str().and_then(|a| a.parse().ok()).unwrap();
-        (self.grpc, self.http) = (Some(address("grpc")), Some(address("http")));
-        (self.peers, self.admin) = (Some(address("peers")), Some(address("admin")));
+        let address = |field: &str| line[field].as_str().and_then(|a| a.parse().ok());
+        (self.grpc, self.http) = (address("grpc"), address("http"));
+        (self.peers, self.admin) = (address("peers"), address("admin"));
     }
 
     /// Waits until it serves. Until then a node that has no other to speak to may wait for one.

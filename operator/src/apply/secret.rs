@@ -4,11 +4,11 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
-use skerry_client::Secrets;
 use skerry_operator_core::kubernetes::objects::{SECRET_KEY, secret};
 use tracing::{info, warn};
 
 use super::writer::{ApplyError, Writer};
+use crate::node_admin::Secrets;
 
 /// Nobody guesses so many random bytes.
 const RANDOM_BYTES: usize = 32;

@@ -10,6 +10,9 @@ const SECRET: &str = "shop-nodes";
 /// 20 bytes, as Kubernetes writes them.
 const OTHER: &str = "YS1wZXJzb24ncy1zZWNyZXQtMDE=";
 
+/// What a person does to a Secret.
+type Spoil = fn(&mut Value);
+
 fn secret(world: &World) -> Value {
     world.change(|ground| ground.objects.get(&Ground::key("secrets", SECRET)).cloned().unwrap_or_default())
 }
@@ -56,7 +59,7 @@ async fn a_secret_that_was_deleted_is_made_anew_and_is_another() {
 #[tokio::test]
 async fn a_secret_of_somebody_else_or_that_cannot_be_one_is_left_alone_and_said() {
     let prepared = World::at_rest(spec(3, 3)).await;
-    let spoil: [(&str, fn(&mut Value)); 3] = [
+    let spoil: [(&str, Spoil); 3] = [
         ("belongs to somebody else", |secret| secret["metadata"]["ownerReferences"] = json!([])),
         ("has 5 bytes, it must have 16 to 512", |secret| secret["data"]["secret"] = json!("c2hvcnQ=")),
         ("there is no secret in it", |secret| secret["data"] = json!({})),

@@ -16,9 +16,28 @@ pub struct Args {
     #[arg(long, env = "SKERRY_DATA")]
     pub data: PathBuf,
 
-    /// Where the node listens for clients, for the operator and for the other nodes (gRPC). Port 0 = any free one.
+    /// Where the node listens for clients (gRPC). Port 0 = any free one.
     #[arg(long, env = "SKERRY_LISTEN", default_value = "0.0.0.0:7400")]
     pub listen: SocketAddr,
+
+    /// Where the node listens for the other nodes (gRPC), which ask on its clients' port for this one. Port 0 = any free one.
+    /// By default the address of --listen, port 7402.
+    #[arg(long, env = "SKERRY_PEER_LISTEN")]
+    pub peer_listen: Option<SocketAddr>,
+
+    /// Where the node listens for orders (gRPC): the operator's, and those of the command line. Port 0 = any free one. By
+    /// default the address of --listen, port 7403.
+    #[arg(long, env = "SKERRY_ADMIN_LISTEN")]
+    pub admin_listen: Option<SocketAddr>,
+
+    /// File with the database's secret, which is demanded on the ports for nodes and for orders, and sent to other nodes.
+    /// One a line: the first is sent, all are accepted. Read again when it changes. Without it nothing is demanded.
+    #[arg(long, env = "SKERRY_SECRET_FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// Let nodes of the release before, which know no other port, speak on the clients' port, as long as there are any.
+    #[arg(long, env = "SKERRY_ACCEPT_OLDER_PEERS")]
+    pub accept_older_peers: bool,
 
     /// Where the node listens for /metrics, /livez and /readyz. Port 0 = any free one.
     #[arg(long, env = "SKERRY_HTTP", default_value = "0.0.0.0:7401")]

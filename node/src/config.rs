@@ -9,16 +9,26 @@ use skerry_core::limits::CLUSTER_ID_BYTES_MAX;
 use crate::args::Args;
 use crate::engine::{CACHE_BYTES_MAX, CACHE_BYTES_MIN, EngineKind};
 use crate::log::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::server::Ports;
 
 /// Without a declared reserve a tenth of the volume is kept, and at most this.
 pub const RESERVE_BYTES_MAX: u64 = 1 << 30;
+/// Where the other nodes are listened for, if not said otherwise.
+const PEER_PORT: u16 = 7402;
+/// Where orders are listened for, if not said otherwise.
+const ADMIN_PORT: u16 = 7403;
+
 /// A validated configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Folder of the volume.
     pub data: PathBuf,
-    /// Where gRPC listens.
-    pub listen: SocketAddr,
+    /// Where gRPC listens, for whom.
+    pub listen: Ports<SocketAddr>,
+    /// File with the secrets that are demanded of nodes and of who gives orders. `None` = none are.
+    pub secret_file: Option<PathBuf>,
+    /// Nodes of the release before may speak on the clients' port.
+    pub accept_older_peers: bool,
     /// Where HTTP listens.
     pub http: SocketAddr,
     /// Where others reach the node. `None` = where it listens.
@@ -124,7 +134,13 @@ impl Config {
         };
         Ok(Self {
             data: args.data,
-            listen: args.listen,
+            listen: Ports {
+                clients: args.listen,
+                peers: args.peer_listen.unwrap_or(SocketAddr::new(args.listen.ip(), PEER_PORT)),
+                admin: args.admin_listen.unwrap_or(SocketAddr::new(args.listen.ip(), ADMIN_PORT)),
+            },
+            secret_file: args.secret_file,
+            accept_older_peers: args.accept_older_peers,
             http: args.http,
             advertise: args.advertise,
             cluster: ClusterId(args.cluster_id),
@@ -182,6 +198,17 @@ mod tests {
             assert_eq!(config(&["--cache-bytes", &bytes.to_string()]), Err(ConfigError::Cache(bytes)));
         }
         assert_eq!(config(&["--cache-bytes", "1048576"]).unwrap().cache_bytes, CACHE_BYTES_MIN);
+    }
+
+    #[test]
+    fn ports_for_nodes_and_for_orders_are_on_the_address_of_the_clients() {
+        let listen = config(&[]).unwrap().listen;
+        assert_eq!(
+            (listen.peers.to_string(), listen.admin.to_string()),
+            ("127.0.0.1:7402".into(), "127.0.0.1:7403".into())
+        );
+        let listen = config(&["--peer-listen", "127.0.0.2:1", "--admin-listen", "127.0.0.3:2"]).unwrap().listen;
+        assert_eq!((listen.peers.to_string(), listen.admin.to_string()), ("127.0.0.2:1".into(), "127.0.0.3:2".into()));
     }
 
     #[test]

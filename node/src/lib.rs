@@ -14,6 +14,7 @@ pub mod health;
 pub mod http;
 pub mod identity;
 pub mod inbox;
+pub mod keyring;
 pub mod log;
 pub mod logging;
 pub mod metrics;

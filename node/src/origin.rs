@@ -16,6 +16,7 @@ use tracing::info;
 
 use self::ask::{Failed, Presence};
 use crate::founding::Call;
+use crate::keyring::Keyring;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -39,6 +40,19 @@ pub enum OriginError {
         /// The id that it had.
         node: NodeId,
     },
+}
+
+/// Who asks, whom, and what for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// `host:port` of each node that is asked.
+    pub seeds: &'a [String],
+    /// The database.
+    pub cluster: &'a ClusterId,
+    /// What the asker says of itself.
+    pub node: &'a NewNode,
+    /// What is demanded of it.
+    pub keyring: &'a Keyring,
 }
 
 /// What a node is told when it joins.
@@ -76,8 +90,8 @@ enum Round {
 }
 
 /// Asks until a seed takes the node in. To be cancelled by dropping.
-pub async fn join(seeds: &[String], cluster: &ClusterId, node: &NewNode) -> Result<Joined, OriginError> {
-    let mut rounds = Rounds::new(seeds, cluster, node);
+pub async fn join(asker: Asker<'_>) -> Result<Joined, OriginError> {
+    let mut rounds = Rounds::new(asker);
     loop {
         if let Round::Joined(joined) = rounds.next().await? {
             return Ok(joined);
@@ -88,13 +102,8 @@ pub async fn join(seeds: &[String], cluster: &ClusterId, node: &NewNode) -> Resu
 
 /// Asks until a seed takes the node in, or the founding call comes and no seed speaks against it. A call waits for the
 /// answers that are due, and for those of a round after it came: the node is never taken in and founded both.
-pub async fn gain(
-    seeds: &[String],
-    cluster: &ClusterId,
-    node: &NewNode,
-    calls: &mut mpsc::Receiver<Call>,
-) -> Result<Gained, OriginError> {
-    let mut rounds = Rounds::new(seeds, cluster, node);
+pub async fn gain(asker: Asker<'_>, calls: &mut mpsc::Receiver<Call>) -> Result<Gained, OriginError> {
+    let mut rounds = Rounds::new(asker);
     let mut waiting: Option<Call> = None;
     loop {
         let round = rounds.next().await?;
@@ -120,17 +129,15 @@ pub async fn gain(
 
 /// Asking, again and again.
 struct Rounds<'a> {
-    seeds: &'a [String],
-    cluster: &'a ClusterId,
-    node: &'a NewNode,
+    asker: Asker<'a>,
     backoff: Duration,
     said: String,
 }
 
 impl<'a> Rounds<'a> {
-    fn new(seeds: &'a [String], cluster: &'a ClusterId, node: &'a NewNode) -> Self {
-        let seeds = &seeds[..seeds.len().min(ASKED_MAX)];
-        Self { seeds, cluster, node, backoff: BACKOFF_FIRST, said: String::new() }
+    fn new(asker: Asker<'a>) -> Self {
+        let seeds = &asker.seeds[..asker.seeds.len().min(ASKED_MAX)];
+        Self { asker: Asker { seeds, ..asker }, backoff: BACKOFF_FIRST, said: String::new() }
     }
 
     /// The pause before the next round.
@@ -142,7 +149,7 @@ impl<'a> Rounds<'a> {
 
     /// Asks all seeds at once: one that is silent holds up no other.
     async fn next(&mut self) -> Result<Round, OriginError> {
-        let mut asked: FuturesUnordered<_> = self.seeds.iter().map(|seed| self.through(seed)).collect();
+        let mut asked: FuturesUnordered<_> = self.asker.seeds.iter().map(|seed| self.through(seed)).collect();
         let (mut round, mut refused, mut whys) = (Round::Nobody, None, Vec::new());
         while let Some((seed, answer)) = asked.next().await {
             match answer {
@@ -170,10 +177,10 @@ impl<'a> Rounds<'a> {
 
     /// Asks a seed, and the leader that it names.
     async fn through(&self, seed: &str) -> (String, Result<Joined, Failed>) {
-        let first = ask::ask(seed, self.cluster, self.node).await;
+        let first = ask::ask(seed, self.asker).await;
         match first {
             Err(Failed::Elsewhere { leader: Some(leader), presence, why }) if leader != seed => {
-                match ask::ask(&leader, self.cluster, self.node).await {
+                match ask::ask(&leader, self.asker).await {
                     // Who named a leader is in the database, whatever becomes of the leader.
                     Err(Failed::Elsewhere { why: further, .. }) => {
                         let why = format!("{why}; {leader}: {further}");

@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use self::link::{Lane, Link};
 use crate::founding::Founding;
+use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 
 /// Batches that wait for one stream at most; the worker makes at most one a round.
@@ -57,6 +58,8 @@ pub struct Context {
     pub sender: Arc<Sender>,
     /// Is told if this node was removed.
     pub founding: Arc<Founding>,
+    /// What the other nodes demand.
+    pub keyring: Arc<Keyring>,
     /// To be counted.
     pub metrics: Metrics,
     /// Ends every stream.
@@ -170,7 +173,8 @@ impl Outlet {
     fn start(context: &Context, to: NodeId, lane: Lane, address: watch::Receiver<String>) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
         let bytes = Arc::new(AtomicUsize::new(0));
-        let link = Link { context: context.clone(), to, lane, address, queue: receiver, bytes: bytes.clone() };
+        let link =
+            Link { context: context.clone(), to, lane, address, queue: receiver, bytes: bytes.clone(), secret: 0 };
         context.tasks.spawn_on(link.run().in_current_span(), &context.runtime);
         Self { queue, bytes, next: Vec::new() }
     }

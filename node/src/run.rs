@@ -31,11 +31,12 @@ use crate::health;
 use crate::http::{self, Pages};
 use crate::identity::VolumeError;
 use crate::inbox::{Work, inbox};
+use crate::keyring::{Keyring, KeyringError};
 use crate::log::LogError;
 use crate::metrics::Metrics;
 use crate::origin::OriginError;
 use crate::panics;
-use crate::server::{IdentityPages, ServeError};
+use crate::server::{Admission, IdentityPages, Port, Ports, ServeError};
 use crate::vitals::{Phase, Vitals};
 
 /// A node that does not stop in this time is killed by its own exit: whatever was acknowledged is durable anyway.
@@ -74,6 +75,9 @@ pub enum RunError {
     /// The store failed while the core read it.
     #[error(transparent)]
     Core(#[from] skerry_core::engine::EngineError),
+    /// The secrets cannot be used.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// No thread could be started, or a signal not be listened for.
     #[error("failed to start {part}")]
     Start {
@@ -110,9 +114,19 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 }
 
 async fn live(config: Config) -> Result<(), RunError> {
-    let grpc = listen(config.listen).await?;
+    let keyring = Arc::new(Keyring::open(config.secret_file.clone())?);
+    let listeners = Ports {
+        clients: listen(config.listen.clients).await?,
+        peers: listen(config.listen.peers).await?,
+        admin: listen(config.listen.admin).await?,
+    };
     let pages = listen(config.http).await?;
-    let (grpc_address, http_address) = (local(&grpc, config.listen)?, local(&pages, config.http)?);
+    let at = Ports {
+        clients: local(&listeners.clients, config.listen.clients)?,
+        peers: local(&listeners.peers, config.listen.peers)?,
+        admin: local(&listeners.admin, config.listen.admin)?,
+    };
+    let http_address = local(&pages, config.http)?;
     let stop = stop::on_signals().map_err(failed("signal handling"))?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
@@ -125,20 +139,31 @@ async fn live(config: Config) -> Result<(), RunError> {
     let pages = tokio::spawn(http::serve(pages, shown, pages_stop.clone()));
     let (reporter, health) = tonic_health::server::health_reporter();
     let told = tokio::spawn(health::keep_told(reporter, vitals.clone()));
-    info!(grpc = %grpc_address, http = %http_address, "node listens");
+    let watched = tokio::spawn(keyring.clone().keep_read().in_current_span());
+    info!(grpc = %at.clients, peers = %at.peers, admin = %at.admin, http = %http_address, "node listens");
+    if !keyring.is_closed() {
+        warn!(
+            "no --secret-file is given: whoever reaches the ports for nodes and for orders may change or drop all data"
+        );
+    }
 
-    let address = config.advertise.clone().unwrap_or_else(|| grpc_address.to_string());
+    let address = config.advertise.clone().unwrap_or_else(|| at.clients.to_string());
     let (founding, calls) = founding(config.cluster.clone());
     let identity = IdentityPages {
         cluster: config.cluster.clone(),
         zone: config.zone.clone(),
         address: address.clone(),
+        peer_port: at.peers.port(),
+        admin_port: at.admin.port(),
         founding: founding.clone(),
+        port: Port::Clients,
     };
-    let front = Front::new(grpc, identity, health).map_err(failed("the server"))?;
-    let shell = volume::Shell { founding, inbox, metrics, vitals };
+    let admission = Admission { keyring: keyring.clone(), older_peers: config.accept_older_peers };
+    let front = Front::new(listeners, identity, health, admission).map_err(failed("the server"))?;
+    let shell = volume::Shell { founding, inbox, metrics, vitals, keyring };
     let ended = serve(&config, Start { address, shell, calls, receiver }, front, stop).await;
     told.abort();
+    watched.abort();
     pages_stop.cancel();
     let _ended = pages.await;
     ended
@@ -179,7 +204,8 @@ async fn serve<H: Health>(
                 metrics: shell.metrics,
                 vitals: shell.vitals,
                 watched: watched(config, ready.aside),
-                listener: front.listener().map_err(failed("the server"))?,
+                listeners: front.listeners().map_err(failed("the server"))?,
+                admission: front.admission.clone(),
                 identity: front.identity.clone(),
                 health: front.health.clone(),
             };

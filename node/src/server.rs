@@ -1,4 +1,5 @@
-//! The gRPC server: key-value, map, admin and peer services, health and reflection, on one port.
+//! The gRPC servers, one for each port: key-value and map services, health and reflection for clients; the peer service,
+//! and joining, for nodes; the admin service and the founding call for whoever gives orders.
 //!
 //! Decodes, hands to the worker's inbox, encodes the answers. Decides nothing, holds no state of the database.
 
@@ -6,7 +7,9 @@ mod admin;
 mod identity;
 mod kv;
 mod map;
+mod older;
 mod peer;
+mod port;
 mod session;
 mod status;
 mod waiting;
@@ -28,12 +31,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 pub use self::identity::IdentityPages;
+pub use self::port::{Admission, Port, Ports};
 pub use self::waiting::wait;
 use crate::clock;
 use crate::inbox::{Inbox, Signals};
@@ -107,28 +112,49 @@ pub enum ServeError {
 
 /// Serves until `stop` is cancelled and every stream has ended.
 pub async fn serve<H: Health>(
-    listener: TcpListener,
+    listeners: Ports<TcpListener>,
     context: Arc<Context>,
     identity: IdentityPages,
     health: HealthServer<H>,
+    admission: Admission,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
+    let listeners = listeners.try_map(|listener| Ok::<_, ServeError>(incoming(listener)))?;
+    let admin = |port| {
+        let service = AdminServiceServer::new(admin::Admin { context: context.clone(), port });
+        service.max_decoding_message_size(MESSAGE_BYTES_MAX)
+    };
+    let peer = |only_older| {
+        let service = PeerServiceServer::new(peer::Peer { context: context.clone(), only_older });
+        service.max_decoding_message_size(PEER_FRAME_BYTES_MAX)
+    };
     let kv = KvServiceServer::new(kv::Kv { context: context.clone() });
-    let map = MapServiceServer::new(map::MapPages { context: context.clone() });
-    let admin = AdminServiceServer::new(admin::Admin { context: context.clone() });
-    let peer = PeerServiceServer::new(peer::Peer { context });
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    builder()
+    let for_admin = identity.for_admin();
+    let clients = builder()
         .add_service(health)
         .add_service(reflection()?)
         .add_service(IdentityServiceServer::new(identity))
         .add_service(kv.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(map)
-        .add_service(admin.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(peer.max_decoding_message_size(PEER_FRAME_BYTES_MAX))
-        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-        .await?;
+        .add_service(MapServiceServer::new(map::MapPages { context: context.clone() }))
+        .add_service(admin(Port::Clients))
+        .add_optional_service(admission.older_peers.then(|| peer(true)))
+        .serve_with_incoming_shutdown(listeners.clients, stop.clone().cancelled_owned());
+    let peers = builder()
+        .layer(InterceptorLayer::new(admission.clone()))
+        .add_service(peer(false))
+        .add_service(admin(Port::Peers))
+        .serve_with_incoming_shutdown(listeners.peers, stop.clone().cancelled_owned());
+    let orders = builder()
+        .layer(InterceptorLayer::new(admission))
+        .add_service(IdentityServiceServer::new(for_admin))
+        .add_service(admin(Port::Admin))
+        .serve_with_incoming_shutdown(listeners.admin, stop.cancelled_owned());
+    tokio::try_join!(clients, peers, orders)?;
     Ok(())
+}
+
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 fn builder() -> Server {

@@ -3,6 +3,7 @@
 
 mod beside;
 mod objects;
+mod secret;
 mod writer;
 mod written;
 
@@ -54,6 +55,7 @@ pub async fn apply(writer: &mut Writer<'_>, decision: &Decision, seen: &Sight) -
         status: seen.observed.database.known(),
     };
     let done = async {
+        writer.take_secret().await?;
         writer.write_beside(&scene, all_well(decision, seen)).await?;
         for action in writer.upkeep(&scene).into_iter().chain(actions(&decision.plan, &scene)) {
             writer.act(&action, decision.plan.based_on.epoch).await?;

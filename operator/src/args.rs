@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
+use skerry_operator_core::kubernetes::objects::OperatorPods;
 
 /// Runs Skerry databases on Kubernetes.
 #[derive(Debug, Clone, Parser)]
@@ -45,6 +46,14 @@ pub struct Args {
     #[arg(long, env = "SKERRY_NODE_IMAGE")]
     pub node_image: String,
 
+    /// Make a NetworkPolicy for each database: nodes are reached by each other alone, and take orders from the operator alone.
+    #[arg(long, env = "SKERRY_NETWORK_POLICIES", default_value_t = true, action = ArgAction::Set)]
+    pub network_policies: bool,
+
+    /// Labels of this operator's pods, as `key=value`. Without any, a database's NetworkPolicy lets orders in from anywhere.
+    #[arg(long, env = "SKERRY_POD_LABELS", value_delimiter = ',', value_parser = label)]
+    pub pod_labels: Vec<(String, String)>,
+
     /// Where /metrics, /livez and /readyz are served.
     #[arg(long, env = "SKERRY_HTTP", default_value = "0.0.0.0:8080")]
     pub http: SocketAddr,
@@ -52,6 +61,22 @@ pub struct Args {
     /// How much is logged: a level, or a filter such as `info,skerry_operator=debug`.
     #[arg(long, env = "SKERRY_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
+}
+
+impl Args {
+    /// Whom the databases' NetworkPolicies let in. `None` = none are made.
+    pub fn policies(&self) -> Option<OperatorPods> {
+        let pods =
+            || OperatorPods { namespace: self.namespace.clone(), labels: self.pod_labels.iter().cloned().collect() };
+        self.network_policies.then(pods)
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be key=value".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -63,6 +88,12 @@ mod tests {
         let parse = |args: &[&str]| Program::try_parse_from(std::iter::once(&"skerry-operator").chain(args));
         assert!(parse(&["--namespace", "n", "--identity", "i"]).is_err());
         assert!(parse(&["--namespace", "n", "--identity", "i", "--node-image", "x:1"]).unwrap().args.is_some());
+        let more = ["--namespace", "n", "--identity", "i", "--node-image", "x:1", "--pod-labels", "a=b,c=d"];
+        let labels = parse(&more).unwrap().args.unwrap().policies().unwrap().labels;
+        assert_eq!(labels.into_iter().collect::<Vec<_>>(), [("a".into(), "b".into()), ("c".into(), "d".into())]);
+        let off = parse(&[&more[..], &["--network-policies", "false"]].concat()).unwrap();
+        assert_eq!(off.args.unwrap().policies(), None);
+        assert!(parse(&["--namespace", "n", "--identity", "i", "--node-image", "x:1", "--pod-labels", "a"]).is_err());
         assert!(matches!(parse(&["probe", "http://a:1/x"]).unwrap().command, Some(Command::Probe { .. })));
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use kube::Client;
 use kube::runtime::events::Recorder;
 
+use skerry_operator_core::kubernetes::objects::OperatorPods;
+
 use crate::apply::Written;
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
@@ -21,6 +23,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// Image of the nodes of databases that are made from now on and do not name one.
     pub node_image: String,
+    /// The operator's own pods, which each database's NetworkPolicy lets in. `None` = no NetworkPolicy is made.
+    pub policies: Option<OperatorPods>,
     /// Tells people what was done. `None` = nobody is told.
     pub recorder: Option<Recorder>,
     /// Counts.

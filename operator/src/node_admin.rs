@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+pub use skerry_client::Secrets;
 use skerry_client::{Client, ClientConfig, identity};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId};
 use skerry_core::node::{Removal, Status};
@@ -24,6 +25,8 @@ pub struct Target {
     pub cluster: ClusterId,
     /// `host:port` of its nodes.
     pub seeds: Vec<String>,
+    /// What its nodes demand of who gives them orders. Empty = not known.
+    pub secrets: Secrets,
 }
 
 /// Why a database did not do or say what was asked, with all causes. Nothing may be concluded from it.
@@ -43,7 +46,7 @@ pub trait NodeAdmin: Send + Sync {
     /// The id of the node at this address. `None` = it has none, and can found a database.
     async fn identify(&self, address: &str) -> Result<Option<NodeId>, AdminFailure>;
     /// Tells the node to found the database. May be repeated.
-    async fn found(&self, address: &str, cluster: &ClusterId) -> Result<(), AdminFailure>;
+    async fn found(&self, address: &str, target: &Target) -> Result<(), AdminFailure>;
     /// The database as its steward sees it.
     async fn status(&self, target: &Target) -> Result<Status, AdminFailure>;
     /// Changes the system shard. May be repeated.
@@ -90,8 +93,9 @@ impl NodeAdmin for GrpcAdmin {
         Ok(identity.node)
     }
 
-    async fn found(&self, address: &str, cluster: &ClusterId) -> Result<(), AdminFailure> {
-        identity::found(address, cluster, DEADLINE).await.map_err(|e| AdminFailure::of(&e))?;
+    async fn found(&self, address: &str, target: &Target) -> Result<(), AdminFailure> {
+        let founded = identity::found(address, &target.cluster, &target.secrets, DEADLINE).await;
+        founded.map_err(|e| AdminFailure::of(&e))?;
         Ok(())
     }
 
@@ -103,12 +107,14 @@ impl NodeAdmin for GrpcAdmin {
     async fn change(&self, target: &Target, fence: Fence, change: AdminChange) -> Result<(), AdminFailure> {
         let client = self.client(target).await?;
         let command = SystemCommand::Admin { fence, change };
-        client.admin().execute(command).await.map_err(|e| self.failed(target, &e))?;
+        let admin = client.admin().with_secrets(target.secrets.clone());
+        admin.execute(command).await.map_err(|e| self.failed(target, &e))?;
         Ok(())
     }
 
     async fn certify(&self, target: &Target, node: NodeId, start: Incarnation) -> Result<Removal, AdminFailure> {
         let client = self.client(target).await?.with_deadline(CERTIFY_DEADLINE);
-        client.admin().certify(node, start).await.map_err(|e| self.failed(target, &e))
+        let admin = client.admin().with_secrets(target.secrets.clone());
+        admin.certify(node, start).await.map_err(|e| self.failed(target, &e))
     }
 }

@@ -14,7 +14,7 @@ use skerry_operator_core::kubernetes::{Cluster, Names};
 use skerry_operator_core::{Observed, Seen, Slot};
 
 use crate::context::Context;
-use crate::node_admin::Target;
+use crate::node_admin::{Secrets, Target};
 
 /// Why nothing could be decided.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,9 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
     let slots = cluster.slots(&names);
     let status = database.status.clone().unwrap_or_default();
     let cluster_id = ClusterId(status.cluster_id.unwrap_or_default());
-    let target = Target { cluster: cluster_id, seeds: slots.values().map(|s| s.address.clone()).collect() };
+    let seeds = slots.values().map(|s| s.address.clone()).collect();
+    // Looking needs no secret.
+    let target = Target { cluster: cluster_id, seeds, secrets: Secrets::default() };
     let (seen, blank) = match status.founded {
         true => (ask(&target, context).await, None),
         false => before_founding(&slots, &target, context).await,

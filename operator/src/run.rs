@@ -41,6 +41,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         admin: Arc::new(GrpcAdmin::default()),
         leadership: leadership.clone(),
         node_image: args.node_image.clone(),
+        policies: args.policies(),
         metrics,
         written: Arc::new(Written::default()),
     };

@@ -5,13 +5,14 @@
 //! ```
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use hdrhistogram::Histogram;
-use skerry_client::{Client, ClientConfig, Key, WriteError};
+use skerry_client::{Client, ClientConfig, Key, Secrets, WriteError};
 use skerry_core::command::ReadConsistency;
 use skerry_core::key::hash_starts;
 use skerry_core::map::{Fragmentation, NodeState};
@@ -27,6 +28,9 @@ struct Args {
     /// host:port of a node; may be repeated.
     #[arg(long, required = true)]
     seed: Vec<String>,
+    /// File with the database's secret, which is needed to make the table.
+    #[arg(long)]
+    secret_file: Option<PathBuf>,
     /// The table; a hash table if it is made here.
     #[arg(long, default_value = "load")]
     table: String,
@@ -98,7 +102,11 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let client = Client::connect(ClientConfig::new(args.seed.clone())).await?;
+    let mut config = ClientConfig::new(args.seed.clone());
+    if let Some(file) = &args.secret_file {
+        config.secrets = Secrets::parse(&std::fs::read(file)?).context("failed to use the secret")?;
+    }
+    let client = Client::connect(config).await?;
     if args.create {
         create(&client, &args).await?;
     }

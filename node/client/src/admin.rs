@@ -1,34 +1,22 @@
-//! What the operator, the command line and joining nodes ask of the system shard's leader.
+//! What the operator and the command line ask of the system shard's leader.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId};
-use skerry_core::map::{Map, MapDelta, NodeState};
+use skerry_core::ids::{Incarnation, NodeId, ShardId};
+use skerry_core::map::NodeState;
 use skerry_core::node::{Removal, Status};
-use skerry_core::system::{NewNode, SystemCommand, SystemRefusal, SystemReply};
+use skerry_core::system::{SystemCommand, SystemRefusal, SystemReply};
 use skerry_proto::v1;
-use skerry_proto::v1::{execute_response, join_response};
+use skerry_proto::v1::execute_response;
 
 use crate::client::Client;
-use crate::follow::{CallFailed, follow};
-use crate::wire::{Malformed, Wire, required, status_from_wire};
+use crate::follow::{CallFailed, Leader, Via, follow};
+use crate::secret::Secrets;
+use crate::wire::{Malformed, Wire, status_from_wire};
 
 /// For what only the system shard's leader answers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Admin {
     client: Client,
-}
-
-/// A node's place in its database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Joined {
-    /// Its id, for ever.
-    pub node: NodeId,
-    /// Everything that is known.
-    pub map: Arc<Map>,
+    secrets: Secrets,
 }
 
 /// Why the system shard's leader did not do or say what was asked.
@@ -37,7 +25,7 @@ pub enum AdminError {
     /// Nothing has changed.
     #[error(transparent)]
     Refused(#[from] SystemRefusal),
-    /// The node does not take the request: it is of another database, or the request cannot be.
+    /// The node does not take the request: it is of another database, it demands its secret, or the request cannot be.
     #[error("the node refused: {}", .0.message())]
     Rejected(Box<tonic::Status>),
     /// Time is up.
@@ -80,8 +68,14 @@ impl From<CallFailed> for AdminError {
 }
 
 impl Admin {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client }
+    pub(crate) fn new(client: Client, secrets: Secrets) -> Self {
+        Self { client, secrets }
+    }
+
+    /// The same with other secrets than the client was made with.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
     }
 
     /// Carries a command out. It is repeated until its outcome is known.
@@ -107,22 +101,18 @@ impl Admin {
         Ok(Removal::from_wire(answer)?)
     }
 
-    /// The database as the steward sees it.
+    /// The database as the steward sees it. Needs no secret.
     pub async fn status(&self) -> Result<Status, AdminError> {
         let call = |mut leader: Leader| async move { Ok(leader.status(v1::StatusRequest {}).await?.into_inner()) };
-        Ok(status_from_wire(self.follow(call).await?)?)
-    }
-
-    /// As [`join`], through the nodes that this client knows.
-    pub async fn join(&self, cluster: &ClusterId, node: NewNode) -> Result<Joined, AdminError> {
-        joined(self.follow(join_call(cluster, node)).await?)
+        let answer = follow(|| self.candidates(), Via::Clients, self.client.deadline, call).await?;
+        Ok(status_from_wire(answer)?)
     }
 
     async fn follow<T, Answered>(&self, call: impl Fn(Leader) -> Answered) -> Result<T, CallFailed>
     where
         Answered: Future<Output = Result<T, tonic::Status>>,
     {
-        follow(|| self.candidates(), self.client.deadline, call).await
+        follow(|| self.candidates(), Via::Admin(&self.secrets), self.client.deadline, call).await
     }
 
     /// The system shard's members first, then all others, then the seeds.
@@ -138,39 +128,5 @@ impl Admin {
             }
         }
         addresses
-    }
-}
-
-type Leader = v1::admin_service_client::AdminServiceClient<tonic::transport::Channel>;
-
-/// Gives a node with an empty volume its id in a database that is reached at some of these `host:port`.
-pub async fn join(
-    seeds: &[String],
-    cluster: &ClusterId,
-    node: NewNode,
-    deadline: Duration,
-) -> Result<Joined, AdminError> {
-    joined(follow(|| seeds.to_vec(), deadline, join_call(cluster, node)).await?)
-}
-
-fn join_call(
-    cluster: &ClusterId,
-    node: NewNode,
-) -> impl Fn(Leader) -> BoxFuture<'static, Result<v1::JoinResponse, tonic::Status>> + use<> {
-    let request = v1::JoinRequest { cluster_id: cluster.0.clone(), node: Some(node.into_wire()) };
-    move |mut leader: Leader| {
-        let request = request.clone();
-        async move { Ok(leader.join(request).await?.into_inner()) }.boxed()
-    }
-}
-
-fn joined(answer: v1::JoinResponse) -> Result<Joined, AdminError> {
-    match answer.result.ok_or(Malformed::Missing("result"))? {
-        join_response::Result::Refusal(refusal) => Err(SystemRefusal::from_wire(refusal)?.into()),
-        join_response::Result::Joined(v1::Joined { node_id, map }) => {
-            let mut whole = Map::default();
-            whole.merge(required::<MapDelta>(map, "map")?);
-            Ok(Joined { node: NodeId(node_id), map: Arc::new(whole) })
-        }
     }
 }

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::door::{self, Door, Place};
+use crate::secret::Secrets;
 
 /// A node that is up takes a connection sooner.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,6 +35,8 @@ enum Why {
     Transport(#[from] tonic::transport::Error),
     #[error("no connection within {} ms", CONNECT_TIMEOUT.as_millis())]
     Time,
+    #[error("it has not said where its ports are: {}", .0.message())]
+    Doors(#[from] Box<Status>),
 }
 
 /// Connects to `host:port`. A name is looked up anew each time: whoever has it now is meant.
@@ -51,4 +57,16 @@ pub(crate) async fn connect(address: &str) -> Result<Channel, ConnectFailed> {
     let connected = timeout(CONNECT_TIMEOUT, connected).await.map_err(|_| Why::Time);
     let connected = connected.and_then(|connected| connected.map_err(Why::Transport));
     connected.map_err(|why| ConnectFailed { address: address.to_owned(), why })
+}
+
+/// Connects to a door of the node whose clients' port is at this address. With the secrets that may be sent there.
+pub(crate) async fn open(address: &str, door: Door, secrets: &Secrets) -> Result<(Channel, Secrets), ConnectFailed> {
+    let channel = connect(address).await?;
+    let found = door::find(channel.clone(), address, door).await;
+    let (_, place) =
+        found.map_err(|status| ConnectFailed { address: address.to_owned(), why: Box::new(status).into() })?;
+    match place {
+        Place::At(place) => Ok((connect(&place).await?, secrets.clone())),
+        Place::WithClients => Ok((channel, Secrets::default())),
+    }
 }

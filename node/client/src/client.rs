@@ -101,7 +101,7 @@ impl Client {
 
     /// For what only the system shard's leader answers.
     pub fn admin(&self) -> Admin {
-        Admin::new(self.clone())
+        Admin::new(self.clone(), self.inner.config.secrets.clone())
     }
 
     /// The highest version that this client has seen.

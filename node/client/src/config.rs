@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::secret::Secrets;
+
 /// How a client finds its database and how long it tries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
@@ -11,12 +13,14 @@ pub struct ClientConfig {
     pub deadline: Duration,
     /// Where the client is: reads that any replica may serve go to one of this zone if there is one.
     pub zone: Option<String>,
+    /// What the nodes demand of whoever gives them orders. Empty = nothing; reads and writes need none.
+    pub secrets: Secrets,
 }
 
 impl ClientConfig {
-    /// With the default deadline of 10 seconds and no zone.
+    /// With the default deadline of 10 seconds, no zone and no secret.
     pub fn new(seeds: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let seeds = seeds.into_iter().map(Into::into).collect();
-        Self { seeds, deadline: Duration::from_secs(10), zone: None }
+        Self { seeds, deadline: Duration::from_secs(10), zone: None, secrets: Secrets::default() }
     }
 }

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use skerry_proto::v1::admin_service_client::AdminServiceClient;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tracing::debug;
 
 use crate::channel;
+use crate::door::Door;
 use crate::retry::{jittered, pause};
+use crate::secret::{Presented, Secrets};
 
 /// A leader that is silent for so long may be cut off from the others.
 const CALL_MAX: Duration = Duration::from_secs(3);
@@ -44,13 +47,35 @@ pub(crate) struct CallFailed {
     pub(crate) may_have_happened: bool,
 }
 
+/// The client of one call, with what the call is allowed by.
+pub(crate) type Leader = AdminServiceClient<InterceptedService<Channel, Presented>>;
+
+/// On which port a call is answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Via<'a> {
+    /// That of the clients.
+    Clients,
+    /// That for orders, with one of these.
+    Admin(&'a Secrets),
+}
+
+/// What became of one try at one address.
+enum Try<T> {
+    Done(T),
+    Failed(Status),
+    /// Nothing was sent.
+    Unreached,
+    Silent,
+}
+
 /// Asks one candidate after the other, and wherever they point to, until one answers.
 ///
 /// `call` gives a future that borrows nothing of it, so that whoever waits may be moved between threads.
 pub(crate) async fn follow<T, Answered>(
     candidates: impl Fn() -> Vec<String>,
+    via: Via<'_>,
     deadline: Duration,
-    call: impl Fn(AdminServiceClient<Channel>) -> Answered,
+    call: impl Fn(Leader) -> Answered,
 ) -> Result<T, CallFailed>
 where
     Answered: Future<Output = Result<T, Status>>,
@@ -69,20 +94,12 @@ where
             next = candidates().into();
             continue;
         };
-        let Ok(channel) = channel::connect(&address).await else {
-            if Instant::now() >= until {
-                return Err(failed);
-            }
-            continue;
-        };
-        let client = AdminServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let call_until = until.min(Instant::now() + CALL_MAX);
-        let status = match timeout_at(call_until, call(client)).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(status)) => status,
-            Err(_) => {
-                failed.may_have_happened = true;
-                if call_until == until {
+        let status = match attempt(&address, via, until, &call).await {
+            Try::Done(answer) => return Ok(answer),
+            Try::Failed(status) => status,
+            silence @ (Try::Unreached | Try::Silent) => {
+                failed.may_have_happened |= matches!(silence, Try::Silent);
+                if Instant::now() >= until {
                     return Err(failed);
                 }
                 continue;
@@ -103,6 +120,38 @@ where
             return Err(failed);
         }
     }
+}
+
+/// One try: with one secret after the other, until the node knows one.
+async fn attempt<T, Answered>(address: &str, via: Via<'_>, until: Instant, call: &impl Fn(Leader) -> Answered) -> Try<T>
+where
+    Answered: Future<Output = Result<T, Status>>,
+{
+    let (channel, secrets) = match via {
+        Via::Clients => match channel::connect(address).await {
+            Ok(channel) => (channel, Secrets::default()),
+            Err(_) => return Try::Unreached,
+        },
+        Via::Admin(secrets) => match channel::open(address, Door::Admin, secrets).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                debug!(address, %error, "node is not reached");
+                return Try::Unreached;
+            }
+        },
+    };
+    let call_until = until.min(Instant::now() + CALL_MAX);
+    let mut refused = Status::unauthenticated("");
+    for presented in secrets.to_send() {
+        let client = AdminServiceClient::with_interceptor(channel.clone(), presented);
+        match timeout_at(call_until, call(client.max_decoding_message_size(ANSWER_BYTES_MAX))).await {
+            Ok(Ok(answer)) => return Try::Done(answer),
+            Ok(Err(status)) if status.code() == Code::Unauthenticated => refused = status,
+            Ok(Err(status)) => return Try::Failed(status),
+            Err(_) => return Try::Silent,
+        }
+    }
+    Try::Failed(refused)
 }
 
 /// What a failed call means.
@@ -157,5 +206,6 @@ mod tests {
         assert_eq!(verdict(&status("MALFORMED", "")), Verdict::Stop);
         assert_eq!(verdict(&Status::failed_precondition("")), Verdict::Stop);
         assert_eq!(verdict(&Status::unimplemented("")), Verdict::Stop);
+        assert_eq!(verdict(&Status::unauthenticated("")), Verdict::Stop);
     }
 }

@@ -8,10 +8,11 @@ use skerry_proto::v1;
 use skerry_proto::v1::found_response;
 use skerry_proto::v1::identity_service_client::IdentityServiceClient;
 use tokio::time::{Instant, timeout_at};
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::channel;
+use crate::channel::{self, ConnectFailed};
+use crate::door::Door;
+use crate::secret::Secrets;
 use crate::wire::{Malformed, Wire};
 
 /// Who a node is.
@@ -29,6 +30,10 @@ pub struct Identity {
     pub address: String,
     /// Of its program.
     pub version: String,
+    /// Where the other nodes reach it, on the same host. `None` = where its clients do: it is of the release before.
+    pub peer_port: Option<u16>,
+    /// Where it takes orders, on the same host. `None` = where its clients are: it is of the release before.
+    pub admin_port: Option<u16>,
 }
 
 /// A database that was made, durably.
@@ -97,7 +102,7 @@ pub enum IdentityError {
     /// The node makes no database. Nothing has changed.
     #[error(transparent)]
     Refused(#[from] FoundingRefusal),
-    /// What is there is no node, or does not know the request. Nothing has changed.
+    /// What is there is no node, does not know the request, or demands its secret. Nothing has changed.
     #[error("the node at {address} does not take the request: {}", status.message())]
     Rejected {
         /// Where.
@@ -137,16 +142,31 @@ impl IdentityError {
 /// Asks the node at `host:port` who it is.
 pub async fn identify(address: &str, deadline: Duration) -> Result<Identity, IdentityError> {
     let call = Call { address, until: Instant::now() + deadline, changes: false };
-    let mut node = call.connect().await?;
+    let channel = call.reached(channel::connect(address)).await?;
+    let mut node = IdentityServiceClient::new(channel);
     let answer = call.answer(node.identify(v1::IdentifyRequest {})).await?;
     Identity::from_wire(answer).map_err(|source| IdentityError::Answer { may_have_happened: false, source })
 }
 
 /// Has the node at `host:port`, whose volume is empty, make the database. When this returns, it is durable.
-pub async fn found(address: &str, cluster: &ClusterId, deadline: Duration) -> Result<Founded, IdentityError> {
+pub async fn found(
+    address: &str,
+    cluster: &ClusterId,
+    secrets: &Secrets,
+    deadline: Duration,
+) -> Result<Founded, IdentityError> {
     let call = Call { address, until: Instant::now() + deadline, changes: true };
-    let mut node = call.connect().await?;
-    let answer = call.answer(node.found(v1::FoundRequest { cluster_id: cluster.0.clone() })).await?;
+    let (channel, secrets) = call.reached(channel::open(address, Door::Admin, secrets)).await?;
+    let mut presented = secrets.to_send().into_iter();
+    let answer = loop {
+        let mut node = IdentityServiceClient::with_interceptor(channel.clone(), presented.next().unwrap_or_default());
+        let answer = call.answer(node.found(v1::FoundRequest { cluster_id: cluster.0.clone() })).await;
+        let unknown =
+            matches!(&answer, Err(IdentityError::Rejected { status, .. }) if status.code() == Code::Unauthenticated);
+        if !unknown || presented.len() == 0 {
+            break answer?;
+        }
+    };
     let unclear = |source| IdentityError::Answer { may_have_happened: true, source };
     match answer.result.ok_or(Malformed::Missing("result")).map_err(unclear)? {
         found_response::Result::Founded(v1::Founded { node_id, is_repeated }) => {
@@ -166,11 +186,10 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    async fn connect(&self) -> Result<IdentityServiceClient<Channel>, IdentityError> {
+    async fn reached<T>(&self, connecting: impl Future<Output = Result<T, ConnectFailed>>) -> Result<T, IdentityError> {
         let unreached = |source| IdentityError::Unreached { address: self.address.to_owned(), source };
-        match timeout_at(self.until, channel::connect(self.address)).await {
-            Ok(Ok(channel)) => Ok(IdentityServiceClient::new(channel)),
-            Ok(Err(error)) => Err(unreached(Some(error.into()))),
+        match timeout_at(self.until, connecting).await {
+            Ok(connected) => connected.map_err(|error| unreached(Some(error.into()))),
             Err(_) => Err(unreached(None)),
         }
     }
@@ -197,11 +216,16 @@ impl Call<'_> {
 
 /// What a node says before it does anything; every other code may be the transport's word for a broken connection.
 fn is_final(code: Code) -> bool {
-    matches!(code, Code::Unimplemented | Code::InvalidArgument)
+    matches!(code, Code::Unimplemented | Code::InvalidArgument | Code::Unauthenticated)
 }
 
 #[cfg(test)]
 mod tests {
+    use skerry_proto::v1::identity_service_server::{IdentityService, IdentityServiceServer};
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::transport::Server;
+    use tonic::{Request, Response};
+
     use super::*;
 
     /// Nobody listens on port 1 of this machine.
@@ -210,21 +234,39 @@ mod tests {
     #[tokio::test]
     async fn an_address_without_a_node_is_unreached_and_nothing_has_happened() {
         let cluster = ClusterId("shop".into());
-        let error = found(NOBODY, &cluster, Duration::from_secs(5)).await.unwrap_err();
+        let error = found(NOBODY, &cluster, &Secrets::default(), Duration::from_secs(5)).await.unwrap_err();
         assert!(matches!(error, IdentityError::Unreached { .. }), "{error}");
         assert!(error.retryable() && !error.may_have_happened());
         let error = identify("name-that-does-not-resolve.invalid:7400", Duration::from_secs(5)).await.unwrap_err();
         assert!(matches!(error, IdentityError::Unreached { .. }), "{error}");
     }
 
+    /// Says who it is, and answers nothing else.
+    struct Silent;
+
+    #[tonic::async_trait]
+    impl IdentityService for Silent {
+        async fn identify(&self, _: Request<v1::IdentifyRequest>) -> Result<Response<v1::Identity>, Status> {
+            Ok(Response::new(v1::Identity { cluster_id: "shop".to_owned(), ..v1::Identity::default() }))
+        }
+
+        async fn found(&self, _: Request<v1::FoundRequest>) -> Result<Response<v1::FoundResponse>, Status> {
+            std::future::pending().await
+        }
+    }
+
     #[tokio::test]
-    async fn a_call_that_is_not_answered_in_time_may_have_happened_if_it_changes_anything() {
+    async fn a_call_that_is_not_answered_in_time_may_have_happened_if_it_was_sent() {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = silent.local_addr().unwrap().to_string();
-        let short = Duration::from_millis(200);
-        let error = found(&address, &ClusterId("shop".into()), short).await.unwrap_err();
-        assert!(error.may_have_happened() && error.retryable(), "{error}");
+        let (cluster, none, short) = (ClusterId("shop".into()), Secrets::default(), Duration::from_millis(500));
+        let error = found(&address, &cluster, &none, short).await.unwrap_err();
+        assert!(!error.may_have_happened() && error.retryable(), "{error}");
         let error = identify(&address, short).await.unwrap_err();
         assert!(!error.may_have_happened() && error.retryable(), "{error}");
+        let server = Server::builder().add_service(IdentityServiceServer::new(Silent));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(silent)));
+        let error = found(&address, &cluster, &none, short).await.unwrap_err();
+        assert!(error.may_have_happened() && error.retryable(), "{error}");
     }
 }

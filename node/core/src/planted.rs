@@ -127,6 +127,8 @@ planted! {
     // Epochs, incarnations and fencing tokens.
     /// The system shard takes commands of an operator that was followed by another.
     FenceIgnored,
+    /// A fencing token may be as high as it likes.
+    TokenUnbounded,
 
     // Liveness.
     /// Copies draw the same election time-outs if their numbers and their nodes' do, and stand at the same time for ever.

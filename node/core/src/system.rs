@@ -4,6 +4,7 @@
 
 pub mod state;
 
+mod fence;
 mod members;
 mod nodes;
 mod tables;
@@ -269,6 +270,14 @@ pub enum SystemRefusal {
         bytes: usize,
         /// The most that is allowed.
         allowed: usize,
+    },
+    /// No later operator would come up to it.
+    #[error("fencing token {token} is too far above those seen before: at most {allowed} is taken now")]
+    TokenTooHigh {
+        /// Of the command.
+        token: u64,
+        /// The highest that is taken, as things are.
+        allowed: u64,
     },
 }
 

@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
+use skerry_client::Secrets;
+use skerry_client::door::{self, Door, Place};
+use skerry_client::secret::Presented;
 use skerry_client::wire::{Wire, required};
-use skerry_core::ids::{ClusterId, NodeId};
+use skerry_core::ids::NodeId;
 use skerry_core::map::MapDelta;
-use skerry_core::system::{NewNode, SystemRefusal};
+use skerry_core::system::SystemRefusal;
 use skerry_proto::v1::admin_service_client::AdminServiceClient;
-use skerry_proto::v1::{JoinRequest, join_response};
+use skerry_proto::v1::{JoinRequest, JoinResponse, join_response};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::Joined;
+use super::{Asker, Joined};
 use crate::chain::chain;
 
 /// With the look-up of its name; a seed that is up takes a connection much sooner.
@@ -42,16 +45,47 @@ pub(super) enum Failed {
     ForGood(String),
 }
 
-pub(super) async fn ask(seed: &str, cluster: &ClusterId, node: &NewNode) -> Result<Joined, Failed> {
+pub(super) async fn ask(seed: &str, asker: Asker<'_>) -> Result<Joined, Failed> {
     let channel = connect(seed).await?;
-    let unclear = |why: String| Failed::Elsewhere { leader: None, presence: Presence::Unclear, why };
-    let request = JoinRequest { cluster_id: cluster.0.clone(), node: Some(node.clone().into_wire()) };
-    let mut leader = AdminServiceClient::new(channel);
+    let (identity, place) = door::find(channel.clone(), seed, Door::Peers).await.map_err(|s| unclear(s.message()))?;
+    let presence = if identity.node.is_some() { Presence::There } else { Presence::Unclear };
+    let (channel, presented) = match place {
+        Place::WithClients => (channel, Secrets::default().to_send()),
+        Place::At(place) => match connect(&place).await {
+            Ok(channel) => (channel, asker.keyring.to_send()),
+            Err(Failed::Elsewhere { why, .. }) => return Err(Failed::Elsewhere { leader: None, presence, why }),
+            Err(failed) => return Err(failed),
+        },
+    };
+    let mut last = Err(unclear("was not asked"));
+    for presented in presented {
+        let answer = join(channel.clone(), presented, asker).await;
+        last = match answer {
+            Ok(response) => return joined(response),
+            Err(Some(status)) if status.code() == Code::Unauthenticated => Err(failed(&status)),
+            Err(Some(status)) => return Err(failed(&status)),
+            Err(None) => return Err(unclear("has not answered in time")),
+        };
+    }
+    last
+}
+
+fn unclear(why: &str) -> Failed {
+    Failed::Elsewhere { leader: None, presence: Presence::Unclear, why: why.to_owned() }
+}
+
+/// `None` = there was no answer in time.
+async fn join(channel: Channel, presented: Presented, asker: Asker<'_>) -> Result<JoinResponse, Option<Status>> {
+    let request = JoinRequest { cluster_id: asker.cluster.0.clone(), node: Some(asker.node.clone().into_wire()) };
+    let mut leader = AdminServiceClient::with_interceptor(channel, presented);
     let answer = timeout(ANSWER_TIMEOUT, leader.join(request)).await;
-    let answer = answer.map_err(|_| unclear("has not answered in time".to_owned()))?;
-    match answer.map_err(|status| failed(&status))?.into_inner().result {
+    Ok(answer.map_err(|_| None)?.map_err(Some)?.into_inner())
+}
+
+fn joined(answer: JoinResponse) -> Result<Joined, Failed> {
+    match answer.result {
         Some(join_response::Result::Joined(joined)) => {
-            let map = required::<MapDelta>(joined.map, "map").map_err(|e| unclear(e.to_string()))?;
+            let map = required::<MapDelta>(joined.map, "map").map_err(|e| unclear(&e.to_string()))?;
             Ok(Joined { node: NodeId(joined.node_id), nodes: map.nodes })
         }
         Some(join_response::Result::Refusal(refusal)) => match SystemRefusal::from_wire(refusal) {
@@ -59,13 +93,13 @@ pub(super) async fn ask(seed: &str, cluster: &ClusterId, node: &NewNode) -> Resu
             Ok(refusal) => Err(Failed::ForGood(refusal.to_string())),
             Err(malformed) => Err(Failed::ForGood(malformed.to_string())),
         },
-        None => Err(unclear("answered nothing".to_owned())),
+        None => Err(unclear("answered nothing")),
     }
 }
 
-async fn connect(seed: &str) -> Result<Channel, Failed> {
+async fn connect(address: &str) -> Result<Channel, Failed> {
     let absent = |why: String| Failed::Elsewhere { leader: None, presence: Presence::None, why };
-    let endpoint = Endpoint::from_shared(format!("http://{seed}")).map_err(|e| absent(e.to_string()))?;
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| absent(e.to_string()))?;
     match timeout(CONNECT_TIMEOUT, endpoint.connect()).await {
         Ok(connected) => connected.map_err(|e| absent(chain(&e))),
         Err(_) => Err(absent(format!("no connection within {} ms", CONNECT_TIMEOUT.as_millis()))),
@@ -111,6 +145,9 @@ mod tests {
         for reason in ["NOT_LEADER", "CLOSING", "REMOVED"] {
             assert_eq!(presence(reason), Presence::There, "{reason}");
         }
+        // Who does not know the secret has learnt nothing.
+        let stranger = failed(&Status::unauthenticated("the secret"));
+        assert!(matches!(stranger, Failed::Elsewhere { presence: Presence::Unclear, .. }), "{stranger:?}");
         let broken = failed(&Status::unavailable("broken pipe"));
         assert!(matches!(broken, Failed::Elsewhere { presence: Presence::Unclear, .. }), "{broken:?}");
     }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use skerry_client::door::{self, Door, Place};
+use skerry_client::secret::Presented;
 use skerry_core::ids::NodeId;
 use skerry_proto::v1::PeerFrame;
 use skerry_proto::v1::peer_service_client::PeerServiceClient;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -31,6 +34,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// As large as a frame can be, so that a fresh connection takes one without waiting for window updates.
 const WINDOW_BYTES: u32 = 8 << 20;
 
+/// With what the peer demands on every call.
+type Client = PeerServiceClient<InterceptedService<Channel, Presented>>;
+
 /// Which of a peer's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
@@ -47,6 +53,8 @@ pub(super) struct Link {
     pub(super) address: watch::Receiver<String>,
     pub(super) queue: mpsc::Receiver<Batch>,
     pub(super) bytes: Arc<AtomicUsize>,
+    /// Which of the secrets is sent next.
+    pub(super) secret: usize,
 }
 
 /// Why a stream ended.
@@ -57,6 +65,8 @@ enum Ended {
     Moved,
     /// The peer does not take what this node says: wrong database, wrong node, or a start that is over.
     Refused { why: String },
+    /// The peer does not know the secret that was sent.
+    Stranger { why: String },
     /// It broke, after it had worked for a while or before.
     Broken { worked: bool, why: String },
 }
@@ -79,7 +89,9 @@ impl Link {
                     self.forget_queued();
                     continue;
                 }
-                Ended::Refused { why } => {
+                // The peer may know another.
+                Ended::Stranger { .. } if self.next_secret() => continue,
+                Ended::Refused { why } | Ended::Stranger { why } => {
                     if said.as_ref() != Some(&why) {
                         warn!(peer = self.to.0, why, "peer refuses this node");
                         said = Some(why);
@@ -112,8 +124,8 @@ impl Link {
         let Some(first) = self.queue.recv().await else { return Ended::ForGood };
         let address = self.address.borrow_and_update().clone();
         let mut next = Some(first);
-        let ended = match connect(&address).await {
-            Ok(channel) => self.send_all(channel, &mut next).await,
+        let ended = match self.open(&address).await {
+            Ok(client) => self.send_all(client, &mut next).await,
             Err(why) => Ended::Broken { worked: false, why },
         };
         if let Some(batch) = next {
@@ -122,10 +134,28 @@ impl Link {
         ended
     }
 
-    async fn send_all(&mut self, channel: Channel, next: &mut Option<Batch>) -> Ended {
+    /// To the peer's port for nodes. One of the release before has none, and is sent no secret.
+    async fn open(&self, address: &str) -> Result<Client, String> {
+        let channel = connect(address).await?;
+        let found = door::find(channel.clone(), address, Door::Peers).await.map_err(|s| s.message().to_owned())?;
+        let (channel, mut presented) = match found.1 {
+            Place::At(place) => (connect(&place).await?, self.context.keyring.to_send()),
+            Place::WithClients => (channel, vec![Presented::default()]),
+        };
+        let presented = presented.swap_remove(self.secret.min(presented.len() - 1));
+        Ok(PeerServiceClient::with_interceptor(channel, presented))
+    }
+
+    /// False if all were sent: then it is the first one's turn again.
+    fn next_secret(&mut self) -> bool {
+        let is_there = self.secret + 1 < self.context.keyring.to_send().len();
+        self.secret = if is_there { self.secret + 1 } else { 0 };
+        is_there
+    }
+
+    async fn send_all(&mut self, mut client: Client, next: &mut Option<Batch>) -> Ended {
         let began = Instant::now();
         let (frames, outgoing) = mpsc::channel(1);
-        let mut client = PeerServiceClient::new(channel);
         let outgoing = ReceiverStream::new(outgoing);
         let lane = self.lane;
         let call = async move {
@@ -165,6 +195,9 @@ impl Link {
                     self.context.founding.removed();
                 }
                 Ended::Refused { why: status.message().to_owned() }
+            }
+            Some(status) if status.code() == Code::Unauthenticated => {
+                Ended::Stranger { why: status.message().to_owned() }
             }
             Some(status) => Ended::Broken { worked, why: status.message().to_owned() },
             None => Ended::Broken { worked, why: "peer ended it".to_owned() },

@@ -1,5 +1,5 @@
-//! The node's gRPC address: one listener for its whole life, taken by the servers in turn. Whoever connects between two
-//! of them waits in the listener's queue for the next.
+//! The node's gRPC addresses: one listener each for its whole life, taken by the servers in turn. Whoever connects between
+//! two of them waits in the listener's queue for the next.
 
 use std::io;
 use std::net::TcpListener as StdListener;
@@ -11,13 +11,14 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::Instrument;
 
 use super::RunError;
-use crate::server::{self, IdentityPages, ServeError};
+use crate::server::{self, Admission, IdentityPages, Ports, ServeError};
 
 /// What every server of the node begins with.
 pub(super) struct Front<H> {
-    listener: StdListener,
+    listeners: Ports<StdListener>,
     pub(super) identity: IdentityPages,
     pub(super) health: HealthServer<H>,
+    pub(super) admission: Admission,
 }
 
 /// The server of a node that serves no records.
@@ -27,19 +28,25 @@ pub(super) struct Waiting {
 }
 
 impl<H: Health> Front<H> {
-    pub(super) fn new(listener: TcpListener, identity: IdentityPages, health: HealthServer<H>) -> io::Result<Self> {
-        Ok(Self { listener: listener.into_std()?, identity, health })
+    pub(super) fn new(
+        listeners: Ports<TcpListener>,
+        identity: IdentityPages,
+        health: HealthServer<H>,
+        admission: Admission,
+    ) -> io::Result<Self> {
+        Ok(Self { listeners: listeners.try_map(TcpListener::into_std)?, identity, health, admission })
     }
 
-    /// For a server; this one stays.
-    pub(super) fn listener(&self) -> io::Result<TcpListener> {
-        TcpListener::from_std(self.listener.try_clone()?)
+    /// For a server; these stay.
+    pub(super) fn listeners(&self) -> io::Result<Ports<TcpListener>> {
+        self.listeners.as_ref().try_map(|listener| TcpListener::from_std(listener.try_clone()?))
     }
 
     /// Starts the server of a node that serves no records.
     pub(super) fn wait(&self) -> io::Result<Waiting> {
         let stop = CancellationToken::new();
-        let server = server::wait(self.listener()?, self.identity.clone(), self.health.clone(), stop.clone());
+        let (identity, health, admission) = (self.identity.clone(), self.health.clone(), self.admission.clone());
+        let server = server::wait(self.listeners()?, identity, health, admission, stop.clone());
         Ok(Waiting { stop, server: tokio::spawn(server.in_current_span()) })
     }
 }

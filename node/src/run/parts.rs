@@ -23,7 +23,7 @@ use crate::inbox::{Inbox, Work};
 use crate::log::LogHandle;
 use crate::metrics::Metrics;
 use crate::peers::{self, Peers, Sender};
-use crate::server::{self, IdentityPages, ServeError};
+use crate::server::{self, Admission, IdentityPages, Ports, ServeError};
 use crate::syncer::Syncer;
 use crate::vitals::{Phase, Vitals};
 use crate::worker::{self, Worker};
@@ -41,7 +41,8 @@ pub(super) struct Beginning<H> {
     pub(super) metrics: Metrics,
     pub(super) vitals: Arc<Vitals>,
     pub(super) watched: Watched,
-    pub(super) listener: TcpListener,
+    pub(super) listeners: Ports<TcpListener>,
+    pub(super) admission: Admission,
     pub(super) identity: IdentityPages,
     pub(super) health: HealthServer<H>,
 }
@@ -62,14 +63,27 @@ pub(super) struct Running {
 
 /// Starts everything.
 pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunError> {
-    let Beginning { node, engine, log, inbox, receiver, metrics, vitals, watched, listener, identity, health } =
-        beginning;
+    let Beginning {
+        node,
+        engine,
+        log,
+        inbox,
+        receiver,
+        metrics,
+        vitals,
+        watched,
+        listeners,
+        admission,
+        identity,
+        health,
+    } = beginning;
     let sender = Arc::new(Sender::of(node.identity()));
     let known: Vec<NodeRecord> = node.map().nodes.values().cloned().collect();
     let (peers_stop, peer_tasks) = (CancellationToken::new(), TaskTracker::new());
     let peers = peers::Context {
         sender: sender.clone(),
         founding: identity.founding.clone(),
+        keyring: admission.keyring.clone(),
         metrics: metrics.clone(),
         stop: peers_stop.clone(),
         tasks: peer_tasks.clone(),
@@ -105,7 +119,8 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
     let closing = inbox.signals().closing().clone();
     let context = server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, metrics, closing };
     let server_stop = CancellationToken::new();
-    let server = tokio::spawn(server::serve(listener, Arc::new(context), identity, health, server_stop.clone()));
+    let serving = server::serve(listeners, Arc::new(context), identity, health, admission, server_stop.clone());
+    let server = tokio::spawn(serving);
     vitals.enter(Phase::Serving);
     Ok(Running {
         engine,

@@ -33,9 +33,10 @@ use crate::engine::SharedEngine;
 use crate::founding::{Call, Founding, Standing};
 use crate::identity::{Kept, Known, Owner, Volume, VolumeError};
 use crate::inbox::Inbox;
+use crate::keyring::Keyring;
 use crate::log::{self, Completion, Log, LogConfig, LogHandle, NoteMark};
 use crate::metrics::Metrics;
-use crate::origin::{self, OriginError};
+use crate::origin::{self, Asker, OriginError};
 use crate::vitals::{Phase, Vitals};
 
 const STORE: &str = "store";
@@ -52,6 +53,7 @@ pub(super) struct Shell {
     pub(super) inbox: Arc<Inbox>,
     pub(super) metrics: Metrics,
     pub(super) vitals: Arc<Vitals>,
+    pub(super) keyring: Arc<Keyring>,
 }
 
 /// A node, ready to run.
@@ -190,7 +192,8 @@ async fn nodes_through_seeds(config: &Config, new: &NewNode, shell: &Shell) -> R
     match &config.origin {
         Origin::Join(from) => {
             shell.vitals.enter(Phase::Asking);
-            Ok(origin::join(from, &config.cluster, new).await?.nodes)
+            let asker = Asker { seeds: from, cluster: &config.cluster, node: new, keyring: &shell.keyring };
+            Ok(origin::join(asker).await?.nodes)
         }
         Origin::Volume | Origin::Bootstrap => {
             error!("store knows no other node and no --join is given: the node waits to be spoken to");

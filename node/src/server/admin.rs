@@ -12,13 +12,15 @@ use skerry_proto::v1::admin_service_server::AdminService;
 use skerry_proto::v1::{execute_response, join_response};
 use tonic::{Request, Response, Status};
 
-use super::{Context, status};
+use super::{Context, Port, status};
 use crate::inbox::Ask;
 
 /// The service.
 #[derive(Debug, Clone)]
 pub(super) struct Admin {
     pub(super) context: Arc<Context>,
+    /// Where it was called.
+    pub(super) port: Port,
 }
 
 impl Admin {
@@ -43,6 +45,7 @@ fn unexpected() -> Status {
 #[tonic::async_trait]
 impl AdminService for Admin {
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
+        self.port.only(&[Port::Admin])?;
         let request = request.into_inner();
         self.context.check_cluster(&request.cluster_id)?;
         let command = required::<SystemCommand>(request.command, "command");
@@ -60,6 +63,7 @@ impl AdminService for Admin {
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        self.port.only(&[Port::Peers])?;
         let request = request.into_inner();
         if request.cluster_id.is_empty() {
             return Err(status::status(status::field("cluster_id")));
@@ -81,6 +85,7 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::CertifyRemovalRequest>,
     ) -> Result<Response<v1::CertifyRemovalResponse>, Status> {
+        self.port.only(&[Port::Admin])?;
         let request = request.into_inner();
         let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
         match self.ask(AdminRequest::CertifyRemoval { node, incarnation }).await? {
@@ -91,6 +96,7 @@ impl AdminService for Admin {
     }
 
     async fn status(&self, _request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        self.port.only(&[Port::Clients, Port::Admin])?;
         match self.ask(AdminRequest::Status).await? {
             Ok(AdminReply::Status(reply)) => Ok(Response::new(status_into_wire(*reply))),
             Ok(_) => Err(unexpected()),

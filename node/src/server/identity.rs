@@ -11,7 +11,7 @@ use skerry_proto::v1::identity_service_server::IdentityService;
 use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 
-use super::status;
+use super::{Port, status};
 use crate::founding::Founding;
 
 /// The service.
@@ -23,8 +23,21 @@ pub struct IdentityPages {
     pub zone: String,
     /// Where the others reach it.
     pub address: String,
+    /// Where the other nodes are listened for.
+    pub peer_port: u16,
+    /// Where orders are listened for.
+    pub admin_port: u16,
     /// What it has become.
     pub founding: Arc<Founding>,
+    /// Where it is asked.
+    pub port: Port,
+}
+
+impl IdentityPages {
+    /// The same, where orders are taken.
+    pub(super) fn for_admin(&self) -> Self {
+        Self { port: Port::Admin, ..self.clone() }
+    }
 }
 
 #[tonic::async_trait]
@@ -38,11 +51,14 @@ impl IdentityService for IdentityPages {
             zone: self.zone.clone(),
             address: self.address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            peer_port: Some(self.peer_port),
+            admin_port: Some(self.admin_port),
         };
         Ok(Response::new(identity.into_wire()))
     }
 
     async fn found(&self, request: Request<v1::FoundRequest>) -> Result<Response<v1::FoundResponse>, Status> {
+        self.port.only(&[Port::Admin])?;
         let asked = request.into_inner().cluster_id;
         if asked.is_empty() {
             return Err(status::status(status::field("cluster_id")));

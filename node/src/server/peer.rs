@@ -8,6 +8,7 @@ use skerry_proto::v1::peer_service_server::PeerService;
 use skerry_proto::v1::{PeerFrame, PeerSummary};
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::older::OlderPeer;
 use super::{Context, status};
 use crate::wire;
 
@@ -15,12 +16,15 @@ use crate::wire;
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) context: Arc<Context>,
+    /// On the clients' port: whoever speaks here must be a node of the release before.
+    pub(super) only_older: bool,
 }
 
 impl Peer {
     async fn take(&self, mut frames: Streaming<PeerFrame>) -> Result<Response<PeerSummary>, Status> {
         let context = &self.context;
         let mut messages = 0;
+        let mut older = self.only_older.then(OlderPeer::default);
         loop {
             let frame = tokio::select! {
                 biased;
@@ -30,6 +34,9 @@ impl Peer {
             let Some(frame) = frame else { return Ok(Response::new(PeerSummary { messages })) };
             self.check(&frame)?;
             let (from, incarnation) = (NodeId(frame.from_node_id), Incarnation(frame.incarnation));
+            if let Some(older) = &mut older {
+                older.check(context, from, incarnation).await?;
+            }
             let received = wire::peer_messages(frame.messages)
                 .map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
             context.metrics.peer_received_messages.inc_by(received.len() as u64);

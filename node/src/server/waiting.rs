@@ -8,27 +8,43 @@ use skerry_proto::v1::identity_service_server::IdentityServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::{InterceptorLayer, Routes};
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::{IdentityPages, ServeError, builder, reflection, status};
+use super::{Admission, IdentityPages, Ports, ServeError, builder, incoming, reflection, status};
 use crate::founding::{Founding, Standing};
 
-/// Serves until `stop` is cancelled. Whoever connects after that waits for the next server on the same listener.
+/// Serves until `stop` is cancelled. Whoever connects after that waits for the next server on the same listeners.
 pub async fn wait<H: Health>(
-    listener: TcpListener,
+    listeners: Ports<TcpListener>,
     identity: IdentityPages,
     health: HealthServer<H>,
+    admission: Admission,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
+    let listeners = listeners.try_map(|listener| Ok::<_, ServeError>(incoming(listener)))?;
     let founding = identity.founding.clone();
-    let mut routes = Routes::new(health).add_service(reflection()?).add_service(IdentityServiceServer::new(identity));
-    let router = std::mem::take(routes.axum_router_mut());
-    *routes.axum_router_mut() = router.fallback(move || turn_away(founding.clone()));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    builder().add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
+    let turning_away = |mut routes: Routes| {
+        let router = std::mem::take(routes.axum_router_mut());
+        let founding = founding.clone();
+        *routes.axum_router_mut() = router.fallback(move || turn_away(founding.clone()));
+        routes
+    };
+    let for_admin = Routes::new(IdentityServiceServer::new(identity.for_admin()));
+    let for_clients = Routes::new(health).add_service(reflection()?).add_service(IdentityServiceServer::new(identity));
+    let clients = builder()
+        .add_routes(turning_away(for_clients))
+        .serve_with_incoming_shutdown(listeners.clients, stop.clone().cancelled_owned());
+    let peers = builder()
+        .layer(InterceptorLayer::new(admission.clone()))
+        .add_routes(turning_away(Routes::default()))
+        .serve_with_incoming_shutdown(listeners.peers, stop.clone().cancelled_owned());
+    let orders = builder()
+        .layer(InterceptorLayer::new(admission))
+        .add_routes(turning_away(for_admin))
+        .serve_with_incoming_shutdown(listeners.admin, stop.cancelled_owned());
+    tokio::try_join!(clients, peers, orders)?;
     Ok(())
 }
 

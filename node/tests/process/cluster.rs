@@ -1,6 +1,7 @@
 //! A database of real processes.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ pub struct Cluster {
     pub nodes: Vec<Process>,
     id: String,
     segment_bytes: u64,
+    /// What the nodes run that are added.
+    pub older: Option<PathBuf>,
     folder: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -31,6 +34,7 @@ impl Cluster {
             nodes: Vec::new(),
             id: id.to_owned(),
             segment_bytes: 16 << 20,
+            older: None,
             folder: tempfile::tempdir().unwrap(),
             _turn: turn,
         }
@@ -80,7 +84,7 @@ impl Cluster {
     fn prepare(&mut self, listen: Option<SocketAddr>, more: &[&str]) -> usize {
         let number = self.nodes.len();
         let folder = self.folder.path().join(format!("node-{number}"));
-        std::fs::create_dir(&folder).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
         let more = more.iter().map(|&argument| argument.to_owned()).collect();
         let settings = Settings {
             cluster: self.id.clone(),
@@ -89,6 +93,7 @@ impl Cluster {
             listen,
             segment_bytes: self.segment_bytes,
             more,
+            older: self.older.clone(),
         };
         self.nodes.push(Process::new(settings));
         number

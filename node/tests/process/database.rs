@@ -5,16 +5,19 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use skerry_client::secret::Presented;
 use skerry_proto::v1;
 use skerry_proto::v1::admin_command::Change;
 use skerry_proto::v1::admin_service_client::AdminServiceClient;
+use skerry_proto::v1::identity_service_client::IdentityServiceClient;
 use skerry_proto::v1::kv_service_client::KvServiceClient;
 use skerry_proto::v1::system_reply::Reply;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::process::PATIENCE;
+use crate::process::{PATIENCE, secrets};
 
 /// One attempt gets so long.
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -33,6 +36,18 @@ pub fn reason(status: &Status) -> String {
         Some(info) => info.reason,
         None => format!("{:?}: {}", status.code(), status.message()),
     }
+}
+
+/// For orders to the node of these clients' port.
+async fn orders(clients: Channel) -> Result<AdminServiceClient<InterceptedService<Channel, Presented>>, Status> {
+    let node = IdentityServiceClient::new(clients.clone()).identify(v1::IdentifyRequest {}).await?.into_inner();
+    if node.admin_port == 0 {
+        return Ok(AdminServiceClient::with_interceptor(clients, Presented::default()));
+    }
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", node.admin_port)).unwrap();
+    let channel = endpoint.connect_timeout(ATTEMPT).timeout(ATTEMPT).connect().await;
+    let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
+    Ok(AdminServiceClient::with_interceptor(channel, secrets().to_send().remove(0)))
 }
 
 /// True if the call certainly had no effect.
@@ -125,7 +140,7 @@ impl Database {
         let command = v1::SystemCommand { command: Some(v1::system_command::Command::Admin(command)) };
         let request = v1::ExecuteRequest { cluster_id: self.cluster.clone(), command: Some(command) };
         let response = self
-            .call("the system shard", async |channel| AdminServiceClient::new(channel).execute(request.clone()).await)
+            .call("the system shard", async |channel| orders(channel).await?.execute(request.clone()).await)
             .await
             .map_err(|status| reason(&status))?;
         match response.into_inner().result.unwrap() {

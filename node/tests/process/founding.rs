@@ -12,7 +12,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::cluster::{Cluster, eventually, free_addresses};
-use crate::process::PATIENCE;
+use crate::process::{PATIENCE, secrets};
 
 fn shop() -> ClusterId {
     ClusterId("shop".to_owned())
@@ -30,14 +30,14 @@ fn blank(nodes: usize) -> Cluster {
 }
 
 async fn found_on(cluster: &Cluster, node: usize) -> Result<Founded, IdentityError> {
-    found(&cluster.nodes[node].grpc().to_string(), &shop(), PATIENCE).await
+    found(&cluster.nodes[node].grpc().to_string(), &shop(), &secrets(), PATIENCE).await
 }
 
 /// Repeats the call for as long as it may be repeated: the node may be opening its volume, or be between two servers.
 async fn found_at_last(address: &str) -> Founded {
     let mut last = None;
     eventually("the call is answered", async || {
-        last = Some(found(address, &shop(), PATIENCE).await);
+        last = Some(found(address, &shop(), &secrets(), PATIENCE).await);
         !last.as_ref().is_some_and(|answer| answer.as_ref().is_err_and(IdentityError::retryable))
     })
     .await;
@@ -85,7 +85,7 @@ async fn a_node_without_identity_waits_says_so_and_founds_nothing_by_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_call_makes_the_database_and_every_other_node_joins_it() {
     let mut cluster = blank(3);
-    let other = found(&cluster.nodes[0].grpc().to_string(), &ClusterId("other".to_owned()), PATIENCE).await;
+    let other = found(&cluster.nodes[0].grpc().to_string(), &ClusterId("other".to_owned()), &secrets(), PATIENCE).await;
     let words = refusal(other).to_string();
     assert!(words.contains("is of database shop, not of other"), "{words}");
 
@@ -142,5 +142,5 @@ async fn a_database_that_was_made_is_there_after_a_crash_and_calls_at_once_make_
     let identity = identify(&address, PATIENCE).await.unwrap();
     assert_eq!(identity.node, Some(NodeId(1)));
     assert!(identity.incarnation.is_some_and(|start| start.0 >= 1));
-    assert!(found(&address, &shop(), PATIENCE).await.unwrap().repeated);
+    assert!(found(&address, &shop(), &secrets(), PATIENCE).await.unwrap().repeated);
 }

@@ -9,14 +9,17 @@ mod process;
 
 mod crash;
 mod damage;
+mod doors;
 mod founding;
 mod full_disk;
 mod incarnation;
 mod lost_volume;
 mod names;
+mod older;
 mod once;
 mod pause;
 mod refused;
 mod removed;
+mod secret;
 mod serving;
 mod stop;

@@ -9,9 +9,18 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use skerry_client::Secrets;
 
 /// No wait in these tests is longer, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the nodes of these tests demand of each other.
+pub const SECRET: &str = "a-secret-of-tests-0123456789";
+
+/// To be sent to them.
+pub fn secrets() -> Secrets {
+    Secrets::parse(SECRET.as_bytes()).unwrap()
+}
 
 /// How a node is started.
 #[derive(Debug, Clone)]
@@ -23,6 +32,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     pub segment_bytes: u64,
     pub more: Vec<String>,
+    /// A program of the release before. `None` = this one.
+    pub older: Option<PathBuf>,
 }
 
 /// A node: running, paused, or dead with its volume kept.
@@ -32,22 +43,36 @@ pub struct Process {
     child: Option<Child>,
     starts: usize,
     grpc: Option<SocketAddr>,
+    peers: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
     http: Option<SocketAddr>,
     id: Option<u64>,
 }
 
 impl Process {
     pub fn new(settings: Settings) -> Self {
-        Self { settings, child: None, starts: 0, grpc: None, http: None, id: None }
+        Self { settings, child: None, starts: 0, grpc: None, peers: None, admin: None, http: None, id: None }
     }
 
-    /// Starts it, on the ports that it had before if there was a before.
+    /// Starts it, on the ports for clients and pages that it had before if there was a before.
     pub fn spawn(&mut self, origin: &[&str]) {
         assert!(self.child.is_none(), "the node runs");
         self.starts += 1;
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let secret = self.secret_file();
+        if !secret.try_exists().unwrap() {
+            fs::write(&secret, SECRET).unwrap();
+        }
         let log = File::create(self.log_path()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_skerry-node"));
+        let mut command = match &self.settings.older {
+            Some(older) => Command::new(older),
+            None => Command::new(env!("CARGO_BIN_EXE_skerry-node")),
+        };
+        if self.settings.older.is_none() {
+            command
+                .args(["--peer-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--secret-file"])
+                .arg(secret);
+        }
         command
             .arg("--data")
             .arg(self.data())
@@ -67,8 +92,9 @@ impl Process {
     pub fn start(&mut self, origin: &[&str]) {
         self.spawn(origin);
         let line = self.await_line("node listens");
-        let address = |field: &str| line[field].as_str().and_then(|a| a.parse().ok()).unwrap();
-        (self.grpc, self.http) = (Some(address("grpc")), Some(address("http")));
+        let address = |field: &str| line[field].as_str().and_then(|a| a.parse().ok());
+        (self.grpc, self.http) = (address("grpc"), address("http"));
+        (self.peers, self.admin) = (address("peers"), address("admin"));
     }
 
     /// Waits until it serves. Until then a node that has no other to speak to may wait for one.
@@ -84,6 +110,21 @@ impl Process {
     /// Where clients reach it.
     pub fn grpc(&self) -> SocketAddr {
         self.grpc.expect("the node was started")
+    }
+
+    /// Where the other nodes reach it.
+    pub fn peers(&self) -> SocketAddr {
+        self.peers.expect("the node was started")
+    }
+
+    /// Where it takes orders.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.expect("the node was started")
+    }
+
+    /// The file with its secret.
+    pub fn secret_file(&self) -> PathBuf {
+        self.settings.folder.join("secret")
     }
 
     pub fn http(&self) -> SocketAddr {

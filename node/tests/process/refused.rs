@@ -15,6 +15,7 @@ fn settings(cluster: &Cluster, id: &str, name: &str) -> Settings {
         listen: None,
         segment_bytes: 16 << 20,
         more: Vec::new(),
+        older: None,
     }
 }
 

@@ -8,7 +8,7 @@ use skerry_proto::v1::{DrainNode, RemoveNode};
 
 use crate::cluster::{Cluster, eventually};
 use crate::database::{get, reason};
-use crate::process::{PATIENCE, Process};
+use crate::process::{PATIENCE, Process, secrets};
 
 async fn assert_out(node: &Process, nodes: usize, cluster: &Cluster) {
     eventually("the node says that it was removed", async || {
@@ -21,7 +21,7 @@ async fn assert_out(node: &Process, nodes: usize, cluster: &Cluster) {
     let refused = database.kv(&address).get(get("sales", b"k")).await.unwrap_err();
     assert_eq!(reason(&refused), "REMOVED");
     assert_eq!(identify(&address, PATIENCE).await.unwrap().node.map(|node| node.0), Some(4));
-    let refused = found(&address, &ClusterId("shop".to_owned()), PATIENCE).await.unwrap_err();
+    let refused = found(&address, &ClusterId("shop".to_owned()), &secrets(), PATIENCE).await.unwrap_err();
     assert!(matches!(refused, IdentityError::Refused(FoundingRefusal::HasIdentity { .. })), "{refused}");
     assert_eq!(database.status().await.map.unwrap().nodes.len(), nodes);
 }

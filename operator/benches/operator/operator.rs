@@ -9,7 +9,7 @@ use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use prost::Message;
 use skerry_client::wire::status_from_wire;
-use skerry_core::ids::{ClusterId, Incarnation, NodeId};
+use skerry_core::ids::{Incarnation, NodeId};
 use skerry_core::node::{Removal, Status};
 use skerry_core::system::{AdminChange, Fence};
 use skerry_operator::apply::Written;
@@ -19,6 +19,7 @@ use skerry_operator::leadership::{Keeper, Leadership};
 use skerry_operator::metrics::Metrics;
 use skerry_operator::node_admin::{AdminFailure, NodeAdmin, Target};
 use skerry_operator::reconcile::reconcile;
+use skerry_operator_core::kubernetes::objects::OperatorPods;
 use tokio_util::sync::CancellationToken;
 
 use crate::ground::{NAME, NAMESPACE};
@@ -39,7 +40,7 @@ impl NodeAdmin for Stewards {
         Err(AdminFailure("nobody is asked".to_owned()))
     }
 
-    async fn found(&self, _address: &str, _cluster: &ClusterId) -> Result<(), AdminFailure> {
+    async fn found(&self, _address: &str, _target: &Target) -> Result<(), AdminFailure> {
         Err(AdminFailure("nothing is founded".to_owned()))
     }
 
@@ -65,6 +66,7 @@ fn context(client: Client, leadership: Leadership) -> Context {
         client,
         leadership,
         node_image: "skerry-node:1".to_owned(),
+        policies: Some(OperatorPods::default()),
         recorder: None,
         metrics: Metrics::new(&mut Registry::default()),
         written: Arc::new(Written::default()),

@@ -1,5 +1,7 @@
 //! The command line: what holds for every command. Each command's own arguments stand beside it in `commands/`.
 
+use std::path::PathBuf;
+
 use clap::{Args as ClapArgs, Parser, ValueEnum};
 
 use crate::commands::Command;
@@ -28,6 +30,11 @@ pub(crate) struct Global {
     /// `host:port` of any nodes of the database. By default those of the playground in this folder.
     #[arg(long, global = true, env = "SKERRY_ENDPOINTS", value_delimiter = ',', value_name = "HOST:PORT")]
     pub(crate) endpoints: Vec<String>,
+
+    /// File with the database's secret, which its nodes demand of whoever gives them orders; reading and writing needs
+    /// none. By default that of the playground in this folder.
+    #[arg(long, global = true, env = "SKERRY_SECRET_FILE", value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
 
     /// How data is written.
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]

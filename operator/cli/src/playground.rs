@@ -9,6 +9,7 @@ mod ports;
 pub(crate) mod process;
 pub(crate) mod report;
 pub(crate) mod resource;
+pub(crate) mod secret;
 mod supervisor;
 mod watch;
 
@@ -72,6 +73,7 @@ impl Playground {
         if let Some(old) = kept.resource() {
             skerry_api::check_update(&database, &old).next("undo the change, or use another folder: --dir FOLDER")?;
         }
+        secret::make(&folder.secret()).next("remove what is there, or use another folder: --dir FOLDER")?;
         kept.starts += 1;
         kept.take(&mut database);
         folder.save(&kept)?;

@@ -6,6 +6,7 @@
     reason = "a test's own tools may fail loudly and read files"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -13,7 +14,8 @@ use serde::Serialize;
 use skerry_api::DistributedDatabase;
 use skerry_operator_core::kubernetes::Names;
 use skerry_operator_core::kubernetes::objects::{
-    Blueprint, config_map, digest, disruption_budget, network_policy, service_account, services, stateful_set,
+    Blueprint, OperatorPods, config_map, digest, disruption_budget, network_policy, secret, service_account, services,
+    stateful_set,
 };
 
 /// Set to anything, the files are written instead of compared.
@@ -82,7 +84,12 @@ fn what_stands_beside_stays_as_it_is_over_an_upgrade() {
         is_as_in("service-of-nodes.yaml", REWRITE, &nodes);
         is_as_in("config-map.yaml", REWRITE, &config_map(of));
         is_as_in("service-account.yaml", REWRITE, &service_account(of));
-        is_as_in("network-policy.yaml", REWRITE, &network_policy(of));
+        let labels = BTreeMap::from([("app.kubernetes.io/component".to_owned(), "operator".to_owned())]);
+        let operator = OperatorPods { namespace: "skerry-system".to_owned(), labels };
+        is_as_in("network-policy.yaml", REWRITE, &network_policy(of, &operator));
+        let outside = OperatorPods::default();
+        is_as_in("network-policy-with-the-operator-outside.yaml", REWRITE, &network_policy(of, &outside));
+        is_as_in("secret.yaml", "it is written once, and never again", &secret(of, "random".to_owned()));
         is_as_in("disruption-budget.yaml", REWRITE, &disruption_budget(of, 3, true));
         is_as_in("disruption-budget-while-not-well.yaml", REWRITE, &disruption_budget(of, 3, false));
     });

@@ -3,17 +3,25 @@
 
 use std::fmt::Debug;
 
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skerry_operator_core::kubernetes::Scene;
 use skerry_operator_core::kubernetes::objects::{
-    MANAGER, config_map, disruption_budget, network_policy, service_account, services,
+    MANAGER, OperatorPods, config_map, disruption_budget, network_policy, service_account, services,
 };
 
 use super::writer::{ApplyError, Writer};
+
+/// Noted as an object's text: there is none.
+const NONE: &str = "";
+
+fn is_absent(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(refused) if refused.code == 404)
+}
 
 impl Writer<'_> {
     /// Writes them all. `all_well` = one node more may be away.
@@ -25,8 +33,29 @@ impl Writer<'_> {
             self.put(service).await?;
         }
         self.put(config_map(&of)).await?;
-        self.put(network_policy(&of)).await?;
+        match &self.context.policies {
+            Some(operator) => self.put(network_policy(&of, operator)).await?,
+            None => self.drop_policy(network_policy(&of, &OperatorPods::default())).await?,
+        }
         self.put(disruption_budget(&of, pods, all_well)).await
+    }
+
+    /// Removes the policy of a time in which it was wanted.
+    async fn drop_policy(&self, policy: NetworkPolicy) -> Result<(), ApplyError> {
+        let name = policy.name_any();
+        let key = format!("NetworkPolicy/{}/{name}", self.names.namespace);
+        if self.context.written.is_fresh(&key, NONE) {
+            return Ok(());
+        }
+        self.context.leadership.token()?;
+        let api: Api<NetworkPolicy> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
+        let there = api.get_metadata_opt(&name).await.map_err(ApplyError::of(&key))?;
+        if there.is_some_and(|there| there.owner_references() == policy.owner_references()) {
+            let gone = api.delete(&name, &DeleteParams::default()).await.map(drop);
+            gone.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) }).map_err(ApplyError::of(&key))?;
+        }
+        self.context.written.note(key, NONE.to_owned());
+        Ok(())
     }
 
     async fn put<K>(&self, object: K) -> Result<(), ApplyError>

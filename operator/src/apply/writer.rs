@@ -7,7 +7,7 @@ use skerry_api::{DistributedDatabase, DistributedDatabaseStatus};
 use skerry_core::ids::{Epoch, Incarnation, NodeId};
 use skerry_core::node::Removal;
 use skerry_core::system::{AdminChange, Fence};
-use skerry_operator_core::kubernetes::objects::{Blueprint, digest};
+use skerry_operator_core::kubernetes::objects::{Blueprint, SECRET_KEY, digest};
 use skerry_operator_core::kubernetes::{Action, Cluster, Names, Set};
 
 use crate::chain::chain;
@@ -39,6 +39,16 @@ pub enum ApplyError {
         kind: String,
         /// Its name.
         name: String,
+    },
+    /// Nothing was written: the nodes may know another secret than a person meant.
+    #[error(
+        "the Secret {name} cannot be used: in its key {SECRET_KEY}, {why}; correct it, or delete it and a new one is made"
+    )]
+    Secret {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// Nothing was written: the node would be refused its volume.
     #[error(
@@ -83,7 +93,7 @@ pub struct Writer<'a> {
     pub(super) context: &'a Context,
     pub(super) names: &'a Names,
     pub(super) cluster: &'a Cluster,
-    target: &'a Target,
+    pub(super) target: Target,
     resources: Api<DistributedDatabase>,
     database: DistributedDatabase,
     image: String,
@@ -99,7 +109,7 @@ impl<'a> Writer<'a> {
     ) -> Self {
         let recorded = database.status.as_ref().and_then(|s| s.image.clone());
         let image = database.spec.image.clone().or(recorded).unwrap_or_default();
-        let (names, cluster, target) = (&seen.names, &seen.cluster, &seen.target);
+        let (names, cluster, target) = (&seen.names, &seen.cluster, seen.target.clone());
         Self { context, names, cluster, target, resources, database, image }
     }
 
@@ -131,7 +141,7 @@ impl<'a> Writer<'a> {
         match action {
             Action::RecordVictims(victims) => self.record(|status| status.victims.clone_from(victims)).await?,
             Action::RecordFounded => self.record(|status| status.founded = true).await?,
-            Action::Found { address } => self.context.admin.found(address, &self.target.cluster).await?,
+            Action::Found { address } => self.context.admin.found(address, &self.target).await?,
             Action::CreateSet { zone, replicas } => self.create_set(zone, *replicas).await?,
             Action::ApplySet { zone, replicas } => self.apply_set(zone, *replicas).await?,
             Action::ScaleSet { set, version, replicas } => self.scale_set(set, version, *replicas).await?,
@@ -175,13 +185,13 @@ impl<'a> Writer<'a> {
     }
 
     async fn change(&self, fence: Fence, change: AdminChange) -> Result<(), ApplyError> {
-        Ok(self.context.admin.change(self.target, fence, change).await?)
+        Ok(self.context.admin.change(&self.target, fence, change).await?)
     }
 
     /// The certificate is asked for here and now, however lately somebody had one.
     async fn remove_node(&self, fence: Fence, node: NodeId, start: Incarnation) -> Result<(), ApplyError> {
         let not_safe = |why| ApplyError::NotSafe { node, why };
-        match self.context.admin.certify(self.target, node, start).await? {
+        match self.context.admin.certify(&self.target, node, start).await? {
             Removal::Safe(certificate) => {
                 self.context.leadership.token()?;
                 let fence = Fence { based_on: Some(certificate.epoch), ..fence };

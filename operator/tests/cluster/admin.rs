@@ -1,7 +1,9 @@
 //! What the operator asks of the database and tells it, on the ground instead of gRPC.
 
 use async_trait::async_trait;
-use skerry_core::ids::{ClusterId, Incarnation, NodeId};
+use k8s_openapi::api::core::v1::Secret;
+use skerry_client::Secrets;
+use skerry_core::ids::{Incarnation, NodeId};
 use skerry_core::node::{Removal, Status};
 use skerry_core::system::{AdminChange, Fence, SystemCommand};
 use skerry_operator::node_admin::{AdminFailure, NodeAdmin, Target};
@@ -46,8 +48,8 @@ impl NodeAdmin for Admin {
         })
     }
 
-    async fn found(&self, address: &str, cluster: &ClusterId) -> Result<(), AdminFailure> {
-        self.write(format!("found {address}"), |ground| ground.found(address, cluster)).await
+    async fn found(&self, address: &str, target: &Target) -> Result<(), AdminFailure> {
+        self.write(format!("found {address}"), |ground| ground.found(address, target)).await
     }
 
     async fn status(&self, target: &Target) -> Result<Status, AdminFailure> {
@@ -61,6 +63,7 @@ impl NodeAdmin for Admin {
         let words: String = format!("{change:?} under {}", fence.token).chars().take(80).collect();
         self.write(words, |ground| {
             ground.reach(target)?;
+            ground.admit(target)?;
             ground.change(fence, change)
         })
         .await
@@ -69,6 +72,7 @@ impl NodeAdmin for Admin {
     async fn certify(&self, target: &Target, node: NodeId, start: Incarnation) -> Result<Removal, AdminFailure> {
         self.read(|ground| {
             ground.reach(target)?;
+            ground.admit(target)?;
             let removal = ground.database.certify(node, start);
             ground.rules.certified = matches!(removal, Removal::Safe(_)).then_some(node);
             Ok(removal)
@@ -111,9 +115,18 @@ impl Ground {
         target.seeds.iter().any(is_up).then_some(()).ok_or_else(|| "no seed answers".to_owned())
     }
 
-    fn found(&mut self, address: &str, cluster: &ClusterId) -> Result<(), String> {
+    /// What the nodes' file of secrets says, which is the Secret's after a while: here at once.
+    fn admit(&self, target: &Target) -> Result<(), String> {
+        let secret = self.objects.get(&Self::key("secrets", "shop-nodes")).ok_or("no pod starts without its Secret")?;
+        let text = serde_json::from_value::<Secret>(secret.clone()).unwrap().data.unwrap_or_default();
+        let secrets = Secrets::parse(&text["secret"].0).map_err(|error| error.to_string())?;
+        (secrets == target.secrets).then_some(()).ok_or_else(|| "the secret is not known here".to_owned())
+    }
+
+    fn found(&mut self, address: &str, target: &Target) -> Result<(), String> {
+        self.admit(target)?;
         let process = self.database.processes.get(address).ok_or("nobody answers there")?;
-        if process.cluster != cluster.0 {
+        if process.cluster != target.cluster.0 {
             return Err("started for another database".to_owned());
         }
         if self.database.node_on(&process.volume).is_some() {

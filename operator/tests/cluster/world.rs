@@ -3,14 +3,17 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use serde_json::json;
+use skerry_client::Secrets;
 use skerry_operator::apply::Written;
 use skerry_operator::context::Context;
 use skerry_operator::leadership::Leadership;
 use skerry_operator::metrics::Metrics;
 use skerry_operator::reconcile::{ReconcileError, reconcile};
+use skerry_operator_core::kubernetes::objects::OperatorPods;
 
 use crate::admin::Admin;
 use crate::faults::Fault;
@@ -42,6 +45,7 @@ pub fn operator(ground: &Shared, leadership: Leadership) -> Context {
         admin: Arc::new(Admin(ground.clone())),
         leadership,
         node_image: "skerry-node:1".to_owned(),
+        policies: Some(OperatorPods::default()),
         recorder: None,
         metrics: Metrics::new(&mut Registry::default()),
         written: Arc::new(Written::default()),
@@ -128,6 +132,13 @@ impl World {
             }
         }
         panic!("no rest after {LOOKS_MAX} looks: {}", self.story());
+    }
+
+    /// What the nodes demand.
+    pub fn secrets(&self) -> Secrets {
+        let secret = self.change(|ground| ground.objects.get(&Ground::key("secrets", "shop-nodes")).cloned());
+        let secret: Secret = serde_json::from_value(secret.unwrap()).unwrap();
+        Secrets::parse(&secret.data.unwrap()["secret"].0).unwrap()
     }
 
     /// No rule is broken.

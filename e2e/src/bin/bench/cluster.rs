@@ -52,6 +52,7 @@ impl Cluster {
             let mut command = Command::new(&program);
             command.args(["--cluster-id", "bench", "--engine", engine.flag(), "--log-level", "warn"]);
             command.args(["--listen", &address, "--http", &format!("127.0.0.1:{http}")]);
+            command.args(["--peer-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
             command.args(["--zone", &format!("zone-{i}"), "--data"]).arg(folder.join(&name));
             match cluster.nodes.first() {
                 None => command.arg("--bootstrap"),

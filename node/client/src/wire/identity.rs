@@ -18,6 +18,8 @@ impl Wire for Identity {
             zone: self.zone,
             address: self.address,
             version: self.version,
+            peer_port: self.peer_port.unwrap_or(0).into(),
+            admin_port: self.admin_port.unwrap_or(0).into(),
         }
     }
 
@@ -32,8 +34,16 @@ impl Wire for Identity {
             zone: m.zone,
             address: m.address,
             version: m.version,
+            peer_port: port(m.peer_port, "peer_port")?,
+            admin_port: port(m.admin_port, "admin_port")?,
         })
     }
+}
+
+/// Zero: none of its own.
+fn port(number: u32, field: &'static str) -> Result<Option<u16>, Malformed> {
+    let port = u16::try_from(number).map_err(|_| Malformed::Range(field))?;
+    Ok((port > 0).then_some(port))
 }
 
 impl Wire for FoundingRefusal {

@@ -214,6 +214,7 @@ impl Wire for SystemRefusal {
             Self::TooLong { what, bytes, allowed } => {
                 WireRefusal::TooLong(v1::TooLong { what, bytes: bytes as u64, allowed: allowed as u64 })
             }
+            Self::TokenTooHigh { token, allowed } => WireRefusal::TokenTooHigh(v1::TokenTooHigh { token, allowed }),
         };
         v1::SystemRefusal { refusal: Some(refusal) }
     }
@@ -262,6 +263,7 @@ impl Wire for SystemRefusal {
             WireRefusal::TooLong(m) => {
                 Self::TooLong { what: m.what, bytes: size(m.bytes, "bytes")?, allowed: size(m.allowed, "allowed")? }
             }
+            WireRefusal::TokenTooHigh(m) => Self::TokenTooHigh { token: m.token, allowed: m.allowed },
         })
     }
 }

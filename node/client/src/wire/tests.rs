@@ -202,6 +202,7 @@ fn replies_and_refusals_of_the_system_shard_come_back_as_they_went() {
         SystemRefusal::UnknownReplica { shard, node, replica: ReplicaId(4) },
         SystemRefusal::Bounds(shard),
         SystemRefusal::Limits,
+        SystemRefusal::TokenTooHigh { token: 3, allowed: 2 },
     ] {
         there_and_back(refusal);
     }

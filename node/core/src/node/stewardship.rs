@@ -140,7 +140,9 @@ impl Node {
         }
         match request {
             AdminRequest::Command(command) => {
-                if !system.system_command(command, Some(token)) {
+                if let Some(refusal) = system.refuse_token(&command, now) {
+                    self.answers.push((token, Answer::Admin(Err(refusal.into()))));
+                } else if !system.system_command(command, Some(token)) {
                     self.answers.push((token, Answer::Admin(Err(AdminRefusal::NotLeader { leader: None }))));
                 }
             }

@@ -14,7 +14,7 @@ use crate::replica::members::{MemberChange, NextStep, Situation, next_step};
 use crate::replica::{
     Collected, ELECTION_TICKS, JOINT_OVERDUE_TICKS, Outstanding, Reader, Replica, WAITING_MAX, convert,
 };
-use crate::system::SystemCommand;
+use crate::system::{SystemCommand, SystemRefusal};
 use crate::time::Now;
 
 impl Replica {
@@ -143,6 +143,11 @@ impl Replica {
         let voters = self.descriptor().members.iter().filter(|m| m.role != Role::Learner).map(|m| m.replica.node);
         let asked = |node: &NodeId| *node == self.node || !is_planted(Planted::FollowersDiskIgnored);
         voters.filter(asked).find(|node| heard.is_full(*node))
+    }
+
+    /// Why the system shard does not take a command at all.
+    pub(crate) fn refuse_token(&self, command: &SystemCommand, now: Now) -> Option<SystemRefusal> {
+        self.applier.system.as_ref()?.refuse_token(command, now)
     }
 
     /// A command to the system shard. False = this copy does not lead.

@@ -202,6 +202,24 @@ impl Cluster {
         panic!("no answer to {request:?}");
     }
 
+    /// Asks until the system shard's leader refuses it.
+    pub(crate) fn refused(&mut self, request: AdminRequest) -> SystemRefusal {
+        for _ in 0..100 {
+            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+                let token = self.token();
+                self.input(id, Input::Admin { token, request: request.clone() });
+                self.run(4);
+                match self.answers.remove(&token) {
+                    Some(Answer::Admin(Err(AdminRefusal::Refused(refusal)))) => return refusal,
+                    Some(Answer::Admin(Ok(reply))) => panic!("taken: {reply:?}"),
+                    _ => {}
+                }
+            }
+            self.run(10);
+        }
+        panic!("no answer to {request:?}");
+    }
+
     pub(crate) fn change(&mut self, change: AdminChange) -> SystemReply {
         let fence = Fence { token: 1, based_on: None };
         match self.admin(AdminRequest::Command(SystemCommand::Admin { fence, change })) {

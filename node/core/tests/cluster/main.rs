@@ -12,10 +12,10 @@ use bytes::Bytes;
 use harness::{Cluster, table_on, three_nodes};
 use skerry_core::command::{Command, Condition, Expected, Mutation, Outcome, RequestId};
 use skerry_core::ids::{Incarnation, NodeId, ShardId};
-use skerry_core::map::Descriptor;
+use skerry_core::map::{Descriptor, MoveLimits};
 use skerry_core::node::{AdminReply, AdminRequest, Removal};
 use skerry_core::replica::ReplicaView;
-use skerry_core::system::AdminChange;
+use skerry_core::system::{AdminChange, Fence, SystemCommand, SystemRefusal};
 use skerry_core::time::Version;
 
 /// Copies of other shards than the system's: all, and those that are quiescent.
@@ -261,4 +261,29 @@ fn shards_move_to_new_nodes_and_the_old_ones_are_certified() {
         let key = format!("{}{number}", ['a', 'j', 's'][number % 3]);
         assert_eq!(cluster.get(table, &key), Some(Bytes::from_static(b"x")), "{key}");
     }
+}
+
+#[test]
+fn limits_of_moves_as_high_as_can_be_overflow_nothing() {
+    let (mut cluster, nodes, table) = three_nodes();
+    cluster.put(table, "a", "x");
+    cluster.change(AdminChange::SetLimits(MoveLimits { moves_per_node: u32::MAX, bytes_per_second: u64::MAX }));
+    let four = cluster.join(4);
+    let shards = cluster.hosts[&NodeId(1)].node.map().live_shards().filter(|s| s.descriptor.table == table);
+    let targets = shards.map(|s| (s.descriptor.shard, vec![nodes[0], nodes[1], four])).collect();
+    cluster.change(AdminChange::SetTargets(targets));
+    cluster.settle();
+    assert_eq!(cluster.get(table, "a"), Some(Bytes::from_static(b"x")));
+}
+
+#[test]
+fn a_fencing_token_out_of_reach_is_refused_by_the_leader_and_a_later_operator_is_heard() {
+    let (mut cluster, ..) = three_nodes();
+    let order = |token| {
+        let change = AdminChange::SetLimits(MoveLimits { moves_per_node: 5, ..MoveLimits::default() });
+        AdminRequest::Command(SystemCommand::Admin { fence: Fence { token, based_on: None }, change })
+    };
+    let refusal = cluster.refused(order(u64::MAX));
+    assert!(matches!(refusal, SystemRefusal::TokenTooHigh { token: u64::MAX, .. }), "{refusal}");
+    assert!(matches!(cluster.admin(order(2)), AdminReply::Command(_)));
 }

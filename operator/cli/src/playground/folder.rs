@@ -3,6 +3,7 @@
 //! ```text
 //! <folder>/playground.json     which database, which YAML, the slots and their ports
 //! <folder>/lock                held by the supervisor
+//! <folder>/secret              what nodes demand of each other, and of who gives them orders; readable for its owner alone
 //! <folder>/status.json         what it last saw and does
 //! <folder>/supervisor.log      of a detached one
 //! <folder>/nodes/<slot>/data   the volume of a node
@@ -198,6 +199,11 @@ impl Folder {
     /// What a node writes to its stderr.
     pub(crate) fn node_log(&self, slot: &str) -> PathBuf {
         self.root.join("nodes").join(slot).join("log")
+    }
+
+    /// What nodes demand of each other, and of who gives them orders.
+    pub(crate) fn secret(&self) -> PathBuf {
+        self.root.join("secret")
     }
 
     /// What a detached supervisor writes.

@@ -1,10 +1,15 @@
 //! The names of a database's objects. They follow from the database's name alone, so that an operator that has forgotten
 //! everything finds them again.
 
-/// Where nodes serve.
+/// Where nodes serve clients.
 pub(super) const GRPC_PORT: u16 = 7400;
 /// Where nodes show metrics, and whether they live.
 pub(super) const HTTP_PORT: u16 = 7401;
+
+/// Where nodes speak with each other.
+pub(super) const PEER_PORT: u16 = 7402;
+/// Where nodes take orders.
+pub(super) const ADMIN_PORT: u16 = 7403;
 
 /// Names of the objects of one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +28,11 @@ impl Names {
 
     /// The Service that gives each pod a name.
     pub fn nodes_service(&self) -> String {
+        format!("{}-nodes", self.database)
+    }
+
+    /// The Secret with what nodes demand of each other, and of who gives them orders.
+    pub fn secret(&self) -> String {
         format!("{}-nodes", self.database)
     }
 

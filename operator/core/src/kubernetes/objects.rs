@@ -5,7 +5,7 @@ mod pod;
 mod services;
 mod set;
 
-pub use services::{config_map, disruption_budget, network_policy, service_account, services};
+pub use services::{OperatorPods, config_map, disruption_budget, network_policy, secret, service_account, services};
 pub use set::{digest, stateful_set};
 
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ pub const NODE_LABEL: &str = "skerry.io/node-id";
 pub const EPOCH_LABEL: &str = "skerry.io/epoch";
 /// Annotation with what an object was made from, so that it is written again only when that changes.
 pub const DIGEST: &str = "skerry.io/digest";
+/// In the database's Secret, and the file's name in the pods: one secret a line.
+pub const SECRET_KEY: &str = "secret";
 /// Who writes what this operator writes.
 pub const MANAGER: &str = "skerry-operator";
 

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::playground::folder::{FolderError, Slot};
 use crate::playground::ports;
 use crate::playground::process::Launch;
+use crate::playground::secret::{self, SecretError};
 
 /// A certificate takes as long as the slowest of many leaders.
 const CERTIFY_DEADLINE: Duration = Duration::from_secs(6);
@@ -21,6 +22,9 @@ const CERTIFY_DEADLINE: Duration = Duration::from_secs(6);
 const CACHE_BYTES: u64 = 64 << 20;
 /// Logs of local nodes need not be large.
 const SEGMENT_BYTES: u64 = 16 << 20;
+
+/// Of this machine.
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// Why a step was not carried out. It is planned again.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,8 @@ enum ApplyError {
     Admin(#[from] AdminError),
     #[error("the database does not answer")]
     Unconnected,
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("{step:?} of {slot} is not for a playground")]
     NotHere { step: Step, slot: String },
     #[error("node {node} cannot be removed yet: {why}")]
@@ -85,14 +91,17 @@ impl Supervisor {
     async fn change(&self, change: AdminChange, based_on: Option<Epoch>) -> Result<(), ApplyError> {
         let client = self.client.as_ref().ok_or(ApplyError::Unconnected)?;
         let fence = Fence { token: self.kept.starts, based_on };
-        client.admin().execute(SystemCommand::Admin { fence, change }).await?;
+        let admin = client.admin().with_secrets(secret::read(&self.folder.secret())?);
+        admin.execute(SystemCommand::Admin { fence, change }).await?;
         Ok(())
     }
 
     async fn remove_node(&self, node: NodeId, incarnation: Incarnation) -> Result<String, ApplyError> {
         let client = self.client.as_ref().ok_or(ApplyError::Unconnected)?;
         let not_safe = |why| ApplyError::NotSafe { node, why };
-        match client.with_deadline(CERTIFY_DEADLINE).admin().certify(node, incarnation).await? {
+        let admin = client.with_deadline(CERTIFY_DEADLINE).admin();
+        let admin = admin.with_secrets(secret::read(&self.folder.secret())?);
+        match admin.certify(node, incarnation).await? {
             Removal::Safe(certificate) => {
                 self.change(AdminChange::Remove(node), Some(certificate.epoch)).await?;
                 Ok(format!("node {node} is removed, under a certificate on {} shards", certificate.shards))
@@ -136,6 +145,10 @@ impl Supervisor {
         let mut push = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
         push("--data", self.folder.volume(name).display().to_string());
         push("--listen", slot.address());
+        // Others ask the node where these are.
+        push("--peer-listen", ANY_PORT.to_owned());
+        push("--admin-listen", ANY_PORT.to_owned());
+        push("--secret-file", self.folder.secret().display().to_string());
         push("--http", format!("127.0.0.1:{}", slot.http_port));
         push("--cluster-id", self.kept.cluster.clone());
         push("--zone", slot.zone.clone());

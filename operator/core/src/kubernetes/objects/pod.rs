@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
     PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-    SeccompProfile, SecurityContext, VolumeMount, WeightedPodAffinityTerm,
+    SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use skerry_api::{Engine, RESTARTED_AT};
 
-use super::{Blueprint, ZONE_LABEL};
-use crate::kubernetes::names::{GRPC_PORT, HTTP_PORT};
+use super::{Blueprint, SECRET_KEY, ZONE_LABEL};
+use crate::kubernetes::names::{ADMIN_PORT, GRPC_PORT, HTTP_PORT, PEER_PORT};
 
 /// Nobody else's on any host, and never root.
 const USER: i64 = 10_001;
@@ -21,6 +21,14 @@ const USER: i64 = 10_001;
 const GRACE_SECONDS: i64 = 30;
 /// Where the volume is.
 const DATA: &str = "/data";
+/// Where the database's Secret is. A folder: Kubernetes brings a changed Secret into folders only.
+const SECRET: &str = "/secret";
+/// For the user's group alone, which is the volume's.
+const SECRET_MODE: i32 = 0o440;
+
+/// The ports of a node.
+pub(super) const PORTS: [(&str, u16); 4] =
+    [("grpc", GRPC_PORT), ("http", HTTP_PORT), ("peers", PEER_PORT), ("admin", ADMIN_PORT)];
 
 /// What the pods of a zone are made from.
 pub(super) fn template(of: &Blueprint<'_>, zone: &str) -> PodTemplateSpec {
@@ -53,6 +61,15 @@ pub(super) fn template(of: &Blueprint<'_>, zone: &str) -> PodTemplateSpec {
                 ..PodSecurityContext::default()
             }),
             containers: vec![node(of, zone)],
+            volumes: Some(vec![Volume {
+                name: "secret".to_owned(),
+                secret: Some(SecretVolumeSource {
+                    secret_name: Some(of.names.secret()),
+                    default_mode: Some(SECRET_MODE),
+                    ..SecretVolumeSource::default()
+                }),
+                ..Volume::default()
+            }]),
             ..PodSpec::default()
         }),
     }
@@ -86,7 +103,7 @@ fn node(of: &Blueprint<'_>, zone: &str) -> Container {
         image: Some(of.image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         env: Some(environment(of, zone)),
-        ports: Some([("grpc", GRPC_PORT), ("http", HTTP_PORT)].map(|(name, number)| port(name, number)).into()),
+        ports: Some(PORTS.map(|(name, number)| port(name, number)).into()),
         resources: Some(ResourceRequirements {
             requests: Some([cpu, memory.clone()].into()),
             limits: Some([memory].into()),
@@ -102,13 +119,13 @@ fn node(of: &Blueprint<'_>, zone: &str) -> Container {
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![VolumeMount {
-            name: "data".to_owned(),
-            mount_path: DATA.to_owned(),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(vec![mount("data", DATA, None), mount("secret", SECRET, Some(true))]),
         ..Container::default()
     }
+}
+
+fn mount(name: &str, path: &str, read_only: Option<bool>) -> VolumeMount {
+    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), read_only, ..VolumeMount::default() }
 }
 
 fn port(name: &str, number: u16) -> ContainerPort {
@@ -152,6 +169,11 @@ fn environment(of: &Blueprint<'_>, zone: &str) -> Vec<EnvVar> {
         ("SKERRY_DATA", DATA.to_owned()),
         ("SKERRY_LISTEN", format!("0.0.0.0:{GRPC_PORT}")),
         ("SKERRY_HTTP", format!("0.0.0.0:{HTTP_PORT}")),
+        ("SKERRY_PEER_LISTEN", format!("0.0.0.0:{PEER_PORT}")),
+        ("SKERRY_ADMIN_LISTEN", format!("0.0.0.0:{ADMIN_PORT}")),
+        ("SKERRY_SECRET_FILE", format!("{SECRET}/{SECRET_KEY}")),
+        // The image of a database may be of the release before, and change to this one node by node.
+        ("SKERRY_ACCEPT_OLDER_PEERS", "true".to_owned()),
         ("SKERRY_ADVERTISE", of.names.address("$(POD_NAME)")),
         ("SKERRY_CLUSTER_ID", of.cluster.to_owned()),
         ("SKERRY_ZONE", zone.to_owned()),

@@ -1,0 +1,78 @@
+//! The three ports of a node, and what keeps strangers out of two of them.
+
+use std::sync::Arc;
+
+use skerry_client::secret::carried;
+use tonic::service::Interceptor;
+use tonic::{Request, Status};
+
+use crate::keyring::Keyring;
+
+/// Whom a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Clients: whoever reads and writes, or looks.
+    Clients,
+    /// The other nodes, and those that are to join them.
+    Peers,
+    /// Whoever gives orders.
+    Admin,
+}
+
+impl Port {
+    /// Refuses a call that is not answered here.
+    pub(super) fn only(self, at: &[Self]) -> Result<(), Status> {
+        if at.contains(&self) {
+            return Ok(());
+        }
+        let words: Vec<&str> = at.iter().map(|port| port.words()).collect();
+        Err(Status::unimplemented(format!("this is answered on the port for {}", words.join(" and for "))))
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Peers => "nodes",
+            Self::Admin => "orders",
+        }
+    }
+}
+
+/// One thing for each port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports<T> {
+    /// For [`Port::Clients`].
+    pub clients: T,
+    /// For [`Port::Peers`].
+    pub peers: T,
+    /// For [`Port::Admin`].
+    pub admin: T,
+}
+
+impl<T> Ports<T> {
+    /// Another thing for each port.
+    pub fn try_map<U, E>(self, mut of: impl FnMut(T) -> Result<U, E>) -> Result<Ports<U>, E> {
+        Ok(Ports { clients: of(self.clients)?, peers: of(self.peers)?, admin: of(self.admin)? })
+    }
+
+    /// The same by reference.
+    pub fn as_ref(&self) -> Ports<&T> {
+        Ports { clients: &self.clients, peers: &self.peers, admin: &self.admin }
+    }
+}
+
+/// Whom the ports for nodes and for orders let in.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// What they demand.
+    pub keyring: Arc<Keyring>,
+    /// Nodes of the release before, which know the clients' port alone, may speak there.
+    pub older_peers: bool,
+}
+
+impl Interceptor for Admission {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.keyring.admit(carried(&request))?;
+        Ok(request)
+    }
+}

@@ -180,8 +180,7 @@ fn writes(
     let (names, status) = (&place.kube.names, observed.database.known());
     let scene = Scene { names, cluster, desired: &decision.desired, status };
     let size = resource.spec.storage.size.as_str();
-    let bytes = skerry_api::bytes(size).unwrap_or(0);
-    let whole = upkeep(&scene, |_, _| template(resource), (size, bytes), resource.spec.volume_retention.when_scaled);
+    let whole = upkeep(&scene, |_, _| template(resource), size, resource.spec.volume_retention.when_scaled);
     whole.into_iter().chain(actions(&decision.plan, &scene)).collect()
 }
 

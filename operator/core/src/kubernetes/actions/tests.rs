@@ -119,7 +119,7 @@ fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
     let desired = desired(&validate(&resource(r#"{"zones": ["a"]}"#), &Environment::default()).unwrap());
     let deleted = |status: Option<&Status>| {
         let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status };
-        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), ("1Gi", 0), skerry_api::Retention::Delete);
+        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Delete);
         all.iter().any(|action| matches!(action, Action::DeleteClaim { .. }))
     };
     assert!(deleted(Some(&node_there(NodeState::Removed))));
@@ -135,7 +135,7 @@ fn zone_that_is_not_needed_goes_unless_volumes_would_go_with_it() {
     let desired = desired(&validate(&resource(r#"{"zones": ["b"]}"#), &Environment::default()).unwrap());
     let deleted = |cluster: &Cluster| {
         let scene = Scene { names: &names, cluster, desired: &desired, status: None };
-        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), ("1Gi", 0), skerry_api::Retention::Retain);
+        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Retain);
         all.iter().any(|action| matches!(action, Action::DeleteSet { .. }))
     };
     assert!(deleted(&cluster));

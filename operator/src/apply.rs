@@ -3,9 +3,11 @@
 
 mod beside;
 mod objects;
+mod whose;
 mod writer;
 mod written;
 
+pub use whose::ForeignVolume;
 pub use writer::{ApplyError, Writer};
 pub use written::Written;
 

@@ -20,6 +20,7 @@ mod chaos;
 mod conflicts;
 mod crash;
 mod lease;
+mod neighbours;
 mod unknown;
 
 /// One row of the table of what went wrong where. To be seen also of tests that pass, whose `println!` is not.

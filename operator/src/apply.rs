@@ -4,9 +4,11 @@
 mod beside;
 mod objects;
 mod secret;
+mod whose;
 mod writer;
 mod written;
 
+pub use whose::ForeignVolume;
 pub use writer::{ApplyError, Writer};
 pub use written::Written;
 
@@ -75,7 +77,7 @@ fn all_well(decision: &Decision, seen: &Sight) -> bool {
 impl Writer<'_> {
     fn upkeep(&self, scene: &Scene<'_>) -> Vec<skerry_operator_core::kubernetes::Action> {
         let spec = &self.database().spec;
-        let size = (spec.storage.size.as_str(), skerry_api::bytes(&spec.storage.size).unwrap_or(0));
+        let size = spec.storage.size.as_str();
         let digest = |zone: &str, set: &skerry_operator_core::kubernetes::Set| self.digest(zone, set);
         upkeep(scene, digest, size, spec.volume_retention.when_scaled)
     }

@@ -2,6 +2,7 @@
 //! unknown.
 
 mod held_up;
+mod hosts;
 mod objects;
 mod volumes;
 
@@ -12,6 +13,7 @@ use skerry_core::ids::ClusterId;
 use skerry_core::node::Status;
 use skerry_operator_core::kubernetes::{Cluster, Names};
 use skerry_operator_core::{Observed, Seen, Slot};
+use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::node_admin::{Secrets, Target};
@@ -36,6 +38,8 @@ pub enum ObserveError {
 /// What was seen.
 #[derive(Debug, Clone)]
 pub struct Sight {
+    /// When the look began.
+    pub at: Instant,
     /// For the decision.
     pub observed: Observed,
     /// The objects.
@@ -53,21 +57,24 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
         database: metadata.name.clone().unwrap_or_default(),
         namespace: metadata.namespace.clone().unwrap_or_default(),
     };
-    let cluster = objects::list(&context.client, &names).await?;
-    let cluster = volumes::look_for_lost(&context.client, &names, cluster).await;
-    let slots = cluster.slots(&names);
+    let at = Instant::now();
     let status = database.status.clone().unwrap_or_default();
-    let cluster_id = ClusterId(status.cluster_id.unwrap_or_default());
+    let cluster_id = status.cluster_id.unwrap_or_default();
+    let resource_uid = metadata.uid.clone().unwrap_or_default();
+    let cluster = objects::list(&context.client, &names, &resource_uid, &cluster_id).await?;
+    let cluster = volumes::look_for_lost(&context.client, &names, cluster).await;
+    let cluster = hosts::doubt_silent(&context.client, cluster).await;
+    let slots = cluster.slots(&names);
     let seeds = slots.values().map(|s| s.address.clone()).collect();
     // Looking needs no secret.
-    let target = Target { cluster: cluster_id, seeds, secrets: Secrets::default() };
+    let target = Target { cluster: ClusterId(cluster_id), seeds, secrets: Secrets::default() };
     let (seen, blank) = match status.founded {
         true => (ask(&target, context).await, None),
         false => before_founding(&slots, &target, context).await,
     };
     let (victims, founded) = (status.victims, status.founded);
     let observed = Observed { slots: Seen::Known(slots), database: seen, victims, founded, blank };
-    Ok(Sight { observed, cluster, names, target })
+    Ok(Sight { at, observed, cluster, names, target })
 }
 
 async fn ask(target: &Target, context: &Context) -> Seen<Status> {

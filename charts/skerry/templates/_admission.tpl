@@ -50,6 +50,13 @@ has(namespaceObject.metadata.deletionTimestamp)
 object.metadata.labels['skerry.io/database'] == oldObject.metadata.labels['skerry.io/database'])
 {{- end -}}
 
+{{/* True where the label with the id of the claim's database stays as it is. */}}
+{{- define "skerry.admission.keepsClusterId" -}}
+!has(oldObject.metadata.labels) || !('skerry.io/cluster-id' in oldObject.metadata.labels) ||
+(has(object.metadata.labels) && 'skerry.io/cluster-id' in object.metadata.labels &&
+object.metadata.labels['skerry.io/cluster-id'] == oldObject.metadata.labels['skerry.io/cluster-id'])
+{{- end -}}
+
 {{/* The name of the object's database. */}}
 {{- define "skerry.admission.database" -}}
 has(oldObject.metadata.labels) && 'skerry.io/database' in oldObject.metadata.labels ?

@@ -139,6 +139,7 @@ impl Run {
         let Place { kube, rules, world, .. } = &mut self.place;
         controllers::look(kube, rules, world);
         agents::look(kube, world);
+        rules.look_at_pods(kube);
         self.place.deliver();
         self.place.world.rng.random_range(30 * MILLISECOND..80 * MILLISECOND)
     }

@@ -13,7 +13,7 @@ mod suggest;
 
 pub use crd::{crd, crd_template, crd_yaml};
 pub use parse::{ParseError, check_update, parse};
-pub use quantity::{QuantityError, bytes};
+pub use quantity::{Allowed, BYTES_PER_SECOND, CPU, MEMORY, QuantityError, STORAGE_SIZE, bytes, thousandths};
 pub use schema::{Fault, check};
 pub use spec::{
     Approval, ConflictResolution, Consistency, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine,

@@ -105,8 +105,8 @@ pub struct DistributedDatabaseSpec {
 /// The volume of each node, and what keeps the data on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("isQuantity(self.size) && quantity(self.size).isGreaterThan(quantity('0'))")
-        .message("size must be a quantity greater than 0, such as 10Gi")
+    validation = Rule::new("self.size.matches('^([0-9]{1,19}([.][0-9]{0,9})?|[.][0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$') && isQuantity(self.size) && quantity(self.size).compareTo(quantity('256Mi')) >= 0 && quantity(self.size).compareTo(quantity('1Pi')) <= 0")
+        .message("size must be a quantity without sign between 256Mi and 1Pi, such as 10Gi")
         .field_path(".size"),
     validation = Rule::new("!isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
         .message("size must not become less: a volume can only grow")
@@ -244,8 +244,8 @@ pub enum ConflictResolution {
 /// How shards move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("isQuantity(self.maxBytesPerSecond) && quantity(self.maxBytesPerSecond).compareTo(quantity('64Ki')) >= 0")
-        .message("maxBytesPerSecond must be a quantity of at least 64Ki, such as 64Mi")
+    validation = Rule::new("self.maxBytesPerSecond.matches('^([0-9]{1,19}([.][0-9]{0,9})?|[.][0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$') && isQuantity(self.maxBytesPerSecond) && quantity(self.maxBytesPerSecond).compareTo(quantity('64Ki')) >= 0 && quantity(self.maxBytesPerSecond).compareTo(quantity('1Ti')) <= 0")
+        .message("maxBytesPerSecond must be a quantity without sign of at least 64Ki and at most 1Ti, such as 64Mi")
         .field_path(".maxBytesPerSecond")
 )]
 #[serde(rename_all = "camelCase")]
@@ -288,11 +288,11 @@ pub struct VolumeRetention {
 /// What each node asks of its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("isQuantity(self.cpu) && quantity(self.cpu).compareTo(quantity('10m')) >= 0")
-        .message("cpu must be a quantity of at least 10m, such as 500m or 2")
+    validation = Rule::new("self.cpu.matches('^([0-9]{1,19}([.][0-9]{0,9})?|[.][0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$') && isQuantity(self.cpu) && quantity(self.cpu).compareTo(quantity('10m')) >= 0 && quantity(self.cpu).compareTo(quantity('10k')) <= 0")
+        .message("cpu must be a quantity without sign between 10m and 10k, such as 500m or 2")
         .field_path(".cpu"),
-    validation = Rule::new("isQuantity(self.memory) && quantity(self.memory).compareTo(quantity('128Mi')) >= 0")
-        .message("memory must be a quantity of at least 128Mi, such as 1Gi")
+    validation = Rule::new("self.memory.matches('^([0-9]{1,19}([.][0-9]{0,9})?|[.][0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$') && isQuantity(self.memory) && quantity(self.memory).compareTo(quantity('128Mi')) >= 0 && quantity(self.memory).compareTo(quantity('64Ti')) <= 0")
+        .message("memory must be a quantity without sign between 128Mi and 64Ti, such as 1Gi or 1.5Gi")
         .field_path(".memory")
 )]
 #[serde(rename_all = "camelCase")]

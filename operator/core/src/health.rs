@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skerry_core::ids::{NodeId, ReplicaId, ShardId};
-use skerry_core::map::{Descriptor, NodeState, ShardRecord};
+use skerry_core::map::{Descriptor, NodeState, Role, ShardRecord};
 use skerry_core::message::ShardReport;
 use skerry_core::node::Status;
 
@@ -57,6 +57,24 @@ pub fn is_heard(status: &Status, node: NodeId) -> bool {
     status.nodes.iter().any(|(report, age)| report.node == node && *age <= FRESH_MS)
 }
 
+/// True if every shard goes on without this node, as far as is known: it is led from another one, and a majority of each
+/// configuration in force is in step elsewhere. What is not heard does not count.
+pub fn does_without(status: &Status, node: NodeId) -> bool {
+    let goes_on = |shard: &ShardNow<'_>, voting: [Role; 2]| {
+        let voters = || shard.descriptor.members.iter().filter(|m| voting.contains(&m.role));
+        let left = voters().filter(|m| m.replica.node != node && shard.in_step().contains(&m.replica.id));
+        2 * left.count() > voters().count()
+    };
+    shards_now(status).iter().filter(|shard| shard.descriptor.members.iter().any(|m| m.replica.node == node)).all(
+        |shard| {
+            let led_elsewhere = shard.leader().is_some_and(|leader| leader != node);
+            led_elsewhere
+                && goes_on(shard, [Role::Voter, Role::Incoming])
+                && goes_on(shard, [Role::Voter, Role::Outgoing])
+        },
+    )
+}
+
 /// What keeps a database from rest, in words. `None` = every shard is where it should be, led, and has its copies in
 /// step, and every node was heard of.
 pub fn unrest(status: &Status) -> Option<String> {
@@ -81,6 +99,18 @@ pub fn unrest(status: &Status) -> Option<String> {
 mod tests {
     use super::*;
     use crate::testing::at_rest;
+
+    #[test]
+    fn node_can_be_done_without_only_if_majorities_are_led_and_in_step_elsewhere() {
+        let mut status = at_rest(&["a", "b", "c"], 2);
+        // Node 1 leads; node 4 holds nothing.
+        let without = |status: &Status| [1, 2, 3, 4].map(|id| does_without(status, NodeId(id)));
+        assert_eq!(without(&status), [false, true, true, true]);
+        status.shards[1].0.in_step.pop();
+        assert_eq!(without(&status), [false, false, true, true]);
+        status.shards[1].1 = 10_000;
+        assert_eq!(without(&status), [false, false, false, true], "a leader that is silent says nothing");
+    }
 
     #[test]
     fn rest_needs_every_node_and_every_copy() {

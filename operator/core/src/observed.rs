@@ -53,11 +53,34 @@ pub struct Process {
     pub down: Duration,
     /// Its volume is gone for good, or can be reached from nowhere any more. Only what is certain counts.
     pub volume_lost: bool,
+    /// Whether it runs, as those say who run it.
+    pub running: Running,
+}
+
+/// Whether a process runs. To end one takes a node down, unless it is certain that it does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Running {
+    /// Its image or its settings do not start. Certain.
+    Failing,
+    /// No host takes it. Certain.
+    Unplaced,
+    /// It runs, or may: whether it takes requests is another matter.
+    Maybe,
+    /// It was told to end, or is yet to be made: another one follows.
+    Replaced,
+}
+
+impl Running {
+    /// True if nothing is taken down by ending it.
+    pub fn cannot_start(self) -> bool {
+        matches!(self, Self::Failing | Self::Unplaced)
+    }
 }
 
 impl Process {
     /// Ready, as the spec says, its volume at hand.
-    pub const STEADY: Self = Self { ready: true, outdated: false, down: Duration::ZERO, volume_lost: false };
+    pub const STEADY: Self =
+        Self { ready: true, outdated: false, down: Duration::ZERO, volume_lost: false, running: Running::Maybe };
 }
 
 /// The first slot whose process does not take requests, in words.

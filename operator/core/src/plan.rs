@@ -61,7 +61,7 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
     if validated.paused {
         return plan.waiting(Wait::Paused);
     }
-    plan.steps.extend(running::broken(slots));
+    running::mend(&mut plan, slots, observed.database.known());
     match &observed.database {
         Seen::Absent => plan.founding(desired, slots, observed.blank.as_ref()),
         Seen::Unknown(why) => plan.unreachable(desired, slots, observed.founded, why),
@@ -94,6 +94,11 @@ impl Plan {
     fn stepping(mut self, step: Step) -> Self {
         self.steps.push(step);
         self
+    }
+
+    /// True if the first node that was started as the spec says does not run.
+    fn is_stopped(&self) -> bool {
+        self.waits.iter().any(|wait| matches!(wait, Wait::RolloutStopped { .. }))
     }
 
     /// True if nothing is left but what needs a person.

@@ -7,17 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skerry_api::{
-    APPROVED_PLAN, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine, FragmentationType,
-    QuantityError, TableRemoval,
+    APPROVED_PLAN, BYTES_PER_SECOND, CPU, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine,
+    FragmentationType, MEMORY, QuantityError, TableRemoval,
 };
 use skerry_core::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};
 use skerry_core::map::MoveLimits;
 use skerry_core::system::state::SYSTEM_TABLE;
 
 use crate::environment::Environment;
-
-/// Slower, a move would hardly end.
-const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// A checked resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,8 +114,8 @@ pub enum Refusal {
     Quantity(&'static str, QuantityError),
     #[error("rebalance.maxMovesPerNode must be at least 1")]
     NoMoves,
-    #[error("rebalance.maxBytesPerSecond must be at least 64Ki")]
-    TooSlow,
+    #[error("storage.size must be greater than 0")]
+    NoStorage,
 }
 
 /// Checks a resource; every reason against it is given, not just the first.
@@ -136,9 +133,7 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
     refusals.extend(zone_refusals(spec, environment));
     let tables = tables(spec, &mut refusals);
     let limits = limits(spec, &mut refusals);
-    if let Err(error) = skerry_api::bytes(&spec.storage.size) {
-        refusals.push(Refusal::Quantity("storage.size", error));
-    }
+    refusals.extend(quantity_refusals(spec));
     if !refusals.is_empty() {
         return Err(Invalid(refusals));
     }
@@ -249,18 +244,30 @@ fn layout(table: &skerry_api::Table) -> Result<Layout, Refusal> {
     }
 }
 
+/// Of volumes only what cannot be used at all is refused: what is there already, and is smaller than a new one may be, runs.
+fn quantity_refusals(spec: &DistributedDatabaseSpec) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    match skerry_api::bytes(&spec.storage.size) {
+        Ok(0) => refusals.push(Refusal::NoStorage),
+        Ok(_) => {}
+        Err(error) => refusals.push(Refusal::Quantity("storage.size", error)),
+    }
+    let memory = MEMORY.bytes(&spec.resources.memory).err().map(|e| Refusal::Quantity("resources.memory", e));
+    let cpu = CPU.thousandths(&spec.resources.cpu).err().map(|e| Refusal::Quantity("resources.cpu", e));
+    refusals.into_iter().chain(memory).chain(cpu).collect()
+}
+
 fn limits(spec: &DistributedDatabaseSpec, refusals: &mut Vec<Refusal>) -> MoveLimits {
     let moves_per_node = spec.rebalance.max_moves_per_node;
     if moves_per_node == 0 {
         refusals.push(Refusal::NoMoves);
     }
-    let bytes_per_second = skerry_api::bytes(&spec.rebalance.max_bytes_per_second).unwrap_or_else(|error| {
+    let read = BYTES_PER_SECOND.bytes(&spec.rebalance.max_bytes_per_second);
+    // With a refusal nothing is carried out.
+    let bytes_per_second = read.unwrap_or_else(|error| {
         refusals.push(Refusal::Quantity("rebalance.maxBytesPerSecond", error));
-        BYTES_PER_SECOND_MIN
+        0
     });
-    if bytes_per_second < BYTES_PER_SECOND_MIN {
-        refusals.push(Refusal::TooSlow);
-    }
     MoveLimits { moves_per_node, bytes_per_second }
 }
 
@@ -289,7 +296,11 @@ mod tests {
                 "Quorum tables are not available yet",
             ),
             (r#"{"storage": {"size": "big"}}"#, "storage.size: \"big\" must be"),
-            (r#"{"rebalance": {"maxBytesPerSecond": "1k"}}"#, "at least 64Ki"),
+            (r#"{"storage": {"size": "0"}}"#, "storage.size must be greater than 0"),
+            (r#"{"rebalance": {"maxBytesPerSecond": "1k"}}"#, "\"1k\" must be between 64Ki and 1Ti"),
+            (r#"{"resources": {"memory": "1.5 Gi"}}"#, "resources.memory: \"1.5 Gi\" must be"),
+            (r#"{"resources": {"memory": "1m"}}"#, "resources.memory: \"1m\" must be between 128Mi and 64Ti"),
+            (r#"{"resources": {"cpu": "-1"}}"#, "resources.cpu: \"-1\" must be"),
         ];
         for (spec, message) in cases {
             assert!(refused(spec).contains(message), "{spec}: {}", refused(spec));

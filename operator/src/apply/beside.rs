@@ -9,6 +9,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use skerry_api::DATABASE_LABEL;
 use skerry_operator_core::kubernetes::Scene;
 use skerry_operator_core::kubernetes::objects::{
     MANAGER, OperatorPods, config_map, disruption_budget, network_policy, service_account, services,
@@ -71,9 +72,10 @@ impl Writer<'_> {
         self.context.leadership.token()?;
         let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
         let there = api.get_metadata_opt(&name).await.map_err(ApplyError::of(&key))?;
-        let owners = there.as_ref().map(|there| there.owner_references().to_vec());
-        if owners.is_some_and(|owners| owners != object.owner_references()) {
-            return Err(ApplyError::NotOurs { kind, name });
+        if let Some(there) = there.filter(|there| there.owner_references() != object.owner_references()) {
+            let of = there.labels().get(DATABASE_LABEL).filter(|of| **of != self.names.database);
+            let of = of.map_or_else(|| "somebody else".to_owned(), |of| format!("database {of}"));
+            return Err(ApplyError::NotOurs { kind, name, of });
         }
         let by_us = PatchParams::apply(MANAGER).force();
         api.patch(&name, &by_us, &Patch::Apply(&object)).await.map_err(ApplyError::of(&key))?;

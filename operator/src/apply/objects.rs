@@ -12,11 +12,15 @@ use super::writer::{ApplyError, Writer};
 
 impl Writer<'_> {
     pub(super) async fn create_set(&self, zone: &str, replicas: u32) -> Result<(), ApplyError> {
-        self.check_volumes(&self.names.set(zone), replicas)?;
+        let name = self.names.set(zone);
+        // One that is there is not ours, or was not seen: it is not written over.
+        if let Some(refusal) = self.set_of_somebody(&name).await {
+            return Err(refusal);
+        }
+        self.check_volumes(&name, 0..replicas).await?;
         let set = stateful_set(&self.blueprint(), zone, replicas, None);
         let by_us = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        // One that is there is not ours, or was not seen: it is not written over.
-        self.sets().create(&by_us, &set).await.map_err(ApplyError::of(self.names.set(zone)))?;
+        self.sets().create(&by_us, &set).await.map_err(ApplyError::of(name))?;
         Ok(())
     }
 
@@ -32,7 +36,8 @@ impl Writer<'_> {
     }
 
     pub(super) async fn scale_set(&self, set: &str, version: &str, replicas: u32) -> Result<(), ApplyError> {
-        self.check_volumes(set, replicas)?;
+        let before = self.cluster.sets.get(set).map_or(0, |seen| seen.replicas);
+        self.check_volumes(set, before..replicas).await?;
         let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}});
         let by_us = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         self.sets().patch(set, &by_us, &Patch::Merge(&patch)).await.map_err(ApplyError::of(set))?;
@@ -87,6 +92,8 @@ impl Writer<'_> {
         let labels = json!({
             QUARANTINED_LABEL: "true",
             skerry_api::DATABASE_LABEL: self.names.database,
+            // Volumes have no namespace, and names of databases are their namespace's.
+            skerry_api::CLUSTER_ID: self.target.cluster.0,
             NODE_LABEL: node.map(|n| n.0.to_string()),
         });
         let patch = json!({
@@ -104,7 +111,7 @@ impl Writer<'_> {
         Api::namespaced(self.context.client.clone(), &self.names.namespace)
     }
 
-    fn claims(&self) -> Api<PersistentVolumeClaim> {
+    pub(super) fn claims(&self) -> Api<PersistentVolumeClaim> {
         Api::namespaced(self.context.client.clone(), &self.names.namespace)
     }
 }

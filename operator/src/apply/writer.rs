@@ -1,5 +1,7 @@
 //! Single writes: each names the very object that was looked at.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
 use kube::{Api, Resource};
@@ -9,13 +11,18 @@ use skerry_core::node::Removal;
 use skerry_core::system::{AdminChange, Fence};
 use skerry_operator_core::kubernetes::objects::{Blueprint, SECRET_KEY, digest};
 use skerry_operator_core::kubernetes::{Action, Cluster, Names, Set};
+use tokio::time::Instant;
 
+use super::whose::ForeignVolume;
 use crate::chain::chain;
 use crate::context::Context;
 use crate::events;
 use crate::leadership::LeaseLost;
 use crate::node_admin::{AdminFailure, Target};
 use crate::observe::Sight;
+
+/// No pod is ended on what was seen so long ago: another may be away by now.
+const LOOK_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Why a write was not made, or may not have been. It is planned again.
 #[derive(Debug, thiserror::Error)]
@@ -33,12 +40,14 @@ pub enum ApplyError {
         source: kube::Error,
     },
     /// Nothing was written.
-    #[error("{kind} {name} is there and belongs to somebody else: remove it, or give the database another name")]
+    #[error("{kind} {name} is there and belongs to {of}: remove it, or give the database or its zone another name")]
     NotOurs {
         /// Of what kind.
         kind: String,
         /// Its name.
         name: String,
+        /// Whose it is, in words.
+        of: String,
     },
     /// Nothing was written: the nodes may know another secret than a person meant.
     #[error(
@@ -50,22 +59,14 @@ pub enum ApplyError {
         /// What is wrong with it.
         why: String,
     },
-    /// Nothing was written: the node would be refused its volume.
-    #[error(
-        "the claim {claim} is there, of database {of}: delete it, or make the resource anew with the annotation {}: {of}",
-        skerry_api::CLUSTER_ID
-    )]
-    ForeignVolume {
-        /// Its name.
-        claim: String,
-        /// Whose it is.
-        of: String,
-    },
+    /// Nothing was written: a node would get this volume.
+    #[error(transparent)]
+    ForeignVolume(#[from] ForeignVolume),
     /// The database refused, or did not answer.
     #[error("the database did not take it")]
     Database(#[from] AdminFailure),
     /// Nothing was written: what was decided was decided on something older.
-    #[error("the resource has changed meanwhile")]
+    #[error("the resource has changed meanwhile, or was looked at too long ago")]
     Outdated,
     /// The node stays.
     #[error("{node} cannot be removed yet: {why}")]
@@ -94,6 +95,8 @@ pub struct Writer<'a> {
     pub(super) names: &'a Names,
     pub(super) cluster: &'a Cluster,
     pub(super) target: Target,
+    /// When the look began.
+    at: Instant,
     resources: Api<DistributedDatabase>,
     database: DistributedDatabase,
     image: String,
@@ -109,16 +112,8 @@ impl<'a> Writer<'a> {
     ) -> Self {
         let recorded = database.status.as_ref().and_then(|s| s.image.clone());
         let image = database.spec.image.clone().or(recorded).unwrap_or_default();
-        let (names, cluster, target) = (&seen.names, &seen.cluster, seen.target.clone());
-        Self { context, names, cluster, target, resources, database, image }
-    }
-
-    /// Refuses pods that would get the volumes of another database.
-    pub(super) fn check_volumes(&self, set: &str, replicas: u32) -> Result<(), ApplyError> {
-        match self.cluster.foreign_claim(set, replicas, self.names, &self.target.cluster.0) {
-            Some((claim, of)) => Err(ApplyError::ForeignVolume { claim, of: of.to_owned() }),
-            None => Ok(()),
-        }
+        let (names, cluster, target, at) = (&seen.names, &seen.cluster, seen.target.clone(), seen.at);
+        Self { context, names, cluster, target, at, resources, database, image }
     }
 
     /// As it was last read or written.
@@ -146,6 +141,7 @@ impl<'a> Writer<'a> {
             Action::ApplySet { zone, replicas } => self.apply_set(zone, *replicas).await?,
             Action::ScaleSet { set, version, replicas } => self.scale_set(set, version, *replicas).await?,
             Action::DeleteSet { set, uid } => self.delete_set(set, uid).await?,
+            Action::DeletePod { .. } if self.at.elapsed() > LOOK_AGE_MAX => return Err(ApplyError::Outdated),
             Action::DeletePod { pod, uid } => self.delete_pod(pod, uid).await?,
             Action::Quarantine { claim, uid, node, epoch } => self.quarantine(claim, uid, *node, *epoch).await?,
             Action::RetainVolume { volume, node } => self.retain_volume(volume, *node).await?,

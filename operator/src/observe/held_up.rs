@@ -1,27 +1,43 @@
 //! Why a pod does not run, in the words of the scheduler or of its host.
 
 use k8s_openapi::api::core::v1::{ContainerStateWaiting, Pod};
+use skerry_operator_core::Running;
 
 /// What every container waits for that is about to start.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+/// What a container waits for that has ended, or never began: at that moment nothing of it runs. Of any other reason that
+/// is not certain.
+const FAILING: [&str; 11] = [
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "PreCreateHookError",
+    "RegistryUnavailable",
+    "RunContainerError",
+];
 
-/// `None` = it runs or is about to, or nobody has said why not.
-pub(super) fn held_up(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
+/// Whether it runs, and why not. `None` = it does or is about to, or nobody has said why not.
+pub(super) fn held_up(pod: &Pod) -> (Running, Option<String>) {
+    let Some(status) = pod.status.as_ref() else { return (Running::Maybe, None) };
     let mut conditions = status.conditions.iter().flatten();
     if let Some(no_host) = conditions.find(|c| c.type_ == "PodScheduled" && c.status == "False") {
-        return Some(format!(
-            "no host takes it: {}",
-            no_host.message.as_deref().unwrap_or("the scheduler does not say why")
-        ));
+        let why = no_host.message.as_deref().unwrap_or("the scheduler does not say why");
+        return (Running::Unplaced, Some(format!("no host takes it: {why}")));
     }
     let mut containers = status.container_statuses.iter().flatten();
-    containers.find_map(|c| waits_for(c.state.as_ref()?.waiting.as_ref()?))
+    let told = containers.find_map(|c| waits_for(c.state.as_ref()?.waiting.as_ref()?));
+    told.map_or((Running::Maybe, None), |(running, why)| (running, Some(why)))
 }
 
-fn waits_for(waiting: &ContainerStateWaiting) -> Option<String> {
+fn waits_for(waiting: &ContainerStateWaiting) -> Option<(Running, String)> {
     let reason = waiting.reason.clone().filter(|reason| !STARTING.contains(&reason.as_str()))?;
-    Some(waiting.message.as_ref().map_or_else(|| reason.clone(), |message| format!("{reason}: {message}")))
+    let running = if FAILING.contains(&reason.as_str()) { Running::Failing } else { Running::Maybe };
+    Some((running, waiting.message.as_ref().map_or_else(|| reason.clone(), |message| format!("{reason}: {message}"))))
 }
 
 #[cfg(test)]
@@ -30,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    fn told(status: Value) -> Option<String> {
+    fn told(status: Value) -> (Running, Option<String>) {
         held_up(&serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap())
     }
 
@@ -40,8 +56,8 @@ mod tests {
             told(json!({"conditions": [{"type": "PodScheduled", "status": status, "message": message}]}))
         };
         let why = "0/5 nodes are available: 5 node(s) didn't match Pod's node affinity/selector";
-        assert_eq!(scheduled("False", why), Some(format!("no host takes it: {why}")));
-        assert_eq!(scheduled("True", ""), None);
+        assert_eq!(scheduled("False", why), (Running::Unplaced, Some(format!("no host takes it: {why}"))));
+        assert_eq!(scheduled("True", ""), (Running::Maybe, None));
     }
 
     #[test]
@@ -51,7 +67,8 @@ mod tests {
             told(json!({"containerStatuses": [{"name": "node", "image": "", "imageID": "", "ready": false,
                         "restartCount": 0, "state": state}]}))
         };
-        assert_eq!(waiting("ErrImagePull").as_deref(), Some("ErrImagePull: no such image"));
-        assert_eq!(waiting("ContainerCreating"), None);
+        assert_eq!(waiting("ErrImagePull"), (Running::Failing, Some("ErrImagePull: no such image".to_owned())));
+        assert_eq!(waiting("ContainerCreating"), (Running::Maybe, None));
+        assert_eq!(waiting("NeverHeardOf"), (Running::Maybe, Some("NeverHeardOf: no such image".to_owned())));
     }
 }

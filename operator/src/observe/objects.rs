@@ -11,25 +11,39 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use skerry_api::{CLUSTER_ID, DATABASE_LABEL};
+use skerry_operator_core::Running;
 use skerry_operator_core::kubernetes::objects::{DIGEST, QUARANTINED_LABEL, ZONE_LABEL};
 use skerry_operator_core::kubernetes::{Claim, Cluster, Names, Pod, Set};
 
 use super::ObserveError;
 use super::held_up::held_up;
 
-/// Lists them.
-pub(super) async fn list(client: &Client, names: &Names) -> Result<Cluster, ObserveError> {
+/// A pod that is to be gone by a time is waited for so much longer.
+const OVERDUE_SECONDS: i64 = 30;
+
+/// Lists those of the database of this resource and cluster id.
+pub(super) async fn list(
+    client: &Client,
+    names: &Names,
+    resource_uid: &str,
+    cluster_id: &str,
+) -> Result<Cluster, ObserveError> {
     let (sets, pods, claims) = tokio::try_join!(
         labelled::<StatefulSet>(client, names, "StatefulSets"),
         labelled::<PodObject>(client, names, "pods"),
         labelled::<PersistentVolumeClaim>(client, names, "volume claims"),
     )?;
     let now = Timestamp::now();
-    Ok(Cluster {
+    let labelled = Cluster {
         sets: sets.iter().map(|s| (s.name_any(), set(s))).collect(),
         pods: pods.iter().map(|p| (p.name_any(), pod(p, now))).collect(),
         claims: claims.iter().map(|c| (c.name_any(), claim(c))).collect(),
-    })
+    };
+    Ok(labelled.only_of(resource_uid, cluster_id))
+}
+
+fn owner(object: &impl ResourceExt) -> Option<String> {
+    object.owner_references().iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone())
 }
 
 async fn labelled<K>(client: &Client, names: &Names, kind: &'static str) -> Result<Vec<K>, ObserveError>
@@ -49,6 +63,8 @@ fn set(set: &StatefulSet) -> Set {
     let claims = set.spec.volume_claim_templates.as_ref().and_then(|c| c.first());
     Set {
         uid: set.uid().unwrap_or_default(),
+        owner: owner(set),
+        database: set.annotations().get(CLUSTER_ID).cloned(),
         version: set.resource_version().unwrap_or_default(),
         zone: set.labels().get(ZONE_LABEL).cloned().unwrap_or_default(),
         replicas: set.spec.replicas.and_then(|r| u32::try_from(r).ok()).unwrap_or(0),
@@ -68,12 +84,23 @@ fn pod(pod: &PodObject, now: Timestamp) -> Pod {
     let ready = condition.is_some_and(|c| c.status == "True");
     let since = condition.and_then(|c| c.last_transition_time.as_ref()).or(pod.metadata.creation_timestamp.as_ref());
     let down = since.map_or(0, |since| (now.as_second() - since.0.as_second()).max(0));
+    let (running, held_up) = held_up(pod);
+    let leaving = pod.metadata.deletion_timestamp.as_ref();
+    let running = match leaving {
+        None => running,
+        // Its host does not do as it is told: what runs there may go on for ever.
+        Some(by) if now.as_second() - by.0.as_second() > OVERDUE_SECONDS => Running::Maybe,
+        Some(_) => Running::Replaced,
+    };
     Pod {
         uid: pod.uid().unwrap_or_default(),
+        owner: owner(pod),
         ready,
-        leaving: pod.metadata.deletion_timestamp.is_some(),
+        leaving: leaving.is_some(),
         revision: pod.labels().get("controller-revision-hash").cloned(),
-        held_up: held_up(pod),
+        held_up,
+        running,
+        host: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
         down: if ready { Duration::ZERO } else { Duration::from_secs(u64::try_from(down).unwrap_or(0)) },
     }
 }

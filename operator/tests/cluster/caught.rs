@@ -45,6 +45,14 @@ async fn write_that_would_lose_data_is_seen() {
     assert_eq!(said_of(&prepared, &[deleted("pods", "shop-a-0")]), "");
     let said = said_of(&prepared, &[deleted("pods", "shop-a-0"), deleted("pods", "shop-b-0")]);
     assert!(said.contains("shop-b-0 is restarted while [\"shop-a-0\"] are away"), "{said}");
+    // Though nobody has been told that they are ready.
+    prepared.change(|ground| {
+        for pod in ["shop-a-0", "shop-b-0"] {
+            ground.objects.edit(&Ground::key("pods", pod), |pod| pod["status"] = json!({}));
+        }
+    });
+    let said = said_of(&prepared, &[deleted("pods", "shop-a-0"), deleted("pods", "shop-b-0")]);
+    assert!(said.contains("shop-b-0 is restarted while [\"shop-a-0\"] are away"), "{said}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::database::Process;
 use crate::ground::{Ground, NAMESPACE};
-use crate::server::{Key, LONG_AGO, merge};
+use crate::server::{Key, LONG_AGO, NOT_YET, merge};
 
 /// Shards that get on in one step: few enough that looks fall between.
 const MOVES: usize = 3;
@@ -45,7 +45,7 @@ impl Ground {
     /// Pods and claims end in their own time.
     fn end(&mut self, key: &Key) {
         if key.resource == "pods" || key.resource == "persistentvolumeclaims" {
-            self.objects.edit(key, |object| object["metadata"]["deletionTimestamp"] = json!(LONG_AGO));
+            self.objects.edit(key, |object| object["metadata"]["deletionTimestamp"] = json!(NOT_YET));
         } else {
             self.objects.remove(key);
         }
@@ -189,10 +189,16 @@ impl Ground {
             let ready = node.is_some_and(|node| self.database.is_up(node));
             let status = if ready { "True" } else { "False" };
             let condition = json!({"type": "Ready", "status": status, "lastTransitionTime": LONG_AGO});
-            if self.objects.get(&key).unwrap()["status"]["conditions"][0] == condition {
+            let pod = self.objects.get(&key).unwrap();
+            let waits = pod["spec"]["containers"][0]["image"] == BROKEN_IMAGE;
+            let state = if waits { json!({"waiting": {"reason": "ImagePullBackOff"}}) } else { json!({"running": {}}) };
+            let container = json!({"name": "node", "image": "", "imageID": "", "ready": ready, "restartCount": 0,
+                                   "state": state});
+            let told = json!({"conditions": [condition], "containerStatuses": [container]});
+            if pod["status"] == told {
                 continue;
             }
-            self.objects.edit(&key, |pod| pod["status"] = json!({"conditions": [condition]}));
+            self.objects.edit(&key, |pod| pod["status"] = told);
         }
     }
 

@@ -79,21 +79,27 @@ impl Ground {
         self.break_if(after.is_none() && has_pods, || format!("{name} is removed with its pods"));
     }
 
-    /// A node that serves is restarted only while every other does, and nothing is short of copies.
+    /// A node that runs is ended only while every other one runs, and nothing is short of copies: whether its pod is told
+    /// to be ready or not, what counts is what really is.
     fn check_restart(&mut self, name: &str, pod: &Value) {
-        let is_ready = |pod: &Value| pod["status"]["conditions"][0]["status"] == "True";
         let is_leaving = |pod: &Value| !pod["metadata"]["deletionTimestamp"].is_null();
-        if !is_ready(pod) || is_leaving(pod) || self.member_in(name).is_none() {
+        if is_leaving(pod) || self.member_in(name).is_none() || !self.runs_in(name) {
             return;
         }
         let others = self.objects.all().filter(|(key, _)| key.resource == "pods" && key.name != name);
         let away: Vec<String> = others
-            .filter(|(_, other)| !is_ready(other) || is_leaving(other))
+            .filter(|(key, other)| is_leaving(other) || !self.runs_in(&key.name))
             .map(|(key, _)| key.name.clone())
             .collect();
         self.break_if(!away.is_empty(), || format!("{name} is restarted while {away:?} are away"));
         let unrest = self.database.status().map_or(Some("no leader".to_owned()), |status| unrest(&status));
         self.break_if(unrest.is_some(), || format!("{name} is restarted with {unrest:?}"));
+    }
+
+    /// The process of this pod serves the database.
+    fn runs_in(&self, pod: &str) -> bool {
+        let node = self.volume_of(pod).and_then(|volume| self.database.node_on(&volume));
+        node.is_some_and(|node| self.database.is_up(node))
     }
 
     /// No claim is given up or set aside whose node is a member, unless its volume is lost; and none takes its volume

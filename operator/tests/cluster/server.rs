@@ -8,7 +8,7 @@ mod selector;
 
 pub use call::{Call, Verb};
 pub use merge::merge;
-pub use objects::{Key, LONG_AGO, Objects, Refusal};
+pub use objects::{Key, LONG_AGO, NOT_YET, Objects, Refusal};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

@@ -9,6 +9,7 @@ use skerry_core::ids::NodeId;
 use skerry_core::map::NodeState;
 use skerry_core::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Input, bootstrap};
 use skerry_core::system::{NewNode, SystemCommand, SystemReply};
+use skerry_operator_core::Running;
 
 use super::kubernetes::{Kind, Kubernetes, Process, Standing};
 use super::resource::is_broken;
@@ -82,7 +83,8 @@ fn start_processes(kube: &mut Kubernetes, world: &mut World) {
             }
             None => Kind::Blank(None),
         };
-        let process = Process { slot, zone: pod.zone, machine, volume, kind, ends: None, seed: None };
+        let process =
+            Process { slot, zone: pod.zone, machine, volume, kind, ends: None, seed: None, started: world.time };
         kube.processes.insert(pod.uid, process);
     }
 }
@@ -204,6 +206,10 @@ fn probe(kube: &mut Kubernetes, world: &mut World) {
         let ready = serves(&pod.uid).unwrap_or(false);
         if standing == Some(Standing::Up) && ready != pod.ready && world.rng.random_bool(0.5) {
             (pod.ready, pod.since) = (ready, world.time);
+        }
+        let is_broken = matches!(kube.processes.get(&pod.uid), Some(Process { kind: Kind::Broken, .. }));
+        if standing == Some(Standing::Up) && is_broken && world.rng.random_bool(0.5) {
+            pod.running = Running::Failing;
         }
     }
 }

@@ -19,11 +19,15 @@ pub enum OperatorBug {
     FenceIgnored,
     /// A machine that is silent counts as one that is gone with its volumes.
     SilenceIsLoss,
+    /// Every pod that is not ready and older than the spec is ended at once.
+    RestartsAllUnready,
+    /// A pod that is not ready and older than the spec is ended though the steward does not answer.
+    DeletesWhileUnknown,
 }
 
 impl OperatorBug {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::MissingAnswerIsDrained,
         Self::VictimsRecomputed,
         Self::CertificateNotReasked,
@@ -31,6 +35,8 @@ impl OperatorBug {
         Self::OldGenerationAwaited,
         Self::FenceIgnored,
         Self::SilenceIsLoss,
+        Self::RestartsAllUnready,
+        Self::DeletesWhileUnknown,
     ];
 
     /// What of it is planted in the database's core.
@@ -42,7 +48,9 @@ impl OperatorBug {
             | Self::CertificateNotReasked
             | Self::DeletedByName
             | Self::OldGenerationAwaited
-            | Self::SilenceIsLoss => None,
+            | Self::SilenceIsLoss
+            | Self::RestartsAllUnready
+            | Self::DeletesWhileUnknown => None,
         }
     }
 }

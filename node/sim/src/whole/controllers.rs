@@ -3,6 +3,7 @@
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use skerry_operator_core::Running;
 
 use super::kubernetes::{ClaimObject, Kubernetes, PodObject, Standing, Volume};
 use super::rules::Rules;
@@ -52,8 +53,9 @@ fn fill_sets(kube: &mut Kubernetes, now: u64, rng: &mut ChaCha8Rng) {
                 Some(claim) if claim.leaving => {}
                 Some(_) => {
                     let (uid, zone) = (kube.uid(&slot), set.zone.clone());
-                    let (template, machine) = (template.clone(), None);
-                    let pod = PodObject { uid, zone, template, machine, leaving: false, ready: false, since: now };
+                    let (template, machine, running) = (template.clone(), None, Running::Maybe);
+                    let (leaving, ready, since) = (false, false, now);
+                    let pod = PodObject { uid, zone, template, machine, leaving, ready, since, running };
                     kube.pods.insert(slot, pod);
                 }
             }
@@ -88,7 +90,10 @@ fn place_pods(kube: &mut Kubernetes, rng: &mut ChaCha8Rng) {
         if !due(rng) {
             continue;
         }
-        let Some(machine) = choose(kube, &slot, only.as_deref(), rng) else { continue };
+        let chosen = choose(kube, &slot, only.as_deref(), rng);
+        let running = if chosen.is_some() { Running::Maybe } else { Running::Unplaced };
+        kube.pods.entry(slot.clone()).and_modify(|p| p.running = running);
+        let Some(machine) = chosen else { continue };
         if claim.volume.is_none() {
             let name = format!("v{}", kube.serial());
             let machine = kube.local_volumes.then(|| machine.clone());

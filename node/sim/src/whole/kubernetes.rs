@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skerry_core::ids::{NodeId, Token};
+use skerry_operator_core::Running;
 use skerry_operator_core::kubernetes::{Claim, Names, Pod, Set};
 
 use super::resource::Resource;
@@ -35,6 +36,8 @@ pub(crate) struct PodObject {
     pub(crate) ready: bool,
     /// Since when it is as ready as it is now.
     pub(crate) since: u64,
+    /// What was last said of whether it runs.
+    pub(crate) running: Running,
 }
 
 /// A claim of a volume.
@@ -100,6 +103,8 @@ pub(crate) struct Process {
     pub(crate) ends: Option<u64>,
     /// Whom a process without identity asks next.
     pub(crate) seed: Option<NodeId>,
+    /// When it was started.
+    pub(crate) started: u64,
 }
 
 /// Who may act.
@@ -177,6 +182,8 @@ impl Kubernetes {
     pub(crate) fn list_sets(&self) -> BTreeMap<String, Set> {
         let set = |set: &SetObject| Set {
             uid: set.uid.clone(),
+            owner: None,
+            database: None,
             version: set.version.to_string(),
             zone: set.zone.clone(),
             replicas: set.replicas,
@@ -191,13 +198,26 @@ impl Kubernetes {
     pub(crate) fn list_pods(&self, now: u64) -> BTreeMap<String, Pod> {
         let pod = |pod: &PodObject| Pod {
             uid: pod.uid.clone(),
+            owner: None,
             ready: pod.ready,
             leaving: pod.leaving,
             revision: Some(pod.template.clone()),
             down: if pod.ready { Duration::ZERO } else { Duration::from_micros(now.saturating_sub(pod.since)) },
             held_up: None,
+            running: self.running(pod),
+            host: pod.machine.clone(),
         };
         self.pods.iter().map(|(name, p)| (name.clone(), pod(p))).collect()
+    }
+
+    /// What a machine has said holds as long as it is heard of.
+    fn running(&self, pod: &PodObject) -> Running {
+        let machine = pod.machine.as_ref().and_then(|m| self.machines.get(m));
+        match (pod.leaving, machine) {
+            (_, Some(machine)) if machine.standing != Standing::Up => Running::Maybe,
+            (true, _) => Running::Replaced,
+            (false, _) => pod.running,
+        }
     }
 
     /// The claims, as an operator lists them.

@@ -8,9 +8,10 @@ use skerry_core::map::NodeState;
 use skerry_core::node::{AdminRefusal, AdminReply, Answer};
 use skerry_core::system::{AdminChange, SystemRefusal, SystemReply};
 
-use super::kubernetes::Kubernetes;
+use super::kubernetes::{Kubernetes, Process};
 use crate::check::views;
 use crate::faults::newest_map;
+use crate::host::Host;
 use crate::world::World;
 
 /// What the rules remember.
@@ -28,6 +29,17 @@ pub(crate) struct Rules {
     sent: BTreeMap<Token, Sent>,
     /// Fencing tokens of admin writes that were carried out, and when that was first known.
     obeyed: BTreeMap<u64, u64>,
+    /// Slots whose pods operators have ended, and when, until they are ready again or are wanted no more.
+    ended: BTreeMap<String, u64>,
+}
+
+/// What the look was like that a write was decided on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Look {
+    /// When it began: what was so before, it could see.
+    pub(crate) began: u64,
+    /// The steward answered.
+    pub(crate) heard: bool,
 }
 
 /// An admin write.
@@ -90,6 +102,35 @@ impl Rules {
             self.obeyed.entry(sent.fence).or_insert(world.time);
             self.removed.extend(sent.removes);
         }
+    }
+
+    /// An operator has ended a pod. Whether or not it was told to be ready: what counts is what really runs there.
+    pub(crate) fn pod_ended(&mut self, slot: &str, look: Look, kube: &Kubernetes, world: &mut World) {
+        self.look(world);
+        let ran = kube.process_of(slot).filter(|p| p.ends.is_none() && p.started < look.began).and_then(Process::node);
+        let is_member = |node: &NodeId| !self.removed.contains(node) && world.hosts.get(node).is_some_and(Host::is_up);
+        if let Some(node) = ran.filter(is_member) {
+            if !look.heard {
+                let text = format!("no node that runs is ended while the steward is silent: {node} in {slot}");
+                world.checker.broken.push(text);
+            }
+            let other = self.ended.iter().find(|(other, at)| *other != slot && **at < look.began);
+            if let Some((other, _)) = other {
+                let text = format!("one node at a time is ended: {node} in {slot}, and {other} is not back");
+                world.checker.broken.push(text);
+            }
+        }
+        self.ended.insert(slot.to_owned(), world.time);
+    }
+
+    /// Who is back, or is not to come back.
+    pub(crate) fn look_at_pods(&mut self, kube: &Kubernetes) {
+        let is_wanted = |slot: &str| {
+            let Some((set, number)) = slot.rsplit_once('-') else { return false };
+            kube.sets.get(set).is_some_and(|s| number.parse::<u32>().is_ok_and(|n| n < s.replicas))
+        };
+        let is_back = |slot: &str| kube.pods.get(slot).is_some_and(|p| p.ready && !p.leaving);
+        self.ended.retain(|slot, _| is_wanted(slot) && !is_back(slot));
     }
 
     /// A claim was told to end.

@@ -7,6 +7,7 @@ use super::agents;
 use super::bugs::OperatorBug;
 use super::place::Place;
 use super::resource::template;
+use super::rules::Look;
 
 /// The resource as it is after the write, where that has changed it; or why nothing was written.
 pub(crate) type Written = Result<Option<Box<DistributedDatabase>>, String>;
@@ -26,11 +27,13 @@ pub(crate) struct Letter {
     seen: Box<DistributedDatabase>,
     /// The versions of the StatefulSets that it was decided on, by their zones.
     versions: Vec<(String, String)>,
+    /// The look that it was decided on.
+    look: Look,
 }
 
 impl Letter {
-    pub(crate) fn new(what: What, seen: &DistributedDatabase, versions: Vec<(String, String)>) -> Self {
-        Self { what, seen: Box::new(seen.clone()), versions }
+    pub(crate) fn new(what: What, seen: &DistributedDatabase, versions: Vec<(String, String)>, look: Look) -> Self {
+        Self { what, seen: Box::new(seen.clone()), versions, look }
     }
 
     /// In one line, for people.
@@ -86,7 +89,13 @@ impl Letter {
                 kube.change_set(set, version, |set| set.replicas = *replicas)
             }
             Action::DeleteSet { set, uid } => kube.delete_set(set, uid),
-            Action::DeletePod { pod, uid } => kube.delete_pod(pod, (!by_name).then_some(uid.as_str())),
+            Action::DeletePod { pod, uid } => {
+                let ended = kube.delete_pod(pod, (!by_name).then_some(uid.as_str()));
+                if ended.is_ok() {
+                    place.rules.pod_ended(pod, self.look, kube, &mut place.world);
+                }
+                ended
+            }
             Action::Quarantine { claim, uid, .. } => {
                 kube.change_claim(claim, Some(uid), |claim| claim.quarantined = true)
             }

@@ -1,10 +1,10 @@
 //! What was seen of a database's objects, read live from the API server, and the slots that they make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::names::{Names, ordinal};
-use crate::observed::{Process, Slot};
+use crate::observed::{Process, Running, Slot};
 
 /// A database's objects, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub struct Cluster {
 pub struct Set {
     /// Its own; another object of its name has another.
     pub uid: String,
+    /// The uid of the resource that owns it. `None` = nobody does.
+    pub owner: Option<String>,
+    /// Names the database that it was made for. `None` = nobody wrote it down.
+    pub database: Option<String>,
     /// Changes with every write to it.
     pub version: String,
     /// Whose nodes it holds.
@@ -41,6 +45,8 @@ pub struct Set {
 pub struct Pod {
     /// Its own.
     pub uid: String,
+    /// The uid of the StatefulSet that owns it. `None` = nobody does.
+    pub owner: Option<String>,
     /// It takes requests.
     pub ready: bool,
     /// It was told to end.
@@ -51,6 +57,10 @@ pub struct Pod {
     pub down: Duration,
     /// Why it does not run, as the scheduler or its host says. `None` = it does, or nobody has said why not.
     pub held_up: Option<String>,
+    /// Whether it runs, as they say.
+    pub running: Running,
+    /// Where it is to run. `None` = nowhere yet.
+    pub host: Option<String>,
 }
 
 /// A claim of a volume.
@@ -88,12 +98,18 @@ impl Cluster {
         Some((name, self.sets.get(name)?, ordinal))
     }
 
-    /// A claim of another database in the way of a StatefulSet's first pods: one that was deleted and kept its volumes.
-    pub fn foreign_claim(&self, set: &str, replicas: u32, names: &Names, own: &str) -> Option<(String, &str)> {
-        (0..replicas).map(|i| names.claim(&format!("{set}-{i}"))).find_map(|name| {
-            let of = self.claims.get(&name)?.database.as_deref().filter(|of| *of != own)?;
-            Some((name, of))
-        })
+    /// Without what is another database's, though its names and labels say otherwise: of one that was deleted and made
+    /// again, say. Nothing is written to what is not known to be this database's.
+    pub fn only_of(mut self, resource_uid: &str, database: &str) -> Self {
+        self.sets.retain(|_, set| match &set.owner {
+            Some(owner) => owner == resource_uid,
+            None => set.database.as_deref() == Some(database),
+        });
+        let sets: BTreeSet<&String> = self.sets.values().map(|set| &set.uid).collect();
+        // One without an owner is adopted by the StatefulSet of its name.
+        self.pods.retain(|_, pod| pod.owner.as_ref().is_none_or(|owner| sets.contains(owner)));
+        self.claims.retain(|_, claim| claim.database.as_deref() == Some(database));
+        self
     }
 
     fn slot(&self, name: &str, names: &Names) -> Option<Slot> {
@@ -101,12 +117,15 @@ impl Cluster {
         let claim = self.claims.get(&names.claim(name));
         let volume_lost = claim.is_some_and(|c| c.lost);
         let process = match self.pods.get(name) {
-            None => Process { ready: false, outdated: false, down: Duration::ZERO, volume_lost },
+            None => {
+                Process { ready: false, outdated: false, down: Duration::ZERO, volume_lost, running: Running::Replaced }
+            }
             Some(pod) => Process {
                 ready: pod.ready && !pod.leaving,
                 outdated: set.revision.is_some() && pod.revision.is_some() && pod.revision != set.revision,
                 down: pod.down,
                 volume_lost,
+                running: pod.running,
             },
         };
         let held_up = self.pods.get(name).and_then(|pod| pod.held_up.clone());

@@ -11,7 +11,7 @@ use super::names::ordinal;
 pub fn upkeep(
     scene: &Scene<'_>,
     digest: impl Fn(&str, &Set) -> String,
-    size: (&str, u64),
+    size: &str,
     when_scaled: Retention,
 ) -> Vec<Action> {
     let sets = scene.cluster.sets.values();
@@ -30,15 +30,17 @@ pub fn upkeep(
             if when_scaled == Retention::Delete && scene.is_over(name) {
                 actions.push(Action::DeleteClaim { claim: claim_name, uid });
             }
-        } else if asks_for_less(claim, size.1) {
-            actions.push(Action::GrowClaim { claim: claim_name, uid, size: size.0.to_owned() });
+        } else if asks_for_less(claim, size) {
+            actions.push(Action::GrowClaim { claim: claim_name, uid, size: size.to_owned() });
         }
     }
     actions
 }
 
-fn asks_for_less(claim: &Claim, bytes: u64) -> bool {
-    claim.size.as_deref().and_then(|size| skerry_api::bytes(size).ok()).is_some_and(|asked| asked < bytes)
+/// What cannot be read is not compared.
+fn asks_for_less(claim: &Claim, size: &str) -> bool {
+    let asked = claim.size.as_deref().and_then(|asked| skerry_api::bytes(asked).ok());
+    asked.zip(skerry_api::bytes(size).ok()).is_some_and(|(asked, wanted)| asked < wanted)
 }
 
 impl Scene<'_> {

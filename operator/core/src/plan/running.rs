@@ -1,23 +1,70 @@
-//! Whose process is to be started anew, and whose volume is to be replaced.
+//! Whose process is to be started anew, and whose volume is to be replaced. One at a time, always.
 //!
 //! A node that serves is restarted only when every other one does, and every shard has all its copies in step: so one
-//! node is away at a time, and a spec that does not run stops at the first. A node that does not serve has nothing to
-//! lose: it is restarted at once, and so a bad spec is no trap.
+//! node is away at a time, and a spec that does not run stops at the first. That one is no trap: what certainly does not
+//! run is started as the spec says now, whoever answers, before any other. What may run is left alone, unless it alone is
+//! away, the steward does not hear it and every shard goes on without it; that it does not take requests is no reason.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use skerry_core::ids::NodeId;
+use skerry_core::map::NodeState;
 use skerry_core::node::Status;
 
 use super::seats::Seats;
 use super::{Plan, Step, Wait};
-use crate::health::{is_heard, shards_now, unrest};
-use crate::observed::{Slot, not_ready};
+use crate::health::{does_without, is_heard, shards_now, unrest};
+use crate::observed::{Running, Slot, not_ready};
 
-/// Processes that do not serve, and were not started as the spec says now.
-pub(super) fn broken(slots: &BTreeMap<String, Slot>) -> impl Iterator<Item = Step> {
-    let broken = slots.iter().filter(|(_, slot)| slot.process.outdated && !slot.process.ready);
-    broken.map(|(name, _)| Step::RestartNode { slot: name.clone() })
+/// A process that was started as the spec says now is waited for so long. One that starts but cannot take requests before
+/// others run must not keep them from running.
+const STARTING_MAX: Duration = Duration::from_secs(30);
+
+/// The one process that is to be ended though not all is well: it does not serve, and was not started as the spec says.
+/// None while another one is about to start, or has shown that what the spec says does not.
+pub(super) fn mend(plan: &mut Plan, slots: &BTreeMap<String, Slot>, status: Option<&Status>) {
+    if let Some(wait) = stopped(slots) {
+        return plan.waits.push(wait);
+    }
+    if slots.values().any(is_starting) {
+        return;
+    }
+    let alone = slots.values().filter(|slot| !slot.process.ready).count() == 1;
+    let may_end = |slot: &Slot| match slot.process.running {
+        Running::Failing | Running::Unplaced => true,
+        Running::Maybe => alone && status.is_some_and(|status| is_out_of_use(slot, status)),
+        Running::Replaced => false,
+    };
+    let broken = slots.iter().filter(|(_, slot)| slot.process.outdated && !slot.process.ready && may_end(slot));
+    // Those first that what the spec says now may mend.
+    let next = broken.min_by_key(|(name, slot)| (slot.process.running, *name));
+    plan.steps.extend(next.map(|(name, _)| Step::RestartNode { slot: name.clone() }));
+}
+
+/// The first node that was started as the spec says and does not run, if others are to be started so.
+fn stopped(slots: &BTreeMap<String, Slot>) -> Option<Wait> {
+    let others: Vec<String> = slots.iter().filter(|(_, s)| s.process.outdated).map(|(name, _)| name.clone()).collect();
+    let is_stuck = |slot: &Slot| !slot.process.outdated && !slot.process.ready && slot.process.running.cannot_start();
+    let (name, slot) = slots.iter().find(|(_, slot)| is_stuck(slot)).filter(|_| !others.is_empty())?;
+    let why = slot.held_up.clone().unwrap_or_else(|| "nobody says why".to_owned());
+    Some(Wait::RolloutStopped { slot: name.clone(), why, others })
+}
+
+fn is_starting(slot: &Slot) -> bool {
+    let process = &slot.process;
+    match process.running {
+        Running::Replaced => true,
+        Running::Maybe => !process.ready && !process.outdated && process.down < STARTING_MAX,
+        Running::Failing | Running::Unplaced => false,
+    }
+}
+
+/// True if the steward does not hear the slot's node, and every shard goes on without it.
+fn is_out_of_use(slot: &Slot, status: &Status) -> bool {
+    let newest = status.map.nodes.values().filter(|n| n.address == slot.address).max_by_key(|n| n.id);
+    let is_free = |node: NodeId| !is_heard(status, node) && does_without(status, node);
+    newest.is_none_or(|node| node.state == NodeState::Removed || is_free(node.id))
 }
 
 /// The next node that is to be restarted, or what holds it up. The steward's comes last.
@@ -25,7 +72,7 @@ pub(super) fn restart(plan: &mut Plan, slots: &BTreeMap<String, Slot>, seats: &S
     let outdated = slots.iter().filter(|(_, slot)| slot.process.outdated).map(|(name, _)| name);
     let mut outdated: Vec<&String> = outdated.collect();
     outdated.sort_by_key(|name| seats.node_of(name).is_some_and(|n| n.id == status.steward));
-    let Some(next) = outdated.first() else { return };
+    let Some(next) = outdated.first().filter(|_| !plan.is_stopped()) else { return };
     match not_ready(slots).or_else(|| unrest(status)) {
         None => plan.steps.push(Step::RestartNode { slot: (*next).clone() }),
         Some(why) => plan.waits.push(Wait::Restarting { slots: outdated.into_iter().cloned().collect(), why }),
@@ -41,6 +88,9 @@ pub(super) fn replace(plan: &mut Plan, after: Duration, seats: &Seats<'_>, statu
     };
     let all_led = shards_now(status).iter().all(|s| s.leader().is_some());
     let Some((name, slot)) = seats.staying_slots().find(is_lost) else { return };
+    if plan.steps.iter().any(|step| matches!(step, Step::RestartNode { .. })) {
+        return;
+    }
     let left = after.saturating_sub(slot.process.down);
     if left.is_zero() && all_led {
         plan.steps.push(Step::ReplaceVolume { slot: name.to_owned() });

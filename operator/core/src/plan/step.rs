@@ -86,6 +86,16 @@ pub enum Wait {
         /// What holds the next one up.
         why: String,
     },
+    /// A node was started as the spec says, and does not run. No other is started so. A person must change the spec, or
+    /// what it needs.
+    RolloutStopped {
+        /// Its slot.
+        slot: String,
+        /// Why it does not run.
+        why: String,
+        /// Slots whose nodes were not started as the spec says, and are left as they are.
+        others: Vec<String>,
+    },
     /// A volume is lost, and is replaced if its node stays away.
     VolumeLost {
         /// Whose.
@@ -116,6 +126,7 @@ impl Wait {
             Self::NoPlacement(_) => "NoPlacement",
             Self::OtherFragmentation { .. } => "OtherFragmentation",
             Self::Restarting { .. } => "NodesRestarting",
+            Self::RolloutStopped { .. } => "RolloutStopped",
             Self::VolumeLost { .. } => "VolumeLost",
             Self::Joining(_) => "NodesJoining",
             Self::Emptying { .. } => "NodeNotEmpty",
@@ -125,7 +136,11 @@ impl Wait {
     /// True if it stays so until a person does something.
     pub fn needs_a_person(&self) -> bool {
         match self {
-            Self::Paused | Self::Approval { .. } | Self::NoPlacement(_) | Self::OtherFragmentation { .. } => true,
+            Self::Paused
+            | Self::Approval { .. }
+            | Self::NoPlacement(_)
+            | Self::OtherFragmentation { .. }
+            | Self::RolloutStopped { .. } => true,
             Self::SlotsUnknown(_)
             | Self::Founding(_)
             | Self::Unreachable(_)
@@ -157,6 +172,11 @@ impl fmt::Display for Wait {
                 write!(f, "table {table:?} is laid out otherwise than the spec says, and stays so: name another table")
             }
             Self::Restarting { slots, why } => write!(f, "{} to be restarted: {why}", slots.join(", ")),
+            Self::RolloutStopped { slot, why, others } => write!(
+                f,
+                "{slot} was started as the spec says and does not run: {why}; {} stay as they are: correct the spec",
+                others.join(", "),
+            ),
             Self::VolumeLost { slot, left } => {
                 write!(f, "the volume of {slot} is lost; it is replaced by an empty one in {} s", left.as_secs())
             }

@@ -1,5 +1,6 @@
 //! Plans in single states, and from any state to the wanted one.
 
+mod rollout;
 mod running;
 mod world;
 

@@ -12,6 +12,8 @@ use super::selector::selects;
 
 /// A time so long ago that whatever has lasted since has lasted long enough.
 pub const LONG_AGO: &str = "2020-01-01T00:00:00Z";
+/// A time that does not come: who is to be gone by then is not late.
+pub const NOT_YET: &str = "2120-01-01T00:00:00Z";
 /// What a StatefulSet lets be changed.
 const SET_CHANGES: [&str; 5] =
     ["replicas", "template", "updateStrategy", "persistentVolumeClaimRetentionPolicy", "minReadySeconds"];
@@ -172,7 +174,7 @@ impl Objects {
         check(key, there, &options["preconditions"])?;
         if key.resource == "pods" || key.resource == "persistentvolumeclaims" {
             let mut leaving = Value::clone(there);
-            leaving["metadata"]["deletionTimestamp"] = json!(LONG_AGO);
+            leaving["metadata"]["deletionTimestamp"] = json!(NOT_YET);
             return self.store(key, Some(there), leaving);
         }
         if options["propagationPolicy"] == "Orphan" {

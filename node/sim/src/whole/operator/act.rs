@@ -7,13 +7,13 @@ use skerry_core::ids::{Epoch, NodeId};
 use skerry_core::node::{AdminReply, AdminRequest, Removal};
 use skerry_core::system::{AdminChange, Fence, SystemCommand};
 use skerry_operator_core::kubernetes::{Action, Scene, actions, upkeep};
-use skerry_operator_core::{Decision, Environment, Invalid, Observed, Step, Wait, decide, status};
+use skerry_operator_core::{Decision, Environment, Invalid, Observed, Seen, Step, Wait, decide, status};
 
 use super::super::admin::{Admin, Asked};
 use super::super::bugs::OperatorBug;
 use super::super::place::Place;
 use super::super::resource::template;
-use super::super::rules;
+use super::super::rules::{self, Look};
 use super::super::write::{Letter, What};
 use super::look::{Material, Memory, versions};
 use crate::world::SECOND;
@@ -36,11 +36,12 @@ pub(crate) struct Round {
     actions: VecDeque<Action>,
     pending: Pending,
     failure: Option<String>,
+    look: Look,
 }
 
 impl Round {
     pub(super) fn new(seen: Material, memory: &mut Memory, place: &mut Place) -> Box<Self> {
-        let Material { mut resource, cluster, mut observed } = seen;
+        let Material { mut resource, cluster, mut observed, look } = seen;
         if place.has(OperatorBug::OldGenerationAwaited)
             && let Some(pinned) = &memory.pinned
         {
@@ -62,9 +63,12 @@ impl Round {
             let done = decision.as_ref().map_or(true, |d| d.plan.is_done());
             memory.pinned = (!done).then(|| resource.clone());
         }
+        if let Ok(decision) = &mut decision {
+            decision.plan.steps.splice(0..0, ended_too_soon(&observed, place));
+        }
         let actions = decision.as_ref().map(|d| writes(d, &resource, &cluster, &observed, place)).unwrap_or_default();
         let (versions, pending, failure) = (versions(&cluster), Pending::Nothing, None);
-        Box::new(Self { resource, versions, observed, decision, actions, pending, failure })
+        Box::new(Self { resource, versions, observed, decision, actions, pending, failure, look })
     }
 
     /// Goes on; true when all is reported.
@@ -107,7 +111,7 @@ impl Round {
         match self.actions.pop_front() {
             None => {
                 let report = self.report(place);
-                let letter = Letter::new(What::Status(Box::new(report)), &self.resource, vec![]);
+                let letter = Letter::new(What::Status(Box::new(report)), &self.resource, vec![], self.look);
                 self.pending = Pending::Report(place.post(letter));
             }
             Some(Action::Change(change)) => return self.change(change, token, admin, place),
@@ -119,7 +123,7 @@ impl Round {
                 self.pending = Pending::Certificate(asked, node);
             }
             Some(action) => {
-                let letter = Letter::new(What::Action(action), &self.resource, self.versions.clone());
+                let letter = Letter::new(What::Action(action), &self.resource, self.versions.clone(), self.look);
                 self.pending = Pending::Letter(place.post(letter));
             }
         }
@@ -194,9 +198,18 @@ fn writes(
     let (names, status) = (&place.kube.names, observed.database.known());
     let scene = Scene { names, cluster, desired: &decision.desired, status };
     let size = resource.spec.storage.size.as_str();
-    let bytes = skerry_api::bytes(size).unwrap_or(0);
-    let whole = upkeep(&scene, |_, _| template(resource), (size, bytes), resource.spec.volume_retention.when_scaled);
+    let whole = upkeep(&scene, |_, _| template(resource), size, resource.spec.volume_retention.when_scaled);
     whole.into_iter().chain(actions(&decision.plan, &scene)).collect()
+}
+
+/// Of bugs: whose pods are ended because they are not ready and older than the spec.
+fn ended_too_soon(observed: &Observed, place: &Place) -> Vec<Step> {
+    let all = place.has(OperatorBug::RestartsAllUnready);
+    let silent = place.has(OperatorBug::DeletesWhileUnknown) && matches!(observed.database, Seen::Unknown(_));
+    let slots = observed.slots.known().into_iter().flatten().filter(|_| all || silent);
+    let unready = slots.filter(|(_, slot)| slot.process.outdated && !slot.process.ready);
+    let ended = unready.map(|(name, _)| Step::RestartNode { slot: name.clone() });
+    ended.take(if all { usize::MAX } else { 1 }).collect()
 }
 
 /// Of a bug: who would be chosen now.

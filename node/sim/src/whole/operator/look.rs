@@ -13,6 +13,7 @@ use super::super::admin::{Admin, Asked};
 use super::super::bugs::OperatorBug;
 use super::super::kubernetes::{Kind, Standing};
 use super::super::place::Place;
+use super::super::rules::Look;
 
 /// What an operator remembers from one round to the next, if it is well: the version of the resource that it has seen.
 #[derive(Default)]
@@ -29,6 +30,7 @@ pub(crate) struct Material {
     pub(super) resource: Box<DistributedDatabase>,
     pub(super) cluster: Cluster,
     pub(super) observed: Observed,
+    pub(super) look: Look,
 }
 
 /// A look that is under way.
@@ -39,6 +41,7 @@ pub(crate) struct Sight {
     /// Why the objects are unknown.
     failed: Option<&'static str>,
     reads: u8,
+    began: u64,
     asked: Option<Asked>,
 }
 
@@ -54,7 +57,10 @@ impl Sight {
         let failed = place.fails();
         let now = place.world.time;
         match self.reads {
-            1 => self.resource = read_resource(memory, place),
+            1 => {
+                self.began = now;
+                self.resource = read_resource(memory, place);
+            }
             2 if !failed => self.cluster.sets = place.kube.list_sets(),
             3 if !failed => self.cluster.pods = place.kube.list_pods(now),
             4 if !failed => self.read_claims(place),
@@ -129,7 +135,8 @@ impl Sight {
             Some(why) => Seen::Unknown(why.to_owned()),
         };
         let observed = Observed { slots, database, victims: status.victims, founded: status.founded, blank };
-        Material { resource, cluster, observed }
+        let look = Look { began: self.began, heard: observed.database.known().is_some() };
+        Material { resource, cluster, observed, look }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::environment::Environment;
 use crate::kubernetes::{Pod, Set};
+use crate::observed::Running;
 use crate::plan::BasedOn;
 use crate::testing::resource;
 use crate::{desired, validate};
@@ -18,6 +19,8 @@ fn names() -> Names {
 fn cluster(replicas: u32) -> Cluster {
     let set = Set {
         uid: "set".into(),
+        owner: Some("resource".into()),
+        database: Some("own".into()),
         version: "7".into(),
         zone: "a".into(),
         replicas,
@@ -29,11 +32,13 @@ fn cluster(replicas: u32) -> Cluster {
     for i in 0..replicas {
         let (pod, claim) = (format!("shop-a-{i}"), format!("data-shop-a-{i}"));
         let (uid, revision) = (format!("pod-{i}"), Some("r1".into()));
-        cluster
-            .pods
-            .insert(pod, Pod { uid, ready: true, leaving: false, revision, down: Duration::ZERO, held_up: None });
-        let volume = Some(format!("volume-{i}"));
-        cluster.claims.insert(claim, Claim { uid: format!("claim-{i}"), volume, ..Claim::default() });
+        let (running, down) = (Running::Maybe, Duration::ZERO);
+        let owner = Some("set".into());
+        let (held_up, host) = (None, None);
+        let pod_there = Pod { uid, owner, ready: true, leaving: false, revision, down, held_up, running, host };
+        cluster.pods.insert(pod, pod_there);
+        let (volume, database) = (Some(format!("volume-{i}")), Some("own".to_owned()));
+        cluster.claims.insert(claim, Claim { uid: format!("claim-{i}"), volume, database, ..Claim::default() });
     }
     cluster
 }
@@ -119,7 +124,7 @@ fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
     let desired = desired(&validate(&resource(r#"{"zones": ["a"]}"#), &Environment::default()).unwrap());
     let deleted = |status: Option<&Status>| {
         let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status };
-        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), ("1Gi", 0), skerry_api::Retention::Delete);
+        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Delete);
         all.iter().any(|action| matches!(action, Action::DeleteClaim { .. }))
     };
     assert!(deleted(Some(&node_there(NodeState::Removed))));
@@ -135,7 +140,7 @@ fn zone_that_is_not_needed_goes_unless_volumes_would_go_with_it() {
     let desired = desired(&validate(&resource(r#"{"zones": ["b"]}"#), &Environment::default()).unwrap());
     let deleted = |cluster: &Cluster| {
         let scene = Scene { names: &names, cluster, desired: &desired, status: None };
-        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), ("1Gi", 0), skerry_api::Retention::Retain);
+        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Retain);
         all.iter().any(|action| matches!(action, Action::DeleteSet { .. }))
     };
     assert!(deleted(&cluster));
@@ -177,13 +182,24 @@ fn slot_in_the_middle_that_is_wanted_again_gets_another_volume_once_the_old_one_
 }
 
 #[test]
-fn claim_of_another_database_is_seen_before_a_pod_gets_it() {
-    let mut cluster = cluster(2);
-    let claimed = cluster.claims.get_mut("data-shop-a-1").unwrap();
-    claimed.database = Some("former".into());
-    assert_eq!(cluster.foreign_claim("shop-a", 2, &names(), "own"), Some(("data-shop-a-1".into(), "former")));
-    assert_eq!(cluster.foreign_claim("shop-a", 1, &names(), "own"), None);
-    assert_eq!(cluster.foreign_claim("shop-a", 2, &names(), "former"), None);
+fn objects_of_another_database_are_not_this_ones_though_they_have_its_names() {
+    let names_of = |cluster: Cluster| {
+        let all = cluster.sets.into_keys().chain(cluster.pods.into_keys()).chain(cluster.claims.into_keys());
+        all.collect::<Vec<_>>()
+    };
+    let ours = ["shop-a", "shop-a-0", "data-shop-a-0"];
+    assert_eq!(names_of(cluster(1).only_of("resource", "own")), ours);
+    // Another resource of this name, which has not taken its volumes up.
+    assert_eq!(names_of(cluster(1).only_of("another", "another")), [""; 0]);
+    // It takes them up: what is still the former one's is waited for, its claims are at hand.
+    assert_eq!(names_of(cluster(1).only_of("another", "own")), ["data-shop-a-0"]);
+    let mut orphaned = cluster(1);
+    orphaned.sets.get_mut("shop-a").unwrap().owner = None;
+    assert_eq!(names_of(orphaned.clone().only_of("another", "own")), ours);
+    assert_eq!(names_of(orphaned.only_of("another", "another")), [""; 0]);
+    let mut unmarked = cluster(1);
+    unmarked.claims.get_mut("data-shop-a-0").unwrap().database = None;
+    assert_eq!(names_of(unmarked.only_of("resource", "own")), ours[..2], "nobody knows whose it is");
 }
 
 #[test]

@@ -19,6 +19,8 @@ use crate::kubernetes::names::{ADMIN_PORT, GRPC_PORT, HTTP_PORT, PEER_PORT};
 const USER: i64 = 10_001;
 /// A node gives its leaders away and makes all durable within 20 s, or is killed.
 const GRACE_SECONDS: i64 = 30;
+/// Far above what an engine starts with (sled 256 bytes, fjall a memtable of 1 MiB), and enough for it to work.
+const CACHE_BYTES_MIN: u64 = 16 << 20;
 /// Where the volume is.
 const DATA: &str = "/data";
 /// Where the database's Secret is. A folder: Kubernetes brings a changed Secret into folders only.
@@ -146,10 +148,15 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
+/// Of the memory that a node may use, what its store gets as cache. `None` = it cannot be read, and the node goes by what it
+/// takes without being told; a specification that is carried out can be read.
+fn cache_bytes(memory: &str) -> Option<u64> {
+    skerry_api::bytes(memory).ok().map(|bytes| (bytes / 4).max(CACHE_BYTES_MIN))
+}
+
 /// The node's arguments, as its `--help` names them. The pod's own name comes first: others refer to it.
 fn environment(of: &Blueprint<'_>, zone: &str) -> Vec<EnvVar> {
     let spec = &of.database.spec;
-    let bytes = |text: &str| skerry_api::bytes(text).unwrap_or(0);
     let engine = match spec.storage.engine {
         Engine::Sled => "sled",
         Engine::Fjall => "fjall",
@@ -179,10 +186,28 @@ fn environment(of: &Blueprint<'_>, zone: &str) -> Vec<EnvVar> {
         ("SKERRY_ZONE", zone.to_owned()),
         ("SKERRY_JOIN", of.names.seed()),
         ("SKERRY_ENGINE", engine.to_owned()),
-        ("SKERRY_CACHE_BYTES", (bytes(&spec.resources.memory) / 4).to_string()),
-        ("SKERRY_CAPACITY_BYTES", bytes(&spec.storage.size).to_string()),
     ];
-    let values =
-        values.into_iter().map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), value_from: None });
+    let sizes = [
+        ("SKERRY_CACHE_BYTES", cache_bytes(&spec.resources.memory)),
+        ("SKERRY_CAPACITY_BYTES", skerry_api::bytes(&spec.storage.size).ok().filter(|bytes| *bytes > 0)),
+    ];
+    let sizes = sizes.into_iter().filter_map(|(name, bytes)| Some((name, bytes?.to_string())));
+    let values = values.into_iter().chain(sizes).map(|(name, value)| EnvVar {
+        name: name.to_owned(),
+        value: Some(value),
+        value_from: None,
+    });
     std::iter::once(own_name).chain(values).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_is_a_quarter_of_the_memory_and_never_less_than_a_node_works_with() {
+        assert_eq!(cache_bytes("1.5Gi"), Some(384 << 20));
+        assert_eq!([cache_bytes("128Mi"), cache_bytes("1m")], [Some(32 << 20), Some(CACHE_BYTES_MIN)]);
+        assert_eq!(cache_bytes("much"), None, "not a cache of nothing");
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::observed::Process;
+use crate::observed::{Process, Running};
 
 fn at_rest(replicas: u32) -> World {
     let mut world = World::new(&spec(replicas, 3, 3, HASH));
@@ -22,6 +22,7 @@ fn restarts(plan: &Plan) -> Vec<&str> {
 }
 
 const OUTDATED: Process = Process { outdated: true, ..Process::STEADY };
+const BROKEN: Process = Process { ready: false, running: Running::Failing, ..OUTDATED };
 
 #[test]
 fn nodes_are_restarted_one_at_a_time_the_stewards_last() {
@@ -50,9 +51,56 @@ fn spec_that_does_not_run_stops_at_the_first_node_and_its_correction_is_taken_at
     let plan = world.plan();
     assert_eq!(plan.steps, []);
     assert!(matches!(&plan.waits[..], [Wait::Restarting { why, .. }] if why == "shop-b-0 is not ready"), "{plan:?}");
+    // It shows that it does not start: that is told, with the others that are left as they are.
+    *world.process("shop-b-0") = Process { outdated: false, ..BROKEN };
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    let [stopped @ Wait::RolloutStopped { slot, others, .. }] = &plan.waits[..] else { panic!("{plan:?}") };
+    assert_eq!((slot.as_str(), others.len(), stopped.needs_a_person()), ("shop-b-0", 2, true));
     // Another image: the pod that does not run is the first to get it.
-    *world.process("shop-b-0") = Process { ready: false, ..OUTDATED };
+    *world.process("shop-b-0") = BROKEN;
     assert_eq!(restarts(&world.plan()), ["shop-b-0"]);
+}
+
+fn restarts_while_silent(world: &World) -> Vec<String> {
+    let mut seen = world.observed();
+    seen.database = Seen::Unknown("nobody answers".into());
+    let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+    restarts(&plan).into_iter().map(str::to_owned).collect()
+}
+
+/// Two of three that were heard went down together.
+#[test]
+fn nodes_that_are_heard_are_left_alone_though_they_are_not_ready_and_older_than_the_spec() {
+    let mut world = at_rest(3);
+    for slot in ["shop-b-0", "shop-c-0"] {
+        *world.process(slot) = Process { ready: false, ..OUTDATED };
+    }
+    assert_eq!(restarts(&world.plan()), [""; 0]);
+    assert_eq!(restarts_while_silent(&world), [""; 0], "they may serve");
+    // One that is not heard, and that nothing depends on, is another matter, once it alone is away.
+    world.silent = Some("shop-b-0".into());
+    assert_eq!(restarts(&world.plan()), [""; 0]);
+    world.process("shop-c-0").ready = true;
+    assert_eq!(restarts(&world.plan()), ["shop-b-0"]);
+}
+
+#[test]
+fn what_cannot_start_is_corrected_one_at_a_time_though_nobody_answers() {
+    let mut world = at_rest(3);
+    *world.process("shop-a-0") = Process { running: Running::Unplaced, ..BROKEN };
+    (*world.process("shop-b-0"), *world.process("shop-c-0")) = (BROKEN, BROKEN);
+    assert_eq!(restarts_while_silent(&world), ["shop-b-0"], "what another image may mend comes first");
+    let starting = |down| Process { ready: false, down: Duration::from_secs(down), ..Process::STEADY };
+    for on_its_way in [Process { running: Running::Replaced, ..BROKEN }, starting(29)] {
+        *world.process("shop-b-0") = on_its_way;
+        assert_eq!(restarts_while_silent(&world), [""; 0], "{on_its_way:?}");
+    }
+    // It runs, but cannot serve before others do.
+    *world.process("shop-b-0") = starting(30);
+    assert_eq!(restarts_while_silent(&world), ["shop-c-0"]);
+    *world.process("shop-b-0") = Process { outdated: false, ..BROKEN };
+    assert_eq!(restarts_while_silent(&world), [""; 0], "what the spec says now does not start either");
 }
 
 #[test]

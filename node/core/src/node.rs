@@ -72,11 +72,26 @@ pub struct NodeConfig {
     pub sync_ticks: u64,
     /// Ticks after which a copy that has nothing to do goes quiescent; a leader waits for twice as long.
     pub quiet_ticks: u64,
+    /// Keys and values of one piece of a snapshot, in bytes; one record is always taken.
+    pub snapshot_piece_bytes: usize,
+    /// Records of one piece of a snapshot, so that reading it never holds up the node for long. At least 1.
+    pub snapshot_piece_records: usize,
+    /// Records of a copy that has ended which go in one slice. At least 1.
+    pub garbage_slice_records: usize,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { seed: 0, seeds: Vec::new(), log_keep_bytes: 4 << 20, sync_ticks: 40, quiet_ticks: 40 }
+        Self {
+            seed: 0,
+            seeds: Vec::new(),
+            log_keep_bytes: 4 << 20,
+            sync_ticks: 40,
+            quiet_ticks: 40,
+            snapshot_piece_bytes: 256 << 10,
+            snapshot_piece_records: 2_000,
+            garbage_slice_records: 512,
+        }
     }
 }
 
@@ -185,6 +200,11 @@ impl Node {
     /// Every replica as plain values, for invariants and metrics.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaView> {
         self.replicas.values().map(Replica::view)
+    }
+
+    /// Every replica itself, for what looks after every step.
+    pub fn each_replica(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.values()
     }
 
     /// How many replicas there are here, and in what state.

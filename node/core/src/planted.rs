@@ -25,6 +25,14 @@ planted! {
     VoteNotPersisted,
     /// The log forgets entries that the store has applied but not synced.
     LogCutBeforeSync,
+    /// A snapshot counts as installed before the store has made it durable.
+    SnapshotInstalledBeforeSync,
+    /// A new copy speaks before the store has made it durable.
+    NewCopySpeaksBeforeSync,
+    /// The log notes the end of a copy before the store has made its tombstone durable.
+    EndNotedBeforeSync,
+    /// A loss is told to the steward before the copy's tombstone is durable.
+    LossToldBeforeSync,
 
     // Leases and reads.
     /// The lease is longer than the time for which followers vote for nobody else.
@@ -39,12 +47,22 @@ planted! {
     // Request ids.
     /// A retry takes effect a second time.
     RequestAppliedTwice,
+    /// A restarted copy knows no requests.
+    RequestsForgottenAtOpen,
+    /// The outcome of a write whose condition failed is not remembered.
+    FailedConditionForgotten,
 
     // Snapshots.
     /// A snapshot carries the records, but not the table of request ids.
     RequestsMissingInSnapshot,
     /// Records that change while a snapshot streams reach it in their new form.
     SnapshotWithoutPreimage,
+    /// A key that was absent when a snapshot began, and is put while it streams, is in the snapshot.
+    PreimageOfAbsentForgotten,
+    /// A receiver takes a later piece of a snapshot for the next.
+    SnapshotPieceSkipped,
+    /// Pieces of a broken-off snapshot stay when another comes.
+    RemainsNotWiped,
 
     // Members.
     /// The old copies are removed before the new ones have caught up.
@@ -53,14 +71,32 @@ planted! {
     ReplicaIdReused,
     /// A node takes a copy up again that it has ended.
     TombstoneIgnored,
+    /// Members come into the map before a majority knows of them.
+    MembersToldUnsure,
+    /// A copy that asks for votes, since it hears no leader, counts as one that was heard of.
+    VoteRequestCountsAsHeard,
+
+    // Garbage.
+    /// A new copy begins while records of the last one are still being deleted.
+    GarbageNotAwaited,
+    /// A restarted node does not go on deleting what an ended copy left.
+    GarbageForgottenAtOpen,
+
+    // Restart.
+    /// Entries that the store has not applied are dropped when a copy is opened.
+    LogDroppedAtOpen,
 
     // Certificates.
     /// A shard whose leader did not answer counts as one that agreed.
     MissingAnswerIsYes,
+    /// A certificate is given however few copies are in step elsewhere.
+    CopiesNotCounted,
 
     // Epochs, incarnations and fencing tokens.
     /// The system shard takes commands of an operator that was followed by another.
     FenceIgnored,
+    /// A node takes changes of the map that leave a gap.
+    MapGapTaken,
 
     // Liveness.
     /// A node that falls silent leaves its quiescent shards asleep.

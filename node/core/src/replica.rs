@@ -17,6 +17,7 @@ mod snapshot_receive;
 mod snapshot_send;
 mod snapshots;
 pub mod state;
+mod summary;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,7 +39,9 @@ use crate::time::{Now, Version};
 pub(crate) use apply::first_records;
 pub(crate) use collect::merge;
 pub(crate) use reads::{ELECTION_TICKS, Reader};
+pub(crate) use snapshot_send::Pace;
 pub(crate) use snapshots::Offered;
+pub use summary::Summary;
 pub use view::ReplicaView;
 
 use apply::{Applied, Applier, Payload, load_system};
@@ -137,7 +140,9 @@ impl Replica {
         let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
         let log = log.unwrap_or_default();
         // A snapshot's store state is durable before the log says so.
-        let is_before_snapshot = (state.from_snapshot || log.entries.is_empty()) && log.start.0 < state.applied.0;
+        let is_before_snapshot =
+            (is_planted(Planted::LogDroppedAtOpen) || state.from_snapshot || log.entries.is_empty())
+                && log.start.0 < state.applied.0;
         let start = if is_before_snapshot { state.applied } else { log.start };
         let entries = log.entries.iter().filter(|_| !is_before_snapshot).map(convert::entry_in).collect();
         let mut store = RaftLog::new(start, entries, log.hard_state);
@@ -202,7 +207,7 @@ impl Replica {
     }
 
     /// The shard as of the last applied entry.
-    pub(crate) fn descriptor(&self) -> &Descriptor {
+    pub fn descriptor(&self) -> &Descriptor {
         &self.applier.state.descriptor
     }
 
@@ -239,7 +244,8 @@ impl Replica {
 
     /// True if this copy leads and a majority of the members knows who the members are, also after a crash of all.
     pub(crate) fn may_report(&self) -> bool {
-        self.is_leader() && self.raw.raft.raft_log.committed >= self.members_known_from
+        self.is_leader()
+            && (is_planted(Planted::MembersToldUnsure) || self.raw.raft.raft_log.committed >= self.members_known_from)
     }
 
     /// The first voter of a new shard need not wait for a time-out.
@@ -347,6 +353,9 @@ impl Replica {
 /// The stored table of request ids.
 fn load_requests(shard: ShardId, floor: Version, engine: &dyn Engine) -> Result<Requests, EngineError> {
     let mut requests = Requests::new(floor);
+    if is_planted(Planted::RequestsForgottenAtOpen) {
+        return Ok(requests);
+    }
     let mut failed = None;
     let kind = crate::engine::state::REQUESTS;
     engine.scan(&shard_key(shard, kind, &[]), &shard_key(shard, kind + 1, &[]), &mut |key, value| match requests

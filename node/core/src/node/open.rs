@@ -16,6 +16,7 @@ use crate::node::garbage::Garbage;
 use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
 use crate::node::{Identity, Node, NodeConfig};
+use crate::planted::{Planted, is_planted};
 use crate::replica::state::ReplicaState;
 use crate::replica::{Replica, first_records};
 use crate::system::NewNode;
@@ -90,7 +91,7 @@ impl Node {
             dirty: BTreeSet::new(),
             tombstones: stored.tombstones,
             lost: Vec::new(),
-            garbage: stored.garbage,
+            garbage: if is_planted(Planted::GarbageForgottenAtOpen) { Vec::new() } else { stored.garbage },
             destroyed: Vec::new(),
             heard: Heard::new(identity.node, identity.incarnation),
             stewardship: Stewardship::default(),
@@ -161,6 +162,10 @@ impl Node {
         engine.write(vec![tombstone_write(shard, replica)])?;
         self.unsynced = true;
         self.wants_sync = true;
+        if is_planted(Planted::EndNotedBeforeSync) {
+            self.next_destroyed_write.push((shard, replica));
+            return Ok(());
+        }
         self.destroyed.push((self.marks + 1, shard, replica));
         Ok(())
     }

@@ -7,8 +7,9 @@ use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId};
 use crate::map::Member;
 use crate::message::{PeerMessage, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::planted::{Planted, is_planted};
 use crate::replica::state::ReplicaState;
-use crate::replica::{Collected, ELECTION_TICKS, Replica, SnapshotReceive, SnapshotSend, raft_log};
+use crate::replica::{Collected, ELECTION_TICKS, Pace, Replica, SnapshotReceive, SnapshotSend, raft_log};
 use crate::time::Now;
 
 /// What became of an offered snapshot.
@@ -52,11 +53,11 @@ impl Replica {
         &mut self,
         engine: &dyn Engine,
         now: Now,
-        budget: &mut u64,
+        pace: &mut Pace,
         out: &mut Collected,
     ) -> Result<(), EngineError> {
         for send in self.sends.values_mut() {
-            out.send.extend(send.pump(engine, now.monotonic_ms, budget)?);
+            out.send.extend(send.pump(engine, now.monotonic_ms, pace)?);
         }
         Ok(())
     }
@@ -116,7 +117,7 @@ impl Replica {
             if current.is_complete || current.offer.term > offer.term {
                 return Ok(Offered::Ignored);
             }
-            if current.has_written() {
+            if current.has_written() && !is_planted(Planted::RemainsNotWiped) {
                 self.receive = None;
                 return Ok(Offered::MustWipe);
             }
@@ -169,13 +170,18 @@ impl Replica {
         receive.store(chunk, &mut self.applier, engine)?;
         out.send.push(receive.ack());
         out.wants_sync |= receive.is_complete && !was_complete;
+        if is_planted(Planted::SnapshotInstalledBeforeSync) {
+            self.install_received(out);
+        }
         Ok(())
     }
 
     /// The store is durable: if a snapshot waited for that, raft is told, and the sender.
     pub(crate) fn install_received(&mut self, out: &mut Collected) {
         let applied = self.applier.state.applied;
-        if self.durable < applied || !self.receive.as_ref().is_some_and(|r| r.is_complete) {
+        if (self.durable < applied && !is_planted(Planted::SnapshotInstalledBeforeSync))
+            || !self.receive.as_ref().is_some_and(|r| r.is_complete)
+        {
             return;
         }
         let Some(receive) = self.receive.take() else { return };
@@ -204,7 +210,10 @@ impl Replica {
 
     /// True if this copy may hold pieces of a snapshot whose transfer is not under way any more.
     pub(crate) fn has_remains(&self) -> bool {
-        self.applier.state.blank && self.receive.is_none() && !self.descriptor().members.is_empty()
+        self.applier.state.blank
+            && self.receive.is_none()
+            && !self.descriptor().members.is_empty()
+            && !is_planted(Planted::RemainsNotWiped)
     }
 
     /// The remains are wiped.
@@ -217,6 +226,9 @@ impl Replica {
 
     /// Waits for the store to make this new copy durable before it says anything. It has promised nothing yet.
     pub(crate) fn hold_until(&mut self, mark: u64) {
+        if is_planted(Planted::NewCopySpeaksBeforeSync) {
+            return;
+        }
         self.held_until = Some(mark);
         self.promised_ticks = 0;
     }

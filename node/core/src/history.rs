@@ -3,13 +3,24 @@
 //!
 //! Every acknowledged write returns a version, and versions of one key rise in the order in which its writes took
 //! effect. So it is enough to hold times against versions, which is linear in the length of the history. A write whose
-//! outcome is unknown is placed once a read returns its value; values are unique.
+//! outcome is unknown is placed once a read returns its value; values are unique. All writes of one shard have versions
+//! of their own, so several keys of a shard can be held against one another: a page of a scan is one read of all its
+//! keys, and of a batch of writes all is seen or nothing.
 
+mod batch;
 mod check;
+mod local;
+mod page;
 
 use std::collections::BTreeMap;
 
 use crate::time::Version;
+
+pub use batch::{Batch, Change};
+pub use local::LocalRead;
+pub use page::{Page, Shown};
+
+use check::{Noted, What};
 
 /// What a client did to one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +63,14 @@ pub struct Operation {
     pub action: Action,
 }
 
-/// Everything that clients did, by key.
+/// Everything that clients did.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    keys: BTreeMap<Vec<u8>, Vec<Operation>>,
+    keys: BTreeMap<Vec<u8>, Vec<Noted>>,
+    /// Of batches with an unknown outcome, the values.
+    unknown: Vec<Vec<u64>>,
+    pages: Vec<Page>,
+    locals: Vec<LocalRead>,
 }
 
 /// What cannot have happened in a correct database.
@@ -109,6 +124,42 @@ pub enum Violation {
         /// And again.
         second: Version,
     },
+    /// A page shows keys as they never were together.
+    #[error("a page read at {at} shows key {key:?} at {version}, but key {other:?} as it was only from {until} on")]
+    TornPage {
+        /// When it was read.
+        at: u64,
+        /// Which key is the older.
+        key: Vec<u8>,
+        /// Its version.
+        version: Version,
+        /// Which key is the newer.
+        other: Vec<u8>,
+        /// Its version.
+        until: Version,
+    },
+    /// A record that had expired was found.
+    #[error("key {key:?}: a read at {at} found version {version}, which had expired")]
+    Expired {
+        /// Which key.
+        key: Vec<u8>,
+        /// When the read was sent.
+        at: u64,
+        /// What it found.
+        version: Version,
+    },
+    /// A copy showed an older record than before.
+    #[error("key {key:?}: copy {copy} showed {later} and then {earlier}")]
+    WentBack {
+        /// Which key.
+        key: Vec<u8>,
+        /// Which copy.
+        copy: u64,
+        /// What it showed first.
+        later: Version,
+        /// And then.
+        earlier: Version,
+    },
     /// A conditional write took effect although another write came between.
     #[error("key {key:?}: a write conditional on {expected:?} took effect at {version}, past another at {between}")]
     LostCondition {
@@ -139,17 +190,43 @@ pub struct Counts {
 impl History {
     /// Adds an operation, in any order.
     pub fn record(&mut self, key: &[u8], operation: Operation) {
+        let Operation { invoked, returned, action } = operation;
+        let what = match action {
+            Action::Write { value, expected, outcome } => What::Write { value, expected, outcome },
+            Action::Read { found } => What::Read { found: found.map(|(version, value)| (version, Some(value))) },
+        };
+        self.note(key, Noted::new(invoked, returned, what));
+    }
+
+    /// Adds a linearizable read, in a database whose records expire: `walls` = the earliest and the latest that a clock
+    /// can have shown to whoever served it, in milliseconds. Of a condition that failed only the version is known.
+    pub fn record_read(
+        &mut self,
+        key: &[u8],
+        (invoked, returned): (u64, u64),
+        found: Option<(Version, Option<u64>)>,
+        walls: (u64, u64),
+    ) {
+        self.note(key, Noted { walls: Some(walls), ..Noted::new(invoked, returned, What::Read { found }) });
+    }
+
+    fn note(&mut self, key: &[u8], noted: Noted) {
         match self.keys.get_mut(key) {
-            Some(operations) => operations.push(operation),
-            None => drop(self.keys.insert(key.to_vec(), vec![operation])),
+            Some(all) => all.push(noted),
+            None => drop(self.keys.insert(key.to_vec(), vec![noted])),
         }
     }
 
     /// Takes over another client's history.
     pub fn merge(&mut self, other: Self) {
-        for (key, operations) in other.keys {
-            self.keys.entry(key).or_default().extend(operations);
+        let before = self.unknown.len();
+        for (key, mut noted) in other.keys {
+            noted.iter_mut().for_each(|n| n.batch = n.batch.map(|batch| batch + before));
+            self.keys.entry(key).or_default().extend(noted);
         }
+        self.unknown.extend(other.unknown);
+        self.pages.extend(other.pages);
+        self.locals.extend(other.locals);
     }
 
     /// Every key that was touched.
@@ -161,11 +238,11 @@ impl History {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { keys: self.keys.len(), ..Counts::default() };
         for operation in self.keys.values().flatten() {
-            match &operation.action {
-                Action::Read { .. } => counts.reads += 1,
-                Action::Write { outcome: WriteOutcome::Acknowledged(_), .. } => counts.acknowledged += 1,
-                Action::Write { outcome: WriteOutcome::Unknown, .. } => counts.unknown += 1,
-                Action::Write { outcome: WriteOutcome::Failed, .. } => {}
+            match &operation.what {
+                What::Read { .. } => counts.reads += 1,
+                What::Write { outcome: WriteOutcome::Acknowledged(_), .. } => counts.acknowledged += 1,
+                What::Write { outcome: WriteOutcome::Unknown, .. } => counts.unknown += 1,
+                What::Write { outcome: WriteOutcome::Failed, .. } | What::Held { .. } => {}
             }
         }
         counts
@@ -174,7 +251,14 @@ impl History {
     /// Everything that cannot have happened. Empty = the history is correct. A write is lost if a later read misses it,
     /// so end a history with a read of every key.
     pub fn check(&self) -> Vec<Violation> {
-        self.keys.iter().flat_map(|(key, operations)| check::check(key, operations)).collect()
+        let (resolved, mut violations) = (self.resolve(), Vec::new());
+        let mut placed = BTreeMap::new();
+        for (key, noted) in &self.keys {
+            placed.insert(&key[..], check::check(key, noted, &resolved, &mut violations));
+        }
+        self.pages.iter().for_each(|page| page.check(&placed, &mut violations));
+        local::check(&self.locals, &mut violations);
+        violations
     }
 }
 

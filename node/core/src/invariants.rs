@@ -1,14 +1,19 @@
 //! What must hold in every database at every moment, one rule a file. Fed with plain views of replicas and maps, by the
 //! simulator after every step; each rule remembers what it needs of the past.
 
+pub mod agreement;
+pub mod blank;
 pub mod bounds;
 pub mod committed;
 pub mod copies;
+pub mod durable;
+pub mod floor;
 pub mod identity;
 pub mod in_step;
 pub mod leaders;
 pub mod leases;
-pub mod progress;
+pub mod margin;
+pub mod moves;
 
 /// A rule that did not hold: which, and what was seen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -79,6 +79,12 @@ pub struct NodeConfig {
     /// Request ids that each shard remembers. No setting: every node of a database must have the same number at all
     /// times, or copies of a shard forget different ones. Only tests give another than the default.
     pub requests_max: usize,
+    /// Keys and values of one piece of a snapshot, in bytes; one record is always taken.
+    pub snapshot_piece_bytes: usize,
+    /// Records of one piece of a snapshot, so that reading it never holds up the node for long. At least 1.
+    pub snapshot_piece_records: usize,
+    /// Records of a copy that has ended which go in one slice. At least 1.
+    pub garbage_slice_records: usize,
 }
 
 impl Default for NodeConfig {
@@ -90,6 +96,9 @@ impl Default for NodeConfig {
             sync_ticks: 40,
             quiet_ticks: 40,
             requests_max: REQUESTS_MAX,
+            snapshot_piece_bytes: 256 << 10,
+            snapshot_piece_records: 2_000,
+            garbage_slice_records: 512,
         }
     }
 }
@@ -207,6 +216,11 @@ impl Node {
     /// Every replica as plain values, for invariants and metrics.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaView> {
         self.replicas.values().map(Replica::view)
+    }
+
+    /// Every replica itself, for what looks after every step.
+    pub fn each_replica(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.values()
     }
 
     /// How many replicas there are here, and in what state.

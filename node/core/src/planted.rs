@@ -33,6 +33,10 @@ planted! {
     NewCopySpeaksEarly,
     /// What a new process finds in its store counts as durable although nobody has synced it.
     OpenTakenForDurable,
+    /// The log notes the end of a copy before the store has made its tombstone durable.
+    EndNotedBeforeSync,
+    /// A loss is told to the steward before the copy's tombstone is durable.
+    LossToldBeforeSync,
 
     // Leases and reads.
     /// The lease is longer than the time for which followers vote for nobody else.
@@ -77,12 +81,22 @@ planted! {
     SnapshotToFullDisk,
     /// The steward chooses nodes for new copies whose disks are nearly full.
     FullNodeChosen,
+    /// A restarted copy knows no requests.
+    RequestsForgottenAtOpen,
+    /// The outcome of a write whose condition failed is not remembered.
+    FailedConditionForgotten,
 
     // Snapshots.
     /// A snapshot carries the records, but not the table of request ids.
     RequestsMissingInSnapshot,
     /// Records that change while a snapshot streams reach it in their new form.
     SnapshotWithoutPreimage,
+    /// A key that was absent when a snapshot began, and is put while it streams, is in the snapshot.
+    PreimageOfAbsentForgotten,
+    /// A receiver takes a later piece of a snapshot for the next.
+    SnapshotPieceSkipped,
+    /// Pieces of a broken-off snapshot stay when another comes.
+    RemainsNotWiped,
 
     /// A copy that gave its records up takes and acknowledges entries until its first tick.
     BlankFromFirstTick,
@@ -113,6 +127,20 @@ planted! {
     ReplicaIdReused,
     /// A node takes a copy up again that it has ended.
     TombstoneIgnored,
+    /// Members come into the map before a majority knows of them.
+    MembersToldUnsure,
+    /// A copy that asks for votes, since it hears no leader, counts as one that was heard of.
+    VoteRequestCountsAsHeard,
+
+    // Garbage.
+    /// A new copy begins while records of the last one are still being deleted.
+    GarbageNotAwaited,
+    /// A restarted node does not go on deleting what an ended copy left.
+    GarbageForgottenAtOpen,
+
+    // Restart.
+    /// Entries that the store has not applied are dropped when a copy is opened.
+    LogDroppedAtOpen,
 
     // Certificates.
     /// A shard whose leader did not answer counts as one that agreed.
@@ -123,12 +151,16 @@ planted! {
     OldCertificateTaken,
     /// A node is removed without a certificate.
     RemovedUncertified,
+    /// A certificate is given however few copies are in step elsewhere.
+    CopiesNotCounted,
 
     // Epochs, incarnations and fencing tokens.
     /// The system shard takes commands of an operator that was followed by another.
     FenceIgnored,
     /// A fencing token may be as high as it likes.
     TokenUnbounded,
+    /// A node takes changes of the map that leave a gap.
+    MapGapTaken,
 
     // Liveness.
     /// Copies draw the same election time-outs if their numbers and their nodes' do, and stand at the same time for ever.

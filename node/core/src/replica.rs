@@ -18,6 +18,7 @@ mod snapshot_receive;
 mod snapshot_send;
 mod snapshots;
 pub mod state;
+mod summary;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,7 +40,9 @@ pub(crate) use apply::first_records;
 pub(crate) use collect::merge;
 pub(crate) use reads::{ELECTION_TICKS, Reader};
 pub(crate) use requests::{REQUESTS_MAX, deletes as requests_deletes};
+pub(crate) use snapshot_send::Pace;
 pub(crate) use snapshots::Offered;
+pub use summary::Summary;
 pub use view::ReplicaView;
 
 use apply::{Applied, Applier, Payload, load_system};
@@ -146,7 +149,8 @@ impl Replica {
         let requests = Requests::load(setup.requests_max, state.request_floor, shard, engine)?;
         let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
         let log = log.unwrap_or_default();
-        let is_before_snapshot = state.stands_for(&log);
+        let is_before_snapshot =
+            state.stands_for(&log) || (is_planted(Planted::LogDroppedAtOpen) && log.start.0 < state.applied.0);
         let start = if is_before_snapshot { state.applied } else { log.start };
         let entries = log.entries.iter().filter(|_| !is_before_snapshot).map(convert::entry_in).collect();
         let mut store = RaftLog::new(start, entries, log.hard_state);
@@ -215,7 +219,7 @@ impl Replica {
     }
 
     /// The shard as of the last applied entry.
-    pub(crate) fn descriptor(&self) -> &Descriptor {
+    pub fn descriptor(&self) -> &Descriptor {
         &self.applier.state.descriptor
     }
 
@@ -252,7 +256,8 @@ impl Replica {
 
     /// True if this copy leads and a majority of the members knows who the members are, also after a crash of all.
     pub(crate) fn may_report(&self) -> bool {
-        self.is_leader() && self.raw.raft.raft_log.committed >= self.members_known_from
+        self.is_leader()
+            && (is_planted(Planted::MembersToldUnsure) || self.raw.raft.raft_log.committed >= self.members_known_from)
     }
 
     /// The first voter of a new shard need not wait for a time-out.

@@ -1,53 +1,72 @@
 //! A client: one operation at a time, retried with the same request id until it is answered or given up. Everything it
 //! sees goes into the history.
 
+mod draw;
+mod found;
+mod keys;
+
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use rand::Rng;
-use skerry_core::command::{
-    Command, Condition, Expected, Mutation, Outcome, Read, ReadConsistency, ReadResult, RequestId,
-};
-use skerry_core::history::{Action, Operation, WriteOutcome};
+use skerry_core::command::{Command, Outcome, Read, ReadConsistency};
+use skerry_core::history::{Batch, Change, WriteOutcome};
 use skerry_core::ids::{NodeId, TableId, Token};
-use skerry_core::key;
-use skerry_core::map::Fragmentation;
 use skerry_core::node::{Answer, Input, Refusal};
 use skerry_core::time::Version;
+
+pub(crate) use keys::keys;
 
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
 const TIMEOUT: u64 = 700 * MILLISECOND;
 const GIVE_UP: u64 = 6 * SECOND;
+/// Writes that were answered and may be tried once more, long after.
+const OLD_MAX: usize = 16;
 
-/// The keys that clients use: few, so that they meet.
-pub(crate) fn keys() -> Vec<(&'static str, Bytes)> {
-    let range = ["a1", "a2", "g1", "k5", "m9", "t1"].map(|k| ("ranges", Bytes::from_static(k.as_bytes())));
-    let hash = [("x", "1"), ("x", "2"), ("y", "1"), ("z", "1")];
-    let hash =
-        hash.map(|(p, s)| ("hashes", key::encode(Fragmentation::Hash, p.as_bytes(), s.as_bytes()).unwrap_or_default()));
-    range.into_iter().chain(hash).collect()
+/// What a client is about.
+enum Doing {
+    Write(Write),
+    /// A write that was answered before: it must be answered so again, or be too old.
+    Again {
+        command: Command,
+        first: Outcome,
+    },
+    Read {
+        read: Read,
+        consistency: ReadConsistency,
+    },
 }
 
-enum Doing {
-    Write {
-        command: Command,
-        value: Option<u64>,
-        expected: Option<Option<Version>>,
-    },
-    Get,
-    Scan,
-    /// Served by any copy; says nothing about order, so it is not in the history.
-    Local,
+/// A write, for the database and for the history.
+struct Write {
+    command: Command,
+    changes: Vec<Change>,
+    conditions: Vec<(Vec<u8>, Option<Version>)>,
 }
 
 struct Underway {
     table: TableId,
-    name: &'static str,
-    key: Bytes,
     doing: Doing,
     invoked: u64,
-    attempts: u32,
     may_have_happened: bool,
-    asked: Option<(Token, u64)>,
+    asked: Option<Asked>,
+}
+
+/// A request that is not answered yet.
+#[derive(Clone, Copy)]
+struct Asked {
+    token: Token,
+    at: u64,
+    /// `None` = nobody was there to ask.
+    host: Option<NodeId>,
+}
+
+/// What was seen of a key last.
+#[derive(Clone)]
+struct Seen {
+    version: Option<Version>,
+    value: Bytes,
 }
 
 /// One client.
@@ -57,23 +76,34 @@ pub(crate) struct Client {
     highest: Version,
     underway: Option<Underway>,
     leader: Option<NodeId>,
-    seen: Option<(Bytes, Option<Version>)>,
+    /// By table and key.
+    seen: BTreeMap<Vec<u8>, Seen>,
+    old: Vec<(TableId, Command, Outcome)>,
+    keys: Vec<(&'static str, Bytes)>,
+    /// How far its clock is behind, in milliseconds.
+    behind_ms: u64,
     /// How much slower than others.
     pace: u64,
+    /// Where the last page that it read ended. `None` = at the end of its shard.
+    pub(crate) next: Option<Bytes>,
     /// No new operations are begun.
     pub(crate) resting: bool,
 }
 
 impl Client {
-    pub(crate) fn new(number: usize, pace: u64) -> Self {
+    pub(crate) fn new(number: usize, pace: u64, world: &mut World) -> Self {
         Self {
             number,
             sequence: 0,
             highest: Version(0),
             underway: None,
             leader: None,
-            seen: None,
+            seen: BTreeMap::new(),
+            old: Vec::new(),
+            keys: keys(&world.setting),
+            behind_ms: draw::behind_ms(world),
             pace,
+            next: None,
             resting: false,
         }
     }
@@ -86,104 +116,59 @@ impl Client {
         if let Some(underway) = self.underway.take() {
             self.go_on(underway, world);
         } else if !self.resting {
-            let keys = keys();
-            let (name, key) = keys[world.rng.random_range(0..keys.len())].clone();
-            let kind = world.rng.random_range(0..100);
-            self.begin(name, key, kind, world);
+            let (name, key) = self.keys[world.rng.random_range(0..self.keys.len())].clone();
+            if let Some((table, doing)) = self.draw(name, key, world) {
+                self.begin(table, doing, world);
+            }
         }
         let pause = world.rng.random_range(2 * MILLISECOND..15 * MILLISECOND);
         world.after(self.pace * pause, Event::Wake(Waker::Client(self.number)));
     }
 
     /// A read for the end of the history.
-    pub(crate) fn read(&mut self, name: &'static str, key: Bytes, world: &mut World) {
-        self.begin(name, key, 50, world);
+    pub(crate) fn read(&mut self, name: &str, key: Bytes, world: &mut World) {
+        self.ask_last(name, Read::Get { key }, world);
     }
 
-    fn begin(&mut self, name: &'static str, key: Bytes, kind: u32, world: &mut World) {
-        let up = world.up();
-        let maps = up.iter().filter_map(|id| world.hosts.get(id)?.node.as_ref());
-        let Some(table) = maps.filter_map(|n| n.map().table_named(name)).map(|t| t.id).next() else { return };
-        self.sequence += 1;
-        let doing = match kind {
-            0..40 => self.write(&key, false, false, world),
-            40..47 => self.write(&key, true, false, world),
-            47..=80 => Doing::Get,
-            81..88 => self.write(&key, false, true, world),
-            88..95 => Doing::Scan,
-            _ => Doing::Local,
-        };
-        let underway = Underway {
-            table,
-            name,
-            key,
-            doing,
-            invoked: world.time,
-            attempts: 0,
-            may_have_happened: false,
-            asked: None,
-        };
+    /// The same for a page, as large as they come.
+    pub(crate) fn read_page(&mut self, name: &str, start: Bytes, world: &mut World) {
+        self.ask_last(name, Read::Scan { start, end: None, limit: 1_000 }, world);
+    }
+
+    fn ask_last(&mut self, name: &str, read: Read, world: &mut World) {
+        let table = world.hosts.values().filter_map(|h| h.node.as_ref()).find_map(|n| n.map().table_named(name));
+        if let Some(table) = table.map(|table| table.id) {
+            self.begin(table, Doing::Read { read, consistency: ReadConsistency::Linearizable }, world);
+        }
+    }
+
+    fn begin(&mut self, table: TableId, doing: Doing, world: &mut World) {
+        let underway = Underway { table, doing, invoked: world.time, may_have_happened: false, asked: None };
         self.ask(underway, world);
-    }
-
-    fn write(&self, key: &Bytes, delete: bool, conditional: bool, world: &mut World) -> Doing {
-        let value = (self.number as u64) << 32 | self.sequence;
-        let mutation = if delete {
-            Mutation::Delete { key: key.clone() }
-        } else {
-            let mut bytes = value.to_be_bytes().to_vec();
-            bytes.resize(8 + world.rng.random_range(0..200), b'.');
-            Mutation::Put { key: key.clone(), value: bytes.into(), expires_ms: None }
-        };
-        let expected = self.seen.as_ref().filter(|(seen, _)| conditional && seen == key).map(|(_, version)| *version);
-        let conditions = expected.into_iter().map(|version| Condition {
-            key: key.clone(),
-            expected: version.map_or(Expected::Absent, Expected::Version),
-        });
-        let wall = Version::at_ms(1_700_000_000_000 + world.time / 1_000);
-        let request = RequestId { issued: wall.max(self.highest), client: self.number as u64, sequence: self.sequence };
-        let command = Command { request: Some(request), conditions: conditions.collect(), mutations: vec![mutation] };
-        Doing::Write { command, value: (!delete).then_some(value), expected }
     }
 
     fn ask(&mut self, mut underway: Underway, world: &mut World) {
         let up = world.up();
         let anyone = up.get(world.rng.random_range(0..up.len().max(1))).copied();
-        let Some(host) = self.leader.filter(|l| up.contains(l)).or(anyone) else {
-            underway.asked = Some((Token(u64::MAX), world.time));
-            self.underway = Some(underway);
-            return;
-        };
-        let token = world.token();
-        let (table, key) = (underway.table, underway.key.clone());
-        let linearizable = ReadConsistency::Linearizable;
-        let input = match &underway.doing {
-            Doing::Write { command, .. } => Input::Write { token, table, command: command.clone() },
-            Doing::Get => Input::Read { token, table, read: Read::Get { key }, consistency: linearizable },
-            Doing::Scan => Input::Read {
-                token,
-                table,
-                read: Read::Scan { start: key, end: None, limit: 1_000 },
-                consistency: linearizable,
-            },
-            Doing::Local => Input::Read { token, table, read: Read::Get { key }, consistency: ReadConsistency::Local },
-        };
-        let delay = world.rng.random_range(50..3 * MILLISECOND);
-        world.after(delay, Event::Request { host, input });
-        underway.attempts += 1;
-        underway.asked = Some((token, world.time));
+        let is_local = matches!(underway.doing, Doing::Read { consistency: ReadConsistency::Local, .. });
+        let host = self.leader.filter(|l| up.contains(l) && !is_local).or(anyone);
+        let token = if host.is_some() { world.token() } else { Token(u64::MAX) };
+        underway.asked = Some(Asked { token, at: world.time, host });
+        if let Some(host) = host {
+            underway.may_have_happened |= send(&underway, token, host, world);
+        }
         self.underway = Some(underway);
     }
 
     fn go_on(&mut self, mut underway: Underway, world: &mut World) {
-        let Some((token, asked)) = underway.asked else { return };
-        let is_write = matches!(underway.doing, Doing::Write { .. });
-        let refused = match world.answers.remove(&token) {
+        let Some(asked) = underway.asked else { return };
+        let refused = match world.answers.remove(&asked.token) {
             Some(Answer::Write(Ok(outcome))) => return self.written(underway, outcome, world),
-            Some(Answer::Read(Ok(result))) => return self.found(&underway, result, world),
+            Some(Answer::Read(Ok(result))) => return self.found(&underway, result, asked, world),
             Some(Answer::Write(Err(refusal)) | Answer::Read(Err(refusal))) => Some(refusal),
             Some(Answer::Admin(_)) | None => None,
         };
+        let is_write = matches!(underway.doing, Doing::Write(_));
         match refused {
             Some(refusal) => {
                 underway.may_have_happened |= is_write && refusal.may_have_happened();
@@ -194,99 +179,67 @@ impl Client {
                         self.issue_again(&mut underway, allowed);
                         self.leader
                     }
-                    Refusal::Overloaded { .. }
-                    | Refusal::DiskFull { .. }
-                    | Refusal::Limit(_)
-                    | Refusal::TooStale { .. } => self.leader,
+                    _ => self.leader,
                 };
             }
-            None if world.time < asked + TIMEOUT => {
+            None if world.time < asked.at + TIMEOUT => {
                 self.underway = Some(underway);
                 return;
             }
             None => {
-                underway.may_have_happened |= is_write;
+                underway.may_have_happened |= is_write && asked.host.is_some();
                 self.leader = None;
             }
         }
-        if world.time > underway.invoked + GIVE_UP { self.give_up(underway, world) } else { self.ask(underway, world) }
+        // Without a request id, what may have happened cannot be tried again.
+        let may_retry = match &underway.doing {
+            Doing::Write(write) => write.command.request.is_some() || !underway.may_have_happened,
+            Doing::Again { .. } | Doing::Read { .. } => true,
+        };
+        if may_retry && world.time <= underway.invoked + GIVE_UP {
+            self.ask(underway, world);
+        } else if let Doing::Write(write) = underway.doing {
+            let outcome = if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed };
+            note(write, underway.invoked, outcome, world);
+        }
     }
 
     /// A request from the future: with a new id, if no attempt can have happened; else as it is, until its time has come.
     fn issue_again(&mut self, underway: &mut Underway, allowed: Version) {
         self.highest = self.highest.min(allowed);
-        if let Doing::Write { command: Command { request: Some(request), .. }, .. } = &mut underway.doing
+        if let Doing::Write(Write { command: Command { request: Some(request), .. }, .. }) = &mut underway.doing
             && !underway.may_have_happened
         {
             self.sequence += 1;
             (request.issued, request.sequence) = (allowed, self.sequence);
         }
     }
+}
 
-    fn give_up(&mut self, underway: Underway, world: &mut World) {
-        if let Doing::Write { value, expected, .. } = underway.doing {
-            let outcome = if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed };
-            record(world, &underway.key, underway.name, underway.invoked, Action::Write { value, expected, outcome });
+/// Sends the request. True = it may arrive twice.
+fn send(underway: &Underway, token: Token, host: NodeId, world: &mut World) -> bool {
+    let table = underway.table;
+    match &underway.doing {
+        Doing::Write(Write { command, .. }) | Doing::Again { command, .. } if command.request.is_some() => {
+            world.request(host, || Input::Write { token, table, command: command.clone() })
         }
-    }
-
-    fn written(&mut self, mut underway: Underway, outcome: Outcome, world: &mut World) {
-        let Doing::Write { value, expected, .. } = underway.doing else { return };
-        let outcome = match outcome {
-            Outcome::Applied(version) => {
-                self.highest = self.highest.max(version);
-                self.seen = Some((underway.key.clone(), value.map(|_| version)));
-                WriteOutcome::Acknowledged(version)
-            }
-            Outcome::ConditionFailed { .. } => WriteOutcome::Failed,
-            Outcome::RequestTooOld { floor } => {
-                self.highest = self.highest.max(Version(floor.0 + 1));
-                if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed }
-            }
-            Outcome::WrongShard => {
-                underway.asked = None;
-                return self.ask(underway, world);
-            }
-        };
-        record(world, &underway.key, underway.name, underway.invoked, Action::Write { value, expected, outcome });
-    }
-
-    fn found(&mut self, underway: &Underway, result: ReadResult, world: &mut World) {
-        if matches!(underway.doing, Doing::Local) {
-            return;
+        Doing::Write(Write { command, .. }) | Doing::Again { command, .. } => {
+            let delay = world.rng.random_range(50..3 * MILLISECOND);
+            let input = Input::Write { token, table, command: command.clone() };
+            world.after(delay, Event::Request { host, input });
+            false
         }
-        match result {
-            ReadResult::Value(record_found) => {
-                let found = record_found.map(|r| (r.version, value_of(&r.value)));
-                self.seen = Some((underway.key.clone(), found.map(|(version, _)| version)));
-                record(world, &underway.key, underway.name, underway.invoked, Action::Read { found });
-            }
-            ReadResult::Page { records, next: None } => {
-                let shard_of = |key: &Bytes| {
-                    let maps = world.hosts.values().filter_map(|h| h.node.as_ref());
-                    maps.filter_map(|n| n.map().route(underway.table, key)).map(|r| r.descriptor.shard).next()
-                };
-                let shard = shard_of(&underway.key);
-                // With every host down nobody knows the bounds.
-                let in_page = |key: &Bytes| shard.is_some() && *key >= underway.key && shard_of(key) == shard;
-                let wanted: Vec<_> =
-                    keys().into_iter().filter(|(name, key)| *name == underway.name && in_page(key)).collect();
-                for (name, key) in wanted {
-                    let found = records.iter().find(|r| r.key == key).map(|r| (r.version, value_of(&r.value)));
-                    record(world, &key, name, underway.invoked, Action::Read { found });
-                }
-            }
-            ReadResult::Page { .. } => {}
+        Doing::Read { read, consistency } => {
+            let consistency = *consistency;
+            world.request(host, || Input::Read { token, table, read: read.clone(), consistency });
+            false
         }
     }
 }
 
-fn value_of(value: &[u8]) -> u64 {
-    value.first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b))
-}
-
-fn record(world: &mut World, key: &Bytes, table: &str, invoked: u64, action: Action) {
-    let key = [table.as_bytes(), b"/", key].concat();
-    let returned = world.time;
-    world.checker.history.record(&key, Operation { invoked, returned, action });
+/// What became of a write goes into the history.
+fn note(write: Write, invoked: u64, outcome: WriteOutcome, world: &mut World) {
+    let Write { changes, conditions, .. } = write;
+    let batch = Batch { invoked, returned: world.time, outcome, changes, conditions };
+    world.checker.history.record_batch(batch);
 }

@@ -7,14 +7,13 @@ use rand::seq::IndexedRandom;
 use skerry_core::ids::{Incarnation, NodeId};
 use skerry_core::map::{Map, Role};
 use skerry_core::message::PeerMessage;
+use skerry_core::node::Input;
 use skerry_core::replica::ReplicaView;
 
 use crate::check::views;
+use crate::hardship::Hardship;
 use crate::operator::Operator;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
-
-/// Of the faults that destroy data, at most this many in a run: more than one at a time may destroy what a quorum had.
-const DESTRUCTIVE_MAX: u32 = 1;
 
 /// Brings faults about.
 #[derive(Default)]
@@ -48,7 +47,8 @@ impl Faults {
                     let jump = world.rng.random_range(-300..300);
                     world.hosts.get_mut(&host).into_iter().for_each(|h| h.jump(jump));
                 }
-                88..94 => operator.wish(world),
+                88..93 => operator.wish(world),
+                93..96 => hinder(host, world),
                 _ => self.destroy(host, operator, world),
             }
         }
@@ -58,7 +58,7 @@ impl Faults {
 
     /// A flipped bit in the log, or a volume that is gone: only where every shard has enough copies without this host.
     fn destroy(&mut self, host: NodeId, operator: &mut Operator, world: &mut World) {
-        if self.destroyed >= DESTRUCTIVE_MAX || !is_expendable(host, world) {
+        if self.destroyed >= world.setting.losses || !is_expendable(host, world) {
             return restart(host, world);
         }
         self.destroyed += 1;
@@ -76,6 +76,36 @@ impl Faults {
         let shards = world.hosts.get(&host).map(|h| h.log.shards()).unwrap_or_default();
         let damaged: BTreeSet<_> = shards.into_iter().filter(|_| world.rng.random_bool(0.6)).collect();
         world.start(host, damaged);
+    }
+}
+
+/// Something that this seed has beside the usual: a disk that hangs or is full, a store that fails, a node that is told to
+/// step aside.
+fn hinder(host: NodeId, world: &mut World) {
+    let kinds = [Hardship::Disks, Hardship::StoreErrors, Hardship::StepAside];
+    let present: Vec<_> = kinds.into_iter().filter(|kind| world.setting.has(*kind)).collect();
+    let Some(kind) = present.choose(&mut world.rng) else { return };
+    match kind {
+        Hardship::Disks if world.rng.random_bool(0.5) => {
+            let until = world.time + world.rng.random_range(50 * MILLISECOND..5 * SECOND);
+            world.hosts.get_mut(&host).into_iter().for_each(|h| h.hangs_until = until);
+        }
+        Hardship::Disks => {
+            let room_again = world.rng.random_range(200 * MILLISECOND..5 * SECOND);
+            world.after(0, Event::Disk { host, full: true });
+            world.after(room_again, Event::Disk { host, full: false });
+        }
+        Hardship::StoreErrors => {
+            let calls = world.rng.random_range(0..200);
+            world.hosts.get_mut(&host).into_iter().for_each(|h| h.engine.fail_after(calls));
+        }
+        _ => {
+            world.after(0, Event::Request { host, input: Input::StepAside });
+            if world.rng.random_bool(0.5) {
+                let delay = world.rng.random_range(MILLISECOND..500 * MILLISECOND);
+                world.after(delay, Event::Restart { host });
+            }
+        }
     }
 }
 

@@ -36,8 +36,8 @@ impl World {
         let (Some(ghost), time) = (self.ghosts.get_mut(number), self.time) else { return };
         let Some(host) = self.hosts.get(&ghost.of).filter(|_| time < ghost.ends) else { return };
         let now = host.now(time);
-        ghost.node.handle(Input::Tick, &ghost.engine, now).expect("a store in memory never fails");
-        let effects = ghost.node.ready(&ghost.engine, now).expect("a store in memory never fails");
+        ghost.node.handle(Input::Tick, &ghost.engine, now).expect("a store that is not told to never fails");
+        let effects = ghost.node.ready(&ghost.engine, now).expect("a store that is not told to never fails");
         let (from, incarnation) = (ghost.of, ghost.incarnation);
         self.send(from, incarnation, effects.send);
         let late = self.rng.random_range(0..2 * MILLISECOND);

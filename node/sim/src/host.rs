@@ -7,12 +7,24 @@ use rand_chacha::ChaCha8Rng;
 use skerry_core::engine::EngineError;
 use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::{NodeRecord, NodeState};
+use skerry_core::node::TICK_MS;
 use skerry_core::node::{Identity, Node, NodeConfig};
+use skerry_core::replica::ReplicaView;
 use skerry_core::system::NewNode;
 use skerry_core::time::Now;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::engine::MemoryEngine;
+use crate::hardship::Setting;
 use crate::log::MemoryLog;
+use crate::world::{MILLISECOND, SECOND, World};
+
+/// What a right wall clock shows when a run begins.
+pub(crate) const WALL_MS: u64 = 1_700_000_000_000;
+/// How far wall clocks jump, from where they were at first.
+pub(crate) const JUMPS_MS: i64 = 400;
+/// What a process' monotonic clock shows at its start is below this.
+const ORIGIN_MS_MAX: u64 = 1_000_000_000;
 
 /// A machine with one volume.
 pub(crate) struct Host {
@@ -34,14 +46,36 @@ pub(crate) struct Host {
     pub(crate) owes_ready: bool,
     /// Removed under a certificate, or lost with its volume: never starts again.
     pub(crate) gone: bool,
+    /// Nothing becomes durable before this time.
+    pub(crate) hangs_until: u64,
+    /// When its process did something last.
+    pub(crate) seen_at: u64,
     seeds: Vec<NodeRecord>,
+    clock: Clock,
+    /// When the next tick is due, in the time of the world.
+    next_tick: u64,
+}
+
+/// Both clocks of a machine.
+struct Clock {
+    /// Of this process: no two have the same.
+    origin_ms: u64,
+    /// When the process began, in the time of the world.
+    since: u64,
     /// Parts per million that the monotonic clock is off.
     drift_ppm: i64,
     wall_skew_ms: i64,
+    /// How far jumps may take the wall clock from where it was at first.
+    first_skew_ms: i64,
 }
 
+/// How long a volume may be gone before it is missed.
+const MISSED_AFTER: u64 = 2 * SECOND;
+
 impl Host {
-    pub(crate) fn new(id: NodeId, new: NewNode, seeds: Vec<NodeRecord>, rng: &mut ChaCha8Rng) -> Self {
+    pub(crate) fn new(id: NodeId, new: NewNode, seeds: Vec<NodeRecord>, world: &mut World) -> Self {
+        let (drift, skew) = (world.setting.drift_ppm, world.setting.wall_skew_ms);
+        let (drift_ppm, skew) = (world.rng.random_range(-drift..=drift), world.rng.random_range(-skew..=skew));
         Self {
             id,
             new,
@@ -54,9 +88,11 @@ impl Host {
             copies: BTreeSet::new(),
             owes_ready: false,
             gone: false,
+            hangs_until: 0,
+            seen_at: 0,
             seeds,
-            drift_ppm: rng.random_range(-5_000..=5_000),
-            wall_skew_ms: rng.random_range(-200..=200),
+            clock: Clock { origin_ms: 0, since: 0, drift_ppm, wall_skew_ms: skew, first_skew_ms: skew },
+            next_tick: 0,
         }
     }
 
@@ -75,24 +111,44 @@ impl Host {
 
     /// Both clocks of this machine at a time of the world, in microseconds.
     pub(crate) fn now(&self, time: u64) -> Now {
-        let drift = i64::try_from(time).unwrap_or(0) / 1_000_000 * self.drift_ppm;
-        let monotonic = time.saturating_add_signed(drift);
+        let Clock { origin_ms, since, drift_ppm, wall_skew_ms, .. } = self.clock;
+        let passed = time.saturating_sub(since);
+        let drift = i64::try_from(passed).unwrap_or(0) * drift_ppm / 1_000_000;
         Now {
-            monotonic_ms: monotonic / 1_000 + 1_000,
-            wall_ms: (1_700_000_000_000 + time / 1_000).saturating_add_signed(self.wall_skew_ms),
+            monotonic_ms: origin_ms + passed.saturating_add_signed(drift) / 1_000,
+            wall_ms: (WALL_MS + time / 1_000).saturating_add_signed(wall_skew_ms),
         }
     }
 
     /// The wall clock jumps.
     pub(crate) fn jump(&mut self, ms: i64) {
-        self.wall_skew_ms = (self.wall_skew_ms + ms).clamp(-400, 400);
+        let Clock { wall_skew_ms, first_skew_ms, .. } = &mut self.clock;
+        *wall_skew_ms = (*wall_skew_ms + ms).clamp(*first_skew_ms - JUMPS_MS, *first_skew_ms + JUMPS_MS);
+    }
+
+    /// The first tick after a start is due then.
+    pub(crate) fn tick_first(&mut self, at: u64) {
+        self.next_tick = at;
+    }
+
+    /// The time until the next tick after one at `time`: the rhythm is kept unless a whole period was missed. Processes
+    /// are late for it, at times by nearly a period.
+    pub(crate) fn until_next_tick(&mut self, time: u64, rng: &mut ChaCha8Rng) -> u64 {
+        let period = (TICK_MS * MILLISECOND).saturating_add_signed(-50 * self.clock.drift_ppm / 1_000);
+        let is_missed = time >= self.next_tick + period;
+        self.next_tick = if is_missed { time } else { self.next_tick } + period;
+        let late = if rng.random_bool(0.02) { period - 1 } else { 2 * MILLISECOND };
+        self.next_tick.saturating_sub(time) + rng.random_range(0..late)
     }
 
     /// A new process on this volume. `damaged` = shards whose records in the log a flipped bit may have hit.
-    pub(crate) fn start(&mut self, seed: u64, time: u64, damaged: BTreeSet<ShardId>) -> Result<(), EngineError> {
+    pub(crate) fn start(&mut self, start: &Start<'_>, damaged: BTreeSet<ShardId>) -> Result<(), EngineError> {
+        let Start { seed, time, setting } = *start;
         self.incarnation += 1;
         self.boot += 1;
         self.owes_ready = true;
+        (self.clock.since, self.next_tick, self.seen_at) = (time, time, time);
+        self.clock.origin_ms = xxh3_64_with_seed(&self.boot.to_be_bytes(), seed ^ self.id.0) % ORIGIN_MS_MAX + 1_000;
         let identity = Identity {
             cluster: cluster(),
             node: self.id,
@@ -105,9 +161,12 @@ impl Host {
         let config = NodeConfig {
             seed,
             seeds: self.seeds.clone(),
-            log_keep_bytes: 2_000,
+            log_keep_bytes: setting.log_keep_bytes,
             sync_ticks: 8,
             quiet_ticks,
+            snapshot_piece_bytes: setting.piece_bytes,
+            snapshot_piece_records: setting.piece_records,
+            garbage_slice_records: setting.garbage_slice,
             ..NodeConfig::default()
         };
         self.node = Some(Node::open(identity, config, self.log.recover(damaged), &self.engine, self.now(time))?);
@@ -119,6 +178,14 @@ impl Host {
         self.node = None;
         self.boot += 1;
         self.engine.crash(rng);
+        self.log.crash(rng);
+    }
+
+    /// The process dies and the machine goes on: what was written to the store can be read, durable or not.
+    pub(crate) fn kill(&mut self, rng: &mut ChaCha8Rng) {
+        self.node = None;
+        self.boot += 1;
+        self.engine.mend();
         self.log.crash(rng);
     }
 
@@ -136,9 +203,42 @@ impl Host {
         replica.is_some_and(|replica| replica.holds_lease(self.now(time)))
     }
 
+    /// True unless the volume has been gone for so long that everybody knows.
+    pub(crate) fn may_be_missed(&self, time: u64) -> bool {
+        !self.gone || time < self.seen_at + MISSED_AFTER
+    }
+
+    /// The copies on the volume of a host that is down, as views of which only who they are, where they stand and
+    /// whether they have their records means anything.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = ReplicaView> {
+        self.engine.states().into_iter().map(|state| ReplicaView {
+            node: self.id,
+            shard: state.descriptor.shard,
+            replica: state.replica,
+            term: 0,
+            is_leader: false,
+            committed: state.applied.0,
+            applied: state.applied,
+            last: state.applied.0,
+            descriptor: state.descriptor,
+            in_step: Vec::new(),
+            is_blank: state.blank,
+            has_leader: false,
+            told_committed: state.applied.0,
+            is_quiescent: false,
+        })
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         self.node.is_some()
     }
+}
+
+/// How a process is started.
+pub(crate) struct Start<'a> {
+    pub(crate) seed: u64,
+    pub(crate) time: u64,
+    pub(crate) setting: &'a Setting,
 }
 
 /// The one database of a simulation.

@@ -1,18 +1,23 @@
-//! A shared log in memory: what is durable, and what was handed in since. A crash keeps some of the latter, in order.
+//! A shared log in memory: what is durable, and what was handed in since. A crash keeps some of the latter, in order: the
+//! real log writes group after group, and cuts a group that is torn. As a margin the last one may be torn between its
+//! shards here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use skerry_core::ids::ShardId;
+use skerry_core::ids::{ReplicaId, ShardId};
 use skerry_core::log::{LogCut, LogWrite, RecoveredLog};
 use skerry_core::node::{LogBatch, Recovered};
+use skerry_core::replica::state::FIRST;
 
 /// The log of one host.
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     durable: BTreeMap<ShardId, RecoveredLog>,
     pending: VecDeque<LogBatch>,
+    /// The latest copy of each shard whose end was noted.
+    destroyed: BTreeMap<ShardId, ReplicaId>,
 }
 
 impl MemoryLog {
@@ -23,17 +28,41 @@ impl MemoryLog {
     pub(crate) fn make_durable(&mut self, sequence: u64) {
         while self.pending.front().is_some_and(|b| b.sequence <= sequence) {
             let Some(batch) = self.pending.pop_front() else { break };
-            batch.writes.into_iter().for_each(|write| fold(&mut self.durable, write));
+            batch.writes.into_iter().for_each(|write| self.fold(write));
         }
     }
 
-    /// A torn tail: a prefix of the groups that were under way may have reached the disk.
+    /// A torn tail: a prefix of the groups that were under way may have reached the disk, and of the next some shards'
+    /// part.
     pub(crate) fn crash(&mut self, rng: &mut ChaCha8Rng) {
         let survives = rng.random_range(0..=self.pending.len());
-        let batches: Vec<_> = self.pending.drain(..).take(survives).collect();
-        for write in batches.into_iter().flat_map(|b| b.writes) {
-            fold(&mut self.durable, write);
+        let mut batches: Vec<_> = self.pending.drain(..).take(survives + 1).collect();
+        if batches.len() > survives
+            && let Some(torn) = batches.last_mut()
+        {
+            torn.writes.retain(|_| rng.random_bool(0.3));
         }
+        batches.into_iter().flat_map(|b| b.writes).for_each(|write| self.fold(write));
+    }
+
+    /// True if the copy's entry at this index and term is on disk, or is covered by what the copy has before its first
+    /// entry. What a destroyed copy had on disk is not known any more, and counts.
+    pub(crate) fn holds(&self, shard: ShardId, replica: ReplicaId, (index, term): (u64, u64)) -> bool {
+        if self.destroyed.get(&shard).is_some_and(|latest| *latest >= replica) {
+            return true;
+        }
+        let Some(log) = self.durable.get(&shard).filter(|log| log.replica == replica) else { return index <= FIRST.0 };
+        let at = index.checked_sub(log.start.0 + 1).and_then(|offset| usize::try_from(offset).ok());
+        at.is_none_or(|offset| log.entries.get(offset).is_some_and(|entry| entry.term == term))
+    }
+
+    /// True if the copy's log on disk reaches up to this index.
+    pub(crate) fn has(&self, shard: ShardId, replica: ReplicaId, index: u64) -> bool {
+        if self.destroyed.get(&shard).is_some_and(|latest| *latest >= replica) {
+            return true;
+        }
+        let log = self.durable.get(&shard).filter(|log| log.replica == replica);
+        log.map_or(FIRST.0, |log| log.start.0 + log.entries.len() as u64) >= index
     }
 
     pub(crate) fn cut(&mut self, cut: &LogCut) {
@@ -52,6 +81,14 @@ impl MemoryLog {
 
     pub(crate) fn shards(&self) -> Vec<ShardId> {
         self.durable.keys().copied().collect()
+    }
+
+    fn fold(&mut self, write: LogWrite) {
+        if write.destroyed {
+            let latest = self.destroyed.entry(write.shard).or_default();
+            *latest = write.replica.max(*latest);
+        }
+        fold(&mut self.durable, write);
     }
 }
 
@@ -73,7 +110,9 @@ fn fold(logs: &mut BTreeMap<ShardId, RecoveredLog>, write: LogWrite) {
         log.entries.clear();
     }
     for entry in write.entries {
-        log.entries.retain(|e| e.index < entry.index);
+        // Later ones go; entries are in order.
+        let upto = usize::try_from(entry.index.saturating_sub(log.start.0 + 1)).unwrap_or(usize::MAX);
+        log.entries.truncate(upto);
         if entry.index > log.start.0 {
             assert_eq!(entry.index, log.start.0 + log.entries.len() as u64 + 1, "a log has no gaps");
             log.entries.push(entry);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use skerry_core::planted::Planted;
-use skerry_sim::{OperatorBug, Outcome, run, run_seeds, run_whole};
+use skerry_sim::{Hardships, OperatorBug, Outcome, run_seeds, run_whole, run_with};
 
 /// Runs simulated clusters, one a seed.
 #[derive(Parser)]
@@ -28,6 +28,9 @@ struct Args {
     /// Stop at the first seed that fails.
     #[arg(long)]
     first: bool,
+    /// Hardships that no run has by itself yet, by their names; `-NAME` takes one away.
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
+    hardships: Vec<String>,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -53,30 +56,48 @@ fn main() -> anyhow::Result<()> {
     if args.seed.is_none() {
         std::panic::set_hook(Box::new(|_| {}));
     }
+    let hardships = hardships(&args.hardships)?;
     match args.planted.as_deref() {
-        Some("all") => catch_all(&args, &mut out),
-        Some(name) => try_seeds(&args, &way_named(name, args.whole)?, &mut out),
-        None => try_seeds(&args, &sound(args.whole), &mut out),
+        Some("all") => catch_all(&args, &hardships, &mut out),
+        Some(name) => try_seeds(&args, &way_named(name, args.whole, &hardships)?, &mut out),
+        None => try_seeds(&args, &sound(args.whole, hardships), &mut out),
     }
 }
 
+fn hardships(changes: &[String]) -> anyhow::Result<Hardships> {
+    let mut hardships = Hardships::default();
+    for change in changes {
+        hardships = match change.strip_prefix('-') {
+            Some(name) => hardships.without(name.parse()?),
+            None => hardships.and(change.parse()?),
+        };
+    }
+    Ok(hardships)
+}
+
 /// Nothing is planted.
-fn sound(whole: bool) -> Way {
-    let run: Arc<dyn Fn(u64) -> Outcome + Send + Sync> =
-        if whole { Arc::new(|seed| run_whole(seed, None)) } else { Arc::new(|seed| run(seed, None)) };
+fn sound(whole: bool, hardships: Hardships) -> Way {
+    let run: Arc<dyn Fn(u64) -> Outcome + Send + Sync> = if whole {
+        Arc::new(|seed| run_whole(seed, None))
+    } else {
+        Arc::new(move |seed| run_with(seed, None, &hardships))
+    };
     Way { bug: None, run }
 }
 
 /// One for each bug.
-fn ways(whole: bool) -> Vec<Way> {
+fn ways(whole: bool, hardships: &Hardships) -> Vec<Way> {
     let whole_way =
         |bug: OperatorBug| Way { bug: Some(format!("{bug:?}")), run: Arc::new(move |seed| run_whole(seed, Some(bug))) };
-    let way = |bug: Planted| Way { bug: Some(format!("{bug:?}")), run: Arc::new(move |seed| run(seed, Some(bug))) };
+    let way = |bug: Planted| {
+        let hardships = hardships.clone();
+        Way { bug: Some(format!("{bug:?}")), run: Arc::new(move |seed| run_with(seed, Some(bug), &hardships)) }
+    };
     if whole { OperatorBug::ALL.map(whole_way).into() } else { Planted::ALL.iter().copied().map(way).collect() }
 }
 
-fn way_named(name: &str, whole: bool) -> anyhow::Result<Way> {
-    let all = ways(whole);
+fn way_named(name: &str, whole: bool, hardships: &Hardships) -> anyhow::Result<Way> {
+    let all = ways(whole, hardships);
     let known = all.iter().filter_map(|way| way.bug.clone()).collect::<Vec<_>>().join(", ");
     let found = all.into_iter().find(|way| way.bug.as_deref() == Some(name));
     found.ok_or_else(|| anyhow::anyhow!("no planted bug is named {name}; there are {known}"))
@@ -121,11 +142,11 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
 }
 
 /// Each planted bug must be caught within the seeds.
-fn catch_all(args: &Args, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
+fn catch_all(args: &Args, hardships: &Hardships, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
     let (first, last) = (args.start, args.start + args.seeds);
     let mut missed = 0;
     writeln!(out, "{:<26} {:>5}  what broke", "planted bug", "seeds")?;
-    for way in ways(args.whole) {
+    for way in ways(args.whole, hardships) {
         let caught = way.run_all(first, last, args.jobs).zip(1..).find(|(o, _)| !o.violations.is_empty());
         let bug = way.bug.unwrap_or_default();
         match caught {

@@ -6,6 +6,13 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use skerry_core::ids::NodeId;
 
+/// When a message arrives, and arrives again. `None` = it does not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Arrivals {
+    pub(crate) first: Option<u64>,
+    pub(crate) second: Option<u64>,
+}
+
 /// How the network behaves now.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
@@ -25,13 +32,15 @@ impl Network {
         *self = Self { delay_max: 2_000, ..Self::default() };
     }
 
-    /// When a message arrives, after now. Empty = lost.
-    pub(crate) fn arrivals(&self, from: NodeId, to: NodeId, rng: &mut ChaCha8Rng) -> Vec<u64> {
-        if self.cut.contains(&(from, to)) || rng.random_range(0..1_000) < self.loss {
-            return Vec::new();
+    /// When a message arrives, after now.
+    pub(crate) fn arrivals(&self, from: NodeId, to: NodeId, rng: &mut ChaCha8Rng) -> Arrivals {
+        if self.cut.contains(&(from, to)) || (self.loss > 0 && rng.random_range(0..1_000) < self.loss) {
+            return Arrivals::default();
         }
-        let copies = if rng.random_range(0..1_000) < self.repeats { 2 } else { 1 };
-        (0..copies).map(|_| rng.random_range(100..=self.delay_max.max(200))).collect()
+        let mut delay = || rng.random_range(100..=self.delay_max.max(200));
+        let first = Some(delay());
+        let is_repeated = self.repeats > 0 && rng.random_range(0..1_000) < self.repeats;
+        Arrivals { first, second: is_repeated.then(|| rng.random_range(100..=self.delay_max.max(200))) }
     }
 
     /// Nothing reaches this host any more.

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use rand::Rng;
 use skerry_core::ids::{NodeId, TableId, Token};
 use skerry_core::key::hash_starts;
-use skerry_core::map::{Fragmentation, Map, NodeState};
+use skerry_core::map::{Fragmentation, Map, MoveLimits, NodeState, ShardRecord};
 use skerry_core::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Input, Removal};
 use skerry_core::placement::{Site, Wanted, place};
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
 
-use crate::check::views;
+use crate::check::held;
+use crate::hardship::Hardship;
 use crate::host::Host;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
@@ -34,6 +35,11 @@ pub(crate) struct Operator {
     /// Nodes that the database should have, the drained not counted.
     pub(crate) nodes: usize,
     pub(crate) replication_factor: u32,
+    /// Of one table, another than that of the rest.
+    other_factor: Option<u32>,
+    /// A table that comes and goes.
+    wants_extra: bool,
+    limits: Option<MoveLimits>,
     /// Nodes that should go.
     pub(crate) leaving: BTreeSet<NodeId>,
     volumes: u64,
@@ -51,6 +57,9 @@ impl Operator {
         Self {
             nodes,
             replication_factor: u32::try_from(nodes.min(3)).unwrap_or(3),
+            other_factor: None,
+            wants_extra: false,
+            limits: None,
             leaving: BTreeSet::new(),
             volumes: 1,
             asked: None,
@@ -64,6 +73,9 @@ impl Operator {
     /// Another wish; now and then the last one is taken back.
     pub(crate) fn wish(&mut self, world: &mut World) {
         self.is_done = false;
+        if world.setting.has(Hardship::Tables) && world.rng.random_bool(0.4) {
+            return self.wish_of_tables(world);
+        }
         let hosts: Vec<_> = world.hosts.values().filter(|h| !h.gone).map(|h| h.id).collect();
         match world.rng.random_range(0..6) {
             0 | 1 if hosts.len() < 6 => self.nodes += 1,
@@ -86,6 +98,28 @@ impl Operator {
             }
         }
         self.replication_factor = self.replication_factor.min(u32::try_from(self.nodes).unwrap_or(1));
+    }
+
+    fn wish_of_tables(&mut self, world: &mut World) {
+        match world.rng.random_range(0..4) {
+            0 | 1 => self.wants_extra = !self.wants_extra,
+            2 => {
+                let most = u32::try_from(self.nodes.min(5)).unwrap_or(3);
+                self.other_factor = world.rng.random_bool(0.7).then(|| world.rng.random_range(2.min(most)..=most));
+            }
+            _ => {
+                let bytes_per_second = world.rng.random_range(64 << 10..4 << 20);
+                let moves_per_node = world.rng.random_range(1..4);
+                self.limits = Some(MoveLimits { moves_per_node, bytes_per_second });
+            }
+        }
+    }
+
+    /// Copies of each shard of a table.
+    fn copies_of(&self, name: &str) -> u32 {
+        let most = u32::try_from(self.nodes).unwrap_or(1);
+        let other = self.other_factor.filter(|_| name == "hashes").map(|factor| factor.min(most));
+        other.unwrap_or(self.replication_factor)
     }
 
     pub(crate) fn wake(&mut self, world: &mut World) {
@@ -118,8 +152,7 @@ impl Operator {
         let anyone = up.get(world.rng.random_range(0..up.len().max(1))).copied();
         let Some(host) = self.leader.filter(|l| up.contains(l)).or(anyone) else { return };
         let token = world.token();
-        let delay = world.rng.random_range(100..2 * MILLISECOND);
-        world.after(delay, Event::Request { host, input: Input::Admin { token, request } });
+        world.request(host, || Input::Admin { token, request: request.clone() });
         self.asked = Some((token, world.time, asked));
     }
 
@@ -143,7 +176,7 @@ impl Operator {
             }
             (Asked::Join, Ok(AdminReply::Command(SystemReply::Joined(id)))) => self.joined(id, world),
             (Asked::Certify(node), Ok(AdminReply::Removal(Removal::Safe(certificate)))) => {
-                let all = views(&world.hosts);
+                let all = held(&world.hosts, world.time);
                 let leader = self.leader.and_then(|l| world.hosts.get(&l)).and_then(|h| h.node.as_ref());
                 let newest = world.hosts.values().filter_map(|h| h.node.as_ref()).max_by_key(|n| n.map().epoch);
                 if let Some(map) = leader.or(newest).map(|n| n.map().clone())
@@ -172,7 +205,7 @@ impl Operator {
         if !world.hosts.contains_key(&id) {
             self.volumes += 1;
             let seeds = world.hosts.values().map(Host::record).collect();
-            let host = Host::new(id, machine(id.0), seeds, &mut world.rng);
+            let host = Host::new(id, machine(id.0), seeds, world);
             world.hosts.insert(id, host);
             world.start(id, BTreeSet::new());
         }
@@ -195,7 +228,10 @@ impl Operator {
             let new = machine(self.volumes + 1);
             return self.ask(AdminRequest::Command(SystemCommand::Join(new)), Asked::Join, world);
         }
-        let is_enough = staying.len() >= self.replication_factor as usize;
+        if let Some(limits) = self.limits.filter(|limits| *limits != map.limits.0) {
+            return self.change(AdminChange::SetLimits(limits), None, Asked::Change, world);
+        }
+        let is_enough = staying.len() >= self.copies_of("hashes").max(self.replication_factor) as usize;
         if let Some(node) = active.iter().find(|n| self.leaving.contains(&n.id) && is_enough) {
             return self.change(AdminChange::Drain(node.id), None, Asked::Change, world);
         }
@@ -218,20 +254,29 @@ impl Operator {
 
     /// Makes the tables, and sets their replication factor.
     fn tables(&mut self, map: &Map, sites: &[Site], world: &mut World) -> bool {
-        let copies = self.replication_factor as usize;
-        for (name, fragmentation) in [("ranges", Fragmentation::Range), ("hashes", Fragmentation::Hash)] {
+        if let Some(extra) = map.table_named("extra").filter(|_| !self.wants_extra) {
+            self.change(AdminChange::DropTable { table: extra.id }, None, Asked::Change, world);
+            return true;
+        }
+        let shards = world.setting.shards;
+        let extra = self.wants_extra.then_some(("extra", Fragmentation::Range));
+        let tables = [("ranges", Fragmentation::Range), ("hashes", Fragmentation::Hash)];
+        for (name, fragmentation) in tables.into_iter().chain(extra) {
+            let replication_factor = self.copies_of(name);
+            let copies = replication_factor as usize;
             if let Some(table) = map.table_named(name) {
-                if table.replication_factor != self.replication_factor {
-                    let change =
-                        AdminChange::AlterTable { table: table.id, replication_factor: self.replication_factor };
+                if table.replication_factor != replication_factor {
+                    let change = AdminChange::AlterTable { table: table.id, replication_factor };
                     self.change(change, None, Asked::Change, world);
                     return true;
                 }
                 continue;
             }
             let starts = match fragmentation {
-                Fragmentation::Range => ["", "h", "p"].map(|s| Bytes::from_static(s.as_bytes())).to_vec(),
-                Fragmentation::Hash => hash_starts(2),
+                Fragmentation::Range => {
+                    ["", "h", "p", "t"].map(|s| Bytes::from_static(s.as_bytes())).into_iter().take(shards).collect()
+                }
+                Fragmentation::Hash => hash_starts(shards),
             };
             let wanted: Vec<_> = (0..)
                 .zip(&starts)
@@ -240,12 +285,7 @@ impl Operator {
             let Ok(placed) = place(sites, &wanted) else { return true };
             let shards =
                 starts.into_iter().zip(placed.into_values()).map(|(start, nodes)| NewShard { start, nodes }).collect();
-            let change = AdminChange::CreateTable {
-                name: name.to_owned(),
-                fragmentation,
-                replication_factor: self.replication_factor,
-                shards,
-            };
+            let change = AdminChange::CreateTable { name: name.to_owned(), fragmentation, replication_factor, shards };
             self.change(change, None, Asked::Change, world);
             return true;
         }
@@ -254,9 +294,12 @@ impl Operator {
 
     fn targets(&mut self, map: &Map, sites: &[Site], world: &mut World) -> bool {
         let live: Vec<_> = map.live_shards().filter(|s| s.descriptor.table != TableId::SYSTEM).collect();
-        let copies = self.replication_factor as usize;
-        let wanted: Vec<_> =
-            live.iter().map(|s| Wanted { shard: s.descriptor.shard, copies, current: s.target.clone() }).collect();
+        let name = |table: TableId| map.tables.get(&table).map_or("", |t| &t.name);
+        let copies = |s: &ShardRecord| self.copies_of(name(s.descriptor.table)) as usize;
+        let wanted: Vec<_> = live
+            .iter()
+            .map(|s| Wanted { shard: s.descriptor.shard, copies: copies(s), current: s.target.clone() })
+            .collect();
         let Ok(placed) = place(sites, &wanted) else { return false };
         let same =
             |target: &[NodeId], placed: &[NodeId]| target.iter().collect::<BTreeSet<_>>() == placed.iter().collect();

@@ -8,10 +8,12 @@ use skerry_core::ids::NodeId;
 use skerry_core::map::{NodeState, ShardRecord};
 use skerry_core::node::bootstrap;
 use skerry_core::planted::{Planted, plant};
+use skerry_core::replica::ReplicaView;
 
-use crate::check::views;
+use crate::check::{disagreement, views};
 use crate::client::{Client, keys};
-use crate::faults::Faults;
+use crate::faults::{Faults, newest_map};
+use crate::hardship::Hardships;
 use crate::host::{Host, cluster};
 use crate::operator::{Operator, machine};
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
@@ -21,6 +23,10 @@ const START: u64 = 15 * SECOND;
 const SAFETY: u64 = 15 * SECOND;
 /// How long a cluster without faults may take to come to rest.
 const LIVENESS: u64 = 90 * SECOND;
+/// What is under way when a cluster is at rest, such as a report, is done within this.
+const AGREEMENT: u64 = 5 * SECOND;
+/// Keys that are read one by one at the end; pages show all.
+const LAST_READS_MAX: usize = 12;
 pub(crate) const LOOK: u64 = 400 * MILLISECOND;
 
 /// What came of a run.
@@ -40,8 +46,13 @@ pub struct Outcome {
 
 /// Runs one seed, with a bug planted or none.
 pub fn run(seed: u64, bug: Option<Planted>) -> Outcome {
+    run_with(seed, bug, &Hardships::default())
+}
+
+/// Runs one seed in a world that has some of these hardships.
+pub fn run_with(seed: u64, bug: Option<Planted>, hardships: &Hardships) -> Outcome {
     plant(bug);
-    let outcome = caught(seed, || Run::new(seed).all());
+    let outcome = caught(seed, || Run::new(seed, hardships).all());
     plant(None);
     outcome
 }
@@ -64,23 +75,19 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, hardships: &Hardships) -> Self {
         use rand::Rng;
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, hardships);
         let nodes = world.rng.random_range(3..=5);
         let first = NodeId(1);
         let new = machine(1);
-        let host = Host::new(first, new.clone(), Vec::new(), &mut world.rng);
+        let host = Host::new(first, new.clone(), Vec::new(), &mut world);
         bootstrap(cluster(), &new, &host.engine).expect("a store in memory never fails");
         host.engine.finish_sync(u64::MAX);
         world.hosts.insert(first, host);
         world.start(first, BTreeSet::new());
-        Self {
-            world,
-            clients: (0..CLIENTS).map(|number| Client::new(number, 1)).collect(),
-            operator: Operator::new(nodes),
-            faults: Faults::default(),
-        }
+        let clients = (0..CLIENTS).map(|number| Client::new(number, 1, &mut world)).collect();
+        Self { world, clients, operator: Operator::new(nodes), faults: Faults::default() }
     }
 
     fn all(mut self) -> Outcome {
@@ -95,6 +102,7 @@ impl Run {
         }
         self.world.after(0, Event::Wake(Waker::Faults));
         self.operator.is_disturbed = true;
+        self.world.is_troubled = true;
         self.world.strikes = self.world.rng.random_bool(0.3);
         self.until(SAFETY, |_| false);
         self.heal();
@@ -102,6 +110,11 @@ impl Run {
             self.fail("did not come to rest after the faults");
         }
         self.last_reads();
+        if !self.until(AGREEMENT, |run| disagreement(&run.world.hosts).is_none())
+            && let Some(broken) = disagreement(&self.world.hosts)
+        {
+            self.world.checker.note(Err(broken));
+        }
         self.world.checker.check_history();
         let counts = self.world.checker.history.counts();
         Outcome {
@@ -139,10 +152,16 @@ impl Run {
         self.faults.over = true;
         self.operator.is_disturbed = false;
         self.world.strikes = false;
+        self.world.is_troubled = false;
         self.world.network.heal();
         self.world.disk_max = 2 * MILLISECOND;
         for id in self.world.hosts.keys().copied().collect::<Vec<_>>() {
+            if let Some(host) = self.world.hosts.get_mut(&id) {
+                host.hangs_until = 0;
+                host.engine.mend();
+            }
             self.world.start(id, BTreeSet::new());
+            self.world.after(0, Event::Disk { host: id, full: false });
         }
     }
 
@@ -162,12 +181,29 @@ impl Run {
     fn last_reads(&mut self) {
         self.clients.iter_mut().for_each(|c| c.resting = true);
         self.until(10 * SECOND, |run| run.clients.iter().all(Client::is_idle));
-        for (name, key) in keys() {
+        let keys = keys(&self.world.setting);
+        for (name, key) in keys.iter().take(LAST_READS_MAX).cloned() {
             self.clients[0].read(name, key, &mut self.world);
-            self.until(10 * SECOND, |run| run.clients[0].is_idle());
-            if !self.clients[0].is_idle() {
-                self.fail("a read at the end was not answered");
+            self.finish_read();
+        }
+        let Some(map) = newest_map(&self.world).cloned() else { return };
+        for name in ["ranges", "hashes", "extra"] {
+            let table = map.table_named(name).map(|table| table.id);
+            for record in table.into_iter().flat_map(|table| map.shards_of(table)) {
+                let mut start = Some(record.descriptor.start.clone());
+                while let Some(from) = start.take().filter(|_| !self.world.checker.is_broken()) {
+                    self.clients[0].read_page(name, from, &mut self.world);
+                    self.finish_read();
+                    start = self.clients[0].next.take();
+                }
             }
+        }
+    }
+
+    fn finish_read(&mut self) {
+        self.until(10 * SECOND, |run| run.clients[0].is_idle());
+        if !self.clients[0].is_idle() {
+            self.fail("a read at the end was not answered");
         }
     }
 }
@@ -187,6 +223,10 @@ pub(crate) fn restless(world: &World) -> Option<String> {
     };
     if map.table_named("hashes").is_none() {
         return Some("a table is missing".to_owned());
+    }
+    let is_dropped = |view: &&ReplicaView| map.shards.get(&view.shard).is_some_and(|record| !map.is_live(record));
+    if let Some(left) = all.iter().find(is_dropped) {
+        return Some(format!("{} of shard {}, whose table was dropped, is still there", left.replica, left.shard));
     }
     map.shards.values().filter(|r| map.is_live(r)).find(is_restless).map(|r| {
         let members: Vec<_> = all

@@ -20,6 +20,7 @@ use rand::Rng;
 use skerry_core::planted::plant;
 
 use crate::client::{Client, keys};
+use crate::hardship::Hardships;
 use crate::run::{LOOK, Outcome, caught, restless};
 use crate::world::{Event, MILLISECOND, Part, SECOND, Waker, World};
 use edits::Edits;
@@ -58,14 +59,15 @@ struct Run {
 
 impl Run {
     fn new(seed: u64, bug: Option<OperatorBug>) -> Self {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, &Hardships::NONE);
         let copies_min = if world.rng.random_bool(0.5) { 3 } else { 1 };
         let resource = Resource::new(edits::first(copies_min, &mut world.rng));
         let local = world.rng.random_bool(0.7);
+        let clients = (0..CLIENTS).map(|number| Client::new(number, CLIENT_PACE, &mut world)).collect();
         Self {
             place: Place::new(world, Kubernetes::new(resource, local), bug),
             operators: (0..OPERATORS).map(Operator::new).collect(),
-            clients: (0..CLIENTS).map(|number| Client::new(number, CLIENT_PACE)).collect(),
+            clients,
             troubles: Troubles::new(Edits::new(copies_min)),
             calm: false,
         }
@@ -156,7 +158,7 @@ impl Run {
     fn last_reads(&mut self) {
         self.clients.iter_mut().for_each(|c| c.resting = true);
         self.until(10 * SECOND, |run| run.clients.iter().all(Client::is_idle));
-        for (name, key) in keys() {
+        for (name, key) in keys(&self.place.world.setting) {
             self.clients[0].read(name, key, &mut self.place.world);
             self.until(10 * SECOND, |run| run.clients[0].is_idle());
             if !self.clients[0].is_idle() {

@@ -9,13 +9,15 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use skerry_core::ids::{Incarnation, NodeId, Token};
 use skerry_core::message::PeerMessage;
-use skerry_core::node::{Answer, Effects, Input, TICK_MS};
+use skerry_core::node::{Answer, Effects, Input};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::check::Checker;
 use crate::ghosts::Ghost;
-use crate::host::Host;
+use crate::hardship::{Hardship, Hardships, Setting};
+use crate::host::{Host, Start};
 use crate::network::Network;
+use crate::step::Given;
 
 pub(crate) const MILLISECOND: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000 * MILLISECOND;
@@ -54,6 +56,11 @@ pub(crate) enum Event {
     /// The process dies and is back at once.
     Restart {
         host: NodeId,
+    },
+    /// A disk is full, or has room again.
+    Disk {
+        host: NodeId,
+        full: bool,
     },
     /// One of the processes without a volume, by number.
     GhostTick {
@@ -119,8 +126,16 @@ pub(crate) struct World {
     pub(crate) ghosts: Vec<Ghost>,
     /// Slowest log and store, in microseconds.
     pub(crate) disk_max: u64,
+    /// What it is like.
+    pub(crate) setting: Setting,
+    /// True while faults are about.
+    pub(crate) is_troubled: bool,
     /// Whether ended copies bring faults about.
     pub(crate) strikes: bool,
+    /// Counts answers, in the order in which nodes gave them.
+    pub(crate) answered: u64,
+    /// Of answers to reads, when each was given.
+    pub(crate) given: BTreeMap<Token, Given>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     tokens: u64,
@@ -130,25 +145,33 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, hardships: &Hardships) -> Self {
         let mut network = Network::default();
         network.heal();
+        let setting = Setting::draw(seed, hardships);
+        let text = setting.text();
+        let mut checker = Checker::default();
+        checker.allow_late(setting.late_max / MILLISECOND);
         Self {
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
             time: 0,
             hosts: BTreeMap::new(),
             network,
-            checker: Checker::default(),
+            checker,
             answers: BTreeMap::new(),
             ghosts: Vec::new(),
             disk_max: 2 * MILLISECOND,
+            setting,
+            is_troubled: false,
             strikes: false,
+            answered: 0,
+            given: BTreeMap::new(),
             queue: BinaryHeap::new(),
             order: 0,
             tokens: 0,
             trace: Xxh3::new(),
-            story: Vec::new(),
+            story: vec![text],
         }
     }
 
@@ -185,84 +208,89 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
+        let host = match &event {
+            Event::Tick { host, .. } | Event::Request { host, .. } | Event::Deliver { to: host, .. } => *host,
+            Event::LogDurable { host, .. } | Event::EngineDurable { host, .. } | Event::Disk { host, .. } => *host,
+            Event::Start { host } => return self.start(*host, BTreeSet::new()),
+            Event::Restart { host } => return self.restart(*host, 10 * MILLISECOND..60 * MILLISECOND),
+            Event::GhostTick { number } => return self.ghost_tick(*number),
+            Event::Wake(_) => return,
+        };
+        if let Some(wait) = self.wait_for(host, &event) {
+            return self.after(wait, event);
+        }
         match event {
             Event::Tick { host, boot } => self.tick(host, boot),
             Event::Deliver { to, from, incarnation, messages } => {
-                let paused = self.pause_of(to);
-                if paused > 0 {
-                    let wait = paused + self.rng.random_range(0..3 * MILLISECOND);
-                    return self.after(wait, Event::Deliver { to, from, incarnation, messages });
-                }
                 self.input(to, Input::Peer { from, incarnation, messages });
             }
             Event::LogDurable { host, boot, sequence } => {
-                let paused = self.pause_of(host);
-                if paused > 0 {
-                    return self.after(paused, Event::LogDurable { host, boot, sequence });
-                }
                 if let Some(target) = self.hosts.get_mut(&host).filter(|h| h.boot == boot) {
                     target.log.make_durable(sequence);
                     self.input(host, Input::LogDurable { sequence });
                 }
             }
             Event::EngineDurable { host, boot, mark, written } => {
-                let paused = self.pause_of(host);
-                if paused > 0 {
-                    return self.after(paused, Event::EngineDurable { host, boot, mark, written });
-                }
                 if let Some(target) = self.hosts.get_mut(&host).filter(|h| h.boot == boot) {
                     target.engine.finish_sync(written);
                     self.input(host, Input::EngineDurable { mark });
                 }
             }
-            Event::Request { host, input } => {
-                let paused = self.pause_of(host);
-                if paused > 0 {
-                    // What has piled up comes in on many connections, in any order.
-                    let wait = paused + self.rng.random_range(0..3 * MILLISECOND);
-                    return self.after(wait, Event::Request { host, input });
-                }
-                self.input(host, input);
-            }
-            Event::Start { host } => self.start(host, BTreeSet::new()),
-            Event::Restart { host } => self.restart(host, 10 * MILLISECOND..60 * MILLISECOND),
-            Event::GhostTick { number } => self.ghost_tick(number),
-            Event::Wake(_) => {}
+            Event::Request { host, input } => self.input(host, input),
+            Event::Disk { host, full } => self.input(host, Input::Disk { full, bytes: 1 << 30 }),
+            Event::Start { .. } | Event::Restart { .. } | Event::GhostTick { .. } | Event::Wake(_) => {}
         }
     }
 
-    /// How long a host still does nothing.
-    fn pause_of(&self, host: NodeId) -> u64 {
-        self.hosts.get(&host).map_or(0, |h| h.paused_until.saturating_sub(self.time))
+    /// How long an event must wait for a host that does nothing now, or whose disk does not.
+    fn wait_for(&mut self, host: NodeId, event: &Event) -> Option<u64> {
+        let target = self.hosts.get(&host)?;
+        let paused = target.paused_until.saturating_sub(self.time);
+        let hangs = target.hangs_until.saturating_sub(self.time);
+        match event {
+            Event::LogDurable { .. } | Event::EngineDurable { .. } => Some(paused.max(hangs)).filter(|wait| *wait > 0),
+            // What has piled up comes in on many connections, in any order.
+            Event::Deliver { .. } | Event::Request { .. } if paused > 0 => {
+                Some(paused + self.rng.random_range(0..3 * MILLISECOND))
+            }
+            _ => Some(paused).filter(|wait| *wait > 0),
+        }
     }
 
     fn tick(&mut self, host: NodeId, boot: u64) {
-        let paused = self.pause_of(host);
-        if paused > 0 {
-            return self.after(paused, Event::Tick { host, boot });
+        if self.hosts.get(&host).is_none_or(|h| h.boot != boot || !h.is_up()) {
+            return;
         }
-        if self.hosts.get(&host).is_some_and(|h| h.boot == boot && h.is_up()) {
-            self.input(host, Input::Tick);
-            self.look(host);
-            self.strike(host);
-            let late = self.rng.random_range(0..2 * MILLISECOND);
-            self.after(TICK_MS * MILLISECOND + late, Event::Tick { host, boot });
+        self.checker.wall_ms = self.walls(self.time, self.time).1;
+        self.input(host, Input::Tick);
+        self.checker.look(host, &self.hosts);
+        self.strike(host);
+        if let Some(ticked) = self.hosts.get_mut(&host) {
+            let delay = ticked.until_next_tick(self.time, &mut self.rng);
+            self.after(delay, Event::Tick { host, boot });
         }
     }
 
     /// Starts a process on a host that has none.
     pub(crate) fn start(&mut self, id: NodeId, damaged: BTreeSet<skerry_core::ids::ShardId>) {
-        let (seed, time) = (self.seed, self.time);
         let Some(host) = self.hosts.get_mut(&id).filter(|h| !h.is_up() && !h.gone) else { return };
-        host.start(seed, time, damaged).expect("a store in memory never fails");
-        let boot = host.boot;
-        self.checker.restarted(id);
-        self.after(MILLISECOND, Event::Tick { host: id, boot });
+        let start = Start { seed: self.seed, time: self.time, setting: &self.setting };
+        host.start(&start, damaged).expect("a store that was just opened does not fail");
+        let (boot, delay) = (host.boot, self.rng.random_range(0..self.setting.first_tick_max));
+        host.tick_first(self.time + delay);
+        self.checker.restarted(host);
+        self.after(delay, Event::Tick { host: id, boot });
     }
 
     pub(crate) fn crash(&mut self, id: NodeId) {
+        let is_killed = self.setting.has(Hardship::ProcessDies) && self.rng.random_bool(0.5);
         if let Some(host) = self.hosts.get_mut(&id) {
-            host.crash(&mut self.rng);
+            if is_killed {
+                host.kill(&mut self.rng)
+            } else {
+                host.crash(&mut self.rng)
+            }
+            self.checker.restarted(host);
         }
     }
 
@@ -271,57 +299,6 @@ impl World {
         self.crash(host);
         let delay = self.rng.random_range(down);
         self.after(delay, Event::Start { host });
-    }
-
-    fn input(&mut self, id: NodeId, input: Input) {
-        let Some(host) = self.hosts.get_mut(&id) else { return };
-        let now = host.now(self.time);
-        let Some(node) = host.node.as_mut() else { return };
-        // Inputs that arrive close together are answered for together.
-        let is_tick = matches!(input, Input::Tick);
-        node.handle(input, &host.engine, now).expect("a store in memory never fails");
-        host.owes_ready = true;
-        if !is_tick && self.rng.random_bool(0.2) {
-            return;
-        }
-        host.owes_ready = false;
-        let effects = node.ready(&host.engine, now).expect("a store in memory never fails");
-        self.carry_out(id, effects);
-    }
-
-    fn carry_out(&mut self, id: NodeId, effects: Effects) {
-        self.note(id, &effects);
-        let Some(host) = self.hosts.get_mut(&id) else { return };
-        let (boot, incarnation, written) = (host.boot, Incarnation(host.incarnation), host.engine.written());
-        for cut in &effects.cuts {
-            self.checker.cut(host, cut);
-            host.log.cut(cut);
-        }
-        if let Some(batch) = effects.log {
-            let sequence = batch.sequence;
-            host.log.append(batch);
-            let delay = self.rng.random_range(50..=self.disk_max);
-            self.after(delay, Event::LogDurable { host: id, boot, sequence });
-        }
-        if let Some(mark) = effects.sync {
-            let delay = self.rng.random_range(1_000..=20 * self.disk_max);
-            self.after(delay, Event::EngineDurable { host: id, boot, mark, written });
-        }
-        self.send(id, incarnation, effects.send);
-        self.answers.extend(effects.answers);
-    }
-
-    /// One frame for each receiver.
-    pub(crate) fn send(&mut self, from: NodeId, incarnation: Incarnation, messages: Vec<(NodeId, PeerMessage)>) {
-        let mut frames: BTreeMap<NodeId, Vec<PeerMessage>> = BTreeMap::new();
-        for (to, message) in messages {
-            frames.entry(to).or_default().push(message);
-        }
-        for (to, messages) in frames {
-            for delay in self.network.arrivals(from, to, &mut self.rng) {
-                self.after(delay, Event::Deliver { to, from, incarnation, messages: messages.clone() });
-            }
-        }
     }
 
     /// Takes something into the trace that is not a node's effect.
@@ -333,15 +310,11 @@ impl World {
         }
     }
 
-    fn note(&mut self, id: NodeId, effects: &Effects) {
+    pub(crate) fn note(&mut self, id: NodeId, effects: &Effects) {
         let sequence = effects.log.as_ref().map_or(0, |l| l.sequence);
         for part in [self.time, id.0, sequence, effects.send.len() as u64, effects.answers.len() as u64] {
             self.trace.update(&part.to_be_bytes());
         }
-    }
-
-    fn look(&mut self, id: NodeId) {
-        self.checker.look(id, &self.hosts, self.time);
     }
 
     /// While faults are about: often when a copy has ended, all others lose what they had not made durable.

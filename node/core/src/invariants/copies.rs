@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, broken};
 use crate::ids::{Generation, NodeId, ReplicaId};
-use crate::map::{Map, Role};
+use crate::map::{Map, Replica, Role};
 use crate::replica::ReplicaView;
 
 /// Whom shards began with. These vote from the beginning, on the empty shard: one that was not made before the members
@@ -38,7 +38,8 @@ impl Promoted {
     }
 }
 
-/// Looks at a certificate just given: the node holds no member, and every live shard has its copies elsewhere.
+/// Looks at a certificate just given: the node holds no member, and every live shard has its copies elsewhere. `all` =
+/// the replicas in processes and, of nodes that are down, on volumes: a member that is on none is not held.
 pub fn check_certificate(node: NodeId, map: &Map, all: &BTreeMap<ReplicaId, ReplicaView>) -> Result<(), Broken> {
     const RULE: &str = "a certificate is never given for needed copies";
     for record in map.live_shards() {
@@ -49,8 +50,8 @@ pub fn check_certificate(node: NodeId, map: &Map, all: &BTreeMap<ReplicaId, Repl
             return broken(RULE, format!("shard {shard} has a member on {node}"));
         }
         let wanted = map.tables.get(&record.descriptor.table).map_or(0, |t| t.replication_factor as usize);
-        let held =
-            newest.descriptor.members.iter().filter(|m| all.get(&m.replica.id).is_none_or(|v| !v.is_blank)).count();
+        let is_held = |copy: &Replica| all.get(&copy.id).is_some_and(|view| !view.is_blank);
+        let held = newest.descriptor.members.iter().filter(|m| is_held(&m.replica)).count();
         if held < wanted {
             return broken(RULE, format!("shard {shard}: {held}/{wanted} copies elsewhere"));
         }

@@ -16,9 +16,15 @@ const UNNOTICED_MS: u64 = 1_200;
 pub struct InStep {
     missing: BTreeMap<Replica, u64>,
     running: BTreeMap<NodeId, u64>,
+    late_ms: u64,
 }
 
 impl InStep {
+    /// Messages may be under way for so long, beyond what is usual.
+    pub fn allow_late(&mut self, late_ms: u64) {
+        self.late_ms = late_ms;
+    }
+
     /// A process has started: its copies are there, if only until the next look.
     pub fn restarted(&mut self, node: NodeId) {
         self.missing.retain(|copy, _| copy.node != node);
@@ -31,11 +37,12 @@ impl InStep {
         all: &BTreeMap<ReplicaId, ReplicaView>,
         running: &BTreeSet<NodeId>,
     ) -> Result<(), Broken> {
+        let unnoticed_ms = UNNOTICED_MS + self.late_ms;
         self.running.retain(|node, _| running.contains(node));
         for node in running {
             self.running.entry(*node).or_insert(now_ms);
         }
-        let has_run = |node: &NodeId| self.running.get(node).is_some_and(|since| now_ms - since > UNNOTICED_MS);
+        let has_run = |node: &NodeId| self.running.get(node).is_some_and(|since| now_ms - since > unnoticed_ms);
         let mut counted = BTreeMap::new();
         for leader in all.values().filter(|v| v.is_leader && has_run(&v.node)) {
             let absent = |copy: &Replica| all.get(&copy.id).is_none_or(|v| v.is_blank);
@@ -46,7 +53,7 @@ impl InStep {
         self.missing.retain(|copy, _| counted.contains_key(copy));
         for (copy, leader) in counted {
             let (id, since) = (copy.id, *self.missing.entry(copy).or_insert(now_ms));
-            if now_ms - since > UNNOTICED_MS {
+            if now_ms - since > unnoticed_ms {
                 let seen =
                     format!("shard {}: {} counts {id}, gone for {} ms", leader.shard, leader.node, now_ms - since);
                 return broken("a copy in step is there", seen);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Broken, broken};
 use crate::ids::{ReplicaId, ShardId};
-use crate::replica::ReplicaView;
+use crate::replica::Summary;
 
 /// Remembers who led.
 #[derive(Debug, Default)]
@@ -12,14 +12,14 @@ pub struct Leaders(BTreeMap<(ShardId, u64), ReplicaId>);
 
 impl Leaders {
     /// Looks at one replica.
-    pub fn check(&mut self, view: &ReplicaView) -> Result<(), Broken> {
-        if !view.is_leader {
+    pub fn check(&mut self, copy: &Summary) -> Result<(), Broken> {
+        if !copy.is_leader {
             return Ok(());
         }
-        let first = *self.0.entry((view.shard, view.term)).or_insert(view.replica);
-        if first == view.replica {
+        let first = *self.0.entry((copy.shard, copy.term)).or_insert(copy.replica);
+        if first == copy.replica {
             return Ok(());
         }
-        broken("one leader a term", format!("shard {} term {}: {first} and {}", view.shard, view.term, view.replica))
+        broken("one leader a term", format!("shard {} term {}: {first} and {}", copy.shard, copy.term, copy.replica))
     }
 }

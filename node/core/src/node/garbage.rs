@@ -14,9 +14,6 @@ use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
 use crate::replica::state::ReplicaState;
 
-/// Records that go in one slice.
-const SLICE: usize = 512;
-
 /// A range of records that nobody owns any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Garbage {
@@ -91,19 +88,20 @@ impl Node {
 
     /// True while records of an earlier copy of the shard are still here.
     pub(super) fn has_garbage(&self, shard: ShardId) -> bool {
-        self.garbage.iter().any(|g| g.shard == shard)
+        self.garbage.iter().any(|g| g.shard == shard) && !is_planted(Planted::GarbageNotAwaited)
     }
 
     /// Deletes the next slice of what nobody owns.
     pub(super) fn collect_garbage(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
         let Some(garbage) = self.garbage.first().cloned() else { return Ok(()) };
+        let slice = self.config.garbage_slice_records.max(1);
         let mut writes = Vec::new();
         let (start, end) = (data_key(garbage.table, &garbage.start), data_end(garbage.table, garbage.end.as_deref()));
         engine.scan(&start, &end, &mut |key, _| {
             writes.push(EngineWrite::Delete(Bytes::copy_from_slice(key)));
-            if writes.len() < SLICE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if writes.len() < slice { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        let is_done = writes.len() < SLICE;
+        let is_done = writes.len() < slice;
         if is_done {
             writes.push(EngineWrite::Delete(garbage.key()));
             self.garbage.remove(0);

@@ -98,7 +98,7 @@ impl Node {
             tombstones: stored.tombstones,
             forgotten: Forgotten::open(recovered.is_store_new, engine)?,
             lost: Vec::new(),
-            garbage: stored.garbage,
+            garbage: if is_planted(Planted::GarbageForgottenAtOpen) { Vec::new() } else { stored.garbage },
             destroyed: Vec::new(),
             heard: Heard::new(identity.node, identity.incarnation),
             stewardship: Stewardship::default(),
@@ -183,6 +183,10 @@ impl Node {
         engine.write(vec![tombstone_write(shard, replica)])?;
         self.unsynced = true;
         self.wants_sync = true;
+        if is_planted(Planted::EndNotedBeforeSync) {
+            self.next_destroyed_write.push((shard, replica));
+            return Ok(());
+        }
         self.destroyed.push((self.marks + 1, shard, replica));
         Ok(())
     }

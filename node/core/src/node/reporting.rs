@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::message::{LedReport, NodeReport, PeerMessage, Report, ShardReport};
 use crate::node::{Node, REPORT_TICKS};
+use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
 use crate::time::Now;
 
@@ -81,7 +82,8 @@ impl Node {
 
     /// What is told must stay so: without its tombstone a copy could be back after a crash.
     fn is_durably_entombed(&self, (shard, replica): (ShardId, ReplicaId)) -> bool {
-        !self.destroyed.iter().any(|&(_, pending, id)| pending == shard && id >= replica)
+        is_planted(Planted::LossToldBeforeSync)
+            || !self.destroyed.iter().any(|&(_, pending, id)| pending == shard && id >= replica)
     }
 
     fn own_report(&self) -> NodeReport {

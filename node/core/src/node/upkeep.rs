@@ -6,7 +6,7 @@ use crate::ids::{ReplicaId, ShardId};
 use crate::log::{LogCut, LogWrite};
 use crate::node::{Node, TICK_MS};
 use crate::planted::{Planted, is_planted};
-use crate::replica::Collected;
+use crate::replica::{Collected, Pace};
 use crate::time::Now;
 
 impl Node {
@@ -20,10 +20,16 @@ impl Node {
 
     fn pump_snapshots(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         let mut out = Collected::default();
+        let mut pace = Pace {
+            budget: self.snapshot_budget,
+            piece_bytes: self.config.snapshot_piece_bytes,
+            piece_records: self.config.snapshot_piece_records,
+        };
         let is_full = |node| self.heard.is_full(node) && !is_planted(Planted::SnapshotToFullDisk);
         for replica in self.replicas.values_mut().filter(|r| r.is_sending()) {
-            replica.pump_snapshots(engine, now, &mut self.snapshot_budget, &is_full, &mut out)?;
+            replica.pump_snapshots(engine, now, &mut pace, &is_full, &mut out)?;
         }
+        self.snapshot_budget = pace.budget;
         self.send.append(&mut out.send);
         Ok(())
     }

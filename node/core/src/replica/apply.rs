@@ -168,7 +168,7 @@ impl Applier {
             }
         }
         let outcome = self.decide(command, wall_ms, engine)?;
-        if let Some(request) = command.request.filter(|_| outcome != Outcome::WrongShard) {
+        if let Some(request) = command.request.filter(|_| outcome != Outcome::WrongShard && !is_forgotten(&outcome)) {
             self.requests.insert(request, outcome);
             self.batch.requests.push((request, outcome));
         }
@@ -219,6 +219,10 @@ impl Applier {
         let record = stored.map(|s| record::decode(key.clone(), &s)).transpose().map_err(EngineError::unreadable)?;
         Ok(record.filter(|r| !record::is_expired(r, wall_ms)))
     }
+}
+
+fn is_forgotten(outcome: &Outcome) -> bool {
+    is_planted(Planted::FailedConditionForgotten) && matches!(outcome, Outcome::ConditionFailed { .. })
 }
 
 fn holds(condition: &Condition, current: Option<&Record>) -> bool {

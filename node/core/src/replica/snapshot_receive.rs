@@ -67,6 +67,12 @@ impl SnapshotReceive {
         (self.from_node, PeerMessage::SnapshotAck(ack))
     }
 
+    fn is_next(&self, chunk: &SnapshotChunk) -> bool {
+        chunk.sequence == self.next
+            || is_planted(Planted::PieceOutOfOrder)
+            || (is_planted(Planted::SnapshotPieceSkipped) && chunk.sequence > self.next)
+    }
+
     /// Stores the next piece. One out of order or damaged is ignored: the sender repeats what is not acknowledged.
     pub(super) fn store(
         &mut self,
@@ -74,13 +80,12 @@ impl SnapshotReceive {
         applier: &mut Applier,
         engine: &dyn Engine,
     ) -> Result<(), EngineError> {
-        let is_next = chunk.sequence == self.next || is_planted(Planted::PieceOutOfOrder);
-        let expected = chunk.id == self.offer.id && is_next && !self.is_complete;
+        let expected = chunk.id == self.offer.id && self.is_next(&chunk) && !self.is_complete;
         let is_whole = checksum(&chunk.records) == chunk.checksum || is_planted(Planted::PieceUnchecked);
         if !expected || !is_whole {
             return Ok(());
         }
-        self.next += 1;
+        self.next = chunk.sequence + 1;
         let mut writes: Vec<_> = chunk.records.into_iter().map(|(k, v)| EngineWrite::Put(k, v)).collect();
         if chunk.last {
             let shard = self.offer.descriptor.shard;

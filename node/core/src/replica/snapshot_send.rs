@@ -18,12 +18,19 @@ use crate::replica::state::ReplicaState;
 
 /// Unacknowledged pieces under way: enough for a round trip, little enough to keep in memory.
 const WINDOW_CHUNKS: usize = 4;
-/// Keys and values of one piece.
-const CHUNK_BYTES: usize = 256 << 10;
-/// Records of one piece, so that reading it never holds up the node for long.
-const CHUNK_RECORDS: usize = 2_000;
 const RESEND_MS: u64 = 500;
 const STALL_MS: u64 = 10_000;
+
+/// How much may be sent, and in pieces of what size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Bytes that may still be sent now, over all transfers.
+    pub(crate) budget: u64,
+    /// Keys and values of one piece.
+    pub(crate) piece_bytes: usize,
+    /// Records of one piece.
+    pub(crate) piece_records: usize,
+}
 
 /// One transfer.
 #[derive(Debug)]
@@ -114,7 +121,10 @@ impl SnapshotSend {
     pub(super) fn note(&mut self, key: &Bytes, engine: &dyn Engine) -> Result<(), EngineError> {
         let ahead = !self.is_read && *key >= self.cursor && *key < self.end;
         if ahead && !self.preimages.contains_key(key) && !is_planted(Planted::SnapshotWithoutPreimage) {
-            self.preimages.insert(key.clone(), engine.get(key)?);
+            let old = engine.get(key)?;
+            if old.is_some() || !is_planted(Planted::PreimageOfAbsentForgotten) {
+                self.preimages.insert(key.clone(), old);
+            }
         }
         Ok(())
     }
@@ -138,7 +148,7 @@ impl SnapshotSend {
         &mut self,
         engine: &dyn Engine,
         now_ms: u64,
-        budget: &mut u64,
+        pace: &mut Pace,
     ) -> Result<Vec<(NodeId, PeerMessage)>, EngineError> {
         let mut out = Vec::new();
         let resend = now_ms.saturating_sub(self.last_send_ms) >= RESEND_MS;
@@ -153,10 +163,10 @@ impl SnapshotSend {
             self.last_send_ms = now_ms;
             out.extend(self.unacked.iter().map(|c| (self.to_node, PeerMessage::SnapshotChunk(c.clone()))));
         }
-        while self.unacked.len() < WINDOW_CHUNKS && *budget > 0 && !self.is_all_cut() {
-            let chunk = self.next_chunk(engine)?;
+        while self.unacked.len() < WINDOW_CHUNKS && pace.budget > 0 && !self.is_all_cut() {
+            let chunk = self.next_chunk(engine, pace)?;
             let bytes: usize = chunk.records.iter().map(|(k, v)| k.len() + v.len()).sum();
-            *budget = budget.saturating_sub(bytes as u64);
+            pace.budget = pace.budget.saturating_sub(bytes as u64);
             self.sent_bytes += bytes as u64;
             self.last_send_ms = now_ms;
             out.push((self.to_node, PeerMessage::SnapshotChunk(chunk.clone())));
@@ -170,13 +180,13 @@ impl SnapshotSend {
         self.is_read && self.requests.is_empty() && self.next_sequence > 0
     }
 
-    fn next_chunk(&mut self, engine: &dyn Engine) -> Result<SnapshotChunk, EngineError> {
+    fn next_chunk(&mut self, engine: &dyn Engine, pace: &Pace) -> Result<SnapshotChunk, EngineError> {
         let mut records = Vec::new();
         if !self.is_read {
-            records = self.read(engine)?;
+            records = self.read(engine, pace)?;
         }
         let mut bytes: usize = records.iter().map(|(k, v)| k.len() + v.len()).sum();
-        while self.is_read && bytes < CHUNK_BYTES {
+        while self.is_read && bytes < pace.piece_bytes {
             let Some((key, value)) = self.requests.pop_front() else { break };
             bytes += key.len() + value.len();
             records.push((key, value));
@@ -195,13 +205,13 @@ impl SnapshotSend {
     }
 
     /// The next records as they were at the snapshot's index: the store's, with the pre-images in their place.
-    fn read(&mut self, engine: &dyn Engine) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+    fn read(&mut self, engine: &dyn Engine, pace: &Pace) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
         let (mut found, mut bytes) = (BTreeMap::new(), 0);
         let mut upto = None;
         engine.scan(&self.cursor, &self.end, &mut |key, value| {
             bytes += key.len() + value.len();
             found.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-            if bytes < CHUNK_BYTES && found.len() < CHUNK_RECORDS {
+            if bytes < pace.piece_bytes && found.len() < pace.piece_records {
                 return ControlFlow::Continue(());
             }
             upto = Some(successor(key));

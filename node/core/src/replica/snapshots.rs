@@ -10,7 +10,7 @@ use crate::message::{PeerMessage, RaftEnvelope, SnapshotAck, SnapshotChunk, Snap
 use crate::planted::{Planted, is_planted};
 use crate::replica::promise::Promise;
 use crate::replica::state::ReplicaState;
-use crate::replica::{Collected, ELECTION_TICKS, Replica, SnapshotReceive, SnapshotSend, raft_log};
+use crate::replica::{Collected, ELECTION_TICKS, Pace, Replica, SnapshotReceive, SnapshotSend, raft_log};
 use crate::time::Now;
 
 /// What became of an offered snapshot.
@@ -54,12 +54,12 @@ impl Replica {
         &mut self,
         engine: &dyn Engine,
         now: Now,
-        budget: &mut u64,
+        pace: &mut Pace,
         is_full: &dyn Fn(NodeId) -> bool,
         out: &mut Collected,
     ) -> Result<(), EngineError> {
         for send in self.sends.values_mut().filter(|send| !is_full(send.to_node())) {
-            out.send.extend(send.pump(engine, now.monotonic_ms, budget)?);
+            out.send.extend(send.pump(engine, now.monotonic_ms, pace)?);
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Replica {
             if current.is_complete || current.offer.term > offer.term {
                 return Ok(Offered::Ignored);
             }
-            if current.has_written() {
+            if current.has_written() && !is_planted(Planted::RemainsNotWiped) {
                 self.receive = None;
                 return Ok(Offered::MustWipe);
             }
@@ -200,6 +200,9 @@ impl Replica {
         receive.store(chunk, &mut self.applier, engine)?;
         out.send.push(receive.ack());
         out.wants_sync |= receive.is_complete && !was_complete;
+        if is_planted(Planted::SnapshotStandsUnsynced) {
+            self.install_received(out);
+        }
         Ok(())
     }
 
@@ -227,7 +230,10 @@ impl Replica {
 
     /// True if this copy may hold pieces of a snapshot whose transfer is not under way any more.
     pub(crate) fn has_remains(&self) -> bool {
-        self.applier.state.blank && self.receive.is_none() && !self.descriptor().members.is_empty()
+        self.applier.state.blank
+            && self.receive.is_none()
+            && !self.descriptor().members.is_empty()
+            && !is_planted(Planted::RemainsNotWiped)
     }
 
     /// The remains are wiped.

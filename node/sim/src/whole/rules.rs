@@ -9,7 +9,7 @@ use skerry_core::node::{AdminRefusal, AdminReply, Answer};
 use skerry_core::system::{AdminChange, SystemRefusal, SystemReply};
 
 use super::kubernetes::{Kubernetes, Process};
-use crate::check::views;
+use crate::check::{held, views};
 use crate::faults::newest_map;
 use crate::host::Host;
 use crate::world::World;
@@ -162,7 +162,7 @@ impl Rules {
 
 /// A certificate was given: nothing that is needed is on the node.
 pub(crate) fn check_certificate(node: NodeId, epoch: Epoch, steward: Option<NodeId>, world: &mut World) {
-    let all = views(&world.hosts);
+    let all = held(&world.hosts, world.time);
     let steward = steward.and_then(|l| world.hosts.get(&l)).and_then(|h| h.node.as_ref());
     let newest = world.hosts.values().filter_map(|h| h.node.as_ref()).max_by_key(|n| n.map().epoch);
     if let Some(map) = steward.or(newest).map(|n| n.map().clone()).filter(|map| map.epoch >= epoch) {

@@ -1,0 +1,97 @@
+//! Not more shards move into or out of one node at a time than the limit says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Broken, broken};
+use crate::ids::{Epoch, NodeId, ShardId};
+use crate::map::{Map, Replica, Role, ShardRecord};
+
+/// Remembers what each node had under way.
+#[derive(Debug, Default)]
+pub struct Moves {
+    epoch: Epoch,
+    moving: BTreeMap<NodeId, BTreeSet<ShardId>>,
+}
+
+impl Moves {
+    /// Looks at the newest map. What was under way when a limit was lowered may go on; a move that is turned round asks
+    /// nobody. So only a move that begins is held against the limit.
+    pub fn check(&mut self, map: &Map) -> Result<(), Broken> {
+        if map.epoch <= self.epoch {
+            return Ok(());
+        }
+        // Several changes at once say nothing of their order.
+        let is_next = map.epoch.0 == self.epoch.0 + 1;
+        self.epoch = map.epoch;
+        let mut now: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
+        for record in map.live_shards().filter(|record| !record.assigned_reached()) {
+            for node in changing(record) {
+                now.entry(node).or_default().insert(record.descriptor.shard);
+            }
+        }
+        let before = std::mem::replace(&mut self.moving, now);
+        let was_moving = |shard: &ShardId| before.values().any(|shards| shards.contains(shard));
+        for (node, shards) in self.moving.iter().filter(|_| is_next) {
+            let begun = shards.iter().find(|shard| !was_moving(shard));
+            let limit = map.limits.0.moves_per_node;
+            if let Some(shard) = begun.filter(|_| shards.len() > limit as usize) {
+                let seen = format!("{node}: shard {shard} began to move at {}, beside {shards:?}; {limit}", map.epoch);
+                return broken("moves keep within the limit of each node", seen);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The nodes that a shard's move takes copies to or from.
+fn changing(record: &ShardRecord) -> BTreeSet<NodeId> {
+    let members = &record.descriptor.members;
+    let votes = |copy: &Replica| members.iter().any(|m| m.role == Role::Voter && m.replica == *copy);
+    let gained = record.assigned.iter().filter(|copy| !votes(copy)).map(|copy| copy.node);
+    let stays = |copy: &Replica| record.assigned.contains(copy);
+    let lost = members.iter().filter(|m| m.role != Role::Voter || !stays(&m.replica)).map(|m| m.replica.node);
+    gained.chain(lost).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ReplicaId, TableId};
+    use crate::map::{Consistency, Descriptor, Fragmentation, Member, TableRecord};
+
+    fn replica(node: u64, id: u64) -> Replica {
+        Replica { node: NodeId(node), id: ReplicaId(id) }
+    }
+
+    /// Two shards on node 1, of which some move to node 2.
+    fn map(epoch: u64, moving: &[u64]) -> Map {
+        let mut map = Map::default();
+        map.limits.0.moves_per_node = 1;
+        map.put_table(TableRecord {
+            id: TableId(1),
+            name: "t".into(),
+            fragmentation: Fragmentation::Range,
+            consistency: Consistency::Leader,
+            replication_factor: 1,
+            dropped: false,
+            epoch: Epoch(epoch),
+        });
+        for shard in [1, 2] {
+            let here = replica(1, shard);
+            let assigned = if moving.contains(&shard) { replica(2, shard + 10) } else { here };
+            let members = vec![Member { replica: here, role: Role::Voter }];
+            let descriptor = Descriptor { shard: ShardId(shard), table: TableId(1), members, ..Descriptor::default() };
+            let target = vec![assigned.node];
+            map.put_shard(ShardRecord { descriptor, target, assigned: vec![assigned], epoch: Epoch(epoch) });
+        }
+        map
+    }
+
+    #[test]
+    fn a_move_that_begins_beside_too_many_others_is_caught() {
+        let mut moves = Moves::default();
+        assert_eq!(moves.check(&map(1, &[])), Ok(()));
+        assert_eq!(moves.check(&map(2, &[1])), Ok(()));
+        assert!(moves.check(&map(3, &[1, 2])).is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! A replica as a few numbers: cheap enough for invariants that look after every step.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::ids::{Generation, ReplicaId, ShardId};
+use crate::replica::{Replica, convert};
+use crate::time::Version;
+
+/// A replica's numbers at one moment. Equal to the last = nothing that an invariant looks at has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Which copy.
+    pub replica: ReplicaId,
+    /// Raft term.
+    pub term: u64,
+    /// True if it leads in that term.
+    pub is_leader: bool,
+    /// Index and term of the highest entry known committed. A term of 0 = the log does not reach so far back.
+    pub committed: (u64, u64),
+    /// Index and term of the last entry that the applier has applied.
+    pub applied: (u64, u64),
+    /// Index that raft counts as applied.
+    pub raft_applied: u64,
+    /// Highest index in the log.
+    pub last: u64,
+    /// Of the descriptor as of the last applied entry.
+    pub generation: Generation,
+    /// True while it waits for its snapshot.
+    pub is_blank: bool,
+    /// True if raft's log has the entry that the applier stands at, or begins after it.
+    pub is_log_alike: bool,
+    /// Highest version given in the shard.
+    pub last_version: Version,
+    /// Requests issued at or before this are refused.
+    pub request_floor: Version,
+}
+
+impl Replica {
+    /// This replica as a few numbers.
+    pub fn summary(&self) -> Summary {
+        let (log, state) = (&self.raw.raft.raft_log, &self.applier.state);
+        let (index, term) = state.applied;
+        Summary {
+            shard: state.descriptor.shard,
+            replica: state.replica,
+            term: self.term(),
+            is_leader: self.is_leader(),
+            committed: (log.committed, log.term(log.committed).unwrap_or(0)),
+            applied: state.applied,
+            raft_applied: log.applied,
+            last: log.last_index(),
+            generation: state.descriptor.generation,
+            is_blank: self.is_blank(),
+            is_log_alike: index < self.raw.store().start().0 || log.term(index).is_ok_and(|found| found == term),
+            last_version: state.last_version,
+            request_floor: state.request_floor,
+        }
+    }
+
+    /// Index, term and hash of the entries in memory after `low` and up to `high`: equal for equal (shard, index) once
+    /// committed.
+    pub fn entries_between(&self, low: u64, high: u64) -> Vec<(u64, u64, u64)> {
+        let log = &self.raw.raft.raft_log;
+        let (first, last) = ((low + 1).max(log.first_index()), high.min(log.last_index()));
+        if first > last {
+            return Vec::new();
+        }
+        let mut found = log.slice(first, last + 1, None, raft::GetEntriesContext::empty(false)).unwrap_or_default();
+        found.drain(..).map(|entry| convert::entry_out(&entry)).map(|e| (e.index, e.term, hash(&e))).collect()
+    }
+}
+
+fn hash(entry: &crate::log::LogEntry) -> u64 {
+    xxh3_64(&entry.data).rotate_left(1) ^ xxh3_64(&entry.context)
+}

@@ -1,0 +1,130 @@
+//! What a client does next.
+
+use bytes::Bytes;
+use rand::Rng;
+use skerry_core::command::{Command, Condition, Expected, Mutation, Read, ReadConsistency, RequestId};
+use skerry_core::history::Change;
+use skerry_core::ids::{ShardId, TableId};
+use skerry_core::map::Map;
+use skerry_core::time::Version;
+
+use super::keys::history_key;
+use super::{Client, Doing, Write};
+use crate::hardship::Hardship;
+use crate::host::WALL_MS;
+use crate::world::World;
+
+/// Keys of one batch.
+const BATCH_KEYS_MAX: usize = 4;
+/// A clock that is behind is so by up to this.
+const BEHIND_MS_MAX: u64 = 10_000;
+
+/// How far a client's clock is behind.
+pub(super) fn behind_ms(world: &mut World) -> u64 {
+    let is_off = world.setting.has(Hardship::OldRequests) && world.rng.random_bool(0.5);
+    if is_off { world.rng.random_range(0..BEHIND_MS_MAX) } else { 0 }
+}
+
+fn some_map(world: &World) -> Option<&Map> {
+    world.hosts.values().filter_map(|h| h.node.as_ref()).map(|n| &**n.map()).max_by_key(|m| m.epoch)
+}
+
+/// The shard that holds a key.
+fn shard_of(table: TableId, key: &[u8], world: &World) -> Option<ShardId> {
+    some_map(world)?.route(table, key).map(|record| record.descriptor.shard)
+}
+
+impl Client {
+    /// The next operation, about this key. `None` = its table is not there.
+    pub(super) fn draw(&mut self, name: &'static str, key: Bytes, world: &mut World) -> Option<(TableId, Doing)> {
+        let table = some_map(world)?.table_named(name)?.id;
+        self.sequence += 1;
+        let read = |read, consistency| Doing::Read { read, consistency };
+        let linearizable = ReadConsistency::Linearizable;
+        let doing = match world.rng.random_range(0..100) {
+            0..48 => Doing::Write(self.write(name, table, key, world)),
+            48..80 => read(Read::Get { key }, linearizable),
+            80..88 => {
+                let limit = if world.rng.random_bool(0.3) { world.rng.random_range(1..5) } else { 1_000 };
+                read(Read::Scan { start: key, end: None, limit }, linearizable)
+            }
+            88..94 => read(Read::Get { key }, ReadConsistency::Local),
+            94..97 => read(Read::Get { key }, ReadConsistency::BoundedStaleness(world.rng.random_range(0..2_000))),
+            _ if world.setting.has(Hardship::OldRequests) && !self.old.is_empty() => {
+                let which = world.rng.random_range(0..self.old.len());
+                let (table, command, first) = self.old[which].clone();
+                return Some((table, Doing::Again { command, first }));
+            }
+            _ => read(Read::Get { key }, linearizable),
+        };
+        Some((table, doing))
+    }
+
+    fn write(&mut self, name: &'static str, table: TableId, key: Bytes, world: &mut World) -> Write {
+        let has_many = world.setting.has(Hardship::Batches);
+        let mut keys = vec![key];
+        if has_many && world.rng.random_bool(0.4) {
+            let shard = shard_of(table, &keys[0], world);
+            for _ in 0..world.rng.random_range(1..=BATCH_KEYS_MAX) {
+                let (of, other) = self.keys[world.rng.random_range(0..self.keys.len())].clone();
+                if of == name && !keys.contains(&other) && shard_of(table, &other, world) == shard {
+                    keys.push(other);
+                }
+            }
+        }
+        let mut write = Write { command: self.command(world), changes: Vec::new(), conditions: Vec::new() };
+        let conditional = world.rng.random_bool(0.25);
+        for (position, key) in keys.into_iter().enumerate() {
+            if conditional && (position == 0 || world.rng.random_bool(0.5)) {
+                self.condition(table, &key, &mut write, world);
+            }
+            // A key may be there for its condition alone.
+            let is_condition_only = position > 0 && !write.conditions.is_empty() && world.rng.random_bool(0.3);
+            if !is_condition_only {
+                self.mutation(table, key, &mut write, world);
+            }
+        }
+        write
+    }
+
+    fn command(&self, world: &mut World) -> Command {
+        let wall = Version::at_ms(WALL_MS + world.time / 1_000 - self.behind_ms);
+        let issued = if self.behind_ms > 0 { wall } else { wall.max(self.highest) };
+        let request = RequestId { issued, client: self.number as u64, sequence: self.sequence };
+        let has_id = !world.setting.has(Hardship::OldRequests) || world.rng.random_bool(0.9);
+        Command { request: has_id.then_some(request), conditions: Vec::new(), mutations: Vec::new() }
+    }
+
+    fn condition(&self, table: TableId, key: &Bytes, write: &mut Write, world: &mut World) {
+        let name = history_key(table, key);
+        let Some(seen) = self.seen.get(&name) else { return };
+        let expected = match seen.version {
+            None => Expected::Absent,
+            Some(_) if !seen.value.is_empty() && world.rng.random_bool(0.3) => Expected::Value(seen.value.clone()),
+            Some(version) => Expected::Version(version),
+        };
+        write.command.conditions.push(Condition { key: key.clone(), expected });
+        write.conditions.push((name, seen.version));
+    }
+
+    fn mutation(&self, table: TableId, key: Bytes, write: &mut Write, world: &mut World) {
+        let name = history_key(table, &key);
+        if world.rng.random_bool(0.15) {
+            write.changes.push(Change { key: name, value: None, expires_ms: None });
+            return write.command.mutations.push(Mutation::Delete { key });
+        }
+        let value = (self.number as u64) << 32 | self.sequence;
+        let is_large = world.rng.random_range(0..1_000) < world.setting.large_values;
+        let most = if is_large { 40_000 } else { 200 };
+        let mut bytes = value.to_be_bytes().to_vec();
+        bytes.resize(8 + world.rng.random_range(0..most), b'.');
+        let expires = world.setting.has(Hardship::Expiry) && world.rng.random_bool(0.3);
+        let expires_ms = expires.then(|| WALL_MS + world.time / 1_000 + world.rng.random_range(0..5_000));
+        if world.setting.has(Hardship::Batches) && world.rng.random_bool(0.1) {
+            // Of two mutations of one key the later wins.
+            write.command.mutations.push(Mutation::Delete { key: key.clone() });
+        }
+        write.changes.push(Change { key: name, value: Some(value), expires_ms });
+        write.command.mutations.push(Mutation::Put { key, value: bytes.into(), expires_ms });
+    }
+}

@@ -1,0 +1,29 @@
+//! The keys that clients use: few, so that they meet, and in some worlds many.
+
+use bytes::Bytes;
+use skerry_core::ids::TableId;
+use skerry_core::key;
+use skerry_core::map::Fragmentation;
+
+use crate::hardship::{Hardship, Setting};
+
+/// Tables and keys.
+pub(crate) fn keys(setting: &Setting) -> Vec<(&'static str, Bytes)> {
+    let few = ["a1", "a2", "g1", "k5", "m9", "t1"].map(str::to_owned);
+    let more =
+        (few.len()..setting.keys).map(|n| format!("{}{n}", char::from(b'a' + u8::try_from(n % 26).unwrap_or(0))));
+    let range = few.into_iter().chain(more).map(|key| ("ranges", Bytes::from(key)));
+    let few = [("x", "1"), ("x", "2"), ("y", "1"), ("z", "1")].map(|(p, s)| (p.to_owned(), s.to_owned()));
+    let more = (few.len()..setting.keys).map(|n| (format!("p{}", n / 3), n.to_string()));
+    let encoded =
+        |(p, s): (String, String)| key::encode(Fragmentation::Hash, p.as_bytes(), s.as_bytes()).unwrap_or_default();
+    let hash = few.into_iter().chain(more).map(|parts| ("hashes", encoded(parts)));
+    let extra = ["a", "b", "c"].map(|key| ("extra", Bytes::from_static(key.as_bytes())));
+    let has_extra = setting.has(Hardship::Tables);
+    range.chain(hash).chain(extra.into_iter().filter(|_| has_extra)).collect()
+}
+
+/// A key's name in the history: a table that was made anew is another.
+pub(super) fn history_key(table: TableId, key: &[u8]) -> Vec<u8> {
+    [&table.0.to_be_bytes()[..], key].concat()
+}

@@ -1,0 +1,217 @@
+//! What makes a world harder than a quiet one, each by itself: a run draws which of them its seed has, and how much.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::world::MILLISECOND;
+
+/// One kind of hardship.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hardship {
+    /// The first tick comes anywhere within a period after the start of a process, not at once.
+    FirstTick,
+    /// Single messages of any kind arrive late, by up to several election time-outs.
+    LateMessages,
+    /// Monotonic clocks go as fast and as slow as the lease allows, wall clocks are off by a year.
+    Clocks,
+    /// Answers to clients and operators are lost, requests too, and requests arrive twice.
+    LostAnswers,
+    /// The store fails in the midst of a step, which ends the process.
+    StoreErrors,
+    /// A process dies and its machine does not: what the store has not synced is there for the next process, and may be lost
+    /// with the machine later.
+    ProcessDies,
+    /// Disks hang, and are full for some time.
+    Disks,
+    /// More than one volume is lost or damaged in a run, one after the other.
+    Losses,
+    /// Snapshots come in many pieces, garbage goes in many slices.
+    SmallPieces,
+    /// Nodes are told to step aside, with and without an end.
+    StepAside,
+    /// Tables come and go, have replication factors of their own, and limits change.
+    Tables,
+    /// Clients do more than one thing with one key.
+    Batches,
+    /// Clients retry what was answered long ago, and their clocks are off.
+    OldRequests,
+    /// Records expire.
+    Expiry,
+    /// Many keys, and large values.
+    ManyKeys,
+}
+
+impl Hardship {
+    /// Every one.
+    pub const ALL: [Self; 15] = [
+        Self::FirstTick,
+        Self::LateMessages,
+        Self::Clocks,
+        Self::LostAnswers,
+        Self::StoreErrors,
+        Self::ProcessDies,
+        Self::Disks,
+        Self::Losses,
+        Self::SmallPieces,
+        Self::StepAside,
+        Self::Tables,
+        Self::Batches,
+        Self::OldRequests,
+        Self::Expiry,
+        Self::ManyKeys,
+    ];
+
+    /// Those that no run has yet, and why: each shows a fault that is known.
+    const OFF: [(Self, &'static str); 3] = [
+        (Self::FirstTick, "a copy that gave its records up acknowledges before its first tick"),
+        (Self::ProcessDies, "what is read at open counts as durable before anybody has synced it"),
+        (Self::LateMessages, "a late message of a higher term makes a follower forget its promise to its leader"),
+    ];
+}
+
+impl fmt::Display for Hardship {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// No hardship has this name.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("no hardship is named {0}; there are {all:?}", all = Hardship::ALL)]
+pub struct UnknownHardship(String);
+
+impl FromStr for Hardship {
+    type Err = UnknownHardship;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|hardship| hardship.to_string() == name);
+        found.ok_or_else(|| UnknownHardship(name.to_owned()))
+    }
+}
+
+/// The hardships that runs draw from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hardships(Vec<Hardship>);
+
+impl Default for Hardships {
+    fn default() -> Self {
+        let is_on = |hardship: &Hardship| !Hardship::OFF.iter().any(|(off, _)| off == hardship);
+        Self(Hardship::ALL.into_iter().filter(is_on).collect())
+    }
+}
+
+impl Hardships {
+    /// None at all.
+    pub const NONE: Self = Self(Vec::new());
+
+    /// With one more.
+    #[must_use]
+    pub fn and(mut self, hardship: Hardship) -> Self {
+        if !self.0.contains(&hardship) {
+            self.0.push(hardship);
+        }
+        self
+    }
+
+    /// Without one.
+    #[must_use]
+    pub fn without(mut self, hardship: Hardship) -> Self {
+        self.0.retain(|other| *other != hardship);
+        self
+    }
+
+    /// Just one, in every run, for a test of it alone.
+    pub fn only(hardship: Hardship) -> Self {
+        Self(vec![hardship])
+    }
+}
+
+/// What the world of one seed is like.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    present: Vec<Hardship>,
+    /// The latest first tick after a start, in microseconds.
+    pub(crate) first_tick_max: u64,
+    /// Of 1,000 messages, how many are late while faults are about.
+    pub(crate) late: u32,
+    /// How late, at most, in microseconds.
+    pub(crate) late_max: u64,
+    /// Parts per million that a monotonic clock is off, at most.
+    pub(crate) drift_ppm: i64,
+    /// Milliseconds that a wall clock is off, at most.
+    pub(crate) wall_skew_ms: i64,
+    /// Of 1,000 requests, and also of 1,000 answers, how many are lost while faults are about.
+    pub(crate) lost_requests: u32,
+    /// Of 1,000 requests, how many arrive twice.
+    pub(crate) repeated_requests: u32,
+    /// Volumes that may be lost or damaged.
+    pub(crate) losses: u32,
+    pub(crate) piece_bytes: usize,
+    pub(crate) piece_records: usize,
+    pub(crate) garbage_slice: usize,
+    /// Log entries that a shard keeps in memory, in bytes: so much that a snapshot is done before they are gone.
+    pub(crate) log_keep_bytes: usize,
+    /// Keys of each table.
+    pub(crate) keys: usize,
+    /// Of 1,000 writes, how many are much larger than others.
+    pub(crate) large_values: u32,
+    /// Shards of each table.
+    pub(crate) shards: usize,
+}
+
+impl Setting {
+    /// Draws what a seed has. Of each hardship in turn most seeds have none or little, so that they are also met alone.
+    pub(crate) fn draw(seed: u64, hardships: &Hardships) -> Self {
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x5E77_1965);
+        let present: Vec<_> = hardships.0.iter().copied().filter(|_| rng.random_bool(0.4)).collect();
+        let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
+        let has = |hardship| present.contains(&hardship);
+        let pick = |rng: &mut ChaCha8Rng, is_drawn: bool, some: &[u32], none: u32| {
+            let drawn = some[rng.random_range(0..some.len())];
+            if is_drawn { drawn } else { none }
+        };
+        let lost_requests = pick(rng, has(Hardship::LostAnswers), &[5, 20, 60], 0);
+        let repeated_requests = pick(rng, has(Hardship::LostAnswers), &[5, 50, 200], 0);
+        let late = pick(rng, has(Hardship::LateMessages), &[2, 10, 40], 0);
+        let late_max = u64::from(pick(rng, has(Hardship::LateMessages), &[800, 1_500, 3_000], 0)) * MILLISECOND;
+        let drift_ppm = i64::from(pick(rng, has(Hardship::Clocks), &[5_000, 30_000, 80_000], 5_000));
+        let is_year_off = has(Hardship::Clocks) && rng.random_bool(0.5);
+        let small = has(Hardship::SmallPieces);
+        let piece_bytes = pick(rng, small, &[1_000, 4_000, 16_000], 256 << 10) as usize;
+        let piece_records = pick(rng, small, &[2, 5, 20], 2_000) as usize;
+        let garbage_slice = pick(rng, small, &[1, 3, 10], 512) as usize;
+        let keys = pick(rng, has(Hardship::ManyKeys), &[30, 100, 250], 6) as usize;
+        let large_values = pick(rng, has(Hardship::ManyKeys), &[0, 10, 50], 0);
+        let shards = rng.random_range(1..=4);
+        Self {
+            first_tick_max: if has(Hardship::FirstTick) { 50 * MILLISECOND } else { MILLISECOND },
+            late,
+            late_max,
+            drift_ppm,
+            wall_skew_ms: if is_year_off { 365 * 24 * 3_600_000 } else { 200 },
+            lost_requests,
+            repeated_requests,
+            losses: if has(Hardship::Losses) { 3 } else { 1 },
+            piece_bytes,
+            piece_records,
+            garbage_slice,
+            log_keep_bytes: if small || large_values > 0 { 32_000 } else { 2_000 },
+            keys,
+            large_values,
+            shards,
+            present,
+        }
+    }
+
+    pub(crate) fn has(&self, hardship: Hardship) -> bool {
+        self.present.contains(&hardship)
+    }
+
+    /// For the story of a run.
+    pub(crate) fn text(&self) -> String {
+        self.present.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}

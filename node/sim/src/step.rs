@@ -1,0 +1,136 @@
+//! One step of one node: an input goes in, and what comes out is carried out on log, store and network.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use skerry_core::ids::{Incarnation, NodeId, Token};
+use skerry_core::message::PeerMessage;
+use skerry_core::node::{Answer, Effects, Input};
+
+use crate::host::{JUMPS_MS, WALL_MS};
+use crate::world::{Event, MILLISECOND, SECOND, World};
+
+/// Answers that nobody fetched, such as those to requests that were given up, are forgotten beyond so many.
+const ANSWERS_MAX: usize = 4_096;
+
+/// When and by which process a read was answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given {
+    pub(crate) order: u64,
+    pub(crate) process: u64,
+}
+
+impl World {
+    pub(crate) fn input(&mut self, id: NodeId, input: Input) {
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        let now = host.now(self.time);
+        let Some(node) = host.node.as_mut() else { return };
+        // Inputs that arrive close together are answered for together.
+        let is_tick = matches!(input, Input::Tick);
+        host.owes_ready = true;
+        host.seen_at = self.time;
+        let taken = node.handle(input, &host.engine, now);
+        let waits = taken.is_ok() && !is_tick && self.rng.random_bool(0.2);
+        if waits {
+            return self.checker.step(id, &self.hosts, self.time);
+        }
+        host.owes_ready = false;
+        match taken.and_then(|()| node.ready(&host.engine, now)) {
+            Ok(effects) => self.carry_out(id, effects),
+            // The node is poisoned, and whoever watches it starts it anew.
+            Err(_) => self.restart(id, 100 * MILLISECOND..2 * SECOND),
+        }
+    }
+
+    fn carry_out(&mut self, id: NodeId, effects: Effects) {
+        self.note(id, &effects);
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        let (boot, incarnation, written) = (host.boot, Incarnation(host.incarnation), host.engine.written());
+        for cut in &effects.cuts {
+            self.checker.cut(host, cut);
+            host.log.cut(cut);
+        }
+        if let Some(batch) = effects.log {
+            let sequence = batch.sequence;
+            host.log.append(batch);
+            let delay = self.rng.random_range(50..=self.disk_max);
+            self.after(delay, Event::LogDurable { host: id, boot, sequence });
+        }
+        if let Some(mark) = effects.sync {
+            let delay = self.rng.random_range(1_000..=20 * self.disk_max);
+            self.after(delay, Event::EngineDurable { host: id, boot, mark, written });
+        }
+        self.checker.step(id, &self.hosts, self.time);
+        self.checker.sent(&effects.send);
+        self.send(id, incarnation, effects.send);
+        effects.answers.into_iter().for_each(|(token, answer)| self.answered(token, answer, boot << 32 | id.0));
+    }
+
+    /// An answer goes to whoever asked, or is lost on the way.
+    fn answered(&mut self, token: Token, answer: Answer, process: u64) {
+        if self.is_lost() {
+            return;
+        }
+        self.answered += 1;
+        if matches!(answer, Answer::Read(_)) {
+            self.given.insert(token, Given { order: self.answered, process });
+        }
+        self.answers.insert(token, answer);
+        while self.answers.len() > ANSWERS_MAX {
+            self.answers.pop_first();
+        }
+        while self.given.len() > ANSWERS_MAX {
+            self.given.pop_first();
+        }
+    }
+
+    /// True if a request or an answer to one is lost.
+    fn is_lost(&mut self) -> bool {
+        self.is_troubled && self.rng.random_range(0..1_000) < self.setting.lost_requests
+    }
+
+    /// Sends a request to a node: it arrives once, seldom not at all or twice. True = it may have arrived twice.
+    pub(crate) fn request(&mut self, host: NodeId, mut input: impl FnMut() -> Input) -> bool {
+        let repeated = self.is_troubled && self.rng.random_range(0..1_000) < self.setting.repeated_requests;
+        if !self.is_lost() {
+            let delay = self.rng.random_range(50..3 * MILLISECOND);
+            self.after(delay, Event::Request { host, input: input() });
+        }
+        if repeated {
+            let delay = self.rng.random_range(50..2 * SECOND);
+            self.after(delay, Event::Request { host, input: input() });
+        }
+        repeated
+    }
+
+    /// One frame for each receiver. While faults are about, some messages leave their frame and come late.
+    pub(crate) fn send(&mut self, from: NodeId, incarnation: Incarnation, messages: Vec<(NodeId, PeerMessage)>) {
+        let mut frames: BTreeMap<NodeId, Vec<PeerMessage>> = BTreeMap::new();
+        let late = if self.is_troubled { self.setting.late } else { 0 };
+        for (to, message) in messages {
+            let is_cut = self.network.cut.contains(&(from, to));
+            if late > 0 && !is_cut && self.rng.random_range(0..1_000) < late {
+                let delay = self.rng.random_range(0..self.setting.late_max);
+                self.after(delay, Event::Deliver { to, from, incarnation, messages: vec![message] });
+            } else {
+                frames.entry(to).or_default().push(message);
+            }
+        }
+        for (to, messages) in frames {
+            let arrivals = self.network.arrivals(from, to, &mut self.rng);
+            if let Some(again) = arrivals.second {
+                let messages = messages.clone();
+                self.after(again, Event::Deliver { to, from, incarnation, messages });
+            }
+            if let Some(delay) = arrivals.first {
+                self.after(delay, Event::Deliver { to, from, incarnation, messages });
+            }
+        }
+    }
+
+    /// The earliest and the latest that any node's wall clock can have shown between two times, in milliseconds.
+    pub(crate) fn walls(&self, from: u64, to: u64) -> (u64, u64) {
+        let off = self.setting.wall_skew_ms + JUMPS_MS;
+        ((WALL_MS + from / 1_000).saturating_add_signed(-off), (WALL_MS + to / 1_000).saturating_add_signed(off) + 1)
+    }
+}

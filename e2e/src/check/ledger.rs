@@ -152,7 +152,10 @@ impl State {
                 Violation::Phantom { .. }
                 | Violation::Disorder { .. }
                 | Violation::AppliedTwice { .. }
-                | Violation::LostCondition { .. } => self.found.impossible += 1,
+                | Violation::LostCondition { .. }
+                | Violation::TornPage { .. }
+                | Violation::Expired { .. }
+                | Violation::WentBack { .. } => self.found.impossible += 1,
             }
             if self.found.violations.len() < TOLD_MAX {
                 self.found.violations.push(violation.to_string());

@@ -38,7 +38,7 @@ impl Writer<'_> {
             }
         };
         if there.owner_references() != secret(&self.blueprint(), String::new()).owner_references() {
-            return Err(ApplyError::NotOurs { kind: "Secret".to_owned(), name });
+            return Err(self.not_ours("Secret", &name, &there));
         }
         let text = there.data.as_ref().and_then(|data| data.get(SECRET_KEY)).map_or(&[][..], |text| &text.0);
         self.target.secrets =

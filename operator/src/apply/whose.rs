@@ -73,12 +73,16 @@ impl Writer<'_> {
     pub(super) async fn set_of_somebody(&self, name: &str) -> Option<ApplyError> {
         let sets: Api<StatefulSet> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
         let there = sets.get_metadata_opt(name).await.ok()??;
-        let of = there.labels().get(DATABASE_LABEL);
-        let of = match of {
+        Some(self.not_ours("StatefulSet", name, &there))
+    }
+
+    /// An object of this name is there, and is not this database's.
+    pub(super) fn not_ours(&self, kind: &str, name: &str, there: &impl ResourceExt) -> ApplyError {
+        let of = match there.labels().get(DATABASE_LABEL) {
             Some(of) if *of == self.names.database => format!("a former database {of}, or was not seen yet"),
             Some(of) => format!("database {of}"),
             None => "somebody else".to_owned(),
         };
-        Some(ApplyError::NotOurs { kind: "StatefulSet".to_owned(), name: name.to_owned(), of })
+        ApplyError::NotOurs { kind: kind.to_owned(), name: name.to_owned(), of }
     }
 }

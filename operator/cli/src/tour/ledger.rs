@@ -109,7 +109,10 @@ impl Ledger {
                 Violation::Disorder { .. }
                 | Violation::Phantom { .. }
                 | Violation::AppliedTwice { .. }
-                | Violation::LostCondition { .. } => verdict.impossible += 1,
+                | Violation::LostCondition { .. }
+                | Violation::TornPage { .. }
+                | Violation::Expired { .. }
+                | Violation::WentBack { .. } => verdict.impossible += 1,
             }
         }
         verdict.violations = violations;

@@ -93,11 +93,8 @@ planted! {
     SnapshotWithoutPreimage,
     /// A key that was absent when a snapshot began, and is put while it streams, is in the snapshot.
     PreimageOfAbsentForgotten,
-    /// A receiver takes a later piece of a snapshot for the next.
-    SnapshotPieceSkipped,
     /// Pieces of a broken-off snapshot stay when another comes.
     RemainsNotWiped,
-
     /// A copy that gave its records up takes and acknowledges entries until its first tick.
     BlankFromFirstTick,
     /// A copy takes a snapshot that is older than what it knows to be committed; raft does not.

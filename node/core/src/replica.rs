@@ -149,8 +149,8 @@ impl Replica {
         let requests = Requests::load(setup.requests_max, state.request_floor, shard, engine)?;
         let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
         let log = log.unwrap_or_default();
-        let is_before_snapshot =
-            state.stands_for(&log) || (is_planted(Planted::LogDroppedAtOpen) && log.start.0 < state.applied.0);
+        let is_dropped = is_planted(Planted::LogDroppedAtOpen) && log.start.0 < state.applied.0;
+        let is_before_snapshot = is_dropped || state.stands_for(&log);
         let start = if is_before_snapshot { state.applied } else { log.start };
         let entries = log.entries.iter().filter(|_| !is_before_snapshot).map(convert::entry_in).collect();
         let mut store = RaftLog::new(start, entries, log.hard_state);

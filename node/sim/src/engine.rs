@@ -59,7 +59,7 @@ impl Inner {
     fn call(&mut self) -> Result<(), EngineError> {
         match &mut self.fails_after {
             None => Ok(()),
-            Some(0) => Err(EngineError { message: "the disk fails".to_owned() }),
+            Some(0) => Err(EngineError { message: "the disk fails".to_owned(), is_damage: false }),
             Some(calls) => {
                 *calls -= 1;
                 Ok(())

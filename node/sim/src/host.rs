@@ -167,7 +167,7 @@ impl Host {
             snapshot_piece_bytes: setting.piece_bytes,
             snapshot_piece_records: setting.piece_records,
             garbage_slice_records: setting.garbage_slice,
-            ..NodeConfig::default()
+            requests_max: setting.requests_max,
         };
         self.node = Some(Node::open(identity, config, self.log.recover(damaged), &self.engine, self.now(time))?);
         Ok(())

@@ -10,6 +10,8 @@ use skerry_core::node::{Answer, Effects, Input};
 use crate::host::{JUMPS_MS, WALL_MS};
 use crate::world::{Event, MILLISECOND, SECOND, World};
 
+/// Nodes go by the clocks of most, of which they hear late, and later still after a pause.
+const AGREED_MS: i64 = 5_000;
 /// Answers that nobody fetched, such as those to requests that were given up, are forgotten beyond so many.
 const ANSWERS_MAX: usize = 4_096;
 
@@ -130,7 +132,8 @@ impl World {
 
     /// The earliest and the latest that any node's wall clock can have shown between two times, in milliseconds.
     pub(crate) fn walls(&self, from: u64, to: u64) -> (u64, u64) {
-        let off = self.setting.wall_skew_ms + JUMPS_MS;
+        let late = i64::try_from(self.setting.late_max / MILLISECOND).unwrap_or(0);
+        let off = self.setting.wall_skew_ms + JUMPS_MS + AGREED_MS + late;
         ((WALL_MS + from / 1_000).saturating_add_signed(-off), (WALL_MS + to / 1_000).saturating_add_signed(off) + 1)
     }
 }

@@ -46,7 +46,7 @@ const BUGS: [(Planted, u64); 26] = [
     (Planted::RequestsForgottenAtOpen, 60),
     (Planted::FailedConditionForgotten, 100),
     (Planted::PreimageOfAbsentForgotten, 100),
-    (Planted::SnapshotPieceSkipped, 500),
+    (Planted::PieceOutOfOrder, 500),
     (Planted::RemainsNotWiped, 300),
     (Planted::GarbageNotAwaited, 200),
     (Planted::GarbageForgottenAtOpen, 500),

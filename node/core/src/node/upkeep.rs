@@ -20,12 +20,12 @@ impl Node {
 
     fn pump_snapshots(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         let mut out = Collected::default();
+        let is_full = |node| self.heard.is_full(node) && !is_planted(Planted::SnapshotToFullDisk);
         let mut pace = Pace {
             budget: self.snapshot_budget,
             piece_bytes: self.config.snapshot_piece_bytes,
             piece_records: self.config.snapshot_piece_records,
         };
-        let is_full = |node| self.heard.is_full(node) && !is_planted(Planted::SnapshotToFullDisk);
         for replica in self.replicas.values_mut().filter(|r| r.is_sending()) {
             replica.pump_snapshots(engine, now, &mut pace, &is_full, &mut out)?;
         }

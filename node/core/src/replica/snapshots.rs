@@ -200,9 +200,6 @@ impl Replica {
         receive.store(chunk, &mut self.applier, engine)?;
         out.send.push(receive.ack());
         out.wants_sync |= receive.is_complete && !was_complete;
-        if is_planted(Planted::SnapshotStandsUnsynced) {
-            self.install_received(out);
-        }
         Ok(())
     }
 

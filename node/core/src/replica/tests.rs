@@ -1,7 +1,7 @@
 //! One copy alone, told by the test what the others say: snapshots, pace, and what a leader learns.
 
 use std::cell::RefCell;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
@@ -92,7 +92,8 @@ fn copy(entries: &[(u64, u64)], commit: u64, engine: &Memory) -> Replica {
 }
 
 fn open(state: ReplicaState, log: RecoveredLog, engine: &Memory) -> Replica {
-    Replica::open(NodeId(1), 7, state, Some(log), engine).expect("a store in memory never fails")
+    Replica::open(Setup { node: NodeId(1), seed: 7, requests_max: REQUESTS_MAX }, state, Some(log), engine)
+        .expect("a store in memory never fails")
 }
 
 fn message(from: u64, kind: RaftKind, term: u64) -> RaftEnvelope {
@@ -122,10 +123,10 @@ fn sent(replica: &mut Replica, engine: &Memory) -> Vec<RaftEnvelope> {
     replica.log_durable(sequence, &mut out);
     replica.collect(engine, NOW, sequence + 1, &mut out).expect("a store in memory never fails");
     replica.log_durable(sequence + 1, &mut out);
-    let envelopes = out.send.into_iter().filter_map(|(_, message)| match message {
-        PeerMessage::Raft(envelope) => Some(envelope),
-        _ => None,
-    });
+    let envelopes = out
+        .send
+        .into_iter()
+        .filter_map(|(_, message)| if let PeerMessage::Raft(envelope) = message { Some(envelope) } else { None });
     envelopes.collect()
 }
 

@@ -399,7 +399,7 @@ impl Cluster {
                 | PeerMessage::SnapshotOffer(_)
                 | PeerMessage::SnapshotChunk(_)
                 | PeerMessage::SnapshotAck(_)
-                | PeerMessage::Beat
+                | PeerMessage::Beat(_)
         );
         if !is_for_here || !self.hosts.contains_key(&flight.to) {
             return;

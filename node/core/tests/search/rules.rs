@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use skerry_core::ids::NodeId;
+use skerry_core::invariants::Broken;
+use skerry_core::invariants::agreement;
 use skerry_core::invariants::committed::Committed;
 use skerry_core::invariants::identity::Identity;
 use skerry_core::invariants::leaders::Leaders;
-use skerry_core::invariants::{Broken, progress};
 use skerry_core::log::LogEntry;
 use skerry_core::map::Role;
 use skerry_core::replica::ReplicaView;
@@ -43,8 +44,13 @@ impl Rules {
     /// After every input of a node.
     pub(crate) fn step(&mut self, id: NodeId, hosts: &BTreeMap<NodeId, Host>, now: Now) {
         let Some(view) = hosts.get(&id).and_then(|h| h.view.as_ref()) else { return };
-        let results = [self.leaders.check(view), progress::check(view), self.identity.check(view)];
-        results.into_iter().for_each(|result| self.note(result));
+        let replica = hosts.get(&id).and_then(|h| h.node.as_ref()?.replica(SHARD));
+        if let Some(now) = replica.map(|replica| replica.summary()) {
+            let results = [self.leaders.check(&now), agreement::check(&now)];
+            results.into_iter().for_each(|result| self.note(result));
+        }
+        let identity = self.identity.check(view);
+        self.note(identity);
         if view.is_blank && view.is_leader {
             self.fail(format!("{id} leads without records"));
         }
@@ -78,10 +84,10 @@ impl Rules {
             if view.is_blank || self.seen.insert(*id, place) == Some(place) {
                 continue;
             }
-            let entries = self.committed.check_entries(&view, &replica.entries());
+            let entries = self.committed.check_entries(&replica.summary(), &replica.entries());
             self.note(entries);
             let hash = replica.state_hash(&host.store).unwrap();
-            let state = self.committed.check_state(&view, hash);
+            let state = self.committed.check_state(&replica.summary(), hash);
             self.note(state);
         }
         self.look_at_quorum(hosts);

@@ -9,7 +9,7 @@ use skerry_core::node::{AdminRefusal, AdminReply, Answer};
 use skerry_core::system::{AdminChange, SystemRefusal, SystemReply};
 
 use super::kubernetes::{Kubernetes, Process};
-use crate::check::{held, views};
+use crate::check::held;
 use crate::faults::newest_map;
 use crate::host::Host;
 use crate::world::World;

@@ -14,7 +14,7 @@ use crate::ids::{NodeId, ReplicaId, ShardId, TableId};
 use crate::map::{Descriptor, Replica as Copy};
 use crate::message::{PeerMessage, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::replica::snapshot_receive::SnapshotReceive;
-use crate::replica::snapshot_send::SnapshotSend;
+use crate::replica::snapshot_send::{Pace, SnapshotSend};
 
 const SHARD: ShardId = ShardId(3);
 /// Small enough to be full most of the time.
@@ -149,10 +149,10 @@ impl Machine {
     fn send(&self) -> (SnapshotOffer, SnapshotChunk) {
         let to = Copy { node: NodeId(2), id: ReplicaId(2) };
         let mut send = SnapshotSend::start(&self.applier.state, to, 7, 1, &self.store, 0).unwrap();
-        let mut budget = u64::MAX;
-        let offer = send.pump(&self.store, 1_000, &mut budget).unwrap().pop();
+        let mut pace = Pace { budget: u64::MAX, piece_bytes: 256 << 10, piece_records: 2_000 };
+        let offer = send.pump(&self.store, 1_000, &mut pace).unwrap().pop();
         send.acknowledged(SnapshotState::Want(0), 1_000);
-        let chunk = send.pump(&self.store, 1_000, &mut budget).unwrap().pop();
+        let chunk = send.pump(&self.store, 1_000, &mut pace).unwrap().pop();
         match (offer, chunk) {
             (Some((_, PeerMessage::SnapshotOffer(offer))), Some((_, PeerMessage::SnapshotChunk(chunk)))) => {
                 assert!(chunk.last, "all in one piece");

@@ -389,6 +389,13 @@ fn planted_bugs_of_snapshots_are_noticed() {
     let skips = is_whole(vec![piece(2, 1, true)]);
     plant(Some(Planted::PieceUnchecked));
     let takes_damaged = is_whole(damaged());
+    plant(Some(Planted::SnapshotStandsUnsynced));
+    let engine = Memory::default();
+    let mut replica = blank(&engine);
+    offered(&mut replica, offer(9, 2, 2), &engine);
+    received(&mut replica, piece(2, 0, true), &engine);
+    replica.install_received(&mut Collected::default());
+    let stands_early = !replica.is_blank();
     plant(Some(Planted::CommittedUnlearnt));
     let engine = Memory::default();
     let mut replica = copy(&[(2, 1), (3, 1), (4, 1)], 2, &engine);
@@ -397,5 +404,5 @@ fn planted_bugs_of_snapshots_are_noticed() {
     replica.step(NodeId(3), request);
     let committed = replica.raw.raft.raft_log.committed;
     plant(None);
-    assert!(skips && takes_damaged && committed == 2);
+    assert!(skips && takes_damaged && stands_early && committed == 2);
 }

@@ -80,12 +80,16 @@ pub(crate) struct Host {
     pub(crate) paused_until: u64,
     /// In which round its process starts again.
     pub(crate) starts_at: u64,
-    /// In which round it was started: its first tick comes one period later.
-    started_at: u64,
+    /// In which round its first tick comes: one period after its start, or later if it has much to take in before.
+    ticks_from: u64,
+    /// Rounds by which the first tick of its next start is late.
+    pub(crate) late_first_tick: u64,
     pub(crate) slow_log_until: u64,
     pub(crate) slow_sync_until: u64,
     log_due: VecDeque<u64>,
     sync_due: Option<(u64, u64)>,
+    /// True if its copy has had records since the process started.
+    was_whole: bool,
     /// Its copy as of its last input.
     pub(crate) view: Option<ReplicaView>,
 }
@@ -111,6 +115,8 @@ pub(crate) struct Cluster {
     pub(crate) history: History,
     pub(crate) asked: BTreeMap<Token, Asked>,
     pub(crate) tokens: u64,
+    /// In which round of its story a second leader was first seen.
+    pub(crate) followed_in: Option<u64>,
     /// What was done, for people.
     pub(crate) story: Vec<String>,
 }
@@ -173,6 +179,7 @@ impl Cluster {
             history: History::default(),
             asked: BTreeMap::new(),
             tokens: 0,
+            followed_in: None,
             story: Vec::new(),
         };
         for id in (1..=nodes).map(NodeId) {
@@ -183,11 +190,13 @@ impl Cluster {
                 node: None,
                 paused_until: 0,
                 starts_at: 0,
-                started_at: 0,
+                ticks_from: 0,
+                late_first_tick: 0,
                 slow_log_until: 0,
                 slow_sync_until: 0,
                 log_due: VecDeque::new(),
                 sync_due: None,
+                was_whole: false,
                 view: None,
             };
             cluster.hosts.insert(id, host);
@@ -205,7 +214,8 @@ impl Cluster {
         let now = self.now();
         let host = self.hosts.get_mut(&id).unwrap();
         host.incarnation += 1;
-        host.started_at = self.round;
+        host.ticks_from = self.round + 1 + std::mem::take(&mut host.late_first_tick);
+        host.was_whole = false;
         let identity = Identity {
             cluster: ClusterId("c".into()),
             node: id,
@@ -285,7 +295,7 @@ impl Cluster {
                 self.start(id);
             }
             self.finish_disks(id);
-            if self.is_running(id) && self.hosts[&id].started_at < self.round {
+            if self.is_running(id) && self.hosts[&id].ticks_from <= self.round {
                 self.input(id, Input::Tick);
                 self.tell_news(id);
             }
@@ -377,7 +387,11 @@ impl Cluster {
             }
         }
         let incarnation = Incarnation(host.incarnation);
+        let replica = host.node.as_ref().and_then(|node| node.replica(SHARD));
+        host.was_whole |= replica.is_some_and(|replica| !replica.view().is_blank);
+        let was_whole = host.was_whole;
         for (to, message) in effects.send {
+            self.rules.acknowledges(id, was_whole, &message);
             self.send(Flight { from: id, to, incarnation, message });
         }
         for (token, answer) in effects.answers {

@@ -155,3 +155,31 @@ fn a_snapshot_older_than_what_is_committed_is_refused() {
     assert_eq!(with(None, repeated_late), None);
     assert!(with(Some(Planted::SnapshotBelowCommitted), repeated_late).is_some());
 }
+
+/// The process ends when the store has made a snapshot durable and the log does not know of it yet.
+fn installed_halfway() -> Cluster {
+    let (mut cluster, [_, _, late]) = given_up();
+    cluster.hosts.get_mut(&late).unwrap().slow_log_until = u64::MAX;
+    cluster.hold = None;
+    cluster.release(|_| true);
+    for _ in 0..60 {
+        cluster.round();
+        if !cluster.view(late).is_blank {
+            break;
+        }
+    }
+    assert!(!cluster.view(late).is_blank, "it stands at its snapshot");
+    cluster.crash(late, true, 1);
+    cluster.hosts.get_mut(&late).unwrap().slow_log_until = 0;
+    cluster.rounds(100);
+    if cluster.hosts[&late].view.as_ref().is_none_or(|v| v.is_blank) {
+        cluster.rules.broken.get_or_insert("the copy is gone, or has no records".to_owned());
+    }
+    cluster
+}
+
+#[test]
+fn a_copy_whose_log_does_not_know_of_its_snapshot_yet_stands_at_it_after_a_restart() {
+    assert_eq!(with(None, installed_halfway), None);
+    assert!(with(Some(Planted::SnapshotForgotten), installed_halfway).is_some());
+}

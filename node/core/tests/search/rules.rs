@@ -10,6 +10,7 @@ use skerry_core::invariants::identity::Identity;
 use skerry_core::invariants::leaders::Leaders;
 use skerry_core::log::LogEntry;
 use skerry_core::map::Role;
+use skerry_core::message::{PeerMessage, RaftKind};
 use skerry_core::replica::ReplicaView;
 use skerry_core::time::Now;
 
@@ -68,6 +69,18 @@ impl Rules {
         }
         if holders.len() > 1 {
             self.fail("two nodes hold a lease".to_owned());
+        }
+    }
+
+    /// Before a message leaves: a copy that has had no records since its process started acknowledges no entries.
+    pub(crate) fn acknowledges(&mut self, id: NodeId, was_whole: bool, message: &PeerMessage) {
+        if let PeerMessage::Raft(envelope) = message
+            && envelope.kind == RaftKind::AppendResponse
+            && !envelope.reject
+            && envelope.index > 0
+            && !was_whole
+        {
+            self.fail(format!("{id} acknowledges {} without records", envelope.index));
         }
     }
 

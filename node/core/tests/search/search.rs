@@ -85,8 +85,11 @@ impl Scenario {
             }
             (Self::Snapshot, 34) if variant > 2 => cluster.crash_if_up(leader, 70),
             (Self::Snapshot, 35..70) if variant > 2 && cluster.leader() == Some(second) => {
-                if cluster.hosts[&third].view.as_ref().is_some_and(|v| v.is_blank) && round % 6 == variant / 3 {
+                // It starts anew when its first answers are still under way.
+                let since = *cluster.followed_in.get_or_insert(round);
+                if round == since + variant / 3 - 1 {
                     cluster.crash_if_up(third, 0);
+                    cluster.hosts.get_mut(&third).unwrap().late_first_tick = 5;
                 }
             }
             (Self::Snapshot, 70) => {

@@ -1,6 +1,7 @@
 //! The store of a volume: opened, compared with what the identity knows of it, and made anew if it is lost. Only damage of
 //! the data itself, or its absence, makes it lost; for any other reason the process ends and nothing is touched.
 
+use std::fs;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use super::{RunError, STORE, aside, remove};
 use crate::chain::chain;
 use crate::config::Config;
 use crate::damage::DamageNote;
-use crate::engine::{self, OpenError, SharedEngine};
+use crate::engine::{self, EngineKind, OpenError, SharedEngine};
 use crate::identity::{Known, Volume};
 
 /// The store's record of itself.
@@ -23,6 +24,31 @@ pub(super) struct StoreMark {
     pub(super) id: String,
     /// The latest start that has used it.
     pub(super) start: Incarnation,
+    /// Of the machine's boot in which that was; empty = unknown.
+    pub(super) boot: String,
+    /// True if that start ended in good order, with everything synced.
+    pub(super) is_closed: bool,
+    /// True from a power cut on, if the engine may have come out of it with a mixture of older and newer records.
+    pub(super) is_doubtful: bool,
+}
+
+impl StoreMark {
+    /// Of a store that a start is about to use.
+    pub(super) fn new(id: String, start: Incarnation, is_doubtful: bool) -> Self {
+        Self { id, start, boot: boot(), is_closed: false, is_doubtful }
+    }
+
+    /// sled writes over freed space before a sync has made its copy elsewhere durable. A disk that reorders what it has
+    /// in its cache may then keep the one and lose the other, and sled does not notice each such loss.
+    fn leaves_doubt(&self, kind: EngineKind) -> bool {
+        let lost_power = !self.is_closed && !self.boot.is_empty() && self.boot != boot();
+        self.is_doubtful || (kind == EngineKind::Sled && lost_power)
+    }
+}
+
+/// The machine's boot, as the kernel names it. Empty = it does not.
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 /// A store, open.
@@ -31,6 +57,15 @@ pub(super) struct OpenStore {
     pub(super) id: String,
     /// True if it was made anew although this node was in the database before.
     pub(super) is_lost: bool,
+    /// See [`StoreMark::is_doubtful`].
+    pub(super) is_doubtful: bool,
+}
+
+impl OpenStore {
+    /// One that was just made for a volume without data.
+    pub(super) fn new(engine: SharedEngine) -> Self {
+        Self { engine, id: Uuid::new_v4().to_string(), is_lost: false, is_doubtful: false }
+    }
 }
 
 /// Opens the store, or makes one.
@@ -54,11 +89,12 @@ pub(super) fn open(config: &Config, volume: &Volume) -> Result<OpenStore, RunErr
     let started = Incarnation(volume.next_incarnation().0.saturating_sub(1));
     let id = || Uuid::new_v4().to_string();
     let Some(why) = differs(&known, mark.as_ref(), started, engine.as_ref())? else {
-        return Ok(OpenStore { engine, id: mark.map_or_else(id, |mark| mark.id), is_lost: false });
+        let is_doubtful = mark.as_ref().is_some_and(|mark| mark.leaves_doubt(config.engine));
+        return Ok(OpenStore { engine, id: mark.map_or_else(id, |mark| mark.id), is_lost: false, is_doubtful });
     };
     error!(why, "store is lost");
     let engine = anew(config, engine, &why)?;
-    Ok(OpenStore { engine, id: id(), is_lost: true })
+    Ok(OpenStore { engine, id: id(), is_lost: true, is_doubtful: false })
 }
 
 /// A store that has something is put aside; an empty one is as good as a new one.
@@ -102,7 +138,7 @@ fn differs(
     Ok(why)
 }
 
-fn mark(engine: &dyn Engine) -> Result<Option<StoreMark>, RunError> {
+fn mark(engine: &dyn Engine) -> Result<Option<StoreMark>, EngineError> {
     let Some(bytes) = engine.get(&own_key(own::STORE))? else { return Ok(None) };
     let unreadable = |error: serde_json::Error| EngineError::damaged(format!("the store's mark: {error}"));
     Ok(Some(serde_json::from_slice(&bytes).map_err(unreadable)?))
@@ -112,6 +148,14 @@ fn mark(engine: &dyn Engine) -> Result<Option<StoreMark>, RunError> {
 pub(super) fn write_mark(engine: &dyn Engine, mark: &StoreMark) -> Result<(), EngineError> {
     let bytes = serde_json::to_vec(mark).map_err(EngineError::failed)?;
     engine.write(vec![EngineWrite::Put(own_key(own::STORE), bytes.into())])?;
+    engine.sync()
+}
+
+/// Everything is written: notes that this start ends in good order, and makes it and all before it durable.
+pub(in crate::run) fn close(engine: &dyn Engine) -> Result<(), EngineError> {
+    if let Some(mark) = mark(engine)? {
+        write_mark(engine, &StoreMark { is_closed: true, ..mark })?;
+    }
     engine.sync()
 }
 
@@ -134,4 +178,19 @@ pub(super) fn knows_nodes(engine: &dyn Engine) -> Result<bool, EngineError> {
 pub(super) fn make(config: &Config) -> Result<SharedEngine, RunError> {
     remove(&config.data.join(STORE))?;
     Ok(engine::open(config.engine, &config.data.join(STORE), config.cache_bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sled_that_was_open_when_the_machine_stopped_leaves_doubt_and_from_then_on() {
+        let mark = StoreMark::new("a".to_owned(), Incarnation(3), false);
+        assert!(!mark.leaves_doubt(EngineKind::Sled), "the same boot: only the process ended");
+        let before = StoreMark { boot: "an earlier boot".to_owned(), ..mark };
+        assert!(before.leaves_doubt(EngineKind::Sled) && !before.leaves_doubt(EngineKind::Fjall));
+        assert!(!StoreMark { is_closed: true, ..before.clone() }.leaves_doubt(EngineKind::Sled));
+        assert!(StoreMark { is_closed: true, is_doubtful: true, ..before }.leaves_doubt(EngineKind::Sled));
+    }
 }

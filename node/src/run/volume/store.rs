@@ -2,6 +2,7 @@
 //! the data itself, or its absence, makes it lost; for any other reason the process ends and nothing is touched.
 
 use std::fs;
+use std::io;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
@@ -10,12 +11,16 @@ use skerry_core::ids::Incarnation;
 use tracing::error;
 use uuid::Uuid;
 
-use super::{RunError, STORE, aside, remove};
+use super::{RunError, STORE, aside, failed, remove};
 use crate::chain::chain;
 use crate::config::Config;
 use crate::damage::DamageNote;
+use crate::disk;
 use crate::engine::{self, EngineKind, OpenError, SharedEngine};
 use crate::identity::{Known, Volume};
+
+/// A store in the making.
+const STORE_NEW: &str = "store.new";
 
 /// The store's record of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,18 +77,16 @@ impl OpenStore {
 pub(super) fn open(config: &Config, volume: &Volume) -> Result<OpenStore, RunError> {
     let known = volume.known();
     let note = DamageNote::of(&config.data);
-    if let Some(why) = note.read().map_err(|source| super::failed("read", note.path(), source))? {
+    if let Some(why) = note.read().map_err(|source| failed("read", note.path(), source))? {
         aside::put(&config.data, STORE, &why)?;
-        note.remove().map_err(|source| super::failed("remove", note.path(), source))?;
+        note.remove().map_err(|source| failed("remove", note.path(), source))?;
     }
-    let folder = config.data.join(STORE);
-    let engine = match engine::open(config.engine, &folder, config.cache_bytes) {
-        Ok(engine) => engine,
-        Err(error) if is_lost(&error) && known != Known::Nothing => {
+    let engine = match open_or_make(config) {
+        Err(RunError::Engine(error)) if is_lost(&error) && known != Known::Nothing => {
             aside::put(&config.data, STORE, &chain(&error))?;
-            engine::open(config.engine, &folder, config.cache_bytes)?
+            open_or_make(config)?
         }
-        Err(error) => return Err(error.into()),
+        opened => opened?,
     };
     let mark = mark(engine.as_ref())?;
     let started = Incarnation(volume.next_incarnation().0.saturating_sub(1));
@@ -104,7 +107,26 @@ fn anew(config: &Config, engine: SharedEngine, why: &str) -> Result<SharedEngine
     }
     drop(engine);
     aside::put(&config.data, STORE, why)?;
-    Ok(engine::open(config.engine, &config.data.join(STORE), config.cache_bytes)?)
+    open_or_make(config)
+}
+
+/// A store gets its name when it is whole: a crash while an engine makes its files leaves none that does not open.
+fn open_or_make(config: &Config) -> Result<SharedEngine, RunError> {
+    let folder = config.data.join(STORE);
+    let is_there = match fs::read_dir(&folder) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(source) => return Err(failed("list", &folder, source)),
+    };
+    if !is_there {
+        let new = config.data.join(STORE_NEW);
+        remove(&new)?;
+        drop(engine::open(config.engine, &new, config.cache_bytes)?);
+        remove(&folder)?;
+        fs::rename(&new, &folder).map_err(|source| failed("name", &folder, source))?;
+        disk::sync_folder(&config.data).map_err(|source| failed("sync", &config.data, source))?;
+    }
+    Ok(engine::open(config.engine, &folder, config.cache_bytes)?)
 }
 
 /// A folder without our mark, or with an unreadable one, is not a store of a later version.
@@ -177,7 +199,7 @@ pub(super) fn knows_nodes(engine: &dyn Engine) -> Result<bool, EngineError> {
 /// Opens a store that nobody has used, for a volume without an owner.
 pub(super) fn make(config: &Config) -> Result<SharedEngine, RunError> {
     remove(&config.data.join(STORE))?;
-    Ok(engine::open(config.engine, &config.data.join(STORE), config.cache_bytes)?)
+    open_or_make(config)
 }
 
 #[cfg(test)]

@@ -122,5 +122,6 @@ fn judge(folder: PathBuf, kind: EngineKind, message: String) -> OpenError {
 
 /// True if an error of the file system says that files are not as they were written.
 pub(crate) fn is_damage(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
+    use io::ErrorKind::{AlreadyExists, InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | InvalidData | NotFound | AlreadyExists)
 }

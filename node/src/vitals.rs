@@ -1,7 +1,7 @@
 //! How the node is, for /livez, /readyz and the health service: what each part reports of itself, and the verdict.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock;
@@ -57,6 +57,8 @@ pub struct Vitals {
     copies: Mutex<Copies>,
     /// Damaged parts of the volume that were put aside.
     aside: Mutex<Vec<PathBuf>>,
+    /// The store was open when the machine stopped, and its engine does not notice every loss that comes of it.
+    is_doubtful: AtomicBool,
     signals: Arc<Signals>,
 }
 
@@ -88,6 +90,7 @@ impl Vitals {
             registered: AtomicU8::new(0),
             copies: Mutex::default(),
             aside: Mutex::default(),
+            is_doubtful: AtomicBool::new(false),
             signals,
         }
     }
@@ -97,19 +100,25 @@ impl Vitals {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// These damaged parts of the volume were put aside, now or earlier.
-    pub fn aside(&self, parts: Vec<PathBuf>) {
-        *self.aside.lock().unwrap_or_else(PoisonError::into_inner) = parts;
+    /// These damaged parts of the volume were put aside, now or earlier; and whether a power cut left doubt of the store.
+    pub fn volume(&self, aside: Vec<PathBuf>, is_doubtful: bool) {
+        *self.aside.lock().unwrap_or_else(PoisonError::into_inner) = aside;
+        self.is_doubtful.store(is_doubtful, Ordering::Release);
     }
 
     /// Never ill: the node is as well without them, but a person must decide what becomes of them.
     fn put_aside(&self) -> Check {
         let parts = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
         let names = || parts.iter().map(|part| part.display().to_string()).collect::<Vec<_>>().join(", ");
-        let found = if parts.is_empty() {
-            "nothing is put aside".to_owned()
+        let doubt = if self.is_doubtful.load(Ordering::Acquire) {
+            "; the store was open when the machine stopped: replace this node to be sure of its copies"
         } else {
-            format!("put aside as damaged, to be looked at and removed by a person: {}", names())
+            ""
+        };
+        let found = if parts.is_empty() {
+            format!("nothing is put aside{doubt}")
+        } else {
+            format!("put aside as damaged, to be looked at and removed by a person: {}{doubt}", names())
         };
         Check { name: "volume", well: true, found }
     }

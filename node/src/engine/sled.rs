@@ -5,8 +5,9 @@
 //! only logs its errors, so it is off. Everything lies in one tree, because a batch is atomic within one tree only.
 //!
 //! A limit that no caller can lift: between two syncs sled may write over space whose content it has just copied
-//! elsewhere. A killed process loses nothing by that; a power cut may damage the store, and one that does not open is
-//! built anew from the other copies.
+//! elsewhere. A killed process loses nothing by that, nor does a power cut where the disk keeps unsynced writes in order.
+//! A disk that keeps later ones and loses earlier ones may leave a store that opens as a mixture of older and newer
+//! records, and sled does not always notice. So a store that was open when the machine stopped is told of as doubtful.
 
 use std::collections::HashSet;
 use std::ffi::OsString;

@@ -16,6 +16,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::{Span, info, warn};
 
 use super::RunError;
+use super::volume::store;
 use crate::damage::DamageNote;
 use crate::disk_watch::{DiskWatch, Watched};
 use crate::engine::SharedEngine;
@@ -172,7 +173,9 @@ impl Running {
             match failure {
                 // Nothing more is written, and the failed fsync is not tried again.
                 Some(reason) => Err(RunError::Poisoned { reason }),
-                None => closed.map_err(RunError::Log).and_then(|()| engine.sync().map_err(RunError::Core)),
+                None => {
+                    closed.map_err(RunError::Log).and_then(|()| store::close(engine.as_ref()).map_err(RunError::Core))
+                }
             }
         })
         .await??;

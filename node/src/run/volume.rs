@@ -3,7 +3,7 @@
 
 mod aside;
 mod begin;
-mod store;
+pub(super) mod store;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,6 @@ use skerry_core::node::{Identity, Node, NodeConfig};
 use skerry_core::system::NewNode;
 use tokio::sync::mpsc::Receiver;
 use tracing::{error, warn};
-use uuid::Uuid;
 
 use self::store::{OpenStore, StoreMark};
 use super::RunError;
@@ -121,7 +120,7 @@ async fn open_for_good(
             shell.founding.becomes(Standing::Member { node, incarnation: None });
             let (engine, nodes) = begun.answer();
             seeds = nodes;
-            (OpenStore { engine, id: Uuid::new_v4().to_string(), is_lost: false }, node)
+            (OpenStore::new(engine), node)
         }
     };
     let incarnation = volume.next_incarnation();
@@ -138,7 +137,7 @@ fn open_core(
     store: OpenStore,
     (identity, seeds): (Identity, Vec<NodeRecord>),
 ) -> Result<Opened, RunError> {
-    let OpenStore { engine, id, is_lost } = store;
+    let OpenStore { engine, id, is_lost, is_doubtful } = store;
     let (node, incarnation) = (identity.node, identity.incarnation);
     let is_log_lost = judge_log(config, volume)?;
     let log = Log::open(log_config(config, volume, is_log_lost, &shell.metrics), completions(&shell.inbox));
@@ -158,11 +157,17 @@ fn open_core(
         return Ok(Opened::Removed(node));
     }
     refuse_put_back(config, &opened)?;
-    store::write_mark(engine.as_ref(), &StoreMark { id: id.clone(), start: incarnation })?;
+    store::write_mark(engine.as_ref(), &StoreMark::new(id.clone(), incarnation, is_doubtful))?;
     volume.begin(incarnation, Kept { log: log.mark, store: id })?;
     shell.founding.becomes(Standing::Member { node, incarnation: Some(incarnation) });
     let aside = aside::all(&config.data)?;
-    shell.vitals.aside(aside.clone());
+    shell.vitals.volume(aside.clone(), is_doubtful);
+    shell.metrics.store_doubtful.set(u64::from(is_doubtful));
+    if is_doubtful {
+        warn!(
+            "the machine stopped while this sled store was open: a disk that reorders unsynced writes may have lost some of it unnoticed"
+        );
+    }
     Ok(Opened::Node(Box::new(Ready { node: opened, engine, log: log.handle, aside, volume: volume.clone() })))
 }
 

@@ -1,6 +1,8 @@
 //! The store of a volume: opened, compared with what the identity knows of it, and made anew if it is lost. Only damage of
 //! the data itself, or its absence, makes it lost; for any other reason the process ends and nothing is touched.
 
+use std::fs;
+use std::io;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
@@ -9,12 +11,16 @@ use skerry_core::ids::Incarnation;
 use tracing::error;
 use uuid::Uuid;
 
-use super::{RunError, STORE, aside, remove};
+use super::{RunError, STORE, aside, failed, remove};
 use crate::chain::chain;
 use crate::config::Config;
 use crate::damage::DamageNote;
-use crate::engine::{self, OpenError, SharedEngine};
+use crate::disk;
+use crate::engine::{self, EngineKind, OpenError, SharedEngine};
 use crate::identity::{Known, Volume};
+
+/// A store in the making.
+const STORE_NEW: &str = "store.new";
 
 /// The store's record of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +29,31 @@ pub(super) struct StoreMark {
     pub(super) id: String,
     /// The latest start that has used it.
     pub(super) start: Incarnation,
+    /// Of the machine's boot in which that was; empty = unknown.
+    pub(super) boot: String,
+    /// True if that start ended in good order, with everything synced.
+    pub(super) is_closed: bool,
+    /// True from a power cut on, if the engine may have come out of it with a mixture of older and newer records.
+    pub(super) is_doubtful: bool,
+}
+
+impl StoreMark {
+    /// Of a store that a start is about to use.
+    pub(super) fn new(id: String, start: Incarnation, is_doubtful: bool) -> Self {
+        Self { id, start, boot: boot(), is_closed: false, is_doubtful }
+    }
+
+    /// sled writes over freed space before a sync has made its copy elsewhere durable. A disk that reorders what it has
+    /// in its cache may then keep the one and lose the other, and sled does not notice each such loss.
+    fn leaves_doubt(&self, kind: EngineKind) -> bool {
+        let lost_power = !self.is_closed && !self.boot.is_empty() && self.boot != boot();
+        self.is_doubtful || (kind == EngineKind::Sled && lost_power)
+    }
+}
+
+/// The machine's boot, as the kernel names it. Empty = it does not.
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 /// A store, open.
@@ -31,34 +62,42 @@ pub(super) struct OpenStore {
     pub(super) id: String,
     /// True if it was made anew although this node was in the database before.
     pub(super) is_lost: bool,
+    /// See [`StoreMark::is_doubtful`].
+    pub(super) is_doubtful: bool,
+}
+
+impl OpenStore {
+    /// One that was just made for a volume without data.
+    pub(super) fn new(engine: SharedEngine) -> Self {
+        Self { engine, id: Uuid::new_v4().to_string(), is_lost: false, is_doubtful: false }
+    }
 }
 
 /// Opens the store, or makes one.
 pub(super) fn open(config: &Config, volume: &Volume) -> Result<OpenStore, RunError> {
     let known = volume.known();
     let note = DamageNote::of(&config.data);
-    if let Some(why) = note.read().map_err(|source| super::failed("read", note.path(), source))? {
+    if let Some(why) = note.read().map_err(|source| failed("read", note.path(), source))? {
         aside::put(&config.data, STORE, &why)?;
-        note.remove().map_err(|source| super::failed("remove", note.path(), source))?;
+        note.remove().map_err(|source| failed("remove", note.path(), source))?;
     }
-    let folder = config.data.join(STORE);
-    let engine = match engine::open(config.engine, &folder, config.cache_bytes) {
-        Ok(engine) => engine,
-        Err(error) if is_lost(&error) && known != Known::Nothing => {
+    let engine = match open_or_make(config) {
+        Err(RunError::Engine(error)) if is_lost(&error) && known != Known::Nothing => {
             aside::put(&config.data, STORE, &chain(&error))?;
-            engine::open(config.engine, &folder, config.cache_bytes)?
+            open_or_make(config)?
         }
-        Err(error) => return Err(error.into()),
+        opened => opened?,
     };
     let mark = mark(engine.as_ref())?;
     let started = Incarnation(volume.next_incarnation().0.saturating_sub(1));
     let id = || Uuid::new_v4().to_string();
     let Some(why) = differs(&known, mark.as_ref(), started, engine.as_ref())? else {
-        return Ok(OpenStore { engine, id: mark.map_or_else(id, |mark| mark.id), is_lost: false });
+        let is_doubtful = mark.as_ref().is_some_and(|mark| mark.leaves_doubt(config.engine));
+        return Ok(OpenStore { engine, id: mark.map_or_else(id, |mark| mark.id), is_lost: false, is_doubtful });
     };
     error!(why, "store is lost");
     let engine = anew(config, engine, &why)?;
-    Ok(OpenStore { engine, id: id(), is_lost: true })
+    Ok(OpenStore { engine, id: id(), is_lost: true, is_doubtful: false })
 }
 
 /// A store that has something is put aside; an empty one is as good as a new one.
@@ -68,7 +107,26 @@ fn anew(config: &Config, engine: SharedEngine, why: &str) -> Result<SharedEngine
     }
     drop(engine);
     aside::put(&config.data, STORE, why)?;
-    Ok(engine::open(config.engine, &config.data.join(STORE), config.cache_bytes)?)
+    open_or_make(config)
+}
+
+/// A store gets its name when it is whole: a crash while an engine makes its files leaves none that does not open.
+fn open_or_make(config: &Config) -> Result<SharedEngine, RunError> {
+    let folder = config.data.join(STORE);
+    let is_there = match fs::read_dir(&folder) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(source) => return Err(failed("list", &folder, source)),
+    };
+    if !is_there {
+        let new = config.data.join(STORE_NEW);
+        remove(&new)?;
+        drop(engine::open(config.engine, &new, config.cache_bytes)?);
+        remove(&folder)?;
+        fs::rename(&new, &folder).map_err(|source| failed("name", &folder, source))?;
+        disk::sync_folder(&config.data).map_err(|source| failed("sync", &config.data, source))?;
+    }
+    Ok(engine::open(config.engine, &folder, config.cache_bytes)?)
 }
 
 /// A folder without our mark, or with an unreadable one, is not a store of a later version.
@@ -102,7 +160,7 @@ fn differs(
     Ok(why)
 }
 
-fn mark(engine: &dyn Engine) -> Result<Option<StoreMark>, RunError> {
+fn mark(engine: &dyn Engine) -> Result<Option<StoreMark>, EngineError> {
     let Some(bytes) = engine.get(&own_key(own::STORE))? else { return Ok(None) };
     let unreadable = |error: serde_json::Error| EngineError::damaged(format!("the store's mark: {error}"));
     Ok(Some(serde_json::from_slice(&bytes).map_err(unreadable)?))
@@ -112,6 +170,14 @@ fn mark(engine: &dyn Engine) -> Result<Option<StoreMark>, RunError> {
 pub(super) fn write_mark(engine: &dyn Engine, mark: &StoreMark) -> Result<(), EngineError> {
     let bytes = serde_json::to_vec(mark).map_err(EngineError::failed)?;
     engine.write(vec![EngineWrite::Put(own_key(own::STORE), bytes.into())])?;
+    engine.sync()
+}
+
+/// Everything is written: notes that this start ends in good order, and makes it and all before it durable.
+pub(in crate::run) fn close(engine: &dyn Engine) -> Result<(), EngineError> {
+    if let Some(mark) = mark(engine)? {
+        write_mark(engine, &StoreMark { is_closed: true, ..mark })?;
+    }
     engine.sync()
 }
 
@@ -133,5 +199,20 @@ pub(super) fn knows_nodes(engine: &dyn Engine) -> Result<bool, EngineError> {
 /// Opens a store that nobody has used, for a volume without an owner.
 pub(super) fn make(config: &Config) -> Result<SharedEngine, RunError> {
     remove(&config.data.join(STORE))?;
-    Ok(engine::open(config.engine, &config.data.join(STORE), config.cache_bytes)?)
+    open_or_make(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sled_that_was_open_when_the_machine_stopped_leaves_doubt_and_from_then_on() {
+        let mark = StoreMark::new("a".to_owned(), Incarnation(3), false);
+        assert!(!mark.leaves_doubt(EngineKind::Sled), "the same boot: only the process ended");
+        let before = StoreMark { boot: "an earlier boot".to_owned(), ..mark };
+        assert!(before.leaves_doubt(EngineKind::Sled) && !before.leaves_doubt(EngineKind::Fjall));
+        assert!(!StoreMark { is_closed: true, ..before.clone() }.leaves_doubt(EngineKind::Sled));
+        assert!(StoreMark { is_closed: true, is_doubtful: true, ..before }.leaves_doubt(EngineKind::Sled));
+    }
 }

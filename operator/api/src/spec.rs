@@ -1,5 +1,8 @@
 //! What users wish. Rules that compare fields are CEL, beside the fields that they compare; their messages say what is
 //! allowed.
+//!
+//! The pattern of quantities is narrower than Kubernetes' grammar where a number is far from any that is allowed: rules are
+//! evaluated on the client's side too, in 128 bits.
 #![expect(unreachable_pub, reason = "the derive repeats the structs where nobody reaches them")]
 
 use kube::{CustomResource, KubeSchema};
@@ -105,7 +108,7 @@ pub struct DistributedDatabaseSpec {
 /// The volume of each node, and what keeps the data on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("self.size.matches('^([0-9]{1,19}([.][0-9]{0,9})?|[.][0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$') && isQuantity(self.size) && quantity(self.size).compareTo(quantity('256Mi')) >= 0 && quantity(self.size).compareTo(quantity('1Pi')) <= 0")
+    validation = Rule::new("self.size.matches('^([0-9]{1,19}([.][0-9]{0,9})?[num]?|[.][0-9]{1,9}[num]?|([0-9]{1,10}([.][0-9]{0,9})?|[.][0-9]{1,9})([kMGTPE]|[KMGTPE]i|[eE]([+]?1?[0-9]|-[0-9])))$') && isQuantity(self.size) && quantity(self.size).compareTo(quantity('256Mi')) >= 0 && quantity(self.size).compareTo(quantity('1Pi')) <= 0")
         .message("size must be a quantity without sign between 256Mi and 1Pi, such as 10Gi")
         .field_path(".size"),
     validation = Rule::new("!isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
@@ -244,7 +247,7 @@ pub enum ConflictResolution {
 /// How shards move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("self.maxBytesPerSecond.matches('^([0-9]{1,19}([.][0-9]{0,9})?|[.][0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$') && isQuantity(self.maxBytesPerSecond) && quantity(self.maxBytesPerSecond).compareTo(quantity('64Ki')) >= 0 && quantity(self.maxBytesPerSecond).compareTo(quantity('1Ti')) <= 0")
+    validation = Rule::new("self.maxBytesPerSecond.matches('^([0-9]{1,19}([.][0-9]{0,9})?[num]?|[.][0-9]{1,9}[num]?|([0-9]{1,10}([.][0-9]{0,9})?|[.][0-9]{1,9})([kMGTPE]|[KMGTPE]i|[eE]([+]?1?[0-9]|-[0-9])))$') && isQuantity(self.maxBytesPerSecond) && quantity(self.maxBytesPerSecond).compareTo(quantity('64Ki')) >= 0 && quantity(self.maxBytesPerSecond).compareTo(quantity('1Ti')) <= 0")
         .message("maxBytesPerSecond must be a quantity without sign of at least 64Ki and at most 1Ti, such as 64Mi")
         .field_path(".maxBytesPerSecond")
 )]
@@ -288,10 +291,10 @@ pub struct VolumeRetention {
 /// What each node asks of its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("self.cpu.matches('^([0-9]{1,19}([.][0-9]{0,9})?|[.][0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$') && isQuantity(self.cpu) && quantity(self.cpu).compareTo(quantity('10m')) >= 0 && quantity(self.cpu).compareTo(quantity('10k')) <= 0")
+    validation = Rule::new("self.cpu.matches('^([0-9]{1,19}([.][0-9]{0,9})?[num]?|[.][0-9]{1,9}[num]?|([0-9]{1,10}([.][0-9]{0,9})?|[.][0-9]{1,9})([kMGTPE]|[KMGTPE]i|[eE]([+]?1?[0-9]|-[0-9])))$') && isQuantity(self.cpu) && quantity(self.cpu).compareTo(quantity('10m')) >= 0 && quantity(self.cpu).compareTo(quantity('10k')) <= 0")
         .message("cpu must be a quantity without sign between 10m and 10k, such as 500m or 2")
         .field_path(".cpu"),
-    validation = Rule::new("self.memory.matches('^([0-9]{1,19}([.][0-9]{0,9})?|[.][0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$') && isQuantity(self.memory) && quantity(self.memory).compareTo(quantity('128Mi')) >= 0 && quantity(self.memory).compareTo(quantity('64Ti')) <= 0")
+    validation = Rule::new("self.memory.matches('^([0-9]{1,19}([.][0-9]{0,9})?[num]?|[.][0-9]{1,9}[num]?|([0-9]{1,10}([.][0-9]{0,9})?|[.][0-9]{1,9})([kMGTPE]|[KMGTPE]i|[eE]([+]?1?[0-9]|-[0-9])))$') && isQuantity(self.memory) && quantity(self.memory).compareTo(quantity('128Mi')) >= 0 && quantity(self.memory).compareTo(quantity('64Ti')) <= 0")
         .message("memory must be a quantity without sign between 128Mi and 64Ti, such as 1Gi or 1.5Gi")
         .field_path(".memory")
 )]

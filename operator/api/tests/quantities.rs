@@ -32,7 +32,7 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn what_the_schema_takes_is_read_and_is_as_it_is_allowed(text in texts()) {

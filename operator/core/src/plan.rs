@@ -61,7 +61,9 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
     if validated.paused {
         return plan.waiting(Wait::Paused);
     }
-    running::mend(&mut plan, slots, observed.database.known());
+    if observed.founded || observed.database.known().is_none() {
+        running::mend(&mut plan, slots, observed.database.known());
+    }
     match &observed.database {
         Seen::Absent => plan.founding(desired, slots, observed.blank.as_ref()),
         Seen::Unknown(why) => plan.unreachable(desired, slots, observed.founded, why),

@@ -23,11 +23,13 @@ pub enum OperatorBug {
     RestartsAllUnready,
     /// A pod that is not ready and older than the spec is ended though the steward does not answer.
     DeletesWhileUnknown,
+    /// A claim is this database's by its name and label.
+    TakesAnothersClaim,
 }
 
 impl OperatorBug {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::MissingAnswerIsDrained,
         Self::VictimsRecomputed,
         Self::CertificateNotReasked,
@@ -37,6 +39,7 @@ impl OperatorBug {
         Self::SilenceIsLoss,
         Self::RestartsAllUnready,
         Self::DeletesWhileUnknown,
+        Self::TakesAnothersClaim,
     ];
 
     /// What of it is planted in the database's core.
@@ -50,7 +53,8 @@ impl OperatorBug {
             | Self::OldGenerationAwaited
             | Self::SilenceIsLoss
             | Self::RestartsAllUnready
-            | Self::DeletesWhileUnknown => None,
+            | Self::DeletesWhileUnknown
+            | Self::TakesAnothersClaim => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use skerry_operator_core::Running;
 
-use super::kubernetes::{ClaimObject, Kubernetes, PodObject, Standing, Volume};
+use super::kubernetes::{ClaimObject, Kubernetes, OURS, PodObject, Standing, Volume};
 use super::rules::Rules;
 use crate::world::World;
 
@@ -46,7 +46,8 @@ fn fill_sets(kube: &mut Kubernetes, now: u64, rng: &mut ChaCha8Rng) {
             match kube.claims.get(&claim) {
                 None => {
                     let (uid, size) = (kube.uid(&claim), set.claim_size.clone());
-                    let made = ClaimObject { uid, size, quarantined: false, leaving: false, volume: None };
+                    let (quarantined, leaving, volume, database) = (false, false, None, OURS);
+                    let made = ClaimObject { uid, size, quarantined, leaving, volume, database };
                     kube.claims.insert(claim, made);
                 }
                 // No pod is made for a claim that is about to go.

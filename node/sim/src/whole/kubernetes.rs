@@ -10,6 +10,11 @@ use skerry_operator_core::kubernetes::{Claim, Names, Pod, Set};
 
 use super::resource::Resource;
 
+/// The uid of the resource.
+pub(crate) const RESOURCE_UID: &str = "resource";
+/// What the claims of this database say whose they are.
+pub(crate) const OURS: &str = "ours";
+
 /// A StatefulSet: OnDelete, Parallel.
 #[derive(Debug, Clone)]
 pub(crate) struct SetObject {
@@ -48,6 +53,8 @@ pub(crate) struct ClaimObject {
     pub(crate) quarantined: bool,
     pub(crate) leaving: bool,
     pub(crate) volume: Option<String>,
+    /// The database that it was made for.
+    pub(crate) database: &'static str,
 }
 
 /// A volume, and what is known of whose it is.
@@ -182,8 +189,8 @@ impl Kubernetes {
     pub(crate) fn list_sets(&self) -> BTreeMap<String, Set> {
         let set = |set: &SetObject| Set {
             uid: set.uid.clone(),
-            owner: None,
-            database: None,
+            owner: Some(RESOURCE_UID.to_owned()),
+            database: Some(OURS.to_owned()),
             version: set.version.to_string(),
             zone: set.zone.clone(),
             replicas: set.replicas,
@@ -229,7 +236,7 @@ impl Kubernetes {
             volume: claim.volume.clone(),
             lost: claim.volume.as_ref().is_some_and(|v| self.is_lost(v)),
             size: Some(claim.size.clone()),
-            database: None,
+            database: Some(claim.database.to_owned()),
             // Here volumes never go with their StatefulSet.
             owned: false,
         };
@@ -298,6 +305,12 @@ impl Kubernetes {
         same(&claim.uid, uid)?;
         change(claim);
         Ok(())
+    }
+
+    /// A claim of another database where one of these pods of a StatefulSet would have its own.
+    pub(crate) fn foreign_claim(&self, set: &str, pods: std::ops::Range<u32>) -> Option<String> {
+        let mut claims = pods.map(|number| self.names.claim(&format!("{set}-{number}")));
+        claims.find(|claim| self.claims.get(claim).is_some_and(|c| c.database != OURS))
     }
 
     /// The process of a slot's present pod.

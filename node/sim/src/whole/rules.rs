@@ -123,6 +123,11 @@ impl Rules {
         self.ended.insert(slot.to_owned(), world.time);
     }
 
+    /// A write takes or changes a claim of another database.
+    pub(crate) fn another_is_touched(&mut self, claim: &str, world: &mut World) {
+        world.checker.broken.push(format!("nothing of another database is taken or changed: {claim}"));
+    }
+
     /// Who is back, or is not to come back.
     pub(crate) fn look_at_pods(&mut self, kube: &Kubernetes) {
         let is_wanted = |slot: &str| {

@@ -6,7 +6,7 @@ use rand::seq::{IndexedMutRandom, IndexedRandom};
 use skerry_core::ids::NodeId;
 
 use super::edits::{Edits, told};
-use super::kubernetes::{Kubernetes, Standing};
+use super::kubernetes::{ClaimObject, Kubernetes, OURS, Standing};
 use super::operator::Operator;
 use super::place::Place;
 use crate::faults::{hand_over, is_expendable, pause};
@@ -39,7 +39,8 @@ impl Troubles {
             25..45 => inside(&mut place.world),
             45..60 => disturb_operator(operators, place),
             60..68 => place.kube.errors = if place.kube.errors == 0 { 150 } else { 0 },
-            68..75 => end_pod(place),
+            68..73 => end_pod(place),
+            73..75 => leave_foreign_claim(place),
             75..90 => self.take_machine(place),
             _ => self.lose_machine(place),
         }
@@ -51,6 +52,7 @@ impl Troubles {
         self.return_machines(place, true);
         operators.iter_mut().for_each(|o| o.idle_until = 0);
         (place.kube.errors, place.late, place.lag_max) = (0, 0, 100 * MILLISECOND);
+        place.kube.claims.retain(|_, claim| claim.database == OURS);
         place.world.network.heal();
         place.world.disk_max = 2 * MILLISECOND;
         let now = place.world.time;
@@ -154,6 +156,22 @@ fn end_pod(place: &mut Place) {
     } else if pods.values().all(|p| p.ready) {
         pods.entry(name.clone()).and_modify(|p| p.leaving = true);
     }
+}
+
+/// Another database, whose names meet this one's, has left a claim where the next pod of a zone would have its own.
+fn leave_foreign_claim(place: &mut Place) {
+    let kube = &mut place.kube;
+    let zone = *["", "a", "b", "c"].choose(&mut place.world.rng).unwrap_or(&"");
+    let set = kube.names.set(zone);
+    let slot = format!("{set}-{}", kube.sets.get(&set).map_or(0, |set| set.replicas));
+    let claim = kube.names.claim(&slot);
+    if kube.claims.contains_key(&claim) || kube.pods.contains_key(&slot) {
+        return;
+    }
+    let (uid, volume) = (kube.uid(&claim), Some(format!("of-{slot}")));
+    let (size, quarantined, leaving, database) = ("10Gi".to_owned(), true, false, "another");
+    kube.claims.insert(claim, ClaimObject { uid, size, quarantined, leaving, volume, database });
+    place.world.mark(&format!("another database has left the claim of {slot}"));
 }
 
 /// What goes wrong with nodes and between them.

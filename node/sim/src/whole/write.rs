@@ -5,6 +5,7 @@ use skerry_operator_core::kubernetes::Action;
 
 use super::agents;
 use super::bugs::OperatorBug;
+use super::kubernetes::{Kubernetes, OURS};
 use super::place::Place;
 use super::resource::template;
 use super::rules::Look;
@@ -73,6 +74,14 @@ impl Letter {
 
     fn act(&self, action: &Action, place: &mut Place) -> Result<(), String> {
         let by_name = place.has(OperatorBug::DeletedByName);
+        if let Some(claim) = another_s(action, &place.kube) {
+            if !place.has(OperatorBug::TakesAnothersClaim)
+                && matches!(action, Action::CreateSet { .. } | Action::ScaleSet { .. })
+            {
+                return Err(format!("{claim} is of another database"));
+            }
+            place.rules.another_is_touched(&claim, &mut place.world);
+        }
         let kube = &mut place.kube;
         let made_from = template(&self.seen);
         let done = match action {
@@ -117,5 +126,31 @@ impl Letter {
             Action::RecordVictims(_) | Action::RecordFounded | Action::Change(_) | Action::RemoveNode { .. } => Ok(()),
         };
         done.map_err(|refused| format!("{action:?}: {refused}"))
+    }
+}
+
+/// The claim of another database that a write would take or change. Of pods to come an operator asks right before.
+fn another_s(action: &Action, kube: &Kubernetes) -> Option<String> {
+    match action {
+        Action::CreateSet { zone, replicas } => kube.foreign_claim(&kube.names.set(zone), 0..*replicas),
+        Action::ScaleSet { set, replicas, .. } => {
+            let before = kube.sets.get(set).map_or(0, |set| set.replicas);
+            kube.foreign_claim(set, before..*replicas)
+        }
+        Action::Quarantine { claim, uid, .. }
+        | Action::DeleteClaim { claim, uid }
+        | Action::GrowClaim { claim, uid, .. } => {
+            let there = kube.claims.get(claim).filter(|c| c.uid == *uid && c.database != OURS);
+            there.map(|_| claim.clone())
+        }
+        Action::RecordVictims(_)
+        | Action::RecordFounded
+        | Action::Found { .. }
+        | Action::ApplySet { .. }
+        | Action::DeleteSet { .. }
+        | Action::DeletePod { .. }
+        | Action::RetainVolume { .. }
+        | Action::Change(_)
+        | Action::RemoveNode { .. } => None,
     }
 }

@@ -11,7 +11,7 @@ use skerry_operator_core::{Observed, Seen};
 
 use super::super::admin::{Admin, Asked};
 use super::super::bugs::OperatorBug;
-use super::super::kubernetes::{Kind, Standing};
+use super::super::kubernetes::{Kind, OURS, RESOURCE_UID, Standing};
 use super::super::place::Place;
 use super::super::rules::Look;
 
@@ -124,6 +124,9 @@ impl Sight {
         let resource = self.resource.unwrap_or_else(|| Box::new(place.kube.resource.now().clone()));
         let status = resource.status.clone().unwrap_or_default();
         let mut cluster = self.cluster;
+        if !place.has(OperatorBug::TakesAnothersClaim) {
+            cluster = cluster.only_of(RESOURCE_UID, OURS);
+        }
         if place.has(OperatorBug::DeletedByName) {
             let anew = place.world.rng.random_bool(0.3);
             let old = memory.cluster.take().filter(|_| !anew);

@@ -203,6 +203,9 @@ fn replies_and_refusals_of_the_system_shard_come_back_as_they_went() {
         SystemRefusal::Bounds(shard),
         SystemRefusal::Limits,
         SystemRefusal::TokenTooHigh { token: 3, allowed: 2 },
+        SystemRefusal::NotDraining(node),
+        SystemRefusal::Uncertified(node),
+        SystemRefusal::TooLong { what: "the zone".into(), bytes: 301, allowed: 300 },
     ] {
         there_and_back(refusal);
     }

@@ -54,7 +54,7 @@ fn no_schedule_with_one_late_message_breaks_a_rule() {
 }
 
 /// Bugs that the search finds, in which scenario, and within how many schedules.
-const BUGS: [(Planted, Scenario, u64); 11] = [
+const BUGS: [(Planted, Scenario, u64); 13] = [
     (Planted::AckBeforeFsync, Scenario::Election, 200),
     (Planted::LogCutBeforeSync, Scenario::Snapshot, 100),
     (Planted::LogStartUntold, Scenario::Election, 1),
@@ -63,9 +63,11 @@ const BUGS: [(Planted, Scenario, u64); 11] = [
     (Planted::LeaseKeptOverTransfer, Scenario::HandOver, 40),
     (Planted::StaleReadWithoutLease, Scenario::Election, 60),
     (Planted::PromiseForgotten, Scenario::Restart, 1_000),
+    (Planted::PromiseLostWithLeader, Scenario::Election, 3_000),
     (Planted::UnknownTakenForNo, Scenario::HandOver, 400),
     (Planted::SnapshotWithoutPreimage, Scenario::Snapshot, 10),
     (Planted::BlankFromFirstTick, Scenario::Snapshot, 2_000),
+    (Planted::TimeoutsAlike, Scenario::Election, 1_000),
 ];
 
 #[test]

@@ -98,6 +98,7 @@ pub(crate) struct Host {
 pub(crate) struct Cluster {
     pub(crate) hosts: BTreeMap<NodeId, Host>,
     pub(crate) map: Map,
+    seed: u64,
     pub(crate) round: u64,
     /// Counts inputs: the clock of histories.
     pub(crate) steps: u64,
@@ -161,11 +162,12 @@ fn first_map(nodes: u64, members: u64) -> Map {
 }
 
 impl Cluster {
-    /// `nodes` nodes, of which the first `members` have a copy of the shard each.
-    pub(crate) fn new(nodes: u64, members: u64, choices: Choices) -> Self {
+    /// `nodes` nodes, of which the first `members` have a copy of the shard each. `seed` feeds election time-outs.
+    pub(crate) fn new(nodes: u64, members: u64, seed: u64, choices: Choices) -> Self {
         let mut cluster = Self {
             hosts: BTreeMap::new(),
             map: first_map(nodes, members),
+            seed,
             round: 0,
             steps: 0,
             flights: BTreeMap::new(),
@@ -223,8 +225,13 @@ impl Cluster {
             address: format!("{id}:1"),
             zone: String::new(),
         };
-        let config =
-            NodeConfig { seed: 7, log_keep_bytes: 150, sync_ticks: 4, quiet_ticks: 12, ..NodeConfig::default() };
+        let config = NodeConfig {
+            seed: self.seed,
+            log_keep_bytes: 150,
+            sync_ticks: 4,
+            quiet_ticks: 12,
+            ..NodeConfig::default()
+        };
         let recovered = Recovered { logs: host.log.recover(), ..Recovered::default() };
         host.node = Some(Node::open(identity, config, recovered, &host.store, now).unwrap());
         self.tell_map(id);

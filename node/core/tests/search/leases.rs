@@ -12,7 +12,7 @@ use crate::search::caught;
 
 /// A cluster of three at work: its leader, and the two that follow.
 pub(crate) fn three() -> (Cluster, [NodeId; 3]) {
-    let mut cluster = Cluster::new(3, 3, Choices::given(BTreeMap::new()));
+    let mut cluster = Cluster::new(3, 3, 7, Choices::given(BTreeMap::new()));
     cluster.rounds(40);
     let leader = cluster.leader().unwrap();
     let mut followers = cluster.ids().into_iter().filter(|id| *id != leader);

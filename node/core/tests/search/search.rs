@@ -119,13 +119,14 @@ impl Scenario {
     fn run(self, choices: Choices, seed: u64) -> Cluster {
         let (keeps_dead, variant) = (seed.is_multiple_of(3), seed / 3 % 9);
         let nodes = if self == Self::Members { 5 } else { 3 };
-        let mut cluster = Cluster::new(nodes, 3, choices);
+        let mut cluster = Cluster::new(nodes, 3, seed, choices);
         cluster.choices.is_over = true;
         cluster.rounds(24);
         cluster.choices.is_over = false;
         let leader = cluster.leader().unwrap_or(NodeId(1));
         let others: Vec<_> = (1..=3).map(NodeId).filter(|id| *id != leader).collect();
-        cluster.slow_link(seed);
+        let unheard = [leader, others[0], others[1]][usize::try_from(variant % 3).unwrap_or(0)];
+        cluster.slow_link(seed, if self == Self::Election { Some(unheard) } else { None });
         for round in 0..self.rounds() {
             self.act(round, &mut cluster, [leader, others[0], others[1]], variant);
             cluster.trouble();
@@ -160,13 +161,16 @@ impl Cluster {
 
     /// In half of all runs the messages of elections are late on one link, by kind: requests overtake answers, answers
     /// requests.
-    fn slow_link(&mut self, seed: u64) {
+    fn slow_link(&mut self, seed: u64, unheard: Option<NodeId>) {
         let mut random = Random::new(seed ^ 0x510);
         if random.below(2) == 0 {
             return;
         }
         let members: Vec<_> = self.ids().into_iter().take(3).collect();
-        let from = random.below(3);
+        // Mostly it is on the way from whom the leader does not hear: what matters to the leader comes round by the third.
+        let drawn = random.below(3);
+        let unheard = unheard.filter(|_| random.below(4) > 0).and_then(|id| members.iter().position(|m| *m == id));
+        let from = unheard.unwrap_or(drawn);
         let (from, to) = (members[from], members[(from + 1 + random.below(2)) % 3]);
         let kinds = [
             RaftKind::RequestVote,

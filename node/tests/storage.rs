@@ -1,5 +1,11 @@
 //! What a node keeps on its volume survives what may befall it: crashes, torn writes, flipped bits, full disks.
-#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "these are tests all through")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "these are tests all through"
+)]
 
 mod storage {
     mod engine;

@@ -120,6 +120,7 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::PlanRecoveriesRequest>,
     ) -> Result<Response<v1::PlanRecoveriesResponse>, Status> {
+        self.port.only(&[Port::Admin])?;
         let request = request.into_inner();
         self.context.check_cluster(&request.cluster_id)?;
         let lost = lost(request.lost_node_ids)?;
@@ -133,6 +134,7 @@ impl AdminService for Admin {
     }
 
     async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverResponse>, Status> {
+        self.port.only(&[Port::Admin])?;
         let request = request.into_inner();
         if request.cluster_id.is_empty() {
             return Err(status::status(status::field("cluster_id")));
@@ -163,6 +165,7 @@ impl AdminService for Admin {
         &self,
         _request: Request<v1::SystemCopyRequest>,
     ) -> Result<Response<v1::SystemCopyResponse>, Status> {
+        self.port.only(&[Port::Admin])?;
         match self.ask_any(AdminRequest::SystemCopy).await? {
             Ok(AdminReply::SystemCopy { node, copy }) => {
                 Ok(Response::new(v1::SystemCopyResponse { node_id: node.0, copy: copy.map(Wire::into_wire) }))

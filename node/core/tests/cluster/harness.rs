@@ -176,7 +176,6 @@ impl Cluster {
         let recovered = Recovered { logs: host.logs, ..Recovered::default() };
         self.open_start((id, incarnation), Memory(Mutex::new(host.synced)), recovered, seeds);
     }
-    }
 
     pub(crate) fn input(&mut self, to: NodeId, input: Input) {
         let ahead_ms = self.ahead_ms.get(&to).copied().unwrap_or(0);

@@ -205,7 +205,7 @@ fn outcome(answer: &Answer) -> usize {
         },
         Answer::Admin(Err(AdminRefusal::NotLeader { .. })) => 4,
         Answer::Admin(Err(AdminRefusal::OutcomeUnknown)) => 6,
-        Answer::Admin(Err(AdminRefusal::Refused(_))) => 11,
+        Answer::Admin(Err(AdminRefusal::Refused(_) | AdminRefusal::Recovery(_))) => 11,
     }
 }
 

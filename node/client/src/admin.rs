@@ -1,8 +1,11 @@
 //! What the operator and the command line ask of the system shard's leader.
 
+mod recovery;
+
 use skerry_core::ids::{Incarnation, NodeId, ShardId};
 use skerry_core::map::NodeState;
 use skerry_core::node::{Removal, Status};
+use skerry_core::steward::RecoveryRefusal;
 use skerry_core::system::{SystemCommand, SystemRefusal, SystemReply};
 use skerry_proto::v1;
 use skerry_proto::v1::execute_response;
@@ -11,6 +14,8 @@ use crate::client::Client;
 use crate::follow::{CallFailed, Leader, Via, follow};
 use crate::secret::Secrets;
 use crate::wire::{Malformed, Wire, status_from_wire};
+
+pub use recovery::SystemCopy;
 
 /// For what only the system shard's leader answers. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -25,6 +30,9 @@ pub enum AdminError {
     /// Nothing has changed.
     #[error(transparent)]
     Refused(#[from] SystemRefusal),
+    /// Something lives that would be harmed, or that is not known for certain. Nothing has changed.
+    #[error(transparent)]
+    NotRecovered(#[from] RecoveryRefusal),
     /// The node does not take the request: it is of another database, it demands its secret, or the request cannot be.
     #[error("the node refused: {}", .0.message())]
     Rejected(Box<tonic::Status>),
@@ -53,7 +61,7 @@ impl AdminError {
         match self {
             Self::Deadline { may_have_happened, .. } => *may_have_happened,
             Self::Answer(_) => true,
-            Self::Refused(_) | Self::Rejected(_) => false,
+            Self::Refused(_) | Self::NotRecovered(_) | Self::Rejected(_) => false,
         }
     }
 }

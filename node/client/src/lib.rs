@@ -26,7 +26,7 @@ mod watch;
 pub mod wire;
 mod write;
 
-pub use admin::{Admin, AdminError};
+pub use admin::{Admin, AdminError, SystemCopy};
 pub use client::{Client, ConnectError};
 pub use config::ClientConfig;
 pub use identity::{Founded, FoundingRefusal, Identity, IdentityError};

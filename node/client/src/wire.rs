@@ -5,6 +5,7 @@ mod command;
 mod denial;
 mod identity;
 mod map;
+mod recovery;
 mod removal;
 mod report;
 mod system;

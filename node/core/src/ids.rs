@@ -36,6 +36,28 @@ id!(/// Version of one shard: rises with every change of its members or bounds.
 id!(/// Ties an answer to the request that the shell handed in. Unique within one start of a node.
     Token, u64, "q");
 
+/// Counts recoveries in its high half and all other changes in its low half, so that what begins with a recovery is above
+/// anything that the copies which were given up may have reached without anybody's knowledge.
+macro_rules! counts_recoveries {
+    ($name:ident) => {
+        impl $name {
+            /// Recoveries from a lost majority so far.
+            pub fn recoveries(self) -> u64 {
+                self.0 >> 32
+            }
+
+            /// The first one after a further recovery.
+            #[must_use]
+            pub fn recovered(self) -> Self {
+                Self((self.0 | u64::from(u32::MAX)).saturating_add(1))
+            }
+        }
+    };
+}
+
+counts_recoveries!(Generation);
+counts_recoveries!(Epoch);
+
 impl ShardId {
     /// The shard that holds catalog, node registry, shard map and targets.
     pub const SYSTEM: Self = Self(0);

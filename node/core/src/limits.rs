@@ -106,7 +106,10 @@ pub fn check_lengths(command: &SystemCommand) -> Result<(), SystemRefusal> {
         SystemCommand::Admin { change: AdminChange::CreateTable { shards, .. }, .. } => {
             shards.iter().try_for_each(|shard| check("the start of a shard", shard.start.len(), ENCODED_KEY_BYTES_MAX))
         }
-        SystemCommand::Admin { .. } | SystemCommand::Record(_) | SystemCommand::Assign { .. } => Ok(()),
+        SystemCommand::Admin { .. }
+        | SystemCommand::Record(_)
+        | SystemCommand::Assign { .. }
+        | SystemCommand::Recover { .. } => Ok(()),
     }
 }
 

@@ -179,6 +179,27 @@ impl ShardRecord {
     }
 }
 
+/// A shard that had lost its majority for ever, and that a person had go on from one copy. The last time, for each shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryRecord {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The copy whose log and records were kept. It never speaks again under this id.
+    pub from: Replica,
+    /// The id under which they live on, on the same node: the only voter at first.
+    pub to: ReplicaId,
+    /// Index and term of the last entry that was kept. Writes that were acknowledged after it are lost.
+    pub last: (u64, u64),
+    /// The copies that were given up.
+    pub given_up: Vec<Replica>,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// The shard's first generation after it.
+    pub generation: Generation,
+    /// Of the map that it came with.
+    pub epoch: Epoch,
+}
+
 /// What bounds the moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveLimits {
@@ -209,6 +230,8 @@ pub struct Map {
     pub tables: BTreeMap<TableId, TableRecord>,
     /// Every shard, also of dropped tables.
     pub shards: BTreeMap<ShardId, ShardRecord>,
+    /// The last recovery of each shard that ever had one.
+    pub recoveries: BTreeMap<ShardId, RecoveryRecord>,
     by_start: BTreeMap<(TableId, Bytes), ShardId>,
     replica_max: ReplicaId,
 }
@@ -233,6 +256,8 @@ pub struct MapDelta {
     pub tables: Vec<TableRecord>,
     /// Changed shards.
     pub shards: Vec<ShardRecord>,
+    /// Recoveries since then.
+    pub recoveries: Vec<RecoveryRecord>,
 }
 
 impl Map {
@@ -297,6 +322,20 @@ impl Map {
         self.shards.insert(descriptor.shard, record);
     }
 
+    /// Notes a recovery. Its shard's record is set by itself.
+    pub fn put_recovery(&mut self, record: RecoveryRecord) {
+        self.epoch = self.epoch.max(record.epoch);
+        self.given(record.to);
+        self.recoveries.insert(record.shard, record);
+    }
+
+    /// The recovery after which nothing has become of the shard yet, as far as this map knows: its only member is the copy
+    /// that was kept.
+    pub fn fresh_recovery(&self, record: &ShardRecord) -> Option<&RecoveryRecord> {
+        let recovery = self.recoveries.get(&record.descriptor.shard)?;
+        (recovery.generation == record.descriptor.generation).then_some(recovery)
+    }
+
     /// The highest replica id that this map knows of: an id above it was given later.
     pub fn replica_max(&self) -> ReplicaId {
         self.replica_max
@@ -318,6 +357,7 @@ impl Map {
             nodes: self.nodes.values().filter(|r| r.epoch > have).cloned().collect(),
             tables: self.tables.values().filter(|r| r.epoch > have).cloned().collect(),
             shards: self.shards.values().filter(|r| r.epoch > have).cloned().collect(),
+            recoveries: self.recoveries.values().filter(|r| r.epoch > have).cloned().collect(),
         }
     }
 
@@ -347,6 +387,11 @@ impl Map {
         for record in delta.shards {
             if self.shards.get(&record.descriptor.shard).is_none_or(|old| old.epoch < record.epoch) {
                 self.put_shard(record);
+            }
+        }
+        for record in delta.recoveries {
+            if self.recoveries.get(&record.shard).is_none_or(|old| old.epoch < record.epoch) {
+                self.put_recovery(record);
             }
         }
         self.given(delta.replica_max);

@@ -15,6 +15,7 @@ mod open;
 mod peers;
 mod quiescence;
 mod ready;
+mod recovery;
 mod reporting;
 mod stewardship;
 mod upkeep;
@@ -37,9 +38,11 @@ pub use answer::{Answer, Refusal};
 pub use effects::{Effects, LogBatch};
 pub use input::{AdminRequest, Input};
 pub use open::{Recovered, bootstrap};
+pub use recovery::WantedRecovery;
 
 use forgotten::Forgotten;
 use garbage::Garbage;
+use recovery::ToldSystemCopy;
 use reporting::Told;
 use stewardship::Stewardship;
 
@@ -162,6 +165,8 @@ pub struct Node {
     /// Epochs that other nodes are known to have.
     epochs: BTreeMap<NodeId, Epoch>,
     told: Told,
+    /// What other nodes said last of their copies of the system shard.
+    system_copies: BTreeMap<NodeId, ToldSystemCopy>,
 }
 
 impl Node {
@@ -180,10 +185,7 @@ impl Node {
             Input::Read { token, table, read, consistency } => {
                 self.read(clients::AskedRead { token, table, read, consistency }, engine, now)
             }
-            Input::Admin { token, request } => {
-                self.admin(token, request, now);
-                Ok(())
-            }
+            Input::Admin { token, request } => self.admin(token, request, engine, now),
             Input::LogDurable { sequence } => {
                 self.log_durable(sequence);
                 Ok(())

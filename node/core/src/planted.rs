@@ -120,6 +120,12 @@ planted! {
     // Members.
     /// The old copies are removed before the new ones have caught up.
     RemoveBeforeCaughtUp,
+    /// A joint configuration is entered though a copy that it needs was only heard of, and may be gone.
+    JointUnprobed,
+    /// Fewer copies are assigned while one that stays is not heard of.
+    CopiesGivenUpUnseen,
+    /// Members change by the same way whatever copies it exposes: all come first, then all go.
+    PromotedBeforeRemoval,
     /// A new copy gets the id of one that was there before.
     ReplicaIdReused,
     /// A node takes a copy up again that it has ended.
@@ -138,6 +144,14 @@ planted! {
     // Restart.
     /// Entries that the store has not applied are dropped when a copy is opened.
     LogDroppedAtOpen,
+
+    // Recovery of a shard that has lost its majority.
+    /// A node that is not heard of counts as lost though nobody has named it so.
+    UnheardIsLost,
+    /// A copy that was given up goes on to vote and to lead.
+    GivenUpCopySpeaks,
+    /// The copy that goes on forgets the entries that it does not know to be committed.
+    UncommittedTailDropped,
 
     // Certificates.
     /// A shard whose leader did not answer counts as one that agreed.

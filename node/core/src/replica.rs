@@ -7,12 +7,14 @@ mod apply;
 mod collect;
 mod convert;
 mod inputs;
+mod joint;
 pub mod members;
 mod promise;
 mod quiescence;
 mod raft_log;
 mod read;
 mod reads;
+mod recovery;
 mod requests;
 mod snapshot_receive;
 mod snapshot_send;
@@ -46,6 +48,7 @@ pub use summary::Summary;
 pub use view::ReplicaView;
 
 use apply::{Applied, Applier, Payload, load_system};
+use joint::Probe;
 use promise::Promise;
 use quiescence::Quiescence;
 use raft_log::RaftLog;
@@ -103,6 +106,11 @@ pub struct Replica {
     commit_last_tick: u64,
     commit_before_last_tick: u64,
     joint_since: Option<u64>,
+    probe: Option<Probe>,
+    /// The last tick in which this copy had a leader.
+    led_tick: u64,
+    /// True once another copy of the shard goes on alone: this one never speaks again.
+    is_silenced: bool,
     /// (index, term) that the last finished sync of the store covers.
     durable: (u64, u64),
     syncing: VecDeque<(u64, (u64, u64))>,
@@ -202,6 +210,9 @@ impl Replica {
             commit_last_tick: 0,
             commit_before_last_tick: 0,
             joint_since: None,
+            probe: None,
+            led_tick: 0,
+            is_silenced: false,
             syncing: VecDeque::new(),
             snapshot_ids: 0,
         };
@@ -231,9 +242,9 @@ impl Replica {
         self.raw.raft.term
     }
 
-    /// True for a copy that waits for its snapshot, or for the store to make it durable.
+    /// True for a copy without records that count: it waits for its snapshot, or another one goes on alone.
     pub(crate) fn is_blank(&self) -> bool {
-        self.applier.state.blank || self.receive.is_some()
+        self.applier.state.blank || self.receive.is_some() || self.is_silenced
     }
 
     /// The leader's node, as far as this copy knows.

@@ -11,6 +11,7 @@ mod certificate;
 mod copies;
 mod leaders;
 mod record;
+mod recovery;
 mod reports;
 mod system_shard;
 
@@ -21,6 +22,9 @@ pub use assign::{ASSIGNMENTS_MAX, assign};
 pub use certificate::{CERTIFICATION_MS, Certification, REASONS_MAX};
 pub use leaders::{TRANSFERS_MAX, leaders};
 pub use record::{RECORDS_MAX, record};
+pub use recovery::{
+    LOST_SILENCE_MS, RECOVERIES_MAX, RecoveryPlan, RecoveryRefusal, Witness, alone, recoveries, recovery,
+};
 pub use reports::{FRESH_MS, Reports, View};
 pub use system_shard::{SILENCE_MS, system_shard};
 

@@ -7,6 +7,7 @@ pub mod state;
 mod fence;
 mod members;
 mod nodes;
+mod recovery;
 mod tables;
 mod targets;
 
@@ -21,7 +22,7 @@ pub use stored::LoadError;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use crate::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use crate::limits::REPLICATION_FACTOR_MAX;
 use crate::map::{Descriptor, Fragmentation, MoveLimits, Replica};
 
@@ -62,6 +63,31 @@ pub enum SystemCommand {
         /// The new target too, for the system shard, whose target is the steward's own choice. `None` = unchanged.
         target: Option<Vec<NodeId>>,
     },
+    /// A shard goes on from one copy, as a person has decided. The steward has checked that nothing else is left. Not for
+    /// the system shard, which cannot decide anything then. Refused if the shard's record has changed since `based_on`.
+    Recover {
+        /// Which shard.
+        shard: ShardId,
+        /// Epoch of the shard's record that it was decided on.
+        based_on: Epoch,
+        /// From which copy, and when.
+        recovery: Recovery,
+    },
+}
+
+/// A shard goes on from one copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// The copy that is kept, under a new id.
+    pub from: Replica,
+    /// Index and term of the last entry in its log.
+    pub last: (u64, u64),
+    /// The highest generation that is known of the shard.
+    pub generation: Generation,
+    /// The copies that are given up.
+    pub given_up: Vec<Replica>,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// What a node says of itself when it joins.

@@ -3,17 +3,20 @@
 
 use std::sync::Arc;
 
-use skerry_client::wire::{Wire, required, status_into_wire};
-use skerry_core::ids::{Epoch, Incarnation, NodeId};
-use skerry_core::node::{AdminReply, AdminRequest, Answer};
+use skerry_client::wire::{Wire, all_into, required, status_into_wire};
+use skerry_core::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
+use skerry_core::node::{AdminRefusal, AdminReply, AdminRequest, Answer, WantedRecovery};
 use skerry_core::system::{NewNode, SystemCommand, SystemRefusal, SystemReply};
 use skerry_proto::v1;
 use skerry_proto::v1::admin_service_server::AdminService;
-use skerry_proto::v1::{execute_response, join_response};
+use skerry_proto::v1::{execute_response, join_response, recover_response};
 use tonic::{Request, Response, Status};
 
 use super::{Context, Port, status};
 use crate::inbox::Ask;
+
+/// Nodes that a person may name as lost in one request: more than any database has that a person looks after by name.
+const LOST_MAX: usize = 1_000;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -26,6 +29,15 @@ pub(super) struct Admin {
 impl Admin {
     /// `Ok(Err(_))` = the system shard's own refusal.
     async fn ask(&self, request: AdminRequest) -> Result<Result<AdminReply, SystemRefusal>, Status> {
+        match self.ask_any(request).await? {
+            Ok(reply) => Ok(Ok(reply)),
+            Err(AdminRefusal::Refused(refusal)) => Ok(Err(refusal)),
+            Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),
+        }
+    }
+
+    /// `Ok(Err(_))` = a decided refusal.
+    async fn ask_any(&self, request: AdminRequest) -> Result<Result<AdminReply, AdminRefusal>, Status> {
         let answer = self.context.inbox.ask(Ask::Admin(request)).await;
         match answer.map_err(|refused| status::status(status::refused(&refused)))? {
             Some(Answer::Admin(Ok(reply))) => Ok(Ok(reply)),
@@ -56,7 +68,7 @@ impl AdminService for Admin {
         }
         let result = match self.ask(AdminRequest::Command(command)).await? {
             Ok(AdminReply::Command(reply)) => execute_response::Result::Reply(reply.into_wire()),
-            Ok(AdminReply::Removal(_) | AdminReply::Status(_)) => return Err(unexpected()),
+            Ok(_) => return Err(unexpected()),
             Err(refusal) => execute_response::Result::Refusal(refusal.into_wire()),
         };
         Ok(Response::new(v1::ExecuteResponse { result: Some(result) }))
@@ -103,4 +115,74 @@ impl AdminService for Admin {
             Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),
         }
     }
+
+    async fn plan_recoveries(
+        &self,
+        request: Request<v1::PlanRecoveriesRequest>,
+    ) -> Result<Response<v1::PlanRecoveriesResponse>, Status> {
+        self.port.only(&[Port::Admin])?;
+        let request = request.into_inner();
+        self.context.check_cluster(&request.cluster_id)?;
+        let lost = lost(request.lost_node_ids)?;
+        match self.ask_any(AdminRequest::PlanRecoveries { lost }).await? {
+            Ok(AdminReply::Recoveries(shards)) => {
+                Ok(Response::new(v1::PlanRecoveriesResponse { shards: all_into(shards) }))
+            }
+            Ok(_) => Err(unexpected()),
+            Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),
+        }
+    }
+
+    async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverResponse>, Status> {
+        self.port.only(&[Port::Admin])?;
+        let request = request.into_inner();
+        if request.cluster_id.is_empty() {
+            return Err(status::status(status::field("cluster_id")));
+        }
+        self.context.check_cluster(&request.cluster_id)?;
+        let wanted = WantedRecovery {
+            shard: ShardId(request.shard_id),
+            survivor: ReplicaId(request.survivor_replica_id),
+            based_on: Epoch(request.based_on_epoch),
+            lost: lost(request.lost_node_ids)?,
+        };
+        tracing::warn!(shard = %wanted.shard, survivor = %wanted.survivor, lost = ?wanted.lost, "a person asks to go on from one copy");
+        let asked = match wanted.shard {
+            ShardId::SYSTEM => AdminRequest::RecoverSystem(wanted),
+            _ => AdminRequest::Recover(wanted),
+        };
+        let result = match self.ask_any(asked).await? {
+            Ok(AdminReply::Command(SystemReply::Done(epoch))) => recover_response::Result::Epoch(epoch.0),
+            Ok(_) => return Err(unexpected()),
+            Err(AdminRefusal::Refused(refusal)) => recover_response::Result::Refused(refusal.into_wire()),
+            Err(AdminRefusal::Recovery(refusal)) => recover_response::Result::Refusal(refusal.into_wire()),
+            Err(refusal) => return Err(Status::failed_precondition(refusal.to_string())),
+        };
+        Ok(Response::new(v1::RecoverResponse { result: Some(result) }))
+    }
+
+    async fn system_copy(
+        &self,
+        _request: Request<v1::SystemCopyRequest>,
+    ) -> Result<Response<v1::SystemCopyResponse>, Status> {
+        self.port.only(&[Port::Admin])?;
+        match self.ask_any(AdminRequest::SystemCopy).await? {
+            Ok(AdminReply::SystemCopy { node, copy }) => {
+                Ok(Response::new(v1::SystemCopyResponse { node_id: node.0, copy: copy.map(Wire::into_wire) }))
+            }
+            Ok(_) => Err(unexpected()),
+            Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),
+        }
+    }
+}
+
+/// The nodes that a person names as lost.
+fn lost(ids: Vec<u64>) -> Result<Vec<NodeId>, Status> {
+    if ids.len() > LOST_MAX {
+        return Err(Status::invalid_argument(format!(
+            "{} nodes are named as lost, at most {LOST_MAX} can be",
+            ids.len()
+        )));
+    }
+    Ok(ids.into_iter().map(NodeId).collect())
 }

@@ -10,7 +10,6 @@ use skerry_core::key::KeyError;
 use skerry_core::limits::LimitExceeded;
 use skerry_core::map::Map;
 use skerry_core::node::{AdminRefusal, Refusal};
-use skerry_core::system::SystemRefusal;
 use skerry_proto::v1;
 use skerry_proto::v1::limit_exceeded::Limit;
 use skerry_proto::v1::operation_error::Kind;
@@ -99,12 +98,12 @@ pub(super) fn ended() -> Kind {
     Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id: ShardId::SYSTEM.0 })
 }
 
-/// An admin request that was not answered. `Err` = the system shard's own refusal, which is an answer of its own.
-pub(super) fn admin(refusal: AdminRefusal, map: &Map) -> Result<Kind, SystemRefusal> {
+/// An admin request that was not answered. `Err` = a decided refusal, which is an answer of its own.
+pub(super) fn admin(refusal: AdminRefusal, map: &Map) -> Result<Kind, AdminRefusal> {
     match refusal {
         AdminRefusal::NotLeader { leader } => Ok(not_leader(ShardId::SYSTEM, leader, map)),
         AdminRefusal::OutcomeUnknown => Ok(ended()),
-        AdminRefusal::Refused(refusal) => Err(refusal),
+        AdminRefusal::Refused(_) | AdminRefusal::Recovery(_) => Err(refusal),
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod nodes;
 pub(crate) mod plan;
 pub(crate) mod playground;
 pub(crate) mod put;
+pub(crate) mod recover;
 pub(crate) mod scan;
 pub(crate) mod shards;
 pub(crate) mod status;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Status(status::Status),
     /// Tell what a YAML file would move, before anything moves.
     Plan(plan::Plan),
+    /// Have shards that lost their majority for ever go on from one copy. Writes may be lost.
+    Recover(recover::Recover),
     /// Run a database on this machine, from the YAML that Kubernetes gets.
     Playground(playground::Playground),
     /// See what the database does, on real data, every answer checked.
@@ -80,6 +83,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome<ExitCode> {
         Command::Shards(command) => command.run(&global, output).await,
         Command::Status(command) => command.run(&global, output).await,
         Command::Plan(command) => command.run(&global, output).await,
+        Command::Recover(command) => command.run(&global, output).await,
         Command::Playground(command) => command.run(output).await,
         Command::Tour(command) => command.run(output).await,
         Command::Completion(command) => command.run(),

@@ -35,6 +35,16 @@ pub(crate) async fn status(client: &Client) -> Outcome<Status> {
     client.admin().status().await.doing("failed to ask for the status").next(advice)
 }
 
+/// The name of the playground that the command is meant for. `None` = nodes are named, which know the database's id only.
+pub(crate) fn name(global: &Global) -> Outcome<Option<String>> {
+    if !global.endpoints.is_empty() {
+        return Ok(None);
+    }
+    let running = Folder::all().into_iter().find(Folder::is_running);
+    let kept = running.map(|folder| folder.load()).transpose()?.flatten();
+    Ok(kept.map(|kept| kept.name))
+}
+
 /// Also the playground that they are of.
 fn endpoints(global: &Global) -> Outcome<(Vec<String>, Option<Folder>)> {
     if !global.endpoints.is_empty() {

@@ -105,3 +105,39 @@ fn edit_that_is_refused_leaves_the_last_good_one_in_force() {
     ground.write("shop.yaml", YAML);
     ground.await_settled(3);
 }
+
+/// Two of three nodes with their volumes, so a majority of everything: the system shard first, then the tables.
+#[test]
+fn database_goes_on_from_one_node_of_three_and_is_rebuilt() {
+    const DO: [&str; 5] = ["recover", "--lost", "n2,n3", "--yes-lose-data", "shop"];
+    let ground = Ground::new(YAML);
+    ground.run(&["playground", "up", "-f", "shop.yaml", "--detach"]).good();
+    ground.await_settled(3);
+    for number in 0..20 {
+        ground.run(&["put", "customers", &format!("Baker {number}"), "bread"]).good();
+    }
+    assert!(ground.run(&["recover"]).good().contains("nothing to recover"));
+    for slot in ground.slots_of(&[2, 3]) {
+        ground.run(&["playground", "kill", &slot, "--stay-down"]).good();
+        fs::remove_dir_all(ground.path(".skerry/shop/nodes").join(&slot).join("data")).unwrap();
+    }
+    ground.await_output(&["recover", "--lost", "n2,n3"], |said| said.contains("s0") && said.contains("n1"));
+    ground.run(&["recover", "--lost", "n2,n3", "--yes-lose-data", "other"]).bad("the database is \"shop\"");
+    ground.run(&["recover", "--yes-lose-data", "shop"]).bad("failed to have shard s0 go on");
+    ground.await_output(&DO, |said| said.contains("s0 goes on from"));
+    ground.await_output(&["status"], |said| {
+        // Refused until the others have been silent for long enough.
+        ground.run(&DO);
+        said.contains("8 shards went on from one copy")
+    });
+    ground.await_output(&["get", "customers", "Baker 7"], |said| said == "bread\n");
+    for slot in ["shop-a-0", "shop-b-0", "shop-c-0"] {
+        ground.run(&["playground", "start", slot]);
+    }
+    ground.await_settled(3);
+    for number in 0..20 {
+        assert_eq!(ground.run(&["get", "customers", &format!("Baker {number}")]).good(), "bread\n");
+    }
+    let status = ground.run(&["status"]).good();
+    assert!(status.contains("survives the loss of 1 node"), "{status}");
+}

@@ -208,6 +208,7 @@ impl Wire for MapDelta {
             nodes: all_into(self.nodes),
             tables: all_into(self.tables),
             shards: all_into(self.shards),
+            recoveries: all_into(self.recoveries),
         }
     }
 
@@ -222,6 +223,7 @@ impl Wire for MapDelta {
             nodes: all(m.nodes)?,
             tables: all(m.tables)?,
             shards: all(m.shards)?,
+            recoveries: all(m.recoveries)?,
         })
     }
 }

@@ -59,6 +59,7 @@ impl Wire for NodeReport {
             disk_bytes: self.disk_bytes,
             replicas: self.replicas,
             lost: all_into(self.lost),
+            leaderless: all_into(self.leaderless),
         }
     }
 
@@ -73,6 +74,7 @@ impl Wire for NodeReport {
             disk_bytes: m.disk_bytes,
             replicas: m.replicas,
             lost: all(m.lost)?,
+            leaderless: all(m.leaderless)?,
         })
     }
 }

@@ -1,8 +1,8 @@
 //! The system shard's commands, replies and refusals.
 
-use skerry_core::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::map::Fragmentation;
-use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply};
+use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, Recovery, SystemCommand, SystemRefusal, SystemReply};
 use skerry_proto::v1;
 use skerry_proto::v1::admin_command::Change;
 use skerry_proto::v1::system_command::Command as WireCommand;
@@ -119,6 +119,15 @@ impl Wire for SystemCommand {
                 replicas: all_into(replicas),
                 target: target.map(|nodes| v1::ShardTarget { shard_id: shard.0, node_ids: numbers(nodes) }),
             }),
+            Self::Recover { shard, based_on, recovery } => WireCommand::Recover(v1::RecoverShard {
+                shard_id: shard.0,
+                based_on_epoch: based_on.0,
+                from: Some(recovery.from.into_wire()),
+                last: Some(recovery.last.into_wire()),
+                generation: recovery.generation.0,
+                given_up: all_into(recovery.given_up),
+                at_ms: recovery.at_ms,
+            }),
         };
         v1::SystemCommand { command: Some(command) }
     }
@@ -141,6 +150,17 @@ impl Wire for SystemCommand {
                 based_on: Epoch(m.based_on_epoch),
                 replicas: all(m.replicas)?,
                 target: m.target.map(|target| nodes(target.node_ids)),
+            },
+            WireCommand::Recover(m) => Self::Recover {
+                shard: ShardId(m.shard_id),
+                based_on: Epoch(m.based_on_epoch),
+                recovery: Recovery {
+                    from: required(m.from, "from")?,
+                    last: required(m.last, "last")?,
+                    generation: Generation(m.generation),
+                    given_up: all(m.given_up)?,
+                    at_ms: m.at_ms,
+                },
             },
         })
     }

@@ -8,11 +8,12 @@ use skerry_core::command::{
 };
 use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::map::{
-    Consistency, Descriptor, Fragmentation, Map, MapDelta, Member, MoveLimits, NodeRecord, NodeState, Replica, Role,
-    ShardRecord, TableRecord,
+    Consistency, Descriptor, Fragmentation, Map, MapDelta, Member, MoveLimits, NodeRecord, NodeState, RecoveryRecord,
+    Replica, Role, ShardRecord, TableRecord,
 };
-use skerry_core::message::{LedReport, NodeReport, ShardReport};
+use skerry_core::message::{CopyReport, LedReport, NodeReport, ShardReport};
 use skerry_core::node::{Certificate, NotYet, Removal, Status};
+use skerry_core::steward::{RecoveryPlan, RecoveryRefusal};
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply};
 use skerry_core::time::Version;
 use skerry_proto::v1;
@@ -69,6 +70,16 @@ fn delta() -> MapDelta {
             assigned: vec![Replica { node: NodeId(1), id: ReplicaId(11) }],
             epoch: Epoch(9),
         }],
+        recoveries: vec![RecoveryRecord {
+            shard: ShardId(7),
+            from: Replica { node: NodeId(1), id: ReplicaId(5) },
+            to: ReplicaId(6),
+            last: (20, 3),
+            given_up: vec![Replica { node: NodeId(2), id: ReplicaId(4) }],
+            at_ms: 1_000,
+            generation: Generation(1 << 32),
+            epoch: Epoch(8),
+        }],
     }
 }
 
@@ -83,6 +94,20 @@ fn report() -> NodeReport {
         disk_bytes: 10,
         replicas: 4,
         lost: vec![(ShardId(7), ReplicaId(13))],
+        leaderless: vec![copy()],
+    }
+}
+
+fn copy() -> CopyReport {
+    CopyReport {
+        shard: ShardId(7),
+        replica: ReplicaId(11),
+        last: (90, 4),
+        applied: 88,
+        last_version: Version(7 << 20),
+        generation: Generation(5),
+        members: descriptor().members,
+        is_blank: true,
     }
 }
 
@@ -103,6 +128,31 @@ fn maps_and_reports_come_back_as_they_went() {
     there_and_back(MapDelta::default());
     there_and_back(report());
     there_and_back(LedReport { version: 3, since: 2, changed: vec![shard_report()], resigned: vec![ShardId(8)] });
+}
+
+#[test]
+fn recoveries_come_back_as_they_went() {
+    let (shard, node, replica) = (ShardId(7), NodeId(2), ReplicaId(4));
+    let plan = RecoveryPlan {
+        shard,
+        based_on: Epoch(9),
+        survivor: Replica { node: NodeId(1), id: ReplicaId(11) },
+        copies: vec![(NodeId(1), copy())],
+        given_up: vec![Replica { node, id: replica }],
+        generation: Generation(5),
+    };
+    there_and_back((shard, Ok::<_, RecoveryRefusal>(plan)));
+    let refusals = [
+        RecoveryRefusal::Unknown(shard),
+        RecoveryRefusal::Led { shard, node },
+        RecoveryRefusal::Unheard { shard, node, replica },
+        RecoveryRefusal::Alive { node },
+        RecoveryRefusal::Unclear { shard, node, replica },
+        RecoveryRefusal::Majority { shard },
+        RecoveryRefusal::NothingLeft { shard },
+        RecoveryRefusal::OtherSurvivor { shard, asked: replica, best: ReplicaId(11) },
+    ];
+    refusals.into_iter().for_each(|refusal| there_and_back((shard, Err::<RecoveryPlan, _>(refusal))));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What nodes tell the steward.
 
-use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
-use crate::map::Descriptor;
+use crate::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId};
+use crate::map::{Descriptor, Member};
+use crate::time::Version;
 
 /// What a node tells the steward, every [`crate::node::REPORT_TICKS`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +34,33 @@ pub struct NodeReport {
     pub replicas: u64,
     /// Copies that this node will never speak for again though a shard's record names them: to be built anew.
     pub lost: Vec<(ShardId, ReplicaId)>,
+    /// Copies here that have had no leader for a while, in order of shards: at most [`LEADERLESS_MAX`].
+    pub leaderless: Vec<CopyReport>,
+}
+
+/// Leaderless copies in one report: bounds what a node tells while most of a large database is down. What is left out is
+/// told once the first are led again.
+pub const LEADERLESS_MAX: usize = 256;
+
+/// A copy that has no leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyReport {
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Which.
+    pub replica: ReplicaId,
+    /// Index and term of the last entry in its log.
+    pub last: (u64, u64),
+    /// Index of the last entry that it has applied.
+    pub applied: u64,
+    /// Highest version given, as far as it has applied: holds the time of the last write.
+    pub last_version: Version,
+    /// Of the shard as of `applied`.
+    pub generation: Generation,
+    /// The same.
+    pub members: Vec<Member>,
+    /// True if it has no records: nothing can go on from it, though it votes.
+    pub is_blank: bool,
 }
 
 /// What has changed in the shards that a node leads since its report before. Most change nothing from one report to the

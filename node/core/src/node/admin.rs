@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use crate::map::Map;
-use crate::message::{NodeReport, ShardReport};
+use crate::message::{CopyReport, NodeReport, ShardReport};
+use crate::steward::{RecoveryPlan, RecoveryRefusal};
 use crate::system::{AdminChange, Fence, SystemCommand, SystemRefusal, SystemReply};
 
 /// The system shard's leader's answers.
@@ -16,6 +17,15 @@ pub enum AdminReply {
     Removal(Removal),
     /// To a request for the status.
     Status(Box<Status>),
+    /// To a request for a plan.
+    Recoveries(Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)>),
+    /// To a question about a node's own copy of the system shard.
+    SystemCopy {
+        /// Who answers.
+        node: NodeId,
+        /// `None` = it has none, or one that has a leader.
+        copy: Option<CopyReport>,
+    },
 }
 
 /// Why an admin request was not answered.
@@ -33,6 +43,9 @@ pub enum AdminRefusal {
     /// Nothing happened.
     #[error(transparent)]
     Refused(#[from] SystemRefusal),
+    /// Nothing happened.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryRefusal),
 }
 
 /// May a node be removed? Unknown is never yes.

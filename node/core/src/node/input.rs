@@ -3,6 +3,7 @@
 use crate::command::{Command, Read, ReadConsistency};
 use crate::ids::{Incarnation, NodeId, TableId, Token};
 use crate::message::PeerMessage;
+use crate::node::WantedRecovery;
 use crate::system::SystemCommand;
 
 /// Something that happened.
@@ -67,7 +68,7 @@ pub enum Input {
     },
 }
 
-/// What only the system shard's leader answers.
+/// What the system shard's leader answers, where nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminRequest {
     /// A change of the system shard.
@@ -81,4 +82,15 @@ pub enum AdminRequest {
     },
     /// The map and the latest reports.
     Status,
+    /// What would become of the data shards without a leader if these nodes were lost for ever. Changes nothing.
+    PlanRecoveries {
+        /// Nodes that are gone for good.
+        lost: Vec<NodeId>,
+    },
+    /// Has a data shard go on from one copy.
+    Recover(WantedRecovery),
+    /// How this node's own copy of the system shard is, if that has no leader. Any node answers.
+    SystemCopy,
+    /// Has the system shard go on from this node's own copy. Any node answers.
+    RecoverSystem(WantedRecovery),
 }

@@ -119,8 +119,10 @@ impl Node {
                 Some(replica) => {
                     let behind = record.descriptor.generation >= replica.descriptor().generation;
                     let gone = behind && replica.id() <= map.replica_max() && !names(record, replica.id());
-                    if is_dropped || gone {
+                    if is_dropped {
                         self.destroy(shard, engine)?;
+                    } else if gone {
+                        self.leave_or_go_on(record, map.fresh_recovery(record), engine)?;
                     }
                 }
                 None if !is_dropped && record.descriptor.generation.0 == 1 => {

@@ -121,6 +121,7 @@ impl Node {
             asked: identity.node.0,
             epochs: BTreeMap::new(),
             told: Told::default(),
+            system_copies: BTreeMap::new(),
             identity,
             config,
         };

@@ -55,6 +55,9 @@ impl Node {
     /// A node tells this one, which may be the steward. What the report builds on may have been lost on the way, or told
     /// to another steward.
     pub(super) fn reported_by(&mut self, from: NodeId, report: Report, now: Now) {
+        if report.node.node == from {
+            self.system_copy_told(&report.node, now);
+        }
         if self.stewardship.term != 0 && report.node.node == from {
             self.epochs.insert(from, report.node.map_epoch);
             if !self.stewardship.reports.insert(report, now.monotonic_ms) {
@@ -98,6 +101,7 @@ impl Node {
             disk_bytes: self.disk_bytes,
             replicas: census.replicas - census.leaders,
             lost: self.lost.iter().copied().filter(|copy| self.is_durably_entombed(*copy)).collect(),
+            leaderless: self.leaderless(),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::engine::{Engine, EngineError};
 use crate::ids::{Epoch, NodeId, ShardId, Token};
 use crate::limits::check_lengths;
 use crate::map::{NodeState, ShardRecord};
@@ -127,7 +128,26 @@ impl Node {
         self.told.tell_all();
     }
 
-    pub(super) fn admin(&mut self, token: Token, request: AdminRequest, now: Now) {
+    pub(super) fn admin(
+        &mut self,
+        token: Token,
+        request: AdminRequest,
+        engine: &dyn Engine,
+        now: Now,
+    ) -> Result<(), EngineError> {
+        match request {
+            AdminRequest::SystemCopy => self.tell_system_copy(token),
+            AdminRequest::RecoverSystem(wanted) => self.recover_system(token, &wanted, engine, now)?,
+            AdminRequest::Command(_)
+            | AdminRequest::CertifyRemoval { .. }
+            | AdminRequest::Status
+            | AdminRequest::PlanRecoveries { .. }
+            | AdminRequest::Recover(_) => self.admin_of_leader(token, request, now),
+        }
+        Ok(())
+    }
+
+    fn admin_of_leader(&mut self, token: Token, request: AdminRequest, now: Now) {
         let leader = self.known_system_leader();
         let refused = self.refuse_command(&request, now);
         let Some(system) = self.system_leader() else {
@@ -151,6 +171,9 @@ impl Node {
                 let _ = system.confirm(Reader::Status { token }, now);
             }
             AdminRequest::CertifyRemoval { node, incarnation } => self.certify(token, node, incarnation, now),
+            AdminRequest::PlanRecoveries { lost } => self.plan_recoveries(token, &lost, now),
+            AdminRequest::Recover(wanted) => self.recover(token, &wanted, now),
+            AdminRequest::SystemCopy | AdminRequest::RecoverSystem(_) => {}
         }
         self.dirty.insert(ShardId::SYSTEM);
     }

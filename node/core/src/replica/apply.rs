@@ -17,7 +17,7 @@ use crate::record;
 use crate::replica::requests::{Known, Requests};
 use crate::replica::state::ReplicaState;
 use crate::system::state::SystemState;
-use crate::system::{SystemCommand, SystemRefusal, SystemReply};
+use crate::system::{Recovery, SystemCommand, SystemRefusal, SystemReply};
 use crate::time::{Version, WALL_MS_MAX};
 
 /// Store writes of one engine batch: sled stops its readers for the time of a batch, so these stay small.
@@ -150,13 +150,25 @@ impl Applier {
     fn system_command(&mut self, command: &SystemCommand) -> Result<SystemReply, SystemRefusal> {
         let system = self.system.as_mut().expect("only copies of the system shard that stand apply its commands");
         let answer = system.apply(command);
-        let changes = system.take_changes();
+        self.put_system_changes();
+        answer
+    }
+
+    /// The system shard goes on from this copy alone.
+    pub(super) fn recover_system(&mut self, recovery: &Recovery) {
+        if let Some(system) = self.system.as_mut() {
+            system.recover_itself(recovery);
+            self.put_system_changes();
+        }
+    }
+
+    fn put_system_changes(&mut self) {
+        let changes = self.system.as_mut().map(SystemState::take_changes).unwrap_or_default();
         for (key, value) in changes {
             let version = self.state.last_version.next(0);
             self.state.last_version = version;
             self.put(&key, record::encode(version, None, &value));
         }
-        answer
     }
 
     fn command(&mut self, command: &Command, wall_ms: u64, engine: &dyn Engine) -> Result<Outcome, EngineError> {

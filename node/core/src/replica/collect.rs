@@ -34,8 +34,12 @@ impl Replica {
         sequence: u64,
         out: &mut Collected,
     ) -> Result<(), EngineError> {
+        if self.is_silenced {
+            return Ok(());
+        }
         self.propose(now, out);
         for _ in 0..READY_ROUNDS_MAX {
+            self.leave_joint();
             if !self.raw.has_ready() {
                 break;
             }
@@ -247,7 +251,7 @@ impl Replica {
         Ok(())
     }
 
-    fn flush(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+    pub(super) fn flush(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
         self.applier.flush(engine, &mut Sends(&mut self.sends))?;
         let store = self.raw.mut_store();
         store.applied = self.applier.state.applied;

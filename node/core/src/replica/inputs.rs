@@ -10,7 +10,7 @@ use crate::map::{Replica as Copy, Role, ShardRecord};
 use crate::message::{CertifyAnswer, RaftEnvelope, RaftKind};
 use crate::node::{Answer, Refusal};
 use crate::planted::{Planted, is_planted};
-use crate::replica::members::{MemberChange, NextStep, Situation, next_step};
+use crate::replica::members::MemberChange;
 use crate::replica::{
     Collected, ELECTION_TICKS, JOINT_OVERDUE_TICKS, Outstanding, Reader, Replica, WAITING_MAX, convert,
 };
@@ -28,6 +28,7 @@ impl Replica {
         now: Now,
     ) {
         self.ticks += 1;
+        self.note_leader();
         if self.held_until.is_some() || !self.counts_tick() {
             return;
         }
@@ -219,7 +220,7 @@ impl Replica {
         Ok(())
     }
 
-    fn has_committed_in_term(&self) -> bool {
+    pub(super) fn has_committed_in_term(&self) -> bool {
         let log = &self.raw.raft.raft_log;
         log.term(log.committed).is_ok_and(|term| term == self.term())
     }
@@ -277,21 +278,11 @@ impl Replica {
         let assigned = record.map_or(&[][..], |r| &r.assigned[..]);
         let in_step = self.in_step();
         let joint_overdue = since.is_some_and(|s| self.ticks - s > JOINT_OVERDUE_TICKS);
-        let situation =
-            Situation { descriptor: self.descriptor(), assigned, leader: self.id(), in_step: &in_step, joint_overdue };
-        match next_step(&situation) {
-            NextStep::Nothing => {}
-            NextStep::Transfer(to) => {
-                if self.raw.raft.lead_transferee.is_none() {
-                    self.transfer(to);
-                }
-            }
-            NextStep::Change(change) => self.propose_change(&change),
-        }
+        self.take_step(assigned, &in_step, joint_overdue);
         false
     }
 
-    fn propose_change(&mut self, change: &MemberChange) {
+    pub(super) fn propose_change(&mut self, change: &MemberChange) {
         if let MemberChange::AddLearner(copy) = change {
             self.peers.insert(copy.id, copy.node);
         }

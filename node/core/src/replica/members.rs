@@ -3,6 +3,10 @@
 //!
 //! Level-based: every step is decided from what is, so any new leader goes on where the last one stopped, and another
 //! assignment midway turns the move round. Ongaro, "Consensus: Bridging Theory and Practice", 2014, chapter 4.
+//!
+//! A joint configuration needs majorities of both its sets, and it can only be left by both. So it is entered only once
+//! every copy that it needs has just acknowledged an entry, on the way with the fewest copies whose loss would end the
+//! shard, and left at once. The rest of that window is the protocol's own.
 
 use std::collections::BTreeSet;
 
@@ -39,6 +43,8 @@ pub enum NextStep {
     Change(MemberChange),
     /// Hand leadership to this voter: the leader's own copy is to go.
     Transfer(ReplicaId),
+    /// Append an empty entry, and see who acknowledges it: a joint configuration is to be entered.
+    Probe,
 }
 
 /// What a leader knows of its members.
@@ -52,6 +58,8 @@ pub struct Situation<'a> {
     pub leader: ReplicaId,
     /// Members that have all that is committed, the leader included.
     pub in_step: &'a BTreeSet<ReplicaId>,
+    /// Members that have acknowledged the entry of a [`NextStep::Probe`] just now, the leader included.
+    pub answered: &'a BTreeSet<ReplicaId>,
     /// True if a joint configuration has waited so long for an incoming copy that leaving it is the lesser evil: only
     /// then can another assignment take effect.
     pub joint_overdue: bool,
@@ -87,7 +95,8 @@ impl Situation<'_> {
         is_planted(Planted::RemoveBeforeCaughtUp) || self.in_step.contains(&id)
     }
 
-    /// Leaves the joint configuration once all that come are in step; a leader that goes hands over first.
+    /// Leaves the joint configuration once all that come are in step; a leader that goes hands over first. Leaving needs
+    /// nobody that staying does not need, so nothing is waited for beside the copies' number.
     fn leave(&self) -> NextStep {
         let members = &self.descriptor.members;
         let comes = |m: &&Member| matches!(m.role, Role::Incoming | Role::Voter);
@@ -125,15 +134,76 @@ impl Situation<'_> {
         if !self.assigned.iter().all(|r| self.has_in_step(r.id)) {
             return NextStep::Nothing;
         }
+        let (direct, by_promotion) = self.exposures(&promote, &remove);
         if remove.contains(&self.leader) {
             let heir = members.iter().find(|m| m.role == Role::Voter && self.is_assigned(m.replica.id));
             match heir {
                 Some(heir) => return NextStep::Transfer(heir.replica.id),
                 // No assigned copy votes yet: promote first, keep the old ones until leadership has moved.
-                None => remove.clear(),
+                None if direct >= by_promotion => remove.clear(),
+                None => {}
             }
+        } else if direct > by_promotion {
+            remove.clear();
         }
-        NextStep::Change(MemberChange::Joint { promote, remove })
+        self.enter(promote, remove)
+    }
+
+    /// What the two ways to the assigned copies expose: at once, and by promoting first and removing then.
+    fn exposures(&self, promote: &[ReplicaId], remove: &[ReplicaId]) -> (Exposure, Exposure) {
+        let old = self.voters();
+        if promote.is_empty() || is_planted(Planted::PromotedBeforeRemoval) {
+            return (Exposure::default(), Exposure::default());
+        }
+        let both: BTreeSet<ReplicaId> = old.iter().chain(promote).copied().collect();
+        let new: BTreeSet<ReplicaId> = both.iter().filter(|id| !remove.contains(id)).copied().collect();
+        let direct = Exposure::of(&[self.critical(&[&old, &new])]);
+        let steps = [self.critical(&[&old, &both]), self.critical(&[&both]), self.critical(&[&both, &new])];
+        (direct, Exposure::of(&steps))
+    }
+
+    /// Copies whose loss would leave one of these sets without a majority of copies in step.
+    fn critical(&self, sets: &[&BTreeSet<ReplicaId>]) -> usize {
+        let is_critical = |lost: &&ReplicaId| {
+            let left = |set: &BTreeSet<ReplicaId>| set.intersection(self.in_step).filter(|id| id != lost).count();
+            sets.iter().any(|set| 2 * left(set) <= set.len())
+        };
+        let all: BTreeSet<ReplicaId> = sets.iter().flat_map(|set| set.intersection(self.in_step)).copied().collect();
+        all.iter().filter(is_critical).count()
+    }
+
+    fn voters(&self) -> BTreeSet<ReplicaId> {
+        let voters = self.descriptor.members.iter().filter(|m| m.role == Role::Voter);
+        voters.map(|m| m.replica.id).collect()
+    }
+
+    /// Into a joint configuration, once every copy that it needs has just shown that it is there: all assigned ones, and a
+    /// majority of those that vote now. One that was heard of a moment ago may be gone for good, and then a joint
+    /// configuration strands the copies that are left.
+    fn enter(&self, promote: Vec<ReplicaId>, remove: Vec<ReplicaId>) -> NextStep {
+        let old = self.voters();
+        let has_majority = 2 * old.intersection(self.answered).count() > old.len();
+        let are_here = has_majority && self.assigned.iter().all(|r| self.answered.contains(&r.id));
+        if are_here || is_planted(Planted::JointUnprobed) || is_planted(Planted::RemoveBeforeCaughtUp) {
+            NextStep::Change(MemberChange::Joint { promote, remove })
+        } else {
+            NextStep::Probe
+        }
+    }
+}
+
+/// How much a way through joint configurations risks. Lower is better, in the order of the fields.
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Exposure {
+    /// The most copies at one time whose loss alone would end the shard.
+    most: usize,
+    /// The same, summed over the steps.
+    all: usize,
+}
+
+impl Exposure {
+    fn of(critical: &[usize]) -> Self {
+        Self { most: critical.iter().copied().max().unwrap_or_default(), all: critical.iter().sum() }
     }
 }
 

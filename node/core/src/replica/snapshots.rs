@@ -14,6 +14,7 @@ use crate::replica::{Collected, ELECTION_TICKS, Pace, Replica, SnapshotReceive, 
 use crate::time::Now;
 
 /// What became of an offered snapshot.
+#[expect(clippy::large_enum_variant, reason = "taken apart where it is made")]
 pub(crate) enum Offered {
     /// Taken, or repeated: the answer to send.
     Answer(NodeId, PeerMessage),

@@ -9,7 +9,8 @@ use super::View;
 use super::budget::Budget;
 use super::copies::{can_assign, changing, copies};
 use crate::ids::{NodeId, ReplicaId, ShardId};
-use crate::map::{Replica, ShardRecord};
+use crate::map::{Replica, Role, ShardRecord};
+use crate::planted::{Planted, is_planted};
 use crate::system::SystemCommand;
 
 /// Assignments of one round: a large rebalance starts in slices, so that the system shard stays quick for others.
@@ -77,6 +78,7 @@ fn start_move(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut B
     let may = is_led(view, record)
         && gained(record, &replicas).all(|node| view.takes_copies(node))
         && have_room(view, record, &replicas)
+        && may_shrink(view, record, &replicas)
         && budget.allows(&nodes);
     may.then(|| {
         budget.take(&nodes);
@@ -92,6 +94,18 @@ fn have_room(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> boo
 /// True if there is a leader to bring changes about, and the map knows the shard's members as they are.
 fn is_led(view: &View<'_>, record: &ShardRecord) -> bool {
     view.is_recorded(record) && view.leader(record.descriptor.shard).is_some()
+}
+
+/// Fewer copies outlive fewer losses: some are given up only while all that stay are in step, as far as is known now.
+fn may_shrink(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> bool {
+    let voters = record.descriptor.members.iter().filter(|m| m.role == Role::Voter).count();
+    let is_there = |replica: &Replica| {
+        let report = view.leader(record.descriptor.shard).map(|(_, report)| report);
+        let in_step = report.is_some_and(|report| report.in_step.contains(&replica.id));
+        in_step && view.heard(replica.node).is_some()
+    };
+    let is_no_loss = replicas.len() >= voters || is_planted(Planted::CopiesGivenUpUnseen);
+    is_no_loss || replicas.iter().filter(|r| r.id != ReplicaId::NEW).all(is_there)
 }
 
 /// The nodes that get a copy that is not there yet.

@@ -83,7 +83,9 @@ impl Reports {
 
     fn leads(&mut self, from: NodeId, report: ShardReport) {
         let known = self.shards.get(&report.descriptor.shard);
-        if known.is_none_or(|known| known.from == from || known.report.term < report.term) {
+        // Terms count anew after a recovery.
+        let order = |report: &ShardReport| (report.descriptor.generation.recoveries(), report.term);
+        if known.is_none_or(|known| known.from == from || order(&known.report) < order(&report)) {
             self.shards.insert(report.descriptor.shard, HeardShard { from, report });
         }
     }

@@ -112,6 +112,7 @@ impl SystemState {
             SystemCommand::Assign { shard, based_on, replicas, target } => {
                 self.assign(*shard, *based_on, replicas, target.as_deref())
             }
+            SystemCommand::Recover { shard, based_on, recovery } => self.recover(*shard, *based_on, recovery),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The system shard's state as records of the system table: one a node, table and shard, and a head for the rest.
+//! The system shard's state as records of the system table: one a node, table, shard and recovery, and a head for the rest.
 //! Every value is a version byte and postcard.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::{NextIds, SystemState};
 use crate::ids::{ClusterId, Epoch, NodeId, ReplicaId, ShardId, TableId};
-use crate::map::{Map, MoveLimits, NodeRecord, ShardRecord, TableRecord};
+use crate::map::{Map, MoveLimits, NodeRecord, RecoveryRecord, ShardRecord, TableRecord};
 
 const FORMAT: u8 = 1;
 
@@ -20,6 +20,7 @@ pub(super) enum RecordKey {
     Node(NodeId),
     Shard(ShardId),
     Table(TableId),
+    Recovery(ShardId),
 }
 
 /// What belongs to no single node, table or shard.
@@ -85,6 +86,7 @@ impl SystemState {
             match RecordKey::decode(key)? {
                 RecordKey::Head => head = Some(decode(key, value)?),
                 RecordKey::Table(_) => map.put_table(decode::<TableRecord>(key, value)?),
+                RecordKey::Recovery(_) => map.put_recovery(decode::<RecoveryRecord>(key, value)?),
                 RecordKey::Node(id) => {
                     let (record, epoch) = decode::<(NodeRecord, Epoch)>(key, value)?;
                     standing.insert(id, epoch);
@@ -113,6 +115,7 @@ impl SystemState {
                 token: self.token,
             })),
             RecordKey::Table(id) => self.map.tables.get(&id).map(encode),
+            RecordKey::Recovery(id) => self.map.recoveries.get(&id).map(encode),
             RecordKey::Node(id) => Some(encode(&(self.map.nodes.get(&id)?, self.standing.get(&id)?))),
             RecordKey::Shard(id) => Some(encode(&(self.map.shards.get(&id)?, self.targeted.get(&id)?))),
         }
@@ -126,6 +129,7 @@ impl RecordKey {
             Self::Node(id) => (b'n', id.0.to_be_bytes().into()),
             Self::Shard(id) => (b's', id.0.to_be_bytes().into()),
             Self::Table(id) => (b't', id.0.to_be_bytes().into()),
+            Self::Recovery(id) => (b'r', id.0.to_be_bytes().into()),
         };
         [vec![family], id].concat().into()
     }
@@ -140,6 +144,7 @@ impl RecordKey {
             b'n' => Ok(Self::Node(NodeId(long()?))),
             b's' => Ok(Self::Shard(ShardId(long()?))),
             b't' => Ok(Self::Table(TableId(short()?))),
+            b'r' => Ok(Self::Recovery(ShardId(long()?))),
             _ => Err(unknown()),
         }
     }

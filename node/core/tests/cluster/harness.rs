@@ -8,7 +8,8 @@ use bytes::Bytes;
 use skerry_core::command::{Command, Mutation, Outcome, Read, ReadConsistency, ReadResult, RequestId};
 use skerry_core::engine::{Engine, EngineError, EngineWrite};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId, TableId, Token};
-use skerry_core::map::Fragmentation;
+use skerry_core::log::{LogWrite, RecoveredLog};
+use skerry_core::map::{Fragmentation, NodeRecord};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{
     AdminRefusal, AdminReply, AdminRequest, Answer, Identity, Input, Node, NodeConfig, Recovered, Refusal, Status,
@@ -19,6 +20,12 @@ use skerry_core::time::{Now, Version};
 
 #[derive(Default)]
 pub(crate) struct Memory(Mutex<BTreeMap<Bytes, Bytes>>);
+
+impl Memory {
+    fn copy(&self) -> BTreeMap<Bytes, Bytes> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl Engine for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
@@ -63,6 +70,33 @@ impl Engine for Memory {
 pub(crate) struct Host {
     pub(crate) node: Node,
     pub(crate) engine: Memory,
+    /// What a crash leaves of the store.
+    synced: BTreeMap<Bytes, Bytes>,
+    logs: BTreeMap<ShardId, RecoveredLog>,
+}
+
+/// What a new process would find in the log.
+fn fold(logs: &mut BTreeMap<ShardId, RecoveredLog>, write: LogWrite) {
+    let empty = RecoveredLog { replica: write.replica, ..RecoveredLog::default() };
+    let log = logs.entry(write.shard).or_insert_with(|| empty.clone());
+    if write.replica < log.replica {
+        return;
+    }
+    if write.destroyed {
+        logs.remove(&write.shard);
+        return;
+    }
+    if write.replica > log.replica {
+        *log = empty;
+    }
+    if let Some(start) = write.reset {
+        (log.start, log.entries) = (start, Vec::new());
+    }
+    for entry in write.entries {
+        log.entries.retain(|e| e.index < entry.index);
+        log.entries.push(entry);
+    }
+    log.hard_state = write.hard_state.unwrap_or(log.hard_state);
 }
 
 #[derive(Default)]
@@ -89,6 +123,8 @@ pub(crate) struct Cluster {
     pub(crate) requests_max: Option<usize>,
     /// By how many milliseconds nodes' wall clocks are ahead.
     pub(crate) ahead_ms: BTreeMap<NodeId, u64>,
+    /// No sync of this node's store ends.
+    pub(crate) unsynced: Option<NodeId>,
 }
 
 pub(crate) fn new_node(number: u64) -> NewNode {
@@ -111,7 +147,7 @@ impl Cluster {
         cluster
     }
 
-    pub(crate) fn open(&mut self, id: NodeId, engine: Memory, seeds: Vec<skerry_core::map::NodeRecord>) {
+    pub(crate) fn open(&mut self, id: NodeId, engine: Memory, seeds: Vec<NodeRecord>) {
         self.open_start((id, Incarnation(1)), engine, Recovered::default(), seeds);
     }
 
@@ -121,15 +157,24 @@ impl Cluster {
         (id, incarnation): (NodeId, Incarnation),
         engine: Memory,
         recovered: Recovered,
-        seeds: Vec<skerry_core::map::NodeRecord>,
+        seeds: Vec<NodeRecord>,
     ) {
         let new = new_node(id.0);
         let cluster = ClusterId("c".into());
         let identity = Identity { cluster, node: id, incarnation, address: new.address, zone: new.zone };
         let mut config = NodeConfig { seed: 7, seeds, log_keep_bytes: 10_000, ..NodeConfig::default() };
         config.requests_max = self.requests_max.unwrap_or(config.requests_max);
+        let (synced, logs) = (engine.copy(), recovered.logs.clone());
         let node = Node::open(identity, config, recovered, &engine, self.now).unwrap();
-        self.hosts.insert(id, Host { node, engine });
+        self.hosts.insert(id, Host { node, engine, synced, logs });
+    }
+
+    /// A process starts on a volume whose process crashed: what the store had not synced is gone.
+    pub(crate) fn restart(&mut self, host: Host) {
+        let (id, incarnation) = (host.node.identity().node, host.node.identity().incarnation);
+        let seeds = host.node.map().nodes.values().cloned().collect();
+        let recovered = Recovered { logs: host.logs, ..Recovered::default() };
+        self.open_start((id, incarnation), Memory(Mutex::new(host.synced)), recovered, seeds);
     }
 
     pub(crate) fn input(&mut self, to: NodeId, input: Input) {
@@ -158,9 +203,15 @@ impl Cluster {
             }
         }
         if let Some(batch) = effects.log {
+            let host = self.hosts.get_mut(&to).unwrap();
+            batch.writes.iter().cloned().for_each(|write| fold(&mut host.logs, write));
             self.input(to, Input::LogDurable { sequence: batch.sequence });
         }
-        if let Some(mark) = effects.sync {
+        if let Some(mark) = effects.sync
+            && self.unsynced != Some(to)
+        {
+            let host = self.hosts.get_mut(&to).unwrap();
+            host.synced = host.engine.copy();
             self.input(to, Input::EngineDurable { mark });
         }
     }
@@ -185,6 +236,19 @@ impl Cluster {
     pub(crate) fn token(&mut self) -> Token {
         self.tokens += 1;
         Token(self.tokens)
+    }
+
+    /// What one node answers.
+    pub(crate) fn ask(&mut self, node: NodeId, request: AdminRequest) -> Result<AdminReply, AdminRefusal> {
+        let token = self.token();
+        self.input(node, Input::Admin { token, request });
+        for _ in 0..40 {
+            if let Some(Answer::Admin(answer)) = self.answers.remove(&token) {
+                return answer;
+            }
+            self.run(1);
+        }
+        panic!("{node} did not answer");
     }
 
     pub(crate) fn admin(&mut self, request: AdminRequest) -> AdminReply {
@@ -226,6 +290,16 @@ impl Cluster {
             AdminReply::Command(reply) => reply,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Sets a target without waiting for what becomes of it.
+    pub(crate) fn target_next(&mut self, shard: ShardId, nodes: Vec<NodeId>) {
+        let change = AdminChange::SetTargets(vec![(shard, nodes)]);
+        let command = SystemCommand::Admin { fence: Fence { token: 1, based_on: None }, change };
+        let leads = |h: &Host| h.node.replica(ShardId::SYSTEM).is_some_and(|r| r.view().is_leader);
+        let steward = self.hosts.iter().find(|(_, h)| leads(h)).map(|(id, _)| *id).unwrap();
+        let token = self.token();
+        self.input(steward, Input::Admin { token, request: AdminRequest::Command(command) });
     }
 
     pub(crate) fn join(&mut self, number: u64) -> NodeId {
@@ -306,6 +380,17 @@ impl Cluster {
     }
 
     pub(crate) fn put(&mut self, table: TableId, key: &str, value: &str) -> Outcome {
+        let command = self.put_command(key, value);
+        self.write(table, &command)
+    }
+
+    /// Asks one node, and does not wait.
+    pub(crate) fn put_at(&mut self, node: NodeId, table: TableId, key: &str, value: &str) {
+        let (token, command) = (self.token(), self.put_command(key, value));
+        self.input(node, Input::Write { token, table, command });
+    }
+
+    fn put_command(&mut self, key: &str, value: &str) -> Command {
         self.requests += 1;
         let request = RequestId { issued: Version::at_ms(self.now.wall_ms), client: 1, sequence: self.requests };
         let put = Mutation::Put {
@@ -313,7 +398,7 @@ impl Cluster {
             value: Bytes::copy_from_slice(value.as_bytes()),
             expires_ms: None,
         };
-        self.write(table, &Command { request: Some(request), conditions: vec![], mutations: vec![put] })
+        Command { request: Some(request), conditions: vec![], mutations: vec![put] }
     }
 
     pub(crate) fn get(&mut self, table: TableId, key: &str) -> Option<Bytes> {

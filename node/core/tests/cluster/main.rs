@@ -5,6 +5,9 @@
 mod bounds;
 mod harness;
 mod lost_volume;
+mod members;
+mod recovery;
+mod system_recovery;
 
 use std::collections::BTreeSet;
 

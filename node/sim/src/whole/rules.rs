@@ -89,7 +89,7 @@ impl Rules {
         let passed = match answer {
             Ok(_) => true,
             Err(AdminRefusal::Refused(refusal)) => !matches!(refusal, SystemRefusal::Fenced { .. }),
-            Err(AdminRefusal::NotLeader { .. } | AdminRefusal::OutcomeUnknown) => false,
+            Err(AdminRefusal::NotLeader { .. } | AdminRefusal::OutcomeUnknown | AdminRefusal::Recovery(_)) => false,
         };
         let newer = self.obeyed.range(sent.fence + 1..).find(|(_, known)| **known < sent.arrives);
         if let (true, Some((newer, known))) = (passed, newer) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use skerry_core::ids::TableId;
-use skerry_core::map::NodeState;
+use skerry_core::map::{NodeState, RecoveryRecord, Replica};
 use skerry_core::node::Status as Database;
 use skerry_operator_core::{Tolerance, UnderWay, is_heard, shards_now};
 
@@ -35,6 +35,7 @@ impl Status {
                 "moving": moves.map_or(0, |m| m.shards), "movingReplicas": moves.map_or(0, |m| m.replicas),
                 "movingBytes": moves.and_then(|m| m.bytes), "movingSecondsLeft": moves.and_then(|m| m.seconds),
                 "lostReplicas": status.lost.len(),
+                "recoveries": status.map.recoveries.values().map(recovery).collect::<Vec<_>>(),
             }))?;
         } else {
             output.line(&headline(&tolerance, output))?;
@@ -87,7 +88,28 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
     if !status.lost.is_empty() {
         facts.push(fact("lost", format!("{} being built anew", size::plural(status.lost.len() as u64, "replica"))));
     }
+    facts.extend(recovered(status).map(|text| fact("recovered", text)));
     facts
+}
+
+/// Shards that went on from one copy: writes may have been lost then.
+fn recovered(status: &Database) -> Option<String> {
+    let last = status.map.recoveries.values().max_by_key(|recovery| recovery.at_ms)?;
+    let shards = size::plural(status.map.recoveries.len() as u64, "shard");
+    let (shard, RecoveryRecord { from, last: (index, _), at_ms, .. }) = (last.shard, last);
+    let ago = size::ago(size::now_ms(), *at_ms);
+    Some(format!(
+        "{shards} went on from one copy; last {shard}, from {} on {} at entry {index}, {ago}",
+        from.id, from.node
+    ))
+}
+
+fn recovery(record: &RecoveryRecord) -> serde_json::Value {
+    let replica = |r: &Replica| json!({"node": r.node.0, "replica": r.id.0});
+    json!({
+        "shard": record.shard.0, "atMs": record.at_ms, "from": replica(&record.from), "to": record.to.0,
+        "lastIndex": record.last.0, "givenUp": record.given_up.iter().map(replica).collect::<Vec<_>>(),
+    })
 }
 
 /// What is yet to arrive, and when at the earliest.

@@ -48,6 +48,17 @@ pub(crate) fn time(length: Duration) -> String {
     }
 }
 
+/// How long ago a moment is, both in milliseconds since 1970. Clocks differ, so a moment to come is now.
+pub(crate) fn ago(now_ms: u64, at_ms: u64) -> String {
+    format!("{} ago", time(Duration::from_millis(now_ms.saturating_sub(at_ms))))
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +81,7 @@ mod tests {
         assert_eq!(time(Duration::from_millis(340)), "340 ms");
         assert_eq!(time(Duration::from_millis(2_340)), "2.3 s");
         assert_eq!(time(Duration::from_secs(150)), "2 min 30 s");
+        assert_eq!(ago(10_000, 7_500), "2.5 s ago");
+        assert_eq!(ago(10_000, 12_000), "0 ms ago");
     }
 }

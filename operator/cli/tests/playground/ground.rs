@@ -87,6 +87,29 @@ impl Ground {
         }
     }
 
+    /// The slots of these nodes.
+    pub(crate) fn slots_of(&self, nodes: &[u64]) -> Vec<String> {
+        let status = self.run(&["playground", "status", "-o", "json"]).good();
+        let report: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let all = report["nodes"].as_array().unwrap().iter();
+        let named = all.filter(|n| n["node"].as_u64().is_some_and(|id| nodes.contains(&id)));
+        named.map(|n| n["slot"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Runs a command until it succeeds and says this.
+    pub(crate) fn await_output(&self, args: &[&str], is_it: impl Fn(&str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            let ran = self.run(args);
+            if ran.output.status.success() && is_it(&ran.stdout()) {
+                return ran.stdout();
+            }
+            let line = args.join(" ");
+            assert!(begun.elapsed() < PATIENCE, "skerry {line} says {} and {}", ran.stdout(), ran.stderr());
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
     /// Waits until the playground's status says this.
     pub(crate) fn await_status(&self, text: &str) {
         let begun = Instant::now();

@@ -70,6 +70,32 @@ fn moves_wait_for_a_leader_a_living_node_and_room() {
 }
 
 #[test]
+fn copies_are_given_up_only_while_all_that_stay_are_in_step() {
+    let mut world = World::new(&ZONES);
+    world.table(&[vec![1, 2, 3]]);
+    world.settle(20);
+    world.target(1, &[1, 2]);
+    world.silent.extend([NodeId(2)]);
+    world.now_ms += 10_000;
+    world.report();
+    assert_eq!(assign(&world.view()), []);
+    world.silent.clear();
+    world.settle(20);
+    assert_eq!(world.map().shards[&ShardId(1)].assigned.len(), 2);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn copies_given_up_unseen_are_noticed() {
+    use crate::planted::{Planted, plant};
+
+    plant(Some(Planted::CopiesGivenUpUnseen));
+    let caught = std::panic::catch_unwind(copies_are_given_up_only_while_all_that_stay_are_in_step).is_err();
+    plant(None);
+    assert!(caught);
+}
+
+#[test]
 fn a_node_takes_part_in_no_more_moves_than_the_limit() {
     let mut world = World::new(&ZONES);
     world.table(&vec![vec![1, 2, 3]; 10]);

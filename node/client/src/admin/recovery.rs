@@ -1,0 +1,110 @@
+//! The way out of a lost majority: what is left, and to go on from it.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use skerry_core::ids::{Epoch, NodeId, ShardId};
+use skerry_core::map::NodeState;
+use skerry_core::message::CopyReport;
+use skerry_core::node::WantedRecovery;
+use skerry_core::steward::{RecoveryPlan, RecoveryRefusal};
+use skerry_core::system::SystemRefusal;
+use skerry_proto::v1;
+use skerry_proto::v1::recover_response;
+
+use super::{Admin, AdminError};
+use crate::follow::{Leader, Via, follow};
+use crate::secret::Secrets;
+use crate::wire::{Malformed, Wire, all};
+
+/// A node that is there says at once how its copy is.
+const COPY_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What a node says of its own copy of the system shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemCopy {
+    /// Which node.
+    pub node: NodeId,
+    /// Where it was asked.
+    pub address: String,
+    /// `None` = it has none, or one that has a leader.
+    pub copy: Option<CopyReport>,
+}
+
+impl Admin {
+    /// What would become of every data shard without a leader if these nodes were lost for ever. Changes nothing.
+    ///
+    /// # Errors
+    /// If the system shard has no leader, or it has not answered.
+    pub async fn plan_recoveries(
+        &self,
+        lost: &[NodeId],
+    ) -> Result<Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)>, AdminError> {
+        let cluster_id = self.client.map().cluster.0.clone();
+        let request = v1::PlanRecoveriesRequest { cluster_id, lost_node_ids: lost.iter().map(|n| n.0).collect() };
+        let call = |mut leader: Leader| {
+            let request = request.clone();
+            async move { Ok(leader.plan_recoveries(request).await?.into_inner()) }
+        };
+        Ok(all(self.follow(call).await?.shards)?)
+    }
+
+    /// Has a data shard go on from one copy. Not repeated by itself: look at the plans again.
+    ///
+    /// # Errors
+    /// If it was refused; nothing has changed then. After [`AdminError::Deadline`] it may have happened.
+    pub async fn recover(&self, wanted: &WantedRecovery) -> Result<Epoch, AdminError> {
+        recovered(self.follow(self.recover_call(wanted)).await?)
+    }
+
+    /// Has the system shard go on from the copy on the node at this `host:port`.
+    ///
+    /// # Errors
+    /// As [`Admin::recover`].
+    pub async fn recover_system(&self, address: &str, wanted: &WantedRecovery) -> Result<Epoch, AdminError> {
+        let only = || vec![address.to_owned()];
+        let via = Via::Admin(&self.secrets);
+        recovered(follow(only, via, self.client.deadline, self.recover_call(wanted)).await?)
+    }
+
+    fn recover_call(
+        &self,
+        wanted: &WantedRecovery,
+    ) -> impl Fn(Leader) -> futures::future::BoxFuture<'static, Result<v1::RecoverResponse, tonic::Status>> + use<>
+    {
+        let request = v1::RecoverRequest {
+            cluster_id: self.client.map().cluster.0.clone(),
+            shard_id: wanted.shard.0,
+            survivor_replica_id: wanted.survivor.0,
+            based_on_epoch: wanted.based_on.0,
+            lost_node_ids: wanted.lost.iter().map(|n| n.0).collect(),
+        };
+        move |mut leader: Leader| {
+            let request = request.clone();
+            Box::pin(async move { Ok(leader.recover(request).await?.into_inner()) })
+        }
+    }
+
+    /// What every node that can be reached says of its own copy of the system shard.
+    pub async fn system_copies(&self) -> Vec<SystemCopy> {
+        let map = self.client.map();
+        let nodes = map.nodes.values().filter(|node| node.state != NodeState::Removed);
+        let answers = nodes.map(|node| system_copy(node.address.clone(), &self.secrets));
+        join_all(answers).await.into_iter().flatten().collect()
+    }
+}
+
+async fn system_copy(address: String, secrets: &Secrets) -> Option<SystemCopy> {
+    let call = |mut node: Leader| async move { Ok(node.system_copy(v1::SystemCopyRequest {}).await?.into_inner()) };
+    let answer = follow(|| vec![address.clone()], Via::Admin(secrets), COPY_DEADLINE, call).await.ok()?;
+    let copy = answer.copy.map(CopyReport::from_wire).transpose().ok()?;
+    Some(SystemCopy { node: NodeId(answer.node_id), address, copy })
+}
+
+fn recovered(answer: v1::RecoverResponse) -> Result<Epoch, AdminError> {
+    match answer.result.ok_or(Malformed::Missing("result"))? {
+        recover_response::Result::Epoch(epoch) => Ok(Epoch(epoch)),
+        recover_response::Result::Refused(refusal) => Err(SystemRefusal::from_wire(refusal)?.into()),
+        recover_response::Result::Refusal(refusal) => Err(RecoveryRefusal::from_wire(refusal)?.into()),
+    }
+}

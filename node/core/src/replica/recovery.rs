@@ -1,0 +1,100 @@
+//! A copy of a shard that has lost its majority: how it is, how it goes on alone, and how it is silenced when another
+//! one does.
+
+use raft::GetEntriesContext;
+use raft::eraftpb::EntryType;
+
+use crate::engine::{Engine, EngineError};
+use crate::ids::ReplicaId;
+use crate::map::Descriptor;
+use crate::message::CopyReport;
+use crate::planted::{Planted, is_planted};
+use crate::replica::state::ReplicaState;
+use crate::replica::{Collected, Replica, apply};
+
+/// A copy without a leader for so long says so: elections are over by then, if there can be any.
+const LEADERLESS_TICKS: u64 = 100;
+
+impl Replica {
+    /// Once a tick: notes whether this copy has a leader. One that it only remembers is none: copies that never stand for
+    /// election remember theirs for ever.
+    pub(super) fn note_leader(&mut self) {
+        let leader = ReplicaId(self.raw.raft.leader_id);
+        let heard = if leader == self.id() { Some(self.ticks) } else { self.heard.get(&leader).copied() };
+        self.led_tick = heard.unwrap_or_default().max(self.led_tick);
+    }
+
+    /// How this copy is, if it has had no leader for a while.
+    pub(crate) fn leaderless(&self) -> Option<CopyReport> {
+        let is_leaderless = self.is_silenced || self.ticks - self.led_tick >= LEADERLESS_TICKS;
+        is_leaderless.then(|| {
+            let (log, state) = (&self.raw.raft.raft_log, &self.applier.state);
+            CopyReport {
+                shard: state.descriptor.shard,
+                replica: state.replica,
+                last: (log.last_index(), log.last_term()),
+                applied: state.applied.0,
+                last_version: state.last_version,
+                generation: state.descriptor.generation,
+                members: state.descriptor.members.clone(),
+                is_blank: state.blank || self.receive.is_some(),
+            }
+        })
+    }
+
+    /// Another copy goes on alone. This one never speaks again; its records stay for as long as the other is the only one.
+    pub(crate) fn silence(&mut self, out: &mut Collected) {
+        if is_planted(Planted::GivenUpCopySpeaks) || std::mem::replace(&mut self.is_silenced, true) {
+            return;
+        }
+        let term = self.term();
+        self.raw.raft.become_follower(term, 0);
+        self.step_down(out);
+        self.outstanding.clear();
+        self.held_until = Some(u64::MAX);
+    }
+
+    /// Goes on alone under a new id. Every entry of the log is applied, also those that are not known to be committed: any
+    /// of them may have been acknowledged together with copies that are gone. Changes of members among them are passed
+    /// over, for the descriptor is given. Gives the state to go on with; this copy's own id is to be entombed.
+    pub(crate) fn go_on_as(
+        &mut self,
+        to: ReplicaId,
+        descriptor: Descriptor,
+        engine: &dyn Engine,
+    ) -> Result<ReplicaState, EngineError> {
+        self.apply_log(engine)?;
+        // As after a snapshot: the log that there is belongs to the id before, and this state stands for all of it.
+        Ok(ReplicaState { replica: to, descriptor, from_snapshot: true, ..self.applier.state.clone() })
+    }
+
+    /// Applies all that the log has.
+    pub(crate) fn apply_log(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+        let next = self.applier.state.applied.0 + 1;
+        let log = &self.raw.raft.raft_log;
+        let end = if is_planted(Planted::UncommittedTailDropped) { log.committed } else { log.last_index() };
+        let entries = log.entries(next, None, GetEntriesContext::empty(false)).map_err(EngineError::unreadable)?;
+        for entry in entries.into_iter().filter(|entry| entry.index <= end) {
+            self.applier.state.applied = (entry.index, entry.term);
+            if entry.get_entry_type() == EntryType::EntryNormal && !entry.data.is_empty() {
+                let payload = apply::payload(&entry.data).map_err(EngineError::unreadable)?;
+                self.applier.apply(&payload, engine)?;
+            }
+            if self.applier.is_batch_full() {
+                self.flush(engine)?;
+            }
+        }
+        self.flush(engine)
+    }
+
+    /// The system shard's own state goes on from this copy. The map that comes of it has this copy remade.
+    pub(crate) fn recover_system(
+        &mut self,
+        recovery: &crate::system::Recovery,
+        engine: &dyn Engine,
+    ) -> Result<(), EngineError> {
+        self.apply_log(engine)?;
+        self.applier.recover_system(recovery);
+        self.flush(engine)
+    }
+}

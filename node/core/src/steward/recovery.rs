@@ -1,0 +1,244 @@
+//! Whether a shard without a leader can ever have one again, and from which copy it could go on if a person gives the
+//! others up.
+//!
+//! What is not known never counts as lost: every voter must be heard of, and say that it has no leader, or be named as
+//! lost by the person and be silent. Compare etcd's `--force-new-cluster`, TiKV's online unsafe recovery and
+//! CockroachDB's loss-of-quorum recovery.
+
+use std::collections::BTreeSet;
+
+use super::View;
+use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
+use crate::map::{Member, Replica, Role, ShardRecord};
+use crate::message::CopyReport;
+use crate::planted::{Planted, is_planted};
+use crate::system::Recovery;
+
+/// A node that was heard of within this time is not lost, whatever a person says.
+pub const LOST_SILENCE_MS: u64 = 10_000;
+/// Shards in one answer; more are told once these are recovered.
+pub const RECOVERIES_MAX: usize = 256;
+
+/// How a shard would go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryPlan {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Epoch of the shard's record.
+    pub based_on: Epoch,
+    /// The copy with the longest log of those that are left.
+    pub survivor: Replica,
+    /// All that are left, and where; the survivor is one of them.
+    pub copies: Vec<(NodeId, CopyReport)>,
+    /// Members that are given up: all but the survivor.
+    pub given_up: Vec<Replica>,
+    /// The highest generation that is known.
+    pub generation: Generation,
+}
+
+/// Why a shard must not be recovered. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecoveryRefusal {
+    /// There is no such shard, or its table is dropped.
+    #[error("shard {0} is unknown")]
+    Unknown(ShardId),
+    /// It lives.
+    #[error("shard {shard} has a leader, on node {node}")]
+    Led {
+        /// Which shard.
+        shard: ShardId,
+        /// The leader's.
+        node: NodeId,
+    },
+    /// A node that may come back with its copy.
+    #[error(
+        "node {node} has copy {replica} of shard {shard} and is not heard of: name it as lost if it is gone for good"
+    )]
+    Unheard {
+        /// Which shard.
+        shard: ShardId,
+        /// Where.
+        node: NodeId,
+        /// Which copy.
+        replica: ReplicaId,
+    },
+    /// A node that is named as lost and speaks.
+    #[error("node {node} is named as lost, but may have been heard of within the last {} s", LOST_SILENCE_MS / 1_000)]
+    Alive {
+        /// Which.
+        node: NodeId,
+    },
+    /// A node that is heard of, and whose copy may follow a leader.
+    #[error("node {node} has not said that its copy {replica} of shard {shard} is without a leader; ask again soon")]
+    Unclear {
+        /// Which shard.
+        shard: ShardId,
+        /// Where.
+        node: NodeId,
+        /// Which copy.
+        replica: ReplicaId,
+    },
+    /// The copies that are left can elect a leader by themselves.
+    #[error("shard {shard} has a majority of its copies: they elect a leader by themselves")]
+    Majority {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// There is nothing to go on from.
+    #[error("no copy of shard {shard} is left")]
+    NothingLeft {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// Another copy is the one to go on from.
+    #[error("the copy to go on from is {best} of shard {shard}, not {asked}: look at the plan again")]
+    OtherSurvivor {
+        /// Which shard.
+        shard: ShardId,
+        /// Asked for.
+        asked: ReplicaId,
+        /// Right.
+        best: ReplicaId,
+    },
+}
+
+impl RecoveryPlan {
+    /// For the system shard's command.
+    pub fn recovery(&self, at_ms: u64) -> Recovery {
+        let survivor = self.copies.iter().find(|(_, copy)| copy.replica == self.survivor.id);
+        let last = survivor.map_or((0, 0), |(_, copy)| copy.last);
+        let given_up = self.given_up.clone();
+        Recovery { from: self.survivor, last, generation: self.generation, given_up, at_ms }
+    }
+}
+
+/// What is to be said of every data shard without a leader, as far as it is known; at most [`RECOVERIES_MAX`].
+pub fn recoveries(view: &View<'_>, lost: &[NodeId]) -> Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)> {
+    let shards = view.map.live_shards().map(|record| record.descriptor.shard);
+    let stuck = shards.filter(|shard| view.leader(*shard).is_none());
+    stuck.take(RECOVERIES_MAX).map(|shard| (shard, recovery(view, shard, lost))).collect()
+}
+
+/// How a data shard would go on if the nodes named are lost for ever.
+///
+/// # Errors
+/// If it has a leader, could have one, or that is not known for certain.
+pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<RecoveryPlan, RecoveryRefusal> {
+    let live = view.map.live_shards().find(|record| record.descriptor.shard == shard);
+    let record = live.ok_or(RecoveryRefusal::Unknown(shard))?;
+    if let Some((node, _)) = view.leader(shard) {
+        return Err(RecoveryRefusal::Led { shard, node });
+    }
+    let witness = |replica: Replica| match view.heard(replica.node) {
+        None if view.silent_ms(replica.node) < LOST_SILENCE_MS => Witness::Unclear,
+        None => Witness::Silent,
+        Some(report) if report.lost.contains(&(shard, replica.id)) => Witness::Lost,
+        Some(report) => {
+            let copy = report.leaderless.iter().find(|copy| copy.shard == shard && copy.replica == replica.id);
+            copy.map_or(Witness::Unclear, |copy| Witness::Leaderless(copy.clone()))
+        }
+    };
+    let copies = leaderless(view, shard);
+    let (generation, members) = newest(record, &copies);
+    check(shard, &members, lost, witness)?;
+    // A copy from before the last recovery only if nothing is left of what went on from it.
+    let order = |copy: &CopyReport| (copy.generation.recoveries(), copy.last.1, copy.last.0);
+    let best = copies.iter().filter(|(_, copy)| !copy.is_blank).max_by_key(|(node, copy)| (order(copy), !node.0));
+    let (node, best) = best.ok_or(RecoveryRefusal::NothingLeft { shard })?;
+    let survivor = Replica { node: *node, id: best.replica };
+    let others = copies.iter().map(|(node, copy)| Replica { node: *node, id: copy.replica });
+    let known: BTreeSet<Replica> = members.iter().map(|m| m.replica).chain(others).collect();
+    let given_up = known.into_iter().filter(|replica| *replica != survivor).collect();
+    Ok(RecoveryPlan { shard, based_on: record.epoch, survivor, generation, given_up, copies })
+}
+
+/// The copies of a shard that say that they have no leader.
+fn leaderless(view: &View<'_>, shard: ShardId) -> Vec<(NodeId, CopyReport)> {
+    let heard = view.map.nodes.keys().filter_map(|&node| view.heard(node));
+    let copies = heard.flat_map(|report| report.leaderless.iter().map(|copy| (report.node, copy)));
+    copies.filter(|(_, copy)| copy.shard == shard).map(|(node, copy)| (node, copy.clone())).collect()
+}
+
+/// The newest members that anybody knows of.
+fn newest(record: &ShardRecord, copies: &[(NodeId, CopyReport)]) -> (Generation, Vec<Member>) {
+    let known = (record.descriptor.generation, &record.descriptor.members);
+    let told = copies.iter().map(|(_, copy)| (copy.generation, &copy.members));
+    let newest = told.fold(known, |best, other| if other.0 > best.0 { other } else { best });
+    (newest.0, newest.1.clone())
+}
+
+/// What is known of a voter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Witness {
+    /// Its node has been silent for at least [`LOST_SILENCE_MS`].
+    Silent,
+    /// Its node says that the copy will never speak again.
+    Lost,
+    /// It says itself that it has no leader.
+    Leaderless(CopyReport),
+    /// Nothing for certain.
+    Unclear,
+}
+
+/// Refuses unless every voter is lost or says that it has no leader, and those that are left are no majority.
+fn check(
+    shard: ShardId,
+    members: &[Member],
+    lost: &[NodeId],
+    witness: impl Fn(Replica) -> Witness,
+) -> Result<(), RecoveryRefusal> {
+    let mut left = BTreeSet::new();
+    for Replica { node, id } in members.iter().filter(|m| m.role != Role::Learner).map(|m| m.replica) {
+        let (is_named, replica) = (lost.contains(&node), id);
+        match witness(Replica { node, id }) {
+            Witness::Silent if is_named || is_planted(Planted::UnheardIsLost) => {}
+            Witness::Silent => return Err(RecoveryRefusal::Unheard { shard, node, replica }),
+            Witness::Unclear | Witness::Leaderless(_) | Witness::Lost if is_named => {
+                return Err(RecoveryRefusal::Alive { node });
+            }
+            Witness::Lost => {}
+            Witness::Leaderless(_) => drop(left.insert(id)),
+            Witness::Unclear => return Err(RecoveryRefusal::Unclear { shard, node, replica }),
+        }
+    }
+    let is_majority = |roles: [Role; 2]| {
+        let set: Vec<_> = members.iter().filter(|m| roles.contains(&m.role)).map(|m| m.replica.id).collect();
+        2 * set.iter().filter(|id| left.contains(id)).count() > set.len()
+    };
+    let can_elect = is_majority([Role::Voter, Role::Incoming]) && is_majority([Role::Voter, Role::Outgoing]);
+    if can_elect { Err(RecoveryRefusal::Majority { shard }) } else { Ok(()) }
+}
+
+/// The same for the system shard, by a node that holds a copy and hears of the others itself: there is no steward.
+/// Of copies with the same log only the one on the lowest node may go on, so that two nodes that hear one another never
+/// both do.
+///
+/// # Errors
+/// As [`recovery`].
+pub fn alone(
+    here: NodeId,
+    own: &CopyReport,
+    lost: &[NodeId],
+    witness: impl Fn(Replica) -> Witness,
+) -> Result<Recovery, RecoveryRefusal> {
+    let shard = own.shard;
+    if own.is_blank {
+        return Err(RecoveryRefusal::NothingLeft { shard });
+    }
+    let is_here = |replica: &Replica| replica.node == here && replica.id == own.replica;
+    let of_member =
+        |replica: Replica| if is_here(&replica) { Witness::Leaderless(own.clone()) } else { witness(replica) };
+    check(shard, &own.members, lost, of_member)?;
+    let order = |node: NodeId, copy: &CopyReport| (copy.generation.recoveries(), copy.last.1, copy.last.0, !node.0);
+    let others: Vec<Replica> = own.members.iter().map(|m| m.replica).filter(|replica| !is_here(replica)).collect();
+    for replica in &others {
+        if let Witness::Leaderless(copy) = witness(*replica)
+            && !copy.is_blank
+            && order(replica.node, &copy) > order(here, own)
+        {
+            return Err(RecoveryRefusal::OtherSurvivor { shard, asked: own.replica, best: replica.id });
+        }
+    }
+    let from = Replica { node: here, id: own.replica };
+    Ok(Recovery { from, last: own.last, generation: own.generation, given_up: others, at_ms: 0 })
+}

@@ -1,0 +1,81 @@
+//! A shard that has lost its majority goes on from one copy, because a person says so. The copy gets a new id, and the
+//! shard a generation above anything that the copies which are given up may have reached: none of them is one of its
+//! members ever again.
+
+use super::state::{SystemState, fresh};
+use super::stored::RecordKey;
+use super::{Recovery, SystemRefusal, SystemReply};
+use crate::ids::{Epoch, NodeId, ReplicaId, ShardId, TableId};
+use crate::map::{Descriptor, Member, NodeRecord, RecoveryRecord, Replica, Role, ShardRecord, TableRecord};
+
+/// Nodes and tables, shards, and replicas that a lost majority of the system shard may have given ids to since the
+/// last entry that is left: none of those ids is given again.
+const IDS_SKIPPED: (u64, u64, u64) = (1 << 10, 1 << 16, 1 << 20);
+
+impl SystemState {
+    /// Has a data shard go on from one copy.
+    pub(super) fn recover(
+        &mut self,
+        shard: ShardId,
+        based_on: Epoch,
+        recovery: &Recovery,
+    ) -> Result<SystemReply, SystemRefusal> {
+        if shard == ShardId::SYSTEM {
+            return Err(SystemRefusal::TargetOwner { shard });
+        }
+        let record = self.live(shard)?.clone();
+        fresh(Some(based_on), record.epoch, || format!("shard {shard}"))?;
+        self.present(recovery.from.node)?;
+        let epoch = self.next_epoch();
+        self.go_on_from(record, recovery, epoch);
+        Ok(self.done())
+    }
+
+    /// Has the system shard itself go on from the one copy that this state is of. No quorum decides this: every record
+    /// gets an epoch above anything that the lost majority may have given, so that what it decided since is overruled
+    /// wherever it is known, and no id that it may have given is given again.
+    pub(crate) fn recover_itself(&mut self, recovery: &Recovery) {
+        let epoch = self.map.epoch.recovered();
+        let (nodes, shards, replicas) = IDS_SKIPPED;
+        self.next.node = NodeId(self.next.node.0 + nodes);
+        self.next.table = TableId(self.next.table.0.saturating_add(u32::try_from(nodes).unwrap_or(u32::MAX)));
+        self.next.shard = ShardId(self.next.shard.0 + shards);
+        self.next.replica = ReplicaId(self.next.replica.0 + replicas);
+        self.map.limits.1 = epoch;
+        for record in self.map.nodes.clone().into_values() {
+            self.put_node(NodeRecord { epoch, ..record });
+        }
+        for record in self.map.tables.clone().into_values() {
+            self.put_table(TableRecord { epoch, ..record });
+        }
+        for record in self.map.recoveries.clone().into_values() {
+            self.put_recovery(RecoveryRecord { epoch, ..record });
+        }
+        for (shard, record) in self.map.shards.clone() {
+            if shard == ShardId::SYSTEM {
+                let target = vec![recovery.from.node];
+                self.go_on_from(ShardRecord { target, ..record }, recovery, epoch);
+            } else {
+                self.put_shard(ShardRecord { epoch, ..record });
+            }
+        }
+        self.standing.values_mut().chain(self.targeted.values_mut()).for_each(|changed| *changed = epoch);
+    }
+
+    fn go_on_from(&mut self, record: ShardRecord, recovery: &Recovery, epoch: Epoch) {
+        let Recovery { from, last, ref given_up, at_ms, .. } = *recovery;
+        let (shard, to) = (record.descriptor.shard, self.new_replica());
+        let copy = Replica { node: from.node, id: to };
+        let generation = record.descriptor.generation.max(recovery.generation).recovered();
+        let members = vec![Member { replica: copy, role: Role::Voter }];
+        let descriptor = Descriptor { generation, members, ..record.descriptor };
+        self.put_shard(ShardRecord { descriptor, assigned: vec![copy], epoch, ..record });
+        let given_up = given_up.clone();
+        self.put_recovery(RecoveryRecord { shard, from, to, last, given_up, at_ms, generation, epoch });
+    }
+
+    fn put_recovery(&mut self, record: RecoveryRecord) {
+        self.changed.extend([RecordKey::Head, RecordKey::Recovery(record.shard)]);
+        self.map.put_recovery(record);
+    }
+}

@@ -12,63 +12,21 @@ use skerry_core::map::{
     Consistency, Descriptor, Fragmentation, Map, MapDelta, Member, NodeRecord, NodeState, Replica as Copy, Role,
     ShardRecord, TableRecord,
 };
-use skerry_core::message::{PeerMessage, RaftKind};
+use skerry_core::message::PeerMessage;
 use skerry_core::node::{Answer, Effects, Identity, Input, Node, NodeConfig, Recovered, TICK_MS};
 use skerry_core::replica::ReplicaView;
 use skerry_core::time::Now;
 
-use crate::choices::{Choices, Place};
+use crate::choices::Choices;
 use crate::clients::Asked;
 use crate::disks::{Log, Store};
+use crate::flights::{Flight, Meant};
 use crate::rules::Rules;
 
 pub(crate) const SHARD: ShardId = ShardId(1);
 pub(crate) const TABLE: TableId = TableId(1);
 /// Who tells the map, and holds the system shard. It is never there.
 const STEWARD: NodeId = NodeId(9);
-
-/// A message under way.
-#[derive(Debug, Clone)]
-pub(crate) struct Flight {
-    pub(crate) from: NodeId,
-    pub(crate) to: NodeId,
-    incarnation: Incarnation,
-    pub(crate) message: PeerMessage,
-}
-
-impl Flight {
-    /// The kind of a message between copies.
-    pub(crate) fn kind(&self) -> Option<RaftKind> {
-        match &self.message {
-            PeerMessage::Raft(envelope) => Some(envelope.kind),
-            _ => None,
-        }
-    }
-
-    /// True for this kind, on this way.
-    pub(crate) fn is(&self, kind: RaftKind, from: NodeId, to: NodeId) -> bool {
-        self.kind() == Some(kind) && self.from == from && self.to == to
-    }
-
-    fn place(&self) -> Place {
-        match &self.message {
-            PeerMessage::Raft(envelope) => match envelope.kind {
-                RaftKind::RequestVote
-                | RaftKind::RequestPreVote
-                | RaftKind::RequestVoteResponse
-                | RaftKind::RequestPreVoteResponse
-                | RaftKind::TimeoutNow => Place::Vote,
-                RaftKind::Append | RaftKind::AppendResponse | RaftKind::Heartbeat | RaftKind::HeartbeatResponse => {
-                    Place::Other
-                }
-            },
-            PeerMessage::SnapshotOffer(_) | PeerMessage::SnapshotChunk(_) | PeerMessage::SnapshotAck(_) => {
-                Place::Snapshot
-            }
-            _ => Place::Other,
-        }
-    }
-}
 
 /// One node and its disks.
 pub(crate) struct Host {
@@ -105,7 +63,7 @@ pub(crate) struct Cluster {
     flights: BTreeMap<(u64, u64), Flight>,
     sent: u64,
     /// What matches is held back until it is released.
-    pub(crate) hold: Option<Box<dyn Fn(&Flight) -> bool>>,
+    pub(crate) hold: Option<Meant>,
     pub(crate) held: Vec<Flight>,
     /// Messages of a kind that are late on a link in this whole run, by how many rounds.
     pub(crate) slow: BTreeMap<(NodeId, NodeId, u8), u64>,
@@ -258,7 +216,7 @@ impl Cluster {
     /// Brings the newest map to a node.
     pub(crate) fn tell_map(&mut self, id: NodeId) {
         let delta: MapDelta = self.map.since(Epoch(0));
-        self.from_steward(id, PeerMessage::Map(delta));
+        self.say_as_steward(id, PeerMessage::Map(delta));
     }
 
     /// Brings a newer map to a node.
@@ -270,7 +228,7 @@ impl Cluster {
     }
 
     /// A message of the node that is not here.
-    pub(crate) fn from_steward(&mut self, id: NodeId, message: PeerMessage) {
+    pub(crate) fn say_as_steward(&mut self, id: NodeId, message: PeerMessage) {
         self.input(id, Input::Peer { from: STEWARD, incarnation: Incarnation(1), messages: vec![message] });
     }
 
@@ -338,9 +296,8 @@ impl Cluster {
     fn finish_disks(&mut self, id: NodeId) {
         let (round, is_running) = (self.round, self.is_running(id));
         let Some(host) = self.hosts.get_mut(&id).filter(|_| is_running) else { return };
-        if host.slow_log_until <= round
-            && let Some(sequence) = host.log_due.drain(..).last()
-        {
+        let finished = if host.slow_log_until <= round { host.log_due.drain(..).next_back() } else { None };
+        if let Some(sequence) = finished {
             host.log.make_durable(sequence);
             self.input(id, Input::LogDurable { sequence });
         }
@@ -414,15 +371,7 @@ impl Cluster {
     }
 
     fn send(&mut self, flight: Flight) {
-        let is_for_here = matches!(
-            flight.message,
-            PeerMessage::Raft(_)
-                | PeerMessage::SnapshotOffer(_)
-                | PeerMessage::SnapshotChunk(_)
-                | PeerMessage::SnapshotAck(_)
-                | PeerMessage::Beat(_)
-        );
-        if !is_for_here || !self.hosts.contains_key(&flight.to) {
+        if !flight.is_between_copies() || !self.hosts.contains_key(&flight.to) {
             return;
         }
         if self.hold.as_ref().is_some_and(|hold| hold(&flight)) {

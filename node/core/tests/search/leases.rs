@@ -7,7 +7,8 @@ use skerry_core::message::{PeerMessage, RaftKind};
 use skerry_core::planted::{Planted, plant};
 
 use crate::choices::Choices;
-use crate::cluster::{Cluster, Flight};
+use crate::cluster::Cluster;
+use crate::flights::Flight;
 use crate::search::caught;
 
 /// A cluster of three at work: its leader, and the two that follow.

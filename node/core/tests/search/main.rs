@@ -3,12 +3,13 @@
 //!
 //! A longer search: `SEARCH=20000 cargo test -p skerry-core --features planted --test search -- --nocapture`. It stops at
 //! nothing and prints what broke, with the story of what went otherwise.
-#![expect(clippy::unwrap_used, reason = "a test harness")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test harness that tells what it found")]
 
 mod choices;
 mod clients;
 mod cluster;
 mod disks;
+mod flights;
 mod leases;
 mod restarts;
 mod rules;
@@ -23,6 +24,7 @@ const SCHEDULES: u64 = 600;
 const STORIES_MAX: usize = 5;
 
 /// How many schedules to draw: what `SEARCH` says, or so many.
+#[expect(clippy::disallowed_methods, reason = "how long to search is for whoever runs it to say")]
 fn schedules(usual: u64) -> u64 {
     std::env::var("SEARCH").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }

@@ -6,7 +6,8 @@ use skerry_core::message::{PeerMessage, RaftKind};
 use skerry_core::node::Input;
 use skerry_core::planted::Planted;
 
-use crate::cluster::{Cluster, Flight};
+use crate::cluster::Cluster;
+use crate::flights::Flight;
 use crate::leases::{three, with};
 
 fn is_chunk(flight: &Flight) -> bool {

@@ -74,7 +74,7 @@ impl Scenario {
         let deaf_to_leader = nodes[usize::try_from(variant % 3).unwrap_or(0)];
         match (self, round) {
             // Whom the leader does not hear when it goes on, and who does not hear it.
-            (Self::Election, 4) if variant % 3 > 0 => cluster.part(leader, deaf_to_leader, 60),
+            (Self::Election, 4) if !variant.is_multiple_of(3) => cluster.part(leader, deaf_to_leader, 60),
             (Self::Election, 5 | 45) => cluster.pause(cluster.leader().unwrap_or(leader), 22),
             // Whoever leads next has entries that the leader's log has cut, and the copy without records votes for it.
             (Self::Snapshot, 0) if variant > 2 => {
@@ -204,7 +204,7 @@ impl Cluster {
         let Some(leader) = self.leader() else { return };
         let members = &self.view(leader).descriptor.members;
         let Some(to) = members.iter().map(|m| m.replica).find(|r| r.node == to) else { return };
-        self.from_steward(leader, PeerMessage::TransferLeader { shard: crate::cluster::SHARD, to: to.id });
+        self.say_as_steward(leader, PeerMessage::TransferLeader { shard: crate::cluster::SHARD, to: to.id });
     }
 
     /// What goes otherwise with the nodes in this round.

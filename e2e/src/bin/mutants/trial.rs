@@ -77,7 +77,7 @@ impl Bench {
     }
 
     fn verdict(&self) -> Result<Verdict> {
-        let core = ["test", "--quiet", "-p", "skerry-core"];
+        let core = ["test", "--quiet", "-p", "skerry-core", "--features", "planted"];
         match self.cargo(&[&core[..], &["--no-run"]].concat(), BUILD)? {
             End::Good => {}
             End::Bad => return Ok(Verdict::DoesNotCompile),

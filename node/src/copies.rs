@@ -30,6 +30,14 @@ pub enum Ailing {
     /// Without a leader it cannot know how far it is behind.
     #[error("the copy of shard {0} has heard of no leader yet")]
     Leaderless(ShardId),
+    /// It has stopped. A release that can read the entry goes on there.
+    #[error("the copy of shard {shard} has stopped at entry {index}, which this release cannot read")]
+    Unreadable {
+        /// Whose copy.
+        shard: ShardId,
+        /// Where.
+        index: u64,
+    },
     /// Far behind.
     #[error("the copy of shard {shard} lacks {entries} entries")]
     Behind {
@@ -60,6 +68,9 @@ pub fn look(node: NodeId, map: &Map, replicas: impl Iterator<Item = ReplicaView>
         found += 1;
         if view.is_blank {
             return Err(Ailing::Blank(view.shard));
+        }
+        if let Some(index) = view.unreadable {
+            return Err(Ailing::Unreadable { shard: view.shard, index });
         }
         if !view.has_leader {
             return Err(Ailing::Leaderless(view.shard));
@@ -121,6 +132,7 @@ mod tests {
             has_leader: true,
             told_committed: 9,
             is_quiescent: false,
+            unreadable: None,
         }
     }
 
@@ -148,6 +160,8 @@ mod tests {
         assert_eq!(look(vec![]), Err(Ailing::Absent(SHARD)));
         let blank = ReplicaView { is_blank: true, ..view(Role::Voter) };
         assert_eq!(look(vec![blank]), Err(Ailing::Blank(SHARD)));
+        let stopped = ReplicaView { unreadable: Some(10), ..view(Role::Voter) };
+        assert_eq!(look(vec![stopped]), Err(Ailing::Unreadable { shard: SHARD, index: 10 }));
         let leaderless = ReplicaView { has_leader: false, ..view(Role::Voter) };
         assert_eq!(look(vec![leaderless]), Err(Ailing::Leaderless(SHARD)));
         let behind = ReplicaView { told_committed: 10 + BEHIND_MAX, ..view(Role::Voter) };

@@ -72,6 +72,8 @@ pub struct Metrics {
     pub peer_sent_messages: Counter,
     pub peer_dropped_messages: Counter,
     pub peer_received_messages: Counter,
+    pub peer_skipped_messages: Counter,
+    pub peer_refused_messages: Counter,
 }
 
 #[derive(Debug)]
@@ -156,6 +158,16 @@ impl Metrics {
                 "Messages to other nodes that found no place or no connection",
             ),
             peer_received_messages: counter(registry, "peer_received_messages", "Messages from other nodes"),
+            peer_skipped_messages: counter(
+                registry,
+                "peer_skipped_messages",
+                "Messages from other nodes of a kind that this release does not know",
+            ),
+            peer_refused_messages: counter(
+                registry,
+                "peer_refused_messages",
+                "Messages from other nodes that no node of this database can have sent",
+            ),
         }
     }
 

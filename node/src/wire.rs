@@ -25,9 +25,32 @@ pub fn peer_frame(sender: &Sender, to: NodeId, messages: Vec<PeerMessage>) -> v1
     }
 }
 
-/// The messages of a frame, in order.
-pub fn peer_messages(messages: Vec<v1::PeerMessage>) -> Result<Vec<PeerMessage>, Malformed> {
-    messages.into_iter().map(|m| message_in(m.message.ok_or(Malformed::Missing("message"))?)).collect()
+/// What a frame holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// What can be read, in order.
+    pub messages: Vec<PeerMessage>,
+    /// Messages that are of a kind that this release does not know, or that lack something: lost on the way, as any may
+    /// be.
+    pub skipped: u64,
+    /// What was wrong with the last of those.
+    pub why: Option<Malformed>,
+}
+
+/// The messages of a frame. What cannot be read takes nothing else with it: a newer release may say more than this one
+/// understands.
+pub fn peer_messages(messages: Vec<v1::PeerMessage>) -> Received {
+    let mut received = Received::default();
+    for message in messages {
+        match message.message.ok_or(Malformed::Missing("message")).and_then(message_in) {
+            Ok(message) => received.messages.push(message),
+            Err(malformed) => {
+                received.skipped += 1;
+                received.why = Some(malformed);
+            }
+        }
+    }
+    received
 }
 
 fn message_out(message: PeerMessage) -> Message {

@@ -21,7 +21,7 @@ use skerry_core::message::PeerMessage;
 use skerry_core::node::{Effects, Input, Node, TICK_MS};
 use skerry_core::time::Now;
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::pending::Pending;
 use crate::chain::chain;
@@ -88,6 +88,8 @@ pub struct Worker {
     log_durable: Option<u64>,
     engine_durable: Option<u64>,
     ticks: u64,
+    /// Refused messages that were told of.
+    refused: u64,
     next_look: u64,
     stopping_since_ms: Option<u64>,
     is_closed: bool,
@@ -113,6 +115,7 @@ impl Worker {
             log_durable: None,
             engine_durable: None,
             ticks: 0,
+            refused: 0,
             next_look: 0,
             stopping_since_ms: None,
             is_closed: false,
@@ -195,6 +198,7 @@ impl Worker {
             self.parts.metrics.leaders.set(census.leaders);
             self.parts.metrics.quiescent.set(census.quiescent);
             self.parts.metrics.request_ids.set(census.requests);
+            self.note_refusals();
         }
         if self.ticks >= self.next_look {
             let node = &self.parts.node;
@@ -203,6 +207,20 @@ impl Worker {
         }
         self.ticks += 1;
         self.handle(Input::Tick, now)
+    }
+
+    /// Says what was refused of peers since the last look.
+    fn note_refusals(&mut self) {
+        let refusals = self.parts.node.refusals();
+        let new = refusals.count - self.refused;
+        if new == 0 {
+            return;
+        }
+        if let Some((peer, why)) = &refusals.last {
+            warn!(peer = peer.0, why, messages = new, "peer sends what no node of this database would");
+        }
+        self.refused = refusals.count;
+        self.parts.metrics.peer_refused_messages.inc_by(new);
     }
 
     /// Passes on what log, store and disk report.

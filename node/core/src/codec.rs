@@ -21,6 +21,21 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
     Bytes::from(bytes.expect("own types always encode"))
 }
 
+/// True if bytes of an enum may be of a newer release than this: of another format, or of a kind beyond the `kinds` that
+/// this one knows.
+pub(crate) fn is_newer(bytes: &[u8], kinds: u8) -> bool {
+    match bytes {
+        [FORMAT, kind, ..] => *kind >= kinds,
+        [format, _, ..] => *format > FORMAT,
+        [] | [_] => false,
+    }
+}
+
+/// True if bytes of an enum are of this format and kind.
+pub(crate) fn is_kind(bytes: &[u8], kind: u8) -> bool {
+    matches!(bytes, [FORMAT, of, ..] if *of == kind)
+}
+
 /// Decodes what [`encode`] made.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Undecodable> {
     match bytes.split_first() {

@@ -261,6 +261,15 @@ pub struct MapDelta {
 }
 
 impl Map {
+    /// Nodes, and nothing else that is known. At epoch zero, so that whatever the system shard says is newer.
+    pub(crate) fn of_nodes(cluster: ClusterId, nodes: Vec<NodeRecord>) -> Self {
+        let mut map = Self { cluster, ..Self::default() };
+        for node in nodes {
+            map.put_node(NodeRecord { epoch: Epoch(0), ..node });
+        }
+        map
+    }
+
     /// The shard that holds an encoded key of a table. `None` = no such table, or it is dropped.
     pub fn route(&self, table: TableId, key: &[u8]) -> Option<&ShardRecord> {
         if self.tables.get(&table).is_some_and(|t| t.dropped) {
@@ -359,6 +368,31 @@ impl Map {
             shards: self.shards.values().filter(|r| r.epoch > have).cloned().collect(),
             recoveries: self.recoveries.values().filter(|r| r.epoch > have).cloned().collect(),
         }
+    }
+
+    /// What changed after `have`, up to about so many records; whoever takes it asks for the rest from its epoch on.
+    /// Records of one epoch are never parted.
+    pub fn piece_since(&self, have: Epoch, records_max: usize) -> MapDelta {
+        let mut delta = self.since(have);
+        let nodes = delta.nodes.iter().map(|r| r.epoch);
+        let tables = delta.tables.iter().map(|r| r.epoch);
+        let shards = delta.shards.iter().map(|r| r.epoch).chain(delta.recoveries.iter().map(|r| r.epoch));
+        let mut epochs: Vec<Epoch> = nodes.chain(tables).chain(shards).collect();
+        if epochs.len() <= records_max {
+            return delta;
+        }
+        epochs.sort_unstable();
+        let Some(upto) = records_max.checked_sub(1).and_then(|last| epochs.get(last).copied()) else { return delta };
+        if upto < self.epoch {
+            delta.nodes.retain(|r| r.epoch <= upto);
+            delta.tables.retain(|r| r.epoch <= upto);
+            delta.shards.retain(|r| r.epoch <= upto);
+            delta.recoveries.retain(|r| r.epoch <= upto);
+            delta.limits = delta.limits.filter(|(_, epoch)| *epoch <= upto);
+            // Which ids were given by then is not known any more. Ids that no record names yet are not gone.
+            (delta.epoch, delta.replica_max) = (upto, ReplicaId::default());
+        }
+        delta
     }
 
     /// Takes over what is newer. A record never goes back to an older epoch, whatever order deltas arrive in, and a

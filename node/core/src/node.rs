@@ -4,7 +4,9 @@
 //! and the simulator run the same code. It may call the [`Engine`], reads no clock and draws no random number.
 
 mod admin;
+pub mod admit;
 mod answer;
+mod authority;
 mod clients;
 mod effects;
 mod forgotten;
@@ -34,12 +36,14 @@ use crate::time::{Now, Version};
 use crate::wall::WallClocks;
 
 pub use admin::{AdminRefusal, AdminReply, Certificate, NotYet, Removal, Status};
+pub use admit::Refusals;
 pub use answer::{Answer, Refusal};
 pub use effects::{Effects, LogBatch};
 pub use input::{AdminRequest, Input};
 pub use open::{Recovered, bootstrap};
 pub use recovery::WantedRecovery;
 
+use authority::Authority;
 use forgotten::Forgotten;
 use garbage::Garbage;
 use recovery::ToldSystemCopy;
@@ -167,6 +171,8 @@ pub struct Node {
     told: Told,
     /// What other nodes said last of their copies of the system shard.
     system_copies: BTreeMap<NodeId, ToldSystemCopy>,
+    refusals: Refusals,
+    authority: Authority,
 }
 
 impl Node {

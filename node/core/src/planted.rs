@@ -164,6 +164,34 @@ planted! {
     RemovedUncertified,
     /// A certificate is given however few copies are in step elsewhere.
     CopiesNotCounted,
+    /// Whoever answers for a shard counts as its leader.
+    AnybodyCertifies,
+
+    // What peers send.
+    /// A heartbeat's commit index is believed, however long the follower's log is.
+    CommitUnchecked,
+    /// Entries that leave a gap, or whose terms fall, are appended.
+    EntriesUnchecked,
+    /// An acknowledgement of entries that the leader does not have counts.
+    AcknowledgementUnchecked,
+    /// A message counts as from the copy that it names, whichever node it is from.
+    SenderUnchecked,
+    /// An entry may hold anything, whatever the shard is.
+    PayloadUnchecked,
+    /// Whoever sends a map has it believed at once.
+    MapUnconfirmed,
+    /// A map may have any numbers.
+    MapUnchecked,
+    /// A report may tell of any shard.
+    ReportUnchecked,
+    /// Anybody may ask for certificates, and have leaders moved.
+    StewardUnchecked,
+    /// A snapshot may have any bounds and members, and its pieces any keys.
+    SnapshotUnchecked,
+    /// An entry that cannot be read is left out, and what follows is applied.
+    UnreadableSkipped,
+    /// A node's start is believed, however high.
+    IncarnationUnchecked,
 
     // Epochs, incarnations and fencing tokens.
     /// The system shard takes commands of an operator that was followed by another.

@@ -3,6 +3,7 @@
 //! Inputs come by the methods in `replica/inputs.rs`, the node collects what is to be done with `Replica::collect`.
 //! May use the store; must not know of other shards, of the map beyond its own record, or of clients' connections.
 
+pub mod admit;
 mod apply;
 mod collect;
 mod convert;
@@ -21,6 +22,7 @@ mod snapshot_send;
 mod snapshots;
 pub mod state;
 mod summary;
+mod unreadable;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -100,6 +102,8 @@ pub struct Replica {
     /// with the commit of the last change. Only then may the copies that left be ended, who could else be needed to
     /// elect a leader under the members before.
     members_known_from: u64,
+    /// The index of an entry that this release cannot read, and that nothing is applied from on.
+    unreadable: Option<u64>,
     /// The highest index that another copy told of as committed; the log may not reach so far yet.
     told_committed: u64,
     quiescence: Quiescence,
@@ -205,6 +209,7 @@ impl Replica {
             receive: None,
             heard: BTreeMap::new(),
             members_known_from: 0,
+            unreadable: None,
             told_committed: 0,
             quiescence: Quiescence::new(shard),
             commit_last_tick: 0,

@@ -23,6 +23,9 @@ use crate::chain::chain;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// A seed of an earlier release sends its whole map.
+const JOINED_BYTES_MAX: usize = 256 << 20;
+
 /// Whether the seed is in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
@@ -77,7 +80,8 @@ fn unclear(why: &str) -> Failed {
 /// `None` = there was no answer in time.
 async fn join(channel: Channel, presented: Presented, asker: Asker<'_>) -> Result<JoinResponse, Option<Status>> {
     let request = JoinRequest { cluster_id: asker.cluster.0.clone(), node: Some(asker.node.clone().into_wire()) };
-    let mut leader = AdminServiceClient::with_interceptor(channel, presented);
+    let leader = AdminServiceClient::with_interceptor(channel, presented);
+    let mut leader = leader.max_decoding_message_size(JOINED_BYTES_MAX);
     let answer = timeout(ANSWER_TIMEOUT, leader.join(request)).await;
     Ok(answer.map_err(|_| None)?.map_err(Some)?.into_inner())
 }

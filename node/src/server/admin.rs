@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use skerry_client::wire::{Wire, all_into, required, status_into_wire};
 use skerry_core::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
+use skerry_core::map::MapDelta;
 use skerry_core::node::{AdminRefusal, AdminReply, AdminRequest, Answer, WantedRecovery};
 use skerry_core::system::{NewNode, SystemCommand, SystemRefusal, SystemReply};
 use skerry_proto::v1;
@@ -84,7 +85,10 @@ impl AdminService for Admin {
         let node = required::<NewNode>(request.node, "node").map_err(|e| status::status(status::malformed(&e)))?;
         let result = match self.ask(AdminRequest::Command(SystemCommand::Join(node))).await? {
             Ok(AdminReply::Command(SystemReply::Joined(node))) => {
-                let map = self.context.map().since(Epoch(0)).into_wire();
+                // The nodes alone: the rest of a large map comes in pieces, from peers.
+                let nodes = self.context.map().since(Epoch(0)).nodes;
+                let map = MapDelta { cluster: self.context.map().cluster.clone(), nodes, ..MapDelta::default() };
+                let map = map.into_wire();
                 join_response::Result::Joined(v1::Joined { node_id: node.0, map: Some(map) })
             }
             Ok(_) => return Err(unexpected()),

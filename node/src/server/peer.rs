@@ -7,6 +7,7 @@ use skerry_core::map::NodeState;
 use skerry_proto::v1::peer_service_server::PeerService;
 use skerry_proto::v1::{PeerFrame, PeerSummary};
 use tonic::{Code, Request, Response, Status, Streaming};
+use tracing::warn;
 
 use super::older::OlderPeer;
 use super::{Context, status};
@@ -23,7 +24,7 @@ pub(super) struct Peer {
 impl Peer {
     async fn take(&self, mut frames: Streaming<PeerFrame>) -> Result<Response<PeerSummary>, Status> {
         let context = &self.context;
-        let mut messages = 0;
+        let (mut messages, mut has_skipped) = (0, false);
         let mut older = self.only_older.then(OlderPeer::default);
         loop {
             let frame = tokio::select! {
@@ -37,11 +38,15 @@ impl Peer {
             if let Some(older) = &mut older {
                 older.check(context, from, incarnation).await?;
             }
-            let received = wire::peer_messages(frame.messages)
-                .map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
-            context.metrics.peer_received_messages.inc_by(received.len() as u64);
-            messages += received.len() as u64;
-            if !context.inbox.deliver(from, incarnation, received).await {
+            let received = wire::peer_messages(frame.messages);
+            context.metrics.peer_skipped_messages.inc_by(received.skipped);
+            if let Some(why) = received.why.filter(|_| !std::mem::replace(&mut has_skipped, true)) {
+                // Once a stream: a newer release goes on saying it.
+                warn!(peer = from.0, %why, "peer says what this release does not understand");
+            }
+            context.metrics.peer_received_messages.inc_by(received.messages.len() as u64);
+            messages += received.messages.len() as u64;
+            if !context.inbox.deliver(from, incarnation, received.messages).await {
                 return Err(Status::unavailable("this node has stopped"));
             }
         }

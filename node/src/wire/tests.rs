@@ -1,9 +1,10 @@
 //! Every message between nodes comes back as it went.
 
 use bytes::Bytes;
-use skerry_core::ids::Incarnation;
+use prost::Message as _;
+use skerry_core::ids::{ClusterId, Incarnation, TableId};
 use skerry_core::log::{EntryKind, LogEntry};
-use skerry_core::map::Descriptor;
+use skerry_core::map::{Descriptor, Map, Member, Replica, Role, ShardRecord};
 use skerry_core::message::{
     LedReport, NodeReport, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState,
 };
@@ -95,13 +96,65 @@ fn every_message_comes_back_as_it_went() {
         Sender { cluster: skerry_core::ids::ClusterId("c".into()), node: NodeId(1), incarnation: Incarnation(2) };
     let frame = peer_frame(&sender, NodeId(3), messages());
     assert_eq!((frame.from_node_id, frame.to_node_id, frame.incarnation), (1, 3, 2));
-    assert_eq!(peer_messages(frame.messages), Ok(messages()));
+    let received = Received { messages: messages(), ..Received::default() };
+    assert_eq!(peer_messages(frame.messages), received);
 }
 
 #[test]
-fn a_message_without_content_or_of_an_unknown_kind_is_malformed() {
-    assert_eq!(peer_messages(vec![v1::PeerMessage { message: None }]), Err(Malformed::Missing("message")));
-    let unknown = v1::RaftEnvelope { kind: 77, ..v1::RaftEnvelope::default() };
-    let message = v1::PeerMessage { message: Some(Message::Raft(unknown)) };
-    assert_eq!(peer_messages(vec![message]), Err(Malformed::Unknown { field: "raft.kind", value: 77 }));
+fn a_message_of_an_unknown_kind_is_skipped_and_what_is_beside_it_is_not() {
+    let kind_77 = v1::RaftEnvelope { kind: 77, ..v1::RaftEnvelope::default() };
+    let unknown = [
+        (v1::PeerMessage { message: None }, Malformed::Missing("message")),
+        (
+            v1::PeerMessage { message: Some(Message::Raft(kind_77)) },
+            Malformed::Unknown { field: "raft.kind", value: 77 },
+        ),
+    ];
+    for (message, why) in unknown {
+        let beat = || v1::PeerMessage { message: Some(Message::Beat(v1::Beat::default())) };
+        let received = peer_messages(vec![beat(), message, beat()]);
+        let expected = Received {
+            messages: vec![PeerMessage::Beat(Beat::default()), PeerMessage::Beat(Beat::default())],
+            skipped: 1,
+            why: Some(why),
+        };
+        assert_eq!(received, expected);
+    }
+}
+
+/// A database of 100,000 shards, as many of one table as one table can have.
+fn large_map() -> Map {
+    let mut map = Map::default();
+    for shard in 0..100_000_u64 {
+        let copy =
+            |number: u64| Replica { node: NodeId(1 + (shard + number) % 9), id: ReplicaId(1 + 3 * shard + number) };
+        let descriptor = Descriptor {
+            shard: ShardId(1 + shard),
+            table: TableId(u32::try_from(1 + shard / 4_096).unwrap()),
+            start: Bytes::from(format!("orders/{:032}", shard % 4_096)),
+            end: Some(Bytes::from(format!("orders/{:032}", shard % 4_096 + 1))),
+            generation: Generation(1),
+            members: (0..3).map(|number| Member { replica: copy(number), role: Role::Voter }).collect(),
+        };
+        let (target, assigned) = ((0..3).map(|n| copy(n).node).collect(), (0..3).map(copy).collect());
+        map.put_shard(ShardRecord { descriptor, target, assigned, epoch: Epoch(1 + shard / 4_096) });
+    }
+    map
+}
+
+#[test]
+fn a_map_of_100_000_shards_reaches_a_node_in_frames_of_a_few_mebibytes() {
+    let whole = large_map();
+    assert!(whole.since(Epoch(0)).into_wire().encoded_len() > 4 << 20, "one message takes it all");
+    let (mut there, mut pieces) = (Map::default(), 0);
+    while there.epoch < whole.epoch {
+        let piece = whole.piece_since(there.epoch, 4_096);
+        let bytes = PeerMessage::Map(piece.clone());
+        let sender = Sender { cluster: ClusterId::default(), node: NodeId(1), incarnation: Incarnation(1) };
+        assert!(peer_frame(&sender, NodeId(2), vec![bytes]).encoded_len() < 4 << 20);
+        assert!(there.merge(piece), "no progress at {}", there.epoch);
+        pieces += 1;
+    }
+    assert_eq!(there, whole);
+    assert!(pieces <= 26, "{pieces}");
 }

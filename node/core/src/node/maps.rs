@@ -1,38 +1,141 @@
 //! How the map reaches every node: copies of the system shard know it first and push it; whoever has none asks. And what
 //! a node does when it learns of a newer one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
-use crate::map::{MapDelta, NodeState, Replica as Copy, Role, ShardRecord};
+use crate::map::{Map, MapDelta, NodeState, Replica as Copy, Role, ShardRecord};
 use crate::message::PeerMessage;
+use crate::node::admit::{self, MapRefused};
+use crate::node::authority::{Subject, Witnesses};
 use crate::node::{Node, open};
 use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
 use crate::replica::state::ReplicaState;
+use crate::system::state::SystemState;
 
 /// Ticks between two requests for the map, by a node without a copy of the system shard.
 const ASK_TICKS: u64 = 6;
+/// Records of the map in one message, about a mebibyte. What changed at one epoch is never parted, so a message has at
+/// most as many more as one table has shards.
+pub(super) const MAP_RECORDS_MAX: usize = 4_096;
 
 impl Node {
     /// Takes over what this node's own copy of the system shard has applied.
     pub(super) fn learn_own_map(&mut self) {
-        let delta = match self.replicas.get(&ShardId::SYSTEM).and_then(|r| r.applier.system.as_ref()) {
-            Some(system) if system.map().epoch > self.map.epoch => system.map().since(self.map.epoch),
-            _ => return,
-        };
-        self.learn(delta);
+        let Some(own) = own_map(&self.replicas) else { return };
+        let is_behind = own.epoch > self.map.epoch;
+        if !self.authority.must_replace(own.epoch, self.map.epoch, self.ticks) && !is_behind {
+            return;
+        }
+        if self.authority.is_foreign() {
+            self.map = Arc::new(own.clone());
+            self.authority.replaced();
+        } else {
+            let delta = own.since(self.map.epoch);
+            Arc::make_mut(&mut self.map).merge(delta);
+        }
+        if let Some(system) = self.map.shards.get(&ShardId::SYSTEM) {
+            self.authority.trust(system);
+        }
+        self.map_changed = true;
     }
 
-    pub(super) fn learn(&mut self, delta: MapDelta) {
-        if delta.cluster == self.identity.cluster && Arc::make_mut(&mut self.map).merge(delta) {
+    /// What another node knows. It is ignored while this node's own copy of the system shard hears from a leader: that
+    /// copy is told of every change.
+    pub(super) fn learn(&mut self, from: NodeId, delta: MapDelta) {
+        if delta.cluster != self.identity.cluster || self.follows_own_map() {
+            return;
+        }
+        let witnesses = self.witnesses();
+        let admitted = match witnesses.contains(from) {
+            true => admit::map::admit(&self.map, &delta),
+            false => Err(MapRefused::Sender),
+        };
+        if let Err(refused) = admitted {
+            self.refusals.note(from, &refused);
+            return;
+        }
+        if self.authority.is_ahead(from, &delta, self.map.epoch, &witnesses, self.ticks) {
+            let nodes = self.map.nodes.values().cloned().collect();
+            self.map = Arc::new(Map::of_nodes(self.identity.cluster.clone(), nodes));
+        }
+        let here: Vec<(Subject, Epoch)> = self.subjects(&delta).collect();
+        if Arc::make_mut(&mut self.map).merge(delta) {
             self.map_changed = true;
+            self.authority.is_told();
+            // More of it may be there than fits into one message.
+            self.ask_for_map(from);
+        }
+        for (subject, epoch) in here {
+            if self.epoch_of(subject) == Some(epoch) {
+                self.authority.note(subject, epoch, from);
+            }
+        }
+        self.map_changed |= self.authority.asks_from().is_some();
+    }
+
+    /// True while this node's copy of the system shard stands and hears from a leader.
+    fn follows_own_map(&self) -> bool {
+        self.replicas.get(&ShardId::SYSTEM).is_some_and(|system| !system.is_blank() && system.hears_leader())
+    }
+
+    fn witnesses(&self) -> Witnesses {
+        self.authority.witnesses(self.identity.node, &self.map, &self.heard, self.ticks)
+    }
+
+    /// The records of a delta that may end or make a copy here, and the one that tells where the system shard is.
+    fn subjects<'a>(&'a self, delta: &'a MapDelta) -> impl Iterator<Item = (Subject, Epoch)> + 'a {
+        let here = |record: &&ShardRecord| {
+            let shard = record.descriptor.shard;
+            shard == ShardId::SYSTEM || self.replicas.contains_key(&shard) || record.names(self.identity.node)
+        };
+        let shards = delta.shards.iter().filter(here).map(|r| (Subject::Shard(r.descriptor.shard), r.epoch));
+        shards.chain(delta.tables.iter().filter(|t| t.dropped).map(|t| (Subject::Dropped(t.id), t.epoch)))
+    }
+
+    fn epoch_of(&self, subject: Subject) -> Option<Epoch> {
+        match subject {
+            Subject::Shard(shard) => self.map.shards.get(&shard).map(|record| record.epoch),
+            Subject::Dropped(table) => self.map.tables.get(&table).filter(|t| t.dropped).map(|t| t.epoch),
+        }
+    }
+
+    /// True if a record of the map may have an effect that cannot be undone: this node's own copy of the system shard
+    /// has it, or enough nodes say so. If not, the others are asked.
+    pub(super) fn is_confirmed(&mut self, subject: Subject) -> bool {
+        let is_own = own_map(&self.replicas).is_some_and(|own| match subject {
+            Subject::Shard(shard) => own.shards.get(&shard) == self.map.shards.get(&shard),
+            Subject::Dropped(table) => own.tables.get(&table) == self.map.tables.get(&table),
+        });
+        let Some(epoch) = self.epoch_of(subject) else { return false };
+        let is_confirmed = is_own || self.authority.is_confirmed(subject, epoch, &self.witnesses());
+        if !is_confirmed {
+            self.authority.wait_for(epoch);
+        }
+        is_confirmed
+    }
+
+    /// Asks those whose word is missing, and looks again: who counts changes with time.
+    fn seek_confirmation(&mut self) {
+        let Some(have) = self.authority.asks_from() else { return };
+        let witnesses = self.witnesses();
+        for _ in 0..2 {
+            self.asked += 1;
+            if let Some(node) = witnesses.pick(self.asked) {
+                self.send.push((node, PeerMessage::MapWant { have }));
+            }
         }
     }
 
     /// Pushes what others lack, or asks for what this node lacks.
     pub(super) fn exchange_maps(&mut self) {
+        self.authority.tick(self.follows_own_map(), self.ticks);
+        if self.ticks % ASK_TICKS == 3 && self.authority.asks_from().is_some() {
+            self.map_changed = true;
+        }
         let knows_first = self.replicas.get(&ShardId::SYSTEM).is_some_and(|r| !r.is_blank());
         if knows_first {
             self.push_maps();
@@ -63,9 +166,10 @@ impl Node {
             .collect();
         for node in others {
             if let Some(known) = self.epochs.get(&node).copied().filter(|known| *known < epoch) {
-                self.send.push((node, PeerMessage::Map(self.map.since(known))));
+                let piece = own_map(&self.replicas).unwrap_or(&self.map).piece_since(known, MAP_RECORDS_MAX);
                 // Taken as arrived; a node that missed it asks.
-                self.epochs.insert(node, epoch);
+                self.epochs.insert(node, piece.epoch);
+                self.send.push((node, PeerMessage::Map(piece)));
             }
         }
     }
@@ -98,9 +202,13 @@ impl Node {
     }
 
     pub(super) fn map_wanted(&mut self, from: NodeId, have: Epoch) {
-        self.epochs.insert(from, have.max(self.epochs.get(&from).copied().unwrap_or_default()));
-        if have < self.map.epoch && self.map.epoch > Epoch(0) {
-            self.send.push((from, PeerMessage::Map(self.map.since(have))));
+        // Nobody knows more than there is.
+        let known = have.min(self.map.epoch).max(self.epochs.get(&from).copied().unwrap_or_default());
+        self.epochs.insert(from, known);
+        // A copy of the system shard speaks for what it has applied, never for what others have said.
+        let map = own_map(&self.replicas).unwrap_or(&self.map);
+        if have < map.epoch && map.epoch > Epoch(0) {
+            self.send.push((from, PeerMessage::Map(map.piece_since(have, MAP_RECORDS_MAX))));
         }
     }
 
@@ -112,6 +220,12 @@ impl Node {
         self.forgotten.bound(&self.identity, &map, engine)?;
         let here = self.identity.node;
         self.lost = map.shards.values().filter_map(|record| self.lost_copy(record)).collect();
+        self.authority.begin_look();
+        if self.is_confirmed(Subject::Shard(ShardId::SYSTEM))
+            && let Some(system) = map.shards.get(&ShardId::SYSTEM)
+        {
+            self.authority.trust(system);
+        }
         for record in map.shards.values() {
             let shard = record.descriptor.shard;
             let is_dropped = map.tables.get(&record.descriptor.table).is_some_and(|t| t.dropped);
@@ -119,9 +233,10 @@ impl Node {
                 Some(replica) => {
                     let behind = record.descriptor.generation >= replica.descriptor().generation;
                     let gone = behind && replica.id() <= map.replica_max() && !names(record, replica.id());
-                    if is_dropped {
+                    let dropped = Subject::Dropped(record.descriptor.table);
+                    if is_dropped && self.is_confirmed(dropped) {
                         self.destroy(shard, engine)?;
-                    } else if gone {
+                    } else if gone && self.is_confirmed(Subject::Shard(shard)) {
                         self.leave_or_go_on(record, map.fresh_recovery(record), engine)?;
                     }
                 }
@@ -135,6 +250,7 @@ impl Node {
                 None => {}
             }
         }
+        self.seek_confirmation();
         Ok(())
     }
 
@@ -152,8 +268,9 @@ impl Node {
         replica: ReplicaId,
         engine: &dyn Engine,
     ) -> Result<(), EngineError> {
-        let is_new = !self.is_entombed(record.descriptor.shard, replica);
-        if !is_new || self.has_garbage(record.descriptor.shard) {
+        let shard = record.descriptor.shard;
+        let is_new = !self.is_entombed(shard, replica);
+        if !is_new || self.has_garbage(shard) || !self.is_confirmed(Subject::Shard(shard)) {
             return Ok(());
         }
         self.create(ReplicaState::first(replica, record.descriptor.clone()), engine)
@@ -169,6 +286,7 @@ impl Node {
 
     /// A new copy. It says nothing before the store has made it durable: what it promises then is not forgotten.
     pub(super) fn create(&mut self, state: ReplicaState, engine: &dyn Engine) -> Result<(), EngineError> {
+        state.check().map_err(EngineError::unreadable)?;
         let shard = state.descriptor.shard;
         engine.write(vec![state.write()])?;
         let mut replica = Replica::open(self.replica_setup(), state, None, engine)?;
@@ -179,6 +297,12 @@ impl Node {
         self.wants_sync = true;
         Ok(())
     }
+}
+
+/// The map that this node's own copy of the system shard has applied.
+fn own_map(replicas: &BTreeMap<ShardId, Replica>) -> Option<&Map> {
+    let system = replicas.get(&ShardId::SYSTEM).filter(|system| !system.is_blank());
+    system.and_then(|system| system.applier.system.as_ref()).map(SystemState::map)
 }
 
 pub(super) fn names(record: &ShardRecord, replica: ReplicaId) -> bool {

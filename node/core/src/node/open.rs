@@ -84,14 +84,8 @@ impl Node {
             None => Vec::new(),
         };
         nodes.extend(config.seeds.iter().cloned());
-        let mut map = Map::default();
-        map.cluster = identity.cluster.clone();
-        for node in nodes {
-            // At epoch zero, so that whatever the system shard says is newer.
-            map.put_node(NodeRecord { epoch: crate::ids::Epoch(0), ..node });
-        }
         let mut node = Self {
-            map: Arc::new(map),
+            map: Arc::new(Map::of_nodes(identity.cluster.clone(), nodes)),
             map_changed: true,
             replicas: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -122,6 +116,8 @@ impl Node {
             epochs: BTreeMap::new(),
             told: Told::default(),
             system_copies: BTreeMap::new(),
+            refusals: crate::node::Refusals::default(),
+            authority: crate::node::authority::Authority::default(),
             identity,
             config,
         };
@@ -217,7 +213,7 @@ fn stored(engine: &dyn Engine) -> Result<Stored, EngineError> {
         let shard = key.get(1..9).and_then(|b| b.first_chunk::<8>()).map(|b| ShardId(u64::from_be_bytes(*b)));
         let (Some(shard), Some(kind)) = (shard, key.get(9)) else { return ControlFlow::Continue(()) };
         let result = match *kind {
-            state::REPLICA => ReplicaState::decode(value).map(|s| drop(stored.replicas.insert(shard, s))),
+            state::REPLICA => ReplicaState::decode_of(shard, value).map(|s| drop(stored.replicas.insert(shard, s))),
             state::TOMBSTONE => {
                 let replica =
                     value.first_chunk::<8>().map_or(ReplicaId(u64::MAX), |b| ReplicaId(u64::from_be_bytes(*b)));

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
 use crate::message::{LedReport, NodeReport, PeerMessage, Report, ShardReport};
+use crate::node::maps::MAP_RECORDS_MAX;
 use crate::node::{Node, REPORT_TICKS};
 use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
 use crate::time::Now;
+
+/// Shards of one report, about a mebibyte.
+const LED_SHARDS_MAX: usize = 4_096;
 
 /// What was told of the shards that this node leads. The steward may have missed some of it: then it says so.
 #[derive(Debug, Default)]
@@ -36,17 +40,20 @@ impl Told {
     }
 
     fn report(&mut self, led: BTreeMap<ShardId, ShardReport>) -> LedReport {
-        let is_told = |report: &&ShardReport| self.led.get(&report.descriptor.shard) == Some(*report);
-        let changed: Vec<_> = led.values().filter(|report| !is_told(report)).cloned().collect();
-        let resigned: Vec<_> = self.led.keys().filter(|shard| !led.contains_key(shard)).copied().collect();
-        let since = self.version;
         // From 1 on: 0 is no version.
-        self.version += u64::from(since == 0 || !changed.is_empty() || !resigned.is_empty());
-        self.led = led;
-        self.is_current = true;
-        if std::mem::take(&mut self.all_wanted) {
-            return LedReport::all(self.version, self.led.values().cloned().collect());
+        let since = if std::mem::take(&mut self.all_wanted) { 0 } else { self.version };
+        if since == 0 {
+            self.led.clear();
         }
+        let is_told = |report: &&ShardReport| self.led.get(&report.descriptor.shard) == Some(*report);
+        let mut news = led.values().filter(|report| !is_told(report));
+        let changed: Vec<ShardReport> = news.by_ref().take(LED_SHARDS_MAX).cloned().collect();
+        // The rest follows at the next tick, and builds on this.
+        self.is_current = news.next().is_none();
+        let resigned: Vec<_> = self.led.keys().filter(|shard| !led.contains_key(shard)).copied().collect();
+        self.version += u64::from(since == 0 || !changed.is_empty() || !resigned.is_empty());
+        self.led.retain(|shard, _| led.contains_key(shard));
+        self.led.extend(changed.iter().map(|report| (report.descriptor.shard, report.clone())));
         LedReport { version: self.version, since, changed, resigned }
     }
 }
@@ -59,7 +66,12 @@ impl Node {
             self.system_copy_told(&report.node, now);
         }
         if self.stewardship.term != 0 && report.node.node == from {
-            self.epochs.insert(from, report.node.map_epoch);
+            let told = report.node.map_epoch;
+            self.epochs.insert(from, told.min(self.map.epoch));
+            if told > self.map.epoch {
+                // Nobody knows of more changes than this steward does. A few such words, and the node takes this map.
+                self.send.push((from, PeerMessage::Map(self.map.piece_since(Epoch(0), MAP_RECORDS_MAX))));
+            }
             if !self.stewardship.reports.insert(report, now.monotonic_ms) {
                 self.send.push((from, PeerMessage::ReportWant));
             }

@@ -37,6 +37,14 @@ pub(super) enum Payload {
     System(Vec<SystemCommand>),
 }
 
+impl Payload {
+    /// Numbers of the kinds in their encoding.
+    const DATA: u8 = 0;
+    const SYSTEM: u8 = 1;
+    /// Kinds that this release knows.
+    const KINDS: u8 = 2;
+}
+
 /// What became of one entry's commands, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Applied {
@@ -244,6 +252,13 @@ fn holds(condition: &Condition, current: Option<&Record>) -> bool {
         (Expected::Value(value), Some(record)) => record.value == *value,
         (Expected::Absent, Some(_)) | (Expected::Version(_) | Expected::Value(_), None) => false,
     }
+}
+
+/// True if an entry of the system shard, or of another, may hold this, as far as its first bytes tell. What a newer
+/// release may have written passes.
+pub(super) fn may_hold(data: &[u8], is_system: bool) -> bool {
+    let kind = if is_system { Payload::SYSTEM } else { Payload::DATA };
+    codec::is_newer(data, Payload::KINDS) || codec::is_kind(data, kind)
 }
 
 /// What an entry holds.

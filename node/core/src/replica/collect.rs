@@ -1,7 +1,7 @@
 //! What a replica wants done: proposes what waits, then turns raft's ready into log writes, messages, applied commands
 //! and answers. The order matters: nothing that promises durability goes out before the log has it.
 
-use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType, Snapshot};
+use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, Snapshot};
 use raft::{Ready, StateRole};
 
 use crate::codec;
@@ -12,8 +12,9 @@ use crate::log::LogWrite;
 use crate::message::{PeerMessage, RaftEnvelope};
 use crate::node::{AdminRefusal, AdminReply, Answer, Refusal};
 use crate::planted::{Planted, is_planted};
-use crate::replica::apply::{self, Overwritten};
+use crate::replica::apply::Overwritten;
 use crate::replica::members::{MemberChange, changed};
+use crate::replica::unreadable::{self, Content};
 use crate::replica::{
     Applied, Collected, Outstanding, Payload, Proposed, Reader, Replica, SnapshotSend, convert, raft_log,
 };
@@ -233,13 +234,23 @@ impl Replica {
             self.raw.advance_apply_to(last);
             return Ok(());
         }
-        self.applier.state.from_snapshot = false;
+        if self.unreadable.is_some() {
+            return Ok(());
+        }
         let mut answers = Vec::new();
         for entry in entries {
+            let Ok(content) = unreadable::read(&entry) else {
+                self.stop_at(entry.index);
+                break;
+            };
             self.applier.state.applied = (entry.index, entry.term);
-            match entry.get_entry_type() {
-                EntryType::EntryNormal => self.apply_commands(&entry, engine, &mut answers, out)?,
-                EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => self.apply_members(&entry, out)?,
+            self.applier.state.from_snapshot = false;
+            match content {
+                Content::Nothing => self.apply_commands(&entry, None, engine, &mut answers, out)?,
+                Content::Commands(payload) => {
+                    self.apply_commands(&entry, Some(&payload), engine, &mut answers, out)?;
+                }
+                Content::Members(change) => self.apply_members(&change, out),
             }
             if self.applier.is_batch_full() && entry.index < last {
                 self.flush(engine)?;
@@ -247,7 +258,7 @@ impl Replica {
         }
         self.flush(engine)?;
         out.answers.append(&mut answers);
-        self.raw.advance_apply_to(last);
+        self.raw.advance_apply_to(self.applier.state.applied.0);
         Ok(())
     }
 
@@ -262,16 +273,16 @@ impl Replica {
     fn apply_commands(
         &mut self,
         entry: &Entry,
+        payload: Option<&Payload>,
         engine: &dyn Engine,
         answers: &mut Vec<(Token, Answer)>,
         out: &mut Collected,
     ) -> Result<(), EngineError> {
         let proposed = self.proposed.remove(&entry.index);
         let mut applied = None;
-        if !entry.data.is_empty() {
-            let payload = apply::payload(&entry.data).map_err(EngineError::failed)?;
+        if let Some(payload) = payload {
             out.system_changed |= matches!(payload, Payload::System(_));
-            applied = Some(self.applier.apply(&payload, engine)?);
+            applied = Some(self.applier.apply(payload, engine)?);
         }
         let Some(proposed) = proposed else { return Ok(()) };
         let ours = applied.filter(|_| proposed.term == entry.term);
@@ -279,10 +290,9 @@ impl Replica {
         Ok(())
     }
 
-    fn apply_members(&mut self, entry: &Entry, out: &mut Collected) -> Result<(), EngineError> {
-        let change: MemberChange = codec::decode("change of members", &entry.context).map_err(EngineError::failed)?;
-        if self.raw.apply_conf_change(&conf_change(&change)).is_ok() {
-            self.applier.state.descriptor = changed(self.descriptor(), &change);
+    fn apply_members(&mut self, change: &MemberChange, out: &mut Collected) {
+        if self.raw.apply_conf_change(&conf_change(change)).is_ok() {
+            self.applier.state.descriptor = changed(self.descriptor(), change);
             self.members_known_from = self.raw.raft.raft_log.last_index() + 1;
             self.learn_peers();
             self.reads.members_changed();
@@ -291,7 +301,6 @@ impl Replica {
             out.members_changed = true;
         }
         self.draw_election_timeout();
-        Ok(())
     }
 
     /// A copy that is a member no more does not lead: whoever led it out may have handed over to it meanwhile.

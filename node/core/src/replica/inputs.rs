@@ -34,6 +34,7 @@ impl Replica {
         }
         self.keep_own_promise();
         self.wait_for_snapshot();
+        self.wait_for_release();
         self.raw.tick();
         self.draw_election_timeout();
         self.commit_before_last_tick = self.commit_last_tick;
@@ -69,7 +70,7 @@ impl Replica {
         if self.held_until.is_some() || self.receive.as_ref().is_some_and(|r| r.is_complete) {
             return;
         }
-        if self.applier.state.blank && envelope.kind == RaftKind::TimeoutNow {
+        if (self.applier.state.blank || self.unreadable.is_some()) && envelope.kind == RaftKind::TimeoutNow {
             return;
         }
         if self.breaks_promise(&envelope) {
@@ -212,7 +213,7 @@ impl Replica {
 
     /// Answers `reader` once a quorum has confirmed this leader from now on. Gives it back if this copy does not lead.
     pub(crate) fn confirm(&mut self, reader: Reader, now: Now) -> Result<(), Reader> {
-        if !self.is_leader() {
+        if !self.is_leader() || self.reads.len() >= WAITING_MAX {
             return Err(reader);
         }
         self.reads.wait(reader);

@@ -34,6 +34,11 @@ pub enum MemberChange {
     Leave,
 }
 
+impl MemberChange {
+    /// Kinds that this release knows: the numbers below this one, in their encoding.
+    pub(crate) const KINDS: u8 = 4;
+}
+
 /// What a leader should do next for its members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextStep {

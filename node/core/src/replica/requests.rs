@@ -142,6 +142,11 @@ impl Requests {
         writes
     }
 
+    /// True if a stored group can be read.
+    pub(super) fn is_group(value: &[u8]) -> bool {
+        codec::decode::<Vec<(RequestId, Outcome)>>("request ids", value).is_ok()
+    }
+
     /// Takes in a stored group.
     fn load_group(&mut self, stored_key: &[u8], value: &[u8]) -> Result<(), Undecodable> {
         let outcomes: Vec<(RequestId, Outcome)> = codec::decode("request ids", value)?;

@@ -60,6 +60,11 @@ impl SnapshotReceive {
         self.is_durable || (self.is_complete && is_planted(Planted::SnapshotStandsUnsynced))
     }
 
+    /// Where the sender is.
+    pub(super) fn sender(&self) -> NodeId {
+        self.from_node
+    }
+
     /// How far this is, for the sender.
     pub(super) fn ack(&self) -> (NodeId, PeerMessage) {
         let state = SnapshotState::Want(self.next);

@@ -108,6 +108,11 @@ impl SnapshotSend {
         self.to_node
     }
 
+    /// Pieces cut so far.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
     /// Bytes sent, and estimated in all.
     pub(super) fn progress(&self) -> (u64, u64) {
         (self.sent_bytes, self.offer.bytes.max(self.sent_bytes))

@@ -7,7 +7,9 @@ use crate::engine::{EngineWrite, shard_key, state};
 use crate::ids::{ReplicaId, ShardId};
 use crate::log::RecoveredLog;
 use crate::map::Descriptor;
+use crate::node::admit::message::check_members;
 use crate::planted::{Planted, is_planted};
+use crate::replica::admit::INDEX_MAX;
 use crate::time::Version;
 
 /// Index and term that a shard's first replicas start from, as if a first entry had been applied.
@@ -73,6 +75,36 @@ impl ReplicaState {
     /// What the store holds.
     pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
         codec::decode("replica state", bytes)
+    }
+
+    /// What the store holds under a shard's key.
+    ///
+    /// # Errors
+    ///
+    /// Of bytes that no copy of this shard has written.
+    pub(crate) fn decode_of(shard: ShardId, bytes: &[u8]) -> Result<Self, Undecodable> {
+        let state = Self::decode(bytes)?;
+        state.check()?;
+        if state.descriptor.shard == shard { Ok(state) } else { Err(state.unsound()) }
+    }
+
+    /// Whether raft can be started with this: it ends the process on members that cannot be.
+    ///
+    /// # Errors
+    ///
+    /// Of what no copy has written, and of what a damaged record of the map would make.
+    pub(crate) fn check(&self) -> Result<(), Undecodable> {
+        let is_empty = self.blank && self.descriptor.members.is_empty();
+        let is_sound = self.replica.0 != 0
+            && self.applied.0 <= INDEX_MAX
+            && self.applied.1 <= INDEX_MAX
+            && (is_empty || check_members(&self.descriptor).is_ok());
+        if is_sound { Ok(()) } else { Err(self.unsound()) }
+    }
+
+    fn unsound(&self) -> Undecodable {
+        let reason = format!("it cannot be of shard {} and copy {}", self.descriptor.shard, self.replica);
+        Undecodable { what: "replica state", reason }
     }
 }
 

@@ -38,6 +38,8 @@ pub struct ReplicaView {
     pub told_committed: u64,
     /// True while it counts few of the ticks, since its shard has nothing to do.
     pub is_quiescent: bool,
+    /// The index of an entry that this release cannot read: nothing is applied from there on.
+    pub unreadable: Option<u64>,
 }
 
 impl Replica {
@@ -58,6 +60,7 @@ impl Replica {
             is_blank: self.is_blank(),
             has_leader: self.raw.raft.leader_id != 0,
             is_quiescent: self.is_quiescent(),
+            unreadable: self.unreadable(),
             told_committed: self.told_committed.max(log.committed),
         }
     }

@@ -36,6 +36,8 @@ pub struct Certification {
     nonce: u64,
     deadline_ms: u64,
     shards: BTreeMap<ShardId, Standing>,
+    /// Who leads each shard, as far as known: nobody else answers for it.
+    leaders: BTreeMap<ShardId, NodeId>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,23 +60,30 @@ impl Certification {
     ) -> Result<(Self, Vec<(NodeId, PeerMessage)>), Removal> {
         let epoch = check_map(view.map, node, incarnation)?;
         let mut shards = BTreeMap::new();
+        let mut leaders = BTreeMap::new();
         let mut asks: BTreeMap<NodeId, Vec<ShardId>> = BTreeMap::new();
         for record in asked(view.map) {
             let shard = record.descriptor.shard;
             let leader = view.leader(shard).map(|(leader, _)| leader);
             shards.insert(shard, if leader.is_some() { Standing::Asked } else { Standing::Unasked });
             if let Some(leader) = leader {
+                leaders.insert(shard, leader);
                 asks.entry(leader).or_default().push(shard);
             }
         }
         let asks = asks.into_iter().map(|(to, shards)| (to, PeerMessage::CertifyAsk { nonce, node, shards })).collect();
         let deadline_ms = view.now_ms + CERTIFICATION_MS;
-        Ok((Self { node, incarnation, epoch, nonce, deadline_ms, shards }, asks))
+        Ok((Self { node, incarnation, epoch, nonce, deadline_ms, shards, leaders }, asks))
     }
 
     /// Ties answers to this question.
     pub fn nonce(&self) -> u64 {
         self.nonce
+    }
+
+    /// True if the node was asked for this shard. Whatever another says of it is no answer.
+    pub fn is_asked(&self, node: NodeId, shard: ShardId) -> bool {
+        self.leaders.get(&shard) == Some(&node) || is_planted(Planted::AnybodyCertifies)
     }
 
     /// Takes in what a leader said. The first answer of a leader counts.

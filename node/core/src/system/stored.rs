@@ -77,6 +77,22 @@ impl SystemState {
         changed.into_iter().filter_map(|key| Some((key.encode(), self.value(key)?))).collect()
     }
 
+    /// True if [`Self::load`] can read this record.
+    pub(crate) fn can_load(key: &[u8], value: &[u8]) -> bool {
+        RecordKey::decode(key).is_ok_and(|of| match of {
+            RecordKey::Head => decode::<Head>(key, value).is_ok(),
+            RecordKey::Table(_) => decode::<TableRecord>(key, value).is_ok(),
+            RecordKey::Recovery(_) => decode::<RecoveryRecord>(key, value).is_ok(),
+            RecordKey::Node(_) => decode::<(NodeRecord, Epoch)>(key, value).is_ok(),
+            RecordKey::Shard(_) => decode::<(ShardRecord, Epoch)>(key, value).is_ok(),
+        })
+    }
+
+    /// The key of the record without which there is no state.
+    pub(crate) fn head_key() -> Bytes {
+        RecordKey::Head.encode()
+    }
+
     /// The state of all the records of the system table, in any order.
     pub fn load<'a>(records: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, LoadError> {
         let mut head: Option<Head> = None;

@@ -181,3 +181,16 @@ proptest! {
         prop_assert_eq!(matches!(verdict, Some(Removal::Safe(_))), (0..).zip(&answers).all(good));
     }
 }
+
+#[test]
+fn a_shard_is_spoken_for_by_the_leader_that_was_asked_and_nobody_else() {
+    let (certification, _) = start(&drained()).unwrap();
+    let asked = |node, shard| certification.is_asked(NodeId(node), ShardId(shard));
+    assert!(asked(1, 0) && asked(1, 1) && asked(2, 2));
+    assert!(!asked(4, 0) && !asked(2, 1) && !asked(1, 9));
+    #[cfg(feature = "planted")]
+    {
+        crate::planted::plant(Some(crate::planted::Planted::AnybodyCertifies));
+        assert!(asked(4, 0));
+    }
+}

@@ -1,0 +1,47 @@
+//! What this node takes from its peers, before it has any effect. A peer may be of another release, may have failed in
+//! ways that nobody thought of, or may not be a peer: nothing that it sends ends this process or destroys a copy, and
+//! what it cannot have meant is counted and ignored.
+
+pub mod map;
+pub mod message;
+
+use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::map::ShardRecord;
+use crate::node::Node;
+
+pub(super) use map::MapRefused;
+
+/// What was refused of peers, since this node started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// Messages.
+    pub count: u64,
+    /// Who sent the last one, and why it was refused.
+    pub last: Option<(NodeId, String)>,
+}
+
+impl Refusals {
+    /// A message of this node is not taken.
+    pub(super) fn note(&mut self, from: NodeId, why: &dyn std::error::Error) {
+        self.count += 1;
+        self.last = Some((from, why.to_string()));
+    }
+}
+
+impl Node {
+    /// What was refused of peers so far.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// The node of a copy, as the map has it.
+    pub(super) fn home_of(&self, shard: ShardId, replica: ReplicaId) -> Option<NodeId> {
+        home_of(self.map.shards.get(&shard)?, replica)
+    }
+}
+
+/// The node of a copy that is a member of the shard, or is to become one.
+pub(super) fn home_of(record: &ShardRecord, replica: ReplicaId) -> Option<NodeId> {
+    let assigned = record.assigned.iter().find(|copy| copy.id == replica).map(|copy| copy.node);
+    record.descriptor.node_of(replica).or(assigned)
+}

@@ -1,0 +1,113 @@
+//! What a piece of the map may hold, by the map that is here.
+
+use crate::ids::{Epoch, TableId};
+use crate::limits::{REPLICATION_FACTOR_MAX, TABLE_NAME_BYTES_MAX};
+use crate::map::{Map, MapDelta, NodeRecord, RecoveryRecord, ShardRecord, TableRecord};
+use crate::node::admit::message::{INCARNATION_JUMP_MAX, check_members};
+use crate::planted::{Planted, is_planted};
+use crate::replica::admit::INDEX_MAX;
+
+/// Changes that a node may have missed: a thousand a second for 50 days.
+pub const EPOCH_JUMP_MAX: u64 = 1 << 32;
+/// Nodes, and tables, that a database ever had.
+pub const NODES_MAX: usize = 1 << 16;
+/// Shards that a database ever had.
+pub const SHARDS_MAX: usize = 1 << 20;
+/// Members of one shard, old and new.
+const MEMBERS_MAX: usize = 2 * REPLICATION_FACTOR_MAX;
+/// Nodes that one shard's target names at most.
+const TARGET_MAX: usize = 64;
+/// Address, zone and volume of a node.
+const NAME_BYTES_MAX: usize = 512;
+/// The most that a snapshot budget can be set to.
+const BYTES_PER_SECOND_MAX: u64 = 1 << 44;
+
+/// What is wrong with a piece of the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MapRefused {
+    /// Its epochs do not fit each other or the map that is here.
+    #[error("epochs of the map do not fit")]
+    Epochs,
+    /// It has more records than any database.
+    #[error("map has more than {NODES_MAX} nodes or tables, or {SHARDS_MAX} shards")]
+    TooLarge,
+    /// A record is not one that the system shard makes.
+    #[error("{0} of the map cannot be so")]
+    Record(&'static str),
+    /// It is not from a node whose word counts here.
+    #[error("map is from a node that has no copy of the system shard")]
+    Sender,
+}
+
+/// Whether a piece of the map may be merged.
+///
+/// # Errors
+///
+/// What the system shard never makes.
+pub fn admit(map: &Map, delta: &MapDelta) -> Result<(), MapRefused> {
+    if is_planted(Planted::MapUnchecked) {
+        return Ok(());
+    }
+    let is_new = |epoch: Epoch| epoch > delta.since && epoch <= delta.epoch;
+    let epochs = delta.nodes.iter().map(|r| r.epoch).chain(delta.tables.iter().map(|r| r.epoch));
+    let epochs = epochs.chain(delta.shards.iter().map(|r| r.epoch)).chain(delta.recoveries.iter().map(|r| r.epoch));
+    let mut epochs = epochs.chain(delta.limits.map(|(_, epoch)| epoch));
+    let is_near = delta.epoch.0 <= map.epoch.0.saturating_add(EPOCH_JUMP_MAX) && delta.epoch.0 <= INDEX_MAX;
+    if delta.since > delta.epoch || !is_near || !epochs.all(is_new) {
+        return Err(MapRefused::Epochs);
+    }
+    let fits = |here: usize, there: usize, max: usize| here.saturating_add(there) <= 2 * max;
+    let is_small = fits(map.nodes.len(), delta.nodes.len(), NODES_MAX)
+        && fits(map.tables.len(), delta.tables.len(), NODES_MAX)
+        && fits(map.recoveries.len(), delta.recoveries.len(), SHARDS_MAX)
+        && fits(map.shards.len(), delta.shards.len(), SHARDS_MAX);
+    if !is_small {
+        return Err(MapRefused::TooLarge);
+    }
+    if delta.replica_max.0 > INDEX_MAX {
+        return Err(MapRefused::Record("replica_max"));
+    }
+    if delta.limits.is_some_and(|(l, _)| l.moves_per_node == 0 || l.bytes_per_second > BYTES_PER_SECOND_MAX) {
+        return Err(MapRefused::Record("limits"));
+    }
+    let is_table = |t: &TableRecord| t.name.len() <= TABLE_NAME_BYTES_MAX && !(t.dropped && t.id == TableId::SYSTEM);
+    if !delta.tables.iter().all(is_table) {
+        return Err(MapRefused::Record("table"));
+    }
+    if !delta.nodes.iter().all(|node| is_node(map, node)) {
+        return Err(MapRefused::Record("node"));
+    }
+    let is_recovery = |r: &RecoveryRecord| r.to.0 != 0 && r.to.0 <= INDEX_MAX && r.given_up.len() <= MEMBERS_MAX;
+    if !delta.recoveries.iter().all(is_recovery) {
+        return Err(MapRefused::Record("recovery"));
+    }
+    if !delta.shards.iter().all(|shard| is_shard(map, shard)) {
+        return Err(MapRefused::Record("shard"));
+    }
+    Ok(())
+}
+
+fn is_node(map: &Map, node: &NodeRecord) -> bool {
+    let known = map.nodes.get(&node.id).map_or(0, |known| known.incarnation.0);
+    let is_near = known == 0 || node.incarnation.0 <= known.saturating_add(INCARNATION_JUMP_MAX);
+    let are_short = [&node.address, &node.zone, &node.volume].iter().all(|name| name.len() <= NAME_BYTES_MAX);
+    node.id.0 != 0 && is_near && node.incarnation.0 <= INDEX_MAX && are_short
+}
+
+/// A shard keeps its table and bounds, and its generation never falls.
+fn is_shard(map: &Map, record: &ShardRecord) -> bool {
+    let descriptor = &record.descriptor;
+    let is_one = descriptor.end.as_ref().is_none_or(|end| *end > descriptor.start);
+    let is_same = map.shards.get(&descriptor.shard).is_none_or(|known| {
+        let known = &known.descriptor;
+        (known.table, &known.start, &known.end) == (descriptor.table, &descriptor.start, &descriptor.end)
+            && known.generation <= descriptor.generation
+    });
+    let are_few = record.assigned.len() <= MEMBERS_MAX && record.target.len() <= TARGET_MAX;
+    let are_named = record.assigned.iter().all(|copy| copy.id.0 != 0 && copy.node.0 != 0);
+    let is_numbered = (1..=INDEX_MAX).contains(&descriptor.generation.0);
+    is_one && is_same && are_few && are_named && is_numbered && check_members(descriptor).is_ok()
+}
+
+#[cfg(test)]
+mod tests;

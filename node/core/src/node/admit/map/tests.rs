@@ -1,0 +1,102 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::ids::{Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use crate::map::{Consistency, Descriptor, Fragmentation, Member, MoveLimits, NodeState, Replica, Role, TableRecord};
+
+/// What is made of a sound one.
+type Change = fn(&mut MapDelta);
+
+fn node(incarnation: u64) -> NodeRecord {
+    NodeRecord {
+        id: NodeId(1),
+        incarnation: Incarnation(incarnation),
+        volume: "v".into(),
+        address: "a:1".into(),
+        zone: String::new(),
+        state: NodeState::Active,
+        epoch: Epoch(8),
+    }
+}
+
+fn table() -> TableRecord {
+    TableRecord {
+        id: TableId(1),
+        name: "orders".into(),
+        fragmentation: Fragmentation::Range,
+        consistency: Consistency::Leader,
+        replication_factor: 1,
+        dropped: false,
+        epoch: Epoch(9),
+    }
+}
+
+fn shard() -> ShardRecord {
+    let member = Member { replica: Replica { node: NodeId(1), id: ReplicaId(4) }, role: Role::Voter };
+    let descriptor = Descriptor {
+        shard: ShardId(2),
+        table: TableId(1),
+        start: Bytes::from_static(b"a"),
+        end: Some(Bytes::from_static(b"b")),
+        generation: Generation(5),
+        members: vec![member],
+    };
+    ShardRecord { descriptor, target: vec![NodeId(1)], assigned: vec![member.replica], epoch: Epoch(10) }
+}
+
+fn delta() -> MapDelta {
+    MapDelta {
+        since: Epoch(7),
+        epoch: Epoch(10),
+        replica_max: ReplicaId(4),
+        limits: Some((MoveLimits::default(), Epoch(9))),
+        nodes: vec![node(3)],
+        tables: vec![table()],
+        shards: vec![shard()],
+        ..MapDelta::default()
+    }
+}
+
+fn known() -> Map {
+    let mut map = Map::default();
+    assert!(map.merge(MapDelta { since: Epoch(0), ..delta() }));
+    map
+}
+
+fn check(change: Change) -> Result<(), MapRefused> {
+    let mut delta = delta();
+    change(&mut delta);
+    admit(&known(), &delta)
+}
+
+#[test]
+fn a_map_holds_what_the_system_shard_makes() {
+    assert_eq!(check(|_| {}), Ok(()));
+    assert_eq!(admit(&Map::default(), &delta()), Ok(()));
+    let wrong: [(MapRefused, Change); 17] = [
+        (MapRefused::Epochs, |d| d.since = Epoch(11)),
+        (MapRefused::Epochs, |d| d.epoch = Epoch(u64::MAX)),
+        (MapRefused::Epochs, |d| d.shards[0].epoch = Epoch(11)),
+        (MapRefused::Epochs, |d| d.tables[0].epoch = Epoch(7)),
+        (MapRefused::Epochs, |d| d.limits = Some((MoveLimits::default(), Epoch(u64::MAX)))),
+        (MapRefused::Record("replica_max"), |d| d.replica_max = ReplicaId(u64::MAX)),
+        (MapRefused::Record("limits"), |d| {
+            d.limits = Some((MoveLimits { moves_per_node: 0, bytes_per_second: 1 }, Epoch(9)))
+        }),
+        (MapRefused::Record("limits"), |d| {
+            d.limits = Some((MoveLimits { moves_per_node: 1, bytes_per_second: u64::MAX }, Epoch(9)));
+        }),
+        (MapRefused::Record("table"), |d| d.tables[0].name = "x".repeat(64)),
+        (MapRefused::Record("node"), |d| d.nodes[0].incarnation = Incarnation(u64::MAX)),
+        (MapRefused::Record("node"), |d| d.nodes[0].id = NodeId(0)),
+        (MapRefused::Record("node"), |d| d.nodes[0].address = "x".repeat(600)),
+        (MapRefused::Record("shard"), |d| d.shards[0].descriptor.generation = Generation(4)),
+        (MapRefused::Record("shard"), |d| d.shards[0].descriptor.generation = Generation(u64::MAX)),
+        (MapRefused::Record("shard"), |d| d.shards[0].descriptor.end = None),
+        (MapRefused::Record("shard"), |d| d.shards[0].descriptor.members.clear()),
+        (MapRefused::Record("shard"), |d| d.shards[0].assigned[0].id = ReplicaId(0)),
+    ];
+    for (refused, change) in wrong {
+        assert_eq!(check(change), Err(refused));
+    }
+}

@@ -1,0 +1,208 @@
+//! What a message may say, by what this node's map knows. Raft messages and snapshots are looked at by the copy that
+//! they are for: see `replica/admit.rs`. Maps are looked at where they are taken in: see `authority.rs`.
+
+use crate::ids::{Incarnation, NodeId, ReplicaId, ShardId};
+use crate::limits::REPLICATION_FACTOR_MAX;
+use crate::map::{Descriptor, Map, Replica, ShardRecord};
+use crate::message::{LEADERLESS_MAX, NodeReport, PeerMessage, ShardReport};
+use crate::node::admit::home_of;
+use crate::planted::{Planted, is_planted};
+use crate::replica::admit::INDEX_MAX;
+
+/// A node's start may be this much above the registry's: as many starts as it could make in a row, each of them over
+/// before it was registered. A forged start shuts the node out until it has started as often.
+pub const INCARNATION_JUMP_MAX: u64 = 1 << 16;
+/// A descriptor may be this many changes ahead of the map's record. The steward notes them twice a second.
+pub const GENERATION_JUMP_MAX: u64 = 1 << 20;
+/// `host:port`, and a failure domain: as long as a DNS name can be, twice.
+const NAME_BYTES_MAX: u64 = 512;
+/// Bytes that anything here can have. Sums over all shards do not overflow.
+const BYTES_MAX: u64 = 1 << 44;
+/// Lost copies that a node may tell of though the map here does not have their shards yet.
+const LOST_MAX: u64 = 1 << 20;
+/// Replicas that a node can hold.
+const REPLICAS_MAX: u64 = 1 << 32;
+
+/// Why a message is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No node of the database has this number.
+    #[error("{0} is not a node of this database")]
+    UnknownNode(NodeId),
+    /// No node can have started so often since the registry heard of it.
+    #[error("start {incarnation} of {node} must be at most {max}")]
+    Incarnation {
+        /// Who.
+        node: NodeId,
+        /// As sent.
+        incarnation: Incarnation,
+        /// Highest that is taken.
+        max: Incarnation,
+    },
+    /// Only a node with a copy of the system shard says this.
+    #[error("{0} has no copy of the system shard")]
+    NoSteward(NodeId),
+    /// A report is of another node or start than the one that sends it.
+    #[error("report is of {node} in start {incarnation}")]
+    Reporter {
+        /// As told.
+        node: NodeId,
+        /// As told.
+        incarnation: Incarnation,
+    },
+    /// A shard is told of that the sender cannot lead, or that cannot be so.
+    #[error("{field} of shard {shard} cannot be so")]
+    Shard {
+        /// Which.
+        shard: ShardId,
+        /// What is wrong with it.
+        field: &'static str,
+    },
+    /// A number or a name is out of bounds.
+    #[error("{field} must be at most {max}")]
+    TooLarge {
+        /// Which.
+        field: &'static str,
+        /// Highest that is taken.
+        max: u64,
+    },
+}
+
+/// Who may speak at all: a node that the map knows, in a start that can be. A map without nodes knows nobody yet.
+///
+/// # Errors
+///
+/// Of a sender that cannot be.
+pub fn admit_sender(map: &Map, from: NodeId, incarnation: Incarnation) -> Result<(), Refused> {
+    let Some(record) = map.nodes.get(&from) else {
+        return if map.nodes.is_empty() { Ok(()) } else { Err(Refused::UnknownNode(from)) };
+    };
+    let max = Incarnation(record.incarnation.0.saturating_add(INCARNATION_JUMP_MAX));
+    if incarnation > max && !is_planted(Planted::IncarnationUnchecked) {
+        return Err(Refused::Incarnation { node: from, incarnation, max });
+    }
+    Ok(())
+}
+
+/// Whether a message of a known sender may have its effect.
+///
+/// # Errors
+///
+/// What no peer would have sent.
+pub fn admit(
+    map: &Map,
+    from: NodeId,
+    incarnation: Incarnation,
+    message: &PeerMessage,
+    is_steward: bool,
+) -> Result<(), Refused> {
+    match message {
+        PeerMessage::Report(report) => {
+            check_reporter(map, from, incarnation, &report.node)?;
+            // What is told of shards is for the steward alone. Others would judge it by a map that may be older.
+            let is_judged = is_steward && !is_planted(Planted::ReportUnchecked);
+            let told = report.led.changed.iter().filter(|_| is_judged);
+            told.into_iter().try_for_each(|shard| check_shard(map, from, shard))
+        }
+        PeerMessage::CertifyAsk { shards, .. } => {
+            steward(map, from)?;
+            at_most("shards", shards.len() as u64, map.shards.len() as u64)
+        }
+        PeerMessage::TransferLeader { .. } | PeerMessage::ReportWant => steward(map, from),
+        // Looked at where they are taken in.
+        PeerMessage::Raft(_)
+        | PeerMessage::SnapshotOffer(_)
+        | PeerMessage::SnapshotChunk(_)
+        | PeerMessage::SnapshotAck(_)
+        | PeerMessage::MapWant { .. }
+        | PeerMessage::Map(_)
+        | PeerMessage::CertifyAnswer { .. }
+        | PeerMessage::Beat(_) => Ok(()),
+    }
+}
+
+/// The steward leads the system shard, so its node has a copy of it. While the map has no system shard, anybody may be
+/// it.
+fn steward(map: &Map, from: NodeId) -> Result<(), Refused> {
+    match map.shards.get(&ShardId::SYSTEM) {
+        Some(record) if !holds_copy(record, from) && !is_planted(Planted::StewardUnchecked) => {
+            Err(Refused::NoSteward(from))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// True if a node has, or is to have, a copy of a shard.
+fn holds_copy(record: &ShardRecord, node: NodeId) -> bool {
+    let members = record.descriptor.members.iter().map(|member| member.replica.node);
+    members.chain(record.assigned.iter().map(|copy| copy.node)).any(|holder| holder == node)
+}
+
+fn check_reporter(map: &Map, from: NodeId, start: Incarnation, report: &NodeReport) -> Result<(), Refused> {
+    let NodeReport { node, incarnation, address, zone, map_epoch, disk_bytes, replicas, lost, leaderless, .. } = report;
+    if (*node, *incarnation) != (from, start) && !is_planted(Planted::IncarnationUnchecked) {
+        return Err(Refused::Reporter { node: *node, incarnation: *incarnation });
+    }
+    at_most("address", address.len() as u64, NAME_BYTES_MAX)?;
+    at_most("zone", zone.len() as u64, NAME_BYTES_MAX)?;
+    at_most("map_epoch", map_epoch.0, INDEX_MAX)?;
+    at_most("disk_bytes", *disk_bytes, BYTES_MAX)?;
+    at_most("replicas", *replicas, REPLICAS_MAX)?;
+    at_most("leaderless", leaderless.len() as u64, LEADERLESS_MAX as u64)?;
+    at_most("lost", lost.len() as u64, (map.shards.len() as u64).max(LOST_MAX))
+}
+
+fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refused> {
+    let ShardReport { descriptor, leader, term, in_step, bytes, moving } = report;
+    let shard = descriptor.shard;
+    let wrong = |field| Err(Refused::Shard { shard, field });
+    let Some(record) = map.shards.get(&shard) else { return wrong("id") };
+    check_descriptor(descriptor, record, map.replica_max()).or_else(wrong)?;
+    // Whoever leads was promoted, and that is done only once the map has it as a member.
+    if descriptor.node_of(*leader) != Some(from) || home_of(record, *leader) != Some(from) {
+        return wrong("leader");
+    }
+    if *term == 0 || *term > INDEX_MAX {
+        return wrong("term");
+    }
+    if in_step.iter().any(|id| descriptor.node_of(*id).is_none()) {
+        return wrong("in_step");
+    }
+    at_most("bytes", (*bytes).max(moving.0).max(moving.1), BYTES_MAX)
+}
+
+/// What a shard may have become since the map's record of it. `Err` = the field that cannot be so.
+pub(crate) fn check_descriptor(
+    descriptor: &Descriptor,
+    record: &ShardRecord,
+    replica_max: ReplicaId,
+) -> Result<(), &'static str> {
+    let known = &record.descriptor;
+    if (known.table, &known.start, &known.end) != (descriptor.table, &descriptor.start, &descriptor.end) {
+        return Err("bounds");
+    }
+    let generation = descriptor.generation.0;
+    if generation == 0 || generation > known.generation.0.saturating_add(GENERATION_JUMP_MAX) {
+        return Err("generation");
+    }
+    let is_at_home = |copy: &Replica| home_of(record, copy.id).is_none_or(|home| home == copy.node);
+    let are_given = descriptor.members.iter().all(|member| member.replica.id <= replica_max);
+    let are_at_home = descriptor.members.iter().all(|member| is_at_home(&member.replica));
+    if are_given && are_at_home { check_members(descriptor) } else { Err("members") }
+}
+
+/// Each copy once, in order, and not more than a shard can have.
+pub(crate) fn check_members(descriptor: &Descriptor) -> Result<(), &'static str> {
+    let members = &descriptor.members;
+    let is_sorted = members.is_sorted_by(|a, b| a.replica.id < b.replica.id);
+    let are_named = members.iter().all(|member| member.replica.id.0 != 0 && member.replica.node.0 != 0);
+    let are_few = (1..=2 * REPLICATION_FACTOR_MAX).contains(&members.len());
+    if is_sorted && are_named && are_few { Ok(()) } else { Err("members") }
+}
+
+fn at_most(field: &'static str, value: u64, max: u64) -> Result<(), Refused> {
+    if value > max { Err(Refused::TooLarge { field, max }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

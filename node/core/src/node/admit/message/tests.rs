@@ -1,0 +1,146 @@
+use super::*;
+use crate::ids::{ClusterId, Epoch, Generation};
+use crate::map::{Member, NodeRecord, NodeState, Role};
+use crate::message::{LedReport, Report};
+
+/// What is made of a sound one.
+type Change = fn(&mut ShardReport);
+
+const LEADER: NodeId = NodeId(1);
+const START: Incarnation = Incarnation(5);
+
+fn member(node: u64, id: u64) -> Member {
+    Member { replica: Replica { node: NodeId(node), id: ReplicaId(id) }, role: Role::Voter }
+}
+
+fn record(shard: u64, members: Vec<Member>) -> ShardRecord {
+    let assigned = members.iter().map(|member| member.replica).collect();
+    let descriptor = Descriptor { shard: ShardId(shard), generation: Generation(3), members, ..Descriptor::default() };
+    ShardRecord { descriptor, target: Vec::new(), assigned, epoch: Epoch(3) }
+}
+
+/// Nodes 1 to 3; the system shard on 1 and 2, shard 4 on all.
+fn map() -> Map {
+    let node = |id| NodeRecord {
+        id: NodeId(id),
+        incarnation: START,
+        volume: String::new(),
+        address: String::new(),
+        zone: String::new(),
+        state: NodeState::Active,
+        epoch: Epoch(1),
+    };
+    let mut map = Map::of_nodes(ClusterId("c".into()), (1..=3).map(node).collect());
+    map.put_shard(record(0, vec![member(1, 1), member(2, 2)]));
+    map.put_shard(record(4, vec![member(1, 3), member(2, 4), member(3, 5)]));
+    map
+}
+
+fn report() -> Report {
+    let shard = ShardReport {
+        descriptor: record(4, vec![member(1, 3), member(2, 4), member(3, 5)]).descriptor,
+        leader: ReplicaId(3),
+        term: 2,
+        in_step: vec![ReplicaId(3), ReplicaId(4)],
+        bytes: 10,
+        moving: (0, 0),
+    };
+    let node = NodeReport { node: LEADER, incarnation: START, ..NodeReport::default() };
+    Report { node, led: LedReport::all(1, vec![shard]) }
+}
+
+fn check(change: fn(&mut Report)) -> Result<(), Refused> {
+    let mut report = report();
+    change(&mut report);
+    admit(&map(), LEADER, START, &PeerMessage::Report(report), true)
+}
+
+#[test]
+fn a_sender_is_a_node_of_the_map_in_a_start_that_can_be() {
+    assert_eq!(admit_sender(&map(), LEADER, START), Ok(()));
+    assert_eq!(admit_sender(&map(), LEADER, Incarnation(5 + INCARNATION_JUMP_MAX)), Ok(()));
+    for start in [6 + INCARNATION_JUMP_MAX, u64::MAX] {
+        let refused = admit_sender(&map(), LEADER, Incarnation(start));
+        assert!(matches!(refused, Err(Refused::Incarnation { .. })), "{start}");
+    }
+    assert_eq!(admit_sender(&map(), NodeId(9), START), Err(Refused::UnknownNode(NodeId(9))));
+    assert_eq!(admit_sender(&Map::default(), NodeId(9), START), Ok(()));
+}
+
+#[test]
+fn a_report_is_of_the_node_that_sends_it_and_of_shards_that_it_can_lead() {
+    assert_eq!(check(|_| {}), Ok(()));
+    for change in [(|r| r.node.node = NodeId(2)) as fn(&mut Report), |r| r.node.incarnation = Incarnation(u64::MAX)] {
+        assert!(matches!(check(change), Err(Refused::Reporter { .. })));
+    }
+    let wrong: [(&str, Change); 9] = [
+        ("id", |s| s.descriptor.shard = ShardId(77)),
+        ("bounds", |s| s.descriptor.end = Some(bytes::Bytes::new())),
+        ("generation", |s| s.descriptor.generation = Generation(u64::MAX)),
+        ("members", |s| s.descriptor.members[1] = member(9, 4)),
+        ("members", |s| s.descriptor.members.push(member(1, 400))),
+        ("leader", |s| s.leader = ReplicaId(4)),
+        ("leader", |s| s.leader = ReplicaId(99)),
+        ("term", |s| s.term = u64::MAX),
+        ("in_step", |s| s.in_step.push(ReplicaId(99))),
+    ];
+    for (field, change) in wrong {
+        let mut report = report();
+        change(&mut report.led.changed[0]);
+        let refused = admit(&map(), LEADER, START, &PeerMessage::Report(report), true);
+        assert_eq!(refused, Err(Refused::Shard { shard: refused_shard(&refused), field }), "{field}");
+    }
+    for change in [
+        (|r| r.node.disk_bytes = u64::MAX) as fn(&mut Report),
+        |r| r.led.changed[0].bytes = u64::MAX,
+        |r| r.led.changed[0].moving = (0, u64::MAX),
+        |r| r.node.replicas = u64::MAX,
+        |r| r.node.map_epoch = Epoch(u64::MAX),
+        |r| r.node.zone = "z".repeat(600),
+        |r| r.node.lost = vec![(ShardId(4), ReplicaId(3)); 1 + (1 << 20)],
+    ] {
+        assert!(matches!(check(change), Err(Refused::TooLarge { .. })));
+    }
+}
+
+fn refused_shard(refused: &Result<(), Refused>) -> ShardId {
+    match refused {
+        Err(Refused::Shard { shard, .. }) => *shard,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn only_a_node_with_a_copy_of_the_system_shard_speaks_as_the_steward() {
+    let ask = |shards: usize| PeerMessage::CertifyAsk { nonce: 1, node: NodeId(3), shards: vec![ShardId(4); shards] };
+    let transfer = || PeerMessage::TransferLeader { shard: ShardId(4), to: ReplicaId(3) };
+    for message in [ask(2), transfer(), PeerMessage::ReportWant] {
+        assert_eq!(admit(&map(), NodeId(2), START, &message, true), Ok(()));
+        assert_eq!(admit(&map(), NodeId(3), START, &message, true), Err(Refused::NoSteward(NodeId(3))));
+        assert_eq!(admit(&Map::default(), NodeId(3), START, &transfer(), true), Ok(()));
+    }
+    assert!(matches!(admit(&map(), NodeId(2), START, &ask(3), true), Err(Refused::TooLarge { .. })));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn every_check_that_is_switched_off_lets_something_through() {
+    use crate::planted::plant;
+
+    let mut pinned = report();
+    pinned.node.incarnation = Incarnation(u64::MAX);
+    let mut foreign = report();
+    foreign.led.changed[0].leader = ReplicaId(4);
+    let transfer = PeerMessage::TransferLeader { shard: ShardId(4), to: ReplicaId(3) };
+    let through = [
+        (Planted::IncarnationUnchecked, LEADER, PeerMessage::Report(pinned)),
+        (Planted::ReportUnchecked, LEADER, PeerMessage::Report(foreign)),
+        (Planted::StewardUnchecked, NodeId(3), transfer),
+    ];
+    for (bug, from, message) in through {
+        assert!(admit(&map(), from, START, &message, true).is_err(), "{bug:?}");
+        plant(Some(bug));
+        assert_eq!(admit(&map(), from, START, &message, true), Ok(()), "{bug:?}");
+        plant(None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Whose word counts for what cannot be undone. A map that another node sends is taken for routing at once; a copy is
+//! ended, or a first one made, only if
+//!
+//! - this node's own copy of the system shard has the same record, or
+//! - two nodes with a copy of the system shard have sent the same record; one, if no other is heard of.
+//!
+//! So no single node that is mistaken or forged can destroy what the others hold. Which nodes have a copy of the system
+//! shard is itself a record that must be confirmed. A node that has just started knows none: then the nodes that its
+//! store remembers count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::heard::Heard;
+use crate::ids::{Epoch, NodeId, ShardId, TableId};
+use crate::map::{Map, MapDelta, NodeState, ShardRecord};
+use crate::planted::{Planted, is_planted};
+
+/// Ticks without a word after which a node is not waited for.
+const PATIENCE_TICKS: u64 = 200;
+/// A map that is ahead of what the steward says for so many ticks is not the database's. No leader of the system shard
+/// that was followed by another goes on for so long.
+const AHEAD_TICKS: u64 = 80;
+/// Nodes that must say the same.
+const WITNESSES: usize = 2;
+
+/// What a record is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    /// A shard.
+    Shard(ShardId),
+    /// A table that is dropped.
+    Dropped(TableId),
+}
+
+/// Who has confirmed what.
+#[derive(Debug, Default)]
+pub(super) struct Authority {
+    /// Nodes with a copy of the system shard, as last confirmed. Empty = not known yet.
+    members: BTreeSet<NodeId>,
+    /// Of the records that matter here: the epoch that the map has, and who has sent just that.
+    said: BTreeMap<Subject, (Epoch, BTreeSet<NodeId>)>,
+    /// The lowest epoch of a record that waits to be confirmed.
+    waits_for: Option<Epoch>,
+    /// Since when the steward has said that this node's map is ahead of its own.
+    ahead_since: Option<u64>,
+    /// True if the map here has records of other nodes, beside those of the own copy of the system shard.
+    is_foreign: bool,
+    /// Since when the own copy of the system shard has heard from a leader without a break.
+    follows_since: Option<u64>,
+}
+
+/// Who may confirm, and how many must.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Witnesses {
+    nodes: BTreeSet<NodeId>,
+    needed: usize,
+}
+
+impl Witnesses {
+    /// True if the node's word counts.
+    pub(super) fn contains(&self, node: NodeId) -> bool {
+        self.nodes.contains(&node) || is_planted(Planted::MapUnconfirmed)
+    }
+
+    /// One of them, in turn.
+    pub(super) fn pick(&self, turn: u64) -> Option<NodeId> {
+        let pick = usize::try_from(turn).unwrap_or(0).checked_rem(self.nodes.len())?;
+        self.nodes.iter().nth(pick).copied()
+    }
+}
+
+impl Authority {
+    /// A period has passed.
+    pub(super) fn tick(&mut self, follows_own: bool, ticks: u64) {
+        self.follows_since = follows_own.then(|| self.follows_since.unwrap_or(ticks));
+    }
+
+    /// Another node's records are in the map.
+    pub(super) fn is_told(&mut self) {
+        self.is_foreign = true;
+    }
+
+    /// True if another node's records are in the map.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.is_foreign
+    }
+
+    /// The map is that of the own copy of the system shard.
+    pub(super) fn replaced(&mut self) {
+        self.is_foreign = false;
+        self.said.clear();
+    }
+
+    /// True if what others have sent must give way to what the own copy of the system shard knows: as soon as it knows
+    /// as much, and also if it knows less, though it has been told of all changes for long.
+    pub(super) fn must_replace(&self, own: Epoch, here: Epoch, ticks: u64) -> bool {
+        let follows = self.follows_since.map_or(0, |since| ticks.saturating_sub(since));
+        self.is_foreign && self.follows_since.is_some() && (own >= here || follows > AHEAD_TICKS)
+    }
+
+    /// Takes over who has a copy of the system shard, once that is confirmed.
+    pub(super) fn trust(&mut self, system: &ShardRecord) {
+        self.members = system.descriptor.members.iter().map(|member| member.replica.node).collect();
+    }
+
+    /// Who counts at present.
+    pub(super) fn witnesses(&self, own: NodeId, map: &Map, heard: &Heard, ticks: u64) -> Witnesses {
+        let known = || map.nodes.values().filter(|n| n.state != NodeState::Removed).map(|n| n.id).collect();
+        let mut nodes: BTreeSet<NodeId> = if self.members.is_empty() { known() } else { self.members.clone() };
+        nodes.remove(&own);
+        let is_present = |node: &&NodeId| ticks < PATIENCE_TICKS || heard.silent_ticks(**node) <= PATIENCE_TICKS;
+        let present = nodes.iter().filter(is_present).count();
+        if present == 0 && ticks >= PATIENCE_TICKS && !self.members.is_empty() {
+            // Whoever had a copy of the system shard has left; others know where it is by now.
+            let nodes: BTreeSet<NodeId> = known();
+            let nodes: BTreeSet<NodeId> = nodes.into_iter().filter(|node| *node != own).collect();
+            let present = nodes.iter().filter(is_present).count();
+            return Witnesses { nodes, needed: present.clamp(1, WITNESSES) };
+        }
+        Witnesses { nodes, needed: present.clamp(1, WITNESSES) }
+    }
+
+    /// A node has sent the record that the map has.
+    pub(super) fn note(&mut self, subject: Subject, epoch: Epoch, from: NodeId) {
+        let (known, by) = self.said.entry(subject).or_default();
+        if *known != epoch {
+            (*known, *by) = (epoch, BTreeSet::new());
+        }
+        by.insert(from);
+    }
+
+    /// True if enough nodes have sent this record.
+    pub(super) fn is_confirmed(&self, subject: Subject, epoch: Epoch, witnesses: &Witnesses) -> bool {
+        let by = self.said.get(&subject).filter(|(known, _)| *known == epoch).map(|(_, by)| by);
+        let count = by.map_or(0, |by| by.intersection(&witnesses.nodes).count());
+        count >= witnesses.needed || is_planted(Planted::MapUnconfirmed)
+    }
+
+    /// Nothing waits, as far as has been looked.
+    pub(super) fn begin_look(&mut self) {
+        self.waits_for = None;
+    }
+
+    /// A record is not confirmed yet.
+    pub(super) fn wait_for(&mut self, epoch: Epoch) {
+        self.waits_for = Some(self.waits_for.map_or(epoch, |lowest| lowest.min(epoch)));
+    }
+
+    /// The epoch below the records that wait to be confirmed: whoever is asked from there sends them.
+    pub(super) fn asks_from(&self) -> Option<Epoch> {
+        self.waits_for.map(|epoch| Epoch(epoch.0.saturating_sub(1)))
+    }
+
+    /// A witness has sent a whole map that is older than this node's. True once that has gone on for so long that this
+    /// node's map cannot be the database's.
+    pub(super) fn is_ahead(
+        &mut self,
+        from: NodeId,
+        delta: &MapDelta,
+        own: Epoch,
+        witnesses: &Witnesses,
+        ticks: u64,
+    ) -> bool {
+        if !witnesses.nodes.contains(&from) {
+            return false;
+        }
+        if delta.epoch >= own || delta.since.0 > 0 {
+            if delta.epoch >= own {
+                self.ahead_since = None;
+            }
+            return false;
+        }
+        let since = *self.ahead_since.get_or_insert(ticks);
+        let is_over = ticks.saturating_sub(since) > AHEAD_TICKS;
+        if is_over {
+            self.ahead_since = None;
+            self.said.clear();
+        }
+        is_over
+    }
+}
+
+#[cfg(test)]
+mod tests;

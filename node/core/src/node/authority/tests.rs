@@ -1,0 +1,126 @@
+use super::*;
+use crate::ids::{ClusterId, Incarnation};
+use crate::map::{Descriptor, Member, NodeRecord, Replica, Role};
+
+const OWN: NodeId = NodeId(9);
+const SHARD: Subject = Subject::Shard(ShardId(4));
+const AT: Epoch = Epoch(7);
+
+fn map(nodes: u64) -> Map {
+    let record = |id| NodeRecord {
+        id: NodeId(id),
+        incarnation: Incarnation(1),
+        volume: String::new(),
+        address: String::new(),
+        zone: String::new(),
+        state: NodeState::Active,
+        epoch: Epoch(0),
+    };
+    Map::of_nodes(ClusterId("c".into()), (1..=nodes).map(record).collect())
+}
+
+fn system(nodes: &[u64]) -> ShardRecord {
+    let member =
+        |&id: &u64| Member { replica: Replica { node: NodeId(id), id: crate::ids::ReplicaId(id) }, role: Role::Voter };
+    let descriptor = Descriptor { members: nodes.iter().map(member).collect(), ..Descriptor::default() };
+    ShardRecord { descriptor, ..ShardRecord::default() }
+}
+
+fn heard(nodes: &[u64]) -> Heard {
+    let mut heard = Heard::new(OWN, Incarnation(1));
+    for node in nodes {
+        heard.hear(NodeId(*node), Incarnation(1));
+    }
+    heard
+}
+
+#[test]
+fn one_node_alone_confirms_nothing_where_there_are_others() {
+    let mut authority = Authority::default();
+    authority.trust(&system(&[1, 2, 3]));
+    let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
+    for from in [1, 1, 4, 5] {
+        authority.note(SHARD, AT, NodeId(from));
+        assert!(!authority.is_confirmed(SHARD, AT, &witnesses), "{from}");
+    }
+    authority.note(SHARD, AT, NodeId(3));
+    assert!(authority.is_confirmed(SHARD, AT, &witnesses));
+    // Another record of the same thing begins anew.
+    authority.note(SHARD, Epoch(8), NodeId(3));
+    assert!(!authority.is_confirmed(SHARD, Epoch(8), &witnesses));
+    assert!(!authority.is_confirmed(SHARD, AT, &witnesses));
+}
+
+#[test]
+fn one_node_is_enough_where_no_other_has_been_heard_of_for_long() {
+    let mut authority = Authority::default();
+    authority.trust(&system(&[1, 2, 3]));
+    authority.note(SHARD, AT, NodeId(1));
+    let heard = heard(&[1]);
+    let soon = authority.witnesses(OWN, &map(5), &heard, PATIENCE_TICKS - 1);
+    assert!(!authority.is_confirmed(SHARD, AT, &soon));
+    let later = authority.witnesses(OWN, &map(5), &heard, PATIENCE_TICKS);
+    assert!(authority.is_confirmed(SHARD, AT, &later));
+    authority.trust(&system(&[1]));
+    let only = authority.witnesses(OWN, &map(5), &heard, 1);
+    assert!(authority.is_confirmed(SHARD, AT, &only));
+}
+
+#[test]
+fn a_node_that_knows_no_system_shard_listens_to_the_nodes_that_it_knows() {
+    let authority = Authority::default();
+    let witnesses = authority.witnesses(OWN, &map(2), &heard(&[]), 1);
+    assert!(witnesses.contains(NodeId(2)) && !witnesses.contains(NodeId(3)) && !witnesses.contains(OWN));
+    assert_eq!(witnesses.needed, 2);
+    // And so does one whose system shard has gone elsewhere.
+    let mut authority = authority;
+    authority.trust(&system(&[7, 8]));
+    assert!(!authority.witnesses(OWN, &map(2), &heard(&[1]), 1).contains(NodeId(1)));
+    let moved = authority.witnesses(OWN, &map(2), &heard(&[1]), PATIENCE_TICKS);
+    assert!(moved.contains(NodeId(1)));
+}
+
+#[test]
+fn a_map_that_is_ahead_of_the_stewards_for_long_is_given_up() {
+    let mut authority = Authority::default();
+    authority.trust(&system(&[1, 2]));
+    let witnesses = authority.witnesses(OWN, &map(2), &heard(&[1, 2]), 500);
+    let whole = |epoch| MapDelta { epoch: Epoch(epoch), ..MapDelta::default() };
+    let mut says = |from, epoch, tick| authority.is_ahead(NodeId(from), &whole(epoch), Epoch(1_000), &witnesses, tick);
+    assert!(!says(1, 7, 500));
+    assert!(!says(1, 8, 500 + AHEAD_TICKS));
+    assert!(!says(5, 8, 501 + AHEAD_TICKS), "not a witness");
+    // Somebody has that map as well.
+    assert!(!says(2, 1_000, 501 + AHEAD_TICKS));
+    assert!(!says(1, 9, 502 + AHEAD_TICKS));
+    assert!(says(1, 9, 503 + 2 * AHEAD_TICKS));
+}
+
+#[test]
+fn what_others_sent_gives_way_to_the_own_copy_of_the_system_shard() {
+    let mut authority = Authority::default();
+    authority.tick(true, 100);
+    assert!(!authority.must_replace(Epoch(5), Epoch(9), 1_000), "nothing is of others");
+    authority.is_told();
+    assert!(authority.must_replace(Epoch(9), Epoch(9), 101));
+    assert!(!authority.must_replace(Epoch(5), Epoch(9), 101));
+    assert!(authority.must_replace(Epoch(5), Epoch(9), 101 + AHEAD_TICKS));
+    authority.tick(false, 200);
+    authority.tick(true, 201);
+    assert!(!authority.must_replace(Epoch(5), Epoch(9), 202));
+    authority.replaced();
+    assert!(!authority.must_replace(Epoch(9), Epoch(9), 900));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn without_confirmation_one_node_destroys_what_it_likes() {
+    let mut authority = Authority::default();
+    authority.trust(&system(&[1, 2, 3]));
+    let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
+    authority.note(SHARD, AT, NodeId(5));
+    assert!(!authority.is_confirmed(SHARD, AT, &witnesses) && !witnesses.contains(NodeId(5)));
+    crate::planted::plant(Some(Planted::MapUnconfirmed));
+    assert!(authority.is_confirmed(SHARD, AT, &witnesses) && witnesses.contains(NodeId(5)));
+    crate::planted::plant(None);
+}

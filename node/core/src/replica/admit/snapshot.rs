@@ -1,0 +1,190 @@
+//! Checks snapshots before anything of them is stored: whose shard and copy they are of, and that each piece holds
+//! records of that shard, which can be read, and nothing else.
+
+use bytes::Bytes;
+
+use super::{INDEX_MAX, TERM_JUMP_MAX};
+use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key, shard_key, state};
+use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::map::{Descriptor, ShardRecord};
+use crate::message::{SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::node::admit::message::{check_descriptor, check_members};
+use crate::planted::{Planted, is_planted};
+use crate::record;
+use crate::replica::Replica;
+use crate::replica::requests::Requests;
+use crate::system::state::SystemState;
+use crate::time::Version;
+
+/// Records of one piece: twice what a sender reads at once, and as many groups of request ids.
+const CHUNK_RECORDS_MAX: usize = 10_000;
+/// Bytes of one piece: a quarter of a mebibyte, and the longest record after it, with much room.
+const CHUNK_BYTES_MAX: usize = 8 << 20;
+/// The year 3085: no clock gives a later version.
+const VERSION_MAX: Version = Version(1 << 63);
+/// Of a shard's records, estimated.
+const BYTES_MAX: u64 = 1 << 50;
+
+/// Why a snapshot, or a piece of it, is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotRefused {
+    /// The map here does not know the shard yet.
+    #[error("shard {0} is not in the map yet")]
+    UnknownShard(ShardId),
+    /// It is not from the node that has the sending copy.
+    #[error("sender {replica} is not on {node}")]
+    Sender {
+        /// The named copy.
+        replica: ReplicaId,
+        /// The node that sent it.
+        node: NodeId,
+    },
+    /// The offer cannot be of this shard.
+    #[error("{0} of the offer cannot be so")]
+    Offer(&'static str),
+    /// A piece holds what is not of this shard, or cannot be read.
+    #[error("{0} of the piece cannot be so")]
+    Chunk(&'static str),
+    /// An answer is of what was not sent.
+    #[error("answer is of a piece that was not sent")]
+    Ack,
+}
+
+/// Whether an offer fits what the map has of the shard, and what a copy that has data knows itself.
+///
+/// # Errors
+///
+/// What no leader of the shard would offer.
+pub fn admit_offer(
+    offer: &SnapshotOffer,
+    (here, from): (NodeId, NodeId),
+    term: u64,
+    known: Option<&Descriptor>,
+    (record, replica_max): (&ShardRecord, ReplicaId),
+) -> Result<(), SnapshotRefused> {
+    use SnapshotRefused::Offer;
+    let descriptor = &offer.descriptor;
+    if descriptor.node_of(offer.from) != Some(from) {
+        return Err(SnapshotRefused::Sender { replica: offer.from, node: from });
+    }
+    if descriptor.node_of(offer.to) != Some(here) {
+        return Err(Offer("receiver"));
+    }
+    check_members(descriptor).map_err(Offer)?;
+    check_descriptor(descriptor, record, replica_max).map_err(Offer)?;
+    if known.is_some_and(|known| known.generation > descriptor.generation) {
+        return Err(Offer("generation"));
+    }
+    if !(1..=INDEX_MAX).contains(&offer.index) {
+        return Err(Offer("index"));
+    }
+    if offer.index_term == 0 || offer.index_term > offer.term || offer.term > term.saturating_add(TERM_JUMP_MAX) {
+        return Err(Offer("term"));
+    }
+    if offer.last_version > VERSION_MAX || offer.request_floor > VERSION_MAX {
+        return Err(Offer("version"));
+    }
+    if offer.bytes > BYTES_MAX { Err(Offer("bytes")) } else { Ok(()) }
+}
+
+/// Whether a piece holds records of the shard alone, each of which can be read.
+///
+/// # Errors
+///
+/// What no copy of the shard has.
+pub fn admit_chunk(descriptor: &Descriptor, chunk: &SnapshotChunk) -> Result<(), SnapshotRefused> {
+    use SnapshotRefused::Chunk;
+    let bytes: usize = chunk.records.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if chunk.records.len() > CHUNK_RECORDS_MAX || bytes > CHUNK_BYTES_MAX {
+        return Err(Chunk("size"));
+    }
+    let (start, end) = data_range(descriptor);
+    let requests = shard_key(descriptor.shard, state::REQUESTS, &[]);
+    for (key, value) in &chunk.records {
+        if *key >= start && *key < end {
+            read(descriptor.shard, key, value).map_err(Chunk)?;
+        } else if key.len() == requests.len() + 8 && key.starts_with(&requests) {
+            if !Requests::is_group(value) {
+                return Err(Chunk("request ids"));
+            }
+        } else {
+            return Err(Chunk("key"));
+        }
+    }
+    Ok(())
+}
+
+fn data_range(descriptor: &Descriptor) -> (Bytes, Bytes) {
+    let start = data_key(descriptor.table, &descriptor.start);
+    (start, data_end(descriptor.table, descriptor.end.as_deref()))
+}
+
+fn read(shard: ShardId, key: &Bytes, value: &Bytes) -> Result<(), &'static str> {
+    let encoded = key.slice_ref(encoded_key(key));
+    let record = record::decode(encoded, value).map_err(|_| "record")?;
+    if record.version > VERSION_MAX {
+        return Err("version");
+    }
+    let is_readable = shard != ShardId::SYSTEM || SystemState::can_load(&record.key, &record.value);
+    if is_readable { Ok(()) } else { Err("record of the system table") }
+}
+
+impl Replica {
+    /// Checks an offer of a snapshot to this copy, by the map's record of the shard.
+    pub(crate) fn admit_offer(
+        &self,
+        from: NodeId,
+        record: Option<(&ShardRecord, ReplicaId)>,
+        offer: &SnapshotOffer,
+    ) -> Result<(), SnapshotRefused> {
+        let Some(record) = record else { return Err(SnapshotRefused::UnknownShard(offer.descriptor.shard)) };
+        if is_planted(Planted::SnapshotUnchecked) {
+            return Ok(());
+        }
+        let known = (!self.is_blank()).then(|| self.descriptor());
+        admit_offer(offer, (self.node, from), self.term(), known, record)
+    }
+
+    /// Checks a piece of the snapshot that this copy receives.
+    ///
+    /// # Errors
+    ///
+    /// Of the store, and within it what is wrong with the piece.
+    pub(crate) fn admit_chunk(
+        &self,
+        from: NodeId,
+        chunk: &SnapshotChunk,
+        engine: &dyn Engine,
+    ) -> Result<Result<(), SnapshotRefused>, EngineError> {
+        let Some(receive) = self.receive.as_ref().filter(|r| r.offer.id == chunk.id) else { return Ok(Ok(())) };
+        if is_planted(Planted::SnapshotUnchecked) {
+            return Ok(Ok(()));
+        }
+        if receive.sender() != from {
+            return Ok(Err(SnapshotRefused::Sender { replica: receive.offer.from, node: from }));
+        }
+        let descriptor = &receive.offer.descriptor;
+        if chunk.last && descriptor.shard == ShardId::SYSTEM {
+            let head = data_key(descriptor.table, &SystemState::head_key());
+            if !chunk.records.iter().any(|(key, _)| *key == head) && engine.get(&head)?.is_none() {
+                return Ok(Err(SnapshotRefused::Chunk("head")));
+            }
+        }
+        Ok(admit_chunk(descriptor, chunk))
+    }
+
+    /// Checks the answer of a node to a snapshot that this copy sends.
+    pub(crate) fn admit_ack(&self, from: NodeId, ack: &SnapshotAck) -> Result<(), SnapshotRefused> {
+        let Some((to, send)) = self.sends.iter().find(|(_, send)| send.id() == ack.id) else { return Ok(()) };
+        if send.to_node() != from {
+            return Err(SnapshotRefused::Sender { replica: *to, node: from });
+        }
+        match ack.state {
+            SnapshotState::Want(sequence) if sequence > send.next_sequence() => Err(SnapshotRefused::Ack),
+            SnapshotState::Want(_) | SnapshotState::Installed | SnapshotState::Refused => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

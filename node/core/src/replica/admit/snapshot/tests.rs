@@ -1,0 +1,136 @@
+use super::*;
+use crate::codec;
+use crate::command::{Outcome, RequestId};
+use crate::engine::family;
+use crate::ids::{Epoch, Generation, TableId};
+use crate::map::{Member, Replica as Copy, Role};
+
+/// What is made of a sound one.
+type Change = fn(&mut SnapshotOffer);
+
+const HERE: NodeId = NodeId(3);
+const FROM: NodeId = NodeId(1);
+
+fn member(node: u64, id: u64, role: Role) -> Member {
+    Member { replica: Copy { node: NodeId(node), id: ReplicaId(id) }, role }
+}
+
+fn descriptor() -> Descriptor {
+    Descriptor {
+        shard: ShardId(7),
+        table: TableId(4),
+        start: Bytes::from_static(b"d"),
+        end: Some(Bytes::from_static(b"m")),
+        generation: Generation(3),
+        members: vec![member(1, 10, Role::Voter), member(2, 11, Role::Voter), member(3, 12, Role::Learner)],
+    }
+}
+
+fn record() -> ShardRecord {
+    ShardRecord { descriptor: descriptor(), target: Vec::new(), assigned: Vec::new(), epoch: Epoch(9) }
+}
+
+fn offer() -> SnapshotOffer {
+    SnapshotOffer {
+        id: 1,
+        from: ReplicaId(10),
+        to: ReplicaId(12),
+        term: 5,
+        index: 40,
+        index_term: 4,
+        descriptor: descriptor(),
+        last_version: Version(99),
+        request_floor: Version(9),
+        bytes: 1_000,
+    }
+}
+
+fn check(offer: &SnapshotOffer) -> Result<(), SnapshotRefused> {
+    admit_offer(offer, (HERE, FROM), 4, None, (&record(), ReplicaId(12)))
+}
+
+#[test]
+fn an_offer_is_of_the_shard_as_the_map_has_it() {
+    assert_eq!(check(&offer()), Ok(()));
+    let with = |change: fn(&mut SnapshotOffer)| {
+        let mut offer = offer();
+        change(&mut offer);
+        check(&offer)
+    };
+    let wrong: [(&str, Change); 16] = [
+        ("bounds", |o| o.descriptor.start = Bytes::new()),
+        ("bounds", |o| o.descriptor.end = None),
+        ("bounds", |o| o.descriptor.table = TableId(0)),
+        ("generation", |o| o.descriptor.generation = Generation(0)),
+        ("generation", |o| o.descriptor.generation = Generation(u64::MAX)),
+        ("receiver", |o| o.descriptor.members.truncate(2)),
+        ("receiver", |o| o.to = ReplicaId(11)),
+        ("members", |o| o.descriptor.members[1] = member(2, 10, Role::Voter)),
+        ("members", |o| o.descriptor.members[1] = member(2, 0, Role::Voter)),
+        ("members", |o| o.descriptor.members.push(member(5, 90, Role::Voter))),
+        ("index", |o| o.index = 0),
+        ("index", |o| o.index = u64::MAX),
+        ("term", |o| o.index_term = 6),
+        ("term", |o| o.term = u64::MAX),
+        ("version", |o| o.last_version = Version(u64::MAX)),
+        ("bytes", |o| o.bytes = u64::MAX),
+    ];
+    for (field, change) in wrong {
+        assert_eq!(with(change), Err(SnapshotRefused::Offer(field)), "{field}");
+    }
+    let elsewhere = admit_offer(&offer(), (HERE, NodeId(2)), 4, None, (&record(), ReplicaId(12)));
+    assert_eq!(elsewhere, Err(SnapshotRefused::Sender { replica: ReplicaId(10), node: NodeId(2) }));
+}
+
+#[test]
+fn a_copy_with_data_never_goes_back_to_an_earlier_generation() {
+    let later = Descriptor { generation: Generation(4), ..descriptor() };
+    let refused = admit_offer(&offer(), (HERE, FROM), 4, Some(&later), (&record(), ReplicaId(12)));
+    assert_eq!(refused, Err(SnapshotRefused::Offer("generation")));
+}
+
+fn piece(key: Bytes, value: Bytes) -> SnapshotChunk {
+    let records = vec![(key, value)];
+    SnapshotChunk { shard: ShardId(7), id: 1, to: ReplicaId(12), sequence: 0, records, last: false, checksum: 0 }
+}
+
+fn requests() -> Bytes {
+    let id = RequestId { issued: Version(5), client: 1, sequence: 2 };
+    codec::encode(&vec![(id, Outcome::Applied(Version(6)))])
+}
+
+#[test]
+fn a_piece_has_records_of_its_shard_that_can_be_read() {
+    let value = record::encode(Version(3), None, b"v");
+    let key = |key: &'static [u8]| data_key(TableId(4), key);
+    let request = |shard, index: &[u8]| shard_key(ShardId(shard), state::REQUESTS, index);
+    for (key, value) in [(key(b"d"), value.clone()), (key(b"lz"), value.clone()), (request(7, &[0; 8]), requests())] {
+        assert_eq!(admit_chunk(&descriptor(), &piece(key, value)), Ok(()));
+    }
+    let wrong = [
+        ("key", key(b"c"), value.clone()),
+        ("key", key(b"m"), value.clone()),
+        ("key", data_key(TableId(0), b"e"), value.clone()),
+        ("key", request(8, &[0; 8]), requests()),
+        ("key", request(7, &[0; 9]), requests()),
+        ("key", shard_key(ShardId(7), state::TOMBSTONE, &[]), Bytes::from(vec![0; 8])),
+        ("key", shard_key(ShardId(7), state::REPLICA, &[]), Bytes::new()),
+        ("key", Bytes::from_static(&[family::NODE, b'n']), Bytes::new()),
+        ("key", Bytes::new(), Bytes::new()),
+        ("record", key(b"e"), Bytes::from_static(b"short")),
+        ("version", key(b"e"), record::encode(Version(u64::MAX), None, b"v")),
+        ("request ids", request(7, &[0; 8]), Bytes::from_static(b"\x01\xff")),
+        ("size", key(b"e"), Bytes::from(vec![1; CHUNK_BYTES_MAX])),
+    ];
+    for (field, key, value) in wrong {
+        assert_eq!(admit_chunk(&descriptor(), &piece(key, value)), Err(SnapshotRefused::Chunk(field)), "{field}");
+    }
+}
+
+#[test]
+fn a_piece_of_the_system_shard_holds_what_its_table_holds() {
+    let system =
+        Descriptor { shard: ShardId::SYSTEM, table: TableId::SYSTEM, end: None, start: Bytes::new(), ..descriptor() };
+    let foreign = piece(data_key(TableId::SYSTEM, b"x"), record::encode(Version(3), None, b"v"));
+    assert_eq!(admit_chunk(&system, &foreign), Err(SnapshotRefused::Chunk("record of the system table")));
+}

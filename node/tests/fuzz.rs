@@ -1,0 +1,10 @@
+//! What reaches a node from outside in bytes: frames of peers and of clients, and the files of its log. Whatever they
+//! hold, they are read or refused.
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "these are tests all through")]
+
+mod fuzz {
+    mod frames;
+    mod logs;
+    #[path = "../../core/tests/fuzz/random.rs"]
+    mod random;
+}

@@ -226,6 +226,7 @@ impl Host {
             has_leader: false,
             told_committed: state.applied.0,
             is_quiescent: false,
+            unreadable: None,
         })
     }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::heard::Heard;
 use crate::ids::{Epoch, NodeId, ShardId, TableId};
-use crate::map::{Map, MapDelta, NodeState, ShardRecord};
+use crate::map::{Map, MapDelta, NodeRecord, NodeState, ShardRecord};
 use crate::planted::{Planted, is_planted};
 
 /// Ticks without a word after which a node is not waited for.
@@ -54,12 +54,19 @@ pub(super) struct Authority {
 pub(super) struct Witnesses {
     nodes: BTreeSet<NodeId>,
     needed: usize,
+    /// True on a node that knows no other yet: it believes the first that speaks to it.
+    is_anybody: bool,
 }
 
 impl Witnesses {
+    /// True on a node that knows no other yet.
+    pub(super) fn is_anybody(&self) -> bool {
+        self.is_anybody
+    }
+
     /// True if the node's word counts.
     pub(super) fn contains(&self, node: NodeId) -> bool {
-        self.nodes.contains(&node) || is_planted(Planted::MapUnconfirmed)
+        self.is_anybody || self.nodes.contains(&node) || is_planted(Planted::MapUnconfirmed)
     }
 
     /// One of them, in turn.
@@ -105,19 +112,17 @@ impl Authority {
 
     /// Who counts at present.
     pub(super) fn witnesses(&self, own: NodeId, map: &Map, heard: &Heard, ticks: u64) -> Witnesses {
-        let known = || map.nodes.values().filter(|n| n.state != NodeState::Removed).map(|n| n.id).collect();
-        let mut nodes: BTreeSet<NodeId> = if self.members.is_empty() { known() } else { self.members.clone() };
-        nodes.remove(&own);
+        let is_known = |n: &&NodeRecord| n.state != NodeState::Removed && n.id != own;
+        let known = || -> BTreeSet<NodeId> { map.nodes.values().filter(is_known).map(|n| n.id).collect() };
         let is_present = |node: &&NodeId| ticks < PATIENCE_TICKS || heard.silent_ticks(**node) <= PATIENCE_TICKS;
-        let present = nodes.iter().filter(is_present).count();
-        if present == 0 && ticks >= PATIENCE_TICKS && !self.members.is_empty() {
-            // Whoever had a copy of the system shard has left; others know where it is by now.
-            let nodes: BTreeSet<NodeId> = known();
-            let nodes: BTreeSet<NodeId> = nodes.into_iter().filter(|node| *node != own).collect();
-            let present = nodes.iter().filter(is_present).count();
-            return Witnesses { nodes, needed: present.clamp(1, WITNESSES) };
+        let mut nodes = self.members.clone();
+        nodes.remove(&own);
+        if !nodes.iter().any(|node| is_present(&node)) {
+            // Not known yet, or whoever had a copy of the system shard has left: others know where it is by now.
+            nodes = known();
         }
-        Witnesses { nodes, needed: present.clamp(1, WITNESSES) }
+        let present = nodes.iter().filter(is_present).count();
+        Witnesses { is_anybody: nodes.is_empty(), nodes, needed: present.clamp(1, WITNESSES) }
     }
 
     /// A node has sent the record that the map has.
@@ -132,7 +137,7 @@ impl Authority {
     /// True if enough nodes have sent this record.
     pub(super) fn is_confirmed(&self, subject: Subject, epoch: Epoch, witnesses: &Witnesses) -> bool {
         let by = self.said.get(&subject).filter(|(known, _)| *known == epoch).map(|(_, by)| by);
-        let count = by.map_or(0, |by| by.intersection(&witnesses.nodes).count());
+        let count = by.map_or(0, |by| by.iter().filter(|node| witnesses.contains(**node)).count());
         count >= witnesses.needed || is_planted(Planted::MapUnconfirmed)
     }
 
@@ -161,7 +166,7 @@ impl Authority {
         witnesses: &Witnesses,
         ticks: u64,
     ) -> bool {
-        if !witnesses.nodes.contains(&from) {
+        if !witnesses.contains(from) {
             return false;
         }
         if delta.epoch >= own || delta.since.0 > 0 {

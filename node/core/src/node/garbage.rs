@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
+use crate::codec::{self, Undecodable};
 use crate::engine::{Engine, EngineError, EngineWrite, data_end, data_key, shard_key, state};
 use crate::ids::{ReplicaId, ShardId, TableId};
 use crate::node::Node;
@@ -27,6 +27,18 @@ pub(super) struct Garbage {
 }
 
 impl Garbage {
+    /// What the store holds.
+    ///
+    /// # Errors
+    ///
+    /// Of bytes that no node has written.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
+        let garbage: Self = codec::decode("garbage", bytes)?;
+        let is_range = garbage.end.as_ref().is_none_or(|end| *end >= garbage.start);
+        let reason = || format!("no range of records of shard {}", garbage.shard);
+        if is_range { Ok(garbage) } else { Err(Undecodable { what: "garbage", reason: reason() }) }
+    }
+
     fn of(state: &ReplicaState, copy_lives: bool) -> Self {
         let descriptor = &state.descriptor;
         Self {

@@ -66,6 +66,9 @@ impl Node {
         if Arc::make_mut(&mut self.map).merge(delta) {
             self.map_changed = true;
             self.authority.is_told();
+            if let Some(system) = self.map.shards.get(&ShardId::SYSTEM).filter(|_| witnesses.is_anybody()) {
+                self.authority.trust(system);
+            }
             // More of it may be there than fits into one message.
             self.ask_for_map(from);
         }

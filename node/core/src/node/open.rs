@@ -220,7 +220,7 @@ fn stored(engine: &dyn Engine) -> Result<Stored, EngineError> {
                 stored.tombstones.insert(shard, replica);
                 Ok(())
             }
-            state::GARBAGE => codec::decode("garbage", value).map(|g| stored.garbage.push(g)),
+            state::GARBAGE => Garbage::decode(value).map(|g| stored.garbage.push(g)),
             _ => Ok(()),
         };
         match result {

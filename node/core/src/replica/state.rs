@@ -98,6 +98,7 @@ impl ReplicaState {
         let is_sound = self.replica.0 != 0
             && self.applied.0 <= INDEX_MAX
             && self.applied.1 <= INDEX_MAX
+            && self.descriptor.end.as_ref().is_none_or(|end| *end >= self.descriptor.start)
             && (is_empty || check_members(&self.descriptor).is_ok());
         if is_sound { Ok(()) } else { Err(self.unsound()) }
     }

@@ -7,8 +7,8 @@ use crate::node::admit::message::{INCARNATION_JUMP_MAX, check_members};
 use crate::planted::{Planted, is_planted};
 use crate::replica::admit::INDEX_MAX;
 
-/// Changes that a node may have missed: a thousand a second for 50 days.
-pub const EPOCH_JUMP_MAX: u64 = 1 << 32;
+/// Changes that a node may have missed: a thousand recoveries of the system shard, each of which skips 2^32.
+pub const EPOCH_JUMP_MAX: u64 = 1 << 42;
 /// Nodes, and tables, that a database ever had.
 pub const NODES_MAX: usize = 1 << 16;
 /// Shards that a database ever had.
@@ -19,8 +19,6 @@ const MEMBERS_MAX: usize = 2 * REPLICATION_FACTOR_MAX;
 const TARGET_MAX: usize = 64;
 /// Address, zone and volume of a node.
 const NAME_BYTES_MAX: usize = 512;
-/// The most that a snapshot budget can be set to.
-const BYTES_PER_SECOND_MAX: u64 = 1 << 44;
 
 /// What is wrong with a piece of the map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +65,7 @@ pub fn admit(map: &Map, delta: &MapDelta) -> Result<(), MapRefused> {
     if delta.replica_max.0 > INDEX_MAX {
         return Err(MapRefused::Record("replica_max"));
     }
-    if delta.limits.is_some_and(|(l, _)| l.moves_per_node == 0 || l.bytes_per_second > BYTES_PER_SECOND_MAX) {
+    if delta.limits.is_some_and(|(limits, _)| limits.moves_per_node == 0) {
         return Err(MapRefused::Record("limits"));
     }
     let is_table = |t: &TableRecord| t.name.len() <= TABLE_NAME_BYTES_MAX && !(t.dropped && t.id == TableId::SYSTEM);

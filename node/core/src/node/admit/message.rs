@@ -12,8 +12,8 @@ use crate::replica::admit::INDEX_MAX;
 /// A node's start may be this much above the registry's: as many starts as it could make in a row, each of them over
 /// before it was registered. A forged start shuts the node out until it has started as often.
 pub const INCARNATION_JUMP_MAX: u64 = 1 << 16;
-/// A descriptor may be this many changes ahead of the map's record. The steward notes them twice a second.
-pub const GENERATION_JUMP_MAX: u64 = 1 << 20;
+/// A descriptor may be this many changes ahead of the map's record: a thousand recoveries, each of which skips 2^32.
+pub const GENERATION_JUMP_MAX: u64 = 1 << 42;
 /// `host:port`, and a failure domain: as long as a DNS name can be, twice.
 const NAME_BYTES_MAX: u64 = 512;
 /// Bytes that anything here can have. Sums over all shards do not overflow.

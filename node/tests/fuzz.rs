@@ -1,6 +1,11 @@
 //! What reaches a node from outside in bytes: frames of peers and of clients, and the files of its log. Whatever they
 //! hold, they are read or refused.
-#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "these are tests all through")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "these are tests all through, which say which seed failed"
+)]
 
 mod fuzz {
     mod frames;

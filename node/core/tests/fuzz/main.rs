@@ -1,6 +1,12 @@
 //! What peers may send, made up from seeds: whatever it is, no node ends, and nothing that was committed changes. Where
 //! the forger has no copy of anything, no copy is destroyed, and the cluster does its work as if nothing had been.
-#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test harness")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test harness, which has a time to keep to and says which seed failed"
+)]
 
 mod forge;
 #[path = "../cluster/harness.rs"]

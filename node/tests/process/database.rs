@@ -125,8 +125,8 @@ impl Database {
     /// Removes a node that drains, once it has a certificate. False = it has none yet.
     pub async fn remove(&self, node_id: u64, incarnation: u64) -> bool {
         let request = v1::CertifyRemovalRequest { node_id, incarnation };
-        let asked = self
-            .call("the system shard", async |channel| AdminServiceClient::new(channel).certify_removal(request).await);
+        let asked =
+            self.call("the system shard", async |channel| orders(channel).await?.certify_removal(request).await);
         let Some(v1::certify_removal_response::Removal::Safe(certificate)) = asked.await.unwrap().into_inner().removal
         else {
             return false;

@@ -69,11 +69,18 @@ pub struct Metrics {
     pub worker_round_seconds: Histogram,
     pub engine_sync_seconds: Histogram,
     pub snapshot_bytes: Counter,
-    pub peer_sent_messages: Counter,
-    pub peer_dropped_messages: Counter,
-    pub peer_received_messages: Counter,
-    pub peer_skipped_messages: Counter,
-    pub peer_refused_messages: Counter,
+    pub peers: PeerMetrics,
+}
+
+/// Messages to and from other nodes, counted.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the metrics' help texts say what each is")]
+pub struct PeerMetrics {
+    pub sent: Counter,
+    pub dropped: Counter,
+    pub received: Counter,
+    pub skipped: Counter,
+    pub refused: Counter,
 }
 
 #[derive(Debug)]
@@ -101,11 +108,6 @@ impl Metrics {
             let gauge = Count::default();
             registry.register(name, help, gauge.clone());
             gauge
-        };
-        let counter = |registry: &mut Registry, name: &str, help: &str| {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
         };
         Self {
             operations: Arc::new(operations(registry)),
@@ -146,28 +148,8 @@ impl Metrics {
             ),
             worker_round_seconds: histogram(registry, "worker_round_seconds", "One round of the worker", 0.00001, 18),
             engine_sync_seconds: histogram(registry, "engine_sync_seconds", "One sync of the store", 0.001, 16),
-            snapshot_bytes: counter(registry, "snapshot_bytes", "Bytes of snapshots sent to other nodes"),
-            peer_sent_messages: counter(
-                registry,
-                "peer_sent_messages",
-                "Messages handed to the streams to other nodes",
-            ),
-            peer_dropped_messages: counter(
-                registry,
-                "peer_dropped_messages",
-                "Messages to other nodes that found no place or no connection",
-            ),
-            peer_received_messages: counter(registry, "peer_received_messages", "Messages from other nodes"),
-            peer_skipped_messages: counter(
-                registry,
-                "peer_skipped_messages",
-                "Messages from other nodes of a kind that this release does not know",
-            ),
-            peer_refused_messages: counter(
-                registry,
-                "peer_refused_messages",
-                "Messages from other nodes that no node of this database can have sent",
-            ),
+            snapshot_bytes: counted(registry, "snapshot_bytes", "Bytes of snapshots sent to other nodes"),
+            peers: PeerMetrics::new(registry),
         }
     }
 
@@ -182,6 +164,36 @@ impl Metrics {
     pub fn turned_away(&self, operation: Operation, requests: u64) {
         self.operations[operation as usize].outcomes[OVERLOADED].inc_by(requests);
     }
+}
+
+impl PeerMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        Self {
+            sent: counted(registry, "peer_sent_messages", "Messages handed to the streams to other nodes"),
+            dropped: counted(
+                registry,
+                "peer_dropped_messages",
+                "Messages to other nodes that found no place or no connection",
+            ),
+            received: counted(registry, "peer_received_messages", "Messages from other nodes"),
+            skipped: counted(
+                registry,
+                "peer_skipped_messages",
+                "Messages from other nodes of a kind that this release does not know",
+            ),
+            refused: counted(
+                registry,
+                "peer_refused_messages",
+                "Messages from other nodes that no node of this database can have sent",
+            ),
+        }
+    }
+}
+
+fn counted(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
 }
 
 impl Operation {

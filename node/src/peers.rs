@@ -138,7 +138,7 @@ impl Peers {
         for peer in self.nodes.values_mut() {
             dropped += peer.quick.flush() + peer.bulk.flush();
         }
-        self.context.metrics.peer_dropped_messages.inc_by(dropped);
+        self.context.metrics.peers.dropped.inc_by(dropped);
     }
 
     fn reach(&mut self, record: &NodeRecord) {

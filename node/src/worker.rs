@@ -220,7 +220,7 @@ impl Worker {
             warn!(peer = peer.0, why, messages = new, "peer sends what no node of this database would");
         }
         self.refused = refusals.count;
-        self.parts.metrics.peer_refused_messages.inc_by(new);
+        self.parts.metrics.peers.refused.inc_by(new);
     }
 
     /// Passes on what log, store and disk report.

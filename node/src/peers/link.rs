@@ -214,7 +214,7 @@ impl Link {
             bytes += batch.bytes;
             messages.extend(batch.messages);
         }
-        self.context.metrics.peer_sent_messages.inc_by(messages.len() as u64);
+        self.context.metrics.peers.sent.inc_by(messages.len() as u64);
         wire::peer_frame(&self.context.sender, self.to, messages)
     }
 
@@ -226,7 +226,7 @@ impl Link {
 
     fn drop_batch(&self, batch: &Batch) {
         self.bytes.fetch_sub(batch.bytes, Ordering::AcqRel);
-        self.context.metrics.peer_dropped_messages.inc_by(batch.messages.len() as u64);
+        self.context.metrics.peers.dropped.inc_by(batch.messages.len() as u64);
     }
 }
 

@@ -39,12 +39,12 @@ impl Peer {
                 older.check(context, from, incarnation).await?;
             }
             let received = wire::peer_messages(frame.messages);
-            context.metrics.peer_skipped_messages.inc_by(received.skipped);
+            context.metrics.peers.skipped.inc_by(received.skipped);
             if let Some(why) = received.why.filter(|_| !std::mem::replace(&mut has_skipped, true)) {
                 // Once a stream: a newer release goes on saying it.
                 warn!(peer = from.0, %why, "peer says what this release does not understand");
             }
-            context.metrics.peer_received_messages.inc_by(received.messages.len() as u64);
+            context.metrics.peers.received.inc_by(received.messages.len() as u64);
             messages += received.messages.len() as u64;
             if !context.inbox.deliver(from, incarnation, received.messages).await {
                 return Err(Status::unavailable("this node has stopped"));

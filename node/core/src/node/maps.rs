@@ -50,6 +50,13 @@ impl Node {
             return;
         }
         let witnesses = self.witnesses();
+        // If this node's map is the wrong one, nothing is judged by it.
+        let nodes = || Map::of_nodes(self.identity.cluster.clone(), self.map.nodes.values().cloned().collect());
+        if admit::map::admit(&nodes(), &delta).is_ok()
+            && self.authority.is_ahead(from, &delta, self.map.epoch, &witnesses, self.ticks)
+        {
+            self.map = Arc::new(nodes());
+        }
         let admitted = match witnesses.contains(from) {
             true => admit::map::admit(&self.map, &delta),
             false => Err(MapRefused::Sender),
@@ -57,10 +64,6 @@ impl Node {
         if let Err(refused) = admitted {
             self.refusals.note(from, &refused);
             return;
-        }
-        if self.authority.is_ahead(from, &delta, self.map.epoch, &witnesses, self.ticks) {
-            let nodes = self.map.nodes.values().cloned().collect();
-            self.map = Arc::new(Map::of_nodes(self.identity.cluster.clone(), nodes));
         }
         let here: Vec<(Subject, Epoch)> = self.subjects(&delta).collect();
         if Arc::make_mut(&mut self.map).merge(delta) {
@@ -208,8 +211,15 @@ impl Node {
         // Nobody knows more than there is.
         let known = have.min(self.map.epoch).max(self.epochs.get(&from).copied().unwrap_or_default());
         self.epochs.insert(from, known);
-        // A copy of the system shard speaks for what it has applied, never for what others have said.
-        let map = own_map(&self.replicas).unwrap_or(&self.map);
+        // A copy of the system shard speaks for what it has applied, never for what others have said. Other nodes pass on
+        // what is confirmed: what one node says would come from two otherwise.
+        let own = own_map(&self.replicas);
+        if own.is_none() && self.authority.asks_from().is_some() && !is_planted(Planted::MapUnconfirmed) {
+            return;
+        }
+        let map = own.unwrap_or(&self.map);
+        // Nobody knows of more changes than the steward does: see `reported_by`, which a wrong map may lead elsewhere.
+        let have = if have > map.epoch && self.stewardship.term != 0 { Epoch(0) } else { have };
         if have < map.epoch && map.epoch > Epoch(0) {
             self.send.push((from, PeerMessage::Map(map.piece_since(have, MAP_RECORDS_MAX))));
         }

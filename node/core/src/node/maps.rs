@@ -40,7 +40,7 @@ impl Node {
         if let Some(system) = self.map.shards.get(&ShardId::SYSTEM) {
             self.authority.trust(system);
         }
-        self.map_changed = true;
+        (self.map_changed, self.is_map_whole) = (true, true);
     }
 
     /// What another node knows. It is ignored while this node's own copy of the system shard hears from a leader: that
@@ -66,7 +66,9 @@ impl Node {
             return;
         }
         let here: Vec<(Subject, Epoch)> = self.subjects(&delta).collect();
+        let is_last = delta.replica_max != ReplicaId::default();
         if Arc::make_mut(&mut self.map).merge(delta) {
+            self.is_map_whole = is_last;
             self.map_changed = true;
             self.authority.is_told();
             if let Some(system) = self.map.shards.get(&ShardId::SYSTEM).filter(|_| witnesses.is_anybody()) {
@@ -230,7 +232,10 @@ impl Node {
         engine.write(vec![open::nodes_write(self.map.nodes.values().cloned().collect())])?;
         self.unsynced = true;
         let map = Arc::clone(&self.map);
-        self.forgotten.bound(&self.identity, &map, engine)?;
+        // A piece does not tell which ids were given by then.
+        if self.is_map_whole {
+            self.forgotten.bound(&self.identity, &map, engine)?;
+        }
         let here = self.identity.node;
         self.lost = map.shards.values().filter_map(|record| self.lost_copy(record)).collect();
         self.authority.begin_look();

@@ -1,13 +1,14 @@
 //! What one node that is mistaken, a state of the database that seldom is, or two troubles at once must not do.
 
 use bytes::Bytes;
+use skerry_core::command::{Read, ReadConsistency};
 use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::log::{EntryKind, LogEntry};
 use skerry_core::map::{
     Descriptor, Fragmentation, MapDelta, Member, NodeRecord, NodeState, Replica, Role, ShardRecord,
 };
 use skerry_core::message::{PeerMessage, RaftEnvelope, RaftKind};
-use skerry_core::node::{AdminReply, AdminRequest, Input, Recovered, WantedRecovery};
+use skerry_core::node::{AdminReply, AdminRequest, Answer, Input, Recovered, Refusal, WantedRecovery};
 use skerry_core::replica::state::ReplicaState;
 use skerry_core::system::{AdminChange, NewShard, SystemReply};
 
@@ -308,4 +309,38 @@ fn a_node_that_lost_its_store_knows_only_from_a_whole_map_which_ids_it_may_have_
     let messages = vec![PeerMessage::Raft(heartbeat)];
     cluster.input(NodeId(3), Input::Peer { from: NodeId(1), incarnation: START, messages });
     assert_eq!(shards_on(&cluster, NodeId(3)), [], "it speaks under an id that it may have spoken under");
+}
+
+/// They were a majority, and so far only one node has told them that the shard went on without them.
+#[test]
+fn copies_that_were_given_up_serve_nobody_while_their_end_is_being_confirmed() {
+    let mut cluster = nodes(8);
+    let own = [NodeId(6), NodeId(7), NodeId(8)];
+    let table = table_on(&mut cluster, &own);
+    cluster.settle();
+    cluster.put(table, "a", "old");
+    let away = lose(&mut cluster, &own[1..]);
+    recover_all(&mut cluster, &own[1..]);
+    cluster.run(60);
+    cluster.put(table, "a", "new");
+    cluster.run(20);
+    cluster.hosts.retain(|node, _| *node == NodeId(1));
+    away.into_iter().for_each(|host| cluster.restart(host));
+    let mut is_map_known = false;
+    for _ in 0..20 {
+        cluster.run(4);
+        for node in &own[1..] {
+            let (token, key) = (cluster.token(), Bytes::from_static(b"a"));
+            let consistency = ReadConsistency::Linearizable;
+            cluster.input(*node, Input::Read { token, table, read: Read::Get { key }, consistency });
+            cluster.run(2);
+            let answer = cluster.answers.remove(&token);
+            is_map_known |= matches!(answer, Some(Answer::Read(Err(Refusal::NotLeader { .. }))));
+            assert!(!matches!(answer, Some(Answer::Read(Ok(_)))), "{node} answers {answer:?}");
+        }
+    }
+    assert!(is_map_known);
+    let shard = cluster.hosts[&own[1]].node.map().route(table, b"a").unwrap().descriptor.shard;
+    let views = own[1..].iter().filter_map(|node| cluster.hosts[node].node.replica(shard)).map(|r| r.view());
+    assert_eq!(views.filter(|view| view.is_leader).count(), 1, "nobody was led: this shows nothing");
 }

@@ -129,6 +129,8 @@ pub struct Node {
     config: NodeConfig,
     map: Arc<Map>,
     map_changed: bool,
+    /// True if the map has all there was at its epoch: of pieces, the last has come.
+    is_map_whole: bool,
     replicas: BTreeMap<ShardId, Replica>,
     /// Replicas that have something to collect.
     dirty: BTreeSet<ShardId>,

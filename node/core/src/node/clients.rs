@@ -6,6 +6,7 @@ use crate::ids::{TableId, Token};
 use crate::limits::check_command;
 use crate::map::ShardRecord;
 use crate::node::{Answer, Node, Refusal};
+use crate::replica::Replica;
 use crate::time::Now;
 
 /// A client's read.
@@ -38,7 +39,7 @@ impl Node {
             return Err(Refusal::WrongShard { epoch: self.map.epoch });
         }
         let shard = record.descriptor.shard;
-        let replica = self.replicas.get(&shard).ok_or_else(|| self.elsewhere(record))?;
+        let replica = self.serving(record).ok_or_else(|| self.elsewhere(record))?;
         if replica.is_leader()
             && !command.only_deletes()
             && let Some(node) = replica.full_voter(&self.heard)
@@ -54,14 +55,14 @@ impl Node {
             Read::Get { key } => key,
             Read::Scan { start, .. } => start,
         };
-        let (shard, elsewhere) = match self.route(table, key) {
-            Ok(record) => (record.descriptor.shard, self.elsewhere(record)),
+        let (shard, serves, elsewhere) = match self.route(table, key) {
+            Ok(record) => (record.descriptor.shard, self.serving(record).is_some(), self.elsewhere(record)),
             Err(refusal) => {
                 self.answers.push((token, Answer::Read(Err(refusal))));
                 return Ok(());
             }
         };
-        let Some(replica) = self.replicas.get_mut(&shard) else {
+        let Some(replica) = self.replicas.get_mut(&shard).filter(|_| serves) else {
             self.answers.push((token, Answer::Read(Err(elsewhere))));
             return Ok(());
         };
@@ -93,6 +94,14 @@ impl Node {
             return Err(Refusal::UnknownTable(table));
         }
         self.map.route(table, key).ok_or(Refusal::WrongShard { epoch: self.map.epoch })
+    }
+
+    /// The copy here, unless the map says that the shard went on without it. Its end may still wait to be confirmed, and
+    /// until then it may lead others that were given up too.
+    fn serving(&self, record: &ShardRecord) -> Option<&Replica> {
+        let recoveries = record.descriptor.generation.recoveries();
+        let replica = self.replicas.get(&record.descriptor.shard)?;
+        (replica.is_blank() || replica.descriptor().generation.recoveries() >= recoveries).then_some(replica)
     }
 
     /// The refusal of a node that has no copy: ask a member.

@@ -40,7 +40,7 @@ impl Node {
         if let Some(system) = self.map.shards.get(&ShardId::SYSTEM) {
             self.authority.trust(system);
         }
-        self.map_changed = true;
+        (self.map_changed, self.is_map_whole) = (true, true);
     }
 
     /// What another node knows. It is ignored while this node's own copy of the system shard hears from a leader: that
@@ -50,6 +50,13 @@ impl Node {
             return;
         }
         let witnesses = self.witnesses();
+        // If this node's map is the wrong one, nothing is judged by it.
+        let nodes = || Map::of_nodes(self.identity.cluster.clone(), self.map.nodes.values().cloned().collect());
+        if admit::map::admit(&nodes(), &delta).is_ok()
+            && self.authority.is_ahead(from, &delta, self.map.epoch, &witnesses, self.ticks)
+        {
+            self.map = Arc::new(nodes());
+        }
         let admitted = match witnesses.contains(from) {
             true => admit::map::admit(&self.map, &delta),
             false => Err(MapRefused::Sender),
@@ -58,12 +65,10 @@ impl Node {
             self.refusals.note(from, &refused);
             return;
         }
-        if self.authority.is_ahead(from, &delta, self.map.epoch, &witnesses, self.ticks) {
-            let nodes = self.map.nodes.values().cloned().collect();
-            self.map = Arc::new(Map::of_nodes(self.identity.cluster.clone(), nodes));
-        }
         let here: Vec<(Subject, Epoch)> = self.subjects(&delta).collect();
+        let is_last = delta.replica_max != ReplicaId::default();
         if Arc::make_mut(&mut self.map).merge(delta) {
+            self.is_map_whole = is_last;
             self.map_changed = true;
             self.authority.is_told();
             if let Some(system) = self.map.shards.get(&ShardId::SYSTEM).filter(|_| witnesses.is_anybody()) {
@@ -208,8 +213,15 @@ impl Node {
         // Nobody knows more than there is.
         let known = have.min(self.map.epoch).max(self.epochs.get(&from).copied().unwrap_or_default());
         self.epochs.insert(from, known);
-        // A copy of the system shard speaks for what it has applied, never for what others have said.
-        let map = own_map(&self.replicas).unwrap_or(&self.map);
+        // A copy of the system shard speaks for what it has applied, never for what others have said. Other nodes pass on
+        // what is confirmed: what one node says would come from two otherwise.
+        let own = own_map(&self.replicas);
+        if own.is_none() && self.authority.asks_from().is_some() && !is_planted(Planted::MapUnconfirmed) {
+            return;
+        }
+        let map = own.unwrap_or(&self.map);
+        // Nobody knows of more changes than the steward does: see `reported_by`, which a wrong map may lead elsewhere.
+        let have = if have > map.epoch && self.stewardship.term != 0 { Epoch(0) } else { have };
         if have < map.epoch && map.epoch > Epoch(0) {
             self.send.push((from, PeerMessage::Map(map.piece_since(have, MAP_RECORDS_MAX))));
         }
@@ -220,7 +232,10 @@ impl Node {
         engine.write(vec![open::nodes_write(self.map.nodes.values().cloned().collect())])?;
         self.unsynced = true;
         let map = Arc::clone(&self.map);
-        self.forgotten.bound(&self.identity, &map, engine)?;
+        // A piece does not tell which ids were given by then.
+        if self.is_map_whole {
+            self.forgotten.bound(&self.identity, &map, engine)?;
+        }
         let here = self.identity.node;
         self.lost = map.shards.values().filter_map(|record| self.lost_copy(record)).collect();
         self.authority.begin_look();

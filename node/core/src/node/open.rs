@@ -87,6 +87,7 @@ impl Node {
         let mut node = Self {
             map: Arc::new(Map::of_nodes(identity.cluster.clone(), nodes)),
             map_changed: true,
+            is_map_whole: false,
             replicas: BTreeMap::new(),
             dirty: BTreeSet::new(),
             tombstones: stored.tombstones,

@@ -32,7 +32,7 @@ impl Node {
             return Ok(());
         }
         for message in messages {
-            match message::admit(&self.map, from, incarnation, &message, self.stewardship.term != 0) {
+            match message::admit(&self.map, from, incarnation, &message) {
                 Ok(()) => self.message(from, message, engine, now)?,
                 Err(refused) => self.refusals.note(from, &refused),
             }

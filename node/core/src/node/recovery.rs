@@ -24,7 +24,8 @@ impl Node {
         let shard = record.descriptor.shard;
         let Some(recovery) = fresh else { return self.destroy(shard, engine) };
         let here = self.identity.node;
-        if let Some(id) = self.replicas.get(&shard).map(Replica::id)
+        // One that cannot read its log waits, silent, for a release that can.
+        if let Some(id) = self.replicas.get(&shard).filter(|replica| replica.can_read_log()).map(Replica::id)
             && recovery.from == (Copy { node: here, id })
             && names(record, recovery.to)
         {
@@ -143,6 +144,9 @@ impl Node {
             Some(node) => RecoveryRefusal::Led { shard, node },
             None => RecoveryRefusal::Unclear { shard, node: self.identity.node, replica: replica.id() },
         })?;
+        if !replica.can_read_log() {
+            return Err(RecoveryRefusal::NothingLeft { shard }.into());
+        }
         let (asked, best) = (wanted.survivor, own.replica);
         if asked != best {
             return Err(RecoveryRefusal::OtherSurvivor { shard, asked, best }.into());

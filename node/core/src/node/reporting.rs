@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
 use crate::message::{LedReport, NodeReport, PeerMessage, Report, ShardReport};
+use crate::node::admit::message::{BYTES_MAX, disbelieve};
 use crate::node::maps::MAP_RECORDS_MAX;
 use crate::node::{Node, REPORT_TICKS};
 use crate::planted::{Planted, is_planted};
@@ -61,11 +62,15 @@ impl Told {
 impl Node {
     /// A node tells this one, which may be the steward. What the report builds on may have been lost on the way, or told
     /// to another steward.
-    pub(super) fn reported_by(&mut self, from: NodeId, report: Report, now: Now) {
+    pub(super) fn reported_by(&mut self, from: NodeId, mut report: Report, now: Now) {
         if report.node.node == from {
             self.system_copy_told(&report.node, now);
         }
         if self.stewardship.term != 0 && report.node.node == from {
+            if let Some(refused) = disbelieve(&self.map, from, &mut report) {
+                self.refusals.note(from, &refused);
+                self.stewardship.doubted.insert(from);
+            }
             let told = report.node.map_epoch;
             self.epochs.insert(from, told.min(self.map.epoch));
             if told > self.map.epoch {
@@ -110,7 +115,7 @@ impl Node {
             zone: self.identity.zone.clone(),
             map_epoch: self.map.epoch,
             disk_full: self.disk_full == Some(true),
-            disk_bytes: self.disk_bytes,
+            disk_bytes: self.disk_bytes.min(BYTES_MAX),
             replicas: census.replicas - census.leaders,
             lost: self.lost.iter().copied().filter(|copy| self.is_durably_entombed(*copy)).collect(),
             leaderless: self.leaderless(),
@@ -124,7 +129,8 @@ fn shard_report(replica: &Replica) -> ShardReport {
         leader: replica.id(),
         term: replica.term(),
         in_step: replica.in_step().into_iter().collect(),
-        bytes: replica.applier.state.bytes,
-        moving: replica.moving(),
+        // What was ever put only rises: above what a steward takes, it is as much.
+        bytes: replica.applier.state.bytes.min(BYTES_MAX),
+        moving: (replica.moving().0.min(BYTES_MAX), replica.moving().1.min(BYTES_MAX)),
     }
 }

@@ -1,7 +1,7 @@
 //! What this node does where it leads the system shard, and what it tells the node that does: runs the steward's
 //! rounds, takes admin requests, gives certificates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
@@ -48,6 +48,8 @@ pub(super) struct Stewardship {
     /// The term in which this node leads the system shard. 0 = it does not.
     pub(super) term: u64,
     pub(super) reports: Reports,
+    /// Nodes of whose word on their shards something was not believed: they are asked again, the map may know by then.
+    pub(super) doubted: BTreeSet<NodeId>,
     /// Of the map on which the last round found nothing to do, now or later.
     settled: Option<Epoch>,
     certifications: Vec<(Token, Certification)>,
@@ -82,6 +84,10 @@ impl Node {
         }
         if term == 0 || !self.ticks.is_multiple_of(ROUND_TICKS) {
             return;
+        }
+        if self.ticks.is_multiple_of(SETTLED_ROUND_TICKS) {
+            let doubted = std::mem::take(&mut self.stewardship.doubted);
+            self.send.extend(doubted.into_iter().map(|node| (node, PeerMessage::ReportWant)));
         }
         self.settle_certifications(now);
         let map = Arc::clone(&self.map);

@@ -10,7 +10,7 @@ use crate::map::Descriptor;
 use crate::message::CopyReport;
 use crate::planted::{Planted, is_planted};
 use crate::replica::state::ReplicaState;
-use crate::replica::{Collected, Replica, apply};
+use crate::replica::{Collected, Replica, apply, unreadable};
 
 /// A copy without a leader for so long says so: elections are over by then, if there can be any.
 const LEADERLESS_TICKS: u64 = 100;
@@ -66,6 +66,13 @@ impl Replica {
         self.apply_log(engine)?;
         // As after a snapshot: the log that there is belongs to the id before, and this state stands for all of it.
         Ok(ReplicaState { replica: to, descriptor, from_snapshot: true, ..self.applier.state.clone() })
+    }
+
+    /// True unless the log has an entry that this release cannot read: then this copy cannot go on alone.
+    pub(crate) fn can_read_log(&self) -> bool {
+        let next = self.applier.state.applied.0 + 1;
+        let entries = self.raw.raft.raft_log.entries(next, None, GetEntriesContext::empty(false));
+        entries.is_ok_and(|entries| entries.iter().all(|entry| unreadable::read(entry).is_ok()))
     }
 
     /// Applies all that the log has.

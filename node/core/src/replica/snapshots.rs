@@ -154,6 +154,8 @@ impl Replica {
     /// and what was committed with its help before is in the snapshot, which a majority without it has.
     fn give_records_up(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
         self.applier.give_up();
+        // The snapshot has it.
+        self.unreadable = None;
         self.wait_for_snapshot();
         engine.write(vec![self.applier.state.write()])
     }

@@ -219,6 +219,28 @@ fn a_copy_without_records_takes_no_entries_though_its_process_is_new() {
 }
 
 #[test]
+fn a_copy_goes_on_from_a_snapshot_that_is_beyond_what_it_could_not_read() {
+    let engine = Memory::default();
+    let mut replica = copy(&[(2, 1), (3, 2), (4, 2)], 3, &engine);
+    follow(&mut replica, &engine);
+    replica.stop_at(4);
+    assert_eq!(offered(&mut replica, offer(9, 2, 1), &engine), None);
+    replica.wiped();
+    offered(&mut replica, offer(9, 2, 2), &engine);
+    received(&mut replica, piece(2, 0, true), &engine);
+    replica.sync_begins(1);
+    replica.sync_finished(1, NOW);
+    replica.install_received(&mut Collected::default());
+    sent(&mut replica, &engine);
+    let entry = LogEntry { index: 10, term: 2, kind: EntryKind::Normal, data: Bytes::new(), context: Bytes::new() };
+    let append =
+        RaftEnvelope { index: 9, log_term: 2, commit: 10, entries: vec![entry], ..message(2, RaftKind::Append, 2) };
+    replica.step(NodeId(2), append);
+    sent(&mut replica, &engine);
+    assert_eq!((replica.unreadable(), replica.applier.state.applied), (None, (10, 2)));
+}
+
+#[test]
 fn a_copy_without_records_neither_stands_nor_takes_over() {
     let engine = Memory::default();
     let mut replica = blank(&engine);

@@ -71,8 +71,8 @@ pub(crate) struct Host {
     pub(crate) node: Node,
     pub(crate) engine: Memory,
     /// What a crash leaves of the store.
-    synced: BTreeMap<Bytes, Bytes>,
-    logs: BTreeMap<ShardId, RecoveredLog>,
+    pub(crate) synced: BTreeMap<Bytes, Bytes>,
+    pub(crate) logs: BTreeMap<ShardId, RecoveredLog>,
 }
 
 /// What a new process would find in the log.

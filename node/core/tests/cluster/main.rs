@@ -2,6 +2,7 @@
 //! simulator's business.
 #![expect(clippy::unwrap_used, reason = "a test harness")]
 
+mod adversary;
 mod bounds;
 mod harness;
 mod lost_volume;

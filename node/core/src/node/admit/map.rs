@@ -92,14 +92,15 @@ fn is_node(map: &Map, node: &NodeRecord) -> bool {
     node.id.0 != 0 && is_near && node.incarnation.0 <= INDEX_MAX && are_short
 }
 
-/// A shard keeps its table and bounds, and its generation never falls.
+/// A shard keeps its table and bounds, and its generation never falls, unless the system shard went on from an older copy.
 fn is_shard(map: &Map, record: &ShardRecord) -> bool {
     let descriptor = &record.descriptor;
     let is_one = descriptor.end.as_ref().is_none_or(|end| *end > descriptor.start);
     let is_same = map.shards.get(&descriptor.shard).is_none_or(|known| {
+        let is_overruled = record.epoch.recoveries() > known.epoch.recoveries();
         let known = &known.descriptor;
         (known.table, &known.start, &known.end) == (descriptor.table, &descriptor.start, &descriptor.end)
-            && known.generation <= descriptor.generation
+            && (known.generation <= descriptor.generation || is_overruled)
     });
     let are_few = record.assigned.len() <= MEMBERS_MAX && record.target.len() <= TARGET_MAX;
     let are_named = record.assigned.iter().all(|copy| copy.id.0 != 0 && copy.node.0 != 0);

@@ -4,7 +4,7 @@
 use crate::ids::{Incarnation, NodeId, ReplicaId, ShardId};
 use crate::limits::REPLICATION_FACTOR_MAX;
 use crate::map::{Descriptor, Map, Replica, ShardRecord};
-use crate::message::{LEADERLESS_MAX, NodeReport, PeerMessage, ShardReport};
+use crate::message::{LEADERLESS_MAX, NodeReport, PeerMessage, Report, ShardReport};
 use crate::node::admit::home_of;
 use crate::planted::{Planted, is_planted};
 use crate::replica::admit::INDEX_MAX;
@@ -16,8 +16,8 @@ pub const INCARNATION_JUMP_MAX: u64 = 1 << 16;
 pub const GENERATION_JUMP_MAX: u64 = 1 << 42;
 /// `host:port`, and a failure domain: as long as a DNS name can be, twice.
 const NAME_BYTES_MAX: u64 = 512;
-/// Bytes that anything here can have. Sums over all shards do not overflow.
-const BYTES_MAX: u64 = 1 << 44;
+/// Bytes that are told of anything. Sums over all shards do not overflow.
+pub const BYTES_MAX: u64 = 1 << 44;
 /// Lost copies that a node may tell of though the map here does not have their shards yet.
 const LOST_MAX: u64 = 1 << 20;
 /// Replicas that a node can hold.
@@ -89,21 +89,10 @@ pub fn admit_sender(map: &Map, from: NodeId, incarnation: Incarnation) -> Result
 /// # Errors
 ///
 /// What no peer would have sent.
-pub fn admit(
-    map: &Map,
-    from: NodeId,
-    incarnation: Incarnation,
-    message: &PeerMessage,
-    is_steward: bool,
-) -> Result<(), Refused> {
+pub fn admit(map: &Map, from: NodeId, incarnation: Incarnation, message: &PeerMessage) -> Result<(), Refused> {
     match message {
-        PeerMessage::Report(report) => {
-            check_reporter(map, from, incarnation, &report.node)?;
-            // What is told of shards is for the steward alone. Others would judge it by a map that may be older.
-            let is_judged = is_steward && !is_planted(Planted::ReportUnchecked);
-            let told = report.led.changed.iter().filter(|_| is_judged);
-            told.into_iter().try_for_each(|shard| check_shard(map, from, shard))
-        }
+        // What is told of shards is for the steward alone. Others would judge it by a map that may be older.
+        PeerMessage::Report(report) => check_reporter(map, from, incarnation, &report.node),
         PeerMessage::CertifyAsk { shards, .. } => {
             steward(map, from)?;
             at_most("shards", shards.len() as u64, map.shards.len() as u64)
@@ -119,6 +108,22 @@ pub fn admit(
         | PeerMessage::CertifyAnswer { .. }
         | PeerMessage::Beat(_) => Ok(()),
     }
+}
+
+/// Takes out of a report what cannot be so of the shards that its sender says it leads, and gives the first of it. The rest
+/// counts: of one shard the map here may be wrong, and the node lives all the same.
+pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Option<Refused> {
+    let mut refused = Vec::new();
+    let led = &mut report.led;
+    led.changed.retain(|shard| {
+        let wrong = check_shard(map, from, shard).err().filter(|_| !is_planted(Planted::ReportUnchecked));
+        // What was said of it before does not hold either.
+        led.resigned.extend(wrong.as_ref().map(|_| shard.descriptor.shard));
+        let is_believed = wrong.is_none();
+        refused.extend(wrong);
+        is_believed
+    });
+    refused.into_iter().next()
 }
 
 /// The steward leads the system shard, so its node has a copy of it. While the map has no system shard, anybody may be

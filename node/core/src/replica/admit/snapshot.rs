@@ -22,8 +22,8 @@ const CHUNK_RECORDS_MAX: usize = 10_000;
 const CHUNK_BYTES_MAX: usize = 8 << 20;
 /// The year 3085: no clock gives a later version.
 const VERSION_MAX: Version = Version(1 << 63);
-/// Of a shard's records, estimated.
-const BYTES_MAX: u64 = 1 << 50;
+/// Of all that was ever put into a shard: ten years at a gigabyte a second. Sums over all members do not overflow.
+const BYTES_MAX: u64 = 1 << 58;
 
 /// Why a snapshot, or a piece of it, is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

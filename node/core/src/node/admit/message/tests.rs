@@ -49,10 +49,17 @@ fn report() -> Report {
     Report { node, led: LedReport::all(1, vec![shard]) }
 }
 
+/// All that a steward asks of a message.
+fn taken(map: &Map, from: NodeId, message: &PeerMessage) -> Result<(), Refused> {
+    admit(map, from, START, message)?;
+    let PeerMessage::Report(mut report) = message.clone() else { return Ok(()) };
+    disbelieve(map, from, &mut report).map_or(Ok(()), Err)
+}
+
 fn check(change: fn(&mut Report)) -> Result<(), Refused> {
     let mut report = report();
     change(&mut report);
-    admit(&map(), LEADER, START, &PeerMessage::Report(report), true)
+    taken(&map(), LEADER, &PeerMessage::Report(report))
 }
 
 #[test]
@@ -87,7 +94,7 @@ fn a_report_is_of_the_node_that_sends_it_and_of_shards_that_it_can_lead() {
     for (field, change) in wrong {
         let mut report = report();
         change(&mut report.led.changed[0]);
-        let refused = admit(&map(), LEADER, START, &PeerMessage::Report(report), true);
+        let refused = taken(&map(), LEADER, &PeerMessage::Report(report));
         assert_eq!(refused, Err(Refused::Shard { shard: refused_shard(&refused), field }), "{field}");
     }
     for change in [
@@ -115,11 +122,11 @@ fn only_a_node_with_a_copy_of_the_system_shard_speaks_as_the_steward() {
     let ask = |shards: usize| PeerMessage::CertifyAsk { nonce: 1, node: NodeId(3), shards: vec![ShardId(4); shards] };
     let transfer = || PeerMessage::TransferLeader { shard: ShardId(4), to: ReplicaId(3) };
     for message in [ask(2), transfer(), PeerMessage::ReportWant] {
-        assert_eq!(admit(&map(), NodeId(2), START, &message, true), Ok(()));
-        assert_eq!(admit(&map(), NodeId(3), START, &message, true), Err(Refused::NoSteward(NodeId(3))));
-        assert_eq!(admit(&Map::default(), NodeId(3), START, &transfer(), true), Ok(()));
+        assert_eq!(taken(&map(), NodeId(2), &message), Ok(()));
+        assert_eq!(taken(&map(), NodeId(3), &message), Err(Refused::NoSteward(NodeId(3))));
+        assert_eq!(taken(&Map::default(), NodeId(3), &transfer()), Ok(()));
     }
-    assert!(matches!(admit(&map(), NodeId(2), START, &ask(3), true), Err(Refused::TooLarge { .. })));
+    assert!(matches!(taken(&map(), NodeId(2), &ask(3)), Err(Refused::TooLarge { .. })));
 }
 
 #[cfg(feature = "planted")]
@@ -138,9 +145,9 @@ fn every_check_that_is_switched_off_lets_something_through() {
         (Planted::StewardUnchecked, NodeId(3), transfer),
     ];
     for (bug, from, message) in through {
-        assert!(admit(&map(), from, START, &message, true).is_err(), "{bug:?}");
+        assert!(taken(&map(), from, &message).is_err(), "{bug:?}");
         plant(Some(bug));
-        assert_eq!(admit(&map(), from, START, &message, true), Ok(()), "{bug:?}");
+        assert_eq!(taken(&map(), from, &message), Ok(()), "{bug:?}");
         plant(None);
     }
 }

@@ -106,6 +106,9 @@ pub fn open(kind: EngineKind, folder: &Path, cache_bytes: u64) -> Result<SharedE
         }
         Ok(Err(Failed { message, is_damage: false })) => Err(OpenError::Unusable { folder, kind, message }),
         Ok(Err(Failed { message, is_damage: true })) => Err(judge(folder, kind, message)),
+        Err(panic) if is_want_of_memory(&panic) => {
+            Err(OpenError::Unusable { folder, kind, message: format!("it panicked: {panic}") })
+        }
         Err(panic) => Err(judge(folder, kind, format!("it panicked: {panic}"))),
     }
 }
@@ -120,8 +123,28 @@ fn judge(folder: PathBuf, kind: EngineKind, message: String) -> OpenError {
     }
 }
 
+/// sled panics where it gets no memory or no thread, and nothing of that is left to be seen afterwards.
+fn is_want_of_memory(panic: &str) -> bool {
+    let said = ["converting zero into `Owned`", "failed to allocate", "kind: OutOfMemory", "kind: WouldBlock"];
+    said.iter().any(|words| panic.contains(words))
+}
+
 /// True if an error of the file system says that files are not as they were written.
 pub(crate) fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{AlreadyExists, InvalidData, NotFound, UnexpectedEof};
     matches!(error.kind(), UnexpectedEof | InvalidData | NotFound | AlreadyExists)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_for_want_of_memory_or_threads_says_nothing_of_the_data() {
+        let thread = format!("{:?}", io::Error::from_raw_os_error(11));
+        for said in ["converting zero into `Owned`", "failed to allocate critical IO buffer", &thread] {
+            assert!(is_want_of_memory(said), "{said}");
+        }
+        assert!(!is_want_of_memory("called active_to_inactive on Free"));
+    }
 }

@@ -113,6 +113,8 @@ where
             }
             Verdict::Leader(_) => {}
             Verdict::Again { may_have_happened } => failed.may_have_happened |= may_have_happened,
+            // While a secret is replaced, another one may know it.
+            Verdict::Stop if status.code() == Code::Unauthenticated && !next.is_empty() => {}
             Verdict::Stop => failed.out_of_time = false,
         }
         failed.status = Some(Box::new(status));
@@ -196,6 +198,23 @@ mod tests {
     fn a_hint_is_followed_and_without_one_others_are_asked() {
         assert_eq!(verdict(&status("NOT_LEADER", "a:1")), Verdict::Leader("a:1".into()));
         assert_eq!(verdict(&status("NOT_LEADER", "")), Verdict::Again { may_have_happened: false });
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_know_the_secret_yet_keeps_no_other_from_being_asked() {
+        let nodes = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses = nodes.each_ref().map(|node| node.local_addr().unwrap().to_string()).to_vec();
+        let (candidates, calls) = (|| addresses.clone(), std::cell::Cell::new(0));
+        let stranger_at_first = |_: Leader| {
+            calls.set(calls.get() + 1);
+            let answer = if calls.get() == 1 { Err(Status::unauthenticated("")) } else { Ok(()) };
+            async { answer }
+        };
+        let deadline = Duration::from_secs(5);
+        follow(candidates, Via::Clients, deadline, stranger_at_first).await.unwrap();
+        let stranger = |_: Leader| async { Err::<(), _>(Status::unauthenticated("")) };
+        let failed = follow(candidates, Via::Clients, deadline, stranger).await.unwrap_err();
+        assert!(!failed.out_of_time, "nobody knows it");
     }
 
     #[test]

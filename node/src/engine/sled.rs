@@ -47,6 +47,8 @@ impl SledEngine {
 
     fn open_with(folder: &Path, cache_bytes: u64, sync_file: SyncFile) -> Result<Self, Failed> {
         let folder = folder.join("sled");
+        let failed = |error: io::Error| Failed { is_damage: false, message: error.to_string() };
+        remove_unfinished(&folder).map_err(failed)?;
         let config = sled::Config::new().path(&folder).cache_capacity(cache_bytes).flush_every_ms(None);
         let db = open_unlocked(&config).map_err(|error| Failed {
             is_damage: is_damage(&error) || !is_text(&folder),
@@ -158,6 +160,23 @@ fn is_damage(error: &sled::Error) -> bool {
     }
 }
 
+/// sled takes a snapshot for damaged that was cut short under its temporary name, by a full disk or a crash in the midst of
+/// opening. One under that name is never needed: the one before, or the log alone, says the same.
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// sled takes settings that are no text for those of an early version of its own. We never wrote such.
 fn is_text(folder: &Path) -> bool {
     let Ok(settings) = fs::read(folder.join("conf")) else { return true };
@@ -229,6 +248,18 @@ mod tests {
         assert!(first > 0, "a page of a mebibyte lies in its own file");
         engine.sync().unwrap();
         assert_eq!(watch.paths.lock().unwrap().iter().filter(|path| in_blobs(path)).count(), first);
+    }
+
+    #[test]
+    fn a_snapshot_that_was_cut_short_while_opening_damages_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || SledEngine::open(folder.path(), 1 << 20).map_err(|failed| failed.message).unwrap();
+        let engine = open();
+        put(&engine, "key", vec![1; 100]);
+        engine.sync().unwrap();
+        drop(engine);
+        fs::write(folder.path().join("sled/snap.7FFFFFFFFFFFFFFF.generating"), [0; 7]).unwrap();
+        assert_eq!(open().get(b"key").unwrap().unwrap(), vec![1; 100]);
     }
 
     #[test]

@@ -160,3 +160,20 @@ fn settings_that_no_store_opens_with_and_stores_that_may_be_whole_are_refused_an
     cluster.nodes[0].start(&[]);
     cluster.nodes[0].await_ready();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_note_of_damage_from_before_the_volume_had_an_owner_costs_no_later_store() {
+    let mut cluster = Cluster::empty("shop");
+    let volume = cluster.folder().path().join("node-0/volume");
+    fs::create_dir_all(&volume).unwrap();
+    drop(skerry_node::identity::Volume::open(&volume).unwrap());
+    fs::write(volume.join("store.damaged"), "a page has another checksum").unwrap();
+    cluster.add(&[]);
+    cluster.table("sales", 1).await;
+    let database = cluster.database();
+    database.put("sales", b"kept", b"1").await;
+    assert!(cluster.nodes[0].stop().success());
+    cluster.restart(0);
+    cluster.nodes[0].await_ready();
+    assert!(database.get("sales", b"kept").await.is_some());
+}

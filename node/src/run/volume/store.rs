@@ -199,6 +199,11 @@ pub(super) fn knows_nodes(engine: &dyn Engine) -> Result<bool, EngineError> {
 /// Opens a store that nobody has used, for a volume without an owner.
 pub(super) fn make(config: &Config) -> Result<SharedEngine, RunError> {
     remove(&config.data.join(STORE))?;
+    // Of that store; the next start would take it for the new one's.
+    let note = DamageNote::of(&config.data);
+    if note.read().map_err(|source| failed("read", note.path(), source))?.is_some() {
+        note.remove().map_err(|source| failed("remove", note.path(), source))?;
+    }
     open_or_make(config)
 }
 

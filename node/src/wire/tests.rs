@@ -92,8 +92,7 @@ fn messages() -> Vec<PeerMessage> {
 
 #[test]
 fn every_message_comes_back_as_it_went() {
-    let sender =
-        Sender { cluster: ClusterId("c".into()), node: NodeId(1), incarnation: Incarnation(2) };
+    let sender = Sender { cluster: ClusterId("c".into()), node: NodeId(1), incarnation: Incarnation(2) };
     let frame = peer_frame(&sender, NodeId(3), messages());
     assert_eq!((frame.from_node_id, frame.to_node_id, frame.incarnation), (1, 3, 2));
     let received = Received { messages: messages(), ..Received::default() };

@@ -20,6 +20,8 @@ const PATIENCE_TICKS: u64 = 200;
 /// A map that is ahead of what the steward says for so many ticks is not the database's. No leader of the system shard
 /// that was followed by another goes on for so long.
 const AHEAD_TICKS: u64 = 80;
+/// The steward answers reports, and so says so at least this often.
+const SAYING_TICKS: u64 = 30;
 /// Nodes that must say the same.
 const WITNESSES: usize = 2;
 
@@ -41,12 +43,14 @@ pub(super) struct Authority {
     said: BTreeMap<Subject, (Epoch, BTreeSet<NodeId>)>,
     /// The lowest epoch of a record that waits to be confirmed.
     waits_for: Option<Epoch>,
-    /// Since when the steward has said that this node's map is ahead of its own.
-    ahead_since: Option<u64>,
+    /// Since when, and when last, the steward has said that this node's map is ahead of its own.
+    ahead: Option<(u64, u64)>,
     /// True if the map here has records of other nodes, beside those of the own copy of the system shard.
     is_foreign: bool,
-    /// Since when the own copy of the system shard has heard from a leader without a break.
-    follows_since: Option<u64>,
+    /// True while the own copy of the system shard hears from a leader.
+    follows_own: bool,
+    /// Since when the own copy of the system shard leads, and has applied all that is committed.
+    leads_since: Option<u64>,
 }
 
 /// Who may confirm, and how many must.
@@ -78,8 +82,9 @@ impl Witnesses {
 
 impl Authority {
     /// A period has passed.
-    pub(super) fn tick(&mut self, follows_own: bool, ticks: u64) {
-        self.follows_since = follows_own.then(|| self.follows_since.unwrap_or(ticks));
+    pub(super) fn tick(&mut self, follows_own: bool, leads: bool, ticks: u64) {
+        self.follows_own = follows_own;
+        self.leads_since = leads.then(|| self.leads_since.unwrap_or(ticks));
     }
 
     /// Another node's records are in the map.
@@ -98,11 +103,11 @@ impl Authority {
         self.said.clear();
     }
 
-    /// True if what others have sent must give way to what the own copy of the system shard knows: as soon as it knows
-    /// as much, and also if it knows less, though it has been told of all changes for long.
+    /// True if what others have sent must give way to what the own copy of the system shard knows: as soon as it knows as
+    /// much, and also if it knows less, though it has led for long. Then nobody can know more.
     pub(super) fn must_replace(&self, own: Epoch, here: Epoch, ticks: u64) -> bool {
-        let follows = self.follows_since.map_or(0, |since| ticks.saturating_sub(since));
-        self.is_foreign && self.follows_since.is_some() && (own >= here || follows > AHEAD_TICKS)
+        let leads = self.leads_since.map_or(0, |since| ticks.saturating_sub(since));
+        self.is_foreign && ((self.follows_own && own >= here) || leads > AHEAD_TICKS)
     }
 
     /// Takes over who has a copy of the system shard, once that is confirmed.
@@ -169,16 +174,18 @@ impl Authority {
         if !witnesses.contains(from) {
             return false;
         }
+        if delta.epoch >= own {
+            self.ahead = None;
+        }
         if delta.epoch >= own || delta.since.0 > 0 {
-            if delta.epoch >= own {
-                self.ahead_since = None;
-            }
             return false;
         }
-        let since = *self.ahead_since.get_or_insert(ticks);
+        let known = self.ahead.filter(|(_, last)| ticks.saturating_sub(*last) <= SAYING_TICKS);
+        let since = known.map_or(ticks, |(since, _)| since);
+        self.ahead = Some((since, ticks));
         let is_over = ticks.saturating_sub(since) > AHEAD_TICKS;
         if is_over {
-            self.ahead_since = None;
+            self.ahead = None;
             self.said.clear();
         }
         is_over

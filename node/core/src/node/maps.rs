@@ -46,15 +46,23 @@ impl Node {
     /// What another node knows. It is ignored while this node's own copy of the system shard hears from a leader: that
     /// copy is told of every change.
     pub(super) fn learn(&mut self, from: NodeId, delta: MapDelta) {
-        if delta.cluster != self.identity.cluster || self.follows_own_map() {
+        if delta.cluster != self.identity.cluster {
             return;
         }
         let witnesses = self.witnesses();
         // If this node's map is the wrong one, nothing is judged by it.
         let nodes = || Map::of_nodes(self.identity.cluster.clone(), self.map.nodes.values().cloned().collect());
-        if admit::map::admit(&nodes(), &delta).is_ok()
-            && self.authority.is_ahead(from, &delta, self.map.epoch, &witnesses, self.ticks)
-        {
+        let is_ahead = admit::map::admit(&nodes(), &delta).is_ok()
+            && self.authority.is_ahead(from, &delta, self.map.epoch, &witnesses, self.ticks);
+        if self.follows_own_map() {
+            if let Some(own) = own_map(&self.replicas).filter(|_| is_ahead && self.authority.is_foreign()) {
+                self.map = Arc::new(own.clone());
+                self.authority.replaced();
+                (self.map_changed, self.is_map_whole) = (true, true);
+            }
+            return;
+        }
+        if is_ahead {
             self.map = Arc::new(nodes());
         }
         let admitted = match witnesses.contains(from) {
@@ -88,6 +96,12 @@ impl Node {
     /// True while this node's copy of the system shard stands and hears from a leader.
     fn follows_own_map(&self) -> bool {
         self.replicas.get(&ShardId::SYSTEM).is_some_and(|system| !system.is_blank() && system.hears_leader())
+    }
+
+    /// True while this node's copy of the system shard leads, and has applied all that is committed: then nobody knows of
+    /// more changes than it does.
+    pub(super) fn leads_own_map(&self) -> bool {
+        self.replicas.get(&ShardId::SYSTEM).is_some_and(|system| !system.is_blank() && system.leads_and_has_all())
     }
 
     fn witnesses(&self) -> Witnesses {
@@ -140,7 +154,7 @@ impl Node {
 
     /// Pushes what others lack, or asks for what this node lacks.
     pub(super) fn exchange_maps(&mut self) {
-        self.authority.tick(self.follows_own_map(), self.ticks);
+        self.authority.tick(self.follows_own_map(), self.leads_own_map(), self.ticks);
         if self.ticks % ASK_TICKS == 3 && self.authority.asks_from().is_some() {
             self.map_changed = true;
         }

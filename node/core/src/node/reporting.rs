@@ -73,7 +73,7 @@ impl Node {
             }
             let told = report.node.map_epoch;
             self.epochs.insert(from, told.min(self.map.epoch));
-            if told > self.map.epoch {
+            if told > self.map.epoch && self.leads_own_map() {
                 // Nobody knows of more changes than this steward does. A few such words, and the node takes this map.
                 self.send.push((from, PeerMessage::Map(self.map.piece_since(Epoch(0), MAP_RECORDS_MAX))));
             }

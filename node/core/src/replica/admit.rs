@@ -290,6 +290,12 @@ impl Replica {
         admit(&facts, from, envelope)
     }
 
+    /// True if this copy leads with an entry of its own term committed, and has applied all that is.
+    pub(crate) fn leads_and_has_all(&self) -> bool {
+        let has_all = self.applier.state.applied.0 == self.raw.raft.raft_log.committed;
+        self.is_leader() && self.has_committed_in_term() && has_all
+    }
+
     /// True if this copy leads, or has heard from its leader lately.
     pub(crate) fn hears_leader(&self) -> bool {
         let is_recent = |tick: &u64| self.ticks - tick <= crate::replica::ELECTION_TICKS as u64;

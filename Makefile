@@ -70,6 +70,16 @@ sim: ## Simulate databases under faults, then with known bugs planted: make sim 
 	cargo run --quiet --release -p skerry-sim -- --seeds $(SEEDS) $(if $(WHOLE),--whole)
 	cargo run --quiet --release -p skerry-sim -- --planted all --seeds 2000 $(if $(WHOLE),--whole)
 
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz: ## Forged messages, frames, logs and stores, ten minutes for each kind: make fuzz FUZZ_SECONDS=600
+	SKERRY_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --workspace --test fuzz -- --nocapture
+
+SCHEDULES ?= 20000
+.PHONY: search
+search: ## Hold back, reorder, double and drop chosen messages around elections, snapshots and moves: make search SCHEDULES=20000
+	SEARCH=$(SCHEDULES) cargo test -p skerry-core --features planted --test search -- --nocapture
+
 SAMPLE ?= 150
 SEED ?= 1
 MINUTES ?= 300

@@ -239,8 +239,9 @@ impl Operator {
         if self.tables(map, &sites, world) || self.targets(map, &sites, world) {
             return;
         }
-        let empty =
-            map.nodes.values().find(|n| n.state == NodeState::Draining && !map.shards.values().any(|s| s.names(n.id)));
+        // What a table that was dropped had there is gone, though its shards' records say so for ever.
+        let holds = |node| map.shards.values().any(|shard| map.is_live(shard) && shard.names(node));
+        let empty = map.nodes.values().find(|n| n.state == NodeState::Draining && !holds(n.id));
         if let Some(node) = empty {
             if self.is_disturbed && world.rng.random_bool(0.5) {
                 let hosts = world.up();

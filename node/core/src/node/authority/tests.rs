@@ -1,3 +1,5 @@
+//! Whose word is enough, and when.
+
 use super::*;
 use crate::ids::{ClusterId, Incarnation};
 use crate::map::{Descriptor, Member, NodeRecord, Replica, Role};

@@ -1,3 +1,5 @@
+//! What a member of a group sends is taken; one field out of bounds is not.
+
 use bytes::Bytes;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the system shard makes is taken; one field out of bounds is not.
+
 use bytes::Bytes;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a node, and the leader of a shard, can say, and what they cannot.
+
 use super::*;
 use crate::ids::{ClusterId, Epoch, Generation};
 use crate::map::{Member, NodeRecord, NodeState, Role};

@@ -1,3 +1,5 @@
+//! Offers and pieces of a shard, and of what is not that shard.
+
 use super::*;
 use crate::codec;
 use crate::command::{Outcome, RequestId};

@@ -129,7 +129,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "full_disk",
-        claim: "a disk that is suddenly full stops its node only, until there is room",
+        claim: "a disk that is suddenly full stops its node and the puts of its shards, not reads, until there is room",
         run: full_disk::run,
     },
     Scenario {

@@ -40,7 +40,7 @@ pub(super) struct Authority {
     /// Nodes with a copy of the system shard, as last confirmed. Empty = not known yet.
     members: BTreeSet<NodeId>,
     /// Of the records that matter here: the epoch that the map has, and who has sent just that.
-    said: BTreeMap<Subject, (Epoch, BTreeSet<NodeId>)>,
+    said: BTreeMap<Subject, (Epoch, BTreeSet<NodeId>, u64)>,
     /// The lowest epoch of a record that waits to be confirmed.
     waits_for: Option<Epoch>,
     /// Since when, and when last, the steward has said that this node's map is ahead of its own.
@@ -130,20 +130,23 @@ impl Authority {
         Witnesses { is_anybody: nodes.is_empty(), nodes, needed: present.clamp(1, WITNESSES) }
     }
 
-    /// A node has sent the record that the map has.
-    pub(super) fn note(&mut self, subject: Subject, epoch: Epoch, from: NodeId) {
-        let (known, by) = self.said.entry(subject).or_default();
+    /// A node has sent the record that the map has, in this tick.
+    pub(super) fn note(&mut self, subject: Subject, epoch: Epoch, from: NodeId, ticks: u64) {
+        let (known, by, since) = self.said.entry(subject).or_default();
         if *known != epoch {
-            (*known, *by) = (epoch, BTreeSet::new());
+            (*known, *by, *since) = (epoch, BTreeSet::new(), ticks);
         }
         by.insert(from);
     }
 
-    /// True if enough nodes have sent this record.
-    pub(super) fn is_confirmed(&self, subject: Subject, epoch: Epoch, witnesses: &Witnesses) -> bool {
-        let by = self.said.get(&subject).filter(|(known, _)| *known == epoch).map(|(_, by)| by);
-        let count = by.map_or(0, |by| by.iter().filter(|node| witnesses.contains(**node)).count());
-        count >= witnesses.needed || is_planted(Planted::MapUnconfirmed)
+    /// True if enough nodes have sent this record, or one has and nobody has spoken against it for long. The others may
+    /// be witnesses that wait for one another: two copies of the system shard that have left it at once. Against a map
+    /// that is not the database's the steward speaks sooner (`is_ahead`).
+    pub(super) fn is_confirmed(&self, subject: Subject, epoch: Epoch, witnesses: &Witnesses, ticks: u64) -> bool {
+        let said = self.said.get(&subject).filter(|(known, ..)| *known == epoch);
+        let count = said.map_or(0, |(_, by, _)| by.iter().filter(|node| witnesses.contains(**node)).count());
+        let is_old = said.is_some_and(|(.., since)| ticks.saturating_sub(*since) > PATIENCE_TICKS);
+        count >= witnesses.needed || (count > 0 && is_old) || is_planted(Planted::MapUnconfirmed)
     }
 
     /// Nothing waits, as far as has been looked.

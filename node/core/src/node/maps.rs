@@ -87,7 +87,7 @@ impl Node {
         }
         for (subject, epoch) in here {
             if self.epoch_of(subject) == Some(epoch) {
-                self.authority.note(subject, epoch, from);
+                self.authority.note(subject, epoch, from, self.ticks);
             }
         }
         self.map_changed |= self.authority.asks_from().is_some();
@@ -133,7 +133,7 @@ impl Node {
             Subject::Dropped(table) => own.tables.get(&table) == self.map.tables.get(&table),
         });
         let Some(epoch) = self.epoch_of(subject) else { return false };
-        let is_confirmed = is_own || self.authority.is_confirmed(subject, epoch, &self.witnesses());
+        let is_confirmed = is_own || self.authority.is_confirmed(subject, epoch, &self.witnesses(), self.ticks);
         if !is_confirmed {
             self.authority.wait_for(epoch);
         }

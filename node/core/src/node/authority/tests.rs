@@ -42,30 +42,33 @@ fn one_node_alone_confirms_nothing_where_there_are_others() {
     authority.trust(&system(&[1, 2, 3]));
     let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
     for from in [1, 1, 4, 5] {
-        authority.note(SHARD, AT, NodeId(from));
-        assert!(!authority.is_confirmed(SHARD, AT, &witnesses), "{from}");
+        authority.note(SHARD, AT, NodeId(from), 500);
+        assert!(!authority.is_confirmed(SHARD, AT, &witnesses, 600), "{from}");
     }
-    authority.note(SHARD, AT, NodeId(3));
-    assert!(authority.is_confirmed(SHARD, AT, &witnesses));
+    authority.note(SHARD, AT, NodeId(3), 500);
+    assert!(authority.is_confirmed(SHARD, AT, &witnesses, 600));
     // Another record of the same thing begins anew.
-    authority.note(SHARD, Epoch(8), NodeId(3));
-    assert!(!authority.is_confirmed(SHARD, Epoch(8), &witnesses));
-    assert!(!authority.is_confirmed(SHARD, AT, &witnesses));
+    authority.note(SHARD, Epoch(8), NodeId(3), 500);
+    assert!(!authority.is_confirmed(SHARD, Epoch(8), &witnesses, 600));
+    assert!(!authority.is_confirmed(SHARD, AT, &witnesses, 600));
+    // Nobody has spoken against it for long.
+    assert!(!authority.is_confirmed(SHARD, Epoch(8), &witnesses, 500 + PATIENCE_TICKS));
+    assert!(authority.is_confirmed(SHARD, Epoch(8), &witnesses, 501 + PATIENCE_TICKS));
 }
 
 #[test]
 fn one_node_is_enough_where_no_other_has_been_heard_of_for_long() {
     let mut authority = Authority::default();
     authority.trust(&system(&[1, 2, 3]));
-    authority.note(SHARD, AT, NodeId(1));
+    authority.note(SHARD, AT, NodeId(1), 500);
     let heard = heard(&[1]);
     let soon = authority.witnesses(OWN, &map(5), &heard, PATIENCE_TICKS - 1);
-    assert!(!authority.is_confirmed(SHARD, AT, &soon));
+    assert!(!authority.is_confirmed(SHARD, AT, &soon, 600));
     let later = authority.witnesses(OWN, &map(5), &heard, PATIENCE_TICKS);
-    assert!(authority.is_confirmed(SHARD, AT, &later));
+    assert!(authority.is_confirmed(SHARD, AT, &later, 600));
     authority.trust(&system(&[1]));
     let only = authority.witnesses(OWN, &map(5), &heard, 1);
-    assert!(authority.is_confirmed(SHARD, AT, &only));
+    assert!(authority.is_confirmed(SHARD, AT, &only, 600));
 }
 
 #[test]
@@ -126,9 +129,9 @@ fn without_confirmation_one_node_destroys_what_it_likes() {
     let mut authority = Authority::default();
     authority.trust(&system(&[1, 2, 3]));
     let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
-    authority.note(SHARD, AT, NodeId(5));
-    assert!(!authority.is_confirmed(SHARD, AT, &witnesses) && !witnesses.contains(NodeId(5)));
+    authority.note(SHARD, AT, NodeId(5), 500);
+    assert!(!authority.is_confirmed(SHARD, AT, &witnesses, 600) && !witnesses.contains(NodeId(5)));
     crate::planted::plant(Some(Planted::MapUnconfirmed));
-    assert!(authority.is_confirmed(SHARD, AT, &witnesses) && witnesses.contains(NodeId(5)));
+    assert!(authority.is_confirmed(SHARD, AT, &witnesses, 600) && witnesses.contains(NodeId(5)));
     crate::planted::plant(None);
 }

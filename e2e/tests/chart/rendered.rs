@@ -137,6 +137,10 @@ fn environment_tells_the_operator_all_that_the_values_say() {
     let set = ["imageRegistry=\"registry.test\"", &format!("nodeImage.digest=\"{digest}\"")];
     assert_eq!(told(&set, "SKERRY_NODE_IMAGE"), format!("registry.test/skerry-node@{digest}"));
     assert_eq!(told(&["logLevel=\"debug\""], "SKERRY_LOG_LEVEL"), "debug");
+    assert_eq!(told(&[], "SKERRY_NETWORK_POLICIES"), "true");
+    assert_eq!(told(&["nodeNetworkPolicy.create=false"], "SKERRY_NETWORK_POLICIES"), "false");
+    // So looks an upgrade that keeps the values of a release that did not have this one.
+    assert_eq!(told(&["nodeNetworkPolicy=null"], "SKERRY_NETWORK_POLICIES"), "true");
 }
 
 #[test]

@@ -188,6 +188,8 @@ planted! {
     StewardUnchecked,
     /// A snapshot may have any bounds and members, and its pieces any keys.
     SnapshotUnchecked,
+    /// A snapshot of the system shard may tell only of copies that this node's own copy of it has heard of.
+    SystemOfferByOwnMap,
     /// An entry that cannot be read is left out, and what follows is applied.
     UnreadableSkipped,
     /// A node's start is believed, however high.

@@ -41,7 +41,7 @@ impl Node {
 }
 
 /// The node of a copy that is a member of the shard, or is to become one.
-pub(super) fn home_of(record: &ShardRecord, replica: ReplicaId) -> Option<NodeId> {
+pub(crate) fn home_of(record: &ShardRecord, replica: ReplicaId) -> Option<NodeId> {
     let assigned = record.assigned.iter().find(|copy| copy.id == replica).map(|copy| copy.node);
     record.descriptor.node_of(replica).or(assigned)
 }

@@ -274,9 +274,14 @@ impl Replica {
         known: impl FnOnce() -> Option<NodeId>,
         envelope: &RaftEnvelope,
     ) -> Result<(), Refused> {
+        admit(&self.facts(envelope.from, known), from, envelope)
+    }
+
+    /// What this copy knows, and where the copy is that speaks to it.
+    fn facts(&self, speaker: ReplicaId, known: impl FnOnce() -> Option<NodeId>) -> RaftFacts {
         let raft = &self.raw.raft;
-        let home = self.descriptor().node_of(envelope.from).or_else(known);
-        let facts = RaftFacts {
+        let home = self.descriptor().node_of(speaker).or_else(known);
+        RaftFacts {
             id: self.id(),
             is_system: self.descriptor().shard == crate::ids::ShardId::SYSTEM,
             term: raft.term,
@@ -285,9 +290,8 @@ impl Replica {
             last: raft.raft_log.last_index(),
             log_bytes: self.raw.store().bytes(),
             is_leaderless: self.ticks - self.led_tick > LEADERLESS_TICKS,
-            home: home.or_else(|| self.peers.get(&envelope.from).copied()),
-        };
-        admit(&facts, from, envelope)
+            home: home.or_else(|| self.peers.get(&speaker).copied()),
+        }
     }
 
     /// True if this copy leads with an entry of its own term committed, and has applied all that is.

@@ -3,11 +3,12 @@
 
 use bytes::Bytes;
 
-use super::{INDEX_MAX, TERM_JUMP_MAX};
+use super::{INDEX_MAX, RaftFacts, TERM_JUMP_MAX, sender};
 use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key, shard_key, state};
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Descriptor, ShardRecord};
 use crate::message::{SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::node::admit::home_of;
 use crate::node::admit::message::{check_descriptor, check_members};
 use crate::planted::{Planted, is_planted};
 use crate::record;
@@ -24,6 +25,9 @@ const CHUNK_BYTES_MAX: usize = 8 << 20;
 const VERSION_MAX: Version = Version(1 << 63);
 /// Of all that was ever put into a shard: ten years at a gigabyte a second. Sums over all members do not overflow.
 const BYTES_MAX: u64 = 1 << 58;
+/// Copies that may have been given a number since this node's copy of the system shard fell behind: a thousand recoveries
+/// of it, each of which skips 2^32.
+const REPLICA_JUMP_MAX: u64 = 1 << 42;
 
 /// Why a snapshot, or a piece of it, is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +54,8 @@ pub enum SnapshotRefused {
     Ack,
 }
 
-/// Whether an offer fits what the map has of the shard, and what a copy that has data knows itself.
+/// Whether an offer fits what the map has of the shard, and what the copy knows itself. `known` = its descriptor, if it
+/// has data.
 ///
 /// # Errors
 ///
@@ -58,27 +63,37 @@ pub enum SnapshotRefused {
 pub fn admit_offer(
     offer: &SnapshotOffer,
     (here, from): (NodeId, NodeId),
-    term: u64,
+    facts: &RaftFacts,
     known: Option<&Descriptor>,
     (record, replica_max): (&ShardRecord, ReplicaId),
 ) -> Result<(), SnapshotRefused> {
     use SnapshotRefused::Offer;
     let descriptor = &offer.descriptor;
-    if descriptor.node_of(offer.from) != Some(from) {
+    let is_a_member = sender(facts, from, offer.from).is_ok();
+    if !is_a_member || descriptor.node_of(offer.from) != Some(from) {
         return Err(SnapshotRefused::Sender { replica: offer.from, node: from });
+    }
+    // Of a term that is not over there is one leader.
+    let is_led = facts.is_leader || (facts.leader.0 != 0 && facts.leader != offer.from);
+    if offer.term == facts.term && is_led {
+        return Err(Offer("leader"));
     }
     if descriptor.node_of(offer.to) != Some(here) {
         return Err(Offer("receiver"));
     }
     check_members(descriptor).map_err(Offer)?;
-    check_descriptor(descriptor, record, replica_max).map_err(Offer)?;
+    // The map of a node with a copy of the system shard is as old as that copy: the very snapshot that it lacks tells of
+    // later ones.
+    let jump = if facts.is_system && !is_planted(Planted::SystemOfferByOwnMap) { REPLICA_JUMP_MAX } else { 0 };
+    check_descriptor(descriptor, record, ReplicaId(replica_max.0.saturating_add(jump))).map_err(Offer)?;
     if known.is_some_and(|known| known.generation > descriptor.generation) {
         return Err(Offer("generation"));
     }
     if !(1..=INDEX_MAX).contains(&offer.index) {
         return Err(Offer("index"));
     }
-    if offer.index_term == 0 || offer.index_term > offer.term || offer.term > term.saturating_add(TERM_JUMP_MAX) {
+    let term_max = facts.term.saturating_add(TERM_JUMP_MAX);
+    if offer.index_term == 0 || offer.index_term > offer.term || offer.term > term_max {
         return Err(Offer("term"));
     }
     if offer.last_version > VERSION_MAX || offer.request_floor > VERSION_MAX {
@@ -142,7 +157,8 @@ impl Replica {
             return Ok(());
         }
         let known = (!self.is_blank()).then(|| self.descriptor());
-        admit_offer(offer, (self.node, from), self.term(), known, record)
+        let facts = self.facts(offer.from, || home_of(record.0, offer.from));
+        admit_offer(offer, (self.node, from), &facts, known, record)
     }
 
     /// Checks a piece of the snapshot that this copy receives.

@@ -6,6 +6,7 @@ use crate::command::{Outcome, RequestId};
 use crate::engine::family;
 use crate::ids::{Epoch, Generation, TableId};
 use crate::map::{Member, Replica as Copy, Role};
+use crate::planted::plant;
 
 /// What is made of a sound one.
 type Change = fn(&mut SnapshotOffer);
@@ -47,8 +48,22 @@ fn offer() -> SnapshotOffer {
     }
 }
 
+fn facts(home: Option<NodeId>) -> RaftFacts {
+    RaftFacts {
+        id: ReplicaId(12),
+        is_system: false,
+        term: 4,
+        leader: ReplicaId(0),
+        is_leader: false,
+        last: 0,
+        log_bytes: 0,
+        is_leaderless: false,
+        home,
+    }
+}
+
 fn check(offer: &SnapshotOffer) -> Result<(), SnapshotRefused> {
-    admit_offer(offer, (HERE, FROM), 4, None, (&record(), ReplicaId(12)))
+    admit_offer(offer, (HERE, FROM), &facts(Some(FROM)), None, (&record(), ReplicaId(12)))
 }
 
 #[test]
@@ -80,14 +95,47 @@ fn an_offer_is_of_the_shard_as_the_map_has_it() {
     for (field, change) in wrong {
         assert_eq!(with(change), Err(SnapshotRefused::Offer(field)), "{field}");
     }
-    let elsewhere = admit_offer(&offer(), (HERE, NodeId(2)), 4, None, (&record(), ReplicaId(12)));
+    let elsewhere = admit_offer(&offer(), (HERE, NodeId(2)), &facts(Some(FROM)), None, (&record(), ReplicaId(12)));
     assert_eq!(elsewhere, Err(SnapshotRefused::Sender { replica: ReplicaId(10), node: NodeId(2) }));
+}
+
+#[test]
+fn an_offer_is_of_a_copy_that_this_one_knows_and_that_leads() {
+    let with = |facts: RaftFacts| admit_offer(&offer(), (HERE, FROM), &facts, None, (&record(), ReplicaId(12)));
+    let sender = Err(SnapshotRefused::Sender { replica: ReplicaId(10), node: FROM });
+    assert_eq!(with(facts(None)), sender, "nobody knows it");
+    assert_eq!(with(facts(Some(NodeId(2)))), sender, "it is elsewhere");
+    assert_eq!(with(RaftFacts { is_leaderless: true, ..facts(None) }), Ok(()));
+    let led =
+        |leader, is_leader| with(RaftFacts { term: 5, leader: ReplicaId(leader), is_leader, ..facts(Some(FROM)) });
+    assert_eq!(led(10, false), Ok(()));
+    assert_eq!(led(11, false), Err(SnapshotRefused::Offer("leader")));
+    assert_eq!(led(12, true), Err(SnapshotRefused::Offer("leader")));
+}
+
+/// Its own copy of the system shard tells a node which numbers were given. If that copy lags, the snapshot that it gets
+/// names later ones; of other shards the map tells first.
+#[test]
+fn a_snapshot_of_the_system_shard_names_copies_that_nobody_has_told_of_here() {
+    let named = |is_system, id| {
+        let mut offer = offer();
+        offer.descriptor.members.push(member(5, id, Role::Learner));
+        let facts = RaftFacts { is_system, ..facts(Some(FROM)) };
+        admit_offer(&offer, (HERE, FROM), &facts, None, (&record(), ReplicaId(12)))
+    };
+    assert_eq!(named(true, 16), Ok(()));
+    assert_eq!(named(true, u64::MAX), Err(SnapshotRefused::Offer("members")));
+    assert_eq!(named(false, 16), Err(SnapshotRefused::Offer("members")));
+    plant(Some(Planted::SystemOfferByOwnMap));
+    let caught = named(true, 16);
+    plant(None);
+    assert_ne!(caught, Ok(()));
 }
 
 #[test]
 fn a_copy_with_data_never_goes_back_to_an_earlier_generation() {
     let later = Descriptor { generation: Generation(4), ..descriptor() };
-    let refused = admit_offer(&offer(), (HERE, FROM), 4, Some(&later), (&record(), ReplicaId(12)));
+    let refused = admit_offer(&offer(), (HERE, FROM), &facts(Some(FROM)), Some(&later), (&record(), ReplicaId(12)));
     assert_eq!(refused, Err(SnapshotRefused::Offer("generation")));
 }
 

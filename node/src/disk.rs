@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// With less than this free a store may not open for want of space alone.
-const SPACE_MIN: u64 = 4 << 20;
+pub const SPACE_MIN: u64 = 4 << 20;
 
 /// Makes a file's content durable. A seam: tests count the calls and make them fail.
 pub type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
@@ -35,11 +35,16 @@ pub fn sync_tree(folder: &Path) -> io::Result<()> {
     sync_folder(folder)
 }
 
+/// What the file system of a folder has left.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(folder)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// What keeps files in a folder from being read and written, if anything does: beside damage the reasons why a store may
 /// not open. Reads every file to its end.
 pub fn hinders(folder: &Path) -> io::Result<Option<String>> {
-    let stat = rustix::fs::statvfs(folder)?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = free_bytes(folder)?;
     if free < SPACE_MIN {
         return Ok(Some(format!("only {free} bytes are free there")));
     }
@@ -114,9 +119,7 @@ impl DiskGuard {
     /// Looks. Costs a walk over the folder.
     pub fn check(&mut self, folder: &Path) -> io::Result<DiskState> {
         let bytes = folder_bytes(folder)?;
-        let stat = rustix::fs::statvfs(folder)?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        Ok(self.judge(bytes, free))
+        Ok(self.judge(bytes, free_bytes(folder)?))
     }
 
     fn judge(&mut self, bytes: u64, file_system_free: u64) -> DiskState {

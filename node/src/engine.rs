@@ -16,6 +16,7 @@ use skerry_core::engine::Engine;
 pub use self::fjall::FjallEngine;
 pub use self::kind::EngineKind;
 pub use self::sled::SledEngine;
+use crate::newer::Newer;
 use crate::{disk, panics};
 
 /// A store that the worker writes and another thread syncs.
@@ -48,7 +49,10 @@ pub enum OpenError {
         /// Asked for.
         wanted: EngineKind,
     },
-    /// The folder's mark cannot be read, or is of a later version.
+    /// The store is of a later version of this program, or of the engine.
+    #[error(transparent)]
+    Newer(#[from] Newer),
+    /// The folder's mark cannot be read.
     #[error("{} has an unreadable mark of its kind of store: {mark:?}", folder.display())]
     Mark {
         /// Which.
@@ -82,8 +86,18 @@ pub enum OpenError {
 pub(crate) struct Failed {
     /// In its own words.
     pub(crate) message: String,
-    /// True if that is in the data, and not in settings, permissions, space, memory, or another process.
-    pub(crate) is_damage: bool,
+    pub(crate) cause: Cause,
+}
+
+/// Why a store does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Its data is not as it was written.
+    Damage,
+    /// Its data is of a later version.
+    Newer,
+    /// Settings, permissions, space, memory, or another process.
+    Other,
 }
 
 /// Opens the store in a folder, or makes one. `cache_bytes` is what the store may keep in memory; a real process takes
@@ -104,8 +118,9 @@ pub fn open(kind: EngineKind, folder: &Path, cache_bytes: u64) -> Result<SharedE
             disk::sync_tree(&folder).map_err(|source| OpenError::Folder { folder, source })?;
             Ok(engine)
         }
-        Ok(Err(Failed { message, is_damage: false })) => Err(OpenError::Unusable { folder, kind, message }),
-        Ok(Err(Failed { message, is_damage: true })) => Err(judge(folder, kind, message)),
+        Ok(Err(Failed { message, cause: Cause::Other })) => Err(OpenError::Unusable { folder, kind, message }),
+        Ok(Err(Failed { message, cause: Cause::Newer })) => Err(Newer::found(&folder, message).into()),
+        Ok(Err(Failed { message, cause: Cause::Damage })) => Err(judge(folder, kind, message)),
         Err(panic) if is_want_of_memory(&panic) => {
             Err(OpenError::Unusable { folder, kind, message: format!("it panicked: {panic}") })
         }

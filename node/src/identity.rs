@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use self::file::Content;
 use crate::log::LogMark;
+use crate::newer::Newer;
 
 const FILE: &str = "identity.json";
 const LOCK: &str = "lock";
@@ -77,7 +78,10 @@ pub enum VolumeError {
         /// Which.
         folder: PathBuf,
     },
-    /// The file is damaged, or of a later version.
+    /// It is of a later version of this program.
+    #[error(transparent)]
+    Newer(#[from] Newer),
+    /// The file is damaged.
     #[error("{} is not an identity that this program knows: {why}", path.display())]
     Unreadable {
         /// Which file.
@@ -119,14 +123,14 @@ pub enum VolumeError {
     },
     /// Nobody has looked at what was put aside.
     #[error(
-        "{count} damaged parts were put aside in {} already: look at them, and remove or keep them elsewhere, before this node starts again",
-        folder.display()
+        "another part of the volume in {} is damaged, and {} were put aside there already: {}. They may hold what no other node has as long as a shard is short of copies. Once `skerry shards` shows every shard with all its copies, remove them, or keep them elsewhere, and start this node again; or replace the node by one with an empty volume",
+        folder.display(), parts.len(), parts.join(", ")
     )]
     Aside {
         /// Which volume.
         folder: PathBuf,
-        /// So many.
-        count: usize,
+        /// What was put aside, by name.
+        parts: Vec<String>,
     },
     /// Another database's.
     #[error("the volume in {} belongs to database {owner}, not to {wanted}", folder.display())]
@@ -141,6 +145,12 @@ pub enum VolumeError {
 }
 
 impl VolumeError {
+    /// As an error of the file system, of the same kind if it is one.
+    pub fn into_io(self) -> io::Error {
+        let kind = if let Self::Io { source, .. } = &self { source.kind() } else { io::ErrorKind::Other };
+        io::Error::new(kind, self)
+    }
+
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
@@ -343,8 +353,18 @@ mod tests {
         assert!(matches!(Volume::open(folder.path()), Err(VolumeError::Orphan { .. })));
         let folder = tempfile::tempdir().unwrap();
         drop(Volume::open(folder.path()).unwrap());
-        fs::write(folder.path().join(FILE), b"{\"format\": 9}").unwrap();
+        fs::write(folder.path().join(FILE), b"{\"format\": 0}").unwrap();
         assert!(matches!(Volume::open(folder.path()), Err(VolumeError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn an_identity_of_a_later_version_is_told_of_as_such_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let later = br#"{"format": 3, "volume": {"id": "v"}, "crc32c": 7}"#;
+        fs::write(folder.path().join(FILE), later).unwrap();
+        let error = Volume::open(folder.path()).unwrap_err();
+        assert!(matches!(&error, VolumeError::Newer(_)) && error.to_string().contains("newer version"), "{error}");
+        assert_eq!(fs::read(folder.path().join(FILE)).unwrap(), later);
     }
 
     #[test]
@@ -363,7 +383,7 @@ mod tests {
             fs::write(folder.path().join(FILE), bytes).unwrap();
             match Volume::open(folder.path()) {
                 Ok(volume) => assert_eq!(*volume.content(), content, "bit {bit}"),
-                Err(VolumeError::Unreadable { .. }) => refused += 1,
+                Err(VolumeError::Unreadable { .. } | VolumeError::Newer(_)) => refused += 1,
                 Err(other) => panic!("{other}"),
             }
         }

@@ -19,6 +19,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// So long the secrets that were in the file before are accepted yet, and sent where the new ones are not known: the
 /// other nodes' files change later than this one's. Kubernetes brings a changed Secret into every pod within two minutes.
 const GRACE: Duration = Duration::from_secs(300);
+/// Changes of the file that may follow each other within that time. Past it the oldest are no longer accepted.
+const REPLACED_MAX: usize = 8;
 /// All secrets, each with its line's end.
 const FILE_BYTES_MAX: usize = SECRETS_MAX * (SECRET_BYTES_MAX + 2);
 
@@ -32,8 +34,14 @@ pub struct Keyring {
 #[derive(Debug, Default)]
 struct Held {
     secrets: Secrets,
-    /// What they took the place of, and until when that counts.
-    replaced: Option<(Secrets, Instant)>,
+    /// What they took the place of, the latest first, and until when each counts.
+    replaced: Vec<(Secrets, Instant)>,
+}
+
+impl Held {
+    fn replaced(&self, now: Instant) -> impl Iterator<Item = &Secrets> {
+        self.replaced.iter().filter(move |(_, until)| now < *until).map(|(secrets, _)| secrets)
+    }
 }
 
 /// Why a file of secrets cannot be used.
@@ -63,7 +71,7 @@ impl Keyring {
     /// Reads the file. `None` = nothing is demanded of anybody.
     pub fn open(file: Option<PathBuf>) -> Result<Self, KeyringError> {
         let secrets = file.as_deref().map(read).transpose()?.unwrap_or_default();
-        Ok(Self { file, held: RwLock::new(Held { secrets, replaced: None }) })
+        Ok(Self { file, held: RwLock::new(Held { secrets, replaced: Vec::new() }) })
     }
 
     /// True if something is demanded.
@@ -74,10 +82,7 @@ impl Keyring {
     /// What to send to another node, one after the other, until one is accepted.
     pub fn to_send(&self) -> Vec<Presented> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        match held.replaced.as_ref().filter(|(_, until)| Instant::now() < *until) {
-            Some((replaced, _)) => held.secrets.clone().and_then(replaced).to_send(),
-            None => held.secrets.to_send(),
-        }
+        held.replaced(Instant::now()).fold(held.secrets.clone(), Secrets::and_then).to_send()
     }
 
     /// Lets a call in that carries one of the secrets.
@@ -98,8 +103,7 @@ impl Keyring {
 
     fn knows(&self, carried: &[u8], now: Instant) -> bool {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        let replaced = held.replaced.as_ref().filter(|(_, until)| now < *until);
-        held.secrets.has(carried) | replaced.is_some_and(|(secrets, _)| secrets.has(carried))
+        held.replaced(now).fold(held.secrets.has(carried), |known, secrets| known | secrets.has(carried))
     }
 
     /// Looks at the file for ever. One that cannot be used changes nothing.
@@ -133,7 +137,9 @@ impl Keyring {
             return false;
         }
         let replaced = std::mem::replace(&mut held.secrets, secrets);
-        held.replaced = Some((replaced, now + GRACE));
+        held.replaced.retain(|(_, until)| now < *until);
+        held.replaced.insert(0, (replaced, now + GRACE));
+        held.replaced.truncate(REPLACED_MAX);
         true
     }
 }
@@ -161,6 +167,7 @@ mod tests {
 
     const OLD: &str = "0123456789abcdef";
     const NEW: &str = "fedcba9876543210";
+    const NEWEST: &str = "0f1e2d3c4b5a6978";
 
     fn keyring(text: &str) -> Keyring {
         let folder = tempfile::tempdir().unwrap();
@@ -190,6 +197,24 @@ mod tests {
         assert!(keyring.knows(NEW.as_bytes(), now) && keyring.knows(OLD.as_bytes(), now));
         assert_eq!(keyring.to_send().len(), 2);
         assert!(keyring.knows(NEW.as_bytes(), now + GRACE) && !keyring.knows(OLD.as_bytes(), now + GRACE));
+    }
+
+    /// Another node's file may be two changes behind.
+    #[test]
+    fn what_was_replaced_twice_is_accepted_and_sent_until_its_own_time_is_over() {
+        let (keyring, now) = (keyring(OLD), Instant::now());
+        let later = now + GRACE / 2;
+        keyring.replace(Secrets::parse(NEW.as_bytes()).unwrap(), now);
+        keyring.replace(Secrets::parse(NEWEST.as_bytes()).unwrap(), later);
+        let known = |at| [OLD, NEW, NEWEST].map(|secret| keyring.knows(secret.as_bytes(), at));
+        assert_eq!(known(later), [true; 3]);
+        assert_eq!(keyring.to_send().len(), 3);
+        assert_eq!(known(now + GRACE), [false, true, true]);
+        assert_eq!(known(later + GRACE), [false, false, true]);
+        for number in 0..2 * REPLACED_MAX {
+            keyring.replace(Secrets::parse(format!("{OLD}-{number}").as_bytes()).unwrap(), later);
+        }
+        assert_eq!(keyring.to_send().len(), 1 + REPLACED_MAX);
     }
 
     #[test]

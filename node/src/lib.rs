@@ -18,6 +18,7 @@ pub mod keyring;
 pub mod log;
 pub mod logging;
 pub mod metrics;
+pub mod newer;
 pub mod origin;
 pub mod panics;
 pub mod peers;

@@ -34,6 +34,7 @@ pub use self::index::Refusal;
 pub use self::mark::{Found, LogMark, find};
 use self::writer::{Message, Writer};
 use crate::disk::{self, SyncFile};
+use crate::newer::Newer;
 
 /// The design's size of a segment.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
@@ -133,13 +134,8 @@ pub enum LogError {
         source: io::Error,
     },
     /// Written by a later version of this program.
-    #[error("{} is of format version {found}, this program knows version {}", path.display(), format::FORMAT_VERSION)]
-    Version {
-        /// Which file.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
-    },
+    #[error(transparent)]
+    Newer(#[from] Newer),
     /// The configuration makes no sense.
     #[error("segments of {0} bytes: it must be {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}")]
     SegmentBytes(u64),

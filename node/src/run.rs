@@ -8,7 +8,7 @@ mod volume;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ use self::front::Front;
 use self::parts::{Beginning, Running};
 use self::volume::Opened;
 use crate::config::Config;
-use crate::disk::DiskGuard;
+use crate::disk::{self, DiskGuard};
 use crate::disk_watch::Watched;
 use crate::engine;
 use crate::founding::{Call, Standing, founding};
 use crate::health;
 use crate::http::{self, Pages};
 use crate::identity::VolumeError;
-use crate::inbox::{Work, inbox};
+use crate::inbox::{Signals, Work, inbox};
 use crate::keyring::{Keyring, KeyringError};
 use crate::log::LogError;
 use crate::metrics::Metrics;
@@ -100,6 +100,14 @@ pub enum RunError {
     #[error("node was poisoned: {reason}")]
     Poisoned {
         /// Why.
+        reason: String,
+    },
+    /// Log or store had no space, and the volume has none.
+    #[error("volume has only {free} bytes left: {reason}; the next start waits for space")]
+    Full {
+        /// What is left.
+        free: u64,
+        /// What failed.
         reason: String,
     },
     /// Too long.
@@ -234,6 +242,7 @@ async fn run_parts<H: Health>(
     let identity = parts.node.identity().clone();
     Span::current().record("node", identity.node.0);
     let founding = parts.identity.founding.clone();
+    let (signals, volume) = (parts.inbox.signals().clone(), parts.watched.volume.clone());
     let mut running = parts::start(parts)?;
     info!(node = identity.node.0, incarnation = identity.incarnation.0, zone = identity.zone, "node serves");
     let failed = tokio::select! {
@@ -244,11 +253,22 @@ async fn run_parts<H: Health>(
             return Ok(Some(front));
         }
         failed = running.failed() => Some(failed),
+        full = out_of_space(&signals, &volume) => Some(full),
     };
     // Nobody is to wait in the queue of a listener that no server comes to any more.
     drop(front);
     end(running, failed).await?;
     Ok(None)
+}
+
+/// Waits for the end of the node for want of space. For any other reason it stays, poisoned, until somebody looks at it; for
+/// this one nobody need: the next start waits for space by itself.
+async fn out_of_space(signals: &Signals, volume: &Path) -> RunError {
+    signals.stopped().cancelled().await;
+    match (signals.failure(), disk::free_bytes(volume)) {
+        (Some(reason), Ok(free)) if free < disk::SPACE_MIN => RunError::Full { free, reason: reason.to_owned() },
+        _ => std::future::pending().await,
+    }
 }
 
 fn watched(config: &Config, aside: Vec<PathBuf>) -> Watched {

@@ -18,6 +18,8 @@ const WORKER_SILENCE_MS_MAX: u64 = 60_000;
 pub enum Phase {
     /// Opening its volume.
     Opening,
+    /// Its volume is full: waits for space before it opens it.
+    Full,
     /// Its volume is empty: asks the seeds for an identity, and waits to be told to make the database.
     Joining,
     /// Its store is lost: asks the seeds who the other nodes are.
@@ -31,12 +33,14 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 6] = [Self::Opening, Self::Joining, Self::Asking, Self::Serving, Self::Stopping, Self::Removed];
+    const ALL: [Self; 7] =
+        [Self::Opening, Self::Full, Self::Joining, Self::Asking, Self::Serving, Self::Stopping, Self::Removed];
 
     /// For people.
     fn words(self) -> &'static str {
         match self {
             Self::Opening => "opens its volume",
+            Self::Full => "waits for space on its volume, which is full",
             Self::Joining => "has no identity yet: waits for the founding call or for a seed",
             Self::Asking => "has lost its store: waits for a seed to tell of the other nodes",
             Self::Serving => "serves",

@@ -16,7 +16,7 @@ use kube::Api;
 use kube::api::PostParams;
 use skerry_api::{CLUSTER_ID, DATABASE_LABEL, DistributedDatabase};
 use skerry_operator_core::kubernetes::{Scene, actions, upkeep};
-use skerry_operator_core::{Decision, Wait, unrest};
+use skerry_operator_core::{Decision, Wait, one_may_go};
 
 use crate::context::Context;
 use crate::observe::{ObserveError, Sight};
@@ -48,7 +48,7 @@ pub async fn identify(
 /// Carries out what was decided. Returns the failure that ended it early, in words.
 pub async fn apply(writer: &mut Writer<'_>, decision: &Decision, seen: &Sight) -> Option<String> {
     if decision.plan.waits.contains(&Wait::Paused) {
-        return None;
+        return keep_secret(writer).await;
     }
     let scene = Scene {
         names: &seen.names,
@@ -58,7 +58,7 @@ pub async fn apply(writer: &mut Writer<'_>, decision: &Decision, seen: &Sight) -
     };
     let done = async {
         writer.take_secret().await?;
-        writer.write_beside(&scene, all_well(decision, seen)).await?;
+        writer.write_beside(&scene, may_evict(decision, seen)).await?;
         for action in writer.upkeep(&scene).into_iter().chain(actions(&decision.plan, &scene)) {
             writer.act(&action, decision.plan.based_on.epoch).await?;
         }
@@ -67,11 +67,20 @@ pub async fn apply(writer: &mut Writer<'_>, decision: &Decision, seen: &Sight) -
     done.await.err().map(|error| error.text())
 }
 
-/// True if one node more may be away: all are ready, every shard has all its copies in step, and nothing is under way.
-fn all_well(decision: &Decision, seen: &Sight) -> bool {
+/// What is kept though nothing else is written, of a database that is paused or cannot be what its resource says: without
+/// its Secret no pod of it starts again.
+pub async fn keep_secret(writer: &mut Writer<'_>) -> Option<String> {
+    if !writer.database().status.as_ref().is_some_and(|status| status.founded) {
+        return None;
+    }
+    writer.take_secret().await.err().map(|error| error.text())
+}
+
+/// True if one pod may be evicted, and nothing is about to be ended anyway.
+fn may_evict(decision: &Decision, seen: &Sight) -> bool {
     let slots = seen.cluster.slots(&seen.names);
-    let at_rest = seen.observed.database.known().is_some_and(|status| unrest(status).is_none());
-    at_rest && decision.plan.steps.is_empty() && slots.values().all(|slot| slot.process.ready)
+    let status = seen.observed.database.known();
+    decision.plan.steps.is_empty() && status.is_some_and(|status| one_may_go(&slots, status))
 }
 
 impl Writer<'_> {

@@ -6,7 +6,7 @@ use kube::Api;
 use skerry_api::DistributedDatabase;
 use skerry_operator_core::{Decision, Environment, Invalid, decide};
 
-use crate::apply::{Writer, apply, identify};
+use crate::apply::{Writer, apply, identify, keep_secret};
 use crate::context::Context;
 use crate::observe::{ObserveError, observe};
 use crate::report::{ReportError, report};
@@ -42,7 +42,7 @@ pub async fn reconcile(namespace: &str, name: &str, context: &Context) -> Result
     let mut writer = Writer::new(context, resources, database, &seen);
     let failure = match &decision {
         Ok(decision) => apply(&mut writer, decision, &seen).await,
-        Err(_) => None,
+        Err(_) => keep_secret(&mut writer).await,
     };
     let pause = pause(&decision, failure.is_some());
     report(writer, &seen, &decision, failure.as_deref()).await?;

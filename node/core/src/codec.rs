@@ -13,6 +13,15 @@ pub struct Undecodable {
     pub what: &'static str,
     /// Why not.
     pub reason: String,
+    /// True if a newer release wrote it, of whose formats this one does not know.
+    pub is_newer: bool,
+}
+
+impl Undecodable {
+    /// Of bytes that are damaged, or that nobody can have written.
+    pub(crate) fn damaged(what: &'static str, reason: String) -> Self {
+        Self { what, reason, is_newer: false }
+    }
 }
 
 /// Encodes a value of our own types; they all can be.
@@ -39,7 +48,11 @@ pub(crate) fn is_kind(bytes: &[u8], kind: u8) -> bool {
 /// Decodes what [`encode`] made.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Undecodable> {
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|e| Undecodable { what, reason: e.to_string() }),
-        first => Err(Undecodable { what, reason: format!("format {:?}", first.map(|(f, _)| f)) }),
+        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|e| Undecodable::damaged(what, e.to_string())),
+        Some((format, _)) => {
+            let reason = format!("it has format {format}, only {FORMAT} is known");
+            Err(Undecodable { what, reason, is_newer: *format > FORMAT })
+        }
+        None => Err(Undecodable::damaged(what, "it is empty".to_owned())),
     }
 }

@@ -6,7 +6,9 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use crate::codec::Undecodable;
 use crate::ids::{ShardId, TableId};
+use crate::planted::{Planted, is_planted};
 
 /// One change of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +41,26 @@ impl EngineError {
         Self { message: message.to_string(), is_damage: true }
     }
 
-    /// The store gave something that we did not write.
-    pub(crate) fn unreadable(error: impl std::error::Error) -> Self {
+    /// The store gave something that this release does not write.
+    pub(crate) fn unreadable(error: impl Unreadable) -> Self {
+        if error.is_newer() && !is_planted(Planted::NewerTakenForDamage) {
+            return Self::failed(format!(
+                "{error}: it was written by a newer version of this program, run that version"
+            ));
+        }
         Self::damaged(error)
+    }
+}
+
+/// Why something that the store holds cannot be read.
+pub(crate) trait Unreadable: std::error::Error {
+    /// True if a newer release wrote it. It is whole then, and not to be given up: that release can read it.
+    fn is_newer(&self) -> bool;
+}
+
+impl Unreadable for Undecodable {
+    fn is_newer(&self) -> bool {
+        self.is_newer
     }
 }
 

@@ -38,6 +38,10 @@ planted! {
     /// A loss is told to the steward before the copy's tombstone is durable.
     LossToldBeforeSync,
 
+    // Damage and what is none.
+    /// What a newer release wrote counts as damage: its store would be given up.
+    NewerTakenForDamage,
+
     // Leases and reads.
     /// The lease is longer than the time for which followers vote for nobody else.
     LeaseWithoutMargin,

@@ -20,6 +20,12 @@ pub(crate) struct Unreadable {
     pub format: Option<u8>,
 }
 
+impl crate::engine::Unreadable for Unreadable {
+    fn is_newer(&self) -> bool {
+        self.format.is_some_and(|format| format > FORMAT)
+    }
+}
+
 /// The stored form of a value.
 pub(crate) fn encode(version: Version, expires_ms: Option<u64>, value: &[u8]) -> Bytes {
     let mut bytes = Vec::with_capacity(HEAD_BYTES + value.len());

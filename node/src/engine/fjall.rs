@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use skerry_core::engine::{Engine, EngineError, EngineWrite};
 
-use super::Failed;
+use super::{Cause, Failed};
 use crate::disk;
 
 /// A memtable of this size is written out in the background; another takes its place meanwhile.
@@ -17,6 +17,8 @@ const MEMTABLE_BYTES_MAX: u64 = 32 << 20;
 const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
 /// The least that fjall takes, to leave small volumes their space.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+/// Of the format of fjall's trees, as its manifests say.
+const TREE_VERSION: u8 = 3;
 
 /// A store on fjall.
 pub struct FjallEngine {
@@ -33,8 +35,12 @@ impl FjallEngine {
         let memtable_bytes = (cache_bytes / 8).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
         let block_bytes = cache_bytes.saturating_sub(2 * memtable_bytes).max(MEMTABLE_BYTES_MIN);
         let failed = |error: fjall::Error| Failed {
-            is_damage: is_damage(&error) && !is_of_a_later_version(&error, &folder),
-            message: error.to_string(),
+            cause: match is_damage(&error) {
+                _ if is_of_another_version(&error, &folder) => Cause::Newer,
+                true => Cause::Damage,
+                false => Cause::Other,
+            },
+            message: format!("fjall: {error}"),
         };
         let database = Database::builder(&folder)
             .cache_size(block_bytes)
@@ -110,12 +116,14 @@ fn is_damage(error: &fjall::Error) -> bool {
     }
 }
 
-/// A version that this one does not know is told from a damaged one by the mark before it.
-fn is_of_a_later_version(error: &fjall::Error, folder: &Path) -> bool {
+/// A version that this one does not know is told from a damaged one by the mark before it. There was no earlier one in
+/// this program, so another is a later one.
+fn is_of_another_version(error: &fjall::Error, folder: &Path) -> bool {
     let has_mark = || fs::read(folder.join("version")).is_ok_and(|bytes| bytes.len() > 3 && bytes.starts_with(b"FJL"));
     match error {
         fjall::Error::InvalidVersion(Some(_)) => true,
         fjall::Error::InvalidVersion(None) => has_mark(),
+        fjall::Error::Storage(fjall::LsmError::InvalidVersion(version)) => *version > TREE_VERSION,
         _ => false,
     }
 }

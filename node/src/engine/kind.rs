@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OpenError;
 use crate::disk;
+use crate::newer::Newer;
 
 /// A kind of store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +50,10 @@ impl FromStr for EngineKind {
 }
 
 const MARK_FILE: &str = "skerry-store";
+/// With the version of the folder's layout.
 const MARK_START: &str = "skerry store 1 ";
+/// Of any version.
+const MARK_WORDS: &str = "skerry store ";
 
 /// Marks an empty folder as one of this kind, or checks the mark that is there.
 pub(super) fn claim(kind: EngineKind, folder: &Path) -> Result<(), OpenError> {
@@ -63,6 +67,9 @@ pub(super) fn claim(kind: EngineKind, folder: &Path) -> Result<(), OpenError> {
             match found {
                 Some(found) if found == kind => Ok(()),
                 Some(found) => Err(OpenError::OtherKind { folder: folder.to_owned(), found, wanted: kind }),
+                None if mark.starts_with(MARK_WORDS) => {
+                    Err(Newer::found(&path, format_args!("it says {:?}", mark.trim_end())).into())
+                }
                 None => Err(OpenError::Mark { folder: folder.to_owned(), mark }),
             }
         }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use skerry_core::engine::{Engine, EngineError, EngineWrite};
 
-use super::Failed;
+use super::{Cause, Failed};
 use crate::disk::{self, SyncFile};
 
 /// Part of what sled says when the file is locked; the error has no kind of its own.
@@ -47,11 +47,11 @@ impl SledEngine {
 
     fn open_with(folder: &Path, cache_bytes: u64, sync_file: SyncFile) -> Result<Self, Failed> {
         let folder = folder.join("sled");
-        let failed = |error: io::Error| Failed { is_damage: false, message: error.to_string() };
+        let failed = |error: io::Error| Failed { cause: Cause::Other, message: error.to_string() };
         remove_unfinished(&folder).map_err(failed)?;
         let config = sled::Config::new().path(&folder).cache_capacity(cache_bytes).flush_every_ms(None);
         let db = open_unlocked(&config).map_err(|error| Failed {
-            is_damage: is_damage(&error) || !is_text(&folder),
+            cause: if is_damage(&error) || !is_text(&folder) { Cause::Damage } else { Cause::Other },
             message: error.to_string(),
         })?;
         Ok(Self { db, folder, sync_file, synced_blobs: Mutex::default() })

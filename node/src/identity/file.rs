@@ -8,6 +8,7 @@ use skerry_core::ids::Incarnation;
 
 use super::{Kept, Owner, VolumeError};
 use crate::disk;
+use crate::newer::Newer;
 
 const FORMAT: u32 = 2;
 /// The file's field beside the content.
@@ -57,11 +58,14 @@ impl From<Content1> for Content {
 /// Reads a file of any version so far.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Content, VolumeError> {
     let unreadable = |why: String| VolumeError::Unreadable { path: path.to_owned(), why };
-    decode(bytes).map_err(unreadable)
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+    match value["format"].as_u64() {
+        Some(format) if format > u64::from(FORMAT) => Err(Newer::format(path, format, FORMAT).into()),
+        _ => decode(value).map_err(unreadable),
+    }
 }
 
-fn decode(bytes: &[u8]) -> Result<Content, String> {
-    let mut value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+fn decode(mut value: serde_json::Value) -> Result<Content, String> {
     let format = value["format"].clone();
     let crc = value.as_object_mut().and_then(|object| object.remove(CRC));
     if format == 1 {

@@ -146,7 +146,7 @@ pub(super) struct Seed {
 }
 
 impl Seed {
-    fn crc(self, offset: usize, rest_of_header: &[u8]) -> u32 {
+    pub(super) fn crc(self, offset: usize, rest_of_header: &[u8]) -> u32 {
         let mut place = [0; 24];
         place[..8].copy_from_slice(&self.salt.to_le_bytes());
         place[8..16].copy_from_slice(&self.segment.to_le_bytes());
@@ -191,6 +191,11 @@ impl RecordHeader {
             kind,
             flags: bytes[37],
         })
+    }
+
+    /// True if these bytes are the header of a record at this offset, of a kind that a later version has added.
+    pub(super) fn is_of_later_kind(bytes: &[u8; RECORD_HEADER_BYTES], seed: Seed, offset: usize) -> bool {
+        bytes[39] == MARK && Kind::from_code(bytes[36]).is_none() && u32_at(bytes, 0) == seed.crc(offset, &bytes[4..])
     }
 
     /// Undoes the flip of one bit, if that is all that is wrong.

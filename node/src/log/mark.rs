@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::format::{BadSegmentHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::format::{BadSegmentHeader, FORMAT_VERSION, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::{LogError, segment};
+use crate::newer::Newer;
 
 /// A log, and how far it reached at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +69,7 @@ pub fn find(folder: &Path) -> Result<Found, LogError> {
         match SegmentHeader::decode(&bytes) {
             Ok(header) if !salts.contains(&header.salt) => salts.push(header.salt),
             Ok(_) | Err(BadSegmentHeader::Unreadable) => {}
-            Err(BadSegmentHeader::Version(found)) => return Err(LogError::Version { path, found }),
+            Err(BadSegmentHeader::Version(found)) => return Err(Newer::format(&path, found, FORMAT_VERSION).into()),
         }
     }
     let is_unused = numbers == [1] && has_no_record(folder)?;

@@ -15,13 +15,15 @@ use std::path::Path;
 use skerry_core::ids::ShardId;
 use skerry_core::log::RecoveredLog;
 
+use super::body::BadPayload;
 use super::extents::Location;
-use super::format::{FIRST_OF_GROUP, Kind, LAST_OF_GROUP, SEGMENT_HEADER_BYTES, Seed};
+use super::format::{FIRST_OF_GROUP, Kind, LAST_OF_GROUP, RecordHeader, SEGMENT_HEADER_BYTES, Seed};
 use super::index::Index;
 use super::scan::{Found, Item, scan};
 use super::segment::{self, Segment};
 use super::{Damage, LogConfig, LogError, Recovered, body, census};
 use crate::disk;
+use crate::newer::Newer;
 
 /// An old log, read.
 #[derive(Debug)]
@@ -69,6 +71,10 @@ pub(super) fn replay(config: &LogConfig, numbers: &[u64]) -> Result<Replayed, Lo
         let salt = header.map(|header| header.salt);
         let is_last = numbers.last() == Some(&number);
         let end = replay.segment(number, salt, &bytes, is_last);
+        if let Some((offset, what)) = replay.newer {
+            let what = format!("it has {what} at {offset} that is not known here");
+            return Err(Newer::found(&segment::path_of(folder, number), what).into());
+        }
         if header.is_some_and(|header| header.capacity != segment.capacity) {
             // It was made in its full length: records at its end may be missing.
             replay.damaged(number, usize::try_from(segment.capacity).unwrap_or(usize::MAX));
@@ -115,6 +121,8 @@ struct Replay {
     told_lost: BTreeSet<ShardId>,
     /// Of the segment that was read last.
     written: u64,
+    /// Where something was met that is whole, and that a later version of this program wrote; and what it is.
+    newer: Option<(usize, &'static str)>,
 }
 
 /// Where the records of a segment end.
@@ -180,7 +188,13 @@ impl Replay {
         let mut hole = None;
         for item in &items {
             match item {
-                Item::Hole(at) => hole = Some(at.offset),
+                Item::Hole(at) => {
+                    hole = Some(at.offset);
+                    let frame = bytes.get(at.offset..).and_then(|rest| rest.first_chunk());
+                    if frame.is_some_and(|frame| RecordHeader::is_of_later_kind(frame, seed, at.offset)) {
+                        self.newer.get_or_insert((at.offset, "a record of a kind"));
+                    }
+                }
                 Item::Record(found) => {
                     self.record(number, found, &bytes[found.payload()], hole.take());
                 }
@@ -216,7 +230,7 @@ impl Replay {
         if found.header.is(FIRST_OF_GROUP) {
             self.told_lost.clear();
         }
-        let Some(replicas) = payload.and_then(|payload| census::decode(payload).ok()) else {
+        let Some(replicas) = self.read(found, payload, census::decode) else {
             // No record of a replica is missing; a replica that only this census knew is missed at its next record.
             self.note(segment, found.offset, None);
             return;
@@ -228,7 +242,7 @@ impl Replay {
     }
 
     fn of_replica(&mut self, segment: u64, found: &Found, payload: Option<&[u8]>) {
-        let head = payload.and_then(|payload| body::decode_head(payload).ok());
+        let head = self.read(found, payload, body::decode_head);
         if head.is_none() {
             self.note(segment, found.offset, Some(ShardId(found.header.shard)));
         }
@@ -237,6 +251,20 @@ impl Replay {
         let bytes = u32::try_from(found.header.bytes()).unwrap_or(u32::MAX);
         self.written += u64::from(bytes);
         self.index.replay(&found.header, head.as_ref(), Location { segment, offset, bytes });
+    }
+
+    /// What a payload says. One that is whole, as its checksums prove, and says nothing here is of a later version.
+    fn read<T>(
+        &mut self,
+        found: &Found,
+        payload: Option<&[u8]>,
+        decode: impl Fn(&[u8]) -> Result<T, BadPayload>,
+    ) -> Option<T> {
+        let decoded = decode(payload?);
+        if decoded.is_err() {
+            self.newer.get_or_insert((found.offset, "a record with content"));
+        }
+        decoded.ok()
     }
 
     fn damaged(&mut self, segment: u64, offset: usize) {
@@ -304,8 +332,12 @@ pub(super) fn read_back(folder: &Path, index: &Index, salt: u64) -> Result<Recov
                 vacant.insert(Segment::open(folder, number)?);
             }
             let payload = segments[&number].read_record(salt, extent.location, &mut buffer)?;
-            let damaged = |_| LogError::Damaged { segment: number, offset: u64::from(extent.location.offset) };
-            entries.extend(body::decode_entries(payload, extent.first..=extent.last).map_err(damaged)?);
+            // Its checksums were right.
+            let newer = |_| {
+                let what = format!("it has entries at {} that are not known here", extent.location.offset);
+                Newer::found(&segment::path_of(folder, number), what)
+            };
+            entries.extend(body::decode_entries(payload, extent.first..=extent.last).map_err(newer)?);
         }
         let log =
             RecoveredLog { replica: replica.replica, start: replica.start, entries, hard_state: replica.hard_state };
@@ -313,3 +345,6 @@ pub(super) fn read_back(folder: &Path, index: &Index, salt: u64) -> Result<Recov
     }
     Ok(recovered)
 }
+
+#[cfg(test)]
+mod tests;

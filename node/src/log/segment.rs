@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::LogError;
 use super::extents::Location;
-use super::format::{RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
+use super::format::{FORMAT_VERSION, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, Seed, SegmentHeader};
 use crate::disk::{self, SyncFile};
+use crate::newer::Newer;
 
 const SUFFIX: &str = ".log";
 const ZEROS_BYTES: usize = 1 << 20;
@@ -108,7 +109,9 @@ impl Segment {
         let header = match SegmentHeader::decode(&bytes) {
             Ok(header) if header.number == number => Some(header),
             Ok(_) | Err(super::format::BadSegmentHeader::Unreadable) => None,
-            Err(super::format::BadSegmentHeader::Version(found)) => return Err(LogError::Version { path, found }),
+            Err(super::format::BadSegmentHeader::Version(found)) => {
+                return Err(Newer::format(&path, found, FORMAT_VERSION).into());
+            }
         };
         bytes.resize(bytes.len().max(SEGMENT_HEADER_BYTES), 0);
         Ok((Self { number, file, capacity: length }, header, bytes))

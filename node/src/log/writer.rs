@@ -62,6 +62,8 @@ pub(super) struct Writer {
     needs_census: bool,
     /// There is a group that no later group proves durable.
     unsealed: bool,
+    /// The current segment is still to be noted.
+    unnoted: bool,
     group: Group,
     preparer: Preparer,
     cleaning: Option<Cleaning>,
@@ -107,6 +109,7 @@ impl Writer {
             number: 1,
             needs_census: true,
             unsealed: false,
+            unnoted: false,
             group: Group::default(),
             preparer,
             cleaning: None,
@@ -191,8 +194,9 @@ impl Writer {
         }
         if !self.has_room(bytes) {
             self.rotate(bytes)?;
-            (self.config.note)(self.mark()).map_err(LogError::io("note the newest segment of", &self.config.folder))?;
+            self.unnoted = true;
         }
+        self.note()?;
         self.begin_group();
         let filled = self.fill(&copied, messages);
         filled.map_err(|refused| refused.unwrap_or(LogError::TooLarge { bytes }))?;
@@ -201,6 +205,23 @@ impl Writer {
         let sequence =
             |message: &Message| if let Message::Append(batch) = message { Some(batch.sequence) } else { None };
         Ok(messages.iter().rev().find_map(sequence))
+    }
+
+    /// Has the newest segment noted. Where there is no space for that, the log goes on and tries again with every group: what
+    /// is missing of it would go unnoticed till then, but to end for want of space would help nobody.
+    fn note(&mut self) -> Result<(), LogError> {
+        if !self.unnoted {
+            return Ok(());
+        }
+        let noted = (self.config.note)(self.mark());
+        match noted.map_err(LogError::io("note the newest segment of", &self.config.folder)) {
+            Err(error) if error.is_full() => {}
+            noted => {
+                noted?;
+                self.unnoted = false;
+            }
+        }
+        Ok(())
     }
 
     /// Proves to a later reader that the group before was durable.

@@ -11,7 +11,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use skerry_core::engine::{Engine, EngineError, family, state};
 use skerry_core::ids::{NodeId, ShardId};
@@ -19,7 +19,7 @@ use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::{Identity, Node, NodeConfig};
 use skerry_core::system::NewNode;
 use tokio::sync::mpsc::Receiver;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use self::store::{OpenStore, StoreMark};
 use super::RunError;
@@ -29,7 +29,7 @@ use crate::config::{Config, Origin};
 use crate::damage::DamageNote;
 use crate::disk::{self, SyncFile};
 use crate::engine::SharedEngine;
-use crate::founding::{Call, Founding, Standing};
+use crate::founding::{Call, FOUNDER, Founding, Standing};
 use crate::identity::{Kept, Known, Owner, Volume, VolumeError};
 use crate::inbox::Inbox;
 use crate::keyring::Keyring;
@@ -39,6 +39,8 @@ use crate::origin::{self, Asker, OriginError};
 use crate::vitals::{Phase, Vitals};
 
 const STORE: &str = "store";
+/// Between two looks at a full volume.
+const SPACE_POLL: Duration = Duration::from_secs(1);
 const LOG: &str = "log";
 
 /// Where the log lies.
@@ -97,15 +99,21 @@ async fn open_for_good(
     shell: &Shell,
     calls: Receiver<Call>,
 ) -> Result<Opened, RunError> {
+    await_space(config, shell).await;
     let volume = Arc::new(Volume::open(&config.data)?);
     volume.check(&config.cluster)?;
     let new = NewNode { volume: volume.id(), address: address.clone(), zone: config.zone.clone() };
     let mut seeds = Vec::new();
     let (store, node) = match volume.owner() {
         Some(owner) => {
+            // Before the store is looked at: what comes of that look may be written.
+            log::find(&log_folder(config)).map_err(RunError::Log)?;
             refuse_emptied(config, &volume, &owner)?;
             shell.founding.becomes(Standing::Member { node: owner.node, incarnation: None });
             let store = store::open(config, &volume)?;
+            if owner.node == FOUNDER && volume.known() == Known::Nothing {
+                begin::make_again(config, &new, &store.engine)?;
+            }
             if !store::knows_nodes(store.engine.as_ref())? {
                 seeds = nodes_through_seeds(config, &new, shell).await?;
             }
@@ -171,18 +179,32 @@ fn open_core(
     Ok(Opened::Node(Box::new(Ready { node: opened, engine, log: log.handle, aside, volume: volume.clone() })))
 }
 
+/// Waits for the space without which nothing opens: to try again and again would end in the same, and may ask too much of
+/// an engine. Reads nothing and writes nothing.
+async fn await_space(config: &Config, shell: &Shell) {
+    let mut is_told = false;
+    // A folder that is not there, or cannot be looked at, is told of by whoever opens it.
+    while let Ok(free) = disk::free_bytes(&config.data)
+        && free < disk::SPACE_MIN
+    {
+        if !std::mem::replace(&mut is_told, true) {
+            warn!(free, least = disk::SPACE_MIN, "volume is full: the node waits for space before it opens it");
+            shell.vitals.enter(Phase::Full);
+        }
+        tokio::time::sleep(SPACE_POLL).await;
+    }
+    if is_told {
+        info!("volume has space again");
+        shell.vitals.enter(Phase::Opening);
+    }
+}
+
 /// Compares the log with what the identity knows of it. A log that is another, or ends earlier, is put aside: whatever is
 /// missing may have been promised by any copy. True if it is lost.
 fn judge_log(config: &Config, volume: &Volume) -> Result<bool, RunError> {
     let folder = log_folder(config);
     let found = log::find(&folder).map_err(RunError::Log)?;
-    let why = match volume.known() {
-        Known::Nothing => None,
-        // A log is made with its first segment, which goes only when there are others.
-        Known::Unnamed => (found == log::Found::Nothing).then(|| "it has no segment".to_owned()),
-        Known::Data(kept) => found.differs_from(kept.log),
-    };
-    let Some(why) = why else { return Ok(false) };
+    let Some(why) = why_lost(&volume.known(), &found) else { return Ok(false) };
     error!(why, "log is lost");
     match found {
         // There is nothing in it to be kept.
@@ -190,6 +212,19 @@ fn judge_log(config: &Config, volume: &Volume) -> Result<bool, RunError> {
         log::Found::Segments { .. } => aside::put(&config.data, LOG, &why)?,
     }
     Ok(true)
+}
+
+/// Why this is not the log that the identity knows. `None` = it is, as far as that can be told.
+fn why_lost(known: &Known, found: &log::Found) -> Option<String> {
+    match (known, found) {
+        (Known::Nothing, _) => None,
+        // A log is made with its first segment, which goes only when there are others.
+        (Known::Unnamed, log::Found::Nothing) => Some("it has no segment".to_owned()),
+        // A start that found it missing, and was not counted, has made another.
+        (Known::Unnamed, log::Found::Unused { .. }) => Some("it is a new log".to_owned()),
+        (Known::Unnamed, log::Found::Segments { .. }) => None,
+        (Known::Data(kept), found) => found.differs_from(kept.log),
+    }
 }
 
 /// A node that has lost its store asks again for the others' addresses; the same volume gets the same id.
@@ -240,7 +275,7 @@ fn log_config(config: &Config, volume: &Arc<Volume>, is_lost: bool, metrics: &Me
         Known::Data(_) | Known::Unnamed | Known::Nothing => None,
     };
     let volume = volume.clone();
-    let note: NoteMark = Arc::new(move |mark| volume.log_reaches(mark).map_err(io::Error::other));
+    let note: NoteMark = Arc::new(move |mark| volume.log_reaches(mark).map_err(VolumeError::into_io));
     LogConfig { segment_bytes: config.segment_bytes, sync: timed, salt, note, ..LogConfig::new(log_folder(config)) }
 }
 
@@ -278,4 +313,21 @@ fn remove(path: &Path) -> Result<(), RunError> {
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> RunError {
     VolumeError::Io { action, path: path.to_owned(), source }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_nobody_has_named_is_lost_if_it_is_missing_or_was_just_made() {
+        let unused = log::Found::Unused { salt: Some(5) };
+        let segments = log::Found::Segments { newest: 1, salts: vec![5] };
+        assert!(why_lost(&Known::Unnamed, &log::Found::Nothing).is_some());
+        assert!(why_lost(&Known::Unnamed, &unused).is_some(), "a start that was not counted made it");
+        assert_eq!(why_lost(&Known::Unnamed, &segments), None);
+        for found in [log::Found::Nothing, unused, segments] {
+            assert_eq!(why_lost(&Known::Nothing, &found), None);
+        }
+    }
 }

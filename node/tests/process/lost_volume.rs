@@ -143,7 +143,7 @@ fn settings_that_no_store_opens_with_and_stores_that_may_be_whole_are_refused_an
     let version = volume.join("store/skerry-store");
     let mark = fs::read(&version).unwrap();
     fs::write(&version, "skerry store 2 sled\n").unwrap();
-    assert!(refuse(&mut cluster, &[]).contains("unreadable mark"));
+    assert!(refuse(&mut cluster, &[]).contains("newer version"));
     fs::write(&version, mark).unwrap();
     let conf = volume.join("store/sled/conf");
     let content = fs::read(&conf).unwrap();
@@ -176,4 +176,49 @@ async fn a_note_of_damage_from_before_the_volume_had_an_owner_costs_no_later_sto
     cluster.restart(0);
     cluster.nodes[0].await_ready();
     assert!(database.get("sales", b"kept").await.is_some());
+}
+
+/// It went on without its first copy of the system shard, and nobody could ever join.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founder_whose_store_was_lost_before_its_first_start_was_counted_makes_the_database_again() {
+    for is_noted in [true, false] {
+        let mut cluster = Cluster::empty("shop");
+        let volume = cluster.folder().path().join("node-0/volume");
+        fs::create_dir_all(&volume).unwrap();
+        let identity = skerry_node::identity::Volume::open(&volume).unwrap();
+        let (shop, node) = (skerry_core::ids::ClusterId("shop".into()), skerry_node::founding::FOUNDER);
+        identity.own(skerry_node::identity::Owner { cluster: shop, node }).unwrap();
+        drop(identity);
+        if is_noted {
+            let store = skerry_node::engine::EngineKind::Sled;
+            drop(skerry_node::engine::open(store, &volume.join("store"), 16 << 20).unwrap());
+            fs::write(volume.join("store.damaged"), "a page has another checksum").unwrap();
+        }
+        cluster.add(&[]);
+        cluster.add(&[]);
+        cluster.table("sales", 1).await;
+        let database = cluster.database();
+        database.put("sales", b"kept", b"1").await;
+        cluster.nodes[0].kill();
+        cluster.restart(0);
+        cluster.nodes[0].await_ready();
+        assert_eq!(database.get("sales", b"kept").await.unwrap().value, &b"1"[..]);
+    }
+}
+
+#[test]
+fn a_node_that_has_put_aside_all_it_may_says_what_they_are_and_when_they_may_go() {
+    let mut cluster = Cluster::start(1);
+    cluster.nodes[0].stop();
+    let volume = cluster.nodes[0].data();
+    for number in 1..=4 {
+        fs::create_dir(volume.join(format!("store.lost.{number}"))).unwrap();
+    }
+    fs::write(volume.join("store.damaged"), "a page has another checksum").unwrap();
+    cluster.nodes[0].spawn(&[]);
+    assert!(!cluster.nodes[0].await_exit().success());
+    let said = cluster.nodes[0].line("node failed").unwrap()["error"].as_str().unwrap().to_owned();
+    let all = "store.lost.1, store.lost.2, store.lost.3, store.lost.4";
+    assert!(said.contains(all) && said.contains("skerry shards") && said.contains("remove them"), "{said}");
+    assert!(volume.join("store/sled").is_dir(), "the damaged store stays where it is");
 }

@@ -15,6 +15,8 @@ mod full_disk;
 mod incarnation;
 mod lost_volume;
 mod names;
+mod newer;
+mod no_space;
 mod older;
 mod once;
 mod pause;

@@ -122,6 +122,8 @@ fn refuses_the_other_kind_of_store(kind: EngineKind) {
     assert!(matches!(error, OpenError::OtherKind { found, wanted, .. } if (found, wanted) == (kind, other)), "{text}");
     assert!(text.contains(&kind.to_string()) && text.contains(&other.to_string()), "{text}");
     fs::write(folder.path().join("skerry-store"), "skerry store 2 something").unwrap();
+    assert!(matches!(engine::open(kind, folder.path(), CACHE_BYTES), Err(OpenError::Newer(_))));
+    fs::write(folder.path().join("skerry-store"), "something").unwrap();
     assert!(matches!(engine::open(kind, folder.path(), CACHE_BYTES), Err(OpenError::Mark { .. })));
 }
 
@@ -145,6 +147,27 @@ fn a_ruined_store_is_an_error(kind: EngineKind) {
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("a ruined store was opened"),
     }
+}
+
+/// Its trees say so beside the database as a whole: a release may change either.
+#[test]
+fn a_store_of_a_later_fjall_is_not_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(EngineKind::Fjall, folder.path());
+    engine.write(vec![put("kept", "1")]).unwrap();
+    engine.sync().unwrap();
+    drop(engine);
+    let version = folder.path().join("fjall/version");
+    for later in [4, 200] {
+        let mut bytes = fs::read(&version).unwrap();
+        let before = std::mem::replace(&mut bytes[3], later);
+        fs::write(&version, &bytes).unwrap();
+        let refused = engine::open(EngineKind::Fjall, folder.path(), CACHE_BYTES).err().unwrap();
+        assert!(matches!(refused, OpenError::Newer(_)), "{refused}");
+        bytes[3] = before;
+        fs::write(&version, &bytes).unwrap();
+    }
+    assert_eq!(open(EngineKind::Fjall, folder.path()).get(b"kept").unwrap().unwrap(), "1");
 }
 
 fn ruin(folder: &Path) {

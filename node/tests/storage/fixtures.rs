@@ -138,5 +138,5 @@ fn a_later_log_version_is_refused_by_its_number() {
     }
     fs::write(&path, content).unwrap();
     let error = TestLog::open(small(folder.path())).err().unwrap().to_string();
-    assert!(error.contains("version 2") && error.contains("version 1"), "{error}");
+    assert!(error.contains("newer version") && error.contains("format is 2, up to 1"), "{error}");
 }

@@ -5,12 +5,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use skerry_core::ids::ShardId;
 use skerry_core::node::LogBatch;
 use skerry_node::disk::SyncFile;
-use skerry_node::log::{Completion, LogConfig, LogError, Refusal, SEGMENT_BYTES_MIN};
+use skerry_node::log::{Completion, LogConfig, LogError, NoteMark, Refusal, SEGMENT_BYTES_MIN};
 
 use super::support::{Model, PATIENCE, TestLog, apply, apply_cut, cut, segments, small, write_entries, write_state};
 
@@ -137,4 +137,29 @@ fn a_log_that_needs_more_than_the_disk_has_says_so_and_loses_nothing_durable() {
     assert!(error.is_full(), "{error}");
     let log = TestLog::open(small(folder.path())).unwrap();
     assert_eq!(log.recovered.logs[&ShardId(1)].entries, super::support::entries(1, durable, 1, 900));
+}
+
+/// Its newest segment could not be noted, and the log ended for ever, though it had a spare segment to go on in.
+#[test]
+fn a_log_goes_on_where_there_is_no_space_to_note_its_newest_segment_and_has_it_noted_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (is_full, noted) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+    let (full, latest) = (is_full.clone(), noted.clone());
+    let note: NoteMark = Arc::new(move |mark| {
+        if full.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        latest.store(mark.newest, Ordering::Relaxed);
+        Ok(())
+    });
+    let mut log = TestLog::open(LogConfig { note, ..small(folder.path()) }).unwrap();
+    for index in 1..100 {
+        log.append(vec![write_entries(1, 1, index, index, 900)]);
+    }
+    let newest = u64::try_from(segments(folder.path()).len()).unwrap();
+    assert!(newest > 3 && noted.load(Ordering::Relaxed) == 0);
+    is_full.store(false, Ordering::Relaxed);
+    log.append(vec![write_entries(1, 1, 100, 100, 10)]);
+    assert!(noted.load(Ordering::Relaxed) >= newest, "with the next group");
+    log.handle.close().unwrap();
 }

@@ -13,6 +13,7 @@
 mod decide;
 mod desired;
 mod environment;
+mod eviction;
 mod forecast;
 mod health;
 pub mod kubernetes;
@@ -28,6 +29,7 @@ mod validate;
 pub use decide::{Decision, decide};
 pub use desired::{Desired, DesiredTable, desired, desired_slots};
 pub use environment::Environment;
+pub use eviction::one_may_go;
 pub use forecast::{Change, Forecast, Moves, forecast};
 pub use health::{ShardNow, does_without, is_heard, shards_now, unrest};
 pub use observed::{Observed, Process, Running, Seen, Slot};

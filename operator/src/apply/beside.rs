@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
@@ -25,8 +25,8 @@ fn is_absent(error: &kube::Error) -> bool {
 }
 
 impl Writer<'_> {
-    /// Writes them all. `all_well` = one node more may be away.
-    pub(super) async fn write_beside(&self, scene: &Scene<'_>, all_well: bool) -> Result<(), ApplyError> {
+    /// Writes them all.
+    pub(super) async fn write_beside(&self, scene: &Scene<'_>, one_may_go: bool) -> Result<(), ApplyError> {
         let of = self.blueprint();
         let pods = scene.cluster.slots(scene.names).len();
         self.put(service_account(&of)).await?;
@@ -38,7 +38,7 @@ impl Writer<'_> {
             Some(operator) => self.put(network_policy(&of, operator)).await?,
             None => self.drop_policy(network_policy(&of, &OperatorPods::default())).await?,
         }
-        self.put(disruption_budget(&of, pods, all_well)).await
+        self.put(disruption_budget(&of, pods, one_may_go)).await
     }
 
     /// Removes the policy of a time in which it was wanted.
@@ -51,8 +51,9 @@ impl Writer<'_> {
         self.context.leadership.token()?;
         let api: Api<NetworkPolicy> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
         let there = api.get_metadata_opt(&name).await.map_err(ApplyError::of(&key))?;
-        if there.is_some_and(|there| there.owner_references() == policy.owner_references()) {
-            let gone = api.delete(&name, &DeleteParams::default()).await.map(drop);
+        if let Some(there) = there.filter(|there| there.owner_references() == policy.owner_references()) {
+            let only = Preconditions { uid: there.uid(), ..Preconditions::default() };
+            let gone = api.delete(&name, &DeleteParams::default().preconditions(only)).await.map(drop);
             gone.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) }).map_err(ApplyError::of(&key))?;
         }
         self.context.written.note(key, NONE.to_owned());
@@ -72,13 +73,24 @@ impl Writer<'_> {
         self.context.leadership.token()?;
         let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
         let there = api.get_metadata_opt(&name).await.map_err(ApplyError::of(&key))?;
-        if let Some(there) = there.filter(|there| there.owner_references() != object.owner_references()) {
-            let of = there.labels().get(DATABASE_LABEL).filter(|of| **of != self.names.database);
-            let of = of.map_or_else(|| "somebody else".to_owned(), |of| format!("database {of}"));
-            return Err(ApplyError::NotOurs { kind, name, of });
-        }
-        let by_us = PatchParams::apply(MANAGER).force();
-        api.patch(&name, &by_us, &Patch::Apply(&object)).await.map_err(ApplyError::of(&key))?;
+        // Whoever has made another of this name since the look has it: it is looked at again.
+        let written = match there {
+            Some(there) if there.owner_references() != object.owner_references() => {
+                let of = there.labels().get(DATABASE_LABEL).filter(|of| **of != self.names.database);
+                let of = of.map_or_else(|| "somebody else".to_owned(), |of| format!("database {of}"));
+                return Err(ApplyError::NotOurs { kind, name, of });
+            }
+            Some(there) => {
+                let mut object = object;
+                object.meta_mut().uid = there.uid();
+                api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&object)).await
+            }
+            None => {
+                let by_us = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+                api.create(&by_us, &object).await
+            }
+        };
+        written.map_err(ApplyError::of(&key))?;
         self.context.written.note(key, text);
         Ok(())
     }

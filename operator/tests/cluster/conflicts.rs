@@ -96,3 +96,28 @@ async fn object_of_somebody_else_is_told_of_and_not_written_over() {
     world.rest().await;
     world.check_wanted();
 }
+
+/// It was written over.
+#[tokio::test]
+async fn object_that_somebody_else_makes_between_the_look_and_the_write_is_not_written_over() {
+    let theirs = |ground: &mut Ground| {
+        let key = Ground::key("configmaps", "shop");
+        ground.objects.remove(&key);
+        ground.objects.create(&key, json!({"data": {"theirs": "yes"}}));
+    };
+    let fresh = World::empty();
+    fresh.change(|ground| ground.make(json!({}), spec(3, 3)));
+    let running = World::at_rest(spec(3, 3)).await;
+    for (prepared, write) in [(fresh, "create configmaps/shop"), (running, "apply configmaps/shop")] {
+        let mut world = prepared.fork(None);
+        // What was written lately is not written again.
+        world.operator.written = Default::default();
+        world.change(|ground| ground.faults.before(write, theirs));
+        world.rounds(2).await;
+        let data = world.change(|ground| {
+            let map = ground.objects.get(&Ground::key("configmaps", "shop"));
+            map.map(|map| map["data"].clone()).unwrap_or_default()
+        });
+        assert_eq!(data, json!({"theirs": "yes"}), "{write}: {}", world.story());
+    }
+}

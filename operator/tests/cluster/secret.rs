@@ -56,6 +56,26 @@ async fn a_secret_that_was_deleted_is_made_anew_and_is_another() {
     assert_ne!(secret(&world)["data"], before["data"]);
 }
 
+/// Without it no pod starts again, whatever holds the database up.
+#[tokio::test]
+async fn a_secret_that_was_deleted_is_made_anew_while_the_resource_is_paused_or_cannot_be() {
+    let prepared = World::at_rest(spec(3, 3)).await;
+    let stopped = [json!({"spec": {"paused": true}}), json!({"spec": {"replicas": 2}})];
+    for stopped in stopped {
+        let mut world = prepared.fork(None);
+        world.change(|ground| {
+            ground.edit(&stopped);
+            ground.log.clear();
+            ground.objects.remove(&Ground::key("secrets", SECRET));
+        });
+        world.rounds(3).await;
+        assert_eq!(secret(&world)["data"]["secret"].as_str().map(str::len), Some(88), "{stopped}: {}", world.story());
+        let log = world.change(|ground| ground.log.clone());
+        let others = log.iter().filter(|line| !line.contains("secrets/") && !line.contains("/status"));
+        assert_eq!(others.count(), 0, "{stopped}: nothing else is written: {log:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_secret_of_somebody_else_or_that_cannot_be_one_is_left_alone_and_said() {
     let prepared = World::at_rest(spec(3, 3)).await;

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
+use crate::codec::{self, Undecodable};
 use crate::engine::{Engine, EngineError, EngineWrite, own, own_key};
 use crate::ids::ReplicaId;
 use crate::map::Map;
@@ -27,6 +27,9 @@ pub(super) enum Forgotten {
 }
 
 impl Forgotten {
+    /// So many kinds there are.
+    const KINDS: u8 = 3;
+
     /// As the store has it, or as it is from now on.
     pub(super) fn open(is_store_new: bool, engine: &dyn Engine) -> Result<Self, EngineError> {
         if is_store_new && !is_planted(Planted::EmptiedTakenForNew) {
@@ -34,7 +37,10 @@ impl Forgotten {
             return Ok(Self::Any);
         }
         match engine.get(&own_key(own::FORGOTTEN))? {
-            Some(bytes) => codec::decode("forgotten copies", &bytes).map_err(EngineError::unreadable),
+            Some(bytes) => codec::decode("forgotten copies", &bytes).map_err(|error| {
+                let is_newer = error.is_newer || codec::is_newer(&bytes, Self::KINDS);
+                EngineError::unreadable(Undecodable { is_newer, ..error })
+            }),
             None => Ok(Self::Nothing),
         }
     }

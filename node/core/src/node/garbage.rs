@@ -36,7 +36,7 @@ impl Garbage {
         let garbage: Self = codec::decode("garbage", bytes)?;
         let is_range = garbage.end.as_ref().is_none_or(|end| *end >= garbage.start);
         let reason = || format!("no range of records of shard {}", garbage.shard);
-        if is_range { Ok(garbage) } else { Err(Undecodable { what: "garbage", reason: reason() }) }
+        if is_range { Ok(garbage) } else { Err(Undecodable::damaged("garbage", reason())) }
     }
 
     fn of(state: &ReplicaState, copy_lives: bool) -> Self {

@@ -80,7 +80,7 @@ impl Replica {
         let next = self.applier.state.applied.0 + 1;
         let log = &self.raw.raft.raft_log;
         let end = if is_planted(Planted::UncommittedTailDropped) { log.committed } else { log.last_index() };
-        let entries = log.entries(next, None, GetEntriesContext::empty(false)).map_err(EngineError::unreadable)?;
+        let entries = log.entries(next, None, GetEntriesContext::empty(false)).map_err(EngineError::damaged)?;
         for entry in entries.into_iter().filter(|entry| entry.index <= end) {
             self.applier.state.applied = (entry.index, entry.term);
             if entry.get_entry_type() == EntryType::EntryNormal && !entry.data.is_empty() {

@@ -105,7 +105,7 @@ impl ReplicaState {
 
     fn unsound(&self) -> Undecodable {
         let reason = format!("it cannot be of shard {} and copy {}", self.descriptor.shard, self.replica);
-        Undecodable { what: "replica state", reason }
+        Undecodable::damaged("replica state", reason)
     }
 }
 

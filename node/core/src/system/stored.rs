@@ -8,10 +8,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::state::{NextIds, SystemState};
+use crate::engine::Unreadable;
 use crate::ids::{ClusterId, Epoch, NodeId, ReplicaId, ShardId, TableId};
 use crate::map::{Map, MoveLimits, NodeRecord, RecoveryRecord, ShardRecord, TableRecord};
 
 const FORMAT: u8 = 1;
+/// The first byte of each kind of key.
+const FAMILIES: &[u8] = b"hnstr";
 
 /// Which record of the system table; its encoding is the record's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +70,19 @@ pub enum LoadError {
         /// How many.
         bytes: usize,
     },
+}
+
+impl Unreadable for LoadError {
+    fn is_newer(&self) -> bool {
+        match self {
+            Self::Format { format, .. } => format.is_some_and(|format| format > FORMAT),
+            // Records of another family have its letter.
+            Self::Key(key) => {
+                key.first().is_some_and(|family| family.is_ascii_lowercase() && !FAMILIES.contains(family))
+            }
+            Self::NoHead | Self::Value { .. } | Self::Trailing { .. } => false,
+        }
+    }
 }
 
 impl SystemState {

@@ -7,6 +7,7 @@ mod bounds;
 mod harness;
 mod lost_volume;
 mod members;
+mod newer;
 mod recovery;
 mod system_recovery;
 

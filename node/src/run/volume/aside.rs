@@ -36,7 +36,9 @@ pub(super) fn all(data: &Path) -> Result<Vec<PathBuf>, RunError> {
 pub(super) fn put(data: &Path, part: &str, why: &str) -> Result<(), RunError> {
     let before = all(data)?;
     if before.len() >= ASIDE_MAX {
-        return Err(VolumeError::Aside { folder: data.to_owned(), count: before.len() }.into());
+        let name =
+            |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        return Err(VolumeError::Aside { folder: data.to_owned(), parts: before.iter().map(name).collect() }.into());
     }
     let from = data.join(part);
     let mut number = 1;

@@ -60,6 +60,17 @@ pub(super) async fn begin(
     }
 }
 
+/// Makes the database again on a store that has nothing of it: the one on which it was made was lost before the first start
+/// on it was counted. Until then nobody else was told anything, and nothing was promised.
+pub(super) fn make_again(config: &Config, new: &NewNode, engine: &SharedEngine) -> Result<(), RunError> {
+    if store::is_empty(engine.as_ref())? {
+        bootstrap(config.cluster.clone(), new, engine.as_ref())?;
+        engine.sync()?;
+        info!("database is made again: its first store was lost before it was used");
+    }
+    Ok(())
+}
+
 /// Makes the database.
 fn make(config: &Config, new: &NewNode, calls: Receiver<Call>, call: Option<Call>) -> Result<Begun, RunError> {
     let engine = store::make(config)?;

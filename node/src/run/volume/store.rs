@@ -18,13 +18,25 @@ use crate::damage::DamageNote;
 use crate::disk;
 use crate::engine::{self, EngineKind, OpenError, SharedEngine};
 use crate::identity::{Known, Volume};
+use crate::newer::Newer;
 
 /// A store in the making.
 const STORE_NEW: &str = "store.new";
 
+/// Version of all that lies in the store. A release whose store an earlier one could not read, or would read amiss, raises
+/// it: the earlier one then refuses to start before it has written anything.
+const FORMAT: u32 = 1;
+
+fn first_format() -> u32 {
+    1
+}
+
 /// The store's record of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoreMark {
+    /// Of everything in the store. Absent = 1.
+    #[serde(default = "first_format")]
+    format: u32,
     /// Drawn when the store was made.
     pub(super) id: String,
     /// The latest start that has used it.
@@ -40,7 +52,7 @@ pub(super) struct StoreMark {
 impl StoreMark {
     /// Of a store that a start is about to use.
     pub(super) fn new(id: String, start: Incarnation, is_doubtful: bool) -> Self {
-        Self { id, start, boot: boot(), is_closed: false, is_doubtful }
+        Self { format: FORMAT, id, start, boot: boot(), is_closed: false, is_doubtful }
     }
 
     /// sled writes over freed space before a sync has made its copy elsewhere durable. A disk that reorders what it has
@@ -82,12 +94,13 @@ pub(super) fn open(config: &Config, volume: &Volume) -> Result<OpenStore, RunErr
         note.remove().map_err(|source| failed("remove", note.path(), source))?;
     }
     let engine = match open_or_make(config) {
-        Err(RunError::Engine(error)) if is_lost(&error) && known != Known::Nothing => {
+        Err(RunError::Engine(error)) if is_lost(&error) => {
             aside::put(&config.data, STORE, &chain(&error))?;
             open_or_make(config)?
         }
         opened => opened?,
     };
+    refuse_newer(config, engine.as_ref())?;
     let mark = mark(engine.as_ref())?;
     let started = Incarnation(volume.next_incarnation().0.saturating_sub(1));
     let id = || Uuid::new_v4().to_string();
@@ -129,12 +142,12 @@ fn open_or_make(config: &Config) -> Result<SharedEngine, RunError> {
     Ok(engine::open(config.engine, &folder, config.cache_bytes)?)
 }
 
-/// A folder without our mark, or with an unreadable one, is not a store of a later version.
 fn is_lost(error: &OpenError) -> bool {
     match error {
-        OpenError::Damaged { .. } => true,
-        OpenError::Mark { mark, .. } => !mark.starts_with("skerry store "),
-        OpenError::Folder { .. } | OpenError::OtherKind { .. } | OpenError::Unusable { .. } => false,
+        OpenError::Damaged { .. } | OpenError::Mark { .. } => true,
+        OpenError::Folder { .. } | OpenError::OtherKind { .. } | OpenError::Unusable { .. } | OpenError::Newer(_) => {
+            false
+        }
     }
 }
 
@@ -160,6 +173,18 @@ fn differs(
     Ok(why)
 }
 
+/// A later release may write its mark otherwise, but for the format.
+fn refuse_newer(config: &Config, engine: &dyn Engine) -> Result<(), RunError> {
+    let Some(bytes) = engine.get(&own_key(own::STORE))? else { return Ok(()) };
+    let mark: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+    match mark.and_then(|mark| mark["format"].as_u64()) {
+        Some(format) if format > u64::from(FORMAT) => {
+            Err(OpenError::from(Newer::format(&config.data.join(STORE), format, FORMAT)).into())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn mark(engine: &dyn Engine) -> Result<Option<StoreMark>, EngineError> {
     let Some(bytes) = engine.get(&own_key(own::STORE))? else { return Ok(None) };
     let unreadable = |error: serde_json::Error| EngineError::damaged(format!("the store's mark: {error}"));
@@ -182,7 +207,7 @@ pub(in crate::run) fn close(engine: &dyn Engine) -> Result<(), EngineError> {
 }
 
 /// True if it has neither a replica nor the name of another node.
-fn is_empty(engine: &dyn Engine) -> Result<bool, EngineError> {
+pub(super) fn is_empty(engine: &dyn Engine) -> Result<bool, EngineError> {
     let mut is_empty = !knows_nodes(engine)?;
     engine.scan(&[family::SHARD], &[family::SHARD + 1], &mut |_, _| {
         is_empty = false;

@@ -3,7 +3,7 @@
 //! A node that serves is restarted only when every other one does, and every shard has all its copies in step: so one
 //! node is away at a time, and a spec that does not run stops at the first. That one is no trap: what certainly does not
 //! run is started as the spec says now, whoever answers, before any other. What may run is left alone, unless it alone is
-//! away, the steward does not hear it and every shard goes on without it; that it does not take requests is no reason.
+//! away, every shard goes on without it, and the steward does not hear it or it has not been ready for long.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,12 +14,17 @@ use skerry_core::node::Status;
 
 use super::seats::Seats;
 use super::{Plan, Step, Wait};
+use crate::eviction::newest_at;
 use crate::health::{does_without, is_heard, shards_now, unrest};
 use crate::observed::{Running, Slot, not_ready};
 
 /// A process that was started as the spec says now is waited for so long. One that starts but cannot take requests before
 /// others run must not keep them from running.
 const STARTING_MAX: Duration = Duration::from_secs(30);
+
+/// A node that runs and is heard gets so long to be ready before a corrected spec is tried on it. It may be catching up,
+/// which would begin anew.
+const GETTING_READY_MAX: Duration = Duration::from_secs(300);
 
 /// The one process that is to be ended though not all is well: it does not serve, and was not started as the spec says.
 /// None while another one is about to start, or has shown that what the spec says does not.
@@ -60,11 +65,14 @@ fn is_starting(slot: &Slot) -> bool {
     }
 }
 
-/// True if the steward does not hear the slot's node, and every shard goes on without it.
+/// True if every shard goes on without the slot's node, and the steward does not hear it, or has heard it for long without
+/// its being ready: what it was started with may be why.
 fn is_out_of_use(slot: &Slot, status: &Status) -> bool {
-    let newest = status.map.nodes.values().filter(|n| n.address == slot.address).max_by_key(|n| n.id);
-    let is_free = |node: NodeId| !is_heard(status, node) && does_without(status, node);
-    newest.is_none_or(|node| node.state == NodeState::Removed || is_free(node.id))
+    let is_free = |node: NodeId| {
+        let is_given_up = !is_heard(status, node) || slot.process.down >= GETTING_READY_MAX;
+        is_given_up && does_without(status, node)
+    };
+    newest_at(status, &slot.address).is_none_or(|node| node.state == NodeState::Removed || is_free(node.id))
 }
 
 /// The next node that is to be restarted, or what holds it up. The steward's comes last.

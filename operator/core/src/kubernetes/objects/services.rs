@@ -39,15 +39,16 @@ pub fn services(of: &Blueprint<'_>) -> [Service; 2] {
     [service(of.names.clients_service(), false), service(of.names.nodes_service(), true)]
 }
 
-/// One pod may be evicted while all is well, and none while anything is not. A pod that is not ready may always go.
-pub fn disruption_budget(of: &Blueprint<'_>, pods: usize, all_well: bool) -> PodDisruptionBudget {
-    let at_least = if all_well { pods.saturating_sub(1) } else { pods };
+/// One pod may be evicted if one may go (see [`crate::one_may_go`]), and else none. One that is not ready counts as away: it
+/// goes as long as it is the only one, since two that are not ready may hold what a majority needs.
+pub fn disruption_budget(of: &Blueprint<'_>, pods: usize, one_may_go: bool) -> PodDisruptionBudget {
+    let at_least = if one_may_go { pods.saturating_sub(1) } else { pods };
     PodDisruptionBudget {
         metadata: of.meta(of.names.database.clone()),
         spec: Some(PodDisruptionBudgetSpec {
             min_available: i32::try_from(at_least).ok().map(IntOrString::Int),
             selector: Some(LabelSelector { match_labels: Some(of.selector()), ..LabelSelector::default() }),
-            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
+            unhealthy_pod_eviction_policy: Some("IfHealthyBudget".to_owned()),
             ..PodDisruptionBudgetSpec::default()
         }),
         status: None,

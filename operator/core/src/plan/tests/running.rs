@@ -85,6 +85,27 @@ fn nodes_that_are_heard_are_left_alone_though_they_are_not_ready_and_older_than_
     assert_eq!(restarts(&world.plan()), ["shop-b-0"]);
 }
 
+/// It waited for a person.
+#[test]
+fn a_node_that_runs_and_is_heard_and_never_gets_ready_takes_a_corrected_spec_by_itself() {
+    let mut world = at_rest(3);
+    let away = |down| Process { ready: false, down: Duration::from_secs(down), ..OUTDATED };
+    for slot in ["shop-a-0", "shop-c-0"] {
+        *world.process(slot) = OUTDATED;
+    }
+    *world.process("shop-b-0") = away(299);
+    assert_eq!(restarts(&world.plan()), [""; 0], "it may be about to be ready");
+    *world.process("shop-b-0") = away(300);
+    assert_eq!(restarts(&world.plan()), ["shop-b-0"]);
+    assert_eq!(restarts_while_silent(&world), [""; 0], "whether it is needed is not known");
+    *world.process("shop-c-0") = away(300);
+    assert_eq!(restarts(&world.plan()), [""; 0], "two that are away may be a majority");
+    *world.process("shop-c-0") = OUTDATED;
+    // Node 1, on shop-a-0, leads.
+    (*world.process("shop-a-0"), *world.process("shop-b-0")) = (away(300), OUTDATED);
+    assert_eq!(restarts(&world.plan()), [""; 0], "its shards do not go on without it");
+}
+
 #[test]
 fn what_cannot_start_is_corrected_one_at_a_time_though_nobody_answers() {
     let mut world = at_rest(3);

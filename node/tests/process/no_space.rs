@@ -1,0 +1,102 @@
+//! A volume without a byte left: nothing is lost or counts as damaged, a start waits for space, and with space all goes on.
+//! The volume is a small file system of its own, which takes the right to mount one; without it the test says so.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::cluster::{Cluster, eventually};
+
+const VOLUME_BYTES: u64 = 288 << 20;
+const VALUE_BYTES: usize = 20_000;
+const RECORDS: u32 = 300;
+/// A node that can write answers within this.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+
+/// A file system in memory.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn at(path: PathBuf) -> Option<Self> {
+        fs::create_dir_all(&path).unwrap();
+        let size = format!("size={VOLUME_BYTES}");
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).output();
+        mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Self(path))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Takes every byte that is left.
+fn fill(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    for bytes in [1 << 20, 4096] {
+        let block = vec![7; bytes];
+        while file.write_all(&block).is_ok() {}
+    }
+}
+
+async fn is_full_and_recovers(engine: &str) {
+    let mut cluster = Cluster::empty("shop");
+    let Some(mounted) = Mounted::at(cluster.folder().path().join("node-0/volume")) else {
+        eprintln!("left out: no file system can be mounted here");
+        return;
+    };
+    cluster.add(&["--engine", engine, "--reserve-bytes", "8388608"]);
+    cluster.table("sales", 1).await;
+    let database = cluster.database();
+    let value = |number: u32| vec![u8::try_from(number % 251).unwrap(); VALUE_BYTES];
+    for number in 0..RECORDS {
+        database.put("sales", &number.to_be_bytes(), &value(number)).await;
+    }
+    let ballast = mounted.0.join("ballast");
+    fill(&ballast);
+    let mut deleted = 0_u32;
+    // Until the node can do nothing more. What is not answered may have happened.
+    while deleted < 100 {
+        let key = deleted.to_be_bytes();
+        match timeout(ANSWER_MAX, database.delete("sales", &key)).await {
+            Ok(Ok(_)) => deleted += 1,
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    println!("{engine}: {deleted} records were deleted without a byte left");
+    for _ in 0..2 {
+        cluster.nodes[0].kill();
+        fill(&mounted.0.join("ballast-too"));
+        cluster.restart(0);
+        eventually("the node waits for space", async || {
+            let page = cluster.nodes[0].page("/readyz?verbose");
+            page.is_some_and(|(status, text)| status != 200 && text.contains("waits for space"))
+        })
+        .await;
+        assert_eq!(cluster.nodes[0].page("/livez").unwrap().0, 200, "there is no reason to restart it");
+    }
+    fs::remove_file(&ballast).unwrap();
+    cluster.nodes[0].await_ready();
+    for number in deleted + 1..RECORDS {
+        let record = database.get("sales", &number.to_be_bytes()).await;
+        assert!(record.is_some_and(|record| record.value == value(number)), "record {number} is lost or corrupt");
+    }
+    database.put("sales", b"after", b"1").await;
+    let names = fs::read_dir(&mounted.0).unwrap().map(|entry| entry.unwrap().file_name());
+    let aside: Vec<_> = names.filter(|name| name.to_string_lossy().contains("lost")).collect();
+    assert!(aside.is_empty(), "want of space is no damage: {aside:?}");
+    cluster.nodes[0].kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_byte_left_waits_for_space_and_has_lost_nothing() {
+    for engine in ["sled", "fjall"] {
+        is_full_and_recovers(engine).await;
+    }
+}

@@ -11,27 +11,21 @@ use serde::{Deserialize, Serialize};
 use super::sample::Mutant;
 
 /// What became of a bug.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Verdict {
     /// The compiler refused it: no bug at all.
     DoesNotCompile,
-    /// The core's own tests noticed it.
-    Tests,
-    /// The simulator noticed it.
-    Simulation,
-    /// Something ran for ever, which is noticed too.
-    TimedOut,
+    /// This step failed, or ran for ever.
+    Noticed(String),
     /// Nothing noticed it.
     Survived,
 }
 
 impl Verdict {
-    pub(crate) fn text(self) -> &'static str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Self::DoesNotCompile => "no bug",
-            Self::Tests => "tests",
-            Self::Simulation => "simulation",
-            Self::TimedOut => "timed out",
+            Self::Noticed(by) => by,
             Self::Survived => "SURVIVED",
         }
     }
@@ -61,14 +55,14 @@ impl Results {
         Ok(Self { known, file: OpenOptions::new().create(true).append(true).open(path)? })
     }
 
-    pub(crate) fn of(&self, mutant: &Mutant) -> Option<Verdict> {
-        self.known.get(&mutant.hash()).copied()
+    pub(crate) fn of(&self, mutant: &Mutant) -> Option<&Verdict> {
+        self.known.get(&mutant.hash())
     }
 
     pub(crate) fn add(&mut self, mutant: &Mutant, verdict: Verdict) -> Result<()> {
         let line = Line { hash: mutant.hash(), name: mutant.name.clone(), verdict };
         writeln!(self.file, "{}", serde_json::to_string(&line)?)?;
-        self.known.insert(line.hash, verdict);
+        self.known.insert(line.hash, line.verdict);
         Ok(())
     }
 }

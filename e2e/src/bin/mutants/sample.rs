@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -22,7 +23,37 @@ pub(crate) struct Mutant {
     pub(crate) name: String,
     /// From the root of the workspace.
     pub(crate) file: String,
-    pub(crate) diff: String,
+    pub(crate) genre: String,
+    /// What is put in place of the span.
+    pub(crate) replacement: String,
+    pub(crate) span: Span,
+    diff: String,
+}
+
+/// A part of a file's text.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Span {
+    start: Position,
+    end: Position,
+}
+
+/// Line and column in characters, both from 1.
+#[derive(Debug, Clone, Deserialize)]
+struct Position {
+    line: usize,
+    column: usize,
+}
+
+impl Span {
+    /// The same in bytes of `text`.
+    pub(crate) fn bytes(&self, text: &str) -> Range<usize> {
+        let at = |position: &Position| {
+            let before = text.split_inclusive('\n').take(position.line - 1).map(str::len).sum::<usize>();
+            let columns = text[before..].chars().take(position.column - 1);
+            before + columns.map(char::len_utf8).sum::<usize>()
+        };
+        at(&self.start)..at(&self.end)
+    }
 }
 
 impl Mutant {

@@ -1,6 +1,8 @@
-//! One bug in a copy of the code: does it compile, and who notices it?
+//! One bug, switched on in programs that are built already: which step notices it?
 
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -9,23 +11,33 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::results::Verdict;
-use super::sample::Mutant;
 
-/// Longest time for building, for the core's tests, and for the simulations: several times what each takes.
-const BUILD: Duration = Duration::from_secs(900);
-const TESTS: Duration = Duration::from_secs(600);
-const SIMULATION: Duration = Duration::from_secs(900);
-const LOOK: Duration = Duration::from_millis(200);
+/// A step may take this many times what it takes without a bug, and the constant on top; longer counts as for ever.
+const PATIENCE: u32 = 8;
+const PATIENCE_CONSTANT: Duration = Duration::from_secs(20);
+/// Without a bug: several times what any step takes on a slow machine.
+const UNMEASURED: Duration = Duration::from_secs(1800);
+const LOOK: Duration = Duration::from_millis(20);
+/// What the core's tests take for the long ones of theirs: they are run for each bug.
+const SHORT: [(&str, &str); 2] = [("SKERRY_FUZZ_SECONDS", "1"), ("SEARCH", "60")];
+/// The tests of the core, those first that notice most in the shortest time.
+const TESTS: [&str; 5] = ["unit tests", "scripts", "cluster", "fuzz", "search"];
+const SIMULATOR: &str = "skerry-sim";
 
-/// A copy of the code with a build folder of its own.
+/// All steps, and the longest time of each.
 pub(crate) struct Bench {
-    tree: PathBuf,
-    build: PathBuf,
-    said: PathBuf,
-    simulations: String,
+    steps: Vec<Step>,
+    folder: PathBuf,
 }
 
-/// How a command ended.
+struct Step {
+    name: &'static str,
+    program: PathBuf,
+    args: Vec<String>,
+    limit: Duration,
+}
+
+/// How a step ended.
 #[derive(PartialEq, Eq)]
 enum End {
     Good,
@@ -34,78 +46,52 @@ enum End {
 }
 
 impl Bench {
-    /// Copies what is committed, and sees to it that nothing fails before a bug is planted.
-    pub(crate) fn set_up(folder: &Path, simulations: u64) -> Result<Self> {
-        let folder = std::path::absolute(folder)?;
-        let bench = Self {
-            tree: folder.join("tree"),
-            build: folder.join("build"),
-            said: folder.join("said.txt"),
-            simulations: simulations.to_string(),
-        };
-        if bench.tree.try_exists()? {
-            fs::remove_dir_all(&bench.tree)?;
+    /// Sees to it that no step fails before a bug is switched on, and measures each. `tree` is the copy of the code.
+    pub(crate) fn measured(programs: &BTreeMap<String, PathBuf>, tree: &Path, simulations: u64) -> Result<Self> {
+        let program = |name| programs.get(name).cloned().with_context(|| format!("no {name} was built"));
+        let mut steps = Vec::new();
+        for name in TESTS {
+            steps.push(Step { name, program: program(name)?, args: vec!["--quiet".to_owned()], limit: UNMEASURED });
         }
-        fs::create_dir_all(&bench.tree)?;
-        let archive = folder.join("tree.tar");
-        let archive_path = archive.to_str().context("the folder's name is not text")?;
-        let tree_path = bench.tree.to_str().context("the folder's name is not text")?;
-        for (program, args) in [
-            ("git", vec!["archive", "--output", archive_path, "HEAD"]),
-            ("tar", vec!["-xf", archive_path, "-C", tree_path]),
-        ] {
-            ensure!(Command::new(program).args(args).status()?.success(), "failed to copy the code with {program}");
+        let args = format!("--first --jobs 1 --seeds {simulations}").split(' ').map(str::to_owned).collect();
+        steps.push(Step { name: "simulation", program: program(SIMULATOR)?, args, limit: UNMEASURED });
+        let mut bench = Self { steps, folder: tree.join("node/core") };
+        for n in 0..bench.steps.len() {
+            let start = Instant::now();
+            let said = tree.with_file_name("said-without.txt");
+            let step = &bench.steps[n];
+            ensure!(
+                bench.run(step, 0, &said)? == End::Good,
+                "{} fails without a bug; see {}",
+                step.name,
+                said.display()
+            );
+            bench.steps[n].limit = PATIENCE_CONSTANT + start.elapsed() * PATIENCE;
         }
-        let verdict = bench.verdict()?;
-        let said = bench.said.display();
-        ensure!(verdict == Verdict::Survived, "without any bug: {}; see {said}", verdict.text());
         Ok(bench)
     }
 
-    /// Plants a bug, and takes it out again.
-    pub(crate) fn try_one(&self, mutant: &Mutant) -> Result<Verdict> {
-        let path = self.tree.join(&mutant.file);
-        let original = fs::read(&path)?;
-        let patch = self.said.with_file_name("bug.diff");
-        fs::write(&patch, &mutant.diff)?;
-        let applied =
-            Command::new("patch").arg("--quiet").arg(&path).arg(&patch).status().context("patch is needed")?;
-        ensure!(applied.success(), "commit first: {} is not about what is committed", mutant.name);
-        let verdict = self.verdict();
-        fs::write(&path, original)?;
-        verdict
+    /// Runs the steps with the bug of this number, until one notices it.
+    pub(crate) fn verdict(&self, number: u32, said: &Path) -> Result<Verdict> {
+        for step in &self.steps {
+            match self.run(step, number, said)? {
+                End::Good => {}
+                End::Bad => return Ok(Verdict::Noticed(step.name.to_owned())),
+                End::TimedOut => return Ok(Verdict::Noticed(format!("{}, time", step.name))),
+            }
+        }
+        Ok(Verdict::Survived)
     }
 
-    fn verdict(&self) -> Result<Verdict> {
-        let core = ["test", "--quiet", "-p", "skerry-core", "--features", "planted"];
-        match self.cargo(&[&core[..], &["--no-run"]].concat(), BUILD)? {
-            End::Good => {}
-            End::Bad => return Ok(Verdict::DoesNotCompile),
-            End::TimedOut => return Ok(Verdict::TimedOut),
-        }
-        match self.cargo(&core, TESTS)? {
-            End::Good => {}
-            End::Bad => return Ok(Verdict::Tests),
-            End::TimedOut => return Ok(Verdict::TimedOut),
-        }
-        ensure!(self.cargo(&["build", "--quiet", "-p", "skerry-sim"], BUILD)? == End::Good, "no simulator was built");
-        let simulate = ["run", "--quiet", "-p", "skerry-sim", "--", "--first", "--seeds", &self.simulations];
-        Ok(match self.cargo(&simulate, SIMULATION)? {
-            End::Good => Verdict::Survived,
-            End::Bad => Verdict::Simulation,
-            End::TimedOut => Verdict::TimedOut,
-        })
-    }
-
-    fn cargo(&self, args: &[&str], limit: Duration) -> Result<End> {
-        let said = File::create(&self.said)?;
-        let mut command = Command::new("cargo");
-        command.args(args).current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.build).env("CARGO_INCREMENTAL", "0");
-        command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
-        // A group of its own, so that what cargo starts ends with it.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().context("failed to run cargo")?;
-        let end = Instant::now() + limit;
+    fn run(&self, step: &Step, number: u32, said: &Path) -> Result<End> {
+        let said = File::create(said)?;
+        let mut command = Command::new(&step.program);
+        command.args(&step.args).current_dir(&self.folder).env("SKERRY_MUTANT", number.to_string()).envs(SHORT);
+        // A failure with one bug must not become a test for the next.
+        command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
+        command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).process_group(0);
+        let mut child = command.spawn().with_context(|| format!("failed to run {}", step.program.display()))?;
+        let end = Instant::now() + step.limit;
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(if status.success() { End::Good } else { End::Bad });

@@ -1,9 +1,26 @@
 //! Known bugs behind a test-only switch. Without the cargo feature `planted` every question is answered "no" at compile
 //! time; with it the simulator plants one bug in a cluster and shows that it is caught.
+//!
+//! Each bug says by what it is caught. A test holds that every one does, and that what it names is there.
 
-/// Declares the bugs and the list of all of them.
+mod catcher;
+
+pub use catcher::Catcher;
+use catcher::{schedules, seeds, test};
+
+/// What is declared of a bug, if anything.
+macro_rules! declared {
+    () => {
+        None
+    };
+    ($catcher:expr) => {
+        Some($catcher)
+    };
+}
+
+/// Declares the bugs, by what each is caught, and the list of all of them.
 macro_rules! planted {
-    ($($(#[$doc:meta])* $bug:ident,)*) => {
+    ($($(#[$doc:meta])* $bug:ident $(by $catcher:expr)?,)*) => {
         /// One bug, named after the rule that it breaks.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Planted {
@@ -13,6 +30,13 @@ macro_rules! planted {
         impl Planted {
             /// Every one, for the tests that catch them all.
             pub const ALL: &[Self] = &[$(Self::$bug,)*];
+
+            /// By what it is caught. `None` = nobody has said so, which a test refuses.
+            pub const fn catcher(self) -> Option<Catcher> {
+                match self {
+                    $(Self::$bug => declared!($($catcher)?),)*
+                }
+            }
         }
     };
 }
@@ -20,200 +44,200 @@ macro_rules! planted {
 planted! {
     // Durability order.
     /// A follower acknowledges entries before its log has them on disk.
-    AckBeforeFsync,
+    AckBeforeFsync by seeds(60),
     /// A vote leaves before it is on disk, and never gets there.
-    VoteNotPersisted,
+    VoteNotPersisted by seeds(100),
     /// The log forgets entries that the store has applied but not synced.
-    LogCutBeforeSync,
+    LogCutBeforeSync by seeds(60),
     /// Two writes of one copy to the log become one that keeps entries which the later one replaces.
-    ReplacedEntriesKept,
+    ReplacedEntriesKept by test("src/replica/collect/tests.rs", "entries_that_are_kept_though_replaced_are_noticed"),
     /// The log is not told where a copy's entries begin.
-    LogStartUntold,
+    LogStartUntold by seeds(20),
     /// A new copy speaks before the store has made it durable.
-    NewCopySpeaksEarly,
+    NewCopySpeaksEarly by schedules("Members", 200),
     /// What a new process finds in its store counts as durable although nobody has synced it.
-    OpenTakenForDurable,
+    OpenTakenForDurable by seeds(100),
     /// The log notes the end of a copy before the store has made its tombstone durable.
-    EndNotedBeforeSync,
+    EndNotedBeforeSync by seeds(100),
     /// A loss is told to the steward before the copy's tombstone is durable.
-    LossToldBeforeSync,
+    LossToldBeforeSync by seeds(300),
 
     // Damage and what is none.
     /// What a newer release wrote counts as damage: its store would be given up.
-    NewerTakenForDamage,
+    NewerTakenForDamage by test("tests/cluster/newer.rs", "a_newer_store_that_is_taken_for_damaged_is_caught"),
 
     // Leases and reads.
     /// The lease is longer than the time for which followers vote for nobody else.
-    LeaseWithoutMargin,
+    LeaseWithoutMargin by seeds(100),
     /// A leader that hands over keeps its lease.
-    LeaseKeptOverTransfer,
+    LeaseKeptOverTransfer by seeds(100),
     /// A leader answers reads without a lease and without asking a quorum.
-    StaleReadWithoutLease,
+    StaleReadWithoutLease by seeds(100),
     /// A restarted follower forgets what the process before it promised its leader.
-    PromiseForgotten,
+    PromiseForgotten by seeds(300),
     /// A follower that hears of a higher term forgets its leader, and with it what it promised that leader.
-    PromiseLostWithLeader,
+    PromiseLostWithLeader by schedules("Election", 3000),
     /// A leader keeps its lease over a change of members.
-    LeaseKeptOverMembers,
+    LeaseKeptOverMembers by test("src/replica/reads/tests.rs", "planted_bugs_of_reads_are_noticed"),
     /// A confirmed read is answered before what it must see is applied.
-    ReadBeforeApplied,
+    ReadBeforeApplied by test("src/replica/reads/tests.rs", "planted_bugs_of_reads_are_noticed"),
     /// A deposed leader says of writes under way that they did not happen.
-    UnknownTakenForNo,
+    UnknownTakenForNo by schedules("HandOver", 400),
 
     // Request ids.
     /// A retry takes effect a second time.
-    RequestAppliedTwice,
+    RequestAppliedTwice by seeds(60),
     /// Request ids are forgotten when a batch is written, not when each is one too many.
-    EvictionByBatch,
+    EvictionByBatch by seeds(200),
     /// Of the requests that were issued at the same time some are forgotten and some are not, until a restart.
-    ForgottenOneByOne,
+    ForgottenOneByOne by seeds(60),
     /// The store notes how far it is before it has the records.
-    AppliedIndexFirst,
+    AppliedIndexFirst by seeds(20),
     /// The request ids of a broken-off snapshot stay when another comes.
-    RemainsOfRequests,
+    RemainsOfRequests by test("src/replica/apply/tests.rs", "request_ids_that_a_broken_off_snapshot_left_are_caught"),
     /// A request id may be issued at any time in the future.
-    IssuedInFuture,
+    IssuedInFuture by seeds(300),
 
     // Versions.
     /// A leader follows its own wall clock, whatever most nodes' clocks say.
-    OwnClockBelieved,
+    OwnClockBelieved by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
 
     // Disks.
     /// A leader asks only its own disk whether there is room for a put.
-    FollowersDiskIgnored,
+    FollowersDiskIgnored by seeds(300),
     /// A node takes a snapshot in though its disk is nearly full.
-    SnapshotToFullDisk,
+    SnapshotToFullDisk by seeds(300),
     /// The steward chooses nodes for new copies whose disks are nearly full.
-    FullNodeChosen,
+    FullNodeChosen by test("src/steward/tests/assign.rs", "a_full_node_that_is_chosen_is_caught"),
     /// A restarted copy knows no requests.
-    RequestsForgottenAtOpen,
+    RequestsForgottenAtOpen by seeds(60),
     /// The outcome of a write whose condition failed is not remembered.
-    FailedConditionForgotten,
+    FailedConditionForgotten by seeds(100),
 
     // Snapshots.
     /// A snapshot carries the records, but not the table of request ids.
-    RequestsMissingInSnapshot,
+    RequestsMissingInSnapshot by seeds(300),
     /// Records that change while a snapshot streams reach it in their new form.
-    SnapshotWithoutPreimage,
+    SnapshotWithoutPreimage by seeds(60),
     /// A key that was absent when a snapshot began, and is put while it streams, is in the snapshot.
-    PreimageOfAbsentForgotten,
+    PreimageOfAbsentForgotten by seeds(100),
     /// Pieces of a broken-off snapshot stay when another comes.
-    RemainsNotWiped,
+    RemainsNotWiped by seeds(2000),
     /// A copy that gave its records up takes and acknowledges entries until its first tick.
-    BlankFromFirstTick,
+    BlankFromFirstTick by schedules("Snapshot", 2000),
     /// A copy takes a snapshot that is older than what it knows to be committed; raft does not.
-    SnapshotBelowCommitted,
+    SnapshotBelowCommitted by test("tests/search/restarts.rs", "a_snapshot_older_than_what_is_committed_is_refused"),
     /// A restart after a snapshot drops the log behind it too.
-    LogDroppedBehindSnapshot,
+    LogDroppedBehindSnapshot by test("src/replica/state.rs", "a_log_that_is_dropped_behind_a_snapshot_is_noticed"),
     /// A copy stands at a snapshot that the store has not made durable.
-    SnapshotStandsUnsynced,
+    SnapshotStandsUnsynced by seeds(300),
     /// A copy forgets that its records are a snapshot's, which its log does not reach yet.
-    SnapshotForgotten,
+    SnapshotForgotten by test("tests/search/restarts.rs", "a_copy_whose_log_does_not_know_of_its_snapshot_yet_stands_at_it_after_a_restart"),
     /// The pieces of a snapshot are stored in any order.
-    PieceOutOfOrder,
+    PieceOutOfOrder by seeds(2000),
     /// A damaged piece of a snapshot is stored.
-    PieceUnchecked,
+    PieceUnchecked by seeds(300),
     /// A leader does not learn from a copy that waits for its snapshot what is committed.
-    CommittedUnlearnt,
+    CommittedUnlearnt by test("src/replica/tests.rs", "planted_bugs_of_snapshots_are_noticed"),
     // Lost volumes.
     /// A node whose store is lost takes the copies that the map has there for new ones.
-    EmptiedTakenForNew,
+    EmptiedTakenForNew by seeds(300),
     /// A copy is opened from a store of an earlier time than the log.
-    EarlierStoreTrusted,
+    EarlierStoreTrusted by test("tests/cluster/lost_volume.rs", "a_store_of_an_earlier_time_that_is_trusted_is_caught"),
 
     // Members.
     /// The old copies are removed before the new ones have caught up.
-    RemoveBeforeCaughtUp,
+    RemoveBeforeCaughtUp by seeds(60),
     /// A joint configuration is entered though a copy that it needs was only heard of, and may be gone.
-    JointUnprobed,
+    JointUnprobed by test("tests/cluster/members.rs", "the_tests_of_members_catch_their_planted_bugs"),
     /// Fewer copies are assigned while one that stays is not heard of.
-    CopiesGivenUpUnseen,
+    CopiesGivenUpUnseen by test("src/steward/tests/assign.rs", "copies_given_up_unseen_are_noticed"),
     /// Members change by the same way whatever copies it exposes: all come first, then all go.
-    PromotedBeforeRemoval,
+    PromotedBeforeRemoval by test("tests/cluster/members.rs", "the_tests_of_members_catch_their_planted_bugs"),
     /// A new copy gets the id of one that was there before.
-    ReplicaIdReused,
+    ReplicaIdReused by seeds(300),
     /// A node takes a copy up again that it has ended.
-    TombstoneIgnored,
+    TombstoneIgnored by seeds(200),
     /// Members come into the map before a majority knows of them.
-    MembersToldUnsure,
+    MembersToldUnsure by test("src/replica/tests.rs", "planted_bugs_of_members_and_pace_are_noticed"),
     /// A copy that asks for votes, since it hears no leader, counts as one that was heard of.
-    VoteRequestCountsAsHeard,
+    VoteRequestCountsAsHeard by test("src/replica/tests.rs", "planted_bugs_of_members_and_pace_are_noticed"),
 
     // Garbage.
     /// A new copy begins while records of the last one are still being deleted.
-    GarbageNotAwaited,
+    GarbageNotAwaited by seeds(2000),
     /// A restarted node does not go on deleting what an ended copy left.
-    GarbageForgottenAtOpen,
+    GarbageForgottenAtOpen by seeds(300),
 
     // Restart.
     /// Entries that the store has not applied are dropped when a copy is opened.
-    LogDroppedAtOpen,
+    LogDroppedAtOpen by seeds(60),
 
     // Recovery of a shard that has lost its majority.
     /// A node that is not heard of counts as lost though nobody has named it so.
-    UnheardIsLost,
+    UnheardIsLost by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
     /// A copy that was given up goes on to vote and to lead.
-    GivenUpCopySpeaks,
+    GivenUpCopySpeaks by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
     /// The copy that goes on forgets the entries that it does not know to be committed.
-    UncommittedTailDropped,
+    UncommittedTailDropped by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
 
     // Certificates.
     /// A shard whose leader did not answer counts as one that agreed.
-    MissingAnswerIsYes,
+    MissingAnswerIsYes by seeds(300),
     /// A node is removed without asking whether it drains.
-    RemovedUndrained,
+    RemovedUndrained by test("src/system/tests/cases.rs", "bugs_of_removals_are_caught"),
     /// A certificate counts for a node that was started or drained anew since.
-    OldCertificateTaken,
+    OldCertificateTaken by test("src/system/tests/cases.rs", "bugs_of_removals_are_caught"),
     /// A node is removed without a certificate.
-    RemovedUncertified,
+    RemovedUncertified by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
     /// A certificate is given however few copies are in step elsewhere.
-    CopiesNotCounted,
+    CopiesNotCounted by test("src/steward/tests/certificate.rs", "copies_that_are_not_counted_are_noticed"),
     /// Whoever answers for a shard counts as its leader.
-    AnybodyCertifies,
+    AnybodyCertifies by test("src/steward/tests/certificate.rs", "a_shard_is_spoken_for_by_the_leader_that_was_asked_and_nobody_else"),
 
     // What peers send.
     /// A heartbeat's commit index is believed, however long the follower's log is.
-    CommitUnchecked,
+    CommitUnchecked by seeds(100),
     /// Entries that leave a gap, or whose terms fall, are appended.
-    EntriesUnchecked,
+    EntriesUnchecked by seeds(100),
     /// An acknowledgement of entries that the leader does not have counts.
-    AcknowledgementUnchecked,
+    AcknowledgementUnchecked by seeds(100),
     /// A message counts as from the copy that it names, whichever node it is from.
-    SenderUnchecked,
+    SenderUnchecked by seeds(300),
     /// An entry may hold anything, whatever the shard is.
-    PayloadUnchecked,
+    PayloadUnchecked by seeds(300),
     /// Whoever sends a map has it believed at once.
-    MapUnconfirmed,
+    MapUnconfirmed by seeds(300),
     /// A map may have any numbers.
-    MapUnchecked,
+    MapUnchecked by test("src/node/admit/map/tests.rs", "a_map_that_is_not_checked_is_noticed"),
     /// A report may tell of any shard.
-    ReportUnchecked,
+    ReportUnchecked by test("src/node/admit/message/tests.rs", "every_check_that_is_switched_off_lets_something_through"),
     /// Anybody may ask for certificates, and have leaders moved.
-    StewardUnchecked,
+    StewardUnchecked by test("src/node/admit/message/tests.rs", "every_check_that_is_switched_off_lets_something_through"),
     /// A snapshot may have any bounds and members, and its pieces any keys.
-    SnapshotUnchecked,
+    SnapshotUnchecked by seeds(300),
     /// A snapshot of the system shard may tell only of copies that this node's own copy of it has heard of.
-    SystemOfferByOwnMap,
+    SystemOfferByOwnMap by test("src/replica/admit/snapshot/tests.rs", "a_snapshot_of_the_system_shard_names_copies_that_nobody_has_told_of_here"),
     /// An entry that cannot be read is left out, and what follows is applied.
-    UnreadableSkipped,
+    UnreadableSkipped by test("src/replica/tests.rs", "planted_bugs_of_members_and_pace_are_noticed"),
     /// A node's start is believed, however high.
-    IncarnationUnchecked,
+    IncarnationUnchecked by seeds(300),
 
     // Epochs, incarnations and fencing tokens.
     /// The system shard takes commands of an operator that was followed by another.
-    FenceIgnored,
+    FenceIgnored by seeds(100),
     /// A fencing token may be as high as it likes.
-    TokenUnbounded,
+    TokenUnbounded by test("src/system/fence.rs", "without_the_bound_one_order_keeps_every_later_operator_out"),
     /// A node takes changes of the map that leave a gap.
-    MapGapTaken,
+    MapGapTaken by seeds(300),
 
     // Liveness.
     /// Copies draw the same election time-outs if their numbers and their nodes' do, and stand at the same time for ever.
-    TimeoutsAlike,
+    TimeoutsAlike by schedules("Election", 1000),
     /// A node that falls silent leaves its quiescent shards asleep.
-    SilenceUnnoticed,
+    SilenceUnnoticed by seeds(100),
     /// A follower that is woken counts its leader as silent for longer than it has been.
-    PatienceForgotten,
+    PatienceForgotten by test("src/replica/tests.rs", "planted_bugs_of_members_and_pace_are_noticed"),
 }
 
 /// The bug that is planted on this thread, if any.

@@ -350,11 +350,10 @@ fn a_follower_whose_leader_is_silent_does_not_go_quiescent() {
     assert!(!replica.is_quiescent());
 }
 
-#[test]
-fn a_woken_follower_has_waited_for_as_long_as_its_leaders_node_was_silent() {
-    let engine = Memory::default();
-    let mut replica = copy(&[], 1, &engine);
-    let mut heard = follow(&mut replica, &engine);
+/// A quiescent follower that is woken seven ticks after it heard its leader's node last, and what it knows of nodes.
+fn woken(engine: &Memory) -> (Replica, Heard) {
+    let mut replica = copy(&[], 1, engine);
+    let mut heard = follow(&mut replica, engine);
     for _ in 0..QUIET + 1 {
         heard.hear(NodeId(2), Incarnation(1));
         tick(&mut replica, &mut heard);
@@ -365,6 +364,12 @@ fn a_woken_follower_has_waited_for_as_long_as_its_leaders_node_was_silent() {
     }
     assert!(replica.raw.raft.election_elapsed < 7);
     replica.wake(&heard);
+    (replica, heard)
+}
+
+#[test]
+fn a_woken_follower_has_waited_for_as_long_as_its_leaders_node_was_silent() {
+    let (mut replica, mut heard) = woken(&Memory::default());
     assert_eq!(replica.raw.raft.election_elapsed, 7);
     // One at full pace counts for itself.
     for _ in 0..2 * SILENT_TICKS {
@@ -372,6 +377,36 @@ fn a_woken_follower_has_waited_for_as_long_as_its_leaders_node_was_silent() {
     }
     replica.wake(&heard);
     assert_eq!(replica.raw.raft.election_elapsed, 7);
+}
+
+/// A leader that nobody has acknowledged anything to.
+fn just_elected(engine: &Memory) -> Replica {
+    let mut replica = copy(&[(2, 1), (3, 1)], 3, engine);
+    lead(&mut replica, engine);
+    replica
+}
+
+#[test]
+fn a_leader_tells_of_members_only_once_a_majority_knows_them() {
+    let engine = Memory::default();
+    let mut replica = just_elected(&engine);
+    assert!(!replica.may_report());
+    let last = replica.raw.raft.raft_log.last_index();
+    replica.step(NodeId(2), RaftEnvelope { index: last, ..message(2, RaftKind::AppendResponse, replica.term()) });
+    assert!(replica.may_report());
+}
+
+/// True if a copy counts as heard of after it has asked for votes.
+fn is_heard_by_its_vote_request() -> bool {
+    let mut replica = just_elected(&Memory::default());
+    assert!(replica.heard.contains_key(&ReplicaId(2)));
+    replica.step(NodeId(2), message(2, RaftKind::RequestPreVote, replica.term() + 1));
+    replica.heard.contains_key(&ReplicaId(2))
+}
+
+#[test]
+fn a_copy_that_asks_for_votes_does_not_hear_the_leader() {
+    assert!(!is_heard_by_its_vote_request());
 }
 
 #[test]
@@ -427,4 +462,22 @@ fn planted_bugs_of_snapshots_are_noticed() {
     let committed = replica.raw.raft.raft_log.committed;
     plant(None);
     assert!(skips && takes_damaged && stands_early && committed == 2);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_of_members_and_pace_are_noticed() {
+    use crate::planted::plant;
+    let engine = Memory::default();
+    plant(Some(Planted::MembersToldUnsure));
+    let tells_early = just_elected(&engine).may_report();
+    plant(Some(Planted::VoteRequestCountsAsHeard));
+    let counts = is_heard_by_its_vote_request();
+    plant(Some(Planted::PatienceForgotten));
+    let waited = woken(&engine).0.raw.raft.election_elapsed as u64;
+    plant(Some(Planted::UnreadableSkipped));
+    let mut replica = copy(&[(2, 1), (3, 2), (4, 2)], 3, &engine);
+    replica.stop_at(4);
+    plant(None);
+    assert!(tells_early && counts && waited == SILENT_TICKS && replica.unreadable().is_none());
 }

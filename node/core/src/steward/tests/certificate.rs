@@ -194,3 +194,15 @@ fn a_shard_is_spoken_for_by_the_leader_that_was_asked_and_nobody_else() {
         assert!(asked(4, 0));
     }
 }
+
+#[cfg(feature = "planted")]
+#[test]
+fn copies_that_are_not_counted_are_noticed() {
+    let world = drained();
+    let (mut certification, _) = start(&world).unwrap();
+    (0..=2).for_each(|shard| certification.answer(ShardId(shard), clear(&world, shard, 1)));
+    crate::planted::plant(Some(crate::planted::Planted::CopiesNotCounted));
+    let verdict = certification.verdict(world.map(), world.now_ms);
+    crate::planted::plant(None);
+    assert!(matches!(verdict, Some(Removal::Safe(_))));
+}

@@ -99,3 +99,12 @@ fn a_map_holds_what_the_system_shard_makes() {
         assert_eq!(check(change), Err(refused));
     }
 }
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_map_that_is_not_checked_is_noticed() {
+    crate::planted::plant(Some(Planted::MapUnchecked));
+    let taken = check(|d| d.shards[0].descriptor.members.clear());
+    crate::planted::plant(None);
+    assert_eq!(taken, Ok(()));
+}

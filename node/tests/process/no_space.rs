@@ -69,7 +69,6 @@ async fn is_full_and_recovers(engine: &str) {
             Ok(Err(_)) | Err(_) => break,
         }
     }
-    println!("{engine}: {deleted} records were deleted without a byte left");
     for _ in 0..2 {
         cluster.nodes[0].kill();
         fill(&mounted.0.join("ballast-too"));

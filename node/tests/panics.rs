@@ -161,7 +161,7 @@ fn start() -> Running {
 
 impl Running {
     /// Changes something that is replicated. True if that was acknowledged.
-    async fn is_acknowledged(&mut self) -> bool {
+    async fn acknowledges(&mut self) -> bool {
         self.asked += 1;
         let limits = MoveLimits { moves_per_node: self.asked, ..MoveLimits::default() };
         let fence = Fence { token: 1, based_on: None };
@@ -173,7 +173,7 @@ impl Running {
 
     async fn await_acknowledged(&mut self) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.is_acknowledged().await {
+        while !self.acknowledges().await {
             assert!(Instant::now() < deadline, "never acknowledged");
         }
     }
@@ -182,7 +182,7 @@ impl Running {
     async fn await_failure(&mut self, words: &[&str]) {
         let deadline = Instant::now() + PATIENCE;
         while self.inbox.signals().failure().is_none() {
-            let _unknown = self.is_acknowledged().await;
+            let _unknown = self.acknowledges().await;
             assert!(Instant::now() < deadline, "the panic was not noticed");
         }
         let failure = self.inbox.signals().failure().unwrap().to_owned();
@@ -190,11 +190,11 @@ impl Running {
     }
 
     /// Nothing that is asked from now on is acknowledged, the worker ends, and whoever watches the node is told.
-    async fn is_cut_off(mut self) {
-        assert!(!self.is_acknowledged().await);
+    async fn ends_cut_off(mut self) {
+        assert!(!self.acknowledges().await);
         tokio::time::timeout(PATIENCE, self.inbox.signals().stopped().cancelled()).await.unwrap();
         for _ in 0..10 {
-            assert!(!self.is_acknowledged().await);
+            assert!(!self.acknowledges().await);
         }
         assert!(self.vitals.live().iter().any(|check| !check.well), "{:?}", self.vitals.live());
         let log = self.worker.join().unwrap();
@@ -208,20 +208,20 @@ async fn a_node_one_of_whose_threads_has_panicked_acknowledges_nothing_more() {
     let mut node = start();
     node.await_acknowledged().await;
     node.traps.in_write.store(true, Ordering::Release);
-    assert!(!node.is_acknowledged().await, "what met the panic is not acknowledged");
+    assert!(!node.acknowledges().await, "what met the panic is not acknowledged");
     node.await_failure(&["thread worker panicked", "planted in the store's write"]).await;
-    node.is_cut_off().await;
+    node.ends_cut_off().await;
 
     let mut node = start();
     node.await_acknowledged().await;
     node.traps.in_engine_sync.store(true, Ordering::Release);
     node.await_failure(&["thread engine-sync panicked", "planted in the store's sync"]).await;
-    node.is_cut_off().await;
+    node.ends_cut_off().await;
 
     let mut node = start();
     node.await_acknowledged().await;
     node.traps.in_log_sync.store(true, Ordering::Release);
-    assert!(!node.is_acknowledged().await, "what waits for the fsync that panicked is not acknowledged");
+    assert!(!node.acknowledges().await, "what waits for the fsync that panicked is not acknowledged");
     node.await_failure(&["thread log", "planted in the log's fsync"]).await;
-    node.is_cut_off().await;
+    node.ends_cut_off().await;
 }

@@ -108,8 +108,10 @@ fn io_failed(error: io::Error) -> EngineError {
 
 /// Whatever fjall reads and cannot make sense of.
 fn is_damage(error: &fjall::Error) -> bool {
-    use fjall::Error::{Io, KeyspaceDeleted, Locked, Poisoned, Storage};
+    use fjall::Error::{InvalidVersion, Io, KeyspaceDeleted, Locked, Poisoned, Storage};
     match error {
+        InvalidVersion(Some(_)) => false,
+        Storage(fjall::LsmError::InvalidVersion(version)) => *version <= TREE_VERSION,
         Io(error) | Storage(fjall::LsmError::Io(error)) => super::is_damage(error),
         Locked | Poisoned | KeyspaceDeleted => false,
         _ => true,

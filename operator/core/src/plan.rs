@@ -62,7 +62,7 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
         return plan.waiting(Wait::Paused);
     }
     if observed.founded || observed.database.known().is_none() {
-        running::mend(&mut plan, slots, observed.database.known());
+        running::mend(&mut plan, slots, &observed.victims, observed.database.known());
     }
     match &observed.database {
         Seen::Absent => plan.founding(desired, slots, observed.blank.as_ref()),

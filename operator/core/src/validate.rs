@@ -309,6 +309,13 @@ mod tests {
         assert!(both.contains("copies on 2 nodes") && both.contains("storage.size"), "{both}");
     }
 
+    /// A new one of that size is refused by the schema, which lets be what has not changed.
+    #[test]
+    fn volumes_that_are_smaller_than_new_ones_may_be_hold_nothing_up() {
+        let database = resource(r#"{"storage": {"size": "100Mi"}}"#);
+        assert!(validate(&database, &Environment::default()).is_ok());
+    }
+
     #[test]
     fn zone_that_is_not_here_is_refused() {
         let here = Environment { zones: Some(["a".to_owned(), "b".to_owned()].into()) };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, broken};
-use crate::ids::{Epoch, NodeId, ShardId};
+use crate::ids::{Epoch, Generation, NodeId, ShardId};
 use crate::map::{Map, Replica, Role, ShardRecord};
 
 /// Remembers what each node had under way.
@@ -11,11 +11,13 @@ use crate::map::{Map, Replica, Role, ShardRecord};
 pub struct Moves {
     epoch: Epoch,
     moving: BTreeMap<NodeId, BTreeSet<ShardId>>,
+    generations: BTreeMap<ShardId, Generation>,
 }
 
 impl Moves {
     /// Looks at the newest map. What was under way when a limit was lowered may go on; a move that is turned round asks
-    /// nobody. So only a move that begins is held against the limit.
+    /// nobody, and its shard's leader may have brought it to its end before it heard of that: then the copies that have
+    /// gone are to come again. So only a move that the steward begins is held against the limit.
     pub fn check(&mut self, map: &Map) -> Result<(), Broken> {
         if map.epoch <= self.epoch {
             return Ok(());
@@ -30,9 +32,12 @@ impl Moves {
             }
         }
         let before = std::mem::replace(&mut self.moving, now);
+        let generation = |record: &ShardRecord| (record.descriptor.shard, record.descriptor.generation);
+        let generations = std::mem::replace(&mut self.generations, map.live_shards().map(generation).collect());
         let was_moving = |shard: &ShardId| before.values().any(|shards| shards.contains(shard));
+        let is_told = |shard: &ShardId| generations.get(shard) != self.generations.get(shard);
         for (node, shards) in self.moving.iter().filter(|_| is_next) {
-            let begun = shards.iter().find(|shard| !was_moving(shard));
+            let begun = shards.iter().find(|shard| !was_moving(shard) && !is_told(shard));
             let limit = map.limits.0.moves_per_node;
             if let Some(shard) = begun.filter(|_| shards.len() > limit as usize) {
                 let seen = format!("{node}: shard {shard} began to move at {}, beside {shards:?}; {limit}", map.epoch);
@@ -93,5 +98,17 @@ mod tests {
         assert_eq!(moves.check(&map(1, &[])), Ok(()));
         assert_eq!(moves.check(&map(2, &[1])), Ok(()));
         assert!(moves.check(&map(3, &[1, 2])).is_err());
+    }
+
+    /// Both were to move; the second was turned round, and had moved by then.
+    #[test]
+    fn a_move_that_was_turned_round_too_late_is_not_one_that_begins() {
+        let mut moves = Moves::default();
+        assert_eq!(moves.check(&map(1, &[1])), Ok(()));
+        let mut moved = map(2, &[1, 2]);
+        let mut second = moved.shards[&ShardId(2)].clone();
+        second.descriptor.generation = Generation(1);
+        moved.put_shard(second);
+        assert_eq!(moves.check(&moved), Ok(()));
     }
 }

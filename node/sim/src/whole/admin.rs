@@ -18,6 +18,20 @@ pub(crate) struct Asked {
     again: u64,
 }
 
+/// A request that is on its way for longer arrives when its sender may have been followed by another.
+const LATE: u64 = 2 * SECOND;
+
+/// A request arrives at a node, and is answered there.
+fn deliver(request: &AdminRequest, host: NodeId, delay: u64, place: &mut Place) -> Token {
+    let token = place.world.token();
+    if let AdminRequest::Command(SystemCommand::Admin { fence, change }) = request {
+        place.rules.sent(token, fence.token, change, place.world.time + delay);
+    }
+    let input = Input::Admin { token, request: request.clone() };
+    place.world.after(delay, Event::Request { host, input });
+    token
+}
+
 /// Knows who led last.
 #[derive(Debug, Default)]
 pub(crate) struct Admin {
@@ -37,15 +51,14 @@ impl Admin {
         let named = place.kube.named_nodes();
         let anyone = named.choose(&mut place.world.rng).copied();
         let Some(host) = self.leader.filter(|l| named.contains(l)).or(anyone) else { return };
-        let token = place.world.token();
         let delay = place.delay();
-        if let AdminRequest::Command(SystemCommand::Admin { fence, change }) = &asked.request {
-            place.rules.sent(token, fence.token, change, place.world.time + delay);
-        }
-        let input = Input::Admin { token, request: asked.request.clone() };
-        place.world.after(delay, Event::Request { host, input });
-        asked.token = Some(token);
+        asked.token = Some(deliver(&asked.request, host, delay, place));
         asked.again = asked.deadline;
+        // One that is late for its sender is repeated wherever another may lead by then.
+        let others = named.into_iter().filter(|node| *node != host && delay > LATE);
+        for node in others {
+            deliver(&asked.request, node, delay, place);
+        }
     }
 
     /// The answer, once there is one or time is up.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use skerry_api::Victim;
 use skerry_core::ids::NodeId;
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
@@ -28,7 +29,7 @@ const GETTING_READY_MAX: Duration = Duration::from_secs(300);
 
 /// The one process that is to be ended though not all is well: it does not serve, and was not started as the spec says.
 /// None while another one is about to start, or has shown that what the spec says does not.
-pub(super) fn mend(plan: &mut Plan, slots: &BTreeMap<String, Slot>, status: Option<&Status>) {
+pub(super) fn mend(plan: &mut Plan, slots: &BTreeMap<String, Slot>, victims: &[Victim], status: Option<&Status>) {
     if let Some(wait) = stopped(slots) {
         return plan.waits.push(wait);
     }
@@ -42,8 +43,11 @@ pub(super) fn mend(plan: &mut Plan, slots: &BTreeMap<String, Slot>, status: Opti
         Running::Replaced => false,
     };
     let broken = slots.iter().filter(|(_, slot)| slot.process.outdated && !slot.process.ready && may_end(slot));
+    // A slot that nobody has joined in may wait for those that have: what is written down outlives the steward's silence.
+    let is_listed = |name: &String| victims.iter().any(|victim| victim.slot == *name && victim.node.is_some());
+    let is_known = |slot: &Slot| status.is_some_and(|s| s.map.nodes.values().any(|node| node.address == slot.address));
     // Those first that what the spec says now may mend.
-    let next = broken.min_by_key(|(name, slot)| (slot.process.running, *name));
+    let next = broken.min_by_key(|(name, slot)| (slot.process.running, !(is_listed(name) || is_known(slot)), *name));
     plan.steps.extend(next.map(|(name, _)| Step::RestartNode { slot: name.clone() }));
 }
 

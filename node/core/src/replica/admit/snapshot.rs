@@ -25,8 +25,8 @@ const CHUNK_BYTES_MAX: usize = 8 << 20;
 const VERSION_MAX: Version = Version(1 << 63);
 /// Of all that was ever put into a shard: ten years at a gigabyte a second. Sums over all members do not overflow.
 const BYTES_MAX: u64 = 1 << 58;
-/// Copies that may have been given a number since this node's copy of the system shard fell behind: a thousand recoveries
-/// of it, each of which skips 2^32.
+/// Copies that may have been given a number since this node's copy of the system shard fell behind: a million recoveries
+/// of it, each of which skips 2^20, and as many again.
 const REPLICA_JUMP_MAX: u64 = 1 << 42;
 
 /// Why a snapshot, or a piece of it, is not taken.

@@ -124,6 +124,21 @@ fn what_cannot_start_is_corrected_one_at_a_time_though_nobody_answers() {
     assert_eq!(restarts_while_silent(&world), [""; 0], "what the spec says now does not start either");
 }
 
+/// New nodes cannot join before those that hold the data run again: each of them would be waited for in vain.
+#[test]
+fn what_holds_data_is_corrected_before_what_nobody_has_joined_in() {
+    let mut world = at_rest(3);
+    for slot in ["shop-a-0", "shop-b-0", "shop-c-0"] {
+        *world.process(slot) = BROKEN;
+    }
+    let mut seen = world.observed();
+    seen.database = Seen::Unknown("nobody answers".into());
+    seen.victims =
+        vec![Victim { slot: "shop-b-0".into(), node: None }, Victim { slot: "shop-c-0".into(), node: Some(3) }];
+    let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+    assert_eq!(restarts(&plan), ["shop-c-0"]);
+}
+
 #[test]
 fn node_is_restarted_only_when_every_other_was_heard_of() {
     let mut world = at_rest(3);

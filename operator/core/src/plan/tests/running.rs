@@ -133,8 +133,10 @@ fn what_holds_data_is_corrected_before_what_nobody_has_joined_in() {
     }
     let mut seen = world.observed();
     seen.database = Seen::Unknown("nobody answers".into());
-    seen.victims =
-        vec![Victim { slot: "shop-b-0".into(), node: None }, Victim { slot: "shop-c-0".into(), node: Some(3) }];
+    seen.victims = vec![
+        skerry_api::Victim { slot: "shop-b-0".into(), node: None },
+        skerry_api::Victim { slot: "shop-c-0".into(), node: Some(3) },
+    ];
     let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
     assert_eq!(restarts(&plan), ["shop-c-0"]);
 }

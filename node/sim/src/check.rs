@@ -20,6 +20,7 @@ use skerry_core::invariants::{Broken, durable, floor};
 use skerry_core::log::LogCut;
 use skerry_core::map::{Descriptor, Replica as Copy};
 use skerry_core::message::{PeerMessage, RaftKind};
+use skerry_core::node::LogBatch;
 use skerry_core::replica::{Replica, ReplicaView, Summary};
 
 use crate::host::Host;
@@ -91,6 +92,27 @@ impl Checker {
         if host.engine.durably_applied(cut.shard, cut.replica).is_none_or(|applied| applied < cut.start.0) {
             let seen = format!("shard {} on {} cut at {}", cut.shard, host.id, cut.start.0);
             self.note(Err(Broken { rule: "the log is never cut below what a sync of the store covers", seen }));
+        }
+    }
+
+    /// The log notes the end of a copy only once the store could not give it back after a crash.
+    pub(crate) fn ends_noted(&mut self, host: &Host, batch: &LogBatch) {
+        let ended = batch.writes.iter().filter(|write| write.destroyed);
+        for write in ended.filter(|write| !host.engine.is_durably_entombed(write.shard, write.replica)) {
+            let seen = format!("shard {} on {}: {}", write.shard, host.id, write.replica);
+            self.note(Err(Broken { rule: "the end of a copy is noted once its tombstone is durable", seen }));
+        }
+    }
+
+    /// A loss is told only once the store could not give the copy back after a crash.
+    pub(crate) fn losses_told(&mut self, host: &Host, messages: &[(NodeId, PeerMessage)]) {
+        for (_, message) in messages.iter().filter(|_| !host.was_emptied) {
+            let PeerMessage::Report(report) = message else { continue };
+            let told = report.node.lost.iter();
+            for (shard, replica) in told.filter(|(shard, replica)| !host.engine.is_durably_entombed(*shard, *replica)) {
+                let seen = format!("shard {shard} on {}: {replica}", host.id);
+                self.note(Err(Broken { rule: "a loss is told once its tombstone is durable", seen }));
+            }
         }
     }
 

@@ -86,6 +86,8 @@ pub(crate) struct Client {
     pace: u64,
     /// Where the last page that it read ended. `None` = at the end of its shard.
     pub(crate) next: Option<Bytes>,
+    /// The table that it read a page of last.
+    scanned: Option<TableId>,
     /// No new operations are begun.
     pub(crate) resting: bool,
 }
@@ -104,6 +106,7 @@ impl Client {
             behind_ms: draw::behind_ms(world),
             pace,
             next: None,
+            scanned: None,
             resting: false,
         }
     }

@@ -25,6 +25,8 @@ struct Inner {
     digests: BTreeMap<Bytes, Digest>,
     /// Calls after which it fails, for good.
     fails_after: Option<u32>,
+    /// Records put so far.
+    puts: u64,
 }
 
 struct Digest {
@@ -40,6 +42,7 @@ impl Inner {
                 EngineWrite::Put(key, value) => (key, Some(value)),
                 EngineWrite::Delete(key) => (key, None),
             };
+            self.puts += u64::from(new.is_some() && key.first() == Some(&family::DATA));
             let old = match new {
                 Some(value) => self.now.insert(key.clone(), value.clone()),
                 None => self.now.remove(key),
@@ -131,6 +134,19 @@ impl MemoryEngine {
     /// It fails no more, if it has not yet.
     pub(crate) fn mend(&self) {
         self.0.borrow_mut().fails_after = None;
+    }
+
+    /// Records put so far.
+    pub(crate) fn puts(&self) -> u64 {
+        self.0.borrow().puts
+    }
+
+    /// True if a crash now would leave a tombstone of this copy, or of a later one.
+    pub(crate) fn is_durably_entombed(&self, shard: ShardId, replica: ReplicaId) -> bool {
+        let inner = self.0.borrow();
+        let stored = inner.durable.get(&shard_key(shard, state::TOMBSTONE, &[]));
+        let latest = stored.and_then(|bytes| bytes.first_chunk::<8>()).map(|bytes| u64::from_be_bytes(*bytes));
+        latest.is_some_and(|latest| latest >= replica.0)
     }
 
     /// A hash of the shard's records: equal for equal records.

@@ -12,6 +12,7 @@ use skerry_core::replica::ReplicaView;
 
 use crate::check::views;
 use crate::hardship::Hardship;
+use crate::host::{Host, Lost};
 use crate::operator::Operator;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
@@ -28,6 +29,9 @@ impl Faults {
             return;
         }
         let hosts = world.up();
+        if let Some(&host) = hosts.choose(&mut world.rng) {
+            self.rare(host, operator, world);
+        }
         if let Some(&host) = hosts.choose(&mut world.rng) {
             match world.rng.random_range(0..100) {
                 0..18 => restart(host, world),
@@ -54,6 +58,48 @@ impl Faults {
         }
         let pause = world.rng.random_range(100 * MILLISECOND..1_500 * MILLISECOND);
         world.after(pause, Event::Wake(Waker::Faults));
+    }
+
+    /// What few seeds have, and those often.
+    fn rare(&mut self, host: NodeId, operator: &mut Operator, world: &mut World) {
+        if world.setting.has(Hardship::FullDisks) && world.rng.random_bool(0.2) {
+            let room_again = world.rng.random_range(2 * SECOND..8 * SECOND);
+            world.after(0, Event::Disk { host, full: true });
+            world.after(room_again, Event::Disk { host, full: false });
+        }
+        if world.setting.has(Hardship::EmptiedVolumes) && world.rng.random_bool(0.2) {
+            self.empty(host, operator, world);
+        }
+    }
+
+    /// A volume is emptied, or part of it is gone.
+    fn empty(&mut self, host: NodeId, operator: &mut Operator, world: &mut World) {
+        if self.destroyed >= world.setting.losses || operator.leaving.contains(&host) || !is_expendable(host, world) {
+            return;
+        }
+        self.destroyed += 1;
+        world.crash(host);
+        let others = world.hosts.values().filter(|h| h.id != host && !h.gone).map(Host::record).collect();
+        let what = world.rng.random_range(0..3);
+        let names = ["the volume is emptied", "the log is emptied", "the end of a log is missing"];
+        world.mark(&format!("{host}: {}", names[what]));
+        let Some(lost) = world.hosts.get_mut(&host) else { return };
+        let lost = match what {
+            0 => {
+                lost.empty(others);
+                Lost::Store
+            }
+            // The node knows that it had a log.
+            1 => {
+                lost.log.empty();
+                Lost::Shards(lost.engine.states().into_iter().map(|state| state.descriptor.shard).collect())
+            }
+            _ => {
+                lost.lose_an_end();
+                Lost::Shards(BTreeSet::new())
+            }
+        };
+        world.start_with(host, lost);
     }
 
     /// A flipped bit in the log, or a volume that is gone: only where every shard has enough copies without this host.

@@ -44,11 +44,19 @@ pub enum Hardship {
     Expiry,
     /// Many keys, and large values.
     ManyKeys,
+    /// Somebody who has the secret repeats what nodes say, with a field changed to what no node would say.
+    ForgedMessages,
+    /// Clients' clocks are ahead, by seconds or by centuries.
+    ClientsAhead,
+    /// Disks are full for long, also over restarts.
+    FullDisks,
+    /// A volume is emptied, or its log is, or the end of a shard's log is missing and nobody says so.
+    EmptiedVolumes,
 }
 
 impl Hardship {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -65,7 +73,18 @@ impl Hardship {
         Self::OldRequests,
         Self::Expiry,
         Self::ManyKeys,
+        Self::ForgedMessages,
+        Self::ClientsAhead,
+        Self::FullDisks,
+        Self::EmptiedVolumes,
     ];
+
+    /// Those that few seeds have, so that the others stay what they are.
+    const RARE: [Self; 4] = [Self::ForgedMessages, Self::ClientsAhead, Self::FullDisks, Self::EmptiedVolumes];
+
+    fn is_rare(self) -> bool {
+        Self::RARE.contains(&self)
+    }
 
     /// Those that no run has yet, and why: each shows a fault that is known.
     const OFF: [(Self, &'static str); 0] = [];
@@ -167,7 +186,11 @@ impl Setting {
     /// Draws what a seed has. Of each hardship in turn most seeds have none or little, so that they are also met alone.
     pub(crate) fn draw(seed: u64, hardships: &Hardships) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x5E77_1965);
-        let present: Vec<_> = hardships.0.iter().copied().filter(|_| rng.random_bool(0.4)).collect();
+        let usual = hardships.0.iter().copied().filter(|hardship| !hardship.is_rare());
+        let mut present: Vec<_> = usual.filter(|_| rng.random_bool(0.4)).collect();
+        let rare_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x4A4E_1865);
+        let rare = hardships.0.iter().copied().filter(|hardship| hardship.is_rare());
+        present.extend(rare.filter(|_| rare_rng.random_bool(0.12)));
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
         let has = |hardship| present.contains(&hardship);
         let pick = |rng: &mut ChaCha8Rng, is_drawn: bool, some: &[u32], none: u32| {
@@ -188,6 +211,7 @@ impl Setting {
         let keys = pick(rng, has(Hardship::ManyKeys), &[30, 100, 250], 6) as usize;
         let large_values = pick(rng, has(Hardship::ManyKeys), &[0, 10, 50], 0);
         let shards = rng.random_range(1..=4);
+        let requests_max = if has(Hardship::ClientsAhead) { requests_max.min(20) } else { requests_max };
         Self {
             first_tick_max: if has(Hardship::FirstTick) { 50 * MILLISECOND } else { MILLISECOND },
             late,
@@ -196,7 +220,7 @@ impl Setting {
             wall_skew_ms: if is_year_off { 365 * 24 * 3_600_000 } else { 200 },
             lost_requests,
             repeated_requests,
-            losses: if has(Hardship::Losses) { 3 } else { 1 },
+            losses: if has(Hardship::Losses) || has(Hardship::EmptiedVolumes) { 3 } else { 1 },
             piece_bytes,
             piece_records,
             garbage_slice,

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use skerry_core::engine::EngineError;
+use skerry_core::engine::{Engine, EngineError};
 use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::TICK_MS;
-use skerry_core::node::{Identity, Node, NodeConfig};
+use skerry_core::node::{Identity, Node, NodeConfig, Recovered};
 use skerry_core::replica::ReplicaView;
 use skerry_core::system::NewNode;
 use skerry_core::time::Now;
@@ -48,6 +48,10 @@ pub(crate) struct Host {
     pub(crate) gone: bool,
     /// Nothing becomes durable before this time.
     pub(crate) hangs_until: u64,
+    /// Its disk is nearly full.
+    pub(crate) is_full: bool,
+    /// Its store was emptied once: which of its copies are lost is not written there.
+    pub(crate) was_emptied: bool,
     /// When its process did something last.
     pub(crate) seen_at: u64,
     seeds: Vec<NodeRecord>,
@@ -89,6 +93,8 @@ impl Host {
             owes_ready: false,
             gone: false,
             hangs_until: 0,
+            is_full: false,
+            was_emptied: false,
             seen_at: 0,
             seeds,
             clock: Clock { origin_ms: 0, since: 0, drift_ppm, wall_skew_ms: skew, first_skew_ms: skew },
@@ -141,8 +147,24 @@ impl Host {
         self.next_tick.saturating_sub(time) + rng.random_range(0..late)
     }
 
-    /// A new process on this volume. `damaged` = shards whose records in the log a flipped bit may have hit.
-    pub(crate) fn start(&mut self, start: &Start<'_>, damaged: BTreeSet<ShardId>) -> Result<(), EngineError> {
+    /// Everything on the volume is gone, but who the node is. It is told of the others, as a new one is.
+    pub(crate) fn empty(&mut self, seeds: Vec<NodeRecord>) {
+        (self.engine, self.was_emptied, self.seeds) = (MemoryEngine::default(), true, seeds);
+        self.log.empty();
+    }
+
+    /// The end of one shard's log is missing, and nobody says so: the store is ahead of it.
+    pub(crate) fn lose_an_end(&mut self) {
+        let standing = self.engine.states().into_iter().filter(|state| !state.blank && !state.from_snapshot);
+        for state in standing {
+            if self.log.lose_end(state.descriptor.shard, state.replica, state.applied.0) {
+                return;
+            }
+        }
+    }
+
+    /// A new process on this volume, and what of it is known to be lost.
+    pub(crate) fn start(&mut self, start: &Start<'_>, lost: Lost) -> Result<(), EngineError> {
         let Start { seed, time, setting } = *start;
         self.incarnation += 1;
         self.boot += 1;
@@ -169,7 +191,17 @@ impl Host {
             garbage_slice_records: setting.garbage_slice,
             requests_max: setting.requests_max,
         };
-        self.node = Some(Node::open(identity, config, self.log.recover(damaged), &self.engine, self.now(time))?);
+        let (damaged, is_store_new) = match lost {
+            Lost::Shards(damaged) => (damaged, false),
+            Lost::Store => (BTreeSet::new(), true),
+        };
+        let is_told = is_store_new || !damaged.is_empty();
+        let recovered = Recovered { is_store_new, ..self.log.recover(damaged) };
+        self.node = Some(Node::open(identity, config, recovered, &self.engine, self.now(time))?);
+        if is_told {
+            // The shell sees to it before it counts the start: only this one is told.
+            self.engine.sync()?;
+        }
         Ok(())
     }
 
@@ -233,6 +265,15 @@ impl Host {
     pub(crate) fn is_up(&self) -> bool {
         self.node.is_some()
     }
+}
+
+/// What a process is told to be lost of its volume.
+#[derive(Debug, Clone)]
+pub(crate) enum Lost {
+    /// Shards whose records in the log a flipped bit may have hit, or that have no log any more.
+    Shards(BTreeSet<ShardId>),
+    /// The store is a new one.
+    Store,
 }
 
 /// How a process is started.

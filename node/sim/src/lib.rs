@@ -5,6 +5,8 @@ mod check;
 mod client;
 mod engine;
 mod faults;
+mod forger;
+mod full_disks;
 mod ghosts;
 mod hardship;
 mod host;

@@ -74,6 +74,28 @@ impl MemoryLog {
         }
     }
 
+    /// The folder is emptied. What its copies had on disk is not known any more.
+    pub(crate) fn empty(&mut self) {
+        self.pending.clear();
+        for (shard, log) in std::mem::take(&mut self.durable) {
+            self.forget(shard, log.replica);
+        }
+    }
+
+    /// The end of a copy's log is missing: what is left ends below `applied`. False = there is nothing below it.
+    pub(crate) fn lose_end(&mut self, shard: ShardId, replica: ReplicaId, applied: u64) -> bool {
+        let log = self.durable.get_mut(&shard).filter(|log| log.replica == replica && log.start.0 < applied);
+        let Some(log) = log.filter(|_| applied > FIRST.0) else { return false };
+        log.entries.retain(|entry| entry.index < applied);
+        self.forget(shard, replica);
+        true
+    }
+
+    fn forget(&mut self, shard: ShardId, replica: ReplicaId) {
+        let latest = self.destroyed.entry(shard).or_default();
+        *latest = replica.max(*latest);
+    }
+
     /// What a new process finds; `damaged` = the shards that a flipped bit may have hit.
     pub(crate) fn recover(&self, damaged: BTreeSet<ShardId>) -> Recovered {
         Recovered { logs: self.durable.clone(), lost: damaged, ..Recovered::default() }
@@ -85,8 +107,7 @@ impl MemoryLog {
 
     fn fold(&mut self, write: LogWrite) {
         if write.destroyed {
-            let latest = self.destroyed.entry(write.shard).or_default();
-            *latest = write.replica.max(*latest);
+            self.forget(write.shard, write.replica);
         }
         fold(&mut self.durable, write);
     }

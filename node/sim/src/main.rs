@@ -4,7 +4,7 @@ use std::io::{IsTerminal, StdoutLock, Write};
 use std::sync::Arc;
 
 use clap::Parser;
-use skerry_core::planted::Planted;
+use skerry_core::planted::{Catcher, Planted};
 use skerry_sim::{Hardships, OperatorBug, Outcome, run_seeds, run_whole, run_with};
 
 /// Runs simulated clusters, one a seed.
@@ -40,6 +40,7 @@ struct Args {
 #[derive(Clone)]
 struct Way {
     bug: Option<String>,
+    catcher: Option<Catcher>,
     run: Arc<dyn Fn(u64) -> Outcome + Send + Sync>,
 }
 
@@ -82,16 +83,20 @@ fn sound(whole: bool, hardships: Hardships) -> Way {
     } else {
         Arc::new(move |seed| run_with(seed, None, &hardships))
     };
-    Way { bug: None, run }
+    Way { bug: None, catcher: None, run }
 }
 
 /// One for each bug.
 fn ways(whole: bool, hardships: &Hardships) -> Vec<Way> {
-    let whole_way =
-        |bug: OperatorBug| Way { bug: Some(format!("{bug:?}")), run: Arc::new(move |seed| run_whole(seed, Some(bug))) };
+    let whole_way = |bug: OperatorBug| Way {
+        bug: Some(format!("{bug:?}")),
+        catcher: None,
+        run: Arc::new(move |seed| run_whole(seed, Some(bug))),
+    };
     let way = |bug: Planted| {
         let hardships = hardships.clone();
-        Way { bug: Some(format!("{bug:?}")), run: Arc::new(move |seed| run_with(seed, Some(bug), &hardships)) }
+        let run = Arc::new(move |seed| run_with(seed, Some(bug), &hardships));
+        Way { bug: Some(format!("{bug:?}")), catcher: bug.catcher(), run }
     };
     if whole { OperatorBug::ALL.map(whole_way).into() } else { Planted::ALL.iter().copied().map(way).collect() }
 }
@@ -141,25 +146,45 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
     Ok(())
 }
 
-/// Each planted bug must be caught within the seeds.
+/// Each planted bug that seeds show must be caught within the seeds; of the others the table says what catches them.
 fn catch_all(args: &Args, hardships: &Hardships, out: &mut StdoutLock<'_>) -> anyhow::Result<()> {
     let (first, last) = (args.start, args.start + args.seeds);
     let mut missed = 0;
-    writeln!(out, "{:<26} {:>5}  what broke", "planted bug", "seeds")?;
+    writeln!(out, "{:<26} {:<18} {:>9}  what broke, or where it is caught", "planted bug", "caught by", "within")?;
     for way in ways(args.whole, hardships) {
-        let caught = way.run_all(first, last, args.jobs).zip(1..).find(|(o, _)| !o.violations.is_empty());
-        let bug = way.bug.unwrap_or_default();
+        let bug = way.bug.clone().unwrap_or_default();
+        if let Some(elsewhere) = caught_elsewhere(way.catcher) {
+            writeln!(out, "{bug:<26} {elsewhere}")?;
+            continue;
+        }
+        let caught = way.run_all(first, last, args.jobs).zip(1_u64..).find(|(o, _)| !o.violations.is_empty());
+        let within = |seeds: u64| format!("{seeds} seeds");
         match caught {
             Some((outcome, seeds)) => {
-                let what: String = outcome.violations[0].chars().take(80).collect();
-                writeln!(out, "{bug:<26} {seeds:>5}  {what}")?;
+                let what = outcome.violations[0].lines().next().unwrap_or_default();
+                let what: String = what.chars().take(80).collect();
+                writeln!(out, "{bug:<26} {:<18} {:>9}  {what}", "simulator", within(seeds))?;
             }
             None => {
                 missed += 1;
-                writeln!(out, "{bug:<26} {:>5}  NOT CAUGHT", args.seeds)?;
+                writeln!(out, "{bug:<26} {:<18} {:>9}", "NOBODY", within(args.seeds))?;
             }
         }
     }
     anyhow::ensure!(missed == 0, "{missed} planted bugs were not caught");
     Ok(())
+}
+
+/// The rest of a line of the table, for a bug that no seeds show.
+fn caught_elsewhere(catcher: Option<Catcher>) -> Option<String> {
+    match catcher {
+        Some(Catcher::Search { scenario, schedules }) => {
+            let within = format!("{schedules}");
+            Some(format!("{:<18} {within:>9}  schedules of the scenario {scenario}: make search", "search"))
+        }
+        Some(Catcher::Test { file, name }) => {
+            Some(format!("{:<18} {:>9}  {name} in node/core/{file}", "directed test", ""))
+        }
+        Some(Catcher::Simulation { .. }) | None => None,
+    }
 }

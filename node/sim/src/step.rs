@@ -22,6 +22,12 @@ pub(crate) struct Given {
     pub(crate) process: u64,
 }
 
+/// True for pieces of snapshots and nothing else.
+fn is_piece(input: &Input) -> bool {
+    let Input::Peer { messages, .. } = input else { return false };
+    messages.iter().all(|message| matches!(message, PeerMessage::SnapshotChunk(_)))
+}
+
 impl World {
     pub(crate) fn input(&mut self, id: NodeId, input: Input) {
         let Some(host) = self.hosts.get_mut(&id) else { return };
@@ -31,7 +37,11 @@ impl World {
         let is_tick = matches!(input, Input::Tick);
         host.owes_ready = true;
         host.seen_at = self.time;
+        let (puts, is_snapshot) = (host.engine.puts(), host.is_full && is_piece(&input));
         let taken = node.handle(input, &host.engine, now);
+        if is_snapshot && host.engine.puts() > puts {
+            self.checker.broken.push(format!("a node whose disk is full takes no snapshot: {id}"));
+        }
         let waits = taken.is_ok() && !is_tick && self.rng.random_bool(0.2);
         if waits {
             return self.checker.step(id, &self.hosts, self.time);
@@ -48,11 +58,13 @@ impl World {
         self.note(id, &effects);
         let Some(host) = self.hosts.get_mut(&id) else { return };
         let (boot, incarnation, written) = (host.boot, Incarnation(host.incarnation), host.engine.written());
+        self.checker.losses_told(host, &effects.send);
         for cut in &effects.cuts {
             self.checker.cut(host, cut);
             host.log.cut(cut);
         }
         if let Some(batch) = effects.log {
+            self.checker.ends_noted(host, &batch);
             let sequence = batch.sequence;
             host.log.append(batch);
             let delay = self.rng.random_range(50..=self.disk_max);
@@ -70,6 +82,9 @@ impl World {
 
     /// An answer goes to whoever asked, or is lost on the way.
     fn answered(&mut self, token: Token, answer: Answer, process: u64) {
+        if self.full_disks.is_broken_by(token, &answer) {
+            self.checker.broken.push("nothing is put while a voter says that its disk is full".to_owned());
+        }
         if self.is_lost() {
             return;
         }
@@ -111,6 +126,9 @@ impl World {
         let late = if self.is_troubled { self.setting.late } else { 0 };
         for (to, message) in messages {
             let is_cut = self.network.cut.contains(&(from, to));
+            if !is_cut {
+                self.forge((from, incarnation), to, &message);
+            }
             if late > 0 && !is_cut && self.rng.random_range(0..1_000) < late {
                 let delay = self.rng.random_range(0..self.setting.late_max);
                 self.after(delay, Event::Deliver { to, from, incarnation, messages: vec![message] });

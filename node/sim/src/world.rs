@@ -7,15 +7,17 @@ use std::ops::Range;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use skerry_core::ids::{Incarnation, NodeId, Token};
+use skerry_core::ids::{Incarnation, NodeId, ShardId, Token};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{Answer, Effects, Input};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::check::Checker;
+use crate::forger::Forger;
+use crate::full_disks::FullDisks;
 use crate::ghosts::Ghost;
 use crate::hardship::{Hardship, Hardships, Setting};
-use crate::host::{Host, Start};
+use crate::host::{Host, Lost, Start};
 use crate::network::Network;
 use crate::step::Given;
 
@@ -124,6 +126,8 @@ pub(crate) struct World {
     /// Answers that arrived and that nobody has taken yet.
     pub(crate) answers: BTreeMap<Token, Answer>,
     pub(crate) ghosts: Vec<Ghost>,
+    pub(crate) full_disks: FullDisks,
+    pub(crate) forger: Forger,
     /// Slowest log and store, in microseconds.
     pub(crate) disk_max: u64,
     /// What it is like.
@@ -161,6 +165,8 @@ impl World {
             checker,
             answers: BTreeMap::new(),
             ghosts: Vec::new(),
+            full_disks: FullDisks::default(),
+            forger: Forger::default(),
             disk_max: 2 * MILLISECOND,
             setting,
             is_troubled: false,
@@ -222,6 +228,7 @@ impl World {
         match event {
             Event::Tick { host, boot } => self.tick(host, boot),
             Event::Deliver { to, from, incarnation, messages } => {
+                self.arrives(to, (from, incarnation), &messages);
                 self.input(to, Input::Peer { from, incarnation, messages });
             }
             Event::LogDurable { host, boot, sequence } => {
@@ -236,8 +243,14 @@ impl World {
                     self.input(host, Input::EngineDurable { mark });
                 }
             }
-            Event::Request { host, input } => self.input(host, input),
-            Event::Disk { host, full } => self.input(host, Input::Disk { full, bytes: 1 << 30 }),
+            Event::Request { host, input } => {
+                self.asked_of(host, &input);
+                self.input(host, input);
+            }
+            Event::Disk { host, full } => {
+                self.hosts.get_mut(&host).into_iter().for_each(|h| h.is_full = full);
+                self.input(host, Input::Disk { full, bytes: 1 << 30 });
+            }
             Event::Start { .. } | Event::Restart { .. } | Event::GhostTick { .. } | Event::Wake(_) => {}
         }
     }
@@ -271,15 +284,24 @@ impl World {
         }
     }
 
-    /// Starts a process on a host that has none.
-    pub(crate) fn start(&mut self, id: NodeId, damaged: BTreeSet<skerry_core::ids::ShardId>) {
+    /// Starts a process on a host that has none; `damaged` = shards whose log is known to be damaged.
+    pub(crate) fn start(&mut self, id: NodeId, damaged: BTreeSet<ShardId>) {
+        self.start_with(id, Lost::Shards(damaged));
+    }
+
+    /// Starts a process on a host that has none, and tells it what is lost.
+    pub(crate) fn start_with(&mut self, id: NodeId, lost: Lost) {
         let Some(host) = self.hosts.get_mut(&id).filter(|h| !h.is_up() && !h.gone) else { return };
         let start = Start { seed: self.seed, time: self.time, setting: &self.setting };
-        host.start(&start, damaged).expect("a store that was just opened does not fail");
+        host.start(&start, lost).expect("a store that was just opened does not fail");
         let (boot, delay) = (host.boot, self.rng.random_range(0..self.setting.first_tick_max));
         host.tick_first(self.time + delay);
         self.checker.restarted(host);
+        let is_full = host.is_full;
         self.after(delay, Event::Tick { host: id, boot });
+        if is_full {
+            self.after(0, Event::Disk { host: id, full: true });
+        }
     }
 
     pub(crate) fn crash(&mut self, id: NodeId) {

@@ -25,6 +25,15 @@ pub(super) fn behind_ms(world: &mut World) -> u64 {
     if is_off { world.rng.random_range(0..BEHIND_MS_MAX) } else { 0 }
 }
 
+/// What a clock shows that is ahead: by seconds, by a year, or by all there is.
+fn ahead(wall: Version, world: &mut World) -> Version {
+    match world.rng.random_range(0..3) {
+        0 => Version::at_ms(wall.wall_ms() + world.rng.random_range(0..10_000)),
+        1 => Version::at_ms(wall.wall_ms() + 365 * 24 * 3_600_000),
+        _ => Version(u64::MAX),
+    }
+}
+
 fn some_map(world: &World) -> Option<&Map> {
     world.hosts.values().filter_map(|h| h.node.as_ref()).map(|n| &**n.map()).max_by_key(|m| m.epoch)
 }
@@ -46,7 +55,10 @@ impl Client {
             48..80 => read(Read::Get { key }, linearizable),
             80..88 => {
                 let limit = if world.rng.random_bool(0.3) { world.rng.random_range(1..5) } else { 1_000 };
-                read(Read::Scan { start: key, end: None, limit }, linearizable)
+                // Where the last page ended, if that was in the same table: pages go on whatever has happened since.
+                let start = self.next.take().filter(|_| self.scanned == Some(table)).unwrap_or(key);
+                self.scanned = Some(table);
+                read(Read::Scan { start, end: None, limit }, linearizable)
             }
             88..94 => read(Read::Get { key }, ReadConsistency::Local),
             94..97 => read(Read::Get { key }, ReadConsistency::BoundedStaleness(world.rng.random_range(0..2_000))),
@@ -90,6 +102,8 @@ impl Client {
     fn command(&self, world: &mut World) -> Command {
         let wall = Version::at_ms(WALL_MS + world.time / 1_000 - self.behind_ms);
         let issued = if self.behind_ms > 0 { wall } else { wall.max(self.highest) };
+        let is_ahead = world.setting.has(Hardship::ClientsAhead) && world.rng.random_bool(0.3);
+        let issued = if is_ahead { ahead(wall, world) } else { issued };
         let request = RequestId { issued, client: self.number as u64, sequence: self.sequence };
         let has_id = !world.setting.has(Hardship::OldRequests) || world.rng.random_bool(0.9);
         Command { request: has_id.then_some(request), conditions: Vec::new(), mutations: Vec::new() }

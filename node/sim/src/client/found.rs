@@ -45,7 +45,7 @@ impl Client {
                 WriteOutcome::Failed
             }
             Outcome::RequestTooOld { floor } => {
-                self.highest = self.highest.max(Version(floor.0 + 1));
+                self.highest = self.highest.max(Version(floor.0.saturating_add(1)));
                 self.behind_ms = 0;
                 if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed }
             }

@@ -134,3 +134,6 @@ fn shard_report(replica: &Replica) -> ShardReport {
         moving: (replica.moving().0.min(BYTES_MAX), replica.moving().1.min(BYTES_MAX)),
     }
 }
+
+#[cfg(test)]
+mod tests;

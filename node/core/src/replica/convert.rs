@@ -113,3 +113,6 @@ pub(super) fn message_in(envelope: RaftEnvelope) -> Message {
     message.set_entries(envelope.entries.iter().map(entry_in).collect::<Vec<_>>().into());
     message
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,3 +144,6 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

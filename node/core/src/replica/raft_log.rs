@@ -175,3 +175,6 @@ impl Storage for RaftLog {
         Ok(snapshot)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -247,3 +247,6 @@ fn successor(key: &[u8]) -> Bytes {
     next.push(0);
     next.into()
 }
+
+#[cfg(test)]
+mod tests;

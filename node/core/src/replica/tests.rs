@@ -15,12 +15,12 @@ use crate::message::{RaftKind, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::replica::snapshot_send::checksum;
 use crate::replica::snapshots::Offered;
 
-const SHARD: ShardId = ShardId(1);
-const QUIET: u64 = 5;
-const NOW: Now = Now { monotonic_ms: 1_000, wall_ms: 1_000 };
+pub(super) const SHARD: ShardId = ShardId(1);
+pub(super) const QUIET: u64 = 5;
+pub(super) const NOW: Now = Now { monotonic_ms: 1_000, wall_ms: 1_000 };
 
 #[derive(Default)]
-struct Memory(RefCell<BTreeMap<Bytes, Bytes>>);
+pub(super) struct Memory(RefCell<BTreeMap<Bytes, Bytes>>);
 
 impl Engine for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
@@ -60,7 +60,7 @@ impl Engine for Memory {
     }
 }
 
-fn descriptor() -> Descriptor {
+pub(super) fn descriptor() -> Descriptor {
     let member = |id| Member { replica: Copy { node: NodeId(id), id: ReplicaId(id) }, role: Role::Voter };
     Descriptor {
         shard: SHARD,
@@ -71,7 +71,7 @@ fn descriptor() -> Descriptor {
 }
 
 /// The first of three copies, with this log after the first entry, of which `commit` is committed.
-fn copy(entries: &[(u64, u64)], commit: u64, engine: &Memory) -> Replica {
+pub(super) fn copy(entries: &[(u64, u64)], commit: u64, engine: &Memory) -> Replica {
     let entry = |&(index, term): &(u64, u64)| LogEntry {
         index,
         term,
@@ -91,12 +91,12 @@ fn copy(entries: &[(u64, u64)], commit: u64, engine: &Memory) -> Replica {
     replica
 }
 
-fn open(state: ReplicaState, log: RecoveredLog, engine: &Memory) -> Replica {
+pub(super) fn open(state: ReplicaState, log: RecoveredLog, engine: &Memory) -> Replica {
     Replica::open(Setup { node: NodeId(1), seed: 7, requests_max: REQUESTS_MAX }, state, Some(log), engine)
         .expect("a store in memory never fails")
 }
 
-fn message(from: u64, kind: RaftKind, term: u64) -> RaftEnvelope {
+pub(super) fn message(from: u64, kind: RaftKind, term: u64) -> RaftEnvelope {
     RaftEnvelope {
         shard: SHARD,
         from: ReplicaId(from),
@@ -116,7 +116,7 @@ fn message(from: u64, kind: RaftKind, term: u64) -> RaftEnvelope {
 }
 
 /// What the copy sends once all that it wrote is durable.
-fn sent(replica: &mut Replica, engine: &Memory) -> Vec<RaftEnvelope> {
+pub(super) fn sent(replica: &mut Replica, engine: &Memory) -> Vec<RaftEnvelope> {
     let mut out = Collected::default();
     let sequence = replica.ticks * 100;
     replica.collect(engine, NOW, sequence, &mut out).expect("a store in memory never fails");
@@ -135,7 +135,7 @@ fn kinds(messages: &[RaftEnvelope]) -> Vec<RaftKind> {
 }
 
 /// The copy is elected by the second one.
-fn lead(replica: &mut Replica, engine: &Memory) {
+pub(super) fn lead(replica: &mut Replica, engine: &Memory) {
     replica.raw.campaign().expect("it is a voter");
     sent(replica, engine);
     replica.step(NodeId(2), message(2, RaftKind::RequestPreVoteResponse, replica.term() + 1));
@@ -146,7 +146,7 @@ fn lead(replica: &mut Replica, engine: &Memory) {
 }
 
 /// The copy follows the second one.
-fn follow(replica: &mut Replica, engine: &Memory) -> Heard {
+pub(super) fn follow(replica: &mut Replica, engine: &Memory) -> Heard {
     let mut heard = Heard::new(NodeId(1), Incarnation(1));
     heard.hear(NodeId(2), Incarnation(1));
     replica.step(NodeId(2), message(2, RaftKind::Heartbeat, replica.term()));
@@ -154,7 +154,7 @@ fn follow(replica: &mut Replica, engine: &Memory) -> Heard {
     heard
 }
 
-fn tick(replica: &mut Replica, heard: &mut Heard) {
+pub(super) fn tick(replica: &mut Replica, heard: &mut Heard) {
     heard.tick();
     replica.tick(|| None, QUIET, heard, NOW);
 }

@@ -1,0 +1,68 @@
+//! Claims about reports: they come when there is news and now and then, and tell only what the steward does not have.
+
+use super::*;
+use crate::map::Descriptor;
+
+fn shard(id: u64, term: u64) -> (ShardId, ShardReport) {
+    let descriptor = Descriptor { shard: ShardId(id), ..Descriptor::default() };
+    let leader = ReplicaId(1);
+    (ShardId(id), ShardReport { descriptor, leader, term, in_step: Vec::new(), bytes: 0, moving: (0, 0) })
+}
+
+/// (version, what it builds on, changed shards, shards that are led no more) of the next report.
+fn told(told: &mut Told, led: &[(u64, u64)]) -> (u64, u64, Vec<u64>, Vec<u64>) {
+    let report = told.report(led.iter().map(|(id, term)| shard(*id, *term)).collect());
+    let changed = report.changed.iter().map(|report| report.descriptor.shard.0).collect();
+    (report.version, report.since, changed, report.resigned.iter().map(|shard| shard.0).collect())
+}
+
+#[test]
+fn a_report_is_due_at_its_time_and_at_once_when_there_is_news() {
+    let mut news = Told::default();
+    assert!(news.is_due(REPORT_TICKS + 1));
+    told(&mut news, &[(1, 1)]);
+    assert!(!news.is_due(REPORT_TICKS + 1));
+    assert!(news.is_due(2 * REPORT_TICKS));
+    news.tell_soon();
+    assert!(news.is_due(REPORT_TICKS + 1));
+    told(&mut news, &[(1, 1)]);
+    news.tell_all();
+    assert!(news.is_due(REPORT_TICKS + 1));
+}
+
+#[test]
+fn a_report_tells_what_has_changed_since_the_one_before() {
+    let mut news = Told::default();
+    assert_eq!(told(&mut news, &[(1, 1), (2, 1)]), (1, 0, vec![1, 2], vec![]));
+    assert_eq!(told(&mut news, &[(1, 1), (2, 1)]), (1, 1, vec![], vec![]));
+    assert_eq!(told(&mut news, &[(1, 1), (2, 2)]), (2, 1, vec![2], vec![]));
+    assert_eq!(told(&mut news, &[(2, 2)]), (3, 2, vec![], vec![1]));
+    assert_eq!(told(&mut news, &[(1, 1), (2, 2)]), (4, 3, vec![1], vec![]));
+}
+
+#[test]
+fn whoever_has_missed_something_is_told_all() {
+    let mut news = Told::default();
+    told(&mut news, &[(1, 1), (2, 1)]);
+    news.tell_all();
+    assert_eq!(told(&mut news, &[(1, 1)]), (2, 0, vec![1], vec![]));
+    assert_eq!(told(&mut news, &[(1, 1)]), (2, 2, vec![], vec![]));
+}
+
+#[test]
+fn a_node_that_leads_nothing_says_so_once() {
+    let mut news = Told::default();
+    assert_eq!(told(&mut news, &[]), (1, 0, vec![], vec![]));
+    assert_eq!(told(&mut news, &[]), (1, 1, vec![], vec![]));
+}
+
+#[test]
+fn what_does_not_fit_into_one_report_follows_at_once_and_builds_on_it() {
+    let many: Vec<(u64, u64)> = (1..=LED_SHARDS_MAX as u64 + 1).map(|id| (id, 1)).collect();
+    let mut news = Told::default();
+    let (version, since, changed, _) = told(&mut news, &many);
+    assert_eq!((version, since, changed.len()), (1, 0, LED_SHARDS_MAX));
+    assert!(news.is_due(REPORT_TICKS + 1));
+    assert_eq!(told(&mut news, &many), (2, 1, vec![LED_SHARDS_MAX as u64 + 1], vec![]));
+    assert!(!news.is_due(REPORT_TICKS + 1));
+}

@@ -1,0 +1,269 @@
+//! Claims about rest: a copy goes quiescent only if nobody waits for it, nor it for anybody, and comes back at once.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::command::Command;
+use crate::ids::{Incarnation, ReplicaId, Token};
+use crate::map::{Descriptor, Role};
+use crate::message::RaftKind;
+use crate::replica::tests::{Memory, QUIET, copy, follow, lead, message, sent, tick};
+use crate::replica::{Outstanding, Proposed, Reader};
+use crate::system::SystemCommand;
+
+fn hear_all(heard: &mut Heard) {
+    for node in [2, 3] {
+        heard.hear(NodeId(node), Incarnation(1));
+    }
+}
+
+/// True if the copy goes quiescent though something has been changed about it, while all other nodes are heard of.
+fn rests(replica: &mut Replica, is_settled: bool) -> bool {
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    hear_all(&mut heard);
+    // Every one of these ends a time of rest that is long enough.
+    for _ in 0..4 {
+        replica.ticks += 2 * QUIET;
+        if replica.is_leader() {
+            let tick = replica.ticks;
+            replica.heard.extend([2, 3].map(|id| (ReplicaId(id), tick)));
+        }
+        replica.settle_pace(is_settled, QUIET, &heard);
+    }
+    replica.is_quiescent()
+}
+
+fn follower(engine: &Memory) -> Replica {
+    let mut replica = copy(&[], 1, engine);
+    follow(&mut replica, engine);
+    replica
+}
+
+/// A leader whose entries everybody has.
+fn leader(engine: &Memory) -> Replica {
+    let mut replica = copy(&[], 1, engine);
+    lead(&mut replica, engine);
+    let last = replica.raw.raft.raft_log.last_index();
+    for id in [2, 3] {
+        let has_all = RaftEnvelope { index: last, ..message(id, RaftKind::AppendResponse, 2) };
+        replica.step(NodeId(id), has_all);
+        sent(&mut replica, engine);
+    }
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    hear_all(&mut heard);
+    // What is committed counts for being in step two ticks later.
+    for _ in 0..2 {
+        tick(&mut replica, &mut heard);
+        sent(&mut replica, engine);
+    }
+    replica
+}
+
+fn reader() -> Reader {
+    Reader::Steward { nonce: 1 }
+}
+
+fn command() -> Command {
+    Command { request: None, conditions: Vec::new(), mutations: Vec::new() }
+}
+
+type Change = (&'static str, fn(&mut Replica));
+
+/// Whatever waits in a copy, one thing at a time.
+const WAITING: [Change; 11] = [
+    ("a write", |r| r.writes.push_back((command(), Token(1)))),
+    ("a command", |r| r.system_commands.push_back((SystemCommand::Record(Descriptor::default()), None))),
+    ("a log write", |r| {
+        r.outstanding.push_back(Outstanding { sequence: 9, ready: 9, messages: Vec::new(), snapshot: None });
+    }),
+    ("an entry", |r| drop(r.proposed.insert(9, Proposed { term: 1, waiters: Vec::new(), is_system: false }))),
+    ("a read", |r| r.reads.wait(reader())),
+    ("a confirmed read", |r| r.reads.wait_applied(9, reader())),
+    ("an entry that it was told of", |r| r.told_committed = 99),
+    ("the store", |r| r.held_until = Some(9)),
+    ("its snapshot", |r| r.applier.state.blank = true),
+    ("the applier", |r| r.applier.state.applied.0 -= 1),
+    ("a change of members", |r| r.applier.state.descriptor.members[0].role = Role::Outgoing),
+];
+
+#[test]
+fn a_copy_that_nothing_waits_for_rests() {
+    let engine = Memory::default();
+    assert!(rests(&mut follower(&engine), true));
+    assert!(rests(&mut leader(&engine), true));
+}
+
+#[test]
+fn a_copy_that_anything_waits_for_does_not_rest() {
+    let engine = Memory::default();
+    for (what, change) in WAITING {
+        for mut replica in [follower(&engine), leader(&engine)] {
+            change(&mut replica);
+            assert!(!rests(&mut replica, true), "{what}; leads: {}", replica.is_leader());
+        }
+    }
+}
+
+#[test]
+fn the_system_shard_never_rests() {
+    let engine = Memory::default();
+    let mut replica = follower(&engine);
+    replica.applier.state.descriptor.shard = ShardId::SYSTEM;
+    assert!(!rests(&mut replica, true));
+}
+
+#[test]
+fn a_log_with_entries_that_are_not_committed_does_not_rest() {
+    let engine = Memory::default();
+    let mut replica = copy(&[(2, 1)], 1, &engine);
+    follow(&mut replica, &engine);
+    assert!(!rests(&mut replica, true));
+}
+
+#[test]
+fn a_leader_rests_only_in_step_with_every_member_and_as_it_is_assigned() {
+    let engine = Memory::default();
+    assert!(!rests(&mut leader(&engine), false));
+    let behind = |replica: &mut Replica| {
+        let last = replica.raw.raft.raft_log.last_index();
+        replica.raw.raft.mut_prs().get_mut(3).expect("it is a member").matched = last - 1;
+    };
+    let changes: [Change; 2] = [
+        ("a hand-over", |r| r.raw.raft.lead_transferee = Some(2)),
+        ("the members to be known", |r| r.members_known_from = r.raw.raft.raft_log.last_index() + 1),
+    ];
+    let mut replica = leader(&engine);
+    behind(&mut replica);
+    assert!(!rests(&mut replica, true));
+    for (what, change) in changes {
+        let mut replica = leader(&engine);
+        change(&mut replica);
+        assert!(!rests(&mut replica, true), "{what}");
+    }
+}
+
+#[test]
+fn a_copy_rests_only_while_those_that_it_depends_on_are_heard_of() {
+    let engine = Memory::default();
+    let silent = Heard::new(NodeId(1), Incarnation(1));
+    for mut replica in [follower(&engine), leader(&engine)] {
+        let tick = replica.ticks + 2 * QUIET;
+        replica.ticks = tick;
+        replica.heard.extend([2, 3].map(|id| (ReplicaId(id), tick)));
+        replica.settle_pace(true, QUIET, &silent);
+        assert!(!replica.is_quiescent(), "leads: {}", replica.is_leader());
+    }
+}
+
+#[test]
+fn followers_rest_before_their_leader() {
+    let engine = Memory::default();
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    hear_all(&mut heard);
+    let waits = |replica: &mut Replica| {
+        replica.wake(&heard);
+        let start = replica.ticks;
+        while !replica.is_quiescent() && replica.ticks < start + 100 {
+            replica.ticks += 1;
+            let tick = replica.ticks;
+            replica.heard.extend([2, 3].map(|id| (ReplicaId(id), tick)));
+            replica.settle_pace(true, QUIET, &heard);
+        }
+        replica.ticks - start
+    };
+    assert_eq!(waits(&mut follower(&engine)), QUIET);
+    assert_eq!(waits(&mut leader(&engine)), 2 * QUIET);
+}
+
+#[test]
+fn a_resting_copy_that_something_waits_for_is_back_with_the_next_tick() {
+    let engine = Memory::default();
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    hear_all(&mut heard);
+    let changes: [(Change, bool); 3] = [
+        (("a read", |r| r.reads.wait(reader())), true),
+        (("an entry that it was told of", |r| r.told_committed = 99), true),
+        (("nothing", |_| {}), false),
+    ];
+    for ((what, change), is_back) in changes {
+        let mut replica = follower(&engine);
+        assert!(rests(&mut replica, true));
+        change(&mut replica);
+        replica.settle_pace(true, QUIET, &heard);
+        assert_eq!(!replica.is_quiescent(), is_back, "{what}");
+    }
+    let mut replica = leader(&engine);
+    assert!(rests(&mut replica, true));
+    replica.settle_pace(false, QUIET, &heard);
+    assert!(!replica.is_quiescent(), "the members are to change");
+}
+
+#[test]
+fn a_node_that_falls_silent_wakes_the_copies_that_it_has_a_part_in() {
+    let engine = Memory::default();
+    let heard = Heard::new(NodeId(1), Incarnation(1));
+    let mut replica = leader(&engine);
+    assert!(rests(&mut replica, true));
+    replica.lost_sight(NodeId(9), &heard);
+    assert!(replica.is_quiescent());
+    replica.lost_sight(NodeId(3), &heard);
+    assert!(!replica.is_quiescent());
+    assert!(!replica.heard.contains_key(&ReplicaId(3)) && !replica.in_step().contains(&ReplicaId(3)));
+}
+
+#[test]
+fn a_woken_leader_asks_all_and_counts_only_those_in_step_whose_nodes_are_heard_of() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    assert!(rests(&mut replica, true));
+    replica.ticks += 1_000;
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    heard.hear(NodeId(2), Incarnation(1));
+    replica.wake(&heard);
+    assert!(
+        replica.heard.get(&ReplicaId(2)) == Some(&replica.ticks)
+            && replica.heard.get(&ReplicaId(3)) != Some(&replica.ticks)
+    );
+    let asked = sent(&mut replica, &engine);
+    assert!(asked.iter().filter(|m| m.kind == RaftKind::Heartbeat).count() >= 2);
+}
+
+#[test]
+fn only_plain_heartbeats_of_the_own_term_are_routine() {
+    let engine = Memory::default();
+    let replica = follower(&engine);
+    for kind in [RaftKind::Heartbeat, RaftKind::HeartbeatResponse] {
+        assert!(replica.is_routine(&message(2, kind, 1)));
+        assert!(!replica.is_routine(&message(2, kind, 2)));
+        let round = RaftEnvelope { context: Bytes::from_static(b"round"), ..message(2, kind, 1) };
+        assert!(!replica.is_routine(&round));
+    }
+    for kind in [RaftKind::Append, RaftKind::AppendResponse, RaftKind::RequestPreVote, RaftKind::TimeoutNow] {
+        assert!(!replica.is_routine(&message(2, kind, 1)));
+        let round = RaftEnvelope { context: Bytes::from_static(b"round"), ..message(2, kind, 2) };
+        assert!(!replica.is_routine(&round));
+    }
+}
+
+#[test]
+fn resting_copies_count_one_tick_in_five_each_in_its_turn() {
+    let engine = Memory::default();
+    let mut replica = follower(&engine);
+    let counted = |replica: &mut Replica| {
+        let counts = |n: u64| {
+            replica.ticks = 100 + n;
+            replica.counts_tick()
+        };
+        (0..10).map(counts).collect::<Vec<_>>()
+    };
+    assert!(counted(&mut replica).iter().all(|is_counted| *is_counted));
+    assert!(rests(&mut replica, true));
+    let mut turns = std::collections::BTreeSet::new();
+    for phase in 0..5 {
+        replica.quiescence.phase = phase;
+        let found = counted(&mut replica);
+        assert_eq!(found.iter().filter(|is_counted| **is_counted).count(), 2);
+        turns.insert(found.iter().position(|is_counted| *is_counted));
+    }
+    assert_eq!(turns.len(), 5);
+}

@@ -118,6 +118,8 @@ pub mod state {
     pub const REQUESTS: u8 = b'q';
     /// The highest replica id of this shard that this node must never speak for again.
     pub const TOMBSTONE: u8 = b't';
+    /// The copy that was given up for another one to go on alone, and never speaks again.
+    pub const SILENCED: u8 = b'u';
     /// A range of records that a destroyed replica left, not wholly deleted yet; by replica id.
     pub const GARBAGE: u8 = b'g';
 }

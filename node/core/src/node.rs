@@ -19,6 +19,7 @@ mod quiescence;
 mod ready;
 mod recovery;
 mod reporting;
+mod said;
 mod stewardship;
 mod upkeep;
 

@@ -178,6 +178,8 @@ planted! {
     UnheardIsLost by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
     /// A copy that was given up goes on to vote and to lead.
     GivenUpCopySpeaks by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
+    /// A copy that was given up speaks again after a restart.
+    SilenceForgotten by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
     /// The copy that goes on forgets the entries that it does not know to be committed.
     UncommittedTailDropped by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
 
@@ -208,6 +210,12 @@ planted! {
     PayloadUnchecked by seeds(300),
     /// Whoever sends a map has it believed at once.
     MapUnconfirmed by seeds(300),
+    /// What one node says of any record is believed if nobody speaks against it for long.
+    PatienceConfirms by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
+    /// A record that witnesses do not know stays in the map.
+    DenialIgnored by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
+    /// A node without its store believes whoever tells it first which copies it may have forgotten.
+    ForgottenOnOneWord by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
     /// A map may have any numbers.
     MapUnchecked by test("src/node/admit/map/tests.rs", "a_map_that_is_not_checked_is_noticed"),
     /// A report may tell of any shard.

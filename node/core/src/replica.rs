@@ -104,8 +104,8 @@ pub struct Replica {
     members_known_from: u64,
     /// The index of an entry that this release cannot read, and that nothing is applied from on.
     unreadable: Option<u64>,
-    /// The highest index that another copy told of as committed; the log may not reach so far yet.
-    told_committed: u64,
+    /// A leader's term, and the highest index that it told of as committed; the log may not reach so far yet.
+    told_committed: (u64, u64),
     quiescence: Quiescence,
     commit_last_tick: u64,
     commit_before_last_tick: u64,
@@ -210,7 +210,7 @@ impl Replica {
             heard: BTreeMap::new(),
             members_known_from: 0,
             unreadable: None,
-            told_committed: 0,
+            told_committed: (0, 0),
             quiescence: Quiescence::new(shard),
             commit_last_tick: 0,
             commit_before_last_tick: 0,

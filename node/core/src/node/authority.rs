@@ -7,21 +7,27 @@
 //! So no single node that is mistaken or forged can destroy what the others hold. Which nodes have a copy of the system
 //! shard is itself a record that must be confirmed. A node that has just started knows none: then the nodes that its
 //! store remembers count.
+//!
+//! Whoever sends all changes of some epochs speaks against every record of them that is not among those, or is another.
+//! A map of which so many witnesses do not know a record is given up, and asked for anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::heard::Heard;
 use crate::ids::{Epoch, NodeId, ShardId, TableId};
 use crate::map::{Map, MapDelta, NodeRecord, NodeState, ShardRecord};
+use crate::node::said::Said;
 use crate::planted::{Planted, is_planted};
 
 /// Ticks without a word after which a node is not waited for.
-const PATIENCE_TICKS: u64 = 200;
+pub(super) const PATIENCE_TICKS: u64 = 200;
 /// A map that is ahead of what the steward says for so many ticks is not the database's. No leader of the system shard
 /// that was followed by another goes on for so long.
 const AHEAD_TICKS: u64 = 80;
 /// The steward answers reports, and so says so at least this often.
 const SAYING_TICKS: u64 = 30;
+/// Ticks for which a record waits before witnesses are asked for all that they know.
+const DOUBT_TICKS: u64 = 40;
 /// Nodes that must say the same.
 const WITNESSES: usize = 2;
 
@@ -32,6 +38,8 @@ pub(super) enum Subject {
     Shard(ShardId),
     /// A table that is dropped.
     Dropped(TableId),
+    /// This node, in its present start or a later one.
+    Start,
 }
 
 /// Who has confirmed what.
@@ -40,9 +48,13 @@ pub(super) struct Authority {
     /// Nodes with a copy of the system shard, as last confirmed. Empty = not known yet.
     members: BTreeSet<NodeId>,
     /// Of the records that matter here: the epoch that the map has, and who has sent just that.
-    said: BTreeMap<Subject, (Epoch, BTreeSet<NodeId>, u64)>,
+    said: BTreeMap<Subject, Said>,
     /// The lowest epoch of a record that waits to be confirmed.
     waits_for: Option<Epoch>,
+    /// Since when some record waits.
+    waits_since: Option<u64>,
+    /// When others were asked last.
+    asked: Option<u64>,
     /// Since when, and when last, the steward has said that this node's map is ahead of its own.
     ahead: Option<(u64, u64)>,
     /// True if the map here has records of other nodes, beside those of the own copy of the system shard.
@@ -132,21 +144,58 @@ impl Authority {
 
     /// A node has sent the record that the map has, in this tick.
     pub(super) fn note(&mut self, subject: Subject, epoch: Epoch, from: NodeId, ticks: u64) {
-        let (known, by, since) = self.said.entry(subject).or_default();
-        if *known != epoch {
-            (*known, *by, *since) = (epoch, BTreeSet::new(), ticks);
-        }
-        by.insert(from);
+        self.said.entry(subject).or_default().agrees(epoch, from, ticks);
     }
 
-    /// True if enough nodes have sent this record, or one has and nobody has spoken against it for long. The others may
-    /// be witnesses that wait for one another: two copies of the system shard that have left it at once. Against a map
-    /// that is not the database's the steward speaks sooner (`is_ahead`).
-    pub(super) fn is_confirmed(&self, subject: Subject, epoch: Epoch, witnesses: &Witnesses, ticks: u64) -> bool {
-        let said = self.said.get(&subject).filter(|(known, ..)| *known == epoch);
-        let count = said.map_or(0, |(_, by, _)| by.iter().filter(|node| witnesses.contains(**node)).count());
-        let is_old = said.is_some_and(|(.., since)| ticks.saturating_sub(*since) > PATIENCE_TICKS);
-        count >= witnesses.needed || (count > 0 && is_old) || is_planted(Planted::MapUnconfirmed)
+    /// A node has sent all that changed after one epoch and up to another; `agreed` = what of it is as the map has it.
+    pub(super) fn hear_all(&mut self, from: NodeId, span: (Epoch, Epoch), agreed: &BTreeSet<(Subject, Epoch)>) {
+        for (subject, said) in &mut self.said {
+            if said.is_within(span) && !agreed.contains(&(*subject, said.epoch())) {
+                said.denies(from);
+            }
+        }
+    }
+
+    /// True if so many witnesses do not know of a record that it is not the database's, and too few do.
+    pub(super) fn is_denied(&self, witnesses: &Witnesses) -> bool {
+        let counts = |node: NodeId| witnesses.contains(node);
+        let is_denied = |said: &Said| said.against(counts) >= witnesses.needed && said.by(counts) < witnesses.needed;
+        let is_looked_at = !is_planted(Planted::DenialIgnored) && !is_planted(Planted::PatienceConfirms);
+        is_looked_at && self.said.values().any(is_denied)
+    }
+
+    /// The map is begun anew: nothing was said of what comes.
+    pub(super) fn forget_said(&mut self) {
+        self.said.clear();
+    }
+
+    /// True if enough nodes have sent this record.
+    ///
+    /// Of the record of the system shard itself, one witness is enough together with another of the nodes that it names:
+    /// whoever had a copy before may wait as this node does. Where it names nobody else, two that have left at once would
+    /// wait for one another for ever; so it is enough that nobody speaks against it for long, as its leader's followers
+    /// would (`is_ahead`).
+    pub(super) fn is_confirmed(
+        &self,
+        subject: Subject,
+        epoch: Epoch,
+        witnesses: &Witnesses,
+        named: &BTreeSet<NodeId>,
+        ticks: u64,
+    ) -> bool {
+        if is_planted(Planted::MapUnconfirmed) {
+            return true;
+        }
+        let Some(said) = self.said.get(&subject).filter(|said| said.epoch() == epoch) else { return false };
+        let count = said.by(|node| witnesses.contains(node));
+        if is_planted(Planted::PatienceConfirms) && count > 0 && said.is_old(ticks) {
+            return true;
+        }
+        let is_of_new = || {
+            let with_new = said.by(|node| witnesses.contains(node) || named.contains(&node));
+            with_new >= WITNESSES || (said.is_of_all(named) && said.is_undenied_for_long(ticks))
+        };
+        count >= witnesses.needed || (subject == Subject::Shard(ShardId::SYSTEM) && count > 0 && is_of_new())
     }
 
     /// Nothing waits, as far as has been looked.
@@ -157,6 +206,17 @@ impl Authority {
     /// A record is not confirmed yet.
     pub(super) fn wait_for(&mut self, epoch: Epoch) {
         self.waits_for = Some(self.waits_for.map_or(epoch, |lowest| lowest.min(epoch)));
+    }
+
+    /// All has been looked at. True if something has waited for so long that witnesses are to tell all that they know.
+    pub(super) fn end_look(&mut self, ticks: u64) -> bool {
+        self.waits_since = self.waits_for.map(|_| self.waits_since.unwrap_or(ticks));
+        self.waits_since.is_some_and(|since| ticks.saturating_sub(since) > DOUBT_TICKS)
+    }
+
+    /// True once a tick: every answer has this node look again.
+    pub(super) fn may_ask(&mut self, ticks: u64) -> bool {
+        self.asked.replace(ticks) != Some(ticks)
     }
 
     /// The epoch below the records that wait to be confirmed: whoever is asked from there sends them.

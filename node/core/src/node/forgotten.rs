@@ -54,7 +54,12 @@ impl Forgotten {
         }
     }
 
-    /// The map is newer. Not durable at once: without it, all are refused again after a crash, until a map comes.
+    /// True while it is not known which copies these may be.
+    pub(super) fn is_open(self) -> bool {
+        self == Self::Any
+    }
+
+    /// It is certain that the map has this start. Not durable at once: without it, all are refused again after a crash, until a map comes.
     pub(super) fn bound(&mut self, own: &Identity, map: &Map, engine: &dyn Engine) -> Result<(), EngineError> {
         let is_registered = map.nodes.get(&own.node).is_some_and(|record| record.incarnation >= own.incarnation);
         if *self == Self::Any && is_registered {

@@ -74,7 +74,8 @@ impl Node {
     /// Entombs a copy and gives its records up.
     pub(super) fn discard(&mut self, state: &ReplicaState, engine: &dyn Engine) -> Result<(), EngineError> {
         let shard = state.descriptor.shard;
-        let mut writes = vec![EngineWrite::Delete(shard_key(shard, state::REPLICA, &[]))];
+        let own = [state::REPLICA, state::SILENCED];
+        let mut writes: Vec<_> = own.map(|kind| EngineWrite::Delete(shard_key(shard, kind, &[]))).into();
         writes.extend(crate::replica::requests_deletes(shard, engine)?);
         if !state.descriptor.members.is_empty() {
             let garbage = Garbage::of(state, false);

@@ -1,12 +1,12 @@
 //! How the map reaches every node: copies of the system shard know it first and push it; whoever has none asks. And what
 //! a node does when it learns of a newer one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
-use crate::map::{Map, MapDelta, NodeState, Replica as Copy, Role, ShardRecord};
+use crate::map::{Map, MapDelta, NodeRecord, NodeState, Replica as Copy, Role, ShardRecord};
 use crate::message::PeerMessage;
 use crate::node::admit::{self, MapRefused};
 use crate::node::authority::{Subject, Witnesses};
@@ -18,6 +18,8 @@ use crate::system::state::SystemState;
 
 /// Ticks between two requests for the map, by a node without a copy of the system shard.
 const ASK_TICKS: u64 = 6;
+/// Asks for all that a witness knows, though it may know less than who asks. No map gets there.
+const ALL: Epoch = Epoch(u64::MAX);
 /// Records of the map in one message, about a mebibyte. What changed at one epoch is never parted, so a message has at
 /// most as many more as one table has shards.
 pub(super) const MAP_RECORDS_MAX: usize = 4_096;
@@ -65,6 +67,9 @@ impl Node {
         if is_ahead {
             self.map = Arc::new(nodes());
         }
+        if !witnesses.contains(from) && self.system_nodes().contains(&from) {
+            return self.hear_named(from, &delta);
+        }
         let admitted = match witnesses.contains(from) {
             true => admit::map::admit(&self.map, &delta),
             false => Err(MapRefused::Sender),
@@ -73,8 +78,9 @@ impl Node {
             self.refusals.note(from, &refused);
             return;
         }
-        let here: Vec<(Subject, Epoch)> = self.subjects(&delta).collect();
-        let is_last = delta.replica_max != ReplicaId::default();
+        let span = (delta.since, delta.epoch);
+        let agreed: BTreeSet<(Subject, Epoch)> = self.subjects(&delta).collect();
+        let (is_last, is_of_matter) = (delta.replica_max != ReplicaId::default(), !agreed.is_empty());
         if Arc::make_mut(&mut self.map).merge(delta) {
             self.is_map_whole = is_last;
             self.map_changed = true;
@@ -85,12 +91,37 @@ impl Node {
             // More of it may be there than fits into one message.
             self.ask_for_map(from);
         }
-        for (subject, epoch) in here {
+        self.authority.hear_all(from, span, &agreed);
+        for (subject, epoch) in agreed {
             if self.epoch_of(subject) == Some(epoch) {
                 self.authority.note(subject, epoch, from, self.ticks);
             }
         }
-        self.map_changed |= self.authority.asks_from().is_some();
+        if self.authority.is_denied(&witnesses) {
+            self.authority.forget_said();
+            self.map =
+                Arc::new(Map::of_nodes(self.identity.cluster.clone(), self.map.nodes.values().cloned().collect()));
+            self.ask_for_map(from);
+        }
+        self.map_changed |= is_of_matter || self.authority.asks_from().is_some();
+    }
+
+    /// A node that has a copy of the system shard, as an unconfirmed record says, may confirm that record. No more of it
+    /// is taken.
+    fn hear_named(&mut self, from: NodeId, delta: &MapDelta) {
+        let here = self.map.shards.get(&ShardId::SYSTEM);
+        let same = delta.shards.iter().find(|record| here == Some(*record)).map(|record| record.epoch);
+        if let Some(epoch) = same {
+            self.authority.note(Subject::Shard(ShardId::SYSTEM), epoch, from, self.ticks);
+            self.map_changed |= self.authority.asks_from().is_some();
+        }
+    }
+
+    /// The other nodes that have a copy of the system shard, as the map has it.
+    fn system_nodes(&self) -> BTreeSet<NodeId> {
+        let system = self.map.shards.get(&ShardId::SYSTEM);
+        let members = system.into_iter().flat_map(|record| &record.descriptor.members);
+        members.map(|member| member.replica.node).filter(|node| *node != self.identity.node).collect()
     }
 
     /// True while this node's copy of the system shard stands and hears from a leader.
@@ -104,36 +135,60 @@ impl Node {
         self.replicas.get(&ShardId::SYSTEM).is_some_and(|system| !system.is_blank() && system.leads_and_has_all())
     }
 
+    /// True while this node's copy of the system shard hears from a leader, and has applied all that it heard of.
+    fn knows_own_map(&self) -> bool {
+        let knows = |system: &Replica| !system.is_blank() && system.hears_leader() && system.has_applied_all_told();
+        self.replicas.get(&ShardId::SYSTEM).is_some_and(knows)
+    }
+
     fn witnesses(&self) -> Witnesses {
         self.authority.witnesses(self.identity.node, &self.map, &self.heard, self.ticks)
     }
 
-    /// The records of a delta that may end or make a copy here, and the one that tells where the system shard is.
+    /// The records of a delta that may end or make a copy here, and the one that tells where the system shard is; not those
+    /// that the map has otherwise at the same epoch.
     fn subjects<'a>(&'a self, delta: &'a MapDelta) -> impl Iterator<Item = (Subject, Epoch)> + 'a {
         let here = |record: &&ShardRecord| {
             let shard = record.descriptor.shard;
-            shard == ShardId::SYSTEM || self.replicas.contains_key(&shard) || record.names(self.identity.node)
+            let known = self.map.shards.get(&shard).filter(|known| known.epoch == record.epoch);
+            let matters =
+                shard == ShardId::SYSTEM || self.replicas.contains_key(&shard) || record.names(self.identity.node);
+            matters && known.is_none_or(|known| known == *record)
         };
         let shards = delta.shards.iter().filter(here).map(|r| (Subject::Shard(r.descriptor.shard), r.epoch));
-        shards.chain(delta.tables.iter().filter(|t| t.dropped).map(|t| (Subject::Dropped(t.id), t.epoch)))
+        let dropped = delta.tables.iter().filter(|t| t.dropped).map(|t| (Subject::Dropped(t.id), t.epoch));
+        let is_start = |r: &&NodeRecord| self.forgotten.is_open() && self.is_this_start(r);
+        let start = delta.nodes.iter().find(is_start).map(|r| (Subject::Start, r.epoch));
+        shards.chain(dropped).chain(start)
+    }
+
+    /// True for a record of this node that was made in its present start, or in a later one.
+    fn is_this_start(&self, record: &NodeRecord) -> bool {
+        record.id == self.identity.node && record.incarnation >= self.identity.incarnation
     }
 
     fn epoch_of(&self, subject: Subject) -> Option<Epoch> {
         match subject {
             Subject::Shard(shard) => self.map.shards.get(&shard).map(|record| record.epoch),
             Subject::Dropped(table) => self.map.tables.get(&table).filter(|t| t.dropped).map(|t| t.epoch),
+            Subject::Start => {
+                self.map.nodes.get(&self.identity.node).filter(|r| self.is_this_start(r)).map(|r| r.epoch)
+            }
         }
     }
 
     /// True if a record of the map may have an effect that cannot be undone: this node's own copy of the system shard
     /// has it, or enough nodes say so. If not, the others are asked.
     pub(super) fn is_confirmed(&mut self, subject: Subject) -> bool {
+        let here = self.identity.node;
         let is_own = own_map(&self.replicas).is_some_and(|own| match subject {
             Subject::Shard(shard) => own.shards.get(&shard) == self.map.shards.get(&shard),
             Subject::Dropped(table) => own.tables.get(&table) == self.map.tables.get(&table),
+            Subject::Start => own.nodes.get(&here) == self.map.nodes.get(&here),
         });
         let Some(epoch) = self.epoch_of(subject) else { return false };
-        let is_confirmed = is_own || self.authority.is_confirmed(subject, epoch, &self.witnesses(), self.ticks);
+        let (witnesses, named) = (self.witnesses(), self.system_nodes());
+        let is_confirmed = is_own || self.authority.is_confirmed(subject, epoch, &witnesses, &named, self.ticks);
         if !is_confirmed {
             self.authority.wait_for(epoch);
         }
@@ -142,13 +197,21 @@ impl Node {
 
     /// Asks those whose word is missing, and looks again: who counts changes with time.
     fn seek_confirmation(&mut self) {
-        let Some(have) = self.authority.asks_from() else { return };
-        let witnesses = self.witnesses();
-        for _ in 0..2 {
-            self.asked += 1;
-            if let Some(node) = witnesses.pick(self.asked) {
+        let in_doubt = self.authority.end_look(self.ticks);
+        let Some(have) = self.authority.asks_from().filter(|_| self.authority.may_ask(self.ticks)) else { return };
+        let (witnesses, named) = (self.witnesses(), self.system_nodes());
+        self.asked += 1;
+        for turn in [self.asked, self.asked + 1] {
+            if let Some(node) = witnesses.pick(turn) {
                 self.send.push((node, PeerMessage::MapWant { have }));
+                self.send.extend(in_doubt.then_some((node, PeerMessage::MapWant { have: ALL })));
             }
+        }
+        // Whoever was not one of them before.
+        let turn = usize::try_from(self.asked).unwrap_or(0).checked_rem(named.len());
+        if let Some(node) = turn.and_then(|turn| named.into_iter().nth(turn)).filter(|node| !witnesses.contains(*node))
+        {
+            self.send.push((node, PeerMessage::MapWant { have }));
         }
     }
 
@@ -226,7 +289,9 @@ impl Node {
     pub(super) fn map_wanted(&mut self, from: NodeId, have: Epoch) {
         // Nobody knows more than there is.
         let known = have.min(self.map.epoch).max(self.epochs.get(&from).copied().unwrap_or_default());
-        self.epochs.insert(from, known);
+        if have != ALL {
+            self.epochs.insert(from, known);
+        }
         // A copy of the system shard speaks for what it has applied, never for what others have said. Other nodes pass on
         // what is confirmed: what one node says would come from two otherwise.
         let own = own_map(&self.replicas);
@@ -235,7 +300,8 @@ impl Node {
         }
         let map = own.unwrap_or(&self.map);
         // Nobody knows of more changes than the steward does: see `reported_by`, which a wrong map may lead elsewhere.
-        let have = if have > map.epoch && self.stewardship.term != 0 { Epoch(0) } else { have };
+        let speaks = self.stewardship.term != 0 || (have == ALL && self.knows_own_map());
+        let have = if have > map.epoch && speaks { Epoch(0) } else { have };
         if have < map.epoch && map.epoch > Epoch(0) {
             self.send.push((from, PeerMessage::Map(map.piece_since(have, MAP_RECORDS_MAX))));
         }
@@ -246,13 +312,13 @@ impl Node {
         engine.write(vec![open::nodes_write(self.map.nodes.values().cloned().collect())])?;
         self.unsynced = true;
         let map = Arc::clone(&self.map);
+        self.authority.begin_look();
         // A piece does not tell which ids were given by then.
-        if self.is_map_whole {
+        if self.is_map_whole && self.forgotten.is_open() && self.may_bound() {
             self.forgotten.bound(&self.identity, &map, engine)?;
         }
         let here = self.identity.node;
         self.lost = map.shards.values().filter_map(|record| self.lost_copy(record)).collect();
-        self.authority.begin_look();
         if self.is_confirmed(Subject::Shard(ShardId::SYSTEM))
             && let Some(system) = map.shards.get(&ShardId::SYSTEM)
         {
@@ -284,6 +350,11 @@ impl Node {
         }
         self.seek_confirmation();
         Ok(())
+    }
+
+    /// True once it is certain that this start is registered, and so that the map has all ids that were given before.
+    fn may_bound(&mut self) -> bool {
+        is_planted(Planted::ForgottenOnOneWord) || self.is_confirmed(Subject::Start)
     }
 
     /// A copy that the map has here and that this node must never speak for again.

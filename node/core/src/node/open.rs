@@ -19,7 +19,7 @@ use crate::node::stewardship::Stewardship;
 use crate::node::{Identity, Node, NodeConfig};
 use crate::planted::{Planted, is_planted};
 use crate::replica::state::{FIRST, ReplicaState};
-use crate::replica::{Replica, Setup, first_records};
+use crate::replica::{Collected, Replica, Setup, first_records};
 use crate::system::NewNode;
 use crate::system::state::SystemState;
 use crate::time::{Now, Version};
@@ -59,6 +59,7 @@ pub(super) fn nodes_write(nodes: Vec<NodeRecord>) -> EngineWrite {
 struct Stored {
     replicas: BTreeMap<ShardId, ReplicaState>,
     tombstones: BTreeMap<ShardId, ReplicaId>,
+    silenced: BTreeMap<ShardId, ReplicaId>,
     garbage: Vec<Garbage>,
 }
 
@@ -123,6 +124,7 @@ impl Node {
             config,
         };
         node.open_replicas(stored.replicas, recovered, engine)?;
+        node.silence(&stored.silenced);
         node.learn_own_map();
         let shards: Vec<_> = node.replicas.keys().copied().collect();
         node.dirty.extend(shards);
@@ -162,6 +164,16 @@ impl Node {
             self.entomb(shard, log.replica, engine)?;
         }
         Ok(())
+    }
+
+    /// What was given up stays silent.
+    fn silence(&mut self, silenced: &BTreeMap<ShardId, ReplicaId>) {
+        for (shard, id) in silenced {
+            if let Some(replica) = self.replicas.get_mut(shard).filter(|replica| replica.id() == *id) {
+                // Nobody waits for it yet.
+                replica.silence(&mut Collected::default());
+            }
+        }
     }
 
     pub(super) fn replica_setup(&self) -> Setup {
@@ -207,6 +219,11 @@ fn is_lost(state: &ReplicaState, log: Option<&RecoveredLog>) -> bool {
     !is_trusted && (start > applied || last.max(FIRST.0) < applied)
 }
 
+/// A replica's id as the store has it. What cannot be read is above all.
+fn replica_in(value: &[u8]) -> ReplicaId {
+    value.first_chunk::<8>().map_or(ReplicaId(u64::MAX), |b| ReplicaId(u64::from_be_bytes(*b)))
+}
+
 fn stored(engine: &dyn Engine) -> Result<Stored, EngineError> {
     let mut stored = Stored::default();
     let mut failed = None;
@@ -216,9 +233,11 @@ fn stored(engine: &dyn Engine) -> Result<Stored, EngineError> {
         let result = match *kind {
             state::REPLICA => ReplicaState::decode_of(shard, value).map(|s| drop(stored.replicas.insert(shard, s))),
             state::TOMBSTONE => {
-                let replica =
-                    value.first_chunk::<8>().map_or(ReplicaId(u64::MAX), |b| ReplicaId(u64::from_be_bytes(*b)));
-                stored.tombstones.insert(shard, replica);
+                stored.tombstones.insert(shard, replica_in(value));
+                Ok(())
+            }
+            state::SILENCED => {
+                stored.silenced.insert(shard, replica_in(value));
                 Ok(())
             }
             state::GARBAGE => Garbage::decode(value).map(|g| stored.garbage.push(g)),

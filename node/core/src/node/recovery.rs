@@ -8,6 +8,7 @@ use crate::message::{CopyReport, LEADERLESS_MAX, NodeReport};
 use crate::node::maps::names;
 use crate::node::open::tombstone_write;
 use crate::node::{AdminRefusal, AdminReply, Answer, Node, TICK_MS};
+use crate::planted::{Planted, is_planted};
 use crate::replica::{Collected, Replica};
 use crate::steward::{self, FRESH_MS, LOST_SILENCE_MS, RecoveryRefusal, View, Witness};
 use crate::system::{SystemCommand, SystemReply};
@@ -32,8 +33,12 @@ impl Node {
             return self.remake(record, recovery, engine);
         }
         let mut out = Collected::default();
-        if let Some(replica) = self.replicas.get_mut(&shard) {
+        if let Some(replica) = self.replicas.get_mut(&shard).filter(|replica| !replica.is_silenced()) {
             replica.silence(&mut out);
+            if replica.is_silenced() && !is_planted(Planted::SilenceForgotten) {
+                engine.write(vec![replica.silenced_write()])?;
+                (self.unsynced, self.wants_sync) = (true, true);
+            }
         }
         self.answers.append(&mut out.answers);
         Ok(())

@@ -66,7 +66,7 @@ impl Replica {
         } else {
             self.heard.insert(envelope.from, self.ticks);
         }
-        self.told_committed = self.told_committed.max(envelope.commit);
+        self.hear_commit(&envelope);
         if self.held_until.is_some() || self.receive.as_ref().is_some_and(|r| r.is_complete) {
             return;
         }
@@ -83,6 +83,16 @@ impl Replica {
         // An error means that raft has no use for the message, as for one from a copy that was removed.
         let _ = self.raw.step(convert::message_in(envelope));
         self.draw_election_timeout();
+    }
+
+    /// Notes what a leader says is committed. Nobody knows better than the leader of a later term: what one says that is
+    /// mistaken does not stay for ever.
+    fn hear_commit(&mut self, envelope: &RaftEnvelope) {
+        let (term, committed) = self.told_committed;
+        if is_from_leader(envelope) && envelope.term >= self.term() {
+            let known = if envelope.term > term { 0 } else { committed };
+            self.told_committed = (envelope.term, known.max(envelope.commit));
+        }
     }
 
     /// True for a message that would have this copy elect somebody, or stand itself, against its promise.

@@ -70,7 +70,7 @@ impl Replica {
         let raft = &self.raw.raft;
         let (last, committed, applied) =
             (raft.raft_log.last_index(), raft.raft_log.committed, self.applier.state.applied.0);
-        let has_all = last == committed && committed == applied && self.told_committed <= committed;
+        let has_all = last == committed && committed == applied && self.told_committed.1 <= committed;
         let is_waited_for = !self.writes.is_empty()
             || !self.system_commands.is_empty()
             || !self.outstanding.is_empty()

@@ -1,10 +1,11 @@
 //! A copy of a shard that has lost its majority: how it is, how it goes on alone, and how it is silenced when another
 //! one does.
 
+use bytes::Bytes;
 use raft::GetEntriesContext;
 use raft::eraftpb::EntryType;
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
 use crate::ids::ReplicaId;
 use crate::map::Descriptor;
 use crate::message::CopyReport;
@@ -52,6 +53,17 @@ impl Replica {
         self.step_down(out);
         self.outstanding.clear();
         self.held_until = Some(u64::MAX);
+    }
+
+    /// True once it is silent for ever.
+    pub(crate) fn is_silenced(&self) -> bool {
+        self.is_silenced
+    }
+
+    /// What makes that so after a restart too.
+    pub(crate) fn silenced_write(&self) -> EngineWrite {
+        let key = shard_key(self.descriptor().shard, state::SILENCED, &[]);
+        EngineWrite::Put(key, Bytes::copy_from_slice(&self.id().0.to_be_bytes()))
     }
 
     /// Goes on alone under a new id. Every entry of the log is applied, also those that are not known to be committed: any

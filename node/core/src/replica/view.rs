@@ -34,7 +34,7 @@ pub struct ReplicaView {
     pub is_blank: bool,
     /// True if it leads, or has heard of who does.
     pub has_leader: bool,
-    /// The highest index that it has heard of as committed, also if its log does not reach so far.
+    /// The highest index that its last leader has told of as committed, also if its log does not reach so far.
     pub told_committed: u64,
     /// True while it counts few of the ticks, since its shard has nothing to do.
     pub is_quiescent: bool,
@@ -61,7 +61,7 @@ impl Replica {
             has_leader: self.raw.raft.leader_id != 0,
             is_quiescent: self.is_quiescent(),
             unreadable: self.unreadable(),
-            told_committed: self.told_committed.max(log.committed),
+            told_committed: self.told_committed.1.max(log.committed),
         }
     }
 

@@ -15,9 +15,9 @@ use skerry_core::system::{AdminChange, NewShard, SystemReply};
 use crate::harness::{Cluster, Memory, table_on};
 use crate::recovery::{LONG, lose, recover_all};
 
-const START: Incarnation = Incarnation(1);
+pub(crate) const START: Incarnation = Incarnation(1);
 
-fn nodes(count: u64) -> Cluster {
+pub(crate) fn nodes(count: u64) -> Cluster {
     let mut cluster = Cluster::start();
     for number in 2..=count {
         cluster.join(number);
@@ -27,12 +27,12 @@ fn nodes(count: u64) -> Cluster {
     cluster
 }
 
-fn shards_on(cluster: &Cluster, node: NodeId) -> Vec<ShardId> {
+pub(crate) fn shards_on(cluster: &Cluster, node: NodeId) -> Vec<ShardId> {
     let all = cluster.hosts[&node].node.replicas().map(|view| view.shard);
     all.filter(|shard| *shard != ShardId::SYSTEM).collect()
 }
 
-fn map_from(cluster: &mut Cluster, from: NodeId, to: NodeId, delta: MapDelta) {
+pub(crate) fn map_from(cluster: &mut Cluster, from: NodeId, to: NodeId, delta: MapDelta) {
     cluster.input(to, Input::Peer { from, incarnation: START, messages: vec![PeerMessage::Map(delta)] });
 }
 

@@ -5,6 +5,7 @@
 mod adversary;
 mod bounds;
 mod harness;
+mod liar;
 mod lost_volume;
 mod members;
 mod newer;

@@ -241,6 +241,27 @@ fn a_silenced_copy_can_be_gone_on_from_if_the_first_is_lost_too() {
     check(&mut cluster, table);
 }
 
+/// It votes and acknowledges nothing before the map comes, nor ever after.
+#[test]
+fn a_silenced_copy_is_silent_after_a_restart_too() {
+    let nodes: Vec<NodeId> = (3..=7).map(NodeId).collect();
+    let (mut cluster, table) = with_table(7, &nodes);
+    fill(&mut cluster, table);
+    cluster.run(60);
+    lose(&mut cluster, &nodes[2..]);
+    let wanted = recover_all(&mut cluster, &nodes[2..]);
+    cluster.run(60);
+    for node in &nodes[..2] {
+        let host = cluster.hosts.remove(node).unwrap();
+        cluster.restart(host);
+    }
+    for of in wanted.iter().flat_map(|w| views(&cluster, w.shard)) {
+        assert!(of.is_blank || of.descriptor.generation.recoveries() == 1, "{of:#?}");
+    }
+    cluster.run(60);
+    check(&mut cluster, table);
+}
+
 /// A crash at any time of the remaking finds the old copy or the new one, with all that there was.
 #[test]
 fn a_crash_while_a_copy_is_remade_loses_nothing() {
@@ -265,7 +286,8 @@ fn a_crash_while_a_copy_is_remade_loses_nothing() {
 fn the_tests_of_recoveries_catch_their_planted_bugs() {
     use skerry_core::planted::{Planted, plant};
 
-    let tests: [(Planted, fn()); 3] = [
+    let tests: [(Planted, fn()); 4] = [
+        (Planted::SilenceForgotten, a_silenced_copy_is_silent_after_a_restart_too),
         (Planted::UnheardIsLost, a_shard_that_lives_or_may_live_is_not_recovered),
         (Planted::UncommittedTailDropped, what_the_log_has_is_kept_also_where_nobody_knows_it_to_be_committed),
         (Planted::GivenUpCopySpeaks, a_silenced_copy_can_be_gone_on_from_if_the_first_is_lost_too),

@@ -43,17 +43,72 @@ fn one_node_alone_confirms_nothing_where_there_are_others() {
     let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
     for from in [1, 1, 4, 5] {
         authority.note(SHARD, AT, NodeId(from), 500);
-        assert!(!authority.is_confirmed(SHARD, AT, &witnesses, 600), "{from}");
+        assert!(!authority.is_confirmed(SHARD, AT, &witnesses, &BTreeSet::new(), 600), "{from}");
     }
     authority.note(SHARD, AT, NodeId(3), 500);
-    assert!(authority.is_confirmed(SHARD, AT, &witnesses, 600));
+    assert!(authority.is_confirmed(SHARD, AT, &witnesses, &BTreeSet::new(), 600));
     // Another record of the same thing begins anew.
     authority.note(SHARD, Epoch(8), NodeId(3), 500);
-    assert!(!authority.is_confirmed(SHARD, Epoch(8), &witnesses, 600));
-    assert!(!authority.is_confirmed(SHARD, AT, &witnesses, 600));
+    assert!(!authority.is_confirmed(SHARD, Epoch(8), &witnesses, &BTreeSet::new(), 600));
+    assert!(!authority.is_confirmed(SHARD, AT, &witnesses, &BTreeSet::new(), 600));
     // Nobody has spoken against it for long.
-    assert!(!authority.is_confirmed(SHARD, Epoch(8), &witnesses, 500 + PATIENCE_TICKS));
-    assert!(authority.is_confirmed(SHARD, Epoch(8), &witnesses, 501 + PATIENCE_TICKS));
+    assert!(!authority.is_confirmed(SHARD, Epoch(8), &witnesses, &BTreeSet::new(), 9_000));
+    #[cfg(feature = "planted")]
+    {
+        crate::planted::plant(Some(Planted::PatienceConfirms));
+        let is_confirmed = authority.is_confirmed(SHARD, Epoch(8), &witnesses, &BTreeSet::new(), 9_000);
+        crate::planted::plant(None);
+        assert!(is_confirmed);
+    }
+}
+
+fn nodes(ids: &[u64]) -> BTreeSet<NodeId> {
+    ids.iter().copied().map(NodeId).collect()
+}
+
+/// Who had a copy of the system shard before may have left it at once with this node, and wait as well.
+#[test]
+fn of_the_system_shard_one_witness_is_enough_together_with_a_node_that_the_record_names() {
+    let subject = Subject::Shard(ShardId::SYSTEM);
+    let mut authority = Authority::default();
+    authority.trust(&system(&[1, 2, 3]));
+    let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
+    let is_confirmed = |authority: &Authority, subject, named: &[u64], ticks| {
+        authority.is_confirmed(subject, AT, &witnesses, &nodes(named), ticks)
+    };
+    authority.note(subject, AT, NodeId(4), 500);
+    assert!(!is_confirmed(&authority, subject, &[1, 4], 9_000), "none of the witnesses");
+    authority.note(subject, AT, NodeId(1), 500);
+    assert!(is_confirmed(&authority, subject, &[1, 4], 501));
+    assert!(!is_confirmed(&authority, subject, &[1, 5], 9_000), "nobody else that it names says so");
+    // It names no other.
+    assert!(!is_confirmed(&authority, subject, &[1], 500 + PATIENCE_TICKS));
+    assert!(is_confirmed(&authority, subject, &[1], 501 + PATIENCE_TICKS));
+    authority.hear_all(NodeId(2), (Epoch(0), AT), &BTreeSet::new());
+    assert!(!is_confirmed(&authority, subject, &[1], 501 + PATIENCE_TICKS), "one that does not know it");
+    authority.note(SHARD, AT, NodeId(4), 500);
+    authority.note(SHARD, AT, NodeId(1), 500);
+    assert!(!is_confirmed(&authority, SHARD, &[1, 4], 9_000), "of another shard");
+}
+
+#[test]
+fn what_two_witnesses_do_not_know_is_not_the_databases() {
+    let mut authority = Authority::default();
+    authority.trust(&system(&[1, 2, 3]));
+    let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
+    authority.note(SHARD, AT, NodeId(3), 500);
+    let before = |epoch: u64| (Epoch(0), Epoch(epoch));
+    for (from, span) in [(1, before(6)), (1, (AT, Epoch(9))), (1, before(9)), (1, before(9)), (4, before(9))] {
+        authority.hear_all(NodeId(from), span, &BTreeSet::new());
+        assert!(!authority.is_denied(&witnesses), "{from} {span:?}");
+    }
+    let mut knows = authority;
+    knows.hear_all(NodeId(2), before(9), &BTreeSet::from([(SHARD, AT)]));
+    assert!(!knows.is_denied(&witnesses));
+    knows.hear_all(NodeId(2), before(9), &BTreeSet::new());
+    assert!(knows.is_denied(&witnesses));
+    knows.note(SHARD, Epoch(8), NodeId(1), 500);
+    assert!(!knows.is_denied(&witnesses), "another record");
 }
 
 #[test]
@@ -63,12 +118,12 @@ fn one_node_is_enough_where_no_other_has_been_heard_of_for_long() {
     authority.note(SHARD, AT, NodeId(1), 500);
     let heard = heard(&[1]);
     let soon = authority.witnesses(OWN, &map(5), &heard, PATIENCE_TICKS - 1);
-    assert!(!authority.is_confirmed(SHARD, AT, &soon, 600));
+    assert!(!authority.is_confirmed(SHARD, AT, &soon, &BTreeSet::new(), 600));
     let later = authority.witnesses(OWN, &map(5), &heard, PATIENCE_TICKS);
-    assert!(authority.is_confirmed(SHARD, AT, &later, 600));
+    assert!(authority.is_confirmed(SHARD, AT, &later, &BTreeSet::new(), 600));
     authority.trust(&system(&[1]));
     let only = authority.witnesses(OWN, &map(5), &heard, 1);
-    assert!(authority.is_confirmed(SHARD, AT, &only, 600));
+    assert!(authority.is_confirmed(SHARD, AT, &only, &BTreeSet::new(), 600));
 }
 
 #[test]
@@ -130,8 +185,8 @@ fn without_confirmation_one_node_destroys_what_it_likes() {
     authority.trust(&system(&[1, 2, 3]));
     let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
     authority.note(SHARD, AT, NodeId(5), 500);
-    assert!(!authority.is_confirmed(SHARD, AT, &witnesses, 600) && !witnesses.contains(NodeId(5)));
+    assert!(!authority.is_confirmed(SHARD, AT, &witnesses, &BTreeSet::new(), 600) && !witnesses.contains(NodeId(5)));
     crate::planted::plant(Some(Planted::MapUnconfirmed));
-    assert!(authority.is_confirmed(SHARD, AT, &witnesses, 600) && witnesses.contains(NodeId(5)));
+    assert!(authority.is_confirmed(SHARD, AT, &witnesses, &BTreeSet::new(), 600) && witnesses.contains(NodeId(5)));
     crate::planted::plant(None);
 }

@@ -190,7 +190,7 @@ impl Setting {
         let mut present: Vec<_> = usual.filter(|_| rng.random_bool(0.4)).collect();
         let rare_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x4A4E_1865);
         let rare = hardships.0.iter().copied().filter(|hardship| hardship.is_rare());
-        present.extend(rare.filter(|_| rare_rng.random_bool(0.12)));
+        present.extend(rare.filter(|_| rare_rng.random_bool(0.15)));
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
         let has = |hardship| present.contains(&hardship);
         let pick = |rng: &mut ChaCha8Rng, is_drawn: bool, some: &[u32], none: u32| {

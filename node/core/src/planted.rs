@@ -44,23 +44,23 @@ macro_rules! planted {
 planted! {
     // Durability order.
     /// A follower acknowledges entries before its log has them on disk.
-    AckBeforeFsync by seeds(60),
+    AckBeforeFsync by seeds(100),
     /// A vote leaves before it is on disk, and never gets there.
     VoteNotPersisted by seeds(100),
     /// The log forgets entries that the store has applied but not synced.
-    LogCutBeforeSync by seeds(60),
+    LogCutBeforeSync by seeds(100),
     /// Two writes of one copy to the log become one that keeps entries which the later one replaces.
     ReplacedEntriesKept by test("src/replica/collect/tests.rs", "entries_that_are_kept_though_replaced_are_noticed"),
     /// The log is not told where a copy's entries begin.
-    LogStartUntold by seeds(20),
+    LogStartUntold by seeds(100),
     /// A new copy speaks before the store has made it durable.
     NewCopySpeaksEarly by schedules("Members", 200),
     /// What a new process finds in its store counts as durable although nobody has synced it.
-    OpenTakenForDurable by seeds(100),
+    OpenTakenForDurable by seeds(300),
     /// The log notes the end of a copy before the store has made its tombstone durable.
     EndNotedBeforeSync by seeds(100),
     /// A loss is told to the steward before the copy's tombstone is durable.
-    LossToldBeforeSync by seeds(300),
+    LossToldBeforeSync by seeds(500),
 
     // Damage and what is none.
     /// What a newer release wrote counts as damage: its store would be given up.
@@ -74,7 +74,7 @@ planted! {
     /// A leader answers reads without a lease and without asking a quorum.
     StaleReadWithoutLease by seeds(100),
     /// A restarted follower forgets what the process before it promised its leader.
-    PromiseForgotten by seeds(300),
+    PromiseForgotten by seeds(100),
     /// A follower that hears of a higher term forgets its leader, and with it what it promised that leader.
     PromiseLostWithLeader by schedules("Election", 3000),
     /// A leader keeps its lease over a change of members.
@@ -86,17 +86,17 @@ planted! {
 
     // Request ids.
     /// A retry takes effect a second time.
-    RequestAppliedTwice by seeds(60),
+    RequestAppliedTwice by seeds(100),
     /// Request ids are forgotten when a batch is written, not when each is one too many.
-    EvictionByBatch by seeds(200),
+    EvictionByBatch by seeds(300),
     /// Of the requests that were issued at the same time some are forgotten and some are not, until a restart.
-    ForgottenOneByOne by seeds(60),
+    ForgottenOneByOne by seeds(100),
     /// The store notes how far it is before it has the records.
-    AppliedIndexFirst by seeds(20),
+    AppliedIndexFirst by seeds(100),
     /// The request ids of a broken-off snapshot stay when another comes.
     RemainsOfRequests by test("src/replica/apply/tests.rs", "request_ids_that_a_broken_off_snapshot_left_are_caught"),
     /// A request id may be issued at any time in the future.
-    IssuedInFuture by seeds(300),
+    IssuedInFuture by seeds(100),
 
     // Versions.
     /// A leader follows its own wall clock, whatever most nodes' clocks say.
@@ -104,21 +104,21 @@ planted! {
 
     // Disks.
     /// A leader asks only its own disk whether there is room for a put.
-    FollowersDiskIgnored by seeds(300),
+    FollowersDiskIgnored by seeds(100),
     /// A node takes a snapshot in though its disk is nearly full.
-    SnapshotToFullDisk by seeds(300),
+    SnapshotToFullDisk by seeds(500),
     /// The steward chooses nodes for new copies whose disks are nearly full.
     FullNodeChosen by test("src/steward/tests/assign.rs", "a_full_node_that_is_chosen_is_caught"),
     /// A restarted copy knows no requests.
-    RequestsForgottenAtOpen by seeds(60),
+    RequestsForgottenAtOpen by seeds(100),
     /// The outcome of a write whose condition failed is not remembered.
     FailedConditionForgotten by seeds(100),
 
     // Snapshots.
     /// A snapshot carries the records, but not the table of request ids.
-    RequestsMissingInSnapshot by seeds(300),
+    RequestsMissingInSnapshot by seeds(100),
     /// Records that change while a snapshot streams reach it in their new form.
-    SnapshotWithoutPreimage by seeds(60),
+    SnapshotWithoutPreimage by seeds(100),
     /// A key that was absent when a snapshot began, and is put while it streams, is in the snapshot.
     PreimageOfAbsentForgotten by seeds(100),
     /// Pieces of a broken-off snapshot stay when another comes.
@@ -134,20 +134,20 @@ planted! {
     /// A copy forgets that its records are a snapshot's, which its log does not reach yet.
     SnapshotForgotten by test("tests/search/restarts.rs", "a_copy_whose_log_does_not_know_of_its_snapshot_yet_stands_at_it_after_a_restart"),
     /// The pieces of a snapshot are stored in any order.
-    PieceOutOfOrder by seeds(2000),
+    PieceOutOfOrder by seeds(100),
     /// A damaged piece of a snapshot is stored.
-    PieceUnchecked by seeds(300),
+    PieceUnchecked by seeds(100),
     /// A leader does not learn from a copy that waits for its snapshot what is committed.
     CommittedUnlearnt by test("src/replica/tests.rs", "planted_bugs_of_snapshots_are_noticed"),
     // Lost volumes.
     /// A node whose store is lost takes the copies that the map has there for new ones.
-    EmptiedTakenForNew by seeds(300),
+    EmptiedTakenForNew by seeds(100),
     /// A copy is opened from a store of an earlier time than the log.
     EarlierStoreTrusted by test("tests/cluster/lost_volume.rs", "a_store_of_an_earlier_time_that_is_trusted_is_caught"),
 
     // Members.
     /// The old copies are removed before the new ones have caught up.
-    RemoveBeforeCaughtUp by seeds(60),
+    RemoveBeforeCaughtUp by seeds(100),
     /// A joint configuration is entered though a copy that it needs was only heard of, and may be gone.
     JointUnprobed by test("tests/cluster/members.rs", "the_tests_of_members_catch_their_planted_bugs"),
     /// Fewer copies are assigned while one that stays is not heard of.
@@ -157,7 +157,7 @@ planted! {
     /// A new copy gets the id of one that was there before.
     ReplicaIdReused by seeds(300),
     /// A node takes a copy up again that it has ended.
-    TombstoneIgnored by seeds(200),
+    TombstoneIgnored by seeds(100),
     /// Members come into the map before a majority knows of them.
     MembersToldUnsure by test("src/replica/tests.rs", "planted_bugs_of_members_and_pace_are_noticed"),
     /// A copy that asks for votes, since it hears no leader, counts as one that was heard of.
@@ -165,13 +165,13 @@ planted! {
 
     // Garbage.
     /// A new copy begins while records of the last one are still being deleted.
-    GarbageNotAwaited by seeds(2000),
+    GarbageNotAwaited by seeds(1000),
     /// A restarted node does not go on deleting what an ended copy left.
-    GarbageForgottenAtOpen by seeds(300),
+    GarbageForgottenAtOpen by seeds(1000),
 
     // Restart.
     /// Entries that the store has not applied are dropped when a copy is opened.
-    LogDroppedAtOpen by seeds(60),
+    LogDroppedAtOpen by seeds(100),
 
     // Recovery of a shard that has lost its majority.
     /// A node that is not heard of counts as lost though nobody has named it so.
@@ -205,11 +205,11 @@ planted! {
     /// An acknowledgement of entries that the leader does not have counts.
     AcknowledgementUnchecked by seeds(100),
     /// A message counts as from the copy that it names, whichever node it is from.
-    SenderUnchecked by seeds(300),
+    SenderUnchecked by seeds(100),
     /// An entry may hold anything, whatever the shard is.
-    PayloadUnchecked by seeds(300),
+    PayloadUnchecked by seeds(100),
     /// Whoever sends a map has it believed at once.
-    MapUnconfirmed by seeds(300),
+    MapUnconfirmed by seeds(2000),
     /// What one node says of any record is believed if nobody speaks against it for long.
     PatienceConfirms by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
     /// A record that witnesses do not know stays in the map.
@@ -223,13 +223,13 @@ planted! {
     /// Anybody may ask for certificates, and have leaders moved.
     StewardUnchecked by test("src/node/admit/message/tests.rs", "every_check_that_is_switched_off_lets_something_through"),
     /// A snapshot may have any bounds and members, and its pieces any keys.
-    SnapshotUnchecked by seeds(300),
+    SnapshotUnchecked by seeds(100),
     /// A snapshot of the system shard may tell only of copies that this node's own copy of it has heard of.
     SystemOfferByOwnMap by test("src/replica/admit/snapshot/tests.rs", "a_snapshot_of_the_system_shard_names_copies_that_nobody_has_told_of_here"),
     /// An entry that cannot be read is left out, and what follows is applied.
     UnreadableSkipped by test("src/replica/tests.rs", "planted_bugs_of_members_and_pace_are_noticed"),
     /// A node's start is believed, however high.
-    IncarnationUnchecked by seeds(300),
+    IncarnationUnchecked by seeds(500),
 
     // Epochs, incarnations and fencing tokens.
     /// The system shard takes commands of an operator that was followed by another.

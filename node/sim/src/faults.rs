@@ -67,7 +67,7 @@ impl Faults {
             world.after(0, Event::Disk { host, full: true });
             world.after(room_again, Event::Disk { host, full: false });
         }
-        if world.setting.has(Hardship::EmptiedVolumes) && world.rng.random_bool(0.2) {
+        if world.setting.has(Hardship::EmptiedVolumes) && world.rng.random_bool(0.4) {
             self.empty(host, operator, world);
         }
     }
@@ -95,7 +95,7 @@ impl Faults {
                 Lost::Shards(lost.engine.states().into_iter().map(|state| state.descriptor.shard).collect())
             }
             _ => {
-                lost.lose_an_end();
+                lost.lose_an_end(&mut world.rng);
                 Lost::Shards(BTreeSet::new())
             }
         };

@@ -51,6 +51,10 @@ impl World {
             return;
         }
         let Some(boot) = self.hosts.get(&to).filter(|host| host.is_up()).map(|host| host.boot) else { return };
+        if self.hosts.get(&from).is_none_or(|host| incarnation.0 > host.incarnation) {
+            // Forged.
+            return;
+        }
         for message in messages {
             let PeerMessage::Beat(beat) = message else { continue };
             let Some(is_full) = beat.disk_full else { continue };

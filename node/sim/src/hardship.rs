@@ -141,6 +141,25 @@ impl Hardships {
         self
     }
 
+    /// Those that a seed of the whole system draws from: one seed of eight has some, so that the others stay what they are.
+    pub(crate) fn of_whole(seed: u64) -> Self {
+        if seed % 8 != 6 {
+            return Self::NONE;
+        }
+        Self(vec![
+            Hardship::FirstTick,
+            Hardship::LateMessages,
+            Hardship::Clocks,
+            Hardship::LostAnswers,
+            Hardship::ProcessDies,
+            Hardship::SmallPieces,
+            Hardship::SmallTables,
+            Hardship::Batches,
+            Hardship::OldRequests,
+            Hardship::Expiry,
+        ])
+    }
+
     /// Just one, in every run, for a test of it alone.
     pub fn only(hardship: Hardship) -> Self {
         Self(vec![hardship])
@@ -190,7 +209,7 @@ impl Setting {
         let mut present: Vec<_> = usual.filter(|_| rng.random_bool(0.4)).collect();
         let rare_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x4A4E_1865);
         let rare = hardships.0.iter().copied().filter(|hardship| hardship.is_rare());
-        present.extend(rare.filter(|_| rare_rng.random_bool(0.12)));
+        present.extend(rare.filter(|_| rare_rng.random_bool(0.15)));
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
         let has = |hardship| present.contains(&hardship);
         let pick = |rng: &mut ChaCha8Rng, is_drawn: bool, some: &[u32], none: u32| {
@@ -235,6 +254,11 @@ impl Setting {
 
     pub(crate) fn has(&self, hardship: Hardship) -> bool {
         self.present.contains(&hardship)
+    }
+
+    /// True if it has any.
+    pub(crate) fn is_hard(&self) -> bool {
+        !self.present.is_empty()
     }
 
     /// For the story of a run.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use rand::Rng;
+use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use skerry_core::engine::{Engine, EngineError};
 use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId};
@@ -10,6 +11,7 @@ use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::TICK_MS;
 use skerry_core::node::{Identity, Node, NodeConfig, Recovered};
 use skerry_core::replica::ReplicaView;
+use skerry_core::replica::state::FIRST;
 use skerry_core::system::NewNode;
 use skerry_core::time::Now;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -154,12 +156,11 @@ impl Host {
     }
 
     /// The end of one shard's log is missing, and nobody says so: the store is ahead of it.
-    pub(crate) fn lose_an_end(&mut self) {
-        let standing = self.engine.states().into_iter().filter(|state| !state.blank && !state.from_snapshot);
-        for state in standing {
-            if self.log.lose_end(state.descriptor.shard, state.replica, state.applied.0) {
-                return;
-            }
+    pub(crate) fn lose_an_end(&mut self, rng: &mut ChaCha8Rng) {
+        let mut states = self.engine.states();
+        states.retain(|state| !state.blank && !state.from_snapshot && state.applied.0 > FIRST.0);
+        if let Some(state) = states.choose(rng) {
+            self.log.lose_end(state.descriptor.shard, state.replica, state.applied.0);
         }
     }
 

@@ -82,13 +82,13 @@ impl MemoryLog {
         }
     }
 
-    /// The end of a copy's log is missing: what is left ends below `applied`. False = there is nothing below it.
-    pub(crate) fn lose_end(&mut self, shard: ShardId, replica: ReplicaId, applied: u64) -> bool {
-        let log = self.durable.get_mut(&shard).filter(|log| log.replica == replica && log.start.0 < applied);
-        let Some(log) = log.filter(|_| applied > FIRST.0) else { return false };
-        log.entries.retain(|entry| entry.index < applied);
+    /// The end of a copy's log is missing: what is left ends below `applied`, or it is gone as a whole.
+    pub(crate) fn lose_end(&mut self, shard: ShardId, replica: ReplicaId, applied: u64) {
+        match self.durable.get_mut(&shard).filter(|log| log.replica == replica && log.start.0 < applied) {
+            Some(log) => log.entries.retain(|entry| entry.index < applied),
+            None => drop(self.durable.remove(&shard)),
+        }
         self.forget(shard, replica);
-        true
     }
 
     fn forget(&mut self, shard: ShardId, replica: ReplicaId) {

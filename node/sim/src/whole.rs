@@ -59,7 +59,7 @@ struct Run {
 
 impl Run {
     fn new(seed: u64, bug: Option<OperatorBug>) -> Self {
-        let mut world = World::new(seed, &Hardships::NONE);
+        let mut world = World::new(seed, &Hardships::of_whole(seed));
         let copies_min = if world.rng.random_bool(0.5) { 3 } else { 1 };
         let resource = Resource::new(edits::first(copies_min, &mut world.rng));
         let local = world.rng.random_bool(0.7);
@@ -79,10 +79,12 @@ impl Run {
             self.fail("did not come to rest at the start");
         }
         (self.place.late, self.place.lag_max) = (100, 800 * MILLISECOND);
+        self.place.world.is_troubled = self.place.world.setting.is_hard();
         self.place.world.after(0, Event::Wake(Waker::Faults));
         let troubled = self.place.world.rng.random_range(3..25) * SECOND;
         self.until(troubled, |_| false);
         self.calm = true;
+        self.place.world.is_troubled = false;
         self.troubles.end(&mut self.operators, &mut self.place);
         if !self.until(LIVENESS, |run| rest::settled_or_told(&run.place).is_ok()) {
             self.fail("did not come to rest after the troubles");

@@ -78,12 +78,22 @@ pub fn does_without(status: &Status, node: NodeId) -> bool {
 /// What keeps a database from rest, in words. `None` = every shard is where it should be, led, and has its copies in
 /// step, and every node was heard of.
 pub fn unrest(status: &Status) -> Option<String> {
+    unrest_but(status, None)
+}
+
+/// The same, whether or not the copies on one node are in step.
+pub(crate) fn unrest_but(status: &Status, node: Option<NodeId>) -> Option<String> {
+    let is_spared = |s: &ShardNow<'_>| {
+        let mut on_it = s.descriptor.members.iter().filter(|m| Some(m.replica.node) == node);
+        on_it.any(|m| !s.in_step().contains(&m.replica.id))
+    };
     let nodes = status.map.nodes.values().filter(|n| n.state != NodeState::Removed);
     let silent = nodes.filter(|n| !is_heard(status, n.id)).count();
     let shards = shards_now(status);
     let moving = shards.iter().filter(|s| !s.record.is_settled()).count();
     let leaderless = shards.iter().filter(|s| s.leader().is_none()).count();
-    let behind = shards.iter().filter(|s| s.in_step().len() < s.record.target.len()).count();
+    let behind =
+        shards.iter().filter(|s| s.in_step().len() + usize::from(is_spared(s)) < s.record.target.len()).count();
     let parts = [
         (silent, "nodes silent"),
         (leaderless, "shards without leader"),

@@ -80,7 +80,7 @@ impl Ground {
     }
 
     /// A node that runs is ended only while every other one runs, and nothing is short of copies: whether its pod is told
-    /// to be ready or not, what counts is what really is.
+    /// to be ready or not, what counts is what really is. A pod whose node has left the database is none of them.
     fn check_restart(&mut self, name: &str, pod: &Value) {
         let is_leaving = |pod: &Value| !pod["metadata"]["deletionTimestamp"].is_null();
         if is_leaving(pod) || self.member_in(name).is_none() || !self.runs_in(name) {
@@ -88,6 +88,7 @@ impl Ground {
         }
         let others = self.objects.all().filter(|(key, _)| key.resource == "pods" && key.name != name);
         let away: Vec<String> = others
+            .filter(|(key, _)| self.member_in(&key.name).is_some())
             .filter(|(key, other)| is_leaving(other) || !self.runs_in(&key.name))
             .map(|(key, _)| key.name.clone())
             .collect();

@@ -3,7 +3,8 @@
 //! A node that serves is restarted only when every other one does, and every shard has all its copies in step: so one
 //! node is away at a time, and a spec that does not run stops at the first. That one is no trap: what certainly does not
 //! run is started as the spec says now, whoever answers, before any other. What may run is left alone, unless it alone is
-//! away, every shard goes on without it, and the steward does not hear it or it has not been ready for long.
+//! away, every shard goes on without it, and the steward does not hear it; or it has not been ready for long, and all else is
+//! well. So a corrected spec goes on by itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use skerry_core::node::Status;
 use super::seats::Seats;
 use super::{Plan, Step, Wait};
 use crate::eviction::newest_at;
-use crate::health::{does_without, is_heard, shards_now, unrest};
+use crate::health::{does_without, is_heard, shards_now, unrest, unrest_but};
 use crate::observed::{Running, Slot, not_ready};
 
 /// A process that was started as the spec says now is waited for so long. One that starts but cannot take requests before
@@ -69,13 +70,21 @@ fn is_starting(slot: &Slot) -> bool {
     }
 }
 
-/// True if every shard goes on without the slot's node, and the steward does not hear it, or has heard it for long without
-/// its being ready: what it was started with may be why.
+/// The one process that is not ready, if it runs and was not for long, what it was started with may be why, and all is well
+/// but for its own copies.
+fn never_ready<'a>(slots: &'a BTreeMap<String, Slot>, status: &Status) -> Option<&'a String> {
+    let mut away = slots.iter().filter(|(_, slot)| !slot.process.ready);
+    let (Some((name, slot)), None) = (away.next(), away.next()) else { return None };
+    let process = &slot.process;
+    let may_mend = process.outdated && process.running == Running::Maybe && process.down >= GETTING_READY_MAX;
+    let node = newest_at(status, &slot.address)?;
+    let is_alone = does_without(status, node.id) && unrest_but(status, Some(node.id)).is_none();
+    (may_mend && is_alone).then_some(name)
+}
+
+/// True if the steward does not hear the slot's node, and every shard goes on without it.
 fn is_out_of_use(slot: &Slot, status: &Status) -> bool {
-    let is_free = |node: NodeId| {
-        let is_given_up = !is_heard(status, node) || slot.process.down >= GETTING_READY_MAX;
-        is_given_up && does_without(status, node)
-    };
+    let is_free = |node: NodeId| !is_heard(status, node) && does_without(status, node);
     newest_at(status, &slot.address).is_none_or(|node| node.state == NodeState::Removed || is_free(node.id))
 }
 
@@ -85,6 +94,9 @@ pub(super) fn restart(plan: &mut Plan, slots: &BTreeMap<String, Slot>, seats: &S
     let mut outdated: Vec<&String> = outdated.collect();
     outdated.sort_by_key(|name| seats.node_of(name).is_some_and(|n| n.id == status.steward));
     let Some(next) = outdated.first().filter(|_| !plan.is_stopped()) else { return };
+    if let Some(slot) = never_ready(slots, status) {
+        return plan.steps.push(Step::RestartNode { slot: slot.clone() });
+    }
     match not_ready(slots).or_else(|| unrest(status)) {
         None => plan.steps.push(Step::RestartNode { slot: (*next).clone() }),
         Some(why) => plan.waits.push(Wait::Restarting { slots: outdated.into_iter().cloned().collect(), why }),

@@ -26,8 +26,6 @@ pub(super) const PATIENCE_TICKS: u64 = 200;
 const AHEAD_TICKS: u64 = 80;
 /// The steward answers reports, and so says so at least this often.
 const SAYING_TICKS: u64 = 30;
-/// Ticks for which a record waits before witnesses are asked for all that they know.
-const DOUBT_TICKS: u64 = 40;
 /// Nodes that must say the same.
 const WITNESSES: usize = 2;
 
@@ -51,8 +49,6 @@ pub(super) struct Authority {
     said: BTreeMap<Subject, Said>,
     /// The lowest epoch of a record that waits to be confirmed.
     waits_for: Option<Epoch>,
-    /// Since when some record waits.
-    waits_since: Option<u64>,
     /// When others were asked last.
     asked: Option<u64>,
     /// Since when, and when last, the steward has said that this node's map is ahead of its own.
@@ -147,6 +143,11 @@ impl Authority {
         self.said.entry(subject).or_default().agrees(epoch, from, ticks);
     }
 
+    /// True if something was said of it.
+    pub(super) fn speaks_of(&self, subject: Subject) -> bool {
+        self.said.contains_key(&subject)
+    }
+
     /// A node has sent all that changed after one epoch and up to another; `agreed` = what of it is as the map has it.
     pub(super) fn hear_all(&mut self, from: NodeId, span: (Epoch, Epoch), agreed: &BTreeSet<(Subject, Epoch)>) {
         for (subject, said) in &mut self.said {
@@ -173,8 +174,8 @@ impl Authority {
     ///
     /// Of the record of the system shard itself, one witness is enough together with another of the nodes that it names:
     /// whoever had a copy before may wait as this node does. Where it names nobody else, two that have left at once would
-    /// wait for one another for ever; so it is enough that nobody speaks against it for long, as its leader's followers
-    /// would (`is_ahead`).
+    /// wait for one another for ever; so it is enough that nobody speaks against it for long. Against a map that is not
+    /// the database's the steward speaks sooner (`is_ahead`).
     pub(super) fn is_confirmed(
         &self,
         subject: Subject,
@@ -206,12 +207,6 @@ impl Authority {
     /// A record is not confirmed yet.
     pub(super) fn wait_for(&mut self, epoch: Epoch) {
         self.waits_for = Some(self.waits_for.map_or(epoch, |lowest| lowest.min(epoch)));
-    }
-
-    /// All has been looked at. True if something has waited for so long that witnesses are to tell all that they know.
-    pub(super) fn end_look(&mut self, ticks: u64) -> bool {
-        self.waits_since = self.waits_for.map(|_| self.waits_since.unwrap_or(ticks));
-        self.waits_since.is_some_and(|since| ticks.saturating_sub(since) > DOUBT_TICKS)
     }
 
     /// True once a tick: every answer has this node look again.

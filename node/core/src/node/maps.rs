@@ -18,8 +18,6 @@ use crate::system::state::SystemState;
 
 /// Ticks between two requests for the map, by a node without a copy of the system shard.
 const ASK_TICKS: u64 = 6;
-/// Asks for all that a witness knows, though it may know less than who asks. No map gets there.
-const ALL: Epoch = Epoch(u64::MAX);
 /// Records of the map in one message, about a mebibyte. What changed at one epoch is never parted, so a message has at
 /// most as many more as one table has shards.
 pub(super) const MAP_RECORDS_MAX: usize = 4_096;
@@ -117,11 +115,13 @@ impl Node {
         }
     }
 
-    /// The other nodes that have a copy of the system shard, as the map has it.
+    /// The other nodes that vote in the system shard, as the map has it. One that is to have a new copy may be one that waits
+    /// for the end of its last.
     fn system_nodes(&self) -> BTreeSet<NodeId> {
         let system = self.map.shards.get(&ShardId::SYSTEM);
         let members = system.into_iter().flat_map(|record| &record.descriptor.members);
-        members.map(|member| member.replica.node).filter(|node| *node != self.identity.node).collect()
+        let voters = members.filter(|member| member.role != Role::Learner);
+        voters.map(|member| member.replica.node).filter(|node| *node != self.identity.node).collect()
     }
 
     /// True while this node's copy of the system shard stands and hears from a leader.
@@ -135,12 +135,6 @@ impl Node {
         self.replicas.get(&ShardId::SYSTEM).is_some_and(|system| !system.is_blank() && system.leads_and_has_all())
     }
 
-    /// True while this node's copy of the system shard hears from a leader, and has applied all that it heard of.
-    fn knows_own_map(&self) -> bool {
-        let knows = |system: &Replica| !system.is_blank() && system.hears_leader() && system.has_applied_all_told();
-        self.replicas.get(&ShardId::SYSTEM).is_some_and(knows)
-    }
-
     fn witnesses(&self) -> Witnesses {
         self.authority.witnesses(self.identity.node, &self.map, &self.heard, self.ticks)
     }
@@ -151,13 +145,16 @@ impl Node {
         let here = |record: &&ShardRecord| {
             let shard = record.descriptor.shard;
             let known = self.map.shards.get(&shard).filter(|known| known.epoch == record.epoch);
-            let matters =
-                shard == ShardId::SYSTEM || self.replicas.contains_key(&shard) || record.names(self.identity.node);
+            let matters = shard == ShardId::SYSTEM
+                || self.replicas.contains_key(&shard)
+                || record.names(self.identity.node)
+                || self.authority.speaks_of(Subject::Shard(shard));
             matters && known.is_none_or(|known| known == *record)
         };
         let shards = delta.shards.iter().filter(here).map(|r| (Subject::Shard(r.descriptor.shard), r.epoch));
         let dropped = delta.tables.iter().filter(|t| t.dropped).map(|t| (Subject::Dropped(t.id), t.epoch));
-        let is_start = |r: &&NodeRecord| self.forgotten.is_open() && self.is_this_start(r);
+        let matters = self.forgotten.is_open() || self.authority.speaks_of(Subject::Start);
+        let is_start = |r: &&NodeRecord| matters && self.is_this_start(r);
         let start = delta.nodes.iter().find(is_start).map(|r| (Subject::Start, r.epoch));
         shards.chain(dropped).chain(start)
     }
@@ -197,14 +194,12 @@ impl Node {
 
     /// Asks those whose word is missing, and looks again: who counts changes with time.
     fn seek_confirmation(&mut self) {
-        let in_doubt = self.authority.end_look(self.ticks);
         let Some(have) = self.authority.asks_from().filter(|_| self.authority.may_ask(self.ticks)) else { return };
         let (witnesses, named) = (self.witnesses(), self.system_nodes());
         self.asked += 1;
         for turn in [self.asked, self.asked + 1] {
             if let Some(node) = witnesses.pick(turn) {
                 self.send.push((node, PeerMessage::MapWant { have }));
-                self.send.extend(in_doubt.then_some((node, PeerMessage::MapWant { have: ALL })));
             }
         }
         // Whoever was not one of them before.
@@ -289,9 +284,7 @@ impl Node {
     pub(super) fn map_wanted(&mut self, from: NodeId, have: Epoch) {
         // Nobody knows more than there is.
         let known = have.min(self.map.epoch).max(self.epochs.get(&from).copied().unwrap_or_default());
-        if have != ALL {
-            self.epochs.insert(from, known);
-        }
+        self.epochs.insert(from, known);
         // A copy of the system shard speaks for what it has applied, never for what others have said. Other nodes pass on
         // what is confirmed: what one node says would come from two otherwise.
         let own = own_map(&self.replicas);
@@ -300,8 +293,7 @@ impl Node {
         }
         let map = own.unwrap_or(&self.map);
         // Nobody knows of more changes than the steward does: see `reported_by`, which a wrong map may lead elsewhere.
-        let speaks = self.stewardship.term != 0 || (have == ALL && self.knows_own_map());
-        let have = if have > map.epoch && speaks { Epoch(0) } else { have };
+        let have = if have > map.epoch && self.stewardship.term != 0 { Epoch(0) } else { have };
         if have < map.epoch && map.epoch > Epoch(0) {
             self.send.push((from, PeerMessage::Map(map.piece_since(have, MAP_RECORDS_MAX))));
         }

@@ -300,12 +300,6 @@ impl Replica {
         self.is_leader() && self.has_committed_in_term() && has_all
     }
 
-    /// True if this copy has applied all that it has heard of as committed.
-    pub(crate) fn has_applied_all_told(&self) -> bool {
-        let committed = self.raw.raft.raft_log.committed.max(self.told_committed.1);
-        self.applier.state.applied.0 >= committed
-    }
-
     /// True if this copy leads, or has heard from its leader lately.
     pub(crate) fn hears_leader(&self) -> bool {
         let is_recent = |tick: &u64| self.ticks - tick <= crate::replica::ELECTION_TICKS as u64;

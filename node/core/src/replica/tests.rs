@@ -218,33 +218,6 @@ fn a_copy_without_records_takes_no_entries_though_its_process_is_new() {
     assert!(answers[0].reject && answers[0].request_snapshot == 1);
 }
 
-/// Index of the last entry applied of a log whose fifth entry is of a later release, and whose sixth is not.
-fn applied_behind_what_cannot_be_read() -> u64 {
-    let engine = Memory::default();
-    let mut replica = copy(&[(2, 1), (3, 2), (4, 2)], 4, &engine);
-    follow(&mut replica, &engine);
-    for (index, data) in [(5, &[1, 9, 0][..]), (6, &[])] {
-        let data = Bytes::copy_from_slice(data);
-        let entry = LogEntry { index, term: 2, kind: EntryKind::Normal, data, context: Bytes::new() };
-        let before = RaftEnvelope { index: index - 1, log_term: 2, commit: index, ..message(2, RaftKind::Append, 2) };
-        replica.step(NodeId(2), RaftEnvelope { entries: vec![entry], ..before });
-        sent(&mut replica, &engine);
-    }
-    replica.applier.state.applied.0
-}
-
-#[test]
-fn nothing_is_applied_behind_an_entry_that_cannot_be_read() {
-    assert_eq!(applied_behind_what_cannot_be_read(), 4);
-    #[cfg(feature = "planted")]
-    {
-        crate::planted::plant(Some(Planted::UnreadableSkipped));
-        let applied = applied_behind_what_cannot_be_read();
-        crate::planted::plant(None);
-        assert_ne!(applied, 4);
-    }
-}
-
 #[test]
 fn a_copy_goes_on_from_a_snapshot_that_is_beyond_what_it_could_not_read() {
     let engine = Memory::default();

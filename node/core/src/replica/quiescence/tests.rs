@@ -79,7 +79,7 @@ const WAITING: [Change; 11] = [
     ("an entry", |r| drop(r.proposed.insert(9, Proposed { term: 1, waiters: Vec::new(), is_system: false }))),
     ("a read", |r| r.reads.wait(reader())),
     ("a confirmed read", |r| r.reads.wait_applied(9, reader())),
-    ("an entry that it was told of", |r| r.told_committed = 99),
+    ("an entry that it was told of", |r| r.told_committed.1 = 99),
     ("the store", |r| r.held_until = Some(9)),
     ("its snapshot", |r| r.applier.state.blank = true),
     ("the applier", |r| r.applier.state.applied.0 -= 1),
@@ -182,7 +182,7 @@ fn a_resting_copy_that_something_waits_for_is_back_with_the_next_tick() {
     hear_all(&mut heard);
     let changes: [(Change, bool); 3] = [
         (("a read", |r| r.reads.wait(reader())), true),
-        (("an entry that it was told of", |r| r.told_committed = 99), true),
+        (("an entry that it was told of", |r| r.told_committed.1 = 99), true),
         (("nothing", |_| {}), false),
     ];
     for ((what, change), is_back) in changes {

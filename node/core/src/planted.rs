@@ -122,7 +122,7 @@ planted! {
     /// A key that was absent when a snapshot began, and is put while it streams, is in the snapshot.
     PreimageOfAbsentForgotten by seeds(100),
     /// Pieces of a broken-off snapshot stay when another comes.
-    RemainsNotWiped by seeds(2000),
+    RemainsNotWiped by seeds(2_000),
     /// A copy that gave its records up takes and acknowledges entries until its first tick.
     BlankFromFirstTick by schedules("Snapshot", 2000),
     /// A copy takes a snapshot that is older than what it knows to be committed; raft does not.
@@ -130,7 +130,7 @@ planted! {
     /// A restart after a snapshot drops the log behind it too.
     LogDroppedBehindSnapshot by test("src/replica/state.rs", "a_log_that_is_dropped_behind_a_snapshot_is_noticed"),
     /// A copy stands at a snapshot that the store has not made durable.
-    SnapshotStandsUnsynced by seeds(300),
+    SnapshotStandsUnsynced by seeds(1_000),
     /// A copy forgets that its records are a snapshot's, which its log does not reach yet.
     SnapshotForgotten by test("tests/search/restarts.rs", "a_copy_whose_log_does_not_know_of_its_snapshot_yet_stands_at_it_after_a_restart"),
     /// The pieces of a snapshot are stored in any order.
@@ -155,7 +155,7 @@ planted! {
     /// Members change by the same way whatever copies it exposes: all come first, then all go.
     PromotedBeforeRemoval by test("tests/cluster/members.rs", "the_tests_of_members_catch_their_planted_bugs"),
     /// A new copy gets the id of one that was there before.
-    ReplicaIdReused by seeds(300),
+    ReplicaIdReused by seeds(1_000),
     /// A node takes a copy up again that it has ended.
     TombstoneIgnored by seeds(100),
     /// Members come into the map before a majority knows of them.
@@ -165,9 +165,9 @@ planted! {
 
     // Garbage.
     /// A new copy begins while records of the last one are still being deleted.
-    GarbageNotAwaited by seeds(1000),
+    GarbageNotAwaited by seeds(1_000),
     /// A restarted node does not go on deleting what an ended copy left.
-    GarbageForgottenAtOpen by seeds(1000),
+    GarbageForgottenAtOpen by seeds(1_000),
 
     // Restart.
     /// Entries that the store has not applied are dropped when a copy is opened.
@@ -185,7 +185,7 @@ planted! {
 
     // Certificates.
     /// A shard whose leader did not answer counts as one that agreed.
-    MissingAnswerIsYes by seeds(300),
+    MissingAnswerIsYes by seeds(2_000),
     /// A node is removed without asking whether it drains.
     RemovedUndrained by test("src/system/tests/cases.rs", "bugs_of_removals_are_caught"),
     /// A certificate counts for a node that was started or drained anew since.
@@ -209,7 +209,7 @@ planted! {
     /// An entry may hold anything, whatever the shard is.
     PayloadUnchecked by seeds(100),
     /// Whoever sends a map has it believed at once.
-    MapUnconfirmed by seeds(2000),
+    MapUnconfirmed by seeds(2_000),
     /// What one node says of any record is believed if nobody speaks against it for long.
     PatienceConfirms by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
     /// A record that witnesses do not know stays in the map.

@@ -234,6 +234,9 @@ pub(crate) fn restless(world: &World) -> Option<String> {
             .filter(|v| v.shard == r.descriptor.shard)
             .map(|v| (v.node, v.replica, v.term, v.is_leader, v.is_blank, v.applied, v.last, v.committed, &v.in_step))
             .collect();
-        format!("{r:?} {members:?}")
+        let blank = all.iter().filter(|v| v.shard == r.descriptor.shard && v.is_blank);
+        let refused = blank.filter_map(|v| world.hosts.get(&v.node)?.node.as_ref()).map(|node| node.refusals());
+        let refused: Vec<_> = refused.filter(|refusals| refusals.count > 0).collect();
+        format!("{r:?} {members:?} {refused:?}")
     })
 }

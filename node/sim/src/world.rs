@@ -297,10 +297,11 @@ impl World {
         let (boot, delay) = (host.boot, self.rng.random_range(0..self.setting.first_tick_max));
         host.tick_first(self.time + delay);
         self.checker.restarted(host);
-        let is_full = host.is_full;
+        let full = host.is_full;
         self.after(delay, Event::Tick { host: id, boot });
-        if is_full {
-            self.after(0, Event::Disk { host: id, full: true });
+        // As the shell does: until a process has looked, what the one before it said counts.
+        if self.setting.has(Hardship::Disks) || self.setting.has(Hardship::FullDisks) {
+            self.after(0, Event::Disk { host: id, full });
         }
     }
 

@@ -82,10 +82,11 @@ search: ## Hold back, reorder, double and drop chosen messages around elections,
 
 SAMPLE ?= 150
 SEED ?= 1
-MINUTES ?= 300
+MINUTES ?= 60
+MUTANT_JOBS ?= 2
 .PHONY: mutants
-mutants: ## Plant bugs mechanically in the core; which does no test notice? make mutants SAMPLE=150 SEED=1 MINUTES=300 (needs cargo-mutants)
-	cargo run --quiet -p skerry-e2e --bin mutants -- --sample $(SAMPLE) --seed $(SEED) --minutes $(MINUTES) $(if $(AGAIN),--again)
+mutants: ## Plant bugs mechanically in the core; which does no test notice? make mutants SAMPLE=150 SEED=1 MINUTES=60; AGAIN=1 tries the survivors again (needs cargo-mutants)
+	cargo run --quiet -p skerry-e2e --bin mutants -- --sample $(SAMPLE) --seed $(SEED) --minutes $(MINUTES) --jobs $(MUTANT_JOBS) $(if $(AGAIN),--again)
 
 TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
 PROFILE = release

@@ -277,3 +277,6 @@ impl Node {
         self.keep_up(engine, now)
     }
 }
+
+#[cfg(test)]
+mod tests;

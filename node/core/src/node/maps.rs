@@ -193,7 +193,7 @@ impl Node {
     }
 
     /// Asks those whose word is missing, and looks again: who counts changes with time.
-    fn seek_confirmation(&mut self) {
+    pub(super) fn seek_confirmation(&mut self) {
         let Some(have) = self.authority.asks_from().filter(|_| self.authority.may_ask(self.ticks)) else { return };
         let (witnesses, named) = (self.witnesses(), self.system_nodes());
         self.asked += 1;
@@ -350,7 +350,7 @@ impl Node {
     }
 
     /// A copy that the map has here and that this node must never speak for again.
-    fn lost_copy(&self, record: &ShardRecord) -> Option<(ShardId, ReplicaId)> {
+    pub(super) fn lost_copy(&self, record: &ShardRecord) -> Option<(ShardId, ReplicaId)> {
         let shard = record.descriptor.shard;
         let here = |r: &Copy| r.node == self.identity.node && self.is_given_up(shard, r.id);
         let members = record.descriptor.members.iter().map(|m| m.replica);

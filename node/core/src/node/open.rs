@@ -253,3 +253,6 @@ fn stored(engine: &dyn Engine) -> Result<Stored, EngineError> {
     })?;
     failed.map_or(Ok(stored), |error| Err(EngineError::unreadable(error)))
 }
+
+#[cfg(test)]
+mod tests;

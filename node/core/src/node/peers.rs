@@ -41,7 +41,7 @@ impl Node {
     }
 
     /// A process that was replaced but still runs somewhere must do no harm, nor one that was removed.
-    fn is_current(&mut self, from: NodeId, incarnation: Incarnation) -> bool {
+    pub(super) fn is_current(&mut self, from: NodeId, incarnation: Incarnation) -> bool {
         let recorded = self.map.nodes.get(&from);
         let is_old = recorded.is_some_and(|r| incarnation < r.incarnation);
         if is_old || recorded.is_some_and(|r| r.state == NodeState::Removed) {

@@ -198,3 +198,6 @@ pub struct WantedRecovery {
     /// Nodes that are gone for good.
     pub lost: Vec<NodeId>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ impl Replica {
     }
 
     /// The members that have acknowledged the probe under way, this leader included.
-    fn answered(&self) -> BTreeSet<ReplicaId> {
+    pub(super) fn answered(&self) -> BTreeSet<ReplicaId> {
         let Some(probe) = self.current_probe() else { return BTreeSet::from([self.id()]) };
         let prs = self.raw.raft.prs();
         let has_it = |id: &ReplicaId| *id == self.id() || prs.get(id.0).is_some_and(|p| p.matched >= probe.index);
@@ -62,7 +62,7 @@ impl Replica {
         self.probe.filter(|p| p.term == self.term() && self.ticks - p.tick <= PROBE_TICKS)
     }
 
-    fn start_probe(&mut self) {
+    pub(super) fn start_probe(&mut self) {
         // One at a time: a copy that has fallen silent answers none, and is out of step soon.
         if self.current_probe().is_none() && self.raw.propose(Vec::new(), Vec::new()).is_ok() {
             let index = self.raw.raft.raft_log.last_index();

@@ -211,9 +211,10 @@ impl Replica {
         let applied = self.applier.state.applied;
         let Some(receive) = self.receive.take_if(|r| r.is_durable()) else { return };
         let mut message = Message { to: self.id().0, term: self.term().max(receive.offer.term), ..Message::default() };
-        let leader = self.raw.raft.leader_id;
-        let is_newer = receive.offer.term > self.term();
-        message.from = if leader == 0 || is_newer { receive.offer.from.0 } else { leader };
+        // The sender leads the term that it offered in, and may lead no later one: a leader of that, if there is one, would
+        // be refused.
+        let is_senders_term = receive.offer.term >= self.term();
+        message.from = if is_senders_term { receive.offer.from.0 } else { self.raw.raft.leader_id };
         message.set_msg_type(MessageType::MsgSnapshot);
         let metadata = message.mut_snapshot().mut_metadata();
         (metadata.index, metadata.term) = applied;
@@ -261,3 +262,6 @@ impl Replica {
 fn answer(offer: &SnapshotOffer, state: SnapshotState) -> PeerMessage {
     PeerMessage::SnapshotAck(SnapshotAck { shard: offer.descriptor.shard, id: offer.id, from: offer.from, state })
 }
+
+#[cfg(test)]
+mod tests;

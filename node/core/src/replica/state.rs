@@ -148,6 +148,20 @@ mod tests {
         assert!(at(1, 1, false).stands_for(&log(0, [])));
     }
 
+    #[test]
+    fn a_state_is_read_under_its_own_shards_key_only() {
+        let member = crate::map::Member {
+            replica: crate::map::Replica { node: crate::ids::NodeId(1), id: ReplicaId(1) },
+            role: crate::map::Role::Voter,
+        };
+        let table = crate::ids::TableId(1);
+        let descriptor = Descriptor { shard: ShardId(1), table, members: vec![member], ..Descriptor::default() };
+        let state = ReplicaState::first(ReplicaId(1), descriptor);
+        let bytes = codec::encode(&state);
+        assert_eq!(ReplicaState::decode_of(ShardId(1), &bytes), Ok(state));
+        assert!(ReplicaState::decode_of(ShardId(2), &bytes).is_err());
+    }
+
     #[cfg(feature = "planted")]
     #[test]
     fn a_log_that_is_dropped_behind_a_snapshot_is_noticed() {

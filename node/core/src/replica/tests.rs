@@ -15,12 +15,14 @@ use crate::message::{RaftKind, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::replica::snapshot_send::checksum;
 use crate::replica::snapshots::Offered;
 
+mod leading;
+
 pub(super) const SHARD: ShardId = ShardId(1);
 pub(super) const QUIET: u64 = 5;
 pub(super) const NOW: Now = Now { monotonic_ms: 1_000, wall_ms: 1_000 };
 
 #[derive(Default)]
-pub(super) struct Memory(RefCell<BTreeMap<Bytes, Bytes>>);
+pub(crate) struct Memory(RefCell<BTreeMap<Bytes, Bytes>>);
 
 impl Engine for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
@@ -159,7 +161,33 @@ pub(super) fn tick(replica: &mut Replica, heard: &mut Heard) {
     replica.tick(|| None, QUIET, heard, NOW);
 }
 
-fn offer(index: u64, term: u64, id: u64) -> SnapshotOffer {
+pub(super) fn hear_all(heard: &mut Heard) {
+    for node in [2, 3] {
+        heard.hear(NodeId(node), Incarnation(1));
+    }
+}
+
+/// A leader whose entries everybody has.
+pub(super) fn leader(engine: &Memory) -> Replica {
+    let mut replica = copy(&[], 1, engine);
+    lead(&mut replica, engine);
+    let last = replica.raw.raft.raft_log.last_index();
+    for id in [2, 3] {
+        let has_all = RaftEnvelope { index: last, ..message(id, RaftKind::AppendResponse, 2) };
+        replica.step(NodeId(id), has_all);
+        sent(&mut replica, engine);
+    }
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    hear_all(&mut heard);
+    // What is committed counts for being in step two ticks later.
+    for _ in 0..2 {
+        tick(&mut replica, &mut heard);
+        sent(&mut replica, engine);
+    }
+    replica
+}
+
+pub(super) fn offer(index: u64, term: u64, id: u64) -> SnapshotOffer {
     SnapshotOffer {
         id,
         from: ReplicaId(2),
@@ -174,26 +202,26 @@ fn offer(index: u64, term: u64, id: u64) -> SnapshotOffer {
     }
 }
 
-fn piece(id: u64, sequence: u64, last: bool) -> SnapshotChunk {
+pub(super) fn piece(id: u64, sequence: u64, last: bool) -> SnapshotChunk {
     let key = crate::engine::data_key(crate::ids::TableId(1), format!("k{sequence}").as_bytes());
     let records = vec![(key, Bytes::from_static(b"v"))];
     SnapshotChunk { shard: SHARD, id, to: ReplicaId(1), sequence, checksum: checksum(&records), records, last }
 }
 
 /// How the sender's offer is answered.
-fn offered(replica: &mut Replica, offer: SnapshotOffer, engine: &Memory) -> Option<SnapshotState> {
+pub(super) fn offered(replica: &mut Replica, offer: SnapshotOffer, engine: &Memory) -> Option<SnapshotState> {
     match replica.snapshot_offered(NodeId(2), offer, engine).expect("a store in memory never fails") {
         Offered::Answer(_, PeerMessage::SnapshotAck(ack)) => Some(ack.state),
         Offered::Answer(..) | Offered::MustWipe | Offered::Ignored => None,
     }
 }
 
-fn received(replica: &mut Replica, piece: SnapshotChunk, engine: &Memory) {
+pub(super) fn received(replica: &mut Replica, piece: SnapshotChunk, engine: &Memory) {
     replica.snapshot_chunk(piece, engine, &mut Collected::default()).expect("a store in memory never fails");
 }
 
 /// A copy whose log ends at 4, in term 2, has given its records up for a snapshot at 9.
-fn blank(engine: &Memory) -> Replica {
+pub(super) fn blank(engine: &Memory) -> Replica {
     let mut replica = copy(&[(2, 1), (3, 2), (4, 2)], 3, engine);
     follow(&mut replica, engine);
     assert_eq!(offered(&mut replica, offer(9, 2, 1), engine), None);

@@ -7,15 +7,9 @@ use crate::command::Command;
 use crate::ids::{Incarnation, ReplicaId, Token};
 use crate::map::{Descriptor, Role};
 use crate::message::RaftKind;
-use crate::replica::tests::{Memory, QUIET, copy, follow, lead, message, sent, tick};
+use crate::replica::tests::{Memory, QUIET, copy, follow, hear_all, leader, message, sent};
 use crate::replica::{Outstanding, Proposed, Reader};
 use crate::system::SystemCommand;
-
-fn hear_all(heard: &mut Heard) {
-    for node in [2, 3] {
-        heard.hear(NodeId(node), Incarnation(1));
-    }
-}
 
 /// True if the copy goes quiescent though something has been changed about it, while all other nodes are heard of.
 fn rests(replica: &mut Replica, is_settled: bool) -> bool {
@@ -36,26 +30,6 @@ fn rests(replica: &mut Replica, is_settled: bool) -> bool {
 fn follower(engine: &Memory) -> Replica {
     let mut replica = copy(&[], 1, engine);
     follow(&mut replica, engine);
-    replica
-}
-
-/// A leader whose entries everybody has.
-fn leader(engine: &Memory) -> Replica {
-    let mut replica = copy(&[], 1, engine);
-    lead(&mut replica, engine);
-    let last = replica.raw.raft.raft_log.last_index();
-    for id in [2, 3] {
-        let has_all = RaftEnvelope { index: last, ..message(id, RaftKind::AppendResponse, 2) };
-        replica.step(NodeId(id), has_all);
-        sent(&mut replica, engine);
-    }
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
-    hear_all(&mut heard);
-    // What is committed counts for being in step two ticks later.
-    for _ in 0..2 {
-        tick(&mut replica, &mut heard);
-        sent(&mut replica, engine);
-    }
     replica
 }
 

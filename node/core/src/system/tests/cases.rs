@@ -3,7 +3,7 @@
 use super::*;
 use crate::ids::{Epoch, Generation, Incarnation, ReplicaId, ShardId};
 use crate::map::{Member, MoveLimits, NodeState, Replica, Role};
-use crate::system::LoadError;
+use crate::system::{LoadError, Recovery};
 
 fn nodes(ids: &[u64]) -> Vec<NodeId> {
     ids.iter().map(|&n| NodeId(n)).collect()
@@ -337,4 +337,47 @@ fn damaged_records_are_refused_with_their_key() {
     let foreign = load(&|r| drop(r.insert(Bytes::from_static(b"n1"), Bytes::new()))).unwrap_err();
     assert_eq!(foreign, LoadError::Key(b"n1".to_vec()));
     assert_eq!(state.map().epoch, Epoch(1));
+}
+
+#[test]
+fn a_target_is_neither_empty_nor_too_large_and_names_no_node_twice() {
+    let max = crate::limits::REPLICATION_FACTOR_MAX as u64;
+    let check = |nodes: &[NodeId]| SystemState::distinct(ShardId(1), nodes);
+    for right in [nodes(&[1]), nodes(&[3, 1, 2]), (1..=max).map(NodeId).collect()] {
+        assert_eq!(check(&right), Ok(()));
+    }
+    for wrong in [nodes(&[]), (1..=max + 1).map(NodeId).collect(), nodes(&[1, 2, 1]), nodes(&[2, 2])] {
+        assert_eq!(check(&wrong), Err(SystemRefusal::Target { shard: ShardId(1) }));
+    }
+}
+
+#[test]
+fn a_key_that_no_record_has_is_refused_and_not_taken_for_another() {
+    let mut state = database(2);
+    let mut stored = Stored::default();
+    stored.take(&mut state);
+    assert_eq!(stored.load(), state);
+    let head = stored.0.remove(&b"h"[..]).expect("it has a head");
+    for wrong in [&b"hx"[..], b"x", b"n", b"n1234567", b"t12345678", b""] {
+        let records = stored.0.iter().map(|(k, v)| (&k[..], &v[..]));
+        let loaded = SystemState::load(records.chain([(wrong, &head[..])]));
+        assert_eq!(loaded.err(), Some(LoadError::Key(wrong.to_vec())));
+    }
+}
+
+#[test]
+fn no_id_that_a_lost_majority_may_have_given_is_given_again() {
+    let mut state = database(2);
+    let before = state.map().clone();
+    let from = Replica { node: NodeId(1), id: ReplicaId(1) };
+    let generation = Generation(1);
+    state.recover_itself(&Recovery { from, last: (5, 2), generation, given_up: Vec::new(), at_ms: 0 });
+    let map = state.map().clone();
+    assert!(map.epoch > before.epoch && map.nodes.values().all(|node| node.epoch == map.epoch));
+    let Ok(SystemReply::Joined(node)) = state.apply(&SystemCommand::Join(volume(9))) else { panic!("it may join") };
+    assert_eq!(node, NodeId(3 + (1 << 10)));
+    let table = created(&mut state, table("customers", &[""], &[1]));
+    assert!(table.0 > 1 << 10);
+    let made = state.map().live_shards().next().expect("it has a shard");
+    assert!(made.descriptor.shard.0 > 1 << 16 && made.assigned.iter().all(|copy| copy.id.0 > 1 << 20));
 }

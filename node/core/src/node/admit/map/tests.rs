@@ -108,3 +108,20 @@ fn a_map_that_is_not_checked_is_noticed() {
     crate::planted::plant(None);
     assert_eq!(taken, Ok(()));
 }
+
+#[test]
+fn a_recovery_names_a_new_copy_and_no_more_given_up_than_a_shard_has() {
+    let recovery = |to, given_up: usize| {
+        let copy = Replica { node: NodeId(1), id: ReplicaId(1) };
+        let (to, given_up) = (ReplicaId(to), vec![copy; given_up]);
+        let (last, generation, epoch) = ((5, 2), Generation(2), Epoch(10));
+        let record = RecoveryRecord { shard: ShardId(1), from: copy, to, last, given_up, at_ms: 0, generation, epoch };
+        admit(&known(), &MapDelta { recoveries: vec![record], ..delta() })
+    };
+    for (to, given_up) in [(1, 0), (INDEX_MAX, 2), (7, MEMBERS_MAX)] {
+        assert_eq!(recovery(to, given_up), Ok(()), "{to} {given_up}");
+    }
+    for (to, given_up) in [(0, 0), (INDEX_MAX + 1, 2), (7, MEMBERS_MAX + 1)] {
+        assert_eq!(recovery(to, given_up), Err(MapRefused::Record("recovery")), "{to} {given_up}");
+    }
+}

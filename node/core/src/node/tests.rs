@@ -1,0 +1,255 @@
+//! Claims about one node alone, which is told by the test what the others say.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::engine::{EngineWrite, data_key};
+use crate::ids::TableId;
+use crate::map::{Descriptor, Member, NodeState, Replica as Copy, Role, ShardRecord};
+use crate::message::Beat;
+use crate::replica::first_records;
+use crate::replica::state::ReplicaState;
+use crate::replica::tests::Memory;
+use crate::system::state::SystemState;
+use crate::system::{NewNode, SystemCommand};
+
+pub(super) const NOW: Now = Now { monotonic_ms: 100_000, wall_ms: 100_000 };
+const SHARD: ShardId = ShardId(7);
+
+fn new_node(n: u64) -> NewNode {
+    NewNode { volume: format!("volume-{n}"), address: format!("node-{n}:1"), zone: format!("zone-{n}") }
+}
+
+fn descriptor(shard: ShardId, table: TableId) -> Descriptor {
+    let member = |n| Member { replica: Copy { node: NodeId(n), id: ReplicaId(n) }, role: Role::Voter };
+    Descriptor { shard, table, members: [1, 2, 3].map(member).to_vec(), ..Descriptor::default() }
+}
+
+/// Node 1 of three, each with a copy of the system shard.
+pub(super) fn node(engine: &Memory) -> Node {
+    let cluster = ClusterId("test".into());
+    let mut system = SystemState::bootstrap(cluster.clone(), &new_node(1));
+    for n in [2, 3] {
+        system.apply(&SystemCommand::Join(new_node(n))).expect("it may join");
+    }
+    let seeds: Vec<NodeRecord> = system.map().nodes.values().cloned().collect();
+    let (mut writes, last_version) = first_records(&mut system);
+    let first = ReplicaState::first(ReplicaId(1), descriptor(ShardId::SYSTEM, TableId::SYSTEM));
+    writes.push(ReplicaState { last_version, ..first }.write());
+    engine.write(writes).expect("it is in memory");
+    let NewNode { address, zone, .. } = new_node(1);
+    let identity = Identity { cluster, node: NodeId(1), incarnation: Incarnation(3), address, zone };
+    let config = NodeConfig { seeds, garbage_slice_records: 2, ..NodeConfig::default() };
+    Node::open(identity, config, Recovered::default(), engine, NOW).expect("the store is good")
+}
+
+pub(super) fn ticked(node: &mut Node, engine: &Memory, ticks: u64) -> Vec<(NodeId, PeerMessage)> {
+    let mut sent = Vec::new();
+    for _ in 0..ticks {
+        node.handle(Input::Tick, engine, NOW).expect("it is in memory");
+        sent.extend(node.ready(engine, NOW).expect("it is in memory").send);
+    }
+    sent
+}
+
+fn beats(sent: &[(NodeId, PeerMessage)]) -> Vec<(u64, Option<bool>)> {
+    let beat = |(node, message): &(NodeId, PeerMessage)| {
+        if let PeerMessage::Beat(Beat { disk_full, .. }) = message { Some((node.0, *disk_full)) } else { None }
+    };
+    sent.iter().filter_map(beat).collect()
+}
+
+#[test]
+fn only_the_newest_process_of_a_node_that_is_not_removed_is_heard() {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    let recorded = |node: &mut Node, incarnation, state| {
+        let map = Arc::make_mut(&mut node.map);
+        let record = map.nodes.get_mut(&NodeId(2)).expect("it is a node");
+        (record.incarnation, record.state) = (Incarnation(incarnation), state);
+    };
+    recorded(&mut node, 4, NodeState::Active);
+    assert!(!node.is_current(NodeId(2), Incarnation(3)));
+    assert!(node.is_current(NodeId(2), Incarnation(4)));
+    assert!(node.is_current(NodeId(2), Incarnation(6)));
+    assert!(!node.is_current(NodeId(2), Incarnation(5)), "another has spoken since");
+    recorded(&mut node, 4, NodeState::Draining);
+    assert!(node.is_current(NodeId(2), Incarnation(6)));
+    recorded(&mut node, 4, NodeState::Removed);
+    assert!(!node.is_current(NodeId(2), Incarnation(6)));
+    assert!(node.is_current(NodeId(9), Incarnation(1)), "one that is not known yet may be of a newer map");
+}
+
+#[test]
+fn a_beat_goes_to_every_node_with_a_copy_of_a_shard_that_is_here_now_and_then() {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    ticked(&mut node, &engine, 4);
+    let sent = ticked(&mut node, &engine, 8);
+    assert_eq!(beats(&sent), [(2, None), (3, None), (2, None), (3, None)]);
+}
+
+#[test]
+fn a_disk_that_becomes_full_is_told_at_once_and_not_again() {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    ticked(&mut node, &engine, 8);
+    for (full, soon) in [(false, true), (false, false), (true, true), (true, false), (false, true)] {
+        ticked(&mut node, &engine, 4);
+        node.handle(Input::Disk { full, bytes: 9 }, &engine, NOW).expect("it is in memory");
+        let sent = beats(&ticked(&mut node, &engine, 1));
+        let expected = if soon { vec![(2, Some(full)), (3, Some(full))] } else { vec![] };
+        assert_eq!(sent, expected, "full: {full}");
+        ticked(&mut node, &engine, 3);
+    }
+}
+
+#[test]
+fn a_copy_is_lost_only_if_it_is_here_and_given_up() {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    node.tombstones.insert(SHARD, ReplicaId(5));
+    let copy = |node, id| Copy { node: NodeId(node), id: ReplicaId(id) };
+    let lost = |node: &Node, assigned: Vec<Copy>, members: Vec<Copy>| {
+        let members = members.into_iter().map(|replica| Member { replica, role: Role::Voter }).collect();
+        let descriptor = Descriptor { members, ..descriptor(SHARD, TableId(1)) };
+        let record = ShardRecord { descriptor, assigned, ..ShardRecord::default() };
+        node.lost_copy(&record).map(|(shard, id)| (shard.0, id.0))
+    };
+    assert_eq!(lost(&node, vec![copy(1, 5)], vec![]), Some((7, 5)));
+    assert_eq!(lost(&node, vec![], vec![copy(2, 4), copy(1, 4)]), Some((7, 4)));
+    assert_eq!(lost(&node, vec![copy(1, 6)], vec![copy(1, 6)]), None);
+    assert_eq!(lost(&node, vec![copy(2, 5)], vec![copy(3, 4)]), None);
+}
+
+#[test]
+fn whoever_may_confirm_a_record_is_asked_from_before_it() {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    node.seek_confirmation();
+    assert_eq!(node.send, []);
+    node.authority.wait_for(Epoch(8));
+    node.authority.wait_for(Epoch(5));
+    node.seek_confirmation();
+    let mut asked: Vec<_> = node.send.iter().map(|(to, message)| (to.0, message.clone())).collect();
+    asked.sort_by_key(|(to, _)| *to);
+    let want = || PeerMessage::MapWant { have: Epoch(4) };
+    assert_eq!(asked, [(2, want()), (3, want())]);
+}
+
+/// Five records of a table, of a copy that ends here or goes on without them.
+fn with_records(copy_lives: bool, engine: &Memory) -> Node {
+    let mut node = node(engine);
+    let record = |n: u8| EngineWrite::Put(data_key(TableId(1), &[n]), Bytes::from_static(b"v"));
+    engine.write((0..5).map(record).collect()).expect("it is in memory");
+    let state = ReplicaState { blank: true, ..ReplicaState::first(ReplicaId(1), descriptor(SHARD, TableId(1))) };
+    node.create(state.clone(), engine).expect("it is in memory");
+    if copy_lives {
+        let replica = node.replicas.remove(&SHARD).expect("it was made");
+        node.wipe_remains(&replica, engine).expect("it is in memory");
+        node.wipe_remains(&replica, engine).expect("it is in memory");
+        node.replicas.insert(SHARD, replica);
+    } else {
+        node.destroy(SHARD, engine).expect("it is in memory");
+    }
+    node
+}
+
+fn records(engine: &Memory) -> usize {
+    (0..5).filter(|n| engine.get(&data_key(TableId(1), &[*n])).expect("it is in memory").is_some()).count()
+}
+
+#[test]
+fn garbage_goes_in_slices_and_is_awaited_to_its_end() {
+    for copy_lives in [false, true] {
+        let engine = Memory::default();
+        let mut node = with_records(copy_lives, &engine);
+        for left in [3, 1] {
+            node.collect_garbage(&engine).expect("it is in memory");
+            assert_eq!((records(&engine), node.has_garbage(SHARD)), (left, true));
+        }
+        node.collect_garbage(&engine).expect("it is in memory");
+        assert_eq!((records(&engine), node.has_garbage(SHARD)), (0, false));
+    }
+}
+
+#[test]
+fn a_copy_whose_remains_are_wiped_may_take_a_snapshot_and_one_that_has_ended_is_entombed() {
+    let engine = Memory::default();
+    let mut node = with_records(true, &engine);
+    let has_remains = |node: &Node| node.replicas[&SHARD].has_remains();
+    assert!(has_remains(&node));
+    for _ in 0..3 {
+        node.collect_garbage(&engine).expect("it is in memory");
+    }
+    assert!(!has_remains(&node) && !node.is_entombed(SHARD, ReplicaId(1)));
+    let node = with_records(false, &Memory::default());
+    assert!(!node.replicas.contains_key(&SHARD) && node.is_entombed(SHARD, ReplicaId(1)));
+    assert!(!node.is_entombed(SHARD, ReplicaId(2)));
+}
+
+#[test]
+fn garbage_of_an_earlier_copy_does_not_empty_a_later_one() {
+    let engine = Memory::default();
+    let mut node = with_records(true, &engine);
+    let later = ReplicaState { blank: true, ..ReplicaState::first(ReplicaId(9), descriptor(SHARD, TableId(1))) };
+    node.replicas.remove(&SHARD);
+    node.create(later, &engine).expect("it is in memory");
+    for _ in 0..3 {
+        node.collect_garbage(&engine).expect("it is in memory");
+    }
+    assert!(!node.has_garbage(SHARD) && node.replicas[&SHARD].has_remains());
+}
+
+#[test]
+fn one_sync_runs_at_a_time_and_what_is_written_meanwhile_waits_for_the_next() {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    (node.wants_sync, node.unsynced) = (true, true);
+    let first = node.begin_sync().expect("one is wanted");
+    assert!(!node.unsynced && node.begin_sync().is_none());
+    (node.wants_sync, node.unsynced) = (true, true);
+    assert_eq!(node.begin_sync(), None);
+    node.engine_durable(first, NOW);
+    assert_eq!(node.begin_sync(), Some(first + 1));
+    node.engine_durable(first, NOW);
+    node.wants_sync = true;
+    assert_eq!(node.begin_sync(), None, "the second runs yet");
+}
+
+#[test]
+fn the_log_learns_of_a_copys_end_only_once_the_store_has_it() {
+    let engine = Memory::default();
+    let mut node = with_records(false, &engine);
+    assert_eq!(node.destroyed_writes(), []);
+    let mark = node.begin_sync().expect("the end is to be synced");
+    assert_eq!(node.destroyed_writes(), []);
+    node.engine_durable(mark, NOW);
+    let ends = node.destroyed_writes();
+    assert!(ends.iter().any(|end| end.destroyed && (end.shard, end.replica) == (SHARD, ReplicaId(1))));
+    assert_eq!(node.destroyed_writes(), []);
+}
+
+#[test]
+fn a_stamp_is_the_highest_version_within_a_second_after_now() {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    let wall = NOW.wall_ms;
+    for (highest, expected) in [(wall - 5, wall), (wall + 7, wall + 7), (wall + 90_000, wall + ISSUED_AHEAD_MS_MAX)] {
+        node.highest = Version::at_ms(highest);
+        assert_eq!(node.stamp(NOW), Version::at_ms(expected));
+    }
+}
+
+#[test]
+fn what_is_refused_is_counted_and_the_last_is_named() {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    for from in [8, 9] {
+        let (from, incarnation) = (NodeId(from), Incarnation(1));
+        let input = Input::Peer { from, incarnation, messages: vec![PeerMessage::ReportWant] };
+        node.handle(input, &engine, NOW).expect("it is in memory");
+    }
+    let Refusals { count, last } = node.refusals();
+    assert_eq!((*count, last.as_ref().map(|(from, _)| from.0)), (2, Some(9)));
+}

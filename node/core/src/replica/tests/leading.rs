@@ -1,0 +1,198 @@
+//! Claims about a leader: how often it speaks, who is in step with it, whom it hands over to, and what its log forgets.
+
+use super::*;
+
+/// Ticks the copy, and lets it hear of the others.
+fn tick_heard(replica: &mut Replica, engine: &Memory) -> Vec<RaftEnvelope> {
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    hear_all(&mut heard);
+    tick(replica, &mut heard);
+    sent(replica, engine)
+}
+
+fn ids(copies: impl IntoIterator<Item = ReplicaId>) -> Vec<u64> {
+    copies.into_iter().map(|id| id.0).collect()
+}
+
+#[test]
+fn a_leader_speaks_to_each_follower_once_in_a_few_ticks() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    let ticks = 4 * HEARTBEAT_TICKS;
+    let said: Vec<_> = (0..ticks).flat_map(|_| tick_heard(&mut replica, &engine)).collect();
+    let to = |id| said.iter().filter(|m| m.kind == RaftKind::Heartbeat && m.to == ReplicaId(id)).count();
+    assert_eq!((to(2), to(3)), (4, 4));
+}
+
+#[test]
+fn no_copy_stands_for_election_before_it_may_vote_and_they_differ() {
+    let engine = Memory::default();
+    let mut seen = BTreeSet::new();
+    for seed in 0..64 {
+        let setup = Setup { node: NodeId(1), seed, requests_max: REQUESTS_MAX };
+        let state = ReplicaState::first(ReplicaId(1), descriptor());
+        let replica = Replica::open(setup, state, None, &engine).expect("a store in memory never fails");
+        seen.insert(replica.raw.raft.randomized_election_timeout());
+    }
+    let (first, last) = (seen.first().copied(), seen.last().copied());
+    assert_eq!(first, Some(ELECTION_TICKS + 1));
+    assert_eq!(last, Some(ELECTION_TICKS + ELECTION_SPREAD_TICKS - 1));
+}
+
+#[test]
+fn whoever_was_heard_of_lately_and_has_what_is_committed_is_in_step() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    assert_eq!(ids(replica.in_step()), [1, 2, 3]);
+    replica.ticks += ELECTION_TICKS as u64;
+    let tick = replica.ticks;
+    replica.heard.insert(ReplicaId(2), tick);
+    replica.heard.insert(ReplicaId(3), tick - ELECTION_TICKS as u64);
+    assert_eq!(ids(replica.in_step()), [1, 2, 3]);
+    replica.heard.insert(ReplicaId(3), tick - ELECTION_TICKS as u64 - 1);
+    assert_eq!(ids(replica.in_step()), [1, 2]);
+    let committed = replica.commit_before_last_tick;
+    replica.raw.raft.mut_prs().get_mut(2).expect("it is a member").matched = committed - 1;
+    assert_eq!(ids(replica.in_step()), [1]);
+}
+
+#[test]
+fn a_leader_hands_over_to_a_voter_in_step_and_to_nobody_else() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    assert_eq!(replica.heir(), Some(ReplicaId(2)));
+    replica.heard.remove(&ReplicaId(2));
+    assert_eq!(replica.heir(), Some(ReplicaId(3)));
+    replica.applier.state.descriptor.members[2].role = Role::Learner;
+    assert_eq!(replica.heir(), None);
+    let mut follower = copy(&[], 1, &engine);
+    follow(&mut follower, &engine);
+    assert_eq!(follower.heir(), None);
+}
+
+#[test]
+fn a_copy_knows_its_leaders_node() {
+    let engine = Memory::default();
+    assert_eq!(leader(&engine).leader_node(), Some(NodeId(1)));
+    let mut follower = copy(&[], 1, &engine);
+    assert_eq!(follower.leader_node(), None);
+    follow(&mut follower, &engine);
+    assert_eq!(follower.leader_node(), Some(NodeId(2)));
+}
+
+/// A leader with twenty entries, which the store has up to the tenth.
+fn with_log(engine: &Memory) -> (Replica, usize) {
+    let mut replica = leader(engine);
+    let last = replica.raw.raft.raft_log.last_index();
+    for _ in 0..20 {
+        replica.raw.propose(Vec::new(), vec![0; 1_000]).expect("it leads");
+    }
+    sent(&mut replica, engine);
+    for id in [2, 3] {
+        let answer = RaftEnvelope { index: last + 20, ..message(id, RaftKind::AppendResponse, replica.term()) };
+        replica.step(NodeId(id), answer);
+    }
+    replica.durable = (last + 10, replica.term());
+    let one = replica.raw.store().bytes() / 20;
+    (replica, one)
+}
+
+#[test]
+fn a_log_forgets_nothing_that_the_store_has_not_synced() {
+    let engine = Memory::default();
+    let (mut replica, _) = with_log(&engine);
+    let durable = replica.durable.0;
+    assert_eq!(replica.cut(0).map(|cut| cut.start.0), Some(durable));
+    assert_eq!(replica.cut(0), None);
+}
+
+#[test]
+fn a_log_keeps_what_it_is_to_keep_and_more_for_a_follower_that_lags() {
+    let engine = Memory::default();
+    let (mut replica, one) = with_log(&engine);
+    let all = replica.raw.store().bytes();
+    assert_eq!(replica.cut(all), None);
+    let start = replica.raw.store().start().0;
+    // A member that has less than the store.
+    let matched = |replica: &mut Replica, index| {
+        replica.raw.raft.mut_prs().get_mut(3).expect("it is a member").matched = index;
+    };
+    let (durable, last) = (replica.durable.0, replica.raw.raft.raft_log.last_index());
+    matched(&mut replica, durable - 1);
+    assert_eq!(replica.cut(all / 4), None);
+    assert_eq!(replica.raw.store().start().0, start);
+    // One that has as much as the store holds nothing up.
+    matched(&mut replica, durable);
+    assert!(replica.cut(all / 2 + one).is_some());
+    matched(&mut replica, last);
+    assert!(replica.cut(0).is_some());
+}
+
+#[test]
+fn only_a_leader_with_a_lease_knows_that_it_is_not_behind() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    assert_eq!(replica.behind_ms(NOW), u64::MAX);
+    let round = replica.reads.start_round(NOW.monotonic_ms);
+    let term = replica.term();
+    replica.reads.round_confirmed(round, 1, term);
+    assert_eq!(replica.behind_ms(NOW), 0);
+}
+
+#[test]
+fn entries_are_shown_from_after_one_index_up_to_another() {
+    let engine = Memory::default();
+    let replica = copy(&[(2, 1), (3, 1), (4, 2)], 3, &engine);
+    let shown = |low, high| replica.entries_between(low, high).iter().map(|e| (e.0, e.1)).collect::<Vec<_>>();
+    assert_eq!(shown(0, 9), [(2, 1), (3, 1), (4, 2)]);
+    assert_eq!(shown(2, 3), [(3, 1)]);
+    assert_eq!(shown(3, 4), [(4, 2)]);
+    assert_eq!(shown(3, 3), []);
+    assert_eq!(shown(4, 9), []);
+}
+
+#[test]
+fn a_probe_tells_for_a_while_who_is_there() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    assert_eq!(ids(replica.answered()), [1]);
+    replica.start_probe();
+    let probed = replica.raw.raft.raft_log.last_index();
+    replica.start_probe();
+    assert_eq!(replica.raw.raft.raft_log.last_index(), probed, "one at a time");
+    assert_eq!(ids(replica.answered()), [1]);
+    sent(&mut replica, &engine);
+    let answer = RaftEnvelope { index: probed, ..message(3, RaftKind::AppendResponse, replica.term()) };
+    replica.step(NodeId(3), answer);
+    assert_eq!(ids(replica.answered()), [1, 3]);
+    replica.ticks += 20;
+    assert_eq!(ids(replica.answered()), [1, 3]);
+    replica.ticks += 1;
+    assert_eq!(ids(replica.answered()), [1]);
+    replica.start_probe();
+    assert_eq!(replica.raw.raft.raft_log.last_index(), probed + 1);
+}
+
+#[test]
+fn a_copy_knows_from_its_descriptor_where_the_others_are() {
+    let engine = Memory::default();
+    let mut replica = copy(&[], 1, &engine);
+    replica.raw.campaign().expect("it is a voter");
+    let asked = sent(&mut replica, &engine);
+    assert_eq!(kinds(&asked), [RaftKind::RequestPreVote; 2]);
+    assert_eq!(ids(asked.iter().map(|m| m.to).collect::<BTreeSet<_>>()), [2, 3]);
+}
+
+#[test]
+fn only_a_leader_that_few_wait_for_confirms_that_it_leads() {
+    let engine = Memory::default();
+    let reader = || Reader::Steward { nonce: 1 };
+    let mut follower = copy(&[], 1, &engine);
+    follow(&mut follower, &engine);
+    assert!(follower.confirm(reader(), NOW).is_err());
+    let mut replica = leader(&engine);
+    for _ in 0..WAITING_MAX {
+        assert!(replica.confirm(reader(), NOW).is_ok());
+    }
+    assert!(replica.confirm(reader(), NOW).is_err());
+}

@@ -223,7 +223,7 @@ planted! {
     /// Anybody may ask for certificates, and have leaders moved.
     StewardUnchecked by test("src/node/admit/message/tests.rs", "every_check_that_is_switched_off_lets_something_through"),
     /// A snapshot may have any bounds and members, and its pieces any keys.
-    SnapshotUnchecked by seeds(100),
+    SnapshotUnchecked by seeds(500),
     /// A snapshot of the system shard may tell only of copies that this node's own copy of it has heard of.
     SystemOfferByOwnMap by test("src/replica/admit/snapshot/tests.rs", "a_snapshot_of_the_system_shard_names_copies_that_nobody_has_told_of_here"),
     /// An entry that cannot be read is left out, and what follows is applied.

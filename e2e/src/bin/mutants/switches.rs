@@ -1,5 +1,6 @@
 //! Puts bugs into a file's text behind switches, so that one build holds many of them: `a + b` becomes
-//! `(if crate::mutant(17) { a - b } else { a + b })`. Bugs may stand within one another.
+//! `(if crate::mutant(17) { a - b } else { a + b })`. Bugs may stand within one another. A constant takes no switch, nor does a
+//! function that returns some `impl Trait`: their bugs do not compile this way and are left out.
 
 use std::cmp::Reverse;
 use std::ops::Range;

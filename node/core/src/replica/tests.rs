@@ -347,39 +347,8 @@ fn a_leader_learns_what_is_committed_from_a_copy_that_needs_a_snapshot() {
     assert_eq!(replica.raw.raft.raft_log.committed, 4);
 }
 
-#[test]
-fn a_follower_goes_quiescent_and_counts_one_tick_in_five() {
-    let engine = Memory::default();
-    let mut replica = copy(&[], 1, &engine);
-    let mut heard = follow(&mut replica, &engine);
-    for _ in 0..QUIET + 1 {
-        heard.hear(NodeId(2), Incarnation(1));
-        tick(&mut replica, &mut heard);
-    }
-    assert!(replica.is_quiescent());
-    let before = replica.raw.raft.election_elapsed;
-    for _ in 0..10 {
-        heard.hear(NodeId(2), Incarnation(1));
-        tick(&mut replica, &mut heard);
-    }
-    assert_eq!(replica.raw.raft.election_elapsed, before + 2);
-}
-
-#[test]
-fn a_follower_whose_leader_is_silent_does_not_go_quiescent() {
-    let engine = Memory::default();
-    let mut replica = copy(&[], 1, &engine);
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
-    replica.step(NodeId(2), message(2, RaftKind::Heartbeat, 1));
-    sent(&mut replica, &engine);
-    for _ in 0..QUIET + 1 {
-        tick(&mut replica, &mut heard);
-    }
-    assert!(!replica.is_quiescent());
-}
-
 /// A quiescent follower that is woken seven ticks after it heard its leader's node last, and what it knows of nodes.
-fn woken(engine: &Memory) -> (Replica, Heard) {
+pub(super) fn woken(engine: &Memory) -> (Replica, Heard) {
     let mut replica = copy(&[], 1, engine);
     let mut heard = follow(&mut replica, engine);
     for _ in 0..QUIET + 1 {
@@ -393,18 +362,6 @@ fn woken(engine: &Memory) -> (Replica, Heard) {
     assert!(replica.raw.raft.election_elapsed < 7);
     replica.wake(&heard);
     (replica, heard)
-}
-
-#[test]
-fn a_woken_follower_has_waited_for_as_long_as_its_leaders_node_was_silent() {
-    let (mut replica, mut heard) = woken(&Memory::default());
-    assert_eq!(replica.raw.raft.election_elapsed, 7);
-    // One at full pace counts for itself.
-    for _ in 0..2 * SILENT_TICKS {
-        heard.tick();
-    }
-    replica.wake(&heard);
-    assert_eq!(replica.raw.raft.election_elapsed, 7);
 }
 
 /// A leader that nobody has acknowledged anything to.
@@ -435,17 +392,6 @@ fn is_heard_by_its_vote_request() -> bool {
 #[test]
 fn a_copy_that_asks_for_votes_does_not_hear_the_leader() {
     assert!(!is_heard_by_its_vote_request());
-}
-
-#[test]
-fn a_heartbeat_does_not_wake_a_copy_and_anything_else_does() {
-    let engine = Memory::default();
-    let replica = copy(&[], 1, &engine);
-    assert!(replica.is_routine(&message(2, RaftKind::Heartbeat, 1)));
-    assert!(!replica.is_routine(&message(2, RaftKind::Heartbeat, 2)));
-    assert!(!replica.is_routine(&message(2, RaftKind::Append, 1)));
-    let round = RaftEnvelope { context: Bytes::from_static(b"round"), ..message(2, RaftKind::Heartbeat, 1) };
-    assert!(!replica.is_routine(&round));
 }
 
 #[test]

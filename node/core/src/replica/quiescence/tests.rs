@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::ids::{Incarnation, ReplicaId, Token};
 use crate::map::{Descriptor, Role};
 use crate::message::RaftKind;
-use crate::replica::tests::{Memory, QUIET, copy, follow, hear_all, leader, message, sent};
+use crate::replica::tests::{Memory, QUIET, copy, follow, hear_all, leader, message, sent, tick, woken};
 use crate::replica::{Outstanding, Proposed, Reader};
 use crate::system::SystemCommand;
 
@@ -53,7 +53,7 @@ const WAITING: [Change; 11] = [
     ("an entry", |r| drop(r.proposed.insert(9, Proposed { term: 1, waiters: Vec::new(), is_system: false }))),
     ("a read", |r| r.reads.wait(reader())),
     ("a confirmed read", |r| r.reads.wait_applied(9, reader())),
-    ("an entry that it was told of", |r| r.told_committed.1 = 99),
+    ("an entry that it was told of", |r| r.told_committed = (1, 99)),
     ("the store", |r| r.held_until = Some(9)),
     ("its snapshot", |r| r.applier.state.blank = true),
     ("the applier", |r| r.applier.state.applied.0 -= 1),
@@ -156,7 +156,7 @@ fn a_resting_copy_that_something_waits_for_is_back_with_the_next_tick() {
     hear_all(&mut heard);
     let changes: [(Change, bool); 3] = [
         (("a read", |r| r.reads.wait(reader())), true),
-        (("an entry that it was told of", |r| r.told_committed.1 = 99), true),
+        (("an entry that it was told of", |r| r.told_committed = (1, 99)), true),
         (("nothing", |_| {}), false),
     ];
     for ((what, change), is_back) in changes {
@@ -240,4 +240,47 @@ fn resting_copies_count_one_tick_in_five_each_in_its_turn() {
         turns.insert(found.iter().position(|is_counted| *is_counted));
     }
     assert_eq!(turns.len(), 5);
+}
+
+#[test]
+fn a_follower_goes_quiescent_and_counts_one_tick_in_five() {
+    let engine = Memory::default();
+    let mut replica = copy(&[], 1, &engine);
+    let mut heard = follow(&mut replica, &engine);
+    for _ in 0..QUIET + 1 {
+        heard.hear(NodeId(2), Incarnation(1));
+        tick(&mut replica, &mut heard);
+    }
+    assert!(replica.is_quiescent());
+    let before = replica.raw.raft.election_elapsed;
+    for _ in 0..10 {
+        heard.hear(NodeId(2), Incarnation(1));
+        tick(&mut replica, &mut heard);
+    }
+    assert_eq!(replica.raw.raft.election_elapsed, before + 2);
+}
+
+#[test]
+fn a_follower_whose_leader_is_silent_does_not_go_quiescent() {
+    let engine = Memory::default();
+    let mut replica = copy(&[], 1, &engine);
+    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    replica.step(NodeId(2), message(2, RaftKind::Heartbeat, 1));
+    sent(&mut replica, &engine);
+    for _ in 0..QUIET + 1 {
+        tick(&mut replica, &mut heard);
+    }
+    assert!(!replica.is_quiescent());
+}
+
+#[test]
+fn a_woken_follower_has_waited_for_as_long_as_its_leaders_node_was_silent() {
+    let (mut replica, mut heard) = woken(&Memory::default());
+    assert_eq!(replica.raw.raft.election_elapsed, 7);
+    // One at full pace counts for itself.
+    for _ in 0..2 * SILENT_TICKS {
+        heard.tick();
+    }
+    replica.wake(&heard);
+    assert_eq!(replica.raw.raft.election_elapsed, 7);
 }

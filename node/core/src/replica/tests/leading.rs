@@ -196,3 +196,20 @@ fn only_a_leader_that_few_wait_for_confirms_that_it_leads() {
     }
     assert!(replica.confirm(reader(), NOW).is_err());
 }
+
+#[test]
+fn what_waits_becomes_entries_of_so_many_commands_or_so_many_bytes() {
+    let engine = Memory::default();
+    let write = |bytes: usize| {
+        let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![0; bytes]));
+        let mutations = vec![crate::command::Mutation::Put { key, value, expires_ms: None }];
+        (Command { request: None, conditions: Vec::new(), mutations }, Token(1))
+    };
+    for (count, bytes, entries) in [(256, 1, 1), (257, 1, 2), (2, 300 << 10, 1), (3, 300 << 10, 2)] {
+        let mut replica = leader(&engine);
+        let before = replica.raw.raft.raft_log.last_index();
+        replica.writes.extend((0..count).map(|_| write(bytes)));
+        sent(&mut replica, &engine);
+        assert_eq!(replica.raw.raft.raft_log.last_index() - before, entries, "{count} of {bytes}");
+    }
+}

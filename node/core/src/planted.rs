@@ -122,7 +122,7 @@ planted! {
     /// A key that was absent when a snapshot began, and is put while it streams, is in the snapshot.
     PreimageOfAbsentForgotten by seeds(100),
     /// Pieces of a broken-off snapshot stay when another comes.
-    RemainsNotWiped by seeds(2_000),
+    RemainsNotWiped by test("src/replica/snapshots/tests.rs", "pieces_of_one_transfer_are_wiped_before_another_begins"),
     /// A copy that gave its records up takes and acknowledges entries until its first tick.
     BlankFromFirstTick by schedules("Snapshot", 2000),
     /// A copy takes a snapshot that is older than what it knows to be committed; raft does not.
@@ -209,7 +209,7 @@ planted! {
     /// An entry may hold anything, whatever the shard is.
     PayloadUnchecked by seeds(100),
     /// Whoever sends a map has it believed at once.
-    MapUnconfirmed by seeds(2_000),
+    MapUnconfirmed by test("src/node/authority/tests.rs", "without_confirmation_one_node_destroys_what_it_likes"),
     /// What one node says of any record is believed if nobody speaks against it for long.
     PatienceConfirms by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
     /// A record that witnesses do not know stays in the map.

@@ -139,14 +139,25 @@ fn another_offer_takes_the_place_of_one_that_has_brought_nothing() {
     assert_eq!(replica.receive.as_ref().map(|r| r.offer.id), Some(3));
 }
 
-#[test]
-fn pieces_of_one_transfer_are_wiped_before_another_begins() {
+/// True if a copy that has pieces of one transfer must be wiped before it takes another, and at a restart midway.
+fn are_remains_wiped() -> bool {
     let engine = Memory::default();
     let mut replica = blank(&engine);
     offered(&mut replica, offer(9, 2, 2), &engine);
     received(&mut replica, piece(2, 0, false), &engine);
-    assert!(must_wipe(&mut replica, offer(10, 2, 3), &engine));
-    assert!(replica.receive.is_none() && replica.has_remains());
+    must_wipe(&mut replica, offer(10, 2, 3), &engine) && replica.receive.is_none() && replica.has_remains()
+}
+
+#[test]
+fn pieces_of_one_transfer_are_wiped_before_another_begins() {
+    assert!(are_remains_wiped());
+    #[cfg(feature = "planted")]
+    {
+        crate::planted::plant(Some(Planted::RemainsNotWiped));
+        let wiped = are_remains_wiped();
+        crate::planted::plant(None);
+        assert!(!wiped);
+    }
 }
 
 #[test]

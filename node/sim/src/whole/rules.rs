@@ -88,6 +88,8 @@ impl Rules {
         // Whether it would have been refused for another reason, or would have changed nothing, is luck.
         let passed = match answer {
             Ok(_) => true,
+            // What a leader refuses at its door has not come to where tokens are compared.
+            Err(AdminRefusal::Refused(SystemRefusal::Uncertified(_) | SystemRefusal::TokenTooHigh { .. })) => false,
             Err(AdminRefusal::Refused(refusal)) => !matches!(refusal, SystemRefusal::Fenced { .. }),
             Err(AdminRefusal::NotLeader { .. } | AdminRefusal::OutcomeUnknown | AdminRefusal::Recovery(_)) => false,
         };

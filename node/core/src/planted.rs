@@ -74,7 +74,7 @@ planted! {
     /// A leader answers reads without a lease and without asking a quorum.
     StaleReadWithoutLease by seeds(100),
     /// A restarted follower forgets what the process before it promised its leader.
-    PromiseForgotten by seeds(100),
+    PromiseForgotten by seeds(500),
     /// A follower that hears of a higher term forgets its leader, and with it what it promised that leader.
     PromiseLostWithLeader by schedules("Election", 3000),
     /// A leader keeps its lease over a change of members.

@@ -27,7 +27,7 @@ impl Node {
             return;
         }
         let beat = Beat { disk_full: self.disk_full, wall_ms: Some(wall_ms) };
-        let mut peers: BTreeSet<NodeId> = self.replicas.values().flat_map(Replica::nodes).collect();
+        let mut peers: BTreeSet<NodeId> = self.replicas.values().flat_map(Replica::peer_nodes).collect();
         peers.remove(&self.identity.node);
         self.send.extend(peers.into_iter().map(|node| (node, PeerMessage::Beat(beat))));
     }

@@ -106,6 +106,12 @@ impl Replica {
         self.descriptor().members.iter().map(|m| m.replica.node)
     }
 
+    /// The nodes of all members, and the leader's: a copy without records knows no other. Its leader sends it none while
+    /// it believes that this node's disk is full, as the process before this one may have said.
+    pub(crate) fn peer_nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes().chain(self.leader_node())
+    }
+
     /// True for what leaders and followers say to one another while nothing happens.
     pub(crate) fn is_routine(&self, envelope: &RaftEnvelope) -> bool {
         let is_heartbeat = matches!(envelope.kind, RaftKind::Heartbeat | RaftKind::HeartbeatResponse);

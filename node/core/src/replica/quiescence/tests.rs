@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::ids::{Incarnation, ReplicaId, Token};
 use crate::map::{Descriptor, Role};
 use crate::message::RaftKind;
-use crate::replica::tests::{Memory, QUIET, copy, follow, hear_all, leader, message, sent, tick, woken};
+use crate::replica::tests::{Memory, QUIET, blank, copy, follow, hear_all, leader, message, sent, tick, woken};
 use crate::replica::{Outstanding, Proposed, Reader};
 use crate::system::SystemCommand;
 
@@ -59,6 +59,15 @@ const WAITING: [Change; 11] = [
     ("the applier", |r| r.applier.state.applied.0 -= 1),
     ("a change of members", |r| r.applier.state.descriptor.members[0].role = Role::Outgoing),
 ];
+
+#[test]
+fn a_copy_without_records_has_its_leader_for_a_peer() {
+    let mut replica = blank(&Memory::default());
+    replica.peers.insert(ReplicaId(5), NodeId(5));
+    assert_eq!(replica.peer_nodes().count(), 0);
+    replica.raw.raft.leader_id = 5;
+    assert_eq!(replica.peer_nodes().collect::<Vec<_>>(), [NodeId(5)]);
+}
 
 #[test]
 fn a_copy_that_nothing_waits_for_rests() {

@@ -62,11 +62,9 @@ const WAITING: [Change; 11] = [
 
 #[test]
 fn a_copy_without_records_has_its_leader_for_a_peer() {
-    let mut replica = blank(&Memory::default());
-    replica.peers.insert(ReplicaId(5), NodeId(5));
-    assert_eq!(replica.peer_nodes().count(), 0);
-    replica.raw.raft.leader_id = 5;
-    assert_eq!(replica.peer_nodes().collect::<Vec<_>>(), [NodeId(5)]);
+    let replica = blank(&Memory::default());
+    assert_eq!(replica.nodes().count(), 0);
+    assert_eq!(replica.peer_nodes().collect::<Vec<_>>(), [NodeId(2)]);
 }
 
 #[test]

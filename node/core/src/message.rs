@@ -110,6 +110,28 @@ pub struct RaftEnvelope {
     pub context: Bytes,
 }
 
+impl RaftEnvelope {
+    /// One that says nothing but its kind and term: all else is zero or empty.
+    pub fn empty(shard: ShardId, (from, to): (ReplicaId, ReplicaId), kind: RaftKind, term: u64) -> Self {
+        Self {
+            shard,
+            from,
+            to,
+            kind,
+            term,
+            log_term: 0,
+            index: 0,
+            entries: Vec::new(),
+            commit: 0,
+            commit_term: 0,
+            reject: false,
+            reject_hint: 0,
+            request_snapshot: 0,
+            context: Bytes::new(),
+        }
+    }
+}
+
 /// The kinds of Raft messages that cross the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "raft's own names")]

@@ -188,22 +188,7 @@ fn acknowledgement(append: &RaftEnvelope) -> Option<PeerMessage> {
 }
 
 fn answer(asked: &RaftEnvelope, kind: RaftKind) -> RaftEnvelope {
-    RaftEnvelope {
-        shard: asked.shard,
-        from: asked.to,
-        to: asked.from,
-        kind,
-        term: asked.term,
-        log_term: 0,
-        index: 0,
-        entries: Vec::new(),
-        commit: 0,
-        commit_term: 0,
-        reject: false,
-        reject_hint: 0,
-        request_snapshot: 0,
-        context: Bytes::new(),
-    }
+    RaftEnvelope::empty(asked.shard, (asked.to, asked.from), kind, asked.term)
 }
 
 /// An offer of all records of all tables. `None` = it is one already.

@@ -50,9 +50,7 @@ impl Node {
             return;
         }
         let witnesses = self.witnesses();
-        // If this node's map is the wrong one, nothing is judged by it.
-        let nodes = || Map::of_nodes(self.identity.cluster.clone(), self.map.nodes.values().cloned().collect());
-        let is_ahead = admit::map::admit(&nodes(), &delta).is_ok()
+        let is_ahead = admit::map::admit(&self.begun_anew(), &delta).is_ok()
             && self.authority.is_ahead(from, &delta, self.map.epoch, &witnesses, self.ticks);
         if self.follows_own_map() {
             if let Some(own) = own_map(&self.replicas).filter(|_| is_ahead && self.authority.is_foreign()) {
@@ -63,7 +61,7 @@ impl Node {
             return;
         }
         if is_ahead {
-            self.map = Arc::new(nodes());
+            self.map = Arc::new(self.begun_anew());
         }
         if !witnesses.contains(from) && self.system_nodes().contains(&from) {
             return self.hear_named(from, &delta);
@@ -97,11 +95,15 @@ impl Node {
         }
         if self.authority.is_denied(&witnesses) {
             self.authority.forget_said();
-            self.map =
-                Arc::new(Map::of_nodes(self.identity.cluster.clone(), self.map.nodes.values().cloned().collect()));
+            self.map = Arc::new(self.begun_anew());
             self.ask_for_map(from);
         }
         self.map_changed |= is_of_matter || self.authority.asks_from().is_some();
+    }
+
+    /// A map of the known nodes alone. If this node's map is the wrong one, nothing is judged by it.
+    fn begun_anew(&self) -> Map {
+        Map::of_nodes(self.identity.cluster.clone(), self.map.nodes.values().cloned().collect())
     }
 
     /// A node that has a copy of the system shard, as an unconfirmed record says, may confirm that record. No more of it

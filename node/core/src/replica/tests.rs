@@ -99,22 +99,7 @@ pub(super) fn open(state: ReplicaState, log: RecoveredLog, engine: &Memory) -> R
 }
 
 pub(super) fn message(from: u64, kind: RaftKind, term: u64) -> RaftEnvelope {
-    RaftEnvelope {
-        shard: SHARD,
-        from: ReplicaId(from),
-        to: ReplicaId(1),
-        kind,
-        term,
-        log_term: 0,
-        index: 0,
-        entries: Vec::new(),
-        commit: 0,
-        commit_term: 0,
-        reject: false,
-        reject_hint: 0,
-        request_snapshot: 0,
-        context: Bytes::new(),
-    }
+    RaftEnvelope::empty(SHARD, (ReplicaId(from), ReplicaId(1)), kind, term)
 }
 
 /// What the copy sends once all that it wrote is durable.

@@ -290,22 +290,7 @@ fn a_node_that_lost_its_store_knows_only_from_a_whole_map_which_ids_it_may_have_
             map_from(&mut cluster, from, NodeId(3), delta.clone());
         }
     }
-    let heartbeat = RaftEnvelope {
-        shard: ShardId(4),
-        from: ReplicaId(30),
-        to: ReplicaId(32),
-        kind: RaftKind::Heartbeat,
-        term: 7,
-        log_term: 0,
-        index: 0,
-        entries: Vec::new(),
-        commit: 0,
-        commit_term: 0,
-        reject: false,
-        reject_hint: 0,
-        request_snapshot: 0,
-        context: Bytes::new(),
-    };
+    let heartbeat = RaftEnvelope::empty(ShardId(4), (ReplicaId(30), ReplicaId(32)), RaftKind::Heartbeat, 7);
     let messages = vec![PeerMessage::Raft(heartbeat)];
     cluster.input(NodeId(3), Input::Peer { from: NodeId(1), incarnation: START, messages });
     assert_eq!(shards_on(&cluster, NodeId(3)), [], "it speaks under an id that it may have spoken under");

@@ -33,22 +33,7 @@ fn leader() -> RaftFacts {
 }
 
 fn message(kind: RaftKind) -> RaftEnvelope {
-    RaftEnvelope {
-        shard: ShardId(1),
-        from: LEADER,
-        to: ME,
-        kind,
-        term: 5,
-        log_term: 0,
-        index: 0,
-        entries: Vec::new(),
-        commit: 0,
-        commit_term: 0,
-        reject: false,
-        reject_hint: 0,
-        request_snapshot: 0,
-        context: Bytes::new(),
-    }
+    RaftEnvelope::empty(ShardId(1), (LEADER, ME), kind, 5)
 }
 
 fn entry(index: u64, term: u64) -> LogEntry {

@@ -2,9 +2,9 @@
 
 use crate::command::{Command, Read, ReadConsistency};
 use crate::engine::{Engine, EngineError};
-use crate::ids::{TableId, Token};
+use crate::ids::{NodeId, TableId, Token};
 use crate::limits::check_command;
-use crate::map::ShardRecord;
+use crate::map::{Map, ShardRecord};
 use crate::node::{Answer, Node, Refusal};
 use crate::replica::Replica;
 use crate::time::Now;
@@ -34,12 +34,13 @@ impl Node {
     fn refuse(&self, table: TableId, command: &Command) -> Result<crate::ids::ShardId, Refusal> {
         check_command(command)?;
         let first = command.mutations.first().map(|m| m.key().clone()).unwrap_or_default();
-        let record = self.route(table, &first)?;
+        let record = route(&self.map, table, &first)?;
         if !command.keys().all(|key| record.descriptor.contains(key)) {
             return Err(Refusal::WrongShard { epoch: self.map.epoch });
         }
         let shard = record.descriptor.shard;
-        let replica = self.serving(record).ok_or_else(|| self.elsewhere(record))?;
+        let replica = self.replicas.get(&shard).filter(|replica| serves(replica, record));
+        let replica = replica.ok_or_else(|| elsewhere(self.identity.node, record))?;
         if replica.is_leader()
             && !command.only_deletes()
             && let Some(node) = replica.full_voter(&self.heard)
@@ -55,26 +56,26 @@ impl Node {
             Read::Get { key } => key,
             Read::Scan { start, .. } => start,
         };
-        let (shard, serves, elsewhere) = match self.route(table, key) {
-            Ok(record) => (record.descriptor.shard, self.serving(record).is_some(), self.elsewhere(record)),
+        // A copy without records can only ask a leader.
+        let needs_records = consistency != ReadConsistency::Linearizable;
+        let here = self.identity.node;
+        let found = route(&self.map, table, key).and_then(|record| {
+            let replica = self.replicas.get_mut(&record.descriptor.shard);
+            let replica = replica.filter(|replica| serves(replica, record) && !(needs_records && replica.is_blank()));
+            replica.ok_or_else(|| elsewhere(here, record))
+        });
+        let replica = match found {
+            Ok(replica) => replica,
             Err(refusal) => {
                 self.answers.push((token, Answer::Read(Err(refusal))));
                 return Ok(());
             }
         };
-        let Some(replica) = self.replicas.get_mut(&shard).filter(|_| serves) else {
-            self.answers.push((token, Answer::Read(Err(elsewhere))));
-            return Ok(());
-        };
         match consistency {
             ReadConsistency::Linearizable => {
-                self.dirty.insert(shard);
+                self.dirty.insert(replica.descriptor().shard);
                 replica.wake(&self.heard);
                 replica.read(token, read, engine, now, &mut self.answers)
-            }
-            ReadConsistency::Local | ReadConsistency::BoundedStaleness(_) if replica.is_blank() => {
-                self.answers.push((token, Answer::Read(Err(elsewhere))));
-                Ok(())
             }
             ReadConsistency::Local => replica.answer_read(token, &read, engine, now, &mut self.answers),
             ReadConsistency::BoundedStaleness(allowed_ms) => {
@@ -88,26 +89,25 @@ impl Node {
             }
         }
     }
+}
 
-    fn route(&self, table: TableId, key: &[u8]) -> Result<&ShardRecord, Refusal> {
-        if table == TableId::SYSTEM || self.map.tables.get(&table).is_none_or(|t| t.dropped) {
-            return Err(Refusal::UnknownTable(table));
-        }
-        self.map.route(table, key).ok_or(Refusal::WrongShard { epoch: self.map.epoch })
+fn route<'a>(map: &'a Map, table: TableId, key: &[u8]) -> Result<&'a ShardRecord, Refusal> {
+    if table == TableId::SYSTEM || map.tables.get(&table).is_none_or(|t| t.dropped) {
+        return Err(Refusal::UnknownTable(table));
     }
+    map.route(table, key).ok_or(Refusal::WrongShard { epoch: map.epoch })
+}
 
-    /// The copy here, unless the map says that the shard went on without it. Its end may still wait to be confirmed, and
-    /// until then it may lead others that were given up too.
-    fn serving(&self, record: &ShardRecord) -> Option<&Replica> {
-        let recoveries = record.descriptor.generation.recoveries();
-        let replica = self.replicas.get(&record.descriptor.shard)?;
-        (replica.is_blank() || replica.descriptor().generation.recoveries() >= recoveries).then_some(replica)
-    }
+/// True unless the map says that the shard went on without this copy. Its end may still wait to be confirmed, and until
+/// then it may lead others that were given up too.
+fn serves(replica: &Replica, record: &ShardRecord) -> bool {
+    let recoveries = record.descriptor.generation.recoveries();
+    replica.is_blank() || replica.descriptor().generation.recoveries() >= recoveries
+}
 
-    /// The refusal of a node that has no copy: ask a member.
-    fn elsewhere(&self, record: &ShardRecord) -> Refusal {
-        let members = &record.descriptor.members;
-        let leader = members.iter().map(|m| m.replica.node).find(|n| *n != self.identity.node);
-        Refusal::NotLeader { shard: record.descriptor.shard, leader }
-    }
+/// The refusal of a node that has no copy: ask a member.
+fn elsewhere(here: NodeId, record: &ShardRecord) -> Refusal {
+    let members = &record.descriptor.members;
+    let leader = members.iter().map(|m| m.replica.node).find(|n| *n != here);
+    Refusal::NotLeader { shard: record.descriptor.shard, leader }
 }

@@ -354,9 +354,9 @@ impl Replica {
         !self.system_commands.is_empty() || !self.proposed.is_empty()
     }
 
-    /// How old what this copy shows may be. Only a leader with a lease can tell.
-    pub(crate) fn behind_ms(&self, now: Now) -> u64 {
-        if self.holds_lease(now) { 0 } else { u64::MAX }
+    /// How old what this copy shows may be, in milliseconds. `None` = unknown: only a leader with a lease can tell.
+    pub(crate) fn behind_ms(&self, now: Now) -> Option<u64> {
+        self.holds_lease(now).then_some(0)
     }
 
     /// Another voter that is in step, for this leader to hand over to.

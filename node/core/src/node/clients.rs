@@ -81,7 +81,8 @@ impl Node {
             ReadConsistency::BoundedStaleness(allowed_ms) => {
                 let behind_ms = replica.behind_ms(now);
                 // Unknown is never fresh enough, whatever is allowed.
-                if behind_ms > allowed_ms || behind_ms == u64::MAX {
+                if behind_ms.is_none_or(|behind_ms| behind_ms > allowed_ms) {
+                    let behind_ms = behind_ms.unwrap_or(u64::MAX);
                     self.answers.push((token, Answer::Read(Err(Refusal::TooStale { behind_ms }))));
                     return Ok(());
                 }

@@ -4,12 +4,13 @@ use bytes::Bytes;
 
 use super::*;
 use crate::engine::{EngineWrite, data_key};
-use crate::ids::TableId;
-use crate::map::{Descriptor, Member, NodeState, Replica as Copy, Role, ShardRecord};
-use crate::message::Beat;
+use crate::ids::{Generation, TableId};
+use crate::map::{Descriptor, MapDelta, Member, NodeState, Replica as Copy, Role, ShardRecord};
+use crate::message::{Beat, RaftEnvelope, RaftKind, SnapshotChunk, SnapshotOffer};
+use crate::node::authority::Subject;
 use crate::replica::first_records;
 use crate::replica::state::ReplicaState;
-use crate::replica::tests::Memory;
+use crate::replica::tests::{Memory, empty_piece, offer};
 use crate::system::state::SystemState;
 use crate::system::{NewNode, SystemCommand};
 
@@ -135,6 +136,81 @@ fn whoever_may_confirm_a_record_is_asked_from_before_it() {
     asked.sort_by_key(|(to, _)| *to);
     let want = || PeerMessage::MapWant { have: Epoch(4) };
     assert_eq!(asked, [(2, want()), (3, want())]);
+}
+
+/// What another node says of the map: this much of it has changed since.
+fn delta(node: &Node, change: impl FnOnce(&mut MapDelta, Epoch)) -> MapDelta {
+    let (since, epoch) = (node.map.epoch, Epoch(node.map.epoch.0 + 1));
+    let mut delta = MapDelta { cluster: node.identity.cluster.clone(), since, epoch, ..MapDelta::default() };
+    change(&mut delta, epoch);
+    delta
+}
+
+#[test]
+fn a_node_whose_copy_of_the_system_shard_hears_a_leader_takes_no_map_from_others() {
+    for hears in [false, true] {
+        let engine = Memory::default();
+        let mut node = node(&engine);
+        if hears {
+            let copies = (ReplicaId(2), ReplicaId(1));
+            let beat = RaftEnvelope::empty(ShardId::SYSTEM, copies, RaftKind::Heartbeat, 1);
+            let (from, incarnation, messages) = (NodeId(2), Incarnation(1), vec![PeerMessage::Raft(beat)]);
+            node.handle(Input::Peer { from, incarnation, messages }, &engine, NOW).expect("it is in memory");
+        }
+        let before = node.map.epoch;
+        let joined = delta(&node, |delta, epoch| {
+            let known = &node.map.nodes[&NodeId(3)];
+            delta.nodes.push(NodeRecord { id: NodeId(4), address: "node-4:1".into(), epoch, ..known.clone() });
+        });
+        node.learn(NodeId(2), joined);
+        assert_eq!(node.map.epoch > before, !hears, "hears a leader: {hears}");
+    }
+}
+
+#[test]
+fn a_node_that_the_system_shard_went_to_confirms_it_together_with_one_witness() {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    let moved = delta(&node, |delta, epoch| {
+        let mut record = ShardRecord { epoch, ..node.map.shards[&ShardId::SYSTEM].clone() };
+        let member = |n| Member { replica: Copy { node: NodeId(n), id: ReplicaId(n + 10) }, role: Role::Voter };
+        record.descriptor.members = [3, 4, 5].map(member).to_vec();
+        record.descriptor.generation.0 += 1;
+        delta.shards.push(record);
+    });
+    node.learn(NodeId(2), moved.clone());
+    assert!(!node.is_confirmed(Subject::Shard(ShardId::SYSTEM)));
+    node.learn(NodeId(4), moved);
+    assert!(node.is_confirmed(Subject::Shard(ShardId::SYSTEM)));
+}
+
+#[test]
+fn the_last_piece_of_a_snapshot_is_synced_at_once() {
+    let engine = Memory::default();
+    let mut node = with_records(true, &engine);
+    for _ in 0..3 {
+        node.collect_garbage(&engine).expect("it is in memory");
+    }
+    let descriptor = Descriptor { generation: Generation(1), ..descriptor(SHARD, TableId(1)) };
+    let known = delta(&node, |delta, epoch| {
+        delta.shards.push(ShardRecord { descriptor: descriptor.clone(), epoch, ..ShardRecord::default() });
+        delta.replica_max = ReplicaId(3);
+    });
+    assert!(Arc::make_mut(&mut node.map).merge(known));
+    let mark = node.begin_sync().expect("the copy is new");
+    node.engine_durable(mark, NOW);
+    let hear = |node: &mut Node, message| {
+        let (from, incarnation, messages) = (NodeId(2), Incarnation(1), vec![message]);
+        node.handle(Input::Peer { from, incarnation, messages }, &engine, NOW).expect("it is in memory");
+    };
+    let offer = SnapshotOffer { descriptor, ..offer(9, 2, 1) };
+    hear(&mut node, PeerMessage::SnapshotOffer(offer));
+    (node.wants_sync, node.unsynced) = (false, false);
+    for (sequence, last) in [(0, false), (1, true)] {
+        let piece = SnapshotChunk { shard: SHARD, ..empty_piece(1, sequence, last) };
+        hear(&mut node, PeerMessage::SnapshotChunk(piece));
+        assert_eq!((node.wants_sync, node.unsynced), (last, true));
+    }
 }
 
 /// Five records of a table, of a copy that ends here or goes on without them.

@@ -29,7 +29,7 @@ pub struct Summary {
     pub generation: Generation,
     /// True while it waits for its snapshot.
     pub is_blank: bool,
-    /// True if raft's log has the entry that the applier stands at, or begins after it.
+    /// True if raft's log has the entry that the applier stands at, or begins right after it.
     pub is_log_alike: bool,
     /// Highest version given in the shard.
     pub last_version: Version,
@@ -53,7 +53,7 @@ impl Replica {
             last: log.last_index(),
             generation: state.descriptor.generation,
             is_blank: self.is_blank(),
-            is_log_alike: index < self.raw.store().start().0 || log.term(index).is_ok_and(|found| found == term),
+            is_log_alike: log.term(index).is_ok_and(|found| found == term),
             last_version: state.last_version,
             request_floor: state.request_floor,
         }

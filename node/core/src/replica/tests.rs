@@ -172,7 +172,7 @@ pub(super) fn leader(engine: &Memory) -> Replica {
     replica
 }
 
-pub(super) fn offer(index: u64, term: u64, id: u64) -> SnapshotOffer {
+pub(crate) fn offer(index: u64, term: u64, id: u64) -> SnapshotOffer {
     SnapshotOffer {
         id,
         from: ReplicaId(2),
@@ -191,6 +191,10 @@ pub(super) fn piece(id: u64, sequence: u64, last: bool) -> SnapshotChunk {
     let key = crate::engine::data_key(crate::ids::TableId(1), format!("k{sequence}").as_bytes());
     let records = vec![(key, Bytes::from_static(b"v"))];
     SnapshotChunk { shard: SHARD, id, to: ReplicaId(1), sequence, checksum: checksum(&records), records, last }
+}
+
+pub(crate) fn empty_piece(id: u64, sequence: u64, last: bool) -> SnapshotChunk {
+    SnapshotChunk { checksum: checksum(&[]), records: vec![], ..piece(id, sequence, last) }
 }
 
 /// How the sender's offer is answered.

@@ -241,18 +241,24 @@ fn no_number_of_a_client_stops_a_node() {
 
 /// Nobody knows how far a follower is behind: that is more than any bound.
 #[test]
-fn a_copy_of_unknown_age_answers_no_bounded_read_however_wide_the_bound() {
+fn a_copy_of_unknown_age_answers_no_bounded_read_however_wide_the_bound_and_a_leader_answers_any() {
     use skerry_core::command::{Read, ReadConsistency};
     use skerry_core::node::Answer;
     let (mut cluster, nodes, table) = three_nodes();
+    cluster.put(table, "a", "1");
+    assert!(cluster.get(table, "a").is_some(), "the leader has its lease now");
     let leader = cluster.leader_of(table, b"a").unwrap();
     let follower = *nodes.iter().find(|node| **node != leader).unwrap();
-    let token = cluster.token();
-    let (read, consistency) =
-        (Read::Get { key: Bytes::from_static(b"a") }, ReadConsistency::BoundedStaleness(u64::MAX));
-    cluster.input(follower, Input::Read { token, table, read, consistency });
-    let answer = cluster.answers.remove(&token);
+    let mut ask = |node, bound_ms| {
+        let (token, read) = (cluster.token(), Read::Get { key: Bytes::from_static(b"a") });
+        let consistency = ReadConsistency::BoundedStaleness(bound_ms);
+        cluster.input(node, Input::Read { token, table, read, consistency });
+        cluster.answers.remove(&token)
+    };
+    let answer = ask(follower, u64::MAX);
     assert!(matches!(answer, Some(Answer::Read(Err(Refusal::TooStale { behind_ms: u64::MAX })))), "{answer:?}");
+    let answer = ask(leader, 0);
+    assert!(matches!(answer, Some(Answer::Read(Ok(_)))), "{answer:?}");
 }
 
 #[cfg(feature = "planted")]

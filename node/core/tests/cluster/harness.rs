@@ -1,6 +1,6 @@
 //! The cluster: node cores, a network that loses what it is told to, and disks in memory.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Mutex;
 
@@ -104,6 +104,8 @@ pub(crate) struct Cluster {
     pub(crate) hosts: BTreeMap<NodeId, Host>,
     pub(crate) inbox: VecDeque<(NodeId, NodeId, Vec<PeerMessage>)>,
     pub(crate) answers: BTreeMap<Token, Answer>,
+    /// Whoever asked once is answered once.
+    answered: BTreeSet<Token>,
     pub(crate) now: Now,
     pub(crate) tokens: u64,
     pub(crate) requests: u64,
@@ -183,7 +185,10 @@ impl Cluster {
         let host = self.hosts.get_mut(&to).unwrap();
         host.node.handle(input, &host.engine, now).unwrap();
         let effects = host.node.ready(&host.engine, now).unwrap();
-        self.answers.extend(effects.answers);
+        for (token, answer) in effects.answers {
+            assert!(self.answered.insert(token), "{token:?} is answered again: {answer:?}");
+            self.answers.insert(token, answer);
+        }
         let node = &host.node;
         let is_hushed =
             |shard| self.hushed == Some(to) && node.replica(shard).is_some_and(|replica| !replica.view().is_blank);

@@ -162,8 +162,9 @@ fn a_map_that_is_ahead_of_the_stewards_for_long_is_given_up() {
 fn what_others_sent_gives_way_to_the_own_copy_of_the_system_shard() {
     let mut authority = Authority::default();
     authority.tick(true, false, 100);
-    assert!(!authority.must_replace(Epoch(5), Epoch(9), 1_000), "nothing is of others");
+    assert!(!authority.must_replace(Epoch(5), Epoch(9), 1_000) && !authority.is_foreign(), "nothing is of others");
     authority.is_told();
+    assert!(authority.is_foreign());
     assert!(authority.must_replace(Epoch(9), Epoch(9), 101));
     // One that follows may lag for as long as its disk hangs.
     assert!(!authority.must_replace(Epoch(5), Epoch(9), 10_000));
@@ -175,7 +176,7 @@ fn what_others_sent_gives_way_to_the_own_copy_of_the_system_shard() {
     authority.tick(true, true, 201);
     assert!(!authority.must_replace(Epoch(5), Epoch(9), 202));
     authority.replaced();
-    assert!(!authority.must_replace(Epoch(9), Epoch(9), 900));
+    assert!(!authority.must_replace(Epoch(9), Epoch(9), 900) && !authority.is_foreign());
 }
 
 #[cfg(feature = "planted")]

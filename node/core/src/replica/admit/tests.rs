@@ -6,7 +6,7 @@ use super::*;
 use crate::command::Command;
 use crate::ids::ShardId;
 use crate::map::Replica as Copy;
-use crate::replica::Payload;
+use crate::replica::{Payload, tests};
 use crate::system::SystemCommand;
 
 const ME: ReplicaId = ReplicaId(1);
@@ -240,4 +240,17 @@ fn every_check_that_is_switched_off_lets_something_through() {
         assert_eq!(admit(&facts, NODE, &message), Ok(()), "{bug:?}");
         plant(None);
     }
+}
+
+#[test]
+fn a_copy_is_leaderless_once_it_has_heard_no_leader_for_long() {
+    let engine = tests::Memory::default();
+    let mut replica = tests::copy(&[], 1, &engine);
+    replica.ticks = 10 * LEADERLESS_TICKS;
+    let mut heard = tests::follow(&mut replica, &engine);
+    tests::tick(&mut replica, &mut heard);
+    let is_leaderless = |replica: &Replica| replica.facts(ReplicaId(2), || None).is_leaderless;
+    assert!(!is_leaderless(&replica));
+    replica.ticks += LEADERLESS_TICKS + 1;
+    assert!(is_leaderless(&replica));
 }

@@ -234,6 +234,25 @@ fn up_to(index: usize, log: &[Payload]) -> Machine {
     machine
 }
 
+#[test]
+fn a_batch_is_full_at_so_many_writes_and_empty_once_it_is_written() {
+    let mut machine = Machine::first();
+    let put = |n: usize| Mutation::Put { key: format!("k{n}").into(), value: Bytes::new(), expires_ms: None };
+    let mut is_full_after = |keys: std::ops::Range<usize>| {
+        let command = Command { request: None, conditions: vec![], mutations: keys.map(put).collect() };
+        let payload = Payload::Data { wall_ms: 1, commands: vec![command] };
+        machine.applier.apply(&payload, &machine.store).unwrap();
+        let is_full = machine.applier.is_batch_full();
+        if is_full {
+            machine.flush();
+            assert!(!machine.applier.is_batch_full());
+        }
+        is_full
+    };
+    assert!(!is_full_after(1..BATCH_WRITES_MAX));
+    assert!(is_full_after(0..1));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

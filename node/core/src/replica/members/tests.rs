@@ -70,6 +70,11 @@ fn a_joint_configuration_waits_for_every_copy_that_it_needs_to_answer() {
     assert_eq!(probed(&descriptor, &moved, 1, &[1, 2, 4, 5], &[1, 4, 5]), NextStep::Probe);
     let step = probed(&descriptor, &moved, 1, &[1, 2, 4, 5], &[1, 2, 4, 5]);
     assert!(matches!(step, NextStep::Change(MemberChange::Joint { .. })), "{step:?}");
+    // One of two is no majority.
+    let mut descriptor = voters(&[1, 2]);
+    descriptor.members.push(Member { replica: replica(3, 3), role: Role::Learner });
+    let moved = [replica(1, 1), replica(3, 3)];
+    assert_eq!(probed(&descriptor, &moved, 1, &[1, 2, 3], &[1, 3]), NextStep::Probe);
 }
 
 #[test]

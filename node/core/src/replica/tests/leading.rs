@@ -1,6 +1,8 @@
 //! Claims about a leader: how often it speaks, who is in step with it, whom it hands over to, and what its log forgets.
 
 use super::*;
+use crate::command::Mutation;
+use crate::node::Refusal;
 
 /// Ticks the copy, and lets it hear of the others.
 fn tick_heard(replica: &mut Replica, engine: &Memory) -> Vec<RaftEnvelope> {
@@ -129,14 +131,29 @@ fn a_log_keeps_what_it_is_to_keep_and_more_for_a_follower_that_lags() {
 }
 
 #[test]
+fn whoever_waits_for_a_leader_that_steps_down_is_told() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    let mut out = Collected::default();
+    let put = Mutation::Put { key: Bytes::from_static(b"k"), value: Bytes::new(), expires_ms: None };
+    let command = Command { request: None, conditions: vec![], mutations: vec![put] };
+    replica.write(Token(5), command, &mut out.answers);
+    sent(&mut replica, &engine);
+    replica.step(NodeId(2), message(2, RaftKind::Heartbeat, replica.term() + 1));
+    replica.collect(&engine, NOW, u64::MAX, &mut out).expect("a store in memory never fails");
+    let unknown = Answer::Write(Err(Refusal::OutcomeUnknown { shard: SHARD }));
+    assert_eq!(out.answers, [(Token(5), unknown)]);
+}
+
+#[test]
 fn only_a_leader_with_a_lease_knows_that_it_is_not_behind() {
     let engine = Memory::default();
     let mut replica = leader(&engine);
-    assert_eq!(replica.behind_ms(NOW), u64::MAX);
+    assert_eq!(replica.behind_ms(NOW), None);
     let round = replica.reads.start_round(NOW.monotonic_ms);
     let term = replica.term();
     replica.reads.round_confirmed(round, 1, term);
-    assert_eq!(replica.behind_ms(NOW), 0);
+    assert_eq!(replica.behind_ms(NOW), Some(0));
 }
 
 #[test]

@@ -143,6 +143,20 @@ fn turning_back_needs_no_budget_and_never_reuses_a_destroyed_copy() {
 }
 
 #[test]
+fn a_move_is_not_turned_round_to_a_node_that_is_about_to_leave() {
+    let mut world = World::new(&ZONES);
+    world.table(&[vec![1, 2, 3]]);
+    world.settle(20);
+    world.target(1, &[1, 2, 4]);
+    world.steward();
+    world.target(1, &[1, 2, 5]);
+    world.report();
+    assert_eq!(assign(&world.view()).len(), 1);
+    world.admin(AdminChange::Drain(NodeId(5))).unwrap();
+    assert_eq!(assign(&world.view()), []);
+}
+
+#[test]
 fn a_lost_copy_is_built_anew_under_another_id_on_the_same_node() {
     let mut world = World::new(&ZONES);
     world.table(&[vec![1, 2, 3]]);

@@ -100,6 +100,15 @@ fn a_map_holds_what_the_system_shard_makes() {
     }
 }
 
+#[test]
+fn a_node_that_is_known_starts_so_often_and_no_oftener_and_one_that_is_new_has_any_number() {
+    let started = |map: &Map, incarnation| admit(map, &MapDelta { nodes: vec![node(incarnation)], ..delta() });
+    let far = 3 + INCARNATION_JUMP_MAX;
+    assert_eq!(started(&known(), far), Ok(()));
+    assert_eq!(started(&known(), far + 1), Err(MapRefused::Record("node")));
+    assert_eq!(started(&Map::default(), far + 1), Ok(()));
+}
+
 #[cfg(feature = "planted")]
 #[test]
 fn a_map_that_is_not_checked_is_noticed() {

@@ -137,6 +137,12 @@ planted! {
     PieceOutOfOrder by seeds(100),
     /// A damaged piece of a snapshot is stored.
     PieceUnchecked by seeds(100),
+    /// A copy that knows no leader of its term gives its records up for whoever offers a snapshot.
+    RecordsGivenUpForAnybody by test("src/replica/snapshots/tests.rs", "planted_bugs_of_offers_are_noticed"),
+    /// An offer that its leader has given up begins a transfer anew that is under way.
+    EarlierOfferTaken by test("src/replica/snapshots/tests.rs", "planted_bugs_of_offers_are_noticed"),
+    /// A transfer that brings nothing keeps every other away that its leader's term is not above.
+    IdleTransferKept by test("src/replica/snapshots/tests.rs", "planted_bugs_of_offers_are_noticed"),
     /// A leader does not learn from a copy that waits for its snapshot what is committed.
     CommittedUnlearnt by test("src/replica/tests.rs", "planted_bugs_of_snapshots_are_noticed"),
     // Lost volumes.

@@ -188,6 +188,8 @@ planted! {
     SilenceForgotten by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
     /// The copy that goes on forgets the entries that it does not know to be committed.
     UncommittedTailDropped by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
+    /// What the majority that was given up has made stays in the maps of those who heard of it.
+    GivenUpStaysInMap by test("tests/cluster/given_up.rs", "a_table_that_stays_though_it_was_given_up_is_caught"),
 
     // Certificates.
     /// A shard whose leader did not answer counts as one that agreed.
@@ -229,7 +231,7 @@ planted! {
     /// Anybody may ask for certificates, and have leaders moved.
     StewardUnchecked by test("src/node/admit/message/tests.rs", "every_check_that_is_switched_off_lets_something_through"),
     /// A snapshot may have any bounds and members, and its pieces any keys.
-    SnapshotUnchecked by seeds(500),
+    SnapshotUnchecked by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
     /// A snapshot of the system shard may tell only of copies that this node's own copy of it has heard of.
     SystemOfferByOwnMap by test("src/replica/admit/snapshot/tests.rs", "a_snapshot_of_the_system_shard_names_copies_that_nobody_has_told_of_here"),
     /// An entry that cannot be read is left out, and what follows is applied.

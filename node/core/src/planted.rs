@@ -224,6 +224,8 @@ planted! {
     DenialIgnored by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
     /// A node without its store believes whoever tells it first which copies it may have forgotten.
     ForgottenOnOneWord by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
+    /// A copy remembers everybody who ever spoke to it.
+    StrangersKept by test("src/replica/quiescence/tests.rs", "a_copy_that_remembers_every_stranger_is_noticed"),
     /// A map may have any numbers.
     MapUnchecked by test("src/node/admit/map/tests.rs", "a_map_that_is_not_checked_is_noticed"),
     /// A report may tell of any shard.

@@ -22,6 +22,7 @@ use self::link::{Lane, Link};
 use crate::founding::Founding;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
+use crate::vitals::Vitals;
 
 /// Batches that wait for one stream at most; the worker makes at most one a round.
 const QUEUE_BATCHES_MAX: usize = 1_024;
@@ -58,6 +59,8 @@ pub struct Context {
     pub sender: Arc<Sender>,
     /// Is told if this node was removed.
     pub founding: Arc<Founding>,
+    /// Is told if this node joined by what was given up since.
+    pub vitals: Arc<Vitals>,
     /// What the other nodes demand.
     pub keyring: Arc<Keyring>,
     /// To be counted.

@@ -12,6 +12,11 @@ use crate::inbox::Signals;
 /// restarted. A round is due every [`skerry_core::node::TICK_MS`].
 const WORKER_SILENCE_MS_MAX: u64 = 60_000;
 
+/// What is said of a node that no node of the database knows any more, and never will.
+pub const GIVEN_UP: &str = "joined by what a recovery of the system shard has given up: it is no node of this database, give it an empty volume";
+/// Others are asked for the map many times a second, and each says so again: what was not said for so long is over.
+const GIVEN_UP_MS: u64 = 10_000;
+
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -59,6 +64,8 @@ pub struct Vitals {
     /// 1 = the map names this start of this node.
     registered: AtomicU8,
     copies: Mutex<Copies>,
+    /// When another node last said that this one was given up. 0 = never.
+    given_up_ms: AtomicU64,
     /// Damaged parts of the volume that were put aside.
     aside: Mutex<Vec<PathBuf>>,
     /// The store was open when the machine stopped, and its engine does not notice every loss that comes of it.
@@ -93,6 +100,7 @@ impl Vitals {
             map_epoch: AtomicU64::new(0),
             registered: AtomicU8::new(0),
             copies: Mutex::default(),
+            given_up_ms: AtomicU64::new(0),
             aside: Mutex::default(),
             is_doubtful: AtomicBool::new(false),
             signals,
@@ -138,6 +146,11 @@ impl Vitals {
         self.registered.store(u8::from(registered), Ordering::Release);
     }
 
+    /// Another node says that this one joined by what was given up since.
+    pub fn given_up(&self, monotonic_ms: u64) {
+        self.given_up_ms.store(monotonic_ms.max(1), Ordering::Release);
+    }
+
     /// The worker has looked at its copies. True if all is well, and was at this look too.
     pub fn copies(&self, look: Look) -> bool {
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,10 +170,12 @@ impl Vitals {
         let epoch = self.map_epoch.load(Ordering::Acquire);
         let registered = self.registered.load(Ordering::Acquire) == 1;
         let phase = self.phase();
+        let is_given_up = self.is_given_up(clock::monotonic_ms());
         let map = Check {
             name: "database",
-            well: registered,
+            well: registered && !is_given_up,
             found: match (registered, epoch) {
+                _ if is_given_up => format!("this node {GIVEN_UP}"),
                 (true, _) => format!("map of epoch {epoch} names this start"),
                 (false, 0) => "no map yet".to_owned(),
                 (false, _) => format!("map of epoch {epoch} does not name this start yet"),
@@ -168,6 +183,11 @@ impl Vitals {
         };
         let phase = Check { name: "phase", well: phase == Phase::Serving, found: phase.words().to_owned() };
         vec![phase, self.durable(), self.worker(clock::monotonic_ms()), map, self.caught_up(), self.put_aside()]
+    }
+
+    fn is_given_up(&self, now_ms: u64) -> bool {
+        let told = self.given_up_ms.load(Ordering::Acquire);
+        told > 0 && now_ms.saturating_sub(told) <= GIVEN_UP_MS
     }
 
     fn caught_up(&self) -> Check {
@@ -242,6 +262,25 @@ mod tests {
             assert!(ready.iter().any(|c| !c.well && c.found.starts_with(words)), "{ready:?}");
         }
         assert!(all_well(&vitals.live()));
+    }
+
+    /// Its own map names it: nobody sends it another.
+    #[test]
+    fn a_node_that_was_given_up_is_not_ready_and_says_what_to_do() {
+        let (inbox, _receiver) = inbox();
+        let vitals = Vitals::new(inbox.signals().clone());
+        vitals.enter(Phase::Serving);
+        vitals.map(5, true);
+        for _ in 0..9 {
+            vitals.copies(Ok(1));
+        }
+        assert!(all_well(&vitals.ready()));
+        vitals.given_up(clock::monotonic_ms());
+        let ready = vitals.ready();
+        let said = ready.iter().find(|check| !check.well).map(|check| (check.name, check.found.as_str()));
+        assert!(said.is_some_and(|(name, found)| name == "database" && found.ends_with("give it an empty volume")));
+        vitals.given_up(7);
+        assert!(vitals.is_given_up(7 + GIVEN_UP_MS) && !vitals.is_given_up(8 + GIVEN_UP_MS));
     }
 
     #[test]

@@ -107,10 +107,11 @@ fn log(folder: &std::path::Path, traps: &Arc<Traps>, inbox: &Arc<Inbox>) -> sker
     Log::open(config, Box::new(complete)).unwrap()
 }
 
-fn peers_of(node: &Node, metrics: &Metrics) -> Peers {
+fn peers_of(node: &Node, metrics: &Metrics, vitals: &Arc<Vitals>) -> Peers {
     let context = peers::Context {
         sender: Arc::new(Sender::of(node.identity())),
         founding: founding(node.identity().cluster.clone()).0,
+        vitals: vitals.clone(),
         keyring: Arc::new(Keyring::open(None).unwrap()),
         metrics: metrics.clone(),
         stop: CancellationToken::new(),
@@ -138,7 +139,7 @@ fn start() -> Running {
     let damage = DamageNote::of(folder.path());
     let (syncer, _thread) = Syncer::start(engine.clone(), inbox.clone(), metrics.clone(), damage.clone()).unwrap();
     let vitals = Arc::new(Vitals::new(inbox.signals().clone()));
-    let peers = peers_of(&node, &metrics);
+    let peers = peers_of(&node, &metrics, &vitals);
     let (map, _) = watch::channel(node.map().clone());
     let parts = Parts {
         node,

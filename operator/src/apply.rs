@@ -16,7 +16,7 @@ use kube::Api;
 use kube::api::PostParams;
 use skerry_api::{CLUSTER_ID, DATABASE_LABEL, DistributedDatabase};
 use skerry_operator_core::kubernetes::{Scene, actions, upkeep};
-use skerry_operator_core::{Decision, Wait, one_may_go};
+use skerry_operator_core::{Decision, Step, Wait, one_may_go};
 
 use crate::context::Context;
 use crate::observe::{ObserveError, Sight};
@@ -58,8 +58,11 @@ pub async fn apply(writer: &mut Writer<'_>, decision: &Decision, seen: &Sight) -
     };
     let done = async {
         writer.take_secret().await?;
-        writer.write_beside(&scene, may_evict(decision, seen)).await?;
-        for action in writer.upkeep(&scene).into_iter().chain(actions(&decision.plan, &scene)) {
+        let is_new = writer.write_beside(&scene, may_evict(decision, seen)).await?;
+        let mut plan = decision.plan.clone();
+        // Until it was written, another pod may have been evicted that was ready at this look. The next one sees it.
+        plan.steps.retain(|step| !(is_new && matches!(step, Step::RestartNode { .. })));
+        for action in writer.upkeep(&scene).into_iter().chain(actions(&plan, &scene)) {
             writer.act(&action, decision.plan.based_on.epoch).await?;
         }
         Ok::<(), ApplyError>(())

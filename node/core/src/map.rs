@@ -395,6 +395,27 @@ impl Map {
         delta
     }
 
+    /// Forgets the tables and shards of before a recovery of the system shard. Each that the database still has got a
+    /// record by that recovery; the others were made by the majority that was given up. Nodes stay: whoever is not known
+    /// is not listened to.
+    fn give_up_before(&mut self, recoveries: u64) {
+        if recoveries <= self.epoch.recoveries() || is_planted(Planted::GivenUpStaysInMap) {
+            return;
+        }
+        self.tables.retain(|_, record| record.epoch.recoveries() >= recoveries);
+        self.shards.retain(|_, record| record.epoch.recoveries() >= recoveries);
+        self.recoveries.retain(|_, record| record.epoch.recoveries() >= recoveries);
+        let shards = &self.shards;
+        self.by_start.retain(|_, shard| shards.contains_key(shard));
+    }
+
+    /// True if the node joined by the word of a majority that a recovery of the system shard has given up: ids are given
+    /// in order, and later ones are known.
+    pub fn has_given_up(&self, node: NodeId) -> bool {
+        let is_later_known = || self.nodes.range(node..).next().is_some();
+        self.epoch.recoveries() > 0 && !self.nodes.contains_key(&node) && is_later_known()
+    }
+
     /// Takes over what is newer. A record never goes back to an older epoch, whatever order deltas arrive in, and a
     /// delta that leaves a gap is not taken: the map always holds all there was at its epoch. True if anything changed.
     pub fn merge(&mut self, delta: MapDelta) -> bool {
@@ -405,6 +426,7 @@ impl Map {
         if self.cluster.0.is_empty() {
             self.cluster = delta.cluster;
         }
+        self.give_up_before(delta.epoch.recoveries());
         if let Some(limits) = delta.limits.filter(|l| l.1 > self.limits.1) {
             self.limits = limits;
         }

@@ -137,6 +137,12 @@ planted! {
     PieceOutOfOrder by seeds(100),
     /// A damaged piece of a snapshot is stored.
     PieceUnchecked by seeds(100),
+    /// A copy that knows no leader of its term gives its records up for whoever offers a snapshot.
+    RecordsGivenUpForAnybody by test("src/replica/snapshots/tests.rs", "planted_bugs_of_offers_are_noticed"),
+    /// An offer that its leader has given up begins a transfer anew that is under way.
+    EarlierOfferTaken by test("src/replica/snapshots/tests.rs", "planted_bugs_of_offers_are_noticed"),
+    /// A transfer that brings nothing keeps every other away that its leader's term is not above.
+    IdleTransferKept by test("src/replica/snapshots/tests.rs", "planted_bugs_of_offers_are_noticed"),
     /// A leader does not learn from a copy that waits for its snapshot what is committed.
     CommittedUnlearnt by test("src/replica/tests.rs", "planted_bugs_of_snapshots_are_noticed"),
     // Lost volumes.
@@ -182,6 +188,8 @@ planted! {
     SilenceForgotten by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
     /// The copy that goes on forgets the entries that it does not know to be committed.
     UncommittedTailDropped by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
+    /// What the majority that was given up has made stays in the maps of those who heard of it.
+    GivenUpStaysInMap by test("tests/cluster/given_up.rs", "a_table_that_stays_though_it_was_given_up_is_caught"),
 
     // Certificates.
     /// A shard whose leader did not answer counts as one that agreed.
@@ -216,6 +224,8 @@ planted! {
     DenialIgnored by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
     /// A node without its store believes whoever tells it first which copies it may have forgotten.
     ForgottenOnOneWord by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
+    /// A copy remembers everybody who ever spoke to it.
+    StrangersKept by test("src/replica/quiescence/tests.rs", "a_copy_that_remembers_every_stranger_is_noticed"),
     /// A map may have any numbers.
     MapUnchecked by test("src/node/admit/map/tests.rs", "a_map_that_is_not_checked_is_noticed"),
     /// A report may tell of any shard.
@@ -223,7 +233,7 @@ planted! {
     /// Anybody may ask for certificates, and have leaders moved.
     StewardUnchecked by test("src/node/admit/message/tests.rs", "every_check_that_is_switched_off_lets_something_through"),
     /// A snapshot may have any bounds and members, and its pieces any keys.
-    SnapshotUnchecked by seeds(500),
+    SnapshotUnchecked by test("tests/cluster/liar.rs", "the_tests_of_a_liar_catch_their_planted_bugs"),
     /// A snapshot of the system shard may tell only of copies that this node's own copy of it has heard of.
     SystemOfferByOwnMap by test("src/replica/admit/snapshot/tests.rs", "a_snapshot_of_the_system_shard_names_copies_that_nobody_has_told_of_here"),
     /// An entry that cannot be read is left out, and what follows is applied.

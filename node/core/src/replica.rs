@@ -64,6 +64,8 @@ const HEARTBEAT_TICKS: usize = 5;
 const ELECTION_SPREAD_TICKS: usize = 10;
 /// Writes that one shard lets wait; each is answered or refused, none forgotten.
 const WAITING_MAX: usize = 8_192;
+/// Copies that one copy remembers the nodes of: far more than it ever has to do with at a time.
+const PEERS_MAX: usize = 256;
 /// A joint configuration waits this long for an incoming copy to get in step.
 const JOINT_OVERDUE_TICKS: u64 = 200;
 
@@ -298,6 +300,18 @@ impl Replica {
         let spread = usize::try_from(mix >> 33).unwrap_or(0) % (ELECTION_SPREAD_TICKS - 1);
         // Later than the first moment at which it may vote for another.
         self.raw.raft.set_randomized_election_timeout(ELECTION_TICKS + 1 + spread);
+    }
+
+    /// Notes where a copy is that speaks. One that has had no leader for long listens to copies that it does not know, under
+    /// whatever ids: most of those that are no members are forgotten when they are too many.
+    fn know(&mut self, copy: ReplicaId, node: NodeId) {
+        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&copy) && !is_planted(Planted::StrangersKept) {
+            let (members, leader) = (&self.applier.state.descriptor.members, self.raw.raft.leader_id);
+            let stays = |id: &ReplicaId| id.0 == leader || members.iter().any(|member| member.replica.id == *id);
+            self.peers.retain(|id, _| stays(id));
+            self.heard.retain(|id, _| stays(id));
+        }
+        self.peers.insert(copy, node);
     }
 
     fn learn_peers(&mut self) {

@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::{Batch, Context};
 use crate::chain::chain;
+use crate::clock;
 use crate::wire;
 
 /// A frame takes what waits, up to about this many bytes of entries and records.
@@ -191,8 +192,10 @@ impl Link {
     fn ended(&self, status: Option<&Status>, worked: bool) -> Ended {
         match status {
             Some(status) if status.code() == Code::FailedPrecondition => {
-                if status.get_details_error_info().is_some_and(|info| info.reason == "REMOVED") {
-                    self.context.founding.removed();
+                match status.get_details_error_info().map(|info| info.reason).as_deref() {
+                    Some("REMOVED") => self.context.founding.removed(),
+                    Some("GIVEN_UP") => self.context.vitals.given_up(clock::monotonic_ms()),
+                    Some(_) | None => {}
                 }
                 Ended::Refused { why: status.message().to_owned() }
             }

@@ -84,6 +84,7 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
     let peers = peers::Context {
         sender: sender.clone(),
         founding: identity.founding.clone(),
+        vitals: vitals.clone(),
         keyring: admission.keyring.clone(),
         metrics: metrics.clone(),
         stop: peers_stop.clone(),

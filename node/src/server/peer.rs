@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::older::OlderPeer;
 use super::{Context, status};
+use crate::vitals::GIVEN_UP;
 use crate::wire;
 
 /// The service.
@@ -69,6 +70,11 @@ impl Peer {
             // Nobody else tells it: the map is not sent to nodes that are removed.
             let why = format!("node {from} was removed from the database");
             return Err(status::plain(Code::FailedPrecondition, "REMOVED", &why));
+        }
+        if self.context.map.borrow().has_given_up(from) {
+            // The core ignores it, and nobody sends it anything.
+            let why = format!("node {from} {GIVEN_UP}");
+            return Err(status::plain(Code::FailedPrecondition, "GIVEN_UP", &why));
         }
         let latest = known.map(|(_, incarnation)| incarnation);
         if let Some(latest) = latest.filter(|latest| *latest > Incarnation(frame.incarnation)) {

@@ -78,22 +78,10 @@ pub fn does_without(status: &Status, node: NodeId) -> bool {
 /// What keeps a database from rest, in words. `None` = every shard is where it should be, led, and has its copies in
 /// step, and every node was heard of.
 pub fn unrest(status: &Status) -> Option<String> {
-    unrest_but(status, None)
-}
-
-/// The same, whether or not the copies on one node are in step.
-pub(crate) fn unrest_but(status: &Status, node: Option<NodeId>) -> Option<String> {
-    let is_spared = |s: &ShardNow<'_>| {
-        let mut on_it = s.descriptor.members.iter().filter(|m| Some(m.replica.node) == node);
-        on_it.any(|m| !s.in_step().contains(&m.replica.id))
-    };
-    let nodes = status.map.nodes.values().filter(|n| n.state != NodeState::Removed);
-    let silent = nodes.filter(|n| !is_heard(status, n.id)).count();
     let shards = shards_now(status);
     let moving = shards.iter().filter(|s| !s.record.is_settled()).count();
-    let leaderless = shards.iter().filter(|s| s.leader().is_none()).count();
-    let behind =
-        shards.iter().filter(|s| s.in_step().len() + usize::from(is_spared(s)) < s.record.target.len()).count();
+    let behind = shards.iter().filter(|s| s.in_step().len() < s.record.target.len()).count();
+    let (silent, leaderless) = unheard(status, &shards);
     let parts = [
         (silent, "nodes silent"),
         (leaderless, "shards without leader"),
@@ -103,6 +91,18 @@ pub(crate) fn unrest_but(status: &Status, node: Option<NodeId>) -> Option<String
     let parts: Vec<String> =
         parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     if parts.is_empty() { None } else { Some(parts.join(", ")) }
+}
+
+/// True if every node is heard, and every shard's leader, whether or not shards move or are short of copies.
+pub(crate) fn all_speak(status: &Status) -> bool {
+    unheard(status, &shards_now(status)) == (0, 0)
+}
+
+/// Nodes that are silent, and shards without leader.
+fn unheard(status: &Status, shards: &[ShardNow<'_>]) -> (usize, usize) {
+    let nodes = status.map.nodes.values().filter(|n| n.state != NodeState::Removed);
+    let silent = nodes.filter(|n| !is_heard(status, n.id)).count();
+    (silent, shards.iter().filter(|s| s.leader().is_none()).count())
 }
 
 #[cfg(test)]

@@ -73,6 +73,8 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
             plan.changing(validated, desired, &seats, observed, status);
             if plan.is_waiting_for_people_alone() {
                 running::restart(&mut plan, slots, &seats, status);
+            } else if plan.steps.is_empty() {
+                running::correct(&mut plan, slots, status);
             }
             // It may have to wait for slots after it, which go only when their nodes have left: it holds nothing up.
             let going = seats.condemned().filter(|slot| !desired.slots.contains_key(*slot));

@@ -25,8 +25,8 @@ fn is_absent(error: &kube::Error) -> bool {
 }
 
 impl Writer<'_> {
-    /// Writes them all.
-    pub(super) async fn write_beside(&self, scene: &Scene<'_>, one_may_go: bool) -> Result<(), ApplyError> {
+    /// Writes them all. True if the disruption budget is another from now on, or may be.
+    pub(super) async fn write_beside(&self, scene: &Scene<'_>, one_may_go: bool) -> Result<bool, ApplyError> {
         let of = self.blueprint();
         let pods = scene.cluster.slots(scene.names).len();
         self.put(service_account(&of)).await?;
@@ -35,7 +35,7 @@ impl Writer<'_> {
         }
         self.put(config_map(&of)).await?;
         match &self.context.policies {
-            Some(operator) => self.put(network_policy(&of, operator)).await?,
+            Some(operator) => drop(self.put(network_policy(&of, operator)).await?),
             None => self.drop_policy(network_policy(&of, &OperatorPods::default())).await?,
         }
         self.put(disruption_budget(&of, pods, one_may_go)).await
@@ -60,7 +60,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn put<K>(&self, object: K) -> Result<(), ApplyError>
+    /// True if it was not fresh.
+    async fn put<K>(&self, object: K) -> Result<bool, ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
     {
@@ -68,7 +69,7 @@ impl Writer<'_> {
         let key = format!("{kind}/{}/{name}", self.names.namespace);
         let text = serde_json::to_string(&object).unwrap_or_default();
         if self.context.written.is_fresh(&key, &text) {
-            return Ok(());
+            return Ok(false);
         }
         self.context.leadership.token()?;
         let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
@@ -92,6 +93,6 @@ impl Writer<'_> {
         };
         written.map_err(ApplyError::of(&key))?;
         self.context.written.note(key, text);
-        Ok(())
+        Ok(true)
     }
 }

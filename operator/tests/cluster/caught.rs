@@ -17,16 +17,29 @@ fn call(verb: Verb, resource: &str, name: &str, body: serde_json::Value) -> Call
 
 /// What is said of this write.
 fn said_of(prepared: &World, calls: &[Call]) -> String {
+    said_after(prepared, &[], calls)
+}
+
+/// The same, a step of everybody else after others.
+fn said_after(prepared: &World, first: &[Call], then: &[Call]) -> String {
     let world = prepared.fork(None);
     world.change(|ground| {
-        for call in calls {
-            let before = ground.objects.get(&call.key).cloned();
-            ground.objects.write(call).expect("a write that is made");
-            let after = ground.objects.get(&call.key).cloned();
-            ground.check_write(call, before.as_ref(), after.as_ref());
+        write(ground, first);
+        if !first.is_empty() {
+            ground.step();
         }
+        write(ground, then);
         ground.rules.broken.join("; ")
     })
+}
+
+fn write(ground: &mut Ground, calls: &[Call]) {
+    for call in calls {
+        let before = ground.objects.get(&call.key).cloned();
+        ground.objects.write(call).expect("a write that is made");
+        let after = ground.objects.get(&call.key).cloned();
+        ground.check_write(call, before.as_ref(), after.as_ref());
+    }
 }
 
 #[tokio::test]
@@ -45,6 +58,8 @@ async fn write_that_would_lose_data_is_seen() {
     assert_eq!(said_of(&prepared, &[deleted("pods", "shop-a-0")]), "");
     let said = said_of(&prepared, &[deleted("pods", "shop-a-0"), deleted("pods", "shop-b-0")]);
     assert!(said.contains("shop-b-0 is restarted while [\"shop-a-0\"] are away"), "{said}");
+    let said = said_after(&prepared, &[deleted("pods", "shop-a-0")], &[deleted("pods", "shop-b-0")]);
+    assert!(said.contains("shop-b-0 is restarted while [\"shop-a-0\"] are away"), "it is not made anew yet: {said}");
     // Though nobody has been told that they are ready.
     prepared.change(|ground| {
         for pod in ["shop-a-0", "shop-b-0"] {

@@ -19,6 +19,7 @@ mod caught;
 mod chaos;
 mod conflicts;
 mod crash;
+mod eviction;
 mod lease;
 mod neighbours;
 mod secret;

@@ -80,17 +80,22 @@ impl Ground {
     }
 
     /// A node that runs is ended only while every other one runs, and nothing is short of copies: whether its pod is told
-    /// to be ready or not, what counts is what really is. A pod whose node has left the database is none of them.
+    /// to be ready or not, what counts is what really is, and a pod that is not there is away. A pod whose node has left the
+    /// database is none of them.
     fn check_restart(&mut self, name: &str, pod: &Value) {
         let is_leaving = |pod: &Value| !pod["metadata"]["deletionTimestamp"].is_null();
         if is_leaving(pod) || self.member_in(name).is_none() || !self.runs_in(name) {
             return;
         }
-        let others = self.objects.all().filter(|(key, _)| key.resource == "pods" && key.name != name);
-        let away: Vec<String> = others
-            .filter(|(key, _)| self.member_in(&key.name).is_some())
-            .filter(|(key, other)| is_leaving(other) || !self.runs_in(&key.name))
-            .map(|(key, _)| key.name.clone())
+        let slots =
+            self.database.nodes().filter_map(|node| Some((node.id, node.address.split('.').next()?.to_owned())));
+        let away: Vec<String> = slots
+            .filter(|(node, slot)| slot != name && self.member_in(slot) == Some(*node))
+            .filter(|(_, slot)| {
+                let pod = self.objects.get(&Self::key("pods", slot));
+                pod.is_none_or(is_leaving) || !self.runs_in(slot)
+            })
+            .map(|(_, slot)| slot)
             .collect();
         self.break_if(!away.is_empty(), || format!("{name} is restarted while {away:?} are away"));
         let unrest = self.database.status().map_or(Some("no leader".to_owned()), |status| unrest(&status));

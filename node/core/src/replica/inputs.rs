@@ -59,7 +59,7 @@ impl Replica {
 
     /// From another copy. The node has checked that it is meant for this one.
     pub(crate) fn step(&mut self, from: NodeId, envelope: RaftEnvelope) {
-        self.peers.insert(envelope.from, from);
+        self.know(envelope.from, from);
         if asks_for_votes(&envelope) && !is_planted(Planted::VoteRequestCountsAsHeard) {
             // It does not hear this leader, if this is one: the node may be cut off one way.
             self.heard.remove(&envelope.from);

@@ -16,6 +16,8 @@ pub(super) struct SnapshotReceive {
     pub(super) offer: SnapshotOffer,
     pub(super) from_node: NodeId,
     next: u64,
+    /// Of the copy, when it began or the last piece came.
+    pub(super) tick: u64,
     /// All is written; waiting for the store to make it durable.
     pub(super) is_complete: bool,
     /// The first sync of the store that began with all of it written.
@@ -26,7 +28,7 @@ pub(super) struct SnapshotReceive {
 impl SnapshotReceive {
     pub(super) fn start(
         offer: SnapshotOffer,
-        from_node: NodeId,
+        (from_node, tick): (NodeId, u64),
         applier: &mut Applier,
         engine: &dyn Engine,
     ) -> Result<Self, EngineError> {
@@ -35,7 +37,7 @@ impl SnapshotReceive {
             if is_planted(Planted::RemainsOfRequests) { Vec::new() } else { stale_requests(&offer, engine)? };
         writes.push(applier.state.write());
         engine.write(writes)?;
-        Ok(Self { offer, from_node, next: 0, is_complete: false, covering_sync: None, is_durable: false })
+        Ok(Self { offer, from_node, next: 0, tick, is_complete: false, covering_sync: None, is_durable: false })
     }
 
     /// True if pieces of it lie in the store.
@@ -76,6 +78,7 @@ impl SnapshotReceive {
     pub(super) fn store(
         &mut self,
         chunk: SnapshotChunk,
+        tick: u64,
         applier: &mut Applier,
         engine: &dyn Engine,
     ) -> Result<(), EngineError> {
@@ -85,7 +88,7 @@ impl SnapshotReceive {
         if !expected || !is_whole {
             return Ok(());
         }
-        self.next = chunk.sequence + 1;
+        (self.next, self.tick) = (chunk.sequence + 1, tick);
         let mut writes: Vec<_> = chunk.records.into_iter().map(|(k, v)| EngineWrite::Put(k, v)).collect();
         if chunk.last {
             let shard = self.offer.descriptor.shard;

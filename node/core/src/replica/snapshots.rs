@@ -13,6 +13,9 @@ use crate::replica::state::ReplicaState;
 use crate::replica::{Collected, ELECTION_TICKS, Pace, Replica, SnapshotReceive, SnapshotSend, raft_log};
 use crate::time::Now;
 
+/// Ticks in which a transfer must bring a piece, or another may take its place: its sender gives it up as soon.
+const RECEIVE_TICKS: u64 = 200;
+
 /// What became of an offered snapshot.
 #[expect(clippy::large_enum_variant, reason = "taken apart where it is made")]
 pub(crate) enum Offered {
@@ -119,7 +122,11 @@ impl Replica {
                 let (node, ack) = current.ack();
                 return Ok(Offered::Answer(node, ack));
             }
-            if current.is_complete || current.offer.term > offer.term {
+            // A leader numbers its transfers; what it has given up may be repeated late.
+            let is_later = (current.offer.term, current.offer.id) > (offer.term, offer.id);
+            let is_later = is_later && (current.offer.term > offer.term || !is_planted(Planted::EarlierOfferTaken));
+            let is_alive = self.ticks - current.tick <= RECEIVE_TICKS || is_planted(Planted::IdleTransferKept);
+            if current.is_complete || (is_later && is_alive) {
                 return Ok(Offered::Ignored);
             }
             if current.has_written() && !is_planted(Planted::RemainsNotWiped) {
@@ -127,7 +134,7 @@ impl Replica {
                 return Ok(Offered::MustWipe);
             }
         }
-        let receive = SnapshotReceive::start(offer, from, &mut self.applier, engine)?;
+        let receive = SnapshotReceive::start(offer, (from, self.ticks), &mut self.applier, engine)?;
         let (node, ack) = receive.ack();
         self.receive = Some(receive);
         Ok(Offered::Answer(node, ack))
@@ -138,7 +145,9 @@ impl Replica {
     fn is_behind(&self, offer: &SnapshotOffer) -> bool {
         let log = &self.raw.raft.raft_log;
         let has_data = !self.applier.state.blank && self.receive.is_none();
-        let is_from_leader = !self.is_leader() && offer.term == self.term();
+        // Whoever leads says so with every heartbeat, and offers until it is answered.
+        let is_known = self.raw.raft.leader_id == offer.from.0 || is_planted(Planted::RecordsGivenUpForAnybody);
+        let is_from_leader = !self.is_leader() && is_known && offer.term == self.term();
         has_data && is_from_leader && offer.index > log.committed && !log.match_term(offer.index, offer.index_term)
     }
 
@@ -200,7 +209,7 @@ impl Replica {
             return Ok(());
         }
         let was_complete = receive.is_complete;
-        receive.store(chunk, &mut self.applier, engine)?;
+        receive.store(chunk, self.ticks, &mut self.applier, engine)?;
         out.send.push(receive.ack());
         out.wants_sync |= receive.is_complete && !was_complete;
         Ok(())

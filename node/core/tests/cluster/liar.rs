@@ -7,6 +7,7 @@ use skerry_core::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::{MapDelta, Member, MoveLimits, NodeRecord, Replica, Role};
 use skerry_core::message::{PeerMessage, SnapshotOffer};
 use skerry_core::node::{Input, Recovered};
+use skerry_core::replica::ReplicaView;
 use skerry_core::system::AdminChange;
 use skerry_core::time::Version;
 
@@ -106,19 +107,26 @@ fn a_map_whose_numbers_cannot_be_is_not_taken() {
     assert_eq!(cluster.hosts[&TOLD].node.map().epoch, map.epoch);
 }
 
-/// In the term of its leader, and of an index that its log does not reach: what makes a copy give its records up.
+/// In the term of its leader, and of an index that its log does not reach: what makes a copy give its records up. In the
+/// name of a copy that it has itself, and of the one that leads.
 #[test]
 fn a_copy_keeps_its_records_whatever_a_node_offers_that_has_none() {
     let (mut cluster, liar) = with_table();
     let views: Vec<_> = cluster.hosts[&TOLD].node.replicas().filter(|view| view.shard != ShardId::SYSTEM).collect();
-    for (view, id) in views.into_iter().zip(1..) {
+    let led = |view: &ReplicaView| {
+        let copies = cluster.hosts.values().filter_map(|host| host.node.replica(view.shard));
+        copies.map(|copy| copy.view()).find(|copy| copy.is_leader).expect("it is led").replica
+    };
+    let forged: Vec<_> = views.iter().flat_map(|view| [(view, ReplicaId(3)), (view, led(view))]).collect();
+    for ((view, id), number) in forged.into_iter().filter(|(view, id)| *id != view.replica).zip(1..) {
         let mut descriptor = view.descriptor.clone();
-        let from = Replica { node: liar, id: ReplicaId(3) };
-        descriptor.members.insert(0, Member { replica: from, role: Role::Voter });
+        descriptor.members.retain(|member| member.replica.id != id);
+        descriptor.members.push(Member { replica: Replica { node: liar, id }, role: Role::Voter });
+        descriptor.members.sort_by_key(|member| member.replica.id);
         descriptor.generation.0 += 1;
         let offer = SnapshotOffer {
-            id,
-            from: from.id,
+            id: number,
+            from: id,
             to: view.replica,
             term: view.term,
             index: view.last + 1_000,

@@ -4,6 +4,7 @@
 
 mod adversary;
 mod bounds;
+mod given_up;
 mod harness;
 mod liar;
 mod lost_volume;

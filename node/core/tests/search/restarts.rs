@@ -85,7 +85,7 @@ fn acknowledged_early() -> Cluster {
     cluster
 }
 
-/// A whole transfer arrives once more, when the copy has fallen behind again and waits for another.
+/// A whole transfer arrives once more, when the copy has fallen behind again and waits for another that has not begun.
 fn repeated_late() -> Cluster {
     let (mut cluster, [leader, other, late]) = given_up();
     let is_transfer = |f: &Flight| matches!(f.message, PeerMessage::SnapshotOffer(_) | PeerMessage::SnapshotChunk(_));
@@ -129,6 +129,8 @@ fn repeated_late() -> Cluster {
         }
     }
     assert!(cluster.view(late).is_blank, "it has given its records up again");
+    // Nor does the offer come again: a transfer that is under way is kept.
+    cluster.hold = Some(Box::new(is_transfer));
     cluster.rounds(12);
     cluster.held = offers;
     cluster.release(|_| true);

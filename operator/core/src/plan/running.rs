@@ -3,8 +3,8 @@
 //! A node that serves is restarted only when every other one does, and every shard has all its copies in step: so one
 //! node is away at a time, and a spec that does not run stops at the first. That one is no trap: what certainly does not
 //! run is started as the spec says now, whoever answers, before any other. What may run is left alone, unless it alone is
-//! away, every shard goes on without it, and the steward does not hear it; or it has not been ready for long, and all else is
-//! well. So a corrected spec goes on by itself.
+//! away, every shard goes on without it, and the steward does not hear it; or it has not been ready for long, and every other
+//! node is heard; or nobody has ever joined in it. So a corrected spec goes on by itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use skerry_core::node::Status;
 use super::seats::Seats;
 use super::{Plan, Step, Wait};
 use crate::eviction::newest_at;
-use crate::health::{does_without, is_heard, shards_now, unrest, unrest_but};
+use crate::health::{all_speak, does_without, is_heard, shards_now, unrest};
 use crate::observed::{Running, Slot, not_ready};
 
 /// A process that was started as the spec says now is waited for so long. One that starts but cannot take requests before
@@ -38,9 +38,11 @@ pub(super) fn mend(plan: &mut Plan, slots: &BTreeMap<String, Slot>, victims: &[V
         return;
     }
     let alone = slots.values().filter(|slot| !slot.process.ready).count() == 1;
+    // Nothing is taken down with what nobody has joined in, however many such there are.
+    let may_go = |slot: &Slot, status: &Status| is_nobodys(slot, status) || (alone && is_out_of_use(slot, status));
     let may_end = |slot: &Slot| match slot.process.running {
         Running::Failing | Running::Unplaced => true,
-        Running::Maybe => alone && status.is_some_and(|status| is_out_of_use(slot, status)),
+        Running::Maybe => status.is_some_and(|status| may_go(slot, status)),
         Running::Replaced => false,
     };
     let broken = slots.iter().filter(|(_, slot)| slot.process.outdated && !slot.process.ready && may_end(slot));
@@ -70,16 +72,26 @@ fn is_starting(slot: &Slot) -> bool {
     }
 }
 
-/// The one process that is not ready, if it runs and was not for long, what it was started with may be why, and all is well
-/// but for its own copies.
+/// Tries a corrected spec on the node that never gets ready, whatever else is under way: that may wait for this very node.
+pub(super) fn correct(plan: &mut Plan, slots: &BTreeMap<String, Slot>, status: &Status) {
+    plan.steps.extend(never_ready(slots, status).map(|slot| Step::RestartNode { slot: slot.clone() }));
+}
+
+/// The one process that is not ready, if it runs and was not for long, what it was started with may be why, every other
+/// node is heard, and every shard is led and goes on without it.
 fn never_ready<'a>(slots: &'a BTreeMap<String, Slot>, status: &Status) -> Option<&'a String> {
     let mut away = slots.iter().filter(|(_, slot)| !slot.process.ready);
     let (Some((name, slot)), None) = (away.next(), away.next()) else { return None };
     let process = &slot.process;
     let may_mend = process.outdated && process.running == Running::Maybe && process.down >= GETTING_READY_MAX;
     let node = newest_at(status, &slot.address)?;
-    let is_alone = does_without(status, node.id) && unrest_but(status, Some(node.id)).is_none();
+    let is_alone = does_without(status, node.id) && all_speak(status);
     (may_mend && is_alone).then_some(name)
+}
+
+/// True if no node has ever joined from the slot.
+fn is_nobodys(slot: &Slot, status: &Status) -> bool {
+    newest_at(status, &slot.address).is_none()
 }
 
 /// True if the steward does not hear the slot's node, and every shard goes on without it.

@@ -163,8 +163,8 @@ impl Machine {
     }
 
     fn receive(&mut self, offer: SnapshotOffer, chunk: SnapshotChunk) {
-        let mut receive = SnapshotReceive::start(offer, NodeId(1), &mut self.applier, &self.store).unwrap();
-        receive.store(chunk, &mut self.applier, &self.store).unwrap();
+        let mut receive = SnapshotReceive::start(offer, (NodeId(1), 0), &mut self.applier, &self.store).unwrap();
+        receive.store(chunk, 0, &mut self.applier, &self.store).unwrap();
     }
 }
 

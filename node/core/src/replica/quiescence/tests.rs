@@ -8,7 +8,7 @@ use crate::ids::{Incarnation, ReplicaId, Token};
 use crate::map::{Descriptor, Role};
 use crate::message::RaftKind;
 use crate::replica::tests::{Memory, QUIET, blank, copy, follow, hear_all, leader, message, sent, tick, woken};
-use crate::replica::{Outstanding, Proposed, Reader};
+use crate::replica::{Outstanding, PEERS_MAX, Proposed, Reader};
 use crate::system::SystemCommand;
 
 /// True if the copy goes quiescent though something has been changed about it, while all other nodes are heard of.
@@ -65,6 +65,33 @@ fn a_copy_without_records_has_its_leader_for_a_peer() {
     let replica = blank(&Memory::default());
     assert_eq!(replica.nodes().count(), 0);
     assert_eq!(replica.peer_nodes().collect::<Vec<_>>(), [NodeId(2)]);
+}
+
+/// Speaks under a thousand ids to a copy that follows the second one. Gives how many it remembers.
+fn remembered() -> usize {
+    let engine = Memory::default();
+    let mut replica = copy(&[(2, 1)], 1, &engine);
+    follow(&mut replica, &engine);
+    for id in 100..1_100 {
+        replica.step(NodeId(9), message(id, RaftKind::HeartbeatResponse, 1));
+        assert_eq!(replica.leader_node(), Some(NodeId(2)));
+    }
+    assert_eq!(replica.admit(NodeId(3), || None, &message(3, RaftKind::HeartbeatResponse, 1)), Ok(()));
+    replica.peers.len().max(replica.heard.len())
+}
+
+#[test]
+fn a_copy_does_not_remember_all_who_ever_spoke_to_it() {
+    assert!(remembered() <= PEERS_MAX);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_copy_that_remembers_every_stranger_is_noticed() {
+    crate::planted::plant(Some(Planted::StrangersKept));
+    let remembered = remembered();
+    crate::planted::plant(None);
+    assert!(remembered > 1_000);
 }
 
 #[test]

@@ -226,3 +226,70 @@ fn a_leader_learns_of_commits_only_in_its_term_and_within_its_log() {
     follow(&mut follower, &engine);
     assert_eq!(committed(&mut follower, 1, 4), 2);
 }
+
+/// A process that has just started knows its term, and nobody who leads it.
+fn keeps_records_without_a_leader() -> bool {
+    let engine = Memory::default();
+    let mut replica = copy(&[(2, 1), (3, 1), (4, 1)], 3, &engine);
+    assert_eq!((replica.term(), replica.leader_node()), (1, None));
+    let is_wiped = must_wipe(&mut replica, offer(9, 1, 1), &engine);
+    let keeps = !is_wiped && !replica.is_blank();
+    // Whoever leads says so with every heartbeat, and offers again.
+    follow(&mut replica, &engine);
+    assert!(!keeps || must_wipe(&mut replica, offer(9, 1, 1), &engine));
+    keeps
+}
+
+#[test]
+fn a_copy_that_knows_no_leader_gives_its_records_up_for_nobody() {
+    assert!(keeps_records_without_a_leader());
+}
+
+/// Pieces of one transfer are here when an offer of an earlier one comes late.
+fn goes_on_though_an_earlier_offer_comes_late() -> bool {
+    let engine = Memory::default();
+    let mut replica = blank(&engine);
+    offered(&mut replica, offer(9, 2, 2), &engine);
+    offered(&mut replica, offer(10, 2, 3), &engine);
+    received(&mut replica, piece(3, 0, false), &engine);
+    let is_ignored = is_ignored(&mut replica, offer(9, 2, 2), &engine);
+    is_ignored && offered(&mut replica, offer(10, 2, 3), &engine) == Some(SnapshotState::Want(1))
+}
+
+#[test]
+fn a_transfer_goes_on_though_an_offer_of_an_earlier_one_comes_late() {
+    assert!(goes_on_though_an_earlier_offer_comes_late());
+}
+
+/// An offer of a term that nobody leads, after which no piece comes.
+fn gives_way_when_it_brings_nothing() -> bool {
+    let engine = Memory::default();
+    let mut replica = blank(&engine);
+    offered(&mut replica, offer(9, 1 << 20, u64::MAX), &engine);
+    assert!(is_ignored(&mut replica, offer(9, 2, 2), &engine));
+    replica.ticks += RECEIVE_TICKS;
+    assert!(is_ignored(&mut replica, offer(9, 2, 2), &engine));
+    replica.ticks += 1;
+    offered(&mut replica, offer(9, 2, 2), &engine) == Some(SnapshotState::Want(0))
+}
+
+#[test]
+fn a_transfer_that_brings_nothing_keeps_no_other_away_for_ever() {
+    assert!(gives_way_when_it_brings_nothing());
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_of_offers_are_noticed() {
+    let checks: [(Planted, fn() -> bool); 3] = [
+        (Planted::RecordsGivenUpForAnybody, keeps_records_without_a_leader),
+        (Planted::EarlierOfferTaken, goes_on_though_an_earlier_offer_comes_late),
+        (Planted::IdleTransferKept, gives_way_when_it_brings_nothing),
+    ];
+    for (bug, check) in checks {
+        crate::planted::plant(Some(bug));
+        let holds = check();
+        crate::planted::plant(None);
+        assert!(!holds, "{bug:?}");
+    }
+}

@@ -106,6 +106,53 @@ fn a_node_that_runs_and_is_heard_and_never_gets_ready_takes_a_corrected_spec_by_
     assert_eq!(restarts(&world.plan()), [""; 0], "its shards do not go on without it");
 }
 
+/// Each of them waited for the others to be ready first.
+#[test]
+fn what_nobody_has_joined_in_takes_a_corrected_spec_though_several_run() {
+    let mut world = at_rest(3);
+    world.edit(&spec(6, 3, 3, HASH));
+    let plan = world.plan();
+    world.apply(&plan, usize::MAX);
+    let new = ["shop-a-1", "shop-b-1", "shop-c-1"];
+    for slot in new {
+        *world.process(slot) = Process { ready: false, down: Duration::from_secs(60), ..OUTDATED };
+    }
+    assert_eq!(restarts_while_silent(&world), [""; 0], "one may have joined");
+    for slot in new {
+        let plan = world.plan();
+        assert_eq!(restarts(&plan), [slot]);
+        world.apply(&plan, usize::MAX);
+    }
+    assert_eq!(world.plan().waits, [Wait::Joining(new.map(str::to_owned).to_vec())]);
+}
+
+/// What leaves waits for the node that is to take its copies, and that node for the corrected spec.
+#[test]
+fn a_node_that_never_gets_ready_takes_a_corrected_spec_that_takes_another_away_too() {
+    let mut world = World::new(&spec(4, 3, 1, HASH));
+    world.settle();
+    world.edit(&spec(3, 3, 1, HASH));
+    for _ in 0..3 {
+        let plan = world.plan();
+        world.apply(&plan, usize::MAX);
+    }
+    for slot in ["shop-a-0", "shop-a-1", "shop-a-2", "shop-a-3"] {
+        *world.process(slot) = OUTDATED;
+    }
+    let away = |down| Process { ready: false, down: Duration::from_secs(down), ..OUTDATED };
+    *world.process("shop-a-2") = away(299);
+    let plan = world.plan();
+    assert!(plan.steps.is_empty() && matches!(plan.waits[..], [Wait::Emptying { .. }]), "{plan:?}");
+    *world.process("shop-a-2") = away(300);
+    assert_eq!(restarts(&world.plan()), ["shop-a-2"]);
+    // Somebody else is away.
+    world.silent = Some("shop-a-1".into());
+    assert_eq!(restarts(&world.plan()), [""; 0]);
+    world.silent = None;
+    (*world.process("shop-a-0"), *world.process("shop-a-2")) = (away(300), OUTDATED);
+    assert_eq!(restarts(&world.plan()), [""; 0], "its shards do not go on without it");
+}
+
 #[test]
 fn what_cannot_start_is_corrected_one_at_a_time_though_nobody_answers() {
     let mut world = at_rest(3);

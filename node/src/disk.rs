@@ -11,6 +11,11 @@ use std::sync::Arc;
 /// With less than this free a store may not open for want of space alone.
 pub const SPACE_MIN: u64 = 4 << 20;
 
+/// With fewer names left for new files a store or log may not open either.
+const FILES_MIN: u64 = 32;
+/// With fewer, puts are refused.
+const FILES_RESERVE: u64 = 256;
+
 /// Makes a file's content durable. A seam: tests count the calls and make them fail.
 pub type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 
@@ -44,12 +49,29 @@ pub fn free_bytes(folder: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// How many more files the file system of a folder can hold. One that does not count them has no limit.
+fn free_files(folder: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(folder)?;
+    Ok(if stat.f_files == 0 { u64::MAX } else { stat.f_favail })
+}
+
+/// What a folder is short of so much that nothing opens there. `None` = of nothing.
+pub fn shortage(folder: &Path) -> io::Result<Option<String>> {
+    let (bytes, files) = (free_bytes(folder)?, free_files(folder)?);
+    Ok(if bytes < SPACE_MIN {
+        Some(format!("only {bytes} bytes are free there, {SPACE_MIN} are needed"))
+    } else if files < FILES_MIN {
+        Some(format!("only {files} more files can be made there, {FILES_MIN} are needed"))
+    } else {
+        None
+    })
+}
+
 /// What keeps files in a folder from being read and written, if anything does: beside damage the reasons why a store may
 /// not open. Reads every file to its end.
 pub fn hinders(folder: &Path) -> io::Result<Option<String>> {
-    let free = free_bytes(folder)?;
-    if free < SPACE_MIN {
-        return Ok(Some(format!("only {free} bytes are free there")));
+    if let Some(shortage) = shortage(folder)? {
+        return Ok(Some(shortage));
     }
     let mut why = None;
     each_file(folder, &mut |path| {
@@ -122,14 +144,15 @@ impl DiskGuard {
     /// Looks. Costs a walk over the folder.
     pub fn check(&mut self, folder: &Path) -> io::Result<DiskState> {
         let bytes = folder_bytes(folder)?;
-        Ok(self.judge(bytes, free_bytes(folder)?))
+        Ok(self.judge(bytes, free_bytes(folder)?, free_files(folder)?))
     }
 
-    fn judge(&mut self, bytes: u64, file_system_free: u64) -> DiskState {
+    fn judge(&mut self, bytes: u64, file_system_free: u64, files: u64) -> DiskState {
         let left = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(bytes));
         let free = left.min(file_system_free);
         let limit = if self.full { self.reserve.saturating_add(self.reserve / 4) } else { self.reserve };
-        self.full = free < limit;
+        let files_min = if self.full { FILES_RESERVE + FILES_RESERVE / 4 } else { FILES_RESERVE };
+        self.full = free < limit || files < files_min;
         DiskState { full: self.full, bytes, free }
     }
 }
@@ -167,18 +190,27 @@ mod tests {
     #[test]
     fn disk_is_full_below_the_reserve_and_free_again_only_a_quarter_above_it() {
         let mut guard = DiskGuard::new(Some(1_000), 100);
-        assert!(!guard.judge(900, 10_000).full);
-        assert!(guard.judge(901, 10_000).full);
-        assert!(guard.judge(880, 10_000).full, "120 free is not enough to be free again");
-        assert!(!guard.judge(875, 10_000).full);
+        assert!(!guard.judge(900, 10_000, u64::MAX).full);
+        assert!(guard.judge(901, 10_000, u64::MAX).full);
+        assert!(guard.judge(880, 10_000, u64::MAX).full, "120 free is not enough to be free again");
+        assert!(!guard.judge(875, 10_000, u64::MAX).full);
+    }
+
+    #[test]
+    fn disk_that_takes_hardly_another_file_is_full() {
+        let mut guard = DiskGuard::new(None, 100);
+        assert!(!guard.judge(0, 10_000, FILES_RESERVE).full);
+        assert!(guard.judge(0, 10_000, FILES_RESERVE - 1).full);
+        assert!(guard.judge(0, 10_000, FILES_RESERVE + 1).full, "that is not enough to be free again");
+        assert!(!guard.judge(0, 10_000, FILES_RESERVE * 5 / 4).full);
     }
 
     #[test]
     fn free_space_of_the_file_system_counts_even_below_the_capacity() {
         let mut guard = DiskGuard::new(Some(1_000), 100);
-        assert_eq!(guard.judge(0, 99), DiskState { full: true, bytes: 0, free: 99 });
+        assert_eq!(guard.judge(0, 99, u64::MAX), DiskState { full: true, bytes: 0, free: 99 });
         let mut guard = DiskGuard::new(None, 100);
-        assert_eq!(guard.judge(5, 100), DiskState { full: false, bytes: 5, free: 100 });
+        assert_eq!(guard.judge(5, 100, u64::MAX), DiskState { full: false, bytes: 5, free: 100 });
     }
 
     #[test]

@@ -138,6 +138,11 @@ fn judge(folder: PathBuf, kind: EngineKind, message: String) -> OpenError {
     }
 }
 
+/// True if a panic in an engine that opens this folder says that the store there is damaged.
+pub fn is_damage_told_by(panic: &str, folder: &Path) -> bool {
+    !is_want_of_memory(panic) && matches!(disk::hinders(folder), Ok(None))
+}
+
 /// sled panics where it gets no memory or no thread, and nothing of that is left to be seen afterwards.
 fn is_want_of_memory(panic: &str) -> bool {
     let said = ["converting zero into `Owned`", "failed to allocate", "kind: OutOfMemory", "kind: WouldBlock"];

@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// With less than this free a store may not open for want of space alone.
 pub const SPACE_MIN: u64 = 4 << 20;
 
+/// Written to see whether files can be.
+const PROBE: &str = "space.probe";
+const PROBE_BYTES: usize = 1 << 20;
 /// With fewer names left for new files a store or log may not open either.
 const FILES_MIN: u64 = 32;
 /// With fewer, puts are refused.
@@ -68,10 +71,15 @@ pub fn shortage(folder: &Path) -> io::Result<Option<String>> {
 }
 
 /// What keeps files in a folder from being read and written, if anything does: beside damage the reasons why a store may
-/// not open. Reads every file to its end.
+/// not open. Reads every file to its end, and writes one for a moment: a quota is seen in no other way.
 pub fn hinders(folder: &Path) -> io::Result<Option<String>> {
     if let Some(shortage) = shortage(folder)? {
         return Ok(Some(shortage));
+    }
+    let probe = folder.join(PROBE);
+    let written = fs::write(&probe, vec![0; PROBE_BYTES]).and_then(|()| File::open(&probe)?.sync_all());
+    if let Err(error) = written.and_then(|()| fs::remove_file(&probe)) {
+        return Ok(Some(format!("{}: {error}", probe.display())));
     }
     let mut why = None;
     each_file(folder, &mut |path| {
@@ -224,6 +232,16 @@ mod tests {
         assert!(state.full && state.bytes >= 60 << 10);
         fs::remove_file(folder.path().join("inner/file")).unwrap();
         assert!(!guard.check(folder.path()).unwrap().full);
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_file_hinders_a_store_and_one_that_does_is_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), b"content").unwrap();
+        assert_eq!(hinders(folder.path()).unwrap(), None);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fs::create_dir(folder.path().join(PROBE)).unwrap();
+        assert!(hinders(folder.path()).unwrap().unwrap().contains(PROBE));
     }
 
     #[test]

@@ -110,8 +110,12 @@ async fn open_for_good(
             refuse_used(config, &volume)?;
             refuse_emptied(config, &volume, &owner)?;
             shell.founding.becomes(Standing::Member { node: owner.node, incarnation: None });
+            let is_first_start_of_founder = owner.node == FOUNDER && volume.known() == Known::Nothing;
+            if is_first_start_of_founder && let Origin::Join(seeds) = &config.origin {
+                origin::refuse_second(seeds, &config.cluster).await?;
+            }
             let store = store::open(config, &volume)?;
-            if owner.node == FOUNDER && volume.known() == Known::Nothing {
+            if is_first_start_of_founder {
                 begin::make_again(config, &new, &store.engine)?;
             }
             if !store::knows_nodes(store.engine.as_ref())? {

@@ -8,7 +8,7 @@ use skerry_core::ids::ClusterId;
 use skerry_node::founding::FOUNDER;
 use skerry_node::identity::{Owner, Volume};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, free_addresses};
 
 fn aside(volume: &Path) -> Vec<String> {
     let names = fs::read_dir(volume).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
@@ -125,4 +125,26 @@ async fn an_identity_of_before_the_first_start_begins_nothing_on_a_log_that_was_
     cluster.restart(0);
     cluster.nodes[0].await_ready();
     assert_eq!(cluster.database().get("sales", b"kept").await.unwrap().value, &b"1"[..]);
+}
+
+/// Made here by a call whose answer was lost, and then on another node: two databases of one name and with the same ids.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founder_that_nobody_has_joined_gives_way_to_a_database_that_was_made_elsewhere() {
+    let mut cluster = Cluster::start(1);
+    let seed = cluster.nodes[0].grpc();
+    let volume = cluster.folder().path().join("node-1/volume");
+    fs::create_dir_all(&volume).unwrap();
+    let identity = Volume::open(&volume).unwrap();
+    identity.own(Owner { cluster: ClusterId("shop".to_owned()), node: FOUNDER }).unwrap();
+    drop(identity);
+    let address = free_addresses(1)[0];
+    let node = cluster.add_waiting(address, &["--join", &format!("127.0.0.1:1,{address},{seed}")]);
+    assert!(!cluster.nodes[node].await_exit().success());
+    let said = cluster.nodes[node].line("node failed").unwrap()["error"].as_str().unwrap().to_owned();
+    assert!(said.contains(&seed.to_string()) && said.contains("made elsewhere"), "{said}");
+    assert!(!volume.join("store").try_exists().unwrap(), "nothing is made");
+    fs::remove_dir_all(&volume).unwrap();
+    cluster.nodes[node].start(&["--join", &seed.to_string()]);
+    cluster.nodes[node].await_serving();
+    assert_eq!(cluster.nodes[node].id(), 2);
 }

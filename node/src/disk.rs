@@ -70,6 +70,12 @@ pub fn shortage(folder: &Path) -> io::Result<Option<String>> {
     })
 }
 
+/// True if an error of the file system, in its words, is for want of space: by the system's number of it.
+pub fn is_want_of_space(said: &str) -> bool {
+    use rustix::io::Errno;
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| said.contains(&format!("(os error {})", errno.raw_os_error())))
+}
+
 /// What keeps files in a folder from being read and written, if anything does: beside damage the reasons why a store may
 /// not open. Reads every file to its end, and writes one for a moment: a quota is seen in no other way.
 pub fn hinders(folder: &Path) -> io::Result<Option<String>> {
@@ -242,6 +248,16 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         fs::create_dir(folder.path().join(PROBE)).unwrap();
         assert!(hinders(folder.path()).unwrap().unwrap().contains(PROBE));
+    }
+
+    #[test]
+    fn want_of_space_is_told_from_other_failures_by_its_words() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = (1..200).map(io::Error::from_raw_os_error).find(|error| error.kind() == kind).unwrap();
+            assert!(is_want_of_space(&format!("log failed: {error}")), "{error}");
+        }
+        assert!(!is_want_of_space(&io::Error::from_raw_os_error(5).to_string()));
+        assert!(!is_want_of_space("fsync failed"));
     }
 
     #[test]

@@ -267,6 +267,10 @@ async fn out_of_space(signals: &Signals, volume: &Path) -> RunError {
     signals.stopped().cancelled().await;
     match (signals.failure(), disk::shortage(volume)) {
         (Some(reason), Ok(Some(shortage))) => RunError::Full { shortage, reason: reason.to_owned() },
+        // Space comes and goes.
+        (Some(reason), Ok(None)) if disk::is_want_of_space(reason) => {
+            RunError::Full { shortage: "or was a moment ago".to_owned(), reason: reason.to_owned() }
+        }
         _ => std::future::pending().await,
     }
 }

@@ -82,9 +82,7 @@ impl Mark {
             return Self::Of(kind);
         }
         for kind in [EngineKind::Sled, EngineKind::Fjall] {
-            let own = Self::text(kind);
-            let bits = own.bytes().zip(mark).map(|(own, found)| (own ^ found).count_ones()).sum::<u32>();
-            if own.len() == mark.len() && bits == 1 {
+            if super::is_one_bit_off(mark, Self::text(kind).as_bytes()) {
                 return Self::Flipped(kind);
             }
         }

@@ -57,6 +57,11 @@ impl StoreMark {
         Self { format: FORMAT, id, start, boot: boot(), is_closed: false, is_doubtful }
     }
 
+    /// Of a store that was just made.
+    fn unused() -> Self {
+        Self { is_closed: true, ..Self::new(Uuid::new_v4().to_string(), Incarnation(0), false) }
+    }
+
     /// sled writes over freed space before a sync has made its copy elsewhere durable. A disk that reorders what it has
     /// in its cache may then keep the one and lose the other, and sled does not notice each such loss.
     fn leaves_doubt(&self, kind: EngineKind) -> bool {
@@ -170,7 +175,7 @@ fn open_or_make(config: &Config) -> Result<Opened, RunError> {
         let new = config.data.join(STORE_NEW);
         remove(&new)?;
         let engine = engine::open(config.engine, &new, config.cache_bytes)?;
-        write_mark(engine.as_ref(), &StoreMark::new(Uuid::new_v4().to_string(), Incarnation(0), false))?;
+        write_mark(engine.as_ref(), &StoreMark::unused())?;
         drop(engine);
         remove(&folder)?;
         fs::rename(&new, &folder).map_err(|source| failed("name", &folder, source))?;
@@ -316,6 +321,8 @@ mod tests {
         let before = StoreMark { boot: "an earlier boot".to_owned(), ..mark };
         assert!(before.leaves_doubt(EngineKind::Sled) && !before.leaves_doubt(EngineKind::Fjall));
         assert!(!StoreMark { is_closed: true, ..before.clone() }.leaves_doubt(EngineKind::Sled));
+        let unused = StoreMark { boot: "an earlier boot".to_owned(), ..StoreMark::unused() };
+        assert!(!unused.leaves_doubt(EngineKind::Sled), "it had nothing yet");
         assert!(StoreMark { is_closed: true, is_doubtful: true, ..before }.leaves_doubt(EngineKind::Sled));
     }
 }

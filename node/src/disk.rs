@@ -11,6 +11,14 @@ use std::sync::Arc;
 /// With less than this free a store may not open for want of space alone.
 pub const SPACE_MIN: u64 = 4 << 20;
 
+/// Written to see whether files can be.
+const PROBE: &str = "space.probe";
+const PROBE_BYTES: usize = 1 << 20;
+/// With fewer names left for new files a store or log may not open either.
+const FILES_MIN: u64 = 32;
+/// With fewer, puts are refused.
+const FILES_RESERVE: u64 = 256;
+
 /// Makes a file's content durable. A seam: tests count the calls and make them fail.
 pub type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 
@@ -44,12 +52,40 @@ pub fn free_bytes(folder: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// How many more files the file system of a folder can hold. One that does not count them has no limit.
+fn free_files(folder: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(folder)?;
+    Ok(if stat.f_files == 0 { u64::MAX } else { stat.f_favail })
+}
+
+/// What a folder is short of so much that nothing opens there. `None` = of nothing.
+pub fn shortage(folder: &Path) -> io::Result<Option<String>> {
+    let (bytes, files) = (free_bytes(folder)?, free_files(folder)?);
+    Ok(if bytes < SPACE_MIN {
+        Some(format!("only {bytes} bytes are free there, {SPACE_MIN} are needed"))
+    } else if files < FILES_MIN {
+        Some(format!("only {files} more files can be made there, {FILES_MIN} are needed"))
+    } else {
+        None
+    })
+}
+
+/// True if an error of the file system, in its words, is for want of space: by the system's number of it.
+pub fn is_want_of_space(said: &str) -> bool {
+    use rustix::io::Errno;
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| said.contains(&format!("(os error {})", errno.raw_os_error())))
+}
+
 /// What keeps files in a folder from being read and written, if anything does: beside damage the reasons why a store may
-/// not open. Reads every file to its end.
+/// not open. Reads every file to its end, and writes one for a moment: a quota is seen in no other way.
 pub fn hinders(folder: &Path) -> io::Result<Option<String>> {
-    let free = free_bytes(folder)?;
-    if free < SPACE_MIN {
-        return Ok(Some(format!("only {free} bytes are free there")));
+    if let Some(shortage) = shortage(folder)? {
+        return Ok(Some(shortage));
+    }
+    let probe = folder.join(PROBE);
+    let written = fs::write(&probe, vec![0; PROBE_BYTES]).and_then(|()| File::open(&probe)?.sync_all());
+    if let Err(error) = written.and_then(|()| fs::remove_file(&probe)) {
+        return Ok(Some(format!("{}: {error}", probe.display())));
     }
     let mut why = None;
     each_file(folder, &mut |path| {
@@ -122,14 +158,15 @@ impl DiskGuard {
     /// Looks. Costs a walk over the folder.
     pub fn check(&mut self, folder: &Path) -> io::Result<DiskState> {
         let bytes = folder_bytes(folder)?;
-        Ok(self.judge(bytes, free_bytes(folder)?))
+        Ok(self.judge(bytes, free_bytes(folder)?, free_files(folder)?))
     }
 
-    fn judge(&mut self, bytes: u64, file_system_free: u64) -> DiskState {
+    fn judge(&mut self, bytes: u64, file_system_free: u64, files: u64) -> DiskState {
         let left = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(bytes));
         let free = left.min(file_system_free);
         let limit = if self.full { self.reserve.saturating_add(self.reserve / 4) } else { self.reserve };
-        self.full = free < limit;
+        let files_min = if self.full { FILES_RESERVE + FILES_RESERVE / 4 } else { FILES_RESERVE };
+        self.full = free < limit || files < files_min;
         DiskState { full: self.full, bytes, free }
     }
 }
@@ -167,18 +204,27 @@ mod tests {
     #[test]
     fn disk_is_full_below_the_reserve_and_free_again_only_a_quarter_above_it() {
         let mut guard = DiskGuard::new(Some(1_000), 100);
-        assert!(!guard.judge(900, 10_000).full);
-        assert!(guard.judge(901, 10_000).full);
-        assert!(guard.judge(880, 10_000).full, "120 free is not enough to be free again");
-        assert!(!guard.judge(875, 10_000).full);
+        assert!(!guard.judge(900, 10_000, u64::MAX).full);
+        assert!(guard.judge(901, 10_000, u64::MAX).full);
+        assert!(guard.judge(880, 10_000, u64::MAX).full, "120 free is not enough to be free again");
+        assert!(!guard.judge(875, 10_000, u64::MAX).full);
+    }
+
+    #[test]
+    fn disk_that_takes_hardly_another_file_is_full() {
+        let mut guard = DiskGuard::new(None, 100);
+        assert!(!guard.judge(0, 10_000, FILES_RESERVE).full);
+        assert!(guard.judge(0, 10_000, FILES_RESERVE - 1).full);
+        assert!(guard.judge(0, 10_000, FILES_RESERVE + 1).full, "that is not enough to be free again");
+        assert!(!guard.judge(0, 10_000, FILES_RESERVE * 5 / 4).full);
     }
 
     #[test]
     fn free_space_of_the_file_system_counts_even_below_the_capacity() {
         let mut guard = DiskGuard::new(Some(1_000), 100);
-        assert_eq!(guard.judge(0, 99), DiskState { full: true, bytes: 0, free: 99 });
+        assert_eq!(guard.judge(0, 99, u64::MAX), DiskState { full: true, bytes: 0, free: 99 });
         let mut guard = DiskGuard::new(None, 100);
-        assert_eq!(guard.judge(5, 100), DiskState { full: false, bytes: 5, free: 100 });
+        assert_eq!(guard.judge(5, 100, u64::MAX), DiskState { full: false, bytes: 5, free: 100 });
     }
 
     #[test]
@@ -192,6 +238,26 @@ mod tests {
         assert!(state.full && state.bytes >= 60 << 10);
         fs::remove_file(folder.path().join("inner/file")).unwrap();
         assert!(!guard.check(folder.path()).unwrap().full);
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_file_hinders_a_store_and_one_that_does_is_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), b"content").unwrap();
+        assert_eq!(hinders(folder.path()).unwrap(), None);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fs::create_dir(folder.path().join(PROBE)).unwrap();
+        assert!(hinders(folder.path()).unwrap().unwrap().contains(PROBE));
+    }
+
+    #[test]
+    fn want_of_space_is_told_from_other_failures_by_its_words() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = (1..200).map(io::Error::from_raw_os_error).find(|error| error.kind() == kind).unwrap();
+            assert!(is_want_of_space(&format!("log failed: {error}")), "{error}");
+        }
+        assert!(!is_want_of_space(&io::Error::from_raw_os_error(5).to_string()));
+        assert!(!is_want_of_space("fsync failed"));
     }
 
     #[test]

@@ -138,6 +138,17 @@ fn judge(folder: PathBuf, kind: EngineKind, message: String) -> OpenError {
     }
 }
 
+/// True if a panic in an engine that opens this folder says that the store there is damaged.
+pub fn is_damage_told_by(panic: &str, folder: &Path) -> bool {
+    !is_want_of_memory(panic) && matches!(disk::hinders(folder), Ok(None))
+}
+
+/// True if one flipped bit is all that tells what was found from what was written.
+fn is_one_bit_off(found: &[u8], written: &[u8]) -> bool {
+    let bits = || found.iter().zip(written).map(|(found, written)| (found ^ written).count_ones()).sum::<u32>();
+    found.len() == written.len() && bits() == 1
+}
+
 /// sled panics where it gets no memory or no thread, and nothing of that is left to be seen afterwards.
 fn is_want_of_memory(panic: &str) -> bool {
     let said = ["converting zero into `Owned`", "failed to allocate", "kind: OutOfMemory", "kind: WouldBlock"];

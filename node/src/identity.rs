@@ -121,6 +121,15 @@ pub enum VolumeError {
         /// The latest start that the data knows of.
         known: Incarnation,
     },
+    /// Put back to before its first start.
+    #[error(
+        "the identity of the volume in {} says that nothing was ever written here, but its log has records: it was put back. Put the latest identity back, or replace this node by one with an empty volume",
+        folder.display()
+    )]
+    Used {
+        /// Which.
+        folder: PathBuf,
+    },
     /// Nobody has looked at what was put aside.
     #[error(
         "another part of the volume in {} is damaged, and {} were put aside there already: {}. They may hold what no other node has as long as a shard is short of copies. Once `skerry shards` shows every shard with all its copies, remove them, or keep them elsewhere, and start this node again; or replace the node by one with an empty volume",
@@ -383,7 +392,8 @@ mod tests {
             fs::write(folder.path().join(FILE), bytes).unwrap();
             match Volume::open(folder.path()) {
                 Ok(volume) => assert_eq!(*volume.content(), content, "bit {bit}"),
-                Err(VolumeError::Unreadable { .. } | VolumeError::Newer(_)) => refused += 1,
+                // Never told of as of a newer version: nobody could help it.
+                Err(VolumeError::Unreadable { .. }) => refused += 1,
                 Err(other) => panic!("{other}"),
             }
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use skerry_client::FoundingRefusal;
+use skerry_client::identity::{Identity, identify};
 use skerry_core::ids::{ClusterId, NodeId};
 use skerry_core::map::NodeRecord;
 use skerry_core::system::NewNode;
@@ -20,6 +21,8 @@ use crate::keyring::Keyring;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// For one seed to say who it is.
+const IDENTIFY_MAX: Duration = Duration::from_secs(2);
 /// Seeds asked in one round at most: enough to find one that is up.
 const ASKED_MAX: usize = 16;
 
@@ -33,6 +36,16 @@ pub enum OriginError {
         seed: String,
         /// What it said.
         why: String,
+    },
+    /// The database was made on this volume, and on another too. Nobody has ever joined it here.
+    #[error(
+        "the database was made on this volume, where nobody has joined it yet; but {seed} is node {node} of one that was made elsewhere. Start this node with an empty volume, and it joins that one"
+    )]
+    MadeElsewhere {
+        /// Who says so.
+        seed: String,
+        /// Its id there.
+        node: NodeId,
     },
     /// The volume is of a node that was removed.
     #[error("node {node} was removed from the database")]
@@ -125,6 +138,22 @@ pub async fn gain(asker: Asker<'_>, calls: &mut mpsc::Receiver<Call>) -> Result<
             () = tokio::time::sleep(rounds.backoff()) => {}
         }
     }
+}
+
+/// Refuses to go on with a database that was made here and that nobody has joined yet, if a seed is in one of that name
+/// already. A seed that is silent says nothing: all nodes may start at once.
+pub async fn refuse_second(seeds: &[String], cluster: &ClusterId) -> Result<(), OriginError> {
+    let asked = seeds.iter().take(ASKED_MAX).map(async |seed| (seed, identify(seed, IDENTIFY_MAX).await));
+    let mut asked: FuturesUnordered<_> = asked.collect();
+    while let Some((seed, answer)) = asked.next().await {
+        // This node itself may be among them: its start is not counted yet.
+        if let Ok(Identity { cluster: its, node: Some(node), incarnation: Some(_), .. }) = answer
+            && its == *cluster
+        {
+            return Err(OriginError::MadeElsewhere { seed: seed.clone(), node });
+        }
+    }
+    Ok(())
 }
 
 /// Asking, again and again.

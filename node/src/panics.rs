@@ -5,8 +5,9 @@
 //! reason to stop serving the others.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
@@ -20,6 +21,37 @@ pub const ASYNC_THREAD: &str = "async";
 thread_local! {
     /// True while a panic on this thread is expected and dealt with.
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
+    /// Of the work at hand on this thread.
+    static LAST_WORDS: RefCell<Option<LastWords>> = const { RefCell::new(None) };
+}
+
+/// What is to be said before the process ends.
+#[derive(Clone)]
+struct LastWords {
+    say: Rc<dyn Fn(&str)>,
+    /// What the first panic said.
+    first: Option<String>,
+}
+
+/// Runs work in which a panic may be met by another while it unwinds, which ends the process: `say` gets the first one's
+/// words before that. The second may also be dealt with, so that the work ends like any other.
+pub fn with_last_words<T>(say: impl Fn(&str) + 'static, work: impl FnOnce() -> T) -> T {
+    LAST_WORDS.replace(Some(LastWords { say: Rc::new(say), first: None }));
+    let done = work();
+    LAST_WORDS.replace(None);
+    done
+}
+
+fn note_caught(text: String) {
+    let Some(LastWords { say, first }) = LAST_WORDS.with_borrow(Clone::clone) else { return };
+    match first {
+        None => LAST_WORDS.set(Some(LastWords { say, first: Some(text) })),
+        Some(first) => {
+            // Once.
+            LAST_WORDS.set(None);
+            say(&first);
+        }
+    }
 }
 
 /// Runs what may panic, and gives back what the panic said.
@@ -37,6 +69,7 @@ pub fn watch(inbox: Arc<Inbox>) {
         let name = current.name().unwrap_or("without a name");
         let (text, place) = (message(panic.payload()), panic.location().map(ToString::to_string).unwrap_or_default());
         if IS_CAUGHT.get() {
+            note_caught(text);
             return;
         }
         error!(thread = name, place, "thread panicked: {text}");

@@ -103,10 +103,10 @@ pub enum RunError {
         reason: String,
     },
     /// Log or store had no space, and the volume has none.
-    #[error("volume has only {free} bytes left: {reason}; the next start waits for space")]
+    #[error("volume is full, {shortage}: {reason}; the next start waits for space")]
     Full {
-        /// What is left.
-        free: u64,
+        /// Of what.
+        shortage: String,
         /// What failed.
         reason: String,
     },
@@ -265,8 +265,12 @@ async fn run_parts<H: Health>(
 /// this one nobody need: the next start waits for space by itself.
 async fn out_of_space(signals: &Signals, volume: &Path) -> RunError {
     signals.stopped().cancelled().await;
-    match (signals.failure(), disk::free_bytes(volume)) {
-        (Some(reason), Ok(free)) if free < disk::SPACE_MIN => RunError::Full { free, reason: reason.to_owned() },
+    match (signals.failure(), disk::shortage(volume)) {
+        (Some(reason), Ok(Some(shortage))) => RunError::Full { shortage, reason: reason.to_owned() },
+        // Space comes and goes.
+        (Some(reason), Ok(None)) if disk::is_want_of_space(reason) => {
+            RunError::Full { shortage: "or was a moment ago".to_owned(), reason: reason.to_owned() }
+        }
         _ => std::future::pending().await,
     }
 }

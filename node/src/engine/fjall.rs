@@ -17,8 +17,8 @@ const MEMTABLE_BYTES_MAX: u64 = 32 << 20;
 const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
 /// The least that fjall takes, to leave small volumes their space.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
-/// Of the format of fjall's trees, as its manifests say.
-const TREE_VERSION: u8 = 3;
+/// Of fjall's database, as its mark says, and of its trees, as their manifests say.
+const VERSION: u8 = 3;
 
 /// A store on fjall.
 pub struct FjallEngine {
@@ -36,7 +36,7 @@ impl FjallEngine {
         let block_bytes = cache_bytes.saturating_sub(2 * memtable_bytes).max(MEMTABLE_BYTES_MIN);
         let failed = |error: fjall::Error| Failed {
             cause: match is_damage(&error) {
-                _ if is_of_another_version(&error, &folder) => Cause::Newer,
+                _ if is_of_later_version(&error, &folder) => Cause::Newer,
                 true => Cause::Damage,
                 false => Cause::Other,
             },
@@ -110,22 +110,28 @@ fn io_failed(error: io::Error) -> EngineError {
 fn is_damage(error: &fjall::Error) -> bool {
     use fjall::Error::{InvalidVersion, Io, KeyspaceDeleted, Locked, Poisoned, Storage};
     match error {
-        InvalidVersion(Some(_)) => false,
-        Storage(fjall::LsmError::InvalidVersion(version)) => *version <= TREE_VERSION,
+        InvalidVersion(_) => true,
+        Storage(fjall::LsmError::InvalidVersion(version)) => !is_later(*version),
         Io(error) | Storage(fjall::LsmError::Io(error)) => super::is_damage(error),
         Locked | Poisoned | KeyspaceDeleted => false,
         _ => true,
     }
 }
 
-/// A version that this one does not know is told from a damaged one by the mark before it. There was no earlier one in
-/// this program, so another is a later one.
-fn is_of_another_version(error: &fjall::Error, folder: &Path) -> bool {
-    let has_mark = || fs::read(folder.join("version")).is_ok_and(|bytes| bytes.len() > 3 && bytes.starts_with(b"FJL"));
+/// A later version is told from a damaged one by the mark before it. There was no earlier one in this program.
+fn is_of_later_version(error: &fjall::Error, folder: &Path) -> bool {
     match error {
-        fjall::Error::InvalidVersion(Some(_)) => true,
-        fjall::Error::InvalidVersion(None) => has_mark(),
-        fjall::Error::Storage(fjall::LsmError::InvalidVersion(version)) => *version > TREE_VERSION,
+        fjall::Error::InvalidVersion(_) => {
+            let mark = fs::read(folder.join("version")).unwrap_or_default();
+            mark.strip_prefix(b"FJL").and_then(|version| version.first()).is_some_and(|version| is_later(*version))
+        }
+        fjall::Error::Storage(fjall::LsmError::InvalidVersion(version)) => is_later(*version),
         _ => false,
     }
+}
+
+/// No checksum covers the number. One flipped bit makes 7 or more of ours, and a release with such a fjall has another mark
+/// in the store's folder.
+fn is_later(version: u8) -> bool {
+    version > VERSION && (version ^ VERSION).count_ones() > 1
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::OpenError;
 use crate::disk;
@@ -52,8 +53,45 @@ impl FromStr for EngineKind {
 const MARK_FILE: &str = "skerry-store";
 /// With the version of the folder's layout.
 const MARK_START: &str = "skerry store 1 ";
-/// Of any version.
+/// Of any version. From the second on, a mark ends with the CRC-32C of all that is before it, in eight hexadecimal digits
+/// after a space: without it a damaged mark of ours would pass for one of a later release.
 const MARK_WORDS: &str = "skerry store ";
+
+/// What a mark says.
+#[derive(Debug, PartialEq, Eq)]
+enum Mark {
+    /// A store of this kind, in the layout that is known here.
+    Of(EngineKind),
+    /// The same with one flipped bit.
+    Flipped(EngineKind),
+    /// Written by a later release.
+    Newer,
+    /// By none.
+    Damaged,
+}
+
+impl Mark {
+    fn text(kind: EngineKind) -> String {
+        format!("{MARK_START}{kind}\n")
+    }
+
+    fn read(mark: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(mark);
+        let own = text.strip_prefix(MARK_START).and_then(|name| name.trim_end().parse().ok());
+        if let Some(kind) = own {
+            return Self::Of(kind);
+        }
+        for kind in [EngineKind::Sled, EngineKind::Fjall] {
+            if super::is_one_bit_off(mark, Self::text(kind).as_bytes()) {
+                return Self::Flipped(kind);
+            }
+        }
+        let is_whole = |(said, crc): (&str, &str)| {
+            said.starts_with(MARK_WORDS) && crc == format!("{:08x}", crc32c::crc32c(said.as_bytes()))
+        };
+        if text.trim_end().rsplit_once(' ').is_some_and(is_whole) { Self::Newer } else { Self::Damaged }
+    }
+}
 
 /// Marks an empty folder as one of this kind, or checks the mark that is there.
 pub(super) fn claim(kind: EngineKind, folder: &Path) -> Result<(), OpenError> {
@@ -61,18 +99,24 @@ pub(super) fn claim(kind: EngineKind, folder: &Path) -> Result<(), OpenError> {
     fs::create_dir_all(folder).map_err(failed)?;
     let path = folder.join(MARK_FILE);
     match fs::read(&path) {
-        Ok(mark) => {
-            let mark = String::from_utf8_lossy(&mark).into_owned();
-            let found = mark.strip_prefix(MARK_START).and_then(|name| name.trim_end().parse::<EngineKind>().ok());
-            match found {
-                Some(found) if found == kind => Ok(()),
-                Some(found) => Err(OpenError::OtherKind { folder: folder.to_owned(), found, wanted: kind }),
-                None if mark.starts_with(MARK_WORDS) => {
-                    Err(Newer::found(&path, format_args!("it says {:?}", mark.trim_end())).into())
-                }
-                None => Err(OpenError::Mark { folder: folder.to_owned(), mark }),
+        Ok(mark) => match Mark::read(&mark) {
+            Mark::Of(found) | Mark::Flipped(found) if found != kind => {
+                Err(OpenError::OtherKind { folder: folder.to_owned(), found, wanted: kind })
             }
-        }
+            Mark::Of(_) => Ok(()),
+            Mark::Flipped(_) => {
+                warn!(path = %path.display(), "mark of the store had a flipped bit and is written anew");
+                disk::write_atomically(&path, Mark::text(kind).as_bytes()).map_err(failed)
+            }
+            Mark::Newer => {
+                let said = String::from_utf8_lossy(&mark);
+                Err(Newer::found(&path, format_args!("it says {:?}", said.trim_end())).into())
+            }
+            Mark::Damaged => {
+                let mark = String::from_utf8_lossy(&mark).into_owned();
+                Err(OpenError::Mark { folder: folder.to_owned(), mark })
+            }
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // The mark is the first file; a folder that has others is not a store of ours.
             if let Some(other) = fs::read_dir(folder).map_err(failed)?.next() {
@@ -81,8 +125,43 @@ pub(super) fn claim(kind: EngineKind, folder: &Path) -> Result<(), OpenError> {
                     return Err(OpenError::Mark { folder: folder.to_owned(), mark: String::new() });
                 }
             }
-            disk::write_atomically(&path, format!("{MARK_START}{kind}\n").as_bytes()).map_err(failed)
+            disk::write_atomically(&path, Mark::text(kind).as_bytes()).map_err(failed)
         }
         Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_of_a_later_release_only_if_its_checksum_says_so_and_one_flipped_bit_is_undone() {
+        let later = |said: &str| format!("{said} {:08x}\n", crc32c::crc32c(said.as_bytes()));
+        for said in ["skerry store 2 sled", "skerry store 3 another kind", "skerry store 1 rocks"] {
+            let whole = later(said);
+            assert_eq!(Mark::read(whole.as_bytes()), Mark::Newer, "{said}");
+            for bit in 0..(whole.len() - 1) * 8 {
+                let mut bytes = whole.clone().into_bytes();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                let read = Mark::read(&bytes);
+                assert!(matches!(read, Mark::Damaged), "{said}, bit {bit}: {read:?}");
+            }
+        }
+        for kind in [EngineKind::Sled, EngineKind::Fjall] {
+            let own = Mark::text(kind).into_bytes();
+            assert_eq!(Mark::read(&own), Mark::Of(kind));
+            for bit in 0..own.len() * 8 {
+                let mut bytes = own.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                assert!(
+                    matches!(Mark::read(&bytes), Mark::Of(read) | Mark::Flipped(read) if read == kind),
+                    "bit {bit}"
+                );
+            }
+        }
+        for damaged in ["", "skerry store 2 sled", "skerry store 2 fjall\n", "skerry store", "holiday"] {
+            assert_eq!(Mark::read(damaged.as_bytes()), Mark::Damaged, "{damaged:?}");
+        }
     }
 }

@@ -21,12 +21,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use skerry_core::engine::{Engine, EngineError, EngineWrite};
+use tracing::warn;
 
 use super::{Cause, Failed};
 use crate::disk::{self, SyncFile};
 
 /// Part of what sled says when the file is locked; the error has no kind of its own.
 const LOCKED: &str = "could not acquire lock";
+/// What sled writes of the settings that we give it.
+const SETTINGS: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n\x76\x19\x51\xc1";
 const UNLOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 const UNLOCK_POLL: Duration = Duration::from_millis(5);
 
@@ -49,6 +52,7 @@ impl SledEngine {
         let folder = folder.join("sled");
         let failed = |error: io::Error| Failed { cause: Cause::Other, message: error.to_string() };
         remove_unfinished(&folder).map_err(failed)?;
+        mend_settings(&folder).map_err(failed)?;
         let config = sled::Config::new().path(&folder).cache_capacity(cache_bytes).flush_every_ms(None);
         let db = open_unlocked(&config).map_err(|error| Failed {
             cause: if is_damage(&error) || !is_text(&folder) { Cause::Damage } else { Cause::Other },
@@ -175,6 +179,21 @@ fn remove_unfinished(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// sled does not open with settings that have a flipped bit, and says that they are of another version or were changed. Ours
+/// are always the same, with their checksum.
+fn mend_settings(folder: &Path) -> io::Result<()> {
+    let path = folder.join("conf");
+    match fs::read(&path) {
+        Ok(found) if super::is_one_bit_off(&found, SETTINGS) => {
+            warn!(path = %path.display(), "settings of the store had a flipped bit and are written anew");
+            disk::write_atomically(&path, SETTINGS)
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// sled takes settings that are no text for those of an early version of its own. We never wrote such.

@@ -60,9 +60,20 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Content, VolumeError> {
     let unreadable = |why: String| VolumeError::Unreadable { path: path.to_owned(), why };
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
     match value["format"].as_u64() {
-        Some(format) if format > u64::from(FORMAT) => Err(Newer::format(path, format, FORMAT).into()),
+        Some(format) if format > u64::from(FORMAT) => {
+            own_format(&value).ok_or_else(|| Newer::format(path, format, FORMAT).into())
+        }
         _ => decode(value).map_err(unreadable),
     }
+}
+
+/// The content if its checksum proves that only the number of its format is damaged.
+fn own_format(value: &serde_json::Value) -> Option<Content> {
+    (1..=FORMAT).find_map(|format| {
+        let mut value = value.clone();
+        value["format"] = format.into();
+        decode(value).ok()
+    })
 }
 
 fn decode(mut value: serde_json::Value) -> Result<Content, String> {

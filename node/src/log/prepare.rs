@@ -100,7 +100,7 @@ impl Preparer {
                 self.state = other;
                 let capacity = bytes_min.next_multiple_of(4096).max(self.config.0.segment_bytes);
                 let path = self.folder.join(LARGE_NEW);
-                let file = make_zeroed(&path, capacity, &self.config.0.sync)?;
+                let file = make_or_give_back(&path, capacity, &self.config.0)?;
                 Ok(Spare { path, file, capacity })
             }
         }
@@ -158,16 +158,20 @@ fn prepare_all(config: &LogConfig, requests: &Receiver<()>, results: &SyncSender
 
 fn prepare(config: &LogConfig) -> Result<Spare, LogError> {
     let (new, path): (PathBuf, PathBuf) = (config.folder.join(SPARE_NEW), config.folder.join(SPARE));
-    let file = make_zeroed(&new, config.segment_bytes, &config.sync).inspect_err(|error| {
-        if error.is_full() {
-            give_back(&new);
-        }
-    })?;
+    let file = make_or_give_back(&new, config.segment_bytes, config)?;
     fs::rename(&new, &path).map_err(LogError::io("name", &path))?;
     Ok(Spare { path, file, capacity: config.segment_bytes })
 }
 
-/// What was made of a spare for which there is no space would only make the want of space worse.
+fn make_or_give_back(path: &Path, capacity: u64, config: &LogConfig) -> Result<File, LogError> {
+    make_zeroed(path, capacity, &config.sync).inspect_err(|error| {
+        if error.is_full() {
+            give_back(path);
+        }
+    })
+}
+
+/// What was made of a file for which there is no space would only make the want of space worse.
 fn give_back(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         tracing::warn!(path = %path.display(), %error, "failed to remove an unfinished segment");

@@ -107,11 +107,15 @@ async fn open_for_good(
     let (store, node) = match volume.owner() {
         Some(owner) => {
             // Before the store is looked at: what comes of that look may be written.
-            log::find(&log_folder(config)).map_err(RunError::Log)?;
+            refuse_used(config, &volume)?;
             refuse_emptied(config, &volume, &owner)?;
             shell.founding.becomes(Standing::Member { node: owner.node, incarnation: None });
+            let is_first_start_of_founder = owner.node == FOUNDER && volume.known() == Known::Nothing;
+            if is_first_start_of_founder && let Origin::Join(seeds) = &config.origin {
+                origin::refuse_second(seeds, &config.cluster).await?;
+            }
             let store = store::open(config, &volume)?;
-            if owner.node == FOUNDER && volume.known() == Known::Nothing {
+            if is_first_start_of_founder {
                 begin::make_again(config, &new, &store.engine)?;
             }
             if !store::knows_nodes(store.engine.as_ref())? {
@@ -121,6 +125,7 @@ async fn open_for_good(
         }
         None => {
             // Nothing was ever promised under no identity: this is what an interrupted bootstrap left.
+            refuse_used(config, &volume)?;
             remove(&log_folder(config))?;
             let begun = begin::begin(config, &new, shell, calls).await?;
             let node = begun.node;
@@ -128,7 +133,7 @@ async fn open_for_good(
             shell.founding.becomes(Standing::Member { node, incarnation: None });
             let (engine, nodes) = begun.answer();
             seeds = nodes;
-            (OpenStore::new(engine), node)
+            (OpenStore::new(engine)?, node)
         }
     };
     let incarnation = volume.next_incarnation();
@@ -183,19 +188,26 @@ fn open_core(
 /// an engine. Reads nothing and writes nothing.
 async fn await_space(config: &Config, shell: &Shell) {
     let mut is_told = false;
-    // A folder that is not there, or cannot be looked at, is told of by whoever opens it.
-    while let Ok(free) = disk::free_bytes(&config.data)
-        && free < disk::SPACE_MIN
-    {
-        if !std::mem::replace(&mut is_told, true) {
-            warn!(free, least = disk::SPACE_MIN, "volume is full: the node waits for space before it opens it");
-            shell.vitals.enter(Phase::Full);
+    loop {
+        match disk::shortage(&config.data) {
+            Ok(None) => break,
+            // A folder that is not there, or cannot be looked at, is told of by whoever opens it.
+            Err(_) if !is_told => break,
+            Ok(Some(shortage)) if !is_told => {
+                is_told = true;
+                warn!(shortage, "volume is full: the node waits for space before it opens it");
+                shell.vitals.enter(Phase::Full);
+                shell.metrics.disk_full.set(1);
+            }
+            // One that was full is not opened for want of an answer.
+            Ok(Some(_)) | Err(_) => {}
         }
         tokio::time::sleep(SPACE_POLL).await;
     }
     if is_told {
         info!("volume has space again");
         shell.vitals.enter(Phase::Opening);
+        shell.metrics.disk_full.set(0);
     }
 }
 
@@ -248,6 +260,16 @@ fn refuse_emptied(config: &Config, volume: &Volume, owner: &Owner) -> Result<(),
     let can_ask = matches!(config.origin, Origin::Join(_));
     if volume.known() != Known::Nothing && gone && !can_ask {
         return Err(VolumeError::Emptied { folder: config.data.clone(), node: owner.node }.into());
+    }
+    Ok(())
+}
+
+/// A log gets its first record after the first start is counted. Where no start is, the identity is of an earlier time than
+/// its data: to begin anew would break what this node has promised. Also refuses a log of a later version.
+fn refuse_used(config: &Config, volume: &Volume) -> Result<(), RunError> {
+    let found = log::find(&log_folder(config)).map_err(RunError::Log)?;
+    if volume.known() == Known::Nothing && matches!(found, log::Found::Segments { .. }) {
+        return Err(VolumeError::Used { folder: config.data.clone() }.into());
     }
     Ok(())
 }

@@ -142,7 +142,8 @@ fn settings_that_no_store_opens_with_and_stores_that_may_be_whole_are_refused_an
     };
     let version = volume.join("store/skerry-store");
     let mark = fs::read(&version).unwrap();
-    fs::write(&version, "skerry store 2 sled\n").unwrap();
+    let later = "skerry store 2 sled";
+    fs::write(&version, format!("{later} {:08x}\n", crc32c::crc32c(later.as_bytes()))).unwrap();
     assert!(refuse(&mut cluster, &[]).contains("newer version"));
     fs::write(&version, mark).unwrap();
     let conf = volume.join("store/sled/conf");

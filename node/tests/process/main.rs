@@ -7,6 +7,7 @@ mod database;
 mod load;
 mod process;
 
+mod broken_start;
 mod crash;
 mod damage;
 mod doors;

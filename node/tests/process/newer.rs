@@ -28,6 +28,11 @@ fn change_file(path: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Box<dyn 
     Box::new(move || fs::write(path, before).unwrap())
 }
 
+/// Ends with a checksum, as every mark does from the second on.
+fn later_mark(said: &str) -> Vec<u8> {
+    format!("{said} {:08x}\n", crc32c::crc32c(said.as_bytes())).into_bytes()
+}
+
 fn names(volume: &Path) -> Vec<String> {
     let entries = fs::read_dir(volume).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
@@ -60,15 +65,15 @@ async fn a_volume_that_a_newer_release_has_written_is_refused_and_nothing_of_it_
         move |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replacen(from, to, 1).into_bytes()
     };
 
-    let put_back = change_file(&volume.join("identity.json"), text("\"format\": 2", "\"format\": 3"));
+    let put_back = change_file(&volume.join("identity.json"), text("\"format\": 2", "\"format\": 3, \"more\": 0"));
     is_refused_as_newer(&mut cluster, "the identity");
     put_back();
 
-    let put_back = change_file(&volume.join("store/skerry-store"), text("store 1 sled", "store 2 sled"));
+    let put_back = change_file(&volume.join("store/skerry-store"), |_| later_mark("skerry store 2 sled"));
     is_refused_as_newer(&mut cluster, "the store's folder");
     put_back();
 
-    let put_back = change_file(&volume.join("store/skerry-store"), text("sled", "another"));
+    let put_back = change_file(&volume.join("store/skerry-store"), |_| later_mark("skerry store 1 another"));
     is_refused_as_newer(&mut cluster, "the kind of store");
     put_back();
 

@@ -121,7 +121,8 @@ fn refuses_the_other_kind_of_store(kind: EngineKind) {
     let text = error.to_string();
     assert!(matches!(error, OpenError::OtherKind { found, wanted, .. } if (found, wanted) == (kind, other)), "{text}");
     assert!(text.contains(&kind.to_string()) && text.contains(&other.to_string()), "{text}");
-    fs::write(folder.path().join("skerry-store"), "skerry store 2 something").unwrap();
+    let later = "skerry store 2 something";
+    fs::write(folder.path().join("skerry-store"), format!("{later} {:08x}", crc32c::crc32c(later.as_bytes()))).unwrap();
     assert!(matches!(engine::open(kind, folder.path(), CACHE_BYTES), Err(OpenError::Newer(_))));
     fs::write(folder.path().join("skerry-store"), "something").unwrap();
     assert!(matches!(engine::open(kind, folder.path(), CACHE_BYTES), Err(OpenError::Mark { .. })));
@@ -168,6 +169,36 @@ fn a_store_of_a_later_fjall_is_not_damaged() {
         fs::write(&version, &bytes).unwrap();
     }
     assert_eq!(open(EngineKind::Fjall, folder.path()).get(b"kept").unwrap().unwrap(), "1");
+}
+
+/// It would wait for ever for a release that does not exist.
+#[test]
+fn a_store_with_a_flipped_bit_in_what_tells_its_version_is_never_taken_for_one_of_a_later_release() {
+    // In steps, where every bit is tried elsewhere.
+    let files = [
+        (EngineKind::Sled, "skerry-store", 11),
+        (EngineKind::Sled, "sled/conf", 5),
+        (EngineKind::Fjall, "skerry-store", 11),
+        (EngineKind::Fjall, "fjall/version", 1),
+    ];
+    for (kind, name, step) in files {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = open(kind, folder.path());
+        engine.write(vec![put("kept", "1")]).unwrap();
+        engine.sync().unwrap();
+        drop(engine);
+        let path = folder.path().join(name);
+        let whole = fs::read(&path).unwrap();
+        for bit in (0..whole.len() * 8).step_by(step) {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, flipped).unwrap();
+            match engine::open(kind, folder.path(), CACHE_BYTES) {
+                Ok(engine) => assert_eq!(engine.get(b"kept").unwrap().unwrap(), "1"),
+                Err(refused) => assert!(matches!(refused, OpenError::Damaged { .. }), "{name}, bit {bit}: {refused}"),
+            }
+        }
+    }
 }
 
 fn ruin(folder: &Path) {

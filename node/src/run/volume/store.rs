@@ -4,9 +4,10 @@
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use skerry_core::engine::{Engine, EngineError, EngineWrite, family, own, own_key};
+use skerry_core::engine::{Engine, EngineError, EngineWrite, family, own, own_key, state};
 use skerry_core::ids::Incarnation;
 use tracing::error;
 use uuid::Uuid;
@@ -17,8 +18,9 @@ use crate::config::Config;
 use crate::damage::DamageNote;
 use crate::disk;
 use crate::engine::{self, EngineKind, OpenError, SharedEngine};
-use crate::identity::{Known, Volume};
+use crate::identity::{Known, Volume, VolumeError};
 use crate::newer::Newer;
+use crate::panics;
 
 /// A store in the making.
 const STORE_NEW: &str = "store.new";
@@ -39,7 +41,7 @@ pub(super) struct StoreMark {
     format: u32,
     /// Drawn when the store was made.
     pub(super) id: String,
-    /// The latest start that has used it.
+    /// The latest start that has used it; 0 = none yet.
     pub(super) start: Incarnation,
     /// Of the machine's boot in which that was; empty = unknown.
     pub(super) boot: String,
@@ -53,6 +55,11 @@ impl StoreMark {
     /// Of a store that a start is about to use.
     pub(super) fn new(id: String, start: Incarnation, is_doubtful: bool) -> Self {
         Self { format: FORMAT, id, start, boot: boot(), is_closed: false, is_doubtful }
+    }
+
+    /// Of a store that was just made.
+    fn unused() -> Self {
+        Self { is_closed: true, ..Self::new(Uuid::new_v4().to_string(), Incarnation(0), false) }
     }
 
     /// sled writes over freed space before a sync has made its copy elsewhere durable. A disk that reorders what it has
@@ -80,9 +87,14 @@ pub(super) struct OpenStore {
 
 impl OpenStore {
     /// One that was just made for a volume without data.
-    pub(super) fn new(engine: SharedEngine) -> Self {
-        Self { engine, id: Uuid::new_v4().to_string(), is_lost: false, is_doubtful: false }
+    pub(super) fn new(engine: SharedEngine) -> Result<Self, EngineError> {
+        Ok(Self { id: id(mark(engine.as_ref())?), engine, is_lost: false, is_doubtful: false })
     }
+}
+
+/// The id that a store was made with. A store without a mark is of an earlier version.
+fn id(mark: Option<StoreMark>) -> String {
+    mark.map_or_else(|| Uuid::new_v4().to_string(), |mark| mark.id)
 }
 
 /// Opens the store, or makes one.
@@ -93,7 +105,7 @@ pub(super) fn open(config: &Config, volume: &Volume) -> Result<OpenStore, RunErr
         aside::put(&config.data, STORE, &why)?;
         note.remove().map_err(|source| failed("remove", note.path(), source))?;
     }
-    let engine = match open_or_make(config) {
+    let Opened { engine, is_made } = match open_or_make(config) {
         Err(RunError::Engine(error)) if is_lost(&error) => {
             aside::put(&config.data, STORE, &chain(&error))?;
             open_or_make(config)?
@@ -103,28 +115,56 @@ pub(super) fn open(config: &Config, volume: &Volume) -> Result<OpenStore, RunErr
     refuse_newer(config, engine.as_ref())?;
     let mark = mark(engine.as_ref())?;
     let started = Incarnation(volume.next_incarnation().0.saturating_sub(1));
-    let id = || Uuid::new_v4().to_string();
-    let Some(why) = differs(&known, mark.as_ref(), started, engine.as_ref())? else {
+    let why = match differs(&known, mark.as_ref(), started, engine.as_ref())? {
+        Some(_) if is_made => Some("it is gone".to_owned()),
+        why => why,
+    };
+    let Some(why) = why else {
+        refuse_put_back(config, volume, mark.as_ref())?;
         let is_doubtful = mark.as_ref().is_some_and(|mark| mark.leaves_doubt(config.engine));
-        return Ok(OpenStore { engine, id: mark.map_or_else(id, |mark| mark.id), is_lost: false, is_doubtful });
+        return Ok(OpenStore { engine, id: id(mark), is_lost: false, is_doubtful });
     };
     error!(why, "store is lost");
-    let engine = anew(config, engine, &why)?;
-    Ok(OpenStore { engine, id: id(), is_lost: true, is_doubtful: false })
+    let engine = if is_unused(&known, mark.as_ref(), engine.as_ref())? { engine } else { anew(config, engine, &why)? };
+    Ok(OpenStore { is_lost: true, ..OpenStore::new(engine)? })
 }
 
-/// A store that has something is put aside; an empty one is as good as a new one.
-fn anew(config: &Config, engine: SharedEngine, why: &str) -> Result<SharedEngine, RunError> {
-    if is_empty(engine.as_ref())? {
-        return Ok(engine);
+/// A start notes itself in the store before it is counted, so the store knows of one start more at most.
+fn refuse_put_back(config: &Config, volume: &Volume, mark: Option<&StoreMark>) -> Result<(), RunError> {
+    let incarnation = volume.next_incarnation();
+    match mark.map(|mark| mark.start).filter(|start| *start > incarnation) {
+        Some(known) => Err(VolumeError::PutBack { folder: config.data.clone(), incarnation, known }.into()),
+        None => Ok(()),
     }
+}
+
+/// True for a store that a start has made in place of a lost one and died before it was counted: it may name copies that
+/// never speak again, and has nothing else. A store that lost what it had has lost its mark too, or is known by its id.
+fn is_unused(known: &Known, mark: Option<&StoreMark>, engine: &dyn Engine) -> Result<bool, EngineError> {
+    let is_other = match (known, mark) {
+        (_, None) => false,
+        (Known::Data(kept), Some(mark)) => mark.id != kept.store,
+        (Known::Unnamed | Known::Nothing, Some(_)) => true,
+    };
+    Ok(is_other && has_no_copy(engine)?)
+}
+
+fn anew(config: &Config, engine: SharedEngine, why: &str) -> Result<SharedEngine, RunError> {
     drop(engine);
     aside::put(&config.data, STORE, why)?;
-    open_or_make(config)
+    Ok(open_or_make(config)?.engine)
 }
 
-/// A store gets its name when it is whole: a crash while an engine makes its files leaves none that does not open.
-fn open_or_make(config: &Config) -> Result<SharedEngine, RunError> {
+/// A store in its folder.
+struct Opened {
+    engine: SharedEngine,
+    /// There was none.
+    is_made: bool,
+}
+
+/// A store gets its name when it is whole and has its mark: a crash while an engine makes its files leaves none that does
+/// not open, and one without a mark has lost it.
+fn open_or_make(config: &Config) -> Result<Opened, RunError> {
     let folder = config.data.join(STORE);
     let is_there = match fs::read_dir(&folder) {
         Ok(mut entries) => entries.next().is_some(),
@@ -134,12 +174,37 @@ fn open_or_make(config: &Config) -> Result<SharedEngine, RunError> {
     if !is_there {
         let new = config.data.join(STORE_NEW);
         remove(&new)?;
-        drop(engine::open(config.engine, &new, config.cache_bytes)?);
+        let engine = engine::open(config.engine, &new, config.cache_bytes)?;
+        write_mark(engine.as_ref(), &StoreMark::unused())?;
+        drop(engine);
         remove(&folder)?;
         fs::rename(&new, &folder).map_err(|source| failed("name", &folder, source))?;
         disk::sync_folder(&config.data).map_err(|source| failed("sync", &config.data, source))?;
     }
-    Ok(engine::open(config.engine, &folder, config.cache_bytes)?)
+    Ok(Opened { engine: open_noted(config, &folder)?, is_made: !is_there })
+}
+
+/// An engine may meet damage so that the process ends, at every start: then the note is left, and the next start puts the
+/// store aside.
+fn open_noted(config: &Config, folder: &Path) -> Result<SharedEngine, RunError> {
+    let note = DamageNote::of(&config.data);
+    let (left, at) = (note.clone(), folder.to_owned());
+    let say = move |panic: &str| {
+        if engine::is_damage_told_by(panic, &at) {
+            left.leave_for(&EngineError::damaged(format!("it panicked twice while it was opened: {panic}")));
+        }
+    };
+    let opened = panics::with_last_words(say, || engine::open(config.engine, folder, config.cache_bytes));
+    // It did not end, and what it met is told now.
+    forget(&note)?;
+    Ok(opened?)
+}
+
+fn forget(note: &DamageNote) -> Result<(), RunError> {
+    match note.read().map_err(|source| failed("read", note.path(), source))? {
+        Some(_) => note.remove().map_err(|source| failed("remove", note.path(), source)),
+        None => Ok(()),
+    }
 }
 
 fn is_lost(error: &OpenError) -> bool {
@@ -161,7 +226,7 @@ fn differs(
     let why = match (known, mark) {
         (Known::Nothing, _) => None,
         // Of an earlier version, which wrote no mark. A node that has had a map knows other nodes.
-        (Known::Unnamed, _) if !is_empty(engine)? => None,
+        (Known::Unnamed, _) if !has_no_copy(engine)? => None,
         (Known::Unnamed, _) => Some("it is empty".to_owned()),
         (Known::Data(_), None) => Some("it is empty, or no store of this node".to_owned()),
         (Known::Data(kept), Some(mark)) if mark.id != kept.store => Some("it is another store".to_owned()),
@@ -216,6 +281,22 @@ pub(super) fn is_empty(engine: &dyn Engine) -> Result<bool, EngineError> {
     Ok(is_empty)
 }
 
+/// True if it has no copy of any shard, no record and no name of another node.
+fn has_no_copy(engine: &dyn Engine) -> Result<bool, EngineError> {
+    let mut has_none = !knows_nodes(engine)?;
+    let mut visit = |key: &[u8]| match key {
+        [family::SHARD, rest @ ..] if rest.get(8) != Some(&state::REPLICA) => ControlFlow::Continue(()),
+        _ => {
+            has_none = false;
+            ControlFlow::Break(())
+        }
+    };
+    for family in [family::SHARD, family::DATA] {
+        engine.scan(&[family], &[family + 1], &mut |key, _| visit(key))?;
+    }
+    Ok(has_none)
+}
+
 /// True if the store can tell who the other nodes are.
 pub(super) fn knows_nodes(engine: &dyn Engine) -> Result<bool, EngineError> {
     Ok(engine.get(&own_key(own::NODES))?.is_some())
@@ -225,11 +306,8 @@ pub(super) fn knows_nodes(engine: &dyn Engine) -> Result<bool, EngineError> {
 pub(super) fn make(config: &Config) -> Result<SharedEngine, RunError> {
     remove(&config.data.join(STORE))?;
     // Of that store; the next start would take it for the new one's.
-    let note = DamageNote::of(&config.data);
-    if note.read().map_err(|source| failed("read", note.path(), source))?.is_some() {
-        note.remove().map_err(|source| failed("remove", note.path(), source))?;
-    }
-    open_or_make(config)
+    forget(&DamageNote::of(&config.data))?;
+    Ok(open_or_make(config)?.engine)
 }
 
 #[cfg(test)]
@@ -243,6 +321,8 @@ mod tests {
         let before = StoreMark { boot: "an earlier boot".to_owned(), ..mark };
         assert!(before.leaves_doubt(EngineKind::Sled) && !before.leaves_doubt(EngineKind::Fjall));
         assert!(!StoreMark { is_closed: true, ..before.clone() }.leaves_doubt(EngineKind::Sled));
+        let unused = StoreMark { boot: "an earlier boot".to_owned(), ..StoreMark::unused() };
+        assert!(!unused.leaves_doubt(EngineKind::Sled), "it had nothing yet");
         assert!(StoreMark { is_closed: true, is_doubtful: true, ..before }.leaves_doubt(EngineKind::Sled));
     }
 }

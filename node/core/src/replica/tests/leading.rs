@@ -219,7 +219,7 @@ fn what_waits_becomes_entries_of_so_many_commands_or_so_many_bytes() {
     let engine = Memory::default();
     let write = |bytes: usize| {
         let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![0; bytes]));
-        let mutations = vec![crate::command::Mutation::Put { key, value, expires_ms: None }];
+        let mutations = vec![Mutation::Put { key, value, expires_ms: None }];
         (Command { request: None, conditions: Vec::new(), mutations }, Token(1))
     };
     for (count, bytes, entries) in [(256, 1, 1), (257, 1, 2), (2, 300 << 10, 1), (3, 300 << 10, 2)] {

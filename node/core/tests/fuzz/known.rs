@@ -98,7 +98,6 @@ fn a_copy_stops_at_an_entry_of_a_newer_release_and_its_node_goes_on() {
 impl Arena {
     /// A write whose entry reaches one node in a form that it cannot read.
     fn put_slowly(&mut self, key: &str) {
-        let token = self.cluster.token();
         let command = skerry_core::command::Command {
             request: None,
             conditions: Vec::new(),
@@ -107,6 +106,7 @@ impl Arena {
             }],
         };
         for id in self.cluster.hosts.keys().copied().collect::<Vec<_>>() {
+            let token = self.cluster.token();
             self.cluster.input(id, Input::Write { token, table: self.table, command: command.clone() });
         }
         for _ in 0..40 {

@@ -55,6 +55,7 @@ pub async fn apply(writer: &mut Writer<'_>, decision: &Decision, seen: &Sight) -
         cluster: &seen.cluster,
         desired: &decision.desired,
         status: seen.observed.database.known(),
+        founded: seen.observed.founded,
     };
     let done = async {
         writer.take_secret().await?;

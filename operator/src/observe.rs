@@ -18,6 +18,9 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::node_admin::{Secrets, Target};
 
+/// Slots that are asked whether they have founded the database, at most.
+const FOUNDERS_MAX: usize = 3;
+
 /// Why nothing could be decided.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
@@ -87,16 +90,20 @@ async fn ask(target: &Target, context: &Context) -> Seen<Status> {
     }
 }
 
-/// Only a node that says itself that it has no identity can be told to found the database.
+/// Only a node that says itself that it has no identity can be told to found the database. There is one slot then, or two
+/// while one makes way for the other.
 async fn before_founding(
     slots: &BTreeMap<String, Slot>,
     target: &Target,
     context: &Context,
 ) -> (Seen<Status>, Option<String>) {
-    let Some((name, slot)) = slots.first_key_value() else { return (Seen::Absent, None) };
-    match context.admin.identify(&slot.address).await {
-        Ok(None) => (Seen::Absent, Some(name.clone())),
-        Ok(Some(_)) => (ask(target, context).await, None),
-        Err(failure) => (Seen::Unknown(failure.0), None),
+    let (mut blank, mut silent) = (None, None);
+    for (name, slot) in slots.iter().take(FOUNDERS_MAX) {
+        match context.admin.identify(&slot.address).await {
+            Ok(None) => blank = blank.or(Some(name.clone())),
+            Ok(Some(_)) => return (ask(target, context).await, None),
+            Err(failure) => silent = silent.or(Some(failure.0)),
+        }
     }
+    (silent.map_or(Seen::Absent, Seen::Unknown), blank)
 }

@@ -99,5 +99,11 @@ fn digest_of(resource: &Value, namespace: &str, set: &Value) -> String {
     let (cluster, image) = (cluster.as_str().unwrap(), image.as_str().unwrap());
     let of = Blueprint { database: &database.unwrap(), names: &names, cluster, image };
     let zone = set["metadata"]["labels"]["skerry.io/zone"].as_str().unwrap();
-    digest(&of, zone, set["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"].as_str())
+    let asked = &set["spec"]["volumeClaimTemplates"][0]["spec"];
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let claims = ClaimTemplate {
+        size: text(&asked["resources"]["requests"]["storage"]),
+        class: text(&asked["storageClassName"]),
+    };
+    digest(&of, zone, Some(&claims))
 }

@@ -21,6 +21,8 @@ pub struct Desired {
     pub tables: Vec<DesiredTable>,
     /// Bounds of the moves.
     pub limits: MoveLimits,
+    /// Storage class of new volumes. `None` = the default class.
+    pub storage_class: Option<String>,
     /// True if tables that are not among these are to go, with their data.
     pub drops_tables: bool,
 }
@@ -44,6 +46,7 @@ pub fn desired(validated: &Validated) -> Desired {
         slots: desired_slots(validated),
         tables: validated.tables.iter().map(|t| desired_table(t, validated.replicas)).collect(),
         limits: validated.limits,
+        storage_class: validated.storage_class.clone(),
         drops_tables: validated.drops_tables,
     }
 }

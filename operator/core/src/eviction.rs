@@ -32,7 +32,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::observed::Process;
+    use crate::observed::{Process, SlotVolume};
     use crate::testing::at_rest;
 
     fn slots(status: &Status) -> BTreeMap<String, Slot> {
@@ -40,7 +40,7 @@ mod tests {
             zone: node.zone.clone(),
             address: node.address.clone(),
             process: Process::STEADY,
-            set_aside: false,
+            volume: SlotVolume::default(),
             held_up: None,
         };
         status.map.nodes.values().map(|node| (format!("slot-{}", node.id.0), slot(node))).collect()

@@ -36,10 +36,21 @@ pub struct Slot {
     pub address: String,
     /// How its process does.
     pub process: Process,
-    /// No node comes back on its volume: that was marked so, or is on its way out.
-    pub set_aside: bool,
+    /// Its volume.
+    pub volume: SlotVolume,
     /// Why its process does not run, in the words of those who run it. `None` = it does, or nobody has said why not.
     pub held_up: Option<String>,
+}
+
+/// The volume of a slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SlotVolume {
+    /// No node comes back on it: it was marked so, or is on its way out.
+    pub set_aside: bool,
+    /// It was never made, so nothing was ever written to it. Only what is certain counts.
+    pub unmade: bool,
+    /// The storage class that it asks for. `None` = the default class.
+    pub class: Option<String>,
 }
 
 /// How the process of a slot does.

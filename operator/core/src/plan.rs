@@ -66,7 +66,8 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
     }
     match &observed.database {
         Seen::Absent => plan.founding(desired, slots, observed.blank.as_ref()),
-        Seen::Unknown(why) => plan.unreachable(desired, slots, observed.founded, why),
+        Seen::Unknown(_) if !observed.founded => plan.founding(desired, slots, None),
+        Seen::Unknown(why) => plan.unreachable(desired, slots, why),
         Seen::Known(_) if !observed.founded => plan.stepping(Step::RecordFounded),
         Seen::Known(status) => {
             let seats = Seats::new(desired, slots, &observed.victims, status);
@@ -110,12 +111,19 @@ impl Plan {
         self.steps.is_empty() && self.waits.iter().all(Wait::needs_a_person)
     }
 
-    /// One node founds the database; the others join when it is there.
+    /// One node founds the database; the others join when it is there. A slot that an earlier spec made makes way for one
+    /// that the spec says now, if it certainly founded nothing: its volume was never made, or its node says so itself.
     fn founding(mut self, desired: &Desired, slots: &BTreeMap<String, Slot>, blank: Option<&String>) -> Self {
-        if let Some(there) = slots.keys().next() {
-            let alone = slots.len() == 1 && blank == Some(there);
-            self.steps.extend(alone.then(|| Step::Found { slot: there.clone() }));
-            return self.waiting(Wait::Founding(there.clone()));
+        let is_wanted =
+            |name: &String, slot: &Slot| desired.slots.contains_key(name) && slot.volume.class == desired.storage_class;
+        let is_unused = |name: &String, slot: &Slot| slot.volume.unmade || blank == Some(name);
+        let unwanted = slots.iter().filter(|(name, slot)| !is_wanted(name, slot) && is_unused(name, slot));
+        let unwanted: Vec<Step> = unwanted.map(|(name, _)| Step::RemoveSlot { slot: name.clone() }).collect();
+        if let Some((there, slot)) = slots.first_key_value() {
+            let founds = unwanted.is_empty() && slots.len() == 1 && blank == Some(there);
+            self.steps.extend(founds.then(|| Step::Found { slot: there.clone() }));
+            self.steps.extend(unwanted);
+            return self.waiting(Wait::Founding { slot: there.clone(), why: slot.held_up.clone() });
         }
         let first = desired.slots.iter().next();
         self.steps.extend(first.map(|(slot, zone)| Step::AddSlot { slot: slot.clone(), zone: zone.clone() }));
@@ -123,8 +131,8 @@ impl Plan {
     }
 
     /// Nothing is concluded from silence. But nodes whose slots are missing may be what it takes to be heard.
-    fn unreachable(mut self, desired: &Desired, slots: &BTreeMap<String, Slot>, founded: bool, why: &str) -> Self {
-        let missing = desired.slots.iter().filter(|(slot, _)| founded && !slots.contains_key(*slot));
+    fn unreachable(mut self, desired: &Desired, slots: &BTreeMap<String, Slot>, why: &str) -> Self {
+        let missing = desired.slots.iter().filter(|(slot, _)| !slots.contains_key(*slot));
         self.steps.extend(missing.map(|(slot, zone)| Step::AddSlot { slot: slot.clone(), zone: zone.clone() }));
         self.waiting(Wait::Unreachable(why.to_owned()))
     }

@@ -29,6 +29,8 @@ pub struct Validated {
     pub zones: Vec<String>,
     /// Keeps the data.
     pub engine: Engine,
+    /// Storage class of new volumes. `None` = the default class.
+    pub storage_class: Option<String>,
     /// In the spec's order.
     pub tables: Vec<Table>,
     /// Bounds of the moves.
@@ -143,6 +145,7 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
         replicas: spec.replicas,
         zones: spec.zones.clone(),
         engine: spec.storage.engine,
+        storage_class: spec.storage.storage_class_name.clone(),
         tables,
         limits,
         approval: approval(database),

@@ -27,7 +27,7 @@ impl Writer<'_> {
     pub(super) async fn apply_set(&self, zone: &str, replicas: u32) -> Result<(), ApplyError> {
         let name = self.names.set(zone);
         let Some(seen) = self.cluster.sets.get(&name) else { return Ok(()) };
-        let mut set = stateful_set(&self.blueprint(), zone, replicas, seen.claim_size.as_deref());
+        let mut set = stateful_set(&self.blueprint(), zone, replicas, Some(&seen.claims));
         set.metadata.uid = Some(seen.uid.clone());
         set.metadata.resource_version = Some(seen.version.clone());
         let by_us = PatchParams::apply(MANAGER).force();

@@ -126,7 +126,7 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn digest(&self, zone: &str, set: &Set) -> String {
-        digest(&self.blueprint(), zone, set.claim_size.as_deref())
+        digest(&self.blueprint(), zone, Some(&set.claims))
     }
 
     /// Makes one write, and tells people of it.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use skerry_api::{CLUSTER_ID, DATABASE_LABEL};
 use skerry_operator_core::Running;
 use skerry_operator_core::kubernetes::objects::{DIGEST, QUARANTINED_LABEL, ZONE_LABEL};
-use skerry_operator_core::kubernetes::{Claim, Cluster, Names, Pod, Set};
+use skerry_operator_core::kubernetes::{Claim, ClaimTemplate, Cluster, Names, Pod, Set};
 
 use super::ObserveError;
 use super::held_up::held_up;
@@ -70,7 +70,10 @@ fn set(set: &StatefulSet) -> Set {
         replicas: set.spec.replicas.and_then(|r| u32::try_from(r).ok()).unwrap_or(0),
         revision: seen.and_then(|s| s.update_revision.clone()),
         digest: set.annotations().get(DIGEST).cloned(),
-        claim_size: claims.and_then(size),
+        claims: ClaimTemplate {
+            size: claims.and_then(size),
+            class: claims.and_then(|claim| claim.spec.as_ref()?.storage_class_name.clone()),
+        },
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use skerry_core::ids::{NodeId, Token};
 use skerry_operator_core::Running;
-use skerry_operator_core::kubernetes::{Claim, Names, Pod, Set};
+use skerry_operator_core::kubernetes::{Claim, ClaimTemplate, Names, Pod, Set};
 
 use super::resource::Resource;
 
@@ -196,7 +196,7 @@ impl Kubernetes {
             replicas: set.replicas,
             revision: set.observed.clone().filter(|observed| *observed == set.template),
             digest: Some(set.template.clone()),
-            claim_size: Some(set.claim_size.clone()),
+            claims: ClaimTemplate { size: Some(set.claim_size.clone()), class: None },
         };
         self.sets.iter().map(|(name, s)| (name.clone(), set(s))).collect()
     }

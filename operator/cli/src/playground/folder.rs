@@ -143,7 +143,8 @@ impl Slot {
     /// As the plan sees it.
     pub(crate) fn observed(&self) -> skerry_operator_core::Slot {
         let (zone, address) = (self.zone.clone(), self.address());
-        skerry_operator_core::Slot { zone, address, process: Process::STEADY, set_aside: false, held_up: None }
+        let volume = skerry_operator_core::SlotVolume::default();
+        skerry_operator_core::Slot { zone, address, process: Process::STEADY, volume, held_up: None }
     }
 
     /// Where clients and the other nodes reach it.

@@ -9,7 +9,7 @@ use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
 use skerry_core::system::AdminChange;
 
-use super::cluster::{Claim, Cluster};
+use super::cluster::{Claim, Cluster, Set};
 use super::names::{Names, ordinal};
 use crate::desired::Desired;
 use crate::plan::{Plan, Step};
@@ -119,6 +119,8 @@ pub struct Scene<'a> {
     pub desired: &'a Desired,
     /// What the steward says. `None` = it was not heard.
     pub status: Option<&'a Status>,
+    /// True if it is written down that the database was founded. Before that no slot has a node.
+    pub founded: bool,
 }
 
 /// The writes of a plan, in its order. A step whose time has not come gives none; it is planned again.
@@ -149,7 +151,8 @@ pub fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<Action> {
 
 impl Scene<'_> {
     /// All slots that a plan adds to a zone, as far as their numbers follow on those that are there. A claim that is set
-    /// aside makes way first, unless its node is in the database after all: it comes back on it.
+    /// aside makes way first, unless its node is in the database after all: it comes back on it. So does an empty
+    /// StatefulSet that asks for another storage class: see [`Scene::is_of_another_class`].
     fn grow(&self, zone: &str, plan: &Plan) -> Vec<Action> {
         let name = self.names.set(zone);
         let present = self.cluster.sets.get(&name);
@@ -174,6 +177,7 @@ impl Scene<'_> {
         }
         match present {
             _ if replicas == before => {}
+            Some(set) if self.is_of_another_class(set) => {}
             None => actions.push(Action::CreateSet { zone: zone.to_owned(), replicas }),
             Some(set) => actions.push(Action::ScaleSet { set: name, version: set.version.clone(), replicas }),
         }
@@ -227,9 +231,18 @@ impl Scene<'_> {
         Some((self.cluster.claims.get(&name)?, name))
     }
 
+    /// True for a StatefulSet without pods whose volumes would be of another storage class than the spec says: it is made
+    /// anew, for that cannot be changed.
+    pub(super) fn is_of_another_class(&self, set: &Set) -> bool {
+        set.replicas == 0 && set.claims.class != self.desired.storage_class
+    }
+
     /// True if the last node of this slot has left the database, or there was none: its volume is of no use. `None` =
     /// unknown.
     pub(super) fn has_left(&self, slot: &str) -> Option<bool> {
+        if !self.founded {
+            return Some(true);
+        }
         self.status?;
         Some(self.last_node(slot).is_none_or(|n| n.state == NodeState::Removed))
     }

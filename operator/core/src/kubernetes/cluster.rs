@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::names::{Names, ordinal};
-use crate::observed::{Process, Running, Slot};
+use crate::observed::{Process, Running, Slot, SlotVolume};
 
 /// A database's objects, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,8 +36,17 @@ pub struct Set {
     pub revision: Option<String>,
     /// What its template was made from.
     pub digest: Option<String>,
-    /// Size of the volumes that it asks for; it cannot be changed.
-    pub claim_size: Option<String>,
+    /// What its claims ask for. It cannot be changed.
+    pub claims: ClaimTemplate,
+}
+
+/// What the claims of a StatefulSet ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimTemplate {
+    /// Size of the volume, as a quantity. `None` = it does not say.
+    pub size: Option<String>,
+    /// The storage class. `None` = the default class.
+    pub class: Option<String>,
 }
 
 /// A pod.
@@ -129,7 +138,11 @@ impl Cluster {
             },
         };
         let held_up = self.pods.get(name).and_then(|pod| pod.held_up.clone());
-        let set_aside = claim.is_some_and(|c| c.quarantined || c.leaving);
-        Some(Slot { zone: set.zone.clone(), address: names.address(name), process, set_aside, held_up })
+        let volume = SlotVolume {
+            set_aside: claim.is_some_and(|c| c.quarantined || c.leaving),
+            unmade: claim.is_some_and(|c| c.volume.is_none() && !c.lost),
+            class: set.claims.class.clone(),
+        };
+        Some(Slot { zone: set.zone.clone(), address: names.address(name), process, volume, held_up })
     }
 }

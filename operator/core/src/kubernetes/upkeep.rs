@@ -20,14 +20,16 @@ pub fn upkeep(
         stale.map(|set| Action::ApplySet { zone: set.zone.clone(), replicas: set.replicas }).collect();
     let is_needed = |zone: &str| scene.desired.slots.values().any(|z| z == zone);
     for (name, set) in &scene.cluster.sets {
-        if set.replicas == 0 && !is_needed(&set.zone) && !scene.has_pods(name) && !scene.owns_claims(name) {
+        let is_in_the_way = !is_needed(&set.zone) || scene.is_of_another_class(set);
+        if set.replicas == 0 && is_in_the_way && !scene.has_pods(name) && !scene.owns_claims(name) {
             actions.push(Action::DeleteSet { set: name.clone(), uid: set.uid.clone() });
         }
     }
     for (name, claim) in scene.cluster.claims.iter().filter(|(_, claim)| !claim.leaving) {
         let (claim_name, uid) = (name.clone(), claim.uid.clone());
         if claim.quarantined {
-            if when_scaled == Retention::Delete && scene.is_over(name) {
+            // One that never got its volume keeps nothing.
+            if (when_scaled == Retention::Delete || claim.volume.is_none()) && scene.is_over(name) {
                 actions.push(Action::DeleteClaim { claim: claim_name, uid });
             }
         } else if asks_for_less(claim, size) {
@@ -55,10 +57,13 @@ impl Scene<'_> {
     }
 
     /// True if no pod has the claim or is to have it, and no node of its slot is in the database. A node may have joined
-    /// while its slot came down: only what the map says counts.
+    /// while its slot came down: only what the map says counts. A slot that is to be makes it go itself.
     fn is_over(&self, claim: &str) -> bool {
         let Some(slot) = claim.strip_prefix("data-") else { return false };
         let wanted = self.cluster.set_of(slot).is_some_and(|(_, set, ordinal)| ordinal < set.replicas);
-        !wanted && !self.cluster.pods.contains_key(slot) && self.has_left(slot) == Some(true)
+        !wanted
+            && !self.desired.slots.contains_key(slot)
+            && !self.cluster.pods.contains_key(slot)
+            && self.has_left(slot) == Some(true)
     }
 }

@@ -53,7 +53,7 @@ impl<'a> Seats<'a> {
         let listed = victims.iter().filter(has_left).map(|v| v.slot.as_str()).filter(is_empty);
         let had_node = |slot: &&Slot| newest.contains_key(slot.address.as_str());
         let set_aside =
-            slots.iter().filter(|(_, slot)| slot.set_aside && had_node(slot)).map(|(name, _)| name.as_str());
+            slots.iter().filter(|(_, slot)| slot.volume.set_aside && had_node(slot)).map(|(name, _)| name.as_str());
         let condemned = listed.chain(set_aside.filter(is_empty)).collect();
         let seated: BTreeSet<NodeId> = sitting.values().map(|n| n.id).collect();
         let without_slot = nodes().filter(|n| !seated.contains(&n.id)).collect();
@@ -81,7 +81,7 @@ impl<'a> Seats<'a> {
     }
 
     fn is_set_aside(&self, slot: &str) -> bool {
-        self.slots.get(slot).is_some_and(|slot| slot.set_aside)
+        self.slots.get(slot).is_some_and(|slot| slot.volume.set_aside)
     }
 
     fn listed(&self, slot: &str) -> Option<&Victim> {

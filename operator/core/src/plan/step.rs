@@ -62,7 +62,12 @@ pub enum Wait {
     /// What slots there are is unknown, and why.
     SlotsUnknown(String),
     /// The first node is to found the database.
-    Founding(String),
+    Founding {
+        /// Its slot.
+        slot: String,
+        /// Why it does not run. `None` = it does or is about to, or nobody has said why not.
+        why: Option<String>,
+    },
     /// The database does not answer, and why.
     Unreachable(String),
     /// A person is to approve the moves.
@@ -120,7 +125,7 @@ impl Wait {
         match self {
             Self::Paused => "Paused",
             Self::SlotsUnknown(_) => "SlotsUnknown",
-            Self::Founding(_) => "Founding",
+            Self::Founding { .. } => "Founding",
             Self::Unreachable(_) => "DatabaseUnreachable",
             Self::Approval { .. } => "ApprovalAwaited",
             Self::NoPlacement(_) => "NoPlacement",
@@ -142,7 +147,7 @@ impl Wait {
             | Self::OtherFragmentation { .. }
             | Self::RolloutStopped { .. } => true,
             Self::SlotsUnknown(_)
-            | Self::Founding(_)
+            | Self::Founding { .. }
             | Self::Unreachable(_)
             | Self::Restarting { .. }
             | Self::VolumeLost { .. }
@@ -157,7 +162,13 @@ impl fmt::Display for Wait {
         match self {
             Self::Paused => f.write_str("paused: set spec.paused to false to go on"),
             Self::SlotsUnknown(why) => write!(f, "what nodes there are is unknown: {why}"),
-            Self::Founding(slot) => write!(f, "{slot} is to found the database"),
+            Self::Founding { slot, why: None } => write!(f, "{slot} is to found the database"),
+            Self::Founding { slot, why: Some(why) } => {
+                write!(
+                    f,
+                    "{slot} is to found the database, and does not run: {why}; correct the spec, or what it needs"
+                )
+            }
             Self::Unreachable(why) => write!(f, "the database does not answer: {why}"),
             Self::Approval { generation, moves } => write!(
                 f,

@@ -10,6 +10,7 @@ use skerry_core::map::NodeState;
 use super::*;
 use crate::decide::decide;
 use crate::environment::Environment;
+use crate::observed::SlotVolume;
 use crate::testing::{self, resource};
 use world::World;
 
@@ -142,8 +143,8 @@ fn third_slot_left(set_aside: bool, victims: Vec<skerry_api::Victim>) -> Plan {
     nodes[3].address = nodes[2].address.clone();
     let slot = |i: usize| {
         let (address, process) = (nodes[i].address.clone(), crate::observed::Process::STEADY);
-        let set_aside = set_aside && i == 2;
-        (format!("shop-{i}"), Slot { zone: String::new(), address, process, set_aside, held_up: None })
+        let volume = SlotVolume { set_aside: set_aside && i == 2, ..SlotVolume::default() };
+        (format!("shop-{i}"), Slot { zone: String::new(), address, process, volume, held_up: None })
     };
     let slots = Seen::Known((0..3).map(slot).collect());
     let database = Seen::Known(testing::status(nodes, vec![]));

@@ -5,7 +5,7 @@ use skerry_api::Victim;
 
 use super::*;
 use crate::environment::Environment;
-use crate::observed::{Process, Seen, Slot};
+use crate::observed::{Process, Seen, Slot, SlotVolume};
 use crate::testing::{at_rest, resource};
 
 const SPEC: &str = r#"{"zones": ["a", "b", "c"], "tables": [
@@ -23,7 +23,7 @@ fn observed(database: Seen<Status>) -> Observed {
 
 fn slot_at(zone: &str, id: u64) -> Slot {
     let (zone, address) = (zone.to_owned(), format!("127.0.0.1:{id}"));
-    Slot { zone, address, process: Process::STEADY, set_aside: false, held_up: None }
+    Slot { zone, address, process: Process::STEADY, volume: SlotVolume::default(), held_up: None }
 }
 
 fn told(spec: &str, observed: &Observed, failure: Option<&str>) -> DistributedDatabaseStatus {

@@ -195,8 +195,8 @@ fn writes(
     if decision.plan.waits.iter().any(held) {
         return VecDeque::new();
     }
-    let (names, status) = (&place.kube.names, observed.database.known());
-    let scene = Scene { names, cluster, desired: &decision.desired, status };
+    let (names, status, founded) = (&place.kube.names, observed.database.known(), observed.founded);
+    let scene = Scene { names, cluster, desired: &decision.desired, status, founded };
     let size = resource.spec.storage.size.as_str();
     let whole = upkeep(&scene, |_, _| template(resource), size, resource.spec.volume_retention.when_scaled);
     whole.into_iter().chain(actions(&decision.plan, &scene)).collect()

@@ -100,12 +100,19 @@ impl Sight {
         }
         let slots = self.cluster.slots(&place.kube.names);
         if !self.is_founded() {
-            let Some(first) = slots.keys().next() else { return Some((Seen::Absent, None)) };
             let unanswered = place.fails();
-            match place.kube.process_of(first).map(|p| &p.kind).filter(|_| !unanswered) {
-                Some(Kind::Blank(_)) => return Some((Seen::Absent, Some(first.clone()))),
-                Some(Kind::Member(_)) => {}
-                Some(Kind::Broken) | None => return Some((Seen::Unknown(format!("{first} is silent")), None)),
+            let kind = |slot: &String| place.kube.process_of(slot).map(|p| &p.kind).filter(|_| !unanswered);
+            let (mut blank, mut silent) = (None, None);
+            let mut is_founded = false;
+            for slot in slots.keys() {
+                match kind(slot) {
+                    Some(Kind::Blank(_)) => blank = blank.or(Some(slot.clone())),
+                    Some(Kind::Member(_)) => is_founded = true,
+                    Some(Kind::Broken) | None => silent = silent.or(Some(format!("{slot} is silent"))),
+                }
+            }
+            if !is_founded {
+                return Some((silent.map_or(Seen::Absent, Seen::Unknown), blank));
             }
         }
         if slots.is_empty() {

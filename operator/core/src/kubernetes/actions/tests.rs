@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::environment::Environment;
-use crate::kubernetes::{Pod, Set};
+use crate::kubernetes::{ClaimTemplate, Pod, Set};
 use crate::observed::Running;
 use crate::plan::BasedOn;
 use crate::testing::resource;
@@ -26,7 +26,7 @@ fn cluster(replicas: u32) -> Cluster {
         replicas,
         revision: Some("r1".into()),
         digest: None,
-        claim_size: None,
+        claims: ClaimTemplate::default(),
     };
     let mut cluster = Cluster { sets: [("shop-a".to_owned(), set)].into(), ..Cluster::default() };
     for i in 0..replicas {
@@ -51,7 +51,7 @@ fn told_on(status: Option<&Status>, cluster: &Cluster, replicas: u32, steps: Vec
     let spec = format!(r#"{{"replicas": {replicas}, "replicationFactor": 1, "zones": ["a"]}}"#);
     let desired = desired(&validate(&resource(&spec), &Environment::default()).unwrap());
     let plan = Plan { steps, waits: vec![], moves: None, based_on: BasedOn { generation: 1, epoch: None } };
-    actions(&plan, &Scene { names: &names(), cluster, desired: &desired, status })
+    actions(&plan, &Scene { names: &names(), cluster, desired: &desired, status, founded: true })
 }
 
 fn add(slot: &str) -> Step {
@@ -121,9 +121,10 @@ fn volume_set_aside_is_not_given_up_while_its_node_may_be_in_the_database() {
 #[test]
 fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
     let (names, cluster) = (names(), set_aside());
-    let desired = desired(&validate(&resource(r#"{"zones": ["a"]}"#), &Environment::default()).unwrap());
+    let spec = r#"{"replicas": 1, "replicationFactor": 1, "zones": ["a"]}"#;
+    let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap());
     let deleted = |status: Option<&Status>| {
-        let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status };
+        let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status, founded: true };
         let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Delete);
         all.iter().any(|action| matches!(action, Action::DeleteClaim { .. }))
     };
@@ -133,13 +134,40 @@ fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
 }
 
 #[test]
+fn stateful_set_of_another_storage_class_is_made_anew_once_it_is_empty() {
+    let (names, mut cluster) = (names(), set_aside());
+    let spec = r#"{"replicas": 2, "replicationFactor": 1, "zones": ["a"], "storage": {"storageClassName": "right"}}"#;
+    let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap());
+    let written = |cluster: &Cluster| {
+        let scene = Scene { names: &names, cluster, desired: &desired, status: None, founded: false };
+        let (steps, based_on) = (vec![add("shop-a-0"), add("shop-a-1")], BasedOn { generation: 1, epoch: None });
+        let plan = Plan { steps, waits: vec![], moves: None, based_on };
+        let kept = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Retain);
+        let kept = kept.into_iter().filter(|action| !matches!(action, Action::ApplySet { .. }));
+        kept.chain(actions(&plan, &scene)).collect::<Vec<_>>()
+    };
+    assert!(!written(&cluster).iter().any(|action| matches!(action, Action::DeleteSet { .. })), "it has a pod");
+    cluster.sets.get_mut("shop-a").unwrap().replicas = 0;
+    cluster.pods.clear();
+    cluster.claims.retain(|name, _| name == "data-shop-a-0");
+    let claim = cluster.claims.get_mut("data-shop-a-0").unwrap();
+    (claim.volume, claim.quarantined, claim.owned) = (None, true, true);
+    let deleted = Action::DeleteClaim { claim: "data-shop-a-0".into(), uid: "claim-0".into() };
+    assert_eq!(written(&cluster), [deleted], "the claim would be taken by the new pod");
+    cluster.claims.clear();
+    assert_eq!(written(&cluster), [Action::DeleteSet { set: "shop-a".into(), uid: "set".into() }]);
+    cluster.sets.clear();
+    assert_eq!(written(&cluster), [Action::CreateSet { zone: "a".into(), replicas: 2 }]);
+}
+
+#[test]
 fn zone_that_is_not_needed_goes_unless_volumes_would_go_with_it() {
     let (names, mut cluster) = (names(), cluster(1));
     cluster.sets.get_mut("shop-a").unwrap().replicas = 0;
     cluster.pods.clear();
     let desired = desired(&validate(&resource(r#"{"zones": ["b"]}"#), &Environment::default()).unwrap());
     let deleted = |cluster: &Cluster| {
-        let scene = Scene { names: &names, cluster, desired: &desired, status: None };
+        let scene = Scene { names: &names, cluster, desired: &desired, status: None, founded: true };
         let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Retain);
         all.iter().any(|action| matches!(action, Action::DeleteSet { .. }))
     };
@@ -158,7 +186,7 @@ fn last_slot_is_marked_before_its_pod_goes_and_one_before_it_waits() {
 #[test]
 fn slot_is_set_aside_by_the_mark_of_its_claim_alone() {
     let mut cluster = cluster(2);
-    let set_aside = |cluster: &Cluster| cluster.slots(&names())["shop-a-1"].set_aside;
+    let set_aside = |cluster: &Cluster| cluster.slots(&names())["shop-a-1"].volume.set_aside;
     assert!(!set_aside(&cluster));
     cluster.claims.get_mut("data-shop-a-1").unwrap().quarantined = true;
     assert!(set_aside(&cluster));

@@ -11,11 +11,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::pod::template;
 use super::{Blueprint, DIGEST, ZONE_LABEL};
+use crate::kubernetes::ClaimTemplate;
 
-/// A zone's StatefulSet with so many pods. `claim_size` is that of the volumes that it asks for, if it is there already:
-/// it cannot be changed, so claims are grown one by one.
-pub fn stateful_set(of: &Blueprint<'_>, zone: &str, replicas: u32, claim_size: Option<&str>) -> StatefulSet {
-    let mut set = described(of, zone, claim_size);
+/// A zone's StatefulSet with so many pods. `made` is what the claims of one ask for that is there already: that cannot be
+/// changed, so claims are grown one by one, and keep their storage class.
+pub fn stateful_set(of: &Blueprint<'_>, zone: &str, replicas: u32, made: Option<&ClaimTemplate>) -> StatefulSet {
+    let mut set = described(of, zone, made);
     let digest = digest_of(&set);
     set.metadata.annotations.get_or_insert_default().insert(DIGEST.to_owned(), digest);
     set.spec.replicas = i32::try_from(replicas).ok();
@@ -23,8 +24,8 @@ pub fn stateful_set(of: &Blueprint<'_>, zone: &str, replicas: u32, claim_size: O
 }
 
 /// What the StatefulSet of a zone is made from, in short: the same as long as nothing of it changes.
-pub fn digest(of: &Blueprint<'_>, zone: &str, claim_size: Option<&str>) -> String {
-    digest_of(&described(of, zone, claim_size))
+pub fn digest(of: &Blueprint<'_>, zone: &str, made: Option<&ClaimTemplate>) -> String {
+    digest_of(&described(of, zone, made))
 }
 
 fn digest_of(set: &StatefulSet) -> String {
@@ -32,7 +33,7 @@ fn digest_of(set: &StatefulSet) -> String {
     format!("{:016x}", xxh3_64(serde_json::to_string(set).unwrap_or_default().as_bytes()))
 }
 
-fn described(of: &Blueprint<'_>, zone: &str, claim_size: Option<&str>) -> StatefulSet {
+fn described(of: &Blueprint<'_>, zone: &str, made: Option<&ClaimTemplate>) -> StatefulSet {
     let mut metadata = of.meta(of.names.set(zone));
     metadata.labels.get_or_insert_default().insert(ZONE_LABEL.to_owned(), zone.to_owned());
     let mut selector = of.selector();
@@ -47,7 +48,7 @@ fn described(of: &Blueprint<'_>, zone: &str, claim_size: Option<&str>) -> Statef
             service_name: Some(of.names.nodes_service()),
             selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
             template: template(of, zone),
-            volume_claim_templates: Some(vec![claim(of, zone, claim_size)]),
+            volume_claim_templates: Some(vec![claim(of, zone, made)]),
             // One that does not start must not keep the others from it.
             pod_management_policy: Some("Parallel".to_owned()),
             // The plan says which pod is next.
@@ -66,19 +67,20 @@ fn described(of: &Blueprint<'_>, zone: &str, claim_size: Option<&str>) -> Statef
     }
 }
 
-fn claim(of: &Blueprint<'_>, zone: &str, size: Option<&str>) -> PersistentVolumeClaim {
+fn claim(of: &Blueprint<'_>, zone: &str, made: Option<&ClaimTemplate>) -> PersistentVolumeClaim {
     let storage = &of.database.spec.storage;
     let mut labels = of.labels();
     labels.insert(ZONE_LABEL.to_owned(), zone.to_owned());
     labels.insert(CLUSTER_ID.to_owned(), of.cluster.to_owned());
-    let size = Quantity(size.unwrap_or(&storage.size).to_owned());
+    let size = made.and_then(|made| made.size.as_ref()).unwrap_or(&storage.size);
+    let class = made.map_or(&storage.storage_class_name, |made| &made.class);
     PersistentVolumeClaim {
         metadata: ObjectMeta { name: Some("data".to_owned()), labels: Some(labels), ..ObjectMeta::default() },
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
-            storage_class_name: storage.storage_class_name.clone(),
+            storage_class_name: class.clone(),
             resources: Some(VolumeResourceRequirements {
-                requests: Some([("storage".to_owned(), size)].into()),
+                requests: Some([("storage".to_owned(), Quantity(size.clone()))].into()),
                 ..VolumeResourceRequirements::default()
             }),
             ..PersistentVolumeClaimSpec::default()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::observed::{Process, Running};
+use crate::observed::{Process, Running, Slot};
 
 fn at_rest(replicas: u32) -> World {
     let mut world = World::new(&spec(replicas, 3, 3, HASH));
@@ -225,6 +225,50 @@ fn only_a_node_that_is_alone_and_says_it_is_blank_is_told_to_found() {
     assert_eq!(steps(&seen), [Step::Found { slot: "shop-a-0".into() }]);
     seen.database = Seen::Unknown("no answer".into());
     assert_eq!(steps(&seen), []);
+}
+
+/// The first slot of a database that nobody has founded yet, and what is seen of it.
+fn before_founding() -> (World, Observed) {
+    let mut world = World::new(&spec(3, 3, 3, HASH));
+    let first = world.plan();
+    world.apply(&first, 1);
+    let mut seen = world.observed();
+    (seen.database, seen.founded) = (Seen::Unknown("no answer".into()), false);
+    (world, seen)
+}
+
+fn first_slot(seen: &mut Observed) -> &mut Slot {
+    let Seen::Known(slots) = &mut seen.slots else { panic!("slots that are known") };
+    slots.get_mut("shop-a-0").unwrap()
+}
+
+#[test]
+fn slot_of_an_earlier_spec_makes_way_before_founding_if_it_certainly_founded_nothing() {
+    let remove = [Step::RemoveSlot { slot: "shop-a-0".into() }];
+    for corrected in [r#"{"zones": ["x"]}"#, r#"{"zones": ["a"], "storage": {"storageClassName": "other"}}"#] {
+        let (mut world, mut seen) = before_founding();
+        world.edit(corrected);
+        let steps = |seen: &Observed| decide(&world.resource, &Environment::default(), seen).unwrap().plan.steps;
+        assert_eq!(steps(&seen), [], "it has a volume, and may have founded the database on it");
+        first_slot(&mut seen).volume.unmade = true;
+        assert_eq!(steps(&seen), remove);
+        first_slot(&mut seen).volume.unmade = false;
+        (seen.database, seen.blank) = (Seen::Absent, Some("shop-a-0".into()));
+        assert_eq!(steps(&seen), remove, "it says itself that it has no identity, and founds nothing for this spec");
+    }
+}
+
+#[test]
+fn founder_that_does_not_run_says_why_and_is_started_as_a_corrected_spec_says() {
+    let (world, mut seen) = before_founding();
+    let slot = first_slot(&mut seen);
+    slot.process = Process { ready: false, running: Running::Unplaced, ..Process::STEADY };
+    slot.held_up = Some("no host takes it".into());
+    let plan = |seen: &Observed| decide(&world.resource, &Environment::default(), seen).unwrap().plan;
+    let [wait] = &plan(&seen).waits[..] else { panic!("one wait") };
+    assert!(wait.to_string().contains("no host takes it"), "{wait}");
+    first_slot(&mut seen).process.outdated = true;
+    assert_eq!(restarts(&plan(&seen)), ["shop-a-0"]);
 }
 
 #[test]

@@ -40,7 +40,10 @@ use crate::status::DistributedDatabaseStatus;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]{0,24}[a-z0-9])?$')")
         .message("metadata.name must begin with a lower-case letter, hold lower-case letters, digits and inner hyphens, and have at most 26 characters")
-        .reason(Reason::FieldValueInvalid)
+        .reason(Reason::FieldValueInvalid),
+    // Before that no volume has data, and a class that nobody provides is corrected by editing.
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.founded) || !oldSelf.status.founded || (has(self.spec.storage) && has(self.spec.storage.storageClassName) ? self.spec.storage.storageClassName : '') == (has(oldSelf.spec.storage) && has(oldSelf.spec.storage.storageClassName) ? oldSelf.spec.storage.storageClassName : '')")
+        .message("storageClassName may not be set, changed or taken out after the database was founded: the volumes are of the old class")
 )]
 #[x_kube(
     validation = Rule::new("self.replicationFactor <= self.replicas")
@@ -116,9 +119,7 @@ pub struct DistributedDatabaseSpec {
         .field_path(".size"),
     validation = Rule::new("self.engine == oldSelf.engine")
         .message("engine may not be changed: the data on the volumes is in its format")
-        .field_path(".engine"),
-    validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
-        .message("storageClassName may not be set, changed or taken out after the database was made")
+        .field_path(".engine")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {

@@ -96,6 +96,7 @@ fn shop() -> Value {
                 {"name": "sales", "fragmentation": {"type": "Hash", "shards": 12}},
             ],
         },
+        "status": {"founded": true},
     })
 }
 
@@ -135,6 +136,26 @@ fn unset_storage_class_may_not_be_set_later() {
     let old = with("/spec/storage", r#"{"size":"10Gi"}"#);
     let told = messages(with("/spec/storage/storageClassName", r#""fast""#).validate_cel_update(&old));
     assert!(told.iter().any(|m| m.contains("storageClassName may not")), "{told:?}");
+}
+
+#[test]
+fn storage_class_may_be_corrected_until_the_database_is_founded() {
+    let classes = [
+        r#"{"size":"10Gi"}"#,
+        r#"{"size":"10Gi","storageClassName":"fast"}"#,
+        r#"{"size":"10Gi","storageClassName":"slow"}"#,
+    ];
+    let not_founded = |storage| {
+        let mut database = with("/spec/storage", storage);
+        database.status = None;
+        database
+    };
+    for (before, after) in classes.iter().flat_map(|before| classes.map(|after| (*before, after))) {
+        let told = messages(not_founded(after).validate_cel_update(&not_founded(before)));
+        assert_eq!(told, [""; 0], "{before} {after}");
+        let told = messages(with("/spec/storage", after).validate_cel_update(&with("/spec/storage", before)));
+        assert_eq!(told.is_empty(), before == after, "{before} {after}: {told:?}");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod value;
 
 mod autoscaler;
 mod back_doors;
+mod bad_edits;
 mod broken_image;
 mod drain_host;
 mod force_deleted_pod;
@@ -74,6 +75,11 @@ pub const ALL: &[Scenario] = &[
         name: "refused_specs",
         claim: "what cannot be is refused with a reason, and leaves the database as it was",
         run: refused_specs::run,
+    },
+    Scenario {
+        name: "bad_edits",
+        claim: "a spec that cannot run says why, and is corrected by editing it",
+        run: bad_edits::run,
     },
     Scenario {
         name: "back_doors",

@@ -119,11 +119,11 @@ impl Plan {
         let is_unused = |name: &String, slot: &Slot| slot.volume.unmade || blank == Some(name);
         let unwanted = slots.iter().filter(|(name, slot)| !is_wanted(name, slot) && is_unused(name, slot));
         let unwanted: Vec<Step> = unwanted.map(|(name, _)| Step::RemoveSlot { slot: name.clone() }).collect();
-        if let Some((there, slot)) = slots.first_key_value() {
+        if let Some(there) = slots.keys().next() {
             let founds = unwanted.is_empty() && slots.len() == 1 && blank == Some(there);
             self.steps.extend(founds.then(|| Step::Found { slot: there.clone() }));
             self.steps.extend(unwanted);
-            return self.waiting(Wait::Founding { slot: there.clone(), why: slot.held_up.clone() });
+            return self.waiting(Wait::Founding(there.clone()));
         }
         let first = desired.slots.iter().next();
         self.steps.extend(first.map(|(slot, zone)| Step::AddSlot { slot: slot.clone(), zone: zone.clone() }));

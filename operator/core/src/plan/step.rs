@@ -62,12 +62,7 @@ pub enum Wait {
     /// What slots there are is unknown, and why.
     SlotsUnknown(String),
     /// The first node is to found the database.
-    Founding {
-        /// Its slot.
-        slot: String,
-        /// Why it does not run. `None` = it does or is about to, or nobody has said why not.
-        why: Option<String>,
-    },
+    Founding(String),
     /// The database does not answer, and why.
     Unreachable(String),
     /// A person is to approve the moves.
@@ -125,7 +120,7 @@ impl Wait {
         match self {
             Self::Paused => "Paused",
             Self::SlotsUnknown(_) => "SlotsUnknown",
-            Self::Founding { .. } => "Founding",
+            Self::Founding(_) => "Founding",
             Self::Unreachable(_) => "DatabaseUnreachable",
             Self::Approval { .. } => "ApprovalAwaited",
             Self::NoPlacement(_) => "NoPlacement",
@@ -147,7 +142,7 @@ impl Wait {
             | Self::OtherFragmentation { .. }
             | Self::RolloutStopped { .. } => true,
             Self::SlotsUnknown(_)
-            | Self::Founding { .. }
+            | Self::Founding(_)
             | Self::Unreachable(_)
             | Self::Restarting { .. }
             | Self::VolumeLost { .. }
@@ -162,13 +157,7 @@ impl fmt::Display for Wait {
         match self {
             Self::Paused => f.write_str("paused: set spec.paused to false to go on"),
             Self::SlotsUnknown(why) => write!(f, "what nodes there are is unknown: {why}"),
-            Self::Founding { slot, why: None } => write!(f, "{slot} is to found the database"),
-            Self::Founding { slot, why: Some(why) } => {
-                write!(
-                    f,
-                    "{slot} is to found the database, and does not run: {why}; correct the spec, or what it needs"
-                )
-            }
+            Self::Founding(slot) => write!(f, "{slot} is to found the database"),
             Self::Unreachable(why) => write!(f, "the database does not answer: {why}"),
             Self::Approval { generation, moves } => write!(
                 f,

@@ -15,7 +15,7 @@ pub use written::Written;
 use kube::Api;
 use kube::api::PostParams;
 use skerry_api::{CLUSTER_ID, DATABASE_LABEL, DistributedDatabase};
-use skerry_operator_core::kubernetes::{Scene, actions, upkeep};
+use skerry_operator_core::kubernetes::{Action, Scene, actions, upkeep};
 use skerry_operator_core::{Decision, Step, Wait, one_may_go};
 
 use crate::context::Context;
@@ -63,10 +63,16 @@ pub async fn apply(writer: &mut Writer<'_>, decision: &Decision, seen: &Sight) -
         let mut plan = decision.plan.clone();
         // Until it was written, another pod may have been evicted that was ready at this look. The next one sees it.
         plan.steps.retain(|step| !(is_new && matches!(step, Step::RestartNode { .. })));
+        let mut grown = Ok(());
         for action in writer.upkeep(&scene).into_iter().chain(actions(&plan, &scene)) {
-            writer.act(&action, decision.plan.based_on.epoch).await?;
+            let done = writer.act(&action, decision.plan.based_on.epoch).await;
+            match action {
+                // Not every storage class lets volumes grow. Nothing else waits for it.
+                Action::GrowClaim { .. } => grown = grown.and(done),
+                _ => done?,
+            }
         }
-        Ok::<(), ApplyError>(())
+        grown
     };
     done.await.err().map(|error| error.text())
 }

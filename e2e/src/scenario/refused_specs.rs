@@ -36,7 +36,7 @@ fn wrong_from_the_start() -> Vec<(Value, &'static str)> {
 /// Changes of a database that is there.
 fn wrong_afterwards() -> Vec<(Value, &'static str)> {
     vec![
-        (json!({ "storage": { "size": "512Mi" } }), "a volume can only grow"),
+        (json!({ "storage": { "size": "512Mi" } }), "they can only grow"),
         (json!({ "storage": { "engine": "Fjall" } }), "engine may not be changed"),
         (json!({ "replicationFactor": 5 }), "every copy of a shard needs a node of its own"),
         (

@@ -56,9 +56,11 @@ pub fn parse(yaml: &str) -> Result<DistributedDatabase, ParseError> {
     Ok(database)
 }
 
-/// Checks that one state of a database may follow another, as Kubernetes does on every update.
+/// Checks that one state of a database that was founded may follow another, as Kubernetes does on every update.
 pub fn check_update(new: &DistributedDatabase, old: &DistributedDatabase) -> Result<(), ParseError> {
-    new.validate_cel_update(old).map_err(|errors| ParseError::Rules(faults(&errors)))
+    let mut old = old.clone();
+    old.status.get_or_insert_default().founded = true;
+    new.validate_cel_update(&old).map_err(|errors| ParseError::Rules(faults(&errors)))
 }
 
 fn faults(errors: &ValidationErrors) -> Vec<Fault> {

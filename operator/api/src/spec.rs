@@ -41,8 +41,10 @@ use crate::status::DistributedDatabaseStatus;
     validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]{0,24}[a-z0-9])?$')")
         .message("metadata.name must begin with a lower-case letter, hold lower-case letters, digits and inner hyphens, and have at most 26 characters")
         .reason(Reason::FieldValueInvalid),
-    // Before that no volume has data, and a class that nobody provides is corrected by editing.
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.founded) || !oldSelf.status.founded || (has(self.spec.storage) && has(self.spec.storage.storageClassName) ? self.spec.storage.storageClassName : '') == (has(oldSelf.spec.storage) && has(oldSelf.spec.storage.storageClassName) ? oldSelf.spec.storage.storageClassName : '')")
+    // Before that no volume has data, and what nobody provides is corrected by editing.
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.founded) || !oldSelf.status.founded || !isQuantity(self.spec.storage.size) || !isQuantity(oldSelf.spec.storage.size) || quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 || (has(oldSelf.status.volumeSize) && isQuantity(oldSelf.status.volumeSize) && quantity(self.spec.storage.size).compareTo(quantity(oldSelf.status.volumeSize)) >= 0)")
+        .message("size must not become less than the volumes are: they can only grow"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.founded) || !oldSelf.status.founded || (has(self.spec.storage.storageClassName) ? self.spec.storage.storageClassName : '') == (has(oldSelf.spec.storage.storageClassName) ? oldSelf.spec.storage.storageClassName : '')")
         .message("storageClassName may not be set, changed or taken out after the database was founded: the volumes are of the old class")
 )]
 #[x_kube(
@@ -113,9 +115,6 @@ pub struct DistributedDatabaseSpec {
 #[x_kube(
     validation = Rule::new("self.size.matches('^([0-9]{1,19}([.][0-9]{0,9})?[num]?|[.][0-9]{1,9}[num]?|([0-9]{1,10}([.][0-9]{0,9})?|[.][0-9]{1,9})([kMGTPE]|[KMGTPE]i|[eE]([+]?1?[0-9]|-[0-9])))$') && isQuantity(self.size) && quantity(self.size).compareTo(quantity('256Mi')) >= 0 && quantity(self.size).compareTo(quantity('1Pi')) <= 0")
         .message("size must be a quantity without sign between 256Mi and 1Pi, such as 10Gi")
-        .field_path(".size"),
-    validation = Rule::new("!isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
-        .message("size must not become less: a volume can only grow")
         .field_path(".size"),
     validation = Rule::new("self.engine == oldSelf.engine")
         .message("engine may not be changed: the data on the volumes is in its format")

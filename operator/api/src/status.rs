@@ -53,6 +53,10 @@ pub struct DistributedDatabaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub image: Option<String>,
+    /// What the largest volume was asked to be. `spec.storage.size` may go back to it. Absent = there are none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub volume_size: Option<String>,
     /// Nodes that were chosen to leave. The choice is made once, and acted on from here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]

@@ -159,6 +159,23 @@ fn storage_class_may_be_corrected_until_the_database_is_founded() {
 }
 
 #[test]
+fn size_may_go_back_to_what_the_volumes_are_and_to_anything_before_they_are_there() {
+    let sized = |size: &str, status: &str| {
+        let mut database = with("/spec/storage/size", &format!("\"{size}\""));
+        database.status = serde_json::from_str(status).unwrap();
+        database
+    };
+    let refused = |before: &str, after: &str, status: &str| {
+        !messages(sized(after, status).validate_cel_update(&sized(before, status))).is_empty()
+    };
+    let grown_to = r#"{"founded": true, "volumeSize": "10Gi"}"#;
+    assert!(!refused("12Gi", "10Gi", grown_to) && !refused("12Gi", "11Gi", grown_to));
+    assert!(refused("12Gi", "9Gi", grown_to) && !refused("9Gi", "9Gi", grown_to));
+    assert!(refused("12Gi", "10Gi", r#"{"founded": true}"#));
+    assert!(!refused("12Gi", "1Gi", r#"{"founded": false}"#) && !refused("12Gi", "1Gi", "null"));
+}
+
+#[test]
 fn tables_may_come_and_go() {
     let old: DistributedDatabase = serde_json::from_value(shop()).unwrap();
     let new = with("/spec/tables", r#"[{"name":"stock","fragmentation":{"type":"Hash"}}]"#);

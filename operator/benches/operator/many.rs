@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use skerry_core::ids::ClusterId;
 use skerry_core::node::Status;
+use skerry_operator_core::ClaimTemplate;
 use skerry_operator_core::kubernetes::Names;
 use skerry_operator_core::kubernetes::objects::{Blueprint, DIGEST, digest};
 use tokio::time::{Instant, sleep};

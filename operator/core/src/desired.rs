@@ -7,6 +7,7 @@ use skerry_core::key::hash_starts;
 use skerry_core::limits::TABLE_SHARDS_MAX;
 use skerry_core::map::{Fragmentation, MoveLimits};
 
+use crate::observed::ClaimTemplate;
 use crate::validate::{Layout, Table, Validated};
 
 /// Shards of a hash table, for each node of the start, if the table does not say.
@@ -21,8 +22,8 @@ pub struct Desired {
     pub tables: Vec<DesiredTable>,
     /// Bounds of the moves.
     pub limits: MoveLimits,
-    /// Storage class of new volumes. `None` = the default class.
-    pub storage_class: Option<String>,
+    /// What new volumes are to be.
+    pub claims: ClaimTemplate,
     /// True if tables that are not among these are to go, with their data.
     pub drops_tables: bool,
 }
@@ -46,7 +47,7 @@ pub fn desired(validated: &Validated) -> Desired {
         slots: desired_slots(validated),
         tables: validated.tables.iter().map(|t| desired_table(t, validated.replicas)).collect(),
         limits: validated.limits,
-        storage_class: validated.storage_class.clone(),
+        claims: validated.claims.clone(),
         drops_tables: validated.drops_tables,
     }
 }

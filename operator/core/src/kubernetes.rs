@@ -8,6 +8,6 @@ pub mod objects;
 mod upkeep;
 
 pub use actions::{Action, Scene, actions};
-pub use cluster::{Claim, ClaimTemplate, Cluster, Pod, Set};
+pub use cluster::{Claim, Cluster, Pod, Set};
 pub use names::Names;
 pub use upkeep::upkeep;

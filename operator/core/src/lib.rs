@@ -32,7 +32,7 @@ pub use environment::Environment;
 pub use eviction::one_may_go;
 pub use forecast::{Change, Forecast, Moves, forecast};
 pub use health::{ShardNow, does_without, is_heard, shards_now, unrest};
-pub use observed::{Observed, Process, Running, Seen, Slot, SlotVolume};
+pub use observed::{ClaimTemplate, Observed, Process, Running, Seen, Slot, SlotVolume};
 pub use plan::{BasedOn, Plan, Step, Wait, plan};
 pub use status::{condition, status};
 pub use tolerance::Tolerance;

@@ -49,8 +49,27 @@ pub struct SlotVolume {
     pub set_aside: bool,
     /// It was never made, so nothing was ever written to it. Only what is certain counts.
     pub unmade: bool,
-    /// The storage class that it asks for. `None` = the default class.
+    /// What it was to be when its slot was made.
+    pub asked: ClaimTemplate,
+    /// The size that its claim asks for by now, as a quantity. `None` = there is no claim.
+    pub size: Option<String>,
+}
+
+/// What the claims of a StatefulSet ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimTemplate {
+    /// Size of the volume, as a quantity. `None` = it does not say.
+    pub size: Option<String>,
+    /// The storage class. `None` = the default class.
     pub class: Option<String>,
+}
+
+impl ClaimTemplate {
+    /// True if both ask for the same, however their sizes are written.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        let bytes = |of: &Self| of.size.as_deref().and_then(|size| skerry_api::bytes(size).ok());
+        self.class == other.class && (self.size == other.size || bytes(self).is_some() && bytes(self) == bytes(other))
+    }
 }
 
 /// How the process of a slot does.

@@ -114,8 +114,12 @@ impl Plan {
     /// One node founds the database; the others join when it is there. A slot that an earlier spec made makes way for one
     /// that the spec says now, if it certainly founded nothing: its volume was never made, or its node says so itself.
     fn founding(mut self, desired: &Desired, slots: &BTreeMap<String, Slot>, blank: Option<&String>) -> Self {
-        let is_wanted =
-            |name: &String, slot: &Slot| desired.slots.contains_key(name) && slot.volume.class == desired.storage_class;
+        let is_wanted = |name: &String, slot: &Slot| {
+            let (volume, wanted) = (&slot.volume, &desired.claims);
+            // One that is there can grow.
+            let is_right = volume.asked.is_as(wanted) || (!volume.unmade && volume.asked.class == wanted.class);
+            desired.slots.contains_key(name) && is_right
+        };
         let is_unused = |name: &String, slot: &Slot| slot.volume.unmade || blank == Some(name);
         let unwanted = slots.iter().filter(|(name, slot)| !is_wanted(name, slot) && is_unused(name, slot));
         let unwanted: Vec<Step> = unwanted.map(|(name, _)| Step::RemoveSlot { slot: name.clone() }).collect();

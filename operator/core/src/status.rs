@@ -5,6 +5,8 @@ mod moves;
 
 pub use conditions::condition;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use skerry_api::{Blocked, Counts, DistributedDatabase, DistributedDatabaseStatus, PlanStatus};
 use skerry_core::ids::ShardId;
@@ -13,7 +15,7 @@ use skerry_core::node::Status;
 
 use crate::decide::Decision;
 use crate::health::{is_heard, shards_now};
-use crate::observed::Observed;
+use crate::observed::{Observed, Slot};
 use crate::plan::{Plan, Step};
 use crate::tolerance::Tolerance;
 use crate::validate::{Invalid, generation};
@@ -52,12 +54,19 @@ pub fn status(
         // Whoever makes the database chooses these, once.
         cluster_id: old.cluster_id,
         image: old.image,
+        volume_size: observed.slots.known().map_or(old.volume_size, largest_volume),
         founded: observed.founded || failure.is_none() && plan.is_some_and(|p| p.steps.contains(&Step::RecordFounded)),
         victims: recorded(observed, plan, failure),
         survives: known.map(|s| Tolerance::of(s).column()),
         operation: Some(short(facts.operation(), OPERATION_CHARS_MAX)),
         blocked_by: blocked(decision, observed, failure),
     }
+}
+
+/// What the largest volume was asked to be.
+fn largest_volume(slots: &BTreeMap<String, Slot>) -> Option<String> {
+    let sizes = slots.values().filter_map(|slot| slot.volume.size.clone());
+    sizes.filter_map(|size| Some((skerry_api::bytes(&size).ok()?, size))).max().map(|(_, size)| size)
 }
 
 /// Members, and those of them that have been heard of lately.

@@ -15,6 +15,7 @@ use skerry_core::map::MoveLimits;
 use skerry_core::system::state::SYSTEM_TABLE;
 
 use crate::environment::Environment;
+use crate::observed::ClaimTemplate;
 
 /// A checked resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +30,8 @@ pub struct Validated {
     pub zones: Vec<String>,
     /// Keeps the data.
     pub engine: Engine,
-    /// Storage class of new volumes. `None` = the default class.
-    pub storage_class: Option<String>,
+    /// What new volumes are to be.
+    pub claims: ClaimTemplate,
     /// In the spec's order.
     pub tables: Vec<Table>,
     /// Bounds of the moves.
@@ -145,7 +146,7 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
         replicas: spec.replicas,
         zones: spec.zones.clone(),
         engine: spec.storage.engine,
-        storage_class: spec.storage.storage_class_name.clone(),
+        claims: ClaimTemplate { size: Some(spec.storage.size.clone()), class: spec.storage.storage_class_name.clone() },
         tables,
         limits,
         approval: approval(database),

@@ -11,9 +11,9 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use skerry_api::{CLUSTER_ID, DATABASE_LABEL};
-use skerry_operator_core::Running;
 use skerry_operator_core::kubernetes::objects::{DIGEST, QUARANTINED_LABEL, ZONE_LABEL};
-use skerry_operator_core::kubernetes::{Claim, ClaimTemplate, Cluster, Names, Pod, Set};
+use skerry_operator_core::kubernetes::{Claim, Cluster, Names, Pod, Set};
+use skerry_operator_core::{ClaimTemplate, Running};
 
 use super::ObserveError;
 use super::held_up::held_up;

@@ -20,6 +20,7 @@ mod chaos;
 mod conflicts;
 mod crash;
 mod eviction;
+mod growth;
 mod lease;
 mod neighbours;
 mod secret;

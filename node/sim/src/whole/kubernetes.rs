@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skerry_core::ids::{NodeId, Token};
-use skerry_operator_core::Running;
-use skerry_operator_core::kubernetes::{Claim, ClaimTemplate, Names, Pod, Set};
+use skerry_operator_core::kubernetes::{Claim, Names, Pod, Set};
+use skerry_operator_core::{ClaimTemplate, Running};
 
 use super::resource::Resource;
 

@@ -152,7 +152,7 @@ pub fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<Action> {
 impl Scene<'_> {
     /// All slots that a plan adds to a zone, as far as their numbers follow on those that are there. A claim that is set
     /// aside makes way first, unless its node is in the database after all: it comes back on it. So does an empty
-    /// StatefulSet that asks for another storage class: see [`Scene::is_of_another_class`].
+    /// StatefulSet that asks for other volumes: see [`Scene::asks_for_others`].
     fn grow(&self, zone: &str, plan: &Plan) -> Vec<Action> {
         let name = self.names.set(zone);
         let present = self.cluster.sets.get(&name);
@@ -177,7 +177,7 @@ impl Scene<'_> {
         }
         match present {
             _ if replicas == before => {}
-            Some(set) if self.is_of_another_class(set) => {}
+            Some(set) if self.asks_for_others(set) => {}
             None => actions.push(Action::CreateSet { zone: zone.to_owned(), replicas }),
             Some(set) => actions.push(Action::ScaleSet { set: name, version: set.version.clone(), replicas }),
         }
@@ -231,10 +231,10 @@ impl Scene<'_> {
         Some((self.cluster.claims.get(&name)?, name))
     }
 
-    /// True for a StatefulSet without pods whose volumes would be of another storage class than the spec says: it is made
-    /// anew, for that cannot be changed.
-    pub(super) fn is_of_another_class(&self, set: &Set) -> bool {
-        set.replicas == 0 && set.claims.class != self.desired.storage_class
+    /// True for a StatefulSet without pods whose volumes would be others than the spec says: it is made anew, for that
+    /// cannot be changed.
+    pub(super) fn asks_for_others(&self, set: &Set) -> bool {
+        set.replicas == 0 && !set.claims.is_as(&self.desired.claims)
     }
 
     /// True if the last node of this slot has left the database, or there was none: its volume is of no use. `None` =

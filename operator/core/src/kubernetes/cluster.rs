@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::names::{Names, ordinal};
-use crate::observed::{Process, Running, Slot, SlotVolume};
+use crate::observed::{ClaimTemplate, Process, Running, Slot, SlotVolume};
 
 /// A database's objects, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,15 +38,6 @@ pub struct Set {
     pub digest: Option<String>,
     /// What its claims ask for. It cannot be changed.
     pub claims: ClaimTemplate,
-}
-
-/// What the claims of a StatefulSet ask for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClaimTemplate {
-    /// Size of the volume, as a quantity. `None` = it does not say.
-    pub size: Option<String>,
-    /// The storage class. `None` = the default class.
-    pub class: Option<String>,
 }
 
 /// A pod.
@@ -141,7 +132,8 @@ impl Cluster {
         let volume = SlotVolume {
             set_aside: claim.is_some_and(|c| c.quarantined || c.leaving),
             unmade: claim.is_some_and(|c| c.volume.is_none() && !c.lost),
-            class: set.claims.class.clone(),
+            asked: set.claims.clone(),
+            size: claim.and_then(|c| c.size.clone()),
         };
         Some(Slot { zone: set.zone.clone(), address: names.address(name), process, volume, held_up })
     }

@@ -20,7 +20,7 @@ pub fn upkeep(
         stale.map(|set| Action::ApplySet { zone: set.zone.clone(), replicas: set.replicas }).collect();
     let is_needed = |zone: &str| scene.desired.slots.values().any(|z| z == zone);
     for (name, set) in &scene.cluster.sets {
-        let is_in_the_way = !is_needed(&set.zone) || scene.is_of_another_class(set);
+        let is_in_the_way = !is_needed(&set.zone) || scene.asks_for_others(set);
         if set.replicas == 0 && is_in_the_way && !scene.has_pods(name) && !scene.owns_claims(name) {
             actions.push(Action::DeleteSet { set: name.clone(), uid: set.uid.clone() });
         }
@@ -32,7 +32,7 @@ pub fn upkeep(
             if (when_scaled == Retention::Delete || claim.volume.is_none()) && scene.is_over(name) {
                 actions.push(Action::DeleteClaim { claim: claim_name, uid });
             }
-        } else if asks_for_less(claim, size) {
+        } else if claim.volume.is_some() && asks_for_less(claim, size) {
             actions.push(Action::GrowClaim { claim: claim_name, uid, size: size.to_owned() });
         }
     }

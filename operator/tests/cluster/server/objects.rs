@@ -75,6 +75,8 @@ pub struct Objects {
     /// Rises with every write.
     pub version: u64,
     uids: u64,
+    /// The storage class does not let volumes grow.
+    pub cannot_grow: bool,
 }
 
 impl Objects {
@@ -204,6 +206,10 @@ impl Objects {
             {
                 return Err(Refusal::new(422, "Invalid", "spec: Forbidden: updates to statefulset spec"));
             }
+        }
+        if key.resource == "persistentvolumeclaims" && self.cannot_grow && new["spec"] != there["spec"] {
+            let why = "only dynamically provisioned pvc can be resized and the storageclass must support resize";
+            return Err(Refusal::new(403, "Forbidden", why));
         }
         new["status"] = there["status"].clone();
         self.store(key, Some(there), new)

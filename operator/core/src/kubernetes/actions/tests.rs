@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::environment::Environment;
-use crate::kubernetes::{ClaimTemplate, Pod, Set};
+use crate::kubernetes::{Pod, Set};
+use crate::observed::ClaimTemplate;
 use crate::observed::Running;
 use crate::plan::BasedOn;
 use crate::testing::resource;

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::pod::template;
 use super::{Blueprint, DIGEST, ZONE_LABEL};
-use crate::kubernetes::ClaimTemplate;
+use crate::observed::ClaimTemplate;
 
 /// A zone's StatefulSet with so many pods. `made` is what the claims of one ask for that is there already: that cannot be
 /// changed, so claims are grown one by one, and keep their storage class.

@@ -14,7 +14,7 @@ use skerry_core::system::{AdminChange, Fence, NewNode, SystemCommand, SystemStat
 use super::ROUNDS_MAX;
 use crate::decide::decide;
 use crate::environment::Environment;
-use crate::observed::{Observed, Process, Seen, Slot, SlotVolume};
+use crate::observed::{ClaimTemplate, Observed, Process, Seen, Slot, SlotVolume};
 use crate::plan::{Plan, Step};
 use crate::testing::resource;
 
@@ -188,8 +188,9 @@ impl World {
 
     fn add_slot(&mut self, name: &str, zone: &str) {
         let (zone, address) = (zone.to_owned(), format!("{name}:7000"));
-        let volume =
-            SlotVolume { class: self.resource.spec.storage.storage_class_name.clone(), ..SlotVolume::default() };
+        let storage = &self.resource.spec.storage;
+        let asked = ClaimTemplate { size: Some(storage.size.clone()), class: storage.storage_class_name.clone() };
+        let volume = SlotVolume { asked, ..SlotVolume::default() };
         let slot = Slot { zone, address, process: Process::STEADY, volume, held_up: None };
         assert!(self.slots.insert(name.to_owned(), slot).is_none(), "{name} is there already");
         self.lose_volume(name);

@@ -39,6 +39,8 @@ pub struct DesiredTable {
     pub replication_factor: u32,
     /// First encoded keys of the shards that it starts with, if it is made now.
     pub starts: Vec<Bytes>,
+    /// True if the spec says which shards there are to be, by their split points or their number.
+    pub says_shards: bool,
 }
 
 /// Works it out.
@@ -63,6 +65,10 @@ pub fn desired_slots(validated: &Validated) -> BTreeMap<String, String> {
 }
 
 fn desired_table(table: &Table, replicas: u32) -> DesiredTable {
+    let says_shards = match &table.layout {
+        Layout::Range(points) => !points.is_empty(),
+        Layout::Hash(shards) => shards.is_some(),
+    };
     let (fragmentation, starts) = match &table.layout {
         Layout::Range(points) => {
             (Fragmentation::Range, std::iter::once(Bytes::new()).chain(points.iter().cloned()).collect())
@@ -72,7 +78,8 @@ fn desired_table(table: &Table, replicas: u32) -> DesiredTable {
             (Fragmentation::Hash, hash_starts(shards.min(TABLE_SHARDS_MAX)))
         }
     };
-    DesiredTable { name: table.name.clone(), fragmentation, replication_factor: table.replication_factor, starts }
+    let (name, replication_factor) = (table.name.clone(), table.replication_factor);
+    DesiredTable { name, fragmentation, replication_factor, starts, says_shards }
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ pub enum Wait {
     },
     /// The copies cannot be placed so, and why. A person must change the spec.
     NoPlacement(String),
-    /// A table is laid out otherwise, and stays so. A person must change the spec.
+    /// A table is laid out otherwise, or in other shards, and stays so. A person must change the spec.
     OtherFragmentation {
         /// Its name.
         table: String,
@@ -131,6 +131,11 @@ impl Wait {
             Self::Joining(_) => "NodesJoining",
             Self::Emptying { .. } => "NodeNotEmpty",
         }
+    }
+
+    /// True if a person wants it so.
+    pub fn is_wanted(&self) -> bool {
+        matches!(self, Self::Paused | Self::Approval { .. })
     }
 
     /// True if it stays so until a person does something.

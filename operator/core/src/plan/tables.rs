@@ -39,11 +39,23 @@ fn unwanted(desired: &Desired, status: &Status) -> impl Iterator<Item = TableId>
     tables.filter(|t| !desired.tables.iter().any(|d| d.name == t.name)).map(|t| t.id)
 }
 
-/// Tables that are laid out otherwise than desired.
+/// Tables that are laid out otherwise than desired: by other keys, or in other shards than the spec says.
 pub(super) fn kept_otherwise(desired: &Desired, status: &Status) -> Vec<Wait> {
-    let differs =
-        |t: &&DesiredTable| status.map.table_named(&t.name).is_some_and(|there| there.fragmentation != t.fragmentation);
+    let differs = |table: &&DesiredTable| {
+        let there = status.map.table_named(&table.name);
+        there.is_some_and(|there| {
+            there.fragmentation != table.fragmentation || table.says_shards && starts(there.id, status) != table.starts
+        })
+    };
     desired.tables.iter().filter(differs).map(|t| Wait::OtherFragmentation { table: t.name.clone() }).collect()
+}
+
+/// First keys of a table's shards, in order.
+fn starts(table: TableId, status: &Status) -> Vec<Bytes> {
+    let shards = status.map.live_shards().filter(|shard| shard.descriptor.table == table);
+    let mut starts: Vec<Bytes> = shards.map(|shard| shard.descriptor.start.clone()).collect();
+    starts.sort();
+    starts
 }
 
 fn create(table: &DesiredTable, sites: &[Site], status: &Status) -> Result<AdminChange, PlacementError> {

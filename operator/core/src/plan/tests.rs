@@ -219,6 +219,23 @@ fn other_fragmentation_is_told_and_the_rest_goes_on() {
 }
 
 #[test]
+fn shards_that_the_spec_says_otherwise_are_told_and_stay() {
+    let hash = |shards: &str| format!(r#"{{"name": "h", "fragmentation": {{"type": "Hash"{shards}}}}}"#);
+    let range = |points: &str| format!(r#"{{"name": "r", "fragmentation": {{"type": "Range"{points}}}}}"#);
+    let both = |shards, points| spec(3, 3, 3, &format!("{}, {}", hash(shards), range(points)));
+    let mut world = World::new(&both(r#", "shards": 4"#, r#", "splitPoints": ["D", "M"]"#));
+    world.settle();
+    let told = |world: &mut World, spec: &str| {
+        world.edit(spec);
+        world.plan().waits
+    };
+    let other = |table: &str| Wait::OtherFragmentation { table: table.into() };
+    assert_eq!(told(&mut world, &both(r#", "shards": 5"#, r#", "splitPoints": ["D", "M"]"#)), [other("h")]);
+    assert_eq!(told(&mut world, &both(r#", "shards": 4"#, r#", "splitPoints": ["D", "N"]"#)), [other("r")]);
+    assert_eq!(told(&mut world, &both("", "")), [], "the spec leaves it open");
+}
+
+#[test]
 fn kept_table_that_no_longer_fits_is_told_before_anything_is_drained() {
     let mut world = World::new(&spec(5, 5, 0, HASH));
     world.settle();

@@ -68,6 +68,27 @@ fn node_that_is_heard_but_does_not_take_requests_yet_keeps_the_database_from_bei
 }
 
 #[test]
+fn what_a_person_wants_so_is_not_stalled_though_it_is_not_ready() {
+    let seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+    let paused = told(&SPEC.replacen('{', r#"{"paused": true, "#, 1), &seen, None);
+    let conditions = conditions_of(&paused);
+    assert_eq!((conditions[0], conditions[3]), (("Ready", "False", "Paused"), ("Stalled", "False", "GoingOn")));
+    let other = told(&SPEC.replacen("Hash", "Range", 1), &seen, None);
+    assert_eq!(conditions_of(&other)[3], ("Stalled", "True", "OtherFragmentation"));
+}
+
+#[test]
+fn the_largest_volume_is_told() {
+    let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+    if let Seen::Known(slots) = &mut seen.slots {
+        for (slot, size) in slots.values_mut().zip(["9Gi", "10Gi", "1Ti"]) {
+            slot.volume.size = Some(size.to_owned());
+        }
+    }
+    assert_eq!(told(SPEC, &seen, None).volume_size.as_deref(), Some("1Ti"));
+}
+
+#[test]
 fn unknown_is_never_ready_and_never_false() {
     let status = told(SPEC, &observed(Seen::Unknown("nobody answers".into())), None);
     assert_eq!(

@@ -1,6 +1,7 @@
 //! Holds the Lease, and says whether this operator may write. It stops believing so before anybody else may begin to.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -41,6 +42,8 @@ pub struct LeaseLost;
 #[derive(Debug, Clone)]
 pub struct Leadership {
     term: watch::Receiver<Option<Term>>,
+    /// The highest token that a database has refused this operator for; 0 = none.
+    fenced_by: Arc<AtomicU64>,
 }
 
 impl Leadership {
@@ -50,10 +53,17 @@ impl Leadership {
         term.filter(|term| Instant::now() < term.until).map(|term| term.token).ok_or(LeaseLost)
     }
 
+    /// A database has seen this token, and takes no lower one. Whoever holds the Lease raises its own past that.
+    pub fn is_fenced_by(&self, token: u64) {
+        if self.fenced_by.fetch_max(token, Ordering::Relaxed) < token {
+            warn!(token, "a database has seen a higher fencing token: the lease is to be raised past it");
+        }
+    }
+
     /// Leadership that lasts, for tests and for those who run one operator alone.
     pub fn forever(token: u64) -> Self {
         let until = Instant::now() + Duration::from_secs(365 * 24 * 3_600);
-        Self { term: watch::channel(Some(Term { token, until })).1 }
+        Self { term: watch::channel(Some(Term { token, until })).1, fenced_by: Arc::default() }
     }
 
     /// Until this operator leads, or whoever holds the Lease for it has ended.
@@ -82,6 +92,7 @@ pub struct Keeper {
     leases: Api<Lease>,
     identity: String,
     publish: watch::Sender<Option<Term>>,
+    fenced_by: Arc<AtomicU64>,
     /// The Lease as it was last seen to change, and when.
     seen: Option<(Lease, Instant)>,
 }
@@ -91,7 +102,9 @@ impl Keeper {
     pub fn new(client: Client, namespace: &str, identity: &str) -> (Self, Leadership) {
         let (publish, term) = watch::channel(None);
         let leases = Api::namespaced(client, namespace);
-        (Self { leases, identity: identity.to_owned(), publish, seen: None }, Leadership { term })
+        let (identity, fenced_by) = (identity.to_owned(), Arc::<AtomicU64>::default());
+        let leadership = Leadership { term, fenced_by: Arc::clone(&fenced_by) };
+        (Self { leases, identity, publish, fenced_by, seen: None }, leadership)
     }
 
     /// Until told to stop.
@@ -112,7 +125,8 @@ impl Keeper {
         let began = Instant::now();
         let seen = self.leases.get_opt(LEASE).await?;
         let unchanged = self.unchanged(seen.as_ref(), began);
-        match next(seen.as_ref(), &self.identity, unchanged, Timestamp::now()) {
+        let fenced_by = Some(self.fenced_by.load(Ordering::Relaxed)).filter(|token| *token > 0);
+        match next(seen.as_ref(), &self.identity, unchanged, fenced_by, Timestamp::now()) {
             Move::Wait => {
                 if self.publish.send_replace(None).is_some() {
                     warn!("another operator leads");

@@ -24,15 +24,19 @@ pub enum Move {
 }
 
 /// What is to be done on this Lease. `None` = there is none. `unchanged` is for how long, on this operator's own clock,
-/// it has looked the same: clocks of others are not trusted.
-pub fn next(seen: Option<&Lease>, identity: &str, unchanged: Duration, now: Timestamp) -> Move {
+/// it has looked the same: clocks of others are not trusted. `fenced_by` is the highest token that a database has refused
+/// this operator for: a Lease may have come back as it was long before, with Kubernetes' own store.
+pub fn next(seen: Option<&Lease>, identity: &str, unchanged: Duration, fenced_by: Option<u64>, now: Timestamp) -> Move {
     let spec = seen.and_then(|lease| lease.spec.as_ref());
     let holder = spec.and_then(|s| s.holder_identity.as_deref()).filter(|h| !h.is_empty());
     let before = spec.and_then(|s| s.lease_transitions).unwrap_or_else(|| first_transition(now));
+    let past_fence = fenced_by.map_or(0, |token| i32::try_from(token).unwrap_or(i32::MAX).saturating_add(1));
     match holder {
-        Some(holder) if holder == identity => take(identity, before, spec.and_then(|s| s.acquire_time.clone()), now),
+        Some(holder) if holder == identity => {
+            take(identity, before.max(past_fence), spec.and_then(|s| s.acquire_time.clone()), now)
+        }
         Some(_) if unchanged < DURATION => Move::Wait,
-        Some(_) | None => take(identity, before.saturating_add(1), None, now),
+        Some(_) | None => take(identity, before.saturating_add(1).max(past_fence), None, now),
     }
 }
 
@@ -80,19 +84,29 @@ mod tests {
 
     #[test]
     fn holder_renews_under_its_token_and_the_next_one_gets_a_higher() {
-        assert_eq!(token(next(Some(&lease("a", 7)), "a", Duration::ZERO, at(0))), Some(7));
-        assert_eq!(token(next(Some(&lease("a", 7)), "b", DURATION, at(0))), Some(8));
-        assert_eq!(token(next(Some(&lease("", 7)), "b", Duration::ZERO, at(0))), Some(8));
+        assert_eq!(token(next(Some(&lease("a", 7)), "a", Duration::ZERO, None, at(0))), Some(7));
+        assert_eq!(token(next(Some(&lease("a", 7)), "b", DURATION, None, at(0))), Some(8));
+        assert_eq!(token(next(Some(&lease("", 7)), "b", Duration::ZERO, None, at(0))), Some(8));
     }
 
     #[test]
     fn lease_that_changes_is_never_taken() {
-        assert_eq!(next(Some(&lease("a", 7)), "b", DURATION - Duration::from_millis(1), at(0)), Move::Wait);
+        assert_eq!(next(Some(&lease("a", 7)), "b", DURATION - Duration::from_millis(1), None, at(0)), Move::Wait);
+    }
+
+    #[test]
+    fn holder_whom_a_database_refuses_for_a_higher_token_raises_its_own_past_that() {
+        let fenced = |lease: &Lease, by| token(next(Some(lease), "a", DURATION, Some(by), at(0)));
+        assert_eq!(fenced(&lease("a", 7), 11), Some(12));
+        assert_eq!(fenced(&lease("a", 12), 11), Some(12));
+        assert_eq!(fenced(&lease("b", 3), 11), Some(12));
+        assert_eq!(next(Some(&lease("b", 3)), "a", Duration::ZERO, Some(11), at(0)), Move::Wait);
+        assert_eq!(fenced(&lease("a", 7), u64::MAX), u64::try_from(i32::MAX).ok());
     }
 
     #[test]
     fn lease_that_was_deleted_does_not_set_the_token_back() {
-        let before = token(next(None, "a", Duration::ZERO, at(60_000))).unwrap();
-        assert!(token(next(None, "b", Duration::ZERO, at(60_060))).unwrap() > before);
+        let before = token(next(None, "a", Duration::ZERO, None, at(60_000))).unwrap();
+        assert!(token(next(None, "b", Duration::ZERO, None, at(60_060))).unwrap() > before);
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use skerry_client::Secrets;
-use skerry_client::{Client, ClientConfig, identity};
+use skerry_client::{AdminError, Client, ClientConfig, identity};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId};
 use skerry_core::node::{Removal, Status};
-use skerry_core::system::{AdminChange, Fence, SystemCommand};
+use skerry_core::system::{AdminChange, Fence, SystemCommand, SystemRefusal};
 
 use crate::chain::chain;
 
@@ -29,14 +29,32 @@ pub struct Target {
     pub secrets: Secrets,
 }
 
-/// Why a database did not do or say what was asked, with all causes. Nothing may be concluded from it.
+/// Why a database did not do or say what was asked. Nothing may be concluded from it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct AdminFailure(pub String);
+#[error("{why}")]
+pub struct AdminFailure {
+    /// With all causes.
+    pub why: String,
+    /// The fencing token that the database has seen, if it refused this one for that.
+    pub fenced_by: Option<u64>,
+}
 
 impl AdminFailure {
     fn of(error: &dyn std::error::Error) -> Self {
-        Self(chain(error))
+        chain(error).into()
+    }
+}
+
+impl From<String> for AdminFailure {
+    fn from(why: String) -> Self {
+        Self { why, fenced_by: None }
+    }
+}
+
+impl From<SystemRefusal> for AdminFailure {
+    fn from(refusal: SystemRefusal) -> Self {
+        let fenced_by = if let SystemRefusal::Fenced { highest, .. } = refusal { Some(highest) } else { None };
+        Self { fenced_by, ..refusal.to_string().into() }
     }
 }
 
@@ -72,7 +90,7 @@ impl GrpcAdmin {
         // A name may lead to another database, if this one's was used again.
         let met = client.map().cluster.clone();
         if met != target.cluster {
-            return Err(AdminFailure(format!("the nodes are of database {met}, not of {}", target.cluster)));
+            return Err(format!("the nodes are of database {met}, not of {}", target.cluster).into());
         }
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.insert(target.cluster.clone(), client.clone());
@@ -108,8 +126,11 @@ impl NodeAdmin for GrpcAdmin {
         let client = self.client(target).await?;
         let command = SystemCommand::Admin { fence, change };
         let admin = client.admin().with_secrets(target.secrets.clone());
-        admin.execute(command).await.map_err(|e| self.failed(target, &e))?;
-        Ok(())
+        match admin.execute(command).await {
+            Ok(_) => Ok(()),
+            Err(AdminError::Refused(refusal)) => Err(refusal.into()),
+            Err(error) => Err(self.failed(target, &error)),
+        }
     }
 
     async fn certify(&self, target: &Target, node: NodeId, start: Incarnation) -> Result<Removal, AdminFailure> {

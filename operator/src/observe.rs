@@ -86,7 +86,7 @@ async fn ask(target: &Target, context: &Context) -> Seen<Status> {
     }
     match context.admin.status(target).await {
         Ok(status) => Seen::Known(status),
-        Err(failure) => Seen::Unknown(failure.0),
+        Err(failure) => Seen::Unknown(failure.why),
     }
 }
 
@@ -102,7 +102,7 @@ async fn before_founding(
         match context.admin.identify(&slot.address).await {
             Ok(None) => blank = blank.or(Some(name.clone())),
             Ok(Some(_)) => return (ask(target, context).await, None),
-            Err(failure) => silent = silent.or(Some(failure.0)),
+            Err(failure) => silent = silent.or(Some(failure.why)),
         }
     }
     (silent.map_or(Seen::Absent, Seen::Unknown), blank)

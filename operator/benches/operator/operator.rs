@@ -37,11 +37,11 @@ struct Stewards(Client);
 #[async_trait]
 impl NodeAdmin for Stewards {
     async fn identify(&self, _address: &str) -> Result<Option<NodeId>, AdminFailure> {
-        Err(AdminFailure("nobody is asked".to_owned()))
+        Err("nobody is asked".to_owned().into())
     }
 
     async fn found(&self, _address: &str, _target: &Target) -> Result<(), AdminFailure> {
-        Err(AdminFailure("nothing is founded".to_owned()))
+        Err("nothing is founded".to_owned().into())
     }
 
     async fn status(&self, target: &Target) -> Result<Status, AdminFailure> {
@@ -56,7 +56,7 @@ impl NodeAdmin for Stewards {
     }
 
     async fn certify(&self, _target: &Target, node: NodeId, _start: Incarnation) -> Result<Removal, AdminFailure> {
-        Err(AdminFailure(format!("{node} stays")))
+        Err(format!("{node} stays").into())
     }
 }
 

@@ -181,7 +181,11 @@ impl<'a> Writer<'a> {
     }
 
     async fn change(&self, fence: Fence, change: AdminChange) -> Result<(), ApplyError> {
-        Ok(self.context.admin.change(&self.target, fence, change).await?)
+        let changed = self.context.admin.change(&self.target, fence, change).await;
+        if let Err(AdminFailure { fenced_by: Some(highest), .. }) = changed {
+            self.context.leadership.is_fenced_by(highest);
+        }
+        Ok(changed?)
     }
 
     /// The certificate is asked for here and now, however lately somebody had one.

@@ -17,13 +17,13 @@ pub struct Admin(pub Shared);
 impl Admin {
     fn read<T>(&self, look: impl FnOnce(&mut Ground) -> Result<T, String>) -> Result<T, AdminFailure> {
         let mut ground = self.0.lock().unwrap();
-        look(&mut ground).map_err(AdminFailure)
+        look(&mut ground).map_err(AdminFailure::from)
     }
 
     async fn write(
         &self,
         words: String,
-        make: impl FnOnce(&mut Ground) -> Result<(), String> + Send,
+        make: impl FnOnce(&mut Ground) -> Result<(), AdminFailure> + Send,
     ) -> Result<(), AdminFailure> {
         let held = self.0.lock().unwrap().faults.held();
         if let Some(release) = held {
@@ -31,7 +31,7 @@ impl Admin {
         }
         let done = self.0.lock().unwrap().told(&words, make);
         match done {
-            Some(done) => done.map_err(AdminFailure),
+            Some(done) => done,
             // Who has told it has died.
             None => std::future::pending().await,
         }
@@ -49,7 +49,7 @@ impl NodeAdmin for Admin {
     }
 
     async fn found(&self, address: &str, target: &Target) -> Result<(), AdminFailure> {
-        self.write(format!("found {address}"), |ground| ground.found(address, target)).await
+        self.write(format!("found {address}"), |ground| Ok(ground.found(address, target)?)).await
     }
 
     async fn status(&self, target: &Target) -> Result<Status, AdminFailure> {
@@ -82,10 +82,14 @@ impl NodeAdmin for Admin {
 
 impl Ground {
     /// One write, or none, or one that nobody hears of any more.
-    fn told(&mut self, words: &str, make: impl FnOnce(&mut Self) -> Result<(), String>) -> Option<Result<(), String>> {
+    fn told(
+        &mut self,
+        words: &str,
+        make: impl FnOnce(&mut Self) -> Result<(), AdminFailure>,
+    ) -> Option<Result<(), AdminFailure>> {
         self.faults.meanwhile(words).into_iter().for_each(|other| other(self));
         let gate = self.faults.gate();
-        let broken = || Err("the line broke".to_owned());
+        let broken = || Err("the line broke".to_owned().into());
         if gate == Gate::FailInstead {
             self.note(format!("{words} was not made"));
             return Some(broken());
@@ -136,10 +140,10 @@ impl Ground {
         self.database.found(address)
     }
 
-    fn change(&mut self, fence: Fence, change: AdminChange) -> Result<(), String> {
+    fn change(&mut self, fence: Fence, change: AdminChange) -> Result<(), AdminFailure> {
         self.check_change(&change);
-        let state = self.database.state.as_mut().ok_or("no database")?;
-        state.apply(&SystemCommand::Admin { fence, change }).map_err(|refusal| refusal.to_string())?;
+        let state = self.database.state.as_mut().ok_or("no database".to_owned())?;
+        state.apply(&SystemCommand::Admin { fence, change })?;
         Ok(())
     }
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
-use skerry_operator::leadership::Keeper;
+use skerry_operator::leadership::{Keeper, LEASE, Leadership};
 use skerry_operator::reconcile::reconcile;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::ground::{Ground, NAME, NAMESPACE};
 use crate::scenario::spec;
+use crate::server::Key;
 use crate::world::{World, operator};
 
 /// Far longer than a Lease lasts.
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn nothing_is_written_after(prepared: &World, write: usize) -> bool {
     let world = prepared.fork(None);
     let stop = CancellationToken::new();
-    let client = operator(&world.ground, skerry_operator::leadership::Leadership::forever(1)).client;
+    let client = operator(&world.ground, Leadership::forever(1)).client;
     let (keeper, mut leadership) = Keeper::new(client, NAMESPACE, "me");
     let keeper = tokio::spawn(keeper.run(stop.clone(), std::sync::Arc::new(|| {})));
     timeout(PATIENCE, leadership.begun()).await.unwrap().unwrap();
@@ -131,4 +132,34 @@ async fn token_of_the_former_operator_is_refused_by_the_database() {
     assert!(log.contains("fencing token 1 is below 2"), "{log}");
     world.rest().await;
     world.check_wanted();
+}
+
+/// As when Kubernetes' own store was restored from an older copy.
+#[tokio::test]
+async fn operator_whose_lease_fell_back_raises_it_past_what_the_database_has_seen() {
+    let mut world = World::at_rest(spec(3, 3)).await;
+    world.operator = operator(&world.ground, Leadership::forever(50));
+    world.change(|ground| ground.edit(&json!({"spec": {"replicas": 4}})));
+    world.rest().await;
+    let fallen = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {},
+                        "spec": {"holderIdentity": "", "leaseTransitions": 3}});
+    world.change(|ground| ground.objects.create(&Key::new("leases", NAMESPACE, LEASE), fallen));
+    let stop = CancellationToken::new();
+    let (keeper, mut leadership) = Keeper::new(world.operator.client.clone(), NAMESPACE, "me");
+    let keeper = tokio::spawn(keeper.run(stop.clone(), std::sync::Arc::new(|| {})));
+    assert_eq!(timeout(PATIENCE, leadership.begun()).await.unwrap().unwrap().token, 4);
+    world.operator = operator(&world.ground, leadership.clone());
+    world.change(|ground| ground.edit(&json!({"spec": {"replicas": 3}})));
+    let raised = async {
+        while leadership.token() == Ok(4) {
+            world.rounds(1).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, raised).await.unwrap();
+    assert_eq!(leadership.token(), Ok(51));
+    world.rest().await;
+    world.check_wanted();
+    stop.cancel();
+    timeout(PATIENCE, keeper).await.unwrap().unwrap();
 }

@@ -51,7 +51,7 @@ impl Writer<'_> {
         self.context.leadership.token()?;
         let api: Api<NetworkPolicy> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
         let there = api.get_metadata_opt(&name).await.map_err(ApplyError::of(&key))?;
-        if let Some(there) = there.filter(|there| there.owner_references() == policy.owner_references()) {
+        if let Some(there) = there.filter(|there| self.is_ours(there, &policy)) {
             let only = Preconditions { uid: there.uid(), ..Preconditions::default() };
             let gone = api.delete(&name, &DeleteParams::default().preconditions(only)).await.map(drop);
             gone.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) }).map_err(ApplyError::of(&key))?;
@@ -76,7 +76,7 @@ impl Writer<'_> {
         let there = api.get_metadata_opt(&name).await.map_err(ApplyError::of(&key))?;
         // Whoever has made another of this name since the look has it: it is looked at again.
         let written = match there {
-            Some(there) if there.owner_references() != object.owner_references() => {
+            Some(there) if !self.is_ours(&there, &object) => {
                 let of = there.labels().get(DATABASE_LABEL).filter(|of| **of != self.names.database);
                 let of = of.map_or_else(|| "somebody else".to_owned(), |of| format!("database {of}"));
                 return Err(ApplyError::NotOurs { kind, name, of });

@@ -2,8 +2,9 @@
 //! it stays, and one that was deleted is made anew: the nodes read it again, and accept for a while what they had before.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
+use serde_json::json;
 use skerry_operator_core::kubernetes::objects::{SECRET_KEY, secret};
 use tracing::{info, warn};
 
@@ -37,8 +38,14 @@ impl Writer<'_> {
                 made
             }
         };
-        if there.owner_references() != secret(&self.blueprint(), String::new()).owner_references() {
+        let made = secret(&self.blueprint(), String::new());
+        if !self.is_ours(&there, &made) {
             return Err(self.not_ours("Secret", &name, &there));
+        }
+        if there.owner_references().is_empty() {
+            self.context.leadership.token()?;
+            let owned = json!({"metadata": {"uid": there.uid(), "ownerReferences": made.owner_references()}});
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(&owned)).await.map_err(ApplyError::of(&what))?;
         }
         let text = there.data.as_ref().and_then(|data| data.get(SECRET_KEY)).map_or(&[][..], |text| &text.0);
         self.target.secrets =

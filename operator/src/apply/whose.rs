@@ -69,6 +69,15 @@ impl Writer<'_> {
         (!is_own).then_some(ForeignVolume { claim, database, cluster_id, own })
     }
 
+    /// True if an object is this database's: its resource owns it, or nobody does, and it was made for the database of this
+    /// name and id. Such are left where a resource is deleted without what it owns, and taken up by the next one of that id.
+    pub(super) fn is_ours(&self, there: &impl ResourceExt, made: &impl ResourceExt) -> bool {
+        let is_labelled = there.labels().get(DATABASE_LABEL) == Some(&self.names.database)
+            && there.annotations().get(CLUSTER_ID) == Some(&self.target.cluster.0);
+        let owners = there.owner_references();
+        owners == made.owner_references() || (owners.is_empty() && is_labelled)
+    }
+
     /// A StatefulSet of this name is there, and is not this database's.
     pub(super) async fn set_of_somebody(&self, name: &str) -> Option<ApplyError> {
         let sets: Api<StatefulSet> = Api::namespaced(self.context.client.clone(), &self.names.namespace);

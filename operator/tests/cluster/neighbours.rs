@@ -138,3 +138,38 @@ async fn statefulsets_that_a_deleted_database_has_left_are_not_taken_over() {
     let told = world.change(|ground| ground.resource()["status"]["blockedBy"].to_string());
     assert!(told.contains("is there and belongs to"), "{told}");
 }
+
+/// `kubectl delete --cascade=orphan`, and the resource again with the annotation that names the database.
+#[tokio::test]
+async fn database_that_was_deleted_without_what_it_owned_is_taken_up_whole() {
+    let mut world = World::at_rest(spec(3, 3)).await;
+    let pods = |world: &World| world.change(|ground| ground.database.processes.clone());
+    let secret =
+        |world: &World| world.change(|ground| ground.objects.get(&Ground::key("secrets", "shop-nodes")).cloned());
+    let before = (pods(&world).len(), secret(&world).unwrap()["data"].clone());
+    world.change(|ground| {
+        let cluster = ground.resource()["status"]["clusterId"].clone();
+        ground.objects.remove(&Ground::resource_key());
+        let owned = |object: &Value| object["metadata"]["ownerReferences"][0]["kind"] == "DistributedDatabase";
+        let keys: Vec<Key> = ground.objects.all().filter(|(_, o)| owned(o)).map(|(key, _)| key.clone()).collect();
+        assert!(keys.len() > 6, "{keys:?}");
+        for key in keys {
+            ground.objects.edit(&key, |object| object["metadata"]["ownerReferences"] = Value::Null);
+        }
+        ground.make(json!({"annotations": {"skerry.io/cluster-id": cluster}}), spec(3, 3));
+    });
+    world.rest().await;
+    world.check_wanted();
+    let secret = secret(&world).unwrap();
+    assert_eq!((pods(&world).len(), secret["data"].clone()), before);
+    let uid = world.change(|ground| ground.resource()["metadata"]["uid"].clone());
+    assert_eq!(secret["metadata"]["ownerReferences"][0]["uid"], uid);
+    let whose = world.change(|ground| {
+        let all = ["services", "configmaps", "serviceaccounts", "networkpolicies", "statefulsets"];
+        let keys: Vec<Key> = all.iter().flat_map(|resource| ground.objects.keys(resource)).collect();
+        keys.iter()
+            .map(|key| ground.objects.get(key).unwrap()["metadata"]["ownerReferences"][0]["uid"].clone())
+            .collect::<Vec<_>>()
+    });
+    assert!(whose.iter().all(|owner| *owner == uid), "{whose:?}");
+}

@@ -80,7 +80,10 @@ async fn a_secret_that_was_deleted_is_made_anew_while_the_resource_is_paused_or_
 async fn a_secret_of_somebody_else_or_that_cannot_be_one_is_left_alone_and_said() {
     let prepared = World::at_rest(spec(3, 3)).await;
     let spoil: [(&str, Spoil); 3] = [
-        ("belongs to a former database shop", |secret| secret["metadata"]["ownerReferences"] = json!([])),
+        ("belongs to a former database shop", |secret| {
+            secret["metadata"]["ownerReferences"] = json!([]);
+            secret["metadata"]["annotations"] = json!({"skerry.io/cluster-id": "another"});
+        }),
         ("has 5 bytes, it must have 16 to 512", |secret| secret["data"]["secret"] = json!("c2hvcnQ=")),
         ("there is no secret in it", |secret| secret["data"] = json!({})),
     ];

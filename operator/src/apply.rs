@@ -94,7 +94,7 @@ fn may_evict(decision: &Decision, seen: &Sight) -> bool {
 }
 
 impl Writer<'_> {
-    fn upkeep(&self, scene: &Scene<'_>) -> Vec<skerry_operator_core::kubernetes::Action> {
+    fn upkeep(&self, scene: &Scene<'_>) -> Vec<Action> {
         let spec = &self.database().spec;
         let size = spec.storage.size.as_str();
         let digest = |zone: &str, set: &skerry_operator_core::kubernetes::Set| self.digest(zone, set);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -26,18 +28,24 @@ const AT_ONCE: u16 = 64;
 
 /// Looks after all databases of a namespace, or of all if it is empty. Ends only by being dropped.
 pub async fn run(context: Arc<Context>, namespace: &str) {
-    let databases: Api<DistributedDatabase> = everywhere(&context.client, namespace);
+    let client = &context.client.clone();
+    let databases: Api<DistributedDatabase> = everywhere(client, namespace);
     let ours = watcher::Config::default().labels(DATABASE_LABEL);
     let (sets, pods, claims) = (
-        everywhere::<StatefulSet>(&context.client, namespace),
-        everywhere::<Pod>(&context.client, namespace),
-        everywhere::<PersistentVolumeClaim>(&context.client, namespace),
+        everywhere::<StatefulSet>(client, namespace),
+        everywhere::<Pod>(client, namespace),
+        everywhere::<PersistentVolumeClaim>(client, namespace),
     );
     Controller::new(databases, watcher::Config::default())
         .with_config(kube::runtime::controller::Config::default().debounce(GATHER).concurrency(AT_ONCE))
         .watches(sets, ours.clone(), |set| database_of(&set))
         .watches(pods, ours.clone(), |pod| database_of(&pod))
-        .watches(claims, ours, |claim| database_of(&claim))
+        .watches(claims, ours.clone(), |claim| database_of(&claim))
+        .watches(everywhere(client, namespace), ours.clone(), beside::<Service>(&context))
+        .watches(everywhere(client, namespace), ours.clone(), beside::<ServiceAccount>(&context))
+        .watches(everywhere(client, namespace), ours.clone(), beside::<ConfigMap>(&context))
+        .watches(everywhere(client, namespace), ours.clone(), beside::<NetworkPolicy>(&context))
+        .watches(everywhere(client, namespace), ours, beside::<PodDisruptionBudget>(&context))
         .run(looked_at, failed, context)
         .for_each(|_| async {})
         .await;
@@ -50,6 +58,18 @@ where
     match namespace {
         "" => Api::all(client.clone()),
         namespace => Api::namespaced(client.clone(), namespace),
+    }
+}
+
+/// What stands beside the StatefulSets is written again once somebody else has changed or removed it.
+fn beside<K>(context: &Context) -> impl Fn(K) -> Option<ObjectRef<DistributedDatabase>> + Send + Sync + 'static
+where
+    K: Resource<DynamicType = ()>,
+{
+    let written = Arc::clone(&context.written);
+    move |object| {
+        written.saw(&object);
+        database_of(&object)
     }
 }
 

@@ -16,6 +16,7 @@ use skerry_operator_core::kubernetes::objects::{
 };
 
 use super::writer::{ApplyError, Writer};
+use super::written::key;
 
 /// Noted as an object's text: there is none.
 const NONE: &str = "";
@@ -43,8 +44,7 @@ impl Writer<'_> {
 
     /// Removes the policy of a time in which it was wanted.
     async fn drop_policy(&self, policy: NetworkPolicy) -> Result<(), ApplyError> {
-        let name = policy.name_any();
-        let key = format!("NetworkPolicy/{}/{name}", self.names.namespace);
+        let (name, key) = (policy.name_any(), key(&policy));
         if self.context.written.is_fresh(&key, NONE) {
             return Ok(());
         }
@@ -56,7 +56,7 @@ impl Writer<'_> {
             let gone = api.delete(&name, &DeleteParams::default().preconditions(only)).await.map(drop);
             gone.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) }).map_err(ApplyError::of(&key))?;
         }
-        self.context.written.note(key, NONE.to_owned());
+        self.context.written.note(key, NONE.to_owned(), None);
         Ok(())
     }
 
@@ -65,8 +65,7 @@ impl Writer<'_> {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
     {
-        let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
-        let key = format!("{kind}/{}/{name}", self.names.namespace);
+        let (kind, name, key) = (K::kind(&()).into_owned(), object.name_any(), key(&object));
         let text = serde_json::to_string(&object).unwrap_or_default();
         if self.context.written.is_fresh(&key, &text) {
             return Ok(false);
@@ -91,8 +90,8 @@ impl Writer<'_> {
                 api.create(&by_us, &object).await
             }
         };
-        written.map_err(ApplyError::of(&key))?;
-        self.context.written.note(key, text);
+        let written = written.map_err(ApplyError::of(&key))?;
+        self.context.written.note(key, text, written.resource_version());
         Ok(true)
     }
 }

@@ -2,9 +2,8 @@
 //! it stays, and one that was deleted is made anew: the nodes read it again, and accept for a while what they had before.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
-use serde_json::json;
+use kube::Api;
+use kube::api::PostParams;
 use skerry_operator_core::kubernetes::objects::{SECRET_KEY, secret};
 use tracing::{info, warn};
 
@@ -38,14 +37,9 @@ impl Writer<'_> {
                 made
             }
         };
-        let made = secret(&self.blueprint(), String::new());
-        if !self.is_ours(&there, &made) {
+        // One that was left without an owner stays so: the operator may not change Secrets.
+        if !self.is_ours(&there, &secret(&self.blueprint(), String::new())) {
             return Err(self.not_ours("Secret", &name, &there));
-        }
-        if there.owner_references().is_empty() {
-            self.context.leadership.token()?;
-            let owned = json!({"metadata": {"uid": there.uid(), "ownerReferences": made.owner_references()}});
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(&owned)).await.map_err(ApplyError::of(&what))?;
         }
         let text = there.data.as_ref().and_then(|data| data.get(SECRET_KEY)).map_or(&[][..], |text| &text.0);
         self.target.secrets =

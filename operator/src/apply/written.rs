@@ -4,32 +4,90 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
-/// What somebody else has changed or removed meanwhile is put right after so long.
+/// What somebody else has changed or removed meanwhile is put right after so long, should its watch not have told of it.
 const AGAIN_AFTER: Duration = Duration::from_secs(300);
 /// Far more objects than one operator looks after; past it, everything is written once more.
 const OBJECTS_MAX: usize = 100_000;
 
-/// The last text written of each object, and when.
+/// The last text written of each object.
 #[derive(Debug, Default)]
 pub struct Written {
-    objects: Mutex<HashMap<String, (String, Instant)>>,
+    objects: Mutex<HashMap<String, Last>>,
+}
+
+#[derive(Debug)]
+struct Last {
+    text: String,
+    /// Of the object after the write. `None` = it was removed.
+    version: Option<String>,
+    at: Instant,
 }
 
 impl Written {
-    /// True if this text was written lately.
+    /// True if this text was written lately, and nobody has changed the object since.
     pub fn is_fresh(&self, object: &str, text: &str) -> bool {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.get(object).is_some_and(|(last, at)| last == text && at.elapsed() < AGAIN_AFTER)
+        objects.get(object).is_some_and(|last| last.text == text && last.at.elapsed() < AGAIN_AFTER)
     }
 
-    /// It is written.
-    pub fn note(&self, object: String, text: String) {
+    /// It is written, and has this version now.
+    pub fn note(&self, object: String, text: String, version: Option<String>) {
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         if objects.len() >= OBJECTS_MAX {
             objects.clear();
         }
-        objects.insert(object, (text, Instant::now()));
+        objects.insert(object, Last { text, version, at: Instant::now() });
+    }
+
+    /// The object was seen, or seen to go. Unless it is as it was written, it is to be written again.
+    pub fn saw<K>(&self, object: &K)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let key = key(object);
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        if objects.get(&key).is_some_and(|last| last.version != object.resource_version()) {
+            objects.remove(&key);
+        }
+    }
+}
+
+/// Names an object.
+pub(super) fn key<K>(object: &K) -> String
+where
+    K: Resource<DynamicType = ()>,
+{
+    format!("{}/{}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::core::ObjectMeta;
+
+    use super::*;
+
+    fn object(version: &str) -> ConfigMap {
+        let (name, namespace) = (Some("shop".to_owned()), Some("here".to_owned()));
+        let resource_version = Some(version.to_owned());
+        ConfigMap {
+            metadata: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() },
+            ..ConfigMap::default()
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_has_changed_or_removed_is_written_again() {
+        let written = Written::default();
+        let name = key(&object("7"));
+        written.note(name.clone(), "text".to_owned(), Some("7".to_owned()));
+        written.saw(&object("7"));
+        assert!(written.is_fresh(&name, "text") && !written.is_fresh(&name, "other"));
+        // The word of its removal carries a later version.
+        written.saw(&object("8"));
+        assert!(!written.is_fresh(&name, "text"));
     }
 }

@@ -6,6 +6,7 @@
 
 mod await_condition;
 mod checker;
+mod clumsy_hands;
 mod dump;
 mod hosts;
 mod judge;
@@ -85,6 +86,11 @@ pub const ALL: &[Scenario] = &[
         name: "back_doors",
         claim: "nobody takes nodes or volumes away behind the operator's back, unless the glass is broken",
         run: back_doors::run,
+    },
+    Scenario {
+        name: "clumsy_hands",
+        claim: "a deleted Service, and a resource deleted without what it owned, cost nothing",
+        run: clumsy_hands::run,
     },
     Scenario { name: "autoscaler", claim: "an autoscaler finds its target and scales it", run: autoscaler::run },
     Scenario {

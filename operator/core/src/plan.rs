@@ -14,7 +14,7 @@ pub use step::{Step, Wait};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skerry_core::ids::{Epoch, NodeId, ShardId};
+use skerry_core::ids::{Epoch, NodeId, ShardId, TableId};
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
 use skerry_core::system::AdminChange;
@@ -65,9 +65,10 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
         running::mend(&mut plan, slots, &observed.victims, observed.database.known());
     }
     match &observed.database {
-        Seen::Absent => plan.founding(desired, slots, observed.blank.as_ref()),
-        Seen::Unknown(_) if !observed.founded => plan.founding(desired, slots, None),
+        Seen::Absent => plan.founding(desired, slots, |name| observed.blank.as_ref() == Some(name)),
+        Seen::Unknown(_) if !observed.founded => plan.founding(desired, slots, |_| false),
         Seen::Unknown(why) => plan.unreachable(desired, slots, why),
+        Seen::Known(status) if !observed.founded && is_void(slots, status) => plan.founding(desired, slots, |_| true),
         Seen::Known(_) if !observed.founded => plan.stepping(Step::RecordFounded),
         Seen::Known(status) => {
             let seats = Seats::new(desired, slots, &observed.victims, status);
@@ -112,19 +113,25 @@ impl Plan {
     }
 
     /// One node founds the database; the others join when it is there. A slot that an earlier spec made makes way for one
-    /// that the spec says now, if it certainly founded nothing: its volume was never made, or its node says so itself.
-    fn founding(mut self, desired: &Desired, slots: &BTreeMap<String, Slot>, blank: Option<&String>) -> Self {
+    /// that the spec says now, if it certainly founded nothing: its volume was never made, or its node says so itself. What
+    /// has begun to make way goes on, whatever the spec says by now: no node comes back on its volume.
+    fn founding(
+        mut self,
+        desired: &Desired,
+        slots: &BTreeMap<String, Slot>,
+        has_nothing: impl Fn(&String) -> bool,
+    ) -> Self {
         let is_wanted = |name: &String, slot: &Slot| {
             let (volume, wanted) = (&slot.volume, &desired.claims);
             // One that is there can grow.
             let is_right = volume.asked.is_as(wanted) || (!volume.unmade && volume.asked.class == wanted.class);
-            desired.slots.contains_key(name) && is_right
+            desired.slots.contains_key(name) && is_right && !volume.set_aside
         };
-        let is_unused = |name: &String, slot: &Slot| slot.volume.unmade || blank == Some(name);
+        let is_unused = |name: &String, slot: &Slot| slot.volume.unmade || has_nothing(name);
         let unwanted = slots.iter().filter(|(name, slot)| !is_wanted(name, slot) && is_unused(name, slot));
         let unwanted: Vec<Step> = unwanted.map(|(name, _)| Step::RemoveSlot { slot: name.clone() }).collect();
         if let Some(there) = slots.keys().next() {
-            let founds = unwanted.is_empty() && slots.len() == 1 && blank == Some(there);
+            let founds = unwanted.is_empty() && slots.len() == 1 && has_nothing(there);
             self.steps.extend(founds.then(|| Step::Found { slot: there.clone() }));
             self.steps.extend(unwanted);
             return self.waiting(Wait::Founding(there.clone()));
@@ -214,6 +221,14 @@ impl Plan {
             }
         }
     }
+}
+
+/// True if a database was founded in a slot that was making way already, by an order that came through late, and holds
+/// nothing: nobody has joined it, and no table is made before the founding is written down.
+fn is_void(slots: &BTreeMap<String, Slot>, status: &Status) -> bool {
+    let map = &status.map;
+    let is_empty = map.nodes.len() == 1 && map.tables.keys().all(|table| *table == TableId::SYSTEM);
+    is_empty && slots.values().all(|slot| slot.volume.set_aside)
 }
 
 fn limits(desired: &Desired, status: &Status) -> Option<Step> {

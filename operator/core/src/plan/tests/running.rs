@@ -258,6 +258,34 @@ fn slot_of_an_earlier_spec_makes_way_before_founding_if_it_certainly_founded_not
     }
 }
 
+/// The spec was edited, and edited back while the slot was on its way out: the node would found the database on a volume
+/// that no node comes back on.
+#[test]
+fn slot_that_makes_way_founds_nothing_though_the_spec_says_it_again() {
+    let (world, mut seen) = before_founding();
+    first_slot(&mut seen).volume.set_aside = true;
+    (seen.database, seen.blank) = (Seen::Absent, Some("shop-a-0".into()));
+    let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+    assert_eq!(plan.steps, [Step::RemoveSlot { slot: "shop-a-0".into() }]);
+}
+
+/// The order to found it came through after its slot had begun to make way.
+#[test]
+fn database_that_was_founded_in_a_slot_that_makes_way_is_none_as_long_as_it_has_no_table() {
+    let steps =
+        |world: &World, seen: &Observed| decide(&world.resource, &Environment::default(), seen).unwrap().plan.steps;
+    let (mut world, _) = before_founding();
+    let mut seen = Observed { founded: false, ..world.observed() };
+    assert_eq!(steps(&world, &seen), [Step::RecordFounded]);
+    first_slot(&mut seen).volume.set_aside = true;
+    assert_eq!(steps(&world, &seen), [Step::RemoveSlot { slot: "shop-a-0".into() }]);
+    world.settle();
+    let mut seen = Observed { founded: false, ..world.observed() };
+    let Seen::Known(slots) = &mut seen.slots else { panic!("slots that are known") };
+    slots.values_mut().for_each(|slot| slot.volume.set_aside = true);
+    assert_eq!(steps(&world, &seen), [Step::RecordFounded], "it has tables");
+}
+
 #[test]
 fn founder_that_does_not_run_is_started_as_a_corrected_spec_says() {
     let (world, mut seen) = before_founding();

@@ -152,7 +152,7 @@ pub fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<Action> {
 impl Scene<'_> {
     /// All slots that a plan adds to a zone, as far as their numbers follow on those that are there. A claim that is set
     /// aside makes way first, unless its node is in the database after all: it comes back on it. So does an empty
-    /// StatefulSet that asks for other volumes: see [`Scene::asks_for_others`].
+    /// StatefulSet that asks for other volumes: see [`Scene::is_to_be_made_anew`].
     fn grow(&self, zone: &str, plan: &Plan) -> Vec<Action> {
         let name = self.names.set(zone);
         let present = self.cluster.sets.get(&name);
@@ -165,7 +165,7 @@ impl Scene<'_> {
         let (mut replicas, mut actions) = (before, Vec::new());
         while added.contains(&replicas) {
             let slot = format!("{name}-{replicas}");
-            let claim = self.claim(&slot).filter(|(claim, _)| claim.quarantined || claim.leaving);
+            let claim = self.claim(&slot).filter(|(claim, _)| self.is_in_the_way(claim));
             if let Some((claim, name)) = claim
                 && (claim.leaving || self.has_left(&slot) != Some(false))
             {
@@ -177,7 +177,7 @@ impl Scene<'_> {
         }
         match present {
             _ if replicas == before => {}
-            Some(set) if self.asks_for_others(set) => {}
+            Some(set) if self.is_to_be_made_anew(&name, set) => {}
             None => actions.push(Action::CreateSet { zone: zone.to_owned(), replicas }),
             Some(set) => actions.push(Action::ScaleSet { set: name, version: set.version.clone(), replicas }),
         }
@@ -231,10 +231,16 @@ impl Scene<'_> {
         Some((self.cluster.claims.get(&name)?, name))
     }
 
+    /// No node comes back on it; or nobody ever had it, and it may be of an earlier spec.
+    fn is_in_the_way(&self, claim: &Claim) -> bool {
+        let was_never_made = claim.volume.is_none() && !claim.lost;
+        claim.quarantined || claim.leaving || (!self.founded && was_never_made)
+    }
+
     /// True for a StatefulSet without pods whose volumes would be others than the spec says: it is made anew, for that
-    /// cannot be changed.
-    pub(super) fn asks_for_others(&self, set: &Set) -> bool {
-        set.replicas == 0 && !set.claims.is_as(&self.desired.claims)
+    /// cannot be changed. Unless volumes would go with it: then it stays, and they are grown one by one.
+    pub(super) fn is_to_be_made_anew(&self, name: &str, set: &Set) -> bool {
+        !set.claims.is_as(&self.desired.claims) && self.may_go(name, set)
     }
 
     /// True if the last node of this slot has left the database, or there was none: its volume is of no use. `None` =

@@ -20,8 +20,7 @@ pub fn upkeep(
         stale.map(|set| Action::ApplySet { zone: set.zone.clone(), replicas: set.replicas }).collect();
     let is_needed = |zone: &str| scene.desired.slots.values().any(|z| z == zone);
     for (name, set) in &scene.cluster.sets {
-        let is_in_the_way = !is_needed(&set.zone) || scene.asks_for_others(set);
-        if set.replicas == 0 && is_in_the_way && !scene.has_pods(name) && !scene.owns_claims(name) {
+        if scene.may_go(name, set) && (!is_needed(&set.zone) || scene.is_to_be_made_anew(name, set)) {
             actions.push(Action::DeleteSet { set: name.clone(), uid: set.uid.clone() });
         }
     }
@@ -46,6 +45,11 @@ fn asks_for_less(claim: &Claim, size: &str) -> bool {
 }
 
 impl Scene<'_> {
+    /// True if nothing goes with the StatefulSet.
+    pub(super) fn may_go(&self, name: &str, set: &Set) -> bool {
+        set.replicas == 0 && !self.has_pods(name) && !self.owns_claims(name)
+    }
+
     fn has_pods(&self, set: &str) -> bool {
         self.cluster.pods.keys().any(|pod| ordinal(pod).is_some_and(|(of, _)| of == set))
     }

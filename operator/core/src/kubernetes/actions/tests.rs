@@ -161,6 +161,44 @@ fn stateful_set_of_another_storage_class_is_made_anew_once_it_is_empty() {
     assert_eq!(written(&cluster), [Action::CreateSet { zone: "a".into(), replicas: 2 }]);
 }
 
+/// The volumes have grown since the StatefulSet was made, and one of a slot that is not needed yet goes with it. It could
+/// neither be made anew nor was it scaled.
+#[test]
+fn empty_stateful_set_that_cannot_be_made_anew_is_scaled_as_it_is() {
+    let mut cluster = set_aside();
+    let set = cluster.sets.get_mut("shop-a").unwrap();
+    (set.replicas, set.claims.size) = (0, Some("1Gi".into()));
+    cluster.pods.clear();
+    cluster.claims.retain(|name, _| name == "data-shop-a-1");
+    assert_eq!(told(&cluster, 1, vec![add("shop-a-0")]), [], "it is made anew first");
+    cluster.claims.get_mut("data-shop-a-1").unwrap().owned = true;
+    assert_eq!(told(&cluster, 1, vec![add("shop-a-0")]), [scaled(1)]);
+}
+
+/// As where somebody has deleted the StatefulSet, and corrected the storage class: its pod would wait for ever.
+#[test]
+fn claim_that_never_got_its_volume_makes_way_before_founding() {
+    let (names, mut cluster) = (names(), cluster(1));
+    cluster.sets.clear();
+    cluster.pods.clear();
+    let claim = cluster.claims.get_mut("data-shop-a-0").unwrap();
+    claim.volume = None;
+    let desired = desired(&validate(&resource(r#"{"zones": ["a"]}"#), &Environment::default()).unwrap());
+    let written = |cluster: &Cluster, founded: bool| {
+        let based_on = BasedOn { generation: 1, epoch: None };
+        let plan = Plan { steps: vec![add("shop-a-0")], waits: vec![], moves: None, based_on };
+        actions(&plan, &Scene { names: &names, cluster, desired: &desired, status: None, founded })
+    };
+    let (created, given_up) = (
+        Action::CreateSet { zone: "a".into(), replicas: 1 },
+        Action::DeleteClaim { claim: "data-shop-a-0".into(), uid: "claim-0".into() },
+    );
+    assert_eq!(written(&cluster, false), [given_up]);
+    assert_eq!(written(&cluster, true), [created.clone()]);
+    cluster.claims.get_mut("data-shop-a-0").unwrap().volume = Some("volume-0".into());
+    assert_eq!(written(&cluster, false), [created], "there may be a database on it");
+}
+
 #[test]
 fn zone_that_is_not_needed_goes_unless_volumes_would_go_with_it() {
     let (names, mut cluster) = (names(), cluster(1));

@@ -31,6 +31,33 @@ async fn spec_that_changes_between_read_and_write_wins() {
     }
 }
 
+/// A slot that had begun to make way founded the database, on a volume that no node comes back on.
+#[tokio::test]
+async fn zone_that_is_edited_and_edited_back_at_any_moment_before_founding_ends_in_a_database() {
+    let zones = |zone: &str| json!({"spec": {"zones": [zone]}});
+    let prepared = World::empty();
+    prepared.change(|ground| {
+        ground.make(json!({}), spec(3, 3));
+        ground.edit(&zones("a"));
+    });
+    for moment in 0..4 {
+        for looks in 1..4 {
+            for steps in 0..3 {
+                let mut world = prepared.fork(None);
+                world.rounds(moment).await;
+                world.change(|ground| ground.edit(&zones("b")));
+                for _ in 0..looks {
+                    world.look().await;
+                    (0..steps).for_each(|_| world.change(Ground::step));
+                }
+                world.change(|ground| ground.edit(&zones("a")));
+                world.rest().await;
+                world.check_wanted();
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn resource_of_a_few_writes_ago_leads_to_nothing_wrong() {
     let founding = World::empty();

@@ -15,11 +15,15 @@ pub use written::Written;
 use kube::Api;
 use kube::api::PostParams;
 use skerry_api::{CLUSTER_ID, DATABASE_LABEL, DistributedDatabase};
+use skerry_core::ids::Epoch;
 use skerry_operator_core::kubernetes::{Action, Scene, actions, upkeep};
 use skerry_operator_core::{Decision, Step, Wait, one_may_go};
 
 use crate::context::Context;
 use crate::observe::{ObserveError, Sight};
+
+/// Volumes that may not grow in one look before it gives up: the others would be refused as well, and there may be a thousand.
+const REFUSED_MAX: usize = 8;
 
 /// Writes down, once, what a database is called by its nodes and which image they run: neither changes with the operator.
 pub async fn identify(
@@ -63,18 +67,33 @@ pub async fn apply(writer: &mut Writer<'_>, decision: &Decision, seen: &Sight) -
         let mut plan = decision.plan.clone();
         // Until it was written, another pod may have been evicted that was ready at this look. The next one sees it.
         plan.steps.retain(|step| !(is_new && matches!(step, Step::RestartNode { .. })));
-        let mut grown = Ok(());
-        for action in writer.upkeep(&scene).into_iter().chain(actions(&plan, &scene)) {
-            let done = writer.act(&action, decision.plan.based_on.epoch).await;
-            match action {
-                // Not every storage class lets volumes grow. Nothing else waits for it.
-                Action::GrowClaim { .. } => grown = grown.and(done),
-                _ => done?,
-            }
-        }
-        grown
+        let all = writer.upkeep(&scene).into_iter().chain(actions(&plan, &scene));
+        let (growing, others): (Vec<_>, Vec<_>) = all.partition(|action| matches!(action, Action::GrowClaim { .. }));
+        // Neither waits for the other: not every storage class lets volumes grow, and a database may need larger ones to
+        // take anything.
+        let done = write(writer, &others, plan.based_on.epoch, 1).await;
+        done.and(write(writer, &growing, plan.based_on.epoch, REFUSED_MAX).await)
     };
     done.await.err().map(|error| error.text())
+}
+
+/// Makes writes until so many have failed. Returns the first failure.
+async fn write(
+    writer: &mut Writer<'_>,
+    actions: &[Action],
+    based_on: Option<Epoch>,
+    failures_max: usize,
+) -> Result<(), ApplyError> {
+    let (mut done, mut failures) = (Ok(()), 0);
+    for action in actions {
+        let written = writer.act(action, based_on).await;
+        failures += usize::from(written.is_err());
+        done = done.and(written);
+        if failures == failures_max {
+            break;
+        }
+    }
+    done
 }
 
 /// What is kept though nothing else is written, of a database that is paused or cannot be what its resource says: without

@@ -1,19 +1,21 @@
 //! Holds the Lease, and says whether this operator may write. It stops believing so before anybody else may begin to.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
+use skerry_core::ids::ClusterId;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::lease::{DURATION, Move, next};
+use crate::lease::{DURATION, Move, next, past};
 
 /// Name of the Lease.
 pub const LEASE: &str = "skerry-operator";
@@ -24,6 +26,8 @@ const REQUEST_MAX: Duration = Duration::from_secs(3);
 /// Between the end of this operator's belief and the earliest moment at which another may hold the Lease: for writes
 /// that are on their way.
 const MARGIN: Duration = Duration::from_secs(3);
+/// Far more databases than one operator looks after.
+const DATABASES_MAX: usize = 100_000;
 
 /// The right to write, for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub struct Leadership {
     term: watch::Receiver<Option<Term>>,
     /// The highest token that a database has refused this operator for; 0 = none.
     fenced_by: Arc<AtomicU64>,
+    /// The highest token that each database has taken from this operator, since it leads.
+    taken: Arc<Mutex<HashMap<ClusterId, u64>>>,
 }
 
 impl Leadership {
@@ -53,22 +59,52 @@ impl Leadership {
         term.filter(|term| Instant::now() < term.until).map(|term| term.token).ok_or(LeaseLost)
     }
 
-    /// A database has seen this token, and takes no lower one. Whoever holds the Lease raises its own past that.
-    pub fn is_fenced_by(&self, token: u64) {
+    /// A database has taken an order with this token.
+    pub fn was_taken(&self, cluster: &ClusterId, token: u64) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.len() >= DATABASES_MAX {
+            taken.clear();
+        }
+        let highest = taken.entry(cluster.clone()).or_default();
+        *highest = token.max(*highest);
+    }
+
+    /// A database has seen this token, and takes no lower one. Whoever holds the Lease raises its own past that. Unless the
+    /// database has taken a lower one from this operator while it led: then another one leads at the same time, with a
+    /// Lease of its own, and of the two only one may be heard.
+    pub fn is_fenced_by(&self, cluster: &ClusterId, token: u64) {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied();
+        if taken.is_some_and(|taken| taken < token) {
+            warn!(%cluster, token, "another operator, with a Lease of its own, gives the database orders: stop one of them");
+            return;
+        }
+        if past(token, Timestamp::now()).is_none() {
+            warn!(%cluster, token, "the database has seen a fencing token that no Lease is raised to");
+            return;
+        }
         if self.fenced_by.fetch_max(token, Ordering::Relaxed) < token {
             warn!(token, "a database has seen a higher fencing token: the lease is to be raised past it");
         }
     }
 
+    /// What the Lease is to be raised past. `None` = no database has refused this operator.
+    pub fn fence(&self) -> Option<u64> {
+        Some(self.fenced_by.load(Ordering::Relaxed)).filter(|token| *token > 0)
+    }
+
     /// Leadership that lasts, for tests and for those who run one operator alone.
     pub fn forever(token: u64) -> Self {
         let until = Instant::now() + Duration::from_secs(365 * 24 * 3_600);
-        Self { term: watch::channel(Some(Term { token, until })).1, fenced_by: Arc::default() }
+        let (fenced_by, taken) = Default::default();
+        Self { term: watch::channel(Some(Term { token, until })).1, fenced_by, taken }
     }
 
     /// Until this operator leads, or whoever holds the Lease for it has ended.
     pub async fn begun(&mut self) -> Option<Term> {
-        self.term.wait_for(Option::is_some).await.ok().and_then(|term| *term)
+        let term = self.term.wait_for(Option::is_some).await.ok().and_then(|term| *term);
+        // Another one may have led meanwhile.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        term
     }
 
     /// Until this operator no longer leads.
@@ -103,7 +139,7 @@ impl Keeper {
         let (publish, term) = watch::channel(None);
         let leases = Api::namespaced(client, namespace);
         let (identity, fenced_by) = (identity.to_owned(), Arc::<AtomicU64>::default());
-        let leadership = Leadership { term, fenced_by: Arc::clone(&fenced_by) };
+        let leadership = Leadership { term, fenced_by: Arc::clone(&fenced_by), taken: Arc::default() };
         (Self { leases, identity, publish, fenced_by, seen: None }, leadership)
     }
 

@@ -30,7 +30,7 @@ pub fn next(seen: Option<&Lease>, identity: &str, unchanged: Duration, fenced_by
     let spec = seen.and_then(|lease| lease.spec.as_ref());
     let holder = spec.and_then(|s| s.holder_identity.as_deref()).filter(|h| !h.is_empty());
     let before = spec.and_then(|s| s.lease_transitions).unwrap_or_else(|| first_transition(now));
-    let past_fence = fenced_by.map_or(0, |token| i32::try_from(token).unwrap_or(i32::MAX).saturating_add(1));
+    let past_fence = fenced_by.and_then(|token| past(token, now)).unwrap_or(0);
     match holder {
         Some(holder) if holder == identity => {
             take(identity, before.max(past_fence), spec.and_then(|s| s.acquire_time.clone()), now)
@@ -38,6 +38,14 @@ pub fn next(seen: Option<&Lease>, identity: &str, unchanged: Duration, fenced_by
         Some(_) if unchanged < DURATION => Move::Wait,
         Some(_) | None => take(identity, before.saturating_add(1).max(past_fence), None, now),
     }
+}
+
+/// The lowest transition past a token. `None` = no Lease is raised so far: it is that of many databases, of which those that
+/// have seen no such token take it for a mistake, and would take no order any more.
+pub fn past(token: u64, now: Timestamp) -> Option<i32> {
+    let first = first_transition(now);
+    // They take twice the minutes since 1970; the rest is for the holders to come.
+    i32::try_from(token).ok().filter(|token| *token < first.saturating_add(first / 2)).map(|token| token + 1)
 }
 
 /// A Lease that is made anew begins at the minutes since 1970: past every token of one that was deleted, as holders do not
@@ -61,6 +69,9 @@ fn take(identity: &str, transitions: i32, acquired: Option<MicroTime>, now: Time
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In the year 2026.
+    const NOW: i64 = 1_780_000_000;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -96,12 +107,22 @@ mod tests {
 
     #[test]
     fn holder_whom_a_database_refuses_for_a_higher_token_raises_its_own_past_that() {
-        let fenced = |lease: &Lease, by| token(next(Some(lease), "a", DURATION, Some(by), at(0)));
+        let fenced = |lease: &Lease, by| token(next(Some(lease), "a", DURATION, Some(by), at(NOW)));
         assert_eq!(fenced(&lease("a", 7), 11), Some(12));
         assert_eq!(fenced(&lease("a", 12), 11), Some(12));
         assert_eq!(fenced(&lease("b", 3), 11), Some(12));
         assert_eq!(next(Some(&lease("b", 3)), "a", Duration::ZERO, Some(11), at(0)), Move::Wait);
-        assert_eq!(fenced(&lease("a", 7), u64::MAX), u64::try_from(i32::MAX).ok());
+    }
+
+    /// It kept the operator out of every other database, for ever.
+    #[test]
+    fn no_database_raises_the_token_past_what_the_others_take() {
+        let minutes = u64::try_from(NOW / 60).unwrap();
+        let raised = |by| token(next(Some(&lease("a", 7)), "a", DURATION, Some(by), at(NOW))).unwrap();
+        assert_eq!(raised(minutes), minutes + 1);
+        for by in [2 * minutes, 1 << 30, i32::MAX as u64, u64::MAX] {
+            assert_eq!(raised(by), 7, "{by}");
+        }
     }
 
     #[test]

@@ -182,8 +182,11 @@ impl<'a> Writer<'a> {
 
     async fn change(&self, fence: Fence, change: AdminChange) -> Result<(), ApplyError> {
         let changed = self.context.admin.change(&self.target, fence, change).await;
-        if let Err(AdminFailure { fenced_by: Some(highest), .. }) = changed {
-            self.context.leadership.is_fenced_by(highest);
+        let (leadership, cluster) = (&self.context.leadership, &self.target.cluster);
+        match changed {
+            Ok(()) => leadership.was_taken(cluster, fence.token),
+            Err(AdminFailure { fenced_by: Some(highest), .. }) => leadership.is_fenced_by(cluster, highest),
+            Err(_) => {}
         }
         Ok(changed?)
     }

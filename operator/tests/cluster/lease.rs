@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
+use skerry_core::ids::ClusterId;
 use skerry_operator::leadership::{Keeper, LEASE, Leadership};
 use skerry_operator::reconcile::reconcile;
 use tokio::time::timeout;
@@ -162,4 +163,21 @@ async fn operator_whose_lease_fell_back_raises_it_past_what_the_database_has_see
     world.check_wanted();
     stop.cancel();
     timeout(PATIENCE, keeper).await.unwrap().unwrap();
+}
+
+/// Each would raise its own past the other's for ever, and both would be heard.
+#[tokio::test]
+async fn of_two_operators_with_leases_of_their_own_only_one_is_heard() {
+    let cluster = ClusterId("shop".into());
+    let (_keeper, leadership) = Keeper::new(operator(&World::empty().ground, Leadership::forever(1)).client, "x", "me");
+    leadership.was_taken(&cluster, 7);
+    leadership.is_fenced_by(&cluster, 8);
+    assert_eq!(leadership.fence(), None, "it has given the database orders with 7, and another one with 8");
+    leadership.is_fenced_by(&ClusterId("other".into()), 8);
+    assert_eq!(leadership.fence(), Some(8), "no order of this one was ever taken");
+    leadership.was_taken(&cluster, 11);
+    leadership.is_fenced_by(&cluster, 11);
+    assert_eq!(leadership.fence(), Some(11), "its own Lease fell back");
+    leadership.is_fenced_by(&ClusterId("third".into()), u64::MAX);
+    assert_eq!(leadership.fence(), Some(11));
 }

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 /// What somebody else has changed or removed meanwhile is put right after so long, should its watch not have told of it.
 const AGAIN_AFTER: Duration = Duration::from_secs(300);
+/// What was changed at once after it was written is left so for so long: whoever changes it may do so every time.
+const AGAIN_SOON: Duration = Duration::from_secs(5);
 /// Far more objects than one operator looks after; past it, everything is written once more.
 const OBJECTS_MAX: usize = 100_000;
 
@@ -23,14 +25,17 @@ struct Last {
     text: String,
     /// Of the object after the write. `None` = it was removed.
     version: Option<String>,
+    /// Somebody else has changed or removed it since.
+    changed: bool,
     at: Instant,
 }
 
 impl Written {
-    /// True if this text was written lately, and nobody has changed the object since.
+    /// True if this text was written lately, and nobody has changed the object since, or it was written just now.
     pub fn is_fresh(&self, object: &str, text: &str) -> bool {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.get(object).is_some_and(|last| last.text == text && last.at.elapsed() < AGAIN_AFTER)
+        let until = |last: &Last| if last.changed { AGAIN_SOON } else { AGAIN_AFTER };
+        objects.get(object).is_some_and(|last| last.text == text && last.at.elapsed() < until(last))
     }
 
     /// It is written, and has this version now.
@@ -39,7 +44,7 @@ impl Written {
         if objects.len() >= OBJECTS_MAX {
             objects.clear();
         }
-        objects.insert(object, Last { text, version, at: Instant::now() });
+        objects.insert(object, Last { text, version, changed: false, at: Instant::now() });
     }
 
     /// The object was seen, or seen to go. Unless it is as it was written, it is to be written again.
@@ -49,8 +54,8 @@ impl Written {
     {
         let key = key(object);
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        if objects.get(&key).is_some_and(|last| last.version != object.resource_version()) {
-            objects.remove(&key);
+        if let Some(last) = objects.get_mut(&key) {
+            last.changed |= last.version != object.resource_version();
         }
     }
 }
@@ -80,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_has_changed_or_removed_is_written_again() {
+    fn what_somebody_else_has_changed_or_removed_is_written_again_but_not_in_a_loop() {
         let written = Written::default();
         let name = key(&object("7"));
         written.note(name.clone(), "text".to_owned(), Some("7".to_owned()));
@@ -88,6 +93,15 @@ mod tests {
         assert!(written.is_fresh(&name, "text") && !written.is_fresh(&name, "other"));
         // The word of its removal carries a later version.
         written.saw(&object("8"));
+        assert!(written.is_fresh(&name, "text"), "two that want it otherwise would write as fast as they can");
+        let pass = || written.objects.lock().unwrap().values_mut().for_each(|last| last.at -= AGAIN_SOON);
+        pass();
+        assert!(!written.is_fresh(&name, "text"));
+        written.note(name.clone(), "text".to_owned(), Some("9".to_owned()));
+        pass();
+        written.saw(&object("9"));
+        assert!(written.is_fresh(&name, "text"));
+        written.saw(&object("10"));
         assert!(!written.is_fresh(&name, "text"));
     }
 }

@@ -194,7 +194,7 @@ fn claim_that_never_got_its_volume_makes_way_before_founding() {
         Action::DeleteClaim { claim: "data-shop-a-0".into(), uid: "claim-0".into() },
     );
     assert_eq!(written(&cluster, false), [given_up]);
-    assert_eq!(written(&cluster, true), [created.clone()]);
+    assert_eq!(written(&cluster, true), std::slice::from_ref(&created));
     cluster.claims.get_mut("data-shop-a-0").unwrap().volume = Some("volume-0".into());
     assert_eq!(written(&cluster, false), [created], "there may be a database on it");
 }

@@ -246,10 +246,9 @@ impl Scene<'_> {
     /// True if the last node of this slot has left the database, or there was none: its volume is of no use. `None` =
     /// unknown.
     pub(super) fn has_left(&self, slot: &str) -> Option<bool> {
-        if !self.founded {
-            return Some(true);
+        if self.status.is_none() {
+            return (!self.founded).then_some(true);
         }
-        self.status?;
         Some(self.last_node(slot).is_none_or(|n| n.state == NodeState::Removed))
     }
 

@@ -27,8 +27,10 @@ pub fn upkeep(
     for (name, claim) in scene.cluster.claims.iter().filter(|(_, claim)| !claim.leaving) {
         let (claim_name, uid) = (name.clone(), claim.uid.clone());
         if claim.quarantined {
-            // One that never got its volume keeps nothing.
-            if (when_scaled == Retention::Delete || claim.volume.is_none()) && scene.is_over(name) {
+            // One that never got its volume keeps nothing. Of any other that counts only what the database says itself: that it
+            // was founded may be forgotten, by hand.
+            let may_be_lost = claim.volume.is_none() || (when_scaled == Retention::Delete && scene.status.is_some());
+            if may_be_lost && scene.is_over(name) {
                 actions.push(Action::DeleteClaim { claim: claim_name, uid });
             }
         } else if claim.volume.is_some() && asks_for_less(claim, size) {

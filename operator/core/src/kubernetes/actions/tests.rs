@@ -124,12 +124,16 @@ fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
     let (names, cluster) = (names(), set_aside());
     let spec = r#"{"replicas": 1, "replicationFactor": 1, "zones": ["a"]}"#;
     let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap());
-    let deleted = |status: Option<&Status>| {
-        let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status, founded: true };
+    let deleted_if = |founded: bool, status: Option<&Status>| {
+        let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status, founded };
         let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Delete);
         all.iter().any(|action| matches!(action, Action::DeleteClaim { .. }))
     };
+    let deleted = |status: Option<&Status>| deleted_if(true, status);
     assert!(deleted(Some(&node_there(NodeState::Removed))));
+    // Somebody has taken it out of the status that the database was founded.
+    assert!(!deleted_if(false, None));
+    assert!(!deleted_if(false, Some(&node_there(NodeState::Active))));
     assert!(!deleted(Some(&node_there(NodeState::Draining))));
     assert!(!deleted(None));
 }

@@ -41,7 +41,7 @@ fn copies_that_are_not_there_do_not_count_as_in_step() {
 
 #[test]
 fn a_seed_of_the_whole_system_replays_to_the_same_trace() {
-    for seed in [1, 5, 6] {
+    for seed in [1, 5, 7] {
         let (first, again) = (run_whole(seed, None), run_whole(seed, None));
         assert_eq!((first.trace_hash, &first.story), (again.trace_hash, &again.story));
         assert_eq!(first.counts, again.counts);

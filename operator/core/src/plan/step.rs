@@ -133,11 +133,6 @@ impl Wait {
         }
     }
 
-    /// True if a person wants it so.
-    pub fn is_wanted(&self) -> bool {
-        matches!(self, Self::Paused | Self::Approval { .. })
-    }
-
     /// True if it stays so until a person does something.
     pub fn needs_a_person(&self) -> bool {
         match self {

@@ -6,7 +6,6 @@ use skerry_core::node::Status;
 use crate::decide::Decision;
 use crate::health::{shards_now, unrest};
 use crate::observed::{Observed, not_ready};
-use crate::plan::Wait;
 use crate::validate::Invalid;
 
 /// As Kubernetes bounds it.
@@ -17,10 +16,8 @@ pub(super) struct Facts<'a> {
     status: Option<&'a Status>,
     /// Why the spec cannot be carried out.
     invalid: Option<String>,
-    /// What stays so until a person does something.
+    /// What a person must do something about.
     stuck: Option<(&'static str, String)>,
-    /// What of that nobody wants so.
-    stalled: Option<(&'static str, String)>,
     /// What is under way.
     under_way: Option<(&'static str, String)>,
     /// Shards that are not where they belong, of all.
@@ -34,11 +31,9 @@ impl<'a> Facts<'a> {
         let shards = status.map(shards_now).unwrap_or_default();
         let plan = decision.as_ref().ok().map(|d| &d.plan);
         let waits = || plan.into_iter().flat_map(|p| &p.waits);
-        let told = |wait: &Wait| (wait.reason(), wait.to_string());
-        let stuck = waits().find(|w| w.needs_a_person()).map(told);
-        let stalled = waits().find(|w| w.needs_a_person() && !w.is_wanted()).map(told);
+        let stuck = waits().find(|w| w.needs_a_person()).map(|w| (w.reason(), w.to_string()));
         let failed = failure.map(|f| ("StepFailed", f.to_owned()));
-        let waiting = waits().find(|w| !w.needs_a_person()).map(told);
+        let waiting = waits().find(|w| !w.needs_a_person()).map(|w| (w.reason(), w.to_string()));
         let stepping = plan.filter(|p| !p.steps.is_empty()).map(|p| ("Changing", format!("{} steps", p.steps.len())));
         let restless = status.and_then(unrest).map(|what| ("ShardsUnsettled", what));
         // A node may be heard before those who run it have seen that it takes requests.
@@ -49,7 +44,6 @@ impl<'a> Facts<'a> {
             status,
             invalid: decision.as_ref().err().map(ToString::to_string),
             stuck,
-            stalled,
             under_way: under_way.map(|(reason, what)| (reason, what + &why)),
             moving: (shards.iter().filter(|s| !s.record.is_settled()).count(), shards.len()),
             leaderless: shards.iter().filter(|s| s.leader().is_none()).count(),
@@ -117,7 +111,7 @@ fn reconciling(facts: &Facts<'_>) -> Row {
 }
 
 fn stalled(facts: &Facts<'_>) -> Row {
-    match (&facts.invalid, &facts.stalled) {
+    match (&facts.invalid, &facts.stuck) {
         (Some(why), _) => ("Stalled", "True", "Invalid", why.clone()),
         (None, Some((reason, why))) => ("Stalled", "True", reason, why.clone()),
         (None, None) => ("Stalled", "False", "GoingOn", String::new()),

@@ -68,16 +68,6 @@ fn node_that_is_heard_but_does_not_take_requests_yet_keeps_the_database_from_bei
 }
 
 #[test]
-fn what_a_person_wants_so_is_not_stalled_though_it_is_not_ready() {
-    let seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
-    let paused = told(&SPEC.replacen('{', r#"{"paused": true, "#, 1), &seen, None);
-    let conditions = conditions_of(&paused);
-    assert_eq!((conditions[0], conditions[3]), (("Ready", "False", "Paused"), ("Stalled", "False", "GoingOn")));
-    let other = told(&SPEC.replacen("Hash", "Range", 1), &seen, None);
-    assert_eq!(conditions_of(&other)[3], ("Stalled", "True", "OtherFragmentation"));
-}
-
-#[test]
 fn the_largest_volume_is_told() {
     let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
     if let Seen::Known(slots) = &mut seen.slots {

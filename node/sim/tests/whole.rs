@@ -55,7 +55,7 @@ const BUGS: [(OperatorBug, u64, &str); 10] = [
     (OperatorBug::TakesAnothersClaim, 60, "nothing of another database is taken or changed"),
     (OperatorBug::DeletesWhileUnknown, 300, "no node that runs is ended while the steward is silent"),
     (OperatorBug::MissingAnswerIsDrained, 60, "no node is removed without a certificate"),
-    (OperatorBug::VictimsRecomputed, 1_000, "NodesJoining"),
+    (OperatorBug::VictimsRecomputed, 1_500, "NodesJoining"),
     (OperatorBug::CertificateNotReasked, 30, "no node is removed without a certificate"),
     (OperatorBug::DeletedByName, 200, "nothing of a node is deleted before it is removed"),
     (OperatorBug::OldGenerationAwaited, 150, "did not come to rest"),

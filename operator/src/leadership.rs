@@ -89,7 +89,7 @@ impl Leadership {
 
     /// What the Lease is to be raised past. `None` = no database has refused this operator.
     pub fn fence(&self) -> Option<u64> {
-        Some(self.fenced_by.load(Ordering::Relaxed)).filter(|token| *token > 0)
+        fence(&self.fenced_by)
     }
 
     /// Leadership that lasts, for tests and for those who run one operator alone.
@@ -120,6 +120,11 @@ impl Leadership {
             }
         }
     }
+}
+
+/// The highest token that a database has refused this operator for. `None` = none has.
+fn fence(fenced_by: &AtomicU64) -> Option<u64> {
+    Some(fenced_by.load(Ordering::Relaxed)).filter(|token| *token > 0)
 }
 
 /// Keeps the Lease, if it can be had, until it is told to stop; then it gives it up, so that the next one need not wait.
@@ -161,8 +166,7 @@ impl Keeper {
         let began = Instant::now();
         let seen = self.leases.get_opt(LEASE).await?;
         let unchanged = self.unchanged(seen.as_ref(), began);
-        let fenced_by = Some(self.fenced_by.load(Ordering::Relaxed)).filter(|token| *token > 0);
-        match next(seen.as_ref(), &self.identity, unchanged, fenced_by, Timestamp::now()) {
+        match next(seen.as_ref(), &self.identity, unchanged, fence(&self.fenced_by), Timestamp::now()) {
             Move::Wait => {
                 if self.publish.send_replace(None).is_some() {
                     warn!("another operator leads");

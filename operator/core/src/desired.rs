@@ -65,17 +65,14 @@ pub fn desired_slots(validated: &Validated) -> BTreeMap<String, String> {
 }
 
 fn desired_table(table: &Table, replicas: u32) -> DesiredTable {
-    let says_shards = match &table.layout {
-        Layout::Range(points) => !points.is_empty(),
-        Layout::Hash(shards) => shards.is_some(),
-    };
-    let (fragmentation, starts) = match &table.layout {
+    let (fragmentation, starts, says_shards) = match &table.layout {
         Layout::Range(points) => {
-            (Fragmentation::Range, std::iter::once(Bytes::new()).chain(points.iter().cloned()).collect())
+            let starts = std::iter::once(Bytes::new()).chain(points.iter().cloned()).collect();
+            (Fragmentation::Range, starts, !points.is_empty())
         }
         Layout::Hash(shards) => {
-            let shards = shards.unwrap_or(replicas.saturating_mul(HASH_SHARDS_PER_NODE)) as usize;
-            (Fragmentation::Hash, hash_starts(shards.min(TABLE_SHARDS_MAX)))
+            let count = shards.unwrap_or(replicas.saturating_mul(HASH_SHARDS_PER_NODE)) as usize;
+            (Fragmentation::Hash, hash_starts(count.min(TABLE_SHARDS_MAX)), shards.is_some())
         }
     };
     let (name, replication_factor) = (table.name.clone(), table.replication_factor);

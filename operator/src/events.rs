@@ -34,6 +34,16 @@ fn words(action: &Action) -> (&'static str, String) {
             let slots: Vec<&str> = victims.iter().map(|v| v.slot.as_str()).collect();
             ("ScaleInStarted", format!("{} to leave", slots.join(", ")))
         }
+        Action::RecordRemovals(removals) if removals.is_empty() => {
+            ("TableRemovalEnded", "no table is to go any more".to_owned())
+        }
+        Action::RecordRemovals(removals) => {
+            let tables: Vec<&str> = removals.iter().map(|r| r.name.as_str()).collect();
+            (
+                "TableRemovalStarted",
+                format!("tables to go, unless they are put back into the spec: {}", tables.join(", ")),
+            )
+        }
         Action::RecordFounded => ("DatabaseFounded", "the database is founded".to_owned()),
         Action::Found { address } => ("DatabaseFounding", format!("the node at {address} founds the database")),
         Action::CreateSet { zone, replicas } => ("ZoneCreated", format!("zone {zone:?} has {replicas} nodes")),

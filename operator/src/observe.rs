@@ -8,6 +8,8 @@ mod volumes;
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use skerry_api::DistributedDatabase;
 use skerry_core::ids::ClusterId;
 use skerry_core::node::Status;
@@ -75,8 +77,9 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
         true => (ask(&target, context).await, None),
         false => before_founding(&slots, &target, context).await,
     };
-    let (victims, founded) = (status.victims, status.founded);
-    let observed = Observed { slots: Seen::Known(slots), database: seen, victims, founded, blank };
+    let (victims, removals, founded) = (status.victims, status.table_removals, status.founded);
+    let (slots, now) = (Seen::Known(slots), Time(Timestamp::now()));
+    let observed = Observed { slots, database: seen, victims, removals, founded, blank, now };
     Ok(Sight { at, observed, cluster, names, target })
 }
 

@@ -51,7 +51,6 @@ pub async fn reconcile(namespace: &str, name: &str, context: &Context) -> Result
 
 fn pause(decision: &Result<Decision, Invalid>, failed: bool) -> Duration {
     let at_rest = decision.as_ref().is_ok_and(|d| d.plan.is_done()) && !failed;
-    let stuck =
-        decision.as_ref().map_or(true, |d| d.plan.steps.is_empty() && d.plan.waits.iter().all(|w| w.needs_a_person()));
+    let stuck = decision.as_ref().map_or(true, |d| d.plan.is_waiting_for_long());
     if at_rest || stuck { LATER } else { SOON }
 }

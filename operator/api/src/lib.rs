@@ -19,7 +19,7 @@ pub use spec::{
     Approval, ConflictResolution, Consistency, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine,
     Fragmentation, FragmentationType, Rebalance, Resources, Retention, Storage, Table, TableRemoval, VolumeRetention,
 };
-pub use status::{Blocked, Counts, DistributedDatabaseStatus, MovesStatus, PlanStatus, Victim};
+pub use status::{Blocked, Counts, DistributedDatabaseStatus, MovesStatus, PendingRemoval, PlanStatus, Victim};
 
 /// API group of the resource.
 pub const GROUP: &str = "skerry.io";

@@ -34,7 +34,9 @@ pub enum ParseError {
 
 /// Reads and checks one database; the message of an error names the field and says what is allowed.
 pub fn parse(yaml: &str) -> Result<DistributedDatabase, ParseError> {
-    let value: Value = serde_yaml::from_str(yaml).map_err(ParseError::Yaml)?;
+    // By way of a YAML value, which has no key twice: of two, the first would be lost without a word.
+    let value: serde_yaml::Value = serde_yaml::from_str(yaml).map_err(ParseError::Yaml)?;
+    let value: Value = serde_yaml::from_value(value).map_err(ParseError::Yaml)?;
     let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or("nothing").to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if api_version != format!("{GROUP}/{VERSION}") || kind != DistributedDatabase::api_resource().kind {

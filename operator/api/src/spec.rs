@@ -94,6 +94,11 @@ pub struct DistributedDatabaseSpec {
     /// What becomes of a table that is taken out of `tables`.
     #[serde(default)]
     pub table_removal: TableRemoval,
+    /// With `tableRemoval: Drop`, a table goes when it has been out of `tables` for so long. Until then it can be put back
+    /// with nothing lost.
+    #[serde(default = "ten_minutes")]
+    #[schemars(range(max = 604_800))]
+    pub table_removal_delay_seconds: u32,
     /// A node whose volume is lost (its host was deleted, say) is replaced by one with an empty volume after so long.
     #[serde(default = "ten_minutes")]
     #[schemars(range(min = 10, max = 604_800))]
@@ -316,7 +321,7 @@ pub enum TableRemoval {
     /// It stays, and is named in `status.blockedBy`.
     #[default]
     Retain,
-    /// It goes, and its data with it.
+    /// It goes after `tableRemovalDelaySeconds`, and its data with it.
     Drop,
 }
 

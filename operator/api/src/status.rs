@@ -62,6 +62,11 @@ pub struct DistributedDatabaseStatus {
     #[schemars(length(max = 1000))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["slot".into()]))]
     pub victims: Vec<Victim>,
+    /// Tables that the spec does not name any more, and that go when its delay is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub table_removals: Vec<PendingRemoval>,
     /// The most that may fail now with nothing lost and every shard available: `1 zone`, `1 node`, `nothing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
@@ -158,6 +163,20 @@ pub struct Victim {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub node: Option<i64>,
+}
+
+/// A table that is to be dropped, unless it is put back into the spec before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingRemoval {
+    /// Its name.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Its id in the database: another table of the same name is not meant.
+    #[schemars(range(min = 0))]
+    pub table: i64,
+    /// When it was first seen to be missing in the spec.
+    pub since: Time,
 }
 
 /// One reason why what is wished is not there.

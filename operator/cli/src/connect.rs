@@ -7,7 +7,7 @@ use skerry_core::node::Status;
 
 use crate::args::Global;
 use crate::failure::{Explain, Failure, Outcome};
-use crate::playground::folder::Folder;
+use crate::playground::folder::{Folder, Kept};
 use crate::playground::secret;
 
 /// A database that is there answers at once; one that is starting may need this.
@@ -35,14 +35,18 @@ pub(crate) async fn status(client: &Client) -> Outcome<Status> {
     client.admin().status().await.doing("failed to ask for the status").next(advice)
 }
 
-/// The name of the playground that the command is meant for. `None` = nodes are named, which know the database's id only.
-pub(crate) fn name(global: &Global) -> Outcome<Option<String>> {
+/// The playground that the command is meant for. `None` = nodes are named, which may be anywhere.
+pub(crate) fn playground(global: &Global) -> Outcome<Option<Kept>> {
     if !global.endpoints.is_empty() {
         return Ok(None);
     }
     let running = Folder::all().into_iter().find(Folder::is_running);
-    let kept = running.map(|folder| folder.load()).transpose()?.flatten();
-    Ok(kept.map(|kept| kept.name))
+    Ok(running.map(|folder| folder.load()).transpose()?.flatten())
+}
+
+/// The name of the playground that the command is meant for. `None` = nodes are named, which know the database's id only.
+pub(crate) fn name(global: &Global) -> Outcome<Option<String>> {
+    Ok(playground(global)?.map(|kept| kept.name))
 }
 
 /// Also the playground that they are of.

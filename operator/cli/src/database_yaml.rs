@@ -1,7 +1,7 @@
 //! The user's YAML file, edited as a person would: one number changes, every comment stays.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// A number of the spec that the command line may change.
@@ -20,7 +20,7 @@ pub(crate) enum EditError {
     NoSpec,
     #[error("the edit of spec.{0} would not give valid YAML with that value")]
     NotAsMeant(&'static str),
-    #[error("failed to write the file")]
+    #[error("failed to read the file")]
     Io(#[from] io::Error),
 }
 
@@ -34,16 +34,26 @@ impl Field {
     }
 }
 
-/// Sets a field in a file, by way of a new file that takes the old one's place.
-pub(crate) fn edit(path: &Path, field: Field, value: u32) -> Result<(), EditError> {
+/// The text of a file with a field set. The file is as it was.
+pub(crate) fn edited(path: &Path, field: Field, value: u32) -> Result<String, EditError> {
+    with_value(&fs::read_to_string(path)?, field, value)
+}
+
+/// Replaces a file's text, by way of a new file that takes the old one's place when it is durable.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     // The target, not the link to it, is what gets replaced.
     let path = fs::canonicalize(path)?;
-    let text = with_value(&fs::read_to_string(&path)?, field, value)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(format!(".skerry-{}", std::process::id()));
     let new = path.with_file_name(name);
-    fs::write(&new, text)?;
-    Ok(fs::rename(&new, &path)?)
+    let write = || -> io::Result<()> {
+        let mut file = fs::File::create(&new)?;
+        file.set_permissions(fs::metadata(&path)?.permissions())?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)
+    };
+    write().inspect_err(|_| _ = fs::remove_file(&new))
 }
 
 /// The text with the field of `spec` set, all else as it was.
@@ -140,7 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shop.yaml");
         fs::write(&path, TEXT).unwrap();
-        edit(&path, Field::Replicas, 7).unwrap();
+        replace(&path, &edited(&path, Field::Replicas, 7).unwrap()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), TEXT.replace("replicas: 3 ", "replicas: 7 "));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

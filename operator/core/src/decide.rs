@@ -2,7 +2,7 @@
 
 use skerry_api::DistributedDatabase;
 
-use crate::desired::{Desired, desired};
+use crate::desired::{Desired, desired, zone_counts};
 use crate::environment::Environment;
 use crate::observed::Observed;
 use crate::plan::{Plan, plan};
@@ -26,7 +26,8 @@ pub fn decide(
     observed: &Observed,
 ) -> Result<Decision, Invalid> {
     let validated = validate(database, environment)?;
-    let desired = desired(&validated);
+    let slots = observed.slots.known().into_iter().flat_map(|slots| slots.values());
+    let desired = desired(&validated, &zone_counts(slots.map(|slot| slot.zone.as_str())));
     let plan = plan(&validated, &desired, observed);
     Ok(Decision { validated, desired, plan })
 }

@@ -1,6 +1,7 @@
 //! What should be there, whatever is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use skerry_core::key::hash_starts;
@@ -24,8 +25,8 @@ pub struct Desired {
     pub limits: MoveLimits,
     /// What new volumes are to be.
     pub claims: ClaimTemplate,
-    /// True if tables that are not among these are to go, with their data.
-    pub drops_tables: bool,
+    /// Tables that are not among these go after so long, with their data. `None` = they stay.
+    pub drops_tables_after: Option<Duration>,
 }
 
 /// A table that should be there.
@@ -43,25 +44,39 @@ pub struct DesiredTable {
     pub says_shards: bool,
 }
 
-/// Works it out.
-pub fn desired(validated: &Validated) -> Desired {
+/// How many slots each zone has.
+pub type ZoneCounts = BTreeMap<String, usize>;
+
+/// Works it out, given how many slots there are in each zone.
+pub fn desired(validated: &Validated, there: &ZoneCounts) -> Desired {
     Desired {
-        slots: desired_slots(validated),
+        slots: desired_slots(validated, there),
         tables: validated.tables.iter().map(|t| desired_table(t, validated.replicas)).collect(),
         limits: validated.limits,
         claims: validated.claims.clone(),
-        drops_tables: validated.drops_tables,
+        drops_tables_after: validated.drops_tables_after,
     }
 }
 
-/// Slots and their zones: spread over the zones in turn, so that a zone's slots are numbered from 0 and go from its end.
-pub fn desired_slots(validated: &Validated) -> BTreeMap<String, String> {
-    let (name, zones) = (&validated.name, &validated.zones);
-    let slot = |i: usize| match zones.len() {
-        0 => (format!("{name}-{i}"), String::new()),
-        count => (format!("{name}-{}-{}", zones[i % count], i / count), zones[i % count].clone()),
-    };
-    (0..validated.replicas as usize).map(slot).collect()
+/// Slots and their zones: spread evenly, and a zone's slots are numbered from 0 and go from its end. Where the zones do not
+/// share evenly, those that have one more already keep it: zones are a set, and another order of them moves nothing.
+pub fn desired_slots(validated: &Validated, there: &ZoneCounts) -> BTreeMap<String, String> {
+    let (name, zones, replicas) = (&validated.name, &validated.zones, validated.replicas as usize);
+    if zones.is_empty() {
+        return (0..replicas).map(|i| (format!("{name}-{i}"), String::new())).collect();
+    }
+    let (each, rest) = (replicas / zones.len(), replicas % zones.len());
+    let mut in_order: Vec<&String> = zones.iter().collect();
+    in_order.sort_by_key(|zone| there.get(*zone).is_none_or(|slots| *slots <= each));
+    let counted = in_order.into_iter().enumerate().map(|(i, zone)| (zone, each + usize::from(i < rest)));
+    counted.flat_map(|(zone, count)| (0..count).map(move |i| (format!("{name}-{zone}-{i}"), zone.clone()))).collect()
+}
+
+/// How many of these slots are in each zone.
+pub fn zone_counts<'a>(zones: impl Iterator<Item = &'a str>) -> ZoneCounts {
+    let mut counts = ZoneCounts::new();
+    zones.for_each(|zone| *counts.entry(zone.to_owned()).or_default() += 1);
+    counts
 }
 
 fn desired_table(table: &Table, replicas: u32) -> DesiredTable {
@@ -87,8 +102,12 @@ mod tests {
     use crate::validate::validate;
 
     fn slots(spec: &str) -> Vec<String> {
+        slots_among(spec, &ZoneCounts::new())
+    }
+
+    fn slots_among(spec: &str, there: &ZoneCounts) -> Vec<String> {
         let validated = validate(&resource(spec), &Environment::default()).unwrap();
-        desired(&validated).slots.into_keys().collect()
+        desired(&validated, there).slots.into_keys().collect()
     }
 
     #[test]
@@ -101,10 +120,23 @@ mod tests {
     }
 
     #[test]
+    fn another_order_of_the_zones_moves_nothing() {
+        let spec = |zones: &str, replicas| format!(r#"{{"replicas": {replicas}, "zones": {zones}}}"#);
+        let orders = [r#"["a", "b", "c"]"#, r#"["c", "b", "a"]"#, r#"["b", "a", "c"]"#];
+        for replicas in 3..=7 {
+            let first = slots(&spec(orders[0], replicas));
+            let there = zone_counts(first.iter().map(|slot| slot.split('-').nth(1).unwrap()));
+            for order in orders {
+                assert_eq!(slots_among(&spec(order, replicas), &there), first, "{replicas} in {order}");
+            }
+        }
+    }
+
+    #[test]
     fn hash_table_gets_four_shards_a_node_if_it_does_not_say() {
         let spec = r#"{"tables": [{"name": "t", "fragmentation": {"type": "Hash"}},
                                   {"name": "u", "fragmentation": {"type": "Range", "splitPoints": ["m"]}}]}"#;
-        let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap());
+        let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap(), &ZoneCounts::new());
         assert_eq!(desired.tables[0].starts.len(), 12);
         assert_eq!(desired.tables[1].starts, [Bytes::new(), Bytes::from_static(b"m")]);
     }

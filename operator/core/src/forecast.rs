@@ -33,6 +33,13 @@ pub struct Moves {
     pub nodes: BTreeMap<NodeId, Change>,
 }
 
+impl Moves {
+    /// Copies that go, because there is another one for each or because there are to be fewer.
+    pub fn going(&self) -> usize {
+        self.nodes.values().map(|node| (node.before + node.arriving).saturating_sub(node.after)).sum()
+    }
+}
+
 /// What a node gets and gives up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Change {

@@ -9,5 +9,5 @@ mod upkeep;
 
 pub use actions::{Action, Scene, actions};
 pub use cluster::{Claim, Cluster, Pod, Set};
-pub use names::Names;
+pub use names::{Names, seat};
 pub use upkeep::upkeep;

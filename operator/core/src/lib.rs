@@ -27,13 +27,13 @@ mod under_way;
 mod validate;
 
 pub use decide::{Decision, decide};
-pub use desired::{Desired, DesiredTable, desired, desired_slots};
+pub use desired::{Desired, DesiredTable, ZoneCounts, desired, desired_slots, zone_counts};
 pub use environment::Environment;
 pub use eviction::one_may_go;
 pub use forecast::{Change, Forecast, Moves, forecast};
 pub use health::{ShardNow, does_without, is_heard, shards_now, unrest};
 pub use observed::{ClaimTemplate, Observed, Process, Running, Seen, Slot, SlotVolume};
-pub use plan::{BasedOn, Plan, Step, Wait, plan};
+pub use plan::{BasedOn, Plan, Preview, PreviewError, Seat, Step, TableChange, Wait, plan, preview};
 pub use status::{condition, status};
 pub use tolerance::Tolerance;
 pub use under_way::UnderWay;

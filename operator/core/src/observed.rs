@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use skerry_api::Victim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use skerry_api::{PendingRemoval, Victim};
 use skerry_core::node::Status;
 
 /// What a look at something remote gave.
@@ -127,8 +128,12 @@ pub struct Observed {
     pub database: Seen<Status>,
     /// The choice of who leaves, as the status kept it.
     pub victims: Vec<Victim>,
+    /// The tables that are to go, as the status kept them.
+    pub removals: Vec<PendingRemoval>,
     /// True if it is written down that the database was founded. It is never founded again.
     pub founded: bool,
     /// A slot whose node has said that it has no identity, and can found the database.
     pub blank: Option<String>,
+    /// The wall clock of who looked.
+    pub now: Time,
 }

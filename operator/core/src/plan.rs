@@ -5,11 +5,14 @@
 //! is used; a node leaves the database under a certificate, and only then its slot comes down. Whatever is turned back
 //! midway is turned round at once, except for a node that has left the database: its slot comes down first.
 
+mod preview;
+pub(crate) mod removals;
 mod running;
 mod seats;
 mod step;
 mod tables;
 
+pub use preview::{Preview, PreviewError, Seat, TableChange, preview};
 pub use step::{Step, Wait};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +61,10 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
         Seen::Absent => &none,
         Seen::Unknown(why) => return plan.waiting(Wait::SlotsUnknown(why.clone())),
     };
+    let removals = if validated.paused { vec![] } else { removals::pending(desired, observed) };
+    if removals != observed.removals {
+        plan.steps.push(Step::RecordRemovals(removals));
+    }
     if validated.paused {
         return plan.waiting(Wait::Paused);
     }
@@ -73,7 +80,7 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
         Seen::Known(status) => {
             let seats = Seats::new(desired, slots, &observed.victims, status);
             plan.changing(validated, desired, &seats, observed, status);
-            if plan.is_waiting_for_people_alone() {
+            if plan.is_waiting_for_long() {
                 running::restart(&mut plan, slots, &seats, status);
             } else if plan.steps.is_empty() {
                 running::correct(&mut plan, slots, status);
@@ -107,9 +114,9 @@ impl Plan {
         self.waits.iter().any(|wait| matches!(wait, Wait::RolloutStopped { .. }))
     }
 
-    /// True if nothing is left but what needs a person.
-    fn is_waiting_for_people_alone(&self) -> bool {
-        self.steps.is_empty() && self.waits.iter().all(Wait::needs_a_person)
+    /// True if nothing is left but long waits.
+    pub fn is_waiting_for_long(&self) -> bool {
+        self.steps.is_empty() && self.waits.iter().all(Wait::is_long)
     }
 
     /// One node founds the database; the others join when it is there. A slot that an earlier spec made makes way for one
@@ -182,7 +189,7 @@ impl Plan {
         }
         let joining = seats.joining();
         if joining.is_empty() {
-            self.placing(desired, seats, &forecast, status);
+            self.placing(desired, seats, &forecast, seen, status);
         } else {
             self.waits.push(Wait::Joining(joining));
         }
@@ -191,7 +198,9 @@ impl Plan {
         }
     }
 
-    fn placing(&mut self, desired: &Desired, seats: &Seats<'_>, forecast: &Forecast, status: &Status) {
+    fn placing(&mut self, desired: &Desired, seats: &Seats<'_>, forecast: &Forecast, seen: &Observed, status: &Status) {
+        self.steps.extend(removals::due(desired, seen).map(|table| Step::Change(AdminChange::DropTable { table })));
+        self.waits.extend(removals::waits(desired, seen));
         match tables::changes(desired, &seats.sites(), status) {
             Ok(changes) => self.steps.extend(changes.into_iter().map(Step::Change)),
             Err(error) => self.waits.push(Wait::NoPlacement(error.to_string())),

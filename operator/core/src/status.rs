@@ -16,7 +16,7 @@ use skerry_core::node::Status;
 use crate::decide::Decision;
 use crate::health::{is_heard, shards_now};
 use crate::observed::{Observed, Slot};
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Step, removals};
 use crate::tolerance::Tolerance;
 use crate::validate::{Invalid, generation};
 use conditions::{Facts, conditions};
@@ -57,6 +57,7 @@ pub fn status(
         volume_size: observed.slots.known().map_or(old.volume_size, largest_volume),
         founded: observed.founded || failure.is_none() && plan.is_some_and(|p| p.steps.contains(&Step::RecordFounded)),
         victims: recorded(observed, plan, failure),
+        table_removals: pending_removals(observed, plan, failure),
         survives: known.map(|s| Tolerance::of(s).column()),
         operation: Some(short(facts.operation(), OPERATION_CHARS_MAX)),
         blocked_by: blocked(decision, observed, failure),
@@ -108,6 +109,20 @@ fn recorded(observed: &Observed, plan: Option<&Plan>, failure: Option<&str>) -> 
     chosen.filter(|_| failure.is_none()).unwrap_or(&observed.victims).clone()
 }
 
+/// The tables that are to go once that is written down, else those that were. None, if the spec cannot be carried out.
+fn pending_removals(
+    observed: &Observed,
+    plan: Option<&Plan>,
+    failure: Option<&str>,
+) -> Vec<skerry_api::PendingRemoval> {
+    let Some(plan) = plan else { return Vec::new() };
+    let pending = plan.steps.iter().find_map(|step| match step {
+        Step::RecordRemovals(removals) => Some(removals),
+        _ => None,
+    });
+    pending.filter(|_| failure.is_none()).unwrap_or(&observed.removals).clone()
+}
+
 fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: Option<&str>) -> Vec<Blocked> {
     let entry = |reason: &str, message: String| Blocked {
         reason: reason.to_owned(),
@@ -137,11 +152,12 @@ fn held_up(observed: &Observed) -> impl Iterator<Item = String> {
     })
 }
 
-/// Tables that the spec does not name.
+/// Tables that the spec does not name, and that stay.
 fn kept_tables(decision: &Decision, status: &Status) -> Vec<String> {
-    let tables = status.map.tables.values().filter(|t| !t.dropped && t.id != skerry_core::ids::TableId::SYSTEM);
-    let kept = tables.filter(|t| !decision.desired.tables.iter().any(|d| d.name == t.name));
-    kept.map(|t| t.name.clone()).collect()
+    if decision.desired.drops_tables_after.is_some() {
+        return Vec::new();
+    }
+    removals::missing(&decision.desired, status).map(|table| table.name.clone()).collect()
 }
 
 fn short(text: String, chars_max: usize) -> String {

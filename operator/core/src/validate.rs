@@ -40,8 +40,8 @@ pub struct Validated {
     pub approval: Approval,
     /// Nothing is changed while this is true.
     pub paused: bool,
-    /// True if tables that are taken out of the spec go, with their data.
-    pub drops_tables: bool,
+    /// Tables that are taken out of the spec go after so long, with their data. `None` = they stay.
+    pub drops_tables_after: Option<Duration>,
     /// A node whose volume is lost is replaced when it has been away for so long.
     pub replace_after: Duration,
 }
@@ -151,7 +151,8 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
         limits,
         approval: approval(database),
         paused: spec.paused,
-        drops_tables: spec.table_removal == TableRemoval::Drop,
+        drops_tables_after: (spec.table_removal == TableRemoval::Drop)
+            .then(|| Duration::from_secs(spec.table_removal_delay_seconds.into())),
         replace_after: Duration::from_secs(spec.replace_after_seconds.into()),
     })
 }

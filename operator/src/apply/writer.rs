@@ -135,6 +135,9 @@ impl<'a> Writer<'a> {
         let fence = Fence { token, based_on };
         match action {
             Action::RecordVictims(victims) => self.record(|status| status.victims.clone_from(victims)).await?,
+            Action::RecordRemovals(removals) => {
+                self.record(|status| status.table_removals.clone_from(removals)).await?
+            }
             Action::RecordFounded => self.record(|status| status.founded = true).await?,
             Action::Found { address } => self.context.admin.found(address, &self.target).await?,
             Action::CreateSet { zone, replicas } => self.create_set(zone, *replicas).await?,

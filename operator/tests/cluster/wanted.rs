@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use skerry_api::DistributedDatabase;
 use skerry_core::map::NodeState;
-use skerry_operator_core::{Desired, Environment, desired, unrest, validate};
+use skerry_operator_core::{Desired, Environment, desired, unrest, validate, zone_counts};
 
 use crate::controllers::claim_key;
 use crate::ground::Ground;
@@ -14,7 +14,11 @@ impl Ground {
     /// What is not as the resource says, in words.
     pub fn missing(&self) -> Vec<String> {
         let resource: DistributedDatabase = serde_json::from_value(self.resource()).unwrap();
-        let desired = desired(&validate(&resource, &Environment::default()).unwrap());
+        let zone = |name: &str| Some(name.strip_prefix("shop-")?.rsplit_once('-')?.0.to_owned());
+        let pods = self.objects.all().filter(|(k, _)| k.resource == "pods");
+        let zones: Vec<String> = pods.filter_map(|(k, _)| zone(&k.name)).collect();
+        let there = zone_counts(zones.iter().map(String::as_str));
+        let desired = desired(&validate(&resource, &Environment::default()).unwrap(), &there);
         let mut missing = self.told_otherwise(&resource);
         missing.extend(self.pods_otherwise(&desired));
         missing.extend(self.nodes_otherwise(&desired));

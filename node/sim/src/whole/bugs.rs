@@ -25,11 +25,13 @@ pub enum OperatorBug {
     DeletesWhileUnknown,
     /// A claim is this database's by its name and label.
     TakesAnothersClaim,
+    /// A table that was taken out of the spec goes at once.
+    RemovalDelayIgnored,
 }
 
 impl OperatorBug {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::MissingAnswerIsDrained,
         Self::VictimsRecomputed,
         Self::CertificateNotReasked,
@@ -40,6 +42,7 @@ impl OperatorBug {
         Self::RestartsAllUnready,
         Self::DeletesWhileUnknown,
         Self::TakesAnothersClaim,
+        Self::RemovalDelayIgnored,
     ];
 
     /// What of it is planted in the database's core.
@@ -54,7 +57,8 @@ impl OperatorBug {
             | Self::SilenceIsLoss
             | Self::RestartsAllUnready
             | Self::DeletesWhileUnknown
-            | Self::TakesAnothersClaim => None,
+            | Self::TakesAnothersClaim
+            | Self::RemovalDelayIgnored => None,
         }
     }
 }

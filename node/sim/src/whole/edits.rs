@@ -144,6 +144,7 @@ pub(crate) fn first(copies_min: u32, rng: &mut ChaCha8Rng) -> DistributedDatabas
         rebalance: Rebalance::default(),
         volume_retention: VolumeRetention::default(),
         table_removal: TableRemoval::Retain,
+        table_removal_delay_seconds: 3,
         replace_after_seconds: 2,
         image: Some("image-0".to_owned()),
         resources: Resources::default(),

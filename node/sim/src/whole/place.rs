@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use rand::Rng;
 
 use super::bugs::OperatorBug;
@@ -45,6 +47,12 @@ impl Place {
 
     pub(crate) fn has(&self, bug: OperatorBug) -> bool {
         self.bug == Some(bug)
+    }
+
+    /// As Kubernetes writes times: in whole seconds.
+    pub(crate) fn wall_clock(&self) -> Time {
+        let second = 1_700_000_000 + i64::try_from(self.world.time / SECOND).unwrap_or(0);
+        Time(Timestamp::from_second(second).unwrap_or_default())
     }
 
     /// How long something that is sent now is on its way: longer, at times, than a lease lasts.

@@ -15,7 +15,12 @@ pub(super) fn settled(place: &Place) -> Result<(), String> {
     is_true("Ready", place).map_err(|why| format!("not ready: {why}"))?;
     let resource = place.kube.resource.now();
     let validated = validate(resource, &Environment::default()).map_err(|why| why.to_string())?;
-    let (wanted, pods) = (desired_slots(&validated), &place.kube.pods);
+    let pods = &place.kube.pods;
+    let in_zone = |zone: &str| {
+        pods.keys().filter(|pod| pod.rsplit_once('-').is_some_and(|(set, _)| set == place.kube.names.set(zone))).count()
+    };
+    let there = ["a", "b", "c"].into_iter().map(|zone| (zone.to_owned(), in_zone(zone))).collect();
+    let wanted = desired_slots(&validated, &there);
     if !wanted.keys().eq(pods.keys()) {
         return Err(format!("there are pods {:?}, wanted are {:?}", pods.keys(), wanted.keys()));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skerry_api::TableRemoval;
 use skerry_core::ids::{Epoch, NodeId, Token};
 use skerry_core::invariants::copies;
 use skerry_core::map::NodeState;
@@ -9,10 +10,11 @@ use skerry_core::node::{AdminRefusal, AdminReply, Answer};
 use skerry_core::system::{AdminChange, SystemRefusal, SystemReply};
 
 use super::kubernetes::{Kubernetes, Process};
+use super::place::Place;
 use crate::check::held;
 use crate::faults::newest_map;
 use crate::host::Host;
-use crate::world::World;
+use crate::world::{SECOND, World};
 
 /// What the rules remember.
 #[derive(Default)]
@@ -174,5 +176,16 @@ pub(crate) fn check_certificate(node: NodeId, epoch: Epoch, steward: Option<Node
     let newest = world.hosts.values().filter_map(|h| h.node.as_ref()).max_by_key(|n| n.map().epoch);
     if let Some(map) = steward.or(newest).map(|n| n.map().clone()).filter(|map| map.epoch >= epoch) {
         world.checker.note(copies::check_certificate(node, &map, &all));
+    }
+}
+
+/// A table is told to go: it must have been out of the spec, which says that such tables go, for its whole delay. Times in
+/// the status are in whole seconds.
+pub(crate) fn table_goes(name: &str, place: &mut Place) {
+    let delay = u64::from(place.kube.resource.now().spec.table_removal_delay_seconds);
+    let since = place.world.time.saturating_sub(delay.saturating_sub(1) * SECOND);
+    let spec = &place.kube.resource.then(since).spec;
+    if spec.table_removal == TableRemoval::Retain || spec.tables.iter().any(|table| table.name == name) {
+        place.world.checker.broken.push(format!("no table goes before its delay is over: {name:?}"));
     }
 }

@@ -57,6 +57,10 @@ impl Letter {
                 status.victims.clone_from(victims);
                 return self.write_status(status, place);
             }
+            What::Action(Action::RecordRemovals(removals)) => {
+                status.table_removals.clone_from(removals);
+                return self.write_status(status, place);
+            }
             What::Action(Action::RecordFounded) => {
                 status.founded = true;
                 return self.write_status(status, place);
@@ -123,7 +127,11 @@ impl Letter {
             Action::GrowClaim { claim, uid, size } => {
                 kube.change_claim(claim, Some(uid), |claim| claim.size.clone_from(size))
             }
-            Action::RecordVictims(_) | Action::RecordFounded | Action::Change(_) | Action::RemoveNode { .. } => Ok(()),
+            Action::RecordVictims(_)
+            | Action::RecordRemovals(_)
+            | Action::RecordFounded
+            | Action::Change(_)
+            | Action::RemoveNode { .. } => Ok(()),
         };
         done.map_err(|refused| format!("{action:?}: {refused}"))
     }
@@ -144,6 +152,7 @@ fn another_s(action: &Action, kube: &Kubernetes) -> Option<String> {
             there.map(|_| claim.clone())
         }
         Action::RecordVictims(_)
+        | Action::RecordRemovals(_)
         | Action::RecordFounded
         | Action::Found { .. }
         | Action::ApplySet { .. }

@@ -1,21 +1,20 @@
-//! `skerry plan`: what a YAML file would move, before anything moves.
+//! `skerry plan`: what a YAML file would change, before anything changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use skerry_core::ids::NodeId;
-use skerry_core::map::NodeState;
-use skerry_core::node::Status;
-use skerry_core::placement::Site;
-use skerry_operator_core::{Change, Desired, Moves, desired, forecast};
+use skerry_core::map::NodeRecord;
+use skerry_operator_core::{Change, Preview, Seat, TableChange, kubernetes, preview};
 
 use crate::args::{Format, Global};
 use crate::connect;
-use crate::failure::{Explain, Outcome};
+use crate::failure::{Explain, Failure, Outcome};
 use crate::output::Output;
+use crate::playground::folder::Kept;
 use crate::playground::resource;
 use crate::view::size;
 
@@ -27,43 +26,41 @@ pub(crate) struct Plan {
     file: PathBuf,
 }
 
-/// What would become of the nodes, and what would move.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Preview {
-    moves: Moves,
-    zones: BTreeMap<NodeId, String>,
-    new_nodes: BTreeSet<NodeId>,
-    leaving: BTreeSet<NodeId>,
-    new_tables: Vec<String>,
-}
-
 impl Plan {
     /// Tells.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
-        let (_, validated) = resource::read(&self.file).next("correct the file; nothing was changed")?;
+        let (database, validated) = resource::read(&self.file).next("correct the file; nothing was changed")?;
+        let playground = connect::playground(global)?;
+        if let Some(old) =
+            playground.as_ref().and_then(Kept::resource).filter(|old| old.metadata.name == database.metadata.name)
+        {
+            skerry_api::check_update(&database, &old).next("correct the file; nothing was changed")?;
+        }
         let client = connect::client(global).await?;
         let status = connect::status(&client).await?;
-        let preview = preview(&desired(&validated), &status)?;
+        let seat = |node: &NodeRecord| match &playground {
+            Some(kept) => kept.seat(&node.address),
+            None => kubernetes::seat(&node.address),
+        };
+        let preview = preview(&validated, &status, seat)
+            .map_err(Failure::from)
+            .next("name the file, or the nodes, of the other")?;
         if output.format == Format::Json {
-            output.json(&preview.json())?;
+            output.json(&as_json(&preview))?;
             return Ok(ExitCode::SUCCESS);
         }
-        output.line(&preview.headline())?;
-        output.table(&["NODE", "ZONE", "", "REPLICAS", "THEN", "ARRIVING", "BYTES"], preview.rows())?;
+        output.line(&headline(&preview))?;
+        output.table(&["NODE", "ZONE", "", "REPLICAS", "THEN", "ARRIVING", "BYTES"], rows(&preview))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-impl Preview {
-    fn headline(&self) -> String {
-        let moves = &self.moves;
-        let tables = match self.new_tables.as_slice() {
-            [] => String::new(),
-            names => format!("new tables: {}\n", names.join(", ")),
-        };
-        if moves.replicas == 0 {
-            return format!("{tables}no replica would move");
-        }
+fn headline(preview: &Preview) -> String {
+    let mut lines: Vec<String> = preview.tables.iter().map(|(name, change)| table_line(name, *change)).collect();
+    let moves = &preview.moves;
+    if moves.replicas == 0 {
+        lines.push("no replica would move".to_owned());
+    } else {
         let replicas = size::plural(moves.replicas as u64, "replica");
         let shards = size::plural(moves.shards as u64, "shard");
         let least = if moves.lower_bound == moves.replicas {
@@ -71,84 +68,78 @@ impl Preview {
         } else {
             format!("at least {}", moves.lower_bound)
         };
-        format!("{tables}{replicas} of {shards} would move ({least}), {}", size::bytes(moves.bytes))
+        lines.push(format!("{replicas} of {shards} would move ({least}), {}", size::bytes(moves.bytes)));
     }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let row = |(id, change): (&NodeId, &Change)| {
-            let is_new = self.new_nodes.contains(id);
-            let what = match (is_new, self.leaving.contains(id)) {
-                (true, _) => "new",
-                (_, true) => "leaves",
-                _ => "stays",
-            };
-            vec![
-                if is_new { "new".to_owned() } else { id.to_string() },
-                self.zones.get(id).cloned().unwrap_or_default(),
-                what.to_owned(),
-                change.before.to_string(),
-                change.after.to_string(),
-                change.arriving.to_string(),
-                size::bytes(change.bytes),
-            ]
-        };
-        self.moves.nodes.iter().map(row).collect()
+    let fewer = moves.going().saturating_sub(moves.replicas);
+    if fewer > 0 {
+        lines.push(format!("{} would be removed", size::plural(fewer as u64, "replica")));
     }
+    lines.join("\n")
+}
 
-    fn json(&self) -> serde_json::Value {
-        let node = |(id, change): (&NodeId, &Change)| {
-            json!({
-                "node": id.0, "zone": self.zones.get(id), "new": self.new_nodes.contains(id),
-                "leaving": self.leaving.contains(id), "replicasBefore": change.before,
-                "replicasAfter": change.after, "arriving": change.arriving, "bytes": change.bytes,
-            })
+fn table_line(name: &str, change: TableChange) -> String {
+    let what = match change {
+        TableChange::New { shards, copies } => format!("new, {shards} shards of {copies} copies"),
+        TableChange::Copies { before, after } => format!("{before} copies of each shard become {after}"),
+        TableChange::Dropped { after } => {
+            format!("would be dropped with its data, {} after it is out of the YAML", size::time(after))
+        }
+        TableChange::Kept => "is not in the YAML, and would be kept".to_owned(),
+        TableChange::OtherLayout => "is laid out otherwise than the YAML says, and would stay so".to_owned(),
+    };
+    format!("table {name}: {what}")
+}
+
+fn rows(preview: &Preview) -> Vec<Vec<String>> {
+    let row = |(id, change): (&NodeId, &Change)| {
+        let is_new = preview.coming.contains(id);
+        let what = match (is_new, preview.leaving.contains(id)) {
+            (true, _) => "new",
+            (_, true) => "leaves",
+            _ => "stays",
         };
+        vec![
+            if is_new { "new".to_owned() } else { id.to_string() },
+            preview.zones.get(id).cloned().unwrap_or_default(),
+            what.to_owned(),
+            change.before.to_string(),
+            change.after.to_string(),
+            change.arriving.to_string(),
+            size::bytes(change.bytes),
+        ]
+    };
+    preview.moves.nodes.iter().map(row).collect()
+}
+
+fn as_json(preview: &Preview) -> Value {
+    let node = |(id, change): (&NodeId, &Change)| {
         json!({
-            "shards": self.moves.shards, "replicas": self.moves.replicas, "lowerBound": self.moves.lower_bound,
-            "bytes": self.moves.bytes, "newTables": self.new_tables,
-            "nodes": self.moves.nodes.iter().map(node).collect::<Vec<_>>(),
+            "node": id.0, "zone": preview.zones.get(id), "new": preview.coming.contains(id),
+            "leaving": preview.leaving.contains(id), "replicasBefore": change.before,
+            "replicasAfter": change.after, "arriving": change.arriving, "bytes": change.bytes,
         })
-    }
+    };
+    let table = |change: &TableChange| match change {
+        TableChange::New { shards, copies } => json!({"change": "new", "shards": shards, "copies": copies}),
+        TableChange::Copies { before, after } => json!({"change": "copies", "before": before, "after": after}),
+        TableChange::Dropped { after } => json!({"change": "dropped", "afterSeconds": after.as_secs()}),
+        TableChange::Kept => json!({"change": "kept"}),
+        TableChange::OtherLayout => json!({"change": "otherLayout"}),
+    };
+    let tables: BTreeMap<&String, Value> = preview.tables.iter().map(|(name, change)| (name, table(change))).collect();
+    let moves = &preview.moves;
+    json!({
+        "shards": moves.shards, "replicas": moves.replicas, "lowerBound": moves.lower_bound, "bytes": moves.bytes,
+        "removed": moves.going().saturating_sub(moves.replicas), "tables": tables,
+        "nodes": moves.nodes.iter().map(node).collect::<Vec<_>>(),
+    })
 }
 
-fn preview(desired: &Desired, status: &Status) -> Outcome<Preview> {
-    let mut preview = Preview::default();
-    let sites = preview.sites(desired, status);
-    let is_new = |name: &&String| status.map.table_named(name).is_none();
-    preview.new_tables = desired.tables.iter().map(|t| &t.name).filter(is_new).cloned().collect();
-    preview.moves = forecast(&sites, desired, status)?.moves;
-    // Nodes that hold nothing leave too.
-    preview.leaving.iter().for_each(|node| _ = preview.moves.nodes.entry(*node).or_default());
-    Ok(preview)
-}
-
-impl Preview {
-    /// The nodes that there would be: of each zone the oldest stay, and new ones get the next ids.
-    fn sites(&mut self, desired: &Desired, status: &Status) -> Vec<Site> {
-        let mut seats: BTreeMap<&str, usize> = BTreeMap::new();
-        for zone in desired.slots.values() {
-            *seats.entry(zone).or_default() += 1;
-        }
-        let mut sites = Vec::new();
-        for node in status.map.nodes.values().filter(|n| n.state != NodeState::Removed) {
-            self.zones.insert(node.id, node.zone.clone());
-            match seats.get_mut(node.zone.as_str()).filter(|left| **left > 0) {
-                Some(left) => {
-                    *left -= 1;
-                    sites.push(Site { node: node.id, zone: node.zone.clone() });
-                }
-                None => _ = self.leaving.insert(node.id),
-            }
-        }
-        let vacant = seats.into_iter().flat_map(|(zone, left)| std::iter::repeat_n(zone, left));
-        let next = status.map.nodes.keys().map(|n| n.0).max().unwrap_or(0) + 1;
-        for (id, zone) in (next..).zip(vacant) {
-            let node = NodeId(id);
-            self.zones.insert(node, zone.to_owned());
-            self.new_nodes.insert(node);
-            sites.push(Site { node, zone: zone.to_owned() });
-        }
-        sites
+impl Kept {
+    /// The slot of a node of this playground.
+    fn seat(&self, address: &str) -> Option<Seat> {
+        let slot = self.slots.iter().find(|(_, slot)| slot.address() == address)?.0;
+        Some(Seat { database: self.name.clone(), slot: slot.clone() })
     }
 }
 
@@ -159,19 +150,31 @@ mod tests {
 
     use super::*;
 
-    fn desired_of(replicas: u32) -> Desired {
-        let database = resource(&format!(r#"{{"replicas": {replicas}, "zones": ["a", "b", "c"]}}"#));
-        desired(&validate(&database, &Environment::default()).unwrap())
+    fn told(spec: &str) -> String {
+        let validated = validate(&resource(spec), &Environment::default()).unwrap();
+        headline(&preview(&validated, &at_rest(&["a", "b", "c"], 4), |_| None).unwrap())
     }
 
     #[test]
-    fn new_node_gets_replicas_and_nothing_else_moves() {
-        let status = at_rest(&["a", "b", "c"], 4);
-        let same = preview(&desired_of(3), &status).unwrap();
-        assert_eq!((same.moves.replicas, same.headline().as_str()), (0, "no replica would move"));
-        let more = preview(&desired_of(4), &status).unwrap();
-        assert_eq!((more.moves.replicas, more.moves.lower_bound, more.moves.bytes), (2, 2, 2 * (3 << 20)));
-        assert_eq!(more.new_nodes, [NodeId(4)].into());
-        assert_eq!(more.headline(), "2 replicas of 2 shards would move (the fewest), 6.0 MiB");
+    fn what_moves_and_what_becomes_of_tables_is_told_in_words() {
+        let kept = "table aircraft: is not in the YAML, and would be kept\n\
+                    table by-carrier: is not in the YAML, and would be kept\n";
+        assert_eq!(told(r#"{"zones": ["a", "b", "c"]}"#), format!("{kept}no replica would move"));
+        assert_eq!(
+            told(r#"{"replicas": 4, "zones": ["a", "b", "c"]}"#),
+            format!("{kept}2 replicas of 2 shards would move (the fewest), 6.0 MiB")
+        );
+        let fewer = told(
+            r#"{"tableRemoval": "Drop", "tables": [
+                {"name": "aircraft", "fragmentation": {"type": "Hash"}, "replicationFactor": 1},
+                {"name": "new", "fragmentation": {"type": "Hash", "shards": 5}}]}"#,
+        );
+        let said = [
+            "table aircraft: 3 copies of each shard become 1",
+            "table by-carrier: would be dropped with its data, 10 min",
+            "table new: new, 5 shards of 3 copies",
+            "8 replicas would be removed",
+        ];
+        assert!(said.iter().all(|text| fewer.contains(text)), "{fewer}");
     }
 }

@@ -113,20 +113,33 @@ impl Playground {
         match self.action {
             Action::Up(up) => up.run(output).await,
             Action::Status(which) => show(&which.running()?.0, output),
-            Action::Scale(scale) => {
-                let (_, kept) = scale.which.kept()?;
-                database_yaml::edit(&kept.file, Field::Replicas, scale.replicas)
-                    .doing(format!("failed to edit {}", kept.file.display()))
-                    .next(format!("set spec.replicas to {} in it by hand", scale.replicas))?;
-                output.say(&format!("{} says {} nodes now", kept.file.display(), scale.replicas));
-                Ok(ExitCode::SUCCESS)
-            }
+            Action::Scale(scale) => scale.run(output),
             Action::Kill(Kill { node, stay_down, which }) => {
                 ask(&which, &Request::Kill { node, stay_down }, output).await
             }
             Action::Start(Start { node, which }) => ask(&which, &Request::Start { node }, output).await,
             Action::Down(down) => down.run(output).await,
         }
+    }
+}
+
+impl Scale {
+    /// Refuses here what the supervisor would refuse, so that it is said here, and the file stays as it is.
+    fn run(self, output: &Output) -> Outcome<ExitCode> {
+        let (_, kept) = self.which.kept()?;
+        let file = &kept.file;
+        let by_hand = format!("set spec.replicas to {} in it by hand", self.replicas);
+        let text = database_yaml::edited(file, Field::Replicas, self.replicas)
+            .doing(format!("failed to edit {}", file.display()))
+            .next(&by_hand)?;
+        let unchanged = format!("the file stays as it is; ask for another number, or correct {}", file.display());
+        match kept.resource() {
+            Some(old) => drop(resource::check_update(file, &text, &old).next(&unchanged)?),
+            None => drop(resource::check(file, &text).next(&unchanged)?),
+        }
+        database_yaml::replace(file, &text).doing(format!("failed to write {}", file.display())).next(&by_hand)?;
+        output.say(&format!("{} says {} nodes now", file.display(), self.replicas));
+        Ok(ExitCode::SUCCESS)
     }
 }
 

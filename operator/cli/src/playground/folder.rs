@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, Victim};
+use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, PendingRemoval, Victim};
 use skerry_operator_core::Process;
 
 /// Where playgrounds are, if not said otherwise.
@@ -51,6 +51,9 @@ pub(crate) struct Kept {
     pub(crate) spec: Option<DistributedDatabaseSpec>,
     /// The choice of who leaves.
     pub(crate) victims: Vec<Victim>,
+    /// The tables that are to go.
+    #[serde(default)]
+    pub(crate) removals: Vec<PendingRemoval>,
     /// True once the database has answered: no node may make it a second time.
     pub(crate) founded: bool,
     /// By name.
@@ -107,6 +110,7 @@ impl Kept {
             generation: 0,
             spec: None,
             victims: Vec::new(),
+            removals: Vec::new(),
             founded: false,
             slots: BTreeMap::new(),
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use skerry_api::{DistributedDatabase, ParseError, check_update, parse};
+use skerry_api::{DistributedDatabase, ParseError, parse};
 use skerry_operator_core::{Environment, Invalid, Validated, validate};
 
 /// Why a file is not taken.
@@ -30,17 +30,32 @@ pub(crate) fn environment() -> Environment {
 /// Reads and checks a file.
 pub(crate) fn read(path: &Path) -> Result<(DistributedDatabase, Validated), ResourceError> {
     let text = fs::read_to_string(path).map_err(|e| ResourceError::Read(path.to_owned(), e))?;
-    let database = parse(&text).map_err(|e| ResourceError::Parse(path.to_owned(), e))?;
-    let validated = validate(&database, &environment()).map_err(|e| ResourceError::Invalid(path.to_owned(), e))?;
-    Ok((database, validated))
+    check(path, &text)
 }
 
 /// Reads a file that is to follow what it said before.
 pub(crate) fn read_update(path: &Path, old: &DistributedDatabase) -> Result<DistributedDatabase, ResourceError> {
-    let (new, _) = read(path)?;
+    let text = fs::read_to_string(path).map_err(|e| ResourceError::Read(path.to_owned(), e))?;
+    check_update(path, &text, old)
+}
+
+/// Checks a text that is to stand in a file, where it follows what the file said before.
+pub(crate) fn check_update(
+    path: &Path,
+    text: &str,
+    old: &DistributedDatabase,
+) -> Result<DistributedDatabase, ResourceError> {
+    let (new, _) = check(path, text)?;
     if new.metadata.name != old.metadata.name {
         return Err(ResourceError::Renamed(old.metadata.name.clone().unwrap_or_default()));
     }
-    check_update(&new, old).map_err(|e| ResourceError::Update(path.to_owned(), e))?;
+    skerry_api::check_update(&new, old).map_err(|e| ResourceError::Update(path.to_owned(), e))?;
     Ok(new)
+}
+
+/// Checks a text that is to stand in a file.
+pub(crate) fn check(path: &Path, text: &str) -> Result<(DistributedDatabase, Validated), ResourceError> {
+    let database = parse(text).map_err(|e| ResourceError::Parse(path.to_owned(), e))?;
+    let validated = validate(&database, &environment()).map_err(|e| ResourceError::Invalid(path.to_owned(), e))?;
+    Ok((database, validated))
 }

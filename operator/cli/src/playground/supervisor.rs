@@ -135,8 +135,10 @@ impl Supervisor {
             slots: Seen::Known(slots),
             database,
             victims: self.kept.victims.clone(),
+            removals: self.kept.removals.clone(),
             founded: self.kept.founded,
             blank: None,
+            now: Time(Timestamp::now()),
         })
     }
 

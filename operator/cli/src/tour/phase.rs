@@ -107,7 +107,8 @@ impl<'a> Stage<'a> {
         let before = self.report().generation;
         ledger.end_phase();
         let begun = Instant::now();
-        database_yaml::edit(self.yaml, field, value).doing("failed to edit the YAML")?;
+        let text = database_yaml::edited(self.yaml, field, value).doing("failed to edit the YAML")?;
+        database_yaml::replace(self.yaml, &text).doing("failed to write the YAML")?;
         let taken = |report: &Report| report.generation > before && report.phase == Phase::Settled;
         self.wait(client, ledger, (&mut moves, &mut progress), taken).await.doing(title.to_owned())?;
         self.end(client, ledger, (title, begun, moves, progress)).await

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use skerry_api::Victim;
+use skerry_api::{PendingRemoval, Victim};
 use skerry_core::ids::{Epoch, Incarnation, NodeId};
 use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
@@ -19,6 +19,8 @@ use crate::plan::{Plan, Step};
 pub enum Action {
     /// Write down who leaves.
     RecordVictims(Vec<Victim>),
+    /// Write down which tables are to go.
+    RecordRemovals(Vec<PendingRemoval>),
     /// Write down that the database was founded.
     RecordFounded,
     /// Tell the node at this address to found the database.
@@ -130,6 +132,7 @@ pub fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<Action> {
     for step in &plan.steps {
         match step {
             Step::RecordVictims(victims) => actions.push(Action::RecordVictims(victims.clone())),
+            Step::RecordRemovals(removals) => actions.push(Action::RecordRemovals(removals.clone())),
             Step::RecordFounded => actions.push(Action::RecordFounded),
             Step::Found { slot } => actions.push(Action::Found { address: scene.names.address(slot) }),
             Step::AddSlot { slot, zone } => {

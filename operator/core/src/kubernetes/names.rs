@@ -1,6 +1,8 @@
 //! The names of a database's objects. They follow from the database's name alone, so that an operator that has forgotten
 //! everything finds them again.
 
+use crate::plan::Seat;
+
 /// Where nodes serve clients.
 pub(super) const GRPC_PORT: u16 = 7400;
 /// Where nodes show metrics, and whether they live.
@@ -55,6 +57,13 @@ impl Names {
     pub fn seed(&self) -> String {
         format!("{}.{}.svc:{GRPC_PORT}", self.clients_service(), self.namespace)
     }
+}
+
+/// The database and the slot of a node that is reached at this address, if it is one of [`Names::address`].
+pub fn seat(address: &str) -> Option<Seat> {
+    let mut labels = address.strip_suffix(&format!(".svc:{GRPC_PORT}"))?.split('.');
+    let (slot, service) = (labels.next()?, labels.next()?);
+    Some(Seat { database: service.strip_suffix("-nodes")?.to_owned(), slot: slot.to_owned() })
 }
 
 /// The StatefulSet of a slot, and its number therein.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use skerry_api::Victim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use skerry_api::{PendingRemoval, Victim};
 use skerry_core::ids::{Incarnation, NodeId};
 use skerry_core::system::AdminChange;
 
@@ -14,6 +15,8 @@ use crate::forecast::Moves;
 pub enum Step {
     /// Write down who leaves. Nothing is done to them before that is durable.
     RecordVictims(Vec<Victim>),
+    /// Write down which tables are to go, and since when. None goes before that is durable.
+    RecordRemovals(Vec<PendingRemoval>),
     /// Make a slot and start its node, which joins the database, or founds it if there is none.
     AddSlot {
         /// Its name.
@@ -79,6 +82,13 @@ pub enum Wait {
         /// Its name.
         table: String,
     },
+    /// A table that the spec does not name any more is dropped, unless it is put back before.
+    TableToGo {
+        /// Its name.
+        table: String,
+        /// When.
+        at: Time,
+    },
     /// Nodes run otherwise than the spec says, and cannot be restarted yet.
     Restarting {
         /// Their slots.
@@ -125,12 +135,18 @@ impl Wait {
             Self::Approval { .. } => "ApprovalAwaited",
             Self::NoPlacement(_) => "NoPlacement",
             Self::OtherFragmentation { .. } => "OtherFragmentation",
+            Self::TableToGo { .. } => "TableToGo",
             Self::Restarting { .. } => "NodesRestarting",
             Self::RolloutStopped { .. } => "RolloutStopped",
             Self::VolumeLost { .. } => "VolumeLost",
             Self::Joining(_) => "NodesJoining",
             Self::Emptying { .. } => "NodeNotEmpty",
         }
+    }
+
+    /// True if it goes on for long, whatever is done meanwhile: nodes can be restarted, and to look again soon is of no use.
+    pub fn is_long(&self) -> bool {
+        self.needs_a_person() || matches!(self, Self::TableToGo { .. })
     }
 
     /// True if it stays so until a person does something.
@@ -144,6 +160,7 @@ impl Wait {
             Self::SlotsUnknown(_)
             | Self::Founding(_)
             | Self::Unreachable(_)
+            | Self::TableToGo { .. }
             | Self::Restarting { .. }
             | Self::VolumeLost { .. }
             | Self::Joining(_)
@@ -171,6 +188,11 @@ impl fmt::Display for Wait {
             Self::OtherFragmentation { table } => {
                 write!(f, "table {table:?} is laid out otherwise than the spec says, and stays so: name another table")
             }
+            Self::TableToGo { table, at } => write!(
+                f,
+                "table {table:?} is dropped with its data at {:.0}: put it back into spec.tables before that to keep it",
+                at.0,
+            ),
             Self::Restarting { slots, why } => write!(f, "{} to be restarted: {why}", slots.join(", ")),
             Self::RolloutStopped { slot, why, others } => write!(
                 f,

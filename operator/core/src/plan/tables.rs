@@ -1,5 +1,4 @@
-//! Tables that are to be made or altered. One that the spec does not name keeps its data, unless the spec says that such
-//! tables are to go.
+//! Tables that are to be made or altered.
 
 use bytes::Bytes;
 use skerry_core::ids::{ShardId, TableId};
@@ -28,26 +27,20 @@ pub(super) fn changes(desired: &Desired, sites: &[Site], status: &Status) -> Res
             }
         }
     }
-    changes.extend(unwanted(desired, status).map(|table| AdminChange::DropTable { table }));
     Ok(changes)
-}
-
-/// Tables that are to go. Without a word of the spec none is.
-fn unwanted(desired: &Desired, status: &Status) -> impl Iterator<Item = TableId> {
-    let droppable = |t: &&TableRecord| desired.drops_tables && !t.dropped && t.id != TableId::SYSTEM;
-    let tables = status.map.tables.values().filter(droppable);
-    tables.filter(|t| !desired.tables.iter().any(|d| d.name == t.name)).map(|t| t.id)
 }
 
 /// Tables that are laid out otherwise than desired: by other keys, or in other shards than the spec says.
 pub(super) fn kept_otherwise(desired: &Desired, status: &Status) -> Vec<Wait> {
     let differs = |table: &&DesiredTable| {
-        let there = status.map.table_named(&table.name);
-        there.is_some_and(|there| {
-            there.fragmentation != table.fragmentation || table.says_shards && starts(there.id, status) != table.starts
-        })
+        status.map.table_named(&table.name).is_some_and(|there| is_otherwise(table, there, status))
     };
     desired.tables.iter().filter(differs).map(|t| Wait::OtherFragmentation { table: t.name.clone() }).collect()
+}
+
+/// True if a table is laid out otherwise than desired.
+pub(super) fn is_otherwise(table: &DesiredTable, there: &TableRecord, status: &Status) -> bool {
+    there.fragmentation != table.fragmentation || table.says_shards && starts(there.id, status) != table.starts
 }
 
 /// First keys of a table's shards, in order.

@@ -1,5 +1,6 @@
 //! Plans in single states, and from any state to the wanted one.
 
+mod removals;
 mod rollout;
 mod running;
 mod world;
@@ -148,7 +149,7 @@ fn third_slot_left(set_aside: bool, victims: Vec<skerry_api::Victim>) -> Plan {
     };
     let slots = Seen::Known((0..3).map(slot).collect());
     let database = Seen::Known(testing::status(nodes, vec![]));
-    let observed = Observed { slots, database, victims, founded: true, blank: None };
+    let observed = Observed { slots, database, victims, founded: true, ..World::new("{}").observed() };
     decide(&resource(r#"{"replicationFactor": 2}"#), &Environment::default(), &observed).unwrap().plan
 }
 

@@ -16,7 +16,6 @@ use super::super::resource::template;
 use super::super::rules::{self, Look};
 use super::super::write::{Letter, What};
 use super::look::{Material, Memory, versions};
-use crate::world::SECOND;
 
 /// What is waited for.
 enum Pending {
@@ -51,6 +50,9 @@ impl Round {
         let environment = Environment { zones: Some(zones) };
         if place.has(OperatorBug::VictimsRecomputed) {
             observed.victims.clear();
+        }
+        if place.has(OperatorBug::RemovalDelayIgnored) {
+            resource.spec.table_removal_delay_seconds = 0;
         }
         let mut decision = decide(&resource, &environment, &observed);
         if place.has(OperatorBug::VictimsRecomputed)
@@ -146,6 +148,10 @@ impl Round {
         admin: &mut Admin,
         place: &mut Place,
     ) -> bool {
+        if let (AdminChange::DropTable { table }, Some(status)) = (&change, self.observed.database.known()) {
+            let named = status.map.tables.get(table).map(|record| record.name.clone());
+            rules::table_goes(&named.unwrap_or_default(), place);
+        }
         let fence = Fence { token, based_on };
         place.world.mark(&format!("{fence:?} {change:?}"));
         self.pending = Pending::Change(admin.ask(AdminRequest::Command(SystemCommand::Admin { fence, change }), place));
@@ -176,10 +182,7 @@ impl Round {
     }
 
     fn report(&self, place: &Place) -> skerry_api::DistributedDatabaseStatus {
-        let second = 1_700_000_000 + i64::try_from(place.world.time / SECOND).unwrap_or(0);
-        let now = k8s_openapi::jiff::Timestamp::from_second(second).unwrap_or_default();
-        let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now);
-        status(&self.resource, &self.observed, &self.decision, self.failure.as_deref(), &now)
+        status(&self.resource, &self.observed, &self.decision, self.failure.as_deref(), &place.wall_clock())
     }
 }
 

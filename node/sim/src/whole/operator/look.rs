@@ -144,7 +144,8 @@ impl Sight {
             None => Seen::Known(cluster.slots(&place.kube.names)),
             Some(why) => Seen::Unknown(why.to_owned()),
         };
-        let observed = Observed { slots, database, victims: status.victims, founded: status.founded, blank };
+        let (victims, removals, founded) = (status.victims, status.table_removals, status.founded);
+        let observed = Observed { slots, database, victims, removals, founded, blank, now: place.wall_clock() };
         let look = Look { began: self.began, heard: observed.database.known().is_some() };
         Material { resource, cluster, observed, look }
     }

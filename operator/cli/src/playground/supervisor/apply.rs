@@ -69,6 +69,16 @@ impl Supervisor {
                     format!("{} to leave", names.join(", "))
                 })
             }
+            Step::RecordRemovals(removals) => {
+                self.kept.removals.clone_from(removals);
+                self.folder.save(&self.kept)?;
+                let names: Vec<&str> = removals.iter().map(|r| r.name.as_str()).collect();
+                Ok(if names.is_empty() {
+                    "no table is to go any more".to_owned()
+                } else {
+                    format!("tables to go, unless they are put back into the YAML: {}", names.join(", "))
+                })
+            }
             Step::RecordFounded => {
                 self.kept.founded = true;
                 self.folder.save(&self.kept)?;

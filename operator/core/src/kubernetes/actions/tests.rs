@@ -9,7 +9,7 @@ use crate::observed::ClaimTemplate;
 use crate::observed::Running;
 use crate::plan::BasedOn;
 use crate::testing::resource;
-use crate::{desired, validate};
+use crate::{ZoneCounts, desired, validate};
 
 const NAMES: (&str, &str) = ("shop", "here");
 
@@ -50,7 +50,7 @@ fn told(cluster: &Cluster, replicas: u32, steps: Vec<Step>) -> Vec<Action> {
 
 fn told_on(status: Option<&Status>, cluster: &Cluster, replicas: u32, steps: Vec<Step>) -> Vec<Action> {
     let spec = format!(r#"{{"replicas": {replicas}, "replicationFactor": 1, "zones": ["a"]}}"#);
-    let desired = desired(&validate(&resource(&spec), &Environment::default()).unwrap());
+    let desired = desired(&validate(&resource(&spec), &Environment::default()).unwrap(), &ZoneCounts::new());
     let plan = Plan { steps, waits: vec![], moves: None, based_on: BasedOn { generation: 1, epoch: None } };
     actions(&plan, &Scene { names: &names(), cluster, desired: &desired, status, founded: true })
 }
@@ -123,7 +123,7 @@ fn volume_set_aside_is_not_given_up_while_its_node_may_be_in_the_database() {
 fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
     let (names, cluster) = (names(), set_aside());
     let spec = r#"{"replicas": 1, "replicationFactor": 1, "zones": ["a"]}"#;
-    let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap());
+    let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap(), &ZoneCounts::new());
     let deleted_if = |founded: bool, status: Option<&Status>| {
         let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status, founded };
         let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Delete);
@@ -142,7 +142,7 @@ fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
 fn stateful_set_of_another_storage_class_is_made_anew_once_it_is_empty() {
     let (names, mut cluster) = (names(), set_aside());
     let spec = r#"{"replicas": 2, "replicationFactor": 1, "zones": ["a"], "storage": {"storageClassName": "right"}}"#;
-    let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap());
+    let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap(), &ZoneCounts::new());
     let written = |cluster: &Cluster| {
         let scene = Scene { names: &names, cluster, desired: &desired, status: None, founded: false };
         let (steps, based_on) = (vec![add("shop-a-0"), add("shop-a-1")], BasedOn { generation: 1, epoch: None });
@@ -187,7 +187,8 @@ fn claim_that_never_got_its_volume_makes_way_before_founding() {
     cluster.pods.clear();
     let claim = cluster.claims.get_mut("data-shop-a-0").unwrap();
     claim.volume = None;
-    let desired = desired(&validate(&resource(r#"{"zones": ["a"]}"#), &Environment::default()).unwrap());
+    let desired =
+        desired(&validate(&resource(r#"{"zones": ["a"]}"#), &Environment::default()).unwrap(), &ZoneCounts::new());
     let written = |cluster: &Cluster, founded: bool| {
         let based_on = BasedOn { generation: 1, epoch: None };
         let plan = Plan { steps: vec![add("shop-a-0")], waits: vec![], moves: None, based_on };
@@ -208,7 +209,8 @@ fn zone_that_is_not_needed_goes_unless_volumes_would_go_with_it() {
     let (names, mut cluster) = (names(), cluster(1));
     cluster.sets.get_mut("shop-a").unwrap().replicas = 0;
     cluster.pods.clear();
-    let desired = desired(&validate(&resource(r#"{"zones": ["b"]}"#), &Environment::default()).unwrap());
+    let desired =
+        desired(&validate(&resource(r#"{"zones": ["b"]}"#), &Environment::default()).unwrap(), &ZoneCounts::new());
     let deleted = |cluster: &Cluster| {
         let scene = Scene { names: &names, cluster, desired: &desired, status: None, founded: true };
         let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Retain);

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, Victim};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, PendingRemoval, Victim};
 use skerry_core::ids::{ClusterId, NodeId, ReplicaId, ShardId};
 use skerry_core::map::{Member, NodeRecord, NodeState, Replica, Role, ShardRecord};
 use skerry_core::message::{NodeReport, ShardReport};
@@ -18,9 +20,15 @@ use crate::observed::{ClaimTemplate, Observed, Process, Seen, Slot, SlotVolume};
 use crate::plan::{Plan, Step};
 use crate::testing::resource;
 
+/// Half of the time for which a table that was taken out stays.
+const ROUND_SECONDS: i64 = 300;
+
 pub(super) struct World {
     pub(super) resource: DistributedDatabase,
     pub(super) victims: Vec<Victim>,
+    pub(super) removals: Vec<PendingRemoval>,
+    /// In seconds.
+    pub(super) clock: i64,
     state: Option<SystemState>,
     slots: BTreeMap<String, Slot>,
     /// The volume of each slot.
@@ -35,7 +43,8 @@ impl World {
         let mut resource = resource(spec);
         resource.metadata.generation = Some(1);
         let (slots, volumes) = (BTreeMap::new(), BTreeMap::new());
-        Self { resource, victims: vec![], state: None, slots, volumes, volumes_made: 0, silent: None }
+        let (victims, removals, state, silent) = (vec![], vec![], None, None);
+        Self { resource, victims, removals, clock: 0, state, slots, volumes, volumes_made: 0, silent }
     }
 
     pub(super) fn edit(&mut self, spec: &str) {
@@ -78,7 +87,8 @@ impl World {
             }
             (database, _) => database,
         };
-        Observed { slots, database, victims, founded, blank: None }
+        let (removals, now) = (self.removals.clone(), Time(Timestamp::from_second(self.clock).unwrap()));
+        Observed { slots, database, victims, removals, founded, blank: None, now }
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -91,6 +101,7 @@ impl World {
         for step in plan.steps.iter().take(steps) {
             match step {
                 Step::RecordVictims(victims) => self.victims.clone_from(victims),
+                Step::RecordRemovals(removals) => self.removals.clone_from(removals),
                 Step::AddSlot { slot, zone } => self.add_slot(slot, zone),
                 Step::Change(change) => self.admin(Fence { token: 1, based_on: epoch }, change.clone()),
                 Step::RemoveNode { node, .. } => {
@@ -127,8 +138,11 @@ impl World {
     pub(super) fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             self.round();
+            self.clock += ROUND_SECONDS;
             if self.plan().is_done() {
-                let wanted = crate::desired_slots(&crate::validate(&self.resource, &Environment::default()).unwrap());
+                let validated = crate::validate(&self.resource, &Environment::default()).unwrap();
+                let there = crate::zone_counts(self.slots.values().map(|slot| slot.zone.as_str()));
+                let wanted = crate::desired_slots(&validated, &there);
                 assert!(self.slots.keys().eq(wanted.keys()), "{:?} {wanted:?}", self.slots.keys());
                 return;
             }

@@ -1,0 +1,216 @@
+//! What a spec would change of a database that runs, before anything changes: the decisions of the plan, for people.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use skerry_core::ids::NodeId;
+use skerry_core::map::{NodeRecord, NodeState};
+use skerry_core::node::Status;
+use skerry_core::placement::PlacementError;
+
+use super::removals;
+use super::seats::Seats;
+use super::tables;
+use crate::desired::{Desired, DesiredTable, desired, zone_counts};
+use crate::forecast::{Moves, forecast};
+use crate::observed::{Process, Slot, SlotVolume};
+use crate::validate::Validated;
+
+/// What would change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// What would move between the nodes that there would be.
+    pub moves: Moves,
+    /// Every node that there is or would be, and its zone.
+    pub zones: BTreeMap<NodeId, String>,
+    /// Nodes that would come. Their ids are a guess: the next ones.
+    pub coming: BTreeSet<NodeId>,
+    /// Nodes that would leave the database.
+    pub leaving: BTreeSet<NodeId>,
+    /// What would become of tables, by name; those that stay as they are are not among them.
+    pub tables: BTreeMap<String, TableChange>,
+}
+
+/// What would become of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableChange {
+    /// It is made.
+    New {
+        /// Its shards.
+        shards: usize,
+        /// Copies of each.
+        copies: u32,
+    },
+    /// Each shard gets another number of copies.
+    Copies {
+        /// Now.
+        before: u32,
+        /// Then.
+        after: u32,
+    },
+    /// It goes with its data when it has been out of the spec for so long.
+    Dropped {
+        /// That is how long it stays.
+        after: Duration,
+    },
+    /// The spec does not name it, and it stays.
+    Kept,
+    /// It is laid out otherwise than the spec says, and stays so.
+    OtherLayout,
+}
+
+/// Where a node is, as far as those who run it tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// The database that it is of.
+    pub database: String,
+    /// Its slot.
+    pub slot: String,
+}
+
+/// Why there is no preview.
+#[derive(Debug, thiserror::Error)]
+pub enum PreviewError {
+    /// The file is of another database than the nodes.
+    #[error("the file is of database {asked:?}, and these nodes are of {found:?}")]
+    AnotherDatabase {
+        /// The file's.
+        asked: String,
+        /// The nodes'.
+        found: String,
+    },
+    /// The copies cannot be placed so.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+}
+
+/// Works it out. `seat` says where a node is; one that it does not know takes the next free number of its zone.
+pub fn preview(
+    validated: &Validated,
+    status: &Status,
+    seat: impl Fn(&NodeRecord) -> Option<Seat>,
+) -> Result<Preview, PreviewError> {
+    let slots = slots(validated, status, seat)?;
+    let desired = desired(validated, &zone_counts(slots.values().map(|slot| slot.zone.as_str())));
+    let seats = Seats::new(&desired, &slots, &[], status);
+    let sites = seats.sites_then(status);
+    let mut moves = forecast(&sites, &desired, status)?.moves;
+    let leaving: BTreeSet<NodeId> = seats.leaving().filter_map(|l| Some(l.node?.id)).collect();
+    // Nodes that hold nothing leave too.
+    leaving.iter().for_each(|node| _ = moves.nodes.entry(*node).or_default());
+    let mut zones: BTreeMap<NodeId, String> = members(status).map(|node| (node.id, node.zone.clone())).collect();
+    let is_new = |node: &NodeId| !zones.contains_key(node);
+    let coming: BTreeSet<NodeId> = sites.iter().map(|site| site.node).filter(is_new).collect();
+    zones.extend(sites.into_iter().map(|site| (site.node, site.zone)));
+    Ok(Preview { moves, zones, coming, leaving, tables: table_changes(&desired, status) })
+}
+
+fn members(status: &Status) -> impl Iterator<Item = &NodeRecord> {
+    status.map.nodes.values().filter(|node| node.state != NodeState::Removed)
+}
+
+fn slots(
+    validated: &Validated,
+    status: &Status,
+    seat: impl Fn(&NodeRecord) -> Option<Seat>,
+) -> Result<BTreeMap<String, Slot>, PreviewError> {
+    let mut slots = BTreeMap::new();
+    let (seated, others): (Vec<_>, Vec<_>) =
+        members(status).map(|node| (node, seat(node))).partition(|(_, seat)| seat.is_some());
+    for (node, seat) in seated {
+        let Some(Seat { database, slot }) = seat else { continue };
+        if database != validated.name {
+            return Err(PreviewError::AnotherDatabase { asked: validated.name.clone(), found: database });
+        }
+        slots.insert(slot, slot_of(node));
+    }
+    for (node, _) in others {
+        let set =
+            if node.zone.is_empty() { validated.name.clone() } else { format!("{}-{}", validated.name, node.zone) };
+        let free = (0..).map(|i| format!("{set}-{i}")).find(|slot| !slots.contains_key(slot));
+        slots.extend(free.map(|slot| (slot, slot_of(node))));
+    }
+    Ok(slots)
+}
+
+fn slot_of(node: &NodeRecord) -> Slot {
+    let (zone, address) = (node.zone.clone(), node.address.clone());
+    Slot { zone, address, process: Process::STEADY, volume: SlotVolume::default(), held_up: None }
+}
+
+fn table_changes(desired: &Desired, status: &Status) -> BTreeMap<String, TableChange> {
+    let named = desired.tables.iter().filter_map(|table| Some((table.name.clone(), change_of(table, status)?)));
+    let fate = desired.drops_tables_after.map_or(TableChange::Kept, |after| TableChange::Dropped { after });
+    named.chain(removals::missing(desired, status).map(|table| (table.name.clone(), fate))).collect()
+}
+
+fn change_of(table: &DesiredTable, status: &Status) -> Option<TableChange> {
+    match status.map.table_named(&table.name) {
+        None => Some(TableChange::New { shards: table.starts.len(), copies: table.replication_factor }),
+        Some(there) if tables::is_otherwise(table, there, status) => Some(TableChange::OtherLayout),
+        Some(there) if there.replication_factor != table.replication_factor => {
+            Some(TableChange::Copies { before: there.replication_factor, after: table.replication_factor })
+        }
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Environment;
+    use crate::testing::{at_rest, resource};
+    use crate::validate::validate;
+
+    const TABLES: &str = r#""tables": [{"name": "aircraft", "fragmentation": {"type": "Hash"}},
+                                       {"name": "by-carrier", "fragmentation": {"type": "Hash"}}]"#;
+
+    fn of(spec: &str) -> Result<Preview, PreviewError> {
+        let validated = validate(&resource(spec), &Environment::default()).unwrap();
+        preview(&validated, &at_rest(&["a", "b", "c"], 4), |_| None)
+    }
+
+    fn with_tables(more: &str) -> Preview {
+        of(&format!(r#"{{"zones": ["a", "b", "c"], {more}}}"#)).unwrap()
+    }
+
+    #[test]
+    fn new_node_gets_replicas_and_nothing_else_moves() {
+        let same = with_tables(TABLES);
+        assert_eq!((same.moves.replicas, same.coming.len(), same.leaving.len()), (0, 0, 0));
+        let more = with_tables(&format!(r#"{TABLES}, "replicas": 4"#));
+        assert_eq!((more.moves.replicas, more.moves.lower_bound, more.moves.bytes), (2, 2, 2 * (3 << 20)));
+        assert_eq!(more.coming, [NodeId(4)].into());
+    }
+
+    /// Node 1 sits in the slot with the highest number: an older node is not one that stays for that.
+    #[test]
+    fn nodes_leave_by_their_slots() {
+        let validated =
+            validate(&resource(r#"{"replicationFactor": 2, "replicas": 2}"#), &Environment::default()).unwrap();
+        let seat =
+            |node: &NodeRecord| Some(Seat { database: "shop".to_owned(), slot: format!("shop-{}", 3 - node.id.0) });
+        let status = at_rest(&["", "", ""], 4);
+        assert_eq!(preview(&validated, &status, seat).unwrap().leaving, [NodeId(1)].into());
+        let other = |node: &NodeRecord| Some(Seat { database: "bank".to_owned(), ..seat(node)? });
+        let error = preview(&validated, &status, other).unwrap_err().to_string();
+        assert_eq!(error, "the file is of database \"shop\", and these nodes are of \"bank\"");
+    }
+
+    #[test]
+    fn every_change_of_a_table_is_told() {
+        let there = || at_rest(&["a"], 4).map.tables.values().next().unwrap().name.clone();
+        let changes = |more: &str| with_tables(more).tables.remove(&there());
+        assert_eq!(changes(r#""tables": []"#), Some(TableChange::Kept));
+        let after = Duration::from_secs(600);
+        assert_eq!(changes(r#""tables": [], "tableRemoval": "Drop""#), Some(TableChange::Dropped { after }));
+        let table = |more: &str| format!(r#""tables": [{{"name": "{}", {more}}}]"#, there());
+        let hash = r#""fragmentation": {"type": "Hash"}"#;
+        let one = table(&format!(r#"{hash}, "replicationFactor": 1"#));
+        assert_eq!(changes(&one), Some(TableChange::Copies { before: 3, after: 1 }));
+        assert_eq!(with_tables(&one).moves.going(), 8);
+        assert_eq!(changes(&table(r#""fragmentation": {"type": "Range"}"#)), Some(TableChange::OtherLayout));
+        let new = with_tables(r#""tables": [{"name": "new", "fragmentation": {"type": "Hash", "shards": 7}}]"#);
+        assert_eq!(new.tables["new"], TableChange::New { shards: 7, copies: 3 });
+    }
+}

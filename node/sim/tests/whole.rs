@@ -60,7 +60,7 @@ const BUGS: [(OperatorBug, u64, &str); 11] = [
     (OperatorBug::DeletedByName, 200, "nothing of a node is deleted before it is removed"),
     (OperatorBug::OldGenerationAwaited, 150, "did not come to rest"),
     (OperatorBug::FenceIgnored, 600, "no former operator is obeyed"),
-    (OperatorBug::RemovalDelayIgnored, 400, "no table goes before its delay is over"),
+    (OperatorBug::RemovalDelayIgnored, 1_000, "no table goes before its delay is over"),
     (OperatorBug::SilenceIsLoss, 100, "nothing of a node is deleted before it is removed"),
 ];
 

@@ -103,10 +103,9 @@ fn plan_status(plan: &Plan) -> Option<PlanStatus> {
 
 /// The new choice of who leaves once it is written down, else the old one.
 fn recorded(observed: &Observed, plan: Option<&Plan>, failure: Option<&str>) -> Vec<skerry_api::Victim> {
-    let chosen = plan.and_then(|p| {
-        p.steps.iter().find_map(|step| if let Step::RecordVictims(victims) = step { Some(victims) } else { None })
-    });
-    chosen.filter(|_| failure.is_none()).unwrap_or(&observed.victims).clone()
+    let mut steps = plan.filter(|_| failure.is_none()).into_iter().flat_map(|plan| &plan.steps);
+    let chosen = steps.find_map(|step| if let Step::RecordVictims(victims) = step { Some(victims) } else { None });
+    chosen.unwrap_or(&observed.victims).clone()
 }
 
 /// The tables that are to go once that is written down, else those that were. None, if the spec cannot be carried out.
@@ -115,12 +114,12 @@ fn pending_removals(
     plan: Option<&Plan>,
     failure: Option<&str>,
 ) -> Vec<skerry_api::PendingRemoval> {
-    let Some(plan) = plan else { return Vec::new() };
-    let pending = plan.steps.iter().find_map(|step| match step {
-        Step::RecordRemovals(removals) => Some(removals),
-        _ => None,
-    });
-    pending.filter(|_| failure.is_none()).unwrap_or(&observed.removals).clone()
+    if plan.is_none() {
+        return Vec::new();
+    }
+    let mut steps = plan.filter(|_| failure.is_none()).into_iter().flat_map(|plan| &plan.steps);
+    let pending = steps.find_map(|step| if let Step::RecordRemovals(pending) = step { Some(pending) } else { None });
+    pending.unwrap_or(&observed.removals).clone()
 }
 
 fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: Option<&str>) -> Vec<Blocked> {

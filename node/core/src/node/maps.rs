@@ -312,7 +312,8 @@ impl Node {
             self.forgotten.bound(&self.identity, &map, engine)?;
         }
         let here = self.identity.node;
-        self.lost = map.shards.values().filter_map(|record| self.lost_copy(record)).collect();
+        let live = map.shards.values().filter(|record| map.is_live(record));
+        self.lost = live.filter_map(|record| self.lost_copy(record)).collect();
         if self.is_confirmed(Subject::Shard(ShardId::SYSTEM))
             && let Some(system) = map.shards.get(&ShardId::SYSTEM)
         {

@@ -148,13 +148,14 @@ impl<'a> View<'a> {
         self.now_ms.saturating_sub(at_ms.max(self.reports.since_ms))
     }
 
-    /// The copies that can never be used again, as their nodes say: to be built anew.
+    /// The copies that can never be used again, as their nodes say: to be built anew. What is left of a dropped table never is.
     pub fn lost(&self) -> BTreeSet<(ShardId, ReplicaId)> {
         let heard = self.map.nodes.keys().filter_map(|&node| self.heard(node));
         let by_node =
             heard.flat_map(|report| report.lost.iter().map(|&(shard, id)| (shard, Replica { node: report.node, id })));
         let named = |(shard, replica): &(ShardId, Replica)| {
-            self.map.shards.get(shard).is_some_and(|record| record.assigned.contains(replica))
+            let record = self.map.shards.get(shard).filter(|record| self.map.is_live(record));
+            record.is_some_and(|record| record.assigned.contains(replica))
         };
         by_node.filter(named).map(|(shard, replica)| (shard, replica.id)).collect()
     }

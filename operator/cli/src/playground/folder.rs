@@ -18,11 +18,14 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, PendingRemoval, Victim};
+use skerry_core::node::Status;
 use skerry_operator_core::Process;
 
 /// Where playgrounds are, if not said otherwise.
 pub(crate) const HOME: &str = ".skerry";
 const VERSION: u32 = 1;
+/// On every volume that a node has begun to use.
+const IDENTITY: &str = "identity.json";
 
 /// A state folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +75,9 @@ pub(crate) struct Slot {
     pub(crate) http_port: u16,
     /// The engine that the volume was made with.
     pub(crate) engine: String,
+    /// True once its node was a member of the database: what is missing on its volume since then is lost.
+    #[serde(default)]
+    pub(crate) joined: bool,
 }
 
 /// Held by the supervisor as long as it lives.
@@ -132,6 +138,15 @@ impl Kept {
         changed
     }
 
+    /// Notes that the database was founded, and whose nodes are in it; true if that is new.
+    pub(crate) fn note_members(&mut self, status: &Status) -> bool {
+        let addresses: BTreeSet<&str> = status.map.nodes.values().map(|node| node.address.as_str()).collect();
+        let new = self.slots.values_mut().filter(|s| !s.joined && addresses.contains(s.address().as_str()));
+        let joined = new.map(|slot| slot.joined = true).count();
+        let was_founded = std::mem::replace(&mut self.founded, true);
+        joined > 0 || !was_founded
+    }
+
     /// Every port that is spoken for.
     pub(crate) fn ports(&self) -> BTreeSet<u16> {
         self.slots.values().flat_map(|s| [s.port, s.http_port]).collect()
@@ -144,11 +159,13 @@ impl Kept {
 }
 
 impl Slot {
-    /// As the plan sees it.
-    pub(crate) fn observed(&self) -> skerry_operator_core::Slot {
+    /// As the plan sees it, given where its volume is.
+    pub(crate) fn observed(&self, at: &Path) -> skerry_operator_core::Slot {
         let (zone, address) = (self.zone.clone(), self.address());
         let volume = skerry_operator_core::SlotVolume::default();
-        skerry_operator_core::Slot { zone, address, process: Process::STEADY, volume, held_up: None }
+        let is_lost = self.joined && matches!(at.join(IDENTITY).try_exists(), Ok(false));
+        let held_up = is_lost.then(|| format!("its data was in {}, and is gone", at.display()));
+        skerry_operator_core::Slot { zone, address, process: Process::STEADY, volume, held_up }
     }
 
     /// Where clients and the other nodes reach it.
@@ -324,6 +341,19 @@ mod tests {
         drop(held);
         assert!(!folder.is_running());
         folder.lock().unwrap();
+    }
+
+    #[test]
+    fn volume_that_had_a_node_and_is_gone_is_told_of() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (zone, engine) = (String::new(), "sled".to_owned());
+        let mut slot = Slot { zone, port: 1, http_port: 2, engine, joined: false };
+        assert_eq!(slot.observed(temporary.path()).held_up, None);
+        slot.joined = true;
+        let told = slot.observed(temporary.path()).held_up.unwrap();
+        assert!(told.ends_with("and is gone"), "{told}");
+        fs::write(temporary.path().join(IDENTITY), "").unwrap();
+        assert_eq!(slot.observed(temporary.path()).held_up, None);
     }
 
     #[test]

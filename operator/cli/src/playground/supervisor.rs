@@ -126,11 +126,13 @@ impl Supervisor {
             Err(_) if !self.kept.founded => Seen::Absent,
             Err(why) => Seen::Unknown(why),
         };
-        if matches!(database, Seen::Known(_)) && !self.kept.founded {
-            self.kept.founded = true;
+        if let Seen::Known(status) = &database
+            && self.kept.note_members(status)
+        {
             self.folder.save(&self.kept)?;
         }
-        let slots = self.kept.slots.iter().map(|(name, slot)| (name.clone(), slot.observed())).collect();
+        let observed = |(name, slot): (&String, &Slot)| (name.clone(), slot.observed(&self.folder.volume(name)));
+        let slots = self.kept.slots.iter().map(observed).collect();
         Ok(Observed {
             slots: Seen::Known(slots),
             database,

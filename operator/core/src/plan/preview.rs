@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skerry_core::ids::NodeId;
+use skerry_core::ids::{NodeId, TableId};
 use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
 use skerry_core::placement::PlacementError;
@@ -96,6 +96,9 @@ pub fn preview(
     let sites = seats.sites_then(status);
     let mut moves = forecast(&sites, &desired, status)?.moves;
     let leaving: BTreeSet<NodeId> = seats.leaving().filter_map(|l| Some(l.node?.id)).collect();
+    if desired.drops_tables_after.is_some() {
+        drop_copies(&mut moves, &desired, status);
+    }
     // Nodes that hold nothing leave too.
     leaving.iter().for_each(|node| _ = moves.nodes.entry(*node).or_default());
     let mut zones: BTreeMap<NodeId, String> = members(status).map(|node| (node.id, node.zone.clone())).collect();
@@ -103,6 +106,17 @@ pub fn preview(
     let coming: BTreeSet<NodeId> = sites.iter().map(|site| site.node).filter(is_new).collect();
     zones.extend(sites.into_iter().map(|site| (site.node, site.zone)));
     Ok(Preview { moves, zones, coming, leaving, tables: table_changes(&desired, status) })
+}
+
+/// The placement keeps the copies of tables that are not desired; those that are dropped go.
+fn drop_copies(moves: &mut Moves, desired: &Desired, status: &Status) {
+    let dropped: BTreeSet<TableId> = removals::missing(desired, status).map(|table| table.id).collect();
+    for shard in status.map.live_shards().filter(|shard| dropped.contains(&shard.descriptor.table)) {
+        for node in &shard.target {
+            let change = moves.nodes.entry(*node).or_default();
+            change.after = change.after.saturating_sub(1);
+        }
+    }
 }
 
 fn members(status: &Status) -> impl Iterator<Item = &NodeRecord> {
@@ -204,6 +218,7 @@ mod tests {
         assert_eq!(changes(r#""tables": []"#), Some(TableChange::Kept));
         let after = Duration::from_secs(600);
         assert_eq!(changes(r#""tables": [], "tableRemoval": "Drop""#), Some(TableChange::Dropped { after }));
+        assert_eq!(with_tables(r#""tables": [], "tableRemoval": "Drop""#).moves.going(), 12);
         let table = |more: &str| format!(r#""tables": [{{"name": "{}", {more}}}]"#, there());
         let hash = r#""fragmentation": {"type": "Hash"}"#;
         let one = table(&format!(r#"{hash}, "replicationFactor": 1"#));

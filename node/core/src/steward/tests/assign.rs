@@ -195,6 +195,22 @@ fn shards_of_dropped_tables_are_left_alone() {
     assert_eq!(assign(&world.view()), []);
 }
 
+/// A node gives up the copies of a table that is dropped, and says so. Status told of them for ever.
+#[test]
+fn copies_of_dropped_tables_are_not_lost() {
+    let mut world = World::new(&ZONES);
+    world.table(&[vec![1, 2, 3]]);
+    world.settle(20);
+    let record = &world.map().shards[&ShardId(1)];
+    let (table, given_up) = (record.descriptor.table, record.assigned[2].id);
+    world.gone.insert(given_up);
+    world.report();
+    assert_eq!(world.view().lost().len(), 1);
+    world.admin(AdminChange::DropTable { table }).unwrap();
+    world.report();
+    assert_eq!(world.view().lost().len(), 0);
+}
+
 fn placement(shards: usize) -> impl Strategy<Value = Vec<Vec<u64>>> {
     let copies = btree_set(1..=6_u64, 1..=5);
     vec(copies.prop_map(|on| on.into_iter().collect()), shards)

@@ -142,7 +142,7 @@ impl Supervisor {
             Engine::Sled => "sled",
             Engine::Fjall => "fjall",
         };
-        let slot = Slot { zone: zone.to_owned(), port, http_port, engine: engine.to_owned() };
+        let slot = Slot { zone: zone.to_owned(), port, http_port, engine: engine.to_owned(), joined: false };
         let launch = self.launch(name, &slot);
         self.kept.slots.insert(name.to_owned(), slot);
         self.folder.save(&self.kept)?;

@@ -34,7 +34,7 @@ pub use forecast::{Change, Forecast, Moves, forecast};
 pub use health::{ShardNow, does_without, is_heard, shards_now, unrest};
 pub use observed::{ClaimTemplate, Observed, Process, Running, Seen, Slot, SlotVolume};
 pub use plan::{BasedOn, Plan, Preview, PreviewError, Seat, Step, TableChange, Wait, plan, preview};
-pub use status::{condition, status};
+pub use status::{condition, status, stopped};
 pub use tolerance::Tolerance;
 pub use under_way::UnderWay;
 pub use validate::{Approval, Invalid, Layout, Refusal, Table, Validated, validate};

@@ -26,7 +26,7 @@ use crate::desired::Desired;
 use crate::forecast::{Forecast, Moves, forecast};
 use crate::observed::{Observed, Seen, Slot};
 use crate::validate::{Approval, Validated};
-use seats::Seats;
+use seats::{Leaving, Seats};
 
 /// What to do next, and what the rest waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,7 +179,8 @@ impl Plan {
         self.moves = Some(forecast.moves.clone());
         if validated.approval == Approval::Awaited && forecast.moves.replicas > 0 {
             let generation = self.based_on.generation;
-            return self.waits.push(Wait::Approval { generation, moves: Box::new(forecast.moves) });
+            self.waits.push(Wait::Approval { generation, moves: Box::new(forecast.moves) });
+            return self.repairing(desired, seats, status);
         }
         self.steps.extend(seats.missing().map(|(slot, zone)| Step::AddSlot { slot, zone }));
         self.steps.extend(seats.leaving_active().map(|node| Step::Change(AdminChange::Drain(node))));
@@ -194,7 +195,33 @@ impl Plan {
             self.waits.push(Wait::Joining(joining));
         }
         if self.steps.is_empty() {
-            self.removing(seats, status);
+            self.removing(seats.leaving(), status);
+        }
+    }
+
+    /// What needs nobody's approval: copies on nodes that are gone for good get another place, as many as they were, and
+    /// these nodes leave.
+    fn repairing(&mut self, desired: &Desired, seats: &Seats<'_>, status: &Status) {
+        let gone: BTreeSet<NodeId> = seats.without_slot().map(|node| node.id).collect();
+        if gone.is_empty() || !seats.joining().is_empty() {
+            return;
+        }
+        let as_it_is = Desired { tables: vec![], ..desired.clone() };
+        let forecast = match forecast(&seats.sites(), &as_it_is, status) {
+            Ok(forecast) => forecast,
+            Err(error) => return self.waits.push(Wait::NoPlacement(error.to_string())),
+        };
+        let is_on_one =
+            |shard: &ShardId| status.map.shards.get(shard).is_some_and(|s| s.target.iter().any(|n| gone.contains(n)));
+        let targets: Vec<_> = targets(&forecast, status).into_iter().filter(|(shard, _)| is_on_one(shard)).collect();
+        if !targets.is_empty() {
+            self.steps.push(Step::Change(AdminChange::SetTargets(targets)));
+            return;
+        }
+        let active = seats.without_slot().filter(|node| node.state == NodeState::Active);
+        self.steps.extend(active.map(|node| Step::Change(AdminChange::Drain(node.id))));
+        if self.steps.is_empty() {
+            self.removing(seats.without_slot().map(|node| Leaving { slot: None, node: Some(node) }), status);
         }
     }
 
@@ -213,8 +240,8 @@ impl Plan {
     }
 
     /// What leaves: nodes that hold nothing any more leave the database; slots without a node come down.
-    fn removing(&mut self, seats: &Seats<'_>, status: &Status) {
-        for leaving in seats.leaving() {
+    fn removing<'a>(&mut self, leaving: impl Iterator<Item = Leaving<'a>>, status: &Status) {
+        for leaving in leaving {
             match (leaving.node, leaving.slot) {
                 // It has not been told yet: slots are still to come, and one may be its own.
                 (Some(node), _) if node.state == NodeState::Active => {}

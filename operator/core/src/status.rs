@@ -3,7 +3,7 @@
 mod conditions;
 mod moves;
 
-pub use conditions::condition;
+pub use conditions::{condition, stopped};
 
 use std::collections::BTreeMap;
 

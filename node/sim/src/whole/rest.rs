@@ -1,7 +1,7 @@
 //! When the system is at rest: the newest spec is carried out, as Kubernetes, the database and the status all say; or the
 //! status says what holds it.
 
-use skerry_operator_core::{Environment, condition, desired_slots, validate};
+use skerry_operator_core::{Environment, condition, desired_slots, stopped, validate};
 
 use super::place::Place;
 use super::resource::template;
@@ -33,9 +33,11 @@ pub(super) fn settled(place: &Place) -> Result<(), String> {
 
 /// Carried out, or held up by what is told.
 pub(super) fn settled_or_told(place: &Place) -> Result<(), String> {
-    match is_true("Stalled", place) {
-        Ok(reason) if HELD.contains(&reason.as_str()) => Ok(()),
-        Ok(_) | Err(_) => settled(place),
+    let resource = place.kube.resource.now();
+    let status = resource.status.as_ref().filter(|status| status.observed_generation == resource.metadata.generation);
+    match status.and_then(|status| stopped(&status.conditions)) {
+        Some(reason) if HELD.contains(&reason) => Ok(()),
+        _ => settled(place),
     }
 }
 

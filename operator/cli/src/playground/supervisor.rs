@@ -12,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use skerry_api::DistributedDatabase;
 use skerry_client::{Client, ClientConfig};
 use skerry_core::node::Status;
-use skerry_operator_core::{Observed, Seen, condition, decide, status};
+use skerry_operator_core::{Observed, Seen, condition, decide, status, stopped};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -165,7 +165,7 @@ impl Supervisor {
         let conditions = self.database.status.as_ref().map_or(&[][..], |s| &s.conditions);
         let is = |type_: &str| condition(conditions, type_).filter(|c| c.status == "True");
         let ready = condition(conditions, "Ready").map_or_else(String::new, |c| c.message.clone());
-        match (is("Ready"), is("Stalled"), self.fleet.unsettled(Instant::now())) {
+        match (is("Ready"), stopped(conditions), self.fleet.unsettled(Instant::now())) {
             (Some(_), _, 0) => (Phase::Settled, "as the YAML says".to_owned()),
             (Some(_), _, nodes) => (Phase::Working, format!("{nodes} nodes starting or down")),
             (None, Some(_), _) => (Phase::Stalled, ready),

@@ -200,8 +200,8 @@ mod tests {
     /// Node 1 sits in the slot with the highest number: an older node is not one that stays for that.
     #[test]
     fn nodes_leave_by_their_slots() {
-        let validated =
-            validate(&resource(r#"{"replicationFactor": 2, "replicas": 2}"#), &Environment::default()).unwrap();
+        let spec = format!(r#"{{"replicationFactor": 2, "replicas": 2, {TABLES}}}"#);
+        let validated = validate(&resource(&spec), &Environment::default()).unwrap();
         let seat =
             |node: &NodeRecord| Some(Seat { database: "shop".to_owned(), slot: format!("shop-{}", 3 - node.id.0) });
         let status = at_rest(&["", "", ""], 4);

@@ -127,12 +127,17 @@ impl<'a> Seats<'a> {
         self.staying().filter(|n| n.state == NodeState::Draining).map(|n| n.id)
     }
 
+    /// Nodes of the database whose slot is gone, or has another node.
+    pub(super) fn without_slot(&self) -> impl Iterator<Item = &'a NodeRecord> {
+        self.without_slot.iter().copied()
+    }
+
     /// Everything that is not to stay, but for what has left the database.
     pub(super) fn leaving(&self) -> impl Iterator<Item = Leaving<'a>> {
         let going =
             self.slots.keys().map(String::as_str).filter(|s| !self.is_to_stay(s) && !self.condemned.contains(s));
         let slots = going.map(|slot| Leaving { slot: Some(slot), node: self.sitting.get(slot).copied() });
-        slots.chain(self.without_slot.iter().map(|node| Leaving { slot: None, node: Some(node) }))
+        slots.chain(self.without_slot().map(|node| Leaving { slot: None, node: Some(node) }))
     }
 
     /// Nodes that are to leave and have not been told. Nobody is told before every slot is there and has its node: the

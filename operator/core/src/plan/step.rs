@@ -149,6 +149,11 @@ impl Wait {
         self.needs_a_person() || matches!(self, Self::TableToGo { .. })
     }
 
+    /// True if a person wants it so: nothing is wrong.
+    pub fn is_wished(&self) -> bool {
+        matches!(self, Self::Paused | Self::Approval { .. })
+    }
+
     /// True if it stays so until a person does something.
     pub fn needs_a_person(&self) -> bool {
         match self {

@@ -198,6 +198,27 @@ fn manual_approval_holds_data_and_nodes_back() {
     assert_eq!(world.slots().len(), 4);
 }
 
+/// A lost volume was replaced: its copies waited for somebody's approval, with one copy fewer meanwhile.
+#[test]
+fn approval_holds_no_repair_back() {
+    let mut world = World::new(&spec(3, 3, 3, HASH));
+    world.settle();
+    let (manual, more) = (r#", "rebalance": {"approval": "Manual"}}"#, spec(4, 3, 3, HASH));
+    world.edit(&format!("{}{manual}", &more[..more.len() - 1]));
+    let lost = world.nodes().find(|n| n.zone == "b").unwrap().id;
+    world.lose_volume("shop-b-0");
+    world.join();
+    for _ in 0..10 {
+        let plan = world.plan();
+        assert!(matches!(&plan.waits[0], Wait::Approval { .. }), "{plan:?}");
+        world.apply(&plan, usize::MAX);
+        world.move_shards(usize::MAX);
+    }
+    assert!(world.targets().iter().all(|nodes| nodes.len() == 3 && !nodes.contains(&lost)));
+    assert_eq!(world.nodes().find(|n| n.id == lost).unwrap().state, NodeState::Removed);
+    assert_eq!((world.slots().len(), world.plan().steps), (3, vec![]));
+}
+
 #[test]
 fn paused_database_is_left_alone() {
     let mut world = World::new(&spec(3, 3, 3, HASH));

@@ -6,8 +6,10 @@ use skerry_core::node::Status;
 use crate::decide::Decision;
 use crate::health::{shards_now, unrest};
 use crate::observed::{Observed, not_ready};
+use crate::plan::Wait;
 use crate::validate::Invalid;
 
+const GOING_ON: &str = "GoingOn";
 /// As Kubernetes bounds it.
 const MESSAGE_CHARS_MAX: usize = 1_024;
 
@@ -18,6 +20,8 @@ pub(super) struct Facts<'a> {
     invalid: Option<String>,
     /// What a person must do something about.
     stuck: Option<(&'static str, String)>,
+    /// What waits because a person wants it so.
+    held: Option<(&'static str, String)>,
     /// What is under way.
     under_way: Option<(&'static str, String)>,
     /// Shards that are not where they belong, of all.
@@ -31,9 +35,11 @@ impl<'a> Facts<'a> {
         let shards = status.map(shards_now).unwrap_or_default();
         let plan = decision.as_ref().ok().map(|d| &d.plan);
         let waits = || plan.into_iter().flat_map(|p| &p.waits);
-        let stuck = waits().find(|w| w.needs_a_person()).map(|w| (w.reason(), w.to_string()));
+        let told = |w: &Wait| (w.reason(), w.to_string());
+        let stuck = waits().find(|w| w.needs_a_person() && !w.is_wished()).map(told);
+        let held = waits().find(|w| w.is_wished()).map(told);
         let failed = failure.map(|f| ("StepFailed", f.to_owned()));
-        let waiting = waits().find(|w| !w.needs_a_person()).map(|w| (w.reason(), w.to_string()));
+        let waiting = waits().find(|w| !w.needs_a_person()).map(told);
         let stepping = plan.filter(|p| !p.steps.is_empty()).map(|p| ("Changing", format!("{} steps", p.steps.len())));
         let restless = status.and_then(unrest).map(|what| ("ShardsUnsettled", what));
         // A node may be heard before those who run it have seen that it takes requests.
@@ -44,6 +50,7 @@ impl<'a> Facts<'a> {
             status,
             invalid: decision.as_ref().err().map(ToString::to_string),
             stuck,
+            held,
             under_way: under_way.map(|(reason, what)| (reason, what + &why)),
             moving: (shards.iter().filter(|s| !s.record.is_settled()).count(), shards.len()),
             leaderless: shards.iter().filter(|s| s.leader().is_none()).count(),
@@ -52,7 +59,7 @@ impl<'a> Facts<'a> {
 
     /// In a few words.
     pub(super) fn operation(&self) -> String {
-        match (&self.invalid, &self.stuck, self.moving, &self.under_way) {
+        match (&self.invalid, self.stuck.as_ref().or(self.held.as_ref()), self.moving, &self.under_way) {
             (Some(_), ..) => "Invalid".to_owned(),
             (None, Some((reason, _)), ..) => (*reason).to_owned(),
             (None, None, (1.., all), _) => format!("Rebalancing {}/{all}", all - self.moving.0),
@@ -80,6 +87,12 @@ pub(super) fn conditions(facts: &Facts<'_>, old: &[Condition], generation: i64, 
         .collect()
 }
 
+/// Why nothing more is done before a person does something, in CamelCase: it is stuck, or held because a person wants it
+/// so. `None` = it goes on.
+pub fn stopped(conditions: &[Condition]) -> Option<&str> {
+    condition(conditions, "Stalled").map(|stalled| stalled.reason.as_str()).filter(|reason| *reason != GOING_ON)
+}
+
 /// The condition of this type.
 pub fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|c| c.type_ == type_)
@@ -88,7 +101,7 @@ pub fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Con
 type Row = (&'static str, &'static str, &'static str, String);
 
 fn ready(facts: &Facts<'_>) -> Row {
-    match (&facts.invalid, &facts.stuck, &facts.under_way) {
+    match (&facts.invalid, facts.stuck.as_ref().or(facts.held.as_ref()), &facts.under_way) {
         (Some(why), ..) => ("Ready", "False", "Invalid", why.clone()),
         (None, Some((reason, why)), _) | (None, None, Some((reason, why))) => ("Ready", "False", reason, why.clone()),
         (None, None, None) => ("Ready", "True", "Settled", "as the spec says".to_owned()),
@@ -110,11 +123,13 @@ fn reconciling(facts: &Facts<'_>) -> Row {
     }
 }
 
+/// Flux, Helm and others take a resource for failed while this is true. What a person has paused, or is to approve, is not.
 fn stalled(facts: &Facts<'_>) -> Row {
-    match (&facts.invalid, &facts.stuck) {
-        (Some(why), _) => ("Stalled", "True", "Invalid", why.clone()),
-        (None, Some((reason, why))) => ("Stalled", "True", reason, why.clone()),
-        (None, None) => ("Stalled", "False", "GoingOn", String::new()),
+    match (&facts.invalid, &facts.stuck, &facts.held) {
+        (Some(why), ..) => ("Stalled", "True", "Invalid", why.clone()),
+        (None, Some((reason, why)), _) => ("Stalled", "True", reason, why.clone()),
+        (None, None, Some((reason, why))) => ("Stalled", "False", reason, why.clone()),
+        (None, None, None) => ("Stalled", "False", GOING_ON, String::new()),
     }
 }
 

@@ -102,6 +102,21 @@ fn refused_spec_is_stalled_with_the_reason() {
 }
 
 #[test]
+fn what_a_person_has_paused_or_is_to_approve_is_not_stalled() {
+    let seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+    let with = |more: &str| told(&SPEC.replacen('{', &format!("{{{more}, "), 1), &seen, None);
+    let status = with(r#""paused": true"#);
+    assert_eq!(conditions_of(&status)[0], ("Ready", "False", "Paused"));
+    assert_eq!(
+        (conditions_of(&status)[3], stopped(&status.conditions)),
+        (("Stalled", "False", "Paused"), Some("Paused"))
+    );
+    let status = with(r#""replicas": 4, "rebalance": {"approval": "Manual"}"#);
+    assert_eq!(conditions_of(&status)[3], ("Stalled", "False", "ApprovalAwaited"));
+    assert_eq!(stopped(&with(r#""paused": false"#).conditions), None);
+}
+
+#[test]
 fn table_that_the_spec_does_not_name_is_kept_and_told() {
     let seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
     let status = told(&SPEC.replace("by-carrier", "other"), &seen, None);

@@ -75,6 +75,8 @@ impl Playground {
         }
         secret::make(&folder.secret()).next("remove what is there, or use another folder: --dir FOLDER")?;
         kept.starts += 1;
+        // Nobody knows what the YAML said meanwhile: the delay of a table that is to go begins anew.
+        kept.removals.clear();
         kept.take(&mut database);
         folder.save(&kept)?;
         let (control, calls) = Control::channel();

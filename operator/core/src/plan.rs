@@ -61,7 +61,8 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
         Seen::Absent => &none,
         Seen::Unknown(why) => return plan.waiting(Wait::SlotsUnknown(why.clone())),
     };
-    let removals = if validated.paused { vec![] } else { removals::pending(desired, observed) };
+    let removals =
+        if validated.paused { vec![] } else { removals::pending(desired, validated.missed_a_spec, observed) };
     if removals != observed.removals {
         plan.steps.push(Step::RecordRemovals(removals));
     }
@@ -226,8 +227,9 @@ impl Plan {
     }
 
     fn placing(&mut self, desired: &Desired, seats: &Seats<'_>, forecast: &Forecast, seen: &Observed, status: &Status) {
-        self.steps.extend(removals::due(desired, seen).map(|table| Step::Change(AdminChange::DropTable { table })));
-        self.waits.extend(removals::waits(desired, seen));
+        let (drops, delays) = removals::carried_out(desired, &seen.removals, &seen.now);
+        self.steps.extend(drops);
+        self.waits.extend(delays);
         match tables::changes(desired, &seats.sites(), status) {
             Ok(changes) => self.steps.extend(changes.into_iter().map(Step::Change)),
             Err(error) => self.waits.push(Wait::NoPlacement(error.to_string())),

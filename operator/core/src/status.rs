@@ -108,18 +108,21 @@ fn recorded(observed: &Observed, plan: Option<&Plan>, failure: Option<&str>) -> 
     chosen.unwrap_or(&observed.victims).clone()
 }
 
-/// The tables that are to go once that is written down, else those that were. None, if the spec cannot be carried out.
+/// The tables that are to go once that is written down. If that failed, those that were and still are: one that was put
+/// back, or whose delay begins anew, must not be found as it was when this generation counts as looked at.
 fn pending_removals(
     observed: &Observed,
     plan: Option<&Plan>,
     failure: Option<&str>,
 ) -> Vec<skerry_api::PendingRemoval> {
-    if plan.is_none() {
-        return Vec::new();
+    let Some(plan) = plan else { return Vec::new() };
+    let mut steps = plan.steps.iter();
+    let chosen = steps.find_map(|step| if let Step::RecordRemovals(pending) = step { Some(pending) } else { None });
+    match (chosen, failure) {
+        (Some(pending), None) => pending.clone(),
+        (Some(pending), Some(_)) => observed.removals.iter().filter(|r| pending.contains(r)).cloned().collect(),
+        (None, _) => observed.removals.clone(),
     }
-    let mut steps = plan.filter(|_| failure.is_none()).into_iter().flat_map(|plan| &plan.steps);
-    let pending = steps.find_map(|step| if let Step::RecordRemovals(pending) = step { Some(pending) } else { None });
-    pending.unwrap_or(&observed.removals).clone()
 }
 
 fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: Option<&str>) -> Vec<Blocked> {

@@ -24,6 +24,8 @@ pub struct Validated {
     pub name: String,
     /// Of the spec.
     pub generation: i64,
+    /// True if there may have been a spec since the last one that was looked at, and what it said is unknown.
+    pub missed_a_spec: bool,
     /// Storage nodes.
     pub replicas: u32,
     /// Failure domains; empty = none named.
@@ -143,6 +145,7 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
     Ok(Validated {
         name,
         generation: generation(database),
+        missed_a_spec: missed_a_spec(database),
         replicas: spec.replicas,
         zones: spec.zones.clone(),
         engine: spec.storage.engine,
@@ -160,6 +163,11 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
 /// Of the spec; zero if whoever keeps the resource does not count.
 pub(crate) fn generation(database: &DistributedDatabase) -> i64 {
     database.metadata.generation.unwrap_or(0)
+}
+
+fn missed_a_spec(database: &DistributedDatabase) -> bool {
+    let seen = database.status.as_ref().and_then(|status| status.observed_generation);
+    seen.is_some_and(|seen| generation(database) > seen.saturating_add(1))
 }
 
 fn approval(database: &DistributedDatabase) -> Approval {

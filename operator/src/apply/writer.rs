@@ -153,7 +153,12 @@ impl<'a> Writer<'a> {
                 self.delete_claim(claim, uid).await?;
             }
             Action::GrowClaim { claim, uid, size } => self.grow_claim(claim, uid, size).await?,
-            Action::Change(change) => self.change(fence, change.clone()).await?,
+            Action::Change(change) => {
+                if matches!(change, AdminChange::DropTable { .. }) {
+                    self.check_newest().await?;
+                }
+                self.change(fence, change.clone()).await?;
+            }
             Action::RemoveNode { node, incarnation } => {
                 self.check_newest().await?;
                 self.remove_node(fence, *node, *incarnation).await?;

@@ -7,21 +7,23 @@ use skerry_api::PendingRemoval;
 use skerry_core::ids::TableId;
 use skerry_core::map::TableRecord;
 use skerry_core::node::Status;
+use skerry_core::system::AdminChange;
 
-use super::Wait;
+use super::{Step, Wait};
 use crate::desired::Desired;
 use crate::observed::Observed;
 
 /// The tables that are to go by now, due or not. What is written down stays as it is while its table is missing. A table
 /// that was put back, or that nobody wants to go any more, is no longer among them: should it be taken out again, its
-/// delay begins anew. That holds while nobody answers, too.
-pub(super) fn pending(desired: &Desired, seen: &Observed) -> Vec<PendingRemoval> {
+/// delay begins anew. That holds while nobody answers, and it holds for all if there was a spec that nobody looked at.
+pub(super) fn pending(desired: &Desired, missed_a_spec: bool, seen: &Observed) -> Vec<PendingRemoval> {
     if desired.drops_tables_after.is_none() {
         return Vec::new();
     }
+    let written = if missed_a_spec { &[] } else { seen.removals.as_slice() };
     match seen.database.known() {
-        Some(status) => missing(desired, status).map(|table| removal(table, seen)).collect(),
-        None => seen.removals.iter().filter(|removal| !names(desired, &removal.name)).cloned().collect(),
+        Some(status) => missing(desired, status).map(|table| removal(table, written, &seen.now)).collect(),
+        None => written.iter().filter(|removal| !names(desired, &removal.name)).cloned().collect(),
     }
 }
 
@@ -36,25 +38,26 @@ fn names(desired: &Desired, name: &str) -> bool {
 }
 
 /// As it is written down, or from now on. A time in the future is of a clock that was wrong.
-fn removal(table: &TableRecord, seen: &Observed) -> PendingRemoval {
+fn removal(table: &TableRecord, written: &[PendingRemoval], now: &Time) -> PendingRemoval {
     let id = i64::from(table.id.0);
-    let is_it = |r: &&PendingRemoval| r.table == id && r.name == table.name && r.since.0 <= seen.now.0;
-    let written = seen.removals.iter().find(is_it).cloned();
-    written.unwrap_or_else(|| PendingRemoval { name: table.name.clone(), table: id, since: seen.now.clone() })
+    let is_it = |r: &&PendingRemoval| r.table == id && r.name == table.name && r.since.0 <= now.0;
+    let new = || PendingRemoval { name: table.name.clone(), table: id, since: now.clone() };
+    written.iter().find(is_it).cloned().unwrap_or_else(new)
 }
 
-/// Those whose delay is over. One that is not written down yet is never among them.
-pub(super) fn due(desired: &Desired, seen: &Observed) -> impl Iterator<Item = TableId> {
-    let pending = pending(desired, seen).into_iter().filter(|removal| seen.removals.contains(removal));
-    let due = pending.filter(|removal| end(desired, removal).is_some_and(|end| end <= seen.now.0));
-    due.filter_map(|removal| u32::try_from(removal.table).ok().map(TableId))
-}
-
-/// Those whose delay is not over, for people.
-pub(super) fn waits(desired: &Desired, seen: &Observed) -> impl Iterator<Item = Wait> {
-    let pending = pending(desired, seen).into_iter();
-    let waiting = pending.filter_map(|removal| Some((end(desired, &removal)?, removal.name)));
-    waiting.filter(|(end, _)| *end > seen.now.0).map(|(at, table)| Wait::TableToGo { table, at: Time(at) })
+/// Of those that are written down, as they still are: what is to be done about each. Its delay may be over.
+pub(super) fn carried_out(desired: &Desired, written: &[PendingRemoval], now: &Time) -> (Vec<Step>, Vec<Wait>) {
+    let (mut steps, mut waits) = (Vec::new(), Vec::new());
+    for removal in written {
+        match (end(desired, removal), u32::try_from(removal.table)) {
+            (Some(at), Ok(table)) if at <= now.0 => {
+                steps.push(Step::Change(AdminChange::DropTable { table: TableId(table) }));
+            }
+            (Some(at), _) => waits.push(Wait::TableToGo { table: removal.name.clone(), at: Time(at) }),
+            (None, _) => {}
+        }
+    }
+    (steps, waits)
 }
 
 /// When its delay is over. `None` = never.

@@ -1,5 +1,9 @@
 //! Tables that are taken out of a spec that drops such tables: none goes before its delay is over.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
+use skerry_api::DistributedDatabaseStatus;
+
 use super::*;
 use crate::observed::Seen;
 
@@ -85,6 +89,28 @@ fn removal_that_was_written_down_in_the_future_or_of_another_table_counts_for_no
     world.clock -= 7_200;
     assert_eq!([look(&mut world), look(&mut world)], [0, 0]);
     assert_eq!(world.removals[0].since.0.as_second(), world.clock);
+}
+
+/// The operator was down meanwhile: nobody knows whether the table was put back, and taken out again.
+#[test]
+fn delay_begins_anew_after_a_spec_that_nobody_looked_at() {
+    let mut world = at_rest();
+    world.edit(&dropping(ONE, ""));
+    look(&mut world);
+    let generation = world.resource.metadata.generation;
+    let status = |seen| DistributedDatabaseStatus { observed_generation: seen, ..Default::default() };
+    for (missed, is_due) in [(1, true), (2, false)] {
+        let mut later = world.observed();
+        later.now = Time(later.now.0 + SignedDuration::from_secs(60));
+        world.resource.status = Some(status(generation.map(|g| g - missed)));
+        let plan = decide(&world.resource, &Environment::default(), &later).unwrap().plan;
+        let drops = plan.steps.iter().any(|step| matches!(step, Step::Change(AdminChange::DropTable { .. })));
+        assert_eq!((drops, plan.steps.len()), (is_due, 1), "{plan:?}");
+        // The write fails, and the generation counts as looked at: nothing of the old time is left.
+        let decision = decide(&world.resource, &Environment::default(), &later);
+        let told = crate::status(&world.resource, &later, &decision, Some("conflict"), &later.now);
+        assert_eq!(told.table_removals.len(), usize::from(is_due));
+    }
 }
 
 #[test]

@@ -73,3 +73,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.watchNamespace | default .Release.Namespace -}}
 {{- end -}}
 {{- end -}}
+
+{{/*
+Pods of the operator: as many as somebody has scaled it to, else as the values say. Helm 4 applies on the server, which
+refuses to take back what `kubectl scale` or an autoscaler has set.
+*/}}
+{{- define "skerry.replicas" -}}
+{{- $replicas := .Values.replicaCount }}
+{{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "skerry.fullname" .) }}
+{{- range dig "metadata" "managedFields" (list) $live }}
+{{- if eq (get . "subresource") "scale" }}
+{{- $replicas = dig "spec" "replicas" $replicas $live }}
+{{- end }}
+{{- end }}
+{{- int $replicas }}
+{{- end }}

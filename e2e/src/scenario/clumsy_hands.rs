@@ -1,4 +1,5 @@
-//! Somebody deletes what holds a database together: it comes back by itself, and no client notices.
+//! Somebody deletes what holds a database together, or sets by hand what Helm has set: all is well again, and no client
+//! notices.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::await_condition::{await_condition, hold_condition, once};
 use super::judge::CHANGE_GOAL;
 use super::kube::DATABASE;
 use super::objects::{self, NAME};
+use super::operator;
 use super::stage::{LONG, Stage};
 use super::value::{starts, text};
 
@@ -57,6 +59,14 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
             let now = starts(&stage.pods()?);
             Ok(once(now == before, format!("{now:?}, before {before:?}")))
         })
+    })?;
+    stage.expect_pause(&summary, CHANGE_GOAL)?;
+
+    let summary = stage.phase("the operator is scaled by hand, then upgraded", |stage| {
+        operator::take_away(&stage.kube)?;
+        operator::bring_back(&stage.kube)?;
+        operator::install(&stage.kube, stage.setup, &["--set", "logLevel=debug"])?;
+        operator::install(&stage.kube, stage.setup, &[])
     })?;
     stage.expect_pause(&summary, CHANGE_GOAL)?;
     stage.finish().context("after all of that")

@@ -25,9 +25,11 @@ pub fn install(kube: &Kube<'_>, setup: &Setup, more: &[&str]) -> Result<()> {
     let chart = setup.repository.join("charts/skerry");
     let images = format!("image.tag={0},nodeImage.tag={0}", setup.tag);
     let mut args = vec!["upgrade", "--install", RELEASE, path(&chart)?, "--create-namespace", "--set", &images];
-    // A scenario that failed may have scaled it.
-    args.push("--force-conflicts");
     args.extend(more);
+    // A scenario that failed may have scaled it away.
+    if kube.get("deployment", RELEASE)?.is_some_and(|there| number(&there, "/spec/replicas") == Some(0)) {
+        kube.scale("deployment", RELEASE, 2)?;
+    }
     kube.helm(START_WITHIN, &args)?;
     await_operator(&kube)
 }

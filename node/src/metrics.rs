@@ -223,7 +223,7 @@ fn outcome(answer: &Answer) -> usize {
             Refusal::OutcomeUnknown { .. } => 6,
             Refusal::Overloaded { .. } => OVERLOADED,
             Refusal::DiskFull { .. } => 8,
-            Refusal::Limit(_) => 9,
+            Refusal::Limit(_) | Refusal::Key(_) => 9,
             Refusal::TooStale { .. } => 10,
             Refusal::RequestTooNew { .. } => 12,
         },

@@ -154,6 +154,7 @@ fn read_kind(error: &ReadError) -> &'static str {
     match error {
         ReadError::UnknownTable(_) => "read: unknown table",
         ReadError::Key(_) | ReadError::Limit(_) | ReadError::NoKeyRanges(_) => "read: refused",
+        ReadError::UnreadableRecord { .. } => "read: unreadable record",
         ReadError::Deadline { .. } => "read: deadline",
         ReadError::Protocol { .. } => "read: protocol",
     }

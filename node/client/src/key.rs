@@ -5,8 +5,6 @@ use skerry_core::key::{self, KeyError};
 use skerry_core::map::Fragmentation;
 use skerry_core::time::Version;
 
-use crate::wire::Malformed;
-
 /// A key. In a hash table all keys of one partition lie together, in the order of their sort part; in a range table
 /// the partition is the whole key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,15 +44,19 @@ pub struct Record {
     pub expires_ms: Option<u64>,
 }
 
+/// The encoded key of a record that is not one of its table's.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable(pub(crate) Bytes);
+
 impl Record {
     pub(crate) fn decode(
         fragmentation: Fragmentation,
         record: skerry_core::command::Record,
-    ) -> Result<Self, Malformed> {
+    ) -> Result<Self, Unreadable> {
         let skerry_core::command::Record { key, version, value, expires_ms } = record;
         let (partition, sort) = match fragmentation {
             Fragmentation::Range => (key, Bytes::new()),
-            Fragmentation::Hash => key::decode(fragmentation, &key).map_err(|_| Malformed::Range("key"))?,
+            Fragmentation::Hash => key::decode(fragmentation, &key).map_err(|_| Unreadable(key))?,
         };
         Ok(Self { key: Key { partition, sort }, version, value, expires_ms })
     }

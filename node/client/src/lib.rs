@@ -33,7 +33,7 @@ pub use identity::{Founded, FoundingRefusal, Identity, IdentityError};
 pub use key::{Key, Record};
 pub use read::ReadError;
 pub use retry::Fault;
-pub use scan::{Scan, ScanOptions, ScanRange};
+pub use scan::{Scan, ScanOptions, ScanRange, SkippedKeys};
 pub use secret::{Secrets, SecretsError};
 pub use watch::MapWatch;
 pub use write::{Condition, Mutation, PutOptions, WriteError};

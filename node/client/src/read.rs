@@ -1,5 +1,6 @@
 //! Reads of one key.
 
+use bytes::Bytes;
 use skerry_core::command::{Read, ReadConsistency, ReadResult};
 use skerry_core::key::KeyError;
 use skerry_core::limits::LimitExceeded;
@@ -25,6 +26,15 @@ pub enum ReadError {
     /// The keys of a hash table are in no order that means anything to a reader.
     #[error("table {0:?} is a Hash table: it has no ranges of keys, only partitions")]
     NoKeyRanges(String),
+    /// A client that encodes keys itself wrote a record that has none, to an earlier release. A scan can skip it
+    /// ([`crate::ScanOptions::skip`]), and [`Client::delete_encoded`] removes it.
+    #[error("the record under the encoded key {key:02x} of table {table:?} cannot be read")]
+    UnreadableRecord {
+        /// Of this table.
+        table: String,
+        /// The key as it is stored.
+        key: Bytes,
+    },
     /// Time is up.
     #[error("the deadline has passed")]
     Deadline {

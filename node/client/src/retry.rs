@@ -108,6 +108,7 @@ impl Progress {
                 | Denial::DiskFull { .. }
                 | Denial::Limit(_)
                 | Denial::ConditionFailed { .. }
+                | Denial::UnreadableRecord { .. }
                 | Denial::Malformed { .. } => Step::Stop,
             },
             Fault::Unreached { .. } | Fault::Lost { .. } | Fault::Silent { .. } | Fault::NoRoute => self.pause(false),

@@ -1,5 +1,7 @@
 //! Reads of many records: page after page and shard after shard in key order, or all shards side by side.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use skerry_core::command::{Read, ReadConsistency, ReadResult};
@@ -8,7 +10,7 @@ use skerry_core::limits::SCAN_RECORDS_MAX;
 use skerry_core::map::{Descriptor, Fragmentation};
 
 use crate::client::Client;
-use crate::key::Record;
+use crate::key::{Record, Unreadable};
 use crate::operation::Operation;
 use crate::read::{ReadError, from};
 use crate::routes::Table;
@@ -38,18 +40,53 @@ pub enum ScanRange {
     },
 }
 
+/// The encoded keys of records that a scan has left out, since they are no keys of its table. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct SkippedKeys(Arc<Mutex<Skipped>>);
+
+#[derive(Debug, Default)]
+struct Skipped {
+    first: Vec<Bytes>,
+    count: u64,
+}
+
+/// So many keys are remembered; those after them are counted.
+const SKIPPED_KEYS_MAX: usize = 1_000;
+
+impl SkippedKeys {
+    /// How many were left out so far.
+    pub fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+
+    /// The keys of the first thousand of them.
+    pub fn first(&self) -> Vec<Bytes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).first.clone()
+    }
+
+    fn note(&self, key: Bytes) {
+        let mut skipped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        skipped.count += 1;
+        if skipped.first.len() < SKIPPED_KEYS_MAX {
+            skipped.first.push(key);
+        }
+    }
+}
+
 /// How to scan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ScanOptions {
     /// How fresh. Each page is read at a time of its own.
     pub consistency: ReadConsistency,
     /// Records of one page at most; a page of large records has fewer.
     pub page_records: usize,
+    /// Leaves out records that cannot be read, and notes their keys there. `None` = such a record fails the scan.
+    pub skip: Option<SkippedKeys>,
 }
 
 impl Default for ScanOptions {
     fn default() -> Self {
-        Self { consistency: ReadConsistency::default(), page_records: 1_000 }
+        Self { consistency: ReadConsistency::default(), page_records: 1_000, skip: None }
     }
 }
 
@@ -114,9 +151,7 @@ impl Scan {
         if next.as_ref().is_some_and(|next| *next <= start) {
             return Err(ReadError::answer(Malformed::Range("next")));
         }
-        let fragmentation = self.table.fragmentation;
-        let records = records.into_iter().map(|record| Record::decode(fragmentation, record));
-        let records = records.collect::<Result<Vec<_>, _>>().map_err(ReadError::answer)?;
+        let records = self.readable(records)?;
         if let Some(version) = records.iter().map(|record| record.version).max() {
             self.client.inner.stamps.see(version);
         }
@@ -124,6 +159,20 @@ impl Scan {
         let next = next.or(answered.shard_end);
         self.next = next.filter(|next| self.end.as_ref().is_none_or(|end| next < end));
         Ok(Some(records))
+    }
+
+    fn readable(&self, found: Vec<skerry_core::command::Record>) -> Result<Vec<Record>, ReadError> {
+        let mut records = Vec::with_capacity(found.len());
+        for record in found {
+            match (Record::decode(self.table.fragmentation, record), &self.options.skip) {
+                (Ok(record), _) => records.push(record),
+                (Err(Unreadable(key)), Some(skipped)) => skipped.note(key),
+                (Err(Unreadable(key)), None) => {
+                    return Err(ReadError::UnreadableRecord { table: self.name.clone(), key });
+                }
+            }
+        }
+        Ok(records)
     }
 
     /// All pages that follow; the next one is asked for while one is looked at. Ends after an error.

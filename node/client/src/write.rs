@@ -188,6 +188,13 @@ impl Client {
         self.write(table, table_keys, conditions, vec![command::Mutation::Delete { key }]).await
     }
 
+    /// Removes the record under an encoded key, as [`crate::ReadError::UnreadableRecord`] names it. No other operation
+    /// reaches a record whose key is not one of its table's.
+    pub async fn delete_encoded(&self, table: &str, key: Bytes) -> Result<Version, WriteError> {
+        let table_keys = self.table_of_write(table).await?;
+        self.write(table, table_keys, Vec::new(), vec![command::Mutation::Delete { key }]).await
+    }
+
     /// If every condition holds, every mutation happens, at one version. All keys must lie in one shard; those of one
     /// partition of a hash table always do.
     pub async fn batch(

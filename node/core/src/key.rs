@@ -7,10 +7,12 @@
 //! xxh3_64(partition), big-endian │ partition, each 0x00 as 0x00 0xFF │ 0x00 0x01 │ sort
 //! ```
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::limits::KEY_BYTES_MAX;
+use crate::limits::{ENCODED_KEY_BYTES_MAX, KEY_BYTES_MAX};
 use crate::map::Fragmentation;
 
 const HASH_BYTES: usize = 8;
@@ -75,20 +77,58 @@ pub fn decode(fragmentation: Fragmentation, key: &[u8]) -> Result<(Bytes, Bytes)
 }
 
 fn decode_hash(key: &[u8]) -> Option<(Bytes, Bytes)> {
-    let (hash, mut rest) = key.split_first_chunk::<HASH_BYTES>()?;
-    let mut partition = BytesMut::with_capacity(rest.len());
+    let (partition, sort) = split_hash(key)?;
+    Some((Bytes::copy_from_slice(&partition), Bytes::copy_from_slice(sort)))
+}
+
+/// Partition and sort part; copies only partitions that hold a zero.
+fn split_hash(key: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+    let (hash, rest) = key.split_first_chunk::<HASH_BYTES>()?;
+    let (mut partition, mut begin) = (Cow::Borrowed(&rest[..0]), 0);
     loop {
-        let zero = rest.iter().position(|&b| b == 0)?;
-        partition.put_slice(&rest[..zero]);
-        let marker = *rest.get(zero + 1)?;
-        rest = &rest[zero + 2..];
-        match marker {
-            ESCAPED_ZERO => partition.put_u8(0),
-            TERMINATOR => break,
+        let zero = begin + rest[begin..].iter().position(|&b| b == 0)?;
+        match *rest.get(zero + 1)? {
+            ESCAPED_ZERO => partition.to_mut().extend_from_slice(&rest[begin..=zero]),
+            TERMINATOR if begin == 0 => partition = Cow::Borrowed(&rest[..zero]),
+            TERMINATOR => partition.to_mut().extend_from_slice(&rest[begin..zero]),
             _ => return None,
         }
+        begin = zero + 2;
+        if rest[zero + 1] == TERMINATOR {
+            break;
+        }
     }
-    (xxh3_64(&partition) == u64::from_be_bytes(*hash)).then(|| (partition.freeze(), Bytes::copy_from_slice(rest)))
+    (xxh3_64(&partition) == u64::from_be_bytes(*hash)).then_some((partition, &rest[begin..]))
+}
+
+/// Checks a key that a client has encoded: it is what [`encode`] makes of a key within the limits.
+///
+/// # Errors
+/// The same as of [`encode`] for a key that breaks a limit, and [`KeyError::Malformed`] for what it never makes.
+pub fn check(fragmentation: Fragmentation, key: &[u8]) -> Result<(), KeyError> {
+    let bytes = match fragmentation {
+        _ if key.is_empty() => 0,
+        Fragmentation::Range => key.len(),
+        Fragmentation::Hash => {
+            let (partition, sort) = split_hash(key).ok_or(KeyError::Malformed)?;
+            if partition.is_empty() { 0 } else { partition.len() + sort.len() }
+        }
+    };
+    match bytes {
+        0 => Err(KeyError::Empty),
+        1..=KEY_BYTES_MAX => Ok(()),
+        bytes => Err(KeyError::TooLong { bytes }),
+    }
+}
+
+/// Checks what names a place between keys: where a scan begins or ends. Also a record whose key is none can be deleted
+/// by its place. It may be longer than a key: earlier releases took keys of a Range table up to the longest encoding.
+///
+/// # Errors
+/// [`KeyError::TooLong`] for more than [`ENCODED_KEY_BYTES_MAX`] bytes.
+pub fn check_place(place: &[u8]) -> Result<(), KeyError> {
+    let bytes = place.len();
+    if bytes > ENCODED_KEY_BYTES_MAX { Err(KeyError::TooLong { bytes }) } else { Ok(()) }
 }
 
 /// The encoded range that holds all keys of one partition; of a Range table, the one key.
@@ -143,7 +183,19 @@ mod tests {
         #[test]
         fn a_key_comes_back_as_it_was(partition in part(), sort in vec(any::<u8>(), 0..20)) {
             let key = encode(Fragmentation::Hash, &partition, &sort).unwrap();
+            prop_assert_eq!(check(Fragmentation::Hash, &key), Ok(()));
             prop_assert_eq!(decode(Fragmentation::Hash, &key).unwrap(), (partition.into(), sort.into()));
+        }
+
+        #[test]
+        fn what_is_taken_as_encoded_is_what_encoding_makes(key in vec(prop_oneof![Just(0), Just(1), Just(0xFF), any::<u8>()], 0..30), hashed in any::<bool>()) {
+            // Half of the keys have the hash of what follows, or the most would fall at that alone.
+            let hash = key.iter().position(|&b| b == 0).map_or(0, |end| xxh3_64(&key[..end]));
+            let key = if hashed { [&hash.to_be_bytes()[..], &key[..]].concat() } else { key };
+            if check(Fragmentation::Hash, &key).is_ok() {
+                let (partition, sort) = decode(Fragmentation::Hash, &key).unwrap();
+                prop_assert_eq!(encode(Fragmentation::Hash, &partition, &sort).unwrap(), key);
+            }
         }
 
         #[test]
@@ -168,6 +220,29 @@ mod tests {
         assert_eq!(encode(Fragmentation::Hash, &[1; 4_000], &[1; 97]), Err(KeyError::TooLong { bytes: 4_097 }));
         assert!(encode(Fragmentation::Hash, &[1; 4_000], &[1; 96]).is_ok());
         assert_eq!(decode(Fragmentation::Hash, b"12345678no end"), Err(KeyError::Malformed));
+    }
+
+    #[test]
+    fn an_encoded_key_is_refused_as_the_key_itself_is() {
+        let hashed = |partition: &[u8], sort: &[u8]| {
+            let mut key = partition_prefix(partition);
+            key.put_slice(sort);
+            check(Fragmentation::Hash, &key)
+        };
+        assert_eq!(hashed(b"", b"sort"), Err(KeyError::Empty));
+        assert_eq!(hashed(&[0; 4_000], &[1; 97]), Err(KeyError::TooLong { bytes: 4_097 }));
+        assert_eq!(hashed(&[0; 4_000], &[1; 96]), Ok(()));
+        for malformed in [&b"k"[..], b"12345678", b"12345678no end", b"12345678wrong hash\x00\x01", b"12345678\x00\x02"]
+        {
+            assert_eq!(check(Fragmentation::Hash, malformed), Err(KeyError::Malformed), "{malformed:?}");
+        }
+        for fragmentation in [Fragmentation::Range, Fragmentation::Hash] {
+            assert_eq!(check(fragmentation, b""), Err(KeyError::Empty));
+        }
+        assert_eq!(check(Fragmentation::Range, &[1; KEY_BYTES_MAX]), Ok(()));
+        assert_eq!(check(Fragmentation::Range, &[1; KEY_BYTES_MAX + 1]), Err(KeyError::TooLong { bytes: 4_097 }));
+        assert_eq!(check_place(&[1; ENCODED_KEY_BYTES_MAX]), Ok(()));
+        assert!(check_place(&[1; ENCODED_KEY_BYTES_MAX + 1]).is_err());
     }
 
     #[test]

@@ -102,6 +102,10 @@ planted! {
     /// A leader follows its own wall clock, whatever most nodes' clocks say.
     OwnClockBelieved by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
 
+    // Keys.
+    /// A key that a client has encoded itself is not looked at.
+    KeyUncheckedInSession by test("tests/cluster/keys.rs", "a_key_that_is_not_looked_at_is_caught"),
+
     // Disks.
     /// A leader asks only its own disk whether there is room for a put.
     FollowersDiskIgnored by seeds(100),

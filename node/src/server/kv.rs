@@ -49,7 +49,8 @@ impl Table {
     }
 
     fn record(self, record: Record) -> Result<v1::Record, Kind> {
-        let (partition, sort) = key::decode(self.fragmentation, &record.key).map_err(|error| status::key(&error))?;
+        let decoded = key::decode(self.fragmentation, &record.key);
+        let (partition, sort) = decoded.map_err(|_| status::unreadable(record.key))?;
         let key = Some(v1::Key { partition, sort });
         Ok(v1::Record { key, version: record.version.0, value: record.value, expires_ms: record.expires_ms })
     }

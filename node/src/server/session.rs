@@ -5,12 +5,10 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::Stream;
 use skerry_client::wire::{Wire, read_from_op, read_result_into_wire};
-use skerry_core::command::{Command, Read};
+use skerry_core::command::Command;
 use skerry_core::ids::TableId;
-use skerry_core::limits::{ENCODED_KEY_BYTES_MAX, LimitExceeded};
 use skerry_core::node::Answer;
 use skerry_proto::v1;
 use skerry_proto::v1::operation_error::Kind;
@@ -179,39 +177,20 @@ impl State {
     }
 }
 
+/// Keys are checked with the table's layout at hand, by the core.
 fn ask(item: v1::SessionItem) -> Result<Ask, Kind> {
     let table = TableId(item.table_id);
     match item.op {
         Some(Op::Write(write)) => {
             let command = Command::from_wire(write).map_err(|error| status::malformed(&error))?;
-            command.keys().try_for_each(check_key)?;
             Ok(Ask::Write { table, command })
         }
         Some(op @ (Op::Get(_) | Op::Scan(_))) => match read_from_op(op) {
-            Ok(Some((read, consistency))) => {
-                check_read(&read)?;
-                Ok(Ask::Read { table, read, consistency })
-            }
+            Ok(Some((read, consistency))) => Ok(Ask::Read { table, read, consistency }),
             Ok(None) => Err(status::field("op")),
             Err(error) => Err(status::malformed(&error)),
         },
         None => Err(status::field("op")),
-    }
-}
-
-fn check_key(key: &Bytes) -> Result<(), Kind> {
-    let fits = !key.is_empty() && key.len() <= ENCODED_KEY_BYTES_MAX;
-    if fits { Ok(()) } else { Err(status::limit(&LimitExceeded::Key { bytes: key.len() })) }
-}
-
-/// A scan may begin and end anywhere, also with the empty key; nothing lies beyond the longest.
-fn check_read(read: &Read) -> Result<(), Kind> {
-    match read {
-        Read::Get { key } => check_key(key),
-        Read::Scan { start, end, .. } => {
-            let mut bounds = [Some(start), end.as_ref()].into_iter().flatten();
-            bounds.try_for_each(|key| if key.is_empty() { Ok(()) } else { check_key(key) })
-        }
     }
 }
 
@@ -235,6 +214,8 @@ fn denied(kind: Kind) -> WireResult {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use skerry_core::command::Read;
     use skerry_core::limits::SCAN_RECORDS_MAX;
 
     use super::*;
@@ -243,27 +224,23 @@ mod tests {
         ask(v1::SessionItem { id: u64::MAX, table_id: u32::MAX, op: Some(op) })
     }
 
-    fn get(key: usize, consistency: i32) -> Op {
-        Op::Get(v1::GetOp { key: vec![b'k'; key].into(), consistency, staleness_ms: u64::MAX })
+    fn get(consistency: i32) -> Op {
+        Op::Get(v1::GetOp { key: Bytes::from("k"), consistency, staleness_ms: u64::MAX })
     }
 
-    fn scan(start: usize, end: Option<usize>, limit: u32) -> Op {
-        let key = |bytes: usize| Bytes::from(vec![b'k'; bytes]);
-        Op::Scan(v1::ScanOp { start: key(start), end: end.map(key), limit, consistency: 0, staleness_ms: u64::MAX })
+    fn scan(limit: u32) -> Op {
+        let (start, end) = (Bytes::new(), Some(Bytes::new()));
+        Op::Scan(v1::ScanOp { start, end, limit, consistency: 0, staleness_ms: u64::MAX })
     }
 
     #[test]
     fn the_worst_fields_of_an_item_are_bounded_or_refused_by_name() {
-        let long = ENCODED_KEY_BYTES_MAX + 1;
-        for op in [get(0, 0), get(long, 0), scan(long, None, 0), scan(0, Some(long), 0)] {
-            assert!(matches!(asked(op), Err(Kind::Limit(_))));
-        }
         for consistency in [i32::MIN, -1, 4, i32::MAX] {
-            assert!(matches!(asked(get(1, consistency)), Err(Kind::Malformed(_))));
+            assert!(matches!(asked(get(consistency)), Err(Kind::Malformed(_))));
         }
-        assert!(asked(get(ENCODED_KEY_BYTES_MAX, 3)).is_ok());
+        assert!(asked(get(3)).is_ok());
         for limit in [0, u32::MAX] {
-            let read = asked(scan(0, Some(0), limit));
+            let read = asked(scan(limit));
             assert!(matches!(read, Ok(Ask::Read { read: Read::Scan { limit: SCAN_RECORDS_MAX, .. }, .. })));
         }
         let request_id = v1::RequestId { issued: u64::MAX, client: u64::MAX, sequence: u64::MAX };

@@ -3,6 +3,7 @@
 
 mod told;
 
+use bytes::Bytes;
 use skerry_client::wire::Malformed;
 use skerry_core::command::Outcome;
 use skerry_core::ids::{NodeId, ShardId};
@@ -32,6 +33,7 @@ pub(super) fn refusal(refusal: Refusal, map: &Map) -> Kind {
             Kind::RequestTooNew(v1::RequestTooNew { shard_id: shard.0, allowed: allowed.0 })
         }
         Refusal::Limit(exceeded) => limit(&exceeded),
+        Refusal::Key(error) => key(&error),
         Refusal::TooStale { behind_ms } => Kind::TooStale(v1::TooStale { behind_ms }),
     }
 }
@@ -81,6 +83,11 @@ pub(super) fn key(error: &KeyError) -> Kind {
         KeyError::SortInRange => field("key.sort"),
         KeyError::Malformed => field("key"),
     }
+}
+
+/// A record whose key is none: an earlier release took it.
+pub(super) fn unreadable(key: Bytes) -> Kind {
+    Kind::UnreadableRecord(v1::UnreadableRecord { key })
 }
 
 /// A request that cannot be read.

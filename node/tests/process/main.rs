@@ -11,6 +11,7 @@ mod broken_start;
 mod crash;
 mod damage;
 mod doors;
+mod fields;
 mod founding;
 mod full_disk;
 mod incarnation;

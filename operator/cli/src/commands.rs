@@ -15,6 +15,7 @@ pub(crate) mod put;
 pub(crate) mod recover;
 pub(crate) mod scan;
 pub(crate) mod shards;
+mod skipped;
 pub(crate) mod status;
 pub(crate) mod tables;
 pub(crate) mod tour;

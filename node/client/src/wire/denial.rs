@@ -1,5 +1,6 @@
 //! Why a node did not carry an operation out, as a session's item says it.
 
+use bytes::Bytes;
 use skerry_core::ids::{Epoch, NodeId, ShardId, TableId};
 use skerry_core::limits::LimitExceeded;
 use skerry_core::time::Version;
@@ -86,6 +87,12 @@ pub enum Denial {
     /// The node shuts down or has stopped writing.
     #[error("this node takes no more requests")]
     Closing,
+    /// A record's key is not one of its table's.
+    #[error("the record under the encoded key {key:02x} cannot be read")]
+    UnreadableRecord {
+        /// The key as it is stored.
+        key: Bytes,
+    },
     /// The request cannot be understood.
     #[error("field {field} of the request is missing or cannot be")]
     Malformed {
@@ -131,6 +138,7 @@ impl Denial {
             }
             Kind::RequestTooNew(m) => Self::RequestTooNew { shard: ShardId(m.shard_id), allowed: Version(m.allowed) },
             Kind::Closing(_) => Self::Closing,
+            Kind::UnreadableRecord(m) => Self::UnreadableRecord { key: m.key },
             Kind::Malformed(m) => Self::Malformed { field: m.field },
         })
     }

@@ -2,6 +2,7 @@
 
 use crate::command::{Outcome, ReadResult};
 use crate::ids::{Epoch, NodeId, ShardId, TableId};
+use crate::key::KeyError;
 use crate::limits::LimitExceeded;
 use crate::node::{AdminRefusal, AdminReply};
 use crate::time::Version;
@@ -68,6 +69,9 @@ pub enum Refusal {
     /// Nothing happened, and never will.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
+    /// Nothing happened, and never will: what the client has encoded is no key of the table.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The replica here has not seen everything that old yet.
     #[error("this replica is {behind_ms} ms behind, more than asked for")]
     TooStale {

@@ -1,11 +1,13 @@
 //! Clients' writes and reads: to the shard that holds the keys, if its leader is here.
 
-use crate::command::{Command, Read, ReadConsistency};
+use crate::command::{Command, Mutation, Read, ReadConsistency};
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, TableId, Token};
+use crate::key::{self, KeyError};
 use crate::limits::check_command;
-use crate::map::{Map, ShardRecord};
+use crate::map::{Fragmentation, Map, ShardRecord};
 use crate::node::{Answer, Node, Refusal};
+use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
 use crate::time::Now;
 
@@ -34,7 +36,8 @@ impl Node {
     fn refuse(&self, table: TableId, command: &Command) -> Result<crate::ids::ShardId, Refusal> {
         check_command(command)?;
         let first = command.mutations.first().map(|m| m.key().clone()).unwrap_or_default();
-        let record = route(&self.map, table, &first)?;
+        let (fragmentation, record) = route(&self.map, table, &first)?;
+        check_keys(fragmentation, command)?;
         if !command.keys().all(|key| record.descriptor.contains(key)) {
             return Err(Refusal::WrongShard { epoch: self.map.epoch });
         }
@@ -59,7 +62,8 @@ impl Node {
         // A copy without records can only ask a leader.
         let needs_records = consistency != ReadConsistency::Linearizable;
         let here = self.identity.node;
-        let found = route(&self.map, table, key).and_then(|record| {
+        let found = route(&self.map, table, key).and_then(|(fragmentation, record)| {
+            check_read(fragmentation, &read)?;
             let replica = self.replicas.get_mut(&record.descriptor.shard);
             let replica = replica.filter(|replica| serves(replica, record) && !(needs_records && replica.is_blank()));
             replica.ok_or_else(|| elsewhere(here, record))
@@ -92,11 +96,34 @@ impl Node {
     }
 }
 
-fn route<'a>(map: &'a Map, table: TableId, key: &[u8]) -> Result<&'a ShardRecord, Refusal> {
-    if table == TableId::SYSTEM || map.tables.get(&table).is_none_or(|t| t.dropped) {
-        return Err(Refusal::UnknownTable(table));
+fn route<'a>(map: &'a Map, table: TableId, key: &[u8]) -> Result<(Fragmentation, &'a ShardRecord), Refusal> {
+    let found = map.tables.get(&table).filter(|t| table != TableId::SYSTEM && !t.dropped);
+    let fragmentation = found.ok_or(Refusal::UnknownTable(table))?.fragmentation;
+    let record = map.route(table, key).ok_or(Refusal::WrongShard { epoch: map.epoch })?;
+    Ok((fragmentation, record))
+}
+
+/// Clients of a session encode keys themselves. This is the only place that every write passes, whatever door it came
+/// by: where a command is applied the table is not known, and copies of different releases must decide alike there.
+fn check_keys(fragmentation: Fragmentation, command: &Command) -> Result<(), KeyError> {
+    let unchecked = is_planted(Planted::KeyUncheckedInSession);
+    let check = |key| if unchecked { Ok(()) } else { key::check(fragmentation, key) };
+    command.conditions.iter().try_for_each(|condition| check(&condition.key))?;
+    command.mutations.iter().try_for_each(|mutation| match mutation {
+        Mutation::Put { key, .. } => check(key),
+        Mutation::Delete { key } if key.is_empty() => Err(KeyError::Empty),
+        // What an earlier release took under a key that is none can be removed.
+        Mutation::Delete { key } => key::check_place(key),
+    })
+}
+
+fn check_read(fragmentation: Fragmentation, read: &Read) -> Result<(), KeyError> {
+    match read {
+        Read::Get { key } => key::check(fragmentation, key),
+        Read::Scan { start, end, .. } => {
+            std::iter::once(start).chain(end).try_for_each(|place| key::check_place(place))
+        }
     }
-    map.route(table, key).ok_or(Refusal::WrongShard { epoch: map.epoch })
 }
 
 /// True unless the map says that the shard went on without this copy. Its end may still wait to be confirmed, and until

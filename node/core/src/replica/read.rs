@@ -43,6 +43,9 @@ fn page(
         (Some(wanted), Some(shard)) => Some(wanted.min(shard)),
         (wanted, shard) => wanted.or(shard.as_ref()),
     };
+    if end.is_some_and(|end| end <= start) {
+        return Ok(ReadResult::Page { records: Vec::new(), next: None });
+    }
     let limit = limit.clamp(1, SCAN_RECORDS_MAX);
     let (mut records, mut bytes, mut next, mut failed) = (Vec::new(), 0, None, None);
     let first = data_key(descriptor.table, start);

@@ -435,13 +435,17 @@ impl Cluster {
 }
 
 pub(crate) fn table_on(cluster: &mut Cluster, nodes: &[NodeId]) -> TableId {
-    let shards = ["", "h", "q"]
+    table_as(cluster, Fragmentation::Range, nodes)
+}
+
+pub(crate) fn table_as(cluster: &mut Cluster, fragmentation: Fragmentation, nodes: &[NodeId]) -> TableId {
+    let starts: &[&str] = if fragmentation == Fragmentation::Hash { &[""] } else { &["", "h", "q"] };
+    let shards = starts
         .iter()
         .map(|s| NewShard { start: Bytes::copy_from_slice(s.as_bytes()), nodes: nodes.to_vec() })
         .collect();
     let replication_factor = u32::try_from(nodes.len()).unwrap();
-    let change =
-        AdminChange::CreateTable { name: "t".into(), fragmentation: Fragmentation::Range, replication_factor, shards };
+    let change = AdminChange::CreateTable { name: "t".into(), fragmentation, replication_factor, shards };
     let SystemReply::Table(table) = cluster.change(change) else { panic!("no table") };
     cluster.run(60);
     table

@@ -6,6 +6,7 @@ mod adversary;
 mod bounds;
 mod given_up;
 mod harness;
+mod keys;
 mod liar;
 mod lost_volume;
 mod members;

@@ -1,7 +1,7 @@
 //! Scans by name: a page out of one shard, and where the next one begins, in whichever shard that is.
 
 use bytes::Bytes;
-use skerry_core::command::{Read, ReadResult};
+use skerry_core::command::{Read, ReadResult, Record};
 use skerry_core::key;
 use skerry_core::limits::{ENCODED_KEY_BYTES_MAX, KEY_BYTES_MAX, LimitExceeded, SCAN_RECORDS_MAX};
 use skerry_core::map::{Fragmentation, Map};
@@ -34,11 +34,24 @@ impl Kv {
             ReadResult::Value(_) => return Err(status::ended()),
         };
         let next = next.or_else(|| next_shard(table, &map, &start, end.as_ref()));
-        Ok(v1::ScanResponse {
-            header: self.header(),
-            records: records.into_iter().map(|record| table.record(record)).collect::<Result<_, _>>()?,
-            next_page_token: next.unwrap_or_default(),
-        })
+        let (records, unreadable_keys) = table.page(records, request.skip_unreadable)?;
+        let next_page_token = next.unwrap_or_default();
+        Ok(v1::ScanResponse { header: self.header(), records, next_page_token, unreadable_keys })
+    }
+}
+
+impl Table {
+    /// The records of a page, and the keys of those that were left out since they cannot be read.
+    fn page(self, found: Vec<Record>, skip_unreadable: bool) -> Result<(Vec<v1::Record>, Vec<Bytes>), Kind> {
+        let (mut records, mut unreadable) = (Vec::with_capacity(found.len()), Vec::new());
+        for record in found {
+            match self.record(record) {
+                Ok(record) => records.push(record),
+                Err(Kind::UnreadableRecord(v1::UnreadableRecord { key })) if skip_unreadable => unreadable.push(key),
+                Err(kind) => return Err(kind),
+            }
+        }
+        Ok((records, unreadable))
     }
 }
 
@@ -69,4 +82,30 @@ fn bounds(table: Table, range: Option<Range>) -> Result<(Bytes, Option<Bytes>), 
 fn next_shard(table: Table, map: &Map, start: &[u8], end: Option<&Bytes>) -> Option<Bytes> {
     let next = map.route(table.id, start)?.descriptor.end.clone()?;
     end.is_none_or(|end| next < *end).then_some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_core::ids::TableId;
+    use skerry_core::time::Version;
+
+    use super::*;
+
+    fn record(key: Bytes) -> Record {
+        Record { key, version: Version(7), value: Bytes::from("v"), expires_ms: None }
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_fails_the_page_by_its_key_or_is_left_out_and_named() {
+        let table = Table { id: TableId(1), fragmentation: Fragmentation::Hash };
+        let stranger = Bytes::from("no key");
+        let found = || vec![record(key::encode(Fragmentation::Hash, b"p", b"s").unwrap()), record(stranger.clone())];
+        let named = v1::UnreadableRecord { key: stranger.clone() };
+        assert_eq!(table.page(found(), false), Err(Kind::UnreadableRecord(named.clone())));
+        let text = status::status(Kind::UnreadableRecord(named)).message().to_owned();
+        assert!(text.contains("6e6f206b6579"), "{text}");
+        let (records, unreadable) = table.page(found(), true).unwrap();
+        let keys: Vec<_> = records.into_iter().map(|record| record.key.unwrap().partition).collect();
+        assert_eq!((keys, unreadable), (vec![Bytes::from("p")], vec![stranger]));
+    }
 }

@@ -108,6 +108,13 @@ fn told(kind: Kind) -> Told {
             let told = Told::new(Code::FailedPrecondition, "CONDITION_FAILED", text).with("condition", condition);
             told.with_some("actual_version", actual_version)
         }
+        Kind::UnreadableRecord(v1::UnreadableRecord { key }) => {
+            let key = format!("{key:02x}");
+            let text = format!(
+                "the record under the encoded key {key} cannot be read: that is no key of this table; skip it or delete it"
+            );
+            Told::new(Code::DataLoss, "UNREADABLE_RECORD", text).with("key", key)
+        }
         Kind::Closing(v1::Closing {}) => Told::new(Code::Unavailable, "CLOSING", Refused::Closed.to_string()),
         Kind::Malformed(v1::Malformed { field }) => {
             let text = format!("{field} is missing or cannot be");

@@ -9,8 +9,9 @@ use skerry_core::time::Version;
 use super::key::KeyArgs;
 use super::put::done;
 use crate::args::Global;
+use crate::bytes_text::from_hex;
 use crate::connect;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 
 /// Of `skerry delete`.
@@ -23,12 +24,21 @@ pub(crate) struct Delete {
     /// Only if the record has this version.
     #[arg(long, value_name = "VERSION")]
     if_version: Option<u64>,
+    /// KEY is an encoded key in hexadecimal, as an error names that of a record that cannot be read.
+    #[arg(long, conflicts_with_all = ["sort", "if_version"])]
+    encoded: bool,
 }
 
 impl Delete {
     /// Deletes; a key that is absent is no error.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
         let client = connect::client(global).await?;
+        if self.encoded {
+            let key = self.key.key().partition;
+            let key = std::str::from_utf8(&key).ok().and_then(from_hex);
+            let key = key.ok_or_else(|| Failure::new("an encoded key is an even number of hexadecimal digits"))?;
+            return done(output, &self.table, client.delete_encoded(&self.table, key.into()).await);
+        }
         let expected = self.if_version.map(|v| Expected::Version(Version(v)));
         done(output, &self.table, client.delete_if(&self.table, self.key.key(), expected).await)
     }

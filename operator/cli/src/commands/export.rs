@@ -10,10 +10,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::StreamExt;
 use serde_json::Value;
-use skerry_client::{ScanOptions, ScanRange};
+use skerry_client::{ScanOptions, ScanRange, SkippedKeys};
 
 use super::get::explained;
 use super::key::object;
+use super::skipped;
 use crate::args::Global;
 use crate::connect;
 use crate::failure::{Explain, Outcome};
@@ -32,6 +33,9 @@ pub(crate) struct Export {
     /// So many shards are read side by side; with more than one, records come in no order of keys.
     #[arg(long, default_value_t = 1)]
     shards: usize,
+    /// Leave out records that cannot be read, and name their keys on stderr.
+    #[arg(long)]
+    skip_unreadable: bool,
 }
 
 impl Export {
@@ -39,7 +43,9 @@ impl Export {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
         let client = connect::client(global).await?;
         let failed = |error| explained(&self.table, error);
-        let pages = client.scan_parallel(&self.table, ScanRange::All, ScanOptions::default(), self.shards);
+        let skip = self.skip_unreadable.then(SkippedKeys::default);
+        let options = ScanOptions { skip: skip.clone(), ..ScanOptions::default() };
+        let pages = client.scan_parallel(&self.table, ScanRange::All, options, self.shards);
         let mut pages = std::pin::pin!(pages.map_err(failed)?);
         let writing = || format!("failed to write {}", self.file.display());
         let mut sink = Sink::open(&self.file).doing(writing())?;
@@ -54,6 +60,7 @@ impl Export {
         }
         sink.finish().doing(writing())?;
         progress.done(&size::plural(records, "record"));
+        skipped::tell(output, &self.table, skip.as_ref());
         Ok(ExitCode::SUCCESS)
     }
 }

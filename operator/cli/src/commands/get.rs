@@ -92,6 +92,9 @@ pub(crate) fn explained(table: &str, error: ReadError) -> Failure {
         ReadError::Key(_) => "in a range table the key is one part: leave --sort out",
         ReadError::Limit(_) => "keys may have 4 KiB",
         ReadError::NoKeyRanges(_) => "name a partition with --partition, or scan the whole table",
+        ReadError::UnreadableRecord { .. } => {
+            "--skip-unreadable leaves such records out; `skerry delete TABLE --encoded KEY` removes one"
+        }
         ReadError::Deadline { .. } => "see `skerry status`: a shard may be without a leader",
         ReadError::Protocol { .. } => "use a command line of the nodes' version",
     };

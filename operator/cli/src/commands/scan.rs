@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::Args;
-use skerry_client::{ScanOptions, ScanRange};
+use skerry_client::{ScanOptions, ScanRange, SkippedKeys};
 use skerry_core::limits::SCAN_RECORDS_MAX;
 
 use super::get::{Fresh, explained};
 use super::key::show;
+use super::skipped;
 use crate::args::Global;
 use crate::connect;
 use crate::failure::Outcome;
@@ -37,6 +38,9 @@ pub(crate) struct Scan {
     /// No values.
     #[arg(long)]
     keys_only: bool,
+    /// Leave out records that cannot be read, and name their keys on stderr.
+    #[arg(long)]
+    skip_unreadable: bool,
     #[command(flatten)]
     fresh: Fresh,
 }
@@ -48,7 +52,8 @@ impl Scan {
         let failed = |error| explained(&self.table, error);
         let mut left = self.limit.unwrap_or(usize::MAX);
         let page_records = left.clamp(1, 1_000.min(SCAN_RECORDS_MAX));
-        let options = ScanOptions { consistency: self.fresh.consistency(), page_records };
+        let skip = self.skip_unreadable.then(SkippedKeys::default);
+        let options = ScanOptions { consistency: self.fresh.consistency(), page_records, skip: skip.clone() };
         let mut scan = client.scan(&self.table, self.range(), options).map_err(failed)?;
         while left > 0
             && let Some(page) = scan.next_page().await.map_err(failed)?
@@ -57,6 +62,7 @@ impl Scan {
             show(output, &page[..shown], self.keys_only)?;
             left -= shown;
         }
+        skipped::tell(output, &self.table, skip.as_ref());
         Ok(ExitCode::SUCCESS)
     }
 

@@ -71,6 +71,11 @@ pub struct Args {
     #[arg(long, env = "SKERRY_CACHE_BYTES", default_value_t = 256 << 20)]
     pub cache_bytes: u64,
 
+    /// Memory for requests, answers, and what lags behind, in bytes; the store's cache is extra. By default an eighth of
+    /// the memory limit of the process's control group, or of the machine's memory, at most 1 GiB. At least 64 MiB.
+    #[arg(long, env = "SKERRY_MEMORY_BUDGET_BYTES")]
+    pub memory_budget_bytes: Option<u64>,
+
     /// Size of the volume, where it is smaller than what the file system says.
     #[arg(long, env = "SKERRY_CAPACITY_BYTES")]
     pub capacity_bytes: Option<u64>,

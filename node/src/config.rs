@@ -7,6 +7,7 @@ use skerry_core::ids::ClusterId;
 use skerry_core::limits::CLUSTER_ID_BYTES_MAX;
 
 use crate::args::Args;
+use crate::budget::{self, BUDGET_BYTES_MAX, BUDGET_BYTES_MIN};
 use crate::engine::{CACHE_BYTES_MAX, CACHE_BYTES_MIN, EngineKind};
 use crate::log::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::server::Ports;
@@ -43,6 +44,8 @@ pub struct Config {
     pub engine: EngineKind,
     /// Memory for the store's cache.
     pub cache_bytes: u64,
+    /// Memory for requests, answers, and what lags behind.
+    pub memory_budget_bytes: usize,
     /// Declared size of the volume.
     pub capacity_bytes: Option<u64>,
     /// Below this much free, only deletes are taken.
@@ -98,6 +101,9 @@ pub enum ConfigError {
     )]
     Cache(u64),
     /// Out of range.
+    #[error("--memory-budget-bytes {0} must be between {BUDGET_BYTES_MIN} and {BUDGET_BYTES_MAX}")]
+    MemoryBudget(u64),
+    /// Out of range.
     #[error("--segment-bytes {0} must be between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES_MAX}")]
     Segment(u64),
 }
@@ -122,6 +128,10 @@ impl Config {
         }
         if !(CACHE_BYTES_MIN..=CACHE_BYTES_MAX).contains(&args.cache_bytes) {
             return Err(ConfigError::Cache(args.cache_bytes));
+        }
+        let budget = args.memory_budget_bytes.unwrap_or_else(budget::default_bytes);
+        if !(BUDGET_BYTES_MIN..=BUDGET_BYTES_MAX).contains(&budget) {
+            return Err(ConfigError::MemoryBudget(budget));
         }
         let reserve_bytes = args.reserve_bytes.unwrap_or_else(|| default_reserve(args.capacity_bytes));
         if let Some(capacity) = args.capacity_bytes.filter(|capacity| *capacity <= reserve_bytes) {
@@ -148,6 +158,7 @@ impl Config {
             origin,
             engine: args.engine,
             cache_bytes: args.cache_bytes,
+            memory_budget_bytes: usize::try_from(budget).map_err(|_| ConfigError::MemoryBudget(budget))?,
             capacity_bytes: args.capacity_bytes,
             reserve_bytes,
             segment_bytes: args.segment_bytes,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use bytes::Bytes;
 use skerry_core::command::{Command, Read, ReadConsistency};
 use skerry_core::ids::{Incarnation, NodeId, TableId};
 use skerry_core::message::PeerMessage;
@@ -17,12 +18,14 @@ use skerry_core::node::{AdminRequest, Answer};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::{self, Budget, Kind, Permit, Share};
+use crate::peers::{PEERS_PART, message_bytes};
 use crate::session::Session;
 
 /// Requests that a node has in hand at most, waiting or at work: beyond this a client is told to come back later.
 pub const REQUESTS_MAX: usize = 32_768;
-/// Bytes of requests that wait for the worker at most.
-pub const WAITING_BYTES_MAX: usize = 64 << 20;
+/// What one request takes beside its keys and values, about.
+const REQUEST_BYTES: usize = 256;
 /// Pieces of work that wait at most. A piece has at least one request or is one frame of a peer.
 const QUEUE_MAX: usize = REQUESTS_MAX + 4_096;
 /// A peer whose frame finds no place tries again after this long.
@@ -33,8 +36,8 @@ const PEER_RETRIES_MAX: usize = 500;
 /// What the worker takes from the queue.
 #[derive(Debug)]
 pub enum Work {
-    /// Of one client, in its order.
-    Requests(Vec<Request>),
+    /// Of one client, in its order, and the memory that they take.
+    Requests(Vec<Request>, Permit),
     /// Of another node.
     Peer {
         /// Sender.
@@ -43,6 +46,8 @@ pub enum Work {
         incarnation: Incarnation,
         /// In its order.
         messages: Vec<PeerMessage>,
+        /// The memory that they take.
+        permit: Permit,
     },
     /// Look at the signals.
     Wake,
@@ -81,10 +86,22 @@ pub enum Ask {
 }
 
 impl Ask {
-    fn bytes(&self) -> usize {
-        match self {
+    /// Memory that it takes until it is answered, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let parts = match self {
             Self::Write { command, .. } => command.bytes(),
-            Self::Read { .. } | Self::Admin(_) => 0,
+            Self::Read { read: Read::Get { key }, .. } => key.len(),
+            Self::Read { read: Read::Scan { start, end, .. }, .. } => start.len() + end.as_ref().map_or(0, Bytes::len),
+            Self::Admin(_) => 0,
+        };
+        REQUEST_BYTES + parts
+    }
+
+    /// What brings nothing new finds room that puts must leave, as on a disk that is nearly full.
+    fn share(&self) -> Share {
+        match self {
+            Self::Write { command, .. } if !command.only_deletes() => Share::Most,
+            Self::Write { .. } | Self::Read { .. } | Self::Admin(_) => Share::All,
         }
     }
 }
@@ -107,6 +124,14 @@ pub enum Refused {
         /// In hand.
         requests: usize,
     },
+    /// The node's memory for what is in hand is used up.
+    #[error("this node has {used} of {limit} bytes of memory for requests and answers in use, come back after a pause")]
+    NoMemory {
+        /// Bytes in use.
+        used: usize,
+        /// Bytes in all.
+        limit: usize,
+    },
     /// The node is shutting down or poisoned.
     #[error("this node takes no more requests")]
     Closed,
@@ -117,13 +142,13 @@ pub enum Refused {
 pub struct Inbox {
     queue: SyncSender<Work>,
     signals: Arc<Signals>,
+    budget: Arc<Budget>,
 }
 
 /// What is in hand, and what must not be lost.
 #[derive(Debug, Default)]
 pub struct Signals {
     requests: AtomicUsize,
-    waiting_bytes: AtomicUsize,
     woken: AtomicBool,
     closed: AtomicBool,
     stopping: AtomicBool,
@@ -139,10 +164,15 @@ pub struct Signals {
     stopped: CancellationToken,
 }
 
-/// Makes both ends.
+/// Makes both ends, with as much memory as the machine allows by default.
 pub fn inbox() -> (Inbox, Receiver<Work>) {
+    inbox_within(Budget::new(usize::try_from(budget::default_bytes()).unwrap_or(usize::MAX)))
+}
+
+/// Makes both ends. What is in hand takes its memory from this budget.
+pub fn inbox_within(budget: Arc<Budget>) -> (Inbox, Receiver<Work>) {
     let (queue, receiver) = sync_channel(QUEUE_MAX);
-    (Inbox { queue, signals: Arc::default() }, receiver)
+    (Inbox { queue, signals: Arc::default(), budget }, receiver)
 }
 
 impl Inbox {
@@ -151,29 +181,50 @@ impl Inbox {
         &self.signals
     }
 
-    /// Hands a client's requests in. If refused, none of them was taken.
+    /// The memory that all of this takes.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Hands a client's requests in. Those that come back were not taken; for want of memory these may be puts alone.
     pub fn submit(&self, requests: Vec<Request>) -> Result<(), (Refused, Vec<Request>)> {
-        let signals = &self.signals;
-        if signals.closed.load(Ordering::Acquire) {
+        if self.signals.closed.load(Ordering::Acquire) {
             return Err((Refused::Closed, requests));
         }
-        let (count, bytes) = (requests.len(), requests.iter().map(|r| r.ask.bytes()).sum::<usize>());
+        let has_puts = requests.iter().any(|request| request.ask.share() == Share::Most);
+        let refused = match self.permit(&requests, if has_puts { Share::Most } else { Share::All }) {
+            Some(permit) => return self.enqueue(requests, permit),
+            None => Refused::NoMemory { used: self.budget.used(), limit: self.budget.limit() },
+        };
+        let (puts, others): (Vec<_>, Vec<_>) = requests.into_iter().partition(|r| r.ask.share() == Share::Most);
+        match self.permit(&others, Share::All).filter(|_| has_puts && !others.is_empty()) {
+            Some(permit) => match self.enqueue(others, permit) {
+                Ok(()) => Err((refused, puts)),
+                Err((refused, others)) => Err((refused, puts.into_iter().chain(others).collect())),
+            },
+            None => Err((refused, puts.into_iter().chain(others).collect())),
+        }
+    }
+
+    fn permit(&self, requests: &[Request], share: Share) -> Option<Permit> {
+        let bytes = requests.iter().map(|request| request.ask.bytes()).sum();
+        self.budget.acquire(Kind::Requests, bytes, share)
+    }
+
+    fn enqueue(&self, requests: Vec<Request>, permit: Permit) -> Result<(), (Refused, Vec<Request>)> {
+        let (signals, count) = (&self.signals, requests.len());
         let before = signals.requests.fetch_add(count, Ordering::AcqRel);
-        let waiting = signals.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
-        let refused = if before + count > REQUESTS_MAX || (waiting > 0 && waiting + bytes > WAITING_BYTES_MAX) {
-            Some((Refused::Overloaded { requests: before }, requests))
+        let refused = if before + count > REQUESTS_MAX {
+            (Refused::Overloaded { requests: before }, requests)
         } else {
-            match self.queue.try_send(Work::Requests(requests)) {
-                Ok(()) => None,
-                Err(TrySendError::Full(work)) => Some((Refused::Overloaded { requests: before }, into_requests(work))),
-                Err(TrySendError::Disconnected(work)) => Some((Refused::Closed, into_requests(work))),
+            match self.queue.try_send(Work::Requests(requests, permit)) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(work)) => (Refused::Overloaded { requests: before }, into_requests(work)),
+                Err(TrySendError::Disconnected(work)) => (Refused::Closed, into_requests(work)),
             }
         };
-        if refused.is_some() {
-            signals.requests.fetch_sub(count, Ordering::AcqRel);
-            signals.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        }
-        refused.map_or(Ok(()), Err)
+        signals.requests.fetch_sub(count, Ordering::AcqRel);
+        Err(refused)
     }
 
     /// Hands one request in and waits for its answer. `None` = the node stopped before there was one.
@@ -185,8 +236,19 @@ impl Inbox {
 
     /// Hands a peer's frame in; waits a while for a place, then drops it. False once the worker is gone.
     pub async fn deliver(&self, from: NodeId, incarnation: Incarnation, messages: Vec<PeerMessage>) -> bool {
-        let mut work = Work::Peer { from, incarnation, messages };
-        for _ in 0..PEER_RETRIES_MAX {
+        let bytes = messages.iter().map(message_bytes).sum();
+        let mut tries = 0;
+        // Not the whole budget's room counts: what clients leave untaken must not keep the shards from going on.
+        while bytes > 0 && self.budget.used_by(Kind::Peers) > self.budget.limit() / PEERS_PART {
+            if tries == PEER_RETRIES_MAX {
+                return true;
+            }
+            tries += 1;
+            tokio::time::sleep(PEER_RETRY).await;
+        }
+        let permit = self.budget.charge(Kind::Peers, bytes);
+        let mut work = Work::Peer { from, incarnation, messages, permit };
+        for _ in tries..PEER_RETRIES_MAX {
             match self.queue.try_send(work) {
                 Ok(()) => return true,
                 Err(TrySendError::Disconnected(_)) => return false,
@@ -279,10 +341,6 @@ impl Signals {
         }
     }
 
-    pub(crate) fn taken(&self, ask: &Ask) {
-        self.waiting_bytes.fetch_sub(ask.bytes(), Ordering::AcqRel);
-    }
-
     pub(crate) fn answered(&self, requests: usize) {
         self.requests.fetch_sub(requests, Ordering::AcqRel);
     }
@@ -299,13 +357,19 @@ pub(crate) struct Seen {
 
 fn into_requests(work: Work) -> Vec<Request> {
     match work {
-        Work::Requests(requests) => requests,
+        Work::Requests(requests, _) => requests,
         Work::Peer { .. } | Work::Wake => Vec::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use skerry_core::command::Mutation;
+    use skerry_core::ids::{ReplicaId, ShardId};
+    use skerry_core::log::{EntryKind, LogEntry};
+    use skerry_core::map::MapDelta;
+    use skerry_core::message::{RaftEnvelope, RaftKind};
+
     use super::*;
 
     fn read() -> Request {
@@ -324,6 +388,71 @@ mod tests {
         assert_eq!(back.len(), 1);
         inbox.signals().answered(1);
         inbox.submit(vec![read()]).unwrap();
+    }
+
+    fn write(mutation: Mutation) -> Request {
+        let command = Command { request: None, conditions: vec![], mutations: vec![mutation] };
+        let ask = Ask::Write { table: TableId(1), command };
+        Request { ask, reply: Reply::Once(oneshot::channel().0) }
+    }
+
+    fn put(bytes: usize) -> Request {
+        let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![0; bytes]));
+        write(Mutation::Put { key, value, expires_ms: None })
+    }
+
+    fn delete() -> Request {
+        write(Mutation::Delete { key: Bytes::from_static(b"k") })
+    }
+
+    #[test]
+    fn a_put_without_memory_for_it_is_refused_and_deletes_of_the_same_frame_are_taken() {
+        let (inbox, receiver) = inbox_within(Budget::new(10_000));
+        inbox.submit(vec![put(7_000)]).unwrap();
+        let (refused, back) = inbox.submit(vec![put(1_000), delete(), read()]).unwrap_err();
+        assert!(matches!(refused, Refused::NoMemory { limit: 10_000, .. }), "{refused}");
+        assert_eq!((back.len(), inbox.signals().requests()), (1, 3));
+        assert!(matches!(back[0].ask.share(), Share::Most));
+        drop(receiver.try_iter().collect::<Vec<_>>());
+        inbox.submit(vec![put(7_000)]).unwrap();
+    }
+
+    #[test]
+    fn what_is_in_hand_takes_memory_until_its_permit_is_dropped() {
+        let (inbox, receiver) = inbox_within(Budget::new(10_000));
+        inbox.submit(vec![put(5_000)]).unwrap();
+        let Ok(Work::Requests(requests, permit)) = receiver.try_recv() else { panic!("no request") };
+        drop(requests);
+        assert!(inbox.submit(vec![put(5_000)]).is_err());
+        drop(permit);
+        inbox.submit(vec![put(5_000)]).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_peers_frame_waits_for_memory_and_is_lost_in_the_end_but_what_has_no_size_never_waits() {
+        let (inbox, receiver) = inbox_within(Budget::new(400));
+        let held = inbox.budget().charge(Kind::Peers, 101);
+        let (from, incarnation) = (NodeId(2), Incarnation(1));
+        let map = || vec![PeerMessage::Map(MapDelta { nodes: vec![], ..MapDelta::default() })];
+        assert!(inbox.deliver(from, incarnation, map()).await);
+        assert!(matches!(receiver.try_recv(), Ok(Work::Peer { .. })));
+        let entries = || {
+            let copies = (ReplicaId(2), ReplicaId(1));
+            let mut append = RaftEnvelope::empty(ShardId(1), copies, RaftKind::Append, 1);
+            append.entries = vec![LogEntry {
+                index: 1,
+                term: 1,
+                kind: EntryKind::Normal,
+                data: Bytes::from_static(b"entry"),
+                context: Bytes::new(),
+            }];
+            vec![PeerMessage::Raft(append)]
+        };
+        assert!(inbox.deliver(from, incarnation, entries()).await);
+        assert!(receiver.try_recv().is_err(), "it is lost");
+        drop(held);
+        assert!(inbox.deliver(from, incarnation, entries()).await);
+        assert!(matches!(receiver.try_recv(), Ok(Work::Peer { .. })));
     }
 
     #[test]

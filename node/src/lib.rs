@@ -1,6 +1,7 @@
 //! The shell of a storage node: server, peers, worker, log and engine around the core.
 
 pub mod args;
+pub mod budget;
 pub mod chain;
 pub mod clock;
 pub mod config;

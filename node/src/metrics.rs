@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 use skerry_core::command::{Outcome, Read};
 use skerry_core::node::{AdminRefusal, Answer, Refusal};
 
+use crate::budget::{Budget, Kind};
 use crate::inbox::Ask;
 
 /// Kinds of requests.
@@ -70,6 +71,14 @@ pub struct Metrics {
     pub engine_sync_seconds: Histogram,
     pub snapshot_bytes: Counter,
     pub peers: PeerMetrics,
+    pub budget: BudgetMetrics,
+}
+
+/// The memory budget, as it is used.
+#[derive(Debug, Clone)]
+pub struct BudgetMetrics {
+    limit: Count,
+    used: [Count; Kind::ALL.len()],
 }
 
 /// Messages to and from other nodes, counted.
@@ -98,6 +107,11 @@ struct OperationLabel {
 struct RequestLabels {
     operation: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BudgetLabel {
+    kind: &'static str,
 }
 
 impl Metrics {
@@ -150,6 +164,7 @@ impl Metrics {
             engine_sync_seconds: histogram(registry, "engine_sync_seconds", "One sync of the store", 0.001, 16),
             snapshot_bytes: counted(registry, "snapshot_bytes", "Bytes of snapshots sent to other nodes"),
             peers: PeerMetrics::new(registry),
+            budget: BudgetMetrics::new(registry),
         }
     }
 
@@ -163,6 +178,25 @@ impl Metrics {
     /// Requests were turned away before they reached the worker.
     pub fn turned_away(&self, operation: Operation, requests: u64) {
         self.operations[operation as usize].outcomes[OVERLOADED].inc_by(requests);
+    }
+}
+
+impl BudgetMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let limit = Count::default();
+        let help = "Memory that requests, answers, frames, logs and pre-images may take together";
+        registry.register("memory_budget_limit_bytes", help, limit.clone());
+        let used = Family::<BudgetLabel, Count>::default();
+        registry.register("memory_budget_used_bytes", "Memory of the budget that is in use, by kind", used.clone());
+        Self { limit, used: Kind::ALL.map(|(_, kind)| used.get_or_create(&BudgetLabel { kind }).clone()) }
+    }
+
+    /// Takes over how the budget stands.
+    pub fn show(&self, budget: &Budget) {
+        self.limit.set(budget.limit() as u64);
+        for ((kind, _), used) in Kind::ALL.into_iter().zip(&self.used) {
+            used.set(budget.used_by(kind) as u64);
+        }
     }
 }
 
@@ -221,7 +255,7 @@ fn outcome(answer: &Answer) -> usize {
             Refusal::NotLeader { .. } => 4,
             Refusal::UnknownTable(_) => 5,
             Refusal::OutcomeUnknown { .. } => 6,
-            Refusal::Overloaded { .. } => OVERLOADED,
+            Refusal::Overloaded { .. } | Refusal::NoMemory { .. } => OVERLOADED,
             Refusal::DiskFull { .. } => 8,
             Refusal::Limit(_) | Refusal::Key(_) => 9,
             Refusal::TooStale { .. } => 10,

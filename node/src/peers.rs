@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::link::{Lane, Link};
+use crate::budget::{Budget, Kind, Permit};
 use crate::founding::Founding;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
@@ -28,6 +29,9 @@ use crate::vitals::Vitals;
 const QUEUE_BATCHES_MAX: usize = 1_024;
 /// Bytes of entries and records that wait for one stream at most.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
+/// All frames from and to other nodes together may take this part of the node's memory budget: a quarter. Then a stream
+/// that has something waiting takes no more; one that is empty does, so that no healthy peer is held up by a slow one.
+pub(crate) const PEERS_PART: usize = 4;
 
 /// Who sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +69,8 @@ pub struct Context {
     pub keyring: Arc<Keyring>,
     /// To be counted.
     pub metrics: Metrics,
+    /// The memory that waiting messages take.
+    pub budget: Arc<Budget>,
     /// Ends every stream.
     pub stop: CancellationToken,
     /// Keeps count of the streams' tasks.
@@ -91,6 +97,7 @@ struct Peer {
 #[derive(Debug)]
 struct Outlet {
     queue: mpsc::Sender<Batch>,
+    budget: Arc<Budget>,
     bytes: Arc<AtomicUsize>,
     next: Vec<PeerMessage>,
 }
@@ -100,6 +107,7 @@ struct Outlet {
 struct Batch {
     messages: Vec<PeerMessage>,
     bytes: usize,
+    permit: Permit,
 }
 
 impl Peers {
@@ -176,10 +184,18 @@ impl Outlet {
     fn start(context: &Context, to: NodeId, lane: Lane, address: watch::Receiver<String>) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
         let bytes = Arc::new(AtomicUsize::new(0));
-        let link =
-            Link { context: context.clone(), to, lane, address, queue: receiver, bytes: bytes.clone(), secret: 0 };
+        let link = Link {
+            context: context.clone(),
+            to,
+            lane,
+            address,
+            queue: receiver,
+            bytes: bytes.clone(),
+            sending: None,
+            secret: 0,
+        };
         context.tasks.spawn_on(link.run().in_current_span(), &context.runtime);
-        Self { queue, bytes, next: Vec::new() }
+        Self { queue, budget: context.budget.clone(), bytes, next: Vec::new() }
     }
 
     /// Hands the collected messages to the stream. Returns how many were dropped.
@@ -189,11 +205,14 @@ impl Outlet {
         }
         let messages = std::mem::take(&mut self.next);
         let (count, bytes) = (messages.len() as u64, messages.iter().map(message_bytes).sum());
-        if self.bytes.load(Ordering::Acquire) + bytes > QUEUE_BYTES_MAX {
+        let queued = self.bytes.load(Ordering::Acquire);
+        let is_scarce = self.budget.used_by(Kind::Peers) > self.budget.limit() / PEERS_PART;
+        if queued + bytes > QUEUE_BYTES_MAX || (is_scarce && queued > 0 && bytes > 0) {
             return count;
         }
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        match self.queue.try_send(Batch { messages, bytes }) {
+        let permit = self.budget.charge(Kind::Peers, bytes);
+        match self.queue.try_send(Batch { messages, bytes, permit }) {
             Ok(()) => 0,
             Err(_full_or_stopped) => {
                 self.bytes.fetch_sub(bytes, Ordering::AcqRel);
@@ -204,7 +223,7 @@ impl Outlet {
 }
 
 /// Bytes of what makes a message large.
-fn message_bytes(message: &PeerMessage) -> usize {
+pub(crate) fn message_bytes(message: &PeerMessage) -> usize {
     match message {
         PeerMessage::Raft(envelope) => envelope.entries.iter().map(|e| e.data.len() + e.context.len()).sum(),
         PeerMessage::SnapshotChunk(chunk) => chunk.records.iter().map(|(key, value)| key.len() + value.len()).sum(),

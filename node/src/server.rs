@@ -44,6 +44,7 @@ use crate::clock;
 use crate::inbox::{Inbox, Signals};
 use crate::metrics::Metrics;
 use crate::peers::Sender;
+use crate::session::Sessions;
 
 /// One message of a client or a peer at most: the largest batch, with room for its framing and for a full frame before.
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -53,6 +54,9 @@ const PEER_FRAME_BYTES_MAX: usize = 64 << 20;
 const STREAMS_MAX: u32 = 1_024;
 /// A window takes the largest message, so that no message waits for window updates.
 const WINDOW_BYTES: u32 = 8 << 20;
+/// What clients may send ahead of what the node takes. The memory budget does not see it, so it is small: a larger
+/// message waits for window updates.
+const CLIENT_WINDOW_BYTES: u32 = 1 << 20;
 /// A client that is silent so long, and then does not answer for as long again, is gone.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
@@ -67,6 +71,8 @@ pub struct Context {
     pub stamp: Arc<AtomicU64>,
     /// Who this node is.
     pub sender: Arc<Sender>,
+    /// Clients' streams.
+    pub sessions: Arc<Sessions>,
     /// To be counted.
     pub metrics: Metrics,
     /// Streams of clients end when this is cancelled and they have nothing in hand.
@@ -131,6 +137,8 @@ pub async fn serve<H: Health>(
     let kv = KvServiceServer::new(kv::Kv { context: context.clone() });
     let for_admin = identity.for_admin();
     let clients = builder()
+        .initial_stream_window_size(CLIENT_WINDOW_BYTES)
+        .initial_connection_window_size(2 * CLIENT_WINDOW_BYTES)
         .add_service(health)
         .add_service(reflection()?)
         .add_service(IdentityServiceServer::new(identity))

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use self::pending::Pending;
+use crate::budget::Kind;
 use crate::chain::chain;
 use crate::clock::{self, Ticker};
 use crate::copies;
@@ -160,6 +161,8 @@ impl Worker {
                 return Ok(());
             }
             self.heed(&seen, now)?;
+            let bytes = self.parts.inbox.budget().room();
+            self.handle(Input::AnswerRoom { bytes }, now)?;
             let inputs = self.take(first, began)?;
             let now = clock::now();
             if self.ticker.due(now.monotonic_ms) {
@@ -206,7 +209,16 @@ impl Worker {
             self.next_look = self.ticks + if steady { STEADY_LOOK_TICKS } else { LOOK_TICKS };
         }
         self.ticks += 1;
+        self.measure();
         self.handle(Input::Tick, now)
+    }
+
+    /// What the core keeps counts in the node's memory budget.
+    fn measure(&self) {
+        let (held, budget) = (self.parts.node.held(), self.parts.inbox.budget());
+        budget.measured(Kind::Log, held.log);
+        budget.measured(Kind::Preimages, held.preimages);
+        self.parts.metrics.budget.show(budget);
     }
 
     /// Says what was refused of peers since the last look.
@@ -257,16 +269,15 @@ impl Worker {
         let now = clock::now();
         match work {
             Work::Wake => Ok(0),
-            Work::Peer { from, incarnation, messages } => {
+            Work::Peer { from, incarnation, messages, permit: _held } => {
                 let inputs = messages.len();
                 self.handle(Input::Peer { from, incarnation, messages }, now)?;
                 Ok(inputs)
             }
-            Work::Requests(requests) => {
+            Work::Requests(requests, mut permit) => {
                 let inputs = requests.len();
                 for Request { ask, reply } in requests {
-                    self.parts.inbox.signals().taken(&ask);
-                    let token = self.pending.add(reply, &ask, began);
+                    let token = self.pending.add(reply, &ask, began, permit.split(ask.bytes()));
                     self.handle(input(token, ask), now)?;
                 }
                 Ok(inputs)

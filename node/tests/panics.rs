@@ -16,6 +16,7 @@ use skerry_core::ids::{ClusterId, Incarnation};
 use skerry_core::map::MoveLimits;
 use skerry_core::node::{AdminReply, AdminRequest, Answer, Identity, Node, NodeConfig, bootstrap};
 use skerry_core::system::{AdminChange, Fence, NewNode, SystemCommand};
+use skerry_node::budget::Budget;
 use skerry_node::damage::DamageNote;
 use skerry_node::engine::{self, EngineKind, SharedEngine};
 use skerry_node::founding::{FOUNDER, founding};
@@ -114,6 +115,7 @@ fn peers_of(node: &Node, metrics: &Metrics, vitals: &Arc<Vitals>) -> Peers {
         vitals: vitals.clone(),
         keyring: Arc::new(Keyring::open(None).unwrap()),
         metrics: metrics.clone(),
+        budget: Budget::new(64 << 20),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         runtime: Handle::current(),

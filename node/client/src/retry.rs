@@ -13,6 +13,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(4);
 /// No pause is longer, so that an operation goes on soon after a new leader is elected.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
+/// No node is believed that asks for more.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
+
 /// What went wrong with one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -100,10 +103,17 @@ impl Progress {
                 | Denial::WrongShard { .. }
                 | Denial::UnknownTable { .. }
                 | Denial::OutcomeUnknown { .. }
-                | Denial::Overloaded { .. }
                 // An attempt that has happened is known by this id, as soon as the shard's clock has come so far.
                 | Denial::RequestTooNew { .. }
                 | Denial::Closing => self.pause(false),
+                // However long the node asks for, other nodes and the deadline count too.
+                Denial::Overloaded { retry_after, .. } => {
+                    let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+                    match self.pause(false) {
+                        Step::Again { pause, fresh_id } => Step::Again { pause: pause.max(2 * asked), fresh_id },
+                        Step::Stop => Step::Stop,
+                    }
+                }
                 Denial::RequestTooOld { .. }
                 | Denial::DiskFull { .. }
                 | Denial::Limit(_)
@@ -178,7 +188,7 @@ mod tests {
             Denial::WrongShard { epoch: Epoch(1) }.into(),
             Denial::UnknownTable { table: TableId(1) }.into(),
             Denial::OutcomeUnknown { shard: SHARD }.into(),
-            Denial::Overloaded { shard: None, queued: 9 }.into(),
+            Denial::Overloaded { shard: None, queued: 9, retry_after: None }.into(),
             Denial::Closing.into(),
             Fault::Unreached { node: NODE },
             Fault::Lost { node: NODE },
@@ -190,6 +200,16 @@ mod tests {
             let pauses: Vec<_> = (0..100).map(|_| progress.after(&fault)).collect();
             assert_eq!(pauses[0], Step::Again { pause: PAUSE_FIRST, fresh_id: false }, "{fault}");
             assert_eq!(pauses[99], Step::Again { pause: PAUSE_MAX, fresh_id: false }, "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_says_when_to_come_back_is_not_asked_earlier_and_not_believed_for_ever() {
+        let after = |ms| Denial::Overloaded { shard: None, queued: 0, retry_after: Some(Duration::from_millis(ms)) };
+        // What is drawn is at least half of the pause.
+        for (asked, pause) in [(100, 200), (0, 4), (u64::MAX, 4_000)] {
+            let step = Progress::default().after(&after(asked).into());
+            assert_eq!(step, Step::Again { pause: Duration::from_millis(pause), fresh_id: false });
         }
     }
 

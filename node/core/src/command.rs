@@ -181,3 +181,14 @@ pub enum ReadResult {
         next: Option<Bytes>,
     },
 }
+
+impl ReadResult {
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        let bytes = |record: &Record| record.key.len() + record.value.len();
+        match self {
+            Self::Value(record) => record.as_ref().map_or(0, bytes),
+            Self::Page { records, .. } => records.iter().map(bytes).sum(),
+        }
+    }
+}

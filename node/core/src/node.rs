@@ -32,7 +32,7 @@ use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, Toke
 use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::map::{Map, NodeRecord};
 use crate::message::PeerMessage;
-use crate::replica::{REQUESTS_MAX, Replica, ReplicaView};
+use crate::replica::{AnswerRoom, REQUESTS_MAX, Replica, ReplicaView};
 use crate::time::{Now, Version};
 use crate::wall::WallClocks;
 
@@ -80,6 +80,12 @@ pub struct NodeConfig {
     pub seeds: Vec<NodeRecord>,
     /// Log entries that a shard keeps in memory for copies that lag, in bytes; eight times that while one is known to.
     pub log_keep_bytes: usize,
+    /// Log entries that all shards of the node together keep in memory, in bytes. With more, every shard keeps an equal
+    /// part, however far its copies lag: they get a snapshot. What the store has not made durable is never forgotten.
+    pub log_memory_bytes_max: usize,
+    /// What all running snapshots together keep of records that were overwritten, in bytes. With more, the transfer that
+    /// keeps the most is given up, and made again later.
+    pub preimage_bytes_max: usize,
     /// Ticks between two syncs of the store.
     pub sync_ticks: u64,
     /// Ticks after which a copy that has nothing to do goes quiescent; a leader waits for twice as long.
@@ -101,6 +107,8 @@ impl Default for NodeConfig {
             seed: 0,
             seeds: Vec::new(),
             log_keep_bytes: 4 << 20,
+            log_memory_bytes_max: 512 << 20,
+            preimage_bytes_max: 128 << 20,
             sync_ticks: 40,
             quiet_ticks: 40,
             requests_max: REQUESTS_MAX,
@@ -122,6 +130,15 @@ pub struct Census {
     pub quiescent: u64,
     /// Request ids that all of them remember: each takes about a hundred bytes of memory.
     pub requests: u64,
+}
+
+/// Memory that a node's replicas take for copies that lag, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Entries of the log.
+    pub log: usize,
+    /// What running snapshots keep of records that were overwritten.
+    pub preimages: usize,
 }
 
 /// One node.
@@ -167,6 +184,8 @@ pub struct Node {
     clocks: WallClocks,
     send: Vec<(NodeId, PeerMessage)>,
     answers: Vec<(Token, Answer)>,
+    /// Bytes of records that reads may still be answered with.
+    answer_room: AnswerRoom,
     /// Whom the map was last asked of, counted.
     asked: u64,
     /// Epochs that other nodes are known to have.
@@ -209,6 +228,10 @@ impl Node {
             }
             Input::Disk { full, bytes } => {
                 self.disk_seen(full, bytes);
+                Ok(())
+            }
+            Input::AnswerRoom { bytes } => {
+                self.answer_room = AnswerRoom(bytes);
                 Ok(())
             }
         }

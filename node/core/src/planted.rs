@@ -102,6 +102,14 @@ planted! {
     /// A leader follows its own wall clock, whatever most nodes' clocks say.
     OwnClockBelieved by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
 
+    // Memory.
+    /// A node keeps as much of its logs in memory as its copies lag.
+    LogMemoryUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
+    /// A snapshot keeps whatever is overwritten while it runs.
+    PreimagesUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
+    /// Reads are answered though there is no room for answers.
+    AnswersUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
+
     // Keys.
     /// A key that a client has encoded itself is not looked at.
     KeyUncheckedInSession by test("tests/cluster/keys.rs", "a_key_that_is_not_looked_at_is_caught"),

@@ -138,12 +138,24 @@ struct Outstanding {
     snapshot: Option<u64>,
 }
 
+/// Bytes of records that reads may be answered with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AnswerRoom(pub(crate) usize);
+
+impl Default for AnswerRoom {
+    fn default() -> Self {
+        Self(usize::MAX)
+    }
+}
+
 /// What a replica wants done.
 #[derive(Default)]
 pub(crate) struct Collected {
     pub(crate) log: Option<LogWrite>,
     pub(crate) send: Vec<(NodeId, PeerMessage)>,
     pub(crate) answers: Vec<(Token, Answer)>,
+    /// Bytes of records that reads may still be answered with.
+    pub(crate) answer_room: AnswerRoom,
     /// Confirmed reads that are the node's own business.
     pub(crate) readers: Vec<Reader>,
     pub(crate) wants_sync: bool,
@@ -343,14 +355,21 @@ impl Replica {
         }
     }
 
-    /// What the log may forget: nothing above what the store has made durable, and a tail is kept for copies that lag.
-    pub(crate) fn cut(&mut self, keep_bytes: usize) -> Option<LogCut> {
-        if self.raw.store().bytes() <= keep_bytes {
+    /// Memory that its log's entries take, about.
+    pub(crate) fn log_bytes(&self) -> usize {
+        self.raw.store().bytes()
+    }
+
+    /// What the log may forget: nothing above what the store has made durable, and a tail is kept for copies that lag,
+    /// but never more than `most`.
+    pub(crate) fn cut(&mut self, keep_bytes: usize, most: usize) -> Option<LogCut> {
+        if self.raw.store().bytes() <= keep_bytes.min(most) {
             return None;
         }
         let limit = if is_planted(Planted::LogCutBeforeSync) { self.applier.state.applied.0 } else { self.durable.0 };
         let slowest = self.slowest_follower();
         let keep = if slowest < limit { keep_bytes.saturating_mul(8) } else { keep_bytes };
+        let keep = keep.min(most);
         let forgot = self.raw.mut_store().forget(limit, keep);
         forgot.then(|| LogCut { shard: self.descriptor().shard, replica: self.id(), start: self.raw.store().start() })
     }

@@ -52,11 +52,13 @@ pub enum Hardship {
     FullDisks,
     /// A volume is emptied, or its log is, or the end of a shard's log is missing and nobody says so.
     EmptiedVolumes,
+    /// Nodes have little memory for logs and for what snapshots keep, and at times none for answers.
+    SmallMemory,
 }
 
 impl Hardship {
     /// Every one.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -77,10 +79,12 @@ impl Hardship {
         Self::ClientsAhead,
         Self::FullDisks,
         Self::EmptiedVolumes,
+        Self::SmallMemory,
     ];
 
     /// Those that few seeds have, so that the others stay what they are.
-    const RARE: [Self; 4] = [Self::ForgedMessages, Self::ClientsAhead, Self::FullDisks, Self::EmptiedVolumes];
+    const RARE: [Self; 5] =
+        [Self::ForgedMessages, Self::ClientsAhead, Self::FullDisks, Self::EmptiedVolumes, Self::SmallMemory];
 
     fn is_rare(self) -> bool {
         Self::RARE.contains(&self)
@@ -193,6 +197,10 @@ pub(crate) struct Setting {
     pub(crate) requests_max: usize,
     /// Log entries that a shard keeps in memory, in bytes: so much that a snapshot is done before they are gone.
     pub(crate) log_keep_bytes: usize,
+    /// Log entries that all shards of a node keep in memory, in bytes.
+    pub(crate) log_memory_bytes_max: usize,
+    /// What all running snapshots of a node keep of what was overwritten, in bytes.
+    pub(crate) preimage_bytes_max: usize,
     /// Keys of each table.
     pub(crate) keys: usize,
     /// Of 1,000 writes, how many are much larger than others.
@@ -210,6 +218,7 @@ impl Setting {
         let rare_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x4A4E_1865);
         let rare = hardships.0.iter().copied().filter(|hardship| hardship.is_rare());
         present.extend(rare.filter(|_| rare_rng.random_bool(0.15)));
+        let memory = [8_000, 20_000, 60_000][rare_rng.random_range(0..3)];
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
         let has = |hardship| present.contains(&hardship);
         let pick = |rng: &mut ChaCha8Rng, is_drawn: bool, some: &[u32], none: u32| {
@@ -244,6 +253,8 @@ impl Setting {
             piece_records,
             garbage_slice,
             requests_max,
+            log_memory_bytes_max: if has(Hardship::SmallMemory) { memory } else { usize::MAX },
+            preimage_bytes_max: if has(Hardship::SmallMemory) { memory / 4 } else { usize::MAX },
             log_keep_bytes: if small || large_values > 0 { 32_000 } else { 2_000 },
             keys,
             large_values,

@@ -185,6 +185,8 @@ impl Host {
             seed,
             seeds: self.seeds.clone(),
             log_keep_bytes: setting.log_keep_bytes,
+            log_memory_bytes_max: setting.log_memory_bytes_max,
+            preimage_bytes_max: setting.preimage_bytes_max,
             sync_ticks: 8,
             quiet_ticks,
             snapshot_piece_bytes: setting.piece_bytes,

@@ -19,6 +19,7 @@ use tonic_types::StatusExt;
 use tracing::{debug, info, warn};
 
 use super::{Batch, Context};
+use crate::budget::Permit;
 use crate::chain::chain;
 use crate::clock;
 use crate::wire;
@@ -54,6 +55,8 @@ pub(super) struct Link {
     pub(super) address: watch::Receiver<String>,
     pub(super) queue: mpsc::Receiver<Batch>,
     pub(super) bytes: Arc<AtomicUsize>,
+    /// The memory of the frame that the transport took last.
+    pub(super) sending: Option<Permit>,
     /// Which of the secrets is sent next.
     pub(super) secret: usize,
 }
@@ -132,6 +135,7 @@ impl Link {
         if let Some(batch) = next {
             self.drop_batch(&batch);
         }
+        self.sending = None;
         ended
     }
 
@@ -210,13 +214,16 @@ impl Link {
     /// One frame of what waits.
     fn frame(&mut self, first: Batch) -> PeerFrame {
         self.bytes.fetch_sub(first.bytes, Ordering::AcqRel);
-        let Batch { mut messages, mut bytes } = first;
+        let Batch { mut messages, mut bytes, permit: mut sent } = first;
         while bytes < FRAME_BYTES && messages.len() < FRAME_MESSAGES_MAX {
             let Ok(batch) = self.queue.try_recv() else { break };
             self.bytes.fetch_sub(batch.bytes, Ordering::AcqRel);
             bytes += batch.bytes;
+            sent.merge(batch.permit);
             messages.extend(batch.messages);
         }
+        // The transport has the frame before this one by now: it takes the next one only then.
+        self.sending = Some(sent);
         self.context.metrics.peers.sent.inc_by(messages.len() as u64);
         wire::peer_frame(&self.context.sender, self.to, messages)
     }

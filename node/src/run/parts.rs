@@ -25,6 +25,7 @@ use crate::log::LogHandle;
 use crate::metrics::Metrics;
 use crate::peers::{self, Peers, Sender};
 use crate::server::{self, Admission, IdentityPages, Ports, ServeError};
+use crate::session::Sessions;
 use crate::syncer::Syncer;
 use crate::vitals::{Phase, Vitals};
 use crate::worker::{self, Worker};
@@ -87,6 +88,7 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
         vitals: vitals.clone(),
         keyring: admission.keyring.clone(),
         metrics: metrics.clone(),
+        budget: inbox.budget().clone(),
         stop: peers_stop.clone(),
         tasks: peer_tasks.clone(),
         runtime: Handle::current(),
@@ -94,7 +96,7 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
     let peers = Peers::new(peers, &known);
     let damage = DamageNote::of(&watched.volume);
     let failed = |part| move |source| RunError::Start { part, source };
-    let (syncer, sync_thread) = Syncer::start(engine.clone(), inbox.clone(), metrics.clone(), damage.clone())
+    let (sync_wanted, syncer) = Syncer::start(engine.clone(), inbox.clone(), metrics.clone(), damage.clone())
         .map_err(failed("the store's sync thread"))?;
     let watch = DiskWatch::start(watched, inbox.clone(), metrics.clone()).map_err(failed("the disk's watch"))?;
     let (map, map_watch) = watch::channel(node.map().clone());
@@ -107,7 +109,7 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
         receiver,
         inbox: inbox.clone(),
         map,
-        syncer,
+        syncer: sync_wanted,
         metrics: metrics.clone(),
         vitals: vitals.clone(),
         stamp: stamp.clone(),
@@ -119,23 +121,20 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
 
     // Ends clients' streams that have nothing in hand.
     let closing = inbox.signals().closing().clone();
-    let context = server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, metrics, closing };
     let server_stop = CancellationToken::new();
+    let sessions = sessions(&inbox, &server_stop);
+    let context = server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, sessions, metrics, closing };
     let serving = server::serve(listeners, Arc::new(context), identity, health, admission, server_stop.clone());
     let server = tokio::spawn(serving);
     vitals.enter(Phase::Serving);
-    Ok(Running {
-        engine,
-        inbox,
-        vitals,
-        worker,
-        syncer: sync_thread,
-        watch,
-        peers_stop,
-        peer_tasks,
-        server_stop,
-        server,
-    })
+    Ok(Running { engine, inbox, vitals, worker, syncer, watch, peers_stop, peer_tasks, server_stop, server })
+}
+
+/// The clients' streams, and the task that ends those which stand still.
+fn sessions(inbox: &Inbox, stop: &CancellationToken) -> Arc<Sessions> {
+    let sessions = Arc::new(Sessions::default());
+    tokio::spawn(sessions.clone().watch(inbox.budget().clone(), stop.clone()));
+    sessions
 }
 
 impl Running {

@@ -164,7 +164,15 @@ fn open_core(
     for shard in &recovered.lost {
         warn!(shard = shard.0, "replica may have lost what it promised and is built anew");
     }
-    let node_config = NodeConfig { seed: rand::random(), seeds, ..NodeConfig::default() };
+    // The rest is always left for requests, answers and frames.
+    let budget = shell.inbox.budget().limit();
+    let node_config = NodeConfig {
+        seed: rand::random(),
+        seeds,
+        log_memory_bytes_max: budget / 2,
+        preimage_bytes_max: budget / 8,
+        ..NodeConfig::default()
+    };
     let opened = Node::open(identity, node_config, recovered, engine.as_ref(), clock::now())?;
     if opened.map().nodes.get(&node).is_some_and(|record| record.state == NodeState::Removed) {
         return Ok(Opened::Removed(node));

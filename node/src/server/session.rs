@@ -1,7 +1,6 @@
 //! A client's session: frames of operations in, frames of results out. One task does both, so a client that does not
 //! read its answers is not read from either.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -14,16 +13,16 @@ use skerry_proto::v1;
 use skerry_proto::v1::operation_error::Kind;
 use skerry_proto::v1::session_item::Op;
 use skerry_proto::v1::session_result::Result as WireResult;
-use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{Context, status};
+use crate::budget::Permit;
 use crate::inbox::{Ask, Reply, Request};
 use crate::metrics::Operation;
-use crate::session::{Answers, SESSION_REQUESTS_MAX, Session, answer_bytes};
+use crate::session::{SESSION_REQUESTS_MAX, Session};
 
-/// A frame of results ends after about so many bytes of keys and values.
-const FRAME_BYTES: usize = 1 << 20;
+/// A frame of results ends after about so many bytes. The transport holds one for a client that does not read.
+const FRAME_BYTES: usize = 256 << 10;
 
 /// Items of one frame. Those beyond [`SESSION_REQUESTS_MAX`] are turned away one by one; more than this end the session.
 const FRAME_ITEMS_MAX: usize = 16 * SESSION_REQUESTS_MAX;
@@ -33,18 +32,10 @@ pub(super) type Results = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, 
 
 /// Serves one session.
 pub(super) fn open(context: Arc<Context>, operations: Streaming<v1::SessionRequest>) -> Results {
-    let (session, answers) = Session::new();
+    let session = Arc::new(Session::new(context.inbox.budget().clone()));
+    context.sessions.add(&session);
     context.metrics.sessions.inc();
-    let state = State {
-        context,
-        session: Arc::new(session),
-        operations,
-        answers,
-        waiting: VecDeque::new(),
-        results: Vec::new(),
-        reading: true,
-        first: true,
-    };
+    let state = State { context, session, operations, sending: None, results: Vec::new(), reading: true, first: true };
     Box::pin(futures::stream::unfold(state, |mut state| async move {
         let frame = state.next().await?;
         Some((frame, state))
@@ -55,9 +46,8 @@ struct State {
     context: Arc<Context>,
     session: Arc<Session>,
     operations: Streaming<v1::SessionRequest>,
-    answers: mpsc::Receiver<Answers>,
-    /// Answers that did not fit the frame before.
-    waiting: VecDeque<(u64, Answer)>,
+    /// The memory of the frame that the transport took last. It asks for the next one when it has passed that on.
+    sending: Option<Permit>,
     /// Results of operations that never came as far as the worker.
     results: Vec<v1::SessionResult>,
     /// The client may send more.
@@ -74,16 +64,20 @@ impl Drop for State {
 impl State {
     /// The next frame of results. `None` = the session is over.
     async fn next(&mut self) -> Option<Result<v1::SessionResponse, Status>> {
-        let context = self.context.clone();
+        let (context, session) = (self.context.clone(), self.session.clone());
         let (closing, stopped) = (&context.closing, context.signals().stopped());
-        while self.waiting.is_empty() && self.results.is_empty() {
-            if !self.reading && self.session.in_hand() == 0 {
+        self.sending = None;
+        while self.results.is_empty() && !session.has_answers() {
+            if session.is_ended() {
+                return self.given_up();
+            }
+            if !self.reading && session.in_hand() == 0 {
                 return None;
             }
-            let may_read = self.reading && self.session.has_room();
+            let may_read = self.reading && session.has_room();
             tokio::select! {
                 biased;
-                Some(answers) = self.answers.recv() => self.waiting.extend(answers),
+                () = session.ready() => {}
                 () = stopped.cancelled() => return self.end(),
                 () = closing.cancelled(), if self.reading => self.reading = false,
                 frame = self.operations.message(), if may_read => match frame {
@@ -103,33 +97,35 @@ impl State {
 
     /// The worker has ended: what it answered before still goes out, the rest never will.
     fn end(&mut self) -> Option<Result<v1::SessionResponse, Status>> {
-        while let Ok(answers) = self.answers.try_recv() {
-            self.waiting.extend(answers);
+        if self.session.has_answers() {
+            return Some(Ok(self.frame()));
         }
-        if self.waiting.is_empty() {
-            let unanswered = self.session.in_hand();
-            self.session.returned(unanswered);
-            self.reading = false;
-            return Some(Err(status::status(status::ended())));
+        self.forget_unanswered();
+        Some(Err(status::status(status::ended())))
+    }
+
+    /// The client has not read for long while memory was short. `None` = it was told so.
+    fn given_up(&mut self) -> Option<Result<v1::SessionResponse, Status>> {
+        if !std::mem::replace(&mut self.reading, false) {
+            return None;
         }
-        Some(Ok(self.frame()))
+        self.forget_unanswered();
+        let text = "this session has not read its answers while the node's memory was short, and was ended";
+        Some(Err(status::plain(Code::ResourceExhausted, "SESSION_STALLED", text)))
+    }
+
+    fn forget_unanswered(&mut self) {
+        let unanswered = self.session.in_hand();
+        self.session.returned(unanswered, 0);
+        self.reading = false;
     }
 
     fn frame(&mut self) -> v1::SessionResponse {
         let mut results = std::mem::take(&mut self.results);
-        results.reserve(self.waiting.len());
-        let mut bytes = 0;
-        while bytes < FRAME_BYTES {
-            if self.waiting.is_empty()
-                && let Ok(answers) = self.answers.try_recv()
-            {
-                self.waiting.extend(answers);
-            }
-            let Some((id, answer)) = self.waiting.pop_front() else { break };
-            bytes += answer_bytes(&answer);
-            self.session.delivered(&answer);
-            results.push(v1::SessionResult { id, result: Some(result(&self.context, answer)) });
-        }
+        let (answers, permit) = self.session.take(FRAME_BYTES);
+        self.sending = Some(permit);
+        let answered = |(id, answer)| v1::SessionResult { id, result: Some(result(&self.context, answer)) };
+        results.extend(answers.into_iter().map(answered));
         let header = self.context.header(std::mem::take(&mut self.first));
         v1::SessionResponse { header: Some(header), results }
     }
@@ -138,8 +134,7 @@ impl State {
     fn check_frame(&self, frame: &v1::SessionRequest) -> Result<(), Status> {
         let items = frame.items.len();
         if items > FRAME_ITEMS_MAX {
-            let kind = Kind::Overloaded(v1::Overloaded { shard_id: None, queued: items as u64 });
-            return Err(status::status(kind));
+            return Err(status::status(status::overloaded(None, items)));
         }
         self.context.check_cluster(&frame.cluster_id)
     }
@@ -155,9 +150,9 @@ impl State {
                 Err(kind) => self.deny(id, kind),
             }
         }
-        self.session.took(requests.len());
+        self.session.took(requests.len(), bytes_of(&requests));
         if let Err((why, back)) = self.context.inbox.submit(requests) {
-            self.session.returned(back.len());
+            self.session.returned(back.len(), bytes_of(&back));
             for request in back {
                 self.context.metrics.turned_away(Operation::of(&request.ask), 1);
                 if let Reply::Session(_, id) = request.reply {
@@ -168,13 +163,16 @@ impl State {
     }
 
     fn too_many(&self) -> Kind {
-        let queued = self.session.in_hand() + SESSION_REQUESTS_MAX;
-        Kind::Overloaded(v1::Overloaded { shard_id: None, queued: queued as u64 })
+        status::overloaded(None, self.session.in_hand() + SESSION_REQUESTS_MAX)
     }
 
     fn deny(&mut self, id: u64, kind: Kind) {
         self.results.push(v1::SessionResult { id, result: Some(denied(kind)) });
     }
+}
+
+fn bytes_of(requests: &[Request]) -> usize {
+    requests.iter().map(|request| request.ask.bytes()).sum()
 }
 
 /// Keys are checked with the table's layout at hand, by the core.

@@ -16,6 +16,7 @@ use skerry_proto::v1::limit_exceeded::Limit;
 use skerry_proto::v1::operation_error::Kind;
 
 pub(super) use self::told::{plain, status};
+use crate::budget::RETRY_AFTER;
 use crate::inbox::Refused;
 
 /// A refusal of the core.
@@ -25,9 +26,8 @@ pub(super) fn refusal(refusal: Refusal, map: &Map) -> Kind {
         Refusal::WrongShard { epoch } => Kind::WrongShard(v1::WrongShard { epoch: epoch.0 }),
         Refusal::UnknownTable(table) => Kind::UnknownTable(v1::UnknownTable { table_id: table.0, name: String::new() }),
         Refusal::OutcomeUnknown { shard } => Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id: shard.0 }),
-        Refusal::Overloaded { shard, queued } => {
-            Kind::Overloaded(v1::Overloaded { shard_id: Some(shard.0), queued: queued as u64 })
-        }
+        Refusal::Overloaded { shard, queued } => overloaded(Some(shard), queued),
+        Refusal::NoMemory { shard } => no_memory(Some(shard)),
         Refusal::DiskFull { node } => Kind::DiskFull(v1::DiskFull { node_id: Some(node.0) }),
         Refusal::RequestTooNew { shard, allowed } => {
             Kind::RequestTooNew(v1::RequestTooNew { shard_id: shard.0, allowed: allowed.0 })
@@ -54,11 +54,23 @@ pub(super) fn outcome(outcome: Outcome, map: &Map) -> Result<u64, Kind> {
 /// A refusal at the door.
 pub(super) fn refused(refused: &Refused) -> Kind {
     match refused {
-        Refused::Overloaded { requests } => {
-            Kind::Overloaded(v1::Overloaded { shard_id: None, queued: *requests as u64 })
-        }
+        Refused::Overloaded { requests } => overloaded(None, *requests),
+        Refused::NoMemory { .. } => no_memory(None),
         Refused::Closed => Kind::Closing(v1::Closing {}),
     }
+}
+
+/// Too many requests wait, of a shard or of the node.
+pub(super) fn overloaded(shard: Option<ShardId>, queued: usize) -> Kind {
+    let shard_id = shard.map(|shard| shard.0);
+    Kind::Overloaded(v1::Overloaded { shard_id, queued: queued as u64, retry_after_ms: None, of_memory: false })
+}
+
+/// The node's memory for requests and answers is used up.
+fn no_memory(shard: Option<ShardId>) -> Kind {
+    let shard_id = shard.map(|shard| shard.0);
+    let retry_after_ms = u32::try_from(RETRY_AFTER.as_millis()).ok();
+    Kind::Overloaded(v1::Overloaded { shard_id, queued: 0, retry_after_ms, of_memory: true })
 }
 
 /// A key, value or batch over its limit.

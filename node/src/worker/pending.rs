@@ -8,6 +8,7 @@ use std::time::Instant;
 use skerry_core::ids::Token;
 use skerry_core::node::Answer;
 
+use crate::budget::Permit;
 use crate::inbox::{Ask, Reply};
 use crate::metrics::{Metrics, Operation};
 use crate::session::{Answers, Session};
@@ -17,7 +18,7 @@ use crate::session::{Answers, Session};
 pub(super) struct Pending {
     last: u64,
     waiting: HashMap<Token, Waiting>,
-    batches: HashMap<usize, (Arc<Session>, Answers)>,
+    batches: HashMap<usize, Batch>,
 }
 
 #[derive(Debug)]
@@ -25,6 +26,16 @@ struct Waiting {
     reply: Reply,
     operation: Operation,
     since: Instant,
+    /// The memory of the request.
+    permit: Permit,
+}
+
+/// Answers of one round to one stream.
+#[derive(Debug)]
+struct Batch {
+    session: Arc<Session>,
+    answers: Answers,
+    request_bytes: usize,
 }
 
 impl Pending {
@@ -33,10 +44,10 @@ impl Pending {
     }
 
     /// A token for a request that goes to the core now.
-    pub(super) fn add(&mut self, reply: Reply, ask: &Ask, since: Instant) -> Token {
+    pub(super) fn add(&mut self, reply: Reply, ask: &Ask, since: Instant, permit: Permit) -> Token {
         self.last += 1;
         let token = Token(self.last);
-        self.waiting.insert(token, Waiting { reply, operation: Operation::of(ask), since });
+        self.waiting.insert(token, Waiting { reply, operation: Operation::of(ask), since, permit });
         token
     }
 
@@ -53,14 +64,16 @@ impl Pending {
                 // A caller that is gone does not matter.
                 Reply::Once(reply) => drop(reply.send(answer)),
                 Reply::Session(session, number) => {
-                    let batch =
-                        self.batches.entry(Arc::as_ptr(&session).addr()).or_insert_with(|| (session, Vec::new()));
-                    batch.1.push((number, answer));
+                    let batch = self.batches.entry(Arc::as_ptr(&session).addr());
+                    let new = || Batch { session, answers: Vec::new(), request_bytes: 0 };
+                    let batch = batch.or_insert_with(new);
+                    batch.answers.push((number, answer));
+                    batch.request_bytes += waiting.permit.bytes();
                 }
             }
         }
-        for (_, (session, answers)) in self.batches.drain() {
-            session.answer(answers);
+        for (_, Batch { session, answers, request_bytes }) in self.batches.drain() {
+            session.answer(answers, request_bytes);
         }
         done
     }
@@ -75,24 +88,29 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::budget::{Budget, Kind, Share};
 
     #[test]
     fn answers_of_one_round_reach_a_stream_as_one_batch_and_a_token_is_answered_once() {
         let metrics = Metrics::new(&mut Registry::default());
-        let (session, mut stream) = Session::new();
-        let session = Arc::new(session);
+        let budget = Budget::new(1 << 20);
+        let session = Arc::new(Session::new(budget.clone()));
         let (once, mut call) = oneshot::channel();
         let mut pending = Pending::default();
         let ask = Ask::Admin(AdminRequest::Status);
         let now = Instant::now();
-        let a = pending.add(Reply::Session(session.clone(), 70), &ask, now);
-        let b = pending.add(Reply::Session(session, 71), &ask, now);
-        let c = pending.add(Reply::Once(once), &ask, now);
+        session.took(2, 30);
+        let mut permit = budget.acquire(Kind::Requests, 60, Share::All).unwrap();
+        let a = pending.add(Reply::Session(session.clone(), 70), &ask, now, permit.split(10));
+        let b = pending.add(Reply::Session(session.clone(), 71), &ask, now, permit.split(20));
+        let c = pending.add(Reply::Once(once), &ask, now, permit.split(30));
+        assert_eq!(budget.used_by(Kind::Requests), 60);
         let answer = Answer::Write(Ok(Outcome::Applied(Version(5))));
         let answers = vec![(a, answer.clone()), (b, answer.clone()), (c, answer.clone()), (c, answer.clone())];
         assert_eq!(pending.answer(answers, &metrics), 3);
-        assert_eq!(stream.try_recv().unwrap(), vec![(70, answer.clone()), (71, answer.clone())]);
-        assert!(stream.try_recv().is_err());
+        assert_eq!(budget.used_by(Kind::Requests), 0, "what is answered takes no memory");
+        assert_eq!(session.take(usize::MAX).0, vec![(70, answer.clone()), (71, answer.clone())]);
+        assert!(!session.has_answers());
         assert_eq!(call.try_recv().unwrap(), answer);
         assert_eq!(pending.len(), 0);
     }

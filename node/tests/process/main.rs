@@ -16,6 +16,7 @@ mod founding;
 mod full_disk;
 mod incarnation;
 mod lost_volume;
+mod memory;
 mod names;
 mod newer;
 mod no_space;

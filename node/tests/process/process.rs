@@ -217,6 +217,14 @@ impl Process {
         }
     }
 
+    /// Memory that the process has in use now, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let id = self.child.as_ref().expect("the node runs").id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1_024
+    }
+
     /// The value of a metric without labels.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let (_, text) = self.page("/metrics")?;

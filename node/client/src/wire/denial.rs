@@ -1,5 +1,7 @@
 //! Why a node did not carry an operation out, as a session's item says it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use skerry_core::ids::{Epoch, NodeId, ShardId, TableId};
 use skerry_core::limits::LimitExceeded;
@@ -40,12 +42,14 @@ pub enum Denial {
         shard: ShardId,
     },
     /// Try again after a pause.
-    #[error("the node is overloaded: {queued} requests are waiting")]
+    #[error("the node is overloaded: {}", waiting(*.queued))]
     Overloaded {
         /// `None` = the node as a whole.
         shard: Option<ShardId>,
-        /// Requests waiting.
+        /// Requests waiting; zero if it is the node's memory for requests and answers that is used up.
         queued: usize,
+        /// How long to wait, at least. `None` = the client's own pause.
+        retry_after: Option<Duration>,
     },
     /// Only deletes are taken.
     #[error("the disk of {} is nearly full: only deletes are taken", named(*.node))]
@@ -127,7 +131,8 @@ impl Denial {
             Kind::UnknownTable(m) => Self::UnknownTable { table: TableId(m.table_id) },
             Kind::OutcomeUnknown(m) => Self::OutcomeUnknown { shard: ShardId(m.shard_id) },
             Kind::Overloaded(m) => {
-                Self::Overloaded { shard: m.shard_id.map(ShardId), queued: size(m.queued, "queued")? }
+                let retry_after = m.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
+                Self::Overloaded { shard: m.shard_id.map(ShardId), queued: size(m.queued, "queued")?, retry_after }
             }
             Kind::DiskFull(m) => Self::DiskFull { node: m.node_id.map(NodeId) },
             Kind::Limit(m) => Self::Limit(limit(m)?),
@@ -141,6 +146,14 @@ impl Denial {
             Kind::UnreadableRecord(m) => Self::UnreadableRecord { key: m.key },
             Kind::Malformed(m) => Self::Malformed { field: m.field },
         })
+    }
+}
+
+/// How people read of what a node has too much of.
+fn waiting(queued: usize) -> String {
+    match queued {
+        0 => "its memory for requests and answers is used up".to_owned(),
+        queued => format!("{queued} requests are waiting"),
     }
 }
 

@@ -52,6 +52,12 @@ pub enum Refusal {
         /// Requests waiting.
         queued: usize,
     },
+    /// Nothing happened: the node has no room for the answer now. Try again after a pause.
+    #[error("the node that leads shard {shard} has no memory for more answers now")]
+    NoMemory {
+        /// Which shard.
+        shard: ShardId,
+    },
     /// Nothing happened; deletes are still taken.
     #[error("the disk of node {node}, which has a copy of the shard, is nearly full: only deletes are taken")]
     DiskFull {

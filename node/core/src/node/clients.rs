@@ -8,7 +8,7 @@ use crate::limits::check_command;
 use crate::map::{Fragmentation, Map, ShardRecord};
 use crate::node::{Answer, Node, Refusal};
 use crate::planted::{Planted, is_planted};
-use crate::replica::Replica;
+use crate::replica::{Collected, Replica};
 use crate::time::Now;
 
 /// A client's read.
@@ -75,24 +75,29 @@ impl Node {
                 return Ok(());
             }
         };
-        match consistency {
+        let answers = std::mem::take(&mut self.answers);
+        let mut out = Collected { answers, answer_room: self.answer_room, ..Collected::default() };
+        let done = match consistency {
             ReadConsistency::Linearizable => {
                 self.dirty.insert(replica.descriptor().shard);
                 replica.wake(&self.heard);
-                replica.read(token, read, engine, now, &mut self.answers)
+                replica.read(token, read, engine, now, &mut out)
             }
-            ReadConsistency::Local => replica.answer_read(token, &read, engine, now, &mut self.answers),
+            ReadConsistency::Local => replica.answer_read(token, &read, engine, now, &mut out),
             ReadConsistency::BoundedStaleness(allowed_ms) => {
                 let behind_ms = replica.behind_ms(now);
                 // Unknown is never fresh enough, whatever is allowed.
                 if behind_ms.is_none_or(|behind_ms| behind_ms > allowed_ms) {
                     let behind_ms = behind_ms.unwrap_or(u64::MAX);
-                    self.answers.push((token, Answer::Read(Err(Refusal::TooStale { behind_ms }))));
-                    return Ok(());
+                    out.answers.push((token, Answer::Read(Err(Refusal::TooStale { behind_ms }))));
+                    Ok(())
+                } else {
+                    replica.answer_read(token, &read, engine, now, &mut out)
                 }
-                replica.answer_read(token, &read, engine, now, &mut self.answers)
             }
-        }
+        };
+        (self.answers, self.answer_room) = (out.answers, out.answer_room);
+        done
     }
 }
 

@@ -66,6 +66,12 @@ pub enum Input {
         /// Bytes that store and log take.
         bytes: u64,
     },
+    /// How many bytes of records there is room for in answers to reads, until the next such input. Reads beyond it are
+    /// refused; the last one may exceed it by one record or page. Without this input there is always room.
+    AnswerRoom {
+        /// Keys and values.
+        bytes: usize,
+    },
 }
 
 /// What the system shard's leader answers, where nothing else is said.

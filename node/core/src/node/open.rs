@@ -114,6 +114,7 @@ impl Node {
             clocks: WallClocks::default(),
             send: Vec::new(),
             answers: Vec::new(),
+            answer_room: crate::replica::AnswerRoom::default(),
             asked: identity.node.0,
             epochs: BTreeMap::new(),
             told: Told::default(),

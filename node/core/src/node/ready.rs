@@ -65,8 +65,9 @@ impl Node {
     ) -> Result<(), EngineError> {
         let Some(replica) = self.replicas.get_mut(&shard) else { return Ok(()) };
         let applied = replica.applier.state.applied;
-        let mut out = Collected::default();
+        let mut out = Collected { answer_room: self.answer_room, ..Collected::default() };
         replica.collect(engine, now, gathered.sequence, &mut out)?;
+        self.answer_room = out.answer_room;
         self.unsynced |= replica.applier.state.applied != applied;
         self.highest = self.highest.max(replica.last_version());
         if let Some(write) = out.log.take() {

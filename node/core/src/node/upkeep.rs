@@ -4,9 +4,9 @@
 use crate::engine::{Engine, EngineError};
 use crate::ids::{ReplicaId, ShardId};
 use crate::log::{LogCut, LogWrite};
-use crate::node::{Node, TICK_MS};
+use crate::node::{Held, Node, TICK_MS};
 use crate::planted::{Planted, is_planted};
-use crate::replica::{Collected, Pace};
+use crate::replica::{Collected, Pace, Replica};
 use crate::time::Now;
 
 impl Node {
@@ -14,6 +14,7 @@ impl Node {
         self.wants_sync |= self.unsynced && self.ticks.is_multiple_of(self.config.sync_ticks);
         self.collect_garbage(engine)?;
         let rate = self.map.limits.0.bytes_per_second;
+        self.bound_preimages();
         self.snapshot_budget = self.snapshot_budget.saturating_add(rate.saturating_mul(TICK_MS) / 1000).min(rate);
         self.pump_snapshots(engine, now)
     }
@@ -90,12 +91,36 @@ impl Node {
         }
     }
 
-    pub(super) fn cuts(&mut self) -> Vec<LogCut> {
-        let keep = self.config.log_keep_bytes;
-        if self.ticks.is_multiple_of(8) {
-            self.replicas.values_mut().filter_map(|r| r.cut(keep)).collect()
-        } else {
-            Vec::new()
+    /// What the replicas hold in memory for copies that lag.
+    pub fn held(&self) -> Held {
+        let replicas = self.replicas.values();
+        replicas.fold(Held::default(), |held, replica| Held {
+            log: held.log + replica.log_bytes(),
+            preimages: held.preimages + replica.preimage_bytes(),
+        })
+    }
+
+    /// The transfer that keeps the most is given up: writes go on, and raft starts another.
+    fn bound_preimages(&mut self) {
+        let unbounded = is_planted(Planted::PreimagesUnbounded);
+        while self.held().preimages > self.config.preimage_bytes_max && !unbounded {
+            let largest = self.replicas.values_mut().max_by_key(|replica| replica.preimage_bytes());
+            if !largest.is_some_and(Replica::give_up_largest_send) {
+                break;
+            }
         }
+    }
+
+    pub(super) fn cuts(&mut self) -> Vec<LogCut> {
+        if !self.ticks.is_multiple_of(8) {
+            return Vec::new();
+        }
+        let (keep, all) = (self.config.log_keep_bytes, self.config.log_memory_bytes_max);
+        let is_over = self.held().log > all && !is_planted(Planted::LogMemoryUnbounded);
+        let most = if is_over { all / self.replicas.len().max(1) } else { usize::MAX };
+        let cuts = self.replicas.values_mut().filter_map(|r| r.cut(keep, most)).collect();
+        // What is left waits for the store.
+        self.wants_sync |= is_over && self.unsynced;
+        cuts
     }
 }

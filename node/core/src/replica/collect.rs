@@ -49,7 +49,7 @@ impl Replica {
         }
         for reader in self.reads.take_ready(self.applier.state.applied.0) {
             match reader {
-                Reader::Client { token, read } => self.answer_read(token, &read, engine, now, &mut out.answers)?,
+                Reader::Client { token, read } => self.answer_read(token, &read, engine, now, out)?,
                 Reader::Certify { .. } | Reader::Steward { .. } | Reader::Status { .. } => out.readers.push(reader),
             }
         }

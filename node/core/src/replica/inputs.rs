@@ -2,7 +2,7 @@
 
 use raft::StateRole;
 
-use crate::command::{Command, Read};
+use crate::command::{Command, Read, ReadResult};
 use crate::engine::{Engine, EngineError};
 use crate::heard::Heard;
 use crate::ids::{NodeId, ReplicaId, Token};
@@ -178,16 +178,16 @@ impl Replica {
         read: Read,
         engine: &dyn Engine,
         now: Now,
-        out: &mut Vec<(Token, Answer)>,
+        out: &mut Collected,
     ) -> Result<(), EngineError> {
         let shard = self.descriptor().shard;
         if !self.is_leader() {
-            out.push((token, Answer::Read(Err(Refusal::NotLeader { shard, leader: self.leader_node() }))));
+            out.answers.push((token, Answer::Read(Err(Refusal::NotLeader { shard, leader: self.leader_node() }))));
             return Ok(());
         }
         let queued = self.reads.len();
         if queued >= WAITING_MAX {
-            out.push((token, Answer::Read(Err(Refusal::Overloaded { shard, queued }))));
+            out.answers.push((token, Answer::Read(Err(Refusal::Overloaded { shard, queued }))));
             return Ok(());
         }
         self.reads.touched(now.monotonic_ms);
@@ -213,11 +213,17 @@ impl Replica {
         read: &Read,
         engine: &dyn Engine,
         now: Now,
-        out: &mut Vec<(Token, Answer)>,
+        out: &mut Collected,
     ) -> Result<(), EngineError> {
+        if out.answer_room.0 == 0 && !is_planted(Planted::AnswersUnbounded) {
+            let shard = self.descriptor().shard;
+            out.answers.push((token, Answer::Read(Err(Refusal::NoMemory { shard }))));
+            return Ok(());
+        }
         let result = super::read::read(self.descriptor(), read, engine, now.wall_ms)?;
         let epoch = crate::ids::Epoch::default();
-        out.push((token, Answer::Read(result.ok_or(Refusal::WrongShard { epoch }))));
+        out.answer_room.0 = out.answer_room.0.saturating_sub(result.as_ref().map_or(0, ReadResult::bytes));
+        out.answers.push((token, Answer::Read(result.ok_or(Refusal::WrongShard { epoch }))));
         Ok(())
     }
 

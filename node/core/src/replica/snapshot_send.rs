@@ -41,6 +41,7 @@ pub(super) struct SnapshotSend {
     end: Bytes,
     is_read: bool,
     preimages: BTreeMap<Bytes, Option<Bytes>>,
+    preimage_bytes: usize,
     requests: VecDeque<(Bytes, Bytes)>,
     accepted: bool,
     unacked: VecDeque<SnapshotChunk>,
@@ -89,6 +90,7 @@ impl SnapshotSend {
             to_node: to.node,
             is_read: false,
             preimages: BTreeMap::new(),
+            preimage_bytes: 0,
             requests,
             accepted: false,
             unacked: VecDeque::new(),
@@ -118,6 +120,11 @@ impl SnapshotSend {
         (self.sent_bytes, self.offer.bytes.max(self.sent_bytes))
     }
 
+    /// Memory that is kept of records that were overwritten, about.
+    pub(super) fn preimage_bytes(&self) -> usize {
+        self.preimage_bytes
+    }
+
     pub(super) fn is_stalled(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.last_progress_ms) > STALL_MS
     }
@@ -128,6 +135,7 @@ impl SnapshotSend {
         if ahead && !self.preimages.contains_key(key) && !is_planted(Planted::SnapshotWithoutPreimage) {
             let old = engine.get(key)?;
             if old.is_some() || !is_planted(Planted::PreimageOfAbsentForgotten) {
+                self.preimage_bytes += weight(key, old.as_ref());
                 self.preimages.insert(key.clone(), old);
             }
         }
@@ -226,6 +234,7 @@ impl SnapshotSend {
         let upto = upto.unwrap_or_else(|| self.end.clone());
         let later = self.preimages.split_off(&upto);
         for (key, value) in std::mem::replace(&mut self.preimages, later) {
+            self.preimage_bytes -= weight(&key, value.as_ref());
             match value {
                 Some(value) => found.insert(key, value),
                 None => found.remove(&key),
@@ -234,6 +243,11 @@ impl SnapshotSend {
         self.cursor = upto;
         Ok(found.into_iter().collect())
     }
+}
+
+/// Memory that a pre-image takes, about.
+fn weight(key: &Bytes, value: Option<&Bytes>) -> usize {
+    key.len() + value.map_or(0, Bytes::len) + 128
 }
 
 /// CRC32C over keys and values in order.

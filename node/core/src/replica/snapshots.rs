@@ -68,6 +68,21 @@ impl Replica {
         Ok(())
     }
 
+    /// Bytes that its transfers keep of records that were overwritten.
+    pub(crate) fn preimage_bytes(&self) -> usize {
+        self.sends.values().map(SnapshotSend::preimage_bytes).sum()
+    }
+
+    /// Gives up the transfer that keeps the most of what was overwritten. False = there is none.
+    pub(crate) fn give_up_largest_send(&mut self) -> bool {
+        let largest = self.sends.iter().max_by_key(|(_, send)| send.preimage_bytes()).map(|(to, _)| *to);
+        if let Some(to) = largest {
+            self.sends.remove(&to);
+            self.raw.report_snapshot(to.0, SnapshotStatus::Failure);
+        }
+        largest.is_some()
+    }
+
     pub(crate) fn is_sending(&self) -> bool {
         !self.sends.is_empty()
     }

@@ -123,6 +123,8 @@ pub(crate) struct Cluster {
     pub(crate) hushed: Option<NodeId>,
     /// Request ids that a shard remembers. `None` = as many as in production.
     pub(crate) requests_max: Option<usize>,
+    /// Bytes of its logs, and of pre-images, that a node keeps in memory. `None` = as many as in production.
+    pub(crate) memory: Option<(usize, usize)>,
     /// By how many milliseconds nodes' wall clocks are ahead.
     pub(crate) ahead_ms: BTreeMap<NodeId, u64>,
     /// No sync of this node's store ends.
@@ -140,8 +142,12 @@ impl Cluster {
 
     /// A cluster whose shards remember so many request ids.
     pub(crate) fn start_with(requests_max: Option<usize>) -> Self {
-        let now = Now { monotonic_ms: 1_000, wall_ms: 1_000_000 };
-        let mut cluster = Self { now, requests_max, ..Self::default() };
+        Self { requests_max, ..Self::default() }.begin()
+    }
+
+    fn begin(mut self) -> Self {
+        self.now = Now { monotonic_ms: 1_000, wall_ms: 1_000_000 };
+        let mut cluster = self;
         let engine = Memory::default();
         bootstrap(ClusterId("c".into()), &new_node(1), &engine).unwrap();
         cluster.open(NodeId(1), engine, Vec::new());
@@ -166,6 +172,11 @@ impl Cluster {
         let identity = Identity { cluster, node: id, incarnation, address: new.address, zone: new.zone };
         let mut config = NodeConfig { seed: 7, seeds, log_keep_bytes: 10_000, ..NodeConfig::default() };
         config.requests_max = self.requests_max.unwrap_or(config.requests_max);
+        if let Some((log, preimages)) = self.memory {
+            // Many more than the node may keep in all.
+            (config.log_keep_bytes, config.snapshot_piece_bytes) = (100_000, 2_000);
+            (config.log_memory_bytes_max, config.preimage_bytes_max) = (log, preimages);
+        }
         let (synced, logs) = (engine.copy(), recovered.logs.clone());
         let node = Node::open(identity, config, recovered, &engine, self.now).unwrap();
         self.hosts.insert(id, Host { node, engine, synced, logs });
@@ -458,7 +469,15 @@ pub(crate) fn three_nodes() -> (Cluster, [NodeId; 3], TableId) {
 
 /// The same, and a table of so many request ids.
 pub(crate) fn three_nodes_with(requests_max: Option<usize>) -> (Cluster, [NodeId; 3], TableId) {
-    let mut cluster = Cluster::start_with(requests_max);
+    three_nodes_of(Cluster::start_with(requests_max))
+}
+
+/// The same, with so many bytes of memory for logs and for pre-images on each node.
+pub(crate) fn three_nodes_within(log: usize, preimages: usize) -> (Cluster, [NodeId; 3], TableId) {
+    three_nodes_of(Cluster { memory: Some((log, preimages)), ..Cluster::default() }.begin())
+}
+
+fn three_nodes_of(mut cluster: Cluster) -> (Cluster, [NodeId; 3], TableId) {
     let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
     let table = table_on(&mut cluster, &nodes);
     (cluster, nodes, table)

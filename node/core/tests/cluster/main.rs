@@ -10,6 +10,7 @@ mod keys;
 mod liar;
 mod lost_volume;
 mod members;
+mod memory;
 mod newer;
 mod recovery;
 mod system_recovery;

@@ -1,6 +1,7 @@
 //! The protocol's errors as gRPC statuses: code, reason, words for people, and the error's fields as metadata.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::limits::LimitExceeded;
@@ -22,7 +23,11 @@ pub(in crate::server) fn status(kind: Kind) -> Status {
     let told = told(kind);
     let fields: HashMap<String, String> =
         told.fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Status::with_error_details(told.code, told.text, ErrorDetails::with_error_info(told.reason, DOMAIN, fields))
+    let mut details = ErrorDetails::with_error_info(told.reason, DOMAIN, fields);
+    if let Some(ms) = told.retry_after_ms {
+        details.set_retry_info(Some(Duration::from_millis(ms.into())));
+    }
+    Status::with_error_details(told.code, told.text, details)
 }
 
 /// Of a reason that is no operation's error.
@@ -35,11 +40,12 @@ struct Told {
     reason: &'static str,
     text: String,
     fields: Vec<(&'static str, String)>,
+    retry_after_ms: Option<u32>,
 }
 
 impl Told {
     fn new(code: Code, reason: &'static str, text: impl Into<String>) -> Self {
-        Self { code, reason, text: text.into(), fields: Vec::new() }
+        Self { code, reason, text: text.into(), fields: Vec::new(), retry_after_ms: None }
     }
 
     fn with(mut self, name: &'static str, value: impl ToString) -> Self {
@@ -80,10 +86,14 @@ fn told(kind: Kind) -> Told {
             let text = "leadership was lost, or the node ended, before the outcome was known: it may have happened";
             Told::new(Code::Unknown, "OUTCOME_UNKNOWN", text).with("shard_id", shard_id)
         }
-        Kind::Overloaded(v1::Overloaded { shard_id, queued }) => {
-            let text = format!("{queued} requests wait already, come back after a pause");
+        Kind::Overloaded(v1::Overloaded { shard_id, queued, retry_after_ms, of_memory }) => {
+            let text = match of_memory {
+                true => "the node's memory for requests and answers is used up, come back after a pause".to_owned(),
+                false => format!("{queued} requests wait already, come back after a pause"),
+            };
             let told = Told::new(Code::ResourceExhausted, "OVERLOADED", text);
-            told.with_some("shard_id", shard_id).with("queued", queued)
+            let told = told.with_some("shard_id", shard_id).with("queued", queued);
+            Told { retry_after_ms, ..told.with_some("retry_after_ms", retry_after_ms) }
         }
         Kind::DiskFull(v1::DiskFull { node_id }) => {
             let text = Refusal::DiskFull { node: NodeId(node_id.unwrap_or_default()) }.to_string();
@@ -154,6 +164,15 @@ mod tests {
         );
         assert_eq!(info.metadata.get("leader_address").map(String::as_str), Some("b:1"));
         assert_eq!(info.metadata.get("leader_node_id").map(String::as_str), Some("2"));
+    }
+
+    #[test]
+    fn want_of_memory_says_when_to_come_back() {
+        let status = status(refused(&Refused::NoMemory { used: 9, limit: 9 }));
+        let pause = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        assert_eq!((status.code(), pause), (Code::ResourceExhausted, Some(crate::budget::RETRY_AFTER)));
+        let queue = super::status(refused(&Refused::Overloaded { requests: 1 }));
+        assert!(queue.get_details_retry_info().is_none());
     }
 
     #[test]

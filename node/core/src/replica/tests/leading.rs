@@ -104,8 +104,8 @@ fn a_log_forgets_nothing_that_the_store_has_not_synced() {
     let engine = Memory::default();
     let (mut replica, _) = with_log(&engine);
     let durable = replica.durable.0;
-    assert_eq!(replica.cut(0).map(|cut| cut.start.0), Some(durable));
-    assert_eq!(replica.cut(0), None);
+    assert_eq!(replica.cut(0, usize::MAX).map(|cut| cut.start.0), Some(durable));
+    assert_eq!(replica.cut(0, usize::MAX), None);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_log_keeps_what_it_is_to_keep_and_more_for_a_follower_that_lags() {
     let engine = Memory::default();
     let (mut replica, one) = with_log(&engine);
     let all = replica.raw.store().bytes();
-    assert_eq!(replica.cut(all), None);
+    assert_eq!(replica.cut(all, usize::MAX), None);
     let start = replica.raw.store().start().0;
     // A member that has less than the store.
     let matched = |replica: &mut Replica, index| {
@@ -121,13 +121,13 @@ fn a_log_keeps_what_it_is_to_keep_and_more_for_a_follower_that_lags() {
     };
     let (durable, last) = (replica.durable.0, replica.raw.raft.raft_log.last_index());
     matched(&mut replica, durable - 1);
-    assert_eq!(replica.cut(all / 4), None);
+    assert_eq!(replica.cut(all / 4, usize::MAX), None);
     assert_eq!(replica.raw.store().start().0, start);
     // One that has as much as the store holds nothing up.
     matched(&mut replica, durable);
-    assert!(replica.cut(all / 2 + one).is_some());
+    assert!(replica.cut(all / 2 + one, usize::MAX).is_some());
     matched(&mut replica, last);
-    assert!(replica.cut(0).is_some());
+    assert!(replica.cut(0, usize::MAX).is_some());
 }
 
 #[test]

@@ -1,0 +1,87 @@
+//! The client streams that are open, so that one whose client does not read can be ended when memory is short.
+//!
+//! A stream whose client does not read is not read from either, so what waits for it is bounded; it keeps that for as
+//! long as memory is plenty. When answers fill a quarter of the budget, streams that have stood still are ended: their
+//! reads can be asked again and their writes are found by their request ids, while everybody else's reads go on.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::Session;
+use crate::budget::{Budget, Kind};
+
+/// With memory short, a client that has taken no answer for so long is given up. Slow ones take something in this time.
+const STALL_MAX: Duration = Duration::from_secs(5);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+/// Memory is short when answers take this part of the budget: a quarter.
+const ANSWERS_PART: usize = 4;
+
+/// The streams that are open.
+#[derive(Debug, Default)]
+pub struct Sessions(Mutex<Vec<Weak<Session>>>);
+
+impl Sessions {
+    /// Adds one. It leaves when it is dropped.
+    pub fn add(&self, session: &Arc<Session>) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.push(Arc::downgrade(session));
+    }
+
+    /// Looks now and then, until told to stop.
+    pub async fn watch(self: Arc<Self>, budget: Arc<Budget>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let is_short = budget.used_by(Kind::Answers) > budget.limit() / ANSWERS_PART;
+            let ended = self.look(is_short, STALL_MAX);
+            if ended > 0 {
+                warn!(sessions = ended, "memory is short: sessions whose clients do not read their answers are ended");
+            }
+        }
+    }
+
+    /// Forgets streams that are gone and, if memory is short, ends those that stand still. Returns how many.
+    fn look(&self, is_short: bool, patience: Duration) -> usize {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|session| session.strong_count() > 0);
+        let stalled: Vec<_> = match is_short {
+            true => open.iter().filter_map(Weak::upgrade).filter(|session| session.is_stalled(patience)).collect(),
+            false => Vec::new(),
+        };
+        drop(open);
+        stalled.iter().for_each(|session| session.end());
+        stalled.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_core::command::Outcome;
+    use skerry_core::node::Answer;
+    use skerry_core::time::Version;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_that_stands_still_is_ended_only_when_memory_is_short() {
+        let (sessions, budget) = (Sessions::default(), Budget::new(1_000));
+        let [reads, stands] = [(); 2].map(|()| Arc::new(Session::new(budget.clone())));
+        sessions.add(&reads);
+        sessions.add(&stands);
+        stands.took(1, 0);
+        stands.answer(vec![(1, Answer::Write(Ok(Outcome::Applied(Version(1)))))], 0);
+        assert_eq!(sessions.look(false, Duration::ZERO), 0);
+        assert_eq!(sessions.look(true, STALL_MAX), 0, "it has just come");
+        assert_eq!(sessions.look(true, Duration::ZERO), 1);
+        assert!(stands.is_ended() && !reads.is_ended());
+        drop(stands);
+        sessions.look(true, Duration::ZERO);
+        assert_eq!(sessions.0.lock().unwrap().len(), 1, "what is gone is forgotten");
+    }
+}

@@ -41,13 +41,15 @@ impl Kind {
     ];
 }
 
-/// How much of the budget something may fill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How much of the budget something may fill, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Share {
     /// Three quarters: whatever brings new values.
     Most,
-    /// All of it: deletes, reads and orders, which find the last quarter free of puts.
+    /// All of it: reads and orders, which find the last quarter free of puts.
     All,
+    /// A quarter more: deletes, which are small, and by which room is made.
+    More,
 }
 
 /// The budget.
@@ -89,6 +91,7 @@ impl Budget {
         let ceiling = match share {
             Share::Most => self.limit / 4 * 3,
             Share::All => self.limit,
+            Share::More => self.limit.saturating_add(self.limit / 4),
         };
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         if bytes > 0 && before.saturating_add(bytes) > ceiling {
@@ -162,15 +165,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn puts_leave_a_quarter_to_deletes_and_reads() {
+    fn puts_leave_a_quarter_to_reads_and_reads_leave_a_quarter_more_to_deletes() {
         let budget = Budget::new(1_000);
         let puts = budget.acquire(Kind::Requests, 750, Share::Most).unwrap();
         assert!(budget.acquire(Kind::Requests, 1, Share::Most).is_none());
-        let deletes = budget.acquire(Kind::Requests, 250, Share::All).unwrap();
+        let reads = budget.acquire(Kind::Requests, 250, Share::All).unwrap();
         assert!(budget.acquire(Kind::Requests, 1, Share::All).is_none());
+        let deletes = budget.acquire(Kind::Requests, 250, Share::More).unwrap();
+        assert!(budget.acquire(Kind::Requests, 1, Share::More).is_none());
         assert!(budget.acquire(Kind::Requests, 0, Share::Most).is_some());
-        assert_eq!((budget.used(), budget.room()), (1_000, 0));
-        drop((puts, deletes));
+        assert_eq!((budget.used(), budget.room()), (1_250, 0));
+        drop((puts, reads, deletes));
         assert_eq!((budget.used(), budget.used_by(Kind::Requests)), (0, 0));
     }
 

@@ -100,8 +100,9 @@ impl Ask {
     /// What brings nothing new finds room that puts must leave, as on a disk that is nearly full.
     fn share(&self) -> Share {
         match self {
-            Self::Write { command, .. } if !command.only_deletes() => Share::Most,
-            Self::Write { .. } | Self::Read { .. } | Self::Admin(_) => Share::All,
+            Self::Write { command, .. } if command.only_deletes() => Share::More,
+            Self::Write { .. } => Share::Most,
+            Self::Read { .. } | Self::Admin(_) => Share::All,
         }
     }
 }
@@ -186,28 +187,38 @@ impl Inbox {
         &self.budget
     }
 
-    /// Hands a client's requests in. Those that come back were not taken; for want of memory these may be puts alone.
+    /// Hands a client's requests in. Those that come back were not taken; for want of memory deletes and reads may be
+    /// taken where puts are not.
     pub fn submit(&self, requests: Vec<Request>) -> Result<(), (Refused, Vec<Request>)> {
         if self.signals.closed.load(Ordering::Acquire) {
             return Err((Refused::Closed, requests));
         }
-        let has_puts = requests.iter().any(|request| request.ask.share() == Share::Most);
-        let refused = match self.permit(&requests, if has_puts { Share::Most } else { Share::All }) {
-            Some(permit) => return self.enqueue(requests, permit),
-            None => Refused::NoMemory { used: self.budget.used(), limit: self.budget.limit() },
-        };
-        let (puts, others): (Vec<_>, Vec<_>) = requests.into_iter().partition(|r| r.ask.share() == Share::Most);
-        match self.permit(&others, Share::All).filter(|_| has_puts && !others.is_empty()) {
-            Some(permit) => match self.enqueue(others, permit) {
-                Ok(()) => Err((refused, puts)),
-                Err((refused, others)) => Err((refused, puts.into_iter().chain(others).collect())),
-            },
-            None => Err((refused, puts.into_iter().chain(others).collect())),
+        if let Some(permit) = self.permit(&requests) {
+            return self.enqueue(requests, permit);
         }
+        let refused = Refused::NoMemory { used: self.budget.used(), limit: self.budget.limit() };
+        // What needs the most room goes first.
+        let (mut left, mut back) = (requests, Vec::new());
+        for share in [Share::Most, Share::All, Share::More] {
+            let (out, stay): (Vec<_>, Vec<_>) = left.into_iter().partition(|request| request.ask.share() == share);
+            back.extend(out);
+            left = stay;
+            if !left.is_empty()
+                && let Some(permit) = self.permit(&left)
+            {
+                return match self.enqueue(left, permit) {
+                    Ok(()) => Err((refused, back)),
+                    Err((refused, left)) => Err((refused, back.into_iter().chain(left).collect())),
+                };
+            }
+        }
+        Err((refused, back))
     }
 
-    fn permit(&self, requests: &[Request], share: Share) -> Option<Permit> {
+    /// Memory for all of these, as far as the one that may fill the least of it goes.
+    fn permit(&self, requests: &[Request]) -> Option<Permit> {
         let bytes = requests.iter().map(|request| request.ask.bytes()).sum();
+        let share = requests.iter().map(|request| request.ask.share()).min().unwrap_or(Share::More);
         self.budget.acquire(Kind::Requests, bytes, share)
     }
 

@@ -142,7 +142,7 @@ planted! {
     /// A restart after a snapshot drops the log behind it too.
     LogDroppedBehindSnapshot by test("src/replica/state.rs", "a_log_that_is_dropped_behind_a_snapshot_is_noticed"),
     /// A copy stands at a snapshot that the store has not made durable.
-    SnapshotStandsUnsynced by seeds(1_000),
+    SnapshotStandsUnsynced by seeds(2_000),
     /// A copy forgets that its records are a snapshot's, which its log does not reach yet.
     SnapshotForgotten by test("tests/search/restarts.rs", "a_copy_whose_log_does_not_know_of_its_snapshot_yet_stands_at_it_after_a_restart"),
     /// The pieces of a snapshot are stored in any order.

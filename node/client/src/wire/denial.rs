@@ -56,7 +56,7 @@ pub enum Denial {
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
     /// The replica is further behind than the read allows.
-    #[error("this replica is {behind_ms} ms behind, more than asked for")]
+    #[error("this replica is {}, more than asked for", behind(*.behind_ms))]
     TooStale {
         /// `u64::MAX` = unknown.
         behind_ms: u64,
@@ -136,6 +136,14 @@ impl Denial {
     }
 }
 
+/// How people read of a replica's lag.
+fn behind(behind_ms: u64) -> String {
+    match behind_ms {
+        u64::MAX => "behind by an unknown time".to_owned(),
+        known => format!("{known} ms behind"),
+    }
+}
+
 /// How people read of a node whose disk is full.
 pub(crate) fn named(node: Option<NodeId>) -> String {
     node.map_or_else(|| "a node with a copy of the shard".to_owned(), |node| format!("node {node}"))
@@ -151,4 +159,16 @@ fn limit(m: v1::LimitExceeded) -> Result<LimitExceeded, Malformed> {
             conditions: size(m.conditions, "conditions")?,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_lag_is_told_as_unknown() {
+        let told = |behind_ms| Denial::TooStale { behind_ms }.to_string();
+        assert_eq!(told(7), "this replica is 7 ms behind, more than asked for");
+        assert_eq!(told(u64::MAX), "this replica is behind by an unknown time, more than asked for");
+    }
 }

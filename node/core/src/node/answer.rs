@@ -69,7 +69,7 @@ pub enum Refusal {
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
     /// The replica here has not seen everything that old yet.
-    #[error("this replica is {behind_ms} ms behind, more than asked for")]
+    #[error("this replica is {}, more than asked for", behind(*.behind_ms))]
     TooStale {
         /// How far behind. `u64::MAX` = unknown.
         behind_ms: u64,
@@ -80,5 +80,25 @@ impl Refusal {
     /// True if the write may have taken effect all the same.
     pub fn may_have_happened(&self) -> bool {
         matches!(self, Self::OutcomeUnknown { .. })
+    }
+}
+
+/// How people read of a replica's lag.
+fn behind(behind_ms: u64) -> String {
+    match behind_ms {
+        u64::MAX => "behind by an unknown time".to_owned(),
+        known => format!("{known} ms behind"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_lag_is_told_as_unknown() {
+        let told = |behind_ms| Refusal::TooStale { behind_ms }.to_string();
+        assert_eq!(told(7), "this replica is 7 ms behind, more than asked for");
+        assert_eq!(told(u64::MAX), "this replica is behind by an unknown time, more than asked for");
     }
 }

@@ -10,6 +10,7 @@ use skerry_core::system::{SystemCommand, SystemRefusal, SystemReply};
 use skerry_proto::v1;
 use skerry_proto::v1::execute_response;
 
+use crate::channel::said;
 use crate::client::Client;
 use crate::follow::{CallFailed, Leader, Via, follow};
 use crate::secret::Secrets;
@@ -34,7 +35,7 @@ pub enum AdminError {
     #[error(transparent)]
     NotRecovered(#[from] RecoveryRefusal),
     /// The node does not take the request: it is of another database, it demands its secret, or the request cannot be.
-    #[error("the node refused: {}", .0.message())]
+    #[error("the node refused: {}", said(.0))]
     Rejected(Box<tonic::Status>),
     /// Time is up.
     #[error("the system shard's leader has not answered in time")]

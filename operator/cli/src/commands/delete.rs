@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use skerry_client::Condition;
 use skerry_core::command::Expected;
 use skerry_core::time::Version;
 
@@ -28,8 +29,10 @@ pub(crate) struct Delete {
 impl Delete {
     /// Deletes; a key that is absent is no error.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
+        let key = self.key.key()?;
         let client = connect::client(global).await?;
         let expected = self.if_version.map(|v| Expected::Version(Version(v)));
-        done(output, &self.table, client.delete_if(&self.table, self.key.key(), expected).await)
+        let conditions = Vec::from_iter(expected.clone().map(|expected| Condition { key: key.clone(), expected }));
+        done(output, &self.table, &conditions, client.delete_if(&self.table, key, expected).await)
     }
 }

@@ -86,7 +86,11 @@ pub(crate) fn object(record: &Record) -> Map<String, Value> {
 pub(crate) fn show(output: &Output, records: &[Record], keys_only: bool) -> Outcome<()> {
     for record in records {
         match (output.format, keys_only) {
-            (Format::Json, _) => output.line(&Value::Object(object(record)).to_string())?,
+            (Format::Json, keys_only) => {
+                let mut object = object(record);
+                object.retain(|name, _| !(keys_only && matches!(name.as_str(), "value" | "valueHex")));
+                output.line(&Value::Object(object).to_string())?;
+            }
             (Format::Table | Format::Wide, true) => output.line(&shown(&record.key))?,
             (Format::Table, false) => {
                 output.line(&format!("{}\t{}", shown(&record.key), readable(&record.value)))?;

@@ -38,17 +38,21 @@ pub enum AdminError {
     #[error("the node refused: {}", said(.0))]
     Rejected(Box<tonic::Status>),
     /// Time is up.
-    #[error("the system shard's leader has not answered in time")]
+    #[error("the system shard's leader has not answered in time{}", last_said(.last.as_deref()))]
     Deadline {
         /// True if a command may have taken effect.
         may_have_happened: bool,
         /// The last answer of a node. `None` = there was none.
-        #[source]
         last: Option<Box<tonic::Status>>,
     },
     /// The answer cannot be understood.
     #[error("failed to understand the answer of the system shard's leader")]
     Answer(#[from] Malformed),
+}
+
+/// The last answer, for the end of a message.
+fn last_said(last: Option<&tonic::Status>) -> String {
+    last.map(|status| format!(": {}", said(status))).unwrap_or_default()
 }
 
 impl AdminError {

@@ -39,7 +39,7 @@ pub(crate) async fn client(global: &Global) -> Outcome<Client> {
 /// The whole state of the database, as its steward sees it.
 pub(crate) async fn status(client: &Client) -> Outcome<Status> {
     let advice =
-        "the system shard may be without a leader: look again in a few seconds, then at `skerry playground status`";
+        "the system shard may be without a leader: look again in a few seconds; `skerry status` asks every node";
     client.admin().status().await.doing("failed to ask for the status").next(advice)
 }
 

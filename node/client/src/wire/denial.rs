@@ -13,7 +13,7 @@ use super::{Malformed, size};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// Ask the leader.
-    #[error("shard {shard} is led by another node")]
+    #[error("{}", not_leader(*.shard, .leader.as_ref()))]
     NotLeader {
         /// Which shard.
         shard: ShardId,
@@ -136,6 +136,14 @@ impl Denial {
     }
 }
 
+/// How people read of a node that does not lead.
+fn not_leader(shard: ShardId, leader: Option<&Leader>) -> String {
+    match leader {
+        Some(leader) => format!("shard {shard} is led by node {}", leader.node),
+        None => format!("the node that was asked does not lead shard {shard}, and knows of no leader"),
+    }
+}
+
 /// How people read of a replica's lag.
 fn behind(behind_ms: u64) -> String {
     match behind_ms {
@@ -170,5 +178,13 @@ mod tests {
         let told = |behind_ms| Denial::TooStale { behind_ms }.to_string();
         assert_eq!(told(7), "this replica is 7 ms behind, more than asked for");
         assert_eq!(told(u64::MAX), "this replica is behind by an unknown time, more than asked for");
+    }
+
+    #[test]
+    fn leader_that_nobody_knows_is_not_told_as_another_node() {
+        let told = |leader| Denial::NotLeader { shard: ShardId(5), leader }.to_string();
+        assert!(told(None).ends_with("does not lead shard s5, and knows of no leader"));
+        let leader = Leader { node: NodeId(2), address: String::new() };
+        assert_eq!(told(Some(leader)), "shard s5 is led by node n2");
     }
 }

@@ -21,7 +21,7 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Nothing happened. Ask the leader.
-    #[error("shard {shard} is led by another node")]
+    #[error("{}", not_leader(*.shard, *.leader))]
     NotLeader {
         /// Which shard.
         shard: ShardId,
@@ -83,6 +83,14 @@ impl Refusal {
     }
 }
 
+/// How people read of a node that does not lead.
+fn not_leader(shard: ShardId, leader: Option<NodeId>) -> String {
+    match leader {
+        Some(leader) => format!("shard {shard} is led by node {leader}"),
+        None => format!("this node does not lead shard {shard}, and knows of no leader"),
+    }
+}
+
 /// How people read of a replica's lag.
 fn behind(behind_ms: u64) -> String {
     match behind_ms {
@@ -100,5 +108,12 @@ mod tests {
         let told = |behind_ms| Refusal::TooStale { behind_ms }.to_string();
         assert_eq!(told(7), "this replica is 7 ms behind, more than asked for");
         assert_eq!(told(u64::MAX), "this replica is behind by an unknown time, more than asked for");
+    }
+
+    #[test]
+    fn leader_that_nobody_knows_is_not_told_as_another_node() {
+        let told = |leader| Refusal::NotLeader { shard: ShardId(5), leader }.to_string();
+        assert_eq!(told(None), "this node does not lead shard s5, and knows of no leader");
+        assert_eq!(told(Some(NodeId(2))), "shard s5 is led by node n2");
     }
 }

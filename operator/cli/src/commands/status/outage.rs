@@ -50,9 +50,15 @@ async fn asked(node: NodeRecord, cluster: &ClusterId) -> Said {
         Err(IdentityError::Unreached { source: None, .. } | IdentityError::Unanswered { source: None, .. }) => {
             Err("no answer in time".to_owned())
         }
+        Err(IdentityError::Unreached { source: Some(source), .. }) => Err(root(&*source)),
         Err(error) => Err(Failure::from(error).text()),
     };
     Said { node, answer }
+}
+
+/// What is at the bottom of it: the line says already that it is about a node, and where that is.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Shows it.

@@ -10,6 +10,7 @@ use skerry_core::system::{SystemCommand, SystemRefusal, SystemReply};
 use skerry_proto::v1;
 use skerry_proto::v1::execute_response;
 
+use crate::channel::said;
 use crate::client::Client;
 use crate::follow::{CallFailed, Leader, Via, follow};
 use crate::secret::Secrets;
@@ -34,20 +35,24 @@ pub enum AdminError {
     #[error(transparent)]
     NotRecovered(#[from] RecoveryRefusal),
     /// The node does not take the request: it is of another database, it demands its secret, or the request cannot be.
-    #[error("the node refused: {}", .0.message())]
+    #[error("the node refused: {}", said(.0))]
     Rejected(Box<tonic::Status>),
     /// Time is up.
-    #[error("the system shard's leader has not answered in time")]
+    #[error("the system shard's leader has not answered in time{}", last_said(.last.as_deref()))]
     Deadline {
         /// True if a command may have taken effect.
         may_have_happened: bool,
         /// The last answer of a node. `None` = there was none.
-        #[source]
         last: Option<Box<tonic::Status>>,
     },
     /// The answer cannot be understood.
     #[error("failed to understand the answer of the system shard's leader")]
     Answer(#[from] Malformed),
+}
+
+/// The last answer, for the end of a message.
+fn last_said(last: Option<&tonic::Status>) -> String {
+    last.map(|status| format!(": {}", said(status))).unwrap_or_default()
 }
 
 impl AdminError {

@@ -1,5 +1,6 @@
 //! Connections to nodes: made within a bounded time, and given up when the other end falls silent.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -33,16 +34,51 @@ pub(crate) struct ConnectFailed {
 enum Why {
     #[error(transparent)]
     Transport(#[from] tonic::transport::Error),
+    #[error("it is not an address as in host:7400")]
+    Address,
     #[error("no connection within {} ms", CONNECT_TIMEOUT.as_millis())]
     Time,
-    #[error("it has not said where its ports are: {}", .0.message())]
+    #[error("it has not said where its ports are: {}", said(.0))]
     Doors(#[from] Box<Status>),
+}
+
+/// What a node said. Some answers have a code and no message.
+pub(crate) fn said(status: &Status) -> String {
+    match status.message() {
+        "" => status.code().description().to_owned(),
+        message => message.to_owned(),
+    }
+}
+
+impl ConnectFailed {
+    /// True if asking again in a moment would most likely end the same way: nobody listens there, or nobody knows the
+    /// name. False where somebody may only be slow.
+    pub(crate) fn is_plain(&self) -> bool {
+        let refused = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
+        causes(self).any(|cause| {
+            // The look-up of a name fails with an error of no kind of its own.
+            cause.downcast_ref::<io::Error>().is_some_and(refused) || cause.to_string().contains("dns error")
+        }) || matches!(&self.why, Why::Address)
+    }
+
+    /// What is at the bottom of it.
+    pub(crate) fn root(&self) -> String {
+        causes(self).last().map(ToString::to_string).unwrap_or_default()
+    }
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
 /// Connects to `host:port`. A name is looked up anew each time: whoever has it now is meant.
 pub(crate) async fn connect(address: &str) -> Result<Channel, ConnectFailed> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = endpoint.map_err(|_| ConnectFailed { address: address.to_owned(), why: Why::Address })?;
     let connected = async {
-        Endpoint::from_shared(format!("http://{address}"))?
+        endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE)
@@ -68,5 +104,28 @@ pub(crate) async fn open(address: &str, door: Door, secrets: &Secrets) -> Result
     match place {
         Place::At(place) => Ok((connect(&place).await?, secrets.clone())),
         Place::WithClients => Ok((channel, Secrets::default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_there_is_told_apart_from_somebody_slow() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let refused = connect(&free.to_string()).await.unwrap_err();
+        assert!(refused.is_plain() && refused.root().contains("refused"), "{}", refused.root());
+        let bad = connect("no address").await.unwrap_err();
+        assert!(bad.is_plain(), "{}", bad.root());
+        let slow = ConnectFailed { address: String::new(), why: Why::Time };
+        assert!(!slow.is_plain());
+        assert_eq!(slow.root(), "no connection within 1000 ms");
+    }
+
+    #[test]
+    fn answers_without_a_message_are_told_by_their_code() {
+        assert_eq!(said(&Status::unavailable("")), "The service is currently unavailable");
+        assert_eq!(said(&Status::unavailable("closing")), "closing");
     }
 }

@@ -14,7 +14,7 @@ use crate::config::ClientConfig;
 use crate::routes::{Leaders, Routes, Table};
 use crate::session::Sessions;
 use crate::stamps::Stamps;
-use crate::watch::{MapWatch, Watcher};
+use crate::watch::{Faults, MapWatch, Watcher};
 
 /// A name that no table has is looked for in newer maps for so long: longer than the watcher needs to ask another node.
 const TABLE_PATIENCE: Duration = Duration::from_millis(700);
@@ -44,20 +44,32 @@ pub enum ConnectError {
     #[error("no seed is given: at least one host:port is needed")]
     NoSeeds,
     /// None of them gave a map in time.
-    #[error("none of {} has answered within {deadline:?}", .seeds.join(", "))]
+    #[error("none of {} has answered within {deadline:?}{}", .seeds.join(", "), reasons(.faults))]
     Unreached {
         /// Who was asked.
         seeds: Vec<String>,
         /// For how long.
         deadline: Duration,
+        /// What stood against it, as `address: reason`. Empty = there was no answer at all.
+        faults: Vec<String>,
+    },
+    /// Nobody listens at any of them, or nobody knows their names.
+    #[error("nobody is there{}", reasons(.faults))]
+    Absent {
+        /// Why, as `address: reason`.
+        faults: Vec<String>,
     },
 }
 
 impl ConnectError {
     /// True if trying again may help.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unreached { .. })
+        matches!(self, Self::Unreached { .. } | Self::Absent { .. })
     }
+}
+
+fn reasons(faults: &[String]) -> String {
+    if faults.is_empty() { String::new() } else { format!(": {}", faults.join("; ")) }
 }
 
 impl Client {
@@ -69,12 +81,24 @@ impl Client {
         let until = Instant::now() + config.deadline;
         let (publish, mut routes) = watch::channel(Arc::<Routes>::default());
         let refresh = Arc::<Notify>::default();
-        let watcher = Watcher { seeds: config.seeds.clone(), publish, refresh: Arc::clone(&refresh) };
+        let (faults, told) = watch::channel(Faults::default());
+        let watcher = Watcher { seeds: config.seeds.clone(), publish, refresh: Arc::clone(&refresh), faults };
         tokio::spawn(watcher.run());
-        let first =
-            timeout_at(until, routes.wait_for(|routes| routes.map.epoch > Epoch(0))).await.map(|first| first.is_ok());
-        if first != Ok(true) {
-            return Err(ConnectError::Unreached { seeds: config.seeds, deadline: config.deadline });
+        let mut hopeless = told.clone();
+        let found = tokio::select! {
+            first = timeout_at(until, routes.wait_for(|routes| routes.map.epoch > Epoch(0))) => {
+                matches!(first, Ok(Ok(_)))
+            }
+            Ok(_) = hopeless.wait_for(|faults| !config.patient && nobody(&config.seeds, faults)) => false,
+        };
+        if !found {
+            let told = told.borrow();
+            let faults: Vec<String> =
+                config.seeds.iter().filter_map(|seed| Some(format!("{seed}: {}", told.get(seed)?.text))).collect();
+            return Err(match Instant::now() < until {
+                true => ConnectError::Absent { faults },
+                false => ConnectError::Unreached { seeds: config.seeds.clone(), deadline: config.deadline, faults },
+            });
         }
         let stamps = Arc::new(Stamps::new());
         let sessions = Sessions::new(routes.clone(), Arc::clone(&stamps));
@@ -110,6 +134,11 @@ impl Client {
     }
 }
 
+/// True if nobody is at any of the seeds.
+fn nobody(seeds: &[String], faults: &Faults) -> bool {
+    seeds.iter().all(|seed| faults.get(seed).is_some_and(|fault| fault.is_plain))
+}
+
 impl Inner {
     pub(crate) fn routes(&self) -> Arc<Routes> {
         Arc::clone(&self.routes.borrow())
@@ -134,5 +163,35 @@ impl Inner {
     /// The map is older than what the database is at: look for a newer one.
     pub(crate) fn refresh(&self) {
         self.refresh.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free() -> String {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn impatient_client_tells_at_once_that_nobody_is_there_and_why() {
+        let seeds = [free(), free()];
+        let mut config = ClientConfig::new(seeds.clone());
+        config.patient = false;
+        config.deadline = Duration::from_secs(60);
+        let begun = Instant::now();
+        let error = Client::connect(config).await.unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        let ConnectError::Absent { faults } = &error else { panic!("{error}") };
+        assert!(seeds.iter().zip(faults).all(|(seed, fault)| fault.starts_with(&format!("{seed}: "))), "{error}");
+    }
+
+    #[tokio::test]
+    async fn patient_client_waits_and_tells_why_too() {
+        let mut config = ClientConfig::new([free()]);
+        config.deadline = Duration::from_millis(200);
+        let error = Client::connect(config).await.unwrap_err();
+        assert!(matches!(&error, ConnectError::Unreached { faults, .. } if faults.len() == 1), "{error}");
     }
 }

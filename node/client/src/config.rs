@@ -13,6 +13,9 @@ pub struct ClientConfig {
     pub deadline: Duration,
     /// Where the client is: reads that any replica may serve go to one of this zone if there is one.
     pub zone: Option<String>,
+    /// True if the database may just be starting: seeds where nobody listens, or whose names nobody knows, are tried again
+    /// until the deadline. False = connecting fails as soon as that is true of each of them.
+    pub patient: bool,
     /// What the nodes demand of whoever gives them orders. Empty = nothing; reads and writes need none.
     pub secrets: Secrets,
 }
@@ -21,6 +24,6 @@ impl ClientConfig {
     /// With the default deadline of 10 seconds, no zone and no secret.
     pub fn new(seeds: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let seeds = seeds.into_iter().map(Into::into).collect();
-        Self { seeds, deadline: Duration::from_secs(10), zone: None, secrets: Secrets::default() }
+        Self { seeds, deadline: Duration::from_secs(10), zone: None, patient: true, secrets: Secrets::default() }
     }
 }

@@ -10,7 +10,7 @@ use skerry_proto::v1::identity_service_client::IdentityServiceClient;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
-use crate::channel::{self, ConnectFailed};
+use crate::channel::{self, ConnectFailed, said};
 use crate::door::Door;
 use crate::secret::Secrets;
 use crate::wire::{Malformed, Wire};
@@ -103,7 +103,7 @@ pub enum IdentityError {
     #[error(transparent)]
     Refused(#[from] FoundingRefusal),
     /// What is there is no node, does not know the request, or demands its secret. Nothing has changed.
-    #[error("the node at {address} does not take the request: {}", status.message())]
+    #[error("the node at {address} does not take the request: {}", said(status))]
     Rejected {
         /// Where.
         address: String,

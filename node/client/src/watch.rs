@@ -1,7 +1,7 @@
 //! Keeps the shard map up to date: one stream to one node, and to another one when it breaks or does not know what
 //! other nodes already know.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Streaming;
 use tracing::{debug, warn};
 
-use crate::channel::{self, CONNECT_TIMEOUT, LASTING};
+use crate::channel::{self, CONNECT_TIMEOUT, LASTING, said};
 use crate::retry::{jittered, pause};
 use crate::routes::Routes;
 use crate::wire::required;
@@ -51,6 +51,19 @@ pub(crate) struct Watcher {
     pub(crate) seeds: Vec<String>,
     pub(crate) publish: watch::Sender<Arc<Routes>>,
     pub(crate) refresh: Arc<Notify>,
+    pub(crate) faults: watch::Sender<Faults>,
+}
+
+/// Why addresses gave no map when they were last asked.
+pub(crate) type Faults = BTreeMap<String, SeedFault>;
+
+/// Why an address gave no map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SeedFault {
+    /// In words.
+    pub(crate) text: String,
+    /// Nobody is there.
+    pub(crate) is_plain: bool,
 }
 
 /// Why a stream ended.
@@ -129,10 +142,14 @@ impl Watcher {
     }
 
     async fn open(&self, address: &str) -> Option<Streaming<WatchMapResponse>> {
+        let failed = |text: String, is_plain| {
+            self.faults.send_modify(|faults| drop(faults.insert(address.to_owned(), SeedFault { text, is_plain })));
+        };
         let channel = match channel::connect(address).await {
             Ok(channel) => channel,
             Err(error) => {
                 debug!(address, %error, "node cannot be reached for its map");
+                failed(error.root(), error.is_plain());
                 return None;
             }
         };
@@ -142,9 +159,13 @@ impl Watcher {
             Ok(Ok(deltas)) => Some(deltas.into_inner()),
             Ok(Err(status)) => {
                 debug!(address, %status, "node does not give its map");
+                failed(said(&status), false);
                 None
             }
-            Err(_) => None,
+            Err(_) => {
+                failed(format!("no answer within {} ms", CONNECT_TIMEOUT.as_millis()), false);
+                None
+            }
         }
     }
 

@@ -16,8 +16,8 @@ pub enum ParseError {
     #[error("failed to read the YAML")]
     Yaml(#[source] serde_yaml::Error),
     /// Another resource.
-    #[error("this is {0} {1}; apiVersion must be {GROUP}/{VERSION} and kind DistributedDatabase")]
-    Kind(String, String),
+    #[error("{}; apiVersion must be {GROUP}/{VERSION} and kind DistributedDatabase", resource(.0.as_deref(), .1.as_deref()))]
+    Kind(Option<String>, Option<String>),
     /// `metadata.name` is absent.
     #[error("metadata.name: is required")]
     NoName,
@@ -37,9 +37,10 @@ pub fn parse(yaml: &str) -> Result<DistributedDatabase, ParseError> {
     // By way of a YAML value, which has no key twice: of two, the first would be lost without a word.
     let value: serde_yaml::Value = serde_yaml::from_str(yaml).map_err(ParseError::Yaml)?;
     let value: Value = serde_yaml::from_value(value).map_err(ParseError::Yaml)?;
-    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or("nothing").to_owned();
+    let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let (api_version, kind) = (text("apiVersion"), text("kind"));
-    if api_version != format!("{GROUP}/{VERSION}") || kind != DistributedDatabase::api_resource().kind {
+    let expected = (format!("{GROUP}/{VERSION}"), DistributedDatabase::api_resource().kind);
+    if (api_version.as_ref(), kind.as_ref()) != (Some(&expected.0), Some(&expected.1)) {
         return Err(ParseError::Kind(api_version, kind));
     }
     if value.pointer("/metadata/name").and_then(Value::as_str).is_none() {
@@ -69,6 +70,16 @@ fn faults(errors: &ValidationErrors) -> Vec<Fault> {
     let fault =
         |e: &kube::core::cel::ValidationError| Fault { field: e.field_path.clone(), message: e.message.clone() };
     errors.as_slice().iter().map(fault).collect()
+}
+
+/// What the text says that it is.
+fn resource(api_version: Option<&str>, kind: Option<&str>) -> String {
+    match (api_version, kind) {
+        (None, None) => "this is no resource: apiVersion and kind are missing".to_owned(),
+        (Some(api_version), None) => format!("this is no resource: it is of {api_version} and kind is missing"),
+        (None, Some(kind)) => format!("this is no resource: it is a {kind} and apiVersion is missing"),
+        (Some(api_version), Some(kind)) => format!("this is {api_version} {kind}"),
+    }
 }
 
 fn joined(faults: &[Fault]) -> String {

@@ -234,6 +234,8 @@ fn parse_names_the_field_and_what_is_allowed() {
         assert!(told.contains(message), "{spec}: {told}");
     }
     assert!(told("apiVersion: v1\nkind: Pod\n").contains("this is v1 Pod"));
+    assert!(told("metadata: {name: shop}\n").starts_with("this is no resource: apiVersion and kind are missing"));
+    assert!(told("kind: Pod\n").starts_with("this is no resource: it is a Pod and apiVersion is missing"));
     assert!(told("apiVersion: skerry.io/v1alpha1\nkind: DistributedDatabase\nspec: {}\n").contains("metadata.name"));
     assert!(told("spec: [").contains("failed to read the YAML"));
 }

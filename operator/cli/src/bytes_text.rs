@@ -18,6 +18,32 @@ pub(crate) fn readable(bytes: &[u8]) -> String {
     text
 }
 
+/// The other way: what [`readable`] shows. The error says what is wrong.
+pub(crate) fn from_readable(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        bytes.extend_from_slice(before.as_bytes());
+        let hex = after.strip_prefix('x').and_then(|digits| digits.get(..2)).and_then(from_hex);
+        rest = match (hex, after.strip_prefix('\\')) {
+            (Some(byte), _) => {
+                bytes.extend(byte);
+                &after[3..]
+            }
+            (None, Some(rest)) => {
+                bytes.push(b'\\');
+                rest
+            }
+            (None, None) => {
+                let shown: String = after.chars().take(3).collect();
+                return Err(format!("\\{shown} is no escape: write \\xNN for a byte in hex, and \\\\ for a backslash"));
+            }
+        };
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Ok(bytes)
+}
+
 /// For programs: `name` if the bytes are text, else `nameHex`.
 pub(crate) fn insert(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
@@ -26,21 +52,12 @@ pub(crate) fn insert(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) 
     };
 }
 
-/// The other way: what [`insert`] wrote. `None` = neither field is there, or the hex is none.
-pub(crate) fn extract(object: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
-    match object.get(name) {
-        Some(Value::String(text)) => Some(text.clone().into_bytes()),
-        Some(other) => Some(other.to_string().into_bytes()),
-        None => from_hex(object.get(&format!("{name}Hex"))?.as_str()?),
-    }
-}
-
 /// Two digits a byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The other way. `None` = these are no pairs of hexadecimal digits.
+/// Two digits for each byte. `None` = it is none.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
@@ -51,6 +68,7 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::json_text::Object;
 
     #[test]
     fn readable_keeps_text_and_escapes_the_rest() {
@@ -59,17 +77,22 @@ mod tests {
     }
 
     #[test]
-    fn bytes_survive_json() {
-        for bytes in [&b"text"[..], b"\xff\x00", b""] {
-            let mut object = Map::new();
-            insert(&mut object, "key", bytes);
-            assert_eq!(extract(&object, "key").as_deref(), Some(bytes));
+    fn whatever_is_shown_can_be_named() {
+        for bytes in [&b"text"[..], b"\xff\x00", b"", b"a\\x41", "ü\n\u{85}".as_bytes(), b"\\"] {
+            assert_eq!(from_readable(&readable(bytes)).as_deref(), Ok(bytes));
+        }
+        for bad in ["\\", "\\n", "a\\x4", "\\xg0", "\\xü"] {
+            assert!(from_readable(bad).unwrap_err().contains("is no escape"), "{bad}");
         }
     }
 
     #[test]
-    fn values_that_are_json_themselves_are_taken_as_their_text() {
-        let object: Map<String, Value> = serde_json::from_str(r#"{"value": {"a": 1}}"#).unwrap();
-        assert_eq!(extract(&object, "value").unwrap(), br#"{"a":1}"#);
+    fn bytes_survive_json() {
+        for bytes in [&b"text"[..], b"\xff\x00", b""] {
+            let mut object = Map::new();
+            insert(&mut object, "key", bytes);
+            let read = Object::parse(&Value::Object(object).to_string()).unwrap();
+            assert_eq!(read.bytes("key").unwrap().as_deref(), Some(bytes));
+        }
     }
 }

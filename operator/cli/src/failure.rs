@@ -4,6 +4,10 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
+use serde_json::{Map, Value, json};
+
+use crate::args::Format;
+use crate::exit::{Kind, may_have_happened};
 use crate::output::Output;
 
 /// A failed command.
@@ -11,6 +15,9 @@ use crate::output::Output;
 pub(crate) struct Failure {
     error: anyhow::Error,
     next: Option<String>,
+    kind: Option<Kind>,
+    /// More for programs.
+    facts: Map<String, Value>,
 }
 
 /// What a command returns.
@@ -19,7 +26,18 @@ pub(crate) type Outcome<T = ExitCode> = Result<T, Failure>;
 impl Failure {
     /// A failure that has no cause beneath it.
     pub(crate) fn new(message: impl Display) -> Self {
-        Self { error: anyhow::anyhow!("{message}"), next: None }
+        anyhow::anyhow!("{message}").into()
+    }
+
+    /// Says what it means to a program, where the cause does not.
+    pub(crate) fn kind(self, kind: Kind) -> Self {
+        Self { kind: Some(kind), ..self }
+    }
+
+    /// Adds a fact for programs.
+    pub(crate) fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.facts.insert(name.to_owned(), value.into());
+        self
     }
 
     /// Adds what to do next, unless something closer to the cause has said so.
@@ -34,11 +52,30 @@ impl Failure {
         for cause in self.error.chain() {
             let text = cause.to_string();
             // Some errors repeat their source in their own message.
-            if !lines.last().is_some_and(|before| before.contains(&text)) {
+            if !text.is_empty() && !lines.last().is_some_and(|before| before.contains(&text)) {
                 lines.push(text);
             }
         }
         lines.join(": ")
+    }
+
+    /// What it means to a program.
+    pub(crate) fn meaning(&self) -> Kind {
+        self.kind.unwrap_or_else(|| Kind::of(&self.error))
+    }
+
+    /// For programs.
+    fn json(&self) -> Value {
+        let mut error = self.facts.clone();
+        error.insert("kind".to_owned(), self.meaning().name().into());
+        error.insert("message".to_owned(), self.text().into());
+        if let Some(next) = &self.next {
+            error.insert("next".to_owned(), next.as_str().into());
+        }
+        if let Some(may) = may_have_happened(&self.error) {
+            error.insert("mayHaveHappened".to_owned(), may.into());
+        }
+        json!({"error": error})
     }
 
     fn is_closed_pipe(&self) -> bool {
@@ -49,7 +86,7 @@ impl Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { error: error.into(), next: None }
+        Self { error: error.into(), next: None, kind: None, facts: Map::new() }
     }
 }
 
@@ -65,7 +102,7 @@ impl<T, E: Into<Failure>> Explain<T> for Result<T, E> {
     fn doing(self, what: impl Display + Send + Sync + 'static) -> Outcome<T> {
         self.map_err(|e| {
             let failure: Failure = e.into();
-            Failure { error: failure.error.context(what), next: failure.next }
+            Failure { error: failure.error.context(what), ..failure }
         })
     }
 
@@ -80,11 +117,17 @@ pub(crate) fn report(output: &Output, failure: &Failure) -> ExitCode {
     if failure.is_closed_pipe() {
         return ExitCode::SUCCESS;
     }
-    output.complain(&failure.text());
-    if let Some(next) = &failure.next {
-        output.advise(next);
+    match output.format {
+        // On one line, and the last of what is said.
+        Format::Json => output.say(&failure.json().to_string()),
+        Format::Table | Format::Wide => {
+            output.complain(&failure.text());
+            if let Some(next) = &failure.next {
+                output.advise(next);
+            }
+        }
     }
-    ExitCode::FAILURE
+    failure.meaning().into()
 }
 
 #[cfg(test)]
@@ -97,6 +140,20 @@ mod tests {
         let failure = failed.doing("failed to read a.csv").next("check the name").unwrap_err();
         assert_eq!(failure.text(), "failed to read a.csv: no such file");
         assert_eq!(failure.next.as_deref(), Some("check the name"));
+    }
+
+    #[test]
+    fn json_of_a_failure_tells_its_kind_and_facts() {
+        let failure = Failure::new("there is no x in t").kind(Kind::NotFound).next("look").fact("key", "x");
+        let expected =
+            json!({"error": {"kind": "notFound", "message": "there is no x in t", "next": "look", "key": "x"}});
+        assert_eq!(failure.json(), expected);
+    }
+
+    #[test]
+    fn causes_without_words_leave_no_gap() {
+        let failed: Result<(), io::Error> = Err(io::Error::other(""));
+        assert_eq!(failed.doing("failed to ask").unwrap_err().text(), "failed to ask");
     }
 
     #[test]

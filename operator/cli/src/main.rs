@@ -7,6 +7,7 @@ mod bytes_text;
 mod commands;
 mod connect;
 mod database_yaml;
+mod exit;
 mod failure;
 mod import;
 mod output;
@@ -17,13 +18,16 @@ mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Parser as _;
 
 use args::Args;
 use output::Output;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return args::refused(&error, std::env::args_os()),
+    };
     let output = Output::new(&args.global);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -9,6 +9,7 @@ mod phase;
 mod questions;
 mod summary;
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,8 +24,10 @@ use crate::commands::shards::draw;
 use crate::connect;
 use crate::database_yaml::Field;
 use crate::failure::{Explain, Failure, Outcome};
-use crate::import::record::RecordError;
-use crate::import::write::{Stopped, write};
+use crate::import::bad::Raw;
+use crate::import::mark::Mark;
+use crate::import::record::{Item, Record};
+use crate::import::write::{NotWritten, Observer, Stopped, write};
 use crate::output::{Output, Paint};
 use crate::playground::folder::Folder;
 use crate::playground::{Access, Playground};
@@ -137,21 +140,19 @@ async fn import(client: &Client, flights: &[Flight], output: &Output) -> Outcome
     let by_aircraft = |f: &Flight| Key::with_sort(f.aircraft.clone(), f.departure.clone());
     let by_carrier = |f: &Flight| Key::new(f.by_carrier.clone());
     let all = 2 * flights.len() as u64;
-    let progress =
-        std::cell::RefCell::new((Progress::counted(output, "import the flights into both tables", Some(all)), [0, 0]));
+    let progress = RefCell::new((Progress::counted(output, "import the flights into both tables", Some(all)), [0, 0]));
     let begun = std::time::Instant::now();
     let one = async |table: usize, name: &str, key: &dyn Fn(&Flight) -> Key| {
-        let records = flights.iter().map(|f| Ok::<_, RecordError>((key(f), f.value.clone().into_bytes())));
-        let note = |below| {
-            let (progress, done) = &mut *progress.borrow_mut();
-            done[table] = below;
-            progress.at(done.iter().sum());
-            Ok(())
+        let item = |f: &Flight| {
+            let record = Record { key: key(f), value: f.value.clone().into_bytes(), expires_ms: None };
+            Item { check: 0, record: Ok(record), raw: Raw::default() }
         };
-        let written = write(client, name, records, 0, IN_FLIGHT, note).await;
+        let mut seen = Seen { progress: &progress, table };
+        let put = |record: Record| client.put(name, record.key, record.value);
+        let written = write(flights.iter().map(item), Mark::start(), IN_FLIGHT, put, &mut seen).await;
         written.map_err(|stopped| match stopped {
-            Stopped::Row { source, .. } => Failure::from(source),
-            Stopped::Write { source, .. } => Failure::from(source),
+            Stopped::Row { why: NotWritten::NoRecord(error), .. } => Failure::from(error),
+            Stopped::Row { why: NotWritten::Refused(error), .. } => Failure::from(error),
             Stopped::Note(failure) => failure,
         })
     };
@@ -161,6 +162,21 @@ async fn import(client: &Client, flights: &[Flight], output: &Output) -> Outcome
     let (progress, _) = progress.into_inner();
     progress.done(&format!("{} rows, {rate:.0} a second", size::count(all)));
     Ok(())
+}
+
+/// Adds up what is written in both tables.
+struct Seen<'a> {
+    progress: &'a RefCell<(Progress, [u64; 2])>,
+    table: usize,
+}
+
+impl Observer for Seen<'_> {
+    fn note(&mut self, mark: &Mark) -> Result<(), Failure> {
+        let (progress, done) = &mut *self.progress.borrow_mut();
+        done[self.table] = mark.below();
+        progress.at(done.iter().sum());
+        Ok(())
+    }
 }
 
 async fn show_map(client: &Client, output: &Output) -> Outcome<()> {

@@ -60,6 +60,12 @@ fn import_and_export_give_back_what_was_there() {
     assert_eq!(scanned.lines().count(), 71);
     assert!(scanned.lines().is_sorted());
     ground.run(&["delete", "sales", "store-3", "--sort", "000003"]).good();
+    ground.run(&["put", "sales", "brief", "x", "--ttl-seconds", "3000"]).good();
+    ground.run(&["export", "sales", "before.jsonl"]).good();
+    ground.run(&["put", "sales", "brief", "y"]).good();
+    ground.run(&["import", "sales", "before.jsonl"]).good();
+    ground.run(&["export", "sales", "after.jsonl"]).good();
+    assert_eq!(ground.records("before.jsonl"), ground.records("after.jsonl"));
     ground.run(&["import", "sales", "sales.jsonl.gz"]).good();
     let value = ground.run(&["get", "sales", "store-3", "--sort", "000003"]).good();
     assert_eq!(value, "{\"cents\":9,\"number\":3,\"store\":3}\n");
@@ -68,7 +74,79 @@ fn import_and_export_give_back_what_was_there() {
         "{\"expect\": \"store-9\", \"absent\": true}\n{\"put\": \"store-9\", \"value\": \"x\"}\n",
     );
     ground.run(&["batch", "sales", &batch]).good();
-    ground.run(&["batch", "sales", &batch]).bad("condition 0 did not hold");
+    ground
+        .run(&["batch", "sales", &batch])
+        .bad("the condition on store-9 did not hold: no record was to be there, and the record has version");
+}
+
+#[test]
+fn imports_take_what_people_have_and_lose_nothing_silently() {
+    let ground = Ground::new(YAML);
+    ground.run(&["playground", "up", "-f", "shop.yaml", "--detach"]).good();
+    ground.await_settled(3);
+
+    ground.write("big.json", "[{\"id\": 18446744073709551616},\n {\"id\": 18446744073709551617}]");
+    ground.run(&["import", "customers", "big.json", "--key", "{id}"]).good();
+    assert_eq!(ground.run(&["get", "customers", "18446744073709551617"]).good(), "{\"id\":18446744073709551617}\n");
+
+    ground.write("twice.csv", "a,b,a\n1,2,3\n");
+    ground.run(&["import", "customers", "twice.csv", "--key", "{a}"]).bad("column \"a\" is there twice");
+
+    let rows: String = (0..2_000).map(|i| format!("k{i};01234\n")).collect();
+    ground.write("zip.csv", &format!("\u{feff}key;zip\n{rows}broken\nlast;90210\n"));
+    let import = ["import", "customers", "zip.csv", "--key", "{key}", "--delimiter", ";"];
+    ground.run(&import).bad("row 2,001 of zip.csv was not imported: the header has 2 columns and the row 1");
+    ground.write("zip.csv", &format!("\u{feff}key;zip\n{rows}mended;5\nlast;90210\n"));
+    ground.run(&import).good();
+    assert_eq!(ground.run(&["get", "customers", "last"]).good(), "{\"key\":\"last\",\"zip\":\"90210\"}\n");
+
+    ground.write("some.csv", "key,n\ngood,1\nbad\nlater,2\n");
+    ground.run(&["import", "customers", "some.csv", "--key", "{key}", "--skip-bad", "bad.csv"]).good();
+    assert_eq!(fs::read_to_string(ground.path("bad.csv")).unwrap(), "key,n\nbad\n");
+    assert_eq!(ground.run(&["get", "customers", "later"]).good(), "{\"key\":\"later\",\"n\":2}\n");
+
+    let stdin = ["import", "customers", "-", "--format", "csv", "--key", "{key}", "--types", "text"];
+    ground.run_with(&stdin, "key,n\npiped,7\n").good();
+    assert_eq!(ground.run(&["get", "customers", "piped"]).good(), "{\"key\":\"piped\",\"n\":\"7\"}\n");
+}
+
+#[test]
+fn programs_can_name_every_key_and_tell_failures_apart() {
+    let ground = Ground::new(YAML);
+    ground.run(&["playground", "up", "-f", "shop.yaml", "--detach", "--wait"]).good();
+
+    ground.run(&["put", "sales", "ff00", "raw", "--sort", "0a", "--hex"]).good();
+    assert_eq!(ground.run(&["scan", "sales"]).good(), "\\xff\\x00 › \\x0a\traw\n");
+    assert_eq!(ground.run(&["get", "sales", "\\xff\\x00", "-e", "--sort", "\\x0a", "--raw"]).good(), "raw");
+    let shown = ground.run(&["get", "sales", "ff00", "--sort", "0a", "--hex", "-o", "json"]).good();
+    let record: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let version = record["version"].as_str().unwrap().to_owned();
+
+    let failed = |args: &[&str], code: i32, kind: &str| {
+        let error = ground.run(&[args, &["-o", "json"]].concat()).failed(code);
+        assert_eq!(error["error"]["kind"], kind, "{error}");
+        error["error"].clone()
+    };
+    let condition =
+        failed(&["put", "sales", "ff00", "x", "--sort", "0a", "--hex", "--if-absent"], 3, "conditionFailed");
+    assert_eq!((&condition["keyHex"], &condition["versionFound"]), (&"ff00".into(), &version.into()));
+    failed(&["get", "sales", "nobody"], 4, "notFound");
+    failed(&["get", "nowhere", "x"], 4, "notFound");
+    failed(&["put", "sales", "x", "y", "--ttl-seconds", "0"], 2, "usage");
+    failed(&["status", "--endpoints", "localhost"], 2, "usage");
+    let begun = std::time::Instant::now();
+    let absent = failed(&["status", "--endpoints", "127.0.0.1:1", "--timeout", "60m"], 5, "unavailable");
+    assert!(absent["message"].as_str().unwrap().contains("127.0.0.1:1: "), "{absent}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+
+    for slot in ground.slots_of(&[2, 3]) {
+        ground.run(&["playground", "kill", &slot, "--stay-down"]).good();
+    }
+    let outage = ground.run(&["status", "--timeout", "1s"]);
+    for said in ["n1", "answers, version", "refused", "s0", "customers", "n2, n3"] {
+        assert!(outage.stdout().contains(said), "no {said:?} in {}", outage.stdout());
+    }
+    assert_eq!(outage.code(), Some(5));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::{Malformed, size};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// Ask the leader.
-    #[error("shard {shard} is led by another node")]
+    #[error("{}", not_leader(*.shard, .leader.as_ref()))]
     NotLeader {
         /// Which shard.
         shard: ShardId,
@@ -61,7 +61,7 @@ pub enum Denial {
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
     /// The replica is further behind than the read allows.
-    #[error("this replica is {behind_ms} ms behind, more than asked for")]
+    #[error("this replica is {}, more than asked for", behind(*.behind_ms))]
     TooStale {
         /// `u64::MAX` = unknown.
         behind_ms: u64,
@@ -157,6 +157,22 @@ fn waiting(queued: usize) -> String {
     }
 }
 
+/// How people read of a node that does not lead.
+fn not_leader(shard: ShardId, leader: Option<&Leader>) -> String {
+    match leader {
+        Some(leader) => format!("shard {shard} is led by node {}", leader.node),
+        None => format!("the node that was asked does not lead shard {shard}, and knows of no leader"),
+    }
+}
+
+/// How people read of a replica's lag.
+fn behind(behind_ms: u64) -> String {
+    match behind_ms {
+        u64::MAX => "behind by an unknown time".to_owned(),
+        known => format!("{known} ms behind"),
+    }
+}
+
 /// How people read of a node whose disk is full.
 pub(crate) fn named(node: Option<NodeId>) -> String {
     node.map_or_else(|| "a node with a copy of the shard".to_owned(), |node| format!("node {node}"))
@@ -172,4 +188,24 @@ fn limit(m: v1::LimitExceeded) -> Result<LimitExceeded, Malformed> {
             conditions: size(m.conditions, "conditions")?,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_lag_is_told_as_unknown() {
+        let told = |behind_ms| Denial::TooStale { behind_ms }.to_string();
+        assert_eq!(told(7), "this replica is 7 ms behind, more than asked for");
+        assert_eq!(told(u64::MAX), "this replica is behind by an unknown time, more than asked for");
+    }
+
+    #[test]
+    fn leader_that_nobody_knows_is_not_told_as_another_node() {
+        let told = |leader| Denial::NotLeader { shard: ShardId(5), leader }.to_string();
+        assert!(told(None).ends_with("does not lead shard s5, and knows of no leader"));
+        let leader = Leader { node: NodeId(2), address: String::new() };
+        assert_eq!(told(Some(leader)), "shard s5 is led by node n2");
+    }
 }

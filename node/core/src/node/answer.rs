@@ -22,7 +22,7 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Nothing happened. Ask the leader.
-    #[error("shard {shard} is led by another node")]
+    #[error("{}", not_leader(*.shard, *.leader))]
     NotLeader {
         /// Which shard.
         shard: ShardId,
@@ -79,7 +79,7 @@ pub enum Refusal {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The replica here has not seen everything that old yet.
-    #[error("this replica is {behind_ms} ms behind, more than asked for")]
+    #[error("this replica is {}, more than asked for", behind(*.behind_ms))]
     TooStale {
         /// How far behind. `u64::MAX` = unknown.
         behind_ms: u64,
@@ -90,5 +90,40 @@ impl Refusal {
     /// True if the write may have taken effect all the same.
     pub fn may_have_happened(&self) -> bool {
         matches!(self, Self::OutcomeUnknown { .. })
+    }
+}
+
+/// How people read of a node that does not lead.
+fn not_leader(shard: ShardId, leader: Option<NodeId>) -> String {
+    match leader {
+        Some(leader) => format!("shard {shard} is led by node {leader}"),
+        None => format!("this node does not lead shard {shard}, and knows of no leader"),
+    }
+}
+
+/// How people read of a replica's lag.
+fn behind(behind_ms: u64) -> String {
+    match behind_ms {
+        u64::MAX => "behind by an unknown time".to_owned(),
+        known => format!("{known} ms behind"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_lag_is_told_as_unknown() {
+        let told = |behind_ms| Refusal::TooStale { behind_ms }.to_string();
+        assert_eq!(told(7), "this replica is 7 ms behind, more than asked for");
+        assert_eq!(told(u64::MAX), "this replica is behind by an unknown time, more than asked for");
+    }
+
+    #[test]
+    fn leader_that_nobody_knows_is_not_told_as_another_node() {
+        let told = |leader| Refusal::NotLeader { shard: ShardId(5), leader }.to_string();
+        assert_eq!(told(None), "this node does not lead shard s5, and knows of no leader");
+        assert_eq!(told(Some(NodeId(2))), "shard s5 is led by node n2");
     }
 }

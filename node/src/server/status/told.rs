@@ -64,9 +64,10 @@ impl Told {
 fn told(kind: Kind) -> Told {
     match kind {
         Kind::NotLeader(v1::NotLeader { shard_id, leader_node_id, leader_address }) => {
-            let text = match leader_address.as_str() {
-                "" => format!("shard s{shard_id} is led by another node"),
-                address => format!("shard s{shard_id} is led by the node at {address}"),
+            let text = match (leader_node_id, leader_address.as_str()) {
+                (None, "") => format!("this node does not lead shard s{shard_id}, and knows of no leader"),
+                (Some(node), "") => format!("shard s{shard_id} is led by node n{node}"),
+                (_, address) => format!("shard s{shard_id} is led by the node at {address}"),
             };
             let told = Told::new(Code::Unavailable, "NOT_LEADER", text).with("shard_id", shard_id);
             told.with_some("leader_node_id", leader_node_id).with("leader_address", leader_address)

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use skerry_client::Condition;
 use skerry_core::command::Expected;
 use skerry_core::time::Version;
 
@@ -32,14 +33,15 @@ pub(crate) struct Delete {
 impl Delete {
     /// Deletes; a key that is absent is no error.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
+        let key = self.key.key()?;
         let client = connect::client(global).await?;
         if self.encoded {
-            let key = self.key.key().partition;
-            let key = std::str::from_utf8(&key).ok().and_then(from_hex);
+            let key = std::str::from_utf8(&key.partition).ok().and_then(from_hex);
             let key = key.ok_or_else(|| Failure::new("an encoded key is an even number of hexadecimal digits"))?;
-            return done(output, &self.table, client.delete_encoded(&self.table, key.into()).await);
+            return done(output, &self.table, &[], client.delete_encoded(&self.table, key.into()).await);
         }
         let expected = self.if_version.map(|v| Expected::Version(Version(v)));
-        done(output, &self.table, client.delete_if(&self.table, self.key.key(), expected).await)
+        let conditions = Vec::from_iter(expected.clone().map(|expected| Condition { key: key.clone(), expected }));
+        done(output, &self.table, &conditions, client.delete_if(&self.table, key, expected).await)
     }
 }

@@ -1,26 +1,25 @@
 //! `skerry export`: a whole table as JSON lines, which `skerry import` reads back.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+mod sink;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use futures::StreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use skerry_client::{ScanOptions, ScanRange, SkippedKeys};
 
 use super::get::explained;
 use super::key::object;
 use super::skipped;
-use crate::args::Global;
+use crate::args::{Format, Global};
 use crate::connect;
 use crate::failure::{Explain, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::view::size;
+use sink::Sink;
 
 /// Of `skerry export`.
 #[derive(Debug, Args)]
@@ -53,7 +52,7 @@ impl Export {
         let mut records = 0;
         while let Some(page) = pages.next().await {
             for record in page.map_err(failed)? {
-                writeln!(sink.writer(), "{}", Value::Object(object(&record))).doing(writing())?;
+                sink.line(&Value::Object(object(&record)).to_string()).doing(writing())?;
                 records += 1;
             }
             progress.at(records);
@@ -61,39 +60,9 @@ impl Export {
         sink.finish().doing(writing())?;
         progress.done(&size::plural(records, "record"));
         skipped::tell(output, &self.table, skip.as_ref());
+        if output.format == Format::Json && self.file.as_os_str() != "-" {
+            output.json(&json!({"records": records}))?;
+        }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-enum Sink {
-    Stdout(BufWriter<io::Stdout>),
-    Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
-}
-
-impl Sink {
-    fn open(path: &std::path::Path) -> io::Result<Self> {
-        if path.as_os_str() == "-" {
-            return Ok(Self::Stdout(BufWriter::new(io::stdout())));
-        }
-        let file = BufWriter::new(File::create(path)?);
-        let compressed = path.extension().is_some_and(|e| e == "gz");
-        Ok(if compressed { Self::Gzip(GzEncoder::new(file, Compression::default())) } else { Self::Plain(file) })
-    }
-
-    fn writer(&mut self) -> &mut dyn Write {
-        match self {
-            Self::Stdout(out) => out,
-            Self::Plain(file) => file,
-            Self::Gzip(file) => file,
-        }
-    }
-
-    fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Stdout(mut out) => out.flush(),
-            Self::Plain(mut file) => file.flush(),
-            Self::Gzip(file) => file.finish()?.flush(),
-        }
     }
 }

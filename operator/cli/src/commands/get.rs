@@ -11,6 +11,7 @@ use skerry_core::command::ReadConsistency;
 use super::key::{KeyArgs, object, shown};
 use crate::args::{Format, Global};
 use crate::connect;
+use crate::exit::Kind;
 use crate::failure::{Explain, Failure, Outcome};
 use crate::output::Output;
 
@@ -23,6 +24,9 @@ pub(crate) struct Get {
     key: KeyArgs,
     #[command(flatten)]
     fresh: Fresh,
+    /// Exactly the value's bytes, and nothing else.
+    #[arg(long)]
+    raw: bool,
 }
 
 /// How fresh a read must be.
@@ -60,19 +64,26 @@ impl Fresh {
 impl Get {
     /// Reads.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
+        let key = self.key.key()?;
         let client = connect::client(global).await?;
-        let key = self.key.key();
         let read = client.get(&self.table, key.clone(), self.fresh.consistency()).await;
         let Some(record) = read.map_err(|error| explained(&self.table, error))? else {
             return Err(Failure::new(format!("there is no {} in {}", shown(&key), self.table))
+                .kind(Kind::NotFound)
                 .next(format!("`skerry scan {} --limit 10` shows what keys look like", self.table)));
         };
+        if self.raw {
+            let mut out = io::stdout().lock();
+            out.write_all(&record.value)?;
+            out.flush()?;
+            return Ok(ExitCode::SUCCESS);
+        }
         match output.format {
             Format::Json => output.json(&Value::Object(object(&record)))?,
             Format::Wide => {
                 output.line(&format!("{}\t{}", record.version, super::super::bytes_text::readable(&record.value)))?
             }
-            // The value as it is, so that it can be put into a file.
+            // A line, for people; --raw is for files.
             Format::Table => {
                 let mut out = io::stdout().lock();
                 out.write_all(&record.value)?;

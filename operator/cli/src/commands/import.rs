@@ -1,40 +1,48 @@
-//! `skerry import`: CSV and JSON lines into a table, many rows under way at a time; an interrupted import goes on.
+//! `skerry import`: CSV and JSON into a table, many rows under way at a time; an interrupted import goes on.
+
+mod source;
+mod watch;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use skerry_client::Client;
+use skerry_client::{Client, PutOptions};
 use tokio::signal::ctrl_c;
 
 use super::put::explained;
 use crate::args::Global;
 use crate::connect;
 use crate::failure::{Explain, Failure, Outcome};
-use crate::import::checkpoint::{Checkpoint, CheckpointError, Job};
-use crate::import::record::{Form, Make};
+use crate::import::bad::BadRows;
+use crate::import::checkpoint::{Checkpoint, CheckpointError, Earlier, Job};
+use crate::import::record::{Form, Make, Record};
 use crate::import::rows::{self, RowFormat};
 use crate::import::template::Template;
-use crate::import::write::{Stopped, write};
+use crate::import::write::{NotWritten, Stopped, write};
 use crate::output::Output;
 use crate::playground::folder::HOME;
-use crate::progress::Progress;
 use crate::view::size;
+use source::{Source, SourceArgs};
+use watch::Watch;
 
 /// Of `skerry import`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Templates: {column} is the row's cell, {column:04} pads it with zeros to 4 digits so that it sorts as a
-number, {column|none} stands in for an empty cell. Without templates, JSON lines are taken as `skerry export` wrote them.
+number, {column|none} stands in for an empty cell. Without templates, JSON is taken as `skerry export` wrote it: keys,
+values and expiry to the last byte.
 
-  skerry import sales sales.csv --partition '{store}' --sort '{number:08}'"
+  skerry import sales sales.csv --partition '{store}' --sort '{number:08}'
+
+An import that stopped goes on if the same command is run again, also after rows that are not imported yet were mended."
 )]
 pub(crate) struct Import {
     /// Into which table.
     table: String,
-    /// CSV with a header, or JSON lines; either may be compressed with gzip.
-    file: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
     /// The key of a range table.
     #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["partition", "sort"])]
     key: Option<String>,
@@ -47,13 +55,14 @@ pub(crate) struct Import {
     /// The value. By default the whole row as a JSON object.
     #[arg(long, value_name = "TEMPLATE")]
     value: Option<String>,
-    /// How rows are written, where the file's name does not say so.
-    #[arg(long, value_enum)]
-    format: Option<FileFormat>,
+    /// Rows that cannot be imported as they are go into this file, in the form of the import's own file and in UTF-8,
+    /// and the import goes on.
+    #[arg(long, value_name = "FILE")]
+    skip_bad: Option<PathBuf>,
     /// Rows under way at a time.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
     in_flight: u16,
-    /// Where progress is kept until the import is complete. By default in the folder .skerry.
+    /// Where progress is kept until the import is complete. By default in the folder .skerry, and of stdin nowhere.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Begin anew, whatever the state file says.
@@ -61,70 +70,85 @@ pub(crate) struct Import {
     restart: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum FileFormat {
-    Csv,
-    Jsonl,
-}
-
 impl Import {
     /// Imports.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
-        let format = self.row_format()?;
+        let format = self.source.format()?;
         let make = self.make(format)?;
+        let judges = make.value.is_none() && make.form != Form::Exported;
+        let source = self.source.open(format, judges, output)?;
         let client = connect::client(global).await?;
-        let (checkpoint, done) = self.checkpoint(&client)?;
-        let rows = rows::open(&self.file, format).doing(format!("failed to read {}", self.file.display()))?;
-        if done > 0 {
-            output.say(&format!("an earlier import went up to row {}: going on there", size::count(done)));
+        let (checkpoint, earlier) = self.checkpoint(&client, &source)?;
+        let reading = || format!("failed to read {}", self.source.name());
+        let mut lines = rows::open(source.path(), &source.reading).doing(reading())?;
+        if earlier.rows > 0 {
+            output.say(&format!("an earlier import went up to row {}: going on there", size::count(earlier.rows)));
         }
-        let mut progress = Progress::counted(output, &format!("import {}", self.table), None);
-        let records = rows.map(move |row| make.record(&row?));
-        let writing = write(&client, &self.table, records, done, usize::from(self.in_flight), |below| {
-            progress.at(below);
-            checkpoint.save(below).map_err(Failure::from)
+        let mark = match earlier.pass_over(&mut lines) {
+            Err(CheckpointError::Row(error)) => return Err(Failure::from(error)).doing(reading()),
+            passed => passed.next("begin anew with --restart: rows that are there already are written again")?,
+        };
+        let delimiter = source.delimiter();
+        let open_bad = |path| BadRows::open(path, earlier.rows > 0, delimiter);
+        let bad = self.skip_bad.as_deref().map(open_bad).transpose().doing("failed to open the file of --skip-bad")?;
+        let keep_raw = bad.is_some().then_some(delimiter);
+        let mut watch = Watch::new(output, &self.table, checkpoint, bad);
+        let mut ending = None;
+        let items = std::iter::from_fn(|| match lines.next()? {
+            Ok(line) => Some(make.item(line, keep_raw)),
+            Err(error) => {
+                ending = Some(error);
+                None
+            }
         });
+        let put = |record: Record| {
+            let options = PutOptions { expected: None, expires_ms: record.expires_ms };
+            client.put_with(&self.table, record.key, record.value, options)
+        };
         let ended = tokio::select! {
-            ended = writing => ended,
+            ended = write(items, mark, usize::from(self.in_flight), put, &mut watch) => ended,
             _ = ctrl_c() => {
-                progress.failed("interrupted");
-                return Err(Failure::new("the import was interrupted").next("run the same command again: it goes on where it was"));
+                watch.progress.failed("interrupted");
+                return Err(Failure::new("the import was interrupted").next(self.again("run the same command again")));
             }
         };
-        match ended {
-            Ok(all) => {
-                checkpoint.remove()?;
-                progress.done(&size::plural(all, "row"));
-                Ok(ExitCode::SUCCESS)
+        let ended = ended.map_err(|stopped| self.stopped(stopped));
+        match (ended, ending) {
+            (Ok(rows), None) => watch.finish(output, rows),
+            (Err(failure), _) => {
+                watch.progress.failed("stopped");
+                Err(failure)
             }
-            Err(stopped) => {
-                progress.failed("stopped");
-                Err(self.stopped(stopped))
+            (Ok(rows), Some(error)) => {
+                watch.progress.failed("stopped");
+                let failed: Outcome<ExitCode> = Err(Failure::from(error));
+                failed
+                    .doing(format!("{} cannot be read beyond row {}", self.source.name(), size::count(rows)))
+                    .next(self.again("mend it, then run the same command again"))
             }
         }
     }
 
     fn stopped(&self, stopped: Stopped) -> Failure {
         let (row, failure) = match stopped {
-            Stopped::Row { row, source } => (row, Failure::from(source)),
-            Stopped::Write { row, source } => (row, explained(&self.table, source)),
+            Stopped::Row { row, why: NotWritten::NoRecord(error) } => (row, Failure::from(error)),
+            Stopped::Row { row, why: NotWritten::Refused(error) } => (row, explained(&self.table, error)),
             Stopped::Note(failure) => return failure,
         };
         let failed: Outcome<()> = Err(failure);
-        match failed.doing(format!("row {} of {} was not imported", size::count(row + 1), self.file.display())) {
-            Err(failure) => failure.next("mend it, then run the same command again: it goes on where it was"),
+        match failed.doing(format!("row {} of {} was not imported", size::count(row + 1), self.source.name())) {
+            Err(failure) => failure.next(format!(
+                "{}; or pass over such rows with --skip-bad FILE",
+                self.again("mend it, then run the same command again")
+            )),
             Ok(()) => Failure::new("the import stopped"),
         }
     }
 
-    fn row_format(&self) -> Outcome<RowFormat> {
-        match self.format {
-            Some(FileFormat::Csv) => Ok(RowFormat::Csv),
-            Some(FileFormat::Jsonl) => Ok(RowFormat::JsonLines),
-            None => RowFormat::of(&self.file).ok_or_else(|| {
-                Failure::new(format!("{} does not say by its name what it is", self.file.display()))
-                    .next("say so: --format csv or --format jsonl")
-            }),
+    fn again(&self, what: &str) -> String {
+        match self.source.is_stdin() && self.state.is_none() {
+            true => format!("{what}: it begins anew, and writes what is there once more (--state FILE lets it go on)"),
+            false => format!("{what}: it goes on where it was"),
         }
     }
 
@@ -132,8 +156,8 @@ impl Import {
         let parse = |text: &Option<String>| text.as_deref().map(Template::parse).transpose();
         let form = match (parse(&self.key)?, parse(&self.partition)?, format) {
             (Some(key), _, _) | (None, Some(key), _) => Form::Templates { key, sort: parse(&self.sort)? },
-            (None, None, RowFormat::JsonLines) => Form::Exported,
-            (None, None, RowFormat::Csv) => {
+            (None, None, RowFormat::Json) => Form::Exported,
+            (None, None, RowFormat::Csv { .. }) => {
                 return Err(Failure::new("nothing says what the keys are").next(
                     "for a range table --key '{column}', for a hash table --partition '{column}' --sort '{column}'",
                 ));
@@ -142,12 +166,16 @@ impl Import {
         Ok(Make { form, value: parse(&self.value)? })
     }
 
-    fn checkpoint(&self, client: &Client) -> Outcome<(Checkpoint, u64)> {
+    fn checkpoint(&self, client: &Client, source: &Source) -> Outcome<(Option<Checkpoint>, Earlier)> {
+        if self.source.is_stdin() && self.state.is_none() {
+            return Ok((None, Earlier::default()));
+        }
         let templates = [&self.key, &self.partition, &self.sort, &self.value];
-        let templates = templates.map(|t| t.clone().unwrap_or_default()).to_vec();
+        let mut templates = templates.map(|t| t.clone().unwrap_or_default()).to_vec();
+        templates.push(source.how());
         let cluster = client.map().cluster.0.clone();
-        let job = Job::of(&self.file, cluster, self.table.clone(), templates)
-            .doing(format!("failed to read {}", self.file.display()))?;
+        let file = self.source.full_path()?;
+        let job = Job { cluster, table: self.table.clone(), file, templates, numeric: source.numeric() };
         let path = self.state.clone().unwrap_or_else(|| {
             let mut hasher = DefaultHasher::new();
             (&job.file, &job.cluster).hash(&mut hasher);
@@ -158,7 +186,10 @@ impl Import {
         }
         match Checkpoint::open(path, job) {
             Err(other @ CheckpointError::Other { .. }) => Err(Failure::from(other).next("begin anew with --restart")),
-            opened => Ok(opened?),
+            opened => {
+                let (checkpoint, earlier) = opened?;
+                Ok((Some(checkpoint), earlier))
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::args::Format;
 use crate::database_yaml::{self, Field};
+use crate::exit::Kind;
 use crate::failure::{Explain, Failure, Outcome};
 use crate::output::{Output, Paint};
 use crate::playground::Playground as Running;
@@ -19,9 +20,11 @@ use crate::playground::control::{self, Request};
 use crate::playground::fleet::ProcessState;
 use crate::playground::folder::{Folder, Kept};
 use crate::playground::process::log_tail;
-use crate::playground::report::{Phase, Report};
+use crate::playground::report::{NodeLine, Phase, Report};
 use crate::playground::resource;
 
+/// Lines of a log in a message.
+const LAST_WORDS: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A detached supervisor tells of itself at once, or has failed.
 const DETACH_LIMIT: Duration = Duration::from_secs(30);
@@ -68,6 +71,12 @@ struct Up {
     /// Come back as soon as it runs.
     #[arg(long)]
     detach: bool,
+    /// With --detach: come back only when it is as the file says, and every copy is in step.
+    #[arg(long, requires = "detach")]
+    wait: bool,
+    /// With --wait: for so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    wait_seconds: u64,
 }
 
 #[derive(Debug, Args)]
@@ -223,20 +232,60 @@ impl Up {
         let begun = Instant::now();
         loop {
             if let Some(status) = child.try_wait()? {
-                return Err(Failure::new(format!("the supervisor ended ({status}): {}", log_tail(&log_path, 3))));
+                let words = log_tail(&log_path, LAST_WORDS);
+                let words = if words.is_empty() { "it has said nothing" } else { words.as_str() };
+                return Err(Failure::new(format!("the supervisor ended ({status}): {words}")));
             }
             let report = folder.read_status::<Report>()?.filter(|r| r.pid == child.id() && !r.nodes.is_empty());
-            if report.is_some() {
-                output.say(&format!("runs in {}; `skerry playground status` shows it", folder.path().display()));
-                return Ok(ExitCode::SUCCESS);
-            }
-            if begun.elapsed() > DETACH_LIMIT {
-                return Err(Failure::new("the supervisor does not tell of itself")
-                    .next(format!("look into {}", log_path.display())));
+            let runs = || format!("runs in {}; `skerry playground status` shows it", folder.path().display());
+            match report {
+                Some(_) if !self.wait => {
+                    output.say(&runs());
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Some(report) => match waited(&report, begun.elapsed(), self.wait_seconds) {
+                    Some(Ok(())) => {
+                        output.say(&format!("settled: {} nodes; {}", report.nodes.len(), runs()));
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                    Some(Err(failure)) => return Err(failure),
+                    None => {}
+                },
+                None if begun.elapsed() <= DETACH_LIMIT => {}
+                None => {
+                    return Err(Failure::new("the supervisor does not tell of itself")
+                        .next(format!("look into {}", log_path.display())));
+                }
             }
             sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// What becomes of whoever waits for the playground to come to rest. `None` = waits on.
+fn waited(report: &Report, waited: Duration, seconds: u64) -> Option<Outcome<()>> {
+    let failed = |why: String| {
+        let failure = Failure::new(why).kind(Kind::Unavailable);
+        Some(Err(
+            failure.next("it goes on running; `skerry playground status` shows it, `skerry playground down` stops it")
+        ))
+    };
+    match report.phase {
+        Phase::Settled => Some(Ok(())),
+        Phase::Refused | Phase::Stalled => failed(format!("it does not settle: {}", report.message)),
+        Phase::Working | Phase::Stopping if waited < Duration::from_secs(seconds) => None,
+        Phase::Working | Phase::Stopping => failed(format!("it has not settled in {seconds} s: {}", report.message)),
+    }
+}
+
+/// The last words of nodes that start again, for below the table.
+fn last_words(nodes: &[NodeLine]) -> Vec<String> {
+    let again = nodes.iter().filter(|node| matches!(node.process, Some(ProcessState::Restarting { .. })));
+    let words = again.map(|node| (node, log_tail(&node.log, LAST_WORDS)));
+    words
+        .filter(|(_, words)| !words.is_empty())
+        .map(|(node, words)| format!("\nlast words of {}:\n{words}", node.slot))
+        .collect()
 }
 
 impl Down {
@@ -291,9 +340,11 @@ fn show(folder: &Folder, output: &Output) -> Outcome<ExitCode> {
     if output.format == Format::Wide {
         header.extend(["HTTP", "LOG"]);
     }
+    let words = last_words(&report.nodes);
     let rows = report.nodes.into_iter().map(|node| {
         let process = match node.process {
             Some(ProcessState::Running { pid }) => format!("running as {pid}"),
+            Some(ProcessState::Restarting { crashes: 0, .. }) => "starts".to_owned(),
             Some(ProcessState::Restarting { crashes, why }) => format!("starts again ({crashes} ends, {why})"),
             Some(ProcessState::StaysDown) => "stays down".to_owned(),
             None => "none".to_owned(),
@@ -306,5 +357,28 @@ fn show(folder: &Folder, output: &Output) -> Outcome<ExitCode> {
         row
     });
     output.table(&header, rows.collect())?;
+    for words in words {
+        output.line(&words)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(slot: &str, process: ProcessState, log: PathBuf) -> NodeLine {
+        let (zone, address, http) = (String::new(), String::new(), String::new());
+        NodeLine { slot: slot.to_owned(), node: None, zone, address, http, process: Some(process), log }
+    }
+
+    #[test]
+    fn nodes_that_start_again_show_their_last_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        std::fs::write(&log, "1\n2\n3\nthe volume is of another database\n").unwrap();
+        let again = ProcessState::Restarting { crashes: 2, why: "exit status: 1".to_owned() };
+        let nodes = [node("a", again, log.clone()), node("b", ProcessState::Running { pid: 1 }, log)];
+        assert_eq!(last_words(&nodes), ["\nlast words of a:\n2\n3\nthe volume is of another database"]);
+    }
 }

@@ -8,7 +8,7 @@ use skerry_client::{ScanOptions, ScanRange, SkippedKeys};
 use skerry_core::limits::SCAN_RECORDS_MAX;
 
 use super::get::{Fresh, explained};
-use super::key::show;
+use super::key::{Notation, show};
 use super::skipped;
 use crate::args::Global;
 use crate::connect;
@@ -42,19 +42,22 @@ pub(crate) struct Scan {
     #[arg(long)]
     skip_unreadable: bool,
     #[command(flatten)]
+    notation: Notation,
+    #[command(flatten)]
     fresh: Fresh,
 }
 
 impl Scan {
     /// Scans.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
+        let range = self.range()?;
         let client = connect::client(global).await?;
         let failed = |error| explained(&self.table, error);
         let mut left = self.limit.unwrap_or(usize::MAX);
         let page_records = left.clamp(1, 1_000.min(SCAN_RECORDS_MAX));
         let skip = self.skip_unreadable.then(SkippedKeys::default);
         let options = ScanOptions { consistency: self.fresh.consistency(), page_records, skip: skip.clone() };
-        let mut scan = client.scan(&self.table, self.range(), options).map_err(failed)?;
+        let mut scan = client.scan(&self.table, range, options).map_err(failed)?;
         while left > 0
             && let Some(page) = scan.next_page().await.map_err(failed)?
         {
@@ -66,18 +69,20 @@ impl Scan {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn range(&self) -> ScanRange {
-        let (start, end) = match &self.prefix {
-            Some(prefix) => (Bytes::from(prefix.clone()), after_prefix(prefix.as_bytes())),
-            None => (self.start.clone().unwrap_or_default().into(), self.end.clone().map(Bytes::from)),
-        };
-        match &self.partition {
-            Some(partition) => {
-                ScanRange::Partition { partition: partition.clone().into(), sort_start: start, sort_end: end }
+    fn range(&self) -> Outcome<ScanRange> {
+        let read = |text: &Option<String>| text.as_deref().map(|text| self.notation.bytes(text)).transpose();
+        let (start, end) = match read(&self.prefix)? {
+            Some(prefix) => {
+                let end = after_prefix(&prefix);
+                (Bytes::from(prefix), end)
             }
+            None => (read(&self.start)?.unwrap_or_default().into(), read(&self.end)?.map(Bytes::from)),
+        };
+        Ok(match read(&self.partition)? {
+            Some(partition) => ScanRange::Partition { partition: partition.into(), sort_start: start, sort_end: end },
             None if start.is_empty() && end.is_none() => ScanRange::All,
             None => ScanRange::Keys { start, end },
-        }
+        })
     }
 }
 

@@ -1,37 +1,57 @@
 //! `skerry status`: in one look, how the database stands: what may fail now, what moves, who is there.
 
+mod outage;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use skerry_core::ids::TableId;
+use skerry_core::ids::{ShardId, TableId};
 use skerry_core::map::{NodeState, RecoveryRecord, Replica};
 use skerry_core::node::Status as Database;
 use skerry_operator_core::{Tolerance, UnderWay, is_heard, shards_now};
 
 use crate::args::{Format, Global};
 use crate::connect;
+use crate::exit::Kind;
 use crate::failure::Outcome;
 use crate::output::{Output, Paint};
 use crate::view::size;
 
+/// The system shard elects a leader sooner, if it can.
+const LEADER_MAX: Duration = Duration::from_secs(5);
+
 /// Of `skerry status`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Fails with exit code 5 while a shard has no leader. If that is so of the system shard, it shows what each
+node says, and the shards that cannot have a majority."
+)]
 pub(crate) struct Status {}
 
 impl Status {
     /// Tells.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
         let client = connect::client(global).await?;
-        let status = connect::status(&client).await?;
+        let patience = global.timeout.unwrap_or(LEADER_MAX);
+        let status = match connect::status(&client.with_deadline(patience)).await {
+            Ok(status) => status,
+            Err(failure) if failure.meaning() == Kind::Unavailable => {
+                let said = outage::ask(&client).await;
+                outage::show(&client.map(), &said, output)?;
+                return Err(failure);
+            }
+            Err(failure) => return Err(failure),
+        };
         let tolerance = Tolerance::of(&status);
         if output.format == Format::Json {
             let moves = UnderWay::of(&status);
             output.json(&json!({
                 "cluster": status.map.cluster.0, "epoch": status.map.epoch.0, "steward": status.steward.0,
                 "survivesNodes": tolerance.nodes, "survivesZones": tolerance.zones, "shards": tolerance.shards,
-                "unavailable": tolerance.unavailable, "shortOfCopies": tolerance.short_of_copies,
+                "unavailable": tolerance.unavailable, "unavailableShards": unavailable(&status).map(|s| s.0).collect::<Vec<_>>(),
+                "shortOfCopies": tolerance.short_of_copies,
                 "moving": moves.map_or(0, |m| m.shards), "movingReplicas": moves.map_or(0, |m| m.replicas),
                 "movingBytes": moves.and_then(|m| m.bytes), "movingSecondsLeft": moves.and_then(|m| m.seconds),
                 "lostReplicas": status.lost.len(),
@@ -41,8 +61,13 @@ impl Status {
             output.line(&headline(&tolerance, output))?;
             output.table(&["", ""], facts(&status, &tolerance))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(if tolerance.unavailable == 0 { ExitCode::SUCCESS } else { Kind::Unavailable.into() })
     }
+}
+
+/// The shards without a leader.
+fn unavailable(status: &Database) -> impl Iterator<Item = ShardId> {
+    shards_now(status).into_iter().filter(|s| s.report.is_none()).map(|s| s.record.descriptor.shard)
 }
 
 /// What may fail now, painted.
@@ -84,6 +109,9 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
         fact("data", size::bytes(bytes)),
         fact("map", format!("epoch {}, steward {}", status.map.epoch.0, status.steward)),
     ];
+    if leaderless > 0 {
+        facts.push(fact("down", unavailable(status).map(|shard| shard.to_string()).collect::<Vec<_>>().join(", ")));
+    }
     facts.extend(under_way.map(|moves| fact("moves", to_come(&moves))));
     if !status.lost.is_empty() {
         facts.push(fact("lost", format!("{} being built anew", size::plural(status.lost.len() as u64, "replica"))));

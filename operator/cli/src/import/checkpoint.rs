@@ -1,13 +1,14 @@
 //! How far an import has come, kept in a small file so that an interrupted one goes on where it was. Rows after the mark
 //! may have been written too; writing them again changes nothing.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
+
+use super::mark::Mark;
+use super::rows::{Line, RowError};
 
 /// What is being imported, and how: an import goes on only if all of this is as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,14 +17,13 @@ pub(crate) struct Job {
     pub(crate) cluster: String,
     /// Into which table.
     pub(crate) table: String,
-    /// The file's full path.
+    /// The file's full path; `-` = stdin.
     pub(crate) file: PathBuf,
-    /// Its length.
-    pub(crate) bytes: u64,
-    /// When it last changed, in milliseconds since 1970.
-    pub(crate) modified_ms: u64,
-    /// The templates and the form of the value.
+    /// The templates, and how the file is read.
     pub(crate) templates: Vec<String>,
+    /// Of each column of a CSV file: whether it becomes a number.
+    #[serde(default)]
+    pub(crate) numeric: Vec<bool>,
 }
 
 /// The file on disk.
@@ -37,6 +37,16 @@ pub(crate) struct Checkpoint {
 struct Saved {
     job: Job,
     rows: u64,
+    /// Of those rows. Absent = it was written by an earlier release.
+    check: Option<u64>,
+}
+
+/// How far an earlier import came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Earlier {
+    /// So many rows are done.
+    pub(crate) rows: u64,
+    check: u64,
 }
 
 /// Why an import cannot go on.
@@ -48,55 +58,54 @@ pub(crate) enum CheckpointError {
     Garbled { path: PathBuf, source: serde_json::Error },
     #[error("the state file {path} is of another import: {differs} differs")]
     Other { path: PathBuf, differs: &'static str },
+    #[error("one of the first {rows} rows, which are imported, is no longer what it was")]
+    Changed { rows: u64 },
+    #[error(transparent)]
+    Row(#[from] RowError),
 }
 
 impl Job {
-    /// Looks at the file.
-    pub(crate) fn of(file: &Path, cluster: String, table: String, templates: Vec<String>) -> io::Result<Self> {
-        let file = fs::canonicalize(file)?;
-        let about = fs::metadata(&file)?;
-        let age = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let modified_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        Ok(Self { cluster, table, file, bytes: about.len(), modified_ms, templates })
-    }
-
     fn differs(&self, other: &Self) -> Option<&'static str> {
         let pairs = [
             (self.cluster == other.cluster, "the database"),
             (self.table == other.table, "the table"),
             (self.file == other.file, "the file's name"),
-            (self.bytes == other.bytes && self.modified_ms == other.modified_ms, "the file's content"),
-            (self.templates == other.templates, "a template"),
+            (self.templates == other.templates, "a template or how the file is read"),
+            (self.numeric == other.numeric, "which columns are numbers (--types says so)"),
         ];
         pairs.into_iter().find(|(same, _)| !same).map(|(_, what)| what)
     }
 }
 
 impl Checkpoint {
-    /// Opens the state file; gives the number of rows that are done.
-    pub(crate) fn open(path: PathBuf, job: Job) -> Result<(Self, u64), CheckpointError> {
-        let rows = match fs::read(&path) {
+    /// Opens the state file; tells what is done.
+    pub(crate) fn open(path: PathBuf, job: Job) -> Result<(Self, Earlier), CheckpointError> {
+        let earlier = match fs::read(&path) {
             Ok(bytes) => {
                 let saved: Saved = serde_json::from_slice(&bytes)
                     .map_err(|source| CheckpointError::Garbled { path: path.clone(), source })?;
                 if let Some(differs) = saved.job.differs(&job) {
                     return Err(CheckpointError::Other { path, differs });
                 }
-                saved.rows
+                let Some(check) = saved.check else {
+                    return Err(CheckpointError::Other { path, differs: "the release of the command line" });
+                };
+                Earlier { rows: saved.rows, check }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Earlier::default(),
             Err(source) => return Err(CheckpointError::Io { path, source }),
         };
-        Ok((Self { path, job }, rows))
+        Ok((Self { path, job }, earlier))
     }
 
-    /// Notes that this many rows are done.
-    pub(crate) fn save(&self, rows: u64) -> Result<(), CheckpointError> {
+    /// Notes that all rows below the mark are done.
+    pub(crate) fn save(&self, mark: &Mark) -> Result<(), CheckpointError> {
         let failed = |source| CheckpointError::Io { path: self.path.clone(), source };
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        let text = serde_json::to_vec(&Saved { job: self.job.clone(), rows }).map_err(|e| failed(e.into()))?;
+        let saved = Saved { job: self.job.clone(), rows: mark.below(), check: Some(mark.check()) };
+        let text = serde_json::to_vec(&saved).map_err(|e| failed(e.into()))?;
         let new = self.path.with_extension("new");
         fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path)).map_err(failed)
     }
@@ -117,64 +126,77 @@ impl Checkpoint {
     }
 }
 
-/// Rows finish in any order; this is up to where all of them have.
-#[derive(Debug)]
-pub(crate) struct Mark {
-    below: u64,
-    beyond: BTreeSet<u64>,
-}
-
-impl Mark {
-    /// All rows below are done.
-    pub(crate) fn at(below: u64) -> Self {
-        Self { below, beyond: BTreeSet::new() }
-    }
-
-    /// One more is.
-    pub(crate) fn done(&mut self, row: u64) {
-        self.beyond.insert(row);
-        while self.beyond.remove(&self.below) {
-            self.below += 1;
+impl Earlier {
+    /// Passes over the rows that are done, if they are still what they were: the rest of the file may have been mended.
+    pub(crate) fn pass_over(
+        self,
+        lines: &mut impl Iterator<Item = Result<Line, RowError>>,
+    ) -> Result<Mark, CheckpointError> {
+        let mut mark = Mark::start();
+        while mark.below() < self.rows {
+            let Some(line) = lines.next() else { break };
+            let row = mark.begin(line?.check);
+            mark.done(row);
         }
-    }
-
-    /// All rows below this are done.
-    pub(crate) fn below(&self) -> u64 {
-        self.below
+        match mark.below() == self.rows && mark.check() == self.check {
+            true => Ok(mark),
+            false => Err(CheckpointError::Changed { rows: self.rows }),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::rows::read;
+    use crate::import::rows::tests::CSV;
+
+    fn job(template: &str) -> Job {
+        let (cluster, table) = ("c".to_owned(), "t".to_owned());
+        Job { cluster, table, file: "a.csv".into(), templates: vec![template.to_owned()], numeric: Vec::new() }
+    }
+
+    fn after(text: &'static str, rows: u64) -> Mark {
+        let (mut mark, mut lines) = (Mark::start(), read(text.as_bytes(), &CSV));
+        for _ in 0..rows {
+            let row = mark.begin(lines.next().unwrap().unwrap().check);
+            mark.done(row);
+        }
+        mark
+    }
 
     #[test]
-    fn mark_rises_only_over_finished_rows() {
-        let mut mark = Mark::at(5);
-        for (row, below) in [(7, 5), (6, 5), (5, 8), (9, 8), (8, 10)] {
-            mark.done(row);
-            assert_eq!(mark.below(), below);
+    fn import_goes_on_only_with_the_same_templates() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("deep/state.json");
+        let (checkpoint, earlier) = Checkpoint::open(state.clone(), job("{a}")).unwrap();
+        assert_eq!(earlier, Earlier::default());
+        let mark = after("a\n1\n2\n", 2);
+        checkpoint.save(&mark).unwrap();
+        assert_eq!(Checkpoint::open(state.clone(), job("{a}")).unwrap().1.rows, 2);
+        let other = Checkpoint::open(state.clone(), job("{b}")).unwrap_err().to_string();
+        assert!(other.ends_with("a template or how the file is read differs"), "{other}");
+        checkpoint.remove().unwrap();
+        assert_eq!(Checkpoint::open(state, job("{a}")).unwrap().1, Earlier::default());
+    }
+
+    #[test]
+    fn mended_file_goes_on_if_what_is_imported_is_unchanged() {
+        let earlier = Earlier { rows: 2, check: after("a\n1\n2\nbroken\n", 2).check() };
+        let over = |text: &'static str| earlier.pass_over(&mut read(text.as_bytes(), &CSV));
+        assert_eq!(over("a\n1\n2\nmended\n4\n").unwrap().below(), 2);
+        for changed in ["a\n1\n3\nmended\n", "a\n1\n"] {
+            assert!(matches!(over(changed), Err(CheckpointError::Changed { rows: 2 })), "{changed}");
         }
     }
 
     #[test]
-    fn import_goes_on_only_with_the_same_file_and_templates() {
+    fn state_of_an_earlier_release_is_told_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a.csv");
-        fs::write(&file, "a\n1\n").unwrap();
-        let job = |template: &str| Job::of(&file, "c".into(), "t".into(), vec![template.to_owned()]).unwrap();
-        let state = folder.path().join("deep/state.json");
-
-        let (checkpoint, rows) = Checkpoint::open(state.clone(), job("{a}")).unwrap();
-        assert_eq!(rows, 0);
-        checkpoint.save(42).unwrap();
-        assert_eq!(Checkpoint::open(state.clone(), job("{a}")).unwrap().1, 42);
-        let other = Checkpoint::open(state.clone(), job("{b}")).unwrap_err().to_string();
-        assert!(other.ends_with("a template differs"), "{other}");
-        fs::write(&file, "a\n1\n2\n").unwrap();
-        let changed = Checkpoint::open(state.clone(), job("{a}")).unwrap_err().to_string();
-        assert!(changed.ends_with("the file's content differs"), "{changed}");
-        checkpoint.remove().unwrap();
-        assert_eq!(Checkpoint::open(state, job("{a}")).unwrap().1, 0);
+        let state = folder.path().join("state.json");
+        let text = r#"{"job": {"cluster": "c", "table": "t", "file": "a.csv", "bytes": 1, "modified_ms": 2, "templates": ["{a}"]}, "rows": 3}"#;
+        fs::write(&state, text).unwrap();
+        let other = Checkpoint::open(state, job("{a}")).unwrap_err().to_string();
+        assert!(other.ends_with("the release of the command line differs"), "{other}");
     }
 }

@@ -2,9 +2,10 @@
 
 use skerry_client::Key;
 
-use super::rows::{Row, RowError};
+use super::bad::Raw;
+use super::json_text::{BytesError, Object};
+use super::rows::{Line, Row, RowError};
 use super::template::{CellError, Template};
-use crate::bytes_text::extract;
 
 /// How keys and values are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,28 @@ pub(crate) enum Form {
     Exported,
 }
 
+/// What is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Under which key.
+    pub(crate) key: Key,
+    /// What.
+    pub(crate) value: Vec<u8>,
+    /// Milliseconds since 1970 after which it is absent. `None` = never.
+    pub(crate) expires_ms: Option<u64>,
+}
+
+/// What a file has to write next.
+#[derive(Debug)]
+pub(crate) struct Item {
+    /// A checksum of the row.
+    pub(crate) check: u64,
+    /// The record, or why the row is none.
+    pub(crate) record: Result<Record, RecordError>,
+    /// What the row looks like; empty where nobody wants to know.
+    pub(crate) raw: Raw,
+}
+
 /// A row that is no record.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
@@ -36,6 +59,10 @@ pub(crate) enum RecordError {
     Row(#[from] RowError),
     #[error(transparent)]
     Cell(#[from] CellError),
+    #[error(transparent)]
+    Bytes(#[from] BytesError),
+    #[error("\"expiresMs\" is not a number of milliseconds since 1970")]
+    Expiry,
     #[error(
         "there is no \"key\" and \"value\" as `skerry export` writes them; say with --key or --partition what the key is"
     )]
@@ -43,8 +70,18 @@ pub(crate) enum RecordError {
 }
 
 impl Make {
-    /// Key and value of a row.
-    pub(crate) fn record(&self, row: &Row) -> Result<(Key, Vec<u8>), RecordError> {
+    /// What a line of a file gives. `keep_raw`: also what it looks like, if it turns out that it cannot be written.
+    pub(crate) fn item(&self, line: Line, keep_raw: Option<u8>) -> Item {
+        let Line { check, header, row } = line;
+        let (record, raw) = match row {
+            Err((error, raw)) => (Err(error.into()), raw),
+            Ok(row) => (self.record(&row), keep_raw.map(|delimiter| row.raw(delimiter)).unwrap_or_default()),
+        };
+        Item { check, record, raw: Raw { header, line: raw } }
+    }
+
+    /// What a row gives.
+    fn record(&self, row: &Row) -> Result<Record, RecordError> {
         match &self.form {
             Form::Templates { key, sort } => {
                 let sort = sort.as_ref().map(|s| s.fill(row)).transpose()?.unwrap_or_default();
@@ -52,16 +89,25 @@ impl Make {
                     Some(value) => value.fill(row)?,
                     None => row.to_json(),
                 };
-                Ok((Key::with_sort(key.fill(row)?, sort), value.into_bytes()))
+                let key = Key::with_sort(key.fill(row)?, sort);
+                Ok(Record { key, value: value.into_bytes(), expires_ms: None })
             }
-            Form::Exported => {
-                let Row::Json(object) = row else { return Err(RecordError::NotExported) };
-                let key = extract(object, "key").ok_or(RecordError::NotExported)?;
-                let value = extract(object, "value").ok_or(RecordError::NotExported)?;
-                Ok((Key::with_sort(key, extract(object, "sort").unwrap_or_default()), value))
-            }
+            Form::Exported => match row {
+                Row::Json(object) => exported(object),
+                Row::Csv { .. } => Err(RecordError::NotExported),
+            },
         }
     }
+}
+
+/// A record as `skerry export` writes it: key, value and expiry to the last byte; its version was the other database's.
+fn exported(object: &Object) -> Result<Record, RecordError> {
+    let key = object.bytes("key")?.ok_or(RecordError::NotExported)?;
+    let value = object.bytes("value")?.ok_or(RecordError::NotExported)?;
+    let sort = object.bytes("sort")?.unwrap_or_default();
+    let expires = object.cell("expiresMs").filter(|text| !text.is_empty());
+    let expires_ms = expires.map(|text| text.parse().map_err(|_| RecordError::Expiry)).transpose()?;
+    Ok(Record { key: Key::with_sort(key, sort), value, expires_ms })
 }
 
 #[cfg(test)]
@@ -69,23 +115,39 @@ mod tests {
     use super::*;
     use crate::import::rows::tests::csv_row;
 
+    fn line(text: &str) -> Row {
+        Row::Json(Object::parse(text).unwrap())
+    }
+
     #[test]
     fn rows_become_records_by_templates() {
         let key = Template::parse("{a}").unwrap();
         let sort = Some(Template::parse("{b:03}").unwrap());
         let make = Make { form: Form::Templates { key, sort }, value: None };
-        let (key, value) = make.record(&csv_row("a,b", "x,7")).unwrap();
-        assert_eq!((key, value), (Key::with_sort("x", "007"), br#"{"a":"x","b":7}"#.to_vec()));
+        let record = make.record(&csv_row("a,b", "x,7")).unwrap();
+        assert_eq!((record.key, record.value), (Key::with_sort("x", "007"), br#"{"a":"x","b":"7"}"#.to_vec()));
     }
 
     #[test]
-    fn exported_lines_come_back_also_with_bytes_that_are_no_text() {
+    fn numbers_beyond_64_bits_stay_keys_of_their_own() {
+        let make = Make { form: Form::Templates { key: Template::parse("{id}").unwrap(), sort: None }, value: None };
+        let ids = ["18446744073709551616", "18446744073709551617", "18446744073709551618"];
+        for id in ids {
+            let record = make.record(&line(&format!("{{\"id\": {id}, \"x\": 0.1234567890123456789}}"))).unwrap();
+            assert_eq!(record.key, Key::new(id));
+            assert_eq!(record.value, format!("{{\"id\":{id},\"x\":0.1234567890123456789}}").into_bytes());
+        }
+    }
+
+    #[test]
+    fn exported_lines_come_back_with_all_bytes_and_their_expiry() {
         let make = Make { form: Form::Exported, value: None };
-        let line = r#"{"key": "x", "sortHex": "ff00", "value": "v", "version": 1}"#;
-        let row = Row::Json(serde_json::from_str(line).unwrap());
-        let (key, value) = make.record(&row).unwrap();
-        assert_eq!((key, value), (Key::with_sort("x", vec![0xff, 0]), b"v".to_vec()));
-        let bare = Row::Json(serde_json::from_str(r#"{"id": 1}"#).unwrap());
-        assert!(matches!(make.record(&bare), Err(RecordError::NotExported)));
+        let row = line(r#"{"key": "x", "sortHex": "ff00", "value": "v", "version": "1", "expiresMs": 1790000000123}"#);
+        let record = make.record(&row).unwrap();
+        assert_eq!((record.key, record.value), (Key::with_sort("x", vec![0xff, 0]), b"v".to_vec()));
+        assert_eq!(record.expires_ms, Some(1_790_000_000_123));
+        assert!(matches!(make.record(&line(r#"{"id": 1}"#)), Err(RecordError::NotExported)));
+        let bad = line(r#"{"key": "x", "value": "v", "expiresMs": "soon"}"#);
+        assert!(matches!(make.record(&bad), Err(RecordError::Expiry)));
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of a file: CSV with a header, or JSON lines, either of them compressed with gzip or not.
+//! Rows of a file: CSV with a header, or JSON, either of them compressed with gzip or not.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -8,96 +8,144 @@ use std::sync::Arc;
 
 use csv::StringRecord;
 use flate2::read::MultiGzDecoder;
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use super::csv_rows::{CsvRows, Header, csv_line};
+use super::encoding::{Encoding, decoded};
+use super::json_rows::JsonRows;
+use super::json_text::{JsonError, Object, compact};
+use super::types::{Judge, Numeric, Types, TypesError};
 
 /// One row: named cells.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Row {
     /// Of a CSV file; columns in the file's order.
-    Csv { header: Arc<StringRecord>, record: StringRecord },
-    /// Of a file of JSON lines.
-    Json(Map<String, Value>),
+    Csv { header: Arc<Header>, record: StringRecord },
+    /// Of a file of JSON.
+    Json(Object),
 }
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowFormat {
-    Csv,
-    JsonLines,
+    /// With a header; cells are parted by this.
+    Csv { delimiter: u8 },
+    /// One object a line, or one array of objects.
+    Json,
 }
 
-/// Why a row cannot be read.
+/// How a file is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// How rows are written.
+    pub(crate) format: RowFormat,
+    /// How characters are written.
+    pub(crate) encoding: Encoding,
+    /// Which columns of a CSV file become numbers. `None` = none.
+    pub(crate) numeric: Option<Numeric>,
+}
+
+/// What is next in a file.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// A checksum of what is there.
+    pub(crate) check: u64,
+    /// Of a CSV file.
+    pub(crate) header: Option<Arc<Header>>,
+    /// The row, or why it is none and what it looks like.
+    pub(crate) row: Result<Row, (RowError, Vec<u8>)>,
+}
+
+/// Why a row, or what follows, cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RowError {
     #[error("failed to read")]
     Io(#[from] io::Error),
     #[error("not CSV")]
     Csv(#[from] csv::Error),
-    #[error("not a JSON object")]
-    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Json(JsonError),
+    #[error("the header is not UTF-8; say how the file is encoded, as in --encoding windows-1252")]
+    Header,
+    #[error("not UTF-8; say how the file is encoded, as in --encoding windows-1252")]
+    Encoding,
+    #[error("column {0:?} is there twice; each column needs a name of its own")]
+    Twice(String),
+    #[error("the header has {columns} columns and the row {cells}")]
+    Length { cells: usize, columns: usize },
+    #[error("the row is longer than {max} bytes")]
+    TooLong { max: u64 },
+    #[error("the array does not go on or end as arrays do")]
+    Array,
+    #[error("something follows after the array's end")]
+    AfterArray,
+    #[error(transparent)]
+    Types(#[from] TypesError),
 }
 
-/// The rows of a file, one after the other.
-pub(crate) type Rows = Box<dyn Iterator<Item = Result<Row, RowError>> + Send>;
+/// The rows of a file, one after the other. An error ends them.
+pub(crate) type Rows = Box<dyn Iterator<Item = Result<Line, RowError>> + Send>;
 
 impl RowFormat {
-    /// From the file's name: `.jsonl`, `.ndjson` and `.json` are JSON lines, `.csv` is CSV, before an optional `.gz`.
+    /// From the file's name, before an optional `.gz`: `.jsonl`, `.ndjson` and `.json` are JSON, `.csv` is CSV with
+    /// commas, `.tsv` with tabs.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
         match name.rsplit_once('.')?.1 {
-            "csv" => Some(Self::Csv),
-            "jsonl" | "ndjson" | "json" => Some(Self::JsonLines),
+            "csv" => Some(Self::Csv { delimiter: b',' }),
+            "tsv" => Some(Self::Csv { delimiter: b'\t' }),
+            "jsonl" | "ndjson" | "json" => Some(Self::Json),
             _ => None,
         }
     }
 }
 
-/// Opens a file, decompressing it if its first bytes are gzip's.
-pub(crate) fn open(path: &Path, format: RowFormat) -> io::Result<Rows> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+/// Opens a file, decompressing it if its first bytes are gzip's; `-` is stdin.
+pub(crate) fn open(path: &Path, reading: &Reading) -> io::Result<Rows> {
+    Ok(read(source(path, reading.encoding)?, reading))
+}
+
+fn source(path: &Path, encoding: Encoding) -> io::Result<Box<dyn Read + Send>> {
+    let file: Box<dyn Read + Send> = match path.as_os_str() == "-" {
+        true => Box::new(io::stdin()),
+        false => Box::new(File::open(path)?),
+    };
+    let mut file = BufReader::with_capacity(1 << 16, file);
     let compressed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    Ok(if compressed { read(MultiGzDecoder::new(file), format) } else { read(file, format) })
+    if compressed { decoded(MultiGzDecoder::new(file), encoding) } else { decoded(file, encoding) }
 }
 
 /// Reads rows.
-pub(crate) fn read(source: impl Read + Send + 'static, format: RowFormat) -> Rows {
-    match format {
-        RowFormat::Csv => Box::new(CsvRows { reader: csv::Reader::from_reader(source), header: None }),
-        RowFormat::JsonLines => {
-            let lines = BufReader::new(source).lines();
-            Box::new(lines.filter_map(|line| match line {
-                Ok(line) if line.trim().is_empty() => None,
-                Ok(line) => Some(serde_json::from_str(&line).map(Row::Json).map_err(RowError::from)),
-                Err(error) => Some(Err(error.into())),
-            }))
-        }
+pub(crate) fn read(source: impl Read + Send + 'static, reading: &Reading) -> Rows {
+    match reading.format {
+        RowFormat::Csv { delimiter } => Box::new(CsvRows::new(source, delimiter, reading.numeric.clone())),
+        RowFormat::Json => Box::new(JsonRows::new(BufReader::with_capacity(1 << 16, source))),
     }
 }
 
-struct CsvRows<R> {
-    reader: csv::Reader<R>,
-    header: Option<Arc<StringRecord>>,
-}
-
-impl<R: Read> Iterator for CsvRows<R> {
-    type Item = Result<Row, RowError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.header.is_none() {
-            match self.reader.headers() {
-                Ok(header) => self.header = Some(Arc::new(header.clone())),
-                Err(error) => return Some(Err(error.into())),
-            }
-        }
-        let header = self.header.clone()?;
-        let mut record = StringRecord::new();
-        match self.reader.read_record(&mut record) {
-            Ok(true) => Some(Ok(Row::Csv { header, record })),
-            Ok(false) => None,
-            Err(error) => Some(Err(error.into())),
+/// Looks through a whole CSV file: which of its columns become numbers.
+pub(crate) fn judge(path: &Path, delimiter: u8, encoding: Encoding, types: &Types) -> Result<Numeric, RowError> {
+    let mut rows = CsvRows::new(source(path, encoding)?, delimiter, None);
+    let header = rows.header()?;
+    types.check(&header.names)?;
+    let mut judge = Judge::new(types, &header.names);
+    for line in rows {
+        // A row that is none is told of when it is to be imported.
+        if let Ok(Row::Csv { record, .. }) = line?.row {
+            judge.see(&record);
         }
     }
+    Ok(judge.numeric())
+}
+
+/// A checksum (FNV-1a) of the parts and of where each ends: it guards against files that were edited, not against
+/// anybody who wants to deceive.
+pub(crate) fn check_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    let step = |hash: u64, byte: u64| (hash ^ byte).wrapping_mul(0x0100_0000_01b3);
+    parts.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, part| {
+        step(part.iter().fold(hash, |hash, byte| step(hash, u64::from(*byte))), 0x100)
+    })
 }
 
 impl Row {
@@ -105,43 +153,45 @@ impl Row {
     pub(crate) fn cell(&self, name: &str) -> Option<Cow<'_, str>> {
         match self {
             Self::Csv { header, record } => {
-                let column = header.iter().position(|h| h == name)?;
+                let column = header.names.iter().position(|h| h == name)?;
                 record.get(column).map(Cow::Borrowed)
             }
-            Self::Json(object) => object.get(name).map(|value| match value {
-                Value::String(text) => Cow::Borrowed(text.as_str()),
-                Value::Null => Cow::Borrowed(""),
-                other => Cow::Owned(other.to_string()),
-            }),
+            Self::Json(object) => object.cell(name),
         }
     }
 
     /// The columns' names.
     pub(crate) fn columns(&self) -> Vec<&str> {
         match self {
-            Self::Csv { header, .. } => header.iter().collect(),
-            Self::Json(object) => object.keys().map(String::as_str).collect(),
+            Self::Csv { header, .. } => header.names.iter().collect(),
+            Self::Json(object) => object.names().collect(),
         }
     }
 
-    /// The row as a JSON object: whole numbers as numbers, empty cells left out.
+    /// The row as a JSON object. Of CSV: columns in the order of their names, empty cells left out.
     pub(crate) fn to_json(&self) -> String {
         match self {
             Self::Csv { header, record } => {
-                let cells = header.iter().zip(record).filter(|(_, cell)| !cell.is_empty());
-                let object: Map<String, Value> = cells.map(|(name, cell)| (name.to_owned(), json_cell(cell))).collect();
-                Value::Object(object).to_string()
+                let mut cells: Vec<_> = header.names.iter().zip(header.numeric.iter()).zip(record).collect();
+                cells.retain(|(_, cell)| !cell.is_empty());
+                cells.sort_unstable_by_key(|((name, _), _)| *name);
+                let text = |text: &str| Value::from(text).to_string();
+                let member = |((name, numeric), cell): ((&str, &bool), &str)| {
+                    let cell = if *numeric { cell.to_owned() } else { text(cell) };
+                    format!("{}:{cell}", text(name))
+                };
+                format!("{{{}}}", cells.into_iter().map(member).collect::<Vec<_>>().join(","))
             }
-            Self::Json(object) => serde_json::to_string(object).unwrap_or_default(),
+            Self::Json(object) => compact(object.text()).into_owned(),
         }
     }
-}
 
-/// A number only where its text comes back the same, so that `007` stays what it is.
-fn json_cell(cell: &str) -> Value {
-    match cell.parse::<i64>() {
-        Ok(number) if number.to_string() == cell => Value::from(number),
-        _ => Value::from(cell),
+    /// As it stands in the file, but for needless quotes; cells parted by this.
+    pub(crate) fn raw(&self, delimiter: u8) -> Vec<u8> {
+        match self {
+            Self::Csv { record, .. } => csv_line(record.as_byte_record(), delimiter),
+            Self::Json(object) => compact(object.text()).into_owned().into_bytes(),
+        }
     }
 }
 
@@ -151,41 +201,59 @@ pub(crate) mod tests {
 
     use super::*;
 
+    pub(crate) const CSV: Reading =
+        Reading { format: RowFormat::Csv { delimiter: b',' }, encoding: Encoding::Utf8, numeric: None };
+
     pub(crate) fn csv_row(header: &str, row: &str) -> Row {
-        read(io::Cursor::new(format!("{header}\n{row}\n")), RowFormat::Csv).next().unwrap().unwrap()
+        read(io::Cursor::new(format!("{header}\n{row}\n")), &CSV).next().unwrap().unwrap().row.unwrap()
+    }
+
+    fn written(name: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
     }
 
     #[test]
     fn format_follows_from_the_name() {
         let of = |name: &str| RowFormat::of(Path::new(name));
-        assert_eq!(of("a/flights.csv.gz"), Some(RowFormat::Csv));
-        assert_eq!(of("x.JSONL"), Some(RowFormat::JsonLines));
+        assert_eq!(of("a/flights.csv.gz"), Some(RowFormat::Csv { delimiter: b',' }));
+        assert_eq!(of("a.tsv"), Some(RowFormat::Csv { delimiter: b'\t' }));
+        assert_eq!(of("x.JSONL"), Some(RowFormat::Json));
         assert_eq!(of("x.parquet"), None);
     }
 
     #[test]
-    fn csv_rows_become_json_without_inventing_numbers() {
-        let row = csv_row("a,b,c,d", "007,15,,\"x,y\"");
-        assert_eq!(row.to_json(), r#"{"a":"007","b":15,"d":"x,y"}"#);
+    fn cells_of_one_column_have_one_type() {
+        let (_folder, path) = written("a.csv", b"zip,n\n90210,1\n01234,\n");
+        let numeric = judge(&path, b',', Encoding::Utf8, &Types::default()).unwrap();
+        let rows = open(&path, &Reading { numeric: Some(numeric), ..CSV }).unwrap();
+        let values: Vec<String> = rows.map(|line| line.unwrap().row.unwrap().to_json()).collect();
+        assert_eq!(values, [r#"{"n":1,"zip":"90210"}"#, r#"{"zip":"01234"}"#]);
     }
 
     #[test]
-    fn json_lines_are_read_and_bad_ones_refused() {
-        let mut rows = read(io::Cursor::new("{\"a\": 1, \"b\": null}\n\n[1]\n"), RowFormat::JsonLines);
-        let row = rows.next().unwrap().unwrap();
-        assert_eq!((row.cell("a").unwrap().as_ref(), row.cell("b").unwrap().as_ref()), ("1", ""));
-        assert!(matches!(rows.next(), Some(Err(RowError::Json(_)))));
+    fn a_byte_order_mark_is_no_part_of_either_format() {
+        let (_folder, path) = written("a.csv", b"\xef\xbb\xbfa\n1\n");
+        assert_eq!(open(&path, &CSV).unwrap().next().unwrap().unwrap().row.unwrap().columns(), ["a"]);
+        let (_folder, path) = written("a.jsonl", b"\xef\xbb\xbf{\"a\": 1}\n");
+        let json = Reading { format: RowFormat::Json, ..CSV };
+        assert_eq!(open(&path, &json).unwrap().next().unwrap().unwrap().row.unwrap().columns(), ["a"]);
     }
 
     #[test]
     fn gzip_is_seen_by_its_first_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("rows.csv");
-        let mut encoder = flate2::write::GzEncoder::new(File::create(&path).unwrap(), flate2::Compression::fast());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(b"a\n1\n2\n").unwrap();
-        encoder.finish().unwrap();
-        let cells: Vec<String> =
-            open(&path, RowFormat::Csv).unwrap().map(|r| r.unwrap().cell("a").unwrap().into_owned()).collect();
-        assert_eq!(cells, ["1", "2"]);
+        let (_folder, path) = written("rows.csv", &encoder.finish().unwrap());
+        let cell = |line: Result<Line, RowError>| line.unwrap().row.unwrap().cell("a").unwrap().into_owned();
+        assert_eq!(open(&path, &CSV).unwrap().map(cell).collect::<Vec<_>>(), ["1", "2"]);
+    }
+
+    #[test]
+    fn checksum_sees_where_cells_end() {
+        assert_ne!(check_of([&b"ab"[..], b"c"]), check_of([&b"a"[..], b"bc"]));
+        assert_ne!(check_of([&b"a"[..]]), check_of([&b"b"[..]]));
     }
 }

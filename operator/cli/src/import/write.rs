@@ -1,13 +1,17 @@
-//! Writes records, many under way at a time, and knows up to where all are written.
+//! Writes records, many under way at a time, and knows up to where all are written. Rows of one key are written in
+//! their order: one after the other, however often each must be tried.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use skerry_client::{Client, Key, WriteError};
+use skerry_client::{Key, WriteError};
+use skerry_core::time::Version;
 
-use super::checkpoint::Mark;
-use super::record::RecordError;
+use super::bad::Raw;
+use super::mark::Mark;
+use super::record::{Item, Record, RecordError};
 use crate::failure::Failure;
 
 /// Between two notes of the progress.
@@ -16,55 +20,190 @@ const NOTE_EVERY: Duration = Duration::from_millis(500);
 /// Why writing stopped. What was noted is written.
 #[derive(Debug)]
 pub(crate) enum Stopped {
-    /// A row is no record.
-    Row { row: u64, source: RecordError },
-    /// A record was not taken.
-    Write { row: u64, source: WriteError },
+    /// A row is not written.
+    Row {
+        /// Which one, from zero.
+        row: u64,
+        /// Why.
+        why: NotWritten,
+    },
     /// Progress could not be noted.
     Note(Failure),
 }
 
-/// Writes all records but the first `done`; gives their number, those included. `note` is told now and then, and at the
-/// end, below which row all are written.
-pub(crate) async fn write(
-    client: &Client,
-    table: &str,
-    records: impl Iterator<Item = Result<(Key, Vec<u8>), RecordError>>,
-    done: u64,
+/// Why a row is not written.
+#[derive(Debug)]
+pub(crate) enum NotWritten {
+    /// It is no record.
+    NoRecord(RecordError),
+    /// The database did not take it.
+    Refused(WriteError),
+}
+
+/// Who is told how an import goes.
+pub(crate) trait Observer {
+    /// So far all rows are done; told now and then, and at the end.
+    fn note(&mut self, mark: &Mark) -> Result<(), Failure>;
+
+    /// A row cannot be written, and never will be as it is. `Ok` = pass over it.
+    fn bad(&mut self, row: u64, why: NotWritten, raw: &Raw) -> Result<(), Stopped> {
+        let _unseen = raw;
+        Err(Stopped::Row { row, why })
+    }
+}
+
+/// Writes all records with `put`, beginning after the mark; gives the number of rows, those before the mark included.
+pub(crate) async fn write<Done>(
+    items: impl Iterator<Item = Item>,
+    mut mark: Mark,
     in_flight: usize,
-    mut note: impl FnMut(u64) -> Result<(), Failure>,
-) -> Result<u64, Stopped> {
-    let mut mark = Mark::at(done);
+    put: impl Fn(Record) -> Done,
+    observer: &mut impl Observer,
+) -> Result<u64, Stopped>
+where
+    Done: Future<Output = Result<Version, WriteError>>,
+{
+    let put = &put;
+    let mut queue = Queue { items, busy: HashSet::new(), held: None };
     let mut writes = FuturesUnordered::new();
     let mut noted = Instant::now();
     let mut failed = None;
-    let mut records = (0_u64..).zip(records).skip_while(|(row, _)| *row < done);
     loop {
-        while failed.is_none() && writes.len() < in_flight {
-            match records.next() {
-                Some((row, Ok((key, value)))) => {
-                    writes.push(async move { (row, client.put(table, key, value).await) });
-                }
-                Some((row, Err(source))) => failed = Some(Stopped::Row { row, source }),
-                None => break,
+        while failed.is_none() && writes.len() < in_flight && !mark.is_full() {
+            let Some(Item { check, record, raw }) = queue.next() else { break };
+            let row = mark.begin(check);
+            match record {
+                Ok(record) => writes.push(async move {
+                    let key = record.key.clone();
+                    (row, key, raw, put(record).await)
+                }),
+                Err(error) => match observer.bad(row, NotWritten::NoRecord(error), &raw) {
+                    Ok(()) => mark.done(row),
+                    Err(stopped) => failed = Some(stopped),
+                },
             }
         }
         // After a failure the rest is waited for, so that the mark is as high as can be.
-        match writes.next().await {
-            Some((row, Ok(_version))) => mark.done(row),
-            Some((row, Err(source))) => {
-                failed.get_or_insert(Stopped::Write { row, source });
+        let Some((row, key, raw, written)) = writes.next().await else { break };
+        queue.busy.remove(&key);
+        let passed = match written {
+            Ok(_version) => Ok(()),
+            Err(error @ (WriteError::Key(_) | WriteError::Limit(_))) => {
+                observer.bad(row, NotWritten::Refused(error), &raw)
             }
-            None => break,
+            Err(error) => Err(Stopped::Row { row, why: NotWritten::Refused(error) }),
+        };
+        match passed {
+            Ok(()) => mark.done(row),
+            Err(stopped) => drop(failed.get_or_insert(stopped)),
         }
         if noted.elapsed() >= NOTE_EVERY {
-            note(mark.below()).map_err(Stopped::Note)?;
+            observer.note(&mark).map_err(Stopped::Note)?;
             noted = Instant::now();
         }
     }
-    note(mark.below()).map_err(Stopped::Note)?;
+    observer.note(&mark).map_err(Stopped::Note)?;
     match failed {
         Some(stopped) => Err(stopped),
         None => Ok(mark.below()),
+    }
+}
+
+/// What is to be written next. A row whose key is being written waits for that, and all after it with it.
+struct Queue<I> {
+    items: I,
+    busy: HashSet<Key>,
+    held: Option<Item>,
+}
+
+impl<I: Iterator<Item = Item>> Queue<I> {
+    fn next(&mut self) -> Option<Item> {
+        let item = self.held.take().or_else(|| self.items.next())?;
+        let is_free = match &item.record {
+            Ok(record) => self.busy.insert(record.key.clone()),
+            Err(_) => true,
+        };
+        if is_free {
+            return Some(item);
+        }
+        self.held = Some(item);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::import::rows::RowError;
+
+    #[derive(Default)]
+    struct Seen {
+        below: u64,
+        bad: Vec<u64>,
+        passes_over: bool,
+    }
+
+    impl Observer for Seen {
+        fn note(&mut self, mark: &Mark) -> Result<(), Failure> {
+            self.below = mark.below();
+            Ok(())
+        }
+
+        fn bad(&mut self, row: u64, why: NotWritten, _: &Raw) -> Result<(), Stopped> {
+            self.bad.push(row);
+            if self.passes_over { Ok(()) } else { Err(Stopped::Row { row, why }) }
+        }
+    }
+
+    fn item(key: &str, value: &str) -> Item {
+        let record = match value {
+            "bad" => Err(RowError::Array.into()),
+            value => Ok(Record { key: Key::new(key.to_owned()), value: value.into(), expires_ms: None }),
+        };
+        Item { check: 1, record, raw: Raw::default() }
+    }
+
+    /// Writes, each taking so many turns as its value says; tells the order in which they took effect.
+    async fn written(rows: &[(&str, &str)], seen: &mut Seen) -> (Vec<String>, Result<u64, Stopped>) {
+        let log = RefCell::new(Vec::new());
+        let put = async |record: Record| {
+            let value = String::from_utf8(record.value).unwrap();
+            for _ in 0..value.parse().unwrap_or(0) {
+                tokio::task::yield_now().await;
+            }
+            if value == "huge" {
+                return Err(WriteError::Limit(skerry_core::limits::LimitExceeded::Value { bytes: 1 }));
+            }
+            let key = String::from_utf8(record.key.partition.to_vec()).unwrap();
+            log.borrow_mut().push(format!("{key}{value}"));
+            Ok(Version(1))
+        };
+        let items = rows.iter().map(|(key, value)| item(key, value));
+        let ended = write(items, Mark::start(), 10, put, seen).await;
+        (log.into_inner(), ended)
+    }
+
+    #[tokio::test]
+    async fn rows_of_one_key_are_written_in_their_order_however_long_each_takes() {
+        let rows = [("a", "9"), ("b", "0"), ("a", "3"), ("a", "0"), ("c", "0")];
+        let (log, ended) = written(&rows, &mut Seen::default()).await;
+        let of_a: Vec<&str> = log.iter().map(String::as_str).filter(|line| line.starts_with('a')).collect();
+        assert_eq!((of_a, ended.unwrap()), (vec!["a9", "a3", "a0"], 5));
+        assert_eq!(log[0], "b0", "another key does not wait");
+    }
+
+    #[tokio::test]
+    async fn bad_rows_stop_an_import_or_are_passed_over() {
+        let rows = [("a", "0"), ("b", "bad"), ("c", "huge"), ("d", "0")];
+        let mut seen = Seen { passes_over: true, ..Seen::default() };
+        let (log, ended) = written(&rows, &mut seen).await;
+        assert_eq!((log, ended.unwrap(), seen.bad, seen.below), (vec!["a0".into(), "d0".into()], 4, vec![1, 2], 4));
+
+        let mut seen = Seen::default();
+        let (log, ended) = written(&rows, &mut seen).await;
+        assert!(matches!(ended, Err(Stopped::Row { row: 1, .. })));
+        assert_eq!((log, seen.below), (vec!["a0".to_owned()], 1));
     }
 }

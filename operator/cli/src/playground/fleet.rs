@@ -149,7 +149,8 @@ impl Local {
                 let tail = log_tail(&self.launch.log, TAIL_LINES);
                 let until = self.backoff.ended(*since, now);
                 self.state = State::Waiting { until };
-                let told = format!("{slot} ended ({ended}); it starts again. Its last words:\n{tail}");
+                let words = if tail.is_empty() { String::new() } else { format!(". Its last words:\n{tail}") };
+                let told = format!("{slot} ended ({ended}); it starts again{words}");
                 self.why_down = Some(ended);
                 Some(told)
             }

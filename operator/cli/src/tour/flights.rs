@@ -7,7 +7,8 @@ use std::io::Cursor;
 use flate2::read::MultiGzDecoder;
 
 use crate::failure::{Explain, Outcome};
-use crate::import::rows::{Row, RowFormat, read};
+use crate::import::encoding::Encoding;
+use crate::import::rows::{Reading, Row, RowFormat, read};
 use crate::import::template::Template;
 
 /// Hash: one aircraft's flights lie together, in order of time.
@@ -45,8 +46,11 @@ pub(crate) fn all() -> Outcome<Vec<Flight>> {
             value: row.to_json(),
         })
     };
-    let rows = read(MultiGzDecoder::new(Cursor::new(DATA)), RowFormat::Csv);
-    rows.map(|row| flight(row?)).collect::<Outcome<Vec<Flight>>>().doing("failed to read the tour's flights")
+    let reading = Reading { format: RowFormat::Csv { delimiter: b',' }, encoding: Encoding::Utf8, numeric: None };
+    let rows = read(MultiGzDecoder::new(Cursor::new(DATA)), &reading);
+    rows.map(|line| flight(line?.row.map_err(|(error, _)| error)?))
+        .collect::<Outcome<Vec<Flight>>>()
+        .doing("failed to read the tour's flights")
 }
 
 /// The aircraft that flew most often, and how often.

@@ -1,8 +1,9 @@
 //! A folder of its own for each test, in which the command line runs as a user would run it.
 
 use std::fs;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -55,15 +56,34 @@ impl Ground {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(args, "")
+    }
+
+    /// With this on stdin.
+    pub(crate) fn run_with(&self, args: &[&str], stdin: &str) -> Ran {
+        let mut input = tempfile::tempfile().unwrap();
+        input.write_all(stdin.as_bytes()).unwrap();
+        input.rewind().unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_skerry"))
             .args(args)
             .current_dir(self.folder.path())
             .env("SKERRY_NODE", node_program())
             .env_remove("SKERRY_ENDPOINTS")
-            .stdin(Stdio::null())
+            .stdin(input)
             .output()
             .unwrap();
         Ran { line: args.join(" "), output }
+    }
+
+    /// What an exported file holds, without versions.
+    pub(crate) fn records(&self, name: &str) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        let record = |line: &str| {
+            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(record.as_object_mut().unwrap().remove("version").is_some());
+            record
+        };
+        text.lines().map(record).collect()
     }
 
     /// Waits until the playground is as its YAML says, with so many nodes.
@@ -96,12 +116,12 @@ impl Ground {
         named.map(|n| n["slot"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Runs a command until it succeeds and says this.
+    /// Runs a command until it says this; some tell and fail, such as the status of a database with a shard that is down.
     pub(crate) fn await_output(&self, args: &[&str], is_it: impl Fn(&str) -> bool) -> String {
         let begun = Instant::now();
         loop {
             let ran = self.run(args);
-            if ran.output.status.success() && is_it(&ran.stdout()) {
+            if is_it(&ran.stdout()) {
                 return ran.stdout();
             }
             let line = args.join(" ");
@@ -146,6 +166,17 @@ impl Ran {
         assert!(!self.output.status.success(), "skerry {} succeeded: {}", self.line, self.stdout());
         let said = self.stderr();
         assert!(said.contains(why) && said.contains("next:"), "skerry {}: {said}", self.line);
+    }
+
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.output.status.code()
+    }
+
+    /// The error, as programs read it: the last line of stderr.
+    pub(crate) fn failed(self, code: i32) -> serde_json::Value {
+        let said = self.stderr();
+        assert_eq!(self.code(), Some(code), "skerry {}: {said}", self.line);
+        serde_json::from_str(said.lines().last().unwrap_or_default()).unwrap_or_else(|_| panic!("no JSON: {said}"))
     }
 
     pub(crate) fn stdout(&self) -> String {

@@ -1,0 +1,239 @@
+//! A JSON object as it is written: its members' own text, so that no digit of a number is lost on the way.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde::de::IgnoredAny;
+
+/// An object and where its members stand in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Object {
+    text: String,
+    members: Vec<(String, Range<usize>)>,
+}
+
+/// Why a text is no object to work with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JsonError {
+    #[error("not JSON")]
+    Syntax(#[from] serde_json::Error),
+    #[error("not a JSON object")]
+    NoObject,
+    #[error("{0:?} is there twice")]
+    Twice(String),
+}
+
+/// Why a member does not hold bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BytesError {
+    #[error("{0:?} and {0:?} + \"Hex\" are both there; only one may be")]
+    Both(String),
+    #[error("{0:?} is not hex: two digits for each byte, such as \"ff00\"")]
+    NoHex(String),
+}
+
+impl Object {
+    /// Parses one object; a name that is there twice is refused, for one of its values would be lost.
+    pub(crate) fn parse(text: &str) -> Result<Self, JsonError> {
+        let text = text.trim();
+        serde_json::from_str::<IgnoredAny>(text)?;
+        if !text.starts_with('{') {
+            return Err(JsonError::NoObject);
+        }
+        let bytes = text.as_bytes();
+        let mut members: Vec<(String, Range<usize>)> = Vec::new();
+        let mut at = blanks(bytes, 1);
+        while bytes[at] == b'"' {
+            let name_end = value_end(bytes, at);
+            let name: String = serde_json::from_str(&text[at..name_end])?;
+            let start = blanks(bytes, blanks(bytes, name_end) + 1);
+            let end = value_end(bytes, start);
+            if members.iter().any(|(known, _)| *known == name) {
+                return Err(JsonError::Twice(name));
+            }
+            members.push((name, start..end));
+            at = blanks(bytes, end);
+            if bytes[at] == b',' {
+                at = blanks(bytes, at + 1);
+            }
+        }
+        Ok(Self { text: text.to_owned(), members })
+    }
+
+    /// The members' names, in the text's order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// As it was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A member as it is written.
+    pub(crate) fn raw(&self, name: &str) -> Option<&str> {
+        self.members.iter().find(|(known, _)| known == name).map(|(_, range)| &self.text[range.clone()])
+    }
+
+    /// A member as text: a string's content, nothing for null, and everything else as it is written, without blanks.
+    pub(crate) fn cell(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.raw(name).map(|raw| match raw.as_bytes().first() {
+            Some(b'"') => Cow::Owned(serde_json::from_str(raw).unwrap_or_default()),
+            Some(b'n') => Cow::Borrowed(""),
+            _ => compact(raw),
+        })
+    }
+
+    /// The bytes of a member: of `name` as text, or of `nameHex` as hex. `None` = neither is there.
+    pub(crate) fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, BytesError> {
+        let hex_name = format!("{name}Hex");
+        match (self.cell(name), self.cell(&hex_name)) {
+            (Some(_), Some(_)) => Err(BytesError::Both(name.to_owned())),
+            (Some(text), None) => Ok(Some(text.into_owned().into_bytes())),
+            (None, Some(hex)) => match crate::bytes_text::from_hex(&hex) {
+                Some(bytes) => Ok(Some(bytes)),
+                None => Err(BytesError::NoHex(hex_name)),
+            },
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// JSON without the blanks between its tokens; all digits and escapes stay.
+pub(crate) fn compact(json: &str) -> Cow<'_, str> {
+    if !json.bytes().any(|b| b.is_ascii_whitespace()) {
+        return Cow::Borrowed(json);
+    }
+    let (mut text, mut at, bytes) = (String::with_capacity(json.len()), 0, json.as_bytes());
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                let end = value_end(bytes, at);
+                text.push_str(&json[at..end]);
+                at = end;
+            }
+            b if b.is_ascii_whitespace() => at += 1,
+            b => {
+                text.push(char::from(b));
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// Where the value that begins here ends, in JSON that is known to be well-formed.
+fn value_end(bytes: &[u8], start: usize) -> usize {
+    let mut scan = ValueScan::default();
+    for (at, byte) in bytes.iter().enumerate().skip(start) {
+        match scan.take(*byte) {
+            Taken::Inside => {}
+            Taken::Last => return at + 1,
+            Taken::Beyond => return at,
+        }
+    }
+    bytes.len()
+}
+
+fn blanks(bytes: &[u8], mut at: usize) -> usize {
+    while bytes.get(at).is_some_and(u8::is_ascii_whitespace) {
+        at += 1;
+    }
+    at
+}
+
+/// Follows one value byte by byte, and knows where it ends.
+#[derive(Debug, Default)]
+pub(crate) struct ValueScan {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+/// What a byte was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// More of the value may follow.
+    Inside,
+    /// The value's last byte.
+    Last,
+    /// The first byte that is no longer of it; only a number or a word ends so.
+    Beyond,
+}
+
+impl ValueScan {
+    /// Looks at the next byte; the first one must be the value's first.
+    pub(crate) fn take(&mut self, byte: u8) -> Taken {
+        if self.in_string {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                b'"' => {
+                    self.in_string = false;
+                    return if self.depth == 0 { Taken::Last } else { Taken::Inside };
+                }
+                _ => {}
+            }
+            return Taken::Inside;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' if self.depth > 0 => {
+                self.depth -= 1;
+                if self.depth == 0 {
+                    return Taken::Last;
+                }
+            }
+            b',' | b'}' | b']' if self.depth == 0 => return Taken::Beyond,
+            _ if self.depth == 0 && byte.is_ascii_whitespace() => return Taken::Beyond,
+            _ => {}
+        }
+        Taken::Inside
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_beyond_any_machine_number_stay() {
+        let object = Object::parse(
+            r#" {"a": 123456789012345678901234567890, "b" : 0.10000000000000000000001, "c":{"d": [1.50, "x y"]} } "#,
+        )
+        .unwrap();
+        assert_eq!(object.cell("a").unwrap(), "123456789012345678901234567890");
+        assert_eq!(object.cell("b").unwrap(), "0.10000000000000000000001");
+        assert_eq!(object.cell("c").unwrap(), r#"{"d":[1.50,"x y"]}"#);
+        assert_eq!(object.names().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert!(compact(object.text()).starts_with(r#"{"a":123456789012345678901234567890,"b":0.1000"#));
+    }
+
+    #[test]
+    fn strings_are_their_content_and_null_is_empty() {
+        let object = Object::parse(r#"{"a\"}": "b\\\"}ü\u0041", "n": null, "t": true, "e": {}, "f": []}"#).unwrap();
+        assert_eq!(object.cell("a\"}").unwrap(), "b\\\"}üA");
+        let cells = ["n", "t", "e", "f"].map(|name| object.cell(name).unwrap().into_owned());
+        assert_eq!(cells, ["", "true", "{}", "[]"]);
+        assert_eq!(object.cell("x"), None);
+        assert_eq!(Object::parse("{}").unwrap().names().count(), 0);
+    }
+
+    #[test]
+    fn what_is_no_object_or_would_lose_a_member_is_refused() {
+        assert!(matches!(Object::parse("[1]"), Err(JsonError::NoObject)));
+        assert!(matches!(Object::parse("{\"a\": 1"), Err(JsonError::Syntax(_))));
+        assert!(matches!(Object::parse(r#"{"a": 1, "\u0061": 2}"#), Err(JsonError::Twice(name)) if name == "a"));
+    }
+
+    #[test]
+    fn bytes_are_text_or_hex_and_never_both() {
+        let object = Object::parse(r#"{"a": "x", "bHex": "ff00", "c": "x", "cHex": "00", "dHex": "f"}"#).unwrap();
+        assert_eq!(object.bytes("a").unwrap().unwrap(), b"x");
+        assert_eq!(object.bytes("b").unwrap().unwrap(), [0xff, 0]);
+        assert_eq!(object.bytes("c"), Err(BytesError::Both("c".into())));
+        assert_eq!(object.bytes("d"), Err(BytesError::NoHex("dHex".into())));
+        assert_eq!(object.bytes("e"), Ok(None));
+    }
+}

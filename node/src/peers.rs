@@ -22,6 +22,7 @@ use self::link::{Lane, Link};
 use crate::founding::Founding;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
+use crate::panics;
 use crate::vitals::Vitals;
 
 /// Batches that wait for one stream at most; the worker makes at most one a round.
@@ -178,7 +179,8 @@ impl Outlet {
         let bytes = Arc::new(AtomicUsize::new(0));
         let link =
             Link { context: context.clone(), to, lane, address, queue: receiver, bytes: bytes.clone(), secret: 0 };
-        context.tasks.spawn_on(link.run().in_current_span(), &context.runtime);
+        // What waits for a link that is gone would be dropped for ever.
+        context.tasks.spawn_on(panics::vital("link to a node", link.run()).in_current_span(), &context.runtime);
         Self { queue, bytes, next: Vec::new() }
     }
 

@@ -140,14 +140,14 @@ async fn live(config: Config) -> Result<(), RunError> {
     let metrics = Metrics::new(&mut registry);
     let (inbox, receiver) = inbox();
     let inbox = Arc::new(inbox);
-    panics::watch(inbox.clone());
+    panics::watch(inbox.clone(), panics::end_process);
     let vitals = Arc::new(Vitals::new(inbox.signals().clone()));
     let pages_stop = CancellationToken::new();
-    let shown = Pages { registry: Arc::new(registry), vitals: vitals.clone() };
-    let pages = tokio::spawn(http::serve(pages, shown, pages_stop.clone()));
+    let shown = Pages { registry: Arc::new(registry), vitals: vitals.clone(), inbox: inbox.clone() };
+    let pages = tokio::spawn(panics::vital("pages", http::serve(pages, shown, pages_stop.clone())));
     let (reporter, health) = tonic_health::server::health_reporter();
-    let told = tokio::spawn(health::keep_told(reporter, vitals.clone()));
-    let watched = tokio::spawn(keyring.clone().keep_read().in_current_span());
+    let told = tokio::spawn(panics::vital("health", health::keep_told(reporter, vitals.clone(), inbox.clone())));
+    let watched = tokio::spawn(panics::vital("secrets", keyring.clone().keep_read()).in_current_span());
     info!(grpc = %at.clients, peers = %at.peers, admin = %at.admin, http = %http_address, "node listens");
     if !keyring.is_closed() {
         warn!(

@@ -29,6 +29,7 @@ use crate::clock::{self, Ticker};
 use crate::copies;
 use crate::damage::DamageNote;
 use crate::engine::SharedEngine;
+use crate::failpoints::Failpoint;
 use crate::inbox::{Ask, Inbox, Request, Seen, Work};
 use crate::log::{LogError, LogHandle};
 use crate::metrics::Metrics;
@@ -125,7 +126,7 @@ impl Worker {
     /// Works until told to stop, or until log or store fail. What is still unanswered then never will be. Gives back
     /// the log, to be closed.
     pub fn run(mut self) -> LogHandle {
-        // Whatever ends the rounds, those who wait for answers are told below; a panic has poisoned the node already.
+        // Whatever ends the rounds, those who wait for answers are told below; a panic has ended the process already.
         match catch_unwind(AssertUnwindSafe(|| self.rounds())) {
             Ok(Ok(())) => info!(unanswered = self.pending.len(), "worker stopped"),
             Ok(Err(error)) => {
@@ -154,6 +155,8 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
+            Failpoint::WorkerPanics.panic();
+            Failpoint::WorkerHangs.hang();
             let (began, now) = (Instant::now(), clock::now());
             let seen = self.parts.inbox.signals().look();
             if self.parts.inbox.signals().failure().is_some() || (seen.stopping && self.has_finished(now)) {
@@ -315,7 +318,7 @@ impl Worker {
         }
         metrics.requests_in_hand.set(self.parts.inbox.signals().requests() as u64);
         self.parts.stamp.store(self.parts.node.stamp(now).0, Ordering::Relaxed);
-        self.parts.vitals.round(now.monotonic_ms);
+        self.parts.inbox.signals().probe().answer();
     }
 }
 

@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 use super::{Batch, Context};
 use crate::chain::chain;
 use crate::clock;
+use crate::failpoints::Failpoint;
 use crate::wire;
 
 /// A frame takes what waits, up to about this many bytes of entries and records.
@@ -209,6 +210,7 @@ impl Link {
 
     /// One frame of what waits.
     fn frame(&mut self, first: Batch) -> PeerFrame {
+        Failpoint::LinkPanics.panic();
         self.bytes.fetch_sub(first.bytes, Ordering::AcqRel);
         let Batch { mut messages, mut bytes } = first;
         while bytes < FRAME_BYTES && messages.len() < FRAME_MESSAGES_MAX {

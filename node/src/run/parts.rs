@@ -23,6 +23,7 @@ use crate::engine::SharedEngine;
 use crate::inbox::{Inbox, Work};
 use crate::log::LogHandle;
 use crate::metrics::Metrics;
+use crate::panics;
 use crate::peers::{self, Peers, Sender};
 use crate::server::{self, Admission, IdentityPages, Ports, ServeError};
 use crate::syncer::Syncer;
@@ -122,7 +123,7 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
     let context = server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, metrics, closing };
     let server_stop = CancellationToken::new();
     let serving = server::serve(listeners, Arc::new(context), identity, health, admission, server_stop.clone());
-    let server = tokio::spawn(serving);
+    let server = tokio::spawn(panics::vital("server", serving));
     vitals.enter(Phase::Serving);
     Ok(Running {
         engine,

@@ -20,6 +20,7 @@ mod newer;
 mod no_space;
 mod older;
 mod once;
+mod panicked;
 mod pause;
 mod refused;
 mod removed;

@@ -83,6 +83,11 @@ pub struct Args {
     #[arg(long, env = "SKERRY_SEGMENT_BYTES", default_value_t = 64 << 20)]
     pub segment_bytes: u64,
 
+    /// A write of the log that waits for so many milliseconds means that the disk has stalled: the node then leads nothing
+    /// that others can lead, and is not ready, until the disk answers. From 500 to 60000.
+    #[arg(long, env = "SKERRY_DISK_STALL_MS", default_value_t = 2_000)]
+    pub disk_stall_ms: u64,
+
     /// How much is logged.
     #[arg(long, env = "SKERRY_LOG_LEVEL", value_enum, default_value = "info")]
     pub log_level: LogLevel,

@@ -13,6 +13,10 @@ use crate::server::Ports;
 
 /// Without a declared reserve a tenth of the volume is kept, and at most this.
 pub const RESERVE_BYTES_MAX: u64 = 1 << 30;
+/// The range of what `--disk-stall-ms` may say.
+pub const DISK_STALL_MS_MIN: u64 = 500;
+/// The same.
+pub const DISK_STALL_MS_MAX: u64 = 60_000;
 /// Where the other nodes are listened for, if not said otherwise.
 const PEER_PORT: u16 = 7402;
 /// Where orders are listened for, if not said otherwise.
@@ -49,6 +53,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Size of one segment of the log.
     pub segment_bytes: u64,
+    /// After so many milliseconds a write of the log means that the disk has stalled.
+    pub disk_stall_ms: u64,
 }
 
 /// Where an empty volume gets its identity from.
@@ -100,6 +106,9 @@ pub enum ConfigError {
     /// Out of range.
     #[error("--segment-bytes {0} must be between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES_MAX}")]
     Segment(u64),
+    /// Out of range: below, a busy disk is taken for one that hangs; above, clients have given up before.
+    #[error("--disk-stall-ms {0} must be between {DISK_STALL_MS_MIN} and {DISK_STALL_MS_MAX}")]
+    DiskStall(u64),
 }
 
 impl Config {
@@ -122,6 +131,9 @@ impl Config {
         }
         if !(CACHE_BYTES_MIN..=CACHE_BYTES_MAX).contains(&args.cache_bytes) {
             return Err(ConfigError::Cache(args.cache_bytes));
+        }
+        if !(DISK_STALL_MS_MIN..=DISK_STALL_MS_MAX).contains(&args.disk_stall_ms) {
+            return Err(ConfigError::DiskStall(args.disk_stall_ms));
         }
         let reserve_bytes = args.reserve_bytes.unwrap_or_else(|| default_reserve(args.capacity_bytes));
         if let Some(capacity) = args.capacity_bytes.filter(|capacity| *capacity <= reserve_bytes) {
@@ -151,6 +163,7 @@ impl Config {
             capacity_bytes: args.capacity_bytes,
             reserve_bytes,
             segment_bytes: args.segment_bytes,
+            disk_stall_ms: args.disk_stall_ms,
         })
     }
 }
@@ -198,6 +211,14 @@ mod tests {
             assert_eq!(config(&["--cache-bytes", &bytes.to_string()]), Err(ConfigError::Cache(bytes)));
         }
         assert_eq!(config(&["--cache-bytes", "1048576"]).unwrap().cache_bytes, CACHE_BYTES_MIN);
+    }
+
+    #[test]
+    fn a_stall_that_is_none_or_comes_too_late_is_refused() {
+        for ms in [0, DISK_STALL_MS_MIN - 1, DISK_STALL_MS_MAX + 1, u64::MAX] {
+            assert_eq!(config(&["--disk-stall-ms", &ms.to_string()]), Err(ConfigError::DiskStall(ms)));
+        }
+        assert_eq!(config(&[]).unwrap().disk_stall_ms, 2_000);
     }
 
     #[test]

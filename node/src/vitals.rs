@@ -65,6 +65,8 @@ pub struct Vitals {
     /// 1 = the map names this start of this node.
     registered: AtomicU8,
     copies: Mutex<Copies>,
+    /// For how long the log's oldest write had waited at the last tick, while the disk has stalled. `u64::MAX` = it has not.
+    stalled_ms: AtomicU64,
     /// When another node last said that this one was given up. 0 = never.
     given_up_ms: AtomicU64,
     /// Damaged parts of the volume that were put aside.
@@ -100,6 +102,7 @@ impl Vitals {
             map_epoch: AtomicU64::new(0),
             registered: AtomicU8::new(0),
             copies: Mutex::default(),
+            stalled_ms: AtomicU64::new(u64::MAX),
             given_up_ms: AtomicU64::new(0),
             aside: Mutex::default(),
             is_doubtful: AtomicBool::new(false),
@@ -152,6 +155,23 @@ impl Vitals {
         self.registered.store(u8::from(registered), Ordering::Release);
     }
 
+    /// The disk has stalled, and the log's oldest write has waited for so long; or it has not.
+    pub fn stalled(&self, waited_ms: Option<u64>) {
+        self.stalled_ms.store(waited_ms.unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// A restart helps no disk, so a stall is no reason for one.
+    fn disk(&self) -> Check {
+        match self.stalled_ms.load(Ordering::Acquire) {
+            u64::MAX => Check { name: "disk", well: true, found: "answers".to_owned() },
+            waited => Check {
+                name: "disk",
+                well: false,
+                found: format!("has stalled: a write of the log has waited for {waited} ms, and nothing is led here"),
+            },
+        }
+    }
+
     /// Another node says that this one joined by what was given up since.
     pub fn given_up(&self, monotonic_ms: u64) {
         self.given_up_ms.store(monotonic_ms.max(1), Ordering::Release);
@@ -189,7 +209,7 @@ impl Vitals {
         };
         let phase = Check { name: "phase", well: phase == Phase::Serving, found: phase.words().to_owned() };
         let worker = self.worker(clock::monotonic_ms(), READY_SILENCE_MS_MAX);
-        vec![phase, self.durable(), worker, map, self.caught_up(), self.put_aside()]
+        vec![phase, self.durable(), worker, self.disk(), map, self.caught_up(), self.put_aside()]
     }
 
     fn is_given_up(&self, now_ms: u64) -> bool {
@@ -292,6 +312,18 @@ mod tests {
         assert!(said.is_some_and(|(name, found)| name == "database" && found.ends_with("give it an empty volume")));
         vitals.given_up(7);
         assert!(vitals.is_given_up(7 + GIVEN_UP_MS) && !vitals.is_given_up(8 + GIVEN_UP_MS));
+    }
+
+    #[test]
+    fn a_node_whose_disk_has_stalled_is_live_and_not_ready_until_it_answers() {
+        let (inbox, _receiver) = inbox();
+        let vitals = Vitals::new(inbox.signals().clone());
+        vitals.stalled(Some(2_050));
+        let ready = vitals.ready();
+        assert!(ready.iter().any(|c| !c.well && c.name == "disk" && c.found.contains("2050 ms")), "{ready:?}");
+        assert!(all_well(&vitals.live()));
+        vitals.stalled(None);
+        assert!(vitals.disk().well);
     }
 
     #[test]

@@ -92,6 +92,7 @@ pub struct Worker {
     /// Refused messages that were told of.
     refused: u64,
     next_look: u64,
+    is_stalled: bool,
     stopping_since_ms: Option<u64>,
     is_closed: bool,
 }
@@ -118,6 +119,7 @@ impl Worker {
             ticks: 0,
             refused: 0,
             next_look: 0,
+            is_stalled: false,
             stopping_since_ms: None,
             is_closed: false,
         }
@@ -209,7 +211,21 @@ impl Worker {
             self.next_look = self.ticks + if steady { STEADY_LOOK_TICKS } else { LOOK_TICKS };
         }
         self.ticks += 1;
-        self.handle(Input::Tick, now)
+        self.handle(Input::Tick, now)?;
+        self.note_stall();
+        Ok(())
+    }
+
+    /// Says when the disk stalls, and when it answers again.
+    fn note_stall(&mut self) {
+        let waited_ms = self.parts.node.stalled_ms();
+        self.parts.vitals.stalled(waited_ms);
+        self.parts.metrics.disk_stalled.set(u64::from(waited_ms.is_some()));
+        match (std::mem::replace(&mut self.is_stalled, waited_ms.is_some()), waited_ms) {
+            (false, Some(waited_ms)) => warn!(waited_ms, "disk has stalled: what others can lead is handed over"),
+            (true, None) => info!("disk answers again"),
+            (true, Some(_)) | (false, None) => {}
+        }
     }
 
     /// Says what was refused of peers since the last look.

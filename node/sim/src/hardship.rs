@@ -52,11 +52,13 @@ pub enum Hardship {
     FullDisks,
     /// A volume is emptied, or its log is, or the end of a shard's log is missing and nobody says so.
     EmptiedVolumes,
+    /// Disks hang for long: nothing becomes durable, and nothing fails.
+    HungDisks,
 }
 
 impl Hardship {
     /// Every one.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -77,10 +79,12 @@ impl Hardship {
         Self::ClientsAhead,
         Self::FullDisks,
         Self::EmptiedVolumes,
+        Self::HungDisks,
     ];
 
     /// Those that few seeds have, so that the others stay what they are.
-    const RARE: [Self; 4] = [Self::ForgedMessages, Self::ClientsAhead, Self::FullDisks, Self::EmptiedVolumes];
+    const RARE: [Self; 5] =
+        [Self::ForgedMessages, Self::ClientsAhead, Self::FullDisks, Self::EmptiedVolumes, Self::HungDisks];
 
     fn is_rare(self) -> bool {
         Self::RARE.contains(&self)

@@ -186,6 +186,7 @@ impl Host {
             seeds: self.seeds.clone(),
             log_keep_bytes: setting.log_keep_bytes,
             sync_ticks: 8,
+            log_stall_ticks: NodeConfig::default().log_stall_ticks,
             quiet_ticks,
             snapshot_piece_bytes: setting.piece_bytes,
             snapshot_piece_records: setting.piece_records,

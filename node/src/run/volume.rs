@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use skerry_core::engine::{Engine, EngineError, family, state};
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::map::{NodeRecord, NodeState};
-use skerry_core::node::{Identity, Node, NodeConfig};
+use skerry_core::node::{Identity, Node, NodeConfig, TICK_MS};
 use skerry_core::system::NewNode;
 use tokio::sync::mpsc::Receiver;
 use tracing::{error, info, warn};
@@ -164,7 +164,8 @@ fn open_core(
     for shard in &recovered.lost {
         warn!(shard = shard.0, "replica may have lost what it promised and is built anew");
     }
-    let node_config = NodeConfig { seed: rand::random(), seeds, ..NodeConfig::default() };
+    let log_stall_ticks = config.disk_stall_ms / TICK_MS;
+    let node_config = NodeConfig { seed: rand::random(), seeds, log_stall_ticks, ..NodeConfig::default() };
     let opened = Node::open(identity, node_config, recovered, engine.as_ref(), clock::now())?;
     if opened.map().nodes.get(&node).is_some_and(|record| record.state == NodeState::Removed) {
         return Ok(Opened::Removed(node));

@@ -26,4 +26,5 @@ mod refused;
 mod removed;
 mod secret;
 mod serving;
+mod stalled_disk;
 mod stop;

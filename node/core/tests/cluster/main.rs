@@ -11,6 +11,7 @@ mod lost_volume;
 mod members;
 mod newer;
 mod recovery;
+mod stalled_disk;
 mod system_recovery;
 
 use std::collections::BTreeSet;

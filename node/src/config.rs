@@ -17,6 +17,12 @@ pub const RESERVE_BYTES_MAX: u64 = 1 << 30;
 pub const DISK_STALL_MS_MIN: u64 = 500;
 /// The same.
 pub const DISK_STALL_MS_MAX: u64 = 60_000;
+/// The range of what `--connections-max` may say.
+pub const CONNECTIONS_MIN: usize = 8;
+/// The same.
+pub const CONNECTIONS_MAX: usize = 65_536;
+/// The most that `--sessions-max` may say.
+pub const SESSIONS_MAX: u64 = 65_536;
 /// Where the other nodes are listened for, if not said otherwise.
 const PEER_PORT: u16 = 7402;
 /// Where orders are listened for, if not said otherwise.
@@ -55,6 +61,10 @@ pub struct Config {
     pub segment_bytes: u64,
     /// After so many milliseconds a write of the log means that the disk has stalled.
     pub disk_stall_ms: u64,
+    /// Connections to each port at most.
+    pub connections_max: usize,
+    /// Sessions of clients at most.
+    pub sessions_max: u64,
 }
 
 /// Where an empty volume gets its identity from.
@@ -109,6 +119,12 @@ pub enum ConfigError {
     /// Out of range: below, a busy disk is taken for one that hangs; above, clients have given up before.
     #[error("--disk-stall-ms {0} must be between {DISK_STALL_MS_MIN} and {DISK_STALL_MS_MAX}")]
     DiskStall(u64),
+    /// Out of range: with fewer the other nodes and the probes find no place.
+    #[error("--connections-max {0} must be between {CONNECTIONS_MIN} and {CONNECTIONS_MAX}")]
+    Connections(usize),
+    /// Out of range.
+    #[error("--sessions-max {0} must be between 1 and {SESSIONS_MAX}")]
+    Sessions(u64),
 }
 
 impl Config {
@@ -134,6 +150,12 @@ impl Config {
         }
         if !(DISK_STALL_MS_MIN..=DISK_STALL_MS_MAX).contains(&args.disk_stall_ms) {
             return Err(ConfigError::DiskStall(args.disk_stall_ms));
+        }
+        if !(CONNECTIONS_MIN..=CONNECTIONS_MAX).contains(&args.connections_max) {
+            return Err(ConfigError::Connections(args.connections_max));
+        }
+        if !(1..=SESSIONS_MAX).contains(&args.sessions_max) {
+            return Err(ConfigError::Sessions(args.sessions_max));
         }
         let reserve_bytes = args.reserve_bytes.unwrap_or_else(|| default_reserve(args.capacity_bytes));
         if let Some(capacity) = args.capacity_bytes.filter(|capacity| *capacity <= reserve_bytes) {
@@ -164,6 +186,8 @@ impl Config {
             reserve_bytes,
             segment_bytes: args.segment_bytes,
             disk_stall_ms: args.disk_stall_ms,
+            connections_max: args.connections_max,
+            sessions_max: args.sessions_max,
         })
     }
 }

@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::inbox::Inbox;
+use crate::server::Incoming;
 use crate::vitals::{Check, Vitals};
 
 /// What the pages show.
@@ -28,7 +28,7 @@ pub struct Pages {
 }
 
 /// Serves until told to stop.
-pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(listener: Incoming, pages: Pages, stop: CancellationToken) -> std::io::Result<()> {
     axum::serve(listener, router(pages)).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 

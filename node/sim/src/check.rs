@@ -294,10 +294,13 @@ pub(crate) fn views(hosts: &BTreeMap<NodeId, Host>) -> BTreeMap<ReplicaId, Repli
     up.flat_map(|node| node.replicas()).map(|view| (view.replica, view)).collect()
 }
 
-/// Every replica that is in some process now, or on the volume of a node that is down.
+/// Every replica that is in some process now, or on the volume of a node that is down, or was lost a moment ago.
 pub(crate) fn held(hosts: &BTreeMap<NodeId, Host>, time: u64) -> BTreeMap<ReplicaId, ReplicaView> {
     let mut all = views(hosts);
     let down = hosts.values().filter(|host| !host.is_up() && host.may_be_missed(time));
     all.extend(down.flat_map(Host::stored).map(|view| (view.replica, view)));
+    for view in hosts.values().flat_map(|host| host.just_lost(time)) {
+        all.entry(view.replica).or_insert_with(|| view.clone());
+    }
     all
 }

@@ -87,6 +87,7 @@ impl Faults {
         let names = ["the volume is emptied", "the log is emptied", "the end of a log is missing"];
         world.mark(&format!("{host}: {}", names[what]));
         let Some(lost) = world.hosts.get_mut(&host) else { return };
+        lost.loses(world.time);
         let lost = match what {
             0 => {
                 lost.empty(others);

@@ -114,13 +114,13 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
         stamp: stamp.clone(),
         damage,
     };
-    let thread = std::thread::Builder::new().name("worker".to_owned());
-    let span = Span::current();
-    let worker = thread.spawn(move || span.in_scope(|| Worker::new(parts).run())).map_err(failed("the worker"))?;
+    let worker = start_worker(parts).map_err(failed("the worker"))?;
 
     // Ends clients' streams that have nothing in hand.
     let closing = inbox.signals().closing().clone();
-    let context = server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, metrics, closing };
+    let sessions_max = admission.sessions_max;
+    let context =
+        server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, metrics, closing, sessions_max };
     let server_stop = CancellationToken::new();
     let serving = server::serve(listeners, Arc::new(context), identity, health, admission, server_stop.clone());
     let server = tokio::spawn(panics::vital("server", serving));
@@ -137,6 +137,12 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
         server_stop,
         server,
     })
+}
+
+fn start_worker(parts: worker::Parts) -> std::io::Result<JoinHandle<LogHandle>> {
+    let thread = std::thread::Builder::new().name("worker".to_owned());
+    let span = Span::current();
+    thread.spawn(move || span.in_scope(|| Worker::new(parts).run()))
 }
 
 impl Running {

@@ -9,6 +9,7 @@ mod process;
 
 mod broken_start;
 mod crash;
+mod crowds;
 mod damage;
 mod doors;
 mod founding;

@@ -104,6 +104,11 @@ impl Process {
         self.id = self.await_line("node serves")["node"].as_u64();
     }
 
+    /// Of the process that runs.
+    pub fn process_id(&self) -> u32 {
+        self.child.as_ref().expect("the node runs").id()
+    }
+
     /// The node's id.
     pub fn id(&self) -> u64 {
         self.id.expect("the node serves")

@@ -88,6 +88,19 @@ pub struct Args {
     #[arg(long, env = "SKERRY_SEGMENT_BYTES", default_value_t = 64 << 20)]
     pub segment_bytes: u64,
 
+    /// A write of the log that waits for so many milliseconds means that the disk has stalled: the node then leads nothing
+    /// that others can lead, and is not ready, until the disk answers. From 500 to 60000.
+    #[arg(long, env = "SKERRY_DISK_STALL_MS", default_value_t = 2_000)]
+    pub disk_stall_ms: u64,
+
+    /// Connections to each port at most: the calls of those beyond are refused. From 8 to 65536.
+    #[arg(long, env = "SKERRY_CONNECTIONS_MAX", default_value_t = 4_096)]
+    pub connections_max: usize,
+
+    /// Sessions of clients at most: those beyond are refused. From 1 to 65536.
+    #[arg(long, env = "SKERRY_SESSIONS_MAX", default_value_t = 4_096)]
+    pub sessions_max: u64,
+
     /// How much is logged.
     #[arg(long, env = "SKERRY_LOG_LEVEL", value_enum, default_value = "info")]
     pub log_level: LogLevel,

@@ -14,6 +14,16 @@ use crate::server::Ports;
 
 /// Without a declared reserve a tenth of the volume is kept, and at most this.
 pub const RESERVE_BYTES_MAX: u64 = 1 << 30;
+/// The range of what `--disk-stall-ms` may say.
+pub const DISK_STALL_MS_MIN: u64 = 500;
+/// The same.
+pub const DISK_STALL_MS_MAX: u64 = 60_000;
+/// The range of what `--connections-max` may say.
+pub const CONNECTIONS_MIN: usize = 8;
+/// The same.
+pub const CONNECTIONS_MAX: usize = 65_536;
+/// The most that `--sessions-max` may say.
+pub const SESSIONS_MAX: u64 = 65_536;
 /// Where the other nodes are listened for, if not said otherwise.
 const PEER_PORT: u16 = 7402;
 /// Where orders are listened for, if not said otherwise.
@@ -52,6 +62,12 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Size of one segment of the log.
     pub segment_bytes: u64,
+    /// After so many milliseconds a write of the log means that the disk has stalled.
+    pub disk_stall_ms: u64,
+    /// Connections to each port at most.
+    pub connections_max: usize,
+    /// Sessions of clients at most.
+    pub sessions_max: u64,
 }
 
 /// Where an empty volume gets its identity from.
@@ -106,6 +122,15 @@ pub enum ConfigError {
     /// Out of range.
     #[error("--segment-bytes {0} must be between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES_MAX}")]
     Segment(u64),
+    /// Out of range: below, a busy disk is taken for one that hangs; above, clients have given up before.
+    #[error("--disk-stall-ms {0} must be between {DISK_STALL_MS_MIN} and {DISK_STALL_MS_MAX}")]
+    DiskStall(u64),
+    /// Out of range: with fewer the other nodes and the probes find no place.
+    #[error("--connections-max {0} must be between {CONNECTIONS_MIN} and {CONNECTIONS_MAX}")]
+    Connections(usize),
+    /// Out of range.
+    #[error("--sessions-max {0} must be between 1 and {SESSIONS_MAX}")]
+    Sessions(u64),
 }
 
 impl Config {
@@ -132,6 +157,15 @@ impl Config {
         let budget = args.memory_budget_bytes.unwrap_or_else(budget::default_bytes);
         if !(BUDGET_BYTES_MIN..=BUDGET_BYTES_MAX).contains(&budget) {
             return Err(ConfigError::MemoryBudget(budget));
+        }
+        if !(DISK_STALL_MS_MIN..=DISK_STALL_MS_MAX).contains(&args.disk_stall_ms) {
+            return Err(ConfigError::DiskStall(args.disk_stall_ms));
+        }
+        if !(CONNECTIONS_MIN..=CONNECTIONS_MAX).contains(&args.connections_max) {
+            return Err(ConfigError::Connections(args.connections_max));
+        }
+        if !(1..=SESSIONS_MAX).contains(&args.sessions_max) {
+            return Err(ConfigError::Sessions(args.sessions_max));
         }
         let reserve_bytes = args.reserve_bytes.unwrap_or_else(|| default_reserve(args.capacity_bytes));
         if let Some(capacity) = args.capacity_bytes.filter(|capacity| *capacity <= reserve_bytes) {
@@ -162,6 +196,9 @@ impl Config {
             capacity_bytes: args.capacity_bytes,
             reserve_bytes,
             segment_bytes: args.segment_bytes,
+            disk_stall_ms: args.disk_stall_ms,
+            connections_max: args.connections_max,
+            sessions_max: args.sessions_max,
         })
     }
 }
@@ -209,6 +246,14 @@ mod tests {
             assert_eq!(config(&["--cache-bytes", &bytes.to_string()]), Err(ConfigError::Cache(bytes)));
         }
         assert_eq!(config(&["--cache-bytes", "1048576"]).unwrap().cache_bytes, CACHE_BYTES_MIN);
+    }
+
+    #[test]
+    fn a_stall_that_is_none_or_comes_too_late_is_refused() {
+        for ms in [0, DISK_STALL_MS_MIN - 1, DISK_STALL_MS_MAX + 1, u64::MAX] {
+            assert_eq!(config(&["--disk-stall-ms", &ms.to_string()]), Err(ConfigError::DiskStall(ms)));
+        }
+        assert_eq!(config(&[]).unwrap().disk_stall_ms, 2_000);
     }
 
     #[test]

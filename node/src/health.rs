@@ -1,4 +1,4 @@
-//! Tells the gRPC health service what the vitals say.
+//! Tells the gRPC health service what the vitals say, after the worker was asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::inbox::Inbox;
 use crate::vitals::Vitals;
 
 /// Between two looks.
@@ -14,9 +15,10 @@ const PERIOD: Duration = Duration::from_millis(200);
 const SERVICES: [&str; 4] = ["", "skerry.v1.KvService", "skerry.v1.MapService", "skerry.v1.AdminService"];
 
 /// Goes on until it is aborted.
-pub async fn keep_told(reporter: HealthReporter, vitals: Arc<Vitals>) {
+pub async fn keep_told(reporter: HealthReporter, vitals: Arc<Vitals>, inbox: Arc<Inbox>) {
     let mut told = None;
     loop {
+        vitals.ask_worker(&inbox).await;
         let ready = vitals.ready().iter().all(|check| check.well);
         if told != Some(ready) {
             told = Some(ready);

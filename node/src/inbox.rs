@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::{self, Budget, Kind, Permit, Share};
 use crate::peers::{PEERS_PART, message_bytes};
+use crate::probe::Probe;
 use crate::session::Session;
 
 /// Requests that a node has in hand at most, waiting or at work: beyond this a client is told to come back later.
@@ -32,6 +33,8 @@ const QUEUE_MAX: usize = REQUESTS_MAX + 4_096;
 const PEER_RETRY: Duration = Duration::from_millis(2);
 /// After so many tries the frame is dropped: the core takes it as lost on the way.
 const PEER_RETRIES_MAX: usize = 500;
+/// Whoever asks the worker for a sign of life waits so long. A round takes milliseconds.
+const PROBE_WAIT: Duration = Duration::from_millis(500);
 
 /// What the worker takes from the queue.
 #[derive(Debug)]
@@ -161,6 +164,7 @@ pub struct Signals {
     disk_full: AtomicBool,
     disk_news: AtomicBool,
     failure: OnceLock<String>,
+    probe: Probe,
     closing: CancellationToken,
     stopped: CancellationToken,
 }
@@ -309,6 +313,11 @@ impl Inbox {
         self.wake();
     }
 
+    /// Asks the worker for a sign of life, and waits a while for it: [`Signals::probe`] says what came of it.
+    pub async fn ask_worker(&self) {
+        self.signals.probe.ask(PROBE_WAIT, || self.wake()).await;
+    }
+
     fn wake(&self) {
         if !self.signals.woken.swap(true, Ordering::AcqRel) {
             // A full queue wakes the worker as well, and it looks at the signals in every round.
@@ -331,6 +340,11 @@ impl Signals {
     /// Is told once the worker has ended: nobody waits for answers after this.
     pub fn stopped(&self) -> &CancellationToken {
         &self.stopped
+    }
+
+    /// What the worker is asked, and answers.
+    pub fn probe(&self) -> &Probe {
+        &self.probe
     }
 
     /// Why the node is poisoned, if it is.

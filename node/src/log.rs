@@ -42,8 +42,9 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Below this the segments' headers outweigh their content.
 pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
-/// Messages that may wait for the thread. The worker waits beyond this: it must not outrun its disk.
-const QUEUE_MESSAGES_MAX: usize = 256;
+/// Messages that may wait for the thread. The worker waits beyond this: it must not outrun its disk. As many as a busy
+/// worker has rounds in the two seconds after which it takes the disk for stalled: it must not wait before.
+const QUEUE_MESSAGES_MAX: usize = 4_096;
 
 /// What a log needs.
 #[derive(Clone)]

@@ -61,6 +61,7 @@ pub struct Metrics {
     pub map_epoch: Count,
     pub disk_bytes: Count,
     pub disk_full: Count,
+    pub disk_stalled: Count,
     pub aside_bytes: Count,
     pub store_doubtful: Count,
     pub poisoned: Count,
@@ -140,6 +141,7 @@ impl Metrics {
             map_epoch: gauge(registry, "map_epoch", "Epoch of the shard map that this node has"),
             disk_bytes: gauge(registry, "disk_bytes", "Bytes that log and store take on disk"),
             disk_full: gauge(registry, "disk_full", "1 while only deletes are taken for want of space"),
+            disk_stalled: gauge(registry, "disk_stalled", "1 while a write of the log waits for too long"),
             aside_bytes: gauge(
                 registry,
                 "aside_bytes",

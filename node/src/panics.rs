@@ -1,24 +1,37 @@
 //! A panic in one of the node's threads. Without its log's writer, its store's sync, its worker or a thread of the store
-//! itself a node would go on for a while and keep nothing, so a panic in any of them poisons it at once, with the reason.
+//! itself a node would go on for a while and keep nothing, so a panic in any of them ends the process at once: the reason
+//! is the last line of its log, and [`EXIT_PANICKED`] its exit code. Whoever watches the process starts it anew.
 //!
-//! Tasks of the async runtime are another matter: whoever waits for one sees its end, and one client's broken call is no
-//! reason to stop serving the others.
+//! Tasks of the async runtime are of two kinds. One client's broken call is no reason to stop serving the others: its
+//! connection ends. A task that nobody would miss in time, and that a node cannot do without, runs in [`vital`]: its panic
+//! ends the process too.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread;
+use std::time::Duration;
 
-use tracing::error;
+use tracing::{Span, error};
 
 use crate::inbox::Inbox;
 
 /// Of the threads that run async tasks.
 pub const ASYNC_THREAD: &str = "async";
+/// The exit code of a node that a panic has ended: `EX_SOFTWARE` of sysexits.h. A node that fails in any other way exits
+/// with 1.
+pub const EXIT_PANICKED: i32 = 70;
+/// The reason of a panic gets so long to be written: standard error may be a pipe that nobody reads.
+const LAST_LINE_MAX: Duration = Duration::from_secs(2);
 
 thread_local! {
+    /// The task at work on this thread, if the node cannot do without it.
+    static VITAL: Cell<Option<&'static str>> = const { Cell::new(None) };
     /// True while a panic on this thread is expected and dealt with.
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
     /// Of the work at hand on this thread.
@@ -62,21 +75,57 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     result.map_err(|panic| message(panic.as_ref()))
 }
 
-/// From now on a panic on any thread of this process, other than the async ones, poisons the node.
-pub fn watch(inbox: Arc<Inbox>) {
+/// Runs a task that the node cannot do without, and whose end nobody would notice in time: a panic in it ends the node.
+pub async fn vital<T>(name: &'static str, task: impl Future<Output = T>) -> T {
+    let mut task = pin!(task);
+    poll_fn(|context| {
+        let before = VITAL.replace(Some(name));
+        let polled = task.as_mut().poll(context);
+        VITAL.set(before);
+        polled
+    })
+    .await
+}
+
+/// From now on a panic on any thread of this process, other than in a task that the node can do without, closes the
+/// inbox and has the node ended by `end`, which gets the reason. Nothing is acknowledged from then on.
+pub fn watch(inbox: Arc<Inbox>, end: impl Fn(&str) + Send + Sync + 'static) {
     std::panic::set_hook(Box::new(move |panic| {
-        let current = thread::current();
-        let name = current.name().unwrap_or("without a name");
         let (text, place) = (message(panic.payload()), panic.location().map(ToString::to_string).unwrap_or_default());
         if IS_CAUGHT.get() {
             note_caught(text);
             return;
         }
-        error!(thread = name, place, "thread panicked: {text}");
-        if name != ASYNC_THREAD {
-            inbox.fail(format!("thread {name} panicked at {place}: {text}"));
-        }
+        let current = thread::current();
+        let name = current.name().unwrap_or("without a name");
+        let reason = match VITAL.take() {
+            Some(task) => format!("task {task} panicked at {place}: {text}"),
+            None if name == ASYNC_THREAD => {
+                error!(thread = name, place, "task panicked, and its connection ends: {text}");
+                return;
+            }
+            None => format!("thread {name} panicked at {place}: {text}"),
+        };
+        // First of all: whatever comes next may wait.
+        inbox.fail(reason.clone());
+        end(&reason);
     }));
+}
+
+/// Ends the process with the reason as the last line of its log. Returns never, and waits for no other thread but for the
+/// one that writes that line, and for that only so long.
+pub fn end_process(reason: &str) {
+    let (written, is_written) = sync_channel::<()>(1);
+    let (reason, span) = (reason.to_owned(), Span::current());
+    let write = move || {
+        span.in_scope(|| error!(reason, exit_code = EXIT_PANICKED, "node ends at once"));
+        drop(written);
+    };
+    if thread::Builder::new().name("last-line".to_owned()).spawn(write).is_ok() {
+        // An error means that it is written.
+        let _written = is_written.recv_timeout(LAST_LINE_MAX);
+    }
+    std::process::exit(EXIT_PANICKED);
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

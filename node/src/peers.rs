@@ -23,6 +23,7 @@ use crate::budget::{Budget, Kind, Permit};
 use crate::founding::Founding;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
+use crate::panics;
 use crate::vitals::Vitals;
 
 /// Batches that wait for one stream at most; the worker makes at most one a round.
@@ -194,7 +195,8 @@ impl Outlet {
             sending: None,
             secret: 0,
         };
-        context.tasks.spawn_on(link.run().in_current_span(), &context.runtime);
+        // What waits for a link that is gone would be dropped for ever.
+        context.tasks.spawn_on(panics::vital("link to a node", link.run()).in_current_span(), &context.runtime);
         Self { queue, budget: context.budget.clone(), bytes, next: Vec::new() }
     }
 

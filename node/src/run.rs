@@ -37,11 +37,18 @@ use crate::log::LogError;
 use crate::metrics::Metrics;
 use crate::origin::OriginError;
 use crate::panics;
-use crate::server::{Admission, IdentityPages, Port, Ports, ServeError};
+use crate::server::{Admission, IdentityPages, Incoming, Places, Port, Ports, ServeError};
 use crate::vitals::{Phase, Vitals};
 
 /// A node that does not stop in this time is killed by its own exit: whatever was acknowledged is durable anyway.
 const STOP_MAX: Duration = Duration::from_secs(20);
+
+/// Open files that log, store and links to other nodes are left.
+const OWN_FILES: u64 = 512;
+/// Ports, with that of the pages.
+const PORTS: u64 = 4;
+/// A port takes so many connections at least, however few files may be open.
+const CONNECTIONS_MIN: usize = 32;
 
 /// Why a node could not start, or stopped other than asked.
 #[derive(Debug, thiserror::Error)]
@@ -141,14 +148,17 @@ async fn live(config: Config) -> Result<(), RunError> {
     let metrics = Metrics::new(&mut registry);
     let (inbox, receiver) = inbox_within(Budget::new(config.memory_budget_bytes));
     let inbox = Arc::new(inbox);
-    panics::watch(inbox.clone());
+    panics::watch(inbox.clone(), panics::end_process);
     let vitals = Arc::new(Vitals::new(inbox.signals().clone()));
     let pages_stop = CancellationToken::new();
-    let shown = Pages { registry: Arc::new(registry), vitals: vitals.clone() };
-    let pages = tokio::spawn(http::serve(pages, shown, pages_stop.clone()));
+    let shown = Pages { registry: Arc::new(registry), vitals: vitals.clone(), inbox: inbox.clone() };
+    let pages = tokio::spawn(panics::vital(
+        "pages",
+        http::serve(Incoming::new(pages, Places::new(connections_max(&config))), shown, pages_stop.clone()),
+    ));
     let (reporter, health) = tonic_health::server::health_reporter();
-    let told = tokio::spawn(health::keep_told(reporter, vitals.clone()));
-    let watched = tokio::spawn(keyring.clone().keep_read().in_current_span());
+    let told = tokio::spawn(panics::vital("health", health::keep_told(reporter, vitals.clone(), inbox.clone())));
+    let watched = tokio::spawn(panics::vital("secrets", keyring.clone().keep_read()).in_current_span());
     info!(grpc = %at.clients, peers = %at.peers, admin = %at.admin, http = %http_address, "node listens");
     if !keyring.is_closed() {
         warn!(
@@ -167,7 +177,13 @@ async fn live(config: Config) -> Result<(), RunError> {
         founding: founding.clone(),
         port: Port::Clients,
     };
-    let admission = Admission { keyring: keyring.clone(), older_peers: config.accept_older_peers };
+    let places = || Places::new(connections_max(&config));
+    let admission = Admission {
+        keyring: keyring.clone(),
+        older_peers: config.accept_older_peers,
+        places: Ports { clients: places(), peers: places(), admin: places() },
+        sessions_max: config.sessions_max,
+    };
     let front = Front::new(listeners, identity, health, admission).map_err(failed("the server"))?;
     let shell = volume::Shell { founding, inbox, metrics, vitals, keyring };
     let ended = serve(&config, Start { address, shell, calls, receiver }, front, stop).await;
@@ -176,6 +192,14 @@ async fn live(config: Config) -> Result<(), RunError> {
     pages_stop.cancel();
     let _ended = pages.await;
     ended
+}
+
+/// As many connections to each port as are allowed, and as leave enough open files to log and store, which may not do
+/// without.
+fn connections_max(config: &Config) -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let left = usize::try_from(files.saturating_sub(OWN_FILES) / PORTS).unwrap_or(usize::MAX);
+    config.connections_max.min(left.max(CONNECTIONS_MIN))
 }
 
 /// What the parts are started from.

@@ -5,6 +5,7 @@
 
 mod admin;
 mod identity;
+mod incoming;
 mod kv;
 mod map;
 mod older;
@@ -14,10 +15,12 @@ mod session;
 mod status;
 mod waiting;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::Stream;
 use skerry_core::map::Map;
 use skerry_core::time::Version;
 use skerry_proto::FILE_DESCRIPTOR_SET;
@@ -33,11 +36,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 pub use self::identity::IdentityPages;
+use self::incoming::{Guarded, RefuseBeyond};
+pub use self::incoming::{Incoming, Places};
 pub use self::port::{Admission, Port, Ports};
 pub use self::waiting::wait;
 use crate::clock;
@@ -77,6 +81,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Streams of clients end when this is cancelled and they have nothing in hand.
     pub closing: CancellationToken,
+    /// Sessions of clients at most.
+    pub sessions_max: u64,
 }
 
 impl Context {
@@ -125,7 +131,7 @@ pub async fn serve<H: Health>(
     admission: Admission,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let listeners = listeners.try_map(|listener| Ok::<_, ServeError>(incoming(listener)))?;
+    let listeners = incoming(listeners, &admission);
     let admin = |port| {
         let service = AdminServiceServer::new(admin::Admin { context: context.clone(), port });
         service.max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -139,6 +145,7 @@ pub async fn serve<H: Health>(
     let clients = builder()
         .initial_stream_window_size(CLIENT_WINDOW_BYTES)
         .initial_connection_window_size(2 * CLIENT_WINDOW_BYTES)
+        .layer(InterceptorLayer::new(RefuseBeyond))
         .add_service(health)
         .add_service(reflection()?)
         .add_service(IdentityServiceServer::new(identity))
@@ -148,11 +155,13 @@ pub async fn serve<H: Health>(
         .add_optional_service(admission.older_peers.then(|| peer(true)))
         .serve_with_incoming_shutdown(listeners.clients, stop.clone().cancelled_owned());
     let peers = builder()
+        .layer(InterceptorLayer::new(RefuseBeyond))
         .layer(InterceptorLayer::new(admission.clone()))
         .add_service(peer(false))
         .add_service(admin(Port::Peers))
         .serve_with_incoming_shutdown(listeners.peers, stop.clone().cancelled_owned());
     let orders = builder()
+        .layer(InterceptorLayer::new(RefuseBeyond))
         .layer(InterceptorLayer::new(admission))
         .add_service(IdentityServiceServer::new(for_admin))
         .add_service(admin(Port::Admin))
@@ -161,8 +170,17 @@ pub async fn serve<H: Health>(
     Ok(())
 }
 
-fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+fn incoming(
+    listeners: Ports<TcpListener>,
+    admission: &Admission,
+) -> Ports<impl Stream<Item = io::Result<Guarded>> + use<>> {
+    let Ports { clients, peers, admin } = admission.places.as_ref();
+    let stream = |listener, places: &Arc<Places>| Incoming::new(listener, places.clone()).into_stream();
+    Ports {
+        clients: stream(listeners.clients, clients),
+        peers: stream(listeners.peers, peers),
+        admin: stream(listeners.admin, admin),
+    }
 }
 
 fn builder() -> Server {

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock;
 use crate::copies::{Look, Looks};
-use crate::inbox::Signals;
+use crate::inbox::{Inbox, Signals};
 
-/// A worker that has finished no round for so long hangs, in the store or for want of a processor: the process is to be
-/// restarted. A round is due every [`skerry_core::node::TICK_MS`].
-const WORKER_SILENCE_MS_MAX: u64 = 60_000;
+/// A worker that has not answered for so long hangs, in a loop, for a lock or in the store: the process is to be
+/// restarted. It answers after every round, and a round takes milliseconds.
+const LIVE_SILENCE_MS_MAX: u64 = 15_000;
+/// After so long clients are sent elsewhere.
+const READY_SILENCE_MS_MAX: u64 = 2_000;
 
 /// What is said of a node that no node of the database knows any more, and never will.
 pub const GIVEN_UP: &str = "joined by what a recovery of the system shard has given up: it is no node of this database, give it an empty volume";
@@ -59,11 +61,12 @@ impl Phase {
 #[derive(Debug)]
 pub struct Vitals {
     phase: AtomicU8,
-    round_ms: AtomicU64,
     map_epoch: AtomicU64,
     /// 1 = the map names this start of this node.
     registered: AtomicU8,
     copies: Mutex<Copies>,
+    /// For how long the log's oldest write had waited at the last tick, while the disk has stalled. `u64::MAX` = it has not.
+    stalled_ms: AtomicU64,
     /// When another node last said that this one was given up. 0 = never.
     given_up_ms: AtomicU64,
     /// Damaged parts of the volume that were put aside.
@@ -96,10 +99,10 @@ impl Vitals {
     pub fn new(signals: Arc<Signals>) -> Self {
         Self {
             phase: AtomicU8::new(Phase::Opening as u8),
-            round_ms: AtomicU64::new(0),
             map_epoch: AtomicU64::new(0),
             registered: AtomicU8::new(0),
             copies: Mutex::default(),
+            stalled_ms: AtomicU64::new(u64::MAX),
             given_up_ms: AtomicU64::new(0),
             aside: Mutex::default(),
             is_doubtful: AtomicBool::new(false),
@@ -135,15 +138,38 @@ impl Vitals {
         Check { name: "volume", well: true, found }
     }
 
-    /// The worker has finished a round.
-    pub fn round(&self, monotonic_ms: u64) {
-        self.round_ms.store(monotonic_ms, Ordering::Release);
+    /// Asks the worker for a sign of life, if there is one, and waits a while for it. To be called before it is judged.
+    pub async fn ask_worker(&self, inbox: &Inbox) {
+        if self.has_worker() {
+            inbox.ask_worker().await;
+        }
+    }
+
+    fn has_worker(&self) -> bool {
+        matches!(self.phase(), Phase::Serving | Phase::Stopping) && !self.signals.stopped().is_cancelled()
     }
 
     /// The worker has a new map.
     pub fn map(&self, epoch: u64, registered: bool) {
         self.map_epoch.store(epoch, Ordering::Release);
         self.registered.store(u8::from(registered), Ordering::Release);
+    }
+
+    /// The disk has stalled, and the log's oldest write has waited for so long; or it has not.
+    pub fn stalled(&self, waited_ms: Option<u64>) {
+        self.stalled_ms.store(waited_ms.unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// A restart helps no disk, so a stall is no reason for one.
+    fn disk(&self) -> Check {
+        match self.stalled_ms.load(Ordering::Acquire) {
+            u64::MAX => Check { name: "disk", well: true, found: "answers".to_owned() },
+            waited => Check {
+                name: "disk",
+                well: false,
+                found: format!("has stalled: a write of the log has waited for {waited} ms, and nothing is led here"),
+            },
+        }
     }
 
     /// Another node says that this one joined by what was given up since.
@@ -162,7 +188,7 @@ impl Vitals {
 
     /// What must be well, or the process is to be restarted.
     pub fn live(&self) -> Vec<Check> {
-        vec![self.durable(), self.worker(clock::monotonic_ms())]
+        vec![self.durable(), self.worker(clock::monotonic_ms(), LIVE_SILENCE_MS_MAX)]
     }
 
     /// What must be well for clients to come here.
@@ -182,7 +208,8 @@ impl Vitals {
             },
         };
         let phase = Check { name: "phase", well: phase == Phase::Serving, found: phase.words().to_owned() };
-        vec![phase, self.durable(), self.worker(clock::monotonic_ms()), map, self.caught_up(), self.put_aside()]
+        let worker = self.worker(clock::monotonic_ms(), READY_SILENCE_MS_MAX);
+        vec![phase, self.durable(), worker, self.disk(), map, self.caught_up(), self.put_aside()]
     }
 
     fn is_given_up(&self, now_ms: u64) -> bool {
@@ -212,14 +239,19 @@ impl Vitals {
         Check { name: "durability", well: failure.is_none(), found }
     }
 
-    fn worker(&self, now_ms: u64) -> Check {
-        if self.phase() == Phase::Removed {
-            return Check { name: "worker", well: true, found: "ended".to_owned() };
+    fn worker(&self, now_ms: u64, silence_ms_max: u64) -> Check {
+        let check = |well, found: &str| Check { name: "worker", well, found: found.to_owned() };
+        if self.signals.stopped().is_cancelled() {
+            // At a stop it ends first.
+            return check(matches!(self.phase(), Phase::Stopping | Phase::Removed), "ended");
         }
-        let last = self.round_ms.load(Ordering::Acquire);
-        let silence = if last == 0 { 0 } else { now_ms.saturating_sub(last) };
-        let found = if last == 0 { "not started".to_owned() } else { format!("last round {silence} ms ago") };
-        Check { name: "worker", well: silence <= WORKER_SILENCE_MS_MAX, found }
+        if !self.has_worker() {
+            return check(true, "not started");
+        }
+        match self.signals.probe().unanswered_ms(now_ms) {
+            0 => check(true, "answers"),
+            silence => check(silence <= silence_ms_max, &format!("has not answered for {silence} ms")),
+        }
     }
 }
 
@@ -256,7 +288,6 @@ mod tests {
         let vitals = Vitals::new(inbox.signals().clone());
         for (phase, words) in [(Phase::Joining, "has no identity yet"), (Phase::Removed, "was removed")] {
             vitals.map(4, true);
-            vitals.round(1);
             vitals.enter(phase);
             let ready = vitals.ready();
             assert!(ready.iter().any(|c| !c.well && c.found.starts_with(words)), "{ready:?}");
@@ -284,6 +315,18 @@ mod tests {
     }
 
     #[test]
+    fn a_node_whose_disk_has_stalled_is_live_and_not_ready_until_it_answers() {
+        let (inbox, _receiver) = inbox();
+        let vitals = Vitals::new(inbox.signals().clone());
+        vitals.stalled(Some(2_050));
+        let ready = vitals.ready();
+        assert!(ready.iter().any(|c| !c.well && c.name == "disk" && c.found.contains("2050 ms")), "{ready:?}");
+        assert!(all_well(&vitals.live()));
+        vitals.stalled(None);
+        assert!(vitals.disk().well);
+    }
+
+    #[test]
     fn every_phase_is_found_again() {
         let (inbox, _receiver) = inbox();
         let vitals = Vitals::new(inbox.signals().clone());
@@ -302,12 +345,32 @@ mod tests {
         assert!(live.iter().any(|c| !c.well && c.found == "poisoned: fsync failed"), "{live:?}");
     }
 
-    #[test]
-    fn a_worker_that_hangs_is_not_live() {
+    #[tokio::test]
+    async fn a_worker_that_does_not_answer_is_soon_not_ready_and_later_not_live() {
         let (inbox, _receiver) = inbox();
         let vitals = Vitals::new(inbox.signals().clone());
-        vitals.round(1_000);
-        assert!(vitals.worker(1_000 + WORKER_SILENCE_MS_MAX).well);
-        assert!(!vitals.worker(1_001 + WORKER_SILENCE_MS_MAX).well);
+        vitals.ask_worker(&inbox).await;
+        assert!(vitals.worker(u64::MAX, 0).well, "there is none yet");
+        vitals.enter(Phase::Serving);
+        assert!(vitals.worker(u64::MAX, 0).well, "nobody has asked");
+        vitals.ask_worker(&inbox).await;
+        let asked = clock::monotonic_ms() - inbox.signals().probe().unanswered_ms(clock::monotonic_ms());
+        assert!(vitals.worker(asked + READY_SILENCE_MS_MAX, READY_SILENCE_MS_MAX).well);
+        assert!(!vitals.worker(asked + READY_SILENCE_MS_MAX + 50, READY_SILENCE_MS_MAX).well);
+        assert!(vitals.worker(asked + READY_SILENCE_MS_MAX + 50, LIVE_SILENCE_MS_MAX).well);
+        assert!(!vitals.worker(asked + LIVE_SILENCE_MS_MAX + 50, LIVE_SILENCE_MS_MAX).well);
+        inbox.signals().probe().answer();
+        assert!(vitals.worker(u64::MAX, 0).well);
+    }
+
+    #[test]
+    fn a_worker_that_has_ended_while_the_node_serves_is_neither_live_nor_ready() {
+        let (inbox, _receiver) = inbox();
+        let vitals = Vitals::new(inbox.signals().clone());
+        vitals.enter(Phase::Serving);
+        inbox.signals().stopped().cancel();
+        assert!(!all_well(&vitals.live()));
+        vitals.enter(Phase::Stopping);
+        assert!(all_well(&vitals.live()));
     }
 }

@@ -59,7 +59,9 @@ fn message_out(message: PeerMessage) -> Message {
         PeerMessage::SnapshotOffer(offer) => Message::SnapshotOffer(snapshot::offer_out(offer)),
         PeerMessage::SnapshotChunk(chunk) => Message::SnapshotChunk(snapshot::chunk_out(chunk)),
         PeerMessage::SnapshotAck(ack) => Message::SnapshotAck(snapshot::ack_out(ack)),
-        PeerMessage::Beat(Beat { disk_full, wall_ms }) => Message::Beat(v1::Beat { disk_full, wall_ms }),
+        PeerMessage::Beat(Beat { disk_full, disk_stalled, wall_ms }) => {
+            Message::Beat(v1::Beat { disk_full, disk_stalled, wall_ms })
+        }
         PeerMessage::MapWant { have } => Message::MapWant(v1::MapWant { have_epoch: have.0 }),
         PeerMessage::Map(delta) => Message::Map(delta.into_wire()),
         PeerMessage::Report(Report { node, led }) => {
@@ -92,7 +94,9 @@ fn message_in(message: Message) -> Result<PeerMessage, Malformed> {
         Message::SnapshotOffer(m) => PeerMessage::SnapshotOffer(snapshot::offer_in(m)?),
         Message::SnapshotChunk(m) => PeerMessage::SnapshotChunk(snapshot::chunk_in(m)),
         Message::SnapshotAck(m) => PeerMessage::SnapshotAck(snapshot::ack_in(m)?),
-        Message::Beat(v1::Beat { disk_full, wall_ms }) => PeerMessage::Beat(Beat { disk_full, wall_ms }),
+        Message::Beat(v1::Beat { disk_full, disk_stalled, wall_ms }) => {
+            PeerMessage::Beat(Beat { disk_full, disk_stalled, wall_ms })
+        }
         Message::MapWant(m) => PeerMessage::MapWant { have: Epoch(m.have_epoch) },
         Message::Map(m) => PeerMessage::Map(MapDelta::from_wire(m)?),
         Message::Report(m) => {

@@ -30,6 +30,7 @@ use crate::clock::{self, Ticker};
 use crate::copies;
 use crate::damage::DamageNote;
 use crate::engine::SharedEngine;
+use crate::failpoints::Failpoint;
 use crate::inbox::{Ask, Inbox, Request, Seen, Work};
 use crate::log::{LogError, LogHandle};
 use crate::metrics::Metrics;
@@ -92,6 +93,7 @@ pub struct Worker {
     /// Refused messages that were told of.
     refused: u64,
     next_look: u64,
+    is_stalled: bool,
     stopping_since_ms: Option<u64>,
     is_closed: bool,
 }
@@ -118,6 +120,7 @@ impl Worker {
             ticks: 0,
             refused: 0,
             next_look: 0,
+            is_stalled: false,
             stopping_since_ms: None,
             is_closed: false,
         }
@@ -126,7 +129,7 @@ impl Worker {
     /// Works until told to stop, or until log or store fail. What is still unanswered then never will be. Gives back
     /// the log, to be closed.
     pub fn run(mut self) -> LogHandle {
-        // Whatever ends the rounds, those who wait for answers are told below; a panic has poisoned the node already.
+        // Whatever ends the rounds, those who wait for answers are told below; a panic has ended the process already.
         match catch_unwind(AssertUnwindSafe(|| self.rounds())) {
             Ok(Ok(())) => info!(unanswered = self.pending.len(), "worker stopped"),
             Ok(Err(error)) => {
@@ -155,6 +158,8 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
+            Failpoint::WorkerPanics.panic();
+            Failpoint::WorkerHangs.hang();
             let (began, now) = (Instant::now(), clock::now());
             let seen = self.parts.inbox.signals().look();
             if self.parts.inbox.signals().failure().is_some() || (seen.stopping && self.has_finished(now)) {
@@ -210,7 +215,21 @@ impl Worker {
         }
         self.ticks += 1;
         self.measure();
-        self.handle(Input::Tick, now)
+        self.handle(Input::Tick, now)?;
+        self.note_stall();
+        Ok(())
+    }
+
+    /// Says when the disk stalls, and when it answers again.
+    fn note_stall(&mut self) {
+        let waited_ms = self.parts.node.stalled_ms();
+        self.parts.vitals.stalled(waited_ms);
+        self.parts.metrics.disk_stalled.set(u64::from(waited_ms.is_some()));
+        match (std::mem::replace(&mut self.is_stalled, waited_ms.is_some()), waited_ms) {
+            (false, Some(waited_ms)) => warn!(waited_ms, "disk has stalled: what others can lead is handed over"),
+            (true, None) => info!("disk answers again"),
+            (true, Some(_)) | (false, None) => {}
+        }
     }
 
     /// What the core keeps counts in the node's memory budget.
@@ -326,7 +345,7 @@ impl Worker {
         }
         metrics.requests_in_hand.set(self.parts.inbox.signals().requests() as u64);
         self.parts.stamp.store(self.parts.node.stamp(now).0, Ordering::Relaxed);
-        self.parts.vitals.round(now.monotonic_ms);
+        self.parts.inbox.signals().probe().answer();
     }
 }
 

@@ -1,4 +1,5 @@
-//! A panic in a thread that a node cannot do without: it takes nothing more, and acknowledges nothing more, from then on.
+//! A panic in a thread that a node cannot do without: it takes nothing more, and acknowledges nothing more, from then on,
+//! and whoever ends the process gets the reason. Here nobody ends it.
 //! The threads are the real ones; store and disk are what panics. One test in a process, which all its panics concern.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -89,6 +90,8 @@ struct Running {
     inbox: Arc<Inbox>,
     vitals: Arc<Vitals>,
     worker: JoinHandle<LogHandle>,
+    /// Why the process would have ended.
+    ended: Receiver<String>,
     asked: u32,
     _folder: tempfile::TempDir,
 }
@@ -128,7 +131,10 @@ fn start() -> Running {
     let traps = Arc::new(Traps::default());
     let (inbox, receiver): (Inbox, Receiver<Work>) = inbox();
     let inbox = Arc::new(inbox);
-    panics::watch(inbox.clone());
+    let (end, ended) = std::sync::mpsc::channel();
+    panics::watch(inbox.clone(), move |reason| {
+        let _gone = end.send(reason.to_owned());
+    });
     let store = engine::open(EngineKind::Sled, &folder.path().join("store"), 16 << 20).unwrap();
     let engine: SharedEngine = Arc::new(Trapped { inner: store, traps: traps.clone() });
     let (cluster, address) = (ClusterId("shop".into()), "127.0.0.1:1".to_owned());
@@ -159,7 +165,7 @@ fn start() -> Running {
     };
     let worker = std::thread::Builder::new().name("worker".to_owned());
     let worker = worker.spawn(move || Worker::new(parts).run()).unwrap();
-    Running { traps, inbox, vitals, worker, asked: 0, _folder: folder }
+    Running { traps, inbox, vitals, worker, ended, asked: 0, _folder: folder }
 }
 
 impl Running {
@@ -190,6 +196,7 @@ impl Running {
         }
         let failure = self.inbox.signals().failure().unwrap().to_owned();
         assert!(words.iter().all(|word| failure.contains(word)), "{failure}");
+        assert_eq!(self.ended.recv_timeout(PATIENCE).unwrap(), failure);
     }
 
     /// Nothing that is asked from now on is acknowledged, the worker ends, and whoever watches the node is told.
@@ -204,6 +211,29 @@ impl Running {
         // The thread may be the one that has panicked.
         let _closed = log.close();
     }
+}
+
+/// A task on one of the runtime's threads, as those of a node are.
+fn run_task(task: impl Future<Output = ()> + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = { runtime }.worker_threads(1).thread_name(panics::ASYNC_THREAD).build().unwrap();
+    runtime.block_on(runtime.spawn(task)).unwrap_err();
+}
+
+fn tasks_end_the_node_only_if_it_cannot_do_without_them() {
+    let (inbox, _receiver) = inbox();
+    let inbox = Arc::new(inbox);
+    let (end, ended) = std::sync::mpsc::channel();
+    panics::watch(inbox.clone(), move |reason| end.send(reason.to_owned()).unwrap());
+    run_task(async { panic!("planted in one client's call") });
+    assert!(ended.try_recv().is_err() && inbox.signals().failure().is_none());
+    run_task(panics::vital("of the test", async {
+        tokio::task::yield_now().await;
+        panic!("planted in a task");
+    }));
+    let reason = ended.recv_timeout(PATIENCE).unwrap();
+    assert!(reason.starts_with("task of the test panicked at ") && reason.ends_with("planted in a task"), "{reason}");
+    assert_eq!(inbox.signals().failure(), Some(reason.as_str()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -227,4 +257,6 @@ async fn a_node_one_of_whose_threads_has_panicked_acknowledges_nothing_more() {
     assert!(!node.acknowledges().await, "what waits for the fsync that panicked is not acknowledged");
     node.await_failure(&["thread log", "planted in the log's fsync"]).await;
     node.ends_cut_off().await;
+
+    tokio::task::spawn_blocking(tasks_end_the_node_only_if_it_cannot_do_without_them).await.unwrap();
 }

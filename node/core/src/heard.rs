@@ -23,6 +23,14 @@ struct Process {
     at: u64,
     /// What it last said of its disk; of a new start the last word of the one before, until it has looked itself.
     disk_full: bool,
+    /// What it last said of its disk: a write waits for too long.
+    disk_stalled: bool,
+}
+
+impl Process {
+    fn new(incarnation: Incarnation, at: u64) -> Self {
+        Self { incarnation, at, disk_full: false, disk_stalled: false }
+    }
 }
 
 /// Who speaks.
@@ -38,7 +46,7 @@ pub(crate) enum Speaker {
 
 impl Heard {
     pub(crate) fn new(own: NodeId, incarnation: Incarnation) -> Self {
-        Self { own, tick: 0, nodes: BTreeMap::from([(own, Process { incarnation, at: 0, disk_full: false })]) }
+        Self { own, tick: 0, nodes: BTreeMap::from([(own, Process::new(incarnation, 0))]) }
     }
 
     /// A period has passed: the nodes that have just become silent.
@@ -53,7 +61,7 @@ impl Heard {
     /// A process speaks.
     pub(crate) fn hear(&mut self, node: NodeId, incarnation: Incarnation) -> Speaker {
         let at = self.tick;
-        let process = self.nodes.entry(node).or_insert(Process { incarnation, at, disk_full: false });
+        let process = self.nodes.entry(node).or_insert(Process::new(incarnation, at));
         if incarnation < process.incarnation {
             return Speaker::Replaced;
         }
@@ -82,6 +90,18 @@ impl Heard {
     /// it is now, and a dead node must not stop the writes of those that live.
     pub(crate) fn is_full(&self, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|process| process.disk_full) && self.is_heard(node)
+    }
+
+    /// A node says whether its disk has stalled; this one too.
+    pub(crate) fn hear_stall(&mut self, node: NodeId, disk_stalled: bool) {
+        if let Some(process) = self.nodes.get_mut(&node) {
+            process.disk_stalled = disk_stalled;
+        }
+    }
+
+    /// True if the node said last that its disk has stalled.
+    pub(crate) fn is_stalled(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|process| process.disk_stalled)
     }
 
     /// True unless the node is silent.

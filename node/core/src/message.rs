@@ -73,6 +73,8 @@ impl PeerMessage {
 pub struct Beat {
     /// True while it takes no puts: its disk is nearly full. `None` = it has not looked yet, or is of an older version.
     pub disk_full: Option<bool>,
+    /// True while a write of its log waits for too long. An older version never says so.
+    pub disk_stalled: bool,
     /// What its wall clock shows: milliseconds since 1970. `None` = it is of an older version.
     pub wall_ms: Option<u64>,
 }

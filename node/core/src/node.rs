@@ -12,6 +12,7 @@ mod effects;
 mod forgotten;
 mod garbage;
 mod input;
+mod log_watch;
 mod maps;
 mod open;
 mod peers;
@@ -23,7 +24,7 @@ mod said;
 mod stewardship;
 mod upkeep;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
@@ -47,6 +48,7 @@ pub use recovery::WantedRecovery;
 use authority::Authority;
 use forgotten::Forgotten;
 use garbage::Garbage;
+use log_watch::LogWatch;
 use recovery::ToldSystemCopy;
 use reporting::Told;
 use stewardship::Stewardship;
@@ -88,6 +90,9 @@ pub struct NodeConfig {
     pub preimage_bytes_max: usize,
     /// Ticks between two syncs of the store.
     pub sync_ticks: u64,
+    /// Ticks for which a write of the log may wait to be durable, before the disk counts as stalled: then this node leads
+    /// nothing that others can lead.
+    pub log_stall_ticks: u64,
     /// Ticks after which a copy that has nothing to do goes quiescent; a leader waits for twice as long.
     pub quiet_ticks: u64,
     /// Request ids that each shard remembers. No setting: every node of a database must have the same number at all
@@ -110,6 +115,7 @@ impl Default for NodeConfig {
             log_memory_bytes_max: 512 << 20,
             preimage_bytes_max: 128 << 20,
             sync_ticks: 40,
+            log_stall_ticks: 2_000 / TICK_MS,
             quiet_ticks: 40,
             requests_max: REQUESTS_MAX,
             snapshot_piece_bytes: 256 << 10,
@@ -171,8 +177,8 @@ pub struct Node {
     wants_sync: bool,
     /// True if something was written to the store since the last sync began.
     unsynced: bool,
-    /// Log batches that are not durable yet, and whose writes they hold.
-    waiting: VecDeque<(u64, Vec<ShardId>)>,
+    /// Log batches that are not durable yet.
+    log: LogWatch,
     /// The highest version given here, or seen in a copy.
     highest: Version,
     next_destroyed_write: Vec<(ShardId, ReplicaId)>,
@@ -279,8 +285,14 @@ impl Node {
         self.highest.clamp(Version::at_ms(wall), Version::at_ms(wall + ISSUED_AHEAD_MS_MAX))
     }
 
+    /// While this node's disk has stalled: for how long the oldest write of the log has waited by now, in milliseconds.
+    pub fn stalled_ms(&self) -> Option<u64> {
+        self.log.is_stalled().then(|| self.log.oldest_ms())
+    }
+
     fn tick(&mut self, engine: &dyn Engine, now: Now, wall_ms: u64) -> Result<(), EngineError> {
         self.ticks += 1;
+        self.watch_log();
         for silent in self.heard.tick() {
             self.lost_sight(silent);
         }
@@ -292,6 +304,7 @@ impl Node {
                 self.dirty.insert(*shard);
             }
         }
+        self.give_way();
         self.beat(wall_ms);
         self.learn_own_map();
         self.exchange_maps();

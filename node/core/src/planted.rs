@@ -121,6 +121,10 @@ planted! {
     SnapshotToFullDisk by seeds(500),
     /// The steward chooses nodes for new copies whose disks are nearly full.
     FullNodeChosen by test("src/steward/tests/assign.rs", "a_full_node_that_is_chosen_is_caught"),
+    /// A leader whose disk hangs goes on leading, and stands for election again.
+    HungDiskKeepsLeading by seeds(100),
+    /// A leader whose disk hangs gives its leadership up though the others cannot do without it.
+    GivesWayToFew by test("tests/cluster/stalled_disk.rs", "the_tests_of_stalled_disks_catch_their_planted_bugs"),
     /// A restarted copy knows no requests.
     RequestsForgottenAtOpen by seeds(100),
     /// The outcome of a write whose condition failed is not remembered.

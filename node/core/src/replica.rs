@@ -20,6 +20,7 @@ mod requests;
 mod snapshot_receive;
 mod snapshot_send;
 mod snapshots;
+mod stall;
 pub mod state;
 mod summary;
 mod unreadable;
@@ -93,6 +94,8 @@ pub struct Replica {
     system_commands: VecDeque<(SystemCommand, Option<Token>)>,
     proposed: BTreeMap<u64, Proposed>,
     outstanding: VecDeque<Outstanding>,
+    /// The highest term that the log has on disk.
+    durable_term: u64,
     promise: Promise,
     /// Not before the store has made the replica itself durable may it speak. `None` = it may.
     held_until: Option<u64>,
@@ -133,6 +136,8 @@ struct Proposed {
 /// What waits for a log batch to be durable.
 struct Outstanding {
     sequence: u64,
+    /// What the log has then.
+    term: u64,
     ready: u64,
     messages: Vec<RaftEnvelope>,
     snapshot: Option<u64>,
@@ -185,24 +190,8 @@ impl Replica {
         if !state.blank {
             store.conf_state = raft_log::conf_state(&state.descriptor);
         }
-        let config = raft::Config {
-            id: state.replica.0,
-            election_tick: ELECTION_TICKS,
-            min_election_tick: ELECTION_TICKS,
-            max_election_tick: ELECTION_TICKS + ELECTION_SPREAD_TICKS,
-            heartbeat_tick: HEARTBEAT_TICKS,
-            applied: state.applied.0,
-            max_size_per_msg: 1 << 20,
-            max_inflight_msgs: 256,
-            check_quorum: true,
-            pre_vote: true,
-            skip_bcast_commit: true,
-            max_uncommitted_size: 64 << 20,
-            max_committed_size_per_ready: 1 << 20,
-            ..raft::Config::default()
-        };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let raw = RawNode::new(&config, store, &logger).map_err(EngineError::failed)?;
+        let raw = RawNode::new(&raft_config(&state), store, &logger).map_err(EngineError::failed)?;
         let term = raw.raft.term;
         let mut replica = Self {
             raw,
@@ -217,6 +206,7 @@ impl Replica {
             system_commands: VecDeque::new(),
             proposed: BTreeMap::new(),
             outstanding: VecDeque::new(),
+            durable_term: term,
             promise: Promise::of_process_before(term),
             held_until: None,
             sends: BTreeMap::new(),
@@ -392,11 +382,12 @@ impl Replica {
         self.holds_lease(now).then_some(0)
     }
 
-    /// Another voter that is in step, for this leader to hand over to.
-    pub(crate) fn heir(&self) -> Option<ReplicaId> {
+    /// Other voters that are in step, on nodes that are fit, for this leader to hand over to.
+    pub(crate) fn heirs(&self, is_fit: impl Fn(NodeId) -> bool) -> Vec<ReplicaId> {
         let in_step = if self.is_leader() { self.in_step() } else { BTreeSet::new() };
         let voters = self.descriptor().members.iter().filter(|m| matches!(m.role, Role::Voter | Role::Incoming));
-        voters.map(|m| m.replica.id).find(|id| *id != self.id() && in_step.contains(id))
+        let fit = voters.map(|m| m.replica).filter(|copy| is_fit(copy.node));
+        fit.map(|copy| copy.id).filter(|id| *id != self.id() && in_step.contains(id)).collect()
     }
 
     /// True if there is something to collect.
@@ -416,6 +407,25 @@ impl Replica {
 
     fn copy_on(&self, node: NodeId) -> Option<Copy> {
         self.descriptor().members.iter().map(|m| m.replica).find(|r| r.node == node)
+    }
+}
+
+fn raft_config(state: &ReplicaState) -> raft::Config {
+    raft::Config {
+        id: state.replica.0,
+        election_tick: ELECTION_TICKS,
+        min_election_tick: ELECTION_TICKS,
+        max_election_tick: ELECTION_TICKS + ELECTION_SPREAD_TICKS,
+        heartbeat_tick: HEARTBEAT_TICKS,
+        applied: state.applied.0,
+        max_size_per_msg: 1 << 20,
+        max_inflight_msgs: 256,
+        check_quorum: true,
+        pre_vote: true,
+        skip_bcast_commit: true,
+        max_uncommitted_size: 64 << 20,
+        max_committed_size_per_ready: 1 << 20,
+        ..raft::Config::default()
     }
 }
 

@@ -16,6 +16,7 @@ use skerry_core::invariants::leaders::Leaders;
 use skerry_core::invariants::leases::{Leading, Leases};
 use skerry_core::invariants::margin::Margin;
 use skerry_core::invariants::moves::Moves;
+use skerry_core::invariants::stalled::{Disk, Stalled};
 use skerry_core::invariants::{Broken, durable, floor};
 use skerry_core::log::LogCut;
 use skerry_core::map::{Descriptor, Replica as Copy};
@@ -43,6 +44,7 @@ pub(crate) struct Checker {
     moves: Moves,
     bounds: Bounds,
     in_step: InStep,
+    stalled: Stalled,
     /// Every copy as it was after the last step of its node.
     seen: BTreeMap<NodeId, BTreeMap<ShardId, Seen>>,
     /// The nodes whose copies lead each shard, as far as they know.
@@ -85,6 +87,7 @@ impl Checker {
     /// A node may stay behind others as long as messages may be late.
     pub(crate) fn allow_late(&mut self, late_ms: u64) {
         self.in_step.allow_late(late_ms);
+        self.stalled.allow_late(late_ms);
     }
 
     /// The log forgets only what the store could recover after a crash now.
@@ -245,6 +248,14 @@ impl Checker {
         let running = hosts.values().filter(|h| h.is_up() && h.paused_until <= time).map(|h| h.id).collect();
         let in_step = self.in_step.check(time / 1_000, &all, &running);
         self.note(in_step);
+        let awake = hosts.values().filter(|h| h.paused_until <= time).filter_map(|h| Some((h, h.node.as_ref()?)));
+        let disks = awake.map(|(host, node)| {
+            let waiting_ms = host.log.waits_since().map_or(0, |since| (time - since) / 1_000);
+            (host.id, Disk { waiting_ms, can_lead: node.stalled_ms().is_none() && waiting_ms < 1_000 })
+        });
+        let leaders = all.values().filter(|view| view.is_leader);
+        let stalled = self.stalled.check(time / 1_000, leaders, &disks.collect());
+        self.note(stalled);
         for leader in all.values().filter(|view| view.is_leader && !view.is_blank) {
             self.note(self.promoted.check(leader, &all));
         }
@@ -283,10 +294,13 @@ pub(crate) fn views(hosts: &BTreeMap<NodeId, Host>) -> BTreeMap<ReplicaId, Repli
     up.flat_map(|node| node.replicas()).map(|view| (view.replica, view)).collect()
 }
 
-/// Every replica that is in some process now, or on the volume of a node that is down.
+/// Every replica that is in some process now, or on the volume of a node that is down, or was lost a moment ago.
 pub(crate) fn held(hosts: &BTreeMap<NodeId, Host>, time: u64) -> BTreeMap<ReplicaId, ReplicaView> {
     let mut all = views(hosts);
     let down = hosts.values().filter(|host| !host.is_up() && host.may_be_missed(time));
     all.extend(down.flat_map(Host::stored).map(|view| (view.replica, view)));
+    for view in hosts.values().flat_map(|host| host.just_lost(time)) {
+        all.entry(view.replica).or_insert_with(|| view.clone());
+    }
     all
 }

@@ -67,6 +67,9 @@ impl Faults {
             world.after(0, Event::Disk { host, full: true });
             world.after(room_again, Event::Disk { host, full: false });
         }
+        if world.setting.has(Hardship::HungDisks) && world.rng.random_bool(0.2) {
+            hang(host, world);
+        }
         if world.setting.has(Hardship::EmptiedVolumes) && world.rng.random_bool(0.4) {
             self.empty(host, operator, world);
         }
@@ -84,6 +87,7 @@ impl Faults {
         let names = ["the volume is emptied", "the log is emptied", "the end of a log is missing"];
         world.mark(&format!("{host}: {}", names[what]));
         let Some(lost) = world.hosts.get_mut(&host) else { return };
+        lost.loses(world.time);
         let lost = match what {
             0 => {
                 lost.empty(others);
@@ -153,6 +157,16 @@ fn hinder(host: NodeId, world: &mut World) {
             }
         }
     }
+}
+
+/// A disk hangs, most often one of a node that leads: up to longer than all faults together, so that some hang to the end.
+fn hang(host: NodeId, world: &mut World) {
+    let until = world.time + world.rng.random_range(5 * SECOND..40 * SECOND);
+    let leading: Vec<_> = views(&world.hosts).into_values().filter(|v| v.is_leader).map(|v| v.node).collect();
+    let leader = leading.choose(&mut world.rng).copied().filter(|_| world.rng.random_bool(0.8));
+    let host = leader.unwrap_or(host);
+    world.mark(&format!("{host}: its disk hangs"));
+    world.hosts.get_mut(&host).into_iter().for_each(|h| h.hangs_until = until);
 }
 
 /// The process dies and comes back some time later.

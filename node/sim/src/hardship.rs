@@ -54,11 +54,13 @@ pub enum Hardship {
     EmptiedVolumes,
     /// Nodes have little memory for logs and for what snapshots keep, and at times none for answers.
     SmallMemory,
+    /// Disks hang for long: nothing becomes durable, and nothing fails.
+    HungDisks,
 }
 
 impl Hardship {
     /// Every one.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -80,11 +82,18 @@ impl Hardship {
         Self::FullDisks,
         Self::EmptiedVolumes,
         Self::SmallMemory,
+        Self::HungDisks,
     ];
 
     /// Those that few seeds have, so that the others stay what they are.
-    const RARE: [Self; 5] =
-        [Self::ForgedMessages, Self::ClientsAhead, Self::FullDisks, Self::EmptiedVolumes, Self::SmallMemory];
+    const RARE: [Self; 6] = [
+        Self::ForgedMessages,
+        Self::ClientsAhead,
+        Self::FullDisks,
+        Self::EmptiedVolumes,
+        Self::SmallMemory,
+        Self::HungDisks,
+    ];
 
     fn is_rare(self) -> bool {
         Self::RARE.contains(&self)

@@ -54,6 +54,8 @@ pub(crate) struct Host {
     pub(crate) is_full: bool,
     /// Its store was emptied once: which of its copies are lost is not written there.
     pub(crate) was_emptied: bool,
+    /// When part of its volume was lost last, and the copies that were there.
+    pub(crate) lost: (u64, Vec<ReplicaView>),
     /// When its process did something last.
     pub(crate) seen_at: u64,
     seeds: Vec<NodeRecord>,
@@ -97,6 +99,7 @@ impl Host {
             hangs_until: 0,
             is_full: false,
             was_emptied: false,
+            lost: (0, Vec::new()),
             seen_at: 0,
             seeds,
             clock: Clock { origin_ms: 0, since: 0, drift_ppm, wall_skew_ms: skew, first_skew_ms: skew },
@@ -188,6 +191,7 @@ impl Host {
             log_memory_bytes_max: setting.log_memory_bytes_max,
             preimage_bytes_max: setting.preimage_bytes_max,
             sync_ticks: 8,
+            log_stall_ticks: NodeConfig::default().log_stall_ticks,
             quiet_ticks,
             snapshot_piece_bytes: setting.piece_bytes,
             snapshot_piece_records: setting.piece_records,
@@ -241,6 +245,16 @@ impl Host {
     /// True unless the volume has been gone for so long that everybody knows.
     pub(crate) fn may_be_missed(&self, time: u64) -> bool {
         !self.gone || time < self.seen_at + MISSED_AFTER
+    }
+
+    /// Part of its volume is about to be lost. Nobody else knows for a moment.
+    pub(crate) fn loses(&mut self, time: u64) {
+        self.lost = (time, self.stored().collect());
+    }
+
+    /// The copies that were lost so lately that nobody may know yet.
+    pub(crate) fn just_lost(&self, time: u64) -> impl Iterator<Item = &ReplicaView> {
+        self.lost.1.iter().filter(move |_| time < self.lost.0 + MISSED_AFTER)
     }
 
     /// The copies on the volume of a host that is down, as views of which only who they are, where they stand and

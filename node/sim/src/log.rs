@@ -15,19 +15,25 @@ use skerry_core::replica::state::FIRST;
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     durable: BTreeMap<ShardId, RecoveredLog>,
-    pending: VecDeque<LogBatch>,
+    /// With when each was handed in.
+    pending: VecDeque<(u64, LogBatch)>,
     /// The latest copy of each shard whose end was noted.
     destroyed: BTreeMap<ShardId, ReplicaId>,
 }
 
 impl MemoryLog {
-    pub(crate) fn append(&mut self, batch: LogBatch) {
-        self.pending.push_back(batch);
+    pub(crate) fn append(&mut self, batch: LogBatch, time: u64) {
+        self.pending.push_back((time, batch));
+    }
+
+    /// Since when the oldest write has waited to be durable.
+    pub(crate) fn waits_since(&self) -> Option<u64> {
+        self.pending.front().map(|(time, _)| *time)
     }
 
     pub(crate) fn make_durable(&mut self, sequence: u64) {
-        while self.pending.front().is_some_and(|b| b.sequence <= sequence) {
-            let Some(batch) = self.pending.pop_front() else { break };
+        while self.pending.front().is_some_and(|(_, b)| b.sequence <= sequence) {
+            let Some((_, batch)) = self.pending.pop_front() else { break };
             batch.writes.into_iter().for_each(|write| self.fold(write));
         }
     }
@@ -36,7 +42,7 @@ impl MemoryLog {
     /// part.
     pub(crate) fn crash(&mut self, rng: &mut ChaCha8Rng) {
         let survives = rng.random_range(0..=self.pending.len());
-        let mut batches: Vec<_> = self.pending.drain(..).take(survives + 1).collect();
+        let mut batches: Vec<_> = self.pending.drain(..).map(|(_, batch)| batch).take(survives + 1).collect();
         if batches.len() > survives
             && let Some(torn) = batches.last_mut()
         {

@@ -13,7 +13,7 @@ use skerry_core::replica::ReplicaView;
 use crate::check::{disagreement, views};
 use crate::client::{Client, keys};
 use crate::faults::{Faults, newest_map};
-use crate::hardship::Hardships;
+use crate::hardship::{Hardship, Hardships};
 use crate::host::{Host, cluster};
 use crate::operator::{Operator, machine};
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
@@ -23,6 +23,10 @@ const START: u64 = 15 * SECOND;
 const SAFETY: u64 = 15 * SECOND;
 /// How long a cluster without faults may take to come to rest.
 const LIVENESS: u64 = 90 * SECOND;
+/// After the faults every shard has a leader within this.
+const ELECTED: u64 = 4 * SECOND;
+/// How long one disk hangs after the faults.
+const HANGS: u64 = 12 * SECOND;
 /// What is under way when a cluster is at rest, such as a report, is done within this.
 const AGREEMENT: u64 = 5 * SECOND;
 /// Keys that are read one by one at the end; pages show all.
@@ -106,6 +110,7 @@ impl Run {
         self.world.strikes = self.world.rng.random_bool(0.3);
         self.until(SAFETY, |_| false);
         self.heal();
+        self.hang_one();
         if !self.until(LIVENESS, Self::is_at_rest) {
             self.fail("did not come to rest after the faults");
         }
@@ -163,6 +168,20 @@ impl Run {
             self.world.start(id, BTreeSet::new());
             self.world.after(0, Event::Disk { host: id, full: false });
         }
+    }
+
+    /// The disk of a node that leads hangs, and all else is well: the rule for that is hardly ever looked at among other
+    /// faults, which end what leads before it has to give way.
+    fn hang_one(&mut self) {
+        if !self.world.setting.has(Hardship::HungDisks) {
+            return;
+        }
+        self.until(ELECTED, |_| false);
+        let leading = views(&self.world.hosts).into_values().find(|view| view.is_leader).map(|view| view.node);
+        let Some(host) = leading.and_then(|node| self.world.hosts.get_mut(&node)) else { return };
+        host.hangs_until = self.world.time + HANGS;
+        self.world.mark("the disk of a node that leads hangs");
+        self.until(HANGS, |_| false);
     }
 
     /// The operator has nothing left to do, everything has moved, every shard has one leader, and all copies are alike.

@@ -23,6 +23,8 @@ use crate::step::Given;
 
 pub(crate) const MILLISECOND: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000 * MILLISECOND;
+/// Between two looks at whether a disk still hangs.
+const HANG_LOOK: u64 = 500 * MILLISECOND;
 
 /// Something that is going to happen.
 pub(crate) enum Event {
@@ -261,7 +263,10 @@ impl World {
         let paused = target.paused_until.saturating_sub(self.time);
         let hangs = target.hangs_until.saturating_sub(self.time);
         match event {
-            Event::LogDurable { .. } | Event::EngineDurable { .. } => Some(paused.max(hangs)).filter(|wait| *wait > 0),
+            // Looked at again soon: faults may end before the disk was to answer.
+            Event::LogDurable { .. } | Event::EngineDurable { .. } => {
+                Some(paused.max(hangs.min(HANG_LOOK))).filter(|wait| *wait > 0)
+            }
             // What has piled up comes in on many connections, in any order.
             Event::Deliver { .. } | Event::Request { .. } if paused > 0 => {
                 Some(paused + self.rng.random_range(0..3 * MILLISECOND))

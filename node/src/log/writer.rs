@@ -24,6 +24,7 @@ use super::recovery::{Closed, replay};
 use super::segment::{self, Segment};
 use super::{Complete, Completion, Damage, LogConfig, LogError, census};
 use crate::disk;
+use crate::failpoints::Failpoint;
 
 /// What comes together in one group at most, but for a single larger batch: bounds memory and the wait for the fsync.
 const GROUP_BYTES_MAX: u64 = 4 << 20;
@@ -249,6 +250,7 @@ impl Writer {
         let path = || segment::path_of(&self.config.folder, self.current.number);
         let written = self.current.file.write_all_at(bytes, self.offset);
         written.map_err(|source| LogError::Io { action: "append to", path: path(), source })?;
+        Failpoint::LogSyncHangs.hang();
         let synced = (self.config.sync)(&self.current.file);
         synced.map_err(|source| LogError::Io { action: "sync", path: path(), source })?;
         self.offset += bytes.len() as u64;

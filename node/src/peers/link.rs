@@ -22,6 +22,7 @@ use super::{Batch, Context};
 use crate::budget::Permit;
 use crate::chain::chain;
 use crate::clock;
+use crate::failpoints::Failpoint;
 use crate::wire;
 
 /// A frame takes what waits, up to about this many bytes of entries and records.
@@ -213,6 +214,7 @@ impl Link {
 
     /// One frame of what waits.
     fn frame(&mut self, first: Batch) -> PeerFrame {
+        Failpoint::LinkPanics.panic();
         self.bytes.fetch_sub(first.bytes, Ordering::AcqRel);
         let Batch { mut messages, mut bytes, permit: mut sent } = first;
         while bytes < FRAME_BYTES && messages.len() < FRAME_MESSAGES_MAX {

@@ -11,6 +11,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::Instrument;
 
 use super::RunError;
+use crate::panics;
 use crate::server::{self, Admission, IdentityPages, Ports, ServeError};
 
 /// What every server of the node begins with.
@@ -47,7 +48,7 @@ impl<H: Health> Front<H> {
         let stop = CancellationToken::new();
         let (identity, health, admission) = (self.identity.clone(), self.health.clone(), self.admission.clone());
         let server = server::wait(self.listeners()?, identity, health, admission, stop.clone());
-        Ok(Waiting { stop, server: tokio::spawn(server.in_current_span()) })
+        Ok(Waiting { stop, server: tokio::spawn(panics::vital("server", server).in_current_span()) })
     }
 }
 

@@ -23,6 +23,7 @@ use crate::engine::SharedEngine;
 use crate::inbox::{Inbox, Work};
 use crate::log::LogHandle;
 use crate::metrics::Metrics;
+use crate::panics;
 use crate::peers::{self, Peers, Sender};
 use crate::server::{self, Admission, IdentityPages, Ports, ServeError};
 use crate::session::Sessions;
@@ -115,17 +116,25 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
         stamp: stamp.clone(),
         damage,
     };
-    let thread = std::thread::Builder::new().name("worker".to_owned());
-    let span = Span::current();
-    let worker = thread.spawn(move || span.in_scope(|| Worker::new(parts).run())).map_err(failed("the worker"))?;
+    let worker = start_worker(parts).map_err(failed("the worker"))?;
 
     // Ends clients' streams that have nothing in hand.
     let closing = inbox.signals().closing().clone();
+    let sessions_max = admission.sessions_max;
     let server_stop = CancellationToken::new();
     let sessions = sessions(&inbox, &server_stop);
-    let context = server::Context { inbox: inbox.clone(), map: map_watch, stamp, sender, sessions, metrics, closing };
+    let context = server::Context {
+        inbox: inbox.clone(),
+        map: map_watch,
+        stamp,
+        sender,
+        sessions,
+        sessions_max,
+        metrics,
+        closing,
+    };
     let serving = server::serve(listeners, Arc::new(context), identity, health, admission, server_stop.clone());
-    let server = tokio::spawn(serving);
+    let server = tokio::spawn(panics::vital("server", serving));
     vitals.enter(Phase::Serving);
     Ok(Running { engine, inbox, vitals, worker, syncer, watch, peers_stop, peer_tasks, server_stop, server })
 }
@@ -135,6 +144,12 @@ fn sessions(inbox: &Inbox, stop: &CancellationToken) -> Arc<Sessions> {
     let sessions = Arc::new(Sessions::default());
     tokio::spawn(sessions.clone().watch(inbox.budget().clone(), stop.clone()));
     sessions
+}
+
+fn start_worker(parts: worker::Parts) -> std::io::Result<JoinHandle<LogHandle>> {
+    let thread = std::thread::Builder::new().name("worker".to_owned());
+    let span = Span::current();
+    thread.spawn(move || span.in_scope(|| Worker::new(parts).run()))
 }
 
 impl Running {

@@ -6,6 +6,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info};
 
+use crate::panics;
+
 /// A token that SIGTERM or SIGINT cancels.
 pub(super) fn on_signals() -> io::Result<CancellationToken> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -19,6 +21,6 @@ pub(super) fn on_signals() -> io::Result<CancellationToken> {
         info!(signal, "node is told to stop");
         told.cancel();
     };
-    tokio::spawn(wait.in_current_span());
+    tokio::spawn(panics::vital("signals", wait).in_current_span());
     Ok(stop)
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use skerry_core::engine::{Engine, EngineError, family, state};
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::map::{NodeRecord, NodeState};
-use skerry_core::node::{Identity, Node, NodeConfig};
+use skerry_core::node::{Identity, Node, NodeConfig, TICK_MS};
 use skerry_core::system::NewNode;
 use tokio::sync::mpsc::Receiver;
 use tracing::{error, info, warn};
@@ -171,6 +171,7 @@ fn open_core(
         seeds,
         log_memory_bytes_max: budget / 2,
         preimage_bytes_max: budget / 8,
+        log_stall_ticks: config.disk_stall_ms / TICK_MS,
         ..NodeConfig::default()
     };
     let opened = Node::open(identity, node_config, recovered, engine.as_ref(), clock::now())?;

@@ -6,6 +6,7 @@ use skerry_client::secret::carried;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use super::incoming::Places;
 use crate::keyring::Keyring;
 
 /// Whom a port is for.
@@ -68,6 +69,10 @@ pub struct Admission {
     pub keyring: Arc<Keyring>,
     /// Nodes of the release before, which know the clients' port alone, may speak there.
     pub older_peers: bool,
+    /// How many connections each port has.
+    pub places: Ports<Arc<Places>>,
+    /// Sessions of clients at most.
+    pub sessions_max: u64,
 }
 
 impl Interceptor for Admission {

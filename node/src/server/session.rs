@@ -30,16 +30,20 @@ const FRAME_ITEMS_MAX: usize = 16 * SESSION_REQUESTS_MAX;
 /// What the client reads.
 pub(super) type Results = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
 
-/// Serves one session.
-pub(super) fn open(context: Arc<Context>, operations: Streaming<v1::SessionRequest>) -> Results {
+/// Serves one session, unless there are too many. Nothing happened then.
+pub(super) fn open(context: Arc<Context>, operations: Streaming<v1::SessionRequest>) -> Result<Results, Status> {
+    let most = context.sessions_max;
+    if context.metrics.sessions.inc() >= most {
+        context.metrics.sessions.dec();
+        return Err(Status::resource_exhausted(format!("this node has {most} sessions, its most: try another")));
+    }
     let session = Arc::new(Session::new(context.inbox.budget().clone()));
     context.sessions.add(&session);
-    context.metrics.sessions.inc();
     let state = State { context, session, operations, sending: None, results: Vec::new(), reading: true, first: true };
-    Box::pin(futures::stream::unfold(state, |mut state| async move {
+    Ok(Box::pin(futures::stream::unfold(state, |mut state| async move {
         let frame = state.next().await?;
         Some((frame, state))
-    }))
+    })))
 }
 
 struct State {

@@ -12,7 +12,7 @@ use tonic::service::{InterceptorLayer, Routes};
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::{Admission, IdentityPages, Ports, ServeError, builder, incoming, reflection, status};
+use super::{Admission, IdentityPages, Ports, RefuseBeyond, ServeError, builder, incoming, reflection, status};
 use crate::founding::{Founding, Standing};
 
 /// Serves until `stop` is cancelled. Whoever connects after that waits for the next server on the same listeners.
@@ -23,7 +23,7 @@ pub async fn wait<H: Health>(
     admission: Admission,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let listeners = listeners.try_map(|listener| Ok::<_, ServeError>(incoming(listener)))?;
+    let listeners = incoming(listeners, &admission);
     let founding = identity.founding.clone();
     let turning_away = |mut routes: Routes| {
         let router = std::mem::take(routes.axum_router_mut());
@@ -34,13 +34,16 @@ pub async fn wait<H: Health>(
     let for_admin = Routes::new(IdentityServiceServer::new(identity.for_admin()));
     let for_clients = Routes::new(health).add_service(reflection()?).add_service(IdentityServiceServer::new(identity));
     let clients = builder()
+        .layer(InterceptorLayer::new(RefuseBeyond))
         .add_routes(turning_away(for_clients))
         .serve_with_incoming_shutdown(listeners.clients, stop.clone().cancelled_owned());
     let peers = builder()
+        .layer(InterceptorLayer::new(RefuseBeyond))
         .layer(InterceptorLayer::new(admission.clone()))
         .add_routes(turning_away(Routes::default()))
         .serve_with_incoming_shutdown(listeners.peers, stop.clone().cancelled_owned());
     let orders = builder()
+        .layer(InterceptorLayer::new(RefuseBeyond))
         .layer(InterceptorLayer::new(admission))
         .add_routes(turning_away(for_admin))
         .serve_with_incoming_shutdown(listeners.admin, stop.cancelled_owned());

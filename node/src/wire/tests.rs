@@ -73,7 +73,7 @@ fn messages() -> Vec<PeerMessage> {
         ack(SnapshotState::Installed),
         ack(SnapshotState::Refused),
         PeerMessage::Beat(Beat::default()),
-        PeerMessage::Beat(Beat { disk_full: Some(true), wall_ms: Some(7) }),
+        PeerMessage::Beat(Beat { disk_full: Some(true), disk_stalled: true, wall_ms: Some(7) }),
         PeerMessage::MapWant { have: Epoch(3) },
         PeerMessage::Map(MapDelta { epoch: Epoch(4), ..MapDelta::default() }),
         PeerMessage::Report(Report {

@@ -63,6 +63,7 @@ impl Process {
         if !secret.try_exists().unwrap() {
             fs::write(&secret, SECRET).unwrap();
         }
+        fs::create_dir_all(self.failpoints()).unwrap();
         let log = File::create(self.log_path()).unwrap();
         let mut command = match &self.settings.older {
             Some(older) => Command::new(older),
@@ -82,6 +83,7 @@ impl Process {
             .args(["--cache-bytes", "16777216", "--segment-bytes", &self.settings.segment_bytes.to_string()])
             .args(&self.settings.more)
             .args(origin)
+            .env("SKERRY_FAILPOINTS", self.failpoints())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -100,6 +102,11 @@ impl Process {
     /// Waits until it serves. Until then a node that has no other to speak to may wait for one.
     pub fn await_serving(&mut self) {
         self.id = self.await_line("node serves")["node"].as_u64();
+    }
+
+    /// Of the process that runs.
+    pub fn process_id(&self) -> u32 {
+        self.child.as_ref().expect("the node runs").id()
     }
 
     /// The node's id.
@@ -133,6 +140,21 @@ impl Process {
 
     pub fn data(&self) -> PathBuf {
         self.settings.folder.join("volume")
+    }
+
+    /// Faults that last while a file of their name is here: `skerry_node::failpoints`.
+    fn failpoints(&self) -> PathBuf {
+        self.settings.folder.join("failpoints")
+    }
+
+    /// Brings a fault about.
+    pub fn fail(&self, failpoint: &str) {
+        fs::write(self.failpoints().join(failpoint), b"").unwrap();
+    }
+
+    /// Ends it.
+    pub fn mend(&self, failpoint: &str) {
+        fs::remove_file(self.failpoints().join(failpoint)).unwrap();
     }
 
     pub fn settings(&mut self) -> &mut Settings {

@@ -138,6 +138,7 @@ fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: O
     blocked.extend(held_up(observed).map(|why| entry("NodeHeldUp", why)));
     if let (Ok(decision), Some(status)) = (decision, observed.database.known()) {
         let kept = kept_tables(decision, status).into_iter();
+        blocked.extend(stalled(observed, status).map(|why| entry("DiskStalled", why)));
         blocked.extend(kept.map(|name| entry("TableKept", format!("table {name:?} is not in the spec, and is kept"))));
     }
     blocked.truncate(BLOCKED_MAX);
@@ -151,6 +152,17 @@ fn held_up(observed: &Observed) -> impl Iterator<Item = String> {
         let why = slot.held_up.as_ref()?;
         let zone = if slot.zone.is_empty() { String::new() } else { format!(", in zone {:?},", slot.zone) };
         Some(format!("{name}{zone} does not run: {why}"))
+    })
+}
+
+/// Nodes that are heard of and whose disks do not answer.
+fn stalled(observed: &Observed, status: &Status) -> impl Iterator<Item = String> {
+    let slots = observed.slots.known();
+    let stalled = status.nodes.iter().filter(|(report, _)| report.disk_stalled && is_heard(status, report.node));
+    stalled.map(move |(report, _)| {
+        let slot = slots.into_iter().flatten().find(|(_, slot)| slot.address == report.address);
+        let name = slot.map_or_else(|| report.node.to_string(), |(name, _)| format!("{name} ({})", report.node));
+        format!("{name} leads nothing: its disk has not made a write durable for too long")
     })
 }
 

@@ -91,6 +91,7 @@ fn report() -> NodeReport {
         zone: "z".into(),
         map_epoch: Epoch(9),
         disk_full: true,
+        disk_stalled: true,
         disk_bytes: 10,
         replicas: 4,
         lost: vec![(ShardId(7), ReplicaId(13))],

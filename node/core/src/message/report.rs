@@ -28,6 +28,8 @@ pub struct NodeReport {
     pub map_epoch: Epoch,
     /// True while it takes no puts: the disk is nearly full.
     pub disk_full: bool,
+    /// True while a write of its log waits for too long: it leads nothing that others can lead.
+    pub disk_stalled: bool,
     /// Bytes that its store and log take.
     pub disk_bytes: u64,
     /// Replicas that this node holds, and that lead nothing, counted.

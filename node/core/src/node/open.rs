@@ -1,6 +1,6 @@
 //! How a node comes to be: from nothing, as the first of a database, or from what its volume holds.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::log::RecoveredLog;
 use crate::map::{Map, NodeRecord};
 use crate::node::forgotten::Forgotten;
 use crate::node::garbage::Garbage;
+use crate::node::log_watch::LogWatch;
 use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
 use crate::node::{Identity, Node, NodeConfig};
@@ -104,7 +105,7 @@ impl Node {
             syncing: None,
             wants_sync: false,
             unsynced: true,
-            waiting: VecDeque::new(),
+            log: LogWatch::new(config.log_stall_ticks),
             highest: Version::default(),
             next_destroyed_write: Vec::new(),
             snapshot_budget: 0,

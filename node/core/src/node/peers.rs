@@ -97,7 +97,13 @@ impl Node {
             }
             return Ok(());
         }
+        if self.log.is_overfull() && !envelope.entries.is_empty() {
+            return Ok(());
+        }
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|r| r.id() == to) {
+            if envelope.kind == RaftKind::TimeoutNow && replica.gives_way(&self.heard) {
+                return Ok(());
+            }
             if !replica.is_routine(&envelope) {
                 replica.wake(&self.heard);
             }
@@ -171,8 +177,12 @@ impl Node {
         Ok(())
     }
 
-    /// What is left of a full disk is for deletes: no piece of a snapshot is taken. Its sender waits, and tries again.
+    /// What is left of a full disk is for deletes, and one that hangs would hold the node up: no piece of a snapshot is
+    /// taken. Its sender waits, and tries again.
     fn has_no_room(&self) -> bool {
+        if self.log.is_behind() {
+            return true;
+        }
         self.disk_full == Some(true) && !is_planted(Planted::SnapshotToFullDisk)
     }
 

@@ -20,13 +20,13 @@ impl Node {
         Some(replica)
     }
 
-    /// One word for all copies that this node shares with another. At once when the disk has become full: what others
-    /// send meanwhile is of its reserve.
+    /// One word for all copies that this node shares with another. At once when the disk has become full, or has stalled:
+    /// what others send meanwhile is of its reserve, or waits.
     pub(super) fn beat(&mut self, wall_ms: u64) {
         if !self.ticks.is_multiple_of(BEAT_TICKS) && !std::mem::take(&mut self.beats_soon) {
             return;
         }
-        let beat = Beat { disk_full: self.disk_full, wall_ms: Some(wall_ms) };
+        let beat = Beat { disk_full: self.disk_full, disk_stalled: self.log.is_stalled(), wall_ms: Some(wall_ms) };
         let mut peers: BTreeSet<NodeId> = self.replicas.values().flat_map(Replica::peer_nodes).collect();
         peers.remove(&self.identity.node);
         self.send.extend(peers.into_iter().map(|node| (node, PeerMessage::Beat(beat))));
@@ -36,6 +36,7 @@ impl Node {
         if let Some(disk_full) = beat.disk_full {
             self.heard.hear_disk(from, disk_full);
         }
+        self.heard.hear_stall(from, beat.disk_stalled);
         if let Some(wall_ms) = beat.wall_ms {
             self.clocks.hear(from, wall_ms, now);
         }

@@ -42,7 +42,7 @@ impl Node {
         }
         if !writes.is_empty() {
             self.sequence = sequence;
-            self.waiting.push_back((sequence, writes.iter().map(|w| w.shard).collect()));
+            self.log.handed(sequence, writes.iter().map(|w| w.shard).collect());
             effects.log = Some(LogBatch { sequence, writes });
         }
         effects.sync = self.begin_sync();
@@ -106,8 +106,7 @@ impl Node {
     }
 
     pub(super) fn log_durable(&mut self, sequence: u64) {
-        while self.waiting.front().is_some_and(|(s, _)| *s <= sequence) {
-            let Some((_, shards)) = self.waiting.pop_front() else { break };
+        while let Some(shards) = self.log.durable(sequence) {
             for shard in shards {
                 let Some(replica) = self.replicas.get_mut(&shard) else { continue };
                 let mut out = Collected::default();

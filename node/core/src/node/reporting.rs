@@ -115,6 +115,7 @@ impl Node {
             zone: self.identity.zone.clone(),
             map_epoch: self.map.epoch,
             disk_full: self.disk_full == Some(true),
+            disk_stalled: self.log.is_stalled(),
             disk_bytes: self.disk_bytes.min(BYTES_MAX),
             replicas: census.replicas - census.leaders,
             lost: self.lost.iter().copied().filter(|copy| self.is_durably_entombed(*copy)).collect(),

@@ -83,9 +83,33 @@ impl Node {
     /// Hands leadership of every shard to another copy that is in step, where there is one.
     pub(super) fn step_aside(&mut self) {
         for (shard, replica) in &mut self.replicas {
-            if let Some(heir) = replica.heir() {
+            // Better one whose disk has stalled than none.
+            let fit = replica.heirs(|node| !self.heard.is_stalled(node)).into_iter();
+            if let Some(heir) = fit.chain(replica.heirs(|_| true)).next() {
                 replica.wake(&self.heard);
                 replica.transfer(heir);
+                self.dirty.insert(*shard);
+            }
+        }
+    }
+
+    /// A period has passed for the log's writes. The others hear at once of a disk that stalls, or answers again.
+    pub(super) fn watch_log(&mut self) {
+        if self.log.tick() {
+            self.heard.hear_stall(self.identity.node, self.log.is_stalled());
+            self.beats_soon = true;
+            self.told.tell_soon();
+        }
+    }
+
+    /// While this node's disk has stalled, what others can lead goes to them.
+    pub(super) fn give_way(&mut self) {
+        if !self.log.is_stalled() {
+            return;
+        }
+        for (shard, replica) in &mut self.replicas {
+            replica.give_way(&self.heard);
+            if replica.has_work() {
                 self.dirty.insert(*shard);
             }
         }

@@ -9,7 +9,7 @@ use crate::command::Command;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{ReplicaId, ShardId, Token};
 use crate::log::LogWrite;
-use crate::message::{PeerMessage, RaftEnvelope};
+use crate::message::{PeerMessage, RaftEnvelope, RaftKind};
 use crate::node::{AdminRefusal, AdminReply, Answer, Refusal};
 use crate::planted::{Planted, is_planted};
 use crate::replica::apply::Overwritten;
@@ -139,8 +139,10 @@ impl Replica {
         }
         self.send(messages, out);
         let shard = self.descriptor().shard;
-        let held: Vec<_> =
-            ready.take_persisted_messages().iter().filter_map(|m| convert::message_out(shard, m)).collect();
+        let promises = ready.take_persisted_messages();
+        let promises = promises.iter().filter_map(|m| convert::message_out(shard, m));
+        let (at_once, held) = promises.partition(|message| self.promises_nothing_new(message));
+        self.send(at_once, out);
         let write = self.log_write(&mut ready);
         let committed = ready.take_committed_entries();
         for read in ready.take_read_states() {
@@ -150,12 +152,19 @@ impl Replica {
         let snapshot = (!ready.snapshot().is_empty()).then(|| ready.snapshot().get_metadata().index);
         let number = ready.number();
         self.raw.advance_append_async(ready);
-        self.hold(write, Outstanding { sequence, ready: number, messages: held, snapshot }, out);
+        let term = self.raw.store().hard_state.term;
+        self.hold(write, Outstanding { sequence, term, ready: number, messages: held, snapshot }, out);
         self.apply_committed(committed, engine, out)?;
         for to in snapshots_to {
             self.start_snapshot(to, engine, now)?;
         }
         Ok(())
+    }
+
+    /// True for a follower's sign of life in a term that it has on disk. It acknowledges no entry, so it need not wait for
+    /// any: a disk that takes longer than an election time-out would cost the shard its leader.
+    fn promises_nothing_new(&self, message: &RaftEnvelope) -> bool {
+        message.kind == RaftKind::HeartbeatResponse && message.term <= self.durable_term
     }
 
     /// What the log must have of this ready. `None` = nothing that a promise depends on.

@@ -33,6 +33,7 @@ impl Replica {
             return;
         }
         self.keep_own_promise();
+        self.leave_elections_to_others(heard);
         self.wait_for_snapshot();
         self.wait_for_release();
         self.raw.tick();
@@ -253,7 +254,8 @@ impl Replica {
     /// The batch of this and lower sequences is durable: what waited for it may go out.
     pub(crate) fn log_durable(&mut self, sequence: u64, out: &mut Collected) {
         while self.outstanding.front().is_some_and(|o| o.sequence <= sequence) {
-            let Some(Outstanding { ready, messages, snapshot, .. }) = self.outstanding.pop_front() else { break };
+            let Some(Outstanding { ready, messages, snapshot, term, .. }) = self.outstanding.pop_front() else { break };
+            self.durable_term = self.durable_term.max(term);
             self.raw.on_persist_ready(ready);
             if let Some(index) = snapshot {
                 self.raw.advance_apply_to(index);

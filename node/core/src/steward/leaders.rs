@@ -98,6 +98,7 @@ fn heirs(view: &View<'_>, record: &ShardRecord, leader: NodeId, report: &ShardRe
             && record.assigned.contains(replica)
             && view.map.nodes.get(&replica.node).is_some_and(is_active)
             && view.heard(replica.node).is_some()
+            && view.has_disk(replica.node)
     });
     fit.map(|replica| (replica.node, replica.id)).collect()
 }

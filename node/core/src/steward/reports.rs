@@ -160,14 +160,19 @@ impl<'a> View<'a> {
         by_node.filter(named).map(|(shard, replica)| (shard, replica.id)).collect()
     }
 
-    /// True if a new copy may be put on the node: it is active and heard of.
+    /// True if a new copy may be put on the node: it is active and heard of, and its disk answers.
     pub(super) fn takes_copies(&self, node: NodeId) -> bool {
-        self.map.nodes.get(&node).is_some_and(is_active) && self.heard(node).is_some()
+        self.map.nodes.get(&node).is_some_and(is_active) && self.heard(node).is_some() && self.has_disk(node)
     }
 
     /// True unless the node says that its disk is nearly full.
     pub(super) fn has_room(&self, node: NodeId) -> bool {
         self.heard(node).is_none_or(|report| !report.disk_full) || is_planted(Planted::FullNodeChosen)
+    }
+
+    /// True unless the node says that its disk has stalled.
+    pub(super) fn has_disk(&self, node: NodeId) -> bool {
+        self.heard(node).is_none_or(|report| !report.disk_stalled)
     }
 
     fn is_fresh(&self, at_ms: u64) -> bool {

@@ -12,8 +12,8 @@ use skerry_core::log::{LogWrite, RecoveredLog};
 use skerry_core::map::{Fragmentation, NodeRecord};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{
-    AdminRefusal, AdminReply, AdminRequest, Answer, Identity, Input, Node, NodeConfig, Recovered, Refusal, Status,
-    TICK_MS, bootstrap,
+    AdminRefusal, AdminReply, AdminRequest, Answer, Identity, Input, LogBatch, Node, NodeConfig, Recovered, Refusal,
+    Status, TICK_MS, bootstrap,
 };
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply};
 use skerry_core::time::{Now, Version};
@@ -129,6 +129,10 @@ pub(crate) struct Cluster {
     pub(crate) ahead_ms: BTreeMap<NodeId, u64>,
     /// No sync of this node's store ends.
     pub(crate) unsynced: Option<NodeId>,
+    /// Nothing that is written to these nodes' logs becomes durable.
+    pub(crate) hung: BTreeSet<NodeId>,
+    /// What waits for that.
+    unlogged: BTreeMap<NodeId, Vec<LogBatch>>,
 }
 
 pub(crate) fn new_node(number: u64) -> NewNode {
@@ -219,9 +223,10 @@ impl Cluster {
             }
         }
         if let Some(batch) = effects.log {
-            let host = self.hosts.get_mut(&to).unwrap();
-            batch.writes.iter().cloned().for_each(|write| fold(&mut host.logs, write));
-            self.input(to, Input::LogDurable { sequence: batch.sequence });
+            self.unlogged.entry(to).or_default().push(batch);
+            if !self.hung.contains(&to) {
+                self.mend_disk(to);
+            }
         }
         if let Some(mark) = effects.sync
             && self.unsynced != Some(to)
@@ -229,6 +234,16 @@ impl Cluster {
             let host = self.hosts.get_mut(&to).unwrap();
             host.synced = host.engine.copy();
             self.input(to, Input::EngineDurable { mark });
+        }
+    }
+
+    /// The node's disk answers again.
+    pub(crate) fn mend_disk(&mut self, node: NodeId) {
+        self.hung.remove(&node);
+        for batch in self.unlogged.remove(&node).unwrap_or_default() {
+            let host = self.hosts.get_mut(&node).unwrap();
+            batch.writes.into_iter().for_each(|write| fold(&mut host.logs, write));
+            self.input(node, Input::LogDurable { sequence: batch.sequence });
         }
     }
 

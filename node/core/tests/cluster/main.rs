@@ -13,6 +13,7 @@ mod members;
 mod memory;
 mod newer;
 mod recovery;
+mod stalled_disk;
 mod system_recovery;
 
 use std::collections::BTreeSet;

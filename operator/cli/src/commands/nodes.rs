@@ -84,11 +84,13 @@ fn held(status: &Status, node: NodeId) -> Held {
 
 fn state(status: &Status, node: NodeId, wanted: NodeState) -> &'static str {
     let full = status.nodes.iter().any(|(r, _)| r.node == node && r.disk_full);
+    let stalled = status.nodes.iter().any(|(r, _)| r.node == node && r.disk_stalled);
     match (wanted, is_heard(status, node)) {
         (NodeState::Removed, _) => "removed",
         (_, false) => "silent",
-        (NodeState::Draining, true) => "draining",
+        (NodeState::Active | NodeState::Draining, true) if stalled => "disk stalled",
         (NodeState::Active, true) if full => "disk full",
+        (NodeState::Draining, true) => "draining",
         (NodeState::Active, true) => "up",
     }
 }

@@ -148,6 +148,17 @@ fn node_that_does_not_run_is_told_of_with_its_zone_and_why() {
 }
 
 #[test]
+fn node_whose_disk_has_stalled_is_named() {
+    let mut database = at_rest(&["a", "b", "c"], 4);
+    let (report, _) = database.nodes.iter_mut().find(|(report, _)| report.node.0 == 2).unwrap();
+    report.disk_stalled = true;
+    let status = told(SPEC, &observed(Seen::Known(database)), None);
+    let told: Vec<_> = status.blocked_by.iter().filter(|blocked| blocked.reason == "DiskStalled").collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].message.contains("n2") && told[0].message.contains("leads nothing"), "{}", told[0].message);
+}
+
+#[test]
 fn choice_of_who_leaves_is_told_once_it_is_written_down() {
     let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c", "c"], 4)));
     if let Seen::Known(slots) = &mut seen.slots {

@@ -48,7 +48,7 @@ const WAITING: [Change; 11] = [
     ("a write", |r| r.writes.push_back((command(), Token(1)))),
     ("a command", |r| r.system_commands.push_back((SystemCommand::Record(Descriptor::default()), None))),
     ("a log write", |r| {
-        r.outstanding.push_back(Outstanding { sequence: 9, ready: 9, messages: Vec::new(), snapshot: None });
+        r.outstanding.push_back(Outstanding { sequence: 9, term: 1, ready: 9, messages: Vec::new(), snapshot: None });
     }),
     ("an entry", |r| drop(r.proposed.insert(9, Proposed { term: 1, waiters: Vec::new(), is_system: false }))),
     ("a read", |r| r.reads.wait(reader())),

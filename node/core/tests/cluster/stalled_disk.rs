@@ -1,0 +1,123 @@
+//! A disk that hangs fails nothing: its node leads nothing that others can lead until the disk answers, and nobody hands
+//! leadership round in circles where all disks hang.
+
+use std::collections::BTreeSet;
+
+use skerry_core::ids::{NodeId, TableId};
+use skerry_core::node::TICK_MS;
+use skerry_core::planted::{Planted, plant};
+
+use crate::harness::{Cluster, three_nodes};
+
+const KEYS: [&str; 3] = ["a", "k", "s"];
+/// A write waits for 40 ticks before its disk counts as stalled; then there are a hand-over and an election.
+const MOVED_TICKS: u64 = 60;
+
+/// The nodes that lead the table's shards.
+fn leaders(cluster: &Cluster, table: TableId) -> Vec<Option<NodeId>> {
+    KEYS.iter().map(|key| cluster.leader_of(table, key.as_bytes())).collect()
+}
+
+fn leads(cluster: &Cluster, node: NodeId) -> usize {
+    cluster.hosts[&node].node.replicas().filter(|view| view.is_leader).count()
+}
+
+/// Three nodes at rest, and one that leads the shard of "a".
+fn with_leader() -> (Cluster, [NodeId; 3], TableId, NodeId) {
+    let (mut cluster, nodes, table) = three_nodes();
+    cluster.settle();
+    cluster.put(table, "a", "before");
+    let leader = cluster.leader_of(table, b"a").unwrap();
+    (cluster, nodes, table, leader)
+}
+
+fn writes_go_on_beside_a_disk_that_hangs() {
+    let (mut cluster, _, table, leader) = with_leader();
+    cluster.hung.insert(leader);
+    cluster.put_at(leader, table, "a", "under way");
+    cluster.run(MOVED_TICKS);
+    assert_eq!(leads(&cluster, leader), 0, "nothing is led where the disk hangs");
+    for key in KEYS {
+        cluster.put(table, key, "meanwhile");
+    }
+    // Also when nothing has happened for long, and when the others fall asleep.
+    cluster.run(600);
+    assert_eq!(leads(&cluster, leader), 0);
+    let status = cluster.status();
+    let stalled = |node: NodeId| status.nodes.iter().any(|(report, _)| report.node == node && report.disk_stalled);
+    assert!(stalled(leader), "the steward knows");
+    cluster.mend_disk(leader);
+    cluster.run(60);
+    assert_eq!(cluster.hosts[&leader].node.stalled_ms(), None);
+    let status = cluster.status();
+    assert!(status.nodes.iter().all(|(report, _)| !report.disk_stalled));
+    assert_eq!(cluster.get(table, "a").as_deref(), Some(&b"meanwhile"[..]));
+    cluster.settle();
+}
+
+fn a_stalled_node_is_not_elected() {
+    let (mut cluster, nodes, table, leader) = with_leader();
+    let hung = *nodes.iter().find(|node| **node != leader).unwrap();
+    cluster.hung.insert(hung);
+    cluster.put(table, "a", "x");
+    cluster.run(MOVED_TICKS);
+    assert!(cluster.hosts[&hung].node.stalled_ms().is_some_and(|waited| waited > 40 * TICK_MS));
+    // The leader is gone for the others.
+    cluster.deaf = Some(leader);
+    cluster.run(120);
+    assert_eq!(leads(&cluster, hung), 0);
+}
+
+fn where_all_disks_hang_or_too_few_are_left_leaders_stay() {
+    let (mut cluster, nodes, table, leader) = with_leader();
+    let before = leaders(&cluster, table);
+    let terms = |cluster: &Cluster| {
+        cluster.hosts.values().flat_map(|host| host.node.replicas()).map(|view| view.term).collect::<BTreeSet<_>>()
+    };
+    let terms_before = terms(&cluster);
+    let other = *nodes.iter().find(|node| **node != leader).unwrap();
+    // The others alone are no majority whose disks answer.
+    cluster.hung.extend([leader, other]);
+    for key in KEYS {
+        for node in nodes {
+            cluster.put_at(node, table, key, "waits");
+        }
+    }
+    cluster.run(400);
+    cluster.hung.extend(nodes);
+    cluster.run(2_000);
+    assert_eq!(leaders(&cluster, table), before);
+    assert_eq!(terms(&cluster), terms_before, "nobody stood for election");
+    nodes.into_iter().for_each(|node| cluster.mend_disk(node));
+    cluster.run(60);
+    cluster.put(table, "a", "after");
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_is_followed_and_comes_back_when_it_answers() {
+    writes_go_on_beside_a_disk_that_hangs();
+}
+
+#[test]
+fn a_node_whose_disk_hangs_is_not_elected() {
+    a_stalled_node_is_not_elected();
+}
+
+#[test]
+fn nobody_gives_way_to_those_that_cannot_do_without() {
+    where_all_disks_hang_or_too_few_are_left_leaders_stay();
+}
+
+#[test]
+fn the_tests_of_stalled_disks_catch_their_planted_bugs() {
+    let bugs: [(Planted, fn()); 2] = [
+        (Planted::HungDiskKeepsLeading, writes_go_on_beside_a_disk_that_hangs),
+        (Planted::GivesWayToFew, where_all_disks_hang_or_too_few_are_left_leaders_stay),
+    ];
+    for (bug, test) in bugs {
+        plant(Some(bug));
+        let caught = std::panic::catch_unwind(test).is_err();
+        plant(None);
+        assert!(caught, "{bug:?}");
+    }
+}

@@ -1,0 +1,65 @@
+//! Faults that tests bring about in a real process: each is a file in the folder that the environment variable
+//! `SKERRY_FAILPOINTS` names, and lasts as long as that file is there. Builds without debug assertions, which releases are,
+//! have none of this.
+
+/// A fault, by the name of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failpoint {
+    /// The worker panics in its next round.
+    WorkerPanics,
+    /// The worker stands still in the midst of a round.
+    WorkerHangs,
+    /// The log's writer stands still before its next sync.
+    LogSyncHangs,
+    /// The task of a link to another node panics at the next message.
+    LinkPanics,
+}
+
+#[cfg(debug_assertions)]
+mod files {
+    use std::path::PathBuf;
+    use std::sync::OnceLock;
+    use std::time::Duration;
+
+    use super::Failpoint;
+
+    const POLL: Duration = Duration::from_millis(5);
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+    impl Failpoint {
+        fn file(self) -> &'static str {
+            match self {
+                Self::WorkerPanics => "worker-panics",
+                Self::WorkerHangs => "worker-hangs",
+                Self::LogSyncHangs => "log-sync-hangs",
+                Self::LinkPanics => "link-panics",
+            }
+        }
+
+        fn is_set(self) -> bool {
+            let folder = FOLDER.get_or_init(|| std::env::var_os("SKERRY_FAILPOINTS").map(PathBuf::from));
+            folder.as_ref().is_some_and(|folder| folder.join(self.file()).try_exists().unwrap_or(false))
+        }
+
+        /// Panics while the fault lasts.
+        pub fn panic(self) {
+            assert!(!self.is_set(), "failpoint {}", self.file());
+        }
+
+        /// Returns when the fault is over.
+        pub fn hang(self) {
+            while self.is_set() {
+                std::thread::sleep(POLL);
+            }
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+impl Failpoint {
+    /// Nothing.
+    pub const fn panic(self) {}
+
+    /// Nothing.
+    pub const fn hang(self) {}
+}

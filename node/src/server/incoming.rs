@@ -1,0 +1,280 @@
+//! The connections of one port: so many at most, none that says nothing for long, and no haste where the process has no
+//! open file left for another.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::service::Interceptor;
+use tonic::transport::server::Connected;
+use tonic::{Request, Status};
+use tracing::{info, warn};
+
+/// A connection from which no byte has come for so long is closed. One that lives answers the pings that it gets every ten
+/// seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// The beginning of the protocol must have come after this time: whoever sends it byte by byte means no good.
+const OPENING_MAX: Duration = Duration::from_secs(10);
+/// Bytes of that beginning: what every HTTP/2 connection starts with, and no HTTP/1 request is shorter.
+const OPENING_BYTES: usize = 24;
+/// Connections beyond the limit that are kept for their calls to be refused in words. Those beyond are just closed.
+const REFUSED_MAX: usize = 64;
+/// A connection of the small HTTP server is closed at this age: its protocol has no pings, and its requests are short.
+const HTTP_AGE_MAX: Duration = Duration::from_secs(60);
+/// A client that is turned away gets so long to hear it.
+const TOLD_MAX: Duration = Duration::from_secs(1);
+/// Between two tries to take a connection in while there is no open file left for it.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The connections of one port, counted.
+#[derive(Debug)]
+pub struct Places {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+/// One of them, given back when dropped.
+#[derive(Debug)]
+struct Place {
+    of: Arc<Places>,
+    is_over: bool,
+}
+
+/// What a call knows of its connection: the limit that it is beyond, if it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Beyond(Option<usize>);
+
+/// Refuses the calls of connections beyond the limit. Nothing happened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RefuseBeyond;
+
+impl Interceptor for RefuseBeyond {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        match request.extensions().get() {
+            Some(Beyond(Some(most))) => {
+                Err(Status::resource_exhausted(format!("this port has {most} connections, its most: try again later")))
+            }
+            Some(Beyond(None)) | None => Ok(request),
+        }
+    }
+}
+
+impl Places {
+    /// So many at most.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { taken: AtomicUsize::new(0), most })
+    }
+
+    fn take(self: &Arc<Self>) -> Place {
+        let before = self.taken.fetch_add(1, Ordering::AcqRel);
+        Place { of: self.clone(), is_over: before >= self.most }
+    }
+
+    fn has_any(&self) -> bool {
+        self.taken.load(Ordering::Acquire) < self.most + REFUSED_MAX
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.of.taken.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A listener whose connections are counted and watched.
+#[derive(Debug)]
+pub struct Incoming {
+    listener: TcpListener,
+    places: Arc<Places>,
+    /// There was no open file left at the last try.
+    is_starved: bool,
+}
+
+impl Incoming {
+    /// Takes connections of a listener in.
+    pub fn new(listener: TcpListener, places: Arc<Places>) -> Self {
+        Self { listener, places, is_starved: false }
+    }
+
+    /// The next connection. Says once that there is no open file left for any, and once that there is again.
+    async fn next(&mut self) -> Guarded {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    if std::mem::take(&mut self.is_starved) {
+                        info!("connections are taken again");
+                    }
+                    // Closed by being dropped.
+                    if self.places.has_any() && stream.set_nodelay(true).is_ok() {
+                        return Guarded::new(stream, self.places.take());
+                    }
+                }
+                // Of that one connection alone.
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_starved, true) {
+                        warn!(%error, "no connection can be taken: tried again twice a second");
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// For a server that takes a stream.
+    pub(super) fn into_stream(self) -> impl Stream<Item = io::Result<Guarded>> {
+        futures::stream::unfold(self, |mut incoming| async move {
+            let next = incoming.next().await;
+            Some((Ok(next), incoming))
+        })
+    }
+}
+
+fn is_of_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// A connection that is closed when nothing comes from it for too long.
+#[derive(Debug)]
+pub struct Guarded {
+    stream: TcpStream,
+    place: Place,
+    opened: Instant,
+    last: Instant,
+    bytes: usize,
+    /// When it is closed, whatever comes.
+    ends: Option<Instant>,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Guarded {
+    fn new(stream: TcpStream, place: Place) -> Self {
+        let now = Instant::now();
+        let alarm = Box::pin(sleep_until(now + OPENING_MAX));
+        Self { stream, place, opened: now, last: now, bytes: 0, ends: None, alarm }
+    }
+
+    fn deadline(&self) -> Instant {
+        let silence = if self.bytes < OPENING_BYTES { self.opened + OPENING_MAX } else { self.last + SILENCE_MAX };
+        self.ends.map_or(silence, |ends| silence.min(ends))
+    }
+
+    fn is_too_old(&self) -> bool {
+        self.ends.is_some_and(|ends| Instant::now() >= ends)
+    }
+
+    /// Tells an HTTP client that there are too many. What it sends is read to its end: a socket that is closed before takes
+    /// the answer with it.
+    async fn turn_away(mut self, most: usize) {
+        let text = format!("this port has {most} connections, its most: try again later\n");
+        let head = format!("HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\nconnection: close", text.len());
+        let told = async {
+            self.stream.write_all(format!("{head}\r\n\r\n{text}").as_bytes()).await?;
+            self.stream.shutdown().await?;
+            while self.stream.read(&mut [0; 1024]).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // Whoever does not listen is not told.
+        let _in_time = tokio::time::timeout(TOLD_MAX, told).await;
+    }
+
+    /// The limit of its port, if it is beyond it.
+    fn beyond(&self) -> Option<usize> {
+        self.place.is_over.then_some(self.place.of.most)
+    }
+}
+
+/// For the small HTTP server.
+impl axum::serve::Listener for Incoming {
+    type Io = Guarded;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Guarded, SocketAddr) {
+        loop {
+            let mut next = self.next().await;
+            match (next.beyond(), next.stream.peer_addr()) {
+                (None, Ok(address)) => {
+                    next.ends = Some(next.opened + HTTP_AGE_MAX);
+                    return (next, address);
+                }
+                // Bounded as the connections are: it keeps its place till then.
+                (Some(most), _) => drop(tokio::spawn(next.turn_away(most))),
+                (None, Err(_)) => {}
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl Connected for Guarded {
+    type ConnectInfo = Beyond;
+
+    fn connect_info(&self) -> Beyond {
+        Beyond(self.beyond())
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if self.is_too_old() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) {
+            self.bytes = self.bytes.saturating_add(buffer.filled().len() - before);
+            self.last = Instant::now();
+            return Poll::Ready(read);
+        }
+        // The alarm is set anew only when it goes off: a connection that is busy costs nothing here.
+        loop {
+            ready!(self.alarm.as_mut().poll(context));
+            let deadline = self.deadline();
+            if Instant::now() >= deadline {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing has come for too long")));
+            }
+            self.alarm.as_mut().reset(deadline);
+        }
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+}

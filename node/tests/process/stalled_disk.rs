@@ -1,0 +1,43 @@
+//! A disk that hangs: writes go on within seconds under another leader, the node says so, and comes back when it answers.
+
+use std::time::{Duration, Instant};
+
+use crate::cluster::{Cluster, eventually};
+
+/// Until the disk counts as stalled, two seconds; then a hand-over; on a busy machine.
+const MOVED_MAX: Duration = Duration::from_secs(12);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_go_on_beside_a_disk_that_hangs_and_its_node_comes_back_when_it_answers() {
+    let cluster = Cluster::start(3);
+    cluster.table("sales", 1).await;
+    let database = cluster.database();
+    database.put("sales", b"before", b"1").await;
+    let leader = cluster.leader("sales").await;
+    let node = &cluster.nodes[leader];
+    node.fail("log-sync-hangs");
+    let began = Instant::now();
+    // The first of them is under way where the disk hangs: whether it happened is unknown, and it is made again.
+    for number in 0..10_u8 {
+        database.put("sales", &[b'k', number], b"1").await;
+    }
+    assert!(began.elapsed() < MOVED_MAX, "{:?}", began.elapsed());
+    assert_ne!(cluster.leader("sales").await, leader);
+    let page = |path: &str, status: u16, text: &str| {
+        node.page(path).is_some_and(|(found, shown)| found == status && shown.contains(text))
+    };
+    eventually("the node says so", async || page("/readyz", 503, "[-] disk: has stalled: a write of the log")).await;
+    assert!(page("/livez", 200, "ok"), "a restart helps no disk");
+    let stalled = async || {
+        let nodes = database.status().await.nodes;
+        nodes.iter().any(|told| told.report.as_ref().is_some_and(|r| r.node_id == node.id() && r.disk_stalled))
+    };
+    eventually("the steward knows", stalled).await;
+
+    node.mend("log-sync-hangs");
+    eventually("the node is ready", async || page("/readyz", 200, "ok")).await;
+    eventually("the steward knows", async || !stalled().await).await;
+    for number in 0..10_u8 {
+        assert_eq!(database.get("sales", &[b'k', number]).await.unwrap().value, &b"1"[..]);
+    }
+}

@@ -150,7 +150,7 @@ planted! {
     /// A copy forgets that its records are a snapshot's, which its log does not reach yet.
     SnapshotForgotten by test("tests/search/restarts.rs", "a_copy_whose_log_does_not_know_of_its_snapshot_yet_stands_at_it_after_a_restart"),
     /// The pieces of a snapshot are stored in any order.
-    PieceOutOfOrder by seeds(100),
+    PieceOutOfOrder by seeds(1_000),
     /// A damaged piece of a snapshot is stored.
     PieceUnchecked by seeds(100),
     /// A copy that knows no leader of its term gives its records up for whoever offers a snapshot.

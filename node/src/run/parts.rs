@@ -129,9 +129,9 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
         stamp,
         sender,
         sessions,
-        sessions_max,
         metrics,
         closing,
+        sessions_max,
     };
     let serving = server::serve(listeners, Arc::new(context), identity, health, admission, server_stop.clone());
     let server = tokio::spawn(panics::vital("server", serving));
@@ -142,7 +142,7 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
 /// The clients' streams, and the task that ends those which stand still.
 fn sessions(inbox: &Inbox, stop: &CancellationToken) -> Arc<Sessions> {
     let sessions = Arc::new(Sessions::default());
-    tokio::spawn(sessions.clone().watch(inbox.budget().clone(), stop.clone()));
+    tokio::spawn(panics::vital("sessions", sessions.clone().watch(inbox.budget().clone(), stop.clone())));
     sessions
 }
 

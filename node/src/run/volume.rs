@@ -170,8 +170,8 @@ fn open_core(
         seed: rand::random(),
         seeds,
         log_memory_bytes_max: budget / 2,
-        preimage_bytes_max: budget / 8,
         log_stall_ticks: config.disk_stall_ms / TICK_MS,
+        preimage_bytes_max: budget / 8,
         ..NodeConfig::default()
     };
     let opened = Node::open(identity, node_config, recovered, engine.as_ref(), clock::now())?;

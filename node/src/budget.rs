@@ -22,8 +22,10 @@ pub enum Kind {
     Requests,
     /// Answers that their clients have not taken yet.
     Answers,
-    /// Frames from and to other nodes.
+    /// Frames from other nodes.
     Peers,
+    /// Frames to other nodes.
+    Outgoing,
     /// Entries of the log, for copies that lag. Measured by the core.
     Log,
     /// What running snapshots keep of records that were overwritten. Measured by the core.
@@ -32,10 +34,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, as metrics name them.
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 6] = [
         (Self::Requests, "requests"),
         (Self::Answers, "answers"),
         (Self::Peers, "peers"),
+        (Self::Outgoing, "outgoing"),
         (Self::Log, "log"),
         (Self::Preimages, "preimages"),
     ];
@@ -46,10 +49,12 @@ impl Kind {
 pub enum Share {
     /// Three quarters: whatever brings new values.
     Most,
-    /// All of it: reads and orders, which find the last quarter free of puts.
+    /// All of it: reads, which find the last quarter free of puts.
     All,
     /// A quarter more: deletes, which are small, and by which room is made.
     More,
+    /// Whatever is in use: what operators and joining nodes ask. It is little, rare, and may be what ends the shortage.
+    Always,
 }
 
 /// The budget.
@@ -92,6 +97,7 @@ impl Budget {
             Share::Most => self.limit / 4 * 3,
             Share::All => self.limit,
             Share::More => self.limit.saturating_add(self.limit / 4),
+            Share::Always => usize::MAX,
         };
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         if bytes > 0 && before.saturating_add(bytes) > ceiling {

@@ -105,7 +105,8 @@ impl Ask {
         match self {
             Self::Write { command, .. } if command.only_deletes() => Share::More,
             Self::Write { .. } => Share::Most,
-            Self::Read { .. } | Self::Admin(_) => Share::All,
+            Self::Read { .. } => Share::All,
+            Self::Admin(_) => Share::Always,
         }
     }
 }
@@ -253,7 +254,8 @@ impl Inbox {
     pub async fn deliver(&self, from: NodeId, incarnation: Incarnation, messages: Vec<PeerMessage>) -> bool {
         let bytes = messages.iter().map(message_bytes).sum();
         let mut tries = 0;
-        // Not the whole budget's room counts: what clients leave untaken must not keep the shards from going on.
+        // Not the whole budget's room counts, nor frames that wait for a slow peer: neither clients that take no answers
+        // nor a peer that takes no frames may keep the shards from going on with the others.
         while bytes > 0 && self.budget.used_by(Kind::Peers) > self.budget.limit() / PEERS_PART {
             if tries == PEER_RETRIES_MAX {
                 return true;
@@ -453,6 +455,19 @@ mod tests {
         inbox.submit(vec![put(5_000)]).unwrap();
     }
 
+    fn entries() -> Vec<PeerMessage> {
+        let copies = (ReplicaId(2), ReplicaId(1));
+        let mut append = RaftEnvelope::empty(ShardId(1), copies, RaftKind::Append, 1);
+        append.entries = vec![LogEntry {
+            index: 1,
+            term: 1,
+            kind: EntryKind::Normal,
+            data: Bytes::from_static(b"entry"),
+            context: Bytes::new(),
+        }];
+        vec![PeerMessage::Raft(append)]
+    }
+
     #[tokio::test]
     async fn a_peers_frame_waits_for_memory_and_is_lost_in_the_end_but_what_has_no_size_never_waits() {
         let (inbox, receiver) = inbox_within(Budget::new(400));
@@ -461,23 +476,26 @@ mod tests {
         let map = || vec![PeerMessage::Map(MapDelta { nodes: vec![], ..MapDelta::default() })];
         assert!(inbox.deliver(from, incarnation, map()).await);
         assert!(matches!(receiver.try_recv(), Ok(Work::Peer { .. })));
-        let entries = || {
-            let copies = (ReplicaId(2), ReplicaId(1));
-            let mut append = RaftEnvelope::empty(ShardId(1), copies, RaftKind::Append, 1);
-            append.entries = vec![LogEntry {
-                index: 1,
-                term: 1,
-                kind: EntryKind::Normal,
-                data: Bytes::from_static(b"entry"),
-                context: Bytes::new(),
-            }];
-            vec![PeerMessage::Raft(append)]
-        };
         assert!(inbox.deliver(from, incarnation, entries()).await);
         assert!(receiver.try_recv().is_err(), "it is lost");
         drop(held);
         assert!(inbox.deliver(from, incarnation, entries()).await);
         assert!(matches!(receiver.try_recv(), Ok(Work::Peer { .. })));
+    }
+
+    #[tokio::test]
+    async fn frames_that_wait_for_a_slow_peer_do_not_keep_those_of_others_out() {
+        let (inbox, receiver) = inbox_within(Budget::new(400));
+        let _for_a_slow_peer = inbox.budget().charge(Kind::Outgoing, 300);
+        assert!(inbox.deliver(NodeId(2), Incarnation(1), entries()).await);
+        assert!(matches!(receiver.try_recv(), Ok(Work::Peer { .. })));
+    }
+
+    #[test]
+    fn an_order_of_the_operator_is_taken_when_memory_is_used_up() {
+        let (inbox, _receiver) = inbox_within(Budget::new(400));
+        let _logs = inbox.budget().charge(Kind::Log, 1_000);
+        inbox.submit(vec![read()]).unwrap();
     }
 
     #[test]

@@ -30,9 +30,10 @@ use crate::vitals::Vitals;
 const QUEUE_BATCHES_MAX: usize = 1_024;
 /// Bytes of entries and records that wait for one stream at most.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
-/// All frames from and to other nodes together may take this part of the node's memory budget: a quarter. Then a stream
-/// that has something waiting takes no more; one that is empty does, so that no healthy peer is held up by a slow one.
-pub(crate) const PEERS_PART: usize = 4;
+/// All frames to other nodes together may take this part of the node's memory budget, an eighth, and all from them as
+/// much. Then a stream that has something waiting takes no more but what has no size, such as heartbeats; one that is
+/// empty does, so that no healthy peer is held up by a slow one.
+pub(crate) const PEERS_PART: usize = 8;
 
 /// Who sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,17 +206,22 @@ impl Outlet {
         if self.next.is_empty() {
             return 0;
         }
-        let messages = std::mem::take(&mut self.next);
-        let (count, bytes) = (messages.len() as u64, messages.iter().map(message_bytes).sum());
+        let mut messages = std::mem::take(&mut self.next);
+        let (count, mut bytes) = (messages.len() as u64, messages.iter().map(message_bytes).sum());
         let queued = self.bytes.load(Ordering::Acquire);
-        let is_scarce = self.budget.used_by(Kind::Peers) > self.budget.limit() / PEERS_PART;
+        let is_scarce = self.budget.used_by(Kind::Outgoing) > self.budget.limit() / PEERS_PART;
         if queued + bytes > QUEUE_BYTES_MAX || (is_scarce && queued > 0 && bytes > 0) {
-            return count;
+            messages.retain(|message| message_bytes(message) == 0);
+            bytes = 0;
+        }
+        let dropped = count - messages.len() as u64;
+        if messages.is_empty() {
+            return dropped;
         }
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let permit = self.budget.charge(Kind::Peers, bytes);
+        let permit = self.budget.charge(Kind::Outgoing, bytes);
         match self.queue.try_send(Batch { messages, bytes, permit }) {
-            Ok(()) => 0,
+            Ok(()) => dropped,
             Err(_full_or_stopped) => {
                 self.bytes.fetch_sub(bytes, Ordering::AcqRel);
                 count
@@ -240,5 +246,45 @@ pub(crate) fn message_bytes(message: &PeerMessage) -> usize {
         | PeerMessage::CertifyAsk { .. }
         | PeerMessage::CertifyAnswer { .. }
         | PeerMessage::TransferLeader { .. } => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use skerry_core::ids::{ReplicaId, ShardId};
+    use skerry_core::log::{EntryKind, LogEntry};
+    use skerry_core::message::{RaftEnvelope, RaftKind};
+
+    use super::*;
+
+    fn raft(kind: RaftKind, entries: Vec<LogEntry>) -> PeerMessage {
+        let copies = (ReplicaId(2), ReplicaId(1));
+        PeerMessage::Raft(RaftEnvelope { entries, ..RaftEnvelope::empty(ShardId(1), copies, kind, 1) })
+    }
+
+    fn append() -> PeerMessage {
+        let (data, context) = (Bytes::from_static(b"entry"), Bytes::new());
+        raft(RaftKind::Append, vec![LogEntry { index: 1, term: 1, kind: EntryKind::Normal, data, context }])
+    }
+
+    #[test]
+    fn heartbeats_go_out_where_entries_find_no_room() {
+        let budget = Budget::new(800);
+        let (queue, mut sent) = mpsc::channel(2);
+        let mut outlet = Outlet { queue, budget: budget.clone(), bytes: Arc::default(), next: vec![append()] };
+        let _to_others = budget.charge(Kind::Outgoing, 101);
+        assert_eq!(outlet.flush(), 0, "a stream that is empty takes entries");
+        outlet.next = vec![append(), raft(RaftKind::Heartbeat, vec![])];
+        assert_eq!(outlet.flush(), 1);
+        assert_eq!(sent.try_recv().unwrap().messages, [append()]);
+        assert_eq!(sent.try_recv().unwrap().messages, [raft(RaftKind::Heartbeat, vec![])]);
+        outlet.next = vec![append()];
+        assert_eq!(
+            (outlet.flush(), budget.used_by(Kind::Outgoing)),
+            (1, 101),
+            "what was taken out gave its memory back"
+        );
+        assert!(sent.try_recv().is_err());
     }
 }

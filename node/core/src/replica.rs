@@ -364,6 +364,11 @@ impl Replica {
         forgot.then(|| LogCut { shard: self.descriptor().shard, replica: self.id(), start: self.raw.store().start() })
     }
 
+    /// True if this copy leads and a member lacks entries that the log could forget.
+    pub(crate) fn is_log_needed(&self) -> bool {
+        self.slowest_follower() < self.durable.0
+    }
+
     /// The lowest index that a member is known to have; the highest there is if this copy does not lead.
     fn slowest_follower(&self) -> u64 {
         if !self.is_leader() {

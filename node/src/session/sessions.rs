@@ -1,8 +1,9 @@
 //! The client streams that are open, so that one whose client does not read can be ended when memory is short.
 //!
 //! A stream whose client does not read is not read from either, so what waits for it is bounded; it keeps that for as
-//! long as memory is plenty. When answers fill a quarter of the budget, streams that have stood still are ended: their
-//! reads can be asked again and their writes are found by their request ids, while everybody else's reads go on.
+//! long as memory is plenty. When answers fill a quarter of the budget, or keep puts out together with the logs, streams
+//! that have stood still are ended: their reads can be asked again and their writes are found by their request ids, while
+//! everybody else's requests go on.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -19,6 +20,9 @@ const STALL_MAX: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 /// Memory is short when answers take this part of the budget: a quarter.
 const ANSWERS_PART: usize = 4;
+/// And when they take this part, a thirty-second, while more is in use than logs and pre-images may take, five eighths:
+/// puts are refused above three quarters, and those that keep all puts out may be answers that nobody takes.
+const SCARCE_ANSWERS_PART: usize = 32;
 
 /// The streams that are open.
 #[derive(Debug, Default)]
@@ -38,8 +42,7 @@ impl Sessions {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let is_short = budget.used_by(Kind::Answers) > budget.limit() / ANSWERS_PART;
-            let ended = self.look(is_short, STALL_MAX);
+            let ended = self.look(is_short(&budget), STALL_MAX);
             if ended > 0 {
                 warn!(sessions = ended, "memory is short: sessions whose clients do not read their answers are ended");
             }
@@ -60,6 +63,12 @@ impl Sessions {
     }
 }
 
+fn is_short(budget: &Budget) -> bool {
+    let (answers, limit) = (budget.used_by(Kind::Answers), budget.limit());
+    let is_scarce_for_puts = budget.used() > limit / 8 * 5;
+    answers > limit / ANSWERS_PART || (is_scarce_for_puts && answers > limit / SCARCE_ANSWERS_PART)
+}
+
 #[cfg(test)]
 mod tests {
     use skerry_core::command::Outcome;
@@ -67,6 +76,7 @@ mod tests {
     use skerry_core::time::Version;
 
     use super::*;
+    use crate::budget::Share;
 
     #[test]
     fn a_stream_that_stands_still_is_ended_only_when_memory_is_short() {
@@ -83,5 +93,15 @@ mod tests {
         drop(stands);
         sessions.look(true, Duration::ZERO);
         assert_eq!(sessions.0.lock().unwrap().len(), 1, "what is gone is forgotten");
+    }
+
+    #[test]
+    fn answers_that_nobody_takes_do_not_keep_every_put_out_beside_a_full_log() {
+        let budget = Budget::new(64 << 20);
+        budget.measured(Kind::Log, budget.limit() / 2);
+        budget.measured(Kind::Preimages, budget.limit() / 8);
+        let _answers = budget.charge(Kind::Answers, budget.limit() / 8);
+        assert!(budget.acquire(Kind::Requests, 1_000, Share::Most).is_none());
+        assert!(is_short(&budget), "or no put is ever taken again");
     }
 }

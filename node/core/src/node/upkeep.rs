@@ -139,12 +139,26 @@ impl Node {
         if !self.ticks.is_multiple_of(8) {
             return Vec::new();
         }
-        let (keep, all) = (self.config.log_keep_bytes, self.config.log_memory_bytes_max);
-        let is_over = self.held().log > all && !is_planted(Planted::LogMemoryUnbounded);
-        let most = if is_over { all / self.replicas.len().max(1) } else { usize::MAX };
-        let cuts = self.replicas.values_mut().filter_map(|r| r.cut(keep, most)).collect();
-        // What is left waits for the store.
-        self.wants_sync |= is_over && self.unsynced;
+        let keep = self.config.log_keep_bytes;
+        let mut cuts: Vec<_> = self.replicas.values_mut().filter_map(|r| r.cut(keep, usize::MAX)).collect();
+        // What nobody needs now goes first, so that a copy that lags or is being built does not start anew for it.
+        for is_needed in [false, true] {
+            self.cut_to_share(is_needed, &mut cuts);
+        }
         cuts
+    }
+
+    /// While the logs take too much together, those that a copy needs which lags, or all the others, get half of it.
+    fn cut_to_share(&mut self, is_needed: bool, cuts: &mut Vec<LogCut>) {
+        let (keep, all) = (self.config.log_keep_bytes, self.config.log_memory_bytes_max);
+        if self.held().log <= all || is_planted(Planted::LogMemoryUnbounded) {
+            return;
+        }
+        let count = self.replicas.values().filter(|replica| replica.is_log_needed() == is_needed).count();
+        let most = all / 2 / count.max(1);
+        let these = self.replicas.values_mut().filter(|replica| replica.is_log_needed() == is_needed);
+        cuts.extend(these.filter_map(|replica| replica.cut(keep, most)));
+        // What is left waits for the store.
+        self.wants_sync |= self.unsynced;
     }
 }

@@ -109,6 +109,37 @@ fn a_copy_that_is_away_costs_bounded_memory_and_gets_a_snapshot_instead() {
     assert!(has_all, "the copy that came back has all that was accepted");
 }
 
+/// Whether a copy that was away catches up by the log alone where the logs of shards in which nobody lags are over the
+/// budget with it.
+fn catches_up_without_a_snapshot() -> bool {
+    let (mut cluster, nodes, table) = three_nodes_within(LOG_BYTES_MAX, usize::MAX);
+    cluster.settle();
+    for key in 0..20 {
+        written(&mut cluster, table, &format!("k{key}"), 1_000);
+        written(&mut cluster, table, &format!("t{key}"), 1_000);
+    }
+    cluster.run(60);
+    let late = a_follower(&cluster, table, &nodes);
+    let away = cluster.hosts.remove(&late).unwrap();
+    for key in 0..18 {
+        written(&mut cluster, table, &format!("a{key:02}"), 1_000);
+    }
+    cluster.run(60);
+    cluster.hosts.insert(late, away);
+    cluster.loses_chunks = true;
+    cluster.run(200);
+    let views = |node: &NodeId| {
+        let views = cluster.hosts[node].node.replicas().filter(|view| view.shard.0 != 0);
+        views.map(|view| (view.shard, view.applied)).collect::<Vec<_>>()
+    };
+    nodes.iter().all(|node| views(node) == views(&late))
+}
+
+#[test]
+fn logs_that_no_copy_needs_are_forgotten_before_those_of_copies_that_lag() {
+    assert!(catches_up_without_a_snapshot());
+}
+
 #[test]
 fn a_snapshot_that_writes_outrun_is_given_up() {
     let most = kept_of_what_is_overwritten();

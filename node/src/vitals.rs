@@ -67,6 +67,8 @@ pub struct Vitals {
     copies: Mutex<Copies>,
     /// For how long the log's oldest write had waited at the last tick, while the disk has stalled. `u64::MAX` = it has not.
     stalled_ms: AtomicU64,
+    /// Shards are led here all the same while the disk has stalled.
+    leads_stalled: AtomicBool,
     /// When another node last said that this one was given up. 0 = never.
     given_up_ms: AtomicU64,
     /// Damaged parts of the volume that were put aside.
@@ -103,6 +105,7 @@ impl Vitals {
             registered: AtomicU8::new(0),
             copies: Mutex::default(),
             stalled_ms: AtomicU64::new(u64::MAX),
+            leads_stalled: AtomicBool::new(false),
             given_up_ms: AtomicU64::new(0),
             aside: Mutex::default(),
             is_doubtful: AtomicBool::new(false),
@@ -155,15 +158,25 @@ impl Vitals {
         self.registered.store(u8::from(registered), Ordering::Release);
     }
 
-    /// The disk has stalled, and the log's oldest write has waited for so long; or it has not.
-    pub fn stalled(&self, waited_ms: Option<u64>) {
+    /// The disk has stalled, and the log's oldest write has waited for so long; or it has not. `leads` = shards are led
+    /// here all the same.
+    pub fn stalled(&self, waited_ms: Option<u64>, leads: bool) {
+        self.leads_stalled.store(leads, Ordering::Release);
         self.stalled_ms.store(waited_ms.unwrap_or(u64::MAX), Ordering::Release);
     }
 
-    /// A restart helps no disk, so a stall is no reason for one.
+    /// A restart helps no disk, so a stall is no reason for one. Nor is it a reason to send clients away from what nobody
+    /// else leads: where all disks are slow at once, no node would be left for them.
     fn disk(&self) -> Check {
         match self.stalled_ms.load(Ordering::Acquire) {
             u64::MAX => Check { name: "disk", well: true, found: "answers".to_owned() },
+            waited if self.leads_stalled.load(Ordering::Acquire) => Check {
+                name: "disk",
+                well: true,
+                found: format!(
+                    "has stalled: a write of the log has waited for {waited} ms, and others cannot lead all"
+                ),
+            },
             waited => Check {
                 name: "disk",
                 well: false,
@@ -318,12 +331,23 @@ mod tests {
     fn a_node_whose_disk_has_stalled_is_live_and_not_ready_until_it_answers() {
         let (inbox, _receiver) = inbox();
         let vitals = Vitals::new(inbox.signals().clone());
-        vitals.stalled(Some(2_050));
+        vitals.stalled(Some(2_050), false);
         let ready = vitals.ready();
         assert!(ready.iter().any(|c| !c.well && c.name == "disk" && c.found.contains("2050 ms")), "{ready:?}");
         assert!(all_well(&vitals.live()));
-        vitals.stalled(None);
+        vitals.stalled(None, false);
         assert!(vitals.disk().well);
+    }
+
+    #[test]
+    fn a_node_whose_disk_has_stalled_is_ready_for_what_nobody_else_can_lead() {
+        let (inbox, _receiver) = inbox();
+        let vitals = Vitals::new(inbox.signals().clone());
+        vitals.stalled(Some(2_050), true);
+        let disk = vitals.disk();
+        assert!(disk.well && disk.found.contains("2050 ms"), "{disk:?}");
+        vitals.stalled(Some(2_100), false);
+        assert!(!vitals.disk().well);
     }
 
     #[test]

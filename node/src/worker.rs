@@ -223,7 +223,8 @@ impl Worker {
     /// Says when the disk stalls, and when it answers again.
     fn note_stall(&mut self) {
         let waited_ms = self.parts.node.stalled_ms();
-        self.parts.vitals.stalled(waited_ms);
+        let leads = waited_ms.is_some() && self.parts.node.replicas().any(|replica| replica.is_leader);
+        self.parts.vitals.stalled(waited_ms, leads);
         self.parts.metrics.disk_stalled.set(u64::from(waited_ms.is_some()));
         match (std::mem::replace(&mut self.is_stalled, waited_ms.is_some()), waited_ms) {
             (false, Some(waited_ms)) => warn!(waited_ms, "disk has stalled: what others can lead is handed over"),

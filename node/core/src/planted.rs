@@ -125,6 +125,10 @@ planted! {
     HungDiskKeepsLeading by seeds(100),
     /// A leader whose disk hangs gives its leadership up though the others cannot do without it.
     GivesWayToFew by test("tests/cluster/stalled_disk.rs", "the_tests_of_stalled_disks_catch_their_planted_bugs"),
+    /// Leadership is given to others of which too few are in step.
+    GivesWayToThoseBehind by test("tests/cluster/stalled_disk.rs", "the_tests_of_stalled_disks_catch_their_planted_bugs"),
+    /// Clients' writes are taken however many wait behind a disk that hangs.
+    WritesOutrunDisk by test("tests/cluster/stalled_disk.rs", "the_tests_of_stalled_disks_catch_their_planted_bugs"),
     /// A restarted copy knows no requests.
     RequestsForgottenAtOpen by seeds(100),
     /// The outcome of a write whose condition failed is not remembered.

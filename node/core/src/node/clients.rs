@@ -45,6 +45,12 @@ impl Node {
         let replica = self.replicas.get(&shard).filter(|replica| serves(replica, record));
         let replica = replica.ok_or_else(|| elsewhere(self.identity.node, record))?;
         if replica.is_leader()
+            && let Some(queued) = self.log.glut()
+            && !is_planted(Planted::WritesOutrunDisk)
+        {
+            return Err(Refusal::Overloaded { shard, queued });
+        }
+        if replica.is_leader()
             && !command.only_deletes()
             && let Some(node) = replica.full_voter(&self.heard)
         {

@@ -19,6 +19,9 @@ const RELAPSE_TICKS: u64 = 60_000 / TICK_MS;
 /// With so many batches that wait behind a stalled write, entries of leaders elsewhere are not taken: they would only
 /// fill memory. They are sent again.
 const BATCHES_MAX: usize = 64;
+/// With so many, writes of clients are not taken either: half of what the log's queue holds, since whoever waits for a
+/// place in it neither answers nor is heard of.
+const CLIENTS_BATCHES_MAX: usize = 2_048;
 
 /// Owner of what was handed to the log and is not durable.
 #[derive(Debug)]
@@ -104,6 +107,12 @@ impl LogWatch {
     /// True while so much waits behind a stalled write that nothing should be added.
     pub(super) fn is_overfull(&self) -> bool {
         self.waiting.len() >= BATCHES_MAX && self.is_behind()
+    }
+
+    /// So many batches wait behind a stalled write that clients must not add to them. `None` = they may.
+    pub(super) fn glut(&self) -> Option<usize> {
+        let batches = self.waiting.len();
+        (batches >= CLIENTS_BATCHES_MAX && self.is_behind()).then_some(batches)
     }
 
     fn oldest_ticks(&self) -> u64 {

@@ -4,7 +4,7 @@
 
 use crate::heard::Heard;
 use crate::ids::NodeId;
-use crate::map::Role;
+use crate::map::{Replica as Copy, Role};
 use crate::planted::{Planted, is_planted};
 use crate::replica::{ELECTION_TICKS, Replica};
 
@@ -19,18 +19,35 @@ impl Replica {
         if !heard.is_stalled(self.node) || is_planted(Planted::HungDiskKeepsLeading) {
             return false;
         }
+        self.others_suffice(|copy| can_lead(copy.node, heard)) || is_planted(Planted::GivesWayToFew)
+    }
+
+    /// True if of each configuration in force a majority is on other nodes and fit.
+    fn others_suffice(&self, is_fit: impl Fn(Copy) -> bool) -> bool {
         let has_majority = |voting: [Role; 2]| {
-            let voters = self.descriptor().members.iter().filter(|m| voting.contains(&m.role)).map(|m| m.replica.node);
-            let fit = voters.clone().filter(|node| *node != self.node && can_lead(*node, heard)).count();
-            2 * fit > voters.count() || is_planted(Planted::GivesWayToFew)
+            let voters = self.descriptor().members.iter().filter(|m| voting.contains(&m.role)).map(|m| m.replica);
+            let fit = voters.clone().filter(|copy| copy.node != self.node && is_fit(*copy)).count();
+            2 * fit > voters.count()
         };
         has_majority([Role::Voter, Role::Outgoing]) && has_majority([Role::Voter, Role::Incoming])
+    }
+
+    /// True if the others can also elect one of them, and commit: a copy that is not in step may do neither, however well
+    /// its node is. Then leadership would be lost to nobody, and with it the reads, which need no disk.
+    fn others_are_in_step(&self, heard: &Heard) -> bool {
+        let in_step = self.in_step();
+        self.others_suffice(|copy| can_lead(copy.node, heard) && in_step.contains(&copy.id))
+            || is_planted(Planted::GivesWayToFew)
+            || is_planted(Planted::GivesWayToThoseBehind)
     }
 
     /// Hands leadership to a copy that is in step on a node whose disk answers, if that is not under way. Tried again until
     /// it is done: raft gives up what takes longer than an election time-out.
     pub(crate) fn give_way(&mut self, heard: &Heard) {
         if !self.is_leader() || self.raw.raft.lead_transferee.is_some() || !self.gives_way(heard) {
+            return;
+        }
+        if !self.others_are_in_step(heard) {
             return;
         }
         // One that does not take it is not asked for ever.

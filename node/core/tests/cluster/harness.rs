@@ -132,7 +132,7 @@ pub(crate) struct Cluster {
     /// Nothing that is written to these nodes' logs becomes durable.
     pub(crate) hung: BTreeSet<NodeId>,
     /// What waits for that.
-    unlogged: BTreeMap<NodeId, Vec<LogBatch>>,
+    pub(crate) unlogged: BTreeMap<NodeId, Vec<LogBatch>>,
 }
 
 pub(crate) fn new_node(number: u64) -> NewNode {

@@ -93,6 +93,46 @@ fn where_all_disks_hang_or_too_few_are_left_leaders_stay() {
     cluster.put(table, "a", "after");
 }
 
+/// A copy that is not heard can neither vote for an heir nor keep what it writes, however well its node is.
+fn a_leader_stays_where_the_others_are_not_in_step() {
+    let (mut cluster, nodes, table, leader) = with_leader();
+    let hushed = *nodes.iter().find(|node| **node != leader).unwrap();
+    cluster.hushed = Some(hushed);
+    cluster.run(40);
+    cluster.hung.insert(leader);
+    cluster.put_at(leader, table, "a", "waits");
+    cluster.run(400);
+    assert_eq!(cluster.leader_of(table, b"a"), Some(leader));
+    let read = cluster.get(table, "a");
+    assert_eq!(read.as_deref(), Some(&b"before"[..]), "what needs no disk is answered");
+}
+
+/// The log's queue is bounded, and whoever waits for a place in it does nothing else.
+fn what_clients_write_behind_a_disk_that_hangs_is_bounded() {
+    let (mut cluster, nodes, table, leader) = with_leader();
+    cluster.hung.extend(nodes);
+    cluster.put_at(leader, table, "a", "first");
+    cluster.run(MOVED_TICKS);
+    for _ in 0..5_000 {
+        cluster.put_at(leader, table, "a", "more");
+    }
+    let waiting = cluster.unlogged[&leader].len();
+    assert!(waiting < 2_200, "the log's queue has 4096 places: {waiting}");
+    nodes.into_iter().for_each(|node| cluster.mend_disk(node));
+    cluster.run(60);
+    cluster.put(table, "a", "after");
+}
+
+#[test]
+fn nobody_gives_way_to_copies_that_are_not_in_step() {
+    a_leader_stays_where_the_others_are_not_in_step();
+}
+
+#[test]
+fn writes_are_refused_before_the_logs_queue_is_full() {
+    what_clients_write_behind_a_disk_that_hangs_is_bounded();
+}
+
 #[test]
 fn a_leader_whose_disk_hangs_is_followed_and_comes_back_when_it_answers() {
     writes_go_on_beside_a_disk_that_hangs();
@@ -110,9 +150,11 @@ fn nobody_gives_way_to_those_that_cannot_do_without() {
 
 #[test]
 fn the_tests_of_stalled_disks_catch_their_planted_bugs() {
-    let bugs: [(Planted, fn()); 2] = [
+    let bugs: [(Planted, fn()); 4] = [
         (Planted::HungDiskKeepsLeading, writes_go_on_beside_a_disk_that_hangs),
         (Planted::GivesWayToFew, where_all_disks_hang_or_too_few_are_left_leaders_stay),
+        (Planted::GivesWayToThoseBehind, a_leader_stays_where_the_others_are_not_in_step),
+        (Planted::WritesOutrunDisk, what_clients_write_behind_a_disk_that_hangs_is_bounded),
     ];
     for (bug, test) in bugs {
         plant(Some(bug));

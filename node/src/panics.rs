@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
@@ -28,6 +29,9 @@ pub const ASYNC_THREAD: &str = "async";
 pub const EXIT_PANICKED: i32 = 70;
 /// The reason of a panic gets so long to be written: standard error may be a pipe that nobody reads.
 const LAST_LINE_MAX: Duration = Duration::from_secs(2);
+
+/// True once a panic ends the process.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// The task at work on this thread, if the node cannot do without it.
@@ -107,9 +111,15 @@ pub fn watch(inbox: Arc<Inbox>, end: impl Fn(&str) + Send + Sync + 'static) {
             None => format!("thread {name} panicked at {place}: {text}"),
         };
         // First of all: whatever comes next may wait.
+        IS_ENDING.store(true, Ordering::SeqCst);
         inbox.fail(reason.clone());
         end(&reason);
     }));
+}
+
+/// True once a panic ends the process, which says why itself: nobody else need.
+pub fn is_ending() -> bool {
+    IS_ENDING.load(Ordering::SeqCst)
 }
 
 /// Ends the process with the reason as the last line of its log. Returns never, and waits for no other thread but for the

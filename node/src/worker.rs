@@ -34,6 +34,7 @@ use crate::failpoints::Failpoint;
 use crate::inbox::{Ask, Inbox, Request, Seen, Work};
 use crate::log::{LogError, LogHandle};
 use crate::metrics::Metrics;
+use crate::panics;
 use crate::peers::Peers;
 use crate::syncer::Syncer;
 use crate::vitals::Vitals;
@@ -143,7 +144,9 @@ impl Worker {
         let signals = self.parts.inbox.signals();
         if let Some(reason) = signals.failure() {
             self.parts.metrics.poisoned.set(1);
-            error!(reason, "node is poisoned and serves nothing until it is restarted");
+            if !panics::is_ending() {
+                error!(reason, "node is poisoned and serves nothing until it is restarted");
+            }
         }
         signals.answered(self.pending.len());
         drop(self.pending);

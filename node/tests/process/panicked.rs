@@ -24,9 +24,9 @@ fn ends_with(node: &mut Process, words: &[&str]) {
     assert_eq!(status.code(), Some(EXIT_PANICKED), "{}", node.log());
     // A thread that was at work may still have said what it did.
     let log = node.log();
-    let errors =
+    let mut errors =
         log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|l: &Value| l["level"] == "ERROR");
-    let last = errors.last().unwrap();
+    let last = errors.next_back().unwrap();
     assert_eq!(last["message"], "node ends at once", "{last}");
     let reason = last["reason"].as_str().unwrap();
     assert!(words.iter().all(|word| reason.contains(word)), "{reason}");

@@ -57,7 +57,7 @@ pub enum Share {
     Always,
 }
 
-/// The budget.
+/// Bytes that the whole node may hold for others, and how many each kind holds now. All threads share it, without a lock.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,

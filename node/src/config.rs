@@ -14,13 +14,13 @@ use crate::server::Ports;
 
 /// Without a declared reserve a tenth of the volume is kept, and at most this.
 pub const RESERVE_BYTES_MAX: u64 = 1 << 30;
-/// The range of what `--disk-stall-ms` may say.
+/// The least that `--disk-stall-ms` may say: below, a busy disk is taken for one that hangs.
 pub const DISK_STALL_MS_MIN: u64 = 500;
-/// The same.
+/// The most that `--disk-stall-ms` may say: clients have given up before.
 pub const DISK_STALL_MS_MAX: u64 = 60_000;
-/// The range of what `--connections-max` may say.
+/// The least that `--connections-max` may say: with fewer the other nodes and the probes find no place.
 pub const CONNECTIONS_MIN: usize = 8;
-/// The same.
+/// The most that `--connections-max` may say.
 pub const CONNECTIONS_MAX: usize = 65_536;
 /// The most that `--sessions-max` may say.
 pub const SESSIONS_MAX: u64 = 65_536;

@@ -57,9 +57,9 @@ mod files {
 
 #[cfg(not(debug_assertions))]
 impl Failpoint {
-    /// Nothing.
+    /// Does nothing in a release build.
     pub const fn panic(self) {}
 
-    /// Nothing.
+    /// Does nothing in a release build.
     pub const fn hang(self) {}
 }

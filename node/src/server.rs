@@ -75,7 +75,7 @@ pub struct Context {
     pub stamp: Arc<AtomicU64>,
     /// Who this node is.
     pub sender: Arc<Sender>,
-    /// Clients' streams.
+    /// The clients' streams, so that one that stands still can be ended.
     pub sessions: Arc<Sessions>,
     /// To be counted.
     pub metrics: Metrics,

@@ -60,7 +60,7 @@ pub(crate) type Faults = BTreeMap<String, SeedFault>;
 /// Why an address gave no map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SeedFault {
-    /// In words.
+    /// The error and its causes, as a person is told of them.
     pub(crate) text: String,
     /// Nobody is there.
     pub(crate) is_plain: bool,

@@ -14,6 +14,14 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
+/// How people read of a replica's lag behind its leader, in milliseconds; `u64::MAX` = unknown.
+pub fn lag(behind_ms: u64) -> String {
+    match behind_ms {
+        u64::MAX => "behind by an unknown time".to_owned(),
+        known => format!("{known} ms behind"),
+    }
+}
+
 /// The latest wall clock that versions follow: far below what they can hold, so that they can rise for ever after it.
 pub(crate) const WALL_MS_MAX: u64 = (1 << 46) - (1 << 40);
 

@@ -152,7 +152,7 @@ impl Process {
         fs::write(self.failpoints().join(failpoint), b"").unwrap();
     }
 
-    /// Ends it.
+    /// Takes a failpoint away again.
     pub fn mend(&self, failpoint: &str) {
         fs::remove_file(self.failpoints().join(failpoint)).unwrap();
     }

@@ -169,7 +169,7 @@ pub struct Victim {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingRemoval {
-    /// Its name.
+    /// The table's name, as the spec had it.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Its id in the database: another table of the same name is not meant.

@@ -7,7 +7,7 @@ use skerry_client::{AdminError, ConnectError, ReadError, WriteError};
 /// Why a command failed, as far as a program can do something about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Anything else.
+    /// None of the others: the message says what is wrong. Exit code 1.
     Error,
     /// The command line itself is wrong.
     Usage,

@@ -64,7 +64,8 @@ impl Failure {
         self.kind.unwrap_or_else(|| Kind::of(&self.error))
     }
 
-    /// For programs.
+    /// The last line on stderr with `-o json`: its kind, the message with its causes, the next step, and
+    /// of a write whether it may have happened.
     fn json(&self) -> Value {
         let mut error = self.facts.clone();
         error.insert("kind".to_owned(), self.meaning().name().into());

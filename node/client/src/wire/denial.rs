@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use skerry_core::ids::{Epoch, NodeId, ShardId, TableId};
 use skerry_core::limits::LimitExceeded;
-use skerry_core::time::Version;
+use skerry_core::time::{Version, lag};
 use skerry_proto::v1;
 use skerry_proto::v1::limit_exceeded::Limit;
 use skerry_proto::v1::operation_error::Kind;
@@ -61,7 +61,7 @@ pub enum Denial {
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
     /// The replica is further behind than the read allows.
-    #[error("this replica is {}, more than asked for", behind(*.behind_ms))]
+    #[error("this replica is {}, more than asked for", lag(*.behind_ms))]
     TooStale {
         /// `u64::MAX` = unknown.
         behind_ms: u64,
@@ -162,14 +162,6 @@ fn not_leader(shard: ShardId, leader: Option<&Leader>) -> String {
     match leader {
         Some(leader) => format!("shard {shard} is led by node {}", leader.node),
         None => format!("the node that was asked does not lead shard {shard}, and knows of no leader"),
-    }
-}
-
-/// How people read of a replica's lag.
-fn behind(behind_ms: u64) -> String {
-    match behind_ms {
-        u64::MAX => "behind by an unknown time".to_owned(),
-        known => format!("{known} ms behind"),
     }
 }
 

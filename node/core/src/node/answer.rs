@@ -5,7 +5,7 @@ use crate::ids::{Epoch, NodeId, ShardId, TableId};
 use crate::key::KeyError;
 use crate::limits::LimitExceeded;
 use crate::node::{AdminRefusal, AdminReply};
-use crate::time::Version;
+use crate::time::{Version, lag};
 
 /// The answer to a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub enum Refusal {
     /// Nothing happened: the node has no room for the answer now. Try again after a pause.
     #[error("the node that leads shard {shard} has no memory for more answers now")]
     NoMemory {
-        /// Which shard.
+        /// The shard that the read was for.
         shard: ShardId,
     },
     /// Nothing happened; deletes are still taken.
@@ -79,7 +79,7 @@ pub enum Refusal {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The replica here has not seen everything that old yet.
-    #[error("this replica is {}, more than asked for", behind(*.behind_ms))]
+    #[error("this replica is {}, more than asked for", lag(*.behind_ms))]
     TooStale {
         /// How far behind. `u64::MAX` = unknown.
         behind_ms: u64,
@@ -98,14 +98,6 @@ fn not_leader(shard: ShardId, leader: Option<NodeId>) -> String {
     match leader {
         Some(leader) => format!("shard {shard} is led by node {leader}"),
         None => format!("this node does not lead shard {shard}, and knows of no leader"),
-    }
-}
-
-/// How people read of a replica's lag.
-fn behind(behind_ms: u64) -> String {
-    match behind_ms {
-        u64::MAX => "behind by an unknown time".to_owned(),
-        known => format!("{known} ms behind"),
     }
 }
 

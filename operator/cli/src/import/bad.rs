@@ -13,11 +13,11 @@ use super::csv_rows::{Header, csv_line};
 pub(crate) struct Raw {
     /// Of a CSV file.
     pub(crate) header: Option<Arc<Header>>,
-    /// The row.
+    /// The row's own bytes, as they stood in the file.
     pub(crate) line: Vec<u8>,
 }
 
-/// The file.
+/// The file of `--skip-bad`, to which rows that were left out are added.
 #[derive(Debug)]
 pub(crate) struct BadRows {
     file: File,

@@ -25,7 +25,7 @@ pub(crate) enum Encoding {
     /// Big end first.
     #[value(name = "utf-16be")]
     Utf16Be,
-    /// ISO 8859-1.
+    /// ISO 8859-1: one byte is one character, and every byte is one.
     Latin1,
     /// As older Windows programs of Western Europe and the Americas write.
     #[value(name = "windows-1252")]

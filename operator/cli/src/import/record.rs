@@ -35,7 +35,7 @@ pub(crate) enum Form {
 pub(crate) struct Record {
     /// Under which key.
     pub(crate) key: Key,
-    /// What.
+    /// The bytes that the record gets.
     pub(crate) value: Vec<u8>,
     /// Milliseconds since 1970 after which it is absent. `None` = never.
     pub(crate) expires_ms: Option<u64>,

@@ -24,7 +24,7 @@ pub(crate) enum Stopped {
     Row {
         /// Which one, from zero.
         row: u64,
-        /// Why.
+        /// It is no record, or the database did not take it.
         why: NotWritten,
     },
     /// Progress could not be noted.

@@ -36,16 +36,16 @@ pub struct Preview {
 pub enum TableChange {
     /// It is made.
     New {
-        /// Its shards.
+        /// How many shards it begins with.
         shards: usize,
         /// Copies of each.
         copies: u32,
     },
     /// Each shard gets another number of copies.
     Copies {
-        /// Now.
+        /// Copies of each shard as it is.
         before: u32,
-        /// Then.
+        /// Copies of each shard as the spec wants it.
         after: u32,
     },
     /// It goes with its data when it has been out of the spec for so long.
@@ -64,7 +64,7 @@ pub enum TableChange {
 pub struct Seat {
     /// The database that it is of.
     pub database: String,
-    /// Its slot.
+    /// Its slot: `<database>-<zone>-<number>`.
     pub slot: String,
 }
 
@@ -74,9 +74,9 @@ pub enum PreviewError {
     /// The file is of another database than the nodes.
     #[error("the file is of database {asked:?}, and these nodes are of {found:?}")]
     AnotherDatabase {
-        /// The file's.
+        /// The database that the file names.
         asked: String,
-        /// The nodes'.
+        /// The database that the nodes are of.
         found: String,
     },
     /// The copies cannot be placed so.

@@ -84,9 +84,9 @@ pub enum Wait {
     },
     /// A table that the spec does not name any more is dropped, unless it is put back before.
     TableToGo {
-        /// Its name.
+        /// The table's name.
         table: String,
-        /// When.
+        /// The moment at which its delay is over, by the wall clock of who looks.
         at: Time,
     },
     /// Nodes run otherwise than the spec says, and cannot be restarted yet.

@@ -100,7 +100,7 @@ impl SourceArgs {
         self.file.as_os_str() == "-"
     }
 
-    /// For people.
+    /// What messages call the source: the path as it was given, or `stdin`.
     pub(super) fn name(&self) -> String {
         if self.is_stdin() { "stdin".to_owned() } else { self.file.display().to_string() }
     }

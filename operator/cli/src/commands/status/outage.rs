@@ -61,7 +61,7 @@ fn root(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Shows it.
+/// Prints what each node said, and which shards have no majority among the nodes that answer.
 pub(super) fn show(map: &Map, said: &[Said], output: &Output) -> Outcome<()> {
     let answering = said.iter().filter(|s| s.answer.is_ok()).map(|s| s.node.id).collect();
     let down = down(map, &answering);

@@ -27,7 +27,7 @@ pub(super) struct World {
     pub(super) resource: DistributedDatabase,
     pub(super) victims: Vec<Victim>,
     pub(super) removals: Vec<PendingRemoval>,
-    /// In seconds.
+    /// The wall clock of who looks, in seconds since 1970.
     pub(super) clock: i64,
     state: Option<SystemState>,
     slots: BTreeMap<String, Slot>,

@@ -1,22 +1,13 @@
 //! The check that runs beside every scenario, as a pod in the cluster: readers and writers on a bounded set of keys,
 //! every answer held against what a correct database may answer, and measures of each phase.
-//!
-//! All clients of its keys are in this process, so it knows what is under way on each key, and has one clock. That is
-//! what its proof rests on; a second check uses keys of its own. Memory is bounded however long it runs, see `window`.
 
 mod flights;
 mod http;
 mod import;
-mod keys;
-mod ledger;
-mod load;
-mod moves;
-mod phase;
-mod window;
+mod nodes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -24,20 +15,17 @@ use serde::{Deserialize, Serialize};
 use skerry_client::{Client, ClientConfig};
 use skerry_core::map::Fragmentation;
 use skerry_core::node::Status;
+use skerry_workload::{Load, Moves, Workload, tested_keys};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use import::{Imported, TableRows};
-pub use ledger::Found;
-pub use moves::{Moved, NodeNow};
-pub use phase::Summary;
+pub use nodes::NodeNow;
+pub use skerry_workload::{Found, Moved, Summary};
 
 use import::Import;
-use ledger::Ledger;
-use load::{Load, Shared};
-use moves::Moves;
 
 /// A database that starts beside the check must be there within this time.
 const CONNECT_WITHIN: Duration = Duration::from_secs(120);
@@ -89,7 +77,7 @@ pub struct Report {
 /// A check that runs.
 #[derive(Debug)]
 pub(crate) struct Check {
-    shared: Arc<Shared>,
+    workload: Arc<Workload>,
     import: Arc<Import>,
     moves: Mutex<Moves>,
     load: Mutex<Option<Load>>,
@@ -118,21 +106,20 @@ impl Check {
             }
         };
         let tables = fragmentations(&client, &config.tables).await?;
-        let places = keys::places(&tables, rand::random());
-        let ledger = Ledger::new(places.len());
+        let keys = tested_keys(&tables, rand::random());
         let import = Arc::new(Import::new(client.clone(), tables));
-        let shared = Arc::new(Shared { client, ledger, places, values: AtomicU64::new(1) });
-        let moves = shared.status().await.map(|status| Moves::new(&status)).unwrap_or_default();
-        let load = Load::start(&shared, config.writers, config.readers, config.pace);
+        let workload = Arc::new(Workload::new(client, keys));
+        let moves = status(&workload.client).await.map(|status| Moves::new(&status)).unwrap_or_default();
+        let load = Load::start(&workload, config.writers, config.readers, config.pace);
         let (moves, load, unread) = (Mutex::new(moves), Mutex::new(Some(load)), Mutex::new(None));
-        Ok(Self { shared, import, moves, load, unread })
+        Ok(Self { workload, import, moves, load, unread })
     }
 
     async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(look.tick()).await.is_some() {
-            if let Some(status) = self.shared.status().await {
+            if let Some(status) = status(&self.workload.client).await {
                 self.moves.lock().await.see(&status);
             }
         }
@@ -140,27 +127,27 @@ impl Check {
 
     /// Ends the phase and begins one of this name.
     pub(crate) async fn next_phase(&self, name: &str) -> Summary {
-        let status = self.shared.status().await;
+        let status = status(&self.workload.client).await;
         let mut moves = self.moves.lock().await;
-        let mut ended = self.shared.ledger.next_phase(name);
+        let mut ended = self.workload.recorder.next_phase(name);
         if let Some(status) = status {
             moves.see(&status);
             ended.moved = Some(moves.moved(&status));
             *moves = Moves::new(&status);
         }
-        self.shared.ledger.remember(ended.clone());
+        self.workload.recorder.remember(ended.clone());
         ended
     }
 
     /// All that is known now.
     pub(crate) async fn so_far(&self) -> Report {
-        let status = self.shared.status().await;
+        let status = status(&self.workload.client).await;
         let unread = *self.unread.lock().await;
-        let (total, mut now, phases, found) = self.shared.ledger.so_far();
+        let (total, mut now, phases, found) = self.workload.recorder.so_far();
         let mut nodes = Vec::new();
         if let Some(status) = status {
             now.moved = Some(self.moves.lock().await.moved(&status));
-            nodes = moves::nodes(&status);
+            nodes = nodes::nodes(&status);
         }
         Report { is_final: unread.is_some(), unread: unread.unwrap_or(0), total, found, now, phases, nodes }
     }
@@ -189,8 +176,8 @@ impl Check {
     pub(crate) async fn stop(&self) -> Result<Report> {
         if let Some(load) = self.load.lock().await.take() {
             load.stop().await?;
-            let unread = self.shared.last_reads().await;
-            self.shared.ledger.check_all();
+            let unread = self.workload.last_reads().await;
+            self.workload.recorder.check_all();
             *self.unread.lock().await = Some(unread);
             self.next_phase("after").await;
         }
@@ -198,11 +185,9 @@ impl Check {
     }
 }
 
-impl Shared {
-    /// `None` = the steward does not answer now.
-    async fn status(&self) -> Option<Status> {
-        self.client.with_deadline(STATUS_WITHIN).admin().status().await.ok()
-    }
+/// `None` = the steward does not answer now.
+async fn status(client: &Client) -> Option<Status> {
+    client.with_deadline(STATUS_WITHIN).admin().status().await.ok()
 }
 
 /// The tables, once all of them are there; the caller bounds the wait.

@@ -9,13 +9,13 @@ mod cgroups;
 mod control;
 mod daemon;
 mod disk;
+mod environment;
 mod host;
 mod image;
 mod kubectl;
 mod leftovers;
 mod lock;
 mod network;
-mod place;
 mod programs;
 mod progress;
 mod run;
@@ -108,7 +108,7 @@ impl Lab {
 
     /// The folder of all daemons' logs. It goes with the lab.
     pub fn logs(&self) -> PathBuf {
-        place::folder("logs")
+        environment::folder("logs")
     }
 
     /// A command that runs inside the lab's network, as administrator, with the lab's own kubectl and helm.
@@ -117,12 +117,12 @@ impl Lab {
         path.push(":");
         path.push(env::var_os("PATH").unwrap_or_default());
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", place::NAMESPACE)).arg("--").arg(program);
+        command.arg(format!("--net=/run/netns/{}", environment::NAMESPACE)).arg("--").arg(program);
         command.env("PATH", path).env("KUBECONFIG", &self.kubeconfig);
         // What these programs keep goes with the lab, and not into the home of whoever runs it.
-        command.env("KUBECACHEDIR", place::folder("kubectl"));
+        command.env("KUBECACHEDIR", environment::folder("kubectl"));
         for kind in ["CACHE", "CONFIG", "DATA"] {
-            command.env(format!("HELM_{kind}_HOME"), place::folder("helm").join(kind.to_lowercase()));
+            command.env(format!("HELM_{kind}_HOME"), environment::folder("helm").join(kind.to_lowercase()));
         }
         command
     }

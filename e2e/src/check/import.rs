@@ -7,9 +7,9 @@ use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use skerry_client::{Client, Mutation, ScanOptions, ScanRange};
 use skerry_core::map::Fragmentation;
+use skerry_workload::is_tested;
 
 use super::flights::{batches, flights, mark, row};
-use super::keys::is_of_check;
 
 /// Rows of one write.
 const BATCH_ROWS: usize = 100;
@@ -135,7 +135,7 @@ impl Import {
             let (mut count, mut sum) = (0, 0_u64);
             while let Some(page) = pages.next().await {
                 let page = page.with_context(|| format!("failed to scan {table}"))?;
-                for record in page.iter().filter(|r| !is_of_check(&r.key)) {
+                for record in page.iter().filter(|r| !is_tested(&r.key)) {
                     count += 1;
                     sum = sum.wrapping_add(mark(&record.key, &record.value));
                 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::place::{self, API_SERVICE_ADDRESS, CONTROL_ADDRESS};
+use super::environment::{self, API_SERVICE_ADDRESS, CONTROL_ADDRESS};
 use super::run::run;
 use super::template;
 
@@ -14,7 +14,7 @@ const CONFIG: &str = include_str!("../../lab/openssl.cnf");
 
 /// Where they are.
 pub(super) fn folder() -> PathBuf {
-    place::folder("certificates")
+    environment::folder("certificates")
 }
 
 /// The file of a user's kubeconfig.

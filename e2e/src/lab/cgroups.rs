@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::place::GROUP;
+use super::environment::GROUP;
 use super::run::{Look, wait};
 
 const MOUNT: &str = "/sys/fs/cgroup";

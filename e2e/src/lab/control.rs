@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::daemon::Daemon;
+use super::environment::{self, CONTROL, CONTROL_ADDRESS, POD_RANGE, SERVICE_RANGE};
 use super::kubectl::Kubectl;
-use super::place::{self, CONTROL, CONTROL_ADDRESS, POD_RANGE, SERVICE_RANGE};
 use super::run::{Look, answered, tail, wait};
 use super::{certificates, template};
 
@@ -29,7 +29,7 @@ pub(super) fn start(programs: &Path) -> Result<()> {
     await_daemon("kube-apiserver", || answered(kubectl.run(&["get", "--raw", "/readyz"])))?;
     start("kube-controller-manager", &controllers())?;
     start("kube-scheduler", &scheduler())?;
-    let file = place::folder("Corefile");
+    let file = environment::folder("Corefile");
     let folder = certificates::folder().display().to_string();
     template::write(&file, COREFILE, &[("certificates", &folder)])?;
     start("coredns", &["-conf".to_owned(), file.display().to_string()])
@@ -71,7 +71,7 @@ fn await_daemon(name: &str, mut look: impl FnMut() -> Look) -> Result<()> {
 }
 
 fn etcd() -> Vec<String> {
-    let folder = place::folder("etcd").display().to_string();
+    let folder = environment::folder("etcd").display().to_string();
     // What the lab holds is thrown away, and no crash of the machine is tested with it.
     flags(&["--unsafe-no-fsync", "--log-level=warn"], &[("--data-dir", &folder)])
 }

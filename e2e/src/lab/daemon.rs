@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::{cgroups, place};
+use super::{cgroups, environment};
 
 /// Enters the group, then becomes the program.
 const ENTER: &str = r#"echo $$ > "$1" && shift && exec "$@""#;
@@ -29,7 +29,7 @@ impl Daemon<'_> {
             .args(["--fork", "sh", "-c", ENTER, "sh"])
             .arg(cgroups::entry(&group)?)
             .arg("nsenter")
-            .arg(format!("--net=/run/netns/{}", place::namespace(self.host)))
+            .arg(format!("--net=/run/netns/{}", environment::namespace(self.host)))
             .arg(program)
             .args(args)
             .env_clear()
@@ -52,7 +52,7 @@ impl Daemon<'_> {
 
     /// Where it writes.
     pub(super) fn log(&self) -> PathBuf {
-        place::log(self.host, self.name)
+        environment::log(self.host, self.name)
     }
 }
 

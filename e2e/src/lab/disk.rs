@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use super::place;
+use super::environment;
 use super::run::run;
 
 /// Volumes on a host.
@@ -21,7 +21,7 @@ const FILLER: &str = "filler";
 
 /// Makes the disk, empty.
 pub(super) fn create(host: &str) -> Result<()> {
-    let image = place::host_folder(host).join("disk.img");
+    let image = environment::host_folder(host).join("disk.img");
     let file = File::create(&image).context("failed to create a disk's file")?;
     file.set_len(SIZE_BYTES).context("failed to size a disk's file")?;
     let (image, disk) = (image.display().to_string(), folder(host).display().to_string());
@@ -81,5 +81,5 @@ pub(super) fn free(host: &str) -> Result<()> {
 }
 
 fn folder(host: &str) -> PathBuf {
-    place::host_folder(host).join("disk")
+    environment::host_folder(host).join("disk")
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::daemon::{Daemon, installed};
+use super::environment::{self, CONTROL_ADDRESS, GROUP, POD_RANGE, TOOLS};
 use super::kubectl::Kubectl;
-use super::place::{self, CONTROL_ADDRESS, GROUP, POD_RANGE, TOOLS};
 use super::run::{Look, answered, run, run_within, tail, wait};
 use super::{Host, certificates, cgroups, disk, image, network, programs, template};
 
@@ -32,10 +32,10 @@ pub(super) const DAEMONS: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
 /// Makes what a host needs before its first start. Hosts count from 1.
 pub(super) fn create(host: &Host, number: usize) -> Result<()> {
     let name = host.name.as_str();
-    let (folder, run) = (place::host_folder(name), place::host_run(name));
+    let (folder, run) = (environment::host_folder(name), environment::host_run(name));
     fs::create_dir_all(folder.join("cni")).context("failed to create a host's folder")?;
     fs::create_dir_all(&run).context("failed to create a host's folder of sockets")?;
-    let address = place::host_address(number);
+    let address = environment::host_address(number);
     network::add_host(name, number)?;
     cgroups::create(name)?;
     certificates::host(name, &address)?;
@@ -47,7 +47,7 @@ pub(super) fn create(host: &Host, number: usize) -> Result<()> {
     fs::write(folder.join("address"), &address).context("failed to write a host's address")?;
     let (folder, run) = (folder.display().to_string(), run.display().to_string());
     let certificates = certificates::folder().display().to_string();
-    let pods = place::pod_range(number);
+    let pods = environment::pod_range(number);
     let values = [
         ("host", name),
         ("folder", &folder),
@@ -70,7 +70,7 @@ pub(super) fn create(host: &Host, number: usize) -> Result<()> {
 /// Starts its daemons.
 pub(super) fn start(host: &Host, programs: &Path) -> Result<()> {
     let name = host.name.as_str();
-    let folder = place::host_folder(name);
+    let folder = environment::host_folder(name);
     let daemon = |daemon| Daemon { host: name, name: daemon };
     let containerd = installed("containerd").context("containerd is not installed")?;
     let config = |file: &str| format!("--config={}", folder.join(file).display());
@@ -94,7 +94,7 @@ pub(super) fn crash(name: &str) -> Result<()> {
 /// Waits until Kubernetes sees the hosts ready.
 pub(super) fn await_ready(kubectl: &Kubectl, hosts: &[&Host]) -> Result<()> {
     let names = hosts.iter().map(|h| h.name.as_str()).collect::<Vec<_>>();
-    let log = names.first().map(|name| place::log(name, "kubelet"));
+    let log = names.first().map(|name| environment::log(name, "kubelet"));
     wait(&format!("{} to be ready", names.join(", ")), START_LIMIT, log.as_deref(), || {
         let nodes = kubectl.list("nodes")?;
         let is_ready = |name: &&&str| {
@@ -103,7 +103,7 @@ pub(super) fn await_ready(kubectl: &Kubectl, hosts: &[&Host]) -> Result<()> {
         let missing: Vec<&str> = names.iter().filter(|n| !is_ready(n)).copied().collect();
         for name in &missing {
             if let Some(daemon) = dead(name)?.first() {
-                let log = place::log(name, daemon);
+                let log = environment::log(name, daemon);
                 bail!("{daemon} on {name} has ended; {} ends so:\n{}", log.display(), tail(&log));
             }
         }
@@ -118,7 +118,7 @@ pub(super) fn heartbeat(kubectl: &Kubectl, name: &str) -> Option<String> {
 
 /// Waits until it says so again: before that, Kubernetes may still take a host that has crashed for ready.
 pub(super) fn await_heartbeat(kubectl: &Kubectl, name: &str, last: Option<&str>) -> Result<()> {
-    wait(&format!("a sign of life of {name}"), START_LIMIT, Some(&place::log(name, "kubelet")), || {
+    wait(&format!("a sign of life of {name}"), START_LIMIT, Some(&environment::log(name, "kubelet")), || {
         let now = heartbeat(kubectl, name);
         let is_new = now.is_some() && now.as_deref() != last;
         Ok(if is_new { Look::Done } else { Look::Missing(format!("the last one was at {last:?}")) })
@@ -154,7 +154,7 @@ pub(super) fn load(name: &str, tar: &Path) -> Result<()> {
 
 fn kubelet(host: &Host, config: String) -> Result<Vec<String>> {
     let name = &host.name;
-    let folder = place::host_folder(name);
+    let folder = environment::host_folder(name);
     let address = fs::read_to_string(folder.join("address")).context("failed to read a host's address")?;
     let labels = if name == TOOLS {
         "skerry.io/lab=tools".to_owned()
@@ -173,5 +173,5 @@ fn kubelet(host: &Host, config: String) -> Result<Vec<String>> {
 }
 
 fn socket(name: &str) -> String {
-    place::host_run(name).join("containerd.sock").display().to_string()
+    environment::host_run(name).join("containerd.sock").display().to_string()
 }

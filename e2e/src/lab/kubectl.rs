@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::run::run_within;
-use super::{certificates, place};
+use super::{certificates, environment};
 
 /// The API server may be busy, as all share one small machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,9 +32,9 @@ impl Kubectl {
 
     /// The same, for another server than the lab's.
     pub(super) fn run_bare(&self, args: &[&str]) -> Result<String> {
-        let net = format!("--net=/run/netns/{}", place::NAMESPACE);
+        let net = format!("--net=/run/netns/{}", environment::NAMESPACE);
         // Else it would write to the home of whoever runs the lab.
-        let cache = format!("--cache-dir={}", place::folder("kubectl").display());
+        let cache = format!("--cache-dir={}", environment::folder("kubectl").display());
         let program = self.program.display().to_string();
         run_within(LIMIT, "nsenter", &[&[net.as_str(), &program, &cache], args].concat())
     }
@@ -52,7 +52,7 @@ impl Kubectl {
 
     /// Applies objects, as YAML.
     pub(super) fn apply(&self, name: &str, yaml: &str) -> Result<()> {
-        let file = place::folder(&format!("{name}.yaml"));
+        let file = environment::folder(&format!("{name}.yaml"));
         fs::write(&file, yaml).with_context(|| format!("failed to write {}", file.display()))?;
         self.run(&["apply", "--server-side", "-f", &file.display().to_string()])?;
         Ok(())

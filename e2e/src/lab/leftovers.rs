@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::place::{FOLDER, RUN};
+use super::environment::{FOLDER, RUN};
 use super::run::{Look, wait};
 use super::{cgroups, network, settings, traces};
 

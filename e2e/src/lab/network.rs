@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::place::{self, CONTROL, CONTROL_ADDRESS, NAMESPACE};
+use super::environment::{self, CONTROL, CONTROL_ADDRESS, NAMESPACE};
 use super::run::run;
 
 /// The part of a host's traffic that is cut off.
@@ -30,14 +30,14 @@ pub(super) fn create() -> Result<()> {
 /// Makes a host's namespace and joins it to the bridge.
 pub(super) fn add_host(host: &str, number: usize) -> Result<()> {
     make_namespace(host)?;
-    let address = place::host_address(number);
-    let namespace = place::namespace(host);
+    let address = environment::host_address(number);
+    let namespace = environment::namespace(host);
     ip(CONTROL, &["link", "add", host, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
     ip(CONTROL, &["link", "set", host, "master", "lab", "up"])?;
     ip(host, &["address", "add", &format!("{address}/24"), "dev", "eth0"])?;
     ip(host, &["link", "set", "eth0", "up"])?;
     ip(host, &["route", "add", "default", "via", CONTROL_ADDRESS])?;
-    ip(CONTROL, &["route", "add", &place::pod_range(number), "via", &address])
+    ip(CONTROL, &["route", "add", &environment::pod_range(number), "via", &address])
 }
 
 /// Pulls the host's cable, or puts it back.
@@ -83,7 +83,7 @@ pub(super) fn remove() -> Result<()> {
 }
 
 fn make_namespace(host: &str) -> Result<()> {
-    run("ip", &["netns", "add", &place::namespace(host)])?;
+    run("ip", &["netns", "add", &environment::namespace(host)])?;
     ip(host, &["link", "set", "lo", "up"])?;
     inside(host, &["sysctl", "-qw", "net.ipv4.ip_forward=1"])?;
     // Hosts are on one link, so forwarding between their pods would be answered with advice to go directly.
@@ -92,13 +92,13 @@ fn make_namespace(host: &str) -> Result<()> {
 }
 
 fn ip(host: &str, args: &[&str]) -> Result<()> {
-    let namespace = place::namespace(host);
+    let namespace = environment::namespace(host);
     run("ip", &[&["-n", &namespace], args].concat())?;
     Ok(())
 }
 
 fn inside(host: &str, args: &[&str]) -> Result<()> {
-    let net = format!("--net=/run/netns/{}", place::namespace(host));
+    let net = format!("--net=/run/netns/{}", environment::namespace(host));
     run("nsenter", &[&[net.as_str()], args].concat())?;
     Ok(())
 }

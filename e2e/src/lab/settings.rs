@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::place;
+use super::environment;
 
 /// Those that a kubelet sets, whatever they were.
 const KUBELET: [&str; 6] = [
@@ -30,7 +30,7 @@ pub(super) fn prepare() -> Result<()> {
             noted.push_str(&format!("{name} {}\n", value.trim()));
         }
     }
-    fs::write(place::folder("settings"), noted).context("failed to note the kernel's settings")?;
+    fs::write(environment::folder("settings"), noted).context("failed to note the kernel's settings")?;
     let watchers = fs::read_to_string(path(WATCHERS)).unwrap_or_default().trim().parse::<u64>();
     if watchers.is_ok_and(|w| w < WATCHERS_MIN) {
         write(WATCHERS, &WATCHERS_MIN.to_string())?;
@@ -40,7 +40,7 @@ pub(super) fn prepare() -> Result<()> {
 
 /// Puts back what was noted, if anything was.
 pub(super) fn restore() -> Result<()> {
-    let noted = fs::read_to_string(place::folder("settings")).unwrap_or_default();
+    let noted = fs::read_to_string(environment::folder("settings")).unwrap_or_default();
     for (name, value) in noted.lines().filter_map(|l| l.split_once(' ')) {
         let now = fs::read_to_string(path(name)).unwrap_or_default();
         if now.trim() != value {

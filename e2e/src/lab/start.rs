@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::geteuid;
 
+use super::environment::{self, TOOLS};
 use super::kubectl::Kubectl;
-use super::place::{self, TOOLS};
 use super::state::State;
 use super::{Host, Shape, certificates, control, host, leftovers, network, programs, progress, settings, volumes};
 
@@ -32,7 +32,7 @@ pub(super) fn up(shape: &Shape) -> Result<State> {
     let began = Instant::now();
     leftovers::remove().context("failed to remove what an earlier lab left")?;
     let state = State { hosts, tools, programs };
-    fs::create_dir_all(place::folder("logs")).context("failed to create the lab's folder")?;
+    fs::create_dir_all(environment::folder("logs")).context("failed to create the lab's folder")?;
     settings::prepare()?;
     network::create()?;
     certificates::create()?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Host, network, place};
+use super::{Host, environment, network};
 
 /// The file's contents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ impl State {
     /// Written last: a lab without it was interrupted while it started.
     pub(super) fn write(&self) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("failed to write the lab's state")?;
-        let unfinished = place::folder("state.json.new");
+        let unfinished = environment::folder("state.json.new");
         fs::write(&unfinished, text).context("failed to write the lab's state")?;
         fs::rename(&unfinished, path()).context("failed to name the lab's state")
     }
@@ -48,5 +48,5 @@ impl State {
 }
 
 fn path() -> PathBuf {
-    place::folder("state.json")
+    environment::folder("state.json")
 }

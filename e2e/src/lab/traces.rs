@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::place::{FOLDER, RUN};
+use super::environment::{FOLDER, RUN};
 
 /// Links to containers' logs.
 const LINKED_LOGS: &str = "/var/log/containers";

@@ -21,7 +21,7 @@ const NO_KUBERNETES: &[&str] = &["kube*", "k8s-openapi"];
 const NO_STORE: &[&str] = &["sled", "fjall", "raft"];
 
 /// All of them.
-pub(crate) const ROOMS: [Room; 10] = [
+pub(crate) const ROOMS: [Room; 11] = [
     Room { folder: "node/core", ours: &[], never: PURE },
     Room { folder: "node/proto", ours: &[], never: &["tokio*", "kube*", "sled", "fjall", "rand*"] },
     // The operator's decisions run in the simulator, too.
@@ -69,11 +69,21 @@ pub(crate) const ROOMS: [Room; 10] = [
             "skerry-operator",
             "skerry-client",
             "skerry-proto",
+            "skerry-workload",
         ],
         never: NO_STORE,
     },
+    Room {
+        folder: "e2e/workload",
+        ours: &["skerry-client", "skerry-core", "skerry-operator-core"],
+        never: &["sled", "fjall", "raft", "kube-client", "kube-runtime"],
+    },
     // The core for the values that the client's functions take and give: map, targets, status.
-    Room { folder: "e2e", ours: &["skerry-api", "skerry-client", "skerry-core"], never: NO_STORE },
+    Room {
+        folder: "e2e",
+        ours: &["skerry-api", "skerry-client", "skerry-core", "skerry-operator-core", "skerry-workload"],
+        never: NO_STORE,
+    },
 ];
 
 /// Files that alone may name a crate, within a folder.

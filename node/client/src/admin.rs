@@ -12,7 +12,7 @@ use skerry_proto::v1::execute_response;
 
 use crate::channel::said;
 use crate::client::Client;
-use crate::follow::{CallFailed, Leader, Via, follow};
+use crate::redirect::{CallFailed, Leader, Via, call_leader};
 use crate::secret::Secrets;
 use crate::wire::{Malformed, Wire, status_from_wire};
 
@@ -99,7 +99,7 @@ impl Admin {
             let request = request.clone();
             async move { Ok(leader.execute(request).await?.into_inner()) }
         };
-        match self.follow(call).await?.result.ok_or(Malformed::Missing("result"))? {
+        match self.call_leader(call).await?.result.ok_or(Malformed::Missing("result"))? {
             execute_response::Result::Reply(reply) => Ok(SystemReply::from_wire(reply)?),
             execute_response::Result::Refusal(refusal) => Err(SystemRefusal::from_wire(refusal)?.into()),
         }
@@ -109,7 +109,7 @@ impl Admin {
     pub async fn certify(&self, node: NodeId, incarnation: Incarnation) -> Result<Removal, AdminError> {
         let request = v1::CertifyRemovalRequest { node_id: node.0, incarnation: incarnation.0 };
         let answer = self
-            .follow(|mut leader: Leader| async move { Ok(leader.certify_removal(request).await?.into_inner()) })
+            .call_leader(|mut leader: Leader| async move { Ok(leader.certify_removal(request).await?.into_inner()) })
             .await?;
         Ok(Removal::from_wire(answer)?)
     }
@@ -117,15 +117,15 @@ impl Admin {
     /// The database as the steward sees it. Needs no secret.
     pub async fn status(&self) -> Result<Status, AdminError> {
         let call = |mut leader: Leader| async move { Ok(leader.status(v1::StatusRequest {}).await?.into_inner()) };
-        let answer = follow(|| self.candidates(), Via::Clients, self.client.deadline, call).await?;
+        let answer = call_leader(|| self.candidates(), Via::Clients, self.client.deadline, call).await?;
         Ok(status_from_wire(answer)?)
     }
 
-    async fn follow<T, Answered>(&self, call: impl Fn(Leader) -> Answered) -> Result<T, CallFailed>
+    async fn call_leader<T, Answered>(&self, call: impl Fn(Leader) -> Answered) -> Result<T, CallFailed>
     where
         Answered: Future<Output = Result<T, tonic::Status>>,
     {
-        follow(|| self.candidates(), Via::Admin(&self.secrets), self.client.deadline, call).await
+        call_leader(|| self.candidates(), Via::Admin(&self.secrets), self.client.deadline, call).await
     }
 
     /// The system shard's members first, then all others, then the seeds.

@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admin::Admin;
 use crate::config::ClientConfig;
+use crate::request_ids::RequestIds;
 use crate::routes::{Leaders, Routes, Table};
 use crate::session::Sessions;
-use crate::stamps::Stamps;
 use crate::watch::{Faults, MapWatch, Watcher};
 
 /// A name that no table has is looked for in newer maps for so long: longer than the watcher needs to ask another node.
@@ -32,7 +32,7 @@ pub(crate) struct Inner {
     pub(crate) routes: watch::Receiver<Arc<Routes>>,
     pub(crate) leaders: Leaders,
     pub(crate) sessions: Sessions,
-    pub(crate) stamps: Arc<Stamps>,
+    pub(crate) request_ids: Arc<RequestIds>,
     /// Tells the watcher that its map is not new enough.
     refresh: Arc<Notify>,
 }
@@ -100,10 +100,10 @@ impl Client {
                 false => ConnectError::Unreached { seeds: config.seeds.clone(), deadline: config.deadline, faults },
             });
         }
-        let stamps = Arc::new(Stamps::new());
-        let sessions = Sessions::new(routes.clone(), Arc::clone(&stamps));
+        let request_ids = Arc::new(RequestIds::new());
+        let sessions = Sessions::new(routes.clone(), Arc::clone(&request_ids));
         let deadline = config.deadline;
-        let inner = Inner { config, routes, leaders: Leaders::default(), sessions, stamps, refresh };
+        let inner = Inner { config, routes, leaders: Leaders::default(), sessions, request_ids, refresh };
         Ok(Self { inner: Arc::new(inner), deadline })
     }
 
@@ -130,7 +130,7 @@ impl Client {
 
     /// The highest version that this client has seen.
     pub fn seen(&self) -> Version {
-        self.inner.stamps.seen()
+        self.inner.request_ids.seen()
     }
 }
 

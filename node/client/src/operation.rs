@@ -216,8 +216,8 @@ impl Inner {
     /// A new request id after a fault that asks for one: no later than the shard takes, if it said so.
     fn fresh_id(&self, fault: &Fault) -> RequestId {
         match fault {
-            Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.stamps.next_by(*allowed),
-            _ => self.stamps.next(),
+            Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.request_ids.next_by(*allowed),
+            _ => self.request_ids.next(),
         }
     }
 
@@ -237,8 +237,8 @@ impl Inner {
                     self.refresh();
                 }
             }
-            Fault::Denied(Denial::RequestTooOld { floor }) => self.stamps.see(Version(floor.0.saturating_add(1))),
-            Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.stamps.lower(*allowed),
+            Fault::Denied(Denial::RequestTooOld { floor }) => self.request_ids.see(Version(floor.0.saturating_add(1))),
+            Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.request_ids.lower(*allowed),
             Fault::Denied(Denial::NotLeader { leader: None, .. } | Denial::OutcomeUnknown { .. } | Denial::Closing)
             | Fault::Unreached { .. }
             | Fault::Lost { .. }

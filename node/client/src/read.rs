@@ -91,7 +91,7 @@ impl Client {
         match read_result_from_wire(answered.answer).map_err(ReadError::answer)? {
             Some(ReadResult::Value(None)) => Ok(None),
             Some(ReadResult::Value(Some(record))) => {
-                self.inner.stamps.see(record.version);
+                self.inner.request_ids.see(record.version);
                 let skerry_core::command::Record { version, value, expires_ms, .. } = record;
                 Ok(Some(Record { key, version, value, expires_ms }))
             }

@@ -153,7 +153,7 @@ impl Scan {
         }
         let records = self.readable(records)?;
         if let Some(version) = records.iter().map(|record| record.version).max() {
-            self.client.inner.stamps.see(version);
+            self.client.inner.request_ids.see(version);
         }
         // The shard's part is done: go on where the next shard begins, if that is still in the range.
         let next = next.or(answered.shard_end);

@@ -1,6 +1,6 @@
 //! One session with each node in use: whatever waits goes out as one frame, and every answer finds its asker.
 
-mod flight;
+mod in_flight;
 mod link;
 
 use std::collections::HashMap;
@@ -12,8 +12,8 @@ use skerry_proto::v1;
 use skerry_proto::v1::session_result::Result as Answer;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::request_ids::RequestIds;
 use crate::routes::Routes;
-use crate::stamps::Stamps;
 use link::Link;
 
 /// Operations that wait for one node's connection at most; further ones wait in their callers.
@@ -42,12 +42,12 @@ pub(crate) type Outlet = mpsc::Sender<Submission>;
 pub(crate) struct Sessions {
     outlets: RwLock<HashMap<NodeId, Outlet>>,
     routes: watch::Receiver<Arc<Routes>>,
-    stamps: Arc<Stamps>,
+    request_ids: Arc<RequestIds>,
 }
 
 impl Sessions {
-    pub(crate) fn new(routes: watch::Receiver<Arc<Routes>>, stamps: Arc<Stamps>) -> Self {
-        Self { outlets: RwLock::default(), routes, stamps }
+    pub(crate) fn new(routes: watch::Receiver<Arc<Routes>>, request_ids: Arc<RequestIds>) -> Self {
+        Self { outlets: RwLock::default(), routes, request_ids }
     }
 
     /// The way to a node; its connection is made when something is sent.
@@ -63,7 +63,7 @@ impl Sessions {
     fn open(&self, node: NodeId) -> Outlet {
         let (outlet, queue) = mpsc::channel(QUEUE_MAX);
         let queue = Arc::new(Mutex::new(queue));
-        let link = Link { node, queue, routes: self.routes.clone(), stamps: Arc::clone(&self.stamps) };
+        let link = Link { node, queue, routes: self.routes.clone(), request_ids: Arc::clone(&self.request_ids) };
         tokio::spawn(link.run());
         outlet
     }

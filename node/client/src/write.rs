@@ -233,14 +233,14 @@ impl Client {
             let in_shard = is_single || command.keys().all(|key| descriptor.contains(key));
             in_shard.then(|| Op::Write(Command { request, ..command.clone() }.into_wire()))
         };
-        let request = Some(self.inner.stamps.next());
+        let request = Some(self.inner.request_ids.next());
         let operation = Operation { table: table.id, key, from: From::Leader, bytes, request, op };
         let answered = self.run(operation).await.map_err(|failed| WriteError::from_failed(failed, name))?;
         let Answer::Written(version) = answered.answer else {
             let fault = Fault::Answer(Malformed::Missing("written"));
             return Err(WriteError::Protocol { may_have_happened: true, fault });
         };
-        self.inner.stamps.see(Version(version));
+        self.inner.request_ids.see(Version(version));
         Ok(Version(version))
     }
 }

@@ -100,11 +100,13 @@ fn digest_of(resource: &Value, namespace: &str, set: &Value) -> String {
     let (cluster, image) = (cluster.as_str().unwrap(), image.as_str().unwrap());
     let of = Blueprint { database: &database.unwrap(), names: &names, cluster, image };
     let zone = set["metadata"]["labels"]["skerry.io/zone"].as_str().unwrap();
-    let asked = &set["spec"]["volumeClaimTemplates"][0]["spec"];
+    let made = &set["spec"]["volumeClaimTemplates"][0];
+    let asked = &made["spec"];
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let claims = ClaimTemplate {
         size: text(&asked["resources"]["requests"]["storage"]),
         class: text(&asked["storageClassName"]),
+        labels: serde_json::from_value(made["metadata"]["labels"].clone()).unwrap(),
     };
     digest(&of, zone, Some(&claims))
 }

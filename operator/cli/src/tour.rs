@@ -2,9 +2,6 @@
 //! and kills a node of it, while readers and writers go on. Every answer is checked.
 
 mod flights;
-mod ledger;
-mod load;
-mod moves;
 mod phase;
 mod questions;
 mod summary;
@@ -14,9 +11,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::try_join;
 use skerry_client::{Client, ClientConfig, Key};
+use skerry_core::map::Fragmentation;
+use skerry_workload::{Load, Workload, tested_keys};
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,12 +34,14 @@ use crate::playground::{Access, Playground};
 use crate::progress::Progress;
 use crate::view::size;
 use flights::{BY_AIRCRAFT, BY_CARRIER, Flight};
-use ledger::Ledger;
-use load::Load;
 use phase::Stage;
 use summary::Summary;
 
 const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
+const WRITERS: usize = 4;
+const READERS: usize = 4;
+/// Between two operations of one reader or writer: room for the moves on a small machine.
+const PACE: Duration = Duration::from_millis(10);
 /// Rows under way at a time, in each table.
 const IN_FLIGHT: usize = 128;
 
@@ -98,40 +100,41 @@ async fn tour(playground: Access, yaml: &Path, output: &Output) -> Outcome<Summa
     output.say(&format!("  Carriers A-D  {}", questions::carriers_a_to_d(&client, &flights).await?));
 
     output.say(&output.paint_message(Paint::Strong, "\nNow with readers and writers, every answer checked"));
-    let ledger = Arc::new(Ledger::new());
-    let load = Load::start(&client, &ledger);
-    let phases = phases(&stage, &client, &ledger, output).await;
+    let tables = [(BY_AIRCRAFT.to_owned(), Fragmentation::Hash), (BY_CARRIER.to_owned(), Fragmentation::Range)];
+    let workload = Arc::new(Workload::new(client.clone(), tested_keys(&tables, rand::random())));
+    let load = Load::start(&workload, WRITERS, READERS, PACE);
+    let phases = phases(&stage, &workload, output).await;
     // Their last operations count too, also when a phase failed.
     load.stop().await?;
     let phases = phases?;
 
     let mut progress = Progress::counted(output, "read everything back", Some(2 * flights.len() as u64));
-    let last_reads = load::last_reads(&client, &ledger).await?;
+    let unread = workload.last_reads().await;
+    if unread > 0 {
+        let failure = Failure::new(format!("{} could not be read at the end", size::plural(unread as u64, "key")));
+        return Err(failure.next("see `skerry status`"));
+    }
     let rows_back = questions::rows_back(&client, &flights, |rows| progress.at(rows)).await?;
     progress.done(&size::plural(rows_back, "imported row"));
-    let (counts, verdict) = ledger.verdict(last_reads);
-    Ok(Summary { phases, counts, verdict, rows: 2 * flights.len() as u64, rows_back })
+    workload.recorder.check_all();
+    let (total, _, _, found) = workload.recorder.so_far();
+    Ok(Summary { phases, total, found, rows: 2 * flights.len() as u64, rows_back })
 }
 
-async fn phases(
-    stage: &Stage<'_>,
-    client: &Client,
-    ledger: &Arc<Ledger>,
-    output: &Output,
-) -> Outcome<Vec<summary::PhaseResult>> {
-    let mut results = vec![stage.warm_up(client, ledger).await?];
+async fn phases(stage: &Stage<'_>, workload: &Workload, output: &Output) -> Outcome<Vec<skerry_workload::Summary>> {
+    let mut results = vec![stage.warm_up(workload).await?];
     let edits = [
         ("scale from 3 nodes to 5", Field::Replicas, 5),
         ("copies from 3 to 5", Field::ReplicationFactor, 5),
         ("copies from 5 to 3", Field::ReplicationFactor, 3),
     ];
     for (title, field, value) in edits {
-        results.push(stage.edit(client, ledger, title, (field, value)).await?);
-        show_map(client, output).await?;
+        results.push(stage.edit(workload, title, (field, value)).await?);
+        show_map(&workload.client, output).await?;
     }
-    results.push(stage.kill(client, ledger).await?);
-    results.push(stage.edit(client, ledger, "scale from 5 nodes to 3", (Field::Replicas, 3)).await?);
-    show_map(client, output).await?;
+    results.push(stage.kill(workload).await?);
+    results.push(stage.edit(workload, "scale from 5 nodes to 3", (Field::Replicas, 3)).await?);
+    show_map(&workload.client, output).await?;
     Ok(results)
 }
 

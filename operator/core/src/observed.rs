@@ -63,10 +63,12 @@ pub struct ClaimTemplate {
     pub size: Option<String>,
     /// The storage class. `None` = the default class.
     pub class: Option<String>,
+    /// Labels of the claims. `None` = it was not made yet, and the labels are as they should be.
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 impl ClaimTemplate {
-    /// True if both ask for the same, however their sizes are written.
+    /// True if both ask for the same volume, however their sizes are written.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         let bytes = |of: &Self| of.size.as_deref().and_then(|size| skerry_api::bytes(size).ok());
         self.class == other.class && (self.size == other.size || bytes(self).is_some() && bytes(self) == bytes(other))

@@ -149,7 +149,11 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
         replicas: spec.replicas,
         zones: spec.zones.clone(),
         engine: spec.storage.engine,
-        claims: ClaimTemplate { size: Some(spec.storage.size.clone()), class: spec.storage.storage_class_name.clone() },
+        claims: ClaimTemplate {
+            size: Some(spec.storage.size.clone()),
+            class: spec.storage.storage_class_name.clone(),
+            labels: None,
+        },
         tables,
         limits,
         approval: approval(database),

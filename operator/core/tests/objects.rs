@@ -12,6 +12,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use skerry_api::DistributedDatabase;
+use skerry_operator_core::ClaimTemplate;
 use skerry_operator_core::kubernetes::Names;
 use skerry_operator_core::kubernetes::objects::{
     Blueprint, OperatorPods, config_map, digest, disruption_budget, network_policy, secret, service_account, services,
@@ -65,6 +66,29 @@ fn pods_and_volumes_stay_as_they_are_over_an_upgrade() {
         is_as_in("stateful-set.yaml", RESTART, &stateful_set(of, "zone-a", 1, None));
         let set = stateful_set(of, "zone-a", 1, None);
         assert_eq!(set.metadata.annotations.unwrap()["skerry.io/digest"], digest(of, "zone-a", None));
+    });
+}
+
+#[test]
+fn a_set_whose_claims_were_made_with_other_labels_keeps_them_and_is_not_written_anew() {
+    on(&database(), |of| {
+        let mut set = stateful_set(of, "zone-a", 1, None);
+        let claims = &mut set.spec.volume_claim_templates.as_mut().unwrap()[0];
+        let mut labels = claims.metadata.labels.clone().unwrap();
+        assert_eq!(
+            labels.insert("app.kubernetes.io/instance".to_owned(), "shop".to_owned()),
+            None,
+            "it would be pruned"
+        );
+        let storage = &of.database.spec.storage;
+        let made = ClaimTemplate {
+            size: Some(storage.size.clone()),
+            class: storage.storage_class_name.clone(),
+            labels: Some(labels.clone()),
+        };
+        let again = stateful_set(of, "zone-a", 1, Some(&made));
+        assert_eq!(again.spec.volume_claim_templates.unwrap()[0].metadata.labels, Some(labels));
+        assert_eq!(digest(of, "zone-a", Some(&made)), "dddf9d12b7e60718", "as the release before wrote it");
     });
 }
 

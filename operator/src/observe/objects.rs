@@ -73,6 +73,7 @@ fn set(set: &StatefulSet) -> Set {
         claims: ClaimTemplate {
             size: claims.and_then(size),
             class: claims.and_then(|claim| claim.spec.as_ref()?.storage_class_name.clone()),
+            labels: claims.map(|claim| claim.metadata.labels.clone().unwrap_or_default()),
         },
     }
 }

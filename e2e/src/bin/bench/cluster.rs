@@ -1,5 +1,8 @@
 //! Skerry nodes as processes, made anew for each measurement.
 
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,17 +11,22 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{Server, Usage, free_port, page, wait_until};
 
-/// Long enough for a cold disk; a node that works is there within a second.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// Long enough for a cold disk and some gigabytes that a crash has left unsorted; an empty node is there within a second.
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Running nodes; dropped, they are killed.
 pub(crate) struct Cluster {
+    folder: PathBuf,
     nodes: Vec<Node>,
 }
 
 struct Node {
     server: Server,
+    name: String,
     address: String,
+    http: u16,
+    /// What it is started with, the first time and again.
+    args: Vec<OsString>,
 }
 
 /// What keeps the nodes' data.
@@ -43,25 +51,26 @@ impl Cluster {
         if folder.try_exists()? {
             std::fs::remove_dir_all(folder).context("failed to remove old data")?;
         }
-        let program = program()?;
-        let mut cluster = Self { nodes: Vec::new() };
+        let mut cluster = Self { folder: folder.to_owned(), nodes: Vec::new() };
         for i in 0..nodes {
             let (port, http) = (free_port()?, free_port()?);
             let address = format!("127.0.0.1:{port}");
             let name = format!("n{i}");
-            let mut command = Command::new(&program);
-            command.args(["--cluster-id", "bench", "--engine", engine.flag(), "--log-level", "warn"]);
-            command.args(["--listen", &address, "--http", &format!("127.0.0.1:{http}")]);
-            command.args(["--peer-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-            command.args(["--zone", &format!("zone-{i}"), "--data"]).arg(folder.join(&name));
+            let mut args: Vec<OsString> =
+                ["--cluster-id", "bench", "--engine", engine.flag(), "--log-level", "warn", "--listen"]
+                    .map(Into::into)
+                    .into();
+            args.extend(
+                [&address, "--http", &format!("127.0.0.1:{http}"), "--zone", &format!("zone-{i}")].map(Into::into),
+            );
+            args.extend(["--peer-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"].map(Into::into));
+            args.push(folder.join(&name).into());
             match cluster.nodes.first() {
-                None => command.arg("--bootstrap"),
-                Some(first) => command.args(["--join", &first.address]),
-            };
-            let mut server = Server::start(&name, folder, &mut command)?;
-            wait_until("node is ready", START_LIMIT, async || is_ready(http)).await.with_context(|| name.clone())?;
-            server.check()?;
-            cluster.nodes.push(Node { server, address });
+                None => args.push("--bootstrap".into()),
+                Some(first) => args.extend(["--join".into(), first.address.clone().into()]),
+            }
+            let server = started(&name, folder, &args, http).await?;
+            cluster.nodes.push(Node { server, name, address, http, args });
         }
         Ok(cluster)
     }
@@ -78,10 +87,51 @@ impl Cluster {
         Ok(Instant::now())
     }
 
+    /// Kills the first node, as a crash would, and starts it again on what it had. How long it took until it served.
+    pub(crate) async fn restart_first(&mut self) -> Result<Duration> {
+        let folder = self.folder.clone();
+        let node = self.nodes.first_mut().context("no node was started")?;
+        node.server.kill();
+        let begin = Instant::now();
+        node.server = started(&node.name, &folder, &node.args, node.http).await?;
+        Ok(begin.elapsed())
+    }
+
+    /// What the files of the node with the most take on disk.
+    pub(crate) fn disk_bytes(&self) -> Result<u64> {
+        let of = |node: &Node| allocated(&self.folder.join(&node.name));
+        self.nodes.iter().map(of).try_fold(0, |most, bytes| anyhow::Ok(most.max(bytes?)))
+    }
+
     /// What each node has used so far.
     pub(crate) fn usage(&self) -> Result<Vec<Usage>> {
         self.nodes.iter().map(|n| n.server.usage()).collect()
     }
+}
+
+/// Starts a node and waits until it serves.
+async fn started(name: &str, folder: &Path, args: &[OsString], http: u16) -> Result<Server> {
+    let mut server = Server::start(name, folder, Command::new(program()?).args(args))?;
+    wait_until("node is ready", START_LIMIT, async || is_ready(http)).await.with_context(|| name.to_owned())?;
+    server.check()?;
+    Ok(server)
+}
+
+/// Of a folder and all below it; what is removed meanwhile counts as nothing.
+fn allocated(folder: &Path) -> Result<u64> {
+    /// What `stat` counts in, whatever the file system's blocks are.
+    const BLOCK: u64 = 512;
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))? {
+        let entry = entry?;
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes += allocated(&entry.path())?,
+            Ok(found) => bytes += found.blocks() * BLOCK,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("failed to look at {}", entry.path().display())),
+        }
+    }
+    Ok(bytes)
 }
 
 /// Built beside this program.

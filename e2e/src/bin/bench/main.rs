@@ -6,6 +6,7 @@
 mod cluster;
 mod etcd;
 mod failover;
+mod footprint;
 mod idle;
 mod load;
 mod peers;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use cluster::Engine;
 use peers::Peer;
 use sample::System;
 use table::Measurements;
@@ -53,6 +55,9 @@ struct Args {
     /// Leave out the idle shards.
     #[arg(long)]
     no_idle: bool,
+    /// Records for the measurement of memory, disk and start after a crash. 0 = leave it out.
+    #[arg(long, default_value_t = 5_000_000)]
+    records: usize,
 }
 
 /// What every measurement needs.
@@ -109,6 +114,17 @@ async fn bench(args: Args) -> Result<()> {
         let idle = idle::measure(&settings).await.context("failed to measure idle shards")?;
         say(&format!("idle shards: {idle}"))?;
         measured.idle.push(idle);
+    }
+    if args.records > 0 {
+        for (system, engine) in [(System::SkerrySled, Engine::Sled), (System::SkerryFjall, Engine::Fjall)] {
+            if !args.only.is_empty() && !args.only.contains(&system) {
+                continue;
+            }
+            let found = footprint::measure(engine, args.records, &settings).await;
+            let found = found.with_context(|| format!("failed to measure the records of {}", system.name()))?;
+            say(&format!("{:<17} {found}", system.name()))?;
+            measured.footprints.push((system, found));
+        }
     }
     say(&format!("\n{}", measured.table()))
 }

@@ -120,6 +120,6 @@ pub(crate) fn value(settings: &Settings) -> Bytes {
     value.into()
 }
 
-fn key(i: usize) -> Key {
+pub(crate) fn key(i: usize) -> Key {
     Key::new(format!("bench/{i:08}"))
 }

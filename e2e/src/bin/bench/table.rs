@@ -5,6 +5,7 @@ use std::time::Duration;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
+use crate::footprint::Footprint;
 use crate::idle::Idle;
 use crate::sample::{Sample, System, middle};
 
@@ -14,9 +15,13 @@ pub(crate) struct Measurements {
     pub(crate) rounds: Vec<(System, Sample)>,
     /// Of a node with 1,000 shards above an empty one.
     pub(crate) idle: Vec<Idle>,
+    /// Memory, disk and start with many records.
+    pub(crate) footprints: Vec<(System, Footprint)>,
     /// From the kill of a leader until every shard took writes again.
     pub(crate) failover: Vec<Duration>,
 }
+
+const GIBIBYTE: f64 = (1_u64 << 30) as f64;
 
 /// How two values relate to a goal.
 enum Goal {
@@ -50,15 +55,36 @@ impl Measurements {
         table.add_row(self.row("write p50, one client, sled", sled, alone, micros, Goal::NoMore));
         table.add_row(self.row("write p50, one client, fjall", fjall, alone, micros, Goal::NoMore));
         let cpu = middle(self.idle.iter().map(|i| i.core_share * 100.0));
-        table.add_row(own_row("1,000 idle shards: CPU of a node", cpu, 5.0, |v| format!("{v:.1} % of a core")));
+        table.add_row(own_row("1,000 idle shards: CPU of a node", cpu, Some(5.0), |v| format!("{v:.1} % of a core")));
         let memory = middle(self.idle.iter().map(|i| i.mebibytes));
-        table.add_row(own_row("1,000 idle shards: memory of a node", memory, 100.0, |v| format!("{v:.0} MiB")));
+        table.add_row(own_row("1,000 idle shards: memory of a node", memory, Some(100.0), |v| format!("{v:.0} MiB")));
         let failover = middle(self.failover.iter().map(Duration::as_secs_f64));
-        table.add_row(own_row("leader killed: until writes again", failover, 2.0, |v| format!("{v:.2} s")));
+        table.add_row(own_row("leader killed: until writes again", failover, Some(2.0), |v| format!("{v:.2} s")));
+        for (system, most_disk, most_start) in [(sled, None, None), (fjall, Some(2.5), Some(5.0))] {
+            table.add_rows(self.footprint_rows(system, most_disk, most_start));
+        }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
         table
+    }
+
+    /// What a node with many records takes. `most_*` are goals, where there are any.
+    fn footprint_rows(&self, system: System, most_disk: Option<f64>, most_start: Option<f64>) -> Vec<Vec<String>> {
+        let of = |field: fn(&Footprint) -> f64| {
+            middle(self.footprints.iter().filter(|(s, _)| *s == system).map(|(_, found)| field(found)))
+        };
+        let size = of(|f| f.live_bytes as f64).map_or_else(|| "–".to_owned(), |v| format!("{:.1} GiB", v / GIBIBYTE));
+        let named = |what: &str| format!("{}, {size} of records: {what}", system.name());
+        let seconds = |v: f64| format!("{v:.1} s");
+        vec![
+            own_row(&named("memory of a node"), of(|f| f.resident_bytes as f64 / GIBIBYTE), Some(1.0), |v| {
+                format!("{v:.2} GiB")
+            }),
+            own_row(&named("disk of a node"), of(Footprint::disk_ratio), most_disk, |v| format!("{v:.2} × records")),
+            own_row(&named("start after a crash"), of(|f| f.start_of_all.as_secs_f64()), most_start, seconds),
+            own_row(&named("the same at a quarter"), of(|f| f.start_of_part.as_secs_f64()), None, seconds),
+        ]
     }
 
     fn of(&self, system: System, field: impl Fn(&Sample) -> f64) -> Option<f64> {
@@ -85,11 +111,14 @@ impl Measurements {
     }
 }
 
-fn own_row(name: &str, value: Option<f64>, most: f64, show: impl Fn(f64) -> String) -> Vec<String> {
+fn own_row(name: &str, value: Option<f64>, most: Option<f64>, show: impl Fn(f64) -> String) -> Vec<String> {
     let none = "–".to_owned();
     let shown = value.map_or_else(|| none.clone(), &show);
-    let goal = format!("≤ {}", show(most));
-    vec![name.to_owned(), shown, none.clone(), none.clone(), none, goal, verdict(value.map(|v| v <= most))]
+    let (goal, verdict) = match most {
+        Some(most) => (format!("≤ {}", show(most)), verdict(value.map(|v| v <= most))),
+        None => (none.clone(), String::new()),
+    };
+    vec![name.to_owned(), shown, none.clone(), none.clone(), none, goal, verdict]
 }
 
 fn verdict(is_met: Option<bool>) -> String {

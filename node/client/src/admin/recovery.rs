@@ -13,7 +13,7 @@ use skerry_proto::v1;
 use skerry_proto::v1::recover_response;
 
 use super::{Admin, AdminError};
-use crate::follow::{Leader, Via, follow};
+use crate::redirect::{Leader, Via, call_leader};
 use crate::secret::Secrets;
 use crate::wire::{Malformed, Wire, all};
 
@@ -46,7 +46,7 @@ impl Admin {
             let request = request.clone();
             async move { Ok(leader.plan_recoveries(request).await?.into_inner()) }
         };
-        Ok(all(self.follow(call).await?.shards)?)
+        Ok(all(self.call_leader(call).await?.shards)?)
     }
 
     /// Has a data shard go on from one copy. Not repeated by itself: look at the plans again.
@@ -54,7 +54,7 @@ impl Admin {
     /// # Errors
     /// If it was refused; nothing has changed then. After [`AdminError::Deadline`] it may have happened.
     pub async fn recover(&self, wanted: &WantedRecovery) -> Result<Epoch, AdminError> {
-        recovered(self.follow(self.recover_call(wanted)).await?)
+        recovered(self.call_leader(self.recover_call(wanted)).await?)
     }
 
     /// Has the system shard go on from the copy on the node at this `host:port`.
@@ -64,7 +64,7 @@ impl Admin {
     pub async fn recover_system(&self, address: &str, wanted: &WantedRecovery) -> Result<Epoch, AdminError> {
         let only = || vec![address.to_owned()];
         let via = Via::Admin(&self.secrets);
-        recovered(follow(only, via, self.client.deadline, self.recover_call(wanted)).await?)
+        recovered(call_leader(only, via, self.client.deadline, self.recover_call(wanted)).await?)
     }
 
     fn recover_call(
@@ -96,7 +96,7 @@ impl Admin {
 
 async fn system_copy(address: String, secrets: &Secrets) -> Option<SystemCopy> {
     let call = |mut node: Leader| async move { Ok(node.system_copy(v1::SystemCopyRequest {}).await?.into_inner()) };
-    let answer = follow(|| vec![address.clone()], Via::Admin(secrets), COPY_DEADLINE, call).await.ok()?;
+    let answer = call_leader(|| vec![address.clone()], Via::Admin(secrets), COPY_DEADLINE, call).await.ok()?;
     let copy = answer.copy.map(CopyReport::from_wire).transpose().ok()?;
     Some(SystemCopy { node: NodeId(answer.node_id), address, copy })
 }

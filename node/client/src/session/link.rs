@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 use tracing::debug;
 
-use super::flight::{Flight, Frames, Queue};
+use super::in_flight::{Frames, InFlight, Queue};
 use super::{NotSent, Submission};
 use crate::channel::{self, CONNECT_TIMEOUT, LASTING};
+use crate::request_ids::RequestIds;
 use crate::retry::{jittered, pause};
 use crate::routes::Routes;
-use crate::stamps::Stamps;
 
 /// A node's frame is at most this long, so that a page of large records fits beside others.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -29,7 +29,7 @@ pub(super) struct Link {
     pub(super) node: NodeId,
     pub(super) queue: Queue,
     pub(super) routes: watch::Receiver<Arc<Routes>>,
-    pub(super) stamps: Arc<Stamps>,
+    pub(super) request_ids: Arc<RequestIds>,
 }
 
 /// Why a session did not come about.
@@ -67,13 +67,13 @@ impl Link {
 
     /// Connects and serves until the connection breaks. An error = there was no connection.
     async fn session(&self, first: Submission) -> Result<(), OpenError> {
-        let flight = Arc::new(Flight::default());
-        let served = self.serve(&flight, first).await;
-        flight.land();
+        let in_flight = Arc::new(InFlight::default());
+        let served = self.serve(&in_flight, first).await;
+        in_flight.close();
         served
     }
 
-    async fn serve(&self, flight: &Arc<Flight>, first: Submission) -> Result<(), OpenError> {
+    async fn serve(&self, in_flight: &Arc<InFlight>, first: Submission) -> Result<(), OpenError> {
         let (address, cluster_id) = {
             let routes = self.routes.borrow();
             let address = routes.map.nodes.get(&self.node).map(|record| record.address.clone());
@@ -90,8 +90,8 @@ impl Link {
                 return Err(error);
             }
         };
-        let (flight, queue) = (Arc::clone(flight), Arc::clone(&self.queue));
-        let frames = Frames { flight: Arc::clone(&flight), queue, cluster_id, first: Some(first) };
+        let (in_flight, queue) = (Arc::clone(in_flight), Arc::clone(&self.queue));
+        let frames = Frames { in_flight: Arc::clone(&in_flight), queue, cluster_id, first: Some(first) };
         let mut client = KvServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
         let opened = timeout(CONNECT_TIMEOUT, client.session(frames)).await.map_err(|_| OpenError::Silent)?;
         let mut answers = opened.map_err(Box::new)?.into_inner();
@@ -99,9 +99,9 @@ impl Link {
             match answers.message().await {
                 Ok(Some(v1::SessionResponse { header, results })) => {
                     if let Some(header) = header {
-                        self.stamps.see(Version(header.stamp));
+                        self.request_ids.see(Version(header.stamp));
                     }
-                    flight.answer(results);
+                    in_flight.answer(results);
                 }
                 Ok(None) => return Ok(()),
                 Err(status) => {

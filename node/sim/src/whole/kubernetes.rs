@@ -196,7 +196,7 @@ impl Kubernetes {
             replicas: set.replicas,
             revision: set.observed.clone().filter(|observed| *observed == set.template),
             digest: Some(set.template.clone()),
-            claims: ClaimTemplate { size: Some(set.claim_size.clone()), class: None },
+            claims: ClaimTemplate { size: Some(set.claim_size.clone()), class: None, labels: None },
         };
         self.sets.iter().map(|(name, s)| (name.clone(), set(s))).collect()
     }

@@ -3,15 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use skerry_client::Client;
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::node::Status;
 use skerry_operator_core::{Tolerance, shards_now};
+use skerry_workload::{Moves, Summary, Workload};
 use tokio::time::sleep;
 
-use super::ledger::Ledger;
-use super::moves::Moves;
-use super::summary::PhaseResult;
 use crate::connect;
 use crate::database_yaml::{self, Field};
 use crate::failure::{Explain, Failure, Outcome};
@@ -84,44 +81,41 @@ impl<'a> Stage<'a> {
     }
 
     /// Readers and writers alone.
-    pub(super) async fn warm_up(&self, client: &Client, ledger: &Ledger) -> Outcome<PhaseResult> {
+    pub(super) async fn warm_up(&self, workload: &Workload) -> Outcome<Summary> {
         let title = "nothing else";
-        let moves = Moves::new(&connect::status(client).await?);
+        let moves = Moves::new(&connect::status(&workload.client).await?);
         let progress = Progress::told(self.output, title);
-        ledger.end_phase();
-        let begun = Instant::now();
+        workload.recorder.next_phase(title);
         sleep(WARM_UP).await;
-        self.end(client, ledger, (title, begun, moves, progress)).await
+        self.end(workload, moves, progress).await
     }
 
     /// Edits the YAML and waits until that has come about.
     pub(super) async fn edit(
         &self,
-        client: &Client,
-        ledger: &Ledger,
+        workload: &Workload,
         title: &str,
         (field, value): (Field, u32),
-    ) -> Outcome<PhaseResult> {
-        let mut moves = Moves::new(&connect::status(client).await?);
+    ) -> Outcome<Summary> {
+        let mut moves = Moves::new(&connect::status(&workload.client).await?);
         let mut progress = Progress::told(self.output, title);
         let before = self.report().generation;
-        ledger.end_phase();
-        let begun = Instant::now();
+        workload.recorder.next_phase(title);
         let text = database_yaml::edited(self.yaml, field, value).doing("failed to edit the YAML")?;
         database_yaml::replace(self.yaml, &text).doing("failed to write the YAML")?;
         let taken = |report: &Report| report.generation > before && report.phase == Phase::Settled;
-        self.wait(client, ledger, (&mut moves, &mut progress), taken).await.doing(title.to_owned())?;
-        self.end(client, ledger, (title, begun, moves, progress)).await
+        self.wait(workload, (&mut moves, &mut progress), taken).await.doing(title.to_owned())?;
+        self.end(workload, moves, progress).await
     }
 
     /// Kills the node that leads most, keeps it down for a while, lets it return.
-    pub(super) async fn kill(&self, client: &Client, ledger: &Ledger) -> Outcome<PhaseResult> {
+    pub(super) async fn kill(&self, workload: &Workload) -> Outcome<Summary> {
         let title = "kill -9 a node, and its return";
-        let status = connect::status(client).await?;
+        let status = connect::status(&workload.client).await?;
         let (node, leads) = leads_most(&status).ok_or_else(|| Failure::new("no node leads anything"))?;
         let mut moves = Moves::new(&status);
         let mut progress = Progress::told(self.output, title);
-        ledger.end_phase();
+        workload.recorder.next_phase(title);
         let begun = Instant::now();
         let name = node.to_string();
         self.ask(Request::Kill { node: name.clone(), stay_down: true }).await?;
@@ -129,7 +123,7 @@ impl<'a> Stage<'a> {
         let mut stall = Stall::new();
         // Its shards must find other leaders while it is down.
         loop {
-            let answered = client.admin().status().await.ok();
+            let answered = workload.client.admin().status().await.ok();
             let led = answered.as_ref().is_some_and(|s| all_led_without(s, node));
             if led && begun.elapsed() >= DOWN_FOR {
                 break;
@@ -144,14 +138,13 @@ impl<'a> Stage<'a> {
         let returned = |report: &Report| report.phase == Phase::Settled;
         // The supervisor must see it down before it can see it back.
         sleep(LOOK_EVERY * 4).await;
-        self.wait(client, ledger, (&mut moves, &mut progress), returned).await.doing(title)?;
-        self.end(client, ledger, (title, begun, moves, progress)).await
+        self.wait(workload, (&mut moves, &mut progress), returned).await.doing(title)?;
+        self.end(workload, moves, progress).await
     }
 
     async fn wait(
         &self,
-        client: &Client,
-        ledger: &Ledger,
+        workload: &Workload,
         (moves, progress): (&mut Moves, &mut Progress),
         done: impl Fn(&Report) -> bool,
     ) -> Outcome<()> {
@@ -165,42 +158,39 @@ impl<'a> Stage<'a> {
                 return Ok(());
             }
             let mut seen = format!("{} {:?}", report.message, report.nodes);
-            if let Ok(status) = client.admin().status().await {
+            if let Ok(status) = workload.client.admin().status().await {
                 moves.see(&status);
                 seen.push_str(&footprint(&status));
             }
-            let counters = ledger.counters();
+            let (_, phase, ..) = workload.recorder.so_far();
             progress.tell(&format!(
-                "{}; {} moved; {} writes, {} reads, longest pause {}",
+                "{}; {} moved; {} writes, {} reads, longest wait {}",
                 report.message,
                 size::plural(moves.replicas() as u64, "replica"),
-                size::count(counters.writes),
-                size::count(counters.reads),
-                size::time(counters.longest_pause),
+                size::count(phase.acknowledged),
+                size::count(phase.reads),
+                size::time(phase.longest_wait()),
             ));
             stall.see(seen)?;
             sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn end(
-        &self,
-        client: &Client,
-        ledger: &Ledger,
-        (title, begun, moves, progress): (&str, Instant, Moves, Progress),
-    ) -> Outcome<PhaseResult> {
-        let took = begun.elapsed();
-        let counters = ledger.end_phase();
-        let moved = moves.end(&connect::status(client).await?)?;
+    async fn end(&self, workload: &Workload, mut moves: Moves, progress: Progress) -> Outcome<Summary> {
+        let mut ended = workload.recorder.next_phase("between");
+        let status = connect::status(&workload.client).await?;
+        moves.see(&status);
+        let moved = moves.moved(&status);
+        let least = moved.lower_bound.map_or_else(|| "an unknown number".to_owned(), |least| least.to_string());
         progress.done(&format!(
-            "{}, {} moved (at least {}), {} writes, longest pause {}",
-            size::time(took),
+            "{}, {} moved (at least {least}), {} writes, longest wait {}",
+            size::time(Duration::from_secs_f64(ended.seconds)),
             size::plural(moved.replicas as u64, "replica"),
-            moved.lower_bound,
-            size::count(counters.writes),
-            size::time(counters.longest_pause),
+            size::count(ended.acknowledged),
+            size::time(ended.longest_wait()),
         ));
-        Ok(PhaseResult { title: title.to_owned(), took, counters, moved })
+        ended.moved = Some(moved);
+        Ok(ended)
     }
 
     async fn ask(&self, request: Request) -> Outcome<String> {

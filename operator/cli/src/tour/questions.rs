@@ -6,9 +6,9 @@ use futures::StreamExt;
 use skerry_client::{Client, Key, Record, ScanOptions, ScanRange};
 use skerry_core::node::Status;
 use skerry_operator_core::shards_now;
+use skerry_workload::is_tested;
 
 use super::flights::{BY_AIRCRAFT, BY_CARRIER, Flight, busiest, carrier_of, of_carriers};
-use super::load::is_load;
 use crate::failure::{Failure, Outcome};
 use crate::view::size;
 
@@ -75,7 +75,7 @@ async fn scan(client: &Client, table: &str, range: ScanRange) -> Outcome<Vec<Rec
     let mut scan = client.scan(table, range, ScanOptions::default())?;
     let mut records = Vec::new();
     while let Some(page) = scan.next_page().await? {
-        records.extend(page.into_iter().filter(|r| !is_load(&r.key)));
+        records.extend(page.into_iter().filter(|r| !is_tested(&r.key)));
     }
     Ok(records)
 }

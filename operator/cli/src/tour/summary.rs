@@ -2,38 +2,23 @@
 
 use std::time::Duration;
 
-use skerry_core::history::Counts;
+use skerry_workload::Found;
 
-use super::ledger::{Counters, Verdict};
-use super::moves::Moved;
 use crate::output::{Output, Paint, table_text};
 use crate::view::size;
 
 /// Violations told in words; the rest is counted.
 const VIOLATIONS_TOLD: usize = 10;
 
-/// One phase under load.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PhaseResult {
-    /// What was done.
-    pub(crate) title: String,
-    /// How long it took.
-    pub(crate) took: Duration,
-    /// What readers and writers did meanwhile.
-    pub(crate) counters: Counters,
-    /// What moved.
-    pub(crate) moved: Moved,
-}
-
 /// All that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Summary {
     /// In order.
-    pub(crate) phases: Vec<PhaseResult>,
-    /// Of the history.
-    pub(crate) counts: Counts,
-    /// Of the check.
-    pub(crate) verdict: Verdict,
+    pub(crate) phases: Vec<skerry_workload::Summary>,
+    /// From the first phase to the last read.
+    pub(crate) total: skerry_workload::Summary,
+    /// What the check found wrong.
+    pub(crate) found: Found,
     /// Imported rows, in both tables.
     pub(crate) rows: u64,
     /// Of these, those that were there with their value at the end.
@@ -43,23 +28,24 @@ pub(crate) struct Summary {
 impl Summary {
     /// True if nothing was lost, stale or impossible.
     pub(crate) fn is_good(&self) -> bool {
-        self.rows_back == self.rows && self.verdict.violations.is_empty()
+        self.rows_back == self.rows && self.found.is_nothing()
     }
 
     /// As text, painted for stdout.
     pub(crate) fn text(&self, output: &Output) -> String {
-        let header = ["PHASE", "TOOK", "WRITES", "READS", "UNANSWERED", "LONGEST PAUSE", "MOVED", "AT LEAST", "BYTES"];
-        let phase = |p: &PhaseResult| {
+        let header = ["PHASE", "TOOK", "WRITES", "READS", "UNANSWERED", "LONGEST WAIT", "MOVED", "AT LEAST", "BYTES"];
+        let phase = |p: &skerry_workload::Summary| {
+            let moved = p.moved.unwrap_or_default();
             vec![
-                p.title.clone(),
-                size::time(p.took),
-                size::count(p.counters.writes),
-                size::count(p.counters.reads),
-                size::count(p.counters.failed),
-                size::time(p.counters.longest_pause),
-                format!("{} replicas", p.moved.replicas),
-                p.moved.lower_bound.to_string(),
-                size::bytes(p.moved.bytes),
+                p.phase.clone(),
+                size::time(Duration::from_secs_f64(p.seconds)),
+                size::count(p.acknowledged),
+                size::count(p.reads),
+                size::count(p.unanswered()),
+                size::time(p.longest_wait()),
+                format!("{} replicas", moved.replicas),
+                moved.lower_bound.map_or_else(|| "?".to_owned(), |least| least.to_string()),
+                size::bytes(moved.bytes),
             ]
         };
         let phases = table_text(&header, self.phases.iter().map(phase).collect());
@@ -72,21 +58,21 @@ impl Summary {
             })
             .collect();
         let mut text = format!("{phases}\n\n{}", table_text(&["CHECKED", "FOUND", ""], checks));
-        for violation in self.verdict.violations.iter().take(VIOLATIONS_TOLD) {
+        for violation in self.found.violations.iter().take(VIOLATIONS_TOLD) {
             text.push_str(&format!("\n  {violation}"));
         }
         text
     }
 
     fn checks(&self) -> Vec<(&'static str, String, bool)> {
-        let Verdict { lost, stale, impossible, .. } = self.verdict;
-        let none = |count: usize| (size::count(count as u64), count == 0);
-        let unknown = format!("{} of unknown outcome, each placed or absent", size::count(self.counts.unknown as u64));
+        let Found { lost, stale, impossible, .. } = self.found;
+        let none = |count: u64| (size::count(count), count == 0);
+        let unknown = format!("{} of unknown outcome, each placed or absent", size::count(self.total.unknown));
         let rows = format!("{} of {}", size::count(self.rows_back), size::count(self.rows));
         vec![
-            ("writes acknowledged", size::count(self.counts.acknowledged as u64), self.counts.acknowledged > 0),
+            ("writes acknowledged", size::count(self.total.acknowledged), self.total.acknowledged > 0),
             ("writes not acknowledged", unknown, true),
-            ("reads, each checked", size::count(self.counts.reads as u64), self.counts.reads > 0),
+            ("reads, each checked", size::count(self.total.reads), self.total.reads > 0),
             ("acknowledged writes lost", none(lost).0, none(lost).1),
             ("stale reads", none(stale).0, none(stale).1),
             ("other contradictions", none(impossible).0, none(impossible).1),
@@ -100,21 +86,20 @@ mod tests {
     use super::*;
 
     fn summary() -> Summary {
-        let counts = Counts { keys: 1, acknowledged: 2, unknown: 0, reads: 3 };
-        Summary { phases: vec![], counts, verdict: Verdict::default(), rows: 5, rows_back: 5 }
+        let total = skerry_workload::Summary { acknowledged: 2, reads: 3, ..skerry_workload::Summary::default() };
+        Summary { phases: vec![], total, found: Found::default(), rows: 5, rows_back: 5 }
     }
 
     #[test]
     fn one_missing_row_or_violation_is_not_good() {
         assert!(summary().is_good());
         assert!(!Summary { rows_back: 4, ..summary() }.is_good());
-        let violation = skerry_core::history::Violation::Phantom {
-            key: vec![],
-            at: 0,
-            value: 1,
-            version: skerry_core::time::Version(1),
-        };
-        let verdict = Verdict { impossible: 1, violations: vec![violation], ..Verdict::default() };
-        assert!(!Summary { verdict, ..summary() }.is_good());
+        for found in [
+            Found { lost: 1, ..Found::default() },
+            Found { stale: 1, ..Found::default() },
+            Found { impossible: 1, ..Found::default() },
+        ] {
+            assert!(!Summary { found, ..summary() }.is_good());
+        }
     }
 }

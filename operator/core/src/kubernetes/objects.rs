@@ -28,6 +28,8 @@ pub const EPOCH_LABEL: &str = "skerry.io/epoch";
 pub const DIGEST: &str = "skerry.io/digest";
 /// In the database's Secret, and the file's name in the pods: one secret a line.
 pub const SECRET_KEY: &str = "secret";
+/// The label by which tools that apply whole folders tell what is theirs.
+const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 /// Who writes what this operator writes.
 pub const MANAGER: &str = "skerry-operator";
 
@@ -49,7 +51,7 @@ impl Blueprint<'_> {
         [
             (DATABASE_LABEL, self.names.database.as_str()),
             ("app.kubernetes.io/name", "skerry"),
-            ("app.kubernetes.io/instance", &self.names.database),
+            (INSTANCE_LABEL, &self.names.database),
             ("app.kubernetes.io/component", "node"),
             ("app.kubernetes.io/managed-by", MANAGER),
         ]

@@ -1,5 +1,7 @@
 //! The StatefulSet of a zone.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
@@ -10,7 +12,7 @@ use skerry_api::{CLUSTER_ID, Retention};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::pod::template;
-use super::{Blueprint, DIGEST, ZONE_LABEL};
+use super::{Blueprint, DIGEST, INSTANCE_LABEL, ZONE_LABEL};
 use crate::observed::ClaimTemplate;
 
 /// A zone's StatefulSet with so many pods. `made` is what the claims of one ask for that is there already: that cannot be
@@ -67,11 +69,19 @@ fn described(of: &Blueprint<'_>, zone: &str, made: Option<&ClaimTemplate>) -> St
     }
 }
 
-fn claim(of: &Blueprint<'_>, zone: &str, made: Option<&ClaimTemplate>) -> PersistentVolumeClaim {
-    let storage = &of.database.spec.storage;
+/// A claim outlives its database, and then nobody owns it. So it must not carry the label by which tools that apply whole
+/// folders find what they once applied: they would remove what they do not know.
+fn claim_labels(of: &Blueprint<'_>, zone: &str) -> BTreeMap<String, String> {
     let mut labels = of.labels();
+    labels.remove(INSTANCE_LABEL);
     labels.insert(ZONE_LABEL.to_owned(), zone.to_owned());
     labels.insert(CLUSTER_ID.to_owned(), of.cluster.to_owned());
+    labels
+}
+
+fn claim(of: &Blueprint<'_>, zone: &str, made: Option<&ClaimTemplate>) -> PersistentVolumeClaim {
+    let storage = &of.database.spec.storage;
+    let labels = made.and_then(|made| made.labels.clone()).unwrap_or_else(|| claim_labels(of, zone));
     let size = made.and_then(|made| made.size.as_ref()).unwrap_or(&storage.size);
     let class = made.map_or(&storage.storage_class_name, |made| &made.class);
     PersistentVolumeClaim {

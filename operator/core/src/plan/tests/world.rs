@@ -203,7 +203,8 @@ impl World {
     fn add_slot(&mut self, name: &str, zone: &str) {
         let (zone, address) = (zone.to_owned(), format!("{name}:7000"));
         let storage = &self.resource.spec.storage;
-        let asked = ClaimTemplate { size: Some(storage.size.clone()), class: storage.storage_class_name.clone() };
+        let asked =
+            ClaimTemplate { size: Some(storage.size.clone()), class: storage.storage_class_name.clone(), labels: None };
         let volume = SlotVolume { asked, ..SlotVolume::default() };
         let slot = Slot { zone, address, process: Process::STEADY, volume, held_up: None };
         assert!(self.slots.insert(name.to_owned(), slot).is_none(), "{name} is there already");

@@ -16,7 +16,7 @@ const FULL_AT: usize = 2_048;
 
 /// One key's operations since its last cut, and what the cut kept.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(crate) struct Window {
     operations: Vec<Operation>,
     kept: usize,
     under_way: usize,
@@ -24,14 +24,14 @@ pub(super) struct Window {
 
 impl Window {
     /// An operation is about to be sent. False = not on this key, not now.
-    pub(super) fn begin(&mut self) -> bool {
+    pub(crate) fn begin(&mut self) -> bool {
         let admitted = self.operations.len() - self.kept < FULL_AT;
         self.under_way += usize::from(admitted);
         admitted
     }
 
     /// It ended, and left this. `None` = nothing to be checked.
-    pub(super) fn end(&mut self, operation: Option<Operation>) -> Vec<Violation> {
+    pub(crate) fn end(&mut self, operation: Option<Operation>) -> Vec<Violation> {
         assert!(self.under_way > 0, "an operation ended that had not begun");
         self.under_way -= 1;
         self.operations.extend(operation);
@@ -40,7 +40,7 @@ impl Window {
     }
 
     /// Checks, and forgets what no later operation needs. Nothing may be under way.
-    pub(super) fn cut(&mut self) -> Vec<Violation> {
+    pub(crate) fn cut(&mut self) -> Vec<Violation> {
         assert!(self.under_way == 0, "cut while operations are under way");
         let mut history = History::default();
         for operation in &self.operations {

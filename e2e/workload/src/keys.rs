@@ -12,20 +12,20 @@ const VALUE_BYTES: usize = 256;
 /// In every key, and in no key of imported data.
 const MARK: &str = "~check";
 
-/// One key.
+/// One key of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Of which table.
-    pub(super) table: String,
-    /// The key.
-    pub(super) key: Key,
+pub struct TestedKey {
+    /// The table's name.
+    pub table: String,
+    /// The key in it.
+    pub key: Key,
 }
 
-/// All keys of these tables in this run.
-pub(super) fn places(tables: &[(String, Fragmentation)], run: u32) -> Vec<Place> {
+/// All keys of these tables in a run; another run has others.
+pub fn tested_keys(tables: &[(String, Fragmentation)], run: u32) -> Vec<TestedKey> {
     let of = |(table, fragmentation): &(String, Fragmentation)| {
         let (table, fragmentation) = (table.clone(), *fragmentation);
-        (0..EACH).map(move |number| Place { table: table.clone(), key: key(fragmentation, run, number) })
+        (0..EACH).map(move |number| TestedKey { table: table.clone(), key: key(fragmentation, run, number) })
     };
     tables.iter().flat_map(of).collect()
 }
@@ -41,21 +41,21 @@ fn key(fragmentation: Fragmentation, run: u32, number: u8) -> Key {
     }
 }
 
-/// True for keys of this kind, of any run.
-pub(super) fn is_of_check(key: &Key) -> bool {
+/// True for keys of this kind, of any run: they lie beside imported ones.
+pub fn is_tested(key: &Key) -> bool {
     let partition = &key.partition;
     partition.starts_with(MARK.as_bytes()) || partition.get(1..).is_some_and(|rest| rest.starts_with(MARK.as_bytes()))
 }
 
 /// The number, then filler.
-pub(super) fn encode(value: u64) -> Bytes {
+pub(crate) fn encode(value: u64) -> Bytes {
     let mut bytes = value.to_string().into_bytes();
     bytes.resize(VALUE_BYTES, b' ');
     bytes.into()
 }
 
 /// A value that nobody wrote becomes zero, which no write has: the check finds it.
-pub(super) fn decode(bytes: &[u8]) -> u64 {
+pub(crate) fn decode(bytes: &[u8]) -> u64 {
     std::str::from_utf8(bytes).ok().and_then(|text| text.trim_end().parse().ok()).unwrap_or(0)
 }
 
@@ -68,13 +68,11 @@ mod tests {
     #[test]
     fn keys_are_distinct_and_told_from_imported_ones() {
         let tables = [("a".to_owned(), Fragmentation::Range), ("b".to_owned(), Fragmentation::Hash)];
-        let places = places(&tables, 7);
-        let names: BTreeSet<_> = places.iter().map(|p| (&p.table, &p.key)).collect();
+        let keys = tested_keys(&tables, 7);
+        let names: BTreeSet<_> = keys.iter().map(|k| (&k.table, &k.key)).collect();
         assert_eq!(names.len(), 2 * usize::from(EACH));
-        assert!(places.iter().all(|p| is_of_check(&p.key)));
-        assert!(
-            !is_of_check(&Key::new("AA/2013-01-01T05:00/0001/JFK")) && !is_of_check(&Key::with_sort("N730MQ", "x"))
-        );
+        assert!(keys.iter().all(|k| is_tested(&k.key)));
+        assert!(!is_tested(&Key::new("AA/2013-01-01T05:00/0001/JFK")) && !is_tested(&Key::with_sort("N730MQ", "x")));
     }
 
     #[test]

@@ -71,7 +71,7 @@ enum Try<T> {
 /// Asks one candidate after the other, and wherever they point to, until one answers.
 ///
 /// `call` gives a future that borrows nothing of it, so that whoever waits may be moved between threads.
-pub(crate) async fn follow<T, Answered>(
+pub(crate) async fn call_leader<T, Answered>(
     candidates: impl Fn() -> Vec<String>,
     via: Via<'_>,
     deadline: Duration,
@@ -211,9 +211,9 @@ mod tests {
             async { answer }
         };
         let deadline = Duration::from_secs(5);
-        follow(candidates, Via::Clients, deadline, stranger_at_first).await.unwrap();
+        call_leader(candidates, Via::Clients, deadline, stranger_at_first).await.unwrap();
         let stranger = |_: Leader| async { Err::<(), _>(Status::unauthenticated("")) };
-        let failed = follow(candidates, Via::Clients, deadline, stranger).await.unwrap_err();
+        let failed = call_leader(candidates, Via::Clients, deadline, stranger).await.unwrap_err();
         assert!(!failed.out_of_time, "nobody knows it");
     }
 

@@ -5,20 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
 use futures::{StreamExt, stream};
 use rand::Rng;
 use skerry_client::{Client, PutOptions, ReadError, WriteError};
 use skerry_core::command::{Expected, ReadConsistency};
 use skerry_core::history::{Action, WriteOutcome};
 use skerry_core::time::Version;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::keys::{Place, decode, encode};
-use super::ledger::Ledger;
-use super::phase::Came;
+use crate::keys::{TestedKey, decode, encode};
+use crate::phase::{CONDITION_FAILED, Came};
+use crate::recorder::Recorder;
 
 /// Of so many writes, one is conditional.
 const CONDITIONAL_EVERY: u64 = 4;
@@ -29,59 +28,72 @@ const LAST_READS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What readers and writers share.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) client: Client,
-    pub(super) ledger: Ledger,
-    pub(super) places: Vec<Place>,
+pub struct Workload {
+    /// How they reach the database.
+    pub client: Client,
+    /// What they saw.
+    pub recorder: Recorder,
+    keys: Vec<TestedKey>,
     /// The next value; each is written once.
-    pub(super) values: AtomicU64,
+    values: AtomicU64,
 }
 
-/// All readers and writers.
+/// A reader or writer panicked, so what it saw last is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("a reader or writer broke down: {0}")]
+pub struct BrokeDown(#[from] JoinError);
+
+/// All readers and writers; dropped, they stop where they are.
 #[derive(Debug)]
-pub(super) struct Load {
+pub struct Load {
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
 impl Load {
     /// Starts them; each begins an operation so often, if the one before is done.
-    pub(super) fn start(shared: &Arc<Shared>, writers: usize, readers: usize, pace: Duration) -> Self {
+    pub fn start(workload: &Arc<Workload>, writers: usize, readers: usize, pace: Duration) -> Self {
         let mut tasks = JoinSet::new();
         let stop = CancellationToken::new();
         for i in 0..writers + readers {
-            tasks.spawn(work(Arc::clone(shared), i < writers, pace, stop.clone()));
+            tasks.spawn(work(Arc::clone(workload), i < writers, pace, stop.clone()));
         }
         Self { tasks, stop }
     }
 
     /// Lets every operation under way end, which the client's deadline bounds.
-    pub(super) async fn stop(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If one of them panicked.
+    pub async fn stop(mut self) -> Result<(), BrokeDown> {
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
-            if let Err(error) = ended {
-                bail!("a reader or writer broke down: {error}");
-            }
+            ended?;
         }
         Ok(())
     }
 }
 
-async fn work(shared: Arc<Shared>, writes: bool, pace: Duration, stop: CancellationToken) {
+async fn work(workload: Arc<Workload>, writes: bool, pace: Duration, stop: CancellationToken) {
     let mut pace = interval(pace);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
         pace.tick().await;
-        let key = rand::rng().random_range(0..shared.places.len());
+        let key = rand::rng().random_range(0..workload.keys.len());
         if writes {
-            shared.write(key).await;
+            workload.write(key).await;
         } else {
-            shared.read(key).await;
+            workload.read(key).await;
         }
     }
 }
 
-impl Shared {
+impl Workload {
+    /// On these keys, with nothing seen yet.
+    pub fn new(client: Client, keys: Vec<TestedKey>) -> Self {
+        Self { client, recorder: Recorder::new(keys.len()), keys, values: AtomicU64::new(1) }
+    }
+
     async fn write(&self, key: usize) {
         let value = self.values.fetch_add(1, Ordering::Relaxed);
         let expected = if value.is_multiple_of(CONDITIONAL_EVERY) {
@@ -91,39 +103,39 @@ impl Shared {
         } else {
             None
         };
-        let Some(begun) = self.ledger.begin(key, true) else { return };
-        let place = &self.places[key];
+        let Some(begun) = self.recorder.begin(key, true) else { return };
+        let TestedKey { table, key: name } = &self.keys[key];
         let condition = expected.map(|found| found.map_or(Expected::Absent, Expected::Version));
         let options = PutOptions { expected: condition, expires_ms: None };
-        let written = self.client.put_with(&place.table, place.key.clone(), encode(value), options).await;
+        let written = self.client.put_with(table, name.clone(), encode(value), options).await;
         let (outcome, came) = match &written {
             Ok(version) => (WriteOutcome::Acknowledged(*version), Came::Written),
             Err(error) if error.may_have_happened() => (WriteOutcome::Unknown, Came::Failed(write_kind(error), true)),
             Err(error) => (WriteOutcome::Failed, Came::Failed(write_kind(error), false)),
         };
-        self.ledger.end(begun, came, Some(Action::Write { value: Some(value), expected, outcome }));
+        self.recorder.end(begun, came, Some(Action::Write { value: Some(value), expected, outcome }));
     }
 
     /// The version that was found. `None` = no answer.
     async fn read(&self, key: usize) -> Option<Option<Version>> {
-        let begun = self.ledger.begin(key, false)?;
-        let place = &self.places[key];
-        match self.client.get(&place.table, place.key.clone(), ReadConsistency::Linearizable).await {
+        let begun = self.recorder.begin(key, false)?;
+        let TestedKey { table, key: name } = &self.keys[key];
+        match self.client.get(table, name.clone(), ReadConsistency::Linearizable).await {
             Ok(record) => {
                 let found = record.map(|r| (r.version, decode(&r.value)));
-                self.ledger.end(begun, Came::Read, Some(Action::Read { found }));
+                self.recorder.end(begun, Came::Read, Some(Action::Read { found }));
                 Some(found.map(|(version, _)| version))
             }
             Err(error) => {
-                self.ledger.end(begun, Came::Failed(read_kind(&error), false), None);
+                self.recorder.end(begun, Came::Failed(read_kind(&error), false), None);
                 None
             }
         }
     }
 
     /// Reads every key once more; gives the number of those that did not answer in time.
-    pub(super) async fn last_reads(&self) -> usize {
-        self.ledger.begin_last_reads();
+    pub async fn last_reads(&self) -> usize {
+        self.recorder.begin_last_reads();
         let until = Instant::now() + LAST_READS_WITHIN;
         let read_it = async |key| {
             while Instant::now() < until {
@@ -133,7 +145,7 @@ impl Shared {
             }
             false
         };
-        let reads = stream::iter(0..self.places.len()).map(read_it).buffer_unordered(LAST_READS_AT_A_TIME);
+        let reads = stream::iter(0..self.keys.len()).map(read_it).buffer_unordered(LAST_READS_AT_A_TIME);
         reads.filter(|read_it| std::future::ready(!read_it)).count().await
     }
 }
@@ -142,7 +154,7 @@ fn write_kind(error: &WriteError) -> &'static str {
     match error {
         WriteError::UnknownTable(_) => "write: unknown table",
         WriteError::Key(_) | WriteError::Limit(_) | WriteError::Scattered => "write: refused",
-        WriteError::ConditionFailed { .. } => "write: condition failed",
+        WriteError::ConditionFailed { .. } => CONDITION_FAILED,
         WriteError::DiskFull { .. } => "write: disk full",
         WriteError::Deadline { .. } => "write: deadline",
         WriteError::OutcomeUnknown => "write: outcome unknown",

@@ -27,7 +27,7 @@ pub(super) type Queue = Arc<Mutex<mpsc::Receiver<Submission>>>;
 
 /// What one connection has under way.
 #[derive(Debug, Default)]
-pub(super) struct Flight(Mutex<State>);
+pub(super) struct InFlight(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -36,7 +36,7 @@ struct State {
     /// The frames' task, while there is no room.
     blocked: Option<Waker>,
     /// No more is sent on this connection.
-    landed: bool,
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Waiting {
     bytes: usize,
 }
 
-impl Flight {
+impl InFlight {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,9 +70,9 @@ impl Flight {
     }
 
     /// The connection is over: whoever waits is told so, and nothing more is taken.
-    pub(super) fn land(&self) {
+    pub(super) fn close(&self) {
         let mut state = self.state();
-        state.landed = true;
+        state.closed = true;
         let lost = std::mem::take(&mut state.waiting);
         state.bytes = 0;
         drop(state);
@@ -85,7 +85,7 @@ impl State {
         self.waiting.len() < IN_FLIGHT_MAX && self.bytes < IN_FLIGHT_BYTES_MAX
     }
 
-    fn depart(&mut self, submission: Submission) -> v1::SessionItem {
+    fn enqueue(&mut self, submission: Submission) -> v1::SessionItem {
         let Submission { mut item, bytes, reply } = submission;
         self.bytes += bytes;
         item.id = self.waiting.insert(Waiting { reply, bytes }) as u64;
@@ -96,7 +96,7 @@ impl State {
 /// The frames of one connection.
 #[derive(Debug)]
 pub(super) struct Frames {
-    pub(super) flight: Arc<Flight>,
+    pub(super) in_flight: Arc<InFlight>,
     pub(super) queue: Queue,
     /// For the first frame.
     pub(super) cluster_id: String,
@@ -109,15 +109,15 @@ impl Stream for Frames {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<v1::SessionRequest>> {
         let frames = self.get_mut();
-        let mut state = frames.flight.state();
-        if state.landed {
+        let mut state = frames.in_flight.state();
+        if state.closed {
             return Poll::Ready(None);
         }
         let mut items = Vec::new();
         let mut frame_bytes = 0;
         if let Some(first) = frames.first.take() {
             frame_bytes = first.bytes;
-            items.push(state.depart(first));
+            items.push(state.enqueue(first));
         }
         let mut queue = frames.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let mut closed = false;
@@ -131,7 +131,7 @@ impl Stream for Frames {
                 Poll::Ready(Some(submission)) if submission.reply.is_closed() => {}
                 Poll::Ready(Some(submission)) => {
                     frame_bytes += submission.bytes;
-                    items.push(state.depart(submission));
+                    items.push(state.enqueue(submission));
                 }
                 Poll::Ready(None) => {
                     closed = true;
@@ -165,7 +165,7 @@ mod tests {
     fn connection(capacity: usize) -> (mpsc::Sender<Submission>, Frames) {
         let (outlet, queue) = mpsc::channel(capacity);
         let queue = Arc::new(Mutex::new(queue));
-        (outlet, Frames { flight: Arc::default(), queue, cluster_id: "c".into(), first: None })
+        (outlet, Frames { in_flight: Arc::default(), queue, cluster_id: "c".into(), first: None })
     }
 
     fn submit(outlet: &mpsc::Sender<Submission>, bytes: usize) -> Reply {
@@ -199,7 +199,7 @@ mod tests {
         let (outlet, mut frames) = connection(9);
         let answers = [submit(&outlet, 1), submit(&outlet, 1)];
         let ids: Vec<u64> = frame(&mut frames).unwrap().items.iter().map(|item| item.id).collect();
-        frames.flight.answer(vec![written(ids[1]), written(ids[0]), written(99)]);
+        frames.in_flight.answer(vec![written(ids[1]), written(ids[0]), written(99)]);
         for (id, mut answer) in ids.into_iter().zip(answers) {
             assert_eq!(answer.try_recv().unwrap(), Ok(Answer::Written(id)));
         }
@@ -211,7 +211,7 @@ mod tests {
         let _answers: Vec<_> = (0..=IN_FLIGHT_MAX).map(|_| submit(&outlet, 1)).collect();
         let sent: usize = std::iter::from_fn(|| frame(&mut frames)).map(|frame| frame.items.len()).sum();
         assert_eq!(sent, IN_FLIGHT_MAX);
-        frames.flight.answer(vec![written(0)]);
+        frames.in_flight.answer(vec![written(0)]);
         assert_eq!(frame(&mut frames).unwrap().items.len(), 1);
     }
 
@@ -229,7 +229,7 @@ mod tests {
         let mut lost = submit(&outlet, 1);
         frame(&mut frames).unwrap();
         let mut kept = submit(&outlet, 1);
-        frames.flight.land();
+        frames.in_flight.close();
         assert_eq!(frames.next().now_or_never(), Some(None));
         assert_eq!(lost.try_recv(), Err(oneshot::error::TryRecvError::Closed));
         assert_eq!(kept.try_recv(), Err(oneshot::error::TryRecvError::Empty));

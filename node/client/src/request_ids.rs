@@ -9,13 +9,13 @@ use skerry_core::time::Version;
 
 /// Makes request ids.
 #[derive(Debug)]
-pub(crate) struct Stamps {
+pub(crate) struct RequestIds {
     client: u64,
     sequence: AtomicU64,
     highest: AtomicU64,
 }
 
-impl Stamps {
+impl RequestIds {
     pub(crate) fn new() -> Self {
         Self { client: rand::random(), sequence: AtomicU64::new(0), highest: AtomicU64::new(0) }
     }
@@ -59,27 +59,27 @@ mod tests {
 
     #[test]
     fn an_id_is_issued_no_earlier_than_anything_seen_and_never_given_twice() {
-        let stamps = Stamps::new();
-        let first = stamps.next();
+        let request_ids = RequestIds::new();
+        let first = request_ids.next();
         let future = Version::at_ms(first.issued.wall_ms() + 3_600_000);
-        stamps.see(future);
-        stamps.see(Version(1));
-        let second = stamps.next();
+        request_ids.see(future);
+        request_ids.see(Version(1));
+        let second = request_ids.next();
         assert_eq!(second.issued, future);
         assert_eq!((second.client, second.sequence), (first.client, first.sequence + 1));
     }
 
     #[test]
     fn an_id_is_issued_no_later_than_a_shard_allows() {
-        let stamps = Stamps::new();
-        let now = stamps.next().issued;
+        let request_ids = RequestIds::new();
+        let now = request_ids.next().issued;
         let future = Version::at_ms(now.wall_ms() + 3_600_000);
-        stamps.see(future);
+        request_ids.see(future);
         let allowed = Version(now.0 - 5);
-        stamps.lower(allowed);
-        assert_eq!(stamps.seen(), allowed);
-        let by = stamps.next_by(allowed);
+        request_ids.lower(allowed);
+        assert_eq!(request_ids.seen(), allowed);
+        let by = request_ids.next_by(allowed);
         assert_eq!((by.issued, by.sequence), (allowed, 1));
-        assert!(stamps.next().issued < future);
+        assert!(request_ids.next().issued < future);
     }
 }

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::moves::Moved;
+use crate::moves::Moved;
 
 /// The longest time that is told apart, in microseconds; longer ones count as this.
 const LONGEST_US: u64 = 600_000_000;
+
+/// How a write is called whose condition did not hold.
+pub(crate) const CONDITION_FAILED: &str = "write: condition failed";
 
 /// Of one phase or of the whole run, as JSON tells it. Times are in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -46,7 +49,7 @@ pub struct Summary {
 
 /// Counts until it is summed up.
 #[derive(Debug)]
-pub(super) struct Phase {
+pub(crate) struct Phase {
     name: String,
     begun: Instant,
     summary: Summary,
@@ -57,28 +60,40 @@ pub(super) struct Phase {
 
 /// What an operation came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
+pub(crate) enum Came {
     Written,
     Read,
     /// The error's kind, and whether it was a write that may have happened.
     Failed(&'static str, bool),
 }
 
+impl Summary {
+    /// Operations without an answer. A condition that failed, since another writer came first, is one.
+    pub fn unanswered(&self) -> u64 {
+        self.errors.iter().filter(|(kind, _)| *kind != CONDITION_FAILED).map(|(_, count)| count).sum()
+    }
+
+    /// The longest that anybody waited for an answer.
+    pub fn longest_wait(&self) -> Duration {
+        Duration::from_millis(self.longest_write_ms.max(self.longest_read_ms))
+    }
+}
+
 impl Phase {
     /// Begins; the last acknowledged write may lie before.
-    pub(super) fn new(name: &str, now: Instant, last_acknowledged: Instant) -> Self {
+    pub(crate) fn new(name: &str, now: Instant, last_acknowledged: Instant) -> Self {
         let histogram = || Histogram::new_with_max(LONGEST_US, 2).expect("the bounds are constants that suit");
         let (writes, reads) = (histogram(), histogram());
         Self { name: name.to_owned(), begun: now, summary: Summary::default(), last_acknowledged, writes, reads }
     }
 
     /// The phase after this one.
-    pub(super) fn next(&self, name: &str, now: Instant) -> Self {
+    pub(crate) fn next(&self, name: &str, now: Instant) -> Self {
         Self::new(name, now, self.last_acknowledged)
     }
 
     /// An operation ended now, after so long.
-    pub(super) fn note(&mut self, came: Came, took: Duration, is_write: bool, now: Instant) {
+    pub(crate) fn note(&mut self, came: Came, took: Duration, is_write: bool, now: Instant) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let summary = &mut self.summary;
         match came {
@@ -103,7 +118,7 @@ impl Phase {
     }
 
     /// As of now. A pause that goes on counts, unless writing is over.
-    pub(super) fn summary(&self, now: Instant, is_writing: bool) -> Summary {
+    pub(crate) fn summary(&self, now: Instant, is_writing: bool) -> Summary {
         let mut summary = self.summary.clone();
         if is_writing {
             let pause = milliseconds(now.saturating_duration_since(self.last_acknowledged));

@@ -1,4 +1,4 @@
-//! Shared by all readers and writers: what they did to each key, what was found wrong, and the measures.
+//! The history recorder that all readers and writers share: what they did to each key, what was found wrong, and the measures.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use skerry_core::history::{Action, Operation, Violation};
 
-use super::phase::{Came, Phase, Summary};
-use super::window::Window;
+use crate::phase::{Came, Phase, Summary};
+use crate::window::Window;
 
 /// Violations that are told in words; all are counted.
 const TOLD_MAX: usize = 20;
@@ -29,7 +29,7 @@ pub struct Found {
 
 /// Shared by everyone who reads or writes.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub struct Recorder {
     begun: Instant,
     state: Mutex<State>,
 }
@@ -48,15 +48,22 @@ struct State {
 /// An operation that was begun and must be ended.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Begun {
+pub(crate) struct Begun {
     key: usize,
     invoked: u64,
     is_write: bool,
 }
 
-impl Ledger {
+impl Found {
+    /// True if every answer was one that a correct database may give.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Recorder {
     /// For so many keys; its clock starts.
-    pub(super) fn new(keys: usize) -> Self {
+    pub fn new(keys: usize) -> Self {
         let begun = Instant::now();
         let state = State {
             windows: (0..keys).map(|_| Window::default()).collect(),
@@ -70,7 +77,7 @@ impl Ledger {
     }
 
     /// An operation on a key is about to be sent. `None` = not on this one, not now.
-    pub(super) fn begin(&self, key: usize, is_write: bool) -> Option<Begun> {
+    pub(crate) fn begin(&self, key: usize, is_write: bool) -> Option<Begun> {
         let mut state = self.lock();
         // Under the lock: a cut must be before all that comes after it.
         let invoked = self.clock();
@@ -78,7 +85,7 @@ impl Ledger {
     }
 
     /// It ended, came to this, and did this. `None` = nothing that could be checked.
-    pub(super) fn end(&self, begun: Begun, came: Came, action: Option<Action>) {
+    pub(crate) fn end(&self, begun: Begun, came: Came, action: Option<Action>) {
         let mut state = self.lock();
         let returned = self.clock();
         let took = Duration::from_micros(returned - begun.invoked);
@@ -91,7 +98,7 @@ impl Ledger {
     }
 
     /// Ends the phase and begins one of this name.
-    pub(super) fn next_phase(&self, name: &str) -> Summary {
+    pub fn next_phase(&self, name: &str) -> Summary {
         let mut state = self.lock();
         let now = Instant::now();
         let next = state.phase.next(name, now);
@@ -99,7 +106,7 @@ impl Ledger {
     }
 
     /// Remembers a phase that ended.
-    pub(super) fn remember(&self, ended: Summary) {
+    pub fn remember(&self, ended: Summary) {
         let mut state = self.lock();
         if state.ended.len() < PHASES_MAX {
             state.ended.push(ended);
@@ -107,21 +114,24 @@ impl Ledger {
     }
 
     /// Writers have stopped: from here on, reads look for lost writes.
-    pub(super) fn begin_last_reads(&self) {
+    pub(crate) fn begin_last_reads(&self) {
         let mut state = self.lock();
         let now = self.clock();
         state.last_reads.get_or_insert(now);
     }
 
-    /// Checks what was not yet. Nothing may be under way.
-    pub(super) fn check_all(&self) {
+    /// Checks what was not yet.
+    ///
+    /// # Panics
+    /// If an operation is under way: readers and writers stop first.
+    pub fn check_all(&self) {
         let mut state = self.lock();
         let violations: Vec<Violation> = state.windows.iter_mut().flat_map(Window::cut).collect();
         state.blame(&violations);
     }
 
     /// The whole run, the phase under way, the phases that ended, and what was found.
-    pub(super) fn so_far(&self) -> (Summary, Summary, Vec<Summary>, Found) {
+    pub fn so_far(&self) -> (Summary, Summary, Vec<Summary>, Found) {
         let state = self.lock();
         let now = Instant::now();
         let is_writing = state.last_reads.is_none();
@@ -175,63 +185,63 @@ mod tests {
 
     use super::*;
 
-    fn write(ledger: &Ledger, value: u64, version: Option<u64>) {
+    fn write(recorder: &Recorder, value: u64, version: Option<u64>) {
         let outcome = version.map_or(Unknown, |v| Acknowledged(Version(v)));
-        let begun = ledger.begin(0, true).unwrap();
+        let begun = recorder.begin(0, true).unwrap();
         let came = if version.is_some() { Came::Written } else { Came::Failed("deadline", true) };
-        ledger.end(begun, came, Some(Action::Write { value: Some(value), expected: None, outcome }));
+        recorder.end(begun, came, Some(Action::Write { value: Some(value), expected: None, outcome }));
     }
 
-    fn read(ledger: &Ledger, found: Option<(u64, u64)>) {
-        later(ledger);
-        let begun = ledger.begin(0, false).unwrap();
+    fn read(recorder: &Recorder, found: Option<(u64, u64)>) {
+        later(recorder);
+        let begun = recorder.begin(0, false).unwrap();
         let found = found.map(|(version, value)| (Version(version), value));
-        ledger.end(begun, Came::Read, Some(Action::Read { found }));
-        later(ledger);
+        recorder.end(begun, Came::Read, Some(Action::Read { found }));
+        later(recorder);
     }
 
     /// The history's clock counts microseconds, and equal times are taken for concurrent.
-    fn later(ledger: &Ledger) {
-        let before = ledger.clock();
-        while ledger.clock() == before {}
+    fn later(recorder: &Recorder) {
+        let before = recorder.clock();
+        while recorder.clock() == before {}
     }
 
     #[test]
     fn a_planted_stale_read_and_a_planted_lost_write_are_counted_apart() {
-        let ledger = Ledger::new(1);
-        write(&ledger, 1, Some(10));
-        write(&ledger, 2, Some(20));
-        ledger.check_all();
-        read(&ledger, Some((10, 1)));
-        ledger.begin_last_reads();
-        read(&ledger, None);
-        ledger.check_all();
-        let (total, _, _, found) = ledger.so_far();
+        let recorder = Recorder::new(1);
+        write(&recorder, 1, Some(10));
+        write(&recorder, 2, Some(20));
+        recorder.check_all();
+        read(&recorder, Some((10, 1)));
+        recorder.begin_last_reads();
+        read(&recorder, None);
+        recorder.check_all();
+        let (total, _, _, found) = recorder.so_far();
         assert_eq!((found.lost, found.stale, found.impossible), (1, 1, 0), "{found:?}");
         assert_eq!((total.acknowledged, total.reads), (2, 2));
     }
 
     #[test]
     fn a_late_unknown_write_is_no_violation() {
-        let ledger = Ledger::new(1);
-        write(&ledger, 1, Some(10));
-        write(&ledger, 2, None);
-        read(&ledger, Some((10, 1)));
-        ledger.check_all();
-        ledger.begin_last_reads();
-        read(&ledger, Some((15, 2)));
-        ledger.check_all();
-        let (total, _, _, found) = ledger.so_far();
+        let recorder = Recorder::new(1);
+        write(&recorder, 1, Some(10));
+        write(&recorder, 2, None);
+        read(&recorder, Some((10, 1)));
+        recorder.check_all();
+        recorder.begin_last_reads();
+        read(&recorder, Some((15, 2)));
+        recorder.check_all();
+        let (total, _, _, found) = recorder.so_far();
         assert_eq!((found, total.unknown), (Found::default(), 1));
     }
 
     #[test]
     fn phases_begin_anew_and_the_total_goes_on() {
-        let ledger = Ledger::new(1);
-        write(&ledger, 1, Some(10));
-        assert_eq!(ledger.next_phase("second").acknowledged, 1);
-        write(&ledger, 2, Some(20));
-        let (total, phase, ..) = ledger.so_far();
+        let recorder = Recorder::new(1);
+        write(&recorder, 1, Some(10));
+        assert_eq!(recorder.next_phase("second").acknowledged, 1);
+        write(&recorder, 2, Some(20));
+        let (total, phase, ..) = recorder.so_far();
         assert_eq!((total.acknowledged, phase.acknowledged, phase.phase.as_str()), (2, 1, "second"));
     }
 }

@@ -1,14 +1,14 @@
-//! What moved in a phase, against the least that had to, and how even the placement is, from the steward's status.
+//! What moved in a phase, against the least that had to, from the steward's status.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use skerry_core::ids::{NodeId, ReplicaId, ShardId};
-use skerry_core::map::{Descriptor, NodeState, ShardRecord};
-use skerry_core::message::ShardReport;
+use skerry_core::map::NodeState;
 use skerry_core::node::Status;
 use skerry_core::placement::{Site, Wanted, lower_bound};
+use skerry_operator_core::{ShardNow, shards_now};
 
 /// What moved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,26 +22,9 @@ pub struct Moved {
     pub bytes: u64,
 }
 
-/// How one node stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeNow {
-    /// Its id.
-    pub id: u64,
-    /// `host:port` where it is reached.
-    pub address: String,
-    /// Its zone.
-    pub zone: String,
-    /// False while it drains.
-    pub is_active: bool,
-    /// Copies of the tables' shards on it.
-    pub replicas: usize,
-    /// Shards that it leads, as far as is known.
-    pub leads: usize,
-}
-
 /// Watches the tables' replicas.
 #[derive(Debug, Default)]
-pub(super) struct Moves {
+pub struct Moves {
     before: BTreeMap<ShardId, Vec<NodeId>>,
     known: BTreeSet<ReplicaId>,
     new: BTreeMap<ReplicaId, u64>,
@@ -49,7 +32,7 @@ pub(super) struct Moves {
 
 impl Moves {
     /// Begins with how things stand.
-    pub(super) fn new(status: &Status) -> Self {
+    pub fn new(status: &Status) -> Self {
         let mut moves = Self::default();
         for shard in shards(status) {
             let members = &shard.descriptor.members;
@@ -60,7 +43,7 @@ impl Moves {
     }
 
     /// Looks again. A shard of a table that was just made has not moved.
-    pub(super) fn see(&mut self, status: &Status) {
+    pub fn see(&mut self, status: &Status) {
         for shard in shards(status) {
             let members = &shard.descriptor.members;
             if let Entry::Vacant(first_seen) = self.before.entry(shard.record.descriptor.shard) {
@@ -76,8 +59,13 @@ impl Moves {
         }
     }
 
+    /// Replicas built so far.
+    pub fn replicas(&self) -> usize {
+        self.new.len()
+    }
+
     /// So far, if it ends like this.
-    pub(super) fn moved(&self, status: &Status) -> Moved {
+    pub fn moved(&self, status: &Status) -> Moved {
         let active = status.map.nodes.values().filter(|n| n.state == NodeState::Active);
         let sites: Vec<Site> = active.map(|n| Site { node: n.id, zone: n.zone.clone() }).collect();
         let wanted = |shard: ShardNow<'_>| {
@@ -91,38 +79,34 @@ impl Moves {
     }
 }
 
-/// All members.
-pub(super) fn nodes(status: &Status) -> Vec<NodeNow> {
-    let members = status.map.nodes.values().filter(|n| n.state != NodeState::Removed);
-    let node = |node: &skerry_core::map::NodeRecord| {
-        let holds = |s: &ShardNow<'_>| s.descriptor.members.iter().any(|m| m.replica.node == node.id);
-        let leads = |s: &ShardNow<'_>| s.report.is_some_and(|r| r.descriptor.node_of(r.leader) == Some(node.id));
-        NodeNow {
-            id: node.id.0,
-            address: node.address.clone(),
-            zone: node.zone.clone(),
-            is_active: node.state == NodeState::Active,
-            replicas: shards(status).filter(holds).count(),
-            leads: shards(status).filter(leads).count(),
-        }
-    };
-    members.map(node).collect()
-}
-
-struct ShardNow<'a> {
-    record: &'a ShardRecord,
-    descriptor: &'a Descriptor,
-    report: Option<&'a ShardReport>,
-}
-
-/// Shards of the tables, each from its leader's report if that is newer than the map.
 fn shards(status: &Status) -> impl Iterator<Item = ShardNow<'_>> {
-    let reports: BTreeMap<ShardId, &ShardReport> =
-        status.shards.iter().map(|(report, _)| (report.descriptor.shard, report)).collect();
-    let is_of_table = |s: &&ShardRecord| s.descriptor.shard != ShardId::SYSTEM && status.map.is_live(s);
-    status.map.shards.values().filter(is_of_table).map(move |record| {
-        let report = reports.get(&record.descriptor.shard).copied();
-        let newer = report.filter(|r| r.descriptor.generation >= record.descriptor.generation);
-        ShardNow { record, descriptor: newer.map_or(&record.descriptor, |r| &r.descriptor), report }
-    })
+    shards_now(status).into_iter().filter(|s| s.descriptor.shard != ShardId::SYSTEM)
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_core::map::NodeState::Active;
+    use skerry_core::map::{Member, Replica, Role};
+    use skerry_operator_core::testing::{node, shard, status};
+
+    use super::*;
+
+    #[test]
+    fn built_replicas_are_counted_once_and_held_against_the_least() {
+        let nodes = || (1..=4).map(|n| node(n, &format!("z{n}"), Active)).collect::<Vec<_>>();
+        let before = status(
+            nodes()[..3].to_vec(),
+            vec![shard(0, 0, &[1, 2, 3], &[1, 2, 3]), shard(1, 1, &[1, 2, 3], &[1, 2, 3])],
+        );
+        let mut moves = Moves::new(&before);
+        let mut moving = shard(1, 1, &[1, 2, 3], &[1, 2, 4]);
+        let added = Replica { node: NodeId(4), id: ReplicaId(9) };
+        moving.1.descriptor.members.push(Member { replica: added, role: Role::Learner });
+        let during = status(nodes(), vec![moving]);
+        moves.see(&during);
+        moves.see(&during);
+        // With one shard of three copies on four nodes nothing had to move.
+        let moved = moves.moved(&during);
+        assert_eq!(moved, Moved { replicas: 1, lower_bound: Some(0), bytes: 3 << 20 });
+    }
 }

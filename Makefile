@@ -27,12 +27,16 @@ run: ## The tour: a real database on this machine, real data, every answer check
 test: ## All tests, 500 simulation seeds among them
 	cargo test --workspace --no-fail-fast
 
+.PHONY: test-python
+test-python: ## The example of docs/grpc.md (needs protoc, and grpcio for /usr/bin/python3 or PYTHON)
+	cargo test --workspace --test process -- --ignored the_example_in_python
+
 .PHONY: build
 build: ## Everything, optimised
 	cargo build --release --workspace
 
 .PHONY: verify
-verify: lint test ## The gate: lint and test. Writes nothing
+verify: lint test test-python ## The gate: lint and test. Writes nothing
 
 .PHONY: lint
 lint: ## Formatting, lints, docs, generated files, dependencies

@@ -25,6 +25,7 @@ mod older;
 mod once;
 mod panicked;
 mod pause;
+mod python;
 mod refused;
 mod removed;
 mod secret;

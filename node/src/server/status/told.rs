@@ -10,6 +10,7 @@ use skerry_core::time::Version;
 use skerry_proto::v1;
 use skerry_proto::v1::limit_exceeded::Limit;
 use skerry_proto::v1::operation_error::Kind;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -17,22 +18,40 @@ use crate::inbox::Refused;
 
 /// Whose reasons they are.
 const DOMAIN: &str = "skerry.io";
+/// Trailers with the reason and the leader's address once more, for clients in languages without the types of `google.rpc`.
+const REASON: &str = "skerry-reason";
+const LEADER: &str = "skerry-leader";
 
 /// As a gRPC status.
 pub(in crate::server) fn status(kind: Kind) -> Status {
+    let leader = match &kind {
+        Kind::NotLeader(not_leader) => MetadataValue::try_from(not_leader.leader_address.as_str()).ok(),
+        _ => None,
+    };
     let told = told(kind);
+    let mut trailers = trailers(told.reason);
+    if let Some(leader) = leader.filter(|leader| !leader.is_empty()) {
+        trailers.insert(LEADER, leader);
+    }
     let fields: HashMap<String, String> =
         told.fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let mut details = ErrorDetails::with_error_info(told.reason, DOMAIN, fields);
     if let Some(ms) = told.retry_after_ms {
         details.set_retry_info(Some(Duration::from_millis(ms.into())));
     }
-    Status::with_error_details(told.code, told.text, details)
+    Status::with_error_details_and_metadata(told.code, told.text, details, trailers)
+}
+
+fn trailers(reason: &'static str) -> MetadataMap {
+    let mut trailers = MetadataMap::new();
+    trailers.insert(REASON, MetadataValue::from_static(reason));
+    trailers
 }
 
 /// Of a reason that is no operation's error.
 pub(in crate::server) fn plain(code: Code, reason: &'static str, text: &str) -> Status {
-    Status::with_error_details(code, text, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details_and_metadata(code, text, details, trailers(reason))
 }
 
 struct Told {
@@ -165,6 +184,14 @@ mod tests {
         );
         assert_eq!(info.metadata.get("leader_address").map(String::as_str), Some("b:1"));
         assert_eq!(info.metadata.get("leader_node_id").map(String::as_str), Some("2"));
+        let trailer = |name| status.metadata().get(name).map(|value| value.to_str().unwrap());
+        assert_eq!((trailer(REASON), trailer(LEADER)), (Some("NOT_LEADER"), Some("b:1")));
+    }
+
+    #[test]
+    fn a_leader_that_nobody_knows_is_in_no_trailer() {
+        let status = status(Kind::NotLeader(v1::NotLeader::default()));
+        assert_eq!((status.metadata().get(LEADER), status.metadata().get(REASON).is_some()), (None, true));
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub struct Args {
     #[arg(long, env = "SKERRY_DATA")]
     pub data: PathBuf,
 
-    /// Where the node listens for clients (gRPC). Port 0 = any free one.
-    #[arg(long, env = "SKERRY_LISTEN", default_value = "0.0.0.0:7400")]
+    /// Where the node listens for clients (gRPC). Port 0 = any free one. `[::]` is every address of IPv6 and of IPv4.
+    #[arg(long, env = "SKERRY_LISTEN", default_value = "[::]:7400")]
     pub listen: SocketAddr,
 
     /// Where the node listens for the other nodes (gRPC), which ask on its clients' port for this one. Port 0 = any free one.
@@ -40,7 +40,7 @@ pub struct Args {
     pub accept_older_peers: bool,
 
     /// Where the node listens for /metrics, /livez and /readyz. Port 0 = any free one.
-    #[arg(long, env = "SKERRY_HTTP", default_value = "0.0.0.0:7401")]
+    #[arg(long, env = "SKERRY_HTTP", default_value = "[::]:7401")]
     pub http: SocketAddr,
 
     /// `host:port` where clients and the other nodes reach this one. By default the address that it listens on.

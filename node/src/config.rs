@@ -98,7 +98,7 @@ pub enum ConfigError {
         /// What was given.
         value: String,
     },
-    /// Others cannot reach a node at 0.0.0.0.
+    /// Others cannot reach a node at every address.
     #[error(
         "--listen {0} takes connections on every address: say with --advertise host:port where this node is reached"
     )]

@@ -55,7 +55,7 @@ pub struct Args {
     pub pod_labels: Vec<(String, String)>,
 
     /// Where /metrics, /livez and /readyz are served.
-    #[arg(long, env = "SKERRY_HTTP", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "SKERRY_HTTP", default_value = "[::]:8080")]
     pub http: SocketAddr,
 
     /// How much is logged: a level, or a filter such as `info,skerry_operator=debug`.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+pub use skerry_client::listen::listen;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

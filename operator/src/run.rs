@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -16,7 +15,7 @@ use crate::apply::Written;
 use crate::args::Args;
 use crate::context::Context;
 use crate::controller;
-use crate::http::{self, Pages};
+use crate::http::{self, Pages, listen};
 use crate::leadership::{Keeper, Leadership};
 use crate::metrics::{Heartbeat, Metrics};
 use crate::node_admin::GrpcAdmin;
@@ -28,7 +27,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let heartbeat = Heartbeat::new();
-    let listener = TcpListener::bind(args.http).await.with_context(|| format!("failed to listen on {}", args.http))?;
+    let listener = listen(args.http).with_context(|| format!("failed to listen on {}", args.http))?;
     let pages = Pages { registry: Arc::new(registry), heartbeat: heartbeat.clone() };
     let pages = tokio::spawn(http::serve(listener, pages, stop.clone()));
 

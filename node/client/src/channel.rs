@@ -1,17 +1,16 @@
 //! Connections to nodes: made within a bounded time, and given up when the other end falls silent.
 
-use std::io;
 use std::time::Duration;
 
-use tokio::time::timeout;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::dial::{self, DialError};
 use crate::door::{self, Door, Place};
 use crate::secret::Secrets;
 
-/// A node that is up takes a connection sooner.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A node to which there is a connection takes a stream sooner.
+pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// A stream that lasted longer did work; one that broke sooner is made anew after a longer pause each time.
 pub(crate) const LASTING: Duration = Duration::from_secs(1);
 /// A connection that is silent so long is asked whether it lives.
@@ -36,8 +35,6 @@ enum Why {
     Transport(#[from] tonic::transport::Error),
     #[error("it is not an address as in host:7400")]
     Address,
-    #[error("no connection within {} ms", CONNECT_TIMEOUT.as_millis())]
-    Time,
     #[error("it has not said where its ports are: {}", said(.0))]
     Doors(#[from] Box<Status>),
 }
@@ -54,11 +51,8 @@ impl ConnectFailed {
     /// True if asking again in a moment would most likely end the same way: nobody listens there, or nobody knows the
     /// name. False where somebody may only be slow.
     pub(crate) fn is_plain(&self) -> bool {
-        let refused = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
-        causes(self).any(|cause| {
-            // The look-up of a name fails with an error of no kind of its own.
-            cause.downcast_ref::<io::Error>().is_some_and(refused) || cause.to_string().contains("dns error")
-        }) || matches!(&self.why, Why::Address)
+        causes(self).any(|cause| cause.downcast_ref::<DialError>().is_some_and(DialError::is_plain))
+            || matches!(&self.why, Why::Address)
     }
 
     /// What is at the bottom of it.
@@ -77,21 +71,13 @@ fn causes<'a>(
 pub(crate) async fn connect(address: &str) -> Result<Channel, ConnectFailed> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"));
     let endpoint = endpoint.map_err(|_| ConnectFailed { address: address.to_owned(), why: Why::Address })?;
-    let connected = async {
-        endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .connect()
-            .await
-    };
-    // The transport's own time-out begins when the name is looked up already, which may take long.
-    let connected = timeout(CONNECT_TIMEOUT, connected).await.map_err(|_| Why::Time);
-    let connected = connected.and_then(|connected| connected.map_err(Why::Transport));
+    let endpoint = endpoint
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
+    let connected = dial::channel(endpoint).await.map_err(Why::Transport);
     connected.map_err(|why| ConnectFailed { address: address.to_owned(), why })
 }
 
@@ -118,9 +104,6 @@ mod tests {
         assert!(refused.is_plain() && refused.root().contains("refused"), "{}", refused.root());
         let bad = connect("no address").await.unwrap_err();
         assert!(bad.is_plain(), "{}", bad.root());
-        let slow = ConnectFailed { address: String::new(), why: Why::Time };
-        assert!(!slow.is_plain());
-        assert_eq!(slow.root(), "no connection within 1000 ms");
     }
 
     #[test]

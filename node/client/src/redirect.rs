@@ -130,16 +130,17 @@ where
     Answered: Future<Output = Result<T, Status>>,
 {
     let (channel, secrets) = match via {
-        Via::Clients => match channel::connect(address).await {
-            Ok(channel) => (channel, Secrets::default()),
-            Err(_) => return Try::Unreached,
+        Via::Clients => match timeout_at(until, channel::connect(address)).await {
+            Ok(Ok(channel)) => (channel, Secrets::default()),
+            Ok(Err(_)) | Err(_) => return Try::Unreached,
         },
-        Via::Admin(secrets) => match channel::open(address, Door::Admin, secrets).await {
-            Ok(opened) => opened,
-            Err(error) => {
+        Via::Admin(secrets) => match timeout_at(until, channel::open(address, Door::Admin, secrets)).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => {
                 debug!(address, %error, "node is not reached");
                 return Try::Unreached;
             }
+            Err(_) => return Try::Unreached,
         },
     };
     let call_until = until.min(Instant::now() + CALL_MAX);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Streaming;
 use tracing::{debug, warn};
 
-use crate::channel::{self, CONNECT_TIMEOUT, LASTING, said};
+use crate::channel::{self, LASTING, OPEN_TIMEOUT, said};
 use crate::retry::{jittered, pause};
 use crate::routes::Routes;
 use crate::wire::required;
@@ -155,7 +155,7 @@ impl Watcher {
         };
         let mut client = MapServiceClient::new(channel).max_decoding_message_size(MAP_BYTES_MAX);
         let have_epoch = self.publish.borrow().map.epoch.0;
-        match timeout(CONNECT_TIMEOUT, client.watch_map(WatchMapRequest { have_epoch })).await {
+        match timeout(OPEN_TIMEOUT, client.watch_map(WatchMapRequest { have_epoch })).await {
             Ok(Ok(deltas)) => Some(deltas.into_inner()),
             Ok(Err(status)) => {
                 debug!(address, %status, "node does not give its map");
@@ -163,7 +163,7 @@ impl Watcher {
                 None
             }
             Err(_) => {
-                failed(format!("no answer within {} ms", CONNECT_TIMEOUT.as_millis()), false);
+                failed(format!("no answer within {} ms", OPEN_TIMEOUT.as_millis()), false);
                 None
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use skerry_client::Secrets;
+use skerry_client::dial;
 use skerry_client::door::{self, Door, Place};
 use skerry_client::secret::Presented;
 use skerry_client::wire::{Wire, required};
@@ -19,8 +20,6 @@ use tonic_types::StatusExt;
 use super::{Asker, Joined};
 use crate::chain::chain;
 
-/// With the look-up of its name; a seed that is up takes a connection much sooner.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A seed of an earlier release sends its whole map.
@@ -104,10 +103,7 @@ fn joined(answer: JoinResponse) -> Result<Joined, Failed> {
 async fn connect(address: &str) -> Result<Channel, Failed> {
     let absent = |why: String| Failed::Elsewhere { leader: None, presence: Presence::None, why };
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| absent(e.to_string()))?;
-    match timeout(CONNECT_TIMEOUT, endpoint.connect()).await {
-        Ok(connected) => connected.map_err(|e| absent(chain(&e))),
-        Err(_) => Err(absent(format!("no connection within {} ms", CONNECT_TIMEOUT.as_millis()))),
-    }
+    dial::channel(endpoint).await.map_err(|e| absent(chain(&e)))
 }
 
 /// Only a node of another database says FAILED_PRECONDITION or INVALID_ARGUMENT to a newcomer: see `server/admin.rs`.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use skerry_client::dial;
 use skerry_client::door::{self, Door, Place};
 use skerry_client::secret::Presented;
 use skerry_core::ids::NodeId;
 use skerry_proto::v1::PeerFrame;
 use skerry_proto::v1::peer_service_client::PeerServiceClient;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -29,7 +29,6 @@ use crate::wire;
 const FRAME_BYTES: usize = 1 << 20;
 /// A frame takes so many messages at most.
 const FRAME_MESSAGES_MAX: usize = 4_096;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection whose other end is silent so long, and then does not answer for as long again, is given up.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -245,16 +244,11 @@ impl Link {
 /// A name is looked up anew each time: whoever has it now is meant. An error is words for the log.
 async fn connect(address: &str) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| chain(&e))?;
-    let connecting = endpoint
-        .tcp_nodelay(true)
+    let endpoint = endpoint
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
-    // Around the look-up of the name too, which the transport's own time-out is not.
-    match timeout(CONNECT_TIMEOUT, connecting.connect()).await {
-        Ok(connected) => connected.map_err(|e| chain(&e)),
-        Err(_) => Err(format!("no connection within {} ms", CONNECT_TIMEOUT.as_millis())),
-    }
+    dial::channel(endpoint).await.map_err(|e| chain(&e))
 }

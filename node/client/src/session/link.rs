@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::in_flight::{Frames, InFlight, Queue};
 use super::{NotSent, Submission};
-use crate::channel::{self, CONNECT_TIMEOUT, LASTING};
+use crate::channel::{self, LASTING, OPEN_TIMEOUT};
 use crate::request_ids::RequestIds;
 use crate::retry::{jittered, pause};
 use crate::routes::Routes;
@@ -93,7 +93,7 @@ impl Link {
         let (in_flight, queue) = (Arc::clone(in_flight), Arc::clone(&self.queue));
         let frames = Frames { in_flight: Arc::clone(&in_flight), queue, cluster_id, first: Some(first) };
         let mut client = KvServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let opened = timeout(CONNECT_TIMEOUT, client.session(frames)).await.map_err(|_| OpenError::Silent)?;
+        let opened = timeout(OPEN_TIMEOUT, client.session(frames)).await.map_err(|_| OpenError::Silent)?;
         let mut answers = opened.map_err(Box::new)?.into_inner();
         loop {
             match answers.message().await {

@@ -174,10 +174,10 @@ fn environment(of: &Blueprint<'_>, zone: &str) -> Vec<EnvVar> {
     };
     let values = [
         ("SKERRY_DATA", DATA.to_owned()),
-        ("SKERRY_LISTEN", format!("0.0.0.0:{GRPC_PORT}")),
-        ("SKERRY_HTTP", format!("0.0.0.0:{HTTP_PORT}")),
-        ("SKERRY_PEER_LISTEN", format!("0.0.0.0:{PEER_PORT}")),
-        ("SKERRY_ADMIN_LISTEN", format!("0.0.0.0:{ADMIN_PORT}")),
+        ("SKERRY_LISTEN", format!("[::]:{GRPC_PORT}")),
+        ("SKERRY_HTTP", format!("[::]:{HTTP_PORT}")),
+        ("SKERRY_PEER_LISTEN", format!("[::]:{PEER_PORT}")),
+        ("SKERRY_ADMIN_LISTEN", format!("[::]:{ADMIN_PORT}")),
         ("SKERRY_SECRET_FILE", format!("{SECRET}/{SECRET_KEY}")),
         // The image of a database may be of the release before, and change to this one node by node.
         ("SKERRY_ACCEPT_OLDER_PEERS", "true".to_owned()),

@@ -123,6 +123,8 @@ planted! {
     FullNodeChosen by test("src/steward/tests/assign.rs", "a_full_node_that_is_chosen_is_caught"),
     /// A leader whose disk hangs goes on leading, and stands for election again.
     HungDiskKeepsLeading by seeds(100),
+    /// A node whose store hangs in a sync takes its disk for well.
+    HungStoreUnnoticed by test("tests/cluster/stalled_disk.rs", "the_tests_of_stalled_disks_catch_their_planted_bugs"),
     /// A leader whose disk hangs gives its leadership up though the others cannot do without it.
     GivesWayToFew by test("tests/cluster/stalled_disk.rs", "the_tests_of_stalled_disks_catch_their_planted_bugs"),
     /// Leadership is given to others of which too few are in step.

@@ -1,5 +1,6 @@
-//! The log's writes that are not durable yet, and whether the disk has stalled: whether the oldest of them has waited for
-//! too long. A disk that hangs fails nothing, so nobody is told; only the wait shows it.
+//! The log's writes that are not durable yet, the store's sync that runs, and whether the disk has stalled: whether the
+//! oldest write or the sync has waited for too long. A disk that hangs fails nothing, so nobody is told; only the wait
+//! shows it.
 //!
 //! Counted in ticks of this process: a process that is paused counts none, and does not take its own pause for the disk's.
 //! A stall ends only when the disk has kept up for a while, and for twice as long each time that it soon comes back: disks
@@ -9,6 +10,7 @@ use std::collections::VecDeque;
 
 use crate::ids::ShardId;
 use crate::node::TICK_MS;
+use crate::planted::{Planted, is_planted};
 
 /// The disk must keep up for so long before a first stall is over: two seconds.
 const CALM_TICKS: u64 = 2_000 / TICK_MS;
@@ -16,6 +18,9 @@ const CALM_TICKS: u64 = 2_000 / TICK_MS;
 const CALM_TICKS_MAX: u64 = 300_000 / TICK_MS;
 /// A stall within so long after the last one, a minute, is the same trouble come back.
 const RELAPSE_TICKS: u64 = 60_000 / TICK_MS;
+/// A sync of the store may take so many times as long as a write of the log: it brings everything to disk that was written
+/// since the one before, and nothing waits for it but the log's space.
+const SYNC_STALLS: u64 = 5;
 /// With so many batches that wait behind a stalled write, entries of leaders elsewhere are not taken: they would only
 /// fill memory. They are sent again.
 const BATCHES_MAX: usize = 64;
@@ -30,6 +35,8 @@ pub(super) struct LogWatch {
     /// Ticks for which a write may wait.
     stall_ticks: u64,
     waiting: VecDeque<Handed>,
+    /// When the store's sync under way began.
+    syncing_since: Option<u64>,
     stall: Option<Stall>,
     /// For how long the disk must keep up before the stall is over, or had to before the last one was.
     calm_ticks: u64,
@@ -55,7 +62,15 @@ struct Stall {
 impl LogWatch {
     /// Nothing was handed out yet. `stall_ticks` = for so long a write may wait.
     pub(super) fn new(stall_ticks: u64) -> Self {
-        Self { tick: 0, stall_ticks, waiting: VecDeque::new(), stall: None, calm_ticks: CALM_TICKS, over_at: None }
+        Self {
+            tick: 0,
+            stall_ticks,
+            waiting: VecDeque::new(),
+            syncing_since: None,
+            stall: None,
+            calm_ticks: CALM_TICKS,
+            over_at: None,
+        }
     }
 
     /// A batch goes to the log, with writes of these shards.
@@ -66,6 +81,11 @@ impl LogWatch {
     /// Takes out a batch of this or a lower sequence: it is durable. `None` = there is no other.
     pub(super) fn durable(&mut self, sequence: u64) -> Option<Vec<ShardId>> {
         self.waiting.pop_front_if(|handed| handed.sequence <= sequence).map(|handed| handed.shards)
+    }
+
+    /// The store begins to sync, or has done it.
+    pub(super) fn syncing(&mut self, is_under_way: bool) {
+        self.syncing_since = is_under_way.then_some(self.tick);
     }
 
     /// A period has passed. True if a stall has begun or is over.
@@ -89,30 +109,44 @@ impl LogWatch {
         false
     }
 
-    /// True from the first write that waits for too long until the disk has kept up for a while.
+    /// True from the first write or sync that waits for too long until the disk has kept up for a while.
     pub(super) fn is_stalled(&self) -> bool {
         self.stall.is_some()
     }
 
-    /// For how long the oldest write that is not durable has waited, in milliseconds.
+    /// For how long the oldest write that is not durable has waited, or the sync if that is what waits for too long, in
+    /// milliseconds.
     pub(super) fn oldest_ms(&self) -> u64 {
-        self.oldest_ticks() * TICK_MS
+        let ticks = if self.is_sync_behind() { self.sync_ticks() } else { 0 };
+        ticks.max(self.oldest_ticks()) * TICK_MS
     }
 
-    /// True while the oldest write has waited for too long.
+    /// True while the oldest write or the sync has waited for too long.
     pub(super) fn is_behind(&self) -> bool {
-        self.oldest_ticks() > self.stall_ticks
+        self.is_write_behind() || self.is_sync_behind()
     }
 
     /// True while so much waits behind a stalled write that nothing should be added.
     pub(super) fn is_overfull(&self) -> bool {
-        self.waiting.len() >= BATCHES_MAX && self.is_behind()
+        self.waiting.len() >= BATCHES_MAX && self.is_write_behind()
     }
 
     /// So many batches wait behind a stalled write that clients must not add to them. `None` = they may.
     pub(super) fn glut(&self) -> Option<usize> {
         let batches = self.waiting.len();
-        (batches >= CLIENTS_BATCHES_MAX && self.is_behind()).then_some(batches)
+        (batches >= CLIENTS_BATCHES_MAX && self.is_write_behind()).then_some(batches)
+    }
+
+    fn is_write_behind(&self) -> bool {
+        self.oldest_ticks() > self.stall_ticks
+    }
+
+    fn is_sync_behind(&self) -> bool {
+        self.sync_ticks() > SYNC_STALLS * self.stall_ticks && !is_planted(Planted::HungStoreUnnoticed)
+    }
+
+    fn sync_ticks(&self) -> u64 {
+        self.syncing_since.map_or(0, |since| self.tick - since)
     }
 
     fn oldest_ticks(&self) -> u64 {
@@ -153,6 +187,23 @@ mod tests {
         assert!(log.durable(2).is_some() && !log.is_behind() && log.is_stalled());
         assert_eq!(until_change(&mut log), CALM_TICKS);
         assert!(!log.is_stalled());
+    }
+
+    #[test]
+    fn a_sync_of_the_store_that_runs_five_times_as_long_is_a_stall_until_it_ends() {
+        let mut log = LogWatch::new(STALL);
+        log.syncing(true);
+        for sequence in 0..SYNC_STALLS {
+            write(&mut log, sequence, STALL);
+        }
+        assert!(!log.is_stalled(), "it has much to do");
+        assert!(log.tick() && log.is_stalled() && log.is_behind());
+        assert_eq!(log.oldest_ms(), (SYNC_STALLS * STALL + 1) * TICK_MS);
+        (0..BATCHES_MAX as u64).for_each(|sequence| log.handed(sequence, Vec::new()));
+        assert!(!log.is_overfull(), "the log takes what it is given");
+        assert!(log.durable(BATCHES_MAX as u64).is_some());
+        log.syncing(false);
+        assert!(log.is_stalled() && !log.is_behind());
     }
 
     #[test]

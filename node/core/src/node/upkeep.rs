@@ -44,6 +44,7 @@ impl Node {
         self.wants_sync = false;
         self.unsynced = false;
         self.syncing = Some(self.marks);
+        self.log.syncing(true);
         for replica in self.replicas.values_mut() {
             replica.sync_begins(self.marks);
         }
@@ -53,6 +54,7 @@ impl Node {
     pub(super) fn engine_durable(&mut self, mark: u64, now: Now) {
         if self.syncing == Some(mark) {
             self.syncing = None;
+            self.log.syncing(false);
         }
         let mut out = Collected::default();
         for (shard, replica) in &mut self.replicas {

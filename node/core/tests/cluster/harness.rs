@@ -127,8 +127,9 @@ pub(crate) struct Cluster {
     pub(crate) memory: Option<(usize, usize)>,
     /// By how many milliseconds nodes' wall clocks are ahead.
     pub(crate) ahead_ms: BTreeMap<NodeId, u64>,
-    /// No sync of this node's store ends.
+    /// No sync of this node's store ends; and the one under way there.
     pub(crate) unsynced: Option<NodeId>,
+    pub(crate) unsynced_mark: Option<u64>,
     /// Nothing that is written to these nodes' logs becomes durable.
     pub(crate) hung: BTreeSet<NodeId>,
     /// What waits for that.
@@ -228,9 +229,9 @@ impl Cluster {
                 self.mend_disk(to);
             }
         }
-        if let Some(mark) = effects.sync
-            && self.unsynced != Some(to)
-        {
+        if let Some(mark) = effects.sync.filter(|_| self.unsynced == Some(to)) {
+            self.unsynced_mark = Some(mark);
+        } else if let Some(mark) = effects.sync {
             let host = self.hosts.get_mut(&to).unwrap();
             host.synced = host.engine.copy();
             self.input(to, Input::EngineDurable { mark });

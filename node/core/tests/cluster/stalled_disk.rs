@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use skerry_core::ids::{NodeId, TableId};
-use skerry_core::node::TICK_MS;
+use skerry_core::node::{Input, TICK_MS};
 use skerry_core::planted::{Planted, plant};
 
 use crate::harness::{Cluster, three_nodes};
@@ -52,6 +52,28 @@ fn writes_go_on_beside_a_disk_that_hangs() {
     let status = cluster.status();
     assert!(status.nodes.iter().all(|(report, _)| !report.disk_stalled));
     assert_eq!(cluster.get(table, "a").as_deref(), Some(&b"meanwhile"[..]));
+    cluster.settle();
+}
+
+/// The log takes every write, and cannot be cut.
+fn a_store_whose_sync_hangs_is_a_disk_that_hangs() {
+    let (mut cluster, _, table, leader) = with_leader();
+    cluster.unsynced = Some(leader);
+    cluster.put(table, "a", "to be synced");
+    // The next sync begins within as many ticks as a stall of the log takes, and may run five times as long.
+    cluster.run(40 + 5 * 40 + MOVED_TICKS);
+    assert_eq!(leads(&cluster, leader), 0, "nothing is led where the store hangs");
+    let stalled = |cluster: &mut Cluster| {
+        let status = cluster.status();
+        status.nodes.iter().any(|(report, _)| report.node == leader && report.disk_stalled)
+    };
+    assert!(stalled(&mut cluster), "the steward knows");
+    cluster.put(table, "a", "meanwhile");
+    cluster.unsynced = None;
+    let mark = cluster.unsynced_mark.take().expect("a sync is under way");
+    cluster.input(leader, Input::EngineDurable { mark });
+    cluster.run(120);
+    assert!(!stalled(&mut cluster));
     cluster.settle();
 }
 
@@ -139,6 +161,11 @@ fn a_leader_whose_disk_hangs_is_followed_and_comes_back_when_it_answers() {
 }
 
 #[test]
+fn a_leader_whose_store_hangs_in_a_sync_is_followed_and_comes_back_when_it_ends() {
+    a_store_whose_sync_hangs_is_a_disk_that_hangs();
+}
+
+#[test]
 fn a_node_whose_disk_hangs_is_not_elected() {
     a_stalled_node_is_not_elected();
 }
@@ -150,7 +177,8 @@ fn nobody_gives_way_to_those_that_cannot_do_without() {
 
 #[test]
 fn the_tests_of_stalled_disks_catch_their_planted_bugs() {
-    let bugs: [(Planted, fn()); 4] = [
+    let bugs: [(Planted, fn()); 5] = [
+        (Planted::HungStoreUnnoticed, a_store_whose_sync_hangs_is_a_disk_that_hangs),
         (Planted::HungDiskKeepsLeading, writes_go_on_beside_a_disk_that_hangs),
         (Planted::GivesWayToFew, where_all_disks_hang_or_too_few_are_left_leaders_stay),
         (Planted::GivesWayToThoseBehind, a_leader_stays_where_the_others_are_not_in_step),

@@ -100,8 +100,8 @@ pub(crate) enum Cause {
     Other,
 }
 
-/// Opens the store in a folder, or makes one. `cache_bytes` is what the store may keep in memory; a real process takes
-/// up to about twice that.
+/// Opens the store in a folder, or makes one. `cache_bytes` is what the store may keep in memory, by what a process really
+/// holds and not by what an engine calls its cache.
 ///
 /// Everything that can be read in it then is durable, whatever the process before had synced.
 pub fn open(kind: EngineKind, folder: &Path, cache_bytes: u64) -> Result<SharedEngine, OpenError> {

@@ -15,6 +15,9 @@ use crate::disk;
 /// A memtable of this size is written out in the background; another takes its place meanwhile.
 const MEMTABLE_BYTES_MAX: u64 = 32 << 20;
 const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
+/// One of two writes full memtables out while the other compacts. A single one leaves them waiting behind compactions:
+/// under steady writes they pile up in memory, several times the cache, and all of them are read again at the next start.
+const WORKERS: usize = 2;
 /// The least that fjall takes, to leave small volumes their space.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// Of fjall's database, as its mark says, and of its trees, as their manifests say.
@@ -45,7 +48,7 @@ impl FjallEngine {
         let database = Database::builder(&folder)
             .cache_size(block_bytes)
             .max_journaling_size(JOURNAL_BYTES_MAX)
-            .worker_threads(1)
+            .worker_threads(WORKERS)
             .open()
             .map_err(failed)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);

@@ -152,6 +152,11 @@ impl Permit {
         Self { budget: self.budget.clone(), kind: self.kind, bytes }
     }
 
+    /// One more of the same budget, for what is there already.
+    pub fn another(&self, kind: Kind, bytes: usize) -> Self {
+        self.budget.charge(kind, bytes)
+    }
+
     /// Makes two of the same kind one.
     pub fn merge(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);

@@ -11,6 +11,12 @@ pub enum Failpoint {
     WorkerHangs,
     /// The log's writer stands still before its next sync.
     LogSyncHangs,
+    /// The worker stands still before its next write to the store.
+    StoreWriteHangs,
+    /// The store's sync stands still before it begins.
+    StoreSyncHangs,
+    /// The disk does not answer when it is asked whether it does.
+    DiskProbeHangs,
     /// The task of a link to another node panics at the next message.
     LinkPanics,
 }
@@ -32,6 +38,9 @@ mod files {
                 Self::WorkerPanics => "worker-panics",
                 Self::WorkerHangs => "worker-hangs",
                 Self::LogSyncHangs => "log-sync-hangs",
+                Self::StoreWriteHangs => "store-write-hangs",
+                Self::StoreSyncHangs => "store-sync-hangs",
+                Self::DiskProbeHangs => "disk-probe-hangs",
                 Self::LinkPanics => "link-panics",
             }
         }

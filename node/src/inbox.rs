@@ -27,6 +27,9 @@ use crate::session::Session;
 pub const REQUESTS_MAX: usize = 32_768;
 /// What one request takes beside its keys and values, about.
 const REQUEST_BYTES: usize = 256;
+/// What operators and joining nodes ask finds room whatever is in use, up to this size: it is rare then, and may be what
+/// ends the shortage. Larger ones, such as tables of many shards, find as much as deletes do.
+const ORDER_BYTES_MAX: usize = 64 << 10;
 /// Pieces of work that wait at most. A piece has at least one request or is one frame of a peer.
 const QUEUE_MAX: usize = REQUESTS_MAX + 4_096;
 /// A peer whose frame finds no place tries again after this long.
@@ -85,7 +88,12 @@ pub enum Ask {
         consistency: ReadConsistency,
     },
     /// To change or see the database itself.
-    Admin(AdminRequest),
+    Admin {
+        /// What.
+        request: AdminRequest,
+        /// How long it was on the wire.
+        bytes: usize,
+    },
 }
 
 impl Ask {
@@ -95,7 +103,7 @@ impl Ask {
             Self::Write { command, .. } => command.bytes(),
             Self::Read { read: Read::Get { key }, .. } => key.len(),
             Self::Read { read: Read::Scan { start, end, .. }, .. } => start.len() + end.as_ref().map_or(0, Bytes::len),
-            Self::Admin(_) => 0,
+            Self::Admin { bytes, .. } => *bytes,
         };
         REQUEST_BYTES + parts
     }
@@ -106,7 +114,8 @@ impl Ask {
             Self::Write { command, .. } if command.only_deletes() => Share::More,
             Self::Write { .. } => Share::Most,
             Self::Read { .. } => Share::All,
-            Self::Admin(_) => Share::Always,
+            Self::Admin { bytes, .. } if *bytes <= ORDER_BYTES_MAX => Share::Always,
+            Self::Admin { .. } => Share::More,
         }
     }
 }
@@ -114,8 +123,8 @@ impl Ask {
 /// Where an answer goes.
 #[derive(Debug)]
 pub enum Reply {
-    /// To one waiting call.
-    Once(oneshot::Sender<Answer>),
+    /// To one waiting call, with the memory that the answer takes.
+    Once(oneshot::Sender<(Answer, Permit)>),
     /// To a stream, under the client's own number.
     Session(Arc<Session>, u64),
 }
@@ -243,11 +252,12 @@ impl Inbox {
         Err(refused)
     }
 
-    /// Hands one request in and waits for its answer. `None` = the node stopped before there was one.
+    /// Hands one request in and waits for its answer. `None` = the node stopped before there was one. Whoever goes on to
+    /// wait with the answer in hand counts its memory anew.
     pub async fn ask(&self, ask: Ask) -> Result<Option<Answer>, Refused> {
         let (reply, answer) = oneshot::channel();
         self.submit(vec![Request { ask, reply: Reply::Once(reply) }]).map_err(|(refused, _)| refused)?;
-        Ok(answer.await.ok())
+        Ok(answer.await.ok().map(|(answer, _permit)| answer))
     }
 
     /// Hands a peer's frame in; waits a while for a place, then drops it. False once the worker is gone.

@@ -28,6 +28,7 @@ pub mod probe;
 pub mod run;
 pub mod server;
 pub mod session;
+pub mod store_watch;
 pub mod syncer;
 pub mod vitals;
 pub mod wire;

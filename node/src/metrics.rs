@@ -239,7 +239,7 @@ impl Operation {
             Ask::Write { .. } => Self::Write,
             Ask::Read { read: Read::Get { .. }, .. } => Self::Get,
             Ask::Read { read: Read::Scan { .. }, .. } => Self::Scan,
-            Ask::Admin(_) => Self::Admin,
+            Ask::Admin { .. } => Self::Admin,
         }
     }
 }

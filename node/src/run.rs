@@ -47,6 +47,8 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 const OWN_FILES: u64 = 512;
 /// Ports, with that of the pages.
 const PORTS: u64 = 4;
+/// Connections to the port of the pages at most: those of probes and of whoever collects metrics last for milliseconds.
+const PAGES_CONNECTIONS_MAX: usize = 256;
 /// A port takes so many connections at least, however few files may be open.
 const CONNECTIONS_MIN: usize = 32;
 
@@ -132,11 +134,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 async fn live(config: Config) -> Result<(), RunError> {
     let keyring = Arc::new(Keyring::open(config.secret_file.clone())?);
     let listeners = Ports {
-        clients: listen(config.listen.clients).await?,
-        peers: listen(config.listen.peers).await?,
-        admin: listen(config.listen.admin).await?,
+        clients: listen(config.listen.clients)?,
+        peers: listen(config.listen.peers)?,
+        admin: listen(config.listen.admin)?,
     };
-    let pages = listen(config.http).await?;
+    let pages = listen(config.http)?;
     let at = Ports {
         clients: local(&listeners.clients, config.listen.clients)?,
         peers: local(&listeners.peers, config.listen.peers)?,
@@ -154,7 +156,7 @@ async fn live(config: Config) -> Result<(), RunError> {
     let shown = Pages { registry: Arc::new(registry), vitals: vitals.clone(), inbox: inbox.clone() };
     let pages = tokio::spawn(panics::vital(
         "pages",
-        http::serve(Incoming::new(pages, Places::new(connections_max(&config))), shown, pages_stop.clone()),
+        http::serve(Incoming::new(pages, Places::replacing(pages_max(&config))), shown, pages_stop.clone()),
     ));
     let (reporter, health) = tonic_health::server::health_reporter();
     let told = tokio::spawn(panics::vital("health", health::keep_told(reporter, vitals.clone(), inbox.clone())));
@@ -177,11 +179,11 @@ async fn live(config: Config) -> Result<(), RunError> {
         founding: founding.clone(),
         port: Port::Clients,
     };
-    let places = || Places::new(connections_max(&config));
+    let places = || Places::replacing(connections_max(&config));
     let admission = Admission {
         keyring: keyring.clone(),
         older_peers: config.accept_older_peers,
-        places: Ports { clients: places(), peers: places(), admin: places() },
+        places: Ports { clients: Places::refusing(connections_max(&config)), peers: places(), admin: places() },
         sessions_max: config.sessions_max,
     };
     let front = Front::new(listeners, identity, health, admission).map_err(failed("the server"))?;
@@ -200,6 +202,11 @@ fn connections_max(config: &Config) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let left = usize::try_from(files.saturating_sub(OWN_FILES) / PORTS).unwrap_or(usize::MAX);
     config.connections_max.min(left.max(CONNECTIONS_MIN))
+}
+
+/// The pages need few at a time, and whoever fills their port is to find it full soon.
+fn pages_max(config: &Config) -> usize {
+    connections_max(config).min(PAGES_CONNECTIONS_MAX)
 }
 
 /// What the parts are started from.
@@ -318,8 +325,8 @@ async fn end(running: Running, failed: Option<RunError>) -> Result<(), RunError>
     failed.map_or(stopped, Err)
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })
+fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    skerry_client::listen::listen(address).map_err(|source| RunError::Listen { address, source })
 }
 
 fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, RunError> {

@@ -9,6 +9,7 @@ mod incoming;
 mod kv;
 mod map;
 mod older;
+mod paced;
 mod peer;
 mod port;
 mod session;
@@ -42,13 +43,14 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 pub use self::identity::IdentityPages;
 use self::incoming::{Guarded, RefuseBeyond};
 pub use self::incoming::{Incoming, Places};
+use self::paced::Pace;
 pub use self::port::{Admission, Port, Ports};
 pub use self::waiting::wait;
 use crate::clock;
 use crate::inbox::{Inbox, Signals};
 use crate::metrics::Metrics;
 use crate::peers::Sender;
-use crate::session::Sessions;
+use crate::session::{Connections, Sessions};
 
 /// One message of a client or a peer at most: the largest batch, with room for its framing and for a full frame before.
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -77,6 +79,8 @@ pub struct Context {
     pub sender: Arc<Sender>,
     /// The clients' streams, so that one that stands still can be ended.
     pub sessions: Arc<Sessions>,
+    /// The clients' connections, so that one whose answers stand still can be closed.
+    pub connections: Arc<Connections>,
     /// To be counted.
     pub metrics: Metrics,
     /// Streams of clients end when this is cancelled and they have nothing in hand.
@@ -142,10 +146,12 @@ pub async fn serve<H: Health>(
     };
     let kv = KvServiceServer::new(kv::Kv { context: context.clone() });
     let for_admin = identity.for_admin();
+    let pace = Pace { budget: context.inbox.budget().clone(), connections: context.connections.clone() };
     let clients = builder()
         .initial_stream_window_size(CLIENT_WINDOW_BYTES)
         .initial_connection_window_size(2 * CLIENT_WINDOW_BYTES)
         .layer(InterceptorLayer::new(RefuseBeyond))
+        .layer(pace)
         .add_service(health)
         .add_service(reflection()?)
         .add_service(IdentityServiceServer::new(identity))

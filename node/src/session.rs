@@ -1,7 +1,9 @@
 //! The answers' way out of the worker to one client stream: bounded by what the stream may have in hand, and counted in
-//! the node's memory budget until the transport has taken them.
+//! the node's memory budget until they are encoded. What becomes of streams and connections whose clients do not read.
 
+mod end;
 mod sessions;
+mod untaken;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +14,11 @@ use skerry_core::command::ReadResult;
 use skerry_core::node::Answer;
 use tokio::sync::Notify;
 
+pub use self::end::End;
 pub use self::sessions::Sessions;
+use self::untaken::STILL_MAX;
+pub(crate) use self::untaken::Ticket;
+pub use self::untaken::{Connections, Untaken};
 use crate::budget::{Budget, Kind, Permit};
 
 /// With so many requests in hand a stream takes no further frame: the client's window fills, and it waits.

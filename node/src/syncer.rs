@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::damage::DamageNote;
 use crate::engine::SharedEngine;
+use crate::failpoints::Failpoint;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
 
@@ -41,6 +42,7 @@ impl Syncer {
 fn run(engine: &SharedEngine, marks: &Receiver<u64>, inbox: &Inbox, metrics: &Metrics, damage: &DamageNote) {
     while let Ok(mark) = marks.recv() {
         let began = Instant::now();
+        Failpoint::StoreSyncHangs.hang();
         if let Err(error) = engine.sync() {
             damage.leave_for(&error);
             inbox.fail(error.to_string());

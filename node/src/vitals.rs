@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::clock;
 use crate::copies::{Look, Looks};
 use crate::inbox::{Inbox, Signals};
+use crate::store_watch::StoreWatch;
 
 /// A worker that has not answered for so long hangs, in a loop, for a lock or in the store: the process is to be
-/// restarted. It answers after every round, and a round takes milliseconds.
+/// restarted, unless it is the disk that hangs. It answers after every round, and a round takes milliseconds.
 const LIVE_SILENCE_MS_MAX: u64 = 15_000;
 /// After so long clients are sent elsewhere.
 const READY_SILENCE_MS_MAX: u64 = 2_000;
@@ -71,6 +72,8 @@ pub struct Vitals {
     leads_stalled: AtomicBool,
     /// When another node last said that this one was given up. 0 = never.
     given_up_ms: AtomicU64,
+    /// Whether the worker waits for its store.
+    store: Arc<StoreWatch>,
     /// Damaged parts of the volume that were put aside.
     aside: Mutex<Vec<PathBuf>>,
     /// The store was open when the machine stopped, and its engine does not notice every loss that comes of it.
@@ -107,10 +110,16 @@ impl Vitals {
             stalled_ms: AtomicU64::new(u64::MAX),
             leads_stalled: AtomicBool::new(false),
             given_up_ms: AtomicU64::new(0),
+            store: Arc::default(),
             aside: Mutex::default(),
             is_doubtful: AtomicBool::new(false),
             signals,
         }
+    }
+
+    /// Whether the worker waits for its store: to be told by whoever calls it.
+    pub fn store(&self) -> &Arc<StoreWatch> {
+        &self.store
     }
 
     /// The process has come so far.
@@ -168,19 +177,25 @@ impl Vitals {
     /// A restart helps no disk, so a stall is no reason for one. Nor is it a reason to send clients away from what nobody
     /// else leads: where all disks are slow at once, no node would be left for them.
     fn disk(&self) -> Check {
+        if let Some(waits) = self.store.waits_ms(clock::monotonic_ms()) {
+            let found = format!("has stalled: the store has not answered for {waits} ms, and nothing is done here");
+            return Check { name: "disk", well: false, found };
+        }
         match self.stalled_ms.load(Ordering::Acquire) {
             u64::MAX => Check { name: "disk", well: true, found: "answers".to_owned() },
             waited if self.leads_stalled.load(Ordering::Acquire) => Check {
                 name: "disk",
                 well: true,
                 found: format!(
-                    "has stalled: a write of the log has waited for {waited} ms, and others cannot lead all"
+                    "has stalled: a write of the log, or a sync of the store, has waited for {waited} ms, and others cannot lead all"
                 ),
             },
             waited => Check {
                 name: "disk",
                 well: false,
-                found: format!("has stalled: a write of the log has waited for {waited} ms, and nothing is led here"),
+                found: format!(
+                    "has stalled: a write of the log, or a sync of the store, has waited for {waited} ms, and nothing is led here"
+                ),
             },
         }
     }
@@ -201,7 +216,7 @@ impl Vitals {
 
     /// What must be well, or the process is to be restarted.
     pub fn live(&self) -> Vec<Check> {
-        vec![self.durable(), self.worker(clock::monotonic_ms(), LIVE_SILENCE_MS_MAX)]
+        vec![self.durable(), self.live_worker(clock::monotonic_ms())]
     }
 
     /// What must be well for clients to come here.
@@ -250,6 +265,17 @@ impl Vitals {
         let failure = self.signals.failure();
         let found = failure.map_or_else(|| "log and engine work".to_owned(), |reason| format!("poisoned: {reason}"));
         Check { name: "durability", well: failure.is_none(), found }
+    }
+
+    /// A restart helps no disk, so long as it is known that the worker waits for that and nothing else.
+    fn live_worker(&self, now_ms: u64) -> Check {
+        let worker = self.worker(now_ms, LIVE_SILENCE_MS_MAX);
+        if worker.well || !self.store.is_disk_to_blame(now_ms) {
+            return worker;
+        }
+        let found =
+            format!("{}: it waits for the disk, which answers nobody, and which no restart helps", worker.found);
+        Check { well: true, found, ..worker }
     }
 
     fn worker(&self, now_ms: u64, silence_ms_max: u64) -> Check {

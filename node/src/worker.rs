@@ -357,6 +357,6 @@ fn input(token: Token, ask: Ask) -> Input {
     match ask {
         Ask::Write { table, command } => Input::Write { token, table, command },
         Ask::Read { table, read, consistency } => Input::Read { token, table, read, consistency },
-        Ask::Admin(request) => Input::Admin { token, request },
+        Ask::Admin { request, bytes: _ } => Input::Admin { token, request },
     }
 }

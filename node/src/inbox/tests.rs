@@ -9,7 +9,7 @@ use skerry_core::message::{RaftEnvelope, RaftKind};
 use super::*;
 
 fn read() -> Request {
-    let ask = Ask::Admin(AdminRequest::Status);
+    let ask = Ask::Admin { request: AdminRequest::Status, bytes: 0 };
     Request { ask, reply: Reply::Once(oneshot::channel().0) }
 }
 
@@ -51,6 +51,23 @@ fn a_put_without_memory_for_it_is_refused_and_deletes_of_the_same_frame_are_take
     assert!(matches!(back[0].ask.share(), Share::Most));
     drop(receiver.try_iter().collect::<Vec<_>>());
     inbox.submit(vec![put(7_000)]).unwrap();
+}
+
+fn order(bytes: usize) -> Request {
+    let ask = Ask::Admin { request: AdminRequest::Status, bytes };
+    Request { ask, reply: Reply::Once(oneshot::channel().0) }
+}
+
+#[test]
+fn what_an_order_brings_takes_memory_and_only_a_small_one_is_taken_without_room_for_it() {
+    let (inbox, _receiver) = inbox_within(Budget::new(4 << 20));
+    inbox.submit(vec![order(3 << 20)]).unwrap();
+    assert!(inbox.budget().used_by(Kind::Requests) >= 3 << 20);
+    let (refused, _) = inbox.submit(vec![order(3 << 20)]).unwrap_err();
+    assert!(matches!(refused, Refused::NoMemory { .. }), "{refused}");
+    let _all = inbox.budget().charge(Kind::Answers, 16 << 20);
+    inbox.submit(vec![order(ORDER_BYTES_MAX)]).unwrap();
+    assert!(inbox.submit(vec![order(ORDER_BYTES_MAX + 1)]).is_err());
 }
 
 #[test]

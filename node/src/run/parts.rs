@@ -26,7 +26,8 @@ use crate::metrics::Metrics;
 use crate::panics;
 use crate::peers::{self, Peers, Sender};
 use crate::server::{self, Admission, IdentityPages, Ports, ServeError};
-use crate::session::Sessions;
+use crate::session::{Connections, Sessions};
+use crate::store_watch::{DiskProbe, WatchedEngine};
 use crate::syncer::Syncer;
 use crate::vitals::{Phase, Vitals};
 use crate::worker::{self, Worker};
@@ -58,6 +59,7 @@ pub(super) struct Running {
     worker: JoinHandle<LogHandle>,
     syncer: JoinHandle<()>,
     watch: (DiskWatch, JoinHandle<()>),
+    probe: DiskProbe,
     peers_stop: CancellationToken,
     peer_tasks: TaskTracker,
     server_stop: CancellationToken,
@@ -99,12 +101,13 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
     let failed = |part| move |source| RunError::Start { part, source };
     let (sync_wanted, syncer) = Syncer::start(engine.clone(), inbox.clone(), metrics.clone(), damage.clone())
         .map_err(failed("the store's sync thread"))?;
+    let probe = DiskProbe::start(vitals.store().clone(), &watched.volume).map_err(failed("the disk's probe"))?;
     let watch = DiskWatch::start(watched, inbox.clone(), metrics.clone()).map_err(failed("the disk's watch"))?;
     let (map, map_watch) = watch::channel(node.map().clone());
     let stamp = Arc::new(AtomicU64::new(0));
     let parts = worker::Parts {
         node,
-        engine: engine.clone(),
+        engine: Arc::new(WatchedEngine::new(engine.clone(), vitals.store().clone())),
         log,
         peers,
         receiver,
@@ -118,32 +121,31 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
     };
     let worker = start_worker(parts).map_err(failed("the worker"))?;
 
-    // Ends clients' streams that have nothing in hand.
-    let closing = inbox.signals().closing().clone();
-    let sessions_max = admission.sessions_max;
     let server_stop = CancellationToken::new();
-    let sessions = sessions(&inbox, &server_stop);
+    let (sessions, connections) = readers(&inbox, &server_stop);
     let context = server::Context {
         inbox: inbox.clone(),
         map: map_watch,
         stamp,
         sender,
         sessions,
+        connections,
         metrics,
-        closing,
-        sessions_max,
+        closing: inbox.signals().closing().clone(),
+        sessions_max: admission.sessions_max,
     };
     let serving = server::serve(listeners, Arc::new(context), identity, health, admission, server_stop.clone());
     let server = tokio::spawn(panics::vital("server", serving));
     vitals.enter(Phase::Serving);
-    Ok(Running { engine, inbox, vitals, worker, syncer, watch, peers_stop, peer_tasks, server_stop, server })
+    Ok(Running { engine, inbox, vitals, worker, syncer, watch, probe, peers_stop, peer_tasks, server_stop, server })
 }
 
-/// The clients' streams, and the task that ends those which stand still.
-fn sessions(inbox: &Inbox, stop: &CancellationToken) -> Arc<Sessions> {
-    let sessions = Arc::new(Sessions::default());
-    tokio::spawn(panics::vital("sessions", sessions.clone().watch(inbox.budget().clone(), stop.clone())));
-    sessions
+/// The clients' streams and connections, and the task that ends those which stand still.
+fn readers(inbox: &Inbox, stop: &CancellationToken) -> (Arc<Sessions>, Arc<Connections>) {
+    let (sessions, connections) = (Arc::new(Sessions::default()), Arc::new(Connections::default()));
+    let watch = sessions.clone().watch(connections.clone(), inbox.budget().clone(), stop.clone());
+    tokio::spawn(panics::vital("sessions", watch));
+    (sessions, connections)
 }
 
 fn start_worker(parts: worker::Parts) -> std::io::Result<JoinHandle<LogHandle>> {
@@ -179,7 +181,7 @@ impl Running {
         if tokio::time::timeout(STREAMS_END_MAX, streams).await.is_err() {
             warn!("some streams did not end in time and are cut");
         }
-        drop(self.watch.0);
+        drop((self.watch.0, self.probe));
         let (sync_thread, watch_thread, engine) = (self.syncer, self.watch.1, self.engine);
         let failure = self.inbox.signals().failure().map(str::to_owned);
         blocking("store", move || {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use skerry_client::wire::{Wire, all_into, required, status_into_wire};
 use skerry_core::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::MapDelta;
@@ -13,7 +14,7 @@ use skerry_proto::v1::admin_service_server::AdminService;
 use skerry_proto::v1::{execute_response, join_response, recover_response};
 use tonic::{Request, Response, Status};
 
-use super::{Context, Port, status};
+use super::{Context, Port, paced, status};
 use crate::inbox::Ask;
 
 /// Nodes that a person may name as lost in one request: more than any database has that a person looks after by name.
@@ -28,9 +29,9 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    /// `Ok(Err(_))` = the system shard's own refusal.
-    async fn ask(&self, request: AdminRequest) -> Result<Result<AdminReply, SystemRefusal>, Status> {
-        match self.ask_any(request).await? {
+    /// `bytes` = how long the request was on the wire. `Ok(Err(_))` = the system shard's own refusal.
+    async fn ask(&self, request: AdminRequest, bytes: usize) -> Result<Result<AdminReply, SystemRefusal>, Status> {
+        match self.ask_any(request, bytes).await? {
             Ok(reply) => Ok(Ok(reply)),
             Err(AdminRefusal::Refused(refusal)) => Ok(Err(refusal)),
             Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),
@@ -38,8 +39,8 @@ impl Admin {
     }
 
     /// `Ok(Err(_))` = a decided refusal.
-    async fn ask_any(&self, request: AdminRequest) -> Result<Result<AdminReply, AdminRefusal>, Status> {
-        let answer = self.context.inbox.ask(Ask::Admin(request)).await;
+    async fn ask_any(&self, request: AdminRequest, bytes: usize) -> Result<Result<AdminReply, AdminRefusal>, Status> {
+        let answer = self.context.inbox.ask(Ask::Admin { request, bytes }).await;
         match answer.map_err(|refused| status::status(status::refused(&refused)))? {
             Some(Answer::Admin(Ok(reply))) => Ok(Ok(reply)),
             Some(Answer::Admin(Err(refusal))) => match status::admin(refusal, &self.context.map()) {
@@ -48,6 +49,11 @@ impl Admin {
             },
             Some(Answer::Write(_) | Answer::Read(_)) | None => Err(status::status(status::ended())),
         }
+    }
+
+    /// The answer's memory is counted until whoever asked has taken it.
+    fn respond<T: Message>(&self, answer: T) -> Result<Response<T>, Status> {
+        Ok(paced::counted(self.context.inbox.budget(), answer))
     }
 }
 
@@ -60,6 +66,7 @@ impl AdminService for Admin {
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
         self.port.only(&[Port::Admin])?;
         let request = request.into_inner();
+        let bytes = request.encoded_len();
         self.context.check_cluster(&request.cluster_id)?;
         let command = required::<SystemCommand>(request.command, "command");
         let command = command.map_err(|e| status::status(status::malformed(&e)))?;
@@ -67,23 +74,24 @@ impl AdminService for Admin {
             // Nodes join by Join; the rest is the steward's own.
             return Err(Status::invalid_argument("only admin commands can be executed from outside"));
         }
-        let result = match self.ask(AdminRequest::Command(command)).await? {
+        let result = match self.ask(AdminRequest::Command(command), bytes).await? {
             Ok(AdminReply::Command(reply)) => execute_response::Result::Reply(reply.into_wire()),
             Ok(_) => return Err(unexpected()),
             Err(refusal) => execute_response::Result::Refusal(refusal.into_wire()),
         };
-        Ok(Response::new(v1::ExecuteResponse { result: Some(result) }))
+        self.respond(v1::ExecuteResponse { result: Some(result) })
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
         self.port.only(&[Port::Peers])?;
         let request = request.into_inner();
+        let bytes = request.encoded_len();
         if request.cluster_id.is_empty() {
             return Err(status::status(status::field("cluster_id")));
         }
         self.context.check_cluster(&request.cluster_id)?;
         let node = required::<NewNode>(request.node, "node").map_err(|e| status::status(status::malformed(&e)))?;
-        let result = match self.ask(AdminRequest::Command(SystemCommand::Join(node))).await? {
+        let result = match self.ask(AdminRequest::Command(SystemCommand::Join(node)), bytes).await? {
             Ok(AdminReply::Command(SystemReply::Joined(node))) => {
                 // The nodes alone: the rest of a large map comes in pieces, from peers.
                 let nodes = self.context.map().since(Epoch(0)).nodes;
@@ -94,7 +102,7 @@ impl AdminService for Admin {
             Ok(_) => return Err(unexpected()),
             Err(refusal) => join_response::Result::Refusal(refusal.into_wire()),
         };
-        Ok(Response::new(v1::JoinResponse { result: Some(result) }))
+        self.respond(v1::JoinResponse { result: Some(result) })
     }
 
     async fn certify_removal(
@@ -103,9 +111,10 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::CertifyRemovalResponse>, Status> {
         self.port.only(&[Port::Admin])?;
         let request = request.into_inner();
+        let bytes = request.encoded_len();
         let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
-        match self.ask(AdminRequest::CertifyRemoval { node, incarnation }).await? {
-            Ok(AdminReply::Removal(removal)) => Ok(Response::new(removal.into_wire())),
+        match self.ask(AdminRequest::CertifyRemoval { node, incarnation }, bytes).await? {
+            Ok(AdminReply::Removal(removal)) => self.respond(removal.into_wire()),
             Ok(_) => Err(unexpected()),
             Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),
         }
@@ -113,8 +122,8 @@ impl AdminService for Admin {
 
     async fn status(&self, _request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         self.port.only(&[Port::Clients, Port::Admin])?;
-        match self.ask(AdminRequest::Status).await? {
-            Ok(AdminReply::Status(reply)) => Ok(Response::new(status_into_wire(*reply))),
+        match self.ask(AdminRequest::Status, 0).await? {
+            Ok(AdminReply::Status(reply)) => self.respond(status_into_wire(*reply)),
             Ok(_) => Err(unexpected()),
             Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),
         }
@@ -126,12 +135,11 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::PlanRecoveriesResponse>, Status> {
         self.port.only(&[Port::Admin])?;
         let request = request.into_inner();
+        let bytes = request.encoded_len();
         self.context.check_cluster(&request.cluster_id)?;
         let lost = lost(request.lost_node_ids)?;
-        match self.ask_any(AdminRequest::PlanRecoveries { lost }).await? {
-            Ok(AdminReply::Recoveries(shards)) => {
-                Ok(Response::new(v1::PlanRecoveriesResponse { shards: all_into(shards) }))
-            }
+        match self.ask_any(AdminRequest::PlanRecoveries { lost }, bytes).await? {
+            Ok(AdminReply::Recoveries(shards)) => self.respond(v1::PlanRecoveriesResponse { shards: all_into(shards) }),
             Ok(_) => Err(unexpected()),
             Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),
         }
@@ -140,6 +148,7 @@ impl AdminService for Admin {
     async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverResponse>, Status> {
         self.port.only(&[Port::Admin])?;
         let request = request.into_inner();
+        let bytes = request.encoded_len();
         if request.cluster_id.is_empty() {
             return Err(status::status(status::field("cluster_id")));
         }
@@ -155,14 +164,14 @@ impl AdminService for Admin {
             ShardId::SYSTEM => AdminRequest::RecoverSystem(wanted),
             _ => AdminRequest::Recover(wanted),
         };
-        let result = match self.ask_any(asked).await? {
+        let result = match self.ask_any(asked, bytes).await? {
             Ok(AdminReply::Command(SystemReply::Done(epoch))) => recover_response::Result::Epoch(epoch.0),
             Ok(_) => return Err(unexpected()),
             Err(AdminRefusal::Refused(refusal)) => recover_response::Result::Refused(refusal.into_wire()),
             Err(AdminRefusal::Recovery(refusal)) => recover_response::Result::Refusal(refusal.into_wire()),
             Err(refusal) => return Err(Status::failed_precondition(refusal.to_string())),
         };
-        Ok(Response::new(v1::RecoverResponse { result: Some(result) }))
+        self.respond(v1::RecoverResponse { result: Some(result) })
     }
 
     async fn system_copy(
@@ -170,9 +179,9 @@ impl AdminService for Admin {
         _request: Request<v1::SystemCopyRequest>,
     ) -> Result<Response<v1::SystemCopyResponse>, Status> {
         self.port.only(&[Port::Admin])?;
-        match self.ask_any(AdminRequest::SystemCopy).await? {
+        match self.ask_any(AdminRequest::SystemCopy, 0).await? {
             Ok(AdminReply::SystemCopy { node, copy }) => {
-                Ok(Response::new(v1::SystemCopyResponse { node_id: node.0, copy: copy.map(Wire::into_wire) }))
+                self.respond(v1::SystemCopyResponse { node_id: node.0, copy: copy.map(Wire::into_wire) })
             }
             Ok(_) => Err(unexpected()),
             Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),

@@ -1,22 +1,27 @@
 //! The connections of one port: so many at most, none that says nothing for long, and no haste where the process has no
 //! open file left for another.
 
+mod places;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::service::Interceptor;
 use tonic::transport::server::Connected;
 use tonic::{Request, Status};
 use tracing::{info, warn};
+
+use self::places::Place;
+pub use self::places::Places;
+use crate::session::Untaken;
 
 /// A connection from which no byte has come for so long is closed. One that lives answers the pings that it gets every ten
 /// seconds.
@@ -25,32 +30,19 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const OPENING_MAX: Duration = Duration::from_secs(10);
 /// Bytes of that beginning: what every HTTP/2 connection starts with, and no HTTP/1 request is shorter.
 const OPENING_BYTES: usize = 24;
-/// Connections beyond the limit that are kept for their calls to be refused in words. Those beyond are just closed.
-const REFUSED_MAX: usize = 64;
 /// A connection of the small HTTP server is closed at this age: its protocol has no pings, and its requests are short.
 const HTTP_AGE_MAX: Duration = Duration::from_secs(60);
-/// A client that is turned away gets so long to hear it.
-const TOLD_MAX: Duration = Duration::from_secs(1);
 /// Between two tries to take a connection in while there is no open file left for it.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The connections of one port, counted.
-#[derive(Debug)]
-pub struct Places {
-    taken: AtomicUsize,
-    most: usize,
+/// What a call knows of its connection.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The limit that it is beyond, if it is.
+    beyond: Option<usize>,
+    /// What its client has not taken yet.
+    pub(super) untaken: Arc<Untaken>,
 }
-
-/// One of them, given back when dropped.
-#[derive(Debug)]
-struct Place {
-    of: Arc<Places>,
-    is_over: bool,
-}
-
-/// What a call knows of its connection: the limit that it is beyond, if it is.
-#[derive(Debug, Clone, Copy)]
-pub struct Beyond(Option<usize>);
 
 /// Refuses the calls of connections beyond the limit. Nothing happened.
 #[derive(Debug, Clone, Copy)]
@@ -58,34 +50,12 @@ pub(super) struct RefuseBeyond;
 
 impl Interceptor for RefuseBeyond {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        match request.extensions().get() {
-            Some(Beyond(Some(most))) => {
+        match request.extensions().get::<Caller>().and_then(|caller| caller.beyond) {
+            Some(most) => {
                 Err(Status::resource_exhausted(format!("this port has {most} connections, its most: try again later")))
             }
-            Some(Beyond(None)) | None => Ok(request),
+            None => Ok(request),
         }
-    }
-}
-
-impl Places {
-    /// So many at most.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), most })
-    }
-
-    fn take(self: &Arc<Self>) -> Place {
-        let before = self.taken.fetch_add(1, Ordering::AcqRel);
-        Place { of: self.clone(), is_over: before >= self.most }
-    }
-
-    fn has_any(&self) -> bool {
-        self.taken.load(Ordering::Acquire) < self.most + REFUSED_MAX
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.of.taken.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -108,13 +78,15 @@ impl Incoming {
     async fn next(&mut self) -> Guarded {
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, from)) => {
                     if std::mem::take(&mut self.is_starved) {
                         info!("connections are taken again");
                     }
                     // Closed by being dropped.
-                    if self.places.has_any() && stream.set_nodelay(true).is_ok() {
-                        return Guarded::new(stream, self.places.take());
+                    if stream.set_nodelay(true).is_ok()
+                        && let Some(place) = self.places.take(from.ip())
+                    {
+                        return Guarded::new(stream, from, place);
                     }
                 }
                 // Of that one connection alone.
@@ -143,11 +115,18 @@ fn is_of_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// A connection that is closed when nothing comes from it for too long.
+/// Whoever needs a connection's place or memory ends it, whether its client reads, writes or does nothing.
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "its place or its memory is needed")
+}
+
+/// A connection that is closed when nothing comes from it for too long, or when somebody else needs its place.
 #[derive(Debug)]
 pub struct Guarded {
     stream: TcpStream,
+    from: SocketAddr,
     place: Place,
+    untaken: Arc<Untaken>,
     opened: Instant,
     last: Instant,
     bytes: usize,
@@ -157,10 +136,11 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    fn new(stream: TcpStream, place: Place) -> Self {
+    fn new(stream: TcpStream, from: SocketAddr, place: Place) -> Self {
         let now = Instant::now();
         let alarm = Box::pin(sleep_until(now + OPENING_MAX));
-        Self { stream, place, opened: now, last: now, bytes: 0, ends: None, alarm }
+        let untaken = Arc::new(Untaken::of(place.end().clone()));
+        Self { stream, from, place, untaken, opened: now, last: now, bytes: 0, ends: None, alarm }
     }
 
     fn deadline(&self) -> Instant {
@@ -171,26 +151,6 @@ impl Guarded {
     fn is_too_old(&self) -> bool {
         self.ends.is_some_and(|ends| Instant::now() >= ends)
     }
-
-    /// Tells an HTTP client that there are too many. What it sends is read to its end: a socket that is closed before takes
-    /// the answer with it.
-    async fn turn_away(mut self, most: usize) {
-        let text = format!("this port has {most} connections, its most: try again later\n");
-        let head = format!("HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\nconnection: close", text.len());
-        let told = async {
-            self.stream.write_all(format!("{head}\r\n\r\n{text}").as_bytes()).await?;
-            self.stream.shutdown().await?;
-            while self.stream.read(&mut [0; 1024]).await? > 0 {}
-            io::Result::Ok(())
-        };
-        // Whoever does not listen is not told.
-        let _in_time = tokio::time::timeout(TOLD_MAX, told).await;
-    }
-
-    /// The limit of its port, if it is beyond it.
-    fn beyond(&self) -> Option<usize> {
-        self.place.is_over.then_some(self.place.of.most)
-    }
 }
 
 /// For the small HTTP server.
@@ -199,18 +159,10 @@ impl axum::serve::Listener for Incoming {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Guarded, SocketAddr) {
-        loop {
-            let mut next = self.next().await;
-            match (next.beyond(), next.stream.peer_addr()) {
-                (None, Ok(address)) => {
-                    next.ends = Some(next.opened + HTTP_AGE_MAX);
-                    return (next, address);
-                }
-                // Bounded as the connections are: it keeps its place till then.
-                (Some(most), _) => drop(tokio::spawn(next.turn_away(most))),
-                (None, Err(_)) => {}
-            }
-        }
+        let mut next = self.next().await;
+        next.ends = Some(next.opened + HTTP_AGE_MAX);
+        let from = next.from;
+        (next, from)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -219,10 +171,10 @@ impl axum::serve::Listener for Incoming {
 }
 
 impl Connected for Guarded {
-    type ConnectInfo = Beyond;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> Beyond {
-        Beyond(self.beyond())
+    fn connect_info(&self) -> Caller {
+        Caller { beyond: self.place.beyond(), untaken: self.untaken.clone() }
     }
 }
 
@@ -235,6 +187,9 @@ impl AsyncRead for Guarded {
         let before = buffer.filled().len();
         if self.is_too_old() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if self.place.end().poll(context) {
+            return Poll::Ready(Err(ended()));
         }
         if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) {
             self.bytes = self.bytes.saturating_add(buffer.filled().len() - before);
@@ -255,6 +210,9 @@ impl AsyncRead for Guarded {
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.place.end().poll(context) {
+            return Poll::Ready(Err(ended()));
+        }
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -275,6 +233,9 @@ impl AsyncWrite for Guarded {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.place.end().poll(context) {
+            return Poll::Ready(Err(ended()));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(context, parts)
     }
 }

@@ -6,6 +6,7 @@ mod scan;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use prost::Message;
 use skerry_client::wire::Wire;
 use skerry_core::command::{
     Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId,
@@ -20,7 +21,7 @@ use skerry_proto::v1::kv_service_server::KvService;
 use skerry_proto::v1::operation_error::Kind;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Context, session, status};
+use super::{Context, paced, session, status};
 use crate::inbox::Ask;
 
 /// The service.
@@ -82,6 +83,11 @@ impl Kv {
 
     fn header(&self) -> Option<v1::Header> {
         Some(self.context.header(true))
+    }
+
+    /// The answer's memory is counted until its client has taken it.
+    fn respond<T: Message>(&self, done: Result<T, Kind>) -> Result<Response<T>, Status> {
+        done.map(|answer| paced::counted(self.context.inbox.budget(), answer)).map_err(status::status)
     }
 
     async fn do_put(&self, request: v1::PutRequest) -> Result<v1::PutResponse, Kind> {
@@ -147,30 +153,26 @@ fn condition(table: Table, condition: v1::Condition) -> Result<Condition, Kind> 
     Ok(Condition { key, expected })
 }
 
-fn respond<T>(done: Result<T, Kind>) -> Result<Response<T>, Status> {
-    done.map(Response::new).map_err(status::status)
-}
-
 #[tonic::async_trait]
 impl KvService for Kv {
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
-        respond(self.do_put(request.into_inner()).await)
+        self.respond(self.do_put(request.into_inner()).await)
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        respond(self.do_get(request.into_inner()).await)
+        self.respond(self.do_get(request.into_inner()).await)
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
-        respond(self.do_delete(request.into_inner()).await)
+        self.respond(self.do_delete(request.into_inner()).await)
     }
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<v1::ScanResponse>, Status> {
-        respond(self.do_scan(request.into_inner()).await)
+        self.respond(self.do_scan(request.into_inner()).await)
     }
 
     async fn batch(&self, request: Request<v1::BatchRequest>) -> Result<Response<v1::BatchResponse>, Status> {
-        respond(self.do_batch(request.into_inner()).await)
+        self.respond(self.do_batch(request.into_inner()).await)
     }
 
     type SessionStream = session::Results;

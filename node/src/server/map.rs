@@ -11,7 +11,7 @@ use skerry_proto::v1::{GetMapRequest, GetMapResponse, WatchMapRequest, WatchMapR
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
-use super::Context;
+use super::{Context, paced};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ pub(super) struct MapPages {
 #[tonic::async_trait]
 impl MapService for MapPages {
     async fn get_map(&self, _request: Request<GetMapRequest>) -> Result<Response<GetMapResponse>, Status> {
-        let map = self.context.map();
-        Ok(Response::new(GetMapResponse { map: Some(map.since(Epoch(0)).into_wire()) }))
+        let map = self.context.map().since(Epoch(0)).into_wire();
+        Ok(paced::counted(self.context.inbox.budget(), GetMapResponse { map: Some(map) }))
     }
 
     type WatchMapStream = Pin<Box<dyn Stream<Item = Result<WatchMapResponse, Status>> + Send>>;

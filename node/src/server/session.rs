@@ -16,7 +16,6 @@ use skerry_proto::v1::session_result::Result as WireResult;
 use tonic::{Code, Status, Streaming};
 
 use super::{Context, status};
-use crate::budget::Permit;
 use crate::inbox::{Ask, Reply, Request};
 use crate::metrics::Operation;
 use crate::session::{SESSION_REQUESTS_MAX, Session};
@@ -39,7 +38,7 @@ pub(super) fn open(context: Arc<Context>, operations: Streaming<v1::SessionReque
     }
     let session = Arc::new(Session::new(context.inbox.budget().clone()));
     context.sessions.add(&session);
-    let state = State { context, session, operations, sending: None, results: Vec::new(), reading: true, first: true };
+    let state = State { context, session, operations, results: Vec::new(), reading: true, first: true };
     Ok(Box::pin(futures::stream::unfold(state, |mut state| async move {
         let frame = state.next().await?;
         Some((frame, state))
@@ -50,8 +49,6 @@ struct State {
     context: Arc<Context>,
     session: Arc<Session>,
     operations: Streaming<v1::SessionRequest>,
-    /// The memory of the frame that the transport took last. It asks for the next one when it has passed that on.
-    sending: Option<Permit>,
     /// Results of operations that never came as far as the worker.
     results: Vec<v1::SessionResult>,
     /// The client may send more.
@@ -70,7 +67,6 @@ impl State {
     async fn next(&mut self) -> Option<Result<v1::SessionResponse, Status>> {
         let (context, session) = (self.context.clone(), self.session.clone());
         let (closing, stopped) = (&context.closing, context.signals().stopped());
-        self.sending = None;
         while self.results.is_empty() && !session.has_answers() {
             if session.is_ended() {
                 return self.given_up();
@@ -126,8 +122,8 @@ impl State {
 
     fn frame(&mut self) -> v1::SessionResponse {
         let mut results = std::mem::take(&mut self.results);
-        let (answers, permit) = self.session.take(FRAME_BYTES);
-        self.sending = Some(permit);
+        // Counted again once it is encoded, which it is at once.
+        let (answers, _permit) = self.session.take(FRAME_BYTES);
         let answered = |(id, answer)| v1::SessionResult { id, result: Some(result(&self.context, answer)) };
         results.extend(answers.into_iter().map(answered));
         let header = self.context.header(std::mem::take(&mut self.first));

@@ -3,7 +3,8 @@
 //! A stream whose client does not read is not read from either, so what waits for it is bounded; it keeps that for as
 //! long as memory is plenty. When answers fill a quarter of the budget, or keep puts out together with the logs, streams
 //! that have stood still are ended: their reads can be asked again and their writes are found by their request ids, while
-//! everybody else's requests go on.
+//! everybody else's requests go on. What they, and all other answers that nobody takes, still have in the transport comes
+//! back when their connection is closed, a while later.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::Session;
+use super::{Connections, STILL_MAX, Session};
 use crate::budget::{Budget, Kind};
 
 /// With memory short, a client that has taken no answer for so long is given up. Slow ones take something in this time.
@@ -35,16 +36,21 @@ impl Sessions {
         open.push(Arc::downgrade(session));
     }
 
-    /// Looks now and then, until told to stop.
-    pub async fn watch(self: Arc<Self>, budget: Arc<Budget>, stop: CancellationToken) {
+    /// Looks now and then, at these connections too, until told to stop.
+    pub async fn watch(self: Arc<Self>, connections: Arc<Connections>, budget: Arc<Budget>, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let ended = self.look(is_short(&budget), STALL_MAX);
+            let is_short = is_short(&budget);
+            let ended = self.look(is_short, STALL_MAX);
             if ended > 0 {
                 warn!(sessions = ended, "memory is short: sessions whose clients do not read their answers are ended");
+            }
+            let closed = connections.look(is_short, STILL_MAX);
+            if closed > 0 {
+                warn!(connections = closed, "memory is short: connections whose clients do not read are closed");
             }
         }
     }

@@ -8,10 +8,10 @@ use std::time::Instant;
 use skerry_core::ids::Token;
 use skerry_core::node::Answer;
 
-use crate::budget::Permit;
+use crate::budget::{Kind, Permit};
 use crate::inbox::{Ask, Reply};
 use crate::metrics::{Metrics, Operation};
-use crate::session::{Answers, Session};
+use crate::session::{Answers, Session, answer_bytes};
 
 /// By token. Bounded by [`crate::inbox::REQUESTS_MAX`], which is checked before a request comes here.
 #[derive(Debug, Default)]
@@ -62,7 +62,10 @@ impl Pending {
             metrics.answered(waiting.operation, &answer, seconds);
             match waiting.reply {
                 // A caller that is gone does not matter.
-                Reply::Once(reply) => drop(reply.send(answer)),
+                Reply::Once(reply) => {
+                    let counted = waiting.permit.another(Kind::Answers, answer_bytes(&answer));
+                    drop(reply.send((answer, counted)));
+                }
                 Reply::Session(session, number) => {
                     let batch = self.batches.entry(Arc::as_ptr(&session).addr());
                     let new = || Batch { session, answers: Vec::new(), request_bytes: 0 };
@@ -88,7 +91,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::budget::{Budget, Kind, Share};
+    use crate::budget::{Budget, Share};
 
     #[test]
     fn answers_of_one_round_reach_a_stream_as_one_batch_and_a_token_is_answered_once() {
@@ -97,7 +100,7 @@ mod tests {
         let session = Arc::new(Session::new(budget.clone()));
         let (once, mut call) = oneshot::channel();
         let mut pending = Pending::default();
-        let ask = Ask::Admin(AdminRequest::Status);
+        let ask = Ask::Admin { request: AdminRequest::Status, bytes: 0 };
         let now = Instant::now();
         session.took(2, 30);
         let mut permit = budget.acquire(Kind::Requests, 60, Share::All).unwrap();
@@ -111,7 +114,10 @@ mod tests {
         assert_eq!(budget.used_by(Kind::Requests), 0, "what is answered takes no memory");
         assert_eq!(session.take(usize::MAX).0, vec![(70, answer.clone()), (71, answer.clone())]);
         assert!(!session.has_answers());
-        assert_eq!(call.try_recv().unwrap(), answer);
+        let (got, permit) = call.try_recv().unwrap();
+        assert_eq!(got, answer);
+        assert_eq!(budget.used_by(Kind::Answers), permit.bytes(), "what is on its way to a call takes memory");
+        assert!(permit.bytes() > 0);
         assert_eq!(pending.len(), 0);
     }
 }

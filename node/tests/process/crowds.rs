@@ -1,14 +1,16 @@
 //! Connections that mean no good: one that says nothing, or its first words byte by byte, is closed; those beyond the limit
-//! are refused in words; and without an open file left for a connection a node waits, and takes them again.
+//! are refused in words, or push out others where probes and nodes come; and without an open file left for a connection a
+//! node waits, and takes them again.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use skerry_proto::v1::admin_service_client::AdminServiceClient;
 use skerry_proto::v1::identity_service_client::IdentityServiceClient;
 use skerry_proto::v1::kv_service_client::KvServiceClient;
-use skerry_proto::v1::{IdentifyRequest, Identity, SessionRequest};
+use skerry_proto::v1::{IdentifyRequest, Identity, SessionRequest, SystemCopyRequest};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -92,12 +94,50 @@ async fn a_connection_and_a_session_beyond_the_limit_are_refused_in_words_until_
     identify(first.clone()).await.unwrap();
     drop(crowd);
     eventually("a connection finds a place again", async || identify(channel(node.grpc()).await).await.is_ok()).await;
+}
 
-    let crowd: Vec<_> = (0..8).map(|_| connect(node.http())).collect();
-    let page = || node.page("/livez").is_some_and(|(status, text)| status == 503 && text.contains("8 connections"));
-    eventually("a page beyond the limit is refused", async || page()).await;
+/// A connection from another address than everybody else's in these tests.
+async fn from_elsewhere(to: SocketAddr) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_and_nodes_find_a_place_however_many_connections_others_make() {
+    let mut cluster = Cluster::empty("shop");
+    cluster.add(&["--connections-max", "8"]);
+    let node = &cluster.nodes[0];
+    node.await_ready();
+    let own = channel(node.peers()).await;
+    let mut crowd = Vec::new();
+    for _ in 0..4 {
+        for _ in 0..16 {
+            let mut idle = from_elsewhere(node.http()).await;
+            // As if it were about to ask.
+            tokio::io::AsyncWriteExt::write_all(&mut idle, b"GET /livez HTTP/1.1\r\n").await.unwrap();
+            crowd.push(idle);
+            crowd.push(from_elsewhere(node.peers()).await);
+            crowd.push(from_elsewhere(node.admin()).await);
+        }
+        for path in ["/livez", "/readyz", "/metrics"] {
+            let page = node.page(path);
+            assert!(page.as_ref().is_some_and(|(status, _)| *status == 200), "{path}: {page:?}");
+        }
+    }
+    // The calls are answered, not refused for want of a place; and a connection that was there before still is.
+    for channel in [own, channel(node.peers()).await, channel(node.admin()).await] {
+        let mut admin = AdminServiceClient::new(channel);
+        let refused =
+            tokio::time::timeout(PATIENCE, admin.system_copy(SystemCopyRequest {})).await.unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    }
+    // Nor does it matter that they come from the very same address.
+    crowd.clear();
+    let crowd: Vec<_> = (0..32).map(|_| connect(node.http())).collect();
+    let page = node.page("/livez");
+    assert!(page.as_ref().is_some_and(|(status, _)| *status == 200), "{page:?}");
     drop(crowd);
-    eventually("pages are shown again", async || node.page("/livez").is_some_and(|(status, _)| status == 200)).await;
 }
 
 /// Milliseconds of a processor that the process has used: clock ticks of `/proc`, which are ten each.

@@ -15,14 +15,21 @@ use skerry_proto::v1::session_item::Op;
 use skerry_proto::v1::session_result::Result as Answer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
+use tonic_prost::ProstCodec;
 
 use crate::cluster::{Cluster, eventually};
+use crate::database::get;
 use crate::process::Process;
 
 const MEBIBYTE: u64 = 1 << 20;
 /// As a node with the resource's default of 1 GiB has it.
 const BUDGET: &str = "134217728";
+/// The least that a node takes.
+const SMALL_BUDGET: &str = "67108864";
 /// What the process may grow by: the budget, several times over, since a byte on its way is in memory more than once.
 const GROWTH_MAX: u64 = 560 * MEBIBYTE;
 const WRITERS: u64 = 60;
@@ -36,10 +43,30 @@ fn key(name: &str) -> Bytes {
     encode(Fragmentation::Hash, name.as_bytes(), b"").unwrap()
 }
 
-async fn connect(address: SocketAddr) -> KvServiceClient<Channel> {
+async fn channel(address: SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let endpoint = endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
-    KvServiceClient::new(endpoint.connect().await.unwrap()).max_decoding_message_size(64 << 20)
+    endpoint.connect().await.unwrap()
+}
+
+async fn connect(address: SocketAddr) -> KvServiceClient<Channel> {
+    KvServiceClient::new(channel(address).await).max_decoding_message_size(64 << 20)
+}
+
+/// One node with the smallest budget, and a table with a record of a mebibyte.
+async fn one_small_node() -> (Cluster, u32) {
+    let mut cluster = Cluster::empty("shop");
+    cluster.add(&["--memory-budget-bytes", SMALL_BUDGET]);
+    cluster.nodes[0].await_ready();
+    let table = cluster.table("sales", 1).await;
+    cluster.database().put("sales", b"large", &vec![7; 1 << 20]).await;
+    (cluster, table)
+}
+
+/// What answers take of a node's budget, in mebibytes.
+fn answers(node: &Process) -> Option<f64> {
+    let bytes = node.metric("skerry_node_memory_budget_used_bytes{kind=\"answers\"}")?;
+    Some(bytes / MEBIBYTE as f64)
 }
 
 async fn three_nodes() -> (Cluster, u32) {
@@ -159,15 +186,52 @@ async fn two_hundred_clients_that_do_not_read_cost_bounded_memory_and_nobody_els
             held.push((kv.session(ReceiverStream::new(outgoing)).await.unwrap().into_inner(), frames));
         }
         // Whoever does read is served, once those who do not are given up.
-        eventually("others read", async || {
-            connect(address).await.get(crate::database::get("sales", b"large")).await.is_ok()
-        })
-        .await;
+        eventually("others read", async || connect(address).await.get(get("sales", b"large")).await.is_ok()).await;
         held
     };
     let (grown, held) = growth(leader, readers).await;
     eprintln!("{} MiB more", grown / MEBIBYTE);
     assert!(grown <= GROWTH_MAX, "{} MiB more", grown / MEBIBYTE);
     database.put("sales", b"another", b"value").await;
+    drop(held);
+}
+
+/// Asks for a record by an ordinary call, and reads nothing of the answer as long as what comes back is not read.
+async fn ask_and_do_not_read(address: SocketAddr) -> Streaming<v1::GetResponse> {
+    let mut call = Grpc::new(channel(address).await);
+    call.ready().await.unwrap();
+    let path = PathAndQuery::from_static("/skerry.v1.KvService/Get");
+    let request = tonic::Request::new(get("sales", b"large"));
+    call.server_streaming(request, path, ProstCodec::default()).await.unwrap().into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_to_single_calls_that_nobody_reads_are_counted_and_given_back_when_memory_is_short() {
+    let (cluster, _) = one_small_node().await;
+    let (node, mut held) = (&cluster.nodes[0], Vec::new());
+    for _ in 0..40 {
+        held.push(ask_and_do_not_read(node.grpc()).await);
+    }
+    eventually("they are counted", async || answers(node).is_some_and(|mebibytes| mebibytes >= 24.0)).await;
+    eventually("they are given back", async || answers(node) == Some(0.0)).await;
+    let mut cut = held.pop().unwrap();
+    assert!(cut.message().await.is_err(), "whoever reads then is told that the answer is not whole");
+    cluster.database().put("sales", b"another", b"value").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ended_sessions_have_in_the_transport_is_given_back_though_their_clients_stay() {
+    let (cluster, table_id) = one_small_node().await;
+    let (node, mut held) = (&cluster.nodes[0], Vec::new());
+    for _ in 0..50 {
+        let mut kv = connect(node.grpc()).await;
+        let get = v1::GetOp { key: key("large"), consistency: 0, staleness_ms: 0 };
+        let items = vec![v1::SessionItem { id: 1, table_id, op: Some(Op::Get(get)) }];
+        let (frames, outgoing) = mpsc::channel(1);
+        frames.send(v1::SessionRequest { items, cluster_id: String::new() }).await.unwrap();
+        held.push((kv.session(ReceiverStream::new(outgoing)).await.unwrap().into_inner(), frames));
+    }
+    eventually("they are counted", async || answers(node).is_some_and(|mebibytes| mebibytes >= 24.0)).await;
+    eventually("they are given back", async || answers(node) == Some(0.0)).await;
     drop(held);
 }

@@ -1,0 +1,205 @@
+//! Answers on their way to clients, in pieces: counted in the node's memory budget until the transport has passed them on.
+//!
+//! The transport takes what it is given whole, and keeps it for as long as its client does not read. So it is given a
+//! small piece at a time, and asks for the next one when the one before is on its way. What the transport has in hand of
+//! an answer that is over, at most a piece, is not counted.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use prost::Message;
+use tonic::Response;
+use tonic::body::Body;
+use tonic::codegen::{Body as HttpBody, Service, http};
+use tower_layer::Layer;
+
+use super::incoming::Caller;
+use crate::budget::{Budget, Kind, Permit};
+use crate::session::{Connections, Ticket};
+
+/// As much as a frame of HTTP/2 takes where nothing else is agreed: larger pieces are parted by the transport anyway.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// The memory of an answer that is made but not encoded yet.
+#[derive(Debug, Clone)]
+struct Held(Arc<Permit>);
+
+/// An answer, whose memory is counted from now on.
+pub(super) fn counted<T: Message>(budget: &Arc<Budget>, answer: T) -> Response<T> {
+    let held = Held(Arc::new(budget.charge(Kind::Answers, answer.encoded_len())));
+    let mut response = Response::new(answer);
+    response.extensions_mut().insert(held);
+    response
+}
+
+/// Has every answer of a server go out in pieces.
+#[derive(Debug, Clone)]
+pub(super) struct Pace {
+    pub(super) budget: Arc<Budget>,
+    pub(super) connections: Arc<Connections>,
+}
+
+impl<S> Layer<S> for Pace {
+    type Service = PacedService<S>;
+
+    fn layer(&self, inner: S) -> PacedService<S> {
+        PacedService { inner, pace: self.clone() }
+    }
+}
+
+/// The server behind it.
+#[derive(Debug, Clone)]
+pub(super) struct PacedService<S> {
+    inner: S,
+    pace: Pace,
+}
+
+impl<S, R> Service<http::Request<R>> for PacedService<S>
+where
+    S: Service<http::Request<R>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = http::Response<Paced<Body>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<R>) -> Self::Future {
+        let untaken = request.extensions().get::<Caller>().map(|caller| caller.untaken.clone());
+        let Pace { budget, connections } = self.pace.clone();
+        let answered = self.inner.call(request);
+        Box::pin(async move {
+            let mut response = answered.await?;
+            let held = response.extensions_mut().remove::<Held>();
+            let bytes = held.as_ref().map_or(0, |held| held.0.bytes());
+            let ticket = untaken.map(|untaken| untaken.begin(bytes, |connection| connections.add(connection)));
+            Ok(response.map(|body| Paced { body, budget, held, rest: Bytes::new(), permit: None, ticket }))
+        })
+    }
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) struct Paced<B> {
+    body: B,
+    budget: Arc<Budget>,
+    /// Until it is encoded.
+    held: Option<Held>,
+    /// Encoded, and not given to the transport yet.
+    rest: Bytes,
+    /// Of the rest and the piece that was given last.
+    permit: Option<Permit>,
+    ticket: Option<Ticket>,
+}
+
+impl<B> Paced<B> {
+    /// The piece that was given last is on its way.
+    fn passed_on(&mut self) {
+        let Some(permit) = &mut self.permit else { return };
+        let over = permit.bytes() - self.rest.len();
+        drop(permit.split(over));
+        if self.rest.is_empty() {
+            self.permit = None;
+        }
+        self.note();
+    }
+
+    fn note(&self) {
+        if let Some(ticket) = &self.ticket {
+            ticket.moved(self.permit.as_ref().map_or(0, Permit::bytes));
+        }
+    }
+
+    fn piece(&mut self) -> http_body::Frame<Bytes> {
+        let bytes = self.rest.len().min(PIECE_BYTES);
+        http_body::Frame::data(self.rest.split_to(bytes))
+    }
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Paced<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, B::Error>>> {
+        self.passed_on();
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece())));
+        }
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| match frame.into_data() {
+                Ok(data) => {
+                    self.permit = Some(self.budget.charge(Kind::Answers, data.len()));
+                    (self.held, self.rest) = (None, data);
+                    self.note();
+                    self.piece()
+                }
+                Err(trailers) => trailers,
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use futures::task::noop_waker;
+    use http_body_util::Full;
+
+    use super::*;
+
+    fn paced(budget: &Arc<Budget>, bytes: usize) -> Paced<Full<Bytes>> {
+        let held = Some(Held(Arc::new(budget.charge(Kind::Answers, bytes))));
+        let body = Full::new(Bytes::from(vec![7; bytes]));
+        Paced { body, budget: budget.clone(), held, rest: Bytes::new(), permit: None, ticket: None }
+    }
+
+    fn next(body: &mut Paced<Full<Bytes>>, waker: &Waker) -> Option<usize> {
+        match Pin::new(body).poll_frame(&mut Context::from_waker(waker)) {
+            Poll::Ready(frame) => frame.map(|frame| frame.unwrap().into_data().unwrap().len()),
+            Poll::Pending => panic!("it is all there"),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_given_in_pieces_each_counted_until_the_next_is_asked_for() {
+        let (budget, waker) = (Budget::new(1 << 30), noop_waker());
+        let bytes = 2 * PIECE_BYTES + 5;
+        let mut body = paced(&budget, bytes);
+        assert_eq!(budget.used_by(Kind::Answers), bytes);
+        for (piece, left) in [(PIECE_BYTES, bytes), (PIECE_BYTES, PIECE_BYTES + 5), (5, 5)] {
+            assert!(!body.is_end_stream());
+            assert_eq!(next(&mut body, &waker), Some(piece));
+            assert_eq!(budget.used_by(Kind::Answers), left);
+        }
+        assert!(body.is_end_stream());
+        assert_eq!((next(&mut body, &waker), budget.used()), (None, 0));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_takes_counts_until_its_connection_ends() {
+        let budget = Budget::new(1 << 30);
+        let body = paced(&budget, 1 << 20);
+        assert_eq!(budget.used_by(Kind::Answers), 1 << 20);
+        drop(body);
+        let mut body = paced(&budget, 1 << 20);
+        assert!(next(&mut body, &noop_waker()).is_some());
+        assert_eq!(budget.used_by(Kind::Answers), 1 << 20);
+        drop(body);
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -33,8 +33,8 @@ const SETTINGS: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion:
 const UNLOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 const UNLOCK_POLL: Duration = Duration::from_millis(5);
 
-/// A process with sled holds this many times what sled counts as its cache, and about 40 MiB more: measured with
-/// `examples/engines.rs`.
+/// A process with sled holds up to this many times what sled counts as its cache, once it reads and scans; and about 50
+/// bytes for each record, which no setting bounds. Measured with `examples/engines.rs`.
 const HELD_PER_CACHED: u64 = 2;
 
 /// A store on sled.

@@ -29,6 +29,10 @@ const ELECTED: u64 = 4 * SECOND;
 const HANGS: u64 = 12 * SECOND;
 /// What is under way when a cluster is at rest, such as a report, is done within this.
 const AGREEMENT: u64 = 5 * SECOND;
+/// Records end at most five seconds after they are put, and clocks are off by as much.
+const ENDED: u64 = 20 * SECOND;
+/// What has ended goes within this.
+const SWEPT: u64 = 30 * SECOND;
 /// Keys that are read one by one at the end; pages show all.
 const LAST_READS_MAX: usize = 12;
 pub(crate) const LOOK: u64 = 400 * MILLISECOND;
@@ -115,6 +119,7 @@ impl Run {
             self.fail("did not come to rest after the faults");
         }
         self.last_reads();
+        self.see_swept();
         if !self.until(AGREEMENT, |run| disagreement(&run.world.hosts).is_none())
             && let Some(broken) = disagreement(&self.world.hosts)
         {
@@ -219,12 +224,36 @@ impl Run {
         }
     }
 
+    /// What has ended goes from every store by itself, though nobody writes any more.
+    fn see_swept(&mut self) {
+        if !self.world.setting.has(Hardship::Expiry) || self.world.checker.is_broken() {
+            return;
+        }
+        // Whatever was put last has ended by then.
+        self.until(ENDED, |_| false);
+        self.until(SWEPT, |run| unswept(&run.world).is_none());
+        if let Some(left) = unswept(&self.world) {
+            self.world.checker.broken.push(format!("what has ended is still stored: {left}"));
+        }
+    }
+
     fn finish_read(&mut self) {
         self.until(10 * SECOND, |run| run.clients[0].is_idle());
         if !self.clients[0].is_idle() {
             self.fail("a read at the end was not answered");
         }
     }
+}
+
+/// A record that ended long ago by every clock, and is still in a store.
+fn unswept(world: &World) -> Option<String> {
+    let ended_ms = world.walls(world.time - ENDED / 2, world.time).0;
+    let copies = world.hosts.values().filter_map(|host| Some((host, host.node.as_ref()?)));
+    let mut copies = copies.flat_map(|(host, node)| node.each_replica().map(move |replica| (host, replica)));
+    copies.find_map(|(host, replica)| {
+        let ended = replica.first_ended(&host.engine, ended_ms).ok().flatten()?;
+        Some(format!("{ended:?} of shard {} on {}", replica.descriptor().shard, host.id))
+    })
 }
 
 /// What is not at rest: a table that is missing, a shard that moves, has not one leader or copies that differ.

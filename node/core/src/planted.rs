@@ -178,7 +178,7 @@ planted! {
     /// A leader does not learn from a copy that waits for its snapshot what is committed.
     CommittedUnlearnt by test("src/replica/tests.rs", "planted_bugs_of_snapshots_are_noticed"),
     /// Writes go on at full pace though what is kept for a snapshot is full: it is given up and begun again, for ever.
-    WritesOutrunSnapshot by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
+    WritesOutrunSnapshot by seeds(300),
     /// The log forgets what the receiver of a snapshot needs next.
     LogCutUnderSnapshot by test("src/replica/catch_up/tests.rs", "a_log_that_is_cut_under_a_snapshot_is_noticed"),
     /// Writes wait for a transfer whose receiver has fallen silent.

@@ -8,28 +8,34 @@ use skerry_core::replica::ReplicaView;
 use crate::check::views;
 use crate::faults::is_expendable_beside;
 use crate::hardship::Hardship;
-use crate::world::World;
+use crate::world::{SECOND, World};
 
+/// What a leader has asked before is forgotten by then.
+const RESTED: u64 = 2 * SECOND;
 /// Hosts that there must be yet: three copies have places after the loss.
 const HOSTS_MIN: usize = 4;
 
 impl World {
-    /// Called before a host's tick. Once in a run, and only where everything has enough copies without the lost host.
+    /// Called before a host's tick. Once in a run, when there are to be fewer copies, and only where everything has enough copies without the lost host.
     pub(crate) fn lose_mid_move(&mut self, host: NodeId) {
-        if !self.is_troubled || !self.setting.has(Hardship::LostMidMove) || self.has_lost_mid_move {
+        if !self.setting.has(Hardship::LostMidMove) {
             return;
         }
         let Some(node) = self.hosts.get(&host).and_then(|host| host.node.as_ref()) else { return };
-        let learnt = node.replicas().filter(|view| view.is_leader).filter_map(|view| {
-            let record = node.map().shards.get(&view.shard).filter(|record| becomes_fewer(&view, record))?;
-            Some((view.clone(), record.clone()))
-        });
-        for (leader, record) in learnt.collect::<Vec<_>>() {
-            // Only the first time: from then on the leader may have asked who is there.
-            let is_new = self.mid_moves.insert((record.descriptor.shard, record.descriptor.generation));
-            if let Some(lost) = self.expendable(&leader, &record).filter(|_| is_new) {
+        let led = node.replicas().filter(|view| view.is_leader);
+        let led = led.filter_map(|view| Some((view.clone(), node.map().shards.get(&view.shard)?.clone())));
+        for (leader, record) in led.collect::<Vec<_>>() {
+            let place = (host, leader.shard);
+            if record.assigned_reached() {
+                self.resting_since.entry(place).or_insert(self.time);
+                continue;
+            }
+            // Only the first time, and long after any other change: else the leader may have asked who is there.
+            let has_rested = self.resting_since.remove(&place).is_some_and(|since| since + RESTED < self.time);
+            let is_met = has_rested && self.may_lose_mid_move && becomes_fewer(&leader, &record);
+            if let Some(lost) = self.expendable(&leader, &record).filter(|_| is_met) {
                 self.mark(&format!("{lost}: lost for good, as fewer copies of {} are to stay", leader.shard));
-                self.has_lost_mid_move = true;
+                self.may_lose_mid_move = false;
                 self.crash(lost);
                 self.hosts.get_mut(&lost).into_iter().for_each(|host| host.gone = true);
                 return self.lost_for_good.push(lost);

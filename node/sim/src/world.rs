@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use skerry_core::ids::{Generation, Incarnation, NodeId, ShardId, Token};
+use skerry_core::ids::{Incarnation, NodeId, ShardId, Token};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{Answer, Effects, Input};
 use xxhash_rust::xxh3::Xxh3;
@@ -130,9 +130,10 @@ pub(crate) struct World {
     pub(crate) ghosts: Vec<Ghost>,
     pub(crate) full_disks: FullDisks,
     pub(crate) forger: Forger,
-    /// Shards whose leaders have learnt that fewer copies are to stay, and as what.
-    pub(crate) mid_moves: BTreeSet<(ShardId, Generation)>,
-    pub(crate) has_lost_mid_move: bool,
+    /// Since when a leader has known of no change of its shard's copies, by its node.
+    pub(crate) resting_since: BTreeMap<(NodeId, ShardId), u64>,
+    /// One copy may be lost.
+    pub(crate) may_lose_mid_move: bool,
     /// Hosts that are lost for good and that the operator does not know of yet.
     pub(crate) lost_for_good: Vec<NodeId>,
     /// Slowest log and store, in microseconds.
@@ -174,8 +175,8 @@ impl World {
             ghosts: Vec::new(),
             full_disks: FullDisks::default(),
             forger: Forger::default(),
-            mid_moves: BTreeSet::new(),
-            has_lost_mid_move: false,
+            resting_since: BTreeMap::new(),
+            may_lose_mid_move: false,
             lost_for_good: Vec::new(),
             disk_max: 2 * MILLISECOND,
             setting,

@@ -194,7 +194,7 @@ planted! {
     /// The old copies are removed before the new ones have caught up.
     RemoveBeforeCaughtUp by seeds(100),
     /// A joint configuration is entered though a copy that it needs was only heard of, and may be gone.
-    JointUnprobed by test("tests/cluster/members.rs", "the_tests_of_members_catch_their_planted_bugs"),
+    JointUnprobed by seeds(100),
     /// Fewer copies are assigned while one that stays is not heard of.
     CopiesGivenUpUnseen by test("src/steward/tests/assign.rs", "copies_given_up_unseen_are_noticed"),
     /// Members change by the same way whatever copies it exposes: all come first, then all go.

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use skerry_core::engine::EngineError;
 use skerry_core::ids::Token;
@@ -41,6 +41,9 @@ use crate::vitals::Vitals;
 
 /// Inputs of one round at most, so that what they cause is not held up for long.
 const ROUND_INPUTS_MAX: usize = 4_096;
+/// Inputs are taken for so long in one round, half a tick: what is left of them comes in the next. One that takes longer
+/// alone, such as a page of a scan from a slow disk, is not cut short.
+const ROUND_TIME_MAX: Duration = Duration::from_millis(TICK_MS / 2);
 /// A node that is told to stop serves for so long at most, until everything that it leads is led elsewhere: whoever is
 /// turned away by a leader finds no other.
 const HAND_OVER_MS_MAX: u64 = 3_000;
@@ -87,6 +90,8 @@ pub struct Parts {
 pub struct Worker {
     parts: Parts,
     pending: Pending,
+    /// What the last round had no time for.
+    rest: Option<Work>,
     ticker: Ticker,
     log_durable: Option<u64>,
     engine_durable: Option<u64>,
@@ -115,6 +120,7 @@ impl Worker {
         Self {
             parts,
             pending: Pending::default(),
+            rest: None,
             ticker,
             log_durable: None,
             engine_durable: None,
@@ -156,10 +162,13 @@ impl Worker {
 
     fn rounds(&mut self) -> Result<(), WorkerError> {
         loop {
-            let first = match self.parts.receiver.recv_timeout(self.ticker.wait(clock::monotonic_ms())) {
-                Ok(work) => Some(work),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            let first = match self.rest.take() {
+                Some(work) => Some(work),
+                None => match self.parts.receiver.recv_timeout(self.ticker.wait(clock::monotonic_ms())) {
+                    Ok(work) => Some(work),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                },
             };
             Failpoint::WorkerPanics.panic();
             Failpoint::WorkerHangs.hang();
@@ -217,8 +226,8 @@ impl Worker {
             self.next_look = self.ticks + if steady { STEADY_LOOK_TICKS } else { LOOK_TICKS };
         }
         self.ticks += 1;
-        self.measure();
         self.handle(Input::Tick, now)?;
+        self.measure();
         self.note_stall();
         Ok(())
     }
@@ -282,7 +291,8 @@ impl Worker {
         let mut next = first;
         while let Some(work) = next {
             inputs += self.take_one(work, began)?;
-            next = if inputs < ROUND_INPUTS_MAX { self.parts.receiver.try_recv().ok() } else { None };
+            let has_time = inputs < ROUND_INPUTS_MAX && self.rest.is_none() && began.elapsed() < ROUND_TIME_MAX;
+            next = if has_time { self.parts.receiver.try_recv().ok() } else { None };
         }
         Ok(inputs)
     }
@@ -298,10 +308,15 @@ impl Worker {
                 Ok(inputs)
             }
             Work::Requests(requests, mut permit) => {
-                let inputs = requests.len();
-                for Request { ask, reply } in requests {
+                let (mut inputs, mut requests) = (0, requests.into_iter());
+                while let Some(Request { ask, reply }) = requests.next() {
                     let token = self.pending.add(reply, &ask, began, permit.split(ask.bytes()));
                     self.handle(input(token, ask), now)?;
+                    inputs += 1;
+                    if began.elapsed() >= ROUND_TIME_MAX && requests.len() > 0 {
+                        self.rest = Some(Work::Requests(requests.collect(), permit));
+                        break;
+                    }
                 }
                 Ok(inputs)
             }

@@ -15,9 +15,9 @@ pub const BATCH_MUTATIONS_MAX: usize = 10_000;
 pub const CLUSTER_ID_BYTES_MAX: usize = 64;
 /// Longest table name: a DNS label.
 pub const TABLE_NAME_BYTES_MAX: usize = 63;
-/// Records of one page of a scan.
+/// Records that one page of a scan looks at, those that have ended included: a page may be empty and not the last.
 pub const SCAN_RECORDS_MAX: usize = 10_000;
-/// Keys and values of one page of a scan; at least one record is always returned.
+/// Keys and values of the records that one page of a scan looks at; at least one is looked at.
 pub const SCAN_BYTES_MAX: usize = 1 << 20;
 /// Copies of one shard.
 pub const REPLICATION_FACTOR_MAX: usize = 7;

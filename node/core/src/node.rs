@@ -14,6 +14,7 @@ mod garbage;
 mod input;
 mod log_watch;
 mod maps;
+mod memory;
 mod open;
 mod peers;
 mod quiescence;
@@ -49,6 +50,7 @@ use authority::Authority;
 use forgotten::Forgotten;
 use garbage::Garbage;
 use log_watch::LogWatch;
+use memory::Memory;
 use recovery::ToldSystemCopy;
 use reporting::Told;
 use stewardship::Stewardship;
@@ -179,6 +181,7 @@ pub struct Node {
     unsynced: bool,
     /// Log batches that are not durable yet.
     log: LogWatch,
+    memory: Memory,
     /// The highest version given here, or seen in a copy.
     highest: Version,
     next_destroyed_write: Vec<(ShardId, ReplicaId)>,

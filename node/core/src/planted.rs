@@ -102,11 +102,23 @@ planted! {
     /// A leader follows its own wall clock, whatever most nodes' clocks say.
     OwnClockBelieved by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
 
+    // Expiry.
+    /// A node shows what its own clock says has not ended, whatever was absent before.
+    ExpiredByOwnClock by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
+    /// A page of a scan looks at any number of records that have ended.
+    EndedNotCounted by test("src/replica/read.rs", "a_page_that_does_not_count_what_has_ended_is_noticed"),
+    /// What has ended stays in the store for ever.
+    ExpiredNotSwept by seeds(100),
+
     // Memory.
     /// A node keeps as much of its logs in memory as its copies lag.
     LogMemoryUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// A snapshot keeps whatever is overwritten while it runs.
     PreimagesUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
+    /// A follower takes whatever entries it is sent, however much its log holds already.
+    FollowerLogUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
+    /// Logs that copies need which lag are forgotten before those that nobody needs.
+    NeededLogsCutFirst by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// Reads are answered though there is no room for answers.
     AnswersUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
 
@@ -167,6 +179,13 @@ planted! {
     IdleTransferKept by test("src/replica/snapshots/tests.rs", "planted_bugs_of_offers_are_noticed"),
     /// A leader does not learn from a copy that waits for its snapshot what is committed.
     CommittedUnlearnt by test("src/replica/tests.rs", "planted_bugs_of_snapshots_are_noticed"),
+    /// Writes go on at full pace though what is kept for a snapshot is full: it is given up and begun again, for ever.
+    WritesOutrunSnapshot by seeds(300),
+    /// The log forgets what the receiver of a snapshot needs next.
+    LogCutUnderSnapshot by test("src/replica/catch_up/tests.rs", "a_log_that_is_cut_under_a_snapshot_is_noticed"),
+    /// Writes wait for a transfer whose receiver has fallen silent.
+    SilentReceiverHoldsWrites by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
+
     // Lost volumes.
     /// A node whose store is lost takes the copies that the map has there for new ones.
     EmptiedTakenForNew by seeds(100),
@@ -177,7 +196,7 @@ planted! {
     /// The old copies are removed before the new ones have caught up.
     RemoveBeforeCaughtUp by seeds(100),
     /// A joint configuration is entered though a copy that it needs was only heard of, and may be gone.
-    JointUnprobed by test("tests/cluster/members.rs", "the_tests_of_members_catch_their_planted_bugs"),
+    JointUnprobed by seeds(100),
     /// Fewer copies are assigned while one that stays is not heard of.
     CopiesGivenUpUnseen by test("src/steward/tests/assign.rs", "copies_given_up_unseen_are_noticed"),
     /// Members change by the same way whatever copies it exposes: all come first, then all go.
@@ -234,6 +253,8 @@ planted! {
     EntriesUnchecked by seeds(100),
     /// An acknowledgement of entries that the leader does not have counts.
     AcknowledgementUnchecked by seeds(100),
+    /// What comes in this node's own name counts as what it knows of itself.
+    OwnNameBelieved by test("src/node/tests.rs", "a_word_in_the_own_name_that_is_believed_is_caught"),
     /// A message counts as from the copy that it names, whichever node it is from.
     SenderUnchecked by seeds(100),
     /// An entry may hold anything, whatever the shard is.

@@ -48,6 +48,13 @@ pub(crate) fn decode(key: Bytes, stored: &Bytes) -> Result<Record, Unreadable> {
     Ok(Record { key, version: Version(number(2)?), value: stored.slice(HEAD_BYTES..), expires_ms })
 }
 
+/// When a stored record ends, in milliseconds since 1970. `None` = never, or it cannot be read.
+pub(crate) fn expires_ms(stored: &[u8]) -> Option<u64> {
+    let has_end = stored.first() == Some(&FORMAT) && stored.get(1).is_some_and(|flags| flags & HAS_EXPIRY != 0);
+    let end = stored.get(10..HEAD_BYTES)?.first_chunk::<8>()?;
+    has_end.then_some(u64::from_be_bytes(*end))
+}
+
 /// True if the record is absent at this time.
 pub(crate) fn is_expired(record: &Record, wall_ms: u64) -> bool {
     record.expires_ms.is_some_and(|at| at <= wall_ms)
@@ -67,6 +74,14 @@ mod tests {
                 (Version(42), expires_ms, &b"value"[..])
             );
         }
+    }
+
+    #[test]
+    fn the_end_of_a_stored_record_is_read_without_its_value() {
+        assert_eq!(expires_ms(&encode(Version(42), Some(7), b"value")), Some(7));
+        assert_eq!(expires_ms(&encode(Version(42), None, b"value")), None);
+        assert_eq!(expires_ms(&encode(Version(42), Some(7), b"")[..17]), None);
+        assert_eq!(expires_ms(&[9; 40]), None);
     }
 
     #[test]

@@ -5,8 +5,10 @@
 
 pub mod admit;
 mod apply;
+mod catch_up;
 mod collect;
 mod convert;
+mod expiry;
 mod inputs;
 mod joint;
 pub mod members;
@@ -42,7 +44,9 @@ use crate::system::SystemCommand;
 use crate::time::{Now, Version};
 
 pub(crate) use apply::first_records;
+pub(crate) use catch_up::TransferRoom;
 pub(crate) use collect::merge;
+pub(crate) use raft_log::ENTRY_BYTES;
 pub(crate) use reads::{ELECTION_TICKS, Reader};
 pub(crate) use requests::{REQUESTS_MAX, deletes as requests_deletes};
 pub(crate) use snapshot_send::Pace;
@@ -51,6 +55,7 @@ pub use summary::Summary;
 pub use view::ReplicaView;
 
 use apply::{Applied, Applier, Payload, load_system};
+use catch_up::CatchUp;
 use joint::Probe;
 use promise::Promise;
 use quiescence::Quiescence;
@@ -100,6 +105,7 @@ pub struct Replica {
     /// Not before the store has made the replica itself durable may it speak. `None` = it may.
     held_until: Option<u64>,
     sends: BTreeMap<ReplicaId, SnapshotSend>,
+    catch_up: CatchUp,
     receive: Option<SnapshotReceive>,
     /// The tick in which each other copy was last heard of. raft's own note of it is wiped at every check of the quorum.
     heard: BTreeMap<ReplicaId, u64>,
@@ -210,6 +216,7 @@ impl Replica {
             promise: Promise::of_process_before(term),
             held_until: None,
             sends: BTreeMap::new(),
+            catch_up: CatchUp::new(),
             receive: None,
             heard: BTreeMap::new(),
             members_known_from: 0,
@@ -350,13 +357,25 @@ impl Replica {
         self.raw.store().bytes()
     }
 
-    /// What the log may forget: nothing above what the store has made durable, and a tail is kept for copies that lag,
-    /// but never more than `most`.
+    /// True for a follower that must take the next entries of a leader of this term, however much its log holds. Either the
+    /// store has made all of it durable, so that it can be forgotten; or its end is not committed and of an earlier term,
+    /// and only with an entry of its own term does the leader commit it. Else what it holds is committed without it, sooner
+    /// or later, and then the store has it.
+    pub(crate) fn must_go_on(&self, term: u64) -> bool {
+        let log = &self.raw.raft.raft_log;
+        let is_stored = log.last_index() <= self.durable.0;
+        is_stored || (log.last_index() > log.committed && log.last_term() < term)
+    }
+
+    /// What the log may forget: nothing above what the store has made durable, nor what a copy needs next that a snapshot
+    /// brings up. A tail is kept for copies that lag, but never more than `most`.
     pub(crate) fn cut(&mut self, keep_bytes: usize, most: usize) -> Option<LogCut> {
         if self.raw.store().bytes() <= keep_bytes.min(most) {
             return None;
         }
         let limit = if is_planted(Planted::LogCutBeforeSync) { self.applier.state.applied.0 } else { self.durable.0 };
+        let needed_after = self.log_needed_after().filter(|_| !is_planted(Planted::LogCutUnderSnapshot));
+        let limit = limit.min(needed_after.unwrap_or(u64::MAX));
         let slowest = self.slowest_follower();
         let keep = if slowest < limit { keep_bytes.saturating_mul(8) } else { keep_bytes };
         let keep = keep.min(most);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
-use skerry_core::ids::{Incarnation, NodeId};
+use skerry_core::ids::{Incarnation, NodeId, ShardId};
 use skerry_core::map::{Map, Role};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::Input;
@@ -202,8 +202,12 @@ pub(crate) fn hand_over(hosts: &[NodeId], world: &mut World) {
     let heirs: Vec<_> = leader.in_step.iter().filter(|id| **id != leader.replica).copied().collect();
     let Some(&to) = heirs.choose(&mut world.rng) else { return };
     let messages = vec![PeerMessage::TransferLeader { shard: leader.shard, to }];
-    let (host, incarnation) = (leader.node, Incarnation(world.hosts.get(&leader.node).map_or(0, |h| h.incarnation)));
-    world.after(0, Event::Deliver { to: host, from: host, incarnation, messages });
+    let host = leader.node;
+    // From any node with a copy of the system shard: which of them leads it is not checked.
+    let systems = views(&world.hosts).into_values().filter(|v| v.shard == ShardId::SYSTEM && v.node != host);
+    let Some(from) = systems.max_by_key(|v| v.is_leader).map(|v| v.node) else { return };
+    let incarnation = Incarnation(world.hosts.get(&from).map_or(0, |h| h.incarnation));
+    world.after(0, Event::Deliver { to: host, from, incarnation, messages });
     if world.rng.random_bool(0.7) {
         world.network.deafen(host, hosts);
     }
@@ -222,6 +226,11 @@ pub(crate) fn newest_map(world: &World) -> Option<&Map> {
 
 /// True if all other members of every shard are up and have everything, and there are at least two of them.
 pub(crate) fn is_expendable(host: NodeId, world: &World) -> bool {
+    is_expendable_beside(host, None, world)
+}
+
+/// The same of every shard but one.
+pub(crate) fn is_expendable_beside(host: NodeId, beside: Option<ShardId>, world: &World) -> bool {
     let all = views(&world.hosts);
     let leaders = || all.values().filter(|v| v.is_leader);
     let here = all.values().filter(|v| v.node == host);
@@ -238,5 +247,5 @@ pub(crate) fn is_expendable(host: NodeId, world: &World) -> bool {
             && others()
                 .all(|m| m.role == Role::Voter && is_whole(&m.replica.id) && leader.in_step.contains(&m.replica.id))
     };
-    here.map(|v| v.shard).all(safe)
+    here.map(|v| v.shard).filter(|shard| Some(*shard) != beside).all(safe)
 }

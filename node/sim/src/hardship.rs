@@ -56,11 +56,15 @@ pub enum Hardship {
     SmallMemory,
     /// Disks hang for long: nothing becomes durable, and nothing fails.
     HungDisks,
+    /// Snapshots are far slower than writes, and nodes have little memory for what writes leave behind meanwhile.
+    SlowSnapshots,
+    /// A copy is lost for good at the moment when fewer copies are to stay, itself among them.
+    LostMidMove,
 }
 
 impl Hardship {
     /// Every one.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -83,16 +87,20 @@ impl Hardship {
         Self::EmptiedVolumes,
         Self::SmallMemory,
         Self::HungDisks,
+        Self::SlowSnapshots,
+        Self::LostMidMove,
     ];
 
     /// Those that few seeds have, so that the others stay what they are.
-    const RARE: [Self; 6] = [
+    const RARE: [Self; 8] = [
         Self::ForgedMessages,
         Self::ClientsAhead,
         Self::FullDisks,
         Self::EmptiedVolumes,
         Self::SmallMemory,
         Self::HungDisks,
+        Self::SlowSnapshots,
+        Self::LostMidMove,
     ];
 
     fn is_rare(self) -> bool {
@@ -201,6 +209,8 @@ pub(crate) struct Setting {
     pub(crate) losses: u32,
     pub(crate) piece_bytes: usize,
     pub(crate) piece_records: usize,
+    /// How long a piece is under way beyond what is usual, in microseconds.
+    pub(crate) piece_delay: u64,
     pub(crate) garbage_slice: usize,
     /// Request ids that each shard remembers.
     pub(crate) requests_max: usize,
@@ -249,6 +259,10 @@ impl Setting {
         let large_values = pick(rng, has(Hardship::ManyKeys), &[0, 10, 50], 0);
         let shards = rng.random_range(1..=4);
         let requests_max = if has(Hardship::ClientsAhead) { requests_max.min(20) } else { requests_max };
+        let slow = has(Hardship::SlowSnapshots);
+        let is_memory_small = slow || has(Hardship::SmallMemory);
+        let (keys, piece_records) = if slow { (60, 1) } else { (keys, piece_records) };
+        let (memory, shards) = if slow { (20_000, shards.min(2)) } else { (memory, shards) };
         Self {
             first_tick_max: if has(Hardship::FirstTick) { 50 * MILLISECOND } else { MILLISECOND },
             late,
@@ -260,11 +274,12 @@ impl Setting {
             losses: if has(Hardship::Losses) || has(Hardship::EmptiedVolumes) { 3 } else { 1 },
             piece_bytes,
             piece_records,
+            piece_delay: if slow { 300 * MILLISECOND } else { 0 },
             garbage_slice,
             requests_max,
-            log_memory_bytes_max: if has(Hardship::SmallMemory) { memory } else { usize::MAX },
-            preimage_bytes_max: if has(Hardship::SmallMemory) { memory / 4 } else { usize::MAX },
-            log_keep_bytes: if small || large_values > 0 { 32_000 } else { 2_000 },
+            log_memory_bytes_max: if is_memory_small { memory } else { usize::MAX },
+            preimage_bytes_max: if is_memory_small { memory / if slow { 100 } else { 4 } } else { usize::MAX },
+            log_keep_bytes: if !slow && (small || large_values > 0) { 32_000 } else { 2_000 },
             keys,
             large_values,
             shards,

@@ -11,6 +11,7 @@ mod ghosts;
 mod hardship;
 mod host;
 mod log;
+mod mid_move;
 mod network;
 mod operator;
 mod run;

@@ -123,6 +123,11 @@ impl Operator {
     }
 
     pub(crate) fn wake(&mut self, world: &mut World) {
+        for lost in std::mem::take(&mut world.lost_for_good) {
+            self.nodes -= usize::from(self.leaving.insert(lost));
+            self.replication_factor = self.replication_factor.min(u32::try_from(self.nodes).unwrap_or(1));
+            self.is_done = false;
+        }
         if let Some((token, sent, asked)) = self.asked.clone() {
             match world.answers.remove(&token) {
                 Some(Answer::Admin(result)) => {

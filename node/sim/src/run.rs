@@ -29,6 +29,10 @@ const ELECTED: u64 = 4 * SECOND;
 const HANGS: u64 = 12 * SECOND;
 /// What is under way when a cluster is at rest, such as a report, is done within this.
 const AGREEMENT: u64 = 5 * SECOND;
+/// Records end at most five seconds after they are put, and clocks are off by as much.
+const ENDED: u64 = 20 * SECOND;
+/// What has ended goes within this.
+const SWEPT: u64 = 30 * SECOND;
 /// Keys that are read one by one at the end; pages show all.
 const LAST_READS_MAX: usize = 12;
 pub(crate) const LOOK: u64 = 400 * MILLISECOND;
@@ -101,7 +105,8 @@ impl Run {
         for number in 0..CLIENTS {
             self.world.after(number as u64, Event::Wake(Waker::Client(number)));
         }
-        if !self.until(START, Self::is_at_rest) {
+        let start = if self.world.setting.has(Hardship::SlowSnapshots) { LIVENESS } else { START };
+        if !self.until(start, Self::is_at_rest) {
             self.fail("did not come to rest at the start");
         }
         self.world.after(0, Event::Wake(Waker::Faults));
@@ -114,7 +119,10 @@ impl Run {
         if !self.until(LIVENESS, Self::is_at_rest) {
             self.fail("did not come to rest after the faults");
         }
+        self.add_copies();
+        self.lose_as_copies_go();
         self.last_reads();
+        self.see_swept();
         if !self.until(AGREEMENT, |run| disagreement(&run.world.hosts).is_none())
             && let Some(broken) = disagreement(&self.world.hosts)
         {
@@ -219,12 +227,69 @@ impl Run {
         }
     }
 
+    /// Every shard gets one more copy while clients write on: snapshots that are slower than the writes end all the same.
+    fn add_copies(&mut self) {
+        if !self.world.setting.has(Hardship::SlowSnapshots) || self.world.checker.is_broken() {
+            return;
+        }
+        let Operator { replication_factor, nodes, is_done, .. } = &mut self.operator;
+        *replication_factor += 1;
+        *nodes = (*nodes).max(*replication_factor as usize);
+        *is_done = false;
+        self.world.mark("every shard is to have one more copy");
+        if !self.until(LIVENESS, Self::is_at_rest) {
+            self.fail("writes have outrun the snapshots for more copies");
+        }
+    }
+
+    /// Two copies of three are to stay, of which one is lost as its leader hears of that.
+    fn lose_as_copies_go(&mut self) {
+        if !self.world.setting.has(Hardship::LostMidMove) {
+            return;
+        }
+        for copies in [3, 2] {
+            self.world.may_lose_mid_move = copies == 2;
+            self.operator.nodes = self.operator.nodes.max(4);
+            self.operator.replication_factor = copies;
+            self.operator.is_done = false;
+            if !self.world.checker.is_broken() && !self.until(LIVENESS, Self::is_at_rest) {
+                self.fail("did not come to rest with fewer copies");
+            }
+            // So long that nothing is left of what leaders asked before.
+            self.until(ELECTED, |_| false);
+        }
+    }
+
+    /// What has ended goes from every store by itself, though nobody writes any more.
+    fn see_swept(&mut self) {
+        if !self.world.setting.has(Hardship::Expiry) || self.world.checker.is_broken() {
+            return;
+        }
+        // Whatever was put last has ended by then.
+        self.until(ENDED, |_| false);
+        self.until(SWEPT, |run| unswept(&run.world).is_none());
+        if let Some(left) = unswept(&self.world) {
+            self.world.checker.broken.push(format!("what has ended is still stored: {left}"));
+        }
+    }
+
     fn finish_read(&mut self) {
         self.until(10 * SECOND, |run| run.clients[0].is_idle());
         if !self.clients[0].is_idle() {
             self.fail("a read at the end was not answered");
         }
     }
+}
+
+/// A record that ended long ago by every clock, and is still in a store.
+fn unswept(world: &World) -> Option<String> {
+    let ended_ms = world.walls(world.time - ENDED / 2, world.time).0;
+    let copies = world.hosts.values().filter_map(|host| Some((host, host.node.as_ref()?)));
+    let mut copies = copies.flat_map(|(host, node)| node.each_replica().map(move |replica| (host, replica)));
+    copies.find_map(|(host, replica)| {
+        let ended = replica.first_ended(&host.engine, ended_ms).ok().flatten()?;
+        Some(format!("{ended:?} of shard {} on {}", replica.descriptor().shard, host.id))
+    })
 }
 
 /// What is not at rest: a table that is missing, a shard that moves, has not one leader or copies that differ.
@@ -251,7 +316,10 @@ pub(crate) fn restless(world: &World) -> Option<String> {
         let members: Vec<_> = all
             .iter()
             .filter(|v| v.shard == r.descriptor.shard)
-            .map(|v| (v.node, v.replica, v.term, v.is_leader, v.is_blank, v.applied, v.last, v.committed, &v.in_step))
+            .map(|v| {
+                let log = (v.applied, v.last, v.committed, v.told_committed);
+                (v.node, v.replica, v.term, v.is_leader, v.has_leader, v.is_blank, v.is_quiescent, log, &v.in_step)
+            })
             .collect();
         let blank = all.iter().filter(|v| v.shard == r.descriptor.shard && v.is_blank);
         let refused = blank.filter_map(|v| world.hosts.get(&v.node)?.node.as_ref()).map(|node| node.refusals());

@@ -129,7 +129,13 @@ impl World {
             if !is_cut {
                 self.forge((from, incarnation), to, &message);
             }
-            if late > 0 && !is_cut && self.rng.random_range(0..1_000) < late {
+            if self.setting.piece_delay > 0 && matches!(message, PeerMessage::SnapshotChunk(_)) {
+                if !is_cut {
+                    // All the same, so that they stay in order.
+                    let messages = vec![message];
+                    self.after(self.setting.piece_delay, Event::Deliver { to, from, incarnation, messages });
+                }
+            } else if late > 0 && !is_cut && self.rng.random_range(0..1_000) < late {
                 let delay = self.rng.random_range(0..self.setting.late_max);
                 self.after(delay, Event::Deliver { to, from, incarnation, messages: vec![message] });
             } else {

@@ -130,6 +130,12 @@ pub(crate) struct World {
     pub(crate) ghosts: Vec<Ghost>,
     pub(crate) full_disks: FullDisks,
     pub(crate) forger: Forger,
+    /// Since when a leader has known of no change of its shard's copies, by its node.
+    pub(crate) resting_since: BTreeMap<(NodeId, ShardId), u64>,
+    /// One copy may be lost.
+    pub(crate) may_lose_mid_move: bool,
+    /// Hosts that are lost for good and that the operator does not know of yet.
+    pub(crate) lost_for_good: Vec<NodeId>,
     /// Slowest log and store, in microseconds.
     pub(crate) disk_max: u64,
     /// What it is like.
@@ -169,6 +175,9 @@ impl World {
             ghosts: Vec::new(),
             full_disks: FullDisks::default(),
             forger: Forger::default(),
+            resting_since: BTreeMap::new(),
+            may_lose_mid_move: false,
+            lost_for_good: Vec::new(),
             disk_max: 2 * MILLISECOND,
             setting,
             is_troubled: false,
@@ -285,6 +294,7 @@ impl World {
             let bytes = if self.rng.random_bool(0.2) { 0 } else { usize::MAX };
             self.input(host, Input::AnswerRoom { bytes });
         }
+        self.lose_mid_move(host);
         self.input(host, Input::Tick);
         self.checker.look(host, &self.hosts);
         self.strike(host);

@@ -45,11 +45,11 @@ pub enum Refusal {
         shard: ShardId,
     },
     /// Nothing happened. Try again after a pause.
-    #[error("shard {shard} has {queued} requests waiting, its most")]
+    #[error("shard {shard} has {queued} requests waiting, and takes no more now")]
     Overloaded {
         /// Which shard.
         shard: ShardId,
-        /// Requests waiting.
+        /// Requests of clients that wait for their answers.
         queued: usize,
     },
     /// Nothing happened: the node has no room for the answer now. Try again after a pause.

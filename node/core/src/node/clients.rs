@@ -44,11 +44,8 @@ impl Node {
         let shard = record.descriptor.shard;
         let replica = self.replicas.get(&shard).filter(|replica| serves(replica, record));
         let replica = replica.ok_or_else(|| elsewhere(self.identity.node, record))?;
-        if replica.is_leader()
-            && let Some(queued) = self.log.glut()
-            && !is_planted(Planted::WritesOutrunDisk)
-        {
-            return Err(Refusal::Overloaded { shard, queued });
+        if replica.is_leader() && self.log.is_glutted() && !is_planted(Planted::WritesOutrunDisk) {
+            return Err(Refusal::Overloaded { shard, queued: replica.waiting() });
         }
         if replica.is_leader()
             && !command.only_deletes()
@@ -98,7 +95,9 @@ impl Node {
                     out.answers.push((token, Answer::Read(Err(Refusal::TooStale { behind_ms }))));
                     Ok(())
                 } else {
-                    replica.answer_read(token, &read, engine, now, &mut out)
+                    self.dirty.insert(replica.descriptor().shard);
+                    replica.wake(&self.heard);
+                    replica.answer_confirmed(token, read, engine, now, &mut out)
                 }
             }
         };

@@ -131,10 +131,9 @@ impl LogWatch {
         self.waiting.len() >= BATCHES_MAX && self.is_write_behind()
     }
 
-    /// So many batches wait behind a stalled write that clients must not add to them. `None` = they may.
-    pub(super) fn glut(&self) -> Option<usize> {
-        let batches = self.waiting.len();
-        (batches >= CLIENTS_BATCHES_MAX && self.is_write_behind()).then_some(batches)
+    /// True while so many batches wait behind a stalled write that clients must not add to them.
+    pub(super) fn is_glutted(&self) -> bool {
+        self.waiting.len() >= CLIENTS_BATCHES_MAX && self.is_write_behind()
     }
 
     fn is_write_behind(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::map::{Map, NodeRecord};
 use crate::node::forgotten::Forgotten;
 use crate::node::garbage::Garbage;
 use crate::node::log_watch::LogWatch;
+use crate::node::memory::Memory;
 use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
 use crate::node::{Identity, Node, NodeConfig};
@@ -106,6 +107,7 @@ impl Node {
             wants_sync: false,
             unsynced: true,
             log: LogWatch::new(config.log_stall_ticks),
+            memory: Memory::default(),
             highest: Version::default(),
             next_destroyed_write: Vec::new(),
             snapshot_budget: 0,

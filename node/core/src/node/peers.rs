@@ -24,7 +24,7 @@ impl Node {
         engine: &dyn Engine,
         now: Now,
     ) -> Result<(), EngineError> {
-        if let Err(refused) = message::admit_sender(&self.map, from, incarnation) {
+        if let Err(refused) = message::admit_sender(&self.map, (self.identity.node, from), incarnation) {
             self.refusals.note(from, &refused);
             return Ok(());
         }
@@ -97,7 +97,7 @@ impl Node {
             }
             return Ok(());
         }
-        if self.log.is_overfull() && !envelope.entries.is_empty() {
+        if (self.log.is_overfull() && !envelope.entries.is_empty()) || !self.takes_entries(&envelope) {
             return Ok(());
         }
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|r| r.id() == to) {

@@ -91,7 +91,7 @@ impl Node {
 
     fn confirmed(&mut self, shard: ShardId, reader: Reader, now: Now) {
         match reader {
-            Reader::Client { .. } => {}
+            Reader::Client { .. } | Reader::Late { .. } => {}
             Reader::Certify { nonce, asker, node } => {
                 let Some(replica) = self.replicas.get(&shard) else { return };
                 let answer = replica.certify(node);

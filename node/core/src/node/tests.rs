@@ -90,6 +90,31 @@ fn a_beat_goes_to_every_node_with_a_copy_of_a_shard_that_is_here_now_and_then() 
     assert_eq!(beats(&sent), [(2, None), (3, None), (2, None), (3, None)]);
 }
 
+/// Somebody else says in this node's name that its disk has stalled.
+fn is_own_name_believed() -> bool {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    let (from, incarnation) = (node.identity.node, node.identity.incarnation);
+    let messages = vec![PeerMessage::Beat(Beat { disk_stalled: true, ..Beat::default() })];
+    node.handle(Input::Peer { from, incarnation, messages }, &engine, NOW).expect("it is in memory");
+    assert!(node.heard.is_stalled(from) || node.refusals().count == 1);
+    node.heard.is_stalled(from)
+}
+
+#[test]
+fn nobody_speaks_in_this_nodes_own_name() {
+    assert!(!is_own_name_believed());
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_word_in_the_own_name_that_is_believed_is_caught() {
+    crate::planted::plant(Some(crate::planted::Planted::OwnNameBelieved));
+    let is_believed = is_own_name_believed();
+    crate::planted::plant(None);
+    assert!(is_believed);
+}
+
 #[test]
 fn a_disk_that_becomes_full_is_told_at_once_and_not_again() {
     let engine = Memory::default();

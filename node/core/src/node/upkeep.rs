@@ -4,19 +4,54 @@
 use crate::engine::{Engine, EngineError};
 use crate::ids::{ReplicaId, ShardId};
 use crate::log::{LogCut, LogWrite};
-use crate::node::{Held, Node, TICK_MS};
+use crate::node::{Node, TICK_MS};
 use crate::planted::{Planted, is_planted};
 use crate::replica::{Collected, Pace, Replica};
 use crate::time::Now;
+
+/// What the older entries of a log are there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LogUse {
+    NotNeeded,
+    ByCopyThatLags,
+    BySnapshot,
+}
+
+impl LogUse {
+    fn of(replica: &Replica) -> Self {
+        match replica.is_transferring() {
+            true => Self::BySnapshot,
+            false if replica.is_log_needed() => Self::ByCopyThatLags,
+            false => Self::NotNeeded,
+        }
+    }
+}
 
 impl Node {
     pub(super) fn keep_up(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         self.wants_sync |= self.unsynced && self.ticks.is_multiple_of(self.config.sync_ticks);
         self.collect_garbage(engine)?;
         let rate = self.map.limits.0.bytes_per_second;
+        self.measure();
         self.bound_preimages();
         self.snapshot_budget = self.snapshot_budget.saturating_add(rate.saturating_mul(TICK_MS) / 1000).min(rate);
-        self.pump_snapshots(engine, now)
+        self.pump_snapshots(engine, now)?;
+        self.sweep(engine, now)
+    }
+
+    /// One slice of one shard a tick: what has ended is deleted where this node leads.
+    fn sweep(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+        let wanting = self.replicas.iter().filter(|(_, replica)| replica.wants_sweep(now));
+        let wanting: Vec<ShardId> = wanting.map(|(shard, _)| *shard).collect();
+        let turn = usize::try_from(self.ticks).unwrap_or(0).checked_rem(wanting.len());
+        let Some(shard) = turn.and_then(|turn| wanting.get(turn)) else { return Ok(()) };
+        if let Some(replica) = self.replicas.get_mut(shard)
+            && replica.sweep(engine, now)?
+        {
+            replica.wake(&self.heard);
+            self.dirty.insert(*shard);
+        }
+        Ok(())
     }
 
     fn pump_snapshots(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
@@ -27,8 +62,15 @@ impl Node {
             piece_bytes: self.config.snapshot_piece_bytes,
             piece_records: self.config.snapshot_piece_records,
         };
-        for replica in self.replicas.values_mut().filter(|r| r.is_sending()) {
-            replica.pump_snapshots(engine, now, &mut pace, &is_full, &mut out)?;
+        let sending = self.replicas.iter().filter(|(_, replica)| replica.is_sending());
+        let mut sending: Vec<ShardId> = sending.map(|(shard, _)| *shard).collect();
+        // Each is the first in turn: where the budget is small, the first takes all of it.
+        let turn = usize::try_from(self.ticks).unwrap_or(0).checked_rem(sending.len()).unwrap_or(0);
+        sending.rotate_left(turn);
+        for shard in sending {
+            if let Some(replica) = self.replicas.get_mut(&shard) {
+                replica.pump_snapshots(engine, now, &mut pace, &is_full, &mut out)?;
+            }
         }
         self.snapshot_budget = pace.budget;
         self.send.append(&mut out.send);
@@ -117,23 +159,18 @@ impl Node {
         }
     }
 
-    /// What the replicas hold in memory for copies that lag.
-    pub fn held(&self) -> Held {
-        let replicas = self.replicas.values();
-        replicas.fold(Held::default(), |held, replica| Held {
-            log: held.log + replica.log_bytes(),
-            preimages: held.preimages + replica.preimage_bytes(),
-        })
-    }
-
-    /// The transfer that keeps the most is given up: writes go on, and raft starts another.
+    /// The transfer that keeps the most is given up, and raft starts another. The last resort: writes wait for transfers
+    /// before, and only those under way come on top.
     fn bound_preimages(&mut self) {
         let unbounded = is_planted(Planted::PreimagesUnbounded);
-        while self.held().preimages > self.config.preimage_bytes_max && !unbounded {
-            let largest = self.replicas.values_mut().max_by_key(|replica| replica.preimage_bytes());
-            if !largest.is_some_and(Replica::give_up_largest_send) {
+        let mut kept = self.memory.held().preimages;
+        while kept > self.config.preimage_bytes_max && !unbounded {
+            let largest = self.replicas.values_mut().max_by_key(|replica| replica.largest_burden());
+            let freed = largest.map_or(0, Replica::give_up_largest_send);
+            if freed == 0 {
                 break;
             }
+            kept -= freed;
         }
     }
 
@@ -141,25 +178,30 @@ impl Node {
         if !self.ticks.is_multiple_of(8) {
             return Vec::new();
         }
-        let keep = self.config.log_keep_bytes;
-        let mut cuts: Vec<_> = self.replicas.values_mut().filter_map(|r| r.cut(keep, usize::MAX)).collect();
+        let mut cuts = Vec::new();
+        self.forget(|_| true, usize::MAX, &mut cuts);
         // What nobody needs now goes first, so that a copy that lags or is being built does not start anew for it.
-        for is_needed in [false, true] {
-            self.cut_to_share(is_needed, &mut cuts);
+        let mut order = [LogUse::NotNeeded, LogUse::ByCopyThatLags, LogUse::BySnapshot];
+        if is_planted(Planted::NeededLogsCutFirst) {
+            order.reverse();
+        }
+        for log_use in order {
+            self.cut_to_share(log_use, &mut cuts);
         }
         cuts
     }
 
-    /// While the logs take too much together, those that a copy needs which lags, or all the others, get half of it.
-    fn cut_to_share(&mut self, is_needed: bool, cuts: &mut Vec<LogCut>) {
-        let (keep, all) = (self.config.log_keep_bytes, self.config.log_memory_bytes_max);
-        if self.held().log <= all || is_planted(Planted::LogMemoryUnbounded) {
+    /// While the logs take too much together, those that nobody needs get half of it, and all others the other half: those
+    /// from which copies go on that snapshots bring up, if there are any, a quarter of their own.
+    fn cut_to_share(&mut self, log_use: LogUse, cuts: &mut Vec<LogCut>) {
+        let all = self.config.log_memory_bytes_max;
+        if self.memory.held().log <= all || is_planted(Planted::LogMemoryUnbounded) {
             return;
         }
-        let count = self.replicas.values().filter(|replica| replica.is_log_needed() == is_needed).count();
-        let most = all / 2 / count.max(1);
-        let these = self.replicas.values_mut().filter(|replica| replica.is_log_needed() == is_needed);
-        cuts.extend(these.filter_map(|replica| replica.cut(keep, most)));
+        let count = |log_use| self.replicas.values().filter(|replica| LogUse::of(replica) == log_use).count();
+        let is_half = log_use != LogUse::BySnapshot && (log_use == LogUse::NotNeeded || count(LogUse::BySnapshot) == 0);
+        let most = all / if is_half { 2 } else { 4 } / count(log_use).max(1);
+        self.forget(|replica| LogUse::of(replica) == log_use, most, cuts);
         // What is left waits for the store.
         self.wants_sync |= self.unsynced;
     }

@@ -20,9 +20,6 @@ use crate::replica::{Replica, apply};
 pub const TERM_JUMP_MAX: u64 = 1 << 32;
 /// No log gets so long: at a million entries a second it takes 100,000 years. Sums of two indexes do not overflow.
 pub const INDEX_MAX: u64 = 1 << 62;
-/// Bytes of entries in memory above which no more are taken: eight times what a log keeps for copies that lag, the
-/// entries of one leader that are not committed, and a few seconds of writes that the store has not synced.
-pub const LOG_BYTES_MAX: usize = 256 << 20;
 /// raft's longest context is that of a leadership transfer.
 const CONTEXT_BYTES_MAX: usize = 64;
 /// A copy that nobody has led for so many ticks takes messages of a copy that it does not know: log and map are both so
@@ -44,8 +41,6 @@ pub struct RaftFacts {
     pub is_leader: bool,
     /// Index of its last entry.
     pub last: u64,
-    /// Memory that its entries take.
-    pub log_bytes: usize,
     /// True if no leader was heard of for long.
     pub is_leaderless: bool,
     /// The node of the copy that the message says it is from. `None` = unknown.
@@ -112,12 +107,6 @@ pub enum Refused {
         /// Which.
         index: u64,
     },
-    /// Too many bytes of entries wait here.
-    #[error("log holds {bytes} bytes in memory, no more are taken above {LOG_BYTES_MAX}")]
-    Full {
-        /// As many.
-        bytes: usize,
-    },
     /// The context is longer than any of raft.
     #[error("context has {bytes} bytes, it must have at most {CONTEXT_BYTES_MAX}")]
     Context {
@@ -182,9 +171,6 @@ fn append(facts: &RaftFacts, message: &RaftEnvelope) -> Result<(), Refused> {
     leader(facts, message)?;
     position(message.index, message.log_term, message.term)?;
     at_most("commit", message.commit, INDEX_MAX)?;
-    if !message.entries.is_empty() && facts.log_bytes > LOG_BYTES_MAX {
-        return Err(Refused::Full { bytes: facts.log_bytes });
-    }
     let (mut index, mut term) = (message.index, message.log_term.max(1));
     for entry in &message.entries {
         let is_next = entry.index == index + 1 && entry.term >= term && entry.term <= message.term;
@@ -288,7 +274,6 @@ impl Replica {
             leader: ReplicaId(raft.leader_id),
             is_leader: self.is_leader(),
             last: raft.raft_log.last_index(),
-            log_bytes: self.raw.store().bytes(),
             is_leaderless: self.ticks - self.led_tick > LEADERLESS_TICKS,
             home: home.or_else(|| self.peers.get(&speaker).copied()),
         }

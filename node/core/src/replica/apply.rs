@@ -14,6 +14,7 @@ use crate::engine::{Engine, EngineError, EngineWrite, data_end, data_key};
 use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::planted::{Planted, is_planted};
 use crate::record;
+use crate::replica::expiry::Sweep;
 use crate::replica::requests::{Known, Requests};
 use crate::replica::state::ReplicaState;
 use crate::system::state::SystemState;
@@ -62,6 +63,7 @@ pub(crate) struct Applier {
     pub(super) requests: Requests,
     /// Only in the system shard.
     pub system: Option<SystemState>,
+    pub(super) sweep: Sweep,
     batch: Batch,
 }
 
@@ -80,7 +82,7 @@ pub(super) trait Overwritten {
 
 impl Applier {
     pub(super) fn new(state: ReplicaState, requests: Requests, system: Option<SystemState>) -> Self {
-        Self { state, requests, system, batch: Batch::default() }
+        Self { state, requests, system, sweep: Sweep::new(), batch: Batch::default() }
     }
 
     /// The records are not this copy's any more.
@@ -209,7 +211,10 @@ impl Applier {
         self.state.last_version = version;
         for mutation in &command.mutations {
             match mutation {
-                Mutation::Put { key, value, expires_ms } => self.put(key, record::encode(version, *expires_ms, value)),
+                Mutation::Put { key, value, expires_ms } => {
+                    expires_ms.iter().for_each(|at| self.sweep.note(*at));
+                    self.put(key, record::encode(version, *expires_ms, value));
+                }
                 Mutation::Delete { key } => self.delete(key),
             }
         }

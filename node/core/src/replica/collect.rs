@@ -39,6 +39,30 @@ impl Replica {
             return Ok(());
         }
         self.propose(now, out);
+        self.process_all(engine, now, sequence, out)?;
+        let mut is_late = false;
+        for reader in self.reads.take_ready(self.applier.state.applied.0) {
+            match reader {
+                Reader::Client { token, read } => {
+                    self.answer_confirmed(token, read, engine, now, out)?;
+                    is_late |= self.raw.has_ready();
+                }
+                // Once is enough: more may have ended since, and so for ever.
+                Reader::Late { token, read } => self.answer_read(token, &read, engine, now, out)?,
+                Reader::Certify { .. } | Reader::Steward { .. } | Reader::Status { .. } => out.readers.push(reader),
+            }
+        }
+        if is_late { self.process_all(engine, now, sequence, out) } else { Ok(()) }
+    }
+
+    /// Whatever raft has ready, up to a bound.
+    fn process_all(
+        &mut self,
+        engine: &dyn Engine,
+        now: Now,
+        sequence: u64,
+        out: &mut Collected,
+    ) -> Result<(), EngineError> {
         for _ in 0..READY_ROUNDS_MAX {
             self.leave_joint();
             if !self.raw.has_ready() {
@@ -47,12 +71,6 @@ impl Replica {
             let ready = self.raw.ready();
             self.process(ready, engine, now, sequence, out)?;
         }
-        for reader in self.reads.take_ready(self.applier.state.applied.0) {
-            match reader {
-                Reader::Client { token, read } => self.answer_read(token, &read, engine, now, out)?,
-                Reader::Certify { .. } | Reader::Steward { .. } | Reader::Status { .. } => out.readers.push(reader),
-            }
-        }
         Ok(())
     }
 
@@ -60,7 +78,8 @@ impl Replica {
         if !self.is_leader() || self.raw.raft.lead_transferee.is_some() {
             return;
         }
-        while !self.writes.is_empty() {
+        let mut proposed_bytes = 0;
+        while !self.writes.is_empty() && !self.writes_wait(proposed_bytes) {
             let (mut commands, mut waiters, mut bytes) = (Vec::new(), Vec::new(), 0);
             while let Some((command, token)) = self.writes.pop_front() {
                 if let Some(refusal) = self.refuse_issued(&command, now.wall_ms) {
@@ -77,6 +96,7 @@ impl Replica {
             if commands.is_empty() {
                 break;
             }
+            proposed_bytes += bytes;
             let payload = Payload::Data { wall_ms: now.wall_ms, commands };
             if !self.propose_payload(&payload, waiters.clone(), false) {
                 self.put_back(payload, waiters);
@@ -104,7 +124,7 @@ impl Replica {
     }
 
     /// False = raft takes nothing now; nothing happened.
-    fn propose_payload(&mut self, payload: &Payload, waiters: Vec<Option<Token>>, is_system: bool) -> bool {
+    pub(super) fn propose_payload(&mut self, payload: &Payload, waiters: Vec<Option<Token>>, is_system: bool) -> bool {
         if self.raw.propose(Vec::new(), codec::encode(payload).to_vec()).is_err() {
             return false;
         }
@@ -325,6 +345,7 @@ impl Replica {
     fn forget_removed(&mut self) {
         let is_member = |id: &ReplicaId| self.applier.state.descriptor.members.iter().any(|m| m.replica.id == *id);
         self.sends.retain(|to, _| is_member(to));
+        self.catch_up.retain(is_member);
     }
 }
 

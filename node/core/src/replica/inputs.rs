@@ -11,6 +11,7 @@ use crate::message::{CertifyAnswer, RaftEnvelope, RaftKind};
 use crate::node::{Answer, Refusal};
 use crate::planted::{Planted, is_planted};
 use crate::replica::members::MemberChange;
+use crate::replica::read::{Found, Times};
 use crate::replica::{
     Collected, ELECTION_TICKS, JOINT_OVERDUE_TICKS, Outstanding, Reader, Replica, WAITING_MAX, convert,
 };
@@ -43,7 +44,8 @@ impl Replica {
         let mut is_settled = true;
         if self.is_leader() {
             self.start_round(now);
-            self.give_up_stalled_snapshots(now);
+            self.follow_catch_ups(now);
+            self.give_up_futile_snapshots(now);
             is_settled = self.change_members(record());
             self.make_members_known();
         }
@@ -136,8 +138,14 @@ impl Replica {
         if !self.is_leader() {
             return Some(Refusal::NotLeader { shard, leader: self.leader_node() });
         }
-        let queued = self.writes.len() + self.proposed.len();
-        (queued >= WAITING_MAX).then_some(Refusal::Overloaded { shard, queued })
+        let is_much = self.writes.len() + self.proposed.len() >= WAITING_MAX;
+        is_much.then(|| Refusal::Overloaded { shard, queued: self.waiting() })
+    }
+
+    /// Requests that wait here for their answers. Goes through all of them.
+    pub(crate) fn waiting(&self) -> usize {
+        let proposed: usize = self.proposed.values().map(|proposed| proposed.waiters.len()).sum();
+        self.writes.len() + self.system_commands.len() + proposed + self.reads.len()
     }
 
     /// Refuses a request id from the future, by the clock that goes into the log with it: were many such remembered, the
@@ -197,7 +205,7 @@ impl Replica {
             || (self.reads.has_lease(now.monotonic_ms) && self.has_committed_in_term())
         {
             if self.applier.state.applied.0 >= committed || is_planted(Planted::ReadBeforeApplied) {
-                return self.answer_read(token, &read, engine, now, out);
+                return self.answer_confirmed(token, read, engine, now, out);
             }
             self.reads.wait_applied(committed, Reader::Client { token, read });
             return Ok(());
@@ -207,7 +215,7 @@ impl Replica {
         Ok(())
     }
 
-    /// A read of what this copy has applied.
+    /// A read of what this copy has applied, by the shard's time as it has it.
     pub(crate) fn answer_read(
         &self,
         token: Token,
@@ -216,16 +224,39 @@ impl Replica {
         now: Now,
         out: &mut Collected,
     ) -> Result<(), EngineError> {
+        if let Some(found) = self.found(token, read, engine, now, out)? {
+            self.answer_found(token, found.result, out);
+        }
+        Ok(())
+    }
+
+    /// What this copy has applied. `None` = the read is answered: there is no room, or the keys are elsewhere.
+    pub(super) fn found(
+        &self,
+        token: Token,
+        read: &Read,
+        engine: &dyn Engine,
+        now: Now,
+        out: &mut Collected,
+    ) -> Result<Option<Found>, EngineError> {
         if out.answer_room.0 == 0 && !is_planted(Planted::AnswersUnbounded) {
             let shard = self.descriptor().shard;
             out.answers.push((token, Answer::Read(Err(Refusal::NoMemory { shard }))));
-            return Ok(());
+            return Ok(None);
         }
-        let result = super::read::read(self.descriptor(), read, engine, now.wall_ms)?;
-        let epoch = crate::ids::Epoch::default();
-        out.answer_room.0 = out.answer_room.0.saturating_sub(result.as_ref().map_or(0, ReadResult::bytes));
-        out.answers.push((token, Answer::Read(result.ok_or(Refusal::WrongShard { epoch }))));
-        Ok(())
+        let is_own = is_planted(Planted::ExpiredByOwnClock);
+        let shard_ms = if is_own { now.wall_ms } else { self.last_version().wall_ms() };
+        let found = super::read::read(self.descriptor(), read, engine, Times { shard_ms, now_ms: now.wall_ms })?;
+        if found.is_none() {
+            let epoch = crate::ids::Epoch::default();
+            out.answers.push((token, Answer::Read(Err(Refusal::WrongShard { epoch }))));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn answer_found(&self, token: Token, result: ReadResult, out: &mut Collected) {
+        out.answer_room.0 = out.answer_room.0.saturating_sub(result.bytes());
+        out.answers.push((token, Answer::Read(Ok(result))));
     }
 
     /// Answers `reader` once a quorum has confirmed this leader from now on. Gives it back if this copy does not lead.
@@ -335,7 +366,9 @@ impl Replica {
         }
         for reader in self.reads.lost() {
             match reader {
-                Reader::Client { token, .. } => out.answers.push((token, Answer::Read(Err(not_leader.clone())))),
+                Reader::Client { token, .. } | Reader::Late { token, .. } => {
+                    out.answers.push((token, Answer::Read(Err(not_leader.clone()))));
+                }
                 Reader::Status { token } => {
                     out.answers.push((token, Answer::Admin(Err(crate::node::AdminRefusal::NotLeader { leader }))))
                 }
@@ -344,6 +377,8 @@ impl Replica {
             }
         }
         self.sends.clear();
+        self.applier.sweep.forget();
+        self.catch_up.retain(|_| false);
         self.joint_since = None;
     }
 

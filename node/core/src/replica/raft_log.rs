@@ -14,7 +14,10 @@ use crate::map::{Descriptor, Role};
 pub(crate) struct RaftLog {
     start: (u64, u64),
     entries: VecDeque<Entry>,
-    entry_bytes: usize,
+    /// Of each entry, the bytes of all that were here up to it, those that were forgotten included.
+    ends: VecDeque<u64>,
+    /// The same of the entry before the first.
+    begin: u64,
     pub(super) hard_state: HardState,
     pub(super) conf_state: ConfState,
     /// What a snapshot taken now would be at.
@@ -25,8 +28,9 @@ pub(crate) struct RaftLog {
 
 impl RaftLog {
     pub(super) fn new(start: (u64, u64), entries: Vec<Entry>, hard_state: HardState) -> Self {
-        let entry_bytes = entries.iter().map(weight).sum();
-        Self { start, entries: entries.into(), entry_bytes, hard_state, ..Self::default() }
+        let mut log = Self { start, hard_state, ..Self::default() };
+        entries.into_iter().for_each(|entry| log.push(entry));
+        log
     }
 
     /// Index and term before the first entry.
@@ -36,7 +40,23 @@ impl RaftLog {
 
     /// Memory that the entries take, about.
     pub(super) fn bytes(&self) -> usize {
-        self.entry_bytes
+        bytes_between(self.begin, self.end())
+    }
+
+    /// Memory that the entries after an index take, about; that of all if the index is before the first.
+    pub(super) fn bytes_after(&self, index: u64) -> usize {
+        let before = index.checked_sub(self.start.0 + 1).and_then(|offset| usize::try_from(offset).ok());
+        let begin = before.map_or(self.begin, |offset| self.ends.get(offset).copied().unwrap_or(self.end()));
+        bytes_between(begin, self.end())
+    }
+
+    fn end(&self) -> u64 {
+        self.ends.back().copied().unwrap_or(self.begin)
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.ends.push_back(self.end() + weight(&entry) as u64);
+        self.entries.push_back(entry);
     }
 
     /// Index of the last entry.
@@ -48,14 +68,13 @@ impl RaftLog {
     pub(super) fn append(&mut self, entries: &[Entry]) {
         for entry in entries {
             while self.last() >= entry.index {
-                match self.entries.pop_back() {
-                    Some(old) => self.entry_bytes -= weight(&old),
-                    None => break,
+                if self.entries.pop_back().is_none() {
+                    break;
                 }
+                self.ends.pop_back();
             }
             assert_eq!(self.last() + 1, entry.index, "a log has no gaps");
-            self.entry_bytes += weight(entry);
-            self.entries.push_back(entry.clone());
+            self.push(entry.clone());
         }
     }
 
@@ -73,9 +92,9 @@ impl RaftLog {
     /// Forgets entries at or below `limit` until at most `keep` bytes are left. True if any went.
     pub(super) fn forget(&mut self, limit: u64, keep: usize) -> bool {
         let before = self.start;
-        while self.start.0 < limit && self.entry_bytes > keep {
+        while self.start.0 < limit && self.bytes() > keep {
             let Some(entry) = self.entries.pop_front() else { break };
-            self.entry_bytes -= weight(&entry);
+            self.begin = self.ends.pop_front().unwrap_or(self.begin);
             self.start = (entry.index, entry.term);
         }
         self.start != before
@@ -87,9 +106,16 @@ impl RaftLog {
     }
 }
 
+/// Memory that an entry takes beside what it holds, about.
+pub(crate) const ENTRY_BYTES: usize = 96;
+
 /// Memory that an entry takes, about.
 fn weight(entry: &Entry) -> usize {
-    entry.data.len() + entry.context.len() + 96
+    entry.data.len() + entry.context.len() + ENTRY_BYTES
+}
+
+fn bytes_between(begin: u64, end: u64) -> usize {
+    usize::try_from(end.saturating_sub(begin)).unwrap_or(usize::MAX)
 }
 
 /// The Raft configuration of a descriptor.

@@ -25,6 +25,8 @@ const RENEW_MS: u64 = 1_000;
 pub(crate) enum Reader {
     /// A client.
     Client { token: Token, read: Read },
+    /// A client whose read waits for the shard's time.
+    Late { token: Token, read: Read },
     /// The steward of another node (or this) asks for a certificate.
     Certify { nonce: u64, asker: NodeId, node: NodeId },
     /// This node's steward confirms its own leadership.

@@ -14,12 +14,15 @@ use crate::ids::NodeId;
 use crate::map::Replica as Copy;
 use crate::message::{PeerMessage, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::planted::{Planted, is_planted};
+use crate::replica::catch_up::{ACCEPTS_MS, GETS_ON_MS, SYNCS_MS, WHOLE};
 use crate::replica::state::ReplicaState;
 
 /// Unacknowledged pieces under way: enough for a round trip, little enough to keep in memory.
 const WINDOW_CHUNKS: usize = 4;
 const RESEND_MS: u64 = 500;
 const STALL_MS: u64 = 10_000;
+/// A receiver that has everything may take so long to make it durable.
+const INSTALL_MS: u64 = 120_000;
 
 /// How much may be sent, and in pieces of what size.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +40,7 @@ pub(crate) struct Pace {
 pub(super) struct SnapshotSend {
     offer: SnapshotOffer,
     to_node: NodeId,
+    first: Bytes,
     cursor: Bytes,
     end: Bytes,
     is_read: bool,
@@ -48,6 +52,8 @@ pub(super) struct SnapshotSend {
     next_sequence: u64,
     last_send_ms: u64,
     last_progress_ms: u64,
+    /// Since when the receiver has had everything, if it has.
+    all_taken_ms: Option<u64>,
     sent_bytes: u64,
 }
 
@@ -72,8 +78,10 @@ impl SnapshotSend {
         if is_planted(Planted::RequestsMissingInSnapshot) {
             requests.clear();
         }
+        let first = data_key(descriptor.table, &descriptor.start);
         Ok(Self {
-            cursor: data_key(descriptor.table, &descriptor.start),
+            cursor: first.clone(),
+            first,
             end: data_end(descriptor.table, descriptor.end.as_deref()),
             offer: SnapshotOffer {
                 id,
@@ -97,6 +105,7 @@ impl SnapshotSend {
             next_sequence: 0,
             last_send_ms: 0,
             last_progress_ms: now_ms,
+            all_taken_ms: None,
             sent_bytes: 0,
         })
     }
@@ -125,8 +134,34 @@ impl SnapshotSend {
         self.preimage_bytes
     }
 
+    /// One that nobody has accepted loses nothing by being made anew, and its index grows old.
     pub(super) fn is_stalled(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.last_progress_ms) > STALL_MS
+        let most = if self.accepted { STALL_MS } else { GETS_ON_MS };
+        now_ms.saturating_sub(self.last_progress_ms) > most
+    }
+
+    /// True unless the receiver has taken nothing for a while.
+    pub(super) fn gets_on(&self, now_ms: u64) -> bool {
+        let (since, most) = match self.all_taken_ms {
+            Some(since) => (since, SYNCS_MS),
+            None if self.accepted => (self.last_progress_ms, GETS_ON_MS),
+            None => (self.last_progress_ms, ACCEPTS_MS),
+        };
+        now_ms.saturating_sub(since) <= most || is_planted(Planted::SilentReceiverHoldsWrites)
+    }
+
+    /// The index that the snapshot is at.
+    pub(super) fn index(&self) -> u64 {
+        self.offer.index
+    }
+
+    /// How many parts of [`WHOLE`] are cut, about: by bytes of what was ever put, and by the place in the shard's range.
+    pub(super) fn parts_done(&self) -> u64 {
+        if self.is_read {
+            return WHOLE;
+        }
+        let by_bytes = self.sent_bytes.saturating_mul(WHOLE) / self.progress().1.max(1);
+        by_bytes.max(parts_between(&self.first, &self.end, &self.cursor))
     }
 
     /// Keeps what is about to be overwritten, if it was not read yet.
@@ -150,8 +185,15 @@ impl SnapshotSend {
                 self.unacked.pop_front();
                 self.last_progress_ms = now_ms;
             }
-            if sequence == 0 {
+            if sequence == 0 && self.next_sequence == 0 {
                 self.last_progress_ms = now_ms;
+            }
+            // One that wants less has forgotten what it had, and what was acknowledged is not kept.
+            if self.has_all_taken() && sequence == self.next_sequence {
+                let since = *self.all_taken_ms.get_or_insert(now_ms);
+                if now_ms.saturating_sub(since) <= INSTALL_MS {
+                    self.last_progress_ms = now_ms;
+                }
             }
         }
     }
@@ -172,6 +214,11 @@ impl SnapshotSend {
             }
             return Ok(out);
         }
+        if resend && self.has_all_taken() {
+            // It says when it stands at the snapshot, and that word may be lost.
+            self.last_send_ms = now_ms;
+            out.push((self.to_node, PeerMessage::SnapshotOffer(self.offer.clone())));
+        }
         if resend && !self.unacked.is_empty() {
             self.last_send_ms = now_ms;
             out.extend(self.unacked.iter().map(|c| (self.to_node, PeerMessage::SnapshotChunk(c.clone()))));
@@ -191,6 +238,11 @@ impl SnapshotSend {
     /// True once the last piece was cut.
     fn is_all_cut(&self) -> bool {
         self.is_read && self.requests.is_empty() && self.next_sequence > 0
+    }
+
+    /// True once the receiver has acknowledged the last piece.
+    fn has_all_taken(&self) -> bool {
+        self.is_all_cut() && self.unacked.is_empty()
     }
 
     fn next_chunk(&mut self, engine: &dyn Engine, pace: &Pace) -> Result<SnapshotChunk, EngineError> {
@@ -243,6 +295,15 @@ impl SnapshotSend {
         self.cursor = upto;
         Ok(found.into_iter().collect())
     }
+}
+
+/// Where a key lies between two others, in parts of [`WHOLE`]: right where keys are hashes, a guess where they are words.
+fn parts_between(first: &[u8], end: &[u8], key: &[u8]) -> u64 {
+    let alike = first.iter().zip(end).take_while(|(a, b)| a == b).count();
+    let place = |key: &[u8]| (alike..alike + 8).fold(0_u128, |n, at| n << 8 | u128::from(*key.get(at).unwrap_or(&0)));
+    let (first, end, key) = (place(first), place(end), place(key));
+    let parts = key.saturating_sub(first) * u128::from(WHOLE) / end.saturating_sub(first).max(1);
+    u64::try_from(parts).unwrap_or(WHOLE).min(WHOLE)
 }
 
 /// Memory that a pre-image takes, about.

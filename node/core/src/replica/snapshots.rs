@@ -44,10 +44,12 @@ impl Replica {
         Ok(())
     }
 
-    pub(super) fn give_up_stalled_snapshots(&mut self, now: Now) {
-        let stalled: Vec<_> =
-            self.sends.iter().filter(|(_, s)| s.is_stalled(now.monotonic_ms)).map(|(to, _)| *to).collect();
-        for to in stalled {
+    /// Gives up transfers that get no further, and those whose snapshot the log does not reach back to any more.
+    pub(super) fn give_up_futile_snapshots(&mut self, now: Now) {
+        let (now_ms, start) = (now.monotonic_ms, self.raw.store().start().0);
+        let is_futile = |send: &SnapshotSend| send.is_stalled(now_ms) || send.index() < start;
+        let futile: Vec<_> = self.sends.iter().filter(|(_, send)| is_futile(send)).map(|(to, _)| *to).collect();
+        for to in futile {
             self.sends.remove(&to);
             self.raw.report_snapshot(to.0, SnapshotStatus::Failure);
         }
@@ -62,7 +64,11 @@ impl Replica {
         is_full: &dyn Fn(NodeId) -> bool,
         out: &mut Collected,
     ) -> Result<(), EngineError> {
-        for send in self.sends.values_mut().filter(|send| !is_full(send.to_node())) {
+        let mut turns: Vec<_> = self.sends.values_mut().filter(|send| !is_full(send.to_node())).collect();
+        // Each is the first in turn: where the budget is small, the first takes all of it.
+        let turn = usize::try_from(self.ticks).unwrap_or(0).checked_rem(turns.len()).unwrap_or(0);
+        turns.rotate_left(turn);
+        for send in turns {
             out.send.extend(send.pump(engine, now.monotonic_ms, pace)?);
         }
         Ok(())
@@ -73,14 +79,19 @@ impl Replica {
         self.sends.values().map(SnapshotSend::preimage_bytes).sum()
     }
 
-    /// Gives up the transfer that keeps the most of what was overwritten. False = there is none.
-    pub(crate) fn give_up_largest_send(&mut self) -> bool {
-        let largest = self.sends.iter().max_by_key(|(_, send)| send.preimage_bytes()).map(|(to, _)| *to);
-        if let Some(to) = largest {
-            self.sends.remove(&to);
-            self.raw.report_snapshot(to.0, SnapshotStatus::Failure);
-        }
-        largest.is_some()
+    /// Gives up the transfer that keeps the most of what was overwritten, those that do not get on before the others. The
+    /// bytes that this frees.
+    pub(crate) fn give_up_largest_send(&mut self) -> usize {
+        let Some((to, send)) = self.sends.iter().max_by_key(|(_, send)| self.burden_of(send)) else { return 0 };
+        let (to, freed) = (*to, send.preimage_bytes());
+        self.sends.remove(&to);
+        self.raw.report_snapshot(to.0, SnapshotStatus::Failure);
+        freed
+    }
+
+    /// Of the transfer that is to be given up first: whether it does not get on, and what it keeps.
+    pub(crate) fn largest_burden(&self) -> (bool, usize) {
+        self.sends.values().map(|send| self.burden_of(send)).max().unwrap_or_default()
     }
 
     pub(crate) fn is_sending(&self) -> bool {
@@ -99,7 +110,9 @@ impl Replica {
         match ack.state {
             SnapshotState::Want(_) => send.acknowledged(ack.state, now.monotonic_ms),
             SnapshotState::Installed => {
+                let index = send.index();
                 self.sends.remove(&to);
+                self.catch_up.installed(to, index, now.monotonic_ms);
                 self.raw.report_snapshot(to.0, SnapshotStatus::Finish);
             }
             SnapshotState::Refused => {

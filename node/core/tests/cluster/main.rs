@@ -4,6 +4,7 @@
 
 mod adversary;
 mod bounds;
+mod catch_up;
 mod given_up;
 mod harness;
 mod keys;

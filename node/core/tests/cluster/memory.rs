@@ -92,6 +92,29 @@ fn kept_of_what_is_overwritten() -> usize {
     most
 }
 
+/// The store of a follower syncs nothing, so its log may forget nothing, while others write. The most that the follower
+/// kept, and whether it has all that was accepted once its store syncs again.
+fn kept_by_a_follower_that_cannot_forget() -> (usize, bool) {
+    let (mut cluster, nodes, table) = three_nodes_within(LOG_BYTES_MAX, usize::MAX);
+    cluster.settle();
+    let late = a_follower(&cluster, table, &nodes);
+    cluster.unsynced = Some(late);
+    let mut most = 0;
+    for key in 0..200 {
+        written(&mut cluster, table, &format!("a{key}"), 1_000);
+        most = most.max(cluster.hosts[&late].node.held().log);
+    }
+    cluster.unsynced = None;
+    // The one that is under way ends.
+    (1..1_000).for_each(|mark| cluster.input(late, Input::EngineDurable { mark }));
+    cluster.run(400);
+    let views = |node: &NodeId| {
+        let views = cluster.hosts[node].node.replicas().filter(|view| view.shard.0 != 0);
+        views.map(|view| (view.shard, view.applied)).collect::<Vec<_>>()
+    };
+    (most, nodes.iter().all(|node| views(node) == views(&late)))
+}
+
 /// What three reads come to, one after the other, with room for one and a half of them.
 fn reads_with_little_room() -> Vec<Result<Option<usize>, Refusal>> {
     let (mut cluster, _, table) = three_nodes_within(usize::MAX, usize::MAX);
@@ -141,6 +164,13 @@ fn logs_that_no_copy_needs_are_forgotten_before_those_of_copies_that_lag() {
 }
 
 #[test]
+fn a_follower_that_cannot_forget_takes_bounded_memory_and_catches_up_when_it_can() {
+    let (most, has_all) = kept_by_a_follower_that_cannot_forget();
+    assert!(most <= LOG_BYTES_MAX, "{most} bytes were kept");
+    assert!(has_all);
+}
+
+#[test]
 fn a_snapshot_that_writes_outrun_is_given_up() {
     let most = kept_of_what_is_overwritten();
     // One tick's writes may come on top.
@@ -161,6 +191,10 @@ fn memory_that_is_not_bounded_is_caught() {
     assert!(kept_for_a_copy_that_is_away().0 > LOG_BYTES_MAX);
     plant(Some(Planted::PreimagesUnbounded));
     assert!(kept_of_what_is_overwritten() > PREIMAGE_BYTES_MAX + 2_000);
+    plant(Some(Planted::FollowerLogUnbounded));
+    assert!(kept_by_a_follower_that_cannot_forget().0 > LOG_BYTES_MAX);
+    plant(Some(Planted::NeededLogsCutFirst));
+    assert!(!catches_up_without_a_snapshot());
     plant(Some(Planted::AnswersUnbounded));
     assert!(reads_with_little_room().iter().all(Result::is_ok));
     plant(None);

@@ -26,6 +26,9 @@ const REPLICAS_MAX: u64 = 1 << 32;
 /// Why a message is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    /// It is from another process than this one, in this node's own name.
+    #[error("{0} is this node itself")]
+    OwnName(NodeId),
     /// No node of the database has this number.
     #[error("{0} is not a node of this database")]
     UnknownNode(NodeId),
@@ -68,12 +71,16 @@ pub enum Refused {
     },
 }
 
-/// Who may speak at all: a node that the map knows, in a start that can be. A map without nodes knows nobody yet.
+/// Who may speak at all: another node that the map knows, in a start that can be. A map without nodes knows nobody yet. No
+/// node sends itself anything: what one says in this node's name would count as what it knows of itself.
 ///
 /// # Errors
 ///
 /// Of a sender that cannot be.
-pub fn admit_sender(map: &Map, from: NodeId, incarnation: Incarnation) -> Result<(), Refused> {
+pub fn admit_sender(map: &Map, (own, from): (NodeId, NodeId), incarnation: Incarnation) -> Result<(), Refused> {
+    if from == own && !is_planted(Planted::OwnNameBelieved) {
+        return Err(Refused::OwnName(from));
+    }
     let Some(record) = map.nodes.get(&from) else {
         return if map.nodes.is_empty() { Ok(()) } else { Err(Refused::UnknownNode(from)) };
     };

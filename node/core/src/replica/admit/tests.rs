@@ -22,7 +22,6 @@ fn follower() -> RaftFacts {
         leader: LEADER,
         is_leader: false,
         last: 10,
-        log_bytes: 0,
         is_leaderless: false,
         home: Some(NODE),
     }
@@ -154,9 +153,6 @@ fn entries_follow_one_another() {
     }
     let huge = RaftEnvelope { commit: u64::MAX, ..append(10, 5, &[]) };
     assert!(matches!(admit(&follower(), NODE, &huge), Err(Refused::Index { .. })));
-    let full = RaftFacts { log_bytes: LOG_BYTES_MAX + 1, ..follower() };
-    assert!(matches!(admit(&full, NODE, &append(10, 5, &[(11, 5)])), Err(Refused::Full { .. })));
-    assert_eq!(admit(&full, NODE, &append(10, 5, &[])), Ok(()));
 }
 
 #[test]

@@ -38,6 +38,18 @@ fn bytes_are_those_of_the_entries_that_are_held() {
 }
 
 #[test]
+fn bytes_after_an_index_are_those_of_the_entries_after_it() {
+    let one = weight(&entry(1, 1));
+    let mut log = log();
+    let after = |log: &RaftLog| [0, 10, 12, 15, 99].map(|index| log.bytes_after(index) / one);
+    assert_eq!(after(&log), [5, 5, 3, 0, 0]);
+    log.append(&[entry(14, 4)]);
+    assert_eq!(after(&log), [4, 4, 2, 0, 0]);
+    log.forget(12, 0);
+    assert_eq!(after(&log), [2, 2, 2, 0, 0]);
+}
+
+#[test]
 fn an_entry_replaces_the_one_at_its_index_and_all_after_it() {
     let mut log = log();
     log.append(&[entry(13, 4)]);

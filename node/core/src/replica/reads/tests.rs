@@ -12,7 +12,7 @@ fn reader(token: u64) -> Reader {
 
 fn tokens(readers: &[Reader]) -> Vec<u64> {
     let token = |reader: &Reader| match reader {
-        Reader::Client { token, .. } | Reader::Status { token } => token.0,
+        Reader::Client { token, .. } | Reader::Late { token, .. } | Reader::Status { token } => token.0,
         Reader::Certify { nonce, .. } | Reader::Steward { nonce } => *nonce,
     };
     readers.iter().map(token).collect()

@@ -67,14 +67,15 @@ fn a_transfer_ends_with_its_receivers_word_and_no_other_does() {
 #[test]
 fn a_transfer_that_gets_no_further_ends_alone() {
     let engine = Memory::default();
-    let (mut replica, [first, _]) = sending(&engine);
+    let (mut replica, [first, second]) = sending(&engine);
+    acknowledged(&mut replica, 1, second, SnapshotState::Want(0));
     let later = Now { monotonic_ms: NOW.monotonic_ms + 6_000, ..NOW };
     let ack =
         SnapshotAck { shard: replica.descriptor().shard, id: first, from: ReplicaId(1), state: SnapshotState::Want(0) };
     replica.snapshot_acknowledged(&ack, later);
-    replica.give_up_stalled_snapshots(later);
+    replica.give_up_futile_snapshots(later);
     assert_eq!(receivers(&replica), [2, 3]);
-    replica.give_up_stalled_snapshots(Now { monotonic_ms: NOW.monotonic_ms + 10_001, ..NOW });
+    replica.give_up_futile_snapshots(Now { monotonic_ms: NOW.monotonic_ms + 10_001, ..NOW });
     assert_eq!(receivers(&replica), [2]);
 }
 

@@ -73,6 +73,33 @@ fn a_leader_hands_over_to_a_voter_in_step_and_to_nobody_else() {
 }
 
 #[test]
+fn a_follower_must_go_on_whose_log_the_store_has_or_whose_end_only_a_later_term_commits() {
+    let engine = Memory::default();
+    let mut replica = copy(&[(2, 1), (3, 1), (4, 1)], 3, &engine);
+    follow(&mut replica, &engine);
+    assert!(!replica.must_go_on(1), "its leader commits the end with entries that others have");
+    assert!(replica.must_go_on(2));
+    replica.raw.raft.raft_log.commit_to(4);
+    assert!(!replica.must_go_on(2), "all is committed, and the store is to have it");
+    replica.durable = (4, 1);
+    assert!(replica.must_go_on(1));
+}
+
+#[test]
+fn requests_that_wait_are_counted_and_not_the_entries_that_they_are_in() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    for number in 0..5 {
+        let mutations = vec![Mutation::Delete { key: Bytes::from_static(b"k") }];
+        let command = Command { request: None, conditions: vec![], mutations };
+        replica.write(Token(number), command, &mut Vec::new());
+    }
+    assert_eq!((replica.waiting(), replica.writes.len()), (5, 5));
+    sent(&mut replica, &engine);
+    assert_eq!((replica.waiting(), replica.proposed.len()), (5, 1));
+}
+
+#[test]
 fn a_copy_knows_its_leaders_node() {
     let engine = Memory::default();
     assert_eq!(leader(&engine).leader_node(), Some(NodeId(1)));

@@ -9,6 +9,7 @@ use crate::message::{LedReport, Report};
 type Change = fn(&mut ShardReport);
 
 const LEADER: NodeId = NodeId(1);
+const OWN: NodeId = NodeId(2);
 const START: Incarnation = Incarnation(5);
 
 fn member(node: u64, id: u64) -> Member {
@@ -66,14 +67,15 @@ fn check(change: fn(&mut Report)) -> Result<(), Refused> {
 
 #[test]
 fn a_sender_is_a_node_of_the_map_in_a_start_that_can_be() {
-    assert_eq!(admit_sender(&map(), LEADER, START), Ok(()));
-    assert_eq!(admit_sender(&map(), LEADER, Incarnation(5 + INCARNATION_JUMP_MAX)), Ok(()));
+    assert_eq!(admit_sender(&map(), (OWN, LEADER), START), Ok(()));
+    assert_eq!(admit_sender(&map(), (OWN, LEADER), Incarnation(5 + INCARNATION_JUMP_MAX)), Ok(()));
     for start in [6 + INCARNATION_JUMP_MAX, u64::MAX] {
-        let refused = admit_sender(&map(), LEADER, Incarnation(start));
+        let refused = admit_sender(&map(), (OWN, LEADER), Incarnation(start));
         assert!(matches!(refused, Err(Refused::Incarnation { .. })), "{start}");
     }
-    assert_eq!(admit_sender(&map(), NodeId(9), START), Err(Refused::UnknownNode(NodeId(9))));
-    assert_eq!(admit_sender(&Map::default(), NodeId(9), START), Ok(()));
+    assert_eq!(admit_sender(&map(), (OWN, NodeId(9)), START), Err(Refused::UnknownNode(NodeId(9))));
+    assert_eq!(admit_sender(&Map::default(), (OWN, NodeId(9)), START), Ok(()));
+    assert_eq!(admit_sender(&map(), (OWN, OWN), START), Err(Refused::OwnName(OWN)));
 }
 
 #[test]

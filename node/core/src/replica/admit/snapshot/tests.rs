@@ -55,7 +55,6 @@ fn facts(home: Option<NodeId>) -> RaftFacts {
         leader: ReplicaId(0),
         is_leader: false,
         last: 0,
-        log_bytes: 0,
         is_leaderless: false,
         home,
     }

@@ -1,0 +1,161 @@
+//! Claims about records that end: by whose time, who waits for it, and what becomes of them.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::command::ReadResult;
+use crate::ids::NodeId;
+use crate::message::{RaftEnvelope, RaftKind};
+use crate::replica::tests::{Memory, NOW, leader, message, sent};
+
+const TABLE: crate::ids::TableId = crate::ids::TableId(1);
+
+fn at(wall_ms: u64) -> Now {
+    Now { wall_ms, ..NOW }
+}
+
+/// Everything that is proposed is committed and applied, at this time.
+fn settle(replica: &mut Replica, engine: &Memory, now: Now) -> Vec<(Token, Answer)> {
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let (mut out, sequence) = (Collected::default(), replica.ticks * 100);
+        replica.collect(engine, now, sequence, &mut out).expect("it is in memory");
+        replica.log_durable(sequence, &mut out);
+        let index = replica.raw.raft.raft_log.last_index();
+        replica.step(NodeId(2), RaftEnvelope { index, ..message(2, RaftKind::AppendResponse, replica.term()) });
+        replica.collect(engine, now, sequence, &mut out).expect("it is in memory");
+        answers.extend(out.answers);
+    }
+    answers
+}
+
+fn put(replica: &mut Replica, engine: &Memory, key: &str, expires_ms: Option<u64>, now: Now) {
+    let (key, value) = (Bytes::copy_from_slice(key.as_bytes()), Bytes::from_static(b"v"));
+    let mutations = vec![Mutation::Put { key, value, expires_ms }];
+    replica.write(Token(0), Command { request: None, conditions: vec![], mutations }, &mut Vec::new());
+    settle(replica, engine, now);
+}
+
+/// A leader whose shard stands at the time 2,000 and has records that end at 3,000, at 9,000 and never.
+fn shard(engine: &Memory) -> Replica {
+    let mut replica = leader(engine);
+    for (key, expires_ms) in [("a", Some(3_000)), ("b", None), ("c", Some(9_000))] {
+        put(&mut replica, engine, key, expires_ms, at(2_000));
+    }
+    assert_eq!(replica.last_version().wall_ms(), 2_000);
+    replica
+}
+
+fn get(key: &str) -> Read {
+    Read::Get { key: Bytes::copy_from_slice(key.as_bytes()) }
+}
+
+fn is_shown(answers: &[(Token, Answer)]) -> bool {
+    match answers {
+        [(_, Answer::Read(Ok(ReadResult::Value(record))))] => record.is_some(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn shown_locally(replica: &Replica, engine: &Memory, key: &str, now: Now) -> bool {
+    let mut out = Collected::default();
+    replica.answer_read(Token(1), &get(key), engine, now, &mut out).expect("it is in memory");
+    is_shown(&out.answers)
+}
+
+fn stored(engine: &Memory, key: &str) -> bool {
+    engine.get(&data_key(TABLE, key.as_bytes())).expect("it is in memory").is_some()
+}
+
+/// What one clock has shown to be over, and another shows again.
+fn comes_back() -> bool {
+    let engine = Memory::default();
+    let replica = shard(&engine);
+    !shown_locally(&replica, &engine, "a", at(3_500)) && shown_locally(&replica, &engine, "a", at(2_900))
+}
+
+#[test]
+fn a_record_ends_by_the_shards_time_and_by_no_clock() {
+    assert!(!comes_back());
+    let engine = Memory::default();
+    let mut replica = shard(&engine);
+    assert!(shown_locally(&replica, &engine, "a", at(99_000)));
+    put(&mut replica, &engine, "d", None, at(3_000));
+    assert!(!shown_locally(&replica, &engine, "a", at(0)));
+}
+
+#[test]
+fn a_leader_shows_nothing_that_its_clock_says_is_over() {
+    let engine = Memory::default();
+    let mut replica = shard(&engine);
+    let mut out = Collected::default();
+    replica.answer_confirmed(Token(1), get("a"), &engine, at(2_999), &mut out).expect("it is in memory");
+    assert!(is_shown(&out.answers));
+    let mut out = Collected::default();
+    replica.answer_confirmed(Token(1), get("a"), &engine, at(3_000), &mut out).expect("it is in memory");
+    assert_eq!(out.answers, [], "it waits for the shard's time");
+    assert!(!is_shown(&settle(&mut replica, &engine, at(3_000))));
+    assert_eq!(replica.last_version().wall_ms(), 3_000);
+}
+
+/// Sweeps at this time until nothing is left to look at.
+fn swept(replica: &mut Replica, engine: &Memory, now: Now) -> usize {
+    for slices in 0..100 {
+        if !replica.wants_sweep(now) {
+            return slices;
+        }
+        replica.sweep(engine, now).expect("it is in memory");
+        settle(replica, engine, now);
+    }
+    panic!("it looks at the same for ever");
+}
+
+#[test]
+fn what_has_ended_is_deleted_and_what_has_not_stays() {
+    let engine = Memory::default();
+    let mut replica = shard(&engine);
+    swept(&mut replica, &engine, at(3_500));
+    assert_eq!(["a", "b", "c"].map(|key| stored(&engine, key)), [false, true, true]);
+    assert!(!replica.wants_sweep(at(8_999)), "nothing ends before");
+    swept(&mut replica, &engine, at(9_000));
+    assert_eq!(["a", "b", "c"].map(|key| stored(&engine, key)), [false, true, false]);
+    assert!(!replica.wants_sweep(at(u64::MAX)));
+    put(&mut replica, &engine, "e", Some(9_500), at(9_100));
+    assert!(replica.wants_sweep(at(9_500)));
+}
+
+#[test]
+fn a_record_that_was_put_since_is_not_deleted() {
+    let engine = Memory::default();
+    let mut replica = shard(&engine);
+    // The put is applied before the delete that a slice has proposed.
+    let key = Bytes::from_static(b"a");
+    let mutations = vec![Mutation::Put { key, value: Bytes::from_static(b"new"), expires_ms: None }];
+    replica.write(Token(0), Command { request: None, conditions: vec![], mutations }, &mut Vec::new());
+    sent(&mut replica, &engine);
+    replica.sweep(&engine, at(3_500)).expect("it is in memory");
+    settle(&mut replica, &engine, at(3_500));
+    assert!(stored(&engine, "a") && shown_locally(&replica, &engine, "a", at(3_500)));
+}
+
+#[test]
+fn a_slice_looks_at_few_records_and_at_more_while_many_have_ended() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    for number in 0..300 {
+        put(&mut replica, &engine, &format!("k{number:04}"), Some(5_000), at(2_000));
+    }
+    // 64 of which none has ended, five times; then 64, 128 and the rest.
+    assert_eq!(swept(&mut replica, &engine, at(4_000)), 5);
+    assert_eq!(swept(&mut replica, &engine, at(5_000)), 3);
+    assert!(!stored(&engine, "k0000") && !stored(&engine, "k0299"));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_of_expiry_are_noticed() {
+    crate::planted::plant(Some(Planted::ExpiredByOwnClock));
+    let comes_back = comes_back();
+    crate::planted::plant(None);
+    assert!(comes_back);
+}

@@ -116,7 +116,6 @@ impl Writer<'_> {
     fn upkeep(&self, scene: &Scene<'_>) -> Vec<Action> {
         let spec = &self.database().spec;
         let size = spec.storage.size.as_str();
-        let digest = |zone: &str, set: &skerry_operator_core::kubernetes::Set| self.digest(zone, set);
-        upkeep(scene, digest, size, spec.volume_retention.when_scaled)
+        upkeep(scene, |zone, set| self.is_stale(zone, set), size, spec.volume_retention.when_scaled)
     }
 }

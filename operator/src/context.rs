@@ -8,6 +8,7 @@ use kube::runtime::events::Recorder;
 use skerry_operator_core::kubernetes::objects::OperatorPods;
 
 use crate::apply::Written;
+use crate::histories::Histories;
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::node_admin::NodeAdmin;
@@ -31,4 +32,6 @@ pub struct Context {
     pub metrics: Metrics,
     /// What was written lately, so that it is not written again and again.
     pub written: Arc<Written>,
+    /// What this operator has seen itself, since it leads.
+    pub histories: Arc<Histories>,
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -29,7 +30,8 @@ const AT_ONCE: u16 = 64;
 /// Looks after all databases of a namespace, or of all if it is empty. Ends only by being dropped.
 pub async fn run(context: Arc<Context>, namespace: &str) {
     let client = &context.client.clone();
-    let databases: Api<DistributedDatabase> = everywhere(client, namespace);
+    // One that cannot be read is a fault of its own, and not the end of the watch over all.
+    let databases: Api<DeserializeGuard<DistributedDatabase>> = everywhere(client, namespace);
     let ours = watcher::Config::default().labels(DATABASE_LABEL);
     let (sets, pods, claims) = (
         everywhere::<StatefulSet>(client, namespace),
@@ -62,7 +64,9 @@ where
 }
 
 /// What stands beside the StatefulSets is written again once somebody else has changed or removed it.
-fn beside<K>(context: &Context) -> impl Fn(K) -> Option<ObjectRef<DistributedDatabase>> + Send + Sync + 'static
+fn beside<K>(
+    context: &Context,
+) -> impl Fn(K) -> Option<ObjectRef<DeserializeGuard<DistributedDatabase>>> + Send + Sync + 'static
 where
     K: Resource<DynamicType = ()>,
 {
@@ -73,19 +77,26 @@ where
     }
 }
 
-fn database_of(object: &impl ResourceExt) -> Option<ObjectRef<DistributedDatabase>> {
+fn database_of(object: &impl ResourceExt) -> Option<ObjectRef<DeserializeGuard<DistributedDatabase>>> {
     let name = object.labels().get(DATABASE_LABEL)?;
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
-async fn looked_at(database: Arc<DistributedDatabase>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+async fn looked_at(
+    database: Arc<DeserializeGuard<DistributedDatabase>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
     let (name, namespace) = (database.name_any(), database.namespace().unwrap_or_default());
     let span = info_span!("database", %namespace, %name);
     let done = context.metrics.timed(reconcile(&namespace, &name, &context).instrument(span)).await;
     done.map(Action::requeue)
 }
 
-fn failed(database: Arc<DistributedDatabase>, error: &ReconcileError, _context: Arc<Context>) -> Action {
+fn failed(
+    database: Arc<DeserializeGuard<DistributedDatabase>>,
+    error: &ReconcileError,
+    _context: Arc<Context>,
+) -> Action {
     let (name, namespace) = (database.name_any(), database.namespace().unwrap_or_default());
     warn!(namespace, name, error = chain(error), "database could not be looked after");
     Action::requeue(RETRY)

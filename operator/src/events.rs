@@ -50,6 +50,9 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::ApplySet { zone, .. } => ("ZoneChanged", format!("nodes of zone {zone:?} are described anew")),
         Action::ScaleSet { set, replicas, .. } => ("ZoneScaled", format!("{set} is to have {replicas} nodes")),
         Action::DeleteSet { set, .. } => ("ZoneRemoved", format!("{set} has no nodes and is removed")),
+        Action::DeletePod { pod, at_once: true, .. } => {
+            ("NodeReplaced", format!("{pod} is replaced: its host is silent, and is not waited for"))
+        }
         Action::DeletePod { pod, .. } => ("NodeRestarted", format!("{pod} is restarted")),
         Action::Quarantine { claim, node, .. } => {
             let whose = node.map(|n| format!(" of node {n}")).unwrap_or_default();

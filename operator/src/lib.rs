@@ -15,6 +15,7 @@ pub mod chain;
 pub mod context;
 pub mod controller;
 pub mod events;
+pub mod histories;
 pub mod http;
 pub mod leadership;
 pub mod lease;

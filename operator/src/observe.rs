@@ -64,7 +64,7 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
     };
     let at = Instant::now();
     let status = database.status.clone().unwrap_or_default();
-    let cluster_id = status.cluster_id.unwrap_or_default();
+    let cluster_id = status.cluster_id.clone().unwrap_or_default();
     let resource_uid = metadata.uid.clone().unwrap_or_default();
     let cluster = objects::list(&context.client, &names, &resource_uid, &cluster_id).await?;
     let cluster = volumes::look_for_lost(&context.client, &names, cluster).await;
@@ -77,9 +77,9 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
         true => (ask(&target, context).await, None),
         false => before_founding(&slots, &target, context).await,
     };
-    let (victims, removals, founded) = (status.victims, status.table_removals, status.founded);
     let (slots, now) = (Seen::Known(slots), Time(Timestamp::now()));
-    let observed = Observed { slots, database: seen, victims, removals, founded, blank, now };
+    let mut observed = Observed { slots, database: seen, blank, ..Observed::kept_by(status, now) };
+    context.histories.look(database, &mut observed, at);
     Ok(Sight { at, observed, cluster, names, target })
 }
 

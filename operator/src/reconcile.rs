@@ -42,15 +42,25 @@ pub async fn reconcile(namespace: &str, name: &str, context: &Context) -> Result
     let mut writer = Writer::new(context, resources, database, &seen);
     let failure = match &decision {
         Ok(decision) => apply(&mut writer, decision, &seen).await,
-        Err(_) => keep_secret(&mut writer).await,
+        Err(_) => {
+            context.histories.met_invalid_spec(writer.database());
+            keep_secret(&mut writer).await
+        }
     };
-    let pause = pause(&decision, failure.is_some());
+    let pause = pause(&decision, failure.as_deref());
+    let pause = context.histories.lengthened(writer.database(), pause, told(&decision, failure.as_deref()));
     report(writer, &seen, &decision, failure.as_deref()).await?;
     Ok(pause)
 }
 
-fn pause(decision: &Result<Decision, Invalid>, failed: bool) -> Duration {
-    let at_rest = decision.as_ref().is_ok_and(|d| d.plan.is_done()) && !failed;
+/// All that is planned, waited for and failed, in words: as long as they stay the same, nothing gets on.
+fn told(decision: &Result<Decision, Invalid>, failure: Option<&str>) -> String {
+    let plan = decision.as_ref().ok().map(|d| (&d.plan.steps, &d.plan.waits));
+    format!("{plan:?} {failure:?}")
+}
+
+fn pause(decision: &Result<Decision, Invalid>, failure: Option<&str>) -> Duration {
+    let at_rest = decision.as_ref().is_ok_and(|d| d.plan.is_done()) && failure.is_none();
     let stuck = decision.as_ref().map_or(true, |d| d.plan.is_waiting_for_long());
     if at_rest || stuck { LATER } else { SOON }
 }

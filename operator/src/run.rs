@@ -15,6 +15,7 @@ use crate::apply::Written;
 use crate::args::Args;
 use crate::context::Context;
 use crate::controller;
+use crate::histories::Histories;
 use crate::http::{self, Pages, listen};
 use crate::leadership::{Keeper, Leadership};
 use crate::metrics::{Heartbeat, Metrics};
@@ -43,6 +44,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         policies: args.policies(),
         metrics,
         written: Arc::new(Written::default()),
+        histories: Arc::new(Histories::default()),
     };
     stop.run_until_cancelled(lead(leadership, &context, &args.watch_namespace)).await;
     keeper.await.context("the lease's keeper ended by itself")?;
@@ -53,8 +55,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 async fn lead(mut leadership: Leadership, context: &Context, namespace: &str) {
     while leadership.begun().await.is_some() {
         context.metrics.leading.set(1);
-        // What another operator has written meanwhile is not known.
-        let context = Arc::new(Context { written: Arc::new(Written::default()), ..context.clone() });
+        // What another operator has written and seen meanwhile is not known.
+        let (written, histories) = (Arc::new(Written::default()), Arc::new(Histories::default()));
+        let context = Arc::new(Context { written, histories, ..context.clone() });
         tokio::select! {
             () = leadership.ended() => info!("this operator no longer leads"),
             () = controller::run(context.clone(), namespace) => info!("the watches have ended"),

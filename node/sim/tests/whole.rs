@@ -50,7 +50,7 @@ fn a_seed_of_the_whole_system_replays_to_the_same_trace() {
 }
 
 /// Each bug, the seeds within which it must be caught, and what must be said of it.
-const BUGS: [(OperatorBug, u64, &str); 11] = [
+const BUGS: [(OperatorBug, u64, &str); 13] = [
     (OperatorBug::RestartsAllUnready, 400, "one node at a time is ended"),
     (OperatorBug::TakesAnothersClaim, 60, "nothing of another database is taken or changed"),
     (OperatorBug::DeletesWhileUnknown, 300, "no node that runs is ended while the steward is silent"),
@@ -61,6 +61,8 @@ const BUGS: [(OperatorBug, u64, &str); 11] = [
     (OperatorBug::OldGenerationAwaited, 150, "did not come to rest"),
     (OperatorBug::FenceIgnored, 600, "no former operator is obeyed"),
     (OperatorBug::RemovalDelayIgnored, 1_000, "no table goes before its delay is over"),
+    (OperatorBug::WallClockCounts, 1_000, "no table goes before its delay is over"),
+    (OperatorBug::ReplacesAllSilent, 100, "no node is given up that a majority needs"),
     (OperatorBug::SilenceIsLoss, 100, "nothing of a node is deleted before it is removed"),
 ];
 

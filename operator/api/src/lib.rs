@@ -19,14 +19,21 @@ pub use spec::{
     Approval, ConflictResolution, Consistency, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine,
     Fragmentation, FragmentationType, Rebalance, Resources, Retention, Storage, Table, TableRemoval, VolumeRetention,
 };
-pub use status::{Blocked, Counts, DistributedDatabaseStatus, MovesStatus, PendingRemoval, PlanStatus, Victim};
+pub use status::{
+    Blocked, Counts, DistributedDatabaseStatus, MovesStatus, PendingRemoval, PlanStatus, Replacement, SilentNode,
+    Victim,
+};
 
 /// API group of the resource.
 pub const GROUP: &str = "skerry.io";
 /// The only version so far.
 pub const VERSION: &str = "v1alpha1";
-/// Carries the generation whose plan a person has approved, where `rebalance.approval` is `Manual`.
+/// Carries the name of the plan that a person has approved, `status.plan.id`, where `rebalance.approval` is `Manual`.
 pub const APPROVED_PLAN: &str = "skerry.io/approved-plan";
+/// Names the place of a node that is to be replaced by one with an empty volume, once: `<database>-<zone>-<ordinal>`.
+pub const REPLACE: &str = "skerry.io/replace";
+/// Names shards whose loss a person accepts, such as `s4,s7`: they hold back no replacement of a lost volume.
+pub const ACCEPT_LOSS: &str = "skerry.io/accept-loss";
 /// A change of this annotation's value restarts every node, one at a time.
 pub const RESTARTED_AT: &str = "skerry.io/restarted-at";
 /// Names the database whose volumes are to be taken up, where its resource was deleted and made again. It must be there

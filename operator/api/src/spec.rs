@@ -103,6 +103,12 @@ pub struct DistributedDatabaseSpec {
     #[serde(default = "ten_minutes")]
     #[schemars(range(min = 10, max = 604_800))]
     pub replace_after_seconds: u32,
+    /// A node that nobody has heard of for so long, and whose pod is not ready, is replaced by one with an empty volume,
+    /// though its host is still listed: one at a time, and only while every shard goes on without it. The old volume stays.
+    /// Absent = never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 60, max = 604_800))]
+    pub replace_silent_after_seconds: Option<u32>,
     /// Of the nodes. Absent = the one that the database was made with, so that no upgrade of the operator restarts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
@@ -258,7 +264,8 @@ pub enum ConflictResolution {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Rebalance {
-    /// Manual: a plan waits until the annotation `skerry.io/approved-plan` carries its generation.
+    /// Manual: a plan waits until the annotation `skerry.io/approved-plan` carries its name, `status.plan.id`. A plan that
+    /// has changed since has another name, and asks again.
     #[serde(default)]
     pub approval: Approval,
     /// Shards that move into or out of one node at a time.

@@ -67,6 +67,15 @@ pub struct DistributedDatabaseStatus {
     #[schemars(length(max = 1000))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub table_removals: Vec<PendingRemoval>,
+    /// Nodes that are not heard of, where `spec.replaceSilentAfterSeconds` says that such are to be replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["slot".into()]))]
+    pub silent_nodes: Vec<SilentNode>,
+    /// What the annotation `skerry.io/replace` asks for, and of which node and volume it was asked. It is done once, and
+    /// stays until the annotation goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<Replacement>,
     /// The most that may fail now with nothing lost and every shard available: `1 zone`, `1 node`, `nothing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
@@ -104,7 +113,11 @@ pub struct Counts {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanStatus {
-    /// Of the spec that it serves; the annotation that approves it carries this number.
+    /// What the annotation that approves it must carry. Absent = nobody need approve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub id: Option<String>,
+    /// Of the spec that it serves.
     #[schemars(range(min = 0))]
     pub generation: i64,
     /// Of the shard map that it was made from.
@@ -177,6 +190,41 @@ pub struct PendingRemoval {
     pub table: i64,
     /// When it was first seen to be missing in the spec.
     pub since: Time,
+}
+
+/// A node that is not heard of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SilentNode {
+    /// Its place: `<database>-<zone>-<ordinal>`.
+    #[schemars(length(min = 1, max = 63))]
+    pub slot: String,
+    /// Its id in the database.
+    #[schemars(range(min = 0))]
+    pub node: i64,
+    /// The uid of the volume claim that its place had when it was first seen to be silent: no other one is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub volume: Option<String>,
+    /// When it was first seen to be silent: neither heard of, nor its pod ready.
+    pub since: Time,
+}
+
+/// A node that a person wants to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replacement {
+    /// Its place, as the annotation names it.
+    #[schemars(length(min = 1, max = 63))]
+    pub slot: String,
+    /// Its id in the database. Absent = none had joined from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub node: Option<i64>,
+    /// The uid of the volume claim that its place had: no other one is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub volume: Option<String>,
 }
 
 /// One reason why what is wished is not there.

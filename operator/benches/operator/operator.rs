@@ -70,6 +70,7 @@ fn context(client: Client, leadership: Leadership) -> Context {
         recorder: None,
         metrics: Metrics::new(&mut Registry::default()),
         written: Arc::new(Written::default()),
+        histories: Arc::default(),
     }
 }
 

@@ -14,6 +14,7 @@ mod supervisor;
 mod watch;
 
 use std::path::Path;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch as channel};
 use tokio::task::JoinHandle;
@@ -22,6 +23,7 @@ use control::{Control, Listener, Request};
 use fleet::Fleet;
 use folder::Folder;
 use report::{Phase, Report};
+use skerry_operator_core::LookHistory;
 use supervisor::Supervisor;
 
 use crate::failure::{Explain, Failure, Outcome};
@@ -90,6 +92,8 @@ impl Playground {
             _lock: lock,
             program,
             refused: None,
+            history: LookHistory::default(),
+            began: Instant::now(),
             database,
             fleet: Fleet::default(),
             client: None,

@@ -60,19 +60,34 @@ pub fn is_heard(status: &Status, node: NodeId) -> bool {
 /// True if every shard goes on without this node, as far as is known: it is led from another one, and a majority of each
 /// configuration in force is in step elsewhere. What is not heard does not count.
 pub fn does_without(status: &Status, node: NodeId) -> bool {
-    let goes_on = |shard: &ShardNow<'_>, voting: [Role; 2]| {
-        let voters = || shard.descriptor.members.iter().filter(|m| voting.contains(&m.role));
-        let left = voters().filter(|m| m.replica.node != node && shard.in_step().contains(&m.replica.id));
-        2 * left.count() > voters().count()
+    let leads = |shard: &ShardNow<'_>| shard.leader() == Some(node);
+    needing(status, node).is_empty() && !shards_now(status).iter().any(|shard| is_on(shard, node) && leads(shard))
+}
+
+/// Shards that would be without a majority in step if this node were gone: or that have no leader, which would know.
+pub fn needing(status: &Status, node: NodeId) -> Vec<ShardId> {
+    let goes_on = |shard: &ShardNow<'_>| {
+        let has = |voting: [Role; 2]| has_majority_without(shard, node, voting);
+        shard.leader().is_some() && has([Role::Voter, Role::Incoming]) && has([Role::Voter, Role::Outgoing])
     };
-    shards_now(status).iter().filter(|shard| shard.descriptor.members.iter().any(|m| m.replica.node == node)).all(
-        |shard| {
-            let led_elsewhere = shard.leader().is_some_and(|leader| leader != node);
-            led_elsewhere
-                && goes_on(shard, [Role::Voter, Role::Incoming])
-                && goes_on(shard, [Role::Voter, Role::Outgoing])
-        },
-    )
+    let needing = shards_now(status).into_iter().filter(|shard| is_on(shard, node) && !goes_on(shard));
+    needing.map(|shard| shard.descriptor.shard).collect()
+}
+
+/// Shards with a copy on this node, and without a leader.
+pub(crate) fn leaderless_on(status: &Status, node: NodeId) -> Vec<ShardId> {
+    let leaderless = shards_now(status).into_iter().filter(|shard| is_on(shard, node) && shard.leader().is_none());
+    leaderless.map(|shard| shard.descriptor.shard).collect()
+}
+
+fn is_on(shard: &ShardNow<'_>, node: NodeId) -> bool {
+    shard.descriptor.members.iter().any(|m| m.replica.node == node)
+}
+
+fn has_majority_without(shard: &ShardNow<'_>, node: NodeId, voting: [Role; 2]) -> bool {
+    let voters = || shard.descriptor.members.iter().filter(|m| voting.contains(&m.role));
+    let left = voters().filter(|m| m.replica.node != node && shard.in_step().contains(&m.replica.id));
+    2 * left.count() > voters().count()
 }
 
 /// What keeps a database from rest, in words. `None` = every shard is where it should be, led, and has its copies in
@@ -83,26 +98,36 @@ pub fn unrest(status: &Status) -> Option<String> {
     let behind = shards.iter().filter(|s| s.in_step().len() < s.record.target.len()).count();
     let (silent, leaderless) = unheard(status, &shards);
     let parts = [
-        (silent, "nodes silent"),
-        (leaderless, "shards without leader"),
-        (moving, "shards moving"),
-        (behind, "shards short of copies"),
+        (silent.len(), "nodes silent", few(&silent)),
+        (leaderless.len(), "shards without leader", few(&leaderless)),
+        (moving, "shards moving", String::new()),
+        (behind, "shards short of copies", String::new()),
     ];
-    let parts: Vec<String> =
-        parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, what, which)| format!("{count} {what}{which}"))
+        .collect();
     if parts.is_empty() { None } else { Some(parts.join(", ")) }
 }
 
 /// True if every node is heard, and every shard's leader, whether or not shards move or are short of copies.
 pub(crate) fn all_speak(status: &Status) -> bool {
-    unheard(status, &shards_now(status)) == (0, 0)
+    unheard(status, &shards_now(status)) == (vec![], vec![])
 }
 
 /// Nodes that are silent, and shards without leader.
-fn unheard(status: &Status, shards: &[ShardNow<'_>]) -> (usize, usize) {
-    let nodes = status.map.nodes.values().filter(|n| n.state != NodeState::Removed);
-    let silent = nodes.filter(|n| !is_heard(status, n.id)).count();
-    (silent, shards.iter().filter(|s| s.leader().is_none()).count())
+fn unheard(status: &Status, shards: &[ShardNow<'_>]) -> (Vec<NodeId>, Vec<ShardId>) {
+    let nodes = status.map.nodes.values().filter(|n| n.state != NodeState::Removed).map(|n| n.id);
+    let leaderless = shards.iter().filter(|s| s.leader().is_none()).map(|s| s.descriptor.shard);
+    (nodes.filter(|node| !is_heard(status, *node)).collect(), leaderless.collect())
+}
+
+/// The first few by name.
+fn few<T: ToString>(of: &[T]) -> String {
+    const NAMED_MAX: usize = 3;
+    let names: Vec<String> = of.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    format!(" ({}{})", names.join(", "), if of.len() > NAMED_MAX { ", …" } else { "" })
 }
 
 #[cfg(test)]
@@ -130,6 +155,6 @@ mod tests {
         assert_eq!(unrest(&behind).as_deref(), Some("1 shards short of copies"));
         let mut silent = at_rest(&["a", "b", "c"], 1);
         silent.nodes.pop();
-        assert_eq!(unrest(&silent).as_deref(), Some("1 nodes silent"));
+        assert_eq!(unrest(&silent).as_deref(), Some("1 nodes silent (n3)"));
     }
 }

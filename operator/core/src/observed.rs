@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use skerry_api::{PendingRemoval, Victim};
+use skerry_api::{DistributedDatabaseStatus, PendingRemoval, Replacement, SilentNode, Victim};
 use skerry_core::node::Status;
+
+use crate::look_history::Watched;
 
 /// What a look at something remote gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct SlotVolume {
     pub unmade: bool,
     /// What it was to be when its slot was made.
     pub asked: ClaimTemplate,
+    /// Names its claim: another one has another. `None` = there is no claim.
+    pub id: Option<String>,
     /// The size that its claim asks for by now, as a quantity. `None` = there is no claim.
     pub size: Option<String>,
 }
@@ -88,6 +92,8 @@ pub struct Process {
     pub volume_lost: bool,
     /// Whether it runs, as those say who run it.
     pub running: Running,
+    /// It was told to end, and nobody says that it has: to tell it again is of no use.
+    pub ending: bool,
 }
 
 /// Whether a process runs. To end one takes a node down, unless it is certain that it does not run.
@@ -112,8 +118,14 @@ impl Running {
 
 impl Process {
     /// Ready, as the spec says, its volume at hand.
-    pub const STEADY: Self =
-        Self { ready: true, outdated: false, down: Duration::ZERO, volume_lost: false, running: Running::Maybe };
+    pub const STEADY: Self = Self {
+        ready: true,
+        outdated: false,
+        down: Duration::ZERO,
+        volume_lost: false,
+        running: Running::Maybe,
+        ending: false,
+    };
 }
 
 /// The first slot whose process does not take requests, in words.
@@ -132,10 +144,37 @@ pub struct Observed {
     pub victims: Vec<Victim>,
     /// The tables that are to go, as the status kept them.
     pub removals: Vec<PendingRemoval>,
+    /// The nodes that were silent, as the status kept them.
+    pub silent: Vec<SilentNode>,
+    /// The replacement that a person asked for, as the status kept it.
+    pub replacement: Option<Replacement>,
     /// True if it is written down that the database was founded. It is never founded again.
     pub founded: bool,
     /// A slot whose node has said that it has no identity, and can found the database.
     pub blank: Option<String>,
     /// The wall clock of who looked.
     pub now: Time,
+    /// For how long who looked has seen itself that it is so: see [`crate::LookHistory`].
+    pub watched: Watched,
+    /// True if there is a newer spec, and it cannot be read: what it says of tables is not known.
+    pub spec_unread: bool,
+}
+
+impl Observed {
+    /// What a status has kept, and nothing else: neither slots nor a database were seen.
+    pub fn kept_by(status: DistributedDatabaseStatus, now: Time) -> Self {
+        Self {
+            slots: Seen::Absent,
+            database: Seen::Absent,
+            victims: status.victims,
+            removals: status.table_removals,
+            silent: status.silent_nodes,
+            replacement: status.replacement,
+            founded: status.founded,
+            blank: None,
+            now,
+            watched: Watched::default(),
+            spec_unread: false,
+        }
+    }
 }

@@ -5,18 +5,22 @@
 //! is used; a node leaves the database under a certificate, and only then its slot comes down. Whatever is turned back
 //! midway is turned round at once, except for a node that has left the database: its slot comes down first.
 
+mod approval;
 mod preview;
 pub(crate) mod removals;
+mod replace;
 mod running;
 mod seats;
 mod step;
 mod tables;
 
 pub use preview::{Preview, PreviewError, Seat, TableChange, preview};
+pub use replace::Notes;
 pub use step::{Step, Wait};
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skerry_api::PendingRemoval;
 use skerry_core::ids::{Epoch, NodeId, ShardId, TableId};
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
@@ -24,6 +28,7 @@ use skerry_core::system::AdminChange;
 
 use crate::desired::Desired;
 use crate::forecast::{Forecast, Moves, forecast};
+use crate::health::shards_now;
 use crate::observed::{Observed, Seen, Slot};
 use crate::validate::{Approval, Validated};
 use seats::{Leaving, Seats};
@@ -37,6 +42,10 @@ pub struct Plan {
     pub waits: Vec<Wait>,
     /// What moves, or would. `None` = unknown.
     pub moves: Option<Moves>,
+    /// What a person is to approve, in short. `None` = nobody need approve anything.
+    pub approval: Option<String>,
+    /// What is to be written down with the status.
+    pub notes: Notes,
     /// What it was decided on.
     pub based_on: BasedOn,
 }
@@ -54,47 +63,60 @@ pub struct BasedOn {
 pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Plan {
     let epoch = observed.database.known().map(|status| status.map.epoch);
     let based_on = BasedOn { generation: validated.generation, epoch };
-    let mut plan = Plan { steps: vec![], waits: vec![], moves: None, based_on };
-    let none = BTreeMap::new();
-    let slots = match &observed.slots {
-        Seen::Known(slots) => slots,
-        Seen::Absent => &none,
-        Seen::Unknown(why) => return plan.waiting(Wait::SlotsUnknown(why.clone())),
-    };
-    let removals =
-        if validated.paused { vec![] } else { removals::pending(desired, validated.missed_a_spec, observed) };
+    let notes = Notes::kept(observed);
+    let mut plan = Plan { steps: vec![], waits: vec![], moves: None, approval: None, notes, based_on };
+    // Whatever else is known: the spec was looked at, and counts as such from now on.
+    let removals = removals::pending(validated, desired, observed);
     if removals != observed.removals {
-        plan.steps.push(Step::RecordRemovals(removals));
+        plan.steps.push(Step::RecordRemovals(removals.clone()));
     }
-    if validated.paused {
-        return plan.waiting(Wait::Paused);
-    }
-    if observed.founded || observed.database.known().is_none() {
-        running::mend(&mut plan, slots, &observed.victims, observed.database.known());
-    }
-    match &observed.database {
-        Seen::Absent => plan.founding(desired, slots, |name| observed.blank.as_ref() == Some(name)),
-        Seen::Unknown(_) if !observed.founded => plan.founding(desired, slots, |_| false),
-        Seen::Unknown(why) => plan.unreachable(desired, slots, why),
-        Seen::Known(status) if !observed.founded && is_void(slots, status) => plan.founding(desired, slots, |_| true),
-        Seen::Known(_) if !observed.founded => plan.stepping(Step::RecordFounded),
-        Seen::Known(status) => {
-            let seats = Seats::new(desired, slots, &observed.victims, status);
-            plan.changing(validated, desired, &seats, observed, status);
-            if plan.is_waiting_for_long() {
-                running::restart(&mut plan, slots, &seats, status);
-            } else if plan.steps.is_empty() {
-                running::correct(&mut plan, slots, status);
-            }
-            // It may have to wait for slots after it, which go only when their nodes have left: it holds nothing up.
-            let going = seats.condemned().filter(|slot| !desired.slots.contains_key(*slot));
-            plan.steps.splice(0..0, going.map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
-            plan
-        }
-    }
+    let mut plan = plan.all_but_removals(validated, desired, observed);
+    let is_dropped = |removal: &&PendingRemoval| plan.steps.iter().any(|step| removals::drops(step, removal));
+    let staying = removals.iter().filter(|removal| !is_dropped(removal));
+    let announced: Vec<Wait> = staying.filter_map(|removal| removals::announced(desired, removal)).collect();
+    plan.waits.extend(announced);
+    plan
 }
 
 impl Plan {
+    fn all_but_removals(self, validated: &Validated, desired: &Desired, observed: &Observed) -> Self {
+        let mut plan = self;
+        let none = BTreeMap::new();
+        let slots = match &observed.slots {
+            Seen::Known(slots) => slots,
+            Seen::Absent => &none,
+            Seen::Unknown(why) => return plan.waiting(Wait::SlotsUnknown(why.clone())),
+        };
+        if validated.paused {
+            return plan.waiting(Wait::Paused);
+        }
+        if observed.founded || observed.database.known().is_none() {
+            running::mend(&mut plan, slots, &observed.victims, observed.database.known());
+        }
+        match &observed.database {
+            Seen::Absent => plan.founding(desired, slots, |name| observed.blank.as_ref() == Some(name)),
+            Seen::Unknown(_) if !observed.founded => plan.founding(desired, slots, |_| false),
+            Seen::Unknown(why) => plan.unreachable(desired, slots, why),
+            Seen::Known(status) if !observed.founded && is_void(slots, status) => {
+                plan.founding(desired, slots, |_| true)
+            }
+            Seen::Known(_) if !observed.founded => plan.stepping(Step::RecordFounded),
+            Seen::Known(status) => {
+                let seats = Seats::new(desired, slots, &observed.victims, status);
+                plan.changing(validated, desired, &seats, observed, status);
+                if plan.is_waiting_for_long() {
+                    running::restart(&mut plan, slots, &seats, status);
+                } else if plan.steps.is_empty() {
+                    running::correct(&mut plan, slots, status);
+                }
+                // It may have to wait for slots after it, which go only when their nodes have left: it holds nothing up.
+                let going = seats.condemned().filter(|slot| !desired.slots.contains_key(*slot));
+                plan.steps.splice(0..0, going.map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
+                plan
+            }
+        }
+    }
+
     /// True if nothing is left to do or to wait for.
     pub fn is_done(&self) -> bool {
         self.steps.is_empty() && self.waits.is_empty()
@@ -165,7 +187,7 @@ impl Plan {
         seen: &Observed,
         status: &Status,
     ) {
-        running::replace(self, validated.replace_after, seats, status);
+        replace::replace(self, validated, seats, seen, status);
         self.steps.extend(seats.condemned_and_wanted().map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
         let victims = seats.victims();
         if victims != seen.victims {
@@ -173,15 +195,29 @@ impl Plan {
             return;
         }
         self.steps.extend(seats.returning().map(|node| Step::Change(AdminChange::Reactivate(node))));
+        let late = seats.late();
         let forecast = match forecast(&seats.sites_then(status), desired, status) {
             Ok(forecast) => forecast,
+            Err(error) if !late.is_empty() => {
+                self.waits.push(Wait::Late { slots: late, held: seats.held().collect(), why: Some(error.to_string()) });
+                return self.without_placement(desired, seats, seen, status);
+            }
             Err(error) => return self.waits.push(Wait::NoPlacement(error.to_string())),
         };
         self.moves = Some(forecast.moves.clone());
-        if validated.approval == Approval::Awaited && forecast.moves.replicas > 0 {
-            let generation = self.based_on.generation;
-            self.waits.push(Wait::Approval { generation, moves: Box::new(forecast.moves) });
-            return self.repairing(desired, seats, status);
+        if let Approval::Manual(approved) = &validated.approval
+            && forecast.moves.replicas > 0
+        {
+            let id = approval::id(self.based_on.generation, &forecast, &seats.zones_then(status), status);
+            if approved.as_ref() != Some(&id) {
+                let (database, moves) = (validated.name.clone(), Box::new(forecast.moves));
+                self.approval = Some(id.clone());
+                self.waits.push(Wait::Approval { database, plan: id, moves });
+                return self.repairing(desired, seats, status);
+            }
+        }
+        if !late.is_empty() {
+            self.waits.push(Wait::Late { slots: late, held: seats.held().collect(), why: None });
         }
         self.steps.extend(seats.missing().map(|(slot, zone)| Step::AddSlot { slot, zone }));
         self.steps.extend(seats.leaving_active().map(|node| Step::Change(AdminChange::Drain(node))));
@@ -191,9 +227,21 @@ impl Plan {
         }
         let joining = seats.joining();
         if joining.is_empty() {
-            self.placing(desired, seats, &forecast, seen, status);
+            self.placing(validated, desired, seats, (seen, status), &forecast);
         } else {
             self.waits.push(Wait::Joining(joining));
+        }
+        if self.steps.is_empty() {
+            self.removing(seats.leaving(), status);
+        }
+    }
+
+    /// Those that are late are needed: without them the copies have no places. What places nothing goes on.
+    fn without_placement(&mut self, desired: &Desired, seats: &Seats<'_>, seen: &Observed, status: &Status) {
+        self.steps.extend(seats.missing().map(|(slot, zone)| Step::AddSlot { slot, zone }));
+        self.steps.extend(limits(desired, status));
+        if self.steps.is_empty() {
+            self.steps.extend(removals::due(desired, seen));
         }
         if self.steps.is_empty() {
             self.removing(seats.leaving(), status);
@@ -226,16 +274,29 @@ impl Plan {
         }
     }
 
-    fn placing(&mut self, desired: &Desired, seats: &Seats<'_>, forecast: &Forecast, seen: &Observed, status: &Status) {
-        let (drops, delays) = removals::carried_out(desired, &seen.removals, &seen.now);
-        self.steps.extend(drops);
-        self.waits.extend(delays);
+    fn placing(
+        &mut self,
+        validated: &Validated,
+        desired: &Desired,
+        seats: &Seats<'_>,
+        (seen, status): (&Observed, &Status),
+        forecast: &Forecast,
+    ) {
+        self.steps.extend(removals::due(desired, seen));
+        let targets = targets(forecast, status);
+        // A new table would change the plan that was approved before it is carried out.
+        let is_held = |change: &AdminChange| {
+            let creates = matches!(change, AdminChange::CreateTable { .. });
+            creates && !targets.is_empty() && matches!(validated.approval, Approval::Manual(_))
+        };
         match tables::changes(desired, &seats.sites(), status) {
-            Ok(changes) => self.steps.extend(changes.into_iter().map(Step::Change)),
+            Ok(changes) => {
+                let changes = changes.into_iter().filter(|change| !is_held(change));
+                self.steps.extend(changes.map(Step::Change));
+            }
             Err(error) => self.waits.push(Wait::NoPlacement(error.to_string())),
         }
         self.waits.extend(tables::kept_otherwise(desired, status));
-        let targets = targets(forecast, status);
         if self.steps.is_empty() && !targets.is_empty() {
             self.steps.push(Step::Change(AdminChange::SetTargets(targets)));
         }
@@ -249,9 +310,15 @@ impl Plan {
                 (Some(node), _) if node.state == NodeState::Active => {}
                 (Some(node), _) => {
                     let named = |s: &&skerry_core::map::ShardRecord| status.map.is_live(s) && s.names(node.id);
-                    match status.map.shards.values().filter(named).count() {
-                        0 => self.steps.push(Step::RemoveNode { node: node.id, incarnation: node.incarnation }),
-                        shards => self.waits.push(Wait::Emptying { node: node.id, shards }),
+                    let named = status.map.shards.values().filter(named).map(|s| s.descriptor.shard);
+                    let shards: Vec<ShardId> = named.collect();
+                    if shards.is_empty() {
+                        self.steps.push(Step::RemoveNode { node: node.id, incarnation: node.incarnation });
+                    } else {
+                        let led = shards_now(status).into_iter().filter(|s| s.leader().is_some());
+                        let led: BTreeSet<ShardId> = led.map(|s| s.descriptor.shard).collect();
+                        let leaderless = shards.iter().copied().filter(|s| !led.contains(s)).collect();
+                        self.waits.push(Wait::Emptying { node: node.id, shards: shards.len(), leaderless });
                     }
                 }
                 (None, Some(slot)) => self.steps.push(Step::RemoveSlot { slot: slot.to_owned() }),

@@ -58,6 +58,8 @@ pub fn status(
         founded: observed.founded || failure.is_none() && plan.is_some_and(|p| p.steps.contains(&Step::RecordFounded)),
         victims: recorded(observed, plan, failure),
         table_removals: pending_removals(observed, plan, failure),
+        silent_nodes: plan.map_or_else(|| observed.silent.clone(), |p| p.notes.silent.clone()),
+        replacement: plan.map_or_else(|| observed.replacement.clone(), |p| p.notes.replacement.clone()),
         survives: known.map(|s| Tolerance::of(s).column()),
         operation: Some(short(facts.operation(), OPERATION_CHARS_MAX)),
         blocked_by: blocked(decision, observed, failure),
@@ -92,6 +94,7 @@ fn counts(status: &Status) -> Counts {
 fn plan_status(plan: &Plan) -> Option<PlanStatus> {
     let moves = plan.moves.as_ref().filter(|m| m.replicas > 0)?;
     Some(PlanStatus {
+        id: plan.approval.clone(),
         generation: plan.based_on.generation,
         epoch: plan.based_on.epoch.and_then(|e| i64::try_from(e.0).ok()).unwrap_or(0),
         shards: count(moves.shards),

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skerry_api::{
-    APPROVED_PLAN, BYTES_PER_SECOND, CPU, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine,
-    FragmentationType, MEMORY, QuantityError, TableRemoval,
+    ACCEPT_LOSS, APPROVED_PLAN, BYTES_PER_SECOND, CPU, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec,
+    Engine, FragmentationType, MEMORY, QuantityError, REPLACE, TableRemoval,
 };
+use skerry_core::ids::ShardId;
 use skerry_core::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};
 use skerry_core::map::MoveLimits;
 use skerry_core::system::state::SYSTEM_TABLE;
@@ -46,15 +47,21 @@ pub struct Validated {
     pub drops_tables_after: Option<Duration>,
     /// A node whose volume is lost is replaced when it has been away for so long.
     pub replace_after: Duration,
+    /// A node that is silent for so long is replaced. `None` = never.
+    pub replace_silent_after: Option<Duration>,
+    /// The slot of the node that a person wants to be replaced.
+    pub replace: Option<String>,
+    /// Shards whose loss a person accepts.
+    pub accepted_losses: BTreeSet<ShardId>,
 }
 
 /// Whether data may move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Approval {
-    /// Nobody need be asked, or a person has approved this generation.
-    Given,
-    /// A person is to approve this generation.
-    Awaited,
+    /// Nobody need be asked.
+    Automatic,
+    /// A person is to approve the very plan. `Some` = the one that was approved last.
+    Manual(Option<String>),
 }
 
 /// A checked table.
@@ -161,6 +168,9 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
         drops_tables_after: (spec.table_removal == TableRemoval::Drop)
             .then(|| Duration::from_secs(spec.table_removal_delay_seconds.into())),
         replace_after: Duration::from_secs(spec.replace_after_seconds.into()),
+        replace_silent_after: spec.replace_silent_after_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        replace: annotation(database, REPLACE).map(|slot| slot.trim().to_owned()).filter(|slot| !slot.is_empty()),
+        accepted_losses: annotation(database, ACCEPT_LOSS).map(shards).unwrap_or_default(),
     })
 }
 
@@ -174,13 +184,19 @@ fn missed_a_spec(database: &DistributedDatabase) -> bool {
     seen.is_some_and(|seen| generation(database) > seen.saturating_add(1))
 }
 
+fn annotation<'a>(database: &'a DistributedDatabase, name: &str) -> Option<&'a str> {
+    database.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+}
+
+/// Shards by their ids, such as `s4, s7`. What is none names none.
+fn shards(text: &str) -> BTreeSet<ShardId> {
+    text.split(',').filter_map(|id| id.trim().strip_prefix('s')?.parse().ok().map(ShardId)).collect()
+}
+
 fn approval(database: &DistributedDatabase) -> Approval {
-    let annotations = database.metadata.annotations.as_ref();
-    let approved = annotations.and_then(|a| a.get(APPROVED_PLAN)).and_then(|text| text.parse::<i64>().ok());
     match database.spec.rebalance.approval {
-        skerry_api::Approval::Automatic => Approval::Given,
-        skerry_api::Approval::Manual if approved == Some(generation(database)) => Approval::Given,
-        skerry_api::Approval::Manual => Approval::Awaited,
+        skerry_api::Approval::Automatic => Approval::Automatic,
+        skerry_api::Approval::Manual => Approval::Manual(annotation(database, APPROVED_PLAN).map(str::to_owned)),
     }
 }
 
@@ -339,17 +355,5 @@ mod tests {
         let database = resource(r#"{"zones": ["a", "x"]}"#);
         let told = validate(&database, &here).unwrap_err().to_string();
         assert_eq!(told, "there is no zone \"x\" here; there are a, b");
-    }
-
-    #[test]
-    fn manual_approval_holds_for_its_generation_alone() {
-        let mut database = resource(r#"{"rebalance": {"approval": "Manual"}}"#);
-        database.metadata.generation = Some(4);
-        let approval = |d: &DistributedDatabase| validate(d, &Environment::default()).unwrap().approval;
-        assert_eq!(approval(&database), Approval::Awaited);
-        database.metadata.annotations = Some([(APPROVED_PLAN.to_owned(), "3".to_owned())].into());
-        assert_eq!(approval(&database), Approval::Awaited);
-        database.metadata.annotations = Some([(APPROVED_PLAN.to_owned(), "4".to_owned())].into());
-        assert_eq!(approval(&database), Approval::Given);
     }
 }

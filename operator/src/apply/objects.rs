@@ -49,9 +49,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    pub(super) async fn delete_pod(&self, pod: &str, uid: &str) -> Result<(), ApplyError> {
+    pub(super) async fn delete_pod(&self, pod: &str, uid: &str, at_once: bool) -> Result<(), ApplyError> {
         let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
-        pods.delete(pod, &only(uid)).await.map_err(ApplyError::of(pod))?;
+        let grace_period_seconds = at_once.then_some(0);
+        let how = DeleteParams { grace_period_seconds, ..only(uid) };
+        pods.delete(pod, &how).await.map_err(ApplyError::of(pod))?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use skerry_api::{DistributedDatabase, DistributedDatabaseStatus};
 use skerry_core::ids::{Epoch, Incarnation, NodeId};
 use skerry_core::node::Removal;
 use skerry_core::system::{AdminChange, Fence};
-use skerry_operator_core::kubernetes::objects::{Blueprint, SECRET_KEY, digest};
+use skerry_operator_core::kubernetes::objects::{Blueprint, SECRET_KEY, digest, is_as_written, stateful_set};
 use skerry_operator_core::kubernetes::{Action, Cluster, Names, Set};
 use tokio::time::Instant;
 
@@ -125,8 +125,22 @@ impl<'a> Writer<'a> {
         Blueprint { database: &self.database, names: self.names, cluster: &self.target.cluster.0, image: &self.image }
     }
 
-    pub(super) fn digest(&self, zone: &str, set: &Set) -> String {
-        digest(&self.blueprint(), zone, Some(&set.claims))
+    /// True if the StatefulSet was made from something else, or somebody has changed it since: that is put right, but not in
+    /// a loop with whoever changes it.
+    pub(super) fn is_stale(&self, zone: &str, set: &Set) -> bool {
+        let digest = digest(&self.blueprint(), zone, Some(&set.claims));
+        if set.digest.as_ref() != Some(&digest) {
+            return true;
+        }
+        let wanted = stateful_set(&self.blueprint(), zone, set.replicas, Some(&set.claims));
+        !is_as_written(&wanted, &set.spec) && !self.context.written.is_fresh(&set.uid, &digest)
+    }
+
+    fn note_set(&self, zone: &str) {
+        if let Some(set) = self.cluster.sets.get(&self.names.set(zone)) {
+            let digest = digest(&self.blueprint(), zone, Some(&set.claims));
+            self.context.written.note(set.uid.clone(), digest, None);
+        }
     }
 
     /// Makes one write, and tells people of it.
@@ -141,11 +155,14 @@ impl<'a> Writer<'a> {
             Action::RecordFounded => self.record(|status| status.founded = true).await?,
             Action::Found { address } => self.context.admin.found(address, &self.target).await?,
             Action::CreateSet { zone, replicas } => self.create_set(zone, *replicas).await?,
-            Action::ApplySet { zone, replicas } => self.apply_set(zone, *replicas).await?,
+            Action::ApplySet { zone, replicas } => {
+                self.note_set(zone);
+                self.apply_set(zone, *replicas).await?;
+            }
             Action::ScaleSet { set, version, replicas } => self.scale_set(set, version, *replicas).await?,
             Action::DeleteSet { set, uid } => self.delete_set(set, uid).await?,
             Action::DeletePod { .. } if self.at.elapsed() > LOOK_AGE_MAX => return Err(ApplyError::Outdated),
-            Action::DeletePod { pod, uid } => self.delete_pod(pod, uid).await?,
+            Action::DeletePod { pod, uid, at_once } => self.delete_pod(pod, uid, *at_once).await?,
             Action::Quarantine { claim, uid, node, epoch } => self.quarantine(claim, uid, *node, *epoch).await?,
             Action::RetainVolume { volume, node } => self.retain_volume(volume, *node).await?,
             Action::DeleteClaim { claim, uid } => {

@@ -70,6 +70,7 @@ fn set(set: &StatefulSet) -> Set {
         replicas: set.spec.replicas.and_then(|r| u32::try_from(r).ok()).unwrap_or(0),
         revision: seen.and_then(|s| s.update_revision.clone()),
         digest: set.annotations().get(DIGEST).cloned(),
+        spec: serde_json::to_value(&set.spec).unwrap_or_default(),
         claims: ClaimTemplate {
             size: claims.and_then(size),
             class: claims.and_then(|claim| claim.spec.as_ref()?.storage_class_name.clone()),

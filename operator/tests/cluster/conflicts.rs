@@ -148,3 +148,30 @@ async fn object_that_somebody_else_makes_between_the_look_and_the_write_is_not_w
         assert_eq!(data, json!({"theirs": "yes"}), "{write}: {}", world.story());
     }
 }
+
+/// Only what it was made from was looked at, which whoever changes the object by hand leaves as it is.
+#[tokio::test]
+async fn stateful_set_that_was_changed_by_hand_is_put_right_and_not_in_a_loop() {
+    let mut world = World::at_rest(spec(3, 3)).await;
+    let key = Ground::key("statefulsets", "shop-a");
+    let image = |world: &World| {
+        let container = |set: &Value| set["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+        world.change(|ground| container(ground.objects.get(&key).unwrap()))
+    };
+    let written = image(&world);
+    let change = |world: &World| {
+        world.change(|ground| {
+            ground.log.clear();
+            ground.objects.edit(&key, |set| {
+                set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("theirs");
+            });
+        });
+    };
+    change(&world);
+    world.rest().await;
+    assert_eq!(image(&world), written, "{}", world.story());
+    world.check_wanted();
+    change(&world);
+    world.rest().await;
+    assert_eq!(image(&world), json!("theirs"), "whoever does it again at once may do so every time");
+}

@@ -24,6 +24,7 @@ mod growth;
 mod lease;
 mod neighbours;
 mod secret;
+mod tables;
 mod unknown;
 
 /// One row of the table of what went wrong where. To be seen also of tests that pass, whose `println!` is not.

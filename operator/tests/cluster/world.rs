@@ -49,6 +49,7 @@ pub fn operator(ground: &Shared, leadership: Leadership) -> Context {
         recorder: None,
         metrics: Metrics::new(&mut Registry::default()),
         written: Arc::new(Written::default()),
+        histories: Arc::default(),
     }
 }
 

@@ -27,11 +27,15 @@ pub enum OperatorBug {
     TakesAnothersClaim,
     /// A table that was taken out of the spec goes at once.
     RemovalDelayIgnored,
+    /// Every node that is silent is replaced at once, whatever needs it.
+    ReplacesAllSilent,
+    /// The delay of a table that is to go is over when the wall clock and the status say so.
+    WallClockCounts,
 }
 
 impl OperatorBug {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::MissingAnswerIsDrained,
         Self::VictimsRecomputed,
         Self::CertificateNotReasked,
@@ -43,6 +47,8 @@ impl OperatorBug {
         Self::DeletesWhileUnknown,
         Self::TakesAnothersClaim,
         Self::RemovalDelayIgnored,
+        Self::WallClockCounts,
+        Self::ReplacesAllSilent,
     ];
 
     /// What of it is planted in the database's core.
@@ -58,7 +64,9 @@ impl OperatorBug {
             | Self::RestartsAllUnready
             | Self::DeletesWhileUnknown
             | Self::TakesAnothersClaim
-            | Self::RemovalDelayIgnored => None,
+            | Self::RemovalDelayIgnored
+            | Self::WallClockCounts
+            | Self::ReplacesAllSilent => None,
         }
     }
 }

@@ -9,6 +9,9 @@ use skerry_api::{
 
 use super::resource::Resource;
 
+/// For so long a node may be silent, where such are replaced.
+pub(crate) const SILENT_SECONDS: u32 = 4;
+
 /// Edits the resource.
 pub(crate) struct Edits {
     /// Copies, and so nodes, that it keeps at least. Where data may be lost with a machine, the rest of a shard must be
@@ -86,7 +89,8 @@ fn change(spec: &mut DistributedDatabaseSpec, kind: u32, images: &mut u32, rng: 
             Some(position) => drop(spec.tables.remove(position)),
             None => spec.tables.push(table("extra", FragmentationType::Hash)),
         },
-        85..88 => {
+        85 => spec.table_removal_delay_seconds = rng.random_range(0..3) * 4,
+        86..88 => {
             spec.table_removal =
                 if spec.table_removal == TableRemoval::Drop { TableRemoval::Retain } else { TableRemoval::Drop };
         }
@@ -96,7 +100,11 @@ fn change(spec: &mut DistributedDatabaseSpec, kind: u32, images: &mut u32, rng: 
         }
         92..94 => spec.storage.size = "20Gi".to_owned(),
         94..96 => spec.paused = !spec.paused,
-        96..98 => {
+        96 => {
+            let silent = spec.replace_silent_after_seconds.is_none().then_some(SILENT_SECONDS);
+            spec.replace_silent_after_seconds = silent;
+        }
+        97 => {
             let approval = &mut spec.rebalance.approval;
             *approval = if *approval == Approval::Manual { Approval::Automatic } else { Approval::Manual };
         }
@@ -118,15 +126,17 @@ fn table(name: &str, layout: FragmentationType) -> Table {
 pub(crate) fn told(spec: &DistributedDatabaseSpec) -> String {
     let tables: Vec<&str> = spec.tables.iter().map(|t| t.name.as_str()).collect();
     format!(
-        "spec: {} nodes, {} copies, zones {:?}, {}, tables {tables:?} {:?}, {:?} when scaled, {}, {:?}{}",
+        "spec: {} nodes, {} copies, zones {:?}, {}, tables {tables:?} {:?}, after {} s, {:?} when scaled, {}, {:?}, silent {:?}{}",
         spec.replicas,
         spec.replication_factor,
         spec.zones,
         spec.image.as_deref().unwrap_or_default(),
         spec.table_removal,
+        spec.table_removal_delay_seconds,
         spec.volume_retention.when_scaled,
         spec.storage.size,
         spec.rebalance.approval,
+        spec.replace_silent_after_seconds,
         if spec.paused { ", paused" } else { "" },
     )
 }
@@ -146,6 +156,7 @@ pub(crate) fn first(copies_min: u32, rng: &mut ChaCha8Rng) -> DistributedDatabas
         table_removal: if replicas.is_multiple_of(2) { TableRemoval::Drop } else { TableRemoval::Retain },
         table_removal_delay_seconds: 8,
         replace_after_seconds: 2,
+        replace_silent_after_seconds: rng.random_bool(0.5).then_some(SILENT_SECONDS),
         image: Some("image-0".to_owned()),
         resources: Resources::default(),
         paused: false,

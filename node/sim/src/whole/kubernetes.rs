@@ -196,6 +196,7 @@ impl Kubernetes {
             replicas: set.replicas,
             revision: set.observed.clone().filter(|observed| *observed == set.template),
             digest: Some(set.template.clone()),
+            spec: Default::default(),
             claims: ClaimTemplate { size: Some(set.claim_size.clone()), class: None, labels: None },
         };
         self.sets.iter().map(|(name, s)| (name.clone(), set(s))).collect()
@@ -287,11 +288,14 @@ impl Kubernetes {
         Ok(())
     }
 
-    /// Tells a pod to end. `None` = whichever has the name.
-    pub(crate) fn delete_pod(&mut self, name: &str, uid: Option<&str>) -> Result<(), Refused> {
+    /// Tells a pod to end. `None` = whichever has the name. At once = it is forgotten, whatever runs for it.
+    pub(crate) fn delete_pod(&mut self, name: &str, uid: Option<&str>, at_once: bool) -> Result<(), Refused> {
         let pod = self.pods.get_mut(name).ok_or(Refused::NotFound)?;
         same(&pod.uid, uid)?;
         pod.leaving = true;
+        if at_once {
+            self.pods.remove(name);
+        }
         Ok(())
     }
 

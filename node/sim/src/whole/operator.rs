@@ -5,6 +5,7 @@ mod act;
 mod look;
 
 use rand::Rng;
+use skerry_operator_core::LookHistory;
 
 use super::admin::Admin;
 use super::lease::Keeper;
@@ -56,7 +57,7 @@ impl Operator {
         }
         self.keeper.keep(place);
         let Some(token) = self.keeper.token(now) else {
-            self.stage = Stage::Rest;
+            (self.stage, self.memory.history) = (Stage::Rest, LookHistory::default());
             return place.world.rng.random_range(100 * MILLISECOND..SECOND / 2);
         };
         self.stage = match std::mem::replace(&mut self.stage, Stage::Rest) {

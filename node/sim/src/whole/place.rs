@@ -24,6 +24,8 @@ pub(crate) struct Place {
     pub(crate) is_stuck: bool,
     /// How old the resource may be that an operator reads.
     pub(crate) lag_max: u64,
+    /// What the operators' wall clock is wrong by, in seconds.
+    pub(crate) wall_error: i64,
     letters: BTreeMap<u64, (u64, Letter)>,
     written: BTreeMap<u64, Written>,
     posted: u64,
@@ -39,6 +41,7 @@ impl Place {
             late: 0,
             is_stuck: false,
             lag_max: 0,
+            wall_error: 0,
             letters: BTreeMap::new(),
             written: BTreeMap::new(),
             posted: 0,
@@ -52,7 +55,7 @@ impl Place {
     /// As Kubernetes writes times: in whole seconds.
     pub(crate) fn wall_clock(&self) -> Time {
         let second = 1_700_000_000 + i64::try_from(self.world.time / SECOND).unwrap_or(0);
-        Time(Timestamp::from_second(second).unwrap_or_default())
+        Time(Timestamp::from_second(second + self.wall_error).unwrap_or_default())
     }
 
     /// How long something that is sent now is on its way: longer, at times, than a lease lasts.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use skerry_api::{
-    APPROVED_PLAN, DistributedDatabase, DistributedDatabaseSpec, DistributedDatabaseStatus, RESTARTED_AT,
+    APPROVED_PLAN, DistributedDatabase, DistributedDatabaseSpec, DistributedDatabaseStatus, REPLACE, RESTARTED_AT,
 };
 
 use super::kubernetes::Refused;
@@ -46,6 +46,12 @@ impl Resource {
         &seen.or(self.versions.front()).expect("the resource is never without a version").1
     }
 
+    /// As it was at any time since then.
+    pub(crate) fn since(&self, at: u64) -> impl Iterator<Item = &DistributedDatabase> {
+        let before = self.versions.iter().rposition(|(since, _)| *since <= at).unwrap_or(0);
+        self.versions.iter().skip(before).map(|(_, database)| database)
+    }
+
     pub(crate) fn edit(&mut self, now: u64, change: impl FnOnce(&mut DistributedDatabaseSpec)) {
         let mut database = self.now().clone();
         change(&mut database.spec);
@@ -59,10 +65,17 @@ impl Resource {
         self.annotate(now, RESTARTED_AT, now.to_string());
     }
 
-    /// A person approves the present generation.
+    /// A person approves the plan that the status shows, if it does.
     pub(crate) fn approve(&mut self, now: u64) {
-        let generation = self.now().metadata.generation.unwrap_or(0);
-        self.annotate(now, APPROVED_PLAN, generation.to_string());
+        let plan = self.now().status.as_ref().and_then(|status| status.plan.clone());
+        if let Some(id) = plan.and_then(|plan| plan.id) {
+            self.annotate(now, APPROVED_PLAN, id);
+        }
+    }
+
+    /// A person wants the node of a slot to be replaced.
+    pub(crate) fn replace(&mut self, now: u64, slot: &str) {
+        self.annotate(now, REPLACE, slot.to_owned());
     }
 
     fn annotate(&mut self, now: u64, key: &str, value: String) {

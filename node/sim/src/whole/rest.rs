@@ -1,6 +1,8 @@
 //! When the system is at rest: the newest spec is carried out, as Kubernetes, the database and the status all say; or the
 //! status says what holds it.
 
+use std::collections::BTreeMap;
+
 use skerry_operator_core::{Environment, condition, desired_slots, stopped, validate};
 
 use super::place::Place;
@@ -14,13 +16,7 @@ const HELD: [&str; 5] = ["Invalid", "NoPlacement", "Paused", "OtherFragmentation
 pub(super) fn settled(place: &Place) -> Result<(), String> {
     is_true("Ready", place).map_err(|why| format!("not ready: {why}"))?;
     let resource = place.kube.resource.now();
-    let validated = validate(resource, &Environment::default()).map_err(|why| why.to_string())?;
-    let pods = &place.kube.pods;
-    let in_zone = |zone: &str| {
-        pods.keys().filter(|pod| pod.rsplit_once('-').is_some_and(|(set, _)| set == place.kube.names.set(zone))).count()
-    };
-    let there = ["a", "b", "c"].into_iter().map(|zone| (zone.to_owned(), in_zone(zone))).collect();
-    let wanted = desired_slots(&validated, &there);
+    let (pods, wanted) = (&place.kube.pods, wanted(place)?);
     if !wanted.keys().eq(pods.keys()) {
         return Err(format!("there are pods {:?}, wanted are {:?}", pods.keys(), wanted.keys()));
     }
@@ -29,6 +25,17 @@ pub(super) fn settled(place: &Place) -> Result<(), String> {
         return Err(format!("{slot} is not ready, or outdated"));
     }
     restless(&place.world).map_or(Ok(()), Err)
+}
+
+/// The slots of the newest spec, and their zones.
+pub(super) fn wanted(place: &Place) -> Result<BTreeMap<String, String>, String> {
+    let validated = validate(place.kube.resource.now(), &Environment::default()).map_err(|why| why.to_string())?;
+    let in_zone = |zone: &str| {
+        let set = place.kube.names.set(zone);
+        place.kube.pods.keys().filter(|pod| pod.rsplit_once('-').is_some_and(|(of, _)| of == set)).count()
+    };
+    let there = ["a", "b", "c"].into_iter().map(|zone| (zone.to_owned(), in_zone(zone))).collect();
+    Ok(desired_slots(&validated, &there))
 }
 
 /// Carried out, or held up by what is told.

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skerry_api::TableRemoval;
+use skerry_api::{DistributedDatabase, REPLACE, TableRemoval};
 use skerry_core::ids::{Epoch, NodeId, Token};
 use skerry_core::invariants::copies;
-use skerry_core::map::NodeState;
+use skerry_core::map::{NodeState, Role};
 use skerry_core::node::{AdminRefusal, AdminReply, Answer};
 use skerry_core::system::{AdminChange, SystemRefusal, SystemReply};
 
 use super::kubernetes::{Kubernetes, Process};
 use super::place::Place;
+use super::resource::Resource;
 use crate::check::held;
 use crate::faults::newest_map;
 use crate::host::Host;
@@ -31,6 +32,8 @@ pub(crate) struct Rules {
     sent: BTreeMap<Token, Sent>,
     /// Fencing tokens of admin writes that were carried out, and when that was first known.
     obeyed: BTreeMap<u64, u64>,
+    /// Nodes whose volume was given up before they had left the database.
+    given_up: BTreeSet<NodeId>,
     /// Slots whose pods operators have ended, and when, until they are ready again or are wanted no more.
     ended: BTreeMap<String, u64>,
 }
@@ -147,19 +150,44 @@ impl Rules {
         let volume = kube.claims.get(claim).and_then(|c| c.volume.clone());
         if let Some(volume) = volume {
             let kept_and_lost = kube.volumes.get(&volume).is_none_or(|v| v.lost && v.retained);
-            self.is_free(&volume, kept_and_lost, &format!("claim {claim}"), world);
+            self.is_free(&volume, (kept_and_lost, &format!("claim {claim}")), kube, world);
         }
     }
 
     /// A volume goes with its data.
     pub(crate) fn volume_deleted(&mut self, volume: &str, kube: &Kubernetes, world: &mut World) {
         let lost = kube.volumes.get(volume).is_none_or(|v| v.lost);
-        self.is_free(volume, lost, "its data", world);
+        self.is_free(volume, (lost, "its data"), kube, world);
     }
 
-    fn is_free(&mut self, volume: &str, excused: bool, what: &str, world: &mut World) {
+    /// The volume of a node is given up though it has not left: a majority of every shard must be on volumes that are there,
+    /// and were not given up before.
+    fn given_up(&mut self, node: NodeId, world: &mut World) {
+        if self.removed.contains(&node) || !self.given_up.insert(node) {
+            return;
+        }
+        let Some(map) = newest_map(world) else { return };
+        let is_there =
+            |node: &NodeId| !self.given_up.contains(node) && world.hosts.get(node).is_some_and(|host| !host.gone);
+        let short = map.shards.values().filter(|shard| map.is_live(shard)).find(|shard| {
+            let voters = || shard.descriptor.members.iter().filter(|m| m.role != Role::Learner);
+            let is_on = voters().any(|m| m.replica.node == node);
+            is_on && 2 * voters().filter(|m| is_there(&m.replica.node)).count() <= voters().count()
+        });
+        if let Some(shard) = short {
+            let shard = shard.descriptor.shard;
+            let text = format!("no node is given up that a majority needs: {node}, of shard {shard}");
+            world.checker.broken.push(text);
+        }
+    }
+
+    fn is_free(&mut self, volume: &str, (excused, what): (bool, &str), kube: &Kubernetes, world: &mut World) {
         self.look(world);
         let owner = newest_map(world).and_then(|map| map.nodes.values().find(|n| n.volume == volume)).map(|n| n.id);
+        let retained = kube.volumes.get(volume).is_some_and(|v| v.retained);
+        if let Some(node) = owner.filter(|_| !excused && retained && is_replaced(&kube.resource)) {
+            return self.given_up(node, world);
+        }
         // One that joined while its slot came down has never had anything.
         let needed = |node: &NodeId| !self.removed.contains(node) && self.holders.contains(node);
         if let Some(node) = owner.filter(|node| !excused && needed(node)) {
@@ -167,6 +195,12 @@ impl Rules {
             world.checker.broken.push(text);
         }
     }
+}
+
+/// True if nodes may be replaced that have not left the database, because they are silent or a person says so.
+fn is_replaced(resource: &Resource) -> bool {
+    let (spec, annotations) = (&resource.now().spec, resource.now().metadata.annotations.as_ref());
+    spec.replace_silent_after_seconds.is_some() || annotations.is_some_and(|a| a.contains_key(REPLACE))
 }
 
 /// A certificate was given: nothing that is needed is on the node.
@@ -179,13 +213,19 @@ pub(crate) fn check_certificate(node: NodeId, epoch: Epoch, steward: Option<Node
     }
 }
 
-/// A table is told to go: it must have been out of the spec, which says that such tables go, for its whole delay. Times in
-/// the status are in whole seconds.
+/// A table is told to go: for its whole delay it must have been out of the spec, which says that such tables go, and
+/// announced in the status.
 pub(crate) fn table_goes(name: &str, place: &mut Place) {
-    let delay = u64::from(place.kube.resource.now().spec.table_removal_delay_seconds);
-    let since = place.world.time.saturating_sub(delay.saturating_sub(1) * SECOND);
-    let spec = &place.kube.resource.then(since).spec;
-    if spec.table_removal == TableRemoval::Retain || spec.tables.iter().any(|table| table.name == name) {
+    let resource = &place.kube.resource;
+    let delay = u64::from(resource.now().spec.table_removal_delay_seconds) * SECOND;
+    let since = place.world.time.saturating_sub(delay);
+    let is_to_go = |database: &DistributedDatabase| {
+        let (spec, status) = (&database.spec, database.status.as_ref());
+        let is_announced = status.is_some_and(|s| s.table_removals.iter().any(|removal| removal.name == name));
+        let is_named = spec.tables.iter().any(|table| table.name == name);
+        spec.table_removal == TableRemoval::Drop && !spec.paused && is_announced && !is_named
+    };
+    if !resource.since(since).all(is_to_go) {
         place.world.checker.broken.push(format!("no table goes before its delay is over: {name:?}"));
     }
 }

@@ -1,14 +1,20 @@
 //! What goes wrong around the database: machines, pods, operators, the API server, and now and then an edit. What goes
 //! wrong inside is as where the database runs alone.
 
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
 use rand::Rng;
 use rand::seq::{IndexedMutRandom, IndexedRandom};
 use skerry_core::ids::NodeId;
 
+use super::edits::SILENT_SECONDS;
 use super::edits::{Edits, told};
-use super::kubernetes::{ClaimObject, Kubernetes, OURS, Standing};
+use super::kubernetes::{ClaimObject, Kubernetes, OURS, Process, Standing};
 use super::operator::Operator;
 use super::place::Place;
+use super::rest;
 use crate::faults::{hand_over, is_expendable, pause};
 use crate::host::Host;
 use crate::world::{MILLISECOND, SECOND, World};
@@ -20,11 +26,13 @@ pub(crate) struct Troubles {
     away: Vec<(u64, String)>,
     /// One loss of data in a run: a second one could be of what the first has left.
     has_lost: bool,
+    /// A machine that never comes back, and is still listed.
+    dead: Option<String>,
 }
 
 impl Troubles {
     pub(crate) fn new(edits: Edits) -> Self {
-        Self { edits, away: Vec::new(), has_lost: false }
+        Self { edits, away: Vec::new(), has_lost: false, dead: None }
     }
 
     /// The next one; gives the time until the one after it.
@@ -42,7 +50,9 @@ impl Troubles {
             68..73 => end_pod(place),
             73..75 => leave_foreign_claim(place),
             75..90 => self.take_machine(place),
-            _ => self.lose_machine(place),
+            90..97 => self.lose_machine(place),
+            97..99 => jump_wall_clock(place),
+            _ => forge_removals(place),
         }
         place.world.rng.random_range(100 * MILLISECOND..1_500 * MILLISECOND)
     }
@@ -57,8 +67,34 @@ impl Troubles {
         place.world.disk_max = 2 * MILLISECOND;
         let now = place.world.time;
         self.edits.last(&mut place.kube.resource, now, &mut place.world.rng);
+        self.replace_dead(place);
         place.world.mark("troubles are over");
         tell_spec(place);
+    }
+
+    /// Where silence is not enough for a node to be replaced, a person says so.
+    fn replace_dead(&mut self, place: &mut Place) {
+        let Some(dead) = &self.dead else { return };
+        let (now, by_hand) = (place.world.time, place.world.rng.random_bool(0.5));
+        let wanted = rest::wanted(place).unwrap_or_default();
+        let (resource, pods) = (&mut place.kube.resource, &place.kube.pods);
+        if resource.now().spec.replace_silent_after_seconds.is_some() {
+            return;
+        }
+        match pods.iter().find(|(slot, pod)| pod.machine.as_ref() == Some(dead) && wanted.contains_key(*slot)) {
+            Some((slot, _)) if by_hand => resource.replace(now, slot),
+            _ => resource.edit(now, |spec| spec.replace_silent_after_seconds = Some(SILENT_SECONDS)),
+        }
+    }
+
+    /// A machine stops for good, and nobody says so: it is listed for ever.
+    fn let_die(&mut self, name: String, on_it: &[NodeId], place: &mut Place) {
+        place.world.mark(&format!("{name} is dead with {on_it:?}, and stays listed"));
+        place.kube.machines.entry(name.clone()).and_modify(|m| m.standing = Standing::Down);
+        for node in on_it {
+            place.world.hosts.get_mut(node).into_iter().for_each(|host| host.gone = true);
+        }
+        self.dead = Some(name);
     }
 
     fn return_machines(&mut self, place: &mut Place, all: bool) {
@@ -89,7 +125,8 @@ impl Troubles {
     /// A machine goes for good, with its volumes.
     fn lose_machine(&mut self, place: &mut Place) {
         let Some(name) = used_machine(place) else { return };
-        let on_it: Vec<NodeId> = nodes_on(&name, &place.kube);
+        let dies = place.world.rng.random_bool(0.4);
+        let on_it: Vec<NodeId> = if dies { run_on(&name, &place.kube) } else { nodes_on(&name, &place.kube) };
         let up = |node: &NodeId| place.world.hosts.get(node).is_some_and(Host::is_up);
         let expendable = on_it.len() < 2 && on_it.iter().all(|node| up(node) && is_expendable(*node, &place.world));
         if self.has_lost || self.edits.copies_min < 3 || !expendable {
@@ -97,6 +134,9 @@ impl Troubles {
         }
         self.has_lost = true;
         kill(&name, &mut place.kube, &mut place.world);
+        if dies && !on_it.is_empty() {
+            return self.let_die(name, &on_it, place);
+        }
         place.kube.machines.remove(&name);
         place.world.mark(&format!("{name} is lost with {on_it:?}"));
         for volume in place.kube.volumes.values_mut().filter(|v| v.machine.as_ref() == Some(&name)) {
@@ -105,6 +145,13 @@ impl Troubles {
             host.into_iter().for_each(|h| h.gone = true);
         }
     }
+}
+
+/// The nodes that run on this machine, or whose data is on it alone.
+fn run_on(machine: &str, kube: &Kubernetes) -> Vec<NodeId> {
+    let running = kube.processes.values().filter(|p| p.machine == machine).filter_map(Process::node);
+    let all: BTreeSet<NodeId> = running.chain(nodes_on(machine, kube)).collect();
+    all.into_iter().collect()
 }
 
 fn tell_spec(place: &mut Place) {
@@ -172,6 +219,25 @@ fn leave_foreign_claim(place: &mut Place) {
     let (size, quarantined, leaving, database) = ("10Gi".to_owned(), true, false, "another");
     kube.claims.insert(claim, ClaimObject { uid, size, quarantined, leaving, volume, database });
     place.world.mark(&format!("another database has left the claim of {slot}"));
+}
+
+/// The wall clock by which operators write is wrong from now on, by up to hours, either way.
+fn jump_wall_clock(place: &mut Place) {
+    place.wall_error = place.world.rng.random_range(-10_000..10_000);
+    place.world.mark(&format!("the operators' wall clock is wrong by {} s", place.wall_error));
+}
+
+/// The status is of another time, as after a restore: tables that are to go are said to have been so for long.
+fn forge_removals(place: &mut Place) {
+    let resource = place.kube.resource.now().clone();
+    let mut status = resource.status.clone().unwrap_or_default();
+    for removal in &mut status.table_removals {
+        removal.since = Time(removal.since.0 - SignedDuration::from_hours(1));
+    }
+    let (now, forged) = (place.world.time, !status.table_removals.is_empty());
+    if forged && place.kube.resource.write_status(now, &resource, status).is_ok() {
+        place.world.mark("the status says that tables have been to go for an hour");
+    }
 }
 
 /// What goes wrong with nodes and between them.

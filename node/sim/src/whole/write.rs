@@ -102,8 +102,8 @@ impl Letter {
                 kube.change_set(set, version, |set| set.replicas = *replicas)
             }
             Action::DeleteSet { set, uid } => kube.delete_set(set, uid),
-            Action::DeletePod { pod, uid } => {
-                let ended = kube.delete_pod(pod, (!by_name).then_some(uid.as_str()));
+            Action::DeletePod { pod, uid, at_once } => {
+                let ended = kube.delete_pod(pod, (!by_name).then_some(uid.as_str()), *at_once);
                 if ended.is_ok() {
                     place.rules.pod_ended(pod, self.look, kube, &mut place.world);
                 }

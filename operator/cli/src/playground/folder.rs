@@ -162,7 +162,9 @@ impl Slot {
     /// As the plan sees it, given where its volume is.
     pub(crate) fn observed(&self, at: &Path) -> skerry_operator_core::Slot {
         let (zone, address) = (self.zone.clone(), self.address());
-        let volume = skerry_operator_core::SlotVolume::default();
+        // Each that was set aside was another one.
+        let id = Some(free_beside(at).display().to_string());
+        let volume = skerry_operator_core::SlotVolume { id, ..skerry_operator_core::SlotVolume::default() };
         let is_lost = self.joined && matches!(at.join(IDENTITY).try_exists(), Ok(false));
         let held_up = is_lost.then(|| format!("its data was in {}, and is gone", at.display()));
         skerry_operator_core::Slot { zone, address, process: Process::STEADY, volume, held_up }
@@ -208,9 +210,7 @@ impl Folder {
     /// `None` = there was none.
     pub(crate) fn set_aside(&self, slot: &str) -> Result<Option<PathBuf>, FolderError> {
         let volume = self.volume(slot);
-        let free = |path: &PathBuf| matches!(path.try_exists(), Ok(false));
-        let aside = (1..=u32::MAX).map(|i| volume.with_file_name(format!("removed-{i}"))).find(free);
-        let Some(aside) = aside else { return Ok(None) };
+        let aside = free_beside(&volume);
         match fs::rename(&volume, &aside) {
             Ok(()) => Ok(Some(aside)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -314,6 +314,13 @@ impl Folder {
         };
         write().map_err(|source| FolderError::Io { path: path.clone(), source })
     }
+}
+
+/// Where the next volume of a slot is set aside.
+fn free_beside(volume: &Path) -> PathBuf {
+    let free = |path: &PathBuf| matches!(path.try_exists(), Ok(false));
+    let named = |i: u32| volume.with_file_name(format!("removed-{i}"));
+    (1..u32::MAX).map(named).find(free).unwrap_or_else(|| named(u32::MAX))
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FolderError> {

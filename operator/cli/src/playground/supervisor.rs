@@ -12,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use skerry_api::DistributedDatabase;
 use skerry_client::{Client, ClientConfig};
 use skerry_core::node::Status;
-use skerry_operator_core::{Observed, Seen, condition, decide, status, stopped};
+use skerry_operator_core::{LookHistory, Observed, Seen, condition, decide, status, stopped};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -38,6 +38,9 @@ pub(super) struct Supervisor {
     /// As the YAML said when it was last taken, with the status of the last round.
     pub(super) database: DistributedDatabase,
     pub(super) refused: Option<String>,
+    /// What this process has seen itself, since `began`.
+    pub(super) history: LookHistory,
+    pub(super) began: Instant,
     pub(super) fleet: Fleet,
     pub(super) client: Option<Client>,
     pub(super) reports: watch::Sender<Report>,
@@ -107,7 +110,9 @@ impl Supervisor {
         for event in self.fleet.tend(Instant::now()) {
             self.tell(event);
         }
-        let observed = self.observe().await?;
+        let at = self.began.elapsed();
+        let mut observed = self.observe().await?;
+        self.history.look(&self.database, &mut observed, at);
         let decision = decide(&self.database, &resource::environment(), &observed);
         let failure = match &decision {
             Ok(decision) => self.carry_out(&decision.plan).await,
@@ -133,14 +138,14 @@ impl Supervisor {
         }
         let observed = |(name, slot): (&String, &Slot)| (name.clone(), slot.observed(&self.folder.volume(name)));
         let slots = self.kept.slots.iter().map(observed).collect();
+        let mut status = self.database.status.clone().unwrap_or_default();
+        (status.founded, status.victims) = (self.kept.founded, self.kept.victims.clone());
+        status.table_removals.clone_from(&self.kept.removals);
         Ok(Observed {
             slots: Seen::Known(slots),
             database,
-            victims: self.kept.victims.clone(),
-            removals: self.kept.removals.clone(),
-            founded: self.kept.founded,
-            blank: None,
-            now: Time(Timestamp::now()),
+            spec_unread: self.refused.is_some() || !self.kept.file.is_file(),
+            ..Observed::kept_by(status, Time(Timestamp::now()))
         })
     }
 

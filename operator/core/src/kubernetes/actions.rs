@@ -12,6 +12,7 @@ use skerry_core::system::AdminChange;
 use super::cluster::{Claim, Cluster, Set};
 use super::names::{Names, ordinal};
 use crate::desired::Desired;
+use crate::observed::Running;
 use crate::plan::{Plan, Step};
 
 /// One write.
@@ -64,6 +65,8 @@ pub enum Action {
         pod: String,
         /// As it was seen.
         uid: String,
+        /// Without waiting for its host to say that it has ended.
+        at_once: bool,
     },
     /// Mark a claim as one that no node comes back on.
     Quarantine {
@@ -140,8 +143,8 @@ pub fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<Action> {
                     actions.extend(scene.grow(zone, plan));
                 }
             }
-            Step::RestartNode { slot } => actions.extend(scene.end_pod(slot)),
-            Step::ReplaceVolume { slot } => actions.extend(scene.renew(slot)),
+            Step::RestartNode { slot } => actions.extend(scene.end_pod(slot, false)),
+            Step::ReplaceVolume { slot, silent } => actions.extend(scene.renew(slot, *silent)),
             Step::RemoveSlot { slot } => actions.extend(scene.remove(slot)),
             Step::Change(change) => actions.push(Action::Change(change.clone())),
             Step::RemoveNode { node, incarnation } => {
@@ -200,20 +203,23 @@ impl Scene<'_> {
             let epoch = self.status.map(|s| s.map.epoch);
             actions.push(Action::Quarantine { claim: name, uid: claim.uid.clone(), node, epoch });
         }
-        if ordinal + 1 == set.replicas {
+        if ordinal >= set.replicas {
+            actions.extend(self.forget_pod(slot));
+        } else if ordinal + 1 == set.replicas {
             actions.push(Action::ScaleSet { set: name.to_owned(), version: set.version.clone(), replicas: ordinal });
-        } else if is_marked && ordinal < set.replicas && self.desired.slots.contains_key(slot) {
-            actions.extend(self.renew(slot));
+        } else if is_marked && self.desired.slots.contains_key(slot) {
+            actions.extend(self.renew(slot, false));
         }
         actions
     }
 
-    /// Another volume for a slot, and another pod on it.
-    fn renew(&self, slot: &str) -> Vec<Action> {
+    /// Another volume for a slot, and another pod on it. Of a silent host the pod is not waited for: should it still run, its
+    /// node has another id than the one that comes, and another volume.
+    fn renew(&self, slot: &str, silent: bool) -> Vec<Action> {
         let claim = self.claim(slot);
         let node = self.node_of(slot);
         let given_up = claim.map(|(claim, name)| self.give_up(claim, name, node)).unwrap_or_default();
-        given_up.into_iter().chain(self.end_pod(slot)).collect()
+        given_up.into_iter().chain(self.end_pod(slot, silent)).collect()
     }
 
     fn give_up(&self, claim: &Claim, name: String, node: Option<NodeId>) -> Vec<Action> {
@@ -224,9 +230,17 @@ impl Scene<'_> {
         retain.into_iter().chain([Action::DeleteClaim { claim: name, uid: claim.uid.clone() }]).collect()
     }
 
-    fn end_pod(&self, slot: &str) -> Option<Action> {
-        let pod = self.cluster.pods.get(slot).filter(|pod| !pod.leaving)?;
-        Some(Action::DeletePod { pod: slot.to_owned(), uid: pod.uid.clone() })
+    fn end_pod(&self, slot: &str, at_once: bool) -> Option<Action> {
+        let pod = self.cluster.pods.get(slot).filter(|pod| at_once || !pod.leaving)?;
+        Some(Action::DeletePod { pod: slot.to_owned(), uid: pod.uid.clone(), at_once })
+    }
+
+    /// A pod that was to end long ago, on a host that does not say that it has: its node has left the database, so that
+    /// whatever still runs there is of no use and no harm.
+    fn forget_pod(&self, slot: &str) -> Option<Action> {
+        let pod = self.cluster.pods.get(slot)?;
+        let is_overdue = pod.leaving && pod.running == Running::Maybe && self.has_left(slot) == Some(true);
+        is_overdue.then(|| self.end_pod(slot, true)).flatten()
     }
 
     fn claim(&self, slot: &str) -> Option<(&Claim, String)> {

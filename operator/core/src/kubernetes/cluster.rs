@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::names::{Names, ordinal};
 use crate::observed::{ClaimTemplate, Process, Running, Slot, SlotVolume};
 
@@ -36,6 +38,8 @@ pub struct Set {
     pub revision: Option<String>,
     /// What its template was made from.
     pub digest: Option<String>,
+    /// As it is, whoever has changed it since. Null = nobody looked.
+    pub spec: Value,
     /// What its claims ask for. It cannot be changed.
     pub claims: ClaimTemplate,
 }
@@ -117,15 +121,14 @@ impl Cluster {
         let claim = self.claims.get(&names.claim(name));
         let volume_lost = claim.is_some_and(|c| c.lost);
         let process = match self.pods.get(name) {
-            None => {
-                Process { ready: false, outdated: false, down: Duration::ZERO, volume_lost, running: Running::Replaced }
-            }
+            None => Process { ready: false, volume_lost, running: Running::Replaced, ..Process::STEADY },
             Some(pod) => Process {
                 ready: pod.ready && !pod.leaving,
                 outdated: set.revision.is_some() && pod.revision.is_some() && pod.revision != set.revision,
                 down: pod.down,
                 volume_lost,
                 running: pod.running,
+                ending: pod.leaving,
             },
         };
         let held_up = self.pods.get(name).and_then(|pod| pod.held_up.clone());
@@ -133,6 +136,7 @@ impl Cluster {
             set_aside: claim.is_some_and(|c| c.quarantined || c.leaving),
             unmade: claim.is_some_and(|c| c.volume.is_none() && !c.lost),
             asked: set.claims.clone(),
+            id: claim.map(|c| c.uid.clone()),
             size: claim.and_then(|c| c.size.clone()),
         };
         Some(Slot { zone: set.zone.clone(), address: names.address(name), process, volume, held_up })

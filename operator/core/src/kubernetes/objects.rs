@@ -1,10 +1,12 @@
 //! The objects of a database, as they should be. Two looks at the same resource give the same objects, to the byte, and
 //! so does another version of the operator, unless its changelog says that nodes are restarted.
 
+mod drift;
 mod pod;
 mod services;
 mod set;
 
+pub use drift::is_as_written;
 pub use services::{OperatorPods, config_map, disruption_budget, network_policy, secret, service_account, services};
 pub use set::{digest, stateful_set};
 

@@ -7,15 +7,15 @@ use super::actions::{Action, Scene};
 use super::cluster::{Claim, Set};
 use super::names::ordinal;
 
-/// The writes. `digest` gives what the template of a zone's StatefulSet is to be made from.
+/// The writes. `is_stale` says of the StatefulSet of a zone whether it is not as it is to be.
 pub fn upkeep(
     scene: &Scene<'_>,
-    digest: impl Fn(&str, &Set) -> String,
+    is_stale: impl Fn(&str, &Set) -> bool,
     size: &str,
     when_scaled: Retention,
 ) -> Vec<Action> {
     let sets = scene.cluster.sets.values();
-    let stale = sets.filter(|set| set.digest.as_deref() != Some(&digest(&set.zone, set)));
+    let stale = sets.filter(|set| is_stale(&set.zone, set));
     let mut actions: Vec<Action> =
         stale.map(|set| Action::ApplySet { zone: set.zone.clone(), replicas: set.replicas }).collect();
     let is_needed = |zone: &str| scene.desired.slots.values().any(|z| z == zone);

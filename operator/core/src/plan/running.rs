@@ -1,4 +1,4 @@
-//! Whose process is to be started anew, and whose volume is to be replaced. One at a time, always.
+//! Whose process is to be started anew. One at a time, always.
 //!
 //! A node that serves is restarted only when every other one does, and every shard has all its copies in step: so one
 //! node is away at a time, and a spec that does not run stops at the first. That one is no trap: what certainly does not
@@ -17,7 +17,7 @@ use skerry_core::node::Status;
 use super::seats::Seats;
 use super::{Plan, Step, Wait};
 use crate::eviction::newest_at;
-use crate::health::{all_speak, does_without, is_heard, shards_now, unrest};
+use crate::health::{all_speak, does_without, is_heard, unrest};
 use crate::observed::{Running, Slot, not_ready};
 
 /// A process that was started as the spec says now is waited for so long. One that starts but cannot take requests before
@@ -45,7 +45,8 @@ pub(super) fn mend(plan: &mut Plan, slots: &BTreeMap<String, Slot>, victims: &[V
         Running::Maybe => status.is_some_and(|status| may_go(slot, status)),
         Running::Replaced => false,
     };
-    let broken = slots.iter().filter(|(_, slot)| slot.process.outdated && !slot.process.ready && may_end(slot));
+    let is_broken = |slot: &Slot| slot.process.outdated && !slot.process.ready && !slot.process.ending;
+    let broken = slots.iter().filter(|(_, slot)| is_broken(slot) && may_end(slot));
     // A slot that nobody has joined in may wait for those that have: what is written down outlives the steward's silence.
     let is_listed = |name: &String| victims.iter().any(|victim| victim.slot == *name && victim.node.is_some());
     let is_known = |slot: &Slot| status.is_some_and(|s| s.map.nodes.values().any(|node| node.address == slot.address));
@@ -83,7 +84,8 @@ fn never_ready<'a>(slots: &'a BTreeMap<String, Slot>, status: &Status) -> Option
     let mut away = slots.iter().filter(|(_, slot)| !slot.process.ready);
     let (Some((name, slot)), None) = (away.next(), away.next()) else { return None };
     let process = &slot.process;
-    let may_mend = process.outdated && process.running == Running::Maybe && process.down >= GETTING_READY_MAX;
+    let runs = process.running == Running::Maybe && !process.ending;
+    let may_mend = process.outdated && runs && process.down >= GETTING_READY_MAX;
     let node = newest_at(status, &slot.address)?;
     let is_alone = does_without(status, node.id) && all_speak(status);
     (may_mend && is_alone).then_some(name)
@@ -112,25 +114,5 @@ pub(super) fn restart(plan: &mut Plan, slots: &BTreeMap<String, Slot>, seats: &S
     match not_ready(slots).or_else(|| unrest(status)) {
         None => plan.steps.push(Step::RestartNode { slot: (*next).clone() }),
         Some(why) => plan.waits.push(Wait::Restarting { slots: outdated.into_iter().cloned().collect(), why }),
-    }
-}
-
-/// The first volume that is lost for long enough. One at a time, and only while every shard is led: what a majority has
-/// is then built anew from it.
-pub(super) fn replace(plan: &mut Plan, after: Duration, seats: &Seats<'_>, status: &Status) {
-    let is_lost = |(name, slot): &(&str, &Slot)| {
-        let heard = seats.node_of(name).is_some_and(|node| is_heard(status, node.id));
-        slot.process.volume_lost && !slot.process.ready && !heard
-    };
-    let all_led = shards_now(status).iter().all(|s| s.leader().is_some());
-    let Some((name, slot)) = seats.staying_slots().find(is_lost) else { return };
-    if plan.steps.iter().any(|step| matches!(step, Step::RestartNode { .. })) {
-        return;
-    }
-    let left = after.saturating_sub(slot.process.down);
-    if left.is_zero() && all_led {
-        plan.steps.push(Step::ReplaceVolume { slot: name.to_owned() });
-    } else {
-        plan.waits.push(Wait::VolumeLost { slot: name.to_owned(), left });
     }
 }

@@ -1,6 +1,7 @@
 //! Which node sits in which slot, and which of them are to stay.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use skerry_api::Victim;
 use skerry_core::ids::NodeId;
@@ -10,6 +11,13 @@ use skerry_core::placement::Site;
 
 use crate::desired::Desired;
 use crate::observed::Slot;
+
+/// A process that was started is given so long to join. One that takes longer is late: it may never come.
+const JOINING_MAX: Duration = Duration::from_secs(60);
+
+fn is_late(slot: &Slot) -> bool {
+    !slot.process.ready && slot.process.down >= JOINING_MAX
+}
 
 /// Everybody's place.
 pub(super) struct Seats<'a> {
@@ -22,6 +30,10 @@ pub(super) struct Seats<'a> {
     condemned: BTreeSet<&'a str>,
     /// Nodes of the database whose slot is gone: a lost volume was replaced, or a slot taken away by hand.
     without_slot: Vec<&'a NodeRecord>,
+    /// Slots that are to stay, whose nodes have not joined for long: nothing waits for them but what needs them.
+    late: BTreeSet<&'a str>,
+    /// Nodes that are to leave, and cannot before those that are late have joined.
+    held: BTreeSet<NodeId>,
 }
 
 /// What is not to stay.
@@ -57,7 +69,44 @@ impl<'a> Seats<'a> {
         let condemned = listed.chain(set_aside.filter(is_empty)).collect();
         let seated: BTreeSet<NodeId> = sitting.values().map(|n| n.id).collect();
         let without_slot = nodes().filter(|n| !seated.contains(&n.id)).collect();
-        Self { desired, slots, victims, sitting, condemned, without_slot }
+        let (late, held) = (BTreeSet::new(), BTreeSet::new());
+        let mut seats = Self { desired, slots, victims, sitting, condemned, without_slot, late, held };
+        seats.late = seats.empty_slots().filter(|(_, slot)| is_late(slot)).map(|(name, _)| name).collect();
+        seats.held = seats.needed_yet();
+        seats
+    }
+
+    /// While some that are to come are late, no more nodes may leave than leave as many as are wanted.
+    fn needed_yet(&self) -> BTreeSet<NodeId> {
+        if self.late.is_empty() {
+            return BTreeSet::new();
+        }
+        let seated = |slot: &String| self.sitting.get(slot.as_str()).copied();
+        let leaving = self.slots.keys().filter(|slot| !self.is_to_stay(slot)).filter_map(seated);
+        let leaving: Vec<NodeId> = leaving.filter(|n| n.state == NodeState::Active).map(|n| n.id).collect();
+        let may_leave = (self.staying().count() + leaving.len()).saturating_sub(self.desired.slots.len());
+        leaving.into_iter().skip(may_leave).collect()
+    }
+
+    /// Slots that are to stay, and whose nodes have not joined.
+    fn empty_slots(&self) -> impl Iterator<Item = (&'a str, &'a Slot)> {
+        self.staying_slots().filter(|(name, _)| !self.sitting.contains_key(name))
+    }
+
+    /// A slot, whether or not it is to stay.
+    pub(super) fn slot(&self, name: &str) -> Option<&'a Slot> {
+        self.slots.get(name)
+    }
+
+    /// Slots that are to stay, whose nodes have not joined for long, and why.
+    pub(super) fn late(&self) -> Vec<(String, Option<String>)> {
+        let late = self.empty_slots().filter(|(name, _)| self.late.contains(name));
+        late.map(|(name, slot)| (name.to_owned(), slot.held_up.clone())).collect()
+    }
+
+    /// Nodes that are to leave, and cannot before those that are late have joined.
+    pub(super) fn held(&self) -> impl Iterator<Item = NodeId> {
+        self.held.iter().copied()
     }
 
     fn is_to_stay(&self, slot: &str) -> bool {
@@ -145,7 +194,7 @@ impl<'a> Seats<'a> {
     pub(super) fn leaving_active(&self) -> impl Iterator<Item = NodeId> {
         let all_sit = self.missing().next().is_none() && self.joining().is_empty();
         let leaving = self.leaving().filter(move |_| all_sit).filter_map(|l| l.node);
-        leaving.filter(|n| n.state == NodeState::Active).map(|n| n.id)
+        leaving.filter(|n| n.state == NodeState::Active && !self.held.contains(&n.id)).map(|n| n.id)
     }
 
     /// Slots that are not there, with their zones.
@@ -154,24 +203,30 @@ impl<'a> Seats<'a> {
         missing.map(|(slot, zone)| (slot.clone(), zone.clone()))
     }
 
-    /// Slots that are to stay, and whose nodes have not joined.
+    /// Slots that are to stay, whose nodes have not joined, and are about to.
     pub(super) fn joining(&self) -> Vec<String> {
-        let waiting = |slot: &&String| self.is_to_stay(slot) && !self.sitting.contains_key(slot.as_str());
-        self.slots.keys().filter(waiting).cloned().collect()
+        self.empty_slots().map(|(name, _)| name).filter(|name| !self.late.contains(name)).map(str::to_owned).collect()
     }
 
     /// The nodes that may hold copies now.
     pub(super) fn sites(&self) -> Vec<Site> {
-        self.staying().map(|n| Site { node: n.id, zone: n.zone.clone() }).collect()
+        let held = self.sitting.values().copied().filter(|n| self.held.contains(&n.id));
+        self.staying().chain(held).map(|n| Site { node: n.id, zone: n.zone.clone() }).collect()
     }
 
-    /// The nodes that will, when all have joined: those that are yet to come have the next ids.
+    /// The zones of all nodes, and of those that are yet to come.
+    pub(super) fn zones_then(&self, status: &Status) -> BTreeMap<NodeId, String> {
+        let coming = self.sites_then(status).into_iter().map(|site| (site.node, site.zone));
+        status.map.nodes.values().map(|n| (n.id, n.zone.clone())).chain(coming).collect()
+    }
+
+    /// The nodes that will, when all have joined that are not late: those that are yet to come have the next ids.
     pub(super) fn sites_then(&self, status: &Status) -> Vec<Site> {
         let next = status.map.nodes.keys().map(|n| n.0).max().unwrap_or(0) + 1;
-        let coming =
-            self.desired.slots.iter().filter(|(slot, _)| {
-                self.condemned.contains(slot.as_str()) || !self.sitting.contains_key(slot.as_str())
-            });
+        let coming = self.desired.slots.iter().filter(|(slot, _)| {
+            let is_empty = !self.sitting.contains_key(slot.as_str()) && !self.late.contains(slot.as_str());
+            self.condemned.contains(slot.as_str()) || is_empty
+        });
         let new = (next..).zip(coming).map(|(id, (_, zone))| Site { node: NodeId(id), zone: zone.clone() });
         self.sites().into_iter().chain(new).collect()
     }

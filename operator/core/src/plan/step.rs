@@ -1,13 +1,13 @@
 //! What a plan is made of.
 
 use std::fmt;
-use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use skerry_api::{PendingRemoval, Victim};
-use skerry_core::ids::{Incarnation, NodeId};
+use skerry_core::ids::{Incarnation, NodeId, ShardId};
 use skerry_core::system::AdminChange;
 
+use super::replace::named;
 use crate::forecast::Moves;
 
 /// One thing for the shell to do. Done twice, it is as if done once.
@@ -45,16 +45,35 @@ pub enum Step {
         /// Its slot.
         slot: String,
     },
-    /// Set the lost volume of a slot aside, and give it an empty one. The node that comes is a new one.
+    /// Set the volume of a slot aside, lost or not, and give it an empty one. The node that comes is a new one.
     ReplaceVolume {
         /// Which.
         slot: String,
+        /// True if nobody hears its node: whoever runs its process may not answer either, and is not waited for.
+        silent: bool,
     },
     /// Stop the node of a slot, keep its volume aside, forget the slot.
     RemoveSlot {
         /// Its name.
         slot: String,
     },
+}
+
+impl Step {
+    /// The slot whose node is away for a while.
+    pub(super) fn takes_down(&self) -> Option<&str> {
+        match self {
+            Self::RestartNode { slot } | Self::ReplaceVolume { slot, .. } => Some(slot),
+            Self::RecordVictims(_)
+            | Self::RecordRemovals(_)
+            | Self::AddSlot { .. }
+            | Self::Change(_)
+            | Self::RemoveNode { .. }
+            | Self::Found { .. }
+            | Self::RecordFounded
+            | Self::RemoveSlot { .. } => None,
+        }
+    }
 }
 
 /// What holds the rest of a change.
@@ -70,8 +89,10 @@ pub enum Wait {
     Unreachable(String),
     /// A person is to approve the moves.
     Approval {
+        /// The database's name.
+        database: String,
         /// What the annotation must say.
-        generation: i64,
+        plan: String,
         /// What would move.
         moves: Box<Moves>,
     },
@@ -110,8 +131,53 @@ pub enum Wait {
     VolumeLost {
         /// Whose.
         slot: String,
-        /// Until then.
-        left: Duration,
+        /// The moment, by the wall clock of who looks.
+        at: Time,
+    },
+    /// A volume is lost, and is not replaced: a shard that had a copy on it has no leader. A person must recover it, or
+    /// accept its loss.
+    LossToAccept {
+        /// Whose volume.
+        slot: String,
+        /// Its node. `None` = none had joined.
+        node: Option<NodeId>,
+        /// Which shards.
+        shards: Vec<ShardId>,
+    },
+    /// A node is silent, and is replaced if it stays so.
+    NodeSilent {
+        /// In which slot.
+        slot: String,
+        /// The moment, by the wall clock of who looks.
+        at: Time,
+    },
+    /// The volume of a slot is to be replaced, and cannot be yet.
+    ReplacementHeld {
+        /// Which slot.
+        slot: String,
+        /// What holds it up.
+        why: String,
+    },
+    /// A volume was replaced, or is about to be. A node is to join on the new one.
+    Replacing {
+        /// In which slot.
+        slot: String,
+    },
+    /// A person asked for the replacement of what is not there.
+    NoSuchSlot {
+        /// What was asked for.
+        slot: String,
+        /// What there is.
+        there: Vec<String>,
+    },
+    /// Nodes have not joined for long. The rest goes on without them.
+    Late {
+        /// Their slots, and why they do not run, if anybody says so.
+        slots: Vec<(String, Option<String>)>,
+        /// Nodes that leave only when they have joined.
+        held: Vec<NodeId>,
+        /// Why the copies have no places without them. `None` = they have.
+        why: Option<String>,
     },
     /// Nodes are to join, named by their slots.
     Joining(Vec<String>),
@@ -121,6 +187,8 @@ pub enum Wait {
         node: NodeId,
         /// Shards that name it.
         shards: usize,
+        /// Of these, shards that cannot move: they have no leader.
+        leaderless: Vec<ShardId>,
     },
 }
 
@@ -139,6 +207,12 @@ impl Wait {
             Self::Restarting { .. } => "NodesRestarting",
             Self::RolloutStopped { .. } => "RolloutStopped",
             Self::VolumeLost { .. } => "VolumeLost",
+            Self::LossToAccept { .. } => "LossToAccept",
+            Self::NodeSilent { .. } => "NodeSilent",
+            Self::ReplacementHeld { .. } => "ReplacementHeld",
+            Self::Replacing { .. } => "NodeReplacing",
+            Self::NoSuchSlot { .. } => "NoSuchSlot",
+            Self::Late { .. } => "NodesLate",
             Self::Joining(_) => "NodesJoining",
             Self::Emptying { .. } => "NodeNotEmpty",
         }
@@ -146,7 +220,7 @@ impl Wait {
 
     /// True if it goes on for long, whatever is done meanwhile: nodes can be restarted, and to look again soon is of no use.
     pub fn is_long(&self) -> bool {
-        self.needs_a_person() || matches!(self, Self::TableToGo { .. })
+        self.needs_a_person() || matches!(self, Self::TableToGo { .. } | Self::Late { .. })
     }
 
     /// True if a person wants it so: nothing is wrong.
@@ -161,6 +235,8 @@ impl Wait {
             | Self::Approval { .. }
             | Self::NoPlacement(_)
             | Self::OtherFragmentation { .. }
+            | Self::LossToAccept { .. }
+            | Self::NoSuchSlot { .. }
             | Self::RolloutStopped { .. } => true,
             Self::SlotsUnknown(_)
             | Self::Founding(_)
@@ -168,6 +244,10 @@ impl Wait {
             | Self::TableToGo { .. }
             | Self::Restarting { .. }
             | Self::VolumeLost { .. }
+            | Self::NodeSilent { .. }
+            | Self::ReplacementHeld { .. }
+            | Self::Replacing { .. }
+            | Self::Late { .. }
             | Self::Joining(_)
             | Self::Emptying { .. } => false,
         }
@@ -181,9 +261,9 @@ impl fmt::Display for Wait {
             Self::SlotsUnknown(why) => write!(f, "what nodes there are is unknown: {why}"),
             Self::Founding(slot) => write!(f, "{slot} is to found the database"),
             Self::Unreachable(why) => write!(f, "the database does not answer: {why}"),
-            Self::Approval { generation, moves } => write!(
+            Self::Approval { database, plan, moves } => write!(
                 f,
-                "{} replicas of {} shards would move, {} bytes; to approve, set the annotation {} to \"{generation}\"",
+                "{} replicas of {} shards would move, {} bytes; to approve: kubectl annotate ddb/{database} {}={plan} --overwrite",
                 moves.replicas,
                 moves.shards,
                 moves.bytes,
@@ -204,11 +284,63 @@ impl fmt::Display for Wait {
                 "{slot} was started as the spec says and does not run: {why}; {} stay as they are: correct the spec",
                 others.join(", "),
             ),
-            Self::VolumeLost { slot, left } => {
-                write!(f, "the volume of {slot} is lost; it is replaced by an empty one in {} s", left.as_secs())
+            Self::VolumeLost { slot, at } => {
+                write!(f, "the volume of {slot} is lost; it is replaced by an empty one at {:.0}", at.0)
             }
+            Self::LossToAccept { slot, node, shards } => loss_to_accept(f, slot, *node, shards),
+            Self::NodeSilent { slot, at } => {
+                write!(f, "{slot} is silent; its volume is replaced by an empty one at {:.0} if it stays so", at.0)
+            }
+            Self::ReplacementHeld { slot, why } => write!(f, "the volume of {slot} cannot be replaced yet: {why}"),
+            Self::Replacing { slot } => write!(f, "{slot} to join on a new volume"),
+            Self::NoSuchSlot { slot, there } => {
+                write!(f, "{} names {slot:?}, which is not there; there are {}", skerry_api::REPLACE, there.join(", "))
+            }
+            Self::Late { slots, held, why } => late(f, slots, held, why.as_deref()),
             Self::Joining(slots) => write!(f, "{} to join", slots.join(", ")),
-            Self::Emptying { node, shards } => write!(f, "{node} to be emptied of {shards} shards"),
+            Self::Emptying { node, shards, leaderless } if leaderless.is_empty() => {
+                write!(f, "{node} to be emptied of {shards} shards")
+            }
+            Self::Emptying { node, shards, leaderless } => write!(
+                f,
+                "{node} to be emptied of {shards} shards; {} cannot move without a leader: see skerry recover",
+                named(leaderless),
+            ),
+        }
+    }
+}
+
+fn loss_to_accept(f: &mut fmt::Formatter<'_>, slot: &str, node: Option<NodeId>, shards: &[ShardId]) -> fmt::Result {
+    let ids: Vec<String> = shards.iter().map(ToString::to_string).collect();
+    let lost = node.map_or_else(String::new, |node| format!(" --lost {node}"));
+    write!(
+        f,
+        "the volume of {slot} is lost, and {} had a copy on it and has no leader: run skerry recover{lost}; or give up \
+         what is not recovered: set the annotation {} to \"{}\"",
+        named(shards),
+        skerry_api::ACCEPT_LOSS,
+        ids.join(","),
+    )
+}
+
+fn late(
+    f: &mut fmt::Formatter<'_>,
+    slots: &[(String, Option<String>)],
+    held: &[NodeId],
+    why: Option<&str>,
+) -> fmt::Result {
+    let said = |why: &Option<String>| why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+    let slots: Vec<String> = slots.iter().map(|(slot, why)| format!("{slot}{}", said(why))).collect();
+    write!(f, "{} to join, for long: ", slots.join(", "))?;
+    match why {
+        Some(why) => write!(f, "nothing is placed without: {why}")?,
+        None => f.write_str("the rest goes on without")?,
+    }
+    match held {
+        [] => Ok(()),
+        held => {
+            let held: Vec<String> = held.iter().map(ToString::to_string).collect();
+            write!(f, "; {} cannot leave before", held.join(", "))
         }
     }
 }

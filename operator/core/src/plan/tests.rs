@@ -1,6 +1,8 @@
 //! Plans in single states, and from any state to the wanted one.
 
+mod late;
 mod removals;
+mod replace;
 mod rollout;
 mod running;
 mod world;
@@ -190,12 +192,40 @@ fn manual_approval_holds_data_and_nodes_back() {
     let more = spec(4, 3, 3, HASH);
     world.edit(&format!("{}{manual}", &more[..more.len() - 1]));
     let plan = world.plan();
-    let [Wait::Approval { generation, moves }] = &plan.waits[..] else { panic!("{plan:?}") };
+    let [Wait::Approval { plan: id, moves, .. }] = &plan.waits[..] else { panic!("{plan:?}") };
     assert_eq!((plan.steps.len(), moves.replicas, moves.lower_bound), (0, moves.lower_bound, moves.replicas));
-    let approved = [(skerry_api::APPROVED_PLAN.to_owned(), generation.to_string())].into();
-    world.resource.metadata.annotations = Some(approved);
+    let told = format!("to approve: kubectl annotate ddb/shop skerry.io/approved-plan={id} --overwrite");
+    assert!(plan.waits[0].to_string().ends_with(&told), "{}", plan.waits[0]);
+    let approve = |world: &mut World, id: &str| {
+        world.resource.metadata.annotations = Some([(skerry_api::APPROVED_PLAN.to_owned(), id.to_owned())].into());
+    };
+    // The generation alone was enough, whatever would move by then.
+    approve(&mut world, "2");
+    assert!(matches!(world.plan().waits[..], [Wait::Approval { .. }]));
+    approve(&mut world, id);
     world.settle();
     assert_eq!(world.slots().len(), 4);
+}
+
+/// A node was lost after a person had looked: what would move by then had not been looked at.
+#[test]
+fn plan_that_has_changed_since_it_was_approved_asks_again() {
+    let mut world = World::new(&spec(4, 3, 0, HASH));
+    world.settle();
+    let (manual, more) = (r#", "rebalance": {"approval": "Manual"}}"#, spec(5, 3, 0, HASH));
+    world.edit(&format!("{}{manual}", &more[..more.len() - 1]));
+    let asked = |world: &World| match &world.plan().waits[..] {
+        [Wait::Approval { plan, .. }] => Some(plan.clone()),
+        _ => None,
+    };
+    let first = asked(&world).unwrap();
+    assert_eq!(asked(&world).as_ref(), Some(&first), "the same as long as nothing changes");
+    world.resource.metadata.annotations = Some([(skerry_api::APPROVED_PLAN.to_owned(), first.clone())].into());
+    assert_eq!(asked(&world), None);
+    world.lose_volume("shop-2");
+    world.join();
+    let other = asked(&world).unwrap();
+    assert_ne!(other, first);
 }
 
 /// A lost volume was replaced: its copies waited for somebody's approval, with one copy fewer meanwhile.

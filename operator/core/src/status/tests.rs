@@ -18,8 +18,8 @@ fn at(second: i64) -> Time {
 fn observed(database: Seen<Status>) -> Observed {
     let slot = |(id, zone): (u64, &str)| (format!("shop-{zone}-0"), slot_at(zone, id));
     let slots = (1..).zip(["a", "b", "c"]).map(slot).collect();
-    let (victims, removals) = (vec![], vec![]);
-    Observed { slots: Seen::Known(slots), database, victims, removals, founded: true, blank: None, now: at(0) }
+    let kept = DistributedDatabaseStatus { founded: true, ..DistributedDatabaseStatus::default() };
+    Observed { slots: Seen::Known(slots), database, ..Observed::kept_by(kept, at(0)) }
 }
 
 fn slot_at(zone: &str, id: u64) -> Slot {

@@ -7,7 +7,7 @@ use skerry_core::ids::{Epoch, NodeId};
 use skerry_core::node::{AdminReply, AdminRequest, Removal};
 use skerry_core::system::{AdminChange, Fence, SystemCommand};
 use skerry_operator_core::kubernetes::{Action, Scene, actions, upkeep};
-use skerry_operator_core::{Decision, Environment, Invalid, Observed, Seen, Step, Wait, decide, status};
+use skerry_operator_core::{Decision, Environment, Invalid, Observed, Seen, Step, Wait, Watched, decide, status};
 
 use super::super::admin::{Admin, Asked};
 use super::super::bugs::OperatorBug;
@@ -54,6 +54,9 @@ impl Round {
         if place.has(OperatorBug::RemovalDelayIgnored) {
             resource.spec.table_removal_delay_seconds = 0;
         }
+        if place.has(OperatorBug::WallClockCounts) {
+            observed.watched = by_wall_clock(&observed);
+        }
         let mut decision = decide(&resource, &environment, &observed);
         if place.has(OperatorBug::VictimsRecomputed)
             && let Some(victims) = recomputed(&decision)
@@ -67,6 +70,10 @@ impl Round {
         }
         if let Ok(decision) = &mut decision {
             decision.plan.steps.splice(0..0, ended_too_soon(&observed, place));
+            decision.plan.steps.splice(0..0, replaced_too_soon(&observed, place));
+        }
+        if decision.is_err() {
+            memory.history.met_invalid_spec();
         }
         let actions = decision.as_ref().map(|d| writes(d, &resource, &cluster, &observed, place)).unwrap_or_default();
         let (versions, pending, failure) = (versions(&cluster), Pending::Nothing, None);
@@ -149,6 +156,12 @@ impl Round {
         place: &mut Place,
     ) -> bool {
         if let (AdminChange::DropTable { table }, Some(status)) = (&change, self.observed.database.known()) {
+            if self.is_outdated(place) {
+                self.failure = Some("the resource has changed meanwhile".to_owned());
+                self.actions.clear();
+                self.pending = Pending::Nothing;
+                return false;
+            }
             let named = status.map.tables.get(table).map(|record| record.name.clone());
             rules::table_goes(&named.unwrap_or_default(), place);
         }
@@ -156,6 +169,11 @@ impl Round {
         place.world.mark(&format!("{fence:?} {change:?}"));
         self.pending = Pending::Change(admin.ask(AdminRequest::Command(SystemCommand::Admin { fence, change }), place));
         false
+    }
+
+    /// True if the resource is not as it was looked at: an operator asks right before what cannot be taken back.
+    fn is_outdated(&self, place: &Place) -> bool {
+        place.kube.resource.now().metadata.resource_version != self.resource.metadata.resource_version
     }
 
     fn certified(
@@ -201,7 +219,12 @@ fn writes(
     let (names, status, founded) = (&place.kube.names, observed.database.known(), observed.founded);
     let scene = Scene { names, cluster, desired: &decision.desired, status, founded };
     let size = resource.spec.storage.size.as_str();
-    let whole = upkeep(&scene, |_, _| template(resource), size, resource.spec.volume_retention.when_scaled);
+    let whole = upkeep(
+        &scene,
+        |_, set| set.digest != Some(template(resource)),
+        size,
+        resource.spec.volume_retention.when_scaled,
+    );
     whole.into_iter().chain(actions(&decision.plan, &scene)).collect()
 }
 
@@ -213,6 +236,20 @@ fn ended_too_soon(observed: &Observed, place: &Place) -> Vec<Step> {
     let unready = slots.filter(|(_, slot)| slot.process.outdated && !slot.process.ready);
     let ended = unready.map(|(name, _)| Step::RestartNode { slot: name.clone() });
     ended.take(if all { usize::MAX } else { 1 }).collect()
+}
+
+/// Of a bug: the nodes of all slots that were written down as silent.
+fn replaced_too_soon(observed: &Observed, place: &Place) -> Vec<Step> {
+    let slots = observed.slots.known();
+    let volume = |slot: &String| slots.and_then(|slots| slots.get(slot)?.volume.id.clone());
+    let silent = observed.silent.iter().filter(|silent| silent.volume == volume(&silent.slot));
+    let silent = silent.filter(|_| place.has(OperatorBug::ReplacesAllSilent));
+    silent.map(|silent| Step::ReplaceVolume { slot: silent.slot.clone(), silent: true }).collect()
+}
+
+/// Of a bug: tables count as watched for as long as the status says that they were to go.
+fn by_wall_clock(observed: &Observed) -> Watched {
+    observed.watched.clone().with_tables_since(&observed.removals, &observed.now)
 }
 
 /// Of a bug: who would be chosen now.

@@ -2,12 +2,13 @@
 //! each read may fail.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::Rng;
 use skerry_api::DistributedDatabase;
 use skerry_core::node::{AdminReply, AdminRequest, Status};
 use skerry_operator_core::kubernetes::Cluster;
-use skerry_operator_core::{Observed, Seen};
+use skerry_operator_core::{LookHistory, Observed, Seen};
 
 use super::super::admin::{Admin, Asked};
 use super::super::bugs::OperatorBug;
@@ -19,6 +20,8 @@ use super::super::rules::Look;
 #[derive(Default)]
 pub(crate) struct Memory {
     version: u64,
+    /// What it has seen itself, since it leads.
+    pub(super) history: LookHistory,
     /// Of bugs: what was seen long ago.
     pub(super) cluster: Option<Cluster>,
     /// Of bugs: the generation that is brought to its end.
@@ -144,8 +147,8 @@ impl Sight {
             None => Seen::Known(cluster.slots(&place.kube.names)),
             Some(why) => Seen::Unknown(why.to_owned()),
         };
-        let (victims, removals, founded) = (status.victims, status.table_removals, status.founded);
-        let observed = Observed { slots, database, victims, removals, founded, blank, now: place.wall_clock() };
+        let mut observed = Observed { slots, database, blank, ..Observed::kept_by(status, place.wall_clock()) };
+        memory.history.look(&resource, &mut observed, Duration::from_micros(self.began));
         let look = Look { began: self.began, heard: observed.database.known().is_some() };
         Material { resource, cluster, observed, look }
     }

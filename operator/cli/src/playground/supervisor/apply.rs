@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::playground::folder::{FolderError, Slot};
 use crate::playground::ports;
 use crate::playground::process::Launch;
+use crate::playground::resource::{self, ResourceError};
 use crate::playground::secret::{self, SecretError};
 
 /// A certificate takes as long as the slowest of many leaders.
@@ -37,6 +38,10 @@ enum ApplyError {
     Admin(#[from] AdminError),
     #[error("the database does not answer")]
     Unconnected,
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    #[error("the YAML has changed meanwhile")]
+    Outdated,
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error("{step:?} of {slot} is not for a playground")]
@@ -85,17 +90,27 @@ impl Supervisor {
                 Ok("the database is founded".to_owned())
             }
             // The first node is started with the order to found, and processes are always those of the spec.
-            Step::Found { slot } | Step::RestartNode { slot } | Step::ReplaceVolume { slot } => {
+            Step::ReplaceVolume { slot, .. } => self.replace_volume(slot).await,
+            Step::Found { slot } | Step::RestartNode { slot } => {
                 Err(ApplyError::NotHere { step: step.clone(), slot: slot.clone() })
             }
             Step::AddSlot { slot, zone } => self.add_slot(slot, zone),
             Step::RemoveSlot { slot } => self.remove_slot(slot).await,
             Step::Change(change) => {
+                if matches!(change, AdminChange::DropTable { .. }) {
+                    self.check_newest()?;
+                }
                 self.change(change.clone(), based_on).await?;
                 Ok(told(change))
             }
             Step::RemoveNode { node, incarnation } => self.remove_node(*node, *incarnation).await,
         }
+    }
+
+    /// Refuses what cannot be taken back if the YAML is not as it was taken: a person may want it otherwise by now.
+    fn check_newest(&self) -> Result<(), ApplyError> {
+        let newest = resource::read_update(&self.kept.file, &self.database)?;
+        if newest.spec == self.database.spec { Ok(()) } else { Err(ApplyError::Outdated) }
     }
 
     async fn change(&self, change: AdminChange, based_on: Option<Epoch>) -> Result<(), ApplyError> {
@@ -131,6 +146,19 @@ impl Supervisor {
         self.folder.save(&self.kept)?;
         let kept = aside.map(|a| format!("; its volume is kept in {}", a.display())).unwrap_or_default();
         Ok(format!("{slot} is down{kept}"))
+    }
+
+    async fn replace_volume(&mut self, name: &str) -> Result<String, ApplyError> {
+        self.fleet.remove(name).await?;
+        let aside = self.folder.set_aside(name)?;
+        let Some(slot) = self.kept.slots.get_mut(name) else { return Ok(format!("{name} is not there")) };
+        slot.joined = false;
+        let slot = slot.clone();
+        self.folder.save(&self.kept)?;
+        let launch = self.launch(name, &slot);
+        self.fleet.add(name, launch, Instant::now());
+        let kept = aside.map(|a| format!("; the old one is kept in {}", a.display())).unwrap_or_default();
+        Ok(format!("{name} gets an empty volume{kept}"))
     }
 
     fn add_slot(&mut self, name: &str, zone: &str) -> Result<String, ApplyError> {

@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::kubernetes::{Pod, Set};
 use crate::observed::ClaimTemplate;
 use crate::observed::Running;
-use crate::plan::BasedOn;
+use crate::plan::{BasedOn, Notes};
 use crate::testing::resource;
 use crate::{ZoneCounts, desired, validate};
 
@@ -27,6 +27,7 @@ fn cluster(replicas: u32) -> Cluster {
         replicas,
         revision: Some("r1".into()),
         digest: None,
+        spec: serde_json::Value::Null,
         claims: ClaimTemplate::default(),
     };
     let mut cluster = Cluster { sets: [("shop-a".to_owned(), set)].into(), ..Cluster::default() };
@@ -51,7 +52,8 @@ fn told(cluster: &Cluster, replicas: u32, steps: Vec<Step>) -> Vec<Action> {
 fn told_on(status: Option<&Status>, cluster: &Cluster, replicas: u32, steps: Vec<Step>) -> Vec<Action> {
     let spec = format!(r#"{{"replicas": {replicas}, "replicationFactor": 1, "zones": ["a"]}}"#);
     let desired = desired(&validate(&resource(&spec), &Environment::default()).unwrap(), &ZoneCounts::new());
-    let plan = Plan { steps, waits: vec![], moves: None, based_on: BasedOn { generation: 1, epoch: None } };
+    let based_on = BasedOn { generation: 1, epoch: None };
+    let plan = Plan { steps, waits: vec![], moves: None, approval: None, notes: Notes::default(), based_on };
     actions(&plan, &Scene { names: &names(), cluster, desired: &desired, status, founded: true })
 }
 
@@ -126,7 +128,12 @@ fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
     let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap(), &ZoneCounts::new());
     let deleted_if = |founded: bool, status: Option<&Status>| {
         let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status, founded };
-        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Delete);
+        let all = crate::kubernetes::upkeep(
+            &scene,
+            |_, set| set.digest.as_deref() != Some(""),
+            "0",
+            skerry_api::Retention::Delete,
+        );
         all.iter().any(|action| matches!(action, Action::DeleteClaim { .. }))
     };
     let deleted = |status: Option<&Status>| deleted_if(true, status);
@@ -146,8 +153,13 @@ fn stateful_set_of_another_storage_class_is_made_anew_once_it_is_empty() {
     let written = |cluster: &Cluster| {
         let scene = Scene { names: &names, cluster, desired: &desired, status: None, founded: false };
         let (steps, based_on) = (vec![add("shop-a-0"), add("shop-a-1")], BasedOn { generation: 1, epoch: None });
-        let plan = Plan { steps, waits: vec![], moves: None, based_on };
-        let kept = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Retain);
+        let plan = Plan { steps, waits: vec![], moves: None, approval: None, notes: Notes::default(), based_on };
+        let kept = crate::kubernetes::upkeep(
+            &scene,
+            |_, set| set.digest.as_deref() != Some(""),
+            "0",
+            skerry_api::Retention::Retain,
+        );
         let kept = kept.into_iter().filter(|action| !matches!(action, Action::ApplySet { .. }));
         kept.chain(actions(&plan, &scene)).collect::<Vec<_>>()
     };
@@ -191,7 +203,14 @@ fn claim_that_never_got_its_volume_makes_way_before_founding() {
         desired(&validate(&resource(r#"{"zones": ["a"]}"#), &Environment::default()).unwrap(), &ZoneCounts::new());
     let written = |cluster: &Cluster, founded: bool| {
         let based_on = BasedOn { generation: 1, epoch: None };
-        let plan = Plan { steps: vec![add("shop-a-0")], waits: vec![], moves: None, based_on };
+        let plan = Plan {
+            steps: vec![add("shop-a-0")],
+            waits: vec![],
+            moves: None,
+            approval: None,
+            notes: Notes::default(),
+            based_on,
+        };
         actions(&plan, &Scene { names: &names, cluster, desired: &desired, status: None, founded })
     };
     let (created, given_up) = (
@@ -213,7 +232,12 @@ fn zone_that_is_not_needed_goes_unless_volumes_would_go_with_it() {
         desired(&validate(&resource(r#"{"zones": ["b"]}"#), &Environment::default()).unwrap(), &ZoneCounts::new());
     let deleted = |cluster: &Cluster| {
         let scene = Scene { names: &names, cluster, desired: &desired, status: None, founded: true };
-        let all = crate::kubernetes::upkeep(&scene, |_, _| String::new(), "0", skerry_api::Retention::Retain);
+        let all = crate::kubernetes::upkeep(
+            &scene,
+            |_, set| set.digest.as_deref() != Some(""),
+            "0",
+            skerry_api::Retention::Retain,
+        );
         all.iter().any(|action| matches!(action, Action::DeleteSet { .. }))
     };
     assert!(deleted(&cluster));
@@ -249,7 +273,7 @@ fn slot_in_the_middle_that_is_wanted_again_gets_another_volume_once_the_old_one_
         [
             Action::RetainVolume { volume: "volume-1".into(), node: None },
             Action::DeleteClaim { claim: "data-shop-a-1".into(), uid: "claim-1".into() },
-            Action::DeletePod { pod: "shop-a-1".into(), uid: "pod-1".into() },
+            Action::DeletePod { pod: "shop-a-1".into(), uid: "pod-1".into(), at_once: false },
         ]
     );
 }

@@ -194,7 +194,7 @@ fn node_is_restarted_only_when_every_other_was_heard_of() {
     *world.process("shop-a-0") = OUTDATED;
     world.silent = Some("shop-c-0".into());
     let plan = world.plan();
-    assert!(matches!(&plan.waits[..], [Wait::Restarting { why, .. }] if why == "1 nodes silent"), "{plan:?}");
+    assert!(matches!(&plan.waits[..], [Wait::Restarting { why, .. }] if why == "1 nodes silent (n3)"), "{plan:?}");
 }
 
 #[test]
@@ -203,10 +203,9 @@ fn lost_volume_is_replaced_after_its_time_if_its_node_stays_silent() {
     let lost = |down| Process { ready: false, volume_lost: true, down: Duration::from_secs(down), ..Process::STEADY };
     *world.process("shop-b-0") = lost(599);
     world.silent = Some("shop-b-0".into());
-    let left = Duration::from_secs(1);
-    assert_eq!(world.plan().waits, [Wait::VolumeLost { slot: "shop-b-0".into(), left }]);
+    assert!(matches!(&world.plan().waits[..], [Wait::VolumeLost { slot, .. }] if slot == "shop-b-0"));
     *world.process("shop-b-0") = lost(600);
-    assert_eq!(world.plan().steps[0], Step::ReplaceVolume { slot: "shop-b-0".into() });
+    assert_eq!(world.plan().steps[0], Step::ReplaceVolume { slot: "shop-b-0".into(), silent: false });
     // Heard of after all: the volume is there.
     world.silent = None;
     assert!(world.plan().is_done());

@@ -3,10 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, PendingRemoval, Victim};
+use skerry_api::{
+    DistributedDatabase, DistributedDatabaseSpec, DistributedDatabaseStatus, PendingRemoval, Replacement, SilentNode,
+    Victim,
+};
 use skerry_core::ids::{ClusterId, NodeId, ReplicaId, ShardId};
 use skerry_core::map::{Member, NodeRecord, NodeState, Replica, Role, ShardRecord};
 use skerry_core::message::{NodeReport, ShardReport};
@@ -16,19 +20,26 @@ use skerry_core::system::{AdminChange, Fence, NewNode, SystemCommand, SystemStat
 use super::ROUNDS_MAX;
 use crate::decide::decide;
 use crate::environment::Environment;
+use crate::look_history::LookHistory;
 use crate::observed::{ClaimTemplate, Observed, Process, Seen, Slot, SlotVolume};
 use crate::plan::{Plan, Step};
 use crate::testing::resource;
 
-/// Half of the time for which a table that was taken out stays.
-const ROUND_SECONDS: i64 = 300;
+/// A tenth of the time for which a table that was taken out stays.
+const ROUND_SECONDS: i64 = 60;
 
 pub(super) struct World {
     pub(super) resource: DistributedDatabase,
     pub(super) victims: Vec<Victim>,
     pub(super) removals: Vec<PendingRemoval>,
+    pub(super) silent_nodes: Vec<SilentNode>,
+    pub(super) replacement: Option<Replacement>,
     /// The wall clock of who looks, in seconds since 1970.
     pub(super) clock: i64,
+    /// What the wall clock is wrong by.
+    pub(super) wall_error: i64,
+    /// Of the process that looks.
+    pub(super) history: LookHistory,
     state: Option<SystemState>,
     slots: BTreeMap<String, Slot>,
     /// The volume of each slot.
@@ -44,7 +55,24 @@ impl World {
         resource.metadata.generation = Some(1);
         let (slots, volumes) = (BTreeMap::new(), BTreeMap::new());
         let (victims, removals, state, silent) = (vec![], vec![], None, None);
-        Self { resource, victims, removals, clock: 0, state, slots, volumes, volumes_made: 0, silent }
+        let history = LookHistory::default();
+        let (clock, wall_error, volumes_made) = (0, 0, 0);
+        let (silent_nodes, replacement) = (vec![], None);
+        Self {
+            resource,
+            victims,
+            removals,
+            silent_nodes,
+            replacement,
+            clock,
+            wall_error,
+            history,
+            state,
+            slots,
+            volumes,
+            volumes_made,
+            silent,
+        }
     }
 
     pub(super) fn edit(&mut self, spec: &str) {
@@ -76,8 +104,7 @@ impl World {
 
     pub(super) fn observed(&self) -> Observed {
         let database = self.state.as_ref().map_or(Seen::Absent, |state| Seen::Known(status(state)));
-        let founded = self.state.is_some();
-        let (slots, victims) = (Seen::Known(self.slots.clone()), self.victims.clone());
+        let slots = Seen::Known(self.slots.clone());
         let database = match (database, &self.silent) {
             (Seen::Known(mut status), Some(slot)) => {
                 let address = &self.slots[slot].address;
@@ -87,8 +114,22 @@ impl World {
             }
             (database, _) => database,
         };
-        let (removals, now) = (self.removals.clone(), Time(Timestamp::from_second(self.clock).unwrap()));
-        Observed { slots, database, victims, removals, founded, blank: None, now }
+        let now = Time(Timestamp::from_second(self.clock + self.wall_error).unwrap());
+        let status = DistributedDatabaseStatus {
+            victims: self.victims.clone(),
+            table_removals: self.removals.clone(),
+            silent_nodes: self.silent_nodes.clone(),
+            replacement: self.replacement.clone(),
+            founded: self.state.is_some(),
+            ..DistributedDatabaseStatus::default()
+        };
+        let mut seen = Observed { slots, database, ..Observed::kept_by(status, now) };
+        self.history.clone().look(&self.resource, &mut seen, self.process_clock());
+        seen
+    }
+
+    fn process_clock(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.clock).unwrap())
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -97,6 +138,10 @@ impl World {
 
     /// Carries out the first steps.
     pub(super) fn apply(&mut self, plan: &Plan, steps: usize) {
+        let (mut seen, at) = (self.observed(), self.process_clock());
+        self.history.look(&self.resource, &mut seen, at);
+        // What the status is to say, whatever becomes of the steps.
+        (self.silent_nodes, self.replacement) = (plan.notes.silent.clone(), plan.notes.replacement.clone());
         let epoch = plan.based_on.epoch;
         for step in plan.steps.iter().take(steps) {
             match step {
@@ -112,7 +157,7 @@ impl World {
                 }
                 Step::Found { .. } | Step::RecordFounded => panic!("{step:?} of what has founded itself"),
                 Step::RestartNode { slot } => *self.process(slot) = Process::STEADY,
-                Step::ReplaceVolume { slot } => {
+                Step::ReplaceVolume { slot, .. } => {
                     self.lose_volume(slot);
                     *self.process(slot) = Process::STEADY;
                 }
@@ -189,7 +234,9 @@ impl World {
 
     pub(super) fn lose_volume(&mut self, slot: &str) {
         self.volumes_made += 1;
-        self.volumes.insert(slot.to_owned(), format!("v{}", self.volumes_made));
+        let volume = format!("v{}", self.volumes_made);
+        self.slots.get_mut(slot).expect("a slot").volume.id = Some(volume.clone());
+        self.volumes.insert(slot.to_owned(), volume);
     }
 
     pub(super) fn lose_nth_volume(&mut self, index: usize) {

@@ -1,30 +1,30 @@
 //! The shell of a storage node: server, peers, worker, log and engine around the core.
 
 pub mod args;
+pub mod bootstrap;
 pub mod budget;
 pub mod chain;
 pub mod clock;
 pub mod config;
-pub mod copies;
 pub mod damage;
 pub mod disk;
 pub mod disk_watch;
 pub mod engine;
 pub mod failpoints;
-pub mod founding;
 pub mod health;
 pub mod http;
 pub mod identity;
 pub mod inbox;
+pub mod join;
 pub mod keyring;
 pub mod log;
 pub mod logging;
 pub mod metrics;
 pub mod newer;
-pub mod origin;
 pub mod panics;
 pub mod peers;
 pub mod probe;
+pub mod readiness;
 pub mod run;
 pub mod server;
 pub mod session;

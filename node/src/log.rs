@@ -6,7 +6,7 @@
 //! Only the places of entries are kept in memory, never the entries.
 
 mod body;
-mod census;
+mod checkpoint;
 mod cleaner;
 mod extents;
 mod format;

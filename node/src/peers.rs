@@ -19,8 +19,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::link::{Lane, Link};
+use crate::bootstrap::Founding;
 use crate::budget::{Budget, Kind, Permit};
-use crate::founding::Founding;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::panics;

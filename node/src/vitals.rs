@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock;
-use crate::copies::{Look, Looks};
 use crate::inbox::{Inbox, Signals};
+use crate::readiness::{Look, Looks};
 use crate::store_watch::StoreWatch;
 
 /// A worker that has not answered for so long hangs, in a loop, for a lock or in the store: the process is to be

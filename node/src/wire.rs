@@ -74,8 +74,8 @@ fn message_out(message: PeerMessage) -> Message {
         }
         PeerMessage::CertifyAnswer { nonce, shard, answer } => {
             let answer = match answer {
-                CertifyAnswer::Clear { in_step, generation } => {
-                    Answer::Clear(v1::CertifyClear { in_step, generation: generation.0 })
+                CertifyAnswer::Clear { in_sync, generation } => {
+                    Answer::Clear(v1::CertifyClear { in_sync, generation: generation.0 })
                 }
                 CertifyAnswer::Held { replica } => Answer::Held(v1::CertifyHeld { replica_id: replica.0 }),
                 CertifyAnswer::NotLeader => Answer::NotLeader(true),
@@ -110,7 +110,7 @@ fn message_in(message: Message) -> Result<PeerMessage, Malformed> {
         },
         Message::CertifyAnswer(m) => {
             let answer = match m.answer.ok_or(Malformed::Missing("certify_answer.answer"))? {
-                Answer::Clear(m) => CertifyAnswer::Clear { in_step: m.in_step, generation: Generation(m.generation) },
+                Answer::Clear(m) => CertifyAnswer::Clear { in_sync: m.in_sync, generation: Generation(m.generation) },
                 Answer::Held(m) => CertifyAnswer::Held { replica: ReplicaId(m.replica_id) },
                 Answer::NotLeader(_) => CertifyAnswer::NotLeader,
             };

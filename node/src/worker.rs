@@ -27,7 +27,6 @@ use self::pending::Pending;
 use crate::budget::Kind;
 use crate::chain::chain;
 use crate::clock::{self, Ticker};
-use crate::copies;
 use crate::damage::DamageNote;
 use crate::engine::SharedEngine;
 use crate::failpoints::Failpoint;
@@ -36,6 +35,7 @@ use crate::log::{LogError, LogHandle};
 use crate::metrics::Metrics;
 use crate::panics;
 use crate::peers::Peers;
+use crate::readiness;
 use crate::syncer::Syncer;
 use crate::vitals::Vitals;
 
@@ -199,7 +199,7 @@ impl Worker {
         if is_idle || stopping_ms >= FINISH_MS_MAX {
             return true;
         }
-        let leads = || self.parts.node.replicas().any(|replica| replica.is_leader && replica.in_step.len() > 1);
+        let leads = || self.parts.node.replicas().any(|replica| replica.is_leader && replica.in_sync.len() > 1);
         // Whatever came in before is counted in the next round.
         if !self.is_closed && (stopping_ms >= HAND_OVER_MS_MAX || !leads()) {
             self.parts.inbox.close();
@@ -213,16 +213,16 @@ impl Worker {
             self.handle(Input::StepAside, now)?;
         }
         if self.ticks.is_multiple_of(COUNT_TICKS) {
-            let census = self.parts.node.census();
-            self.parts.metrics.replicas.set(census.replicas);
-            self.parts.metrics.leaders.set(census.leaders);
-            self.parts.metrics.quiescent.set(census.quiescent);
-            self.parts.metrics.request_ids.set(census.requests);
+            let checkpoint = self.parts.node.replica_counts();
+            self.parts.metrics.replicas.set(checkpoint.replicas);
+            self.parts.metrics.leaders.set(checkpoint.leaders);
+            self.parts.metrics.quiescent.set(checkpoint.quiescent);
+            self.parts.metrics.request_ids.set(checkpoint.requests);
             self.note_refusals();
         }
         if self.ticks >= self.next_look {
             let node = &self.parts.node;
-            let steady = self.parts.vitals.copies(copies::look(node.identity().node, node.map(), node.replicas()));
+            let steady = self.parts.vitals.copies(readiness::look(node.identity().node, node.map(), node.replicas()));
             self.next_look = self.ticks + if steady { STEADY_LOOK_TICKS } else { LOOK_TICKS };
         }
         self.ticks += 1;

@@ -1,7 +1,7 @@
 //! The only writes. One after the other; the first failure ends them, and the next look goes on from what is there. Right
 //! before each, this operator makes sure that it still leads.
 
-mod beside;
+mod auxiliary;
 mod objects;
 mod secret;
 mod whose;

@@ -43,11 +43,11 @@ pub async fn run(context: Arc<Context>, namespace: &str) {
         .watches(sets, ours.clone(), |set| database_of(&set))
         .watches(pods, ours.clone(), |pod| database_of(&pod))
         .watches(claims, ours.clone(), |claim| database_of(&claim))
-        .watches(everywhere(client, namespace), ours.clone(), beside::<Service>(&context))
-        .watches(everywhere(client, namespace), ours.clone(), beside::<ServiceAccount>(&context))
-        .watches(everywhere(client, namespace), ours.clone(), beside::<ConfigMap>(&context))
-        .watches(everywhere(client, namespace), ours.clone(), beside::<NetworkPolicy>(&context))
-        .watches(everywhere(client, namespace), ours, beside::<PodDisruptionBudget>(&context))
+        .watches(everywhere(client, namespace), ours.clone(), auxiliary::<Service>(&context))
+        .watches(everywhere(client, namespace), ours.clone(), auxiliary::<ServiceAccount>(&context))
+        .watches(everywhere(client, namespace), ours.clone(), auxiliary::<ConfigMap>(&context))
+        .watches(everywhere(client, namespace), ours.clone(), auxiliary::<NetworkPolicy>(&context))
+        .watches(everywhere(client, namespace), ours, auxiliary::<PodDisruptionBudget>(&context))
         .run(looked_at, failed, context)
         .for_each(|_| async {})
         .await;
@@ -64,7 +64,7 @@ where
 }
 
 /// What stands beside the StatefulSets is written again once somebody else has changed or removed it.
-fn beside<K>(
+fn auxiliary<K>(
     context: &Context,
 ) -> impl Fn(K) -> Option<ObjectRef<DeserializeGuard<DistributedDatabase>>> + Send + Sync + 'static
 where

@@ -9,7 +9,7 @@ pub mod copies;
 pub mod durable;
 pub mod floor;
 pub mod identity;
-pub mod in_step;
+pub mod in_sync;
 pub mod leaders;
 pub mod leases;
 pub mod margin;

@@ -7,12 +7,12 @@
 mod codec;
 pub mod command;
 pub mod engine;
-mod heard;
 pub mod history;
 pub mod ids;
 pub mod invariants;
 pub mod key;
 pub mod limits;
+mod liveness;
 pub mod log;
 pub mod map;
 pub mod message;

@@ -70,7 +70,7 @@ pub struct TableRecord {
 /// How the copies of a table's shards agree. `Quorum` follows; on disk its place is kept by this enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Consistency {
-    /// One leader orders the writes; the replicas are in step before the answer.
+    /// One leader orders the writes; the replicas are in sync before the answer.
     Leader,
 }
 

@@ -223,7 +223,7 @@ pub enum CertifyAnswer {
     /// No replica on that node, and this many in-step copies elsewhere.
     Clear {
         /// In-step copies, the leader's included.
-        in_step: u32,
+        in_sync: u32,
         /// Of the leader's descriptor.
         generation: Generation,
     },

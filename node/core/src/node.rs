@@ -29,9 +29,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
-use crate::heard::Heard;
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, Token};
 use crate::limits::ISSUED_AHEAD_MS_MAX;
+use crate::liveness::Liveness;
 use crate::map::{Map, NodeRecord};
 use crate::message::PeerMessage;
 use crate::replica::{AnswerRoom, REQUESTS_MAX, Replica, ReplicaView};
@@ -129,7 +129,7 @@ impl Default for NodeConfig {
 
 /// Replicas of a node, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Census {
+pub struct ReplicaCounts {
     /// All.
     pub replicas: u64,
     /// Those that lead their shard.
@@ -169,7 +169,7 @@ pub struct Node {
     garbage: Vec<Garbage>,
     /// Destroyed copies whose end the log may note once the store has made it durable.
     destroyed: Vec<(u64, ShardId, ReplicaId)>,
-    heard: Heard,
+    liveness: Liveness,
     stewardship: Stewardship,
     ticks: u64,
     sequence: u64,
@@ -267,9 +267,9 @@ impl Node {
     }
 
     /// How many replicas there are here, and in what state.
-    pub fn census(&self) -> Census {
+    pub fn replica_counts(&self) -> ReplicaCounts {
         let count = |is: fn(&Replica) -> bool| self.replicas.values().filter(|r| is(r)).count() as u64;
-        Census {
+        ReplicaCounts {
             replicas: self.replicas.len() as u64,
             leaders: count(Replica::is_leader),
             quiescent: count(Replica::is_quiescent),
@@ -296,13 +296,13 @@ impl Node {
     fn tick(&mut self, engine: &dyn Engine, now: Now, wall_ms: u64) -> Result<(), EngineError> {
         self.ticks += 1;
         self.watch_log();
-        for silent in self.heard.tick() {
+        for silent in self.liveness.tick() {
             self.lost_sight(silent);
         }
         let quiet_ticks = self.config.quiet_ticks;
         let map = Arc::clone(&self.map);
         for (shard, replica) in &mut self.replicas {
-            replica.tick(|| map.shards.get(shard), quiet_ticks, &self.heard, now);
+            replica.tick(|| map.shards.get(shard), quiet_ticks, &self.liveness, now);
             if replica.has_work() {
                 self.dirty.insert(*shard);
             }

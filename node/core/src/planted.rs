@@ -139,7 +139,7 @@ planted! {
     HungStoreUnnoticed by test("tests/cluster/stalled_disk.rs", "the_tests_of_stalled_disks_catch_their_planted_bugs"),
     /// A leader whose disk hangs gives its leadership up though the others cannot do without it.
     GivesWayToFew by test("tests/cluster/stalled_disk.rs", "the_tests_of_stalled_disks_catch_their_planted_bugs"),
-    /// Leadership is given to others of which too few are in step.
+    /// Leadership is given to others of which too few are in sync.
     GivesWayToThoseBehind by test("tests/cluster/stalled_disk.rs", "the_tests_of_stalled_disks_catch_their_planted_bugs"),
     /// Clients' writes are taken however many wait behind a disk that hangs.
     WritesOutrunDisk by test("tests/cluster/stalled_disk.rs", "the_tests_of_stalled_disks_catch_their_planted_bugs"),
@@ -241,7 +241,7 @@ planted! {
     OldCertificateTaken by test("src/system/tests/cases.rs", "bugs_of_removals_are_caught"),
     /// A node is removed without a certificate.
     RemovedUncertified by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
-    /// A certificate is given however few copies are in step elsewhere.
+    /// A certificate is given however few copies are in sync elsewhere.
     CopiesNotCounted by test("src/steward/tests/certificate.rs", "copies_that_are_not_counted_are_noticed"),
     /// Whoever answers for a shard counts as its leader.
     AnybodyCertifies by test("src/steward/tests/certificate.rs", "a_shard_is_spoken_for_by_the_leader_that_was_asked_and_nobody_else"),

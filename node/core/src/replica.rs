@@ -72,7 +72,7 @@ const ELECTION_SPREAD_TICKS: usize = 10;
 const WAITING_MAX: usize = 8_192;
 /// Copies that one copy remembers the nodes of: far more than it ever has to do with at a time.
 const PEERS_MAX: usize = 256;
-/// A joint configuration waits this long for an incoming copy to get in step.
+/// A joint configuration waits this long for an incoming copy to get in sync.
 const JOINT_OVERDUE_TICKS: u64 = 200;
 
 /// What every copy on a node has in common.
@@ -271,14 +271,14 @@ impl Replica {
 
     /// Members that are heard of and have all that was committed two ticks ago, this leader included. The members of a
     /// quiescent shard are heard of as long as nothing has brought it back to full pace.
-    pub(crate) fn in_step(&self) -> BTreeSet<ReplicaId> {
+    pub(crate) fn in_sync(&self) -> BTreeSet<ReplicaId> {
         let prs = self.raw.raft.prs();
         let committed = self.commit_before_last_tick;
         let is_recent = |id: &ReplicaId| self.heard.get(id).is_some_and(|t| self.ticks - t <= ELECTION_TICKS as u64);
         let is_heard = |id: &ReplicaId| self.is_quiescent() || is_recent(id);
         let has_all = |id: &ReplicaId| prs.get(id.0).is_some_and(|p| p.matched >= committed && committed > 0);
-        let in_step = |id: &ReplicaId| *id == self.id() || (is_heard(id) && has_all(id));
-        self.descriptor().members.iter().map(|m| m.replica.id).filter(in_step).collect()
+        let in_sync = |id: &ReplicaId| *id == self.id() || (is_heard(id) && has_all(id));
+        self.descriptor().members.iter().map(|m| m.replica.id).filter(in_sync).collect()
     }
 
     /// True if this copy leads and a majority of the members knows who the members are, also after a crash of all.
@@ -406,12 +406,12 @@ impl Replica {
         self.holds_lease(now).then_some(0)
     }
 
-    /// Other voters that are in step, on nodes that are fit, for this leader to hand over to.
-    pub(crate) fn heirs(&self, is_fit: impl Fn(NodeId) -> bool) -> Vec<ReplicaId> {
-        let in_step = if self.is_leader() { self.in_step() } else { BTreeSet::new() };
+    /// Other voters that are in sync, on nodes that are fit, for this leader to hand over to.
+    pub(crate) fn transfer_targets(&self, is_fit: impl Fn(NodeId) -> bool) -> Vec<ReplicaId> {
+        let in_sync = if self.is_leader() { self.in_sync() } else { BTreeSet::new() };
         let voters = self.descriptor().members.iter().filter(|m| matches!(m.role, Role::Voter | Role::Incoming));
         let fit = voters.map(|m| m.replica).filter(|copy| is_fit(copy.node));
-        fit.map(|copy| copy.id).filter(|id| *id != self.id() && in_step.contains(id)).collect()
+        fit.map(|copy| copy.id).filter(|id| *id != self.id() && in_sync.contains(id)).collect()
     }
 
     /// True if there is something to collect.

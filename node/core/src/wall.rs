@@ -10,7 +10,7 @@ use crate::ids::NodeId;
 use crate::planted::{Planted, is_planted};
 use crate::time::{Now, WALL_MS_MAX};
 
-/// Clocks that are kept in step by NTP differ by less, and a message between nodes takes less.
+/// Clocks that are kept in sync by NTP differ by less, and a message between nodes takes less.
 const TOLERANCE_MS: i64 = 1_000;
 
 /// What other nodes' wall clocks showed, as a distance to this process's monotonic clock: a step of its own wall clock
@@ -35,9 +35,9 @@ impl WallClocks {
     /// clocks may differ by.
     pub(crate) fn ahead_ms(&self, now: Now) -> i64 {
         let own = offset(now.wall_ms, now.monotonic_ms);
-        // So it is nearly always, and this is asked with every input: if most are in step, so is their median.
-        let in_step = self.offsets.values().filter(|other| (own - **other).abs() <= TOLERANCE_MS).count() + 1;
-        if 2 * in_step > self.offsets.len() + 1 {
+        // So it is nearly always, and this is asked with every input: if most are in sync, so is their median.
+        let in_sync = self.offsets.values().filter(|other| (own - **other).abs() <= TOLERANCE_MS).count() + 1;
+        if 2 * in_sync > self.offsets.len() + 1 {
             return 0;
         }
         let mut ahead: Vec<i64> = self.offsets.values().map(|other| own - other).chain([0]).collect();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clocks_in_step_may_differ_by_changes_nothing() {
+    fn what_clocks_in_sync_may_differ_by_changes_nothing() {
         let now = NOW.wall_ms;
         assert_eq!(agreed(now, &[now + 900, now + 1_000]), now);
         assert_eq!(agreed(now, &[now + 1_500, now + 1_200]), now + 1_200);

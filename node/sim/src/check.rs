@@ -11,7 +11,7 @@ use skerry_core::invariants::bounds::Bounds;
 use skerry_core::invariants::committed::Committed;
 use skerry_core::invariants::copies::Promoted;
 use skerry_core::invariants::identity::Identity;
-use skerry_core::invariants::in_step::InStep;
+use skerry_core::invariants::in_sync::InSync;
 use skerry_core::invariants::leaders::Leaders;
 use skerry_core::invariants::leases::{Leading, Leases};
 use skerry_core::invariants::margin::Margin;
@@ -43,7 +43,7 @@ pub(crate) struct Checker {
     margin: Margin,
     moves: Moves,
     bounds: Bounds,
-    in_step: InStep,
+    in_sync: InSync,
     stalled: Stalled,
     /// Every copy as it was after the last step of its node.
     seen: BTreeMap<NodeId, BTreeMap<ShardId, Seen>>,
@@ -75,7 +75,7 @@ impl Checker {
     /// A process has ended or begun: what the one before it knew counts no more.
     pub(crate) fn restarted(&mut self, host: &Host) {
         self.bounds.restarted(host.id);
-        self.in_step.restarted(host.id);
+        self.in_sync.restarted(host.id);
         self.seen.remove(&host.id);
         for nodes in self.leading.values_mut() {
             nodes.remove(&host.id);
@@ -86,7 +86,7 @@ impl Checker {
 
     /// A node may stay behind others as long as messages may be late.
     pub(crate) fn allow_late(&mut self, late_ms: u64) {
-        self.in_step.allow_late(late_ms);
+        self.in_sync.allow_late(late_ms);
         self.stalled.allow_late(late_ms);
     }
 
@@ -246,8 +246,8 @@ impl Checker {
     pub(crate) fn look_deep(&mut self, hosts: &BTreeMap<NodeId, Host>, time: u64) {
         let all = views(hosts);
         let running = hosts.values().filter(|h| h.is_up() && h.paused_until <= time).map(|h| h.id).collect();
-        let in_step = self.in_step.check(time / 1_000, &all, &running);
-        self.note(in_step);
+        let in_sync = self.in_sync.check(time / 1_000, &all, &running);
+        self.note(in_sync);
         let awake = hosts.values().filter(|h| h.paused_until <= time).filter_map(|h| Some((h, h.node.as_ref()?)));
         let disks = awake.map(|(host, node)| {
             let waiting_ms = host.log.waits_since().map_or(0, |since| (time - since) / 1_000);

@@ -179,7 +179,7 @@ fn restart(host: NodeId, world: &mut World) {
 fn forget_promises(world: &mut World) {
     let holds_lease = |view: &ReplicaView| {
         let host = world.hosts.get(&view.node);
-        view.in_step.len() > 2 && host.is_some_and(|host| host.holds_lease(view.shard, world.time))
+        view.in_sync.len() > 2 && host.is_some_and(|host| host.holds_lease(view.shard, world.time))
     };
     let leaders: Vec<_> = views(&world.hosts).into_values().filter(holds_lease).collect();
     let Some(leader) = leaders.choose(&mut world.rng) else { return };
@@ -199,7 +199,7 @@ fn forget_promises(world: &mut World) {
 pub(crate) fn hand_over(hosts: &[NodeId], world: &mut World) {
     let leaders: Vec<_> = views(&world.hosts).into_values().filter(|v| v.is_leader).collect();
     let Some(leader) = leaders.choose(&mut world.rng) else { return };
-    let heirs: Vec<_> = leader.in_step.iter().filter(|id| **id != leader.replica).copied().collect();
+    let heirs: Vec<_> = leader.in_sync.iter().filter(|id| **id != leader.replica).copied().collect();
     let Some(&to) = heirs.choose(&mut world.rng) else { return };
     let messages = vec![PeerMessage::TransferLeader { shard: leader.shard, to }];
     let host = leader.node;
@@ -245,7 +245,7 @@ pub(crate) fn is_expendable_beside(host: NodeId, beside: Option<ShardId>, world:
         is_settled
             && others().count() >= 2
             && others()
-                .all(|m| m.role == Role::Voter && is_whole(&m.replica.id) && leader.in_step.contains(&m.replica.id))
+                .all(|m| m.role == Role::Voter && is_whole(&m.replica.id) && leader.in_sync.contains(&m.replica.id))
     };
     here.map(|v| v.shard).filter(|shard| Some(*shard) != beside).all(safe)
 }

@@ -82,7 +82,7 @@ impl World {
             PeerMessage::SnapshotChunk(chunk) => as_sender(PeerMessage::SnapshotChunk(self.piece(to, chunk)?)),
             PeerMessage::CertifyAsk { nonce, shards, .. } => {
                 let (nonce, shard) = (*nonce, *shards.first()?);
-                let answer = CertifyAnswer::Clear { in_step: 9, generation: Generation(FAR) };
+                let answer = CertifyAnswer::Clear { in_sync: 9, generation: Generation(FAR) };
                 self.as_another(from, to, PeerMessage::CertifyAnswer { nonce, shard, answer })
             }
             PeerMessage::Beat(_) => {

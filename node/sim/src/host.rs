@@ -270,7 +270,7 @@ impl Host {
             applied: state.applied,
             last: state.applied.0,
             descriptor: state.descriptor,
-            in_step: Vec::new(),
+            in_sync: Vec::new(),
             is_blank: state.blank,
             has_leader: false,
             told_committed: state.applied.0,

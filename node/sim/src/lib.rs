@@ -7,7 +7,6 @@ mod engine;
 mod faults;
 mod forger;
 mod full_disks;
-mod ghosts;
 mod hardship;
 mod host;
 mod log;
@@ -19,6 +18,7 @@ mod seeds;
 mod step;
 mod whole;
 mod world;
+mod zombies;
 
 pub use hardship::{Hardship, Hardships, UnknownHardship};
 pub use run::{Outcome, run, run_with};

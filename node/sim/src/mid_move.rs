@@ -48,7 +48,7 @@ impl World {
         let hosts = self.up().len();
         let all = views(&self.hosts);
         let has_all = |id| all.get(&id).is_some_and(|view| !view.is_blank && view.last >= leader.committed);
-        let whole = leader.in_step.iter().filter(|id| has_all(**id)).count();
+        let whole = leader.in_sync.iter().filter(|id| has_all(**id)).count();
         // The leader and a majority of the others go on.
         let is_safe = whole == leader.descriptor.members.len() && whole >= 3 && hosts >= HOSTS_MIN;
         let mut staying = record.assigned.iter().map(|copy| copy.node).filter(|node| *node != leader.node);

@@ -318,7 +318,7 @@ pub(crate) fn restless(world: &World) -> Option<String> {
             .filter(|v| v.shard == r.descriptor.shard)
             .map(|v| {
                 let log = (v.applied, v.last, v.committed, v.told_committed);
-                (v.node, v.replica, v.term, v.is_leader, v.has_leader, v.is_blank, v.is_quiescent, log, &v.in_step)
+                (v.node, v.replica, v.term, v.is_leader, v.has_leader, v.is_blank, v.is_quiescent, log, &v.in_sync)
             })
             .collect();
         let blank = all.iter().filter(|v| v.shard == r.descriptor.shard && v.is_blank);

@@ -1,11 +1,12 @@
 //! The whole system under one seed: the operator's real decision, a modelled Kubernetes, and the database's real cores,
-//! with edits and troubles; then the troubles stop, and the newest spec must be carried out, or what holds it be told.
+//! with edits and faults; then the faults stop, and the newest spec must be carried out, or what holds it be told.
 
 mod admin;
 mod agents;
 mod bugs;
 mod controllers;
 mod edits;
+mod faults;
 mod kubernetes;
 mod lease;
 mod operator;
@@ -13,7 +14,6 @@ mod place;
 mod resource;
 mod rest;
 mod rules;
-mod troubles;
 mod write;
 
 use rand::Rng;
@@ -24,11 +24,11 @@ use crate::hardship::Hardships;
 use crate::run::{LOOK, Outcome, caught, restless};
 use crate::world::{Event, MILLISECOND, Part, SECOND, Waker, World};
 use edits::Edits;
+use faults::Faults;
 use kubernetes::Kubernetes;
 use operator::Operator;
 use place::Place;
 use resource::Resource;
-use troubles::Troubles;
 
 pub use bugs::OperatorBug;
 
@@ -37,7 +37,7 @@ const OPERATORS: usize = 2;
 /// Clients are slower here by so much: there is more else to do.
 const CLIENT_PACE: u64 = 6;
 const START: u64 = 40 * SECOND;
-/// How long the system without troubles may take to come to rest.
+/// How long the system without faults may take to come to rest.
 const LIVENESS: u64 = 180 * SECOND;
 
 /// Runs one seed of the whole system, with a bug planted or none.
@@ -52,8 +52,8 @@ struct Run {
     place: Place,
     operators: Vec<Operator>,
     clients: Vec<Client>,
-    troubles: Troubles,
-    /// True once troubles are over.
+    faults: Faults,
+    /// True once faults are over.
     calm: bool,
 }
 
@@ -68,7 +68,7 @@ impl Run {
             place: Place::new(world, Kubernetes::new(resource, local), bug),
             operators: (0..OPERATORS).map(Operator::new).collect(),
             clients,
-            troubles: Troubles::new(Edits::new(copies_min)),
+            faults: Faults::new(Edits::new(copies_min)),
             calm: false,
         }
     }
@@ -85,9 +85,9 @@ impl Run {
         self.until(troubled, |_| false);
         self.calm = true;
         self.place.world.is_troubled = false;
-        self.troubles.end(&mut self.operators, &mut self.place);
+        self.faults.end(&mut self.operators, &mut self.place);
         if !self.until(LIVENESS, |run| rest::settled_or_told(&run.place).is_ok()) {
-            self.fail("did not come to rest after the troubles");
+            self.fail("did not come to rest after the faults");
         }
         self.last_reads();
         let world = &mut self.place.world;
@@ -122,7 +122,7 @@ impl Run {
                 Waker::Whole(Part::Operator(number)) => self.operators[number].wake(&mut self.place),
                 Waker::Whole(Part::Controllers) => self.control(),
                 Waker::Faults if self.calm => continue,
-                Waker::Faults => self.troubles.wake(&mut self.operators, &mut self.place),
+                Waker::Faults => self.faults.wake(&mut self.operators, &mut self.place),
                 Waker::Operator => continue,
                 Waker::Look => LOOK,
             };

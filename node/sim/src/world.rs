@@ -15,11 +15,11 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::check::Checker;
 use crate::forger::Forger;
 use crate::full_disks::FullDisks;
-use crate::ghosts::Ghost;
 use crate::hardship::{Hardship, Hardships, Setting};
 use crate::host::{Host, Lost, Start};
 use crate::network::Network;
 use crate::step::Given;
+use crate::zombies::Zombie;
 
 pub(crate) const MILLISECOND: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000 * MILLISECOND;
@@ -127,7 +127,7 @@ pub(crate) struct World {
     pub(crate) checker: Checker,
     /// Answers that arrived and that nobody has taken yet.
     pub(crate) answers: BTreeMap<Token, Answer>,
-    pub(crate) ghosts: Vec<Ghost>,
+    pub(crate) zombies: Vec<Zombie>,
     pub(crate) full_disks: FullDisks,
     pub(crate) forger: Forger,
     /// Since when a leader has known of no change of its shard's copies, by its node.
@@ -172,7 +172,7 @@ impl World {
             network,
             checker,
             answers: BTreeMap::new(),
-            ghosts: Vec::new(),
+            zombies: Vec::new(),
             full_disks: FullDisks::default(),
             forger: Forger::default(),
             resting_since: BTreeMap::new(),

@@ -30,10 +30,10 @@ fn a_first_voter_that_comes_late_breaks_no_rule() {
     assert_eq!(run_whole(2803, None).violations, Vec::<String>::new());
 }
 
-/// A process whose volume was taken away, and that heard nothing, counted as in step after each time that it asked for
+/// A process whose volume was taken away, and that heard nothing, counted as in sync after each time that it asked for
 /// votes (10432); a pause that was cut short left a process without ticks (15072).
 #[test]
-fn copies_that_are_not_there_do_not_count_as_in_step() {
+fn copies_that_are_not_there_do_not_count_as_in_sync() {
     for seed in [10_432, 15_072] {
         assert_eq!(run_whole(seed, None).violations, Vec::<String>::new(), "seed {seed}");
     }

@@ -1,6 +1,6 @@
 //! Chooses the old segment to get rid of, and finds what must be copied out of it first.
 //!
-//! Segments go in order, oldest first, and the one before the current always stays: so two censuses are there at any
+//! Segments go in order, oldest first, and the one before the current always stays: so two checkpoints are there at any
 //! time, and a damaged one costs nothing. What is copied is little, or much of what the log has on disk is dead.
 
 use std::collections::BTreeMap;

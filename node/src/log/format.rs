@@ -96,7 +96,7 @@ pub(super) enum Kind {
     /// Entries of a replica copied from an old segment: they replace their like and nothing after them.
     Move,
     /// The state of all replicas, at the start of a segment.
-    Census,
+    Checkpoint,
     /// Nothing: proves that the group before it is durable.
     Seal,
 }
@@ -107,13 +107,13 @@ impl Kind {
             Self::Write => 1,
             Self::Cut => 2,
             Self::Move => 3,
-            Self::Census => 4,
+            Self::Checkpoint => 4,
             Self::Seal => 5,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Write, Self::Cut, Self::Move, Self::Census, Self::Seal].into_iter().find(|kind| kind.code() == code)
+        [Self::Write, Self::Cut, Self::Move, Self::Checkpoint, Self::Seal].into_iter().find(|kind| kind.code() == code)
     }
 }
 

@@ -8,7 +8,7 @@ use skerry_core::ids::{ReplicaId, ShardId};
 use skerry_core::log::{HardState, LogCut, LogEntry, LogWrite};
 
 use super::body::Head;
-use super::census::Counted;
+use super::checkpoint::Counted;
 use super::extents::{Extent, Extents, Live, Location};
 use super::format::{FRESH, Kind, RecordHeader};
 
@@ -196,8 +196,8 @@ impl Index {
         lost.into_iter().for_each(|(shard, sequence)| self.lose(shard, sequence));
     }
 
-    /// For the census of a new segment.
-    pub(super) fn census(&self) -> Vec<Counted> {
+    /// For the checkpoint of a new segment.
+    pub(super) fn checkpoint(&self) -> Vec<Counted> {
         let counted = |(&shard, replica): (&ShardId, &ReplicaIndex)| Counted {
             shard,
             replica: replica.replica,

@@ -21,7 +21,7 @@ use super::format::{FIRST_OF_GROUP, Kind, LAST_OF_GROUP, RecordHeader, SEGMENT_H
 use super::index::Index;
 use super::scan::{Found, Item, scan};
 use super::segment::{self, Segment};
-use super::{Damage, LogConfig, LogError, Recovered, body, census};
+use super::{Damage, LogConfig, LogError, Recovered, body, checkpoint};
 use crate::disk;
 use crate::newer::Newer;
 
@@ -30,11 +30,11 @@ use crate::newer::Newer;
 pub(super) struct Replayed {
     /// What it holds.
     pub(super) index: Index,
-    /// All but the last segment: number, and bytes of records beside the census.
+    /// All but the last segment: number, and bytes of records beside the checkpoint.
     pub(super) closed: BTreeMap<u64, Closed>,
     /// The last segment.
     pub(super) last: Segment,
-    /// Bytes of records beside the census in it.
+    /// Bytes of records beside the checkpoint in it.
     pub(super) written: u64,
     /// Where the next group goes.
     pub(super) offset: u64,
@@ -53,7 +53,7 @@ pub(super) struct Replayed {
 pub(super) struct Closed {
     /// Length of the file.
     pub(super) capacity: u64,
-    /// Bytes of records beside the census.
+    /// Bytes of records beside the checkpoint.
     pub(super) written: u64,
 }
 
@@ -117,7 +117,7 @@ struct Replay {
     damage: Vec<Damage>,
     /// There is damage in the segment that was read last.
     damaged_here: bool,
-    /// Shards that the latest census says are lost.
+    /// Shards that the latest checkpoint says are lost.
     told_lost: BTreeSet<ShardId>,
     /// Of the segment that was read last.
     written: u64,
@@ -221,17 +221,17 @@ impl Replay {
         let payload = Some(payload).filter(|_| found.whole);
         match header.kind {
             Kind::Seal => {}
-            Kind::Census => self.census(segment, found, payload),
+            Kind::Checkpoint => self.checkpoint(segment, found, payload),
             Kind::Write | Kind::Cut | Kind::Move => self.of_replica(segment, found, payload),
         }
     }
 
-    fn census(&mut self, segment: u64, found: &Found, payload: Option<&[u8]>) {
+    fn checkpoint(&mut self, segment: u64, found: &Found, payload: Option<&[u8]>) {
         if found.header.is(FIRST_OF_GROUP) {
             self.told_lost.clear();
         }
-        let Some(replicas) = self.read(found, payload, census::decode) else {
-            // No record of a replica is missing; a replica that only this census knew is missed at its next record.
+        let Some(replicas) = self.read(found, payload, checkpoint::decode) else {
+            // No record of a replica is missing; a replica that only this checkpoint knew is missed at its next record.
             self.note(segment, found.offset, None);
             return;
         };

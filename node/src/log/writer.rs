@@ -22,7 +22,7 @@ use super::mark::LogMark;
 use super::prepare::Preparer;
 use super::recovery::{Closed, replay};
 use super::segment::{self, Segment};
-use super::{Complete, Completion, Damage, LogConfig, LogError, census};
+use super::{Complete, Completion, Damage, LogConfig, LogError, checkpoint};
 use crate::disk;
 use crate::failpoints::Failpoint;
 
@@ -53,13 +53,13 @@ pub(super) struct Writer {
     index: Index,
     closed: BTreeMap<u64, Closed>,
     current: Segment,
-    /// Bytes of records beside the census in the current segment.
+    /// Bytes of records beside the checkpoint in the current segment.
     written: u64,
     /// Where the next group goes.
     offset: u64,
     /// Number of the next group.
     number: u64,
-    /// The current segment has no census yet.
+    /// The current segment has no checkpoint yet.
     needs_census: bool,
     /// There is a group that no later group proves durable.
     unsealed: bool,
@@ -265,15 +265,15 @@ impl Writer {
 
     fn census_bytes_max(&self) -> u64 {
         let replicas = self.index.replicas.len();
-        let records = replicas.div_ceil(census::REPLICAS_PER_RECORD).max(1);
-        let bytes = replicas * census::BYTES_MAX_PER_REPLICA + records * (FRAME_BYTES_MAX + 10);
+        let records = replicas.div_ceil(checkpoint::REPLICAS_PER_RECORD).max(1);
+        let bytes = replicas * checkpoint::BYTES_MAX_PER_REPLICA + records * (FRAME_BYTES_MAX + 10);
         if self.needs_census { bytes as u64 } else { 0 }
     }
 
-    /// Goes over to a new segment with room for so much beside the census.
+    /// Goes over to a new segment with room for so much beside the checkpoint.
     fn rotate(&mut self, bytes: u64) -> Result<(), LogError> {
         self.needs_census = true;
-        // Twice the census, so that a segment is not full of it.
+        // Twice the checkpoint, so that a segment is not full of it.
         let least = SEGMENT_HEADER_BYTES as u64 + 2 * self.census_bytes_max() + bytes;
         let next = self.current.number + 1;
         let next = new_segment(&self.config, &mut self.preparer, next, self.salt, least)?;

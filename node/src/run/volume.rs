@@ -23,19 +23,19 @@ use tracing::{error, info, warn};
 
 use self::store::{OpenStore, StoreMark};
 use super::RunError;
+use crate::bootstrap::{Call, FOUNDER, Founding, Standing};
 use crate::chain::chain;
 use crate::clock;
 use crate::config::{Config, Origin};
 use crate::damage::DamageNote;
 use crate::disk::{self, SyncFile};
 use crate::engine::SharedEngine;
-use crate::founding::{Call, FOUNDER, Founding, Standing};
 use crate::identity::{Kept, Known, Owner, Volume, VolumeError};
 use crate::inbox::Inbox;
+use crate::join::{self, Asker, OriginError};
 use crate::keyring::Keyring;
 use crate::log::{self, Completion, Log, LogConfig, LogHandle, NoteMark};
 use crate::metrics::Metrics;
-use crate::origin::{self, Asker, OriginError};
 use crate::vitals::{Phase, Vitals};
 
 const STORE: &str = "store";
@@ -112,7 +112,7 @@ async fn open_for_good(
             shell.founding.becomes(Standing::Member { node: owner.node, incarnation: None });
             let is_first_start_of_founder = owner.node == FOUNDER && volume.known() == Known::Nothing;
             if is_first_start_of_founder && let Origin::Join(seeds) = &config.origin {
-                origin::refuse_second(seeds, &config.cluster).await?;
+                join::refuse_second(seeds, &config.cluster).await?;
             }
             let store = store::open(config, &volume)?;
             if is_first_start_of_founder {
@@ -254,7 +254,7 @@ async fn nodes_through_seeds(config: &Config, new: &NewNode, shell: &Shell) -> R
         Origin::Join(from) => {
             shell.vitals.enter(Phase::Asking);
             let asker = Asker { seeds: from, cluster: &config.cluster, node: new, keyring: &shell.keyring };
-            Ok(origin::join(asker).await?.nodes)
+            Ok(join::join(asker).await?.nodes)
         }
         Origin::Volume | Origin::Bootstrap => {
             error!("store knows no other node and no --join is given: the node waits to be spoken to");

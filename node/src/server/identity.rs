@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 
 use super::{Port, status};
-use crate::founding::Founding;
+use crate::bootstrap::Founding;
 
 /// The service.
 #[derive(Debug, Clone)]

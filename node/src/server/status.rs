@@ -1,7 +1,7 @@
 //! Why a request was not served, for the wire: in one place from the core's refusals to the protocol's error, and from
 //! there to a gRPC status that carries the same. Exhaustive: a new refusal does not compile until it has its words here.
 
-mod told;
+mod details;
 
 use bytes::Bytes;
 use skerry_client::wire::Malformed;
@@ -15,7 +15,7 @@ use skerry_proto::v1;
 use skerry_proto::v1::limit_exceeded::Limit;
 use skerry_proto::v1::operation_error::Kind;
 
-pub(super) use self::told::{plain, status};
+pub(super) use self::details::{plain, status};
 use crate::budget::RETRY_AFTER;
 use crate::inbox::Refused;
 

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::{Admission, IdentityPages, Ports, RefuseBeyond, ServeError, builder, incoming, reflection, status};
-use crate::founding::{Founding, Standing};
+use crate::bootstrap::{Founding, Standing};
 
 /// Serves until `stop` is cancelled. Whoever connects after that waits for the next server on the same listeners.
 pub async fn wait<H: Health>(

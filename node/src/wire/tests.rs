@@ -82,7 +82,7 @@ fn messages() -> Vec<PeerMessage> {
         }),
         PeerMessage::ReportWant,
         PeerMessage::CertifyAsk { nonce: 1, node: NodeId(2), shards: vec![ShardId(3), ShardId(4)] },
-        certify(CertifyAnswer::Clear { in_step: 3, generation: Generation(4) }),
+        certify(CertifyAnswer::Clear { in_sync: 3, generation: Generation(4) }),
         certify(CertifyAnswer::Held { replica: ReplicaId(5) }),
         certify(CertifyAnswer::NotLeader),
         PeerMessage::TransferLeader { shard: ShardId(1), to: ReplicaId(2) },

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use skerry_core::ids::ClusterId;
-use skerry_node::founding::FOUNDER;
+use skerry_node::bootstrap::FOUNDER;
 use skerry_node::identity::{Owner, Volume};
 
 use crate::cluster::{Cluster, free_addresses};

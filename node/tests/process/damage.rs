@@ -74,13 +74,13 @@ async fn a_flipped_bit_in_the_middle_of_the_log_costs_the_replica_which_is_built
     file.write_all_at(&[MARK ^ 4], at as u64 + 500).unwrap();
     cluster.restart(2);
     cluster.nodes[2].await_line("log is damaged");
-    eventually("a copy with a new id is in step there", async || {
+    eventually("a copy with a new id is in sync there", async || {
         let status = database.status().await;
         let replica = replica_on(&status, shard, node);
         let reports = status.shards.iter().filter_map(|s| s.report.as_ref());
         let of_shard = reports.filter(|r| r.descriptor.as_ref().is_some_and(|d| d.shard_id == shard));
-        let in_step = of_shard.flat_map(|r| &r.in_step).any(|id| Some(*id) == replica);
-        replica.is_some_and(|id| id != before) && in_step
+        let in_sync = of_shard.flat_map(|r| &r.in_sync).any(|id| Some(*id) == replica);
+        replica.is_some_and(|id| id != before) && in_sync
     })
     .await;
     load.run_for(100).await;

@@ -11,14 +11,14 @@ use skerry_proto::v1;
 use crate::cluster::{Cluster, eventually};
 use crate::load::Load;
 
-/// Of each shard, the copy on a node, and whether it is in step.
+/// Of each shard, the copy on a node, and whether it is in sync.
 fn copies_on(status: &v1::StatusResponse, node: u64) -> BTreeMap<u64, (u64, bool)> {
-    let in_step: Vec<u64> =
-        status.shards.iter().filter_map(|s| s.report.as_ref()).flat_map(|r| r.in_step.clone()).collect();
+    let in_sync: Vec<u64> =
+        status.shards.iter().filter_map(|s| s.report.as_ref()).flat_map(|r| r.in_sync.clone()).collect();
     let shards = status.map.iter().flat_map(|map| &map.shards).filter_map(|s| s.descriptor.as_ref());
     let copy = |d: &v1::Descriptor| {
         let replica = d.members.iter().filter_map(|m| m.replica.as_ref()).find(|replica| replica.node_id == node)?;
-        Some((d.shard_id, (replica.id, in_step.contains(&replica.id))))
+        Some((d.shard_id, (replica.id, in_sync.contains(&replica.id))))
     };
     shards.filter_map(copy).collect()
 }
@@ -39,7 +39,7 @@ fn last_segment(volume: &Path) -> std::path::PathBuf {
     segments.pop().unwrap()
 }
 
-/// Takes something from the last node's volume, and waits until it has new copies of all shards, in step.
+/// Takes something from the last node's volume, and waits until it has new copies of all shards, in sync.
 async fn comes_back_with_new_copies(cluster: &mut Cluster, what: &str, take: impl FnOnce(&Path)) {
     let database = cluster.database();
     let last = cluster.nodes.len() - 1;
@@ -50,9 +50,9 @@ async fn comes_back_with_new_copies(cluster: &mut Cluster, what: &str, take: imp
     take(&cluster.nodes[last].data());
     cluster.restart(last);
     cluster.nodes[last].await_serving();
-    eventually(&format!("new copies in step after: {what}"), async || {
+    eventually(&format!("new copies in sync after: {what}"), async || {
         let after = copies_on(&database.status().await, node);
-        before.iter().all(|(shard, (id, _))| after.get(shard).is_some_and(|(new, in_step)| new > id && *in_step))
+        before.iter().all(|(shard, (id, _))| after.get(shard).is_some_and(|(new, in_sync)| new > id && *in_sync))
     })
     .await;
     cluster.nodes[last].await_ready();
@@ -187,7 +187,7 @@ async fn a_founder_whose_store_was_lost_before_its_first_start_was_counted_makes
         let volume = cluster.folder().path().join("node-0/volume");
         fs::create_dir_all(&volume).unwrap();
         let identity = skerry_node::identity::Volume::open(&volume).unwrap();
-        let (shop, node) = (skerry_core::ids::ClusterId("shop".into()), skerry_node::founding::FOUNDER);
+        let (shop, node) = (skerry_core::ids::ClusterId("shop".into()), skerry_node::bootstrap::FOUNDER);
         identity.own(skerry_node::identity::Owner { cluster: shop, node }).unwrap();
         drop(identity);
         if is_noted {

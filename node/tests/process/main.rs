@@ -7,13 +7,13 @@ mod database;
 mod load;
 mod process;
 
+mod bootstrap;
 mod broken_start;
 mod crash;
 mod crowds;
 mod damage;
 mod doors;
 mod fields;
-mod founding;
 mod full_disk;
 mod incarnation;
 mod lost_volume;

@@ -95,7 +95,7 @@ fn generate() {
 #[test]
 fn a_log_of_version_1_is_read_and_goes_on() {
     let folder = copy_of("log-1");
-    assert!(!segments(folder.path())[0].ends_with("00000000000000000001.log"), "the fixture begins with a census");
+    assert!(!segments(folder.path())[0].ends_with("00000000000000000001.log"), "the fixture begins with a checkpoint");
     let mut log = TestLog::open(small(folder.path())).unwrap();
     let mut model = expected_log();
     assert_eq!(log.recovered.logs, model);

@@ -101,7 +101,7 @@ pub struct Counts {
     /// Shards of all tables.
     #[schemars(range(min = 0))]
     pub shards: u32,
-    /// Shards whose copies are where they belong, and in step.
+    /// Shards whose copies are where they belong, and in sync.
     #[schemars(range(min = 0))]
     pub settled_shards: u32,
     /// Copies that are lost and being built anew.

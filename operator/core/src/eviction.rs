@@ -55,7 +55,7 @@ mod tests {
         slots.get_mut("slot-2").unwrap().process = away;
         assert!(one_may_go(&slots, &status), "every shard goes on without it");
         let mut behind = status.clone();
-        behind.shards[1].0.in_step.pop();
+        behind.shards[1].0.in_sync.pop();
         assert!(!one_may_go(&slots, &behind), "its copy is one of two that a majority needs");
         // Both were evicted together.
         slots.get_mut("slot-3").unwrap().process = away;

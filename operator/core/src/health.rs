@@ -28,13 +28,13 @@ impl ShardNow<'_> {
     }
 
     /// The copies known to have all that is committed.
-    pub fn in_step(&self) -> &[ReplicaId] {
-        self.report.map_or(&[], |r| &r.in_step)
+    pub fn in_sync(&self) -> &[ReplicaId] {
+        self.report.map_or(&[], |r| &r.in_sync)
     }
 
-    /// True if it is led, and its copies are where they belong and in step.
+    /// True if it is led, and its copies are where they belong and in sync.
     pub fn is_at_rest(&self) -> bool {
-        self.leader().is_some() && self.record.is_settled() && self.in_step().len() >= self.record.target.len()
+        self.leader().is_some() && self.record.is_settled() && self.in_sync().len() >= self.record.target.len()
     }
 }
 
@@ -58,13 +58,13 @@ pub fn is_heard(status: &Status, node: NodeId) -> bool {
 }
 
 /// True if every shard goes on without this node, as far as is known: it is led from another one, and a majority of each
-/// configuration in force is in step elsewhere. What is not heard does not count.
+/// configuration in force is in sync elsewhere. What is not heard does not count.
 pub fn does_without(status: &Status, node: NodeId) -> bool {
     let leads = |shard: &ShardNow<'_>| shard.leader() == Some(node);
     needing(status, node).is_empty() && !shards_now(status).iter().any(|shard| is_on(shard, node) && leads(shard))
 }
 
-/// Shards that would be without a majority in step if this node were gone: or that have no leader, which would know.
+/// Shards that would be without a majority in sync if this node were gone: or that have no leader, which would know.
 pub fn needing(status: &Status, node: NodeId) -> Vec<ShardId> {
     let goes_on = |shard: &ShardNow<'_>| {
         let has = |voting: [Role; 2]| has_majority_without(shard, node, voting);
@@ -86,7 +86,7 @@ fn is_on(shard: &ShardNow<'_>, node: NodeId) -> bool {
 
 fn has_majority_without(shard: &ShardNow<'_>, node: NodeId, voting: [Role; 2]) -> bool {
     let voters = || shard.descriptor.members.iter().filter(|m| voting.contains(&m.role));
-    let left = voters().filter(|m| m.replica.node != node && shard.in_step().contains(&m.replica.id));
+    let left = voters().filter(|m| m.replica.node != node && shard.in_sync().contains(&m.replica.id));
     2 * left.count() > voters().count()
 }
 
@@ -95,7 +95,7 @@ fn has_majority_without(shard: &ShardNow<'_>, node: NodeId, voting: [Role; 2]) -
 pub fn unrest(status: &Status) -> Option<String> {
     let shards = shards_now(status);
     let moving = shards.iter().filter(|s| !s.record.is_settled()).count();
-    let behind = shards.iter().filter(|s| s.in_step().len() < s.record.target.len()).count();
+    let behind = shards.iter().filter(|s| s.in_sync().len() < s.record.target.len()).count();
     let (silent, leaderless) = unheard(status, &shards);
     let parts = [
         (silent.len(), "nodes silent", few(&silent)),
@@ -136,12 +136,12 @@ mod tests {
     use crate::testing::at_rest;
 
     #[test]
-    fn node_can_be_done_without_only_if_majorities_are_led_and_in_step_elsewhere() {
+    fn node_can_be_done_without_only_if_majorities_are_led_and_in_sync_elsewhere() {
         let mut status = at_rest(&["a", "b", "c"], 2);
         // Node 1 leads; node 4 holds nothing.
         let without = |status: &Status| [1, 2, 3, 4].map(|id| does_without(status, NodeId(id)));
         assert_eq!(without(&status), [false, true, true, true]);
-        status.shards[1].0.in_step.pop();
+        status.shards[1].0.in_sync.pop();
         assert_eq!(without(&status), [false, false, true, true]);
         status.shards[1].1 = 10_000;
         assert_eq!(without(&status), [false, false, false, true], "a leader that is silent says nothing");
@@ -151,7 +151,7 @@ mod tests {
     fn rest_needs_every_node_and_every_copy() {
         assert_eq!(unrest(&at_rest(&["a", "b", "c"], 1)), None);
         let mut behind = at_rest(&["a", "b", "c"], 1);
-        behind.shards[0].0.in_step.pop();
+        behind.shards[0].0.in_sync.pop();
         assert_eq!(unrest(&behind).as_deref(), Some("1 shards short of copies"));
         let mut silent = at_rest(&["a", "b", "c"], 1);
         silent.nodes.pop();

@@ -6,11 +6,11 @@
 //! midway is turned round at once, except for a node that has left the database: its slot comes down first.
 
 mod approval;
+mod occupancy;
 mod preview;
 pub(crate) mod removals;
 mod replace;
 mod running;
-mod seats;
 mod step;
 mod tables;
 
@@ -31,7 +31,7 @@ use crate::forecast::{Forecast, Moves, forecast};
 use crate::health::shards_now;
 use crate::observed::{Observed, Seen, Slot};
 use crate::validate::{Approval, Validated};
-use seats::{Leaving, Seats};
+use occupancy::{Leaving, Seats};
 
 /// What to do next, and what the rest waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,7 +24,7 @@ pub fn node(id: u64, zone: &str, state: NodeState) -> NodeRecord {
     }
 }
 
-/// A shard with voters on these nodes, in step, the first leading; replica ids are node ids.
+/// A shard with voters on these nodes, in sync, the first leading; replica ids are node ids.
 pub fn shard(id: u64, table: u32, nodes: &[u64], target: &[u64]) -> (ShardRecord, ShardReport) {
     let replica = |n: &u64| Replica { node: NodeId(*n), id: ReplicaId(*n) };
     let members = nodes.iter().map(|n| Member { replica: replica(n), role: Role::Voter }).collect();
@@ -46,7 +46,7 @@ pub fn shard(id: u64, table: u32, nodes: &[u64], target: &[u64]) -> (ShardRecord
         descriptor,
         leader: ReplicaId(nodes[0]),
         term: 1,
-        in_step: nodes.iter().map(|n| ReplicaId(*n)).collect(),
+        in_sync: nodes.iter().map(|n| ReplicaId(*n)).collect(),
         bytes: 3 << 20,
         moving: (0, 0),
     };
@@ -75,7 +75,7 @@ pub fn status(nodes: Vec<NodeRecord>, shards: Vec<(ShardRecord, ShardReport)>) -
     Status { map: Arc::new(map), nodes: heard, shards, steward: NodeId(1), lost: vec![] }
 }
 
-/// One node a zone, all alive, and so many shards with a copy on each of the first three, in step.
+/// One node a zone, all alive, and so many shards with a copy on each of the first three, in sync.
 pub fn at_rest(zones: &[&str], shards: u64) -> Status {
     let nodes = (1..).zip(zones).map(|(id, zone)| node(id, zone, NodeState::Active)).collect();
     status(nodes, (1..=shards).map(|id| shard(id, 1, &[1, 2, 3], &[1, 2, 3])).collect())

@@ -15,7 +15,7 @@ pub struct Tolerance {
     pub shards: usize,
     /// Shards without a leader: nothing of theirs can be read or written now.
     pub unavailable: usize,
-    /// Shards with fewer copies in step than their table asks for.
+    /// Shards with fewer copies in sync than their table asks for.
     pub short_of_copies: usize,
     /// So many nodes, whichever, may fail now.
     pub nodes: usize,
@@ -30,7 +30,7 @@ impl Tolerance {
         let zone_of = |node: NodeId| status.map.nodes.get(&node).map_or("", |n| n.zone.as_str());
         let nodes = shards.iter().map(|s| survivable(s, |node| node)).min().unwrap_or(0);
         let zones = shards.iter().map(|s| survivable(s, zone_of)).min().unwrap_or(0);
-        let short = |s: &&ShardNow<'_>| s.in_step().len() < s.record.target.len();
+        let short = |s: &&ShardNow<'_>| s.in_sync().len() < s.record.target.len();
         Self {
             shards: shards.len(),
             unavailable: shards.iter().filter(|s| s.report.is_none()).count(),
@@ -67,7 +67,7 @@ fn plural(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// So many groups of nodes may fail, whichever, and every configuration in force keeps a majority in step.
+/// So many groups of nodes may fail, whichever, and every configuration in force keeps a majority in sync.
 fn survivable<G: Ord>(shard: &ShardNow<'_>, group: impl Fn(NodeId) -> G) -> usize {
     let incoming = configuration_survives(shard, &[Role::Voter, Role::Incoming], &group);
     let outgoing = configuration_survives(shard, &[Role::Voter, Role::Outgoing], &group);
@@ -78,7 +78,7 @@ fn configuration_survives<G: Ord>(shard: &ShardNow<'_>, voting: &[Role], group: 
     let voters: Vec<_> = shard.descriptor.members.iter().filter(|m| voting.contains(&m.role)).collect();
     let majority = voters.len() / 2 + 1;
     let mut groups: BTreeMap<G, usize> = BTreeMap::new();
-    for voter in voters.iter().filter(|v| shard.in_step().contains(&v.replica.id)) {
+    for voter in voters.iter().filter(|v| shard.in_sync().contains(&v.replica.id)) {
         *groups.entry(group(voter.replica.node)).or_default() += 1;
     }
     let mut left: usize = groups.values().sum();
@@ -124,7 +124,7 @@ mod tests {
         let nodes = (1..=5).map(|n| node(n, &format!("z{n}"), Active)).collect();
         let five = shard(1, 1, &[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5]);
         let mut three = shard(2, 1, &[1, 2, 3], &[1, 2, 3]);
-        three.1.in_step.retain(|r| *r != ReplicaId(3));
+        three.1.in_sync.retain(|r| *r != ReplicaId(3));
         let tolerance = Tolerance::of(&status(nodes, vec![five, three]));
         assert_eq!((tolerance.nodes, tolerance.short_of_copies), (0, 1));
         assert_eq!(tolerance.headline(), "survives no failure now");
@@ -140,7 +140,7 @@ mod tests {
         incoming.replica.id = ReplicaId(4);
         moving.1.descriptor.members[2].role = Role::Outgoing;
         moving.1.descriptor.members.push(incoming);
-        // The incoming copy is not in step: {1, 2, 4} has but a bare majority.
+        // The incoming copy is not in sync: {1, 2, 4} has but a bare majority.
         assert_eq!(Tolerance::of(&status(nodes, vec![moving])).nodes, 0);
     }
 

@@ -46,7 +46,7 @@ impl UnderWay {
 fn arriving(shard: &ShardNow<'_>) -> BTreeSet<NodeId> {
     let is_there = |node: &NodeId| {
         let mut members = shard.descriptor.members.iter().filter(|m| m.replica.node == *node);
-        members.any(|m| matches!(m.role, Role::Voter | Role::Incoming) || shard.in_step().contains(&m.replica.id))
+        members.any(|m| matches!(m.role, Role::Voter | Role::Incoming) || shard.in_sync().contains(&m.replica.id))
     };
     shard.record.target.iter().copied().filter(|node| !is_there(node)).collect()
 }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn copy_in_step_is_there_though_it_does_not_vote_yet() {
+    fn copy_in_sync_is_there_though_it_does_not_vote_yet() {
         let mut status = moving(1);
         let report = &mut status.shards[0].0;
         report
@@ -122,7 +122,7 @@ mod tests {
             .members
             .push(Member { replica: Replica { node: NodeId(4), id: ReplicaId(4) }, role: Role::Learner });
         assert_eq!(UnderWay::of(&status).unwrap().replicas, 1);
-        status.shards[0].0.in_step.push(ReplicaId(4));
+        status.shards[0].0.in_sync.push(ReplicaId(4));
         assert_eq!(UnderWay::of(&status).unwrap().replicas, 0);
     }
 

@@ -117,14 +117,14 @@ impl Database {
         self.nodes().filter(|node| self.is_up(node)).map(|node| node.id).collect()
     }
 
-    pub fn in_step(&self, shard: &ShardRecord) -> Vec<Replica> {
+    pub fn in_sync(&self, shard: &ShardRecord) -> Vec<Replica> {
         let Some(state) = &self.state else { return vec![] };
         let is_up = |r: &Replica| self.is_up(&state.map().nodes[&r.node]);
         shard.descriptor.members.iter().map(|m| m.replica).filter(is_up).collect()
     }
 
     pub fn is_led(&self, shard: &ShardRecord) -> bool {
-        2 * self.in_step(shard).len() > shard.descriptor.members.len()
+        2 * self.in_sync(shard).len() > shard.descriptor.members.len()
     }
 
     /// What its steward says.
@@ -133,14 +133,14 @@ impl Database {
         let heard = self.up().into_iter().map(|node| (NodeReport { node, ..NodeReport::default() }, AGE_MS)).collect();
         let report = |shard: &ShardRecord| ShardReport {
             descriptor: shard.descriptor.clone(),
-            leader: self.in_step(shard)[0].id,
+            leader: self.in_sync(shard)[0].id,
             term: 1,
-            in_step: self.in_step(shard).iter().map(|r| r.id).collect(),
+            in_sync: self.in_sync(shard).iter().map(|r| r.id).collect(),
             bytes: 1 << 20,
             moving: (0, 0),
         };
         let led = map.shards.values().filter(|shard| self.is_led(shard));
-        let steward = self.in_step(&map.shards[&ShardId::SYSTEM])[0].node;
+        let steward = self.in_sync(&map.shards[&ShardId::SYSTEM])[0].node;
         let shards = led.map(|shard| (report(shard), AGE_MS)).collect();
         Some(Status { map: Arc::new(map.clone()), nodes: heard, shards, steward, lost: vec![] })
     }
@@ -175,12 +175,12 @@ impl Database {
         if record.names(node) {
             return Some(NotYet::Holds { shard });
         }
-        let in_step = u32::try_from(self.in_step(record).len()).unwrap();
+        let in_sync = u32::try_from(self.in_sync(record).len()).unwrap();
         let wanted = match shard {
             ShardId::SYSTEM => u32::try_from(record.target.len()).unwrap(),
             _ => map.tables[&record.descriptor.table].replication_factor,
         };
-        (in_step < wanted).then_some(NotYet::Copies { shard, in_step, wanted })
+        (in_sync < wanted).then_some(NotYet::Copies { shard, in_sync, wanted })
     }
 
     /// The steward's part, for the first few shards that are not where they belong: first new copies are chosen, and the

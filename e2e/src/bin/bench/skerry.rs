@@ -60,7 +60,7 @@ pub(crate) async fn connect(cluster: &Cluster) -> Result<Client> {
     Client::connect(ClientConfig::new(cluster.addresses())).await.context("failed to reach the nodes")
 }
 
-/// Makes the hash table over all nodes, and waits until each copy of each shard is in step.
+/// Makes the hash table over all nodes, and waits until each copy of each shard is in sync.
 pub(crate) async fn make_table(client: &Client, shards: usize) -> Result<()> {
     let nodes: Vec<NodeId> =
         client.map().nodes.values().filter(|n| n.state == NodeState::Active).map(|n| n.id).collect();
@@ -81,7 +81,7 @@ pub(crate) async fn make_table(client: &Client, shards: usize) -> Result<()> {
         whole.set(leaders(client).await.map_or(0, |leaders| leaders.len()));
         whole.get() == shards
     };
-    wait_until("every copy of the table is in step", SETTLE_LIMIT, is_whole)
+    wait_until("every copy of the table is in sync", SETTLE_LIMIT, is_whole)
         .await
         .with_context(|| format!("{} of {shards} shards", whole.get()))
 }
@@ -99,14 +99,14 @@ pub(crate) async fn wait_for_spread_leaders(client: &Client) -> Result<()> {
     wait_until("the table's leaders are spread", SETTLE_LIMIT, is_spread).await
 }
 
-/// The nodes that lead the table's shards of which every copy is in step.
+/// The nodes that lead the table's shards of which every copy is in sync.
 pub(crate) async fn leaders(client: &Client) -> Result<BTreeMap<ShardId, NodeId>> {
     let status = client.admin().status().await?;
     let table = status.map.table_named(TABLE).context("the table is not in the map")?.id;
     let mut leaders = BTreeMap::new();
     for (report, _) in &status.shards {
         let descriptor = &report.descriptor;
-        if descriptor.table == table && report.in_step.len() == COPIES {
+        if descriptor.table == table && report.in_sync.len() == COPIES {
             leaders.insert(descriptor.shard, descriptor.node_of(report.leader).context("a leader is no member")?);
         }
     }

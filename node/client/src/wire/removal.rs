@@ -44,8 +44,8 @@ impl Wire for NotYet {
                 Reason::OtherIncarnation(v1::OtherIncarnation { asked: asked.0, latest: latest.0 })
             }
             Self::Holds { shard } => Reason::Holds(shard.0),
-            Self::Copies { shard, in_step, wanted } => {
-                Reason::Copies(v1::TooFewCopies { shard_id: shard.0, in_step, wanted })
+            Self::Copies { shard, in_sync, wanted } => {
+                Reason::Copies(v1::TooFewCopies { shard_id: shard.0, in_sync, wanted })
             }
         };
         v1::NotYet { reason: Some(reason) }
@@ -58,7 +58,7 @@ impl Wire for NotYet {
                 Self::OtherIncarnation { asked: Incarnation(m.asked), latest: Incarnation(m.latest) }
             }
             Reason::Holds(shard) => Self::Holds { shard: ShardId(shard) },
-            Reason::Copies(m) => Self::Copies { shard: ShardId(m.shard_id), in_step: m.in_step, wanted: m.wanted },
+            Reason::Copies(m) => Self::Copies { shard: ShardId(m.shard_id), in_sync: m.in_sync, wanted: m.wanted },
         })
     }
 }

@@ -26,7 +26,7 @@ impl Wire for ShardReport {
             descriptor: Some(self.descriptor.into_wire()),
             leader_replica_id: self.leader.0,
             term: self.term,
-            in_step: self.in_step.into_iter().map(|r| r.0).collect(),
+            in_sync: self.in_sync.into_iter().map(|r| r.0).collect(),
             bytes: self.bytes,
             moving_sent_bytes: self.moving.0,
             moving_total_bytes: self.moving.1,
@@ -38,7 +38,7 @@ impl Wire for ShardReport {
             descriptor: required(m.descriptor, "descriptor")?,
             leader: ReplicaId(m.leader_replica_id),
             term: m.term,
-            in_step: m.in_step.into_iter().map(ReplicaId).collect(),
+            in_sync: m.in_sync.into_iter().map(ReplicaId).collect(),
             bytes: m.bytes,
             moving: (m.moving_sent_bytes, m.moving_total_bytes),
         })

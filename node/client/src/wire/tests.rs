@@ -117,7 +117,7 @@ fn shard_report() -> ShardReport {
         descriptor: descriptor(),
         leader: ReplicaId(11),
         term: 3,
-        in_step: vec![ReplicaId(11)],
+        in_sync: vec![ReplicaId(11)],
         bytes: 100,
         moving: (1, 2),
     }
@@ -275,7 +275,7 @@ fn certificates_and_status_come_back_as_they_went() {
         NotYet::NotDraining(NodeId(1)),
         NotYet::OtherIncarnation { asked: Incarnation(1), latest: Incarnation(2) },
         NotYet::Holds { shard },
-        NotYet::Copies { shard, in_step: 1, wanted: 3 },
+        NotYet::Copies { shard, in_sync: 1, wanted: 3 },
     ]));
     there_and_back(Removal::Unknown { shards: vec![shard] });
     let mut map = Map::default();

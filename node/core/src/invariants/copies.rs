@@ -1,4 +1,4 @@
-//! A change never leaves fewer copies in step than before: a copy becomes a voter only once it has the data, and a node
+//! A change never leaves fewer copies in sync than before: a copy becomes a voter only once it has the data, and a node
 //! is certified only when every shard has its copies elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use crate::map::{Map, Replica, Role};
 use crate::replica::ReplicaView;
 
 /// Whom shards began with. These vote from the beginning, on the empty shard: one that was not made before the members
-/// changed waits for a snapshot like a later copy, but nobody has counted it as in step.
+/// changed waits for a snapshot like a later copy, but nobody has counted it as in sync.
 #[derive(Debug, Default)]
 pub struct Promoted {
     first: BTreeSet<ReplicaId>,
@@ -31,7 +31,7 @@ impl Promoted {
             // A voter that was too far behind is blank while it gets a snapshot, but keeps its log.
             if all.get(&voter).is_some_and(|v| v.is_blank && v.last == 0) {
                 let seen = format!("shard {}: {voter} votes without data", leader.shard);
-                return broken("only copies in step are promoted", seen);
+                return broken("only copies in sync are promoted", seen);
             }
         }
         Ok(())

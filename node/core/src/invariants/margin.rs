@@ -15,7 +15,7 @@ pub struct Margin {
 #[derive(Debug)]
 struct Known {
     descriptor: Descriptor,
-    /// Where the shard stood when the last members came into force that were not joint: whoever is in step when a joint
+    /// Where the shard stood when the last members came into force that were not joint: whoever is in sync when a joint
     /// configuration is entered has all up to there, and who falls behind within it is not the change's fault.
     since: u64,
 }
@@ -54,7 +54,7 @@ impl Margin {
             "shard {} generation {}: {has} of {new:?} have the data, {had} of {old:?} had it",
             now.shard, now.generation
         );
-        broken("a change of members keeps the copies that are in step", seen)
+        broken("a change of members keeps the copies that are in sync", seen)
     }
 }
 

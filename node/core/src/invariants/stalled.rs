@@ -58,12 +58,12 @@ impl Stalled {
     }
 }
 
-/// True if a majority of each configuration in force is in step on other nodes that can lead.
+/// True if a majority of each configuration in force is in sync on other nodes that can lead.
 fn others_can_lead(leader: &ReplicaView, disks: &BTreeMap<NodeId, Disk>) -> bool {
     let has_majority = |voting: [Role; 2]| {
         let voters = leader.descriptor.members.iter().filter(|m| voting.contains(&m.role)).map(|m| m.replica);
         let is_fit = |node| node != leader.node && disks.get(&node).is_some_and(|disk: &Disk| disk.can_lead);
-        let fit = voters.clone().filter(|copy| leader.in_step.contains(&copy.id) && is_fit(copy.node)).count();
+        let fit = voters.clone().filter(|copy| leader.in_sync.contains(&copy.id) && is_fit(copy.node)).count();
         2 * fit > voters.count()
     };
     has_majority([Role::Voter, Role::Outgoing]) && has_majority([Role::Voter, Role::Incoming])

@@ -96,7 +96,7 @@ pub struct ShardReport {
     /// Its term.
     pub term: u64,
     /// Members that have all that is committed and were heard of lately, the leader included.
-    pub in_step: Vec<ReplicaId>,
+    pub in_sync: Vec<ReplicaId>,
     /// Estimated bytes of the shard's records.
     pub bytes: u64,
     /// Snapshot bytes sent for the move under way, and estimated in all. Zeroes = none under way.

@@ -104,12 +104,12 @@ pub enum NotYet {
         shard: ShardId,
     },
     /// Not enough copies elsewhere.
-    #[error("shard {shard}: {in_step}/{wanted} copies in step elsewhere")]
+    #[error("shard {shard}: {in_sync}/{wanted} copies in sync elsewhere")]
     Copies {
         /// Which.
         shard: ShardId,
         /// In step elsewhere.
-        in_step: u32,
+        in_sync: u32,
         /// Replication factor.
         wanted: u32,
     },

@@ -13,8 +13,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::heard::Heard;
 use crate::ids::{Epoch, NodeId, ShardId, TableId};
+use crate::liveness::Liveness;
 use crate::map::{Map, MapDelta, NodeRecord, NodeState, ShardRecord};
 use crate::node::said::Said;
 use crate::planted::{Planted, is_planted};
@@ -124,10 +124,10 @@ impl Authority {
     }
 
     /// Who counts at present.
-    pub(super) fn witnesses(&self, own: NodeId, map: &Map, heard: &Heard, ticks: u64) -> Witnesses {
+    pub(super) fn witnesses(&self, own: NodeId, map: &Map, liveness: &Liveness, ticks: u64) -> Witnesses {
         let is_known = |n: &&NodeRecord| n.state != NodeState::Removed && n.id != own;
         let known = || -> BTreeSet<NodeId> { map.nodes.values().filter(is_known).map(|n| n.id).collect() };
-        let is_present = |node: &&NodeId| ticks < PATIENCE_TICKS || heard.silent_ticks(**node) <= PATIENCE_TICKS;
+        let is_present = |node: &&NodeId| ticks < PATIENCE_TICKS || liveness.silent_ticks(**node) <= PATIENCE_TICKS;
         let mut nodes = self.members.clone();
         nodes.remove(&own);
         if !nodes.iter().any(|node| is_present(&node)) {

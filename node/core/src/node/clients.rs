@@ -26,7 +26,7 @@ impl Node {
             Ok(shard) => {
                 self.dirty.insert(shard);
                 if let Some(replica) = self.replicas.get_mut(&shard) {
-                    replica.wake(&self.heard);
+                    replica.wake(&self.liveness);
                     replica.write(token, command, &mut self.answers);
                 }
             }
@@ -49,7 +49,7 @@ impl Node {
         }
         if replica.is_leader()
             && !command.only_deletes()
-            && let Some(node) = replica.full_voter(&self.heard)
+            && let Some(node) = replica.full_voter(&self.liveness)
         {
             return Err(Refusal::DiskFull { node });
         }
@@ -83,7 +83,7 @@ impl Node {
         let done = match consistency {
             ReadConsistency::Linearizable => {
                 self.dirty.insert(replica.descriptor().shard);
-                replica.wake(&self.heard);
+                replica.wake(&self.liveness);
                 replica.read(token, read, engine, now, &mut out)
             }
             ReadConsistency::Local => replica.answer_read(token, &read, engine, now, &mut out),
@@ -96,7 +96,7 @@ impl Node {
                     Ok(())
                 } else {
                     self.dirty.insert(replica.descriptor().shard);
-                    replica.wake(&self.heard);
+                    replica.wake(&self.liveness);
                     replica.answer_confirmed(token, read, engine, now, &mut out)
                 }
             }

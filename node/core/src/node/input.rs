@@ -57,7 +57,7 @@ pub enum Input {
         /// Of [`super::Effects::sync`].
         mark: u64,
     },
-    /// The process is about to stop: leadership goes to copies that are in step elsewhere.
+    /// The process is about to stop: leadership goes to copies that are in sync elsewhere.
     StepAside,
     /// The disk's state changed.
     Disk {

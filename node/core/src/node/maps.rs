@@ -138,7 +138,7 @@ impl Node {
     }
 
     fn witnesses(&self) -> Witnesses {
-        self.authority.witnesses(self.identity.node, &self.map, &self.heard, self.ticks)
+        self.authority.witnesses(self.identity.node, &self.map, &self.liveness, self.ticks)
     }
 
     /// The records of a delta that may end or make a copy here, and the one that tells where the system shard is; not those

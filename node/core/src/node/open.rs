@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::codec;
 use crate::engine::{Engine, EngineError, EngineWrite, family, own, own_key, shard_key, state};
-use crate::heard::Heard;
 use crate::ids::{ClusterId, ReplicaId, ShardId};
+use crate::liveness::Liveness;
 use crate::log::RecoveredLog;
 use crate::map::{Map, NodeRecord};
 use crate::node::forgotten::Forgotten;
@@ -98,7 +98,7 @@ impl Node {
             lost: Vec::new(),
             garbage: if is_planted(Planted::GarbageForgottenAtOpen) { Vec::new() } else { stored.garbage },
             destroyed: Vec::new(),
-            heard: Heard::new(identity.node, identity.incarnation),
+            liveness: Liveness::new(identity.node, identity.incarnation),
             stewardship: Stewardship::default(),
             ticks: 0,
             sequence: 0,

@@ -1,8 +1,8 @@
 //! What other nodes say: each message to the replica or the duty it is meant for, or nowhere.
 
 use crate::engine::{Engine, EngineError};
-use crate::heard::Speaker;
 use crate::ids::{Incarnation, NodeId, ShardId};
+use crate::liveness::Speaker;
 use crate::map::{NodeState, ShardRecord};
 use crate::message::{PeerMessage, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer};
 use crate::node::Node;
@@ -47,7 +47,7 @@ impl Node {
         if is_old || recorded.is_some_and(|r| r.state == NodeState::Removed) {
             return false;
         }
-        let speaker = self.heard.hear(from, incarnation);
+        let speaker = self.liveness.hear(from, incarnation);
         if speaker == Speaker::Restarted {
             self.lost_sight(from);
         }
@@ -101,11 +101,11 @@ impl Node {
             return Ok(());
         }
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|r| r.id() == to) {
-            if envelope.kind == RaftKind::TimeoutNow && replica.gives_way(&self.heard) {
+            if envelope.kind == RaftKind::TimeoutNow && replica.gives_way(&self.liveness) {
                 return Ok(());
             }
             if !replica.is_routine(&envelope) {
-                replica.wake(&self.heard);
+                replica.wake(&self.liveness);
             }
             replica.step(from, envelope);
             // Most answers to a heartbeat leave nothing to do.
@@ -165,7 +165,7 @@ impl Node {
             return Ok(());
         }
         let Some(mut replica) = self.replicas.remove(&shard) else { return Ok(()) };
-        replica.wake(&self.heard);
+        replica.wake(&self.liveness);
         let offered =
             if replica.id() == to { replica.snapshot_offered(from, offer, engine) } else { Ok(Offered::Ignored) };
         match offered? {

@@ -16,7 +16,7 @@ impl Node {
     /// A copy that something happens to.
     pub(super) fn awake(&mut self, shard: ShardId) -> Option<&mut Replica> {
         let replica = self.replicas.get_mut(&shard)?;
-        replica.wake(&self.heard);
+        replica.wake(&self.liveness);
         Some(replica)
     }
 
@@ -34,9 +34,9 @@ impl Node {
 
     pub(super) fn beat_heard(&mut self, from: NodeId, beat: Beat, now: Now) {
         if let Some(disk_full) = beat.disk_full {
-            self.heard.hear_disk(from, disk_full);
+            self.liveness.hear_disk(from, disk_full);
         }
-        self.heard.hear_stall(from, beat.disk_stalled);
+        self.liveness.hear_stall(from, beat.disk_stalled);
         if let Some(wall_ms) = beat.wall_ms {
             self.clocks.hear(from, wall_ms, now);
         }
@@ -46,7 +46,7 @@ impl Node {
     pub(super) fn disk_seen(&mut self, full: bool, bytes: u64) {
         self.beats_soon |= self.disk_full != Some(full);
         (self.disk_full, self.disk_bytes) = (Some(full), bytes);
-        self.heard.hear_disk(self.identity.node, full);
+        self.liveness.hear_disk(self.identity.node, full);
     }
 
     /// A node has fallen silent, or another process speaks for it: what it was known to have may be gone, and every shard
@@ -54,7 +54,7 @@ impl Node {
     pub(super) fn lost_sight(&mut self, node: NodeId) {
         self.clocks.forget(node);
         for (shard, replica) in &mut self.replicas {
-            replica.lost_sight(node, &self.heard);
+            replica.lost_sight(node, &self.liveness);
             if replica.has_work() {
                 self.dirty.insert(*shard);
             }

@@ -173,7 +173,7 @@ impl Node {
 
     /// Milliseconds since the node was heard of, at most those since this process began to listen.
     fn silent_ms(&self, node: NodeId) -> u64 {
-        self.heard.silent_ticks(node).min(self.ticks).saturating_mul(TICK_MS)
+        self.liveness.silent_ticks(node).min(self.ticks).saturating_mul(TICK_MS)
     }
 }
 

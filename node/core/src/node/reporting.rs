@@ -107,7 +107,7 @@ impl Node {
     }
 
     fn own_report(&self) -> NodeReport {
-        let census = self.census();
+        let census = self.replica_counts();
         NodeReport {
             node: self.identity.node,
             incarnation: self.identity.incarnation,
@@ -129,7 +129,7 @@ fn shard_report(replica: &Replica) -> ShardReport {
         descriptor: replica.descriptor().clone(),
         leader: replica.id(),
         term: replica.term(),
-        in_step: replica.in_step().into_iter().collect(),
+        in_sync: replica.in_sync().into_iter().collect(),
         // What was ever put only rises: above what a steward takes, it is as much.
         bytes: replica.applier.state.bytes.min(BYTES_MAX),
         moving: (replica.moving().0.min(BYTES_MAX), replica.moving().1.min(BYTES_MAX)),

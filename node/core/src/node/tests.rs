@@ -97,8 +97,8 @@ fn is_own_name_believed() -> bool {
     let (from, incarnation) = (node.identity.node, node.identity.incarnation);
     let messages = vec![PeerMessage::Beat(Beat { disk_stalled: true, ..Beat::default() })];
     node.handle(Input::Peer { from, incarnation, messages }, &engine, NOW).expect("it is in memory");
-    assert!(node.heard.is_stalled(from) || node.refusals().count == 1);
-    node.heard.is_stalled(from)
+    assert!(node.liveness.is_stalled(from) || node.refusals().count == 1);
+    node.liveness.is_stalled(from)
 }
 
 #[test]

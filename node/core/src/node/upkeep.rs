@@ -48,7 +48,7 @@ impl Node {
         if let Some(replica) = self.replicas.get_mut(shard)
             && replica.sweep(engine, now)?
         {
-            replica.wake(&self.heard);
+            replica.wake(&self.liveness);
             self.dirty.insert(*shard);
         }
         Ok(())
@@ -56,7 +56,7 @@ impl Node {
 
     fn pump_snapshots(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         let mut out = Collected::default();
-        let is_full = |node| self.heard.is_full(node) && !is_planted(Planted::SnapshotToFullDisk);
+        let is_full = |node| self.liveness.is_full(node) && !is_planted(Planted::SnapshotToFullDisk);
         let mut pace = Pace {
             budget: self.snapshot_budget,
             piece_bytes: self.config.snapshot_piece_bytes,
@@ -124,14 +124,14 @@ impl Node {
             .collect()
     }
 
-    /// Hands leadership of every shard to another copy that is in step, where there is one.
+    /// Hands leadership of every shard to another copy that is in sync, where there is one.
     pub(super) fn step_aside(&mut self) {
         for (shard, replica) in &mut self.replicas {
             // Better one whose disk has stalled than none.
-            let fit = replica.heirs(|node| !self.heard.is_stalled(node)).into_iter();
-            if let Some(heir) = fit.chain(replica.heirs(|_| true)).next() {
-                replica.wake(&self.heard);
-                replica.transfer(heir);
+            let fit = replica.transfer_targets(|node| !self.liveness.is_stalled(node)).into_iter();
+            if let Some(transfer_target) = fit.chain(replica.transfer_targets(|_| true)).next() {
+                replica.wake(&self.liveness);
+                replica.transfer(transfer_target);
                 self.dirty.insert(*shard);
             }
         }
@@ -140,7 +140,7 @@ impl Node {
     /// A period has passed for the log's writes. The others hear at once of a disk that stalls, or answers again.
     pub(super) fn watch_log(&mut self) {
         if self.log.tick() {
-            self.heard.hear_stall(self.identity.node, self.log.is_stalled());
+            self.liveness.hear_stall(self.identity.node, self.log.is_stalled());
             self.beats_soon = true;
             self.told.tell_soon();
         }
@@ -152,7 +152,7 @@ impl Node {
             return;
         }
         for (shard, replica) in &mut self.replicas {
-            replica.give_way(&self.heard);
+            replica.give_way(&self.liveness);
             if replica.has_work() {
                 self.dirty.insert(*shard);
             }

@@ -4,8 +4,8 @@ use raft::StateRole;
 
 use crate::command::{Command, Read, ReadResult};
 use crate::engine::{Engine, EngineError};
-use crate::heard::Heard;
 use crate::ids::{NodeId, ReplicaId, Token};
+use crate::liveness::Liveness;
 use crate::map::{Replica as Copy, Role, ShardRecord};
 use crate::message::{CertifyAnswer, RaftEnvelope, RaftKind};
 use crate::node::{Answer, Refusal};
@@ -25,7 +25,7 @@ impl Replica {
         &mut self,
         record: impl FnOnce() -> Option<&'a ShardRecord>,
         quiet_ticks: u64,
-        heard: &Heard,
+        liveness: &Liveness,
         now: Now,
     ) {
         self.ticks += 1;
@@ -34,7 +34,7 @@ impl Replica {
             return;
         }
         self.keep_own_promise();
-        self.leave_elections_to_others(heard);
+        self.leave_elections_to_others(liveness);
         self.wait_for_snapshot();
         self.wait_for_release();
         self.raw.tick();
@@ -49,7 +49,7 @@ impl Replica {
             is_settled = self.change_members(record());
             self.make_members_known();
         }
-        self.settle_pace(is_settled, quiet_ticks, heard);
+        self.settle_pace(is_settled, quiet_ticks, liveness);
     }
 
     /// Without writes of clients, an empty entry tells a majority what the last change made of the members.
@@ -160,10 +160,10 @@ impl Replica {
 
     /// A voter that has said that its disk is nearly full, this copy's node included. What is put now it would have to
     /// take from its reserve.
-    pub(crate) fn full_voter(&self, heard: &Heard) -> Option<NodeId> {
+    pub(crate) fn full_voter(&self, liveness: &Liveness) -> Option<NodeId> {
         let voters = self.descriptor().members.iter().filter(|m| m.role != Role::Learner).map(|m| m.replica.node);
         let asked = |node: &NodeId| *node == self.node || !is_planted(Planted::FollowersDiskIgnored);
-        voters.filter(asked).find(|node| heard.is_full(*node))
+        voters.filter(asked).find(|node| liveness.is_full(*node))
     }
 
     /// Why the system shard does not take a command at all.
@@ -310,8 +310,8 @@ impl Replica {
         if let Some(Copy { id, .. }) = self.copy_on(node) {
             return CertifyAnswer::Held { replica: id };
         }
-        let in_step = u32::try_from(self.in_step().len()).unwrap_or(u32::MAX);
-        CertifyAnswer::Clear { in_step, generation: self.descriptor().generation }
+        let in_sync = u32::try_from(self.in_sync().len()).unwrap_or(u32::MAX);
+        CertifyAnswer::Clear { in_sync, generation: self.descriptor().generation }
     }
 
     /// Brings the members closer to the assigned copies. Acts only on a record that has caught up with this leader:
@@ -326,9 +326,9 @@ impl Replica {
             return is_settled;
         }
         let assigned = record.map_or(&[][..], |r| &r.assigned[..]);
-        let in_step = self.in_step();
+        let in_sync = self.in_sync();
         let joint_overdue = since.is_some_and(|s| self.ticks - s > JOINT_OVERDUE_TICKS);
-        self.take_step(assigned, &in_step, joint_overdue);
+        self.take_step(assigned, &in_sync, joint_overdue);
         false
     }
 

@@ -21,10 +21,10 @@ pub(super) struct Probe {
 
 impl Replica {
     /// Takes the next step to the assigned copies.
-    pub(super) fn take_step(&mut self, assigned: &[Copy], in_step: &BTreeSet<ReplicaId>, joint_overdue: bool) {
+    pub(super) fn take_step(&mut self, assigned: &[Copy], in_sync: &BTreeSet<ReplicaId>, joint_overdue: bool) {
         let (leader, answered) = (self.id(), self.answered());
         let descriptor = self.descriptor();
-        let now = Situation { descriptor, assigned, leader, in_step, answered: &answered, joint_overdue };
+        let now = Situation { descriptor, assigned, leader, in_sync, answered: &answered, joint_overdue };
         match next_step(&now) {
             NextStep::Nothing => {}
             NextStep::Transfer(to) => {
@@ -46,7 +46,7 @@ impl Replica {
             && !raft.has_pending_conf()
             && self.has_committed_in_term();
         if may {
-            self.take_step(&[], &self.in_step(), false);
+            self.take_step(&[], &self.in_sync(), false);
         }
     }
 

@@ -1,5 +1,5 @@
 //! How a shard's leader brings its members to the assigned copies, one safe change at a time: new copies come as
-//! learners, are promoted in a joint configuration once they are in step, and only then do old copies go.
+//! learners, are promoted in a joint configuration once they are in sync, and only then do old copies go.
 //!
 //! Level-based: every step is decided from what is, so any new leader goes on where the last one stopped, and another
 //! assignment midway turns the move round. Ongaro, "Consensus: Bridging Theory and Practice", 2014, chapter 4.
@@ -21,7 +21,7 @@ use crate::planted::{Planted, is_planted};
 pub enum MemberChange {
     /// A new copy that receives and does not vote.
     AddLearner(Replica),
-    /// A copy goes without a joint configuration: a learner, or a voter that can never be in step again.
+    /// A copy goes without a joint configuration: a learner, or a voter that can never be in sync again.
     Remove(ReplicaId),
     /// Enters a joint configuration.
     Joint {
@@ -62,7 +62,7 @@ pub struct Situation<'a> {
     /// The leader's own copy.
     pub leader: ReplicaId,
     /// Members that have all that is committed, the leader included.
-    pub in_step: &'a BTreeSet<ReplicaId>,
+    pub in_sync: &'a BTreeSet<ReplicaId>,
     /// Members that have acknowledged the entry of a [`NextStep::Probe`] just now, the leader included.
     pub answered: &'a BTreeSet<ReplicaId>,
     /// True if a joint configuration has waited so long for an incoming copy that leaving it is the lesser evil: only
@@ -96,39 +96,40 @@ impl Situation<'_> {
         self.assigned.iter().any(|r| r.id == id)
     }
 
-    fn has_in_step(&self, id: ReplicaId) -> bool {
-        is_planted(Planted::RemoveBeforeCaughtUp) || self.in_step.contains(&id)
+    fn has_in_sync(&self, id: ReplicaId) -> bool {
+        is_planted(Planted::RemoveBeforeCaughtUp) || self.in_sync.contains(&id)
     }
 
-    /// Leaves the joint configuration once all that come are in step; a leader that goes hands over first. Leaving needs
+    /// Leaves the joint configuration once all that come are in sync; a leader that goes hands over first. Leaving needs
     /// nobody that staying does not need, so nothing is waited for beside the copies' number.
     fn leave(&self) -> NextStep {
         let members = &self.descriptor.members;
         let comes = |m: &&Member| matches!(m.role, Role::Incoming | Role::Voter);
         if !members.iter().filter(comes).any(|m| m.replica.id == self.leader) {
-            let heir = members.iter().filter(comes).find(|m| self.in_step.contains(&m.replica.id));
-            return heir.map_or(NextStep::Nothing, |heir| NextStep::Transfer(heir.replica.id));
+            let transfer_target = members.iter().filter(comes).find(|m| self.in_sync.contains(&m.replica.id));
+            return transfer_target
+                .map_or(NextStep::Nothing, |transfer_target| NextStep::Transfer(transfer_target.replica.id));
         }
-        let incoming_in_step =
-            members.iter().filter(|m| m.role == Role::Incoming).all(|m| self.has_in_step(m.replica.id));
-        if incoming_in_step || self.joint_overdue { NextStep::Change(MemberChange::Leave) } else { NextStep::Nothing }
+        let incoming_in_sync =
+            members.iter().filter(|m| m.role == Role::Incoming).all(|m| self.has_in_sync(m.replica.id));
+        if incoming_in_sync || self.joint_overdue { NextStep::Change(MemberChange::Leave) } else { NextStep::Nothing }
     }
 
     /// A new copy belongs where a lost one is still a member: the lost one goes first, if a majority of the rest is in
-    /// step. No copy in step ever goes this way.
+    /// step. No copy in sync ever goes this way.
     fn make_room(&self, old: &Member) -> NextStep {
         let rest =
             || self.descriptor.members.iter().filter(|m| m.role == Role::Voter && m.replica.id != old.replica.id);
-        let in_step = rest().filter(|m| self.in_step.contains(&m.replica.id)).count();
-        let safe = in_step * 2 > rest().count();
-        if safe && old.replica.id != self.leader && !self.in_step.contains(&old.replica.id) {
+        let in_sync = rest().filter(|m| self.in_sync.contains(&m.replica.id)).count();
+        let safe = in_sync * 2 > rest().count();
+        if safe && old.replica.id != self.leader && !self.in_sync.contains(&old.replica.id) {
             NextStep::Change(MemberChange::Remove(old.replica.id))
         } else {
             NextStep::Nothing
         }
     }
 
-    /// All assigned copies are members. Once all are in step the learners are promoted and the others go together.
+    /// All assigned copies are members. Once all are in sync the learners are promoted and the others go together.
     fn promote_and_remove(&self) -> NextStep {
         let members = &self.descriptor.members;
         let promote: Vec<_> = members.iter().filter(|m| m.role == Role::Learner).map(|m| m.replica.id).collect();
@@ -136,14 +137,14 @@ impl Situation<'_> {
         if promote.is_empty() && remove.is_empty() {
             return NextStep::Nothing;
         }
-        if !self.assigned.iter().all(|r| self.has_in_step(r.id)) {
+        if !self.assigned.iter().all(|r| self.has_in_sync(r.id)) {
             return NextStep::Nothing;
         }
         let (direct, by_promotion) = self.exposures(&promote, &remove);
         if remove.contains(&self.leader) {
-            let heir = members.iter().find(|m| m.role == Role::Voter && self.is_assigned(m.replica.id));
-            match heir {
-                Some(heir) => return NextStep::Transfer(heir.replica.id),
+            let transfer_target = members.iter().find(|m| m.role == Role::Voter && self.is_assigned(m.replica.id));
+            match transfer_target {
+                Some(transfer_target) => return NextStep::Transfer(transfer_target.replica.id),
                 // No assigned copy votes yet: promote first, keep the old ones until leadership has moved.
                 None if direct >= by_promotion => remove.clear(),
                 None => {}
@@ -167,13 +168,13 @@ impl Situation<'_> {
         (direct, Exposure::of(&steps))
     }
 
-    /// Copies whose loss would leave one of these sets without a majority of copies in step.
+    /// Copies whose loss would leave one of these sets without a majority of copies in sync.
     fn critical(&self, sets: &[&BTreeSet<ReplicaId>]) -> usize {
         let is_critical = |lost: &&ReplicaId| {
-            let left = |set: &BTreeSet<ReplicaId>| set.intersection(self.in_step).filter(|id| id != lost).count();
+            let left = |set: &BTreeSet<ReplicaId>| set.intersection(self.in_sync).filter(|id| id != lost).count();
             sets.iter().any(|set| 2 * left(set) <= set.len())
         };
-        let all: BTreeSet<ReplicaId> = sets.iter().flat_map(|set| set.intersection(self.in_step)).copied().collect();
+        let all: BTreeSet<ReplicaId> = sets.iter().flat_map(|set| set.intersection(self.in_sync)).copied().collect();
         all.iter().filter(is_critical).count()
     }
 

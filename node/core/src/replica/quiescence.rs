@@ -8,8 +8,8 @@
 //! Leases stay safe: they end by the clock, and a quiescent follower keeps its promise not to vote for longer, never
 //! for less. Compare CockroachDB's quiescent ranges and TiKV's hibernated regions.
 
-use crate::heard::{Heard, SILENT_TICKS};
 use crate::ids::{NodeId, ShardId};
+use crate::liveness::{Liveness, SILENT_TICKS};
 use crate::message::{RaftEnvelope, RaftKind};
 use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
@@ -49,10 +49,10 @@ impl Replica {
 
     /// At the end of a tick: a copy that has had nothing to do for `quiet_ticks`, a leader for twice as long, goes
     /// quiescent. Followers first: a leader that is slow while a follower is not would look dead to it.
-    pub(super) fn settle_pace(&mut self, is_settled: bool, quiet_ticks: u64, heard: &Heard) {
+    pub(super) fn settle_pace(&mut self, is_settled: bool, quiet_ticks: u64, liveness: &Liveness) {
         if self.is_quiescent() {
             if !(is_settled && self.is_idle()) {
-                self.wake(heard);
+                self.wake(liveness);
             }
             return;
         }
@@ -62,7 +62,7 @@ impl Replica {
         }
         // Looked at again after as long.
         self.quiescence.busy = self.ticks;
-        self.quiescence.is_quiescent = is_settled && self.is_idle() && self.is_watched(heard);
+        self.quiescence.is_quiescent = is_settled && self.is_idle() && self.is_watched(liveness);
     }
 
     /// True if nobody waits for this copy, nor this copy for anybody.
@@ -80,25 +80,25 @@ impl Replica {
         let is_whole = !self.is_blank() && self.held_until.is_none();
         // The system shard is one, and whoever waits for anything else waits for it.
         let may_rest = self.descriptor().shard != ShardId::SYSTEM && !self.descriptor().is_joint();
-        may_rest && is_whole && has_all && !is_waited_for && (!self.is_leader() || self.leads_in_step())
+        may_rest && is_whole && has_all && !is_waited_for && (!self.is_leader() || self.leads_in_sync())
     }
 
     /// True if every member has every entry, and is heard of.
-    fn leads_in_step(&self) -> bool {
+    fn leads_in_sync(&self) -> bool {
         let raft = &self.raw.raft;
         let last = raft.raft_log.last_index();
         raft.lead_transferee.is_none()
             && last >= self.members_known_from
             && raft.prs().iter().all(|(_, p)| p.matched == last)
-            && self.in_step().len() == self.descriptor().members.len()
+            && self.in_sync().len() == self.descriptor().members.len()
     }
 
     /// True if the nodes that this copy depends on will be missed: a follower's leader, a leader's followers.
-    fn is_watched(&self, heard: &Heard) -> bool {
+    fn is_watched(&self, liveness: &Liveness) -> bool {
         if self.is_leader() {
-            return self.nodes().all(|node| heard.is_heard(node));
+            return self.nodes().all(|node| liveness.is_heard(node));
         }
-        self.raw.raft.leader_id != 0 && self.leader_node().is_some_and(|node| heard.is_heard(node))
+        self.raw.raft.leader_id != 0 && self.leader_node().is_some_and(|node| liveness.is_heard(node))
     }
 
     /// The nodes of all members.
@@ -119,17 +119,17 @@ impl Replica {
     }
 
     /// Something happens to this copy: full pace from now on. Cheap where that is so already.
-    pub(crate) fn wake(&mut self, heard: &Heard) {
+    pub(crate) fn wake(&mut self, liveness: &Liveness) {
         self.quiescence.busy = self.ticks;
         if !std::mem::take(&mut self.quiescence.is_quiescent) {
             return;
         }
         if self.is_leader() {
             let (tick, members) = (self.ticks, &self.applier.state.descriptor.members);
-            let present = members.iter().map(|m| m.replica).filter(|copy| heard.is_heard(copy.node));
+            let present = members.iter().map(|m| m.replica).filter(|copy| liveness.is_heard(copy.node));
             self.heard.extend(present.map(|copy| (copy.id, tick)));
             self.raw.ping();
-        } else if let Some(silent) = self.leader_node().map(|node| heard.silent_ticks(node)) {
+        } else if let Some(silent) = self.leader_node().map(|node| liveness.silent_ticks(node)) {
             // Not more than a follower waits before it may vote again; how much longer it waits to stand is drawn.
             let silent = if is_planted(Planted::PatienceForgotten) { SILENT_TICKS } else { silent };
             let waited = usize::try_from(silent.min(SILENT_TICKS)).unwrap_or(0);
@@ -139,11 +139,11 @@ impl Replica {
     }
 
     /// A node has fallen silent, or another process speaks for it.
-    pub(crate) fn lost_sight(&mut self, node: NodeId, heard: &Heard) {
+    pub(crate) fn lost_sight(&mut self, node: NodeId, liveness: &Liveness) {
         if !self.nodes().any(|member| member == node) {
             return;
         }
-        self.wake(heard);
+        self.wake(liveness);
         let members = &self.applier.state.descriptor.members;
         for copy in members.iter().map(|m| m.replica).filter(|copy| copy.node == node) {
             self.heard.remove(&copy.id);

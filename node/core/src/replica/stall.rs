@@ -2,8 +2,8 @@
 //! that others can lead. Where they cannot, since the disks of too many have stalled or too few are heard of, it goes on: a
 //! slow leader is better than none.
 
-use crate::heard::Heard;
 use crate::ids::NodeId;
+use crate::liveness::Liveness;
 use crate::map::{Replica as Copy, Role};
 use crate::planted::{Planted, is_planted};
 use crate::replica::{ELECTION_TICKS, Replica};
@@ -15,11 +15,11 @@ const STAND_ANYWAY_TICKS: u64 = 200;
 impl Replica {
     /// True if this node's disk has stalled and the others can do without it: of each configuration in force a majority is
     /// on other nodes that are heard of and whose disks answer.
-    pub(crate) fn gives_way(&self, heard: &Heard) -> bool {
-        if !heard.is_stalled(self.node) || is_planted(Planted::HungDiskKeepsLeading) {
+    pub(crate) fn gives_way(&self, liveness: &Liveness) -> bool {
+        if !liveness.is_stalled(self.node) || is_planted(Planted::HungDiskKeepsLeading) {
             return false;
         }
-        self.others_suffice(|copy| can_lead(copy.node, heard)) || is_planted(Planted::GivesWayToFew)
+        self.others_suffice(|copy| can_lead(copy.node, liveness)) || is_planted(Planted::GivesWayToFew)
     }
 
     /// True if of each configuration in force a majority is on other nodes and fit.
@@ -32,43 +32,45 @@ impl Replica {
         has_majority([Role::Voter, Role::Outgoing]) && has_majority([Role::Voter, Role::Incoming])
     }
 
-    /// True if the others can also elect one of them, and commit: a copy that is not in step may do neither, however well
+    /// True if the others can also elect one of them, and commit: a copy that is not in sync may do neither, however well
     /// its node is. Then leadership would be lost to nobody, and with it the reads, which need no disk.
-    fn others_are_in_step(&self, heard: &Heard) -> bool {
-        let in_step = self.in_step();
-        self.others_suffice(|copy| can_lead(copy.node, heard) && in_step.contains(&copy.id))
+    fn others_are_in_sync(&self, liveness: &Liveness) -> bool {
+        let in_sync = self.in_sync();
+        self.others_suffice(|copy| can_lead(copy.node, liveness) && in_sync.contains(&copy.id))
             || is_planted(Planted::GivesWayToFew)
             || is_planted(Planted::GivesWayToThoseBehind)
     }
 
-    /// Hands leadership to a copy that is in step on a node whose disk answers, if that is not under way. Tried again until
+    /// Hands leadership to a copy that is in sync on a node whose disk answers, if that is not under way. Tried again until
     /// it is done: raft gives up what takes longer than an election time-out.
-    pub(crate) fn give_way(&mut self, heard: &Heard) {
-        if !self.is_leader() || self.raw.raft.lead_transferee.is_some() || !self.gives_way(heard) {
+    pub(crate) fn give_way(&mut self, liveness: &Liveness) {
+        if !self.is_leader() || self.raw.raft.lead_transferee.is_some() || !self.gives_way(liveness) {
             return;
         }
-        if !self.others_are_in_step(heard) {
+        if !self.others_are_in_sync(liveness) {
             return;
         }
         // One that does not take it is not asked for ever.
-        let heirs = self.heirs(|node| can_lead(node, heard));
+        let transfer_targets = self.transfer_targets(|node| can_lead(node, liveness));
         let turn = usize::try_from(self.ticks).unwrap_or(0) / (2 * ELECTION_TICKS);
-        if let Some(heir) = turn.checked_rem(heirs.len()).and_then(|turn| heirs.get(turn)) {
-            self.wake(heard);
-            self.transfer(*heir);
+        if let Some(transfer_target) =
+            turn.checked_rem(transfer_targets.len()).and_then(|turn| transfer_targets.get(turn))
+        {
+            self.wake(liveness);
+            self.transfer(*transfer_target);
         }
     }
 
     /// A copy that gives way does not stand for election.
-    pub(super) fn leave_elections_to_others(&mut self, heard: &Heard) {
+    pub(super) fn leave_elections_to_others(&mut self, liveness: &Liveness) {
         let has_waited = self.ticks.saturating_sub(self.led_tick) > STAND_ANYWAY_TICKS;
-        if !self.is_leader() && !has_waited && self.gives_way(heard) {
+        if !self.is_leader() && !has_waited && self.gives_way(liveness) {
             let raft = &mut self.raw.raft;
             raft.election_elapsed = raft.election_elapsed.min(ELECTION_TICKS - 1);
         }
     }
 }
 
-fn can_lead(node: NodeId, heard: &Heard) -> bool {
-    heard.is_heard(node) && !heard.is_stalled(node)
+fn can_lead(node: NodeId, liveness: &Liveness) -> bool {
+    liveness.is_heard(node) && !liveness.is_stalled(node)
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::engine::EngineWrite;
-use crate::heard::{Heard, SILENT_TICKS};
 use crate::ids::Incarnation;
+use crate::liveness::{Liveness, SILENT_TICKS};
 use crate::log::{EntryKind, HardState, LogEntry};
 use crate::map::Member;
 use crate::message::{RaftKind, SnapshotChunk, SnapshotOffer, SnapshotState};
@@ -133,22 +133,22 @@ pub(super) fn lead(replica: &mut Replica, engine: &Memory) {
 }
 
 /// The copy follows the second one.
-pub(super) fn follow(replica: &mut Replica, engine: &Memory) -> Heard {
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
-    heard.hear(NodeId(2), Incarnation(1));
+pub(super) fn follow(replica: &mut Replica, engine: &Memory) -> Liveness {
+    let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+    liveness.hear(NodeId(2), Incarnation(1));
     replica.step(NodeId(2), message(2, RaftKind::Heartbeat, replica.term()));
     sent(replica, engine);
-    heard
+    liveness
 }
 
-pub(super) fn tick(replica: &mut Replica, heard: &mut Heard) {
-    heard.tick();
-    replica.tick(|| None, QUIET, heard, NOW);
+pub(super) fn tick(replica: &mut Replica, liveness: &mut Liveness) {
+    liveness.tick();
+    replica.tick(|| None, QUIET, liveness, NOW);
 }
 
-pub(super) fn hear_all(heard: &mut Heard) {
+pub(super) fn hear_all(liveness: &mut Liveness) {
     for node in [2, 3] {
-        heard.hear(NodeId(node), Incarnation(1));
+        liveness.hear(NodeId(node), Incarnation(1));
     }
 }
 
@@ -162,11 +162,11 @@ pub(super) fn leader(engine: &Memory) -> Replica {
         replica.step(NodeId(id), has_all);
         sent(&mut replica, engine);
     }
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
-    hear_all(&mut heard);
-    // What is committed counts for being in step two ticks later.
+    let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+    hear_all(&mut liveness);
+    // What is committed counts for being in sync two ticks later.
     for _ in 0..2 {
-        tick(&mut replica, &mut heard);
+        tick(&mut replica, &mut liveness);
         sent(&mut replica, engine);
     }
     replica
@@ -261,9 +261,9 @@ fn a_copy_goes_on_from_a_snapshot_that_is_beyond_what_it_could_not_read() {
 fn a_copy_without_records_neither_stands_nor_takes_over() {
     let engine = Memory::default();
     let mut replica = blank(&engine);
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
     for _ in 0..100 {
-        tick(&mut replica, &mut heard);
+        tick(&mut replica, &mut liveness);
     }
     replica.step(NodeId(2), message(2, RaftKind::TimeoutNow, 2));
     let messages = sent(&mut replica, &engine);
@@ -337,20 +337,20 @@ fn a_leader_learns_what_is_committed_from_a_copy_that_needs_a_snapshot() {
 }
 
 /// A quiescent follower that is woken seven ticks after it heard its leader's node last, and what it knows of nodes.
-pub(super) fn woken(engine: &Memory) -> (Replica, Heard) {
+pub(super) fn woken(engine: &Memory) -> (Replica, Liveness) {
     let mut replica = copy(&[], 1, engine);
-    let mut heard = follow(&mut replica, engine);
+    let mut liveness = follow(&mut replica, engine);
     for _ in 0..QUIET + 1 {
-        heard.hear(NodeId(2), Incarnation(1));
-        tick(&mut replica, &mut heard);
+        liveness.hear(NodeId(2), Incarnation(1));
+        tick(&mut replica, &mut liveness);
     }
-    heard.hear(NodeId(2), Incarnation(1));
+    liveness.hear(NodeId(2), Incarnation(1));
     for _ in 0..7 {
-        tick(&mut replica, &mut heard);
+        tick(&mut replica, &mut liveness);
     }
     assert!(replica.raw.raft.election_elapsed < 7);
-    replica.wake(&heard);
-    (replica, heard)
+    replica.wake(&liveness);
+    (replica, liveness)
 }
 
 /// A leader that nobody has acknowledged anything to.
@@ -387,7 +387,7 @@ fn a_copy_that_asks_for_votes_does_not_hear_the_leader() {
 fn nobody_has_the_vote_of_a_copy_that_has_just_heard_its_leader() {
     let engine = Memory::default();
     let mut replica = copy(&[], 1, &engine);
-    let mut heard = follow(&mut replica, &engine);
+    let mut liveness = follow(&mut replica, &engine);
     // A refusal of a higher term makes raft forget the leader.
     replica.step(NodeId(3), RaftEnvelope { reject: true, ..message(3, RaftKind::RequestPreVoteResponse, 2) });
     assert_eq!((replica.term(), replica.raw.raft.leader_id), (2, 0));
@@ -395,7 +395,7 @@ fn nobody_has_the_vote_of_a_copy_that_has_just_heard_its_leader() {
     for _ in 0..ELECTION_TICKS {
         replica.step(NodeId(3), ask());
         assert_eq!(kinds(&sent(&mut replica, &engine)), []);
-        tick(&mut replica, &mut heard);
+        tick(&mut replica, &mut liveness);
     }
     replica.step(NodeId(3), ask());
     assert_eq!(kinds(&sent(&mut replica, &engine)), [RaftKind::RequestVoteResponse]);

@@ -28,8 +28,8 @@ pub struct ReplicaView {
     pub last: u64,
     /// The shard as of the last applied entry.
     pub descriptor: Descriptor,
-    /// Members that the leader finds in step.
-    pub in_step: Vec<ReplicaId>,
+    /// Members that the leader finds in sync.
+    pub in_sync: Vec<ReplicaId>,
     /// True while it waits for its snapshot.
     pub is_blank: bool,
     /// True if it leads, or has heard of who does.
@@ -56,7 +56,7 @@ impl Replica {
             applied: self.applier.state.applied,
             last: log.last_index(),
             descriptor: self.descriptor().clone(),
-            in_step: if self.is_leader() { self.in_step().into_iter().collect() } else { Vec::new() },
+            in_sync: if self.is_leader() { self.in_sync().into_iter().collect() } else { Vec::new() },
             is_blank: self.is_blank(),
             has_leader: self.raw.raft.leader_id != 0,
             is_quiescent: self.is_quiescent(),

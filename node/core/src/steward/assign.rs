@@ -96,13 +96,13 @@ fn is_led(view: &View<'_>, record: &ShardRecord) -> bool {
     view.is_recorded(record) && view.leader(record.descriptor.shard).is_some()
 }
 
-/// Fewer copies outlive fewer losses: some are given up only while all that stay are in step, as far as is known now.
+/// Fewer copies outlive fewer losses: some are given up only while all that stay are in sync, as far as is known now.
 fn may_shrink(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> bool {
     let voters = record.descriptor.members.iter().filter(|m| m.role == Role::Voter).count();
     let is_there = |replica: &Replica| {
         let report = view.leader(record.descriptor.shard).map(|(_, report)| report);
-        let in_step = report.is_some_and(|report| report.in_step.contains(&replica.id));
-        in_step && view.heard(replica.node).is_some()
+        let in_sync = report.is_some_and(|report| report.in_sync.contains(&replica.id));
+        in_sync && view.heard(replica.node).is_some()
     };
     let is_no_loss = replicas.len() >= voters || is_planted(Planted::CopiesGivenUpUnseen);
     is_no_loss || replicas.iter().filter(|r| r.id != ReplicaId::NEW).all(is_there)

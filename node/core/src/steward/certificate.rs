@@ -22,7 +22,7 @@ use crate::planted::{Planted, is_planted};
 pub const CERTIFICATION_MS: u64 = 2_000;
 /// Reasons named in one answer; the first ones are enough to see what is in the way.
 pub const REASONS_MAX: usize = 100;
-/// Copies of the system shard that a removal must leave in step, where it has that many.
+/// Copies of the system shard that a removal must leave in sync, where it has that many.
 const SYSTEM_COPIES: usize = 3;
 
 /// A question that waits for its answers.
@@ -118,12 +118,12 @@ impl Certification {
             let shard = record.descriptor.shard;
             match self.shards.get(&shard) {
                 Some(Standing::Answered(CertifyAnswer::Held { .. })) => reasons.push(NotYet::Holds { shard }),
-                Some(Standing::Answered(CertifyAnswer::Clear { in_step, generation }))
+                Some(Standing::Answered(CertifyAnswer::Clear { in_sync, generation }))
                     if *generation >= record.descriptor.generation =>
                 {
-                    let (in_step, wanted) = (*in_step, wanted_copies(map, record));
-                    if in_step < wanted && !is_planted(Planted::CopiesNotCounted) {
-                        reasons.push(NotYet::Copies { shard, in_step, wanted });
+                    let (in_sync, wanted) = (*in_sync, wanted_copies(map, record));
+                    if in_sync < wanted && !is_planted(Planted::CopiesNotCounted) {
+                        reasons.push(NotYet::Copies { shard, in_sync, wanted });
                     }
                 }
                 // No answer: not asked, or made since, or from a leader that knows less than the map.
@@ -171,7 +171,7 @@ fn check_map(map: &Map, node: NodeId, incarnation: Incarnation) -> Result<Epoch,
     if reasons.is_empty() { Ok(record.epoch) } else { Err(Removal::NotYet(reasons)) }
 }
 
-/// Copies that must be in step elsewhere: the table's replication factor; of the system shard as many as it should
+/// Copies that must be in sync elsewhere: the table's replication factor; of the system shard as many as it should
 /// have by now, up to three.
 fn wanted_copies(map: &Map, record: &ShardRecord) -> u32 {
     if record.descriptor.shard == ShardId::SYSTEM {

@@ -56,13 +56,16 @@ struct Led {
     is_placed: bool,
     is_settled: bool,
     /// In-step voters that stay, on nodes that are active and heard of, without the leader.
-    heirs: Vec<(NodeId, ReplicaId)>,
+    transfer_targets: Vec<(NodeId, ReplicaId)>,
 }
 
 impl Led {
-    /// The heir whose node leads the fewest shards.
+    /// The transfer target whose node leads the fewest shards.
     fn best_heir(&self, counts: &BTreeMap<NodeId, usize>) -> Option<(NodeId, ReplicaId)> {
-        self.heirs.iter().copied().min_by_key(|(node, _)| (counts.get(node).copied().unwrap_or_default(), *node))
+        self.transfer_targets
+            .iter()
+            .copied()
+            .min_by_key(|(node, _)| (counts.get(node).copied().unwrap_or_default(), *node))
     }
 
     fn transfer(&self, node: NodeId, to: ReplicaId, counts: &mut BTreeMap<NodeId, usize>) -> (NodeId, PeerMessage) {
@@ -84,17 +87,22 @@ fn led_shards(view: &View<'_>) -> Vec<Led> {
             leaves: view.map.nodes.get(&leader).is_some_and(|node| node.state == NodeState::Draining),
             is_placed: record.descriptor.shard != ShardId::SYSTEM,
             is_settled: record.is_settled() && report.descriptor.generation == record.descriptor.generation,
-            heirs: heirs(view, record, leader, report),
+            transfer_targets: transfer_targets(view, record, leader, report),
         })
     });
     led.collect()
 }
 
-fn heirs(view: &View<'_>, record: &ShardRecord, leader: NodeId, report: &ShardReport) -> Vec<(NodeId, ReplicaId)> {
+fn transfer_targets(
+    view: &View<'_>,
+    record: &ShardRecord,
+    leader: NodeId,
+    report: &ShardReport,
+) -> Vec<(NodeId, ReplicaId)> {
     let members = report.descriptor.members.iter().filter(|m| m.role == Role::Voter).map(|m| m.replica);
     let fit = members.filter(|replica| {
         replica.node != leader
-            && report.in_step.contains(&replica.id)
+            && report.in_sync.contains(&replica.id)
             && record.assigned.contains(replica)
             && view.map.nodes.get(&replica.node).is_some_and(is_active)
             && view.heard(replica.node).is_some()

@@ -68,8 +68,8 @@ impl Behind {
 
     fn has_caught_up(&self) -> bool {
         let late = self.view(self.late).filter(|late| !late.is_blank);
-        let in_step = self.view(self.leader()).map(|leader| leader.in_step).unwrap_or_default();
-        late.is_some_and(|late| in_step.contains(&late.replica))
+        let in_sync = self.view(self.leader()).map(|leader| leader.in_sync).unwrap_or_default();
+        late.is_some_and(|late| in_sync.contains(&late.replica))
     }
 
     fn committed(&self) -> u64 {

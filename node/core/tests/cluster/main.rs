@@ -52,11 +52,11 @@ fn three_nodes_serve_a_table_and_conditions_hold() {
     };
     assert!(matches!(cluster.write(table, &command), Outcome::ConditionFailed { condition: 0, actual: Some(_) }));
     let status = cluster.status();
-    assert_eq!(status.shards.iter().filter(|(s, _)| s.descriptor.table == table && s.in_step.len() == 3).count(), 3);
+    assert_eq!(status.shards.iter().filter(|(s, _)| s.descriptor.table == table && s.in_sync.len() == 3).count(), 3);
 }
 
 #[test]
-fn copies_of_a_database_at_rest_are_in_step_at_every_look() {
+fn copies_of_a_database_at_rest_are_in_sync_at_every_look() {
     let (mut cluster, _, _) = three_nodes();
     cluster.settle();
     cluster.run(100);
@@ -64,7 +64,7 @@ fn copies_of_a_database_at_rest_are_in_step_at_every_look() {
         cluster.run(look % 3);
         let status = cluster.status();
         for (shard, _) in &status.shards {
-            assert_eq!(shard.in_step.len(), 3, "look {look}, shard {}", shard.descriptor.shard);
+            assert_eq!(shard.in_sync.len(), 3, "look {look}, shard {}", shard.descriptor.shard);
         }
     }
 }
@@ -156,9 +156,9 @@ fn a_copy_whose_word_that_its_snapshot_stands_was_lost_says_so_again() {
     cluster.settle();
 }
 
-/// It counted as in step for half a second after every time that it asked for votes.
+/// It counted as in sync for half a second after every time that it asked for votes.
 #[test]
-fn a_copy_that_does_not_hear_its_leader_is_not_in_step() {
+fn a_copy_that_does_not_hear_its_leader_is_not_in_sync() {
     let (mut cluster, nodes, _) = three_nodes();
     cluster.settle();
     cluster.run(200);
@@ -172,7 +172,7 @@ fn a_copy_that_does_not_hear_its_leader_is_not_in_step() {
         let others = cluster.hosts.iter().filter(|(node, _)| **node != deaf);
         for view in others.flat_map(|(_, host)| host.node.replicas()).filter(leads) {
             let of = view.descriptor.members.iter().find(|m| m.replica.node == deaf).unwrap();
-            assert!(!view.in_step.contains(&of.replica.id), "shard {}", view.shard);
+            assert!(!view.in_sync.contains(&of.replica.id), "shard {}", view.shard);
         }
     }
 }

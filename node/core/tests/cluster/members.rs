@@ -16,7 +16,7 @@ fn voters(descriptor: &Descriptor) -> usize {
     descriptor.members.iter().filter(|m| m.role == Role::Voter).count()
 }
 
-/// It was heard of a moment before, so it counted as in step. The joint configuration then needed it for ever.
+/// It was heard of a moment before, so it counted as in sync. The joint configuration then needed it for ever.
 #[test]
 fn a_copy_lost_on_the_way_to_fewer_copies_does_not_strand_the_others() {
     let (mut cluster, nodes, table) = three_nodes();

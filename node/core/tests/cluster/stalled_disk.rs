@@ -115,8 +115,8 @@ fn where_all_disks_hang_or_too_few_are_left_leaders_stay() {
     cluster.put(table, "a", "after");
 }
 
-/// A copy that is not heard can neither vote for an heir nor keep what it writes, however well its node is.
-fn a_leader_stays_where_the_others_are_not_in_step() {
+/// A copy that is not heard can neither vote for an transfer_target nor keep what it writes, however well its node is.
+fn a_leader_stays_where_the_others_are_not_in_sync() {
     let (mut cluster, nodes, table, leader) = with_leader();
     let hushed = *nodes.iter().find(|node| **node != leader).unwrap();
     cluster.hushed = Some(hushed);
@@ -146,8 +146,8 @@ fn what_clients_write_behind_a_disk_that_hangs_is_bounded() {
 }
 
 #[test]
-fn nobody_gives_way_to_copies_that_are_not_in_step() {
-    a_leader_stays_where_the_others_are_not_in_step();
+fn nobody_gives_way_to_copies_that_are_not_in_sync() {
+    a_leader_stays_where_the_others_are_not_in_sync();
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn the_tests_of_stalled_disks_catch_their_planted_bugs() {
         (Planted::HungStoreUnnoticed, a_store_whose_sync_hangs_is_a_disk_that_hangs),
         (Planted::HungDiskKeepsLeading, writes_go_on_beside_a_disk_that_hangs),
         (Planted::GivesWayToFew, where_all_disks_hang_or_too_few_are_left_leaders_stay),
-        (Planted::GivesWayToThoseBehind, a_leader_stays_where_the_others_are_not_in_step),
+        (Planted::GivesWayToThoseBehind, a_leader_stays_where_the_others_are_not_in_sync),
         (Planted::WritesOutrunDisk, what_clients_write_behind_a_disk_that_hangs_is_bounded),
     ];
     for (bug, test) in bugs {

@@ -138,7 +138,7 @@ fn change(random: &mut Random, message: &mut PeerMessage) {
         PeerMessage::CertifyAnswer { nonce, shard, answer } => match random.below(3) {
             0 => *nonce = random.number(*nonce),
             1 => *shard = ShardId(random.number(shard.0)),
-            _ => *answer = CertifyAnswer::Clear { in_step: u32::MAX, generation: Generation(random.number(1)) },
+            _ => *answer = CertifyAnswer::Clear { in_sync: u32::MAX, generation: Generation(random.number(1)) },
         },
         PeerMessage::TransferLeader { shard, to } => match random.below(2) {
             0 => *shard = ShardId(random.number(shard.0)),
@@ -287,7 +287,7 @@ fn change_report(random: &mut Random, report: &mut Report) {
                     0 => shard.term = random.number(shard.term),
                     1 => shard.leader = ReplicaId(random.number(shard.leader.0)),
                     2 => shard.bytes = random.number(shard.bytes),
-                    3 => shard.in_step.push(ReplicaId(random.number(4))),
+                    3 => shard.in_sync.push(ReplicaId(random.number(4))),
                     _ => change_descriptor(random, &mut shard.descriptor),
                 }
             }

@@ -151,7 +151,7 @@ impl Interpreter {
         ShardReport {
             leader: descriptor.members.iter().find(on).expect("the leader is a member").replica.id,
             term: self.term,
-            in_step: descriptor.members.iter().map(|m| m.replica.id).collect(),
+            in_sync: descriptor.members.iter().map(|m| m.replica.id).collect(),
             bytes: 1,
             moving: (0, 0),
             descriptor,
@@ -187,7 +187,7 @@ impl Interpreter {
             certification.answer(
                 of,
                 match words[1] {
-                    "clear" => CertifyAnswer::Clear { in_step: words[2].parse().expect("a number"), generation },
+                    "clear" => CertifyAnswer::Clear { in_sync: words[2].parse().expect("a number"), generation },
                     "held" => CertifyAnswer::Held { replica: replica(words[2]) },
                     _ => CertifyAnswer::NotLeader,
                 },

@@ -109,7 +109,9 @@ pub(crate) fn show_message((to, message): &(NodeId, PeerMessage)) -> String {
         PeerMessage::CertifyAsk { node, shards, .. } => {
             format!("to {to}: may {node} go? {}", joined(shards.iter().map(ToString::to_string)))
         }
-        PeerMessage::TransferLeader { shard, to: heir } => format!("to {to}: hand {shard} over to {heir}"),
+        PeerMessage::TransferLeader { shard, to: transfer_target } => {
+            format!("to {to}: hand {shard} over to {transfer_target}")
+        }
         other => format!("to {to}: {other:?}"),
     }
 }

@@ -9,7 +9,7 @@ use rand::Rng;
 use super::bugs::OperatorBug;
 use super::kubernetes::Kubernetes;
 use super::rules::Rules;
-use super::write::{Letter, Written};
+use super::write::{PendingWrite, Written};
 use crate::world::{MILLISECOND, SECOND, World};
 
 /// Everything around the operators.
@@ -26,7 +26,7 @@ pub(crate) struct Place {
     pub(crate) lag_max: u64,
     /// What the operators' wall clock is wrong by, in seconds.
     pub(crate) wall_error: i64,
-    letters: BTreeMap<u64, (u64, Letter)>,
+    pending_writes: BTreeMap<u64, (u64, PendingWrite)>,
     written: BTreeMap<u64, Written>,
     posted: u64,
 }
@@ -42,7 +42,7 @@ impl Place {
             is_stuck: false,
             lag_max: 0,
             wall_error: 0,
-            letters: BTreeMap::new(),
+            pending_writes: BTreeMap::new(),
             written: BTreeMap::new(),
             posted: 0,
         }
@@ -72,10 +72,10 @@ impl Place {
     }
 
     /// Sends a write to the API server. It arrives whatever becomes of the sender.
-    pub(crate) fn post(&mut self, letter: Letter) -> u64 {
+    pub(crate) fn post(&mut self, pending_write: PendingWrite) -> u64 {
         self.posted += 1;
         let due = self.world.time + self.delay();
-        self.letters.insert(self.posted, (due, letter));
+        self.pending_writes.insert(self.posted, (due, pending_write));
         self.posted
     }
 
@@ -88,13 +88,13 @@ impl Place {
     pub(crate) fn deliver(&mut self) {
         let now = self.world.time;
         let due: Vec<u64> =
-            self.letters.iter().filter(|(_, (due, _))| *due <= now).map(|(number, _)| *number).collect();
+            self.pending_writes.iter().filter(|(_, (due, _))| *due <= now).map(|(number, _)| *number).collect();
         for number in due {
-            let Some((_, letter)) = self.letters.remove(&number) else { continue };
+            let Some((_, pending_write)) = self.pending_writes.remove(&number) else { continue };
             let refused = self.fails();
             let unanswered = self.fails();
-            let written = if refused { Err("the API server fails".to_owned()) } else { letter.carry_out(self) };
-            let text = letter.told(&written);
+            let written = if refused { Err("the API server fails".to_owned()) } else { pending_write.carry_out(self) };
+            let text = pending_write.told(&written);
             self.world.mark(&text);
             let told = if unanswered { Err("no answer".to_owned()) } else { written };
             self.written.insert(number, told);

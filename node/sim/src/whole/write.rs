@@ -22,7 +22,7 @@ pub(crate) enum What {
 
 /// A write on its way.
 #[derive(Debug, Clone)]
-pub(crate) struct Letter {
+pub(crate) struct PendingWrite {
     what: What,
     /// The resource that it was decided on.
     seen: Box<DistributedDatabase>,
@@ -32,7 +32,7 @@ pub(crate) struct Letter {
     look: Look,
 }
 
-impl Letter {
+impl PendingWrite {
     pub(crate) fn new(what: What, seen: &DistributedDatabase, versions: Vec<(String, String)>, look: Look) -> Self {
         Self { what, seen: Box::new(seen.clone()), versions, look }
     }

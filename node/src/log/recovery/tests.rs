@@ -75,7 +75,7 @@ fn records_that_only_a_later_version_can_have_written_cost_no_replica() {
     is_left_as_newer(Kind::Write, "another kind of record", |record| record[36] = 9);
     is_left_as_newer(Kind::Seal, "another kind of record at the end", |record| record[36] = 9);
     is_left_as_newer(Kind::Write, "another part of a record", |record| record[RECORD_HEADER_BYTES] |= 0x40);
-    is_left_as_newer(Kind::Census, "another census", |record| record[RECORD_HEADER_BYTES] = 0xFF);
+    is_left_as_newer(Kind::Checkpoint, "another checkpoint", |record| record[RECORD_HEADER_BYTES] = 0xFF);
     // Flags, replica, start, hard state, first index and count: a byte each but for the start's two and the state's three.
     is_left_as_newer(Kind::Write, "another kind of entry", |record| record[RECORD_HEADER_BYTES + 9] = 9);
 }

@@ -1,4 +1,4 @@
-//! Makes records of messages, and keeps the index in step with them.
+//! Makes records of messages, and keeps the index in sync with them.
 
 use skerry_core::ids::ShardId;
 use skerry_core::log::{LogCut, LogEntry, LogWrite};
@@ -8,7 +8,7 @@ use super::super::cleaner::Copied;
 use super::super::format::Kind;
 use super::super::group::{Framed, TooLarge};
 use super::super::index::{Admission, head_of};
-use super::super::{LogError, census};
+use super::super::{LogError, checkpoint};
 use super::{Message, Writer};
 
 impl Writer {
@@ -40,12 +40,12 @@ impl Writer {
         if !self.needs_census {
             return Ok(());
         }
-        let replicas = self.index.census();
-        let none: &[census::Counted] = &[];
-        let chunks = replicas.chunks(census::REPLICAS_PER_RECORD);
+        let replicas = self.index.checkpoint();
+        let none: &[checkpoint::Counted] = &[];
+        let chunks = replicas.chunks(checkpoint::REPLICAS_PER_RECORD);
         for chunk in chunks.chain(replicas.is_empty().then_some(none)) {
-            let framed = Framed { kind: Kind::Census, shard: ShardId(0), sequence: 0, fresh: false };
-            self.group.push(framed, |out| census::encode(chunk, out))?;
+            let framed = Framed { kind: Kind::Checkpoint, shard: ShardId(0), sequence: 0, fresh: false };
+            self.group.push(framed, |out| checkpoint::encode(chunk, out))?;
         }
         self.needs_census = false;
         Ok(())

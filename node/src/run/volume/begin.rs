@@ -8,10 +8,10 @@ use tokio::sync::mpsc::Receiver;
 use tracing::info;
 
 use super::{RunError, Shell, store};
+use crate::bootstrap::{Call, FOUNDER, Standing};
 use crate::config::{Config, Origin};
 use crate::engine::SharedEngine;
-use crate::founding::{Call, FOUNDER, Standing};
-use crate::origin::{self, Asker, Gained, Joined};
+use crate::join::{self, Asker, Gained, Joined};
 use crate::vitals::Phase;
 
 /// What an empty volume begins with. Not the node's before its owner is durable.
@@ -52,7 +52,7 @@ pub(super) async fn begin(
     shell.founding.becomes(Standing::Blank);
     info!("node has no identity yet: it waits for a seed or for the founding call");
     let asker = Asker { seeds, cluster: &config.cluster, node: new, keyring: &shell.keyring };
-    match origin::gain(asker, &mut calls).await? {
+    match join::gain(asker, &mut calls).await? {
         Gained::Called(call) => make(config, new, calls, Some(call)),
         Gained::Joined(Joined { node, nodes }, _late) => {
             Ok(Begun { engine: store::make(config)?, node, seeds: nodes, calls, call: None })

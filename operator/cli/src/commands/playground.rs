@@ -71,7 +71,7 @@ struct Up {
     /// Come back as soon as it runs.
     #[arg(long)]
     detach: bool,
-    /// With --detach: come back only when it is as the file says, and every copy is in step.
+    /// With --detach: come back only when it is as the file says, and every copy is in sync.
     #[arg(long, requires = "detach")]
     wait: bool,
     /// With --wait: for so many seconds.

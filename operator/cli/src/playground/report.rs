@@ -37,7 +37,7 @@ pub(crate) struct Report {
 /// How the playground stands to its YAML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Phase {
-    /// It is what the YAML says, and every copy is in step.
+    /// It is what the YAML says, and every copy is in sync.
     Settled,
     /// It is on its way.
     Working,

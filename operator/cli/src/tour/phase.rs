@@ -216,7 +216,7 @@ fn all_led_without(status: &Status, node: NodeId) -> bool {
 fn footprint(status: &Status) -> String {
     let shards = shards_now(status);
     let sent: u64 = shards.iter().filter_map(|s| s.report).map(|r| r.moving.0).sum();
-    let in_step: usize = shards.iter().map(|s| s.in_step().len()).sum();
+    let in_sync: usize = shards.iter().map(|s| s.in_sync().len()).sum();
     let system = shards.iter().find(|s| s.descriptor.shard == ShardId::SYSTEM).map(|s| s.descriptor.generation);
-    format!(" {} {sent} {in_step} {system:?}", status.map.epoch)
+    format!(" {} {sent} {in_sync} {system:?}", status.map.epoch)
 }

@@ -8,8 +8,8 @@ use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
 use skerry_core::placement::PlacementError;
 
+use super::occupancy::Seats;
 use super::removals;
-use super::seats::Seats;
 use super::tables;
 use crate::desired::{Desired, DesiredTable, desired, zone_counts};
 use crate::forecast::{Moves, forecast};

@@ -14,7 +14,7 @@ use skerry_api::{Replacement, SilentNode};
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::node::Status;
 
-use super::seats::Seats;
+use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
 use crate::health::{is_heard, leaderless_on, needing};
 use crate::observed::{Observed, Slot};

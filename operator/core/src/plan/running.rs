@@ -1,6 +1,6 @@
 //! Whose process is to be started anew. One at a time, always.
 //!
-//! A node that serves is restarted only when every other one does, and every shard has all its copies in step: so one
+//! A node that serves is restarted only when every other one does, and every shard has all its copies in sync: so one
 //! node is away at a time, and a spec that does not run stops at the first. That one is no trap: what certainly does not
 //! run is started as the spec says now, whoever answers, before any other. What may run is left alone, unless it alone is
 //! away, every shard goes on without it, and the steward does not hear it; or it has not been ready for long, and every other
@@ -14,7 +14,7 @@ use skerry_core::ids::NodeId;
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
 
-use super::seats::Seats;
+use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
 use crate::eviction::newest_at;
 use crate::health::{all_speak, does_without, is_heard, unrest};

@@ -165,7 +165,7 @@ fn check_reporter(map: &Map, from: NodeId, start: Incarnation, report: &NodeRepo
 }
 
 fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refused> {
-    let ShardReport { descriptor, leader, term, in_step, bytes, moving } = report;
+    let ShardReport { descriptor, leader, term, in_sync, bytes, moving } = report;
     let shard = descriptor.shard;
     let wrong = |field| Err(Refused::Shard { shard, field });
     let Some(record) = map.shards.get(&shard) else { return wrong("id") };
@@ -177,8 +177,8 @@ fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refu
     if *term == 0 || *term > INDEX_MAX {
         return wrong("term");
     }
-    if in_step.iter().any(|id| descriptor.node_of(*id).is_none()) {
-        return wrong("in_step");
+    if in_sync.iter().any(|id| descriptor.node_of(*id).is_none()) {
+        return wrong("in_sync");
     }
     at_most("bytes", (*bytes).max(moving.0).max(moving.1), BYTES_MAX)
 }

@@ -28,19 +28,19 @@ fn system(nodes: &[u64]) -> ShardRecord {
     ShardRecord { descriptor, ..ShardRecord::default() }
 }
 
-fn heard(nodes: &[u64]) -> Heard {
-    let mut heard = Heard::new(OWN, Incarnation(1));
+fn liveness(nodes: &[u64]) -> Liveness {
+    let mut liveness = Liveness::new(OWN, Incarnation(1));
     for node in nodes {
-        heard.hear(NodeId(*node), Incarnation(1));
+        liveness.hear(NodeId(*node), Incarnation(1));
     }
-    heard
+    liveness
 }
 
 #[test]
 fn one_node_alone_confirms_nothing_where_there_are_others() {
     let mut authority = Authority::default();
     authority.trust(&system(&[1, 2, 3]));
-    let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
+    let witnesses = authority.witnesses(OWN, &map(5), &liveness(&[1, 2, 3]), 500);
     for from in [1, 1, 4, 5] {
         authority.note(SHARD, AT, NodeId(from), 500);
         assert!(!authority.is_confirmed(SHARD, AT, &witnesses, &BTreeSet::new(), 600), "{from}");
@@ -72,7 +72,7 @@ fn of_the_system_shard_one_witness_is_enough_together_with_a_node_that_the_recor
     let subject = Subject::Shard(ShardId::SYSTEM);
     let mut authority = Authority::default();
     authority.trust(&system(&[1, 2, 3]));
-    let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
+    let witnesses = authority.witnesses(OWN, &map(5), &liveness(&[1, 2, 3]), 500);
     let is_confirmed = |authority: &Authority, subject, named: &[u64], ticks| {
         authority.is_confirmed(subject, AT, &witnesses, &nodes(named), ticks)
     };
@@ -95,7 +95,7 @@ fn of_the_system_shard_one_witness_is_enough_together_with_a_node_that_the_recor
 fn what_two_witnesses_do_not_know_is_not_the_databases() {
     let mut authority = Authority::default();
     authority.trust(&system(&[1, 2, 3]));
-    let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
+    let witnesses = authority.witnesses(OWN, &map(5), &liveness(&[1, 2, 3]), 500);
     authority.note(SHARD, AT, NodeId(3), 500);
     let before = |epoch: u64| (Epoch(0), Epoch(epoch));
     for (from, span) in [(1, before(6)), (1, (AT, Epoch(9))), (1, before(9)), (1, before(9)), (4, before(9))] {
@@ -116,27 +116,27 @@ fn one_node_is_enough_where_no_other_has_been_heard_of_for_long() {
     let mut authority = Authority::default();
     authority.trust(&system(&[1, 2, 3]));
     authority.note(SHARD, AT, NodeId(1), 500);
-    let heard = heard(&[1]);
-    let soon = authority.witnesses(OWN, &map(5), &heard, PATIENCE_TICKS - 1);
+    let liveness = liveness(&[1]);
+    let soon = authority.witnesses(OWN, &map(5), &liveness, PATIENCE_TICKS - 1);
     assert!(!authority.is_confirmed(SHARD, AT, &soon, &BTreeSet::new(), 600));
-    let later = authority.witnesses(OWN, &map(5), &heard, PATIENCE_TICKS);
+    let later = authority.witnesses(OWN, &map(5), &liveness, PATIENCE_TICKS);
     assert!(authority.is_confirmed(SHARD, AT, &later, &BTreeSet::new(), 600));
     authority.trust(&system(&[1]));
-    let only = authority.witnesses(OWN, &map(5), &heard, 1);
+    let only = authority.witnesses(OWN, &map(5), &liveness, 1);
     assert!(authority.is_confirmed(SHARD, AT, &only, &BTreeSet::new(), 600));
 }
 
 #[test]
 fn a_node_that_knows_no_system_shard_listens_to_the_nodes_that_it_knows() {
     let authority = Authority::default();
-    let witnesses = authority.witnesses(OWN, &map(2), &heard(&[]), 1);
+    let witnesses = authority.witnesses(OWN, &map(2), &liveness(&[]), 1);
     assert!(witnesses.contains(NodeId(2)) && !witnesses.contains(NodeId(3)) && !witnesses.contains(OWN));
     assert_eq!(witnesses.needed, 2);
     // And so does one whose system shard has gone elsewhere.
     let mut authority = authority;
     authority.trust(&system(&[7, 8]));
-    assert!(!authority.witnesses(OWN, &map(2), &heard(&[1]), 1).contains(NodeId(1)));
-    let moved = authority.witnesses(OWN, &map(2), &heard(&[1]), PATIENCE_TICKS);
+    assert!(!authority.witnesses(OWN, &map(2), &liveness(&[1]), 1).contains(NodeId(1)));
+    let moved = authority.witnesses(OWN, &map(2), &liveness(&[1]), PATIENCE_TICKS);
     assert!(moved.contains(NodeId(1)));
 }
 
@@ -144,7 +144,7 @@ fn a_node_that_knows_no_system_shard_listens_to_the_nodes_that_it_knows() {
 fn a_map_that_is_ahead_of_the_stewards_for_long_is_given_up() {
     let mut authority = Authority::default();
     authority.trust(&system(&[1, 2]));
-    let witnesses = authority.witnesses(OWN, &map(2), &heard(&[1, 2]), 500);
+    let witnesses = authority.witnesses(OWN, &map(2), &liveness(&[1, 2]), 500);
     let whole = |epoch| MapDelta { epoch: Epoch(epoch), ..MapDelta::default() };
     let mut says = |from, epoch, tick| authority.is_ahead(NodeId(from), &whole(epoch), Epoch(1_000), &witnesses, tick);
     assert!(!(500..500 + AHEAD_TICKS).step_by(20).any(|tick| says(1, 8, tick)));
@@ -184,7 +184,7 @@ fn what_others_sent_gives_way_to_the_own_copy_of_the_system_shard() {
 fn without_confirmation_one_node_destroys_what_it_likes() {
     let mut authority = Authority::default();
     authority.trust(&system(&[1, 2, 3]));
-    let witnesses = authority.witnesses(OWN, &map(5), &heard(&[1, 2, 3]), 500);
+    let witnesses = authority.witnesses(OWN, &map(5), &liveness(&[1, 2, 3]), 500);
     authority.note(SHARD, AT, NodeId(5), 500);
     assert!(!authority.is_confirmed(SHARD, AT, &witnesses, &BTreeSet::new(), 600) && !witnesses.contains(NodeId(5)));
     crate::planted::plant(Some(Planted::MapUnconfirmed));

@@ -11,7 +11,7 @@ const SILENCE_TICKS: u64 = LOST_SILENCE_MS / TICK_MS;
 fn stranded(engine: &Memory) -> Node {
     let mut node = node(engine);
     ticked(&mut node, engine, SILENCE_TICKS);
-    node.heard.hear(NodeId(2), Incarnation(1));
+    node.liveness.hear(NodeId(2), Incarnation(1));
     node
 }
 
@@ -69,7 +69,7 @@ fn only_a_node_that_was_silent_for_long_and_is_named_counts_as_lost() {
     says(&mut node, None, Some(2), NOW.monotonic_ms);
     let (shard, silent, replica) = (ShardId::SYSTEM, NodeId(3), ReplicaId(3));
     assert_eq!(asked(&node, 1, &[]), Err(RecoveryRefusal::Unheard { shard, node: silent, replica }.into()));
-    node.heard.hear(NodeId(3), Incarnation(1));
+    node.liveness.hear(NodeId(3), Incarnation(1));
     assert_eq!(asked(&node, 1, &[3]), Err(RecoveryRefusal::Alive { node: NodeId(3) }.into()));
     // A process that has just begun to listen knows nothing.
     let mut young = stranded(&engine);

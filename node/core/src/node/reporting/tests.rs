@@ -6,7 +6,7 @@ use crate::map::Descriptor;
 fn shard(id: u64, term: u64) -> (ShardId, ShardReport) {
     let descriptor = Descriptor { shard: ShardId(id), ..Descriptor::default() };
     let leader = ReplicaId(1);
-    (ShardId(id), ShardReport { descriptor, leader, term, in_step: Vec::new(), bytes: 0, moving: (0, 0) })
+    (ShardId(id), ShardReport { descriptor, leader, term, in_sync: Vec::new(), bytes: 0, moving: (0, 0) })
 }
 
 /// (version, what it builds on, changed shards, shards that are led no more) of the next report.

@@ -14,15 +14,15 @@ fn voters(ids: &[u64]) -> Descriptor {
     Descriptor { members, ..Descriptor::default() }
 }
 
-fn step(descriptor: &Descriptor, assigned: &[Replica], leader: u64, in_step: &[u64]) -> NextStep {
-    probed(descriptor, assigned, leader, in_step, in_step)
+fn step(descriptor: &Descriptor, assigned: &[Replica], leader: u64, in_sync: &[u64]) -> NextStep {
+    probed(descriptor, assigned, leader, in_sync, in_sync)
 }
 
-/// `answered` of those that are in step have acknowledged the probe.
-fn probed(descriptor: &Descriptor, assigned: &[Replica], leader: u64, in_step: &[u64], answered: &[u64]) -> NextStep {
-    let [in_step, answered] = [in_step, answered].map(|ids| ids.iter().map(|&id| ReplicaId(id)).collect());
+/// `answered` of those that are in sync have acknowledged the probe.
+fn probed(descriptor: &Descriptor, assigned: &[Replica], leader: u64, in_sync: &[u64], answered: &[u64]) -> NextStep {
+    let [in_sync, answered] = [in_sync, answered].map(|ids| ids.iter().map(|&id| ReplicaId(id)).collect());
     let (leader, joint_overdue) = (ReplicaId(leader), false);
-    next_step(&Situation { descriptor, assigned, leader, in_step: &in_step, answered: &answered, joint_overdue })
+    next_step(&Situation { descriptor, assigned, leader, in_sync: &in_sync, answered: &answered, joint_overdue })
 }
 
 /// Copies whose loss alone leaves a set of the configuration without a majority.
@@ -37,15 +37,15 @@ fn critical(descriptor: &Descriptor) -> usize {
     ids.filter(|id| sets.iter().any(|set| set.contains(id) && fails(set, *id))).count()
 }
 
-/// From voters 1, 2, … to copies on these nodes, all of them in step all the time: the configurations on the way.
+/// From voters 1, 2, … to copies on these nodes, all of them in sync all the time: the configurations on the way.
 fn way(from: &[u64], to: &[u64]) -> Vec<Descriptor> {
     let mut way = vec![voters(from)];
     let assigned: Vec<_> = to.iter().map(|&n| replica(n, if from.contains(&n) { n } else { n + 10 })).collect();
     let mut leader = from[0];
     for _ in 0..32 {
         let last = way.last().unwrap();
-        let in_step: Vec<u64> = last.members.iter().map(|m| m.replica.id.0).collect();
-        match step(last, &assigned, leader, &in_step) {
+        let in_sync: Vec<u64> = last.members.iter().map(|m| m.replica.id.0).collect();
+        match step(last, &assigned, leader, &in_sync) {
             NextStep::Nothing => break,
             NextStep::Transfer(to) => leader = to.0,
             NextStep::Change(change) => way.push(changed(last, &change)),
@@ -59,7 +59,7 @@ fn way(from: &[u64], to: &[u64]) -> Vec<Descriptor> {
 fn a_joint_configuration_waits_for_every_copy_that_it_needs_to_answer() {
     let fewer = [replica(1, 1), replica(2, 2)];
     let joint = NextStep::Change(MemberChange::Joint { promote: vec![], remove: vec![ReplicaId(3)] });
-    // The second was heard of lately, so it is in step; but it may be gone since.
+    // The second was heard of lately, so it is in sync; but it may be gone since.
     assert_eq!(probed(&voters(&[1, 2, 3]), &fewer, 1, &[1, 2, 3], &[1]), NextStep::Probe);
     assert_eq!(probed(&voters(&[1, 2, 3]), &fewer, 1, &[1, 2, 3], &[1, 3]), NextStep::Probe);
     assert_eq!(probed(&voters(&[1, 2, 3]), &fewer, 1, &[1, 2, 3], &[1, 2]), joint);
@@ -101,7 +101,7 @@ fn one_of_two_copies_moves_without_a_moment_in_which_three_are_needed() {
 }
 
 #[test]
-fn a_copy_that_is_not_in_step_keeps_the_old_one_in_place() {
+fn a_copy_that_is_not_in_sync_keeps_the_old_one_in_place() {
     let mut descriptor = voters(&[1, 2, 3]);
     descriptor.members.push(Member { replica: replica(4, 4), role: Role::Learner });
     let assigned = [replica(1, 1), replica(2, 2), replica(4, 4)];
@@ -117,7 +117,7 @@ fn a_leader_that_is_to_go_hands_over_first() {
 }
 
 #[test]
-fn a_lost_copy_makes_room_only_if_a_majority_of_the_others_is_in_step() {
+fn a_lost_copy_makes_room_only_if_a_majority_of_the_others_is_in_sync() {
     let assigned = [replica(1, 1), replica(2, 2), replica(3, 9)];
     assert_eq!(step(&voters(&[1, 2, 3]), &assigned, 1, &[1]), NextStep::Nothing);
     let remove = NextStep::Change(MemberChange::Remove(ReplicaId(3)));
@@ -136,8 +136,8 @@ proptest! {
         let mut leader = descriptor.members[0].replica.id;
         let enough = from.len().min(to.len());
         for _ in 0..32 {
-            let in_step = descriptor.members.iter().map(|m| m.replica.id).collect();
-            let now = Situation { descriptor: &descriptor, assigned: &assigned, leader, in_step: &in_step, answered: &in_step, joint_overdue: false };
+            let in_sync = descriptor.members.iter().map(|m| m.replica.id).collect();
+            let now = Situation { descriptor: &descriptor, assigned: &assigned, leader, in_sync: &in_sync, answered: &in_sync, joint_overdue: false };
             match next_step(&now) {
                 NextStep::Nothing | NextStep::Probe => break,
                 NextStep::Transfer(to) => leader = to,

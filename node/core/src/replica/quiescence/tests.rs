@@ -13,8 +13,8 @@ use crate::system::SystemCommand;
 
 /// True if the copy goes quiescent though something has been changed about it, while all other nodes are heard of.
 fn rests(replica: &mut Replica, is_settled: bool) -> bool {
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
-    hear_all(&mut heard);
+    let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+    hear_all(&mut liveness);
     // Every one of these ends a time of rest that is long enough.
     for _ in 0..4 {
         replica.ticks += 2 * QUIET;
@@ -22,7 +22,7 @@ fn rests(replica: &mut Replica, is_settled: bool) -> bool {
             let tick = replica.ticks;
             replica.heard.extend([2, 3].map(|id| (ReplicaId(id), tick)));
         }
-        replica.settle_pace(is_settled, QUIET, &heard);
+        replica.settle_pace(is_settled, QUIET, &liveness);
     }
     replica.is_quiescent()
 }
@@ -129,7 +129,7 @@ fn a_log_with_entries_that_are_not_committed_does_not_rest() {
 }
 
 #[test]
-fn a_leader_rests_only_in_step_with_every_member_and_as_it_is_assigned() {
+fn a_leader_rests_only_in_sync_with_every_member_and_as_it_is_assigned() {
     let engine = Memory::default();
     assert!(!rests(&mut leader(&engine), false));
     let behind = |replica: &mut Replica| {
@@ -153,7 +153,7 @@ fn a_leader_rests_only_in_step_with_every_member_and_as_it_is_assigned() {
 #[test]
 fn a_copy_rests_only_while_those_that_it_depends_on_are_heard_of() {
     let engine = Memory::default();
-    let silent = Heard::new(NodeId(1), Incarnation(1));
+    let silent = Liveness::new(NodeId(1), Incarnation(1));
     for mut replica in [follower(&engine), leader(&engine)] {
         let tick = replica.ticks + 2 * QUIET;
         replica.ticks = tick;
@@ -166,16 +166,16 @@ fn a_copy_rests_only_while_those_that_it_depends_on_are_heard_of() {
 #[test]
 fn followers_rest_before_their_leader() {
     let engine = Memory::default();
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
-    hear_all(&mut heard);
+    let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+    hear_all(&mut liveness);
     let waits = |replica: &mut Replica| {
-        replica.wake(&heard);
+        replica.wake(&liveness);
         let start = replica.ticks;
         while !replica.is_quiescent() && replica.ticks < start + 100 {
             replica.ticks += 1;
             let tick = replica.ticks;
             replica.heard.extend([2, 3].map(|id| (ReplicaId(id), tick)));
-            replica.settle_pace(true, QUIET, &heard);
+            replica.settle_pace(true, QUIET, &liveness);
         }
         replica.ticks - start
     };
@@ -186,8 +186,8 @@ fn followers_rest_before_their_leader() {
 #[test]
 fn a_resting_copy_that_something_waits_for_is_back_with_the_next_tick() {
     let engine = Memory::default();
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
-    hear_all(&mut heard);
+    let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+    hear_all(&mut liveness);
     let changes: [(Change, bool); 3] = [
         (("a read", |r| r.reads.wait(reader())), true),
         (("an entry that it was told of", |r| r.told_committed = (1, 99)), true),
@@ -197,37 +197,37 @@ fn a_resting_copy_that_something_waits_for_is_back_with_the_next_tick() {
         let mut replica = follower(&engine);
         assert!(rests(&mut replica, true));
         change(&mut replica);
-        replica.settle_pace(true, QUIET, &heard);
+        replica.settle_pace(true, QUIET, &liveness);
         assert_eq!(!replica.is_quiescent(), is_back, "{what}");
     }
     let mut replica = leader(&engine);
     assert!(rests(&mut replica, true));
-    replica.settle_pace(false, QUIET, &heard);
+    replica.settle_pace(false, QUIET, &liveness);
     assert!(!replica.is_quiescent(), "the members are to change");
 }
 
 #[test]
 fn a_node_that_falls_silent_wakes_the_copies_that_it_has_a_part_in() {
     let engine = Memory::default();
-    let heard = Heard::new(NodeId(1), Incarnation(1));
+    let liveness = Liveness::new(NodeId(1), Incarnation(1));
     let mut replica = leader(&engine);
     assert!(rests(&mut replica, true));
-    replica.lost_sight(NodeId(9), &heard);
+    replica.lost_sight(NodeId(9), &liveness);
     assert!(replica.is_quiescent());
-    replica.lost_sight(NodeId(3), &heard);
+    replica.lost_sight(NodeId(3), &liveness);
     assert!(!replica.is_quiescent());
-    assert!(!replica.heard.contains_key(&ReplicaId(3)) && !replica.in_step().contains(&ReplicaId(3)));
+    assert!(!replica.heard.contains_key(&ReplicaId(3)) && !replica.in_sync().contains(&ReplicaId(3)));
 }
 
 #[test]
-fn a_woken_leader_asks_all_and_counts_only_those_in_step_whose_nodes_are_heard_of() {
+fn a_woken_leader_asks_all_and_counts_only_those_in_sync_whose_nodes_are_heard_of() {
     let engine = Memory::default();
     let mut replica = leader(&engine);
     assert!(rests(&mut replica, true));
     replica.ticks += 1_000;
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
-    heard.hear(NodeId(2), Incarnation(1));
-    replica.wake(&heard);
+    let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+    liveness.hear(NodeId(2), Incarnation(1));
+    replica.wake(&liveness);
     assert!(
         replica.heard.get(&ReplicaId(2)) == Some(&replica.ticks)
             && replica.heard.get(&ReplicaId(3)) != Some(&replica.ticks)
@@ -280,16 +280,16 @@ fn resting_copies_count_one_tick_in_five_each_in_its_turn() {
 fn a_follower_goes_quiescent_and_counts_one_tick_in_five() {
     let engine = Memory::default();
     let mut replica = copy(&[], 1, &engine);
-    let mut heard = follow(&mut replica, &engine);
+    let mut liveness = follow(&mut replica, &engine);
     for _ in 0..QUIET + 1 {
-        heard.hear(NodeId(2), Incarnation(1));
-        tick(&mut replica, &mut heard);
+        liveness.hear(NodeId(2), Incarnation(1));
+        tick(&mut replica, &mut liveness);
     }
     assert!(replica.is_quiescent());
     let before = replica.raw.raft.election_elapsed;
     for _ in 0..10 {
-        heard.hear(NodeId(2), Incarnation(1));
-        tick(&mut replica, &mut heard);
+        liveness.hear(NodeId(2), Incarnation(1));
+        tick(&mut replica, &mut liveness);
     }
     assert_eq!(replica.raw.raft.election_elapsed, before + 2);
 }
@@ -298,23 +298,23 @@ fn a_follower_goes_quiescent_and_counts_one_tick_in_five() {
 fn a_follower_whose_leader_is_silent_does_not_go_quiescent() {
     let engine = Memory::default();
     let mut replica = copy(&[], 1, &engine);
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
+    let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
     replica.step(NodeId(2), message(2, RaftKind::Heartbeat, 1));
     sent(&mut replica, &engine);
     for _ in 0..QUIET + 1 {
-        tick(&mut replica, &mut heard);
+        tick(&mut replica, &mut liveness);
     }
     assert!(!replica.is_quiescent());
 }
 
 #[test]
 fn a_woken_follower_has_waited_for_as_long_as_its_leaders_node_was_silent() {
-    let (mut replica, mut heard) = woken(&Memory::default());
+    let (mut replica, mut liveness) = woken(&Memory::default());
     assert_eq!(replica.raw.raft.election_elapsed, 7);
     // One at full pace counts for itself.
     for _ in 0..2 * SILENT_TICKS {
-        heard.tick();
+        liveness.tick();
     }
-    replica.wake(&heard);
+    replica.wake(&liveness);
     assert_eq!(replica.raw.raft.election_elapsed, 7);
 }

@@ -1,4 +1,4 @@
-//! Claims about a leader: how often it speaks, who is in step with it, whom it hands over to, and what its log forgets.
+//! Claims about a leader: how often it speaks, who is in sync with it, whom it hands over to, and what its log forgets.
 
 use super::*;
 use crate::command::Mutation;
@@ -6,9 +6,9 @@ use crate::node::Refusal;
 
 /// Ticks the copy, and lets it hear of the others.
 fn tick_heard(replica: &mut Replica, engine: &Memory) -> Vec<RaftEnvelope> {
-    let mut heard = Heard::new(NodeId(1), Incarnation(1));
-    hear_all(&mut heard);
-    tick(replica, &mut heard);
+    let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+    hear_all(&mut liveness);
+    tick(replica, &mut liveness);
     sent(replica, engine)
 }
 
@@ -42,34 +42,34 @@ fn no_copy_stands_for_election_before_it_may_vote_and_they_differ() {
 }
 
 #[test]
-fn whoever_was_heard_of_lately_and_has_what_is_committed_is_in_step() {
+fn whoever_was_heard_of_lately_and_has_what_is_committed_is_in_sync() {
     let engine = Memory::default();
     let mut replica = leader(&engine);
-    assert_eq!(ids(replica.in_step()), [1, 2, 3]);
+    assert_eq!(ids(replica.in_sync()), [1, 2, 3]);
     replica.ticks += ELECTION_TICKS as u64;
     let tick = replica.ticks;
     replica.heard.insert(ReplicaId(2), tick);
     replica.heard.insert(ReplicaId(3), tick - ELECTION_TICKS as u64);
-    assert_eq!(ids(replica.in_step()), [1, 2, 3]);
+    assert_eq!(ids(replica.in_sync()), [1, 2, 3]);
     replica.heard.insert(ReplicaId(3), tick - ELECTION_TICKS as u64 - 1);
-    assert_eq!(ids(replica.in_step()), [1, 2]);
+    assert_eq!(ids(replica.in_sync()), [1, 2]);
     let committed = replica.commit_before_last_tick;
     replica.raw.raft.mut_prs().get_mut(2).expect("it is a member").matched = committed - 1;
-    assert_eq!(ids(replica.in_step()), [1]);
+    assert_eq!(ids(replica.in_sync()), [1]);
 }
 
 #[test]
-fn a_leader_hands_over_to_a_voter_in_step_and_to_nobody_else() {
+fn a_leader_hands_over_to_a_voter_in_sync_and_to_nobody_else() {
     let engine = Memory::default();
     let mut replica = leader(&engine);
-    assert_eq!(replica.heirs(|_| true).first(), Some(&ReplicaId(2)));
+    assert_eq!(replica.transfer_targets(|_| true).first(), Some(&ReplicaId(2)));
     replica.heard.remove(&ReplicaId(2));
-    assert_eq!(replica.heirs(|_| true), [ReplicaId(3)]);
+    assert_eq!(replica.transfer_targets(|_| true), [ReplicaId(3)]);
     replica.applier.state.descriptor.members[2].role = Role::Learner;
-    assert_eq!(replica.heirs(|_| true), []);
+    assert_eq!(replica.transfer_targets(|_| true), []);
     let mut follower = copy(&[], 1, &engine);
     follow(&mut follower, &engine);
-    assert_eq!(follower.heirs(|_| true), []);
+    assert_eq!(follower.transfer_targets(|_| true), []);
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn moves_wait_for_a_leader_a_living_node_and_room() {
 }
 
 #[test]
-fn copies_are_given_up_only_while_all_that_stay_are_in_step() {
+fn copies_are_given_up_only_while_all_that_stay_are_in_sync() {
     let mut world = World::new(&ZONES);
     world.table(&[vec![1, 2, 3]]);
     world.settle(20);
@@ -90,7 +90,7 @@ fn copies_given_up_unseen_are_noticed() {
     use crate::planted::{Planted, plant};
 
     plant(Some(Planted::CopiesGivenUpUnseen));
-    let caught = std::panic::catch_unwind(copies_are_given_up_only_while_all_that_stay_are_in_step).is_err();
+    let caught = std::panic::catch_unwind(copies_are_given_up_only_while_all_that_stay_are_in_sync).is_err();
     plant(None);
     assert!(caught);
 }

@@ -23,8 +23,8 @@ fn start(world: &World) -> Result<(Certification, Vec<(NodeId, PeerMessage)>), R
     Certification::start(&world.view(), NodeId(4), Incarnation(0), 7)
 }
 
-fn clear(world: &World, shard: u64, in_step: u32) -> CertifyAnswer {
-    CertifyAnswer::Clear { in_step, generation: world.map().shards[&ShardId(shard)].descriptor.generation }
+fn clear(world: &World, shard: u64, in_sync: u32) -> CertifyAnswer {
+    CertifyAnswer::Clear { in_sync, generation: world.map().shards[&ShardId(shard)].descriptor.generation }
 }
 
 fn all_clear(world: &World) -> Certification {
@@ -108,7 +108,7 @@ fn a_former_or_outdated_leader_is_unknown() {
         certification.verdict(world.map(), world.now_ms)
     };
     assert_eq!(verdict(CertifyAnswer::NotLeader), unknown(2));
-    assert_eq!(verdict(CertifyAnswer::Clear { in_step: 3, generation: Generation(0) }), unknown(2));
+    assert_eq!(verdict(CertifyAnswer::Clear { in_sync: 3, generation: Generation(0) }), unknown(2));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_copy_there_or_too_few_copies_elsewhere_is_not_yet() {
     let held = verdict(1, CertifyAnswer::Held { replica: ReplicaId(9) });
     assert_eq!(held, Some(Removal::NotYet(vec![NotYet::Holds { shard: ShardId(1) }])));
     for shard in [0, 2] {
-        let few = NotYet::Copies { shard: ShardId(shard), in_step: 2, wanted: 3 };
+        let few = NotYet::Copies { shard: ShardId(shard), in_sync: 2, wanted: 3 };
         assert_eq!(verdict(shard, clear(&world, shard, 2)), Some(Removal::NotYet(vec![few])));
     }
 }
@@ -157,8 +157,8 @@ fn answer() -> impl Strategy<Value = Option<CertifyAnswer>> {
         1 => Just(None),
         1 => Just(Some(CertifyAnswer::NotLeader)),
         1 => Just(Some(CertifyAnswer::Held { replica: ReplicaId(1) })),
-        9 => (2..4_u32, 0..9_u64).prop_map(|(in_step, generation)| {
-            Some(CertifyAnswer::Clear { in_step, generation: Generation(generation) })
+        9 => (2..4_u32, 0..9_u64).prop_map(|(in_sync, generation)| {
+            Some(CertifyAnswer::Clear { in_sync, generation: Generation(generation) })
         }),
     ]
 }
@@ -175,7 +175,7 @@ proptest! {
         }
         let good = |(shard, answer): (u64, &Option<CertifyAnswer>)| {
             let known = world.map().shards[&ShardId(shard)].descriptor.generation;
-            matches!(answer, Some(CertifyAnswer::Clear { in_step: 3.., generation }) if *generation >= known)
+            matches!(answer, Some(CertifyAnswer::Clear { in_sync: 3.., generation }) if *generation >= known)
         };
         let verdict = certification.verdict(world.map(), world.now_ms + CERTIFICATION_MS);
         prop_assert_eq!(matches!(verdict, Some(Removal::Safe(_))), (0..).zip(&answers).all(good));

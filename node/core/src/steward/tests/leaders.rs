@@ -75,7 +75,7 @@ fn leaders_leave_a_draining_node_first_also_the_system_shards() {
 }
 
 #[test]
-fn leadership_goes_only_to_voters_in_step_on_nodes_heard_of() {
+fn leadership_goes_only_to_voters_in_sync_on_nodes_heard_of() {
     let mut world = settled(&vec![vec![1, 2]; 6]);
     world.silent.insert(NodeId(2));
     world.now_ms += 10_000;

@@ -101,12 +101,12 @@ impl World {
 
     fn led(&self, node: NodeId, shard: ShardId, leader: ReplicaId) -> Option<ShardReport> {
         let descriptor = self.shards[&shard].clone();
-        let in_step = descriptor.members.iter().map(|m| m.replica);
-        let in_step = in_step.filter(|r| !self.gone.contains(&r.id) && !self.silent.contains(&r.node)).map(|r| r.id);
+        let in_sync = descriptor.members.iter().map(|m| m.replica);
+        let in_sync = in_sync.filter(|r| !self.gone.contains(&r.id) && !self.silent.contains(&r.node)).map(|r| r.id);
         (descriptor.node_of(leader) == Some(node)).then(|| ShardReport {
             leader,
             term: self.terms[&shard],
-            in_step: in_step.collect(),
+            in_sync: in_sync.collect(),
             bytes: 1,
             moving: (0, 0),
             descriptor: descriptor.clone(),
@@ -140,8 +140,8 @@ impl World {
             let after: BTreeSet<ReplicaId> = descriptor.members.iter().map(|m| m.replica.id).collect();
             self.gone.extend(before.difference(&after));
             if !after.contains(&self.leaders[shard]) {
-                let heir = descriptor.members.iter().find(|m| m.role == Role::Voter).unwrap();
-                self.leaders.insert(*shard, heir.replica.id);
+                let transfer_target = descriptor.members.iter().find(|m| m.role == Role::Voter).unwrap();
+                self.leaders.insert(*shard, transfer_target.replica.id);
                 *self.terms.entry(*shard).or_default() += 1;
             }
         }

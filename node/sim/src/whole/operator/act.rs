@@ -14,13 +14,13 @@ use super::super::bugs::OperatorBug;
 use super::super::place::Place;
 use super::super::resource::template;
 use super::super::rules::{self, Look};
-use super::super::write::{Letter, What};
+use super::super::write::{PendingWrite, What};
 use super::look::{Material, Memory, versions};
 
 /// What is waited for.
 enum Pending {
     Nothing,
-    Letter(u64),
+    Write(u64),
     Change(Asked),
     Certificate(Asked, NodeId),
     Report(u64),
@@ -84,8 +84,8 @@ impl Round {
     pub(super) fn go_on(&mut self, token: u64, admin: &mut Admin, place: &mut Place) -> bool {
         let heard = match &mut self.pending {
             Pending::Nothing => return self.next(token, admin, place),
-            Pending::Report(letter) => return place.written(*letter).is_some(),
-            Pending::Letter(letter) => match place.written(*letter) {
+            Pending::Report(pending_write) => return place.written(*pending_write).is_some(),
+            Pending::Write(pending_write) => match place.written(*pending_write) {
                 None => return false,
                 Some(Ok(database)) => {
                     self.resource = database.unwrap_or_else(|| self.resource.clone());
@@ -120,8 +120,9 @@ impl Round {
         match self.actions.pop_front() {
             None => {
                 let report = self.report(place);
-                let letter = Letter::new(What::Status(Box::new(report)), &self.resource, vec![], self.look);
-                self.pending = Pending::Report(place.post(letter));
+                let pending_write =
+                    PendingWrite::new(What::Status(Box::new(report)), &self.resource, vec![], self.look);
+                self.pending = Pending::Report(place.post(pending_write));
             }
             Some(Action::Change(change)) => return self.change(change, token, admin, place),
             Some(Action::RemoveNode { node, .. }) if place.has(OperatorBug::CertificateNotReasked) => {
@@ -132,8 +133,9 @@ impl Round {
                 self.pending = Pending::Certificate(asked, node);
             }
             Some(action) => {
-                let letter = Letter::new(What::Action(action), &self.resource, self.versions.clone(), self.look);
-                self.pending = Pending::Letter(place.post(letter));
+                let pending_write =
+                    PendingWrite::new(What::Action(action), &self.resource, self.versions.clone(), self.look);
+                self.pending = Pending::Write(place.post(pending_write));
             }
         }
         false

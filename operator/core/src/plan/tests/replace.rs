@@ -118,7 +118,7 @@ fn silent_node_is_not_replaced_while_a_majority_would_be_short() {
     let out_of_step = |seen: &mut Observed| {
         let Seen::Known(status) = &mut seen.database else { panic!("a database that answers") };
         let (report, _) = status.shards.iter_mut().find(|(r, _)| r.descriptor.node_of(r.leader).is_some()).unwrap();
-        report.in_step.truncate(1);
+        report.in_sync.truncate(1);
     };
     for plan in [held_up_by(out_of_step), held_up_by(silence_leaders)] {
         assert_eq!(plan.steps, [], "{plan:?}");

@@ -122,7 +122,7 @@ impl Rollout {
             status.shards.retain(|(report, _)| report.descriptor.node_of(report.leader).is_some_and(is_up));
             for (report, _) in &mut status.shards {
                 let members = report.descriptor.members.clone();
-                report.in_step.retain(|id| members.iter().any(|m| m.replica.id == *id && is_up(m.replica.node)));
+                report.in_sync.retain(|id| members.iter().any(|m| m.replica.id == *id && is_up(m.replica.node)));
             }
         }
         if self.nobody_answers {

@@ -294,7 +294,7 @@ fn status(state: &SystemState) -> Status {
         descriptor: s.descriptor.clone(),
         leader: s.descriptor.members[0].replica.id,
         term: 1,
-        in_step: s.descriptor.members.iter().map(|m| m.replica.id).collect(),
+        in_sync: s.descriptor.members.iter().map(|m| m.replica.id).collect(),
         bytes: 1 << 20,
         moving: (0, 0),
     };

@@ -44,7 +44,7 @@ fn report() -> Report {
         descriptor: record(4, vec![member(1, 3), member(2, 4), member(3, 5)]).descriptor,
         leader: ReplicaId(3),
         term: 2,
-        in_step: vec![ReplicaId(3), ReplicaId(4)],
+        in_sync: vec![ReplicaId(3), ReplicaId(4)],
         bytes: 10,
         moving: (0, 0),
     };
@@ -93,7 +93,7 @@ fn a_report_is_of_the_node_that_sends_it_and_of_shards_that_it_can_lead() {
         ("leader", |s| s.leader = ReplicaId(4)),
         ("leader", |s| s.leader = ReplicaId(99)),
         ("term", |s| s.term = u64::MAX),
-        ("in_step", |s| s.in_step.push(ReplicaId(99))),
+        ("in_sync", |s| s.in_sync.push(ReplicaId(99))),
     ];
     for (field, change) in wrong {
         let mut report = report();

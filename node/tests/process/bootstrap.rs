@@ -113,7 +113,7 @@ async fn one_call_makes_the_database_and_every_other_node_joins_it() {
             let members = report.descriptor.iter().flat_map(|descriptor| &descriptor.members);
             members.filter(|member| member.role() == v1::Role::Voter).count()
         };
-        reports.len() == 3 && reports.iter().all(|report| report.in_step.len() == 3 && votes(report) == 3)
+        reports.len() == 3 && reports.iter().all(|report| report.in_sync.len() == 3 && votes(report) == 3)
     })
     .await;
 

@@ -19,8 +19,8 @@ use crate::faults::{hand_over, is_expendable, pause};
 use crate::host::Host;
 use crate::world::{MILLISECOND, SECOND, World};
 
-/// Brings troubles about.
-pub(crate) struct Troubles {
+/// Brings faults about.
+pub(crate) struct Faults {
     pub(crate) edits: Edits,
     /// Machines that come back, and when.
     away: Vec<(u64, String)>,
@@ -30,7 +30,7 @@ pub(crate) struct Troubles {
     dead: Option<String>,
 }
 
-impl Troubles {
+impl Faults {
     pub(crate) fn new(edits: Edits) -> Self {
         Self { edits, away: Vec::new(), has_lost: false, dead: None }
     }
@@ -68,7 +68,7 @@ impl Troubles {
         let now = place.world.time;
         self.edits.last(&mut place.kube.resource, now, &mut place.world.rng);
         self.replace_dead(place);
-        place.world.mark("troubles are over");
+        place.world.mark("faults are over");
         tell_spec(place);
     }
 

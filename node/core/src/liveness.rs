@@ -11,7 +11,7 @@ pub(crate) const SILENT_TICKS: u64 = crate::replica::ELECTION_TICKS as u64;
 
 /// Who was heard of, and when.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct Liveness {
     own: NodeId,
     tick: u64,
     nodes: BTreeMap<NodeId, Process>,
@@ -44,7 +44,7 @@ pub(crate) enum Speaker {
     Replaced,
 }
 
-impl Heard {
+impl Liveness {
     pub(crate) fn new(own: NodeId, incarnation: Incarnation) -> Self {
         Self { own, tick: 0, nodes: BTreeMap::from([(own, Process::new(incarnation, 0))]) }
     }
@@ -116,53 +116,53 @@ mod tests {
 
     const OTHER: NodeId = NodeId(2);
 
-    fn after(ticks: u64, heard: &mut Heard) -> Vec<NodeId> {
-        (0..ticks).flat_map(|_| heard.tick()).collect()
+    fn after(ticks: u64, liveness: &mut Liveness) -> Vec<NodeId> {
+        (0..ticks).flat_map(|_| liveness.tick()).collect()
     }
 
     #[test]
     fn a_node_falls_silent_once_and_is_heard_again() {
-        let mut heard = Heard::new(NodeId(1), Incarnation(1));
-        assert!(!heard.is_heard(OTHER));
-        assert_eq!(heard.hear(OTHER, Incarnation(4)), Speaker::Known);
-        assert_eq!(after(SILENT_TICKS, &mut heard), []);
-        assert!(heard.is_heard(OTHER));
-        assert_eq!(after(50, &mut heard), [OTHER]);
-        assert!(!heard.is_heard(OTHER));
-        assert_eq!(heard.hear(OTHER, Incarnation(4)), Speaker::Known);
-        assert_eq!(heard.silent_ticks(OTHER), 0);
-        assert_eq!(after(50, &mut heard), [OTHER]);
+        let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+        assert!(!liveness.is_heard(OTHER));
+        assert_eq!(liveness.hear(OTHER, Incarnation(4)), Speaker::Known);
+        assert_eq!(after(SILENT_TICKS, &mut liveness), []);
+        assert!(liveness.is_heard(OTHER));
+        assert_eq!(after(50, &mut liveness), [OTHER]);
+        assert!(!liveness.is_heard(OTHER));
+        assert_eq!(liveness.hear(OTHER, Incarnation(4)), Speaker::Known);
+        assert_eq!(liveness.silent_ticks(OTHER), 0);
+        assert_eq!(after(50, &mut liveness), [OTHER]);
     }
 
     #[test]
     fn another_start_of_a_node_is_told_from_the_one_before() {
-        let mut heard = Heard::new(NodeId(1), Incarnation(1));
-        heard.hear(OTHER, Incarnation(4));
-        assert_eq!(heard.hear(OTHER, Incarnation(5)), Speaker::Restarted);
-        assert_eq!(heard.hear(OTHER, Incarnation(4)), Speaker::Replaced);
-        assert_eq!(heard.hear(OTHER, Incarnation(5)), Speaker::Known);
+        let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+        liveness.hear(OTHER, Incarnation(4));
+        assert_eq!(liveness.hear(OTHER, Incarnation(5)), Speaker::Restarted);
+        assert_eq!(liveness.hear(OTHER, Incarnation(4)), Speaker::Replaced);
+        assert_eq!(liveness.hear(OTHER, Incarnation(5)), Speaker::Known);
     }
 
     #[test]
     fn a_full_disk_counts_while_its_node_is_heard_of_and_over_its_restart() {
-        let mut heard = Heard::new(NodeId(1), Incarnation(1));
-        assert!(!heard.is_full(OTHER), "unknown is not full");
-        heard.hear(OTHER, Incarnation(4));
-        heard.hear_disk(OTHER, true);
-        heard.hear_disk(NodeId(1), true);
-        assert!(heard.is_full(OTHER) && heard.is_full(NodeId(1)));
-        after(SILENT_TICKS + 1, &mut heard);
-        assert!(!heard.is_full(OTHER) && heard.is_full(NodeId(1)));
-        heard.hear(OTHER, Incarnation(5));
-        assert!(heard.is_full(OTHER), "the new start has not looked yet");
-        heard.hear_disk(OTHER, false);
-        assert!(!heard.is_full(OTHER));
+        let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+        assert!(!liveness.is_full(OTHER), "unknown is not full");
+        liveness.hear(OTHER, Incarnation(4));
+        liveness.hear_disk(OTHER, true);
+        liveness.hear_disk(NodeId(1), true);
+        assert!(liveness.is_full(OTHER) && liveness.is_full(NodeId(1)));
+        after(SILENT_TICKS + 1, &mut liveness);
+        assert!(!liveness.is_full(OTHER) && liveness.is_full(NodeId(1)));
+        liveness.hear(OTHER, Incarnation(5));
+        assert!(liveness.is_full(OTHER), "the new start has not looked yet");
+        liveness.hear_disk(OTHER, false);
+        assert!(!liveness.is_full(OTHER));
     }
 
     #[test]
     fn this_node_is_never_silent() {
-        let mut heard = Heard::new(NodeId(1), Incarnation(1));
-        assert_eq!(after(50, &mut heard), []);
-        assert!(heard.is_heard(NodeId(1)));
+        let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
+        assert_eq!(after(50, &mut liveness), []);
+        assert!(liveness.is_heard(NodeId(1)));
     }
 }

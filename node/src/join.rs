@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use self::ask::{Failed, Presence};
-use crate::founding::Call;
+use crate::bootstrap::Call;
 use crate::keyring::Keyring;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);

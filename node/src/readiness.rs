@@ -127,7 +127,7 @@ mod tests {
             applied: (9, 1),
             last: 9,
             descriptor: descriptor(role),
-            in_step: Vec::new(),
+            in_sync: Vec::new(),
             is_blank: false,
             has_leader: true,
             told_committed: 9,

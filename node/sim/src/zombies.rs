@@ -9,7 +9,7 @@ use crate::engine::MemoryEngine;
 use crate::world::{Event, MILLISECOND, World};
 
 /// One of them.
-pub(crate) struct Ghost {
+pub(crate) struct Zombie {
     of: NodeId,
     incarnation: Incarnation,
     node: Node,
@@ -27,18 +27,18 @@ impl World {
         let node = host.node.take();
         self.crash(id);
         if let Some(node) = node {
-            self.ghosts.push(Ghost { of: id, incarnation, node, engine, ends });
-            self.after(MILLISECOND, Event::GhostTick { number: self.ghosts.len() - 1 });
+            self.zombies.push(Zombie { of: id, incarnation, node, engine, ends });
+            self.after(MILLISECOND, Event::GhostTick { number: self.zombies.len() - 1 });
         }
     }
 
     pub(crate) fn ghost_tick(&mut self, number: usize) {
-        let (Some(ghost), time) = (self.ghosts.get_mut(number), self.time) else { return };
-        let Some(host) = self.hosts.get(&ghost.of).filter(|_| time < ghost.ends) else { return };
+        let (Some(zombie), time) = (self.zombies.get_mut(number), self.time) else { return };
+        let Some(host) = self.hosts.get(&zombie.of).filter(|_| time < zombie.ends) else { return };
         let now = host.now(time);
-        ghost.node.handle(Input::Tick, &ghost.engine, now).expect("a store that is not told to never fails");
-        let effects = ghost.node.ready(&ghost.engine, now).expect("a store that is not told to never fails");
-        let (from, incarnation) = (ghost.of, ghost.incarnation);
+        zombie.node.handle(Input::Tick, &zombie.engine, now).expect("a store that is not told to never fails");
+        let effects = zombie.node.ready(&zombie.engine, now).expect("a store that is not told to never fails");
+        let (from, incarnation) = (zombie.of, zombie.incarnation);
         self.send(from, incarnation, effects.send);
         let late = self.rng.random_range(0..2 * MILLISECOND);
         self.after(TICK_MS * MILLISECOND + late, Event::GhostTick { number });

@@ -1,4 +1,4 @@
-//! A leader that runs counts a copy as in step only while that copy is there, with data, in some process.
+//! A leader that runs counts a copy as in sync only while that copy is there, with data, in some process.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +13,13 @@ const UNNOTICED_MS: u64 = 1_200;
 
 /// Remembers since when copies are missing, and since when nodes run without a pause.
 #[derive(Debug, Default)]
-pub struct InStep {
+pub struct InSync {
     missing: BTreeMap<Replica, u64>,
     running: BTreeMap<NodeId, u64>,
     late_ms: u64,
 }
 
-impl InStep {
+impl InSync {
     /// Messages may be under way for so long, beyond what is usual.
     pub fn allow_late(&mut self, late_ms: u64) {
         self.late_ms = late_ms;
@@ -47,8 +47,8 @@ impl InStep {
         for leader in all.values().filter(|v| v.is_leader && has_run(&v.node)) {
             let absent = |copy: &Replica| all.get(&copy.id).is_none_or(|v| v.is_blank);
             let copies = leader.descriptor.members.iter().map(|m| m.replica);
-            let in_step = copies.filter(|copy| leader.in_step.contains(&copy.id));
-            counted.extend(in_step.filter(absent).map(|copy| (copy, leader)));
+            let in_sync = copies.filter(|copy| leader.in_sync.contains(&copy.id));
+            counted.extend(in_sync.filter(absent).map(|copy| (copy, leader)));
         }
         self.missing.retain(|copy, _| counted.contains_key(copy));
         for (copy, leader) in counted {
@@ -56,7 +56,7 @@ impl InStep {
             if now_ms - since > unnoticed_ms {
                 let seen =
                     format!("shard {}: {} counts {id}, gone for {} ms", leader.shard, leader.node, now_ms - since);
-                return broken("a copy in step is there", seen);
+                return broken("a copy in sync is there", seen);
             }
         }
         Ok(())

@@ -2,6 +2,8 @@
 //!
 //! The table of rooms is the one in ARCHITECTURE.md. A rule that stands in the way is changed here, with its reason.
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/rooms.rs"]
 mod rooms;
 #[path = "tidy/tree.rs"]
@@ -91,6 +93,11 @@ fn lints_are_lifted_with_a_reason() {
 #[test]
 fn rooms_touch_only_what_they_may() {
     report(rooms::ROOMS.iter().flat_map(rooms::Room::broken).collect());
+}
+
+#[test]
+fn no_files_of_the_core_need_each_other() {
+    report(circles::circles(&rust_files(), "node/core/src"));
 }
 
 #[test]

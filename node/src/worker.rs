@@ -18,8 +18,8 @@ use skerry_core::engine::EngineError;
 use skerry_core::ids::Token;
 use skerry_core::map::Map;
 use skerry_core::message::PeerMessage;
-use skerry_core::node::{Effects, Input, Node, TICK_MS};
-use skerry_core::time::Now;
+use skerry_core::node::{Effects, Input, Node};
+use skerry_core::time::{Now, TICK_MS};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 

@@ -4,6 +4,7 @@
 //! Must not touch: clocks, randomness, threads, files, the network. The simulator runs this very code.
 #![warn(missing_docs, clippy::wildcard_enum_match_arm)]
 
+mod answer;
 mod codec;
 pub mod command;
 pub mod engine;

@@ -1,7 +1,6 @@
 //! What the database takes in, checked at every door. A value at the limit is accepted, one above it is refused.
 
 use crate::command::{Command, Mutation};
-use crate::system::{AdminChange, NewNode, SystemCommand, SystemRefusal};
 
 /// Longest key as the client writes it; for hash tables partition and sort part together.
 pub const KEY_BYTES_MAX: usize = 4 << 10;
@@ -88,29 +87,6 @@ pub fn check_command(command: &Command) -> Result<(), LimitExceeded> {
     }
     let bytes = command.bytes();
     if bytes > BATCH_BYTES_MAX { Err(LimitExceeded::Batch { bytes }) } else { Ok(()) }
-}
-
-/// Checks the lengths in a command to the system shard; its state checks the rest.
-pub fn check_lengths(command: &SystemCommand) -> Result<(), SystemRefusal> {
-    let check = |what: &str, bytes: usize, allowed| {
-        let too_long = SystemRefusal::TooLong { what: what.to_owned(), bytes, allowed };
-        if bytes > allowed { Err(too_long) } else { Ok(()) }
-    };
-    let words =
-        |words: &[(&str, &str)]| words.iter().try_for_each(|(what, word)| check(what, word.len(), NODE_WORD_BYTES_MAX));
-    match command {
-        SystemCommand::Join(NewNode { volume, address, zone }) => {
-            words(&[("the volume", volume), ("the address", address), ("the zone", zone)])
-        }
-        SystemCommand::Start { address, zone, .. } => words(&[("the address", address), ("the zone", zone)]),
-        SystemCommand::Admin { change: AdminChange::CreateTable { shards, .. }, .. } => {
-            shards.iter().try_for_each(|shard| check("the start of a shard", shard.start.len(), ENCODED_KEY_BYTES_MAX))
-        }
-        SystemCommand::Admin { .. }
-        | SystemCommand::Record(_)
-        | SystemCommand::Assign { .. }
-        | SystemCommand::Recover { .. } => Ok(()),
-    }
 }
 
 /// True for a DNS label: lower-case letters, digits and inner hyphens, at most 63 bytes.

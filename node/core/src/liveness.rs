@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{Incarnation, NodeId};
 use crate::planted::{Planted, is_planted};
-
-/// Ticks without a word after which a node counts as silent: a follower would stand for election by then.
-pub(crate) const SILENT_TICKS: u64 = crate::replica::ELECTION_TICKS as u64;
+use crate::time::SILENT_TICKS;
 
 /// Who was heard of, and when.
 #[derive(Debug)]

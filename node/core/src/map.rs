@@ -1,6 +1,11 @@
 //! The shard map: what every node, client and operator knows of the database, at one epoch. Records carry the epoch of
 //! their last change, so a newer map reaches an older one as the records that changed.
 
+mod check;
+
+pub use check::GENERATION_JUMP_MAX;
+pub(crate) use check::{check_descriptor, check_members, home_of};
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

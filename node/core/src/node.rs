@@ -3,9 +3,7 @@
 //! A plain step function: [`Node::handle`] takes inputs, [`Node::ready`] gives what the shell is to do. The shell
 //! and the simulator run the same code. It may call the [`Engine`], reads no clock and draws no random number.
 
-mod admin;
 pub mod admit;
-mod answer;
 mod authority;
 mod clients;
 mod effects;
@@ -35,12 +33,11 @@ use crate::liveness::Liveness;
 use crate::map::{Map, NodeRecord};
 use crate::message::PeerMessage;
 use crate::replica::{AnswerRoom, REQUESTS_MAX, Replica, ReplicaView};
-use crate::time::{Now, Version};
+use crate::time::{Now, TICK_MS, Version};
 use crate::wall::WallClocks;
 
-pub use admin::{AdminRefusal, AdminReply, Certificate, NotYet, Removal, Status};
+pub use crate::answer::{AdminRefusal, AdminReply, Answer, Certificate, NotYet, Refusal, Removal, Status};
 pub use admit::Refusals;
-pub use answer::{Answer, Refusal};
 pub use effects::{Effects, LogBatch};
 pub use input::{AdminRequest, Input};
 pub use open::{Recovered, bootstrap};
@@ -57,8 +54,6 @@ use stewardship::Stewardship;
 
 /// Ticks between two reports to the steward.
 pub const REPORT_TICKS: u64 = 10;
-/// Milliseconds between two ticks.
-pub const TICK_MS: u64 = 50;
 
 /// What a node is, durable on its volume.
 #[derive(Debug, Clone, PartialEq, Eq)]

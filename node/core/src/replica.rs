@@ -32,22 +32,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raft::{RawNode, StateRole};
 
+use crate::answer::Answer;
 use crate::command::Command;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId, ShardId, Token};
 use crate::log::{LogCut, LogWrite, RecoveredLog};
 use crate::map::{Descriptor, Replica as Copy, Role};
 use crate::message::{PeerMessage, RaftEnvelope};
-use crate::node::Answer;
 use crate::planted::{Planted, is_planted};
 use crate::system::SystemCommand;
-use crate::time::{Now, Version};
+use crate::time::{ELECTION_TICKS, Now, Version};
 
 pub(crate) use apply::first_records;
 pub(crate) use catch_up::TransferRoom;
 pub(crate) use collect::merge;
 pub(crate) use raft_log::ENTRY_BYTES;
-pub(crate) use reads::{ELECTION_TICKS, Reader};
+pub(crate) use reads::Reader;
 pub(crate) use requests::{REQUESTS_MAX, deletes as requests_deletes};
 pub(crate) use snapshot_send::Pace;
 pub(crate) use snapshots::Offered;

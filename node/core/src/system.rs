@@ -5,8 +5,10 @@
 pub mod state;
 
 mod fence;
+mod lengths;
 mod members;
 mod nodes;
+mod record_key;
 mod recovery;
 mod tables;
 mod targets;
@@ -16,6 +18,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use lengths::check_lengths;
 pub use state::SystemState;
 pub use stored::LoadError;
 

@@ -14,6 +14,13 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
+/// Milliseconds between two ticks of a node.
+pub const TICK_MS: u64 = 50;
+/// Ticks for which a follower that heard of its leader votes for nobody else.
+pub(crate) const ELECTION_TICKS: usize = 14;
+/// Ticks without a word after which a node counts as silent: a follower would stand for election by then.
+pub(crate) const SILENT_TICKS: u64 = ELECTION_TICKS as u64;
+
 /// How people read of a replica's lag behind its leader, in milliseconds; `u64::MAX` = unknown.
 pub fn lag(behind_ms: u64) -> String {
     match behind_ms {

@@ -8,12 +8,12 @@ use rand_chacha::ChaCha8Rng;
 use skerry_core::engine::{Engine, EngineError};
 use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::{NodeRecord, NodeState};
-use skerry_core::node::TICK_MS;
 use skerry_core::node::{Identity, Node, NodeConfig, Recovered};
 use skerry_core::replica::ReplicaView;
 use skerry_core::replica::state::FIRST;
 use skerry_core::system::NewNode;
 use skerry_core::time::Now;
+use skerry_core::time::TICK_MS;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::engine::MemoryEngine;

@@ -3,7 +3,8 @@
 
 use rand::Rng;
 use skerry_core::ids::{Incarnation, NodeId};
-use skerry_core::node::{Input, Node, TICK_MS};
+use skerry_core::node::{Input, Node};
+use skerry_core::time::TICK_MS;
 
 use crate::engine::MemoryEngine;
 use crate::world::{Event, MILLISECOND, World};

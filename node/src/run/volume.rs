@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use skerry_core::engine::{Engine, EngineError, family, state};
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::map::{NodeRecord, NodeState};
-use skerry_core::node::{Identity, Node, NodeConfig, TICK_MS};
+use skerry_core::node::{Identity, Node, NodeConfig};
 use skerry_core::system::NewNode;
+use skerry_core::time::TICK_MS;
 use tokio::sync::mpsc::Receiver;
 use tracing::{error, info, warn};
 

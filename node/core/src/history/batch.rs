@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::check::{Noted, What};
+use super::check::{Noted, Resolved, What};
 use super::{History, WriteOutcome};
 use crate::time::Version;
 
@@ -31,9 +31,6 @@ pub struct Change {
     /// Milliseconds since 1970 after which it is absent. `None` = never.
     pub expires_ms: Option<u64>,
 }
-
-/// Where batches of unknown outcome took effect, as reads have shown: at which version, and when that was first known.
-pub(super) type Resolved = BTreeMap<usize, (Version, u64)>;
 
 impl History {
     /// Adds a batch.

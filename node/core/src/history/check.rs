@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::batch::Resolved;
 use super::{Violation, WriteOutcome};
 use crate::time::Version;
+
+/// Where batches of unknown outcome took effect, as reads have shown: at which version, and when that was first known.
+pub(super) type Resolved = BTreeMap<usize, (Version, u64)>;
 
 /// Something that a client did to one key.
 #[derive(Debug, Clone)]

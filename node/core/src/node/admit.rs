@@ -6,7 +6,7 @@ pub mod map;
 pub mod message;
 
 use crate::ids::{NodeId, ReplicaId, ShardId};
-use crate::map::ShardRecord;
+use crate::map::home_of;
 use crate::node::Node;
 
 pub(super) use map::MapRefused;
@@ -38,10 +38,4 @@ impl Node {
     pub(super) fn home_of(&self, shard: ShardId, replica: ReplicaId) -> Option<NodeId> {
         home_of(self.map.shards.get(&shard)?, replica)
     }
-}
-
-/// The node of a copy that is a member of the shard, or is to become one.
-pub(crate) fn home_of(record: &ShardRecord, replica: ReplicaId) -> Option<NodeId> {
-    let assigned = record.assigned.iter().find(|copy| copy.id == replica).map(|copy| copy.node);
-    record.descriptor.node_of(replica).or(assigned)
 }

@@ -16,11 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::{Epoch, NodeId, ShardId, TableId};
 use crate::liveness::Liveness;
 use crate::map::{Map, MapDelta, NodeRecord, NodeState, ShardRecord};
-use crate::node::said::Said;
+use crate::node::said::{PATIENCE_TICKS, Said};
 use crate::planted::{Planted, is_planted};
 
-/// Ticks without a word after which a node is not waited for.
-pub(super) const PATIENCE_TICKS: u64 = 200;
 /// A map that is ahead of what the steward says for so many ticks is not the database's. No leader of the system shard
 /// that was followed by another goes on for so long.
 const AHEAD_TICKS: u64 = 80;

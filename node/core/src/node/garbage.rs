@@ -83,7 +83,7 @@ impl Node {
             self.garbage.push(garbage);
         }
         if !is_planted(Planted::TombstoneIgnored) {
-            writes.push(super::open::tombstone_write(shard, state.replica));
+            writes.push(tombstone_write(shard, state.replica));
         }
         engine.write(writes)?;
         self.entomb(shard, state.replica, engine)
@@ -128,4 +128,9 @@ impl Node {
         self.unsynced = true;
         engine.write(writes)
     }
+}
+
+/// The store's record of a copy that is gone for good: its id is never used again.
+pub(super) fn tombstone_write(shard: ShardId, replica: ReplicaId) -> EngineWrite {
+    EngineWrite::Put(shard_key(shard, state::TOMBSTONE, &[]), Bytes::copy_from_slice(&replica.0.to_be_bytes()))
 }

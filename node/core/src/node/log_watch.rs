@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 
 use crate::ids::ShardId;
-use crate::node::TICK_MS;
 use crate::planted::{Planted, is_planted};
+use crate::time::TICK_MS;
 
 /// The disk must keep up for so long before a first stall is over: two seconds.
 const CALM_TICKS: u64 = 2_000 / TICK_MS;

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::engine::{Engine, EngineError};
+use crate::codec;
+use crate::engine::{Engine, EngineError, EngineWrite, own, own_key};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
 use crate::map::{Map, MapDelta, NodeRecord, NodeState, Replica as Copy, Role, ShardRecord};
 use crate::message::PeerMessage;
+use crate::node::Node;
 use crate::node::admit::{self, MapRefused};
 use crate::node::authority::{Subject, Witnesses};
-use crate::node::{Node, open};
 use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
 use crate::replica::state::ReplicaState;
@@ -303,7 +304,7 @@ impl Node {
 
     /// Makes the copies that a new shard starts with here, and ends those that belong here no more.
     pub(super) fn follow_map(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
-        engine.write(vec![open::nodes_write(self.map.nodes.values().cloned().collect())])?;
+        engine.write(vec![nodes_write(self.map.nodes.values().cloned().collect())])?;
         self.unsynced = true;
         let map = Arc::clone(&self.map);
         self.authority.begin_look();
@@ -406,4 +407,9 @@ fn own_map(replicas: &BTreeMap<ShardId, Replica>) -> Option<&Map> {
 pub(super) fn names(record: &ShardRecord, replica: ReplicaId) -> bool {
     let is_member = record.descriptor.members.iter().any(|m| m.replica.id == replica);
     is_member || record.assigned.iter().any(|r| r.id == replica)
+}
+
+/// The store's record of the nodes that this one knows, for its next start.
+pub(super) fn nodes_write(nodes: Vec<NodeRecord>) -> EngineWrite {
+    EngineWrite::Put(own_key(own::NODES), codec::encode(&nodes))
 }

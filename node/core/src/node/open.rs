@@ -4,17 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::codec;
-use crate::engine::{Engine, EngineError, EngineWrite, family, own, own_key, shard_key, state};
+use crate::engine::{Engine, EngineError, family, own, own_key, state};
 use crate::ids::{ClusterId, ReplicaId, ShardId};
 use crate::liveness::Liveness;
 use crate::log::RecoveredLog;
 use crate::map::{Map, NodeRecord};
 use crate::node::forgotten::Forgotten;
-use crate::node::garbage::Garbage;
+use crate::node::garbage::{Garbage, tombstone_write};
 use crate::node::log_watch::LogWatch;
+use crate::node::maps::nodes_write;
 use crate::node::memory::Memory;
 use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
@@ -49,11 +48,6 @@ pub fn bootstrap(cluster: ClusterId, first: &NewNode, engine: &dyn Engine) -> Re
     writes.push(state.write());
     writes.push(nodes_write(system.map().nodes.values().cloned().collect()));
     engine.write(writes)
-}
-
-/// The store's record of the nodes that this one knows, for its next start.
-pub(super) fn nodes_write(nodes: Vec<NodeRecord>) -> EngineWrite {
-    EngineWrite::Put(own_key(own::NODES), codec::encode(&nodes))
 }
 
 /// What the store has of replicas.
@@ -204,10 +198,6 @@ impl Node {
         self.destroyed.push((self.marks + 1, shard, replica));
         Ok(())
     }
-}
-
-pub(super) fn tombstone_write(shard: ShardId, replica: ReplicaId) -> EngineWrite {
-    EngineWrite::Put(shard_key(shard, state::TOMBSTONE, &[]), Bytes::copy_from_slice(&replica.0.to_be_bytes()))
 }
 
 /// True if store and log do not belong together: something that was promised may be missing.

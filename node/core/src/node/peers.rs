@@ -3,10 +3,10 @@
 use crate::engine::{Engine, EngineError};
 use crate::ids::{Incarnation, NodeId, ShardId};
 use crate::liveness::Speaker;
-use crate::map::{NodeState, ShardRecord};
+use crate::map::{NodeState, ShardRecord, home_of};
 use crate::message::{PeerMessage, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer};
 use crate::node::Node;
-use crate::node::admit::{home_of, message};
+use crate::node::admit::message;
 use crate::node::authority::Subject;
 use crate::node::maps::names;
 use crate::planted::{Planted, is_planted};

@@ -5,14 +5,14 @@ use crate::engine::{Engine, EngineError};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId, Token};
 use crate::map::{RecoveryRecord, Replica as Copy, ShardRecord};
 use crate::message::{CopyReport, LEADERLESS_MAX, NodeReport};
+use crate::node::garbage::tombstone_write;
 use crate::node::maps::names;
-use crate::node::open::tombstone_write;
-use crate::node::{AdminRefusal, AdminReply, Answer, Node, TICK_MS};
+use crate::node::{AdminRefusal, AdminReply, Answer, Node};
 use crate::planted::{Planted, is_planted};
 use crate::replica::{Collected, Replica};
 use crate::steward::{self, FRESH_MS, LOST_SILENCE_MS, RecoveryRefusal, View, Witness};
 use crate::system::{SystemCommand, SystemReply};
-use crate::time::Now;
+use crate::time::{Now, TICK_MS};
 
 impl Node {
     /// A copy that the map does not name any more: remade, silenced or destroyed.

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::ids::{Epoch, NodeId};
-use crate::node::authority::PATIENCE_TICKS;
+
+/// Ticks without a word after which a node is not waited for.
+pub(super) const PATIENCE_TICKS: u64 = 200;
 
 /// Who knows the record that the map has, and who does not.
 #[derive(Debug, Default)]

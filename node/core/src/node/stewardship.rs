@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
 use crate::ids::{Epoch, NodeId, ShardId, Token};
-use crate::limits::check_lengths;
 use crate::map::{NodeState, ShardRecord};
 use crate::message::{CertifyAnswer, PeerMessage};
 use crate::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Certificate, Node, Removal, Status};
 use crate::planted::{Planted, is_planted};
 use crate::replica::{Reader, Replica};
 use crate::steward::{self, Certification, Reports, View};
-use crate::system::{AdminChange, SystemCommand, SystemRefusal};
+use crate::system::{AdminChange, SystemCommand, SystemRefusal, check_lengths};
 use crate::time::Now;
 
 /// Ticks between two rounds of the steward.

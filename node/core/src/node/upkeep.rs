@@ -4,10 +4,10 @@
 use crate::engine::{Engine, EngineError};
 use crate::ids::{ReplicaId, ShardId};
 use crate::log::{LogCut, LogWrite};
-use crate::node::{Node, TICK_MS};
+use crate::node::Node;
 use crate::planted::{Planted, is_planted};
 use crate::replica::{Collected, Pace, Replica};
-use crate::time::Now;
+use crate::time::{Now, TICK_MS};
 
 /// What the older entries of a log are there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ pub mod snapshot;
 use crate::codec;
 use crate::ids::{NodeId, ReplicaId};
 use crate::limits::REPLICATION_FACTOR_MAX;
-use crate::log::{EntryKind, LogEntry};
+use crate::log::{EntryKind, INDEX_MAX, LogEntry};
 use crate::message::{RaftEnvelope, RaftKind};
 use crate::planted::{Planted, is_planted};
 use crate::replica::members::MemberChange;
@@ -18,8 +18,6 @@ use crate::replica::{Replica, apply};
 
 /// A term may be this much above the own one: as many elections as one group could hold in a century, one every 700 ms.
 pub const TERM_JUMP_MAX: u64 = 1 << 32;
-/// No log gets so long: at a million entries a second it takes 100,000 years. Sums of two indexes do not overflow.
-pub const INDEX_MAX: u64 = 1 << 62;
 /// raft's longest context is that of a leadership transfer.
 const CONTEXT_BYTES_MAX: usize = 64;
 /// A copy that nobody has led for so many ticks takes messages of a copy that it does not know: log and map are both so
@@ -287,7 +285,7 @@ impl Replica {
 
     /// True if this copy leads, or has heard from its leader lately.
     pub(crate) fn hears_leader(&self) -> bool {
-        let is_recent = |tick: &u64| self.ticks - tick <= crate::replica::ELECTION_TICKS as u64;
+        let is_recent = |tick: &u64| self.ticks - tick <= crate::time::ELECTION_TICKS as u64;
         let leader = ReplicaId(self.raw.raft.leader_id);
         self.is_leader() || self.heard.get(&leader).is_some_and(is_recent)
     }

@@ -4,13 +4,13 @@
 use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, Snapshot};
 use raft::{Ready, StateRole};
 
+use crate::answer::{AdminRefusal, AdminReply, Answer, Refusal};
 use crate::codec;
 use crate::command::Command;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{ReplicaId, ShardId, Token};
 use crate::log::LogWrite;
 use crate::message::{PeerMessage, RaftEnvelope, RaftKind};
-use crate::node::{AdminRefusal, AdminReply, Answer, Refusal};
 use crate::planted::{Planted, is_planted};
 use crate::replica::apply::Overwritten;
 use crate::replica::members::{MemberChange, changed};

@@ -11,11 +11,11 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use crate::answer::{Answer, Refusal};
 use crate::command::{Command, Condition, Expected, Mutation, Read};
 use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key};
 use crate::ids::{ShardId, Token};
 use crate::map::Descriptor;
-use crate::node::{Answer, Refusal};
 use crate::planted::{Planted, is_planted};
 use crate::record;
 use crate::replica::{Collected, Payload, Reader, Replica};

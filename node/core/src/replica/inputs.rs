@@ -2,21 +2,19 @@
 
 use raft::StateRole;
 
+use crate::answer::{Answer, Refusal};
 use crate::command::{Command, Read, ReadResult};
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId, Token};
 use crate::liveness::Liveness;
 use crate::map::{Replica as Copy, Role, ShardRecord};
 use crate::message::{CertifyAnswer, RaftEnvelope, RaftKind};
-use crate::node::{Answer, Refusal};
 use crate::planted::{Planted, is_planted};
 use crate::replica::members::MemberChange;
 use crate::replica::read::{Found, Times};
-use crate::replica::{
-    Collected, ELECTION_TICKS, JOINT_OVERDUE_TICKS, Outstanding, Reader, Replica, WAITING_MAX, convert,
-};
+use crate::replica::{Collected, JOINT_OVERDUE_TICKS, Outstanding, Reader, Replica, WAITING_MAX, convert};
 use crate::system::{SystemCommand, SystemRefusal};
-use crate::time::Now;
+use crate::time::{ELECTION_TICKS, Now};
 
 impl Replica {
     /// A period has passed. `record` finds the system shard's record of this shard, if it is known here; only a leader
@@ -350,12 +348,13 @@ impl Replica {
             out.answers.push((token, Answer::Write(Err(not_leader.clone()))));
         }
         for (_, token) in self.system_commands.drain(..) {
-            out.answers.extend(token.map(|t| (t, Answer::Admin(Err(crate::node::AdminRefusal::NotLeader { leader })))));
+            out.answers
+                .extend(token.map(|t| (t, Answer::Admin(Err(crate::answer::AdminRefusal::NotLeader { leader })))));
         }
         for (_, proposed) in std::mem::take(&mut self.proposed) {
             for token in proposed.waiters.into_iter().flatten() {
                 let answer = if proposed.is_system {
-                    Answer::Admin(Err(crate::node::AdminRefusal::OutcomeUnknown))
+                    Answer::Admin(Err(crate::answer::AdminRefusal::OutcomeUnknown))
                 } else if is_planted(Planted::UnknownTakenForNo) {
                     Answer::Write(Err(not_leader.clone()))
                 } else {
@@ -370,7 +369,7 @@ impl Replica {
                     out.answers.push((token, Answer::Read(Err(not_leader.clone()))));
                 }
                 Reader::Status { token } => {
-                    out.answers.push((token, Answer::Admin(Err(crate::node::AdminRefusal::NotLeader { leader }))))
+                    out.answers.push((token, Answer::Admin(Err(crate::answer::AdminRefusal::NotLeader { leader }))))
                 }
                 // Nobody counts a missing answer as yes.
                 Reader::Certify { .. } | Reader::Steward { .. } => {}

@@ -7,7 +7,7 @@
 //! for less. Handing leadership over may break the promise: the leader that asks for it takes no lease in that term.
 
 use crate::planted::{Planted, is_planted};
-use crate::replica::ELECTION_TICKS;
+use crate::time::ELECTION_TICKS;
 
 /// The promise in force, if any.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

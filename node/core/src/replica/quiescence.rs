@@ -9,10 +9,11 @@
 //! for less. Compare CockroachDB's quiescent ranges and TiKV's hibernated regions.
 
 use crate::ids::{NodeId, ShardId};
-use crate::liveness::{Liveness, SILENT_TICKS};
+use crate::liveness::Liveness;
 use crate::message::{RaftEnvelope, RaftKind};
 use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
+use crate::time::SILENT_TICKS;
 
 /// Of so many ticks a quiescent copy counts one. Even so its time-out is a few seconds: what all else forgets is slow,
 /// and not stuck.

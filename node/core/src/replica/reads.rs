@@ -8,11 +8,9 @@ use std::collections::VecDeque;
 
 use crate::command::Read;
 use crate::ids::{NodeId, Token};
-use crate::node::TICK_MS;
 use crate::planted::{Planted, is_planted};
+use crate::time::{ELECTION_TICKS, TICK_MS};
 
-/// Ticks for which a follower that heard of its leader votes for nobody else.
-pub(crate) const ELECTION_TICKS: usize = 14;
 /// The lease: one tick less than a follower may count, three for the drift and steps of its clock.
 const LEASE_MS: u64 = (ELECTION_TICKS as u64 - 4) * TICK_MS;
 /// A round that took longer is given up.

@@ -10,8 +10,8 @@ use crate::message::{PeerMessage, RaftEnvelope, SnapshotAck, SnapshotChunk, Snap
 use crate::planted::{Planted, is_planted};
 use crate::replica::promise::Promise;
 use crate::replica::state::ReplicaState;
-use crate::replica::{Collected, ELECTION_TICKS, Pace, Replica, SnapshotReceive, SnapshotSend, raft_log};
-use crate::time::Now;
+use crate::replica::{Collected, Pace, Replica, SnapshotReceive, SnapshotSend, raft_log};
+use crate::time::{ELECTION_TICKS, Now};
 
 /// Ticks in which a transfer must bring a piece, or another may take its place: its sender gives it up as soon.
 const RECEIVE_TICKS: u64 = 200;

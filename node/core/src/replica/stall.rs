@@ -6,7 +6,8 @@ use crate::ids::NodeId;
 use crate::liveness::Liveness;
 use crate::map::{Replica as Copy, Role};
 use crate::planted::{Planted, is_planted};
-use crate::replica::{ELECTION_TICKS, Replica};
+use crate::replica::Replica;
+use crate::time::ELECTION_TICKS;
 
 /// A copy whose disk has stalled stands for election all the same if the others have had no leader for so long, ten
 /// seconds: whatever keeps them from electing one, it may not.

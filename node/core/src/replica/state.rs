@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Undecodable};
 use crate::engine::{EngineWrite, shard_key, state};
 use crate::ids::{ReplicaId, ShardId};
+use crate::log::INDEX_MAX;
 use crate::log::RecoveredLog;
 use crate::map::Descriptor;
-use crate::node::admit::message::check_members;
+use crate::map::check_members;
 use crate::planted::{Planted, is_planted};
-use crate::replica::admit::INDEX_MAX;
 use crate::time::Version;
 
 /// Index and term that a shard's first replicas start from, as if a first entry had been applied.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::*;
 use crate::engine::EngineWrite;
 use crate::ids::Incarnation;
-use crate::liveness::{Liveness, SILENT_TICKS};
+use crate::liveness::Liveness;
 use crate::log::{EntryKind, HardState, LogEntry};
 use crate::map::Member;
 use crate::message::{RaftKind, SnapshotChunk, SnapshotOffer, SnapshotState};
@@ -442,5 +442,5 @@ fn planted_bugs_of_members_and_pace_are_noticed() {
     let mut replica = copy(&[(2, 1), (3, 2), (4, 2)], 3, &engine);
     replica.stop_at(4);
     plant(None);
-    assert!(tells_early && counts && waited == SILENT_TICKS && replica.unreadable().is_none());
+    assert!(tells_early && counts && waited == crate::time::SILENT_TICKS && replica.unreadable().is_none());
 }

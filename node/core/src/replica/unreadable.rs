@@ -8,7 +8,8 @@ use raft::eraftpb::{Entry, EntryType};
 use crate::codec::{self, Undecodable};
 use crate::planted::{Planted, is_planted};
 use crate::replica::members::MemberChange;
-use crate::replica::{ELECTION_TICKS, Payload, Replica, apply};
+use crate::replica::{Payload, Replica, apply};
+use crate::time::ELECTION_TICKS;
 
 /// What an entry says.
 pub(super) enum Content {

@@ -2,8 +2,8 @@
 //! shard a generation above anything that the copies which are given up may have reached: none of them is one of its
 //! members ever again.
 
+use super::record_key::RecordKey;
 use super::state::{SystemState, fresh};
-use super::stored::RecordKey;
 use super::{Recovery, SystemRefusal, SystemReply};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId, TableId};
 use crate::map::{Descriptor, Member, NodeRecord, RecoveryRecord, Replica, Role, ShardRecord, TableRecord};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::stored::RecordKey;
+use super::record_key::RecordKey;
 use super::{AdminChange, Fence, NewNode, SystemCommand, SystemRefusal, SystemReply};
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use crate::map::{

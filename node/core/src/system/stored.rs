@@ -7,24 +7,15 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::record_key::RecordKey;
 use super::state::{NextIds, SystemState};
 use crate::engine::Unreadable;
-use crate::ids::{ClusterId, Epoch, NodeId, ReplicaId, ShardId, TableId};
+use crate::ids::{ClusterId, Epoch, ReplicaId};
 use crate::map::{Map, MoveLimits, NodeRecord, RecoveryRecord, ShardRecord, TableRecord};
 
 const FORMAT: u8 = 1;
 /// The first byte of each kind of key.
 const FAMILIES: &[u8] = b"hnstr";
-
-/// Which record of the system table; its encoding is the record's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum RecordKey {
-    Head,
-    Node(NodeId),
-    Shard(ShardId),
-    Table(TableId),
-    Recovery(ShardId),
-}
 
 /// What belongs to no single node, table or shard.
 #[derive(Serialize, Deserialize)]
@@ -95,7 +86,7 @@ impl SystemState {
 
     /// True if [`Self::load`] can read this record.
     pub(crate) fn can_load(key: &[u8], value: &[u8]) -> bool {
-        RecordKey::decode(key).is_ok_and(|of| match of {
+        RecordKey::decode(key).is_some_and(|of| match of {
             RecordKey::Head => decode::<Head>(key, value).is_ok(),
             RecordKey::Table(_) => decode::<TableRecord>(key, value).is_ok(),
             RecordKey::Recovery(_) => decode::<RecoveryRecord>(key, value).is_ok(),
@@ -115,7 +106,7 @@ impl SystemState {
         let mut map = Map::default();
         let (mut standing, mut targeted) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in records {
-            match RecordKey::decode(key)? {
+            match RecordKey::decode(key).ok_or_else(|| LoadError::Key(key.to_vec()))? {
                 RecordKey::Head => head = Some(decode(key, value)?),
                 RecordKey::Table(_) => map.put_table(decode::<TableRecord>(key, value)?),
                 RecordKey::Recovery(_) => map.put_recovery(decode::<RecoveryRecord>(key, value)?),
@@ -150,34 +141,6 @@ impl SystemState {
             RecordKey::Recovery(id) => self.map.recoveries.get(&id).map(encode),
             RecordKey::Node(id) => Some(encode(&(self.map.nodes.get(&id)?, self.standing.get(&id)?))),
             RecordKey::Shard(id) => Some(encode(&(self.map.shards.get(&id)?, self.targeted.get(&id)?))),
-        }
-    }
-}
-
-impl RecordKey {
-    fn encode(self) -> Bytes {
-        let (family, id): (u8, Vec<u8>) = match self {
-            Self::Head => (b'h', Vec::new()),
-            Self::Node(id) => (b'n', id.0.to_be_bytes().into()),
-            Self::Shard(id) => (b's', id.0.to_be_bytes().into()),
-            Self::Table(id) => (b't', id.0.to_be_bytes().into()),
-            Self::Recovery(id) => (b'r', id.0.to_be_bytes().into()),
-        };
-        [vec![family], id].concat().into()
-    }
-
-    fn decode(key: &[u8]) -> Result<Self, LoadError> {
-        let unknown = || LoadError::Key(key.to_vec());
-        let (family, id) = key.split_first().ok_or_else(unknown)?;
-        let long = || id.try_into().map(u64::from_be_bytes).map_err(|_| unknown());
-        let short = || id.try_into().map(u32::from_be_bytes).map_err(|_| unknown());
-        match family {
-            b'h' if id.is_empty() => Ok(Self::Head),
-            b'n' => Ok(Self::Node(NodeId(long()?))),
-            b's' => Ok(Self::Shard(ShardId(long()?))),
-            b't' => Ok(Self::Table(TableId(short()?))),
-            b'r' => Ok(Self::Recovery(ShardId(long()?))),
-            _ => Err(unknown()),
         }
     }
 }

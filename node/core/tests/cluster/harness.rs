@@ -13,10 +13,10 @@ use skerry_core::map::{Fragmentation, NodeRecord};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{
     AdminRefusal, AdminReply, AdminRequest, Answer, Identity, Input, LogBatch, Node, NodeConfig, Recovered, Refusal,
-    Status, TICK_MS, bootstrap,
+    Status, bootstrap,
 };
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply};
-use skerry_core::time::{Now, Version};
+use skerry_core::time::{Now, TICK_MS, Version};
 
 #[derive(Default)]
 pub(crate) struct Memory(Mutex<BTreeMap<Bytes, Bytes>>);

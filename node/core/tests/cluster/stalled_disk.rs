@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use skerry_core::ids::{NodeId, TableId};
-use skerry_core::node::{Input, TICK_MS};
+use skerry_core::node::Input;
 use skerry_core::planted::{Planted, plant};
+use skerry_core::time::TICK_MS;
 
 use crate::harness::{Cluster, three_nodes};
 

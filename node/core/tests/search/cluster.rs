@@ -13,9 +13,9 @@ use skerry_core::map::{
     ShardRecord, TableRecord,
 };
 use skerry_core::message::PeerMessage;
-use skerry_core::node::{Answer, Effects, Identity, Input, Node, NodeConfig, Recovered, TICK_MS};
+use skerry_core::node::{Answer, Effects, Identity, Input, Node, NodeConfig, Recovered};
 use skerry_core::replica::ReplicaView;
-use skerry_core::time::Now;
+use skerry_core::time::{Now, TICK_MS};
 
 use crate::choices::Choices;
 use crate::clients::Asked;

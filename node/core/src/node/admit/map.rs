@@ -2,10 +2,10 @@
 
 use crate::ids::{Epoch, TableId};
 use crate::limits::{REPLICATION_FACTOR_MAX, TABLE_NAME_BYTES_MAX};
-use crate::map::{Map, MapDelta, NodeRecord, RecoveryRecord, ShardRecord, TableRecord};
-use crate::node::admit::message::{INCARNATION_JUMP_MAX, check_members};
+use crate::log::INDEX_MAX;
+use crate::map::{Map, MapDelta, NodeRecord, RecoveryRecord, ShardRecord, TableRecord, check_members};
+use crate::node::admit::message::INCARNATION_JUMP_MAX;
 use crate::planted::{Planted, is_planted};
-use crate::replica::admit::INDEX_MAX;
 
 /// Changes that a node may have missed: a thousand recoveries of the system shard, each of which skips 2^32.
 pub const EPOCH_JUMP_MAX: u64 = 1 << 42;

@@ -1,19 +1,15 @@
 //! What a message may say, by what this node's map knows. Raft messages and snapshots are looked at by the copy that
 //! they are for: see `replica/admit.rs`. Maps are looked at where they are taken in: see `authority.rs`.
 
-use crate::ids::{Incarnation, NodeId, ReplicaId, ShardId};
-use crate::limits::REPLICATION_FACTOR_MAX;
-use crate::map::{Descriptor, Map, Replica, ShardRecord};
+use crate::ids::{Incarnation, NodeId, ShardId};
+use crate::log::INDEX_MAX;
+use crate::map::{Map, ShardRecord, check_descriptor, home_of};
 use crate::message::{LEADERLESS_MAX, NodeReport, PeerMessage, Report, ShardReport};
-use crate::node::admit::home_of;
 use crate::planted::{Planted, is_planted};
-use crate::replica::admit::INDEX_MAX;
 
 /// A node's start may be this much above the registry's: as many starts as it could make in a row, each of them over
 /// before it was registered. A forged start shuts the node out until it has started as often.
 pub const INCARNATION_JUMP_MAX: u64 = 1 << 16;
-/// A descriptor may be this many changes ahead of the map's record: a thousand recoveries, each of which skips 2^32.
-pub const GENERATION_JUMP_MAX: u64 = 1 << 42;
 /// `host:port`, and a failure domain: as long as a DNS name can be, twice.
 const NAME_BYTES_MAX: u64 = 512;
 /// Bytes that are told of anything. Sums over all shards do not overflow.
@@ -181,35 +177,6 @@ fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refu
         return wrong("in_sync");
     }
     at_most("bytes", (*bytes).max(moving.0).max(moving.1), BYTES_MAX)
-}
-
-/// What a shard may have become since the map's record of it. `Err` = the field that cannot be so.
-pub(crate) fn check_descriptor(
-    descriptor: &Descriptor,
-    record: &ShardRecord,
-    replica_max: ReplicaId,
-) -> Result<(), &'static str> {
-    let known = &record.descriptor;
-    if (known.table, &known.start, &known.end) != (descriptor.table, &descriptor.start, &descriptor.end) {
-        return Err("bounds");
-    }
-    let generation = descriptor.generation.0;
-    if generation == 0 || generation > known.generation.0.saturating_add(GENERATION_JUMP_MAX) {
-        return Err("generation");
-    }
-    let is_at_home = |copy: &Replica| home_of(record, copy.id).is_none_or(|home| home == copy.node);
-    let are_given = descriptor.members.iter().all(|member| member.replica.id <= replica_max);
-    let are_at_home = descriptor.members.iter().all(|member| is_at_home(&member.replica));
-    if are_given && are_at_home { check_members(descriptor) } else { Err("members") }
-}
-
-/// Each copy once, in order, and not more than a shard can have.
-pub(crate) fn check_members(descriptor: &Descriptor) -> Result<(), &'static str> {
-    let members = &descriptor.members;
-    let is_sorted = members.is_sorted_by(|a, b| a.replica.id < b.replica.id);
-    let are_named = members.iter().all(|member| member.replica.id.0 != 0 && member.replica.node.0 != 0);
-    let are_few = (1..=2 * REPLICATION_FACTOR_MAX).contains(&members.len());
-    if is_sorted && are_named && are_few { Ok(()) } else { Err("members") }
 }
 
 fn at_most(field: &'static str, value: u64, max: u64) -> Result<(), Refused> {

@@ -1,5 +1,7 @@
 //! Claims about what belongs together at a start: a copy whose log may lack what it promised is lost, no other is.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::ids::ShardId;
 use crate::log::{EntryKind, LogEntry};

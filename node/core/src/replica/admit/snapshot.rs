@@ -3,13 +3,12 @@
 
 use bytes::Bytes;
 
-use super::{INDEX_MAX, RaftFacts, TERM_JUMP_MAX, sender};
+use super::{RaftFacts, TERM_JUMP_MAX, sender};
 use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key, shard_key, state};
 use crate::ids::{NodeId, ReplicaId, ShardId};
-use crate::map::{Descriptor, ShardRecord};
+use crate::log::INDEX_MAX;
+use crate::map::{Descriptor, ShardRecord, check_descriptor, check_members, home_of};
 use crate::message::{SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
-use crate::node::admit::home_of;
-use crate::node::admit::message::{check_descriptor, check_members};
 use crate::planted::{Planted, is_planted};
 use crate::record;
 use crate::replica::Replica;

@@ -1,8 +1,8 @@
 //! What a node, and the leader of a shard, can say, and what they cannot.
 
 use super::*;
-use crate::ids::{ClusterId, Epoch, Generation};
-use crate::map::{Member, NodeRecord, NodeState, Role};
+use crate::ids::{ClusterId, Epoch, Generation, ReplicaId};
+use crate::map::{Descriptor, Member, NodeRecord, NodeState, Replica, Role};
 use crate::message::{LedReport, Report};
 
 /// What is made of a sound one.

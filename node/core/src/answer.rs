@@ -1,10 +1,13 @@
 //! What a node answers its clients, and why it may not serve them.
 
+mod admin;
+
+pub use admin::{AdminRefusal, AdminReply, Certificate, NotYet, Removal, Status};
+
 use crate::command::{Outcome, ReadResult};
 use crate::ids::{Epoch, NodeId, ShardId, TableId};
 use crate::key::KeyError;
 use crate::limits::LimitExceeded;
-use crate::node::{AdminRefusal, AdminReply};
 use crate::time::{Version, lag};
 
 /// The answer to a token.

@@ -1,0 +1,43 @@
+//! What a shard's members can be, whoever says so.
+
+use crate::ids::{NodeId, ReplicaId};
+use crate::limits::REPLICATION_FACTOR_MAX;
+use crate::map::{Descriptor, Replica, ShardRecord};
+
+/// A descriptor may be this many changes ahead of the map's record: a thousand recoveries, each of which skips 2^32.
+pub const GENERATION_JUMP_MAX: u64 = 1 << 42;
+
+/// The node of a copy that is a member of the shard, or is to become one.
+pub(crate) fn home_of(record: &ShardRecord, replica: ReplicaId) -> Option<NodeId> {
+    let assigned = record.assigned.iter().find(|copy| copy.id == replica).map(|copy| copy.node);
+    record.descriptor.node_of(replica).or(assigned)
+}
+
+/// What a shard may have become since the map's record of it. `Err` = the field that cannot be so.
+pub(crate) fn check_descriptor(
+    descriptor: &Descriptor,
+    record: &ShardRecord,
+    replica_max: ReplicaId,
+) -> Result<(), &'static str> {
+    let known = &record.descriptor;
+    if (known.table, &known.start, &known.end) != (descriptor.table, &descriptor.start, &descriptor.end) {
+        return Err("bounds");
+    }
+    let generation = descriptor.generation.0;
+    if generation == 0 || generation > known.generation.0.saturating_add(GENERATION_JUMP_MAX) {
+        return Err("generation");
+    }
+    let is_at_home = |copy: &Replica| home_of(record, copy.id).is_none_or(|home| home == copy.node);
+    let are_given = descriptor.members.iter().all(|member| member.replica.id <= replica_max);
+    let are_at_home = descriptor.members.iter().all(|member| is_at_home(&member.replica));
+    if are_given && are_at_home { check_members(descriptor) } else { Err("members") }
+}
+
+/// Each copy once, in order, and not more than a shard can have.
+pub(crate) fn check_members(descriptor: &Descriptor) -> Result<(), &'static str> {
+    let members = &descriptor.members;
+    let is_sorted = members.is_sorted_by(|a, b| a.replica.id < b.replica.id);
+    let are_named = members.iter().all(|member| member.replica.id.0 != 0 && member.replica.node.0 != 0);
+    let are_few = (1..=2 * REPLICATION_FACTOR_MAX).contains(&members.len());
+    if is_sorted && are_named && are_few { Ok(()) } else { Err("members") }
+}

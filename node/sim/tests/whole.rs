@@ -52,7 +52,7 @@ fn a_seed_of_the_whole_system_replays_to_the_same_trace() {
 /// Each bug, the seeds within which it must be caught, and what must be said of it.
 const BUGS: [(OperatorBug, u64, &str); 13] = [
     (OperatorBug::RestartsAllUnready, 400, "one node at a time is ended"),
-    (OperatorBug::TakesAnothersClaim, 60, "nothing of another database is taken or changed"),
+    (OperatorBug::TakesAnothersClaim, 400, "nothing of another database is taken or changed"),
     (OperatorBug::DeletesWhileUnknown, 300, "no node that runs is ended while the steward is silent"),
     (OperatorBug::MissingAnswerIsDrained, 60, "no node is removed without a certificate"),
     (OperatorBug::VictimsRecomputed, 1_500, "NodesJoining"),

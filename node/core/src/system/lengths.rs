@@ -8,7 +8,7 @@ use crate::limits::{ENCODED_KEY_BYTES_MAX, NODE_WORD_BYTES_MAX};
 /// # Errors
 ///
 /// Of the first word that is too long.
-pub fn check_lengths(command: &SystemCommand) -> Result<(), SystemRefusal> {
+pub(crate) fn check_lengths(command: &SystemCommand) -> Result<(), SystemRefusal> {
     let check = |what: &str, bytes: usize, allowed| {
         let too_long = SystemRefusal::TooLong { what: what.to_owned(), bytes, allowed };
         if bytes > allowed { Err(too_long) } else { Ok(()) }

@@ -14,10 +14,10 @@ pub use written::Written;
 
 use kube::Api;
 use kube::api::PostParams;
-use skerry_api::{CLUSTER_ID, DATABASE_LABEL, DistributedDatabase};
+use skerry_api::{CLUSTER_ID, DATABASE_LABEL, DistributedDatabase, REPLACE, Replacement};
 use skerry_core::ids::Epoch;
 use skerry_operator_core::kubernetes::{Action, Scene, actions, upkeep};
-use skerry_operator_core::{Decision, Step, Wait, one_may_go};
+use skerry_operator_core::{Decision, Plan, Step, Wait, one_may_go};
 
 use crate::context::Context;
 use crate::observe::{ObserveError, Sight};
@@ -41,6 +41,11 @@ pub async fn identify(
     let mut status = status;
     // What is taken up was founded before.
     status.founded |= adopted.is_some();
+    // A status that was lost does not say what was replaced before: what is asked for by now may be done.
+    let asked = metadata.annotations.as_ref().and_then(|a| a.get(REPLACE)).filter(|_| status.cluster_id.is_none());
+    let asked = asked.map(|slot| slot.trim()).filter(|slot| (1..=63).contains(&slot.chars().count()));
+    let as_done = |slot: &str| Replacement { slot: slot.to_owned(), node: None, volume: None };
+    status.replacement = status.replacement.or(asked.map(as_done));
     status.cluster_id = status.cluster_id.or(adopted).or(metadata.uid.clone());
     status.image = status.image.or_else(|| Some(context.node_image.clone()));
     status.selector = Some(format!("{DATABASE_LABEL}={name}"));
@@ -67,12 +72,14 @@ pub async fn apply(writer: &mut Writer<'_>, decision: &Decision, seen: &Sight) -
         let mut plan = decision.plan.clone();
         // Until it was written, another pod may have been evicted that was ready at this look. The next one sees it.
         plan.steps.retain(|step| !(is_new && matches!(step, Step::RestartNode { .. })));
+        let changed = writer.keep_from_changed(&mut plan);
         let all = writer.upkeep(&scene).into_iter().chain(actions(&plan, &scene));
         let (growing, others): (Vec<_>, Vec<_>) = all.partition(|action| matches!(action, Action::GrowClaim { .. }));
         // Neither waits for the other: not every storage class lets volumes grow, and a database may need larger ones to
         // take anything.
         let done = write(writer, &others, plan.based_on.epoch, 1).await;
-        done.and(write(writer, &growing, plan.based_on.epoch, REFUSED_MAX).await)
+        let done = done.and(write(writer, &growing, plan.based_on.epoch, REFUSED_MAX).await);
+        done.and(changed.map_or(Ok(()), |set| Err(ApplyError::Changed(set))))
     };
     done.await.err().map(|error| error.text())
 }
@@ -113,6 +120,20 @@ fn may_evict(decision: &Decision, seen: &Sight) -> bool {
 }
 
 impl Writer<'_> {
+    /// No pod is restarted as somebody else has written: that is put right first. Returns one StatefulSet of which a pod was
+    /// to be restarted.
+    fn keep_from_changed(&self, plan: &mut Plan) -> Option<String> {
+        let set_of = |slot: &str| slot.rsplit_once('-').map(|(set, _)| set.to_owned());
+        let is_changed = |set: &String| self.cluster.sets.get(set).is_some_and(|set| self.is_changed(set));
+        let changed = |step: &Step| {
+            let Step::RestartNode { slot } = step else { return None };
+            set_of(slot).filter(is_changed)
+        };
+        let first = plan.steps.iter().find_map(changed);
+        plan.steps.retain(|step| changed(step).is_none());
+        first
+    }
+
     fn upkeep(&self, scene: &Scene<'_>) -> Vec<Action> {
         let spec = &self.database().spec;
         let size = spec.storage.size.as_str();

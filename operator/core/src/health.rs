@@ -66,8 +66,14 @@ pub fn does_without(status: &Status, node: NodeId) -> bool {
 
 /// Shards that would be without a majority in sync if this node were gone: or that have no leader, which would know.
 pub fn needing(status: &Status, node: NodeId) -> Vec<ShardId> {
+    needing_of(status, node, |_| true)
+}
+
+/// The same, where only copies on nodes count that are up.
+pub(crate) fn needing_of(status: &Status, node: NodeId, is_up: impl Fn(NodeId) -> bool) -> Vec<ShardId> {
     let goes_on = |shard: &ShardNow<'_>| {
-        let has = |voting: [Role; 2]| has_majority_without(shard, node, voting);
+        let counts = |other: NodeId| other != node && is_up(other);
+        let has = |voting: [Role; 2]| has_majority_of(shard, counts, voting);
         shard.leader().is_some() && has([Role::Voter, Role::Incoming]) && has([Role::Voter, Role::Outgoing])
     };
     let needing = shards_now(status).into_iter().filter(|shard| is_on(shard, node) && !goes_on(shard));
@@ -84,9 +90,9 @@ fn is_on(shard: &ShardNow<'_>, node: NodeId) -> bool {
     shard.descriptor.members.iter().any(|m| m.replica.node == node)
 }
 
-fn has_majority_without(shard: &ShardNow<'_>, node: NodeId, voting: [Role; 2]) -> bool {
+fn has_majority_of(shard: &ShardNow<'_>, counts: impl Fn(NodeId) -> bool, voting: [Role; 2]) -> bool {
     let voters = || shard.descriptor.members.iter().filter(|m| voting.contains(&m.role));
-    let left = voters().filter(|m| m.replica.node != node && shard.in_sync().contains(&m.replica.id));
+    let left = voters().filter(|m| counts(m.replica.node) && shard.in_sync().contains(&m.replica.id));
     2 * left.count() > voters().count()
 }
 

@@ -22,6 +22,8 @@ const GAP_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LookHistory {
     last: Option<Last>,
+    /// The first and the last look at which the steward answered.
+    answered: Option<(Duration, Duration)>,
     watched: Watched,
 }
 
@@ -44,6 +46,8 @@ pub struct Watched {
     absent: BTreeMap<String, Duration>,
     /// Nodes that the steward did not hear.
     silent: BTreeMap<NodeId, Duration>,
+    /// Since the first look at which the steward answered.
+    answering: Duration,
 }
 
 impl Watched {
@@ -65,6 +69,11 @@ impl Watched {
     pub fn silent(&self, node: NodeId) -> Duration {
         self.silent.get(&node).copied().unwrap_or_default()
     }
+
+    /// For how long it could be watched who is silent, and times in which the steward did not answer.
+    pub fn answering(&self) -> Duration {
+        self.answering
+    }
 }
 
 impl LookHistory {
@@ -77,6 +86,10 @@ impl LookHistory {
             generation: crate::validate::generation(database),
             removal: (database.spec.table_removal, database.spec.table_removal_delay_seconds),
         };
+        // Another database of the same name.
+        if self.last.as_ref().is_some_and(|last| last.uid != now.uid) {
+            *self = Self::default();
+        }
         let last = self.last.replace(now.clone());
         let gap = last.as_ref().map_or(Duration::ZERO, |last| at.saturating_sub(last.at));
         let gap = if gap <= GAP_MAX { gap } else { Duration::ZERO };
@@ -87,6 +100,14 @@ impl LookHistory {
         let tables = announced.map(|removal| (removal.table, removal.name.clone()));
         count(&mut self.watched.tables, tables, gap);
         if let Some(status) = observed.database.known() {
+            let (first, before) = self.answered.unwrap_or((at, at));
+            self.answered = Some((first, at));
+            self.watched.answering = at.saturating_sub(first);
+            // Who was silent before and is so again may have been heard while nobody could look.
+            let gap = at.saturating_sub(before);
+            if gap > GAP_MAX {
+                self.watched.silent.clear();
+            }
             let silent = status.map.nodes.keys().filter(|node| !is_heard(status, **node)).copied();
             count(&mut self.watched.silent, silent, gap);
         }

@@ -188,9 +188,10 @@ fn annotation<'a>(database: &'a DistributedDatabase, name: &str) -> Option<&'a s
     database.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
-/// Shards by their ids, such as `s4, s7`. What is none names none.
+/// Shards by their ids, such as `s4, s7`. What is none names none, and the system shard cannot be done without.
 fn shards(text: &str) -> BTreeSet<ShardId> {
-    text.split(',').filter_map(|id| id.trim().strip_prefix('s')?.parse().ok().map(ShardId)).collect()
+    let shards = text.split(',').filter_map(|id| id.trim().strip_prefix('s')?.parse().ok().map(ShardId));
+    shards.filter(|shard| *shard != ShardId::SYSTEM).collect()
 }
 
 fn approval(database: &DistributedDatabase) -> Approval {

@@ -24,15 +24,15 @@ impl Writer<'_> {
         Ok(())
     }
 
-    pub(super) async fn apply_set(&self, zone: &str, replicas: u32) -> Result<(), ApplyError> {
+    /// Returns it as it is then.
+    pub(super) async fn apply_set(&self, zone: &str, replicas: u32) -> Result<Option<StatefulSet>, ApplyError> {
         let name = self.names.set(zone);
-        let Some(seen) = self.cluster.sets.get(&name) else { return Ok(()) };
+        let Some(seen) = self.cluster.sets.get(&name) else { return Ok(None) };
         let mut set = stateful_set(&self.blueprint(), zone, replicas, Some(&seen.claims));
         set.metadata.uid = Some(seen.uid.clone());
         set.metadata.resource_version = Some(seen.version.clone());
         let by_us = PatchParams::apply(MANAGER).force();
-        self.sets().patch(&name, &by_us, &Patch::Apply(&set)).await.map_err(ApplyError::of(name))?;
-        Ok(())
+        self.sets().patch(&name, &by_us, &Patch::Apply(&set)).await.map(Some).map_err(ApplyError::of(name))
     }
 
     pub(super) async fn scale_set(&self, set: &str, version: &str, replicas: u32) -> Result<(), ApplyError> {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
 use kube::{Api, Resource};
+use serde_json::Value;
 use skerry_api::{DistributedDatabase, DistributedDatabaseStatus};
 use skerry_core::ids::{Epoch, Incarnation, NodeId};
 use skerry_core::node::Removal;
@@ -21,7 +23,7 @@ use crate::leadership::LeaseLost;
 use crate::node_admin::{AdminFailure, Target};
 use crate::observe::Sight;
 
-/// No pod is ended on what was seen so long ago: another may be away by now.
+/// No pod is ended and no volume given up on what was seen so long ago: another may be away by now.
 const LOOK_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Why a write was not made, or may not have been. It is planned again.
@@ -68,6 +70,9 @@ pub enum ApplyError {
     /// Nothing was written: what was decided was decided on something older.
     #[error("the resource has changed meanwhile, or was looked at too long ago")]
     Outdated,
+    /// No pod is ended: it would come back as somebody else has written.
+    #[error("the StatefulSet {0} is not as it was written, and is put right within minutes: no pod of it is restarted")]
+    Changed(String),
     /// The node stays.
     #[error("{node} cannot be removed yet: {why}")]
     NotSafe {
@@ -87,6 +92,15 @@ impl ApplyError {
     pub fn text(&self) -> String {
         chain(self)
     }
+}
+
+/// Names what a StatefulSet says, but for how many pods it has.
+fn of_spec(spec: &Value) -> String {
+    let mut spec = spec.clone();
+    if let Value::Object(fields) = &mut spec {
+        fields.remove("replicas");
+    }
+    spec.to_string()
 }
 
 /// Writes for one database.
@@ -132,14 +146,21 @@ impl<'a> Writer<'a> {
         if set.digest.as_ref() != Some(&digest) {
             return true;
         }
-        let wanted = stateful_set(&self.blueprint(), zone, set.replicas, Some(&set.claims));
-        !is_as_written(&wanted, &set.spec) && !self.context.written.is_fresh(&set.uid, &digest)
+        self.is_changed(set) && !self.context.written.is_fresh(&set.uid, &digest)
     }
 
-    fn note_set(&self, zone: &str) {
+    /// True if somebody has changed the StatefulSet since it was written. What the API server makes of it with every write
+    /// is no change.
+    pub(super) fn is_changed(&self, set: &Set) -> bool {
+        let wanted = stateful_set(&self.blueprint(), &set.zone, set.replicas, Some(&set.claims));
+        !is_as_written(&wanted, &set.spec) && self.context.written.version(&set.uid) != Some(of_spec(&set.spec))
+    }
+
+    fn note_set(&self, zone: &str, there: &StatefulSet) {
         if let Some(set) = self.cluster.sets.get(&self.names.set(zone)) {
             let digest = digest(&self.blueprint(), zone, Some(&set.claims));
-            self.context.written.note(set.uid.clone(), digest, None);
+            let spec = serde_json::to_value(&there.spec).unwrap_or_default();
+            self.context.written.note(set.uid.clone(), digest, Some(of_spec(&spec)));
         }
     }
 
@@ -156,12 +177,15 @@ impl<'a> Writer<'a> {
             Action::Found { address } => self.context.admin.found(address, &self.target).await?,
             Action::CreateSet { zone, replicas } => self.create_set(zone, *replicas).await?,
             Action::ApplySet { zone, replicas } => {
-                self.note_set(zone);
-                self.apply_set(zone, *replicas).await?;
+                if let Some(there) = self.apply_set(zone, *replicas).await? {
+                    self.note_set(zone, &there);
+                }
             }
             Action::ScaleSet { set, version, replicas } => self.scale_set(set, version, *replicas).await?,
             Action::DeleteSet { set, uid } => self.delete_set(set, uid).await?,
-            Action::DeletePod { .. } if self.at.elapsed() > LOOK_AGE_MAX => return Err(ApplyError::Outdated),
+            Action::DeletePod { .. } | Action::DeleteClaim { .. } if self.at.elapsed() > LOOK_AGE_MAX => {
+                return Err(ApplyError::Outdated);
+            }
             Action::DeletePod { pod, uid, at_once } => self.delete_pod(pod, uid, *at_once).await?,
             Action::Quarantine { claim, uid, node, epoch } => self.quarantine(claim, uid, *node, *epoch).await?,
             Action::RetainVolume { volume, node } => self.retain_volume(volume, *node).await?,

@@ -38,6 +38,12 @@ impl Written {
         objects.get(object).is_some_and(|last| last.text == text && last.at.elapsed() < until(last))
     }
 
+    /// Of the object after the last write.
+    pub fn version(&self, object: &str) -> Option<String> {
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.get(object).and_then(|last| last.version.clone())
+    }
+
     /// It is written, and has this version now.
     pub fn note(&self, object: String, text: String, version: Option<String>) {
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);

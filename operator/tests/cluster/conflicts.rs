@@ -174,4 +174,47 @@ async fn stateful_set_that_was_changed_by_hand_is_put_right_and_not_in_a_loop() 
     change(&world);
     world.rest().await;
     assert_eq!(image(&world), json!("theirs"), "whoever does it again at once may do so every time");
+    // Its pods were restarted so, one after the other.
+    let theirs = world.change(|ground| {
+        let pods: Vec<Value> =
+            ground.objects.keys("pods").iter().filter_map(|k| ground.objects.get(k).cloned()).collect();
+        pods.iter().filter(|pod| pod["spec"]["containers"][0]["image"] == "theirs").count()
+    });
+    assert_eq!(theirs, 0, "{}", world.story());
+    let told = world.change(|ground| ground.resource()["status"].to_string());
+    assert!(told.contains("shop-a is not as it was written"), "{told}");
+}
+
+/// What is written into every write by the API server's own helpers is no change, and holds no rollout up.
+#[tokio::test]
+async fn stateful_set_into_which_every_write_is_changed_is_rolled_out() {
+    let mut world = World::at_rest(spec(3, 3)).await;
+    world.change(|ground| ground.objects.other_images = true);
+    world.change(|ground| ground.edit(&json!({"spec": {"resources": {"memory": "2Gi"}}})));
+    world.rest().await;
+    let memories = world.change(|ground| {
+        let keys = ground.objects.keys("pods");
+        let memory = |pod: &Value| pod["spec"]["containers"][0]["resources"]["requests"]["memory"].clone();
+        keys.iter().filter_map(|k| ground.objects.get(k).map(memory)).collect::<Vec<_>>()
+    });
+    assert_eq!(memories, vec![memories[0].clone(); 3], "{}", world.story());
+}
+
+/// As after a restore from a backup, which keeps no status: what the annotation asks for was done before.
+#[tokio::test]
+async fn replacement_that_is_asked_for_is_not_repeated_when_the_status_is_lost() {
+    let mut world = World::at_rest(spec(3, 3)).await;
+    let id = world.change(|ground| ground.resource()["status"]["clusterId"].clone());
+    world.change(|ground| {
+        ground.log.clear();
+        let annotations = json!({"skerry.io/cluster-id": id, "skerry.io/replace": "shop-a-0"});
+        ground.objects.edit(&Ground::resource_key(), |resource| {
+            resource["metadata"]["annotations"] = annotations.clone();
+            resource["status"] = Value::Null;
+        });
+    });
+    world.take_over();
+    world.rest().await;
+    assert!(!world.story().contains("delete persistentvolumeclaims"), "{}", world.story());
+    world.check_wanted();
 }

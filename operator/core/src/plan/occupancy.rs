@@ -162,6 +162,12 @@ impl<'a> Seats<'a> {
         self.sitting.get(slot).copied()
     }
 
+    /// The slot of a node, whether or not it is to stay.
+    pub(super) fn slot_of(&self, node: NodeId) -> Option<&'a Slot> {
+        let (name, _) = self.sitting.iter().find(|(_, there)| there.id == node)?;
+        self.slot(name)
+    }
+
     /// Every slot that is to stay.
     pub(super) fn staying_slots(&self) -> impl Iterator<Item = (&'a str, &'a Slot)> {
         self.slots.iter().map(|(name, slot)| (name.as_str(), slot)).filter(|(name, _)| self.is_to_stay(name))

@@ -16,12 +16,19 @@ use skerry_core::node::Status;
 
 use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
-use crate::health::{is_heard, leaderless_on, needing};
+use crate::health::{is_heard, leaderless_on, needing_of, shards_now};
 use crate::observed::{Observed, Slot};
 use crate::validate::Validated;
 
 /// Whoever replaces a silent node has itself seen it silent for so long: the time since it was written down may be wrong.
 const SILENT_MIN: Duration = Duration::from_secs(60);
+
+/// The first look of a process is noted before it can count; times are in whole seconds. By more than this what is written
+/// down is not what was watched.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// As the schema bounds a slot's name.
+const SLOT_CHARS_MAX: usize = 63;
 
 /// What is to be written down with the status, and is acted on only when it was read from there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,55 +108,62 @@ impl Scene<'_> {
         self.seats.staying_slots().filter(is_lost).map(next).collect()
     }
 
-    /// Nodes that were silent for as long as the spec says.
+    /// Nodes that were silent for as long as the spec says. What was begun goes on, whatever it says by now.
     fn of_silent_nodes(&self) -> Vec<Next> {
-        let Some(after) = self.validated.replace_silent_after else { return Vec::new() };
-        let is_due = |silent: &SilentNode| {
-            let node = node_id(silent.node);
-            let elapsed = Duration::try_from(self.seen.now.0.duration_since(silent.since.0)).unwrap_or_default();
-            elapsed >= after && node.is_some_and(|node| self.seen.watched.silent(node) >= after.min(SILENT_MIN))
-        };
         // Those with a lost volume are no matter of silence.
-        let candidates = self.seen.silent.iter().filter(|silent| self.is_silent(silent) && !self.is_lost(&silent.slot));
-        candidates
-            .map(|silent| {
-                if !self.is_still(silent) {
-                    return Err(Wait::Replacing { slot: silent.slot.clone() });
-                }
-                if is_due(silent) {
-                    return self.given_up(&silent.slot, node_id(silent.node));
-                }
-                let watched = self.seen.watched.silent(node_id(silent.node).unwrap_or_default());
-                let by_itself = self.after(after.min(SILENT_MIN).saturating_sub(watched));
-                let written =
-                    SignedDuration::try_from(after).ok().and_then(|after| silent.since.0.checked_add(after).ok());
-                let at = Time(written.map_or(by_itself.0, |written| written.max(by_itself.0)));
-                Err(Wait::NodeSilent { slot: silent.slot.clone(), at })
-            })
-            .collect()
+        let candidates = self.seen.silent.iter().filter(|silent| !self.is_lost(&silent.slot));
+        candidates.filter_map(|silent| self.of_silent_node(silent)).collect()
+    }
+
+    fn of_silent_node(&self, silent: &SilentNode) -> Option<Next> {
+        let is_begun = self.is_begun(&silent.slot, Some(silent.node), silent.volume.as_ref());
+        if !self.is_still(silent) {
+            return is_begun.then(|| Err(Wait::Replacing { slot: silent.slot.clone() }));
+        }
+        let (after, node) = (self.validated.replace_silent_after?, node_id(silent.node)?);
+        let (since, watched) = (self.since(silent), self.seen.watched.silent(node));
+        let elapsed = Duration::try_from(self.seen.now.0.duration_since(since.0)).unwrap_or_default();
+        if elapsed >= after && watched >= after.min(SILENT_MIN) {
+            return Some(self.given_up(&silent.slot, Some(node)));
+        }
+        let by_itself = self.after(after.min(SILENT_MIN).saturating_sub(watched));
+        let written = SignedDuration::try_from(after).ok().and_then(|after| since.0.checked_add(after).ok());
+        let at = Time(written.map_or(by_itself.0, |written| written.max(by_itself.0)));
+        Some(Err(Wait::NodeSilent { slot: silent.slot.clone(), at }))
     }
 
     /// What a person asked for, if it is not done.
     fn of_a_person(&self) -> Option<Next> {
-        let slot = self.validated.replace.clone()?;
-        if self.seats.slot(&slot).is_none() {
+        let begun = self.begun_for_a_person();
+        let Some(slot) = self.validated.replace.clone() else {
+            return begun.map(|asked| Err(Wait::Replacing { slot: asked.slot.clone() }));
+        };
+        if !self.stays(&slot) {
+            if self.seats.slot(&slot).is_some() {
+                return Some(Err(Wait::ReplacementHeld { slot, why: "its node is to leave".to_owned() }));
+            }
             let there = self.seats.staying_slots().map(|(name, _)| name.to_owned()).collect();
             return Some(Err(Wait::NoSuchSlot { slot, there }));
+        }
+        if let Some(other) = begun.filter(|asked| asked.slot != slot) {
+            return Some(Err(one_at_a_time(&slot, &other.slot)));
         }
         let asked = self.seen.replacement.as_ref().filter(|asked| asked.slot == slot);
         // It is written down with this look, and acted on at the next.
         let Some(asked) = asked else { return Some(Err(Wait::Replacing { slot })) };
         let node = self.node(&slot);
-        if node.map(id_of) != asked.node {
+        if is_done_with(asked) || node.map(id_of) != asked.node {
             return None;
         }
         let is_silent = node.is_none_or(|node| !self.is_heard(node));
+        let there = self.seats.slot(&slot).filter(|there| there.volume.id == asked.volume);
         // It was heard when its pod was told to end, and its host does not say that it has.
-        let is_stuck = self.seats.slot(&slot).is_some_and(|s| s.process.ending && s.volume.id == asked.volume);
-        if is_stuck && is_silent {
+        if there.is_some_and(|there| there.process.ending) && is_silent {
             return Some(Ok(Replace { slot, silent: true }));
         }
-        if self.is_begun(asked) {
+        // The claim was told to go, and the pod that holds it was not.
+        let is_half = there.is_some_and(|there| there.volume.set_aside && !there.process.ending);
+        if !is_half && begun.is_some() {
             return Some(Err(Wait::Replacing { slot }));
         }
         Some(self.given_up(&slot, node))
@@ -157,24 +171,31 @@ impl Scene<'_> {
 
     /// A volume that is there is given up only if every shard goes on without its node, and nothing else is on its way.
     fn given_up(&self, slot: &str, node: Option<NodeId>) -> Next {
-        let held = |why: String| Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         if let Some(other) = self.under_way(slot) {
-            return held(format!("{other} is being replaced or joins: one at a time"));
+            return Err(one_at_a_time(slot, &other));
         }
-        let needing = node.map(|node| needing(self.status, node)).unwrap_or_default();
+        let needing = node.map(|node| needing_of(self.status, node, |other| self.is_up(other))).unwrap_or_default();
         if !needing.is_empty() {
-            return held(format!("no majority would be left of {}", named(&needing)));
+            let why = format!("no majority would be left of {}", named(&needing));
+            return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
         let silent = node.is_none_or(|node| !self.is_heard(node));
         Ok(Replace { slot: slot.to_owned(), silent })
     }
 
+    /// True if the node is known to stay up: what was last said of its copies may be of before its process was told to
+    /// end, or its volume given up.
+    fn is_up(&self, node: NodeId) -> bool {
+        let of_node = |slot: &&Slot| slot.process.ready && !slot.process.ending && !slot.volume.set_aside;
+        self.is_heard(node) && self.seats.slot_of(node).filter(of_node).is_some()
+    }
+
     /// What is being replaced now, or is yet to join.
     fn under_way(&self, slot: &str) -> Option<String> {
         let set_aside = self.seats.staying_slots().find(|(name, there)| *name != slot && there.volume.set_aside);
-        let is_begun = |silent: &&SilentNode| silent.slot != slot && self.is_silent(silent) && !self.is_still(silent);
+        let is_begun = |s: &&SilentNode| s.slot != slot && self.is_begun(&s.slot, Some(s.node), s.volume.as_ref());
         let begun = self.seen.silent.iter().find(is_begun).map(|silent| silent.slot.clone());
-        let asked = self.seen.replacement.as_ref().filter(|asked| asked.slot != slot && self.is_begun(asked));
+        let asked = self.begun_for_a_person().filter(|asked| asked.slot != slot);
         let joining = self.seats.joining().into_iter().find(|name| name != slot);
         let leaving = self.seats.without_slot().find(|node| !self.is_given_up(node.id));
         set_aside
@@ -185,10 +206,18 @@ impl Scene<'_> {
             .or_else(|| leaving.map(|node| node.id.to_string()))
     }
 
-    /// True if the volume was given up, and nobody has joined on another one yet.
-    fn is_begun(&self, asked: &Replacement) -> bool {
-        let is_another = |slot: &Slot| slot.volume.id != asked.volume || slot.volume.set_aside;
-        self.node(&asked.slot).map(id_of) == asked.node && self.seats.slot(&asked.slot).is_some_and(is_another)
+    /// True if the volume was given up, and nobody has joined on another one yet. The old node may be heard meanwhile: until
+    /// its host knows that it is to end. One that serves from the slot has its volume.
+    fn is_begun(&self, slot: &str, node: Option<i64>, volume: Option<&String>) -> bool {
+        let there = self.node(slot);
+        let Some(place) = self.seats.slot(slot).filter(|_| there.map(id_of) == node) else { return false };
+        let serves = place.process.ready && there.is_some_and(|node| self.is_heard(node));
+        place.volume.set_aside || (place.volume.id.as_ref() != volume && !serves)
+    }
+
+    fn begun_for_a_person(&self) -> Option<&Replacement> {
+        let begun = |a: &&Replacement| !is_done_with(a) && self.is_begun(&a.slot, a.node, a.volume.as_ref());
+        self.seen.replacement.as_ref().filter(begun)
     }
 
     /// True if nothing but shards whose loss is accepted keeps the node in the database.
@@ -199,47 +228,72 @@ impl Scene<'_> {
 
     /// Who is silent, and since when. Where one was replaced, what was given up stays written down until another has joined.
     fn silent(&self) -> Vec<SilentNode> {
-        if self.validated.replace_silent_after.is_none() {
-            return Vec::new();
-        }
         let silent = |(name, slot): (&str, &Slot)| {
-            let node = self.node(name).filter(|node| !slot.process.ready && !self.is_heard(*node))?;
+            let node = self.node(name)?;
             let written = self.seen.silent.iter().find(|s| s.slot == name && s.node == id_of(node));
+            if let Some(begun) = written.filter(|s| self.is_begun(name, Some(s.node), s.volume.as_ref())) {
+                return Some(begun.clone());
+            }
+            self.validated.replace_silent_after?;
+            let is_silent = !slot.process.ready && !self.is_heard(node);
             // A time in the future is of a clock that was wrong.
             let written = written.filter(|silent| silent.since.0 <= self.seen.now.0);
-            let (volume, since) = (slot.volume.id.clone(), self.seen.now.clone());
-            let new = || SilentNode { slot: name.to_owned(), node: id_of(node), volume, since };
-            Some(written.cloned().unwrap_or_else(new))
+            let (volume, now) = (slot.volume.id.clone(), self.seen.now.clone());
+            let new = || SilentNode { slot: name.to_owned(), node: id_of(node), volume, since: now };
+            let put_right = |silent: &SilentNode| SilentNode { since: self.since(silent), ..silent.clone() };
+            is_silent.then(|| written.map_or_else(new, put_right))
         };
         self.seats.staying_slots().filter_map(silent).collect()
     }
 
-    fn asked(&self) -> Option<Replacement> {
-        let slot = self.validated.replace.clone()?;
-        let there = self.seats.slot(&slot)?;
-        let written = self.seen.replacement.as_ref().filter(|asked| asked.slot == slot);
-        let (node, volume) = (self.node(&slot).map(id_of), there.volume.id.clone());
-        Some(written.cloned().unwrap_or(Replacement { slot, node, volume }))
+    /// Since when the node is silent: as it is written down, unless this process has not seen it silent all the time, or
+    /// could not look. Then it may have been heard.
+    fn since(&self, silent: &SilentNode) -> Time {
+        let watched = node_id(silent.node).map(|node| self.seen.watched.silent(node)).unwrap_or_default();
+        if watched.saturating_add(SLACK) >= self.seen.watched.answering() {
+            return silent.since.clone();
+        }
+        let watched = SignedDuration::try_from(watched).unwrap_or_default();
+        let since =
+            self.seen.now.0.checked_sub(watched).ok().and_then(|at| Timestamp::from_second(at.as_second()).ok());
+        Time(since.unwrap_or(self.seen.now.0).max(silent.since.0))
     }
 
-    /// True if the node is still the one that is in the slot.
-    fn is_silent(&self, silent: &SilentNode) -> bool {
-        let node = self.node(&silent.slot);
-        node.map(id_of) == Some(silent.node) && !node.is_some_and(|node| self.is_heard(node))
+    /// What a person asked for: of which node and volume is written down when it is first seen, and never changed. Of a slot
+    /// that is not there it is nothing: should one of its name come later, it is another.
+    fn asked(&self) -> Option<Replacement> {
+        if let Some(begun) = self.begun_for_a_person() {
+            return Some(begun.clone());
+        }
+        let slot = self.validated.replace.clone()?;
+        let written = self.seen.replacement.as_ref().filter(|asked| asked.slot == slot);
+        let there = self.seats.slot(&slot).filter(|_| self.stays(&slot));
+        let (node, volume) = there.map_or((None, None), |there| (self.node(&slot).map(id_of), there.volume.id.clone()));
+        // No slot has a longer name, and none could be written down.
+        let fits = slot.chars().count() <= SLOT_CHARS_MAX;
+        written.cloned().or_else(|| fits.then_some(Replacement { slot, node, volume }))
     }
 
     /// True if it is silent and has the volume that it had then.
     fn is_still(&self, silent: &SilentNode) -> bool {
+        let node = self.node(&silent.slot);
+        let is_silent = node.map(id_of) == Some(silent.node) && !node.is_some_and(|node| self.is_heard(node));
         let is_its = |slot: &Slot| slot.volume.id == silent.volume && !slot.process.ready;
-        self.is_silent(silent) && self.seats.slot(&silent.slot).is_some_and(is_its)
+        is_silent && self.seats.slot(&silent.slot).is_some_and(is_its)
+    }
+
+    fn stays(&self, slot: &str) -> bool {
+        self.seats.staying_slots().any(|(name, _)| name == slot)
     }
 
     fn is_lost(&self, slot: &str) -> bool {
         self.seats.slot(slot).is_some_and(|slot| slot.process.volume_lost)
     }
 
+    /// True if a person has accepted its loss, and it is lost: what has a leader is not, and was recovered since.
     fn is_accepted(&self, shard: ShardId) -> bool {
-        self.validated.accepted_losses.contains(&shard)
+        let is_led = || shards_now(self.status).iter().any(|s| s.descriptor.shard == shard && s.leader().is_some());
+        self.validated.accepted_losses.contains(&shard) && !is_led()
     }
 
     fn is_heard(&self, node: NodeId) -> bool {
@@ -256,6 +310,15 @@ impl Scene<'_> {
         let rounded = Timestamp::from_second(second.saturating_add(9).div_euclid(10).saturating_mul(10));
         Time(rounded.unwrap_or(self.seen.now.0))
     }
+}
+
+fn one_at_a_time(slot: &str, other: &str) -> Wait {
+    Wait::ReplacementHeld { slot: slot.to_owned(), why: format!("{other} is being replaced or joins: one at a time") }
+}
+
+/// True if it was asked for when there was nothing to replace.
+fn is_done_with(asked: &Replacement) -> bool {
+    asked.node.is_none() && asked.volume.is_none()
 }
 
 fn id_of(node: NodeId) -> i64 {

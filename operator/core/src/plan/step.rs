@@ -311,16 +311,18 @@ impl fmt::Display for Wait {
 }
 
 fn loss_to_accept(f: &mut fmt::Formatter<'_>, slot: &str, node: Option<NodeId>, shards: &[ShardId]) -> fmt::Result {
-    let ids: Vec<String> = shards.iter().map(ToString::to_string).collect();
     let lost = node.map_or_else(String::new, |node| format!(" --lost {node}"));
+    let which = named(shards);
     write!(
         f,
-        "the volume of {slot} is lost, and {} had a copy on it and has no leader: run skerry recover{lost}; or give up \
-         what is not recovered: set the annotation {} to \"{}\"",
-        named(shards),
-        skerry_api::ACCEPT_LOSS,
-        ids.join(","),
-    )
+        "the volume of {slot} is lost, and {which} had a copy on it and has no leader: run skerry recover{lost}"
+    )?;
+    if shards.contains(&ShardId::SYSTEM) {
+        return Ok(());
+    }
+    let ids: Vec<String> = shards.iter().map(ToString::to_string).collect();
+    let (annotation, ids) = (skerry_api::ACCEPT_LOSS, ids.join(","));
+    write!(f, "; or give up what is not recovered: set the annotation {annotation} to \"{ids}\"")
 }
 
 fn late(

@@ -3,6 +3,7 @@
 mod late;
 mod removals;
 mod replace;
+mod replace_once;
 mod rollout;
 mod running;
 mod world;

@@ -28,6 +28,7 @@ use crate::testing::resource;
 /// A tenth of the time for which a table that was taken out stays.
 const ROUND_SECONDS: i64 = 60;
 
+#[derive(Clone)]
 pub(super) struct World {
     pub(super) resource: DistributedDatabase,
     pub(super) victims: Vec<Victim>,
@@ -47,6 +48,8 @@ pub(super) struct World {
     volumes_made: usize,
     /// The slot of a node that nobody has heard of lately.
     pub(super) silent: Option<String>,
+    /// The database does not answer.
+    pub(super) unreachable: bool,
 }
 
 impl World {
@@ -72,6 +75,7 @@ impl World {
             volumes,
             volumes_made,
             silent,
+            unreachable: false,
         }
     }
 
@@ -114,6 +118,7 @@ impl World {
             }
             (database, _) => database,
         };
+        let database = if self.unreachable { Seen::Unknown("nobody answers".to_owned()) } else { database };
         let now = Time(Timestamp::from_second(self.clock + self.wall_error).unwrap());
         let status = DistributedDatabaseStatus {
             victims: self.victims.clone(),
@@ -193,6 +198,15 @@ impl World {
             }
         }
         panic!("not settled: {:?}", self.plan());
+    }
+
+    /// The same, where something may stay to be told.
+    pub(super) fn settle_but_for_waits(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            self.round();
+            self.clock += ROUND_SECONDS;
+        }
+        assert_eq!(self.plan().steps, []);
     }
 
     /// Every slot whose volume is not a node's yet joins.

@@ -1,0 +1,165 @@
+//! What must not make a node be replaced a second time, too early, or beside another one.
+
+use super::replace::{AFTER, ask_for, at_rest, fall_silent, held_up_by, look, seconds_until_replaced};
+use super::*;
+use crate::observed::Process;
+
+/// Looks for so long, one every fifteen seconds.
+fn look_for(world: &mut World, seconds: i64) {
+    for _ in 0..seconds / 15 {
+        assert_eq!(look(world), None);
+        world.clock += 15;
+    }
+}
+
+fn speak_again(world: &mut World, slot: &str) {
+    *world.process(slot) = Process::STEADY;
+    world.silent = None;
+}
+
+/// It may have been heard meanwhile.
+#[test]
+fn time_in_which_nobody_could_look_is_no_silence() {
+    let mut world = at_rest();
+    fall_silent(&mut world, "shop-1");
+    look_for(&mut world, 90);
+    world.unreachable = true;
+    look_for(&mut world, 2 * AFTER);
+    world.unreachable = false;
+    assert_eq!(seconds_until_replaced(&mut world), Some(AFTER));
+    let mut world = at_rest();
+    fall_silent(&mut world, "shop-1");
+    look_for(&mut world, 90);
+    world.unreachable = true;
+    look_for(&mut world, 30);
+    world.unreachable = false;
+    assert_eq!(seconds_until_replaced(&mut world), Some(AFTER - 120), "one answer that failed changes nothing");
+}
+
+#[test]
+fn node_that_was_heard_during_a_pause_is_not_replaced_at_once_when_it_falls_silent_after_it() {
+    let mut world = at_rest();
+    fall_silent(&mut world, "shop-1");
+    look_for(&mut world, 30);
+    world.resource.spec.paused = true;
+    look_for(&mut world, 30);
+    speak_again(&mut world, "shop-1");
+    look_for(&mut world, AFTER);
+    fall_silent(&mut world, "shop-1");
+    look_for(&mut world, 90);
+    world.resource.spec.paused = false;
+    assert_eq!(seconds_until_replaced(&mut world), Some(AFTER - 90));
+}
+
+/// A silent host that comes back still runs the node whose pod was ended, until it hears of that.
+#[test]
+fn replaced_node_that_is_heard_once_more_is_not_replaced_again_and_lets_no_other_be() {
+    let mut world = at_rest();
+    fall_silent(&mut world, "shop-1");
+    assert_eq!(seconds_until_replaced(&mut world), Some(AFTER));
+    world.silent = None;
+    look(&mut world);
+    assert_eq!(world.silent_nodes.len(), 1, "what was begun stays written down");
+    ask_for(&mut world, Some("shop-2"));
+    look_for(&mut world, 60);
+    let plan = world.plan();
+    assert!(plan.waits.iter().any(|wait| matches!(wait, Wait::ReplacementHeld { .. })), "{plan:?}");
+    ask_for(&mut world, None);
+    world.silent = Some("shop-1".into());
+    assert_eq!(seconds_until_replaced(&mut world), None);
+}
+
+#[test]
+fn what_was_begun_lets_no_other_begin_though_nobody_wants_it_any_more() {
+    let mut world = at_rest();
+    fall_silent(&mut world, "shop-1");
+    assert_eq!(seconds_until_replaced(&mut world), Some(AFTER));
+    world.resource.spec.replace_silent_after_seconds = None;
+    ask_for(&mut world, Some("shop-3"));
+    look_for(&mut world, 60);
+    let mut world = at_rest();
+    ask_for(&mut world, Some("shop-1"));
+    assert_eq!([look(&mut world), look(&mut world)], [None, Some("shop-1".to_owned())]);
+    for next in [None, Some("shop-3")] {
+        ask_for(&mut world, next);
+        look_for(&mut world, 60);
+    }
+    *world.process("shop-1") = Process::STEADY;
+    world.settle();
+    assert!(world.nodes().any(|node| node.id == NodeId(6)), "its turn comes");
+}
+
+/// As by a tool that writes it back from a file.
+#[test]
+fn annotation_that_stays_replaces_no_node_that_comes_into_the_slot_later() {
+    let mut world = at_rest();
+    ask_for(&mut world, Some("shop-3"));
+    assert_eq!([look(&mut world), look(&mut world)], [None, Some("shop-3".to_owned())]);
+    *world.process("shop-3") = Process::STEADY;
+    world.settle();
+    for replicas in [3, 4] {
+        world.resource.spec.replicas = replicas;
+        world.settle_but_for_waits();
+    }
+    assert_eq!(world.nodes().filter(|node| node.address == "shop-3:7000").count(), 3);
+    let mut world = at_rest();
+    ask_for(&mut world, Some("shop-4"));
+    look_for(&mut world, 30);
+    world.resource.spec.replicas = 5;
+    world.settle();
+    assert_eq!(world.nodes().filter(|node| node.address == "shop-4:7000").count(), 1);
+}
+
+#[test]
+fn slot_that_is_to_go_gets_no_new_volume() {
+    let mut world = at_rest();
+    world.resource.spec.replicas = 3;
+    ask_for(&mut world, Some("shop-3"));
+    look_for(&mut world, 60);
+    let told = "the volume of shop-3 cannot be replaced yet: its node is to leave";
+    assert!(world.plan().waits.iter().any(|wait| wait.to_string() == told), "{:?}", world.plan());
+}
+
+/// The operator ended between the two writes, or the second was refused: nobody ever ended the pod.
+#[test]
+fn replacement_whose_claim_is_told_to_go_and_whose_pod_is_not_is_brought_to_its_end() {
+    let mut world = at_rest();
+    ask_for(&mut world, Some("shop-1"));
+    look(&mut world);
+    let mut seen = world.observed();
+    let Seen::Known(slots) = &mut seen.slots else { panic!("slots that are known") };
+    slots.get_mut("shop-1").unwrap().volume.set_aside = true;
+    let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+    assert_eq!(plan.steps, [Step::ReplaceVolume { slot: "shop-1".into(), silent: false }]);
+}
+
+/// What a leader says of its copies may be of before one of them was told to end.
+#[test]
+fn copies_on_nodes_that_are_not_ready_make_no_majority() {
+    let restarting = |seen: &mut Observed| {
+        let Seen::Known(slots) = &mut seen.slots else { panic!("slots that are known") };
+        slots.get_mut("shop-0").unwrap().process.ready = false;
+    };
+    let plan = held_up_by(restarting);
+    assert_eq!(plan.steps, [], "{plan:?}");
+    assert!(plan.waits.iter().any(|wait| matches!(wait, Wait::ReplacementHeld { .. })), "{plan:?}");
+}
+
+/// The annotation was left from another time.
+#[test]
+fn copies_of_a_shard_that_has_a_leader_are_no_accepted_loss() {
+    let accepted = (0..20).map(|id| format!("s{id}")).collect::<Vec<_>>().join(",");
+    let mut world = at_rest();
+    ask_for(&mut world, Some("shop-1"));
+    assert_eq!([look(&mut world), look(&mut world)], [None, Some("shop-1".to_owned())]);
+    world.join();
+    *world.process("shop-1") = Process::STEADY;
+    let annotations = [(skerry_api::REPLACE, "shop-2"), (skerry_api::ACCEPT_LOSS, accepted.as_str())];
+    let annotations = annotations.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    world.resource.metadata.annotations = Some(annotations.into());
+    look(&mut world);
+    assert_eq!(look(&mut world), None, "the copies of n2 are not back");
+    assert!(
+        !crate::validate(&world.resource, &Environment::default()).unwrap().accepted_losses.contains(&ShardId::SYSTEM)
+    );
+}

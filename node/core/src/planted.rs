@@ -105,6 +105,8 @@ planted! {
     // Expiry.
     /// A node shows what its own clock says has not ended, whatever was absent before.
     ExpiredByOwnClock by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
+    /// A condition that fails tells its client what has ended, and the shard's time stays behind.
+    FailedConditionWithoutTime by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
     /// A page of a scan looks at any number of records that have ended.
     EndedNotCounted by test("src/replica/read.rs", "a_page_that_does_not_count_what_has_ended_is_noticed"),
     /// What has ended stays in the store for ever.

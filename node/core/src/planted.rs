@@ -119,6 +119,8 @@ planted! {
     PreimagesUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// A follower takes whatever entries it is sent, however much its log holds already.
     FollowerLogUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
+    /// A follower without room refuses entries that it has, and its leader never learns that it has them.
+    KnownEntriesRefused by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// Logs that copies need which lag are forgotten before those that nobody needs.
     NeededLogsCutFirst by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// Reads are answered though there is no room for answers.

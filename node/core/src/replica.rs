@@ -35,7 +35,7 @@ use raft::{RawNode, StateRole};
 use crate::command::Command;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId, ShardId, Token};
-use crate::log::{LogCut, LogWrite, RecoveredLog};
+use crate::log::{LogCut, LogEntry, LogWrite, RecoveredLog};
 use crate::map::{Descriptor, Replica as Copy, Role};
 use crate::message::{PeerMessage, RaftEnvelope};
 use crate::node::Answer;
@@ -365,6 +365,13 @@ impl Replica {
         let log = &self.raw.raft.raft_log;
         let is_stored = log.last_index() <= self.durable.0;
         is_stored || (log.last_index() > log.committed && log.last_term() < term)
+    }
+
+    /// How many entries of a leader this copy has, from the first on.
+    pub(crate) fn known_entries(&self, entries: &[LogEntry]) -> usize {
+        let log = &self.raw.raft.raft_log;
+        let is_known = |entry: &&LogEntry| entry.index <= log.committed || log.match_term(entry.index, entry.term);
+        entries.iter().take_while(is_known).count()
     }
 
     /// What the log may forget: nothing above what the store has made durable, nor what a copy needs next that a snapshot

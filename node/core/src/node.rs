@@ -186,6 +186,8 @@ pub struct Node {
     highest: Version,
     next_destroyed_write: Vec<(ShardId, ReplicaId)>,
     snapshot_budget: u64,
+    /// Of which shard records were looked at last that may have ended.
+    swept: ShardId,
     /// `None` = not looked yet.
     disk_full: Option<bool>,
     disk_bytes: u64,

@@ -5,8 +5,8 @@
 //! Where nothing is written the shard's time stands still. So a leader that would show a record whose end its clock has
 //! passed has the shard's time follow first; and it sweeps: it looks at a bounded number of records at a time, and deletes
 //! what has ended. And a condition that fails changes nothing, but its client has learnt from it what has ended: before
-//! conditions the shard's time follows too. All are commands in the log that every release knows: one without effect, and a delete on condition
-//! that there is no record, which holds for one that has ended and for none that was put since.
+//! conditions the shard's time follows too. All are commands in the log that every release knows: one without effect,
+//! and a delete on condition that there is no record, which holds for one that has ended and for none that was put since.
 
 use std::ops::ControlFlow;
 

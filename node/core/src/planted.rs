@@ -100,9 +100,11 @@ planted! {
 
     // Versions.
     /// A leader follows its own wall clock, whatever most nodes' clocks say.
-    OwnClockBelieved by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
+    OwnClockBelieved by test("src/wall.rs", "a_mad_clock_that_is_believed_is_noticed"),
 
     // Expiry.
+    /// Records end by whatever a leader's clock shows, however few nodes say the same.
+    TimeUnconfirmed by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
     /// A node shows what its own clock says has not ended, whatever was absent before.
     ExpiredByOwnClock by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
     /// A condition that fails tells its client what has ended, and the shard's time stays behind.

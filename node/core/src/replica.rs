@@ -159,6 +159,23 @@ impl Default for AnswerRoom {
     }
 }
 
+/// The latest that a shard's time may follow a clock now, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeLimit(pub(crate) u64);
+
+impl Default for TimeLimit {
+    fn default() -> Self {
+        Self(u64::MAX)
+    }
+}
+
+impl TimeLimit {
+    /// `now` with a wall clock that a shard's time may follow.
+    pub(crate) fn limited(self, now: Now) -> Now {
+        Now { wall_ms: now.wall_ms.min(self.0), ..now }
+    }
+}
+
 /// What a replica wants done.
 #[derive(Default)]
 pub(crate) struct Collected {
@@ -167,6 +184,8 @@ pub(crate) struct Collected {
     pub(crate) answers: Vec<(Token, Answer)>,
     /// Bytes of records that reads may still be answered with.
     pub(crate) answer_room: AnswerRoom,
+    /// How far shards' time may follow the clock.
+    pub(crate) time_limit: TimeLimit,
     /// Confirmed reads that are the node's own business.
     pub(crate) readers: Vec<Reader>,
     pub(crate) wants_sync: bool,

@@ -9,7 +9,7 @@ use crate::ids::{ReplicaId, ShardId};
 use crate::log::{LogCut, LogWrite};
 use crate::node::{Node, TICK_MS};
 use crate::planted::{Planted, is_planted};
-use crate::replica::{Collected, Pace, Replica};
+use crate::replica::{Collected, Pace, Replica, TimeLimit};
 use crate::time::Now;
 
 /// What the older entries of a log are there for.
@@ -47,7 +47,7 @@ impl Node {
         self.bound_preimages();
         self.snapshot_budget = self.snapshot_budget.saturating_add(rate.saturating_mul(TICK_MS) / 1000).min(rate);
         self.pump_snapshots(engine, now)?;
-        self.sweep(engine, now)
+        self.sweep(engine, TimeLimit(self.clocks.confirmed_ms(now)).limited(now))
     }
 
     /// One slice of one shard a tick: what has ended is deleted where this node leads.

@@ -99,7 +99,7 @@ impl Replica {
             }
             proposed_bytes += bytes;
             expiry::before_conditions(&mut commands, &mut waiters);
-            let payload = Payload::Data { wall_ms: now.wall_ms, commands };
+            let payload = Payload::Data { wall_ms: out.time_limit.limited(now).wall_ms, commands };
             if !self.propose_payload(&payload, waiters.clone(), false) {
                 self.put_back(payload, waiters);
                 return;

@@ -212,7 +212,7 @@ impl Replica {
             self.answer_found(token, found.result, out);
             return Ok(());
         }
-        if self.propose_own(vec![time_passes()], now) {
+        if self.propose_own(vec![time_passes()], out.time_limit.limited(now)) {
             self.reads.wait_applied(self.raw.raft.raft_log.last_index(), Reader::Late { token, read });
         } else {
             let refusal = Refusal::Overloaded { shard: self.descriptor().shard, queued: self.waiting() };

@@ -67,7 +67,7 @@ const BUGS: [(Planted, Scenario, u64); 13] = [
     (Planted::PromiseForgotten, Scenario::Restart, 1_000),
     (Planted::PromiseLostWithLeader, Scenario::Election, 3_000),
     (Planted::UnknownTakenForNo, Scenario::HandOver, 400),
-    (Planted::SnapshotWithoutPreimage, Scenario::Snapshot, 10),
+    (Planted::SnapshotWithoutPreimage, Scenario::Snapshot, 40),
     (Planted::BlankFromFirstTick, Scenario::Snapshot, 2_000),
     (Planted::TimeoutsAlike, Scenario::Election, 1_000),
 ];

@@ -181,6 +181,8 @@ pub struct Node {
     highest: Version,
     next_destroyed_write: Vec<(ShardId, ReplicaId)>,
     snapshot_budget: u64,
+    /// Of which shard records were looked at last that may have ended.
+    swept: ShardId,
     /// `None` = not looked yet.
     disk_full: Option<bool>,
     disk_bytes: u64,
@@ -208,7 +210,7 @@ impl Node {
     pub fn handle(&mut self, input: Input, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         let (own, now) = (now, self.clocks.agreed(now));
         match input {
-            Input::Tick => self.tick(engine, now, own.wall_ms),
+            Input::Tick => self.tick(engine, now, own),
             Input::Peer { from, incarnation, messages } => self.peer(from, incarnation, messages, engine, now),
             Input::Write { token, table, command } => {
                 self.write(token, table, command);
@@ -288,7 +290,7 @@ impl Node {
         self.log.is_stalled().then(|| self.log.oldest_ms())
     }
 
-    fn tick(&mut self, engine: &dyn Engine, now: Now, wall_ms: u64) -> Result<(), EngineError> {
+    fn tick(&mut self, engine: &dyn Engine, now: Now, own: Now) -> Result<(), EngineError> {
         self.ticks += 1;
         self.watch_log();
         for silent in self.liveness.tick() {
@@ -303,7 +305,7 @@ impl Node {
             }
         }
         self.give_way();
-        self.beat(wall_ms);
+        self.beat(own);
         self.learn_own_map();
         self.exchange_maps();
         self.report(now);

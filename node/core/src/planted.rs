@@ -100,11 +100,15 @@ planted! {
 
     // Versions.
     /// A leader follows its own wall clock, whatever most nodes' clocks say.
-    OwnClockBelieved by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
+    OwnClockBelieved by test("src/wall.rs", "a_mad_clock_that_is_believed_is_noticed"),
 
     // Expiry.
+    /// Records end by whatever a leader's clock shows, however few nodes say the same.
+    TimeUnconfirmed by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
     /// A node shows what its own clock says has not ended, whatever was absent before.
     ExpiredByOwnClock by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
+    /// A condition that fails tells its client what has ended, and the shard's time stays behind.
+    FailedConditionWithoutTime by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
     /// A page of a scan looks at any number of records that have ended.
     EndedNotCounted by test("src/replica/read.rs", "a_page_that_does_not_count_what_has_ended_is_noticed"),
     /// What has ended stays in the store for ever.
@@ -117,6 +121,8 @@ planted! {
     PreimagesUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// A follower takes whatever entries it is sent, however much its log holds already.
     FollowerLogUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
+    /// A follower without room refuses entries that it has, and its leader never learns that it has them.
+    KnownEntriesRefused by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// Logs that copies need which lag are forgotten before those that nobody needs.
     NeededLogsCutFirst by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// Reads are answered though there is no room for answers.

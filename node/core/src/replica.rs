@@ -36,7 +36,7 @@ use crate::answer::Answer;
 use crate::command::Command;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId, ShardId, Token};
-use crate::log::{LogCut, LogWrite, RecoveredLog};
+use crate::log::{LogCut, LogEntry, LogWrite, RecoveredLog};
 use crate::map::{Descriptor, Replica as Copy, Role};
 use crate::message::{PeerMessage, RaftEnvelope};
 use crate::planted::{Planted, is_planted};
@@ -159,6 +159,23 @@ impl Default for AnswerRoom {
     }
 }
 
+/// The latest that a shard's time may follow a clock now, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeLimit(pub(crate) u64);
+
+impl Default for TimeLimit {
+    fn default() -> Self {
+        Self(u64::MAX)
+    }
+}
+
+impl TimeLimit {
+    /// `now` with a wall clock that a shard's time may follow.
+    pub(crate) fn limited(self, now: Now) -> Now {
+        Now { wall_ms: now.wall_ms.min(self.0), ..now }
+    }
+}
+
 /// What a replica wants done.
 #[derive(Default)]
 pub(crate) struct Collected {
@@ -167,6 +184,8 @@ pub(crate) struct Collected {
     pub(crate) answers: Vec<(Token, Answer)>,
     /// Bytes of records that reads may still be answered with.
     pub(crate) answer_room: AnswerRoom,
+    /// How far shards' time may follow the clock.
+    pub(crate) time_limit: TimeLimit,
     /// Confirmed reads that are the node's own business.
     pub(crate) readers: Vec<Reader>,
     pub(crate) wants_sync: bool,
@@ -365,6 +384,13 @@ impl Replica {
         let log = &self.raw.raft.raft_log;
         let is_stored = log.last_index() <= self.durable.0;
         is_stored || (log.last_index() > log.committed && log.last_term() < term)
+    }
+
+    /// How many entries of a leader this copy has, from the first on.
+    pub(crate) fn known_entries(&self, entries: &[LogEntry]) -> usize {
+        let log = &self.raw.raft.raft_log;
+        let is_known = |entry: &&LogEntry| entry.index <= log.committed || log.match_term(entry.index, entry.term);
+        entries.iter().take_while(is_known).count()
     }
 
     /// What the log may forget: nothing above what the store has made durable, nor what a copy needs next that a snapshot

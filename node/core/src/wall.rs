@@ -3,6 +3,10 @@
 //! Versions only rise, so one leader whose clock is a year ahead would lift those of its shards by a year for ever. A node
 //! therefore takes the median of its own clock and of those of the nodes that it hears of. Two clocks alone do not tell
 //! which of them is wrong; then, and on its own, a node believes itself.
+//!
+//! What ends a record is never undone. So shards' time, by which records end, follows a clock only as far as two nodes
+//! say that it is so late, or have said since this process started, as soon as another is heard of: a node that comes up
+//! with a clock that is a year ahead, beside one other, ends nothing: it hears of the other long before it can be elected.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +22,8 @@ const TOLERANCE_MS: i64 = 1_000;
 #[derive(Debug, Default)]
 pub(crate) struct WallClocks {
     offsets: BTreeMap<NodeId, i64>,
+    /// The latest that two nodes have shown since this process started. `None` = no other was heard of.
+    confirmed: Option<i64>,
 }
 
 impl WallClocks {
@@ -29,6 +35,25 @@ impl WallClocks {
     /// A node is not heard of any more.
     pub(crate) fn forget(&mut self, node: NodeId) {
         self.offsets.remove(&node);
+    }
+
+    /// Notes how late it is by two nodes, if another one is heard of. `own` = this node's clock as it is.
+    pub(crate) fn confirm(&mut self, own: Now) {
+        let mut clocks: Vec<i64> = self.offsets.values().copied().collect();
+        clocks.push(offset(own.wall_ms, own.monotonic_ms));
+        clocks.sort_unstable_by(|a, b| b.cmp(a));
+        self.confirmed = self.confirmed.max(clocks.get(1).copied());
+    }
+
+    /// The latest that shards' time may follow now, in milliseconds since 1970: what two nodes have shown, and what clocks
+    /// may differ by.
+    pub(crate) fn confirmed_ms(&self, now: Now) -> u64 {
+        if is_planted(Planted::TimeUnconfirmed) {
+            return u64::MAX;
+        }
+        // As a distance to 1970 it is what their clocks show at this moment.
+        let since = i64::try_from(now.monotonic_ms.min(WALL_MS_MAX)).unwrap_or(i64::MAX);
+        self.confirmed.map_or(u64::MAX, |confirmed| u64::try_from(confirmed + since + TOLERANCE_MS).unwrap_or(0))
     }
 
     /// Milliseconds by which this node's wall clock is ahead of what most nodes say; negative = behind. 0 within what
@@ -86,6 +111,16 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "planted")]
+    #[test]
+    fn a_mad_clock_that_is_believed_is_noticed() {
+        let now = NOW.wall_ms;
+        crate::planted::plant(Some(Planted::OwnClockBelieved));
+        let agreed = agreed(now + YEAR, &[now, now]);
+        crate::planted::plant(None);
+        assert_eq!(agreed, now + YEAR);
+    }
+
     #[test]
     fn a_node_believes_itself_alone_and_against_one_other() {
         let now = NOW.wall_ms;
@@ -120,6 +155,32 @@ mod tests {
     }
 
     #[test]
+    fn shards_time_follows_what_two_nodes_have_shown() {
+        let (now, tolerance) = (NOW.wall_ms, 1_000);
+        let confirmed = |own: u64, others: &[u64]| {
+            let mut clocks = heard(others);
+            clocks.confirm(Now { wall_ms: own, ..NOW });
+            clocks.confirmed_ms(NOW)
+        };
+        assert_eq!(confirmed(now + YEAR, &[]), u64::MAX, "alone, a node believes itself");
+        assert_eq!(confirmed(now + YEAR, &[now]), now + tolerance);
+        assert_eq!(confirmed(now, &[now + YEAR]), now + tolerance);
+        assert_eq!(confirmed(now + YEAR, &[now + 5, now]), now + 5 + tolerance);
+        assert_eq!(confirmed(now - YEAR, &[now, now]), now + tolerance);
+    }
+
+    #[test]
+    fn what_two_nodes_have_shown_holds_while_the_process_runs() {
+        let mut clocks = heard(&[NOW.wall_ms, NOW.wall_ms]);
+        clocks.confirm(NOW);
+        clocks.forget(NodeId(2));
+        clocks.forget(NodeId(3));
+        let later = Now { monotonic_ms: NOW.monotonic_ms + 70_000, wall_ms: NOW.wall_ms + YEAR };
+        clocks.confirm(later);
+        assert_eq!(clocks.confirmed_ms(later), NOW.wall_ms + 71_000);
+    }
+
+    #[test]
     fn the_worst_numbers_are_taken() {
         for wall_ms in [0, 1, u64::MAX] {
             for monotonic_ms in [0, 1, u64::MAX] {
@@ -129,6 +190,8 @@ mod tests {
                     clocks.hear(NodeId(node), said, now);
                 }
                 assert!(clocks.agreed(now).wall_ms <= WALL_MS_MAX);
+                clocks.confirm(now);
+                assert!(clocks.confirmed_ms(now) <= WALL_MS_MAX + 1_000);
             }
         }
     }

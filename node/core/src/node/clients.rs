@@ -8,7 +8,7 @@ use crate::limits::check_command;
 use crate::map::{Fragmentation, Map, ShardRecord};
 use crate::node::{Answer, Node, Refusal};
 use crate::planted::{Planted, is_planted};
-use crate::replica::{Collected, Replica};
+use crate::replica::Replica;
 use crate::time::Now;
 
 /// A client's read.
@@ -65,6 +65,7 @@ impl Node {
         // A copy without records can only ask a leader.
         let needs_records = consistency != ReadConsistency::Linearizable;
         let here = self.identity.node;
+        let mut out = self.collected(now);
         let found = route(&self.map, table, key).and_then(|(fragmentation, record)| {
             check_read(fragmentation, &read)?;
             let replica = self.replicas.get_mut(&record.descriptor.shard);
@@ -78,8 +79,7 @@ impl Node {
                 return Ok(());
             }
         };
-        let answers = std::mem::take(&mut self.answers);
-        let mut out = Collected { answers, answer_room: self.answer_room, ..Collected::default() };
+        out.answers = std::mem::take(&mut self.answers);
         let done = match consistency {
             ReadConsistency::Linearizable => {
                 self.dirty.insert(replica.descriptor().shard);

@@ -88,19 +88,27 @@ impl Node {
         }
     }
 
-    /// True if the copy that a leader's message is for has room for its entries. If not, the store is synced soon, so that
-    /// logs can be forgotten.
-    pub(super) fn takes_entries(&mut self, envelope: &RaftEnvelope) -> bool {
+    /// True if a leader's message is to be taken: the copy that it is for has room for its entries, or has some of them.
+    /// Then those alone stay in it: the leader may not know that the copy has them, and commit them only once it does. For
+    /// want of room the store is synced soon, so that logs can be forgotten.
+    pub(super) fn takes_entries(&mut self, envelope: &mut RaftEnvelope) -> bool {
         if envelope.entries.is_empty() {
             return true;
         }
-        let Some(replica) = self.replicas.get(&envelope.shard) else { return true };
+        let replica = self.replicas.get(&envelope.shard).filter(|replica| replica.id() == envelope.to);
+        let Some(replica) = replica else { return true };
+        let is_forgotten = is_planted(Planted::KnownEntriesRefused);
+        let known = if is_forgotten { 0 } else { replica.known_entries(&envelope.entries) };
         let weight = |entry: &LogEntry| entry.data.len() + entry.context.len() + ENTRY_BYTES;
-        let bytes = envelope.entries.iter().map(weight).sum();
+        let bytes = envelope.entries[known..].iter().map(weight).sum();
         let log = FollowerLog { bytes: replica.log_bytes(), must_go_on: replica.must_go_on(envelope.term) };
-        let is_taken = self.memory.take(log, bytes, self.config.log_memory_bytes_max);
-        self.wants_sync |= !is_taken && self.unsynced;
-        is_taken
+        let is_taken =
+            known == envelope.entries.len() || self.memory.take(log, bytes, self.config.log_memory_bytes_max);
+        if !is_taken {
+            self.wants_sync |= self.unsynced;
+            envelope.entries.truncate(known);
+        }
+        is_taken || known > 0
     }
 
     /// Has the logs of some copies forget what is above `most` in each, as far as they may.

@@ -108,6 +108,7 @@ impl Node {
             disk_full: None,
             disk_bytes: 0,
             beats_soon: false,
+            swept: ShardId::SYSTEM,
             clocks: WallClocks::default(),
             send: Vec::new(),
             answers: Vec::new(),

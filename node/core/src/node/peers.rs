@@ -85,7 +85,7 @@ impl Node {
         Ok(())
     }
 
-    fn raft(&mut self, from: NodeId, envelope: RaftEnvelope, engine: &dyn Engine) -> Result<(), EngineError> {
+    fn raft(&mut self, from: NodeId, mut envelope: RaftEnvelope, engine: &dyn Engine) -> Result<(), EngineError> {
         let (shard, to) = (envelope.shard, envelope.to);
         self.make_way(from, &envelope, engine)?;
         if let Some(replica) = self.replicas.get(&shard).filter(|r| r.id() == to)
@@ -97,7 +97,7 @@ impl Node {
             }
             return Ok(());
         }
-        if (self.log.is_overfull() && !envelope.entries.is_empty()) || !self.takes_entries(&envelope) {
+        if (self.log.is_overfull() && !envelope.entries.is_empty()) || !self.takes_entries(&mut envelope) {
             return Ok(());
         }
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|r| r.id() == to) {

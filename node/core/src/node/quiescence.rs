@@ -22,13 +22,14 @@ impl Node {
 
     /// One word for all copies that this node shares with another. At once when the disk has become full, or has stalled:
     /// what others send meanwhile is of its reserve, or waits.
-    pub(super) fn beat(&mut self, wall_ms: u64) {
+    pub(super) fn beat(&mut self, now: Now) {
         if !self.ticks.is_multiple_of(BEAT_TICKS) && !std::mem::take(&mut self.beats_soon) {
             return;
         }
-        let beat = Beat { disk_full: self.disk_full, disk_stalled: self.log.is_stalled(), wall_ms: Some(wall_ms) };
+        let beat = Beat { disk_full: self.disk_full, disk_stalled: self.log.is_stalled(), wall_ms: Some(now.wall_ms) };
         let mut peers: BTreeSet<NodeId> = self.replicas.values().flat_map(Replica::peer_nodes).collect();
         peers.remove(&self.identity.node);
+        self.clocks.confirm(now);
         self.send.extend(peers.into_iter().map(|node| (node, PeerMessage::Beat(beat))));
     }
 

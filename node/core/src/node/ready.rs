@@ -8,7 +8,7 @@ use crate::ids::ShardId;
 use crate::log::LogWrite;
 use crate::message::PeerMessage;
 use crate::node::{Answer, Effects, LogBatch, Node};
-use crate::replica::{Collected, Reader};
+use crate::replica::{Collected, Reader, TimeLimit};
 use crate::time::Now;
 
 /// What the replicas had to say so far.
@@ -63,9 +63,9 @@ impl Node {
         now: Now,
         gathered: &mut Gathered,
     ) -> Result<(), EngineError> {
+        let mut out = self.collected(now);
         let Some(replica) = self.replicas.get_mut(&shard) else { return Ok(()) };
         let applied = replica.applier.state.applied;
-        let mut out = Collected { answer_room: self.answer_room, ..Collected::default() };
         replica.collect(engine, now, gathered.sequence, &mut out)?;
         self.answer_room = out.answer_room;
         self.unsynced |= replica.applier.state.applied != applied;
@@ -87,6 +87,12 @@ impl Node {
             self.learn_own_map();
         }
         Ok(())
+    }
+
+    /// What a replica may take for its answers, before it wants anything done.
+    pub(super) fn collected(&self, now: Now) -> Collected {
+        let time_limit = TimeLimit(self.clocks.confirmed_ms(now));
+        Collected { answer_room: self.answer_room, time_limit, ..Collected::default() }
     }
 
     fn confirmed(&mut self, shard: ShardId, reader: Reader, now: Now) {

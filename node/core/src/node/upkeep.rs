@@ -1,12 +1,15 @@
 //! What a node does on its own: syncs its store, lets the log forget what the store has, streams snapshots within the
 //! budget, wipes what nobody owns.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
 use crate::engine::{Engine, EngineError};
 use crate::ids::{ReplicaId, ShardId};
 use crate::log::{LogCut, LogWrite};
 use crate::node::Node;
 use crate::planted::{Planted, is_planted};
-use crate::replica::{Collected, Pace, Replica};
+use crate::replica::{Collected, Pace, Replica, TimeLimit};
 use crate::time::{Now, TICK_MS};
 
 /// What the older entries of a log are there for.
@@ -27,6 +30,14 @@ impl LogUse {
     }
 }
 
+/// The first shard after the last one that wants a turn, round and round: so each gets one before another gets two,
+/// whichever want none in between.
+fn next_in_turn<T>(shards: &BTreeMap<ShardId, T>, last: ShardId, wants: impl Fn(&T) -> bool) -> Option<ShardId> {
+    let after = shards.range((Bound::Excluded(last), Bound::Unbounded));
+    let mut turns = after.chain(shards.range(..=last)).filter(|(_, shard)| wants(shard));
+    turns.next().map(|(shard, _)| *shard)
+}
+
 impl Node {
     pub(super) fn keep_up(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         self.wants_sync |= self.unsynced && self.ticks.is_multiple_of(self.config.sync_ticks);
@@ -36,20 +47,20 @@ impl Node {
         self.bound_preimages();
         self.snapshot_budget = self.snapshot_budget.saturating_add(rate.saturating_mul(TICK_MS) / 1000).min(rate);
         self.pump_snapshots(engine, now)?;
-        self.sweep(engine, now)
+        self.sweep(engine, TimeLimit(self.clocks.confirmed_ms(now)).limited(now))
     }
 
     /// One slice of one shard a tick: what has ended is deleted where this node leads.
     fn sweep(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
-        let wanting = self.replicas.iter().filter(|(_, replica)| replica.wants_sweep(now));
-        let wanting: Vec<ShardId> = wanting.map(|(shard, _)| *shard).collect();
-        let turn = usize::try_from(self.ticks).unwrap_or(0).checked_rem(wanting.len());
-        let Some(shard) = turn.and_then(|turn| wanting.get(turn)) else { return Ok(()) };
-        if let Some(replica) = self.replicas.get_mut(shard)
+        let Some(shard) = next_in_turn(&self.replicas, self.swept, |replica| replica.wants_sweep(now)) else {
+            return Ok(());
+        };
+        self.swept = shard;
+        if let Some(replica) = self.replicas.get_mut(&shard)
             && replica.sweep(engine, now)?
         {
             replica.wake(&self.liveness);
-            self.dirty.insert(*shard);
+            self.dirty.insert(shard);
         }
         Ok(())
     }
@@ -204,5 +215,25 @@ impl Node {
         self.forget(|replica| LogUse::of(replica) == log_use, most, cuts);
         // What is left waits for the store.
         self.wants_sync |= self.unsynced;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_gets_its_turn_whichever_others_want_one_now_and_then() {
+        // The first and the last wait for their deletes in every other tick.
+        let (mut last, mut turns) = (ShardId(0), BTreeMap::<ShardId, u32>::new());
+        for tick in 0..12 {
+            let wants = |shard| shard == ShardId(5) || (shard == ShardId(4)) == (tick % 2 == 0);
+            let shards = [4, 5, 6].map(|shard| (ShardId(shard), wants(ShardId(shard)))).into();
+            last = next_in_turn(&shards, last, |wants| *wants).expect("one always wants it");
+            *turns.entry(last).or_default() += 1;
+        }
+        assert!(turns[&ShardId(5)] >= 4, "{turns:?}");
+        assert_eq!(next_in_turn(&BTreeMap::from([(ShardId(4), true)]), ShardId(4), |wants| *wants), Some(ShardId(4)));
+        assert_eq!(next_in_turn(&BTreeMap::from([(ShardId(4), false)]), ShardId(4), |wants| *wants), None);
     }
 }

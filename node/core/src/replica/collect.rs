@@ -13,6 +13,7 @@ use crate::log::LogWrite;
 use crate::message::{PeerMessage, RaftEnvelope, RaftKind};
 use crate::planted::{Planted, is_planted};
 use crate::replica::apply::Overwritten;
+use crate::replica::expiry;
 use crate::replica::members::{MemberChange, changed};
 use crate::replica::unreadable::{self, Content};
 use crate::replica::{
@@ -97,7 +98,8 @@ impl Replica {
                 break;
             }
             proposed_bytes += bytes;
-            let payload = Payload::Data { wall_ms: now.wall_ms, commands };
+            expiry::before_conditions(&mut commands, &mut waiters);
+            let payload = Payload::Data { wall_ms: out.time_limit.limited(now).wall_ms, commands };
             if !self.propose_payload(&payload, waiters.clone(), false) {
                 self.put_back(payload, waiters);
                 return;
@@ -115,9 +117,10 @@ impl Replica {
         }
     }
 
-    fn put_back(&mut self, payload: Payload, waiters: Vec<Option<Token>>) {
+    pub(super) fn put_back(&mut self, payload: Payload, waiters: Vec<Option<Token>>) {
         let Payload::Data { commands, .. } = payload else { return };
-        let back: Vec<(Command, Token)> = commands.into_iter().zip(waiters.into_iter().flatten()).collect();
+        let back = commands.into_iter().zip(waiters).filter_map(|(command, waiter)| Some((command, waiter?)));
+        let back: Vec<(Command, Token)> = back.collect();
         for waiting in back.into_iter().rev() {
             self.writes.push_front(waiting);
         }

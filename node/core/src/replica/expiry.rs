@@ -4,8 +4,9 @@
 //!
 //! Where nothing is written the shard's time stands still. So a leader that would show a record whose end its clock has
 //! passed has the shard's time follow first; and it sweeps: it looks at a bounded number of records at a time, and deletes
-//! what has ended. Both are commands in the log that every release knows: one without effect, and a delete on condition
-//! that there is no record, which holds for one that has ended and for none that was put since.
+//! what has ended. And a condition that fails changes nothing, but its client has learnt from it what has ended: before
+//! conditions the shard's time follows too. All are commands in the log that every release knows: one without effect,
+//! and a delete on condition that there is no record, which holds for one that has ended and for none that was put since.
 
 use std::ops::ControlFlow;
 
@@ -130,6 +131,21 @@ fn delete_ended(key: Bytes) -> Command {
     Command { request: None, conditions, mutations: vec![Mutation::Delete { key }] }
 }
 
+/// A command without effect, but that its version is the shard's time.
+fn time_passes() -> Command {
+    Command { request: None, conditions: Vec::new(), mutations: Vec::new() }
+}
+
+/// Has the shard's time pass before commands with conditions: one that fails gives no version, and what its client was
+/// told by its leader's clock must be so under the next leader.
+pub(super) fn before_conditions(commands: &mut Vec<Command>, waiters: &mut Vec<Option<Token>>) {
+    let has_conditions = commands.iter().any(|command| !command.conditions.is_empty());
+    if has_conditions && !is_planted(Planted::FailedConditionWithoutTime) {
+        commands.insert(0, time_passes());
+        waiters.insert(0, None);
+    }
+}
+
 impl Replica {
     /// True if this copy leads and has records to look at.
     pub(crate) fn wants_sweep(&self, now: Now) -> bool {
@@ -196,9 +212,7 @@ impl Replica {
             self.answer_found(token, found.result, out);
             return Ok(());
         }
-        // A command without effect, but that its version is the shard's time.
-        let nothing = Command { request: None, conditions: Vec::new(), mutations: Vec::new() };
-        if self.propose_own(vec![nothing], now) {
+        if self.propose_own(vec![time_passes()], out.time_limit.limited(now)) {
             self.reads.wait_applied(self.raw.raft.raft_log.last_index(), Reader::Late { token, read });
         } else {
             let refusal = Refusal::Overloaded { shard: self.descriptor().shard, queued: self.waiting() };

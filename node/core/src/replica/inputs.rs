@@ -242,6 +242,7 @@ impl Replica {
             out.answers.push((token, Answer::Read(Err(Refusal::NoMemory { shard }))));
             return Ok(None);
         }
+        let now = out.time_limit.limited(now);
         let is_own = is_planted(Planted::ExpiredByOwnClock);
         let shard_ms = if is_own { now.wall_ms } else { self.last_version().wall_ms() };
         let found = super::read::read(self.descriptor(), read, engine, Times { shard_ms, now_ms: now.wall_ms })?;

@@ -115,6 +115,28 @@ fn kept_by_a_follower_that_cannot_forget() -> (usize, bool) {
     (most, nodes.iter().all(|node| views(node) == views(&late)))
 }
 
+/// A follower's acknowledgements are lost until it has no room for more entries, and its leader needs it. How many of the
+/// writes are answered once it is heard again.
+fn answered_once_a_full_follower_is_heard() -> usize {
+    let (mut cluster, nodes, table) = three_nodes_within(LOG_BYTES_MAX, usize::MAX);
+    cluster.settle();
+    let leader = cluster.leader_of(table, b"a").unwrap();
+    let mut others: Vec<_> = nodes.into_iter().filter(|node| *node != leader).collect();
+    others.sort();
+    cluster.hosts.remove(&others[1]);
+    cluster.hushed = Some(others[0]);
+    let tokens: Vec<_> = (0..40).map(|_| cluster.token()).collect();
+    for (number, token) in tokens.iter().enumerate() {
+        let (token, command) = (*token, put(&format!("a{number}"), 1_000));
+        cluster.input(leader, Input::Write { token, table, command });
+    }
+    cluster.run(2);
+    cluster.hushed = None;
+    cluster.run(200);
+    let is_done = |token: &&_| matches!(cluster.answers.get(*token), Some(Answer::Write(Ok(Outcome::Applied(_)))));
+    tokens.iter().filter(is_done).count()
+}
+
 /// What three reads come to, one after the other, with room for one and a half of them.
 fn reads_with_little_room() -> Vec<Result<Option<usize>, Refusal>> {
     let (mut cluster, _, table) = three_nodes_within(usize::MAX, usize::MAX);
@@ -171,6 +193,11 @@ fn a_follower_that_cannot_forget_takes_bounded_memory_and_catches_up_when_it_can
 }
 
 #[test]
+fn a_follower_without_room_acknowledges_what_it_has_and_its_shard_goes_on() {
+    assert_eq!(answered_once_a_full_follower_is_heard(), 40);
+}
+
+#[test]
 fn a_snapshot_that_writes_outrun_is_given_up() {
     let most = kept_of_what_is_overwritten();
     // One tick's writes may come on top.
@@ -193,6 +220,8 @@ fn memory_that_is_not_bounded_is_caught() {
     assert!(kept_of_what_is_overwritten() > PREIMAGE_BYTES_MAX + 2_000);
     plant(Some(Planted::FollowerLogUnbounded));
     assert!(kept_by_a_follower_that_cannot_forget().0 > LOG_BYTES_MAX);
+    plant(Some(Planted::KnownEntriesRefused));
+    assert_eq!(answered_once_a_full_follower_is_heard(), 0);
     plant(Some(Planted::NeededLogsCutFirst));
     assert!(!catches_up_without_a_snapshot());
     plant(Some(Planted::AnswersUnbounded));

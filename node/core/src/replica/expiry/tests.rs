@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::command::ReadResult;
+use crate::command::{Outcome, ReadResult};
 use crate::ids::NodeId;
 use crate::message::{RaftEnvelope, RaftKind};
 use crate::replica::tests::{Memory, NOW, leader, message, sent};
@@ -72,6 +72,39 @@ fn comes_back() -> bool {
     let engine = Memory::default();
     let replica = shard(&engine);
     !shown_locally(&replica, &engine, "a", at(3_500)) && shown_locally(&replica, &engine, "a", at(2_900))
+}
+
+/// What a leader says has ended, to a client whose condition fails for it, and the next one, whose clock is behind, shows.
+fn is_shown_after_a_failed_condition() -> bool {
+    let engine = Memory::default();
+    let mut replica = shard(&engine);
+    let key = Bytes::from_static(b"a");
+    let conditions = vec![Condition { key: key.clone(), expected: Expected::Value(Bytes::from_static(b"v")) }];
+    let command = Command { request: None, conditions, mutations: vec![Mutation::Delete { key }] };
+    replica.write(Token(1), command, &mut Vec::new());
+    let answers = settle(&mut replica, &engine, at(3_500));
+    let failed = Answer::Write(Ok(Outcome::ConditionFailed { condition: 0, actual: None }));
+    assert_eq!(answers, [(Token(1), failed)]);
+    shown_locally(&replica, &engine, "a", at(2_900))
+}
+
+#[test]
+fn what_has_ended_for_a_condition_that_failed_has_ended_for_reads() {
+    assert!(!is_shown_after_a_failed_condition());
+}
+
+#[test]
+fn commands_that_cannot_be_proposed_wait_in_their_order_and_alone() {
+    let engine = Memory::default();
+    let mut replica = leader(&engine);
+    let conditions = vec![Condition { key: Bytes::from_static(b"d"), expected: Expected::Absent }];
+    let command = Command { conditions, ..time_passes() };
+    let (mut commands, mut waiters) = (vec![command; 2], vec![Some(Token(1)), Some(Token(2))]);
+    before_conditions(&mut commands, &mut waiters);
+    assert_eq!(waiters, [None, Some(Token(1)), Some(Token(2))]);
+    replica.put_back(Payload::Data { wall_ms: 0, commands }, waiters);
+    let waiting = replica.writes.iter().map(|(command, token)| (command.conditions.len(), *token));
+    assert_eq!(waiting.collect::<Vec<_>>(), [(1, Token(1)), (1, Token(2))]);
 }
 
 #[test]
@@ -158,4 +191,8 @@ fn planted_bugs_of_expiry_are_noticed() {
     let comes_back = comes_back();
     crate::planted::plant(None);
     assert!(comes_back);
+    crate::planted::plant(Some(Planted::FailedConditionWithoutTime));
+    let is_shown = is_shown_after_a_failed_condition();
+    crate::planted::plant(None);
+    assert!(is_shown);
 }

@@ -27,7 +27,7 @@ const KEY_BYTES: usize = 24;
 
 #[derive(Debug, Clone, Parser)]
 struct Args {
-    /// Which engine.
+    /// The engine that is measured.
     #[arg(long)]
     engine: EngineKind,
     /// How many records.

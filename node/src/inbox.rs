@@ -89,7 +89,7 @@ pub enum Ask {
     },
     /// To change or see the database itself.
     Admin {
-        /// What.
+        /// The order, or the question.
         request: AdminRequest,
         /// How long it was on the wire.
         bytes: usize,

@@ -9,11 +9,11 @@ use skerry_operator_core::{ShardNow, shards_now};
 /// How one node stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeNow {
-    /// Its id.
+    /// Its number in the shard map, which no other node ever gets.
     pub id: u64,
     /// `host:port` where it is reached.
     pub address: String,
-    /// Its zone.
+    /// The failure domain that it named at its start; empty = none.
     pub zone: String,
     /// False while it drains.
     pub is_active: bool,
@@ -23,7 +23,7 @@ pub struct NodeNow {
     pub leads: usize,
 }
 
-/// All members.
+/// Every node that was not removed, with what it holds and leads.
 pub(super) fn nodes(status: &Status) -> Vec<NodeNow> {
     let shards = shards_now(status);
     let of_tables = || shards.iter().filter(|s| s.descriptor.shard != ShardId::SYSTEM);

@@ -43,7 +43,7 @@ pub enum DialError {
     /// Nobody knows the name, or nobody can be asked.
     #[error("failed to look {host} up")]
     LookUp {
-        /// Which.
+        /// The name as it was given, before anything was added to it.
         host: String,
         /// What the last one who was asked said.
         #[source]
@@ -52,22 +52,22 @@ pub enum DialError {
     /// The name servers are slow.
     #[error("the look-up of {host} has had no answer within {} ms", LOOK_UP_MAX.as_millis())]
     LookUpTime {
-        /// Which.
+        /// The name as it was given, before anything was added to it.
         host: String,
     },
     /// The last address took no connection.
     #[error("failed to connect to {address}")]
     Connect {
-        /// Which.
+        /// The last of the name's addresses that was tried.
         address: SocketAddr,
-        /// Why.
+        /// What the operating system says of the last try.
         #[source]
         source: io::Error,
     },
     /// Nobody answers at the last address.
     #[error("no connection to {address} within {} ms", CONNECT_MAX.as_millis())]
     ConnectTime {
-        /// Which.
+        /// The last of the name's addresses that was tried.
         address: SocketAddr,
     },
 }

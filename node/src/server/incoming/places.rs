@@ -43,7 +43,7 @@ struct Taken {
     /// Of all connections so far.
     last: u64,
     count: usize,
-    /// Oldest first.
+    /// The open connections of each address, with their numbers, oldest first.
     by_address: HashMap<IpAddr, VecDeque<(u64, Arc<End>)>>,
     told: Option<Instant>,
 }

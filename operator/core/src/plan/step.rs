@@ -137,11 +137,11 @@ pub enum Wait {
     /// A volume is lost, and is not replaced: a shard that had a copy on it has no leader. A person must recover it, or
     /// accept its loss.
     LossToAccept {
-        /// Whose volume.
+        /// The slot whose volume is lost.
         slot: String,
         /// Its node. `None` = none had joined.
         node: Option<NodeId>,
-        /// Which shards.
+        /// The shards that had a copy on it and that nobody leads.
         shards: Vec<ShardId>,
     },
     /// A node is silent, and is replaced if it stays so.
@@ -153,7 +153,7 @@ pub enum Wait {
     },
     /// The volume of a slot is to be replaced, and cannot be yet.
     ReplacementHeld {
-        /// Which slot.
+        /// The slot that is to get a new volume.
         slot: String,
         /// What holds it up.
         why: String,

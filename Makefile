@@ -20,8 +20,11 @@ help: ## Show this list
 
 .PHONY: run
 run: ## The tour: a real database on this machine, real data, every answer checked
-	cargo build --release -p skerry -p skerry-node
-	$(TARGET)/release/skerry tour
+	$(if $(STATIC),$(BUILD_STATIC),cargo build --profile $(PROFILE)) -p skerry -p skerry-node --bins
+	$(if $(STATIC),$(BINARIES),$(TARGET)/$(PROFILE))/skerry tour
+
+# Built to be tried, not to be measured. With STATIC=1 as the images of the scenarios are, so that both are built once.
+run images-e2e: PROFILE = quick
 
 .PHONY: test
 test: ## All tests, 500 simulation seeds among them
@@ -97,22 +100,21 @@ PROFILE = release
 IMAGES = target/images
 BINARIES = $(TARGET)/$(TRIPLE)/$(PROFILE)
 # Naming the target keeps build scripts and macros dynamic while the programs are static.
-STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile $(PROFILE) --target $(TRIPLE)
+BUILD_STATIC = RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile $(PROFILE) --target $(TRIPLE)
 IMAGE = cargo run --quiet -p skerry-e2e --bin image -- --tag $(VERSION)
 image = $(IMAGE) --name $(1) --binary $(BINARIES)/$(2) --out $(IMAGES)/$(1).tar
 
 .PHONY: images
 images: ## The images of node and operator, as tars in target/images/; no container engine is needed
-	$(STATIC) -p skerry-node -p skerry-operator --bins
+	$(BUILD_STATIC) -p skerry-node -p skerry-operator --bins
 	mkdir -p $(IMAGES)
 	$(call image,skerry-node,skerry-node)
 	$(call image,skerry-operator,skerry-operator)
 
 .PHONY: images-e2e
-images-e2e: PROFILE = scenarios
 images-e2e: IMAGES = target/images-e2e
 images-e2e:
-	$(STATIC) -p skerry-node -p skerry-operator -p skerry-e2e --bin skerry-node --bin skerry-operator --bin check
+	$(BUILD_STATIC) -p skerry-node -p skerry-operator -p skerry-e2e --bin skerry-node --bin skerry-operator --bin check
 	mkdir -p $(IMAGES)
 	$(call image,skerry-node,skerry-node)
 	$(call image,skerry-operator,skerry-operator)

@@ -118,8 +118,14 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// As a filter spells it.
-    pub fn as_str(self) -> &'static str {
+    /// Our own crates at this level, everything else only its warnings: the raft crate and the stores speak of what this
+    /// program reports itself, in its own words.
+    pub fn filter(self) -> String {
+        let ours = self.as_str();
+        format!("warn,skerry_node={ours},skerry_core={ours},skerry_program={ours},raft=off,sled=off,fjall=off,lsm_tree=off")
+    }
+
+    fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warn => "warn",

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use skerry_client::secret::{Presented, SECRET_BYTES_MAX, SECRETS_MAX};
+use skerry_client::secret::{SECRET_BYTES_MAX, SECRETS_MAX};
 use skerry_client::{Secrets, SecretsError};
+use skerry_program::chain::chain;
 use tonic::Status;
 use tracing::{error, info};
 
-use crate::chain::chain;
 
 /// Between two looks at the file.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -80,9 +80,9 @@ impl Keyring {
     }
 
     /// What to send to another node, one after the other, until one is accepted.
-    pub fn to_send(&self) -> Vec<Presented> {
+    pub fn secrets(&self) -> Secrets {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        held.replaced(Instant::now()).fold(held.secrets.clone(), Secrets::and_then).to_send()
+        held.replaced(Instant::now()).fold(held.secrets.clone(), Secrets::and_then)
     }
 
     /// Lets a call in that carries one of the secrets.
@@ -195,7 +195,7 @@ mod tests {
         assert!(!keyring.replace(Secrets::parse(OLD.as_bytes()).unwrap(), now));
         assert!(keyring.replace(Secrets::parse(NEW.as_bytes()).unwrap(), now));
         assert!(keyring.knows(NEW.as_bytes(), now) && keyring.knows(OLD.as_bytes(), now));
-        assert_eq!(keyring.to_send().len(), 2);
+        assert_eq!(keyring.secrets().to_send().len(), 2);
         assert!(keyring.knows(NEW.as_bytes(), now + GRACE) && !keyring.knows(OLD.as_bytes(), now + GRACE));
     }
 
@@ -208,13 +208,13 @@ mod tests {
         keyring.replace(Secrets::parse(NEWEST.as_bytes()).unwrap(), later);
         let known = |at| [OLD, NEW, NEWEST].map(|secret| keyring.knows(secret.as_bytes(), at));
         assert_eq!(known(later), [true; 3]);
-        assert_eq!(keyring.to_send().len(), 3);
+        assert_eq!(keyring.secrets().to_send().len(), 3);
         assert_eq!(known(now + GRACE), [false, true, true]);
         assert_eq!(known(later + GRACE), [false, false, true]);
         for number in 0..2 * REPLACED_MAX {
             keyring.replace(Secrets::parse(format!("{OLD}-{number}").as_bytes()).unwrap(), later);
         }
-        assert_eq!(keyring.to_send().len(), 1 + REPLACED_MAX);
+        assert_eq!(keyring.secrets().to_send().len(), 1 + REPLACED_MAX);
     }
 
     #[test]

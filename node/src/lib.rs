@@ -3,7 +3,6 @@
 pub mod args;
 pub mod bootstrap;
 pub mod budget;
-pub mod chain;
 pub mod clock;
 pub mod config;
 pub mod damage;
@@ -18,7 +17,6 @@ pub mod inbox;
 pub mod join;
 pub mod keyring;
 pub mod log;
-pub mod logging;
 pub mod metrics;
 pub mod newer;
 pub mod panics;

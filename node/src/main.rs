@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use skerry_node::args::Args;
 use skerry_node::config::Config;
-use skerry_node::{logging, panics, run};
+use skerry_node::{panics, run};
+use skerry_program::logs;
 use tracing::{error, info};
 
 /// Commands are many small buffers that one thread makes and another frees. With the system's allocator a third of the worker's
@@ -18,7 +19,7 @@ const ASYNC_THREADS: usize = 2;
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    logging::start(args.log_level)?;
+    logs::start(&args.log_level.filter())?;
     let config = Config::new(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(ASYNC_THREADS)

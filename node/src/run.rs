@@ -3,7 +3,6 @@
 
 mod front;
 mod parts;
-mod stop;
 mod volume;
 
 use std::io;
@@ -13,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use skerry_program::{listen, stop};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -145,7 +145,8 @@ async fn live(config: Config) -> Result<(), RunError> {
         admin: local(&listeners.admin, config.listen.admin)?,
     };
     let http_address = local(&pages, config.http)?;
-    let stop = stop::on_signals().map_err(failed("signal handling"))?;
+    let (stop, signals) = stop::on_signals().map_err(failed("signal handling"))?;
+    tokio::spawn(panics::vital("signals", signals).in_current_span());
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let (inbox, receiver) = inbox_within(Budget::new(config.memory_budget_bytes));
@@ -326,7 +327,7 @@ async fn end(running: Running, failed: Option<RunError>) -> Result<(), RunError>
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
-    skerry_client::listen::listen(address).map_err(|source| RunError::Listen { address, source })
+    listen::listen(address).map_err(|source| RunError::Listen { address, source })
 }
 
 fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, RunError> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use skerry_program::pages::Check;
+
 use crate::clock;
 use crate::inbox::{Inbox, Signals};
 use crate::readiness::{Look, Looks};
@@ -86,17 +88,6 @@ struct Copies {
     looks: Looks,
     last: Option<Look>,
     is_well: bool,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What.
-    pub name: &'static str,
-    /// Whether it is well.
-    pub well: bool,
-    /// What was found.
-    pub found: String,
 }
 
 impl Vitals {

@@ -20,12 +20,12 @@ use skerry_core::map::Map;
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{Effects, Input, Node};
 use skerry_core::time::{Now, TICK_MS};
+use skerry_program::chain::chain;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use self::pending::Pending;
 use crate::budget::Kind;
-use crate::chain::chain;
 use crate::clock::{self, Ticker};
 use crate::damage::DamageNote;
 use crate::engine::SharedEngine;

@@ -14,9 +14,9 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use skerry_api::{DATABASE_LABEL, DistributedDatabase};
+use skerry_program::chain::chain;
 use tracing::{Instrument, info_span, warn};
 
-use crate::chain::chain;
 use crate::context::Context;
 use crate::reconcile::{ReconcileError, reconcile};
 

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
 use axum::routing::get;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-pub use skerry_client::listen::listen;
+use skerry_program::pages::{self, Check, verdict};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,34 +27,45 @@ pub struct Pages {
 }
 
 /// Serves until told to stop.
+///
+/// # Errors
+///
+/// The system's, if the listener fails.
 pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) -> std::io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(metrics))
         // A process that answers lives; an API server out of reach is no reason to end it.
-        .route("/livez", get(async || "ok\n"))
+        .route("/livez", get(async |RawQuery(query): RawQuery| verdict(&[], query.as_deref())))
         .route("/readyz", get(readyz))
         .with_state(pages);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 async fn metrics(State(pages): State<Pages>) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, &pages.registry) {
-        Ok(()) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+    pages::metrics(&pages.registry)
 }
 
-async fn readyz(State(pages): State<Pages>) -> Response {
-    match pages.heartbeat.age() {
-        Some(age) if age < SILENT_MAX => "ok\n".into_response(),
-        Some(age) => {
-            let text = format!("the lease was last looked after {} s ago\n", age.as_secs());
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the API server was not reached yet\n").into_response(),
+async fn readyz(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Response {
+    verdict(&[api_server(pages.heartbeat.age())], query.as_deref())
+}
+
+fn api_server(looked: Option<Duration>) -> Check {
+    let found = match looked {
+        Some(age) => format!("the lease was last looked after {} s ago", age.as_secs()),
+        None => "the API server was not reached yet".to_owned(),
+    };
+    Check { name: "api-server", well: looked.is_some_and(|age| age < SILENT_MAX), found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_is_ready_only_while_it_looks_after_its_lease() {
+        assert!(!api_server(None).well);
+        assert!(api_server(Some(SILENT_MAX / 2)).well);
+        let silent = api_server(Some(SILENT_MAX));
+        assert!(!silent.well && silent.found.contains("30 s ago"), "{silent:?}");
     }
 }

@@ -11,7 +11,6 @@
 
 pub mod apply;
 pub mod args;
-pub mod chain;
 pub mod context;
 pub mod controller;
 pub mod events;

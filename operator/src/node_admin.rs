@@ -10,8 +10,8 @@ use skerry_client::{AdminError, Client, ClientConfig, identity};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId};
 use skerry_core::node::{Removal, Status};
 use skerry_core::system::{AdminChange, Fence, SystemCommand, SystemRefusal};
+use skerry_program::chain::chain;
 
-use crate::chain::chain;
 
 /// A database that has a leader answers within this.
 const DEADLINE: Duration = Duration::from_secs(3);

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use skerry_program::listen::listen;
+use skerry_program::stop;
 use tracing::info;
 
 use crate::apply::Written;
@@ -16,14 +16,15 @@ use crate::args::Args;
 use crate::context::Context;
 use crate::controller;
 use crate::histories::Histories;
-use crate::http::{self, Pages, listen};
+use crate::http::{self, Pages};
 use crate::leadership::{Keeper, Leadership};
 use crate::metrics::{Heartbeat, Metrics};
 use crate::node_admin::GrpcAdmin;
 
 /// Runs an operator until it is told to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let stop = stop_on_signals()?;
+    let (stop, signals) = stop::on_signals()?;
+    tokio::spawn(signals);
     let client = Client::try_default().await.context("failed to find the API server")?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
@@ -64,19 +65,4 @@ async fn lead(mut leadership: Leadership, context: &Context, namespace: &str) {
         }
         context.metrics.leading.set(0);
     }
-}
-
-fn stop_on_signals() -> anyhow::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        info!("operator is told to stop");
-        told.cancel();
-    });
-    Ok(stop)
 }

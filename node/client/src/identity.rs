@@ -157,16 +157,11 @@ pub async fn found(
 ) -> Result<Founded, IdentityError> {
     let call = Call { address, until: Instant::now() + deadline, changes: true };
     let (channel, secrets) = call.reached(channel::open(address, Door::Admin, secrets)).await?;
-    let mut presented = secrets.to_send().into_iter();
-    let answer = loop {
-        let mut node = IdentityServiceClient::with_interceptor(channel.clone(), presented.next().unwrap_or_default());
-        let answer = call.answer(node.found(v1::FoundRequest { cluster_id: cluster.0.clone() })).await;
-        let unknown =
-            matches!(&answer, Err(IdentityError::Rejected { status, .. }) if status.code() == Code::Unauthenticated);
-        if !unknown || presented.len() == 0 {
-            break answer?;
-        }
-    };
+    let answered = secrets.present(|presented| {
+        let mut node = IdentityServiceClient::with_interceptor(channel.clone(), presented);
+        async move { node.found(v1::FoundRequest { cluster_id: cluster.0.clone() }).await }
+    });
+    let answer = call.answer(answered).await?;
     let unclear = |source| IdentityError::Answer { may_have_happened: true, source };
     match answer.result.ok_or(Malformed::Missing("result")).map_err(unclear)? {
         found_response::Result::Founded(v1::Founded { node_id, is_repeated }) => {

@@ -14,7 +14,6 @@ pub mod dial;
 pub mod door;
 pub mod identity;
 mod key;
-pub mod listen;
 mod operation;
 mod read;
 mod redirect;

@@ -144,17 +144,15 @@ where
         },
     };
     let call_until = until.min(Instant::now() + CALL_MAX);
-    let mut refused = Status::unauthenticated("");
-    for presented in secrets.to_send() {
+    let answered = secrets.present(|presented| {
         let client = AdminServiceClient::with_interceptor(channel.clone(), presented);
-        match timeout_at(call_until, call(client.max_decoding_message_size(ANSWER_BYTES_MAX))).await {
-            Ok(Ok(answer)) => return Try::Done(answer),
-            Ok(Err(status)) if status.code() == Code::Unauthenticated => refused = status,
-            Ok(Err(status)) => return Try::Failed(status),
-            Err(_) => return Try::Silent,
-        }
+        call(client.max_decoding_message_size(ANSWER_BYTES_MAX))
+    });
+    match timeout_at(call_until, answered).await {
+        Ok(Ok(answer)) => Try::Done(answer),
+        Ok(Err(status)) => Try::Failed(status),
+        Err(_) => Try::Silent,
     }
-    Try::Failed(refused)
 }
 
 /// What a failed call means.

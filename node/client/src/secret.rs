@@ -6,7 +6,7 @@ use std::fmt;
 use subtle::{Choice, ConstantTimeEq};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 /// A shorter one could be guessed.
 pub const SECRET_BYTES_MIN: usize = 16;
@@ -103,6 +103,25 @@ impl Secrets {
             return vec![Presented(None)];
         }
         self.0.iter().cloned().map(|secret| Presented(Some(secret))).collect()
+    }
+
+    /// Calls a node with one of these after the other, until it knows one. A call with an unknown one has no effect.
+    ///
+    /// # Errors
+    ///
+    /// What the node says to a call that it lets in, or what it has said last if it knows none of these.
+    pub async fn present<T, Answered>(&self, call: impl Fn(Presented) -> Answered) -> Result<T, Status>
+    where
+        Answered: Future<Output = Result<T, Status>>,
+    {
+        let mut refused = Status::unauthenticated("");
+        for presented in self.to_send() {
+            match call(presented).await {
+                Err(status) if status.code() == Code::Unauthenticated => refused = status,
+                answered => return answered,
+            }
+        }
+        Err(refused)
     }
 }
 

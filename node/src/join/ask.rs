@@ -10,6 +10,7 @@ use skerry_client::wire::{Wire, required};
 use skerry_core::ids::NodeId;
 use skerry_core::map::MapDelta;
 use skerry_core::system::SystemRefusal;
+use skerry_program::chain::chain;
 use skerry_proto::v1::admin_service_client::AdminServiceClient;
 use skerry_proto::v1::{JoinRequest, JoinResponse, join_response};
 use tokio::time::timeout;
@@ -18,7 +19,6 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::{Asker, Joined};
-use crate::chain::chain;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -51,38 +51,30 @@ pub(super) async fn ask(seed: &str, asker: Asker<'_>) -> Result<Joined, Failed> 
     let channel = connect(seed).await?;
     let (identity, place) = door::find(channel.clone(), seed, Door::Peers).await.map_err(|s| unclear(s.message()))?;
     let presence = if identity.node.is_some() { Presence::There } else { Presence::Unclear };
-    let (channel, presented) = match place {
-        Place::WithClients => (channel, Secrets::default().to_send()),
+    let (channel, secrets) = match place {
+        Place::WithClients => (channel, Secrets::default()),
         Place::At(place) => match connect(&place).await {
-            Ok(channel) => (channel, asker.keyring.to_send()),
+            Ok(channel) => (channel, asker.keyring.secrets()),
             Err(Failed::Elsewhere { why, .. }) => return Err(Failed::Elsewhere { leader: None, presence, why }),
             Err(failed) => return Err(failed),
         },
     };
-    let mut last = Err(unclear("was not asked"));
-    for presented in presented {
-        let answer = join(channel.clone(), presented, asker).await;
-        last = match answer {
-            Ok(response) => return joined(response),
-            Err(Some(status)) if status.code() == Code::Unauthenticated => Err(failed(&status)),
-            Err(Some(status)) => return Err(failed(&status)),
-            Err(None) => return Err(unclear("has not answered in time")),
-        };
+    match timeout(ANSWER_TIMEOUT, secrets.present(|presented| join(channel.clone(), presented, asker))).await {
+        Ok(Ok(response)) => joined(response),
+        Ok(Err(status)) => Err(failed(&status)),
+        Err(_) => Err(unclear("has not answered in time")),
     }
-    last
 }
 
 fn unclear(why: &str) -> Failed {
     Failed::Elsewhere { leader: None, presence: Presence::Unclear, why: why.to_owned() }
 }
 
-/// `None` = there was no answer in time.
-async fn join(channel: Channel, presented: Presented, asker: Asker<'_>) -> Result<JoinResponse, Option<Status>> {
+async fn join(channel: Channel, presented: Presented, asker: Asker<'_>) -> Result<JoinResponse, Status> {
     let request = JoinRequest { cluster_id: asker.cluster.0.clone(), node: Some(asker.node.clone().into_wire()) };
     let leader = AdminServiceClient::with_interceptor(channel, presented);
     let mut leader = leader.max_decoding_message_size(JOINED_BYTES_MAX);
-    let answer = timeout(ANSWER_TIMEOUT, leader.join(request)).await;
-    Ok(answer.map_err(|_| None)?.map_err(Some)?.into_inner())
+    Ok(leader.join(request).await?.into_inner())
 }
 
 fn joined(answer: JoinResponse) -> Result<Joined, Failed> {

@@ -8,6 +8,7 @@ use skerry_client::dial;
 use skerry_client::door::{self, Door, Place};
 use skerry_client::secret::Presented;
 use skerry_core::ids::NodeId;
+use skerry_program::chain::chain;
 use skerry_proto::v1::PeerFrame;
 use skerry_proto::v1::peer_service_client::PeerServiceClient;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +21,6 @@ use tracing::{debug, info, warn};
 
 use super::{Batch, Context};
 use crate::budget::Permit;
-use crate::chain::chain;
 use crate::clock;
 use crate::failpoints::Failpoint;
 use crate::wire;
@@ -144,7 +144,7 @@ impl Link {
         let channel = connect(address).await?;
         let found = door::find(channel.clone(), address, Door::Peers).await.map_err(|s| s.message().to_owned())?;
         let (channel, mut presented) = match found.1 {
-            Place::At(place) => (connect(&place).await?, self.context.keyring.to_send()),
+            Place::At(place) => (connect(&place).await?, self.context.keyring.secrets().to_send()),
             Place::WithClients => (channel, vec![Presented::default()]),
         };
         let presented = presented.swap_remove(self.secret.min(presented.len() - 1));
@@ -153,7 +153,7 @@ impl Link {
 
     /// False if all were sent: then it is the first one's turn again.
     fn next_secret(&mut self) -> bool {
-        let is_there = self.secret + 1 < self.context.keyring.to_send().len();
+        let is_there = self.secret + 1 < self.context.keyring.secrets().to_send().len();
         self.secret = if is_there { self.secret + 1 } else { 0 };
         is_there
     }

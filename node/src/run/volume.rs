@@ -19,13 +19,13 @@ use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::{Identity, Node, NodeConfig};
 use skerry_core::system::NewNode;
 use skerry_core::time::TICK_MS;
+use skerry_program::chain::chain;
 use tokio::sync::mpsc::Receiver;
 use tracing::{error, info, warn};
 
 use self::store::{OpenStore, StoreMark};
 use super::RunError;
 use crate::bootstrap::{Call, FOUNDER, Founding, Standing};
-use crate::chain::chain;
 use crate::clock;
 use crate::config::{Config, Origin};
 use crate::damage::DamageNote;

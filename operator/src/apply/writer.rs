@@ -13,10 +13,10 @@ use skerry_core::node::Removal;
 use skerry_core::system::{AdminChange, Fence};
 use skerry_operator_core::kubernetes::objects::{Blueprint, SECRET_KEY, digest, is_as_written, stateful_set};
 use skerry_operator_core::kubernetes::{Action, Cluster, Names, Set};
+use skerry_program::chain::chain;
 use tokio::time::Instant;
 
 use super::whose::ForeignVolume;
-use crate::chain::chain;
 use crate::context::Context;
 use crate::events;
 use crate::leadership::LeaseLost;

@@ -9,11 +9,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use skerry_core::engine::{Engine, EngineError, EngineWrite, family, own, own_key, state};
 use skerry_core::ids::Incarnation;
+use skerry_program::chain::chain;
 use tracing::error;
 use uuid::Uuid;
 
 use super::{RunError, STORE, aside, failed, remove};
-use crate::chain::chain;
 use crate::config::Config;
 use crate::damage::DamageNote;
 use crate::disk;

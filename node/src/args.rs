@@ -122,7 +122,9 @@ impl LogLevel {
     /// program reports itself, in its own words.
     pub fn filter(self) -> String {
         let ours = self.as_str();
-        format!("warn,skerry_node={ours},skerry_core={ours},skerry_program={ours},raft=off,sled=off,fjall=off,lsm_tree=off")
+        format!(
+            "warn,skerry_node={ours},skerry_core={ours},skerry_program={ours},raft=off,sled=off,fjall=off,lsm_tree=off"
+        )
     }
 
     fn as_str(self) -> &'static str {

@@ -13,7 +13,6 @@ use skerry_program::chain::chain;
 use tonic::Status;
 use tracing::{error, info};
 
-
 /// Between two looks at the file.
 const PERIOD: Duration = Duration::from_secs(1);
 /// So long the secrets that were in the file before are accepted yet, and sent where the new ones are not known: the

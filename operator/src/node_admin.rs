@@ -12,7 +12,6 @@ use skerry_core::node::{Removal, Status};
 use skerry_core::system::{AdminChange, Fence, SystemCommand, SystemRefusal};
 use skerry_program::chain::chain;
 
-
 /// A database that has a leader answers within this.
 const DEADLINE: Duration = Duration::from_secs(3);
 /// A certificate takes as long as the slowest of many leaders.

@@ -111,11 +111,7 @@ pub(crate) const FENCES: [Fence; 6] = [
         allowed: &["operator/src/", "operator/tests/", "operator/examples/"],
     },
     // One place speaks to nodes; the others hand values to it.
-    Fence {
-        folder: "operator/src",
-        word: "skerry_client::",
-        allowed: &["operator/src/node_admin.rs"],
-    },
+    Fence { folder: "operator/src", word: "skerry_client::", allowed: &["operator/src/node_admin.rs"] },
 ];
 
 /// True for the files of the rooms that do no input or output.

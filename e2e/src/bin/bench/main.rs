@@ -13,6 +13,7 @@ mod peers;
 mod process;
 mod redis;
 mod sample;
+mod scans;
 mod skerry;
 mod table;
 
@@ -55,6 +56,9 @@ struct Args {
     /// Leave out the idle shards.
     #[arg(long)]
     no_idle: bool,
+    /// Leave out the writes beside a scan.
+    #[arg(long)]
+    no_scans: bool,
     /// Records for the measurement of memory, disk and start after a crash. 0 = leave it out.
     #[arg(long, default_value_t = 5_000_000)]
     records: usize,
@@ -115,11 +119,18 @@ async fn bench(args: Args) -> Result<()> {
         say(&format!("idle shards: {idle}"))?;
         measured.idle.push(idle);
     }
+    let engines = [(System::SkerrySled, Engine::Sled), (System::SkerryFjall, Engine::Fjall)];
+    let engines = engines.into_iter().filter(|(system, _)| args.only.is_empty() || args.only.contains(system));
+    if !args.no_scans {
+        for (system, engine) in engines.clone() {
+            let found = scans::measure(engine, &settings).await;
+            let found = found.with_context(|| format!("failed to measure the scans of {}", system.name()))?;
+            say(&format!("{:<17} {found}", system.name()))?;
+            measured.scans.push((system, found));
+        }
+    }
     if args.records > 0 {
-        for (system, engine) in [(System::SkerrySled, Engine::Sled), (System::SkerryFjall, Engine::Fjall)] {
-            if !args.only.is_empty() && !args.only.contains(&system) {
-                continue;
-            }
+        for (system, engine) in engines {
             let found = footprint::measure(engine, args.records, &settings).await;
             let found = found.with_context(|| format!("failed to measure the records of {}", system.name()))?;
             say(&format!("{:<17} {found}", system.name()))?;

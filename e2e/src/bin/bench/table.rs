@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table};
 use crate::footprint::Footprint;
 use crate::idle::Idle;
 use crate::sample::{Sample, System, middle};
+use crate::scans::Scans;
 
 /// Everything measured, a value a round.
 #[derive(Debug, Default)]
@@ -15,6 +16,8 @@ pub(crate) struct Measurements {
     pub(crate) rounds: Vec<(System, Sample)>,
     /// Of a node with 1,000 shards above an empty one.
     pub(crate) idle: Vec<Idle>,
+    /// Writes beside a scan, and without.
+    pub(crate) scans: Vec<(System, Scans)>,
     /// Memory, disk and start with many records.
     pub(crate) footprints: Vec<(System, Footprint)>,
     /// From the kill of a leader until every shard took writes again.
@@ -60,6 +63,11 @@ impl Measurements {
         table.add_row(own_row("1,000 idle shards: memory of a node", memory, Some(100.0), |v| format!("{v:.0} MiB")));
         let failover = middle(self.failover.iter().map(Duration::as_secs_f64));
         table.add_row(own_row("leader killed: until writes again", failover, Some(2.0), |v| format!("{v:.2} s")));
+        for system in [sled, fjall] {
+            let ratio = middle(self.scans.iter().filter(|(s, _)| *s == system).map(|(_, found)| found.ratio()));
+            let name = format!("{}, write p99 beside a scan", system.name());
+            table.add_row(own_row(&name, ratio, Some(2.0), |v| format!("{v:.2} × of without")));
+        }
         for (system, most_disk, most_start) in [(sled, None, None), (fjall, Some(2.5), Some(5.0))] {
             table.add_rows(self.footprint_rows(system, most_disk, most_start));
         }

@@ -5,6 +5,7 @@
 
 mod commits;
 mod convert;
+mod elections;
 mod messages;
 mod peers;
 mod persistence;
@@ -342,24 +343,6 @@ impl Consensus {
         self.peers.forget_heard(copy);
     }
 
-    /// Stands for election. Refused only for what is no voter; then there is nothing to campaign for.
-    pub(super) fn campaign(&mut self) {
-        let _ = self.raw.campaign();
-        self.draw_election_timeout();
-    }
-
-    /// Does not stand for election before it may vote for another.
-    pub(super) fn put_off_election(&mut self) {
-        let raft = &mut self.raw.raft;
-        raft.election_elapsed = raft.election_elapsed.min(ELECTION_TICKS - 1);
-    }
-
-    /// Leads no more, and knows no leader of this term.
-    pub(super) fn follow_nobody(&mut self) {
-        let term = self.term();
-        self.raw.raft.become_follower(term, 0);
-    }
-
     /// Never speaks again.
     pub(super) fn fall_silent(&mut self) {
         self.unpersisted.clear();
@@ -370,15 +353,6 @@ impl Consensus {
     pub(super) fn hold_until(&mut self, mark: u64) {
         self.syncs.hold_until(mark);
         self.promise = Promise::default();
-    }
-
-    /// Hands leadership to another voter.
-    pub(super) fn transfer(&mut self, to: ReplicaId) {
-        let is_voter = self.raw.raft.prs().conf().voters().contains(to.0);
-        if self.is_leader() && to != self.id() && is_voter {
-            self.reads.bar_lease(self.term());
-            self.raw.transfer_leader(to.0);
-        }
     }
 
     /// Proposes an entry. False = raft takes nothing now; nothing happened.
@@ -427,18 +401,6 @@ impl Consensus {
     pub(super) fn report_snapshot(&mut self, to: ReplicaId, is_installed: bool) {
         let status = if is_installed { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.raw.report_snapshot(to.0, status);
-    }
-
-    /// raft draws from a generator that is not ours; ours is a function of seed, copy, term and time. The seed is mixed
-    /// before the copy comes in: both are small numbers, and copies for which they gave the same would stand for election
-    /// at the same time for ever.
-    pub(super) fn draw_election_timeout(&mut self) {
-        let mixed = |hash: u64, part: u64| (hash ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-        let seed = if is_planted(Planted::TimeoutsAlike) { self.seed } else { mixed(0, self.seed) };
-        let mix = [self.id().0, self.term(), self.ticks / 32].into_iter().fold(seed, mixed);
-        let spread = usize::try_from(mix >> 33).unwrap_or(0) % (ELECTION_SPREAD_TICKS - 1);
-        // Later than the first moment at which it may vote for another.
-        self.raw.raft.set_randomized_election_timeout(ELECTION_TICKS + 1 + spread);
     }
 }
 

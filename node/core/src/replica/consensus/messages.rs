@@ -54,14 +54,6 @@ impl Consensus {
         }
     }
 
-    /// A copy does not stand for election, not even its own, while it keeps its promise. raft's own time-out is longer,
-    /// but what wakes a quiescent copy sets raft's count forward.
-    pub(in crate::replica) fn keep_own_promise(&mut self) {
-        if self.promise.is_kept(self.ticks) && !self.is_leader() {
-            self.put_off_election();
-        }
-    }
-
     /// A copy that waits for a snapshot has an index that a majority has committed. This leader may not know so yet, nor
     /// ever find out if it needs that copy's acknowledgement, which does not come before the snapshot.
     pub(in crate::replica) fn learn_committed(&mut self, envelope: &RaftEnvelope) {

@@ -270,7 +270,7 @@ impl Node {
             replicas: self.replicas.len() as u64,
             leaders: count(Replica::is_leader),
             quiescent: count(Replica::is_quiescent),
-            requests: self.replicas.values().map(|r| r.applier.requests_len()).sum(),
+            requests: self.replicas.values().map(|r| r.requests_len()).sum(),
         }
     }
 

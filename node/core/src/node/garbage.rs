@@ -68,7 +68,7 @@ impl Node {
         replica.end(&mut out);
         self.answers.append(&mut out.answers);
         self.dirty.remove(&shard);
-        self.discard(&replica.applier.state, engine)
+        self.discard(replica.state(), engine)
     }
 
     /// Entombs a copy and gives its records up.
@@ -91,7 +91,7 @@ impl Node {
 
     /// Pieces of a broken-off snapshot go before another may come.
     pub(super) fn wipe_remains(&mut self, replica: &Replica, engine: &dyn Engine) -> Result<(), EngineError> {
-        let garbage = Garbage::of(&replica.applier.state, true);
+        let garbage = Garbage::of(replica.state(), true);
         if !self.garbage.contains(&garbage) {
             engine.write(vec![garbage.write()])?;
             self.garbage.push(garbage);
@@ -122,7 +122,7 @@ impl Node {
                 && let Some(replica) = self.replicas.get_mut(&garbage.shard).filter(|r| r.id() == garbage.replica)
             {
                 replica.wiped();
-                writes.push(replica.applier.state.write());
+                writes.push(replica.state().write());
             }
         }
         self.unsynced = true;

@@ -401,7 +401,7 @@ impl Node {
 /// The map that this node's own copy of the system shard has applied.
 fn own_map(replicas: &BTreeMap<ShardId, Replica>) -> Option<&Map> {
     let system = replicas.get(&ShardId::SYSTEM).filter(|system| !system.is_blank());
-    system.and_then(|system| system.applier.system.as_ref()).map(SystemState::map)
+    system.and_then(Replica::system).map(SystemState::map)
 }
 
 pub(super) fn names(record: &ShardRecord, replica: ReplicaId) -> bool {

@@ -65,10 +65,10 @@ impl Node {
     ) -> Result<(), EngineError> {
         let mut out = self.collected(now);
         let Some(replica) = self.replicas.get_mut(&shard) else { return Ok(()) };
-        let applied = replica.applier.state.applied;
+        let applied = replica.state().applied;
         replica.collect(engine, now, gathered.sequence, &mut out)?;
         self.answer_room = out.answer_room;
-        self.unsynced |= replica.applier.state.applied != applied;
+        self.unsynced |= replica.state().applied != applied;
         self.highest = self.highest.max(replica.last_version());
         if let Some(write) = out.log.take() {
             match gathered.writes.iter_mut().find(|w| w.shard == write.shard && w.replica == write.replica) {

@@ -131,7 +131,7 @@ fn shard_report(replica: &Replica) -> ShardReport {
         term: replica.term(),
         in_sync: replica.in_sync().into_iter().collect(),
         // What was ever put only rises: above what a steward takes, it is as much.
-        bytes: replica.applier.state.bytes.min(BYTES_MAX),
+        bytes: replica.state().bytes.min(BYTES_MAX),
         moving: (replica.moving().0.min(BYTES_MAX), replica.moving().1.min(BYTES_MAX)),
     }
 }

@@ -13,8 +13,9 @@ use crate::limits::REPLICATION_FACTOR_MAX;
 use crate::log::{EntryKind, INDEX_MAX, LogEntry};
 use crate::message::{RaftEnvelope, RaftKind};
 use crate::planted::{Planted, is_planted};
+use crate::replica::Replica;
 use crate::replica::members::MemberChange;
-use crate::replica::{Replica, apply};
+use crate::replica::state_machine::content;
 
 /// A term may be this much above the own one: as many elections as one group could hold in a century, one every 700 ms.
 pub const TERM_JUMP_MAX: u64 = 1 << 32;
@@ -233,7 +234,7 @@ fn position(index: u64, log_term: u64, term: u64) -> Result<(), Refused> {
 fn belongs(entry: &LogEntry, is_system: bool) -> bool {
     match entry.kind {
         EntryKind::Normal if is_planted(Planted::PayloadUnchecked) => true,
-        EntryKind::Normal => entry.data.is_empty() || apply::may_hold(&entry.data, is_system),
+        EntryKind::Normal => entry.data.is_empty() || content::may_hold(&entry.data, is_system),
         EntryKind::Members => entry.data.is_empty() && fits(&entry.context),
     }
 }
@@ -263,31 +264,29 @@ impl Replica {
 
     /// What this copy knows, and where the copy is that speaks to it.
     fn facts(&self, speaker: ReplicaId, known: impl FnOnce() -> Option<NodeId>) -> RaftFacts {
-        let raft = &self.raw.raft;
+        let consensus = &self.consensus;
         let home = self.descriptor().node_of(speaker).or_else(known);
         RaftFacts {
             id: self.id(),
             is_system: self.descriptor().shard == crate::ids::ShardId::SYSTEM,
-            term: raft.term,
-            leader: ReplicaId(raft.leader_id),
+            term: consensus.term(),
+            leader: consensus.leader().unwrap_or_default(),
             is_leader: self.is_leader(),
-            last: raft.raft_log.last_index(),
-            is_leaderless: self.ticks - self.led_tick > LEADERLESS_TICKS,
-            home: home.or_else(|| self.peers.get(&speaker).copied()),
+            last: consensus.last_index(),
+            is_leaderless: consensus.leaderless_ticks() > LEADERLESS_TICKS,
+            home: home.or_else(|| consensus.node_of(speaker)),
         }
     }
 
     /// True if this copy leads with an entry of its own term committed, and has applied all that is.
     pub(crate) fn leads_and_has_all(&self) -> bool {
-        let has_all = self.applier.state.applied.0 == self.raw.raft.raft_log.committed;
-        self.is_leader() && self.has_committed_in_term() && has_all
+        let has_all = self.machine.applied().0 == self.consensus.committed();
+        self.is_leader() && self.consensus.has_committed_in_term() && has_all
     }
 
     /// True if this copy leads, or has heard from its leader lately.
     pub(crate) fn hears_leader(&self) -> bool {
-        let is_recent = |tick: &u64| self.ticks - tick <= crate::time::ELECTION_TICKS as u64;
-        let leader = ReplicaId(self.raw.raft.leader_id);
-        self.is_leader() || self.heard.get(&leader).is_some_and(is_recent)
+        self.consensus.hears_leader()
     }
 }
 

@@ -2,8 +2,6 @@
 //! one does.
 
 use bytes::Bytes;
-use raft::GetEntriesContext;
-use raft::eraftpb::EntryType;
 
 use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
 use crate::ids::ReplicaId;
@@ -11,29 +9,22 @@ use crate::map::Descriptor;
 use crate::message::CopyReport;
 use crate::planted::{Planted, is_planted};
 use crate::replica::state::ReplicaState;
-use crate::replica::{Collected, Replica, apply, unreadable};
+use crate::replica::state_machine::content;
+use crate::replica::{Collected, Replica};
 
 /// A copy without a leader for so long says so: elections are over by then, if there can be any.
 const LEADERLESS_TICKS: u64 = 100;
 
 impl Replica {
-    /// Once a tick: notes whether this copy has a leader. One that it only remembers is none: copies that never stand for
-    /// election remember theirs for ever.
-    pub(super) fn note_leader(&mut self) {
-        let leader = ReplicaId(self.raw.raft.leader_id);
-        let heard = if leader == self.id() { Some(self.ticks) } else { self.heard.get(&leader).copied() };
-        self.led_tick = heard.unwrap_or_default().max(self.led_tick);
-    }
-
     /// How this copy is, if it has had no leader for a while.
     pub(crate) fn leaderless(&self) -> Option<CopyReport> {
-        let is_leaderless = self.is_silenced || self.ticks - self.led_tick >= LEADERLESS_TICKS;
+        let is_leaderless = self.is_silenced || self.consensus.leaderless_ticks() >= LEADERLESS_TICKS;
         is_leaderless.then(|| {
-            let (log, state) = (&self.raw.raft.raft_log, &self.applier.state);
+            let (consensus, state) = (&self.consensus, self.state());
             CopyReport {
                 shard: state.descriptor.shard,
                 replica: state.replica,
-                last: (log.last_index(), log.last_term()),
+                last: (consensus.last_index(), consensus.last_term()),
                 applied: state.applied.0,
                 last_version: state.last_version,
                 generation: state.descriptor.generation,
@@ -48,11 +39,9 @@ impl Replica {
         if is_planted(Planted::GivenUpCopySpeaks) || std::mem::replace(&mut self.is_silenced, true) {
             return;
         }
-        let term = self.term();
-        self.raw.raft.become_follower(term, 0);
+        self.consensus.follow_nobody();
         self.step_down(out);
-        self.outstanding.clear();
-        self.held_until = Some(u64::MAX);
+        self.consensus.fall_silent();
     }
 
     /// True once it is silent for ever.
@@ -77,29 +66,24 @@ impl Replica {
     ) -> Result<ReplicaState, EngineError> {
         self.apply_log(engine)?;
         // As after a snapshot: the log that there is belongs to the id before, and this state stands for all of it.
-        Ok(ReplicaState { replica: to, descriptor, from_snapshot: true, ..self.applier.state.clone() })
+        Ok(ReplicaState { replica: to, descriptor, from_snapshot: true, ..self.state().clone() })
     }
 
     /// True unless the log has an entry that this release cannot read: then this copy cannot go on alone.
     pub(crate) fn can_read_log(&self) -> bool {
-        let next = self.applier.state.applied.0 + 1;
-        let entries = self.raw.raft.raft_log.entries(next, None, GetEntriesContext::empty(false));
-        entries.is_ok_and(|entries| entries.iter().all(|entry| unreadable::read(entry).is_ok()))
+        let entries = self.consensus.entries_from(self.machine.applied().0 + 1);
+        entries.is_ok_and(|entries| entries.iter().all(|entry| content::read(entry).is_ok()))
     }
 
     /// Applies all that the log has.
     pub(crate) fn apply_log(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
-        let next = self.applier.state.applied.0 + 1;
-        let log = &self.raw.raft.raft_log;
-        let end = if is_planted(Planted::UncommittedTailDropped) { log.committed } else { log.last_index() };
-        let entries = log.entries(next, None, GetEntriesContext::empty(false)).map_err(EngineError::damaged)?;
+        let consensus = &self.consensus;
+        let end =
+            if is_planted(Planted::UncommittedTailDropped) { consensus.committed() } else { consensus.last_index() };
+        let entries = consensus.entries_from(self.machine.applied().0 + 1).map_err(EngineError::damaged)?;
         for entry in entries.into_iter().filter(|entry| entry.index <= end) {
-            self.applier.state.applied = (entry.index, entry.term);
-            if entry.get_entry_type() == EntryType::EntryNormal && !entry.data.is_empty() {
-                let payload = apply::payload(&entry.data).map_err(EngineError::unreadable)?;
-                self.applier.apply(&payload, engine)?;
-            }
-            if self.applier.is_batch_full() {
+            self.machine.apply_alone(&entry, engine)?;
+            if self.machine.is_batch_full() {
                 self.flush(engine)?;
             }
         }
@@ -113,7 +97,7 @@ impl Replica {
         engine: &dyn Engine,
     ) -> Result<(), EngineError> {
         self.apply_log(engine)?;
-        self.applier.recover_system(recovery);
+        self.machine.recover_system(recovery);
         self.flush(engine)
     }
 }

@@ -17,7 +17,7 @@ impl Replica {
     /// True if this node's disk has stalled and the others can do without it: of each configuration in force a majority is
     /// on other nodes that are heard of and whose disks answer.
     pub(crate) fn gives_way(&self, liveness: &Liveness) -> bool {
-        if !liveness.is_stalled(self.node) || is_planted(Planted::HungDiskKeepsLeading) {
+        if !liveness.is_stalled(self.consensus.node()) || is_planted(Planted::HungDiskKeepsLeading) {
             return false;
         }
         self.others_suffice(|copy| can_lead(copy.node, liveness)) || is_planted(Planted::GivesWayToFew)
@@ -27,7 +27,7 @@ impl Replica {
     fn others_suffice(&self, is_fit: impl Fn(Copy) -> bool) -> bool {
         let has_majority = |voting: [Role; 2]| {
             let voters = self.descriptor().members.iter().filter(|m| voting.contains(&m.role)).map(|m| m.replica);
-            let fit = voters.clone().filter(|copy| copy.node != self.node && is_fit(*copy)).count();
+            let fit = voters.clone().filter(|copy| copy.node != self.consensus.node() && is_fit(*copy)).count();
             2 * fit > voters.count()
         };
         has_majority([Role::Voter, Role::Outgoing]) && has_majority([Role::Voter, Role::Incoming])
@@ -45,7 +45,7 @@ impl Replica {
     /// Hands leadership to a copy that is in sync on a node whose disk answers, if that is not under way. Tried again until
     /// it is done: raft gives up what takes longer than an election time-out.
     pub(crate) fn give_way(&mut self, liveness: &Liveness) {
-        if !self.is_leader() || self.raw.raft.lead_transferee.is_some() || !self.gives_way(liveness) {
+        if !self.is_leader() || self.consensus.is_handing_over() || !self.gives_way(liveness) {
             return;
         }
         if !self.others_are_in_sync(liveness) {
@@ -53,7 +53,7 @@ impl Replica {
         }
         // One that does not take it is not asked for ever.
         let transfer_targets = self.transfer_targets(|node| can_lead(node, liveness));
-        let turn = usize::try_from(self.ticks).unwrap_or(0) / (2 * ELECTION_TICKS);
+        let turn = usize::try_from(self.consensus.ticks()).unwrap_or(0) / (2 * ELECTION_TICKS);
         if let Some(transfer_target) =
             turn.checked_rem(transfer_targets.len()).and_then(|turn| transfer_targets.get(turn))
         {
@@ -64,10 +64,9 @@ impl Replica {
 
     /// A copy that gives way does not stand for election.
     pub(super) fn leave_elections_to_others(&mut self, liveness: &Liveness) {
-        let has_waited = self.ticks.saturating_sub(self.led_tick) > STAND_ANYWAY_TICKS;
+        let has_waited = self.consensus.leaderless_ticks() > STAND_ANYWAY_TICKS;
         if !self.is_leader() && !has_waited && self.gives_way(liveness) {
-            let raft = &mut self.raw.raft;
-            raft.election_elapsed = raft.election_elapsed.min(ELECTION_TICKS - 1);
+            self.consensus.put_off_election();
         }
     }
 }

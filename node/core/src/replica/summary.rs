@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::{Generation, ReplicaId, ShardId};
-use crate::replica::{Replica, convert};
+use crate::replica::Replica;
 use crate::time::Version;
 
 /// A replica's numbers at one moment. Equal to the last = nothing that an invariant looks at has changed.
@@ -40,20 +40,20 @@ pub struct Summary {
 impl Replica {
     /// This replica as a few numbers.
     pub fn summary(&self) -> Summary {
-        let (log, state) = (&self.raw.raft.raft_log, &self.applier.state);
+        let (consensus, state) = (&self.consensus, self.state());
         let (index, term) = state.applied;
         Summary {
             shard: state.descriptor.shard,
             replica: state.replica,
             term: self.term(),
             is_leader: self.is_leader(),
-            committed: (log.committed, log.term(log.committed).unwrap_or(0)),
+            committed: (consensus.committed(), consensus.term_at(consensus.committed()).unwrap_or(0)),
             applied: state.applied,
-            raft_applied: log.applied,
-            last: log.last_index(),
+            raft_applied: consensus.raft_applied(),
+            last: consensus.last_index(),
             generation: state.descriptor.generation,
             is_blank: self.is_blank(),
-            is_log_alike: log.term(index).is_ok_and(|found| found == term),
+            is_log_alike: consensus.term_at(index).is_some_and(|found| found == term),
             last_version: state.last_version,
             request_floor: state.request_floor,
         }
@@ -62,13 +62,7 @@ impl Replica {
     /// Index, term and hash of the entries in memory after `low` and up to `high`: equal for equal (shard, index) once
     /// committed.
     pub fn entries_between(&self, low: u64, high: u64) -> Vec<(u64, u64, u64)> {
-        let log = &self.raw.raft.raft_log;
-        let (first, last) = ((low + 1).max(log.first_index()), high.min(log.last_index()));
-        if first > last {
-            return Vec::new();
-        }
-        let mut found = log.slice(first, last + 1, None, raft::GetEntriesContext::empty(false)).unwrap_or_default();
-        found.drain(..).map(|entry| convert::entry_out(&entry)).map(|e| (e.index, e.term, hash(&e))).collect()
+        self.consensus.entries_between(low, high).iter().map(|e| (e.index, e.term, hash(e))).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! One copy alone, told by the test what the others say: snapshots, pace, and what a leader learns.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
@@ -8,12 +9,15 @@ use bytes::Bytes;
 use super::*;
 use crate::engine::EngineWrite;
 use crate::ids::Incarnation;
+use crate::ids::ShardId;
 use crate::liveness::Liveness;
 use crate::log::{EntryKind, HardState, LogEntry};
 use crate::map::Member;
-use crate::message::{RaftKind, SnapshotChunk, SnapshotOffer, SnapshotState};
-use crate::replica::snapshot_send::checksum;
+use crate::map::Replica as Copy;
+use crate::message::{PeerMessage, RaftEnvelope, RaftKind, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::replica::snapshots::Offered;
+use crate::replica::transfer::send::checksum;
+use crate::time::ELECTION_TICKS;
 
 mod leading;
 
@@ -89,7 +93,7 @@ pub(super) fn copy(entries: &[(u64, u64)], commit: u64, engine: &Memory) -> Repl
     };
     let mut replica = open(ReplicaState::first(ReplicaId(1), descriptor()), log, engine);
     // Past what the process before may have promised.
-    replica.ticks = ELECTION_TICKS as u64;
+    replica.consensus.pass_ticks(ELECTION_TICKS as u64);
     replica
 }
 
@@ -102,10 +106,27 @@ pub(super) fn message(from: u64, kind: RaftKind, term: u64) -> RaftEnvelope {
     RaftEnvelope::empty(SHARD, (ReplicaId(from), ReplicaId(1)), kind, term)
 }
 
+/// The leader that the copy knows; 0 = none.
+pub(super) fn leader_id(replica: &Replica) -> u64 {
+    replica.consensus.leader().map_or(0, |leader| leader.0)
+}
+
+/// The store has made durable what is applied up to here.
+pub(super) fn durable_up_to(replica: &mut Replica, index: u64) {
+    let term = replica.term();
+    replica.consensus.syncs_mut().set_durable((index, term));
+}
+
+/// Both other copies are heard of.
+pub(super) fn hear_copies(replica: &mut Replica) {
+    let tick = replica.consensus.ticks();
+    [2, 3].iter().for_each(|id| replica.consensus.peers().hear(ReplicaId(*id), tick));
+}
+
 /// What the copy sends once all that it wrote is durable.
 pub(super) fn sent(replica: &mut Replica, engine: &Memory) -> Vec<RaftEnvelope> {
     let mut out = Collected::default();
-    let sequence = replica.ticks * 100;
+    let sequence = replica.consensus.ticks() * 100;
     replica.collect(engine, NOW, sequence, &mut out).expect("a store in memory never fails");
     replica.log_durable(sequence, &mut out);
     replica.collect(engine, NOW, sequence + 1, &mut out).expect("a store in memory never fails");
@@ -123,7 +144,7 @@ fn kinds(messages: &[RaftEnvelope]) -> Vec<RaftKind> {
 
 /// The copy is elected by the second one.
 pub(super) fn lead(replica: &mut Replica, engine: &Memory) {
-    replica.raw.campaign().expect("it is a voter");
+    replica.consensus.raw().campaign().expect("it is a voter");
     sent(replica, engine);
     replica.step(NodeId(2), message(2, RaftKind::RequestPreVoteResponse, replica.term() + 1));
     sent(replica, engine);
@@ -156,7 +177,7 @@ pub(super) fn hear_all(liveness: &mut Liveness) {
 pub(super) fn leader(engine: &Memory) -> Replica {
     let mut replica = copy(&[], 1, engine);
     lead(&mut replica, engine);
-    let last = replica.raw.raft.raft_log.last_index();
+    let last = replica.consensus.last_index();
     for id in [2, 3] {
         let has_all = RaftEnvelope { index: last, ..message(id, RaftKind::AppendResponse, 2) };
         replica.step(NodeId(id), has_all);
@@ -240,7 +261,7 @@ fn a_copy_goes_on_from_a_snapshot_that_is_beyond_what_it_could_not_read() {
     let engine = Memory::default();
     let mut replica = copy(&[(2, 1), (3, 2), (4, 2)], 3, &engine);
     follow(&mut replica, &engine);
-    replica.stop_at(4);
+    replica.machine.stop_at(4);
     assert_eq!(offered(&mut replica, offer(9, 2, 1), &engine), None);
     replica.wiped();
     offered(&mut replica, offer(9, 2, 2), &engine);
@@ -254,7 +275,7 @@ fn a_copy_goes_on_from_a_snapshot_that_is_beyond_what_it_could_not_read() {
         RaftEnvelope { index: 9, log_term: 2, commit: 10, entries: vec![entry], ..message(2, RaftKind::Append, 2) };
     replica.step(NodeId(2), append);
     sent(&mut replica, &engine);
-    assert_eq!((replica.unreadable(), replica.applier.state.applied), (None, (10, 2)));
+    assert_eq!((replica.unreadable(), replica.state().applied), (None, (10, 2)));
 }
 
 #[test]
@@ -298,7 +319,7 @@ fn a_snapshot_stands_only_once_a_sync_that_began_after_its_end_has_finished() {
     replica.install_received(&mut out);
     assert!(!replica.is_blank());
     sent(&mut replica, &engine);
-    assert_eq!((replica.raw.raft.raft_log.committed, replica.applier.state.applied), (9, (9, 2)));
+    assert_eq!((replica.consensus.committed(), replica.state().applied), (9, (9, 2)));
 }
 
 /// True if what these pieces bring counts as a whole snapshot.
@@ -307,7 +328,7 @@ fn is_whole(pieces: Vec<SnapshotChunk>) -> bool {
     let mut replica = blank(&engine);
     offered(&mut replica, offer(9, 2, 2), &engine);
     pieces.into_iter().for_each(|piece| received(&mut replica, piece, &engine));
-    replica.receive.as_ref().is_some_and(|r| r.is_complete)
+    replica.receive.as_ref().is_some_and(|r| r.is_complete())
 }
 
 fn damaged() -> Vec<SnapshotChunk> {
@@ -331,9 +352,9 @@ fn a_leader_learns_what_is_committed_from_a_copy_that_needs_a_snapshot() {
     let request =
         |index| RaftEnvelope { reject: true, request_snapshot: index, ..message(3, RaftKind::AppendResponse, 2) };
     replica.step(NodeId(3), request(4));
-    assert_eq!(replica.raw.raft.raft_log.committed, 4);
+    assert_eq!(replica.consensus.committed(), 4);
     replica.step(NodeId(3), request(400));
-    assert_eq!(replica.raw.raft.raft_log.committed, 4);
+    assert_eq!(replica.consensus.committed(), 4);
 }
 
 /// A quiescent follower that is woken seven ticks after it heard its leader's node last, and what it knows of nodes.
@@ -348,7 +369,7 @@ pub(super) fn woken(engine: &Memory) -> (Replica, Liveness) {
     for _ in 0..7 {
         tick(&mut replica, &mut liveness);
     }
-    assert!(replica.raw.raft.election_elapsed < 7);
+    assert!(replica.consensus.raw().raft.election_elapsed < 7);
     replica.wake(&liveness);
     (replica, liveness)
 }
@@ -365,7 +386,7 @@ fn a_leader_tells_of_members_only_once_a_majority_knows_them() {
     let engine = Memory::default();
     let mut replica = just_elected(&engine);
     assert!(!replica.may_report());
-    let last = replica.raw.raft.raft_log.last_index();
+    let last = replica.consensus.last_index();
     replica.step(NodeId(2), RaftEnvelope { index: last, ..message(2, RaftKind::AppendResponse, replica.term()) });
     assert!(replica.may_report());
 }
@@ -373,9 +394,9 @@ fn a_leader_tells_of_members_only_once_a_majority_knows_them() {
 /// True if a copy counts as heard of after it has asked for votes.
 fn is_heard_by_its_vote_request() -> bool {
     let mut replica = just_elected(&Memory::default());
-    assert!(replica.heard.contains_key(&ReplicaId(2)));
+    assert!(replica.consensus.peers().heard_at(ReplicaId(2)).is_some());
     replica.step(NodeId(2), message(2, RaftKind::RequestPreVote, replica.term() + 1));
-    replica.heard.contains_key(&ReplicaId(2))
+    replica.consensus.peers().heard_at(ReplicaId(2)).is_some()
 }
 
 #[test]
@@ -390,7 +411,7 @@ fn nobody_has_the_vote_of_a_copy_that_has_just_heard_its_leader() {
     let mut liveness = follow(&mut replica, &engine);
     // A refusal of a higher term makes raft forget the leader.
     replica.step(NodeId(3), RaftEnvelope { reject: true, ..message(3, RaftKind::RequestPreVoteResponse, 2) });
-    assert_eq!((replica.term(), replica.raw.raft.leader_id), (2, 0));
+    assert_eq!((replica.term(), leader_id(&replica)), (2, 0));
     let ask = || RaftEnvelope { index: 1, log_term: 1, ..message(3, RaftKind::RequestVote, 2) };
     for _ in 0..ELECTION_TICKS {
         replica.step(NodeId(3), ask());
@@ -422,7 +443,7 @@ fn planted_bugs_of_snapshots_are_noticed() {
     lead(&mut replica, &engine);
     let request = RaftEnvelope { reject: true, request_snapshot: 4, ..message(3, RaftKind::AppendResponse, 2) };
     replica.step(NodeId(3), request);
-    let committed = replica.raw.raft.raft_log.committed;
+    let committed = replica.consensus.committed();
     plant(None);
     assert!(skips && takes_damaged && stands_early && committed == 2);
 }
@@ -437,10 +458,10 @@ fn planted_bugs_of_members_and_pace_are_noticed() {
     plant(Some(Planted::VoteRequestCountsAsHeard));
     let counts = is_heard_by_its_vote_request();
     plant(Some(Planted::PatienceForgotten));
-    let waited = woken(&engine).0.raw.raft.election_elapsed as u64;
+    let waited = woken(&engine).0.consensus.raw().raft.election_elapsed as u64;
     plant(Some(Planted::UnreadableSkipped));
     let mut replica = copy(&[(2, 1), (3, 2), (4, 2)], 3, &engine);
-    replica.stop_at(4);
+    replica.machine.stop_at(4);
     plant(None);
     assert!(tells_early && counts && waited == crate::time::SILENT_TICKS && replica.unreadable().is_none());
 }

@@ -4,8 +4,7 @@ use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::log::LogEntry;
 use crate::map::Descriptor;
-use crate::replica::{Replica, convert};
-use crate::time::Now;
+use crate::replica::Replica;
 
 /// A replica at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,44 +44,36 @@ pub struct ReplicaView {
 impl Replica {
     /// This replica as plain values.
     pub fn view(&self) -> ReplicaView {
-        let log = &self.raw.raft.raft_log;
+        let consensus = &self.consensus;
         ReplicaView {
-            node: self.node,
+            node: consensus.node(),
             shard: self.descriptor().shard,
             replica: self.id(),
             term: self.term(),
             is_leader: self.is_leader(),
-            committed: log.committed,
-            applied: self.applier.state.applied,
-            last: log.last_index(),
+            committed: consensus.committed(),
+            applied: self.machine.applied(),
+            last: consensus.last_index(),
             descriptor: self.descriptor().clone(),
             in_sync: if self.is_leader() { self.in_sync().into_iter().collect() } else { Vec::new() },
             is_blank: self.is_blank(),
-            has_leader: self.raw.raft.leader_id != 0,
+            has_leader: consensus.leader().is_some(),
             is_quiescent: self.is_quiescent(),
             unreadable: self.unreadable(),
-            told_committed: self.told_committed.1.max(log.committed),
+            told_committed: consensus.told_committed().max(consensus.committed()),
         }
-    }
-
-    /// True if it may answer reads without asking anybody.
-    pub fn holds_lease(&self, now: Now) -> bool {
-        self.is_leader() && self.reads.has_lease(now.monotonic_ms)
     }
 
     /// Index, term and hash of every entry in memory above the log's start: equal for equal (shard, index) once committed.
     pub fn entries(&self) -> Vec<(u64, u64, u64)> {
-        let log = &self.raw.raft.raft_log;
-        let entries = log
-            .entries(self.raw.store().start().0 + 1, None, raft::GetEntriesContext::empty(false))
-            .unwrap_or_default();
+        let entries = self.consensus.entries_from(self.consensus.log_start().0 + 1).unwrap_or_default();
         let hash = |e: &LogEntry| xxhash_rust::xxh3::xxh3_64(&[&e.data[..], &e.context[..]].concat());
-        entries.iter().map(convert::entry_out).map(|e| (e.index, e.term, hash(&e))).collect()
+        entries.iter().map(|e| (e.index, e.term, hash(e))).collect()
     }
 
     /// Hash of all that is replicated of the shard: its records, what it is, its size, its versions and its request ids.
     /// Equal on all copies at the same applied index.
     pub fn state_hash(&self, engine: &dyn Engine) -> Result<u64, EngineError> {
-        self.applier.state_hash(engine)
+        self.machine.state_hash(engine)
     }
 }

@@ -12,7 +12,7 @@ use crate::message::{SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::planted::{Planted, is_planted};
 use crate::record;
 use crate::replica::Replica;
-use crate::replica::requests::Requests;
+use crate::replica::state_machine::requests::Requests;
 use crate::system::state::SystemState;
 use crate::time::Version;
 
@@ -157,7 +157,7 @@ impl Replica {
         }
         let known = (!self.is_blank()).then(|| self.descriptor());
         let facts = self.facts(offer.from, || home_of(record.0, offer.from));
-        admit_offer(offer, (self.node, from), &facts, known, record)
+        admit_offer(offer, (self.consensus.node(), from), &facts, known, record)
     }
 
     /// Checks a piece of the snapshot that this copy receives.
@@ -171,14 +171,14 @@ impl Replica {
         chunk: &SnapshotChunk,
         engine: &dyn Engine,
     ) -> Result<Result<(), SnapshotRefused>, EngineError> {
-        let Some(receive) = self.receive.as_ref().filter(|r| r.offer.id == chunk.id) else { return Ok(Ok(())) };
+        let Some(receive) = self.receive.as_ref().filter(|r| r.offer().id == chunk.id) else { return Ok(Ok(())) };
         if is_planted(Planted::SnapshotUnchecked) {
             return Ok(Ok(()));
         }
         if receive.sender() != from {
-            return Ok(Err(SnapshotRefused::Sender { replica: receive.offer.from, node: from }));
+            return Ok(Err(SnapshotRefused::Sender { replica: receive.offer().from, node: from }));
         }
-        let descriptor = &receive.offer.descriptor;
+        let descriptor = &receive.offer().descriptor;
         if chunk.last && descriptor.shard == ShardId::SYSTEM {
             let head = data_key(descriptor.table, &SystemState::head_key());
             if !chunk.records.iter().any(|(key, _)| *key == head) && engine.get(&head)?.is_none() {
@@ -190,12 +190,12 @@ impl Replica {
 
     /// Checks the answer of a node to a snapshot that this copy sends.
     pub(crate) fn admit_ack(&self, from: NodeId, ack: &SnapshotAck) -> Result<(), SnapshotRefused> {
-        let Some((to, send)) = self.sends.iter().find(|(_, send)| send.id() == ack.id) else { return Ok(()) };
-        if send.to_node() != from {
-            return Err(SnapshotRefused::Sender { replica: *to, node: from });
+        let Some(receiver) = self.transfers.receiver(ack.id) else { return Ok(()) };
+        if receiver.node != from {
+            return Err(SnapshotRefused::Sender { replica: receiver.copy, node: from });
         }
         match ack.state {
-            SnapshotState::Want(sequence) if sequence > send.next_sequence() => Err(SnapshotRefused::Ack),
+            SnapshotState::Want(sequence) if sequence > receiver.pieces => Err(SnapshotRefused::Ack),
             SnapshotState::Want(_) | SnapshotState::Installed | SnapshotState::Refused => Ok(()),
         }
     }

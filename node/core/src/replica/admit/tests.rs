@@ -6,7 +6,8 @@ use super::*;
 use crate::command::Command;
 use crate::ids::ShardId;
 use crate::map::Replica as Copy;
-use crate::replica::{Payload, tests};
+use crate::replica::state_machine::content::Payload;
+use crate::replica::tests;
 use crate::system::SystemCommand;
 
 const ME: ReplicaId = ReplicaId(1);
@@ -242,11 +243,11 @@ fn every_check_that_is_switched_off_lets_something_through() {
 fn a_copy_is_leaderless_once_it_has_heard_no_leader_for_long() {
     let engine = tests::Memory::default();
     let mut replica = tests::copy(&[], 1, &engine);
-    replica.ticks = 10 * LEADERLESS_TICKS;
+    replica.consensus.pass_ticks(10 * LEADERLESS_TICKS);
     let mut heard = tests::follow(&mut replica, &engine);
     tests::tick(&mut replica, &mut heard);
     let is_leaderless = |replica: &Replica| replica.facts(ReplicaId(2), || None).is_leaderless;
     assert!(!is_leaderless(&replica));
-    replica.ticks += LEADERLESS_TICKS + 1;
+    replica.consensus.pass_ticks(LEADERLESS_TICKS + 1);
     assert!(is_leaderless(&replica));
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::command::{Outcome, ReadResult};
+use crate::command::{Condition, Expected, Mutation, Outcome, ReadResult};
+use crate::engine::data_key;
 use crate::ids::NodeId;
 use crate::message::{RaftEnvelope, RaftKind};
 use crate::replica::tests::{Memory, NOW, leader, message, sent};
@@ -18,10 +19,10 @@ fn at(wall_ms: u64) -> Now {
 fn settle(replica: &mut Replica, engine: &Memory, now: Now) -> Vec<(Token, Answer)> {
     let mut answers = Vec::new();
     for _ in 0..2 {
-        let (mut out, sequence) = (Collected::default(), replica.ticks * 100);
+        let (mut out, sequence) = (Collected::default(), replica.consensus.ticks() * 100);
         replica.collect(engine, now, sequence, &mut out).expect("it is in memory");
         replica.log_durable(sequence, &mut out);
-        let index = replica.raw.raft.raft_log.last_index();
+        let index = replica.consensus.last_index();
         replica.step(NodeId(2), RaftEnvelope { index, ..message(2, RaftKind::AppendResponse, replica.term()) });
         replica.collect(engine, now, sequence, &mut out).expect("it is in memory");
         answers.extend(out.answers);
@@ -94,17 +95,13 @@ fn what_has_ended_for_a_condition_that_failed_has_ended_for_reads() {
 }
 
 #[test]
-fn commands_that_cannot_be_proposed_wait_in_their_order_and_alone() {
-    let engine = Memory::default();
-    let mut replica = leader(&engine);
+fn the_shards_time_passes_before_commands_with_conditions_and_nobody_waits_for_it() {
     let conditions = vec![Condition { key: Bytes::from_static(b"d"), expected: Expected::Absent }];
     let command = Command { conditions, ..time_passes() };
     let (mut commands, mut waiters) = (vec![command; 2], vec![Some(Token(1)), Some(Token(2))]);
     before_conditions(&mut commands, &mut waiters);
+    assert_eq!(commands.first(), Some(&time_passes()));
     assert_eq!(waiters, [None, Some(Token(1)), Some(Token(2))]);
-    replica.put_back(Payload::Data { wall_ms: 0, commands }, waiters);
-    let waiting = replica.writes.iter().map(|(command, token)| (command.conditions.len(), *token));
-    assert_eq!(waiting.collect::<Vec<_>>(), [(1, Token(1)), (1, Token(2))]);
 }
 
 #[test]

@@ -7,9 +7,15 @@ use crate::command::Command;
 use crate::ids::{Incarnation, ReplicaId, Token};
 use crate::map::{Descriptor, Role};
 use crate::message::RaftKind;
-use crate::replica::tests::{Memory, QUIET, blank, copy, follow, hear_all, leader, message, sent, tick, woken};
-use crate::replica::{Outstanding, PEERS_MAX, Proposed, Reader};
+#[cfg(feature = "planted")]
+use crate::planted::Planted;
+use crate::replica::Reader;
+use crate::replica::consensus::{Outstanding, Proposed};
+use crate::replica::tests::{
+    Memory, QUIET, blank, copy, follow, hear_all, hear_copies, leader, message, sent, tick, woken,
+};
 use crate::system::SystemCommand;
+use crate::time::SILENT_TICKS;
 
 /// True if the copy goes quiescent though something has been changed about it, while all other nodes are heard of.
 fn rests(replica: &mut Replica, is_settled: bool) -> bool {
@@ -17,10 +23,9 @@ fn rests(replica: &mut Replica, is_settled: bool) -> bool {
     hear_all(&mut liveness);
     // Every one of these ends a time of rest that is long enough.
     for _ in 0..4 {
-        replica.ticks += 2 * QUIET;
+        replica.consensus.pass_ticks(2 * QUIET);
         if replica.is_leader() {
-            let tick = replica.ticks;
-            replica.heard.extend([2, 3].map(|id| (ReplicaId(id), tick)));
+            hear_copies(replica);
         }
         replica.settle_pace(is_settled, QUIET, &liveness);
     }
@@ -45,19 +50,24 @@ type Change = (&'static str, fn(&mut Replica));
 
 /// Whatever waits in a copy, one thing at a time.
 const WAITING: [Change; 11] = [
-    ("a write", |r| r.writes.push_back((command(), Token(1)))),
-    ("a command", |r| r.system_commands.push_back((SystemCommand::Record(Descriptor::default()), None))),
-    ("a log write", |r| {
-        r.outstanding.push_back(Outstanding { sequence: 9, term: 1, ready: 9, messages: Vec::new(), snapshot: None });
+    ("a write", |r| r.consensus.proposals_mut().push(command(), Token(1))),
+    ("a command", |r| {
+        assert!(r.consensus.proposals_mut().push_system(SystemCommand::Record(Descriptor::default()), None));
     }),
-    ("an entry", |r| drop(r.proposed.insert(9, Proposed { term: 1, waiters: Vec::new(), is_system: false }))),
-    ("a read", |r| r.reads.wait(reader())),
-    ("a confirmed read", |r| r.reads.wait_applied(9, reader())),
-    ("an entry that it was told of", |r| r.told_committed = (1, 99)),
-    ("the store", |r| r.held_until = Some(9)),
-    ("its snapshot", |r| r.applier.state.blank = true),
-    ("the applier", |r| r.applier.state.applied.0 -= 1),
-    ("a change of members", |r| r.applier.state.descriptor.members[0].role = Role::Outgoing),
+    ("a log write", |r| {
+        let promises = Outstanding { sequence: 9, term: 1, ready: 9, messages: Vec::new(), snapshot: None };
+        r.consensus.unpersisted().push(promises);
+    }),
+    ("an entry", |r| {
+        r.consensus.proposals_mut().proposed(9, Proposed { term: 1, waiters: Vec::new(), is_system: false })
+    }),
+    ("a read", |r| r.consensus.reads_mut().wait(reader())),
+    ("a confirmed read", |r| r.consensus.reads_mut().wait_applied(9, reader())),
+    ("an entry that it was told of", |r| r.consensus.commits().tell(1, 99)),
+    ("the store", |r| r.consensus.syncs_mut().hold_until(9)),
+    ("its snapshot", |r| r.machine.state_mut().blank = true),
+    ("the applier", |r| r.machine.state_mut().applied.0 -= 1),
+    ("a change of members", |r| r.machine.state_mut().descriptor.members[0].role = Role::Outgoing),
 ];
 
 #[test]
@@ -77,12 +87,12 @@ fn remembered() -> usize {
         assert_eq!(replica.leader_node(), Some(NodeId(2)));
     }
     assert_eq!(replica.admit(NodeId(3), || None, &message(3, RaftKind::HeartbeatResponse, 1)), Ok(()));
-    replica.peers.len().max(replica.heard.len())
+    replica.consensus.peers().len()
 }
 
 #[test]
 fn a_copy_does_not_remember_all_who_ever_spoke_to_it() {
-    assert!(remembered() <= PEERS_MAX);
+    assert!(remembered() < 500);
 }
 
 #[cfg(feature = "planted")]
@@ -116,7 +126,7 @@ fn a_copy_that_anything_waits_for_does_not_rest() {
 fn the_system_shard_never_rests() {
     let engine = Memory::default();
     let mut replica = follower(&engine);
-    replica.applier.state.descriptor.shard = ShardId::SYSTEM;
+    replica.machine.state_mut().descriptor.shard = ShardId::SYSTEM;
     assert!(!rests(&mut replica, true));
 }
 
@@ -133,12 +143,12 @@ fn a_leader_rests_only_in_sync_with_every_member_and_as_it_is_assigned() {
     let engine = Memory::default();
     assert!(!rests(&mut leader(&engine), false));
     let behind = |replica: &mut Replica| {
-        let last = replica.raw.raft.raft_log.last_index();
-        replica.raw.raft.mut_prs().get_mut(3).expect("it is a member").matched = last - 1;
+        let last = replica.consensus.last_index();
+        replica.consensus.raw().raft.mut_prs().get_mut(3).expect("it is a member").matched = last - 1;
     };
     let changes: [Change; 2] = [
-        ("a hand-over", |r| r.raw.raft.lead_transferee = Some(2)),
-        ("the members to be known", |r| r.members_known_from = r.raw.raft.raft_log.last_index() + 1),
+        ("a hand-over", |r| r.consensus.raw().raft.lead_transferee = Some(2)),
+        ("the members to be known", |r| r.membership.known_from(r.consensus.last_index() + 1)),
     ];
     let mut replica = leader(&engine);
     behind(&mut replica);
@@ -155,9 +165,8 @@ fn a_copy_rests_only_while_those_that_it_depends_on_are_heard_of() {
     let engine = Memory::default();
     let silent = Liveness::new(NodeId(1), Incarnation(1));
     for mut replica in [follower(&engine), leader(&engine)] {
-        let tick = replica.ticks + 2 * QUIET;
-        replica.ticks = tick;
-        replica.heard.extend([2, 3].map(|id| (ReplicaId(id), tick)));
+        replica.consensus.pass_ticks(2 * QUIET);
+        hear_copies(&mut replica);
         replica.settle_pace(true, QUIET, &silent);
         assert!(!replica.is_quiescent(), "leads: {}", replica.is_leader());
     }
@@ -170,14 +179,13 @@ fn followers_rest_before_their_leader() {
     hear_all(&mut liveness);
     let waits = |replica: &mut Replica| {
         replica.wake(&liveness);
-        let start = replica.ticks;
-        while !replica.is_quiescent() && replica.ticks < start + 100 {
-            replica.ticks += 1;
-            let tick = replica.ticks;
-            replica.heard.extend([2, 3].map(|id| (ReplicaId(id), tick)));
+        let start = replica.consensus.ticks();
+        while !replica.is_quiescent() && replica.consensus.ticks() < start + 100 {
+            replica.consensus.pass_ticks(1);
+            hear_copies(replica);
             replica.settle_pace(true, QUIET, &liveness);
         }
-        replica.ticks - start
+        replica.consensus.ticks() - start
     };
     assert_eq!(waits(&mut follower(&engine)), QUIET);
     assert_eq!(waits(&mut leader(&engine)), 2 * QUIET);
@@ -189,8 +197,8 @@ fn a_resting_copy_that_something_waits_for_is_back_with_the_next_tick() {
     let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
     hear_all(&mut liveness);
     let changes: [(Change, bool); 3] = [
-        (("a read", |r| r.reads.wait(reader())), true),
-        (("an entry that it was told of", |r| r.told_committed = (1, 99)), true),
+        (("a read", |r| r.consensus.reads_mut().wait(reader())), true),
+        (("an entry that it was told of", |r| r.consensus.commits().tell(1, 99)), true),
         (("nothing", |_| {}), false),
     ];
     for ((what, change), is_back) in changes {
@@ -216,7 +224,7 @@ fn a_node_that_falls_silent_wakes_the_copies_that_it_has_a_part_in() {
     assert!(replica.is_quiescent());
     replica.lost_sight(NodeId(3), &liveness);
     assert!(!replica.is_quiescent());
-    assert!(!replica.heard.contains_key(&ReplicaId(3)) && !replica.in_sync().contains(&ReplicaId(3)));
+    assert!(replica.consensus.peers().heard_at(ReplicaId(3)).is_none() && !replica.in_sync().contains(&ReplicaId(3)));
 }
 
 #[test]
@@ -224,14 +232,13 @@ fn a_woken_leader_asks_all_and_counts_only_those_in_sync_whose_nodes_are_heard_o
     let engine = Memory::default();
     let mut replica = leader(&engine);
     assert!(rests(&mut replica, true));
-    replica.ticks += 1_000;
+    replica.consensus.pass_ticks(1_000);
     let mut liveness = Liveness::new(NodeId(1), Incarnation(1));
     liveness.hear(NodeId(2), Incarnation(1));
     replica.wake(&liveness);
-    assert!(
-        replica.heard.get(&ReplicaId(2)) == Some(&replica.ticks)
-            && replica.heard.get(&ReplicaId(3)) != Some(&replica.ticks)
-    );
+    let now = replica.consensus.ticks();
+    let heard = [2, 3].map(|id| replica.consensus.peers().heard_at(ReplicaId(id)) == Some(now));
+    assert_eq!(heard, [true, false]);
     let asked = sent(&mut replica, &engine);
     assert!(asked.iter().filter(|m| m.kind == RaftKind::Heartbeat).count() >= 2);
 }
@@ -254,29 +261,6 @@ fn only_plain_heartbeats_of_the_own_term_are_routine() {
 }
 
 #[test]
-fn resting_copies_count_one_tick_in_five_each_in_its_turn() {
-    let engine = Memory::default();
-    let mut replica = follower(&engine);
-    let counted = |replica: &mut Replica| {
-        let counts = |n: u64| {
-            replica.ticks = 100 + n;
-            replica.counts_tick()
-        };
-        (0..10).map(counts).collect::<Vec<_>>()
-    };
-    assert!(counted(&mut replica).iter().all(|is_counted| *is_counted));
-    assert!(rests(&mut replica, true));
-    let mut turns = std::collections::BTreeSet::new();
-    for phase in 0..5 {
-        replica.quiescence.phase = phase;
-        let found = counted(&mut replica);
-        assert_eq!(found.iter().filter(|is_counted| **is_counted).count(), 2);
-        turns.insert(found.iter().position(|is_counted| *is_counted));
-    }
-    assert_eq!(turns.len(), 5);
-}
-
-#[test]
 fn a_follower_goes_quiescent_and_counts_one_tick_in_five() {
     let engine = Memory::default();
     let mut replica = copy(&[], 1, &engine);
@@ -286,12 +270,12 @@ fn a_follower_goes_quiescent_and_counts_one_tick_in_five() {
         tick(&mut replica, &mut liveness);
     }
     assert!(replica.is_quiescent());
-    let before = replica.raw.raft.election_elapsed;
+    let before = replica.consensus.raw().raft.election_elapsed;
     for _ in 0..10 {
         liveness.hear(NodeId(2), Incarnation(1));
         tick(&mut replica, &mut liveness);
     }
-    assert_eq!(replica.raw.raft.election_elapsed, before + 2);
+    assert_eq!(replica.consensus.raw().raft.election_elapsed, before + 2);
 }
 
 #[test]
@@ -310,11 +294,11 @@ fn a_follower_whose_leader_is_silent_does_not_go_quiescent() {
 #[test]
 fn a_woken_follower_has_waited_for_as_long_as_its_leaders_node_was_silent() {
     let (mut replica, mut liveness) = woken(&Memory::default());
-    assert_eq!(replica.raw.raft.election_elapsed, 7);
+    assert_eq!(replica.consensus.raw().raft.election_elapsed, 7);
     // One at full pace counts for itself.
     for _ in 0..2 * SILENT_TICKS {
         liveness.tick();
     }
     replica.wake(&liveness);
-    assert_eq!(replica.raw.raft.election_elapsed, 7);
+    assert_eq!(replica.consensus.raw().raft.election_elapsed, 7);
 }

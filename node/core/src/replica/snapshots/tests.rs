@@ -1,17 +1,20 @@
 //! Claims about a copy's part in snapshots: which offers it takes, what becomes of transfers, and whom it follows after.
 
 use super::*;
-use crate::message::RaftKind;
-use crate::replica::tests::{Memory, NOW, blank, copy, follow, lead, message, offer, offered, piece, received, sent};
+use crate::message::{RaftEnvelope, RaftKind};
+use crate::replica::tests::{
+    Memory, NOW, blank, copy, follow, lead, leader_id, message, offer, offered, piece, received, sent,
+};
+use crate::replica::transfer::receive::RECEIVE_TICKS;
 
 /// A leader with transfers to both followers, and the ids of these.
 fn sending(engine: &Memory) -> (Replica, [u64; 2]) {
     let mut replica = copy(&[], 1, engine);
     lead(&mut replica, engine);
-    replica.applier.state.bytes = 40;
+    replica.machine.state_mut().bytes = 40;
     let ids = [2, 3].map(|to| {
         replica.start_snapshot(ReplicaId(to), engine, NOW).expect("a store in memory never fails");
-        replica.sends[&ReplicaId(to)].id()
+        replica.transfers.ids()[&ReplicaId(to)]
     });
     (replica, ids)
 }
@@ -22,7 +25,7 @@ fn acknowledged(replica: &mut Replica, from: u64, id: u64, state: SnapshotState)
 }
 
 fn receivers(replica: &Replica) -> Vec<u64> {
-    replica.sends.keys().map(|to| to.0).collect()
+    replica.transfers.ids().keys().map(|to| to.0).collect()
 }
 
 fn is_ignored(replica: &mut Replica, offer: SnapshotOffer, engine: &Memory) -> bool {
@@ -137,7 +140,7 @@ fn another_offer_takes_the_place_of_one_that_has_brought_nothing() {
     let mut replica = blank(&engine);
     offered(&mut replica, offer(9, 2, 2), &engine);
     assert_eq!(offered(&mut replica, offer(10, 2, 3), &engine), Some(SnapshotState::Want(0)));
-    assert_eq!(replica.receive.as_ref().map(|r| r.offer.id), Some(3));
+    assert_eq!(replica.receive.as_ref().map(|r| r.offer().id), Some(3));
 }
 
 /// True if a copy that has pieces of one transfer must be wiped before it takes another, and at a restart midway.
@@ -169,7 +172,7 @@ fn an_offer_of_an_earlier_leader_or_after_the_last_piece_is_ignored() {
     assert!(is_ignored(&mut replica, offer(9, 3, 3), &engine));
     received(&mut replica, piece(2, 0, true), &engine);
     assert!(is_ignored(&mut replica, offer(10, 4, 4), &engine));
-    assert_eq!(replica.receive.as_ref().map(|r| r.offer.id), Some(2));
+    assert_eq!(replica.receive.as_ref().map(|r| r.offer().id), Some(2));
 }
 
 #[test]
@@ -187,7 +190,7 @@ fn installed(is_term_over: bool, engine: &Memory) -> Replica {
     if is_term_over {
         let refusal = RaftEnvelope { reject: true, ..message(3, RaftKind::RequestPreVoteResponse, 3) };
         replica.step(NodeId(3), refusal);
-        assert_eq!((replica.term(), replica.raw.raft.leader_id), (3, 0));
+        assert_eq!((replica.term(), leader_id(&replica)), (3, 0));
     }
     received(&mut replica, piece(2, 0, true), engine);
     replica.sync_begins(1);
@@ -202,9 +205,9 @@ fn installed(is_term_over: bool, engine: &Memory) -> Replica {
 fn whoever_offered_a_snapshot_is_followed_in_the_term_that_it_leads_and_in_no_later_one() {
     let engine = Memory::default();
     let replica = installed(false, &engine);
-    assert_eq!((replica.term(), replica.raw.raft.leader_id), (2, 2));
+    assert_eq!((replica.term(), leader_id(&replica)), (2, 2));
     let replica = installed(true, &engine);
-    assert_eq!((replica.term(), replica.raw.raft.leader_id), (3, 0));
+    assert_eq!((replica.term(), leader_id(&replica)), (3, 0));
     assert_eq!(replica.admit(NodeId(3), || None, &message(3, RaftKind::Heartbeat, 3)), Ok(()));
 }
 
@@ -215,10 +218,11 @@ fn a_leader_learns_of_commits_only_in_its_term_and_within_its_log() {
     lead(&mut replica, &engine);
     let committed = |replica: &mut Replica, term, index| {
         replica
+            .consensus
             .learn_committed(&RaftEnvelope { request_snapshot: index, ..message(3, RaftKind::AppendResponse, term) });
-        replica.raw.raft.raft_log.committed
+        replica.consensus.committed()
     };
-    let last = replica.raw.raft.raft_log.last_index();
+    let last = replica.consensus.last_index();
     assert_eq!(committed(&mut replica, 1, 4), 2);
     assert_eq!(committed(&mut replica, 2, last + 1), 2);
     assert_eq!(committed(&mut replica, 2, 1), 2);
@@ -268,9 +272,9 @@ fn gives_way_when_it_brings_nothing() -> bool {
     let mut replica = blank(&engine);
     offered(&mut replica, offer(9, 1 << 20, u64::MAX), &engine);
     assert!(is_ignored(&mut replica, offer(9, 2, 2), &engine));
-    replica.ticks += RECEIVE_TICKS;
+    replica.consensus.pass_ticks(RECEIVE_TICKS);
     assert!(is_ignored(&mut replica, offer(9, 2, 2), &engine));
-    replica.ticks += 1;
+    replica.consensus.pass_ticks(1);
     offered(&mut replica, offer(9, 2, 2), &engine) == Some(SnapshotState::Want(0))
 }
 

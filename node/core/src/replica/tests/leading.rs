@@ -1,8 +1,12 @@
 //! Claims about a leader: how often it speaks, who is in sync with it, whom it hands over to, and what its log forgets.
 
 use super::*;
-use crate::command::Mutation;
+use crate::answer::Answer;
+use crate::command::{Command, Mutation};
+use crate::ids::Token;
+use crate::message::RaftEnvelope;
 use crate::node::Refusal;
+use crate::replica::consensus::{ELECTION_SPREAD_TICKS, HEARTBEAT_TICKS, WAITING_MAX};
 
 /// Ticks the copy, and lets it hear of the others.
 fn tick_heard(replica: &mut Replica, engine: &Memory) -> Vec<RaftEnvelope> {
@@ -33,8 +37,8 @@ fn no_copy_stands_for_election_before_it_may_vote_and_they_differ() {
     for seed in 0..64 {
         let setup = Setup { node: NodeId(1), seed, requests_max: REQUESTS_MAX };
         let state = ReplicaState::first(ReplicaId(1), descriptor());
-        let replica = Replica::open(setup, state, None, &engine).expect("a store in memory never fails");
-        seen.insert(replica.raw.raft.randomized_election_timeout());
+        let mut replica = Replica::open(setup, state, None, &engine).expect("a store in memory never fails");
+        seen.insert(replica.consensus.raw().raft.randomized_election_timeout());
     }
     let (first, last) = (seen.first().copied(), seen.last().copied());
     assert_eq!(first, Some(ELECTION_TICKS + 1));
@@ -46,15 +50,15 @@ fn whoever_was_heard_of_lately_and_has_what_is_committed_is_in_sync() {
     let engine = Memory::default();
     let mut replica = leader(&engine);
     assert_eq!(ids(replica.in_sync()), [1, 2, 3]);
-    replica.ticks += ELECTION_TICKS as u64;
-    let tick = replica.ticks;
-    replica.heard.insert(ReplicaId(2), tick);
-    replica.heard.insert(ReplicaId(3), tick - ELECTION_TICKS as u64);
+    replica.consensus.pass_ticks(ELECTION_TICKS as u64);
+    let tick = replica.consensus.ticks();
+    replica.consensus.peers().hear(ReplicaId(2), tick);
+    replica.consensus.peers().hear(ReplicaId(3), tick - ELECTION_TICKS as u64);
     assert_eq!(ids(replica.in_sync()), [1, 2, 3]);
-    replica.heard.insert(ReplicaId(3), tick - ELECTION_TICKS as u64 - 1);
+    replica.consensus.peers().hear(ReplicaId(3), tick - ELECTION_TICKS as u64 - 1);
     assert_eq!(ids(replica.in_sync()), [1, 2]);
-    let committed = replica.commit_before_last_tick;
-    replica.raw.raft.mut_prs().get_mut(2).expect("it is a member").matched = committed - 1;
+    let committed = replica.consensus.commits().two_ticks_ago();
+    replica.consensus.raw().raft.mut_prs().get_mut(2).expect("it is a member").matched = committed - 1;
     assert_eq!(ids(replica.in_sync()), [1]);
 }
 
@@ -63,9 +67,9 @@ fn a_leader_hands_over_to_a_voter_in_sync_and_to_nobody_else() {
     let engine = Memory::default();
     let mut replica = leader(&engine);
     assert_eq!(replica.transfer_targets(|_| true).first(), Some(&ReplicaId(2)));
-    replica.heard.remove(&ReplicaId(2));
+    replica.consensus.peers().forget_heard(ReplicaId(2));
     assert_eq!(replica.transfer_targets(|_| true), [ReplicaId(3)]);
-    replica.applier.state.descriptor.members[2].role = Role::Learner;
+    replica.machine.state_mut().descriptor.members[2].role = Role::Learner;
     assert_eq!(replica.transfer_targets(|_| true), []);
     let mut follower = copy(&[], 1, &engine);
     follow(&mut follower, &engine);
@@ -79,9 +83,9 @@ fn a_follower_must_go_on_whose_log_the_store_has_or_whose_end_only_a_later_term_
     follow(&mut replica, &engine);
     assert!(!replica.must_go_on(1), "its leader commits the end with entries that others have");
     assert!(replica.must_go_on(2));
-    replica.raw.raft.raft_log.commit_to(4);
+    replica.consensus.raw().raft.raft_log.commit_to(4);
     assert!(!replica.must_go_on(2), "all is committed, and the store is to have it");
-    replica.durable = (4, 1);
+    replica.consensus.syncs_mut().set_durable((4, 1));
     assert!(replica.must_go_on(1));
 }
 
@@ -94,9 +98,9 @@ fn requests_that_wait_are_counted_and_not_the_entries_that_they_are_in() {
         let command = Command { request: None, conditions: vec![], mutations };
         replica.write(Token(number), command, &mut Vec::new());
     }
-    assert_eq!((replica.waiting(), replica.writes.len()), (5, 5));
+    assert!(replica.waiting() == 5 && replica.consensus.proposals().has_writes());
     sent(&mut replica, &engine);
-    assert_eq!((replica.waiting(), replica.proposed.len()), (5, 1));
+    assert!(replica.waiting() == 5 && !replica.consensus.proposals().has_writes());
 }
 
 #[test]
@@ -112,17 +116,17 @@ fn a_copy_knows_its_leaders_node() {
 /// A leader with twenty entries, which the store has up to the tenth.
 fn with_log(engine: &Memory) -> (Replica, usize) {
     let mut replica = leader(engine);
-    let last = replica.raw.raft.raft_log.last_index();
+    let last = replica.consensus.last_index();
     for _ in 0..20 {
-        replica.raw.propose(Vec::new(), vec![0; 1_000]).expect("it leads");
+        replica.consensus.raw().propose(Vec::new(), vec![0; 1_000]).expect("it leads");
     }
     sent(&mut replica, engine);
     for id in [2, 3] {
         let answer = RaftEnvelope { index: last + 20, ..message(id, RaftKind::AppendResponse, replica.term()) };
         replica.step(NodeId(id), answer);
     }
-    replica.durable = (last + 10, replica.term());
-    let one = replica.raw.store().bytes() / 20;
+    durable_up_to(&mut replica, last + 10);
+    let one = replica.log_bytes() / 20;
     (replica, one)
 }
 
@@ -130,7 +134,7 @@ fn with_log(engine: &Memory) -> (Replica, usize) {
 fn a_log_forgets_nothing_that_the_store_has_not_synced() {
     let engine = Memory::default();
     let (mut replica, _) = with_log(&engine);
-    let durable = replica.durable.0;
+    let durable = replica.consensus.syncs().durable_index();
     assert_eq!(replica.cut(0, usize::MAX).map(|cut| cut.start.0), Some(durable));
     assert_eq!(replica.cut(0, usize::MAX), None);
 }
@@ -139,17 +143,17 @@ fn a_log_forgets_nothing_that_the_store_has_not_synced() {
 fn a_log_keeps_what_it_is_to_keep_and_more_for_a_follower_that_lags() {
     let engine = Memory::default();
     let (mut replica, one) = with_log(&engine);
-    let all = replica.raw.store().bytes();
+    let all = replica.log_bytes();
     assert_eq!(replica.cut(all, usize::MAX), None);
-    let start = replica.raw.store().start().0;
+    let start = replica.consensus.log_start().0;
     // A member that has less than the store.
     let matched = |replica: &mut Replica, index| {
-        replica.raw.raft.mut_prs().get_mut(3).expect("it is a member").matched = index;
+        replica.consensus.raw().raft.mut_prs().get_mut(3).expect("it is a member").matched = index;
     };
-    let (durable, last) = (replica.durable.0, replica.raw.raft.raft_log.last_index());
+    let (durable, last) = (replica.consensus.syncs().durable_index(), replica.consensus.last_index());
     matched(&mut replica, durable - 1);
     assert_eq!(replica.cut(all / 4, usize::MAX), None);
-    assert_eq!(replica.raw.store().start().0, start);
+    assert_eq!(replica.consensus.log_start().0, start);
     // One that has as much as the store holds nothing up.
     matched(&mut replica, durable);
     assert!(replica.cut(all / 2 + one, usize::MAX).is_some());
@@ -177,9 +181,9 @@ fn only_a_leader_with_a_lease_knows_that_it_is_not_behind() {
     let engine = Memory::default();
     let mut replica = leader(&engine);
     assert_eq!(replica.behind_ms(NOW), None);
-    let round = replica.reads.start_round(NOW.monotonic_ms);
+    let round = replica.consensus.reads_mut().start_round(NOW.monotonic_ms);
     let term = replica.term();
-    replica.reads.round_confirmed(round, 1, term);
+    replica.consensus.reads_mut().round_confirmed(round, 1, term);
     assert_eq!(replica.behind_ms(NOW), Some(0));
 }
 
@@ -201,27 +205,27 @@ fn a_probe_tells_for_a_while_who_is_there() {
     let mut replica = leader(&engine);
     assert_eq!(ids(replica.answered()), [1]);
     replica.start_probe();
-    let probed = replica.raw.raft.raft_log.last_index();
+    let probed = replica.consensus.last_index();
     replica.start_probe();
-    assert_eq!(replica.raw.raft.raft_log.last_index(), probed, "one at a time");
+    assert_eq!(replica.consensus.last_index(), probed, "one at a time");
     assert_eq!(ids(replica.answered()), [1]);
     sent(&mut replica, &engine);
     let answer = RaftEnvelope { index: probed, ..message(3, RaftKind::AppendResponse, replica.term()) };
     replica.step(NodeId(3), answer);
     assert_eq!(ids(replica.answered()), [1, 3]);
-    replica.ticks += 20;
+    replica.consensus.pass_ticks(20);
     assert_eq!(ids(replica.answered()), [1, 3]);
-    replica.ticks += 1;
+    replica.consensus.pass_ticks(1);
     assert_eq!(ids(replica.answered()), [1]);
     replica.start_probe();
-    assert_eq!(replica.raw.raft.raft_log.last_index(), probed + 1);
+    assert_eq!(replica.consensus.last_index(), probed + 1);
 }
 
 #[test]
 fn a_copy_knows_from_its_descriptor_where_the_others_are() {
     let engine = Memory::default();
     let mut replica = copy(&[], 1, &engine);
-    replica.raw.campaign().expect("it is a voter");
+    replica.consensus.raw().campaign().expect("it is a voter");
     let asked = sent(&mut replica, &engine);
     assert_eq!(kinds(&asked), [RaftKind::RequestPreVote; 2]);
     assert_eq!(ids(asked.iter().map(|m| m.to).collect::<BTreeSet<_>>()), [2, 3]);
@@ -239,21 +243,4 @@ fn only_a_leader_that_few_wait_for_confirms_that_it_leads() {
         assert!(replica.confirm(reader(), NOW).is_ok());
     }
     assert!(replica.confirm(reader(), NOW).is_err());
-}
-
-#[test]
-fn what_waits_becomes_entries_of_so_many_commands_or_so_many_bytes() {
-    let engine = Memory::default();
-    let write = |bytes: usize| {
-        let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![0; bytes]));
-        let mutations = vec![Mutation::Put { key, value, expires_ms: None }];
-        (Command { request: None, conditions: Vec::new(), mutations }, Token(1))
-    };
-    for (count, bytes, entries) in [(256, 1, 1), (257, 1, 2), (2, 300 << 10, 1), (3, 300 << 10, 2)] {
-        let mut replica = leader(&engine);
-        let before = replica.raw.raft.raft_log.last_index();
-        replica.writes.extend((0..count).map(|_| write(bytes)));
-        sent(&mut replica, &engine);
-        assert_eq!(replica.raw.raft.raft_log.last_index() - before, entries, "{count} of {bytes}");
-    }
 }

@@ -1,11 +1,9 @@
-//! Claims about how several writes of one copy to the log become one, and about who is answered what.
+//! Claims about how several writes of one copy to the log become one.
 
 use bytes::Bytes;
 
 use super::*;
-use crate::command::Outcome;
 use crate::log::{EntryKind, HardState, LogEntry};
-use crate::time::Version;
 
 fn write(reset: Option<(u64, u64)>, entries: &[(u64, u64)], commit: Option<u64>) -> LogWrite {
     let entry = |&(index, term): &(u64, u64)| LogEntry {
@@ -61,26 +59,4 @@ fn entries_that_are_kept_though_replaced_are_noticed() {
     let both = merged(write(None, &[(4, 1), (5, 1)], None), write(None, &[(5, 2)], None));
     crate::planted::plant(None);
     assert_ne!(both, write(None, &[(4, 1), (5, 2)], None));
-}
-
-fn proposed(is_system: bool) -> Proposed {
-    Proposed { term: 1, waiters: vec![Some(Token(1)), None, Some(Token(2))], is_system }
-}
-
-#[test]
-fn every_waiter_gets_the_outcome_of_its_own_command() {
-    let outcomes = [1, 2, 3].map(|version| Outcome::Applied(Version(version))).to_vec();
-    let answers = answers_to(proposed(false), Some(Applied::Data(outcomes)), ShardId(1));
-    let of = |token, version| (Token(token), Answer::Write(Ok(Outcome::Applied(Version(version)))));
-    assert_eq!(answers, [of(1, 1), of(2, 3)]);
-}
-
-#[test]
-fn whose_place_was_taken_is_told_that_nothing_happened() {
-    let refusal = Refusal::NotLeader { shard: ShardId(1), leader: None };
-    let answers = answers_to(proposed(false), None, ShardId(1));
-    assert_eq!(answers, [1, 2].map(|token| (Token(token), Answer::Write(Err(refusal.clone())))));
-    let answers = answers_to(proposed(true), None, ShardId(1));
-    let refusal = AdminRefusal::NotLeader { leader: None };
-    assert_eq!(answers, [1, 2].map(|token| (Token(token), Answer::Admin(Err(refusal.clone())))));
 }

@@ -24,7 +24,7 @@ pub(crate) const REQUESTS_MAX: usize = 65_536;
 
 /// What one shard remembers.
 #[derive(Debug)]
-pub(super) struct Requests {
+pub(in crate::replica) struct Requests {
     capacity: usize,
     /// All issued after `floor`.
     outcomes: BTreeMap<RequestId, Outcome>,
@@ -143,7 +143,7 @@ impl Requests {
     }
 
     /// True if a stored group can be read.
-    pub(super) fn is_group(value: &[u8]) -> bool {
+    pub(in crate::replica) fn is_group(value: &[u8]) -> bool {
         codec::decode::<Vec<(RequestId, Outcome)>>("request ids", value).is_ok()
     }
 
@@ -183,7 +183,7 @@ pub(crate) fn deletes(shard: ShardId, engine: &dyn Engine) -> Result<Vec<EngineW
 }
 
 /// Where the store has a shard's groups.
-pub(super) fn stored_range(shard: ShardId) -> (Bytes, Bytes) {
+pub(in crate::replica) fn stored_range(shard: ShardId) -> (Bytes, Bytes) {
     (shard_key(shard, state::REQUESTS, &[]), shard_key(shard, state::REQUESTS + 1, &[]))
 }
 

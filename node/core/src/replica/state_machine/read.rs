@@ -22,10 +22,10 @@ pub(super) struct Times {
 
 /// What the store holds.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) result: ReadResult,
+pub(in crate::replica) struct Found {
+    pub(in crate::replica) result: ReadResult,
     /// True if it shows a record whose end the clock has passed, and the shard's time has not.
-    pub(super) is_late: bool,
+    pub(in crate::replica) is_late: bool,
 }
 
 impl Times {

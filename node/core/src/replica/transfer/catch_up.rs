@@ -11,19 +11,9 @@
 
 use std::collections::BTreeMap;
 
+use super::source::WHOLE;
+use super::window::GETS_ON_MS;
 use crate::ids::ReplicaId;
-use crate::planted::{Planted, is_planted};
-use crate::replica::{Replica, SnapshotSend};
-use crate::time::Now;
-
-/// A copy that has taken nothing for so long does not get on: six repetitions of what was not acknowledged.
-pub(super) const GETS_ON_MS: u64 = 3_000;
-/// One that has not even accepted the offer: its node may have to delete the remains of another first, for long.
-pub(super) const ACCEPTS_MS: u64 = 1_000;
-/// One that has taken everything makes it durable, and gets on for so long.
-pub(super) const SYNCS_MS: u64 = 5_000;
-/// All of a transfer, in the parts that its progress is counted in.
-pub(super) const WHOLE: u64 = 1 << 10;
 
 /// Memory that the transfers of one shard may take.
 #[derive(Debug, Clone, Copy)]
@@ -70,9 +60,24 @@ impl CatchUp {
         self.installed.retain(|copy, _| stays(copy));
     }
 
+    /// What transfers may take, until told otherwise.
+    pub(super) fn give_room(&mut self, room: TransferRoom) {
+        self.room = room;
+    }
+
+    /// True if no copy is followed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.installed.is_empty()
+    }
+
+    /// The time of the last period.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
     /// A period has passed: forgets copies that have all that the log had at the last one, and those that do not get on.
     /// `last` = the log's end, `matched` = what a copy is known to have; `None` = it is no member.
-    fn settle(&mut self, now_ms: u64, last: u64, matched: impl Fn(ReplicaId) -> Option<u64>) {
+    pub(super) fn settle(&mut self, now_ms: u64, last: u64, matched: impl Fn(ReplicaId) -> Option<u64>) {
         self.now_ms = now_ms;
         self.installed.retain(|copy, installed| {
             let Some(matched) = matched(*copy) else { return false };
@@ -86,8 +91,13 @@ impl CatchUp {
     }
 
     /// The lowest index that one of them has.
-    fn lowest(&self) -> Option<u64> {
+    pub(super) fn lowest(&self) -> Option<u64> {
         self.installed.values().map(|installed| installed.matched).min()
+    }
+
+    /// What may be kept of the log and of overwritten records by the time that so many parts of a transfer are done.
+    pub(super) fn allowed(&self, parts: u64) -> TransferRoom {
+        TransferRoom { log: allowed(self.room.log, parts), preimages: allowed(self.room.preimages, parts) }
     }
 }
 
@@ -99,57 +109,39 @@ fn allowed(room: usize, parts: u64) -> usize {
     half.saturating_add(usize::try_from(rest).unwrap_or(usize::MAX))
 }
 
-impl Replica {
-    /// True if a snapshot brings a copy up, or one has and the copy follows.
-    pub(crate) fn is_transferring(&self) -> bool {
-        self.is_sending() || !self.catch_up.installed.is_empty()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COPY: ReplicaId = ReplicaId(2);
+
+    #[test]
+    fn half_of_a_room_may_be_used_at_once_and_the_rest_in_sync_with_the_transfer() {
+        assert_eq!([0, WHOLE / 2, WHOLE, 2 * WHOLE].map(|parts| allowed(800, parts)), [400, 600, 800, 800]);
+        assert!(allowed(usize::MAX, WHOLE) >= usize::MAX - 1);
+        assert_eq!(allowed(0, WHOLE), 0);
     }
 
-    /// What this shard's transfers may take, until told otherwise.
-    pub(crate) fn give_room(&mut self, room: TransferRoom) {
-        self.catch_up.room = room;
+    #[test]
+    fn a_copy_is_followed_until_it_has_what_the_log_had_a_period_ago() {
+        let mut catch_up = CatchUp::new();
+        catch_up.installed(COPY, 10, 0);
+        catch_up.settle(100, 20, |_| Some(20));
+        assert_eq!(catch_up.lowest(), Some(20), "the log's end was not known before");
+        catch_up.settle(200, 30, |_| Some(20));
+        assert!(catch_up.is_empty());
     }
 
-    /// A period has passed.
-    pub(super) fn follow_catch_ups(&mut self, now: Now) {
-        let raft = &self.raw.raft;
-        let matched = |copy: ReplicaId| raft.prs().get(copy.0).map(|progress| progress.matched);
-        self.catch_up.settle(now.monotonic_ms, raft.raft_log.last_index(), matched);
-    }
-
-    /// Transfers that get on.
-    fn live_sends(&self) -> impl Iterator<Item = &SnapshotSend> {
-        self.sends.values().filter(|send| send.gets_on(self.catch_up.now_ms))
-    }
-
-    /// Whether a transfer does not get on, and what it keeps of records that were overwritten.
-    pub(super) fn burden_of(&self, send: &SnapshotSend) -> (bool, usize) {
-        (!send.gets_on(self.catch_up.now_ms), send.preimage_bytes())
-    }
-
-    /// The lowest index after which a copy that gets on needs the log. `None` = none does.
-    pub(super) fn log_needed_after(&self) -> Option<u64> {
-        self.live_sends().map(SnapshotSend::index).chain(self.catch_up.lowest()).min()
-    }
-
-    /// True while clients' writes wait for a transfer: what is kept for it fills its room faster than it gets on. `beside` =
-    /// bytes of entries that were proposed and are not in the log yet.
-    pub(super) fn writes_wait(&self, beside: usize) -> bool {
-        let Some(needed_after) = self.log_needed_after() else { return false };
-        if is_planted(Planted::WritesOutrunSnapshot) {
-            return false;
-        }
-        let parts = self.live_sends().map(SnapshotSend::parts_done).min().unwrap_or(WHOLE);
-        let (log, room) = (self.raw.store(), self.catch_up.room);
-        if log.bytes_after(needed_after).saturating_add(beside) > allowed(room.log, parts) {
-            return true;
-        }
-        // What is under way may overwrite about as much as it writes.
-        let under_way = log.bytes_after(self.applier.state.applied.0).saturating_add(beside);
-        let kept: usize = self.live_sends().map(SnapshotSend::preimage_bytes).sum();
-        !self.sends.is_empty() && kept.saturating_add(under_way) > allowed(room.preimages, parts)
+    #[test]
+    fn a_copy_that_takes_nothing_or_is_no_member_is_followed_no_more() {
+        let mut catch_up = CatchUp::new();
+        catch_up.installed(COPY, 10, 0);
+        catch_up.settle(GETS_ON_MS, 20, |_| Some(10));
+        assert_eq!(catch_up.lowest(), Some(10));
+        catch_up.settle(GETS_ON_MS + 1, 20, |_| Some(10));
+        assert!(catch_up.is_empty());
+        catch_up.installed(COPY, 10, GETS_ON_MS);
+        catch_up.settle(GETS_ON_MS, 20, |_| None);
+        assert!(catch_up.is_empty());
     }
 }
-
-#[cfg(test)]
-mod tests;

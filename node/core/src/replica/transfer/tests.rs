@@ -6,8 +6,10 @@ use super::*;
 use crate::command::{Command, Mutation};
 use crate::ids::{NodeId, Token};
 use crate::message::{RaftEnvelope, RaftKind, SnapshotAck, SnapshotState};
-use crate::replica::tests::{Memory, NOW, SHARD, copy, lead, message, sent};
-use crate::replica::{Collected, Pace};
+use crate::replica::tests::{Memory, NOW, SHARD, copy, durable_up_to, lead, message, sent};
+use crate::replica::transfer::window::{ACCEPTS_MS, GETS_ON_MS, SYNCS_MS};
+use crate::replica::{Collected, Pace, Replica};
+use crate::time::Now;
 
 const RECEIVER: ReplicaId = ReplicaId(2);
 const ROOM: TransferRoom = TransferRoom { log: 4_000, preimages: usize::MAX };
@@ -28,13 +30,13 @@ fn sending(engine: &Memory) -> (Replica, u64) {
     replica.start_snapshot(RECEIVER, engine, NOW).expect("a store in memory never fails");
     follow(&mut replica, NOW);
     replica.give_room(ROOM);
-    let index = replica.sends[&RECEIVER].index();
+    let index = replica.transfers.sends[&RECEIVER].index();
     acknowledged(&mut replica, SnapshotState::Want(0), 0);
     (replica, index)
 }
 
 fn acknowledged(replica: &mut Replica, state: SnapshotState, ms: u64) {
-    let id = replica.sends[&RECEIVER].id();
+    let id = replica.transfers.sends[&RECEIVER].id();
     let ack = SnapshotAck { shard: SHARD, id, from: ReplicaId(1), state };
     replica.snapshot_acknowledged(&ack, at(ms));
     follow(replica, at(ms));
@@ -46,7 +48,7 @@ fn is_proposed(replica: &mut Replica, engine: &Memory) -> bool {
     let mutations = vec![Mutation::Put { key, value, expires_ms: None }];
     replica.write(Token(1), Command { request: None, conditions: vec![], mutations }, &mut Vec::new());
     sent(replica, engine);
-    replica.writes.is_empty()
+    !replica.consensus.proposals().has_writes()
 }
 
 /// Writes that are proposed until one waits.
@@ -56,16 +58,10 @@ fn proposed(replica: &mut Replica, engine: &Memory) -> usize {
 
 /// Where the log begins once it may forget all.
 fn cut(replica: &mut Replica) -> u64 {
-    replica.durable = (replica.raw.store().last(), replica.term());
+    let last = replica.consensus.last_index();
+    durable_up_to(replica, last);
     replica.cut(0, usize::MAX);
-    replica.raw.store().start().0
-}
-
-#[test]
-fn half_of_a_room_may_be_used_at_once_and_the_rest_in_sync_with_the_transfer() {
-    assert_eq!([0, WHOLE / 2, WHOLE, 2 * WHOLE].map(|parts| allowed(800, parts)), [400, 600, 800, 800]);
-    assert!(allowed(usize::MAX, WHOLE) >= usize::MAX - 1);
-    assert_eq!(allowed(0, WHOLE), 0);
+    replica.consensus.log_start().0
 }
 
 fn is_log_kept_under_a_snapshot() -> bool {
@@ -84,7 +80,7 @@ fn the_log_is_kept_from_a_snapshot_on_while_its_receiver_gets_on() {
     follow(&mut replica, at(GETS_ON_MS));
     assert_eq!(cut(&mut replica), index);
     follow(&mut replica, at(GETS_ON_MS + 1));
-    assert_eq!(cut(&mut replica), replica.raw.store().last());
+    assert_eq!(cut(&mut replica), replica.consensus.last_index());
 }
 
 #[test]
@@ -102,7 +98,7 @@ fn the_log_is_kept_until_a_copy_that_stands_at_its_snapshot_has_caught_up() {
     };
     has(&mut replica, index + 1, 100);
     assert_eq!(cut(&mut replica), index + 1);
-    let last = replica.raw.store().last();
+    let last = replica.consensus.last_index();
     has(&mut replica, last, 150);
     assert_eq!((cut(&mut replica), replica.is_transferring()), (last, false));
 }
@@ -117,7 +113,7 @@ fn writes_wait_while_they_fill_the_log_faster_than_the_snapshot_gets_on() {
     assert!(!is_proposed(&mut replica, &engine));
     acknowledged(&mut replica, SnapshotState::Installed, 100);
     sent(&mut replica, &engine);
-    assert!(replica.writes.is_empty(), "all of the room is theirs once the snapshot is there");
+    assert!(!replica.consensus.proposals().has_writes(), "all of the room is theirs once the snapshot is there");
     assert!(proposed(&mut replica, &engine) < 8, "until the copy follows");
 }
 
@@ -158,7 +154,11 @@ fn a_receiver_that_makes_everything_durable_is_asked_again_and_waited_for() {
     for ms in (5_000..=100_000).step_by(5_000) {
         acknowledged(&mut replica, SnapshotState::Want(1), ms);
         replica.give_up_futile_snapshots(at(ms));
-        assert_eq!((pump(&mut replica, ms), replica.log_needed_after().is_some()), (1, ms <= 5_000 + SYNCS_MS), "{ms}");
+        assert_eq!(
+            (pump(&mut replica, ms), replica.transfers.log_needed_after().is_some()),
+            (1, ms <= 5_000 + SYNCS_MS),
+            "{ms}"
+        );
     }
     // It has started anew, and wants pieces that are not there any more.
     for ms in [105_000, 110_001] {

@@ -42,7 +42,7 @@ struct Round {
 
 /// Reads that wait, and the lease.
 #[derive(Debug, Default)]
-pub(super) struct Reads {
+pub(in crate::replica) struct Reads {
     waiting: Vec<Reader>,
     rounds: VecDeque<Round>,
     /// Confirmed; to be answered once this index is applied.
@@ -57,30 +57,30 @@ pub(super) struct Reads {
 
 impl Reads {
     /// True if a read may be answered at once.
-    pub(super) fn has_lease(&self, now_ms: u64) -> bool {
+    pub(in crate::replica) fn has_lease(&self, now_ms: u64) -> bool {
         self.lease_until_ms.is_some_and(|until| now_ms < until)
     }
 
-    pub(super) fn touched(&mut self, now_ms: u64) {
+    pub(in crate::replica) fn touched(&mut self, now_ms: u64) {
         self.last_read_ms = now_ms;
     }
 
     /// Waits for a round that starts from now on.
-    pub(super) fn wait(&mut self, reader: Reader) {
+    pub(in crate::replica) fn wait(&mut self, reader: Reader) {
         self.waiting.push(reader);
     }
 
     /// Waits for an index only: leadership is confirmed.
-    pub(super) fn wait_applied(&mut self, index: u64, reader: Reader) {
+    pub(in crate::replica) fn wait_applied(&mut self, index: u64, reader: Reader) {
         self.confirmed.push((index, reader));
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::replica) fn len(&self) -> usize {
         self.waiting.len() + self.confirmed.len() + self.rounds.iter().map(|r| r.readers.len()).sum::<usize>()
     }
 
     /// True if somebody waits, or the lease is to be renewed, and no round is under way.
-    pub(super) fn wants_round(&self, now_ms: u64) -> bool {
+    pub(in crate::replica) fn wants_round(&self, now_ms: u64) -> bool {
         let renew = now_ms.saturating_sub(self.last_read_ms) < RENEW_MS
             && self.lease_until_ms.is_none_or(|until| until < now_ms + LEASE_MS / 2);
         let busy = self.rounds.back().is_some_and(|r| now_ms.saturating_sub(r.sent_ms) < ROUND_MS);
@@ -88,7 +88,7 @@ impl Reads {
     }
 
     /// Starts a round: its id, for the heartbeat.
-    pub(super) fn start_round(&mut self, now_ms: u64) -> u64 {
+    pub(in crate::replica) fn start_round(&mut self, now_ms: u64) -> u64 {
         for round in self.rounds.drain(..) {
             self.waiting.extend(round.readers);
         }
@@ -99,7 +99,7 @@ impl Reads {
     }
 
     /// A quorum answered a round; reads see everything up to `index`.
-    pub(super) fn round_confirmed(&mut self, id: u64, index: u64, term: u64) {
+    pub(in crate::replica) fn round_confirmed(&mut self, id: u64, index: u64, term: u64) {
         while self.rounds.front().is_some_and(|r| r.id <= id) {
             let Some(round) = self.rounds.pop_front() else { break };
             if round.id >= self.lease_from_round
@@ -113,7 +113,7 @@ impl Reads {
     }
 
     /// Those whose index is applied.
-    pub(super) fn take_ready(&mut self, applied: u64) -> Vec<Reader> {
+    pub(in crate::replica) fn take_ready(&mut self, applied: u64) -> Vec<Reader> {
         let applied = if is_planted(Planted::ReadBeforeApplied) { u64::MAX } else { applied };
         if self.confirmed.iter().all(|(index, _)| *index > applied) {
             return Vec::new();
@@ -125,7 +125,7 @@ impl Reads {
     }
 
     /// The members changed: what was promised under the old ones counts no more.
-    pub(super) fn members_changed(&mut self) {
+    pub(in crate::replica) fn members_changed(&mut self) {
         if is_planted(Planted::LeaseKeptOverMembers) {
             return;
         }
@@ -134,7 +134,7 @@ impl Reads {
     }
 
     /// Leadership is being handed over in this term.
-    pub(super) fn bar_lease(&mut self, term: u64) {
+    pub(in crate::replica) fn bar_lease(&mut self, term: u64) {
         if !is_planted(Planted::LeaseKeptOverTransfer) {
             self.lease_until_ms = None;
         }
@@ -142,7 +142,7 @@ impl Reads {
     }
 
     /// Leadership is lost: everyone who waits.
-    pub(super) fn lost(&mut self) -> Vec<Reader> {
+    pub(in crate::replica) fn lost(&mut self) -> Vec<Reader> {
         self.lease_until_ms = None;
         self.lease_from_round = self.next_round + 1;
         let mut readers = std::mem::take(&mut self.waiting);

@@ -1,29 +1,30 @@
 //! A replica's Raft log in memory, as raft's storage. What is here was handed to the node's shared log; how much of it
-//! may be forgotten is decided by [`super::Replica::cut`].
+//! may be forgotten is decided by [`super::Consensus::cut`].
 
 use std::collections::VecDeque;
 
-use raft::eraftpb::{ConfState, Entry, Snapshot};
+use raft::eraftpb::{ConfState, Entry, Snapshot, SnapshotMetadata};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 
 use crate::log::HardState;
 use crate::map::{Descriptor, Role};
+use crate::planted::{Planted, is_planted};
 
 /// Entries after `start`, and the state that goes with them.
 #[derive(Debug, Default)]
-pub(crate) struct RaftLog {
+pub(in crate::replica) struct RaftLog {
     start: (u64, u64),
     entries: VecDeque<Entry>,
     /// Of each entry, the bytes of all that were here up to it, those that were forgotten included.
     ends: VecDeque<u64>,
     /// The same of the entry before the first.
     begin: u64,
-    pub(super) hard_state: HardState,
-    pub(super) conf_state: ConfState,
+    hard_state: HardState,
+    conf_state: ConfState,
     /// What a snapshot taken now would be at.
-    pub(super) applied: (u64, u64),
+    applied: (u64, u64),
     /// The node's shared log does not know `start`: the next write to it must say so.
-    pub(super) is_start_untold: bool,
+    is_start_untold: bool,
 }
 
 impl RaftLog {
@@ -33,13 +34,42 @@ impl RaftLog {
         log
     }
 
+    /// What is applied, and the members as of there. `None` = no records are applied that count.
+    pub(super) fn stand_at(&mut self, applied: (u64, u64), descriptor: Option<&Descriptor>) {
+        self.applied = applied;
+        if let Some(descriptor) = descriptor {
+            self.conf_state = conf_state(descriptor);
+        }
+    }
+
+    /// The node's shared log does not know where this one begins.
+    pub(super) fn start_is_untold(&mut self) {
+        self.is_start_untold = true;
+    }
+
+    /// Where the log begins, if the node's shared log is still to be told.
+    pub(super) fn take_untold_start(&mut self) -> Option<(u64, u64)> {
+        let is_untold = std::mem::take(&mut self.is_start_untold);
+        (is_untold && !is_planted(Planted::LogStartUntold)).then_some(self.start)
+    }
+
+    /// What was last handed to the node's shared log of term, vote and commit.
+    pub(super) fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// Term, vote and commit are others.
+    pub(super) fn set_hard_state(&mut self, hard_state: HardState) {
+        self.hard_state = hard_state;
+    }
+
     /// Index and term before the first entry.
-    pub(super) fn start(&self) -> (u64, u64) {
+    pub(in crate::replica) fn start(&self) -> (u64, u64) {
         self.start
     }
 
     /// Memory that the entries take, about.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::replica) fn bytes(&self) -> usize {
         bytes_between(self.begin, self.end())
     }
 
@@ -60,7 +90,7 @@ impl RaftLog {
     }
 
     /// Index of the last entry.
-    pub(super) fn last(&self) -> u64 {
+    pub(in crate::replica) fn last(&self) -> u64 {
         self.start.0 + self.entries.len() as u64
     }
 
@@ -79,7 +109,7 @@ impl RaftLog {
     }
 
     /// Starts anew after a snapshot.
-    pub(super) fn reset(&mut self, start: (u64, u64)) {
+    fn reset(&mut self, start: (u64, u64)) {
         *self = Self {
             start,
             applied: start,
@@ -87,6 +117,14 @@ impl RaftLog {
             conf_state: self.conf_state.clone(),
             ..Self::default()
         };
+    }
+
+    /// Starts anew after a snapshot. Gives its index and term.
+    pub(super) fn install(&mut self, snapshot: &SnapshotMetadata) -> (u64, u64) {
+        let start = (snapshot.index, snapshot.term);
+        self.reset(start);
+        self.conf_state = snapshot.get_conf_state().clone();
+        start
     }
 
     /// Forgets entries at or below `limit` until at most `keep` bytes are left. True if any went.

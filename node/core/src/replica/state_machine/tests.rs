@@ -13,8 +13,9 @@ use crate::engine::{shard_key, state};
 use crate::ids::{NodeId, ReplicaId, ShardId, TableId};
 use crate::map::{Descriptor, Replica as Copy};
 use crate::message::{PeerMessage, SnapshotChunk, SnapshotOffer, SnapshotState};
-use crate::replica::snapshot_receive::SnapshotReceive;
-use crate::replica::snapshot_send::{Pace, SnapshotSend};
+use crate::replica::transfer::Pace;
+use crate::replica::transfer::receive::SnapshotReceive;
+use crate::replica::transfer::send::SnapshotSend;
 
 const SHARD: ShardId = ShardId(3);
 /// Small enough to be full most of the time.
@@ -94,7 +95,7 @@ fn descriptor() -> Descriptor {
 /// One copy: its store, and its state machine.
 struct Machine {
     store: Store,
-    applier: Applier,
+    machine: StateMachine,
 }
 
 impl Machine {
@@ -112,7 +113,7 @@ impl Machine {
         let stored = store.get(&shard_key(SHARD, state::REPLICA, &[])).unwrap().unwrap();
         let state = ReplicaState::decode(&stored).unwrap();
         let requests = Requests::load(CAPACITY, state.request_floor, SHARD, &store).unwrap();
-        Self { applier: Applier::new(state, requests, None), store }
+        Self { machine: StateMachine::new(state, requests, None), store }
     }
 
     /// The process dies, with what was applied since the last flush and the last batches of the store.
@@ -123,15 +124,15 @@ impl Machine {
 
     /// Applies the entry after the last one.
     fn step(&mut self, log: &[Payload]) -> bool {
-        let index = self.applier.state.applied.0 + 1;
+        let index = self.machine.state.applied.0 + 1;
         let Some(payload) = usize::try_from(index).ok().and_then(|i| log.get(i - 2)) else { return false };
-        self.applier.state.applied = (index, 1);
-        self.applier.apply(payload, &self.store).unwrap();
+        self.machine.state.applied = (index, 1);
+        self.machine.apply_payload(payload, &self.store).unwrap();
         true
     }
 
     fn flush(&mut self) {
-        self.applier.flush(&self.store, &mut NoSnapshots).unwrap();
+        self.machine.flush(&self.store, &mut NoSnapshots).unwrap();
     }
 
     /// Applies all that is left, with a flush after each entry.
@@ -141,14 +142,14 @@ impl Machine {
             self.flush();
         }
         let reopened = Self::open(Store(Mutex::new(vec![self.store.now()])));
-        let hash = self.applier.state_hash(&self.store).unwrap();
-        assert_eq!(reopened.applier.state_hash(&reopened.store).unwrap(), hash, "a restart finds what there was");
+        let hash = self.machine.state_hash(&self.store).unwrap();
+        assert_eq!(reopened.machine.state_hash(&reopened.store).unwrap(), hash, "a restart finds what there was");
         hash
     }
 
     fn send(&self) -> (SnapshotOffer, SnapshotChunk) {
         let to = Copy { node: NodeId(2), id: ReplicaId(2) };
-        let mut send = SnapshotSend::start(&self.applier.state, to, 7, 1, &self.store, 0).unwrap();
+        let mut send = SnapshotSend::start(&self.machine.state, to, 7, 1, &self.store, 0).unwrap();
         let mut pace = Pace { budget: u64::MAX, piece_bytes: 256 << 10, piece_records: 2_000 };
         let offer = send.pump(&self.store, 1_000, &mut pace).unwrap().pop();
         send.acknowledged(SnapshotState::Want(0), 1_000);
@@ -163,8 +164,8 @@ impl Machine {
     }
 
     fn receive(&mut self, offer: SnapshotOffer, chunk: SnapshotChunk) {
-        let mut receive = SnapshotReceive::start(offer, (NodeId(1), 0), &mut self.applier, &self.store).unwrap();
-        receive.store(chunk, 0, &mut self.applier, &self.store).unwrap();
+        let mut receive = SnapshotReceive::start(offer, (NodeId(1), 0), &mut self.machine, &self.store).unwrap();
+        receive.store(chunk, 0, &mut self.machine, &self.store).unwrap();
     }
 }
 
@@ -241,11 +242,11 @@ fn a_batch_is_full_at_so_many_writes_and_empty_once_it_is_written() {
     let mut is_full_after = |keys: std::ops::Range<usize>| {
         let command = Command { request: None, conditions: vec![], mutations: keys.map(put).collect() };
         let payload = Payload::Data { wall_ms: 1, commands: vec![command] };
-        machine.applier.apply(&payload, &machine.store).unwrap();
-        let is_full = machine.applier.is_batch_full();
+        machine.machine.apply_payload(&payload, &machine.store).unwrap();
+        let is_full = machine.machine.is_batch_full();
         if is_full {
             machine.flush();
-            assert!(!machine.applier.is_batch_full());
+            assert!(!machine.machine.is_batch_full());
         }
         is_full
     };
@@ -299,8 +300,8 @@ fn what_a_full_table_forgets_does_not_depend_on_batches() {
         let mut machine = Machine::first();
         let mut outcomes = VecDeque::new();
         for (index, payload) in (2..).zip(&log) {
-            machine.applier.state.applied = (index, 1);
-            outcomes.push_back(machine.applier.apply(payload, &machine.store).unwrap());
+            machine.machine.state.applied = (index, 1);
+            outcomes.push_back(machine.machine.apply_payload(payload, &machine.store).unwrap());
             if flush {
                 machine.flush();
             }

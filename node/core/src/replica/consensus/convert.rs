@@ -1,10 +1,13 @@
 //! raft's wire types to ours and back, field by field: raft's own encoding never leaves a process.
 
-use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+use raft::eraftpb::{
+    ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType, Message, MessageType,
+};
 
 use crate::ids::{ReplicaId, ShardId};
 use crate::log::{EntryKind, HardState, LogEntry};
 use crate::message::{RaftEnvelope, RaftKind};
+use crate::replica::members::MemberChange;
 
 pub(super) fn entry_out(entry: &Entry) -> LogEntry {
     let kind = match entry.get_entry_type() {
@@ -112,6 +115,28 @@ pub(super) fn message_in(envelope: RaftEnvelope) -> Message {
     message.set_msg_type(kind_in(envelope.kind));
     message.set_entries(envelope.entries.iter().map(entry_in).collect::<Vec<_>>().into());
     message
+}
+
+/// raft's form of a change. The log and the network carry ours.
+pub(super) fn conf_change(change: &MemberChange) -> ConfChangeV2 {
+    let single = |kind: ConfChangeType, id: ReplicaId| {
+        let mut single = ConfChangeSingle { node_id: id.0, ..ConfChangeSingle::default() };
+        single.set_change_type(kind);
+        single
+    };
+    let mut out = ConfChangeV2::default();
+    let changes = match change {
+        MemberChange::AddLearner(copy) => vec![single(ConfChangeType::AddLearnerNode, copy.id)],
+        MemberChange::Remove(id) => vec![single(ConfChangeType::RemoveNode, *id)],
+        MemberChange::Joint { promote, remove } => {
+            out.set_transition(ConfChangeTransition::Explicit);
+            let promoted = promote.iter().map(|id| single(ConfChangeType::AddNode, *id));
+            promoted.chain(remove.iter().map(|id| single(ConfChangeType::RemoveNode, *id))).collect()
+        }
+        MemberChange::Leave => Vec::new(),
+    };
+    out.set_changes(changes.into());
+    out
 }
 
 #[cfg(test)]

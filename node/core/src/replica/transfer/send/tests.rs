@@ -2,10 +2,11 @@
 //! written meanwhile.
 
 use super::*;
-use crate::engine::EngineWrite;
+use crate::engine::{EngineWrite, data_key, shard_key, state};
 use crate::ids::{ReplicaId, ShardId, TableId};
 use crate::map::Descriptor;
 use crate::replica::tests::Memory;
+use crate::replica::transfer::window::{RESEND_MS, STALL_MS};
 
 const TABLE: TableId = TableId(1);
 const SHARD: ShardId = ShardId(1);
@@ -204,16 +205,4 @@ fn what_is_written_meanwhile_does_not_change_what_is_sent() {
     write("f", Some("new"));
     pieces.extend(all(&mut send, &engine, pace(1_000)));
     assert_eq!(values(&pieces), old(&["a", "b", "c", "d", "e"]));
-}
-
-#[test]
-fn nothing_is_kept_of_what_was_read_already() {
-    let engine = store();
-    let mut send = accepted(&engine);
-    pumped(&mut send, &engine, START_MS, &mut pace(1));
-    send.note(&key("a"), &engine).expect("it is in memory");
-    assert!(send.preimages.is_empty());
-    all(&mut send, &engine, pace(1_000));
-    send.note(&key("e"), &engine).expect("it is in memory");
-    assert!(send.is_read && send.preimages.is_empty());
 }

@@ -14,6 +14,7 @@ pub mod leaders;
 pub mod leases;
 pub mod margin;
 pub mod moves;
+pub mod overlap;
 pub mod stalled;
 
 /// A rule that did not hold: which, and what was seen.

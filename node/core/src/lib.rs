@@ -20,6 +20,7 @@ pub mod message;
 pub mod node;
 pub mod placement;
 pub mod planted;
+pub mod ranges;
 mod record;
 pub mod replica;
 pub mod steward;

@@ -3,38 +3,43 @@
 //! A plain step function: [`Node::handle`] takes inputs, [`Node::ready`] gives what the shell is to do. The shell
 //! and the simulator run the same code. It may call the [`Engine`], reads no clock and draws no random number.
 
+mod admin;
 pub mod admit;
 mod authority;
 mod clients;
+mod disk;
 mod effects;
 mod forgotten;
 mod garbage;
 mod input;
+mod known_map;
+mod lifecycle;
 mod log_watch;
 mod maps;
-mod memory;
 mod open;
+mod others;
+mod outbox;
 mod peers;
 mod quiescence;
 mod ready;
 mod recovery;
+mod replicas;
 mod reporting;
 mod said;
 mod stewardship;
+mod syncs;
+mod tombstones;
 mod upkeep;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
-use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId, Token};
+use crate::ids::{ClusterId, Incarnation, NodeId, ShardId};
 use crate::limits::ISSUED_AHEAD_MS_MAX;
-use crate::liveness::Liveness;
 use crate::map::{Map, NodeRecord};
-use crate::message::PeerMessage;
-use crate::replica::{AnswerRoom, REQUESTS_MAX, Replica, ReplicaView};
+use crate::ranges::Held as HeldRange;
+use crate::replica::{REQUESTS_MAX, Replica, ReplicaView};
 use crate::time::{Now, TICK_MS, Version};
-use crate::wall::WallClocks;
 
 pub use crate::answer::{AdminRefusal, AdminReply, Answer, Certificate, NotYet, Refusal, Removal, Status};
 pub use admit::Refusals;
@@ -43,14 +48,15 @@ pub use input::{AdminRequest, Input};
 pub use open::{Recovered, bootstrap};
 pub use recovery::WantedRecovery;
 
-use authority::Authority;
-use forgotten::Forgotten;
+use disk::Disk;
 use garbage::Garbage;
-use log_watch::LogWatch;
-use memory::Memory;
-use recovery::ToldSystemCopy;
+use known_map::KnownMap;
+use others::Others;
+use outbox::Outbox;
+use replicas::Replicas;
 use reporting::Told;
 use stewardship::Stewardship;
+use tombstones::Tombstones;
 
 /// Ticks between two reports to the steward.
 pub const REPORT_TICKS: u64 = 10;
@@ -144,63 +150,21 @@ pub struct Held {
     pub preimages: usize,
 }
 
-/// One node.
+/// One node: its parts, none of which knows another. What needs several of them is here.
 pub struct Node {
     identity: Identity,
     config: NodeConfig,
-    map: Arc<Map>,
-    map_changed: bool,
-    /// True if the map has all there was at its epoch: of pieces, the last has come.
-    is_map_whole: bool,
-    replicas: BTreeMap<ShardId, Replica>,
-    /// Replicas that have something to collect.
-    dirty: BTreeSet<ShardId>,
-    /// The highest copy of each shard that this node must never speak for (again).
-    tombstones: BTreeMap<ShardId, ReplicaId>,
-    /// Copies of an earlier store, which this node must never speak for again either.
-    forgotten: Forgotten,
-    /// Copies that the map wants here and that are entombed: to be built anew.
-    lost: Vec<(ShardId, ReplicaId)>,
-    garbage: Vec<Garbage>,
-    /// Destroyed copies whose end the log may note once the store has made it durable.
-    destroyed: Vec<(u64, ShardId, ReplicaId)>,
-    liveness: Liveness,
-    stewardship: Stewardship,
+    /// Periods since this process began.
     ticks: u64,
-    sequence: u64,
-    marks: u64,
-    /// The sync under way.
-    syncing: Option<u64>,
-    wants_sync: bool,
-    /// True if something was written to the store since the last sync began.
-    unsynced: bool,
-    /// Log batches that are not durable yet.
-    log: LogWatch,
-    memory: Memory,
-    /// The highest version given here, or seen in a copy.
-    highest: Version,
-    next_destroyed_write: Vec<(ShardId, ReplicaId)>,
-    snapshot_budget: u64,
-    /// Of which shard records were looked at last that may have ended.
-    swept: ShardId,
-    /// `None` = not looked yet.
-    disk_full: Option<bool>,
-    disk_bytes: u64,
-    beats_soon: bool,
-    clocks: WallClocks,
-    send: Vec<(NodeId, PeerMessage)>,
-    answers: Vec<(Token, Answer)>,
-    /// Bytes of records that reads may still be answered with.
-    answer_room: AnswerRoom,
-    /// Whom the map was last asked of, counted.
-    asked: u64,
-    /// Epochs that other nodes are known to have.
-    epochs: BTreeMap<NodeId, Epoch>,
+    map: KnownMap,
+    replicas: Replicas,
+    tombstones: Tombstones,
+    garbage: Garbage,
+    disk: Disk,
+    outbox: Outbox,
+    others: Others,
+    stewardship: Stewardship,
     told: Told,
-    /// What other nodes said last of their copies of the system shard.
-    system_copies: BTreeMap<NodeId, ToldSystemCopy>,
-    refusals: Refusals,
-    authority: Authority,
 }
 
 impl Node {
@@ -208,7 +172,7 @@ impl Node {
     ///
     /// `now` must have been read after the input arrived: a lease is judged by it.
     pub fn handle(&mut self, input: Input, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
-        let (own, now) = (now, self.clocks.agreed(now));
+        let (own, now) = (now, self.others.clocks().agreed(now));
         match input {
             Input::Tick => self.tick(engine, now, own),
             Input::Peer { from, incarnation, messages } => self.peer(from, incarnation, messages, engine, now),
@@ -229,7 +193,7 @@ impl Node {
                 Ok(())
             }
             Input::StepAside => {
-                self.step_aside();
+                self.replicas.step_aside(self.others.liveness());
                 Ok(())
             }
             Input::Disk { full, bytes } => {
@@ -237,7 +201,7 @@ impl Node {
                 Ok(())
             }
             Input::AnswerRoom { bytes } => {
-                self.answer_room = AnswerRoom(bytes);
+                self.outbox.has_room_for(bytes);
                 Ok(())
             }
         }
@@ -245,7 +209,7 @@ impl Node {
 
     /// The map as this node knows it.
     pub fn map(&self) -> &Arc<Map> {
-        &self.map
+        self.map.known()
     }
 
     /// Who this node is.
@@ -255,59 +219,69 @@ impl Node {
 
     /// Every replica as plain values, for invariants and metrics.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaView> {
-        self.replicas.values().map(Replica::view)
+        self.replicas.all().map(Replica::view)
     }
 
     /// Every replica itself, for what looks after every step.
     pub fn each_replica(&self) -> impl Iterator<Item = &Replica> {
-        self.replicas.values()
+        self.replicas.all()
+    }
+
+    /// What the replicas hold of the store, and what is to be wiped.
+    pub fn ranges(&self) -> Vec<HeldRange> {
+        self.replicas.held_ranges().chain(self.garbage.held().cloned()).collect()
+    }
+
+    /// True while something is to be wiped.
+    pub fn is_wiping(&self) -> bool {
+        self.garbage.held().next().is_some()
     }
 
     /// How many replicas there are here, and in what state.
     pub fn replica_counts(&self) -> ReplicaCounts {
-        let count = |is: fn(&Replica) -> bool| self.replicas.values().filter(|r| is(r)).count() as u64;
-        ReplicaCounts {
-            replicas: self.replicas.len() as u64,
-            leaders: count(Replica::is_leader),
-            quiescent: count(Replica::is_quiescent),
-            requests: self.replicas.values().map(|r| r.requests_len()).sum(),
-        }
+        self.replicas.counts()
     }
 
     /// One replica, for the invariants that look into its log and records.
     pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
-        self.replicas.get(&shard)
+        self.replicas.get(shard)
     }
 
     /// The node's time as a version, for clients' request ids: no shard's clock that is far ahead takes others with it.
     pub fn stamp(&self, now: Now) -> Version {
-        let wall = self.clocks.agreed(now).wall_ms;
-        self.highest.clamp(Version::at_ms(wall), Version::at_ms(wall + ISSUED_AHEAD_MS_MAX))
+        let wall = self.others.clocks().agreed(now).wall_ms;
+        self.replicas.highest().clamp(Version::at_ms(wall), Version::at_ms(wall + ISSUED_AHEAD_MS_MAX))
     }
 
     /// While this node's disk has stalled: for how long the oldest write of the log has waited by now, in milliseconds.
     pub fn stalled_ms(&self) -> Option<u64> {
-        self.log.is_stalled().then(|| self.log.oldest_ms())
+        self.disk.log().is_stalled().then(|| self.disk.log().oldest_ms())
+    }
+
+    /// Memory that this node's copies take for copies that lag, as of the last tick.
+    pub fn held(&self) -> Held {
+        self.replicas.held()
+    }
+
+    /// What was refused of peers so far.
+    pub fn refusals(&self) -> &Refusals {
+        self.others.refusals()
     }
 
     fn tick(&mut self, engine: &dyn Engine, now: Now, own: Now) -> Result<(), EngineError> {
         self.ticks += 1;
         self.watch_log();
-        for silent in self.liveness.tick() {
+        for silent in self.others.tick() {
             self.lost_sight(silent);
         }
-        let quiet_ticks = self.config.quiet_ticks;
-        let map = Arc::clone(&self.map);
-        for (shard, replica) in &mut self.replicas {
-            replica.tick(|| map.shards.get(shard), quiet_ticks, &self.liveness, now);
-            if replica.has_work() {
-                self.dirty.insert(*shard);
-            }
+        self.replicas.tick(self.map.known(), self.config.quiet_ticks, self.others.liveness(), now);
+        if self.disk.log().is_stalled() {
+            self.replicas.give_way(self.others.liveness());
         }
-        self.give_way();
         self.beat(own);
         self.learn_own_map();
-        self.exchange_maps();
+        let (map, here, outbox) = self.map_here();
+        map.tick(here, outbox);
         self.report(now);
         self.steward(now);
         self.keep_up(engine, now)

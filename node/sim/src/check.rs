@@ -17,7 +17,7 @@ use skerry_core::invariants::leases::{Leading, Leases};
 use skerry_core::invariants::margin::Margin;
 use skerry_core::invariants::moves::Moves;
 use skerry_core::invariants::stalled::{Disk, Stalled};
-use skerry_core::invariants::{Broken, durable, floor};
+use skerry_core::invariants::{Broken, durable, floor, overlap};
 use skerry_core::log::LogCut;
 use skerry_core::map::{Descriptor, Replica as Copy};
 use skerry_core::message::{PeerMessage, RaftKind};
@@ -146,7 +146,7 @@ impl Checker {
     pub(crate) fn step(&mut self, id: NodeId, hosts: &BTreeMap<NodeId, Host>, time: u64) {
         let Some((host, node)) = hosts.get(&id).and_then(|host| Some((host, host.node.as_ref()?))) else { return };
         let mut seen = self.seen.remove(&id).unwrap_or_default();
-        let mut copies = 0;
+        let (mut copies, mut may_overlap) = (0, node.is_wiping());
         for replica in node.each_replica() {
             copies += 1;
             let now = replica.summary();
@@ -154,6 +154,8 @@ impl Checker {
             if before.is_some_and(|before| before.summary == now) {
                 continue;
             }
+            let place = |summary: &Summary| (summary.generation, summary.is_blank);
+            may_overlap |= before.is_none_or(|before| place(&before.summary) != place(&now));
             self.changed((host, replica), before, &now, hosts);
             let descriptor = match before {
                 Some(before) if before.summary.generation == now.generation => Arc::clone(&before.descriptor),
@@ -168,6 +170,9 @@ impl Checker {
             } else if led && !now.is_leader {
                 self.leading.entry(now.shard).or_default().remove(&id);
             }
+        }
+        if may_overlap {
+            self.note(overlap::check(id, &node.ranges()));
         }
         if copies < seen.len() {
             seen.retain(|shard, _| node.replica(*shard).is_some());

@@ -5,9 +5,7 @@
 pub mod map;
 pub mod message;
 
-use crate::ids::{NodeId, ReplicaId, ShardId};
-use crate::map::home_of;
-use crate::node::Node;
+use crate::ids::NodeId;
 
 pub(super) use map::MapRefused;
 
@@ -25,17 +23,5 @@ impl Refusals {
     pub(super) fn note(&mut self, from: NodeId, why: &dyn std::error::Error) {
         self.count += 1;
         self.last = Some((from, why.to_string()));
-    }
-}
-
-impl Node {
-    /// What was refused of peers so far.
-    pub fn refusals(&self) -> &Refusals {
-        &self.refusals
-    }
-
-    /// The node of a copy, as the map has it.
-    pub(super) fn home_of(&self, shard: ShardId, replica: ReplicaId) -> Option<NodeId> {
-        home_of(self.map.shards.get(&shard)?, replica)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::command::{Command, Mutation, Read, ReadConsistency};
 use crate::engine::{Engine, EngineError};
-use crate::ids::{NodeId, TableId, Token};
+use crate::ids::{NodeId, ShardId, TableId, Token};
 use crate::key::{self, KeyError};
 use crate::limits::check_command;
 use crate::map::{Fragmentation, Map, ShardRecord};
@@ -22,34 +22,34 @@ pub(super) struct AskedRead {
 impl Node {
     pub(super) fn write(&mut self, token: Token, table: TableId, command: Command) {
         match self.refuse(table, &command) {
-            Err(refusal) => self.answers.push((token, Answer::Write(Err(refusal)))),
+            Err(refusal) => self.outbox.answer(token, Answer::Write(Err(refusal))),
             Ok(shard) => {
-                self.dirty.insert(shard);
-                if let Some(replica) = self.replicas.get_mut(&shard) {
-                    replica.wake(&self.liveness);
-                    replica.write(token, command, &mut self.answers);
+                self.replicas.touch(shard);
+                if let Some(replica) = self.replicas.awake(shard, self.others.liveness()) {
+                    replica.write(token, command, self.outbox.answers());
                 }
             }
         }
     }
 
-    fn refuse(&self, table: TableId, command: &Command) -> Result<crate::ids::ShardId, Refusal> {
+    fn refuse(&self, table: TableId, command: &Command) -> Result<ShardId, Refusal> {
         check_command(command)?;
+        let map = self.map.known();
         let first = command.mutations.first().map(|m| m.key().clone()).unwrap_or_default();
-        let (fragmentation, record) = route(&self.map, table, &first)?;
+        let (fragmentation, record) = route(map, table, &first)?;
         check_keys(fragmentation, command)?;
         if !command.keys().all(|key| record.descriptor.contains(key)) {
-            return Err(Refusal::WrongShard { epoch: self.map.epoch });
+            return Err(Refusal::WrongShard { epoch: map.epoch });
         }
         let shard = record.descriptor.shard;
-        let replica = self.replicas.get(&shard).filter(|replica| serves(replica, record));
+        let replica = self.replicas.get(shard).filter(|replica| serves(replica, record));
         let replica = replica.ok_or_else(|| elsewhere(self.identity.node, record))?;
-        if replica.is_leader() && self.log.is_glutted() && !is_planted(Planted::WritesOutrunDisk) {
+        if replica.is_leader() && self.disk.log().is_glutted() && !is_planted(Planted::WritesOutrunDisk) {
             return Err(Refusal::Overloaded { shard, queued: replica.waiting() });
         }
         if replica.is_leader()
             && !command.only_deletes()
-            && let Some(node) = replica.full_voter(&self.liveness)
+            && let Some(node) = replica.full_voter(self.others.liveness())
         {
             return Err(Refusal::DiskFull { node });
         }
@@ -66,42 +66,43 @@ impl Node {
         let needs_records = consistency != ReadConsistency::Linearizable;
         let here = self.identity.node;
         let mut out = self.collected(now);
-        let found = route(&self.map, table, key).and_then(|(fragmentation, record)| {
+        let found = route(self.map.known(), table, key).and_then(|(fragmentation, record)| {
             check_read(fragmentation, &read)?;
-            let replica = self.replicas.get_mut(&record.descriptor.shard);
+            let replica = self.replicas.get_mut(record.descriptor.shard);
             let replica = replica.filter(|replica| serves(replica, record) && !(needs_records && replica.is_blank()));
             replica.ok_or_else(|| elsewhere(here, record))
         });
         let replica = match found {
             Ok(replica) => replica,
             Err(refusal) => {
-                self.answers.push((token, Answer::Read(Err(refusal))));
+                self.outbox.answer(token, Answer::Read(Err(refusal)));
                 return Ok(());
             }
         };
-        out.answers = std::mem::take(&mut self.answers);
-        let done = match consistency {
+        let shard = replica.descriptor().shard;
+        let (done, has_work) = match consistency {
             ReadConsistency::Linearizable => {
-                self.dirty.insert(replica.descriptor().shard);
-                replica.wake(&self.liveness);
-                replica.read(token, read, engine, now, &mut out)
+                replica.wake(self.others.liveness());
+                (replica.read(token, read, engine, now, &mut out), true)
             }
-            ReadConsistency::Local => replica.answer_read(token, &read, engine, now, &mut out),
+            ReadConsistency::Local => (replica.answer_read(token, &read, engine, now, &mut out), false),
             ReadConsistency::BoundedStaleness(allowed_ms) => {
                 let behind_ms = replica.behind_ms(now);
                 // Unknown is never fresh enough, whatever is allowed.
                 if behind_ms.is_none_or(|behind_ms| behind_ms > allowed_ms) {
                     let behind_ms = behind_ms.unwrap_or(u64::MAX);
                     out.answers.push((token, Answer::Read(Err(Refusal::TooStale { behind_ms }))));
-                    Ok(())
+                    (Ok(()), false)
                 } else {
-                    self.dirty.insert(replica.descriptor().shard);
-                    replica.wake(&self.liveness);
-                    replica.answer_confirmed(token, read, engine, now, &mut out)
+                    replica.wake(self.others.liveness());
+                    (replica.answer_confirmed(token, read, engine, now, &mut out), true)
                 }
             }
         };
-        (self.answers, self.answer_room) = (out.answers, out.answer_room);
+        if has_work {
+            self.replicas.touch(shard);
+        }
+        self.outbox.take_with_room(&mut out);
         done
     }
 }

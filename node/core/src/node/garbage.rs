@@ -1,5 +1,4 @@
-//! The end of a replica: it stops speaking at once, is entombed in the store, and its records go in slices, so that no
-//! client waits for them.
+//! Records that nobody owns any more: they go in slices, so that no client waits for them.
 
 use std::ops::ControlFlow;
 
@@ -9,14 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Undecodable};
 use crate::engine::{Engine, EngineError, EngineWrite, data_end, data_key, shard_key, state};
 use crate::ids::{ReplicaId, ShardId, TableId};
-use crate::node::Node;
 use crate::planted::{Planted, is_planted};
-use crate::replica::Replica;
+use crate::ranges::{Content, Held, KeyRange, Ranges};
 use crate::replica::state::ReplicaState;
 
-/// A range of records that nobody owns any more.
+/// A range of records to be wiped, as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Garbage {
+pub(super) struct Wipe {
     shard: ShardId,
     replica: ReplicaId,
     table: TableId,
@@ -26,20 +24,21 @@ pub(super) struct Garbage {
     copy_lives: bool,
 }
 
-impl Garbage {
+impl Wipe {
     /// What the store holds.
     ///
     /// # Errors
     ///
     /// Of bytes that no node has written.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
-        let garbage: Self = codec::decode("garbage", bytes)?;
-        let is_range = garbage.end.as_ref().is_none_or(|end| *end >= garbage.start);
-        let reason = || format!("no range of records of shard {}", garbage.shard);
-        if is_range { Ok(garbage) } else { Err(Undecodable::damaged("garbage", reason())) }
+        let wipe: Self = codec::decode("garbage", bytes)?;
+        let is_range = wipe.end.as_ref().is_none_or(|end| *end >= wipe.start);
+        let reason = || format!("no range of records of shard {}", wipe.shard);
+        if is_range { Ok(wipe) } else { Err(Undecodable::damaged("garbage", reason())) }
     }
 
-    fn of(state: &ReplicaState, copy_lives: bool) -> Self {
+    /// The records of a copy. `copy_lives` = it waits until they are gone.
+    pub(super) fn of(state: &ReplicaState, copy_lives: bool) -> Self {
         let descriptor = &state.descriptor;
         Self {
             shard: descriptor.shard,
@@ -51,6 +50,11 @@ impl Garbage {
         }
     }
 
+    fn held(&self) -> Held {
+        let range = KeyRange { table: self.table, start: self.start.clone(), end: self.end.clone() };
+        Held { range, shard: self.shard, replica: self.replica, content: Content::Garbage }
+    }
+
     fn key(&self) -> Bytes {
         shard_key(self.shard, state::GARBAGE, &self.replica.0.to_be_bytes())
     }
@@ -60,77 +64,187 @@ impl Garbage {
     }
 }
 
-impl Node {
-    /// Ends a copy on this node.
-    pub(super) fn destroy(&mut self, shard: ShardId, engine: &dyn Engine) -> Result<(), EngineError> {
-        let Some(mut replica) = self.replicas.remove(&shard) else { return Ok(()) };
-        let mut out = crate::replica::Collected::default();
-        replica.end(&mut out);
-        self.answers.append(&mut out.answers);
-        self.dirty.remove(&shard);
-        self.discard(replica.state(), engine)
+/// The deletes of one slice.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Slice {
+    /// To be made together, with what is to be written when all is gone.
+    pub(super) writes: Vec<EngineWrite>,
+    /// True if nothing is left of the range then.
+    pub(super) is_last: bool,
+    /// The copy that waited for this to be the last slice, if one did.
+    pub(super) wiped: Option<(ShardId, ReplicaId)>,
+}
+
+/// Owner of the ranges to be wiped.
+#[derive(Debug, Default)]
+pub(super) struct Garbage {
+    /// At most one for each copy, in the order in which they came.
+    wipes: Vec<Wipe>,
+    ranges: Ranges,
+    /// True if a replica is to be made once one of these is wiped.
+    is_awaited: bool,
+}
+
+impl Garbage {
+    /// As the store has it.
+    pub(super) fn open(wipes: Vec<Wipe>) -> Self {
+        let mut garbage = Self::default();
+        let wipes = wipes.into_iter().filter(|_| !is_planted(Planted::GarbageForgottenAtOpen));
+        wipes.for_each(|wipe| drop(garbage.add(wipe)));
+        garbage
     }
 
-    /// Entombs a copy and gives its records up.
-    pub(super) fn discard(&mut self, state: &ReplicaState, engine: &dyn Engine) -> Result<(), EngineError> {
-        let shard = state.descriptor.shard;
-        let own = [state::REPLICA, state::SILENCED];
-        let mut writes: Vec<_> = own.map(|kind| EngineWrite::Delete(shard_key(shard, kind, &[]))).into();
-        writes.extend(crate::replica::requests_deletes(shard, engine)?);
-        if !state.descriptor.members.is_empty() {
-            let garbage = Garbage::of(state, false);
-            writes.push(garbage.write());
-            self.garbage.push(garbage);
+    /// The range is to be wiped, from the write on. `None` = that is known.
+    pub(super) fn add(&mut self, wipe: Wipe) -> Option<EngineWrite> {
+        self.ranges.put(wipe.held());
+        let write = wipe.write();
+        match self.wipes.iter_mut().find(|known| (known.shard, known.replica) == (wipe.shard, wipe.replica)) {
+            Some(known) if *known == wipe => return None,
+            // A copy that waited for it has ended.
+            Some(known) => *known = wipe,
+            None => self.wipes.push(wipe),
         }
-        if !is_planted(Planted::TombstoneIgnored) {
-            writes.push(tombstone_write(shard, state.replica));
-        }
-        engine.write(writes)?;
-        self.entomb(shard, state.replica, engine)
+        Some(write)
     }
 
-    /// Pieces of a broken-off snapshot go before another may come.
-    pub(super) fn wipe_remains(&mut self, replica: &Replica, engine: &dyn Engine) -> Result<(), EngineError> {
-        let garbage = Garbage::of(replica.state(), true);
-        if !self.garbage.contains(&garbage) {
-            engine.write(vec![garbage.write()])?;
-            self.garbage.push(garbage);
-        }
-        Ok(())
+    /// The ranges that are to be wiped.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.ranges.iter()
+    }
+
+    /// True if nothing is to be wiped in a range. If not, a replica that is to be made there waits.
+    pub(super) fn is_free(&mut self, range: &KeyRange) -> bool {
+        let is_ignored = is_planted(Planted::OverlapIgnored) || is_planted(Planted::GarbageNotAwaited);
+        let is_free = is_ignored || self.ranges.find(range, |_| true).is_none();
+        self.is_awaited |= !is_free;
+        is_free
+    }
+
+    /// True once, if a replica waited for what is wiped now.
+    pub(super) fn take_awaited(&mut self) -> bool {
+        std::mem::take(&mut self.is_awaited)
     }
 
     /// True while records of an earlier copy of the shard are still here.
-    pub(super) fn has_garbage(&self, shard: ShardId) -> bool {
-        self.garbage.iter().any(|g| g.shard == shard) && !is_planted(Planted::GarbageNotAwaited)
+    pub(super) fn is_of(&self, shard: ShardId) -> bool {
+        self.wipes.iter().any(|wipe| wipe.shard == shard) && !is_planted(Planted::GarbageNotAwaited)
     }
 
-    /// Deletes the next slice of what nobody owns.
-    pub(super) fn collect_garbage(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
-        let Some(garbage) = self.garbage.first().cloned() else { return Ok(()) };
-        let slice = self.config.garbage_slice_records.max(1);
+    /// The deletes of the next so many records, of a range in which nobody has any; `may_wipe` tells. `None` = there is
+    /// nothing to wipe.
+    pub(super) fn next_slice(
+        &mut self,
+        records: usize,
+        may_wipe: impl Fn(&Held) -> bool,
+        engine: &dyn Engine,
+    ) -> Result<Option<Slice>, EngineError> {
+        let Some(at) = self.wipes.iter().position(|wipe| may_wipe(&wipe.held())) else { return Ok(None) };
+        let wipe = &self.wipes[at];
+        let records = records.max(1);
         let mut writes = Vec::new();
-        let (start, end) = (data_key(garbage.table, &garbage.start), data_end(garbage.table, garbage.end.as_deref()));
+        let (start, end) = (data_key(wipe.table, &wipe.start), data_end(wipe.table, wipe.end.as_deref()));
         engine.scan(&start, &end, &mut |key, _| {
             writes.push(EngineWrite::Delete(Bytes::copy_from_slice(key)));
-            if writes.len() < slice { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if writes.len() < records { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        let is_done = writes.len() < slice;
-        if is_done {
-            writes.push(EngineWrite::Delete(garbage.key()));
-            self.garbage.remove(0);
-            if garbage.copy_lives
-                && let Some(replica) = self.replicas.get_mut(&garbage.shard).filter(|r| r.id() == garbage.replica)
-            {
-                replica.wiped();
-                writes.push(replica.state().write());
-            }
+        if writes.len() == records {
+            return Ok(Some(Slice { writes, is_last: false, wiped: None }));
         }
-        self.unsynced = true;
-        engine.write(writes)
+        let wipe = self.wipes.remove(at);
+        self.ranges.remove((wipe.shard, wipe.replica));
+        writes.push(EngineWrite::Delete(wipe.key()));
+        let wiped = wipe.copy_lives.then_some((wipe.shard, wipe.replica));
+        Ok(Some(Slice { writes, is_last: true, wiped }))
     }
 }
 
-/// The store's record of a copy that is gone for good: its id is never used again.
-pub(super) fn tombstone_write(shard: ShardId, replica: ReplicaId) -> EngineWrite {
-    EngineWrite::Put(shard_key(shard, state::TOMBSTONE, &[]), Bytes::copy_from_slice(&replica.0.to_be_bytes()))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::Descriptor;
+    use crate::replica::tests::Memory;
+
+    const SHARD: ShardId = ShardId(7);
+    const TABLE: TableId = TableId(1);
+
+    fn wipe(copy_lives: bool) -> Wipe {
+        let descriptor = Descriptor { shard: SHARD, table: TABLE, ..Descriptor::default() };
+        Wipe::of(&ReplicaState::first(ReplicaId(3), descriptor), copy_lives)
+    }
+
+    /// Five records, in a store that keeps what is to be wiped too.
+    fn store(garbage: &mut Garbage, copy_lives: bool) -> Memory {
+        let engine = Memory::default();
+        let record = |n: u8| EngineWrite::Put(data_key(TABLE, &[n]), Bytes::from_static(b"v"));
+        let writes = (0..5).map(record).chain(garbage.add(wipe(copy_lives))).collect();
+        engine.write(writes).expect("it is in memory");
+        engine
+    }
+
+    fn is_kept(engine: &Memory) -> bool {
+        engine.get(&wipe(true).key()).expect("it is in memory").is_some()
+    }
+
+    #[test]
+    fn garbage_goes_in_slices_and_is_kept_to_its_end() {
+        for copy_lives in [false, true] {
+            let mut garbage = Garbage::default();
+            let engine = store(&mut garbage, copy_lives);
+            for deletes in [2, 2, 2] {
+                assert!(garbage.is_of(SHARD) && is_kept(&engine));
+                let slice = garbage.next_slice(2, |_| true, &engine).expect("it is in memory").expect("there is more");
+                assert_eq!(slice.writes.len(), deletes);
+                let wiped = (!garbage.is_of(SHARD) && copy_lives).then_some((SHARD, ReplicaId(3)));
+                assert_eq!(slice.wiped, wiped);
+                engine.write(slice.writes).expect("it is in memory");
+            }
+            assert!(!garbage.is_of(SHARD) && !is_kept(&engine));
+            assert_eq!(garbage.next_slice(2, |_| true, &engine), Ok(None));
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_wiped_is_noted_once_and_read_as_it_was_written() {
+        let mut garbage = Garbage::default();
+        let Some(EngineWrite::Put(_, bytes)) = garbage.add(wipe(true)) else { panic!("it is new") };
+        assert_eq!(Wipe::decode(&bytes), Ok(wipe(true)));
+        assert_eq!(garbage.add(wipe(true)), None);
+        let upside_down = Wipe { start: Bytes::from_static(b"b"), end: Some(Bytes::from_static(b"a")), ..wipe(true) };
+        assert!(Wipe::decode(&codec::encode(&upside_down)).is_err());
+    }
+
+    #[test]
+    fn nothing_is_wiped_where_somebody_has_records_and_the_others_get_their_turn() {
+        let mut garbage = Garbage::default();
+        let engine = store(&mut garbage, false);
+        let other = Wipe { replica: ReplicaId(4), table: TableId(2), ..wipe(false) };
+        assert!(garbage.add(other).is_some());
+        let is_of_other = |held: &Held| held.replica == ReplicaId(4);
+        let slice = garbage.next_slice(2, is_of_other, &engine).expect("it is in memory").expect("it is free");
+        assert!(slice.is_last);
+        assert_eq!(garbage.next_slice(2, is_of_other, &engine), Ok(None));
+        assert!(garbage.is_of(SHARD) && is_kept(&engine), "it waits");
+    }
+
+    #[test]
+    fn a_range_is_free_once_nothing_is_to_be_wiped_in_any_part_of_it() {
+        let mut garbage = Garbage::default();
+        let engine = store(&mut garbage, false);
+        let end = Some(Bytes::from_static(b"n"));
+        let part = KeyRange { table: TABLE, start: Bytes::from_static(b"m"), end };
+        assert!(garbage.is_free(&KeyRange { table: TableId(2), ..part.clone() }) && !garbage.take_awaited());
+        assert!(!garbage.is_free(&part) && garbage.take_awaited() && !garbage.take_awaited());
+        garbage.next_slice(9, |_| true, &engine).expect("it is in memory");
+        assert!(garbage.is_free(&part) && garbage.held().count() == 0);
+    }
+
+    #[test]
+    fn the_remains_of_a_copy_that_ends_are_wiped_once_and_nobody_waits_for_them() {
+        let mut garbage = Garbage::default();
+        let engine = store(&mut garbage, true);
+        assert!(garbage.add(wipe(false)).is_some());
+        let slice = garbage.next_slice(9, |_| true, &engine).expect("it is in memory").expect("there are some");
+        assert_eq!((slice.is_last, slice.wiped), (true, None));
+        assert_eq!(garbage.next_slice(9, |_| true, &engine), Ok(None));
+    }
 }

@@ -31,6 +31,8 @@ const CLIENTS_BATCHES_MAX: usize = 2_048;
 /// Owner of what was handed to the log and is not durable.
 #[derive(Debug)]
 pub(super) struct LogWatch {
+    /// Of the last batch that was handed out.
+    sequence: u64,
     tick: u64,
     /// Ticks for which a write may wait.
     stall_ticks: u64,
@@ -63,6 +65,7 @@ impl LogWatch {
     /// Nothing was handed out yet. `stall_ticks` = for so long a write may wait.
     pub(super) fn new(stall_ticks: u64) -> Self {
         Self {
+            sequence: 0,
             tick: 0,
             stall_ticks,
             waiting: VecDeque::new(),
@@ -73,8 +76,14 @@ impl LogWatch {
         }
     }
 
+    /// Of the next batch.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.sequence + 1
+    }
+
     /// A batch goes to the log, with writes of these shards.
     pub(super) fn handed(&mut self, sequence: u64, shards: Vec<ShardId>) {
+        self.sequence = sequence;
         self.waiting.push_back(Handed { sequence, at: self.tick, shards });
     }
 

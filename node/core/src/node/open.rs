@@ -2,29 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use crate::codec;
 use crate::engine::{Engine, EngineError, family, own, own_key, state};
 use crate::ids::{ClusterId, ReplicaId, ShardId};
-use crate::liveness::Liveness;
 use crate::log::RecoveredLog;
-use crate::map::{Map, NodeRecord};
+use crate::map::NodeRecord;
+use crate::node::disk::Disk;
 use crate::node::forgotten::Forgotten;
-use crate::node::garbage::{Garbage, tombstone_write};
-use crate::node::log_watch::LogWatch;
-use crate::node::maps::nodes_write;
-use crate::node::memory::Memory;
+use crate::node::garbage::{Garbage, Wipe};
+use crate::node::known_map::{KnownMap, nodes_write};
+use crate::node::others::Others;
+use crate::node::outbox::Outbox;
+use crate::node::replicas::Replicas;
 use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
+use crate::node::tombstones::Tombstones;
 use crate::node::{Identity, Node, NodeConfig};
 use crate::planted::{Planted, is_planted};
 use crate::replica::state::{FIRST, ReplicaState};
-use crate::replica::{Collected, Replica, Setup, first_records};
+use crate::replica::{Collected, Setup, first_records};
 use crate::system::NewNode;
 use crate::system::state::SystemState;
-use crate::time::{Now, Version};
-use crate::wall::WallClocks;
+use crate::time::Now;
 
 /// What the shared log had of this node's replicas.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +56,7 @@ struct Stored {
     replicas: BTreeMap<ShardId, ReplicaState>,
     tombstones: BTreeMap<ShardId, ReplicaId>,
     silenced: BTreeMap<ShardId, ReplicaId>,
-    garbage: Vec<Garbage>,
+    garbage: Vec<Wipe>,
 }
 
 impl Node {
@@ -81,52 +81,25 @@ impl Node {
             None => Vec::new(),
         };
         nodes.extend(config.seeds.iter().cloned());
+        let forgotten = Forgotten::open(recovered.is_store_new, engine)?;
+        let seed = config.seed ^ identity.node.0;
         let mut node = Self {
-            map: Arc::new(Map::of_nodes(identity.cluster.clone(), nodes)),
-            map_changed: true,
-            is_map_whole: false,
-            replicas: BTreeMap::new(),
-            dirty: BTreeSet::new(),
-            tombstones: stored.tombstones,
-            forgotten: Forgotten::open(recovered.is_store_new, engine)?,
-            lost: Vec::new(),
-            garbage: if is_planted(Planted::GarbageForgottenAtOpen) { Vec::new() } else { stored.garbage },
-            destroyed: Vec::new(),
-            liveness: Liveness::new(identity.node, identity.incarnation),
-            stewardship: Stewardship::default(),
             ticks: 0,
-            sequence: 0,
-            marks: 0,
-            syncing: None,
-            wants_sync: false,
-            unsynced: true,
-            log: LogWatch::new(config.log_stall_ticks),
-            memory: Memory::default(),
-            highest: Version::default(),
-            next_destroyed_write: Vec::new(),
-            snapshot_budget: 0,
-            disk_full: None,
-            disk_bytes: 0,
-            beats_soon: false,
-            swept: ShardId::SYSTEM,
-            clocks: WallClocks::default(),
-            send: Vec::new(),
-            answers: Vec::new(),
-            answer_room: crate::replica::AnswerRoom::default(),
-            asked: identity.node.0,
-            epochs: BTreeMap::new(),
+            map: KnownMap::of_nodes(&identity, nodes),
+            replicas: Replicas::new(Setup { node: identity.node, seed, requests_max: config.requests_max }),
+            tombstones: Tombstones::open(stored.tombstones, forgotten),
+            garbage: Garbage::open(stored.garbage),
+            disk: Disk::new(config.log_stall_ticks),
+            outbox: Outbox::default(),
+            others: Others::new(identity.node, identity.incarnation),
+            stewardship: Stewardship::new(identity.node),
             told: Told::default(),
-            system_copies: BTreeMap::new(),
-            refusals: crate::node::Refusals::default(),
-            authority: crate::node::authority::Authority::default(),
             identity,
             config,
         };
         node.open_replicas(stored.replicas, recovered, engine)?;
         node.silence(&stored.silenced);
         node.learn_own_map();
-        let shards: Vec<_> = node.replicas.keys().copied().collect();
-        node.dirty.extend(shards);
         let _ = now;
         Ok(node)
     }
@@ -151,12 +124,12 @@ impl Node {
                 self.discard(&state, engine)?;
                 continue;
             }
-            let replica = Replica::open(self.replica_setup(), state, log, engine)?;
-            if replica.has_remains() {
-                self.wipe_remains(&replica, engine)?;
+            let replica = self.replicas.made_of(state, log, engine)?;
+            let has_remains = replica.has_remains();
+            self.replicas.insert(replica);
+            if has_remains {
+                self.wipe_remains(shard, engine)?;
             }
-            self.highest = self.highest.max(replica.last_version());
-            self.replicas.insert(shard, replica);
         }
         for (shard, log) in recovered.logs {
             // The store has no such copy: it was destroyed, or the store lost it. Either way it never speaks again.
@@ -168,36 +141,11 @@ impl Node {
     /// What was given up stays silent.
     fn silence(&mut self, silenced: &BTreeMap<ShardId, ReplicaId>) {
         for (shard, id) in silenced {
-            if let Some(replica) = self.replicas.get_mut(shard).filter(|replica| replica.id() == *id) {
+            if let Some(replica) = self.replicas.get_mut(*shard).filter(|replica| replica.id() == *id) {
                 // Nobody waits for it yet.
                 replica.silence(&mut Collected::default());
             }
         }
-    }
-
-    pub(super) fn replica_setup(&self) -> Setup {
-        let node = self.identity.node;
-        Setup { node, seed: self.config.seed ^ node.0, requests_max: self.config.requests_max }
-    }
-
-    /// This node never speaks for this copy, or an earlier one of the shard, again.
-    pub(super) fn entomb(
-        &mut self,
-        shard: ShardId,
-        replica: ReplicaId,
-        engine: &dyn Engine,
-    ) -> Result<(), EngineError> {
-        let replica = self.tombstones.get(&shard).copied().unwrap_or_default().max(replica);
-        self.tombstones.insert(shard, replica);
-        engine.write(vec![tombstone_write(shard, replica)])?;
-        self.unsynced = true;
-        self.wants_sync = true;
-        if is_planted(Planted::EndNotedBeforeSync) {
-            self.next_destroyed_write.push((shard, replica));
-            return Ok(());
-        }
-        self.destroyed.push((self.marks + 1, shard, replica));
-        Ok(())
     }
 }
 
@@ -235,7 +183,7 @@ fn stored(engine: &dyn Engine) -> Result<Stored, EngineError> {
                 stored.silenced.insert(shard, replica_in(value));
                 Ok(())
             }
-            state::GARBAGE => Garbage::decode(value).map(|g| stored.garbage.push(g)),
+            state::GARBAGE => Wipe::decode(value).map(|g| stored.garbage.push(g)),
             _ => Ok(()),
         };
         match result {

@@ -1,13 +1,11 @@
 //! Gathers what is to be done: from every replica that something happened to, into one log batch and one list of
 //! messages.
 
-use std::sync::Arc;
-
 use crate::engine::{Engine, EngineError};
 use crate::ids::ShardId;
 use crate::log::LogWrite;
 use crate::message::PeerMessage;
-use crate::node::{Answer, Effects, LogBatch, Node};
+use crate::node::{AdminReply, Effects, LogBatch, Node};
 use crate::replica::{Collected, Reader, TimeLimit};
 use crate::time::Now;
 
@@ -21,19 +19,18 @@ struct Gathered {
 impl Node {
     /// What the shell is to do after the inputs so far. Applies committed commands to the store.
     pub fn ready(&mut self, engine: &dyn Engine, now: Now) -> Result<Effects, EngineError> {
-        let now = self.clocks.agreed(now);
+        let now = self.others.clocks().agreed(now);
         let mut effects = Effects::default();
-        let sequence = self.sequence + 1;
-        let mut gathered = Gathered { sequence, writes: self.destroyed_writes(), readers: Vec::new() };
+        let sequence = self.disk.log().next_sequence();
+        let mut gathered = Gathered { sequence, writes: self.tombstones.take_ends(), readers: Vec::new() };
         // Twice: a newer map makes and ends replicas, and what they have to say belongs to the same batch.
         for _ in 0..2 {
-            while let Some(shard) = self.dirty.pop_first() {
+            while let Some(shard) = self.replicas.next_touched() {
                 self.collect(shard, engine, now, &mut gathered)?;
             }
-            if self.map_changed {
-                self.map_changed = false;
-                effects.map = Some(Arc::clone(&self.map));
-                self.follow_map(engine)?;
+            if let Some(map) = self.map.take_change() {
+                self.follow_map(&map, engine)?;
+                effects.map = Some(map);
             }
         }
         let Gathered { writes, readers, .. } = gathered;
@@ -41,17 +38,15 @@ impl Node {
             self.confirmed(shard, reader, now);
         }
         if !writes.is_empty() {
-            self.sequence = sequence;
-            self.log.handed(sequence, writes.iter().map(|w| w.shard).collect());
+            self.disk.log_mut().handed(sequence, writes.iter().map(|w| w.shard).collect());
             effects.log = Some(LogBatch { sequence, writes });
         }
         effects.sync = self.begin_sync();
         effects.cuts = self.cuts();
-        effects.send = std::mem::take(&mut self.send);
-        effects.answers = std::mem::take(&mut self.answers);
-        if effects.map.is_none() && self.map_changed {
-            self.map_changed = false;
-            effects.map = Some(Arc::clone(&self.map));
+        effects.send = self.outbox.take_send();
+        effects.answers = self.outbox.take_answers();
+        if effects.map.is_none() {
+            effects.map = self.map.take_change();
         }
         Ok(effects)
     }
@@ -64,23 +59,27 @@ impl Node {
         gathered: &mut Gathered,
     ) -> Result<(), EngineError> {
         let mut out = self.collected(now);
-        let Some(replica) = self.replicas.get_mut(&shard) else { return Ok(()) };
+        let Some(replica) = self.replicas.get_mut(shard) else { return Ok(()) };
         let applied = replica.state().applied;
         replica.collect(engine, now, gathered.sequence, &mut out)?;
-        self.answer_room = out.answer_room;
-        self.unsynced |= replica.state().applied != applied;
-        self.highest = self.highest.max(replica.last_version());
+        if replica.state().applied != applied {
+            self.disk.syncs().written();
+        }
+        let version = replica.last_version();
+        self.replicas.saw_version(version);
         if let Some(write) = out.log.take() {
             match gathered.writes.iter_mut().find(|w| w.shard == write.shard && w.replica == write.replica) {
                 None => gathered.writes.push(write),
                 Some(before) => crate::replica::merge(before, write),
             }
         }
-        self.send.append(&mut out.send);
-        self.answers.append(&mut out.answers);
+        self.outbox.take_with_room(&mut out);
         gathered.readers.extend(out.readers.into_iter().map(|r| (shard, r)));
-        self.wants_sync |= out.wants_sync;
+        if out.wants_sync {
+            self.disk.syncs().want();
+        }
         if out.members_changed {
+            self.replicas.note_range(shard);
             self.told.tell_soon();
         }
         if out.system_changed {
@@ -91,34 +90,33 @@ impl Node {
 
     /// What a replica may take for its answers, before it wants anything done.
     pub(super) fn collected(&self, now: Now) -> Collected {
-        let time_limit = TimeLimit(self.clocks.confirmed_ms(now));
-        Collected { answer_room: self.answer_room, time_limit, ..Collected::default() }
+        self.outbox.collected(TimeLimit(self.others.clocks().confirmed_ms(now)))
     }
 
     fn confirmed(&mut self, shard: ShardId, reader: Reader, now: Now) {
         match reader {
             Reader::Client { .. } | Reader::Late { .. } => {}
             Reader::Certify { nonce, asker, node } => {
-                let Some(replica) = self.replicas.get(&shard) else { return };
+                let Some(replica) = self.replicas.get(shard) else { return };
                 let answer = replica.certify(node);
                 self.tell(asker, PeerMessage::CertifyAnswer { nonce, shard, answer });
             }
             Reader::Steward { nonce } => self.stewardship_confirmed(nonce, now),
             Reader::Status { token } => {
                 let status = self.status(now);
-                self.answers.push((token, Answer::Admin(Ok(super::AdminReply::Status(Box::new(status))))));
+                self.outbox.answer_admin(token, Ok(AdminReply::Status(Box::new(status))));
             }
         }
     }
 
     pub(super) fn log_durable(&mut self, sequence: u64) {
-        while let Some(shards) = self.log.durable(sequence) {
+        while let Some(shards) = self.disk.log_mut().durable(sequence) {
             for shard in shards {
-                let Some(replica) = self.replicas.get_mut(&shard) else { continue };
+                let Some(replica) = self.replicas.get_mut(shard) else { continue };
                 let mut out = Collected::default();
                 replica.log_durable(sequence, &mut out);
-                self.send.append(&mut out.send);
-                self.dirty.insert(shard);
+                self.outbox.take(&mut out);
+                self.replicas.touch(shard);
             }
         }
     }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
+use crate::ids::{NodeId, ShardId};
 use crate::message::{LedReport, NodeReport, PeerMessage, Report, ShardReport};
 use crate::node::admit::message::{BYTES_MAX, disbelieve};
-use crate::node::maps::MAP_RECORDS_MAX;
 use crate::node::{Node, REPORT_TICKS};
-use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
 use crate::time::Now;
 
@@ -63,23 +61,21 @@ impl Node {
     /// A node tells this one, which may be the steward. What the report builds on may have been lost on the way, or told
     /// to another steward.
     pub(super) fn reported_by(&mut self, from: NodeId, mut report: Report, now: Now) {
-        if report.node.node == from {
-            self.system_copy_told(&report.node, now);
+        if report.node.node != from {
+            return;
         }
-        if self.stewardship.term != 0 && report.node.node == from {
-            if let Some(refused) = disbelieve(&self.map, from, &mut report) {
-                self.refusals.note(from, &refused);
-                self.stewardship.doubted.insert(from);
-            }
-            let told = report.node.map_epoch;
-            self.epochs.insert(from, told.min(self.map.epoch));
-            if told > self.map.epoch && self.leads_own_map() {
-                // Nobody knows of more changes than this steward does. A few such words, and the node takes this map.
-                self.send.push((from, PeerMessage::Map(self.map.piece_since(Epoch(0), MAP_RECORDS_MAX))));
-            }
-            if !self.stewardship.reports.insert(report, now.monotonic_ms) {
-                self.send.push((from, PeerMessage::ReportWant));
-            }
+        self.others.system_copy_told(&report.node, now);
+        if !self.stewardship.is_held() {
+            return;
+        }
+        if let Some(refused) = disbelieve(self.map.known(), from, &mut report) {
+            self.others.refuse(from, &refused);
+            self.stewardship.doubt(from);
+        }
+        let (map, here, outbox) = self.map_here();
+        map.reported((from, report.node.map_epoch), here, outbox);
+        if !self.stewardship.heard(report, now) {
+            self.outbox.send(from, PeerMessage::ReportWant);
         }
     }
 
@@ -88,38 +84,32 @@ impl Node {
         if !self.told.is_due(self.ticks) {
             return;
         }
-        let led = self.replicas.iter().filter(|(_, replica)| replica.may_report());
-        let led = led.map(|(shard, replica)| (*shard, shard_report(replica))).collect();
+        let led = self.replicas.all().filter(|replica| replica.may_report()).map(shard_report);
+        let led = led.map(|report| (report.descriptor.shard, report)).collect();
         let report = Report { node: self.own_report(), led: self.told.report(led) };
-        if self.stewardship.term != 0 && !self.stewardship.reports.insert(report.clone(), now.monotonic_ms) {
+        if self.stewardship.is_held() && !self.stewardship.heard(report.clone(), now) {
             self.told.tell_all();
         }
-        let members = self.map.shards.get(&ShardId::SYSTEM).map(|s| s.descriptor.members.clone()).unwrap_or_default();
-        for node in members.iter().map(|m| m.replica.node).filter(|n| *n != self.identity.node) {
-            self.send.push((node, PeerMessage::Report(report.clone())));
+        let members = self.map.system().into_iter().flat_map(|system| &system.descriptor.members);
+        for node in members.map(|m| m.replica.node).filter(|n| *n != self.identity.node) {
+            self.outbox.send(node, PeerMessage::Report(report.clone()));
         }
-    }
-
-    /// What is told must stay so: without its tombstone a copy could be back after a crash.
-    fn is_durably_entombed(&self, (shard, replica): (ShardId, ReplicaId)) -> bool {
-        is_planted(Planted::LossToldBeforeSync)
-            || !self.destroyed.iter().any(|&(_, pending, id)| pending == shard && id >= replica)
     }
 
     fn own_report(&self) -> NodeReport {
-        let census = self.replica_counts();
+        let counts = self.replicas.counts();
         NodeReport {
             node: self.identity.node,
             incarnation: self.identity.incarnation,
             address: self.identity.address.clone(),
             zone: self.identity.zone.clone(),
-            map_epoch: self.map.epoch,
-            disk_full: self.disk_full == Some(true),
-            disk_stalled: self.log.is_stalled(),
-            disk_bytes: self.disk_bytes.min(BYTES_MAX),
-            replicas: census.replicas - census.leaders,
-            lost: self.lost.iter().copied().filter(|copy| self.is_durably_entombed(*copy)).collect(),
-            leaderless: self.leaderless(),
+            map_epoch: self.map.known().epoch,
+            disk_full: self.disk.is_full() == Some(true),
+            disk_stalled: self.disk.log().is_stalled(),
+            disk_bytes: self.disk.bytes().min(BYTES_MAX),
+            replicas: counts.replicas - counts.leaders,
+            lost: self.tombstones.lost(),
+            leaderless: self.replicas.leaderless(),
         }
     }
 }

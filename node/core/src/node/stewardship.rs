@@ -1,18 +1,14 @@
-//! What this node does where it leads the system shard, and what it tells the node that does: runs the steward's
-//! rounds, takes admin requests, gives certificates.
+//! What a node remembers as steward: the reports of the others, the removals that are asked about, and the certificates
+//! that it gave. Empty on a node that does not lead the system shard.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use crate::engine::{Engine, EngineError};
-use crate::ids::{Epoch, NodeId, ShardId, Token};
-use crate::map::{NodeState, ShardRecord};
-use crate::message::{CertifyAnswer, PeerMessage};
-use crate::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Certificate, Node, Removal, Status};
-use crate::planted::{Planted, is_planted};
-use crate::replica::{Reader, Replica};
+use crate::ids::{Epoch, Incarnation, NodeId, ShardId, Token};
+use crate::map::{Map, NodeState, ShardRecord};
+use crate::message::{CertifyAnswer, PeerMessage, Report};
+use crate::node::{Certificate, Removal, Status};
 use crate::steward::{self, Certification, Reports, View};
-use crate::system::{AdminChange, SystemCommand, SystemRefusal, check_lengths};
+use crate::system::SystemCommand;
 use crate::time::Now;
 
 /// Ticks between two rounds of the steward.
@@ -42,13 +38,14 @@ impl Issued {
 }
 
 /// A steward's memory. Empty on a node that does not lead the system shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stewardship {
+    own: NodeId,
     /// The term in which this node leads the system shard. 0 = it does not.
-    pub(super) term: u64,
-    pub(super) reports: Reports,
+    term: u64,
+    reports: Reports,
     /// Nodes of whose word on their shards something was not believed: they are asked again, the map may know by then.
-    pub(super) doubted: BTreeSet<NodeId>,
+    doubted: BTreeSet<NodeId>,
     /// Of the map on which the last round found nothing to do, now or later.
     settled: Option<Epoch>,
     certifications: Vec<(Token, Certification)>,
@@ -56,224 +53,163 @@ pub(super) struct Stewardship {
     issued: Issued,
 }
 
+/// What became of a question whether a node may be removed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is answered.
+    Answer(Token, Removal),
+    /// It may, if this node's leadership is confirmed once more: the question's number.
+    Confirm(u64),
+}
+
 impl Stewardship {
+    /// Of a node that does not lead the system shard.
+    pub(super) fn new(own: NodeId) -> Self {
+        Self {
+            own,
+            term: 0,
+            reports: Reports::default(),
+            doubted: BTreeSet::new(),
+            settled: None,
+            certifications: Vec::new(),
+            nonces: 0,
+            issued: Issued::default(),
+        }
+    }
+
+    /// True while this node leads the system shard.
+    pub(super) fn is_held(&self) -> bool {
+        self.term != 0
+    }
+
+    /// This node leads the system shard in this term; 0 = not any more. `None` = that is known. Else whoever has asked for
+    /// a certificate gets none. A new steward has heard nothing yet.
+    pub(super) fn leads_in(&mut self, term: u64, now: Now) -> Option<Vec<Token>> {
+        if term == self.term {
+            return None;
+        }
+        self.term = term;
+        self.reports = Reports::new(now.monotonic_ms);
+        self.issued = Issued::default();
+        self.settled = None;
+        Some(std::mem::take(&mut self.certifications).into_iter().map(|(token, _)| token).collect())
+    }
+
+    /// A node reports. False if the report builds on another that was not heard.
+    pub(super) fn heard(&mut self, report: Report, now: Now) -> bool {
+        self.reports.insert(report, now.monotonic_ms)
+    }
+
+    /// Something of a node's report was not believed.
+    pub(super) fn doubt(&mut self, node: NodeId) {
+        self.doubted.insert(node);
+    }
+
+    /// All that was heard so far, and the map.
+    pub(super) fn view<'a>(&'a self, map: &'a Map, now: Now) -> View<'a> {
+        View { map, reports: &self.reports, now_ms: now.monotonic_ms }
+    }
+
+    /// True in the ticks in which there is a round.
+    pub(super) fn is_round(&self, ticks: u64) -> bool {
+        self.is_held() && ticks.is_multiple_of(ROUND_TICKS)
+    }
+
+    /// Those that are to report anew, now and then.
+    pub(super) fn take_doubted(&mut self, ticks: u64) -> BTreeSet<NodeId> {
+        if ticks.is_multiple_of(SETTLED_ROUND_TICKS) { std::mem::take(&mut self.doubted) } else { BTreeSet::new() }
+    }
+
+    /// What the system shard is asked for in this round.
+    pub(super) fn round(&mut self, map: &Map, ticks: u64, now: Now) -> Vec<SystemCommand> {
+        let view = self.view(map, now);
+        let mut commands = starts(&view);
+        if self.settled != Some(map.epoch) || ticks.is_multiple_of(SETTLED_ROUND_TICKS) {
+            commands.extend(steward::round(&view));
+            let mut live = map.shards.values().filter(|record| map.is_live(record));
+            let is_settled = commands.is_empty() && live.all(ShardRecord::is_settled);
+            self.settled = is_settled.then_some(map.epoch);
+        }
+        commands
+    }
+
+    /// Leaderships that are to go to other nodes, now and then: to whom each is to be said.
+    pub(super) fn transfers(&self, map: &Map, ticks: u64, now: Now) -> Vec<(NodeId, PeerMessage)> {
+        if ticks.is_multiple_of(LEADERS_TICKS) { steward::leaders(&self.view(map, now)) } else { Vec::new() }
+    }
+
+    /// True if a certificate was given for a node at this epoch, not long ago.
+    pub(super) fn has_issued(&self, node: NodeId, epoch: Epoch, now: Now) -> bool {
+        self.issued.has(node, epoch, now)
+    }
+
+    /// Somebody asks whether a node may be removed: whom this node has to ask for it.
+    ///
+    /// # Errors
+    ///
+    /// What is so without asking.
+    pub(super) fn certify(
+        &mut self,
+        token: Token,
+        (node, incarnation): (NodeId, Incarnation),
+        map: &Map,
+        now: Now,
+    ) -> Result<Vec<(NodeId, PeerMessage)>, Removal> {
+        self.nonces += 1;
+        // Distinct over nodes and terms, so that no late answer is taken for another question's.
+        let nonce = (self.term << 40) ^ (self.own.0 << 24) ^ self.nonces;
+        let (certification, asks) = Certification::start(&self.view(map, now), node, incarnation, nonce)?;
+        self.certifications.push((token, certification));
+        Ok(asks)
+    }
+
+    /// A shard's leader answers.
     pub(super) fn certify_answered(&mut self, from: NodeId, nonce: u64, shard: ShardId, answer: CertifyAnswer) {
         let asked = |c: &Certification| c.nonce() == nonce && c.is_asked(from, shard);
         if let Some((_, certification)) = self.certifications.iter_mut().find(|(_, c)| asked(c)) {
             certification.answer(shard, answer);
         }
     }
-}
 
-impl Node {
-    fn system_leader(&mut self) -> Option<&mut Replica> {
-        self.replicas.get_mut(&ShardId::SYSTEM).filter(|r| r.is_leader())
+    /// The questions that can be answered. "Safe" only goes out after this node's own leadership was confirmed once more;
+    /// anything else at once.
+    pub(super) fn verdicts(&mut self, map: &Map, now: Now) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        self.certifications.retain(|(token, certification)| {
+            let verdict = certification.verdict(map, now.monotonic_ms);
+            let stays = matches!(verdict, None | Some(Removal::Safe(_)));
+            verdicts.extend(verdict.map(|removal| match &removal {
+                Removal::Safe(_) => Verdict::Confirm(certification.nonce()),
+                Removal::NotYet(_) | Removal::Unknown { .. } => Verdict::Answer(*token, removal),
+            }));
+            stays
+        });
+        verdicts
     }
 
-    fn known_system_leader(&self) -> Option<NodeId> {
-        let own = self.replicas.get(&ShardId::SYSTEM).filter(|r| !r.is_blank()).and_then(Replica::leader_node);
-        let members = || self.map.shards.get(&ShardId::SYSTEM).and_then(|s| s.descriptor.members.first());
-        own.or_else(|| members().map(|m| m.replica.node)).filter(|n| *n != self.identity.node)
-    }
-
-    pub(super) fn steward(&mut self, now: Now) {
-        let term = self.system_leader().map_or(0, |r| r.term());
-        if term != self.stewardship.term {
-            self.take_over(term, now);
-        }
-        if term == 0 || !self.ticks.is_multiple_of(ROUND_TICKS) {
-            return;
-        }
-        if self.ticks.is_multiple_of(SETTLED_ROUND_TICKS) {
-            let doubted = std::mem::take(&mut self.stewardship.doubted);
-            self.send.extend(doubted.into_iter().map(|node| (node, PeerMessage::ReportWant)));
-        }
-        self.settle_certifications(now);
-        let map = Arc::clone(&self.map);
-        let view = View { map: &map, reports: &self.stewardship.reports, now_ms: now.monotonic_ms };
-        let mut commands = starts(&view);
-        if self.stewardship.settled != Some(map.epoch) || self.ticks.is_multiple_of(SETTLED_ROUND_TICKS) {
-            commands.extend(steward::round(&view));
-            let mut live = map.shards.values().filter(|record| map.is_live(record));
-            let is_settled = commands.is_empty() && live.all(ShardRecord::is_settled);
-            self.stewardship.settled = is_settled.then_some(map.epoch);
-        }
-        let transfers = if self.ticks.is_multiple_of(LEADERS_TICKS) { steward::leaders(&view) } else { Vec::new() };
-        if let Some(system) = self.system_leader().filter(|r| !r.has_system_commands()) {
-            for command in commands {
-                system.system_command(command, None);
-            }
-            self.dirty.insert(ShardId::SYSTEM);
-        }
-        for (node, message) in transfers {
-            self.hand_over(node, message);
-        }
-    }
-
-    fn hand_over(&mut self, node: NodeId, message: PeerMessage) {
-        if node != self.identity.node {
-            self.send.push((node, message));
-        } else if let PeerMessage::TransferLeader { shard, to } = message
-            && let Some(replica) = self.awake(shard)
-        {
-            replica.transfer(to);
-            self.dirty.insert(shard);
-        }
-    }
-
-    /// This node began or ceased to lead the system shard. A new steward has heard nothing yet.
-    fn take_over(&mut self, term: u64, now: Now) {
-        let leader = self.known_system_leader();
-        for (token, _) in std::mem::take(&mut self.stewardship.certifications) {
-            self.answers.push((token, Answer::Admin(Err(AdminRefusal::NotLeader { leader }))));
-        }
-        self.stewardship.term = term;
-        self.stewardship.reports = Reports::new(now.monotonic_ms);
-        self.stewardship.issued = Issued::default();
-        self.stewardship.settled = None;
-        self.told.tell_all();
-    }
-
-    pub(super) fn admin(
-        &mut self,
-        token: Token,
-        request: AdminRequest,
-        engine: &dyn Engine,
-        now: Now,
-    ) -> Result<(), EngineError> {
-        match request {
-            AdminRequest::SystemCopy => self.tell_system_copy(token),
-            AdminRequest::RecoverSystem(wanted) => self.recover_system(token, &wanted, engine, now)?,
-            AdminRequest::Command(_)
-            | AdminRequest::CertifyRemoval { .. }
-            | AdminRequest::Status
-            | AdminRequest::PlanRecoveries { .. }
-            | AdminRequest::Recover(_) => self.admin_of_leader(token, request, now),
-        }
-        Ok(())
-    }
-
-    fn admin_of_leader(&mut self, token: Token, request: AdminRequest, now: Now) {
-        let leader = self.known_system_leader();
-        let refused = self.refuse_command(&request, now);
-        let Some(system) = self.system_leader() else {
-            self.answers.push((token, Answer::Admin(Err(AdminRefusal::NotLeader { leader }))));
-            return;
+    /// This node's leadership was confirmed for the sake of a question: its answer, which is noted if it is a certificate.
+    pub(super) fn confirmed(&mut self, nonce: u64, map: &Map, now: Now) -> Option<(Token, Removal)> {
+        let position = self.certifications.iter().position(|(_, c)| c.nonce() == nonce)?;
+        let (token, certification) = self.certifications.remove(position);
+        let Some(removal) = certification.verdict(map, now.monotonic_ms) else {
+            self.certifications.push((token, certification));
+            return None;
         };
-        if let Err(refusal) = refused {
-            self.answers.push((token, Answer::Admin(Err(AdminRefusal::Refused(refusal)))));
-            return;
+        if let Removal::Safe(certificate) = &removal {
+            self.issued.note(certificate, now);
         }
-        match request {
-            AdminRequest::Command(command) => {
-                if let Some(refusal) = system.refuse_token(&command, now) {
-                    self.answers.push((token, Answer::Admin(Err(refusal.into()))));
-                } else if !system.system_command(command, Some(token)) {
-                    self.answers.push((token, Answer::Admin(Err(AdminRefusal::NotLeader { leader: None }))));
-                }
-            }
-            AdminRequest::Status => {
-                // Leads, as was just seen.
-                let _ = system.confirm(Reader::Status { token }, now);
-            }
-            AdminRequest::CertifyRemoval { node, incarnation } => self.certify(token, node, incarnation, now),
-            AdminRequest::PlanRecoveries { lost } => self.plan_recoveries(token, &lost, now),
-            AdminRequest::Recover(wanted) => self.recover(token, &wanted, now),
-            AdminRequest::SystemCopy | AdminRequest::RecoverSystem(_) => {}
-        }
-        self.dirty.insert(ShardId::SYSTEM);
+        Some((token, removal))
     }
 
-    /// What is refused before it is in the log, since only the leader can judge it, or since it has no place there.
-    fn refuse_command(&self, request: &AdminRequest, now: Now) -> Result<(), SystemRefusal> {
-        let AdminRequest::Command(command) = request else { return Ok(()) };
-        check_lengths(command)?;
-        let SystemCommand::Admin { fence, change: AdminChange::Remove(node) } = command else { return Ok(()) };
-        // It may be repeated, since the answer may have been lost.
-        let is_removed = self.map.nodes.get(node).is_some_and(|n| n.state == NodeState::Removed);
-        let is_certified = fence.based_on.is_some_and(|at| self.stewardship.issued.has(*node, at, now));
-        let may = is_removed || is_certified || is_planted(Planted::RemovedUncertified);
-        if may { Ok(()) } else { Err(SystemRefusal::Uncertified(*node)) }
-    }
-
-    fn certify(&mut self, token: Token, node: NodeId, incarnation: crate::ids::Incarnation, now: Now) {
-        self.stewardship.nonces += 1;
-        // Distinct over nodes and terms, so that no late answer is taken for another question's.
-        let nonce = (self.stewardship.term << 40) ^ (self.identity.node.0 << 24) ^ self.stewardship.nonces;
-        let map = Arc::clone(&self.map);
-        let view = View { map: &map, reports: &self.stewardship.reports, now_ms: now.monotonic_ms };
-        match Certification::start(&view, node, incarnation, nonce) {
-            Err(removal) => self.answer_removal(token, removal),
-            Ok((certification, asks)) => {
-                self.stewardship.certifications.push((token, certification));
-                for (to, ask) in asks {
-                    if to != self.identity.node {
-                        self.send.push((to, ask));
-                    } else if let PeerMessage::CertifyAsk { nonce, node, shards } = ask {
-                        self.certify_asked(to, nonce, node, &shards, now);
-                    }
-                }
-            }
-        }
-    }
-
-    /// "Safe" only goes out after this node's own leadership was confirmed once more; anything else at once.
-    fn settle_certifications(&mut self, now: Now) {
-        let map = Arc::clone(&self.map);
-        let mut settled = Vec::new();
-        for (token, certification) in &self.stewardship.certifications {
-            match certification.verdict(&map, now.monotonic_ms) {
-                None => {}
-                Some(Removal::Safe(_)) => settled.push((*token, certification.nonce(), None)),
-                Some(removal) => settled.push((*token, certification.nonce(), Some(removal))),
-            }
-        }
-        for (token, nonce, removal) in settled {
-            match removal {
-                None => {
-                    if let Some(system) = self.system_leader() {
-                        let _ = system.confirm(Reader::Steward { nonce }, now);
-                        self.dirty.insert(ShardId::SYSTEM);
-                    }
-                }
-                Some(removal) => {
-                    self.stewardship.certifications.retain(|(_, c)| c.nonce() != nonce);
-                    self.answer_removal(token, removal);
-                }
-            }
-        }
-    }
-
-    pub(super) fn stewardship_confirmed(&mut self, nonce: u64, now: Now) {
-        self.learn_own_map();
-        let position = self.stewardship.certifications.iter().position(|(_, c)| c.nonce() == nonce);
-        let Some(position) = position else { return };
-        let (token, certification) = self.stewardship.certifications.remove(position);
-        match certification.verdict(&self.map, now.monotonic_ms) {
-            Some(removal) => {
-                if let Removal::Safe(certificate) = &removal {
-                    self.stewardship.issued.note(certificate, now);
-                }
-                self.answer_removal(token, removal);
-            }
-            None => self.stewardship.certifications.push((token, certification)),
-        }
-    }
-
-    fn answer_removal(&mut self, token: Token, removal: Removal) {
-        self.answers.push((token, Answer::Admin(Ok(AdminReply::Removal(removal)))));
-    }
-
-    pub(super) fn status(&mut self, now: Now) -> Status {
-        self.learn_own_map();
-        let map = Arc::clone(&self.map);
-        let view = View { map: &map, reports: &self.stewardship.reports, now_ms: now.monotonic_ms };
+    /// The map and the latest reports.
+    pub(super) fn status(&self, map: &std::sync::Arc<Map>, now: Now) -> Status {
+        let view = self.view(map, now);
         Status {
             nodes: view.reports.nodes(now.monotonic_ms).map(|(r, age)| (r.clone(), age)).collect(),
             shards: view.reports.shards(now.monotonic_ms).map(|(r, age)| (r.clone(), age)).collect(),
-            steward: self.identity.node,
+            steward: self.own,
             lost: view.lost().into_iter().collect(),
-            map,
+            map: std::sync::Arc::clone(map),
         }
     }
 }
@@ -291,4 +227,37 @@ fn starts(view: &View<'_>) -> Vec<SystemCommand> {
             zone: r.zone.clone(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now { monotonic_ms: 100_000, wall_ms: 100_000 };
+
+    #[test]
+    fn a_new_term_begins_with_nothing_heard_or_issued_and_the_same_one_changes_nothing() {
+        let mut stewardship = Stewardship::new(NodeId(1));
+        assert!(!stewardship.is_held() && !stewardship.is_round(ROUND_TICKS));
+        assert_eq!(stewardship.leads_in(4, NOW), Some(Vec::new()));
+        assert!(stewardship.is_held() && stewardship.is_round(ROUND_TICKS) && !stewardship.is_round(ROUND_TICKS + 1));
+        let certificate = Certificate { node: NodeId(2), incarnation: Incarnation(1), epoch: Epoch(7), shards: 0 };
+        stewardship.issued.note(&certificate, NOW);
+        assert_eq!(stewardship.leads_in(4, NOW), None);
+        assert!(stewardship.has_issued(NodeId(2), Epoch(7), NOW));
+        assert!(!stewardship.has_issued(NodeId(2), Epoch(8), NOW) && !stewardship.has_issued(NodeId(3), Epoch(7), NOW));
+        let late = Now { monotonic_ms: NOW.monotonic_ms + CERTIFICATE_MS + 1, ..NOW };
+        assert!(!stewardship.has_issued(NodeId(2), Epoch(7), late));
+        assert_eq!(stewardship.leads_in(0, NOW), Some(Vec::new()));
+        assert!(!stewardship.is_held() && !stewardship.has_issued(NodeId(2), Epoch(7), NOW));
+    }
+
+    #[test]
+    fn whoever_is_doubted_is_asked_anew_now_and_then() {
+        let mut stewardship = Stewardship::new(NodeId(1));
+        stewardship.doubt(NodeId(2));
+        assert!(stewardship.take_doubted(SETTLED_ROUND_TICKS + ROUND_TICKS).is_empty());
+        assert_eq!(stewardship.take_doubted(SETTLED_ROUND_TICKS), BTreeSet::from([NodeId(2)]));
+        assert!(stewardship.take_doubted(SETTLED_ROUND_TICKS).is_empty());
+    }
 }

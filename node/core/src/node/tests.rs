@@ -4,15 +4,17 @@ use bytes::Bytes;
 
 use super::*;
 use crate::engine::{EngineWrite, data_key};
-use crate::ids::{Generation, TableId};
+use crate::ids::{Epoch, Generation, ReplicaId, TableId};
 use crate::map::{Descriptor, MapDelta, Member, NodeState, Replica as Copy, Role, ShardRecord};
-use crate::message::{Beat, RaftEnvelope, RaftKind, SnapshotChunk, SnapshotOffer};
+use crate::message::{Beat, PeerMessage, RaftEnvelope, RaftKind, SnapshotChunk, SnapshotOffer};
 use crate::node::authority::Subject;
 use crate::replica::first_records;
 use crate::replica::state::ReplicaState;
 use crate::replica::tests::{Memory, empty_piece, offer};
 use crate::system::state::SystemState;
 use crate::system::{NewNode, SystemCommand};
+
+mod overlap;
 
 pub(super) const NOW: Now = Now { monotonic_ms: 100_000, wall_ms: 100_000 };
 const SHARD: ShardId = ShardId(7);
@@ -65,8 +67,7 @@ fn only_the_newest_process_of_a_node_that_is_not_removed_is_heard() {
     let engine = Memory::default();
     let mut node = node(&engine);
     let recorded = |node: &mut Node, incarnation, state| {
-        let map = Arc::make_mut(&mut node.map);
-        let record = map.nodes.get_mut(&NodeId(2)).expect("it is a node");
+        let record = node.map.edit().0.nodes.get_mut(&NodeId(2)).expect("it is a node");
         (record.incarnation, record.state) = (Incarnation(incarnation), state);
     };
     recorded(&mut node, 4, NodeState::Active);
@@ -97,8 +98,8 @@ fn is_own_name_believed() -> bool {
     let (from, incarnation) = (node.identity.node, node.identity.incarnation);
     let messages = vec![PeerMessage::Beat(Beat { disk_stalled: true, ..Beat::default() })];
     node.handle(Input::Peer { from, incarnation, messages }, &engine, NOW).expect("it is in memory");
-    assert!(node.liveness.is_stalled(from) || node.refusals().count == 1);
-    node.liveness.is_stalled(from)
+    assert!(node.others.liveness().is_stalled(from) || node.refusals().count == 1);
+    node.others.liveness().is_stalled(from)
 }
 
 #[test]
@@ -131,33 +132,18 @@ fn a_disk_that_becomes_full_is_told_at_once_and_not_again() {
 }
 
 #[test]
-fn a_copy_is_lost_only_if_it_is_here_and_given_up() {
-    let engine = Memory::default();
-    let mut node = node(&engine);
-    node.tombstones.insert(SHARD, ReplicaId(5));
-    let copy = |node, id| Copy { node: NodeId(node), id: ReplicaId(id) };
-    let lost = |node: &Node, assigned: Vec<Copy>, members: Vec<Copy>| {
-        let members = members.into_iter().map(|replica| Member { replica, role: Role::Voter }).collect();
-        let descriptor = Descriptor { members, ..descriptor(SHARD, TableId(1)) };
-        let record = ShardRecord { descriptor, assigned, ..ShardRecord::default() };
-        node.lost_copy(&record).map(|(shard, id)| (shard.0, id.0))
-    };
-    assert_eq!(lost(&node, vec![copy(1, 5)], vec![]), Some((7, 5)));
-    assert_eq!(lost(&node, vec![], vec![copy(2, 4), copy(1, 4)]), Some((7, 4)));
-    assert_eq!(lost(&node, vec![copy(1, 6)], vec![copy(1, 6)]), None);
-    assert_eq!(lost(&node, vec![copy(2, 5)], vec![copy(3, 4)]), None);
-}
-
-#[test]
 fn whoever_may_confirm_a_record_is_asked_from_before_it() {
     let engine = Memory::default();
     let mut node = node(&engine);
-    node.seek_confirmation();
-    assert_eq!(node.send, []);
-    node.authority.wait_for(Epoch(8));
-    node.authority.wait_for(Epoch(5));
-    node.seek_confirmation();
-    let mut asked: Vec<_> = node.send.iter().map(|(to, message)| (to.0, message.clone())).collect();
+    let sought = |node: &mut Node| {
+        let (map, here, outbox) = node.map_here();
+        map.seek_confirmation(here, outbox);
+        outbox.take_send()
+    };
+    assert_eq!(sought(&mut node), []);
+    node.map.edit().1.wait_for(Epoch(8));
+    node.map.edit().1.wait_for(Epoch(5));
+    let mut asked: Vec<_> = sought(&mut node).into_iter().map(|(to, message)| (to.0, message)).collect();
     asked.sort_by_key(|(to, _)| *to);
     let want = || PeerMessage::MapWant { have: Epoch(4) };
     assert_eq!(asked, [(2, want()), (3, want())]);
@@ -165,7 +151,7 @@ fn whoever_may_confirm_a_record_is_asked_from_before_it() {
 
 /// What another node says of the map: this much of it has changed since.
 fn delta(node: &Node, change: impl FnOnce(&mut MapDelta, Epoch)) -> MapDelta {
-    let (since, epoch) = (node.map.epoch, Epoch(node.map.epoch.0 + 1));
+    let (since, epoch) = (node.map().epoch, Epoch(node.map().epoch.0 + 1));
     let mut delta = MapDelta { cluster: node.identity.cluster.clone(), since, epoch, ..MapDelta::default() };
     change(&mut delta, epoch);
     delta
@@ -182,13 +168,13 @@ fn a_node_whose_copy_of_the_system_shard_hears_a_leader_takes_no_map_from_others
             let (from, incarnation, messages) = (NodeId(2), Incarnation(1), vec![PeerMessage::Raft(beat)]);
             node.handle(Input::Peer { from, incarnation, messages }, &engine, NOW).expect("it is in memory");
         }
-        let before = node.map.epoch;
+        let before = node.map().epoch;
         let joined = delta(&node, |delta, epoch| {
-            let known = &node.map.nodes[&NodeId(3)];
+            let known = &node.map().nodes[&NodeId(3)];
             delta.nodes.push(NodeRecord { id: NodeId(4), address: "node-4:1".into(), epoch, ..known.clone() });
         });
         node.learn(NodeId(2), joined);
-        assert_eq!(node.map.epoch > before, !hears, "hears a leader: {hears}");
+        assert_eq!(node.map().epoch > before, !hears, "hears a leader: {hears}");
     }
 }
 
@@ -197,7 +183,7 @@ fn a_node_that_the_system_shard_went_to_confirms_it_together_with_one_witness() 
     let engine = Memory::default();
     let mut node = node(&engine);
     let moved = delta(&node, |delta, epoch| {
-        let mut record = ShardRecord { epoch, ..node.map.shards[&ShardId::SYSTEM].clone() };
+        let mut record = ShardRecord { epoch, ..node.map().shards[&ShardId::SYSTEM].clone() };
         let member = |n| Member { replica: Copy { node: NodeId(n), id: ReplicaId(n + 10) }, role: Role::Voter };
         record.descriptor.members = [3, 4, 5].map(member).to_vec();
         record.descriptor.generation.0 += 1;
@@ -221,7 +207,7 @@ fn the_last_piece_of_a_snapshot_is_synced_at_once() {
         delta.shards.push(ShardRecord { descriptor: descriptor.clone(), epoch, ..ShardRecord::default() });
         delta.replica_max = ReplicaId(3);
     });
-    assert!(Arc::make_mut(&mut node.map).merge(known));
+    assert!(node.map.edit().0.merge(known));
     let mark = node.begin_sync().expect("the copy is new");
     node.engine_durable(mark, NOW);
     let hear = |node: &mut Node, message| {
@@ -230,11 +216,13 @@ fn the_last_piece_of_a_snapshot_is_synced_at_once() {
     };
     let offer = SnapshotOffer { descriptor, ..offer(9, 2, 1) };
     hear(&mut node, PeerMessage::SnapshotOffer(offer));
-    (node.wants_sync, node.unsynced) = (false, false);
+    node.disk.syncs().want();
+    let mark = node.begin_sync().expect("one is wanted");
+    node.engine_durable(mark, NOW);
     for (sequence, last) in [(0, false), (1, true)] {
         let piece = SnapshotChunk { shard: SHARD, ..empty_piece(1, sequence, last) };
         hear(&mut node, PeerMessage::SnapshotChunk(piece));
-        assert_eq!((node.wants_sync, node.unsynced), (last, true));
+        assert_eq!(node.disk.syncs().waits(), (last, true));
     }
 }
 
@@ -246,10 +234,8 @@ fn with_records(copy_lives: bool, engine: &Memory) -> Node {
     let state = ReplicaState { blank: true, ..ReplicaState::first(ReplicaId(1), descriptor(SHARD, TableId(1))) };
     node.create(state.clone(), engine).expect("it is in memory");
     if copy_lives {
-        let replica = node.replicas.remove(&SHARD).expect("it was made");
-        node.wipe_remains(&replica, engine).expect("it is in memory");
-        node.wipe_remains(&replica, engine).expect("it is in memory");
-        node.replicas.insert(SHARD, replica);
+        node.wipe_remains(SHARD, engine).expect("it is in memory");
+        node.wipe_remains(SHARD, engine).expect("it is in memory");
     } else {
         node.destroy(SHARD, engine).expect("it is in memory");
     }
@@ -267,10 +253,10 @@ fn garbage_goes_in_slices_and_is_awaited_to_its_end() {
         let mut node = with_records(copy_lives, &engine);
         for left in [3, 1] {
             node.collect_garbage(&engine).expect("it is in memory");
-            assert_eq!((records(&engine), node.has_garbage(SHARD)), (left, true));
+            assert_eq!((records(&engine), node.garbage.is_of(SHARD)), (left, true));
         }
         node.collect_garbage(&engine).expect("it is in memory");
-        assert_eq!((records(&engine), node.has_garbage(SHARD)), (0, false));
+        assert_eq!((records(&engine), node.garbage.is_of(SHARD)), (0, false));
     }
 }
 
@@ -278,57 +264,41 @@ fn garbage_goes_in_slices_and_is_awaited_to_its_end() {
 fn a_copy_whose_remains_are_wiped_may_take_a_snapshot_and_one_that_has_ended_is_entombed() {
     let engine = Memory::default();
     let mut node = with_records(true, &engine);
-    let has_remains = |node: &Node| node.replicas[&SHARD].has_remains();
+    let has_remains = |node: &Node| node.replica(SHARD).is_some_and(Replica::has_remains);
     assert!(has_remains(&node));
     for _ in 0..3 {
         node.collect_garbage(&engine).expect("it is in memory");
     }
-    assert!(!has_remains(&node) && !node.is_entombed(SHARD, ReplicaId(1)));
+    assert!(!has_remains(&node) && !node.tombstones.is_entombed(SHARD, ReplicaId(1)));
     let node = with_records(false, &Memory::default());
-    assert!(!node.replicas.contains_key(&SHARD) && node.is_entombed(SHARD, ReplicaId(1)));
-    assert!(!node.is_entombed(SHARD, ReplicaId(2)));
+    assert!(node.replica(SHARD).is_none() && node.tombstones.is_entombed(SHARD, ReplicaId(1)));
+    assert!(!node.tombstones.is_entombed(SHARD, ReplicaId(2)));
 }
 
 #[test]
 fn garbage_of_an_earlier_copy_does_not_empty_a_later_one() {
     let engine = Memory::default();
     let mut node = with_records(true, &engine);
-    let later = ReplicaState { blank: true, ..ReplicaState::first(ReplicaId(9), descriptor(SHARD, TableId(1))) };
-    node.replicas.remove(&SHARD);
+    let later = ReplicaState { blank: true, ..ReplicaState::first(ReplicaId(9), descriptor(SHARD, TableId(2))) };
+    node.replicas.remove(SHARD);
     node.create(later, &engine).expect("it is in memory");
     for _ in 0..3 {
         node.collect_garbage(&engine).expect("it is in memory");
     }
-    assert!(!node.has_garbage(SHARD) && node.replicas[&SHARD].has_remains());
-}
-
-#[test]
-fn one_sync_runs_at_a_time_and_what_is_written_meanwhile_waits_for_the_next() {
-    let engine = Memory::default();
-    let mut node = node(&engine);
-    (node.wants_sync, node.unsynced) = (true, true);
-    let first = node.begin_sync().expect("one is wanted");
-    assert!(!node.unsynced && node.begin_sync().is_none());
-    (node.wants_sync, node.unsynced) = (true, true);
-    assert_eq!(node.begin_sync(), None);
-    node.engine_durable(first, NOW);
-    assert_eq!(node.begin_sync(), Some(first + 1));
-    node.engine_durable(first, NOW);
-    node.wants_sync = true;
-    assert_eq!(node.begin_sync(), None, "the second runs yet");
+    assert!(!node.garbage.is_of(SHARD) && node.replica(SHARD).is_some_and(Replica::has_remains));
 }
 
 #[test]
 fn the_log_learns_of_a_copys_end_only_once_the_store_has_it() {
     let engine = Memory::default();
     let mut node = with_records(false, &engine);
-    assert_eq!(node.destroyed_writes(), []);
+    assert_eq!(node.tombstones.take_ends(), []);
     let mark = node.begin_sync().expect("the end is to be synced");
-    assert_eq!(node.destroyed_writes(), []);
+    assert_eq!(node.tombstones.take_ends(), []);
     node.engine_durable(mark, NOW);
-    let ends = node.destroyed_writes();
+    let ends = node.tombstones.take_ends();
     assert!(ends.iter().any(|end| end.destroyed && (end.shard, end.replica) == (SHARD, ReplicaId(1))));
-    assert_eq!(node.destroyed_writes(), []);
+    assert_eq!(node.tombstones.take_ends(), []);
 }
 
 #[test]
@@ -337,7 +307,7 @@ fn a_stamp_is_the_highest_version_within_a_second_after_now() {
     let mut node = node(&engine);
     let wall = NOW.wall_ms;
     for (highest, expected) in [(wall - 5, wall), (wall + 7, wall + 7), (wall + 90_000, wall + ISSUED_AHEAD_MS_MAX)] {
-        node.highest = Version::at_ms(highest);
+        node.replicas.saw_version(Version::at_ms(highest));
         assert_eq!(node.stamp(NOW), Version::at_ms(expected));
     }
 }

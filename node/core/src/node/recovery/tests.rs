@@ -1,9 +1,13 @@
 //! Claims about the system shard's way on from one copy: only if every other one is lost, silent or without a leader.
 
 use super::*;
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, ReplicaId};
+use crate::message::{CopyReport, NodeReport};
 use crate::node::tests::{NOW, node, ticked};
+use crate::replica::Replica;
 use crate::replica::tests::Memory;
+use crate::steward::{FRESH_MS, LOST_SILENCE_MS};
+use crate::time::TICK_MS;
 
 const SILENCE_TICKS: u64 = LOST_SILENCE_MS / TICK_MS;
 
@@ -11,16 +15,18 @@ const SILENCE_TICKS: u64 = LOST_SILENCE_MS / TICK_MS;
 fn stranded(engine: &Memory) -> Node {
     let mut node = node(engine);
     ticked(&mut node, engine, SILENCE_TICKS);
-    node.liveness.hear(NodeId(2), Incarnation(1));
+    node.others.hear(NodeId(2), Incarnation(1));
     node
 }
 
 /// What node 2 has said of its copy.
 fn says(node: &mut Node, leaderless: Option<u64>, lost: Option<u64>, at_ms: u64) {
-    let own = node.replicas[&ShardId::SYSTEM].leaderless().expect("it has no leader");
+    let own = node.replica(ShardId::SYSTEM).and_then(Replica::leaderless).expect("it has no leader");
     let copy = |id| CopyReport { replica: ReplicaId(id), ..own.clone() };
-    let told = ToldSystemCopy { leaderless: leaderless.map(copy), lost: lost.map(ReplicaId), at_ms };
-    node.system_copies.insert(NodeId(2), told);
+    let leaderless = leaderless.map(copy).into_iter().collect();
+    let lost = lost.map(|id| (ShardId::SYSTEM, ReplicaId(id))).into_iter().collect();
+    let report = NodeReport { node: NodeId(2), leaderless, lost, ..NodeReport::default() };
+    node.others.system_copy_told(&report, Now { monotonic_ms: at_ms, ..NOW });
 }
 
 fn asked(node: &Node, survivor: u64, lost: &[u64]) -> Result<(), AdminRefusal> {
@@ -69,7 +75,7 @@ fn only_a_node_that_was_silent_for_long_and_is_named_counts_as_lost() {
     says(&mut node, None, Some(2), NOW.monotonic_ms);
     let (shard, silent, replica) = (ShardId::SYSTEM, NodeId(3), ReplicaId(3));
     assert_eq!(asked(&node, 1, &[]), Err(RecoveryRefusal::Unheard { shard, node: silent, replica }.into()));
-    node.liveness.hear(NodeId(3), Incarnation(1));
+    node.others.hear(NodeId(3), Incarnation(1));
     assert_eq!(asked(&node, 1, &[3]), Err(RecoveryRefusal::Alive { node: NodeId(3) }.into()));
     // A process that has just begun to listen knows nothing.
     let mut young = stranded(&engine);
@@ -94,9 +100,9 @@ fn a_node_that_says_nothing_of_its_copy_takes_its_word_back() {
     let mut node = stranded(&engine);
     let mut report =
         NodeReport { node: NodeId(2), lost: vec![(ShardId::SYSTEM, ReplicaId(2))], ..NodeReport::default() };
-    node.system_copy_told(&report, NOW);
+    node.others.system_copy_told(&report, NOW);
     assert_eq!(asked(&node, 1, &[3]), Ok(()));
     report.lost = vec![(ShardId(7), ReplicaId(2))];
-    node.system_copy_told(&report, NOW);
+    node.others.system_copy_told(&report, NOW);
     assert_eq!(asked(&node, 1, &[3]), unclear());
 }

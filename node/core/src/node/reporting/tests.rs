@@ -1,6 +1,7 @@
 //! Claims about reports: they come when there is news and now and then, and tell only what the steward does not have.
 
 use super::*;
+use crate::ids::ReplicaId;
 use crate::map::Descriptor;
 
 fn shard(id: u64, term: u64) -> (ShardId, ShardReport) {

@@ -4,9 +4,10 @@
 //! nothing, must not take the memory of all others: entries beyond a bound are not taken. Their leader sends them again,
 //! at the pace of its heartbeats, or a snapshot once it has forgotten them.
 
-use crate::log::LogEntry;
+use crate::log::{LogCut, LogEntry};
 use crate::message::RaftEnvelope;
-use crate::node::{Held, Node};
+use crate::node::replicas::Replicas;
+use crate::node::{Held, NodeConfig};
 use crate::planted::{Planted, is_planted};
 use crate::replica::{ENTRY_BYTES, Replica, TransferRoom};
 
@@ -22,6 +23,17 @@ pub(super) struct Memory {
     copies: usize,
     /// Bytes of entries that were taken from leaders since.
     taken: usize,
+}
+
+/// For which entries of a leader's message there is room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::node) enum Room {
+    /// All of them.
+    All,
+    /// Those alone that the copy has.
+    Known,
+    /// None: the message is not to be taken.
+    Nothing,
 }
 
 /// The log of a copy that is sent entries.
@@ -67,60 +79,58 @@ impl Memory {
     }
 }
 
-impl Node {
-    /// Memory that this node's copies take for copies that lag, as of the last tick.
-    pub fn held(&self) -> Held {
+impl Replicas {
+    /// Memory that they take for copies that lag, as of the last tick.
+    pub(in crate::node) fn held(&self) -> Held {
         self.memory.held()
     }
 
-    /// Goes through the copies: what they hold, and how much their transfers may.
-    pub(super) fn measure(&mut self) {
-        let held = self.replicas.values().fold(Held::default(), |held, replica| Held {
+    /// Goes through them: what they hold, and how much their transfers may.
+    pub(in crate::node) fn measure(&mut self, config: &NodeConfig) {
+        let held = self.all().fold(Held::default(), |held, replica| Held {
             log: held.log + replica.log_bytes(),
             preimages: held.preimages + replica.preimage_bytes(),
         });
-        self.memory.measured(held, self.replicas.len());
-        let count = self.replicas.values().filter(|replica| replica.is_transferring()).count();
-        let (log, preimages) = (self.config.log_memory_bytes_max / 4, self.config.preimage_bytes_max / 4 * 3);
-        for replica in self.replicas.values_mut().filter(|replica| replica.is_transferring()) {
+        self.memory.measured(held, self.by_shard.len());
+        let count = self.all().filter(|replica| replica.is_transferring()).count();
+        let (log, preimages) = (config.log_memory_bytes_max / 4, config.preimage_bytes_max / 4 * 3);
+        for replica in self.by_shard.values_mut().filter(|replica| replica.is_transferring()) {
             // The last quarter of the pre-images' is for what is under way when writes begin to wait.
             replica.give_room(TransferRoom { log: log / count, preimages: preimages / count });
         }
     }
 
-    /// True if a leader's message is to be taken: the copy that it is for has room for its entries, or has some of them.
-    /// Then those alone stay in it: the leader may not know that the copy has them, and commit them only once it does. For
-    /// want of room the store is synced soon, so that logs can be forgotten.
-    pub(super) fn takes_entries(&mut self, envelope: &mut RaftEnvelope) -> bool {
+    /// How much of a leader's message is to be taken: whether the copy that it is for has room for its entries, or has some
+    /// of them. Then those alone stay in it: the leader may not know that the copy has them, and commit them only once it
+    /// does. For want of room the store is to be synced soon, so that logs can be forgotten.
+    pub(in crate::node) fn room_for(&mut self, envelope: &mut RaftEnvelope, log_memory_bytes_max: usize) -> Room {
         if envelope.entries.is_empty() {
-            return true;
+            return Room::All;
         }
-        let replica = self.replicas.get(&envelope.shard).filter(|replica| replica.id() == envelope.to);
-        let Some(replica) = replica else { return true };
+        let replica = self.get(envelope.shard).filter(|replica| replica.id() == envelope.to);
+        let Some(replica) = replica else { return Room::All };
         let is_forgotten = is_planted(Planted::KnownEntriesRefused);
         let known = if is_forgotten { 0 } else { replica.known_entries(&envelope.entries) };
         let weight = |entry: &LogEntry| entry.data.len() + entry.context.len() + ENTRY_BYTES;
         let bytes = envelope.entries[known..].iter().map(weight).sum();
         let log = FollowerLog { bytes: replica.log_bytes(), must_go_on: replica.must_go_on(envelope.term) };
-        let is_taken =
-            known == envelope.entries.len() || self.memory.take(log, bytes, self.config.log_memory_bytes_max);
-        if !is_taken {
-            self.wants_sync |= self.unsynced;
-            envelope.entries.truncate(known);
+        if known == envelope.entries.len() || self.memory.take(log, bytes, log_memory_bytes_max) {
+            return Room::All;
         }
-        is_taken || known > 0
+        envelope.entries.truncate(known);
+        if known > 0 { Room::Known } else { Room::Nothing }
     }
 
-    /// Has the logs of some copies forget what is above `most` in each, as far as they may.
+    /// Has the logs of some copies forget what is above `most` in each, as far as they may. `keep` = of a log that copies
+    /// lag behind.
     pub(super) fn forget(
         &mut self,
         is_meant: impl Fn(&Replica) -> bool,
-        most: usize,
-        cuts: &mut Vec<crate::log::LogCut>,
+        (keep, most): (usize, usize),
+        cuts: &mut Vec<LogCut>,
     ) {
-        let keep = self.config.log_keep_bytes;
         let mut freed = 0;
-        for replica in self.replicas.values_mut().filter(|replica| is_meant(replica)) {
+        for replica in self.by_shard.values_mut().filter(|replica| is_meant(replica)) {
             let before = replica.log_bytes();
             cuts.extend(replica.cut(keep, most));
             freed += before - replica.log_bytes();

@@ -6,6 +6,8 @@
 mod circles;
 #[path = "tidy/rooms.rs"]
 mod rooms;
+#[path = "tidy/structure.rs"]
+mod structure;
 #[path = "tidy/tree.rs"]
 mod tree;
 
@@ -96,8 +98,14 @@ fn rooms_touch_only_what_they_may() {
 }
 
 #[test]
-fn no_files_of_the_core_need_each_other() {
-    report(circles::circles(&rust_files(), "node/core/src"));
+fn no_files_need_each_other() {
+    let files = rust_files();
+    report(circles::ROOMS.iter().flat_map(|room| room.broken(&files)).collect());
+}
+
+#[test]
+fn no_object_of_the_cores_is_too_wide() {
+    report(structure::too_wide(&rust_files(), &structure::WIDE));
 }
 
 #[test]

@@ -15,6 +15,11 @@ pub use self::limit::{BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, default_bytes};
 /// a few syncs of the log.
 pub const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// All frames to other nodes together may take this part of the node's memory budget, an eighth, and all from them as
+/// much. Then a stream that has something waiting takes no more but what has no size, such as heartbeats; one that is
+/// empty does, so that no healthy peer is held up by a slow one.
+pub(crate) const PEERS_PART: usize = 8;
+
 /// What takes memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -18,8 +18,8 @@ use skerry_core::node::{AdminRequest, Answer};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::{self, Budget, Kind, Permit, Share};
-use crate::peers::{PEERS_PART, message_bytes};
+use crate::budget::{self, Budget, Kind, PEERS_PART, Permit, Share};
+use crate::peers::size::message_bytes;
 use crate::probe::Probe;
 use crate::session::Session;
 

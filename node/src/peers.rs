@@ -3,6 +3,7 @@
 //! every message as lost until it is answered.
 
 mod link;
+pub(crate) mod size;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::link::{Lane, Link};
+use self::size::message_bytes;
 use crate::bootstrap::Founding;
-use crate::budget::{Budget, Kind, Permit};
+use crate::budget::{Budget, Kind, PEERS_PART, Permit};
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::panics;
@@ -30,10 +32,6 @@ use crate::vitals::Vitals;
 const QUEUE_BATCHES_MAX: usize = 1_024;
 /// Bytes of entries and records that wait for one stream at most.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
-/// All frames to other nodes together may take this part of the node's memory budget, an eighth, and all from them as
-/// much. Then a stream that has something waiting takes no more but what has no size, such as heartbeats; one that is
-/// empty does, so that no healthy peer is held up by a slow one.
-pub(crate) const PEERS_PART: usize = 8;
 
 /// Who sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,25 +225,6 @@ impl Outlet {
                 count
             }
         }
-    }
-}
-
-/// Bytes of what makes a message large.
-pub(crate) fn message_bytes(message: &PeerMessage) -> usize {
-    match message {
-        PeerMessage::Raft(envelope) => envelope.entries.iter().map(|e| e.data.len() + e.context.len()).sum(),
-        PeerMessage::SnapshotChunk(chunk) => chunk.records.iter().map(|(key, value)| key.len() + value.len()).sum(),
-        // A record of the map is about this large.
-        PeerMessage::Map(delta) => 256 * (delta.nodes.len() + delta.tables.len() + delta.shards.len()),
-        PeerMessage::Report(report) => 256 * report.led.changed.len(),
-        PeerMessage::SnapshotOffer(_)
-        | PeerMessage::SnapshotAck(_)
-        | PeerMessage::Beat(_)
-        | PeerMessage::MapWant { .. }
-        | PeerMessage::ReportWant
-        | PeerMessage::CertifyAsk { .. }
-        | PeerMessage::CertifyAnswer { .. }
-        | PeerMessage::TransferLeader { .. } => 0,
     }
 }
 

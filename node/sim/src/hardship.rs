@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::world::MILLISECOND;
+use crate::MILLISECOND;
 
 /// One kind of hardship.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

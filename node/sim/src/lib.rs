@@ -23,4 +23,8 @@ mod zombies;
 pub use hardship::{Hardship, Hardships, UnknownHardship};
 pub use run::{Outcome, run, run_with};
 pub use seeds::run_seeds;
+
+/// Time is counted in microseconds.
+pub(crate) const MILLISECOND: u64 = 1_000;
+pub(crate) const SECOND: u64 = 1_000 * MILLISECOND;
 pub use whole::{OperatorBug, run_whole};

@@ -21,8 +21,8 @@ use crate::network::Network;
 use crate::step::Given;
 use crate::zombies::Zombie;
 
-pub(crate) const MILLISECOND: u64 = 1_000;
-pub(crate) const SECOND: u64 = 1_000 * MILLISECOND;
+pub(crate) use crate::{MILLISECOND, SECOND};
+
 /// Between two looks at whether a disk still hangs.
 const HANG_LOOK: u64 = 500 * MILLISECOND;
 

@@ -4,13 +4,14 @@
 //! a backup. So each process counts for itself, from nothing, and counts only the time between two looks that followed each
 //! other closely: while nobody looked, nobody could change the spec either.
 
+pub(crate) mod watched;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-#[cfg(any(test, feature = "testing"))]
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use skerry_api::{DistributedDatabase, PendingRemoval, TableRemoval};
-use skerry_core::ids::NodeId;
+
+pub use watched::Watched;
 
 use crate::health::is_heard;
 use crate::observed::{Observed, Running, Seen};
@@ -35,45 +36,6 @@ struct Last {
     uid: Option<String>,
     generation: i64,
     removal: (TableRemoval, u32),
-}
-
-/// What was seen at every look of some time, and for how long.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Watched {
-    /// A table's id and name: announced in the status, and not named by the spec.
-    tables: BTreeMap<(i64, String), Duration>,
-    /// Slots without a process.
-    absent: BTreeMap<String, Duration>,
-    /// Nodes that the steward did not hear.
-    silent: BTreeMap<NodeId, Duration>,
-    /// Since the first look at which the steward answered.
-    answering: Duration,
-}
-
-impl Watched {
-    /// For how long the table was announced, and stayed out of the spec.
-    pub fn table(&self, removal: &PendingRemoval) -> Duration {
-        let key = (removal.table, removal.name.clone());
-        self.tables.get(&key).copied().unwrap_or_default()
-    }
-
-    /// The same, with tables by the wall clock alone. A bug, for the simulator.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn with_tables_since(self, removals: &[PendingRemoval], now: &Time) -> Self {
-        let elapsed = |r: &PendingRemoval| Duration::try_from(now.0.duration_since(r.since.0)).unwrap_or_default();
-        let tables = removals.iter().map(|r| ((r.table, r.name.clone()), elapsed(r))).collect();
-        Self { tables, ..self }
-    }
-
-    /// For how long the steward answered and did not hear the node.
-    pub fn silent(&self, node: NodeId) -> Duration {
-        self.silent.get(&node).copied().unwrap_or_default()
-    }
-
-    /// For how long it could be watched who is silent, and times in which the steward did not answer.
-    pub fn answering(&self) -> Duration {
-        self.answering
-    }
 }
 
 impl LookHistory {
@@ -156,8 +118,10 @@ fn count<K: Ord>(watched: &mut BTreeMap<K, Duration>, now: impl Iterator<Item = 
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use k8s_openapi::jiff::Timestamp;
     use skerry_api::DistributedDatabaseStatus;
+    use skerry_core::ids::NodeId;
 
     use super::*;
     use crate::observed::Slot;

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use skerry_api::{DistributedDatabaseStatus, PendingRemoval, Replacement, SilentNode, Victim};
 use skerry_core::node::Status;
 
-use crate::look_history::Watched;
+use crate::look_history::watched::Watched;
 
 /// What a look at something remote gave.
 #[derive(Debug, Clone, PartialEq, Eq)]

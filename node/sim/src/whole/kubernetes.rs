@@ -8,7 +8,7 @@ use skerry_core::ids::{NodeId, Token};
 use skerry_operator_core::kubernetes::{Claim, Names, Pod, Set};
 use skerry_operator_core::{ClaimTemplate, Running};
 
-use super::resource::Resource;
+use super::resource::{Refused, Resource};
 
 /// The uid of the resource.
 pub(crate) const RESOURCE_UID: &str = "resource";
@@ -120,17 +120,6 @@ pub(crate) struct Lease {
     pub(crate) holder: String,
     pub(crate) transitions: u64,
     pub(crate) renewed: u64,
-}
-
-/// Why the API server did not do it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
-    #[error("not found")]
-    NotFound,
-    #[error("it is another by now")]
-    Conflict,
-    #[error("it is there already")]
-    Exists,
 }
 
 /// Everything there is.

@@ -6,10 +6,19 @@ use skerry_api::{
     APPROVED_PLAN, DistributedDatabase, DistributedDatabaseSpec, DistributedDatabaseStatus, REPLACE, RESTARTED_AT,
 };
 
-use super::kubernetes::Refused;
-
 /// Versions that are kept for watchers that lag.
 const KEPT_MAX: usize = 64;
+
+/// Why the API server did not do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("not found")]
+    NotFound,
+    #[error("it is another by now")]
+    Conflict,
+    #[error("it is there already")]
+    Exists,
+}
 
 /// The resource.
 pub(crate) struct Resource {

@@ -37,17 +37,19 @@ impl Wipe {
         if is_range { Ok(wipe) } else { Err(Undecodable::damaged("garbage", reason())) }
     }
 
-    /// The records of a copy. `copy_lives` = it waits until they are gone.
-    pub(super) fn of(state: &ReplicaState, copy_lives: bool) -> Self {
+    /// The records of a copy. `copy_lives` = it waits until they are gone. `None` = it holds nothing: one that has never had
+    /// a snapshot does not even know its range.
+    pub(super) fn of(state: &ReplicaState, copy_lives: bool) -> Option<Self> {
         let descriptor = &state.descriptor;
-        Self {
+        let wipe = || Self {
             shard: descriptor.shard,
             replica: state.replica,
             table: descriptor.table,
             start: descriptor.start.clone(),
             end: descriptor.end.clone(),
             copy_lives,
-        }
+        };
+        (!descriptor.members.is_empty()).then(wipe)
     }
 
     fn held(&self) -> Held {
@@ -161,15 +163,24 @@ impl Garbage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::map::Descriptor;
+    use crate::ids::NodeId;
+    use crate::map::{Descriptor, Member, Replica as Copy, Role};
     use crate::replica::tests::Memory;
 
     const SHARD: ShardId = ShardId(7);
     const TABLE: TableId = TableId(1);
 
     fn wipe(copy_lives: bool) -> Wipe {
-        let descriptor = Descriptor { shard: SHARD, table: TABLE, ..Descriptor::default() };
-        Wipe::of(&ReplicaState::first(ReplicaId(3), descriptor), copy_lives)
+        let member = Member { replica: Copy { node: NodeId(1), id: ReplicaId(3) }, role: Role::Voter };
+        let descriptor = Descriptor { shard: SHARD, table: TABLE, members: vec![member], ..Descriptor::default() };
+        Wipe::of(&ReplicaState::first(ReplicaId(3), descriptor), copy_lives).expect("it has records")
+    }
+
+    #[test]
+    fn a_copy_that_does_not_know_its_range_has_nothing_to_wipe() {
+        for copy_lives in [false, true] {
+            assert_eq!(Wipe::of(&ReplicaState::blank(ReplicaId(3), SHARD), copy_lives), None);
+        }
     }
 
     /// Five records, in a store that keeps what is to be wiped too.

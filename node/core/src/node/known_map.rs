@@ -100,3 +100,6 @@ impl KnownMap {
 pub(super) fn nodes_write(nodes: Vec<NodeRecord>) -> EngineWrite {
     EngineWrite::Put(own_key(own::NODES), crate::codec::encode(&nodes))
 }
+
+#[cfg(test)]
+mod tests;

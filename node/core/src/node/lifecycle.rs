@@ -58,9 +58,7 @@ impl Node {
         let own = [state::REPLICA, state::SILENCED];
         let mut writes: Vec<_> = own.map(|kind| EngineWrite::Delete(shard_key(shard, kind, &[]))).into();
         writes.extend(crate::replica::requests_deletes(shard, engine)?);
-        if !state.descriptor.members.is_empty() {
-            writes.extend(self.garbage.add(Wipe::of(state, false)));
-        }
+        writes.extend(Wipe::of(state, false).and_then(|wipe| self.garbage.add(wipe)));
         if !is_planted(Planted::TombstoneIgnored) {
             writes.push(tombstone_write(shard, state.replica));
         }
@@ -83,8 +81,8 @@ impl Node {
 
     /// Pieces of a broken-off snapshot go before another may come.
     pub(super) fn wipe_remains(&mut self, shard: ShardId, engine: &dyn Engine) -> Result<(), EngineError> {
-        let Some(replica) = self.replicas.get(shard) else { return Ok(()) };
-        match self.garbage.add(Wipe::of(replica.state(), true)) {
+        let wipe = self.replicas.get(shard).and_then(|replica| Wipe::of(replica.state(), true));
+        match wipe.and_then(|wipe| self.garbage.add(wipe)) {
             Some(write) => engine.write(vec![write]),
             None => Ok(()),
         }

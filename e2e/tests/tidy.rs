@@ -99,13 +99,12 @@ fn rooms_touch_only_what_they_may() {
 
 #[test]
 fn no_files_need_each_other() {
-    let files = rust_files();
-    report(circles::ROOMS.iter().flat_map(|room| room.broken(&files)).collect());
+    report(circles::all_circles(&rust_files()));
 }
 
 #[test]
 fn no_object_of_the_cores_is_too_wide() {
-    report(structure::too_wide(&rust_files(), &structure::WIDE));
+    report(structure::too_wide(&rust_files()));
 }
 
 #[test]

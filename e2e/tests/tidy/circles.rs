@@ -11,41 +11,23 @@ use super::tree::Source;
 /// A module by its path from the crate's root.
 type Module = Vec<String>;
 
-/// A crate, and the circles that are left in it.
-pub(crate) struct Room {
-    /// The folder of its sources.
-    sources: &'static str,
-    /// The files of each circle. A circle that loses a file is smaller here, and one that is opened leaves the list; none
-    /// is ever added.
-    left: &'static [&'static [&'static str]],
-}
-
-/// The crates without a circle, but for those that are left.
-pub(crate) const ROOMS: [Room; 4] = [
-    Room { sources: "node/core/src", left: &[] },
-    Room { sources: "operator/core/src", left: &[] },
-    // What happens to a world lies beside it, by kind, and the world keeps what each kind remembers.
-    Room {
-        sources: "node/sim/src",
-        left: &[
-            &["check", "forger", "full_disks", "host", "step", "world", "zombies"],
-            &["whole::place", "whole::rules", "whole::write"],
-        ],
-    },
-    Room { sources: "node/src", left: &[] },
+/// The crates without a circle, by the folders of their sources.
+pub(crate) const CRATES: [&str; 7] = [
+    "node/core/src",
+    "node/sim/src",
+    "node/src",
+    "node/program/src",
+    "operator/api/src",
+    "operator/core/src",
+    "e2e/workload/src",
 ];
 
-impl Room {
-    /// Circles that are not among those that are left, and those among them that are none any more.
-    pub(crate) fn broken(&self, files: &[Source]) -> Vec<String> {
-        let found = circles(files, self.sources);
-        let left: Vec<String> = self.left.iter().map(|circle| circle.join(" <-> ")).collect();
-        let new = found.iter().filter(|circle| !left.contains(circle));
-        let new = new.map(|circle| format!("{}: a circle of files: {circle}", self.sources));
-        let gone = left.iter().filter(|circle| !found.contains(circle));
-        let gone = gone.map(|circle| format!("{}: is opened, say so in {}: {circle}", self.sources, file!()));
-        new.chain(gone).collect()
-    }
+/// All of them, each with its crate.
+pub(crate) fn all_circles(files: &[Source]) -> Vec<String> {
+    let circles = CRATES
+        .iter()
+        .flat_map(|sources| circles(files, sources).into_iter().map(move |circle| format!("{sources}: {circle}")));
+    circles.collect()
 }
 
 /// The circles among the files of a crate: each the files of it that need one another.
@@ -155,18 +137,6 @@ pub(crate) fn is_for_tests(attributes: &[Attribute]) -> bool {
         });
         is_test
     })
-}
-
-#[test]
-fn a_circle_that_is_left_may_stay_as_it_is_and_neither_grow_nor_be_forgotten() {
-    let needs = |other: &str| format!("use crate::{other};");
-    let files = |uses: &[(&str, &str)]| -> Vec<Source> {
-        uses.iter().map(|(file, other)| Source { path: format!("x/src/{file}.rs"), text: needs(other) }).collect()
-    };
-    let room = Room { sources: "x/src", left: &[&["a", "b"]] };
-    assert!(room.broken(&files(&[("a", "b"), ("b", "a"), ("c", "a")])).is_empty());
-    assert_eq!(room.broken(&files(&[("a", "b"), ("b", "c"), ("c", "a")])).len(), 2, "it has grown");
-    assert_eq!(room.broken(&files(&[("a", "b"), ("b", "d")])).len(), 1, "it is opened");
 }
 
 #[test]

@@ -218,7 +218,7 @@ planted! {
 
     // Garbage.
     /// A new copy begins while records of the last one are still being deleted.
-    GarbageNotAwaited by seeds(1_000),
+    GarbageNotAwaited by seeds(100),
     /// Whether keys are somebody's is judged by their shard's id: what another shard holds is wiped, or made anew.
     OverlapIgnored by test("src/node/tests/overlap.rs", "an_overlap_that_is_ignored_is_caught"),
     /// A restarted node does not go on deleting what an ended copy left.

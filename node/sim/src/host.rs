@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::engine::MemoryEngine;
 use crate::hardship::Setting;
 use crate::log::MemoryLog;
-use crate::world::{MILLISECOND, SECOND, World};
+use crate::{MILLISECOND, SECOND};
 
 /// What a right wall clock shows when a run begins.
 pub(crate) const WALL_MS: u64 = 1_700_000_000_000;
@@ -81,9 +81,14 @@ struct Clock {
 const MISSED_AFTER: u64 = 2 * SECOND;
 
 impl Host {
-    pub(crate) fn new(id: NodeId, new: NewNode, seeds: Vec<NodeRecord>, world: &mut World) -> Self {
-        let (drift, skew) = (world.setting.drift_ppm, world.setting.wall_skew_ms);
-        let (drift_ppm, skew) = (world.rng.random_range(-drift..=drift), world.rng.random_range(-skew..=skew));
+    pub(crate) fn new(
+        id: NodeId,
+        new: NewNode,
+        seeds: Vec<NodeRecord>,
+        (setting, rng): (&Setting, &mut ChaCha8Rng),
+    ) -> Self {
+        let (drift, skew) = (setting.drift_ppm, setting.wall_skew_ms);
+        let (drift_ppm, skew) = (rng.random_range(-drift..=drift), rng.random_range(-skew..=skew));
         Self {
             id,
             new,

@@ -210,7 +210,7 @@ impl Operator {
         if !world.hosts.contains_key(&id) {
             self.volumes += 1;
             let seeds = world.hosts.values().map(Host::record).collect();
-            let host = Host::new(id, machine(id.0), seeds, world);
+            let host = Host::new(id, machine(id.0), seeds, (&world.setting, &mut world.rng));
             world.hosts.insert(id, host);
             world.start(id, BTreeSet::new());
         }

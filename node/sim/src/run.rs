@@ -89,7 +89,7 @@ impl Run {
         let nodes = world.rng.random_range(3..=5);
         let first = NodeId(1);
         let new = machine(1);
-        let host = Host::new(first, new.clone(), Vec::new(), &mut world);
+        let host = Host::new(first, new.clone(), Vec::new(), (&world.setting, &mut world.rng));
         bootstrap(cluster(), &new, &host.engine).expect("a store in memory never fails");
         host.engine.finish_sync(u64::MAX);
         world.hosts.insert(first, host);

@@ -13,8 +13,6 @@ mod operator;
 mod place;
 mod resource;
 mod rest;
-mod rules;
-mod write;
 
 use rand::Rng;
 use skerry_core::planted::plant;

@@ -1,6 +1,11 @@
 //! A whole cluster in one thread: hosts, network and time under one seed. Every event is taken from one queue, in order
 //! of time; every choice comes from one generator. The same seed gives the same run.
 
+mod forger;
+mod full_disks;
+pub(crate) mod step;
+mod zombies;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Range;
@@ -12,14 +17,14 @@ use skerry_core::message::PeerMessage;
 use skerry_core::node::{Answer, Effects, Input};
 use xxhash_rust::xxh3::Xxh3;
 
+use self::forger::Forger;
+use self::full_disks::FullDisks;
+use self::step::Given;
+use self::zombies::Zombie;
 use crate::check::Checker;
-use crate::forger::Forger;
-use crate::full_disks::FullDisks;
 use crate::hardship::{Hardship, Hardships, Setting};
 use crate::host::{Host, Lost, Start};
 use crate::network::Network;
-use crate::step::Given;
-use crate::zombies::Zombie;
 
 pub(crate) use crate::{MILLISECOND, SECOND};
 

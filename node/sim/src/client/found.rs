@@ -8,7 +8,7 @@ use skerry_core::time::Version;
 
 use super::keys::history_key;
 use super::{Asked, Client, Doing, OLD_MAX, Seen, Underway, note};
-use crate::step::Given;
+use crate::world::step::Given;
 use crate::world::{MILLISECOND, World};
 
 impl Client {

@@ -157,7 +157,7 @@ fn new_node(process: &Process, kube: &Kubernetes) -> NewNode {
 
 fn become_node(node: NodeId, new: NewNode, world: &mut World) {
     let seeds = world.hosts.values().map(Host::record).collect();
-    let host = Host::new(node, new, seeds, world);
+    let host = Host::new(node, new, seeds, (&world.setting, &mut world.rng));
     assert!(world.hosts.insert(node, host).is_none(), "an id is given once");
     world.start(node, BTreeSet::new());
 }
@@ -176,7 +176,7 @@ pub(super) fn found(address: &str, kube: &mut Kubernetes, world: &mut World) -> 
             process.kind = Kind::Member(first);
             kube.volumes.entry(process.volume.clone()).and_modify(|v| v.node = Some(first));
             let new = new_node(&process, kube);
-            let host = Host::new(first, new.clone(), Vec::new(), world);
+            let host = Host::new(first, new.clone(), Vec::new(), (&world.setting, &mut world.rng));
             bootstrap(cluster(), &new, &host.engine).expect("a store in memory never fails");
             host.engine.finish_sync(u64::MAX);
             if world.hosts.insert(first, host).is_some() {

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use skerry_operator_core::Running;
 
 use super::kubernetes::{ClaimObject, Kubernetes, OURS, PodObject, Standing, Volume};
-use super::rules::Rules;
+use super::place::rules::Rules;
 use crate::world::World;
 
 /// Something that a controller may do at a look has come to it by now.

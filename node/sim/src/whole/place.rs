@@ -1,15 +1,18 @@
 //! Where operators act: the database's world, Kubernetes, the rules, and the writes that are on their way.
 
+pub(super) mod rules;
+pub(super) mod write;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use rand::Rng;
 
+use self::rules::Rules;
+use self::write::{PendingWrite, Written};
 use super::bugs::OperatorBug;
 use super::kubernetes::Kubernetes;
-use super::rules::Rules;
-use super::write::{PendingWrite, Written};
 use crate::world::{MILLISECOND, SECOND, World};
 
 /// Everything around the operators.

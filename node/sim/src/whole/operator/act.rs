@@ -12,9 +12,9 @@ use skerry_operator_core::{Decision, Environment, Invalid, Observed, Seen, Step,
 use super::super::admin::{Admin, Asked};
 use super::super::bugs::OperatorBug;
 use super::super::place::Place;
+use super::super::place::rules::{self, Look};
+use super::super::place::write::{PendingWrite, What};
 use super::super::resource::template;
-use super::super::rules::{self, Look};
-use super::super::write::{PendingWrite, What};
 use super::look::{Material, Memory, versions};
 
 /// What is waited for.

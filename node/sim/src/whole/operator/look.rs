@@ -14,7 +14,7 @@ use super::super::admin::{Admin, Asked};
 use super::super::bugs::OperatorBug;
 use super::super::kubernetes::{Kind, OURS, RESOURCE_UID, Standing};
 use super::super::place::Place;
-use super::super::rules::Look;
+use super::super::place::rules::Look;
 
 /// What an operator remembers from one round to the next, if it is well: the version of the resource that it has seen.
 #[derive(Default)]

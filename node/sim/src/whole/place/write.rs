@@ -3,11 +3,11 @@
 use skerry_api::{DistributedDatabase, DistributedDatabaseStatus};
 use skerry_operator_core::kubernetes::Action;
 
-use super::agents;
-use super::bugs::OperatorBug;
-use super::kubernetes::{Kubernetes, OURS};
-use super::place::Place;
-use super::resource::template;
+use super::super::agents;
+use super::super::bugs::OperatorBug;
+use super::super::kubernetes::{Kubernetes, OURS};
+use super::super::resource::template;
+use super::Place;
 use super::rules::Look;
 
 /// The resource as it is after the write, where that has changed it; or why nothing was written.

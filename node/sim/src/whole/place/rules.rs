@@ -9,9 +9,9 @@ use skerry_core::map::{NodeState, Role};
 use skerry_core::node::{AdminRefusal, AdminReply, Answer};
 use skerry_core::system::{AdminChange, SystemRefusal, SystemReply};
 
-use super::kubernetes::{Kubernetes, Process};
-use super::place::Place;
-use super::resource::Resource;
+use super::super::kubernetes::{Kubernetes, Process};
+use super::super::resource::Resource;
+use super::Place;
 use crate::check::held;
 use crate::faults::newest_map;
 use crate::host::Host;

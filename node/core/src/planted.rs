@@ -50,7 +50,7 @@ planted! {
     /// The log forgets entries that the store has applied but not synced.
     LogCutBeforeSync by seeds(100),
     /// Two writes of one copy to the log become one that keeps entries which the later one replaces.
-    ReplacedEntriesKept by test("src/replica/collect/tests.rs", "entries_that_are_kept_though_replaced_are_noticed"),
+    ReplacedEntriesKept by test("src/replica/consensus/persistence/tests.rs", "entries_that_are_kept_though_replaced_are_noticed"),
     /// The log is not told where a copy's entries begin.
     LogStartUntold by seeds(100),
     /// A new copy speaks before the store has made it durable.
@@ -78,9 +78,9 @@ planted! {
     /// A follower that hears of a higher term forgets its leader, and with it what it promised that leader.
     PromiseLostWithLeader by schedules("Election", 3000),
     /// A leader keeps its lease over a change of members.
-    LeaseKeptOverMembers by test("src/replica/reads/tests.rs", "planted_bugs_of_reads_are_noticed"),
+    LeaseKeptOverMembers by test("src/replica/consensus/reads/tests.rs", "planted_bugs_of_reads_are_noticed"),
     /// A confirmed read is answered before what it must see is applied.
-    ReadBeforeApplied by test("src/replica/reads/tests.rs", "planted_bugs_of_reads_are_noticed"),
+    ReadBeforeApplied by test("src/replica/consensus/reads/tests.rs", "planted_bugs_of_reads_are_noticed"),
     /// A deposed leader says of writes under way that they did not happen.
     UnknownTakenForNo by schedules("HandOver", 400),
 
@@ -94,7 +94,7 @@ planted! {
     /// The store notes how far it is before it has the records.
     AppliedIndexFirst by seeds(100),
     /// The request ids of a broken-off snapshot stay when another comes.
-    RemainsOfRequests by test("src/replica/apply/tests.rs", "request_ids_that_a_broken_off_snapshot_left_are_caught"),
+    RemainsOfRequests by test("src/replica/state_machine/tests.rs", "request_ids_that_a_broken_off_snapshot_left_are_caught"),
     /// A request id may be issued at any time in the future.
     IssuedInFuture by seeds(100),
 
@@ -110,7 +110,7 @@ planted! {
     /// A condition that fails tells its client what has ended, and the shard's time stays behind.
     FailedConditionWithoutTime by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
     /// A page of a scan looks at any number of records that have ended.
-    EndedNotCounted by test("src/replica/read.rs", "a_page_that_does_not_count_what_has_ended_is_noticed"),
+    EndedNotCounted by test("src/replica/state_machine/read.rs", "a_page_that_does_not_count_what_has_ended_is_noticed"),
     /// What has ended stays in the store for ever.
     ExpiredNotSwept by seeds(100),
 
@@ -188,7 +188,7 @@ planted! {
     /// Writes go on at full pace though what is kept for a snapshot is full: it is given up and begun again, for ever.
     WritesOutrunSnapshot by seeds(300),
     /// The log forgets what the receiver of a snapshot needs next.
-    LogCutUnderSnapshot by test("src/replica/catch_up/tests.rs", "a_log_that_is_cut_under_a_snapshot_is_noticed"),
+    LogCutUnderSnapshot by test("src/replica/transfer/tests.rs", "a_log_that_is_cut_under_a_snapshot_is_noticed"),
     /// Writes wait for a transfer whose receiver has fallen silent.
     SilentReceiverHoldsWrites by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
 

@@ -461,3 +461,6 @@ impl Consensus {
         self.ticks += ticks;
     }
 }
+
+#[cfg(test)]
+mod tests;

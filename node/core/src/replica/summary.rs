@@ -19,7 +19,7 @@ pub struct Summary {
     pub is_leader: bool,
     /// Index and term of the highest entry known committed. A term of 0 = the log does not reach so far back.
     pub committed: (u64, u64),
-    /// Index and term of the last entry that the applier has applied.
+    /// Index and term of the last entry that the state machine has applied.
     pub applied: (u64, u64),
     /// Index that raft counts as applied.
     pub raft_applied: u64,
@@ -29,7 +29,7 @@ pub struct Summary {
     pub generation: Generation,
     /// True while it waits for its snapshot.
     pub is_blank: bool,
-    /// True if raft's log has the entry that the applier stands at, or begins right after it.
+    /// True if raft's log has the entry that the state machine stands at, or begins right after it.
     pub is_log_alike: bool,
     /// Highest version given in the shard.
     pub last_version: Version,

@@ -66,7 +66,7 @@ const WAITING: [Change; 11] = [
     ("an entry that it was told of", |r| r.consensus.commits().tell(1, 99)),
     ("the store", |r| r.consensus.syncs_mut().hold_until(9)),
     ("its snapshot", |r| r.machine.state_mut().blank = true),
-    ("the applier", |r| r.machine.state_mut().applied.0 -= 1),
+    ("the state machine", |r| r.machine.state_mut().applied.0 -= 1),
     ("a change of members", |r| r.machine.state_mut().descriptor.members[0].role = Role::Outgoing),
 ];
 

@@ -254,6 +254,31 @@ fn a_batch_is_full_at_so_many_writes_and_empty_once_it_is_written() {
     assert!(is_full_after(0..1));
 }
 
+fn entry(index: u64, data: Bytes) -> LogEntry {
+    LogEntry { index, term: 1, kind: EntryKind::Normal, data, context: Bytes::new() }
+}
+
+#[test]
+fn entries_are_applied_in_order_and_say_what_they_come_to() {
+    let mut machine = Machine::first();
+    let put = Mutation::Put { key: Bytes::from_static(b"k"), value: Bytes::new(), expires_ms: None };
+    let command = Command { request: None, conditions: vec![], mutations: vec![put] };
+    let payload = Payload::Data { wall_ms: 1, commands: vec![command] };
+    let applied = machine.machine.apply(&entry(2, codec::encode(&payload)), &machine.store).unwrap();
+    assert!(matches!(applied, Step::Commands(Applied::Data(outcomes)) if outcomes.len() == 1));
+    let nothing = machine.machine.apply(&entry(3, Bytes::new()), &machine.store).unwrap();
+    assert_eq!((nothing, machine.machine.applied()), (Step::Nothing, (3, 1)));
+}
+
+#[test]
+fn a_state_machine_stands_before_an_entry_that_it_cannot_read() {
+    let mut machine = Machine::first();
+    let step = machine.machine.apply(&entry(2, Bytes::from_static(&[200])), &machine.store).unwrap();
+    assert_eq!((step, machine.machine.unreadable(), machine.machine.applied()), (Step::Unreadable, Some(2), (1, 1)));
+    machine.machine.give_up();
+    assert_eq!(machine.machine.unreadable(), None, "the snapshot has it");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -133,3 +133,57 @@ impl SnapshotReceive {
 pub(in crate::replica) fn answer(offer: &SnapshotOffer, state: SnapshotState) -> PeerMessage {
     PeerMessage::SnapshotAck(SnapshotAck { shard: offer.descriptor.shard, id: offer.id, from: offer.from, state })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ReplicaId, ShardId};
+    use crate::replica::state::ReplicaState;
+    use crate::replica::tests::{Memory, empty_piece, offer};
+
+    const START: u64 = 50;
+
+    /// A transfer of this id in term 2 into a copy without records.
+    fn receiving(id: u64, engine: &Memory) -> (SnapshotReceive, StateMachine) {
+        let blank = ReplicaState::blank(ReplicaId(1), ShardId(1));
+        let mut machine = StateMachine::open(blank, 1, engine).expect("it is in memory");
+        let from = (NodeId(2), START);
+        let receive = SnapshotReceive::start(offer(9, 2, id), from, &mut machine, engine).expect("it is in memory");
+        (receive, machine)
+    }
+
+    #[test]
+    fn a_later_offer_takes_the_place_of_a_transfer_and_what_that_has_stored_is_wiped_first() {
+        let engine = Memory::default();
+        let (mut receive, mut machine) = receiving(5, &engine);
+        assert_eq!(receive.compare(&offer(9, 2, 5), START), OtherOffer::Same);
+        assert_eq!(receive.compare(&offer(9, 2, 6), START), OtherOffer::AtOnce);
+        receive.store(empty_piece(5, 0, false), START, &mut machine, &engine).expect("it is in memory");
+        assert_eq!(receive.compare(&offer(9, 2, 6), START), OtherOffer::AfterWipe);
+    }
+
+    #[test]
+    fn an_earlier_offer_is_ignored_while_pieces_come_and_any_once_all_are_there() {
+        let engine = Memory::default();
+        let (mut receive, mut machine) = receiving(5, &engine);
+        assert_eq!(receive.compare(&offer(9, 2, 4), START + RECEIVE_TICKS), OtherOffer::Ignored);
+        assert_eq!(receive.compare(&offer(9, 2, 4), START + RECEIVE_TICKS + 1), OtherOffer::AtOnce);
+        receive.store(empty_piece(5, 0, true), START, &mut machine, &engine).expect("it is in memory");
+        assert!(receive.is_complete() && !machine.is_blank());
+        assert_eq!(receive.compare(&offer(9, 2, 6), START), OtherOffer::Ignored);
+    }
+
+    #[test]
+    fn it_is_durable_once_a_sync_has_finished_that_began_with_all_of_it() {
+        let engine = Memory::default();
+        let (mut receive, mut machine) = receiving(5, &engine);
+        receive.sync_begins(1);
+        receive.store(empty_piece(5, 0, true), START, &mut machine, &engine).expect("it is in memory");
+        receive.sync_finished(1);
+        assert!(!receive.is_durable());
+        receive.sync_begins(2);
+        receive.sync_begins(3);
+        receive.sync_finished(2);
+        assert!(receive.is_durable());
+    }
+}

@@ -200,3 +200,41 @@ fn a_log_that_is_cut_under_a_snapshot_is_noticed() {
     crate::planted::plant(None);
     assert!(!is_kept);
 }
+
+/// Transfers of forty bytes each, alone.
+fn transfers(engine: &Memory) -> Transfers {
+    let descriptor = crate::map::Descriptor { shard: SHARD, ..crate::map::Descriptor::default() };
+    let state = ReplicaState { applied: (7, 3), bytes: 40, ..ReplicaState::first(ReplicaId(1), descriptor) };
+    let mut transfers = Transfers::new();
+    for id in [2, 3] {
+        transfers.start(Copy { node: NodeId(id), id: ReplicaId(id) }, &state, 3, engine, 0).expect("it is in memory");
+    }
+    transfers
+}
+
+#[test]
+fn a_transfer_that_was_installed_is_followed_and_one_that_was_refused_is_not() {
+    let engine = Memory::default();
+    let mut transfers = transfers(&engine);
+    let ids = transfers.ids();
+    let ack = |to, state| SnapshotAck { shard: SHARD, id: ids[&ReplicaId(to)], from: ReplicaId(1), state };
+    assert_eq!(transfers.moving(), (0, 80));
+    assert_eq!(transfers.acknowledged(&ack(2, SnapshotState::Want(0)), 10), None);
+    let refused = transfers.acknowledged(&ack(2, SnapshotState::Refused), 10);
+    assert_eq!(refused, Some((ReplicaId(2), Ended::Failed)));
+    let installed = transfers.acknowledged(&ack(3, SnapshotState::Installed), 10);
+    assert_eq!(installed, Some((ReplicaId(3), Ended::Installed)));
+    assert!(!transfers.is_sending() && transfers.is_active());
+    assert_eq!(transfers.log_needed_after(), Some(7));
+}
+
+#[test]
+fn a_transfer_goes_on_only_to_a_member_and_while_the_log_reaches_back_to_it() {
+    let engine = Memory::default();
+    let mut transfers = transfers(&engine);
+    transfers.retain(|id| *id == ReplicaId(3));
+    assert_eq!(transfers.ids().into_keys().collect::<Vec<_>>(), [ReplicaId(3)]);
+    assert_eq!(transfers.give_up_futile(0, 7), []);
+    assert_eq!(transfers.give_up_futile(0, 8), [ReplicaId(3)]);
+    assert!(!transfers.is_active());
+}

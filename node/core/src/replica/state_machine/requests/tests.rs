@@ -1,4 +1,4 @@
-//! Tests of the table alone; how it fares with batches, crashes and snapshots is tested with the applier.
+//! Tests of the table alone; how it fares with batches, crashes and snapshots is tested with the state machine.
 
 use super::*;
 

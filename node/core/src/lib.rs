@@ -7,6 +7,7 @@
 mod answer;
 mod codec;
 pub mod command;
+mod duty;
 pub mod engine;
 pub mod history;
 pub mod ids;

@@ -36,7 +36,6 @@ use crate::system::state::SystemState;
 use crate::time::{Now, Version};
 
 pub(crate) use collected::{AnswerRoom, Collected, TimeLimit};
-pub(crate) use consensus::reads::Reader;
 pub(crate) use consensus::{ENTRY_BYTES, merge};
 pub(crate) use snapshots::Offered;
 pub(crate) use state_machine::first_records;

@@ -1,6 +1,7 @@
 //! What this node does where it leads the system shard, and what it tells the node that does: runs the steward's
 //! rounds, takes admin requests, gives certificates.
 
+use crate::duty::Duty;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{Incarnation, NodeId, ShardId, Token};
 use crate::map::NodeState;
@@ -8,7 +9,7 @@ use crate::message::PeerMessage;
 use crate::node::stewardship::Verdict;
 use crate::node::{AdminRefusal, AdminReply, AdminRequest, Node, Status};
 use crate::planted::{Planted, is_planted};
-use crate::replica::{Reader, Replica};
+use crate::replica::Replica;
 use crate::system::{AdminChange, SystemCommand, SystemRefusal, check_lengths};
 use crate::time::Now;
 
@@ -102,7 +103,7 @@ impl Node {
             }
             AdminRequest::Status => {
                 // Leads, as was just seen.
-                let _ = system.confirm(Reader::Status { token }, now);
+                system.confirm(Duty::Status { token }, now);
             }
             AdminRequest::CertifyRemoval { node, incarnation } => self.certify(token, (node, incarnation), now),
             AdminRequest::PlanRecoveries { lost } => self.plan_recoveries(token, &lost, now),
@@ -146,7 +147,7 @@ impl Node {
                 }
                 Verdict::Confirm(nonce) => {
                     if let Some(system) = self.replicas.system_leader() {
-                        let _ = system.confirm(Reader::Steward { nonce }, now);
+                        system.confirm(Duty::Steward { nonce }, now);
                         self.replicas.touch(ShardId::SYSTEM);
                     }
                 }

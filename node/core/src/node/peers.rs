@@ -1,5 +1,6 @@
 //! What other nodes say: each message to the replica or the duty it is meant for, or nowhere.
 
+use crate::duty::Duty;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{Incarnation, NodeId, ShardId};
 use crate::liveness::Speaker;
@@ -12,7 +13,7 @@ use crate::node::maps::names;
 use crate::node::replicas::Room;
 use crate::replica::admit::Refused;
 use crate::replica::state::ReplicaState;
-use crate::replica::{Collected, Offered, Reader, Replica};
+use crate::replica::{Collected, Offered, Replica};
 use crate::time::Now;
 
 impl Node {
@@ -229,7 +230,7 @@ impl Node {
     pub(super) fn certify_asked(&mut self, (asker, nonce): (NodeId, u64), node: NodeId, shards: &[ShardId], now: Now) {
         for shard in shards {
             let confirmed = match self.replicas.awake(*shard, self.others.liveness()) {
-                Some(replica) => replica.confirm(Reader::Certify { nonce, asker, node }, now).is_ok(),
+                Some(replica) => replica.confirm(Duty::Certify { nonce, asker, node }, now),
                 None => false,
             };
             self.replicas.touch(*shard);

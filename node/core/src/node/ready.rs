@@ -1,19 +1,20 @@
 //! Gathers what is to be done: from every replica that something happened to, into one log batch and one list of
 //! messages.
 
+use crate::duty::{self, Duty};
 use crate::engine::{Engine, EngineError};
 use crate::ids::ShardId;
 use crate::log::LogWrite;
 use crate::message::PeerMessage;
 use crate::node::{AdminReply, Effects, LogBatch, Node};
-use crate::replica::{Collected, Reader, TimeLimit};
+use crate::replica::{Collected, TimeLimit};
 use crate::time::Now;
 
 /// What the replicas had to say so far.
 struct Gathered {
     sequence: u64,
     writes: Vec<LogWrite>,
-    readers: Vec<(ShardId, Reader)>,
+    duties: Vec<(ShardId, Duty)>,
 }
 
 impl Node {
@@ -22,7 +23,7 @@ impl Node {
         let now = self.others.clocks().agreed(now);
         let mut effects = Effects::default();
         let sequence = self.disk.log().next_sequence();
-        let mut gathered = Gathered { sequence, writes: self.tombstones.take_ends(), readers: Vec::new() };
+        let mut gathered = Gathered { sequence, writes: self.tombstones.take_ends(), duties: Vec::new() };
         // Twice: a newer map makes and ends replicas, and what they have to say belongs to the same batch.
         for _ in 0..2 {
             while let Some(shard) = self.replicas.next_touched() {
@@ -33,9 +34,9 @@ impl Node {
                 effects.map = Some(map);
             }
         }
-        let Gathered { writes, readers, .. } = gathered;
-        for (shard, reader) in readers {
-            self.confirmed(shard, reader, now);
+        let Gathered { writes, duties, .. } = gathered;
+        for (shard, duty) in duties {
+            self.confirmed(shard, duty, now);
         }
         if !writes.is_empty() {
             self.disk.log_mut().handed(sequence, writes.iter().map(|w| w.shard).collect());
@@ -74,7 +75,7 @@ impl Node {
             }
         }
         self.outbox.take_with_room(&mut out);
-        gathered.readers.extend(out.readers.into_iter().map(|r| (shard, r)));
+        gathered.duties.extend(out.duties.into_iter().map(|duty| (shard, duty)));
         if out.wants_sync {
             self.disk.syncs().want();
         }
@@ -93,16 +94,15 @@ impl Node {
         self.outbox.collected(TimeLimit(self.others.clocks().confirmed_ms(now)))
     }
 
-    fn confirmed(&mut self, shard: ShardId, reader: Reader, now: Now) {
-        match reader {
-            Reader::Client { .. } | Reader::Late { .. } => {}
-            Reader::Certify { nonce, asker, node } => {
+    fn confirmed(&mut self, shard: ShardId, duty: Duty, now: Now) {
+        match duty {
+            Duty::Certify { nonce, asker, node } => {
                 let Some(replica) = self.replicas.get(shard) else { return };
-                let answer = replica.certify(node);
+                let answer = duty::certify(replica.descriptor(), replica.in_sync().len(), node);
                 self.tell(asker, PeerMessage::CertifyAnswer { nonce, shard, answer });
             }
-            Reader::Steward { nonce } => self.stewardship_confirmed(nonce, now),
-            Reader::Status { token } => {
+            Duty::Steward { nonce } => self.stewardship_confirmed(nonce, now),
+            Duty::Status { token } => {
                 let status = self.status(now);
                 self.outbox.answer_admin(token, Ok(AdminReply::Status(Box::new(status))));
             }

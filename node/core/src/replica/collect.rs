@@ -8,12 +8,13 @@ use crate::engine::{Engine, EngineError};
 use crate::ids::{ReplicaId, Token};
 use crate::log::LogEntry;
 use crate::planted::{Planted, is_planted};
+use crate::replica::consensus::reads::Reader;
 use crate::replica::consensus::{Progress, Proposed, RoleChange};
 use crate::replica::expiry;
 use crate::replica::members::MemberChange;
 use crate::replica::state_machine::content::Payload;
 use crate::replica::state_machine::{Applied, StateMachine, Step};
-use crate::replica::{Collected, Reader, Replica};
+use crate::replica::{Collected, Replica};
 use crate::time::Now;
 
 /// Rounds of raft's ready in one go; what is left comes with the next input.
@@ -42,7 +43,7 @@ impl Replica {
                 }
                 // Once is enough: more may have ended since, and so for ever.
                 Reader::Late { token, read } => self.answer_read(token, &read, engine, now, out)?,
-                Reader::Certify { .. } | Reader::Steward { .. } | Reader::Status { .. } => out.readers.push(reader),
+                Reader::Node(duty) => out.duties.push(duty),
             }
         }
         if is_late { self.process_all(engine, now, sequence, out) } else { Ok(()) }

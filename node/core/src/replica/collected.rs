@@ -1,10 +1,10 @@
 //! What a replica wants done, and the bounds within which it may want it.
 
 use crate::answer::Answer;
+use crate::duty::Duty;
 use crate::ids::{NodeId, Token};
 use crate::log::LogWrite;
 use crate::message::PeerMessage;
-use crate::replica::consensus::reads::Reader;
 use crate::time::Now;
 
 /// Bytes of records that reads may be answered with.
@@ -44,8 +44,8 @@ pub(crate) struct Collected {
     pub(crate) answer_room: AnswerRoom,
     /// How far shards' time may follow the clock.
     pub(crate) time_limit: TimeLimit,
-    /// Confirmed reads that are the node's own business.
-    pub(crate) readers: Vec<Reader>,
+    /// What the node has to do by itself, since this copy's leadership is confirmed.
+    pub(crate) duties: Vec<Duty>,
     pub(crate) wants_sync: bool,
     pub(crate) members_changed: bool,
     pub(crate) system_changed: bool,

@@ -18,8 +18,9 @@ use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key};
 use crate::ids::{ShardId, Token};
 use crate::planted::{Planted, is_planted};
 use crate::record;
+use crate::replica::consensus::reads::Reader;
 use crate::replica::state_machine::content::Payload;
-use crate::replica::{Collected, Reader, Replica};
+use crate::replica::{Collected, Replica};
 use crate::time::Now;
 
 /// A command without effect, but that its version is the shard's time.

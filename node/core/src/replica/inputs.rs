@@ -1,16 +1,18 @@
 //! What a replica is told: ticks, messages, writes, reads, and that its log is durable.
 
-use crate::answer::{AdminRefusal, Answer, Refusal};
+use crate::answer::{Answer, Refusal};
 use crate::command::{Command, Read, ReadResult};
+use crate::duty::Duty;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, Token};
 use crate::liveness::Liveness;
-use crate::map::{Replica as Copy, Role, ShardRecord};
-use crate::message::{CertifyAnswer, RaftEnvelope, RaftKind};
+use crate::map::{Role, ShardRecord};
+use crate::message::{RaftEnvelope, RaftKind};
 use crate::planted::{Planted, is_planted};
 use crate::replica::consensus::WAITING_MAX;
+use crate::replica::consensus::reads::Reader;
 use crate::replica::state_machine::Found;
-use crate::replica::{Collected, Reader, Replica};
+use crate::replica::{Collected, Replica};
 use crate::system::{SystemCommand, SystemRefusal};
 use crate::time::Now;
 
@@ -172,28 +174,20 @@ impl Replica {
         out.answers.push((token, Answer::Read(Ok(result))));
     }
 
-    /// Answers `reader` once a quorum has confirmed this leader from now on. Gives it back if this copy does not lead.
-    pub(crate) fn confirm(&mut self, reader: Reader, now: Now) -> Result<(), Reader> {
-        if !self.is_leader() || self.consensus.reads().len() >= WAITING_MAX {
-            return Err(reader);
+    /// Has the node do its duty once a quorum has confirmed this leader from now on. False = this copy does not lead, or
+    /// too much waits.
+    pub(crate) fn confirm(&mut self, duty: Duty, now: Now) -> bool {
+        let is_taken = self.is_leader() && self.consensus.reads().len() < WAITING_MAX;
+        if is_taken {
+            self.consensus.reads_mut().wait(Reader::Node(duty));
+            self.consensus.start_round(now.monotonic_ms);
         }
-        self.consensus.reads_mut().wait(reader);
-        self.consensus.start_round(now.monotonic_ms);
-        Ok(())
+        is_taken
     }
 
     /// The batch of this and lower sequences is durable: what waited for it may go out.
     pub(crate) fn log_durable(&mut self, sequence: u64, out: &mut Collected) {
         self.consensus.log_durable(sequence, out);
-    }
-
-    /// What this leader says of removing a node; its leadership is freshly confirmed.
-    pub(crate) fn certify(&self, node: NodeId) -> CertifyAnswer {
-        if let Some(Copy { id, .. }) = self.descriptor().members.iter().map(|m| m.replica).find(|r| r.node == node) {
-            return CertifyAnswer::Held { replica: id };
-        }
-        let in_sync = u32::try_from(self.in_sync().len()).unwrap_or(u32::MAX);
-        CertifyAnswer::Clear { in_sync, generation: self.descriptor().generation }
     }
 
     /// Leadership was lost: whoever waits is told, and told whether it may have happened.
@@ -206,11 +200,7 @@ impl Replica {
                 Reader::Client { token, .. } | Reader::Late { token, .. } => {
                     out.answers.push((token, Answer::Read(Err(Refusal::NotLeader { shard, leader }))));
                 }
-                Reader::Status { token } => {
-                    out.answers.push((token, Answer::Admin(Err(AdminRefusal::NotLeader { leader }))));
-                }
-                // Nobody counts a missing answer as yes.
-                Reader::Certify { .. } | Reader::Steward { .. } => {}
+                Reader::Node(duty) => out.answers.extend(duty.lost(leader)),
             }
         }
         self.transfers.retain(|_| false);

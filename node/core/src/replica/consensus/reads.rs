@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 
 use crate::command::Read;
-use crate::ids::{NodeId, Token};
+use crate::duty::Duty;
+use crate::ids::Token;
 use crate::planted::{Planted, is_planted};
 use crate::time::{ELECTION_TICKS, TICK_MS};
 
@@ -25,12 +26,8 @@ pub(crate) enum Reader {
     Client { token: Token, read: Read },
     /// A client whose read waits for the shard's time.
     Late { token: Token, read: Read },
-    /// The steward of another node (or this) asks for a certificate.
-    Certify { nonce: u64, asker: NodeId, node: NodeId },
-    /// This node's steward confirms its own leadership.
-    Steward { nonce: u64 },
-    /// Someone who asks for the status.
-    Status { token: Token },
+    /// The node itself, with a duty of its own.
+    Node(Duty),
 }
 
 #[derive(Debug)]

@@ -4,12 +4,13 @@ use bytes::Bytes;
 
 use super::*;
 use crate::command::Command;
+use crate::duty::Duty;
 use crate::ids::{Incarnation, ReplicaId, Token};
 use crate::map::{Descriptor, Role};
 use crate::message::RaftKind;
 #[cfg(feature = "planted")]
 use crate::planted::Planted;
-use crate::replica::Reader;
+use crate::replica::consensus::reads::Reader;
 use crate::replica::consensus::{Outstanding, Proposed};
 use crate::replica::tests::{
     Memory, QUIET, blank, copy, follow, hear_all, hear_copies, leader, message, sent, tick, woken,
@@ -39,7 +40,7 @@ fn follower(engine: &Memory) -> Replica {
 }
 
 fn reader() -> Reader {
-    Reader::Steward { nonce: 1 }
+    Reader::Node(Duty::Steward { nonce: 1 })
 }
 
 fn command() -> Command {

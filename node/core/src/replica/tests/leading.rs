@@ -3,6 +3,7 @@
 use super::*;
 use crate::answer::Answer;
 use crate::command::{Command, Mutation};
+use crate::duty::Duty;
 use crate::ids::Token;
 use crate::message::RaftEnvelope;
 use crate::node::Refusal;
@@ -234,13 +235,13 @@ fn a_copy_knows_from_its_descriptor_where_the_others_are() {
 #[test]
 fn only_a_leader_that_few_wait_for_confirms_that_it_leads() {
     let engine = Memory::default();
-    let reader = || Reader::Steward { nonce: 1 };
+    let duty = Duty::Steward { nonce: 1 };
     let mut follower = copy(&[], 1, &engine);
     follow(&mut follower, &engine);
-    assert!(follower.confirm(reader(), NOW).is_err());
+    assert!(!follower.confirm(duty, NOW));
     let mut replica = leader(&engine);
     for _ in 0..WAITING_MAX {
-        assert!(replica.confirm(reader(), NOW).is_ok());
+        assert!(replica.confirm(duty, NOW));
     }
-    assert!(replica.confirm(reader(), NOW).is_err());
+    assert!(!replica.confirm(duty, NOW));
 }

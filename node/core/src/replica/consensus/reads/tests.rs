@@ -12,8 +12,8 @@ fn reader(token: u64) -> Reader {
 
 fn tokens(readers: &[Reader]) -> Vec<u64> {
     let token = |reader: &Reader| match reader {
-        Reader::Client { token, .. } | Reader::Late { token, .. } | Reader::Status { token } => token.0,
-        Reader::Certify { nonce, .. } | Reader::Steward { nonce } => *nonce,
+        Reader::Client { token, .. } | Reader::Late { token, .. } => token.0,
+        Reader::Node(duty) => panic!("nobody asked for {duty:?}"),
     };
     readers.iter().map(token).collect()
 }

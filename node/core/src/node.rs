@@ -189,7 +189,7 @@ impl Node {
                 Ok(())
             }
             Input::EngineDurable { mark } => {
-                self.engine_durable(mark, now);
+                self.engine_durable(mark);
                 Ok(())
             }
             Input::StepAside => {

@@ -170,7 +170,7 @@ impl Replica {
     }
 
     /// Syncs up to `mark` have finished.
-    pub(crate) fn sync_finished(&mut self, mark: u64, _now: Now) {
+    pub(crate) fn sync_finished(&mut self, mark: u64) {
         self.consensus.syncs_mut().finished(mark);
         if let Some(receive) = &mut self.receive {
             receive.sync_finished(mark);

@@ -209,7 +209,7 @@ fn the_last_piece_of_a_snapshot_is_synced_at_once() {
     });
     assert!(node.map.edit().0.merge(known));
     let mark = node.begin_sync().expect("the copy is new");
-    node.engine_durable(mark, NOW);
+    node.engine_durable(mark);
     let hear = |node: &mut Node, message| {
         let (from, incarnation, messages) = (NodeId(2), Incarnation(1), vec![message]);
         node.handle(Input::Peer { from, incarnation, messages }, &engine, NOW).expect("it is in memory");
@@ -218,7 +218,7 @@ fn the_last_piece_of_a_snapshot_is_synced_at_once() {
     hear(&mut node, PeerMessage::SnapshotOffer(offer));
     node.disk.syncs().want();
     let mark = node.begin_sync().expect("one is wanted");
-    node.engine_durable(mark, NOW);
+    node.engine_durable(mark);
     for (sequence, last) in [(0, false), (1, true)] {
         let piece = SnapshotChunk { shard: SHARD, ..empty_piece(1, sequence, last) };
         hear(&mut node, PeerMessage::SnapshotChunk(piece));
@@ -295,7 +295,7 @@ fn the_log_learns_of_a_copys_end_only_once_the_store_has_it() {
     assert_eq!(node.tombstones.take_ends(), []);
     let mark = node.begin_sync().expect("the end is to be synced");
     assert_eq!(node.tombstones.take_ends(), []);
-    node.engine_durable(mark, NOW);
+    node.engine_durable(mark);
     let ends = node.tombstones.take_ends();
     assert!(ends.iter().any(|end| end.destroyed && (end.shard, end.replica) == (SHARD, ReplicaId(1))));
     assert_eq!(node.tombstones.take_ends(), []);

@@ -33,9 +33,9 @@ impl Node {
         Some(mark)
     }
 
-    pub(super) fn engine_durable(&mut self, mark: u64, now: Now) {
+    pub(super) fn engine_durable(&mut self, mark: u64) {
         self.disk.synced(mark);
-        self.outbox.take(&mut self.replicas.synced(mark, now));
+        self.outbox.take(&mut self.replicas.synced(mark));
         self.tombstones.synced(mark);
     }
 

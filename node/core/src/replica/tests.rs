@@ -267,7 +267,7 @@ fn a_copy_goes_on_from_a_snapshot_that_is_beyond_what_it_could_not_read() {
     offered(&mut replica, offer(9, 2, 2), &engine);
     received(&mut replica, piece(2, 0, true), &engine);
     replica.sync_begins(1);
-    replica.sync_finished(1, NOW);
+    replica.sync_finished(1);
     replica.install_received(&mut Collected::default());
     sent(&mut replica, &engine);
     let entry = LogEntry { index: 10, term: 2, kind: EntryKind::Normal, data: Bytes::new(), context: Bytes::new() };
@@ -311,11 +311,11 @@ fn a_snapshot_stands_only_once_a_sync_that_began_after_its_end_has_finished() {
     replica.sync_begins(1);
     received(&mut replica, piece(2, 1, true), &engine);
     let mut out = Collected::default();
-    replica.sync_finished(1, NOW);
+    replica.sync_finished(1);
     replica.install_received(&mut out);
     assert!(replica.is_blank() && out.send.is_empty());
     replica.sync_begins(2);
-    replica.sync_finished(2, NOW);
+    replica.sync_finished(2);
     replica.install_received(&mut out);
     assert!(!replica.is_blank());
     sent(&mut replica, &engine);

@@ -99,10 +99,10 @@ impl Replicas {
     }
 
     /// Syncs of the store up to this mark have finished.
-    pub(in crate::node) fn synced(&mut self, mark: u64, now: Now) -> Collected {
+    pub(in crate::node) fn synced(&mut self, mark: u64) -> Collected {
         let mut out = Collected::default();
         for (shard, replica) in &mut self.by_shard {
-            replica.sync_finished(mark, now);
+            replica.sync_finished(mark);
             replica.install_received(&mut out);
             self.dirty.insert(*shard);
         }

@@ -94,7 +94,7 @@ fn is_snapshot_kept_from_anothers_range() -> bool {
     });
     assert!(node.map.edit().0.merge(known));
     let mark = node.begin_sync().expect("the copies are new");
-    node.engine_durable(mark, NOW);
+    node.engine_durable(mark);
     let (from, incarnation) = (NodeId(2), Incarnation(1));
     let offer = SnapshotOffer { descriptor: parent, ..offer(9, 2, 1) };
     let messages = vec![PeerMessage::SnapshotOffer(offer)];

@@ -194,7 +194,7 @@ fn installed(is_term_over: bool, engine: &Memory) -> Replica {
     }
     received(&mut replica, piece(2, 0, true), engine);
     replica.sync_begins(1);
-    replica.sync_finished(1, NOW);
+    replica.sync_finished(1);
     replica.install_received(&mut Collected::default());
     sent(&mut replica, engine);
     assert!(!replica.is_blank());

@@ -12,6 +12,9 @@ HOSTS ?= 5
 ZONES ?= 3
 NAME ?=
 BRIEF ?=
+# The release before this one. Nodes of both run side by side in a test, so a clone must have this commit.
+BEFORE = c9204a02330e620aec50ce83d5a1fc5c7bcb30f4
+NODE_BEFORE = $(TARGET)/before/skerry-node-$(BEFORE)
 TARGET = $(shell cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
 .PHONY: help
@@ -34,12 +37,26 @@ test: ## All tests, 500 simulation seeds among them
 test-python: ## The example of docs/grpc.md (needs protoc, and grpcio for /usr/bin/python3 or PYTHON)
 	cargo test --workspace --test process -- --ignored the_example_in_python
 
+.PHONY: node-before
+node-before: ## The node of the release before, from git's history (kept: it is built once)
+	@test -x $(NODE_BEFORE) || git cat-file -e $(BEFORE)^{commit} 2>/dev/null || { \
+		echo "commit $(BEFORE), the release before, is not in this clone: git fetch --unshallow, or fetch all branches" >&2; exit 1; }
+	@test -x $(NODE_BEFORE) || { set -e; source=$(TARGET)/before/source; \
+		rm -rf $$source; mkdir -p $$source; \
+		git archive $(BEFORE) | tar -x -C $$source; \
+		cargo build --quiet --locked --manifest-path $$source/Cargo.toml --target-dir $(TARGET) -p skerry-node --bin skerry-node; \
+		cp $(TARGET)/debug/skerry-node $(NODE_BEFORE).new; mv $(NODE_BEFORE).new $(NODE_BEFORE); rm -rf $$source; }
+
+.PHONY: test-releases
+test-releases: node-before ## Nodes of this release and of the one before in one database (needs git's history)
+	SKERRY_NODE_BEFORE=$(NODE_BEFORE) cargo test --workspace --test process -- --ignored nodes_of_two_releases
+
 .PHONY: build
 build: ## Everything, optimised
 	cargo build --release --workspace
 
 .PHONY: verify
-verify: lint test test-python ## The gate: lint and test. Writes nothing
+verify: lint test test-python test-releases ## The gate: lint and test. Writes nothing
 
 .PHONY: lint
 lint: ## Formatting, lints, docs, generated files, dependencies

@@ -218,6 +218,9 @@ impl Worker {
             self.parts.metrics.leaders.set(checkpoint.leaders);
             self.parts.metrics.quiescent.set(checkpoint.quiescent);
             self.parts.metrics.request_ids.set(checkpoint.requests);
+            let (enabled, highest) = self.parts.node.format_levels();
+            self.parts.metrics.format_level_enabled.set(enabled.0.into());
+            self.parts.metrics.format_level_highest.set(highest.0.into());
             self.note_refusals();
         }
         if self.ticks >= self.next_look {

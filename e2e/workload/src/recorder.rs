@@ -165,7 +165,8 @@ impl State {
                 | Violation::LostCondition { .. }
                 | Violation::TornPage { .. }
                 | Violation::Expired { .. }
-                | Violation::WentBack { .. } => self.found.impossible += 1,
+                | Violation::WentBack { .. }
+                | Violation::EffectBeforeCause { .. } => self.found.impossible += 1,
             }
             if self.found.violations.len() < TOLD_MAX {
                 self.found.violations.push(violation.to_string());

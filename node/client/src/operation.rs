@@ -239,6 +239,7 @@ impl Inner {
             }
             Fault::Denied(Denial::RequestTooOld { floor }) => self.request_ids.see(Version(floor.0.saturating_add(1))),
             Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.request_ids.lower(*allowed),
+            Fault::Denied(Denial::ConditionFailed { actual: Some(version), .. }) => self.request_ids.see(*version),
             Fault::Denied(Denial::NotLeader { leader: None, .. } | Denial::OutcomeUnknown { .. } | Denial::Closing)
             | Fault::Unreached { .. }
             | Fault::Lost { .. }

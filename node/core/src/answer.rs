@@ -72,7 +72,7 @@ pub enum Refusal {
     RequestTooNew {
         /// Which shard.
         shard: ShardId,
-        /// The latest that it takes now: a second ahead of its leader's clock, or of its last version.
+        /// The latest that it takes now: half a second ahead of its leader's clock, or its last version.
         allowed: Version,
     },
     /// Nothing happened, and never will.

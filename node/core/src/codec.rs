@@ -4,6 +4,8 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 const FORMAT: u8 = 1;
+/// The format of values that have more than the first releases wrote; only where a format level has it.
+const EXTENDED: u8 = 2;
 
 /// Bytes that are not what they should be: another format, or damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,11 +24,25 @@ impl Undecodable {
     pub(crate) fn damaged(what: &'static str, reason: String) -> Self {
         Self { what, reason, is_newer: false }
     }
+
+    /// Of bytes that a newer release wrote.
+    pub(crate) fn newer(what: &'static str, reason: String) -> Self {
+        Self { what, reason, is_newer: true }
+    }
 }
 
 /// Encodes a value of our own types; they all can be.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
-    let bytes = postcard::to_extend(value, vec![FORMAT]);
+    encode_as(FORMAT, value)
+}
+
+/// Encodes a value that has more than the first releases can read.
+pub(crate) fn encode_extended<T: Serialize>(value: &T) -> Bytes {
+    encode_as(EXTENDED, value)
+}
+
+fn encode_as<T: Serialize>(format: u8, value: &T) -> Bytes {
+    let bytes = postcard::to_extend(value, vec![format]);
     Bytes::from(bytes.expect("own types always encode"))
 }
 
@@ -47,11 +63,22 @@ pub(crate) fn is_kind(bytes: &[u8], kind: u8) -> bool {
 
 /// Decodes what [`encode`] made.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Undecodable> {
+    decode_as(what, FORMAT, bytes)
+}
+
+/// Decodes what [`encode_extended`] made; `None` = it is of the first format.
+pub(crate) fn decode_extended<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<Option<T>, Undecodable> {
+    if bytes.first() == Some(&FORMAT) { Ok(None) } else { decode_as(what, EXTENDED, bytes).map(Some) }
+}
+
+fn decode_as<T: DeserializeOwned>(what: &'static str, known: u8, bytes: &[u8]) -> Result<T, Undecodable> {
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|e| Undecodable::damaged(what, e.to_string())),
+        Some((format, rest)) if *format == known => {
+            postcard::from_bytes(rest).map_err(|e| Undecodable::damaged(what, e.to_string()))
+        }
         Some((format, _)) => {
-            let reason = format!("it has format {format}, only {FORMAT} is known");
-            Err(Undecodable { what, reason, is_newer: *format > FORMAT })
+            let reason = format!("it has format {format}, up to {known} is known");
+            Err(Undecodable { what, reason, is_newer: *format > known })
         }
         None => Err(Undecodable::damaged(what, "it is empty".to_owned())),
     }

@@ -10,8 +10,9 @@ use crate::time::Version;
 /// request ids forgets the oldest first and refuses whatever is older than what it forgot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId {
-    /// When the first attempt was made, by the client's clock or by that of a node that it has heard of since. More than
-    /// [`crate::limits::ISSUED_AHEAD_MS_MAX`] ahead of the leader's clock and of its shard's last version is refused.
+    /// The highest version that the client had seen when it made the first attempt, or its clock if that is later. The
+    /// write's own version is above it. Refused if it is above the shard's last version and more than
+    /// [`crate::limits::ISSUED_AHEAD_MS_MAX`] ahead of the leader's clock.
     pub issued: Version,
     /// Drawn at random by the client at its start.
     pub client: u64,

@@ -71,6 +71,8 @@ pub struct History {
     unknown: Vec<Vec<u64>>,
     pages: Vec<Page>,
     locals: Vec<LocalRead>,
+    /// Writes whose versions are not above what their clients knew of: that, and their own.
+    uncaused: Vec<(Version, Version)>,
 }
 
 /// What cannot have happened in a correct database.
@@ -159,6 +161,14 @@ pub enum Violation {
         later: Version,
         /// And then.
         earlier: Version,
+    },
+    /// A write has a version that is not above what had caused it.
+    #[error("a write that was caused by version {cause} took effect at {version}")]
+    EffectBeforeCause {
+        /// The highest version that its client knew of.
+        cause: Version,
+        /// Its own.
+        version: Version,
     },
     /// A conditional write took effect although another write came between.
     #[error("key {key:?}: a write conditional on {expected:?} took effect at {version}, past another at {between}")]
@@ -258,6 +268,8 @@ impl History {
         }
         self.pages.iter().for_each(|page| page.check(&placed, &mut violations));
         local::check(&self.locals, &mut violations);
+        let uncaused = self.uncaused.iter().map(|(cause, version)| (*cause, *version));
+        violations.extend(uncaused.map(|(cause, version)| Violation::EffectBeforeCause { cause, version }));
         violations
     }
 }

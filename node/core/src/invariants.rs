@@ -12,6 +12,7 @@ pub mod identity;
 pub mod in_sync;
 pub mod leaders;
 pub mod leases;
+pub mod levels;
 pub mod margin;
 pub mod moves;
 pub mod overlap;

@@ -13,6 +13,7 @@ pub mod history;
 pub mod ids;
 pub mod invariants;
 pub mod key;
+pub mod level;
 pub mod limits;
 mod liveness;
 pub mod log;

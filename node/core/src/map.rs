@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use crate::level::FormatLevel;
 use crate::planted::{Planted, is_planted};
 
 /// One storage node.
@@ -229,6 +230,8 @@ pub struct Map {
     pub epoch: Epoch,
     /// In force since `limits.1`.
     pub limits: (MoveLimits, Epoch),
+    /// Enabled since `level.1`; never lowered.
+    pub level: (FormatLevel, Epoch),
     /// Every node that ever joined.
     pub nodes: BTreeMap<NodeId, NodeRecord>,
     /// Every table that ever was.
@@ -255,6 +258,8 @@ pub struct MapDelta {
     pub replica_max: ReplicaId,
     /// In force since the epoch beside them.
     pub limits: Option<(MoveLimits, Epoch)>,
+    /// Enabled since the epoch beside it.
+    pub level: Option<(FormatLevel, Epoch)>,
     /// Changed nodes.
     pub nodes: Vec<NodeRecord>,
     /// Changed tables.
@@ -368,6 +373,7 @@ impl Map {
             epoch: self.epoch,
             replica_max: self.replica_max,
             limits: (self.limits.1 > have).then_some(self.limits),
+            level: (self.level.1 > have).then_some(self.level),
             nodes: self.nodes.values().filter(|r| r.epoch > have).cloned().collect(),
             tables: self.tables.values().filter(|r| r.epoch > have).cloned().collect(),
             shards: self.shards.values().filter(|r| r.epoch > have).cloned().collect(),
@@ -394,6 +400,7 @@ impl Map {
             delta.shards.retain(|r| r.epoch <= upto);
             delta.recoveries.retain(|r| r.epoch <= upto);
             delta.limits = delta.limits.filter(|(_, epoch)| *epoch <= upto);
+            delta.level = delta.level.filter(|(_, epoch)| *epoch <= upto);
             // Which ids were given by then is not known any more. Ids that no record names yet are not gone.
             (delta.epoch, delta.replica_max) = (upto, ReplicaId::default());
         }
@@ -434,6 +441,9 @@ impl Map {
         self.give_up_before(delta.epoch.recoveries());
         if let Some(limits) = delta.limits.filter(|l| l.1 > self.limits.1) {
             self.limits = limits;
+        }
+        if let Some(level) = delta.level.filter(|l| l.1 > self.level.1 && l.0 >= self.level.0) {
+            self.level = level;
         }
         for record in delta.nodes {
             if self.nodes.get(&record.id).is_none_or(|old| old.epoch < record.epoch) {

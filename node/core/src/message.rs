@@ -6,6 +6,7 @@ use bytes::Bytes;
 pub use report::{CopyReport, LEADERLESS_MAX, LedReport, NodeReport, Report, ShardReport};
 
 use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
+use crate::level::FormatLevel;
 use crate::log::LogEntry;
 use crate::map::{Descriptor, MapDelta};
 use crate::time::Version;
@@ -172,6 +173,8 @@ pub struct SnapshotOffer {
     pub request_floor: Version,
     /// Estimate of all bytes to come, for progress.
     pub bytes: u64,
+    /// Whose rules the shard's copies follow at that index.
+    pub level: FormatLevel,
 }
 
 /// Records of a snapshot, in key order.

@@ -13,6 +13,7 @@ mod forgotten;
 mod garbage;
 mod input;
 mod known_map;
+mod levels;
 mod lifecycle;
 mod log_watch;
 mod maps;
@@ -35,10 +36,11 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
 use crate::ids::{ClusterId, Incarnation, NodeId, ShardId};
+use crate::level::FormatLevel;
 use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::map::{Map, NodeRecord};
 use crate::ranges::Held as HeldRange;
-use crate::replica::{REQUESTS_MAX, Replica, ReplicaView};
+use crate::replica::{REQUESTS_MAX, Replica, ReplicaView, TimeLimit};
 use crate::time::{Now, TICK_MS, Version};
 
 pub use crate::answer::{AdminRefusal, AdminReply, Answer, Certificate, NotYet, Refusal, Removal, Status};
@@ -101,6 +103,8 @@ pub struct NodeConfig {
     /// Request ids that each shard remembers. No setting: every node of a database must have the same number at all
     /// times, or copies of a shard forget different ones. Only tests give another than the default.
     pub requests_max: usize,
+    /// The highest format level that is read and written. No setting: only tests run nodes of two releases side by side.
+    pub highest_level: FormatLevel,
     /// Keys and values of one piece of a snapshot, in bytes; one record is always taken.
     pub snapshot_piece_bytes: usize,
     /// Records of one piece of a snapshot, so that reading it never holds up the node for long. At least 1.
@@ -121,6 +125,7 @@ impl Default for NodeConfig {
             log_stall_ticks: 2_000 / TICK_MS,
             quiet_ticks: 40,
             requests_max: REQUESTS_MAX,
+            highest_level: FormatLevel::NEWEST,
             snapshot_piece_bytes: 256 << 10,
             snapshot_piece_records: 2_000,
             garbage_slice_records: 512,
@@ -249,8 +254,16 @@ impl Node {
 
     /// The node's time as a version, for clients' request ids: no shard's clock that is far ahead takes others with it.
     pub fn stamp(&self, now: Now) -> Version {
-        let wall = self.others.clocks().agreed(now).wall_ms;
-        self.replicas.highest().clamp(Version::at_ms(wall), Version::at_ms(wall + ISSUED_AHEAD_MS_MAX))
+        let agreed = self.others.clocks().agreed(now);
+        let limit = TimeLimit(self.others.clocks().confirmed_ms(now));
+        let ahead = Now { wall_ms: agreed.wall_ms + ISSUED_AHEAD_MS_MAX, ..agreed };
+        let at = |now| Version::at_ms(limit.limited(now).wall_ms);
+        self.replicas.highest().clamp(at(agreed), at(ahead))
+    }
+
+    /// The format level that is enabled, as far as this node knows, and the highest that its program has.
+    pub fn format_levels(&self) -> (FormatLevel, FormatLevel) {
+        (self.map.levels().enabled(), self.map.levels().highest())
     }
 
     /// While this node's disk has stalled: for how long the oldest write of the log has waited by now, in milliseconds.

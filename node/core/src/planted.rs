@@ -62,6 +62,16 @@ planted! {
     /// A loss is told to the steward before the copy's tombstone is durable.
     LossToldBeforeSync by seeds(500),
 
+    // Format levels.
+    /// A level is enabled though a node has joined or started since it was decided, with a program that may be older.
+    LevelEnabledOverOlder by test("src/system/levels.rs", "a_level_that_is_enabled_over_an_older_node_is_noticed"),
+    /// A level is enabled though a node is below it.
+    LevelAboveLowest by seeds(100),
+    /// A shard's leader follows the rules of its own release before they are enabled.
+    LevelUsedBeforeEnabled by seeds(100),
+    /// A version may be below the one at which its request was issued.
+    CausalityIgnored by seeds(100),
+
     // Damage and what is none.
     /// What a newer release wrote counts as damage: its store would be given up.
     NewerTakenForDamage by test("tests/cluster/newer.rs", "a_newer_store_that_is_taken_for_damaged_is_caught"),
@@ -127,6 +137,10 @@ planted! {
     NeededLogsCutFirst by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// Reads are answered though there is no room for answers.
     AnswersUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
+
+    // Sizes.
+    /// What is overwritten or deleted goes on counting.
+    SizeOnlyRises by test("tests/cluster/sizes.rs", "a_size_that_only_rises_is_caught"),
 
     // Keys.
     /// A key that a client has encoded itself is not looked at.

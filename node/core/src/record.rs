@@ -1,28 +1,67 @@
 //! How a record lies in the store: a fixed head, then the value as it is.
+//!
+//! Format 1 is what the first releases write: a value, and when it ends. It is read for ever, and goes on being written
+//! where it is enough: by every table whose writes one leader orders. Format 2 has the same head, and after it what its
+//! flags say: the stamp of a write that any node may have ordered, and the values that were written at the same time. It
+//! may be a tombstone: a delete that is kept, so that no older value comes back; readers take it for no record at all.
+//! It is written only where [`FormatLevel::TOMBSTONES`] is enabled.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | format |
+//! | 1 | flags |
+//! | 8 | version, big-endian as all numbers here |
+//! | 8 | end in milliseconds since 1970; 0 without the flag |
+//! | 8 + 8 | node and incarnation of the stamp, if flagged |
+//! | 2 + 16 a part | context: replica and version of each part, if flagged |
+//! | 2 + (4 + length) each | siblings, each a record of format 2 without context and siblings, if flagged |
+//! | rest | value; none in a tombstone |
+
+#[cfg(doc)]
+use crate::level::FormatLevel;
+
+mod extended;
 
 use bytes::Bytes;
 
 use crate::command::Record;
 use crate::time::Version;
 
+pub(crate) use extended::Stored;
+#[cfg(test)]
+pub(crate) use extended::{Sibling, Stamp};
+
 const FORMAT: u8 = 1;
+const FORMAT_EXTENDED: u8 = 2;
 const HAS_EXPIRY: u8 = 1;
 /// Format, flags, version, expiry.
 const HEAD_BYTES: usize = 18;
 
-/// A record that cannot be read: another format, or cut short.
+/// A record that cannot be read: another format, flags that are not known, or cut short.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("record of {bytes} bytes with format {format:?} is not readable")]
+#[error("record of {bytes} bytes with format {format:?} and flags {flags:?} is not readable")]
 pub(crate) struct Unreadable {
     /// Its length.
     pub bytes: usize,
     /// Its first byte.
     pub format: Option<u8>,
+    /// Its second byte.
+    pub flags: Option<u8>,
+}
+
+impl Unreadable {
+    fn of(stored: &[u8]) -> Self {
+        Self { bytes: stored.len(), format: stored.first().copied(), flags: stored.get(1).copied() }
+    }
 }
 
 impl crate::engine::Unreadable for Unreadable {
     fn is_newer(&self) -> bool {
-        self.format.is_some_and(|format| format > FORMAT)
+        let has_unknown_flag = self.flags.is_some_and(|flags| flags & !extended::KNOWN_FLAGS != 0);
+        match self.format {
+            Some(FORMAT_EXTENDED) => has_unknown_flag,
+            format => format.is_some_and(|format| format > FORMAT_EXTENDED),
+        }
     }
 }
 
@@ -37,22 +76,39 @@ pub(crate) fn encode(version: Version, expires_ms: Option<u64>, value: &[u8]) ->
     bytes.into()
 }
 
-/// The record of an encoded key, from its stored form.
-pub(crate) fn decode(key: Bytes, stored: &Bytes) -> Result<Record, Unreadable> {
-    let unreadable = || Unreadable { bytes: stored.len(), format: stored.first().copied() };
-    if stored.len() < HEAD_BYTES || stored[0] != FORMAT {
-        return Err(unreadable());
+/// The record of an encoded key, from its stored form, as a reader sees it. `None` = a tombstone: there is no record.
+pub(crate) fn decode(key: Bytes, stored: &Bytes) -> Result<Option<Record>, Unreadable> {
+    if stored.first() == Some(&FORMAT_EXTENDED) {
+        let Stored { version, expires_ms, is_tombstone, value, .. } = Stored::decode(stored)?;
+        return Ok((!is_tombstone).then_some(Record { key, version, value, expires_ms }));
     }
-    let number = |at: usize| stored[at..at + 8].try_into().map(u64::from_be_bytes).map_err(|_| unreadable());
-    let expires_ms = if stored[1] & HAS_EXPIRY != 0 { Some(number(10)?) } else { None };
-    Ok(Record { key, version: Version(number(2)?), value: stored.slice(HEAD_BYTES..), expires_ms })
+    if stored.len() < HEAD_BYTES || stored[0] != FORMAT {
+        return Err(Unreadable::of(stored));
+    }
+    let expires_ms = if stored[1] & HAS_EXPIRY != 0 { number(stored, 10) } else { None };
+    let version = Version(number(stored, 2).unwrap_or_default());
+    Ok(Some(Record { key, version, value: stored.slice(HEAD_BYTES..), expires_ms }))
+}
+
+/// The version of a stored record, whether or not it is a tombstone. `None` = it cannot be read.
+pub(crate) fn version(stored: &Bytes) -> Option<Version> {
+    if stored.first() == Some(&FORMAT_EXTENDED) {
+        return Stored::decode(stored).ok().map(|stored| stored.version);
+    }
+    (stored.len() >= HEAD_BYTES).then(|| number(stored, 2).map(Version))?
+}
+
+/// True for a delete that is kept. It counts neither for what a shard holds nor for what is compared of its copies.
+pub(crate) fn is_tombstone(stored: &[u8]) -> bool {
+    stored.first() == Some(&FORMAT_EXTENDED) && stored.get(1).is_some_and(|flags| extended::is_tombstone(*flags))
 }
 
 /// When a stored record ends, in milliseconds since 1970. `None` = never, or it cannot be read.
 pub(crate) fn expires_ms(stored: &[u8]) -> Option<u64> {
-    let has_end = stored.first() == Some(&FORMAT) && stored.get(1).is_some_and(|flags| flags & HAS_EXPIRY != 0);
-    let end = stored.get(10..HEAD_BYTES)?.first_chunk::<8>()?;
-    has_end.then_some(u64::from_be_bytes(*end))
+    let is_known = matches!(stored.first(), Some(&FORMAT | &FORMAT_EXTENDED));
+    let has_end = is_known && stored.get(1).is_some_and(|flags| flags & HAS_EXPIRY != 0);
+    let end = number(stored, 10)?;
+    has_end.then_some(end)
 }
 
 /// True if the record is absent at this time.
@@ -60,33 +116,9 @@ pub(crate) fn is_expired(record: &Record, wall_ms: u64) -> bool {
     record.expires_ms.is_some_and(|at| at <= wall_ms)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_comes_back_as_it_was_written() {
-        for expires_ms in [None, Some(7)] {
-            let stored = encode(Version(42), expires_ms, b"value");
-            let record = decode(Bytes::from_static(b"k"), &stored).unwrap();
-            assert_eq!(
-                (record.version, record.expires_ms, &record.value[..]),
-                (Version(42), expires_ms, &b"value"[..])
-            );
-        }
-    }
-
-    #[test]
-    fn the_end_of_a_stored_record_is_read_without_its_value() {
-        assert_eq!(expires_ms(&encode(Version(42), Some(7), b"value")), Some(7));
-        assert_eq!(expires_ms(&encode(Version(42), None, b"value")), None);
-        assert_eq!(expires_ms(&encode(Version(42), Some(7), b"")[..17]), None);
-        assert_eq!(expires_ms(&[9; 40]), None);
-    }
-
-    #[test]
-    fn a_short_or_foreign_record_is_refused() {
-        assert!(decode(Bytes::new(), &Bytes::from_static(b"\x01short")).is_err());
-        assert!(decode(Bytes::new(), &Bytes::from(vec![9; 40])).is_err());
-    }
+fn number(stored: &[u8], at: usize) -> Option<u64> {
+    stored.get(at..at + 8)?.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
 }
+
+#[cfg(test)]
+mod tests;

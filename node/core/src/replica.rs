@@ -29,6 +29,7 @@ use std::collections::BTreeSet;
 
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId};
+use crate::level::FormatLevel;
 use crate::log::{LogCut, LogEntry, RecoveredLog};
 use crate::map::{Descriptor, Role};
 use crate::planted::{Planted, is_planted};
@@ -38,6 +39,7 @@ use crate::time::{Now, Version};
 pub(crate) use collected::{AnswerRoom, Collected, TimeLimit};
 pub(crate) use consensus::{ENTRY_BYTES, merge};
 pub(crate) use snapshots::Offered;
+pub use state_machine::content::entry_level;
 pub(crate) use state_machine::first_records;
 pub(crate) use state_machine::requests::{REQUESTS_MAX, deletes as requests_deletes};
 pub use summary::Summary;
@@ -59,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) seed: u64,
     /// Requests that a shard remembers.
     pub(crate) requests_max: usize,
+    /// The highest format level that is read and written.
+    pub(crate) highest_level: FormatLevel,
 }
 
 /// One copy of one shard on this node.
@@ -70,6 +74,8 @@ pub struct Replica {
     transfers: Transfers,
     /// The snapshot that it receives.
     receive: Option<SnapshotReceive>,
+    /// Term and level of the last proposal to follow a level.
+    level_proposed: (u64, FormatLevel),
     /// True once another copy of the shard goes on alone: this one never speaks again.
     is_silenced: bool,
 }
@@ -84,16 +90,22 @@ impl Replica {
     ) -> Result<Self, EngineError> {
         let mut replica = Self {
             consensus: Consensus::open(setup, &state, log.unwrap_or_default())?,
-            machine: StateMachine::open(state, setup.requests_max, engine)?,
+            machine: StateMachine::open(state, setup, engine)?,
             membership: Membership::default(),
             transfers: Transfers::new(),
             receive: None,
+            level_proposed: Default::default(),
             is_silenced: false,
         };
         if !is_planted(Planted::BlankFromFirstTick) {
             replica.wait_for_snapshot();
         }
         Ok(replica)
+    }
+
+    /// Whose rules the shard's copies follow, as far as this one has applied.
+    pub fn level(&self) -> FormatLevel {
+        self.state().level
     }
 
     /// Which copy this is.

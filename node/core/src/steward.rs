@@ -10,6 +10,7 @@ mod budget;
 mod certificate;
 mod copies;
 mod leaders;
+mod level;
 mod record;
 mod recovery;
 mod reports;
@@ -21,6 +22,7 @@ mod tests;
 pub use assign::{ASSIGNMENTS_MAX, assign};
 pub use certificate::{CERTIFICATION_MS, Certification, REASONS_MAX};
 pub use leaders::{TRANSFERS_MAX, leaders};
+pub use level::level;
 pub use record::{RECORDS_MAX, record};
 pub use recovery::{
     LOST_SILENCE_MS, RECOVERIES_MAX, RecoveryPlan, RecoveryRefusal, Witness, alone, recoveries, recovery,
@@ -36,5 +38,6 @@ pub fn round(view: &View<'_>) -> Vec<SystemCommand> {
     let mut commands = record(view);
     commands.extend(system_shard(view));
     commands.extend(assign(view));
+    commands.extend(level(view));
     commands
 }

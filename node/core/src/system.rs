@@ -6,6 +6,7 @@ pub mod state;
 
 mod fence;
 mod lengths;
+mod levels;
 mod members;
 mod nodes;
 mod record_key;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use crate::level::FormatLevel;
 use crate::limits::REPLICATION_FACTOR_MAX;
 use crate::map::{Descriptor, Fragmentation, MoveLimits, Replica};
 
@@ -76,6 +78,36 @@ pub enum SystemCommand {
         /// From which copy, and when.
         recovery: Recovery,
     },
+    /// The steward has heard of every node that it has this format level. Refused if a node's record has changed since
+    /// `based_on`: it may be one that has a lower level. From level 2 on.
+    EnableLevel {
+        /// Which. One that is not above the enabled one changes nothing.
+        level: FormatLevel,
+        /// Epoch of the map that it was decided on.
+        based_on: Epoch,
+    },
+    /// Like `Join`, by a node whose program has format levels up to this one. From level 2 on.
+    JoinAt {
+        /// What it says of itself.
+        node: NewNode,
+        /// The highest that it reads and writes.
+        level: FormatLevel,
+    },
+}
+
+impl SystemCommand {
+    /// The format level that a node needs in order to read this.
+    pub fn level(&self) -> FormatLevel {
+        match self {
+            Self::EnableLevel { .. } | Self::JoinAt { .. } => FormatLevel(2),
+            Self::Join(_)
+            | Self::Start { .. }
+            | Self::Admin { .. }
+            | Self::Record(_)
+            | Self::Assign { .. }
+            | Self::Recover { .. } => FormatLevel::FIRST,
+        }
+    }
 }
 
 /// A shard goes on from one copy.
@@ -307,6 +339,16 @@ pub enum SystemRefusal {
         token: u64,
         /// The highest that is taken, as things are.
         allowed: u64,
+    },
+    /// The node's program is older than what the database writes.
+    #[error(
+        "the database has enabled format level {enabled}, and this node's program has levels up to {level}: start it with a release that has level {enabled}"
+    )]
+    LevelTooLow {
+        /// The node's highest.
+        level: FormatLevel,
+        /// The database's.
+        enabled: FormatLevel,
     },
 }
 

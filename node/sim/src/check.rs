@@ -17,7 +17,8 @@ use skerry_core::invariants::leases::{Leading, Leases};
 use skerry_core::invariants::margin::Margin;
 use skerry_core::invariants::moves::Moves;
 use skerry_core::invariants::stalled::{Disk, Stalled};
-use skerry_core::invariants::{Broken, durable, floor, overlap};
+use skerry_core::invariants::{Broken, durable, floor, levels, overlap};
+use skerry_core::level::FormatLevel;
 use skerry_core::log::LogCut;
 use skerry_core::map::{Descriptor, Replica as Copy};
 use skerry_core::message::{PeerMessage, RaftKind};
@@ -107,6 +108,16 @@ impl Checker {
         }
     }
 
+    /// A node that has an earlier release's levels alone logs nothing that it cannot read.
+    pub(crate) fn logged(&mut self, host: &Host, batch: &LogBatch) {
+        if host.highest_level == FormatLevel::NEWEST {
+            return;
+        }
+        for entry in batch.writes.iter().flat_map(|write| &write.entries) {
+            self.note(levels::check_entry(host.id, host.highest_level, entry));
+        }
+    }
+
     /// A loss is told only once the store could not give the copy back after a crash.
     pub(crate) fn losses_told(&mut self, host: &Host, messages: &[(NodeId, PeerMessage)]) {
         for (_, message) in messages.iter().filter(|_| !host.was_emptied) {
@@ -137,7 +148,9 @@ impl Checker {
     /// Looks at one node's map, on every tick.
     pub(crate) fn look(&mut self, id: NodeId, hosts: &BTreeMap<NodeId, Host>) {
         if let Some(node) = hosts.get(&id).and_then(|host| host.node.as_ref()) {
-            let results = [self.bounds.check(id, node.map()), self.moves.check(node.map())];
+            let living = |id| hosts.get(&id).filter(|host| !host.gone).map(|host| host.highest_level);
+            let levels = levels::check_map(node.map(), living);
+            let results = [self.bounds.check(id, node.map()), self.moves.check(node.map()), levels];
             results.into_iter().for_each(|r| self.note(r));
         }
     }

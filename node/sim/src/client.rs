@@ -43,6 +43,8 @@ struct Write {
     command: Command,
     changes: Vec<Change>,
     conditions: Vec<(Vec<u8>, Option<Version>)>,
+    /// The shard's copies follow causes: an entry of their log that is committed says so.
+    is_causal: bool,
 }
 
 struct Underway {
@@ -242,7 +244,8 @@ fn send(underway: &Underway, token: Token, host: NodeId, world: &mut World) -> b
 
 /// What became of a write goes into the history.
 fn note(write: Write, invoked: u64, outcome: WriteOutcome, world: &mut World) {
-    let Write { changes, conditions, .. } = write;
-    let batch = Batch { invoked, returned: world.time, outcome, changes, conditions };
+    let Write { command, changes, conditions, is_causal } = write;
+    let cause = command.request.filter(|_| is_causal).map(|request| request.issued);
+    let batch = Batch { invoked, returned: world.time, outcome, changes, conditions, cause };
     world.checker.history.record_batch(batch);
 }

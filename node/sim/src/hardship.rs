@@ -60,11 +60,13 @@ pub enum Hardship {
     SlowSnapshots,
     /// A copy is lost for good at the moment when fewer copies are to stay, itself among them.
     LostMidMove,
+    /// The database begins with the release before this one; its nodes are upgraded one by one, and some of them back.
+    Releases,
 }
 
 impl Hardship {
     /// Every one.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -89,10 +91,11 @@ impl Hardship {
         Self::HungDisks,
         Self::SlowSnapshots,
         Self::LostMidMove,
+        Self::Releases,
     ];
 
     /// Those that few seeds have, so that the others stay what they are.
-    const RARE: [Self; 8] = [
+    const RARE: [Self; 9] = [
         Self::ForgedMessages,
         Self::ClientsAhead,
         Self::FullDisks,
@@ -101,6 +104,7 @@ impl Hardship {
         Self::HungDisks,
         Self::SlowSnapshots,
         Self::LostMidMove,
+        Self::Releases,
     ];
 
     fn is_rare(self) -> bool {

@@ -7,6 +7,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use skerry_core::engine::{Engine, EngineError};
 use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId};
+use skerry_core::level::FormatLevel;
 use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::{Identity, Node, NodeConfig, Recovered};
 use skerry_core::replica::ReplicaView;
@@ -36,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) engine: MemoryEngine,
     pub(crate) log: MemoryLog,
     pub(crate) incarnation: u64,
+    /// The highest format level of the program that it runs.
+    pub(crate) highest_level: FormatLevel,
     /// `None` = not running.
     pub(crate) node: Option<Node>,
     /// Counts starts, so that what was meant for an earlier process does not reach a later one.
@@ -95,6 +98,7 @@ impl Host {
             engine: MemoryEngine::default(),
             log: MemoryLog::default(),
             incarnation: 0,
+            highest_level: FormatLevel::NEWEST,
             node: None,
             boot: 0,
             paused_until: 0,
@@ -202,6 +206,7 @@ impl Host {
             snapshot_piece_records: setting.piece_records,
             garbage_slice_records: setting.garbage_slice,
             requests_max: setting.requests_max,
+            highest_level: self.highest_level,
         };
         let (damaged, is_store_new) = match lost {
             Lost::Shards(damaged) => (damaged, false),

@@ -210,7 +210,9 @@ impl Operator {
         if !world.hosts.contains_key(&id) {
             self.volumes += 1;
             let seeds = world.hosts.values().map(Host::record).collect();
-            let host = Host::new(id, machine(id.0), seeds, (&world.setting, &mut world.rng));
+            let highest_level = world.newcomers_level();
+            let mut host = Host::new(id, machine(id.0), seeds, (&world.setting, &mut world.rng));
+            host.highest_level = highest_level;
             world.hosts.insert(id, host);
             world.start(id, BTreeSet::new());
         }
@@ -231,7 +233,8 @@ impl Operator {
         }
         if staying.len() < self.nodes {
             let new = machine(self.volumes + 1);
-            return self.ask(AdminRequest::Command(SystemCommand::Join(new)), Asked::Join, world);
+            let join = SystemCommand::JoinAt { node: new, level: world.newcomers_level() };
+            return self.ask(AdminRequest::Command(join), Asked::Join, world);
         }
         if let Some(limits) = self.limits.filter(|limits| *limits != map.limits.0) {
             return self.change(AdminChange::SetLimits(limits), None, Asked::Change, world);

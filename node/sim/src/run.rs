@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skerry_core::history::Counts;
 use skerry_core::ids::NodeId;
+use skerry_core::level::FormatLevel;
 use skerry_core::map::{NodeState, ShardRecord};
 use skerry_core::node::bootstrap;
 use skerry_core::planted::{Planted, plant};
@@ -89,7 +90,8 @@ impl Run {
         let nodes = world.rng.random_range(3..=5);
         let first = NodeId(1);
         let new = machine(1);
-        let host = Host::new(first, new.clone(), Vec::new(), (&world.setting, &mut world.rng));
+        let mut host = Host::new(first, new.clone(), Vec::new(), (&world.setting, &mut world.rng));
+        host.highest_level = world.newcomers_level();
         bootstrap(cluster(), &new, &host.engine).expect("a store in memory never fails");
         host.engine.finish_sync(u64::MAX);
         world.hosts.insert(first, host);
@@ -115,6 +117,7 @@ impl Run {
         self.world.strikes = self.world.rng.random_bool(0.3);
         self.until(SAFETY, |_| false);
         self.heal();
+        self.world.upgrade_all();
         self.hang_one();
         if !self.until(LIVENESS, Self::is_at_rest) {
             self.fail("did not come to rest after the faults");
@@ -305,6 +308,10 @@ pub(crate) fn restless(world: &World) -> Option<String> {
         let alike = members.windows(2).all(|w| w[0].descriptor == w[1].descriptor);
         !record.is_settled() || leaders != 1 || members.len() != record.assigned.len() || !alike
     };
+    let is_level_due = map.level.0 < FormatLevel::NEWEST && world.older().next().is_none();
+    if is_level_due {
+        return Some("every node has the newest format level, and it is not enabled".to_owned());
+    }
     if map.table_named("hashes").is_none() {
         return Some("a table is missing".to_owned());
     }

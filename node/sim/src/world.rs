@@ -3,6 +3,7 @@
 
 mod forger;
 mod full_disks;
+mod releases;
 pub(crate) mod step;
 mod zombies;
 
@@ -316,6 +317,7 @@ impl World {
 
     /// Starts a process on a host that has none, and tells it what is lost.
     pub(crate) fn start_with(&mut self, id: NodeId, lost: Lost) {
+        self.change_release(id);
         let Some(host) = self.hosts.get_mut(&id).filter(|h| !h.is_up() && !h.gone) else { return };
         let start = Start { seed: self.seed, time: self.time, setting: &self.setting };
         host.start(&start, lost).expect("a store that was just opened does not fail");

@@ -8,6 +8,7 @@ use skerry_client::door::{self, Door, Place};
 use skerry_client::secret::Presented;
 use skerry_client::wire::{Wire, required};
 use skerry_core::ids::NodeId;
+use skerry_core::level::FormatLevel;
 use skerry_core::map::MapDelta;
 use skerry_core::system::SystemRefusal;
 use skerry_program::chain::chain;
@@ -71,7 +72,8 @@ fn unclear(why: &str) -> Failed {
 }
 
 async fn join(channel: Channel, presented: Presented, asker: Asker<'_>) -> Result<JoinResponse, Status> {
-    let request = JoinRequest { cluster_id: asker.cluster.0.clone(), node: Some(asker.node.clone().into_wire()) };
+    let (cluster_id, node) = (asker.cluster.0.clone(), Some(asker.node.clone().into_wire()));
+    let request = JoinRequest { cluster_id, node, format_level: FormatLevel::NEWEST.0 };
     let leader = AdminServiceClient::with_interceptor(channel, presented);
     let mut leader = leader.max_decoding_message_size(JOINED_BYTES_MAX);
     Ok(leader.join(request).await?.into_inner())

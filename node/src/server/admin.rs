@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prost::Message;
 use skerry_client::wire::{Wire, all_into, required, status_into_wire};
 use skerry_core::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
+use skerry_core::level::FormatLevel;
 use skerry_core::map::MapDelta;
 use skerry_core::node::{AdminRefusal, AdminReply, AdminRequest, Answer, WantedRecovery};
 use skerry_core::system::{NewNode, SystemCommand, SystemRefusal, SystemReply};
@@ -91,7 +92,8 @@ impl AdminService for Admin {
         }
         self.context.check_cluster(&request.cluster_id)?;
         let node = required::<NewNode>(request.node, "node").map_err(|e| status::status(status::malformed(&e)))?;
-        let result = match self.ask(AdminRequest::Command(SystemCommand::Join(node)), bytes).await? {
+        let join = SystemCommand::JoinAt { node, level: FormatLevel::told(request.format_level) };
+        let result = match self.ask(AdminRequest::Command(join), bytes).await? {
             Ok(AdminReply::Command(SystemReply::Joined(node))) => {
                 // The nodes alone: the rest of a large map comes in pieces, from peers.
                 let nodes = self.context.map().since(Epoch(0)).nodes;

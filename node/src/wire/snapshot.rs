@@ -2,6 +2,7 @@
 
 use skerry_client::wire::{Malformed, Wire, required};
 use skerry_core::ids::{ReplicaId, ShardId};
+use skerry_core::level::FormatLevel;
 use skerry_core::message::{SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
 use skerry_core::time::Version;
 use skerry_proto::v1;
@@ -19,6 +20,7 @@ pub(super) fn offer_out(offer: SnapshotOffer) -> v1::SnapshotOffer {
         last_version: offer.last_version.0,
         request_floor: offer.request_floor.0,
         bytes: offer.bytes,
+        format_level: offer.level.0,
     }
 }
 
@@ -34,6 +36,7 @@ pub(super) fn offer_in(offer: v1::SnapshotOffer) -> Result<SnapshotOffer, Malfor
         last_version: Version(offer.last_version),
         request_floor: Version(offer.request_floor),
         bytes: offer.bytes,
+        level: FormatLevel::told(offer.format_level),
     })
 }
 

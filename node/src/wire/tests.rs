@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use skerry_core::ids::{ClusterId, Incarnation, TableId};
+use skerry_core::level::FormatLevel;
 use skerry_core::log::{EntryKind, LogEntry};
 use skerry_core::map::{Descriptor, Map, Member, Replica, Role, ShardRecord};
 use skerry_core::message::{
@@ -59,6 +60,7 @@ fn messages() -> Vec<PeerMessage> {
             last_version: Version(8),
             request_floor: Version(9),
             bytes: 10,
+            level: FormatLevel(2),
         }),
         PeerMessage::SnapshotChunk(SnapshotChunk {
             shard: ShardId(1),

@@ -87,7 +87,11 @@ async fn orders_and_frames_without_the_secret_are_refused_and_change_nothing() {
         }
         let certify = v1::CertifyRemovalRequest { node_id: 1, incarnation: 1 };
         assert_refused(admin(node.admin(), stranger.clone()).await.certify_removal(certify).await);
-        let join = v1::JoinRequest { cluster_id: "shop".to_owned(), node: Some(v1::NewNode::default()) };
+        let join = v1::JoinRequest {
+            cluster_id: "shop".to_owned(),
+            node: Some(v1::NewNode::default()),
+            ..v1::JoinRequest::default()
+        };
         assert_refused(admin(node.peers(), stranger.clone()).await.join(join).await);
         let mut identity = IdentityServiceClient::with_interceptor(channel(node.admin()).await, stranger.clone());
         assert_refused(identity.found(v1::FoundRequest { cluster_id: "shop".to_owned() }).await);
@@ -110,7 +114,11 @@ async fn each_port_answers_its_own_callers_alone() {
     let known = || of(&secrets());
     let code = |status: Status| status.code();
     let limits = || order(1, Change::SetLimits(v1::MoveLimits { moves_per_node: 3, bytes_per_second: 1 << 20 }));
-    let join = || v1::JoinRequest { cluster_id: "shop".to_owned(), node: Some(v1::NewNode::default()) };
+    let join = || v1::JoinRequest {
+        cluster_id: "shop".to_owned(),
+        node: Some(v1::NewNode::default()),
+        ..v1::JoinRequest::default()
+    };
     for port in [node.grpc(), node.peers()] {
         let refused = admin(port, known()).await.execute(limits()).await.unwrap_err();
         assert_eq!(code(refused), Code::Unimplemented);

@@ -27,6 +27,7 @@ mod panicked;
 mod pause;
 mod python;
 mod refused;
+mod releases;
 mod removed;
 mod secret;
 mod serving;

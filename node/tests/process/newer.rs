@@ -103,7 +103,7 @@ async fn a_volume_that_a_newer_release_has_written_is_refused_and_nothing_of_it_
     }
     let replica = shard_key(ShardId::SYSTEM, state::REPLICA, &[]);
     let before = change_store(&volume, &replica, |mut bytes| {
-        bytes[0] = 2;
+        bytes[0] = 9;
         bytes
     });
     is_refused_as_newer(&mut cluster, "a copy's state");

@@ -1,8 +1,7 @@
-//! Nodes of the release before have one port. They are heard on the clients' port, where that is allowed: but nobody else is.
+//! Nodes of the first release have one port. They are heard on the clients' port, where that is allowed: but nobody else is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 
 use skerry_client::secret::Presented;
 use skerry_proto::v1;
@@ -16,8 +15,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::cluster::Cluster;
 use crate::doors::{channel, forged, send};
-use crate::load::Load;
-use crate::process::{PATIENCE, secrets};
+use crate::process::secrets;
 
 /// What a node says of itself.
 struct Says {
@@ -43,7 +41,7 @@ async fn join(cluster: &Cluster, address: &str) -> u64 {
     let presented = secrets().to_send().remove(0);
     let mut seed = AdminServiceClient::with_interceptor(channel(cluster.nodes[0].peers()).await, presented);
     let node = v1::NewNode { volume: "older".to_owned(), address: address.to_owned(), zone: String::new() };
-    let request = v1::JoinRequest { cluster_id: "shop".to_owned(), node: Some(node) };
+    let request = v1::JoinRequest { cluster_id: "shop".to_owned(), node: Some(node), ..v1::JoinRequest::default() };
     match seed.join(request).await.unwrap().into_inner().result {
         Some(v1::join_response::Result::Joined(joined)) => joined.node_id,
         other => panic!("{other:?}"),
@@ -80,38 +78,4 @@ async fn only_a_node_that_has_no_port_of_its_own_is_heard_on_the_clients_port_an
     served.abort();
     let _aborted = served.await;
     assert_eq!(code(try_as(id, 1).await), Code::Unimplemented, "a node that is down");
-}
-
-/// Names a program of the release before, for the test below.
-const OLDER: &str = "SKERRY_OLDER_NODE";
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_of_the_release_before_changes_to_this_one_node_by_node_under_load() {
-    let Some(older) = std::env::var_os(OLDER) else {
-        eprintln!("skipped: {OLDER} names no program of the release before");
-        return;
-    };
-    let mut cluster = Cluster::empty("shop");
-    cluster.older = Some(older.into());
-    for _ in 0..3 {
-        cluster.add(&[]);
-    }
-    cluster.table("sales", 2).await;
-    let began = Instant::now();
-    let load = Load::start(cluster.database(), "sales", 4, 16);
-    load.run_for(50).await;
-    cluster.older = None;
-    // The last one twice: from this release to this one.
-    for node in [0, 1, 2, 2] {
-        assert!(cluster.nodes[node].stop().success());
-        (cluster.nodes[node].settings().older, cluster.nodes[node].settings().more) =
-            (None, vec!["--accept-older-peers".to_owned()]);
-        cluster.restart(node);
-        cluster.nodes[node].await_ready();
-        load.run_for(50).await;
-    }
-    let fourth = cluster.add(&[]);
-    cluster.nodes[fourth].await_ready();
-    let longest = load.finish().await.longest_pause_after(began);
-    assert!(longest < PATIENCE / 4, "no write was acknowledged for {longest:?}");
 }

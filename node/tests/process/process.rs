@@ -69,12 +69,9 @@ impl Process {
             Some(older) => Command::new(older),
             None => Command::new(env!("CARGO_BIN_EXE_skerry-node")),
         };
-        if self.settings.older.is_none() {
-            command
-                .args(["--peer-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--secret-file"])
-                .arg(secret);
-        }
         command
+            .args(["--peer-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--secret-file"])
+            .arg(secret)
             .arg("--data")
             .arg(self.data())
             .args(["--cluster-id", &self.settings.cluster, "--zone", &self.settings.zone])

@@ -1,6 +1,7 @@
 //! The shard map's records.
 
 use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use skerry_core::level::FormatLevel;
 use skerry_core::map::{
     Consistency, Descriptor, Fragmentation, MapDelta, Member, MoveLimits, NodeRecord, NodeState, Replica, Role,
     ShardRecord, TableRecord,
@@ -204,6 +205,8 @@ impl Wire for MapDelta {
             epoch: self.epoch.0,
             replica_max: self.replica_max.0,
             limits_epoch: self.limits.map_or(0, |(_, epoch)| epoch.0),
+            format_level: self.level.map_or(0, |(level, _)| level.0),
+            format_level_epoch: self.level.map_or(0, |(_, epoch)| epoch.0),
             limits: self.limits.map(|(limits, _)| limits.into_wire()),
             nodes: all_into(self.nodes),
             tables: all_into(self.tables),
@@ -220,6 +223,7 @@ impl Wire for MapDelta {
             epoch: Epoch(m.epoch),
             replica_max: ReplicaId(m.replica_max),
             limits: limits.map(|limits| (limits, Epoch(m.limits_epoch))),
+            level: (m.format_level > 0).then_some((FormatLevel(m.format_level), Epoch(m.format_level_epoch))),
             nodes: all(m.nodes)?,
             tables: all(m.tables)?,
             shards: all(m.shards)?,

@@ -1,6 +1,7 @@
 //! What nodes and shards' leaders report.
 
 use skerry_core::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
+use skerry_core::level::FormatLevel;
 use skerry_core::message::{LedReport, NodeReport, ShardReport};
 use skerry_proto::v1;
 
@@ -52,6 +53,7 @@ impl Wire for NodeReport {
         v1::NodeReport {
             node_id: self.node.0,
             incarnation: self.incarnation.0,
+            format_level: self.level.0,
             address: self.address,
             zone: self.zone,
             map_epoch: self.map_epoch.0,
@@ -68,6 +70,7 @@ impl Wire for NodeReport {
         Ok(Self {
             node: NodeId(m.node_id),
             incarnation: Incarnation(m.incarnation),
+            level: FormatLevel::told(m.format_level),
             address: m.address,
             zone: m.zone,
             map_epoch: Epoch(m.map_epoch),

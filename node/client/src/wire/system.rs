@@ -1,6 +1,7 @@
 //! The system shard's commands, replies and refusals.
 
 use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use skerry_core::level::FormatLevel;
 use skerry_core::map::Fragmentation;
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, Recovery, SystemCommand, SystemRefusal, SystemReply};
 use skerry_proto::v1;
@@ -128,6 +129,12 @@ impl Wire for SystemCommand {
                 given_up: all_into(recovery.given_up),
                 at_ms: recovery.at_ms,
             }),
+            Self::EnableLevel { level, based_on } => {
+                WireCommand::EnableLevel(v1::EnableLevel { format_level: level.0, based_on_epoch: based_on.0 })
+            }
+            Self::JoinAt { node, level } => {
+                WireCommand::JoinAt(v1::JoinAtLevel { node: Some(node.into_wire()), format_level: level.0 })
+            }
         };
         v1::SystemCommand { command: Some(command) }
     }
@@ -162,6 +169,12 @@ impl Wire for SystemCommand {
                     at_ms: m.at_ms,
                 },
             },
+            WireCommand::EnableLevel(m) => {
+                Self::EnableLevel { level: FormatLevel(m.format_level), based_on: Epoch(m.based_on_epoch) }
+            }
+            WireCommand::JoinAt(m) => {
+                Self::JoinAt { node: required(m.node, "node")?, level: FormatLevel::told(m.format_level) }
+            }
         })
     }
 }
@@ -235,6 +248,9 @@ impl Wire for SystemRefusal {
                 WireRefusal::TooLong(v1::TooLong { what, bytes: bytes as u64, allowed: allowed as u64 })
             }
             Self::TokenTooHigh { token, allowed } => WireRefusal::TokenTooHigh(v1::TokenTooHigh { token, allowed }),
+            Self::LevelTooLow { level, enabled } => {
+                WireRefusal::LevelTooLow(v1::LevelTooLow { format_level: level.0, enabled: enabled.0 })
+            }
         };
         v1::SystemRefusal { refusal: Some(refusal) }
     }
@@ -284,6 +300,9 @@ impl Wire for SystemRefusal {
                 Self::TooLong { what: m.what, bytes: size(m.bytes, "bytes")?, allowed: size(m.allowed, "allowed")? }
             }
             WireRefusal::TokenTooHigh(m) => Self::TokenTooHigh { token: m.token, allowed: m.allowed },
+            WireRefusal::LevelTooLow(m) => {
+                Self::LevelTooLow { level: FormatLevel(m.format_level), enabled: FormatLevel(m.enabled) }
+            }
         })
     }
 }

@@ -7,6 +7,7 @@ use skerry_core::command::{
     Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId,
 };
 use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use skerry_core::level::FormatLevel;
 use skerry_core::map::{
     Consistency, Descriptor, Fragmentation, Map, MapDelta, Member, MoveLimits, NodeRecord, NodeState, RecoveryRecord,
     Replica, Role, ShardRecord, TableRecord,
@@ -62,6 +63,7 @@ fn delta() -> MapDelta {
         epoch: Epoch(9),
         replica_max: ReplicaId(7),
         limits: Some((MoveLimits { moves_per_node: 4, bytes_per_second: 1 << 20 }, Epoch(3))),
+        level: Some((FormatLevel(2), Epoch(5))),
         nodes: vec![node(1, NodeState::Active), node(2, NodeState::Draining), node(3, NodeState::Removed)],
         tables: vec![table(1, Fragmentation::Range), table(2, Fragmentation::Hash)],
         shards: vec![ShardRecord {
@@ -87,6 +89,7 @@ fn report() -> NodeReport {
     NodeReport {
         node: NodeId(1),
         incarnation: Incarnation(2),
+        level: FormatLevel(2),
         address: "a:1".into(),
         zone: "z".into(),
         map_epoch: Epoch(9),
@@ -222,6 +225,11 @@ fn admin_commands_come_back_as_they_went() {
             replicas: vec![Replica { node: NodeId(1), id: ReplicaId::NEW }],
             target: Some(vec![NodeId(1)]),
         },
+        SystemCommand::EnableLevel { level: FormatLevel(2), based_on: Epoch(3) },
+        SystemCommand::JoinAt {
+            node: NewNode { volume: "v".into(), address: "a:1".into(), zone: "z".into() },
+            level: FormatLevel(2),
+        },
     ] {
         there_and_back(command);
     }
@@ -254,6 +262,7 @@ fn replies_and_refusals_of_the_system_shard_come_back_as_they_went() {
         SystemRefusal::Bounds(shard),
         SystemRefusal::Limits,
         SystemRefusal::TokenTooHigh { token: 3, allowed: 2 },
+        SystemRefusal::LevelTooLow { level: FormatLevel(2), enabled: FormatLevel(3) },
         SystemRefusal::NotDraining(node),
         SystemRefusal::Uncertified(node),
         SystemRefusal::TooLong { what: "the zone".into(), bytes: 301, allowed: 300 },

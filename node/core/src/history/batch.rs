@@ -19,6 +19,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Keys, and the version that each had to have. `None` = absent.
     pub conditions: Vec<(Vec<u8>, Option<Version>)>,
+    /// The highest version that the client knew of when it sent it, on any shard. `None` = its own need not be above that.
+    pub cause: Option<Version>,
 }
 
 /// One key of a batch.
@@ -35,12 +37,15 @@ pub struct Change {
 impl History {
     /// Adds a batch.
     pub fn record_batch(&mut self, batch: Batch) {
-        let Batch { invoked, returned, outcome, changes, conditions } = batch;
+        let Batch { invoked, returned, outcome, changes, conditions, cause } = batch;
         let number = (outcome == WriteOutcome::Unknown).then(|| {
             self.unknown.push(changes.iter().filter_map(|c| c.value).collect());
             self.unknown.len() - 1
         });
         if let WriteOutcome::Acknowledged(version) = outcome {
+            if let Some(cause) = cause.filter(|cause| version <= *cause) {
+                self.uncaused.push((cause, version));
+            }
             let others = conditions.iter().filter(|(key, _)| !changes.iter().any(|c| c.key == *key));
             for (key, expected) in others {
                 self.note(key, Noted::new(invoked, returned, What::Held { expected: *expected, version }));

@@ -95,7 +95,14 @@ fn order_in_time_is_order_of_versions() {
 fn batch(invoked: u64, returned: u64, outcome: WriteOutcome, changes: &[(&str, Option<u64>)]) -> Batch {
     let change =
         |(key, value): &(&str, Option<u64>)| Change { key: key.as_bytes().into(), value: *value, expires_ms: None };
-    Batch { invoked, returned, outcome, changes: changes.iter().map(change).collect(), conditions: Vec::new() }
+    Batch {
+        invoked,
+        returned,
+        outcome,
+        changes: changes.iter().map(change).collect(),
+        conditions: Vec::new(),
+        cause: None,
+    }
 }
 
 #[test]
@@ -136,7 +143,7 @@ fn a_record_is_absent_from_its_expiry_on_and_not_before() {
         let change = Change { key: b"k".to_vec(), value: Some(1), expires_ms: Some(1_000) };
         let outcome = WriteOutcome::Acknowledged(Version(1));
         let (changes, conditions) = (vec![change], Vec::new());
-        history.record_batch(Batch { invoked: 0, returned: 1, outcome, changes, conditions });
+        history.record_batch(Batch { invoked: 0, returned: 1, outcome, changes, conditions, cause: None });
         history.record_read(b"k", (2, 3), found, walls);
         history.check()
     };
@@ -192,10 +199,33 @@ fn an_unknown_write_that_has_expired_may_have_taken_the_record_with_it() {
         history.record(b"k", put(0, 1, 1, 1));
         let change = Change { key: b"k".to_vec(), value: Some(2), expires_ms: Some(1_000) };
         let outcome = WriteOutcome::Unknown;
-        history.record_batch(Batch { invoked: 2, returned: 3, outcome, changes: vec![change], conditions: vec![] });
+        history.record_batch(Batch {
+            invoked: 2,
+            returned: 3,
+            outcome,
+            changes: vec![change],
+            conditions: vec![],
+            cause: None,
+        });
         history.record_read(b"k", (4, 5), None, (0, latest));
         history.check()
     };
     assert_eq!(check(1_000), vec![]);
     assert!(matches!(check(999)[..], [Violation::StaleRead { .. }]));
+}
+
+#[test]
+fn a_write_is_not_before_what_caused_it() {
+    let checked = |cause, version| {
+        let mut history = History::default();
+        let outcome = WriteOutcome::Acknowledged(Version(version));
+        history.record_batch(Batch { cause, ..batch(0, 1, outcome, &[("a", Some(1))]) });
+        history.check()
+    };
+    assert_eq!(checked(None, 5), []);
+    assert_eq!(checked(Some(Version(4)), 5), []);
+    for cause in [5, 6] {
+        let violation = Violation::EffectBeforeCause { cause: Version(cause), version: Version(5) };
+        assert_eq!(checked(Some(Version(cause)), 5), [violation]);
+    }
 }

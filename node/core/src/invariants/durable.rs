@@ -55,6 +55,7 @@ mod tests {
             is_log_alike: true,
             last_version: Version(0),
             request_floor: Version(0),
+            level: crate::level::FormatLevel::FIRST,
         }
     }
 

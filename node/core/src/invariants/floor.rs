@@ -2,15 +2,13 @@
 //! made yet.
 
 use super::{Broken, broken};
+use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::replica::Summary;
 use crate::time::Version;
 
-/// How far ahead of all clocks and versions a request may say that it was issued.
-const AHEAD_MS: u64 = 1_000;
-
 /// Looks at one replica. `wall_ms` = the latest that any clock of a node or client has shown.
 pub fn check(copy: &Summary, wall_ms: u64) -> Result<(), Broken> {
-    let highest = copy.last_version.max(Version::at_ms(wall_ms)).wall_ms() + AHEAD_MS;
+    let highest = copy.last_version.max(Version::at_ms(wall_ms)).wall_ms() + ISSUED_AHEAD_MS_MAX;
     if copy.is_blank || copy.request_floor.wall_ms() <= highest {
         return Ok(());
     }

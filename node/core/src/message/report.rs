@@ -1,6 +1,7 @@
 //! What nodes tell the steward.
 
 use crate::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId};
+use crate::level::FormatLevel;
 use crate::map::{Descriptor, Member};
 use crate::time::Version;
 
@@ -20,6 +21,8 @@ pub struct NodeReport {
     pub node: NodeId,
     /// Which start.
     pub incarnation: Incarnation,
+    /// The highest format level that its program reads and writes.
+    pub level: FormatLevel,
     /// Where it is reached.
     pub address: String,
     /// Its zone.
@@ -97,7 +100,7 @@ pub struct ShardReport {
     pub term: u64,
     /// Members that have all that is committed and were heard of lately, the leader included.
     pub in_sync: Vec<ReplicaId>,
-    /// Estimated bytes of the shard's records.
+    /// Bytes of the shard's records: exact after a pass over all of them, estimated from then on.
     pub bytes: u64,
     /// Snapshot bytes sent for the move under way, and estimated in all. Zeroes = none under way.
     pub moving: (u64, u64),

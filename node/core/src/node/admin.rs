@@ -4,6 +4,7 @@
 use crate::duty::Duty;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{Incarnation, NodeId, ShardId, Token};
+use crate::level::FormatLevel;
 use crate::map::NodeState;
 use crate::message::PeerMessage;
 use crate::node::stewardship::Verdict;
@@ -33,6 +34,7 @@ impl Node {
         let commands = self.stewardship.round(self.map.known(), self.ticks, now);
         let transfers = self.stewardship.transfers(self.map.known(), self.ticks, now);
         if let Some(system) = self.replicas.system_leader().filter(|r| !r.has_system_commands()) {
+            self.stewardship.proposes(&commands);
             for command in commands {
                 system.system_command(command, None);
             }
@@ -86,6 +88,7 @@ impl Node {
 
     fn admin_of_leader(&mut self, token: Token, request: AdminRequest, now: Now) {
         let leader = self.known_system_leader();
+        let request = self.readable_to_all(request);
         let refused = self.refuse_command(&request, now);
         let Some(system) = self.replicas.system_leader() else {
             return self.outbox.answer_admin(token, Err(AdminRefusal::NotLeader { leader }));
@@ -111,6 +114,17 @@ impl Node {
             AdminRequest::SystemCopy | AdminRequest::RecoverSystem(_) => {}
         }
         self.replicas.touch(ShardId::SYSTEM);
+    }
+
+    /// While the first level is enabled some node may not read at which level another joins, and none can be too low for it.
+    fn readable_to_all(&self, request: AdminRequest) -> AdminRequest {
+        let enabled = self.map.levels().enabled().max(self.map.known().level.0).max(self.stewardship.enabling());
+        if let AdminRequest::Command(SystemCommand::JoinAt { node, .. }) = &request
+            && enabled == FormatLevel::FIRST
+        {
+            return AdminRequest::Command(SystemCommand::Join(node.clone()));
+        }
+        request
     }
 
     /// What is refused before it is in the log, since only the leader can judge it, or since it has no place there.

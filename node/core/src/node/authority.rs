@@ -34,6 +34,8 @@ pub(super) enum Subject {
     Shard(ShardId),
     /// A table that is dropped.
     Dropped(TableId),
+    /// The format level that is enabled.
+    Level,
     /// This node, in its present start or a later one.
     Start,
 }

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::EngineWrite;
-use crate::engine::{own, own_key};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
+use crate::level::LevelTooHigh;
 use crate::liveness::Liveness;
 use crate::map::{Map, NodeRecord, ShardRecord, home_of};
 use crate::node::Identity;
-use crate::node::authority::Authority;
+use crate::node::authority::{Authority, Subject};
+use crate::node::levels::{Levels, nodes_write};
 use crate::node::replicas::Replicas;
 
 /// Owner of the map, and of what is known of other nodes' maps.
@@ -24,6 +25,8 @@ pub(super) struct KnownMap {
     /// True if the map has all there was at its epoch: of pieces, the last has come.
     is_whole: bool,
     authority: Authority,
+    /// The format level that is enabled.
+    levels: Levels,
     /// Whom the map was last asked of, counted.
     asked: u64,
     /// Epochs that other nodes are known to have.
@@ -43,12 +46,13 @@ pub(super) struct Here<'a> {
 
 impl KnownMap {
     /// A map of the known nodes alone, which is to be looked at.
-    pub(super) fn of_nodes(identity: &Identity, nodes: Vec<NodeRecord>) -> Self {
+    pub(super) fn of_nodes(identity: &Identity, levels: Levels, nodes: Vec<NodeRecord>) -> Self {
         Self {
             map: Arc::new(Map::of_nodes(identity.cluster.clone(), nodes)),
             has_changed: true,
             is_whole: false,
             authority: Authority::default(),
+            levels,
             asked: identity.node.0,
             epochs: BTreeMap::new(),
         }
@@ -84,9 +88,25 @@ impl KnownMap {
         self.has_changed = true;
     }
 
-    /// The write that keeps the nodes for the next start.
+    /// What this node knows of format levels.
+    pub(super) fn levels(&self) -> &Levels {
+        &self.levels
+    }
+
+    /// Takes over the format level that the map says is enabled, once that is confirmed.
+    ///
+    /// # Errors
+    ///
+    /// Of a level that this node's program does not have.
+    pub(super) fn learn_level(&mut self, here: Here<'_>) -> Result<(), LevelTooHigh> {
+        let level = self.map.level.0;
+        let is_new = level > self.levels.enabled() && self.is_confirmed(Subject::Level, here);
+        if is_new { self.levels.learn(level) } else { Ok(()) }
+    }
+
+    /// The write that keeps the nodes, and the level, for the next start.
     pub(super) fn nodes_write(&self) -> EngineWrite {
-        nodes_write(self.map.nodes.values().cloned().collect())
+        nodes_write(self.levels.enabled(), self.map.nodes.values().cloned().collect())
     }
 
     /// For a test that is told what the map is.
@@ -94,11 +114,6 @@ impl KnownMap {
     pub(super) fn edit(&mut self) -> (&mut Map, &mut Authority) {
         (Arc::make_mut(&mut self.map), &mut self.authority)
     }
-}
-
-/// The store's record of the nodes that this one knows, for its next start.
-pub(super) fn nodes_write(nodes: Vec<NodeRecord>) -> EngineWrite {
-    EngineWrite::Put(own_key(own::NODES), crate::codec::encode(&nodes))
 }
 
 #[cfg(test)]

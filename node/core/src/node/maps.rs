@@ -45,9 +45,11 @@ impl Node {
 
     /// Makes the copies that a new shard starts with here, and ends those that belong here no more.
     pub(super) fn follow_map(&mut self, map: &Map, engine: &dyn Engine) -> Result<(), EngineError> {
+        self.map.begin_look();
+        let (known, here, _) = self.map_here();
+        known.learn_level(here).map_err(EngineError::unreadable)?;
         engine.write(vec![self.map.nodes_write()])?;
         self.disk.syncs().written();
-        self.map.begin_look();
         // A piece does not tell which ids were given by then.
         if self.map.is_whole() && self.tombstones.are_any_forgotten() && self.may_bound() {
             self.tombstones.bound(&self.identity, map, engine)?;

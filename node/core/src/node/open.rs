@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use crate::codec;
 use crate::engine::{Engine, EngineError, family, own, own_key, state};
 use crate::ids::{ClusterId, ReplicaId, ShardId};
+use crate::level::FormatLevel;
 use crate::log::RecoveredLog;
-use crate::map::NodeRecord;
 use crate::node::disk::Disk;
 use crate::node::forgotten::Forgotten;
 use crate::node::garbage::{Garbage, Wipe};
-use crate::node::known_map::{KnownMap, nodes_write};
+use crate::node::known_map::KnownMap;
+use crate::node::levels::{self, Levels, nodes_write};
 use crate::node::others::Others;
 use crate::node::outbox::Outbox;
 use crate::node::replicas::Replicas;
@@ -46,7 +46,7 @@ pub fn bootstrap(cluster: ClusterId, first: &NewNode, engine: &dyn Engine) -> Re
     let (mut writes, last_version) = first_records(&mut system);
     let state = ReplicaState { last_version, ..ReplicaState::first(replica, record.descriptor) };
     writes.push(state.write());
-    writes.push(nodes_write(system.map().nodes.values().cloned().collect()));
+    writes.push(nodes_write(FormatLevel::FIRST, system.map().nodes.values().cloned().collect()));
     engine.write(writes)
 }
 
@@ -75,18 +75,24 @@ impl Node {
             engine.sync()?;
         }
         let stored = stored(engine)?;
-        let known = engine.get(&own_key(own::NODES))?;
-        let mut nodes: Vec<NodeRecord> = match known {
-            Some(bytes) => codec::decode("known nodes", &bytes).map_err(EngineError::unreadable)?,
-            None => Vec::new(),
-        };
+        let known = levels::known(engine.get(&own_key(own::NODES))?).map_err(EngineError::unreadable)?;
+        let (enabled, mut nodes) = known;
+        let levels = Levels::open(enabled, config.highest_level).map_err(EngineError::unreadable)?;
+        for state in stored.replicas.values() {
+            levels.highest().admit(state.level).map_err(EngineError::unreadable)?;
+        }
         nodes.extend(config.seeds.iter().cloned());
         let forgotten = Forgotten::open(recovered.is_store_new, engine)?;
-        let seed = config.seed ^ identity.node.0;
+        let setup = Setup {
+            node: identity.node,
+            seed: config.seed ^ identity.node.0,
+            requests_max: config.requests_max,
+            highest_level: config.highest_level,
+        };
         let mut node = Self {
             ticks: 0,
-            map: KnownMap::of_nodes(&identity, nodes),
-            replicas: Replicas::new(Setup { node: identity.node, seed, requests_max: config.requests_max }),
+            map: KnownMap::of_nodes(&identity, levels, nodes),
+            replicas: Replicas::new(setup),
             tombstones: Tombstones::open(stored.tombstones, forgotten),
             garbage: Garbage::open(stored.garbage),
             disk: Disk::new(config.log_stall_ticks),

@@ -2,6 +2,7 @@
 
 use crate::answer::{AdminRefusal, AdminReply, Answer};
 use crate::ids::{NodeId, Token};
+use crate::level::FormatLevel;
 use crate::message::PeerMessage;
 use crate::replica::{AnswerRoom, Collected, TimeLimit};
 
@@ -54,8 +55,8 @@ impl Outbox {
     }
 
     /// For a replica that may answer reads, before it wants anything done. [`Self::take_with_room`] takes it up again.
-    pub(super) fn collected(&self, time_limit: TimeLimit) -> Collected {
-        Collected { answer_room: self.answer_room, time_limit, ..Collected::default() }
+    pub(super) fn collected(&self, time_limit: TimeLimit, level: FormatLevel) -> Collected {
+        Collected { answer_room: self.answer_room, time_limit, level, ..Collected::default() }
     }
 
     /// What a replica wants sent and answered.
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn only_a_replica_that_answers_reads_takes_of_the_room() {
         let mut outbox = Outbox::default();
-        let room = |outbox: &Outbox| outbox.collected(TimeLimit::default()).answer_room.0;
+        let room = |outbox: &Outbox| outbox.collected(TimeLimit::default(), FormatLevel::FIRST).answer_room.0;
         outbox.has_room_for(100);
         outbox.take(&mut Collected::default());
         assert_eq!(room(&outbox), 100);

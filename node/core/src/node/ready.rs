@@ -91,7 +91,8 @@ impl Node {
 
     /// What a replica may take for its answers, before it wants anything done.
     pub(super) fn collected(&self, now: Now) -> Collected {
-        self.outbox.collected(TimeLimit(self.others.clocks().confirmed_ms(now)))
+        let time_limit = TimeLimit(self.others.clocks().confirmed_ms(now));
+        self.outbox.collected(time_limit, self.map.levels().enabled())
     }
 
     fn confirmed(&mut self, shard: ShardId, duty: Duty, now: Now) {

@@ -101,6 +101,7 @@ impl Node {
         NodeReport {
             node: self.identity.node,
             incarnation: self.identity.incarnation,
+            level: self.map.levels().highest(),
             address: self.identity.address.clone(),
             zone: self.identity.zone.clone(),
             map_epoch: self.map.known().epoch,
@@ -120,7 +121,7 @@ fn shard_report(replica: &Replica) -> ShardReport {
         leader: replica.id(),
         term: replica.term(),
         in_sync: replica.in_sync().into_iter().collect(),
-        // What was ever put only rises: above what a steward takes, it is as much.
+        // An estimate may be above what a steward takes: then it is as much.
         bytes: replica.state().bytes.min(BYTES_MAX),
         moving: (replica.moving().0.min(BYTES_MAX), replica.moving().1.min(BYTES_MAX)),
     }

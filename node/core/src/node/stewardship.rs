@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{Epoch, Incarnation, NodeId, ShardId, Token};
+use crate::level::FormatLevel;
 use crate::map::{Map, NodeState, ShardRecord};
 use crate::message::{CertifyAnswer, PeerMessage, Report};
 use crate::node::{Certificate, Removal, Status};
@@ -51,6 +52,8 @@ pub(super) struct Stewardship {
     certifications: Vec<(Token, Certification)>,
     nonces: u64,
     issued: Issued,
+    /// The highest format level that it has proposed to enable in this term.
+    enabling: FormatLevel,
 }
 
 /// What became of a question whether a node may be removed.
@@ -74,6 +77,7 @@ impl Stewardship {
             certifications: Vec::new(),
             nonces: 0,
             issued: Issued::default(),
+            enabling: FormatLevel::FIRST,
         }
     }
 
@@ -91,6 +95,7 @@ impl Stewardship {
         self.term = term;
         self.reports = Reports::new(now.monotonic_ms);
         self.issued = Issued::default();
+        self.enabling = FormatLevel::FIRST;
         self.settled = None;
         Some(std::mem::take(&mut self.certifications).into_iter().map(|(token, _)| token).collect())
     }
@@ -131,6 +136,17 @@ impl Stewardship {
             self.settled = is_settled.then_some(map.epoch);
         }
         commands
+    }
+
+    /// Commands go into the log: those that come after them may find the level enabled that they ask for.
+    pub(super) fn proposes(&mut self, commands: &[SystemCommand]) {
+        let highest = commands.iter().map(SystemCommand::level).max().unwrap_or_default();
+        self.enabling = self.enabling.max(highest);
+    }
+
+    /// The highest format level that it has proposed to enable.
+    pub(super) fn enabling(&self) -> FormatLevel {
+        self.enabling
     }
 
     /// Leaderships that are to go to other nodes, now and then: to whom each is to be said.

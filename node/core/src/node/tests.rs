@@ -302,7 +302,7 @@ fn the_log_learns_of_a_copys_end_only_once_the_store_has_it() {
 }
 
 #[test]
-fn a_stamp_is_the_highest_version_within_a_second_after_now() {
+fn a_stamp_is_the_highest_version_within_half_a_second_after_now() {
     let engine = Memory::default();
     let mut node = node(&engine);
     let wall = NOW.wall_ms;

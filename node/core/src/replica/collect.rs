@@ -5,7 +5,9 @@ use crate::answer::{Answer, Refusal};
 use crate::codec;
 use crate::command::Command;
 use crate::engine::{Engine, EngineError};
-use crate::ids::{ReplicaId, Token};
+use crate::ids::{ReplicaId, ShardId, Token};
+use crate::level::FormatLevel;
+use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::log::LogEntry;
 use crate::planted::{Planted, is_planted};
 use crate::replica::consensus::reads::Reader;
@@ -82,10 +84,14 @@ impl Replica {
         if !self.is_leader() || self.consensus.is_handing_over() {
             return;
         }
+        self.propose_level(out.level);
+        // A shard's time follows what is issued, and so no further than it follows a clock.
+        let ahead = Now { wall_ms: now.wall_ms.saturating_add(ISSUED_AHEAD_MS_MAX), ..now };
+        let issued_until_ms = out.time_limit.limited(ahead).wall_ms;
         let mut proposed_bytes = 0;
         while self.consensus.proposals().has_writes() && !self.writes_wait(proposed_bytes) {
             let machine = &self.machine;
-            let refuse = |command: &Command| refuse_issued(machine, command, now.wall_ms);
+            let refuse = |command: &Command| refuse_issued(machine, command, issued_until_ms);
             let mut batch = self.consensus.proposals_mut().next_batch(refuse, &mut out.answers);
             if batch.commands.is_empty() {
                 break;
@@ -108,6 +114,19 @@ impl Replica {
             {
                 self.consensus.proposals_mut().put_back_system(commands, waiters);
             }
+        }
+    }
+
+    /// Before the first write under a format level that has been enabled, the shard's copies are told to follow its rules:
+    /// once it is committed, all that comes later is applied by them, whoever leads.
+    fn propose_level(&mut self, enabled: FormatLevel) {
+        let is_due_early = is_planted(Planted::LevelUsedBeforeEnabled);
+        let wanted = if is_due_early { self.machine.highest_level() } else { enabled };
+        let (term, shard) = (self.term(), self.descriptor().shard);
+        let is_due = wanted > self.level() && self.level_proposed != (term, wanted) && shard != ShardId::SYSTEM;
+        let may = is_due && self.consensus.proposals().has_writes();
+        if may && self.propose_payload(&Payload::Level(wanted), Vec::new()) {
+            self.level_proposed = (term, wanted);
         }
     }
 
@@ -191,9 +210,9 @@ impl Replica {
 /// Refuses a request id from the future, by the clock that goes into the log with it: were many such remembered, the
 /// table would forget all others, and refuse every request from now until then. Above the floor there is always
 /// something left that is taken.
-fn refuse_issued(machine: &StateMachine, command: &Command, wall_ms: u64) -> Option<Refusal> {
+fn refuse_issued(machine: &StateMachine, command: &Command, latest_ms: u64) -> Option<Refusal> {
     let request = command.request.filter(|_| !is_planted(Planted::IssuedInFuture))?;
-    let allowed = machine.issued_max(wall_ms);
+    let allowed = machine.issued_max(latest_ms);
     let shard = machine.descriptor().shard;
     (request.issued > allowed).then_some(Refusal::RequestTooNew { shard, allowed })
 }

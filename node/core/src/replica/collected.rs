@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::duty::Duty;
 use crate::ids::{NodeId, Token};
+use crate::level::FormatLevel;
 use crate::log::LogWrite;
 use crate::message::PeerMessage;
 use crate::time::Now;
@@ -44,6 +45,8 @@ pub(crate) struct Collected {
     pub(crate) answer_room: AnswerRoom,
     /// How far shards' time may follow the clock.
     pub(crate) time_limit: TimeLimit,
+    /// The format level that is enabled, as far as the node knows.
+    pub(crate) level: FormatLevel,
     /// What the node has to do by itself, since this copy's leadership is confirmed.
     pub(crate) duties: Vec<Duty>,
     pub(crate) wants_sync: bool,

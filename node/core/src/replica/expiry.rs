@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::answer::{Answer, Refusal};
 use crate::command::{Command, Read};
 use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key};
-use crate::ids::{ShardId, Token};
+use crate::ids::Token;
 use crate::planted::{Planted, is_planted};
 use crate::record;
 use crate::replica::consensus::reads::Reader;
@@ -43,7 +43,6 @@ impl Replica {
     pub(crate) fn wants_sweep(&self, now: Now) -> bool {
         self.is_leader()
             && self.machine.is_sweep_due(now.wall_ms)
-            && self.descriptor().shard != ShardId::SYSTEM
             && !self.is_blank()
             && self.consensus.has_committed_in_term()
             && !self.consensus.is_handing_over()

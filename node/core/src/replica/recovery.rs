@@ -72,7 +72,8 @@ impl Replica {
     /// True unless the log has an entry that this release cannot read: then this copy cannot go on alone.
     pub(crate) fn can_read_log(&self) -> bool {
         let entries = self.consensus.entries_from(self.machine.applied().0 + 1);
-        entries.is_ok_and(|entries| entries.iter().all(|entry| content::read(entry).is_ok()))
+        let highest = self.machine.highest_level();
+        entries.is_ok_and(|entries| entries.iter().all(|entry| content::read(entry, highest).is_ok()))
     }
 
     /// Applies all that the log has.

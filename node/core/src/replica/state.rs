@@ -1,10 +1,12 @@
 //! What the store keeps of a replica beside its records: who it is, and how far its records are.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Undecodable};
 use crate::engine::{EngineWrite, shard_key, state};
 use crate::ids::{ReplicaId, ShardId};
+use crate::level::FormatLevel;
 use crate::log::INDEX_MAX;
 use crate::log::RecoveredLog;
 use crate::map::Descriptor;
@@ -28,13 +30,16 @@ pub struct ReplicaState {
     pub last_version: Version,
     /// Requests issued at or before this are refused.
     pub request_floor: Version,
-    /// Estimate of the bytes of the shard's records: what was put, less what is known deleted.
+    /// Bytes of the shard's records, as this copy has counted or estimated them: others may have another number.
     pub bytes: u64,
     /// True until its snapshot is complete: its records mean nothing. What it voted and acknowledged is in its log.
     pub blank: bool,
     /// True from a snapshot's end until an entry after it is applied. If the log does not begin at `applied` by then, the
     /// log is from before the snapshot, which stands for all of it.
     pub from_snapshot: bool,
+    /// Whose rules the shard's copies follow, since an entry of their log said so. Never lowered.
+    #[serde(skip)]
+    pub level: FormatLevel,
 }
 
 impl ReplicaState {
@@ -54,6 +59,7 @@ impl ReplicaState {
             bytes: 0,
             blank: true,
             from_snapshot: false,
+            level: FormatLevel::FIRST,
         }
     }
 
@@ -69,12 +75,23 @@ impl ReplicaState {
 
     /// The write that keeps it.
     pub fn write(&self) -> EngineWrite {
-        EngineWrite::Put(shard_key(self.descriptor.shard, state::REPLICA, &[]), codec::encode(self))
+        EngineWrite::Put(shard_key(self.descriptor.shard, state::REPLICA, &[]), self.encode())
+    }
+
+    /// A release of the first level reads it for as long as the shard is of that level.
+    fn encode(&self) -> Bytes {
+        match self.level {
+            FormatLevel::FIRST => codec::encode(self),
+            later => codec::encode_extended(&(self, later)),
+        }
     }
 
     /// What the store holds.
     pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
-        codec::decode("replica state", bytes)
+        match codec::decode_extended::<(Self, FormatLevel)>("replica state", bytes)? {
+            Some((state, level)) => Ok(Self { level, ..state }),
+            None => codec::decode("replica state", bytes),
+        }
     }
 
     /// What the store holds under a shard's key.
@@ -98,6 +115,7 @@ impl ReplicaState {
         let is_sound = self.replica.0 != 0
             && self.applied.0 <= INDEX_MAX
             && self.applied.1 <= INDEX_MAX
+            && (FormatLevel::FIRST..=FormatLevel::MAX).contains(&self.level)
             && self.descriptor.end.as_ref().is_none_or(|end| *end >= self.descriptor.start)
             && (is_empty || check_members(&self.descriptor).is_ok());
         if is_sound { Ok(()) } else { Err(self.unsound()) }
@@ -119,8 +137,8 @@ mod tests {
             index,
             term,
             kind: EntryKind::Normal,
-            data: bytes::Bytes::new(),
-            context: bytes::Bytes::new(),
+            data: Bytes::new(),
+            context: Bytes::new(),
         };
         RecoveredLog { start: (start, 1), entries: entries.into_iter().map(entry).collect(), ..RecoveredLog::default() }
     }
@@ -157,9 +175,14 @@ mod tests {
         let table = crate::ids::TableId(1);
         let descriptor = Descriptor { shard: ShardId(1), table, members: vec![member], ..Descriptor::default() };
         let state = ReplicaState::first(ReplicaId(1), descriptor);
-        let bytes = codec::encode(&state);
-        assert_eq!(ReplicaState::decode_of(ShardId(1), &bytes), Ok(state));
+        let bytes = state.encode();
+        assert_eq!(ReplicaState::decode_of(ShardId(1), &bytes), Ok(state.clone()));
         assert!(ReplicaState::decode_of(ShardId(2), &bytes).is_err());
+        assert_eq!(bytes, codec::encode(&state), "a shard of the first level is kept as the first releases keep it");
+        let later = ReplicaState { level: FormatLevel(2), ..state };
+        assert_eq!(ReplicaState::decode_of(ShardId(1), &later.encode()), Ok(later.clone()));
+        let error = codec::decode::<ReplicaState>("replica state", &later.encode()).unwrap_err();
+        assert!(error.is_newer, "a release of the first level does not take it for damage: {error}");
     }
 
     #[cfg(feature = "planted")]

@@ -6,6 +6,8 @@
 pub(super) mod content;
 mod read;
 pub(super) mod requests;
+mod sizes;
+mod snapshot;
 mod sweep;
 mod system_records;
 
@@ -19,12 +21,12 @@ use crate::codec;
 use crate::command::{Command, Condition, Expected, Mutation, Outcome, Read, Record, RequestId};
 use crate::engine::{Engine, EngineError, EngineWrite, data_end, data_key};
 use crate::ids::ShardId;
-use crate::limits::ISSUED_AHEAD_MS_MAX;
+use crate::level::FormatLevel;
 use crate::log::{EntryKind, LogEntry};
 use crate::map::Descriptor;
-use crate::message::SnapshotOffer;
 use crate::planted::{Planted, is_planted};
 use crate::record;
+use crate::replica::Setup;
 use crate::replica::members::{MemberChange, changed};
 use crate::replica::state::ReplicaState;
 use crate::system::state::SystemState;
@@ -38,6 +40,7 @@ pub(crate) use system_records::first_records;
 use content::{Content, Payload};
 use read::Times;
 use requests::{Known, Requests};
+use sizes::{Sizes, size_of};
 use sweep::Sweep;
 use system_records::load_system;
 
@@ -75,6 +78,9 @@ pub(super) struct StateMachine {
     /// Only in the system shard.
     system: Option<SystemState>,
     sweep: Sweep,
+    sizes: Sizes,
+    /// The highest format level that this node reads.
+    highest_level: FormatLevel,
     /// The index of an entry that this release cannot read, and that nothing is applied from on.
     unreadable: Option<u64>,
     batch: Batch,
@@ -85,6 +91,8 @@ struct Batch {
     writes: Vec<EngineWrite>,
     /// What the writes so far make of the records. `None` = absent.
     records: BTreeMap<Bytes, Option<Bytes>>,
+    /// Bytes of the records that conditions of the command at hand have looked at.
+    found: BTreeMap<Bytes, u64>,
     requests: Vec<(RequestId, Outcome)>,
 }
 
@@ -94,16 +102,19 @@ pub(super) trait Overwritten {
 }
 
 impl StateMachine {
-    /// As the store has it. `requests_max` = request ids that it remembers.
-    pub(super) fn open(state: ReplicaState, requests_max: usize, engine: &dyn Engine) -> Result<Self, EngineError> {
+    /// As the store has it.
+    pub(super) fn open(state: ReplicaState, setup: Setup, engine: &dyn Engine) -> Result<Self, EngineError> {
         let shard = state.descriptor.shard;
-        let requests = Requests::load(requests_max, state.request_floor, shard, engine)?;
+        let requests = Requests::load(setup.requests_max, state.request_floor, shard, engine)?;
         let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
-        Ok(Self::new(state, requests, system))
+        let enabled = system.as_ref().map_or(state.level, |system| system.map().level.0);
+        setup.highest_level.admit(enabled).map_err(EngineError::unreadable)?;
+        Ok(Self::new(state, requests, system, setup.highest_level))
     }
 
-    fn new(state: ReplicaState, requests: Requests, system: Option<SystemState>) -> Self {
-        Self { state, requests, system, sweep: Sweep::new(), unreadable: None, batch: Batch::default() }
+    fn new(state: ReplicaState, requests: Requests, system: Option<SystemState>, highest_level: FormatLevel) -> Self {
+        let (sweep, sizes, batch) = (Sweep::new(), Sizes::new(state.bytes), Batch::default());
+        Self { state, requests, system, sweep, sizes, highest_level, unreadable: None, batch }
     }
 
     /// As of the last applied entry.
@@ -131,6 +142,11 @@ impl StateMachine {
         self.system.as_ref()
     }
 
+    /// The highest format level that this node reads.
+    pub(super) fn highest_level(&self) -> FormatLevel {
+        self.highest_level
+    }
+
     /// The index of the entry that cannot be read, if one was met.
     pub(super) fn unreadable(&self) -> Option<u64> {
         self.unreadable
@@ -139,57 +155,7 @@ impl StateMachine {
     /// The records are not this copy's any more: a snapshot is to bring them, and what could not be read with them.
     pub(super) fn give_up(&mut self) {
         let state = ReplicaState { blank: true, ..self.state.clone() };
-        *self = Self::new(state, self.requests.emptied(), None);
-    }
-
-    /// What there was of a snapshot is wiped. Where its log may begin goes on to matter.
-    pub(super) fn wiped(&mut self) {
-        let ReplicaState { replica, applied, from_snapshot, .. } = self.state;
-        let blank = ReplicaState::blank(replica, self.state.descriptor.shard);
-        self.state = ReplicaState { applied, from_snapshot, ..blank };
-    }
-
-    /// A snapshot begins to come in. It is marked so in the store, and remains of request ids go.
-    pub(super) fn snapshot_begins(&mut self, descriptor: &Descriptor, engine: &dyn Engine) -> Result<(), EngineError> {
-        self.state.descriptor = descriptor.clone();
-        let mut writes = Vec::new();
-        if !is_planted(Planted::RemainsOfRequests) {
-            writes = requests::deletes(descriptor.shard, engine)?;
-        }
-        writes.push(self.state.write());
-        engine.write(writes)
-    }
-
-    /// Stores a piece of a snapshot that is not the last.
-    pub(super) fn snapshot_piece(&mut self, writes: Vec<EngineWrite>, engine: &dyn Engine) -> Result<(), EngineError> {
-        self.requests = self.requests.emptied();
-        engine.write(writes)
-    }
-
-    /// Stores the last piece of a snapshot, and stands at its index from here on.
-    pub(super) fn snapshot_ends(
-        &mut self,
-        offer: &SnapshotOffer,
-        mut writes: Vec<EngineWrite>,
-        engine: &dyn Engine,
-    ) -> Result<(), EngineError> {
-        let shard = offer.descriptor.shard;
-        self.state = ReplicaState {
-            applied: (offer.index, offer.index_term),
-            last_version: offer.last_version,
-            request_floor: offer.request_floor,
-            bytes: offer.bytes,
-            blank: false,
-            from_snapshot: !is_planted(Planted::SnapshotForgotten),
-            ..self.state.clone()
-        };
-        writes.push(self.state.write());
-        engine.write(writes)?;
-        self.requests = self.requests.reloaded(offer.request_floor, shard, engine)?;
-        if shard == ShardId::SYSTEM {
-            self.system = Some(load_system(engine)?);
-        }
-        Ok(())
+        *self = Self::new(state, self.requests.emptied(), None, self.highest_level);
     }
 
     /// What the store holds, by the shard's time. `None` = the wanted keys are not in the shard's bounds.
@@ -201,7 +167,7 @@ impl StateMachine {
 
     /// True if there are records to look at for those that have ended by this time.
     pub(super) fn is_sweep_due(&self, now_ms: u64) -> bool {
-        self.sweep.is_due(self.state.applied.0, now_ms)
+        self.sweep.is_due(self.state.applied.0, now_ms, self.sizes.is_doubtful())
     }
 
     /// Looks at the next records.
@@ -211,19 +177,22 @@ impl StateMachine {
 
     /// A slice is done, its deletes are in the entry of this index, if there are any.
     pub(super) fn looked_at(&mut self, slice: Slice, entry: Option<u64>) {
+        self.sizes.counted(slice.live(), slice.next());
+        self.state.bytes = self.sizes.bytes();
         self.sweep.done(slice, entry);
     }
 
     /// Deletes that were under way may never be applied: all records must be looked at anew.
     pub(super) fn forget_sweep(&mut self) {
         self.sweep.forget();
+        self.sizes.forget_pass();
     }
 
-    /// The latest issue time of a request id that may be taken now.
-    pub(super) fn issued_max(&self, wall_ms: u64) -> Version {
-        let latest = self.state.last_version.wall_ms().max(wall_ms.min(WALL_MS_MAX));
+    /// The latest issue time of a request id that may be taken now: a little ahead of the clock, and whatever the shard
+    /// has given itself, which may be further ahead. Not ahead of that: versions follow what is issued, and would run away.
+    pub(super) fn issued_max(&self, latest_ms: u64) -> Version {
         let above_floor = Version(self.requests.floor().0.saturating_add(1));
-        Version::at_ms(latest + ISSUED_AHEAD_MS_MAX).max(above_floor)
+        Version::at_ms(latest_ms.min(WALL_MS_MAX)).max(self.state.last_version).max(above_floor)
     }
 
     /// Request ids that are remembered.
@@ -231,13 +200,17 @@ impl StateMachine {
         self.requests.len() as u64
     }
 
-    /// Hash of all that is replicated, as of the last flush.
+    /// Hash of all that is replicated, as of the last flush. Tombstones go at other times from one copy than from another:
+    /// they count as little as what they stand for.
     pub(super) fn state_hash(&self, engine: &dyn Engine) -> Result<u64, EngineError> {
         let mut hash = Xxh3::new();
-        let ReplicaState { descriptor, last_version, bytes, .. } = &self.state;
+        let ReplicaState { descriptor, last_version, level, .. } = &self.state;
         let (start, end) =
             (data_key(descriptor.table, &descriptor.start), data_end(descriptor.table, descriptor.end.as_deref()));
         engine.scan(&start, &end, &mut |key, value| {
+            if record::is_tombstone(value) {
+                return ControlFlow::Continue(());
+            }
             for part in [key, value] {
                 hash.update(&(part.len() as u64).to_be_bytes());
                 hash.update(part);
@@ -246,14 +219,14 @@ impl StateMachine {
         })?;
         hash.update(&codec::encode(descriptor));
         hash.update(&last_version.0.to_be_bytes());
-        hash.update(&bytes.to_be_bytes());
+        hash.update(&level.0.to_be_bytes());
         self.requests.hash(&mut hash);
         Ok(hash.digest())
     }
 
     /// Applies the next entry in memory; [`Self::flush`] writes it.
     pub(super) fn apply(&mut self, entry: &LogEntry, engine: &dyn Engine) -> Result<Step, EngineError> {
-        let Ok(content) = content::read(entry) else {
+        let Ok(content) = content::read(entry, self.highest_level) else {
             self.stop_at(entry.index);
             return Ok(Step::Unreadable);
         };
@@ -270,7 +243,7 @@ impl StateMachine {
     pub(super) fn apply_alone(&mut self, entry: &LogEntry, engine: &dyn Engine) -> Result<(), EngineError> {
         self.state.applied = (entry.index, entry.term);
         if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
-            let payload = content::payload(&entry.data).map_err(EngineError::unreadable)?;
+            let payload = content::payload(&entry.data, self.highest_level).map_err(EngineError::unreadable)?;
             self.apply_payload(&payload, engine)?;
         }
         Ok(())
@@ -301,6 +274,10 @@ impl StateMachine {
                 Ok(Applied::Data(outcomes))
             }
             Payload::System(commands) => Ok(Applied::System(commands.iter().map(|c| self.system_command(c)).collect())),
+            Payload::Level(level) => {
+                self.state.level = self.state.level.max(*level);
+                Ok(Applied::Data(Vec::new()))
+            }
         }
     }
 
@@ -371,7 +348,8 @@ impl StateMachine {
         if !command.keys().all(|key| self.state.descriptor.contains(key)) {
             return Ok(Outcome::WrongShard);
         }
-        let version = self.state.last_version.next(wall_ms);
+        let version = self.next_version(command, wall_ms);
+        self.batch.found.clear();
         for (position, condition) in (0..).zip(&command.conditions) {
             let current = self.current(&condition.key, version.wall_ms(), engine)?;
             if !holds(condition, current.as_ref()) {
@@ -391,28 +369,53 @@ impl StateMachine {
         Ok(Outcome::Applied(version))
     }
 
+    /// Above all that the shard has given, and above what the client had seen: so a write that another shard's write has
+    /// caused has the later version.
+    fn next_version(&self, command: &Command, wall_ms: u64) -> Version {
+        let next = self.state.last_version.next(wall_ms);
+        let is_causal = self.state.level >= FormatLevel::CAUSAL_VERSIONS && !is_planted(Planted::CausalityIgnored);
+        let issued = command.request.filter(|_| is_causal).map(|request| request.issued);
+        issued.map_or(next, |issued| next.max(issued.min(Version::at_ms(u64::MAX)).next(0)))
+    }
+
     fn put(&mut self, key: &Bytes, stored: Bytes) {
         let data = data_key(self.state.descriptor.table, key);
-        self.state.bytes += (data.len() + stored.len()) as u64;
-        self.batch.records.insert(data.clone(), Some(stored.clone()));
+        let before = self.batch.records.insert(data.clone(), Some(stored.clone()));
+        self.resize(&data, before, size_of(&data, &stored));
         self.batch.writes.push(EngineWrite::Put(data, stored));
+    }
+
+    /// `before` = what this batch has made of the record so far, if anything.
+    fn resize(&mut self, data: &Bytes, before: Option<Option<Bytes>>, after: u64) {
+        let before = match before {
+            Some(pending) => Some(pending.map_or(0, |stored| size_of(data, &stored))),
+            None => self.batch.found.get(data).copied(),
+        };
+        self.sizes.changed(data, before, after);
+        self.state.bytes = self.sizes.bytes();
     }
 
     fn delete(&mut self, key: &Bytes) {
         let data = data_key(self.state.descriptor.table, key);
-        self.batch.records.insert(data.clone(), None);
+        let before = self.batch.records.insert(data.clone(), None);
+        self.resize(&data, before, 0);
         self.batch.writes.push(EngineWrite::Delete(data));
     }
 
     /// The record as the commands before this one left it. Expiry is judged by the command's own time.
-    fn current(&self, key: &Bytes, wall_ms: u64, engine: &dyn Engine) -> Result<Option<Record>, EngineError> {
+    fn current(&mut self, key: &Bytes, wall_ms: u64, engine: &dyn Engine) -> Result<Option<Record>, EngineError> {
         let data = data_key(self.state.descriptor.table, key);
         let stored = match self.batch.records.get(&data) {
             Some(pending) => pending.clone(),
-            None => engine.get(&data)?,
+            None => {
+                let stored = engine.get(&data)?;
+                let size = stored.as_ref().map_or(0, |stored| size_of(&data, stored));
+                self.batch.found.insert(data, size);
+                stored
+            }
         };
         let record = stored.map(|s| record::decode(key.clone(), &s)).transpose().map_err(EngineError::unreadable)?;
-        Ok(record.filter(|r| !record::is_expired(r, wall_ms)))
+        Ok(record.flatten().filter(|r| !record::is_expired(r, wall_ms)))
     }
 }
 

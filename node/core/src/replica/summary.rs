@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::{Generation, ReplicaId, ShardId};
+use crate::level::FormatLevel;
 use crate::replica::Replica;
 use crate::time::Version;
 
@@ -35,6 +36,8 @@ pub struct Summary {
     pub last_version: Version,
     /// Requests issued at or before this are refused.
     pub request_floor: Version,
+    /// Whose rules the shard's copies follow, as far as this one has applied.
+    pub level: FormatLevel,
 }
 
 impl Replica {
@@ -56,6 +59,7 @@ impl Replica {
             is_log_alike: consensus.term_at(index).is_some_and(|found| found == term),
             last_version: state.last_version,
             request_floor: state.request_floor,
+            level: state.level,
         }
     }
 

@@ -98,8 +98,13 @@ pub(super) fn copy(entries: &[(u64, u64)], commit: u64, engine: &Memory) -> Repl
 }
 
 pub(super) fn open(state: ReplicaState, log: RecoveredLog, engine: &Memory) -> Replica {
-    Replica::open(Setup { node: NodeId(1), seed: 7, requests_max: REQUESTS_MAX }, state, Some(log), engine)
-        .expect("a store in memory never fails")
+    Replica::open(
+        Setup { node: NodeId(1), seed: 7, requests_max: REQUESTS_MAX, highest_level: FormatLevel::NEWEST },
+        state,
+        Some(log),
+        engine,
+    )
+    .expect("a store in memory never fails")
 }
 
 pub(super) fn message(from: u64, kind: RaftKind, term: u64) -> RaftEnvelope {
@@ -205,6 +210,7 @@ pub(crate) fn offer(index: u64, term: u64, id: u64) -> SnapshotOffer {
         last_version: Version(5),
         request_floor: Version(0),
         bytes: 10,
+        level: FormatLevel::FIRST,
     }
 }
 

@@ -16,7 +16,8 @@ pub(crate) fn check_lengths(command: &SystemCommand) -> Result<(), SystemRefusal
     let words =
         |words: &[(&str, &str)]| words.iter().try_for_each(|(what, word)| check(what, word.len(), NODE_WORD_BYTES_MAX));
     match command {
-        SystemCommand::Join(NewNode { volume, address, zone }) => {
+        SystemCommand::Join(NewNode { volume, address, zone })
+        | SystemCommand::JoinAt { node: NewNode { volume, address, zone }, .. } => {
             words(&[("the volume", volume), ("the address", address), ("the zone", zone)])
         }
         SystemCommand::Start { address, zone, .. } => words(&[("the address", address), ("the zone", zone)]),
@@ -26,6 +27,7 @@ pub(crate) fn check_lengths(command: &SystemCommand) -> Result<(), SystemRefusal
         SystemCommand::Admin { .. }
         | SystemCommand::Record(_)
         | SystemCommand::Assign { .. }
+        | SystemCommand::EnableLevel { .. }
         | SystemCommand::Recover { .. } => Ok(()),
     }
 }

@@ -12,6 +12,7 @@ pub(super) enum RecordKey {
     Shard(ShardId),
     Table(TableId),
     Recovery(ShardId),
+    Level,
 }
 
 impl RecordKey {
@@ -22,6 +23,7 @@ impl RecordKey {
             Self::Shard(id) => (b's', id.0.to_be_bytes().into()),
             Self::Table(id) => (b't', id.0.to_be_bytes().into()),
             Self::Recovery(id) => (b'r', id.0.to_be_bytes().into()),
+            Self::Level => (b'l', Vec::new()),
         };
         [vec![family], id].concat().into()
     }
@@ -33,6 +35,7 @@ impl RecordKey {
         let short = || id.try_into().map(u32::from_be_bytes).ok();
         match family {
             b'h' if id.is_empty() => Some(Self::Head),
+            b'l' if id.is_empty() => Some(Self::Level),
             b'n' => Some(Self::Node(NodeId(long()?))),
             b's' => Some(Self::Shard(ShardId(long()?))),
             b't' => Some(Self::Table(TableId(short()?))),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::record_key::RecordKey;
 use super::{AdminChange, Fence, NewNode, SystemCommand, SystemRefusal, SystemReply};
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use crate::level::FormatLevel;
 use crate::map::{
     Consistency, Descriptor, Fragmentation, Map, Member, MoveLimits, NodeRecord, NodeState, Replica, Role, ShardRecord,
     TableRecord,
@@ -105,7 +106,10 @@ impl SystemState {
     /// Decides a command and carries it out, or refuses it and changes nothing.
     pub fn apply(&mut self, command: &SystemCommand) -> Result<SystemReply, SystemRefusal> {
         match command {
-            SystemCommand::Join(node) => self.join(node),
+            // Who says of no level has the first.
+            SystemCommand::Join(node) => self.join_at(node, FormatLevel::FIRST),
+            SystemCommand::JoinAt { node, level } => self.join_at(node, *level),
+            SystemCommand::EnableLevel { level, based_on } => self.enable_level(*level, *based_on),
             SystemCommand::Start { node, incarnation, address, zone } => self.start(*node, *incarnation, address, zone),
             SystemCommand::Admin { fence, change } => self.admin(*fence, change),
             SystemCommand::Record(descriptor) => self.record(descriptor),

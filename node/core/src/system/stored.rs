@@ -1,4 +1,5 @@
-//! The system shard's state as records of the system table: one a node, table, shard and recovery, and a head for the rest.
+//! The system shard's state as records of the system table: one a node, table, shard and recovery, one for the
+//! format level if that is not the first, and a head for the rest.
 //! Every value is a version byte and postcard.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +12,12 @@ use super::record_key::RecordKey;
 use super::state::{NextIds, SystemState};
 use crate::engine::Unreadable;
 use crate::ids::{ClusterId, Epoch, ReplicaId};
+use crate::level::FormatLevel;
 use crate::map::{Map, MoveLimits, NodeRecord, RecoveryRecord, ShardRecord, TableRecord};
 
 const FORMAT: u8 = 1;
 /// The first byte of each kind of key.
-const FAMILIES: &[u8] = b"hnstr";
+const FAMILIES: &[u8] = b"hnstrl";
 
 /// What belongs to no single node, table or shard.
 #[derive(Serialize, Deserialize)]
@@ -88,6 +90,7 @@ impl SystemState {
     pub(crate) fn can_load(key: &[u8], value: &[u8]) -> bool {
         RecordKey::decode(key).is_some_and(|of| match of {
             RecordKey::Head => decode::<Head>(key, value).is_ok(),
+            RecordKey::Level => decode::<(FormatLevel, Epoch)>(key, value).is_ok(),
             RecordKey::Table(_) => decode::<TableRecord>(key, value).is_ok(),
             RecordKey::Recovery(_) => decode::<RecoveryRecord>(key, value).is_ok(),
             RecordKey::Node(_) => decode::<(NodeRecord, Epoch)>(key, value).is_ok(),
@@ -102,12 +105,13 @@ impl SystemState {
 
     /// The state of all the records of the system table, in any order.
     pub fn load<'a>(records: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, LoadError> {
-        let mut head: Option<Head> = None;
+        let (mut head, mut level): (Option<Head>, (FormatLevel, Epoch)) = (None, Default::default());
         let mut map = Map::default();
         let (mut standing, mut targeted) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in records {
             match RecordKey::decode(key).ok_or_else(|| LoadError::Key(key.to_vec()))? {
                 RecordKey::Head => head = Some(decode(key, value)?),
+                RecordKey::Level => level = decode(key, value)?,
                 RecordKey::Table(_) => map.put_table(decode::<TableRecord>(key, value)?),
                 RecordKey::Recovery(_) => map.put_recovery(decode::<RecoveryRecord>(key, value)?),
                 RecordKey::Node(id) => {
@@ -123,7 +127,7 @@ impl SystemState {
             }
         }
         let Head { cluster, epoch, limits, next, token } = head.ok_or(LoadError::NoHead)?;
-        (map.cluster, map.epoch, map.limits) = (cluster, epoch, limits);
+        (map.cluster, map.epoch, map.limits, map.level) = (cluster, epoch, limits, level);
         map.given(ReplicaId(next.replica.0.saturating_sub(1)));
         Ok(Self { map, next, token, standing, targeted, changed: BTreeSet::new() })
     }
@@ -137,6 +141,7 @@ impl SystemState {
                 next: self.next,
                 token: self.token,
             })),
+            RecordKey::Level => Some(encode(&self.map.level)),
             RecordKey::Table(id) => self.map.tables.get(&id).map(encode),
             RecordKey::Recovery(id) => self.map.recoveries.get(&id).map(encode),
             RecordKey::Node(id) => Some(encode(&(self.map.nodes.get(&id)?, self.standing.get(&id)?))),

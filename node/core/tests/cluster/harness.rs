@@ -8,6 +8,7 @@ use bytes::Bytes;
 use skerry_core::command::{Command, Mutation, Outcome, Read, ReadConsistency, ReadResult, RequestId};
 use skerry_core::engine::{Engine, EngineError, EngineWrite};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId, TableId, Token};
+use skerry_core::level::FormatLevel;
 use skerry_core::log::{LogWrite, RecoveredLog};
 use skerry_core::map::{Fragmentation, NodeRecord};
 use skerry_core::message::PeerMessage;
@@ -105,7 +106,7 @@ pub(crate) struct Cluster {
     pub(crate) inbox: VecDeque<(NodeId, NodeId, Vec<PeerMessage>)>,
     pub(crate) answers: BTreeMap<Token, Answer>,
     /// Whoever asked once is answered once.
-    answered: BTreeSet<Token>,
+    pub(crate) answered: BTreeSet<Token>,
     pub(crate) now: Now,
     pub(crate) tokens: u64,
     pub(crate) requests: u64,
@@ -125,6 +126,8 @@ pub(crate) struct Cluster {
     pub(crate) requests_max: Option<usize>,
     /// Bytes of its logs, and of pre-images, that a node keeps in memory. `None` = as many as in production.
     pub(crate) memory: Option<(usize, usize)>,
+    /// The highest format levels of nodes of an earlier release. All others have the newest.
+    pub(crate) highest_levels: BTreeMap<NodeId, FormatLevel>,
     /// By how many milliseconds nodes' wall clocks are ahead.
     pub(crate) ahead_ms: BTreeMap<NodeId, u64>,
     /// No sync of this node's store ends; and the one under way there.
@@ -150,7 +153,7 @@ impl Cluster {
         Self { requests_max, ..Self::default() }.begin()
     }
 
-    fn begin(mut self) -> Self {
+    pub(crate) fn begin(mut self) -> Self {
         self.now = Now { monotonic_ms: 1_000, wall_ms: 1_000_000 };
         let mut cluster = self;
         let engine = Memory::default();
@@ -176,6 +179,7 @@ impl Cluster {
         let cluster = ClusterId("c".into());
         let identity = Identity { cluster, node: id, incarnation, address: new.address, zone: new.zone };
         let mut config = NodeConfig { seed: 7, seeds, log_keep_bytes: 10_000, ..NodeConfig::default() };
+        config.highest_level = self.highest_level(id);
         config.requests_max = self.requests_max.unwrap_or(config.requests_max);
         if let Some((log, preimages)) = self.memory {
             // Many more than the node may keep in all.
@@ -185,6 +189,10 @@ impl Cluster {
         let (synced, logs) = (engine.copy(), recovered.logs.clone());
         let node = Node::open(identity, config, recovered, &engine, self.now).unwrap();
         self.hosts.insert(id, Host { node, engine, synced, logs });
+    }
+
+    pub(crate) fn highest_level(&self, id: NodeId) -> FormatLevel {
+        self.highest_levels.get(&id).copied().unwrap_or(FormatLevel::NEWEST)
     }
 
     /// A process starts on a volume whose process crashed: what the store had not synced is gone.
@@ -335,7 +343,8 @@ impl Cluster {
     }
 
     pub(crate) fn join(&mut self, number: u64) -> NodeId {
-        let reply = self.admin(AdminRequest::Command(SystemCommand::Join(new_node(number))));
+        let join = SystemCommand::JoinAt { node: new_node(number), level: self.highest_level(NodeId(number)) };
+        let reply = self.admin(AdminRequest::Command(join));
         let AdminReply::Command(SystemReply::Joined(id)) = reply else { panic!("{reply:?}") };
         let seeds = self.hosts[&NodeId(1)].node.map().nodes.values().cloned().collect();
         self.open(id, Memory::default(), seeds);
@@ -396,19 +405,7 @@ impl Cluster {
 
     /// The refusal of an admin command, by whoever leads the system shard.
     pub(crate) fn refusal(&mut self, command: &SystemCommand) -> SystemRefusal {
-        for _ in 0..100 {
-            for id in self.hosts.keys().copied().collect::<Vec<_>>() {
-                let token = self.token();
-                self.input(id, Input::Admin { token, request: AdminRequest::Command(command.clone()) });
-                self.run(4);
-                match self.answers.remove(&token) {
-                    Some(Answer::Admin(Err(AdminRefusal::Refused(refusal)))) => return refusal,
-                    Some(Answer::Admin(Ok(reply))) => panic!("carried out: {reply:?}"),
-                    _ => {}
-                }
-            }
-        }
-        panic!("no answer to {command:?}");
+        self.refused(AdminRequest::Command(command.clone()))
     }
 
     pub(crate) fn put(&mut self, table: TableId, key: &str, value: &str) -> Outcome {
@@ -493,7 +490,7 @@ pub(crate) fn three_nodes_within(log: usize, preimages: usize) -> (Cluster, [Nod
     three_nodes_of(Cluster { memory: Some((log, preimages)), ..Cluster::default() }.begin())
 }
 
-fn three_nodes_of(mut cluster: Cluster) -> (Cluster, [NodeId; 3], TableId) {
+pub(crate) fn three_nodes_of(mut cluster: Cluster) -> (Cluster, [NodeId; 3], TableId) {
     let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
     let table = table_on(&mut cluster, &nodes);
     (cluster, nodes, table)

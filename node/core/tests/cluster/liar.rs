@@ -135,6 +135,7 @@ fn a_copy_keeps_its_records_whatever_a_node_offers_that_has_none() {
             last_version: Version(9),
             request_floor: Version(0),
             bytes: 9,
+            level: skerry_core::level::FormatLevel::FIRST,
         };
         let messages = vec![PeerMessage::SnapshotOffer(offer)];
         cluster.input(TOLD, Input::Peer { from: liar, incarnation: START, messages });

@@ -8,12 +8,14 @@ mod catch_up;
 mod given_up;
 mod harness;
 mod keys;
+mod levels;
 mod liar;
 mod lost_volume;
 mod members;
 mod memory;
 mod newer;
 mod recovery;
+mod sizes;
 mod stalled_disk;
 mod system_recovery;
 

@@ -13,6 +13,8 @@ use crate::harness::{Memory, three_nodes};
 const NODE: NodeId = NodeId(1);
 /// The version byte of the value in a record of the system table comes after the record's own head.
 const RECORD_HEAD_BYTES: usize = 18;
+/// A version byte above all that are known here.
+const NEWER: u8 = 9;
 
 fn content(engine: &Memory) -> BTreeMap<Bytes, Bytes> {
     let mut all = BTreeMap::new();
@@ -69,7 +71,7 @@ fn what_a_newer_release_wrote_is_told_of_as_such_and_counts_as_no_damage() {
     let (store, places) = places();
     assert!(places.len() > 10, "{places:?}");
     for (key, at) in places {
-        let error = refusal(&store, &key, changed(&store[&key], at, 2)).expect("it cannot be read");
+        let error = refusal(&store, &key, changed(&store[&key], at, NEWER)).expect("it cannot be read");
         assert!(!error.is_damage && error.message.contains("newer version"), "{key:?} at {at}: {error}");
         let error = refusal(&store, &key, changed(&store[&key], at, 0)).expect("it cannot be read");
         assert!(error.is_damage, "a version that never was, {key:?} at {at}: {error}");
@@ -89,7 +91,7 @@ fn a_newer_store_that_is_taken_for_damaged_is_caught() {
     let (store, places) = places();
     let (key, at) = &places[0];
     skerry_core::planted::plant(Some(skerry_core::planted::Planted::NewerTakenForDamage));
-    let error = refusal(&store, key, changed(&store[key], *at, 2));
+    let error = refusal(&store, key, changed(&store[key], *at, NEWER));
     skerry_core::planted::plant(None);
     assert!(error.unwrap().is_damage);
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
+use skerry_core::level::FormatLevel;
 use skerry_core::log::{EntryKind, LogEntry};
 use skerry_core::map::{Descriptor, MapDelta, Member, MoveLimits, NodeState, Replica, Role};
 use skerry_core::message::{
@@ -186,7 +187,10 @@ fn change_offer(random: &mut Random, offer: &mut SnapshotOffer) {
         5 => offer.index_term = random.number(offer.index_term),
         6 => offer.last_version = Version(random.number(offer.last_version.0)),
         7 => offer.request_floor = Version(random.number(offer.request_floor.0)),
-        8 => offer.bytes = random.number(offer.bytes),
+        8 => {
+            offer.bytes = random.number(offer.bytes);
+            offer.level = FormatLevel(offer.bytes as u32);
+        }
         _ => change_descriptor(random, &mut offer.descriptor),
     }
 }
@@ -243,7 +247,11 @@ fn change_map(random: &mut Random, delta: &mut MapDelta) {
         0 => delta.epoch = Epoch(random.number(delta.epoch.0)),
         1 => delta.since = Epoch(random.number(delta.since.0)),
         2 => delta.replica_max = ReplicaId(random.number(delta.replica_max.0)),
-        3 => delta.limits = Some((MoveLimits { moves_per_node: 0, bytes_per_second: random.next() }, delta.epoch)),
+        3 => {
+            let number = random.next();
+            delta.limits = Some((MoveLimits { moves_per_node: 0, bytes_per_second: number }, delta.epoch));
+            delta.level = Some((FormatLevel(number as u32), delta.epoch));
+        }
         4 => {
             let epoch = later(random, delta);
             for table in &mut delta.tables {

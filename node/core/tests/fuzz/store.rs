@@ -23,11 +23,13 @@ fn records(engine: &Memory) -> Vec<(Bytes, Bytes)> {
 
 fn changed(random: &mut Random, bytes: &Bytes) -> Bytes {
     let mut bytes = bytes.to_vec();
-    match random.below(4) {
+    match random.below(5) {
         0 => bytes.truncate(random.below(bytes.len() + 1)),
         1 => bytes.extend(random.bytes(9)),
         _ if bytes.is_empty() => {}
-        2 => {
+        // As if it were a record of the second format.
+        2 if bytes.len() > 1 => (bytes[0], bytes[1]) = (2, random.next().to_le_bytes()[0]),
+        3 => {
             let at = random.below(bytes.len());
             bytes[at] = random.next().to_le_bytes()[0];
         }

@@ -5,7 +5,9 @@ use rand::Rng;
 use skerry_core::command::{Command, Condition, Expected, Mutation, Read, ReadConsistency, RequestId};
 use skerry_core::history::Change;
 use skerry_core::ids::{ShardId, TableId};
+use skerry_core::level::FormatLevel;
 use skerry_core::map::Map;
+use skerry_core::replica::Replica;
 use skerry_core::time::Version;
 
 use super::keys::history_key;
@@ -41,6 +43,13 @@ fn some_map(world: &World) -> Option<&Map> {
 /// The shard that holds a key.
 fn shard_of(table: TableId, key: &[u8], world: &World) -> Option<ShardId> {
     some_map(world)?.route(table, key).map(|record| record.descriptor.shard)
+}
+
+/// True if some copy of a key's shard has applied the entry from which on the shard's versions are above their causes.
+fn follows_causes(table: TableId, key: &[u8], world: &World) -> bool {
+    let Some(shard) = shard_of(table, key, world) else { return false };
+    let copies = world.hosts.values().filter_map(|host| host.node.as_ref()?.replica(shard));
+    copies.map(Replica::level).any(|level| level >= FormatLevel::CAUSAL_VERSIONS)
 }
 
 impl Client {
@@ -84,7 +93,9 @@ impl Client {
                 }
             }
         }
-        let mut write = Write { command: self.command(world), changes: Vec::new(), conditions: Vec::new() };
+        let is_causal = follows_causes(table, &keys[0], world);
+        let command = self.command(world);
+        let mut write = Write { command, changes: Vec::new(), conditions: Vec::new(), is_causal };
         let conditional = world.rng.random_bool(0.25);
         for (position, key) in keys.into_iter().enumerate() {
             if conditional && (position == 0 || world.rng.random_bool(0.5)) {

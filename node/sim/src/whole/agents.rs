@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use skerry_core::ids::NodeId;
+use skerry_core::level::FormatLevel;
 use skerry_core::map::NodeState;
 use skerry_core::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Input, bootstrap};
 use skerry_core::system::{NewNode, SystemCommand, SystemReply};
@@ -145,7 +146,8 @@ fn join(
         return;
     };
     let token = world.token();
-    let request = AdminRequest::Command(SystemCommand::Join(new_node(process, kube)));
+    let join = SystemCommand::JoinAt { node: new_node(process, kube), level: FormatLevel::NEWEST };
+    let request = AdminRequest::Command(join);
     let delay = world.rng.random_range(100..20 * MILLISECOND);
     world.after(delay, Event::Request { host, input: Input::Admin { token, request } });
     process.kind = Kind::Blank(Some((token, world.time)));

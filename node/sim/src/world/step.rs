@@ -65,6 +65,7 @@ impl World {
         }
         if let Some(batch) = effects.log {
             self.checker.ends_noted(host, &batch);
+            self.checker.logged(host, &batch);
             let sequence = batch.sequence;
             host.log.append(batch, self.time);
             let delay = self.rng.random_range(50..=self.disk_max);

@@ -55,6 +55,7 @@ impl Status {
                 "moving": moves.map_or(0, |m| m.shards), "movingReplicas": moves.map_or(0, |m| m.replicas),
                 "movingBytes": moves.and_then(|m| m.bytes), "movingSecondsLeft": moves.and_then(|m| m.seconds),
                 "lostReplicas": status.lost.len(),
+                "formatLevel": status.map.level.0.0, "formatLevelHeldBackBy": held_back_by(&status),
                 "recoveries": status.map.recoveries.values().map(recovery).collect::<Vec<_>>(),
             }))?;
         } else {
@@ -108,6 +109,7 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
         ),
         fact("data", size::bytes(bytes)),
         fact("map", format!("epoch {}, steward {}", status.map.epoch.0, status.steward)),
+        fact("format", format_level(status)),
     ];
     if leaderless > 0 {
         facts.push(fact("down", unavailable(status).map(|shard| shard.to_string()).collect::<Vec<_>>().join(", ")));
@@ -118,6 +120,27 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
     }
     facts.extend(recovered(status).map(|text| fact("recovered", text)));
     facts
+}
+
+/// The nodes that have not said that their programs have a higher format level than the enabled one, while others have.
+fn held_back_by(status: &Database) -> Vec<u64> {
+    let enabled = status.map.level.0;
+    let level_of = |node| status.nodes.iter().find(|(report, _)| report.node == node).map(|(report, _)| report.level);
+    let present = status.map.nodes.values().filter(|n| n.state != NodeState::Removed);
+    let (higher, others): (Vec<_>, Vec<_>) =
+        present.map(|n| n.id).partition(|id| level_of(*id).is_some_and(|level| level > enabled));
+    if higher.is_empty() { Vec::new() } else { others.into_iter().map(|id| id.0).collect() }
+}
+
+fn format_level(status: &Database) -> String {
+    let enabled = status.map.level.0;
+    match &held_back_by(status)[..] {
+        [] => format!("level {enabled}"),
+        nodes => {
+            let nodes: Vec<_> = nodes.iter().map(|node| format!("n{node}")).collect();
+            format!("level {enabled}, until {} run a release with a higher one", nodes.join(", "))
+        }
+    }
 }
 
 /// Shards that went on from one copy: writes may have been lost then.

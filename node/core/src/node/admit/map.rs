@@ -1,6 +1,7 @@
 //! What a piece of the map may hold, by the map that is here.
 
 use crate::ids::{Epoch, TableId};
+use crate::level::FormatLevel;
 use crate::limits::{REPLICATION_FACTOR_MAX, TABLE_NAME_BYTES_MAX};
 use crate::log::INDEX_MAX;
 use crate::map::{Map, MapDelta, NodeRecord, RecoveryRecord, ShardRecord, TableRecord, check_members};
@@ -49,7 +50,7 @@ pub fn admit(map: &Map, delta: &MapDelta) -> Result<(), MapRefused> {
     let is_new = |epoch: Epoch| epoch > delta.since && epoch <= delta.epoch;
     let epochs = delta.nodes.iter().map(|r| r.epoch).chain(delta.tables.iter().map(|r| r.epoch));
     let epochs = epochs.chain(delta.shards.iter().map(|r| r.epoch)).chain(delta.recoveries.iter().map(|r| r.epoch));
-    let mut epochs = epochs.chain(delta.limits.map(|(_, epoch)| epoch));
+    let mut epochs = epochs.chain(delta.limits.map(|(_, epoch)| epoch)).chain(delta.level.map(|(_, epoch)| epoch));
     let is_near = delta.epoch.0 <= map.epoch.0.saturating_add(EPOCH_JUMP_MAX) && delta.epoch.0 <= INDEX_MAX;
     if delta.since > delta.epoch || !is_near || !epochs.all(is_new) {
         return Err(MapRefused::Epochs);
@@ -67,6 +68,9 @@ pub fn admit(map: &Map, delta: &MapDelta) -> Result<(), MapRefused> {
     }
     if delta.limits.is_some_and(|(limits, _)| limits.moves_per_node == 0) {
         return Err(MapRefused::Record("limits"));
+    }
+    if delta.level.is_some_and(|(level, _)| !(FormatLevel::FIRST..=FormatLevel::MAX).contains(&level)) {
+        return Err(MapRefused::Record("level"));
     }
     let is_table = |t: &TableRecord| t.name.len() <= TABLE_NAME_BYTES_MAX && !(t.dropped && t.id == TableId::SYSTEM);
     if !delta.tables.iter().all(is_table) {

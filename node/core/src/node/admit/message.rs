@@ -2,6 +2,7 @@
 //! they are for: see `replica/admit.rs`. Maps are looked at where they are taken in: see `authority.rs`.
 
 use crate::ids::{Incarnation, NodeId, ShardId};
+use crate::level::FormatLevel;
 use crate::log::INDEX_MAX;
 use crate::map::{Map, ShardRecord, check_descriptor, home_of};
 use crate::message::{LEADERLESS_MAX, NodeReport, PeerMessage, Report, ShardReport};
@@ -147,13 +148,16 @@ fn holds_copy(record: &ShardRecord, node: NodeId) -> bool {
 }
 
 fn check_reporter(map: &Map, from: NodeId, start: Incarnation, report: &NodeReport) -> Result<(), Refused> {
-    let NodeReport { node, incarnation, address, zone, map_epoch, disk_bytes, replicas, lost, leaderless, .. } = report;
+    let NodeReport {
+        node, incarnation, level, address, zone, map_epoch, disk_bytes, replicas, lost, leaderless, ..
+    } = report;
     if (*node, *incarnation) != (from, start) && !is_planted(Planted::IncarnationUnchecked) {
         return Err(Refused::Reporter { node: *node, incarnation: *incarnation });
     }
     at_most("address", address.len() as u64, NAME_BYTES_MAX)?;
     at_most("zone", zone.len() as u64, NAME_BYTES_MAX)?;
     at_most("map_epoch", map_epoch.0, INDEX_MAX)?;
+    at_most("level", level.0.into(), FormatLevel::MAX.0.into())?;
     at_most("disk_bytes", *disk_bytes, BYTES_MAX)?;
     at_most("replicas", *replicas, REPLICAS_MAX)?;
     at_most("leaderless", leaderless.len() as u64, LEADERLESS_MAX as u64)?;

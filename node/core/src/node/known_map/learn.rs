@@ -146,13 +146,15 @@ impl KnownMap {
         let matters = here.are_any_forgotten || self.authority.speaks_of(Subject::Start);
         let is_start = move |r: &&NodeRecord| matters && is_this_start(r, here);
         let start = delta.nodes.iter().find(is_start).map(|r| (Subject::Start, r.epoch));
-        shards.chain(dropped).chain(start)
+        let level = delta.level.filter(|level| *level == self.map.level || level.1 > self.map.level.1);
+        shards.chain(dropped).chain(start).chain(level.map(|(_, epoch)| (Subject::Level, epoch)))
     }
 
     fn epoch_of(&self, subject: Subject, here: Here<'_>) -> Option<Epoch> {
         match subject {
             Subject::Shard(shard) => self.map.shards.get(&shard).map(|record| record.epoch),
             Subject::Dropped(table) => self.map.tables.get(&table).filter(|t| t.dropped).map(|t| t.epoch),
+            Subject::Level => Some(self.map.level.1),
             Subject::Start => {
                 let own = self.map.nodes.get(&here.identity.node);
                 own.filter(|record| is_this_start(record, here)).map(|record| record.epoch)
@@ -181,6 +183,7 @@ impl KnownMap {
         let is_own = here.replicas.own_map().is_some_and(|own| match subject {
             Subject::Shard(shard) => own.shards.get(&shard) == self.map.shards.get(&shard),
             Subject::Dropped(table) => own.tables.get(&table) == self.map.tables.get(&table),
+            Subject::Level => own.level == self.map.level,
             Subject::Start => own.nodes.get(&node) == self.map.nodes.get(&node),
         });
         let Some(epoch) = self.epoch_of(subject, here) else { return false };

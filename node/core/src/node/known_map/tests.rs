@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::{ClusterId, Incarnation};
+use crate::level::FormatLevel;
 use crate::map::{Map, MapDelta, NodeState};
 use crate::message::PeerMessage;
 use crate::node::admit::MapRefused;
@@ -37,8 +38,9 @@ fn world() -> World {
     for node in [2, 3] {
         liveness.hear(NodeId(node), Incarnation(1));
     }
-    let map = KnownMap::of_nodes(&identity, vec![record(2), record(3)]);
-    let replicas = Replicas::new(Setup { node: id, seed: 1, requests_max: 8 });
+    let levels = Levels::open(FormatLevel::FIRST, FormatLevel::NEWEST).unwrap();
+    let map = KnownMap::of_nodes(&identity, levels, vec![record(2), record(3)]);
+    let replicas = Replicas::new(Setup { node: id, seed: 1, requests_max: 8, highest_level: FormatLevel::NEWEST });
     World { identity, replicas, liveness, ticks: 1, map, outbox: Outbox::default() }
 }
 

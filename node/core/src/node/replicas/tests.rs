@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::{Generation, ReplicaId, TableId};
+use crate::level::FormatLevel;
 use crate::map::{Descriptor, Member, Replica as Copy, Role};
 use crate::replica::tests::Memory;
 
@@ -17,7 +18,8 @@ fn state(shard: u64) -> ReplicaState {
 
 /// Replicas of shards 7 and 8, of which nothing was collected yet.
 fn replicas() -> Replicas {
-    let mut replicas = Replicas::new(Setup { node: NodeId(1), seed: 1, requests_max: 8 });
+    let mut replicas =
+        Replicas::new(Setup { node: NodeId(1), seed: 1, requests_max: 8, highest_level: FormatLevel::NEWEST });
     for shard in [8, 7] {
         let replica = replicas.made_of(state(shard), None, &Memory::default()).expect("it is sound");
         replicas.insert(replica);

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::{RaftFacts, TERM_JUMP_MAX, sender};
+use crate::command::Record;
 use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key, shard_key, state};
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::log::INDEX_MAX;
@@ -136,10 +137,11 @@ fn data_range(descriptor: &Descriptor) -> (Bytes, Bytes) {
 fn read(shard: ShardId, key: &Bytes, value: &Bytes) -> Result<(), &'static str> {
     let encoded = key.slice_ref(encoded_key(key));
     let record = record::decode(encoded, value).map_err(|_| "record")?;
-    if record.version > VERSION_MAX {
+    if record::version(value).is_none_or(|version| version > VERSION_MAX) {
         return Err("version");
     }
-    let is_readable = shard != ShardId::SYSTEM || SystemState::can_load(&record.key, &record.value);
+    let is_loaded = |record: Record| SystemState::can_load(&record.key, &record.value);
+    let is_readable = shard != ShardId::SYSTEM || record.is_some_and(is_loaded);
     if is_readable { Ok(()) } else { Err("record of the system table") }
 }
 
@@ -155,6 +157,8 @@ impl Replica {
         if is_planted(Planted::SnapshotUnchecked) {
             return Ok(());
         }
+        // A node that does not have the level cannot apply what follows.
+        self.machine.highest_level().admit(offer.level).map_err(|_| SnapshotRefused::Offer("format level"))?;
         let known = (!self.is_blank()).then(|| self.descriptor());
         let facts = self.facts(offer.from, || home_of(record.0, offer.from));
         admit_offer(offer, (self.consensus.node(), from), &facts, known, record)

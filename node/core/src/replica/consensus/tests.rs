@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::ShardId;
+use crate::level::FormatLevel;
 use crate::log::HardState;
 use crate::map::{Descriptor, Replica as Copy, Role};
 use crate::message::{PeerMessage, RaftEnvelope, RaftKind};
@@ -17,7 +18,8 @@ fn member(voters: u64) -> Consensus {
     let state = ReplicaState::first(ReplicaId(1), Descriptor { shard: SHARD, members, ..Descriptor::default() });
     let hard_state = HardState { term: 1, vote: 0, commit: 1 };
     let log = RecoveredLog { replica: ReplicaId(1), start: FIRST, entries: Vec::new(), hard_state };
-    Consensus::open(Setup { node: NodeId(1), seed: 7, requests_max: 1 }, &state, log).expect("it is sound")
+    let setup = Setup { node: NodeId(1), seed: 7, requests_max: 1, highest_level: FormatLevel::NEWEST };
+    Consensus::open(setup, &state, log).expect("it is sound")
 }
 
 /// What is committed, once all that raft wants is done but for making log batch `sequence` durable.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Undecodable};
 use crate::command::Command;
+use crate::level::FormatLevel;
 use crate::log::{EntryKind, LogEntry};
 use crate::replica::members::MemberChange;
 use crate::system::SystemCommand;
@@ -20,14 +21,26 @@ pub(in crate::replica) enum Payload {
     },
     /// For the system shard.
     System(Vec<SystemCommand>),
+    /// For a data shard: from here on its copies follow the rules of this format level. From level 2 on.
+    Level(FormatLevel),
 }
 
 impl Payload {
     /// Numbers of the kinds in their encoding.
     const DATA: u8 = 0;
     const SYSTEM: u8 = 1;
+    const LEVEL: u8 = 2;
     /// Kinds that this release knows.
-    const KINDS: u8 = 2;
+    const KINDS: u8 = 3;
+
+    /// The format level that a copy needs in order to apply this.
+    fn level(&self) -> FormatLevel {
+        match self {
+            Self::Data { .. } => FormatLevel::FIRST,
+            Self::System(commands) => commands.iter().map(SystemCommand::level).max().unwrap_or_default(),
+            Self::Level(level) => FormatLevel(2).max(*level),
+        }
+    }
 }
 
 /// What an entry says.
@@ -44,11 +57,11 @@ pub(in crate::replica) enum Content {
 ///
 /// # Errors
 ///
-/// If this release cannot read it.
-pub(in crate::replica) fn read(entry: &LogEntry) -> Result<Content, Undecodable> {
+/// If a release with format levels up to `highest` cannot read it.
+pub(in crate::replica) fn read(entry: &LogEntry, highest: FormatLevel) -> Result<Content, Undecodable> {
     match entry.kind {
         EntryKind::Normal if entry.data.is_empty() => Ok(Content::Nothing),
-        EntryKind::Normal => payload(&entry.data).map(Content::Commands),
+        EntryKind::Normal => payload(&entry.data, highest).map(Content::Commands),
         EntryKind::Members => codec::decode("change of members", &entry.context).map(Content::Members),
     }
 }
@@ -56,11 +69,30 @@ pub(in crate::replica) fn read(entry: &LogEntry) -> Result<Content, Undecodable>
 /// True if an entry of the system shard, or of another, may hold this, as far as its first bytes tell. What a newer
 /// release may have written passes.
 pub(in crate::replica) fn may_hold(data: &[u8], is_system: bool) -> bool {
-    let kind = if is_system { Payload::SYSTEM } else { Payload::DATA };
-    codec::is_newer(data, Payload::KINDS) || codec::is_kind(data, kind)
+    let kinds: &[u8] = if is_system { &[Payload::SYSTEM] } else { &[Payload::DATA, Payload::LEVEL] };
+    codec::is_newer(data, Payload::KINDS) || kinds.iter().any(|kind| codec::is_kind(data, *kind))
 }
 
 /// What an entry holds.
-pub(in crate::replica) fn payload(data: &[u8]) -> Result<Payload, Undecodable> {
-    codec::decode("log entry", data)
+///
+/// # Errors
+///
+/// If a release with format levels up to `highest` cannot read it.
+pub(in crate::replica) fn payload(data: &[u8], highest: FormatLevel) -> Result<Payload, Undecodable> {
+    let payload: Payload = codec::decode("log entry", data)?;
+    let too_high = highest.admit(payload.level()).err();
+    too_high.map_or(Ok(payload), |error| Err(Undecodable::newer("log entry", error.to_string())))
+}
+
+/// The format level that a node needs in order to read an entry of its log.
+///
+/// # Errors
+///
+/// Of one that this release cannot read.
+pub fn entry_level(entry: &LogEntry) -> Result<FormatLevel, Undecodable> {
+    let is_command = entry.kind == EntryKind::Normal && !entry.data.is_empty();
+    if !is_command {
+        return Ok(FormatLevel::FIRST);
+    }
+    payload(&entry.data, FormatLevel::MAX).map(|payload| payload.level())
 }

@@ -51,7 +51,7 @@ pub(super) fn read(
             let stored = engine.get(&data_key(descriptor.table, key))?;
             let record =
                 stored.map(|s| record::decode(key.clone(), &s)).transpose().map_err(EngineError::unreadable)?;
-            let shown = record.filter(|record| !times.is_over(record));
+            let shown = record.flatten().filter(|record| !times.is_over(record));
             let is_late = shown.as_ref().is_some_and(|record| times.is_late(record));
             Ok(Some(Found { result: ReadResult::Value(shown), is_late }))
         }
@@ -89,7 +89,11 @@ fn page(
             return ControlFlow::Break(());
         }
         match record::decode(key, &Bytes::copy_from_slice(stored)) {
-            Ok(record) => {
+            Ok(None) => {
+                looked_at += 1;
+                bytes += stored.len();
+            }
+            Ok(Some(record)) => {
                 let is_over = times.is_over(&record);
                 if !is_over || !is_unbounded {
                     looked_at += 1;
@@ -147,6 +151,24 @@ mod tests {
             start = next;
         }
         shown
+    }
+
+    #[test]
+    fn a_tombstone_is_shown_to_nobody_and_counts_as_looked_at() {
+        let tombstone = |number: usize| {
+            let stored = record::Stored { version: Version(1), is_tombstone: true, ..record::Stored::default() };
+            EngineWrite::Put(data_key(TableId(1), format!("a{number:06}").as_bytes()), stored.encode())
+        };
+        let engine = Memory::default();
+        engine.write((0..SCAN_RECORDS_MAX).map(tombstone).collect()).expect("it is in memory");
+        engine
+            .write(vec![EngineWrite::Put(data_key(TableId(1), b"b"), record::encode(Version(1), None, b""))])
+            .unwrap();
+        assert_eq!(pages(&engine), [0, 1]);
+        let shard = Descriptor { shard: ShardId(1), table: TableId(1), ..Descriptor::default() };
+        let get = Read::Get { key: Bytes::from_static(b"a000000") };
+        let found = read(&shard, &get, &engine, TIMES).unwrap().unwrap();
+        assert_eq!(found.result, ReadResult::Value(None));
     }
 
     fn pages_of_ended_records() -> [Vec<usize>; 2] {

@@ -9,6 +9,7 @@ use crate::command::{Command, Condition, Expected, Mutation};
 use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key};
 use crate::map::Descriptor;
 use crate::record;
+use crate::replica::state_machine::sizes::size_of;
 
 /// Records that a slice looks at while few have ended: so few that a store which reads them from a slow disk holds up
 /// nothing else for long.
@@ -44,6 +45,8 @@ struct Pass {
 #[derive(Debug, Default)]
 pub(in crate::replica) struct Slice {
     looked_at: usize,
+    /// Records that are no tombstones, and their bytes.
+    live: (u64, u64),
     /// Encoded keys of records that have ended.
     ended: Vec<Bytes>,
     soonest: Option<u64>,
@@ -69,9 +72,10 @@ impl Sweep {
         *self = Self::new();
     }
 
-    pub(super) fn is_due(&self, applied: u64, now_ms: u64) -> bool {
+    /// True if there is something to look at. `is_wanted` = a pass is wanted, whatever has ended.
+    pub(super) fn is_due(&self, applied: u64, now_ms: u64, is_wanted: bool) -> bool {
         let is_over = self.soonest.is_some_and(|soonest| soonest <= now_ms);
-        applied >= self.under_way && (self.pass.is_some() || !self.is_known || is_over)
+        applied >= self.under_way && (self.pass.is_some() || !self.is_known || is_over || is_wanted)
     }
 
     /// Looks at the next records of a shard.
@@ -86,6 +90,8 @@ impl Sweep {
             }
             slice.looked_at += 1;
             bytes += key.len() + stored.len();
+            let size = size_of(key, stored);
+            slice.live = (slice.live.0 + u64::from(size > 0), slice.live.1 + size);
             match record::expires_ms(stored) {
                 Some(at) if at <= now_ms => slice.ended.push(Bytes::copy_from_slice(encoded_key(key))),
                 later => slice.soonest = earlier(slice.soonest, later),
@@ -110,6 +116,16 @@ impl Sweep {
 }
 
 impl Slice {
+    /// Records that it has found, and their bytes.
+    pub(super) fn live(&self) -> (u64, u64) {
+        self.live
+    }
+
+    /// Where the next slice begins. `None` = this was the last.
+    pub(super) fn next(&self) -> Option<&Bytes> {
+        self.next.as_ref()
+    }
+
     /// The deletes of what has ended.
     pub(in crate::replica) fn deletes(&self) -> Vec<Command> {
         self.ended.iter().cloned().map(delete_ended).collect()

@@ -20,7 +20,7 @@ pub(super) fn load_system(engine: &dyn Engine) -> Result<SystemState, EngineErro
     })?;
     let mut values = Vec::with_capacity(records.len());
     for (key, stored) in records {
-        values.push(record::decode(key, &stored).map_err(EngineError::unreadable)?);
+        values.extend(record::decode(key, &stored).map_err(EngineError::unreadable)?);
     }
     SystemState::load(values.iter().map(|r| (&r.key[..], &r.value[..]))).map_err(EngineError::unreadable)
 }

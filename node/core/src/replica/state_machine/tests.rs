@@ -113,7 +113,7 @@ impl Machine {
         let stored = store.get(&shard_key(SHARD, state::REPLICA, &[])).unwrap().unwrap();
         let state = ReplicaState::decode(&stored).unwrap();
         let requests = Requests::load(CAPACITY, state.request_floor, SHARD, &store).unwrap();
-        Self { machine: StateMachine::new(state, requests, None), store }
+        Self { machine: StateMachine::new(state, requests, None, FormatLevel::NEWEST), store }
     }
 
     /// The process dies, with what was applied since the last flush and the last batches of the store.
@@ -189,7 +189,8 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 fn log() -> impl Strategy<Value = Vec<Payload>> {
-    let entry = (0..20_u64, vec(command(), 1..4)).prop_map(|(wall_ms, commands)| Payload::Data { wall_ms, commands });
+    let data = (0..20_u64, vec(command(), 1..4)).prop_map(|(wall_ms, commands)| Payload::Data { wall_ms, commands });
+    let entry = prop_oneof![9 => data, 1 => Just(Payload::Level(FormatLevel(2)))];
     vec(entry, 1..30)
 }
 

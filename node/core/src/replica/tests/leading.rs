@@ -36,7 +36,7 @@ fn no_copy_stands_for_election_before_it_may_vote_and_they_differ() {
     let engine = Memory::default();
     let mut seen = BTreeSet::new();
     for seed in 0..64 {
-        let setup = Setup { node: NodeId(1), seed, requests_max: REQUESTS_MAX };
+        let setup = Setup { node: NodeId(1), seed, requests_max: REQUESTS_MAX, highest_level: FormatLevel::NEWEST };
         let state = ReplicaState::first(ReplicaId(1), descriptor());
         let mut replica = Replica::open(setup, state, None, &engine).expect("a store in memory never fails");
         seen.insert(replica.consensus.raw().raft.randomized_election_timeout());

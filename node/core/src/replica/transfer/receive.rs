@@ -138,6 +138,8 @@ pub(in crate::replica) fn answer(offer: &SnapshotOffer, state: SnapshotState) ->
 mod tests {
     use super::*;
     use crate::ids::{ReplicaId, ShardId};
+    use crate::level::FormatLevel;
+    use crate::replica::Setup;
     use crate::replica::state::ReplicaState;
     use crate::replica::tests::{Memory, empty_piece, offer};
 
@@ -146,7 +148,8 @@ mod tests {
     /// A transfer of this id in term 2 into a copy without records.
     fn receiving(id: u64, engine: &Memory) -> (SnapshotReceive, StateMachine) {
         let blank = ReplicaState::blank(ReplicaId(1), ShardId(1));
-        let mut machine = StateMachine::open(blank, 1, engine).expect("it is in memory");
+        let setup = Setup { node: NodeId(1), seed: 7, requests_max: 1, highest_level: FormatLevel::NEWEST };
+        let mut machine = StateMachine::open(blank, setup, engine).expect("it is in memory");
         let from = (NodeId(2), START);
         let receive = SnapshotReceive::start(offer(9, 2, id), from, &mut machine, engine).expect("it is in memory");
         (receive, machine)

@@ -47,6 +47,7 @@ impl SnapshotSend {
                 last_version: state.last_version,
                 request_floor: state.request_floor,
                 bytes: state.bytes,
+                level: state.level,
                 descriptor,
             },
             to_node: to.node,

@@ -96,7 +96,7 @@ fn as_json(map: &Map, said: &[Said], down: &[Down]) -> Value {
         json!({"shard": down.shard.0, "table": down.table, "silentNodes": silent})
     };
     json!({
-        "cluster": map.cluster.0, "epoch": map.epoch.0, "steward": null,
+        "cluster": map.cluster.0, "epoch": map.epoch.0, "steward": null, "formatLevel": map.level.0.0,
         "nodes": said.iter().map(node).collect::<Vec<_>>(), "down": down.iter().map(shard).collect::<Vec<_>>(),
     })
 }

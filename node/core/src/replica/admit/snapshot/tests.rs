@@ -44,6 +44,7 @@ fn offer() -> SnapshotOffer {
         last_version: Version(99),
         request_floor: Version(9),
         bytes: 1_000,
+        level: crate::level::FormatLevel::FIRST,
     }
 }
 

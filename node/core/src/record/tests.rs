@@ -1,0 +1,138 @@
+//! Claims about stored records of both formats.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::{EngineError, Unreadable as _};
+use crate::ids::{Incarnation, NodeId, ReplicaId};
+
+fn key() -> Bytes {
+    Bytes::from_static(b"k")
+}
+
+#[test]
+fn a_record_comes_back_as_it_was_written() {
+    for expires_ms in [None, Some(7)] {
+        let stored = encode(Version(42), expires_ms, b"value");
+        let record = decode(key(), &stored).unwrap().unwrap();
+        assert_eq!((record.version, record.expires_ms, &record.value[..]), (Version(42), expires_ms, &b"value"[..]));
+        assert_eq!((version(&stored), is_tombstone(&stored)), (Some(Version(42)), false));
+    }
+}
+
+#[test]
+fn the_end_of_a_stored_record_is_read_without_its_value() {
+    assert_eq!(expires_ms(&encode(Version(42), Some(7), b"value")), Some(7));
+    assert_eq!(expires_ms(&encode(Version(42), None, b"value")), None);
+    assert_eq!(expires_ms(&encode(Version(42), Some(7), b"")[..17]), None);
+    assert_eq!(expires_ms(&Stored { expires_ms: Some(7), ..Stored::default() }.encode()), Some(7));
+    assert_eq!(expires_ms(&[9; 40]), None);
+}
+
+#[test]
+fn a_short_or_foreign_record_is_refused() {
+    assert!(decode(Bytes::new(), &Bytes::from_static(b"\x01short")).is_err());
+    assert!(decode(Bytes::new(), &Bytes::from_static(b"\x02")).is_err());
+    assert!(decode(Bytes::new(), &Bytes::new()).is_err());
+    assert!(decode(Bytes::new(), &Bytes::from(vec![9; 40])).is_err());
+}
+
+#[test]
+fn a_tombstone_is_no_record_and_has_a_version() {
+    let tombstone = Stored { version: Version(42), is_tombstone: true, ..Stored::default() }.encode();
+    assert_eq!(decode(key(), &tombstone), Ok(None));
+    assert_eq!((version(&tombstone), is_tombstone(&tombstone)), (Some(Version(42)), true));
+    let mut with_value = tombstone.to_vec();
+    with_value.push(b'v');
+    assert!(decode(key(), &with_value.into()).is_err(), "a delete has no value");
+}
+
+#[test]
+fn a_sibling_of_a_newer_release_is_told_as_such() {
+    let sibling = Sibling { version: Version(7), ..Sibling::default() };
+    let bytes = Stored { siblings: vec![sibling], ..Stored::default() }.encode();
+    // After the head, the number of siblings and the length of the first: its format, then its flags.
+    let flags = HEAD_BYTES + 2 + 4 + 1;
+    let mut bytes = bytes.to_vec();
+    bytes[flags] = 128;
+    assert!(decode(key(), &bytes.into()).unwrap_err().is_newer());
+}
+
+#[test]
+fn flags_and_formats_of_a_newer_release_are_told_as_such_and_count_as_no_damage() {
+    let change = |at: usize, to: u8| {
+        let mut bytes = Stored { value: Bytes::from_static(b"value"), ..Stored::default() }.encode().to_vec();
+        bytes[at] = to;
+        decode(key(), &bytes.into())
+    };
+    for flag in [32, 64, 128] {
+        let error = change(1, flag).unwrap_err();
+        assert!(error.is_newer(), "{error}");
+        assert!(!EngineError::unreadable(error).is_damage);
+    }
+    assert!(change(0, 3).unwrap_err().is_newer());
+    assert!(!change(0, 0).unwrap_err().is_newer());
+    // The flag of a stamp, and too little behind it.
+    assert!(!change(1, 4).unwrap_err().is_newer());
+}
+
+fn stamp() -> impl Strategy<Value = Option<Stamp>> {
+    let stamp = (any::<u64>(), any::<u64>());
+    prop::option::of(stamp.prop_map(|(node, start)| Stamp { node: NodeId(node), incarnation: Incarnation(start) }))
+}
+
+fn sibling() -> impl Strategy<Value = Sibling> {
+    let fields = (any::<u64>(), any::<Option<u64>>(), any::<bool>(), stamp(), vec(any::<u8>(), 0..40));
+    fields.prop_map(|(version, expires_ms, is_tombstone, stamp, value)| {
+        let value = if is_tombstone { Bytes::new() } else { value.into() };
+        Sibling { version: Version(version), expires_ms, is_tombstone, stamp, value }
+    })
+}
+
+fn stored() -> impl Strategy<Value = Stored> {
+    let context = vec((any::<u64>(), any::<u64>()), 0..5);
+    (sibling(), context, vec(sibling(), 0..4)).prop_map(|(own, context, siblings)| {
+        let context = context.into_iter().map(|(replica, version)| (ReplicaId(replica), Version(version))).collect();
+        Stored { context, siblings, ..Stored::from(own) }
+    })
+}
+
+proptest! {
+    #[test]
+    fn all_that_a_record_can_hold_comes_back(record in stored()) {
+        let bytes = record.encode();
+        prop_assert_eq!(Stored::decode(&bytes), Ok(record.clone()));
+        let read = decode(key(), &bytes).unwrap();
+        prop_assert_eq!(read.is_none(), record.is_tombstone);
+        prop_assert_eq!(version(&bytes), Some(record.version));
+        prop_assert_eq!(expires_ms(&bytes), record.expires_ms);
+        if let Some(read) = read {
+            prop_assert_eq!((read.version, read.value, read.expires_ms), (record.version, record.value, record.expires_ms));
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_cut_short_is_refused_or_lacks_the_end_of_its_value(record in stored(), keep in 0..1_000_usize) {
+        let bytes = record.encode();
+        let cut = bytes.slice(..keep.min(bytes.len() - 1));
+        let missing = bytes.len() - cut.len();
+        match Stored::decode(&cut) {
+            Ok(read) => prop_assert_eq!(&read.value[..], &record.value[..record.value.len() - missing]),
+            Err(error) => prop_assert!(!error.is_newer()),
+        }
+    }
+
+    #[test]
+    fn whatever_bytes_there_are_they_are_read_or_refused(mut bytes in vec(any::<u8>(), 0..200), format in 0..4_u8) {
+        if let Some(first) = bytes.first_mut() {
+            *first = format;
+        }
+        let bytes = Bytes::from(bytes);
+        if let Ok(record) = Stored::decode(&bytes) {
+            prop_assert_eq!(record.encode(), bytes.clone());
+        }
+        let _read = decode(key(), &bytes);
+        let _end = expires_ms(&bytes);
+    }
+}

@@ -13,15 +13,13 @@ use k8s_openapi::jiff::Timestamp;
 use skerry_api::DistributedDatabase;
 use skerry_core::ids::ClusterId;
 use skerry_core::node::Status;
+use skerry_operator_core::bootstrap::{self, Voice};
 use skerry_operator_core::kubernetes::{Cluster, Names};
 use skerry_operator_core::{Observed, Seen, Slot};
 use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::node_admin::{Secrets, Target};
-
-/// Slots that are asked whether they have founded the database, at most.
-const FOUNDERS_MAX: usize = 3;
 
 /// Why nothing could be decided.
 #[derive(Debug, thiserror::Error)]
@@ -93,20 +91,22 @@ async fn ask(target: &Target, context: &Context) -> Seen<Status> {
     }
 }
 
-/// Only a node that says itself that it has no identity can be told to found the database. There is one slot then, or two
-/// while one makes way for the other.
 async fn before_founding(
     slots: &BTreeMap<String, Slot>,
     target: &Target,
     context: &Context,
 ) -> (Seen<Status>, Option<String>) {
-    let (mut blank, mut silent) = (None, None);
-    for (name, slot) in slots.iter().take(FOUNDERS_MAX) {
-        match context.admin.identify(&slot.address).await {
-            Ok(None) => blank = blank.or(Some(name.clone())),
-            Ok(Some(_)) => return (ask(target, context).await, None),
-            Err(failure) => silent = silent.or(Some(failure.why)),
-        }
+    let mut voices = Vec::new();
+    for (name, slot) in slots.iter().take(bootstrap::ASKED_MAX) {
+        let voice = match context.admin.identify(&slot.address).await {
+            Ok(None) => Voice::Blank,
+            Ok(Some(_)) => Voice::Member,
+            Err(failure) => Voice::Silent(failure.why),
+        };
+        voices.push((name.clone(), voice));
     }
-    (silent.map_or(Seen::Absent, Seen::Unknown), blank)
+    match bootstrap::before_founding(&voices) {
+        Some(seen) => seen,
+        None => (ask(target, context).await, None),
+    }
 }

@@ -6,8 +6,9 @@ mod cluster;
 mod names;
 pub mod objects;
 mod upkeep;
+mod writes;
 
-pub use actions::{Action, Scene, actions};
+pub use actions::Action;
 pub use cluster::{Claim, Cluster, Pod, Set};
 pub use names::{Names, seat};
-pub use upkeep::upkeep;
+pub use writes::{Auxiliary, Drift, Ground, ObjectWrite, writes};

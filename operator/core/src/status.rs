@@ -16,7 +16,7 @@ use skerry_core::node::Status;
 use crate::decide::Decision;
 use crate::health::{is_heard, shards_now};
 use crate::observed::{Observed, Slot};
-use crate::plan::{Plan, Step, removals};
+use crate::plan::{Plan, Record, Step, removals};
 use crate::tolerance::Tolerance;
 use crate::validate::{Invalid, generation};
 use conditions::{Facts, conditions};
@@ -55,7 +55,8 @@ pub fn status(
         cluster_id: old.cluster_id,
         image: old.image,
         volume_size: observed.slots.known().map_or(old.volume_size, largest_volume),
-        founded: observed.founded || failure.is_none() && plan.is_some_and(|p| p.steps.contains(&Step::RecordFounded)),
+        founded: observed.founded
+            || failure.is_none() && plan.is_some_and(|p| p.steps.contains(&Step::Record(Record::Founded))),
         victims: recorded(observed, plan, failure),
         table_removals: pending_removals(observed, plan, failure),
         silent_nodes: plan.map_or_else(|| observed.silent.clone(), |p| p.notes.silent.clone()),
@@ -107,7 +108,8 @@ fn plan_status(plan: &Plan) -> Option<PlanStatus> {
 /// The new choice of who leaves once it is written down, else the old one.
 fn recorded(observed: &Observed, plan: Option<&Plan>, failure: Option<&str>) -> Vec<skerry_api::Victim> {
     let mut steps = plan.filter(|_| failure.is_none()).into_iter().flat_map(|plan| &plan.steps);
-    let chosen = steps.find_map(|step| if let Step::RecordVictims(victims) = step { Some(victims) } else { None });
+    let chosen =
+        steps.find_map(|step| if let Step::Record(Record::Victims(victims)) = step { Some(victims) } else { None });
     chosen.unwrap_or(&observed.victims).clone()
 }
 
@@ -120,7 +122,8 @@ fn pending_removals(
 ) -> Vec<skerry_api::PendingRemoval> {
     let Some(plan) = plan else { return Vec::new() };
     let mut steps = plan.steps.iter();
-    let chosen = steps.find_map(|step| if let Step::RecordRemovals(pending) = step { Some(pending) } else { None });
+    let chosen =
+        steps.find_map(|step| if let Step::Record(Record::Removals(pending)) = step { Some(pending) } else { None });
     match (chosen, failure) {
         (Some(pending), None) => pending.clone(),
         (Some(pending), Some(_)) => observed.removals.iter().filter(|r| pending.contains(r)).cloned().collect(),

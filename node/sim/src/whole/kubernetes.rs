@@ -134,6 +134,8 @@ pub(crate) struct Kubernetes {
     /// By the uid of the pod that each was started for.
     pub(crate) processes: BTreeMap<String, Process>,
     pub(crate) lease: Lease,
+    /// The disruption budget: of so many pods, and whether one may be evicted. `None` = it was not written yet.
+    pub(crate) budget: Option<(usize, bool)>,
     /// Of 1,000 requests, how many are refused, and of as many how many answers are lost.
     pub(crate) errors: u32,
     /// True if volumes can be reached from one machine alone.
@@ -158,6 +160,7 @@ impl Kubernetes {
             machines: all.map(machine).collect(),
             processes: BTreeMap::new(),
             lease: Lease::default(),
+            budget: None,
             errors: 0,
             local_volumes,
             serial: 0,

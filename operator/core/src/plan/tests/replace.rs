@@ -214,7 +214,7 @@ fn lost_volume_waits_only_for_shards_that_had_a_copy_on_it_and_not_for_those_who
         "run skerry recover --lost n2; or give up what is not recovered: set the annotation \
                            skerry.io/accept-loss to \"{shard}\""
     );
-    assert!(told.contains(&way_out) && plan.waits[0].needs_a_person(), "{told}");
+    assert!(told.contains(&way_out) && plan.waits[0].until() == Until::Corrected, "{told}");
     let accepted = [(skerry_api::ACCEPT_LOSS.to_owned(), format!("s99, {shard}"))].into();
     world.resource.metadata.annotations = Some(accepted);
     assert!(without_leader(&world, true).1.steps.contains(&replaced));

@@ -9,17 +9,27 @@ use tracing::{info, warn};
 
 use crate::context::Context;
 
+/// More bytes than this of a note are refused; a character has up to four.
+const NOTE_CHARS_MAX: usize = 250;
+
 /// Tells of one thing that was done. That it cannot be told holds nothing up.
 pub async fn tell(context: &Context, of: &ObjectReference, reason: &'static str, note: String) {
     info!(reason, note, "done");
+    publish(context, of, EventType::Normal, (reason, note)).await;
+}
+
+/// Tells of something that is wrong with a resource.
+pub async fn warn_of(context: &Context, of: &ObjectReference, reason: &'static str, note: String) {
+    warn!(reason, note, "database cannot be looked after");
+    publish(context, of, EventType::Warning, (reason, note)).await;
+}
+
+async fn publish(context: &Context, of: &ObjectReference, type_: EventType, (reason, note): (&'static str, String)) {
     let Some(recorder) = &context.recorder else { return };
-    let event = Event {
-        type_: EventType::Normal,
-        reason: reason.to_owned(),
-        note: Some(note),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
+    // As Kubernetes bounds it.
+    let note = note.chars().take(NOTE_CHARS_MAX).collect();
+    let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
+    let event = Event { type_, reason, note: Some(note), action, secondary: None };
     if let Err(error) = recorder.publish(&event, of).await {
         warn!(%error, "failed to tell of what was done");
     }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::node_admin::{Secrets, Target};
+use objects::Listed;
 
 /// Why nothing could be decided.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +65,7 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
     let status = database.status.clone().unwrap_or_default();
     let cluster_id = status.cluster_id.clone().unwrap_or_default();
     let resource_uid = metadata.uid.clone().unwrap_or_default();
-    let cluster = objects::list(&context.client, &names, &resource_uid, &cluster_id).await?;
+    let Listed { cluster, unreadable } = objects::list(&context.client, &names, &resource_uid, &cluster_id).await?;
     let cluster = volumes::look_for_lost(&context.client, &names, cluster).await;
     let cluster = hosts::doubt_silent(&context.client, cluster).await;
     let slots = cluster.slots(&names);
@@ -75,7 +76,9 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
         true => (ask(&target, context).await, None),
         false => before_founding(&slots, &target, context).await,
     };
-    let (slots, now) = (Seen::Known(slots), Time(Timestamp::now()));
+    // What is there and cannot be read is not absent.
+    let slots = unreadable.map_or(Seen::Known(slots), Seen::Unknown);
+    let now = Time(Timestamp::now());
     let mut observed = Observed { slots, database: seen, blank, ..Observed::kept_by(status, now) };
     context.histories.look(database, &mut observed, at);
     Ok(Sight { at, observed, cluster, names, target })

@@ -17,6 +17,7 @@ mod environment;
 mod eviction;
 mod forecast;
 mod health;
+mod hosts;
 pub mod kubernetes;
 mod look_history;
 mod observed;
@@ -45,4 +46,4 @@ pub use round::{Agenda, Answer, Batch, Entry, GivesUp, Guard, Memory, Next, Orde
 pub use status::{condition, status, stopped};
 pub use tolerance::Tolerance;
 pub use under_way::UnderWay;
-pub use validate::{Approval, Invalid, Layout, Refusal, Table, Validated, validate};
+pub use validate::{Approval, Invalid, Layout, Refusal, ReplaceRequest, Table, Validated, validate};

@@ -15,6 +15,7 @@ use skerry_core::node::Status;
 
 use crate::decide::Decision;
 use crate::health::{is_heard, shards_now};
+use crate::hosts;
 use crate::observed::{Observed, Slot};
 use crate::plan::{Plan, Record, Step, removals};
 use crate::tolerance::Tolerance;
@@ -142,9 +143,12 @@ fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: O
     };
     blocked.extend(failure.map(|f| entry("StepFailed", f.to_owned())));
     blocked.extend(held_up(observed).map(|why| entry("NodeHeldUp", why)));
+    let replaced = decision.as_ref().ok().and_then(replaced_before);
+    blocked.extend(replaced.map(|told| entry("ReplacedBefore", told)));
     if let (Ok(decision), Some(status)) = (decision, observed.database.known()) {
         let kept = kept_tables(decision, status).into_iter();
         blocked.extend(stalled(observed, status).map(|why| entry("DiskStalled", why)));
+        blocked.extend(shared_hosts(observed, status).into_iter().map(|why| entry("HostShared", why)));
         blocked.extend(kept.map(|name| entry("TableKept", format!("table {name:?} is not in the spec, and is kept"))));
     }
     blocked.truncate(BLOCKED_MAX);
@@ -161,6 +165,17 @@ fn held_up(observed: &Observed) -> impl Iterator<Item = String> {
     })
 }
 
+/// What a person asks to be replaced, and was replaced as they asked: it is not done again, and this says so.
+fn replaced_before(decision: &Decision) -> Option<String> {
+    let (request, done) = (decision.validated.replace.as_ref()?, decision.plan.notes.replacement.as_ref()?);
+    let came = done.done_by.filter(|_| done.slot == request.slot)?;
+    let (slot, which) = (&done.slot, skerry_api::REPLACE);
+    Some(format!(
+        "{slot} was replaced as {which} says, and node n{came} came: it is not done again; take the annotation out, or set it \
+         to {slot}/n{came} to replace that node too"
+    ))
+}
+
 /// Nodes that are heard of and whose disks do not answer.
 fn stalled(observed: &Observed, status: &Status) -> impl Iterator<Item = String> {
     let slots = observed.slots.known();
@@ -170,6 +185,11 @@ fn stalled(observed: &Observed, status: &Status) -> impl Iterator<Item = String>
         let name = slot.map_or_else(|| report.node.to_string(), |(name, _)| format!("{name} ({})", report.node));
         format!("{name} leads nothing: its disk has not made a write durable for too long")
     })
+}
+
+/// Hosts whose loss would take more than one copy of a shard.
+fn shared_hosts(observed: &Observed, status: &Status) -> Vec<String> {
+    observed.slots.known().map(|slots| hosts::shared(slots, status)).unwrap_or_default()
 }
 
 /// Tables that the spec does not name, and that stay.

@@ -135,8 +135,8 @@ impl<'a> Writer<'a> {
     fn drift(&self, set: &Set) -> Drift {
         let digest = digest(&self.blueprint(), &set.zone, Some(&set.claims));
         let wanted = stateful_set(&self.blueprint(), &set.zone, set.replicas, Some(&set.claims));
-        let (written, there) = (&self.context.written, of_spec(&set.spec));
-        let is_changed = !is_as_written(&wanted, &set.spec) && written.version(&set.uid) != Some(there);
+        let written = &self.context.written;
+        let is_changed = !is_as_written(&wanted, &set.spec) && written.version(&set.uid) != Some(of_spec(&set.spec));
         let is_stale = set.digest.as_ref() != Some(&digest) || is_changed && !written.is_fresh(&set.uid, &digest);
         Drift { is_stale, is_changed }
     }

@@ -172,15 +172,15 @@ impl Kept {
 }
 
 impl Slot {
-    /// As the plan sees it, given where its volume is.
-    pub(crate) fn observed(&self, at: &Path) -> skerry_operator_core::Slot {
+    /// As the plan sees it, given how its process does and where its volume is.
+    pub(crate) fn observed(&self, process: Process, at: &Path) -> skerry_operator_core::Slot {
         let (zone, address) = (self.zone.clone(), self.address());
         // Each that was set aside was another one.
         let id = Some(free_beside(at).display().to_string());
         let volume = skerry_operator_core::SlotVolume { id, ..skerry_operator_core::SlotVolume::default() };
         let is_lost = self.joined && matches!(at.join(IDENTITY).try_exists(), Ok(false));
         let held_up = is_lost.then(|| format!("its data was in {}, and is gone", at.display()));
-        skerry_operator_core::Slot { zone, address, process: Process::STEADY, volume, held_up }
+        skerry_operator_core::Slot { zone, address, process, volume, held_up, host: None }
     }
 
     /// Where clients and the other nodes reach it.
@@ -368,12 +368,12 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let (zone, engine) = (String::new(), "sled".to_owned());
         let mut slot = Slot { zone, port: 1, http_port: 2, engine, joined: false };
-        assert_eq!(slot.observed(temporary.path()).held_up, None);
+        assert_eq!(slot.observed(Process::STEADY, temporary.path()).held_up, None);
         slot.joined = true;
-        let told = slot.observed(temporary.path()).held_up.unwrap();
+        let told = slot.observed(Process::STEADY, temporary.path()).held_up.unwrap();
         assert!(told.ends_with("and is gone"), "{told}");
         fs::write(temporary.path().join(IDENTITY), "").unwrap();
-        assert_eq!(slot.observed(temporary.path()).held_up, None);
+        assert_eq!(slot.observed(Process::STEADY, temporary.path()).held_up, None);
     }
 
     #[test]

@@ -145,7 +145,10 @@ impl Supervisor {
         {
             self.folder.save(&self.kept)?;
         }
-        let observed = |(name, slot): (&String, &Slot)| (name.clone(), slot.observed(&self.folder.volume(name)));
+        let now = Instant::now();
+        let observed = |(name, slot): (&String, &Slot)| {
+            (name.clone(), slot.observed(self.fleet.process(name, now), &self.folder.volume(name)))
+        };
         let slots = self.kept.slots.iter().map(observed).collect();
         let status = self.status();
         Ok(Observed {
@@ -176,7 +179,7 @@ impl Supervisor {
         client.admin().status().await.map_err(|e| Failure::from(e).text())
     }
 
-    /// In a word and a sentence. The database is at rest only when its processes are, too.
+    /// In a word and a sentence.
     fn standing(&self) -> (Phase, String) {
         if let Some(refused) = &self.refused {
             return (Phase::Refused, refused.clone());
@@ -184,12 +187,10 @@ impl Supervisor {
         let conditions = self.database.status.as_ref().map_or(&[][..], |s| &s.conditions);
         let is = |type_: &str| condition(conditions, type_).filter(|c| c.status == "True");
         let ready = condition(conditions, "Ready").map_or_else(String::new, |c| c.message.clone());
-        match (is("Ready"), stopped(conditions), self.fleet.unsettled(Instant::now())) {
-            (Some(_), _, 0) => (Phase::Settled, "as the YAML says".to_owned()),
-            (Some(_), _, nodes) => (Phase::Working, format!("{nodes} nodes starting or down")),
-            (None, Some(_), _) => (Phase::Stalled, ready),
-            (None, None, 0) => (Phase::Working, ready),
-            (None, None, nodes) => (Phase::Working, format!("{ready}; {nodes} nodes starting or down")),
+        match (is("Ready"), stopped(conditions)) {
+            (Some(_), _) => (Phase::Settled, "as the YAML says".to_owned()),
+            (None, Some(_)) => (Phase::Stalled, ready),
+            (None, None) => (Phase::Working, ready),
         }
     }
 

@@ -148,7 +148,7 @@ fn third_slot_left(set_aside: bool, victims: Vec<skerry_api::Victim>) -> Plan {
     let slot = |i: usize| {
         let (address, process) = (nodes[i].address.clone(), crate::observed::Process::STEADY);
         let volume = SlotVolume { set_aside: set_aside && i == 2, ..SlotVolume::default() };
-        (format!("shop-{i}"), Slot { zone: String::new(), address, process, volume, held_up: None })
+        (format!("shop-{i}"), Slot { zone: String::new(), address, process, volume, held_up: None, host: None })
     };
     let slots = Seen::Known((0..3).map(slot).collect());
     let database = Seen::Known(testing::status(nodes, vec![]));

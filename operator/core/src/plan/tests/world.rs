@@ -267,7 +267,7 @@ impl World {
         let asked =
             ClaimTemplate { size: Some(storage.size.clone()), class: storage.storage_class_name.clone(), labels: None };
         let volume = SlotVolume { asked, ..SlotVolume::default() };
-        let slot = Slot { zone, address, process: Process::STEADY, volume, held_up: None };
+        let slot = Slot { zone, address, process: Process::STEADY, volume, held_up: None, host: None };
         assert!(self.slots.insert(name.to_owned(), slot).is_none(), "{name} is there already");
         self.lose_volume(name);
         if self.state.is_none() {

@@ -15,13 +15,17 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use skerry_api::{DATABASE_LABEL, DistributedDatabase};
 use skerry_program::chain::chain;
+use tokio::time::Instant;
 use tracing::{Instrument, info_span, warn};
 
 use crate::context::Context;
+use crate::events;
 use crate::reconcile::{ReconcileError, reconcile};
 
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(2);
+/// Of a resource that cannot be read. Its watch tells of its next change.
+const UNREADABLE: Duration = Duration::from_secs(30);
 /// Changes that come together are looked at together.
 const GATHER: Duration = Duration::from_millis(100);
 /// Databases that are looked at at once: one that does not answer holds nobody up.
@@ -30,13 +34,13 @@ const AT_ONCE: u16 = 64;
 /// Looks after all databases of a namespace, or of all if it is empty. Ends only by being dropped.
 pub async fn run(context: Arc<Context>, namespace: &str) {
     let client = &context.client.clone();
-    // One that cannot be read is a fault of its own, and not the end of the watch over all.
+    // One object that cannot be read, of whatever kind, is a fault of its own, and not the end of the watch over all.
     let databases: Api<DeserializeGuard<DistributedDatabase>> = everywhere(client, namespace);
     let ours = watcher::Config::default().labels(DATABASE_LABEL);
     let (sets, pods, claims) = (
-        everywhere::<StatefulSet>(client, namespace),
-        everywhere::<Pod>(client, namespace),
-        everywhere::<PersistentVolumeClaim>(client, namespace),
+        everywhere::<DeserializeGuard<StatefulSet>>(client, namespace),
+        everywhere::<DeserializeGuard<Pod>>(client, namespace),
+        everywhere::<DeserializeGuard<PersistentVolumeClaim>>(client, namespace),
     );
     Controller::new(databases, watcher::Config::default())
         .with_config(kube::runtime::controller::Config::default().debounce(GATHER).concurrency(AT_ONCE))
@@ -66,7 +70,7 @@ where
 /// What stands beside the StatefulSets is written again once somebody else has changed or removed it.
 fn auxiliary<K>(
     context: &Context,
-) -> impl Fn(K) -> Option<ObjectRef<DeserializeGuard<DistributedDatabase>>> + Send + Sync + 'static
+) -> impl Fn(DeserializeGuard<K>) -> Option<ObjectRef<DeserializeGuard<DistributedDatabase>>> + Send + Sync + 'static
 where
     K: Resource<DynamicType = ()>,
 {
@@ -82,11 +86,23 @@ fn database_of(object: &impl ResourceExt) -> Option<ObjectRef<DeserializeGuard<D
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
-async fn looked_at(
+/// Looks after one database. One that cannot be read is told of, and counted, until it can.
+///
+/// # Errors
+/// If the look ended early.
+pub async fn looked_at(
     database: Arc<DeserializeGuard<DistributedDatabase>>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
     let (name, namespace) = (database.name_any(), database.namespace().unwrap_or_default());
+    let why = database.0.as_ref().err().map(ToString::to_string);
+    let is_new = context.metrics.unreadable.note(&format!("{namespace}/{name}"), why.clone(), Instant::now());
+    if let Some(why) = why {
+        if is_new {
+            events::warn_of(&context, &database.object_ref(&()), "Unreadable", why).await;
+        }
+        return Ok(Action::requeue(UNREADABLE));
+    }
     let span = info_span!("database", %namespace, %name);
     let done = context.metrics.timed(reconcile(&namespace, &name, &context).instrument(span)).await;
     done.map(Action::requeue)

@@ -4,47 +4,41 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
 use skerry_core::system::AdminChange;
 use skerry_operator_core::kubernetes::Action;
+use skerry_operator_core::words;
 use tracing::{info, warn};
 
 use crate::context::Context;
 
-/// Tells of one write. That it cannot be told holds nothing up.
-pub async fn tell(context: &Context, of: &ObjectReference, action: &Action) {
-    let (reason, note) = words(action);
+/// More bytes than this of a note are refused; a character has up to four.
+const NOTE_CHARS_MAX: usize = 250;
+
+/// Tells of one thing that was done. That it cannot be told holds nothing up.
+pub async fn tell(context: &Context, of: &ObjectReference, reason: &'static str, note: String) {
     info!(reason, note, "done");
+    publish(context, of, EventType::Normal, (reason, note)).await;
+}
+
+/// Tells of something that is wrong with a resource.
+pub async fn warn_of(context: &Context, of: &ObjectReference, reason: &'static str, note: String) {
+    warn!(reason, note, "database cannot be looked after");
+    publish(context, of, EventType::Warning, (reason, note)).await;
+}
+
+async fn publish(context: &Context, of: &ObjectReference, type_: EventType, (reason, note): (&'static str, String)) {
     let Some(recorder) = &context.recorder else { return };
-    let event = Event {
-        type_: EventType::Normal,
-        reason: reason.to_owned(),
-        note: Some(note),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
+    // As Kubernetes bounds it.
+    let note = note.chars().take(NOTE_CHARS_MAX).collect();
+    let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
+    let event = Event { type_, reason, note: Some(note), action, secondary: None };
     if let Err(error) = recorder.publish(&event, of).await {
         warn!(%error, "failed to tell of what was done");
     }
 }
 
-fn words(action: &Action) -> (&'static str, String) {
+/// What a write was, for people.
+pub fn words(action: &Action) -> (&'static str, String) {
     match action {
-        Action::RecordVictims(victims) if victims.is_empty() => {
-            ("ScaleInEnded", "nobody is to leave any more".to_owned())
-        }
-        Action::RecordVictims(victims) => {
-            let slots: Vec<&str> = victims.iter().map(|v| v.slot.as_str()).collect();
-            ("ScaleInStarted", format!("{} to leave", slots.join(", ")))
-        }
-        Action::RecordRemovals(removals) if removals.is_empty() => {
-            ("TableRemovalEnded", "no table is to go any more".to_owned())
-        }
-        Action::RecordRemovals(removals) => {
-            let tables: Vec<&str> = removals.iter().map(|r| r.name.as_str()).collect();
-            (
-                "TableRemovalStarted",
-                format!("tables to go, unless they are put back into the spec: {}", tables.join(", ")),
-            )
-        }
-        Action::RecordFounded => ("DatabaseFounded", "the database is founded".to_owned()),
+        Action::Record(record) => words::of_record(record),
         Action::Found { address } => ("DatabaseFounding", format!("the node at {address} founds the database")),
         Action::CreateSet { zone, replicas } => ("ZoneCreated", format!("zone {zone:?} has {replicas} nodes")),
         Action::ApplySet { zone, .. } => ("ZoneChanged", format!("nodes of zone {zone:?} are described anew")),
@@ -61,26 +55,7 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::RetainVolume { volume, .. } => ("VolumeKept", format!("the volume {volume} is kept without its claim")),
         Action::DeleteClaim { claim, .. } => ("VolumeReleased", format!("the claim {claim} is given up")),
         Action::GrowClaim { claim, size, .. } => ("VolumeGrowing", format!("{claim} is to grow to {size}")),
-        Action::Change(change) => changed(change),
-        Action::RemoveNode { node, .. } => {
-            ("NodeRemoved", format!("node {node} has left the database, under a certificate"))
-        }
-    }
-}
-
-fn changed(change: &AdminChange) -> (&'static str, String) {
-    match change {
-        AdminChange::CreateTable { name, shards, .. } => {
-            ("TableCreated", format!("table {name} is made, of {} shards", shards.len()))
-        }
-        AdminChange::AlterTable { table, replication_factor } => {
-            ("ReplicationFactorChanged", format!("table {table} is to have {replication_factor} copies"))
-        }
-        AdminChange::DropTable { table } => ("TableDropped", format!("table {table} is dropped")),
-        AdminChange::SetTargets(targets) => ("ShardsMoving", format!("{} shards have new targets", targets.len())),
-        AdminChange::Drain(node) => ("NodeDraining", format!("node {node} is to be emptied")),
-        AdminChange::Reactivate(node) => ("NodeKept", format!("node {node} is kept after all")),
-        AdminChange::Remove(node) => ("NodeRemoved", format!("node {node} has left the database")),
-        AdminChange::SetLimits(_) => ("MoveLimitsChanged", "moves have new limits".to_owned()),
+        Action::Change(change) => words::of_change(change),
+        Action::RemoveNode { node, .. } => words::of_change(&AdminChange::Remove(*node)),
     }
 }

@@ -25,3 +25,4 @@ pub mod probe;
 pub mod reconcile;
 pub mod report;
 pub mod run;
+pub mod unreadable;

@@ -11,6 +11,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
+use crate::unreadable::Unreadable;
+
 /// How a look ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Ended {
@@ -26,6 +28,8 @@ pub struct Metrics {
     /// 1 while this operator may write.
     pub leading: Gauge,
     last_success: Gauge,
+    /// Resources that cannot be read.
+    pub unreadable: Unreadable,
 }
 
 impl Metrics {
@@ -36,12 +40,15 @@ impl Metrics {
             seconds: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
             leading: Gauge::default(),
             last_success: Gauge::default(),
+            unreadable: Unreadable::default(),
         };
         let registry = registry.sub_registry_with_prefix("skerry_operator");
         registry.register("reconciles", "looks at a database", metrics.reconciles.clone());
         let seconds = metrics.seconds.clone();
         registry.register_with_unit("reconcile_duration", "time of a look", Unit::Seconds, seconds);
         registry.register("leading", "1 while this operator may write", metrics.leading.clone());
+        let unreadable = metrics.unreadable.count.clone();
+        registry.register("unreadable_databases", "resources that cannot be read", unreadable);
         let last = metrics.last_success.clone();
         registry.register_with_unit("last_success_timestamp", "end of the last good look", Unit::Seconds, last);
         metrics

@@ -13,15 +13,14 @@ use k8s_openapi::jiff::Timestamp;
 use skerry_api::DistributedDatabase;
 use skerry_core::ids::ClusterId;
 use skerry_core::node::Status;
+use skerry_operator_core::bootstrap::{self, Voice};
 use skerry_operator_core::kubernetes::{Cluster, Names};
 use skerry_operator_core::{Observed, Seen, Slot};
 use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::node_admin::{Secrets, Target};
-
-/// Slots that are asked whether they have founded the database, at most.
-const FOUNDERS_MAX: usize = 3;
+use objects::Listed;
 
 /// Why nothing could be decided.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +65,7 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
     let status = database.status.clone().unwrap_or_default();
     let cluster_id = status.cluster_id.clone().unwrap_or_default();
     let resource_uid = metadata.uid.clone().unwrap_or_default();
-    let cluster = objects::list(&context.client, &names, &resource_uid, &cluster_id).await?;
+    let Listed { cluster, unreadable } = objects::list(&context.client, &names, &resource_uid, &cluster_id).await?;
     let cluster = volumes::look_for_lost(&context.client, &names, cluster).await;
     let cluster = hosts::doubt_silent(&context.client, cluster).await;
     let slots = cluster.slots(&names);
@@ -77,7 +76,9 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
         true => (ask(&target, context).await, None),
         false => before_founding(&slots, &target, context).await,
     };
-    let (slots, now) = (Seen::Known(slots), Time(Timestamp::now()));
+    // What is there and cannot be read is not absent.
+    let slots = unreadable.map_or(Seen::Known(slots), Seen::Unknown);
+    let now = Time(Timestamp::now());
     let mut observed = Observed { slots, database: seen, blank, ..Observed::kept_by(status, now) };
     context.histories.look(database, &mut observed, at);
     Ok(Sight { at, observed, cluster, names, target })
@@ -93,20 +94,22 @@ async fn ask(target: &Target, context: &Context) -> Seen<Status> {
     }
 }
 
-/// Only a node that says itself that it has no identity can be told to found the database. There is one slot then, or two
-/// while one makes way for the other.
 async fn before_founding(
     slots: &BTreeMap<String, Slot>,
     target: &Target,
     context: &Context,
 ) -> (Seen<Status>, Option<String>) {
-    let (mut blank, mut silent) = (None, None);
-    for (name, slot) in slots.iter().take(FOUNDERS_MAX) {
-        match context.admin.identify(&slot.address).await {
-            Ok(None) => blank = blank.or(Some(name.clone())),
-            Ok(Some(_)) => return (ask(target, context).await, None),
-            Err(failure) => silent = silent.or(Some(failure.why)),
-        }
+    let mut voices = Vec::new();
+    for (name, slot) in slots.iter().take(bootstrap::ASKED_MAX) {
+        let voice = match context.admin.identify(&slot.address).await {
+            Ok(None) => Voice::Blank,
+            Ok(Some(_)) => Voice::Member,
+            Err(failure) => Voice::Silent(failure.why),
+        };
+        voices.push((name.clone(), voice));
     }
-    (silent.map_or(Seen::Absent, Seen::Unknown), blank)
+    match bootstrap::before_founding(&voices) {
+        Some(seen) => seen,
+        None => (ask(target, context).await, None),
+    }
 }

@@ -2,10 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use skerry_operator_core::{Decision, Invalid, status};
+use skerry_operator_core::Round;
+use skerry_operator_core::kubernetes::ObjectWrite;
 
 use crate::apply::{ApplyError, Writer};
-use crate::observe::Sight;
 
 /// The status could not be written; the next look writes it.
 #[derive(Debug, thiserror::Error)]
@@ -13,14 +13,8 @@ use crate::observe::Sight;
 pub struct ReportError(#[from] ApplyError);
 
 /// Reports what was seen, decided and done.
-pub async fn report(
-    mut writer: Writer<'_>,
-    seen: &Sight,
-    decision: &Result<Decision, Invalid>,
-    failure: Option<&str>,
-) -> Result<(), ReportError> {
-    let now = Time(Timestamp::now());
-    let told = status(writer.database(), &seen.observed, decision, failure, &now);
+pub async fn report(mut writer: Writer<'_>, round: &Round<ObjectWrite>) -> Result<(), ReportError> {
+    let told = round.report(writer.database(), &Time(Timestamp::now()));
     writer.record(|status| *status = told).await?;
     Ok(())
 }

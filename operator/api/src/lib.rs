@@ -17,7 +17,8 @@ pub use quantity::{Allowed, BYTES_PER_SECOND, CPU, MEMORY, QuantityError, STORAG
 pub use schema::{Fault, check};
 pub use spec::{
     Approval, ConflictResolution, Consistency, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine,
-    Fragmentation, FragmentationType, Rebalance, Resources, Retention, Storage, Table, TableRemoval, VolumeRetention,
+    Fragmentation, FragmentationType, Rebalance, Resources, Retention, SpreadByHost, Storage, Table, TableRemoval,
+    VolumeRetention,
 };
 pub use status::{
     Blocked, Counts, DistributedDatabaseStatus, MovesStatus, PendingRemoval, PlanStatus, Replacement, SilentNode,
@@ -30,7 +31,8 @@ pub const GROUP: &str = "skerry.io";
 pub const VERSION: &str = "v1alpha1";
 /// Carries the name of the plan that a person has approved, `status.plan.id`, where `rebalance.approval` is `Manual`.
 pub const APPROVED_PLAN: &str = "skerry.io/approved-plan";
-/// Names the place of a node that is to be replaced by one with an empty volume, once: `<database>-<zone>-<ordinal>`.
+/// Names the place of a node that is to be replaced by one with an empty volume, once: `<database>-<zone>-<ordinal>`. With
+/// `/n` and the node's id after it, that very node is meant, also if it came by such a replacement itself.
 pub const REPLACE: &str = "skerry.io/replace";
 /// Names shards whose loss a person accepts, such as `s4,s7`: they hold back no replacement of a lost volume.
 pub const ACCEPT_LOSS: &str = "skerry.io/accept-loss";

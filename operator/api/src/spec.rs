@@ -109,6 +109,9 @@ pub struct DistributedDatabaseSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 60, max = 604_800))]
     pub replace_silent_after_seconds: Option<u32>,
+    /// Whether nodes may share a host, whose loss takes all of them at once. What is shared is named in `status.blockedBy`.
+    #[serde(default)]
+    pub spread_by_host: SpreadByHost,
     /// Of the nodes. Absent = the one that the database was made with, so that no upgrade of the operator restarts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
@@ -320,6 +323,16 @@ pub struct Resources {
     #[serde(default = "one_gibibyte")]
     #[schemars(length(min = 1, max = 32))]
     pub memory: String,
+}
+
+/// Whether nodes may share a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SpreadByHost {
+    /// Each gets a host of its own where there are enough.
+    #[default]
+    Preferred,
+    /// No two share a host: one for which there is none waits for it, and does not run.
+    Required,
 }
 
 /// What becomes of a table that is taken out of the spec.

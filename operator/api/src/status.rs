@@ -72,8 +72,8 @@ pub struct DistributedDatabaseStatus {
     #[schemars(length(max = 1000))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["slot".into()]))]
     pub silent_nodes: Vec<SilentNode>,
-    /// What the annotation `skerry.io/replace` asks for, and of which node and volume it was asked. It is done once, and
-    /// stays until the annotation goes.
+    /// What the annotation `skerry.io/replace` asks for, and of which node and volume it was asked. It is done once. The last
+    /// one that was done stays, so that an annotation that is written back does nothing to the node that came in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replacement: Option<Replacement>,
     /// The most that may fail now with nothing lost and every shard available: `1 zone`, `1 node`, `nothing`.
@@ -225,6 +225,10 @@ pub struct Replacement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub volume: Option<String>,
+    /// The node that came in its place: it was done, and is not done again to this one. Absent = it is not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub done_by: Option<i64>,
 }
 
 /// One reason why what is wished is not there.

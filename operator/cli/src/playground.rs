@@ -23,7 +23,7 @@ use control::{Control, Listener, Request};
 use fleet::Fleet;
 use folder::Folder;
 use report::{Phase, Report};
-use skerry_operator_core::LookHistory;
+use skerry_operator_core::Memory;
 use supervisor::Supervisor;
 
 use crate::failure::{Explain, Failure, Outcome};
@@ -92,7 +92,7 @@ impl Playground {
             _lock: lock,
             program,
             refused: None,
-            history: LookHistory::default(),
+            memory: Memory::default(),
             began: Instant::now(),
             database,
             fleet: Fleet::default(),

@@ -42,6 +42,7 @@ mod tests {
             process: Process::STEADY,
             volume: SlotVolume::default(),
             held_up: None,
+            host: None,
         };
         status.map.nodes.values().map(|node| (format!("slot-{}", node.id.0), slot(node))).collect()
     }

@@ -3,11 +3,16 @@
 
 mod actions;
 mod cluster;
+mod identity;
 mod names;
 pub mod objects;
 mod upkeep;
+mod volume;
+mod writes;
 
-pub use actions::{Action, Scene, actions};
+pub use actions::Action;
 pub use cluster::{Claim, Cluster, Pod, Set};
+pub use identity::identity;
 pub use names::{Names, seat};
-pub use upkeep::upkeep;
+pub use volume::is_lost;
+pub use writes::{Auxiliary, Drift, Ground, ObjectWrite, writes};

@@ -164,7 +164,7 @@ mod tests {
     fn slot_without_process_is_away_for_as_long_as_it_is_seen_so_and_a_node_silent() {
         let process = crate::observed::Process { ready: false, running: Running::Replaced, ..crate::Process::STEADY };
         let (zone, address, volume) = (String::new(), String::new(), Default::default());
-        let slot = Slot { zone, address, process, volume, held_up: None };
+        let slot = Slot { zone, address, process, volume, held_up: None, host: None };
         let mut status = at_rest(&["a", "b", "c"], 1);
         status.nodes.pop();
         let mut history = LookHistory::default();

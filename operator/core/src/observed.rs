@@ -9,6 +9,9 @@ use skerry_core::node::Status;
 
 use crate::look_history::watched::Watched;
 
+/// By then all reports from before a process' end are too old to count.
+const HEARD_AFRESH: Duration = Duration::from_secs(4);
+
 /// What a look at something remote gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen<T> {
@@ -43,6 +46,8 @@ pub struct Slot {
     pub volume: SlotVolume,
     /// Why its process does not run, in the words of those who run it. `None` = it does, or nobody has said why not.
     pub held_up: Option<String>,
+    /// Where its process runs or is to run: what fails there fails for all that are there. `None` = not known.
+    pub host: Option<String>,
 }
 
 /// The volume of a slot.
@@ -126,6 +131,13 @@ impl Process {
         running: Running::Maybe,
         ending: false,
     };
+
+    /// One that runs for so long now, and does not do so well since `down`: what was heard of it may be of before it ended,
+    /// and a process that ends again and again is never ready.
+    pub fn begun(running: Option<Duration>, down: Duration) -> Self {
+        let ready = running.is_some_and(|running| running >= HEARD_AFRESH);
+        Self { ready, down: if ready { Duration::ZERO } else { down }, ..Self::STEADY }
+    }
 }
 
 /// The first slot whose process does not take requests, in words.

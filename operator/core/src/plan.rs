@@ -16,7 +16,7 @@ mod tables;
 
 pub use preview::{Preview, PreviewError, Seat, TableChange, preview};
 pub use replace::Notes;
-pub use step::{Step, Wait};
+pub use step::{Record, Step, Until, Wait};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +68,7 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
     // Whatever else is known: the spec was looked at, and counts as such from now on.
     let removals = removals::pending(validated, desired, observed);
     if removals != observed.removals {
-        plan.steps.push(Step::RecordRemovals(removals.clone()));
+        plan.steps.push(Step::Record(Record::Removals(removals.clone())));
     }
     let mut plan = plan.all_but_removals(validated, desired, observed);
     let is_dropped = |removal: &&PendingRemoval| plan.steps.iter().any(|step| removals::drops(step, removal));
@@ -100,7 +100,7 @@ impl Plan {
             Seen::Known(status) if !observed.founded && is_void(slots, status) => {
                 plan.founding(desired, slots, |_| true)
             }
-            Seen::Known(_) if !observed.founded => plan.stepping(Step::RecordFounded),
+            Seen::Known(_) if !observed.founded => plan.stepping(Step::Record(Record::Founded)),
             Seen::Known(status) => {
                 let seats = Seats::new(desired, slots, &observed.victims, status);
                 plan.changing(validated, desired, &seats, observed, status);
@@ -139,7 +139,7 @@ impl Plan {
 
     /// True if nothing is left but long waits.
     pub fn is_waiting_for_long(&self) -> bool {
-        self.steps.is_empty() && self.waits.iter().all(Wait::is_long)
+        self.steps.is_empty() && self.waits.iter().all(|wait| wait.until() != Until::Soon)
     }
 
     /// One node founds the database; the others join when it is there. A slot that an earlier spec made makes way for one
@@ -191,7 +191,7 @@ impl Plan {
         self.steps.extend(seats.condemned_and_wanted().map(|slot| Step::RemoveSlot { slot: slot.to_owned() }));
         let victims = seats.victims();
         if victims != seen.victims {
-            self.steps.push(Step::RecordVictims(victims));
+            self.steps.push(Step::Record(Record::Victims(victims)));
             return;
         }
         self.steps.extend(seats.returning().map(|node| Step::Change(AdminChange::Reactivate(node))));

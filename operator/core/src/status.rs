@@ -15,8 +15,9 @@ use skerry_core::node::Status;
 
 use crate::decide::Decision;
 use crate::health::{is_heard, shards_now};
+use crate::hosts;
 use crate::observed::{Observed, Slot};
-use crate::plan::{Plan, Step, removals};
+use crate::plan::{Plan, Record, Step, removals};
 use crate::tolerance::Tolerance;
 use crate::validate::{Invalid, generation};
 use conditions::{Facts, conditions};
@@ -55,7 +56,8 @@ pub fn status(
         cluster_id: old.cluster_id,
         image: old.image,
         volume_size: observed.slots.known().map_or(old.volume_size, largest_volume),
-        founded: observed.founded || failure.is_none() && plan.is_some_and(|p| p.steps.contains(&Step::RecordFounded)),
+        founded: observed.founded
+            || failure.is_none() && plan.is_some_and(|p| p.steps.contains(&Step::Record(Record::Founded))),
         victims: recorded(observed, plan, failure),
         table_removals: pending_removals(observed, plan, failure),
         silent_nodes: plan.map_or_else(|| observed.silent.clone(), |p| p.notes.silent.clone()),
@@ -107,7 +109,8 @@ fn plan_status(plan: &Plan) -> Option<PlanStatus> {
 /// The new choice of who leaves once it is written down, else the old one.
 fn recorded(observed: &Observed, plan: Option<&Plan>, failure: Option<&str>) -> Vec<skerry_api::Victim> {
     let mut steps = plan.filter(|_| failure.is_none()).into_iter().flat_map(|plan| &plan.steps);
-    let chosen = steps.find_map(|step| if let Step::RecordVictims(victims) = step { Some(victims) } else { None });
+    let chosen =
+        steps.find_map(|step| if let Step::Record(Record::Victims(victims)) = step { Some(victims) } else { None });
     chosen.unwrap_or(&observed.victims).clone()
 }
 
@@ -120,7 +123,8 @@ fn pending_removals(
 ) -> Vec<skerry_api::PendingRemoval> {
     let Some(plan) = plan else { return Vec::new() };
     let mut steps = plan.steps.iter();
-    let chosen = steps.find_map(|step| if let Step::RecordRemovals(pending) = step { Some(pending) } else { None });
+    let chosen =
+        steps.find_map(|step| if let Step::Record(Record::Removals(pending)) = step { Some(pending) } else { None });
     match (chosen, failure) {
         (Some(pending), None) => pending.clone(),
         (Some(pending), Some(_)) => observed.removals.iter().filter(|r| pending.contains(r)).cloned().collect(),
@@ -139,9 +143,12 @@ fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: O
     };
     blocked.extend(failure.map(|f| entry("StepFailed", f.to_owned())));
     blocked.extend(held_up(observed).map(|why| entry("NodeHeldUp", why)));
+    let replaced = decision.as_ref().ok().and_then(replaced_before);
+    blocked.extend(replaced.map(|told| entry("ReplacedBefore", told)));
     if let (Ok(decision), Some(status)) = (decision, observed.database.known()) {
         let kept = kept_tables(decision, status).into_iter();
         blocked.extend(stalled(observed, status).map(|why| entry("DiskStalled", why)));
+        blocked.extend(shared_hosts(observed, status).into_iter().map(|why| entry("HostShared", why)));
         blocked.extend(kept.map(|name| entry("TableKept", format!("table {name:?} is not in the spec, and is kept"))));
     }
     blocked.truncate(BLOCKED_MAX);
@@ -158,6 +165,17 @@ fn held_up(observed: &Observed) -> impl Iterator<Item = String> {
     })
 }
 
+/// What a person asks to be replaced, and was replaced as they asked: it is not done again, and this says so.
+fn replaced_before(decision: &Decision) -> Option<String> {
+    let (request, done) = (decision.validated.replace.as_ref()?, decision.plan.notes.replacement.as_ref()?);
+    let came = done.done_by.filter(|_| done.slot == request.slot)?;
+    let (slot, which) = (&done.slot, skerry_api::REPLACE);
+    Some(format!(
+        "{slot} was replaced as {which} says, and node n{came} came: it is not done again; take the annotation out, or set it \
+         to {slot}/n{came} to replace that node too"
+    ))
+}
+
 /// Nodes that are heard of and whose disks do not answer.
 fn stalled(observed: &Observed, status: &Status) -> impl Iterator<Item = String> {
     let slots = observed.slots.known();
@@ -167,6 +185,11 @@ fn stalled(observed: &Observed, status: &Status) -> impl Iterator<Item = String>
         let name = slot.map_or_else(|| report.node.to_string(), |(name, _)| format!("{name} ({})", report.node));
         format!("{name} leads nothing: its disk has not made a write durable for too long")
     })
+}
+
+/// Hosts whose loss would take more than one copy of a shard.
+fn shared_hosts(observed: &Observed, status: &Status) -> Vec<String> {
+    observed.slots.known().map(|slots| hosts::shared(slots, status)).unwrap_or_default()
 }
 
 /// Tables that the spec does not name, and that stay.

@@ -10,7 +10,7 @@ use skerry_api::{
     ACCEPT_LOSS, APPROVED_PLAN, BYTES_PER_SECOND, CPU, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec,
     Engine, FragmentationType, MEMORY, QuantityError, REPLACE, TableRemoval,
 };
-use skerry_core::ids::ShardId;
+use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};
 use skerry_core::map::MoveLimits;
 use skerry_core::system::state::SYSTEM_TABLE;
@@ -49,10 +49,39 @@ pub struct Validated {
     pub replace_after: Duration,
     /// A node that is silent for so long is replaced. `None` = never.
     pub replace_silent_after: Option<Duration>,
-    /// The slot of the node that a person wants to be replaced.
-    pub replace: Option<String>,
+    /// The node that a person wants to be replaced.
+    pub replace: Option<ReplaceRequest>,
     /// Shards whose loss a person accepts.
     pub accepted_losses: BTreeSet<ShardId>,
+}
+
+/// A node that a person wants to be replaced, as the annotation says: `shop-1`, or `shop-1/n7`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplaceRequest {
+    /// Its slot.
+    pub slot: String,
+    /// This very node. `None` = the one that is there when it is asked for.
+    pub node: Option<NodeId>,
+}
+
+impl ReplaceRequest {
+    /// As the resource asks for it. `None` = it does not.
+    pub fn of(database: &DistributedDatabase) -> Option<Self> {
+        let text = annotation(database, REPLACE)?.trim();
+        let named = text.split_once('/').and_then(|(slot, node)| {
+            let node = NodeId(node.strip_prefix('n')?.parse().ok()?);
+            Some(Self { slot: slot.to_owned(), node: Some(node) })
+        });
+        let request = named.unwrap_or_else(|| Self { slot: text.to_owned(), node: None });
+        (!request.slot.is_empty()).then_some(request)
+    }
+}
+
+impl fmt::Display for ReplaceRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.slot)?;
+        self.node.map_or(Ok(()), |node| write!(f, "/{node}"))
+    }
 }
 
 /// Whether data may move.
@@ -169,7 +198,7 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
             .then(|| Duration::from_secs(spec.table_removal_delay_seconds.into())),
         replace_after: Duration::from_secs(spec.replace_after_seconds.into()),
         replace_silent_after: spec.replace_silent_after_seconds.map(|seconds| Duration::from_secs(seconds.into())),
-        replace: annotation(database, REPLACE).map(|slot| slot.trim().to_owned()).filter(|slot| !slot.is_empty()),
+        replace: ReplaceRequest::of(database),
         accepted_losses: annotation(database, ACCEPT_LOSS).map(shards).unwrap_or_default(),
     })
 }

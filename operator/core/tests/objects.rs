@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use k8s_openapi::api::core::v1::PodSpec;
 use serde::Serialize;
-use skerry_api::DistributedDatabase;
+use skerry_api::{DistributedDatabase, SpreadByHost};
 use skerry_operator_core::ClaimTemplate;
 use skerry_operator_core::kubernetes::Names;
 use skerry_operator_core::kubernetes::objects::{
@@ -98,6 +99,25 @@ fn pods_without_zones_stay_as_they_are_over_an_upgrade() {
     database.spec.zones.clear();
     database.spec.storage.storage_class_name = None;
     on(&database, |of| is_as_in("stateful-set-without-zones.yaml", RESTART, &stateful_set(of, "", 3, None)));
+}
+
+#[test]
+fn pods_that_may_share_no_host_differ_in_nothing_else() {
+    let mut apart = database();
+    apart.spec.spread_by_host = SpreadByHost::Required;
+    on(&database(), |preferred| {
+        on(&apart, |required| {
+            let pods = |of: &Blueprint<'_>| stateful_set(of, "zone-a", 1, None).spec.template.spec.unwrap();
+            let (mut preferred, mut required) = (pods(preferred), pods(required));
+            let affinity = |of: &mut PodSpec| of.affinity.take().unwrap().pod_anti_affinity.unwrap();
+            let (may, must) = (affinity(&mut preferred), affinity(&mut required));
+            assert_eq!(preferred, required);
+            let term = must.required_during_scheduling_ignored_during_execution.unwrap();
+            assert_eq!(term[0].topology_key, "kubernetes.io/hostname");
+            assert_eq!(may.preferred_during_scheduling_ignored_during_execution.unwrap()[0].pod_affinity_term, term[0]);
+            assert_eq!(must.preferred_during_scheduling_ignored_during_execution, None);
+        });
+    });
 }
 
 #[test]

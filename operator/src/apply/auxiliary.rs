@@ -10,7 +10,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skerry_api::DATABASE_LABEL;
-use skerry_operator_core::kubernetes::Scene;
+use skerry_operator_core::kubernetes::Auxiliary;
 use skerry_operator_core::kubernetes::objects::{
     MANAGER, OperatorPods, config_map, disruption_budget, network_policy, service_account, services,
 };
@@ -26,20 +26,24 @@ fn is_absent(error: &kube::Error) -> bool {
 }
 
 impl Writer<'_> {
-    /// Writes them all. True if the disruption budget is another from now on, or may be.
-    pub(super) async fn write_beside(&self, scene: &Scene<'_>, one_may_go: bool) -> Result<bool, ApplyError> {
+    /// Writes it, unless it is as it was written. True if it is another from now on, or may be.
+    pub(super) async fn write_auxiliary(&self, auxiliary: Auxiliary) -> Result<bool, ApplyError> {
         let of = self.blueprint();
-        let pods = scene.cluster.slots(scene.names).len();
-        self.put(service_account(&of)).await?;
-        for service in services(&of) {
-            self.put(service).await?;
+        match auxiliary {
+            Auxiliary::ServiceAccount => self.put(service_account(&of)).await,
+            Auxiliary::Services => {
+                let [clients, nodes] = services(&of);
+                Ok(self.put(clients).await? | self.put(nodes).await?)
+            }
+            Auxiliary::ConfigMap => self.put(config_map(&of)).await,
+            Auxiliary::NetworkPolicy => match &self.context.policies {
+                Some(operator) => self.put(network_policy(&of, operator)).await,
+                None => self.drop_policy(network_policy(&of, &OperatorPods::default())).await.map(|()| false),
+            },
+            Auxiliary::DisruptionBudget { pods, one_may_go } => {
+                self.put(disruption_budget(&of, pods, one_may_go)).await
+            }
         }
-        self.put(config_map(&of)).await?;
-        match &self.context.policies {
-            Some(operator) => drop(self.put(network_policy(&of, operator)).await?),
-            None => self.drop_policy(network_policy(&of, &OperatorPods::default())).await?,
-        }
-        self.put(disruption_budget(&of, pods, one_may_go)).await
     }
 
     /// Removes the policy of a time in which it was wanted.

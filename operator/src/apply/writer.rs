@@ -1,18 +1,15 @@
 //! Single writes: each names the very object that was looked at.
 
-use std::time::Duration;
-
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
 use kube::{Api, Resource};
 use serde_json::Value;
 use skerry_api::{DistributedDatabase, DistributedDatabaseStatus};
-use skerry_core::ids::{Epoch, Incarnation, NodeId};
-use skerry_core::node::Removal;
 use skerry_core::system::{AdminChange, Fence};
 use skerry_operator_core::kubernetes::objects::{Blueprint, SECRET_KEY, digest, is_as_written, stateful_set};
-use skerry_operator_core::kubernetes::{Action, Cluster, Names, Set};
+use skerry_operator_core::kubernetes::{Action, Auxiliary, Cluster, Drift, Ground, Names, ObjectWrite, Set, writes};
+use skerry_operator_core::{Answer, Decision, Guard, Invalid, Next, Round, words};
 use skerry_program::chain::chain;
 use tokio::time::Instant;
 
@@ -22,9 +19,6 @@ use crate::events;
 use crate::leadership::LeaseLost;
 use crate::node_admin::{AdminFailure, Target};
 use crate::observe::Sight;
-
-/// No pod is ended and no volume given up on what was seen so long ago: another may be away by now.
-const LOOK_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Why a write was not made, or may not have been. It is planned again.
 #[derive(Debug, thiserror::Error)]
@@ -70,17 +64,6 @@ pub enum ApplyError {
     /// Nothing was written: what was decided was decided on something older.
     #[error("the resource has changed meanwhile, or was looked at too long ago")]
     Outdated,
-    /// No pod is ended: it would come back as somebody else has written.
-    #[error("the StatefulSet {0} is not as it was written, and is put right within minutes: no pod of it is restarted")]
-    Changed(String),
-    /// The node stays.
-    #[error("{node} cannot be removed yet: {why}")]
-    NotSafe {
-        /// Which.
-        node: NodeId,
-        /// Why.
-        why: String,
-    },
 }
 
 impl ApplyError {
@@ -139,21 +122,23 @@ impl<'a> Writer<'a> {
         Blueprint { database: &self.database, names: self.names, cluster: &self.target.cluster.0, image: &self.image }
     }
 
-    /// True if the StatefulSet was made from something else, or somebody has changed it since: that is put right, but not in
-    /// a loop with whoever changes it.
-    pub(super) fn is_stale(&self, zone: &str, set: &Set) -> bool {
-        let digest = digest(&self.blueprint(), zone, Some(&set.claims));
-        if set.digest.as_ref() != Some(&digest) {
-            return true;
-        }
-        self.is_changed(set) && !self.context.written.is_fresh(&set.uid, &digest)
+    /// The round that carries out what was decided on this look.
+    pub fn round(&self, seen: &Sight, decision: Result<Decision, Invalid>) -> Round<ObjectWrite> {
+        let (database, observed) = (&self.database, &seen.observed);
+        let ground = Ground { database, names: self.names, cluster: self.cluster, observed };
+        let agenda = writes(&ground, &decision, |set| self.drift(set));
+        self.context.histories.begin(database, observed.clone(), decision, agenda)
     }
 
-    /// True if somebody has changed the StatefulSet since it was written. What the API server makes of it with every write
-    /// is no change.
-    pub(super) fn is_changed(&self, set: &Set) -> bool {
+    /// A StatefulSet is stale if it was made from something else, or if somebody has changed it since: that is put right, but
+    /// not in a loop with whoever changes it. What the API server makes of it with every write is no change.
+    fn drift(&self, set: &Set) -> Drift {
+        let digest = digest(&self.blueprint(), &set.zone, Some(&set.claims));
         let wanted = stateful_set(&self.blueprint(), &set.zone, set.replicas, Some(&set.claims));
-        !is_as_written(&wanted, &set.spec) && self.context.written.version(&set.uid) != Some(of_spec(&set.spec))
+        let written = &self.context.written;
+        let is_changed = !is_as_written(&wanted, &set.spec) && written.version(&set.uid) != Some(of_spec(&set.spec));
+        let is_stale = set.digest.as_ref() != Some(&digest) || is_changed && !written.is_fresh(&set.uid, &digest);
+        Drift { is_stale, is_changed }
     }
 
     fn note_set(&self, zone: &str, there: &StatefulSet) {
@@ -164,49 +149,72 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Makes one write, and tells people of it.
-    pub async fn act(&mut self, action: &Action, based_on: Option<Epoch>) -> Result<(), ApplyError> {
+    /// Does the next thing of a round, if what must hold right before it does, and tells people of it.
+    pub async fn make(&mut self, next: &Next<ObjectWrite>) -> Result<Answer, ApplyError> {
         let token = self.context.leadership.token()?;
-        let fence = Fence { token, based_on };
-        match action {
-            Action::RecordVictims(victims) => self.record(|status| status.victims.clone_from(victims)).await?,
-            Action::RecordRemovals(removals) => {
-                self.record(|status| status.table_removals.clone_from(removals)).await?
+        match next {
+            Next::Write(write, guard) => {
+                self.check(*guard).await?;
+                self.write(write).await
             }
-            Action::RecordFounded => self.record(|status| status.founded = true).await?,
-            Action::Found { address } => self.context.admin.found(address, &self.target).await?,
-            Action::CreateSet { zone, replicas } => self.create_set(zone, *replicas).await?,
+            Next::Record(record) => {
+                self.record(|status| record.write_to(status)).await?;
+                self.tell(words::of_record(record)).await
+            }
+            Next::Change(change, based_on, guard) => {
+                self.check(*guard).await?;
+                self.change(Fence { token, based_on: *based_on }, change.clone()).await?;
+                self.tell(words::of_change(change)).await
+            }
+            Next::Certify(node, incarnation, guard) => {
+                self.check(*guard).await?;
+                let removal = self.context.admin.certify(&self.target, *node, *incarnation).await?;
+                Ok(Answer::Removal(removal))
+            }
+        }
+    }
+
+    async fn write(&mut self, write: &ObjectWrite) -> Result<Answer, ApplyError> {
+        match write {
+            ObjectWrite::TakeSecret => self.take_secret().await.map(|()| Answer::Done),
+            ObjectWrite::Auxiliary(auxiliary) => {
+                let is_another = self.write_auxiliary(*auxiliary).await?;
+                let is_budget = matches!(auxiliary, Auxiliary::DisruptionBudget { .. });
+                Ok(if is_another && is_budget { Answer::BudgetRenewed } else { Answer::Done })
+            }
+            ObjectWrite::Action(action) => {
+                self.act(action).await?;
+                self.tell(events::words(action)).await
+            }
+        }
+    }
+
+    /// Makes one write to an object.
+    async fn act(&self, action: &Action) -> Result<(), ApplyError> {
+        match action {
+            Action::Found { address } => Ok(self.context.admin.found(address, &self.target).await?),
+            Action::CreateSet { zone, replicas } => self.create_set(zone, *replicas).await,
             Action::ApplySet { zone, replicas } => {
                 if let Some(there) = self.apply_set(zone, *replicas).await? {
                     self.note_set(zone, &there);
                 }
+                Ok(())
             }
-            Action::ScaleSet { set, version, replicas } => self.scale_set(set, version, *replicas).await?,
-            Action::DeleteSet { set, uid } => self.delete_set(set, uid).await?,
-            Action::DeletePod { .. } | Action::DeleteClaim { .. } if self.at.elapsed() > LOOK_AGE_MAX => {
-                return Err(ApplyError::Outdated);
-            }
-            Action::DeletePod { pod, uid, at_once } => self.delete_pod(pod, uid, *at_once).await?,
-            Action::Quarantine { claim, uid, node, epoch } => self.quarantine(claim, uid, *node, *epoch).await?,
-            Action::RetainVolume { volume, node } => self.retain_volume(volume, *node).await?,
-            Action::DeleteClaim { claim, uid } => {
-                self.check_newest().await?;
-                self.delete_claim(claim, uid).await?;
-            }
-            Action::GrowClaim { claim, uid, size } => self.grow_claim(claim, uid, size).await?,
-            Action::Change(change) => {
-                if matches!(change, AdminChange::DropTable { .. }) {
-                    self.check_newest().await?;
-                }
-                self.change(fence, change.clone()).await?;
-            }
-            Action::RemoveNode { node, incarnation } => {
-                self.check_newest().await?;
-                self.remove_node(fence, *node, *incarnation).await?;
-            }
+            Action::ScaleSet { set, version, replicas } => self.scale_set(set, version, *replicas).await,
+            Action::DeleteSet { set, uid } => self.delete_set(set, uid).await,
+            Action::DeletePod { pod, uid, at_once } => self.delete_pod(pod, uid, *at_once).await,
+            Action::Quarantine { claim, uid, node, epoch } => self.quarantine(claim, uid, *node, *epoch).await,
+            Action::RetainVolume { volume, node } => self.retain_volume(volume, *node).await,
+            Action::DeleteClaim { claim, uid } => self.delete_claim(claim, uid).await,
+            Action::GrowClaim { claim, uid, size } => self.grow_claim(claim, uid, size).await,
+            // The round has these made as what they are: see `make`.
+            Action::Record(_) | Action::Change(_) | Action::RemoveNode { .. } => Ok(()),
         }
-        events::tell(self.context, &self.reference(), action).await;
-        Ok(())
+    }
+
+    async fn tell(&self, (reason, note): (&'static str, String)) -> Result<Answer, ApplyError> {
+        events::tell(self.context, &self.reference(), reason, note).await;
+        Ok(Answer::Done)
     }
 
     /// Writes the status; refused if somebody else has changed the resource since.
@@ -222,8 +230,14 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Refuses what cannot be taken back if the resource is not as it was looked at: a person may want it otherwise by now.
-    async fn check_newest(&self) -> Result<(), ApplyError> {
+    /// Refuses what is guarded, if what must hold right before it does not.
+    async fn check(&self, guard: Guard) -> Result<(), ApplyError> {
+        if guard.look_age_max.is_some_and(|most| self.at.elapsed() > most) {
+            return Err(ApplyError::Outdated);
+        }
+        if !guard.newest {
+            return Ok(());
+        }
         let newest = self.resources.get_metadata(&self.names.database).await.map_err(ApplyError::of("the resource"))?;
         let is_same = newest.metadata.resource_version == self.database.metadata.resource_version;
         if is_same { Ok(()) } else { Err(ApplyError::Outdated) }
@@ -238,23 +252,6 @@ impl<'a> Writer<'a> {
             Err(_) => {}
         }
         Ok(changed?)
-    }
-
-    /// The certificate is asked for here and now, however lately somebody had one.
-    async fn remove_node(&self, fence: Fence, node: NodeId, start: Incarnation) -> Result<(), ApplyError> {
-        let not_safe = |why| ApplyError::NotSafe { node, why };
-        match self.context.admin.certify(&self.target, node, start).await? {
-            Removal::Safe(certificate) => {
-                self.context.leadership.token()?;
-                let fence = Fence { based_on: Some(certificate.epoch), ..fence };
-                self.change(fence, AdminChange::Remove(node)).await
-            }
-            Removal::NotYet(reasons) => {
-                let reasons: Vec<String> = reasons.iter().take(3).map(ToString::to_string).collect();
-                Err(not_safe(reasons.join(", ")))
-            }
-            Removal::Unknown { shards } => Err(not_safe(format!("{} shards did not answer", shards.len()))),
-        }
     }
 
     fn reference(&self) -> ObjectReference {

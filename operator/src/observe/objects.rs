@@ -1,5 +1,6 @@
 //! The StatefulSets, pods and claims of a database, as values.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod as PodObject};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
-use kube::core::NamespaceResourceScope;
+use kube::core::error_boundary::InvalidObject;
+use kube::core::{DeserializeGuard, NamespaceResourceScope, ObjectMeta};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use skerry_api::{CLUSTER_ID, DATABASE_LABEL};
+use skerry_api::{CLUSTER_ID, DATABASE_LABEL, DistributedDatabase};
 use skerry_operator_core::kubernetes::objects::{DIGEST, QUARANTINED_LABEL, ZONE_LABEL};
 use skerry_operator_core::kubernetes::{Claim, Cluster, Names, Pod, Set};
 use skerry_operator_core::{ClaimTemplate, Running};
@@ -21,14 +23,20 @@ use super::held_up::held_up;
 /// A pod that is to be gone by a time is waited for so much longer.
 const OVERDUE_SECONDS: i64 = 30;
 
+/// The objects of a database that can be read, and one that cannot, in words.
+pub(super) struct Listed {
+    pub(super) cluster: Cluster,
+    pub(super) unreadable: Option<String>,
+}
+
 /// Lists those of the database of this resource and cluster id.
 pub(super) async fn list(
     client: &Client,
     names: &Names,
     resource_uid: &str,
     cluster_id: &str,
-) -> Result<Cluster, ObserveError> {
-    let (sets, pods, claims) = tokio::try_join!(
+) -> Result<Listed, ObserveError> {
+    let ((sets, unread_sets), (pods, unread_pods), (claims, unread_claims)) = tokio::try_join!(
         labelled::<StatefulSet>(client, names, "StatefulSets"),
         labelled::<PodObject>(client, names, "pods"),
         labelled::<PersistentVolumeClaim>(client, names, "volume claims"),
@@ -39,21 +47,49 @@ pub(super) async fn list(
         pods: pods.iter().map(|p| (p.name_any(), pod(p, now))).collect(),
         claims: claims.iter().map(|c| (c.name_any(), claim(c))).collect(),
     };
-    Ok(labelled.only_of(resource_uid, cluster_id))
+    let may_be_ours = |object: &&InvalidObject| may_be_of(&object.metadata, resource_uid, cluster_id);
+    let unreadable = [("StatefulSet", unread_sets), ("pod", unread_pods), ("volume claim", unread_claims)];
+    let first = unreadable.iter().find_map(|(kind, objects)| Some((kind, objects.iter().find(may_be_ours)?)));
+    let told = first.map(|(kind, object)| {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        format!("the {kind} {name} cannot be read: {object}")
+    });
+    Ok(Listed { cluster: labelled.only_of(resource_uid, cluster_id), unreadable: told })
+}
+
+/// False for an object that is certainly another database's.
+fn may_be_of(object: &ObjectMeta, resource_uid: &str, cluster_id: &str) -> bool {
+    let mut owners = object.owner_references.iter().flatten();
+    let label = |of: &Option<BTreeMap<String, String>>| of.as_ref().and_then(|all| all.get(CLUSTER_ID)).cloned();
+    let made_for = label(&object.labels).or_else(|| label(&object.annotations));
+    let is_of_another = owners.any(|owner| owner.kind == DistributedDatabase::kind(&()) && owner.uid != resource_uid);
+    !is_of_another && made_for.is_none_or(|of| of == cluster_id)
 }
 
 fn owner(object: &impl ResourceExt) -> Option<String> {
     object.owner_references().iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone())
 }
 
-async fn labelled<K>(client: &Client, names: &Names, kind: &'static str) -> Result<Vec<K>, ObserveError>
+/// Those that can be read, and those that cannot.
+async fn labelled<K>(
+    client: &Client,
+    names: &Names,
+    kind: &'static str,
+) -> Result<(Vec<K>, Vec<InvalidObject>), ObserveError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), &names.namespace);
+    let api: Api<DeserializeGuard<K>> = Api::namespaced(client.clone(), &names.namespace);
     let ours = ListParams::default().labels(&format!("{DATABASE_LABEL}={}", names.database));
     let list = api.list(&ours).await.map_err(|source| ObserveError::List { kind, source })?;
-    Ok(list.items)
+    let (mut read, mut unread) = (Vec::new(), Vec::new());
+    for item in list.items {
+        match item.0 {
+            Ok(object) => read.push(object),
+            Err(object) => unread.push(object),
+        }
+    }
+    Ok((read, unread))
 }
 
 fn set(set: &StatefulSet) -> Set {

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Node as Host, PersistentVolume};
 use kube::api::ListParams;
 use kube::{Api, Client};
-use skerry_operator_core::kubernetes::{Cluster, Names};
+use skerry_operator_core::Seen;
+use skerry_operator_core::kubernetes::{Cluster, Names, is_lost};
 
 const HOST_LABEL: &str = "kubernetes.io/hostname";
 
@@ -16,23 +17,24 @@ pub(super) async fn look_for_lost(client: &Client, names: &Names, mut cluster: C
     for name in away.collect::<BTreeSet<_>>() {
         let Some(claim) = cluster.claims.get_mut(&name).filter(|claim| !claim.lost) else { continue };
         if let Some(volume) = &claim.volume {
-            claim.lost = is_lost(client, volume).await;
+            claim.lost = is_gone(client, volume).await;
         }
     }
     cluster
 }
 
-/// An error is no answer.
-async fn is_lost(client: &Client, volume: &str) -> bool {
+async fn is_gone(client: &Client, volume: &str) -> bool {
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
-    match volumes.get_opt(volume).await {
-        Ok(Some(volume)) => match hosts(&volume) {
-            Some(hosts) if !hosts.is_empty() => all_gone(client, &hosts).await,
-            Some(_) | None => false,
-        },
-        Ok(None) => true,
-        Err(_) => false,
-    }
+    let on = match volumes.get_opt(volume).await {
+        Ok(Some(volume)) => Seen::Known(hosts(&volume).unwrap_or_default()),
+        Ok(None) => Seen::Absent,
+        Err(error) => Seen::Unknown(error.to_string()),
+    };
+    let there = match on.known() {
+        Some(hosts) if !hosts.is_empty() => any_there(client, hosts).await,
+        Some(_) | None => Seen::Known(()),
+    };
+    is_lost(&on, &there)
 }
 
 /// The hosts that a volume lies on. `None` = it is not bound to hosts.
@@ -47,8 +49,12 @@ fn hosts(volume: &PersistentVolume) -> Option<Vec<String>> {
     terms.iter().map(named).collect::<Option<Vec<_>>>().map(|hosts| hosts.concat())
 }
 
-async fn all_gone(client: &Client, hosts: &[String]) -> bool {
+async fn any_there(client: &Client, hosts: &[String]) -> Seen<()> {
     let api: Api<Host> = Api::all(client.clone());
     let named = ListParams::default().labels(&format!("{HOST_LABEL} in ({})", hosts.join(",")));
-    api.list(&named).await.is_ok_and(|found| found.items.is_empty())
+    match api.list(&named).await {
+        Ok(found) if found.items.is_empty() => Seen::Absent,
+        Ok(_) => Seen::Known(()),
+        Err(error) => Seen::Unknown(error.to_string()),
+    }
 }

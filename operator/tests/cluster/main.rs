@@ -26,6 +26,7 @@ mod neighbours;
 mod secret;
 mod tables;
 mod unknown;
+mod unreadable;
 
 /// One row of the table of what went wrong where. To be seen also of tests that pass, whose `println!` is not.
 fn print_row(row: &str) {

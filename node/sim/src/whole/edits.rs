@@ -3,8 +3,8 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use skerry_api::{
-    Approval, DistributedDatabaseSpec, Fragmentation, FragmentationType, Rebalance, Resources, Retention, Storage,
-    Table, TableRemoval, VolumeRetention,
+    Approval, DistributedDatabaseSpec, Fragmentation, FragmentationType, Rebalance, Resources, Retention, SpreadByHost,
+    Storage, Table, TableRemoval, VolumeRetention,
 };
 
 use super::resource::Resource;
@@ -156,6 +156,7 @@ pub(crate) fn first(copies_min: u32, rng: &mut ChaCha8Rng) -> DistributedDatabas
         table_removal: if replicas.is_multiple_of(2) { TableRemoval::Drop } else { TableRemoval::Retain },
         table_removal_delay_seconds: 8,
         replace_after_seconds: 2,
+        spread_by_host: SpreadByHost::default(),
         replace_silent_after_seconds: rng.random_bool(0.5).then_some(SILENT_SECONDS),
         image: Some("image-0".to_owned()),
         resources: Resources::default(),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skerry_core::ids::{NodeId, Token};
-use skerry_operator_core::kubernetes::{Claim, Names, Pod, Set};
-use skerry_operator_core::{ClaimTemplate, Running};
+use skerry_operator_core::kubernetes::{Claim, Names, Pod, Set, is_lost};
+use skerry_operator_core::{ClaimTemplate, Running, Seen};
 
 use super::resource::{Refused, Resource};
 
@@ -134,6 +134,8 @@ pub(crate) struct Kubernetes {
     /// By the uid of the pod that each was started for.
     pub(crate) processes: BTreeMap<String, Process>,
     pub(crate) lease: Lease,
+    /// The disruption budget: of so many pods, and whether one may be evicted. `None` = it was not written yet.
+    pub(crate) budget: Option<(usize, bool)>,
     /// Of 1,000 requests, how many are refused, and of as many how many answers are lost.
     pub(crate) errors: u32,
     /// True if volumes can be reached from one machine alone.
@@ -158,6 +160,7 @@ impl Kubernetes {
             machines: all.map(machine).collect(),
             processes: BTreeMap::new(),
             lease: Lease::default(),
+            budget: None,
             errors: 0,
             local_volumes,
             serial: 0,
@@ -235,7 +238,11 @@ impl Kubernetes {
 
     /// True if it is certain that the volume is gone.
     pub(crate) fn is_lost(&self, volume: &str) -> bool {
-        self.volumes.get(volume).is_none_or(|v| v.lost)
+        let there = self.volumes.get(volume).filter(|volume| !volume.lost || volume.machine.is_some());
+        let on = there.map_or(Seen::Absent, |volume| Seen::Known(volume.machine.iter().cloned().collect()));
+        // A machine that was taken away comes back under its name at times, without its volumes.
+        let hosts = if there.is_some_and(|volume| volume.lost) { Seen::Absent } else { Seen::Known(()) };
+        is_lost(&on, &hosts)
     }
 
     pub(crate) fn create_set(

@@ -5,12 +5,11 @@ mod act;
 mod look;
 
 use rand::Rng;
-use skerry_operator_core::LookHistory;
 
 use super::admin::Admin;
 use super::lease::Keeper;
 use super::place::Place;
-use act::Round;
+use act::Act;
 use look::Sight;
 
 use crate::world::{MILLISECOND, SECOND};
@@ -19,7 +18,7 @@ use crate::world::{MILLISECOND, SECOND};
 enum Stage {
     Rest,
     Look(Box<Sight>),
-    Act(Box<Round>),
+    Act(Box<Act>),
 }
 
 /// One operator.
@@ -57,20 +56,20 @@ impl Operator {
         }
         self.keeper.keep(place);
         let Some(token) = self.keeper.token(now) else {
-            (self.stage, self.memory.history) = (Stage::Rest, LookHistory::default());
+            (self.stage, self.memory.kept) = (Stage::Rest, skerry_operator_core::Memory::default());
             return place.world.rng.random_range(100 * MILLISECOND..SECOND / 2);
         };
         self.stage = match std::mem::replace(&mut self.stage, Stage::Rest) {
             Stage::Rest => Stage::Look(Box::default()),
             Stage::Look(sight) => match sight.go_on(&mut self.admin, &mut self.memory, place) {
                 Ok(sight) => Stage::Look(sight),
-                Err(seen) => Stage::Act(Round::new(*seen, &mut self.memory, place)),
+                Err(seen) => Stage::Act(Act::new(*seen, &mut self.memory, place)),
             },
-            Stage::Act(mut round) => {
-                if round.go_on(token, &mut self.admin, place) {
+            Stage::Act(mut act) => {
+                if act.go_on(token, &mut self.admin, place) {
                     return place.world.rng.random_range(100 * MILLISECOND..400 * MILLISECOND);
                 }
-                Stage::Act(round)
+                Stage::Act(act)
             }
         };
         // What keeps a write from arriving may keep its sender from knowing that it has lost the lease.

@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
+use skerry_operator_core::Process;
 
 use super::backoff::Backoff;
 use super::process::{Launch, NodeProcess, log_tail};
 
 /// Lines of a node's log in a message about its end.
 const TAIL_LINES: usize = 3;
-/// By then all reports from before a node's end are too old to count.
-const HEARD_AFRESH: Duration = Duration::from_secs(4);
 
 /// All of them, by slot.
 #[derive(Debug, Default)]
@@ -28,6 +27,8 @@ struct Local {
     state: State,
     backoff: Backoff,
     why_down: Option<String>,
+    /// When it last ceased to do well, or was added.
+    down_since: Instant,
 }
 
 #[derive(Debug)]
@@ -60,8 +61,13 @@ pub(crate) enum ProcessState {
 impl Fleet {
     /// Adds a node; [`Self::tend`] starts it. One that is there stays as it is.
     pub(crate) fn add(&mut self, slot: &str, launch: Launch, now: Instant) {
-        let new =
-            || Local { launch, state: State::Waiting { until: now }, backoff: Backoff::default(), why_down: None };
+        let new = || Local {
+            launch,
+            state: State::Waiting { until: now },
+            backoff: Backoff::default(),
+            why_down: None,
+            down_since: now,
+        };
         self.nodes.entry(slot.to_owned()).or_insert_with(new);
     }
 
@@ -83,7 +89,8 @@ impl Fleet {
         let Some(local) = self.nodes.get_mut(slot) else { return Ok(()) };
         if let State::Running { process, since } = &mut local.state {
             process.kill().await?;
-            let until = local.backoff.ended(*since, Instant::now());
+            let (since, now) = (*since, Instant::now());
+            let until = local.ended(since, now);
             local.why_down = Some("killed on request".to_owned());
             local.state = State::Waiting { until };
         }
@@ -115,13 +122,14 @@ impl Fleet {
         })
     }
 
-    /// Nodes that do not run, or only since a moment ago: what was heard of them may be from before they ended.
-    pub(crate) fn unsettled(&self, now: Instant) -> usize {
-        let settled = |local: &&Local| match &local.state {
-            State::Running { since, .. } => now.duration_since(*since) >= HEARD_AFRESH,
-            State::Waiting { .. } | State::StaysDown => false,
+    /// How the process of a slot does, as the plan sees it.
+    pub(crate) fn process(&self, slot: &str, now: Instant) -> Process {
+        let Some(local) = self.nodes.get(slot) else { return Process::begun(None, Duration::ZERO) };
+        let running = match &local.state {
+            State::Running { since, .. } => Some(now.duration_since(*since)),
+            State::Waiting { .. } | State::StaysDown => None,
         };
-        self.nodes.values().filter(|local| !settled(local)).count()
+        Process::begun(running, now.duration_since(local.down_since))
     }
 
     /// Stops all at once, and waits until they are gone.
@@ -138,6 +146,14 @@ impl Fleet {
 }
 
 impl Local {
+    /// Notes the end of a process that was started then; gives the time of the next start.
+    fn ended(&mut self, since: Instant, now: Instant) -> Instant {
+        if Process::begun(Some(now.duration_since(since)), Duration::ZERO).ready {
+            self.down_since = now;
+        }
+        self.backoff.ended(since, now)
+    }
+
     fn tend(&mut self, slot: &str, now: Instant) -> Option<String> {
         match &mut self.state {
             State::Running { process, since } => {
@@ -147,7 +163,8 @@ impl Local {
                     Err(error) => error.to_string(),
                 };
                 let tail = log_tail(&self.launch.log, TAIL_LINES);
-                let until = self.backoff.ended(*since, now);
+                let since = *since;
+                let until = self.ended(since, now);
                 self.state = State::Waiting { until };
                 let words = if tail.is_empty() { String::new() } else { format!(". Its last words:\n{tail}") };
                 let told = format!("{slot} ended ({ended}); it starts again{words}");

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, PendingRemoval, Victim};
+use skerry_api::{DistributedDatabase, DistributedDatabaseSpec, DistributedDatabaseStatus, PendingRemoval, Victim};
 use skerry_core::node::Status;
 use skerry_operator_core::Process;
 
@@ -57,7 +57,7 @@ pub(crate) struct Kept {
     /// The tables that are to go.
     #[serde(default)]
     pub(crate) removals: Vec<PendingRemoval>,
-    /// True once the database has answered: no node may make it a second time.
+    /// True once it is written down that the database was founded: no node may make it a second time.
     pub(crate) founded: bool,
     /// By name.
     pub(crate) slots: BTreeMap<String, Slot>,
@@ -138,13 +138,26 @@ impl Kept {
         changed
     }
 
-    /// Notes that the database was founded, and whose nodes are in it; true if that is new.
+    /// Notes whose nodes are in the database; true if that is new.
     pub(crate) fn note_members(&mut self, status: &Status) -> bool {
         let addresses: BTreeSet<&str> = status.map.nodes.values().map(|node| node.address.as_str()).collect();
         let new = self.slots.values_mut().filter(|s| !s.joined && addresses.contains(s.address().as_str()));
-        let joined = new.map(|slot| slot.joined = true).count();
-        let was_founded = std::mem::replace(&mut self.founded, true);
-        joined > 0 || !was_founded
+        new.map(|slot| slot.joined = true).count() > 0
+    }
+
+    /// Writes into a status what of it outlives the supervisor.
+    pub(crate) fn write_to(&self, status: &mut DistributedDatabaseStatus) {
+        (status.founded, status.victims) = (self.founded, self.victims.clone());
+        status.table_removals.clone_from(&self.removals);
+    }
+
+    /// Takes over what of a status is to outlive the supervisor; true if it is another than before.
+    pub(crate) fn note(&mut self, status: &DistributedDatabaseStatus) -> bool {
+        let before = (self.founded, self.victims.clone(), self.removals.clone());
+        let now = (status.founded, status.victims.clone(), status.table_removals.clone());
+        let is_another = before != now;
+        (self.founded, self.victims, self.removals) = now;
+        is_another
     }
 
     /// Every port that is spoken for.
@@ -159,15 +172,15 @@ impl Kept {
 }
 
 impl Slot {
-    /// As the plan sees it, given where its volume is.
-    pub(crate) fn observed(&self, at: &Path) -> skerry_operator_core::Slot {
+    /// As the plan sees it, given how its process does and where its volume is.
+    pub(crate) fn observed(&self, process: Process, at: &Path) -> skerry_operator_core::Slot {
         let (zone, address) = (self.zone.clone(), self.address());
         // Each that was set aside was another one.
         let id = Some(free_beside(at).display().to_string());
         let volume = skerry_operator_core::SlotVolume { id, ..skerry_operator_core::SlotVolume::default() };
         let is_lost = self.joined && matches!(at.join(IDENTITY).try_exists(), Ok(false));
         let held_up = is_lost.then(|| format!("its data was in {}, and is gone", at.display()));
-        skerry_operator_core::Slot { zone, address, process: Process::STEADY, volume, held_up }
+        skerry_operator_core::Slot { zone, address, process, volume, held_up, host: None }
     }
 
     /// Where clients and the other nodes reach it.
@@ -355,12 +368,12 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let (zone, engine) = (String::new(), "sled".to_owned());
         let mut slot = Slot { zone, port: 1, http_port: 2, engine, joined: false };
-        assert_eq!(slot.observed(temporary.path()).held_up, None);
+        assert_eq!(slot.observed(Process::STEADY, temporary.path()).held_up, None);
         slot.joined = true;
-        let told = slot.observed(temporary.path()).held_up.unwrap();
+        let told = slot.observed(Process::STEADY, temporary.path()).held_up.unwrap();
         assert!(told.ends_with("and is gone"), "{told}");
         fs::write(temporary.path().join(IDENTITY), "").unwrap();
-        assert_eq!(slot.observed(temporary.path()).held_up, None);
+        assert_eq!(slot.observed(Process::STEADY, temporary.path()).held_up, None);
     }
 
     #[test]

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use skerry_api::DistributedDatabase;
+use skerry_api::{DistributedDatabase, DistributedDatabaseStatus};
 use skerry_client::{Client, ClientConfig};
 use skerry_core::node::Status;
-use skerry_operator_core::{LookHistory, Observed, Seen, condition, decide, status, stopped};
+use skerry_operator_core::{Agenda, Memory, Observed, Round, Seen, condition, decide, stopped};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -39,7 +39,7 @@ pub(super) struct Supervisor {
     pub(super) database: DistributedDatabase,
     pub(super) refused: Option<String>,
     /// What this process has seen itself, since `began`.
-    pub(super) history: LookHistory,
+    pub(super) memory: Memory,
     pub(super) began: Instant,
     pub(super) fleet: Fleet,
     pub(super) client: Option<Client>,
@@ -112,23 +112,32 @@ impl Supervisor {
         }
         let at = self.began.elapsed();
         let mut observed = self.observe().await?;
-        self.history.look(&self.database, &mut observed, at);
+        self.memory.look(&self.database, &mut observed, at);
         let decision = decide(&self.database, &resource::environment(), &observed);
-        let failure = match &decision {
-            Ok(decision) => self.carry_out(&decision.plan).await,
-            Err(_) => None,
-        };
-        let now = Time(Timestamp::now());
-        self.database.status = Some(status(&self.database, &observed, &decision, failure.as_deref(), &now));
+        let agenda = Agenda::of_steps(&decision);
+        let mut round = Round::new(&mut self.memory, observed, decision, agenda);
+        while let Some(next) = round.next_write() {
+            let answer = self.make(&next, at).await;
+            round.heard(answer);
+        }
+        self.note(round.report(&self.database, &Time(Timestamp::now())))?;
         let (phase, message) = self.standing();
-        self.report(phase, message, observed.database.known())
+        self.report(phase, message, round.observed().database.known())
+    }
+
+    /// Keeps a status, and of it on disk what is to outlive this process.
+    pub(super) fn note(&mut self, status: DistributedDatabaseStatus) -> Result<(), FolderError> {
+        if self.kept.note(&status) {
+            self.folder.save(&self.kept)?;
+        }
+        self.database.status = Some(status);
+        Ok(())
     }
 
     /// Looks at the slots and asks the database.
     async fn observe(&mut self) -> Result<Observed, FolderError> {
         let database = match self.ask_status().await {
             Ok(status) => Seen::Known(status),
-            Err(_) if !self.kept.founded => Seen::Absent,
             Err(why) => Seen::Unknown(why),
         };
         if let Seen::Known(status) = &database
@@ -136,17 +145,25 @@ impl Supervisor {
         {
             self.folder.save(&self.kept)?;
         }
-        let observed = |(name, slot): (&String, &Slot)| (name.clone(), slot.observed(&self.folder.volume(name)));
+        let now = Instant::now();
+        let observed = |(name, slot): (&String, &Slot)| {
+            (name.clone(), slot.observed(self.fleet.process(name, now), &self.folder.volume(name)))
+        };
         let slots = self.kept.slots.iter().map(observed).collect();
-        let mut status = self.database.status.clone().unwrap_or_default();
-        (status.founded, status.victims) = (self.kept.founded, self.kept.victims.clone());
-        status.table_removals.clone_from(&self.kept.removals);
+        let status = self.status();
         Ok(Observed {
             slots: Seen::Known(slots),
             database,
             spec_unread: self.refused.is_some() || !self.kept.file.is_file(),
             ..Observed::kept_by(status, Time(Timestamp::now()))
         })
+    }
+
+    /// As it was told last, and as it is kept.
+    pub(super) fn status(&self) -> DistributedDatabaseStatus {
+        let mut status = self.database.status.clone().unwrap_or_default();
+        self.kept.write_to(&mut status);
+        status
     }
 
     async fn ask_status(&mut self) -> Result<Status, String> {
@@ -162,7 +179,7 @@ impl Supervisor {
         client.admin().status().await.map_err(|e| Failure::from(e).text())
     }
 
-    /// In a word and a sentence. The database is at rest only when its processes are, too.
+    /// In a word and a sentence.
     fn standing(&self) -> (Phase, String) {
         if let Some(refused) = &self.refused {
             return (Phase::Refused, refused.clone());
@@ -170,12 +187,10 @@ impl Supervisor {
         let conditions = self.database.status.as_ref().map_or(&[][..], |s| &s.conditions);
         let is = |type_: &str| condition(conditions, type_).filter(|c| c.status == "True");
         let ready = condition(conditions, "Ready").map_or_else(String::new, |c| c.message.clone());
-        match (is("Ready"), stopped(conditions), self.fleet.unsettled(Instant::now())) {
-            (Some(_), _, 0) => (Phase::Settled, "as the YAML says".to_owned()),
-            (Some(_), _, nodes) => (Phase::Working, format!("{nodes} nodes starting or down")),
-            (None, Some(_), _) => (Phase::Stalled, ready),
-            (None, None, 0) => (Phase::Working, ready),
-            (None, None, nodes) => (Phase::Working, format!("{ready}; {nodes} nodes starting or down")),
+        match (is("Ready"), stopped(conditions)) {
+            (Some(_), _) => (Phase::Settled, "as the YAML says".to_owned()),
+            (None, Some(_)) => (Phase::Stalled, ready),
+            (None, None) => (Phase::Working, ready),
         }
     }
 

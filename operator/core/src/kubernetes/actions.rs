@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use skerry_api::{PendingRemoval, Victim};
 use skerry_core::ids::{Epoch, Incarnation, NodeId};
 use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
@@ -13,17 +12,13 @@ use super::cluster::{Claim, Cluster, Set};
 use super::names::{Names, ordinal};
 use crate::desired::Desired;
 use crate::observed::Running;
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Record, Step};
 
 /// One write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Write down who leaves.
-    RecordVictims(Vec<Victim>),
-    /// Write down which tables are to go.
-    RecordRemovals(Vec<PendingRemoval>),
-    /// Write down that the database was founded.
-    RecordFounded,
+    /// Write something down in the status.
+    Record(Record),
     /// Tell the node at this address to found the database.
     Found {
         /// `host:port`.
@@ -115,44 +110,43 @@ pub enum Action {
 
 /// What the writes are worked out from.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene<'a> {
+pub(super) struct Scene<'a> {
     /// Names of the objects.
-    pub names: &'a Names,
+    pub(super) names: &'a Names,
     /// The objects.
-    pub cluster: &'a Cluster,
+    pub(super) cluster: &'a Cluster,
     /// What should be there.
-    pub desired: &'a Desired,
+    pub(super) desired: &'a Desired,
     /// What the steward says. `None` = it was not heard.
-    pub status: Option<&'a Status>,
+    pub(super) status: Option<&'a Status>,
     /// True if it is written down that the database was founded. Before that no slot has a node.
-    pub founded: bool,
+    pub(super) founded: bool,
 }
 
-/// The writes of a plan, in its order. A step whose time has not come gives none; it is planned again.
-pub fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<Action> {
+/// The writes of a plan, in its order, each with whether it restarts a node that may serve. A step whose time has not come
+/// gives none; it is planned again.
+pub(super) fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<(Action, bool)> {
     let mut grown = BTreeSet::new();
-    let mut actions = Vec::new();
-    for step in &plan.steps {
-        match step {
-            Step::RecordVictims(victims) => actions.push(Action::RecordVictims(victims.clone())),
-            Step::RecordRemovals(removals) => actions.push(Action::RecordRemovals(removals.clone())),
-            Step::RecordFounded => actions.push(Action::RecordFounded),
-            Step::Found { slot } => actions.push(Action::Found { address: scene.names.address(slot) }),
-            Step::AddSlot { slot, zone } => {
-                if grown.insert(zone.clone()) && ordinal(slot).is_some() {
-                    actions.extend(scene.grow(zone, plan));
-                }
-            }
-            Step::RestartNode { slot } => actions.extend(scene.end_pod(slot, false)),
-            Step::ReplaceVolume { slot, silent } => actions.extend(scene.renew(slot, *silent)),
-            Step::RemoveSlot { slot } => actions.extend(scene.remove(slot)),
-            Step::Change(change) => actions.push(Action::Change(change.clone())),
+    let of_step = |step: &Step| {
+        let actions = match step {
+            Step::Record(record) => vec![Action::Record(record.clone())],
+            Step::Found { slot } => vec![Action::Found { address: scene.names.address(slot) }],
+            Step::AddSlot { slot, zone } => match ordinal(slot) {
+                Some(_) if grown.insert(zone.clone()) => scene.grow(zone, plan),
+                Some(_) | None => vec![],
+            },
+            Step::RestartNode { slot } => scene.end_pod(slot, false).into_iter().collect(),
+            Step::ReplaceVolume { slot, silent } => scene.renew(slot, *silent),
+            Step::RemoveSlot { slot } => scene.remove(slot),
+            Step::Change(change) => vec![Action::Change(change.clone())],
             Step::RemoveNode { node, incarnation } => {
-                actions.push(Action::RemoveNode { node: *node, incarnation: *incarnation });
+                vec![Action::RemoveNode { node: *node, incarnation: *incarnation }]
             }
-        }
-    }
-    actions
+        };
+        let is_restart = matches!(step, Step::RestartNode { .. });
+        actions.into_iter().map(move |action| (action, is_restart)).collect::<Vec<_>>()
+    };
+    plan.steps.iter().flat_map(of_step).collect()
 }
 
 impl Scene<'_> {

@@ -139,6 +139,7 @@ impl Cluster {
             id: claim.map(|c| c.uid.clone()),
             size: claim.and_then(|c| c.size.clone()),
         };
-        Some(Slot { zone: set.zone.clone(), address: names.address(name), process, volume, held_up })
+        let host = self.pods.get(name).and_then(|pod| pod.host.clone());
+        Some(Slot { zone: set.zone.clone(), address: names.address(name), process, volume, held_up, host })
     }
 }

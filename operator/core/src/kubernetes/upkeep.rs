@@ -7,17 +7,16 @@ use super::actions::{Action, Scene};
 use super::cluster::{Claim, Set};
 use super::names::ordinal;
 
-/// The writes. `is_stale` says of the StatefulSet of a zone whether it is not as it is to be.
-pub fn upkeep(
+/// The writes. `is_stale` says of a StatefulSet, by its name, whether it is not as it is to be.
+pub(super) fn upkeep(
     scene: &Scene<'_>,
-    is_stale: impl Fn(&str, &Set) -> bool,
+    is_stale: impl Fn(&String) -> bool,
     size: &str,
     when_scaled: Retention,
 ) -> Vec<Action> {
-    let sets = scene.cluster.sets.values();
-    let stale = sets.filter(|set| is_stale(&set.zone, set));
+    let stale = scene.cluster.sets.iter().filter(|(name, _)| is_stale(name));
     let mut actions: Vec<Action> =
-        stale.map(|set| Action::ApplySet { zone: set.zone.clone(), replicas: set.replicas }).collect();
+        stale.map(|(_, set)| Action::ApplySet { zone: set.zone.clone(), replicas: set.replicas }).collect();
     let is_needed = |zone: &str| scene.desired.slots.values().any(|z| z == zone);
     for (name, set) in &scene.cluster.sets {
         if scene.may_go(name, set) && (!is_needed(&set.zone) || scene.is_to_be_made_anew(name, set)) {

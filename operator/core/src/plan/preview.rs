@@ -149,7 +149,7 @@ fn slots(
 
 fn slot_of(node: &NodeRecord) -> Slot {
     let (zone, address) = (node.zone.clone(), node.address.clone());
-    Slot { zone, address, process: Process::STEADY, volume: SlotVolume::default(), held_up: None }
+    Slot { zone, address, process: Process::STEADY, volume: SlotVolume::default(), held_up: None, host: None }
 }
 
 fn table_changes(desired: &Desired, status: &Status) -> BTreeMap<String, TableChange> {

@@ -18,7 +18,7 @@ use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
 use crate::health::{is_heard, leaderless_on, needing_of, shards_now};
 use crate::observed::{Observed, Slot};
-use crate::validate::Validated;
+use crate::validate::{ReplaceRequest, Validated};
 
 /// Whoever replaces a silent node has itself seen it silent for so long: the time since it was written down may be wrong.
 const SILENT_MIN: Duration = Duration::from_secs(60);
@@ -135,22 +135,24 @@ impl Scene<'_> {
     /// What a person asked for, if it is not done.
     fn of_a_person(&self) -> Option<Next> {
         let begun = self.begun_for_a_person();
-        let Some(slot) = self.validated.replace.clone() else {
+        let Some(request) = &self.validated.replace else {
             return begun.map(|asked| Err(Wait::Replacing { slot: asked.slot.clone() }));
         };
+        let slot = request.slot.clone();
         if !self.stays(&slot) {
             if self.seats.slot(&slot).is_some() {
                 return Some(Err(Wait::ReplacementHeld { slot, why: "its node is to leave".to_owned() }));
             }
-            let there = self.seats.staying_slots().map(|(name, _)| name.to_owned()).collect();
-            return Some(Err(Wait::NoSuchSlot { slot, there }));
+            return Some(Err(self.not_there(request)));
         }
         if let Some(other) = begun.filter(|asked| asked.slot != slot) {
             return Some(Err(one_at_a_time(&slot, &other.slot)));
         }
-        let asked = self.seen.replacement.as_ref().filter(|asked| asked.slot == slot);
-        // It is written down with this look, and acted on at the next.
-        let Some(asked) = asked else { return Some(Err(Wait::Replacing { slot })) };
+        let Some(asked) = self.seen.replacement.as_ref().filter(|asked| is_of(asked, request)) else {
+            // It is written down with this look, and acted on at the next.
+            let is_there = request.node.is_none_or(|node| self.node(&slot) == Some(node));
+            return Some(Err(if is_there { Wait::Replacing { slot } } else { self.not_there(request) }));
+        };
         let node = self.node(&slot);
         if is_done_with(asked) || node.map(id_of) != asked.node {
             return None;
@@ -167,6 +169,11 @@ impl Scene<'_> {
             return Some(Err(Wait::Replacing { slot }));
         }
         Some(self.given_up(&slot, node))
+    }
+
+    fn not_there(&self, request: &ReplaceRequest) -> Wait {
+        let there = self.seats.staying_slots().map(|(name, _)| name.to_owned()).collect();
+        Wait::NoSuchSlot { slot: request.to_string(), there }
     }
 
     /// A volume that is there is given up only if every shard goes on without its node, and nothing else is on its way.
@@ -260,18 +267,47 @@ impl Scene<'_> {
     }
 
     /// What a person asked for: of which node and volume is written down when it is first seen, and never changed. Of a slot
-    /// that is not there it is nothing: should one of its name come later, it is another.
+    /// that is not there it is nothing: should one of its name come later, it is another. What was done stays written down
+    /// as long as the node is there that came in the other's place: whoever takes the annotation out may not be the one who
+    /// has it in a file, and whose tool writes it back.
     fn asked(&self) -> Option<Replacement> {
         if let Some(begun) = self.begun_for_a_person() {
             return Some(begun.clone());
         }
-        let slot = self.validated.replace.clone()?;
-        let written = self.seen.replacement.as_ref().filter(|asked| asked.slot == slot);
+        let written = self.seen.replacement.as_ref().map(|asked| self.with_outcome(asked));
+        let Some(request) = &self.validated.replace else {
+            return written.filter(|asked| self.is_carried_out(asked));
+        };
+        let slot = request.slot.clone();
+        if request.node.is_some_and(|node| self.node(&slot) != Some(node)) {
+            return written;
+        }
+        let written = written.filter(|asked| is_of(asked, request));
         let there = self.seats.slot(&slot).filter(|_| self.stays(&slot));
         let (node, volume) = there.map_or((None, None), |there| (self.node(&slot).map(id_of), there.volume.id.clone()));
         // No slot has a longer name, and none could be written down.
         let fits = slot.chars().count() <= SLOT_CHARS_MAX;
-        written.cloned().or_else(|| fits.then_some(Replacement { slot, node, volume }))
+        written.or_else(|| fits.then_some(Replacement { slot, node, volume, done_by: None }))
+    }
+
+    /// True if the node is there that came in the other's place, or is yet to come on another volume.
+    fn is_carried_out(&self, asked: &Replacement) -> bool {
+        let there = self.node(&asked.slot).map(id_of);
+        match asked.done_by {
+            Some(came) => there == Some(came),
+            None => there == asked.node && self.has_another_volume(asked),
+        }
+    }
+
+    fn has_another_volume(&self, asked: &Replacement) -> bool {
+        !is_done_with(asked) && self.seats.slot(&asked.slot).is_some_and(|slot| slot.volume.id != asked.volume)
+    }
+
+    /// The same, with the node that has come in the place of the one that was to be replaced, once it has.
+    fn with_outcome(&self, asked: &Replacement) -> Replacement {
+        let there = self.node(&asked.slot).filter(|_| self.has_another_volume(asked)).map(id_of);
+        let came = there.filter(|node| Some(*node) != asked.node);
+        Replacement { done_by: asked.done_by.or(came), ..asked.clone() }
     }
 
     /// True if it is silent and has the volume that it had then.
@@ -314,6 +350,11 @@ impl Scene<'_> {
 
 fn one_at_a_time(slot: &str, other: &str) -> Wait {
     Wait::ReplacementHeld { slot: slot.to_owned(), why: format!("{other} is being replaced or joins: one at a time") }
+}
+
+/// True if this is what is asked for.
+fn is_of(asked: &Replacement, request: &ReplaceRequest) -> bool {
+    asked.slot == request.slot && request.node.is_none_or(|node| asked.node == Some(id_of(node)))
 }
 
 /// True if it was asked for when there was nothing to replace.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use skerry_api::{PendingRemoval, Victim};
+use skerry_api::{DistributedDatabaseStatus, PendingRemoval, Victim};
 use skerry_core::ids::{Incarnation, NodeId, ShardId};
 use skerry_core::system::AdminChange;
 
@@ -13,10 +13,8 @@ use crate::forecast::Moves;
 /// One thing for the shell to do. Done twice, it is as if done once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Write down who leaves. Nothing is done to them before that is durable.
-    RecordVictims(Vec<Victim>),
-    /// Write down which tables are to go, and since when. None goes before that is durable.
-    RecordRemovals(Vec<PendingRemoval>),
+    /// Write something down in the status. Nothing is done on it before that is durable.
+    Record(Record),
     /// Make a slot and start its node, which joins the database, or founds it if there is none.
     AddSlot {
         /// Its name.
@@ -38,8 +36,6 @@ pub enum Step {
         /// Its slot.
         slot: String,
     },
-    /// Write down that the database was founded. Nothing else is done to it before that is durable.
-    RecordFounded,
     /// Stop the node of a slot; it comes back as the spec says now.
     RestartNode {
         /// Its slot.
@@ -64,16 +60,50 @@ impl Step {
     pub(super) fn takes_down(&self) -> Option<&str> {
         match self {
             Self::RestartNode { slot } | Self::ReplaceVolume { slot, .. } => Some(slot),
-            Self::RecordVictims(_)
-            | Self::RecordRemovals(_)
+            Self::Record(_)
             | Self::AddSlot { .. }
             | Self::Change(_)
             | Self::RemoveNode { .. }
             | Self::Found { .. }
-            | Self::RecordFounded
             | Self::RemoveSlot { .. } => None,
         }
     }
+}
+
+/// What is written down in the status before anything is done on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// Who leaves.
+    Victims(Vec<Victim>),
+    /// Which tables are to go, and since when.
+    Removals(Vec<PendingRemoval>),
+    /// That the database was founded.
+    Founded,
+}
+
+impl Record {
+    /// Writes it down.
+    pub fn write_to(&self, status: &mut DistributedDatabaseStatus) {
+        match self {
+            Self::Victims(victims) => status.victims.clone_from(victims),
+            Self::Removals(removals) => status.table_removals.clone_from(removals),
+            Self::Founded => status.founded = true,
+        }
+    }
+}
+
+/// What ends a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// It ends by itself, and what it waits for is under way.
+    Soon,
+    /// It ends by itself, after long, whatever is done meanwhile: nodes can be restarted, and to look again soon is of no
+    /// use.
+    Later,
+    /// Something is wrong: it stays so until a person corrects it.
+    Corrected,
+    /// Nothing is wrong: a person wants it so, until they say otherwise.
+    Released,
 }
 
 /// What holds the rest of a change.
@@ -218,38 +248,26 @@ impl Wait {
         }
     }
 
-    /// True if it goes on for long, whatever is done meanwhile: nodes can be restarted, and to look again soon is of no use.
-    pub fn is_long(&self) -> bool {
-        self.needs_a_person() || matches!(self, Self::TableToGo { .. } | Self::Late { .. })
-    }
-
-    /// True if a person wants it so: nothing is wrong.
-    pub fn is_wished(&self) -> bool {
-        matches!(self, Self::Paused | Self::Approval { .. })
-    }
-
-    /// True if it stays so until a person does something.
-    pub fn needs_a_person(&self) -> bool {
+    /// What ends it.
+    pub fn until(&self) -> Until {
         match self {
-            Self::Paused
-            | Self::Approval { .. }
-            | Self::NoPlacement(_)
+            Self::Paused | Self::Approval { .. } => Until::Released,
+            Self::NoPlacement(_)
             | Self::OtherFragmentation { .. }
             | Self::LossToAccept { .. }
             | Self::NoSuchSlot { .. }
-            | Self::RolloutStopped { .. } => true,
+            | Self::RolloutStopped { .. } => Until::Corrected,
+            Self::TableToGo { .. } | Self::Late { .. } => Until::Later,
             Self::SlotsUnknown(_)
             | Self::Founding(_)
             | Self::Unreachable(_)
-            | Self::TableToGo { .. }
             | Self::Restarting { .. }
             | Self::VolumeLost { .. }
             | Self::NodeSilent { .. }
             | Self::ReplacementHeld { .. }
             | Self::Replacing { .. }
-            | Self::Late { .. }
             | Self::Joining(_)
-            | Self::Emptying { .. } => false,
+            | Self::Emptying { .. } => Until::Soon,
         }
     }
 }

@@ -61,7 +61,7 @@ fn who_leaves_is_written_down_before_anything_is_done_to_them() {
     let mut world = World::new(&spec(5, 3, 3, HASH));
     world.settle();
     world.edit(&spec(3, 3, 3, HASH));
-    let [Step::RecordVictims(victims)] = &world.plan().steps[..] else { panic!("{:?}", world.plan()) };
+    let [Step::Record(Record::Victims(victims))] = &world.plan().steps[..] else { panic!("{:?}", world.plan()) };
     assert_eq!(victims.iter().map(|v| v.slot.as_str()).collect::<Vec<_>>(), ["shop-a-1", "shop-b-1"]);
     let chosen = world.plan();
     world.apply(&chosen, usize::MAX);
@@ -100,7 +100,7 @@ fn node_whose_removal_is_carried_out_late_comes_down_though_it_was_to_stay_again
     let late = world.plan();
     world.edit(&spec(4, 3, 0, HASH));
     let mut plan = world.plan();
-    plan.steps.retain(|step| matches!(step, Step::RecordVictims(_)));
+    plan.steps.retain(|step| matches!(step, Step::Record(Record::Victims(_))));
     world.apply(&plan, usize::MAX);
     world.apply(&late, usize::MAX);
     world.settle();
@@ -148,7 +148,7 @@ fn third_slot_left(set_aside: bool, victims: Vec<skerry_api::Victim>) -> Plan {
     let slot = |i: usize| {
         let (address, process) = (nodes[i].address.clone(), crate::observed::Process::STEADY);
         let volume = SlotVolume { set_aside: set_aside && i == 2, ..SlotVolume::default() };
-        (format!("shop-{i}"), Slot { zone: String::new(), address, process, volume, held_up: None })
+        (format!("shop-{i}"), Slot { zone: String::new(), address, process, volume, held_up: None, host: None })
     };
     let slots = Seen::Known((0..3).map(slot).collect());
     let database = Seen::Known(testing::status(nodes, vec![]));
@@ -170,7 +170,7 @@ fn old_volume_of_a_slot_that_is_wanted_is_given_up_once_and_the_new_one_never() 
     let listed = || vec![skerry_api::Victim { slot: "shop-2".into(), node: Some(4) }];
     // Not marked yet; then marked, and forgotten as a victim first; then given up by its mark; then there is a new one.
     assert!(third_slot_left(false, listed()).steps.contains(&removed));
-    assert_eq!(third_slot_left(true, listed()).steps, [Step::RecordVictims(vec![])]);
+    assert_eq!(third_slot_left(true, listed()).steps, [Step::Record(Record::Victims(vec![]))]);
     assert!(third_slot_left(true, vec![]).steps.contains(&removed));
     assert!(!third_slot_left(false, vec![]).steps.contains(&removed));
 }

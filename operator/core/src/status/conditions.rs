@@ -6,7 +6,7 @@ use skerry_core::node::Status;
 use crate::decide::Decision;
 use crate::health::{shards_now, unrest};
 use crate::observed::{Observed, not_ready};
-use crate::plan::Wait;
+use crate::plan::Until;
 use crate::validate::Invalid;
 
 const GOING_ON: &str = "GoingOn";
@@ -35,11 +35,13 @@ impl<'a> Facts<'a> {
         let shards = status.map(shards_now).unwrap_or_default();
         let plan = decision.as_ref().ok().map(|d| &d.plan);
         let waits = || plan.into_iter().flat_map(|p| &p.waits);
-        let told = |w: &Wait| (w.reason(), w.to_string());
-        let stuck = waits().find(|w| w.needs_a_person() && !w.is_wished()).map(told);
-        let held = waits().find(|w| w.is_wished()).map(told);
+        let first = |ends: &[Until]| {
+            waits().find(|wait| ends.contains(&wait.until())).map(|wait| (wait.reason(), wait.to_string()))
+        };
+        let stuck = first(&[Until::Corrected]);
+        let held = first(&[Until::Released]);
         let failed = failure.map(|f| ("StepFailed", f.to_owned()));
-        let waiting = waits().find(|w| !w.needs_a_person()).map(told);
+        let waiting = first(&[Until::Soon, Until::Later]);
         let stepping = plan.filter(|p| !p.steps.is_empty()).map(|p| ("Changing", format!("{} steps", p.steps.len())));
         let restless = status.and_then(unrest).map(|what| ("ShardsUnsettled", what));
         // A node may be heard before those who run it have seen that it takes requests.

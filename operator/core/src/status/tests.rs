@@ -24,7 +24,7 @@ fn observed(database: Seen<Status>) -> Observed {
 
 fn slot_at(zone: &str, id: u64) -> Slot {
     let (zone, address) = (zone.to_owned(), format!("127.0.0.1:{id}"));
-    Slot { zone, address, process: Process::STEADY, volume: SlotVolume::default(), held_up: None }
+    Slot { zone, address, process: Process::STEADY, volume: SlotVolume::default(), held_up: None, host: None }
 }
 
 fn told(spec: &str, observed: &Observed, failure: Option<&str>) -> DistributedDatabaseStatus {

@@ -1,13 +1,16 @@
-//! The decision of a round, and its writes, one after the other: the first failure ends them, and then it is reported.
+//! A round's writes, one after the other, as the operator's own [`Round`] says.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use skerry_api::DistributedDatabase;
-use skerry_core::ids::{Epoch, NodeId};
-use skerry_core::node::{AdminReply, AdminRequest, Removal};
+use skerry_core::ids::{Epoch, Incarnation, NodeId};
+use skerry_core::node::{AdminReply, AdminRequest, Certificate, Removal};
 use skerry_core::system::{AdminChange, Fence, SystemCommand};
-use skerry_operator_core::kubernetes::{Action, Scene, actions, upkeep};
-use skerry_operator_core::{Decision, Environment, Invalid, Observed, Seen, Step, Wait, Watched, decide, status};
+use skerry_operator_core::kubernetes::{Auxiliary, Drift, Ground, ObjectWrite, Set, writes};
+use skerry_operator_core::{
+    Answer, Decision, Environment, Guard, Invalid, Next, Observed, Record, Round, Seen, Step, Watched, decide,
+};
 
 use super::super::admin::{Admin, Asked};
 use super::super::bugs::OperatorBug;
@@ -21,24 +24,23 @@ use super::look::{Material, Memory, versions};
 enum Pending {
     Nothing,
     Write(u64),
+    /// The answer to the write of the disruption budget.
+    Budget(u64),
     Change(Asked),
     Certificate(Asked, NodeId),
     Report(u64),
 }
 
-/// A decision that is being carried out.
-pub(crate) struct Round {
+/// A round that is being carried out: the operator's own, and what it takes to make its writes here.
+pub(crate) struct Act {
     resource: Box<DistributedDatabase>,
     versions: Vec<(String, String)>,
-    observed: Observed,
-    decision: Result<Decision, Invalid>,
-    actions: VecDeque<Action>,
+    round: Round<ObjectWrite>,
     pending: Pending,
-    failure: Option<String>,
     look: Look,
 }
 
-impl Round {
+impl Act {
     pub(super) fn new(seen: Material, memory: &mut Memory, place: &mut Place) -> Box<Self> {
         let Material { mut resource, cluster, mut observed, look } = seen;
         if place.has(OperatorBug::OldGenerationAwaited)
@@ -72,110 +74,113 @@ impl Round {
             decision.plan.steps.splice(0..0, ended_too_soon(&observed, place));
             decision.plan.steps.splice(0..0, replaced_too_soon(&observed, place));
         }
-        if decision.is_err() {
-            memory.history.met_invalid_spec();
-        }
-        let actions = decision.as_ref().map(|d| writes(d, &resource, &cluster, &observed, place)).unwrap_or_default();
-        let (versions, pending, failure) = (versions(&cluster), Pending::Nothing, None);
-        Box::new(Self { resource, versions, observed, decision, actions, pending, failure, look })
+        let ground = Ground { database: &resource, names: &place.kube.names, cluster: &cluster, observed: &observed };
+        // Here nobody but operators changes a StatefulSet.
+        let drift = |set: &Set| Drift { is_stale: set.digest != Some(template(&resource)), is_changed: false };
+        let agenda = writes(&ground, &decision, drift);
+        let round = Round::new(&mut memory.kept, observed, decision, agenda);
+        Box::new(Self { versions: versions(&cluster), resource, round, pending: Pending::Nothing, look })
     }
 
     /// Goes on; true when all is reported.
     pub(super) fn go_on(&mut self, token: u64, admin: &mut Admin, place: &mut Place) -> bool {
         let heard = match &mut self.pending {
-            Pending::Nothing => return self.next(token, admin, place),
+            Pending::Nothing => {
+                self.next(token, admin, place);
+                return false;
+            }
             Pending::Report(pending_write) => return place.written(*pending_write).is_some(),
-            Pending::Write(pending_write) => match place.written(*pending_write) {
+            Pending::Write(pending_write) | Pending::Budget(pending_write) => match place.written(*pending_write) {
                 None => return false,
                 Some(Ok(database)) => {
                     self.resource = database.unwrap_or_else(|| self.resource.clone());
-                    Ok(())
+                    let is_budget = matches!(self.pending, Pending::Budget(_));
+                    Ok(if is_budget { Answer::BudgetRenewed } else { Answer::Done })
                 }
                 Some(Err(why)) => Err(why),
             },
             Pending::Change(asked) => match admin.hear(asked, place) {
                 None => return false,
-                Some(reply) => reply.map(|_| ()),
+                Some(reply) => reply.map(|_| Answer::Done),
             },
             Pending::Certificate(asked, node) => {
                 let node = *node;
                 match admin.hear(asked, place) {
                     None => return false,
-                    Some(reply) => match self.certified(node, reply, admin, place) {
-                        Ok(at) => return self.change_at(at, AdminChange::Remove(node), token, admin, place),
-                        Err(why) => Err(why),
-                    },
+                    Some(reply) => self.certified(node, reply, admin, place),
                 }
             }
         };
         self.pending = Pending::Nothing;
-        if let Err(why) = heard {
-            self.failure = Some(why);
-            self.actions.clear();
-        }
+        self.round.heard(heard);
         false
     }
 
-    fn next(&mut self, token: u64, admin: &mut Admin, place: &mut Place) -> bool {
-        match self.actions.pop_front() {
-            None => {
-                let report = self.report(place);
-                let pending_write =
-                    PendingWrite::new(What::Status(Box::new(report)), &self.resource, vec![], self.look);
-                self.pending = Pending::Report(place.post(pending_write));
+    fn next(&mut self, token: u64, admin: &mut Admin, place: &mut Place) {
+        let Some(next) = self.round.next_write() else {
+            let report = self.round.report(&self.resource, &place.wall_clock());
+            let report = What::Status(Box::new(report));
+            let pending_write = PendingWrite::new(report, &self.resource, vec![], self.look);
+            self.pending = Pending::Report(place.post(pending_write));
+            return;
+        };
+        match next {
+            Next::Write(_, guard) | Next::Change(_, _, guard) | Next::Certify(_, _, guard)
+                if !self.is_met(guard, place) =>
+            {
+                self.round.heard(Err("the resource has changed meanwhile, or was looked at too long ago".to_owned()));
             }
-            Some(Action::Change(change)) => return self.change(change, token, admin, place),
-            Some(Action::RemoveNode { node, .. }) if place.has(OperatorBug::CertificateNotReasked) => {
-                return self.change(AdminChange::Remove(node), token, admin, place);
+            // What stands beside is not modelled, but for how many pods may be evicted.
+            Next::Write(ObjectWrite::Auxiliary(Auxiliary::DisruptionBudget { one_may_go, pods }), _)
+                if place.kube.budget != Some((pods, one_may_go)) =>
+            {
+                self.pending = Pending::Budget(self.post(What::Budget(pods, one_may_go), place));
             }
-            Some(Action::RemoveNode { node, incarnation }) => {
+            Next::Write(ObjectWrite::TakeSecret | ObjectWrite::Auxiliary(_), _) => self.round.heard(Ok(Answer::Done)),
+            Next::Write(ObjectWrite::Action(action), _) => {
+                self.pending = Pending::Write(self.post(What::Action(action), place));
+            }
+            Next::Record(record) => self.pending = Pending::Write(self.post(What::Record(record), place)),
+            Next::Change(change, based_on, _) => self.change(change, based_on, token, admin, place),
+            Next::Certify(node, incarnation, _) if place.has(OperatorBug::CertificateNotReasked) => {
+                let epoch = self.round.plan_epoch().unwrap_or(Epoch(0));
+                let certificate = Certificate { node, incarnation, epoch, shards: 0 };
+                self.round.heard(Ok(Answer::Removal(Removal::Safe(certificate))));
+            }
+            Next::Certify(node, incarnation, _) => {
                 let asked = admin.ask(AdminRequest::CertifyRemoval { node, incarnation }, place);
                 self.pending = Pending::Certificate(asked, node);
             }
-            Some(action) => {
-                let pending_write =
-                    PendingWrite::new(What::Action(action), &self.resource, self.versions.clone(), self.look);
-                self.pending = Pending::Write(place.post(pending_write));
-            }
         }
-        false
     }
 
-    fn change(&mut self, change: AdminChange, token: u64, admin: &mut Admin, place: &mut Place) -> bool {
-        self.change_at(self.plan_epoch(), change, token, admin, place)
+    fn post(&self, what: What, place: &mut Place) -> u64 {
+        place.post(PendingWrite::new(what, &self.resource, self.versions.clone(), self.look))
     }
 
-    fn plan_epoch(&self) -> Option<Epoch> {
-        self.decision.as_ref().ok().and_then(|d| d.plan.based_on.epoch)
-    }
-
-    fn change_at(
+    fn change(
         &mut self,
-        based_on: Option<Epoch>,
         change: AdminChange,
+        based_on: Option<Epoch>,
         token: u64,
         admin: &mut Admin,
         place: &mut Place,
-    ) -> bool {
-        if let (AdminChange::DropTable { table }, Some(status)) = (&change, self.observed.database.known()) {
-            if self.is_outdated(place) {
-                self.failure = Some("the resource has changed meanwhile".to_owned());
-                self.actions.clear();
-                self.pending = Pending::Nothing;
-                return false;
-            }
+    ) {
+        if let (AdminChange::DropTable { table }, Some(status)) = (&change, self.round.observed().database.known()) {
             let named = status.map.tables.get(table).map(|record| record.name.clone());
             rules::table_goes(&named.unwrap_or_default(), place);
         }
         let fence = Fence { token, based_on };
         place.world.mark(&format!("{fence:?} {change:?}"));
         self.pending = Pending::Change(admin.ask(AdminRequest::Command(SystemCommand::Admin { fence, change }), place));
-        false
     }
 
-    /// True if the resource is not as it was looked at: an operator asks right before what cannot be taken back.
-    fn is_outdated(&self, place: &Place) -> bool {
-        place.kube.resource.now().metadata.resource_version != self.resource.metadata.resource_version
+    /// True if what must hold right before a write does: an operator asks then.
+    fn is_met(&self, guard: Guard, place: &Place) -> bool {
+        let version = |database: &DistributedDatabase| database.metadata.resource_version.clone();
+        let is_newest = version(place.kube.resource.now()) == version(&self.resource);
+        let age = Duration::from_micros(place.world.time.saturating_sub(self.look.began));
+        (is_newest || !guard.newest) && guard.look_age_max.is_none_or(|most| age <= most)
     }
 
     fn certified(
@@ -184,50 +189,24 @@ impl Round {
         reply: Result<AdminReply, String>,
         admin: &Admin,
         place: &mut Place,
-    ) -> Result<Option<Epoch>, String> {
+    ) -> Result<Answer, String> {
         match reply {
             Ok(AdminReply::Removal(Removal::Safe(certificate))) => {
                 rules::check_certificate(node, certificate.epoch, admin.leader, &mut place.world);
                 place.rules.certified(node);
-                Ok(Some(certificate.epoch))
+                Ok(Answer::Removal(Removal::Safe(certificate)))
             }
-            Ok(AdminReply::Removal(Removal::NotYet(reasons))) => {
-                Err(format!("{node} is not safe to remove: {reasons:?}"))
+            Ok(AdminReply::Removal(Removal::NotYet(reasons))) => Ok(Answer::Removal(Removal::NotYet(reasons))),
+            Ok(_) | Err(_) if place.has(OperatorBug::MissingAnswerIsDrained) => {
+                let epoch = self.round.plan_epoch().unwrap_or(Epoch(0));
+                let certificate = Certificate { node, incarnation: Incarnation(0), epoch, shards: 0 };
+                Ok(Answer::Removal(Removal::Safe(certificate)))
             }
-            Ok(_) | Err(_) if place.has(OperatorBug::MissingAnswerIsDrained) => Ok(self.plan_epoch()),
-            Ok(AdminReply::Removal(Removal::Unknown { shards })) => Err(format!("{} shards are silent", shards.len())),
-            Ok(_) => Err("not a certificate".to_owned()),
+            Ok(AdminReply::Removal(removal)) => Ok(Answer::Removal(removal)),
+            Ok(_) => Ok(Answer::Done),
             Err(why) => Err(why),
         }
     }
-
-    fn report(&self, place: &Place) -> skerry_api::DistributedDatabaseStatus {
-        status(&self.resource, &self.observed, &self.decision, self.failure.as_deref(), &place.wall_clock())
-    }
-}
-
-/// The writes of a decision: what is to be looked after anyway, and the plan's steps.
-fn writes(
-    decision: &Decision,
-    resource: &DistributedDatabase,
-    cluster: &skerry_operator_core::kubernetes::Cluster,
-    observed: &Observed,
-    place: &Place,
-) -> VecDeque<Action> {
-    let held = |wait: &Wait| matches!(wait, Wait::Paused | Wait::SlotsUnknown(_));
-    if decision.plan.waits.iter().any(held) {
-        return VecDeque::new();
-    }
-    let (names, status, founded) = (&place.kube.names, observed.database.known(), observed.founded);
-    let scene = Scene { names, cluster, desired: &decision.desired, status, founded };
-    let size = resource.spec.storage.size.as_str();
-    let whole = upkeep(
-        &scene,
-        |_, set| set.digest != Some(template(resource)),
-        size,
-        resource.spec.volume_retention.when_scaled,
-    );
-    whole.into_iter().chain(actions(&decision.plan, &scene)).collect()
 }
 
 /// Of bugs: whose pods are ended because they are not ready and older than the spec.
@@ -257,7 +236,7 @@ fn by_wall_clock(observed: &Observed) -> Watched {
 /// Of a bug: who would be chosen now.
 fn recomputed(decision: &Result<Decision, Invalid>) -> Option<Vec<skerry_api::Victim>> {
     decision.as_ref().ok()?.plan.steps.iter().find_map(|step| match step {
-        Step::RecordVictims(victims) => Some(victims.clone()),
+        Step::Record(Record::Victims(victims)) => Some(victims.clone()),
         _ => None,
     })
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use rand::Rng;
 use skerry_api::DistributedDatabase;
 use skerry_core::node::{AdminReply, AdminRequest, Status};
+use skerry_operator_core::bootstrap::{self, Voice};
 use skerry_operator_core::kubernetes::Cluster;
-use skerry_operator_core::{LookHistory, Observed, Seen};
+use skerry_operator_core::{Memory as Kept, Observed, Seen};
 
 use super::super::admin::{Admin, Asked};
 use super::super::bugs::OperatorBug;
@@ -21,7 +22,7 @@ use super::super::place::rules::Look;
 pub(crate) struct Memory {
     version: u64,
     /// What it has seen itself, since it leads.
-    pub(super) history: LookHistory,
+    pub(super) kept: Kept,
     /// Of bugs: what was seen long ago.
     pub(super) cluster: Option<Cluster>,
     /// Of bugs: the generation that is brought to its end.
@@ -104,18 +105,15 @@ impl Sight {
         let slots = self.cluster.slots(&place.kube.names);
         if !self.is_founded() {
             let unanswered = place.fails();
-            let kind = |slot: &String| place.kube.process_of(slot).map(|p| &p.kind).filter(|_| !unanswered);
-            let (mut blank, mut silent) = (None, None);
-            let mut is_founded = false;
-            for slot in slots.keys() {
-                match kind(slot) {
-                    Some(Kind::Blank(_)) => blank = blank.or(Some(slot.clone())),
-                    Some(Kind::Member(_)) => is_founded = true,
-                    Some(Kind::Broken) | None => silent = silent.or(Some(format!("{slot} is silent"))),
-                }
-            }
-            if !is_founded {
-                return Some((silent.map_or(Seen::Absent, Seen::Unknown), blank));
+            let voice = |slot: &String| match place.kube.process_of(slot).map(|p| &p.kind).filter(|_| !unanswered) {
+                Some(Kind::Blank(_)) => Voice::Blank,
+                Some(Kind::Member(_)) => Voice::Member,
+                Some(Kind::Broken) | None => Voice::Silent(format!("{slot} is silent")),
+            };
+            let voices: Vec<_> =
+                slots.keys().take(bootstrap::ASKED_MAX).map(|slot| (slot.clone(), voice(slot))).collect();
+            if let Some(seen) = bootstrap::before_founding(&voices) {
+                return Some(seen);
             }
         }
         if slots.is_empty() {
@@ -148,7 +146,7 @@ impl Sight {
             Some(why) => Seen::Unknown(why.to_owned()),
         };
         let mut observed = Observed { slots, database, blank, ..Observed::kept_by(status, place.wall_clock()) };
-        memory.history.look(&resource, &mut observed, Duration::from_micros(self.began));
+        memory.kept.look(&resource, &mut observed, Duration::from_micros(self.began));
         let look = Look { began: self.began, heard: observed.database.known().is_some() };
         Material { resource, cluster, observed, look }
     }

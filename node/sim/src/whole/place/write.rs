@@ -1,6 +1,7 @@
 //! Single writes to the API server, each with what it was decided on.
 
 use skerry_api::{DistributedDatabase, DistributedDatabaseStatus};
+use skerry_operator_core::Record;
 use skerry_operator_core::kubernetes::Action;
 
 use super::super::agents;
@@ -17,6 +18,9 @@ pub(crate) type Written = Result<Option<Box<DistributedDatabase>>, String>;
 #[derive(Debug, Clone)]
 pub(crate) enum What {
     Action(Action),
+    Record(Record),
+    /// So many pods, and whether one of them may be evicted.
+    Budget(usize, bool),
     Status(Box<DistributedDatabaseStatus>),
 }
 
@@ -42,6 +46,8 @@ impl PendingWrite {
         let outcome = written.as_ref().err().map_or("done", String::as_str);
         match &self.what {
             What::Action(action) => format!("{action:?}: {outcome}"),
+            What::Record(record) => format!("{record:?}: {outcome}"),
+            What::Budget(pods, one_may_go) => format!("budget of {pods}, one may go: {one_may_go}: {outcome}"),
             What::Status(status) => {
                 let (operation, victims) = (status.operation.as_deref().unwrap_or_default(), &status.victims);
                 format!("status {operation:?}, victims {victims:?}, {:?}: {outcome}", status.blocked_by)
@@ -53,16 +59,9 @@ impl PendingWrite {
         let mut status = self.seen.status.clone().unwrap_or_default();
         match &self.what {
             What::Status(status) => return self.write_status((**status).clone(), place),
-            What::Action(Action::RecordVictims(victims)) => {
-                status.victims.clone_from(victims);
-                return self.write_status(status, place);
-            }
-            What::Action(Action::RecordRemovals(removals)) => {
-                status.table_removals.clone_from(removals);
-                return self.write_status(status, place);
-            }
-            What::Action(Action::RecordFounded) => {
-                status.founded = true;
+            What::Budget(pods, one_may_go) => place.kube.budget = Some((*pods, *one_may_go)),
+            What::Record(record) => {
+                record.write_to(&mut status);
                 return self.write_status(status, place);
             }
             What::Action(action) => self.act(action, place)?,
@@ -127,11 +126,7 @@ impl PendingWrite {
             Action::GrowClaim { claim, uid, size } => {
                 kube.change_claim(claim, Some(uid), |claim| claim.size.clone_from(size))
             }
-            Action::RecordVictims(_)
-            | Action::RecordRemovals(_)
-            | Action::RecordFounded
-            | Action::Change(_)
-            | Action::RemoveNode { .. } => Ok(()),
+            Action::Record(_) | Action::Change(_) | Action::RemoveNode { .. } => Ok(()),
         };
         done.map_err(|refused| format!("{action:?}: {refused}"))
     }
@@ -151,9 +146,7 @@ fn another_s(action: &Action, kube: &Kubernetes) -> Option<String> {
             let there = kube.claims.get(claim).filter(|c| c.uid == *uid && c.database != OURS);
             there.map(|_| claim.clone())
         }
-        Action::RecordVictims(_)
-        | Action::RecordRemovals(_)
-        | Action::RecordFounded
+        Action::Record(_)
         | Action::Found { .. }
         | Action::ApplySet { .. }
         | Action::DeleteSet { .. }

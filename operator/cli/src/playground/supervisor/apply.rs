@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use skerry_api::Engine;
 use skerry_client::AdminError;
 use skerry_core::ids::{Epoch, Incarnation, NodeId};
-use skerry_core::node::Removal;
 use skerry_core::system::{AdminChange, Fence, SystemCommand};
-use skerry_operator_core::{Plan, Step};
+use skerry_operator_core::bootstrap::{Entry, entry};
+use skerry_operator_core::{Answer, Guard, Next, Record, Step, words};
 
 use super::Supervisor;
 use crate::failure::Failure;
@@ -40,71 +40,69 @@ enum ApplyError {
     Unconnected,
     #[error(transparent)]
     Resource(#[from] ResourceError),
-    #[error("the YAML has changed meanwhile")]
+    #[error("the YAML has changed meanwhile, or was looked at too long ago")]
     Outdated,
     #[error(transparent)]
     Secret(#[from] SecretError),
-    #[error("{step:?} of {slot} is not for a playground")]
-    NotHere { step: Step, slot: String },
-    #[error("node {node} cannot be removed yet: {why}")]
-    NotSafe { node: NodeId, why: String },
+    #[error("{step:?} is not for a playground")]
+    NotHere { step: Step },
 }
 
 impl Supervisor {
-    /// Carries the steps out in order; the first failure ends it, and is given in words.
-    pub(super) async fn carry_out(&mut self, plan: &Plan) -> Option<String> {
-        for step in &plan.steps {
-            match self.apply(step, plan.based_on.epoch).await {
-                Ok(told) => self.tell(told),
-                Err(error) => return Some(Failure::from(error).text()),
+    /// Does the next thing of a round whose look began at `look`, if what must hold right before it does.
+    pub(super) async fn make(&mut self, next: &Next<Step>, look: Duration) -> Result<Answer, String> {
+        let made = match next {
+            Next::Write(_, guard) | Next::Change(_, _, guard) | Next::Certify(_, _, guard) => {
+                self.check(*guard, look).map(|()| None)
             }
+            Next::Record(record) => self.record(record).map(Some),
+        };
+        let done = match (made, next) {
+            (Ok(None), Next::Write(step, _)) => self.apply(step).await.map(Some),
+            (Ok(None), Next::Change(change, based_on, _)) => {
+                self.change(change.clone(), *based_on).await.map(|()| Some(words::of_change(change).1))
+            }
+            (Ok(None), Next::Certify(node, incarnation, _)) => {
+                return self.certify(*node, *incarnation).await.map_err(|error| Failure::from(error).text());
+            }
+            (made, _) => made,
+        };
+        match done {
+            Ok(told) => {
+                told.into_iter().for_each(|told| self.tell(told));
+                Ok(Answer::Done)
+            }
+            Err(error) => Err(Failure::from(error).text()),
         }
-        None
     }
 
-    async fn apply(&mut self, step: &Step, based_on: Option<Epoch>) -> Result<String, ApplyError> {
+    fn record(&mut self, record: &Record) -> Result<String, ApplyError> {
+        let mut status = self.status();
+        record.write_to(&mut status);
+        self.note(status)?;
+        Ok(words::of_record(record).1)
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<String, ApplyError> {
         match step {
-            Step::RecordVictims(victims) => {
-                self.kept.victims.clone_from(victims);
-                self.folder.save(&self.kept)?;
-                let names: Vec<&str> = victims.iter().map(|v| v.slot.as_str()).collect();
-                Ok(if names.is_empty() {
-                    "nobody is to leave any more".to_owned()
-                } else {
-                    format!("{} to leave", names.join(", "))
-                })
-            }
-            Step::RecordRemovals(removals) => {
-                self.kept.removals.clone_from(removals);
-                self.folder.save(&self.kept)?;
-                let names: Vec<&str> = removals.iter().map(|r| r.name.as_str()).collect();
-                Ok(if names.is_empty() {
-                    "no table is to go any more".to_owned()
-                } else {
-                    format!("tables to go, unless they are put back into the YAML: {}", names.join(", "))
-                })
-            }
-            Step::RecordFounded => {
-                self.kept.founded = true;
-                self.folder.save(&self.kept)?;
-                Ok("the database is founded".to_owned())
-            }
-            // The first node is started with the order to found, and processes are always those of the spec.
             Step::ReplaceVolume { slot, .. } => self.replace_volume(slot).await,
-            Step::Found { slot } | Step::RestartNode { slot } => {
-                Err(ApplyError::NotHere { step: step.clone(), slot: slot.clone() })
-            }
             Step::AddSlot { slot, zone } => self.add_slot(slot, zone),
             Step::RemoveSlot { slot } => self.remove_slot(slot).await,
-            Step::Change(change) => {
-                if matches!(change, AdminChange::DropTable { .. }) {
-                    self.check_newest()?;
-                }
-                self.change(change.clone(), based_on).await?;
-                Ok(told(change))
-            }
-            Step::RemoveNode { node, incarnation } => self.remove_node(*node, *incarnation).await,
+            // The first node is started with the order to found, and processes are always those of the spec. The others are
+            // made as what they are.
+            Step::Found { .. }
+            | Step::RestartNode { .. }
+            | Step::Record(_)
+            | Step::Change(_)
+            | Step::RemoveNode { .. } => Err(ApplyError::NotHere { step: step.clone() }),
         }
+    }
+
+    fn check(&self, guard: Guard, look: Duration) -> Result<(), ApplyError> {
+        if guard.look_age_max.is_some_and(|most| self.began.elapsed().saturating_sub(look) > most) {
+            return Err(ApplyError::Outdated);
+        }
+        if guard.newest { self.check_newest() } else { Ok(()) }
     }
 
     /// Refuses what cannot be taken back if the YAML is not as it was taken: a person may want it otherwise by now.
@@ -121,22 +119,11 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn remove_node(&self, node: NodeId, incarnation: Incarnation) -> Result<String, ApplyError> {
+    async fn certify(&self, node: NodeId, incarnation: Incarnation) -> Result<Answer, ApplyError> {
         let client = self.client.as_ref().ok_or(ApplyError::Unconnected)?;
-        let not_safe = |why| ApplyError::NotSafe { node, why };
         let admin = client.with_deadline(CERTIFY_DEADLINE).admin();
         let admin = admin.with_secrets(secret::read(&self.folder.secret())?);
-        match admin.certify(node, incarnation).await? {
-            Removal::Safe(certificate) => {
-                self.change(AdminChange::Remove(node), Some(certificate.epoch)).await?;
-                Ok(format!("node {node} is removed, under a certificate on {} shards", certificate.shards))
-            }
-            Removal::NotYet(reasons) => {
-                let reasons: Vec<String> = reasons.iter().take(3).map(ToString::to_string).collect();
-                Err(not_safe(reasons.join(", ")))
-            }
-            Removal::Unknown { shards } => Err(not_safe(format!("{} shards did not answer", shards.len()))),
-        }
+        Ok(Answer::Removal(admin.certify(node, incarnation).await?))
     }
 
     async fn remove_slot(&mut self, slot: &str) -> Result<String, ApplyError> {
@@ -195,26 +182,11 @@ impl Supervisor {
         push("--segment-bytes", SEGMENT_BYTES.to_string());
         let others = self.kept.slots.iter().filter(|(n, _)| n.as_str() != name);
         let others: Vec<String> = others.map(|(_, s)| s.address()).collect();
-        if !self.kept.founded && others.is_empty() {
-            args.push("--bootstrap".to_owned());
-        } else if !others.is_empty() {
-            push("--join", others.join(","));
+        match entry(self.kept.founded, others) {
+            Entry::Found => args.push("--bootstrap".to_owned()),
+            Entry::Join(others) => push("--join", others.join(",")),
+            Entry::Wait => {}
         }
         Launch { program: self.program.clone(), args, log: self.folder.node_log(name) }
-    }
-}
-
-fn told(change: &AdminChange) -> String {
-    match change {
-        AdminChange::CreateTable { name, shards, .. } => format!("table {name} is made, of {} shards", shards.len()),
-        AdminChange::AlterTable { table, replication_factor } => {
-            format!("table {table} is to have {replication_factor} copies")
-        }
-        AdminChange::DropTable { table } => format!("table {table} is dropped"),
-        AdminChange::SetTargets(targets) => format!("{} shards have new targets", targets.len()),
-        AdminChange::Drain(node) => format!("node {node} is to be emptied"),
-        AdminChange::Reactivate(node) => format!("node {node} is kept after all"),
-        AdminChange::Remove(node) => format!("node {node} is removed"),
-        AdminChange::SetLimits(_) => "the moves have new limits".to_owned(),
     }
 }

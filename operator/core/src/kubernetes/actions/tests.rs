@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::environment::Environment;
+use crate::kubernetes::upkeep::upkeep;
 use crate::kubernetes::{Pod, Set};
 use crate::observed::ClaimTemplate;
 use crate::observed::Running;
@@ -54,7 +55,12 @@ fn told_on(status: Option<&Status>, cluster: &Cluster, replicas: u32, steps: Vec
     let desired = desired(&validate(&resource(&spec), &Environment::default()).unwrap(), &ZoneCounts::new());
     let based_on = BasedOn { generation: 1, epoch: None };
     let plan = Plan { steps, waits: vec![], moves: None, approval: None, notes: Notes::default(), based_on };
-    actions(&plan, &Scene { names: &names(), cluster, desired: &desired, status, founded: true })
+    let scene = Scene { names: &names(), cluster, desired: &desired, status, founded: true };
+    acted(&plan, &scene)
+}
+
+fn acted(plan: &Plan, scene: &Scene<'_>) -> Vec<Action> {
+    actions(plan, scene).into_iter().map(|(action, _)| action).collect()
 }
 
 fn add(slot: &str) -> Step {
@@ -128,12 +134,7 @@ fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
     let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap(), &ZoneCounts::new());
     let deleted_if = |founded: bool, status: Option<&Status>| {
         let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status, founded };
-        let all = crate::kubernetes::upkeep(
-            &scene,
-            |_, set| set.digest.as_deref() != Some(""),
-            "0",
-            skerry_api::Retention::Delete,
-        );
+        let all = upkeep(&scene, |_| true, "0", skerry_api::Retention::Delete);
         all.iter().any(|action| matches!(action, Action::DeleteClaim { .. }))
     };
     let deleted = |status: Option<&Status>| deleted_if(true, status);
@@ -154,14 +155,9 @@ fn stateful_set_of_another_storage_class_is_made_anew_once_it_is_empty() {
         let scene = Scene { names: &names, cluster, desired: &desired, status: None, founded: false };
         let (steps, based_on) = (vec![add("shop-a-0"), add("shop-a-1")], BasedOn { generation: 1, epoch: None });
         let plan = Plan { steps, waits: vec![], moves: None, approval: None, notes: Notes::default(), based_on };
-        let kept = crate::kubernetes::upkeep(
-            &scene,
-            |_, set| set.digest.as_deref() != Some(""),
-            "0",
-            skerry_api::Retention::Retain,
-        );
+        let kept = upkeep(&scene, |_| true, "0", skerry_api::Retention::Retain);
         let kept = kept.into_iter().filter(|action| !matches!(action, Action::ApplySet { .. }));
-        kept.chain(actions(&plan, &scene)).collect::<Vec<_>>()
+        kept.chain(acted(&plan, &scene)).collect::<Vec<_>>()
     };
     assert!(!written(&cluster).iter().any(|action| matches!(action, Action::DeleteSet { .. })), "it has a pod");
     cluster.sets.get_mut("shop-a").unwrap().replicas = 0;
@@ -211,7 +207,7 @@ fn claim_that_never_got_its_volume_makes_way_before_founding() {
             notes: Notes::default(),
             based_on,
         };
-        actions(&plan, &Scene { names: &names, cluster, desired: &desired, status: None, founded })
+        acted(&plan, &Scene { names: &names, cluster, desired: &desired, status: None, founded })
     };
     let (created, given_up) = (
         Action::CreateSet { zone: "a".into(), replicas: 1 },
@@ -232,12 +228,7 @@ fn zone_that_is_not_needed_goes_unless_volumes_would_go_with_it() {
         desired(&validate(&resource(r#"{"zones": ["b"]}"#), &Environment::default()).unwrap(), &ZoneCounts::new());
     let deleted = |cluster: &Cluster| {
         let scene = Scene { names: &names, cluster, desired: &desired, status: None, founded: true };
-        let all = crate::kubernetes::upkeep(
-            &scene,
-            |_, set| set.digest.as_deref() != Some(""),
-            "0",
-            skerry_api::Retention::Retain,
-        );
+        let all = upkeep(&scene, |_| true, "0", skerry_api::Retention::Retain);
         all.iter().any(|action| matches!(action, Action::DeleteSet { .. }))
     };
     assert!(deleted(&cluster));

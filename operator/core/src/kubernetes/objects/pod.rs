@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use skerry_api::{Engine, RESTARTED_AT};
+use skerry_api::{Engine, RESTARTED_AT, SpreadByHost};
 
 use super::{Blueprint, SECRET_KEY, ZONE_LABEL};
 use crate::kubernetes::names::{ADMIN_PORT, GRPC_PORT, HTTP_PORT, PEER_PORT};
@@ -77,23 +77,27 @@ pub(super) fn template(of: &Blueprint<'_>, zone: &str) -> PodTemplateSpec {
     }
 }
 
-/// Preferred, not required: a database can be tried on a single host.
+/// Each on a host of its own: if that can be, so that a database can be tried on a single host, or always.
 fn apart(of: &Blueprint<'_>) -> Affinity {
     let term = PodAffinityTerm {
         label_selector: Some(LabelSelector { match_labels: Some(of.selector()), ..LabelSelector::default() }),
         topology_key: "kubernetes.io/hostname".to_owned(),
         ..PodAffinityTerm::default()
     };
-    Affinity {
-        pod_anti_affinity: Some(PodAntiAffinity {
+    let apart = match of.database.spec.spread_by_host {
+        SpreadByHost::Preferred => PodAntiAffinity {
             preferred_during_scheduling_ignored_during_execution: Some(vec![WeightedPodAffinityTerm {
                 weight: 100,
                 pod_affinity_term: term,
             }]),
             ..PodAntiAffinity::default()
-        }),
-        ..Affinity::default()
-    }
+        },
+        SpreadByHost::Required => PodAntiAffinity {
+            required_during_scheduling_ignored_during_execution: Some(vec![term]),
+            ..PodAntiAffinity::default()
+        },
+    };
+    Affinity { pod_anti_affinity: Some(apart), ..Affinity::default() }
 }
 
 fn node(of: &Blueprint<'_>, zone: &str) -> Container {

@@ -90,5 +90,5 @@ fn what_has_no_place_without_it_waits_for_it_and_the_rest_goes_on() {
     let plan = world.plan();
     assert_eq!(plan.steps, []);
     let [Wait::Late { slots, why: Some(_), .. }] = &plan.waits[..] else { panic!("{plan:?}") };
-    assert_eq!((slots.len(), plan.waits[0].needs_a_person()), (2, false));
+    assert_eq!((slots.len(), plan.waits[0].until()), (2, Until::Later));
 }

@@ -66,7 +66,7 @@ fn table_put_back_stays_and_its_delay_begins_anew_when_it_is_taken_out_again() {
             seen.database = Seen::Unknown("nobody answers".into());
         }
         let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
-        assert_eq!(plan.steps[0], Step::RecordRemovals(vec![]), "{between}");
+        assert_eq!(plan.steps[0], Step::Record(Record::Removals(vec![])), "{between}");
         world.apply(&plan, 1);
         world.edit(&dropping(ONE, ""));
         world.clock += 59;
@@ -164,7 +164,7 @@ fn table_that_is_put_back_while_nothing_else_is_known_stays() {
     let mut seen = world.observed();
     seen.slots = Seen::Unknown("no answer".into());
     let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
-    assert_eq!(plan.steps, [Step::RecordRemovals(vec![])]);
+    assert_eq!(plan.steps, [Step::Record(Record::Removals(vec![]))]);
 }
 
 /// The playground's YAML was put back, with a fault elsewhere: what it had said before went on.
@@ -175,7 +175,7 @@ fn no_table_goes_while_there_is_a_newer_spec_that_cannot_be_read() {
     let mut seen = world.observed();
     seen.spec_unread = true;
     let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
-    assert_eq!(plan.steps, [Step::RecordRemovals(vec![])]);
+    assert_eq!(plan.steps, [Step::Record(Record::Removals(vec![]))]);
 }
 
 #[test]

@@ -163,10 +163,10 @@ pub(super) fn ask_for(world: &mut World, slot: Option<&str>) {
 }
 
 #[test]
-fn node_is_replaced_once_when_a_person_says_so_and_again_when_it_is_said_again() {
+fn node_is_replaced_once_when_a_person_says_so_and_the_one_that_came_if_it_is_named() {
     let mut world = at_rest();
-    for node in [2, 5] {
-        ask_for(&mut world, Some("shop-1"));
+    for (node, annotation) in [(2, "shop-1"), (5, "shop-1/n5")] {
+        ask_for(&mut world, Some(annotation));
         assert_eq!([look(&mut world), look(&mut world)], [None, Some("shop-1".to_owned())], "n{node}");
         assert_eq!(look(&mut world), None);
         assert_eq!(world.plan().waits, [Wait::Replacing { slot: "shop-1".into() }]);
@@ -176,7 +176,7 @@ fn node_is_replaced_once_when_a_person_says_so_and_again_when_it_is_said_again()
         assert_eq!(look(&mut world), None, "it is done");
         ask_for(&mut world, None);
         look(&mut world);
-        assert_eq!(world.replacement, None);
+        assert_eq!(world.replacement.as_ref().and_then(|done| done.node), i64::try_from(node).ok());
     }
 }
 
@@ -214,7 +214,7 @@ fn lost_volume_waits_only_for_shards_that_had_a_copy_on_it_and_not_for_those_who
         "run skerry recover --lost n2; or give up what is not recovered: set the annotation \
                            skerry.io/accept-loss to \"{shard}\""
     );
-    assert!(told.contains(&way_out) && plan.waits[0].needs_a_person(), "{told}");
+    assert!(told.contains(&way_out) && plan.waits[0].until() == Until::Corrected, "{told}");
     let accepted = [(skerry_api::ACCEPT_LOSS.to_owned(), format!("s99, {shard}"))].into();
     world.resource.metadata.annotations = Some(accepted);
     assert!(without_leader(&world, true).1.steps.contains(&replaced));

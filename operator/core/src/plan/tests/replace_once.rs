@@ -110,6 +110,41 @@ fn annotation_that_stays_replaces_no_node_that_comes_into_the_slot_later() {
     assert_eq!(world.nodes().filter(|node| node.address == "shop-4:7000").count(), 1);
 }
 
+/// A tool writes it back after a person has taken it out, whenever that was.
+#[test]
+fn annotation_that_is_written_back_does_nothing_to_the_node_that_came_in_its_place() {
+    let ids_in = |world: &World| -> Vec<NodeId> {
+        world.nodes().filter(|node| node.address == "shop-3:7000").map(|node| node.id).collect()
+    };
+    let replaces = |world: &mut World, annotation: &str| {
+        ask_for(world, Some(annotation));
+        assert_eq!([look(world), look(world)], [None, Some("shop-3".to_owned())]);
+        ask_for(world, None);
+        *world.process("shop-3") = Process::STEADY;
+        world.settle();
+    };
+    let mut world = at_rest();
+    replaces(&mut world, "shop-3");
+    for annotation in [Some("shop-3"), None, Some("shop-3"), None] {
+        ask_for(&mut world, annotation);
+        look_for(&mut world, 60);
+    }
+    let [old, new] = ids_in(&world)[..] else { panic!("{:?}", ids_in(&world)) };
+    assert_eq!(world.replacement.as_ref().map(|done| (done.node, done.done_by)), Some((Some(4), Some(5))));
+    assert_eq!((old, new), (NodeId(4), NodeId(5)));
+    replaces(&mut world, "shop-3/n5");
+    for annotation in ["shop-3", "shop-3/n5"] {
+        ask_for(&mut world, Some(annotation));
+        look_for(&mut world, 60);
+    }
+    assert_eq!(ids_in(&world), [4, 5, 6].map(NodeId));
+    ask_for(&mut world, Some("shop-3/n4"));
+    look_for(&mut world, 60);
+    assert!(world.plan().waits.iter().any(|wait| matches!(wait, Wait::NoSuchSlot { .. })), "it left long ago");
+    ask_for(&mut world, Some("shop-2"));
+    assert_eq!([look(&mut world), look(&mut world)], [None, Some("shop-2".to_owned())], "another slot is another wish");
+}
+
 #[test]
 fn slot_that_is_to_go_gets_no_new_volume() {
     let mut world = at_rest();

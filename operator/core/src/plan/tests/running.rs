@@ -56,7 +56,7 @@ fn spec_that_does_not_run_stops_at_the_first_node_and_its_correction_is_taken_at
     let plan = world.plan();
     assert_eq!(plan.steps, []);
     let [stopped @ Wait::RolloutStopped { slot, others, .. }] = &plan.waits[..] else { panic!("{plan:?}") };
-    assert_eq!((slot.as_str(), others.len(), stopped.needs_a_person()), ("shop-b-0", 2, true));
+    assert_eq!((slot.as_str(), others.len(), stopped.until()), ("shop-b-0", 2, Until::Corrected));
     // Another image: the pod that does not run is the first to get it.
     *world.process("shop-b-0") = BROKEN;
     assert_eq!(restarts(&world.plan()), ["shop-b-0"]);
@@ -275,14 +275,14 @@ fn database_that_was_founded_in_a_slot_that_makes_way_is_none_as_long_as_it_has_
         |world: &World, seen: &Observed| decide(&world.resource, &Environment::default(), seen).unwrap().plan.steps;
     let (mut world, _) = before_founding();
     let mut seen = Observed { founded: false, ..world.observed() };
-    assert_eq!(steps(&world, &seen), [Step::RecordFounded]);
+    assert_eq!(steps(&world, &seen), [Step::Record(Record::Founded)]);
     first_slot(&mut seen).volume.set_aside = true;
     assert_eq!(steps(&world, &seen), [Step::RemoveSlot { slot: "shop-a-0".into() }]);
     world.settle();
     let mut seen = Observed { founded: false, ..world.observed() };
     let Seen::Known(slots) = &mut seen.slots else { panic!("slots that are known") };
     slots.values_mut().for_each(|slot| slot.volume.set_aside = true);
-    assert_eq!(steps(&world, &seen), [Step::RecordFounded], "it has tables");
+    assert_eq!(steps(&world, &seen), [Step::Record(Record::Founded)], "it has tables");
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn founding_is_written_down_before_anything_else() {
     let mut seen = world.observed();
     seen.founded = false;
     let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
-    assert_eq!(plan.steps, [Step::RecordFounded]);
+    assert_eq!(plan.steps, [Step::Record(Record::Founded)]);
 }
 
 #[test]

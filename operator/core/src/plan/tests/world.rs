@@ -22,7 +22,7 @@ use crate::decide::decide;
 use crate::environment::Environment;
 use crate::look_history::LookHistory;
 use crate::observed::{ClaimTemplate, Observed, Process, Seen, Slot, SlotVolume};
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Record, Step};
 use crate::testing::resource;
 
 /// A tenth of the time for which a table that was taken out stays.
@@ -150,8 +150,8 @@ impl World {
         let epoch = plan.based_on.epoch;
         for step in plan.steps.iter().take(steps) {
             match step {
-                Step::RecordVictims(victims) => self.victims.clone_from(victims),
-                Step::RecordRemovals(removals) => self.removals.clone_from(removals),
+                Step::Record(Record::Victims(victims)) => self.victims.clone_from(victims),
+                Step::Record(Record::Removals(removals)) => self.removals.clone_from(removals),
                 Step::AddSlot { slot, zone } => self.add_slot(slot, zone),
                 Step::Change(change) => self.admin(Fence { token: 1, based_on: epoch }, change.clone()),
                 Step::RemoveNode { node, .. } => {
@@ -160,7 +160,7 @@ impl World {
                     let certified_at = Some(self.state.as_ref().unwrap().map().epoch);
                     self.admin(Fence { token: 1, based_on: certified_at }, AdminChange::Remove(*node));
                 }
-                Step::Found { .. } | Step::RecordFounded => panic!("{step:?} of what has founded itself"),
+                Step::Found { .. } | Step::Record(Record::Founded) => panic!("{step:?} of what has founded itself"),
                 Step::RestartNode { slot } => *self.process(slot) = Process::STEADY,
                 Step::ReplaceVolume { slot, .. } => {
                     self.lose_volume(slot);
@@ -267,7 +267,7 @@ impl World {
         let asked =
             ClaimTemplate { size: Some(storage.size.clone()), class: storage.storage_class_name.clone(), labels: None };
         let volume = SlotVolume { asked, ..SlotVolume::default() };
-        let slot = Slot { zone, address, process: Process::STEADY, volume, held_up: None };
+        let slot = Slot { zone, address, process: Process::STEADY, volume, held_up: None, host: None };
         assert!(self.slots.insert(name.to_owned(), slot).is_none(), "{name} is there already");
         self.lose_volume(name);
         if self.state.is_none() {

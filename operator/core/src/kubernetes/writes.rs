@@ -1,0 +1,190 @@
+//! All writes of a round on Kubernetes, in their order: the Secret, what stands beside the StatefulSets, what is due whatever
+//! the plan, the plan's steps, and volumes that grow.
+
+use std::collections::BTreeMap;
+
+use skerry_api::DistributedDatabase;
+
+use super::actions::{Action, Scene, actions};
+use super::cluster::{Cluster, Set};
+use super::names::Names;
+use super::upkeep::upkeep;
+use crate::decide::Decision;
+use crate::eviction::one_may_go;
+use crate::observed::{Observed, Seen};
+use crate::plan::{Step, Wait};
+use crate::round::{Agenda, Batch, Entry, GivesUp, Order, Write};
+use crate::validate::Invalid;
+
+/// Volumes that may not grow in one round before it gives up: the others would be refused as well, and there may be a
+/// thousand.
+const REFUSED_MAX: usize = 8;
+
+/// One write on Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectWrite {
+    /// Take the secrets out of the database's Secret, for the orders to come. It is made if it is not there.
+    TakeSecret,
+    /// Write an object that stands beside the StatefulSets, unless it is as it was written.
+    Auxiliary(Auxiliary),
+    /// A write to what holds data, or of the database itself.
+    Action(Action),
+}
+
+/// What stands beside the StatefulSets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auxiliary {
+    /// Of the pods.
+    ServiceAccount,
+    /// The Service of the nodes that are ready, and the one that gives each node its name.
+    Services,
+    /// Where clients begin.
+    ConfigMap,
+    /// Who may reach the pods; or its end, where policies are not wanted.
+    NetworkPolicy,
+    /// How many pods Kubernetes may evict.
+    DisruptionBudget {
+        /// Pods that there are to be.
+        pods: usize,
+        /// True if one of them may go.
+        one_may_go: bool,
+    },
+}
+
+/// Whether a StatefulSet is as it is to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// It is to be written anew now.
+    pub is_stale: bool,
+    /// Somebody else has changed it since it was written: its pods would come back so.
+    pub is_changed: bool,
+}
+
+/// What the writes of a round are worked out from.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The resource.
+    pub database: &'a DistributedDatabase,
+    /// Names of the objects.
+    pub names: &'a Names,
+    /// The objects that were seen.
+    pub cluster: &'a Cluster,
+    /// What was observed.
+    pub observed: &'a Observed,
+}
+
+impl Write for ObjectWrite {
+    fn order(&self) -> Option<Order> {
+        let Self::Action(action) = self else { return None };
+        match action {
+            Action::Record(record) => Some(Order::Record(record.clone())),
+            Action::Change(change) => Some(Order::Change(change.clone())),
+            Action::RemoveNode { node, incarnation } => Some(Order::Remove(*node, *incarnation)),
+            Action::Found { .. }
+            | Action::CreateSet { .. }
+            | Action::ApplySet { .. }
+            | Action::ScaleSet { .. }
+            | Action::DeleteSet { .. }
+            | Action::DeletePod { .. }
+            | Action::Quarantine { .. }
+            | Action::RetainVolume { .. }
+            | Action::DeleteClaim { .. }
+            | Action::GrowClaim { .. } => None,
+        }
+    }
+
+    fn gives_up(&self) -> GivesUp {
+        match self {
+            Self::Action(Action::DeletePod { .. }) => GivesUp::Process,
+            Self::Action(Action::DeleteClaim { .. }) => GivesUp::Volume,
+            Self::TakeSecret | Self::Auxiliary(_) | Self::Action(_) => GivesUp::Nothing,
+        }
+    }
+}
+
+/// The writes of a round. `drift` says of a StatefulSet whether it is as it is to be.
+///
+/// While the resource is paused, or cannot be carried out, a database that was founded keeps its Secret, without which no pod
+/// of it starts again, and its disruption budget, by which Kubernetes evicts its pods. While it is not known what there is,
+/// nothing is written that follows from it.
+pub fn writes(
+    ground: &Ground<'_>,
+    decision: &Result<Decision, Invalid>,
+    drift: impl Fn(&Set) -> Drift,
+) -> Agenda<ObjectWrite> {
+    let budget = budget(ground, decision);
+    let secret = Batch { is_needed: true, ..Batch::of([ObjectWrite::TakeSecret]) };
+    let decision = match decision {
+        Ok(decision) if !decision.validated.paused => decision,
+        Ok(_) | Err(_) if ground.observed.founded => return Agenda::new(vec![secret, beside(budget)], None),
+        Ok(_) | Err(_) => return Agenda::new(vec![], None),
+    };
+    let others =
+        [Auxiliary::ServiceAccount, Auxiliary::Services, Auxiliary::ConfigMap, Auxiliary::NetworkPolicy].into_iter();
+    let beside = beside(others.map(ObjectWrite::Auxiliary).chain(budget));
+    if decision.plan.waits.iter().any(|wait| matches!(wait, Wait::SlotsUnknown(_))) {
+        return Agenda::new(vec![secret, beside], None);
+    }
+    let (all, left_out) = of_objects(ground, decision, drift);
+    let is_growth = |entry: &Entry<ObjectWrite>| matches!(entry.write, ObjectWrite::Action(Action::GrowClaim { .. }));
+    let (growing, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_growth);
+    // Neither waits for the other: not every storage class lets volumes grow, and a database may need larger ones to take
+    // anything.
+    let others = Batch { writes: others.into(), ..Batch::of([]) };
+    let growing = Batch { writes: growing.into(), failures_max: REFUSED_MAX, ..Batch::of([]) };
+    Agenda::new(vec![secret, beside, others, growing], left_out)
+}
+
+/// Written whatever failed before. Each of them is tried; if one fails, nothing else is done.
+fn beside(writes: impl IntoIterator<Item = ObjectWrite>) -> Batch<ObjectWrite> {
+    Batch { failures_max: usize::MAX, is_needed: true, is_always_done: true, ..Batch::of(writes) }
+}
+
+/// `None` = it is not known what pods there are.
+fn budget(ground: &Ground<'_>, decision: &Result<Decision, Invalid>) -> Option<ObjectWrite> {
+    let none = BTreeMap::new();
+    let slots = match &ground.observed.slots {
+        Seen::Known(slots) => slots,
+        Seen::Absent => &none,
+        Seen::Unknown(_) => return None,
+    };
+    // No pod may go while one is about to be ended anyway.
+    let is_idle = decision.as_ref().map_or(true, |decision| decision.plan.steps.is_empty());
+    let one_may_go = is_idle && ground.observed.database.known().is_some_and(|status| one_may_go(slots, status));
+    Some(ObjectWrite::Auxiliary(Auxiliary::DisruptionBudget { pods: slots.len(), one_may_go }))
+}
+
+/// What is due whatever the plan, and the plan's steps; and what of them is left out.
+fn of_objects(
+    ground: &Ground<'_>,
+    decision: &Decision,
+    drift: impl Fn(&Set) -> Drift,
+) -> (Vec<Entry<ObjectWrite>>, Option<String>) {
+    let (names, cluster, observed) = (ground.names, ground.cluster, ground.observed);
+    let (status, founded) = (observed.database.known(), observed.founded);
+    let scene = Scene { names, cluster, desired: &decision.desired, status, founded };
+    let drifts: BTreeMap<&String, Drift> = cluster.sets.iter().map(|(name, set)| (name, drift(set))).collect();
+    let set_of = |step: &Step| {
+        let Step::RestartNode { slot } = step else { return None };
+        Some(slot.rsplit_once('-')?.0.to_owned())
+    };
+    // No pod is restarted as somebody else has written: that is put right first.
+    let is_changed = |set: &String| drifts.get(set).is_some_and(|drift| drift.is_changed);
+    let changed = |step: &Step| set_of(step).filter(is_changed);
+    let mut plan = decision.plan.clone();
+    let left_out = plan.steps.iter().find_map(changed).map(|set| {
+        format!(
+            "the StatefulSet {set} is not as it was written, and is put right within minutes: no pod of it is restarted"
+        )
+    });
+    plan.steps.retain(|step| changed(step).is_none());
+    let spec = &ground.database.spec;
+    let is_stale = |name: &String| drifts.get(name).is_some_and(|drift| drift.is_stale);
+    let due = upkeep(&scene, is_stale, spec.storage.size.as_str(), spec.volume_retention.when_scaled);
+    let due = due.into_iter().map(|action| (action, false));
+    let entry = |(action, is_restart)| Entry { write: ObjectWrite::Action(action), is_restart };
+    (due.chain(actions(&plan, &scene)).map(entry).collect(), left_out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ pub enum Standing {
     Blank,
     /// It is a node of its database.
     Member {
-        /// Its id.
+        /// Id of the node in its database.
         node: NodeId,
         /// `None` = this start is not counted yet.
         incarnation: Option<Incarnation>,

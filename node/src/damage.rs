@@ -24,7 +24,7 @@ impl DamageNote {
         Self { path: data.join(FILE) }
     }
 
-    /// Its file.
+    /// Path of the file that holds the note.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -24,7 +24,7 @@ pub struct DiskWatch {
 /// What is looked at.
 #[derive(Debug)]
 pub struct Watched {
-    /// Judges.
+    /// Decides from what is free on the disk whether it counts as nearly full.
     pub guard: DiskGuard,
     /// Everything that the node keeps.
     pub volume: PathBuf,

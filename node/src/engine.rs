@@ -33,20 +33,20 @@ pub enum OpenError {
     /// The folder cannot be used.
     #[error("failed to open the store in {}", folder.display())]
     Folder {
-        /// Which.
+        /// Folder of the store.
         folder: PathBuf,
-        /// Why.
+        /// Error of the file system.
         #[source]
         source: io::Error,
     },
     /// The folder holds another kind of store.
     #[error("{} holds a store of kind {found}, not of kind {wanted}", folder.display())]
     OtherKind {
-        /// Which.
+        /// Folder of the store.
         folder: PathBuf,
         /// In the folder.
         found: EngineKind,
-        /// Asked for.
+        /// Kind of store that the configuration asks for.
         wanted: EngineKind,
     },
     /// The store is of a later version of this program, or of the engine.
@@ -55,7 +55,7 @@ pub enum OpenError {
     /// The folder's mark cannot be read.
     #[error("{} has an unreadable mark of its kind of store: {mark:?}", folder.display())]
     Mark {
-        /// Which.
+        /// Folder of the store.
         folder: PathBuf,
         /// What was found.
         mark: String,
@@ -63,9 +63,9 @@ pub enum OpenError {
     /// The store cannot be opened, for a reason that is not in its data: it may be whole.
     #[error("{kind} store in {} cannot be opened: {message}", folder.display())]
     Unusable {
-        /// Which.
+        /// Folder of the store.
         folder: PathBuf,
-        /// Its kind.
+        /// Kind of the store.
         kind: EngineKind,
         /// What it said.
         message: String,
@@ -73,9 +73,9 @@ pub enum OpenError {
     /// The store's data is damaged: its replicas are lost and must be built anew from their peers.
     #[error("{kind} store in {} is damaged: {message}", folder.display())]
     Damaged {
-        /// Which.
+        /// Folder of the store.
         folder: PathBuf,
-        /// Its kind.
+        /// Kind of the store.
         kind: EngineKind,
         /// What it said.
         message: String,

@@ -31,9 +31,9 @@ pub struct Volume {
 /// Of which database and node a volume is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// The database.
+    /// Id of the database.
     pub cluster: ClusterId,
-    /// The node.
+    /// Id of the node in that database.
     pub node: NodeId,
 }
 
@@ -66,16 +66,16 @@ pub enum VolumeError {
     Io {
         /// What was tried.
         action: &'static str,
-        /// On what.
+        /// File or folder that it was tried on.
         path: PathBuf,
-        /// Why.
+        /// Error of the file system.
         #[source]
         source: io::Error,
     },
     /// Another process has it.
     #[error("the volume in {} is in use by another process", folder.display())]
     InUse {
-        /// Which.
+        /// Folder of the volume.
         folder: PathBuf,
     },
     /// It is of a later version of this program.
@@ -84,15 +84,15 @@ pub enum VolumeError {
     /// The file is damaged.
     #[error("{} is not an identity that this program knows: {why}", path.display())]
     Unreadable {
-        /// Which file.
+        /// File that holds the identity.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be read, in words.
         why: String,
     },
     /// Data of nobody.
     #[error("the volume in {} has {found} but no identity: it is damaged, or not a volume", folder.display())]
     Orphan {
-        /// Which.
+        /// Folder of the volume.
         folder: PathBuf,
         /// What is there.
         found: String,
@@ -103,9 +103,9 @@ pub enum VolumeError {
         folder.display()
     )]
     Emptied {
-        /// Which.
+        /// Folder of the volume.
         folder: PathBuf,
-        /// Whose.
+        /// Node that the volume belongs to.
         node: NodeId,
     },
     /// Put back to an earlier state.
@@ -114,7 +114,7 @@ pub enum VolumeError {
         folder.display()
     )]
     PutBack {
-        /// Which.
+        /// Folder of the volume.
         folder: PathBuf,
         /// What this start would be counted as.
         incarnation: Incarnation,
@@ -127,7 +127,7 @@ pub enum VolumeError {
         folder.display()
     )]
     Used {
-        /// Which.
+        /// Folder of the volume.
         folder: PathBuf,
     },
     /// Nobody has looked at what was put aside.
@@ -136,15 +136,15 @@ pub enum VolumeError {
         folder.display(), parts.len(), parts.join(", ")
     )]
     Aside {
-        /// Which volume.
+        /// Folder of the volume.
         folder: PathBuf,
         /// What was put aside, by name.
         parts: Vec<String>,
     },
-    /// Another database's.
+    /// The volume belongs to another database.
     #[error("the volume in {} belongs to database {owner}, not to {wanted}", folder.display())]
     Foreign {
-        /// Which.
+        /// Folder of the volume.
         folder: PathBuf,
         /// Whose it is.
         owner: ClusterId,

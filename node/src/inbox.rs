@@ -46,9 +46,9 @@ pub enum Work {
     Requests(Vec<Request>, Permit),
     /// Of another node.
     Peer {
-        /// Sender.
+        /// Node that sent the messages.
         from: NodeId,
-        /// Its start.
+        /// Incarnation of the node that sent them.
         incarnation: Incarnation,
         /// In its order.
         messages: Vec<PeerMessage>,
@@ -75,16 +75,16 @@ pub enum Ask {
     Write {
         /// Of this table.
         table: TableId,
-        /// How.
+        /// Mutations to make, and the conditions under which they are made.
         command: Command,
     },
     /// To see records.
     Read {
         /// Of this table.
         table: TableId,
-        /// Which.
+        /// What to read: one key, or a page of a range.
         read: Read,
-        /// How fresh.
+        /// How fresh the data must be.
         consistency: ReadConsistency,
     },
     /// To change or see the database itself.
@@ -135,7 +135,7 @@ pub enum Refused {
     /// Too much in hand.
     #[error("this node has {requests} requests in hand, its most")]
     Overloaded {
-        /// In hand.
+        /// Number of requests that the node has taken in and not answered yet.
         requests: usize,
     },
     /// The node's memory for what is in hand is used up.

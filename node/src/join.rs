@@ -60,7 +60,7 @@ pub enum OriginError {
 pub struct Asker<'a> {
     /// `host:port` of each node that is asked.
     pub seeds: &'a [String],
-    /// The database.
+    /// Id of the database that the asker was started for.
     pub cluster: &'a ClusterId,
     /// What the asker says of itself.
     pub node: &'a NewNode,
@@ -71,7 +71,7 @@ pub struct Asker<'a> {
 /// What a node is told when it joins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
-    /// Its id.
+    /// Id that the node was given.
     pub node: NodeId,
     /// The nodes of the database.
     pub nodes: Vec<NodeRecord>,

@@ -49,18 +49,18 @@ pub enum KeyringError {
     /// It cannot be read.
     #[error("failed to read the secrets in {file}")]
     Io {
-        /// Which file.
+        /// File of secrets that was named.
         file: PathBuf,
-        /// Why.
+        /// Error of the file system.
         #[source]
         source: io::Error,
     },
     /// It has not what it should.
     #[error("the file of secrets {file} cannot be used")]
     Secrets {
-        /// Which file.
+        /// File of secrets that was named.
         file: PathBuf,
-        /// Why.
+        /// What is wrong with its content.
         #[source]
         source: SecretsError,
     },

@@ -87,7 +87,7 @@ pub enum Completion {
     },
     /// The log is poisoned. Said once; nothing that was not durable by now ever will be.
     Failed {
-        /// Why.
+        /// Why the log failed.
         error: Arc<LogError>,
     },
 }
@@ -128,9 +128,9 @@ pub enum LogError {
     Io {
         /// What was tried.
         action: &'static str,
-        /// On what.
+        /// File or folder that it was tried on.
         path: PathBuf,
-        /// Why.
+        /// Error of the file system.
         #[source]
         source: io::Error,
     },
@@ -143,11 +143,11 @@ pub enum LogError {
     /// A write makes no sense after those before it.
     #[error("write for replica {replica} of shard {shard} is refused")]
     Refused {
-        /// Whose log.
+        /// Shard whose log was to be written.
         shard: ShardId,
-        /// Which copy.
+        /// Replica that the write was for.
         replica: ReplicaId,
-        /// Why.
+        /// Why the write is refused.
         #[source]
         refusal: Refusal,
     },
@@ -186,7 +186,7 @@ impl LogError {
     }
 }
 
-/// Opens logs.
+/// Opens logs. It has no state of its own.
 #[derive(Debug)]
 pub struct Log;
 

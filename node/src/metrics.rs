@@ -118,7 +118,7 @@ struct BudgetLabel {
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Makes all metrics of a node, and registers them under the prefix `skerry_node`.
     pub fn new(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("skerry_node");
         let gauge = |registry: &mut Registry, name: &str, help: &str| {

@@ -33,12 +33,12 @@ const QUEUE_BATCHES_MAX: usize = 1_024;
 /// Bytes of entries and records that wait for one stream at most.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
 
-/// Who sends.
+/// Names the process that messages to other nodes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sender {
     /// Of this database.
     pub cluster: ClusterId,
-    /// This node.
+    /// Id of this node.
     pub node: NodeId,
     /// This start of it.
     pub incarnation: Incarnation,
@@ -59,7 +59,7 @@ impl Sender {
 /// What the streams are made with.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Who sends.
+    /// Names this process to the other nodes.
     pub sender: Arc<Sender>,
     /// Is told if this node was removed.
     pub founding: Arc<Founding>,
@@ -120,7 +120,7 @@ impl Peers {
         peers
     }
 
-    /// Who sends.
+    /// Names this process, as the other nodes are told.
     pub fn sender(&self) -> &Sender {
         &self.context.sender
     }

@@ -33,17 +33,17 @@ pub enum Ailing {
     /// It has stopped. A release that can read the entry goes on there.
     #[error("the copy of shard {shard} has stopped at entry {index}, which this release cannot read")]
     Unreadable {
-        /// Whose copy.
+        /// Shard that the copy is of.
         shard: ShardId,
-        /// Where.
+        /// Index of the entry that cannot be read.
         index: u64,
     },
-    /// Far behind.
+    /// The copy has yet to apply many entries that its leader has committed.
     #[error("the copy of shard {shard} lacks {entries} entries")]
     Behind {
-        /// Whose copy.
+        /// Shard that the copy is of.
         shard: ShardId,
-        /// How many.
+        /// Number of committed entries that the copy has not applied yet.
         entries: u64,
     },
 }

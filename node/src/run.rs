@@ -58,9 +58,9 @@ pub enum RunError {
     /// Most often another process has the port.
     #[error("failed to listen on {address}")]
     Listen {
-        /// Where.
+        /// Address that was to be listened on.
         address: SocketAddr,
-        /// Why.
+        /// Error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -70,7 +70,7 @@ pub enum RunError {
     /// The volume is empty and nobody said where its identity comes from.
     #[error("the volume in {folder} has no identity: say --join host:port, or --bootstrap for a database's first node")]
     NoOrigin {
-        /// Which.
+        /// Folder of the volume.
         folder: String,
     },
     /// No identity could be had.
@@ -91,9 +91,9 @@ pub enum RunError {
     /// No thread could be started, or a signal not be listened for.
     #[error("failed to start {part}")]
     Start {
-        /// What.
+        /// What was to be started, in words.
         part: &'static str,
-        /// Why.
+        /// Error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -103,24 +103,24 @@ pub enum RunError {
     /// Something ended that should not have.
     #[error("{part} ended by itself")]
     Ended {
-        /// What.
+        /// What has ended, in words.
         part: &'static str,
     },
     /// Log or store had failed before the node was told to stop.
     #[error("node was poisoned: {reason}")]
     Poisoned {
-        /// Why.
+        /// Why the log or the store failed, in words.
         reason: String,
     },
     /// Log or store had no space, and the volume has none.
     #[error("volume is full, {shortage}: {reason}; the next start waits for space")]
     Full {
-        /// Of what.
+        /// What the volume is short of, and how much of it is left, in words.
         shortage: String,
-        /// What failed.
+        /// What failed in the log or the store, in words.
         reason: String,
     },
-    /// Too long.
+    /// The node took longer to stop than it is given.
     #[error("node did not stop within {} s", STOP_MAX.as_secs())]
     Stop,
 }

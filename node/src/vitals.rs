@@ -34,9 +34,9 @@ pub enum Phase {
     Joining,
     /// Its store is lost: asks the seeds who the other nodes are.
     Asking,
-    /// Serving.
+    /// Serving requests.
     Serving,
-    /// Shutting down.
+    /// Shutting down: finishes what is in hand.
     Stopping,
     /// Removed from its database: serves nothing more.
     Removed,
@@ -46,7 +46,7 @@ impl Phase {
     const ALL: [Self; 7] =
         [Self::Opening, Self::Full, Self::Joining, Self::Asking, Self::Serving, Self::Stopping, Self::Removed];
 
-    /// For people.
+    /// What the node does in this phase, in words for people.
     fn words(self) -> &'static str {
         match self {
             Self::Opening => "opens its volume",

@@ -60,11 +60,11 @@ const COUNT_TICKS: u64 = 20;
 
 /// What the worker works with.
 pub struct Parts {
-    /// The core.
+    /// The node's core, a step function that decides what is to be done.
     pub node: Node,
-    /// Its store.
+    /// The store that the node's records are in.
     pub engine: SharedEngine,
-    /// Its log.
+    /// The handle by which the log is appended to.
     pub log: LogHandle,
     /// The other nodes.
     pub peers: Peers,

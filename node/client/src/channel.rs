@@ -20,7 +20,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Room for many frames on their way, so that they do not wait for window updates.
 const WINDOW_BYTES: u32 = 8 << 20;
 
-/// No connection.
+/// No connection to a node could be made.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to connect to {address}")]
 pub(crate) struct ConnectFailed {

@@ -20,7 +20,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum Door {
     /// The other nodes, and those that are to join them.
     Peers,
-    /// Orders.
+    /// Administrators: the operator and the command line, which give orders to the database.
     Admin,
 }
 

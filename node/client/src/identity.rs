@@ -51,15 +51,15 @@ pub enum FoundingRefusal {
     /// The node was started for another database.
     #[error("this node is of database {own}, not of {asked}")]
     OtherDatabase {
-        /// The node's.
+        /// Id of the database that the node was started for.
         own: ClusterId,
-        /// The call's.
+        /// Id of the database that the call named.
         asked: ClusterId,
     },
     /// The node did not make the database, but is in it.
     #[error("this node is node {node} of the database already")]
     HasIdentity {
-        /// Its id.
+        /// Id that the node has in the database.
         node: NodeId,
     },
     /// The database is there: the node is to join it.
@@ -82,7 +82,7 @@ pub enum IdentityError {
     /// There is no connection to the node: nothing was sent.
     #[error("failed to reach the node at {address}")]
     Unreached {
-        /// Where.
+        /// `host:port` of the node.
         address: String,
         /// Why. `None` = time was up.
         #[source]
@@ -91,7 +91,7 @@ pub enum IdentityError {
     /// The connection broke, or time was up, before the node answered.
     #[error("the node at {address} has not answered")]
     Unanswered {
-        /// Where.
+        /// `host:port` of the node.
         address: String,
         /// True if a database may have been made.
         may_have_happened: bool,
@@ -105,7 +105,7 @@ pub enum IdentityError {
     /// What is there is no node, does not know the request, or demands its secret. Nothing has changed.
     #[error("the node at {address} does not take the request: {}", said(status))]
     Rejected {
-        /// Where.
+        /// `host:port` of the node.
         address: String,
         /// What it said.
         status: Box<Status>,

@@ -31,10 +31,10 @@ impl Key {
     }
 }
 
-/// A record.
+/// A record as it was read from a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its key.
+    /// The record's key.
     pub key: Key,
     /// When it was written.
     pub version: Version,

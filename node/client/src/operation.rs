@@ -47,7 +47,7 @@ pub(crate) struct Operation<F> {
     pub(crate) op: F,
 }
 
-/// A success.
+/// The outcome of an operation that succeeded.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) answer: Answer,

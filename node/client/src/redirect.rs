@@ -26,7 +26,7 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// What a failed call means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Ask there.
+    /// The leader is at this `host:port`: ask there.
     Leader(String),
     /// Ask again, here or elsewhere.
     Again {

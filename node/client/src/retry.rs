@@ -25,19 +25,19 @@ pub enum Fault {
     /// There is no connection to the node: nothing was sent.
     #[error("node {node} cannot be reached")]
     Unreached {
-        /// Which node.
+        /// Node that was asked.
         node: NodeId,
     },
     /// The connection broke before there was an answer.
     #[error("the connection to node {node} broke before it answered")]
     Lost {
-        /// Which node.
+        /// Node that was asked.
         node: NodeId,
     },
     /// The node did not answer in time.
     #[error("node {node} has not answered in time")]
     Silent {
-        /// Which node.
+        /// Node that was asked.
         node: NodeId,
     },
     /// The client's shard map has no shard for the key, or no node for the shard.

@@ -31,7 +31,7 @@ pub enum ScanRange {
     },
     /// One partition of a hash table, in the order of the sort parts.
     Partition {
-        /// Which.
+        /// Partition part of the keys.
         partition: Bytes,
         /// First sort part; empty = from the first.
         sort_start: Bytes,

@@ -24,7 +24,7 @@ pub struct Secrets(Vec<MetadataValue<Ascii>>);
 /// Why a file has no secrets. Never says what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretsError {
-    /// No line.
+    /// The file has no line with a secret.
     #[error(
         "there is no secret in it: it must have one in each line, of {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes"
     )]
@@ -32,7 +32,7 @@ pub enum SecretsError {
     /// Too many lines.
     #[error("it has {lines} secrets, at most {SECRETS_MAX} are allowed")]
     TooMany {
-        /// How many.
+        /// Number of secrets in the file.
         lines: usize,
     },
     /// Too short or too long.

@@ -24,7 +24,7 @@ pub enum Malformed {
     /// A number that names nothing.
     #[error("field {field} has the unknown value {value}")]
     Unknown {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
         /// What it has.
         value: i32,

@@ -42,14 +42,14 @@ pub enum Mutation {
     Put {
         /// Of this key.
         key: Key,
-        /// To this.
+        /// Value that the key is set to.
         value: Bytes,
         /// Milliseconds since 1970 after which the record is absent. `None` = never.
         expires_ms: Option<u64>,
     },
     /// Makes a key absent.
     Delete {
-        /// Which key.
+        /// Key of the record to delete.
         key: Key,
     },
 }
@@ -57,19 +57,19 @@ pub enum Mutation {
 /// Why a write did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// Nothing happened.
+    /// There is no table of this name. Nothing was written.
     #[error("table {0:?} is unknown or dropped")]
     UnknownTable(String),
-    /// Nothing happened.
+    /// A key is invalid. Nothing was written.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// Nothing happened.
+    /// The write is over a limit. Nothing was written.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
-    /// Nothing happened.
+    /// The keys of the batch lie in more than one shard. Nothing was written.
     #[error("the keys of the batch are not in one shard")]
     Scattered,
-    /// Nothing happened.
+    /// A condition did not hold. Nothing was written.
     #[error("condition {condition} did not hold")]
     ConditionFailed {
         /// Which one, from zero.

@@ -27,7 +27,7 @@ pub enum Refusal {
     /// Nothing happened. Ask the leader.
     #[error("{}", not_leader(*.shard, *.leader))]
     NotLeader {
-        /// Which shard.
+        /// Shard that the request was for.
         shard: ShardId,
         /// Best known leader's node. `None` = unknown now; try any member.
         leader: Option<NodeId>,
@@ -38,19 +38,19 @@ pub enum Refusal {
         /// Of this node's map.
         epoch: Epoch,
     },
-    /// Nothing happened.
+    /// The table does not exist here or was dropped. Nothing was written.
     #[error("table {0} is unknown here or dropped")]
     UnknownTable(TableId),
     /// The write may have happened; a retry with the same request id finds out.
     #[error("leadership of shard {shard} was lost before the outcome was known")]
     OutcomeUnknown {
-        /// Which shard.
+        /// Shard that the request was for.
         shard: ShardId,
     },
     /// Nothing happened. Try again after a pause.
     #[error("shard {shard} has {queued} requests waiting, and takes no more now")]
     Overloaded {
-        /// Which shard.
+        /// Shard whose queue is full.
         shard: ShardId,
         /// Requests of clients that wait for their answers.
         queued: usize,
@@ -64,13 +64,13 @@ pub enum Refusal {
     /// Nothing happened; deletes are still taken.
     #[error("the disk of node {node}, which has a copy of the shard, is nearly full: only deletes are taken")]
     DiskFull {
-        /// Whose disk.
+        /// Node whose disk is nearly full.
         node: NodeId,
     },
     /// Nothing happened now; an earlier attempt may have. The request id says that it was issued in the future.
     #[error("shard {shard} takes request ids that were issued at version {allowed} or before")]
     RequestTooNew {
-        /// Which shard.
+        /// Shard that the request was for.
         shard: ShardId,
         /// The latest that it takes now: half a second ahead of its leader's clock, or its last version.
         allowed: Version,

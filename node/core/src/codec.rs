@@ -13,7 +13,7 @@ const EXTENDED: u8 = 2;
 pub struct Undecodable {
     /// What was expected.
     pub what: &'static str,
-    /// Why not.
+    /// Why the bytes cannot be decoded, in words.
     pub reason: String,
     /// True if a newer release wrote it, of whose formats this one does not know.
     pub is_newer: bool,

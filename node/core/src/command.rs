@@ -25,7 +25,7 @@ pub struct RequestId {
 pub enum Mutation {
     /// Sets a value.
     Put {
-        /// Encoded key.
+        /// Encoded key of the record to set.
         key: Bytes,
         /// At most [`crate::limits::VALUE_BYTES_MAX`] bytes.
         value: Bytes,
@@ -34,7 +34,7 @@ pub enum Mutation {
     },
     /// Makes a key absent; no error if it was.
     Delete {
-        /// Encoded key.
+        /// Encoded key of the record to delete.
         key: Bytes,
     },
 }
@@ -62,7 +62,7 @@ pub enum Expected {
 /// A key and what must hold of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Encoded key.
+    /// Encoded key of the record that is checked.
     pub key: Bytes,
     /// What must hold.
     pub expected: Expected,
@@ -111,7 +111,7 @@ pub enum Outcome {
     Applied(Version),
     /// Nothing happened: this condition (counted from zero) did not hold.
     ConditionFailed {
-        /// Which one.
+        /// Position of the condition in the command, from zero.
         condition: u32,
         /// The version that the key had. `None` = absent.
         actual: Option<Version>,
@@ -140,9 +140,9 @@ pub enum ReadConsistency {
 /// A read of one key or of one page of a range, in one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Read {
-    /// One key.
+    /// Reads the record of one key.
     Get {
-        /// Encoded key.
+        /// Encoded key of the record to read.
         key: Bytes,
     },
     /// Records from `start` (inclusive) to `end` (exclusive, `None` = the shard's end), in key order.
@@ -159,7 +159,7 @@ pub enum Read {
 /// A record as a reader sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Encoded key.
+    /// Encoded key of the record.
     pub key: Bytes,
     /// When it was written.
     pub version: Version,

@@ -83,7 +83,7 @@ pub enum Violation {
         "key {key:?}: a write acknowledged at {earlier} before another was sent has a version not below its {later}"
     )]
     Disorder {
-        /// Which key.
+        /// Key that both writes changed.
         key: Vec<u8>,
         /// Version of the earlier write.
         earlier: Version,
@@ -93,7 +93,7 @@ pub enum Violation {
     /// A read missed what was acknowledged or read before it was sent.
     #[error("key {key:?}: a read at {at} found {found:?}, though {expected} was known before")]
     StaleRead {
-        /// Which key.
+        /// Key that was read.
         key: Vec<u8>,
         /// When the read was sent.
         at: u64,
@@ -105,7 +105,7 @@ pub enum Violation {
     /// A read found what nobody wrote, or wrote at another version, or only later.
     #[error("key {key:?}: a read at {at} found value {value} at {version}, which no write explains")]
     Phantom {
-        /// Which key.
+        /// Key that was read.
         key: Vec<u8>,
         /// When the read was sent.
         at: u64,
@@ -117,13 +117,13 @@ pub enum Violation {
     /// One write is seen at two versions.
     #[error("key {key:?}: value {value} took effect at {first} and again at {second}")]
     AppliedTwice {
-        /// Which key.
+        /// Key that was written.
         key: Vec<u8>,
         /// What was written.
         value: u64,
-        /// Once.
+        /// One of the two versions at which the write was seen.
         first: Version,
-        /// And again.
+        /// The other version at which the write was seen.
         second: Version,
     },
     /// A page shows keys as they never were together.
@@ -133,17 +133,17 @@ pub enum Violation {
         at: u64,
         /// Which key is the older.
         key: Vec<u8>,
-        /// Its version.
+        /// Version at which the page shows the older key. 0 = the page shows no record of it.
         version: Version,
         /// Which key is the newer.
         other: Vec<u8>,
-        /// Its version.
+        /// Version at which the page shows the newer key: before it the key was not as shown.
         until: Version,
     },
     /// A record that had expired was found.
     #[error("key {key:?}: a read at {at} found version {version}, which had expired")]
     Expired {
-        /// Which key.
+        /// Key that was read.
         key: Vec<u8>,
         /// When the read was sent.
         at: u64,
@@ -153,13 +153,13 @@ pub enum Violation {
     /// A copy showed an older record than before.
     #[error("key {key:?}: copy {copy} showed {later} and then {earlier}")]
     WentBack {
-        /// Which key.
+        /// Key whose record went back.
         key: Vec<u8>,
-        /// Which copy.
+        /// The copy that showed both records. Names the process that served the reads, as [`LocalRead::copy`] does.
         copy: u64,
         /// What it showed first.
         later: Version,
-        /// And then.
+        /// Version of the older record, which it showed afterwards.
         earlier: Version,
     },
     /// A write has a version that is not above what had caused it.
@@ -167,13 +167,13 @@ pub enum Violation {
     EffectBeforeCause {
         /// The highest version that its client knew of.
         cause: Version,
-        /// Its own.
+        /// Version at which the write itself took effect.
         version: Version,
     },
     /// A conditional write took effect although another write came between.
     #[error("key {key:?}: a write conditional on {expected:?} took effect at {version}, past another at {between}")]
     LostCondition {
-        /// Which key.
+        /// Key that was written.
         key: Vec<u8>,
         /// The condition. `None` = absent.
         expected: Option<Version>,
@@ -187,13 +187,13 @@ pub enum Violation {
 /// What a history holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Keys touched.
+    /// Number of different keys with at least one operation.
     pub keys: usize,
-    /// Writes acknowledged.
+    /// Number of writes that were acknowledged.
     pub acknowledged: usize,
     /// Writes of unknown outcome.
     pub unknown: usize,
-    /// Linearizable reads.
+    /// Number of linearizable reads.
     pub reads: usize,
 }
 

@@ -22,7 +22,7 @@ pub mod stalled;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{rule}: {seen}")]
 pub struct Broken {
-    /// The rule.
+    /// The invariant that was violated, in words.
     pub rule: &'static str,
     /// What was seen.
     pub seen: String,

@@ -28,7 +28,7 @@ pub enum KeyError {
     /// Partition and sort part together are too long.
     #[error("the key has {bytes} bytes, partition and sort part together; it must have 1 to {KEY_BYTES_MAX}")]
     TooLong {
-        /// Their length.
+        /// Length of partition and sort part together, in bytes.
         bytes: usize,
     },
     /// Range tables order whole keys.

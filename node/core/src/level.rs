@@ -62,7 +62,7 @@ impl fmt::Display for FormatLevel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the database has enabled format level {found}, and this program has levels up to {highest}")]
 pub(crate) struct LevelTooHigh {
-    /// Enabled.
+    /// Format level that the database has enabled.
     pub(crate) found: FormatLevel,
     /// The highest that can be read here.
     pub(crate) highest: FormatLevel,

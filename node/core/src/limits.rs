@@ -4,7 +4,7 @@ use crate::command::{Command, Mutation};
 
 /// Longest key as the client writes it; for hash tables partition and sort part together.
 pub const KEY_BYTES_MAX: usize = 4 << 10;
-/// Longest value.
+/// Longest value of a record, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 /// Keys and values of one batch together.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
@@ -38,19 +38,19 @@ pub enum LimitExceeded {
     /// The key is empty or too long.
     #[error("key has {bytes} bytes, it must have 1 to {KEY_BYTES_MAX}")]
     Key {
-        /// Its length.
+        /// Length of the key, in bytes.
         bytes: usize,
     },
     /// The value is too long.
     #[error("value has {bytes} bytes, it must have at most {VALUE_BYTES_MAX}")]
     Value {
-        /// Its length.
+        /// Length of the value, in bytes.
         bytes: usize,
     },
     /// The batch is too large.
     #[error("batch has {bytes} bytes, it must have at most {BATCH_BYTES_MAX}")]
     Batch {
-        /// Its size.
+        /// Length of all keys and values of the batch together, in bytes.
         bytes: usize,
     },
     /// The batch has no or too many mutations or conditions.

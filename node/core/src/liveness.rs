@@ -31,7 +31,7 @@ impl Process {
     }
 }
 
-/// Who speaks.
+/// Which process of a node a message is from, compared with the process that was heard of before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaker {
     /// The process that spoke before, or the first.

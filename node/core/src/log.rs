@@ -13,7 +13,7 @@ pub const INDEX_MAX: u64 = 1 << 62;
 pub struct LogEntry {
     /// Position, counted from 1.
     pub index: u64,
-    /// Raft term.
+    /// Raft term of the leader that created the entry.
     pub term: u64,
     /// What is in `data`.
     pub kind: EntryKind,
@@ -46,7 +46,7 @@ pub struct HardState {
 /// What to append for one replica in one go. Applied in the order of the fields: `reset`, then entries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogWrite {
-    /// Whose log.
+    /// Shard whose log is written.
     pub shard: ShardId,
     /// Which copy. A write for a higher replica id makes everything of lower ones void.
     pub replica: ReplicaId,
@@ -63,7 +63,7 @@ pub struct LogWrite {
 /// What recovery found of one replica: the sum of its writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecoveredLog {
-    /// Which copy.
+    /// Replica that the log belongs to.
     pub replica: ReplicaId,
     /// (index, term) before the first entry.
     pub start: (u64, u64),
@@ -76,9 +76,9 @@ pub struct RecoveredLog {
 /// Tells the log what it may forget: entries of a shard at or below `index` are durable in the engine and no longer wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogCut {
-    /// Whose log.
+    /// Shard whose log is cut.
     pub shard: ShardId,
-    /// Which copy.
+    /// Replica that the log belongs to.
     pub replica: ReplicaId,
     /// New start: (index, term) of the last entry that may go.
     pub start: (u64, u64),

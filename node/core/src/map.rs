@@ -18,7 +18,7 @@ use crate::planted::{Planted, is_planted};
 /// One storage node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
-    /// Its id.
+    /// The node's id. It is given when the node joins, and never reused.
     pub id: NodeId,
     /// Its latest recorded start.
     pub incarnation: Incarnation,
@@ -37,7 +37,7 @@ pub struct NodeRecord {
 /// What the operator wants of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeState {
-    /// Holds replicas.
+    /// The node may hold replicas.
     Active,
     /// Is to hold none; nothing new lands on it.
     Draining,
@@ -54,10 +54,10 @@ pub enum Fragmentation {
     Hash,
 }
 
-/// One table.
+/// One table, as the map describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableRecord {
-    /// Its id.
+    /// The table's id. It is never reused.
     pub id: TableId,
     /// A DNS label, unique among the tables that are not dropped.
     pub name: String,
@@ -83,16 +83,16 @@ pub enum Consistency {
 /// A planned or real copy: which, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Replica {
-    /// Where.
+    /// Node that the replica is on.
     pub node: NodeId,
-    /// Which.
+    /// The replica's id. It is never reused.
     pub id: ReplicaId,
 }
 
 /// A copy's part in its Raft group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
-    /// Votes.
+    /// A full member: it votes in elections, and its acknowledgement counts towards a commit.
     Voter,
     /// Receives, does not vote.
     Learner,
@@ -107,14 +107,14 @@ pub enum Role {
 pub struct Member {
     /// Which and where.
     pub replica: Replica,
-    /// As what.
+    /// The replica's part in the Raft configuration.
     pub role: Role,
 }
 
 /// What a shard is, as its own replicas know it: replicated in its log, so exact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
-    /// Which shard.
+    /// Shard that this describes.
     pub shard: ShardId,
     /// Of which table.
     pub table: TableId,
@@ -188,7 +188,7 @@ impl ShardRecord {
 /// A shard that had lost its majority for ever, and that a person had go on from one copy. The last time, for each shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryRecord {
-    /// Which shard.
+    /// Shard that was recovered.
     pub shard: ShardId,
     /// The copy whose log and records were kept. It never speaks again under this id.
     pub from: Replica,
@@ -224,7 +224,7 @@ impl Default for MoveLimits {
 /// The shard map at one epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Map {
-    /// Which database.
+    /// Id of the database that this is the map of.
     pub cluster: ClusterId,
     /// Of the newest record.
     pub epoch: Epoch,
@@ -247,7 +247,7 @@ pub struct Map {
 /// The records of a map that are newer than some epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapDelta {
-    /// Which database.
+    /// Id of the database that this is a part of the map of.
     pub cluster: ClusterId,
     /// The epoch that was asked from.
     pub since: Epoch,
@@ -260,11 +260,11 @@ pub struct MapDelta {
     pub limits: Option<(MoveLimits, Epoch)>,
     /// Enabled since the epoch beside it.
     pub level: Option<(FormatLevel, Epoch)>,
-    /// Changed nodes.
+    /// Records of the nodes that have changed since then.
     pub nodes: Vec<NodeRecord>,
-    /// Changed tables.
+    /// Records of the tables that have changed since then.
     pub tables: Vec<TableRecord>,
-    /// Changed shards.
+    /// Records of the shards that have changed since then.
     pub shards: Vec<ShardRecord>,
     /// Recoveries since then.
     pub recoveries: Vec<RecoveryRecord>,

@@ -55,9 +55,9 @@ pub enum PeerMessage {
     },
     /// The steward asks a shard's leader to hand leadership to another voter.
     TransferLeader {
-        /// Which shard.
+        /// Shard whose leadership is to be handed over.
         shard: ShardId,
-        /// To whom.
+        /// Replica that is to become the leader: a voter of the shard.
         to: ReplicaId,
     },
 }
@@ -83,25 +83,25 @@ pub struct Beat {
 /// A Raft message, addressed to one replica id: a replica that has another id ignores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RaftEnvelope {
-    /// Which shard.
+    /// Shard whose Raft group the message belongs to.
     pub shard: ShardId,
-    /// Sender.
+    /// Replica that sends the message.
     pub from: ReplicaId,
-    /// Receiver.
+    /// Replica that is to receive the message.
     pub to: ReplicaId,
     /// Raft's kind of message; the numbers are those of [`RaftKind`].
     pub kind: RaftKind,
-    /// Sender's term.
+    /// Raft term of the message: the sender's own, or in a pre-vote the term that it would stand in.
     pub term: u64,
     /// Term of the entry before `entries`.
     pub log_term: u64,
     /// Index of the entry before `entries`, or what is answered.
     pub index: u64,
-    /// To append.
+    /// Entries that the receiver is to append to its log, in order.
     pub entries: Vec<LogEntry>,
     /// Sender's commit index.
     pub commit: u64,
-    /// Its term.
+    /// Term of the entry at `commit`.
     pub commit_term: u64,
     /// Of a refusal.
     pub reject: bool,
@@ -155,15 +155,15 @@ pub enum RaftKind {
 pub struct SnapshotOffer {
     /// Names this transfer; unique for the sending replica.
     pub id: u64,
-    /// Sender.
+    /// Replica that sends the snapshot: the shard's leader.
     pub from: ReplicaId,
-    /// Receiver.
+    /// Replica that is to install the snapshot.
     pub to: ReplicaId,
-    /// Sender's term.
+    /// Raft term that the sender leads in.
     pub term: u64,
     /// Applied index that the data is at.
     pub index: u64,
-    /// Its term.
+    /// Raft term of the entry at `index`.
     pub index_term: u64,
     /// The shard at that index.
     pub descriptor: Descriptor,
@@ -180,11 +180,11 @@ pub struct SnapshotOffer {
 /// Records of a snapshot, in key order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotChunk {
-    /// Which shard.
+    /// Shard that the snapshot is of.
     pub shard: ShardId,
     /// Of the offer.
     pub id: u64,
-    /// Receiver.
+    /// Replica that is to install the snapshot.
     pub to: ReplicaId,
     /// Counts from 0 without gaps.
     pub sequence: u64,
@@ -199,7 +199,7 @@ pub struct SnapshotChunk {
 /// The receiver's answer to an offer or a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotAck {
-    /// Which shard.
+    /// Shard that the snapshot is of.
     pub shard: ShardId,
     /// Of the offer.
     pub id: u64,
@@ -232,7 +232,7 @@ pub enum CertifyAnswer {
     },
     /// A replica is there yet.
     Held {
-        /// Which.
+        /// Replica that is still on the node.
         replica: ReplicaId,
     },
     /// The asked node does not lead the shard (any more).

@@ -66,9 +66,9 @@ pub const REPORT_TICKS: u64 = 10;
 /// What a node is, durable on its volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Which database.
+    /// Id of the database that the node belongs to.
     pub cluster: ClusterId,
-    /// Which node.
+    /// Id of this node in its database.
     pub node: NodeId,
     /// Which start; counted up and made durable before the core is built.
     pub incarnation: Incarnation,
@@ -136,7 +136,7 @@ impl Default for NodeConfig {
 /// Replicas of a node, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplicaCounts {
-    /// All.
+    /// Number of replicas on the node.
     pub replicas: u64,
     /// Those that lead their shard.
     pub leaders: u64,

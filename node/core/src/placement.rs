@@ -16,7 +16,7 @@ use spread::Spread;
 /// A node that may hold replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
-    /// Which.
+    /// Id of the node.
     pub node: NodeId,
     /// Its failure domain; nodes without a name share one.
     pub zone: String,
@@ -25,7 +25,7 @@ pub struct Site {
 /// A shard to be placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Which.
+    /// Id of the shard.
     pub shard: ShardId,
     /// How many replicas.
     pub copies: usize,
@@ -39,7 +39,7 @@ pub enum PlacementError {
     /// Copies of a shard are on distinct nodes.
     #[error("shard {shard} wants {copies} copies, but only {sites} nodes can hold replicas")]
     TooFewNodes {
-        /// Which.
+        /// Shard that wants more copies than there are nodes.
         shard: ShardId,
         /// How many copies.
         copies: usize,
@@ -49,7 +49,7 @@ pub enum PlacementError {
     /// Nothing to place.
     #[error("shard {shard} wants no copy")]
     NoCopy {
-        /// Which.
+        /// Shard that wants no copy.
         shard: ShardId,
     },
 }

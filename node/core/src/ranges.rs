@@ -24,7 +24,7 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// A shard's.
+    /// The range of keys that a shard holds, by its descriptor.
     pub fn of(descriptor: &Descriptor) -> Self {
         let Descriptor { table, start, end, .. } = descriptor;
         Self { table: *table, start: start.clone(), end: end.clone() }
@@ -59,7 +59,7 @@ pub enum Content {
 /// A range that something holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// Which keys.
+    /// Keys that the range covers.
     pub range: KeyRange,
     /// Whose, or whose it was.
     pub shard: ShardId,

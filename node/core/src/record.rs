@@ -41,7 +41,7 @@ const HEAD_BYTES: usize = 18;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("record of {bytes} bytes with format {format:?} and flags {flags:?} is not readable")]
 pub(crate) struct Unreadable {
-    /// Its length.
+    /// Length of what is stored, in bytes.
     pub bytes: usize,
     /// Its first byte.
     pub format: Option<u8>,

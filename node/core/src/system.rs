@@ -38,13 +38,13 @@ pub enum SystemCommand {
     Join(NewNode),
     /// A node has started: its address, zone and incarnation are what counts from now on.
     Start {
-        /// Who.
+        /// Node that has started.
         node: NodeId,
         /// Not below the recorded one.
         incarnation: Incarnation,
         /// Where it is reached.
         address: String,
-        /// Its zone.
+        /// The node's failure domain. Empty = none named.
         zone: String,
     },
     /// The operator's wish.
@@ -59,11 +59,11 @@ pub enum SystemCommand {
     /// The steward chooses the copies that a shard's leader is to bring about. A `ReplicaId(0)` asks for a new id.
     /// Refused if the shard's record has changed since `based_on`.
     Assign {
-        /// Which shard.
+        /// Shard whose copies are chosen.
         shard: ShardId,
         /// Epoch of the shard's record that it was decided on.
         based_on: Epoch,
-        /// Distinct nodes.
+        /// The copies that the shard is to have, on distinct nodes.
         replicas: Vec<Replica>,
         /// The new target too, for the system shard, whose target is the steward's own choice. `None` = unchanged.
         target: Option<Vec<NodeId>>,
@@ -71,7 +71,7 @@ pub enum SystemCommand {
     /// A shard goes on from one copy, as a person has decided. The steward has checked that nothing else is left. Not for
     /// the system shard, which cannot decide anything then. Refused if the shard's record has changed since `based_on`.
     Recover {
-        /// Which shard.
+        /// Shard that is recovered.
         shard: ShardId,
         /// Epoch of the shard's record that it was decided on.
         based_on: Epoch,
@@ -163,14 +163,14 @@ pub enum AdminChange {
     },
     /// Another number of copies; the targets follow by `SetTargets`.
     AlterTable {
-        /// Which.
+        /// Table that changes.
         table: TableId,
         /// Copies of every shard.
         replication_factor: u32,
     },
     /// Drops a table and its data.
     DropTable {
-        /// Which.
+        /// Table that is dropped.
         table: TableId,
     },
     /// Where replicas belong. Refused as a whole if one node is unknown, draining or removed.
@@ -203,7 +203,7 @@ pub enum SystemReply {
     Done(Epoch),
     /// The id of the node that joined.
     Joined(NodeId),
-    /// The table.
+    /// The id of the table that was created, or that exists with the same parameters.
     Table(TableId),
 }
 
@@ -215,7 +215,7 @@ pub enum SystemRefusal {
     Fenced {
         /// Of the command.
         token: u64,
-        /// Highest seen.
+        /// Highest fencing token that the system shard has seen.
         highest: u64,
     },
     /// The map has changed since the decision.
@@ -225,7 +225,7 @@ pub enum SystemRefusal {
         based_on: Epoch,
         /// Of the change.
         changed: Epoch,
-        /// What changed.
+        /// Names the record that has changed, in words.
         what: String,
     },
     /// No such node.
@@ -240,11 +240,11 @@ pub enum SystemRefusal {
     /// A later start of the node is known.
     #[error("incarnation {incarnation} of node {node} is over; {highest} has started")]
     OldIncarnation {
-        /// Who.
+        /// Node that the command is about.
         node: NodeId,
         /// Of the command.
         incarnation: Incarnation,
-        /// Highest seen.
+        /// Highest incarnation of the node that is recorded.
         highest: Incarnation,
     },
     /// No such table.
@@ -262,9 +262,9 @@ pub enum SystemRefusal {
     /// Too few or too many copies.
     #[error("replication factor {wanted} must be between 1 and {allowed}")]
     ReplicationFactor {
-        /// Asked for.
+        /// Replication factor that was asked for.
         wanted: u32,
-        /// Allowed.
+        /// Highest factor that is allowed: a fixed limit, or the number of nodes that were named for a shard.
         allowed: usize,
     },
     /// The shards do not cover the key space once, or are too many.
@@ -272,19 +272,19 @@ pub enum SystemRefusal {
     Shards {
         /// Which one, from zero.
         position: usize,
-        /// Most shards.
+        /// Highest number of shards that a table can be created with.
         allowed: usize,
     },
     /// A node named twice, none, or too many.
     #[error("shard {shard}: nodes of a target must be distinct, at least one and at most {REPLICATION_FACTOR_MAX}")]
     Target {
-        /// Which.
+        /// Shard whose target is invalid.
         shard: ShardId,
     },
     /// The node still holds replicas.
     #[error("node {node} still holds {replicas} replicas, such as one of shard {example}")]
     NodeInUse {
-        /// Who.
+        /// Node that was to be removed.
         node: NodeId,
         /// How many shards name it.
         replicas: usize,
@@ -297,7 +297,7 @@ pub enum SystemRefusal {
     /// A target that another sets: the operator those of tables' shards, the steward that of the system shard.
     #[error("the target of shard {shard} is not this command's to set")]
     TargetOwner {
-        /// Which.
+        /// Shard whose target was to be set.
         shard: ShardId,
     },
     /// An assigned copy that is neither new nor a present one of that shard on that node. Ids are never reused.
@@ -305,9 +305,9 @@ pub enum SystemRefusal {
     UnknownReplica {
         /// Of which shard.
         shard: ShardId,
-        /// Where.
+        /// Node that the replica was said to be on.
         node: NodeId,
-        /// Which.
+        /// Replica that was to be kept.
         replica: ReplicaId,
     },
     /// A descriptor whose table or bounds are not those recorded.
@@ -325,9 +325,9 @@ pub enum SystemRefusal {
     /// A name, an address or a key is too long.
     #[error("{what} must have at most {allowed} bytes, it has {bytes}")]
     TooLong {
-        /// What.
+        /// Names the value that is too long, in words.
         what: String,
-        /// Its length.
+        /// Length of the value, in bytes.
         bytes: usize,
         /// The most that is allowed.
         allowed: usize,
@@ -347,7 +347,7 @@ pub enum SystemRefusal {
     LevelTooLow {
         /// The node's highest.
         level: FormatLevel,
-        /// The database's.
+        /// Format level that the database has enabled.
         enabled: FormatLevel,
     },
 }

@@ -66,7 +66,7 @@ enum Mark {
     Flipped(EngineKind),
     /// Written by a later release.
     Newer,
-    /// By none.
+    /// No release wrote this: the mark is damaged.
     Damaged,
 }
 

@@ -19,7 +19,7 @@ const CRC: &str = "crc32c";
 #[serde(deny_unknown_fields)]
 pub(super) struct Content {
     format: u32,
-    /// Drawn once.
+    /// Random id of the volume. It is drawn when the volume is made, and never changes.
     pub(super) volume: String,
     pub(super) owner: Option<Owner>,
     /// Of the latest start.

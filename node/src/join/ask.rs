@@ -31,7 +31,7 @@ const JOINED_BYTES_MAX: usize = 256 << 20;
 pub(super) enum Presence {
     /// It was not asked, or it is without an identity itself.
     None,
-    /// It is.
+    /// The seed is in the database.
     There,
     /// It was asked, and what it did is not known.
     Unclear,
@@ -44,7 +44,7 @@ pub(super) enum Failed {
     Elsewhere { leader: Option<String>, presence: Presence, why: String },
     /// The volume's node was removed.
     Removed(NodeId),
-    /// None will.
+    /// The request was refused, for this reason: to ask again will not help.
     ForGood(String),
 }
 

@@ -25,11 +25,11 @@ pub(super) struct BadPayload;
 /// A payload without its entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Head {
-    /// Which copy.
+    /// Replica that the record belongs to.
     pub(super) replica: ReplicaId,
     /// The log starts after this (index, term).
     pub(super) start: Option<(u64, u64)>,
-    /// Latest state.
+    /// Raft's hard state, as of this record. `None` = unchanged.
     pub(super) hard_state: Option<HardState>,
     /// Index of the first and of the last entry.
     pub(super) entries: Option<(u64, u64)>,

@@ -16,9 +16,9 @@ pub(super) const BYTES_MAX_PER_REPLICA: usize = 100;
 /// One replica, as of the start of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counted {
-    /// Whose log.
+    /// Shard whose log this is.
     pub(super) shard: ShardId,
-    /// Which copy.
+    /// Replica that the log belongs to.
     pub(super) replica: ReplicaId,
     /// Of its last record.
     pub(super) sequence: u64,
@@ -26,7 +26,7 @@ pub(super) struct Counted {
     pub(super) start: (u64, u64),
     /// Index of its last entry; that of the start if it has none.
     pub(super) last: u64,
-    /// Latest state.
+    /// Latest hard state of the replica.
     pub(super) hard_state: HardState,
     /// Its log is damaged for good.
     pub(super) lost: bool,

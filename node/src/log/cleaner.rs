@@ -22,11 +22,11 @@ const LITTLE: u64 = 16;
 /// Entries to be written anew.
 #[derive(Debug)]
 pub(super) struct Copied {
-    /// Whose log.
+    /// Shard whose log the entries are of.
     pub(super) shard: ShardId,
-    /// Which copy.
+    /// Replica that the log belongs to.
     pub(super) replica: ReplicaId,
-    /// Consecutive.
+    /// Entries to copy, with consecutive indexes.
     pub(super) entries: Vec<LogEntry>,
 }
 

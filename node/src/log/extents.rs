@@ -16,11 +16,11 @@ pub(super) struct Location {
 /// Consecutive entries in one record. The record may hold more on either side that are no longer live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
-    /// Lowest index.
+    /// Lowest index of the entries.
     pub(super) first: u64,
-    /// Highest index.
+    /// Highest index of the entries.
     pub(super) last: u64,
-    /// Where.
+    /// Where the record lies.
     pub(super) location: Location,
 }
 
@@ -53,12 +53,12 @@ impl Live {
 pub(super) struct Extents(VecDeque<Extent>);
 
 impl Extents {
-    /// In order.
+    /// The extents in the order of their indexes.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Extent> {
         self.0.iter()
     }
 
-    /// Forgets all.
+    /// Forgets all extents, and takes their bytes off `live`.
     pub(super) fn clear(&mut self, live: &mut Live) {
         for extent in self.0.drain(..) {
             live.remove(extent.location);

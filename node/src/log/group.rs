@@ -13,7 +13,7 @@ pub(super) const FRAME_BYTES_MAX: usize = RECORD_HEADER_BYTES + 8;
 pub(super) struct Framed {
     /// What it is.
     pub(super) kind: Kind,
-    /// Whose.
+    /// Shard that the record belongs to.
     pub(super) shard: ShardId,
     /// Its number within the shard.
     pub(super) sequence: u64,

@@ -53,7 +53,7 @@ pub(super) enum Admission {
     },
 }
 
-/// One replica.
+/// What the log holds of one replica, and where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ReplicaIndex {
     /// Which copy. 0 = unknown, because its first record cannot be read.
@@ -64,7 +64,7 @@ pub(super) struct ReplicaIndex {
     pub(super) start: (u64, u64),
     /// Index of its last entry; that of the start if it has none.
     pub(super) last: u64,
-    /// Latest state.
+    /// Latest hard state of the replica.
     pub(super) hard_state: HardState,
     /// Where its entries lie.
     pub(super) extents: Extents,
@@ -74,7 +74,7 @@ pub(super) struct ReplicaIndex {
     suspect: bool,
 }
 
-/// All replicas.
+/// What the log holds of all replicas, and where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Index {
     /// At most one replica a shard.

@@ -23,7 +23,7 @@ pub struct LogMark {
 /// What lies in a log's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// No segment.
+    /// There is no segment in the folder.
     Nothing,
     /// One segment without a record: a log that was just made.
     Unused {

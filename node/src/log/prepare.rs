@@ -18,11 +18,11 @@ const LARGE_NEW: &str = "large.new";
 /// A file of zeros.
 #[derive(Debug)]
 pub(super) struct Spare {
-    /// Where.
+    /// Path of the file.
     pub(super) path: PathBuf,
-    /// The file.
+    /// The open file.
     pub(super) file: File,
-    /// Its length.
+    /// Length of the file, in bytes.
     pub(super) capacity: u64,
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Item {
 pub(super) struct Found {
     /// Where its header lies.
     pub(super) offset: usize,
-    /// Its header.
+    /// Header of the record.
     pub(super) header: RecordHeader,
     /// The payload is right too.
     pub(super) whole: bool,

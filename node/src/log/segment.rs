@@ -21,9 +21,9 @@ const ZEROS_PER_SYNC: u64 = 4 << 20;
 /// A segment that records are appended to or read from.
 #[derive(Debug)]
 pub(super) struct Segment {
-    /// Its number.
+    /// Number of the segment. Later segments have higher ones.
     pub(super) number: u64,
-    /// Its file.
+    /// The segment's open file.
     pub(super) file: File,
     /// Length of the file.
     pub(super) capacity: u64,

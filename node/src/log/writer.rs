@@ -36,7 +36,7 @@ const SEAL_AFTER: Duration = Duration::from_millis(100);
 pub(super) enum Message {
     /// Make it durable.
     Append(LogBatch),
-    /// Forget.
+    /// Forget these entries: their space may be used again.
     Cut(Vec<LogCut>),
 }
 

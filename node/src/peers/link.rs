@@ -44,7 +44,7 @@ type Client = PeerServiceClient<InterceptedService<Channel, Presented>>;
 pub(super) enum Lane {
     /// What must be quick.
     Quick,
-    /// Snapshots.
+    /// Snapshots, which are large and may wait.
     Bulk,
 }
 

@@ -51,7 +51,7 @@ pub(super) struct Beginning<H> {
     pub(super) health: HealthServer<H>,
 }
 
-/// What runs.
+/// The threads and tasks of a running node, and what is needed to stop them.
 pub(super) struct Running {
     engine: SharedEngine,
     inbox: Arc<Inbox>,
@@ -66,7 +66,7 @@ pub(super) struct Running {
     server: tokio::task::JoinHandle<Result<(), ServeError>>,
 }
 
-/// Starts everything.
+/// Starts all threads and tasks of a node.
 pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunError> {
     let Beginning {
         node,

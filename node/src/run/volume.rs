@@ -71,7 +71,7 @@ pub(super) struct Ready {
 
 /// What a volume turned out to be.
 pub(super) enum Opened {
-    /// A node's.
+    /// The volume of a node, which is ready to run.
     Node(Box<Ready>),
     /// Of a node that was removed from its database.
     Removed(NodeId),

@@ -21,7 +21,7 @@ use crate::inbox::Ask;
 /// Nodes that a person may name as lost in one request: more than any database has that a person looks after by name.
 const LOST_MAX: usize = 1_000;
 
-/// The service.
+/// Serves the administration API: requests to the system shard.
 #[derive(Debug, Clone)]
 pub(super) struct Admin {
     pub(super) context: Arc<Context>,

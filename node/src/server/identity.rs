@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{Port, status};
 use crate::bootstrap::Founding;
 
-/// The service.
+/// Serves the identity API: who this node is, and the call that founds the database.
 #[derive(Debug, Clone)]
 pub struct IdentityPages {
     /// What the node was started as.

@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Context, paced, session, status};
 use crate::inbox::Ask;
 
-/// The service.
+/// Serves the key-value API: the clients' reads and writes.
 #[derive(Debug, Clone)]
 pub(super) struct Kv {
     pub(super) context: Arc<Context>,

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Context, paced};
 
-/// The service.
+/// Serves the map API: the shard map that this node knows.
 #[derive(Debug, Clone)]
 pub(super) struct MapPages {
     pub(super) context: Arc<Context>,

@@ -14,7 +14,7 @@ use super::{Context, status};
 use crate::vitals::GIVEN_UP;
 use crate::wire;
 
-/// The service.
+/// Serves the peer API: takes in the streams of messages from other nodes.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) context: Arc<Context>,

@@ -23,7 +23,7 @@ const COPY_DEADLINE: Duration = Duration::from_secs(3);
 /// What a node says of its own copy of the system shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SystemCopy {
-    /// Which node.
+    /// Node that was asked.
     pub node: NodeId,
     /// Where it was asked.
     pub address: String,

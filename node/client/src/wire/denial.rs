@@ -18,7 +18,7 @@ pub enum Denial {
     /// Ask the leader.
     #[error("{}", not_leader(*.shard, .leader.as_ref()))]
     NotLeader {
-        /// Which shard.
+        /// Shard that the request was for.
         shard: ShardId,
         /// `None` = unknown now; try any member.
         leader: Option<Leader>,
@@ -32,13 +32,13 @@ pub enum Denial {
     /// Unknown here or dropped.
     #[error("table {table} is unknown here or dropped")]
     UnknownTable {
-        /// Its id.
+        /// Id of the table that the request named.
         table: TableId,
     },
     /// The write may have happened; a retry with the same request id finds out.
     #[error("leadership of shard {shard} was lost before the outcome was known")]
     OutcomeUnknown {
-        /// Which shard.
+        /// Shard that the request was for.
         shard: ShardId,
     },
     /// Try again after a pause.
@@ -57,7 +57,7 @@ pub enum Denial {
         /// Whose: of the leader, or of another node with a copy. `None` = the node that answers is of an older version.
         node: Option<NodeId>,
     },
-    /// Never.
+    /// The request is over a limit. It will never be taken.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
     /// The replica is further behind than the read allows.
@@ -75,7 +75,7 @@ pub enum Denial {
     /// The request id was issued too far in the future. An earlier attempt may have taken effect.
     #[error("only requests issued at or before version {allowed} are taken now")]
     RequestTooNew {
-        /// Which shard.
+        /// Shard that the request was for.
         shard: ShardId,
         /// Taken up to here.
         allowed: Version,
@@ -100,7 +100,7 @@ pub enum Denial {
     /// The request cannot be understood.
     #[error("field {field} of the request is missing or cannot be")]
     Malformed {
-        /// Which field.
+        /// Name of the field.
         field: String,
     },
 }
@@ -108,7 +108,7 @@ pub enum Denial {
 /// Where a shard's leader is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
-    /// Its node.
+    /// Node that the leader is on.
     pub node: NodeId,
     /// `host:port`; empty = unknown to the one that answers.
     pub address: String,

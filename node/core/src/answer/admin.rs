@@ -21,7 +21,7 @@ pub enum AdminReply {
     Recoveries(Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)>),
     /// To a question about a node's own copy of the system shard.
     SystemCopy {
-        /// Who answers.
+        /// Node that answers, and that the copy would be on.
         node: NodeId,
         /// `None` = it has none, or one that has a leader.
         copy: Option<CopyReport>,
@@ -31,7 +31,7 @@ pub enum AdminReply {
 /// Why an admin request was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdminRefusal {
-    /// Nothing happened.
+    /// The node that was asked does not lead the system shard. Nothing has changed.
     #[error("this node does not lead the system shard")]
     NotLeader {
         /// Best known leader's node.
@@ -40,10 +40,10 @@ pub enum AdminRefusal {
     /// The command may have happened; commands may be repeated.
     #[error("leadership of the system shard was lost before the outcome was known")]
     OutcomeUnknown,
-    /// Nothing happened.
+    /// The system shard refused the command. Nothing has changed.
     #[error(transparent)]
     Refused(#[from] SystemRefusal),
-    /// Nothing happened.
+    /// The recovery is not allowed. Nothing has changed.
     #[error(transparent)]
     Recovery(#[from] RecoveryRefusal),
 }
@@ -51,7 +51,7 @@ pub enum AdminRefusal {
 /// May a node be removed? Unknown is never yes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
-    /// Proven, now.
+    /// The node can be removed, as of now. The certificate is the proof that a removal has to name.
     Safe(Certificate),
     /// Not now, and why.
     NotYet(Vec<NotYet>),
@@ -65,9 +65,9 @@ pub enum Removal {
 /// The system shard's proof that a node, in one incarnation, can be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// Who.
+    /// Node that can be removed.
     pub node: NodeId,
-    /// Which start.
+    /// Incarnation of the node that the certificate is for. It does not hold for a later one.
     pub incarnation: Incarnation,
     /// Of the map it was given on.
     pub epoch: Epoch,
@@ -86,10 +86,10 @@ impl Certificate {
 /// A reason that stands against a removal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotYet {
-    /// Drain first.
+    /// The node must be drained before it can be removed.
     #[error("node {0} is not draining")]
     NotDraining(NodeId),
-    /// Another start.
+    /// The question was about another incarnation of the node than the latest one.
     #[error("asked about incarnation {asked}, the latest is {latest}")]
     OtherIncarnation {
         /// In the question.
@@ -100,17 +100,17 @@ pub enum NotYet {
     /// A replica is on it.
     #[error("shard {shard} has a replica on it")]
     Holds {
-        /// Which.
+        /// Shard that still has a replica on the node.
         shard: ShardId,
     },
     /// Not enough copies elsewhere.
     #[error("shard {shard}: {in_sync}/{wanted} copies in sync elsewhere")]
     Copies {
-        /// Which.
+        /// Shard that has too few copies on other nodes.
         shard: ShardId,
         /// In step elsewhere.
         in_sync: u32,
-        /// Replication factor.
+        /// Number of copies that the shard must have.
         wanted: u32,
     },
 }
@@ -125,7 +125,7 @@ pub struct Status {
     pub nodes: Vec<(NodeReport, u64)>,
     /// The latest report of each shard's leader, with its age in milliseconds.
     pub shards: Vec<(ShardReport, u64)>,
-    /// Who answers.
+    /// Node that answers: it leads the system shard.
     pub steward: NodeId,
     /// Copies that are lost, and being built anew.
     pub lost: Vec<(ShardId, ReplicaId)>,

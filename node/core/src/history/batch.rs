@@ -26,7 +26,7 @@ pub struct Batch {
 /// One key of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Which.
+    /// Key that the batch changes.
     pub key: Vec<u8>,
     /// What it is set to: a value that no other batch sets. `None` = deleted.
     pub value: Option<u64>,

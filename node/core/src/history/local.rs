@@ -17,7 +17,7 @@ pub struct LocalRead {
     pub invoked: u64,
     /// When the client had the answer.
     pub returned: u64,
-    /// Which key.
+    /// Key that was read.
     pub key: Vec<u8>,
     /// Version and value.
     pub found: Option<(Version, u64)>,

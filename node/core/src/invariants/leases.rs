@@ -15,9 +15,9 @@ pub struct Leases {
 /// A copy that leads, as far as it knows, at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Leading {
-    /// Its node.
+    /// Node that the copy is on.
     pub node: NodeId,
-    /// Its numbers.
+    /// The copy's numbers at that moment: its shard, replica id, term and indexes.
     pub copy: Summary,
     /// True if it may answer reads from its lease.
     pub holds_lease: bool,

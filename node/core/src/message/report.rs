@@ -17,15 +17,15 @@ pub struct Report {
 /// How a node is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeReport {
-    /// Who.
+    /// Node that reports on itself.
     pub node: NodeId,
-    /// Which start.
+    /// Incarnation of the node that reports.
     pub incarnation: Incarnation,
     /// The highest format level that its program reads and writes.
     pub level: FormatLevel,
     /// Where it is reached.
     pub address: String,
-    /// Its zone.
+    /// The node's failure domain. Empty = none named.
     pub zone: String,
     /// The epoch of its map.
     pub map_epoch: Epoch,
@@ -52,7 +52,7 @@ pub const LEADERLESS_MAX: usize = 256;
 pub struct CopyReport {
     /// Of which shard.
     pub shard: ShardId,
-    /// Which.
+    /// Replica that has no leader.
     pub replica: ReplicaId,
     /// Index and term of the last entry in its log.
     pub last: (u64, u64),
@@ -62,7 +62,7 @@ pub struct CopyReport {
     pub last_version: Version,
     /// Of the shard as of `applied`.
     pub generation: Generation,
-    /// The same.
+    /// Members of the shard's Raft group, as of `applied`.
     pub members: Vec<Member>,
     /// True if it has no records: nothing can go on from it, though it votes.
     pub is_blank: bool,
@@ -94,9 +94,9 @@ impl LedReport {
 pub struct ShardReport {
     /// Its exact descriptor.
     pub descriptor: Descriptor,
-    /// The leader.
+    /// Replica that leads the shard and reports on it.
     pub leader: ReplicaId,
-    /// Its term.
+    /// Raft term that it leads in.
     pub term: u64,
     /// Members that have all that is committed and were heard of lately, the leader included.
     pub in_sync: Vec<ReplicaId>,

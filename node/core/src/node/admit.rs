@@ -12,7 +12,7 @@ pub(super) use map::MapRefused;
 /// What was refused of peers, since this node started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusals {
-    /// Messages.
+    /// Number of messages that were refused.
     pub count: u64,
     /// Who sent the last one, and why it was refused.
     pub last: Option<(NodeId, String)>,

@@ -30,7 +30,7 @@ const WITNESSES: usize = 2;
 /// What a record is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
-    /// A shard.
+    /// The record of a shard.
     Shard(ShardId),
     /// A table that is dropped.
     Dropped(TableId),

@@ -15,7 +15,7 @@ pub struct Effects {
     pub log: Option<LogBatch>,
     /// To send; loss and reordering are allowed.
     pub send: Vec<(NodeId, PeerMessage)>,
-    /// To answer.
+    /// Answers to hand out, each to the request that came with the token.
     pub answers: Vec<(Token, Answer)>,
     /// The log may forget these. Safe at any later time.
     pub cuts: Vec<LogCut>,

@@ -13,9 +13,9 @@ pub enum Input {
     Tick,
     /// From another node. The shell has checked the cluster id.
     Peer {
-        /// Sender.
+        /// Node that sent the messages.
         from: NodeId,
-        /// Its start.
+        /// Incarnation of the node that sent them.
         incarnation: Incarnation,
         /// In the order they were sent.
         messages: Vec<PeerMessage>,
@@ -24,7 +24,7 @@ pub enum Input {
     Write {
         /// To be answered with.
         token: Token,
-        /// Which table.
+        /// Table that is written.
         table: TableId,
         /// What to do.
         command: Command,
@@ -33,11 +33,11 @@ pub enum Input {
     Read {
         /// To be answered with.
         token: Token,
-        /// Which table.
+        /// Table that is read.
         table: TableId,
         /// What to read.
         read: Read,
-        /// How fresh.
+        /// How fresh the data must be.
         consistency: ReadConsistency,
     },
     /// Of the operator, a joining node, or a client that wants the status.
@@ -81,7 +81,7 @@ pub enum AdminRequest {
     Command(SystemCommand),
     /// May this node, in this incarnation, be removed?
     CertifyRemoval {
-        /// Who.
+        /// Node that is to be removed.
         node: NodeId,
         /// As the asker knows it.
         incarnation: Incarnation,

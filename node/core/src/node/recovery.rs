@@ -147,7 +147,7 @@ impl Node {
 /// What a person has decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedRecovery {
-    /// Which shard.
+    /// Shard that is to be recovered.
     pub shard: ShardId,
     /// The copy to go on from.
     pub survivor: ReplicaId,

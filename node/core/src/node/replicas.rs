@@ -41,7 +41,7 @@ pub(super) struct Replicas {
 }
 
 impl Replicas {
-    /// None yet.
+    /// Makes the owner of a node's replicas, which holds none yet.
     pub(super) fn new(setup: Setup) -> Self {
         Self {
             setup,

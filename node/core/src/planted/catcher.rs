@@ -3,7 +3,7 @@
 /// What shows a bug when it is planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Catcher {
-    /// The simulator.
+    /// The simulator (`skerry-sim`) finds it.
     Simulation {
         /// Seeds within which it is caught, from 0 on.
         seeds: u64,
@@ -19,7 +19,7 @@ pub enum Catcher {
     Test {
         /// Its file, in the folder of this package.
         file: &'static str,
-        /// Its name.
+        /// Name of the test function.
         name: &'static str,
     },
 }

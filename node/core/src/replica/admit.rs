@@ -32,7 +32,7 @@ pub struct RaftFacts {
     pub id: ReplicaId,
     /// True for the system shard.
     pub is_system: bool,
-    /// Its term.
+    /// Raft term that the receiving copy is in.
     pub term: u64,
     /// The leader of that term; 0 = unknown.
     pub leader: ReplicaId,
@@ -66,7 +66,7 @@ pub enum Refused {
     /// The term is 0, or no number of elections could have led to it.
     #[error("term {term} must be 1 to {max}")]
     Term {
-        /// As sent.
+        /// Term that the message names.
         term: u64,
         /// Highest that is taken.
         max: u64,
@@ -76,15 +76,15 @@ pub enum Refused {
     Leader {
         /// The named copy.
         replica: ReplicaId,
-        /// As sent.
+        /// Term that the message names, and that the replica claims to lead.
         term: u64,
     },
     /// An index is beyond what the receiver's log allows.
     #[error("{field} {value} must be at most {max}")]
     Index {
-        /// Which.
+        /// Name of the index that is too high, such as `commit`.
         field: &'static str,
-        /// As sent.
+        /// Value of that index in the message.
         value: u64,
         /// Highest that is taken.
         max: u64,
@@ -92,9 +92,9 @@ pub enum Refused {
     /// An index and its term do not fit each other.
     #[error("no entry has index {index} and term {term}")]
     Position {
-        /// As sent.
+        /// Index that the message names.
         index: u64,
-        /// As sent.
+        /// Term that the message names for that index.
         term: u64,
     },
     /// Entries that are not consecutive, or whose terms fall, or a message that carries none.
@@ -103,13 +103,13 @@ pub enum Refused {
     /// An entry that this shard never holds.
     #[error("entry {index} is not one of this shard")]
     Content {
-        /// Which.
+        /// Index of the entry that cannot be one of this shard.
         index: u64,
     },
     /// The context is longer than any of raft.
     #[error("context has {bytes} bytes, it must have at most {CONTEXT_BYTES_MAX}")]
     Context {
-        /// Its length.
+        /// Length of the context, in bytes.
         bytes: usize,
     },
 }

@@ -44,7 +44,7 @@ impl MemberChange {
 pub enum NextStep {
     /// Everything is as assigned, or must be waited for.
     Nothing,
-    /// Propose this.
+    /// Propose this change of the members to the Raft group.
     Change(MemberChange),
     /// Hand leadership to this voter: the leader's own copy is to go.
     Transfer(ReplicaId),
@@ -55,7 +55,7 @@ pub enum NextStep {
 /// What a leader knows of its members.
 #[derive(Debug)]
 pub struct Situation<'a> {
-    /// As applied.
+    /// The shard's descriptor, as of the leader's last applied entry.
     pub descriptor: &'a Descriptor,
     /// To be brought about.
     pub assigned: &'a [Replica],

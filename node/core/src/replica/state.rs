@@ -20,7 +20,7 @@ pub const FIRST: (u64, u64) = (1, 1);
 /// In one atomic batch with the records that it covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaState {
-    /// Which copy.
+    /// Id of the replica that this state belongs to.
     pub replica: ReplicaId,
     /// The shard at `applied`. Only the shard id counts while `blank`.
     pub descriptor: Descriptor,

@@ -12,9 +12,9 @@ use crate::time::Version;
 pub struct Summary {
     /// Of which shard.
     pub shard: ShardId,
-    /// Which copy.
+    /// Id of the replica that the numbers are of.
     pub replica: ReplicaId,
-    /// Raft term.
+    /// Raft term that the replica is in.
     pub term: u64,
     /// True if it leads in that term.
     pub is_leader: bool,

@@ -9,13 +9,13 @@ use crate::replica::Replica;
 /// A replica at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaView {
-    /// Where.
+    /// Node that the replica is on.
     pub node: NodeId,
     /// Of which shard.
     pub shard: ShardId,
-    /// Which copy.
+    /// Id of the replica.
     pub replica: ReplicaId,
-    /// Raft term.
+    /// Raft term that the replica is in.
     pub term: u64,
     /// True if it leads in that term.
     pub is_leader: bool,

@@ -22,7 +22,7 @@ pub const RECOVERIES_MAX: usize = 256;
 /// How a shard would go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryPlan {
-    /// Which shard.
+    /// Shard that would be recovered.
     pub shard: ShardId,
     /// Epoch of the shard's record.
     pub based_on: Epoch,
@@ -42,12 +42,12 @@ pub enum RecoveryRefusal {
     /// There is no such shard, or its table is dropped.
     #[error("shard {0} is unknown")]
     Unknown(ShardId),
-    /// It lives.
+    /// The shard has a leader: there is nothing to recover.
     #[error("shard {shard} has a leader, on node {node}")]
     Led {
-        /// Which shard.
+        /// Shard that was to be recovered.
         shard: ShardId,
-        /// The leader's.
+        /// Node that the shard's leader is on.
         node: NodeId,
     },
     /// A node that may come back with its copy.
@@ -55,49 +55,49 @@ pub enum RecoveryRefusal {
         "node {node} has copy {replica} of shard {shard} and is not heard of: name it as lost if it is gone for good"
     )]
     Unheard {
-        /// Which shard.
+        /// Shard that was to be recovered.
         shard: ShardId,
-        /// Where.
+        /// Node that is not heard of.
         node: NodeId,
-        /// Which copy.
+        /// The shard's replica on that node.
         replica: ReplicaId,
     },
     /// A node that is named as lost and speaks.
     #[error("node {node} is named as lost, but may have been heard of within the last {} s", LOST_SILENCE_MS / 1_000)]
     Alive {
-        /// Which.
+        /// Node that was named as lost.
         node: NodeId,
     },
     /// A node that is heard of, and whose copy may follow a leader.
     #[error("node {node} has not said that its copy {replica} of shard {shard} is without a leader; ask again soon")]
     Unclear {
-        /// Which shard.
+        /// Shard that was to be recovered.
         shard: ShardId,
-        /// Where.
+        /// Node that has not reported on its replica.
         node: NodeId,
-        /// Which copy.
+        /// The shard's replica on that node.
         replica: ReplicaId,
     },
     /// The copies that are left can elect a leader by themselves.
     #[error("shard {shard} has a majority of its copies: they elect a leader by themselves")]
     Majority {
-        /// Which shard.
+        /// Shard that was to be recovered.
         shard: ShardId,
     },
     /// There is nothing to go on from.
     #[error("no copy of shard {shard} is left")]
     NothingLeft {
-        /// Which shard.
+        /// Shard that was to be recovered.
         shard: ShardId,
     },
     /// Another copy is the one to go on from.
     #[error("the copy to go on from is {best} of shard {shard}, not {asked}: look at the plan again")]
     OtherSurvivor {
-        /// Which shard.
+        /// Shard that was to be recovered.
         shard: ShardId,
-        /// Asked for.
+        /// Replica that the request named as the survivor.
         asked: ReplicaId,
-        /// Right.
+        /// Replica that the shard must go on from: the one with the longest log.
         best: ReplicaId,
     },
 }

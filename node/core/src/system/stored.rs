@@ -41,15 +41,15 @@ pub enum LoadError {
     /// Written by another version of this program.
     #[error("record {key:?} of the system table has format {format:?}, only {FORMAT} is known")]
     Format {
-        /// Which record.
+        /// Key of the record, as it is stored.
         key: Vec<u8>,
         /// Its version byte. `None` = empty value.
         format: Option<u8>,
     },
-    /// Damaged.
+    /// The record's value cannot be decoded: it is damaged.
     #[error("record {key:?} of the system table cannot be decoded")]
     Value {
-        /// Which record.
+        /// Key of the record, as it is stored.
         key: Vec<u8>,
         /// What is wrong.
         #[source]
@@ -58,9 +58,9 @@ pub enum LoadError {
     /// Bytes are left over.
     #[error("record {key:?} of the system table has {bytes} bytes too many")]
     Trailing {
-        /// Which record.
+        /// Key of the record, as it is stored.
         key: Vec<u8>,
-        /// How many.
+        /// Number of bytes after the end of the value.
         bytes: usize,
     },
 }

@@ -32,9 +32,9 @@ pub enum Refused {
     /// No node can have started so often since the registry heard of it.
     #[error("start {incarnation} of {node} must be at most {max}")]
     Incarnation {
-        /// Who.
+        /// Node that the message is from.
         node: NodeId,
-        /// As sent.
+        /// Incarnation that the message names.
         incarnation: Incarnation,
         /// Highest that is taken.
         max: Incarnation,
@@ -45,15 +45,15 @@ pub enum Refused {
     /// A report is of another node or start than the one that sends it.
     #[error("report is of {node} in start {incarnation}")]
     Reporter {
-        /// As told.
+        /// Node that the report names.
         node: NodeId,
-        /// As told.
+        /// Incarnation that the report names.
         incarnation: Incarnation,
     },
     /// A shard is told of that the sender cannot lead, or that cannot be so.
     #[error("{field} of shard {shard} cannot be so")]
     Shard {
-        /// Which.
+        /// Shard that the message describes.
         shard: ShardId,
         /// What is wrong with it.
         field: &'static str,
@@ -61,7 +61,7 @@ pub enum Refused {
     /// A number or a name is out of bounds.
     #[error("{field} must be at most {max}")]
     TooLarge {
-        /// Which.
+        /// Name of the value that is out of bounds.
         field: &'static str,
         /// Highest that is taken.
         max: u64,

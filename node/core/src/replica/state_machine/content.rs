@@ -47,7 +47,7 @@ impl Payload {
 pub(in crate::replica) enum Content {
     /// A leader's first entry, or one that only tells of a commit.
     Nothing,
-    /// Commands.
+    /// A batch of commands to apply.
     Commands(Payload),
     /// A change of the shard's members.
     Members(MemberChange),

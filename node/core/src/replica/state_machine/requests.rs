@@ -36,7 +36,7 @@ pub(in crate::replica) struct Requests {
 /// What is known of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
-    /// Not seen.
+    /// A request that was not applied before.
     New,
     /// Took its turn before, with this outcome.
     Repeated(Outcome),

@@ -16,7 +16,7 @@ const DOUBT_BYTES_MIN: u64 = 64 << 10;
 /// Owner of what is known of sizes.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
-    /// All records.
+    /// Estimated size of all records together, in bytes.
     bytes: u64,
     /// By how much that may be too high.
     doubt: u64,

@@ -14,7 +14,7 @@ use crate::map::Replica as Copy;
 use crate::message::{PeerMessage, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::replica::state::ReplicaState;
 
-/// One transfer.
+/// The sender's side of one snapshot transfer to one replica.
 #[derive(Debug)]
 pub(in crate::replica) struct SnapshotSend {
     offer: SnapshotOffer,

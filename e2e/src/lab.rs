@@ -49,7 +49,7 @@ pub struct Shape {
     pub zones: usize,
 }
 
-/// One host.
+/// One host of the lab: a Kubernetes node of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// `host-1` and so on; its node has the same name.

@@ -54,14 +54,14 @@ pub use stage::{Setup, Stage};
 /// Where the operator is installed.
 pub const OPERATOR_NAMESPACE: &str = "skerry-system";
 
-/// One scenario.
+/// One end-to-end test: what it is called, what it shows, and the code that does it.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     /// What it is called.
     pub name: &'static str,
     /// What it shows.
     pub claim: &'static str,
-    /// Does it.
+    /// Runs the scenario. An error = it failed.
     pub run: fn(&mut Stage<'_>) -> Result<()>,
 }
 

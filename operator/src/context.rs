@@ -16,7 +16,7 @@ use crate::node_admin::NodeAdmin;
 /// What every reconciliation shares.
 #[derive(Clone)]
 pub struct Context {
-    /// To Kubernetes.
+    /// Client of the Kubernetes API.
     pub client: Client,
     /// To the databases.
     pub admin: Arc<dyn NodeAdmin>,
@@ -28,7 +28,7 @@ pub struct Context {
     pub policies: Option<OperatorPods>,
     /// Tells people what was done. `None` = nobody is told.
     pub recorder: Option<Recorder>,
-    /// Counts.
+    /// Metrics of the operator.
     pub metrics: Metrics,
     /// What was written lately, so that it is not written again and again.
     pub written: Arc<Written>,

@@ -33,7 +33,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Makes all metrics of the operator, and registers them under the prefix `skerry_operator`.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             reconciles: Family::default(),
@@ -72,12 +72,12 @@ impl Metrics {
 pub struct Heartbeat(Arc<std::sync::Mutex<Option<Instant>>>);
 
 impl Heartbeat {
-    /// None yet.
+    /// A heartbeat that has not been beaten yet: its age is `None`.
     pub fn new() -> Self {
         Self(Arc::default())
     }
 
-    /// Now.
+    /// Notes that the operator looks after its Lease now.
     pub fn beat(&self) {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
     }

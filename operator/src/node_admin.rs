@@ -20,7 +20,7 @@ const CERTIFY_DEADLINE: Duration = Duration::from_secs(6);
 /// A database, and where it is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Names it.
+    /// Id of the database.
     pub cluster: ClusterId,
     /// `host:port` of its nodes.
     pub seeds: Vec<String>,

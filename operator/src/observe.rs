@@ -33,7 +33,7 @@ pub enum ObserveError {
     List {
         /// Of what kind.
         kind: &'static str,
-        /// Why.
+        /// Error of the Kubernetes client.
         #[source]
         source: kube::Error,
     },
@@ -46,11 +46,11 @@ pub struct Sight {
     pub at: Instant,
     /// For the decision.
     pub observed: Observed,
-    /// The objects.
+    /// The Kubernetes objects of the database.
     pub cluster: Cluster,
-    /// Their names.
+    /// Names that these objects have or would have.
     pub names: Names,
-    /// The database.
+    /// How the database itself is asked: its id, its addresses and its secrets.
     pub target: Target,
 }
 

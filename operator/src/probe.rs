@@ -20,7 +20,7 @@ pub enum ProbeError {
     /// Not `http://HOST:PORT/PATH`.
     #[error("{0:?} must be http://HOST:PORT/PATH")]
     Address(String),
-    /// Nobody answered.
+    /// The exchange with this host and port failed: there was no connection, or no whole answer.
     #[error("failed to reach {0}")]
     Unreachable(String, #[source] std::io::Error),
     /// Somebody did, but not with 200.

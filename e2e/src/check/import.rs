@@ -38,9 +38,9 @@ pub struct Imported {
 /// What a scan of a table found, the check's own keys left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableRows {
-    /// Which table.
+    /// Name of the table.
     pub name: String,
-    /// Records.
+    /// Number of records that the scan found.
     pub rows: usize,
     /// True if they are just the imported ones, each with its value.
     pub is_whole: bool,
@@ -55,7 +55,7 @@ pub(super) struct Import {
 }
 
 impl Import {
-    /// Nothing yet.
+    /// An import into these tables, of which nothing is done yet.
     pub(super) fn new(client: Client, tables: Vec<(String, Fragmentation)>) -> Self {
         Self { client, tables, state: Mutex::default() }
     }

@@ -74,7 +74,7 @@ pub(super) fn namespaces() -> Result<Vec<String>> {
     Ok(names.filter(|n| *n == NAMESPACE || n.starts_with(&format!("{NAMESPACE}-"))).map(str::to_owned).collect())
 }
 
-/// Removes them.
+/// Removes all network namespaces of the lab.
 pub(super) fn remove() -> Result<()> {
     for name in namespaces()? {
         run("ip", &["netns", "delete", &name])?;

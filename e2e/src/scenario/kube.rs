@@ -30,7 +30,7 @@ impl<'a> Kube<'a> {
         Self { lab, namespace: namespace.to_owned() }
     }
 
-    /// The namespace.
+    /// The namespace that all calls are made in.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
@@ -129,7 +129,11 @@ impl<'a> Kube<'a> {
         succeeded("kubectl", args, run(self.lab, limit, "kubectl", args, post.then_some(""))?)
     }
 
-    /// Runs helm.
+    /// Runs `helm` in the namespace and returns what it prints.
+    ///
+    /// # Errors
+    ///
+    /// It could not be run, ended with an error, or took longer than `limit`.
     pub fn helm(&self, limit: Duration, args: &[&str]) -> Result<String> {
         let args = [&["-n", &self.namespace], args].concat();
         succeeded("helm", &args, run(self.lab, limit, "helm", &args, None)?)

@@ -10,7 +10,7 @@ use crate::check::{Report, Summary};
 /// One scenario's end.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Its name.
+    /// Name of the scenario.
     pub name: &'static str,
     /// `None` = passed.
     pub failure: Option<String>,

@@ -53,7 +53,7 @@ pub struct Stage<'a> {
     pub kube: Kube<'a>,
     /// What all scenarios share.
     pub setup: &'a Setup,
-    /// Its name.
+    /// Name of the scenario's database resource.
     database: String,
     /// Phases that ended.
     pub phases: Vec<Summary>,

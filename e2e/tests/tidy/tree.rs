@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One file.
+/// One file of the repository, with its text.
 pub(crate) struct Source {
     /// From the repository's root, with `/`.
     pub(crate) path: String,

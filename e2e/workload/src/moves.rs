@@ -10,7 +10,7 @@ use skerry_core::node::Status;
 use skerry_core::placement::{Site, Wanted, lower_bound};
 use skerry_operator_core::{ShardNow, shards_now};
 
-/// What moved.
+/// How much data moved between nodes in a phase, and the least that had to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// Replicas of the tables' shards that were built, also such that were taken back.

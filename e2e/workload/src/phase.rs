@@ -21,11 +21,11 @@ pub struct Summary {
     pub phase: String,
     /// How long it took.
     pub seconds: f64,
-    /// Writes acknowledged.
+    /// Number of writes that were acknowledged.
     pub acknowledged: u64,
     /// Writes that may have happened.
     pub unknown: u64,
-    /// Reads answered.
+    /// Number of reads that were answered.
     pub reads: u64,
     /// Operations without success, by kind.
     pub errors: BTreeMap<String, u64>,

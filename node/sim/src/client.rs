@@ -71,7 +71,7 @@ struct Seen {
     value: Bytes,
 }
 
-/// One client.
+/// One simulated client, with what it knows of the database.
 pub(crate) struct Client {
     number: usize,
     sequence: u64,

@@ -40,7 +40,7 @@ pub enum Hardship {
     Batches,
     /// Clients retry what was answered long ago, and their clocks are off.
     OldRequests,
-    /// Records expire.
+    /// Records expire while clients read and write them.
     Expiry,
     /// Many keys, and large values.
     ManyKeys,
@@ -65,7 +65,7 @@ pub enum Hardship {
 }
 
 impl Hardship {
-    /// Every one.
+    /// All hardships.
     pub const ALL: [Self; 25] = [
         Self::FirstTick,
         Self::LateMessages,
@@ -159,7 +159,7 @@ impl Hardships {
         self
     }
 
-    /// Without one.
+    /// The same hardships without this one.
     #[must_use]
     pub fn without(mut self, hardship: Hardship) -> Self {
         self.0.retain(|other| *other != hardship);

@@ -12,7 +12,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Used {
     /// Of all cores, since it began.
     pub cpu: Duration,
-    /// Resident now.
+    /// Resident memory of the process at this moment, in MiB.
     pub mebibytes: f64,
 }
 
@@ -40,7 +40,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// As text.
+    /// The rows as a table in Markdown, with goals and verdicts.
     pub fn table(rows: &[Self]) -> String {
         let mut text = format!("| {:<62} | {:>16} | {:>18} |        |", "measured", "operator", "goal");
         write!(text, "\n|{:-<64}|{:->18}|{:->20}|--------|", "", "", "").unwrap();

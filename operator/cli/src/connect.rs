@@ -19,7 +19,7 @@ pub(crate) fn deadline(global: &Global) -> Duration {
     global.timeout.unwrap_or(DEADLINE)
 }
 
-/// Connects.
+/// Connects to the database that the command is meant for.
 pub(crate) async fn client(global: &Global) -> Outcome<Client> {
     let (endpoints, folder) = endpoints(global)?;
     let mut config = ClientConfig::new(endpoints);

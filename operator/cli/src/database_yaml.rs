@@ -7,7 +7,7 @@ use std::path::Path;
 /// A number of the spec that the command line may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field {
-    /// Storage nodes.
+    /// `replicas`: the number of storage nodes.
     Replicas,
     /// Copies of every shard.
     ReplicationFactor,

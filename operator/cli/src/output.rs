@@ -22,11 +22,11 @@ pub(crate) struct Output {
 /// Colours with a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Paint {
-    /// Well.
+    /// Something is well.
     Good,
-    /// Under way.
+    /// Something is under way.
     Busy,
-    /// Broken.
+    /// Something is broken or has failed.
     Bad,
     /// To stand out.
     Strong,

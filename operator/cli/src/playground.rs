@@ -42,7 +42,7 @@ pub(crate) struct Playground {
 /// Asks a playground of this process and sees how it stands.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
-    /// Takes requests.
+    /// Sends requests to the playground's supervisor.
     pub(crate) control: Control,
     reports: channel::Receiver<Report>,
 }

@@ -102,7 +102,7 @@ impl Progress {
         self.end(&format!("  {mark} {}  {text}", self.title));
     }
 
-    /// It failed.
+    /// Ends the live line with a cross and this text: the task failed.
     pub(crate) fn failed(self, text: &str) {
         let mark = self.output.paint_message(Paint::Bad, "✗");
         self.end(&format!("  {mark} {}  {text}", self.title));

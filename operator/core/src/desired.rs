@@ -32,7 +32,7 @@ pub struct Desired {
 /// A table that should be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredTable {
-    /// Its name.
+    /// Name of the table, unique in its database.
     pub name: String,
     /// How its keys lie.
     pub fragmentation: Fragmentation,

@@ -14,11 +14,11 @@ use crate::health::shards_now;
 pub struct Forecast {
     /// The nodes of every shard.
     pub placed: BTreeMap<ShardId, Vec<NodeId>>,
-    /// What moves.
+    /// Copies and bytes that move to get there.
     pub moves: Moves,
 }
 
-/// What moves.
+/// Number of copies and bytes that move when shards get other nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moves {
     /// Shards that get a copy somewhere new.
@@ -43,9 +43,9 @@ impl Moves {
 /// What a node gets and gives up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Copies now.
+    /// Number of copies that the node has now.
     pub before: usize,
-    /// Copies then.
+    /// Number of copies that the node has when everything has moved.
     pub after: usize,
     /// Copies that arrive.
     pub arriving: usize,

@@ -36,13 +36,13 @@ impl<T> Seen<T> {
 /// The place of one node: a pod and its volume, or a process and its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
-    /// Failure domain.
+    /// Failure domain that the slot is in. Empty = none named.
     pub zone: String,
     /// `host:port` where its node is reached. By this a node that has joined is found.
     pub address: String,
     /// How its process does.
     pub process: Process,
-    /// Its volume.
+    /// The volume that the slot's node keeps its data on.
     pub volume: SlotVolume,
     /// Why its process does not run, in the words of those who run it. `None` = it does, or nobody has said why not.
     pub held_up: Option<String>,

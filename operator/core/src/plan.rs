@@ -59,7 +59,7 @@ pub struct BasedOn {
     pub epoch: Option<Epoch>,
 }
 
-/// Plans.
+/// Works out the steps that can be taken now, and what the rest of the change waits for. Changes nothing.
 pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Plan {
     let epoch = observed.database.known().map(|status| status.map.epoch);
     let based_on = BasedOn { generation: validated.generation, epoch };

@@ -21,13 +21,13 @@ use crate::observed::ClaimTemplate;
 /// A checked resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validated {
-    /// Its name.
+    /// Name of the database: that of its resource.
     pub name: String,
     /// Of the spec.
     pub generation: i64,
     /// True if there may have been a spec since the last one that was looked at, and what it said is unknown.
     pub missed_a_spec: bool,
-    /// Storage nodes.
+    /// Number of storage nodes that the database is to have.
     pub replicas: u32,
     /// Failure domains; empty = none named.
     pub zones: Vec<String>,
@@ -58,7 +58,7 @@ pub struct Validated {
 /// A node that a person wants to be replaced, as the annotation says: `shop-1`, or `shop-1/n7`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplaceRequest {
-    /// Its slot.
+    /// Name of the slot that the node is in.
     pub slot: String,
     /// This very node. `None` = the one that is there when it is asked for.
     pub node: Option<NodeId>,
@@ -96,7 +96,7 @@ pub enum Approval {
 /// A checked table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Its name.
+    /// Name of the table, unique in its database.
     pub name: String,
     /// How its keys lie.
     pub layout: Layout,

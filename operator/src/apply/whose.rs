@@ -13,7 +13,7 @@ use super::writer::{ApplyError, Writer};
 /// A claim that is not known to be this database's is where one of its own would be.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ForeignVolume {
-    /// Its name.
+    /// Name of the claim (PersistentVolumeClaim).
     claim: String,
     /// The name of the database that it belongs to. `None` = nobody wrote it down.
     database: Option<String>,

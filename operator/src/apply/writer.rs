@@ -29,9 +29,9 @@ pub enum ApplyError {
     /// The API server refused, or did not answer: then the write may have been made.
     #[error("failed to write {what}")]
     Kubernetes {
-        /// Which object.
+        /// The object that was to be written: its name, or in words what it is.
         what: String,
-        /// Why.
+        /// Error of the Kubernetes client.
         #[source]
         source: kube::Error,
     },
@@ -40,7 +40,7 @@ pub enum ApplyError {
     NotOurs {
         /// Of what kind.
         kind: String,
-        /// Its name.
+        /// Name of the object.
         name: String,
         /// Whose it is, in words.
         of: String,
@@ -50,7 +50,7 @@ pub enum ApplyError {
         "the Secret {name} cannot be used: in its key {SECRET_KEY}, {why}; correct it, or delete it and a new one is made"
     )]
     Secret {
-        /// Its name.
+        /// Name of the Secret.
         name: String,
         /// What is wrong with it.
         why: String,

@@ -32,7 +32,7 @@ pub struct Process {
 #[derive(Debug, Clone, Default)]
 pub struct Database {
     pub state: Option<SystemState>,
-    /// By address.
+    /// The database's processes, by the address of their node.
     pub processes: BTreeMap<String, Process>,
     /// It does not answer the operator.
     pub silent: bool,

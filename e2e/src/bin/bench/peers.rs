@@ -13,7 +13,7 @@ pub(crate) enum Peer {
     Skerry(Engine),
     /// Of three members.
     Etcd(etcd::Programs),
-    /// Of one.
+    /// Redis: one server, without replicas.
     Redis(redis::Programs),
 }
 

@@ -22,7 +22,11 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// Checks both.
+    /// Makes a reference of this repository and tag.
+    ///
+    /// # Errors
+    ///
+    /// Either is not what an image can be called.
     pub(crate) fn new(name: &str, tag: &str) -> anyhow::Result<Self> {
         let part = |p: &str| {
             let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-:".contains(c);
@@ -58,7 +62,7 @@ pub(crate) struct Image<'a> {
     pub(crate) architecture: &'static str,
     /// What is run.
     pub(crate) entrypoint: String,
-    /// A tar.
+    /// The image's only layer: the bytes of a tar archive.
     pub(crate) layer: Vec<u8>,
 }
 

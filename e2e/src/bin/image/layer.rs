@@ -10,7 +10,7 @@ use tar::{EntryType, Header};
 /// One file of the image.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// Absolute.
+    /// Absolute path of the file in the image.
     pub(crate) path: String,
     /// Whether it can be run.
     pub(crate) executable: bool,

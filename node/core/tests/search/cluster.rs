@@ -251,7 +251,7 @@ impl Cluster {
         self.hosts[&id].view.as_ref().unwrap()
     }
 
-    /// One period.
+    /// Advances the cluster by one round: each running node gets a tick, and messages that are due arrive.
     pub(crate) fn round(&mut self) {
         self.round += 1;
         for id in self.ids() {

@@ -23,7 +23,7 @@ const SERVES_WITHIN: u64 = 400;
 const BUDGET: usize = 14;
 const KEYS: [&str; 2] = ["a", "b"];
 
-/// A story.
+/// A scenario of the search: who is paused, cut off or moved, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scenario {
     /// The leader stands still for a second.

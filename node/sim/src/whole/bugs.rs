@@ -34,7 +34,7 @@ pub enum OperatorBug {
 }
 
 impl OperatorBug {
-    /// Every one.
+    /// All planted bugs of the operator.
     pub const ALL: [Self; 13] = [
         Self::MissingAnswerIsDrained,
         Self::VictimsRecomputed,

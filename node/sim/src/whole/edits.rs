@@ -26,7 +26,7 @@ impl Edits {
         Self { copies_min, before: None, images: 0 }
     }
 
-    /// One edit.
+    /// Makes one random edit: it changes the spec, takes an earlier change back, restarts all nodes or approves a plan.
     pub(crate) fn edit(&mut self, resource: &mut Resource, now: u64, rng: &mut ChaCha8Rng) {
         let present = resource.now().spec.clone();
         let before = self.before.replace(present.clone());

@@ -29,7 +29,7 @@ pub(crate) struct SetObject {
     pub(crate) claim_size: String,
 }
 
-/// A pod.
+/// A pod in the modelled API server.
 #[derive(Debug, Clone)]
 pub(crate) struct PodObject {
     pub(crate) uid: String,
@@ -167,7 +167,7 @@ impl Kubernetes {
         }
     }
 
-    /// Given once.
+    /// Returns a number that is never given again.
     pub(crate) fn serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial

@@ -21,7 +21,7 @@ enum Stage {
     Act(Box<Act>),
 }
 
-/// One operator.
+/// One simulated operator. There may be others, of which one holds the Lease.
 pub(crate) struct Operator {
     number: usize,
     lives: u64,

@@ -20,7 +20,7 @@ pub(crate) enum Refused {
     Exists,
 }
 
-/// The resource.
+/// The database's resource in the modelled API server, with its last versions.
 pub(crate) struct Resource {
     /// Since when, and what. The last one is the present one.
     versions: VecDeque<(u64, DistributedDatabase)>,

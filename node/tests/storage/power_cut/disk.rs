@@ -17,7 +17,7 @@ const SECTOR: u64 = 512;
 pub(super) enum Fate {
     /// None is there.
     Lost,
-    /// All are.
+    /// All of them are there.
     Kept,
     /// Those up to some moment are, the last one torn.
     Prefix,

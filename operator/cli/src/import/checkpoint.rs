@@ -13,7 +13,7 @@ use super::rows::{Line, RowError};
 /// What is being imported, and how: an import goes on only if all of this is as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Job {
-    /// Which database.
+    /// Id of the database that is imported into.
     pub(crate) cluster: String,
     /// Into which table.
     pub(crate) table: String,

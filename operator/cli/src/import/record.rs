@@ -10,7 +10,7 @@ use super::template::{CellError, Template};
 /// How keys and values are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Make {
-    /// The keys.
+    /// Where the keys come from.
     pub(crate) form: Form,
     /// The values. `None` = the whole row, or the exported value.
     pub(crate) value: Option<Template>,
@@ -19,7 +19,7 @@ pub(crate) struct Make {
 /// Where a key comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Of columns.
+    /// The key is made from columns of the row.
     Templates {
         /// Key, or partition.
         key: Template,

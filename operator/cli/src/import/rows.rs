@@ -116,7 +116,7 @@ fn source(path: &Path, encoding: Encoding) -> io::Result<Box<dyn Read + Send>> {
     if compressed { decoded(MultiGzDecoder::new(file), encoding) } else { decoded(file, encoding) }
 }
 
-/// Reads rows.
+/// Reads the rows of a source in the format that `reading` names.
 pub(crate) fn read(source: impl Read + Send + 'static, reading: &Reading) -> Rows {
     match reading.format {
         RowFormat::Csv { delimiter } => Box::new(CsvRows::new(source, delimiter, reading.numeric.clone())),

@@ -40,7 +40,7 @@ pub(crate) enum CellError {
 }
 
 impl Template {
-    /// Parses.
+    /// Parses a template: literal text, with columns in braces. It must name at least one column.
     pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();

@@ -27,14 +27,14 @@ const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) enum Request {
     /// Kill a node at once, named by slot or node id.
     Kill {
-        /// Which.
+        /// Name of the node's slot, or the node's id.
         node: String,
         /// Leave it down until it is started.
         stay_down: bool,
     },
     /// Start a node that was to stay down.
     Start {
-        /// Which.
+        /// Name of the node's slot, or the node's id.
         node: String,
     },
     /// Stop all nodes, then end.
@@ -54,7 +54,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Both ends.
+    /// Both ends of a channel to the supervisor: one sends requests, the other receives them.
     pub(crate) fn channel() -> (Self, mpsc::Receiver<Call>) {
         let (calls, receiver) = mpsc::channel(QUEUE_MAX);
         (Self { calls }, receiver)

@@ -42,7 +42,7 @@ enum State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum ProcessState {
-    /// It runs.
+    /// The process runs.
     Running {
         /// Its process id.
         pid: u32,

@@ -59,7 +59,7 @@ pub(crate) struct Kept {
     pub(crate) removals: Vec<PendingRemoval>,
     /// True once it is written down that the database was founded: no node may make it a second time.
     pub(crate) founded: bool,
-    /// By name.
+    /// The slots, by name.
     pub(crate) slots: BTreeMap<String, Slot>,
 }
 
@@ -67,9 +67,9 @@ pub(crate) struct Kept {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Slot {
-    /// Failure domain.
+    /// Failure domain that the slot is in. Empty = none named.
     pub(crate) zone: String,
-    /// For gRPC.
+    /// Port on which the node serves gRPC.
     pub(crate) port: u16,
     /// For probes and metrics.
     pub(crate) http_port: u16,
@@ -209,7 +209,7 @@ impl Folder {
         found.into_iter().map(Self::new).collect()
     }
 
-    /// Its path.
+    /// Path of the folder.
     pub(crate) fn path(&self) -> &Path {
         &self.root
     }
@@ -291,7 +291,7 @@ impl Folder {
         }
     }
 
-    /// Keeps it.
+    /// Writes the state of the playground to its folder.
     pub(crate) fn save(&self, kept: &Kept) -> Result<(), FolderError> {
         self.write_json("playground.json", kept)
     }

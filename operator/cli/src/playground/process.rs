@@ -28,7 +28,7 @@ pub(crate) struct NodeProcess {
 pub(crate) struct Launch {
     /// `skerry-node`.
     pub(crate) program: PathBuf,
-    /// Its arguments.
+    /// Arguments that the program is started with.
     pub(crate) args: Vec<String>,
     /// Its stdout and stderr.
     pub(crate) log: PathBuf,

@@ -16,7 +16,7 @@ use super::folder::Kept;
 pub(crate) struct Report {
     /// The database's name.
     pub(crate) name: String,
-    /// Its id.
+    /// Id of the database.
     pub(crate) cluster: String,
     /// The YAML that is watched.
     pub(crate) file: PathBuf,
@@ -30,7 +30,7 @@ pub(crate) struct Report {
     pub(crate) message: String,
     /// As the resource on Kubernetes has it.
     pub(crate) status: DistributedDatabaseStatus,
-    /// By slot.
+    /// One line for each node.
     pub(crate) nodes: Vec<NodeLine>,
 }
 
@@ -49,11 +49,11 @@ pub(crate) enum Phase {
     Stopping,
 }
 
-/// One node.
+/// How one node of the playground stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NodeLine {
-    /// Its slot.
+    /// Name of the slot that the node is in.
     pub(crate) slot: String,
     /// Its id in the database. `None` = unknown yet.
     pub(crate) node: Option<u64>,

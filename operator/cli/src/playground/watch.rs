@@ -33,7 +33,7 @@ struct Changes {
 }
 
 impl FileWatch {
-    /// Begins.
+    /// Begins to watch the file at this path.
     pub(crate) fn new(path: &Path) -> Self {
         // One notice waiting says as much as a hundred.
         let (sender, notices) = mpsc::channel(1);

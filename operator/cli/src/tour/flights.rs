@@ -21,7 +21,7 @@ const AIRCRAFT: &str = "{tailnum|none}";
 const DEPARTURE: &str = "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}/{carrier}/{flight:04}/{origin}";
 const CARRIER: &str = "{carrier}/{year}-{month:02}-{day:02}T{hour:02}:{minute:02}/{flight:04}/{origin}";
 
-/// One flight.
+/// One flight, with its key in each of the two tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flight {
     /// Partition of its key by aircraft.

@@ -13,7 +13,7 @@ const VIOLATIONS_TOLD: usize = 10;
 /// All that was found.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Summary {
-    /// In order.
+    /// What each phase was measured to, in the order in which they ran.
     pub(crate) phases: Vec<skerry_workload::Summary>,
     /// From the first phase to the last read.
     pub(crate) total: skerry_workload::Summary,

@@ -14,7 +14,7 @@ use crate::desired::Desired;
 use crate::observed::Running;
 use crate::plan::{Plan, Record, Step};
 
-/// One write.
+/// One write to Kubernetes, to the status of the resource or to the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Write something down in the status.
@@ -26,21 +26,21 @@ pub enum Action {
     },
     /// Make a zone's StatefulSet.
     CreateSet {
-        /// The zone.
+        /// Zone that the StatefulSet is for. Empty = no zones are named.
         zone: String,
         /// Pods that it is to have.
         replicas: u32,
     },
     /// Write the StatefulSet's template anew.
     ApplySet {
-        /// The zone.
+        /// Zone that the StatefulSet is for. Empty = no zones are named.
         zone: String,
         /// Pods that it has, and keeps.
         replicas: u32,
     },
     /// Change how many pods a StatefulSet is to have.
     ScaleSet {
-        /// Its name.
+        /// Name of the StatefulSet.
         set: String,
         /// As it was seen.
         version: String,
@@ -49,14 +49,14 @@ pub enum Action {
     },
     /// Remove a StatefulSet that has no pods.
     DeleteSet {
-        /// Its name.
+        /// Name of the StatefulSet.
         set: String,
         /// As it was seen.
         uid: String,
     },
     /// End a pod; its StatefulSet makes it anew.
     DeletePod {
-        /// Its name.
+        /// Name of the pod.
         pod: String,
         /// As it was seen.
         uid: String,
@@ -65,7 +65,7 @@ pub enum Action {
     },
     /// Mark a claim as one that no node comes back on.
     Quarantine {
-        /// Its name.
+        /// Name of the claim (PersistentVolumeClaim).
         claim: String,
         /// As it was seen.
         uid: String,
@@ -76,21 +76,21 @@ pub enum Action {
     },
     /// See to it that a volume outlives its claim.
     RetainVolume {
-        /// Its name.
+        /// Name of the volume (PersistentVolume).
         volume: String,
         /// Whose it was.
         node: Option<NodeId>,
     },
     /// Give a claim up.
     DeleteClaim {
-        /// Its name.
+        /// Name of the claim (PersistentVolumeClaim).
         claim: String,
         /// As it was seen.
         uid: String,
     },
     /// Ask for a larger volume.
     GrowClaim {
-        /// Its name.
+        /// Name of the claim (PersistentVolumeClaim).
         claim: String,
         /// As it was seen.
         uid: String,
@@ -101,7 +101,7 @@ pub enum Action {
     Change(AdminChange),
     /// Ask for a certificate now, and only with it remove the node from the database.
     RemoveNode {
-        /// Which.
+        /// Node that is to be removed from the database.
         node: NodeId,
         /// Its start that was looked at.
         incarnation: Incarnation,
@@ -113,7 +113,7 @@ pub enum Action {
 pub(super) struct Scene<'a> {
     /// Names of the objects.
     pub(super) names: &'a Names,
-    /// The objects.
+    /// The Kubernetes objects of the database, as they were seen.
     pub(super) cluster: &'a Cluster,
     /// What should be there.
     pub(super) desired: &'a Desired,

@@ -13,13 +13,13 @@ use crate::observed::{ClaimTemplate, Process, Running, Slot, SlotVolume};
 pub struct Cluster {
     /// One for each zone.
     pub sets: BTreeMap<String, Set>,
-    /// Their pods.
+    /// The pods of those StatefulSets.
     pub pods: BTreeMap<String, Pod>,
     /// Claims of volumes, also those that are set aside.
     pub claims: BTreeMap<String, Claim>,
 }
 
-/// A StatefulSet.
+/// A StatefulSet of the database, as far as the operator needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
     /// Its own; another object of its name has another.
@@ -44,10 +44,10 @@ pub struct Set {
     pub claims: ClaimTemplate,
 }
 
-/// A pod.
+/// A pod of the database, as far as the operator needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {
-    /// Its own.
+    /// Its Kubernetes uid. Another pod of the same name has another.
     pub uid: String,
     /// The uid of the StatefulSet that owns it. `None` = nobody does.
     pub owner: Option<String>,
@@ -70,7 +70,7 @@ pub struct Pod {
 /// A claim of a volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claim {
-    /// Its own.
+    /// Its Kubernetes uid. Another claim of the same name has another.
     pub uid: String,
     /// Its node has left the database: no node comes back on it.
     pub quarantined: bool,

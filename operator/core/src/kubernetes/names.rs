@@ -16,7 +16,7 @@ pub(super) const ADMIN_PORT: u16 = 7403;
 /// Names of the objects of one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// The database's.
+    /// Name of the resource that describes the database.
     pub database: String,
     /// Where all of it is.
     pub namespace: String,

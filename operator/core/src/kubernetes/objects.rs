@@ -38,7 +38,7 @@ pub const MANAGER: &str = "skerry-operator";
 /// What the objects are made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Blueprint<'a> {
-    /// The resource.
+    /// The resource that describes the database.
     pub database: &'a DistributedDatabase,
     /// Names of the objects.
     pub names: &'a Names,

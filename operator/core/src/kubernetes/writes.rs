@@ -63,7 +63,7 @@ pub struct Drift {
 /// What the writes of a round are worked out from.
 #[derive(Debug, Clone, Copy)]
 pub struct Ground<'a> {
-    /// The resource.
+    /// The resource that describes the database.
     pub database: &'a DistributedDatabase,
     /// Names of the objects.
     pub names: &'a Names,

@@ -19,7 +19,7 @@ fn is_late(slot: &Slot) -> bool {
     !slot.process.ready && slot.process.down >= JOINING_MAX
 }
 
-/// Everybody's place.
+/// Which node is in which slot, and which of both are to leave.
 pub(super) struct Seats<'a> {
     desired: &'a Desired,
     slots: &'a BTreeMap<String, Slot>,

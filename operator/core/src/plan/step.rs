@@ -17,7 +17,7 @@ pub enum Step {
     Record(Record),
     /// Make a slot and start its node, which joins the database, or founds it if there is none.
     AddSlot {
-        /// Its name.
+        /// Name of the new slot.
         slot: String,
         /// Its failure domain.
         zone: String,
@@ -26,31 +26,31 @@ pub enum Step {
     Change(AdminChange),
     /// Ask for a certificate now, and only with it remove the node from the database.
     RemoveNode {
-        /// Which.
+        /// Node that is to be removed from the database.
         node: NodeId,
         /// Its start that was looked at.
         incarnation: Incarnation,
     },
     /// Tell the only node to found the database. Told twice, it says that it has.
     Found {
-        /// Its slot.
+        /// Name of the slot that the node is in.
         slot: String,
     },
     /// Stop the node of a slot; it comes back as the spec says now.
     RestartNode {
-        /// Its slot.
+        /// Name of the slot that the node is in.
         slot: String,
     },
     /// Set the volume of a slot aside, lost or not, and give it an empty one. The node that comes is a new one.
     ReplaceVolume {
-        /// Which.
+        /// Name of the slot whose volume is replaced.
         slot: String,
         /// True if nobody hears its node: whoever runs its process may not answer either, and is not waited for.
         silent: bool,
     },
     /// Stop the node of a slot, keep its volume aside, forget the slot.
     RemoveSlot {
-        /// Its name.
+        /// Name of the slot that is removed.
         slot: String,
     },
 }
@@ -73,7 +73,7 @@ impl Step {
 /// What is written down in the status before anything is done on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// Who leaves.
+    /// Which nodes are to leave the database.
     Victims(Vec<Victim>),
     /// Which tables are to go, and since when.
     Removals(Vec<PendingRemoval>),
@@ -130,7 +130,7 @@ pub enum Wait {
     NoPlacement(String),
     /// A table is laid out otherwise, or in other shards, and stays so. A person must change the spec.
     OtherFragmentation {
-        /// Its name.
+        /// Name of the table.
         table: String,
     },
     /// A table that the spec does not name any more is dropped, unless it is put back before.
@@ -142,7 +142,7 @@ pub enum Wait {
     },
     /// Nodes run otherwise than the spec says, and cannot be restarted yet.
     Restarting {
-        /// Their slots.
+        /// Names of the slots that these nodes are in.
         slots: Vec<String>,
         /// What holds the next one up.
         why: String,
@@ -150,7 +150,7 @@ pub enum Wait {
     /// A node was started as the spec says, and does not run. No other is started so. A person must change the spec, or
     /// what it needs.
     RolloutStopped {
-        /// Its slot.
+        /// Name of the slot that the node is in.
         slot: String,
         /// Why it does not run.
         why: String,
@@ -159,7 +159,7 @@ pub enum Wait {
     },
     /// A volume is lost, and is replaced if its node stays away.
     VolumeLost {
-        /// Whose.
+        /// Name of the slot whose volume is lost.
         slot: String,
         /// The moment, by the wall clock of who looks.
         at: Time,
@@ -213,7 +213,7 @@ pub enum Wait {
     Joining(Vec<String>),
     /// A node is to be emptied.
     Emptying {
-        /// Which.
+        /// Node that its replicas are to be moved off.
         node: NodeId,
         /// Shards that name it.
         shards: usize,

@@ -35,7 +35,7 @@ pub struct Batch<W> {
 /// A write, and why it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<W> {
-    /// The write.
+    /// The write that is to be made.
     pub write: W,
     /// True if it restarts a node that may serve.
     pub is_restart: bool,

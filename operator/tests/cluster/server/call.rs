@@ -18,13 +18,13 @@ pub enum Verb {
     Create,
     /// JSON merge patch.
     Merge,
-    /// Server-side apply.
+    /// Server-side apply: a PATCH with the fields that the caller owns.
     Apply,
     Replace,
     Delete,
 }
 
-/// One request.
+/// One request to the in-memory API server.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub verb: Verb,

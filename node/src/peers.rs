@@ -120,7 +120,7 @@ impl Peers {
         peers
     }
 
-    /// Names this process, as the other nodes are told.
+    /// Returns what names this process to the other nodes.
     pub fn sender(&self) -> &Sender {
         &self.context.sender
     }

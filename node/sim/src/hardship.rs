@@ -65,7 +65,7 @@ pub enum Hardship {
 }
 
 impl Hardship {
-    /// All hardships.
+    /// All hardships that the simulator knows.
     pub const ALL: [Self; 25] = [
         Self::FirstTick,
         Self::LateMessages,

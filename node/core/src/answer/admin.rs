@@ -51,7 +51,7 @@ pub enum AdminRefusal {
 /// May a node be removed? Unknown is never yes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
-    /// The node can be removed, as of now. The certificate is the proof that a removal has to name.
+    /// The node can be removed, as of now. The certificate is the proof.
     Safe(Certificate),
     /// Not now, and why.
     NotYet(Vec<NotYet>),

@@ -97,7 +97,7 @@ pub enum RecoveryRefusal {
         shard: ShardId,
         /// Replica that the request named as the survivor.
         asked: ReplicaId,
-        /// Replica that the shard must go on from: the one with the longest log.
+        /// Replica that the shard must go on from: of those left, the one with the most up-to-date log.
         best: ReplicaId,
     },
 }

@@ -213,7 +213,7 @@ pub enum Wait {
     Joining(Vec<String>),
     /// A node is to be emptied.
     Emptying {
-        /// Node that its replicas are to be moved off.
+        /// Node whose replicas are to move to other nodes.
         node: NodeId,
         /// Shards that name it.
         shards: usize,

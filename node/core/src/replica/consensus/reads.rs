@@ -22,7 +22,7 @@ const RENEW_MS: u64 = 1_000;
 /// Who waits for a confirmation.
 #[derive(Debug)]
 pub(crate) enum Reader {
-    /// A client whose read is served as soon as leadership is confirmed.
+    /// A client whose read is answered once leadership is confirmed and what was committed then is applied.
     Client { token: Token, read: Read },
     /// A client whose read waits for the shard's time.
     Late { token: Token, read: Read },

@@ -1,8 +1,8 @@
 //! Connections to hosts by their names: the look-up and the connection each have a time of their own, so that a slow name
 //! server is not taken for a node that is down.
 //!
-//! A name with a dot is looked up as it is first, and only then with the domains of the search list: in a pod every name
-//! with fewer than five dots would walk that list, one slow look-up after the other. The names of a cluster's own services
+//! A name with a dot is looked up as it is first, and only then, or if that takes long, with the domains of the search list:
+//! in a pod every name with fewer than five dots would walk that list, one slow look-up after the other. The names of a cluster's own services
 //! end in `.svc` and are whole with the cluster's domain, which the search list of every pod tells.
 
 use std::fmt;
@@ -13,6 +13,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -22,6 +24,9 @@ use tonic::transport::{Channel, Endpoint, Error};
 
 /// A name server that is up answers sooner, a slow one too: it is asked three times at most.
 const LOOK_UP_MAX: Duration = Duration::from_secs(3);
+/// After so long the next name is looked up beside the one before: of names outside of a cluster its name server asks
+/// others, which may be silent.
+const HEAD_START: Duration = Duration::from_millis(500);
 /// A host that is up takes a connection sooner.
 pub const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// Addresses of one name that are tried. A node has one of each kind.
@@ -55,19 +60,19 @@ pub enum DialError {
         /// The name as it was given, before anything was added to it.
         host: String,
     },
-    /// The last address took no connection.
+    /// No address took a connection.
     #[error("failed to connect to {address}")]
     Connect {
         /// The last of the name's addresses that was tried.
         address: SocketAddr,
-        /// What the operating system says of the last try.
+        /// What the operating system says of it.
         #[source]
         source: io::Error,
     },
-    /// Nobody answers at the last address.
+    /// Nobody answers at an address.
     #[error("no connection to {address} within {} ms", CONNECT_MAX.as_millis())]
     ConnectTime {
-        /// The last of the name's addresses that was tried.
+        /// The first of the name's addresses where nobody answered.
         address: SocketAddr,
     },
 }
@@ -142,8 +147,8 @@ impl Dial {
                     let _slower = stream.set_nodelay(true);
                     return Ok(stream);
                 }
-                Ok(Err(source)) => failed = Some(DialError::Connect { address, source }),
-                Err(_) => failed = Some(DialError::ConnectTime { address }),
+                Ok(Err(source)) => failed = Some(worse(failed, DialError::Connect { address, source })),
+                Err(_) => failed = Some(worse(failed, DialError::ConnectTime { address })),
             }
         }
         let none = || DialError::LookUp { host: host.to_owned(), source: io::ErrorKind::NotFound.into() };
@@ -152,15 +157,28 @@ impl Dial {
 
     async fn find(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let mut failed = io::Error::from(io::ErrorKind::NotFound);
-        for name in names(host, search_list()) {
-            match (self.look_up)(name, port).await {
-                Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
-                Ok(_) => {}
-                Err(error) => failed = error,
+        let (mut names, mut asked) = (names(host, search_list()).into_iter(), FuturesUnordered::new());
+        loop {
+            asked.extend(names.next().map(|name| (self.look_up)(name, port)));
+            let answer = if names.len() == 0 {
+                asked.next().await
+            } else {
+                let Ok(answer) = timeout(HEAD_START, asked.next()).await else { continue };
+                answer
+            };
+            match answer {
+                Some(Ok(addresses)) if !addresses.is_empty() => return Ok(addresses),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => failed = error,
+                None => return Err(failed),
             }
         }
-        Err(failed)
     }
+}
+
+/// What is told of a host, some of whose addresses failed already: where somebody may only be slow, that.
+fn worse(before: Option<DialError>, failed: DialError) -> DialError {
+    before.filter(|before| !before.is_plain()).unwrap_or(failed)
 }
 
 fn by_system(name: String, port: u16) -> Pending<io::Result<Vec<SocketAddr>>> {
@@ -262,5 +280,33 @@ mod tests {
         assert_eq!(two.connect("two.example", 1).await.unwrap().peer_addr().unwrap(), at);
         let error = two.connect("[127.0.0.1]", free.port()).await.unwrap_err();
         assert!(matches!(error, DialError::Connect { .. }) && error.is_plain(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_the_search_list_knows_is_found_though_others_are_silent_about_it_as_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let cut_off = dial(move |name| match name.ends_with('.') {
+            true => Box::pin(std::future::pending()),
+            false => Box::pin(async move { Ok(vec![at]) }),
+        });
+        assert_eq!(cut_off.connect("node-0.nodes", 1).await.unwrap().peer_addr().unwrap(), at);
+    }
+
+    #[tokio::test]
+    async fn a_host_of_which_one_address_may_only_be_slow_is_not_told_to_be_down() {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // Its queue is full: whoever comes now is not answered.
+        let full = tokio::net::TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = full.listen(1).unwrap();
+        let slow = full.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(slow)).await {
+            waiting.push(stream.unwrap());
+        }
+        let two = dial(move |_| Box::pin(async move { Ok(vec![slow, free]) }));
+        let error = two.connect("two.example", 1).await.unwrap_err();
+        assert!(matches!(error, DialError::ConnectTime { .. }) && !error.is_plain(), "{error}");
     }
 }

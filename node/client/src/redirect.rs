@@ -18,7 +18,7 @@ use crate::secret::{Presented, Secrets};
 
 /// A leader that is silent for so long may be cut off from the others.
 const CALL_MAX: Duration = Duration::from_secs(3);
-/// Hints that are followed in a row before there is a pause.
+/// Hints that are followed in a row before the next candidate is asked.
 const HOPS_MAX: u32 = 3;
 /// A status of a large database.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -84,13 +84,17 @@ where
     let mut failed = CallFailed { status: None, out_of_time: true, may_have_happened: false };
     let (mut next, mut hint, mut hops, mut rounds) = (VecDeque::from(candidates()), None::<String>, 0, 0);
     loop {
+        if hint.is_none() {
+            // Two that point at each other keep nobody from following a third.
+            hops = 0;
+        }
         let Some(address) = hint.take().or_else(|| next.pop_front()) else {
             let again = Instant::now() + jittered(pause(rounds));
             if again >= until {
                 return Err(failed);
             }
             sleep_until(again).await;
-            (rounds, hops) = (rounds + 1, 0);
+            rounds += 1;
             next = candidates().into();
             continue;
         };
@@ -214,6 +218,30 @@ mod tests {
         let stranger = |_: Leader| async { Err::<(), _>(Status::unauthenticated("")) };
         let failed = call_leader(candidates, Via::Clients, deadline, stranger).await.unwrap_err();
         assert!(!failed.out_of_time, "nobody knows it");
+    }
+
+    #[tokio::test]
+    async fn nodes_that_point_at_each_other_keep_no_third_from_telling_where_the_leader_is() {
+        let nodes = [(); 4].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let [one, two, third, leader] = nodes.each_ref().map(|node| node.local_addr().unwrap().to_string());
+        nodes[3].set_nonblocking(true).unwrap();
+        let calls = std::cell::Cell::new(0);
+        let said = |_: Leader| {
+            calls.set(calls.get() + 1);
+            // The two are asked in turn, as far as hints are followed; then the third.
+            let points_to = if calls.get() > HOPS_MAX + 1 {
+                &leader
+            } else if calls.get() % 2 == 1 {
+                &two
+            } else {
+                &one
+            };
+            let answer = if nodes[3].accept().is_ok() { Ok(()) } else { Err(status("NOT_LEADER", points_to)) };
+            async { answer }
+        };
+        let candidates = || vec![one.clone(), third.clone()];
+        call_leader(candidates, Via::Clients, Duration::from_secs(5), said).await.unwrap();
+        assert_eq!(calls.get(), HOPS_MAX + 3);
     }
 
     #[test]

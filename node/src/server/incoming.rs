@@ -6,7 +6,7 @@ mod places;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -38,10 +38,24 @@ const RETRY: Duration = Duration::from_millis(500);
 /// What a call knows of its connection.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The limit that it is beyond, if it is.
-    beyond: Option<usize>,
+    /// Not there once the connection is closed.
+    place: Weak<Place>,
     /// What its client has not taken yet.
     pub(super) untaken: Arc<Untaken>,
+}
+
+impl Caller {
+    /// The limit that its connection is beyond, if it is.
+    fn beyond(&self) -> Option<usize> {
+        self.place.upgrade()?.beyond()
+    }
+
+    /// A call has shown the database's secret: no stranger pushes its connection out any more.
+    pub(super) fn has_shown_the_secret(&self) {
+        if let Some(place) = self.place.upgrade() {
+            place.has_shown_the_secret();
+        }
+    }
 }
 
 /// Refuses the calls of connections beyond the limit. Nothing happened.
@@ -50,7 +64,7 @@ pub(super) struct RefuseBeyond;
 
 impl Interceptor for RefuseBeyond {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        match request.extensions().get::<Caller>().and_then(|caller| caller.beyond) {
+        match request.extensions().get::<Caller>().and_then(Caller::beyond) {
             Some(most) => {
                 Err(Status::resource_exhausted(format!("this port has {most} connections, its most: try again later")))
             }
@@ -125,11 +139,13 @@ fn ended() -> io::Error {
 pub struct Guarded {
     stream: TcpStream,
     from: SocketAddr,
-    place: Place,
+    place: Arc<Place>,
     untaken: Arc<Untaken>,
     opened: Instant,
     last: Instant,
     bytes: usize,
+    /// Since when its client has taken nothing of what is there to be taken.
+    blocked: Option<Instant>,
     /// When it is closed, whatever comes.
     ends: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
@@ -140,12 +156,47 @@ impl Guarded {
         let now = Instant::now();
         let alarm = Box::pin(sleep_until(now + OPENING_MAX));
         let untaken = Arc::new(Untaken::of(place.end().clone()));
-        Self { stream, from, place, untaken, opened: now, last: now, bytes: 0, ends: None, alarm }
+        let place = Arc::new(place);
+        Self { stream, from, place, untaken, opened: now, last: now, bytes: 0, blocked: None, ends: None, alarm }
     }
 
+    /// When it is closed if nothing happens. Who has not taken what it was sent is not read from meanwhile.
     fn deadline(&self) -> Instant {
-        let silence = if self.bytes < OPENING_BYTES { self.opened + OPENING_MAX } else { self.last + SILENCE_MAX };
+        let silence = match self.blocked {
+            Some(since) => since.max(self.last) + SILENCE_MAX,
+            None if self.bytes < OPENING_BYTES => self.opened + OPENING_MAX,
+            None => self.last + SILENCE_MAX,
+        };
         self.ends.map_or(silence, |ends| silence.min(ends))
+    }
+
+    /// Ready when it is to be closed. The alarm is set anew only when it goes off: a connection that is busy costs
+    /// nothing here.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            ready!(self.alarm.as_mut().poll(context));
+            let deadline = self.deadline();
+            if Instant::now() >= deadline {
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "nothing has come for too long"));
+            }
+            self.alarm.as_mut().reset(deadline);
+        }
+    }
+
+    /// What became of a write.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Ready(Ok(bytes)) => {
+                self.blocked = None;
+                self.untaken.written(*bytes);
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                self.blocked.get_or_insert_with(Instant::now);
+                return self.poll_deadline(context).map(Err);
+            }
+        }
+        written
     }
 
     fn is_too_old(&self) -> bool {
@@ -174,7 +225,7 @@ impl Connected for Guarded {
     type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Caller {
-        Caller { beyond: self.place.beyond(), untaken: self.untaken.clone() }
+        Caller { place: Arc::downgrade(&self.place), untaken: self.untaken.clone() }
     }
 }
 
@@ -196,15 +247,14 @@ impl AsyncRead for Guarded {
             self.last = Instant::now();
             return Poll::Ready(read);
         }
-        // The alarm is set anew only when it goes off: a connection that is busy costs nothing here.
-        loop {
-            ready!(self.alarm.as_mut().poll(context));
-            let deadline = self.deadline();
-            if Instant::now() >= deadline {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing has come for too long")));
-            }
-            self.alarm.as_mut().reset(deadline);
-        }
+        self.poll_deadline(context).map(Err)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // The transport's buffers go with it.
+        self.untaken.flushed();
     }
 }
 
@@ -213,10 +263,13 @@ impl AsyncWrite for Guarded {
         if self.place.end().poll(context) {
             return Poll::Ready(Err(ended()));
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Asked for when all that there was has been written.
+        self.untaken.flushed();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -236,6 +289,10 @@ impl AsyncWrite for Guarded {
         if self.place.end().poll(context) {
             return Poll::Ready(Err(ended()));
         }
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.wrote(written, context)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 //! Answers on their way to clients, in pieces: counted in the node's memory budget until the transport has passed them on.
 //!
 //! The transport takes what it is given whole, and keeps it for as long as its client does not read. So it is given a
-//! small piece at a time, and asks for the next one when the one before is on its way. What the transport has in hand of
-//! an answer that is over, at most a piece, is not counted.
+//! small piece at a time, and asks for the next one when the one before is on its way: within the client's window, and up
+//! to a bound of its own. What it has then counts for the connection until it is written. Only of an answer that is over,
+//! and that a client lets in by a window smaller than a piece, that piece is not counted.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -118,6 +119,9 @@ impl<B> Paced<B> {
 
     fn piece(&mut self) -> http_body::Frame<Bytes> {
         let bytes = self.rest.len().min(PIECE_BYTES);
+        if let Some(ticket) = &self.ticket {
+            ticket.given(bytes, &self.budget);
+        }
         http_body::Frame::data(self.rest.split_to(bytes))
     }
 }

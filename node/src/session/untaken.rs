@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::End;
+use crate::budget::{Budget, Kind, Permit};
 
 /// With memory short, a connection on which an answer was not taken further for so long is closed.
 pub(super) const STILL_MAX: Duration = Duration::from_secs(10);
@@ -26,6 +27,15 @@ struct Answers {
     last: u64,
     open: BTreeMap<u64, Waiting>,
     is_listed: bool,
+    given: Option<Given>,
+}
+
+/// What the transport was given, of whatever answers, and the system has not taken from it. It keeps up to 400 KiB of each
+/// answer, also of those that are over.
+#[derive(Debug)]
+struct Given {
+    permit: Permit,
+    moved: Instant,
 }
 
 #[derive(Debug)]
@@ -65,9 +75,25 @@ impl Untaken {
         Ticket { of: self.clone(), number }
     }
 
-    /// True if an answer waits and its client has taken nothing of it for so long.
+    /// So many bytes were written to the connection.
+    pub(crate) fn written(&self, bytes: usize) {
+        let mut answers = self.answers();
+        answers.given = answers.given.take().and_then(|Given { mut permit, .. }| {
+            drop(permit.split(bytes));
+            (permit.bytes() > 0).then(|| Given { permit, moved: Instant::now() })
+        });
+    }
+
+    /// All that the transport could send was written, or it is gone.
+    pub(crate) fn flushed(&self) {
+        self.answers().given = None;
+    }
+
+    /// True if an answer waits, or what the transport has of answers, and its client has taken nothing of it for so long.
     fn stands_still(&self, patience: Duration) -> bool {
-        self.answers().open.values().any(|waiting| waiting.bytes > 0 && waiting.moved.elapsed() >= patience)
+        let answers = self.answers();
+        let is_given = answers.given.as_ref().is_some_and(|given| given.moved.elapsed() >= patience);
+        is_given || answers.open.values().any(|waiting| waiting.bytes > 0 && waiting.moved.elapsed() >= patience)
     }
 }
 
@@ -76,6 +102,16 @@ impl Ticket {
     pub(crate) fn moved(&self, bytes: usize) {
         if let Some(waiting) = self.of.answers().open.get_mut(&self.number) {
             *waiting = Waiting { bytes, moved: Instant::now() };
+        }
+    }
+
+    /// The transport was given so many bytes of it: they count until they are written.
+    pub(crate) fn given(&self, bytes: usize, budget: &Arc<Budget>) {
+        let permit = budget.charge(Kind::Answers, bytes);
+        let mut answers = self.of.answers();
+        match &mut answers.given {
+            Some(given) => given.permit.merge(permit),
+            none => *none = Some(Given { permit, moved: Instant::now() }),
         }
     }
 }
@@ -98,7 +134,7 @@ impl Connections {
 
     /// Forgets connections that are gone and, if memory is short, closes those on which an answer has stood still for so
     /// long. Returns how many.
-    pub(super) fn look(&self, is_short: bool, patience: Duration) -> usize {
+    pub(crate) fn look(&self, is_short: bool, patience: Duration) -> usize {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|connection| connection.strong_count() > 0);
         if !is_short {
@@ -142,5 +178,23 @@ mod tests {
         assert!(!connection.stands_still(Duration::from_secs(3_600)) && connection.stands_still(Duration::ZERO));
         drop(ticket);
         assert!(!connection.stands_still(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_the_transport_has_of_answers_that_are_over_counts_until_it_is_written() {
+        let (connection, budget) = (Arc::new(Untaken::of(Arc::default())), Budget::new(1 << 20));
+        for _ in 0..2 {
+            connection.begin(0, |_| ()).given(1_000, &budget);
+        }
+        assert_eq!(budget.used_by(Kind::Answers), 2_000);
+        assert!(connection.stands_still(Duration::ZERO) && !connection.stands_still(Duration::from_secs(3_600)));
+        connection.written(1_500);
+        assert_eq!(budget.used(), 500);
+        connection.written(1_500);
+        assert!(budget.used() == 0 && !connection.stands_still(Duration::ZERO));
+        // Of an answer that its client gave up, the transport writes nothing more.
+        connection.begin(0, |_| ()).given(1_000, &budget);
+        connection.flushed();
+        assert!(budget.used() == 0 && !connection.stands_still(Duration::ZERO));
     }
 }

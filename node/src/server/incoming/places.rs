@@ -3,15 +3,19 @@
 //!
 //! A port on which connections are refused can be filled by whoever reaches it. So where the health of the node is asked,
 //! and where the other nodes come, nobody is refused: the address with the most connections loses its oldest one. Whoever
-//! fills the port thereby pushes out its own connections, and a probe, which has one for a moment, finds a place.
+//! fills the port thereby pushes out its own connections, and a probe, which has one for a moment, finds a place. A
+//! connection that has shown the database's secret loses its place to no stranger, however many addresses strangers have.
 
-use std::collections::{HashMap, VecDeque};
+mod open;
+
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use self::open::Open;
 use crate::session::End;
 
 /// Connections beyond the limit that are kept for their calls to be refused in words. Those beyond are just closed.
@@ -26,7 +30,7 @@ const NETWORK_MASK: u128 = !0 << 64;
 enum Full {
     /// Its calls are refused.
     Refuse,
-    /// It takes the place of the oldest one of the address that has the most.
+    /// It takes the place of another.
     Replace,
 }
 
@@ -42,9 +46,12 @@ pub struct Places {
 struct Taken {
     /// Of all connections so far.
     last: u64,
-    count: usize,
-    /// The open connections of each address, with their numbers, oldest first.
-    by_address: HashMap<IpAddr, VecDeque<(u64, Arc<End>)>>,
+    /// Of the open ones, those whose calls are refused.
+    refused: usize,
+    /// The open connections that have shown no secret.
+    strangers: Open,
+    /// Those that have.
+    known: Open,
     told: Option<Instant>,
 }
 
@@ -54,7 +61,9 @@ pub(super) struct Place {
     of: Arc<Places>,
     number: u64,
     address: IpAddr,
-    is_over: bool,
+    /// Its calls are refused.
+    is_over: AtomicBool,
+    is_known: AtomicBool,
     end: Arc<End>,
 }
 
@@ -77,62 +86,80 @@ impl Places {
     pub(super) fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
         let address = network(from);
         let mut taken = self.taken();
-        let is_over = taken.count >= self.most;
-        if self.full == Full::Refuse && taken.count >= self.most + REFUSED_MAX {
+        let is_over = taken.served() >= self.most;
+        if self.full == Full::Refuse && is_over && taken.refused >= REFUSED_MAX {
             return None;
         }
         taken.last += 1;
-        taken.count += 1;
         let (number, end) = (taken.last, Arc::new(End::default()));
-        taken.by_address.entry(address).or_default().push_back((number, end.clone()));
-        if is_over && self.full == Full::Replace {
+        taken.strangers.add(address, number, end.clone());
+        let is_refused = is_over && self.full == Full::Refuse;
+        taken.refused += usize::from(is_refused);
+        if is_over && !is_refused {
             taken.make_room(self.most);
         }
         drop(taken);
-        Some(Place { of: self.clone(), number, address, is_over: is_over && self.full == Full::Refuse, end })
+        let (is_over, is_known) = (AtomicBool::new(is_refused), AtomicBool::new(false));
+        Some(Place { of: self.clone(), number, address, is_over, is_known, end })
     }
 
     /// How many there are.
     #[cfg(test)]
-    fn count(&self) -> usize {
-        self.taken().count
+    pub(super) fn count(&self) -> usize {
+        self.taken().open()
     }
 }
 
 impl Taken {
-    /// Ends the oldest connection of the address that has the most.
+    fn open(&self) -> usize {
+        self.strangers.count() + self.known.count()
+    }
+
+    fn served(&self) -> usize {
+        self.open() - self.refused
+    }
+
+    /// Ends a connection for the newest one: of the strangers if there are others than this one, else of those that are
+    /// known.
     fn make_room(&mut self, most: usize) {
-        let heaviest = self.by_address.iter().max_by_key(|(address, open)| (open.len(), **address));
-        let Some(address) = heaviest.map(|(address, _)| *address) else { return };
+        let crowd =
+            if self.strangers.count() > 1 || self.known.count() == 0 { &mut self.strangers } else { &mut self.known };
+        let Some((address, end)) = crowd.remove_heaviest() else { return };
+        end.tell();
         let now = Instant::now();
         if self.told.is_none_or(|told| now - told >= TELL_EVERY) {
             self.told = Some(now);
             warn!(%address, most, "a port has its most connections: the oldest of the address with the most is closed");
         }
-        if let Some((_, end)) = self.remove(address, |open| open.pop_front()) {
-            end.tell();
-        }
-    }
-
-    fn remove<T>(
-        &mut self,
-        address: IpAddr,
-        take: impl FnOnce(&mut VecDeque<(u64, Arc<End>)>) -> Option<T>,
-    ) -> Option<T> {
-        let open = self.by_address.get_mut(&address)?;
-        let removed = take(open);
-        if open.is_empty() {
-            self.by_address.remove(&address);
-        }
-        self.count -= usize::from(removed.is_some());
-        removed
     }
 }
 
 impl Place {
-    /// The limit of its port, if it is beyond it.
+    /// The limit of its port, if it is beyond it. It no longer is once there is room.
     pub(super) fn beyond(&self) -> Option<usize> {
-        self.is_over.then_some(self.of.most)
+        let most = self.of.most;
+        if !self.is_over.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut taken = self.of.taken();
+        // Another call of it may have come first.
+        if self.is_over.load(Ordering::Relaxed) && taken.served() < most {
+            taken.refused -= 1;
+            self.is_over.store(false, Ordering::Relaxed);
+        }
+        self.is_over.load(Ordering::Relaxed).then_some(most)
+    }
+
+    /// A call of it has shown the database's secret.
+    pub(super) fn has_shown_the_secret(&self) {
+        if self.is_known.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut taken = self.of.taken();
+        // One that was ended to make room has no place any more.
+        if let Some(end) = taken.strangers.remove(self.address, self.number) {
+            taken.known.add(self.address, self.number, end);
+        }
     }
 
     /// What ends its connection.
@@ -143,12 +170,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let number = self.number;
+        let mut taken = self.of.taken();
+        taken.refused -= usize::from(*self.is_over.get_mut());
         // One that was ended to make room has none any more.
-        self.of.taken().remove(self.address, |open| {
-            let at = open.binary_search_by_key(&number, |(number, _)| *number).ok()?;
-            open.remove(at)
-        });
+        let open = if *self.is_known.get_mut() { &mut taken.known } else { &mut taken.strangers };
+        open.remove(self.address, self.number);
     }
 }
 
@@ -178,15 +204,44 @@ mod tests {
         let told: Vec<_> = crowd.iter().map(|place| place.end().is_told()).collect();
         assert_eq!(told, [true, true, true, true, true, true, true, false, false, false]);
         drop((probe, crowd));
-        assert_eq!((places.count(), places.taken().by_address.len()), (0, 0));
+        assert_eq!(places.count(), 0);
+    }
+
+    /// A probe is one of many addresses, and must not push itself out.
+    #[test]
+    fn the_oldest_goes_where_no_address_has_more_than_another() {
+        for addresses in [["10.0.0.1"; 3], ["10.0.0.1", "10.0.0.2", "10.0.0.3"], ["10.0.0.3", "10.0.0.2", "10.0.0.1"]] {
+            let places = Places::replacing(2);
+            let taken = addresses.map(|from| places.take(address(from)).unwrap());
+            assert_eq!(taken.each_ref().map(|place| place.end().is_told()), [true, false, false]);
+        }
     }
 
     #[test]
-    fn the_oldest_goes_where_no_address_has_more_than_another() {
-        let places = Places::replacing(1);
-        let first = places.take(address("10.0.0.1")).unwrap();
-        let second = places.take(address("10.0.0.1")).unwrap();
-        assert!(first.end().is_told() && !second.end().is_told());
+    fn no_stranger_however_many_addresses_it_has_pushes_out_who_has_shown_the_secret() {
+        let places = Places::replacing(4);
+        let links = [(); 2].map(|()| places.take(address("10.0.0.1")).unwrap());
+        links.iter().for_each(Place::has_shown_the_secret);
+        links[0].has_shown_the_secret();
+        let strangers: Vec<_> = (1..100).map(|n| places.take(address(&format!("10.0.{n}.9"))).unwrap()).collect();
+        let beside: Vec<_> = (0..100).map(|_| places.take(address("10.0.0.1")).unwrap()).collect();
+        assert!(links.iter().all(|place| !place.end().is_told()));
+        assert_eq!(places.count(), 4);
+        // One that was pushed out already.
+        strangers[0].has_shown_the_secret();
+        drop((links, strangers, beside));
+        assert_eq!(places.count(), 0);
+    }
+
+    #[test]
+    fn a_port_that_is_full_of_the_databases_own_takes_another_all_the_same() {
+        let places = Places::replacing(3);
+        let many = [(); 2].map(|()| places.take(address("10.0.0.1")).unwrap());
+        let other = places.take(address("10.0.0.2")).unwrap();
+        many.iter().chain([&other]).for_each(Place::has_shown_the_secret);
+        let newcomer = places.take(address("10.0.0.3")).unwrap();
+        let told = [&many[0], &many[1], &other, &newcomer].map(|place| place.end().is_told());
+        assert_eq!(told, [true, false, false, false]);
     }
 
     #[test]
@@ -205,5 +260,19 @@ mod tests {
         assert!(taken.iter().all(|place| !place.end().is_told()));
         drop(taken);
         assert!(places.take(address("10.0.0.1")).unwrap().beyond().is_none());
+    }
+
+    #[test]
+    fn a_connection_whose_calls_were_refused_is_served_once_there_is_room_and_takes_no_place_before() {
+        let places = Places::refusing(2);
+        let served = [(); 2].map(|()| places.take(address("10.0.0.1")).unwrap());
+        let refused = [(); 3].map(|()| places.take(address("10.0.0.2")).unwrap());
+        assert!(refused.iter().all(|place| place.beyond() == Some(2)));
+        drop(served);
+        let new = places.take(address("10.0.0.3")).unwrap();
+        assert_eq!(new.beyond(), None, "nobody is served");
+        assert_eq!(refused.each_ref().map(Place::beyond), [None, Some(2), Some(2)]);
+        drop((new, refused));
+        assert_eq!((places.count(), places.taken().refused), (0, 0));
     }
 }

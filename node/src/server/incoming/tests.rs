@@ -1,0 +1,105 @@
+//! Clients that do not read, on real connections.
+
+use std::future::poll_fn;
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use super::*;
+use crate::budget::{Budget, Kind};
+use crate::server::builder;
+use crate::server::paced::Pace;
+use crate::session::Connections;
+
+const ENOUGH: Duration = Duration::from_secs(30);
+/// Less than the transport keeps of one answer.
+const ANSWER_BYTES: usize = 200 << 10;
+/// Together more than the system keeps for a client that does not read.
+const ANSWERS: u32 = 400;
+
+/// A client whose windows are as wide as can be: what the protocol says before the first request.
+fn opening() -> Vec<u8> {
+    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff];
+    let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0xff, 0, 0];
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings, &window].concat()
+}
+
+/// `GET http://x/`, whole.
+fn request(number: u32) -> Vec<u8> {
+    let fields = [0x82, 0x86, 0x84, 1, 1, b'x'];
+    let stream = (2 * number + 1).to_be_bytes();
+    [[0, 0, 6, 1, 5].as_slice(), &stream, &fields].concat()
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waited = timeout(ENOUGH, async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what}");
+}
+
+#[tokio::test]
+async fn what_the_transport_has_for_a_client_that_does_not_read_counts_and_comes_back_when_it_is_closed() {
+    let (budget, connections) = (Budget::new(1 << 30), Arc::new(Connections::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let places = Places::refusing(8);
+    let mut routes = Routes::default();
+    let router = std::mem::take(routes.axum_router_mut());
+    *routes.axum_router_mut() = router.fallback(|| async { vec![7_u8; ANSWER_BYTES] });
+    let stop = CancellationToken::new();
+    let server = builder()
+        .layer(Pace { budget: budget.clone(), connections: connections.clone() })
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(
+            Incoming::new(listener, places.clone()).into_stream(),
+            stop.clone().cancelled_owned(),
+        );
+    let server = tokio::spawn(server);
+    let mut client = TcpStream::connect(at).await.unwrap();
+    let asked: Vec<u8> = (0..ANSWERS).flat_map(request).collect();
+    client.write_all(&[opening(), asked].concat()).await.unwrap();
+    let most = ANSWER_BYTES * ANSWERS as usize / 2;
+    until("what the transport has is counted", || budget.used_by(Kind::Answers) > most).await;
+    until("who does not read is closed", || connections.look(true, Duration::ZERO) == 1).await;
+    until("all comes back", || budget.used() == 0 && places.count() == 0).await;
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_what_it_is_sent_is_closed_though_it_is_not_read_from() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let mut guarded = Incoming::new(listener, Places::refusing(1)).next().await;
+    let block = vec![0; 1 << 20];
+    let fill = async |guarded: &mut Guarded| {
+        poll_fn(|context| {
+            while let Poll::Ready(written) = Pin::new(&mut *guarded).poll_write(context, &block) {
+                if let Err(error) = written {
+                    return Poll::Ready(Some(error.kind()));
+                }
+            }
+            Poll::Ready(None)
+        })
+        .await
+    };
+    // What is on its way to the client makes room for a moment.
+    while fill(&mut guarded).await.is_none() && guarded.blocked.is_none_or(|since| since.elapsed().as_millis() < 200) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let long_ago = Instant::now() - SILENCE_MAX;
+    (guarded.blocked, guarded.last) = (Some(long_ago), Instant::now());
+    guarded.alarm.as_mut().reset(Instant::now());
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(fill(&mut guarded).await, None, "it has just said something");
+    (guarded.blocked, guarded.last) = (Some(long_ago), long_ago);
+    guarded.alarm.as_mut().reset(Instant::now());
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(fill(&mut guarded).await, Some(io::ErrorKind::TimedOut));
+    drop(client);
+}

@@ -38,7 +38,7 @@ pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken)
         .route("/livez", get(async |RawQuery(query): RawQuery| verdict(&[], query.as_deref())))
         .route("/readyz", get(readyz))
         .with_state(pages);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    pages::serve(listener, router, stop).await
 }
 
 async fn metrics(State(pages): State<Pages>) -> Response {

@@ -1,11 +1,19 @@
 //! The pages of a program's small HTTP server, for probes and for whoever collects metrics: text, for people too.
 
 use std::fmt::Write;
+use std::time::Duration;
 
+use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+/// Requests that are in hand get so long to be answered: more than a page takes. Whoever has sent half a request, or does
+/// not read its answer, holds no process up.
+const END_MAX: Duration = Duration::from_secs(1);
 
 /// One thing that was looked at for `/livez` or `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +24,27 @@ pub struct Check {
     pub well: bool,
     /// What was found, for people.
     pub found: String,
+}
+
+/// Serves until told to stop, and ends soon after.
+///
+/// # Errors
+///
+/// The system's, if the listener fails.
+pub async fn serve<L>(listener: L, router: Router, stop: CancellationToken) -> std::io::Result<()>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let over = async {
+        stop.cancelled().await;
+        tokio::time::sleep(END_MAX).await;
+    };
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::select! {
+        served = served => served,
+        () = over => Ok(()),
+    }
 }
 
 /// The page `/metrics`, in the format of OpenMetrics.
@@ -48,6 +77,10 @@ pub fn verdict(checks: &[Check], query: Option<&str>) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::body::to_bytes;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -71,5 +104,23 @@ mod tests {
         assert_eq!((status, text.as_str()), (StatusCode::OK, "ok\n"));
         let (_, text) = page(&[well], Some("verbose")).await;
         assert_eq!(text, "[+] worker: answers\nok\n");
+    }
+
+    #[tokio::test]
+    async fn the_pages_end_although_somebody_has_sent_half_a_request() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let (router, stop) =
+            (Router::new().route("/livez", get(async || verdict(&[], None))), CancellationToken::new());
+        let served = tokio::spawn(serve(listener, router, stop.clone()));
+        let mut half = TcpStream::connect(at).await.unwrap();
+        half.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nwith: ").await.unwrap();
+        // Connections are taken in the order in which they come.
+        let mut whole = TcpStream::connect(at).await.unwrap();
+        whole.write_all(b"GET /livez HTTP/1.0\r\n\r\n").await.unwrap();
+        whole.read_to_end(&mut Vec::new()).await.unwrap();
+        stop.cancel();
+        timeout(10 * END_MAX, served).await.expect("the pages end").unwrap().unwrap();
+        drop(half);
     }
 }

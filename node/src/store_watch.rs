@@ -22,6 +22,7 @@ use skerry_core::engine::{Engine, EngineError, EngineWrite};
 use crate::clock;
 use crate::engine::SharedEngine;
 use crate::failpoints::Failpoint;
+use crate::inbox::Signals;
 
 /// A call of the store that takes so long hangs. Calls take milliseconds, and less than a second where memtables rotate
 /// on a slow disk.
@@ -30,7 +31,7 @@ pub const STORE_SILENCE_MS_MAX: u64 = 2_000;
 const DISK_SILENCE_MS_MAX: u64 = 2_000;
 /// Between two looks at the worker, and between two questions to the disk while it waits.
 const LOOK: Duration = Duration::from_millis(500);
-/// With the worker in one call for so long, the disk is asked.
+/// With the worker in one call for so long, or in one of many and silent for so long, the disk is asked.
 const ASK_AFTER_MS: u64 = 1_000;
 /// The file that the disk is asked by, in the volume.
 const PROBE_FILE: &str = "disk-probe";
@@ -57,11 +58,12 @@ impl StoreWatch {
         Some(since(&self.call_ms, now_ms)?).filter(|waits| *waits >= STORE_SILENCE_MS_MAX)
     }
 
-    /// True if the worker waits for its store and the disk does not answer either, or took too long when it last did.
+    /// True if the worker is in its store and the disk does not answer either, or took too long when it last did. To be
+    /// asked of a worker that is silent: be it in one call that hangs or in many that are slow, a restart helps neither.
     pub fn is_disk_to_blame(&self, now_ms: u64) -> bool {
         let last = self.last_ms.load(Ordering::Acquire);
         let answer = since(&self.asked_ms, now_ms).unwrap_or(0).max(last);
-        self.waits_ms(now_ms).is_some() && answer >= DISK_SILENCE_MS_MAX
+        since(&self.call_ms, now_ms).is_some() && answer >= DISK_SILENCE_MS_MAX
     }
 
     /// Asks the disk, and waits for its answer. That it cannot be written to, because it is full or worse, is one.
@@ -73,10 +75,12 @@ impl StoreWatch {
         self.asked_ms.store(0, Ordering::Release);
     }
 
-    /// To be called now and then by the thread that may wait.
-    fn look(&self, ask: impl FnOnce() -> io::Result<()>) {
+    /// To be called now and then by the thread that may wait. The worker has been silent for so long.
+    fn look(&self, silence_ms: u64, ask: impl FnOnce() -> io::Result<()>) {
         match since(&self.call_ms, clock::monotonic_ms()) {
-            Some(waits) if waits >= ASK_AFTER_MS => self.ask_disk(ask),
+            Some(waits) if waits.max(silence_ms) >= ASK_AFTER_MS => self.ask_disk(ask),
+            // It is between two calls of one trouble.
+            None if silence_ms >= ASK_AFTER_MS => {}
             // What the disk took in an earlier trouble says nothing of the next.
             Some(_) | None => self.last_ms.store(0, Ordering::Release),
         }
@@ -150,18 +154,20 @@ pub struct DiskProbe {
 }
 
 impl DiskProbe {
-    /// Starts the thread, which asks the disk of this volume.
-    pub fn start(watch: Arc<StoreWatch>, volume: &Path) -> io::Result<Self> {
+    /// Starts the thread, which asks the disk of this volume, beside the worker that these signals are of.
+    pub fn start(watch: Arc<StoreWatch>, signals: Arc<Signals>, volume: &Path) -> io::Result<Self> {
         let (end, ended) = sync_channel(0);
         let file = volume.join(PROBE_FILE);
-        std::thread::Builder::new().name("disk-probe".to_owned()).spawn(move || run(&watch, &file, &ended))?;
+        std::thread::Builder::new()
+            .name("disk-probe".to_owned())
+            .spawn(move || run(&watch, &signals, &file, &ended))?;
         Ok(Self { _end: end })
     }
 }
 
-fn run(watch: &StoreWatch, file: &Path, ended: &Receiver<()>) {
+fn run(watch: &StoreWatch, signals: &Signals, file: &Path, ended: &Receiver<()>) {
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK) {
-        watch.look(|| {
+        watch.look(signals.probe().unanswered_ms(clock::monotonic_ms()), || {
             Failpoint::DiskProbeHangs.hang();
             let mut file = File::create(file)?;
             file.write_all(b"a few bytes\n")?;
@@ -201,7 +207,7 @@ mod tests {
         assert!(watch.is_disk_to_blame(later), "it is slow");
         drop(call);
         assert!(!watch.is_disk_to_blame(later));
-        watch.look(|| unreachable!("nobody waits"));
+        watch.look(0, || unreachable!("nobody waits"));
         assert_eq!(watch.last_ms.load(Ordering::Relaxed), 0);
     }
 
@@ -209,7 +215,24 @@ mod tests {
     fn a_disk_that_refuses_has_answered() {
         let watch = StoreWatch::default();
         watch.call_ms.store(1, Ordering::Relaxed);
-        watch.look(|| Err(io::ErrorKind::StorageFull.into()));
+        watch.look(0, || Err(io::ErrorKind::StorageFull.into()));
         assert_eq!(watch.asked_ms.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_disk_is_to_blame_for_a_worker_that_is_silent_in_many_slow_calls_too() {
+        let (watch, silence) = (StoreWatch::default(), 15_000);
+        let call = watch.enter();
+        let mut asked = false;
+        watch.look(silence, || {
+            asked = true;
+            Ok(())
+        });
+        assert!(asked, "the call has just begun, and the worker is silent");
+        watch.last_ms.store(DISK_SILENCE_MS_MAX, Ordering::Relaxed);
+        drop(call);
+        watch.look(silence, || unreachable!("it is in no call"));
+        let _next = watch.enter();
+        assert!(watch.is_disk_to_blame(watch.call_ms.load(Ordering::Relaxed)));
     }
 }

@@ -101,7 +101,8 @@ pub(super) fn start<H: Health>(beginning: Beginning<H>) -> Result<Running, RunEr
     let failed = |part| move |source| RunError::Start { part, source };
     let (sync_wanted, syncer) = Syncer::start(engine.clone(), inbox.clone(), metrics.clone(), damage.clone())
         .map_err(failed("the store's sync thread"))?;
-    let probe = DiskProbe::start(vitals.store().clone(), &watched.volume).map_err(failed("the disk's probe"))?;
+    let probe = DiskProbe::start(vitals.store().clone(), inbox.signals().clone(), &watched.volume)
+        .map_err(failed("the disk's probe"))?;
     let watch = DiskWatch::start(watched, inbox.clone(), metrics.clone()).map_err(failed("the disk's watch"))?;
     let (map, map_watch) = watch::channel(node.map().clone());
     let stamp = Arc::new(AtomicU64::new(0));

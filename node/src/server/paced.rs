@@ -2,8 +2,9 @@
 //!
 //! The transport takes what it is given whole, and keeps it for as long as its client does not read. So it is given a
 //! small piece at a time, and asks for the next one when the one before is on its way: within the client's window, and up
-//! to a bound of its own. What it has then counts for the connection until it is written. Only of an answer that is over,
-//! and that a client lets in by a window smaller than a piece, that piece is not counted.
+//! to a bound of its own. What it has then counts for the connection until it is written. It takes a piece when the window
+//! has room for the first byte, and then asks for the next one, so the last two pieces may be beyond the window. They
+//! count all the same, but for the very last one of an answer, which is small.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +23,9 @@ use crate::session::{Connections, Ticket};
 
 /// As much as a frame of HTTP/2 takes where nothing else is agreed: larger pieces are parted by the transport anyway.
 const PIECE_BYTES: usize = 16 << 10;
+
+/// The last piece of an answer at most: what the transport may keep of it uncounted, for a client whose window is closed.
+const LAST_BYTES_MAX: usize = 1 << 10;
 
 /// The memory of an answer that is made but not encoded yet.
 #[derive(Debug, Clone)]
@@ -80,7 +84,7 @@ where
             let held = response.extensions_mut().remove::<Held>();
             let bytes = held.as_ref().map_or(0, |held| held.0.bytes());
             let ticket = untaken.map(|untaken| untaken.begin(bytes, |connection| connections.add(connection)));
-            Ok(response.map(|body| Paced { body, budget, held, rest: Bytes::new(), permit: None, ticket }))
+            Ok(response.map(|body| Paced { body, budget, held, rest: Bytes::new(), permit: None, last: 0, ticket }))
         })
     }
 }
@@ -94,16 +98,18 @@ pub(super) struct Paced<B> {
     held: Option<Held>,
     /// Encoded, and not given to the transport yet.
     rest: Bytes,
-    /// Of the rest and the piece that was given last.
+    /// Of the rest and the two pieces that were given last.
     permit: Option<Permit>,
+    /// Bytes of the piece that was given last.
+    last: usize,
     ticket: Option<Ticket>,
 }
 
 impl<B> Paced<B> {
-    /// The piece that was given last is on its way.
+    /// The piece before the one that was given last is on its way.
     fn passed_on(&mut self) {
         let Some(permit) = &mut self.permit else { return };
-        let over = permit.bytes() - self.rest.len();
+        let over = permit.bytes().saturating_sub(self.rest.len() + self.last);
         drop(permit.split(over));
         if self.rest.is_empty() {
             self.permit = None;
@@ -118,7 +124,10 @@ impl<B> Paced<B> {
     }
 
     fn piece(&mut self) -> http_body::Frame<Bytes> {
-        let bytes = self.rest.len().min(PIECE_BYTES);
+        let all = self.rest.len();
+        // A byte is enough for the one before to count until it is within the window.
+        let bytes = if (LAST_BYTES_MAX + 1..=PIECE_BYTES).contains(&all) { all - 1 } else { all.min(PIECE_BYTES) };
+        self.last = bytes;
         if let Some(ticket) = &self.ticket {
             ticket.given(bytes, &self.budget);
         }
@@ -169,7 +178,7 @@ mod tests {
     fn paced(budget: &Arc<Budget>, bytes: usize) -> Paced<Full<Bytes>> {
         let held = Some(Held(Arc::new(budget.charge(Kind::Answers, bytes))));
         let body = Full::new(Bytes::from(vec![7; bytes]));
-        Paced { body, budget: budget.clone(), held, rest: Bytes::new(), permit: None, ticket: None }
+        Paced { body, budget: budget.clone(), held, rest: Bytes::new(), permit: None, last: 0, ticket: None }
     }
 
     fn next(body: &mut Paced<Full<Bytes>>, waker: &Waker) -> Option<usize> {
@@ -180,18 +189,35 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_given_in_pieces_each_counted_until_the_next_is_asked_for() {
+    fn an_answer_is_given_in_pieces_each_counted_until_the_next_but_one_is_asked_for() {
         let (budget, waker) = (Budget::new(1 << 30), noop_waker());
         let bytes = 2 * PIECE_BYTES + 5;
         let mut body = paced(&budget, bytes);
         assert_eq!(budget.used_by(Kind::Answers), bytes);
-        for (piece, left) in [(PIECE_BYTES, bytes), (PIECE_BYTES, PIECE_BYTES + 5), (5, 5)] {
+        for (piece, left) in [(PIECE_BYTES, bytes), (PIECE_BYTES, bytes), (5, PIECE_BYTES + 5)] {
             assert!(!body.is_end_stream());
             assert_eq!(next(&mut body, &waker), Some(piece));
             assert_eq!(budget.used_by(Kind::Answers), left);
         }
         assert!(body.is_end_stream());
         assert_eq!((next(&mut body, &waker), budget.used()), (None, 0));
+    }
+
+    #[test]
+    fn the_last_piece_of_an_answer_is_small() {
+        let (budget, waker) = (Budget::new(1 << 30), noop_waker());
+        for (bytes, pieces) in [
+            (1, vec![1]),
+            (LAST_BYTES_MAX, vec![LAST_BYTES_MAX]),
+            (LAST_BYTES_MAX + 1, vec![LAST_BYTES_MAX, 1]),
+            (PIECE_BYTES, vec![PIECE_BYTES - 1, 1]),
+            (PIECE_BYTES + 1, vec![PIECE_BYTES, 1]),
+            (2 * PIECE_BYTES, vec![PIECE_BYTES, PIECE_BYTES - 1, 1]),
+        ] {
+            let mut body = paced(&budget, bytes);
+            let given: Vec<_> = std::iter::from_fn(|| next(&mut body, &waker)).collect();
+            assert_eq!((given, budget.used()), (pieces, 0));
+        }
     }
 
     #[test]

@@ -19,9 +19,9 @@ const ANSWER_BYTES: usize = 200 << 10;
 /// Together more than the system keeps for a client that does not read.
 const ANSWERS: u32 = 400;
 
-/// A client whose windows are as wide as can be: what the protocol says before the first request.
-fn opening() -> Vec<u8> {
-    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff];
+/// What the protocol says before the first request, of a client with a window of so many bytes for each answer.
+fn opening(window: u32) -> Vec<u8> {
+    let settings = [[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4].as_slice(), &window.to_be_bytes()].concat();
     let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0xff, 0, 0];
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &settings, &window].concat()
 }
@@ -42,15 +42,15 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     assert!(waited.await.is_ok(), "{what}");
 }
 
-#[tokio::test]
-async fn what_the_transport_has_for_a_client_that_does_not_read_counts_and_comes_back_when_it_is_closed() {
+/// Asks for answers of so many bytes, and never reads one.
+async fn ask_and_do_not_read(window: u32, answer_bytes: usize) {
     let (budget, connections) = (Budget::new(1 << 30), Arc::new(Connections::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let places = Places::refusing(8);
     let mut routes = Routes::default();
     let router = std::mem::take(routes.axum_router_mut());
-    *routes.axum_router_mut() = router.fallback(|| async { vec![7_u8; ANSWER_BYTES] });
+    *routes.axum_router_mut() = router.fallback(async move || vec![7_u8; answer_bytes]);
     let stop = CancellationToken::new();
     let server = builder()
         .layer(Pace { budget: budget.clone(), connections: connections.clone() })
@@ -62,13 +62,25 @@ async fn what_the_transport_has_for_a_client_that_does_not_read_counts_and_comes
     let server = tokio::spawn(server);
     let mut client = TcpStream::connect(at).await.unwrap();
     let asked: Vec<u8> = (0..ANSWERS).flat_map(request).collect();
-    client.write_all(&[opening(), asked].concat()).await.unwrap();
-    let most = ANSWER_BYTES * ANSWERS as usize / 2;
+    client.write_all(&[opening(window), asked].concat()).await.unwrap();
+    let most = answer_bytes * ANSWERS as usize / 2;
     until("what the transport has is counted", || budget.used_by(Kind::Answers) > most).await;
     until("who does not read is closed", || connections.look(true, Duration::ZERO) == 1).await;
     until("all comes back", || budget.used() == 0 && places.count() == 0).await;
     stop.cancel();
     server.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_the_transport_has_for_a_client_that_does_not_read_counts_and_comes_back_when_it_is_closed() {
+    ask_and_do_not_read(0x7fff_ffff, ANSWER_BYTES).await;
+}
+
+#[tokio::test]
+async fn what_a_closed_window_keeps_in_the_transport_counts_though_all_the_answers_are_over() {
+    for window in [0, 1] {
+        ask_and_do_not_read(window, 16_000).await;
+    }
 }
 
 #[tokio::test]

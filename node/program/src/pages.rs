@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::extract::Request;
+use axum::http::{StatusCode, Version, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
 use prometheus_client::encoding::text::encode;
@@ -26,7 +28,8 @@ pub struct Check {
     pub found: String,
 }
 
-/// Serves until told to stop, and ends soon after.
+/// Serves until told to stop, and ends soon after. A connection has one page at a time: what many of HTTP/2 would take at
+/// once, for clients that do not read, is bounded by nothing.
 ///
 /// # Errors
 ///
@@ -40,11 +43,19 @@ where
         stop.cancelled().await;
         tokio::time::sleep(END_MAX).await;
     };
+    let router = router.layer(middleware::from_fn(one_at_a_time));
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
         served = served => served,
         () = over => Ok(()),
     }
+}
+
+async fn one_at_a_time(request: Request, next: Next) -> Response {
+    if request.version() > Version::HTTP_11 {
+        return StatusCode::HTTP_VERSION_NOT_SUPPORTED.into_response();
+    }
+    next.run(request).await
 }
 
 /// The page `/metrics`, in the format of OpenMetrics.

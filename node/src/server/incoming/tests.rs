@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 
+use skerry_client::Secrets;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -9,8 +10,9 @@ use tonic::service::Routes;
 
 use super::*;
 use crate::budget::{Budget, Kind};
-use crate::server::builder;
+use crate::keyring::Keyring;
 use crate::server::paced::Pace;
+use crate::server::{Admission, Ports, builder};
 use crate::session::Connections;
 
 const ENOUGH: Duration = Duration::from_secs(30);
@@ -114,4 +116,40 @@ async fn a_client_that_takes_nothing_of_what_it_is_sent_is_closed_though_it_is_n
     tokio::time::sleep(Duration::from_millis(5)).await;
     assert_eq!(fill(&mut guarded).await, Some(io::ErrorKind::TimedOut));
     drop(client);
+}
+
+/// Nodes and strangers may come from one address: of one machine, or through one that stands between.
+#[tokio::test]
+async fn who_has_shown_the_secret_keeps_its_place_beside_strangers_of_its_own_address() {
+    const SECRET: &[u8] = b"0123456789abcdef";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, SECRET).unwrap();
+    let places = Places::replacing(2);
+    let mut admission = Admission {
+        keyring: Arc::new(Keyring::open(Some(file)).unwrap()),
+        older_peers: false,
+        places: Ports { clients: places.clone(), peers: places.clone(), admin: places.clone() },
+        sessions_max: 1,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut incoming = Incoming::new(listener, places);
+    let mut clients = Vec::new();
+    let mut next = async || {
+        clients.push(TcpStream::connect(at).await.unwrap());
+        incoming.next().await
+    };
+    let (link, stranger) = (next().await, next().await);
+    let from = |guarded: &Guarded| {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(guarded.connect_info());
+        request
+    };
+    assert!(admission.call(from(&stranger)).is_err());
+    let mut shown = Secrets::parse(SECRET).unwrap().to_send().remove(0);
+    admission.call(shown.call(from(&link)).unwrap()).unwrap();
+    let more = [next().await, next().await];
+    let told = [&link, &stranger, &more[0], &more[1]].map(|guarded| guarded.place.end().is_told());
+    assert_eq!(told, [false, true, true, false]);
 }

@@ -105,6 +105,37 @@ fn is_snapshot_kept_from_anothers_range() -> bool {
     is_good(&node)
 }
 
+/// The parent lives here when the map names the child, and ends later. True if the child is made once nothing is left of
+/// the parent.
+fn is_child_made_after_a_live_parent() -> bool {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    node.create(ReplicaState::first(ReplicaId(1), descriptor(SHARD, TABLE)), &engine).expect("it is in memory");
+    put(&engine, 5..9);
+    follow(&mut node, &engine).expect("it is in memory");
+    assert!(node.replica(CHILD).is_none() && is_good(&node), "it waits");
+    ticked(&mut node, &engine, 20);
+    assert!(node.replica(CHILD).is_none(), "it goes on waiting");
+    node.destroy(SHARD, &engine).expect("it is in memory");
+    ticked(&mut node, &engine, 20);
+    assert!(!node.is_wiping() && is_good(&node));
+    node.replica(CHILD).is_some()
+}
+
+#[test]
+fn a_first_copy_is_made_once_a_live_copy_in_its_range_has_ended() {
+    assert!(is_child_made_after_a_live_parent());
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_range_that_nobody_waits_for_is_noticed() {
+    crate::planted::plant(Some(crate::planted::Planted::RangeInUseNotAwaited));
+    let is_made = is_child_made_after_a_live_parent();
+    crate::planted::plant(None);
+    assert!(!is_made);
+}
+
 #[test]
 fn a_first_copy_waits_until_nothing_is_wiped_in_its_range_whatever_shard_that_was() {
     assert!(is_child_kept_from_the_wipe());

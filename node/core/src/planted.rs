@@ -241,6 +241,8 @@ planted! {
     OverlapIgnored by test("src/node/tests/overlap.rs", "an_overlap_that_is_ignored_is_caught"),
     /// A copy that another one's keys keep from being made is not thought of when they are gone.
     RangeInUseNotAwaited by test("src/node/tests/overlap.rs", "a_range_that_nobody_waits_for_is_noticed"),
+    /// A copy does not give its records up for a snapshot while something is to be wiped there, which waits for the copy.
+    RecordsKeptForWipe by test("src/node/tests/overlap.rs", "a_copy_and_a_wipe_that_wait_for_one_another_are_noticed"),
     /// A restarted node does not go on deleting what an ended copy left.
     GarbageForgottenAtOpen by seeds(1_000),
 

@@ -6,6 +6,7 @@ mod snapshot;
 
 use skerry_client::wire::{Malformed, Wire, required};
 use skerry_core::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
+use skerry_core::level::FormatLevel;
 use skerry_core::map::MapDelta;
 use skerry_core::message::{Beat, CertifyAnswer, PeerMessage, Report};
 use skerry_proto::v1;
@@ -56,7 +57,11 @@ pub fn peer_messages(messages: Vec<v1::PeerMessage>) -> Received {
 fn message_out(message: PeerMessage) -> Message {
     match message {
         PeerMessage::Raft(envelope) => Message::Raft(raft::envelope_out(envelope)),
-        PeerMessage::SnapshotOffer(offer) => Message::SnapshotOffer(snapshot::offer_out(offer)),
+        PeerMessage::SnapshotOffer(offer) if offer.level == FormatLevel::FIRST => {
+            Message::SnapshotOffer(snapshot::offer_out(offer))
+        }
+        // Whoever passes over a level that it does not know would apply what follows by other rules than all others.
+        PeerMessage::SnapshotOffer(offer) => Message::SnapshotOfferAtLevel(snapshot::offer_out(offer)),
         PeerMessage::SnapshotChunk(chunk) => Message::SnapshotChunk(snapshot::chunk_out(chunk)),
         PeerMessage::SnapshotAck(ack) => Message::SnapshotAck(snapshot::ack_out(ack)),
         PeerMessage::Beat(Beat { disk_full, disk_stalled, wall_ms }) => {
@@ -91,7 +96,9 @@ fn message_out(message: PeerMessage) -> Message {
 fn message_in(message: Message) -> Result<PeerMessage, Malformed> {
     Ok(match message {
         Message::Raft(m) => PeerMessage::Raft(raft::envelope_in(m)?),
-        Message::SnapshotOffer(m) => PeerMessage::SnapshotOffer(snapshot::offer_in(m)?),
+        Message::SnapshotOffer(m) | Message::SnapshotOfferAtLevel(m) => {
+            PeerMessage::SnapshotOffer(snapshot::offer_in(m)?)
+        }
         Message::SnapshotChunk(m) => PeerMessage::SnapshotChunk(snapshot::chunk_in(m)),
         Message::SnapshotAck(m) => PeerMessage::SnapshotAck(snapshot::ack_in(m)?),
         Message::Beat(v1::Beat { disk_full, disk_stalled, wall_ms }) => {

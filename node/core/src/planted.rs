@@ -67,12 +67,16 @@ planted! {
     LevelEnabledOverOlder by test("src/system/levels.rs", "a_level_that_is_enabled_over_an_older_node_is_noticed"),
     /// A level is enabled though a node is below it.
     LevelAboveLowest by seeds(100),
+    /// The system shard goes on from a copy that does not know the enabled level, and it is lowered.
+    LevelLoweredByRecovery by test("src/system/levels.rs", "a_level_that_a_recovery_lowers_is_noticed"),
     /// A shard's leader follows the rules of its own release before they are enabled.
     LevelUsedBeforeEnabled by seeds(100),
     /// A version may be below the one at which its request was issued.
     CausalityIgnored by seeds(100),
 
     // Damage and what is none.
+    /// Records within records are read before it is seen that they cannot be: as deep as a peer likes.
+    SiblingsOfSiblingsRead by test("src/record/tests.rs", "siblings_of_siblings_that_are_read_are_noticed"),
     /// What a newer release wrote counts as damage: its store would be given up.
     NewerTakenForDamage by test("tests/cluster/newer.rs", "a_newer_store_that_is_taken_for_damaged_is_caught"),
 
@@ -235,6 +239,10 @@ planted! {
     GarbageNotAwaited by seeds(100),
     /// Whether keys are somebody's is judged by their shard's id: what another shard holds is wiped, or made anew.
     OverlapIgnored by test("src/node/tests/overlap.rs", "an_overlap_that_is_ignored_is_caught"),
+    /// A copy that another one's keys keep from being made is not thought of when they are gone.
+    RangeInUseNotAwaited by test("src/node/tests/overlap.rs", "a_range_that_nobody_waits_for_is_noticed"),
+    /// A copy does not give its records up for a snapshot while something is to be wiped there, which waits for the copy.
+    RecordsKeptForWipe by test("src/node/tests/overlap.rs", "a_copy_and_a_wipe_that_wait_for_one_another_are_noticed"),
     /// A restarted node does not go on deleting what an ended copy left.
     GarbageForgottenAtOpen by seeds(1_000),
 

@@ -101,6 +101,26 @@ fn every_message_comes_back_as_it_went() {
     assert_eq!(peer_messages(frame.messages), received);
 }
 
+/// A release without levels passes over the field that it does not know: it would take the records of a shard, and apply
+/// what follows by the rules of the first level.
+#[test]
+fn a_snapshot_of_a_level_above_the_first_is_offered_in_a_message_that_older_releases_do_not_know() {
+    let sender = Sender { cluster: ClusterId("c".into()), node: NodeId(1), incarnation: Incarnation(2) };
+    let known_before = |level| {
+        let offers = messages().into_iter().filter_map(|message| match message {
+            PeerMessage::SnapshotOffer(offer) => Some(PeerMessage::SnapshotOffer(SnapshotOffer { level, ..offer })),
+            _ => None,
+        });
+        let offers: Vec<_> = offers.collect();
+        let frame = peer_frame(&sender, NodeId(3), offers.clone());
+        let is_known = frame.messages.iter().all(|m| matches!(m.message, Some(Message::SnapshotOffer(_))));
+        assert_eq!(peer_messages(frame.messages).messages, offers);
+        is_known
+    };
+    assert!(known_before(FormatLevel::FIRST));
+    assert!(!known_before(FormatLevel(2)));
+}
+
 #[test]
 fn a_message_of_an_unknown_kind_is_skipped_and_what_is_beside_it_is_not() {
     let kind_77 = v1::RaftEnvelope { kind: 77, ..v1::RaftEnvelope::default() };

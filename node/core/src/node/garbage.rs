@@ -114,12 +114,15 @@ impl Garbage {
         self.ranges.iter()
     }
 
-    /// True if nothing is to be wiped in a range. If not, a replica that is to be made there waits.
-    pub(super) fn is_free(&mut self, range: &KeyRange) -> bool {
+    /// True if nothing is to be wiped in a range.
+    pub(super) fn is_free(&self, range: &KeyRange) -> bool {
         let is_ignored = is_planted(Planted::OverlapIgnored) || is_planted(Planted::GarbageNotAwaited);
-        let is_free = is_ignored || self.ranges.find(range, |_| true).is_none();
-        self.is_awaited |= !is_free;
-        is_free
+        is_ignored || self.ranges.find(range, |_| true).is_none()
+    }
+
+    /// A replica is to be made once something is wiped: what is there now, or what a copy that still lives will leave.
+    pub(super) fn wait(&mut self) {
+        self.is_awaited = true;
     }
 
     /// True once, if a replica waited for what is wiped now.
@@ -243,8 +246,10 @@ mod tests {
         let engine = store(&mut garbage, false);
         let end = Some(Bytes::from_static(b"n"));
         let part = KeyRange { table: TABLE, start: Bytes::from_static(b"m"), end };
-        assert!(garbage.is_free(&KeyRange { table: TableId(2), ..part.clone() }) && !garbage.take_awaited());
-        assert!(!garbage.is_free(&part) && garbage.take_awaited() && !garbage.take_awaited());
+        assert!(garbage.is_free(&KeyRange { table: TableId(2), ..part.clone() }) && !garbage.is_free(&part));
+        assert!(!garbage.take_awaited());
+        garbage.wait();
+        assert!(garbage.take_awaited() && !garbage.take_awaited());
         garbage.next_slice(9, |_| true, &engine).expect("it is in memory");
         assert!(garbage.is_free(&part) && garbage.held().count() == 0);
     }

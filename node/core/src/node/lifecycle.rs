@@ -37,10 +37,16 @@ impl Node {
         self.create(ReplicaState::first(replica, descriptor.clone()), engine)
     }
 
-    /// The overlap rule: true if nothing but this copy holds any of a shard's keys on this node.
+    /// The overlap rule: true if nothing but this copy holds any of a shard's keys on this node. If not, the map is looked
+    /// at again once something is gone.
     pub(super) fn is_free(&mut self, descriptor: &Descriptor, own: ReplicaId) -> bool {
         let range = KeyRange::of(descriptor);
-        self.garbage.is_free(&range) && self.replicas.is_free(&range, (descriptor.shard, own))
+        let is_wiped = self.garbage.is_free(&range);
+        let is_free = is_wiped && self.replicas.is_free(&range, (descriptor.shard, own));
+        if !is_wiped || (!is_free && !is_planted(Planted::RangeInUseNotAwaited)) {
+            self.garbage.wait();
+        }
+        is_free
     }
 
     /// Ends a copy on this node.

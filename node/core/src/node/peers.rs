@@ -11,6 +11,7 @@ use crate::node::admit::message;
 use crate::node::authority::Subject;
 use crate::node::maps::names;
 use crate::node::replicas::Room;
+use crate::planted::{Planted, is_planted};
 use crate::replica::admit::Refused;
 use crate::replica::state::ReplicaState;
 use crate::replica::{Collected, Offered, Replica};
@@ -180,7 +181,9 @@ impl Node {
             self.map.ask(from, &mut self.outbox);
             return Ok(());
         }
-        if !self.is_free(&offer.descriptor, to) {
+        // One with records takes nothing yet: it gives them up, and what is to be wiped there may wait for just that.
+        let takes_it = replica.state().blank || is_planted(Planted::RecordsKeptForWipe);
+        if takes_it && !self.is_free(&offer.descriptor, to) {
             return Ok(());
         }
         let Some(replica) = self.replicas.awake(shard, self.others.liveness()) else { return Ok(()) };

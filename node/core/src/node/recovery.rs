@@ -111,8 +111,9 @@ impl Node {
         let answer = match self.may_recover_system(wanted, now) {
             Err(refusal) => Err(refusal),
             Ok(recovery) => {
+                let enabled = self.map.levels().enabled();
                 if let Some(replica) = self.replicas.get_mut(ShardId::SYSTEM) {
-                    replica.recover_system(&recovery, engine)?;
+                    replica.recover_system(&recovery, enabled, engine)?;
                 }
                 // Now this node's map names the copy's new id, and so the copy is remade.
                 self.learn_own_map();

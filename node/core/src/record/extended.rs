@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{FORMAT_EXTENDED, HAS_EXPIRY, HEAD_BYTES, Unreadable, number};
 use crate::ids::{Incarnation, NodeId, ReplicaId};
+use crate::planted::{Planted, is_planted};
 use crate::time::Version;
 
 const IS_TOMBSTONE: u8 = 2;
@@ -107,12 +108,7 @@ impl Stored {
             return Err(Unreadable::of(stored));
         }
         let (head, parts, start) = Self::head(stored, flags).ok_or_else(|| Unreadable::of(stored))?;
-        // A sibling that a newer release wrote is told of as such.
-        let siblings = parts.iter().map(|part| {
-            let sibling = Self::decode(part)?;
-            Sibling::of(sibling).ok_or_else(|| Unreadable::of(stored))
-        });
-        let siblings = siblings.collect::<Result<_, _>>()?;
+        let siblings = parts.iter().map(|part| Sibling::decode(part, stored)).collect::<Result<_, _>>()?;
         Ok(Self { siblings, value: stored.slice(start..), ..head })
     }
 
@@ -151,11 +147,19 @@ impl From<Sibling> for Stored {
 }
 
 impl Sibling {
-    /// `None` = it has siblings or a context of its own, which none has.
-    fn of(stored: Stored) -> Option<Self> {
-        let Stored { version, expires_ms, is_tombstone, stamp, context, siblings, value } = stored;
-        let is_plain = context.is_empty() && siblings.is_empty();
-        is_plain.then_some(Self { version, expires_ms, is_tombstone, stamp, value })
+    /// One of the siblings in a record. One that a newer release wrote is told of as such. None has siblings or a context
+    /// of its own, which is seen before they are read: however deep bytes are nested, nothing here calls itself.
+    fn decode(part: &Bytes, whole: &Bytes) -> Result<Self, Unreadable> {
+        let flags = *part.get(1).ok_or_else(|| Unreadable::of(part))?;
+        let is_newer = part[0] != FORMAT_EXTENDED || flags & !KNOWN_FLAGS != 0;
+        let is_plain = flags & (HAS_CONTEXT | HAS_SIBLINGS) == 0;
+        if !is_newer && !is_plain && !is_planted(Planted::SiblingsOfSiblingsRead) {
+            return Err(Unreadable::of(whole));
+        }
+        let Stored { version, expires_ms, is_tombstone, stamp, value, .. } = Stored::decode(part)?;
+        is_plain
+            .then_some(Self { version, expires_ms, is_tombstone, stamp, value })
+            .ok_or_else(|| Unreadable::of(whole))
     }
 }
 

@@ -77,6 +77,45 @@ fn flags_and_formats_of_a_newer_release_are_told_as_such_and_count_as_no_damage(
     assert!(!change(1, 4).unwrap_err().is_newer());
 }
 
+/// A record in whose sibling there is a sibling, and so on, so deep.
+fn nested(depth: u32) -> Bytes {
+    let leaf = Stored::default().encode();
+    // Each has a head, the number of its siblings, and the length of the only one.
+    let step = HEAD_BYTES + 2 + 4;
+    let mut bytes = Vec::new();
+    for inner in (0..depth).rev() {
+        let within = u32::try_from(leaf.len() + step * usize::try_from(inner).unwrap()).unwrap();
+        bytes.extend([FORMAT_EXTENDED, 16]);
+        bytes.extend([0; HEAD_BYTES - 2]);
+        bytes.extend(1_u16.to_be_bytes());
+        bytes.extend(within.to_be_bytes());
+    }
+    bytes.extend_from_slice(&leaf);
+    bytes.into()
+}
+
+#[test]
+fn siblings_of_siblings_are_refused_however_deep_they_are_nested() {
+    assert!(Stored::decode(&nested(1)).is_ok());
+    // As much as a piece of a snapshot may hold: reading one within the other would take more than the stack.
+    for depth in [2, 3, 300_000] {
+        let bytes = nested(depth);
+        let error = decode(key(), &bytes).unwrap_err();
+        assert!(!error.is_newer());
+        assert_eq!(error.bytes, bytes.len(), "it is seen in the record itself");
+        assert_eq!(version(&bytes), None);
+    }
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn siblings_of_siblings_that_are_read_are_noticed() {
+    crate::planted::plant(Some(crate::planted::Planted::SiblingsOfSiblingsRead));
+    let read = decode(key(), &nested(3));
+    crate::planted::plant(None);
+    assert_ne!(read.unwrap_err().bytes, nested(3).len());
+}
+
 fn stamp() -> impl Strategy<Value = Option<Stamp>> {
     let stamp = (any::<u64>(), any::<u64>());
     prop::option::of(stamp.prop_map(|(node, start)| Stamp { node: NodeId(node), incarnation: Incarnation(start) }))

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
 use crate::ids::ReplicaId;
+use crate::level::FormatLevel;
 use crate::map::Descriptor;
 use crate::message::CopyReport;
 use crate::planted::{Planted, is_planted};
@@ -91,14 +92,16 @@ impl Replica {
         self.flush(engine)
     }
 
-    /// The system shard's own state goes on from this copy. The map that comes of it has this copy remade.
+    /// The system shard's own state goes on from this copy. The map that comes of it has this copy remade. `enabled` = the
+    /// format level that the node knows to be enabled.
     pub(crate) fn recover_system(
         &mut self,
         recovery: &crate::system::Recovery,
+        enabled: FormatLevel,
         engine: &dyn Engine,
     ) -> Result<(), EngineError> {
         self.apply_log(engine)?;
-        self.machine.recover_system(recovery);
+        self.machine.recover_system(recovery, enabled);
         self.flush(engine)
     }
 }

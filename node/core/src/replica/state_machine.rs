@@ -311,10 +311,10 @@ impl StateMachine {
         answer
     }
 
-    /// The system shard goes on from this copy alone.
-    pub(super) fn recover_system(&mut self, recovery: &Recovery) {
+    /// The system shard goes on from this copy alone. `enabled` = the format level that the node knows to be enabled.
+    pub(super) fn recover_system(&mut self, recovery: &Recovery, enabled: FormatLevel) {
         if let Some(system) = self.system.as_mut() {
-            system.recover_itself(recovery);
+            system.recover_itself(recovery, enabled);
             self.put_system_changes();
         }
     }

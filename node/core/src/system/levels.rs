@@ -25,6 +25,16 @@ impl SystemState {
         Ok(self.done())
     }
 
+    /// The level is no lower after a recovery of the system shard than this one, which is known to be enabled.
+    pub(super) fn keep_level(&mut self, enabled: FormatLevel, epoch: Epoch) {
+        let level = self.map.level.0.max(enabled);
+        // There is no record of the first level: a release that has no other could not read it.
+        if level > FormatLevel::FIRST && !is_planted(Planted::LevelLoweredByRecovery) {
+            self.map.level = (level, epoch);
+            self.changed.extend([RecordKey::Head, RecordKey::Level]);
+        }
+    }
+
     /// Takes a node in whose program can read what the database writes.
     pub(super) fn join_at(&mut self, node: &NewNode, level: FormatLevel) -> Result<SystemReply, SystemRefusal> {
         let enabled = self.map.level.0;
@@ -38,8 +48,9 @@ impl SystemState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ClusterId, Incarnation, NodeId};
-    use crate::system::SystemCommand;
+    use crate::ids::{ClusterId, Generation, Incarnation, NodeId, ReplicaId};
+    use crate::map::Replica;
+    use crate::system::{Recovery, SystemCommand};
 
     const SECOND: FormatLevel = FormatLevel(2);
 
@@ -110,5 +121,40 @@ mod tests {
         assert_eq!(state.apply(&SystemCommand::Join(volume("v3"))), Err(refusal.clone()), "it says of no level");
         assert_eq!(join(&mut state, "v2", 1), Err(refusal), "known, and started with an older program");
         assert_eq!(join(&mut state, "v3", 2), Ok(SystemReply::Joined(NodeId(3))));
+    }
+
+    /// The level after a recovery from a copy that has applied `has`, on a node that knows `enabled`.
+    fn recovered(has: FormatLevel, enabled: FormatLevel) -> (FormatLevel, Epoch) {
+        let mut state = state();
+        let epoch = state.map().epoch;
+        enable(&mut state, has.0, epoch).unwrap();
+        let from = Replica { node: NodeId(1), id: ReplicaId(1) };
+        let given_up = Vec::new();
+        let recovery = Recovery { from, last: (1, 1), generation: Generation(1), given_up, at_ms: 0 };
+        state.recover_itself(&recovery, enabled);
+        let records = state.clone().take_changes();
+        let loaded = SystemState::load(records.iter().map(|(key, value)| (&key[..], &value[..]))).unwrap();
+        assert_eq!(loaded.map().level, state.map().level, "it is kept");
+        state.map().level
+    }
+
+    #[test]
+    fn a_recovery_does_not_lower_what_is_known_to_be_enabled_and_tells_it_anew() {
+        assert_eq!(recovered(FormatLevel::FIRST, FormatLevel::FIRST), (FormatLevel::FIRST, Epoch(0)));
+        let epoch = recovered(SECOND, FormatLevel::FIRST).1;
+        assert!(epoch.recoveries() == 1);
+        for has in [FormatLevel::FIRST, SECOND] {
+            assert_eq!(recovered(has, SECOND).0, SECOND);
+            assert_eq!(recovered(has, SECOND).1.recoveries(), 1);
+        }
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn a_level_that_a_recovery_lowers_is_noticed() {
+        crate::planted::plant(Some(Planted::LevelLoweredByRecovery));
+        let level = recovered(FormatLevel::FIRST, SECOND).0;
+        crate::planted::plant(None);
+        assert_eq!(level, FormatLevel::FIRST);
     }
 }

@@ -6,6 +6,7 @@ use super::record_key::RecordKey;
 use super::state::{SystemState, fresh};
 use super::{Recovery, SystemRefusal, SystemReply};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId, TableId};
+use crate::level::FormatLevel;
 use crate::map::{Descriptor, Member, NodeRecord, RecoveryRecord, Replica, Role, ShardRecord, TableRecord};
 
 /// Nodes and tables, shards, and replicas that a lost majority of the system shard may have given ids to since the
@@ -33,8 +34,9 @@ impl SystemState {
 
     /// Has the system shard itself go on from the one copy that this state is of. No quorum decides this: every record
     /// gets an epoch above anything that the lost majority may have given, so that what it decided since is overruled
-    /// wherever it is known, and no id that it may have given is given again.
-    pub(crate) fn recover_itself(&mut self, recovery: &Recovery) {
+    /// wherever it is known, and no id that it may have given is given again. `enabled` = the format level that the node
+    /// knows to be enabled: what that majority has enabled may have been used since.
+    pub(crate) fn recover_itself(&mut self, recovery: &Recovery, enabled: FormatLevel) {
         let epoch = self.map.epoch.recovered();
         let (nodes, shards, replicas) = IDS_SKIPPED;
         self.next.node = NodeId(self.next.node.0 + nodes);
@@ -42,6 +44,7 @@ impl SystemState {
         self.next.shard = ShardId(self.next.shard.0 + shards);
         self.next.replica = ReplicaId(self.next.replica.0 + replicas);
         self.map.limits.1 = epoch;
+        self.keep_level(enabled, epoch);
         for record in self.map.nodes.clone().into_values() {
             self.put_node(NodeRecord { epoch, ..record });
         }

@@ -105,6 +105,84 @@ fn is_snapshot_kept_from_anothers_range() -> bool {
     is_good(&node)
 }
 
+/// The parent lives here when the map names the child, and ends later. True if the child is made once nothing is left of
+/// the parent.
+fn is_child_made_after_a_live_parent() -> bool {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    node.create(ReplicaState::first(ReplicaId(1), descriptor(SHARD, TABLE)), &engine).expect("it is in memory");
+    put(&engine, 5..9);
+    follow(&mut node, &engine).expect("it is in memory");
+    assert!(node.replica(CHILD).is_none() && is_good(&node), "it waits");
+    ticked(&mut node, &engine, 20);
+    assert!(node.replica(CHILD).is_none(), "it goes on waiting");
+    node.destroy(SHARD, &engine).expect("it is in memory");
+    ticked(&mut node, &engine, 20);
+    assert!(!node.is_wiping() && is_good(&node));
+    node.replica(CHILD).is_some()
+}
+
+fn told(node: &mut Node, engine: &Memory, message: PeerMessage) {
+    let (from, incarnation, messages) = (NodeId(2), Incarnation(1), vec![message]);
+    node.handle(Input::Peer { from, incarnation, messages }, engine, NOW).expect("it is in memory");
+}
+
+/// The child lives here, beside a range to be wiped that overlaps it, and needs a snapshot. True if it can have one.
+fn is_snapshot_taken_beside_a_wipe() -> bool {
+    let engine = Memory::default();
+    let mut node = node(&engine);
+    node.create(ReplicaState::first(ReplicaId(11), child()), &engine).expect("it is in memory");
+    put(&engine, UPPER);
+    let known = delta(&node, |delta, epoch| {
+        delta.shards.push(ShardRecord { descriptor: child(), epoch, ..ShardRecord::default() });
+        delta.replica_max = ReplicaId(13);
+    });
+    assert!(node.map.edit().0.merge(known));
+    let mark = node.begin_sync().expect("the copy is new");
+    node.engine_durable(mark);
+    node.discard(&ReplicaState::first(ReplicaId(1), descriptor(SHARD, TABLE)), &engine).expect("it is in memory");
+    let copies = (ReplicaId(12), ReplicaId(11));
+    for _ in 0..3 {
+        let beat = RaftEnvelope::empty(CHILD, copies, RaftKind::Heartbeat, 2);
+        told(&mut node, &engine, PeerMessage::Raft(beat));
+        let offer = SnapshotOffer { from: copies.0, to: copies.1, descriptor: child(), ..offer(9, 2, 1) };
+        told(&mut node, &engine, PeerMessage::SnapshotOffer(offer));
+        ticked(&mut node, &engine, 9);
+    }
+    assert_eq!(node.refusals().count, 0, "it is a good offer");
+    let is_taken = !node.is_wiping() && is_good(&node);
+    assert_eq!(upper(&engine) == 0, is_taken, "the records are given up");
+    is_taken
+}
+
+#[test]
+fn a_copy_that_needs_a_snapshot_makes_way_for_what_is_to_be_wiped_in_its_range() {
+    assert!(is_snapshot_taken_beside_a_wipe());
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_copy_and_a_wipe_that_wait_for_one_another_are_noticed() {
+    crate::planted::plant(Some(crate::planted::Planted::RecordsKeptForWipe));
+    let is_taken = is_snapshot_taken_beside_a_wipe();
+    crate::planted::plant(None);
+    assert!(!is_taken);
+}
+
+#[test]
+fn a_first_copy_is_made_once_a_live_copy_in_its_range_has_ended() {
+    assert!(is_child_made_after_a_live_parent());
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_range_that_nobody_waits_for_is_noticed() {
+    crate::planted::plant(Some(crate::planted::Planted::RangeInUseNotAwaited));
+    let is_made = is_child_made_after_a_live_parent();
+    crate::planted::plant(None);
+    assert!(!is_made);
+}
+
 #[test]
 fn a_first_copy_waits_until_nothing_is_wiped_in_its_range_whatever_shard_that_was() {
     assert!(is_child_kept_from_the_wipe());

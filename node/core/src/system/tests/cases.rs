@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::{Epoch, Generation, Incarnation, ReplicaId, ShardId};
+use crate::level::FormatLevel;
 use crate::map::{Member, MoveLimits, NodeState, Replica, Role};
 use crate::system::{LoadError, Recovery};
 
@@ -371,7 +372,8 @@ fn no_id_that_a_lost_majority_may_have_given_is_given_again() {
     let before = state.map().clone();
     let from = Replica { node: NodeId(1), id: ReplicaId(1) };
     let generation = Generation(1);
-    state.recover_itself(&Recovery { from, last: (5, 2), generation, given_up: Vec::new(), at_ms: 0 });
+    let recovery = Recovery { from, last: (5, 2), generation, given_up: Vec::new(), at_ms: 0 };
+    state.recover_itself(&recovery, FormatLevel::FIRST);
     let map = state.map().clone();
     assert!(map.epoch > before.epoch && map.nodes.values().all(|node| node.epoch == map.epoch));
     let Ok(SystemReply::Joined(node)) = state.apply(&SystemCommand::Join(volume(9))) else { panic!("it may join") };

@@ -205,8 +205,12 @@ planted! {
     CommittedUnlearnt by test("src/replica/tests.rs", "planted_bugs_of_snapshots_are_noticed"),
     /// Writes go on at full pace though what is kept for a snapshot is full: it is given up and begun again, for ever.
     WritesOutrunSnapshot by seeds(300),
+    /// Writes that have waited for a snapshot go on all together once there is any room, however little.
+    WaitingWritesTogether by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
     /// The log forgets what the receiver of a snapshot needs next.
     LogCutUnderSnapshot by test("src/replica/transfer/tests.rs", "a_log_that_is_cut_under_a_snapshot_is_noticed"),
+    /// Writes wait for a transfer whose receiver is slow for as long as it takes.
+    SlowReceiverHoldsWrites by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
     /// Writes wait for a transfer whose receiver has fallen silent.
     SilentReceiverHoldsWrites by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
 

@@ -43,7 +43,7 @@ pub use state_machine::content::entry_level;
 pub(crate) use state_machine::first_records;
 pub(crate) use state_machine::requests::{REQUESTS_MAX, deletes as requests_deletes};
 pub use summary::Summary;
-pub(crate) use transfer::{Pace, TransferRoom};
+pub(crate) use transfer::{Pace, Shares, TransferRoom};
 pub use view::ReplicaView;
 
 use consensus::Consensus;

@@ -11,7 +11,7 @@ use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::log::LogEntry;
 use crate::planted::{Planted, is_planted};
 use crate::replica::consensus::reads::Reader;
-use crate::replica::consensus::{Progress, Proposed, RoleChange};
+use crate::replica::consensus::{Batch, Progress, Proposed, RoleChange};
 use crate::replica::expiry;
 use crate::replica::members::MemberChange;
 use crate::replica::state_machine::content::Payload;
@@ -34,7 +34,7 @@ impl Replica {
         if self.is_silenced {
             return Ok(());
         }
-        self.propose(now, out);
+        self.propose(engine, now, out)?;
         self.process_all(engine, now, sequence, out)?;
         let mut is_late = false;
         for reader in self.consensus.reads_mut().take_ready(self.machine.applied().0) {
@@ -80,41 +80,65 @@ impl Replica {
         Ok(())
     }
 
-    fn propose(&mut self, now: Now, out: &mut Collected) {
+    fn propose(&mut self, engine: &dyn Engine, now: Now, out: &mut Collected) -> Result<(), EngineError> {
         if !self.is_leader() || self.consensus.is_handing_over() {
-            return;
+            return Ok(());
         }
         self.propose_level(out.level);
         // A shard's time follows what is issued, and so no further than it follows a clock.
         let ahead = Now { wall_ms: now.wall_ms.saturating_add(ISSUED_AHEAD_MS_MAX), ..now };
         let issued_until_ms = out.time_limit.limited(ahead).wall_ms;
-        let mut proposed_bytes = 0;
-        while self.consensus.proposals().has_writes() && !self.writes_wait(proposed_bytes) {
-            let machine = &self.machine;
-            let refuse = |command: &Command| refuse_issued(machine, command, issued_until_ms);
-            let mut batch = self.consensus.proposals_mut().next_batch(refuse, &mut out.answers);
+        while self.consensus.proposals().has_writes() {
+            let mut batch = self.next_batch(issued_until_ms, engine, &mut out.answers)?;
             if batch.commands.is_empty() {
                 break;
             }
-            proposed_bytes += batch.bytes;
             expiry::before_conditions(&mut batch.commands, &mut batch.waiters);
             let payload = Payload::Data { wall_ms: out.time_limit.limited(now).wall_ms, commands: batch.commands };
-            if !self.propose_payload(&payload, batch.waiters.clone()) {
+            if !self.propose_payload(&payload, batch.waiters.clone(), batch.overwrites) {
                 if let Payload::Data { commands, .. } = payload {
                     self.consensus.proposals_mut().put_back(commands, batch.waiters);
                 }
-                return;
+                return Ok(());
             }
         }
+        self.transfers.room_wanted(self.consensus.proposals().has_writes());
         let (commands, waiters) = self.consensus.proposals_mut().next_system_batch();
         if !commands.is_empty() {
             let payload = Payload::System(commands);
-            if !self.propose_payload(&payload, waiters.clone())
+            if !self.propose_payload(&payload, waiters.clone(), 0)
                 && let Payload::System(commands) = payload
             {
                 self.consensus.proposals_mut().put_back_system(commands, waiters);
             }
         }
+        Ok(())
+    }
+
+    /// The writes of the next entry, as far as transfers have room for what they add.
+    fn next_batch(
+        &mut self,
+        issued_until_ms: u64,
+        engine: &dyn Engine,
+        answers: &mut Vec<(Token, Answer)>,
+    ) -> Result<Batch, EngineError> {
+        let mut room = self.writes_room();
+        let (machine, transfers) = (&self.machine, &self.transfers);
+        let table = machine.descriptor().table;
+        let mut failed = None;
+        let refuse = |command: &Command| refuse_issued(machine, command, issued_until_ms);
+        let weigh = |command: &Command| match transfers.overwrites(table, command, engine) {
+            Ok(overwrites) => {
+                let fits = room.as_mut().is_none_or(|room| room.take(command.bytes(), overwrites));
+                fits.then_some(overwrites)
+            }
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        };
+        let batch = self.consensus.proposals_mut().next_batch(refuse, weigh, answers);
+        failed.map_or(Ok(batch), Err)
     }
 
     /// Before the first write under a format level that has been enabled, the shard's copies are told to follow its rules:
@@ -125,15 +149,25 @@ impl Replica {
         let (term, shard) = (self.term(), self.descriptor().shard);
         let is_due = wanted > self.level() && self.level_proposed != (term, wanted) && shard != ShardId::SYSTEM;
         let may = is_due && self.consensus.proposals().has_writes();
-        if may && self.propose_payload(&Payload::Level(wanted), Vec::new()) {
+        if may && self.propose_payload(&Payload::Level(wanted), Vec::new(), 0) {
             self.level_proposed = (term, wanted);
         }
     }
 
-    /// False = raft takes nothing now; nothing happened.
-    pub(super) fn propose_payload(&mut self, payload: &Payload, waiters: Vec<Option<Token>>) -> bool {
+    /// `overwrites` = what transfers would keep of what it overwrites. False = raft takes nothing now; nothing happened.
+    pub(super) fn propose_payload(
+        &mut self,
+        payload: &Payload,
+        waiters: Vec<Option<Token>>,
+        overwrites: usize,
+    ) -> bool {
         let is_system = matches!(payload, Payload::System(_));
-        self.consensus.propose(codec::encode(payload).to_vec(), |term| Proposed { term, waiters, is_system })
+        self.consensus.propose(codec::encode(payload).to_vec(), |term| Proposed {
+            term,
+            waiters,
+            is_system,
+            overwrites,
+        })
     }
 
     fn apply_committed(

@@ -35,7 +35,7 @@ use crate::time::{ELECTION_TICKS, SILENT_TICKS};
 
 pub(crate) use persistence::merge;
 pub(super) use persistence::{Progress, RoleChange};
-pub(super) use proposals::{Proposals, Proposed, WAITING_MAX};
+pub(super) use proposals::{Batch, Proposals, Proposed, WAITING_MAX};
 pub(crate) use raft_log::ENTRY_BYTES;
 
 use commits::Commits;

@@ -20,7 +20,7 @@ use crate::planted::{Planted, is_planted};
 use crate::record;
 use crate::replica::consensus::reads::Reader;
 use crate::replica::state_machine::content::Payload;
-use crate::replica::{Collected, Replica};
+use crate::replica::{Collected, Replica, TransferRoom};
 use crate::time::Now;
 
 /// A command without effect, but that its version is the shard's time.
@@ -46,7 +46,7 @@ impl Replica {
             && !self.is_blank()
             && self.consensus.has_committed_in_term()
             && !self.consensus.is_handing_over()
-            && !self.writes_wait(0)
+            && !self.writes_room().is_some_and(TransferRoom::is_used_up)
             && !is_planted(Planted::ExpiredNotSwept)
     }
 
@@ -58,7 +58,8 @@ impl Replica {
             self.machine.looked_at(slice, None);
             return Ok(false);
         }
-        if !self.propose_own(commands, now) {
+        let overwrites = self.overwrites(&commands, engine)?;
+        if !self.propose_own(commands, overwrites, now) {
             // Looked at again at the next tick.
             return Ok(false);
         }
@@ -84,9 +85,9 @@ impl Replica {
         Ok(ended)
     }
 
-    fn propose_own(&mut self, commands: Vec<Command>, now: Now) -> bool {
+    fn propose_own(&mut self, commands: Vec<Command>, overwrites: usize, now: Now) -> bool {
         let waiters = vec![None; commands.len()];
-        self.propose_payload(&Payload::Data { wall_ms: now.wall_ms, commands }, waiters)
+        self.propose_payload(&Payload::Data { wall_ms: now.wall_ms, commands }, waiters, overwrites)
     }
 
     /// A client's read that this leader may answer: at once, or after the shard's time has followed the clock.
@@ -103,7 +104,7 @@ impl Replica {
             self.answer_found(token, found.result, out);
             return Ok(());
         }
-        if self.propose_own(vec![time_passes()], out.time_limit.limited(now)) {
+        if self.propose_own(vec![time_passes()], 0, out.time_limit.limited(now)) {
             let index = self.consensus.last_index();
             self.consensus.reads_mut().wait_applied(index, Reader::Late { token, read });
         } else {

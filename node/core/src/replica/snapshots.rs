@@ -1,7 +1,9 @@
 //! A replica's part in snapshots: whom to send one, what to take in, and when it stands.
 
+use crate::command::Command;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId};
+use crate::map::Role;
 use crate::message::{PeerMessage, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::planted::{Planted, is_planted};
 use crate::replica::transfer::receive::{OtherOffer, SnapshotReceive, answer};
@@ -25,19 +27,31 @@ impl Replica {
     pub(super) fn start_snapshot(&mut self, to: ReplicaId, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         let member = self.descriptor().members.iter().find(|m| m.replica.id == to).map(|m| m.replica);
         match member {
-            Some(copy) => {
+            Some(copy) if !self.transfers.is_paused(to) => {
                 let term = self.term();
                 self.transfers.start(copy, self.machine.state(), term, engine, now.monotonic_ms)?;
             }
-            None => self.consensus.report_snapshot(to, false),
+            // raft asks again with the next heartbeat.
+            Some(_) | None => self.consensus.report_snapshot(to, false),
         }
         Ok(())
     }
 
     /// A period has passed.
     pub(super) fn follow_catch_ups(&mut self, now: Now) {
+        let may_pause = self.transfers.may_hold_up() && self.is_majority_in_sync();
         let consensus = &self.consensus;
-        self.transfers.follow_catch_ups(now.monotonic_ms, consensus.last_index(), |copy| consensus.matched(copy));
+        let matched = |copy| consensus.matched(copy);
+        self.transfers.follow_catch_ups(now.monotonic_ms, consensus.last_index(), matched, may_pause);
+    }
+
+    /// True if of each configuration in force a majority is in sync: what is written is committed without any other copy.
+    fn is_majority_in_sync(&self) -> bool {
+        let in_sync = self.in_sync();
+        [[Role::Voter, Role::Outgoing], [Role::Voter, Role::Incoming]].iter().all(|voting| {
+            let voters = self.descriptor().members.iter().filter(|m| voting.contains(&m.role));
+            2 * voters.clone().filter(|m| in_sync.contains(&m.replica.id)).count() > voters.count()
+        })
     }
 
     /// Gives up transfers that get no further, and those whose snapshot the log does not reach back to any more.
@@ -98,11 +112,24 @@ impl Replica {
         self.transfers.moving()
     }
 
-    /// True while clients' writes wait for a transfer. `beside` = bytes of entries that were proposed and are not in the log
-    /// yet.
-    pub(super) fn writes_wait(&self, beside: usize) -> bool {
-        let bytes_after = |index| self.consensus.log_bytes_after(index).saturating_add(beside);
-        self.transfers.writes_wait(self.machine.applied().0, bytes_after)
+    /// What clients' writes may fill now of what transfers keep. `None` = as much as they like.
+    pub(super) fn writes_room(&self) -> Option<TransferRoom> {
+        if !self.is_transferring() {
+            return None;
+        }
+        let under_way = self.consensus.proposals().overwrites();
+        self.transfers.room(under_way, |index| self.consensus.log_bytes_after(index))
+    }
+
+    /// Bytes that transfers would keep of what commands overwrite, about.
+    pub(super) fn overwrites(&self, commands: &[Command], engine: &dyn Engine) -> Result<usize, EngineError> {
+        let table = self.descriptor().table;
+        commands.iter().map(|command| self.transfers.overwrites(table, command, engine)).sum()
+    }
+
+    /// Bytes that transfers that get on keep of records that were overwritten.
+    pub(crate) fn live_preimage_bytes(&self) -> usize {
+        self.transfers.live_preimage_bytes()
     }
 
     /// The receiver of a transfer says how far it is.

@@ -5,7 +5,9 @@
 //! hears here which have ended.
 
 mod catch_up;
+mod patience;
 pub(super) mod receive;
+mod room;
 pub(super) mod send;
 mod source;
 mod window;
@@ -14,19 +16,20 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::engine::{Engine, EngineError};
-use crate::ids::{NodeId, ReplicaId};
+use crate::command::Command;
+use crate::engine::{Engine, EngineError, data_key};
+use crate::ids::{NodeId, ReplicaId, TableId};
 use crate::map::Replica as Copy;
 use crate::message::{PeerMessage, SnapshotAck, SnapshotState};
 use crate::planted::{Planted, is_planted};
 use crate::replica::state::ReplicaState;
 use crate::replica::state_machine::Overwritten;
 
-pub(crate) use catch_up::TransferRoom;
+pub(crate) use room::{Shares, TransferRoom};
 
 use catch_up::CatchUp;
 use send::SnapshotSend;
-use source::WHOLE;
+use source::{PREIMAGE_BYTES, WHOLE};
 
 /// How much may be sent, and in pieces of what size.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +85,11 @@ impl Transfers {
         engine: &dyn Engine,
         now_ms: u64,
     ) -> Result<(), EngineError> {
+        if !self.is_active() {
+            // Nobody has said yet how much this shard may take: what it was told before was shared among others.
+            self.catch_up.give_room(TransferRoom::NONE);
+        }
+        self.catch_up.begins(to.id);
         self.begun += 1;
         let id = (term << 24) | self.begun;
         let send = SnapshotSend::start(state, to, id, term, engine, now_ms)?;
@@ -120,8 +128,11 @@ impl Transfers {
     /// receiver, and the bytes that this frees.
     pub(super) fn give_up_largest(&mut self) -> Option<(ReplicaId, usize)> {
         let (to, send) = self.sends.iter().max_by_key(|(_, send)| self.burden_of(send))?;
-        let (to, freed) = (*to, send.preimage_bytes());
+        let (to, freed, got_on) = (*to, send.preimage_bytes(), self.gets_on(send));
         self.sends.remove(&to);
+        if got_on {
+            self.catch_up.awaits(to);
+        }
         Some((to, freed))
     }
 
@@ -132,7 +143,8 @@ impl Transfers {
 
     /// Whether a transfer does not get on, and what it keeps of records that were overwritten.
     fn burden_of(&self, send: &SnapshotSend) -> (bool, usize) {
-        (!send.gets_on(self.catch_up.now_ms()), send.preimage_bytes())
+        let bytes = send.preimage_bytes();
+        (bytes > 0 && !self.gets_on(send), bytes)
     }
 
     /// The receiver of a transfer says how far it is. The receiver of the transfer that ends with it, if one does.
@@ -168,8 +180,32 @@ impl Transfers {
         self.catch_up.retain(is_member);
     }
 
+    /// True if copies are brought up, or writes have waited for one that is to be.
+    pub(super) fn may_hold_up(&self) -> bool {
+        self.is_active() || self.catch_up.is_late()
+    }
+
+    /// Whether writes of clients wait for room.
+    pub(super) fn room_wanted(&mut self, is_wanted: bool) {
+        self.catch_up.room_wanted(is_wanted);
+    }
+
+    /// True while no transfer to this copy is to begin: writes have waited for it for long enough.
+    pub(super) fn is_paused(&self, copy: ReplicaId) -> bool {
+        self.catch_up.is_paused(copy)
+    }
+
     /// A period has passed. `last` = the log's end, `matched` = what a copy is known to have; `None` = it is no member.
-    pub(super) fn follow_catch_ups(&mut self, now_ms: u64, last: u64, matched: impl Fn(ReplicaId) -> Option<u64>) {
+    /// `may_pause` = a majority is there without the copies that are brought up.
+    pub(super) fn follow_catch_ups(
+        &mut self,
+        now_ms: u64,
+        last: u64,
+        matched: impl Fn(ReplicaId) -> Option<u64>,
+        may_pause: bool,
+    ) {
+        let sends = self.live_sends().map(SnapshotSend::to).collect();
+        self.catch_up.settle_waits(now_ms, sends, may_pause);
         self.catch_up.settle(now_ms, last, matched);
     }
 
@@ -183,9 +219,9 @@ impl Transfers {
         !self.sends.is_empty()
     }
 
-    /// True if a snapshot brings a copy up, or one has and the copy follows.
+    /// True if a snapshot brings a copy up or is to be begun again, or one has and the copy follows.
     pub(super) fn is_active(&self) -> bool {
-        self.is_sending() || !self.catch_up.is_empty()
+        self.is_sending() || !self.catch_up.is_empty() || self.catch_up.is_awaiting()
     }
 
     /// Bytes that transfers keep of records that were overwritten.
@@ -204,9 +240,43 @@ impl Transfers {
         self.sends.iter().map(|(to, send)| (*to, send.id())).collect()
     }
 
-    /// Transfers that get on.
+    /// Transfers that get on, and may hold up writes.
     fn live_sends(&self) -> impl Iterator<Item = &SnapshotSend> {
-        self.sends.values().filter(|send| send.gets_on(self.catch_up.now_ms()))
+        self.sends.values().filter(|send| self.gets_on(send))
+    }
+
+    fn gets_on(&self, send: &SnapshotSend) -> bool {
+        send.gets_on(self.catch_up.now_ms()) && !self.catch_up.is_paused(send.to())
+    }
+
+    /// Bytes that transfers that get on keep of records that were overwritten.
+    pub(super) fn live_preimage_bytes(&self) -> usize {
+        self.live_sends().map(SnapshotSend::preimage_bytes).sum()
+    }
+
+    /// Bytes that transfers would keep of records that a command overwrites, at most. While none is under way a guess, of
+    /// use for one that begins: that the records are as large as what replaces them.
+    pub(super) fn overwrites(
+        &self,
+        table: TableId,
+        command: &Command,
+        engine: &dyn Engine,
+    ) -> Result<usize, EngineError> {
+        let is_awaiting = self.catch_up.is_awaiting();
+        if !self.is_sending() && !is_awaiting {
+            return Ok(command.bytes() + PREIMAGE_BYTES * command.mutations.len());
+        }
+        let mut bytes = 0;
+        for mutation in &command.mutations {
+            let key = data_key(table, mutation.key());
+            if is_awaiting {
+                bytes += source::weight(&key, engine.get(&key)?.as_ref());
+            }
+            for send in self.live_sends() {
+                bytes += send.would_keep(&key, engine)?;
+            }
+        }
+        Ok(bytes)
     }
 
     /// The lowest index after which a copy that gets on needs the log. `None` = none does.
@@ -214,21 +284,28 @@ impl Transfers {
         self.live_sends().map(SnapshotSend::index).chain(self.catch_up.lowest()).min()
     }
 
-    /// True while clients' writes wait for a transfer: what is kept for it fills its room faster than it gets on.
-    /// `bytes_after` = of the log after an index, together with what was proposed and is not in it yet.
-    pub(super) fn writes_wait(&self, applied: u64, bytes_after: impl Fn(u64) -> usize) -> bool {
-        let Some(needed_after) = self.log_needed_after() else { return false };
+    /// What clients' writes may fill now, so that what is kept for a transfer fills its room no faster than it gets on.
+    /// `None` = as much as they like. `under_way` = what commands overwrite that are proposed and not applied; `bytes_after`
+    /// = of the log after an index.
+    pub(super) fn room(&self, under_way: usize, bytes_after: impl Fn(u64) -> usize) -> Option<TransferRoom> {
         if is_planted(Planted::WritesOutrunSnapshot) {
-            return false;
+            return None;
         }
-        let parts = self.live_sends().map(SnapshotSend::parts_done).min().unwrap_or(WHOLE);
-        let allowed = self.catch_up.allowed(parts);
-        if bytes_after(needed_after) > allowed.log {
-            return true;
+        let (needed_after, is_awaiting) = (self.log_needed_after(), self.catch_up.is_awaiting());
+        if needed_after.is_none() && !is_awaiting {
+            return None;
         }
-        // What is under way may overwrite about as much as it writes.
-        let kept: usize = self.live_sends().map(SnapshotSend::preimage_bytes).sum();
-        self.is_sending() && kept.saturating_add(bytes_after(applied)) > allowed.preimages
+        let first = self.live_sends().map(SnapshotSend::parts_done).min();
+        let keeps = first.is_some() || is_awaiting;
+        let parts = if is_awaiting { 0 } else { first.unwrap_or(WHOLE) };
+        let left = self
+            .catch_up
+            .allowed(parts)
+            .less(needed_after.map_or(0, bytes_after), self.live_preimage_bytes().saturating_add(under_way));
+        Some(TransferRoom {
+            log: if needed_after.is_some() { left.log } else { usize::MAX },
+            preimages: if keeps { left.preimages } else { usize::MAX },
+        })
     }
 }
 

@@ -114,6 +114,8 @@ pub(crate) struct Cluster {
     pub(crate) silenced: Option<ShardId>,
     /// Pieces of snapshots do not arrive.
     pub(crate) loses_chunks: bool,
+    /// So many pieces of snapshots arrive yet. `None` = all.
+    pub(crate) chunks_left: Option<usize>,
     /// Reports to the steward do not arrive.
     pub(crate) loses_reports: bool,
     /// Shards that reports to the steward had something to say of.
@@ -220,7 +222,11 @@ impl Cluster {
             let is_lost = match &message {
                 PeerMessage::Raft(m) => Some(m.shard) == self.silenced || is_hushed(m.shard),
                 PeerMessage::SnapshotAck(ack) => is_hushed(ack.shard),
-                PeerMessage::SnapshotChunk(_) => self.loses_chunks,
+                PeerMessage::SnapshotChunk(_) => {
+                    let is_last = self.chunks_left == Some(0);
+                    self.chunks_left = self.chunks_left.map(|left| left.saturating_sub(1));
+                    self.loses_chunks || is_last
+                }
                 PeerMessage::Report(report) => {
                     self.shards_told += report.led.changed.len() + report.led.resigned.len();
                     self.loses_reports

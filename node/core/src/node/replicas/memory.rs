@@ -9,7 +9,7 @@ use crate::message::RaftEnvelope;
 use crate::node::replicas::Replicas;
 use crate::node::{Held, NodeConfig};
 use crate::planted::{Planted, is_planted};
-use crate::replica::{ENTRY_BYTES, Replica, TransferRoom};
+use crate::replica::{ENTRY_BYTES, Replica, Shares, TransferRoom};
 
 /// Entries that one copy takes from a leader, in bytes, however much memory there is: eight times what a log keeps for
 /// copies that lag, the entries of one leader that are not committed, and a few seconds of writes that the store has not
@@ -92,11 +92,17 @@ impl Replicas {
             preimages: held.preimages + replica.preimage_bytes(),
         });
         self.memory.measured(held, self.by_shard.len());
-        let count = self.all().filter(|replica| replica.is_transferring()).count();
-        let (log, preimages) = (config.log_memory_bytes_max / 4, config.preimage_bytes_max / 4 * 3);
+        let kept: Vec<_> =
+            self.all().filter(|replica| replica.is_transferring()).map(Replica::live_preimage_bytes).collect();
+        if kept.is_empty() {
+            return;
+        }
+        // The last quarter of the pre-images' is for what is under way when transfers begin.
+        let shares = Shares::of(config.preimage_bytes_max / 4 * 3, kept.iter().copied());
+        let log = config.log_memory_bytes_max / 4 / kept.len();
         for replica in self.by_shard.values_mut().filter(|replica| replica.is_transferring()) {
-            // The last quarter of the pre-images' is for what is under way when writes begin to wait.
-            replica.give_room(TransferRoom { log: log / count, preimages: preimages / count });
+            let preimages = shares.share(replica.live_preimage_bytes());
+            replica.give_room(TransferRoom { log, preimages });
         }
     }
 

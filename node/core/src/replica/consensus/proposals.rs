@@ -34,6 +34,8 @@ pub(in crate::replica) struct Proposed {
     pub(in crate::replica) waiters: Vec<Option<Token>>,
     /// True for commands to the system shard.
     pub(in crate::replica) is_system: bool,
+    /// Bytes that transfers would keep of what it overwrites, about.
+    pub(in crate::replica) overwrites: usize,
 }
 
 /// Commands of one entry, and who waits for each.
@@ -45,6 +47,8 @@ pub(in crate::replica) struct Batch {
     pub(in crate::replica) waiters: Vec<Option<Token>>,
     /// Of the commands, about.
     pub(in crate::replica) bytes: usize,
+    /// Bytes that transfers would keep of what they overwrite, about.
+    pub(in crate::replica) overwrites: usize,
 }
 
 impl Proposals {
@@ -93,18 +97,29 @@ impl Proposals {
         self.writes.len() + self.system_commands.len() + proposed
     }
 
-    /// The commands of the next entry. Those that `refuse` has a reason against are answered with it.
+    /// Bytes that transfers would keep of what the entries under way overwrite, about.
+    pub(in crate::replica) fn overwrites(&self) -> usize {
+        self.proposed.values().map(|proposed| proposed.overwrites).sum()
+    }
+
+    /// The commands of the next entry. Those that `refuse` has a reason against are answered with it. `weigh` tells what
+    /// transfers would keep of what a command overwrites; `None` = it has to wait, and so have all behind it.
     pub(in crate::replica) fn next_batch(
         &mut self,
         refuse: impl Fn(&Command) -> Option<Refusal>,
+        mut weigh: impl FnMut(&Command) -> Option<usize>,
         answers: &mut Vec<(Token, Answer)>,
     ) -> Batch {
         let mut batch = Batch::default();
-        while let Some((command, token)) = self.writes.pop_front() {
-            if let Some(refusal) = refuse(&command) {
-                answers.push((token, Answer::Write(Err(refusal))));
+        while let Some((command, token)) = self.writes.front() {
+            if let Some(refusal) = refuse(command) {
+                answers.push((*token, Answer::Write(Err(refusal))));
+                self.writes.pop_front();
                 continue;
             }
+            let Some(overwrites) = weigh(command) else { break };
+            let Some((command, token)) = self.writes.pop_front() else { break };
+            batch.overwrites += overwrites;
             batch.bytes += command.bytes();
             batch.commands.push(command);
             batch.waiters.push(Some(token));

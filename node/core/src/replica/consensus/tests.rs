@@ -52,7 +52,7 @@ fn an_entry_is_committed_only_once_the_log_has_it() {
     consensus.log_durable(2, &mut out);
     processed(&mut consensus, 3, &mut out);
     assert!(consensus.is_leader());
-    let waits = |term| Proposed { term, waiters: Vec::new(), is_system: false };
+    let waits = |term| Proposed { term, waiters: Vec::new(), is_system: false, overwrites: 0 };
     assert!(consensus.propose(b"entry".to_vec(), waits) && !consensus.proposals().is_empty());
     assert_eq!(processed(&mut consensus, 4, &mut out), []);
     consensus.log_durable(4, &mut out);

@@ -60,7 +60,9 @@ const WAITING: [Change; 11] = [
         r.consensus.unpersisted().push(promises);
     }),
     ("an entry", |r| {
-        r.consensus.proposals_mut().proposed(9, Proposed { term: 1, waiters: Vec::new(), is_system: false })
+        r.consensus
+            .proposals_mut()
+            .proposed(9, Proposed { term: 1, waiters: Vec::new(), is_system: false, overwrites: 0 })
     }),
     ("a read", |r| r.consensus.reads_mut().wait(reader())),
     ("a confirmed read", |r| r.consensus.reads_mut().wait_applied(9, reader())),

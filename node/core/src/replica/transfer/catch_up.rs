@@ -3,7 +3,7 @@
 //! A snapshot is the state at one index, and its receiver needs every entry after it. Writes could outrun it in two ways:
 //! the log forgets those entries while the snapshot is under way, or what is kept of overwritten records fills its room.
 //! So the log is kept from the snapshot's index on, and clients' writes wait while they would fill the room for either
-//! faster than the transfer gets on. A transfer sends each record once and each piece of it lets more writes through: both
+//! faster than the transfer gets on, one by one (`room.rs`). A transfer sends each record once and each piece of it lets more writes through: both
 //! end. What a copy lacks then is no more than the room for the log, which it gets at the pace of the network.
 //!
 //! All this only for a copy that gets on: one that has taken nothing for three seconds neither has the log kept nor holds
@@ -11,18 +11,10 @@
 
 use std::collections::BTreeMap;
 
-use super::source::WHOLE;
+use super::patience::Patience;
+use super::room::TransferRoom;
 use super::window::GETS_ON_MS;
 use crate::ids::ReplicaId;
-
-/// Memory that the transfers of one shard may take.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TransferRoom {
-    /// Of the log from their snapshots on, in bytes.
-    pub(crate) log: usize,
-    /// What they keep of records that were overwritten, in bytes.
-    pub(crate) preimages: usize,
-}
 
 /// Owner of what is known of copies that snapshots bring up.
 #[derive(Debug)]
@@ -32,6 +24,11 @@ pub(super) struct CatchUp {
     now_ms: u64,
     /// Copies that stand at their snapshot, and follow.
     installed: BTreeMap<ReplicaId, Installed>,
+    /// A copy whose transfer kept too much and is to be begun again, and until when writes wait for that.
+    awaited: Option<(ReplicaId, u64)>,
+    patience: Patience,
+    /// True while writes of clients wait for room.
+    is_room_wanted: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,8 +43,14 @@ struct Installed {
 
 impl CatchUp {
     pub(super) fn new() -> Self {
-        let room = TransferRoom { log: usize::MAX, preimages: usize::MAX };
-        Self { room, now_ms: 0, installed: BTreeMap::new() }
+        Self {
+            room: TransferRoom::NONE,
+            now_ms: 0,
+            installed: BTreeMap::new(),
+            awaited: None,
+            patience: Patience::default(),
+            is_room_wanted: false,
+        }
     }
 
     /// A copy stands at a snapshot of this index.
@@ -58,9 +61,26 @@ impl CatchUp {
     /// Those that are to be followed no more are forgotten.
     pub(super) fn retain(&mut self, stays: impl Fn(&ReplicaId) -> bool) {
         self.installed.retain(|copy, _| stays(copy));
+        self.awaited.take_if(|(copy, _)| !stays(copy));
+        self.patience.retain(stays);
     }
 
-    /// What transfers may take, until told otherwise.
+    /// The transfer to a copy that got on was given up since it kept too much.
+    pub(super) fn awaits(&mut self, copy: ReplicaId) {
+        self.awaited = Some((copy, self.now_ms.saturating_add(GETS_ON_MS)));
+    }
+
+    /// A transfer to a copy begins.
+    pub(super) fn begins(&mut self, copy: ReplicaId) {
+        self.awaited.take_if(|(awaited, _)| *awaited == copy);
+    }
+
+    /// True while a transfer is to be begun again that kept too much.
+    pub(super) fn is_awaiting(&self) -> bool {
+        self.awaited.is_some()
+    }
+
+    /// What transfers may take, until told otherwise; nothing before that.
     pub(super) fn give_room(&mut self, room: TransferRoom) {
         self.room = room;
     }
@@ -75,10 +95,39 @@ impl CatchUp {
         self.now_ms
     }
 
+    /// Whether writes of clients wait for room.
+    pub(super) fn room_wanted(&mut self, is_wanted: bool) {
+        self.is_room_wanted = is_wanted;
+    }
+
+    /// True if writes have waited for a copy that has not caught up since.
+    pub(super) fn is_late(&self) -> bool {
+        self.patience.is_any()
+    }
+
+    /// True while a transfer to this copy holds up no write.
+    pub(super) fn is_paused(&self, copy: ReplicaId) -> bool {
+        self.patience.is_paused(copy, self.now_ms)
+    }
+
+    /// A period ends. `sends` = the receivers of transfers that get on; `may_pause` = a majority is there without them.
+    pub(super) fn settle_waits(&mut self, now_ms: u64, sends: Vec<ReplicaId>, may_pause: bool) {
+        self.patience.may_pause(may_pause);
+        // A process that stood still is no slow receiver.
+        let for_ms = now_ms.saturating_sub(self.now_ms).min(GETS_ON_MS);
+        if self.is_room_wanted {
+            let awaited = self.awaited.map(|(copy, _)| copy);
+            for copy in sends.into_iter().chain(self.installed.keys().copied()).chain(awaited) {
+                self.patience.waited(copy, now_ms, for_ms);
+            }
+        }
+    }
+
     /// A period has passed: forgets copies that have all that the log had at the last one, and those that do not get on.
     /// `last` = the log's end, `matched` = what a copy is known to have; `None` = it is no member.
     pub(super) fn settle(&mut self, now_ms: u64, last: u64, matched: impl Fn(ReplicaId) -> Option<u64>) {
         self.now_ms = now_ms;
+        self.awaited.take_if(|(_, until_ms)| *until_ms < now_ms);
         self.installed.retain(|copy, installed| {
             let Some(matched) = matched(*copy) else { return false };
             if matched > installed.matched {
@@ -86,7 +135,11 @@ impl CatchUp {
             }
             let has_caught_up = installed.matched >= installed.goal;
             installed.goal = last;
-            !has_caught_up && now_ms.saturating_sub(installed.at_ms) <= GETS_ON_MS
+            if has_caught_up {
+                self.patience.forget(*copy);
+            }
+            let is_paused = self.patience.is_paused(*copy, now_ms);
+            !has_caught_up && !is_paused && now_ms.saturating_sub(installed.at_ms) <= GETS_ON_MS
         });
     }
 
@@ -97,16 +150,8 @@ impl CatchUp {
 
     /// What may be kept of the log and of overwritten records by the time that so many parts of a transfer are done.
     pub(super) fn allowed(&self, parts: u64) -> TransferRoom {
-        TransferRoom { log: allowed(self.room.log, parts), preimages: allowed(self.room.preimages, parts) }
+        self.room.allowed(parts)
     }
-}
-
-/// Of some room, what may be used by the time that so many parts of a transfer are done: half of it at once, the rest in
-/// step with the transfer, so that writes become slower before they wait for its end.
-fn allowed(room: usize, parts: u64) -> usize {
-    let half = room / 2;
-    let rest = half as u128 * u128::from(parts.min(WHOLE)) / u128::from(WHOLE);
-    half.saturating_add(usize::try_from(rest).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -114,13 +159,6 @@ mod tests {
     use super::*;
 
     const COPY: ReplicaId = ReplicaId(2);
-
-    #[test]
-    fn half_of_a_room_may_be_used_at_once_and_the_rest_in_sync_with_the_transfer() {
-        assert_eq!([0, WHOLE / 2, WHOLE, 2 * WHOLE].map(|parts| allowed(800, parts)), [400, 600, 800, 800]);
-        assert!(allowed(usize::MAX, WHOLE) >= usize::MAX - 1);
-        assert_eq!(allowed(0, WHOLE), 0);
-    }
 
     #[test]
     fn a_copy_is_followed_until_it_has_what_the_log_had_a_period_ago() {

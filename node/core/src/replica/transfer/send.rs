@@ -9,7 +9,7 @@ use super::Pace;
 use super::source::{Source, WHOLE};
 use super::window::Window;
 use crate::engine::{Engine, EngineError};
-use crate::ids::NodeId;
+use crate::ids::{NodeId, ReplicaId};
 use crate::map::Replica as Copy;
 use crate::message::{PeerMessage, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::replica::state::ReplicaState;
@@ -60,6 +60,11 @@ impl SnapshotSend {
         self.offer.id
     }
 
+    /// The receiving copy.
+    pub(super) fn to(&self) -> ReplicaId {
+        self.offer.to
+    }
+
     /// The receiver's node.
     pub(in crate::replica) fn to_node(&self) -> NodeId {
         self.to_node
@@ -104,6 +109,11 @@ impl SnapshotSend {
     /// Keeps what is about to be overwritten, if it was not read yet.
     pub(super) fn note(&mut self, key: &Bytes, engine: &dyn Engine) -> Result<(), EngineError> {
         self.source.note(key, engine)
+    }
+
+    /// Memory that what is stored under a key now would take, if it were overwritten.
+    pub(super) fn would_keep(&self, key: &Bytes, engine: &dyn Engine) -> Result<usize, EngineError> {
+        self.source.would_keep(key, engine)
     }
 
     /// Takes in how far the receiver is.

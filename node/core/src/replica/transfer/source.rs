@@ -17,6 +17,9 @@ use crate::replica::state_machine::requests;
 /// All of a transfer, in the parts that its progress is counted in.
 pub(super) const WHOLE: u64 = 1 << 10;
 
+/// Memory that a pre-image takes beside its record, about.
+pub(super) const PREIMAGE_BYTES: usize = 128;
+
 /// Records and request ids that are still to be read.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -71,8 +74,7 @@ impl Source {
 
     /// Keeps what is about to be overwritten, if it was not read yet.
     pub(super) fn note(&mut self, key: &Bytes, engine: &dyn Engine) -> Result<(), EngineError> {
-        let ahead = !self.is_read && *key >= self.cursor && *key < self.end;
-        if ahead && !self.preimages.contains_key(key) && !is_planted(Planted::SnapshotWithoutPreimage) {
+        if self.is_wanted(key) && !is_planted(Planted::SnapshotWithoutPreimage) {
             let old = engine.get(key)?;
             if old.is_some() || !is_planted(Planted::PreimageOfAbsentForgotten) {
                 self.preimage_bytes += weight(key, old.as_ref());
@@ -80,6 +82,17 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// Memory that what is stored under a key now would take, if it were overwritten.
+    pub(super) fn would_keep(&self, key: &Bytes, engine: &dyn Engine) -> Result<usize, EngineError> {
+        Ok(if self.is_wanted(key) { weight(key, engine.get(key)?.as_ref()) } else { 0 })
+    }
+
+    /// True for what is not read yet and not kept.
+    fn is_wanted(&self, key: &Bytes) -> bool {
+        let is_ahead = !self.is_read && *key >= self.cursor && *key < self.end;
+        is_ahead && !self.preimages.contains_key(key)
     }
 
     /// What the next piece holds.
@@ -135,8 +148,8 @@ fn parts_between(first: &[u8], end: &[u8], key: &[u8]) -> u64 {
 }
 
 /// Memory that a pre-image takes, about.
-fn weight(key: &Bytes, value: Option<&Bytes>) -> usize {
-    key.len() + value.map_or(0, Bytes::len) + 128
+pub(super) fn weight(key: &Bytes, value: Option<&Bytes>) -> usize {
+    key.len() + value.map_or(0, Bytes::len) + PREIMAGE_BYTES
 }
 
 fn successor(key: &[u8]) -> Bytes {
@@ -182,6 +195,17 @@ mod tests {
         assert!(source.preimage_bytes() > 0 && source.parts_read() < WHOLE);
         assert_eq!(source.next(&engine, &PACE).expect("it is in memory"), [(key("b"), Bytes::from_static(b"old"))]);
         assert_eq!(source.preimage_bytes(), 0);
+    }
+
+    #[test]
+    fn what_would_be_kept_is_what_is_stored_ahead_of_the_cursor_and_is_not_kept() {
+        let engine = Memory::default();
+        let mut source = half_read(&engine);
+        let would = |source: &Source, name| source.would_keep(&key(name), &engine).expect("it is in memory");
+        let expected = would(&source, "b");
+        assert_eq!((would(&source, "a"), expected), (0, key("b").len() + 3 + PREIMAGE_BYTES));
+        source.note(&key("b"), &engine).expect("it is in memory");
+        assert_eq!((would(&source, "b"), source.preimage_bytes()), (0, expected));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(super) struct LogWatch {
     over_at: Option<u64>,
 }
 
-/// A log batch.
+/// A log batch that was handed to the log and is not durable yet.
 #[derive(Debug)]
 struct Handed {
     sequence: u64,
@@ -76,7 +76,7 @@ impl LogWatch {
         }
     }
 
-    /// Of the next batch.
+    /// Sequence of the next log batch.
     pub(super) fn next_sequence(&self) -> u64 {
         self.sequence + 1
     }

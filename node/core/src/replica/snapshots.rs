@@ -34,7 +34,7 @@ impl Replica {
         Ok(())
     }
 
-    /// A period has passed.
+    /// One tick has passed: notes how far the copies that snapshots bring up have come.
     pub(super) fn follow_catch_ups(&mut self, now: Now) {
         let consensus = &self.consensus;
         self.transfers.follow_catch_ups(now.monotonic_ms, consensus.last_index(), |copy| consensus.matched(copy));
@@ -230,7 +230,7 @@ impl Replica {
             && !is_planted(Planted::RemainsNotWiped)
     }
 
-    /// The remains are wiped.
+    /// What remained of an incomplete snapshot is wiped from the store.
     pub(crate) fn wiped(&mut self) {
         self.machine.wiped();
     }

@@ -10,7 +10,7 @@ use crate::time::Version;
 /// A replica's numbers at one moment. Equal to the last = nothing that an invariant looks at has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// Of which shard.
+    /// Shard that the replica is of.
     pub shard: ShardId,
     /// Id of the replica that the numbers are of.
     pub replica: ReplicaId,
@@ -24,7 +24,7 @@ pub struct Summary {
     pub applied: (u64, u64),
     /// Index that raft counts as applied.
     pub raft_applied: u64,
-    /// Highest index in the log.
+    /// Index of the last entry in the log.
     pub last: u64,
     /// Of the descriptor as of the last applied entry.
     pub generation: Generation,

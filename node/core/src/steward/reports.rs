@@ -113,7 +113,7 @@ impl HeardNode {
 pub struct View<'a> {
     /// At the system shard's applied index.
     pub map: &'a Map,
-    /// Heard so far.
+    /// The latest reports of nodes and leaders that were heard so far.
     pub reports: &'a Reports,
     /// On the monotonic clock that the reports were stamped with.
     pub now_ms: u64,

@@ -16,7 +16,7 @@ use crate::replica::{ENTRY_BYTES, Replica, TransferRoom};
 /// synced.
 const FOLLOWER_BYTES_MAX: usize = 256 << 20;
 
-/// Owner of the measure.
+/// Keeps account of the memory that the replicas' logs take.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     held: Held,
@@ -28,7 +28,7 @@ pub(super) struct Memory {
 /// For which entries of a leader's message there is room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum Room {
-    /// All of them.
+    /// There is room for all entries.
     All,
     /// Those alone that the copy has.
     Known,
@@ -39,14 +39,14 @@ pub(in crate::node) enum Room {
 /// The log of a copy that is sent entries.
 #[derive(Debug, Clone, Copy)]
 struct FollowerLog {
-    /// Memory that it takes.
+    /// Bytes of memory that the log takes.
     bytes: usize,
     /// Whatever it holds already, the next entries are needed for any of it to be forgotten.
     must_go_on: bool,
 }
 
 impl Memory {
-    /// What the copies hold now.
+    /// Sets the memory that the copies were measured to hold.
     fn measured(&mut self, held: Held, copies: usize) {
         *self = Self { held, copies, taken: 0 };
     }
@@ -56,7 +56,7 @@ impl Memory {
         self.held
     }
 
-    /// Logs have forgotten so much.
+    /// Subtracts `log` bytes, which logs have forgotten since the last measure.
     fn freed(&mut self, log: usize) {
         self.held.log = self.held.log.saturating_sub(log);
     }

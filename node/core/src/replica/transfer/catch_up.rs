@@ -28,7 +28,7 @@ pub(crate) struct TransferRoom {
 #[derive(Debug)]
 pub(super) struct CatchUp {
     room: TransferRoom,
-    /// As of the last tick.
+    /// The time of the last tick, in milliseconds on the monotonic clock.
     now_ms: u64,
     /// Copies that stand at their snapshot, and follow.
     installed: BTreeMap<ReplicaId, Installed>,

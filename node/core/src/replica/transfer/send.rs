@@ -60,12 +60,12 @@ impl SnapshotSend {
         self.offer.id
     }
 
-    /// The receiver's node.
+    /// The node of the replica that receives the snapshot.
     pub(in crate::replica) fn to_node(&self) -> NodeId {
         self.to_node
     }
 
-    /// Pieces cut so far.
+    /// Number of the next piece, which is how many were sent so far.
     pub(in crate::replica) fn next_sequence(&self) -> u64 {
         self.window.next_sequence()
     }

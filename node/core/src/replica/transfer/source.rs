@@ -59,7 +59,7 @@ impl Source {
         self.preimage_bytes
     }
 
-    /// True once everything is read.
+    /// True once every record and request id is read.
     pub(super) fn is_exhausted(&self) -> bool {
         self.is_read && self.requests.is_empty()
     }
@@ -82,7 +82,7 @@ impl Source {
         Ok(())
     }
 
-    /// What the next piece holds.
+    /// Store keys and values of the next piece.
     pub(super) fn next(&mut self, engine: &dyn Engine, pace: &Pace) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
         let mut records = Vec::new();
         if !self.is_read {

@@ -46,14 +46,14 @@ pub struct Plan {
     pub approval: Option<String>,
     /// What is to be written down with the status.
     pub notes: Notes,
-    /// What it was decided on.
+    /// The spec and the shard map that the plan was decided on.
     pub based_on: BasedOn,
 }
 
 /// What a plan was decided on. On anything newer it is to be decided anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BasedOn {
-    /// Of the spec.
+    /// Generation of the spec.
     pub generation: i64,
     /// Of the shard map. `None` = it was not seen.
     pub epoch: Option<Epoch>,

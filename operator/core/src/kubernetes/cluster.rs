@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::names::{Names, ordinal};
 use crate::observed::{ClaimTemplate, Process, Running, Slot, SlotVolume};
 
-/// A database's objects, by name.
+/// The Kubernetes objects of a database, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
-    /// One for each zone.
+    /// The StatefulSets, one for each zone.
     pub sets: BTreeMap<String, Set>,
     /// The pods of those StatefulSets.
     pub pods: BTreeMap<String, Pod>,
@@ -30,7 +30,7 @@ pub struct Set {
     pub database: Option<String>,
     /// Changes with every write to it.
     pub version: String,
-    /// Whose nodes it holds.
+    /// Zone of the nodes in this StatefulSet. Empty = no zones are named.
     pub zone: String,
     /// Pods that it is to have.
     pub replicas: u32,
@@ -51,9 +51,9 @@ pub struct Pod {
     pub uid: String,
     /// The uid of the StatefulSet that owns it. `None` = nobody does.
     pub owner: Option<String>,
-    /// It takes requests.
+    /// True if the pod is ready: its node takes requests.
     pub ready: bool,
-    /// It was told to end.
+    /// True if the pod is being deleted.
     pub leaving: bool,
     /// Of the template that it was made from.
     pub revision: Option<String>,
@@ -67,20 +67,20 @@ pub struct Pod {
     pub host: Option<String>,
 }
 
-/// A claim of a volume.
+/// A claim of a volume (PersistentVolumeClaim).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claim {
     /// Its Kubernetes uid. Another claim of the same name has another.
     pub uid: String,
     /// Its node has left the database: no node comes back on it.
     pub quarantined: bool,
-    /// It was told to end.
+    /// True if the claim is being deleted.
     pub leaving: bool,
-    /// The volume that it has.
+    /// Name of the volume that the claim is bound to. `None` = none yet.
     pub volume: Option<String>,
     /// The volume is gone, or the only host that has it. Certain.
     pub lost: bool,
-    /// That it asks for.
+    /// Size that the claim asks for, as a Kubernetes quantity. `None` = it names none.
     pub size: Option<String>,
     /// Names the database that it was made for. `None` = nobody wrote it down.
     pub database: Option<String>,

@@ -46,7 +46,7 @@ thread_local! {
 #[derive(Clone)]
 struct LastWords {
     say: Rc<dyn Fn(&str)>,
-    /// What the first panic said.
+    /// Message of the thread's first panic.
     first: Option<String>,
 }
 

@@ -30,9 +30,9 @@ pub enum Found {
         /// As its header says. `None` = it cannot be read.
         salt: Option<u64>,
     },
-    /// Segments up to this one.
+    /// There are segments with records.
     Segments {
-        /// The highest number.
+        /// The highest number of a segment.
         newest: u64,
         /// The salts that they name, once each. Segments whose headers cannot be read name none.
         salts: Vec<u64>,

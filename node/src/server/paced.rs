@@ -49,7 +49,7 @@ impl<S> Layer<S> for Pace {
     }
 }
 
-/// The server behind it.
+/// Wraps a service so that the bodies of its answers are paced.
 #[derive(Debug, Clone)]
 pub(super) struct PacedService<S> {
     inner: S,
@@ -84,12 +84,12 @@ where
     }
 }
 
-/// The body of an answer.
+/// The body of an answer, whose memory is accounted for until it is sent.
 #[derive(Debug)]
 pub(super) struct Paced<B> {
     body: B,
     budget: Arc<Budget>,
-    /// Until it is encoded.
+    /// The memory of the answer. `None` = it is encoded already.
     held: Option<Held>,
     /// Encoded, and not given to the transport yet.
     rest: Bytes,

@@ -26,7 +26,7 @@ struct Waiting {
     reply: Reply,
     operation: Operation,
     since: Instant,
-    /// The memory of the request.
+    /// The memory that the request takes.
     permit: Permit,
 }
 

@@ -24,7 +24,7 @@ const NETWORK_MASK: u128 = !0 << 64;
 /// What becomes of a connection for which there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Full {
-    /// Its calls are refused.
+    /// The connection is taken, and its calls are refused.
     Refuse,
     /// It takes the place of the oldest one of the address that has the most.
     Replace,
@@ -40,7 +40,7 @@ pub struct Places {
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// Of all connections so far.
+    /// Number of the last connection; connections are counted from the start on.
     last: u64,
     count: usize,
     /// The open connections of each address, with their numbers, oldest first.
@@ -92,7 +92,7 @@ impl Places {
         Some(Place { of: self.clone(), number, address, is_over: is_over && self.full == Full::Refuse, end })
     }
 
-    /// How many there are.
+    /// Number of connections that are open.
     #[cfg(test)]
     fn count(&self) -> usize {
         self.taken().count
@@ -135,7 +135,7 @@ impl Place {
         self.is_over.then_some(self.of.most)
     }
 
-    /// What ends its connection.
+    /// The handle that ends this place's connection.
     pub(super) fn end(&self) -> &Arc<End> {
         &self.end
     }

@@ -11,7 +11,7 @@ use skerry_core::log::{LogCut, LogWrite, RecoveredLog};
 use skerry_core::node::{LogBatch, Recovered};
 use skerry_core::replica::state::FIRST;
 
-/// The log of one host.
+/// The log of one host, in memory.
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     durable: BTreeMap<ShardId, RecoveredLog>,

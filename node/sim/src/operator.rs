@@ -40,7 +40,7 @@ pub(crate) struct Operator {
     /// A table that comes and goes.
     wants_extra: bool,
     limits: Option<MoveLimits>,
-    /// Nodes that should go.
+    /// Nodes that are to leave the database.
     pub(crate) leaving: BTreeSet<NodeId>,
     volumes: u64,
     asked: Option<(Token, u64, Asked)>,

@@ -89,7 +89,7 @@ where
 pub(super) struct Paced<B> {
     body: B,
     budget: Arc<Budget>,
-    /// The memory of the answer. `None` = it is encoded already.
+    /// The memory of the answer until it is encoded. `None` = it is encoded, or none was counted for it.
     held: Option<Held>,
     /// Encoded, and not given to the transport yet.
     rest: Bytes,

@@ -66,7 +66,7 @@ impl Written {
     }
 }
 
-/// Names an object.
+/// The object's kind, namespace and name, parted by `/`.
 pub(super) fn key<K>(object: &K) -> String
 where
     K: Resource<DynamicType = ()>,

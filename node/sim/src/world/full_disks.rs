@@ -45,7 +45,7 @@ impl FullDisks {
 }
 
 impl World {
-    /// Messages arrive at a node.
+    /// Notes what messages that arrive at a node say of their senders' disks.
     pub(crate) fn arrives(&mut self, to: NodeId, (from, incarnation): (NodeId, Incarnation), messages: &[PeerMessage]) {
         if !self.setting.has(Hardship::FullDisks) {
             return;

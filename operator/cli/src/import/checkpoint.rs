@@ -15,7 +15,7 @@ use super::rows::{Line, RowError};
 pub(crate) struct Job {
     /// Id of the database that is imported into.
     pub(crate) cluster: String,
-    /// Into which table.
+    /// Name of the table that is imported into.
     pub(crate) table: String,
     /// The file's full path; `-` = stdin.
     pub(crate) file: PathBuf,
@@ -26,7 +26,7 @@ pub(crate) struct Job {
     pub(crate) numeric: Vec<bool>,
 }
 
-/// The file on disk.
+/// The state file of an import.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     path: PathBuf,
@@ -44,7 +44,7 @@ struct Saved {
 /// How far an earlier import came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Earlier {
-    /// So many rows are done.
+    /// Number of rows at the start of the file that are imported.
     pub(crate) rows: u64,
     check: u64,
 }
@@ -110,7 +110,7 @@ impl Checkpoint {
         fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path)).map_err(failed)
     }
 
-    /// The import is complete.
+    /// Removes the state file, since the import is complete.
     pub(crate) fn remove(self) -> Result<(), CheckpointError> {
         Self::forget(&self.path)
     }

@@ -17,7 +17,7 @@ pub(crate) struct Header {
     pub(crate) numeric: Numeric,
 }
 
-/// Reads row after row.
+/// Reads a CSV file row by row.
 pub(crate) struct CsvRows<R> {
     reader: csv::Reader<R>,
     numeric: Option<Numeric>,

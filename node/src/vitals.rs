@@ -34,7 +34,7 @@ pub enum Phase {
     Joining,
     /// Its store is lost: asks the seeds who the other nodes are.
     Asking,
-    /// Serving: it takes requests.
+    /// The node serves: it takes requests.
     Serving,
     /// Shutting down: finishes what is in hand.
     Stopping,

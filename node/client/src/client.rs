@@ -48,7 +48,7 @@ pub enum ConnectError {
     Unreached {
         /// The addresses that were asked, each `host:port`.
         seeds: Vec<String>,
-        /// How long they were tried.
+        /// Time within which none of the addresses gave a map.
         deadline: Duration,
         /// What stood against it, as `address: reason`. Empty = there was no answer at all.
         faults: Vec<String>,

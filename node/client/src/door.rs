@@ -15,7 +15,7 @@ use crate::wire::Wire;
 /// Every node answers from its first moment on, without a look at anything.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Which of a node's ports to find, by whom it serves.
+/// A port of a node, named by whom it serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
     /// The other nodes, and those that are to join them.
@@ -24,7 +24,7 @@ pub enum Door {
     Admin,
 }
 
-/// Where a node serves them.
+/// Where a node has one of its ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// At this `host:port`, where the database's secret may be demanded.

@@ -9,7 +9,7 @@ use skerry_core::time::Version;
 /// the partition is the whole key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// Partition part of the key. In a hash table its hash decides which shard the record is in.
+    /// Partition part of the key. It decides the shard: by its hash in a hash table, by its order in a range table.
     pub partition: Bytes,
     /// Orders the keys of one partition; empty = none.
     pub sort: Bytes,

@@ -87,7 +87,7 @@ pub enum Violation {
         key: Vec<u8>,
         /// Version of the earlier write.
         earlier: Version,
-        /// Version of the later one.
+        /// Version of the later write.
         later: Version,
     },
     /// A read missed what was acknowledged or read before it was sent.

@@ -18,7 +18,7 @@ pub const TABLE_NAME_BYTES_MAX: usize = 63;
 pub const SCAN_RECORDS_MAX: usize = 10_000;
 /// Keys and values of the records that one page of a scan looks at; at least one is looked at.
 pub const SCAN_BYTES_MAX: usize = 1 << 20;
-/// Highest number of copies that one shard can have.
+/// Highest replication factor: copies that one shard is to have.
 pub const REPLICATION_FACTOR_MAX: usize = 7;
 /// Milliseconds that a request id may be issued ahead of the leader's clock, unless the shard has given such a version
 /// itself. More than clocks differ by that are kept in sync, and little enough that nobody is refused for long by what

@@ -114,7 +114,7 @@ pub struct Member {
 /// What a shard is, as its own replicas know it: replicated in its log, so exact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
-    /// Shard that this describes.
+    /// Id of the shard.
     pub shard: ShardId,
     /// Table that the shard is of.
     pub table: TableId,

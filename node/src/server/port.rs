@@ -56,7 +56,7 @@ impl<T> Ports<T> {
         Ok(Ports { clients: of(self.clients)?, peers: of(self.peers)?, admin: of(self.admin)? })
     }
 
-    /// The same values by reference.
+    /// References to the value of each port.
     pub fn as_ref(&self) -> Ports<&T> {
         Ports { clients: &self.clients, peers: &self.peers, admin: &self.admin }
     }

@@ -94,12 +94,12 @@ impl Output {
         painted(self.messages_colour, paint, text)
     }
 
-    /// Writes a line of data.
+    /// Writes a line of text to stdout.
     pub(crate) fn line(&self, text: &str) -> Outcome<()> {
         Ok(writeln!(io::stdout().lock(), "{text}")?)
     }
 
-    /// Writes one JSON document.
+    /// Writes a value to stdout as one JSON document.
     pub(crate) fn json(&self, value: &impl Serialize) -> Outcome<()> {
         let mut out = io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;

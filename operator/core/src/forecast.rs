@@ -25,7 +25,7 @@ pub struct Moves {
     pub shards: usize,
     /// Number of copies that arrive on a node that does not have them now.
     pub replicas: usize,
-    /// The fewest copies that would have to move in any placement.
+    /// The fewest copies that any placement with the same balance would have to move.
     pub lower_bound: usize,
     /// Of the arriving copies, as far as known.
     pub bytes: u64,

@@ -49,7 +49,7 @@ impl Tolerance {
         }
     }
 
-    /// The most important of it in one sentence.
+    /// What is unavailable or may fail now, in one sentence.
     pub fn headline(&self) -> String {
         if self.unavailable > 0 {
             format!("{} of {} unavailable: no leader", self.unavailable, plural(self.shards, "shard"))

@@ -81,7 +81,7 @@ impl Witnesses {
         self.is_anybody || self.nodes.contains(&node) || is_planted(Planted::MapUnconfirmed)
     }
 
-    /// One of these nodes: another for each `turn`, in rotation. `None` = there are none.
+    /// One of the nodes: another for each `turn`, in rotation. `None` = there are none.
     pub(super) fn pick(&self, turn: u64) -> Option<NodeId> {
         let pick = usize::try_from(turn).unwrap_or(0).checked_rem(self.nodes.len())?;
         self.nodes.iter().nth(pick).copied()

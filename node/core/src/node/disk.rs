@@ -63,7 +63,7 @@ impl Disk {
         &self.log
     }
 
-    /// The same watch, to be changed.
+    /// The watch over writes to the log that are not durable yet, to be changed.
     pub(super) fn log_mut(&mut self) -> &mut LogWatch {
         &mut self.log
     }

@@ -269,7 +269,7 @@ impl Consensus {
         &self.pace
     }
 
-    /// The same, to be changed.
+    /// The pace by which this replica counts ticks, to be changed.
     pub(super) fn pace_mut(&mut self) -> &mut TickPace {
         &mut self.pace
     }

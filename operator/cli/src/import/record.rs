@@ -44,7 +44,7 @@ pub(crate) struct Record {
 /// What a file has to write next.
 #[derive(Debug)]
 pub(crate) struct Item {
-    /// A checksum of the row.
+    /// Checksum of the row's content.
     pub(crate) check: u64,
     /// The record, or why the row is none.
     pub(crate) record: Result<Record, RecordError>,

@@ -122,7 +122,7 @@ impl Kept {
         }
     }
 
-    /// What was taken last.
+    /// The resource with the spec that was taken last. `None` = none was taken yet.
     pub(crate) fn resource(&self) -> Option<DistributedDatabase> {
         Some(DistributedDatabase::new(&self.name, self.spec.clone()?))
     }

@@ -13,7 +13,7 @@ use crate::observed::{ClaimTemplate, Process, Running, Slot, SlotVolume};
 pub struct Cluster {
     /// The StatefulSets, one for each zone.
     pub sets: BTreeMap<String, Set>,
-    /// The pods of those StatefulSets.
+    /// The pods of all these StatefulSets, by name.
     pub pods: BTreeMap<String, Pod>,
     /// Claims of volumes, also those that are set aside.
     pub claims: BTreeMap<String, Claim>,

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Founding calls that wait at most: one asker repeats its call, a second one is a mistake.
 const CALLS_MAX: usize = 4;
-/// Of a database, the node that made it.
+/// Id of the node that founds a database.
 pub const FOUNDER: NodeId = NodeId(1);
 
 /// Whether this node belongs to a database yet.

@@ -17,7 +17,7 @@ use crate::vitals::Vitals;
 /// What the node's HTTP pages are made from.
 #[derive(Debug, Clone)]
 pub struct Pages {
-    /// Of `/metrics`.
+    /// The metrics that `/metrics` shows.
     pub registry: Arc<Registry>,
     /// State of the node's parts, for the probes.
     pub vitals: Arc<Vitals>,

@@ -42,7 +42,7 @@ const PROBE_WAIT: Duration = Duration::from_millis(500);
 /// What the worker takes from the queue.
 #[derive(Debug)]
 pub enum Work {
-    /// Of one client, in its order, and the memory that they take.
+    /// Requests of one client, in its order, and the memory that they take.
     Requests(Vec<Request>, Permit),
     /// Messages of another node.
     Peer {
@@ -123,9 +123,9 @@ impl Ask {
 /// Where the answer to a request goes.
 #[derive(Debug)]
 pub enum Reply {
-    /// To one waiting call, with the memory that the answer takes.
+    /// The answer goes to one waiting call, with the memory that it takes.
     Once(oneshot::Sender<(Answer, Permit)>),
-    /// To a stream, under the client's own number.
+    /// The answer goes to a stream, under the client's own number of the request.
     Session(Arc<Session>, u64),
 }
 

@@ -55,7 +55,7 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// Makes a file's content durable.
     pub sync: SyncFile,
-    /// Of the log that must be here: a segment of another log is damage. `None` = whichever is here.
+    /// Salt of the log that must be here: a segment of another log is damage. `None` = whichever is here.
     pub salt: Option<u64>,
     /// Told of each new segment while the log runs, before the segment takes a record. Durable when it returns.
     pub note: NoteMark,
@@ -82,7 +82,7 @@ impl LogConfig {
 pub enum Completion {
     /// Everything in this batch and those before it is durable.
     Durable {
-        /// Of [`LogBatch`].
+        /// Sequence of the [`LogBatch`].
         sequence: u64,
     },
     /// The log is poisoned. Said once; nothing that was not durable by now ever will be.

@@ -24,7 +24,7 @@ use crate::reconcile::{ReconcileError, reconcile};
 
 /// Pause after a reconciliation that failed.
 const RETRY: Duration = Duration::from_secs(2);
-/// Of a resource that cannot be read. Its watch tells of its next change.
+/// Pause after a look at a resource that cannot be read. Its watch tells of its next change.
 const UNREADABLE: Duration = Duration::from_secs(30);
 /// Changes that come together are looked at together.
 const GATHER: Duration = Duration::from_millis(100);

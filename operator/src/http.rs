@@ -20,7 +20,7 @@ const SILENT_MAX: Duration = Duration::from_secs(30);
 /// What the operator's HTTP pages are made from.
 #[derive(Debug, Clone)]
 pub struct Pages {
-    /// Of `/metrics`.
+    /// The metrics that `/metrics` shows.
     pub registry: Arc<Registry>,
     /// Of `/readyz`.
     pub heartbeat: Heartbeat,

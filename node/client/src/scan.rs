@@ -97,7 +97,7 @@ pub struct Scan {
     name: String,
     table: Table,
     options: ScanOptions,
-    /// Where to go on. `None` = done.
+    /// Key to go on from. `None` = the scan is done.
     next: Option<Bytes>,
     end: Option<Bytes>,
 }

@@ -20,12 +20,12 @@ pub struct Undecodable {
 }
 
 impl Undecodable {
-    /// Of bytes that are damaged, or that nobody can have written.
+    /// An error for bytes that are damaged, or that nobody can have written.
     pub(crate) fn damaged(what: &'static str, reason: String) -> Self {
         Self { what, reason, is_newer: false }
     }
 
-    /// Of bytes that a newer release wrote.
+    /// An error for bytes that a newer release wrote.
     pub(crate) fn newer(what: &'static str, reason: String) -> Self {
         Self { what, reason, is_newer: true }
     }

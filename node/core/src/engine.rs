@@ -31,12 +31,12 @@ pub struct EngineError {
 }
 
 impl EngineError {
-    /// Of a store whose content may be whole.
+    /// An error of a store whose content may be whole.
     pub fn failed(message: impl ToString) -> Self {
         Self { message: message.to_string(), is_damage: false }
     }
 
-    /// Of a store whose content is damaged.
+    /// An error of a store whose content is damaged.
     pub fn damaged(message: impl ToString) -> Self {
         Self { message: message.to_string(), is_damage: true }
     }

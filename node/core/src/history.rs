@@ -67,7 +67,7 @@ pub struct Operation {
 #[derive(Debug, Clone, Default)]
 pub struct History {
     keys: BTreeMap<Vec<u8>, Vec<Noted>>,
-    /// Of batches with an unknown outcome, the values.
+    /// Values of the batches with an unknown outcome.
     unknown: Vec<Vec<u64>>,
     pages: Vec<Page>,
     locals: Vec<LocalRead>,

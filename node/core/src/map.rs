@@ -202,7 +202,7 @@ pub struct RecoveryRecord {
     pub at_ms: u64,
     /// The shard's first generation after it.
     pub generation: Generation,
-    /// Of the map that it came with.
+    /// Epoch of the map that it came with.
     pub epoch: Epoch,
 }
 
@@ -251,7 +251,7 @@ pub struct MapDelta {
     pub cluster: ClusterId,
     /// The epoch that was asked from.
     pub since: Epoch,
-    /// Of the newest record; all records between `since` and this one are here.
+    /// Epoch of the newest record; all records between `since` and this one are here.
     pub epoch: Epoch,
     /// The highest replica id that was given up to `epoch`. The records alone do not tell: the last to name an id may
     /// have changed again.

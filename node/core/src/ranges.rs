@@ -63,7 +63,7 @@ pub struct Held {
     pub range: KeyRange,
     /// Shard of the replica that the data is of, or was of.
     pub shard: ShardId,
-    /// Which copy's, or whose it was.
+    /// Id of the replica that the data is of, or was of.
     pub replica: ReplicaId,
     /// What is stored in the range.
     pub content: Content,

@@ -130,7 +130,7 @@ pub struct Recovery {
 pub struct NewNode {
     /// Id of the volume, drawn once at random when the volume is first used.
     pub volume: String,
-    /// `host:port`.
+    /// Address of the node, `host:port`.
     pub address: String,
     /// Failure domain; empty = none named.
     pub zone: String,

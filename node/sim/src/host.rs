@@ -32,7 +32,7 @@ const ORIGIN_MS_MAX: u64 = 1_000_000_000;
 /// A simulated machine with one volume, which runs one node at most.
 pub(crate) struct Host {
     pub(crate) id: NodeId,
-    /// As it said of itself when it joined.
+    /// What the node said of itself when it joined.
     pub(crate) new: NewNode,
     pub(crate) engine: MemoryEngine,
     pub(crate) log: MemoryLog,

@@ -35,7 +35,7 @@ pub(crate) struct Operator {
     /// Nodes that the database should have, the drained not counted.
     pub(crate) nodes: usize,
     pub(crate) replication_factor: u32,
-    /// Of one table, another than that of the rest.
+    /// Replication factor of one table that has another than the rest.
     other_factor: Option<u32>,
     /// A table that comes and goes.
     wants_extra: bool,

@@ -27,7 +27,7 @@ pub enum Found {
     Nothing,
     /// One segment without a record: a log that was just made.
     Unused {
-        /// As its header says. `None` = it cannot be read.
+        /// Salt of the log, as the segment's header says. `None` = it cannot be read.
         salt: Option<u64>,
     },
     /// There are segments with records.

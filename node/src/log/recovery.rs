@@ -40,7 +40,7 @@ pub(super) struct Replayed {
     pub(super) offset: u64,
     /// Number that the next group gets.
     pub(super) group: u64,
-    /// Of the log. `None` = no segment can be read.
+    /// Salt of the log. `None` = no segment can be read.
     pub(super) salt: Option<u64>,
     /// What was found broken and not torn.
     pub(super) damage: Vec<Damage>,

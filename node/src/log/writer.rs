@@ -127,7 +127,7 @@ impl Writer {
         self.salt
     }
 
-    /// Of the log as it is now.
+    /// The mark of the log as it is now.
     pub(super) fn mark(&self) -> LogMark {
         LogMark { salt: self.salt, newest: self.current.number }
     }

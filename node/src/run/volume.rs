@@ -73,7 +73,7 @@ pub(super) struct Ready {
 pub(super) enum Opened {
     /// The volume of a node, which is ready to run.
     Node(Box<Ready>),
-    /// Of a node that was removed from its database.
+    /// The volume is of a node that was removed from its database.
     Removed(NodeId),
 }
 

@@ -13,7 +13,8 @@ use crate::inbox::{Ask, Reply};
 use crate::metrics::{Metrics, Operation};
 use crate::session::{Answers, Session, answer_bytes};
 
-/// By token. Bounded by [`crate::inbox::REQUESTS_MAX`], which is checked before a request comes here.
+/// Requests without an answer, by token. Bounded by [`crate::inbox::REQUESTS_MAX`], which is checked before a request
+/// comes here.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     last: u64,

@@ -27,9 +27,9 @@ pub struct Moves {
     pub replicas: usize,
     /// The fewest copies that any placement with the same balance would have to move.
     pub lower_bound: usize,
-    /// Of the arriving copies, as far as known.
+    /// Bytes of the arriving copies, as far as known.
     pub bytes: u64,
-    /// By node, also those where nothing changes.
+    /// What each node gets and gives up, also those where nothing changes.
     pub nodes: BTreeMap<NodeId, Change>,
 }
 
@@ -49,7 +49,7 @@ pub struct Change {
     pub after: usize,
     /// Number of copies that arrive on the node.
     pub arriving: usize,
-    /// Of these, as far as known.
+    /// Bytes of the arriving copies, as far as known.
     pub bytes: u64,
 }
 

@@ -91,7 +91,7 @@ pub struct Process {
     pub ready: bool,
     /// It was not started as the spec says now: with another image, say.
     pub outdated: bool,
-    /// Since when it has not been ready. Zero if it is.
+    /// For how long it has not been ready. Zero if it is.
     pub down: Duration,
     /// Its volume is gone for good, or can be reached from nowhere any more. Only what is certain counts.
     pub volume_lost: bool,

@@ -36,7 +36,7 @@ use occupancy::{Leaving, Seats};
 /// What to do next, and what the rest waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// To be carried out in this order; the first failure ends it.
+    /// Steps to carry out in this order; the first failure ends them.
     pub steps: Vec<Step>,
     /// What holds the rest. Both empty = all is as desired, but for copies that are still moving.
     pub waits: Vec<Wait>,
@@ -55,7 +55,7 @@ pub struct Plan {
 pub struct BasedOn {
     /// Generation of the spec.
     pub generation: i64,
-    /// Of the shard map. `None` = it was not seen.
+    /// Epoch of the shard map. `None` = it was not seen.
     pub epoch: Option<Epoch>,
 }
 

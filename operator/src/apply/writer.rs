@@ -113,7 +113,7 @@ impl<'a> Writer<'a> {
         Self { context, names, cluster, target, at, resources, database, image }
     }
 
-    /// As it was last read or written.
+    /// The resource as it was last read or written.
     pub fn database(&self) -> &DistributedDatabase {
         &self.database
     }

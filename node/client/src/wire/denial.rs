@@ -26,7 +26,7 @@ pub enum Denial {
     /// The keys are not in one shard of this node.
     #[error("the keys are not in one shard of this node at epoch {epoch}")]
     WrongShard {
-        /// Of the node's map: route anew with at least this.
+        /// Epoch of the node's map: route anew with at least this.
         epoch: Epoch,
     },
     /// The table is not known on the node, or was dropped.

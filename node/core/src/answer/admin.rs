@@ -13,13 +13,13 @@ use crate::system::{AdminChange, Fence, SystemCommand, SystemRefusal, SystemRepl
 pub enum AdminReply {
     /// The answer to a command.
     Command(SystemReply),
-    /// To a request for a certificate.
+    /// The answer to a request for a certificate.
     Removal(Removal),
-    /// To a request for the status.
+    /// The answer to a request for the status.
     Status(Box<Status>),
-    /// To a request for a plan.
+    /// The answer to a request for a plan of recovery.
     Recoveries(Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)>),
-    /// To a question about a node's own copy of the system shard.
+    /// The answer to a question about a node's own copy of the system shard.
     SystemCopy {
         /// Node that answers, and that the copy would be on.
         node: NodeId,
@@ -69,7 +69,7 @@ pub struct Certificate {
     pub node: NodeId,
     /// Incarnation of the node that the certificate is for. It does not hold for a later one.
     pub incarnation: Incarnation,
-    /// Of the map it was given on.
+    /// Epoch of the map that the certificate was given on.
     pub epoch: Epoch,
     /// Shards whose leaders were asked.
     pub shards: u64,

@@ -10,7 +10,7 @@ use crate::time::Version;
 pub struct Report {
     /// The state of the node itself.
     pub node: NodeReport,
-    /// Of the shards that it leads.
+    /// The shards that the node leads.
     pub led: LedReport,
 }
 
@@ -60,7 +60,7 @@ pub struct CopyReport {
     pub applied: u64,
     /// Highest version given, as far as it has applied: holds the time of the last write.
     pub last_version: Version,
-    /// Of the shard as of `applied`.
+    /// Generation of the shard as of `applied`.
     pub generation: Generation,
     /// Members of the shard's Raft group, as of `applied`.
     pub members: Vec<Member>,

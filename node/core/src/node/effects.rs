@@ -13,7 +13,7 @@ use crate::node::Answer;
 pub struct Effects {
     /// Append in one go, then say [`super::Input::LogDurable`] with its sequence. Batches in the order given.
     pub log: Option<LogBatch>,
-    /// To send; loss and reordering are allowed.
+    /// Messages to send, each to its node; loss and reordering are allowed.
     pub send: Vec<(NodeId, PeerMessage)>,
     /// Answers to hand out, each to the request that came with the token.
     pub answers: Vec<(Token, Answer)>,

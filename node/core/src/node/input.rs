@@ -11,7 +11,7 @@ use crate::system::SystemCommand;
 pub enum Input {
     /// [`super::TICK_MS`] have passed. Never handed in twice for one period, however late.
     Tick,
-    /// From another node. The shell has checked the cluster id.
+    /// Messages from another node. The shell has checked the cluster id.
     Peer {
         /// Node that sent the messages.
         from: NodeId,
@@ -40,7 +40,7 @@ pub enum Input {
         /// How fresh the data must be.
         consistency: ReadConsistency,
     },
-    /// Of the operator, a joining node, or a client that wants the status.
+    /// A request of the operator, a joining node, or a client that wants the status.
     Admin {
         /// Token that the answer is to carry.
         token: Token,
@@ -49,12 +49,12 @@ pub enum Input {
     },
     /// Everything in the log batch of this and lower sequences is durable.
     LogDurable {
-        /// Of [`super::LogBatch`].
+        /// Sequence of the [`super::LogBatch`].
         sequence: u64,
     },
     /// A sync of the engine that began after the effects with this number were carried out has finished.
     EngineDurable {
-        /// Of [`super::Effects::sync`].
+        /// Mark of the sync, as in [`super::Effects::sync`].
         mark: u64,
     },
     /// The process is about to stop: leadership goes to copies that are in sync elsewhere.

@@ -31,7 +31,7 @@ const CLIENTS_BATCHES_MAX: usize = 2_048;
 /// Owner of what was handed to the log and is not durable.
 #[derive(Debug)]
 pub(super) struct LogWatch {
-    /// Of the last batch that was handed out.
+    /// Sequence of the last batch that was handed out.
     sequence: u64,
     tick: u64,
     /// Ticks for which a write may wait.

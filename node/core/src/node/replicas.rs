@@ -29,7 +29,7 @@ pub(super) struct Replicas {
     by_shard: BTreeMap<ShardId, Replica>,
     /// What they hold of the store.
     ranges: Ranges,
-    /// Those that have something to collect.
+    /// Shards whose replicas have something to collect.
     dirty: BTreeSet<ShardId>,
     /// The highest version given here, or seen in a copy.
     highest: Version,

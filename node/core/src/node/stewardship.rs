@@ -47,7 +47,7 @@ pub(super) struct Stewardship {
     reports: Reports,
     /// Nodes of whose word on their shards something was not believed: they are asked again, the map may know by then.
     doubted: BTreeSet<NodeId>,
-    /// Of the map on which the last round found nothing to do, now or later.
+    /// Epoch of the map on which the last round found nothing to do, now or later.
     settled: Option<Epoch>,
     certifications: Vec<(Token, Certification)>,
     nonces: u64,

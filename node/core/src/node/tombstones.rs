@@ -24,9 +24,9 @@ pub(super) struct Tombstones {
     forgotten: Forgotten,
     /// Copies that the map wants here and that are entombed: to be built anew.
     lost: Vec<(ShardId, ReplicaId)>,
-    /// Those that no sync of the store has covered yet, each with the mark of the sync that does.
+    /// Tombstones that no sync of the store has covered yet, each with the mark of the sync that does.
     unsynced: Vec<(u64, ShardId, ReplicaId)>,
-    /// Those that the log may note the end of.
+    /// Copies that the log may note the end of.
     ends: Vec<(ShardId, ReplicaId)>,
 }
 

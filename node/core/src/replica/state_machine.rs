@@ -72,7 +72,7 @@ pub(super) enum Step {
 /// What a shard's log is applied to: its records, and the request ids that it remembers.
 #[derive(Debug)]
 pub(super) struct StateMachine {
-    /// As of the last applied entry.
+    /// The replica's state as of the last applied entry.
     state: ReplicaState,
     requests: Requests,
     /// State of the system shard. `None` in every other shard.
@@ -117,7 +117,7 @@ impl StateMachine {
         Self { state, requests, system, sweep, sizes, highest_level, unreadable: None, batch }
     }
 
-    /// As of the last applied entry.
+    /// The replica's state as of the last applied entry.
     pub(super) fn state(&self) -> &ReplicaState {
         &self.state
     }

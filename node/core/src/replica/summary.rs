@@ -26,7 +26,7 @@ pub struct Summary {
     pub raft_applied: u64,
     /// Index of the last entry in the log.
     pub last: u64,
-    /// Of the descriptor as of the last applied entry.
+    /// Generation of the descriptor as of the last applied entry.
     pub generation: Generation,
     /// True while it waits for its snapshot.
     pub is_blank: bool,

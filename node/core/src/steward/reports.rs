@@ -23,7 +23,7 @@ pub struct Reports {
 struct HeardNode {
     at_ms: u64,
     report: NodeReport,
-    /// Of what was told of the shards that it leads. 0 = they are unknown.
+    /// Version of what was told of the shards that the node leads. 0 = they are unknown.
     version: u64,
     led: BTreeSet<ShardId>,
 }

@@ -131,7 +131,7 @@ pub(crate) struct Kubernetes {
     pub(crate) claims: BTreeMap<String, ClaimObject>,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) machines: BTreeMap<String, Machine>,
-    /// By the uid of the pod that each was started for.
+    /// Processes, by the uid of the pod that each was started for.
     pub(crate) processes: BTreeMap<String, Process>,
     pub(crate) lease: Lease,
     /// The disruption budget: of so many pods, and whether one may be evicted. `None` = it was not written yet.

@@ -36,14 +36,14 @@ fn first_format() -> u32 {
 /// What a store has on record of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoreMark {
-    /// Of everything in the store. Absent = 1.
+    /// Format of everything in the store. Absent = 1.
     #[serde(default = "first_format")]
     format: u32,
     /// Drawn when the store was made.
     pub(super) id: String,
     /// The latest start that has used it; 0 = none yet.
     pub(super) start: Incarnation,
-    /// Of the machine's boot in which that was; empty = unknown.
+    /// Id of the machine's boot in which that was; empty = unknown.
     pub(super) boot: String,
     /// True if that start ended in good order, with everything synced.
     pub(super) is_closed: bool,

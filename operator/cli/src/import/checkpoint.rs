@@ -21,7 +21,7 @@ pub(crate) struct Job {
     pub(crate) file: PathBuf,
     /// The templates, and how the file is read.
     pub(crate) templates: Vec<String>,
-    /// Of each column of a CSV file: whether it becomes a number.
+    /// For each column of a CSV file: true if it becomes a number.
     #[serde(default)]
     pub(crate) numeric: Vec<bool>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Checkpoint {
 struct Saved {
     job: Job,
     rows: u64,
-    /// Of those rows. Absent = it was written by an earlier release.
+    /// Checksum of those rows. Absent = it was written by an earlier release.
     check: Option<u64>,
 }
 

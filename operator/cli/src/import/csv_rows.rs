@@ -13,7 +13,7 @@ use super::types::Numeric;
 pub(crate) struct Header {
     /// The columns' names, each there once.
     pub(crate) names: StringRecord,
-    /// Of each column: true if its cells become numbers.
+    /// For each column: true if its cells become numbers.
     pub(crate) numeric: Numeric,
 }
 

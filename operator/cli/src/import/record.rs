@@ -26,7 +26,7 @@ pub(crate) enum Form {
         /// Sort part. `None` = there is none.
         sort: Option<Template>,
     },
-    /// As `skerry export` wrote it.
+    /// The key is in the row, as `skerry export` wrote it.
     Exported,
 }
 

@@ -19,7 +19,7 @@ use super::types::{Judge, Numeric, Types, TypesError};
 /// One row of a file, with named cells.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Row {
-    /// Of a CSV file; columns in the file's order.
+    /// A row of a CSV file; its columns are in the file's order.
     Csv { header: Arc<Header>, record: StringRecord },
     /// An object of a JSON file.
     Json(Object),

@@ -34,7 +34,7 @@ pub(crate) enum TypesError {
     Column { name: String, columns: String },
 }
 
-/// Of each column: true if its cells are numbers.
+/// For each column: true if its cells are numbers.
 pub(crate) type Numeric = Arc<[bool]>;
 
 impl Types {

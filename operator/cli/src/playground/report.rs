@@ -28,7 +28,7 @@ pub(crate) struct Report {
     pub(crate) phase: Phase,
     /// The state in a sentence.
     pub(crate) message: String,
-    /// As the resource on Kubernetes has it.
+    /// The status, as the resource on Kubernetes has it.
     pub(crate) status: DistributedDatabaseStatus,
     /// One line for each node.
     pub(crate) nodes: Vec<NodeLine>,

@@ -21,7 +21,7 @@ pub(crate) struct Summary {
     pub(crate) found: Found,
     /// Number of imported rows, in both tables together.
     pub(crate) rows: u64,
-    /// Of these, those that were there with their value at the end.
+    /// Number of the imported rows that were there with their value at the end.
     pub(crate) rows_back: u64,
 }
 

@@ -71,7 +71,7 @@ pub enum Action {
         uid: String,
         /// Node whose data is on the volume. `None` = no node of the slot is known.
         node: Option<NodeId>,
-        /// Of the map under which the node was removed.
+        /// Epoch of the map under which the node was removed. `None` = the steward was not heard.
         epoch: Option<Epoch>,
     },
     /// See to it that a volume outlives its claim.

@@ -34,11 +34,11 @@ pub struct Set {
     pub zone: String,
     /// Pods that it is to have.
     pub replicas: u32,
-    /// Of the pods that it makes now. `None` = its controller has not seen the newest template yet.
+    /// Revision of the pods that it makes now. `None` = its controller has not seen the newest template yet.
     pub revision: Option<String>,
     /// What its template was made from.
     pub digest: Option<String>,
-    /// As it is, whoever has changed it since. Null = nobody looked.
+    /// Spec of the StatefulSet as it is, whoever has changed it since. Null = nobody looked.
     pub spec: Value,
     /// What its claims ask for. It cannot be changed.
     pub claims: ClaimTemplate,
@@ -55,15 +55,15 @@ pub struct Pod {
     pub ready: bool,
     /// True if the pod is being deleted.
     pub leaving: bool,
-    /// Of the template that it was made from.
+    /// Revision of the template that the pod was made from.
     pub revision: Option<String>,
-    /// Since when it has not been ready.
+    /// For how long the pod has not been ready.
     pub down: Duration,
     /// Why it does not run, as the scheduler or its host says. `None` = it does, or nobody has said why not.
     pub held_up: Option<String>,
     /// Whether it runs, as they say.
     pub running: Running,
-    /// Where it is to run. `None` = nowhere yet.
+    /// Name of the host that the pod is to run on. `None` = nowhere yet.
     pub host: Option<String>,
 }
 

@@ -5,10 +5,10 @@ use crate::plan::Seat;
 
 /// Port on which nodes serve clients.
 pub(super) const GRPC_PORT: u16 = 7400;
-/// Where nodes show metrics, and whether they live.
+/// Port on which nodes show metrics, and whether they live.
 pub(super) const HTTP_PORT: u16 = 7401;
 
-/// Where nodes speak with each other.
+/// Port on which nodes speak with each other.
 pub(super) const PEER_PORT: u16 = 7402;
 /// Port on which nodes take orders from the operator and administrators.
 pub(super) const ADMIN_PORT: u16 = 7403;
@@ -48,7 +48,7 @@ impl Names {
         format!("data-{slot}")
     }
 
-    /// Where a slot's node is reached, wherever its pod runs.
+    /// Address of a slot's node, wherever its pod runs.
     pub fn address(&self, slot: &str) -> String {
         format!("{slot}.{}.{}.svc:{GRPC_PORT}", self.nodes_service(), self.namespace)
     }

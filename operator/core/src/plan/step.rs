@@ -73,9 +73,9 @@ impl Step {
 /// What is written down in the status before anything is done on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// Which nodes are to leave the database.
+    /// The nodes that are to leave the database.
     Victims(Vec<Victim>),
-    /// Which tables are to go, and since when.
+    /// The tables that are to be dropped, and since when.
     Removals(Vec<PendingRemoval>),
     /// The database was founded: no node may found it a second time.
     Founded,

@@ -30,7 +30,7 @@ pub(super) struct Memory {
 pub(in crate::node) enum Room {
     /// There is room for all entries.
     All,
-    /// Those alone that the copy has.
+    /// There is room for those entries alone that the copy has already.
     Known,
     /// None: the message is not to be taken.
     Nothing,
@@ -51,7 +51,7 @@ impl Memory {
         *self = Self { held, copies, taken: 0 };
     }
 
-    /// As of the last tick, less what logs have forgotten since.
+    /// Memory as of the last tick, less what logs have forgotten since.
     pub(super) fn held(&self) -> Held {
         self.held
     }

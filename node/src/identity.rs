@@ -28,7 +28,7 @@ pub struct Volume {
     _lock: File,
 }
 
-/// Of which database and node a volume is.
+/// The database and node that a volume belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Id of the database.
@@ -189,7 +189,7 @@ impl Volume {
         self.content().volume.clone()
     }
 
-    /// Whose it is. `None` = nobody's yet.
+    /// Database and node that the volume belongs to. `None` = none yet.
     pub fn owner(&self) -> Option<Owner> {
         self.content().owner.clone()
     }

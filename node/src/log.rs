@@ -102,7 +102,7 @@ pub struct Damage {
     pub segment: u64,
     /// Where the damage begins in the segment, in bytes.
     pub offset: u64,
-    /// Whose record it was. `None` = unknown: every replica that cannot be proven whole is lost.
+    /// Shard of the damaged record. `None` = unknown: every replica that cannot be proven whole is lost.
     pub shard: Option<ShardId>,
 }
 

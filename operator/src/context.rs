@@ -1,4 +1,4 @@
-//! What every reconciliation shares.
+//! The clients, settings and metrics that all reconciliations share.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::node_admin::NodeAdmin;
 
-/// What all reconciliations share.
+/// The clients, settings and metrics that all reconciliations share.
 #[derive(Clone)]
 pub struct Context {
     /// Client of the Kubernetes API.

@@ -150,7 +150,7 @@ impl Descriptor {
 pub struct ShardRecord {
     /// The shard's descriptor as last recorded.
     pub descriptor: Descriptor,
-    /// Where the operator wants its replicas: distinct nodes.
+    /// The nodes on which the operator wants its replicas, all distinct.
     pub target: Vec<NodeId>,
     /// The copies that the shard's leader is to bring about, chosen by the steward from the target. Equal to the
     /// members when nothing moves.

@@ -173,7 +173,7 @@ pub struct SnapshotOffer {
     pub request_floor: Version,
     /// Estimate of all bytes to come, for progress.
     pub bytes: u64,
-    /// Whose rules the shard's copies follow at that index.
+    /// Format level whose rules the shard's copies follow at that index.
     pub level: FormatLevel,
 }
 

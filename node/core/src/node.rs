@@ -70,7 +70,7 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// Id of this node in its database.
     pub node: NodeId,
-    /// Which start; counted up and made durable before the core is built.
+    /// Incarnation of this start; counted up and made durable before the core is built.
     pub incarnation: Incarnation,
     /// `host:port` where the other nodes reach this one.
     pub address: String,
@@ -140,7 +140,7 @@ pub struct ReplicaCounts {
     pub replicas: u64,
     /// Number of replicas that lead their shard.
     pub leaders: u64,
-    /// Those that count few ticks, since their shard has nothing to do.
+    /// Number of replicas that count few ticks, since their shard has nothing to do.
     pub quiescent: u64,
     /// Request ids that all of them remember: each takes about a hundred bytes of memory.
     pub requests: u64,

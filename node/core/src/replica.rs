@@ -103,7 +103,7 @@ impl Replica {
         Ok(replica)
     }
 
-    /// Whose rules the shard's copies follow, as far as this one has applied.
+    /// Format level whose rules the shard's copies follow, as far as this one has applied.
     pub fn level(&self) -> FormatLevel {
         self.state().level
     }

@@ -15,7 +15,7 @@ use skerry_core::replica::state::FIRST;
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     durable: BTreeMap<ShardId, RecoveredLog>,
-    /// With when each was handed in.
+    /// Batches that are not durable yet, each with the time at which it was handed in.
     pending: VecDeque<(u64, LogBatch)>,
     /// The latest copy of each shard whose end was noted.
     destroyed: BTreeMap<ShardId, ReplicaId>,

@@ -1,4 +1,4 @@
-//! Which store, and the mark of it in the store's folder.
+//! The kinds of stores, and the mark in a store's folder that names its kind.
 
 use std::fmt;
 use std::fs;
@@ -51,7 +51,7 @@ impl FromStr for EngineKind {
 }
 
 const MARK_FILE: &str = "skerry-store";
-/// With the version of the folder's layout.
+/// The start of a mark, with the version of the folder's layout.
 const MARK_START: &str = "skerry store 1 ";
 /// Of any version. From the second on, a mark ends with the CRC-32C of all that is before it, in eight hexadecimal digits
 /// after a space: without it a damaged mark of ours would pass for one of a later release.

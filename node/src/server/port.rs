@@ -42,11 +42,11 @@ impl Port {
 /// One value for each of a node's ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports<T> {
-    /// For [`Port::Clients`].
+    /// The value for [`Port::Clients`].
     pub clients: T,
-    /// For [`Port::Peers`].
+    /// The value for [`Port::Peers`].
     pub peers: T,
-    /// For [`Port::Admin`].
+    /// The value for [`Port::Admin`].
     pub admin: T,
 }
 

@@ -1,4 +1,4 @@
-//! What should be there, whatever is.
+//! The slots, tables and settings that a spec asks for, worked out without a look at what there is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -25,9 +25,9 @@ pub(crate) struct Footprint {
     pub(crate) live_bytes: u64,
     /// Memory that the process holds after all writes, in bytes.
     pub(crate) resident_bytes: u64,
-    /// After all writes: store and log.
+    /// Bytes on disk after all writes, of store and log together.
     pub(crate) disk_bytes: u64,
-    /// With a part of the records.
+    /// Time of the start after a crash, with a part of the records.
     pub(crate) start_of_part: Duration,
     /// Time of the start after a crash, with all records.
     pub(crate) start_of_all: Duration,

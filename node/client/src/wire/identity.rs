@@ -1,4 +1,4 @@
-//! Who a node is, and why it makes no database.
+//! A node's identity, and why it refuses to found a database, as messages.
 
 use skerry_core::ids::{ClusterId, Incarnation, NodeId};
 use skerry_proto::v1;

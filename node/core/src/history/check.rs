@@ -1,4 +1,4 @@
-//! The check of one key.
+//! Checks the operations on one key of a history.
 
 use std::collections::BTreeMap;
 

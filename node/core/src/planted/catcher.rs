@@ -1,4 +1,4 @@
-//! By what a planted bug is caught.
+//! Which test catches a planted bug.
 
 /// What shows a bug when it is planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

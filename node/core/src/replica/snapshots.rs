@@ -16,7 +16,7 @@ pub(crate) enum Offered {
     Answer(NodeId, PeerMessage),
     /// Pieces of an earlier transfer lie in the store and must go first.
     MustWipe,
-    /// Not now; the sender will ask again.
+    /// The offer is not taken now; the sender will ask again.
     Ignored,
 }
 

@@ -37,7 +37,7 @@ pub struct ReplicaState {
     /// True from a snapshot's end until an entry after it is applied. If the log does not begin at `applied` by then, the
     /// log is from before the snapshot, which stands for all of it.
     pub from_snapshot: bool,
-    /// Whose rules the shard's copies follow, since an entry of their log said so. Never lowered.
+    /// Format level whose rules the shard's copies follow, since an entry of their log said so. Never lowered.
     #[serde(skip)]
     pub level: FormatLevel,
 }

@@ -36,7 +36,7 @@ pub struct Summary {
     pub last_version: Version,
     /// Requests issued at or before this are refused.
     pub request_floor: Version,
-    /// Whose rules the shard's copies follow, as far as this one has applied.
+    /// Format level whose rules the shard's copies follow, as far as this one has applied.
     pub level: FormatLevel,
 }
 

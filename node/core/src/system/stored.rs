@@ -35,7 +35,7 @@ pub enum LoadError {
     /// The table has no head record.
     #[error("the system table has no head record")]
     NoHead,
-    /// Not a key of the system table.
+    /// A key is none that the system table has.
     #[error("the system table has an unknown key {0:?}")]
     Key(Vec<u8>),
     /// Written by another version of this program.

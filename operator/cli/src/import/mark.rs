@@ -1,4 +1,4 @@
-//! Up to where all rows of an import are done.
+//! The mark up to which all rows of an import are done.
 
 use std::collections::VecDeque;
 

@@ -28,7 +28,7 @@ pub(crate) enum Row {
 /// The format of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowFormat {
-    /// With a header; cells are parted by this.
+    /// CSV with a header, whose cells are parted by `delimiter`.
     Csv { delimiter: u8 },
     /// One object a line, or one array of objects.
     Json,

@@ -26,7 +26,7 @@ pub(crate) struct NodeProcess {
 /// How a node's process is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Launch {
-    /// `skerry-node`.
+    /// Path of the program `skerry-node`.
     pub(crate) program: PathBuf,
     /// Arguments that the program is started with.
     pub(crate) args: Vec<String>,

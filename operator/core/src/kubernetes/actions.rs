@@ -21,7 +21,7 @@ pub enum Action {
     Record(Record),
     /// Tell the node at this address to found the database.
     Found {
-        /// `host:port`.
+        /// Address of the node, `host:port`.
         address: String,
     },
     /// Make a zone's StatefulSet.

@@ -1,4 +1,4 @@
-//! What a plan is made of.
+//! The steps and waits that a plan is made of.
 
 use std::fmt;
 

@@ -16,7 +16,7 @@ use crate::replica::{ENTRY_BYTES, Replica, TransferRoom};
 /// synced.
 const FOLLOWER_BYTES_MAX: usize = 256 << 20;
 
-/// Keeps account of the memory that the replicas' logs take.
+/// Keeps account of the memory that the replicas take for their logs and for running snapshots.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     held: Held,

@@ -13,7 +13,7 @@ pub struct Agenda<W> {
     batches: VecDeque<Batch<W>>,
     /// What of the present batch has failed.
     failures: usize,
-    /// The first failure of the present batch, in words. `None` = nothing has failed.
+    /// The first failure of the round, in words. `None` = nothing has failed.
     failure: Option<String>,
     /// What is told in the end, if nothing failed: a part of the plan was left out.
     left_out: Option<String>,

@@ -39,17 +39,17 @@ const STATUS_WITHIN: Duration = Duration::from_secs(5);
 pub struct Config {
     /// `host:port` of some nodes.
     pub seeds: Vec<String>,
-    /// Tables that it uses.
+    /// Names of the tables that the check reads and writes.
     pub tables: Vec<String>,
-    /// How many write.
+    /// Number of clients that write.
     pub writers: usize,
-    /// How many read.
+    /// Number of clients that read.
     pub readers: usize,
     /// Between two operations of one of them.
     pub pace: Duration,
     /// Of one operation with all its retries.
     pub deadline: Duration,
-    /// Where scenarios reach it.
+    /// Address on which the check serves its HTTP pages.
     pub http: SocketAddr,
 }
 
@@ -60,21 +60,21 @@ pub struct Report {
     pub is_final: bool,
     /// Keys that gave no answer to the last read.
     pub unread: usize,
-    /// The whole run.
+    /// Measurements of the whole run.
     #[serde(flatten)]
     pub total: Summary,
-    /// What was found wrong.
+    /// Violations that were found.
     #[serde(flatten)]
     pub found: Found,
-    /// The phase under way.
+    /// Measurements of the present phase so far.
     pub now: Summary,
-    /// Phases that ended.
+    /// Measurements of the phases that have ended.
     pub phases: Vec<Summary>,
     /// The database's nodes. Empty = it could not be asked.
     pub nodes: Vec<NodeNow>,
 }
 
-/// A check that runs.
+/// A check that is under way.
 #[derive(Debug)]
 pub(crate) struct Check {
     workload: Arc<Workload>,
@@ -139,7 +139,7 @@ impl Check {
         ended
     }
 
-    /// All that is known now.
+    /// All that the check knows now.
     pub(crate) async fn so_far(&self) -> Report {
         let status = status(&self.workload.client).await;
         let unread = *self.unread.lock().await;
@@ -161,7 +161,7 @@ impl Check {
         self.import.so_far()
     }
 
-    /// How the import stands.
+    /// How far the import is.
     pub(crate) fn imported(&self) -> Imported {
         self.import.so_far()
     }

@@ -40,7 +40,7 @@ use kubectl::Kubectl;
 use lock::Lock;
 use state::State;
 
-/// How large a lab is.
+/// Number of hosts and zones of a lab.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     /// Hosts for the database, beside one for the tests' own pods.
@@ -167,7 +167,7 @@ impl Lab {
         network::cut(&self.find(host)?.name, way)
     }
 
-    /// Ends a cut.
+    /// Ends the cut of a host's network.
     pub fn heal(&self, host: &str) -> Result<()> {
         network::heal(&self.find(host)?.name)
     }
@@ -177,7 +177,7 @@ impl Lab {
         disk::fill(&self.find(host)?.name)
     }
 
-    /// Gives the room back.
+    /// Frees what [`Self::fill_disk`] has taken of a host's disk.
     pub fn free_disk(&self, host: &str) -> Result<()> {
         disk::free(&self.find(host)?.name)
     }

@@ -51,15 +51,15 @@ pub use report::{Outcome, markdown, table};
 pub use retag::retag;
 pub use stage::{Setup, Stage};
 
-/// Where the operator is installed.
+/// Namespace that the operator is installed in.
 pub const OPERATOR_NAMESPACE: &str = "skerry-system";
 
 /// One end-to-end test: what it is called, what it shows, and the code that does it.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
-    /// What it is called.
+    /// Name of the scenario.
     pub name: &'static str,
-    /// What it shows.
+    /// What the scenario shows, as a claim.
     pub claim: &'static str,
     /// Runs the scenario. An error = it failed.
     pub run: fn(&mut Stage<'_>) -> Result<()>,

@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Founding calls that wait at most: one asker repeats its call, a second one is a mistake.
 const CALLS_MAX: usize = 4;
-/// Of a database, the node that made it.
+/// Id of the node that founds a database.
 pub const FOUNDER: NodeId = NodeId(1);
 
-/// What this node is.
+/// Whether this node belongs to a database yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Its volume is not opened yet.
@@ -28,13 +28,13 @@ pub enum Standing {
     },
     /// It was removed from its database.
     Removed {
-        /// The id that it had.
+        /// Id that the node had in the database.
         node: NodeId,
     },
 }
 
 impl Standing {
-    /// The node's id.
+    /// Id of the node in its database. `None` = it has none yet.
     pub fn node(&self) -> Option<NodeId> {
         match self {
             Self::Member { node, .. } | Self::Removed { node } => Some(*node),
@@ -42,7 +42,7 @@ impl Standing {
         }
     }
 
-    /// This start of it.
+    /// Incarnation of this start. `None` = not counted yet, or the node is no member.
     pub fn incarnation(&self) -> Option<Incarnation> {
         match self {
             Self::Member { incarnation, .. } => *incarnation,
@@ -54,7 +54,7 @@ impl Standing {
 /// A founding call: answered with `Ok` once the database is durable.
 pub type Call = oneshot::Sender<Result<(), FoundingRefusal>>;
 
-/// The callers' end.
+/// The end of the callers, who found the database or ask what the node is.
 #[derive(Debug)]
 pub struct Founding {
     cluster: ClusterId,
@@ -69,7 +69,7 @@ pub fn founding(cluster: ClusterId) -> (Arc<Founding>, mpsc::Receiver<Call>) {
 }
 
 impl Founding {
-    /// The node has become this.
+    /// Notes that the node has this standing from now on.
     pub fn becomes(&self, standing: Standing) {
         self.standing.send_replace(standing);
     }
@@ -92,7 +92,7 @@ impl Founding {
         let _removed = standing.wait_for(|standing| matches!(standing, Standing::Removed { .. })).await;
     }
 
-    /// What the node is.
+    /// Whether the node belongs to a database now.
     pub fn standing(&self) -> Standing {
         *self.standing.borrow()
     }

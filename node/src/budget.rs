@@ -20,16 +20,16 @@ pub const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// empty does, so that no healthy peer is held up by a slow one.
 pub(crate) const PEERS_PART: usize = 8;
 
-/// What takes memory.
+/// What memory is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Requests of clients that are not answered yet.
     Requests,
     /// Answers that their clients have not taken yet.
     Answers,
-    /// Frames from other nodes.
+    /// Frames that came from other nodes.
     Peers,
-    /// Frames to other nodes.
+    /// Frames that wait to be sent to other nodes.
     Outgoing,
     /// Entries of the log, for copies that lag. Measured by the core.
     Log,
@@ -76,7 +76,7 @@ impl Budget {
         Arc::new(Self { limit, used: AtomicUsize::new(0), kinds: Default::default() })
     }
 
-    /// Its bytes in all.
+    /// Bytes of the whole budget.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -91,7 +91,7 @@ impl Budget {
         self.kinds[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Bytes that are free.
+    /// Bytes that are not in use.
     pub fn room(&self) -> usize {
         self.limit.saturating_sub(self.used())
     }

@@ -12,7 +12,7 @@ use crate::disk;
 
 const FILE: &str = "store.damaged";
 
-/// The note of one volume.
+/// The file on a volume that notes that its store is damaged.
 #[derive(Debug, Clone)]
 pub struct DamageNote {
     path: PathBuf,

@@ -16,7 +16,7 @@ const PROBE: &str = "space.probe";
 const PROBE_BYTES: usize = 1 << 20;
 /// With fewer names left for new files a store or log may not open either.
 const FILES_MIN: u64 = 32;
-/// With fewer, puts are refused.
+/// With fewer names left for new files than this, puts are refused.
 const FILES_RESERVE: u64 = 256;
 
 /// Makes a file's content durable. A seam: tests count the calls and make them fail.
@@ -127,10 +127,10 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// What [`DiskGuard::check`] found.
+/// The state of a disk, as [`DiskGuard::check`] has found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskState {
-    /// True: puts must be refused.
+    /// True if the disk is nearly full: puts must be refused.
     pub full: bool,
     /// Bytes that the folder takes on disk.
     pub bytes: u64,

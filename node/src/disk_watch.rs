@@ -21,21 +21,21 @@ pub struct DiskWatch {
     _end: SyncSender<()>,
 }
 
-/// What is looked at.
+/// The folders that the disk watch measures.
 #[derive(Debug)]
 pub struct Watched {
     /// Decides from what is free on the disk whether it counts as nearly full.
     pub guard: DiskGuard,
-    /// Everything that the node keeps.
+    /// Folder of the volume, which has everything that the node keeps.
     pub volume: PathBuf,
-    /// The log's part of it.
+    /// Folder of the log, within the volume.
     pub log: PathBuf,
     /// Damaged parts that were put aside at a start.
     pub aside: Vec<PathBuf>,
 }
 
 impl DiskWatch {
-    /// Starts the thread.
+    /// Starts the thread that looks at the disk.
     pub fn start(watched: Watched, inbox: Arc<Inbox>, metrics: Metrics) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (end, ended) = sync_channel(0);
         let thread = std::thread::Builder::new().name("disk-watch".to_owned());

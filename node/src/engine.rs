@@ -30,7 +30,7 @@ pub const CACHE_BYTES_MAX: u64 = 1 << 43;
 /// Why a store could not be opened. Only [`OpenError::Damaged`] says that it never will be.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder cannot be used.
+    /// The store's folder cannot be used.
     #[error("failed to open the store in {}", folder.display())]
     Folder {
         /// Folder of the store.
@@ -44,7 +44,7 @@ pub enum OpenError {
     OtherKind {
         /// Folder of the store.
         folder: PathBuf,
-        /// In the folder.
+        /// Kind of the store that the folder holds.
         found: EngineKind,
         /// Kind of store that the configuration asks for.
         wanted: EngineKind,
@@ -57,7 +57,7 @@ pub enum OpenError {
     Mark {
         /// Folder of the store.
         folder: PathBuf,
-        /// What was found.
+        /// The mark as it was read.
         mark: String,
     },
     /// The store cannot be opened, for a reason that is not in its data: it may be whole.
@@ -67,7 +67,7 @@ pub enum OpenError {
         folder: PathBuf,
         /// Kind of the store.
         kind: EngineKind,
-        /// What it said.
+        /// The engine's own error message.
         message: String,
     },
     /// The store's data is damaged: its replicas are lost and must be built anew from their peers.
@@ -77,14 +77,14 @@ pub enum OpenError {
         folder: PathBuf,
         /// Kind of the store.
         kind: EngineKind,
-        /// What it said.
+        /// The engine's own error message.
         message: String,
     },
 }
 
 /// What an engine says of its store when it does not open.
 pub(crate) struct Failed {
-    /// In its own words.
+    /// The engine's own error message.
     pub(crate) message: String,
     pub(crate) cause: Cause,
 }

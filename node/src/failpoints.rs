@@ -50,7 +50,7 @@ mod files {
             folder.as_ref().is_some_and(|folder| folder.join(self.file()).try_exists().unwrap_or(false))
         }
 
-        /// Panics while the fault lasts.
+        /// Panics if the fault is set.
         pub fn panic(self) {
             assert!(!self.is_set(), "failpoint {}", self.file());
         }

@@ -9,7 +9,7 @@ use tonic_health::server::HealthReporter;
 use crate::inbox::Inbox;
 use crate::vitals::Vitals;
 
-/// Between two looks.
+/// Time between two looks at whether the node is ready, which gRPC's health service tells.
 const PERIOD: Duration = Duration::from_millis(200);
 /// Empty = the node as a whole.
 const SERVICES: [&str; 4] = ["", "skerry.v1.KvService", "skerry.v1.MapService", "skerry.v1.AdminService"];

@@ -14,18 +14,18 @@ use crate::inbox::Inbox;
 use crate::server::Incoming;
 use crate::vitals::Vitals;
 
-/// What the pages show.
+/// What the node's HTTP pages are made from.
 #[derive(Debug, Clone)]
 pub struct Pages {
-    /// Of `/metrics`.
+    /// The metrics that `/metrics` shows.
     pub registry: Arc<Registry>,
-    /// Of the probes.
+    /// State of the node's parts, for the probes.
     pub vitals: Arc<Vitals>,
-    /// To ask the worker.
+    /// The way to ask the worker.
     pub inbox: Arc<Inbox>,
 }
 
-/// Serves until told to stop.
+/// Serves the pages until `stop` is cancelled.
 pub async fn serve(listener: Incoming, pages: Pages, stop: CancellationToken) -> std::io::Result<()> {
     pages::serve(listener, router(pages), stop).await
 }

@@ -28,7 +28,7 @@ pub struct Volume {
     _lock: File,
 }
 
-/// Of which database and node a volume is.
+/// The database and node that a volume belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Id of the database.
@@ -64,7 +64,7 @@ pub enum VolumeError {
     /// The file system failed.
     #[error("failed to {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// What was tried, in words.
         action: &'static str,
         /// File or folder that it was tried on.
         path: PathBuf,
@@ -72,7 +72,7 @@ pub enum VolumeError {
         #[source]
         source: io::Error,
     },
-    /// Another process has it.
+    /// Another process has the volume open.
     #[error("the volume in {} is in use by another process", folder.display())]
     InUse {
         /// Folder of the volume.
@@ -81,7 +81,7 @@ pub enum VolumeError {
     /// It is of a later version of this program.
     #[error(transparent)]
     Newer(#[from] Newer),
-    /// The file is damaged.
+    /// The file of the identity is damaged.
     #[error("{} is not an identity that this program knows: {why}", path.display())]
     Unreadable {
         /// File that holds the identity.
@@ -89,12 +89,12 @@ pub enum VolumeError {
         /// Why it cannot be read, in words.
         why: String,
     },
-    /// Data of nobody.
+    /// The volume has data but no identity: whose data it is is unknown.
     #[error("the volume in {} has {found} but no identity: it is damaged, or not a volume", folder.display())]
     Orphan {
         /// Folder of the volume.
         folder: PathBuf,
-        /// What is there.
+        /// The data that was found, in words.
         found: String,
     },
     /// What this node has promised is gone.
@@ -146,9 +146,9 @@ pub enum VolumeError {
     Foreign {
         /// Folder of the volume.
         folder: PathBuf,
-        /// Whose it is.
+        /// Database that the volume belongs to.
         owner: ClusterId,
-        /// Whose it should be.
+        /// Database that the node was started for.
         wanted: ClusterId,
     },
 }
@@ -184,12 +184,12 @@ impl Volume {
         Ok(Self { path, content: Mutex::new(content), _lock: lock })
     }
 
-    /// Drawn once for the volume.
+    /// Id of the volume, drawn once at random.
     pub fn id(&self) -> String {
         self.content().volume.clone()
     }
 
-    /// Whose it is. `None` = nobody's yet.
+    /// Database and node that the volume belongs to. `None` = none yet.
     pub fn owner(&self) -> Option<Owner> {
         self.content().owner.clone()
     }

@@ -42,27 +42,27 @@ const PROBE_WAIT: Duration = Duration::from_millis(500);
 /// What the worker takes from the queue.
 #[derive(Debug)]
 pub enum Work {
-    /// Of one client, in its order, and the memory that they take.
+    /// Requests of one client, in its order, and the memory that they take.
     Requests(Vec<Request>, Permit),
-    /// Of another node.
+    /// Messages of another node.
     Peer {
         /// Node that sent the messages.
         from: NodeId,
         /// Incarnation of the node that sent them.
         incarnation: Incarnation,
-        /// In its order.
+        /// The messages, in the order in which the node sent them.
         messages: Vec<PeerMessage>,
-        /// The memory that they take.
+        /// The memory that the messages take.
         permit: Permit,
     },
-    /// Look at the signals.
+    /// Nothing but a hint that a signal was set beside the queue.
     Wake,
 }
 
 /// What a client wants, and where the answer goes.
 #[derive(Debug)]
 pub struct Request {
-    /// What is wanted.
+    /// What the client wants.
     pub ask: Ask,
     /// Where the answer goes.
     pub reply: Reply,
@@ -71,16 +71,16 @@ pub struct Request {
 /// What a client, the operator or a joining node wants; keys are encoded.
 #[derive(Debug)]
 pub enum Ask {
-    /// To change records.
+    /// To write records of a table.
     Write {
-        /// Of this table.
+        /// Table that is written.
         table: TableId,
         /// Mutations to make, and the conditions under which they are made.
         command: Command,
     },
-    /// To see records.
+    /// To read records of a table.
     Read {
-        /// Of this table.
+        /// Table that is read.
         table: TableId,
         /// What to read: one key, or a page of a range.
         read: Read,
@@ -89,7 +89,7 @@ pub enum Ask {
     },
     /// To change or see the database itself.
     Admin {
-        /// The order, or the question.
+        /// The order or the question.
         request: AdminRequest,
         /// How long it was on the wire.
         bytes: usize,
@@ -120,19 +120,19 @@ impl Ask {
     }
 }
 
-/// Where an answer goes.
+/// Where the answer to a request goes.
 #[derive(Debug)]
 pub enum Reply {
-    /// To one waiting call, with the memory that the answer takes.
+    /// The answer goes to one waiting call, with the memory that it takes.
     Once(oneshot::Sender<(Answer, Permit)>),
-    /// To a stream, under the client's own number.
+    /// The answer goes to a stream, under the client's own number of the request.
     Session(Arc<Session>, u64),
 }
 
 /// Why a request was not taken in. Nothing happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Too much in hand.
+    /// The node has too many requests that are not answered yet.
     #[error("this node has {requests} requests in hand, its most")]
     Overloaded {
         /// Number of requests that the node has taken in and not answered yet.
@@ -141,9 +141,9 @@ pub enum Refused {
     /// The node's memory for what is in hand is used up.
     #[error("this node has {used} of {limit} bytes of memory for requests and answers in use, come back after a pause")]
     NoMemory {
-        /// Bytes in use.
+        /// Bytes of the budget that are in use.
         used: usize,
-        /// Bytes in all.
+        /// Bytes of the whole budget.
         limit: usize,
     },
     /// The node is shutting down or poisoned.
@@ -151,7 +151,7 @@ pub enum Refused {
     Closed,
 }
 
-/// The senders' end.
+/// The senders' end of the worker's queue.
 #[derive(Debug)]
 pub struct Inbox {
     queue: SyncSender<Work>,
@@ -191,7 +191,7 @@ pub fn inbox_within(budget: Arc<Budget>) -> (Inbox, Receiver<Work>) {
 }
 
 impl Inbox {
-    /// What lies beside the queue.
+    /// The signals that the worker gets beside the queue.
     pub fn signals(&self) -> &Arc<Signals> {
         &self.signals
     }
@@ -298,7 +298,7 @@ impl Inbox {
         self.wake();
     }
 
-    /// How the disk stands.
+    /// Tells the worker whether the disk is nearly full, and the bytes that store and log take.
     pub fn disk(&self, full: bool, bytes: u64) {
         self.signals.disk_bytes.store(bytes, Ordering::Release);
         self.signals.disk_full.store(full, Ordering::Release);
@@ -339,7 +339,7 @@ impl Inbox {
 }
 
 impl Signals {
-    /// Requests in hand.
+    /// Number of requests that are taken in and not answered yet.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Acquire)
     }
@@ -383,7 +383,7 @@ impl Signals {
     }
 }
 
-/// The signals at one look.
+/// The values of all signals at one moment.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) log_durable: Option<u64>,

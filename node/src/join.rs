@@ -32,9 +32,9 @@ pub enum OriginError {
     /// The seed belongs to another database, or refuses this volume.
     #[error("{seed} refuses this node: {why}")]
     Refused {
-        /// Who said so.
+        /// `host:port` of the seed that refused.
         seed: String,
-        /// What it said.
+        /// The seed's reason, in words.
         why: String,
     },
     /// The database was made on this volume, and on another too. Nobody has ever joined it here.
@@ -42,15 +42,15 @@ pub enum OriginError {
         "the database was made on this volume, where nobody has joined it yet; but {seed} is node {node} of one that was made elsewhere. Start this node with an empty volume, and it joins that one"
     )]
     MadeElsewhere {
-        /// Who says so.
+        /// `host:port` of the seed that says so.
         seed: String,
-        /// Its id there.
+        /// Id of the seed's node in that other database.
         node: NodeId,
     },
     /// The volume is of a node that was removed.
     #[error("node {node} was removed from the database")]
     Removed {
-        /// The id that it had.
+        /// Id that the node had in the database.
         node: NodeId,
     },
 }
@@ -64,7 +64,7 @@ pub struct Asker<'a> {
     pub cluster: &'a ClusterId,
     /// What the asker says of itself.
     pub node: &'a NewNode,
-    /// What is demanded of it.
+    /// The secrets to show to the seeds.
     pub keyring: &'a Keyring,
 }
 
@@ -73,11 +73,11 @@ pub struct Asker<'a> {
 pub struct Joined {
     /// Id that the node was given.
     pub node: NodeId,
-    /// The nodes of the database.
+    /// The nodes of the database at that time.
     pub nodes: Vec<NodeRecord>,
 }
 
-/// Where an identity comes from.
+/// How a node without an identity comes to one.
 #[derive(Debug)]
 pub enum Gained {
     /// A seed took the node in.
@@ -91,7 +91,7 @@ enum Round {
     Joined(Joined),
     /// Nobody that could be asked is in the database.
     Nobody,
-    /// The database is there.
+    /// A seed says that the database exists.
     There {
         seed: String,
     },
@@ -156,7 +156,7 @@ pub async fn refuse_second(seeds: &[String], cluster: &ClusterId) -> Result<(), 
     Ok(())
 }
 
-/// Asking, again and again.
+/// Asks the seeds, round after round, with growing pauses.
 struct Rounds<'a> {
     asker: Asker<'a>,
     backoff: Duration,

@@ -23,7 +23,7 @@ const REPLACED_MAX: usize = 8;
 /// All secrets, each with its line's end.
 const FILE_BYTES_MAX: usize = SECRETS_MAX * (SECRET_BYTES_MAX + 2);
 
-/// The secrets, now.
+/// The secrets that count at present, from a file that may change.
 #[derive(Debug)]
 pub struct Keyring {
     file: Option<PathBuf>,
@@ -46,7 +46,7 @@ impl Held {
 /// Why a file of secrets cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("failed to read the secrets in {file}")]
     Io {
         /// File of secrets that was named.
@@ -73,7 +73,7 @@ impl Keyring {
         Ok(Self { file, held: RwLock::new(Held { secrets, replaced: Vec::new() }) })
     }
 
-    /// True if something is demanded.
+    /// True if a secret is demanded.
     pub fn is_closed(&self) -> bool {
         self.file.is_some()
     }

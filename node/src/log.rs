@@ -46,22 +46,22 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 /// worker has rounds in the two seconds after which it takes the disk for stalled: it must not wait before.
 const QUEUE_MESSAGES_MAX: usize = 4_096;
 
-/// What a log needs.
+/// The settings of a log.
 #[derive(Clone)]
 pub struct LogConfig {
-    /// Its own folder.
+    /// Folder of the log, which has nothing else in it.
     pub folder: PathBuf,
     /// Size of a segment. Three or more of them are on disk at any time.
     pub segment_bytes: u64,
     /// Makes a file's content durable.
     pub sync: SyncFile,
-    /// Of the log that must be here: a segment of another log is damage. `None` = whichever is here.
+    /// Salt of the log that must be here: a segment of another log is damage. `None` = whichever is here.
     pub salt: Option<u64>,
     /// Told of each new segment while the log runs, before the segment takes a record. Durable when it returns.
     pub note: NoteMark,
 }
 
-/// Takes the log's newest segment.
+/// Called with each new segment's mark, to note it durably.
 pub type NoteMark = Arc<dyn Fn(LogMark) -> io::Result<()> + Send + Sync>;
 
 impl LogConfig {
@@ -82,7 +82,7 @@ impl LogConfig {
 pub enum Completion {
     /// Everything in this batch and those before it is durable.
     Durable {
-        /// Of [`LogBatch`].
+        /// Sequence of the [`LogBatch`].
         sequence: u64,
     },
     /// The log is poisoned. Said once; nothing that was not durable by now ever will be.
@@ -98,20 +98,20 @@ pub type Complete = Box<dyn Fn(Completion) + Send>;
 /// Bytes that were durable once and cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Damage {
-    /// Number of the segment.
+    /// Number of the damaged segment.
     pub segment: u64,
-    /// Where in it.
+    /// Where the damage begins in the segment, in bytes.
     pub offset: u64,
-    /// Whose record it was. `None` = unknown: every replica that cannot be proven whole is lost.
+    /// Shard of the damaged record. `None` = unknown: every replica that cannot be proven whole is lost.
     pub shard: Option<ShardId>,
 }
 
-/// A log, open.
+/// An open log, and what was found in it.
 #[derive(Debug)]
 pub struct Opened {
-    /// To append to it.
+    /// The handle by which the log is appended to.
     pub handle: LogHandle,
-    /// What it held.
+    /// What the log held of each shard when it was opened.
     pub recovered: Recovered,
     /// What was found broken. Empty = the log is whole, and a replica without a log never had one.
     pub damage: Vec<Damage>,
@@ -126,7 +126,7 @@ pub enum LogError {
     /// The file system failed.
     #[error("failed to {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// What was tried, in words.
         action: &'static str,
         /// File or folder that it was tried on.
         path: PathBuf,
@@ -137,7 +137,7 @@ pub enum LogError {
     /// Written by a later version of this program.
     #[error(transparent)]
     Newer(#[from] Newer),
-    /// The configuration makes no sense.
+    /// The configured size of a segment is not possible.
     #[error("segments of {0} bytes: it must be {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}")]
     SegmentBytes(u64),
     /// A write makes no sense after those before it.
@@ -154,18 +154,18 @@ pub enum LogError {
     /// What comes together in one batch is larger than a segment can be.
     #[error("batches of {bytes} bytes fit no segment")]
     TooLarge {
-        /// At least so many.
+        /// Length of the batch, in bytes, at least.
         bytes: u64,
     },
     /// A record that was whole when the log was opened no longer is.
     #[error("segment {segment} is damaged at {offset}")]
     Damaged {
-        /// Number of the segment.
+        /// Number of the damaged segment.
         segment: u64,
-        /// Where in it.
+        /// Where the record lies in the segment, in bytes.
         offset: u64,
     },
-    /// An earlier failure.
+    /// The log has failed before, by this error, and takes nothing more.
     #[error("the log is poisoned")]
     Poisoned(#[source] Arc<LogError>),
     /// The log's thread ended without saying why.

@@ -16,7 +16,7 @@ use skerry_core::node::{AdminRefusal, Answer, Refusal};
 use crate::budget::{Budget, Kind};
 use crate::inbox::Ask;
 
-/// Kinds of requests.
+/// Kinds of requests that are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Operation {
@@ -182,7 +182,7 @@ impl Metrics {
         }
     }
 
-    /// One request was answered.
+    /// Counts an answered request, and how long it took.
     pub fn answered(&self, operation: Operation, answer: &Answer, seconds: f64) {
         let operation = &self.operations[operation as usize];
         operation.seconds.observe(seconds);

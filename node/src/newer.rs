@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} was written by a newer version of this program ({what}): run that version, nothing was changed", path.display())]
 pub struct Newer {
-    /// What it was found in.
+    /// File or folder that a later release wrote.
     pub path: PathBuf,
-    /// What is not known here.
+    /// What this release does not know, in words.
     pub what: String,
 }
 
 impl Newer {
-    /// In this file or folder.
+    /// A later release wrote this file or folder.
     pub(crate) fn found(path: &Path, what: impl ToString) -> Self {
         Self { path: path.to_owned(), what: what.to_string() }
     }
 
-    /// A format with a number.
+    /// The file or folder has a format with a higher number than is known here.
     pub(crate) fn format(path: &Path, found: impl std::fmt::Display, known: impl std::fmt::Display) -> Self {
         Self::found(path, format_args!("its format is {found}, up to {known} is known here"))
     }

@@ -22,7 +22,7 @@ use tracing::{Span, error};
 
 use crate::inbox::Inbox;
 
-/// Of the threads that run async tasks.
+/// Name of the threads that run async tasks.
 pub const ASYNC_THREAD: &str = "async";
 /// The exit code of a node that a panic has ended: `EX_SOFTWARE` of sysexits.h. A node that fails in any other way exits
 /// with 1.
@@ -46,7 +46,7 @@ thread_local! {
 #[derive(Clone)]
 struct LastWords {
     say: Rc<dyn Fn(&str)>,
-    /// What the first panic said.
+    /// Message of the thread's first panic.
     first: Option<String>,
 }
 

@@ -36,11 +36,11 @@ const QUEUE_BYTES_MAX: usize = 32 << 20;
 /// Names the process that messages to other nodes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sender {
-    /// Of this database.
+    /// Id of the database that the messages are of.
     pub cluster: ClusterId,
     /// Id of this node.
     pub node: NodeId,
-    /// This start of it.
+    /// Incarnation of this node's present start.
     pub incarnation: Incarnation,
 }
 
@@ -65,17 +65,17 @@ pub struct Context {
     pub founding: Arc<Founding>,
     /// Is told if this node joined by what was given up since.
     pub vitals: Arc<Vitals>,
-    /// What the other nodes demand.
+    /// The secrets to show to other nodes.
     pub keyring: Arc<Keyring>,
-    /// To be counted.
+    /// The metrics in which the messages are counted.
     pub metrics: Metrics,
     /// The memory that waiting messages take.
     pub budget: Arc<Budget>,
-    /// Ends every stream.
+    /// Ends every stream when it is cancelled.
     pub stop: CancellationToken,
     /// Keeps count of the streams' tasks.
     pub tasks: TaskTracker,
-    /// Where they run.
+    /// Runtime that the streams' tasks run on.
     pub runtime: Handle,
 }
 

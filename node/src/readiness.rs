@@ -24,7 +24,7 @@ pub enum Ailing {
     /// The map has a voter here, and there is none.
     #[error("the copy of shard {0} is not here yet")]
     Absent(ShardId),
-    /// It has no records yet.
+    /// The shard's copy has no records yet.
     #[error("the copy of shard {0} is being filled")]
     Blank(ShardId),
     /// Without a leader it cannot know how far it is behind.
@@ -83,7 +83,7 @@ pub fn look(node: NodeId, map: &Map, replicas: impl Iterator<Item = ReplicaView>
     expected.first().map_or(Ok(found), |(shard, _)| Err(Ailing::Absent(*shard)))
 }
 
-/// The looks so far.
+/// How many looks in a row were good or bad, and whether the node counts as well for that.
 #[derive(Debug, Default)]
 pub struct Looks {
     good: u32,

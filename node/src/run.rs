@@ -73,19 +73,19 @@ pub enum RunError {
         /// Folder of the volume.
         folder: String,
     },
-    /// No identity could be had.
+    /// No identity could be gained from the seeds or by founding.
     #[error(transparent)]
     Origin(#[from] OriginError),
     /// The store's folder cannot be used, or holds another kind of store.
     #[error(transparent)]
     Engine(#[from] engine::OpenError),
-    /// The log cannot be used.
+    /// The log cannot be opened.
     #[error("failed to use the log")]
     Log(#[source] LogError),
     /// The store failed while the core read it.
     #[error(transparent)]
     Core(#[from] skerry_core::engine::EngineError),
-    /// The secrets cannot be used.
+    /// The file of secrets cannot be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
     /// No thread could be started, or a signal not be listened for.
@@ -97,7 +97,7 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
-    /// The server failed.
+    /// The gRPC server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
     /// Something ended that should not have.

@@ -66,26 +66,26 @@ const CLIENT_WINDOW_BYTES: u32 = 1 << 20;
 /// A client that is silent so long, and then does not answer for as long again, is gone.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// What the services share.
+/// What all services of the node's server share.
 #[derive(Debug)]
 pub struct Context {
-    /// To the worker.
+    /// The way to send requests to the worker.
     pub inbox: Arc<Inbox>,
-    /// From the worker.
+    /// The newest map that the worker has published.
     pub map: watch::Receiver<Arc<Map>>,
     /// The highest version given on this node, now and then.
     pub stamp: Arc<AtomicU64>,
-    /// Who this node is.
+    /// Database, id and incarnation of this node.
     pub sender: Arc<Sender>,
     /// The clients' streams, so that one that stands still can be ended.
     pub sessions: Arc<Sessions>,
     /// The clients' connections, so that one whose answers stand still can be closed.
     pub connections: Arc<Connections>,
-    /// To be counted.
+    /// The metrics in which requests are counted.
     pub metrics: Metrics,
     /// Streams of clients end when this is cancelled and they have nothing in hand.
     pub closing: CancellationToken,
-    /// Sessions of clients at most.
+    /// Number of sessions of clients that may be open at a time.
     pub sessions_max: u64,
 }
 
@@ -115,13 +115,13 @@ impl Context {
     }
 }
 
-/// Why the server ended.
+/// Why the server ended with a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The transport failed.
+    /// The gRPC transport failed.
     #[error("failed to serve")]
     Transport(#[from] tonic::transport::Error),
-    /// The protocol's description is broken.
+    /// The description of the protocol, for gRPC reflection, cannot be used.
     #[error("failed to describe the services")]
     Reflection(#[from] tonic_reflection::server::Error),
 }

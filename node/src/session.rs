@@ -39,7 +39,7 @@ pub struct Session {
     news: Notify,
 }
 
-/// What waits for the client.
+/// The answers that wait to be sent to the client, with the memory that they take.
 #[derive(Debug)]
 struct Outbox {
     answers: VecDeque<(u64, Answer)>,
@@ -67,7 +67,7 @@ impl Session {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests in hand.
+    /// Number of the session's requests that are not answered yet.
     pub fn in_hand(&self) -> usize {
         self.in_hand.load(Ordering::Acquire)
     }
@@ -103,7 +103,7 @@ impl Session {
         self.news.notify_one();
     }
 
-    /// True if answers wait.
+    /// True if answers wait to be sent.
     pub fn has_answers(&self) -> bool {
         !self.outbox().answers.is_empty()
     }
@@ -156,7 +156,7 @@ impl Session {
         self.news.notify_one();
     }
 
-    /// True once it was ended.
+    /// True once the session was ended.
     pub fn is_ended(&self) -> bool {
         self.outbox().is_ended
     }

@@ -110,7 +110,7 @@ pub struct WatchedEngine {
 }
 
 impl WatchedEngine {
-    /// The same store.
+    /// Wraps a store so that `watch` sees its calls.
     pub fn new(engine: SharedEngine, watch: Arc<StoreWatch>) -> Self {
         Self { engine, watch }
     }

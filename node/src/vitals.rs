@@ -26,7 +26,7 @@ const GIVEN_UP_MS: u64 = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
-    /// Opening its volume.
+    /// The node opens its volume.
     Opening,
     /// Its volume is full: waits for space before it opens it.
     Full,
@@ -34,7 +34,7 @@ pub enum Phase {
     Joining,
     /// Its store is lost: asks the seeds who the other nodes are.
     Asking,
-    /// Serving: it takes requests.
+    /// The node serves: it takes requests.
     Serving,
     /// Shutting down: finishes what is in hand.
     Stopping,
@@ -60,7 +60,7 @@ impl Phase {
     }
 }
 
-/// What the parts report.
+/// What the node's parts report of their state, for the probes.
 #[derive(Debug)]
 pub struct Vitals {
     phase: AtomicU8,

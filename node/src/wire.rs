@@ -26,7 +26,7 @@ pub fn peer_frame(sender: &Sender, to: NodeId, messages: Vec<PeerMessage>) -> v1
     }
 }
 
-/// What a frame holds.
+/// What could be read of a received frame.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Received {
     /// What can be read, in order.

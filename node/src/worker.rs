@@ -58,7 +58,7 @@ const STEADY_LOOK_TICKS: u64 = 40;
 /// Replicas are counted for the metrics every so many ticks.
 const COUNT_TICKS: u64 = 20;
 
-/// What the worker works with.
+/// The parts of the node that the worker connects.
 pub struct Parts {
     /// The node's core, a step function that decides what is to be done.
     pub node: Node,
@@ -66,19 +66,19 @@ pub struct Parts {
     pub engine: SharedEngine,
     /// The handle by which the log is appended to.
     pub log: LogHandle,
-    /// The other nodes.
+    /// The streams to the other nodes.
     pub peers: Peers,
-    /// Where the work comes from.
+    /// The receiving end of the queue of work.
     pub receiver: Receiver<Work>,
     /// The other end, for the signals beside it.
     pub inbox: Arc<Inbox>,
-    /// Where the map goes.
+    /// Where each new map is published.
     pub map: watch::Sender<Arc<Map>>,
-    /// Makes the store durable.
+    /// The handle of the thread that makes the store durable.
     pub syncer: Syncer,
-    /// To be counted.
+    /// The metrics in which the work is counted.
     pub metrics: Metrics,
-    /// To be told.
+    /// Where the worker reports its state, for the probes.
     pub vitals: Arc<Vitals>,
     /// The highest version given here, for clients' next requests.
     pub stamp: Arc<AtomicU64>,
@@ -86,7 +86,7 @@ pub struct Parts {
     pub damage: DamageNote,
 }
 
-/// The loop and its state.
+/// The worker's loop and its state.
 pub struct Worker {
     parts: Parts,
     pending: Pending,

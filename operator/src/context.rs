@@ -1,4 +1,4 @@
-//! What every reconciliation shares.
+//! The clients, settings and metrics that all reconciliations share.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::node_admin::NodeAdmin;
 
-/// What every reconciliation shares.
+/// The clients, settings and metrics that all reconciliations share.
 #[derive(Clone)]
 pub struct Context {
     /// Client of the Kubernetes API.
     pub client: Client,
-    /// To the databases.
+    /// The way to ask databases and to give them orders.
     pub admin: Arc<dyn NodeAdmin>,
-    /// Whether this operator may write.
+    /// Tells whether this operator may write now.
     pub leadership: Leadership,
     /// Image of the nodes of databases that are made from now on and do not name one.
     pub node_image: String,

@@ -22,9 +22,9 @@ use crate::context::Context;
 use crate::events;
 use crate::reconcile::{ReconcileError, reconcile};
 
-/// After a failure.
+/// Pause after a reconciliation that failed.
 const RETRY: Duration = Duration::from_secs(2);
-/// Of a resource that cannot be read. Its watch tells of its next change.
+/// Pause after a look at a resource that cannot be read. Its watch tells of its next change.
 const UNREADABLE: Duration = Duration::from_secs(30);
 /// Changes that come together are looked at together.
 const GATHER: Duration = Duration::from_millis(100);

@@ -17,10 +17,10 @@ use crate::metrics::Heartbeat;
 /// Without a look at the Lease for so long, the API server is out of reach.
 const SILENT_MAX: Duration = Duration::from_secs(30);
 
-/// What the pages show.
+/// What the operator's HTTP pages are made from.
 #[derive(Debug, Clone)]
 pub struct Pages {
-    /// Of `/metrics`.
+    /// The metrics that `/metrics` shows.
     pub registry: Arc<Registry>,
     /// Of `/readyz`.
     pub heartbeat: Heartbeat,

@@ -17,11 +17,11 @@ use tracing::{info, warn};
 
 use crate::lease::{DURATION, Move, next, past};
 
-/// Name of the Lease.
+/// Name of the Lease that operators hold to lead.
 pub const LEASE: &str = "skerry-operator";
-/// Between two looks at it.
+/// Time between two looks at the Lease.
 const PERIOD: Duration = Duration::from_secs(2);
-/// One request for it.
+/// Longest time that one request for the Lease may take.
 const REQUEST_MAX: Duration = Duration::from_secs(3);
 /// Between the end of this operator's belief and the earliest moment at which another may hold the Lease: for writes
 /// that are on their way.
@@ -148,7 +148,7 @@ impl Keeper {
         (Self { leases, identity, publish, fenced_by, seen: None }, leadership)
     }
 
-    /// Until told to stop.
+    /// Seeks and keeps the Lease until `stop` is cancelled.
     pub async fn run(mut self, stop: CancellationToken, beat: Arc<dyn Fn() + Send + Sync>) {
         let mut rounds = interval(PERIOD);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -14,12 +14,12 @@ pub const DURATION: Duration = Duration::from_secs(10);
 pub enum Move {
     /// Hold it: write this, on the very Lease that was seen. `token` is what it makes this holder's.
     Take {
-        /// To be written.
+        /// The Lease's spec to write.
         spec: Box<LeaseSpec>,
-        /// Rises with each holder.
+        /// Fencing token of the new term. It rises with each holder.
         token: u64,
     },
-    /// Another holds it.
+    /// Another operator holds the Lease: wait.
     Wait,
 }
 
@@ -70,7 +70,7 @@ fn take(identity: &str, transitions: i32, acquired: Option<MicroTime>, now: Time
 mod tests {
     use super::*;
 
-    /// In the year 2026.
+    /// Seconds since 1970 at some time in the year 2026.
     const NOW: i64 = 1_780_000_000;
 
     fn at(second: i64) -> Timestamp {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::unreadable::Unreadable;
 
-/// How a look ended.
+/// The label that says how a reconciliation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Ended {
     /// `ok` or `error`.
@@ -28,7 +28,7 @@ pub struct Metrics {
     /// 1 while this operator may write.
     pub leading: Gauge,
     last_success: Gauge,
-    /// Resources that cannot be read.
+    /// Counts the resources that cannot be read.
     pub unreadable: Unreadable,
 }
 
@@ -54,7 +54,7 @@ impl Metrics {
         metrics
     }
 
-    /// Times a look.
+    /// Measures and counts one reconciliation.
     pub async fn timed<T, E>(&self, look: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let began = Instant::now();
         let done = look.await;

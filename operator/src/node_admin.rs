@@ -32,7 +32,7 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct AdminFailure {
-    /// With all causes.
+    /// The error and all its causes, in one line.
     pub why: String,
     /// The fencing token that the database has seen, if it refused this one for that.
     pub fenced_by: Option<u64>,

@@ -22,16 +22,16 @@ use crate::context::Context;
 use crate::node_admin::{Secrets, Target};
 use objects::Listed;
 
-/// Why nothing could be decided.
+/// Why a database could not be observed, so that nothing was decided.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// Of the resource.
+    /// The resource could not be read.
     #[error("failed to read the resource")]
     Resource(#[source] kube::Error),
-    /// Of its objects.
+    /// The database's objects could not be listed.
     #[error("failed to list its {kind}")]
     List {
-        /// Of what kind.
+        /// Kind of the objects.
         kind: &'static str,
         /// Error of the Kubernetes client.
         #[source]
@@ -39,12 +39,12 @@ pub enum ObserveError {
     },
 }
 
-/// What was seen.
+/// What a look at a database has found.
 #[derive(Debug, Clone)]
 pub struct Sight {
     /// When the look began.
     pub at: Instant,
-    /// For the decision.
+    /// What the decision is made from.
     pub observed: Observed,
     /// The Kubernetes objects of the database.
     pub cluster: Cluster,

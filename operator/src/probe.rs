@@ -17,7 +17,7 @@ const ANSWER_MAX: u64 = 1024;
 /// Why the answer was not good.
 #[derive(Debug, Error)]
 pub enum ProbeError {
-    /// Not `http://HOST:PORT/PATH`.
+    /// The address is not of the form `http://HOST:PORT/PATH`.
     #[error("{0:?} must be http://HOST:PORT/PATH")]
     Address(String),
     /// The exchange with this host and port failed: there was no connection, or no whole answer.

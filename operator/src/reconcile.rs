@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::observe::{ObserveError, observe};
 use crate::report::{ReportError, report};
 
-/// Of a resource that is not there, or is going.
+/// Pause after a look at a resource that is not there, or is going.
 const LATER: Duration = Duration::from_secs(15);
 
 /// Why a look ended early. It begins anew.

@@ -16,7 +16,7 @@ const RESOURCES_MAX: usize = 10_000;
 /// Resources that cannot be read. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Unreadable {
-    /// How many there are.
+    /// Number of resources that cannot be read.
     pub count: Gauge,
     known: Arc<Mutex<HashMap<String, (String, Instant)>>>,
 }

@@ -30,7 +30,7 @@ pub(super) fn flights(count: usize) -> Result<Vec<String>> {
     Ok(flights)
 }
 
-/// A flight's line, taken apart.
+/// Parses a line of the flights' data.
 pub(super) fn row(flight: &str) -> Result<Row<'_>> {
     let columns: Vec<&str> = flight.split(',').collect();
     // As in the header of the data.
@@ -52,7 +52,7 @@ pub(super) fn batches(flights: &[String], of: Fragmentation, length: usize) -> R
     Ok(groups.values().flat_map(|group| group.chunks(length)).map(<[&str]>::to_vec).collect())
 }
 
-/// What keys are made from.
+/// The columns of a flight that its keys are made from.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     time: String,

@@ -16,7 +16,7 @@ use super::Check;
 /// What a caller sent. It is read, for a connection with an unread body cannot be used again.
 type Unused = Bytes;
 
-/// Serves until told to stop.
+/// Serves the check's pages until `stop` is cancelled.
 pub(super) async fn serve(listener: TcpListener, check: Arc<Check>, stop: CancellationToken) -> std::io::Result<()> {
     let router = Router::new()
         .route("/readyz", get(async || "ok\n"))

@@ -11,7 +11,7 @@ use skerry_workload::is_tested;
 
 use super::flights::{batches, flights, mark, row};
 
-/// Rows of one write.
+/// Number of rows in one write.
 const BATCH_ROWS: usize = 100;
 /// Writes under way at a time: few, for each is large, and the checker's other clients are measured meanwhile.
 const IN_FLIGHT: usize = 4;
@@ -20,18 +20,18 @@ const TRIES: usize = 6;
 /// Shards that are scanned at a time.
 const SHARDS_AT_A_TIME: usize = 4;
 
-/// How an import stands.
+/// How far an import is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
     /// Rows that each table is to have.
     pub rows: usize,
-    /// Rows written, in all tables.
+    /// Number of rows that were written, in all tables together.
     pub written: usize,
     /// Of each table: what a scan of it found.
     pub tables: Vec<TableRows>,
     /// True once all is written and scanned.
     pub is_done: bool,
-    /// What ended it early.
+    /// Why the import has failed. `None` = it has not.
     pub failure: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Import {
         Self { client, tables, state: Mutex::default() }
     }
 
-    /// As of now.
+    /// How far the import is now.
     pub(super) fn so_far(&self) -> Imported {
         self.change(|state| state.clone())
     }

@@ -6,7 +6,7 @@ use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
 use skerry_operator_core::{ShardNow, shards_now};
 
-/// How one node stands.
+/// The state of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeNow {
     /// Its number in the shard map, which no other node ever gets.
@@ -15,7 +15,7 @@ pub struct NodeNow {
     pub address: String,
     /// The failure domain that it named at its start; empty = none.
     pub zone: String,
-    /// False while it drains.
+    /// True unless the node drains.
     pub is_active: bool,
     /// Copies of the tables' shards on it.
     pub replicas: usize,

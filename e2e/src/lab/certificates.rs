@@ -12,7 +12,7 @@ use super::template;
 const KUBECONFIG: &str = include_str!("../../lab/kubeconfig.yaml");
 const CONFIG: &str = include_str!("../../lab/openssl.cnf");
 
-/// Where they are.
+/// Folder of the lab's certificates.
 pub(super) fn folder() -> PathBuf {
     environment::folder("certificates")
 }

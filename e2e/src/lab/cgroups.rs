@@ -17,7 +17,7 @@ const MOUNT: &str = "/sys/fs/cgroup";
 /// The kernel ends a killed process in moments, unless it waits for a disk.
 const END_LIMIT: Duration = Duration::from_secs(20);
 
-/// The group of one daemon.
+/// Name of the control group of one daemon.
 pub(super) fn daemon(host: &str, name: &str) -> String {
     format!("daemons/{host}/{name}")
 }

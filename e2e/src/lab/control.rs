@@ -16,7 +16,7 @@ const COREFILE: &str = include_str!("../../lab/Corefile");
 /// Three seconds on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(180);
 
-/// All of its daemons.
+/// Names of the control plane's daemons.
 pub(super) const DAEMONS: [&str; 5] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns"];
 
@@ -44,7 +44,7 @@ pub(super) fn await_rest(kubectl: &Kubectl) -> Result<()> {
     await_daemon("kube-controller-manager", || answered(kubectl.run(&account)))
 }
 
-/// Its daemons that have ended.
+/// Names of the control plane's daemons that have ended.
 pub(super) fn dead() -> Result<Vec<String>> {
     let mut dead = Vec::new();
     for name in DAEMONS {

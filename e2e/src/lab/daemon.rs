@@ -45,12 +45,12 @@ impl Daemon<'_> {
         Ok(())
     }
 
-    /// True while it runs.
+    /// True while the daemon runs.
     pub(super) fn is_alive(&self) -> Result<bool> {
         cgroups::is_alive(&cgroups::daemon(self.host, self.name))
     }
 
-    /// Where it writes.
+    /// File that the daemon logs to.
     pub(super) fn log(&self) -> PathBuf {
         environment::log(self.host, self.name)
     }

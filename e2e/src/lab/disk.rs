@@ -10,16 +10,16 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use super::environment;
 use super::run::run;
 
-/// Volumes on a host.
+/// Number of volumes on a host.
 pub(super) const VOLUMES: usize = 4;
 
 /// Four volumes of 10 GiB, as the quickstart asks for. The file takes only what is written.
 const SIZE_BYTES: u64 = 40 << 30;
 
-/// What fills it.
+/// Name of the file that fills a disk.
 const FILLER: &str = "filler";
 
-/// Makes the disk, empty.
+/// Makes a host's disk, empty.
 pub(super) fn create(host: &str) -> Result<()> {
     let image = environment::host_folder(host).join("disk.img");
     let file = File::create(&image).context("failed to create a disk's file")?;
@@ -36,12 +36,12 @@ pub(super) fn create(host: &str) -> Result<()> {
     Ok(())
 }
 
-/// Where a volume is.
+/// Folder of one of a host's volumes.
 pub(super) fn volume(host: &str, number: usize) -> PathBuf {
     folder(host).join(format!("volume-{number}"))
 }
 
-/// Empties a volume.
+/// Removes all that is on a volume.
 pub(super) fn wipe(host: &str, number: usize) -> Result<()> {
     let volume = volume(host, number);
     // The folder itself stays: it may be mounted into a pod's folder.
@@ -72,7 +72,7 @@ pub(super) fn fill(host: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives the room back.
+/// Removes the file that fills a host's disk, if there is one.
 pub(super) fn free(host: &str) -> Result<()> {
     match fs::remove_file(folder(host).join(FILLER)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context("failed to free a disk"),

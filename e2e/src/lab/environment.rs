@@ -30,17 +30,17 @@ pub(super) const SERVICE_RANGE: &str = "10.96.0.0/16";
 
 pub(super) const POD_RANGE: &str = "10.78.0.0/16";
 
-/// Below the lab's folder.
+/// Path of a folder or file below the lab's folder.
 pub(super) fn folder(name: &str) -> PathBuf {
     Path::new(FOLDER).join(name)
 }
 
-/// What a host keeps.
+/// Folder with the files of a host.
 pub(super) fn host_folder(host: &str) -> PathBuf {
     folder("hosts").join(host)
 }
 
-/// A host's sockets.
+/// Folder with the sockets of a host.
 pub(super) fn host_run(host: &str) -> PathBuf {
     Path::new(RUN).join(host)
 }

@@ -67,7 +67,7 @@ pub(super) fn create(host: &Host, number: usize) -> Result<()> {
     template::write(&to.join("kube-proxy.yaml"), KUBE_PROXY, &values)
 }
 
-/// Starts its daemons.
+/// Starts the daemons of a host.
 pub(super) fn start(host: &Host, programs: &Path) -> Result<()> {
     let name = host.name.as_str();
     let folder = environment::host_folder(name);
@@ -130,7 +130,7 @@ pub(super) fn condition<'a>(node: &'a serde_json::Value, kind: &str) -> Option<&
     node["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == kind)?["status"].as_str()
 }
 
-/// Its daemons that have ended.
+/// Names of the host's daemons that have ended.
 pub(super) fn dead(name: &str) -> Result<Vec<&'static str>> {
     let mut dead = Vec::new();
     for daemon in DAEMONS {
@@ -141,7 +141,7 @@ pub(super) fn dead(name: &str) -> Result<Vec<&'static str>> {
     Ok(dead)
 }
 
-/// Imports an image.
+/// Imports an image from a tar archive into a host's containerd.
 pub(super) fn load(name: &str, tar: &Path) -> Result<()> {
     if dead(name)?.contains(&"containerd") {
         bail!("{name} is down and cannot load an image: restore it first");

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::run::run;
 
-/// What holds a pod's namespaces.
+/// Name of the image whose container holds a pod's namespaces.
 pub(super) const PAUSE: &str = "skerry.io/pause:1";
 
 /// Writes an image that has these static programs in its root; the first is its entry point.

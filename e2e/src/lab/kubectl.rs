@@ -19,7 +19,7 @@ pub(super) struct Kubectl {
 }
 
 impl Kubectl {
-    /// That of a build.
+    /// The kubectl in the folder of a build's programs.
     pub(super) fn new(programs: &Path) -> Kubectl {
         Kubectl { program: programs.join("kubectl") }
     }
@@ -50,7 +50,7 @@ impl Kubectl {
         })
     }
 
-    /// Applies objects, as YAML.
+    /// Applies objects that are given as YAML.
     pub(super) fn apply(&self, name: &str, yaml: &str) -> Result<()> {
         let file = environment::folder(&format!("{name}.yaml"));
         fs::write(&file, yaml).with_context(|| format!("failed to write {}", file.display()))?;

@@ -17,7 +17,7 @@ use super::{cgroups, network, settings, traces};
 
 const MOUNT_LIMIT: Duration = Duration::from_secs(20);
 
-/// Removes everything of the lab.
+/// Removes all that a lab has left on this machine.
 pub(super) fn remove() -> Result<()> {
     cgroups::kill("")?;
     end_visitors()?;

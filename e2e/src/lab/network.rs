@@ -8,11 +8,11 @@ use super::run::run;
 /// The part of a host's traffic that is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// All of it.
+    /// All traffic of the host.
     Both,
-    /// What comes to the host.
+    /// The traffic that comes to the host.
     In,
-    /// What comes from the host.
+    /// The traffic that comes from the host.
     Out,
 }
 

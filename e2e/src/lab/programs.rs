@@ -41,7 +41,7 @@ const PACKAGES: [(&str, &str); 10] = [
 /// Where distributions put the network plugins.
 const CNI_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 
-/// Downloads over a slow line.
+/// Longest time of an installation: there is much to download, perhaps over a slow line.
 const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Kubernetes takes eight minutes on two idle cores.
@@ -53,7 +53,7 @@ pub(super) fn prepare() -> Result<PathBuf> {
     build()
 }
 
-/// Where the network plugins are.
+/// Folder of the installed network plugins.
 pub(super) fn network_plugins() -> Result<&'static str> {
     let has_it = |folder: &&&str| Path::new(folder).join("ptp").is_file();
     CNI_FOLDERS.iter().find(has_it).copied().context("the network plugins (ptp, host-local) are not installed")
@@ -160,7 +160,7 @@ fn cache() -> Result<PathBuf> {
     Ok(Path::new(&home).join(".cache/skerry/lab"))
 }
 
-/// The Go module.
+/// Folder of the Go module that builds the programs.
 fn source() -> PathBuf {
     crate::folder().join("lab")
 }

@@ -55,7 +55,7 @@ fn bound(mut timeout: Command, limit: Duration, program: impl AsRef<OsStr>) -> C
     timeout
 }
 
-/// Runs what `bounded` made.
+/// Runs a command that `bounded` has made. Returns its stdout.
 pub(super) fn finish(command: &mut Command, limit: Duration) -> Result<String> {
     // The bound's own arguments end with its limit.
     let words = command.get_args().skip_while(|word| *word != KILL_AFTER).skip(2);
@@ -104,7 +104,7 @@ pub(super) fn answered(answer: Result<String>) -> Look {
     }
 }
 
-/// The end of a log.
+/// The last lines of a log.
 pub(super) fn tail(log: &Path) -> String {
     match fs::read(log) {
         Ok(bytes) => last_lines(&String::from_utf8_lossy(&bytes)),

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Host, environment, network};
 
-/// The file's contents.
+/// The content of the lab's state file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct State {
     /// Without the host of the tests.
     pub(super) hosts: Vec<Host>,
     pub(super) tools: Host,
-    /// Where the programs are.
+    /// Folder of the programs that were built.
     pub(super) programs: PathBuf,
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::environment::{FOLDER, RUN};
 
-/// Links to containers' logs.
+/// Folder of the links to containers' logs.
 const LINKED_LOGS: &str = "/var/log/containers";
 
 /// What network plugins noted of each pod.

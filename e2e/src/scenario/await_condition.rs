@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Between two looks.
+/// Time between two looks at the condition.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Set once a person asks the whole run to end.
@@ -22,7 +22,7 @@ pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// What a look has found.
+/// What a look at the condition has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen<T> {
     /// The condition holds.

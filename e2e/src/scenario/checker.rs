@@ -16,7 +16,7 @@ const START_WITHIN: Duration = Duration::from_secs(150);
 /// An import of this many rows a second is slow even here.
 const ROWS_PER_SECOND_LEAST: usize = 300;
 
-/// A checker that runs.
+/// A running checker, which reads and writes during a scenario.
 #[derive(Debug)]
 pub(super) struct Checker<'a> {
     kube: Kube<'a>,

@@ -9,7 +9,7 @@ use super::OPERATOR_NAMESPACE;
 use super::kube::{DATABASE, Kube};
 use super::objects::{CHECKER, CHECKER_PORT};
 
-/// Lines of each log.
+/// Option of kubectl: how many lines of each log to write.
 const LOG_LINES: &str = "--tail=3000";
 
 /// Writes all of it. What cannot be had is said in its file: a failure here must not hide the scenario's own.

@@ -23,13 +23,13 @@ pub(super) fn await_down(kube: &Kube<'_>, host: &str) -> Result<()> {
     })
 }
 
-/// The zone of a host.
+/// The zone that a host is in.
 pub(super) fn zone_of<'l>(lab: &'l Lab, host: &str) -> Result<&'l str> {
     let found = lab.hosts().iter().find(|h| h.name == host);
     found.map(|h| h.zone.as_str()).with_context(|| format!("{host} is none of the lab's hosts"))
 }
 
-/// The hosts of a zone.
+/// The hosts that are in a zone.
 pub(super) fn of_zone<'l>(lab: &'l Lab, zone: &'l str) -> impl Iterator<Item = &'l Host> {
     lab.hosts().iter().filter(move |h| h.zone == zone)
 }

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use super::kube::DATABASE;
 use super::stage::{LONG, Stage};
 
-/// As the documentation promises.
+/// Time within which the database is to be ready, as the documentation promises.
 const READY_GOAL: Duration = Duration::from_secs(60);
-/// Of the quickstart.
+/// Name of the quickstart's database.
 pub(super) const QUICKSTART: &str = "quickstart";
 /// Its tables, by hash and by range.
 pub(super) const TABLES: [&str; 2] = ["flights-by-aircraft", "flights-by-carrier"];
@@ -36,7 +36,7 @@ pub(super) fn apply(stage: &Stage<'_>) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// What `kubectl get ddb` shows.
+/// Checks the columns that `kubectl get ddb` shows.
 fn expect_columns(stage: &Stage<'_>) -> Result<()> {
     let text = stage.kube.run(&["get", "ddb", QUICKSTART])?;
     stage.say(&format!("kubectl get ddb:\n{}", text.trim_end()));

@@ -23,7 +23,7 @@ impl Stage<'_> {
         self.expect_time(&format!("longest pause of {}", summary.phase.replace('_', " ")), pause, goal)
     }
 
-    /// The same for another time.
+    /// Notes a time beyond its goal; fails where it is far beyond.
     pub fn expect_time(&mut self, what: &str, time: Duration, goal: Duration) -> Result<()> {
         ensure!(time <= goal * FAILS_AT, "{what}: {time:.2?}, over {FAILS_AT} times the goal of {goal:?}");
         if time > goal {

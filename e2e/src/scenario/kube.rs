@@ -25,7 +25,7 @@ pub struct Kube<'a> {
 }
 
 impl<'a> Kube<'a> {
-    /// In this namespace.
+    /// Runs kubectl in this namespace.
     pub fn new(lab: &'a Lab, namespace: &str) -> Self {
         Self { lab, namespace: namespace.to_owned() }
     }
@@ -35,7 +35,7 @@ impl<'a> Kube<'a> {
         &self.namespace
     }
 
-    /// The same in another namespace.
+    /// The same cluster, in another namespace.
     pub fn within(&self, namespace: &str) -> Self {
         Self::new(self.lab, namespace)
     }
@@ -45,7 +45,7 @@ impl<'a> Kube<'a> {
         self.run_within(USUAL_LIMIT, args)
     }
 
-    /// The same with another limit.
+    /// Runs kubectl with these arguments and this limit of time.
     pub fn run_within(&self, limit: Duration, args: &[&str]) -> Result<String> {
         let args = [&["-n", &self.namespace], args].concat();
         succeeded("kubectl", &args, run(self.lab, limit, "kubectl", &args, None)?)
@@ -66,7 +66,7 @@ impl<'a> Kube<'a> {
         self.send(&["apply", "-f", "-"], object)
     }
 
-    /// Applies what a file holds.
+    /// Applies objects that are given as YAML.
     pub fn apply_text(&self, yaml: &str) -> Result<String> {
         let args = ["-n", &self.namespace, "apply", "-f", "-"];
         succeeded("kubectl", &args, run(self.lab, USUAL_LIMIT, "kubectl", &args, Some(yaml))?)
@@ -106,7 +106,7 @@ impl<'a> Kube<'a> {
         self.run(&["patch", kind, name, "--type=merge", "-p", &patch.to_string()]).map(drop)
     }
 
-    /// Scales an object.
+    /// Sets the number of replicas of an object.
     pub fn scale(&self, kind: &str, name: &str, replicas: u32) -> Result<()> {
         self.run(&["scale", kind, name, &format!("--replicas={replicas}")]).map(drop)
     }

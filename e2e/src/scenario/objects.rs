@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 /// The database of every scenario: in its namespace there is no other.
 pub(super) const NAME: &str = "db";
-/// The checker's pod.
+/// Name of the checker's pod.
 pub(super) const CHECKER: &str = "check";
-/// Where the checker is asked.
+/// Port of the checker's HTTP pages.
 pub(super) const CHECKER_PORT: u16 = 8080;
 /// Tables of the database, one of each kind.
 pub(super) const TABLES: [&str; 2] = ["by-hash", "by-range"];

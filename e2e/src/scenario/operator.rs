@@ -14,7 +14,7 @@ use super::value::{is_true, name, number, text};
 
 /// The release, and by it the operator's deployment.
 const RELEASE: &str = "skerry";
-/// What selects the operator's pods.
+/// Label selector of the operator's pods.
 const PODS: &str = "app.kubernetes.io/component=operator";
 /// Its pods start at once, but all hosts share one machine.
 const START_WITHIN: Duration = Duration::from_secs(120);
@@ -41,7 +41,7 @@ pub(super) fn uninstall(kube: &Kube<'_>) -> Result<()> {
     await_none(&kube)
 }
 
-/// Scales the operator away.
+/// Scales the operator to no pods.
 pub(super) fn take_away(kube: &Kube<'_>) -> Result<()> {
     let kube = kube.within(OPERATOR_NAMESPACE);
     kube.scale("deployment", RELEASE, 0)?;

@@ -92,7 +92,7 @@ fn refused_by_condition(stage: &Stage<'_>) -> Result<()> {
     stage.await_ready("the corrected spec to be ready").map(drop)
 }
 
-/// As kubectl's merge patch does.
+/// The object with a merge patch applied, as kubectl would do it.
 fn merged(mut object: Value, patch: &Value) -> Value {
     let Value::Object(changes) = patch else { return patch.clone() };
     for (key, change) in changes {

@@ -22,5 +22,5 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
     stage.finish()
 }
 
-/// Of the usual database's tables.
+/// Number of shards in all tables of the usual database.
 const SHARDS: usize = 10;

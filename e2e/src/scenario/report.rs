@@ -7,20 +7,20 @@ use comfy_table::{ContentArrangement, Table};
 
 use crate::check::{Report, Summary};
 
-/// One scenario's end.
+/// The result of one scenario.
 #[derive(Debug)]
 pub struct Outcome {
     /// Name of the scenario.
     pub name: &'static str,
     /// `None` = passed.
     pub failure: Option<String>,
-    /// How long it took.
+    /// How long the scenario took.
     pub took: Duration,
     /// What its steps were measured to, in order.
     pub phases: Vec<Summary>,
     /// The checker's last word. `None` = it had none, or gave none.
     pub check: Option<Report>,
-    /// What is worth knowing beside.
+    /// Notes for the report that are no failure.
     pub notes: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ const HEADER: [&str; 10] = [
     "moved",
 ];
 
-/// The table for a terminal.
+/// The table of results for a terminal.
 pub fn table(outcomes: &[Outcome]) -> String {
     filled(outcomes, UTF8_FULL_CONDENSED)
 }

@@ -19,12 +19,12 @@ use crate::lab::Lab;
 /// Longer than anything takes that is asked of a database here, on a busy machine. A wait gives up after so long.
 pub(super) const LONG: Duration = Duration::from_secs(240);
 
-/// What all scenarios share.
+/// The settings that all scenarios share.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The repository's root.
+    /// Folder of the repository.
     pub repository: PathBuf,
-    /// Tag of the images.
+    /// Tag of the images that were built.
     pub tag: String,
     /// Rows of the flights to import.
     pub rows: usize,
@@ -33,7 +33,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// An image of ours.
+    /// Full name of an image that was built from this repository.
     pub fn image(&self, name: &str) -> String {
         format!("{name}:{}", self.tag)
     }
@@ -44,22 +44,22 @@ impl Setup {
     }
 }
 
-/// What one scenario runs on.
+/// The place of one scenario: its lab, its namespace, and what was measured in it.
 #[derive(Debug)]
 pub struct Stage<'a> {
-    /// The Kubernetes below.
+    /// The lab with the Kubernetes cluster.
     pub lab: &'a Lab,
-    /// In the scenario's namespace.
+    /// The way to Kubernetes, in the scenario's namespace.
     pub kube: Kube<'a>,
-    /// What all scenarios share.
+    /// The settings that all scenarios share.
     pub setup: &'a Setup,
     /// Name of the scenario's database resource.
     database: String,
-    /// Phases that ended.
+    /// Measurements of the phases that have ended.
     pub phases: Vec<Summary>,
-    /// For the report.
+    /// Notes for the report.
     pub notes: Vec<String>,
-    /// The checker's last word.
+    /// The checker's last report. `None` = there is none yet.
     pub report: Option<Report>,
     checker: Option<Checker<'a>>,
     /// Steps that are told only if it fails.
@@ -68,7 +68,7 @@ pub struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// An empty namespace.
+    /// Makes an empty namespace for a scenario.
     pub fn new(lab: &'a Lab, setup: &'a Setup, namespace: &str) -> Result<Self> {
         let kube = Kube::new(lab, namespace);
         kube.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }))?;
@@ -134,7 +134,7 @@ impl<'a> Stage<'a> {
         self.checker.as_ref().context("the checker was not started")
     }
 
-    /// Measures what happens meanwhile.
+    /// Runs `act` as a phase and measures what clients see meanwhile.
     pub fn phase(&mut self, name: &str, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<Summary> {
         self.say(name);
         self.checker()?.next_phase(name)?;
@@ -151,7 +151,7 @@ impl<'a> Stage<'a> {
         self.kube.get_known(DATABASE, &self.database)
     }
 
-    /// Changes the spec.
+    /// Changes the spec of the database by a merge patch.
     pub fn patch_spec(&self, spec: &Value) -> Result<()> {
         self.kube.patch(DATABASE, &self.database, &json!({ "spec": spec }))
     }
@@ -182,7 +182,7 @@ impl<'a> Stage<'a> {
         self.kube.list("pods", &self.selector())
     }
 
-    /// What selects the database's objects.
+    /// The label selector of the database's objects.
     pub fn selector(&self) -> String {
         format!("skerry.io/database={}", self.database)
     }

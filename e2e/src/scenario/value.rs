@@ -7,17 +7,17 @@ pub(super) fn text<'v>(object: &'v Value, path: &str) -> &'v str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The number at a path.
+/// The number at a JSON pointer. `None` = there is no number.
 pub(super) fn number(object: &Value, path: &str) -> Option<i64> {
     object.pointer(path).and_then(Value::as_i64)
 }
 
-/// The object's name.
+/// Name of the object.
 pub(super) fn name(object: &Value) -> &str {
     text(object, "/metadata/name")
 }
 
-/// The condition of this type.
+/// The condition of this type. `None` = the object has none.
 pub(super) fn condition<'v>(object: &'v Value, type_: &str) -> Option<&'v Value> {
     object.pointer("/status/conditions")?.as_array()?.iter().find(|c| c["type"] == type_)
 }

@@ -11,7 +11,7 @@ use super::chart;
 /// The program. `None` = it is not here.
 pub(crate) struct Helm(PathBuf);
 
-/// What Helm said.
+/// The outcome of a run of Helm.
 pub(crate) struct Told {
     pub(crate) succeeded: bool,
     /// What it printed; if it failed, why.
@@ -19,7 +19,7 @@ pub(crate) struct Told {
 }
 
 impl Helm {
-    /// Looks for it.
+    /// Looks for the program of Helm. `None` = it is not installed.
     pub(crate) fn find() -> Option<Self> {
         let mut folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH")?).collect();
         let cache = env::var_os("SKERRY_LAB_CACHE")
@@ -52,7 +52,7 @@ impl Helm {
         self.run(&args)
     }
 
-    /// The objects that it becomes.
+    /// The objects that the chart becomes with these settings.
     pub(crate) fn objects(&self, set: &[&str]) -> Vec<Value> {
         let told = self.render(set);
         assert!(told.succeeded, "{set:?}: {}", told.text);

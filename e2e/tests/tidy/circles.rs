@@ -49,7 +49,7 @@ fn circles(files: &[Source], sources: &str) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// `None` = the crate's root.
+/// The module that a file holds. `None` = the crate's root.
 fn module(file: &str) -> Option<Module> {
     let module: Module = file.strip_suffix(".rs")?.trim_start_matches('/').split('/').map(str::to_owned).collect();
     (module != ["lib"]).then_some(module)

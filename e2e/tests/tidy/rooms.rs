@@ -4,7 +4,7 @@ use std::fs;
 
 use super::tree::{Source, root};
 
-/// One crate of the workspace.
+/// A crate of the workspace, and what it may depend on.
 pub(crate) struct Room {
     pub(crate) folder: &'static str,
     /// Of ours, what it may depend on.
@@ -20,7 +20,7 @@ const PURE: &[&str] = &[
 const NO_KUBERNETES: &[&str] = &["kube*", "k8s-openapi"];
 const NO_STORE: &[&str] = &["sled", "fjall", "raft"];
 
-/// All of them.
+/// All crates of the workspace.
 pub(crate) const ROOMS: [Room; 12] = [
     Room { folder: "node/core", ours: &[], never: PURE },
     Room { folder: "node/proto", ours: &[], never: &["tokio*", "kube*", "sled", "fjall", "rand*"] },
@@ -99,7 +99,7 @@ pub(crate) struct Fence {
     allowed: &'static [&'static str],
 }
 
-/// All of them.
+/// The words that only some files of a folder may use.
 pub(crate) const FENCES: [Fence; 6] = [
     Fence { folder: "node/src", word: "sled::", allowed: &["node/src/engine/"] },
     Fence { folder: "node/src", word: "fjall::", allowed: &["node/src/engine/"] },

@@ -7,7 +7,7 @@ use syn::{Fields, Item, ItemStruct, Visibility};
 use super::circles::is_for_tests;
 use super::tree::Source;
 
-/// Fields of one object.
+/// Highest number of fields of one object.
 const FIELDS_MAX: usize = 12;
 
 /// The rooms whose objects are counted: they hold no more than what they decide on.

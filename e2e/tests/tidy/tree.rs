@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Source {
     /// From the repository's root, with `/`.
     pub(crate) path: String,
-    /// All of it.
+    /// Text of the whole file.
     pub(crate) text: String,
 }
 
 impl Source {
-    /// Its last part.
+    /// The last part of the path.
     pub(crate) fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
@@ -26,12 +26,12 @@ pub(crate) fn root() -> &'static Path {
     Path::new("..")
 }
 
-/// Every Rust file.
+/// All Rust files of the repository.
 pub(crate) fn rust_files() -> Vec<Source> {
     text_files().into_iter().filter(|f| f.path.ends_with(".rs")).collect()
 }
 
-/// Every file that is text.
+/// All text files of the repository.
 pub(crate) fn text_files() -> Vec<Source> {
     let root = root();
     let mut paths: Vec<PathBuf> = fs::read_dir(root)

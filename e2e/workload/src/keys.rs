@@ -7,17 +7,17 @@ use skerry_core::map::Fragmentation;
 
 /// Keys of each table: few enough that each is written and read often, enough for every shard.
 const EACH: u8 = 52;
-/// Bytes of a value.
+/// Length of a value, in bytes.
 const VALUE_BYTES: usize = 256;
 /// In every key, and in no key of imported data.
 const MARK: &str = "~check";
 
-/// One key of one table.
+/// A key of a table that the workload reads and writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestedKey {
-    /// The table's name.
+    /// Name of the table.
     pub table: String,
-    /// The key in it.
+    /// The key within the table.
     pub key: Key,
 }
 
@@ -47,7 +47,7 @@ pub fn is_tested(key: &Key) -> bool {
     partition.starts_with(MARK.as_bytes()) || partition.get(1..).is_some_and(|rest| rest.starts_with(MARK.as_bytes()))
 }
 
-/// The number, then filler.
+/// The stored value for a number: its digits, filled up with blanks.
 pub(crate) fn encode(value: u64) -> Bytes {
     let mut bytes = value.to_string().into_bytes();
     bytes.resize(VALUE_BYTES, b' ');

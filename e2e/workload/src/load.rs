@@ -21,17 +21,17 @@ use crate::recorder::Recorder;
 
 /// Of so many writes, one is conditional.
 const CONDITIONAL_EVERY: u64 = 4;
-/// Last reads at a time.
+/// Number of last reads that are under way at a time.
 const LAST_READS_AT_A_TIME: usize = 8;
 /// All last reads are done within this time, or some are left out and counted.
 const LAST_READS_WITHIN: Duration = Duration::from_secs(60);
 
-/// What readers and writers share.
+/// The client, keys and records of a workload, which all readers and writers share.
 #[derive(Debug)]
 pub struct Workload {
-    /// How they reach the database.
+    /// The client by which they reach the database.
     pub client: Client,
-    /// What they saw.
+    /// Records what readers and writers saw.
     pub recorder: Recorder,
     keys: Vec<TestedKey>,
     /// The next value; each is written once.

@@ -22,7 +22,7 @@ pub struct Moved {
     pub bytes: u64,
 }
 
-/// Watches the tables' replicas.
+/// Watches how many replicas of tables' shards are built on other nodes.
 #[derive(Debug, Default)]
 pub struct Moves {
     before: BTreeMap<ShardId, Vec<NodeId>>,
@@ -31,7 +31,7 @@ pub struct Moves {
 }
 
 impl Moves {
-    /// Begins with how things stand.
+    /// Begins to watch, with the replicas as they are now.
     pub fn new(status: &Status) -> Self {
         let mut moves = Self::default();
         for shard in shards(status) {
@@ -59,7 +59,7 @@ impl Moves {
         }
     }
 
-    /// Replicas built so far.
+    /// Number of replicas that were built so far.
     pub fn replicas(&self) -> usize {
         self.new.len()
     }

@@ -17,17 +17,17 @@ pub(crate) const CONDITION_FAILED: &str = "write: condition failed";
 /// Of one phase or of the whole run, as JSON tells it. Times are in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// As the scenario called it.
+    /// Name of the phase, as the scenario gave it.
     pub phase: String,
-    /// How long it took.
+    /// Length of the phase, in seconds.
     pub seconds: f64,
     /// Number of writes that were acknowledged.
     pub acknowledged: u64,
-    /// Writes that may have happened.
+    /// Number of writes that may have happened.
     pub unknown: u64,
     /// Number of reads that were answered.
     pub reads: u64,
-    /// Operations without success, by kind.
+    /// Number of operations without success, by kind of error.
     pub errors: BTreeMap<String, u64>,
     /// The longest time without an acknowledged write of anyone. One that lasts over a phase's end counts, as a whole, in both.
     pub longest_pause_ms: u64,
@@ -58,7 +58,7 @@ pub(crate) struct Phase {
     reads: Histogram<u64>,
 }
 
-/// What an operation came to.
+/// The result of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Came {
     Written,
@@ -87,7 +87,7 @@ impl Phase {
         Self { name: name.to_owned(), begun: now, summary: Summary::default(), last_acknowledged, writes, reads }
     }
 
-    /// The phase after this one.
+    /// Begins the phase that follows this one.
     pub(crate) fn next(&self, name: &str, now: Instant) -> Self {
         Self::new(name, now, self.last_acknowledged)
     }

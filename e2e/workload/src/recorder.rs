@@ -11,7 +11,7 @@ use crate::window::Window;
 
 /// Violations that are told in words; all are counted.
 const TOLD_MAX: usize = 20;
-/// Phases that are remembered.
+/// Highest number of phases that are remembered.
 const PHASES_MAX: usize = 100;
 
 /// What the check found so far.

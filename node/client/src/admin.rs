@@ -28,7 +28,7 @@ pub struct Admin {
 /// Why the system shard's leader did not do or say what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// Nothing has changed.
+    /// The system shard refused the command. Nothing has changed.
     #[error(transparent)]
     Refused(#[from] SystemRefusal),
     /// Something lives that would be harmed, or that is not known for certain. Nothing has changed.
@@ -37,7 +37,7 @@ pub enum AdminError {
     /// The node does not take the request: it is of another database, it demands its secret, or the request cannot be.
     #[error("the node refused: {}", said(.0))]
     Rejected(Box<tonic::Status>),
-    /// Time is up.
+    /// The deadline passed before there was a useful answer.
     #[error("the system shard's leader has not answered in time{}", last_said(.last.as_deref()))]
     Deadline {
         /// True if a command may have taken effect.
@@ -45,7 +45,7 @@ pub enum AdminError {
         /// The last answer of a node. `None` = there was none.
         last: Option<Box<tonic::Status>>,
     },
-    /// The answer cannot be understood.
+    /// A node's answer cannot be understood.
     #[error("failed to understand the answer of the system shard's leader")]
     Answer(#[from] Malformed),
 }

@@ -37,18 +37,18 @@ pub(crate) struct Inner {
     refresh: Arc<Notify>,
 }
 
-/// The database was not found.
+/// Why a client could not connect to a database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// Nobody to ask.
+    /// No address of a node was given.
     #[error("no seed is given: at least one host:port is needed")]
     NoSeeds,
     /// None of them gave a map in time.
     #[error("none of {} has answered within {deadline:?}{}", .seeds.join(", "), reasons(.faults))]
     Unreached {
-        /// Who was asked.
+        /// The addresses that were asked, each `host:port`.
         seeds: Vec<String>,
-        /// For how long.
+        /// Time within which none of the addresses gave a map.
         deadline: Duration,
         /// What stood against it, as `address: reason`. Empty = there was no answer at all.
         faults: Vec<String>,

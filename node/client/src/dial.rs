@@ -33,13 +33,13 @@ pub const CONNECT_MAX: Duration = Duration::from_secs(1);
 const ADDRESSES_MAX: usize = 4;
 /// Of names within a cluster, before the cluster's own domain.
 const SERVICES: &str = "svc";
-/// Where the search list is.
+/// The file that names the domains to search for short host names.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type LookUp = dyn Fn(String, u16) -> Pending<io::Result<Vec<SocketAddr>>> + Send + Sync;
 
-/// Why there is no connection.
+/// Why a connection to a node could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// It names no host and port.
@@ -54,7 +54,7 @@ pub enum DialError {
         #[source]
         source: io::Error,
     },
-    /// The name servers are slow.
+    /// The name servers did not answer in time.
     #[error("the look-up of {host} has had no answer within {} ms", LOOK_UP_MAX.as_millis())]
     LookUpTime {
         /// The name as it was given, before anything was added to it.
@@ -203,7 +203,7 @@ fn search_list() -> &'static [String] {
     LIST.get_or_init(|| parse_search(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()))
 }
 
-/// The last such line counts.
+/// The domains of the file's last `search` line; none if there is no such line.
 fn parse_search(resolv_conf: &str) -> Vec<String> {
     let mut lines = resolv_conf.lines().filter_map(|line| {
         let mut words = line.split_whitespace();

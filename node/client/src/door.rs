@@ -15,7 +15,7 @@ use crate::wire::Wire;
 /// Every node answers from its first moment on, without a look at anything.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a port is for.
+/// A port of a node, named by whom it serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
     /// The other nodes, and those that are to join them.
@@ -24,7 +24,7 @@ pub enum Door {
     Admin,
 }
 
-/// Where a door is.
+/// Where a node has one of its ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// At this `host:port`, where the database's secret may be demanded.
@@ -47,7 +47,7 @@ pub async fn find(channel: Channel, address: &str, door: Door) -> Result<(Identi
     Ok((identity, place))
 }
 
-/// The same host, another port.
+/// The host of this address with another port.
 fn with_port(address: &str, port: u16) -> String {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     format!("{host}:{port}")

@@ -15,7 +15,7 @@ use crate::door::Door;
 use crate::secret::Secrets;
 use crate::wire::{Malformed, Wire};
 
-/// Who a node is.
+/// What a node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The database that it was started for.
@@ -24,11 +24,11 @@ pub struct Identity {
     pub node: Option<NodeId>,
     /// This start of it. `None` = not counted yet.
     pub incarnation: Option<Incarnation>,
-    /// Its failure domain.
+    /// The node's failure domain. Empty = none named.
     pub zone: String,
     /// `host:port` where the others reach it.
     pub address: String,
-    /// Of its program.
+    /// Version of the node's program.
     pub version: String,
     /// Where the other nodes reach it, on the same host. `None` = where its clients do: it is of the release before.
     pub peer_port: Option<u16>,
@@ -39,7 +39,7 @@ pub struct Identity {
 /// A database that was made, durably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Founded {
-    /// The node that has it.
+    /// The node that founded the database and holds its data.
     pub node: NodeId,
     /// It had been made on this volume before the call.
     pub repeated: bool,
@@ -68,10 +68,10 @@ pub enum FoundingRefusal {
         /// `host:port` of the node that said so.
         seed: String,
     },
-    /// It cannot be told yet.
+    /// The database cannot be founded now, but perhaps later.
     #[error("the database cannot be made now: {why}")]
     NotNow {
-        /// What stands against it.
+        /// What stands in the way, in words.
         why: String,
     },
 }
@@ -107,15 +107,15 @@ pub enum IdentityError {
     Rejected {
         /// `host:port` of the node.
         address: String,
-        /// What it said.
+        /// The gRPC status that the node answered with.
         status: Box<Status>,
     },
-    /// The answer cannot be understood.
+    /// The node's answer cannot be understood.
     #[error("failed to understand the node's answer")]
     Answer {
         /// True if a database may have been made.
         may_have_happened: bool,
-        /// What was wrong.
+        /// What is wrong with the answer.
         #[source]
         source: Malformed,
     },

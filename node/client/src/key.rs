@@ -9,14 +9,14 @@ use skerry_core::time::Version;
 /// the partition is the whole key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// What decides where it lives.
+    /// Partition part of the key. It decides the shard: by its hash in a hash table, by its order in a range table.
     pub partition: Bytes,
     /// Orders the keys of one partition; empty = none.
     pub sort: Bytes,
 }
 
 impl Key {
-    /// A key without sort part.
+    /// A key that has a partition and no sort part.
     pub fn new(partition: impl Into<Bytes>) -> Self {
         Self { partition: partition.into(), sort: Bytes::new() }
     }
@@ -34,11 +34,11 @@ impl Key {
 /// A record as it was read from a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The record's key.
+    /// Key of the record.
     pub key: Key,
-    /// When it was written.
+    /// Version of the write that set the record.
     pub version: Version,
-    /// What was written.
+    /// Value of the record.
     pub value: Bytes,
     /// Milliseconds since 1970 after which it is absent. `None` = never.
     pub expires_ms: Option<u64>,

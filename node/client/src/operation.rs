@@ -36,10 +36,10 @@ pub(crate) enum From {
 /// An operation: where it goes, and what is sent.
 pub(crate) struct Operation<F> {
     pub(crate) table: TableId,
-    /// Decides the shard.
+    /// Encoded key by which the shard is found.
     pub(crate) key: Bytes,
     pub(crate) from: From,
-    /// Of keys and values.
+    /// Bytes of the keys and values that are sent.
     pub(crate) bytes: usize,
     /// Gives a new request id to each write; `None` = a read.
     pub(crate) request: Option<RequestId>,
@@ -67,9 +67,9 @@ pub(crate) struct Failed {
 pub(crate) enum Why {
     /// The keys are not in one shard.
     Scattered,
-    /// The table is dropped.
+    /// The table was dropped.
     NoTable,
-    /// Trying again does not help.
+    /// The last attempt failed in a way that another attempt does not help.
     Fault(Fault),
     /// Time is up. `None` = during the first attempt.
     Deadline(Option<Fault>),
@@ -90,7 +90,7 @@ impl<T: Into<Fault>> std::convert::From<T> for Attempted {
 }
 
 impl Client {
-    /// Carries an operation out.
+    /// Sends an operation to its shard, again and again until it succeeds, cannot succeed, or the time is up.
     pub(crate) async fn run<F>(&self, mut operation: Operation<F>) -> Result<Answered, Failed>
     where
         F: Fn(&Descriptor, Option<RequestId>) -> Option<Op>,

@@ -17,10 +17,10 @@ pub enum ReadError {
     /// There is none of this name.
     #[error("table {0:?} is unknown or dropped")]
     UnknownTable(String),
-    /// The key cannot be.
+    /// The key is none that the table can have.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A limit is exceeded.
+    /// The request exceeds a limit.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
     /// The keys of a hash table are in no order that means anything to a reader.
@@ -30,12 +30,12 @@ pub enum ReadError {
     /// ([`crate::ScanOptions::skip`]), and [`Client::delete_encoded`] removes it.
     #[error("the record under the encoded key {key:02x} of table {table:?} cannot be read")]
     UnreadableRecord {
-        /// Of this table.
+        /// Name of the table that the record is in.
         table: String,
         /// The key as it is stored.
         key: Bytes,
     },
-    /// Time is up.
+    /// The deadline passed before there was an answer.
     #[error("the deadline has passed")]
     Deadline {
         /// What kept it from success. `None` = there was no answer at all.
@@ -45,7 +45,7 @@ pub enum ReadError {
     /// The node refuses it in a way that this client cannot help.
     #[error("failed to agree with the node on the request")]
     Protocol {
-        /// What was wrong.
+        /// Why the node did not answer the read.
         #[source]
         fault: Fault,
     },
@@ -100,7 +100,7 @@ impl Client {
     }
 }
 
-/// Who can serve a read.
+/// Which replicas can serve a read of this consistency.
 pub(crate) fn from(consistency: ReadConsistency) -> From {
     match consistency {
         ReadConsistency::Linearizable => From::Leader,

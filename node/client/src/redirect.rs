@@ -23,17 +23,17 @@ const HOPS_MAX: u32 = 3;
 /// A status of a large database.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// What a failed call means.
+/// What to do after a failed call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The leader is at this `host:port`: ask there.
     Leader(String),
-    /// Ask again, here or elsewhere.
+    /// Ask again, this node or another one.
     Again {
         /// True if the call may have had its effect.
         may_have_happened: bool,
     },
-    /// Asking again does not help.
+    /// Give up: asking again does not help.
     Stop,
 }
 
@@ -53,7 +53,7 @@ pub(crate) type Leader = AdminServiceClient<InterceptedService<Channel, Presente
 /// On which port a call is answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Via<'a> {
-    /// That of the clients.
+    /// The port for clients.
     Clients,
     /// That for orders, with one of these.
     Admin(&'a Secrets),
@@ -63,7 +63,7 @@ pub(crate) enum Via<'a> {
 enum Try<T> {
     Done(T),
     Failed(Status),
-    /// Nothing was sent.
+    /// There was no connection: nothing was sent.
     Unreached,
     Silent,
 }
@@ -159,7 +159,7 @@ where
     }
 }
 
-/// What a failed call means.
+/// Decides from the status of a failed call what to do next.
 pub(crate) fn verdict(status: &Status) -> Verdict {
     if let Some(info) = status.get_details_error_info() {
         match info.reason.as_str() {

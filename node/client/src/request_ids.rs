@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use skerry_core::command::RequestId;
 use skerry_core::time::Version;
 
-/// Makes request ids.
+/// Makes the ids of a client's requests.
 #[derive(Debug)]
 pub(crate) struct RequestIds {
     client: u64,
@@ -20,14 +20,14 @@ impl RequestIds {
         Self { client: rand::random(), sequence: AtomicU64::new(0), highest: AtomicU64::new(0) }
     }
 
-    /// A version that was seen.
+    /// Notes a version that a node has answered with: later ids are issued above it.
     pub(crate) fn see(&self, version: Version) {
         if self.highest.load(Ordering::Relaxed) < version.0 {
             self.highest.fetch_max(version.0, Ordering::Relaxed);
         }
     }
 
-    /// The highest version seen.
+    /// The highest version that was noted so far.
     pub(crate) fn seen(&self) -> Version {
         Version(self.highest.load(Ordering::Relaxed))
     }
@@ -44,7 +44,7 @@ impl RequestIds {
         RequestId { issued: next.issued.min(allowed), ..next }
     }
 
-    /// A new id.
+    /// A new request id, issued at the present time or above the versions seen.
     pub(crate) fn next(&self) -> RequestId {
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let wall = Version::at_ms(u64::try_from(wall_ms).unwrap_or(0));

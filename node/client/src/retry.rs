@@ -43,7 +43,7 @@ pub enum Fault {
     /// The client's shard map has no shard for the key, or no node for the shard.
     #[error("the shard map names no node for the key")]
     NoRoute,
-    /// The answer cannot be understood.
+    /// The node's answer cannot be understood.
     #[error("failed to understand the node's answer")]
     Answer(#[from] Malformed),
 }
@@ -59,10 +59,10 @@ impl Fault {
     }
 }
 
-/// An operation's attempts so far.
+/// What is known of an operation's attempts so far.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// Attempts that failed.
+    /// Number of attempts that failed.
     pub(crate) tries: u32,
     /// One of them may have taken effect.
     pub(crate) uncertain: bool,
@@ -71,22 +71,22 @@ pub(crate) struct Progress {
     hops: u32,
 }
 
-/// What to do next.
+/// What to do after a failed attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Try again after at most this long; the caller draws from the upper half of it.
     Again {
-        /// Zero = at once.
+        /// How long to wait at most. Zero = try again at once.
         pause: Duration,
         /// Under a new request id: the old one surely never took effect, and never will.
         fresh_id: bool,
     },
-    /// Trying again would not help.
+    /// Give up: trying again would not help.
     Stop,
 }
 
 impl Progress {
-    /// Decides, and notes the attempt.
+    /// Notes a failed attempt and decides what to do next.
     pub(crate) fn after(&mut self, fault: &Fault) -> Step {
         let was_uncertain = self.uncertain;
         self.uncertain |= fault.may_have_happened();

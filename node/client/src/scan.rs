@@ -16,13 +16,13 @@ use crate::read::{ReadError, from};
 use crate::routes::Table;
 use crate::wire::{Malformed, read_result_from_wire, read_to_op};
 
-/// What to scan.
+/// Which keys of a table to scan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ScanRange {
     /// The whole table; of a hash table, in the order of the hashes.
     #[default]
     All,
-    /// Keys of a range table.
+    /// A range of keys, in a range table.
     Keys {
         /// First key; empty = from the first.
         start: Bytes,
@@ -31,7 +31,7 @@ pub enum ScanRange {
     },
     /// One partition of a hash table, in the order of the sort parts.
     Partition {
-        /// Partition part of the keys.
+        /// Partition part of the wanted keys.
         partition: Bytes,
         /// First sort part; empty = from the first.
         sort_start: Bytes,
@@ -73,7 +73,7 @@ impl SkippedKeys {
     }
 }
 
-/// How to scan.
+/// Settings of a scan.
 #[derive(Debug, Clone)]
 pub struct ScanOptions {
     /// How fresh. Each page is read at a time of its own.
@@ -90,14 +90,14 @@ impl Default for ScanOptions {
     }
 }
 
-/// A scan under way.
+/// A scan of a table, which fetches page after page.
 #[derive(Debug, Clone)]
 pub struct Scan {
     client: Client,
     name: String,
     table: Table,
     options: ScanOptions,
-    /// Where to go on. `None` = done.
+    /// Key to go on from. `None` = the scan is done.
     next: Option<Bytes>,
     end: Option<Bytes>,
 }

@@ -14,7 +14,7 @@ pub const SECRET_BYTES_MIN: usize = 16;
 pub const SECRET_BYTES_MAX: usize = 512;
 /// At most: one is replaced by another, and there is room for a mistake in between.
 pub const SECRETS_MAX: usize = 8;
-/// The metadata that carries it.
+/// Name of the gRPC metadata that carries the secret.
 const METADATA: &str = "skerry-secret";
 
 /// The secrets of one database, in the order of their lines. The first is sent, all are accepted. Empty = none is demanded.
@@ -29,13 +29,13 @@ pub enum SecretsError {
         "there is no secret in it: it must have one in each line, of {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes"
     )]
     Empty,
-    /// Too many lines.
+    /// The file has too many secrets.
     #[error("it has {lines} secrets, at most {SECRETS_MAX} are allowed")]
     TooMany {
         /// Number of secrets in the file.
         lines: usize,
     },
-    /// Too short or too long.
+    /// A secret is too short or too long.
     #[error(
         "the secret in line {line} has {bytes} bytes, it must have {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX}: \
          for instance what `openssl rand -hex 32` gives"
@@ -43,10 +43,10 @@ pub enum SecretsError {
     Length {
         /// Which, from 1.
         line: usize,
-        /// What it has.
+        /// Length of the secret, in bytes.
         bytes: usize,
     },
-    /// It could not be sent.
+    /// A secret has characters that gRPC metadata cannot carry.
     #[error("the secret in line {line} must be of visible ASCII characters, without blanks")]
     Characters {
         /// Which, from 1.
@@ -78,7 +78,7 @@ impl Secrets {
         }
     }
 
-    /// True if nothing is demanded.
+    /// True if there is no secret, so that none is demanded.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

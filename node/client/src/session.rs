@@ -24,7 +24,7 @@ const QUEUE_MAX: usize = 1_024;
 pub(crate) struct Submission {
     /// Its id is given when it is sent.
     pub(crate) item: v1::SessionItem,
-    /// Of keys and values.
+    /// Bytes of the keys and values that are sent.
     pub(crate) bytes: usize,
     /// Told the answer; dropped if the connection breaks first.
     pub(crate) reply: oneshot::Sender<Result<Answer, NotSent>>,
@@ -37,7 +37,7 @@ pub(crate) struct NotSent;
 /// The way to one node. Many may share it.
 pub(crate) type Outlet = mpsc::Sender<Submission>;
 
-/// All sessions of a client.
+/// All sessions of a client, one for each node that it has sent operations to.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     outlets: RwLock<HashMap<NodeId, Outlet>>,

@@ -62,17 +62,17 @@ pub(crate) type Faults = BTreeMap<String, SeedFault>;
 pub(crate) struct SeedFault {
     /// The error and its causes, as a person is told of them.
     pub(crate) text: String,
-    /// Nobody is there.
+    /// True if the error shows that nobody can be reached at the address.
     pub(crate) is_plain: bool,
 }
 
-/// Why a stream ended.
+/// Why the stream of maps from a node ended.
 enum Ended {
-    /// The client is gone.
+    /// The client was dropped: nobody wants maps any more.
     ForGood,
     /// It broke, or never came about.
     Broken,
-    /// Others know more.
+    /// The node gave no newer map in time: another node is to be followed.
     Behind,
 }
 

@@ -21,12 +21,12 @@ pub enum Malformed {
     /// A field that must be there is not.
     #[error("field {0} is missing")]
     Missing(&'static str),
-    /// A number that names nothing.
+    /// An enum field has a number that this release does not know.
     #[error("field {field} has the unknown value {value}")]
     Unknown {
         /// Name of the field.
         field: &'static str,
-        /// What it has.
+        /// Number that the field has.
         value: i32,
     },
     /// A number that is out of range.
@@ -35,7 +35,7 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    /// The field's name.
+    /// Name of the field that is wrong.
     pub fn field(&self) -> &'static str {
         match self {
             Self::Missing(field) | Self::Unknown { field, .. } | Self::Range(field) => field,
@@ -45,13 +45,13 @@ impl Malformed {
 
 /// A type of the core that has a message of its own.
 pub trait Wire: Sized {
-    /// The protocol's message.
+    /// The protocol's message for this type.
     type Message;
 
-    /// For the network.
+    /// Converts a value into the message that is sent.
     fn into_wire(self) -> Self::Message;
 
-    /// From the network.
+    /// Converts a received message into a value.
     fn from_wire(message: Self::Message) -> Result<Self, Malformed>;
 }
 
@@ -60,12 +60,12 @@ pub fn required<T: Wire>(message: Option<T::Message>, field: &'static str) -> Re
     message.ok_or(Malformed::Missing(field)).and_then(T::from_wire)
 }
 
-/// Every message of a list.
+/// Converts every message of a list into a value.
 pub fn all<T: Wire>(messages: Vec<T::Message>) -> Result<Vec<T>, Malformed> {
     messages.into_iter().map(T::from_wire).collect()
 }
 
-/// A list as messages.
+/// Converts every value of a list into a message.
 pub fn all_into<T: Wire>(values: Vec<T>) -> Vec<T::Message> {
     values.into_iter().map(T::into_wire).collect()
 }

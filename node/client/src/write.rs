@@ -29,25 +29,25 @@ pub struct PutOptions {
 /// What must hold of a key for a batch to take effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// Of which key.
+    /// Key of the record that is checked.
     pub key: Key,
-    /// What must hold.
+    /// What must hold of the record.
     pub expected: Expected,
 }
 
 /// One change of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mutation {
-    /// Sets a value.
+    /// Sets the value of a key.
     Put {
-        /// Of this key.
+        /// Key of the record to set.
         key: Key,
         /// Value that the key is set to.
         value: Bytes,
         /// Milliseconds since 1970 after which the record is absent. `None` = never.
         expires_ms: Option<u64>,
     },
-    /// Makes a key absent.
+    /// Deletes the record of a key, if there is one.
     Delete {
         /// Key of the record to delete.
         key: Key,
@@ -72,7 +72,7 @@ pub enum WriteError {
     /// A condition did not hold. Nothing was written.
     #[error("condition {condition} did not hold")]
     ConditionFailed {
-        /// Which one, from zero.
+        /// Position of the condition in the write, from 0 on.
         condition: usize,
         /// The version that the key has. `None` = absent.
         actual: Option<Version>,
@@ -85,7 +85,7 @@ pub enum WriteError {
         /// True if an earlier attempt may have taken effect.
         may_have_happened: bool,
     },
-    /// Time is up.
+    /// The deadline passed before there was an answer.
     #[error("the deadline has passed{}", if *.may_have_happened { "; the write may have happened" } else { "" })]
     Deadline {
         /// True if an attempt may have taken effect.
@@ -102,7 +102,7 @@ pub enum WriteError {
     Protocol {
         /// True if an attempt may have taken effect.
         may_have_happened: bool,
-        /// What was wrong.
+        /// Why the node did not carry out the write.
         #[source]
         fault: Fault,
     },
@@ -155,7 +155,7 @@ impl WriteError {
 }
 
 impl Client {
-    /// Sets a value.
+    /// Sets the value of a key, without a condition. Returns the version of the write.
     pub async fn put(&self, table: &str, key: Key, value: impl Into<Bytes>) -> Result<Version, WriteError> {
         self.put_with(table, key, value, PutOptions::default()).await
     }

@@ -10,21 +10,21 @@ use crate::key::KeyError;
 use crate::limits::LimitExceeded;
 use crate::time::{Version, lag};
 
-/// The answer to a token.
+/// The answer to a client's request. The request's token, which is kept beside it, says whose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// To a write.
+    /// The answer to a write.
     Write(Result<Outcome, Refusal>),
-    /// To a read.
+    /// The answer to a read.
     Read(Result<ReadResult, Refusal>),
-    /// To an admin request.
+    /// The answer to an admin request.
     Admin(Result<AdminReply, AdminRefusal>),
 }
 
 /// Why a node did not serve a client. Each says whether the write may have happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Nothing happened. Ask the leader.
+    /// Nothing happened: this node does not lead the shard. Ask the leader.
     #[error("{}", not_leader(*.shard, *.leader))]
     NotLeader {
         /// Shard that the request was for.
@@ -35,7 +35,7 @@ pub enum Refusal {
     /// Nothing happened. The keys are not on this node, or not in one shard; route anew with a map of at least this epoch.
     #[error("the keys are not in one shard of this node at epoch {epoch}")]
     WrongShard {
-        /// Of this node's map.
+        /// Epoch of this node's map.
         epoch: Epoch,
     },
     /// The table does not exist here or was dropped. Nothing was written.
@@ -50,7 +50,7 @@ pub enum Refusal {
     /// Nothing happened. Try again after a pause.
     #[error("shard {shard} has {queued} requests waiting, and takes no more now")]
     Overloaded {
-        /// Shard whose queue is full.
+        /// Shard whose queue of requests is full.
         shard: ShardId,
         /// Requests of clients that wait for their answers.
         queued: usize,
@@ -75,7 +75,7 @@ pub enum Refusal {
         /// The latest that it takes now: half a second ahead of its leader's clock, or its last version.
         allowed: Version,
     },
-    /// Nothing happened, and never will.
+    /// A limit is exceeded. Nothing happened, and never will.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
     /// Nothing happened, and never will: what the client has encoded is no key of the table.

@@ -11,7 +11,7 @@ const EXTENDED: u8 = 2;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is not readable: {reason}")]
 pub struct Undecodable {
-    /// What was expected.
+    /// Name of what the bytes should encode, such as `replica state`.
     pub what: &'static str,
     /// Why the bytes cannot be decoded, in words.
     pub reason: String,
@@ -20,12 +20,12 @@ pub struct Undecodable {
 }
 
 impl Undecodable {
-    /// Of bytes that are damaged, or that nobody can have written.
+    /// An error for bytes that are damaged, or that nobody can have written.
     pub(crate) fn damaged(what: &'static str, reason: String) -> Self {
         Self { what, reason, is_newer: false }
     }
 
-    /// Of bytes that a newer release wrote.
+    /// An error for bytes that a newer release wrote.
     pub(crate) fn newer(what: &'static str, reason: String) -> Self {
         Self { what, reason, is_newer: true }
     }
@@ -61,7 +61,7 @@ pub(crate) fn is_kind(bytes: &[u8], kind: u8) -> bool {
     matches!(bytes, [FORMAT, of, ..] if *of == kind)
 }
 
-/// Decodes what [`encode`] made.
+/// Decodes what [`encode`] made; `what` names it in the error.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Undecodable> {
     decode_as(what, FORMAT, bytes)
 }

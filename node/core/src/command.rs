@@ -16,14 +16,14 @@ pub struct RequestId {
     pub issued: Version,
     /// Drawn at random by the client at its start.
     pub client: u64,
-    /// Counts the client's requests.
+    /// Number of the request, counted by the client.
     pub sequence: u64,
 }
 
 /// One change of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mutation {
-    /// Sets a value.
+    /// Sets the value of a key.
     Put {
         /// Encoded key of the record to set.
         key: Bytes,
@@ -40,7 +40,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    /// The key that changes.
+    /// Encoded key of the record that changes.
     pub fn key(&self) -> &Bytes {
         match self {
             Self::Put { key, .. } | Self::Delete { key } => key,
@@ -64,7 +64,7 @@ pub enum Expected {
 pub struct Condition {
     /// Encoded key of the record that is checked.
     pub key: Bytes,
-    /// What must hold.
+    /// What must hold of the record for the command to take effect.
     pub expected: Expected,
 }
 
@@ -80,7 +80,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// Bytes of keys and values.
+    /// Bytes of all keys and values of the command together.
     pub fn bytes(&self) -> usize {
         let mutations = self.mutations.iter().map(|m| match m {
             Mutation::Put { key, value, .. } => key.len() + value.len(),
@@ -147,11 +147,11 @@ pub enum Read {
     },
     /// Records from `start` (inclusive) to `end` (exclusive, `None` = the shard's end), in key order.
     Scan {
-        /// First encoded key.
+        /// First encoded key that is wanted.
         start: Bytes,
         /// First encoded key that is not wanted.
         end: Option<Bytes>,
-        /// At most this many records.
+        /// The page has at most this many records.
         limit: usize,
     },
 }
@@ -161,22 +161,22 @@ pub enum Read {
 pub struct Record {
     /// Encoded key of the record.
     pub key: Bytes,
-    /// When it was written.
+    /// Version of the write that set the record.
     pub version: Version,
-    /// What was written.
+    /// Value of the record.
     pub value: Bytes,
     /// Milliseconds since 1970 after which it is absent. `None` = never.
     pub expires_ms: Option<u64>,
 }
 
-/// What a read saw.
+/// What a read has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadResult {
     /// The record, if there is one.
     Value(Option<Record>),
     /// A page, and the key to go on from if the shard holds more of the wanted range.
     Page {
-        /// In key order.
+        /// Records of the page, in key order.
         records: Vec<Record>,
         /// `None` = the shard's part of the range is done.
         next: Option<Bytes>,
@@ -184,7 +184,7 @@ pub enum ReadResult {
 }
 
 impl ReadResult {
-    /// Bytes of keys and values.
+    /// Bytes of the keys and values found.
     pub fn bytes(&self) -> usize {
         let bytes = |record: &Record| record.key.len() + record.value.len();
         match self {

@@ -12,7 +12,7 @@ pub(crate) enum Duty {
     Certify { nonce: u64, asker: NodeId, node: NodeId },
     /// This node's steward confirms its own leadership.
     Steward { nonce: u64 },
-    /// Someone asks for the status.
+    /// A client or the operator asks for the database's status.
     Status { token: Token },
 }
 

@@ -13,7 +13,7 @@ use crate::planted::{Planted, is_planted};
 /// One change of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineWrite {
-    /// Sets a value.
+    /// Sets the value of a key.
     Put(Bytes, Bytes),
     /// Removes a key; no error if there is none.
     Delete(Bytes),
@@ -23,7 +23,7 @@ pub enum EngineWrite {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("engine failed: {message}")]
 pub struct EngineError {
-    /// What the store said.
+    /// The store's own error message.
     pub message: String,
     /// True if what the store holds is damaged: it fails at every start, and its copies must be built anew. False for
     /// all that may be another time: a full disk, a read that failed, a lack of memory.
@@ -31,12 +31,12 @@ pub struct EngineError {
 }
 
 impl EngineError {
-    /// Of a store whose content may be whole.
+    /// An error of a store whose content may be whole.
     pub fn failed(message: impl ToString) -> Self {
         Self { message: message.to_string(), is_damage: false }
     }
 
-    /// Of a store whose content is damaged.
+    /// An error of a store whose content is damaged.
     pub fn damaged(message: impl ToString) -> Self {
         Self { message: message.to_string(), is_damage: true }
     }
@@ -68,7 +68,7 @@ impl Unreadable for Undecodable {
 /// durable only after a later `sync`: after a crash the store holds a prefix of the batches that contains every one
 /// that was written before the last finished `sync`.
 pub trait Engine {
-    /// The value of a key.
+    /// The value of a key. `None` = the store has no such key.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
 
     /// Visits keys from `start` (inclusive) to `end` (exclusive) in order until told to break.
@@ -92,7 +92,7 @@ pub trait Engine {
 
 /// Families of keys: the first byte.
 pub mod family {
-    /// Records: table id, encoded key.
+    /// Records of tables. The rest of the key: table id, encoded key.
     pub const DATA: u8 = b'd';
     /// State of this node's replicas: shard id, then one of [`super::state`].
     pub const SHARD: u8 = b's';
@@ -114,7 +114,7 @@ pub mod own {
 pub mod state {
     /// Who the replica is, its descriptor, applied index, last version.
     pub const REPLICA: u8 = b'a';
-    /// Request ids by applied index.
+    /// Ids of requests that were answered, in groups by applied index.
     pub const REQUESTS: u8 = b'q';
     /// The highest replica id of this shard that this node must never speak for again.
     pub const TOMBSTONE: u8 = b't';

@@ -27,21 +27,21 @@ use check::{Noted, What};
 pub enum Action {
     /// Set the key to a value that no other write of the key sets. `None` = deleted it.
     Write {
-        /// What was written.
+        /// The value that was written. `None` = the key was deleted.
         value: Option<u64>,
         /// The write was conditional on this version. `Some(None)` = on there being no record.
         expected: Option<Option<Version>>,
-        /// What became of it.
+        /// Whether the write took effect, as the client knows.
         outcome: WriteOutcome,
     },
-    /// Read the key, linearizably.
+    /// Read the key by a linearizable read.
     Read {
         /// Version and value. `None` = absent.
         found: Option<(Version, u64)>,
     },
 }
 
-/// What became of a write.
+/// Whether a write took effect, as the client knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteOutcome {
     /// It took effect, at this version.
@@ -59,15 +59,15 @@ pub struct Operation {
     pub invoked: u64,
     /// When the client had the answer. Ignored for a write of unknown outcome.
     pub returned: u64,
-    /// What it was.
+    /// What the client did.
     pub action: Action,
 }
 
-/// Everything that clients did.
+/// All operations of all clients of one run, to be checked against each other.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     keys: BTreeMap<Vec<u8>, Vec<Noted>>,
-    /// Of batches with an unknown outcome, the values.
+    /// Values of the batches with an unknown outcome.
     unknown: Vec<Vec<u64>>,
     pages: Vec<Page>,
     locals: Vec<LocalRead>,
@@ -87,7 +87,7 @@ pub enum Violation {
         key: Vec<u8>,
         /// Version of the earlier write.
         earlier: Version,
-        /// Version of the later one.
+        /// Version of the later write.
         later: Version,
     },
     /// A read missed what was acknowledged or read before it was sent.
@@ -95,7 +95,7 @@ pub enum Violation {
     StaleRead {
         /// Key that was read.
         key: Vec<u8>,
-        /// When the read was sent.
+        /// When the client sent the read.
         at: u64,
         /// What it found. `None` = absent.
         found: Option<Version>,
@@ -107,11 +107,11 @@ pub enum Violation {
     Phantom {
         /// Key that was read.
         key: Vec<u8>,
-        /// When the read was sent.
+        /// When the client sent the read.
         at: u64,
-        /// What it found.
+        /// The value that the read found.
         value: u64,
-        /// At which version.
+        /// Version at which the read found the value.
         version: Version,
     },
     /// One write is seen at two versions.
@@ -119,7 +119,7 @@ pub enum Violation {
     AppliedTwice {
         /// Key that was written.
         key: Vec<u8>,
-        /// What was written.
+        /// The value that was written.
         value: u64,
         /// One of the two versions at which the write was seen.
         first: Version,
@@ -129,13 +129,13 @@ pub enum Violation {
     /// A page shows keys as they never were together.
     #[error("a page read at {at} shows key {key:?} at {version}, but key {other:?} as it was only from {until} on")]
     TornPage {
-        /// When it was read.
+        /// When the client sent the read of the page.
         at: u64,
-        /// Which key is the older.
+        /// The key that the page shows at an older version.
         key: Vec<u8>,
         /// Version at which the page shows the older key. 0 = the page shows no record of it.
         version: Version,
-        /// Which key is the newer.
+        /// The key that the page shows at a newer version.
         other: Vec<u8>,
         /// Version at which the page shows the newer key: before it the key was not as shown.
         until: Version,
@@ -145,9 +145,9 @@ pub enum Violation {
     Expired {
         /// Key that was read.
         key: Vec<u8>,
-        /// When the read was sent.
+        /// When the client sent the read.
         at: u64,
-        /// What it found.
+        /// Version of the expired record that was found.
         version: Version,
     },
     /// A copy showed an older record than before.
@@ -157,7 +157,7 @@ pub enum Violation {
         key: Vec<u8>,
         /// The copy that showed both records. Names the process that served the reads, as [`LocalRead::copy`] does.
         copy: u64,
-        /// What it showed first.
+        /// Version of the record that the copy showed first.
         later: Version,
         /// Version of the older record, which it showed afterwards.
         earlier: Version,
@@ -177,21 +177,21 @@ pub enum Violation {
         key: Vec<u8>,
         /// The condition. `None` = absent.
         expected: Option<Version>,
-        /// Of the conditional write.
+        /// Version of the conditional write.
         version: Version,
-        /// Of the write between.
+        /// Version of the write that came between.
         between: Version,
     },
 }
 
-/// What a history holds.
+/// How many keys and operations a history holds, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Number of different keys with at least one operation.
     pub keys: usize,
     /// Number of writes that were acknowledged.
     pub acknowledged: usize,
-    /// Writes of unknown outcome.
+    /// Number of writes of unknown outcome.
     pub unknown: usize,
     /// Number of linearizable reads.
     pub reads: usize,
@@ -227,7 +227,7 @@ impl History {
         }
     }
 
-    /// Takes over another client's history.
+    /// Adds the operations of another client's history to this one.
     pub fn merge(&mut self, other: Self) {
         let before = self.unknown.len();
         for (key, mut noted) in other.keys {
@@ -239,12 +239,12 @@ impl History {
         self.locals.extend(other.locals);
     }
 
-    /// Every key that was touched.
+    /// Every key that has at least one operation.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
         self.keys.keys().map(Vec::as_slice)
     }
 
-    /// What the history holds.
+    /// Counts the history's keys and operations.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { keys: self.keys.len(), ..Counts::default() };
         for operation in self.keys.values().flatten() {

@@ -24,7 +24,7 @@ pub mod stalled;
 pub struct Broken {
     /// The invariant that was violated, in words.
     pub rule: &'static str,
-    /// What was seen.
+    /// The values that violate the invariant, in words.
     pub seen: String,
 }
 

@@ -31,10 +31,10 @@ pub enum KeyError {
         /// Length of partition and sort part together, in bytes.
         bytes: usize,
     },
-    /// Range tables order whole keys.
+    /// The key has a sort part, but its table is a range table, which orders whole keys.
     #[error("a key of a Range table has no sort part; only keys of Hash tables have one")]
     SortInRange,
-    /// Not what [`encode`] makes.
+    /// The bytes are no key that [`encode`] makes.
     #[error("the encoded key is malformed")]
     Malformed,
 }

@@ -10,7 +10,7 @@ pub const VALUE_BYTES_MAX: usize = 1 << 20;
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Mutations, and also conditions, of one batch.
 pub const BATCH_MUTATIONS_MAX: usize = 10_000;
-/// Longest cluster id.
+/// Longest id of a database, in bytes.
 pub const CLUSTER_ID_BYTES_MAX: usize = 64;
 /// Longest table name: a DNS label.
 pub const TABLE_NAME_BYTES_MAX: usize = 63;
@@ -18,7 +18,7 @@ pub const TABLE_NAME_BYTES_MAX: usize = 63;
 pub const SCAN_RECORDS_MAX: usize = 10_000;
 /// Keys and values of the records that one page of a scan looks at; at least one is looked at.
 pub const SCAN_BYTES_MAX: usize = 1 << 20;
-/// Copies of one shard.
+/// Highest replication factor: copies that one shard is to have.
 pub const REPLICATION_FACTOR_MAX: usize = 7;
 /// Milliseconds that a request id may be issued ahead of the leader's clock, unless the shard has given such a version
 /// itself. More than clocks differ by that are kept in sync, and little enough that nobody is refused for long by what
@@ -58,9 +58,9 @@ pub enum LimitExceeded {
         "batch has {mutations} mutations and {conditions} conditions, it must have 1 to {BATCH_MUTATIONS_MAX} mutations and at most {BATCH_MUTATIONS_MAX} conditions"
     )]
     Mutations {
-        /// Number of mutations.
+        /// Number of mutations in the batch.
         mutations: usize,
-        /// Number of conditions.
+        /// Number of conditions in the batch.
         conditions: usize,
     },
 }
@@ -70,7 +70,7 @@ pub fn check_key(key: &[u8]) -> Result<(), LimitExceeded> {
     if key.is_empty() || key.len() > KEY_BYTES_MAX { Err(LimitExceeded::Key { bytes: key.len() }) } else { Ok(()) }
 }
 
-/// Checks a value.
+/// Refuses a value that is longer than [`VALUE_BYTES_MAX`].
 pub fn check_value(value: &[u8]) -> Result<(), LimitExceeded> {
     if value.len() > VALUE_BYTES_MAX { Err(LimitExceeded::Value { bytes: value.len() }) } else { Ok(()) }
 }

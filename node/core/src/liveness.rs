@@ -38,7 +38,7 @@ pub(crate) enum Speaker {
     Known,
     /// Another process of a node that was known: nothing that was heard before counts for it.
     Restarted,
-    /// A process that was replaced.
+    /// An earlier process of the node, which another one has replaced since.
     Replaced,
 }
 
@@ -56,7 +56,7 @@ impl Liveness {
         others.filter(|(_, process)| falls_silent(process)).map(|(node, _)| *node).collect()
     }
 
-    /// A process speaks.
+    /// A process has sent something: tells whether it is the node's present process.
     pub(crate) fn hear(&mut self, node: NodeId, incarnation: Incarnation) -> Speaker {
         let at = self.tick;
         let process = self.nodes.entry(node).or_insert(Process::new(incarnation, at));

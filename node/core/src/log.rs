@@ -23,7 +23,7 @@ pub struct LogEntry {
     pub context: Bytes,
 }
 
-/// What an entry holds.
+/// The kind of a log entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryKind {
     /// Commands; empty at the start of a leader's term.
@@ -35,11 +35,11 @@ pub enum EntryKind {
 /// The state that must be durable before any vote or term is answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HardState {
-    /// Highest term seen.
+    /// Highest Raft term that the replica has seen.
     pub term: u64,
     /// Replica voted for in it; 0 = none.
     pub vote: u64,
-    /// Highest index known committed.
+    /// Highest log index that the replica knows to be committed.
     pub commit: u64,
 }
 
@@ -54,7 +54,7 @@ pub struct LogWrite {
     pub reset: Option<(u64, u64)>,
     /// Entries; one whose index exists replaces it and everything after it.
     pub entries: Vec<LogEntry>,
-    /// Latest state, if it changed.
+    /// The latest hard state. `None` = it has not changed.
     pub hard_state: Option<HardState>,
     /// This replica is gone from this node for good; nothing of it need be kept.
     pub destroyed: bool,
@@ -69,7 +69,7 @@ pub struct RecoveredLog {
     pub start: (u64, u64),
     /// Contiguous from `start.0 + 1`.
     pub entries: Vec<LogEntry>,
-    /// Latest hard state.
+    /// The latest hard state that was written.
     pub hard_state: HardState,
 }
 

@@ -15,12 +15,12 @@ use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, S
 use crate::level::FormatLevel;
 use crate::planted::{Planted, is_planted};
 
-/// One storage node.
+/// A storage node, as the system shard has recorded it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
     /// The node's id. It is given when the node joins, and never reused.
     pub id: NodeId,
-    /// Its latest recorded start.
+    /// Incarnation of the node's latest recorded start.
     pub incarnation: Incarnation,
     /// Drawn once for the volume; a second join of the same volume gets the same node id.
     pub volume: String,
@@ -30,7 +30,7 @@ pub struct NodeRecord {
     pub zone: String,
     /// What the operator wants of it.
     pub state: NodeState,
-    /// Of the last change.
+    /// Epoch of the last change of this record.
     pub epoch: Epoch,
 }
 
@@ -48,7 +48,7 @@ pub enum NodeState {
 /// How a table's keys become its ordered range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fragmentation {
-    /// As they are.
+    /// By the keys themselves, in their order.
     Range,
     /// By the hash of their partition.
     Hash,
@@ -61,15 +61,15 @@ pub struct TableRecord {
     pub id: TableId,
     /// A DNS label, unique among the tables that are not dropped.
     pub name: String,
-    /// How keys are laid out.
+    /// How the table's keys become its ordered range.
     pub fragmentation: Fragmentation,
-    /// How copies agree.
+    /// How the copies of the table's shards agree.
     pub consistency: Consistency,
-    /// Copies of every shard.
+    /// Number of copies that every shard of the table is to have.
     pub replication_factor: u32,
     /// True once dropped: its replicas destroy themselves.
     pub dropped: bool,
-    /// Of the last change.
+    /// Epoch of the last change of this record.
     pub epoch: Epoch,
 }
 
@@ -94,7 +94,7 @@ pub struct Replica {
 pub enum Role {
     /// A full member: it votes in elections, and its acknowledgement counts towards a commit.
     Voter,
-    /// Receives, does not vote.
+    /// A member that receives the log and does not vote.
     Learner,
     /// Votes in the coming configuration of a joint one only.
     Incoming,
@@ -105,7 +105,7 @@ pub enum Role {
 /// A copy that is in the shard's Raft configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Member {
-    /// Which and where.
+    /// Id and node of the member's replica.
     pub replica: Replica,
     /// The replica's part in the Raft configuration.
     pub role: Role,
@@ -114,11 +114,11 @@ pub struct Member {
 /// What a shard is, as its own replicas know it: replicated in its log, so exact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
-    /// Shard that this describes.
+    /// Id of the shard.
     pub shard: ShardId,
-    /// Of which table.
+    /// Table that the shard is of.
     pub table: TableId,
-    /// First encoded key.
+    /// First encoded key of the shard.
     pub start: Bytes,
     /// First encoded key beyond; `None` = the table's end.
     pub end: Option<Bytes>,
@@ -134,7 +134,7 @@ impl Descriptor {
         in_bounds(key, &self.start, self.end.as_deref())
     }
 
-    /// The node of a member.
+    /// The node that a member is on. `None` = no member has this replica id.
     pub fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
         self.members.iter().find(|m| m.replica.id == replica).map(|m| m.replica.node)
     }
@@ -148,14 +148,14 @@ impl Descriptor {
 /// One shard as the system shard knows it: the members may be older than the shard's own descriptor, never newer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRecord {
-    /// Last recorded descriptor.
+    /// The shard's descriptor as last recorded.
     pub descriptor: Descriptor,
-    /// Where the operator wants its replicas: distinct nodes.
+    /// The nodes on which the operator wants its replicas, all distinct.
     pub target: Vec<NodeId>,
     /// The copies that the shard's leader is to bring about, chosen by the steward from the target. Equal to the
     /// members when nothing moves.
     pub assigned: Vec<Replica>,
-    /// Of the last change.
+    /// Epoch of the last change of this record.
     pub epoch: Epoch,
 }
 
@@ -202,11 +202,11 @@ pub struct RecoveryRecord {
     pub at_ms: u64,
     /// The shard's first generation after it.
     pub generation: Generation,
-    /// Of the map that it came with.
+    /// Epoch of the map that it came with.
     pub epoch: Epoch,
 }
 
-/// What bounds the moves.
+/// The limits of data moves between nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveLimits {
     /// Shards that may move into or out of one node at a time. At least 1.
@@ -226,15 +226,15 @@ impl Default for MoveLimits {
 pub struct Map {
     /// Id of the database that this is the map of.
     pub cluster: ClusterId,
-    /// Of the newest record.
+    /// Epoch of the map: that of its newest record.
     pub epoch: Epoch,
     /// In force since `limits.1`.
     pub limits: (MoveLimits, Epoch),
     /// Enabled since `level.1`; never lowered.
     pub level: (FormatLevel, Epoch),
-    /// Every node that ever joined.
+    /// Every node that ever joined, also those removed since.
     pub nodes: BTreeMap<NodeId, NodeRecord>,
-    /// Every table that ever was.
+    /// Every table that was ever created, also those dropped since.
     pub tables: BTreeMap<TableId, TableRecord>,
     /// Every shard, also of dropped tables.
     pub shards: BTreeMap<ShardId, ShardRecord>,
@@ -251,7 +251,7 @@ pub struct MapDelta {
     pub cluster: ClusterId,
     /// The epoch that was asked from.
     pub since: Epoch,
-    /// Of the newest record; all records between `since` and this one are here.
+    /// Epoch of the newest record; all records between `since` and this one are here.
     pub epoch: Epoch,
     /// The highest replica id that was given up to `epoch`. The records alone do not tell: the last to name an id may
     /// have changed again.
@@ -266,7 +266,7 @@ pub struct MapDelta {
     pub tables: Vec<TableRecord>,
     /// Records of the shards that have changed since then.
     pub shards: Vec<ShardRecord>,
-    /// Recoveries since then.
+    /// Records of the recoveries since then.
     pub recoveries: Vec<RecoveryRecord>,
 }
 
@@ -314,13 +314,13 @@ impl Map {
         self.tables.get(&shard.descriptor.table).is_some_and(|t| !t.dropped)
     }
 
-    /// Sets a node's record.
+    /// Adds a node's record, or replaces it, and raises the map's epoch to the record's.
     pub fn put_node(&mut self, record: NodeRecord) {
         self.epoch = self.epoch.max(record.epoch);
         self.nodes.insert(record.id, record);
     }
 
-    /// Sets a table's record.
+    /// Adds a table's record, or replaces it, and raises the map's epoch to the record's.
     pub fn put_table(&mut self, record: TableRecord) {
         self.epoch = self.epoch.max(record.epoch);
         self.tables.insert(record.id, record);
@@ -365,7 +365,7 @@ impl Map {
         self.replica_max = self.replica_max.max(id);
     }
 
-    /// What changed after `have`.
+    /// The records that have changed after the epoch `have`.
     pub fn since(&self, have: Epoch) -> MapDelta {
         MapDelta {
             cluster: self.cluster.clone(),

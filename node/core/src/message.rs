@@ -18,18 +18,18 @@ pub enum PeerMessage {
     Raft(RaftEnvelope),
     /// A leader wants to send a snapshot to a fresh replica.
     SnapshotOffer(SnapshotOffer),
-    /// The next piece of it.
+    /// The next piece of a snapshot.
     SnapshotChunk(SnapshotChunk),
-    /// How far the receiver is.
+    /// How far the receiver of a snapshot is.
     SnapshotAck(SnapshotAck),
     /// The sender lives, and how it is. Also for its copies that say nothing themselves while they are quiescent.
     Beat(Beat),
     /// Asks for what changed in the map.
     MapWant {
-        /// The sender's epoch.
+        /// Epoch of the sender's map.
         have: Epoch,
     },
-    /// What changed in the map.
+    /// The records of the map that have changed since the epoch that was asked from.
     Map(MapDelta),
     /// What a node knows, for the steward.
     Report(Report),
@@ -39,18 +39,18 @@ pub enum PeerMessage {
     CertifyAsk {
         /// Ties the answers to the question.
         nonce: u64,
-        /// Who is to go.
+        /// Node that is to be removed.
         node: NodeId,
         /// The shards whose leaders are asked, on the receiving node.
         shards: Vec<ShardId>,
     },
     /// A shard's leader answers, its leadership freshly confirmed.
     CertifyAnswer {
-        /// Of the question.
+        /// The nonce of the question that is answered.
         nonce: u64,
-        /// For which shard.
+        /// Shard that the answer is for.
         shard: ShardId,
-        /// What it found.
+        /// What the shard's leader has found.
         answer: CertifyAnswer,
     },
     /// The steward asks a shard's leader to hand leadership to another voter.
@@ -103,7 +103,7 @@ pub struct RaftEnvelope {
     pub commit: u64,
     /// Term of the entry at `commit`.
     pub commit_term: u64,
-    /// Of a refusal.
+    /// True if the sender refuses what it was sent.
     pub reject: bool,
     /// Where the receiver's log may match.
     pub reject_hint: u64,
@@ -165,7 +165,7 @@ pub struct SnapshotOffer {
     pub index: u64,
     /// Raft term of the entry at `index`.
     pub index_term: u64,
-    /// The shard at that index.
+    /// The shard's descriptor as of `index`.
     pub descriptor: Descriptor,
     /// Highest version given in the shard.
     pub last_version: Version,
@@ -173,7 +173,7 @@ pub struct SnapshotOffer {
     pub request_floor: Version,
     /// Estimate of all bytes to come, for progress.
     pub bytes: u64,
-    /// Whose rules the shard's copies follow at that index.
+    /// Format level whose rules the shard's copies follow at that index.
     pub level: FormatLevel,
 }
 
@@ -182,7 +182,7 @@ pub struct SnapshotOffer {
 pub struct SnapshotChunk {
     /// Shard that the snapshot is of.
     pub shard: ShardId,
-    /// Of the offer.
+    /// Id of the transfer, as in its offer.
     pub id: u64,
     /// Replica that is to install the snapshot.
     pub to: ReplicaId,
@@ -190,7 +190,7 @@ pub struct SnapshotChunk {
     pub sequence: u64,
     /// Store keys and values: of the family data, and at the end the request ids.
     pub records: Vec<(Bytes, Bytes)>,
-    /// True for the last one.
+    /// True for the snapshot's last piece.
     pub last: bool,
     /// CRC32C over the keys and values in order.
     pub checksum: u32,
@@ -201,7 +201,7 @@ pub struct SnapshotChunk {
 pub struct SnapshotAck {
     /// Shard that the snapshot is of.
     pub shard: ShardId,
-    /// Of the offer.
+    /// Id of the transfer, as in its offer.
     pub id: u64,
     /// The sending replica, that this answers.
     pub from: ReplicaId,
@@ -225,12 +225,12 @@ pub enum SnapshotState {
 pub enum CertifyAnswer {
     /// No replica on that node, and this many in-step copies elsewhere.
     Clear {
-        /// In-step copies, the leader's included.
+        /// Number of copies that are in step, the leader's included.
         in_sync: u32,
-        /// Of the leader's descriptor.
+        /// Generation of the leader's descriptor.
         generation: Generation,
     },
-    /// A replica is there yet.
+    /// The node still has a replica of the shard.
     Held {
         /// Replica that is still on the node.
         replica: ReplicaId,

@@ -70,11 +70,11 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// Id of this node in its database.
     pub node: NodeId,
-    /// Which start; counted up and made durable before the core is built.
+    /// Incarnation of this start; counted up and made durable before the core is built.
     pub incarnation: Incarnation,
-    /// Where the others reach it.
+    /// `host:port` where the other nodes reach this one.
     pub address: String,
-    /// Its failure domain.
+    /// The node's failure domain. Empty = none named.
     pub zone: String,
 }
 
@@ -133,14 +133,14 @@ impl Default for NodeConfig {
     }
 }
 
-/// Replicas of a node, counted.
+/// Numbers of a node's replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplicaCounts {
     /// Number of replicas on the node.
     pub replicas: u64,
-    /// Those that lead their shard.
+    /// Number of replicas that lead their shard.
     pub leaders: u64,
-    /// Those that count few ticks, since their shard has nothing to do.
+    /// Number of replicas that count few ticks, since their shard has nothing to do.
     pub quiescent: u64,
     /// Request ids that all of them remember: each takes about a hundred bytes of memory.
     pub requests: u64,
@@ -149,7 +149,7 @@ pub struct ReplicaCounts {
 /// Memory that a node's replicas take for copies that lag, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Entries of the log.
+    /// Log entries that the replicas hold in memory, in bytes.
     pub log: usize,
     /// What running snapshots keep of records that were overwritten.
     pub preimages: usize,
@@ -159,7 +159,7 @@ pub struct Held {
 pub struct Node {
     identity: Identity,
     config: NodeConfig,
-    /// Periods since this process began.
+    /// Number of ticks since this process began.
     ticks: u64,
     map: KnownMap,
     replicas: Replicas,
@@ -217,7 +217,7 @@ impl Node {
         self.map.known()
     }
 
-    /// Who this node is.
+    /// Id, incarnation, address and zone of this node.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }

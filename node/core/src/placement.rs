@@ -22,18 +22,18 @@ pub struct Site {
     pub zone: String,
 }
 
-/// A shard to be placed.
+/// A shard whose replicas are to be placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// Id of the shard.
     pub shard: ShardId,
-    /// How many replicas.
+    /// Number of replicas that the shard is to have.
     pub copies: usize,
     /// Where replicas are, or are on their way to; also nodes that may hold none any more.
     pub current: Vec<NodeId>,
 }
 
-/// Why there is no placement.
+/// Why the replicas cannot be placed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
     /// Copies of a shard are on distinct nodes.
@@ -41,12 +41,12 @@ pub enum PlacementError {
     TooFewNodes {
         /// Shard that wants more copies than there are nodes.
         shard: ShardId,
-        /// How many copies.
+        /// Number of copies that the shard wants.
         copies: usize,
-        /// Nodes there are.
+        /// Number of nodes that may hold replicas.
         sites: usize,
     },
-    /// Nothing to place.
+    /// A shard wants no copy at all.
     #[error("shard {shard} wants no copy")]
     NoCopy {
         /// Shard that wants no copy.
@@ -75,7 +75,7 @@ pub fn lower_bound(sites: &[Site], shards: &[Wanted]) -> Result<usize, Placement
     Ok(board.fewest_new())
 }
 
-/// The zones of some nodes.
+/// The distinct zones of these nodes, in alphabetical order.
 fn zones(sites: &[Site]) -> Vec<String> {
     sites.iter().map(|s| s.zone.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }

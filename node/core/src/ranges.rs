@@ -15,9 +15,9 @@ use crate::map::Descriptor;
 /// Keys of one table that follow one another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRange {
-    /// Of which table.
+    /// Table that the keys are of.
     pub table: TableId,
-    /// First encoded key.
+    /// First encoded key of the range.
     pub start: Bytes,
     /// First encoded key beyond; `None` = the table's end.
     pub end: Option<Bytes>,
@@ -45,7 +45,7 @@ fn is_below(key: &[u8], end: Option<&[u8]>) -> bool {
     end.is_none_or(|end| key < end)
 }
 
-/// What lies in a range.
+/// What is stored in a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// The records of a replica.
@@ -56,21 +56,21 @@ pub enum Content {
     Garbage,
 }
 
-/// A range that something holds.
+/// A range of the store in which a replica's data lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// Keys that the range covers.
     pub range: KeyRange,
-    /// Whose, or whose it was.
+    /// Shard of the replica that the data is of, or was of.
     pub shard: ShardId,
-    /// Which copy's, or whose it was.
+    /// Id of the replica that the data is of, or was of.
     pub replica: ReplicaId,
-    /// What lies in it.
+    /// What is stored in the range.
     pub content: Content,
 }
 
 impl Held {
-    /// Whose it is, or was.
+    /// Shard and replica id that the data is of, or was of.
     pub fn copy(&self) -> (ShardId, ReplicaId) {
         (self.shard, self.replica)
     }
@@ -79,9 +79,9 @@ impl Held {
 /// The ranges that are held, at most one for each copy.
 #[derive(Debug, Default)]
 pub struct Ranges {
-    /// Where each copy's begins.
+    /// Table and first key of the range that each copy holds.
     of: BTreeMap<(ShardId, ReplicaId), (TableId, Bytes)>,
-    /// None of these overlap.
+    /// The ranges by table and first key. None of these overlap.
     by_start: BTreeMap<(TableId, Bytes), Held>,
     /// What overlaps one of those, against the rule. It is never forgotten for that.
     crowded: Vec<Held>,

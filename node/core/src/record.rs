@@ -34,7 +34,7 @@ pub(crate) use extended::{Sibling, Stamp};
 const FORMAT: u8 = 1;
 const FORMAT_EXTENDED: u8 = 2;
 const HAS_EXPIRY: u8 = 1;
-/// Format, flags, version, expiry.
+/// Bytes before the value: format (1), flags (1), version (8), expiry (8).
 const HEAD_BYTES: usize = 18;
 
 /// A record that cannot be read: another format, flags that are not known, or cut short.
@@ -43,9 +43,9 @@ const HEAD_BYTES: usize = 18;
 pub(crate) struct Unreadable {
     /// Length of what is stored, in bytes.
     pub bytes: usize,
-    /// Its first byte.
+    /// First byte of what is stored, its format. `None` = nothing is stored.
     pub format: Option<u8>,
-    /// Its second byte.
+    /// Second byte of what is stored, its flags. `None` = it is shorter than that.
     pub flags: Option<u8>,
 }
 

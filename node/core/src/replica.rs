@@ -57,9 +57,9 @@ use transfer::receive::SnapshotReceive;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setup {
     pub(crate) node: NodeId,
-    /// Feeds election time-outs.
+    /// Seed of the random numbers for election time-outs.
     pub(crate) seed: u64,
-    /// Requests that a shard remembers.
+    /// Number of request ids that a shard remembers.
     pub(crate) requests_max: usize,
     /// The highest format level that is read and written.
     pub(crate) highest_level: FormatLevel,
@@ -70,9 +70,9 @@ pub struct Replica {
     machine: StateMachine,
     consensus: Consensus,
     membership: Membership,
-    /// Snapshots that it sends.
+    /// Snapshots that this replica sends to others.
     transfers: Transfers,
-    /// The snapshot that it receives.
+    /// The snapshot that this replica receives. `None` = no transfer.
     receive: Option<SnapshotReceive>,
     /// Term and level of the last proposal to follow a level.
     level_proposed: (u64, FormatLevel),
@@ -103,12 +103,12 @@ impl Replica {
         Ok(replica)
     }
 
-    /// Whose rules the shard's copies follow, as far as this one has applied.
+    /// Format level whose rules the shard's copies follow, as far as this one has applied.
     pub fn level(&self) -> FormatLevel {
         self.state().level
     }
 
-    /// Which copy this is.
+    /// Id of this replica.
     pub(crate) fn id(&self) -> ReplicaId {
         self.machine.state().replica
     }
@@ -128,7 +128,7 @@ impl Replica {
         self.machine.system()
     }
 
-    /// Request ids that are remembered.
+    /// Number of request ids that the replica remembers.
     pub(crate) fn requests_len(&self) -> u64 {
         self.machine.requests_len()
     }

@@ -40,18 +40,18 @@ pub enum SystemCommand {
     Start {
         /// Node that has started.
         node: NodeId,
-        /// Not below the recorded one.
+        /// Incarnation of this start. Not below the recorded one.
         incarnation: Incarnation,
-        /// Where it is reached.
+        /// `host:port` where the node is reached.
         address: String,
         /// The node's failure domain. Empty = none named.
         zone: String,
     },
-    /// The operator's wish.
+    /// A change that the operator wants.
     Admin {
         /// Who asks, and on what it was decided.
         fence: Fence,
-        /// What is wanted.
+        /// The change that is wanted.
         change: AdminChange,
     },
     /// The steward notes a shard's newer descriptor.
@@ -75,7 +75,7 @@ pub enum SystemCommand {
         shard: ShardId,
         /// Epoch of the shard's record that it was decided on.
         based_on: Epoch,
-        /// From which copy, and when.
+        /// The copy to go on from, the copies that are given up, and when it was decided.
         recovery: Recovery,
     },
     /// The steward has heard of every node that it has this format level. Refused if a node's record has changed since
@@ -88,7 +88,7 @@ pub enum SystemCommand {
     },
     /// Like `Join`, by a node whose program has format levels up to this one. From level 2 on.
     JoinAt {
-        /// What it says of itself.
+        /// What the node says of itself.
         node: NewNode,
         /// The highest that it reads and writes.
         level: FormatLevel,
@@ -128,9 +128,9 @@ pub struct Recovery {
 /// What a node says of itself when it joins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewNode {
-    /// Drawn once for the volume.
+    /// Id of the volume, drawn once at random when the volume is first used.
     pub volume: String,
-    /// `host:port`.
+    /// Address of the node, `host:port`.
     pub address: String,
     /// Failure domain; empty = none named.
     pub zone: String,
@@ -147,16 +147,16 @@ pub struct Fence {
     pub based_on: Option<Epoch>,
 }
 
-/// What the operator may wish.
+/// A change that the operator may ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdminChange {
     /// A new table with its first shards. Repeating it with the same parameters is answered with the same table.
     CreateTable {
-        /// A DNS label.
+        /// Name of the table: a DNS label.
         name: String,
-        /// How keys are laid out.
+        /// How the table's keys become its ordered range.
         fragmentation: Fragmentation,
-        /// Copies of every shard.
+        /// Number of copies that every shard is to have.
         replication_factor: u32,
         /// In key order; they cover the key space once.
         shards: Vec<NewShard>,
@@ -165,7 +165,7 @@ pub enum AdminChange {
     AlterTable {
         /// Table that changes.
         table: TableId,
-        /// Copies of every shard.
+        /// Number of copies that every shard is to have.
         replication_factor: u32,
     },
     /// Drops a table and its data.
@@ -177,13 +177,13 @@ pub enum AdminChange {
     SetTargets(Vec<(ShardId, Vec<NodeId>)>),
     /// The node is to hold no replica.
     Drain(NodeId),
-    /// Takes a drain back.
+    /// Ends the drain of a node, which may hold replicas again.
     Reactivate(NodeId),
     /// The node is gone for good. Only on a certificate of the steward that was given lately and still fits: the node
     /// drains, its record is as it was at the certificate's epoch, which the fence must name, and no shard's record
     /// names it.
     Remove(NodeId),
-    /// What bounds the moves.
+    /// Sets the limits of data moves between nodes.
     SetLimits(MoveLimits),
 }
 
@@ -210,10 +210,10 @@ pub enum SystemReply {
 /// Why the system shard refused a command. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum SystemRefusal {
-    /// A newer operator has acted.
+    /// An operator with a higher fencing token has acted.
     #[error("fencing token {token} is below {highest}: another operator has taken over")]
     Fenced {
-        /// Of the command.
+        /// Fencing token of the command.
         token: u64,
         /// Highest fencing token that the system shard has seen.
         highest: u64,
@@ -221,17 +221,17 @@ pub enum SystemRefusal {
     /// The map has changed since the decision.
     #[error("decided on epoch {based_on}, but {what} changed at epoch {changed}: decide again")]
     Stale {
-        /// Of the command.
+        /// Epoch that the command was decided on.
         based_on: Epoch,
-        /// Of the change.
+        /// Epoch of the record's last change.
         changed: Epoch,
         /// Names the record that has changed, in words.
         what: String,
     },
-    /// No such node.
+    /// No node has this id.
     #[error("node {0} is unknown")]
     UnknownNode(NodeId),
-    /// The node was removed.
+    /// The node was removed from the database.
     #[error("node {0} was removed; its volume cannot come back under this id")]
     RemovedNode(NodeId),
     /// The node is draining.
@@ -242,21 +242,21 @@ pub enum SystemRefusal {
     OldIncarnation {
         /// Node that the command is about.
         node: NodeId,
-        /// Of the command.
+        /// Incarnation that the command names.
         incarnation: Incarnation,
         /// Highest incarnation of the node that is recorded.
         highest: Incarnation,
     },
-    /// No such table.
+    /// No table has this id.
     #[error("table {0} is unknown or dropped")]
     UnknownTable(TableId),
-    /// No such shard.
+    /// No shard has this id.
     #[error("shard {0} is unknown")]
     UnknownShard(ShardId),
     /// The name is taken by a table with other parameters.
     #[error("table {0} exists with other parameters")]
     TableExists(String),
-    /// Not a DNS label.
+    /// The name is not a DNS label.
     #[error("table name {0:?} must be a DNS label of at most 63 characters")]
     TableName(String),
     /// Too few or too many copies.
@@ -270,7 +270,7 @@ pub enum SystemRefusal {
     /// The shards do not cover the key space once, or are too many.
     #[error("shards must start with the empty key and rise strictly, at most {allowed}: shard {position} does not")]
     Shards {
-        /// Which one, from zero.
+        /// Position of the wrong shard in the list, from 0 on.
         position: usize,
         /// Highest number of shards that a table can be created with.
         allowed: usize,
@@ -286,9 +286,9 @@ pub enum SystemRefusal {
     NodeInUse {
         /// Node that was to be removed.
         node: NodeId,
-        /// How many shards name it.
+        /// How many shards name the node.
         replicas: usize,
-        /// One of them.
+        /// One of the shards that name the node.
         example: ShardId,
     },
     /// The system table is not the operator's to alter or drop.
@@ -303,7 +303,7 @@ pub enum SystemRefusal {
     /// An assigned copy that is neither new nor a present one of that shard on that node. Ids are never reused.
     #[error("shard {shard} has no replica {replica} on node {node} to keep; ask for a new one")]
     UnknownReplica {
-        /// Of which shard.
+        /// Shard that the replica was said to be of.
         shard: ShardId,
         /// Node that the replica was said to be on.
         node: NodeId,
@@ -329,13 +329,13 @@ pub enum SystemRefusal {
         what: String,
         /// Length of the value, in bytes.
         bytes: usize,
-        /// The most that is allowed.
+        /// The greatest length that is allowed, in bytes.
         allowed: usize,
     },
     /// No later operator would come up to it.
     #[error("fencing token {token} is too far above those seen before: at most {allowed} is taken now")]
     TokenTooHigh {
-        /// Of the command.
+        /// Fencing token of the command.
         token: u64,
         /// The highest that is taken, as things are.
         allowed: u64,
@@ -345,7 +345,7 @@ pub enum SystemRefusal {
         "the database has enabled format level {enabled}, and this node's program has levels up to {level}: start it with a release that has level {enabled}"
     )]
     LevelTooLow {
-        /// The node's highest.
+        /// Highest format level of the node's program.
         level: FormatLevel,
         /// Format level that the database has enabled.
         enabled: FormatLevel,

@@ -46,7 +46,7 @@ impl Version {
         Self(wall_ms.min(WALL_MS_MAX) << Self::COUNTER_BITS)
     }
 
-    /// The millisecond of this version.
+    /// Milliseconds since 1970 that this version holds.
     pub fn wall_ms(self) -> u64 {
         self.0 >> Self::COUNTER_BITS
     }

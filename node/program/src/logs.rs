@@ -6,16 +6,16 @@ use tracing_subscriber::filter::ParseError;
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
-    /// The filter cannot be read.
+    /// The filter of log lines cannot be parsed.
     #[error("failed to read the log filter {filter:?}: it is a level, or a list such as info,skerry_operator=debug")]
     Filter {
-        /// As it was given.
+        /// The filter as it was given.
         filter: String,
-        /// Where it is wrong.
+        /// Where the filter is wrong.
         #[source]
         source: ParseError,
     },
-    /// The process logs already.
+    /// Logging was started before in this process.
     #[error("failed to start logging: {0}")]
     Twice(Box<dyn std::error::Error + Send + Sync>),
 }

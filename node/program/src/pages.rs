@@ -24,7 +24,7 @@ pub struct Check {
     pub name: &'static str,
     /// False if the probe is to fail for it.
     pub well: bool,
-    /// What was found, for people.
+    /// What the probe has found, in words for people.
     pub found: String,
 }
 

@@ -130,7 +130,7 @@ impl Checker {
         }
     }
 
-    /// Messages that leave now.
+    /// Checks the messages that a node sends now.
     pub(crate) fn sent(&mut self, messages: &[(NodeId, PeerMessage)]) {
         if self.blank.is_empty() {
             return;
@@ -293,7 +293,7 @@ impl Checker {
         }
     }
 
-    /// What clients saw.
+    /// Checks what the clients have seen and notes the violations.
     pub(crate) fn check_history(&mut self) {
         let violations = self.history.check();
         self.broken.extend(violations.iter().take(5).map(ToString::to_string));

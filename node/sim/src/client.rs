@@ -24,7 +24,7 @@ const GIVE_UP: u64 = 6 * SECOND;
 /// Writes that were answered and may be tried once more, long after.
 const OLD_MAX: usize = 16;
 
-/// What a client is about.
+/// The operation that a client is at.
 enum Doing {
     Write(Write),
     /// A write that was answered before: it must be answered so again, or be too old.
@@ -78,19 +78,19 @@ pub(crate) struct Client {
     highest: Version,
     underway: Option<Underway>,
     leader: Option<NodeId>,
-    /// By table and key.
+    /// The record of each key as this client last saw it, by table and key.
     seen: BTreeMap<Vec<u8>, Seen>,
     old: Vec<(TableId, Command, Outcome)>,
     keys: Vec<(&'static str, Bytes)>,
     /// How far its clock is behind, in milliseconds.
     behind_ms: u64,
-    /// How much slower than others.
+    /// Factor by which this client's pauses are longer than others'.
     pace: u64,
     /// Where the last page that it read ended. `None` = at the end of its shard.
     pub(crate) next: Option<Bytes>,
     /// The table that it read a page of last.
     scanned: Option<TableId>,
-    /// No new operations are begun.
+    /// True if the client begins no new operations.
     pub(crate) resting: bool,
 }
 

@@ -25,7 +25,7 @@ struct Inner {
     digests: BTreeMap<Bytes, Digest>,
     /// Calls after which it fails, for good.
     fails_after: Option<u32>,
-    /// Records put so far.
+    /// Number of records of tables that were put so far.
     puts: u64,
 }
 
@@ -35,7 +35,7 @@ struct Digest {
 }
 
 impl Inner {
-    /// Makes changes visible.
+    /// Applies a batch to what readers see.
     fn change(&mut self, batch: &[EngineWrite]) {
         for write in batch {
             let (key, new) = match write {
@@ -75,7 +75,7 @@ fn hash(key: &[u8], value: &[u8]) -> u64 {
     xxh3_64_with_seed(value, xxh3_64(key))
 }
 
-/// The store of one host.
+/// The store of one host, in memory.
 #[derive(Default)]
 pub(crate) struct MemoryEngine(RefCell<Inner>);
 
@@ -136,7 +136,7 @@ impl MemoryEngine {
         self.0.borrow_mut().fails_after = None;
     }
 
-    /// Records put so far.
+    /// Number of records of tables that were put so far.
     pub(crate) fn puts(&self) -> u64 {
         self.0.borrow().puts
     }

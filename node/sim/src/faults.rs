@@ -16,7 +16,7 @@ use crate::host::{Host, Lost};
 use crate::operator::Operator;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
-/// Brings faults about.
+/// Brings about the faults of a simulated run.
 #[derive(Default)]
 pub(crate) struct Faults {
     destroyed: u32,

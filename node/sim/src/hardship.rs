@@ -147,10 +147,10 @@ impl Default for Hardships {
 }
 
 impl Hardships {
-    /// None at all.
+    /// No hardship at all.
     pub const NONE: Self = Self(Vec::new());
 
-    /// With one more.
+    /// These hardships and one more.
     #[must_use]
     pub fn and(mut self, hardship: Hardship) -> Self {
         if !self.0.contains(&hardship) {
@@ -224,11 +224,11 @@ pub(crate) struct Setting {
     pub(crate) log_memory_bytes_max: usize,
     /// What all running snapshots of a node keep of what was overwritten, in bytes.
     pub(crate) preimage_bytes_max: usize,
-    /// Keys of each table.
+    /// Number of keys in each table.
     pub(crate) keys: usize,
     /// Of 1,000 writes, how many are much larger than others.
     pub(crate) large_values: u32,
-    /// Shards of each table.
+    /// Number of shards in each table.
     pub(crate) shards: usize,
 }
 
@@ -295,7 +295,7 @@ impl Setting {
         self.present.contains(&hardship)
     }
 
-    /// True if it has any.
+    /// True if the setting has any hardship.
     pub(crate) fn is_hard(&self) -> bool {
         !self.present.is_empty()
     }

@@ -29,10 +29,10 @@ pub(crate) const JUMPS_MS: i64 = 400;
 /// What a process' monotonic clock shows at its start is below this.
 const ORIGIN_MS_MAX: u64 = 1_000_000_000;
 
-/// A machine with one volume.
+/// A simulated machine with one volume, which runs one node at most.
 pub(crate) struct Host {
     pub(crate) id: NodeId,
-    /// As it said of itself when it joined.
+    /// What the node said of itself when it joined.
     pub(crate) new: NewNode,
     pub(crate) engine: MemoryEngine,
     pub(crate) log: MemoryLog,
@@ -53,7 +53,7 @@ pub(crate) struct Host {
     pub(crate) gone: bool,
     /// Nothing becomes durable before this time.
     pub(crate) hangs_until: u64,
-    /// Its disk is nearly full.
+    /// True if the host's disk is nearly full.
     pub(crate) is_full: bool,
     /// Its store was emptied once: which of its copies are lost is not written there.
     pub(crate) was_emptied: bool,
@@ -67,7 +67,7 @@ pub(crate) struct Host {
     next_tick: u64,
 }
 
-/// Both clocks of a machine.
+/// The monotonic and the wall clock of a machine.
 struct Clock {
     /// Of this process: no two have the same.
     origin_ms: u64,
@@ -140,7 +140,7 @@ impl Host {
         }
     }
 
-    /// The wall clock jumps.
+    /// Moves the wall clock by this many milliseconds, within limits.
     pub(crate) fn jump(&mut self, ms: i64) {
         let Clock { wall_skew_ms, first_skew_ms, .. } = &mut self.clock;
         *wall_skew_ms = (*wall_skew_ms + ms).clamp(*first_skew_ms - JUMPS_MS, *first_skew_ms + JUMPS_MS);
@@ -303,7 +303,7 @@ pub(crate) enum Lost {
     Store,
 }
 
-/// How a process is started.
+/// What a process is started with.
 pub(crate) struct Start<'a> {
     pub(crate) seed: u64,
     pub(crate) time: u64,

@@ -11,11 +11,11 @@ use skerry_core::log::{LogCut, LogWrite, RecoveredLog};
 use skerry_core::node::{LogBatch, Recovered};
 use skerry_core::replica::state::FIRST;
 
-/// The log of one host.
+/// The log of one host, in memory.
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     durable: BTreeMap<ShardId, RecoveredLog>,
-    /// With when each was handed in.
+    /// Batches that are not durable yet, each with the time at which it was handed in.
     pending: VecDeque<(u64, LogBatch)>,
     /// The latest copy of each shard whose end was noted.
     destroyed: BTreeMap<ShardId, ReplicaId>,

@@ -22,12 +22,12 @@ pub(crate) struct Network {
     pub(crate) repeats: u32,
     /// Longest delay, in microseconds.
     pub(crate) delay_max: u64,
-    /// Links that carry nothing.
+    /// Links from one node to another that carry nothing.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
 }
 
 impl Network {
-    /// Everything arrives soon.
+    /// Ends all cuts and losses; delays become short.
     pub(crate) fn heal(&mut self) {
         *self = Self { delay_max: 2_000, ..Self::default() };
     }

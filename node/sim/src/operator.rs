@@ -35,12 +35,12 @@ pub(crate) struct Operator {
     /// Nodes that the database should have, the drained not counted.
     pub(crate) nodes: usize,
     pub(crate) replication_factor: u32,
-    /// Of one table, another than that of the rest.
+    /// Replication factor of one table that has another than the rest.
     other_factor: Option<u32>,
     /// A table that comes and goes.
     wants_extra: bool,
     limits: Option<MoveLimits>,
-    /// Nodes that should go.
+    /// Nodes that are to leave the database.
     pub(crate) leaving: BTreeSet<NodeId>,
     volumes: u64,
     asked: Option<(Token, u64, Asked)>,

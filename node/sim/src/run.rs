@@ -38,16 +38,16 @@ const SWEPT: u64 = 30 * SECOND;
 const LAST_READS_MAX: usize = 12;
 pub(crate) const LOOK: u64 = 400 * MILLISECOND;
 
-/// What came of a run.
+/// The result of a simulated run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Of the run.
+    /// Seed of the run.
     pub seed: u64,
     /// Everything that must not be. Empty = the run is good.
     pub violations: Vec<String>,
-    /// Equal for equal runs.
+    /// Hash of all that happened: equal for equal runs.
     pub trace_hash: u64,
-    /// What clients did.
+    /// How many operations the clients made, by kind.
     pub counts: Counts,
     /// What was done around the database, with the times.
     pub story: Vec<String>,

@@ -80,7 +80,7 @@ pub(crate) enum Event {
     Wake(Waker),
 }
 
-/// Who wakes up.
+/// The part of the simulation that is to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waker {
     Client(usize),
@@ -96,7 +96,7 @@ pub(crate) enum Waker {
 pub(crate) enum Part {
     /// Kubernetes' controllers and its agents on the machines.
     Controllers,
-    /// An operator, by number.
+    /// The operator of this number.
     Operator(usize),
 }
 
@@ -138,15 +138,15 @@ pub(crate) struct World {
     pub(crate) forger: Forger,
     /// Since when a leader has known of no change of its shard's copies, by its node.
     pub(crate) resting_since: BTreeMap<(NodeId, ShardId), u64>,
-    /// One copy may be lost.
+    /// True until a copy was lost in the midst of a move, in runs where that may happen once.
     pub(crate) may_lose_mid_move: bool,
     /// Hosts that are lost for good and that the operator does not know of yet.
     pub(crate) lost_for_good: Vec<NodeId>,
     /// Slowest log and store, in microseconds.
     pub(crate) disk_max: u64,
-    /// What it is like.
+    /// The setting of the run: its hardships and sizes.
     pub(crate) setting: Setting,
-    /// True while faults are about.
+    /// True while faults are brought about.
     pub(crate) is_troubled: bool,
     /// Whether ended copies bring faults about.
     pub(crate) strikes: bool,
@@ -208,7 +208,7 @@ impl World {
         Token(self.tokens)
     }
 
-    /// Equal for equal runs.
+    /// Hash of all that happened: equal for equal runs.
     pub(crate) fn trace_hash(&self) -> u64 {
         self.trace.digest()
     }
@@ -377,7 +377,7 @@ impl World {
         }
     }
 
-    /// Hosts that run now.
+    /// Hosts whose process runs now.
     pub(crate) fn up(&self) -> Vec<NodeId> {
         self.hosts.values().filter(|h| h.is_up()).map(|h| h.id).collect()
     }

@@ -47,7 +47,7 @@ fn read_limit(file: &str) -> Option<u64> {
     parse_limit(&fs::read_to_string(file).ok()?)
 }
 
-/// "max" is no limit.
+/// A memory limit in bytes, as a control group's file has it. `None` = `max`: there is no limit.
 fn parse_limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }

@@ -23,7 +23,7 @@ const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// Of fjall's database, as its mark says, and of its trees, as their manifests say.
 const VERSION: u8 = 3;
 
-/// A store on fjall.
+/// A store that keeps its data with fjall.
 pub struct FjallEngine {
     database: Database,
     records: Keyspace,

@@ -1,4 +1,4 @@
-//! Which store, and the mark of it in the store's folder.
+//! The kinds of stores, and the mark in a store's folder that names its kind.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +13,7 @@ use super::OpenError;
 use crate::disk;
 use crate::newer::Newer;
 
-/// A kind of store.
+/// The engine that a store keeps its data with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
@@ -51,20 +51,20 @@ impl FromStr for EngineKind {
 }
 
 const MARK_FILE: &str = "skerry-store";
-/// With the version of the folder's layout.
+/// The start of a mark, with the version of the folder's layout.
 const MARK_START: &str = "skerry store 1 ";
 /// Of any version. From the second on, a mark ends with the CRC-32C of all that is before it, in eight hexadecimal digits
 /// after a space: without it a damaged mark of ours would pass for one of a later release.
 const MARK_WORDS: &str = "skerry store ";
 
-/// What a mark says.
+/// What the mark in a store's folder says of its kind.
 #[derive(Debug, PartialEq, Eq)]
 enum Mark {
     /// A store of this kind, in the layout that is known here.
     Of(EngineKind),
     /// The same with one flipped bit.
     Flipped(EngineKind),
-    /// Written by a later release.
+    /// The mark was written by a later release.
     Newer,
     /// No release wrote this: the mark is damaged.
     Damaged,

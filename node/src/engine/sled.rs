@@ -37,7 +37,7 @@ const UNLOCK_POLL: Duration = Duration::from_millis(5);
 /// bytes for each record, which no setting bounds. Measured with `examples/engines.rs`.
 const HELD_PER_CACHED: u64 = 2;
 
-/// A store on sled.
+/// A store that keeps its data with sled.
 pub struct SledEngine {
     db: sled::Db,
     folder: PathBuf,

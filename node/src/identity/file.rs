@@ -14,7 +14,7 @@ const FORMAT: u32 = 2;
 /// The file's field beside the content.
 const CRC: &str = "crc32c";
 
-/// What the file says.
+/// The content of the identity file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Content {
@@ -22,7 +22,7 @@ pub(super) struct Content {
     /// Random id of the volume. It is drawn when the volume is made, and never changes.
     pub(super) volume: String,
     pub(super) owner: Option<Owner>,
-    /// Of the latest start.
+    /// Incarnation of the latest start.
     pub(super) incarnation: Incarnation,
     /// A log and a store were made here: if one is gone later, it is lost, not new.
     pub(super) has_data: bool,
@@ -30,7 +30,7 @@ pub(super) struct Content {
     pub(super) kept: Option<Kept>,
 }
 
-/// The same in version 1.
+/// The content of an identity file of version 1.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content1 {
@@ -42,7 +42,7 @@ struct Content1 {
 }
 
 impl Content {
-    /// Of an empty volume.
+    /// The content for an empty volume, with this id.
     pub(super) fn new(volume: String) -> Self {
         Self { format: FORMAT, volume, owner: None, incarnation: Incarnation(0), has_data: false, kept: None }
     }
@@ -100,7 +100,7 @@ fn whole<T: Serialize + for<'de> Deserialize<'de>>(
     }
 }
 
-/// Durable when this returns.
+/// Writes the file. It is durable when this returns.
 pub(super) fn write(path: &Path, content: &Content) -> Result<(), VolumeError> {
     let bytes = encode(content).map_err(|error| VolumeError::io("encode", path)(error.into()))?;
     disk::write_atomically(path, &bytes).map_err(VolumeError::io("write", path))

@@ -42,7 +42,7 @@ pub(super) enum Presence {
 pub(super) enum Failed {
     /// Another node may, or this one later.
     Elsewhere { leader: Option<String>, presence: Presence, why: String },
-    /// The volume's node was removed.
+    /// The node that the volume belongs to was removed.
     Removed(NodeId),
     /// The request was refused, for this reason: to ask again will not help.
     ForGood(String),

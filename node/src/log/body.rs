@@ -22,7 +22,7 @@ const IS_DESTROYED: u8 = 8;
 #[error("the payload is not one of format version 1")]
 pub(super) struct BadPayload;
 
-/// A payload without its entries.
+/// The payload of a record without its entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Head {
     /// Replica that the record belongs to.
@@ -33,7 +33,7 @@ pub(super) struct Head {
     pub(super) hard_state: Option<HardState>,
     /// Index of the first and of the last entry.
     pub(super) entries: Option<(u64, u64)>,
-    /// The replica is gone.
+    /// True if the replica was destroyed.
     pub(super) destroyed: bool,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn bytes_max(entries: &[LogEntry]) -> usize {
     100 + entries.iter().map(|entry| entry.data.len() + entry.context.len() + 31).sum::<usize>()
 }
 
-/// Everything but the entries.
+/// Decodes a payload without its entries.
 pub(super) fn decode_head(payload: &[u8]) -> Result<Head, BadPayload> {
     read_head(&mut Reader(payload))
 }
@@ -125,7 +125,7 @@ fn read_head(reader: &mut Reader<'_>) -> Result<Head, BadPayload> {
     Ok(head)
 }
 
-/// Appends a LEB128 number.
+/// Appends a number to `out`, in LEB128.
 pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push((number & 0x7F) as u8 | 0x80);
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
-    /// A LEB128 number.
+    /// Reads a number in LEB128.
     pub(super) fn number(&mut self) -> Result<u64, BadPayload> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {

@@ -20,7 +20,7 @@ pub(super) struct Counted {
     pub(super) shard: ShardId,
     /// Replica that the log belongs to.
     pub(super) replica: ReplicaId,
-    /// Of its last record.
+    /// Sequence number of the replica's last record.
     pub(super) sequence: u64,
     /// (index, term) before its first entry.
     pub(super) start: (u64, u64),
@@ -54,7 +54,7 @@ pub(super) fn encode(replicas: &[Counted], out: &mut Vec<u8>) {
     }
 }
 
-/// The replicas of one record.
+/// Decodes the replicas of one checkpoint record.
 pub(super) fn decode(payload: &[u8]) -> Result<Vec<Counted>, BadPayload> {
     let mut reader = Reader(payload);
     let count = reader.number()?;

@@ -19,7 +19,7 @@ const COPIED_BYTES_PER_GROUP: u64 = 256 << 10;
 /// A segment of which so small a part is live is emptied in any case.
 const LITTLE: u64 = 16;
 
-/// Entries to be written anew.
+/// Entries that are copied out of an old segment.
 #[derive(Debug)]
 pub(super) struct Copied {
     /// Shard whose log the entries are of.
@@ -30,7 +30,7 @@ pub(super) struct Copied {
     pub(super) entries: Vec<LogEntry>,
 }
 
-/// A segment being emptied.
+/// A segment that is being emptied, so that its file can be used again.
 #[derive(Debug)]
 pub(super) struct Cleaning {
     segment: Segment,

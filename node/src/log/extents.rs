@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Where a record lies.
+/// Where a record lies in the log's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Location {
     /// Number of the segment.
     pub(super) segment: u64,
-    /// Of the record's header.
+    /// Where the record's header begins in the segment, in bytes.
     pub(super) offset: u32,
-    /// Header, payload and end mark.
+    /// Length of header, payload and end mark, in bytes.
     pub(super) bytes: u32,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Extent {
 pub(super) struct Live(BTreeMap<u64, u64>);
 
 impl Live {
-    /// Of one segment.
+    /// Live bytes in one segment.
     pub(super) fn bytes(&self, segment: u64) -> u64 {
         self.0.get(&segment).copied().unwrap_or(0)
     }

@@ -13,7 +13,7 @@
 pub(super) const FORMAT_VERSION: u32 = 1;
 /// Where the first record of a segment lies.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 4096;
-/// Size of a record's header.
+/// Size of a record's header, in bytes.
 pub(super) const RECORD_HEADER_BYTES: usize = 40;
 /// Records begin at multiples of this.
 pub(super) const ALIGNMENT: usize = 8;
@@ -39,21 +39,21 @@ pub(super) struct SegmentHeader {
     pub(super) number: u64,
     /// The same in all segments of one log.
     pub(super) salt: u64,
-    /// Length of the file.
+    /// Length of the segment's file, in bytes.
     pub(super) capacity: u64,
 }
 
 /// Why a segment's header cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BadSegmentHeader {
-    /// Neither copy is whole.
+    /// Neither copy of the header is whole.
     Unreadable,
-    /// Written by a later version.
+    /// The header was written by a later version of the format, of this number.
     Version(u32),
 }
 
 impl SegmentHeader {
-    /// Both copies, zeros between.
+    /// The bytes of both copies of the header, with zeros between them.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut copy = Vec::with_capacity(HEADER_COPY_BYTES);
         copy.extend_from_slice(&MAGIC);
@@ -86,12 +86,12 @@ impl SegmentHeader {
     }
 }
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A replica's reset, entries, hard state, or end.
     Write,
-    /// A replica's new start.
+    /// The new start of a replica's log.
     Cut,
     /// Entries of a replica copied from an old segment: they replace their like and nothing after them.
     Move,
@@ -120,9 +120,9 @@ impl Kind {
 /// A record's frame without its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RecordHeader {
-    /// Of the payload.
+    /// Length of the payload, in bytes.
     pub(super) length: u32,
-    /// Of the payload.
+    /// CRC of the payload.
     pub(super) payload_crc: u32,
     /// Rises by one with each fsync, through all segments.
     pub(super) group: u64,
@@ -130,7 +130,7 @@ pub(super) struct RecordHeader {
     pub(super) shard: u64,
     /// Counts the shard's records since the fresh one, so that a missing one is seen.
     pub(super) sequence: u64,
-    /// What it is.
+    /// Kind of the record.
     pub(super) kind: Kind,
     /// [`FIRST_OF_GROUP`] and its like.
     pub(super) flags: u8,
@@ -139,7 +139,7 @@ pub(super) struct RecordHeader {
 /// What a header's CRC covers beside the header.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seed {
-    /// Of the log.
+    /// Salt of the log.
     pub(super) salt: u64,
     /// Number of the segment.
     pub(super) segment: u64,

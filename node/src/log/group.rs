@@ -8,16 +8,16 @@ use super::format::{FIRST_OF_GROUP, FRESH, Kind, LAST_OF_GROUP, RECORD_HEADER_BY
 /// What a record costs beside its payload.
 pub(super) const FRAME_BYTES_MAX: usize = RECORD_HEADER_BYTES + 8;
 
-/// A record to frame.
+/// A record's head, before it is framed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Framed {
-    /// What it is.
+    /// Kind of the record.
     pub(super) kind: Kind,
     /// Shard that the record belongs to.
     pub(super) shard: ShardId,
-    /// Its number within the shard.
+    /// Sequence number of the record within its shard.
     pub(super) sequence: u64,
-    /// The first of its replica.
+    /// True for the first record of a replica.
     pub(super) fresh: bool,
 }
 
@@ -54,7 +54,7 @@ impl Group {
         self.place = Some(Place { seed, offset, group });
     }
 
-    /// Appends a record.
+    /// Appends a record to the group.
     pub(super) fn push(
         &mut self,
         framed: Framed,

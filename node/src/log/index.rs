@@ -21,7 +21,7 @@ pub enum Refusal {
     /// There would be a hole in the log.
     #[error("the entries begin at {first}, the log ends at {last}")]
     Gap {
-        /// Index of the first entry.
+        /// Index of the first entry of the write.
         first: u64,
         /// Index of the last entry in the log.
         last: u64,
@@ -29,7 +29,7 @@ pub enum Refusal {
     /// What was cut cannot be overwritten.
     #[error("the entries begin at {first}, the log begins after {start}")]
     BelowStart {
-        /// Index of the first entry.
+        /// Index of the first entry of the write.
         first: u64,
         /// Index before the log's first entry.
         start: u64,
@@ -44,11 +44,11 @@ pub enum Refusal {
 pub(super) enum Admission {
     /// Nothing: it is of a replica that is void or unknown.
     Void,
-    /// It becomes a record.
+    /// The write becomes a record.
     Record {
-        /// The first of its replica.
+        /// True for the first record of the replica.
         fresh: bool,
-        /// Its number within the shard.
+        /// Sequence number of the record within its shard.
         sequence: u64,
     },
 }
@@ -58,7 +58,7 @@ pub(super) enum Admission {
 pub(super) struct ReplicaIndex {
     /// Which copy. 0 = unknown, because its first record cannot be read.
     pub(super) replica: ReplicaId,
-    /// Of its last record.
+    /// Sequence number of the replica's last record.
     pub(super) sequence: u64,
     /// (index, term) before its first entry.
     pub(super) start: (u64, u64),
@@ -66,9 +66,9 @@ pub(super) struct ReplicaIndex {
     pub(super) last: u64,
     /// Latest hard state of the replica.
     pub(super) hard_state: HardState,
-    /// Where its entries lie.
+    /// Where the replica's entries lie.
     pub(super) extents: Extents,
-    /// Records of it are missing.
+    /// True if records of the replica are missing.
     pub(super) lost: bool,
     /// Records of it may be missing: its next record will tell.
     suspect: bool,
@@ -79,7 +79,7 @@ pub(super) struct ReplicaIndex {
 pub(super) struct Index {
     /// At most one replica a shard.
     pub(super) replicas: BTreeMap<ShardId, ReplicaIndex>,
-    /// Of all of them.
+    /// How many bytes of each segment are live, of all replicas together.
     pub(super) live: Live,
 }
 

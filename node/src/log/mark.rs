@@ -27,12 +27,12 @@ pub enum Found {
     Nothing,
     /// One segment without a record: a log that was just made.
     Unused {
-        /// As its header says. `None` = it cannot be read.
+        /// Salt of the log, as the segment's header says. `None` = it cannot be read.
         salt: Option<u64>,
     },
-    /// Segments up to this one.
+    /// There are segments with records.
     Segments {
-        /// The highest number.
+        /// The highest number of a segment.
         newest: u64,
         /// The salts that they name, once each. Segments whose headers cannot be read name none.
         salts: Vec<u64>,

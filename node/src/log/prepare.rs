@@ -15,7 +15,7 @@ const SPARE: &str = "spare";
 const SPARE_NEW: &str = "spare.new";
 const LARGE_NEW: &str = "large.new";
 
-/// A file of zeros.
+/// A file of zeros that is ready to become a segment.
 #[derive(Debug)]
 pub(super) struct Spare {
     /// Path of the file.
@@ -26,7 +26,7 @@ pub(super) struct Spare {
     pub(super) capacity: u64,
 }
 
-/// Keeps one spare.
+/// Keeps one spare file ready for the next segment.
 #[derive(Debug)]
 pub(super) struct Preparer {
     folder: PathBuf,

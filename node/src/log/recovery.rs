@@ -25,22 +25,22 @@ use super::{Damage, LogConfig, LogError, Recovered, body, checkpoint};
 use crate::disk;
 use crate::newer::Newer;
 
-/// An old log, read.
+/// What was read from a log that was there at the start.
 #[derive(Debug)]
 pub(super) struct Replayed {
-    /// What it holds.
+    /// What the log holds of all replicas, and where.
     pub(super) index: Index,
     /// All but the last segment: number, and bytes of records beside the checkpoint.
     pub(super) closed: BTreeMap<u64, Closed>,
-    /// The last segment.
+    /// The last segment, which is appended to.
     pub(super) last: Segment,
     /// Bytes of records beside the checkpoint in it.
     pub(super) written: u64,
-    /// Where the next group goes.
+    /// Where the next group is to be written in the last segment, in bytes.
     pub(super) offset: u64,
-    /// Number of the next group.
+    /// Number that the next group gets.
     pub(super) group: u64,
-    /// Of the log. `None` = no segment can be read.
+    /// Salt of the log. `None` = no segment can be read.
     pub(super) salt: Option<u64>,
     /// What was found broken and not torn.
     pub(super) damage: Vec<Damage>,
@@ -51,7 +51,7 @@ pub(super) struct Replayed {
 /// A segment that is no longer appended to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Closed {
-    /// Length of the file.
+    /// Length of the file, in bytes.
     pub(super) capacity: u64,
     /// Bytes of records beside the checkpoint.
     pub(super) written: u64,
@@ -133,7 +133,7 @@ struct End {
     torn: bool,
 }
 
-/// The record before.
+/// Group of the record before, and whether that record ends the group.
 #[derive(Debug, Clone, Copy)]
 struct Previous {
     group: u64,
@@ -161,7 +161,7 @@ impl Previous {
 }
 
 impl Replay {
-    /// Takes in a segment.
+    /// Takes in the records of one segment.
     fn segment(&mut self, number: u64, salt: Option<u64>, bytes: &[u8], is_last: bool) -> End {
         self.damaged_here = false;
         self.written = 0;

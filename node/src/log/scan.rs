@@ -16,20 +16,20 @@ pub(super) enum Item {
 /// A record whose header is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Where its header lies.
+    /// Where the record's header begins in the segment, in bytes.
     pub(super) offset: usize,
     /// Header of the record.
     pub(super) header: RecordHeader,
-    /// The payload is right too.
+    /// True if the payload is right too.
     pub(super) whole: bool,
     /// A crash while it was written may have left it as it is.
     pub(super) torn: bool,
 }
 
-/// Bytes without a record.
+/// Bytes of a segment that hold no readable record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hole {
-    /// Where they begin.
+    /// Where these bytes begin in the segment.
     pub(super) offset: usize,
     /// A crash while a record was written here may have left them as they are.
     pub(super) torn: bool,
@@ -42,14 +42,14 @@ impl Found {
         from..from + self.header.length as usize
     }
 
-    /// Where the next record begins.
+    /// Where the next record begins in the segment, in bytes.
     pub(super) fn end(&self) -> usize {
         (self.offset + self.header.bytes()).next_multiple_of(ALIGNMENT)
     }
 }
 
 impl Item {
-    /// Where it begins.
+    /// Where the item begins in the segment, in bytes.
     pub(super) fn offset(&self) -> usize {
         match self {
             Self::Record(found) => found.offset,

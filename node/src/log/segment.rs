@@ -25,11 +25,11 @@ pub(super) struct Segment {
     pub(super) number: u64,
     /// The segment's open file.
     pub(super) file: File,
-    /// Length of the file.
+    /// Length of the file, in bytes.
     pub(super) capacity: u64,
 }
 
-/// The file of a segment.
+/// Path of the file of a segment with this number.
 pub(super) fn path_of(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:020}{SUFFIX}"))
 }

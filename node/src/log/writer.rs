@@ -34,7 +34,7 @@ const SEAL_AFTER: Duration = Duration::from_millis(100);
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Make it durable.
+    /// Append the batch and make it durable.
     Append(LogBatch),
     /// Forget these entries: their space may be used again.
     Cut(Vec<LogCut>),
@@ -46,7 +46,7 @@ enum Next {
     Closed,
 }
 
-/// The log's thread's own.
+/// The state of the log's thread.
 pub(super) struct Writer {
     config: LogConfig,
     salt: u64,
@@ -55,9 +55,9 @@ pub(super) struct Writer {
     current: Segment,
     /// Bytes of records beside the checkpoint in the current segment.
     written: u64,
-    /// Where the next group goes.
+    /// Where the next group is to be written in the current segment, in bytes.
     offset: u64,
-    /// Number of the next group.
+    /// Number that the next group gets.
     number: u64,
     /// The current segment has no checkpoint yet.
     needs_census: bool,
@@ -117,17 +117,17 @@ impl Writer {
         }
     }
 
-    /// What the log holds.
+    /// What the log holds of all replicas, and where.
     pub(super) fn index(&self) -> &Index {
         &self.index
     }
 
-    /// Of the log.
+    /// Salt of the log.
     pub(super) fn salt(&self) -> u64 {
         self.salt
     }
 
-    /// Of the log as it is now.
+    /// The mark of the log as it is now.
     pub(super) fn mark(&self) -> LogMark {
         LogMark { salt: self.salt, newest: self.current.number }
     }

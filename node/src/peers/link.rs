@@ -42,7 +42,7 @@ type Client = PeerServiceClient<InterceptedService<Channel, Presented>>;
 /// Which of a peer's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// What must be quick.
+    /// The stream of everything but snapshots, which must be quick.
     Quick,
     /// Snapshots, which are large and may wait.
     Bulk,
@@ -61,7 +61,7 @@ pub(super) struct Link {
     pub(super) secret: usize,
 }
 
-/// Why a stream ended.
+/// Why a stream to a peer ended.
 enum Ended {
     /// The node stops, or the peer was removed.
     ForGood,
@@ -211,7 +211,7 @@ impl Link {
         }
     }
 
-    /// One frame of what waits.
+    /// Makes one frame from the batches that wait.
     fn frame(&mut self, first: Batch) -> PeerFrame {
         Failpoint::LinkPanics.panic();
         self.bytes.fetch_sub(first.bytes, Ordering::AcqRel);

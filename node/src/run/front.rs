@@ -38,7 +38,7 @@ impl<H: Health> Front<H> {
         Ok(Self { listeners: listeners.try_map(TcpListener::into_std)?, identity, health, admission })
     }
 
-    /// For a server; these stay.
+    /// The listening sockets once more, for a server; the originals stay open.
     pub(super) fn listeners(&self) -> io::Result<Ports<TcpListener>> {
         self.listeners.as_ref().try_map(|listener| TcpListener::from_std(listener.try_clone()?))
     }

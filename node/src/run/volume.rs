@@ -44,7 +44,7 @@ const STORE: &str = "store";
 const SPACE_POLL: Duration = Duration::from_secs(1);
 const LOG: &str = "log";
 
-/// Where the log lies.
+/// Folder of the log, within the volume.
 pub(super) fn log_folder(config: &Config) -> PathBuf {
     config.data.join(LOG)
 }
@@ -58,7 +58,7 @@ pub(super) struct Shell {
     pub(super) keyring: Arc<Keyring>,
 }
 
-/// A node, ready to run.
+/// A node whose volume is open and that is ready to run.
 pub(super) struct Ready {
     pub(super) node: Node,
     pub(super) engine: SharedEngine,
@@ -73,7 +73,7 @@ pub(super) struct Ready {
 pub(super) enum Opened {
     /// The volume of a node, which is ready to run.
     Node(Box<Ready>),
-    /// Of a node that was removed from its database.
+    /// The volume is of a node that was removed from its database.
     Removed(NodeId),
 }
 

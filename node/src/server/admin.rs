@@ -25,7 +25,7 @@ const LOST_MAX: usize = 1_000;
 #[derive(Debug, Clone)]
 pub(super) struct Admin {
     pub(super) context: Arc<Context>,
-    /// Where it was called.
+    /// The port on which the service was called.
     pub(super) port: Port,
 }
 
@@ -39,7 +39,7 @@ impl Admin {
         }
     }
 
-    /// `Ok(Err(_))` = a decided refusal.
+    /// Asks the worker. `Ok(Err(_))` = the core has refused the request, for this reason.
     async fn ask_any(&self, request: AdminRequest, bytes: usize) -> Result<Result<AdminReply, AdminRefusal>, Status> {
         let answer = self.context.inbox.ask(Ask::Admin { request, bytes }).await;
         match answer.map_err(|refused| status::status(status::refused(&refused)))? {

@@ -19,17 +19,17 @@ use crate::bootstrap::Founding;
 pub struct IdentityPages {
     /// What the node was started as.
     pub cluster: ClusterId,
-    /// Its failure domain.
+    /// The node's failure domain. Empty = none named.
     pub zone: String,
-    /// Where the others reach it.
+    /// `host:port` where the others reach the node.
     pub address: String,
     /// Where the other nodes are listened for.
     pub peer_port: u16,
-    /// Where orders are listened for.
+    /// Port on which the node takes orders.
     pub admin_port: u16,
-    /// What it has become.
+    /// Whether the node belongs to a database yet.
     pub founding: Arc<Founding>,
-    /// Where it is asked.
+    /// The port on which the service is called.
     pub port: Port,
 }
 

@@ -204,7 +204,7 @@ impl Guarded {
     }
 }
 
-/// For the small HTTP server.
+/// Lets the small HTTP server take its connections from here.
 impl axum::serve::Listener for Incoming {
     type Io = Guarded;
     type Addr = SocketAddr;

@@ -54,7 +54,7 @@ impl<S> Layer<S> for Pace {
     }
 }
 
-/// The server behind it.
+/// Wraps a service so that the bodies of its answers are paced.
 #[derive(Debug, Clone)]
 pub(super) struct PacedService<S> {
     inner: S,
@@ -89,12 +89,12 @@ where
     }
 }
 
-/// The body of an answer.
+/// The body of an answer, whose memory is accounted for until it is sent.
 #[derive(Debug)]
 pub(super) struct Paced<B> {
     body: B,
     budget: Arc<Budget>,
-    /// Until it is encoded.
+    /// The memory of the answer until it is encoded. `None` = it is encoded, or none was counted for it.
     held: Option<Held>,
     /// Encoded, and not given to the transport yet.
     rest: Bytes,

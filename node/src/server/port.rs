@@ -9,14 +9,14 @@ use tonic::{Request, Status};
 use super::incoming::{Caller, Places};
 use crate::keyring::Keyring;
 
-/// Whom a port is for.
+/// Which of a node's ports, by whom it serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
     /// Clients: whoever reads and writes, or looks.
     Clients,
     /// The other nodes, and those that are to join them.
     Peers,
-    /// Whoever gives orders.
+    /// The operator and administrators, who give orders.
     Admin,
 }
 
@@ -39,24 +39,24 @@ impl Port {
     }
 }
 
-/// One thing for each port.
+/// One value for each of a node's ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports<T> {
-    /// For [`Port::Clients`].
+    /// The value for [`Port::Clients`].
     pub clients: T,
-    /// For [`Port::Peers`].
+    /// The value for [`Port::Peers`].
     pub peers: T,
-    /// For [`Port::Admin`].
+    /// The value for [`Port::Admin`].
     pub admin: T,
 }
 
 impl<T> Ports<T> {
-    /// Another thing for each port.
+    /// Makes another value from the one of each port, unless one of them fails.
     pub fn try_map<U, E>(self, mut of: impl FnMut(T) -> Result<U, E>) -> Result<Ports<U>, E> {
         Ok(Ports { clients: of(self.clients)?, peers: of(self.peers)?, admin: of(self.admin)? })
     }
 
-    /// The same by reference.
+    /// References to the value of each port.
     pub fn as_ref(&self) -> Ports<&T> {
         Ports { clients: &self.clients, peers: &self.peers, admin: &self.admin }
     }
@@ -65,13 +65,13 @@ impl<T> Ports<T> {
 /// Whom the ports for nodes and for orders let in.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    /// What they demand.
+    /// The secrets that the ports for nodes and for orders demand.
     pub keyring: Arc<Keyring>,
     /// Nodes of the release before, which know the clients' port alone, may speak there.
     pub older_peers: bool,
     /// How many connections each port has.
     pub places: Ports<Arc<Places>>,
-    /// Sessions of clients at most.
+    /// Number of sessions of clients that may be open at a time.
     pub sessions_max: u64,
 }
 

@@ -26,7 +26,7 @@ const FRAME_BYTES: usize = 256 << 10;
 /// Items of one frame. Those beyond [`SESSION_REQUESTS_MAX`] are turned away one by one; more than this end the session.
 const FRAME_ITEMS_MAX: usize = 16 * SESSION_REQUESTS_MAX;
 
-/// What the client reads.
+/// The stream of results that the client reads.
 pub(super) type Results = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
 
 /// Serves one session, unless there are too many. Nothing happened then.
@@ -51,7 +51,7 @@ struct State {
     operations: Streaming<v1::SessionRequest>,
     /// Results of operations that never came as far as the worker.
     results: Vec<v1::SessionResult>,
-    /// The client may send more.
+    /// False once the client will send nothing more.
     reading: bool,
     first: bool,
 }

@@ -19,7 +19,7 @@ pub(super) use self::details::{plain, status};
 use crate::budget::RETRY_AFTER;
 use crate::inbox::Refused;
 
-/// A refusal of the core.
+/// Converts a refusal of the core into the error that the client gets.
 pub(super) fn refusal(refusal: Refusal, map: &Map) -> Kind {
     match refusal {
         Refusal::NotLeader { shard, leader } => not_leader(shard, leader, map),
@@ -51,7 +51,7 @@ pub(super) fn outcome(outcome: Outcome, map: &Map) -> Result<u64, Kind> {
     }
 }
 
-/// A refusal at the door.
+/// Converts a refusal of the inbox into the error that the client gets.
 pub(super) fn refused(refused: &Refused) -> Kind {
     match refused {
         Refused::Overloaded { requests } => overloaded(None, *requests),
@@ -87,7 +87,7 @@ pub(super) fn limit(exceeded: &LimitExceeded) -> Kind {
     Kind::Limit(v1::LimitExceeded { limit: Some(limit) })
 }
 
-/// A key that is none.
+/// Converts an error in a key into the error that the client gets.
 pub(super) fn key(error: &KeyError) -> Kind {
     match error {
         KeyError::Empty => limit(&LimitExceeded::Key { bytes: 0 }),

@@ -19,7 +19,7 @@ impl End {
         self.waker.wake();
     }
 
-    /// True once it was told.
+    /// True once the connection was told to end.
     pub fn is_told(&self) -> bool {
         self.is_told.load(Ordering::Acquire)
     }

@@ -17,7 +17,7 @@ use crate::budget::{Budget, Kind};
 
 /// With memory short, a client that has taken no answer for so long is given up. Slow ones take something in this time.
 const STALL_MAX: Duration = Duration::from_secs(5);
-/// Between two looks.
+/// Time between two looks for sessions that stand still.
 const LOOK: Duration = Duration::from_millis(500);
 /// Memory is short when answers take this part of the budget: a quarter.
 const ANSWERS_PART: usize = 4;
@@ -25,7 +25,7 @@ const ANSWERS_PART: usize = 4;
 /// puts are refused above three quarters, and those that keep all puts out may be answers that nobody takes.
 const SCARCE_ANSWERS_PART: usize = 32;
 
-/// The streams that are open.
+/// All open sessions of clients.
 #[derive(Debug, Default)]
 pub struct Sessions(Mutex<Vec<Weak<Session>>>);
 

@@ -6,7 +6,7 @@ use skerry_core::log::{EntryKind, LogEntry};
 use skerry_core::message::{RaftEnvelope, RaftKind};
 use skerry_proto::v1;
 
-/// For the network.
+/// Converts an envelope into the message that is sent.
 pub(super) fn envelope_out(envelope: RaftEnvelope) -> v1::RaftEnvelope {
     v1::RaftEnvelope {
         shard_id: envelope.shard.0,
@@ -26,7 +26,7 @@ pub(super) fn envelope_out(envelope: RaftEnvelope) -> v1::RaftEnvelope {
     }
 }
 
-/// From the network.
+/// Converts a received message into an envelope.
 pub(super) fn envelope_in(envelope: v1::RaftEnvelope) -> Result<RaftEnvelope, Malformed> {
     Ok(RaftEnvelope {
         shard: ShardId(envelope.shard_id),

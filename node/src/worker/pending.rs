@@ -13,7 +13,8 @@ use crate::inbox::{Ask, Reply};
 use crate::metrics::{Metrics, Operation};
 use crate::session::{Answers, Session, answer_bytes};
 
-/// By token. Bounded by [`crate::inbox::REQUESTS_MAX`], which is checked before a request comes here.
+/// Requests without an answer, by token. Bounded by [`crate::inbox::REQUESTS_MAX`], which is checked before a request
+/// comes here.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     last: u64,
@@ -26,7 +27,7 @@ struct Waiting {
     reply: Reply,
     operation: Operation,
     since: Instant,
-    /// The memory of the request.
+    /// The memory that the request takes.
     permit: Permit,
 }
 

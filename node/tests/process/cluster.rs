@@ -27,7 +27,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// No node yet.
+    /// A cluster without nodes.
     pub fn empty(id: &str) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         Self {
@@ -106,7 +106,7 @@ impl Cluster {
         self.nodes[node].start(&origin);
     }
 
-    /// Speaks to all nodes.
+    /// A client of the database, with the addresses of all nodes.
     pub fn database(&self) -> Database {
         Database::new(&self.id, self.nodes.iter().map(|node| node.grpc().to_string()).collect())
     }
@@ -153,7 +153,7 @@ pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
     taken.iter().map(|listener| listener.local_addr().unwrap()).collect()
 }
 
-/// Waits until it is true.
+/// Waits until the condition is true; panics if it takes too long.
 pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut is_so: F) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so().await {

@@ -19,7 +19,7 @@ use tonic_types::StatusExt;
 
 use crate::process::{PATIENCE, secrets};
 
-/// One attempt gets so long.
+/// Longest time of one attempt.
 const ATTEMPT: Duration = Duration::from_secs(2);
 
 pub struct Database {

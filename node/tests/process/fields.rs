@@ -20,7 +20,7 @@ use crate::cluster::Cluster;
 use crate::database::{a_key, get, reason};
 use crate::doors::channel;
 
-/// One fault of a request.
+/// Something wrong in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     UnknownTable,

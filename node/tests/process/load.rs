@@ -13,7 +13,7 @@ use skerry_proto::v1::kv_service_client::KvServiceClient;
 
 use crate::database::{Database, get, had_no_effect, put};
 
-/// A running load.
+/// Clients that read and write in the background.
 pub struct Load {
     shared: Arc<Shared>,
     workers: JoinHandle<Vec<Notes>>,
@@ -34,7 +34,7 @@ struct Notes {
     acknowledged: Vec<Instant>,
 }
 
-/// What a load has seen.
+/// What the clients of a load have seen.
 pub struct Seen {
     pub counts: Counts,
     acknowledged: Vec<Instant>,

@@ -12,14 +12,14 @@ use tokio::time::timeout;
 use crate::cluster::{Cluster, eventually};
 
 const VOLUME_BYTES: u64 = 288 << 20;
-/// That many files at most.
+/// Highest number of files that the volume takes.
 const VOLUME_FILES: u64 = 4096;
 const VALUE_BYTES: usize = 20_000;
 const RECORDS: u32 = 300;
 /// A node that can write answers within this.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
-/// A file system in memory.
+/// A small file system in memory, mounted on a folder.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -118,7 +118,7 @@ async fn waits_for_space(cluster: &Cluster) {
     assert_eq!(cluster.nodes[0].metric("skerry_node_disk_full"), Some(1.0));
 }
 
-/// Bytes there are plenty.
+/// The volume has bytes left, but no room for another file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_volume_takes_no_more_files_waits_says_so_and_can_be_stopped_meanwhile() {
     let mut cluster = Cluster::empty("shop");

@@ -17,12 +17,12 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What the nodes of these tests demand of each other.
 pub const SECRET: &str = "a-secret-of-tests-0123456789";
 
-/// To be sent to them.
+/// The secrets that the nodes of these tests demand.
 pub fn secrets() -> Secrets {
     Secrets::parse(SECRET.as_bytes()).unwrap()
 }
 
-/// How a node is started.
+/// What a node's process is started with.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub cluster: String,
@@ -101,17 +101,17 @@ impl Process {
         self.id = self.await_line("node serves")["node"].as_u64();
     }
 
-    /// Of the process that runs.
+    /// Id of the node's process.
     pub fn process_id(&self) -> u32 {
         self.child.as_ref().expect("the node runs").id()
     }
 
-    /// The node's id.
+    /// Id of the node.
     pub fn id(&self) -> u64 {
         self.id.expect("the node serves")
     }
 
-    /// Where clients reach it.
+    /// Address on which the node serves clients.
     pub fn grpc(&self) -> SocketAddr {
         self.grpc.expect("the node was started")
     }
@@ -121,12 +121,12 @@ impl Process {
         self.peers.expect("the node was started")
     }
 
-    /// Where it takes orders.
+    /// Address on which the node takes orders.
     pub fn admin(&self) -> SocketAddr {
         self.admin.expect("the node was started")
     }
 
-    /// The file with its secret.
+    /// Path of the file with the node's secret.
     pub fn secret_file(&self) -> PathBuf {
         self.settings.folder.join("secret")
     }
@@ -144,12 +144,12 @@ impl Process {
         self.settings.folder.join("failpoints")
     }
 
-    /// Brings a fault about.
+    /// Sets a failpoint of the node.
     pub fn fail(&self, failpoint: &str) {
         fs::write(self.failpoints().join(failpoint), b"").unwrap();
     }
 
-    /// Takes a failpoint away again.
+    /// Clears a failpoint of the node.
     pub fn mend(&self, failpoint: &str) {
         fs::remove_file(self.failpoints().join(failpoint)).unwrap();
     }
@@ -193,7 +193,7 @@ impl Process {
         }
     }
 
-    /// What this start has logged.
+    /// What the node has logged since this start.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap()
     }

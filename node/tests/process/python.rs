@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 
 const PROTO: [&str; 3] = ["kv", "session", "error"];
 
-/// What it printed.
+/// Runs a command that must succeed. Returns what it printed.
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?} could not be run: {error}"));
     let told = String::from_utf8_lossy(&output.stderr);

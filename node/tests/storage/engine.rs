@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use skerry_core::engine::{EngineError, EngineWrite};
 use skerry_node::engine::{self, EngineKind, OpenError, SharedEngine};
 
-/// Key and value.
+/// Key and value of a record.
 type Record = (Vec<u8>, Vec<u8>);
 
 pub(super) const CACHE_BYTES: u64 = 16 << 20;

@@ -43,7 +43,7 @@ impl Busy {
         self.log.append(writes);
     }
 
-    /// Opens anew and compares.
+    /// Opens the log anew and compares its content with the model.
     fn check(self) -> Self {
         let Self { folder, log, model, next } = self;
         log.handle.close().unwrap();

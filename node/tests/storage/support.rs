@@ -27,17 +27,17 @@ pub(super) fn scratch() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// An fsync that does nothing.
+/// An fsync that does nothing and succeeds.
 pub(super) fn no_sync() -> SyncFile {
     Arc::new(|_| Ok(()))
 }
 
-/// The smallest log there is.
+/// The settings of a log with the smallest segments that are allowed.
 pub(super) fn small(folder: &Path) -> LogConfig {
     LogConfig { segment_bytes: SEGMENT_BYTES_MIN, sync: no_sync(), ..LogConfig::new(folder) }
 }
 
-/// A log, and its completions.
+/// A log under test, and its completions.
 pub(super) struct TestLog {
     pub(super) handle: LogHandle,
     pub(super) completions: Receiver<Completion>,
@@ -57,7 +57,7 @@ impl TestLog {
         Ok(Self { handle, completions, recovered, damage, mark, sequence: 0 })
     }
 
-    /// Appends without waiting.
+    /// Appends a batch without waiting until it is durable. Returns its sequence.
     pub(super) fn send(&mut self, writes: Vec<LogWrite>) -> u64 {
         self.sequence += 1;
         self.handle.append(LogBatch { sequence: self.sequence, writes }).unwrap();
@@ -113,7 +113,7 @@ pub(super) fn write_state(shard: u64, replica: u64, term: u64) -> LogWrite {
     LogWrite { hard_state: Some(HardState { term, vote: replica, commit: 0 }), ..write(shard, replica) }
 }
 
-/// A cut after this index.
+/// A cut after the entry with this index and term.
 pub(super) fn cut(shard: u64, replica: u64, index: u64, term: u64) -> LogCut {
     LogCut { shard: ShardId(shard), replica: ReplicaId(replica), start: (index, term) }
 }
@@ -143,7 +143,7 @@ pub(super) fn apply(model: &mut Model, write: &LogWrite) {
     log.hard_state = write.hard_state.unwrap_or(log.hard_state);
 }
 
-/// What a cut means.
+/// Applies a cut to the model of the log.
 pub(super) fn apply_cut(model: &mut Model, cut: &LogCut) {
     let Some(log) = model.get_mut(&cut.shard).filter(|log| log.replica == cut.replica) else { return };
     if cut.start.0 > log.start.0 {
@@ -160,7 +160,7 @@ pub(super) fn segments(folder: &Path) -> Vec<std::path::PathBuf> {
     paths
 }
 
-/// Copies a flat folder.
+/// Copies all files of a folder that has no folders in it.
 pub(super) fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {

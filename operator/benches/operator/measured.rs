@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Of `/proc/PID/stat`, on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What a process has used.
+/// Processor time and memory that a process has used.
 #[derive(Debug, Clone, Copy)]
 pub struct Used {
     /// Of all cores, since it began.
@@ -29,12 +29,12 @@ impl Used {
     }
 }
 
-/// One line of the table.
+/// A measurement, with its goal.
 #[derive(Debug)]
 pub struct Row {
     pub what: String,
     pub value: f64,
-    /// No more than this.
+    /// Highest value that meets the goal.
     pub goal: f64,
     pub unit: &'static str,
 }

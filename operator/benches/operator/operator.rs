@@ -26,7 +26,7 @@ use crate::ground::{NAME, NAMESPACE};
 
 /// Looks at one database whenever it is told to.
 pub const LOOKS: &str = "looks";
-/// Looks after all databases.
+/// Name of the mode in which a process looks after all databases until it is ended.
 pub const STAYS: &str = "stays";
 /// As the real client bounds it.
 const ANSWER_BYTES_MAX: usize = 256 << 20;

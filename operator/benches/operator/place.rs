@@ -26,7 +26,7 @@ pub struct Stewards {
     pub asked: usize,
 }
 
-/// All that the operator sees.
+/// The simulated Kubernetes and databases that the operator sees.
 pub struct Place {
     pub ground: Shared,
     pub stewards: Arc<Mutex<Stewards>>,
@@ -34,7 +34,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Serves this ground.
+    /// Serves the Kubernetes API with these objects.
     pub async fn serve(ground: Shared) -> Self {
         let stewards = Arc::new(Mutex::new(Stewards::default()));
         let asked = Router::new().route("/stewards/{cluster}", get(answer)).with_state(stewards.clone());
@@ -51,7 +51,7 @@ impl Place {
         self.stewards.lock().unwrap().answers.insert(cluster.to_owned(), answer);
     }
 
-    /// Starts an operator here.
+    /// Starts an operator as a process of its own that looks at this place.
     pub fn operator(&self, how: &str) -> Operator {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([how, &self.url]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);

@@ -52,7 +52,7 @@ pub(crate) fn insert(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) 
     };
 }
 
-/// Two digits a byte.
+/// The bytes in lower-case hexadecimal, two digits for each.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 pub(crate) enum Field {
     /// `replicas`: the number of storage nodes.
     Replicas,
-    /// Copies of every shard.
+    /// A table's number of copies of every shard.
     ReplicationFactor,
 }
 
@@ -25,7 +25,7 @@ pub(crate) enum EditError {
 }
 
 impl Field {
-    /// As the resource spells it.
+    /// Name of the field, as the resource spells it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Replicas => "replicas",

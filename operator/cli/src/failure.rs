@@ -10,17 +10,17 @@ use crate::args::Format;
 use crate::exit::{Kind, may_have_happened};
 use crate::output::Output;
 
-/// A failed command.
+/// The failure of a command, with advice and facts for the user.
 #[derive(Debug)]
 pub(crate) struct Failure {
     error: anyhow::Error,
     next: Option<String>,
     kind: Option<Kind>,
-    /// More for programs.
+    /// Facts for programs, which the JSON output has beside the message.
     facts: Map<String, Value>,
 }
 
-/// What a command returns.
+/// The result of a command.
 pub(crate) type Outcome<T = ExitCode> = Result<T, Failure>;
 
 impl Failure {
@@ -34,7 +34,7 @@ impl Failure {
         Self { kind: Some(kind), ..self }
     }
 
-    /// Adds a fact for programs.
+    /// Adds a fact to the JSON output.
     pub(crate) fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.insert(name.to_owned(), value.into());
         self
@@ -93,9 +93,9 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 /// Adds context and advice to results on their way up.
 pub(crate) trait Explain<T> {
-    /// Says what was being done.
+    /// Adds what was being done when it failed, as context.
     fn doing(self, what: impl Display + Send + Sync + 'static) -> Outcome<T>;
-    /// Says what to do next.
+    /// Adds advice: what the user can do next.
     fn next(self, step: impl Into<String>) -> Outcome<T>;
 }
 

@@ -11,7 +11,7 @@ use crate::failure::Outcome;
 /// Both streams, and how they are written.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
-    /// As asked for.
+    /// Format of the output, as the user has asked for.
     pub(crate) format: Format,
     colour: bool,
     messages_colour: bool,
@@ -19,7 +19,7 @@ pub(crate) struct Output {
     interactive: bool,
 }
 
-/// Colours with a meaning.
+/// Colours, by what they mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Paint {
     /// Something is well.
@@ -28,9 +28,9 @@ pub(crate) enum Paint {
     Busy,
     /// Something is broken or has failed.
     Bad,
-    /// To stand out.
+    /// Text that is to stand out.
     Strong,
-    /// To stand back.
+    /// Text that is of less weight.
     Faint,
 }
 
@@ -67,7 +67,7 @@ impl Output {
         self.animate
     }
 
-    /// True if somebody looks on.
+    /// True if a person watches the output on a terminal.
     pub(crate) fn is_interactive(&self) -> bool {
         self.interactive
     }
@@ -94,12 +94,12 @@ impl Output {
         painted(self.messages_colour, paint, text)
     }
 
-    /// Writes a line of data.
+    /// Writes a line of text to stdout.
     pub(crate) fn line(&self, text: &str) -> Outcome<()> {
         Ok(writeln!(io::stdout().lock(), "{text}")?)
     }
 
-    /// Writes one JSON document.
+    /// Writes a value to stdout as one JSON document.
     pub(crate) fn json(&self, value: &impl Serialize) -> Outcome<()> {
         let mut out = io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
@@ -116,12 +116,12 @@ impl Output {
         let _gone = writeln!(io::stderr().lock(), "{text}");
     }
 
-    /// Says what went wrong.
+    /// Writes to stderr what went wrong.
     pub(crate) fn complain(&self, text: &str) {
         self.say(&format!("{} {text}", self.paint_message(Paint::Bad, "error:")));
     }
 
-    /// Says what to do next.
+    /// Writes to stderr what the user can do next.
     pub(crate) fn advise(&self, text: &str) {
         self.say(&format!("{} {text}", self.paint_message(Paint::Strong, "next: ")));
     }

@@ -48,7 +48,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// How it stands now.
+    /// The present state of the playground.
     pub(crate) fn report(&self) -> Report {
         self.reports.borrow().clone()
     }
@@ -58,7 +58,7 @@ impl Access {
         self.reports.changed().await.is_ok()
     }
 
-    /// Where clients may connect.
+    /// The nodes' addresses, to which clients may connect.
     pub(crate) fn endpoints(&self) -> Vec<String> {
         self.reports.borrow().nodes.iter().map(|n| n.address.clone()).collect()
     }
@@ -106,12 +106,12 @@ impl Playground {
         Ok((Self { folder, access, ended, listener }, listening))
     }
 
-    /// Where its state is.
+    /// The folder with the playground's state.
     pub(crate) fn folder(&self) -> &Folder {
         &self.folder
     }
 
-    /// For whoever works with it.
+    /// Access to the playground, for a command in this process.
     pub(crate) fn access(&self) -> Access {
         self.access.clone()
     }
@@ -124,7 +124,7 @@ impl Playground {
         ended.map_err(|_| Failure::new("the playground's supervisor broke down"))?
     }
 
-    /// Stops all nodes, cleanly.
+    /// Stops all nodes cleanly, and then the supervisor.
     pub(crate) async fn down(mut self) -> Outcome<()> {
         self.access.control.ask(Request::Down).await.map_err(Failure::new)?;
         self.ended().await

@@ -7,11 +7,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::output::{Output, Paint};
 use crate::view::size;
 
-/// Between two plain lines.
+/// Time between two plain lines of progress.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 const FRAME: Duration = Duration::from_millis(120);
 
-/// Something under way.
+/// Shows the progress of something that takes time.
 pub(crate) struct Progress {
     output: Output,
     title: String,
@@ -63,7 +63,7 @@ impl Progress {
         }
     }
 
-    /// So many pieces are done.
+    /// Sets how many pieces are done.
     pub(crate) fn at(&mut self, position: u64) {
         match &self.bar {
             Some(bar) => bar.set_position(position),
@@ -75,7 +75,7 @@ impl Progress {
         }
     }
 
-    /// How it stands, in words.
+    /// Shows a text beside the progress.
     pub(crate) fn tell(&mut self, text: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(text.to_owned()),
@@ -96,7 +96,7 @@ impl Progress {
         }
     }
 
-    /// It is done.
+    /// Ends the progress with a mark of success and this text.
     pub(crate) fn done(self, text: &str) {
         let mark = self.output.paint_message(Paint::Good, "✓");
         self.end(&format!("  {mark} {}  {text}", self.title));

@@ -138,7 +138,7 @@ async fn phases(stage: &Stage<'_>, workload: &Workload, output: &Output) -> Outc
     Ok(results)
 }
 
-/// Both tables side by side.
+/// Imports the flights into both tables at the same time.
 async fn import(client: &Client, flights: &[Flight], output: &Output) -> Outcome<()> {
     let by_aircraft = |f: &Flight| Key::with_sort(f.aircraft.clone(), f.departure.clone());
     let by_carrier = |f: &Flight| Key::new(f.by_carrier.clone());
@@ -204,7 +204,7 @@ async fn keep_events(mut events: tokio::sync::mpsc::Receiver<String>, path: Path
     }
 }
 
-/// The folder of the tour.
+/// The folder that the tour works in.
 struct Ground {
     path: PathBuf,
     yaml: PathBuf,

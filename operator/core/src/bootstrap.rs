@@ -10,7 +10,7 @@ pub const ASKED_MAX: usize = 3;
 /// How a node comes into the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// It founds it.
+    /// The node founds the database.
     Found,
     /// It joins through one of these.
     Join(Vec<String>),
@@ -34,7 +34,7 @@ pub enum Voice {
     Blank,
     /// It is a node of the database.
     Member,
-    /// Nothing, and why not.
+    /// The node said nothing of itself, for this reason.
     Silent(String),
 }
 

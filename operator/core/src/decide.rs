@@ -11,11 +11,11 @@ use crate::validate::{Invalid, Validated, validate};
 /// All that was decided, and on what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The resource, checked.
+    /// The resource after its checks.
     pub validated: Validated,
-    /// What should be there.
+    /// The slots, tables and settings that the spec asks for.
     pub desired: Desired,
-    /// What to do next.
+    /// The steps that lead there, and what they wait for.
     pub plan: Plan,
 }
 

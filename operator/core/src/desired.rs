@@ -1,4 +1,4 @@
-//! What should be there, whatever is.
+//! The slots, tables and settings that a spec asks for, worked out without a look at what there is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::validate::{Layout, Table, Validated};
 /// Shards of a hash table, for each node of the start, if the table does not say.
 const HASH_SHARDS_PER_NODE: u32 = 4;
 
-/// What should be there.
+/// The slots, tables and settings that the spec asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
     /// The zone of each slot, by the slot's name.
     pub slots: BTreeMap<String, String>,
-    /// In the spec's order.
+    /// The tables that there should be, in the spec's order.
     pub tables: Vec<DesiredTable>,
-    /// Bounds of the moves.
+    /// The limits of data moves between nodes.
     pub limits: MoveLimits,
     /// What new volumes are to be.
     pub claims: ClaimTemplate,
@@ -34,9 +34,9 @@ pub struct Desired {
 pub struct DesiredTable {
     /// Name of the table, unique in its database.
     pub name: String,
-    /// How its keys lie.
+    /// How the table's keys become its ordered range.
     pub fragmentation: Fragmentation,
-    /// Copies of every shard.
+    /// Number of copies that every shard is to have.
     pub replication_factor: u32,
     /// First encoded keys of the shards that it starts with, if it is made now.
     pub starts: Vec<Bytes>,

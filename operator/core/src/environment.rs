@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// What the place offers.
+/// What the place that the nodes run in has to offer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// The zones that nodes can be in. `None` = any that is named.

@@ -12,7 +12,7 @@ use crate::health::shards_now;
 /// Where every shard belongs, and what that moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forecast {
-    /// The nodes of every shard.
+    /// The nodes that every shard is to be on.
     pub placed: BTreeMap<ShardId, Vec<NodeId>>,
     /// Copies and bytes that move to get there.
     pub moves: Moves,
@@ -23,13 +23,13 @@ pub struct Forecast {
 pub struct Moves {
     /// Shards that get a copy somewhere new.
     pub shards: usize,
-    /// Copies that arrive somewhere.
+    /// Number of copies that arrive on a node that does not have them now.
     pub replicas: usize,
-    /// The fewest that could.
+    /// The fewest copies that any placement with the same balance would have to move.
     pub lower_bound: usize,
-    /// Of the arriving copies, as far as known.
+    /// Bytes of the arriving copies, as far as known.
     pub bytes: u64,
-    /// By node, also those where nothing changes.
+    /// What each node gets and gives up, also those where nothing changes.
     pub nodes: BTreeMap<NodeId, Change>,
 }
 
@@ -47,9 +47,9 @@ pub struct Change {
     pub before: usize,
     /// Number of copies that the node has when everything has moved.
     pub after: usize,
-    /// Copies that arrive.
+    /// Number of copies that arrive on the node.
     pub arriving: usize,
-    /// Of these, as far as known.
+    /// Bytes of the arriving copies, as far as known.
     pub bytes: u64,
 }
 

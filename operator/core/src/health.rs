@@ -13,16 +13,16 @@ const FRESH_MS: u64 = 3_000;
 /// One shard, from its leader's report where that is fresh, else from the map.
 #[derive(Debug, Clone, Copy)]
 pub struct ShardNow<'a> {
-    /// Where it should be.
+    /// The shard as the system shard has recorded it, with the nodes that it should be on.
     pub record: &'a ShardRecord,
-    /// What it is.
+    /// The shard's descriptor: its members as they are.
     pub descriptor: &'a Descriptor,
     /// `None` = no leader was heard of lately.
     pub report: Option<&'a ShardReport>,
 }
 
 impl ShardNow<'_> {
-    /// The node of its leader.
+    /// The node that the shard's leader is on. `None` = no leader was heard of lately.
     pub fn leader(&self) -> Option<NodeId> {
         self.descriptor.node_of(self.report?.leader)
     }
@@ -129,7 +129,7 @@ fn unheard(status: &Status, shards: &[ShardNow<'_>]) -> (Vec<NodeId>, Vec<ShardI
     (nodes.filter(|node| !is_heard(status, *node)).collect(), leaderless.collect())
 }
 
-/// The first few by name.
+/// The first few of these, in brackets, and `…` if there are more.
 fn few<T: ToString>(of: &[T]) -> String {
     const NAMED_MAX: usize = 3;
     let names: Vec<String> = of.iter().take(NAMED_MAX).map(ToString::to_string).collect();

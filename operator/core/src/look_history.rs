@@ -28,10 +28,10 @@ pub struct LookHistory {
     watched: Watched,
 }
 
-/// The last look.
+/// What is kept of the last look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Last {
-    /// By the process' own clock.
+    /// When the look began, on this process's own clock, which never jumps.
     at: Duration,
     uid: Option<String>,
     generation: i64,

@@ -15,11 +15,11 @@ const HEARD_AFRESH: Duration = Duration::from_secs(4);
 /// What a look at something remote gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen<T> {
-    /// It is so.
+    /// What the look has found.
     Known(T),
     /// It is certain that there is none.
     Absent,
-    /// The look failed, and why.
+    /// The look failed, for this reason: nothing is known.
     Unknown(String),
 }
 
@@ -40,7 +40,7 @@ pub struct Slot {
     pub zone: String,
     /// `host:port` where its node is reached. By this a node that has joined is found.
     pub address: String,
-    /// How its process does.
+    /// State of the slot's process.
     pub process: Process,
     /// The volume that the slot's node keeps its data on.
     pub volume: SlotVolume,
@@ -50,7 +50,7 @@ pub struct Slot {
     pub host: Option<String>,
 }
 
-/// The volume of a slot.
+/// State of a slot's volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SlotVolume {
     /// No node comes back on it: it was marked so, or is on its way out.
@@ -87,11 +87,11 @@ impl ClaimTemplate {
 /// How the process of a slot does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
-    /// It takes requests.
+    /// True if the process takes requests.
     pub ready: bool,
     /// It was not started as the spec says now: with another image, say.
     pub outdated: bool,
-    /// Since when it has not been ready. Zero if it is.
+    /// For how long it has not been ready. Zero if it is.
     pub down: Duration,
     /// Its volume is gone for good, or can be reached from nowhere any more. Only what is certain counts.
     pub volume_lost: bool,
@@ -106,7 +106,7 @@ pub struct Process {
 pub enum Running {
     /// Its image or its settings do not start. Certain.
     Failing,
-    /// No host takes it. Certain.
+    /// No host can take the process. This is certain.
     Unplaced,
     /// It runs, or may: whether it takes requests is another matter.
     Maybe,

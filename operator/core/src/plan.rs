@@ -36,7 +36,7 @@ use occupancy::{Leaving, Seats};
 /// What to do next, and what the rest waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// To be carried out in this order; the first failure ends it.
+    /// Steps to carry out in this order; the first failure ends them.
     pub steps: Vec<Step>,
     /// What holds the rest. Both empty = all is as desired, but for copies that are still moving.
     pub waits: Vec<Wait>,
@@ -46,16 +46,16 @@ pub struct Plan {
     pub approval: Option<String>,
     /// What is to be written down with the status.
     pub notes: Notes,
-    /// What it was decided on.
+    /// The spec and the shard map that the plan was decided on.
     pub based_on: BasedOn,
 }
 
 /// What a plan was decided on. On anything newer it is to be decided anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BasedOn {
-    /// Of the spec.
+    /// Generation of the spec.
     pub generation: i64,
-    /// Of the shard map. `None` = it was not seen.
+    /// Epoch of the shard map. `None` = it was not seen.
     pub epoch: Option<Epoch>,
 }
 

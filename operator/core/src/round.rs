@@ -40,7 +40,7 @@ pub trait Write: Clone + fmt::Debug {
     /// What of it is the database's own, in every place alike. `None` = it is the place's.
     fn order(&self) -> Option<Order>;
 
-    /// What it gives up.
+    /// What is lost by this write.
     fn gives_up(&self) -> GivesUp;
 }
 
@@ -49,13 +49,13 @@ pub trait Write: Clone + fmt::Debug {
 pub enum Order {
     /// Write something down in the status.
     Record(Record),
-    /// Change the system shard.
+    /// Make a change of the system shard.
     Change(AdminChange),
     /// Remove a node, under a certificate.
     Remove(NodeId, Incarnation),
 }
 
-/// What a write gives up.
+/// What is lost by a write, for a while or for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GivesUp {
     /// Nothing that does not come back.
@@ -69,7 +69,7 @@ pub enum GivesUp {
 /// The next thing for the shell to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next<W> {
-    /// Make this write.
+    /// Make this write, under this guard.
     Write(W, Guard),
     /// Write this down in the status, and nothing else of it. Refused if somebody else has changed the resource since.
     Record(Record),
@@ -102,7 +102,7 @@ impl Guard {
 /// What came of a write that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// It is so.
+    /// The write is made.
     Done,
     /// It is so, and was not before: until then, more may have been evicted than the look has seen.
     BudgetRenewed,
@@ -128,7 +128,7 @@ enum UnderWay {
     Nothing,
     Write,
     Record(Record),
-    /// A certificate for this node.
+    /// The steward was asked for a certificate that this node may be removed.
     Certificate(NodeId),
     /// It was given: the removal is next.
     Certified(NodeId, Epoch),
@@ -193,12 +193,12 @@ impl<W: Write> Round<W> {
         self.agenda.failure()
     }
 
-    /// What was observed.
+    /// The resource, slots and database as this round has observed them.
     pub fn observed(&self) -> &Observed {
         &self.observed
     }
 
-    /// What was decided.
+    /// What this round has decided, or why the spec is invalid.
     pub fn decision(&self) -> &Result<Decision, Invalid> {
         &self.decision
     }

@@ -24,7 +24,7 @@ use conditions::{Facts, conditions};
 
 /// Entries of a list in the status; more would not be read.
 const BLOCKED_MAX: usize = 16;
-/// As the schema bounds it.
+/// Longest text that the schema allows for a message, in characters.
 const MESSAGE_CHARS_MAX: usize = 1_024;
 const OPERATION_CHARS_MAX: usize = 128;
 

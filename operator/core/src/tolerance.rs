@@ -8,10 +8,10 @@ use skerry_core::node::Status;
 
 use crate::health::{ShardNow, shards_now};
 
-/// What may fail now.
+/// Which failures the database would survive now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tolerance {
-    /// Shards in all.
+    /// Number of shards in all tables.
     pub shards: usize,
     /// Shards without a leader: nothing of theirs can be read or written now.
     pub unavailable: usize,
@@ -49,7 +49,7 @@ impl Tolerance {
         }
     }
 
-    /// In one sentence.
+    /// What is unavailable or may fail now, in one sentence.
     pub fn headline(&self) -> String {
         if self.unavailable > 0 {
             format!("{} of {} unavailable: no leader", self.unavailable, plural(self.shards, "shard"))

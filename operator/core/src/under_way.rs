@@ -8,12 +8,12 @@ use skerry_core::node::Status;
 
 use crate::health::{ShardNow, is_heard, shards_now};
 
-/// What moves now.
+/// The copies and bytes that are on the move now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnderWay {
     /// Shards whose copies are not yet where they belong.
     pub shards: usize,
-    /// Copies that are to arrive.
+    /// Number of copies that have yet to arrive.
     pub replicas: usize,
     /// Yet to be sent for them. `None` = unknown: a leader that sends, or a node that is to receive, is silent.
     pub bytes: Option<u64>,

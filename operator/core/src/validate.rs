@@ -18,12 +18,12 @@ use skerry_core::system::state::SYSTEM_TABLE;
 use crate::environment::Environment;
 use crate::observed::ClaimTemplate;
 
-/// A checked resource.
+/// A resource that was checked and can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validated {
     /// Name of the database: that of its resource.
     pub name: String,
-    /// Of the spec.
+    /// Generation of the spec.
     pub generation: i64,
     /// True if there may have been a spec since the last one that was looked at, and what it said is unknown.
     pub missed_a_spec: bool,
@@ -31,15 +31,15 @@ pub struct Validated {
     pub replicas: u32,
     /// Failure domains; empty = none named.
     pub zones: Vec<String>,
-    /// Keeps the data.
+    /// Storage engine that keeps the nodes' data.
     pub engine: Engine,
     /// What new volumes are to be.
     pub claims: ClaimTemplate,
-    /// In the spec's order.
+    /// The tables, in the spec's order.
     pub tables: Vec<Table>,
-    /// Bounds of the moves.
+    /// The limits of data moves between nodes.
     pub limits: MoveLimits,
-    /// Whether data may move.
+    /// Whether data may move without a person's approval.
     pub approval: Approval,
     /// Nothing is changed while this is true.
     pub paused: bool,
@@ -84,23 +84,23 @@ impl fmt::Display for ReplaceRequest {
     }
 }
 
-/// Whether data may move.
+/// Whether data may move without a person's approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Approval {
-    /// Nobody need be asked.
+    /// Data may move without anybody's approval.
     Automatic,
     /// A person is to approve the very plan. `Some` = the one that was approved last.
     Manual(Option<String>),
 }
 
-/// A checked table.
+/// A table of the spec that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// Name of the table, unique in its database.
     pub name: String,
-    /// How its keys lie.
+    /// How the table's keys become its shards.
     pub layout: Layout,
-    /// Copies of every shard.
+    /// Number of copies that every shard is to have.
     pub replication_factor: u32,
 }
 

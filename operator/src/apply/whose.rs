@@ -17,9 +17,9 @@ pub struct ForeignVolume {
     claim: String,
     /// The name of the database that it belongs to. `None` = nobody wrote it down.
     database: Option<String>,
-    /// That database's id.
+    /// Id of the database that the claim belongs to. `None` = nobody wrote it down.
     cluster_id: Option<String>,
-    /// This database's name and id.
+    /// Name and id of this database.
     own: (String, String),
 }
 

@@ -23,7 +23,7 @@ use crate::observe::Sight;
 /// Why a write was not made, or may not have been. It is planned again.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// Nothing was written.
+    /// Nothing was written: this operator no longer holds the Lease.
     #[error(transparent)]
     Lease(#[from] LeaseLost),
     /// The API server refused, or did not answer: then the write may have been made.
@@ -35,14 +35,14 @@ pub enum ApplyError {
         #[source]
         source: kube::Error,
     },
-    /// Nothing was written.
+    /// Nothing was written: an object of that name belongs to somebody else.
     #[error("{kind} {name} is there and belongs to {of}: remove it, or give the database or its zone another name")]
     NotOurs {
-        /// Of what kind.
+        /// Kind of the object.
         kind: String,
         /// Name of the object.
         name: String,
-        /// Whose it is, in words.
+        /// Whose the object is, in words.
         of: String,
     },
     /// Nothing was written: the nodes may know another secret than a person meant.
@@ -52,7 +52,7 @@ pub enum ApplyError {
     Secret {
         /// Name of the Secret.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong with the secret, in words.
         why: String,
     },
     /// Nothing was written: a node would get this volume.
@@ -71,7 +71,7 @@ impl ApplyError {
         |source| Self::Kubernetes { what: what.into(), source }
     }
 
-    /// With all causes.
+    /// The error and all its causes, in one line.
     pub fn text(&self) -> String {
         chain(self)
     }
@@ -86,13 +86,13 @@ fn of_spec(spec: &Value) -> String {
     spec.to_string()
 }
 
-/// Writes for one database.
+/// Makes the writes of one round for one database.
 pub struct Writer<'a> {
     pub(super) context: &'a Context,
     pub(super) names: &'a Names,
     pub(super) cluster: &'a Cluster,
     pub(super) target: Target,
-    /// When the look began.
+    /// When the look began that the writes were decided on.
     at: Instant,
     resources: Api<DistributedDatabase>,
     database: DistributedDatabase,
@@ -113,7 +113,7 @@ impl<'a> Writer<'a> {
         Self { context, names, cluster, target, at, resources, database, image }
     }
 
-    /// As it was last read or written.
+    /// The resource as it was last read or written.
     pub fn database(&self) -> &DistributedDatabase {
         &self.database
     }

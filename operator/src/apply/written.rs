@@ -23,7 +23,7 @@ pub struct Written {
 #[derive(Debug)]
 struct Last {
     text: String,
-    /// Of the object after the write. `None` = it was removed.
+    /// Resource version of the object after the write. `None` = it was removed.
     version: Option<String>,
     /// Somebody else has changed or removed it since.
     changed: bool,
@@ -38,7 +38,7 @@ impl Written {
         objects.get(object).is_some_and(|last| last.text == text && last.at.elapsed() < until(last))
     }
 
-    /// Of the object after the last write.
+    /// Resource version of the object after the last write.
     pub fn version(&self, object: &str) -> Option<String> {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects.get(object).and_then(|last| last.version.clone())
@@ -66,7 +66,7 @@ impl Written {
     }
 }
 
-/// Names an object.
+/// The object's kind, namespace and name, parted by `/`.
 pub(super) fn key<K>(object: &K) -> String
 where
     K: Resource<DynamicType = ()>,

@@ -18,7 +18,7 @@ pub(super) async fn doubt_silent(client: &Client, mut cluster: Cluster) -> Clust
     cluster
 }
 
-/// An error is no answer.
+/// True if Kubernetes has the host as `Ready`. False also if that could not be read.
 async fn is_heard(client: &Client, host: &str) -> bool {
     let hosts: Api<Host> = Api::all(client.clone());
     let Ok(Some(host)) = hosts.get_opt(host).await else { return false };

@@ -11,7 +11,7 @@ use skerry_operator::node_admin::{AdminFailure, NodeAdmin, Target};
 use crate::faults::Gate;
 use crate::ground::{Ground, Shared};
 
-/// The only one.
+/// The simulated databases, as the operator asks them.
 pub struct Admin(pub Shared);
 
 impl Admin {

@@ -15,7 +15,7 @@ use crate::world::World;
 
 /// Each a life of its own. `SKERRY_CHAOS_SEEDS=200..1000` tries others.
 const SEEDS: std::ops::Range<u64> = 0..40;
-/// Lives that once went wrong.
+/// Seeds that once went wrong.
 const ONCE_FAILED: [u64; 6] = [265, 508, 664, 698, 833, 872];
 const ROUNDS: usize = 60;
 
@@ -70,7 +70,7 @@ fn lose_a_host(dice: &mut Dice, ground: &mut Ground) {
     }
 }
 
-/// What happens between two looks.
+/// What happens between two looks, drawn at random.
 fn happens(dice: &mut Dice, ground: &mut Ground) {
     if dice.one_in(6) {
         edit(dice, ground);

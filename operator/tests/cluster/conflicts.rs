@@ -124,7 +124,7 @@ async fn object_of_somebody_else_is_told_of_and_not_written_over() {
     world.check_wanted();
 }
 
-/// It was written over.
+/// Regression test: the object was written over.
 #[tokio::test]
 async fn object_that_somebody_else_makes_between_the_look_and_the_write_is_not_written_over() {
     let theirs = |ground: &mut Ground| {

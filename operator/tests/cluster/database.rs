@@ -10,12 +10,12 @@ use skerry_core::message::{NodeReport, ShardReport};
 use skerry_core::node::{Certificate, NotYet, Removal, Status};
 use skerry_core::system::{NewNode, SystemCommand, SystemState};
 
-/// Just heard of.
+/// Age of every report, in milliseconds.
 const AGE_MS: u64 = 100;
-/// Of the system shard.
+/// Number of copies of the system shard.
 const SYSTEM_COPIES: usize = 3;
 
-/// A process that runs.
+/// A running process of a node.
 #[derive(Debug, Clone)]
 pub struct Process {
     /// Of the pod that it runs in: another pod is another start.
@@ -24,7 +24,7 @@ pub struct Process {
     pub zone: String,
     /// The database that it was started for.
     pub cluster: String,
-    /// The map knows this start.
+    /// True if the map has this start of the node.
     pub registered: bool,
 }
 
@@ -36,7 +36,7 @@ pub struct Database {
     pub processes: BTreeMap<String, Process>,
     /// It does not answer the operator.
     pub silent: bool,
-    /// How often it was founded.
+    /// How often the database was founded.
     pub founded: usize,
 }
 
@@ -52,7 +52,7 @@ impl Database {
         self.state.iter().flat_map(|state| state.map().nodes.values())
     }
 
-    /// The node of a volume.
+    /// The node that a volume belongs to. `None` = it belongs to none.
     pub fn node_on(&self, volume: &str) -> Option<&NodeRecord> {
         self.nodes().find(|node| node.volume == volume)
     }
@@ -127,7 +127,7 @@ impl Database {
         2 * self.in_sync(shard).len() > shard.descriptor.members.len()
     }
 
-    /// What its steward says.
+    /// The steward's status of the database. `None` = nobody answers.
     pub fn status(&self) -> Option<Status> {
         let map = self.answering()?.map();
         let heard = self.up().into_iter().map(|node| (NodeReport { node, ..NodeReport::default() }, AGE_MS)).collect();
@@ -145,7 +145,7 @@ impl Database {
         Some(Status { map: Arc::new(map.clone()), nodes: heard, shards, steward, lost: vec![] })
     }
 
-    /// May the node go, now?
+    /// The steward's answer to the question whether a node may be removed now.
     pub fn certify(&self, node: NodeId, start: Incarnation) -> Removal {
         let Some(state) = self.answering() else { return Removal::Unknown { shards: vec![ShardId::SYSTEM] } };
         let map = state.map();

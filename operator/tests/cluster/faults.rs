@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use crate::ground::Ground;
 
-/// What becomes of a write.
+/// What goes wrong with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// It is made, and the operator dies.
@@ -26,7 +26,7 @@ pub enum Gate {
     FailInstead,
 }
 
-/// Done by somebody else.
+/// Something that somebody else than the operator does.
 pub type Other = fn(&mut Ground);
 
 /// All that is to go wrong.
@@ -42,7 +42,7 @@ pub struct Faults {
     hold: Option<(usize, Arc<Notify>)>,
     /// Told when a write is held.
     pub holding: Arc<Notify>,
-    /// Reads of this resource fail.
+    /// Name of a resource of which every read fails.
     pub unreadable: Option<&'static str>,
     /// The next read of this resource gives what it was so many writes ago.
     stale: Option<(&'static str, usize)>,

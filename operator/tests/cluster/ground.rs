@@ -9,25 +9,25 @@ use crate::faults::Faults;
 use crate::rules::Rules;
 use crate::server::{Key, Objects, merge};
 
-/// For server, admin and test.
+/// Shared by the server, the admin client and the test.
 pub type Shared = Arc<Mutex<Ground>>;
 
 pub const NAMESPACE: &str = "default";
 pub const NAME: &str = "shop";
 pub const RESOURCE: &str = "distributeddatabases";
 
-/// All that there is.
+/// The simulated Kubernetes objects and databases, with the faults and rules of a test.
 #[derive(Debug, Clone, Default)]
 pub struct Ground {
     pub objects: Objects,
     pub database: Database,
     pub faults: Faults,
     pub rules: Rules,
-    /// Volumes that were ever made.
+    /// Number of volumes that were ever made.
     pub volumes: usize,
     /// The resource as the operator has last read it.
     pub read: Value,
-    /// Every write, in words.
+    /// Every write that was made, in words.
     pub log: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ impl Ground {
         self.objects.get(&Self::resource_key()).cloned().unwrap_or_default()
     }
 
-    /// A person makes the resource.
+    /// Makes the resource, as a person would.
     pub fn make(&mut self, metadata: Value, spec: Value) {
         let kind = json!({"apiVersion": "skerry.io/v1alpha1", "kind": "DistributedDatabase"});
         let mut resource = kind;
@@ -58,7 +58,7 @@ impl Ground {
         self.objects.create(&Self::resource_key(), resource);
     }
 
-    /// A person changes the resource.
+    /// Changes the resource, as a person would.
     pub fn edit(&mut self, patch: &Value) {
         self.note(format!("a person edits {patch}"));
         self.objects.edit(&Self::resource_key(), |resource| merge(resource, patch));

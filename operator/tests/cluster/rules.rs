@@ -16,7 +16,7 @@ use crate::server::{Call, Verb};
 /// What was found, and what it takes to find it.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    /// What was broken, in words.
+    /// The rules that were broken, in words.
     pub broken: Vec<String>,
     /// The node that the last certificate was for, as long as nothing was changed since.
     pub certified: Option<NodeId>,
@@ -186,7 +186,7 @@ impl Ground {
     }
 }
 
-/// Who is to leave.
+/// Names of the slots that are to leave.
 fn slots(status: &Value) -> BTreeSet<String> {
     let victims = status["victims"].as_array().into_iter().flatten();
     victims.filter_map(|victim| Some(victim["slot"].as_str()?.to_owned())).collect()

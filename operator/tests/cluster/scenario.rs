@@ -10,13 +10,13 @@ use crate::world::World;
 /// A part of a scenario.
 #[derive(Debug, Clone)]
 pub enum Leg {
-    /// Somebody does something.
+    /// Somebody does something with the objects or the databases.
     Do(fn(&mut Ground)),
     /// A merge patch of the resource.
     Edit(Value),
-    /// So many looks go by.
+    /// This many looks are made.
     Looks(usize),
-    /// Until nothing changes any more.
+    /// Looks are made until nothing changes any more.
     Rest,
 }
 
@@ -31,7 +31,7 @@ pub struct Scenario {
     pub missing: fn(&Ground) -> Vec<String>,
 }
 
-/// What came of a run.
+/// The result of a scenario's run.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome {
     /// What was planned to go wrong has.

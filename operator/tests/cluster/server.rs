@@ -23,7 +23,7 @@ use crate::ground::{RESOURCE, Shared};
 /// Larger than anything that the operator writes.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// The server on this ground.
+/// The API server for these objects.
 pub fn router(ground: Shared) -> Router {
     Router::new().fallback(answer).with_state(ground)
 }
@@ -61,7 +61,7 @@ fn text(object: &Value) -> String {
     serde_json::to_string(object).unwrap()
 }
 
-/// What comes back.
+/// The answer to a call.
 pub enum Answer {
     Given(String),
     Refused(Refusal),

@@ -117,7 +117,7 @@ async fn ended(world: &mut World) -> Vec<String> {
     log.iter().filter_map(|words| words.strip_prefix("delete pods/").map(ToOwned::to_owned)).collect()
 }
 
-/// All three went down together.
+/// Regression test: all three pods went down at the same time.
 #[tokio::test]
 async fn pods_that_are_not_told_to_be_ready_are_left_alone_whether_or_not_the_database_answers() {
     let mut world = all_unready().await;

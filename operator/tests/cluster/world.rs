@@ -22,7 +22,7 @@ use crate::server::router;
 
 /// Looks within which anything comes to rest.
 const LOOKS_MAX: usize = 200;
-/// What came of a look.
+/// The result of a look.
 #[derive(Debug)]
 pub enum Look {
     Done(Result<Duration, ReconcileError>),
@@ -30,11 +30,11 @@ pub enum Look {
     Died,
 }
 
-/// All of it.
+/// The simulated place, and the operator that is tested in it.
 pub struct World {
     pub ground: Shared,
     pub operator: Context,
-    /// The operator's lease's transitions.
+    /// Fencing token of the present operator.
     token: u64,
 }
 
@@ -54,7 +54,7 @@ pub fn operator(ground: &Shared, leadership: Leadership) -> Context {
 }
 
 impl World {
-    /// Nothing but an operator.
+    /// A world with an operator and without any object.
     pub fn empty() -> Self {
         Self::on(Ground::default())
     }
@@ -100,13 +100,13 @@ impl World {
         look
     }
 
-    /// Another operator takes over.
+    /// Another operator takes over, with a higher token.
     pub fn take_over(&mut self) {
         self.token += 1;
         self.operator = operator(&self.ground, Leadership::forever(self.token));
     }
 
-    /// Looks and steps.
+    /// Makes this many rounds of a look and a step.
     pub async fn rounds(&mut self, rounds: usize) {
         for _ in 0..rounds {
             self.round().await;
@@ -135,14 +135,14 @@ impl World {
         panic!("no rest after {LOOKS_MAX} looks: {}", self.story());
     }
 
-    /// What the nodes demand.
+    /// The secrets that the nodes of the database demand.
     pub fn secrets(&self) -> Secrets {
         let secret = self.change(|ground| ground.objects.get(&Ground::key("secrets", "shop-nodes")).cloned());
         let secret: Secret = serde_json::from_value(secret.unwrap()).unwrap();
         Secrets::parse(&secret.data.unwrap()["secret"].0).unwrap()
     }
 
-    /// No rule is broken.
+    /// Panics if a rule was broken.
     pub fn check(&self) {
         let broken = self.change(|ground| ground.rules.broken.clone());
         assert!(broken.is_empty(), "{broken:?}: {}", self.story());

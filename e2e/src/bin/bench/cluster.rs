@@ -29,7 +29,7 @@ struct Node {
     args: Vec<OsString>,
 }
 
-/// What keeps the nodes' data.
+/// The storage engine that keeps the nodes' data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Sled,
@@ -75,7 +75,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Where the nodes are reached.
+    /// The nodes' addresses, each `host:port`.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.nodes.iter().map(|n| n.address.clone()).collect()
     }
@@ -134,7 +134,7 @@ fn allocated(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Built beside this program.
+/// Path of the node's program, which is built beside this program.
 fn program() -> Result<PathBuf> {
     let own = std::env::current_exe().context("failed to find this program")?;
     let program = own.with_file_name("skerry-node");

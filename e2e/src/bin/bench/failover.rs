@@ -40,7 +40,7 @@ pub(crate) async fn measure(settings: &Settings) -> Result<Duration> {
     Ok(last - killed)
 }
 
-/// A key of each shard.
+/// One key of each of these shards.
 fn keys(client: &Client, shards: &[ShardId]) -> Result<Vec<Key>> {
     /// Far more than it takes to meet a dozen shards.
     const TRIES: usize = 10_000;

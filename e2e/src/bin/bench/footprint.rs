@@ -23,13 +23,13 @@ const OVERWRITTEN_PART: usize = 5;
 pub(crate) struct Footprint {
     /// Keys and values that can be read.
     pub(crate) live_bytes: u64,
-    /// After all writes.
+    /// Memory that the process holds after all writes, in bytes.
     pub(crate) resident_bytes: u64,
-    /// After all writes: store and log.
+    /// Bytes on disk after all writes, of store and log together.
     pub(crate) disk_bytes: u64,
-    /// With a part of the records.
+    /// Time of the start after a crash, with a part of the records.
     pub(crate) start_of_part: Duration,
-    /// With all of them.
+    /// Time of the start after a crash, with all records.
     pub(crate) start_of_all: Duration,
 }
 

@@ -26,7 +26,7 @@ impl fmt::Display for Idle {
     }
 }
 
-/// One measurement, on new nodes.
+/// Makes one measurement, on new nodes.
 pub(crate) async fn measure(settings: &Settings) -> Result<Idle> {
     let cluster = Cluster::start(Engine::Sled, 3, &settings.folder.join("skerry-idle")).await?;
     let client = connect(&cluster).await?;
@@ -39,7 +39,7 @@ pub(crate) async fn measure(settings: &Settings) -> Result<Idle> {
     Ok(Idle { core_share: above(|i| i.core_share), mebibytes: above(|i| i.mebibytes) })
 }
 
-/// Of each node.
+/// What each node has used over this length of time.
 async fn rates(cluster: &Cluster, length: Duration) -> Result<Vec<Idle>> {
     tokio::time::sleep(SETTLE).await;
     let before = cluster.usage()?;

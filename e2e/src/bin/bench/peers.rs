@@ -9,9 +9,9 @@ use crate::{Settings, cluster::Engine, etcd, redis, skerry};
 
 /// A system that is ready to be measured.
 pub(crate) enum Peer {
-    /// Of three nodes.
+    /// Skerry: three nodes, with this engine.
     Skerry(Engine),
-    /// Of three members.
+    /// etcd: three members.
     Etcd(etcd::Programs),
     /// Redis: one server, without replicas.
     Redis(redis::Programs),
@@ -35,7 +35,7 @@ impl Peer {
         }
     }
 
-    /// One round, from new.
+    /// Starts the system anew and measures one round.
     pub(crate) async fn measure(&self, settings: &Settings) -> Result<Sample> {
         match self {
             Self::Skerry(engine) => skerry::measure(*engine, settings).await,

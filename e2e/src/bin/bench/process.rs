@@ -56,7 +56,7 @@ impl Drop for Server {
     }
 }
 
-/// Of one process.
+/// Processor time and memory of one process.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     /// Processor time since its start.

@@ -16,14 +16,14 @@ use crate::{IN_FLIGHT, Settings, load};
 /// More than what a scan gets through while the writes are measured.
 const RECORDS: usize = 1_000_000;
 
-/// Of one engine.
+/// How scans slow writes down, measured with one engine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scans {
     /// 99 of 100 writes took no longer, with nobody scanning.
     pub(crate) without_p99: Duration,
     /// The same, with one client that scans the table from beginning to end again and again.
     pub(crate) beside_p99: Duration,
-    /// What that client got.
+    /// Records that the scanning client got each second.
     pub(crate) records_per_second: f64,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Scans {
     }
 }
 
-/// One measurement, on new nodes.
+/// Makes one measurement, on new nodes.
 pub(crate) async fn measure(engine: Engine, settings: &Settings) -> Result<Scans> {
     let cluster = Cluster::start(engine, 3, &settings.folder.join("skerry-scans")).await?;
     let client = connect(&cluster).await?;

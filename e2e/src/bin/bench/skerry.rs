@@ -26,7 +26,7 @@ const COPIES: usize = 3;
 /// For elections, and for the steward to spread the leaders.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// One round, on new nodes.
+/// Measures one round, on new nodes.
 pub(crate) async fn measure(engine: Engine, settings: &Settings) -> Result<Sample> {
     let cluster = Cluster::start(engine, 3, &settings.folder.join("skerry")).await?;
     let client = connect(&cluster).await?;

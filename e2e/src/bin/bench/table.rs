@@ -35,7 +35,7 @@ enum Goal {
 }
 
 impl Measurements {
-    /// The table, ready to print.
+    /// The measurements as a table, ready to print.
     pub(crate) fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_preset(ASCII_MARKDOWN).set_header([

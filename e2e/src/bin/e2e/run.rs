@@ -17,7 +17,7 @@ use crate::Args;
 const SHAPE: Shape = Shape { hosts: 5, zones: 3 };
 const IMAGES: [&str; 3] = ["skerry-node", "skerry-operator", "skerry-check"];
 
-/// True if all passed.
+/// Runs the scenarios. Returns true if all have passed.
 pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> Result<bool> {
     let repository = fs::canonicalize(&args.repository).context("failed to find the repository")?;
     let setup = Setup { repository, tag: args.tag.clone(), rows: args.rows, is_brief: args.brief };

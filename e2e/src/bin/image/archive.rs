@@ -54,20 +54,20 @@ impl fmt::Display for Reference {
     }
 }
 
-/// All that makes an image.
+/// All that an image is made from.
 #[derive(Debug)]
 pub(crate) struct Image<'a> {
     pub(crate) reference: &'a Reference,
-    /// As image configurations spell it.
+    /// Processor architecture, as image configurations spell it.
     pub(crate) architecture: &'static str,
-    /// What is run.
+    /// Path in the image of the program that is run.
     pub(crate) entrypoint: String,
     /// The image's only layer: the bytes of a tar archive.
     pub(crate) layer: Vec<u8>,
 }
 
 impl Image<'_> {
-    /// The tar to import.
+    /// The image as a tar archive, ready to import.
     pub(crate) fn archive(self) -> anyhow::Result<Vec<u8>> {
         let config = to_bytes(&self.config())?;
         let (config_path, layer_path) = (blob(&digest(&config)), blob(&digest(&self.layer)));

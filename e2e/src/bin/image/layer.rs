@@ -12,9 +12,9 @@ use tar::{EntryType, Header};
 pub(crate) struct Entry {
     /// Absolute path of the file in the image.
     pub(crate) path: String,
-    /// Whether it can be run.
+    /// True if the file can be run.
     pub(crate) executable: bool,
-    /// All of it.
+    /// Content of the file.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -27,7 +27,7 @@ impl Entry {
     }
 }
 
-/// The layer as a tar.
+/// Builds the layer as a tar archive.
 pub(crate) fn build(entries: Vec<Entry>) -> anyhow::Result<Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = BTreeMap::new();

@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
-/// What was read.
+/// What the header of a program's file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Program {
-    /// As image configurations spell it.
+    /// Processor architecture, as image configurations spell it.
     pub(crate) architecture: &'static str,
     /// True if it is linked dynamically. A static program has no segment that names a loader, be it relocatable or not.
     pub(crate) asks_for_loader: bool,

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::sample::Mutant;
 
-/// What became of a bug.
+/// Whether the tests have noticed a planted bug.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Verdict {
     /// The compiler refused it: no bug at all.
     DoesNotCompile,
     /// This step failed, or ran for ever.
     Noticed(String),
-    /// Nothing noticed it.
+    /// All steps passed: nothing has noticed the bug.
     Survived,
 }
 
@@ -38,7 +38,7 @@ struct Line {
     verdict: Verdict,
 }
 
-/// All results so far.
+/// The results of all planted bugs that were tried so far.
 pub(crate) struct Results {
     known: BTreeMap<String, Verdict>,
     file: File,

@@ -25,7 +25,7 @@ const COPY_DEADLINE: Duration = Duration::from_secs(3);
 pub struct SystemCopy {
     /// Node that was asked.
     pub node: NodeId,
-    /// Where it was asked.
+    /// `host:port` where the node was asked.
     pub address: String,
     /// `None` = it has none, or one that has a leader.
     pub copy: Option<CopyReport>,

@@ -50,7 +50,7 @@ impl InFlight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands answers to their askers.
+    /// Hands each result to the caller that waits for it.
     pub(super) fn answer(&self, results: Vec<v1::SessionResult>) {
         let mut state = self.state();
         for v1::SessionResult { id, result } in results {
@@ -93,12 +93,12 @@ impl State {
     }
 }
 
-/// The frames of one connection.
+/// The stream of frames that one connection sends to its node.
 #[derive(Debug)]
 pub(super) struct Frames {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) queue: Queue,
-    /// For the first frame.
+    /// Id of the database, sent in the first frame.
     pub(super) cluster_id: String,
     /// The operation that made the link connect.
     pub(super) first: Option<Submission>,

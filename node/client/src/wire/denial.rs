@@ -15,7 +15,7 @@ use super::{Malformed, size};
 /// Everything that a node may answer but success. Only [`Denial::OutcomeUnknown`] leaves open whether a write happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// Ask the leader.
+    /// The node does not lead the shard. Ask the leader.
     #[error("{}", not_leader(*.shard, .leader.as_ref()))]
     NotLeader {
         /// Shard that the request was for.
@@ -26,10 +26,10 @@ pub enum Denial {
     /// The keys are not in one shard of this node.
     #[error("the keys are not in one shard of this node at epoch {epoch}")]
     WrongShard {
-        /// Of the node's map: route anew with at least this.
+        /// Epoch of the node's map: route anew with at least this.
         epoch: Epoch,
     },
-    /// Unknown here or dropped.
+    /// The table is not known on the node, or was dropped.
     #[error("table {table} is unknown here or dropped")]
     UnknownTable {
         /// Id of the table that the request named.
@@ -41,7 +41,7 @@ pub enum Denial {
         /// Shard that the request was for.
         shard: ShardId,
     },
-    /// Try again after a pause.
+    /// The node has too much to do. Try again after a pause.
     #[error("the node is overloaded: {}", waiting(*.queued))]
     Overloaded {
         /// `None` = the node as a whole.
@@ -51,7 +51,7 @@ pub enum Denial {
         /// How long to wait, at least. `None` = the client's own pause.
         retry_after: Option<Duration>,
     },
-    /// Only deletes are taken.
+    /// A node's disk is nearly full: only deletes are accepted.
     #[error("the disk of {} is nearly full: only deletes are taken", named(*.node))]
     DiskFull {
         /// Whose: of the leader, or of another node with a copy. `None` = the node that answers is of an older version.
@@ -69,7 +69,7 @@ pub enum Denial {
     /// The request id is older than what the shard remembers.
     #[error("requests issued at or before version {floor} are refused")]
     RequestTooOld {
-        /// Refused up to here.
+        /// Request ids issued at or before this version are refused.
         floor: Version,
     },
     /// The request id was issued too far in the future. An earlier attempt may have taken effect.
@@ -77,13 +77,13 @@ pub enum Denial {
     RequestTooNew {
         /// Shard that the request was for.
         shard: ShardId,
-        /// Taken up to here.
+        /// Highest version that a request id may be issued at now.
         allowed: Version,
     },
-    /// A condition did not hold.
+    /// A condition of the write did not hold.
     #[error("condition {condition} did not hold")]
     ConditionFailed {
-        /// Which one, from zero.
+        /// Position of the condition in the write, from 0 on.
         condition: u32,
         /// The version that the key has. `None` = absent.
         actual: Option<Version>,
@@ -97,15 +97,15 @@ pub enum Denial {
         /// The key as it is stored.
         key: Bytes,
     },
-    /// The request cannot be understood.
+    /// The node could not understand the request.
     #[error("field {field} of the request is missing or cannot be")]
     Malformed {
-        /// Name of the field.
+        /// Name of the field that is wrong.
         field: String,
     },
 }
 
-/// Where a shard's leader is.
+/// Node and address of a shard's leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
     /// Node that the leader is on.
@@ -120,7 +120,7 @@ impl Denial {
         matches!(self, Self::OutcomeUnknown { .. })
     }
 
-    /// What a session's item carries.
+    /// Converts the error that an item of a session has ended with.
     pub fn from_wire(m: v1::OperationError) -> Result<Self, Malformed> {
         Ok(match m.kind.ok_or(Malformed::Missing("kind"))? {
             Kind::NotLeader(m) => Self::NotLeader {

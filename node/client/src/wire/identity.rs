@@ -1,4 +1,4 @@
-//! Who a node is, and why it makes no database.
+//! A node's identity, and why it refuses to found a database, as messages.
 
 use skerry_core::ids::{ClusterId, Incarnation, NodeId};
 use skerry_proto::v1;
@@ -40,7 +40,7 @@ impl Wire for Identity {
     }
 }
 
-/// Zero: none of its own.
+/// A port of the node. `None` = the number is 0: the node has no port of its own for this.
 fn port(number: u32, field: &'static str) -> Result<Option<u16>, Malformed> {
     let port = u16::try_from(number).map_err(|_| Malformed::Range(field))?;
     Ok((port > 0).then_some(port))

@@ -86,7 +86,7 @@ impl Wire for Removal {
     }
 }
 
-/// The status as a message.
+/// Converts the database's status into the message that is sent.
 pub fn status_into_wire(status: Status) -> v1::StatusResponse {
     let node = |(report, age_ms): (NodeReport, u64)| v1::NodeStatus { report: Some(report.into_wire()), age_ms };
     let shard = |(report, age_ms): (ShardReport, u64)| v1::ShardStatus { report: Some(report.into_wire()), age_ms };
@@ -99,7 +99,7 @@ pub fn status_into_wire(status: Status) -> v1::StatusResponse {
     }
 }
 
-/// The status of a message.
+/// Converts a received message into the database's status.
 pub fn status_from_wire(m: v1::StatusResponse) -> Result<Status, Malformed> {
     let mut map = Map::default();
     map.merge(required::<MapDelta>(m.map, "map")?);

@@ -8,18 +8,18 @@ use crate::message::{CopyReport, NodeReport, ShardReport};
 use crate::steward::{RecoveryPlan, RecoveryRefusal};
 use crate::system::{AdminChange, Fence, SystemCommand, SystemRefusal, SystemReply};
 
-/// The system shard's leader's answers.
+/// What the leader of the system shard answers to an admin request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminReply {
-    /// To a command.
+    /// The answer to a command.
     Command(SystemReply),
-    /// To a request for a certificate.
+    /// The answer to a request for a certificate.
     Removal(Removal),
-    /// To a request for the status.
+    /// The answer to a request for the status.
     Status(Box<Status>),
-    /// To a request for a plan.
+    /// The answer to a request for a plan of recovery.
     Recoveries(Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)>),
-    /// To a question about a node's own copy of the system shard.
+    /// The answer to a question about a node's own copy of the system shard.
     SystemCopy {
         /// Node that answers, and that the copy would be on.
         node: NodeId,
@@ -34,7 +34,7 @@ pub enum AdminRefusal {
     /// The node that was asked does not lead the system shard. Nothing has changed.
     #[error("this node does not lead the system shard")]
     NotLeader {
-        /// Best known leader's node.
+        /// Node of the system shard's leader. `None` = unknown now.
         leader: Option<NodeId>,
     },
     /// The command may have happened; commands may be repeated.
@@ -53,11 +53,11 @@ pub enum AdminRefusal {
 pub enum Removal {
     /// The node can be removed, as of now. The certificate is the proof.
     Safe(Certificate),
-    /// Not now, and why.
+    /// The node cannot be removed now, for these reasons.
     NotYet(Vec<NotYet>),
     /// Some leader did not answer: no statement.
     Unknown {
-        /// Shards without an answer.
+        /// Shards whose leaders did not answer.
         shards: Vec<ShardId>,
     },
 }
@@ -69,7 +69,7 @@ pub struct Certificate {
     pub node: NodeId,
     /// Incarnation of the node that the certificate is for. It does not hold for a later one.
     pub incarnation: Incarnation,
-    /// Of the map it was given on.
+    /// Epoch of the map that the certificate was given on.
     pub epoch: Epoch,
     /// Shards whose leaders were asked.
     pub shards: u64,
@@ -92,23 +92,23 @@ pub enum NotYet {
     /// The question was about another incarnation of the node than the latest one.
     #[error("asked about incarnation {asked}, the latest is {latest}")]
     OtherIncarnation {
-        /// In the question.
+        /// Incarnation that the question was about.
         asked: Incarnation,
-        /// In the registry.
+        /// Latest incarnation of the node in the registry.
         latest: Incarnation,
     },
-    /// A replica is on it.
+    /// The node still holds a replica of the shard.
     #[error("shard {shard} has a replica on it")]
     Holds {
         /// Shard that still has a replica on the node.
         shard: ShardId,
     },
-    /// Not enough copies elsewhere.
+    /// The shard has too few copies in step on other nodes.
     #[error("shard {shard}: {in_sync}/{wanted} copies in sync elsewhere")]
     Copies {
         /// Shard that has too few copies on other nodes.
         shard: ShardId,
-        /// In step elsewhere.
+        /// Number of copies on other nodes that are in step.
         in_sync: u32,
         /// Number of copies that the shard must have.
         wanted: u32,
@@ -118,7 +118,7 @@ pub enum NotYet {
 /// The database as the steward sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// At the leader's applied index.
+    /// The map as of the system shard leader's applied index.
     pub map: Arc<Map>,
     /// The latest report of each node, with its age in milliseconds. A node without one has not been heard of since
     /// this leader took over: unknown, not absent.

@@ -9,11 +9,11 @@ use crate::time::Version;
 /// A write of one or more keys of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// When the client sent it.
+    /// When the client sent the batch.
     pub invoked: u64,
     /// When the client had the answer.
     pub returned: u64,
-    /// What became of it.
+    /// Whether the batch took effect, as the client knows.
     pub outcome: WriteOutcome,
     /// What it changes, each key once.
     pub changes: Vec<Change>,
@@ -23,7 +23,7 @@ pub struct Batch {
     pub cause: Option<Version>,
 }
 
-/// One key of a batch.
+/// The change of one key in a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Key that the batch changes.
@@ -35,7 +35,7 @@ pub struct Change {
 }
 
 impl History {
-    /// Adds a batch.
+    /// Adds a batch to the history.
     pub fn record_batch(&mut self, batch: Batch) {
         let Batch { invoked, returned, outcome, changes, conditions, cause } = batch;
         let number = (outcome == WriteOutcome::Unknown).then(|| {

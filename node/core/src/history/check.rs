@@ -1,4 +1,4 @@
-//! The check of one key.
+//! Checks the operations on one key of a history.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub(super) struct Noted {
     pub(super) invoked: u64,
     pub(super) returned: u64,
     pub(super) what: What,
-    /// When what was written expires.
+    /// Milliseconds since 1970 after which the written value is absent. `None` = never.
     pub(super) expires_ms: Option<u64>,
     /// Between what times, by the clock of whoever served it, a read was served. `None` = nothing expires.
     pub(super) walls: Option<(u64, u64)>,

@@ -13,13 +13,13 @@ pub struct LocalRead {
     pub copy: u64,
     /// Counts the answers in the order in which they were given.
     pub order: u64,
-    /// When the client sent it.
+    /// When the client sent the read.
     pub invoked: u64,
     /// When the client had the answer.
     pub returned: u64,
     /// Key that was read.
     pub key: Vec<u8>,
-    /// Version and value.
+    /// Version and value that were found. `None` = absent.
     pub found: Option<(Version, u64)>,
 }
 

@@ -16,7 +16,7 @@ pub struct Page {
     pub invoked: u64,
     /// When the client had the answer.
     pub returned: u64,
-    /// Keys of one shard.
+    /// The keys that the page shows, all of one shard.
     pub found: Vec<Shown>,
     /// The earliest and the latest that a clock can have shown to whoever served it, in milliseconds.
     pub walls: (u64, u64),

@@ -6,7 +6,7 @@ use super::{Broken, broken};
 use crate::ids::{Epoch, Generation, NodeId, ShardId};
 use crate::map::Map;
 
-/// Remembers what each node knew.
+/// Remembers the highest epoch, and the highest generation of each shard, in each node's map: neither may fall.
 #[derive(Debug, Default)]
 pub struct Bounds {
     epochs: BTreeMap<NodeId, Epoch>,
@@ -20,7 +20,7 @@ impl Bounds {
         self.generations.retain(|(n, _), _| *n != node);
     }
 
-    /// Looks at one node's map.
+    /// Checks one node's map against what the node knew before.
     pub fn check(&mut self, node: NodeId, map: &Map) -> Result<(), Broken> {
         let known = self.epochs.entry(node).or_default();
         if map.epoch < *known {

@@ -16,7 +16,7 @@ pub struct Promoted {
 }
 
 impl Promoted {
-    /// Looks at one replica.
+    /// Notes the members that a shard began with, if the replica is still at its first generation.
     pub fn note(&mut self, replica: &ReplicaView) {
         if replica.descriptor.generation == Generation(1) {
             self.first.extend(replica.descriptor.members.iter().map(|m| m.replica.id));

@@ -15,7 +15,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Looks at one replica.
+    /// Checks one replica against all that were seen before.
     pub fn check(&mut self, view: &ReplicaView) -> Result<(), Broken> {
         let owner = (view.shard, view.node);
         let first = *self.owners.entry(view.replica).or_insert(owner);

@@ -6,12 +6,12 @@ use super::{Broken, broken};
 use crate::ids::{ReplicaId, ShardId};
 use crate::replica::Summary;
 
-/// Remembers who led.
+/// Remembers which replica led each shard in each term.
 #[derive(Debug, Default)]
 pub struct Leaders(BTreeMap<(ShardId, u64), ReplicaId>);
 
 impl Leaders {
-    /// Looks at one replica.
+    /// Checks one replica: if it leads, no other may have led the shard in its term.
     pub fn check(&mut self, copy: &Summary) -> Result<(), Broken> {
         if !copy.is_leader {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a shard's members can be, whoever says so.
+//! Checks the members of a shard: which members are possible, whoever has sent them.
 
 use crate::ids::{NodeId, ReplicaId};
 use crate::limits::REPLICATION_FACTOR_MAX;

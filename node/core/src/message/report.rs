@@ -8,13 +8,13 @@ use crate::time::Version;
 /// What a node tells the steward, every [`crate::node::REPORT_TICKS`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Of the node itself.
+    /// The state of the node itself.
     pub node: NodeReport,
-    /// Of the shards that it leads.
+    /// The shards that the node leads.
     pub led: LedReport,
 }
 
-/// How a node is.
+/// What a node says of itself to the steward.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeReport {
     /// Node that reports on itself.
@@ -23,11 +23,11 @@ pub struct NodeReport {
     pub incarnation: Incarnation,
     /// The highest format level that its program reads and writes.
     pub level: FormatLevel,
-    /// Where it is reached.
+    /// `host:port` where the node is reached.
     pub address: String,
     /// The node's failure domain. Empty = none named.
     pub zone: String,
-    /// The epoch of its map.
+    /// Epoch of the node's map.
     pub map_epoch: Epoch,
     /// True while it takes no puts: the disk is nearly full.
     pub disk_full: bool,
@@ -50,7 +50,7 @@ pub const LEADERLESS_MAX: usize = 256;
 /// A copy that has no leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyReport {
-    /// Of which shard.
+    /// Shard that the copy is of.
     pub shard: ShardId,
     /// Replica that has no leader.
     pub replica: ReplicaId,
@@ -60,7 +60,7 @@ pub struct CopyReport {
     pub applied: u64,
     /// Highest version given, as far as it has applied: holds the time of the last write.
     pub last_version: Version,
-    /// Of the shard as of `applied`.
+    /// Generation of the shard as of `applied`.
     pub generation: Generation,
     /// Members of the shard's Raft group, as of `applied`.
     pub members: Vec<Member>,
@@ -78,12 +78,12 @@ pub struct LedReport {
     pub since: u64,
     /// Led since then, or otherwise than then.
     pub changed: Vec<ShardReport>,
-    /// Led then, and not now.
+    /// Shards that the node led at that version and does not lead now.
     pub resigned: Vec<ShardId>,
 }
 
 impl LedReport {
-    /// All that a node leads.
+    /// A full report: all shards that the node leads.
     pub fn all(version: u64, led: Vec<ShardReport>) -> Self {
         Self { version, since: 0, changed: led, resigned: Vec::new() }
     }
@@ -92,7 +92,7 @@ impl LedReport {
 /// What a shard's leader tells the steward.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardReport {
-    /// Its exact descriptor.
+    /// The shard's exact descriptor, as the leader knows it.
     pub descriptor: Descriptor,
     /// Replica that leads the shard and reports on it.
     pub leader: ReplicaId,

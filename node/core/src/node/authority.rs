@@ -27,12 +27,12 @@ const SAYING_TICKS: u64 = 30;
 /// Nodes that must say the same.
 const WITNESSES: usize = 2;
 
-/// What a record is of.
+/// What a record of the map describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
     /// The record of a shard.
     Shard(ShardId),
-    /// A table that is dropped.
+    /// The record of a dropped table.
     Dropped(TableId),
     /// The format level that is enabled.
     Level,
@@ -40,7 +40,7 @@ pub(super) enum Subject {
     Start,
 }
 
-/// Who has confirmed what.
+/// Keeps which nodes have confirmed which records of the map.
 #[derive(Debug, Default)]
 pub(super) struct Authority {
     /// Nodes with a copy of the system shard, as last confirmed. Empty = not known yet.
@@ -49,7 +49,7 @@ pub(super) struct Authority {
     said: BTreeMap<Subject, Said>,
     /// The lowest epoch of a record that waits to be confirmed.
     waits_for: Option<Epoch>,
-    /// When others were asked last.
+    /// The tick in which other nodes were last asked. `None` = not yet.
     asked: Option<u64>,
     /// Since when, and when last, the steward has said that this node's map is ahead of its own.
     ahead: Option<(u64, u64)>,
@@ -81,7 +81,7 @@ impl Witnesses {
         self.is_anybody || self.nodes.contains(&node) || is_planted(Planted::MapUnconfirmed)
     }
 
-    /// One of them, in turn.
+    /// One of the nodes: another for each `turn`, in rotation. `None` = there are none.
     pub(super) fn pick(&self, turn: u64) -> Option<NodeId> {
         let pick = usize::try_from(turn).unwrap_or(0).checked_rem(self.nodes.len())?;
         self.nodes.iter().nth(pick).copied()
@@ -89,7 +89,7 @@ impl Witnesses {
 }
 
 impl Authority {
-    /// A period has passed.
+    /// One tick has passed. `leads` = this node's copy leads the system shard.
     pub(super) fn tick(&mut self, follows_own: bool, leads: bool, ticks: u64) {
         self.follows_own = follows_own;
         self.leads_since = leads.then(|| self.leads_since.unwrap_or(ticks));
@@ -123,7 +123,7 @@ impl Authority {
         self.members = system.descriptor.members.iter().map(|member| member.replica.node).collect();
     }
 
-    /// Who counts at present.
+    /// The nodes whose word counts at present to confirm a record.
     pub(super) fn witnesses(&self, own: NodeId, map: &Map, liveness: &Liveness, ticks: u64) -> Witnesses {
         let is_known = |n: &&NodeRecord| n.state != NodeState::Removed && n.id != own;
         let known = || -> BTreeSet<NodeId> { map.nodes.values().filter(is_known).map(|n| n.id).collect() };

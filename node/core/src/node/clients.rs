@@ -11,7 +11,7 @@ use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
 use crate::time::Now;
 
-/// A client's read.
+/// A client's read that waits to be handed to its shard.
 pub(super) struct AskedRead {
     pub(super) token: Token,
     pub(super) table: TableId,

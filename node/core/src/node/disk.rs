@@ -11,7 +11,7 @@ pub(super) struct Disk {
     syncs: Syncs,
     /// `None` = not looked yet.
     is_full: Option<bool>,
-    /// What store and log take.
+    /// Bytes that the store and the log take on disk.
     bytes: u64,
     /// True if the others do not know yet that it has become full, or has stalled, or is neither any more.
     has_news: bool,
@@ -58,12 +58,12 @@ impl Disk {
         !self.log.is_behind() && (self.is_full != Some(true) || is_planted(Planted::SnapshotToFullDisk))
     }
 
-    /// The log's writes that wait.
+    /// The watch over writes to the log that are not durable yet.
     pub(super) fn log(&self) -> &LogWatch {
         &self.log
     }
 
-    /// The log's writes that wait.
+    /// The watch over writes to the log that are not durable yet, to be changed.
     pub(super) fn log_mut(&mut self) -> &mut LogWatch {
         &mut self.log
     }

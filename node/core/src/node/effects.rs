@@ -13,13 +13,13 @@ use crate::node::Answer;
 pub struct Effects {
     /// Append in one go, then say [`super::Input::LogDurable`] with its sequence. Batches in the order given.
     pub log: Option<LogBatch>,
-    /// To send; loss and reordering are allowed.
+    /// Messages to send, each to its node; loss and reordering are allowed.
     pub send: Vec<(NodeId, PeerMessage)>,
     /// Answers to hand out, each to the request that came with the token.
     pub answers: Vec<(Token, Answer)>,
     /// The log may forget these. Safe at any later time.
     pub cuts: Vec<LogCut>,
-    /// The map changed.
+    /// The new map, if it has changed. `None` = unchanged.
     pub map: Option<Arc<Map>>,
     /// Sync the engine now, off this thread, and say [`super::Input::EngineDurable`] with this mark.
     pub sync: Option<u64>,
@@ -28,8 +28,8 @@ pub struct Effects {
 /// What to append to the shared log in one go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogBatch {
-    /// Rises by one.
+    /// Number of the batch, one higher than that of the batch before.
     pub sequence: u64,
-    /// At most one a shard.
+    /// The writes of the batch, at most one for each shard.
     pub writes: Vec<LogWrite>,
 }

@@ -22,12 +22,12 @@ pub(super) enum Forgotten {
     Nothing,
     /// Any that the map names here, until the map names this start.
     Any,
-    /// Any up to this one.
+    /// Any copy with an id up to this one.
     UpTo(ReplicaId),
 }
 
 impl Forgotten {
-    /// So many kinds there are.
+    /// Number of kinds in the encoding.
     const KINDS: u8 = 3;
 
     /// As the store has it, or as it is from now on.

@@ -66,7 +66,7 @@ impl Wipe {
     }
 }
 
-/// The deletes of one slice.
+/// The deletes of one step of a wipe.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Slice {
     /// To be made together, with what is to be written when all is gone.
@@ -88,7 +88,7 @@ pub(super) struct Garbage {
 }
 
 impl Garbage {
-    /// As the store has it.
+    /// The garbage that the store still holds, from its records.
     pub(super) fn open(wipes: Vec<Wipe>) -> Self {
         let mut garbage = Self::default();
         let wipes = wipes.into_iter().filter(|_| !is_planted(Planted::GarbageForgottenAtOpen));

@@ -6,12 +6,12 @@ use crate::message::PeerMessage;
 use crate::node::WantedRecovery;
 use crate::system::SystemCommand;
 
-/// Something that happened.
+/// Something that happened and that the node is told of.
 #[derive(Debug)]
 pub enum Input {
     /// [`super::TICK_MS`] have passed. Never handed in twice for one period, however late.
     Tick,
-    /// From another node. The shell has checked the cluster id.
+    /// Messages from another node. The shell has checked the cluster id.
     Peer {
         /// Node that sent the messages.
         from: NodeId,
@@ -22,44 +22,44 @@ pub enum Input {
     },
     /// A write of a client, keys encoded.
     Write {
-        /// To be answered with.
+        /// Token that the answer is to carry.
         token: Token,
         /// Table that is written.
         table: TableId,
-        /// What to do.
+        /// The write that the client wants.
         command: Command,
     },
     /// A read of a client, keys encoded.
     Read {
-        /// To be answered with.
+        /// Token that the answer is to carry.
         token: Token,
         /// Table that is read.
         table: TableId,
-        /// What to read.
+        /// What the client wants to read.
         read: Read,
         /// How fresh the data must be.
         consistency: ReadConsistency,
     },
-    /// Of the operator, a joining node, or a client that wants the status.
+    /// A request of the operator, a joining node, or a client that wants the status.
     Admin {
-        /// To be answered with.
+        /// Token that the answer is to carry.
         token: Token,
-        /// What is asked.
+        /// The order or the question.
         request: AdminRequest,
     },
     /// Everything in the log batch of this and lower sequences is durable.
     LogDurable {
-        /// Of [`super::LogBatch`].
+        /// Sequence of the [`super::LogBatch`].
         sequence: u64,
     },
     /// A sync of the engine that began after the effects with this number were carried out has finished.
     EngineDurable {
-        /// Of [`super::Effects::sync`].
+        /// Mark of the sync, as in [`super::Effects::sync`].
         mark: u64,
     },
     /// The process is about to stop: leadership goes to copies that are in sync elsewhere.
     StepAside,
-    /// The disk's state changed.
+    /// What a look at the disk has found.
     Disk {
         /// True: puts are refused until it is false again.
         full: bool,
@@ -69,7 +69,7 @@ pub enum Input {
     /// How many bytes of records there is room for in answers to reads, until the next such input. Reads beyond it are
     /// refused; the last one may exceed it by one record or page. Without this input there is always room.
     AnswerRoom {
-        /// Keys and values.
+        /// Bytes of keys and values.
         bytes: usize,
     },
 }
@@ -83,7 +83,7 @@ pub enum AdminRequest {
     CertifyRemoval {
         /// Node that is to be removed.
         node: NodeId,
-        /// As the asker knows it.
+        /// Incarnation of the node, as the asker knows it.
         incarnation: Incarnation,
     },
     /// The map and the latest reports.

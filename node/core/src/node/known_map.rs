@@ -58,7 +58,7 @@ impl KnownMap {
         }
     }
 
-    /// All of it.
+    /// The whole map.
     pub(super) fn known(&self) -> &Arc<Map> {
         &self.map
     }
@@ -68,7 +68,7 @@ impl KnownMap {
         self.map.shards.get(&ShardId::SYSTEM)
     }
 
-    /// The node of a copy.
+    /// The node that a copy of the shard is on. `None` = the map does not say.
     pub(super) fn home_of(&self, shard: ShardId, replica: ReplicaId) -> Option<NodeId> {
         home_of(self.map.shards.get(&shard)?, replica)
     }

@@ -31,7 +31,7 @@ const CLIENTS_BATCHES_MAX: usize = 2_048;
 /// Owner of what was handed to the log and is not durable.
 #[derive(Debug)]
 pub(super) struct LogWatch {
-    /// Of the last batch that was handed out.
+    /// Sequence of the last batch that was handed out.
     sequence: u64,
     tick: u64,
     /// Ticks for which a write may wait.
@@ -46,7 +46,7 @@ pub(super) struct LogWatch {
     over_at: Option<u64>,
 }
 
-/// A log batch.
+/// A log batch that was handed to the log and is not durable yet.
 #[derive(Debug)]
 struct Handed {
     sequence: u64,
@@ -76,7 +76,7 @@ impl LogWatch {
         }
     }
 
-    /// Of the next batch.
+    /// Sequence of the next log batch.
     pub(super) fn next_sequence(&self) -> u64 {
         self.sequence + 1
     }

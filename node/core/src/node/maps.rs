@@ -29,7 +29,7 @@ impl Node {
         map.learn_own(here);
     }
 
-    /// What another node knows.
+    /// Takes in the part of the map that another node has sent.
     pub(super) fn learn(&mut self, from: NodeId, delta: MapDelta) {
         let (map, here, outbox) = self.map_here();
         if let Err(refused) = map.learn(from, delta, here, outbox) {

@@ -29,7 +29,7 @@ use crate::time::Now;
 /// What the shared log had of this node's replicas.
 #[derive(Debug, Clone, Default)]
 pub struct Recovered {
-    /// By shard: the highest copy's.
+    /// The log of each shard: that of its copy with the highest replica id.
     pub logs: BTreeMap<ShardId, RecoveredLog>,
     /// Shards of which records may be missing: their copies here are lost.
     pub lost: BTreeSet<ShardId>,

@@ -28,12 +28,12 @@ pub(super) struct Others {
 struct ToldSystemCopy {
     leaderless: Option<CopyReport>,
     lost: Option<ReplicaId>,
-    /// On the monotonic clock.
+    /// When the node said so, in milliseconds on the monotonic clock.
     at_ms: u64,
 }
 
 impl Others {
-    /// None was heard of yet.
+    /// What a node knows at its start: nothing of any other node.
     pub(super) fn new(own: NodeId, incarnation: Incarnation) -> Self {
         Self {
             own,
@@ -44,12 +44,12 @@ impl Others {
         }
     }
 
-    /// Who is heard of.
+    /// Which nodes are heard of.
     pub(super) fn liveness(&self) -> &Liveness {
         &self.liveness
     }
 
-    /// What their wall clocks show.
+    /// What the wall clocks of other nodes show.
     pub(super) fn clocks(&self) -> &WallClocks {
         &self.clocks
     }
@@ -59,7 +59,7 @@ impl Others {
         self.liveness.tick()
     }
 
-    /// A process speaks.
+    /// A process of another node has sent something: tells whether it is the node's present process.
     pub(super) fn hear(&mut self, node: NodeId, incarnation: Incarnation) -> Speaker {
         self.liveness.hear(node, incarnation)
     }
@@ -69,7 +69,7 @@ impl Others {
         self.clocks.forget(node);
     }
 
-    /// A sign of life.
+    /// A beat of another node has arrived: notes its disk and its clock.
     pub(super) fn beat_heard(&mut self, from: NodeId, beat: Beat, now: Now) {
         if let Some(disk_full) = beat.disk_full {
             self.liveness.hear_disk(from, disk_full);
@@ -100,7 +100,7 @@ impl Others {
         self.refusals.note(from, why);
     }
 
-    /// What was refused so far.
+    /// Which messages of other nodes were refused so far.
     pub(super) fn refusals(&self) -> &Refusals {
         &self.refusals
     }

@@ -16,7 +16,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// A message to another node.
+    /// Adds a message to another node.
     pub(super) fn send(&mut self, to: NodeId, message: PeerMessage) {
         self.send.push((to, message));
     }
@@ -34,7 +34,7 @@ impl Outbox {
         }
     }
 
-    /// An answer to whoever asked.
+    /// Adds the answer to the request that came with the token.
     pub(super) fn answer(&mut self, token: Token, answer: Answer) {
         self.answers.push((token, answer));
     }

@@ -24,7 +24,7 @@ impl Node {
         self.outbox.send_all(peers.into_iter().map(|node| (node, PeerMessage::Beat(beat))));
     }
 
-    /// The disk was looked at.
+    /// Notes what a look at this node's disk has found: whether it is full, and the bytes that store and log take.
     pub(super) fn disk_seen(&mut self, full: bool, bytes: u64) {
         self.disk.seen(full, bytes);
         self.others.own_disk_seen(full);

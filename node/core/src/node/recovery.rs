@@ -145,7 +145,7 @@ impl Node {
     }
 }
 
-/// What a person has decided.
+/// The recovery of a shard, as a person has ordered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedRecovery {
     /// Shard that is to be recovered.

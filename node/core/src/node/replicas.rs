@@ -23,13 +23,13 @@ use crate::time::{Now, Version};
 use memory::Memory;
 pub(super) use memory::Room;
 
-/// Owner of the replicas.
+/// All replicas of this node, and what they share.
 pub(super) struct Replicas {
     setup: Setup,
     by_shard: BTreeMap<ShardId, Replica>,
     /// What they hold of the store.
     ranges: Ranges,
-    /// Those that have something to collect.
+    /// Shards whose replicas have something to collect.
     dirty: BTreeSet<ShardId>,
     /// The highest version given here, or seen in a copy.
     highest: Version,
@@ -111,7 +111,7 @@ impl Replicas {
         self.ranges.find(&garbage.range, counts).is_none() || is_planted(Planted::OverlapIgnored)
     }
 
-    /// One of them.
+    /// The replica of a shard. `None` = this node has none.
     pub(super) fn get(&self, shard: ShardId) -> Option<&Replica> {
         self.by_shard.get(&shard)
     }
@@ -128,7 +128,7 @@ impl Replicas {
         Some(replica)
     }
 
-    /// All of them, by shard.
+    /// All replicas, in order of shard id.
     pub(super) fn all(&self) -> impl Iterator<Item = &Replica> {
         self.by_shard.values()
     }
@@ -179,7 +179,7 @@ impl Replicas {
         }
     }
 
-    /// A period has passed.
+    /// One tick has passed for every replica.
     pub(super) fn tick(&mut self, map: &Map, quiet_ticks: u64, liveness: &Liveness, now: Now) {
         self.for_each(|shard, replica| replica.tick(|| map.shards.get(&shard), quiet_ticks, liveness, now));
     }

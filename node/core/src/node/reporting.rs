@@ -24,7 +24,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// There is news.
+    /// Something has changed: the next report is to go out soon.
     pub(super) fn tell_soon(&mut self) {
         self.is_current = false;
     }

@@ -32,7 +32,7 @@ impl Said {
         self.against.insert(from);
     }
 
-    /// Of the record.
+    /// Epoch of the record that is to be confirmed.
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch
     }

@@ -47,7 +47,7 @@ pub(super) struct Stewardship {
     reports: Reports,
     /// Nodes of whose word on their shards something was not believed: they are asked again, the map may know by then.
     doubted: BTreeSet<NodeId>,
-    /// Of the map on which the last round found nothing to do, now or later.
+    /// Epoch of the map on which the last round found nothing to do, now or later.
     settled: Option<Epoch>,
     certifications: Vec<(Token, Certification)>,
     nonces: u64,
@@ -59,7 +59,7 @@ pub(super) struct Stewardship {
 /// What became of a question whether a node may be removed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is answered.
+    /// The question has its final answer, for the request with this token.
     Answer(Token, Removal),
     /// It may, if this node's leadership is confirmed once more: the question's number.
     Confirm(u64),
@@ -179,7 +179,7 @@ impl Stewardship {
         Ok(asks)
     }
 
-    /// A shard's leader answers.
+    /// Takes in the answer of a shard's leader to this steward's question.
     pub(super) fn certify_answered(&mut self, from: NodeId, nonce: u64, shard: ShardId, answer: CertifyAnswer) {
         let asked = |c: &Certification| c.nonce() == nonce && c.is_asked(from, shard);
         if let Some((_, certification)) = self.certifications.iter_mut().find(|(_, c)| asked(c)) {

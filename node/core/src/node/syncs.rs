@@ -3,7 +3,7 @@
 /// Owner of the marks: each sync has one, and covers all that was written before it began.
 #[derive(Debug)]
 pub(super) struct Syncs {
-    /// Of the last one that began.
+    /// Mark of the last sync that began.
     mark: u64,
     is_running: bool,
     is_wanted: bool,
@@ -32,7 +32,7 @@ impl Syncs {
         self.is_wanted |= self.is_unsynced;
     }
 
-    /// Of the next sync: it covers all that is written by now.
+    /// Mark of the next sync, which covers all that is written by now.
     pub(super) fn next_mark(&self) -> u64 {
         self.mark + 1
     }

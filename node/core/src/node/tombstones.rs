@@ -15,23 +15,23 @@ use crate::node::Identity;
 use crate::node::forgotten::Forgotten;
 use crate::planted::{Planted, is_planted};
 
-/// Owner of the tombstones.
+/// The tombstones of this node: which copies it must never speak for again.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
     /// The highest copy of each shard.
     highest: BTreeMap<ShardId, ReplicaId>,
-    /// Copies of an earlier store.
+    /// Copies that an earlier store of this node may have held.
     forgotten: Forgotten,
     /// Copies that the map wants here and that are entombed: to be built anew.
     lost: Vec<(ShardId, ReplicaId)>,
-    /// Those that no sync of the store has covered yet, each with the mark of the sync that does.
+    /// Tombstones that no sync of the store has covered yet, each with the mark of the sync that does.
     unsynced: Vec<(u64, ShardId, ReplicaId)>,
-    /// Those that the log may note the end of.
+    /// Copies that the log may note the end of.
     ends: Vec<(ShardId, ReplicaId)>,
 }
 
 impl Tombstones {
-    /// As the store has them.
+    /// The tombstones as the store holds them.
     pub(super) fn open(highest: BTreeMap<ShardId, ReplicaId>, forgotten: Forgotten) -> Self {
         Self { highest, forgotten, ..Self::default() }
     }

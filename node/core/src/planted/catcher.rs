@@ -1,4 +1,4 @@
-//! By what a planted bug is caught.
+//! Which test catches a planted bug.
 
 /// What shows a bug when it is planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,9 +8,9 @@ pub enum Catcher {
         /// Seeds within which it is caught, from 0 on.
         seeds: u64,
     },
-    /// The search for schedules.
+    /// The search for schedules catches the bug.
     Search {
-        /// In which of its scenarios.
+        /// Name of the search's scenario.
         scenario: &'static str,
         /// Schedules within which it is caught, from 0 on.
         schedules: u64,

@@ -163,7 +163,7 @@ impl Sibling {
     }
 }
 
-/// What is not read yet.
+/// The part of a stored record that is not decoded yet.
 struct Rest<'a> {
     stored: &'a Bytes,
     at: usize,

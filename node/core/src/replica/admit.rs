@@ -28,17 +28,17 @@ const LEADERLESS_TICKS: u64 = 100;
 /// What a copy knows when a message comes in.
 #[derive(Debug, Clone, Copy)]
 pub struct RaftFacts {
-    /// The receiving copy.
+    /// Id of the copy that receives the message.
     pub id: ReplicaId,
-    /// True for the system shard.
+    /// True if the copy is of the system shard.
     pub is_system: bool,
     /// Raft term that the receiving copy is in.
     pub term: u64,
     /// The leader of that term; 0 = unknown.
     pub leader: ReplicaId,
-    /// True if it leads itself.
+    /// True if the receiving copy leads the shard.
     pub is_leader: bool,
-    /// Index of its last entry.
+    /// Index of the last entry in the receiving copy's log.
     pub last: u64,
     /// True if no leader was heard of for long.
     pub is_leaderless: bool,
@@ -52,15 +52,15 @@ pub enum Refused {
     /// It says it is from a copy that is on another node, or from the receiver itself.
     #[error("sender {replica} is not on {node}")]
     Sender {
-        /// The named copy.
+        /// The copy that the message says it is from.
         replica: ReplicaId,
-        /// The node that sent it.
+        /// The node that sent the message.
         node: NodeId,
     },
     /// It is from a copy that neither the shard's descriptor nor the map names.
     #[error("sender {replica} is not known")]
     UnknownSender {
-        /// The named copy.
+        /// The copy that the message says it is from.
         replica: ReplicaId,
     },
     /// The term is 0, or no number of elections could have led to it.
@@ -68,13 +68,13 @@ pub enum Refused {
     Term {
         /// Term that the message names.
         term: u64,
-        /// Highest that is taken.
+        /// Highest term that is accepted.
         max: u64,
     },
-    /// This term has another leader.
+    /// The message claims to be from the leader of a term that has another leader.
     #[error("{replica} does not lead term {term}")]
     Leader {
-        /// The named copy.
+        /// The copy that claims to lead.
         replica: ReplicaId,
         /// Term that the message names, and that the replica claims to lead.
         term: u64,
@@ -86,7 +86,7 @@ pub enum Refused {
         field: &'static str,
         /// Value of that index in the message.
         value: u64,
-        /// Highest that is taken.
+        /// Highest value that is accepted.
         max: u64,
     },
     /// An index and its term do not fit each other.

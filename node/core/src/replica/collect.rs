@@ -209,7 +209,7 @@ impl Replica {
         Ok(())
     }
 
-    /// Writes what was applied.
+    /// Writes to the store what was applied since the last flush, and tells the consensus how far that is.
     pub(super) fn flush(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
         self.machine.flush(engine, &mut self.transfers)?;
         self.consensus.flushed(self.machine.applied(), self.machine.descriptor());

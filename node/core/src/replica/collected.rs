@@ -35,7 +35,7 @@ impl TimeLimit {
     }
 }
 
-/// What a replica wants done.
+/// What a replica wants the node to do.
 #[derive(Default)]
 pub(crate) struct Collected {
     pub(crate) log: Option<LogWrite>,

@@ -55,9 +55,9 @@ pub(super) const ELECTION_SPREAD_TICKS: usize = 10;
 /// A member of a Raft group.
 pub(super) struct Consensus {
     raw: RawNode<RaftLog>,
-    /// Feeds election time-outs.
+    /// Seed of the random numbers for election time-outs.
     seed: u64,
-    /// Of this process.
+    /// Number of ticks since this process began.
     ticks: u64,
     peers: Peers,
     /// What waits for the log, or to be applied.
@@ -97,12 +97,12 @@ impl Consensus {
         Ok(consensus)
     }
 
-    /// Which copy this is.
+    /// Id of this replica.
     pub(super) fn id(&self) -> ReplicaId {
         ReplicaId(self.raw.raft.id)
     }
 
-    /// Where this copy is.
+    /// The node that this replica is on.
     pub(super) fn node(&self) -> NodeId {
         self.peers.own_node()
     }
@@ -112,7 +112,7 @@ impl Consensus {
         self.peers.node_of(copy)
     }
 
-    /// Of this process.
+    /// Number of ticks since this process began.
     pub(super) fn ticks(&self) -> u64 {
         self.ticks
     }
@@ -146,7 +146,7 @@ impl Consensus {
         self.is_leader() || self.leader().is_some_and(|leader| self.peers.is_recent(leader, self.ticks))
     }
 
-    /// Highest index known committed.
+    /// Highest log index that this replica knows to be committed.
     pub(super) fn committed(&self) -> u64 {
         self.raw.raft.raft_log.committed
     }
@@ -156,12 +156,12 @@ impl Consensus {
         self.raw.raft.raft_log.applied
     }
 
-    /// Index of the last entry.
+    /// Index of the last entry in the log.
     pub(super) fn last_index(&self) -> u64 {
         self.raw.raft.raft_log.last_index()
     }
 
-    /// Term of the last entry.
+    /// Term of the last entry in the log.
     pub(super) fn last_term(&self) -> u64 {
         self.raw.raft.raft_log.last_term()
     }
@@ -264,12 +264,12 @@ impl Consensus {
         &mut self.syncs
     }
 
-    /// How busy this copy is.
+    /// Which of the node's ticks this replica counts.
     pub(super) fn pace(&self) -> &TickPace {
         &self.pace
     }
 
-    /// How busy this copy is.
+    /// The pace by which this replica counts ticks, to be changed.
     pub(super) fn pace_mut(&mut self) -> &mut TickPace {
         &mut self.pace
     }
@@ -304,7 +304,7 @@ impl Consensus {
         !self.syncs.is_held() && self.pace.counts(self.ticks)
     }
 
-    /// raft counts the period.
+    /// Lets raft count one tick.
     pub(super) fn tick(&mut self) {
         self.raw.tick();
         self.draw_election_timeout();
@@ -343,7 +343,7 @@ impl Consensus {
         self.peers.forget_heard(copy);
     }
 
-    /// Never speaks again.
+    /// This replica sends nothing more, for ever.
     pub(super) fn fall_silent(&mut self) {
         self.unpersisted.clear();
         self.syncs.hold_for_ever();

@@ -80,7 +80,7 @@ impl Replica {
         }
     }
 
-    /// Hands leadership to another voter.
+    /// Hands leadership to another voter. Does nothing unless this replica leads.
     pub(crate) fn transfer(&mut self, to: ReplicaId) {
         self.consensus.transfer(to);
     }

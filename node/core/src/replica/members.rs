@@ -27,7 +27,7 @@ pub enum MemberChange {
     Joint {
         /// Learners that become voters.
         promote: Vec<ReplicaId>,
-        /// Members that go.
+        /// Members that are removed.
         remove: Vec<ReplicaId>,
     },
     /// Leaves the joint configuration.
@@ -57,9 +57,9 @@ pub enum NextStep {
 pub struct Situation<'a> {
     /// The shard's descriptor, as of the leader's last applied entry.
     pub descriptor: &'a Descriptor,
-    /// To be brought about.
+    /// The copies that the shard is to have.
     pub assigned: &'a [Replica],
-    /// The leader's own copy.
+    /// Id of the leader's own replica.
     pub leader: ReplicaId,
     /// Members that have all that is committed, the leader included.
     pub in_sync: &'a BTreeSet<ReplicaId>,

@@ -43,7 +43,7 @@ impl Membership {
         self.joint_since.is_some_and(|since| tick - since > JOINT_OVERDUE_TICKS)
     }
 
-    /// This copy leads no more.
+    /// This replica no longer leads: how long the configuration has been joint is measured anew.
     pub(super) fn step_down(&mut self) {
         self.joint_since = None;
     }

@@ -18,7 +18,7 @@ pub(crate) enum Offered {
     Answer(NodeId, PeerMessage),
     /// Pieces of an earlier transfer lie in the store and must go first.
     MustWipe,
-    /// Not now; the sender will ask again.
+    /// The offer is not taken now; the sender will ask again.
     Ignored,
 }
 
@@ -37,7 +37,7 @@ impl Replica {
         Ok(())
     }
 
-    /// A period has passed.
+    /// One tick has passed: notes how far the copies that snapshots bring up have come.
     pub(super) fn follow_catch_ups(&mut self, now: Now) {
         let may_pause = self.transfers.may_hold_up() && self.is_majority_in_sync();
         let consensus = &self.consensus;
@@ -257,7 +257,7 @@ impl Replica {
             && !is_planted(Planted::RemainsNotWiped)
     }
 
-    /// The remains are wiped.
+    /// What remained of an incomplete snapshot is wiped from the store.
     pub(crate) fn wiped(&mut self) {
         self.machine.wiped();
     }

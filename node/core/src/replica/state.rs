@@ -37,7 +37,7 @@ pub struct ReplicaState {
     /// True from a snapshot's end until an entry after it is applied. If the log does not begin at `applied` by then, the
     /// log is from before the snapshot, which stands for all of it.
     pub from_snapshot: bool,
-    /// Whose rules the shard's copies follow, since an entry of their log said so. Never lowered.
+    /// Format level whose rules the shard's copies follow, since an entry of their log said so. Never lowered.
     #[serde(skip)]
     pub level: FormatLevel,
 }
@@ -73,7 +73,7 @@ impl ReplicaState {
         (is_other || log.entries.is_empty()) && log.start.0 < index
     }
 
-    /// The write that keeps it.
+    /// The write to the store that saves this state.
     pub fn write(&self) -> EngineWrite {
         EngineWrite::Put(shard_key(self.descriptor.shard, state::REPLICA, &[]), self.encode())
     }
@@ -86,7 +86,7 @@ impl ReplicaState {
         }
     }
 
-    /// What the store holds.
+    /// Decodes the state from the value in the store.
     pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
         match codec::decode_extended::<(Self, FormatLevel)>("replica state", bytes)? {
             Some((state, level)) => Ok(Self { level, ..state }),

@@ -50,18 +50,18 @@ const BATCH_WRITES_MAX: usize = 128;
 /// What became of one entry's commands, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Applied {
-    /// Of data commands.
+    /// Outcomes of the commands of a data shard.
     Data(Vec<Outcome>),
-    /// Of system commands.
+    /// Replies to the commands of the system shard.
     System(Vec<Result<SystemReply, SystemRefusal>>),
 }
 
-/// What an entry comes to.
+/// What applying one log entry has led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It holds no command.
+    /// The entry holds no command.
     Nothing,
-    /// Its commands are applied.
+    /// The entry's commands are applied, with these outcomes.
     Commands(Applied),
     /// The members are to change, once the group knows of it: by [`StateMachine::change_members`].
     Members(MemberChange),
@@ -69,13 +69,13 @@ pub(super) enum Step {
     Unreadable,
 }
 
-/// A shard's state machine.
+/// What a shard's log is applied to: its records, and the request ids that it remembers.
 #[derive(Debug)]
 pub(super) struct StateMachine {
-    /// As of the last applied entry.
+    /// The replica's state as of the last applied entry.
     state: ReplicaState,
     requests: Requests,
-    /// Only in the system shard.
+    /// State of the system shard. `None` in every other shard.
     system: Option<SystemState>,
     sweep: Sweep,
     sizes: Sizes,
@@ -102,7 +102,7 @@ pub(super) trait Overwritten {
 }
 
 impl StateMachine {
-    /// As the store has it.
+    /// Loads the state machine from the store.
     pub(super) fn open(state: ReplicaState, setup: Setup, engine: &dyn Engine) -> Result<Self, EngineError> {
         let shard = state.descriptor.shard;
         let requests = Requests::load(setup.requests_max, state.request_floor, shard, engine)?;
@@ -117,7 +117,7 @@ impl StateMachine {
         Self { state, requests, system, sweep, sizes, highest_level, unreadable: None, batch }
     }
 
-    /// As of the last applied entry.
+    /// The replica's state as of the last applied entry.
     pub(super) fn state(&self) -> &ReplicaState {
         &self.state
     }
@@ -170,7 +170,7 @@ impl StateMachine {
         self.sweep.is_due(self.state.applied.0, now_ms, self.sizes.is_doubtful())
     }
 
-    /// Looks at the next records.
+    /// Looks at the next slice of records for those that have ended.
     pub(super) fn look(&self, engine: &dyn Engine, now_ms: u64) -> Result<Slice, EngineError> {
         self.sweep.look(&self.state.descriptor, engine, now_ms)
     }
@@ -195,7 +195,7 @@ impl StateMachine {
         Version::at_ms(latest_ms.min(WALL_MS_MAX)).max(self.state.last_version).max(above_floor)
     }
 
-    /// Request ids that are remembered.
+    /// Number of request ids that the shard remembers.
     pub(super) fn requests_len(&self) -> u64 {
         self.requests.len() as u64
     }

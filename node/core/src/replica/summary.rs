@@ -10,7 +10,7 @@ use crate::time::Version;
 /// A replica's numbers at one moment. Equal to the last = nothing that an invariant looks at has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// Of which shard.
+    /// Shard that the replica is of.
     pub shard: ShardId,
     /// Id of the replica that the numbers are of.
     pub replica: ReplicaId,
@@ -24,9 +24,9 @@ pub struct Summary {
     pub applied: (u64, u64),
     /// Index that raft counts as applied.
     pub raft_applied: u64,
-    /// Highest index in the log.
+    /// Index of the last entry in the log.
     pub last: u64,
-    /// Of the descriptor as of the last applied entry.
+    /// Generation of the descriptor as of the last applied entry.
     pub generation: Generation,
     /// True while it waits for its snapshot.
     pub is_blank: bool,
@@ -36,7 +36,7 @@ pub struct Summary {
     pub last_version: Version,
     /// Requests issued at or before this are refused.
     pub request_floor: Version,
-    /// Whose rules the shard's copies follow, as far as this one has applied.
+    /// Format level whose rules the shard's copies follow, as far as this one has applied.
     pub level: FormatLevel,
 }
 

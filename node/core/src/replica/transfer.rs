@@ -38,7 +38,7 @@ pub(crate) struct Pace {
     pub(crate) budget: u64,
     /// Keys and values of one piece.
     pub(crate) piece_bytes: usize,
-    /// Records of one piece.
+    /// Highest number of records in one piece.
     pub(crate) piece_records: usize,
 }
 
@@ -54,9 +54,9 @@ pub(super) enum Ended {
 /// Whom a transfer is to, and what may be acknowledged of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Receiver {
-    /// The receiving copy.
+    /// Id of the replica that receives the snapshot.
     pub(super) copy: ReplicaId,
-    /// Where it is.
+    /// Node of the replica that receives the snapshot.
     pub(super) node: NodeId,
     /// Pieces that were sent so far.
     pub(super) pieces: u64,
@@ -66,7 +66,7 @@ pub(super) struct Receiver {
 #[derive(Debug)]
 pub(super) struct Transfers {
     sends: BTreeMap<ReplicaId, SnapshotSend>,
-    /// Transfers that were begun.
+    /// Number of transfers that were begun so far.
     begun: u64,
     catch_up: CatchUp,
 }

@@ -6,12 +6,12 @@ use crate::log::LogEntry;
 use crate::map::Descriptor;
 use crate::replica::Replica;
 
-/// A replica at one moment.
+/// The state of a replica at one moment, for invariants and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaView {
     /// Node that the replica is on.
     pub node: NodeId,
-    /// Of which shard.
+    /// Shard that the replica is of.
     pub shard: ShardId,
     /// Id of the replica.
     pub replica: ReplicaId,
@@ -19,11 +19,11 @@ pub struct ReplicaView {
     pub term: u64,
     /// True if it leads in that term.
     pub is_leader: bool,
-    /// Highest index known committed.
+    /// Highest log index that the replica knows to be committed.
     pub committed: u64,
     /// Index and term of the last applied entry.
     pub applied: (u64, u64),
-    /// Highest index in the log.
+    /// Index of the last entry in the log.
     pub last: u64,
     /// The shard as of the last applied entry.
     pub descriptor: Descriptor,

@@ -44,7 +44,7 @@ pub struct Certification {
 enum Standing {
     /// No leader was known to ask.
     Unasked,
-    /// No answer yet.
+    /// The shard's leader is asked and has not answered yet.
     Asked,
     Answered(CertifyAnswer),
 }
@@ -76,7 +76,7 @@ impl Certification {
         Ok((Self { node, incarnation, epoch, nonce, deadline_ms, shards, leaders }, asks))
     }
 
-    /// Ties answers to this question.
+    /// The number that ties the leaders' answers to this question.
     pub fn nonce(&self) -> u64 {
         self.nonce
     }

@@ -50,7 +50,7 @@ pub fn leaders(view: &View<'_>) -> Vec<(NodeId, PeerMessage)> {
 struct Led {
     shard: ShardId,
     leader: NodeId,
-    /// The leader's node is draining.
+    /// True if the leader's node is draining.
     leaves: bool,
     /// Not the system shard, whose leader is the steward: it is moved only for a drain.
     is_placed: bool,

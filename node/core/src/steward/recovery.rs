@@ -24,9 +24,10 @@ pub const RECOVERIES_MAX: usize = 256;
 pub struct RecoveryPlan {
     /// Shard that would be recovered.
     pub shard: ShardId,
-    /// Epoch of the shard's record.
+    /// Epoch of the shard's record that the plan was made on.
     pub based_on: Epoch,
-    /// The copy with the longest log of those that are left.
+    /// The copy to go on from: of those left, the one with the most up-to-date log, ordered by the recoveries in its
+    /// generation, then the term of its last entry, then the index of its last entry.
     pub survivor: Replica,
     /// All that are left, and where; the survivor is one of them.
     pub copies: Vec<(NodeId, CopyReport)>,
@@ -103,7 +104,7 @@ pub enum RecoveryRefusal {
 }
 
 impl RecoveryPlan {
-    /// For the system shard's command.
+    /// The recovery as the system shard's command names it; `at_ms` is the time, in milliseconds since 1970.
     pub fn recovery(&self, at_ms: u64) -> Recovery {
         let survivor = self.copies.iter().find(|(_, copy)| copy.replica == self.survivor.id);
         let last = survivor.map_or((0, 0), |(_, copy)| copy.last);
@@ -176,7 +177,7 @@ pub enum Witness {
     Lost,
     /// It says itself that it has no leader.
     Leaderless(CopyReport),
-    /// Nothing for certain.
+    /// The copy may follow a leader or come back: nothing is known for certain.
     Unclear,
 }
 

@@ -23,7 +23,7 @@ pub struct Reports {
 struct HeardNode {
     at_ms: u64,
     report: NodeReport,
-    /// Of what was told of the shards that it leads. 0 = they are unknown.
+    /// Version of what was told of the shards that the node leads. 0 = they are unknown.
     version: u64,
     led: BTreeSet<ShardId>,
 }
@@ -113,7 +113,7 @@ impl HeardNode {
 pub struct View<'a> {
     /// At the system shard's applied index.
     pub map: &'a Map,
-    /// Heard so far.
+    /// The latest reports of nodes and leaders that were heard so far.
     pub reports: &'a Reports,
     /// On the monotonic clock that the reports were stamped with.
     pub now_ms: u64,

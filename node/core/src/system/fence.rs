@@ -28,7 +28,7 @@ mod tests {
     use crate::map::MoveLimits;
     use crate::system::{AdminChange, Fence, NewNode};
 
-    /// In the year 2026.
+    /// Minutes since 1970 at some time in the year 2026.
     const MINUTES: u64 = 29_500_000;
 
     fn order(token: u64) -> SystemCommand {

@@ -29,7 +29,7 @@ impl SystemState {
         Ok(SystemReply::Joined(id))
     }
 
-    /// Notes a node's latest start.
+    /// Notes the latest start of a node: its incarnation, address and zone.
     pub(super) fn start(
         &mut self,
         node: NodeId,

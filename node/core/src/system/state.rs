@@ -98,7 +98,7 @@ impl SystemState {
         state
     }
 
-    /// The map at this state.
+    /// The map as of the last command that was applied.
     pub fn map(&self) -> &Map {
         &self.map
     }

@@ -32,10 +32,10 @@ struct Head {
 /// The records of the system table do not make a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
-    /// There is no head.
+    /// The table has no head record.
     #[error("the system table has no head record")]
     NoHead,
-    /// Not a key of the system table.
+    /// A key is none that the system table has.
     #[error("the system table has an unknown key {0:?}")]
     Key(Vec<u8>),
     /// Written by another version of this program.
@@ -51,11 +51,11 @@ pub enum LoadError {
     Value {
         /// Key of the record, as it is stored.
         key: Vec<u8>,
-        /// What is wrong.
+        /// Why the value cannot be decoded.
         #[source]
         source: postcard::Error,
     },
-    /// Bytes are left over.
+    /// The value is followed by more bytes.
     #[error("record {key:?} of the system table has {bytes} bytes too many")]
     Trailing {
         /// Key of the record, as it is stored.

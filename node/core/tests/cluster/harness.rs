@@ -137,7 +137,7 @@ pub(crate) struct Cluster {
     pub(crate) unsynced_mark: Option<u64>,
     /// Nothing that is written to these nodes' logs becomes durable.
     pub(crate) hung: BTreeSet<NodeId>,
-    /// What waits for that.
+    /// Log batches of these nodes that wait to become durable.
     pub(crate) unlogged: BTreeMap<NodeId, Vec<LogBatch>>,
 }
 
@@ -252,7 +252,7 @@ impl Cluster {
         }
     }
 
-    /// The node's disk answers again.
+    /// Lets the node's disk write again, and what waits for it become durable.
     pub(crate) fn mend_disk(&mut self, node: NodeId) {
         self.hung.remove(&node);
         for batch in self.unlogged.remove(&node).unwrap_or_default() {
@@ -284,7 +284,7 @@ impl Cluster {
         Token(self.tokens)
     }
 
-    /// What one node answers.
+    /// Asks one node and returns its answer.
     pub(crate) fn ask(&mut self, node: NodeId, request: AdminRequest) -> Result<AdminReply, AdminRefusal> {
         let token = self.token();
         self.input(node, Input::Admin { token, request });

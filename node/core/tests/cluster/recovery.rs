@@ -27,7 +27,7 @@ fn with_table(count: u64, nodes: &[NodeId]) -> (Cluster, TableId) {
 }
 
 const NODES: [NodeId; 3] = [NodeId(3), NodeId(4), NodeId(5)];
-/// All but one of them.
+/// The nodes that are lost for ever: all but one of [`NODES`].
 const LOST: [NodeId; 2] = [NodeId(4), NodeId(5)];
 
 /// Of the steward, whoever that is.

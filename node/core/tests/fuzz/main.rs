@@ -132,7 +132,7 @@ impl Arena {
         self.cluster.hosts.values().filter(is_system).any(ends)
     }
 
-    /// What must hold whoever lies.
+    /// Checks what must hold, whatever false messages were sent.
     fn check(&mut self) {
         let now = self.now();
         let lost = self.copies.difference(&now).copied().filter(|copy| !self.is_ended(*copy));

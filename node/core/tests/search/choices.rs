@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-/// What may go otherwise.
+/// A place in a run where something may go otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     /// A message of an election or a hand-over.
@@ -12,7 +12,7 @@ pub(crate) enum Place {
     Snapshot,
     /// Any other message between copies.
     Other,
-    /// A node in one round.
+    /// A node's process, in one round.
     Node,
 }
 
@@ -52,7 +52,7 @@ enum Mode {
     Given(BTreeMap<usize, usize>),
 }
 
-/// The decisions of one run.
+/// The decisions of one run, where things can go one way or another.
 pub(crate) struct Choices {
     mode: Mode,
     /// The places where something could have gone otherwise, and the options of each.

@@ -59,7 +59,7 @@ impl Cluster {
         token
     }
 
-    /// A linearizable read.
+    /// Sends a linearizable read of a key to a node.
     pub(crate) fn read(&mut self, node: NodeId, key: &'static str) -> Token {
         let token = self.ask(key, None);
         let read = Read::Get { key: Bytes::from_static(key.as_bytes()) };
@@ -78,12 +78,12 @@ impl Cluster {
         }
     }
 
-    /// Writes acknowledged so far.
+    /// Number of writes that were acknowledged so far.
     pub(crate) fn acknowledged(&self) -> usize {
         self.history.counts().acknowledged
     }
 
-    /// Reads answered so far.
+    /// Number of reads that were answered so far.
     pub(crate) fn reads(&self) -> usize {
         self.history.counts().reads
     }

@@ -28,7 +28,7 @@ pub(crate) const TABLE: TableId = TableId(1);
 /// Who tells the map, and holds the system shard. It is never there.
 const STEWARD: NodeId = NodeId(9);
 
-/// One node and its disks.
+/// A machine with one node, its store and its log.
 pub(crate) struct Host {
     pub(crate) store: Store,
     pub(crate) log: Log,
@@ -76,7 +76,7 @@ pub(crate) struct Cluster {
     pub(crate) tokens: u64,
     /// In which round of its story a second leader was first seen.
     pub(crate) followed_in: Option<u64>,
-    /// What was done, for people.
+    /// What was done in the run, in words for people.
     pub(crate) story: Vec<String>,
 }
 
@@ -169,7 +169,7 @@ impl Cluster {
         Now { monotonic_ms: 1_000 + self.round * TICK_MS, wall_ms: 1_000_000 + self.round * TICK_MS }
     }
 
-    /// Starts a node's process.
+    /// Starts the process of a node.
     pub(crate) fn start(&mut self, id: NodeId) {
         let now = self.now();
         let host = self.hosts.get_mut(&id).unwrap();

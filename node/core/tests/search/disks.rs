@@ -134,7 +134,7 @@ impl Log {
         }
     }
 
-    /// What a new process finds.
+    /// The durable logs, as a new process finds them.
     pub(crate) fn recover(&self) -> BTreeMap<ShardId, RecoveredLog> {
         self.durable.clone()
     }

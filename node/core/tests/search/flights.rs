@@ -5,7 +5,7 @@ use skerry_core::message::{PeerMessage, RaftKind};
 
 use crate::choices::Place;
 
-/// A message under way.
+/// A message that was sent and has not arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Flight {
     pub(crate) from: NodeId,
@@ -14,7 +14,7 @@ pub(crate) struct Flight {
     pub(crate) message: PeerMessage,
 }
 
-/// Which messages are meant.
+/// Chooses the messages that something is to happen to.
 pub(crate) type Meant = Box<dyn Fn(&Flight) -> bool>;
 
 impl Flight {

@@ -34,14 +34,14 @@ pub(crate) enum Scenario {
     HandOver,
     /// A copy is replaced by one on another node, and another way round.
     Members,
-    /// Followers start anew.
+    /// The processes of followers start anew.
     Restart,
 }
 
 impl Scenario {
     pub(crate) const ALL: [Self; 5] = [Self::Election, Self::Snapshot, Self::HandOver, Self::Members, Self::Restart];
 
-    /// Rounds of the story.
+    /// Number of rounds in a run of this scenario.
     fn rounds(self) -> u64 {
         match self {
             Self::Election | Self::HandOver | Self::Restart => 70,
@@ -49,7 +49,7 @@ impl Scenario {
         }
     }
 
-    /// How often something goes otherwise.
+    /// How often something goes otherwise, for this seed.
     fn rates(self, seed: u64) -> Rates {
         let mut random = Random::new(seed ^ 0x5EED);
         let mut of = |rates: [u64; 4]| rates[random.below(4)];
@@ -115,7 +115,7 @@ impl Scenario {
         }
     }
 
-    /// Runs one schedule.
+    /// Runs one schedule of the scenario.
     fn run(self, choices: Choices, seed: u64) -> Cluster {
         let (keeps_dead, variant) = (seed.is_multiple_of(3), seed / 3 % 9);
         let nodes = if self == Self::Members { 5 } else { 3 };

@@ -16,7 +16,7 @@ use crate::hardship::Hardship;
 use crate::host::WALL_MS;
 use crate::world::World;
 
-/// Keys of one batch.
+/// Highest number of keys in one batch.
 const BATCH_KEYS_MAX: usize = 4;
 /// A clock that is behind is so by up to this.
 const BEHIND_MS_MAX: u64 = 10_000;

@@ -7,7 +7,7 @@ use skerry_core::map::Fragmentation;
 
 use crate::hardship::{Hardship, Setting};
 
-/// Tables and keys.
+/// All keys that the clients use, each with its table's name.
 pub(crate) fn keys(setting: &Setting) -> Vec<(&'static str, Bytes)> {
     let few = ["a1", "a2", "g1", "k5", "m9", "t1"].map(str::to_owned);
     let more =

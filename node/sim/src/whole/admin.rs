@@ -14,7 +14,7 @@ pub(crate) struct Asked {
     request: AdminRequest,
     token: Option<Token>,
     deadline: u64,
-    /// When another node is asked.
+    /// When the request is sent to another node.
     again: u64,
 }
 
@@ -32,7 +32,7 @@ fn deliver(request: &AdminRequest, host: NodeId, delay: u64, place: &mut Place) 
     token
 }
 
-/// Knows who led last.
+/// The way of admin requests to the database; remembers who led last.
 #[derive(Debug, Default)]
 pub(crate) struct Admin {
     pub(crate) leader: Option<NodeId>,

@@ -20,7 +20,7 @@ use crate::world::{Event, MILLISECOND, SECOND, World};
 /// How long a process that asks to join waits for an answer.
 const JOIN_TIMEOUT: u64 = SECOND;
 
-/// One look of all agents.
+/// One look of the agents of all machines: they end processes and start them.
 pub(super) fn look(kube: &mut Kubernetes, world: &mut World) {
     end_processes(kube, world);
     start_processes(kube, world);

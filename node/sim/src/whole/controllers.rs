@@ -14,7 +14,7 @@ fn due(rng: &mut ChaCha8Rng) -> bool {
     rng.random_bool(0.5)
 }
 
-/// One look of all controllers.
+/// One look of all Kubernetes controllers.
 pub(super) fn look(kube: &mut Kubernetes, rules: &mut Rules, world: &mut World) {
     let now = world.time;
     see_templates(kube, &mut world.rng);
@@ -33,7 +33,7 @@ fn see_templates(kube: &mut Kubernetes, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Makes missing claims and pods.
+/// Makes the claims and pods that the StatefulSets lack.
 fn fill_sets(kube: &mut Kubernetes, now: u64, rng: &mut ChaCha8Rng) {
     let sets: Vec<_> = kube.sets.iter().map(|(name, set)| (name.clone(), set.clone())).collect();
     for (name, set) in sets {

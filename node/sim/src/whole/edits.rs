@@ -12,7 +12,7 @@ use super::resource::Resource;
 /// For so long a node may be silent, where such are replaced.
 pub(crate) const SILENT_SECONDS: u32 = 4;
 
-/// Edits the resource.
+/// Edits the resource of the database at random.
 pub(crate) struct Edits {
     /// Copies, and so nodes, that it keeps at least. Where data may be lost with a machine, the rest of a shard must be
     /// able to go on.
@@ -141,7 +141,7 @@ pub(crate) fn told(spec: &DistributedDatabaseSpec) -> String {
     )
 }
 
-/// What a run begins with.
+/// The spec that a run begins with.
 pub(crate) fn first(copies_min: u32, rng: &mut ChaCha8Rng) -> DistributedDatabaseSpec {
     let replicas = rng.random_range(copies_min..=4);
     let zones = ["a", "b", "c"].into_iter().take(replicas.min(3) as usize).map(str::to_owned);

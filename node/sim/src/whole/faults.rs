@@ -19,7 +19,7 @@ use crate::faults::{hand_over, is_expendable, pause};
 use crate::host::Host;
 use crate::world::{MILLISECOND, SECOND, World};
 
-/// Brings faults about.
+/// Brings about the faults of a run of the whole system.
 pub(crate) struct Faults {
     pub(crate) edits: Edits,
     /// Machines that come back, and when.

@@ -15,7 +15,7 @@ pub(crate) const RESOURCE_UID: &str = "resource";
 /// What the claims of this database say whose they are.
 pub(crate) const OURS: &str = "ours";
 
-/// A StatefulSet: OnDelete, Parallel.
+/// A StatefulSet with update strategy `OnDelete` and pod management `Parallel`.
 #[derive(Debug, Clone)]
 pub(crate) struct SetObject {
     pub(crate) uid: String,
@@ -64,13 +64,13 @@ pub(crate) struct Volume {
     pub(crate) machine: Option<String>,
     /// True if it outlives its claim.
     pub(crate) retained: bool,
-    /// Gone with its machine.
+    /// True if the volume is gone, with its machine.
     pub(crate) lost: bool,
     /// The node whose identity it holds.
     pub(crate) node: Option<NodeId>,
 }
 
-/// How a machine does.
+/// The state of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Up,
@@ -80,14 +80,14 @@ pub(crate) enum Standing {
     Unreachable,
 }
 
-/// Where pods run.
+/// A machine that pods run on.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
     pub(crate) zone: String,
     pub(crate) standing: Standing,
 }
 
-/// What runs in a pod.
+/// The state of the process in a pod.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     /// On an empty volume: asks to join, and waits to be told to found.
@@ -110,11 +110,11 @@ pub(crate) struct Process {
     pub(crate) ends: Option<u64>,
     /// Whom a process without identity asks next.
     pub(crate) seed: Option<NodeId>,
-    /// When it was started.
+    /// When the process was started.
     pub(crate) started: u64,
 }
 
-/// Who may act.
+/// The Lease: which operator may act.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lease {
     pub(crate) holder: String,
@@ -122,7 +122,7 @@ pub(crate) struct Lease {
     pub(crate) renewed: u64,
 }
 
-/// Everything there is.
+/// All objects of the simulated Kubernetes, and the processes.
 pub(crate) struct Kubernetes {
     pub(crate) names: Names,
     pub(crate) resource: Resource,
@@ -131,7 +131,7 @@ pub(crate) struct Kubernetes {
     pub(crate) claims: BTreeMap<String, ClaimObject>,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) machines: BTreeMap<String, Machine>,
-    /// By the uid of the pod that each was started for.
+    /// Processes, by the uid of the pod that each was started for.
     pub(crate) processes: BTreeMap<String, Process>,
     pub(crate) lease: Lease,
     /// The disruption budget: of so many pods, and whether one may be evicted. `None` = it was not written yet.

@@ -9,10 +9,10 @@ use crate::world::{MILLISECOND, SECOND};
 const DURATION: u64 = 2 * SECOND;
 /// Between the end of a holder's belief and the earliest moment at which another may hold the lease.
 const MARGIN: u64 = 500 * MILLISECOND;
-/// Between two looks.
+/// Time between two looks at the lease.
 const PERIOD: u64 = 400 * MILLISECOND;
 
-/// One operator's part in it.
+/// What one operator knows of the lease.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
     identity: String,

@@ -14,7 +14,7 @@ use look::Sight;
 
 use crate::world::{MILLISECOND, SECOND};
 
-/// What it is at.
+/// What an operator does at present.
 enum Stage {
     Rest,
     Look(Box<Sight>),
@@ -25,7 +25,7 @@ enum Stage {
 pub(crate) struct Operator {
     number: usize,
     lives: u64,
-    /// It does nothing until then.
+    /// The operator does nothing before this time.
     pub(crate) idle_until: u64,
     keeper: Keeper,
     admin: Admin,

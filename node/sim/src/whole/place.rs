@@ -15,7 +15,7 @@ use super::bugs::OperatorBug;
 use super::kubernetes::Kubernetes;
 use crate::world::{MILLISECOND, SECOND, World};
 
-/// Everything around the operators.
+/// All that the simulated operators act on.
 pub(crate) struct Place {
     pub(crate) world: World,
     pub(crate) kube: Kubernetes,

@@ -16,7 +16,7 @@ use crate::world::{Event, World};
 /// Further than any log, and any number of starts.
 const FAR: u64 = 1 << 40;
 
-/// What was overheard.
+/// Entries that somebody has overheard who forges messages.
 #[derive(Default)]
 pub(crate) struct Forger {
     /// What an entry of the system shard holds.

@@ -26,7 +26,7 @@ struct Said {
 /// What nodes have heard of one another's disks, and which requests must be refused for it.
 #[derive(Default)]
 pub(crate) struct FullDisks {
-    /// By who heard it and who said it.
+    /// What was said of disks, by the node that heard it and the node that said it.
     said: BTreeMap<(NodeId, NodeId), Said>,
     /// Requests that were put to a node before: an answer may be to that.
     known: BTreeSet<Token>,
@@ -45,7 +45,7 @@ impl FullDisks {
 }
 
 impl World {
-    /// Messages arrive at a node.
+    /// Notes what messages that arrive at a node say of their senders' disks.
     pub(crate) fn arrives(&mut self, to: NodeId, (from, incarnation): (NodeId, Incarnation), messages: &[PeerMessage]) {
         if !self.setting.has(Hardship::FullDisks) {
             return;

@@ -20,7 +20,7 @@ impl World {
         if is_older { FormatLevel::FIRST } else { FormatLevel::NEWEST }
     }
 
-    /// Hosts of the release before.
+    /// Hosts that run the release before and are not lost.
     pub(crate) fn older(&self) -> impl Iterator<Item = &Host> {
         self.hosts.values().filter(|host| host.highest_level < FormatLevel::NEWEST && !host.gone)
     }

@@ -9,14 +9,14 @@ use skerry_core::time::TICK_MS;
 use crate::engine::MemoryEngine;
 use crate::world::{Event, MILLISECOND, World};
 
-/// One of them.
+/// A process whose volume was given to another process of its node.
 pub(crate) struct Zombie {
     of: NodeId,
     incarnation: Incarnation,
     node: Node,
     /// The store as it was when the volume went.
     engine: MemoryEngine,
-    /// Until somebody ends it.
+    /// When somebody ends the process.
     ends: u64,
 }
 

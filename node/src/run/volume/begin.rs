@@ -71,7 +71,7 @@ pub(super) fn make_again(config: &Config, new: &NewNode, engine: &SharedEngine) 
     Ok(())
 }
 
-/// Makes the database.
+/// Makes the store of a new database on this volume, with the first records of the database.
 fn make(config: &Config, new: &NewNode, calls: Receiver<Call>, call: Option<Call>) -> Result<Begun, RunError> {
     let engine = store::make(config)?;
     bootstrap(config.cluster.clone(), new, engine.as_ref())?;

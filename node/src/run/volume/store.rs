@@ -22,7 +22,7 @@ use crate::identity::{Known, Volume, VolumeError};
 use crate::newer::Newer;
 use crate::panics;
 
-/// A store in the making.
+/// Name of the folder in which a new store is made.
 const STORE_NEW: &str = "store.new";
 
 /// Version of all that lies in the store. A release whose store an earlier one could not read, or would read amiss, raises
@@ -33,17 +33,17 @@ fn first_format() -> u32 {
     1
 }
 
-/// The store's record of itself.
+/// What a store has on record of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoreMark {
-    /// Of everything in the store. Absent = 1.
+    /// Format of everything in the store. Absent = 1.
     #[serde(default = "first_format")]
     format: u32,
     /// Drawn when the store was made.
     pub(super) id: String,
     /// The latest start that has used it; 0 = none yet.
     pub(super) start: Incarnation,
-    /// Of the machine's boot in which that was; empty = unknown.
+    /// Id of the machine's boot in which that was; empty = unknown.
     pub(super) boot: String,
     /// True if that start ended in good order, with everything synced.
     pub(super) is_closed: bool,
@@ -75,7 +75,7 @@ fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
-/// A store, open.
+/// An open store, and its id.
 pub(super) struct OpenStore {
     pub(super) engine: SharedEngine,
     pub(super) id: String,
@@ -155,10 +155,10 @@ fn anew(config: &Config, engine: SharedEngine, why: &str) -> Result<SharedEngine
     Ok(open_or_make(config)?.engine)
 }
 
-/// A store in its folder.
+/// A store that was opened in its folder.
 struct Opened {
     engine: SharedEngine,
-    /// There was none.
+    /// True if there was no store, and this one was made.
     is_made: bool,
 }
 

@@ -28,7 +28,7 @@ const NETWORK_MASK: u128 = !0 << 64;
 /// What becomes of a connection for which there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Full {
-    /// Its calls are refused.
+    /// The connection is taken, and its calls are refused.
     Refuse,
     /// It takes the place of another.
     Replace,
@@ -44,7 +44,7 @@ pub struct Places {
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// Of all connections so far.
+    /// Number of the last connection; connections are counted from the start on.
     last: u64,
     /// Of the open ones, those whose calls are refused.
     refused: usize,
@@ -103,7 +103,7 @@ impl Places {
         Some(Place { of: self.clone(), number, address, is_over, is_known, end })
     }
 
-    /// How many there are.
+    /// Number of connections that are open.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.taken().open()
@@ -162,7 +162,7 @@ impl Place {
         }
     }
 
-    /// What ends its connection.
+    /// The handle that ends this place's connection.
     pub(super) fn end(&self) -> &Arc<End> {
         &self.end
     }

@@ -16,13 +16,13 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::inbox::Refused;
 
-/// Whose reasons they are.
+/// Domain of the error reasons in gRPC's error details.
 const DOMAIN: &str = "skerry.io";
 /// Trailers with the reason and the leader's address once more, for clients in languages without the types of `google.rpc`.
 const REASON: &str = "skerry-reason";
 const LEADER: &str = "skerry-leader";
 
-/// As a gRPC status.
+/// The gRPC status for a refusal, with its details.
 pub(in crate::server) fn status(kind: Kind) -> Status {
     let leader = match &kind {
         Kind::NotLeader(not_leader) => MetadataValue::try_from(not_leader.leader_address.as_str()).ok(),

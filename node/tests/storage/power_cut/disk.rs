@@ -15,9 +15,9 @@ const SECTOR: u64 = 512;
 /// What becomes of writes that no fsync covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// None is there.
+    /// None of the changes is on the disk.
     Lost,
-    /// All of them are there.
+    /// All of the changes are on the disk.
     Kept,
     /// Those up to some moment are, the last one torn.
     Prefix,
@@ -69,7 +69,7 @@ pub(super) struct Disk<'a> {
 }
 
 impl<'a> Disk<'a> {
-    /// Everything that these events did.
+    /// The disk after all these events.
     pub(super) fn after(events: &'a [Event], root: &Path) -> Self {
         let (inodes, names, changes) = (Vec::new(), HashMap::new(), Vec::new());
         let mut disk = Self { root: root.to_owned(), inodes, names, changes, durable_names: HashMap::new() };

@@ -9,7 +9,7 @@ pub(super) const CALLS: &str = "openat,open,creat,write,pwrite64,writev,pwritev,
 fallocate,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,lseek,copy_file_range,link,linkat,sendfile,\
 sync_file_range";
 
-/// One change, or one promise.
+/// A change of the file system, or a promise that changes are durable.
 #[derive(Debug, Clone)]
 pub(super) enum Event {
     Create(PathBuf),
@@ -33,7 +33,7 @@ pub(super) enum Event {
         path: PathBuf,
         covers: usize,
     },
-    /// A line on standard output.
+    /// The program printed a line on standard output.
     Said(String),
 }
 
@@ -41,7 +41,7 @@ pub(super) enum Event {
 struct Call {
     name: String,
     text: String,
-    /// Events before it began.
+    /// Number of events before the call began.
     before: usize,
 }
 

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::csv_rows::{Header, csv_line};
 
-/// What a row looks like.
+/// A row as it stood in its file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Raw {
-    /// Of a CSV file.
+    /// Header of the CSV file. `None` = the file is not CSV.
     pub(crate) header: Option<Arc<Header>>,
     /// The row's own bytes, as they stood in the file.
     pub(crate) line: Vec<u8>,
@@ -53,7 +53,7 @@ impl BadRows {
         Ok(())
     }
 
-    /// Rows that were added.
+    /// Number of rows that were added.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }

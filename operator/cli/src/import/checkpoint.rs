@@ -15,18 +15,18 @@ use super::rows::{Line, RowError};
 pub(crate) struct Job {
     /// Id of the database that is imported into.
     pub(crate) cluster: String,
-    /// Into which table.
+    /// Name of the table that is imported into.
     pub(crate) table: String,
     /// The file's full path; `-` = stdin.
     pub(crate) file: PathBuf,
     /// The templates, and how the file is read.
     pub(crate) templates: Vec<String>,
-    /// Of each column of a CSV file: whether it becomes a number.
+    /// For each column of a CSV file: true if it becomes a number.
     #[serde(default)]
     pub(crate) numeric: Vec<bool>,
 }
 
-/// The file on disk.
+/// The state file of an import.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     path: PathBuf,
@@ -37,14 +37,14 @@ pub(crate) struct Checkpoint {
 struct Saved {
     job: Job,
     rows: u64,
-    /// Of those rows. Absent = it was written by an earlier release.
+    /// Checksum of those rows. Absent = it was written by an earlier release.
     check: Option<u64>,
 }
 
 /// How far an earlier import came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Earlier {
-    /// So many rows are done.
+    /// Number of rows at the start of the file that are imported.
     pub(crate) rows: u64,
     check: u64,
 }
@@ -110,7 +110,7 @@ impl Checkpoint {
         fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path)).map_err(failed)
     }
 
-    /// The import is complete.
+    /// Removes the state file, since the import is complete.
     pub(crate) fn remove(self) -> Result<(), CheckpointError> {
         Self::forget(&self.path)
     }

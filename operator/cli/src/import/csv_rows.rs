@@ -13,11 +13,11 @@ use super::types::Numeric;
 pub(crate) struct Header {
     /// The columns' names, each there once.
     pub(crate) names: StringRecord,
-    /// Of each column: true if its cells become numbers.
+    /// For each column: true if its cells become numbers.
     pub(crate) numeric: Numeric,
 }
 
-/// Reads row after row.
+/// Reads a CSV file row by row.
 pub(crate) struct CsvRows<R> {
     reader: csv::Reader<R>,
     numeric: Option<Numeric>,

@@ -8,7 +8,7 @@ use super::rows::{Line, Row, RowError, check_of};
 /// No row is longer: values have 1 MiB at most, and what is read of a broken file must have an end.
 const ROW_BYTES_MAX: u64 = 16 << 20;
 
-/// Reads object after object.
+/// Reads a file of JSON objects one by one.
 pub(crate) struct JsonRows<R> {
     source: R,
     layout: Layout,
@@ -16,7 +16,7 @@ pub(crate) struct JsonRows<R> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
-    /// Nothing is read yet.
+    /// Nothing of the file is read yet.
     Unknown,
     Lines,
     /// Before the first element of an array.

@@ -65,7 +65,7 @@ impl Object {
         self.members.iter().map(|(name, _)| name.as_str())
     }
 
-    /// As it was written.
+    /// The object's text as it stood in the file.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -150,12 +150,12 @@ pub(crate) struct ValueScan {
     escaped: bool,
 }
 
-/// What a byte was.
+/// Where a byte stands relative to a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// More of the value may follow.
     Inside,
-    /// The value's last byte.
+    /// The byte is the last one of the value.
     Last,
     /// The first byte that is no longer of it; only a number or a word ends so.
     Beyond,

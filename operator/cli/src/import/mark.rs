@@ -1,4 +1,4 @@
-//! Up to where all rows of an import are done.
+//! The mark up to which all rows of an import are done.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// No row is done.
+    /// The mark before any row is done.
     pub(crate) fn start() -> Self {
         Self { below: 0, check: 0, begun: VecDeque::new() }
     }
@@ -27,7 +27,7 @@ impl Mark {
         self.below + self.begun.len() as u64 - 1
     }
 
-    /// A row is done.
+    /// Notes that a row is done.
     pub(crate) fn done(&mut self, row: u64) {
         let at = row.checked_sub(self.below).and_then(|at| usize::try_from(at).ok());
         if let Some((_, done)) = at.and_then(|at| self.begun.get_mut(at)) {

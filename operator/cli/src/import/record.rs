@@ -10,30 +10,30 @@ use super::template::{CellError, Template};
 /// How keys and values are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Make {
-    /// Where the keys come from.
+    /// How the keys are made.
     pub(crate) form: Form,
     /// The values. `None` = the whole row, or the exported value.
     pub(crate) value: Option<Template>,
 }
 
-/// Where a key comes from.
+/// How the key of a record is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Form {
     /// The key is made from columns of the row.
     Templates {
-        /// Key, or partition.
+        /// Template of the whole key, or of its partition if there is a sort part.
         key: Template,
         /// Sort part. `None` = there is none.
         sort: Option<Template>,
     },
-    /// As `skerry export` wrote it.
+    /// The key is in the row, as `skerry export` wrote it.
     Exported,
 }
 
-/// What is to be written.
+/// A record that is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// Under which key.
+    /// Key of the record.
     pub(crate) key: Key,
     /// The bytes that the record gets.
     pub(crate) value: Vec<u8>,
@@ -44,7 +44,7 @@ pub(crate) struct Record {
 /// What a file has to write next.
 #[derive(Debug)]
 pub(crate) struct Item {
-    /// A checksum of the row.
+    /// Checksum of the row's content.
     pub(crate) check: u64,
     /// The record, or why the row is none.
     pub(crate) record: Result<Record, RecordError>,
@@ -80,7 +80,7 @@ impl Make {
         Item { check, record, raw: Raw { header, line: raw } }
     }
 
-    /// What a row gives.
+    /// Makes the record of a row.
     fn record(&self, row: &Row) -> Result<Record, RecordError> {
         match &self.form {
             Form::Templates { key, sort } => {

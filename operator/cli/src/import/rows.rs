@@ -16,30 +16,30 @@ use super::json_rows::JsonRows;
 use super::json_text::{JsonError, Object, compact};
 use super::types::{Judge, Numeric, Types, TypesError};
 
-/// One row: named cells.
+/// One row of a file, with named cells.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Row {
-    /// Of a CSV file; columns in the file's order.
+    /// A row of a CSV file; its columns are in the file's order.
     Csv { header: Arc<Header>, record: StringRecord },
-    /// Of a file of JSON.
+    /// An object of a JSON file.
     Json(Object),
 }
 
-/// How rows are written.
+/// The format of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowFormat {
-    /// With a header; cells are parted by this.
+    /// CSV with a header, whose cells are parted by `delimiter`.
     Csv { delimiter: u8 },
     /// One object a line, or one array of objects.
     Json,
 }
 
-/// How a file is read.
+/// How a file is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// How rows are written.
+    /// Format of the rows.
     pub(crate) format: RowFormat,
-    /// How characters are written.
+    /// Encoding of the characters.
     pub(crate) encoding: Encoding,
     /// Which columns of a CSV file become numbers. `None` = none.
     pub(crate) numeric: Option<Numeric>,
@@ -50,7 +50,7 @@ pub(crate) struct Reading {
 pub(crate) struct Line {
     /// A checksum of what is there.
     pub(crate) check: u64,
-    /// Of a CSV file.
+    /// Header of the CSV file. `None` = the file is not CSV.
     pub(crate) header: Option<Arc<Header>>,
     /// The row, or why it is none and what it looks like.
     pub(crate) row: Result<Row, (RowError, Vec<u8>)>,
@@ -160,7 +160,7 @@ impl Row {
         }
     }
 
-    /// The columns' names.
+    /// Names of the row's columns.
     pub(crate) fn columns(&self) -> Vec<&str> {
         match self {
             Self::Csv { header, .. } => header.names.iter().collect(),

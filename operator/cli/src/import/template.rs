@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::rows::Row;
 
-/// A parsed template.
+/// A parsed template of a key or a value, to be filled with a row's cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     parts: Vec<Part>,
@@ -75,7 +75,7 @@ impl Template {
         }
     }
 
-    /// Fills in a row's cells.
+    /// Fills the template with a row's cells.
     pub(crate) fn fill(&self, row: &Row) -> Result<String, CellError> {
         let mut text = String::new();
         for part in &self.parts {

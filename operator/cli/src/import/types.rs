@@ -8,24 +8,24 @@ use csv::StringRecord;
 /// Beyond this, programs that keep numbers as 64-bit floats lose digits.
 const EXACT_MAX: u64 = (1 << 53) - 1;
 
-/// How one column is taken.
+/// What the cells of one column become.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Numbers if every cell that is not empty is a whole number as JSON writes it, else text.
     #[default]
     Auto,
-    /// Text, whatever it looks like.
+    /// The cells are text, whatever they look like.
     Text,
 }
 
-/// How all columns are taken.
+/// What the cells of each column become.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Types {
     all: Kind,
     columns: BTreeMap<String, Kind>,
 }
 
-/// Why `--types` cannot be.
+/// Why the value of `--types` is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TypesError {
     #[error("{0:?} is not a type; types are text and auto, as in `text`, or `auto,zip=text`")]
@@ -34,7 +34,7 @@ pub(crate) enum TypesError {
     Column { name: String, columns: String },
 }
 
-/// Of each column: true if its cells are numbers.
+/// For each column: true if its cells are numbers.
 pub(crate) type Numeric = Arc<[bool]>;
 
 impl Types {
@@ -81,20 +81,20 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// Before the first row.
+    /// Begins before the first row is seen.
     pub(crate) fn new(types: &Types, header: &StringRecord) -> Self {
         let kind = |name: &str| types.columns.get(name).copied().unwrap_or(types.all);
         Self { numeric: header.iter().map(|name| kind(name) == Kind::Auto).collect() }
     }
 
-    /// One more row.
+    /// Takes one more row into account.
     pub(crate) fn see(&mut self, row: &StringRecord) {
         for (numeric, cell) in self.numeric.iter_mut().zip(row) {
             *numeric = *numeric && (cell.is_empty() || is_exact_number(cell));
         }
     }
 
-    /// Which columns are numbers.
+    /// Which columns hold nothing but numbers, by position.
     pub(crate) fn numeric(self) -> Numeric {
         self.numeric.into()
     }

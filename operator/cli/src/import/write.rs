@@ -20,21 +20,21 @@ const NOTE_EVERY: Duration = Duration::from_millis(500);
 /// Why writing stopped. What was noted is written.
 #[derive(Debug)]
 pub(crate) enum Stopped {
-    /// A row is not written.
+    /// A row could not be written.
     Row {
-        /// Which one, from zero.
+        /// Number of the row, from 0 on.
         row: u64,
         /// It is no record, or the database did not take it.
         why: NotWritten,
     },
-    /// Progress could not be noted.
+    /// The progress could not be noted in the state file.
     Note(Failure),
 }
 
 /// Why a row is not written.
 #[derive(Debug)]
 pub(crate) enum NotWritten {
-    /// It is no record.
+    /// The row is no valid record.
     NoRecord(RecordError),
     /// The database did not take it.
     Refused(WriteError),

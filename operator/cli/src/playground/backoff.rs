@@ -8,7 +8,7 @@ const MOST: Duration = Duration::from_secs(15);
 /// A node that ran this long was well.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
-/// Of one node.
+/// The growing pauses between the starts of one node that keeps ending.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Backoff {
     crashes: u32,

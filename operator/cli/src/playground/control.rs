@@ -37,7 +37,7 @@ pub(crate) enum Request {
         /// Name of the node's slot, or the node's id.
         node: String,
     },
-    /// Stop all nodes, then end.
+    /// Stop all nodes, then end the supervisor.
     Down,
 }
 

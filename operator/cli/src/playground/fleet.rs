@@ -15,7 +15,7 @@ use super::process::{Launch, NodeProcess, log_tail};
 /// Lines of a node's log in a message about its end.
 const TAIL_LINES: usize = 3;
 
-/// All of them, by slot.
+/// The processes of all nodes, by slot.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     nodes: BTreeMap<String, Local>,
@@ -38,20 +38,20 @@ enum State {
     StaysDown,
 }
 
-/// How a node's process stands.
+/// State of a node's process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum ProcessState {
     /// The process runs.
     Running {
-        /// Its process id.
+        /// Id of the process.
         pid: u32,
     },
     /// It ended, and will be started again.
     Restarting {
-        /// Ends in a row.
+        /// How many times in a row the process has ended.
         crashes: u32,
-        /// How it ended.
+        /// How the process ended the last time, in words.
         why: String,
     },
     /// It was killed and told to stay down.

@@ -27,7 +27,7 @@ const VERSION: u32 = 1;
 /// On every volume that a node has begun to use.
 const IDENTITY: &str = "identity.json";
 
-/// A state folder.
+/// The folder that the state of a playground is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Folder {
     root: PathBuf,
@@ -42,9 +42,9 @@ pub(crate) struct Kept {
     pub(crate) name: String,
     /// Drawn once, as Kubernetes draws a uid.
     pub(crate) cluster: String,
-    /// The YAML that is watched.
+    /// The YAML file that is watched for changes.
     pub(crate) file: PathBuf,
-    /// Where the supervisor takes requests.
+    /// Path of the socket on which the supervisor takes requests.
     pub(crate) socket: PathBuf,
     /// Counts the supervisors: the fencing token of each.
     pub(crate) starts: u64,
@@ -52,14 +52,14 @@ pub(crate) struct Kept {
     pub(crate) generation: i64,
     /// The spec of that generation. `None` = none was taken yet.
     pub(crate) spec: Option<DistributedDatabaseSpec>,
-    /// The choice of who leaves.
+    /// The nodes that were chosen to leave.
     pub(crate) victims: Vec<Victim>,
     /// The tables that are to go.
     #[serde(default)]
     pub(crate) removals: Vec<PendingRemoval>,
     /// True once it is written down that the database was founded: no node may make it a second time.
     pub(crate) founded: bool,
-    /// The slots, by name.
+    /// The slots of the playground, by name.
     pub(crate) slots: BTreeMap<String, Slot>,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Slot {
     pub(crate) zone: String,
     /// Port on which the node serves gRPC.
     pub(crate) port: u16,
-    /// For probes and metrics.
+    /// Port on which the node serves probes and metrics.
     pub(crate) http_port: u16,
     /// The engine that the volume was made with.
     pub(crate) engine: String,
@@ -102,7 +102,7 @@ pub(crate) enum FolderError {
 }
 
 impl Kept {
-    /// Of a new playground.
+    /// What is kept of a new playground.
     pub(crate) fn new(name: String, file: PathBuf, folder: &Folder) -> Self {
         let cluster = uuid::Uuid::new_v4().to_string();
         let socket = folder.socket(&cluster);
@@ -122,7 +122,7 @@ impl Kept {
         }
     }
 
-    /// What was taken last.
+    /// The resource with the spec that was taken last. `None` = none was taken yet.
     pub(crate) fn resource(&self) -> Option<DistributedDatabase> {
         Some(DistributedDatabase::new(&self.name, self.spec.clone()?))
     }
@@ -165,7 +165,7 @@ impl Kept {
         self.slots.values().flat_map(|s| [s.port, s.http_port]).collect()
     }
 
-    /// Where clients may connect.
+    /// The nodes' addresses, to which clients may connect.
     pub(crate) fn endpoints(&self) -> Vec<String> {
         self.slots.values().map(Slot::address).collect()
     }
@@ -241,7 +241,7 @@ impl Folder {
         self.root.join("secret")
     }
 
-    /// What a detached supervisor writes.
+    /// Path of the file that a detached supervisor logs to.
     pub(crate) fn supervisor_log(&self) -> PathBuf {
         self.root.join("supervisor.log")
     }
@@ -296,7 +296,7 @@ impl Folder {
         self.write_json("playground.json", kept)
     }
 
-    /// Shows others how things stand.
+    /// Writes the status that other processes read.
     pub(crate) fn write_status(&self, status: &impl Serialize) -> Result<(), FolderError> {
         self.write_json("status.json", status)
     }

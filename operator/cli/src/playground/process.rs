@@ -16,21 +16,21 @@ use crate::commands::launch;
 /// A node that was asked to stop flushes its store; one that takes longer is killed, and recovers from its log.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
-/// A running node.
+/// The running process of a node.
 #[derive(Debug)]
 pub(crate) struct NodeProcess {
     child: Child,
     pid: u32,
 }
 
-/// How a node is started.
+/// How a node's process is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Launch {
-    /// `skerry-node`.
+    /// Path of the program `skerry-node`.
     pub(crate) program: PathBuf,
     /// Arguments that the program is started with.
     pub(crate) args: Vec<String>,
-    /// Its stdout and stderr.
+    /// File that the process' stdout and stderr go to.
     pub(crate) log: PathBuf,
 }
 
@@ -82,7 +82,7 @@ impl NodeProcess {
         Ok(Self { child, pid })
     }
 
-    /// Its process id.
+    /// Id of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }

@@ -10,25 +10,25 @@ use skerry_core::node::Status;
 use super::fleet::{Fleet, ProcessState};
 use super::folder::Kept;
 
-/// How things stand.
+/// The state of a playground.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
-    /// The database's name.
+    /// Name of the database.
     pub(crate) name: String,
     /// Id of the database.
     pub(crate) cluster: String,
-    /// The YAML that is watched.
+    /// The YAML file that is watched for changes.
     pub(crate) file: PathBuf,
-    /// The supervisor's process.
+    /// Id of the supervisor's process.
     pub(crate) pid: u32,
     /// Rises with every change of the YAML that was taken.
     pub(crate) generation: i64,
-    /// In one word.
+    /// The state in one word.
     pub(crate) phase: Phase,
-    /// In a sentence.
+    /// The state in a sentence.
     pub(crate) message: String,
-    /// As the resource on Kubernetes has it.
+    /// The status, as the resource on Kubernetes has it.
     pub(crate) status: DistributedDatabaseStatus,
     /// One line for each node.
     pub(crate) nodes: Vec<NodeLine>,
@@ -39,7 +39,7 @@ pub(crate) struct Report {
 pub(crate) enum Phase {
     /// It is what the YAML says, and every copy is in sync.
     Settled,
-    /// It is on its way.
+    /// Changes are under way.
     Working,
     /// It stays as it is until a person does something.
     Stalled,
@@ -57,9 +57,9 @@ pub(crate) struct NodeLine {
     pub(crate) slot: String,
     /// Its id in the database. `None` = unknown yet.
     pub(crate) node: Option<u64>,
-    /// Its failure domain.
+    /// Failure domain of the node. Empty = none named.
     pub(crate) zone: String,
-    /// Where clients reach it.
+    /// `host:port` where clients reach the node.
     pub(crate) address: String,
     /// Where its probes and metrics are.
     pub(crate) http: String,
@@ -69,7 +69,7 @@ pub(crate) struct NodeLine {
     pub(crate) log: PathBuf,
 }
 
-/// The nodes, slot by slot.
+/// The lines of the nodes, in order of their slots.
 pub(crate) fn node_lines(
     folder: &super::folder::Folder,
     kept: &Kept,

@@ -27,7 +27,7 @@ pub(crate) fn environment() -> Environment {
     Environment::default()
 }
 
-/// Reads and checks a file.
+/// Reads a YAML file and checks the resource in it.
 pub(crate) fn read(path: &Path) -> Result<(DistributedDatabase, Validated), ResourceError> {
     let text = fs::read_to_string(path).map_err(|e| ResourceError::Read(path.to_owned(), e))?;
     check(path, &text)

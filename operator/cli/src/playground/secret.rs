@@ -43,7 +43,7 @@ pub(crate) fn make(file: &Path) -> Result<(), SecretError> {
     write().map_err(failed)
 }
 
-/// Reads the file.
+/// Reads the file of secrets.
 pub(crate) fn read(file: &Path) -> Result<Secrets, SecretError> {
     let bytes = fs::read(file).map_err(|source| SecretError::Io { file: file.to_owned(), source })?;
     Secrets::parse(&bytes).map_err(|source| SecretError::Secrets { file: file.to_owned(), source })

@@ -24,7 +24,7 @@ use super::resource;
 use super::watch::FileWatch;
 use crate::failure::Failure;
 
-/// Between two looks.
+/// Time between two rounds.
 const ROUND: Duration = Duration::from_millis(500);
 /// A round must not keep a request waiting for long.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -105,7 +105,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Observe, decide, apply, report.
+    /// Makes one round: observes, decides, applies and reports.
     async fn round(&mut self) -> Result<(), FolderError> {
         for event in self.fleet.tend(Instant::now()) {
             self.tell(event);

@@ -12,7 +12,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A file that has not changed for so long is taken for whole. An editor or a copy that writes it in place is done by then.
 const STILL: Duration = Duration::from_secs(1);
 
-/// Watches one file.
+/// Watches one file for changes.
 pub(crate) struct FileWatch {
     path: PathBuf,
     changes: Changes,

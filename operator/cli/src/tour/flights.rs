@@ -24,17 +24,17 @@ const CARRIER: &str = "{carrier}/{year}-{month:02}-{day:02}T{hour:02}:{minute:02
 /// One flight, with its key in each of the two tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flight {
-    /// Partition of its key by aircraft.
+    /// Partition of the flight's key in the table by aircraft.
     pub(crate) aircraft: String,
-    /// Sort part of it.
+    /// Sort part of the flight's key in the table by aircraft.
     pub(crate) departure: String,
-    /// Its key by carrier.
+    /// The flight's key in the table by carrier.
     pub(crate) by_carrier: String,
-    /// The whole row.
+    /// The whole row as JSON text, which is the record's value.
     pub(crate) value: String,
 }
 
-/// Reads all of them.
+/// Reads all flights of the built-in data.
 pub(crate) fn all() -> Outcome<Vec<Flight>> {
     let [aircraft, departure, carrier] = [AIRCRAFT, DEPARTURE, CARRIER].map(Template::parse);
     let (aircraft, departure, carrier) = (aircraft?, departure?, carrier?);

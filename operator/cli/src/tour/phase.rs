@@ -27,7 +27,7 @@ const DOWN_FOR: Duration = Duration::from_secs(4);
 /// Readers and writers alone, to compare with.
 const WARM_UP: Duration = Duration::from_secs(5);
 
-/// Where the phases happen.
+/// The playground and the file that the tour's phases work on.
 pub(super) struct Stage<'a> {
     playground: Access,
     yaml: &'a Path,
@@ -80,7 +80,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Readers and writers alone.
+    /// Runs the readers and writers with nothing else going on.
     pub(super) async fn warm_up(&self, workload: &Workload) -> Outcome<Summary> {
         let title = "nothing else";
         let moves = Moves::new(&connect::status(&workload.client).await?);

@@ -10,18 +10,18 @@ use crate::view::size;
 /// Violations told in words; the rest is counted.
 const VIOLATIONS_TOLD: usize = 10;
 
-/// All that was found.
+/// The results of a tour.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Summary {
     /// What each phase was measured to, in the order in which they ran.
     pub(crate) phases: Vec<skerry_workload::Summary>,
     /// From the first phase to the last read.
     pub(crate) total: skerry_workload::Summary,
-    /// What the check found wrong.
+    /// The violations that the check has found.
     pub(crate) found: Found,
-    /// Imported rows, in both tables.
+    /// Number of imported rows, in both tables together.
     pub(crate) rows: u64,
-    /// Of these, those that were there with their value at the end.
+    /// Number of the imported rows that were there with their value at the end.
     pub(crate) rows_back: u64,
 }
 
@@ -31,7 +31,7 @@ impl Summary {
         self.rows_back == self.rows && self.found.is_nothing()
     }
 
-    /// As text, painted for stdout.
+    /// The results as text, painted for stdout.
     pub(crate) fn text(&self, output: &Output) -> String {
         let header = ["PHASE", "TOOK", "WRITES", "READS", "UNANSWERED", "LONGEST WAIT", "MOVED", "AT LEAST", "BYTES"];
         let phase = |p: &skerry_workload::Summary| {

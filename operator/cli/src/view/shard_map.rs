@@ -12,11 +12,11 @@ use crate::output::Paint;
 
 /// How the picture may be drawn.
 pub(crate) struct Style<'a> {
-    /// False: letters only.
+    /// False if only letters may be used.
     pub(crate) unicode: bool,
-    /// Columns of the terminal.
+    /// Width of the terminal, in columns.
     pub(crate) width: usize,
-    /// Colours, or none.
+    /// Paints a text, or returns it as it is where there are no colours.
     pub(crate) paint: &'a dyn Fn(Paint, &str) -> String,
 }
 
@@ -30,7 +30,7 @@ enum Cell {
     Arriving,
     /// A copy that is no longer wanted here.
     Leaving,
-    /// Wanted, not begun.
+    /// A copy that is wanted here and was not begun.
     ToCome,
 }
 
@@ -83,7 +83,7 @@ impl Column<'_> {
     }
 }
 
-/// Draws the map.
+/// Draws the map of shards and nodes as text.
 pub(crate) fn draw(status: &Status, style: &Style<'_>) -> String {
     let nodes = nodes_by_zone(status);
     let labels: Vec<[String; 3]> = nodes.iter().map(|n| label(status, n)).collect();

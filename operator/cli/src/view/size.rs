@@ -30,13 +30,13 @@ pub(crate) fn count(count: u64) -> String {
     text
 }
 
-/// A count with its noun.
+/// A number and its noun, with an `s` unless it is 1.
 pub(crate) fn plural(number: u64, noun: &str) -> String {
     let end = if number == 1 { "" } else { "s" };
     format!("{} {noun}{end}", count(number))
 }
 
-/// A length of time.
+/// A duration in words, in a unit that fits.
 pub(crate) fn time(length: Duration) -> String {
     let seconds = length.as_secs_f64();
     if seconds < 1.0 {
@@ -53,7 +53,7 @@ pub(crate) fn ago(now_ms: u64, at_ms: u64) -> String {
     format!("{} ago", time(Duration::from_millis(now_ms.saturating_sub(at_ms))))
 }
 
-/// Milliseconds since 1970.
+/// The time now, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// No wait in these tests is longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A small database.
+/// YAML of a small database.
 pub(crate) const YAML: &str = "\
 apiVersion: skerry.io/v1alpha1
 kind: DistributedDatabase
@@ -33,7 +33,7 @@ pub(crate) struct Ground {
     folder: tempfile::TempDir,
 }
 
-/// What a command came to.
+/// The command line and output of a command that has ended.
 pub(crate) struct Ran {
     line: String,
     output: Output,
@@ -59,7 +59,7 @@ impl Ground {
         self.run_with(args, "")
     }
 
-    /// With this on stdin.
+    /// Runs the command with this text on stdin.
     pub(crate) fn run_with(&self, args: &[&str], stdin: &str) -> Ran {
         let mut input = tempfile::tempfile().unwrap();
         input.write_all(stdin.as_bytes()).unwrap();
@@ -107,7 +107,7 @@ impl Ground {
         }
     }
 
-    /// The slots of these nodes.
+    /// Names of the slots that these nodes are in.
     pub(crate) fn slots_of(&self, nodes: &[u64]) -> Vec<String> {
         let status = self.run(&["playground", "status", "-o", "json"]).good();
         let report: serde_json::Value = serde_json::from_str(&status).unwrap();
@@ -155,7 +155,7 @@ impl Drop for Ground {
 }
 
 impl Ran {
-    /// Its stdout, if it succeeded.
+    /// The command's stdout. Panics if the command failed.
     pub(crate) fn good(self) -> String {
         assert!(self.output.status.success(), "skerry {}: {}", self.line, self.stderr());
         self.stdout()

@@ -21,7 +21,7 @@ pub enum Action {
     Record(Record),
     /// Tell the node at this address to found the database.
     Found {
-        /// `host:port`.
+        /// Address of the node, `host:port`.
         address: String,
     },
     /// Make a zone's StatefulSet.
@@ -31,7 +31,7 @@ pub enum Action {
         /// Pods that it is to have.
         replicas: u32,
     },
-    /// Write the StatefulSet's template anew.
+    /// Write the StatefulSet's pod template anew.
     ApplySet {
         /// Zone that the StatefulSet is for. Empty = no zones are named.
         zone: String,
@@ -42,23 +42,23 @@ pub enum Action {
     ScaleSet {
         /// Name of the StatefulSet.
         set: String,
-        /// As it was seen.
+        /// Resource version of the StatefulSet that the decision was made on.
         version: String,
-        /// From now on.
+        /// Number of pods that the StatefulSet is to have.
         replicas: u32,
     },
     /// Remove a StatefulSet that has no pods.
     DeleteSet {
         /// Name of the StatefulSet.
         set: String,
-        /// As it was seen.
+        /// Uid of the StatefulSet that the decision was made on.
         uid: String,
     },
     /// End a pod; its StatefulSet makes it anew.
     DeletePod {
         /// Name of the pod.
         pod: String,
-        /// As it was seen.
+        /// Uid of the pod that the decision was made on.
         uid: String,
         /// Without waiting for its host to say that it has ended.
         at_once: bool,
@@ -67,37 +67,37 @@ pub enum Action {
     Quarantine {
         /// Name of the claim (PersistentVolumeClaim).
         claim: String,
-        /// As it was seen.
+        /// Uid of the claim that the decision was made on.
         uid: String,
-        /// Whose it was.
+        /// Node whose data is on the volume. `None` = no node of the slot is known.
         node: Option<NodeId>,
-        /// Of the map under which the node was removed.
+        /// Epoch of the map under which the node was removed. `None` = the steward was not heard.
         epoch: Option<Epoch>,
     },
     /// See to it that a volume outlives its claim.
     RetainVolume {
         /// Name of the volume (PersistentVolume).
         volume: String,
-        /// Whose it was.
+        /// Node whose data is on the volume. `None` = no node of the slot is known.
         node: Option<NodeId>,
     },
-    /// Give a claim up.
+    /// Delete a claim.
     DeleteClaim {
         /// Name of the claim (PersistentVolumeClaim).
         claim: String,
-        /// As it was seen.
+        /// Uid of the claim that the decision was made on.
         uid: String,
     },
     /// Ask for a larger volume.
     GrowClaim {
         /// Name of the claim (PersistentVolumeClaim).
         claim: String,
-        /// As it was seen.
+        /// Uid of the claim that the decision was made on.
         uid: String,
-        /// From now on.
+        /// Size that the claim is to ask for, as a Kubernetes quantity.
         size: String,
     },
-    /// Change the system shard.
+    /// Make a change of the system shard.
     Change(AdminChange),
     /// Ask for a certificate now, and only with it remove the node from the database.
     RemoveNode {
@@ -111,11 +111,11 @@ pub enum Action {
 /// What the writes are worked out from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scene<'a> {
-    /// Names of the objects.
+    /// Names of the database's objects.
     pub(super) names: &'a Names,
     /// The Kubernetes objects of the database, as they were seen.
     pub(super) cluster: &'a Cluster,
-    /// What should be there.
+    /// The slots, tables and settings that the spec asks for.
     pub(super) desired: &'a Desired,
     /// What the steward says. `None` = it was not heard.
     pub(super) status: Option<&'a Status>,

@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::names::{Names, ordinal};
 use crate::observed::{ClaimTemplate, Process, Running, Slot, SlotVolume};
 
-/// A database's objects, by name.
+/// The Kubernetes objects of a database, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
-    /// One for each zone.
+    /// The StatefulSets, one for each zone.
     pub sets: BTreeMap<String, Set>,
-    /// The pods of those StatefulSets.
+    /// The pods of all these StatefulSets, by name.
     pub pods: BTreeMap<String, Pod>,
     /// Claims of volumes, also those that are set aside.
     pub claims: BTreeMap<String, Claim>,
@@ -30,15 +30,15 @@ pub struct Set {
     pub database: Option<String>,
     /// Changes with every write to it.
     pub version: String,
-    /// Whose nodes it holds.
+    /// Zone of the nodes in this StatefulSet. Empty = no zones are named.
     pub zone: String,
     /// Pods that it is to have.
     pub replicas: u32,
-    /// Of the pods that it makes now. `None` = its controller has not seen the newest template yet.
+    /// Revision of the pods that it makes now. `None` = its controller has not seen the newest template yet.
     pub revision: Option<String>,
     /// What its template was made from.
     pub digest: Option<String>,
-    /// As it is, whoever has changed it since. Null = nobody looked.
+    /// Spec of the StatefulSet as it is, whoever has changed it since. Null = nobody looked.
     pub spec: Value,
     /// What its claims ask for. It cannot be changed.
     pub claims: ClaimTemplate,
@@ -51,36 +51,36 @@ pub struct Pod {
     pub uid: String,
     /// The uid of the StatefulSet that owns it. `None` = nobody does.
     pub owner: Option<String>,
-    /// It takes requests.
+    /// True if the pod is ready: its node takes requests.
     pub ready: bool,
-    /// It was told to end.
+    /// True if the pod is being deleted.
     pub leaving: bool,
-    /// Of the template that it was made from.
+    /// Revision of the template that the pod was made from.
     pub revision: Option<String>,
-    /// Since when it has not been ready.
+    /// For how long the pod has not been ready.
     pub down: Duration,
     /// Why it does not run, as the scheduler or its host says. `None` = it does, or nobody has said why not.
     pub held_up: Option<String>,
     /// Whether it runs, as they say.
     pub running: Running,
-    /// Where it is to run. `None` = nowhere yet.
+    /// Name of the host that the pod is to run on. `None` = nowhere yet.
     pub host: Option<String>,
 }
 
-/// A claim of a volume.
+/// A claim of a volume (PersistentVolumeClaim).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claim {
     /// Its Kubernetes uid. Another claim of the same name has another.
     pub uid: String,
     /// Its node has left the database: no node comes back on it.
     pub quarantined: bool,
-    /// It was told to end.
+    /// True if the claim is being deleted.
     pub leaving: bool,
-    /// The volume that it has.
+    /// Name of the volume that the claim is bound to. `None` = none yet.
     pub volume: Option<String>,
     /// The volume is gone, or the only host that has it. Certain.
     pub lost: bool,
-    /// That it asks for.
+    /// Size that the claim asks for, as a Kubernetes quantity. `None` = it names none.
     pub size: Option<String>,
     /// Names the database that it was made for. `None` = nobody wrote it down.
     pub database: Option<String>,

@@ -3,14 +3,14 @@
 
 use crate::plan::Seat;
 
-/// Where nodes serve clients.
+/// Port on which nodes serve clients.
 pub(super) const GRPC_PORT: u16 = 7400;
-/// Where nodes show metrics, and whether they live.
+/// Port on which nodes show metrics, and whether they live.
 pub(super) const HTTP_PORT: u16 = 7401;
 
-/// Where nodes speak with each other.
+/// Port on which nodes speak with each other.
 pub(super) const PEER_PORT: u16 = 7402;
-/// Where nodes take orders.
+/// Port on which nodes take orders from the operator and administrators.
 pub(super) const ADMIN_PORT: u16 = 7403;
 
 /// Names of the objects of one database.
@@ -18,7 +18,7 @@ pub(super) const ADMIN_PORT: u16 = 7403;
 pub struct Names {
     /// Name of the resource that describes the database.
     pub database: String,
-    /// Where all of it is.
+    /// Namespace that the resource and all its objects are in.
     pub namespace: String,
 }
 
@@ -48,7 +48,7 @@ impl Names {
         format!("data-{slot}")
     }
 
-    /// Where a slot's node is reached, wherever its pod runs.
+    /// Address of a slot's node, wherever its pod runs.
     pub fn address(&self, slot: &str) -> String {
         format!("{slot}.{}.{}.svc:{GRPC_PORT}", self.nodes_service(), self.namespace)
     }

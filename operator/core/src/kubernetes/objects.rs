@@ -40,11 +40,11 @@ pub const MANAGER: &str = "skerry-operator";
 pub struct Blueprint<'a> {
     /// The resource that describes the database.
     pub database: &'a DistributedDatabase,
-    /// Names of the objects.
+    /// Names of the database's objects.
     pub names: &'a Names,
     /// Names the database to its nodes.
     pub cluster: &'a str,
-    /// Of the nodes.
+    /// Container image of the nodes.
     pub image: &'a str,
 }
 
@@ -61,7 +61,7 @@ impl Blueprint<'_> {
         .into()
     }
 
-    /// What selects the database's pods.
+    /// The labels that select the database's pods.
     fn selector(&self) -> BTreeMap<String, String> {
         [(DATABASE_LABEL.to_owned(), self.names.database.clone())].into()
     }

@@ -20,7 +20,7 @@ use crate::validate::Invalid;
 /// thousand.
 const REFUSED_MAX: usize = 8;
 
-/// One write on Kubernetes.
+/// One write to the Kubernetes API, or one order to the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectWrite {
     /// Take the secrets out of the database's Secret, for the orders to come. It is made if it is not there.
@@ -31,14 +31,14 @@ pub enum ObjectWrite {
     Action(Action),
 }
 
-/// What stands beside the StatefulSets.
+/// The database's objects besides the StatefulSets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auxiliary {
-    /// Of the pods.
+    /// The ServiceAccount of the pods.
     ServiceAccount,
     /// The Service of the nodes that are ready, and the one that gives each node its name.
     Services,
-    /// Where clients begin.
+    /// The ConfigMap that tells clients how to connect.
     ConfigMap,
     /// Who may reach the pods; or its end, where policies are not wanted.
     NetworkPolicy,
@@ -65,11 +65,11 @@ pub struct Drift {
 pub struct Ground<'a> {
     /// The resource that describes the database.
     pub database: &'a DistributedDatabase,
-    /// Names of the objects.
+    /// Names of the database's objects.
     pub names: &'a Names,
-    /// The objects that were seen.
+    /// The database's objects as they were seen.
     pub cluster: &'a Cluster,
-    /// What was observed.
+    /// The resource, slots and database as they were observed.
     pub observed: &'a Observed,
 }
 

@@ -13,7 +13,7 @@ use skerry_core::ids::NodeId;
 pub struct Watched {
     /// A table's id and name: announced in the status, and not named by the spec.
     pub(super) tables: BTreeMap<(i64, String), Duration>,
-    /// Slots without a process.
+    /// Slots without a process, by name, and for how long they were seen so.
     pub(super) absent: BTreeMap<String, Duration>,
     /// Nodes that the steward did not hear.
     pub(super) silent: BTreeMap<NodeId, Duration>,

@@ -36,7 +36,7 @@ pub(super) struct Seats<'a> {
     held: BTreeSet<NodeId>,
 }
 
-/// What is not to stay.
+/// A slot, a node, or both, that are to leave the database.
 pub(super) struct Leaving<'a> {
     pub(super) slot: Option<&'a str>,
     pub(super) node: Option<&'a NodeRecord>,
@@ -157,7 +157,7 @@ impl<'a> Seats<'a> {
         self.slots.keys().filter_map(victim).collect()
     }
 
-    /// The node of a slot.
+    /// The node that sits in a slot. `None` = none is known.
     pub(super) fn node_of(&self, slot: &str) -> Option<&'a NodeRecord> {
         self.sitting.get(slot).copied()
     }

@@ -16,7 +16,7 @@ use crate::forecast::{Moves, forecast};
 use crate::observed::{Process, Slot, SlotVolume};
 use crate::validate::Validated;
 
-/// What would change.
+/// What a new spec would change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {
     /// What would move between the nodes that there would be.
@@ -34,11 +34,11 @@ pub struct Preview {
 /// What would become of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableChange {
-    /// It is made.
+    /// The table is created.
     New {
         /// How many shards it begins with.
         shards: usize,
-        /// Copies of each.
+        /// Number of copies of each shard.
         copies: u32,
     },
     /// Each shard gets another number of copies.
@@ -68,7 +68,7 @@ pub struct Seat {
     pub slot: String,
 }
 
-/// Why there is no preview.
+/// Why a preview cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PreviewError {
     /// The file is of another database than the nodes.

@@ -33,7 +33,7 @@ const SLOT_CHARS_MAX: usize = 63;
 /// What is to be written down with the status, and is acted on only when it was read from there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// The nodes that are silent.
+    /// The nodes that the steward does not hear.
     pub silent: Vec<SilentNode>,
     /// What a person wants to be replaced.
     pub replacement: Option<Replacement>,
@@ -80,7 +80,7 @@ pub(super) fn replace(plan: &mut Plan, validated: &Validated, seats: &Seats<'_>,
     }
 }
 
-/// One that may begin.
+/// A replacement of a slot's volume that may begin now.
 struct Replace {
     slot: String,
     silent: bool,

@@ -1,4 +1,4 @@
-//! Whose process is to be started anew. One at a time, always.
+//! Which nodes' processes are to be started anew, always one at a time.
 //!
 //! A node that serves is restarted only when every other one does, and every shard has all its copies in sync: so one
 //! node is away at a time, and a spec that does not run stops at the first. That one is no trap: what certainly does not

@@ -1,4 +1,4 @@
-//! What a plan is made of.
+//! The steps and waits that a plan is made of.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub enum Step {
     AddSlot {
         /// Name of the new slot.
         slot: String,
-        /// Its failure domain.
+        /// Failure domain of the new slot. Empty = none named.
         zone: String,
     },
     /// Change the system shard, with the plan's epoch and the operator's fencing token.
@@ -73,16 +73,16 @@ impl Step {
 /// What is written down in the status before anything is done on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// Which nodes are to leave the database.
+    /// The nodes that are to leave the database.
     Victims(Vec<Victim>),
-    /// Which tables are to go, and since when.
+    /// The tables that are to be dropped, and since when.
     Removals(Vec<PendingRemoval>),
-    /// That the database was founded.
+    /// The database was founded: no node may found it a second time.
     Founded,
 }
 
 impl Record {
-    /// Writes it down.
+    /// Writes this into the resource's status.
     pub fn write_to(&self, status: &mut DistributedDatabaseStatus) {
         match self {
             Self::Victims(victims) => status.victims.clone_from(victims),
@@ -92,7 +92,7 @@ impl Record {
     }
 }
 
-/// What ends a wait.
+/// How a wait comes to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     /// It ends by itself, and what it waits for is under way.
@@ -109,7 +109,7 @@ pub enum Until {
 /// What holds the rest of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
-    /// The spec says so.
+    /// The spec pauses all changes.
     Paused,
     /// What slots there are is unknown, and why.
     SlotsUnknown(String),
@@ -119,11 +119,11 @@ pub enum Wait {
     Unreachable(String),
     /// A person is to approve the moves.
     Approval {
-        /// The database's name.
+        /// Name of the database.
         database: String,
-        /// What the annotation must say.
+        /// Id of the plan: the approving annotation must have this value.
         plan: String,
-        /// What would move.
+        /// The copies and bytes that the plan would move.
         moves: Box<Moves>,
     },
     /// The copies cannot be placed so, and why. A person must change the spec.
@@ -135,7 +135,7 @@ pub enum Wait {
     },
     /// A table that the spec does not name any more is dropped, unless it is put back before.
     TableToGo {
-        /// The table's name.
+        /// Name of the table.
         table: String,
         /// The moment at which its delay is over, by the wall clock of who looks.
         at: Time,
@@ -152,7 +152,7 @@ pub enum Wait {
     RolloutStopped {
         /// Name of the slot that the node is in.
         slot: String,
-        /// Why it does not run.
+        /// Why the node does not run, in words.
         why: String,
         /// Slots whose nodes were not started as the spec says, and are left as they are.
         others: Vec<String>,
@@ -176,7 +176,7 @@ pub enum Wait {
     },
     /// A node is silent, and is replaced if it stays so.
     NodeSilent {
-        /// In which slot.
+        /// Name of the slot that the node is in.
         slot: String,
         /// The moment, by the wall clock of who looks.
         at: Time,
@@ -185,19 +185,19 @@ pub enum Wait {
     ReplacementHeld {
         /// The slot that is to get a new volume.
         slot: String,
-        /// What holds it up.
+        /// Why the replacement cannot begin yet, in words.
         why: String,
     },
     /// A volume was replaced, or is about to be. A node is to join on the new one.
     Replacing {
-        /// In which slot.
+        /// The slot that gets a new volume.
         slot: String,
     },
     /// A person asked for the replacement of what is not there.
     NoSuchSlot {
-        /// What was asked for.
+        /// The slot that the person named.
         slot: String,
-        /// What there is.
+        /// Names of the slots that there are.
         there: Vec<String>,
     },
     /// Nodes have not joined for long. The rest goes on without them.
@@ -215,7 +215,7 @@ pub enum Wait {
     Emptying {
         /// Node whose replicas are to move to other nodes.
         node: NodeId,
-        /// Shards that name it.
+        /// Number of shards that still name the node.
         shards: usize,
         /// Of these, shards that cannot move: they have no leader.
         leaderless: Vec<ShardId>,
@@ -223,7 +223,7 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// In CamelCase, for programs.
+    /// The reason in CamelCase, for programs to compare.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Paused => "Paused",
@@ -248,7 +248,7 @@ impl Wait {
         }
     }
 
-    /// What ends it.
+    /// How the wait comes to its end.
     pub fn until(&self) -> Until {
         match self {
             Self::Paused | Self::Approval { .. } => Until::Released,

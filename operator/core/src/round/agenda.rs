@@ -13,16 +13,16 @@ pub struct Agenda<W> {
     batches: VecDeque<Batch<W>>,
     /// What of the present batch has failed.
     failures: usize,
-    /// The first failure, in words.
+    /// The first failure of the round, in words. `None` = nothing has failed.
     failure: Option<String>,
     /// What is told in the end, if nothing failed: a part of the plan was left out.
     left_out: Option<String>,
 }
 
-/// Writes that belong together.
+/// Writes that are made one after the other and stop together after too many failures.
 #[derive(Debug, Clone)]
 pub struct Batch<W> {
-    /// In their order.
+    /// The writes that are left, in the order in which they are made.
     pub writes: VecDeque<Entry<W>>,
     /// So many failures end the batch. At least 1.
     pub failures_max: usize,
@@ -66,7 +66,7 @@ impl<W: Write> Agenda<W> {
         Self { batches: batches.into(), failures: 0, failure: None, left_out }
     }
 
-    /// The next write.
+    /// Takes out the next write. `None` = nothing is left to write.
     pub(super) fn pop(&mut self) -> Option<W> {
         loop {
             let batch = self.batches.front_mut()?;

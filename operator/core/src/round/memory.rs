@@ -11,7 +11,7 @@ use crate::look_history::LookHistory;
 use crate::observed::Observed;
 use crate::validate::Invalid;
 
-/// While something is under way.
+/// Pause until the next look while something is under way.
 const SOON: Duration = Duration::from_secs(1);
 /// At rest. Watches tell earlier of what happens in Kubernetes; this is for what happens in the database, and is what a
 /// hundred databases with nothing to do cost.
@@ -25,7 +25,7 @@ const DOUBLINGS_MAX: u32 = 8;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
     looks: LookHistory,
-    /// What the last round told.
+    /// Steps, waits and failure of the last round, as text to compare with the next.
     told: String,
     /// How often in a row it was told.
     again: u32,

@@ -10,7 +10,7 @@ use crate::plan::Until;
 use crate::validate::Invalid;
 
 const GOING_ON: &str = "GoingOn";
-/// As Kubernetes bounds it.
+/// Longest message that is written into a condition, in characters.
 const MESSAGE_CHARS_MAX: usize = 1_024;
 
 /// What the conditions are made from.
@@ -22,7 +22,7 @@ pub(super) struct Facts<'a> {
     stuck: Option<(&'static str, String)>,
     /// What waits because a person wants it so.
     held: Option<(&'static str, String)>,
-    /// What is under way.
+    /// Reason and message of what is under way. `None` = nothing is.
     under_way: Option<(&'static str, String)>,
     /// Shards that are not where they belong, of all.
     moving: (usize, usize),
@@ -59,7 +59,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// In a few words.
+    /// The state of the database in one word or a few, for the status.
     pub(super) fn operation(&self) -> String {
         match (&self.invalid, self.stuck.as_ref().or(self.held.as_ref()), self.moving, &self.under_way) {
             (Some(_), ..) => "Invalid".to_owned(),
@@ -95,7 +95,7 @@ pub fn stopped(conditions: &[Condition]) -> Option<&str> {
     condition(conditions, "Stalled").map(|stalled| stalled.reason.as_str()).filter(|reason| *reason != GOING_ON)
 }
 
-/// The condition of this type.
+/// The condition of this type. `None` = it is not in the list.
 pub fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|c| c.type_ == type_)
 }

@@ -49,7 +49,7 @@ fn seconds_left(under_way: &UnderWay, told: &MovesStatus, now: &Time) -> Option<
     Some(two_digits(by_limit.max(by_rate)))
 }
 
-/// From one to the other.
+/// Seconds from one time to the other; negative if `to` is earlier.
 fn seconds(from: &Time, to: &Time) -> i64 {
     to.0.as_second() - from.0.as_second()
 }

@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use super::Key;
 
-/// What is asked for.
+/// What a call asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Get,
     List,
     Create,
-    /// JSON merge patch.
+    /// Change an object by a JSON merge patch.
     Merge,
     /// Server-side apply: a PATCH with the fields that the caller owns.
     Apply,
@@ -30,7 +30,7 @@ pub struct Call {
     pub verb: Verb,
     /// The name is empty for a list.
     pub key: Key,
-    /// The status alone is meant.
+    /// True if the call is for the object's status alone.
     pub status: bool,
     pub selector: String,
     /// Changes are to be told as they come.

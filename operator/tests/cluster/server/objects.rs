@@ -18,7 +18,7 @@ pub const NOT_YET: &str = "2120-01-01T00:00:00Z";
 const SET_CHANGES: [&str; 5] =
     ["replicas", "template", "updateStrategy", "persistentVolumeClaimRetentionPolicy", "minReadySeconds"];
 
-/// The place of an object.
+/// Resource, namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub resource: String,
@@ -64,15 +64,15 @@ impl Refusal {
     }
 }
 
-/// All of them.
+/// All objects of the simulated API server.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
     pub objects: BTreeMap<Key, Arc<Value>>,
     /// What was last applied to each.
     applied: BTreeMap<Key, Value>,
-    /// All that each has been.
+    /// The versions that each object has had.
     former: BTreeMap<Key, Vec<Arc<Value>>>,
-    /// Rises with every write.
+    /// Resource version of the last write.
     pub version: u64,
     uids: u64,
     /// The storage class does not let volumes grow.
@@ -107,7 +107,7 @@ impl Objects {
         self.objects.iter().map(|(key, object)| (key, object.as_ref()))
     }
 
-    /// Carries a write out.
+    /// Carries out a write, or refuses it.
     pub fn write(&mut self, call: &Call) -> Result<Arc<Value>, Refusal> {
         let (key, body) = (&call.key, &call.body);
         let there = self.objects.get(key).cloned();
@@ -158,7 +158,7 @@ impl Objects {
         self.store(key, Some(&there), new).unwrap();
     }
 
-    /// By anybody but the operator.
+    /// Removes an object at once, without preconditions.
     pub fn remove(&mut self, key: &Key) {
         self.version += 1;
         self.objects.remove(key);
@@ -191,7 +191,7 @@ impl Objects {
         Ok(Arc::new(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200})))
     }
 
-    /// What it owned is nobody's.
+    /// Takes the owner away from all objects that the removed one owned.
     fn orphan(&mut self, owner: &Value) {
         let owned = |object: &Value| object["metadata"]["ownerReferences"][0]["uid"] == *owner;
         let keys: Vec<Key> = self.objects.iter().filter(|(_, o)| owned(o)).map(|(key, _)| key.clone()).collect();

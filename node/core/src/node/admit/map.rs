@@ -1,4 +1,4 @@
-//! What a piece of the map may hold, by the map that is here.
+//! Checks a piece of the map that another node sends against the map that this node has.
 
 use crate::ids::{Epoch, TableId};
 use crate::level::FormatLevel;

@@ -36,7 +36,7 @@ pub enum Refused {
         node: NodeId,
         /// Incarnation that the message names.
         incarnation: Incarnation,
-        /// Highest that is taken.
+        /// Highest incarnation that is accepted.
         max: Incarnation,
     },
     /// Only a node with a copy of the system shard says this.
@@ -55,7 +55,7 @@ pub enum Refused {
     Shard {
         /// Shard that the message describes.
         shard: ShardId,
-        /// What is wrong with it.
+        /// Name of the field that cannot be right.
         field: &'static str,
     },
     /// A number or a name is out of bounds.
@@ -63,7 +63,7 @@ pub enum Refused {
     TooLarge {
         /// Name of the value that is out of bounds.
         field: &'static str,
-        /// Highest that is taken.
+        /// Highest value that is accepted.
         max: u64,
     },
 }

@@ -24,10 +24,10 @@ impl LogUse {
     }
 }
 
-/// What the logs have forgotten.
+/// What was dropped from the logs in memory.
 #[derive(Debug, Default)]
 pub(in crate::node) struct Cuts {
-    /// For the log on disk.
+    /// What the log on disk may forget, for each replica.
     pub(in crate::node) cuts: Vec<LogCut>,
     /// True if they take too much and what is left waits for the store.
     pub(in crate::node) wants_sync: bool,

@@ -16,7 +16,7 @@ use crate::replica::{ENTRY_BYTES, Replica, Shares, TransferRoom};
 /// synced.
 const FOLLOWER_BYTES_MAX: usize = 256 << 20;
 
-/// Owner of the measure.
+/// Keeps account of the memory that the replicas take for their logs and for running snapshots.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     held: Held,
@@ -28,9 +28,9 @@ pub(super) struct Memory {
 /// For which entries of a leader's message there is room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum Room {
-    /// All of them.
+    /// There is room for all entries.
     All,
-    /// Those alone that the copy has.
+    /// There is room for those entries alone that the copy has already.
     Known,
     /// None: the message is not to be taken.
     Nothing,
@@ -39,24 +39,24 @@ pub(in crate::node) enum Room {
 /// The log of a copy that is sent entries.
 #[derive(Debug, Clone, Copy)]
 struct FollowerLog {
-    /// Memory that it takes.
+    /// Bytes of memory that the log takes.
     bytes: usize,
     /// Whatever it holds already, the next entries are needed for any of it to be forgotten.
     must_go_on: bool,
 }
 
 impl Memory {
-    /// What the copies hold now.
+    /// Sets the memory that the copies were measured to hold.
     fn measured(&mut self, held: Held, copies: usize) {
         *self = Self { held, copies, taken: 0 };
     }
 
-    /// As of the last tick, less what logs have forgotten since.
+    /// Memory as of the last tick, less what logs have forgotten since.
     pub(super) fn held(&self) -> Held {
         self.held
     }
 
-    /// Logs have forgotten so much.
+    /// Subtracts `log` bytes, which logs have forgotten since the last measure.
     fn freed(&mut self, log: usize) {
         self.held.log = self.held.log.saturating_sub(log);
     }

@@ -38,9 +38,9 @@ pub enum SnapshotRefused {
     /// It is not from the node that has the sending copy.
     #[error("sender {replica} is not on {node}")]
     Sender {
-        /// The named copy.
+        /// The copy that the message says it is from.
         replica: ReplicaId,
-        /// The node that sent it.
+        /// The node that sent the message.
         node: NodeId,
     },
     /// The offer cannot be of this shard.

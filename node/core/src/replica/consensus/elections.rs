@@ -32,7 +32,7 @@ impl Consensus {
         }
     }
 
-    /// Hands leadership to another voter.
+    /// Hands leadership to another voter. Does nothing unless this replica leads and `to` is a voter.
     pub(in crate::replica) fn transfer(&mut self, to: ReplicaId) {
         let is_voter = self.raw.raft.prs().conf().voters().contains(to.0);
         if self.is_leader() && to != self.id() && is_voter {

@@ -13,7 +13,7 @@ const PEERS_MAX: usize = 256;
 /// Owner of what is known of the others. Ticks are this process's.
 #[derive(Debug)]
 pub(in crate::replica) struct Peers {
-    /// Where this copy itself is.
+    /// The node that this replica is on.
     own: NodeId,
     nodes: BTreeMap<ReplicaId, NodeId>,
     /// The tick in which each was last heard of. raft's own note of it is wiped at every check of the quorum.
@@ -25,7 +25,7 @@ impl Peers {
         Self { own, nodes: BTreeMap::new(), heard: BTreeMap::new() }
     }
 
-    /// Where this copy itself is.
+    /// The node that this replica is on.
     pub(super) fn own_node(&self) -> NodeId {
         self.own
     }
@@ -76,7 +76,7 @@ impl Peers {
         self.heard_at(copy).is_some_and(|heard| tick - heard <= ELECTION_TICKS as u64)
     }
 
-    /// Copies that are remembered.
+    /// Number of other copies that something is remembered of.
     #[cfg(test)]
     pub(in crate::replica) fn len(&self) -> usize {
         self.nodes.len().max(self.heard.len())

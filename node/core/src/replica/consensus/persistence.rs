@@ -17,7 +17,7 @@ use crate::replica::consensus::{Consensus, convert};
 /// What raft has decided, and others have to carry out.
 #[derive(Debug, Default)]
 pub(in crate::replica) struct Progress {
-    /// To be applied, in order.
+    /// Committed entries to apply, in order.
     pub(in crate::replica) committed: Vec<LogEntry>,
     /// Copies that need more than the log has.
     pub(in crate::replica) snapshots_to: Vec<ReplicaId>,
@@ -26,9 +26,9 @@ pub(in crate::replica) struct Progress {
 /// Whether this copy leads, if that may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::replica) enum RoleChange {
-    /// It leads from now on.
+    /// This replica leads from now on.
     Leads,
-    /// It does not lead.
+    /// This replica does not lead.
     Follows,
 }
 

@@ -41,18 +41,18 @@ pub(in crate::replica) struct Proposed {
 /// Commands of one entry, and who waits for each.
 #[derive(Debug, Default)]
 pub(in crate::replica) struct Batch {
-    /// Applied in order.
+    /// The commands of the entry, to be applied in order.
     pub(in crate::replica) commands: Vec<Command>,
-    /// One for each command.
+    /// Tokens to answer, one for each command in the same order. `None` = nobody waits for that command.
     pub(in crate::replica) waiters: Vec<Option<Token>>,
-    /// Of the commands, about.
+    /// Bytes that the commands take, about.
     pub(in crate::replica) bytes: usize,
     /// Bytes that transfers would keep of what they overwrite, about.
     pub(in crate::replica) overwrites: usize,
 }
 
 impl Proposals {
-    /// A client's write waits.
+    /// Queues a client's write until it is proposed.
     pub(in crate::replica) fn push(&mut self, command: Command, token: Token) {
         self.writes.push_back((command, token));
     }
@@ -86,7 +86,7 @@ impl Proposals {
         !self.system_commands.is_empty() || !self.proposed.is_empty()
     }
 
-    /// True if nobody waits.
+    /// True if no command waits to be proposed or for its answer.
     pub(in crate::replica) fn is_empty(&self) -> bool {
         !self.is_any_new() && self.proposed.is_empty()
     }

@@ -89,7 +89,7 @@ impl RaftLog {
         self.entries.push_back(entry);
     }
 
-    /// Index of the last entry.
+    /// Index of the last entry; that before the first entry if there is none.
     pub(in crate::replica) fn last(&self) -> u64 {
         self.start.0 + self.entries.len() as u64
     }
@@ -108,7 +108,7 @@ impl RaftLog {
         }
     }
 
-    /// Starts anew after a snapshot.
+    /// Empties the log: it goes on after `start`, the (index, term) of an installed snapshot.
     fn reset(&mut self, start: (u64, u64)) {
         *self = Self {
             start,

@@ -19,7 +19,7 @@ const ROUND_MS: u64 = 3 * TICK_MS;
 /// After the last read, a lease is renewed for this long.
 const RENEW_MS: u64 = 1_000;
 
-/// Who waits for a confirmation.
+/// What waits until this replica's leadership is confirmed.
 #[derive(Debug)]
 pub(crate) enum Reader {
     /// A client whose read is answered once leadership is confirmed and what was committed then is applied.
@@ -109,7 +109,7 @@ impl Reads {
         }
     }
 
-    /// Those whose index is applied.
+    /// Takes out the confirmed readers whose index is at most `applied`.
     pub(in crate::replica) fn take_ready(&mut self, applied: u64) -> Vec<Reader> {
         let applied = if is_planted(Planted::ReadBeforeApplied) { u64::MAX } else { applied };
         if self.confirmed.iter().all(|(index, _)| *index > applied) {

@@ -11,7 +11,7 @@ pub(in crate::replica) struct StoreSyncs {
     durable: (u64, u64),
     /// Those that have begun, and what each covers.
     under_way: VecDeque<(u64, (u64, u64))>,
-    /// Not before the store has made the copy itself durable may it speak. `None` = it may.
+    /// The copy may not speak before the store has made the copy itself durable. `None` = it may speak.
     held_until: Option<u64>,
 }
 

@@ -6,7 +6,7 @@ use crate::ids::ShardId;
 /// and not stuck.
 const QUIESCENT_PACE: u64 = 5;
 
-/// How busy a copy is.
+/// Which of the node's ticks a replica counts: all, or few while it is quiescent.
 #[derive(Debug)]
 pub(in crate::replica) struct TickPace {
     /// Spreads the ticks that count over time, from shard to shard.
@@ -17,7 +17,7 @@ pub(in crate::replica) struct TickPace {
 }
 
 impl TickPace {
-    /// A copy at full pace.
+    /// Counts every tick; `shard` spreads the ticks that count while it is quiescent.
     pub(super) fn new(shard: ShardId) -> Self {
         Self { phase: shard.0, is_quiescent: false, busy: 0 }
     }

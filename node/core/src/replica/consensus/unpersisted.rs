@@ -7,13 +7,13 @@ use crate::message::{RaftEnvelope, RaftKind};
 /// What waits for a log batch.
 #[derive(Debug)]
 pub(in crate::replica) struct Outstanding {
-    /// Of the log batch.
+    /// Sequence of the log batch.
     pub(in crate::replica) sequence: u64,
     /// The term that the log has then.
     pub(in crate::replica) term: u64,
-    /// The number of raft's ready.
+    /// Number of the `Ready` that raft gave the batch's content in.
     pub(in crate::replica) ready: u64,
-    /// Go out then.
+    /// Messages that may be sent only once the batch is durable.
     pub(in crate::replica) messages: Vec<RaftEnvelope>,
     /// The index of a snapshot that the log begins anew after.
     pub(in crate::replica) snapshot: Option<u64>,
@@ -33,7 +33,7 @@ impl Unpersisted {
         Self { outstanding: VecDeque::new(), durable_term }
     }
 
-    /// True if nothing waits.
+    /// True if nothing waits for a log batch.
     pub(super) fn is_empty(&self) -> bool {
         self.outstanding.is_empty()
     }

@@ -16,10 +16,10 @@ pub(in crate::replica) enum Payload {
     Data {
         /// Milliseconds since 1970.
         wall_ms: u64,
-        /// Applied in order.
+        /// The commands, to be applied in order.
         commands: Vec<Command>,
     },
-    /// For the system shard.
+    /// Commands for the system shard.
     System(Vec<SystemCommand>),
     /// For a data shard: from here on its copies follow the rules of this format level. From level 2 on.
     Level(FormatLevel),
@@ -30,7 +30,7 @@ impl Payload {
     const DATA: u8 = 0;
     const SYSTEM: u8 = 1;
     const LEVEL: u8 = 2;
-    /// Kinds that this release knows.
+    /// Number of kinds that this release knows.
     const KINDS: u8 = 3;
 
     /// The format level that a copy needs in order to apply this.
@@ -43,7 +43,7 @@ impl Payload {
     }
 }
 
-/// What an entry says.
+/// The decoded content of a log entry.
 pub(in crate::replica) enum Content {
     /// A leader's first entry, or one that only tells of a commit.
     Nothing,

@@ -14,13 +14,13 @@ use crate::record;
 /// By what time records have ended, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    /// The shard's own, which counts.
+    /// The shard's own time, by which records count as ended.
     pub(super) shard_ms: u64,
     /// The clock's, which that is to follow.
     pub(super) now_ms: u64,
 }
 
-/// What the store holds.
+/// The result of a read on the store.
 #[derive(Debug)]
 pub(in crate::replica) struct Found {
     pub(in crate::replica) result: ReadResult,

@@ -22,7 +22,7 @@ use crate::time::Version;
 /// same, so it is not a setting; tests make it small.
 pub(crate) const REQUESTS_MAX: usize = 65_536;
 
-/// What one shard remembers.
+/// The requests that a shard has applied, with their outcomes, so that a repeated one is not applied again.
 #[derive(Debug)]
 pub(in crate::replica) struct Requests {
     capacity: usize,
@@ -40,7 +40,7 @@ pub(super) enum Known {
     New,
     /// Took its turn before, with this outcome.
     Repeated(Outcome),
-    /// Older than what is remembered.
+    /// The request was issued at or before this version: whether it was applied is no longer remembered.
     TooOld(Version),
 }
 
@@ -73,7 +73,7 @@ impl Requests {
         failed.map_or(Ok(requests), |error| Err(EngineError::unreadable(error)))
     }
 
-    /// Nothing is remembered any more.
+    /// An empty table of the same capacity, with its floor at 0.
     pub(super) fn emptied(&self) -> Self {
         Self::new(self.capacity, Version(0))
     }
@@ -83,12 +83,12 @@ impl Requests {
         Self::load(self.capacity, floor, shard, engine)
     }
 
-    /// The latest forgotten issue time.
+    /// Requests issued at or before this version are refused: they may have been forgotten.
     pub(super) fn floor(&self) -> Version {
         self.floor
     }
 
-    /// Requests that are remembered.
+    /// Number of requests that are remembered.
     pub(super) fn len(&self) -> usize {
         self.outcomes.len()
     }
@@ -147,7 +147,7 @@ impl Requests {
         codec::decode::<Vec<(RequestId, Outcome)>>("request ids", value).is_ok()
     }
 
-    /// Takes in a stored group.
+    /// Takes in one stored group of requests.
     fn load_group(&mut self, stored_key: &[u8], value: &[u8]) -> Result<(), Undecodable> {
         let outcomes: Vec<(RequestId, Outcome)> = codec::decode("request ids", value)?;
         let index = stored_key.last_chunk::<8>().map(|b| u64::from_be_bytes(*b)).unwrap_or_default();

@@ -25,10 +25,10 @@ pub(super) struct Sizes {
     pass: Option<Pass>,
 }
 
-/// One time through all records.
+/// One count through all records of the shard.
 #[derive(Debug)]
 struct Pass {
-    /// All below are counted here.
+    /// Encoded key up to which records are counted, itself not included.
     cursor: Bytes,
     bytes: u64,
     doubt: u64,
@@ -46,7 +46,7 @@ impl Sizes {
         Self { bytes, ..Self::default() }
     }
 
-    /// Bytes of all records, about.
+    /// Bytes that all records of the shard take, about.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -33,7 +33,7 @@ pub(super) struct Sweep {
     under_way: u64,
 }
 
-/// One time through all records.
+/// One sweep through all records of the shard.
 #[derive(Debug)]
 struct Pass {
     cursor: Bytes,
@@ -41,7 +41,7 @@ struct Pass {
     soonest: Option<u64>,
 }
 
-/// What a slice has seen.
+/// What a look at one slice of the records has found.
 #[derive(Debug, Default)]
 pub(in crate::replica) struct Slice {
     looked_at: usize,

@@ -20,7 +20,7 @@ use crate::ids::ReplicaId;
 #[derive(Debug)]
 pub(super) struct CatchUp {
     room: TransferRoom,
-    /// As of the last tick.
+    /// The time of the last tick, in milliseconds on the monotonic clock.
     now_ms: u64,
     /// Copies that stand at their snapshot, and follow.
     installed: BTreeMap<ReplicaId, Installed>,

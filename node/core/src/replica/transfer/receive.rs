@@ -11,7 +11,7 @@ use crate::replica::state_machine::StateMachine;
 /// Ticks in which a transfer must bring a piece, or another may take its place: its sender gives it up as soon.
 pub(in crate::replica) const RECEIVE_TICKS: u64 = 200;
 
-/// One transfer into this replica.
+/// The transfer of one snapshot into this replica.
 #[derive(Debug)]
 pub(in crate::replica) struct SnapshotReceive {
     offer: SnapshotOffer,
@@ -29,9 +29,9 @@ pub(in crate::replica) struct SnapshotReceive {
 /// What becomes of an offer while a transfer is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::replica) enum OtherOffer {
-    /// It is the same transfer.
+    /// The offer is of the transfer that is under way.
     Same,
-    /// This transfer goes on.
+    /// The offer is ignored, and the present transfer goes on.
     Ignored,
     /// It takes the place of this one, whose pieces must be wiped first.
     AfterWipe,
@@ -51,17 +51,17 @@ impl SnapshotReceive {
         Ok(Self { offer, from_node, next: 0, tick, is_complete: false, covering_sync: None, is_durable: false })
     }
 
-    /// What is received.
+    /// The offer of the snapshot that is received.
     pub(in crate::replica) fn offer(&self) -> &SnapshotOffer {
         &self.offer
     }
 
-    /// Where the sender is.
+    /// The node that sends the snapshot.
     pub(in crate::replica) fn sender(&self) -> NodeId {
         self.from_node
     }
 
-    /// True once all is written.
+    /// True once every piece is written to the store.
     pub(in crate::replica) fn is_complete(&self) -> bool {
         self.is_complete
     }

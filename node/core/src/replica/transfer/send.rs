@@ -70,7 +70,7 @@ impl SnapshotSend {
         self.to_node
     }
 
-    /// Pieces cut so far.
+    /// Number of the next piece, which is how many were sent so far.
     pub(in crate::replica) fn next_sequence(&self) -> u64 {
         self.window.next_sequence()
     }

@@ -62,7 +62,7 @@ impl Source {
         self.preimage_bytes
     }
 
-    /// True once everything is read.
+    /// True once every record and request id is read.
     pub(super) fn is_exhausted(&self) -> bool {
         self.is_read && self.requests.is_empty()
     }

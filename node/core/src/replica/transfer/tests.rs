@@ -19,7 +19,7 @@ fn at(ms: u64) -> Now {
     Now { monotonic_ms: NOW.monotonic_ms + ms, ..NOW }
 }
 
-/// A period has passed.
+/// One tick has passed for the replica.
 fn follow(replica: &mut Replica, now: Now) {
     replica.follow_catch_ups(now);
 }

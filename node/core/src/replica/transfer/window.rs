@@ -113,7 +113,7 @@ impl Window {
         self.unacked.iter()
     }
 
-    /// The next piece goes out.
+    /// The next piece is sent: keeps it until it is acknowledged.
     pub(super) fn push(&mut self, piece: SnapshotChunk, now_ms: u64) {
         self.sent(now_ms);
         self.next_sequence += 1;

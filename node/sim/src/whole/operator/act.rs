@@ -20,7 +20,7 @@ use super::super::place::write::{PendingWrite, What};
 use super::super::resource::template;
 use super::look::{Material, Memory, versions};
 
-/// What is waited for.
+/// What the round waits for.
 enum Pending {
     Nothing,
     Write(u64),

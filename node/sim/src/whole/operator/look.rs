@@ -42,7 +42,7 @@ pub(crate) struct Material {
 pub(crate) struct Sight {
     resource: Option<Box<DistributedDatabase>>,
     cluster: Cluster,
-    /// Why the objects are unknown.
+    /// Why the objects could not be read. `None` = no read has failed.
     failed: Option<&'static str>,
     reads: u8,
     began: u64,

@@ -17,7 +17,7 @@ use crate::faults::newest_map;
 use crate::host::Host;
 use crate::world::{SECOND, World};
 
-/// What the rules remember.
+/// What the rules for operators remember of a run.
 #[derive(Default)]
 pub(crate) struct Rules {
     /// Nodes for whose removal the steward has given a certificate.
@@ -43,11 +43,11 @@ pub(crate) struct Rules {
 pub(crate) struct Look {
     /// When it began: what was so before, it could see.
     pub(crate) began: u64,
-    /// The steward answered.
+    /// True if the steward answered.
     pub(crate) heard: bool,
 }
 
-/// An admin write.
+/// An admin write that is not answered yet.
 #[derive(Clone)]
 struct Sent {
     fence: u64,
@@ -61,7 +61,7 @@ impl Rules {
         self.certified.insert(node);
     }
 
-    /// An admin write goes out.
+    /// Notes an admin write that was sent and has not arrived.
     pub(crate) fn sent(&mut self, token: Token, fence: u64, change: &AdminChange, arrives: u64) {
         let removes = if let AdminChange::Remove(node) = change { Some(*node) } else { None };
         self.asked.extend(removes);

@@ -14,7 +14,7 @@ use super::rules::Look;
 /// The resource as it is after the write, where that has changed it; or why nothing was written.
 pub(crate) type Written = Result<Option<Box<DistributedDatabase>>, String>;
 
-/// What is to be written.
+/// The content of a write.
 #[derive(Debug, Clone)]
 pub(crate) enum What {
     Action(Action),
@@ -24,7 +24,7 @@ pub(crate) enum What {
     Status(Box<DistributedDatabaseStatus>),
 }
 
-/// A write on its way.
+/// A write that was sent and has not arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct PendingWrite {
     what: What,
@@ -41,7 +41,7 @@ impl PendingWrite {
         Self { what, seen: Box::new(seen.clone()), versions, look }
     }
 
-    /// In one line, for people.
+    /// The write and its outcome in one line, for people.
     pub(crate) fn told(&self, written: &Written) -> String {
         let outcome = written.as_ref().err().map_or("done", String::as_str);
         match &self.what {

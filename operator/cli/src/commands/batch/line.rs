@@ -8,14 +8,14 @@ use skerry_core::time::Version;
 use super::super::put::{TTL_SECONDS_MAX, expiry};
 use crate::import::json_text::{BytesError, JsonError, Object};
 
-/// What a line asks for.
+/// The condition, the mutation, or both, that a line of the batch asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) condition: Option<Condition>,
     pub(super) mutation: Option<Mutation>,
 }
 
-/// Why a line is none.
+/// Why a line of the batch is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LineError {
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub(super) enum LineError {
 
 const WHOLE: &str = "a whole number, as a number or a string";
 
-/// Reads a line.
+/// Parses a line of the batch.
 pub(super) fn parse(text: &str) -> Result<Line, LineError> {
     let object = Object::parse(text)?;
     let verbs = ["put", "delete", "expect"].into_iter();

@@ -14,7 +14,7 @@ const CHUNK_BYTES: usize = 1 << 16;
 /// So many chunks may wait for the thread: more would only take memory if the disk is what is slow.
 const CHUNKS: usize = 16;
 
-/// The file, or stdout.
+/// Where the exported lines go: a file, or stdout.
 #[derive(Debug)]
 pub(super) struct Sink {
     chunk: Vec<u8>,
@@ -46,14 +46,14 @@ impl Sink {
         Self { chunk: Vec::with_capacity(CHUNK_BYTES), chunks, thread }
     }
 
-    /// Adds a line.
+    /// Adds a line of text and its line end.
     pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
         self.chunk.extend_from_slice(text.as_bytes());
         self.chunk.push(b'\n');
         if self.chunk.len() >= CHUNK_BYTES { self.hand_over() } else { Ok(()) }
     }
 
-    /// Waits until all is written.
+    /// Waits until all lines are written.
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.hand_over()?;
         drop(self.chunks);

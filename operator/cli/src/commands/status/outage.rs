@@ -17,7 +17,7 @@ use crate::output::Output;
 /// A node that is there says at once who it is.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
-/// What one node says.
+/// What one node has answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
     node: NodeRecord,
@@ -29,13 +29,13 @@ pub(super) struct Said {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Down {
     shard: ShardId,
-    /// Of which table.
+    /// Name of the shard's table.
     table: String,
-    /// Members that do not answer.
+    /// Nodes with a copy of the shard that do not answer.
     silent: Vec<NodeId>,
 }
 
-/// Asks every node at once.
+/// Asks every node that was not removed, all at the same time.
 pub(super) async fn ask(client: &Client) -> Vec<Said> {
     let map = client.map();
     let nodes = map.nodes.values().filter(|node| node.state != NodeState::Removed);

@@ -24,7 +24,7 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// Logs of local nodes need not be large.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
-/// Of this machine.
+/// Address to listen on: a free port of this machine.
 const ANY_PORT: &str = "127.0.0.1:0";
 
 /// Why a step was not carried out. It is planned again.

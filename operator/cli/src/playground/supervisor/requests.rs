@@ -7,7 +7,7 @@ use crate::playground::control::{Call, Request};
 use crate::playground::report::Phase;
 
 impl Supervisor {
-    /// Answers one request.
+    /// Carries out one request and answers it.
     pub(super) async fn answer(&mut self, (request, answer): Call) {
         let reply = match request {
             Request::Kill { node, stay_down } => match self.slot_named(&node) {

@@ -21,14 +21,14 @@ const USER: i64 = 10_001;
 const GRACE_SECONDS: i64 = 30;
 /// Far above what an engine starts with (sled 256 bytes, fjall a memtable of 1 MiB), and enough for it to work.
 const CACHE_BYTES_MIN: u64 = 16 << 20;
-/// Where the volume is.
+/// Path in the container where the volume is mounted.
 const DATA: &str = "/data";
 /// Where the database's Secret is. A folder: Kubernetes brings a changed Secret into folders only.
 const SECRET: &str = "/secret";
 /// For the user's group alone, which is the volume's.
 const SECRET_MODE: i32 = 0o440;
 
-/// The ports of a node.
+/// The ports of a node, by name.
 pub(super) const PORTS: [(&str, u16); 4] =
     [("grpc", GRPC_PORT), ("http", HTTP_PORT), ("peers", PEER_PORT), ("admin", ADMIN_PORT)];
 

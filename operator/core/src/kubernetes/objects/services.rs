@@ -67,7 +67,7 @@ pub fn service_account(of: &Blueprint<'_>) -> ServiceAccount {
 /// The operator's pods, as the database's NetworkPolicy knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OperatorPods {
-    /// Where they are.
+    /// Namespace of the operator's pods.
     pub namespace: String,
     /// What they are labelled with. Empty = not known: orders may come from anywhere, with the secret.
     pub labels: BTreeMap<String, String>,
@@ -119,7 +119,7 @@ pub fn secret(of: &Blueprint<'_>, text: String) -> Secret {
     }
 }
 
-/// Where clients begin.
+/// The ConfigMap that tells clients how to connect: the seeds' address and the database's id.
 pub fn config_map(of: &Blueprint<'_>) -> ConfigMap {
     let data = [("seeds", of.names.seed()), ("cluster-id", of.cluster.to_owned())];
     ConfigMap {

@@ -52,7 +52,7 @@ fn cluster() -> Cluster {
     }
 }
 
-/// What happens around a round.
+/// The circumstances of a round.
 #[derive(Clone, Copy, Default)]
 struct Case {
     spec: &'static str,

@@ -108,7 +108,7 @@ fn dropped_after(world: &mut World, seconds: i64) {
     assert_eq!([look(world), look(world)].iter().sum::<usize>(), 1);
 }
 
-/// It was dropped at once.
+/// Regression test: the table was dropped at once.
 #[test]
 fn a_wall_clock_that_jumps_drops_nothing_early_and_what_is_announced_is_put_right() {
     for jump in [3_600, -3_600] {

@@ -85,7 +85,7 @@ fn nodes_that_are_heard_are_left_alone_though_they_are_not_ready_and_older_than_
     assert_eq!(restarts(&world.plan()), ["shop-b-0"]);
 }
 
-/// It waited for a person.
+/// Regression test: the node waited for a person to correct it.
 #[test]
 fn a_node_that_runs_and_is_heard_and_never_gets_ready_takes_a_corrected_spec_by_itself() {
     let mut world = at_rest(3);

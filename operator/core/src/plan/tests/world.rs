@@ -39,16 +39,16 @@ pub(super) struct World {
     pub(super) clock: i64,
     /// What the wall clock is wrong by.
     pub(super) wall_error: i64,
-    /// Of the process that looks.
+    /// Looks that the present process of the operator remembers.
     pub(super) history: LookHistory,
     state: Option<SystemState>,
     slots: BTreeMap<String, Slot>,
-    /// The volume of each slot.
+    /// Name of each slot's volume.
     volumes: BTreeMap<String, String>,
     volumes_made: usize,
     /// The slot of a node that nobody has heard of lately.
     pub(super) silent: Option<String>,
-    /// The database does not answer.
+    /// True if the database does not answer.
     pub(super) unreachable: bool,
 }
 
@@ -141,7 +141,7 @@ impl World {
         decide(&self.resource, &Environment::default(), &self.observed()).unwrap().plan
     }
 
-    /// Carries out the first steps.
+    /// Carries out the first steps of a plan.
     pub(super) fn apply(&mut self, plan: &Plan, steps: usize) {
         let (mut seen, at) = (self.observed(), self.process_clock());
         self.history.look(&self.resource, &mut seen, at);

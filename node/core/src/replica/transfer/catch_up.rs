@@ -3,11 +3,13 @@
 //! A snapshot is the state at one index, and its receiver needs every entry after it. Writes could outrun it in two ways:
 //! the log forgets those entries while the snapshot is under way, or what is kept of overwritten records fills its room.
 //! So the log is kept from the snapshot's index on, and clients' writes wait while they would fill the room for either
-//! faster than the transfer gets on, one by one (`room.rs`). A transfer sends each record once and each piece of it lets more writes through: both
-//! end. What a copy lacks then is no more than the room for the log, which it gets at the pace of the network.
+//! faster than the transfer gets on, one by one (`room.rs`). A transfer sends each record once and each piece of it lets
+//! more writes through: both end. What a copy lacks then is no more than the room for the log, which it gets at the pace
+//! of the network.
 //!
 //! All this only for a copy that gets on: one that has taken nothing for three seconds neither has the log kept nor holds
-//! up a write. Compare hashicorp/consul#9609, cockroachdb/cockroach#11667 and tikv/tikv#10491.
+//! up a write. Nor does one that writes have waited for long enough (`patience.rs`). Compare hashicorp/consul#9609,
+//! cockroachdb/cockroach#11667 and tikv/tikv#10491.
 
 use std::collections::BTreeMap;
 

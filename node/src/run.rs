@@ -132,6 +132,8 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 }
 
 async fn live(config: Config) -> Result<(), RunError> {
+    // First: as the first process of a container, it gets no signal that it does not listen for.
+    let (stop, signals) = stop::on_signals().map_err(failed("signal handling"))?;
     let keyring = Arc::new(Keyring::open(config.secret_file.clone())?);
     let listeners = Ports {
         clients: listen(config.listen.clients)?,
@@ -145,7 +147,6 @@ async fn live(config: Config) -> Result<(), RunError> {
         admin: local(&listeners.admin, config.listen.admin)?,
     };
     let http_address = local(&pages, config.http)?;
-    let (stop, signals) = stop::on_signals().map_err(failed("signal handling"))?;
     tokio::spawn(panics::vital("signals", signals).in_current_span());
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);

@@ -131,7 +131,7 @@ impl Transfers {
         let (to, freed, got_on) = (*to, send.preimage_bytes(), self.gets_on(send));
         self.sends.remove(&to);
         if got_on {
-            self.catch_up.awaits(to);
+            self.catch_up.expect_retry(to);
         }
         Some((to, freed))
     }
@@ -221,7 +221,7 @@ impl Transfers {
 
     /// True if a snapshot brings a copy up or is to be begun again, or one has and the copy follows.
     pub(super) fn is_active(&self) -> bool {
-        self.is_sending() || !self.catch_up.is_empty() || self.catch_up.is_awaiting()
+        self.is_sending() || !self.catch_up.is_empty() || self.catch_up.expects_retry()
     }
 
     /// Bytes that transfers keep of records that were overwritten.
@@ -262,14 +262,14 @@ impl Transfers {
         command: &Command,
         engine: &dyn Engine,
     ) -> Result<usize, EngineError> {
-        let is_awaiting = self.catch_up.is_awaiting();
-        if !self.is_sending() && !is_awaiting {
+        let expects_retry = self.catch_up.expects_retry();
+        if !self.is_sending() && !expects_retry {
             return Ok(command.bytes() + PREIMAGE_BYTES * command.mutations.len());
         }
         let mut bytes = 0;
         for mutation in &command.mutations {
             let key = data_key(table, mutation.key());
-            if is_awaiting {
+            if expects_retry {
                 bytes += source::weight(&key, engine.get(&key)?.as_ref());
             }
             for send in self.live_sends() {
@@ -291,13 +291,13 @@ impl Transfers {
         if is_planted(Planted::WritesOutrunSnapshot) {
             return None;
         }
-        let (needed_after, is_awaiting) = (self.log_needed_after(), self.catch_up.is_awaiting());
-        if needed_after.is_none() && !is_awaiting {
+        let (needed_after, expects_retry) = (self.log_needed_after(), self.catch_up.expects_retry());
+        if needed_after.is_none() && !expects_retry {
             return None;
         }
         let first = self.live_sends().map(SnapshotSend::parts_done).min();
-        let keeps = first.is_some() || is_awaiting;
-        let parts = if is_awaiting { 0 } else { first.unwrap_or(WHOLE) };
+        let keeps = first.is_some() || expects_retry;
+        let parts = if expects_retry { 0 } else { first.unwrap_or(WHOLE) };
         let left = self
             .catch_up
             .allowed(parts)

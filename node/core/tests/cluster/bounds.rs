@@ -8,7 +8,7 @@ use skerry_core::node::{AdminReply, AdminRequest, Input, Refusal, Removal};
 use skerry_core::system::{AdminChange, Fence, SystemCommand, SystemRefusal};
 use skerry_core::time::Version;
 
-use crate::harness::{Cluster, three_nodes, three_nodes_with};
+use crate::harness::{Cluster, three_nodes, three_nodes_of};
 
 const YEAR: u64 = 31_536_000_000;
 
@@ -26,7 +26,7 @@ fn delete(key: &str) -> Command {
 
 /// More requests from the end of time than a shard remembers, then one from now. True if that is carried out.
 fn writes_go_on_after_requests_from_the_future() -> bool {
-    let (mut cluster, _, table) = three_nodes_with(Some(8));
+    let (mut cluster, _, table) = three_nodes_of(Cluster::start_with(Some(8)));
     for sequence in 0..20 {
         match cluster.try_write(table, &put("a", Some(Version(u64::MAX)), sequence)) {
             Err(Refusal::RequestTooNew { allowed, .. }) => {
@@ -51,7 +51,7 @@ fn one_client_from_the_future_does_not_end_the_writes_of_others() {
 
 #[test]
 fn what_the_refusal_of_a_request_allows_is_taken() {
-    let (mut cluster, _, table) = three_nodes_with(Some(8));
+    let (mut cluster, _, table) = three_nodes_of(Cluster::start_with(Some(8)));
     let Err(Refusal::RequestTooNew { allowed, .. }) = cluster.try_write(table, &put("a", Some(Version(u64::MAX)), 1))
     else {
         panic!("taken")
@@ -237,7 +237,7 @@ fn words_and_keys_of_admin_commands_have_a_longest_length() {
 #[test]
 fn no_number_of_a_client_stops_a_node() {
     use skerry_core::command::{Condition, Expected, Read, ReadConsistency};
-    let (mut cluster, nodes, table) = three_nodes_with(Some(8));
+    let (mut cluster, nodes, table) = three_nodes_of(Cluster::start_with(Some(8)));
     let worst = [0, 1, u64::MAX - 1, u64::MAX, 1 << 63, (1 << 46) << 18];
     let key = Bytes::from_static(b"a");
     for number in worst {

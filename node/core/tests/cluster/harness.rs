@@ -470,10 +470,8 @@ pub(crate) fn table_on(cluster: &mut Cluster, nodes: &[NodeId]) -> TableId {
 
 pub(crate) fn table_as(cluster: &mut Cluster, fragmentation: Fragmentation, nodes: &[NodeId]) -> TableId {
     let starts: &[&str] = if fragmentation == Fragmentation::Hash { &[""] } else { &["", "h", "q"] };
-    let shards = starts
-        .iter()
-        .map(|s| NewShard { start: Bytes::copy_from_slice(s.as_bytes()), nodes: nodes.to_vec() })
-        .collect();
+    let shard = |start: &&str| NewShard { start: Bytes::copy_from_slice(start.as_bytes()), nodes: nodes.to_vec() };
+    let shards = starts.iter().map(shard).collect();
     let replication_factor = u32::try_from(nodes.len()).unwrap();
     let change = AdminChange::CreateTable { name: "t".into(), fragmentation, replication_factor, shards };
     let SystemReply::Table(table) = cluster.change(change) else { panic!("no table") };
@@ -483,12 +481,7 @@ pub(crate) fn table_as(cluster: &mut Cluster, fragmentation: Fragmentation, node
 
 /// Three nodes, and a table of three shards with a copy on each.
 pub(crate) fn three_nodes() -> (Cluster, [NodeId; 3], TableId) {
-    three_nodes_with(None)
-}
-
-/// The same, and a table of so many request ids.
-pub(crate) fn three_nodes_with(requests_max: Option<usize>) -> (Cluster, [NodeId; 3], TableId) {
-    three_nodes_of(Cluster::start_with(requests_max))
+    three_nodes_of(Cluster::start_with(None))
 }
 
 /// The same, with so many bytes of memory for logs and for pre-images on each node.
@@ -496,6 +489,7 @@ pub(crate) fn three_nodes_within(log: usize, preimages: usize) -> (Cluster, [Nod
     three_nodes_of(Cluster { memory: Some((log, preimages)), ..Cluster::default() }.begin())
 }
 
+/// Three nodes of a cluster that has begun, and the table.
 pub(crate) fn three_nodes_of(mut cluster: Cluster) -> (Cluster, [NodeId; 3], TableId) {
     let nodes = [NodeId(1), cluster.join(2), cluster.join(3)];
     let table = table_on(&mut cluster, &nodes);

@@ -27,7 +27,7 @@ pub(super) struct CatchUp {
     /// Copies that stand at their snapshot, and follow.
     installed: BTreeMap<ReplicaId, Installed>,
     /// A copy whose transfer kept too much and is to be begun again, and until when writes wait for that.
-    awaited: Option<(ReplicaId, u64)>,
+    retry: Option<(ReplicaId, u64)>,
     patience: Patience,
     /// True while writes of clients wait for room.
     is_room_wanted: bool,
@@ -49,7 +49,7 @@ impl CatchUp {
             room: TransferRoom::NONE,
             now_ms: 0,
             installed: BTreeMap::new(),
-            awaited: None,
+            retry: None,
             patience: Patience::default(),
             is_room_wanted: false,
         }
@@ -63,23 +63,23 @@ impl CatchUp {
     /// Those that are to be followed no more are forgotten.
     pub(super) fn retain(&mut self, stays: impl Fn(&ReplicaId) -> bool) {
         self.installed.retain(|copy, _| stays(copy));
-        self.awaited.take_if(|(copy, _)| !stays(copy));
+        self.retry.take_if(|(copy, _)| !stays(copy));
         self.patience.retain(stays);
     }
 
     /// The transfer to a copy that got on was given up since it kept too much.
-    pub(super) fn awaits(&mut self, copy: ReplicaId) {
-        self.awaited = Some((copy, self.now_ms.saturating_add(GETS_ON_MS)));
+    pub(super) fn expect_retry(&mut self, copy: ReplicaId) {
+        self.retry = Some((copy, self.now_ms.saturating_add(GETS_ON_MS)));
     }
 
     /// A transfer to a copy begins.
     pub(super) fn begins(&mut self, copy: ReplicaId) {
-        self.awaited.take_if(|(awaited, _)| *awaited == copy);
+        self.retry.take_if(|(retried, _)| *retried == copy);
     }
 
     /// True while a transfer is to be begun again that kept too much.
-    pub(super) fn is_awaiting(&self) -> bool {
-        self.awaited.is_some()
+    pub(super) fn expects_retry(&self) -> bool {
+        self.retry.is_some()
     }
 
     /// What transfers may take, until told otherwise; nothing before that.
@@ -118,8 +118,8 @@ impl CatchUp {
         // A process that stood still is no slow receiver.
         let for_ms = now_ms.saturating_sub(self.now_ms).min(GETS_ON_MS);
         if self.is_room_wanted {
-            let awaited = self.awaited.map(|(copy, _)| copy);
-            for copy in sends.into_iter().chain(self.installed.keys().copied()).chain(awaited) {
+            let retried = self.retry.map(|(copy, _)| copy);
+            for copy in sends.into_iter().chain(self.installed.keys().copied()).chain(retried) {
                 self.patience.waited(copy, now_ms, for_ms);
             }
         }
@@ -129,7 +129,7 @@ impl CatchUp {
     /// `last` = the log's end, `matched` = what a copy is known to have; `None` = it is no member.
     pub(super) fn settle(&mut self, now_ms: u64, last: u64, matched: impl Fn(ReplicaId) -> Option<u64>) {
         self.now_ms = now_ms;
-        self.awaited.take_if(|(_, until_ms)| *until_ms < now_ms);
+        self.retry.take_if(|(_, until_ms)| *until_ms < now_ms);
         self.installed.retain(|copy, installed| {
             let Some(matched) = matched(*copy) else { return false };
             if matched > installed.matched {

@@ -55,7 +55,7 @@ const BUGS: [(OperatorBug, u64, &str); 13] = [
     (OperatorBug::TakesAnothersClaim, 400, "nothing of another database is taken or changed"),
     (OperatorBug::DeletesWhileUnknown, 300, "no node that runs is ended while the steward is silent"),
     (OperatorBug::MissingAnswerIsDrained, 60, "no node is removed without a certificate"),
-    (OperatorBug::VictimsRecomputed, 1_500, "NodesJoining"),
+    (OperatorBug::VictimsRecomputed, 2_000, "did not come to rest"),
     (OperatorBug::CertificateNotReasked, 30, "no node is removed without a certificate"),
     (OperatorBug::DeletedByName, 200, "nothing of a node is deleted before it is removed"),
     (OperatorBug::OldGenerationAwaited, 150, "did not come to rest"),
@@ -63,7 +63,7 @@ const BUGS: [(OperatorBug, u64, &str); 13] = [
     (OperatorBug::RemovalDelayIgnored, 1_000, "no table goes before its delay is over"),
     (OperatorBug::WallClockCounts, 1_000, "no table goes before its delay is over"),
     (OperatorBug::ReplacesAllSilent, 100, "no node is given up that a majority needs"),
-    (OperatorBug::SilenceIsLoss, 100, "nothing of a node is deleted before it is removed"),
+    (OperatorBug::SilenceIsLoss, 500, "nothing of a node is deleted before it is removed"),
 ];
 
 #[test]

@@ -27,5 +27,7 @@ mod record;
 pub mod replica;
 pub mod steward;
 pub mod system;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;
 mod wall;

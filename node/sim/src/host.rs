@@ -17,7 +17,7 @@ use skerry_core::time::Now;
 use skerry_core::time::TICK_MS;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::engine::MemoryEngine;
+use crate::engine::Store;
 use crate::hardship::Setting;
 use crate::log::MemoryLog;
 use crate::{MILLISECOND, SECOND};
@@ -34,7 +34,7 @@ pub(crate) struct Host {
     pub(crate) id: NodeId,
     /// What the node said of itself when it joined.
     pub(crate) new: NewNode,
-    pub(crate) engine: MemoryEngine,
+    pub(crate) engine: Store,
     pub(crate) log: MemoryLog,
     pub(crate) incarnation: u64,
     /// The highest format level of the program that it runs.
@@ -95,7 +95,7 @@ impl Host {
         Self {
             id,
             new,
-            engine: MemoryEngine::default(),
+            engine: Store::default(),
             log: MemoryLog::default(),
             incarnation: 0,
             highest_level: FormatLevel::NEWEST,
@@ -163,7 +163,7 @@ impl Host {
 
     /// Everything on the volume is gone, but who the node is. It is told of the others, as a new one is.
     pub(crate) fn empty(&mut self, seeds: Vec<NodeRecord>) {
-        (self.engine, self.was_emptied, self.seeds) = (MemoryEngine::default(), true, seeds);
+        (self.engine, self.was_emptied, self.seeds) = (Store::default(), true, seeds);
         self.log.empty();
     }
 

@@ -1,13 +1,9 @@
 //! One copy alone, told by the test what the others say: snapshots, pace, and what a leader learns.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
 use super::*;
-use crate::engine::EngineWrite;
 use crate::ids::Incarnation;
 use crate::ids::ShardId;
 use crate::liveness::Liveness;
@@ -17,6 +13,7 @@ use crate::map::Replica as Copy;
 use crate::message::{PeerMessage, RaftEnvelope, RaftKind, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::replica::snapshots::Offered;
 use crate::replica::transfer::send::checksum;
+pub(crate) use crate::testing::MemoryEngine as Memory;
 use crate::time::ELECTION_TICKS;
 
 mod leading;
@@ -24,47 +21,6 @@ mod leading;
 pub(super) const SHARD: ShardId = ShardId(1);
 pub(super) const QUIET: u64 = 5;
 pub(super) const NOW: Now = Now { monotonic_ms: 1_000, wall_ms: 1_000 };
-
-#[derive(Default)]
-pub(crate) struct Memory(RefCell<BTreeMap<Bytes, Bytes>>);
-
-impl Engine for Memory {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        Ok(self.0.borrow().get(key).cloned())
-    }
-
-    fn scan(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), EngineError> {
-        for (key, value) in self.0.borrow().range::<[u8], _>((Bound::Included(start), Bound::Excluded(end))) {
-            if visit(key, value).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError> {
-        for write in batch {
-            match write {
-                EngineWrite::Put(key, value) => drop(self.0.borrow_mut().insert(key, value)),
-                EngineWrite::Delete(key) => drop(self.0.borrow_mut().remove(&key)),
-            }
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), EngineError> {
-        Ok(())
-    }
-
-    fn disk_bytes(&self) -> Result<u64, EngineError> {
-        Ok(0)
-    }
-}
 
 pub(super) fn descriptor() -> Descriptor {
     let member = |id| Member { replica: Copy { node: NodeId(id), id: ReplicaId(id) }, role: Role::Voter };

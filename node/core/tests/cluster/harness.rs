@@ -1,12 +1,9 @@
 //! The cluster: node cores, a network that loses what it is told to, and disks in memory.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::{Bound, ControlFlow};
-use std::sync::Mutex;
 
 use bytes::Bytes;
 use skerry_core::command::{Command, Mutation, Outcome, Read, ReadConsistency, ReadResult, RequestId};
-use skerry_core::engine::{Engine, EngineError, EngineWrite};
 use skerry_core::ids::{ClusterId, Incarnation, NodeId, ShardId, TableId, Token};
 use skerry_core::level::FormatLevel;
 use skerry_core::log::{LogWrite, RecoveredLog};
@@ -17,56 +14,8 @@ use skerry_core::node::{
     Status, bootstrap,
 };
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply};
+pub(crate) use skerry_core::testing::MemoryEngine as Memory;
 use skerry_core::time::{Now, TICK_MS, Version};
-
-#[derive(Default)]
-pub(crate) struct Memory(Mutex<BTreeMap<Bytes, Bytes>>);
-
-impl Memory {
-    fn copy(&self) -> BTreeMap<Bytes, Bytes> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Engine for Memory {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        Ok(self.0.lock().unwrap().get(key).cloned())
-    }
-
-    fn scan(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), EngineError> {
-        let map = self.0.lock().unwrap();
-        for (key, value) in map.range::<[u8], _>((Bound::Included(start), Bound::Excluded(end))) {
-            if visit(key, value).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError> {
-        let mut map = self.0.lock().unwrap();
-        for write in batch {
-            match write {
-                EngineWrite::Put(key, value) => drop(map.insert(key, value)),
-                EngineWrite::Delete(key) => drop(map.remove(&key)),
-            }
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), EngineError> {
-        Ok(())
-    }
-
-    fn disk_bytes(&self) -> Result<u64, EngineError> {
-        Ok(0)
-    }
-}
 
 pub(crate) struct Host {
     pub(crate) node: Node,
@@ -188,7 +137,7 @@ impl Cluster {
             (config.log_keep_bytes, config.snapshot_piece_bytes) = (100_000, 2_000);
             (config.log_memory_bytes_max, config.preimage_bytes_max) = (log, preimages);
         }
-        let (synced, logs) = (engine.copy(), recovered.logs.clone());
+        let (synced, logs) = (engine.records(), recovered.logs.clone());
         let node = Node::open(identity, config, recovered, &engine, self.now).unwrap();
         self.hosts.insert(id, Host { node, engine, synced, logs });
     }
@@ -202,7 +151,7 @@ impl Cluster {
         let (id, incarnation) = (host.node.identity().node, host.node.identity().incarnation);
         let seeds = host.node.map().nodes.values().cloned().collect();
         let recovered = Recovered { logs: host.logs, ..Recovered::default() };
-        self.open_start((id, incarnation), Memory(Mutex::new(host.synced)), recovered, seeds);
+        self.open_start((id, incarnation), Memory::holding(host.synced), recovered, seeds);
     }
 
     pub(crate) fn input(&mut self, to: NodeId, input: Input) {
@@ -247,7 +196,7 @@ impl Cluster {
             self.unsynced_mark = Some(mark);
         } else if let Some(mark) = effects.sync {
             let host = self.hosts.get_mut(&to).unwrap();
-            host.synced = host.engine.copy();
+            host.synced = host.engine.records();
             self.input(to, Input::EngineDurable { mark });
         }
     }

@@ -15,11 +15,12 @@ use skerry_core::map::{
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{Answer, Effects, Identity, Input, Node, NodeConfig, Recovered};
 use skerry_core::replica::ReplicaView;
+use skerry_core::testing::MemoryEngine;
 use skerry_core::time::{Now, TICK_MS};
 
 use crate::choices::Choices;
 use crate::clients::Asked;
-use crate::disks::{Log, Store};
+use crate::disks::Log;
 use crate::flights::{Flight, Meant};
 use crate::rules::Rules;
 
@@ -30,7 +31,7 @@ const STEWARD: NodeId = NodeId(9);
 
 /// A machine with one node, its store and its log.
 pub(crate) struct Host {
-    pub(crate) store: Store,
+    pub(crate) store: MemoryEngine,
     pub(crate) log: Log,
     incarnation: u64,
     /// `None` = its process does not run.
@@ -144,7 +145,7 @@ impl Cluster {
         };
         for id in (1..=nodes).map(NodeId) {
             let host = Host {
-                store: Store::default(),
+                store: MemoryEngine::default(),
                 log: Log::default(),
                 incarnation: 0,
                 node: None,
@@ -202,7 +203,7 @@ impl Cluster {
         host.view = None;
         host.starts_at = self.round.saturating_add(back_after);
         if loses {
-            host.store.lose_unsynced();
+            host.store.crash(0);
             host.log.lose_unsynced();
         } else {
             host.store.finish_sync(u64::MAX);

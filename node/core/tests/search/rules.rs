@@ -15,6 +15,7 @@ use skerry_core::replica::ReplicaView;
 use skerry_core::time::Now;
 
 use crate::cluster::{Host, SHARD};
+use crate::disks::durable_state;
 
 /// The rules and what they remember.
 #[derive(Default)]
@@ -115,7 +116,7 @@ impl Rules {
         let Some(&(_, term, _)) = entries.iter().find(|(index, ..)| *index == leader.committed) else { return };
         let has = |id: NodeId| {
             let Some(host) = hosts.get(&id) else { return false };
-            let state = host.store.durable_state(SHARD);
+            let state = durable_state(&host.store, SHARD);
             let in_log = host.log.of(SHARD).is_some_and(|log| {
                 let is_it = |e: &LogEntry| (e.index, e.term) == (leader.committed, term);
                 log.start == (leader.committed, term) || log.entries.iter().any(is_it)

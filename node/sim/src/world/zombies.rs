@@ -6,7 +6,7 @@ use skerry_core::ids::{Incarnation, NodeId};
 use skerry_core::node::{Input, Node};
 use skerry_core::time::TICK_MS;
 
-use crate::engine::MemoryEngine;
+use crate::engine::Store;
 use crate::world::{Event, MILLISECOND, World};
 
 /// A process whose volume was given to another process of its node.
@@ -15,7 +15,7 @@ pub(crate) struct Zombie {
     incarnation: Incarnation,
     node: Node,
     /// The store as it was when the volume went.
-    engine: MemoryEngine,
+    engine: Store,
     /// When somebody ends the process.
     ends: u64,
 }

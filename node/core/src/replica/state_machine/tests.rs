@@ -2,8 +2,6 @@
 //! them began from a snapshot.
 
 use std::collections::VecDeque;
-use std::ops::Bound;
-use std::sync::Mutex;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,69 +14,11 @@ use crate::message::{PeerMessage, SnapshotChunk, SnapshotOffer, SnapshotState};
 use crate::replica::transfer::Pace;
 use crate::replica::transfer::receive::SnapshotReceive;
 use crate::replica::transfer::send::SnapshotSend;
+use crate::testing::MemoryEngine;
 
 const SHARD: ShardId = ShardId(3);
 /// Small enough to be full most of the time.
 const CAPACITY: usize = 5;
-
-type Records = BTreeMap<Bytes, Bytes>;
-
-/// A store that can go back to any batch that it had.
-#[derive(Default)]
-struct Store(Mutex<Vec<Records>>);
-
-impl Store {
-    fn now(&self) -> Records {
-        self.0.lock().unwrap().last().cloned().unwrap_or_default()
-    }
-
-    /// A crash: the last batches were not durable. The first one always is.
-    fn lose(&self, batches: usize) {
-        let mut states = self.0.lock().unwrap();
-        let kept = states.len().saturating_sub(batches).max(1);
-        states.truncate(kept);
-    }
-}
-
-impl Engine for Store {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        Ok(self.now().get(key).cloned())
-    }
-
-    fn scan(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), EngineError> {
-        for (key, value) in self.now().range::<[u8], _>((Bound::Included(start), Bound::Excluded(end))) {
-            if visit(key, value).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&self, batch: Vec<EngineWrite>) -> Result<(), EngineError> {
-        let mut records = self.now();
-        for write in batch {
-            match write {
-                EngineWrite::Put(key, value) => drop(records.insert(key, value)),
-                EngineWrite::Delete(key) => drop(records.remove(&key)),
-            }
-        }
-        self.0.lock().unwrap().push(records);
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), EngineError> {
-        Ok(())
-    }
-
-    fn disk_bytes(&self) -> Result<u64, EngineError> {
-        Ok(0)
-    }
-}
 
 struct NoSnapshots;
 
@@ -94,14 +34,15 @@ fn descriptor() -> Descriptor {
 
 /// One copy: its store, and its state machine.
 struct Machine {
-    store: Store,
+    store: MemoryEngine,
     machine: StateMachine,
 }
 
 impl Machine {
     fn new(state: ReplicaState) -> Self {
-        let store = Store::default();
+        let store = MemoryEngine::default();
         store.write(vec![state.write()]).unwrap();
+        store.sync().unwrap();
         Self::open(store)
     }
 
@@ -109,7 +50,7 @@ impl Machine {
         Self::new(ReplicaState::first(ReplicaId(1), descriptor()))
     }
 
-    fn open(store: Store) -> Self {
+    fn open(store: MemoryEngine) -> Self {
         let stored = store.get(&shard_key(SHARD, state::REPLICA, &[])).unwrap().unwrap();
         let state = ReplicaState::decode(&stored).unwrap();
         let requests = Requests::load(CAPACITY, state.request_floor, SHARD, &store).unwrap();
@@ -118,7 +59,7 @@ impl Machine {
 
     /// The process dies, with what was applied since the last flush and the last batches of the store.
     fn crash(self, batches: usize) -> Self {
-        self.store.lose(batches);
+        self.store.crash(self.store.unsynced().saturating_sub(batches));
         Self::open(self.store)
     }
 
@@ -141,7 +82,7 @@ impl Machine {
         while self.step(log) {
             self.flush();
         }
-        let reopened = Self::open(Store(Mutex::new(vec![self.store.now()])));
+        let reopened = Self::open(MemoryEngine::holding(self.store.records()));
         let hash = self.machine.state_hash(&self.store).unwrap();
         assert_eq!(reopened.machine.state_hash(&reopened.store).unwrap(), hash, "a restart finds what there was");
         hash
@@ -302,7 +243,7 @@ proptest! {
         copy.receive(offer, SnapshotChunk { last: false, ..chunk });
         // The records of the broken-off one are wiped by the node before it takes another.
         let (start, end) = (data_key(TableId(2), &[]), data_end(TableId(2), None));
-        let remains: Vec<_> = copy.store.now().range::<Bytes, _>(start..end).map(|(key, _)| key.clone()).collect();
+        let remains: Vec<_> = copy.store.records().range::<Bytes, _>(start..end).map(|(key, _)| key.clone()).collect();
         copy.store.write(remains.into_iter().map(EngineWrite::Delete).collect()).unwrap();
         let (offer, chunk) = up_to(second.index(log.len() + 1), &log).send();
         copy.receive(offer, chunk);

@@ -181,6 +181,6 @@ impl KvService for Kv {
         &self,
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        Ok(Response::new(session::open(self.context.clone(), request.into_inner())?))
+        Ok(paced::lasting(session::open(self.context.clone(), request.into_inner())?))
     }
 }

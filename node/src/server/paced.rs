@@ -4,7 +4,8 @@
 //! small piece at a time, and asks for the next one when the one before is on its way: within the client's window, and up
 //! to a bound of its own. What it has then counts for the connection until it is written. It takes a piece when the window
 //! has room for the first byte, and then asks for the next one, so the last two pieces may be beyond the window. They
-//! count all the same, but for the very last one of an answer, which is small.
+//! count all the same, but for the very last one of an answer, which is small. A stream has no last one before it ends:
+//! the piece that was given last counts until there is another one, so its messages need no small end of their own.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,6 +37,17 @@ pub(super) fn counted<T: Message>(budget: &Arc<Budget>, answer: T) -> Response<T
     let held = Held(Arc::new(budget.charge(Kind::Answers, answer.encoded_len())));
     let mut response = Response::new(answer);
     response.extensions_mut().insert(held);
+    response
+}
+
+/// Marks an answer that goes on for long, in many messages.
+#[derive(Debug, Clone)]
+struct Lasting;
+
+/// A stream of messages, each of which is paced as a whole.
+pub(super) fn lasting<T>(stream: T) -> Response<T> {
+    let mut response = Response::new(stream);
+    response.extensions_mut().insert(Lasting);
     response
 }
 
@@ -82,9 +94,19 @@ where
         Box::pin(async move {
             let mut response = answered.await?;
             let held = response.extensions_mut().remove::<Held>();
+            let is_lasting = response.extensions_mut().remove::<Lasting>().is_some();
             let bytes = held.as_ref().map_or(0, |held| held.0.bytes());
             let ticket = untaken.map(|untaken| untaken.begin(bytes, |connection| connections.add(connection)));
-            Ok(response.map(|body| Paced { body, budget, held, rest: Bytes::new(), permit: None, last: 0, ticket }))
+            Ok(response.map(|body| Paced {
+                body,
+                is_lasting,
+                budget,
+                held,
+                rest: Bytes::new(),
+                permit: None,
+                last: 0,
+                ticket,
+            }))
         })
     }
 }
@@ -93,6 +115,8 @@ where
 #[derive(Debug)]
 pub(super) struct Paced<B> {
     body: B,
+    /// True for a stream of messages: none of them is known to be the last.
+    is_lasting: bool,
     budget: Arc<Budget>,
     /// The memory of the answer until it is encoded. `None` = it is encoded, or none was counted for it.
     held: Option<Held>,
@@ -111,7 +135,7 @@ impl<B> Paced<B> {
         let Some(permit) = &mut self.permit else { return };
         let over = permit.bytes().saturating_sub(self.rest.len() + self.last);
         drop(permit.split(over));
-        if self.rest.is_empty() {
+        if self.rest.is_empty() && !self.is_lasting {
             self.permit = None;
         }
         self.note();
@@ -119,14 +143,17 @@ impl<B> Paced<B> {
 
     fn note(&self) {
         if let Some(ticket) = &self.ticket {
-            ticket.moved(self.permit.as_ref().map_or(0, Permit::bytes));
+            // A client that has taken all of a stream so far keeps nobody waiting, whatever counts.
+            let is_over = self.is_lasting && self.rest.is_empty();
+            ticket.moved(if is_over { 0 } else { self.permit.as_ref().map_or(0, Permit::bytes) });
         }
     }
 
     fn piece(&mut self) -> http_body::Frame<Bytes> {
         let all = self.rest.len();
         // A byte is enough for the one before to count until it is within the window.
-        let bytes = if (LAST_BYTES_MAX + 1..=PIECE_BYTES).contains(&all) { all - 1 } else { all.min(PIECE_BYTES) };
+        let has_small_end = !self.is_lasting && (LAST_BYTES_MAX + 1..=PIECE_BYTES).contains(&all);
+        let bytes = if has_small_end { all - 1 } else { all.min(PIECE_BYTES) };
         self.last = bytes;
         if let Some(ticket) = &self.ticket {
             ticket.given(bytes, &self.budget);
@@ -151,7 +178,11 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Paced<B> {
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| match frame.into_data() {
                 Ok(data) => {
-                    self.permit = Some(self.budget.charge(Kind::Answers, data.len()));
+                    let permit = self.budget.charge(Kind::Answers, data.len());
+                    match &mut self.permit {
+                        Some(before) => before.merge(permit),
+                        none => *none = Some(permit),
+                    }
                     (self.held, self.rest) = (None, data);
                     self.note();
                     self.piece()
@@ -168,17 +199,30 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Paced<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
     use std::task::Waker;
+    use std::time::Duration;
 
+    use futures::StreamExt;
     use futures::task::noop_waker;
-    use http_body_util::Full;
+    use http_body_util::{Full, StreamBody};
 
     use super::*;
+    use crate::session::Untaken;
 
     fn paced(budget: &Arc<Budget>, bytes: usize) -> Paced<Full<Bytes>> {
         let held = Some(Held(Arc::new(budget.charge(Kind::Answers, bytes))));
         let body = Full::new(Bytes::from(vec![7; bytes]));
-        Paced { body, budget: budget.clone(), held, rest: Bytes::new(), permit: None, last: 0, ticket: None }
+        Paced {
+            body,
+            is_lasting: false,
+            budget: budget.clone(),
+            held,
+            rest: Bytes::new(),
+            permit: None,
+            last: 0,
+            ticket: None,
+        }
     }
 
     fn next(body: &mut Paced<Full<Bytes>>, waker: &Waker) -> Option<usize> {
@@ -218,6 +262,35 @@ mod tests {
             let given: Vec<_> = std::iter::from_fn(|| next(&mut body, &waker)).collect();
             assert_eq!((given, budget.used()), (pieces, 0));
         }
+    }
+
+    #[test]
+    fn the_message_of_a_stream_that_was_given_last_is_whole_and_counts_until_there_is_another_one() {
+        let (budget, mut context) = (Budget::new(1 << 30), Context::from_waker(Waker::noop()));
+        let (messages, body) = futures::channel::mpsc::unbounded();
+        let body = StreamBody::new(body.map(|bytes| Ok::<_, Infallible>(http_body::Frame::data(bytes))));
+        let (rest, permit, connection) = (Bytes::new(), None, Arc::new(Untaken::of(Arc::default())));
+        let ticket = Some(connection.begin(0, |_| ()));
+        let mut body =
+            Paced { body, is_lasting: true, budget: budget.clone(), held: None, rest, permit, last: 0, ticket };
+        let mut next = || match Pin::new(&mut body).poll_frame(&mut context) {
+            Poll::Ready(frame) => frame.map(|frame| frame.unwrap().into_data().unwrap().len()),
+            Poll::Pending => None,
+        };
+        let mut before = 0;
+        for bytes in [PIECE_BYTES, 3, LAST_BYTES_MAX + 1] {
+            messages.unbounded_send(Bytes::from(vec![7; bytes])).unwrap();
+            assert_eq!(next(), Some(bytes));
+            connection.flushed();
+            assert_eq!(budget.used(), before + bytes);
+            assert!(connection.stands_still(Duration::ZERO), "its client may not take it");
+            assert_eq!(next(), None);
+            assert_eq!(budget.used(), bytes, "the transport may have all of it still");
+            assert!(!connection.stands_still(Duration::ZERO), "its client asks for more");
+            before = bytes;
+        }
+        drop(body);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

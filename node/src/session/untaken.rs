@@ -90,7 +90,7 @@ impl Untaken {
     }
 
     /// True if an answer waits, or what the transport has of answers, and its client has taken nothing of it for so long.
-    fn stands_still(&self, patience: Duration) -> bool {
+    pub(crate) fn stands_still(&self, patience: Duration) -> bool {
         let answers = self.answers();
         let is_given = answers.given.as_ref().is_some_and(|given| given.moved.elapsed() >= patience);
         is_given || answers.open.values().any(|waiting| waiting.bytes > 0 && waiting.moved.elapsed() >= patience)

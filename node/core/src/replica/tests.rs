@@ -1,6 +1,5 @@
 //! One copy alone, told by the test what the others say: snapshots, pace, and what a leader learns.
 
-
 use bytes::Bytes;
 
 use super::*;

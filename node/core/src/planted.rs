@@ -71,6 +71,8 @@ planted! {
     LevelLoweredByRecovery by test("src/system/levels.rs", "a_level_that_a_recovery_lowers_is_noticed"),
     /// A shard's leader follows the rules of its own release before they are enabled.
     LevelUsedBeforeEnabled by seeds(100),
+    /// The steward chooses nodes for new copies whose programs are too old to read them.
+    OlderNodeChosen by test("src/steward/tests/assign.rs", "an_older_node_that_is_chosen_is_caught"),
     /// A version may be below the one at which its request was issued.
     CausalityIgnored by seeds(100),
 

@@ -147,6 +147,8 @@ planted! {
     // Sizes.
     /// What is overwritten or deleted goes on counting.
     SizeOnlyRises by test("tests/cluster/sizes.rs", "a_size_that_only_rises_is_caught"),
+    /// Where all is overwritten for ever, all is read for ever only to be counted.
+    SizePassesNeverRest by test("src/replica/state_machine/sizes.rs", "passes_that_never_rest_are_noticed"),
 
     // Keys.
     /// A key that a client has encoded itself is not looked at.

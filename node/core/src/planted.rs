@@ -141,6 +141,10 @@ planted! {
     KnownEntriesRefused by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// Logs that copies need which lag are forgotten before those that nobody needs.
     NeededLogsCutFirst by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
+    /// Logs are cut only once there is no room for another entry.
+    LogsCutOnlyWhenFull by test("tests/cluster/transfers.rs", "the_tests_of_many_transfers_catch_their_planted_bugs"),
+    /// Of a log of which a copy lacks the end, all is cut as if it lacked all.
+    NeededLogsCutWhole by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// Reads are answered though there is no room for answers.
     AnswersUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
 
@@ -211,10 +215,20 @@ planted! {
     WritesOutrunSnapshot by seeds(300),
     /// Writes that have waited for a snapshot go on all together once there is any room, however little.
     WaitingWritesTogether by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
+    /// Of the room for the log, what has just been proposed is not taken off.
+    ProposedLogNotCounted by test("src/replica/transfer/tests.rs", "writes_that_are_measured_by_the_log_before_all_of_them_are_noticed"),
+    /// However little of snapshots may be sent in a second, a piece is sent at every tick.
+    ExcessNotOwed by test("src/replica/transfer/send/tests.rs", "a_small_budget_that_is_exceeded_at_every_tick_is_noticed"),
+    /// Records that have ended are deleted whatever a snapshot keeps of them.
+    SweepsOutrunSnapshot by test("src/replica/transfer/tests.rs", "a_sweep_that_is_not_weighed_is_noticed"),
     /// The log forgets what the receiver of a snapshot needs next.
     LogCutUnderSnapshot by test("src/replica/transfer/tests.rs", "a_log_that_is_cut_under_a_snapshot_is_noticed"),
     /// Writes wait for a transfer whose receiver is slow for as long as it takes.
     SlowReceiverHoldsWrites by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
+    /// That writes have waited for the slowest receiver counts against all that get a snapshot beside it.
+    PatienceSpentForAll by test("src/replica/transfer/tests.rs", "patience_that_one_spends_for_all_is_noticed"),
+    /// How long writes have waited for a copy is not forgotten if it catches up while they do not wait for it.
+    PatienceNotRestored by test("src/replica/transfer/catch_up.rs", "waiting_that_is_never_forgotten_is_noticed"),
     /// Writes wait for a transfer whose receiver has fallen silent.
     SilentReceiverHoldsWrites by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
 

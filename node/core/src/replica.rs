@@ -219,6 +219,12 @@ impl Replica {
         self.consensus.cut(at, self.transfers.log_needed_after(), keep_bytes, most)
     }
 
+    /// The same down to `most`, but nothing that any copy lacks.
+    pub(crate) fn cut_unneeded(&mut self, most: usize) -> Option<LogCut> {
+        let at = (self.descriptor().shard, self.machine.applied().0);
+        self.consensus.cut_unneeded(at, self.transfers.log_needed_after(), most)
+    }
+
     /// True if this copy leads and a member lacks entries that the log could forget.
     pub(crate) fn is_log_needed(&self) -> bool {
         self.consensus.is_log_needed()

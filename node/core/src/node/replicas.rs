@@ -36,8 +36,10 @@ pub(super) struct Replicas {
     /// Of which shard records were looked at last that may have ended.
     swept: ShardId,
     memory: Memory,
-    /// Bytes of snapshots that may be sent now.
-    snapshot_budget: u64,
+    /// True if logs that nobody needs have waited for the store when logs were last cut.
+    logs_wait_for_sync: bool,
+    /// Bytes of snapshots that may be sent now. Negative: so many more have been sent than might be.
+    snapshot_budget: i64,
 }
 
 impl Replicas {
@@ -51,6 +53,7 @@ impl Replicas {
             highest: Version::default(),
             swept: ShardId::SYSTEM,
             memory: Memory::default(),
+            logs_wait_for_sync: false,
             snapshot_budget: 0,
         }
     }

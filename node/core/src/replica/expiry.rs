@@ -59,6 +59,12 @@ impl Replica {
             return Ok(false);
         }
         let overwrites = self.overwrites(&commands, engine)?;
+        let bytes = commands.iter().map(Command::bytes).sum();
+        let fits = self.writes_room().is_none_or(|mut room| room.take(bytes, overwrites));
+        if !fits && !is_planted(Planted::SweepsOutrunSnapshot) {
+            // What has ended is shown to nobody: it can wait until transfers leave room for it.
+            return Ok(false);
+        }
         if !self.propose_own(commands, overwrites, now) {
             // Looked at again at the next tick.
             return Ok(false);

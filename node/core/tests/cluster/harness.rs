@@ -352,7 +352,8 @@ impl Cluster {
 
     /// The node that leads the shard of a key, if one does.
     pub(crate) fn leader_of(&self, table: TableId, key: &[u8]) -> Option<NodeId> {
-        let shard = self.hosts[&NodeId(1)].node.map().route(table, key)?.descriptor.shard;
+        let newest = self.hosts.values().map(|host| host.node.map()).max_by_key(|map| map.epoch)?;
+        let shard = newest.route(table, key)?.descriptor.shard;
         let leads = |host: &&Host| host.node.replica(shard).is_some_and(|replica| replica.view().is_leader);
         let leaders = self.hosts.values().filter(leads);
         leaders.max_by_key(|host| host.node.replica(shard).map(|r| r.view().term)).map(|h| h.node.identity().node)

@@ -44,8 +44,9 @@ impl Replicas {
 
     /// A period has passed: so many bytes of snapshots a second may be sent.
     pub(in crate::node) fn earn_budget(&mut self, bytes_per_second: u64) {
-        let earned = bytes_per_second.saturating_mul(TICK_MS) / 1000;
-        self.snapshot_budget = self.snapshot_budget.saturating_add(earned).min(bytes_per_second);
+        let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let earned = signed(bytes_per_second.saturating_mul(TICK_MS) / 1000);
+        self.snapshot_budget = self.snapshot_budget.saturating_add(earned).min(signed(bytes_per_second));
     }
 
     /// The next pieces of the snapshots that are sent. Each is the first in turn: where the budget is small, the first

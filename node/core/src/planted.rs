@@ -217,6 +217,8 @@ planted! {
     WaitingWritesTogether by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
     /// Of the room for the log, what has just been proposed is not taken off.
     ProposedLogNotCounted by test("src/replica/transfer/tests.rs", "writes_that_are_measured_by_the_log_before_all_of_them_are_noticed"),
+    /// All snapshots that copies lack are begun at once, however many.
+    SnapshotsBegunTogether by test("tests/cluster/transfers.rs", "the_tests_of_many_transfers_catch_their_planted_bugs"),
     /// However little of snapshots may be sent in a second, a piece is sent at every tick.
     ExcessNotOwed by test("src/replica/transfer/send/tests.rs", "a_small_budget_that_is_exceeded_at_every_tick_is_noticed"),
     /// Records that have ended are deleted whatever a snapshot keeps of them.

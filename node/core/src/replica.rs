@@ -36,7 +36,7 @@ use crate::planted::{Planted, is_planted};
 use crate::system::state::SystemState;
 use crate::time::{Now, Version};
 
-pub(crate) use collected::{AnswerRoom, Collected, TimeLimit};
+pub(crate) use collected::{AnswerRoom, Collected, SnapshotStarts, TimeLimit};
 pub(crate) use consensus::{ENTRY_BYTES, merge};
 pub(crate) use snapshots::Offered;
 pub use state_machine::content::entry_level;

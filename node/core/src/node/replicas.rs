@@ -16,7 +16,7 @@ use crate::node::ReplicaCounts;
 use crate::planted::{Planted, is_planted};
 use crate::ranges::{Content, Held, KeyRange, Ranges};
 use crate::replica::state::ReplicaState;
-use crate::replica::{Replica, Setup};
+use crate::replica::{Replica, Setup, SnapshotStarts};
 use crate::system::state::SystemState;
 use crate::time::{Now, Version};
 
@@ -38,6 +38,8 @@ pub(super) struct Replicas {
     memory: Memory,
     /// True if logs that nobody needs have waited for the store when logs were last cut.
     logs_wait_for_sync: bool,
+    /// Snapshots that may yet be begun in this period.
+    snapshot_starts: SnapshotStarts,
     /// Bytes of snapshots that may be sent now. Negative: so many more have been sent than might be.
     snapshot_budget: i64,
 }
@@ -54,6 +56,7 @@ impl Replicas {
             swept: ShardId::SYSTEM,
             memory: Memory::default(),
             logs_wait_for_sync: false,
+            snapshot_starts: SnapshotStarts::IN_PERIOD,
             snapshot_budget: 0,
         }
     }

@@ -65,6 +65,8 @@ pub(crate) struct Cluster {
     pub(crate) loses_chunks: bool,
     /// So many pieces of snapshots arrive yet. `None` = all.
     pub(crate) chunks_left: Option<usize>,
+    /// Every snapshot that was offered: by which node, and its id.
+    pub(crate) offers: BTreeSet<(NodeId, ShardId, u64)>,
     /// Reports to the steward do not arrive.
     pub(crate) loses_reports: bool,
     /// Shards that reports to the steward had something to say of.
@@ -171,6 +173,10 @@ impl Cluster {
             let is_lost = match &message {
                 PeerMessage::Raft(m) => Some(m.shard) == self.silenced || is_hushed(m.shard),
                 PeerMessage::SnapshotAck(ack) => is_hushed(ack.shard),
+                PeerMessage::SnapshotOffer(offer) => {
+                    self.offers.insert((to, offer.descriptor.shard, offer.id));
+                    false
+                }
                 PeerMessage::SnapshotChunk(_) => {
                     let is_last = self.chunks_left == Some(0);
                     self.chunks_left = self.chunks_left.map(|left| left.saturating_sub(1));

@@ -87,7 +87,7 @@ pub struct NodeConfig {
     pub seeds: Vec<NodeRecord>,
     /// Log entries that a shard keeps in memory for copies that lag, in bytes; eight times that while one is known to.
     pub log_keep_bytes: usize,
-    /// Log entries that all shards of the node together keep in memory, in bytes. With more, every shard keeps an equal
+    /// Log entries that all shards of the node together keep in memory, in bytes. With seven eighths, every shard keeps an equal
     /// part, however far its copies lag: they get a snapshot. What the store has not made durable is never forgotten.
     pub log_memory_bytes_max: usize,
     /// What all running snapshots together keep of records that were overwritten, in bytes. With more, the transfer that

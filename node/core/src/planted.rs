@@ -71,6 +71,8 @@ planted! {
     LevelLoweredByRecovery by test("src/system/levels.rs", "a_level_that_a_recovery_lowers_is_noticed"),
     /// A shard's leader follows the rules of its own release before they are enabled.
     LevelUsedBeforeEnabled by seeds(100),
+    /// The steward chooses nodes for new copies whose programs are too old to read them.
+    OlderNodeChosen by test("src/steward/tests/assign.rs", "an_older_node_that_is_chosen_is_caught"),
     /// A version may be below the one at which its request was issued.
     CausalityIgnored by seeds(100),
 
@@ -139,12 +141,18 @@ planted! {
     KnownEntriesRefused by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// Logs that copies need which lag are forgotten before those that nobody needs.
     NeededLogsCutFirst by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
+    /// Logs are cut only once there is no room for another entry.
+    LogsCutOnlyWhenFull by test("tests/cluster/transfers.rs", "the_tests_of_many_transfers_catch_their_planted_bugs"),
+    /// Of a log of which a copy lacks the end, all is cut as if it lacked all.
+    NeededLogsCutWhole by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
     /// Reads are answered though there is no room for answers.
     AnswersUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),
 
     // Sizes.
     /// What is overwritten or deleted goes on counting.
     SizeOnlyRises by test("tests/cluster/sizes.rs", "a_size_that_only_rises_is_caught"),
+    /// Where all is overwritten for ever, all is read for ever only to be counted.
+    SizePassesNeverRest by test("src/replica/state_machine/sizes.rs", "passes_that_never_rest_are_noticed"),
 
     // Keys.
     /// A key that a client has encoded itself is not looked at.
@@ -207,10 +215,22 @@ planted! {
     WritesOutrunSnapshot by seeds(300),
     /// Writes that have waited for a snapshot go on all together once there is any room, however little.
     WaitingWritesTogether by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
+    /// Of the room for the log, what has just been proposed is not taken off.
+    ProposedLogNotCounted by test("src/replica/transfer/tests.rs", "writes_that_are_measured_by_the_log_before_all_of_them_are_noticed"),
+    /// All snapshots that copies lack are begun at once, however many.
+    SnapshotsBegunTogether by test("tests/cluster/transfers.rs", "the_tests_of_many_transfers_catch_their_planted_bugs"),
+    /// However little of snapshots may be sent in a second, a piece is sent at every tick.
+    ExcessNotOwed by test("src/replica/transfer/send/tests.rs", "a_small_budget_that_is_exceeded_at_every_tick_is_noticed"),
+    /// Records that have ended are deleted whatever a snapshot keeps of them.
+    SweepsOutrunSnapshot by test("src/replica/transfer/tests.rs", "a_sweep_that_is_not_weighed_is_noticed"),
     /// The log forgets what the receiver of a snapshot needs next.
     LogCutUnderSnapshot by test("src/replica/transfer/tests.rs", "a_log_that_is_cut_under_a_snapshot_is_noticed"),
     /// Writes wait for a transfer whose receiver is slow for as long as it takes.
     SlowReceiverHoldsWrites by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
+    /// That writes have waited for the slowest receiver counts against all that get a snapshot beside it.
+    PatienceSpentForAll by test("src/replica/transfer/tests.rs", "patience_that_one_spends_for_all_is_noticed"),
+    /// How long writes have waited for a copy is not forgotten if it catches up while they do not wait for it.
+    PatienceNotRestored by test("src/replica/transfer/catch_up.rs", "waiting_that_is_never_forgotten_is_noticed"),
     /// Writes wait for a transfer whose receiver has fallen silent.
     SilentReceiverHoldsWrites by test("tests/cluster/catch_up.rs", "the_tests_of_slow_snapshots_catch_their_planted_bugs"),
 

@@ -36,7 +36,7 @@ use crate::planted::{Planted, is_planted};
 use crate::system::state::SystemState;
 use crate::time::{Now, Version};
 
-pub(crate) use collected::{AnswerRoom, Collected, TimeLimit};
+pub(crate) use collected::{AnswerRoom, Collected, SnapshotStarts, TimeLimit};
 pub(crate) use consensus::{ENTRY_BYTES, merge};
 pub(crate) use snapshots::Offered;
 pub use state_machine::content::entry_level;
@@ -217,6 +217,12 @@ impl Replica {
     pub(crate) fn cut(&mut self, keep_bytes: usize, most: usize) -> Option<LogCut> {
         let at = (self.descriptor().shard, self.machine.applied().0);
         self.consensus.cut(at, self.transfers.log_needed_after(), keep_bytes, most)
+    }
+
+    /// The same down to `most`, but nothing that any copy lacks.
+    pub(crate) fn cut_unneeded(&mut self, most: usize) -> Option<LogCut> {
+        let at = (self.descriptor().shard, self.machine.applied().0);
+        self.consensus.cut_unneeded(at, self.transfers.log_needed_after(), most)
     }
 
     /// True if this copy leads and a member lacks entries that the log could forget.

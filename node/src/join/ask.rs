@@ -87,6 +87,10 @@ fn joined(answer: JoinResponse) -> Result<Joined, Failed> {
         }
         Some(join_response::Result::Refusal(refusal)) => match SystemRefusal::from_wire(refusal) {
             Ok(SystemRefusal::RemovedNode(node)) => Err(Failed::Removed(node)),
+            // As things are: a database that is made anew, or goes on from a copy of before, may have a lower level.
+            Ok(refusal @ SystemRefusal::LevelTooLow { .. }) => {
+                Err(Failed::Elsewhere { leader: None, presence: Presence::There, why: refusal.to_string() })
+            }
             Ok(refusal) => Err(Failed::ForGood(refusal.to_string())),
             Err(malformed) => Err(Failed::ForGood(malformed.to_string())),
         },
@@ -130,6 +134,17 @@ mod tests {
             Failed::Elsewhere { presence, .. } => presence,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_program_that_is_too_old_for_the_database_asks_on_and_one_of_a_removed_node_does_not() {
+        let refused = |refusal: SystemRefusal| {
+            joined(JoinResponse { result: Some(join_response::Result::Refusal(refusal.into_wire())) })
+        };
+        let too_low = SystemRefusal::LevelTooLow { level: FormatLevel(2), enabled: FormatLevel(3) };
+        let why = too_low.to_string();
+        assert_eq!(refused(too_low), Err(Failed::Elsewhere { leader: None, presence: Presence::There, why }));
+        assert_eq!(refused(SystemRefusal::RemovedNode(NodeId(4))), Err(Failed::Removed(NodeId(4))));
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl Node {
         gathered: &mut Gathered,
     ) -> Result<(), EngineError> {
         let mut out = self.collected(now);
+        out.snapshot_starts = *self.replicas.snapshot_starts();
         let Some(replica) = self.replicas.get_mut(shard) else { return Ok(()) };
         let applied = replica.state().applied;
         replica.collect(engine, now, gathered.sequence, &mut out)?;
@@ -67,6 +68,7 @@ impl Node {
             self.disk.syncs().written();
         }
         let version = replica.last_version();
+        *self.replicas.snapshot_starts() = out.snapshot_starts;
         self.replicas.saw_version(version);
         if let Some(write) = out.log.take() {
             match gathered.writes.iter_mut().find(|w| w.shard == write.shard && w.replica == write.replica) {

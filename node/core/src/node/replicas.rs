@@ -16,7 +16,7 @@ use crate::node::ReplicaCounts;
 use crate::planted::{Planted, is_planted};
 use crate::ranges::{Content, Held, KeyRange, Ranges};
 use crate::replica::state::ReplicaState;
-use crate::replica::{Replica, Setup};
+use crate::replica::{Replica, Setup, SnapshotStarts};
 use crate::system::state::SystemState;
 use crate::time::{Now, Version};
 
@@ -36,8 +36,12 @@ pub(super) struct Replicas {
     /// Of which shard records were looked at last that may have ended.
     swept: ShardId,
     memory: Memory,
-    /// Bytes of snapshots that may be sent now.
-    snapshot_budget: u64,
+    /// True if logs that nobody needs have waited for the store when logs were last cut.
+    logs_wait_for_sync: bool,
+    /// Snapshots that may yet be begun in this period.
+    snapshot_starts: SnapshotStarts,
+    /// Bytes of snapshots that may be sent now. Negative: so many more have been sent than might be.
+    snapshot_budget: i64,
 }
 
 impl Replicas {
@@ -51,6 +55,8 @@ impl Replicas {
             highest: Version::default(),
             swept: ShardId::SYSTEM,
             memory: Memory::default(),
+            logs_wait_for_sync: false,
+            snapshot_starts: SnapshotStarts::IN_PERIOD,
             snapshot_budget: 0,
         }
     }

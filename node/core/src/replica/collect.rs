@@ -74,7 +74,11 @@ impl Replica {
             let Progress { committed, snapshots_to } = self.consensus.process(ready, (shard, sequence), out);
             self.apply_committed(committed, engine, out)?;
             for to in snapshots_to {
-                self.start_snapshot(to, engine, now)?;
+                if self.transfers.is_paused(to) || out.snapshot_starts.take() {
+                    self.start_snapshot(to, engine, now)?;
+                } else {
+                    self.consensus.report_snapshot(to, false);
+                }
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use crate::ids::{NodeId, Token};
 use crate::level::FormatLevel;
 use crate::log::LogWrite;
 use crate::message::PeerMessage;
+use crate::planted::{Planted, is_planted};
 use crate::time::Now;
 
 /// Bytes of records that reads may be answered with.
@@ -35,6 +36,30 @@ impl TimeLimit {
     }
 }
 
+/// Snapshots that may yet be begun in this period: each reads all request ids of its shard at once. Of the others raft asks
+/// again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SnapshotStarts(pub(crate) usize);
+
+impl Default for SnapshotStarts {
+    fn default() -> Self {
+        Self(usize::MAX)
+    }
+}
+
+impl SnapshotStarts {
+    /// For each period of a node. Reading the most request ids that a shard has takes some milliseconds, and a node that says
+    /// nothing for a few hundred is taken for dead. Even so a hundred shards begin within two seconds.
+    pub(crate) const IN_PERIOD: Self = Self(4);
+
+    /// Takes one. False = there is none left.
+    pub(crate) fn take(&mut self) -> bool {
+        let is_left = self.0 > 0 || is_planted(Planted::SnapshotsBegunTogether);
+        self.0 = self.0.saturating_sub(1);
+        is_left
+    }
+}
+
 /// What a replica wants the node to do.
 #[derive(Default)]
 pub(crate) struct Collected {
@@ -43,6 +68,7 @@ pub(crate) struct Collected {
     pub(crate) answers: Vec<(Token, Answer)>,
     /// Bytes of records that reads may still be answered with.
     pub(crate) answer_room: AnswerRoom,
+    pub(crate) snapshot_starts: SnapshotStarts,
     /// How far shards' time may follow the clock.
     pub(crate) time_limit: TimeLimit,
     /// The format level that is enabled, as far as the node knows.

@@ -42,7 +42,7 @@ impl Replica {
     /// True if this copy leads and has records to look at.
     pub(crate) fn wants_sweep(&self, now: Now) -> bool {
         self.is_leader()
-            && self.machine.is_sweep_due(now.wall_ms)
+            && self.machine.is_sweep_due(now)
             && !self.is_blank()
             && self.consensus.has_committed_in_term()
             && !self.consensus.is_handing_over()
@@ -55,15 +55,21 @@ impl Replica {
         let slice = self.machine.look(engine, now.wall_ms)?;
         let commands = slice.deletes();
         if commands.is_empty() {
-            self.machine.looked_at(slice, None);
+            self.machine.looked_at(slice, None, now);
             return Ok(false);
         }
         let overwrites = self.overwrites(&commands, engine)?;
+        let bytes = commands.iter().map(Command::bytes).sum();
+        let fits = self.writes_room().is_none_or(|mut room| room.take(bytes, overwrites));
+        if !fits && !is_planted(Planted::SweepsOutrunSnapshot) {
+            // What has ended is shown to nobody: it can wait until transfers leave room for it.
+            return Ok(false);
+        }
         if !self.propose_own(commands, overwrites, now) {
             // Looked at again at the next tick.
             return Ok(false);
         }
-        self.machine.looked_at(slice, Some(self.consensus.last_index()));
+        self.machine.looked_at(slice, Some(self.consensus.last_index()), now);
         Ok(true)
     }
 

@@ -31,7 +31,7 @@ use crate::replica::members::{MemberChange, changed};
 use crate::replica::state::ReplicaState;
 use crate::system::state::SystemState;
 use crate::system::{Recovery, SystemCommand, SystemRefusal, SystemReply};
-use crate::time::{Version, WALL_MS_MAX};
+use crate::time::{Now, Version, WALL_MS_MAX};
 
 pub(super) use read::Found;
 pub(super) use sweep::Slice;
@@ -165,9 +165,9 @@ impl StateMachine {
         read::read(&self.state.descriptor, read, engine, Times { shard_ms, now_ms })
     }
 
-    /// True if there are records to look at for those that have ended by this time.
-    pub(super) fn is_sweep_due(&self, now_ms: u64) -> bool {
-        self.sweep.is_due(self.state.applied.0, now_ms, self.sizes.is_doubtful())
+    /// True if there are records to look at: to be counted, or for those that have ended by this time.
+    pub(super) fn is_sweep_due(&self, now: Now) -> bool {
+        self.sweep.is_due(self.state.applied.0, now.wall_ms, self.sizes.is_doubtful(now.monotonic_ms))
     }
 
     /// Looks at the next slice of records for those that have ended.
@@ -176,8 +176,8 @@ impl StateMachine {
     }
 
     /// A slice is done, its deletes are in the entry of this index, if there are any.
-    pub(super) fn looked_at(&mut self, slice: Slice, entry: Option<u64>) {
-        self.sizes.counted(slice.live(), slice.next());
+    pub(super) fn looked_at(&mut self, slice: Slice, entry: Option<u64>, now: Now) {
+        self.sizes.counted(slice.live(), slice.next(), now.monotonic_ms);
         self.state.bytes = self.sizes.bytes();
         self.sweep.done(slice, entry);
     }

@@ -34,8 +34,9 @@ use source::{PREIMAGE_BYTES, WHOLE};
 /// How much may be sent, and in pieces of what size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Bytes that may still be sent now, over all transfers.
-    pub(crate) budget: u64,
+    /// Bytes that may still be sent now, over all transfers. A piece that is begun is sent whole: what it has in excess is
+    /// owed.
+    pub(crate) budget: i64,
     /// Keys and values of one piece.
     pub(crate) piece_bytes: usize,
     /// Highest number of records in one piece.
@@ -204,9 +205,18 @@ impl Transfers {
         matched: impl Fn(ReplicaId) -> Option<u64>,
         may_pause: bool,
     ) {
-        let sends = self.live_sends().map(SnapshotSend::to).collect();
-        self.catch_up.settle_waits(now_ms, sends, may_pause);
+        self.catch_up.settle_waits(now_ms, self.waited_for(), may_pause);
         self.catch_up.settle(now_ms, last, matched);
+    }
+
+    /// Those for which writes wait, if they do: the receiver that is the furthest from its snapshot's end, and one that
+    /// follows if it needs the log from further back than any snapshot. The others would hold up nothing without them.
+    fn waited_for(&self) -> Vec<ReplicaId> {
+        let is_shared = is_planted(Planted::PatienceSpentForAll);
+        let first = self.live_sends().map(SnapshotSend::parts_done).min();
+        let last = self.live_sends().filter(|send| is_shared || Some(send.parts_done()) == first);
+        let before = self.live_sends().map(SnapshotSend::index).min().unwrap_or(u64::MAX);
+        last.map(SnapshotSend::to).chain(self.catch_up.following(if is_shared { u64::MAX } else { before })).collect()
     }
 
     /// What transfers may take, until told otherwise.

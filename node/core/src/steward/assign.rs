@@ -46,7 +46,7 @@ type Lost = BTreeSet<(ShardId, ReplicaId)>;
 
 fn turn_round(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> Option<SystemCommand> {
     let replicas = copies(record, &record.target, lost);
-    let may = view.is_recorded(record) && can_assign(view, &replicas) && have_room(view, record, &replicas);
+    let may = view.is_recorded(record) && can_assign(view, &replicas) && may_take(view, record, &replicas);
     may.then(|| command(record, replicas))
 }
 
@@ -62,7 +62,7 @@ fn rebuild(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budg
         let under_way = if record.assigned_reached() { BTreeSet::new() } else { changing(record, &record.assigned) };
         let more: BTreeSet<NodeId> = &changing(record, &replicas) - &under_way;
         let may = gained(record, &replicas).all(|node| view.takes_copies(node))
-            && have_room(view, record, &replicas)
+            && may_take(view, record, &replicas)
             && budget.allows(&more);
         may.then(|| {
             budget.take(&more);
@@ -77,7 +77,7 @@ fn start_move(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut B
     let nodes = changing(record, &replicas);
     let may = is_led(view, record)
         && gained(record, &replicas).all(|node| view.takes_copies(node))
-        && have_room(view, record, &replicas)
+        && may_take(view, record, &replicas)
         && may_shrink(view, record, &replicas)
         && budget.allows(&nodes);
     may.then(|| {
@@ -86,9 +86,10 @@ fn start_move(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut B
     })
 }
 
-/// True unless a node that gets a copy says that its disk is nearly full: it would take no piece of it.
-fn have_room(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> bool {
-    gained(record, replicas).all(|node| view.has_room(node))
+/// True unless a node that gets a copy says that it would take no piece of it: its disk is nearly full, or its program
+/// cannot read it.
+fn may_take(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> bool {
+    gained(record, replicas).all(|node| view.may_take(node))
 }
 
 /// True if there is a leader to bring changes about, and the map knows the shard's members as they are.

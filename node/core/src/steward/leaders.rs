@@ -107,6 +107,7 @@ fn transfer_targets(
             && view.map.nodes.get(&replica.node).is_some_and(is_active)
             && view.heard(replica.node).is_some()
             && view.has_disk(replica.node)
+            && view.can_read(replica.node)
     });
     fit.map(|replica| (replica.node, replica.id)).collect()
 }

@@ -160,9 +160,22 @@ impl<'a> View<'a> {
         by_node.filter(named).map(|(shard, replica)| (shard, replica.id)).collect()
     }
 
-    /// True if a new copy may be put on the node: it is active and heard of, and its disk answers.
+    /// True if a new copy may be put on the node: it is active and heard of, its disk answers, and it can read the copy.
     pub(super) fn takes_copies(&self, node: NodeId) -> bool {
-        self.map.nodes.get(&node).is_some_and(is_active) && self.heard(node).is_some() && self.has_disk(node)
+        let is_there = self.map.nodes.get(&node).is_some_and(is_active) && self.heard(node).is_some();
+        is_there && self.has_disk(node) && self.can_read(node)
+    }
+
+    /// True unless the node says that its disk is nearly full, or that its program is too old to read a new copy.
+    pub(super) fn may_take(&self, node: NodeId) -> bool {
+        self.has_room(node) && self.can_read(node)
+    }
+
+    /// True unless the node says that its program does not have the format level that is enabled: it was put back just as
+    /// the level was enabled.
+    pub(super) fn can_read(&self, node: NodeId) -> bool {
+        let has_level = |report: &NodeReport| report.level >= self.map.level.0;
+        self.heard(node).is_none_or(has_level) || is_planted(Planted::OlderNodeChosen)
     }
 
     /// True unless the node says that its disk is nearly full.

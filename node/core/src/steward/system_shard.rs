@@ -39,7 +39,7 @@ struct Score {
 enum Fitness {
     /// Active and heard of, or a present copy's node that has not been silent for long.
     Fine,
-    /// Draining, but present: stays until there is another.
+    /// Draining, or with a program that is too old to read the copy, but present: stays until there is another.
     Leaving,
     /// Silent for long, but present: stays until there is another.
     Silent,
@@ -72,6 +72,7 @@ fn choose(view: &View<'_>, record: &ShardRecord) -> Option<Vec<NodeId>> {
 fn fitness(view: &View<'_>, record: &ShardRecord, node: NodeId) -> Option<Fitness> {
     let present = record.target.contains(&node);
     match view.map.nodes.get(&node)?.state {
+        NodeState::Active if !view.can_read(node) => present.then_some(Fitness::Leaving),
         NodeState::Active if view.heard(node).is_some() && (present || view.has_room(node)) => Some(Fitness::Fine),
         NodeState::Active if present && view.silent_ms(node) <= SILENCE_MS => Some(Fitness::Fine),
         NodeState::Active if present => Some(Fitness::Silent),

@@ -1,17 +1,9 @@
 //! A snapshot ends however fast clients write, and a receiver that is slow or has fallen silent holds up no write for long.
 
-use skerry_core::command::{Command, Mutation};
-use skerry_core::ids::{NodeId, ShardId, TableId};
-use skerry_core::node::Input;
 use skerry_core::planted::{Planted, plant};
-use skerry_core::replica::ReplicaView;
 
-use crate::harness::{Cluster, three_nodes_within};
+use crate::behind::Behind;
 
-const RECORDS: usize = 300;
-/// Far less than is written while a snapshot is under way.
-const LOG_BYTES_MAX: usize = 60_000;
-const PREIMAGE_BYTES_MAX: usize = 20_000;
 /// Ticks for a snapshot of all records and what follows: five times as many as it takes.
 const CAUGHT_UP_TICKS: u64 = 200;
 /// Ticks in which a slow receiver gets two pieces: a little less than after which it counts as silent.
@@ -19,91 +11,10 @@ const SLOW_TICKS: u64 = 40;
 /// Minutes in which it catches up: twice as many as it takes, at most.
 const SLOW_MINUTES: u64 = 14;
 
-fn key(number: usize) -> String {
-    format!("a{:04}", number % RECORDS)
-}
-
-/// A cluster in which a follower of the shard of all keys is away and lacks more than its leader's log has.
-struct Behind {
-    cluster: Cluster,
-    table: TableId,
-    shard: ShardId,
-    late: NodeId,
-    written: usize,
-}
-
-impl Behind {
-    /// The copy comes back so many ticks later than it might: it must not matter when in the rounds of the nodes the transfer
-    /// begins.
-    fn new(later: u64) -> Self {
-        let (mut cluster, nodes, table) = three_nodes_within(LOG_BYTES_MAX, PREIMAGE_BYTES_MAX);
-        cluster.settle();
-        cluster.run(later);
-        let value = "v".repeat(500);
-        for number in 0..RECORDS {
-            cluster.put(table, &key(number), &value);
-        }
-        let leader = cluster.leader_of(table, b"a").unwrap();
-        let late = *nodes.iter().find(|node| **node != leader && **node != NodeId(1)).unwrap();
-        let shard = cluster.hosts[&leader].node.map().route(table, b"a").unwrap().descriptor.shard;
-        let away = cluster.hosts.remove(&late).unwrap();
-        for number in 0..RECORDS {
-            cluster.put(table, &key(number), &value);
-        }
-        cluster.run(60);
-        cluster.hosts.insert(late, away);
-        Self { cluster, table, shard, late, written: 0 }
-    }
-
-    /// The steward moves leaderships about while a node is away.
-    fn leader(&self) -> NodeId {
-        self.cluster.leader_of(self.table, b"a").unwrap()
-    }
-
-    /// One tick, and ten records overwritten all over the shard.
-    fn overwrite(&mut self) {
-        let leader = self.leader();
-        for _ in 0..10 {
-            self.written += 1;
-            let value = format!("{}{}", self.written, "w".repeat(500));
-            // Without request ids: these are part of snapshots, which would grow with every write.
-            let put = Mutation::Put { key: key(self.written * 7).into(), value: value.into(), expires_ms: None };
-            let command = Command { request: None, conditions: vec![], mutations: vec![put] };
-            let token = self.cluster.token();
-            self.cluster.input(leader, Input::Write { token, table: self.table, command });
-        }
-        self.cluster.run(1);
-    }
-
-    fn view(&self, node: NodeId) -> Option<ReplicaView> {
-        self.cluster.hosts.get(&node)?.node.replica(self.shard).map(|replica| replica.view())
-    }
-
-    fn has_caught_up(&self) -> bool {
-        let late = self.view(self.late).filter(|late| !late.is_blank);
-        let in_sync = self.view(self.leader()).map(|leader| leader.in_sync).unwrap_or_default();
-        late.is_some_and(|late| in_sync.contains(&late.replica))
-    }
-
-    fn committed(&self) -> u64 {
-        self.view(self.leader()).map_or(0, |leader| leader.committed)
-    }
-}
-
 fn a_copy_catches_up_under_steady_overwrites(later: u64) {
     let mut behind = Behind::new(later);
-    let mut ticks = 0;
-    while !behind.has_caught_up() {
-        behind.overwrite();
-        ticks += 1;
-        assert!(ticks <= CAUGHT_UP_TICKS, "writes outrun the snapshot that begins {later} ticks later");
-    }
-    // Nothing of what waited is lost, and nothing waits for ever.
-    let (before, written) = (behind.committed(), behind.written);
-    behind.cluster.run(60);
-    assert!(behind.committed() > before || written < 100);
-    let last = behind.cluster.get(behind.table, &key(written * 7)).unwrap();
-    assert!(last.starts_with(written.to_string().as_bytes()));
+    behind.catches_up(CAUGHT_UP_TICKS, &format!("that begins {later} ticks later"));
+    behind.all_is_written();
 }
 
 fn a_receiver_that_falls_silent_holds_up_no_write_for_long() {
@@ -111,8 +22,8 @@ fn a_receiver_that_falls_silent_holds_up_no_write_for_long() {
     for _ in 0..15 {
         behind.overwrite();
     }
-    assert!(behind.view(behind.late).is_some_and(|late| late.is_blank), "its snapshot is under way");
-    behind.cluster.hosts.remove(&behind.late);
+    assert!(behind.view(behind.late[0], "a").is_some_and(|late| late.is_blank), "its snapshot is under way");
+    behind.cluster.hosts.remove(&behind.late[0]);
     // It is found silent after three seconds; a transfer ends only after ten.
     for _ in 0..70 {
         behind.overwrite();

@@ -65,6 +65,8 @@ pub(crate) struct Cluster {
     pub(crate) loses_chunks: bool,
     /// So many pieces of snapshots arrive yet. `None` = all.
     pub(crate) chunks_left: Option<usize>,
+    /// Every snapshot that was offered: by which node, and its id.
+    pub(crate) offers: BTreeSet<(NodeId, ShardId, u64)>,
     /// Reports to the steward do not arrive.
     pub(crate) loses_reports: bool,
     /// Shards that reports to the steward had something to say of.
@@ -171,6 +173,10 @@ impl Cluster {
             let is_lost = match &message {
                 PeerMessage::Raft(m) => Some(m.shard) == self.silenced || is_hushed(m.shard),
                 PeerMessage::SnapshotAck(ack) => is_hushed(ack.shard),
+                PeerMessage::SnapshotOffer(offer) => {
+                    self.offers.insert((to, offer.descriptor.shard, offer.id));
+                    false
+                }
                 PeerMessage::SnapshotChunk(_) => {
                     let is_last = self.chunks_left == Some(0);
                     self.chunks_left = self.chunks_left.map(|left| left.saturating_sub(1));
@@ -352,7 +358,8 @@ impl Cluster {
 
     /// The node that leads the shard of a key, if one does.
     pub(crate) fn leader_of(&self, table: TableId, key: &[u8]) -> Option<NodeId> {
-        let shard = self.hosts[&NodeId(1)].node.map().route(table, key)?.descriptor.shard;
+        let newest = self.hosts.values().map(|host| host.node.map()).max_by_key(|map| map.epoch)?;
+        let shard = newest.route(table, key)?.descriptor.shard;
         let leads = |host: &&Host| host.node.replica(shard).is_some_and(|replica| replica.view().is_leader);
         let leaders = self.hosts.values().filter(leads);
         leaders.max_by_key(|host| host.node.replica(shard).map(|r| r.view().term)).map(|h| h.node.identity().node)

@@ -127,18 +127,17 @@ impl Replicas {
         if known > 0 { Room::Known } else { Room::Nothing }
     }
 
-    /// Has the logs of some copies forget what is above `most` in each, as far as they may. `keep` = of a log that copies
-    /// lag behind.
+    /// Has the logs of some copies forget what `cut` takes from each.
     pub(super) fn forget(
         &mut self,
         is_meant: impl Fn(&Replica) -> bool,
-        (keep, most): (usize, usize),
+        cut: impl Fn(&mut Replica) -> Option<LogCut>,
         cuts: &mut Vec<LogCut>,
     ) {
         let mut freed = 0;
         for replica in self.by_shard.values_mut().filter(|replica| is_meant(replica)) {
             let before = replica.log_bytes();
-            cuts.extend(replica.cut(keep, most));
+            cuts.extend(cut(replica));
             freed += before - replica.log_bytes();
         }
         self.memory.freed(freed);

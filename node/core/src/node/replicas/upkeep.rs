@@ -10,7 +10,7 @@ use crate::message::PeerMessage;
 use crate::node::NodeConfig;
 use crate::node::replicas::Replicas;
 use crate::planted::{Planted, is_planted};
-use crate::replica::{Collected, Pace, Replica};
+use crate::replica::{Collected, Pace, Replica, SnapshotStarts};
 use crate::time::{Now, TICK_MS};
 
 /// The first shard after the last one that wants a turn, round and round: so each gets one before another gets two,
@@ -42,10 +42,17 @@ impl Replicas {
         Ok(())
     }
 
+    /// Snapshots that may yet be begun in this period.
+    pub(in crate::node) fn snapshot_starts(&mut self) -> &mut SnapshotStarts {
+        &mut self.snapshot_starts
+    }
+
     /// A period has passed: so many bytes of snapshots a second may be sent.
     pub(in crate::node) fn earn_budget(&mut self, bytes_per_second: u64) {
-        let earned = bytes_per_second.saturating_mul(TICK_MS) / 1000;
-        self.snapshot_budget = self.snapshot_budget.saturating_add(earned).min(bytes_per_second);
+        self.snapshot_starts = SnapshotStarts::IN_PERIOD;
+        let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let earned = signed(bytes_per_second.saturating_mul(TICK_MS) / 1000);
+        self.snapshot_budget = self.snapshot_budget.saturating_add(earned).min(signed(bytes_per_second));
     }
 
     /// The next pieces of the snapshots that are sent. Each is the first in turn: where the budget is small, the first

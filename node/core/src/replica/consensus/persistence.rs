@@ -10,7 +10,7 @@ use crate::map::Descriptor;
 use crate::message::{PeerMessage, RaftEnvelope, SnapshotOffer};
 use crate::planted::{Planted, is_planted};
 use crate::replica::collected::Collected;
-use crate::replica::consensus::raft_log::conf_state;
+use crate::replica::consensus::raft_log::{conf_state, weight};
 use crate::replica::consensus::unpersisted::Outstanding;
 use crate::replica::consensus::{Consensus, convert};
 
@@ -184,9 +184,12 @@ impl Consensus {
         self.raw.store().bytes()
     }
 
-    /// Memory that the log's entries after an index take, about.
+    /// Memory that the log's entries after an index take, about; those included that were proposed just now.
     pub(in crate::replica) fn log_bytes_after(&self, index: u64) -> usize {
-        self.raw.store().bytes_after(index)
+        let stored = self.raw.store().last();
+        let proposed = self.raw.raft.raft_log.unstable.entries.iter().rev().take_while(|entry| entry.index > stored);
+        let proposed = proposed.filter(|entry| entry.index > index && !is_planted(Planted::ProposedLogNotCounted));
+        self.raw.store().bytes_after(index).saturating_add(proposed.map(weight).sum())
     }
 
     /// Index and term before the log's first entry.
@@ -227,6 +230,22 @@ impl Consensus {
         let keep = if self.slowest_follower() < limit { keep_bytes.saturating_mul(8) } else { keep_bytes };
         let forgot = self.raw.mut_store().forget(limit, keep.min(most));
         forgot.then(|| LogCut { shard, replica: self.id(), start: self.log_start() })
+    }
+
+    /// What the log may forget that no member lacks, as far as is known, down to `most`. One that has said nothing in this
+    /// term is taken to have what was written before: what it lacks is what has come since it fell silent, and that is
+    /// why the term began, or later. Where that is wrong, it gets a snapshot.
+    pub(in crate::replica) fn cut_unneeded(
+        &mut self,
+        at: (ShardId, u64),
+        needed_after: Option<u64>,
+        most: usize,
+    ) -> Option<LogCut> {
+        let before_term = self.raw.store().before_term(self.term());
+        let has = |matched| if matched == 0 { before_term } else { matched };
+        let lowest = self.raw.raft.prs().iter().map(|(_, progress)| has(progress.matched)).min();
+        let slowest = lowest.filter(|_| self.is_leader()).unwrap_or(u64::MAX);
+        self.cut(at, Some(needed_after.map_or(slowest, |after| after.min(slowest))), most, most)
     }
 
     /// True if this copy leads and a member lacks entries that the log could forget.

@@ -94,6 +94,11 @@ impl RaftLog {
         self.start.0 + self.entries.len() as u64
     }
 
+    /// Index of the last entry of an earlier term than this one.
+    pub(super) fn before_term(&self, term: u64) -> u64 {
+        self.start.0 + self.entries.partition_point(|entry| entry.term < term) as u64
+    }
+
     /// Adds entries; one whose index exists replaces it and everything after it.
     pub(super) fn append(&mut self, entries: &[Entry]) {
         for entry in entries {
@@ -148,7 +153,7 @@ impl RaftLog {
 pub(crate) const ENTRY_BYTES: usize = 96;
 
 /// Memory that an entry takes, about.
-fn weight(entry: &Entry) -> usize {
+pub(super) fn weight(entry: &Entry) -> usize {
     entry.data.len() + entry.context.len() + ENTRY_BYTES
 }
 

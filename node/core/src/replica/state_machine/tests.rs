@@ -91,7 +91,7 @@ impl Machine {
     fn send(&self) -> (SnapshotOffer, SnapshotChunk) {
         let to = Copy { node: NodeId(2), id: ReplicaId(2) };
         let mut send = SnapshotSend::start(&self.machine.state, to, 7, 1, &self.store, 0).unwrap();
-        let mut pace = Pace { budget: u64::MAX, piece_bytes: 256 << 10, piece_records: 2_000 };
+        let mut pace = Pace { budget: i64::MAX, piece_bytes: 256 << 10, piece_records: 2_000 };
         let offer = send.pump(&self.store, 1_000, &mut pace).unwrap().pop();
         send.acknowledged(SnapshotState::Want(0), 1_000);
         let chunk = send.pump(&self.store, 1_000, &mut pace).unwrap().pop();

@@ -17,6 +17,7 @@ use super::patience::Patience;
 use super::room::TransferRoom;
 use super::window::GETS_ON_MS;
 use crate::ids::ReplicaId;
+use crate::planted::{Planted, is_planted};
 
 /// Owner of what is known of copies that snapshots bring up.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct CatchUp {
     patience: Patience,
     /// True while writes of clients wait for room.
     is_room_wanted: bool,
+    /// The log's end at the last tick: a copy that has it has caught up.
+    goal: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +55,7 @@ impl CatchUp {
             retry: None,
             patience: Patience::default(),
             is_room_wanted: false,
+            goal: u64::MAX,
         }
     }
 
@@ -112,14 +116,22 @@ impl CatchUp {
         self.patience.is_paused(copy, self.now_ms)
     }
 
-    /// A period ends. `sends` = the receivers of transfers that get on; `may_pause` = a majority is there without them.
-    pub(super) fn settle_waits(&mut self, now_ms: u64, sends: Vec<ReplicaId>, may_pause: bool) {
+    /// Copies that stand at their snapshot and need the log from further back than this index.
+    pub(super) fn following(&self, before: u64) -> impl Iterator<Item = ReplicaId> {
+        let lowest = self.lowest();
+        let is_last = move |installed: &Installed| installed.matched < before && Some(installed.matched) == lowest;
+        self.installed.iter().filter(move |(_, installed)| is_last(installed)).map(|(copy, _)| *copy)
+    }
+
+    /// A period ends. `waited_for` = those for which writes wait, if they do; `may_pause` = a majority is there without the
+    /// copies that are brought up.
+    pub(super) fn settle_waits(&mut self, now_ms: u64, waited_for: Vec<ReplicaId>, may_pause: bool) {
         self.patience.may_pause(may_pause);
         // A process that stood still is no slow receiver.
         let for_ms = now_ms.saturating_sub(self.now_ms).min(GETS_ON_MS);
         if self.is_room_wanted {
             let retried = self.retry.map(|(copy, _)| copy);
-            for copy in sends.into_iter().chain(self.installed.keys().copied()).chain(retried) {
+            for copy in waited_for.into_iter().chain(retried) {
                 self.patience.waited(copy, now_ms, for_ms);
             }
         }
@@ -130,6 +142,10 @@ impl CatchUp {
     pub(super) fn settle(&mut self, now_ms: u64, last: u64, matched: impl Fn(ReplicaId) -> Option<u64>) {
         self.now_ms = now_ms;
         self.retry.take_if(|(_, until_ms)| *until_ms < now_ms);
+        // Also one that has caught up while writes did not wait for it: for another they wait as long as at first.
+        let goal = std::mem::replace(&mut self.goal, last);
+        self.patience
+            .retain(|copy| matched(*copy).is_some_and(|has| has < goal || is_planted(Planted::PatienceNotRestored)));
         self.installed.retain(|copy, installed| {
             let Some(matched) = matched(*copy) else { return false };
             if matched > installed.matched {
@@ -170,6 +186,39 @@ mod tests {
         assert_eq!(catch_up.lowest(), Some(20), "the log's end was not known before");
         catch_up.settle(200, 30, |_| Some(20));
         assert!(catch_up.is_empty());
+    }
+
+    /// Writes have waited for the copy for longer than at first, and while they go on without it, it catches up. Whether it is
+    /// forgotten then how long they have waited.
+    fn is_forgotten_once_it_has_caught_up() -> bool {
+        let mut catch_up = CatchUp::new();
+        catch_up.installed(COPY, 10, 0);
+        catch_up.room_wanted(true);
+        let mut now_ms = 0;
+        while !catch_up.is_paused(COPY) {
+            now_ms += 100;
+            catch_up.settle_waits(now_ms, vec![COPY], true);
+            catch_up.settle(now_ms, now_ms, |_| Some(now_ms.saturating_sub(101)));
+        }
+        assert!(catch_up.is_empty(), "the log is not kept for it");
+        catch_up.settle(now_ms + 100, now_ms + 100, |_| Some(now_ms - 1));
+        assert!(catch_up.is_late());
+        catch_up.settle(now_ms + 200, now_ms + 200, |_| Some(now_ms + 100));
+        !catch_up.is_late()
+    }
+
+    #[test]
+    fn how_long_writes_have_waited_is_forgotten_once_the_copy_has_caught_up_in_a_pause_too() {
+        assert!(is_forgotten_once_it_has_caught_up());
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn waiting_that_is_never_forgotten_is_noticed() {
+        crate::planted::plant(Some(Planted::PatienceNotRestored));
+        let is_forgotten = is_forgotten_once_it_has_caught_up();
+        crate::planted::plant(None);
+        assert!(!is_forgotten);
     }
 
     #[test]

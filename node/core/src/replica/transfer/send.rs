@@ -12,6 +12,7 @@ use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ReplicaId};
 use crate::map::Replica as Copy;
 use crate::message::{PeerMessage, SnapshotChunk, SnapshotOffer, SnapshotState};
+use crate::planted::{Planted, is_planted};
 use crate::replica::state::ReplicaState;
 
 /// The sender's side of one snapshot transfer to one replica.
@@ -148,10 +149,16 @@ impl SnapshotSend {
         while self.window.has_room() && pace.budget > 0 && !self.is_all_cut() {
             let chunk = self.next_chunk(engine, pace)?;
             let bytes: usize = chunk.records.iter().map(|(k, v)| k.len() + v.len()).sum();
-            pace.budget = pace.budget.saturating_sub(bytes as u64);
+            pace.budget = pace.budget.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+            if is_planted(Planted::ExcessNotOwed) {
+                pace.budget = pace.budget.max(0);
+            }
             self.sent_bytes += bytes as u64;
             out.push((self.to_node, PeerMessage::SnapshotChunk(chunk.clone())));
             self.window.push(chunk, now_ms);
+        }
+        if pace.budget <= 0 && !self.is_all_cut() {
+            self.window.held_back(now_ms);
         }
         Ok(out)
     }

@@ -7,10 +7,11 @@ use crate::command::{Command, Mutation};
 use crate::engine::EngineWrite;
 use crate::ids::{NodeId, Token};
 use crate::message::{RaftEnvelope, RaftKind, SnapshotAck, SnapshotState};
+use crate::record;
 use crate::replica::tests::{Memory, NOW, SHARD, copy, durable_up_to, lead, message, sent};
 use crate::replica::transfer::window::{ACCEPTS_MS, GETS_ON_MS, SYNCS_MS};
 use crate::replica::{Collected, Pace, Replica};
-use crate::time::Now;
+use crate::time::{Now, Version};
 
 const RECEIVER: ReplicaId = ReplicaId(2);
 const ROOM: TransferRoom = TransferRoom { log: 4_000, preimages: usize::MAX };
@@ -43,11 +44,16 @@ fn acknowledged(replica: &mut Replica, state: SnapshotState, ms: u64) {
     follow(replica, at(ms));
 }
 
-/// One more write of half a kilobyte. True if it was proposed at once.
-fn is_proposed(replica: &mut Replica, engine: &Memory) -> bool {
+/// One more write of half a kilobyte waits for its turn.
+fn write(replica: &mut Replica) {
     let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![b'v'; 500]));
     let mutations = vec![Mutation::Put { key, value, expires_ms: None }];
     replica.write(Token(1), Command { request: None, conditions: vec![], mutations }, &mut Vec::new());
+}
+
+/// One more write of half a kilobyte. True if it was proposed at once.
+fn is_proposed(replica: &mut Replica, engine: &Memory) -> bool {
+    write(replica);
     sent(replica, engine);
     !replica.consensus.proposals().has_writes()
 }
@@ -118,6 +124,32 @@ fn writes_wait_while_they_fill_the_log_faster_than_the_snapshot_gets_on() {
     assert!(proposed(&mut replica, &engine) < 8, "until the copy follows");
 }
 
+/// Bytes of the log that a hundred writes fill which come all at once, and how many half of the room has.
+fn filled_by_writes_that_come_together() -> (usize, usize) {
+    let engine = Memory::default();
+    let (mut replica, index) = sending(&engine);
+    (0..100).for_each(|_| write(&mut replica));
+    sent(&mut replica, &engine);
+    (replica.consensus.log_bytes_after(index), ROOM.log / 2)
+}
+
+/// Each entry of them was measured by what was in the log before all of them.
+#[test]
+fn writes_that_come_together_fill_no_more_of_the_log_than_there_is_room_for() {
+    let (filled, room) = filled_by_writes_that_come_together();
+    // What an entry takes beside its commands may come on top.
+    assert!((500..=room + 500).contains(&filled), "{filled} bytes of {room}");
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn writes_that_are_measured_by_the_log_before_all_of_them_are_noticed() {
+    crate::planted::plant(Some(Planted::ProposedLogNotCounted));
+    let (filled, room) = filled_by_writes_that_come_together();
+    crate::planted::plant(None);
+    assert!(filled > 10 * room);
+}
+
 #[test]
 fn writes_wait_for_no_receiver_that_does_not_get_on() {
     let engine = Memory::default();
@@ -183,6 +215,35 @@ fn writes_wait_while_what_is_kept_of_overwritten_records_fills_its_room() {
     assert_eq!(proposed(&mut replica, &engine), 100);
 }
 
+/// Twenty records of half a kilobyte have ended while a snapshot is under way that may keep so many bytes. Whether they are
+/// deleted now.
+fn is_swept(preimages: usize) -> bool {
+    let engine = Memory::default();
+    let (mut replica, _) = sending(&engine);
+    let table = replica.descriptor().table;
+    let ended = |number: u8| {
+        let value = record::encode(Version(1), Some(1), &[b'v'; 500]);
+        EngineWrite::Put(data_key(table, &[b'k', number]), value)
+    };
+    engine.write((0..20).map(ended).collect()).expect("it is in memory");
+    replica.give_room(TransferRoom { log: usize::MAX, preimages });
+    replica.sweep(&engine, NOW).expect("it is in memory")
+}
+
+#[test]
+fn what_has_ended_is_deleted_only_as_far_as_a_snapshot_has_room_for_it() {
+    assert!(is_swept(100_000) && !is_swept(2_000));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_sweep_that_is_not_weighed_is_noticed() {
+    crate::planted::plant(Some(Planted::SweepsOutrunSnapshot));
+    let is_swept = is_swept(2_000);
+    crate::planted::plant(None);
+    assert!(is_swept);
+}
+
 #[test]
 fn a_transfer_whose_snapshot_the_log_does_not_reach_back_to_is_given_up() {
     let engine = Memory::default();
@@ -214,6 +275,54 @@ fn transfers(engine: &Memory) -> Transfers {
         transfers.start(Copy { node: NodeId(id), id: ReplicaId(id) }, &state, 3, engine, 0).expect("it is in memory");
     }
     transfers
+}
+
+/// Two receivers, one of which takes a piece every other second, and the other all that it is sent, while writes wait for
+/// room. Which of them holds up no write any more after more than half a minute.
+fn paused_beside_a_slow_receiver() -> [bool; 2] {
+    let engine = Memory::default();
+    let descriptor = crate::map::Descriptor { shard: SHARD, ..crate::map::Descriptor::default() };
+    let records = (0..4_000)
+        .map(|number| (data_key(descriptor.table, format!("{number:04}").as_bytes()), Bytes::from(vec![0; 100])));
+    engine.write(records.map(|(key, value)| EngineWrite::Put(key, value)).collect()).expect("it is in memory");
+    let state = ReplicaState { applied: (7, 3), bytes: 500_000, ..ReplicaState::first(ReplicaId(1), descriptor) };
+    let mut transfers = Transfers::new();
+    let [slow, fast] = [2, 3].map(ReplicaId);
+    for id in [slow, fast] {
+        transfers.start(Copy { node: NodeId(id.0), id }, &state, 3, &engine, 0).expect("it is in memory");
+    }
+    transfers.room_wanted(true);
+    let ids = transfers.ids();
+    let mut taken = 0;
+    for ms in (0..35_000).step_by(100) {
+        let mut want = |to: ReplicaId, sequence| {
+            let ack =
+                SnapshotAck { shard: SHARD, id: ids[&to], from: ReplicaId(1), state: SnapshotState::Want(sequence) };
+            assert_eq!(transfers.acknowledged(&ack, ms), None);
+        };
+        want(slow, ms / 2_000);
+        want(fast, taken);
+        let mut pace = Pace { budget: 1_000_000, piece_bytes: 1_000, piece_records: 1 };
+        transfers.pump(&engine, ms, 0, &mut pace, &|_| false).expect("it is in memory");
+        taken = transfers.sends[&fast].next_sequence();
+        transfers.follow_catch_ups(ms, 7, |_| Some(0), true);
+    }
+    assert!((1_000..4_000).contains(&taken), "{taken} pieces: it is under way");
+    [slow, fast].map(|copy| transfers.is_paused(copy))
+}
+
+#[test]
+fn writes_that_wait_for_a_slow_receiver_spend_the_patience_with_it_alone() {
+    assert_eq!(paused_beside_a_slow_receiver(), [true, false]);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn patience_that_one_spends_for_all_is_noticed() {
+    crate::planted::plant(Some(Planted::PatienceSpentForAll));
+    let paused = paused_beside_a_slow_receiver();
+    crate::planted::plant(None);
+    assert_eq!(paused, [true, true]);
 }
 
 #[test]

@@ -98,6 +98,13 @@ impl Window {
         }
     }
 
+    /// The sender may send nothing now. A receiver that has all that was sent is not the one that is slow.
+    pub(super) fn held_back(&mut self, now_ms: u64) {
+        if self.is_accepted && self.unacked.is_empty() {
+            self.last_progress_ms = now_ms;
+        }
+    }
+
     /// True if nothing has gone out for a while: what is not answered is to be repeated.
     pub(super) fn is_repetition_due(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.last_send_ms) >= RESEND_MS
@@ -158,6 +165,16 @@ mod tests {
         window.wanted(4, true, NOW_MS + 100);
         assert!(window.is_all_taken());
         assert!(window.gets_on(NOW_MS + 100 + SYNCS_MS) && !window.gets_on(NOW_MS + 100 + SYNCS_MS + 1));
+    }
+
+    #[test]
+    fn a_receiver_that_is_sent_nothing_gets_on_unless_it_owes_an_answer() {
+        let mut window = full();
+        window.held_back(NOW_MS + STALL_MS);
+        assert!(!window.gets_on(NOW_MS + STALL_MS), "it has not answered");
+        window.wanted(4, false, NOW_MS + STALL_MS);
+        window.held_back(NOW_MS + 3 * STALL_MS);
+        assert!(window.gets_on(NOW_MS + 3 * STALL_MS) && !window.is_stalled(NOW_MS + 3 * STALL_MS));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::world::{World, nodes};
 use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::level::FormatLevel;
 use crate::map::{Map, MoveLimits, Role};
 use crate::steward::{ASSIGNMENTS_MAX, assign, round};
 use crate::system::AdminChange;
@@ -311,6 +312,52 @@ fn a_full_node_is_never_chosen_for_a_new_copy() {
     world.full.clear();
     world.report();
     assert_eq!(assign(&world.view()).len(), 1);
+}
+
+/// A database whose level is above that of the programs of these nodes: they were put back as it was enabled.
+fn raised_over(older: &[u64], on: &[u64]) -> World {
+    let mut world = World::new(&ZONES);
+    world.table(&[on.to_vec()]);
+    world.level = FormatLevel::NEWEST;
+    world.settle(20);
+    assert_eq!(world.map().level.0, FormatLevel::NEWEST);
+    world.older.extend(nodes(older));
+    world.report();
+    world
+}
+
+#[test]
+fn a_node_that_cannot_read_what_is_written_is_never_chosen_for_a_new_copy() {
+    let mut world = raised_over(&[6], &[1, 2, 3]);
+    world.target(1, &[1, 2, 6]);
+    assert_eq!(assign(&world.view()), [], "moved to");
+    world.target(1, &[1, 2, 4]);
+    world.steward();
+    world.target(1, &[1, 2, 6]);
+    world.report();
+    assert_eq!(assign(&world.view()), [], "turned round to");
+    world.older.clear();
+    world.report();
+    assert_eq!(assign(&world.view()).len(), 1);
+
+    let mut world = raised_over(&[3], &[1, 2, 3]);
+    let lost = world.map().shards[&ShardId(1)].assigned[2];
+    world.gone.insert(lost.id);
+    world.report();
+    assert_eq!(assign(&world.view()), [], "in place of a lost one");
+    world.older.clear();
+    world.report();
+    assert_eq!(assign(&world.view()).len(), 1);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn an_older_node_that_is_chosen_is_caught() {
+    crate::planted::plant(Some(crate::planted::Planted::OlderNodeChosen));
+    let caught =
+        std::panic::catch_unwind(a_node_that_cannot_read_what_is_written_is_never_chosen_for_a_new_copy).is_err();
+    crate::planted::plant(None);
+    assert!(caught);
 }
 
 #[cfg(feature = "planted")]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::world::World;
 use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::level::FormatLevel;
 use crate::message::PeerMessage;
 use crate::steward::{TRANSFERS_MAX, leaders};
 use crate::system::AdminChange;
@@ -84,6 +85,18 @@ fn leadership_goes_only_to_voters_in_sync_on_nodes_heard_of() {
     let behind: Vec<ReplicaId> = world.shards.values().filter_map(|d| Some(d.members.get(1)?.replica.id)).collect();
     world.gone.extend(behind);
     assert_eq!(transfer(&mut world), 0);
+}
+
+#[test]
+fn leadership_goes_to_no_node_that_cannot_read_what_is_written() {
+    let mut world = World::new(&ZONES);
+    world.table(&vec![vec![1, 2]; 6]);
+    world.level = FormatLevel::NEWEST;
+    world.settle(30);
+    world.older.insert(NodeId(2));
+    assert_eq!(transfer(&mut world), 0);
+    world.older.clear();
+    assert!(transfer(&mut world) > 0);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::world::{World, nodes};
 use crate::ids::{NodeId, ShardId};
+use crate::level::FormatLevel;
 use crate::map::NodeState;
 use crate::steward::{SILENCE_MS, system_shard};
 use crate::system::AdminChange;
@@ -52,6 +53,20 @@ fn a_full_node_gets_no_copy_of_it_and_keeps_one_that_it_has() {
     world.full.insert(NodeId(3));
     world.settle(20);
     assert_eq!(target(&world), nodes(&[1, 2, 3]));
+}
+
+#[test]
+fn a_node_that_cannot_read_it_gets_no_copy_of_it_and_gives_its_own_to_another() {
+    let mut world = World::new(&["a", "b", "c", "d"]);
+    world.level = FormatLevel::NEWEST;
+    world.settle(20);
+    assert_eq!(target(&world), nodes(&[1, 2, 3]));
+    world.older.insert(NodeId(4));
+    world.settle(20);
+    assert_eq!(target(&world), nodes(&[1, 2, 3]), "stays");
+    world.older = BTreeSet::from([NodeId(3)]);
+    world.settle(20);
+    assert_eq!(target(&world), nodes(&[1, 2, 4]));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::ids::{ClusterId, Generation, Incarnation, NodeId, ReplicaId, ShardId};
+use crate::level::FormatLevel;
 use crate::map::{Descriptor, Fragmentation, Map, Member, Replica, Role};
 use crate::message::{LedReport, NodeReport, Report, ShardReport};
 use crate::steward::{Reports, View, round};
@@ -24,6 +25,9 @@ pub(super) struct World {
     /// Nodes that are not heard of.
     pub(super) silent: BTreeSet<NodeId>,
     pub(super) full: BTreeSet<NodeId>,
+    /// The format level of the nodes' programs, but for those that are of the first.
+    pub(super) level: FormatLevel,
+    pub(super) older: BTreeSet<NodeId>,
 }
 
 impl World {
@@ -45,6 +49,8 @@ impl World {
             gone: BTreeSet::new(),
             silent: BTreeSet::new(),
             full: BTreeSet::new(),
+            level: FormatLevel::FIRST,
+            older: BTreeSet::new(),
         };
         world.found_shards();
         world
@@ -95,7 +101,8 @@ impl World {
         let lost = named.filter(|(_, r)| r.node == node && self.gone.contains(&r.id)).map(|(s, r)| (s, r.id)).collect();
         let led = self.leaders.iter().filter_map(|(shard, id)| self.led(node, *shard, *id)).collect();
         let (incarnation, disk_full) = (map.nodes[&node].incarnation, self.full.contains(&node));
-        let node = NodeReport { node, incarnation, disk_full, lost, ..NodeReport::default() };
+        let level = if self.older.contains(&node) { FormatLevel::FIRST } else { self.level };
+        let node = NodeReport { node, incarnation, level, disk_full, lost, ..NodeReport::default() };
         Report { node, led: LedReport::all(1, led) }
     }
 

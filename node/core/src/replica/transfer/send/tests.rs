@@ -45,7 +45,7 @@ fn accepted(engine: &Memory) -> SnapshotSend {
 }
 
 /// Pieces of one record or one request id each.
-fn pace(budget: u64) -> Pace {
+fn pace(budget: i64) -> Pace {
     Pace { budget, piece_bytes: 1, piece_records: 1 }
 }
 
@@ -149,14 +149,54 @@ fn only_so_many_pieces_are_under_way_until_some_are_acknowledged() {
 fn no_piece_is_cut_without_a_budget_and_each_takes_its_bytes_of_it() {
     let engine = store();
     let mut send = accepted(&engine);
-    let one = (key("a").len() + "old".len()) as u64;
+    let one = one();
     assert_eq!(sequences(&pumped(&mut send, &engine, START_MS, &mut pace(0))), []);
     let mut some = pace(one + 1);
     assert_eq!(sequences(&pumped(&mut send, &engine, START_MS, &mut some)), [0, 1]);
-    assert_eq!((some.budget, send.progress()), (0, (2 * one, 40.max(2 * one))));
+    let progress = |pieces: i64| ((pieces * one).unsigned_abs(), 40.max((pieces * one).unsigned_abs()));
+    assert_eq!((some.budget, send.progress()), (1 - one, progress(2)), "what it had in excess is owed");
     let mut more = pace(one);
     assert_eq!(sequences(&pumped(&mut send, &engine, START_MS, &mut more)), [2]);
-    assert_eq!((more.budget, send.progress()), (0, (3 * one, 40.max(3 * one))));
+    assert_eq!((more.budget, send.progress()), (0, progress(3)));
+}
+
+/// Bytes of a piece of one record.
+fn one() -> i64 {
+    i64::try_from(key("a").len() + "old".len()).expect("it is short")
+}
+
+/// Ticks in which all records are sent, where one byte may be in each.
+fn ticks_with_a_small_budget() -> u64 {
+    let engine = store();
+    let (mut send, mut pace) = (accepted(&engine), pace(0));
+    for tick in 1..1_000 {
+        let now_ms = START_MS + 50 * tick;
+        pace.budget += 1;
+        let pieces = pumped(&mut send, &engine, now_ms, &mut pace);
+        assert!(!send.is_stalled(now_ms) && send.gets_on(now_ms), "the receiver has taken all that it was sent");
+        let Some(piece) = pieces.last() else { continue };
+        send.acknowledged(SnapshotState::Want(piece.sequence + 1), now_ms);
+        if piece.last {
+            return tick;
+        }
+    }
+    panic!("never")
+}
+
+#[test]
+fn a_small_budget_is_kept_over_time_though_each_piece_is_larger() {
+    let ticks = ticks_with_a_small_budget();
+    // All but the last of seven pieces are paid for by then.
+    assert!((5 * one().unsigned_abs()..=10 * one().unsigned_abs()).contains(&ticks), "{ticks}");
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_small_budget_that_is_exceeded_at_every_tick_is_noticed() {
+    crate::planted::plant(Some(Planted::ExcessNotOwed));
+    let ticks = ticks_with_a_small_budget();
+    crate::planted::plant(None);
+    assert!(ticks < 10, "{ticks}");
 }
 
 #[test]

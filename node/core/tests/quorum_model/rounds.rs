@@ -1,0 +1,170 @@
+//! What can happen next to reads, floors and late repairs.
+
+use skerry_core::ids::Generation;
+use skerry_core::quorum::floor::{Source, Verdict};
+use skerry_core::quorum::round::{Order, Reached, Round};
+use skerry_core::time::Version;
+
+use crate::model::{Event, FLOOR, Model, Next, bounds, names};
+use crate::relaxed::Relaxed;
+use crate::scenario::{copy, index};
+use crate::state::{COPIES, Reader, State};
+
+impl Model {
+    /// The version that a copy shows: what absence counts as included.
+    pub(crate) fn shows(&self, state: &State, i: usize) -> u8 {
+        let replica = &state.replicas[i];
+        let absence = bounds(replica).absence();
+        if replica.record > 0 || self.is(Relaxed::AbsenceWithoutFloor) {
+            replica.record
+        } else {
+            u8::try_from(absence.0).unwrap()
+        }
+    }
+
+    /// The reader gets the copy's answer. What it has when the last one comes is what it shows.
+    pub(crate) fn reads(&self, state: &State, i: usize, next: &mut Vec<Next>) {
+        let promised = state.succeeded & !state.gone;
+        if !self.scenario.has_reader || promised == 0 && state.reader.generation == 0 || state.replicas[i].answered {
+            return;
+        }
+        let must_see = u8::try_from(u8::BITS - promised.leading_zeros()).unwrap();
+        let held = state.replicas[i].held;
+        let mut reader = state.reader;
+        if reader.generation == 0 {
+            reader = Reader { generation: held, must_see, sees: 0 };
+        }
+        let is_equal = reader.generation == held || self.is(Relaxed::ReaderMixesLayouts);
+        if !is_equal || !self.layout(state, held).answers_reads(copy(i)) {
+            return;
+        }
+        let set = self.layout(state, reader.generation).read_set();
+        reader.sees = reader.sees.max(self.shows(state, i));
+        let mut after = *state;
+        after.reader = reader;
+        after.replicas[i].answered = true;
+        let answers = after.replicas.iter().filter(|replica| replica.answered).count();
+        let mut broken = None;
+        if answers >= set.read {
+            let is_gone = state.gone >> (reader.must_see - 1) & 1 == 1;
+            if set.overlap() && !is_gone && reader.sees < reader.must_see {
+                broken = Some(format!("a read sees {}, though {} had succeeded", reader.sees, reader.must_see));
+            }
+            after.reader = Reader::default();
+            after.replicas.iter_mut().for_each(|replica| replica.answered = false);
+        }
+        next.push((Event::Answer { copy: i, generation: held }, after, broken));
+    }
+
+    /// The round as its coordinator has it.
+    pub(crate) fn round(&self, state: &State) -> Option<Round> {
+        if state.round == 0 {
+            return None;
+        }
+        let layout = self.layout(state, state.round);
+        let mut round = Round::begin(layout, Version(FLOOR.into()))?;
+        if self.is(Relaxed::RoundMemberMissing) {
+            round.members.pop();
+        }
+        for (member, reached) in &mut round.members {
+            *reached = match state.replicas[index(*member)].reached {
+                0 => Reached::Nothing,
+                1 => Reached::Bar,
+                2 => Reached::Gathered,
+                _ => Reached::Spread,
+            };
+        }
+        Some(round)
+    }
+
+    pub(crate) fn floors(&self, state: &State, next: &mut Vec<Next>) {
+        for generation in 1..=self.generation(state) {
+            let is_new = state.round != generation || state.replicas.iter().any(|replica| replica.reached > 0);
+            if is_new && Round::begin(self.layout(state, generation), Version(FLOOR.into())).is_some() {
+                let mut after = *state;
+                (after.round, after.gathered) = (generation, 0);
+                after.replicas.iter_mut().for_each(|replica| replica.reached = 0);
+                next.push((Event::BeginRound(generation), after, None));
+            }
+        }
+        let round = self.round(state);
+        for i in (0..COPIES).filter(|&i| self.held(state, i).is_some_and(|layout| names(layout, i))) {
+            if let Some(round) = &round {
+                self.order(state, i, round, next);
+            }
+            self.repairs(state, i, next);
+            if state.replicas[i].record == FLOOR && bounds(&state.replicas[i]).may_forget(Version(FLOOR.into())) {
+                let mut after = *state;
+                after.replicas[i].record = 0;
+                after.is_forgotten = true;
+                next.push((Event::Forget(i), after, None));
+            }
+        }
+    }
+
+    /// The copy carries out what the round asks of it, and the answer arrives.
+    fn order(&self, state: &State, i: usize, round: &Round, next: &mut Vec<Next>) {
+        let replica = state.replicas[i];
+        let is_equal = replica.held == state.round || self.is(Relaxed::RoundMixesLayouts) && replica.held > state.round;
+        let mut after = *state;
+        let acts = &mut after.replicas[i];
+        let (event, reached) = match round.order(copy(i)) {
+            Some(Order::Bar) if is_equal && (replica.waiting == [0; 2] || self.is(Relaxed::BarBeforeApplied)) => {
+                let mut raised = bounds(&replica);
+                raised.raise_bar(round.at);
+                acts.bar = raised.bar() >= round.at;
+                acts.bar_kept = acts.bar && (!self.is(Relaxed::BarInMemory) || replica.bar_kept);
+                (Event::Bar(i), Reached::Bar)
+            }
+            Some(Order::Gather) if is_equal => {
+                after.gathered = after.gathered.max(replica.record);
+                (Event::Gather(i), Reached::Gathered)
+            }
+            Some(Order::Spread) if is_equal => {
+                if self.spread(state, i) == Verdict::Take {
+                    acts.record = acts.record.max(state.gathered);
+                }
+                (Event::Spread(i), Reached::Spread)
+            }
+            _ if round.is_complete() && replica.held >= state.round && !replica.floor && !replica.is_bare => {
+                let mut raised = bounds(&replica);
+                raised.raise_floor(round.at);
+                acts.floor = raised.floor() >= round.at;
+                (acts.bar, acts.bar_kept) = (true, true);
+                next.push((Event::Floor(i), after, None));
+                return;
+            }
+            _ => return,
+        };
+        let mut told = round.clone();
+        assert!(told.told(copy(i), round.at, Generation(state.round.into()), reached), "{event:?} was due");
+        after.replicas[i].reached += 1;
+        next.push((event, after, None));
+    }
+
+    fn spread(&self, state: &State, i: usize) -> Verdict {
+        if self.is(Relaxed::BarRefusesRepairs) {
+            Verdict::Take
+        } else {
+            self.verdict(state, i, Source::Copy, state.gathered)
+        }
+    }
+
+    /// Repairs leave a copy and arrive at any time after, if at all.
+    fn repairs(&self, state: &State, i: usize, next: &mut Vec<Next>) {
+        let replica = state.replicas[i];
+        let sends = (replica.held, replica.record);
+        if replica.record > 0 && state.late != sends {
+            let mut after = *state;
+            after.late = sends;
+            next.push((Event::Send { copy: i, version: replica.record }, after, None));
+        }
+        let (generation, version) = state.late;
+        let is_asked = generation == replica.held && self.layout(state, replica.held).takes_writes(copy(i));
+        if is_asked && version > replica.record && self.verdict(state, i, Source::Copy, version) == Verdict::Take {
+            let mut after = *state;
+            after.replicas[i].record = version;
+            next.push((Event::Deliver { copy: i, version }, after, None));
+        }
+    }
+}

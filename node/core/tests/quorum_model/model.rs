@@ -3,7 +3,7 @@
 use skerry_core::ids::{Generation, ReplicaId};
 use skerry_core::quorum::copies::Known;
 use skerry_core::quorum::floor::{Floor, Source, Verdict};
-use skerry_core::quorum::stage::{Layout, Step};
+use skerry_core::quorum::stage::{Layout, Stage, Step};
 use skerry_core::time::Version;
 
 use crate::relaxed::Relaxed;
@@ -43,15 +43,18 @@ pub(crate) struct Model {
     pub(crate) scenario: Scenario,
     pub(crate) places: Vec<Place>,
     pub(crate) alike: Vec<Vec<usize>>,
+    /// States in which nothing is promised, nor can be, are left out: see [`Self::is_idle`].
+    skips_idle: bool,
 }
 
 /// What happened, what is then, and, if a rule was broken on the way, which.
 pub(crate) type Next = (Event, State, Option<String>);
 
 impl Model {
-    pub(crate) fn new(scenario: Scenario) -> Self {
+    pub(crate) fn new(scenario: Scenario, progress: bool) -> Self {
         let (places, alike) = (scenario.places(), scenario.alike());
-        Self { scenario, places, alike }
+        let skips_idle = !scenario.has_floors && !progress;
+        Self { scenario, places, alike, skips_idle }
     }
 
     pub(crate) fn is(&self, relaxed: Relaxed) -> bool {
@@ -102,7 +105,10 @@ impl Model {
             if self.lies(step).iter().any(is_allowed) {
                 let mut after = *state;
                 after.layout = *to;
-                if self.places[usize::from(*to)].layout.change.is_none() {
+                let change = self.places[usize::from(*to)].layout.change.as_ref();
+                let is_copying =
+                    |stage| stage == Stage::WriteBoth || stage == Stage::ReadNew && self.scenario.turns_back;
+                if !change.is_some_and(|change| is_copying(change.stage)) {
                     after.replicas.iter_mut().for_each(|replica| replica.copied_by = 0);
                 }
                 next.push((Event::Step(*to), after, None));
@@ -156,58 +162,82 @@ impl Model {
         }
     }
 
+    /// A coordinator's write arrives. Without floors, having a write that does not count can only help, so it is left out.
     fn writes(&self, state: &State, i: usize, next: &mut Vec<Next>) {
         let replica = state.replicas[i];
         let generation = replica.held;
-        if self.layout(state, generation).takes_writes(copy(i)) {
-            for write in 0..self.scenario.writes {
-                let version = u8::try_from(write + 1).unwrap();
-                let is_needed = state.succeeded >> write & 1 == 0 && replica.acknowledged[write] >> generation & 1 == 0;
-                let is_taken = self.verdict(state, i, Source::Write, version) == Verdict::Take;
-                let mut after = *state;
-                if replica.record >= version && is_needed && is_taken {
-                    after.replicas[i].acknowledged[write] |= 1 << generation;
-                    self.succeed(&mut after);
-                    next.push((Event::AcknowledgeAgain { copy: i, write: version }, after, None));
-                } else if replica.record < version && replica.waiting[write] == 0 && is_taken {
-                    after.replicas[i].waiting[write] = generation;
-                    if self.is(Relaxed::AcknowledgedEarly) && is_needed {
-                        after.replicas[i].acknowledged[write] |= 1 << generation;
-                        self.succeed(&mut after);
-                    }
-                    next.push((Event::Take { copy: i, write: version, generation }, after, None));
+        let takes_writes = self.layout(state, generation).takes_writes(copy(i));
+        for write in 0..if takes_writes { self.scenario.writes } else { 0 } {
+            let version = u8::try_from(write + 1).unwrap();
+            let has_succeeded = state.succeeded >> write & 1 == 1;
+            let counts = !has_succeeded && state.counts[write] == generation;
+            let is_taken = self.verdict(state, i, Source::Write, version) == Verdict::Take;
+            let mut after = *state;
+            if replica.record >= version && counts && !replica.acknowledged[write] && is_taken {
+                after.replicas[i].acknowledged[write] = true;
+                self.succeed(&mut after, write);
+                next.push((Event::AcknowledgeAgain { copy: i, write: version }, after, None));
+            }
+            let is_of_use = counts || self.scenario.has_floors;
+            if replica.record < version && replica.waiting[write] == 0 && is_taken && is_of_use {
+                after.replicas[i].waiting[write] = generation;
+                if self.is(Relaxed::AcknowledgedEarly) && counts {
+                    after.replicas[i].acknowledged[write] = true;
+                    self.succeed(&mut after, write);
                 }
+                if !self.scenario.flushes {
+                    self.flush(&mut after, i);
+                }
+                next.push((Event::Take { copy: i, write: version, generation }, after, None));
             }
         }
         if replica.waiting != [0; 2] {
             let mut after = *state;
-            for write in 0..self.scenario.writes {
-                let at = replica.waiting[write];
-                if at > 0 {
-                    let flushed = &mut after.replicas[i];
-                    flushed.record = flushed.record.max(u8::try_from(write + 1).unwrap());
-                    flushed.waiting[write] = 0;
-                    flushed.acknowledged[write] |= 1 << at;
-                }
-            }
-            self.succeed(&mut after);
+            self.flush(&mut after, i);
             next.push((Event::Flush(i), after, None));
         }
     }
 
-    /// Notes which writes have succeeded by now, under whatever layout. Their acknowledgements are of no more use.
-    fn succeed(&self, state: &mut State) {
+    fn flush(&self, state: &mut State, i: usize) {
         for write in 0..self.scenario.writes {
-            let has_it = |generation: u8| {
-                let replicas = &state.replicas;
-                move |id: ReplicaId| replicas[index(id)].acknowledged[write] >> generation & 1 == 1
-            };
-            let mut generations = 1..=self.generation(state);
-            if state.succeeded >> write & 1 == 1 || generations.any(|g| self.layout(state, g).is_written(has_it(g))) {
-                state.succeeded |= 1 << write;
-                state.replicas.iter_mut().for_each(|replica| replica.acknowledged[write] = 0);
+            if state.replicas[i].waiting[write] == 0 {
+                continue;
             }
+            let has_succeeded = state.succeeded >> write & 1 == 1;
+            let counts = !has_succeeded && state.replicas[i].waiting[write] == state.counts[write];
+            let flushed = &mut state.replicas[i];
+            flushed.record = flushed.record.max(u8::try_from(write + 1).unwrap());
+            flushed.waiting[write] = 0;
+            flushed.acknowledged[write] |= counts;
+            self.succeed(state, write);
         }
+    }
+
+    /// Notes if the write has succeeded by now. Its acknowledgements are of no more use then.
+    fn succeed(&self, state: &mut State, write: usize) {
+        let generation = state.counts[write];
+        let has_it = |id: ReplicaId| state.replicas[index(id)].acknowledged[write];
+        let exists = (1..=self.generation(state)).contains(&generation);
+        if exists && self.layout(state, generation).is_written(has_it) {
+            state.succeeded |= 1 << write;
+            state.replicas.iter_mut().for_each(|replica| replica.acknowledged[write] = false);
+        }
+    }
+
+    /// True if the write has not succeeded and cannot any more: too many copies have moved on. Nothing is promised then.
+    /// What can become of the layouts alone is found where the write is that counts at the last of them.
+    pub(crate) fn is_idle(&self, state: &State) -> bool {
+        let can = |write: usize| {
+            let at = state.counts[write];
+            let may_come = |id: ReplicaId| {
+                let replica = &state.replicas[index(id)];
+                let is_open = replica.held <= at || replica.waiting[write] == at;
+                replica.acknowledged[write] || is_open && !replica.is_lost
+            };
+            at >= self.generation(state) || self.layout(state, at).is_written(may_come)
+        };
+        let mut tried = (0..self.scenario.writes).filter(|write| state.counts[*write] > 0);
+        self.skips_idle && !tried.any(|write| state.succeeded >> write & 1 == 1 || can(write))
     }
 
     fn copying(&self, state: &State, i: usize, next: &mut Vec<Next>) {
@@ -215,7 +245,7 @@ impl Model {
         let Some(change) = &self.layout(state, replica.held).change else { return };
         let old = &self.layout(state, replica.held).current;
         let is_complete = || old.is_copied(copy(i), change.began, &View { model: self, state, lie: &Lie::None });
-        if !change.next.members.contains(&copy(i)) || is_complete() {
+        if change.stage != Stage::WriteBoth || !change.next.members.contains(&copy(i)) || is_complete() {
             return;
         }
         for from in old.members.iter().map(|&member| index(member)).filter(|&from| from != i) {
@@ -257,7 +287,8 @@ impl Model {
         let view = View { model: self, state, lie: &Lie::None };
         let layout = self.layout(state, state.replicas[i].held);
         let is_complete = layout.current.members.contains(&copy(i))
-            || layout.change.as_ref().is_none_or(|change| layout.current.is_copied(copy(i), change.began, &view));
+            || layout.answers_reads(copy(i))
+            || layout.change.as_ref().is_some_and(|change| layout.current.is_copied(copy(i), change.began, &view));
         match bounds(&state.replicas[i]).verdict(source, Version(version.into()), is_complete) {
             Verdict::TooOld(_) | Verdict::Covered if is_ignored => Verdict::Take,
             verdict => verdict,
@@ -269,10 +300,9 @@ impl Model {
             let replica = state.replicas[i];
             let mut crashed = replica;
             (crashed.held, crashed.bar, crashed.waiting) = (replica.held_kept, replica.bar_kept, [0; 2]);
-            if state.crashes_left > 0 && crashed != replica {
+            if crashed != replica {
                 let mut after = *state;
                 after.replicas[i] = crashed;
-                after.crashes_left -= 1;
                 next.push((Event::Crash(i), after, None));
             }
             if state.losses_left > 0 {

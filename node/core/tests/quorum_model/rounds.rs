@@ -47,13 +47,35 @@ impl Model {
         let mut broken = None;
         if answers >= set.read {
             let is_gone = state.gone >> (reader.must_see - 1) & 1 == 1;
-            if set.overlap() && !is_gone && reader.sees < reader.must_see {
+            let is_deleted = reader.sees == 0 && state.is_forgotten;
+            if set.overlap() && !is_gone && reader.sees < reader.must_see && !is_deleted {
                 broken = Some(format!("a read sees {}, though {} had succeeded", reader.sees, reader.must_see));
             }
             after.reader = Reader::default();
             after.replicas.iter_mut().for_each(|replica| replica.answered = false);
         }
         next.push((Event::Answer { copy: i, generation: held }, after, broken));
+    }
+
+    /// Without what can have no effect any more: a repair, and a round that is not complete, at a generation that all
+    /// members have left behind.
+    pub(crate) fn without_leftovers(&self, state: &State) -> State {
+        let mut after = *state;
+        let is_left = |generation: u8| {
+            let is_past = |i: usize| state.replicas[i].held > generation || state.replicas[i].is_lost;
+            let acts = |i: &usize| names(self.layout(state, generation), *i);
+            (0..COPIES).filter(acts).all(is_past)
+        };
+        if state.late.0 > 0 && is_left(state.late.0) {
+            after.late = (0, 0);
+        }
+        let counts_later = self.is(Relaxed::RoundMixesLayouts);
+        let is_complete = || self.round(state).is_some_and(|round| round.is_complete());
+        if state.round > 0 && !counts_later && is_left(state.round) && !is_complete() {
+            (after.round, after.gathered) = (0, 0);
+            after.replicas.iter_mut().for_each(|replica| replica.reached = 0);
+        }
+        after
     }
 
     /// The round as its coordinator has it.

@@ -22,10 +22,10 @@ impl Model {
         open.or_else(|| self.returned(state))
     }
 
-    /// True if the copy has the version, or what came after it, or has forgotten that.
+    /// True if the copy has the version, or what came after it, or nothing because that was the tombstone and is forgotten.
     fn has(&self, state: &State, i: usize, version: u8) -> bool {
-        let replica = &state.replicas[i];
-        replica.record >= version || state.is_forgotten && replica.floor && version <= FLOOR && replica.record == 0
+        let record = state.replicas[i].record;
+        record >= version || state.is_forgotten && version <= FLOOR && record == 0
     }
 
     /// A write that succeeded is on W of each set that writes need now, or would be but for disks that are lost.

@@ -18,11 +18,13 @@ pub(crate) struct Scenario {
     pub(crate) turns_back: bool,
     /// How many writes; the second is of a higher version.
     pub(crate) writes: usize,
-    pub(crate) crashes: u8,
     pub(crate) losses: u8,
     pub(crate) downs: u8,
     /// The second write is a delete, there are rounds, and repairs that come late.
     pub(crate) has_floors: bool,
+    /// A write is on its way to the disk for a while. Else that is one step, which is the same where no rule is relaxed:
+    /// nothing is told of a write before it is on disk, and a crash before leaves things as if it had not come.
+    pub(crate) flushes: bool,
     /// One read is under way, its answers are of different times.
     pub(crate) has_reader: bool,
     pub(crate) relaxed: Option<Relaxed>,
@@ -72,7 +74,7 @@ pub(crate) fn copy(index: usize) -> ReplicaId {
 }
 
 impl Scenario {
-    /// One change, one write, one crash.
+    /// One change, one write.
     pub(crate) fn change(name: &'static str, from: Copies, to: Copies) -> Self {
         Self {
             name,
@@ -80,10 +82,10 @@ impl Scenario {
             generations: 5,
             turns_back: false,
             writes: 1,
-            crashes: 1,
             losses: 0,
             downs: 0,
             has_floors: false,
+            flushes: true,
             has_reader: false,
             relaxed: None,
         }
@@ -131,21 +133,25 @@ impl Scenario {
         steps
     }
 
-    /// How all begins: settled, and nothing written.
-    pub(crate) fn first(&self) -> State {
+    /// How all begins: settled, and nothing written. One for each way in which a write may succeed: what is promised of
+    /// one write does not depend on the other's success. With floors and a change only the delete's is looked at.
+    pub(crate) fn first(&self) -> Vec<State> {
         let mut replicas = [Replica::default(); COPIES];
         for (i, replica) in replicas.iter_mut().enumerate() {
             let is_there = self.sets[0].members.contains(&copy(i));
             let is_bare = self.has_floors && !is_there && self.relaxed != Some(Relaxed::BoundsNotFirst);
             *replica = Replica { held: is_there.into(), held_kept: is_there.into(), is_bare, ..Replica::default() };
         }
-        State {
-            replicas,
-            crashes_left: self.crashes,
-            losses_left: self.losses,
-            downs_left: self.downs,
-            ..State::default()
-        }
+        let state = State { replicas, losses_left: self.losses, downs_left: self.downs, ..State::default() };
+        let is_tried = |write: &usize| !self.has_floors || self.generations == 1 || *write == 1;
+        let ways =
+            (0..self.writes).filter(is_tried).flat_map(|write| (1..=self.generations).map(move |at| (write, at)));
+        let counting = |(write, at): (usize, u8)| {
+            let mut state = state;
+            state.counts[write] = at;
+            state
+        };
+        ways.map(counting).collect()
     }
 
     /// Copies that are in the same sets can stand for one another.

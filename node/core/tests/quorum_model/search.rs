@@ -22,10 +22,11 @@ pub(crate) struct Broken {
 
 /// Visits all. `progress` = also shows that from every state all can come to rest.
 pub(crate) fn search(scenario: Scenario, progress: bool) -> Found {
-    let model = Model::new(scenario);
+    let model = Model::new(scenario, progress);
     let mut visited = Visited::new();
-    let first = model.scenario.first();
-    visited.insert(model.in_order(&first).0.pack(), 0);
+    for first in model.scenario.first() {
+        visited.insert(model.in_order(&first).0.pack(), visited.len());
+    }
     let mut next: Vec<Next> = Vec::new();
     let mut at = 0;
     while at < visited.len() {
@@ -33,18 +34,26 @@ pub(crate) fn search(scenario: Scenario, progress: bool) -> Found {
         model.next(&state, &mut next);
         for (event, after, broken) in next.drain(..) {
             let after = model.in_order(&after).0;
-            if let Some(rule) = broken.or_else(|| model.broken(&after)) {
-                let steps = story(&model, &visited, at, Some(event));
-                return Found { states: visited.len(), broken: Some(Broken { rule, steps }) };
+            if let Some(rule) = broken {
+                return found(&visited, rule, story(&model, &visited, at, Some(event)));
             }
-            visited.insert(after.pack(), at);
+            if model.is_idle(&after) || !visited.insert(after.pack(), at) {
+                continue;
+            }
+            if let Some(rule) = model.broken(&after) {
+                return found(&visited, rule, story(&model, &visited, visited.len() - 1, None));
+            }
         }
         at += 1;
     }
-    let stuck = if progress { stuck(&model, &visited) } else { None };
-    let broken =
-        stuck.map(|at| Broken { rule: "never comes to rest".to_owned(), steps: story(&model, &visited, at, None) });
-    Found { states: visited.len(), broken }
+    match if progress { stuck(&model, &visited) } else { None } {
+        Some(at) => found(&visited, "never comes to rest".to_owned(), story(&model, &visited, at, None)),
+        None => Found { states: visited.len(), broken: None },
+    }
+}
+
+fn found(visited: &Visited, rule: String, steps: Vec<String>) -> Found {
+    Found { states: visited.len(), broken: Some(Broken { rule, steps }) }
 }
 
 /// The first state from which those who act never come to rest, each doing what it can as soon as it can.
@@ -76,7 +85,7 @@ fn stuck(model: &Model, visited: &Visited) -> Option<usize> {
 /// The way to a state, and what happened there at last, with the copies' names as they were at the beginning.
 fn story(model: &Model, visited: &Visited, to: usize, last: Option<Event>) -> Vec<String> {
     let mut way = vec![to];
-    while way[way.len() - 1] > 0 {
+    while visited.parent(way[way.len() - 1]) != way[way.len() - 1] {
         way.push(visited.parent(way[way.len() - 1]));
     }
     way.reverse();

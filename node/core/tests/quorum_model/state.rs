@@ -17,8 +17,8 @@ pub(crate) struct Replica {
     pub(crate) record: u8,
     /// For each write that it has taken and not on disk: the generation at which it took it; 0 = none.
     pub(crate) waiting: [u8; WRITES],
-    /// For each write: the generations at which it has acknowledged it, as bits.
-    pub(crate) acknowledged: [u16; WRITES],
+    /// For each write: whether it has acknowledged it at the generation that counts.
+    pub(crate) acknowledged: [bool; WRITES],
     /// The copies that have copied from this one during this change, as bits.
     pub(crate) copied_by: u8,
     pub(crate) is_lost: bool,
@@ -51,11 +51,13 @@ pub(crate) struct State {
     /// The layout in force, as its place in the scenario's list.
     pub(crate) layout: u8,
     pub(crate) replicas: [Replica; COPIES],
+    /// For each write the generation at which it will succeed if it does; 0 = at none. Acknowledgements at others are
+    /// of no use to it then, so these alone are noted: every way to a success is found with the one where it is.
+    pub(crate) counts: [u8; WRITES],
     /// Writes that have succeeded, as bits.
     pub(crate) succeeded: u8,
     /// Writes of which no promise is left: all disks that had them are lost.
     pub(crate) gone: u8,
-    pub(crate) crashes_left: u8,
     pub(crate) losses_left: u8,
     pub(crate) downs_left: u8,
     /// A copy has forgotten the tombstone.
@@ -85,18 +87,14 @@ impl Bits {
         self.used += width;
     }
 
-    fn take(&mut self, width: u32) -> u16 {
+    fn byte(&mut self, width: u32) -> u8 {
         let value = self.word & ((1 << width) - 1);
         self.word >>= width;
-        u16::try_from(value).unwrap()
-    }
-
-    fn byte(&mut self, width: u32) -> u8 {
-        u8::try_from(self.take(width)).unwrap()
+        u8::try_from(value).unwrap()
     }
 
     fn is(&mut self) -> bool {
-        self.take(1) == 1
+        self.byte(1) == 1
     }
 }
 
@@ -105,11 +103,10 @@ impl Replica {
         let mut bits = Bits { word: 0, used: 0 };
         [self.held, self.held_kept, self.waiting[0], self.waiting[1]].iter().for_each(|&n| bits.put(n, 4));
         bits.put(self.record, 2);
-        self.acknowledged.iter().for_each(|&at| bits.put(at >> 1, 9));
         bits.put(self.copied_by, 5);
         bits.put(self.reached, 2);
         let flags = [self.is_lost, self.is_down, self.is_bare, self.bar, self.bar_kept, self.floor, self.answered];
-        flags.iter().for_each(|&flag| bits.put(flag, 1));
+        self.acknowledged.iter().chain(&flags).for_each(|&flag| bits.put(flag, 1));
         bits.word
     }
 
@@ -121,9 +118,9 @@ impl Replica {
             held_kept: bits.byte(4),
             waiting: [bits.byte(4), bits.byte(4)],
             record: bits.byte(2),
-            acknowledged: [bits.take(9) << 1, bits.take(9) << 1],
             copied_by: bits.byte(5),
             reached: bits.byte(2),
+            acknowledged: [bits.is(), bits.is()],
             is_lost: bits.is(),
             is_down: bits.is(),
             is_bare: bits.is(),
@@ -139,7 +136,8 @@ impl State {
     pub(crate) fn pack(&self) -> Packed {
         let mut bits = Bits { word: 0, used: 0 };
         bits.put(self.layout, 6);
-        let small = [self.succeeded, self.gone, self.crashes_left, self.losses_left, self.downs_left, self.gathered];
+        self.counts.iter().for_each(|&n| bits.put(n, 4));
+        let small = [self.succeeded, self.gone, self.losses_left, self.downs_left, self.gathered];
         small.iter().for_each(|&n| bits.put(n, 2));
         bits.put(self.is_forgotten, 1);
         bits.put(self.round, 4);
@@ -165,9 +163,9 @@ impl State {
         Self {
             layout: bits.byte(6),
             replicas,
+            counts: [bits.byte(4), bits.byte(4)],
             succeeded: bits.byte(2),
             gone: bits.byte(2),
-            crashes_left: bits.byte(2),
             losses_left: bits.byte(2),
             downs_left: bits.byte(2),
             gathered: bits.byte(2),

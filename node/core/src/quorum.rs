@@ -4,5 +4,6 @@
 
 pub mod copies;
 pub mod floor;
+pub mod layout;
 pub mod round;
 pub mod stage;

@@ -15,7 +15,7 @@ mod tests;
 use crate::ids::{Generation, ReplicaId};
 use crate::time::Version;
 
-use super::stage::Layout;
+use super::layout::Layout;
 
 /// A round, as far as its coordinator knows. It lives in memory only.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,12 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test harness that tells what it found")]
 
 mod alike;
+mod bits;
+mod changes;
+mod copying;
+mod faults;
 mod model;
+mod reads;
 mod relaxed;
 mod rest;
 mod rounds;
@@ -19,17 +24,14 @@ mod scenario;
 mod search;
 mod state;
 mod story;
+mod tried;
 mod visited;
+mod writes;
 
 use relaxed::Relaxed;
 use scenario::{Scenario, set};
 use search::{Found, search};
-
-/// How much is visited.
-#[expect(clippy::disallowed_methods, reason = "how long to search is for whoever runs it to say")]
-fn is_large() -> bool {
-    std::env::var("QUORUM_MODEL").is_ok_and(|size| size == "large")
-}
+use tried::{a_move, floors, floors_and_a_move, is_large, larger, relaxed, smaller, turning};
 
 fn holds(scenario: Scenario, progress: bool) {
     let name = scenario.name;
@@ -39,40 +41,6 @@ fn holds(scenario: Scenario, progress: bool) {
         broken.steps.iter().for_each(|line| println!("    {line}"));
         panic!("{name}: {}", broken.rule);
     }
-}
-
-/// The change may be turned round: from each stage, and in the large search forward again after.
-fn turning(scenario: Scenario) -> Scenario {
-    Scenario { turns_back: true, generations: if is_large() { 7 } else { 5 }, ..scenario }
-}
-
-fn a_move() -> Scenario {
-    Scenario::change("a move", set("abc", 2, 2), set("bcd", 2, 2))
-}
-
-fn larger() -> Scenario {
-    Scenario::change("three copies to five", set("abc", 2, 2), set("abcde", 3, 3))
-}
-
-fn smaller() -> Scenario {
-    Scenario::change("five copies to three", set("abcde", 3, 3), set("abc", 2, 2))
-}
-
-/// One shard that does not change, with a put, a delete and a round.
-fn floors() -> Scenario {
-    Scenario {
-        writes: 2,
-        has_floors: true,
-        has_reader: true,
-        generations: 1,
-        ..Scenario::change("a floor", set("abc", 2, 2), set("abc", 2, 2))
-    }
-}
-
-/// The same while one of two copies moves.
-fn floors_and_a_move(write: usize, read: usize) -> Scenario {
-    let (from, to) = (set("ab", write, read), set("bc", write, read));
-    Scenario { writes: 2, has_floors: true, flushes: false, ..Scenario::change("a floor and a move", from, to) }
 }
 
 #[test]
@@ -131,35 +99,7 @@ fn nothing_returns_below_its_floor() {
 fn all_comes_to_rest_though_one_copy_is_silent_for_ever() {
     holds(Scenario { downs: 1, flushes: false, ..turning(a_move()) }, true);
     holds(Scenario { downs: 1, has_reader: false, ..floors() }, true);
-}
-
-/// Rules that are relaxed, where the model looks, and how long the shortest way to a breach is.
-fn relaxed() -> Vec<(Relaxed, Scenario, usize)> {
-    let reading = || Scenario { has_reader: true, ..a_move() };
-    let settled = || Scenario { has_reader: false, ..floors() };
-    let moving = || floors_and_a_move(2, 1);
-    vec![
-        (Relaxed::AcknowledgedEarly, a_move(), 2),
-        (Relaxed::BarrierShort, a_move(), 16),
-        (Relaxed::RevertWithoutBarrier, turning(a_move()), 18),
-        (Relaxed::WipedAtTheTurn, Scenario { generations: 7, ..turning(a_move()) }, 15),
-        (Relaxed::HeldBeforeApplied, a_move(), 12),
-        (Relaxed::LayoutInMemory, a_move(), 14),
-        (Relaxed::SourceShort, a_move(), 9),
-        (Relaxed::SourceAtEarlierLayout, a_move(), 11),
-        (Relaxed::StayersNotCopied, smaller(), 8),
-        (Relaxed::ReaderMixesLayouts, reading(), 14),
-        (Relaxed::RoundMemberMissing, settled(), 10),
-        (Relaxed::RoundMixesLayouts, moving(), 15),
-        (Relaxed::BarInMemory, settled(), 14),
-        (Relaxed::BarBeforeApplied, settled(), 13),
-        (Relaxed::BarIgnored, settled(), 13),
-        (Relaxed::FloorIgnored, settled(), 18),
-        (Relaxed::BoundsNotFirst, moving(), 13),
-        (Relaxed::BarNotTakenOver, moving(), 15),
-        (Relaxed::AbsenceWithoutFloor, floors(), 20),
-        (Relaxed::BarRefusesRepairs, Scenario { downs: 1, ..settled() }, 4),
-    ]
+    holds(Scenario { losses: 1, flushes: false, ..turning(a_move()) }, true);
 }
 
 #[test]

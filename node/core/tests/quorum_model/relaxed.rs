@@ -15,6 +15,8 @@ pub(crate) enum Relaxed {
     HeldBeforeApplied,
     /// A copy tells of a layout that is not on its disk.
     LayoutInMemory,
+    /// A copy tells that it has copied before that is on its disk.
+    CopiedInMemory,
     /// Copying counts one source that was not asked.
     SourceShort,
     /// A source answers although it still takes writes of the layout before.

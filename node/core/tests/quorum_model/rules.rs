@@ -1,7 +1,7 @@
 //! What must hold in every state.
 
 use skerry_core::quorum::copies::Copies;
-use skerry_core::quorum::stage::{Part, Stage};
+use skerry_core::quorum::layout::{Change, Part, Stage};
 
 use crate::model::{FLOOR, Model};
 use crate::scenario::{copy, index};
@@ -31,9 +31,10 @@ impl Model {
     /// A write that succeeded is on W of each set that writes need now, or would be but for disks that are lost.
     fn not_durable(&self, state: &State, version: u8) -> Option<String> {
         let layout = &self.place(state).layout;
-        let is_both = layout.change.as_ref().is_some_and(|change| change.stage == Stage::WriteBoth);
-        // While the new set copies, what succeeded before may be in the old one alone.
-        let sets = layout.write_sets().take(if is_both { 1 } else { 2 });
+        let counts = u64::from(state.counts[usize::from(version) - 1]);
+        // What succeeded before the change may be in the old set alone while the new one copies.
+        let is_old = |change: &Change| change.stage == Stage::WriteBoth && counts < change.began.0;
+        let sets = layout.write_sets().take(if layout.change.as_ref().is_some_and(is_old) { 1 } else { 2 });
         for set in sets {
             let lost = set.members.iter().filter(|m| state.replicas[index(**m)].is_lost).count();
             let has = set.members.iter().filter(|m| self.has(state, index(**m), version)).count();

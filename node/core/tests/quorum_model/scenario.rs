@@ -2,7 +2,8 @@
 
 use skerry_core::ids::{Generation, ReplicaId};
 use skerry_core::quorum::copies::{Copies, Known};
-use skerry_core::quorum::stage::{Change, Layout, Stage, Step};
+use skerry_core::quorum::layout::{Change, Layout, Stage};
+use skerry_core::quorum::stage::Step;
 
 use crate::relaxed::Relaxed;
 use crate::state::{COPIES, GENERATIONS, Replica, State};

@@ -1,5 +1,7 @@
 //! All that the model knows of a small cluster at one moment, in a compact form.
 
+use crate::bits::Bits;
+
 /// Most copies, over all sets together.
 pub(crate) const COPIES: usize = 5;
 /// Most generations; the first is 1.
@@ -74,44 +76,20 @@ pub(crate) struct State {
 /// A state as it is kept.
 pub(crate) type Packed = [u64; COPIES + 1];
 
-struct Bits {
-    word: u64,
-    used: u32,
-}
-
-impl Bits {
-    fn put(&mut self, value: impl Into<u64>, width: u32) {
-        let value = value.into();
-        assert!(value < 1 << width && self.used + width <= 64, "{value} in {width} bits after {}", self.used);
-        self.word |= value << self.used;
-        self.used += width;
-    }
-
-    fn byte(&mut self, width: u32) -> u8 {
-        let value = self.word & ((1 << width) - 1);
-        self.word >>= width;
-        u8::try_from(value).unwrap()
-    }
-
-    fn is(&mut self) -> bool {
-        self.byte(1) == 1
-    }
-}
-
 impl Replica {
     pub(crate) fn pack(&self) -> u64 {
-        let mut bits = Bits { word: 0, used: 0 };
+        let mut bits = Bits::of(0);
         [self.held, self.held_kept, self.waiting[0], self.waiting[1]].iter().for_each(|&n| bits.put(n, 4));
         bits.put(self.record, 2);
         bits.put(self.copied_by, 5);
         bits.put(self.reached, 2);
         let flags = [self.is_lost, self.is_down, self.is_bare, self.bar, self.bar_kept, self.floor, self.answered];
         self.acknowledged.iter().chain(&flags).for_each(|&flag| bits.put(flag, 1));
-        bits.word
+        bits.word()
     }
 
     fn unpack(word: u64) -> Self {
-        let mut bits = Bits { word, used: 0 };
+        let mut bits = Bits::of(word);
         let bits = &mut bits;
         Self {
             held: bits.byte(4),
@@ -134,7 +112,7 @@ impl Replica {
 
 impl State {
     pub(crate) fn pack(&self) -> Packed {
-        let mut bits = Bits { word: 0, used: 0 };
+        let mut bits = Bits::of(0);
         bits.put(self.layout, 6);
         self.counts.iter().for_each(|&n| bits.put(n, 4));
         let small = [self.succeeded, self.gone, self.losses_left, self.downs_left, self.gathered];
@@ -146,7 +124,7 @@ impl State {
         bits.put(self.reader.generation, 4);
         bits.put(self.reader.must_see, 2);
         bits.put(self.reader.sees, 2);
-        let mut packed = [bits.word; COPIES + 1];
+        let mut packed = [bits.word(); COPIES + 1];
         for (word, replica) in packed.iter_mut().skip(1).zip(&self.replicas) {
             *word = replica.pack();
         }
@@ -154,7 +132,7 @@ impl State {
     }
 
     pub(crate) fn unpack(packed: &Packed) -> Self {
-        let mut bits = Bits { word: packed[0], used: 0 };
+        let mut bits = Bits::of(packed[0]);
         let bits = &mut bits;
         let mut replicas = [Replica::default(); COPIES];
         for (replica, word) in replicas.iter_mut().zip(&packed[1..]) {

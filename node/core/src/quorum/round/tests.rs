@@ -3,7 +3,8 @@
 use super::{Order, Reached, Round};
 use crate::ids::{Generation, ReplicaId};
 use crate::quorum::copies::{Copies, Known};
-use crate::quorum::stage::{Layout, Step};
+use crate::quorum::layout::Layout;
+use crate::quorum::stage::Step;
 use crate::time::Version;
 
 const AT: Version = Version(100);

@@ -1,7 +1,8 @@
 //! Tables of the stages, and the two counts on which they rest.
 
 use super::super::copies::{Copies, Known};
-use super::{Layout, Part, Stage, Step, Wait};
+use super::super::layout::{Layout, Part, Stage};
+use super::{Step, Wait};
 use crate::ids::{Generation, ReplicaId};
 
 /// Reports: for each copy what it holds, whether it is lost, and from whom it has copied.

@@ -6,6 +6,8 @@
 //!   not get it while another one is down.
 //! - **floor**: every copy has all that any had at or below it ([`super::round`]). So tombstones and expired records at
 //!   or below may be forgotten, and nothing at or below that comes later has any effect.
+//!
+//! Of a record with siblings each is judged by its own version: one may be below the floor and another above.
 
 #[cfg(test)]
 mod tests;
@@ -96,8 +98,9 @@ impl Floor {
         }
     }
 
-    /// What to do with something of this version. A copy that is not `complete` (it comes new, and has not copied from
-    /// enough) takes from other copies below its floor, too: what they hold there is what the round left.
+    /// What to do with something of this version: a record, or one of several siblings. A copy that is not `complete`
+    /// (it comes new, and has not copied from enough) takes from other copies below its floor, too: what they hold
+    /// there is what the round left.
     pub fn verdict(&self, source: Source, version: Version, is_complete: bool) -> Verdict {
         match source {
             _ if self.is_bare => Verdict::Bare,
@@ -112,9 +115,9 @@ impl Floor {
         version <= self.floor
     }
 
-    /// What having no record of a key counts as, to readers and to whoever compares: as a tombstone of this version.
-    /// Another copy's answer may be from before the floor, and hold what was deleted since by a tombstone that is
-    /// forgotten by now.
+    /// What it counts as, to readers and to whoever compares, that a complete copy does not have a record or a sibling:
+    /// all of the key at or below this version that is not in its answer is deleted. Another copy's answer may be from
+    /// before the floor, and hold what was deleted since by a tombstone that is forgotten by now.
     pub fn absence(&self) -> Version {
         self.floor
     }

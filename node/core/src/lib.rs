@@ -22,6 +22,7 @@ pub mod message;
 pub mod node;
 pub mod placement;
 pub mod planted;
+pub mod quorum;
 pub mod ranges;
 mod record;
 pub mod replica;

@@ -1,0 +1,77 @@
+//! A set of copies, and how many of them a write and a read need.
+
+use crate::ids::{Generation, ReplicaId};
+
+/// The copies of a shard at one time, with W and R. A set with W + R above its size promises that reads see writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copies {
+    /// All distinct, at least one.
+    pub members: Vec<ReplicaId>,
+    /// W: of so many a write needs the durable acknowledgement. From 1 to the number of members.
+    pub write: usize,
+    /// R: of so many a read needs the answer. From 1 to the number of members.
+    pub read: usize,
+}
+
+/// What is known of the copies by their reports. Reports may be late: what was durable once stays so. Unknown is "no".
+pub trait Known {
+    /// The highest layout that the copy holds durably, told only after all that it took at earlier ones is applied
+    /// durably, or given up without an acknowledgement. `Generation(0)` = never heard of.
+    fn held(&self, copy: ReplicaId) -> Generation;
+    /// True if its disk is certainly gone, and with it the id: nobody ever gets an answer from it any more. A node
+    /// that is merely silent is not lost.
+    fn is_lost(&self, copy: ReplicaId) -> bool;
+    /// True if `by` durably has all that `from` held when it was asked, at the generation `since` or a later one.
+    fn has_copied(&self, by: ReplicaId, from: ReplicaId, since: Generation) -> bool;
+}
+
+impl Copies {
+    /// True if W and R are possible, and no member is there twice.
+    pub fn is_sound(&self) -> bool {
+        let count = self.members.len();
+        let is_twice = |(i, member): (usize, &ReplicaId)| self.members[..i].contains(member);
+        (1..=count).contains(&self.write)
+            && (1..=count).contains(&self.read)
+            && !self.members.iter().enumerate().any(is_twice)
+    }
+
+    /// True if every read meets every write that succeeded before it.
+    pub fn overlap(&self) -> bool {
+        self.write + self.read > self.members.len()
+    }
+
+    /// True if enough members have the write for it to succeed in this set.
+    pub fn is_written(&self, has_it: impl Fn(ReplicaId) -> bool) -> bool {
+        self.count(has_it) >= self.write
+    }
+
+    /// True if enough members have answered for a read to end.
+    pub fn is_read(&self, has_answered: impl Fn(ReplicaId) -> bool) -> bool {
+        self.count(has_answered) >= self.read
+    }
+
+    /// Members that can still answer a reader of a layout before `since`: they neither hold that one nor are lost.
+    pub fn behind<'a>(&'a self, since: Generation, known: &'a impl Known) -> impl Iterator<Item = ReplicaId> + 'a {
+        self.members.iter().copied().filter(move |&m| known.held(m) < since && !known.is_lost(m))
+    }
+
+    /// The barrier for reads: true if no reader of this set under a layout before `since` finds R members any more that
+    /// answer under it. So at least N - R + 1 members hold a later one or are lost.
+    pub fn is_closed_to_reads(&self, since: Generation, known: &impl Known) -> bool {
+        self.behind(since, known).count() < self.read
+    }
+
+    /// True if `by` has every write that ever succeeds with W members of this set under layouts before `since`: it has
+    /// copied from N - W + 1 of them, each of which took nothing under those any more. A member is a source of its
+    /// own. Of lost members nothing can be had: then all others are needed, unless N - W + 1 were there before.
+    pub fn is_copied(&self, by: ReplicaId, since: Generation, known: &impl Known) -> bool {
+        let has =
+            |from: ReplicaId| if from == by { known.held(by) >= since } else { known.has_copied(by, from, since) };
+        let needed = self.members.len() - self.write + 1;
+        self.count(has) >= needed || self.members.iter().all(|&from| has(from) || known.is_lost(from))
+    }
+
+    fn count(&self, holds: impl Fn(ReplicaId) -> bool) -> usize {
+        self.members.iter().filter(|&&member| holds(member)).count()
+    }
+}

@@ -1,0 +1,107 @@
+//! Which copies a quorum shard has, and what each of them is there for at the shard's stage: a value, with no decisions.
+
+use crate::ids::{Generation, ReplicaId};
+
+use super::copies::Copies;
+
+/// What a quorum shard's record says of its copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Rises by each step. From 1 on.
+    pub generation: Generation,
+    /// The copies that are there; during a change the old ones.
+    pub current: Copies,
+    /// `None` = settled.
+    pub change: Option<Change>,
+}
+
+/// What a shard is changing to, and how far that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The copies that are to be.
+    pub next: Copies,
+    /// How far the change is.
+    pub stage: Stage,
+    /// The first layout of this change. From it on every write needs both sets.
+    pub began: Generation,
+    /// The layout that turned reads to where they are now.
+    pub reads_since: Generation,
+}
+
+/// How far a change is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Writes need both sets, reads the old one. The new set's copies copy from the old one.
+    WriteBoth,
+    /// Writes need both sets, reads the new one.
+    ReadNew,
+    /// Writes and reads need the new set. The copies that leave hand over what others may lack. No way back.
+    NewOnly,
+}
+
+/// A copy's part under one layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// In all sets of the layout: takes writes, answers reads, is copied from.
+    Stays,
+    /// In the new set alone: takes writes once it has the floors, copies, and answers reads from [`Stage::ReadNew`] on.
+    Comes,
+    /// In the old set alone: takes writes and answers reads as long as these need the old set, is copied from; at
+    /// [`Stage::NewOnly`] hands over what the new set may lack.
+    Leaves,
+    /// Not named. Once the copy holds such a layout durably it answers nobody, is wiped, and its id never comes back.
+    Over,
+}
+
+impl Layout {
+    /// The first layout of a shard.
+    pub fn settled(generation: Generation, current: Copies) -> Self {
+        Self { generation, current, change: None }
+    }
+
+    /// The sets in each of which a write needs W.
+    pub fn write_sets(&self) -> impl Iterator<Item = &Copies> {
+        let stage = self.change.as_ref().map(|change| change.stage);
+        let old = (stage != Some(Stage::NewOnly)).then_some(&self.current);
+        old.into_iter().chain(self.change.as_ref().map(|change| &change.next))
+    }
+
+    /// The set in which a read needs R.
+    pub fn read_set(&self) -> &Copies {
+        match &self.change {
+            Some(Change { next, stage: Stage::ReadNew | Stage::NewOnly, .. }) => next,
+            Some(Change { stage: Stage::WriteBoth, .. }) | None => &self.current,
+        }
+    }
+
+    /// True if a write that these copies have acknowledged, all at this generation and durably, has succeeded.
+    pub fn is_written(&self, has_it: impl Fn(ReplicaId) -> bool) -> bool {
+        self.write_sets().all(|set| set.is_written(&has_it))
+    }
+
+    /// True if a read that these copies have answered, all at this generation, is complete.
+    pub fn is_read(&self, has_answered: impl Fn(ReplicaId) -> bool) -> bool {
+        self.read_set().is_read(has_answered)
+    }
+
+    /// True if the copy is asked to take writes. Then it also takes hints and repairs, of this generation alone.
+    pub fn takes_writes(&self, copy: ReplicaId) -> bool {
+        self.write_sets().any(|set| set.members.contains(&copy))
+    }
+
+    /// True if the copy answers reads.
+    pub fn answers_reads(&self, copy: ReplicaId) -> bool {
+        self.read_set().members.contains(&copy)
+    }
+
+    /// What the copy has to do with the shard under this layout.
+    pub fn part(&self, copy: ReplicaId) -> Part {
+        let is_in = |set: &Copies| set.members.contains(&copy);
+        match (is_in(&self.current), self.change.as_ref().map(|change| is_in(&change.next))) {
+            (true, None | Some(true)) => Part::Stays,
+            (true, Some(false)) => Part::Leaves,
+            (false, Some(true)) => Part::Comes,
+            (false, None | Some(false)) => Part::Over,
+        }
+    }
+}

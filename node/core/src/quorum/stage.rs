@@ -1,0 +1,125 @@
+//! The stages of a change of a quorum shard's copies. A move, another replication factor and other W or R are one and
+//! the same: an old set and a new one, each with its own W and R.
+//!
+//! ```text
+//!              begin             copied             closed               │
+//!   Settled ──────────► WriteBoth ─────► ReadNew ──────────► NewOnly ────┴───► Settled
+//!   (old)   ◄────────── W of both ◄───── W of both           W of new          (new)
+//!             closed    R of old   back  R of new            R of new
+//! ```
+//!
+//! The rule behind it: under every two layouts that can still be acted on, the set that one reads is among those that the
+//! other writes. Each layout has a generation, and a copy answers only who asks at the very one that it holds durably.
+//! Nobody knows which coordinators still act on an old layout; what is known is how many copies still answer them.
+
+#[cfg(test)]
+mod tests;
+
+use crate::ids::{Generation, ReplicaId};
+
+use super::copies::{Copies, Known};
+use super::layout::{Change, Layout, Part, Stage};
+
+/// One step from one layout to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// From settled: begin to change to these. A copy that comes has an id that no copy had before, and no records.
+    Begin(Copies),
+    /// From [`Stage::WriteBoth`].
+    ReadNew,
+    /// From [`Stage::ReadNew`].
+    NewOnly,
+    /// From [`Stage::NewOnly`]: the copies that are in the old set alone are over.
+    Settle,
+    /// From [`Stage::ReadNew`] to [`Stage::WriteBoth`], from there to the old set alone: the new copies are over.
+    Back,
+}
+
+/// Why a step cannot be made now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Wait {
+    /// The step does not begin at this stage.
+    #[error("no such step from here")]
+    NotFromHere,
+    /// See [`Copies::is_sound`].
+    #[error("w and r must be from 1 to the number of copies, and no copy there twice")]
+    Unsound,
+    /// These copies have not copied yet; of those of the new set that are not among them at least `more`.
+    #[error("{} new copies are not complete, and {more} more of the new set have to be", copies.len())]
+    Copying {
+        /// Those that come new and are incomplete.
+        copies: Vec<ReplicaId>,
+        /// How many others are needed to make W of the new set.
+        more: usize,
+    },
+    /// These copies can still answer readers of the set that no write will need any more; at most R - 1 may.
+    #[error("{} copies may still answer readers of an earlier layout, {more} too many", copies.len())]
+    Readable {
+        /// They have not told yet that they hold a later layout.
+        copies: Vec<ReplicaId>,
+        /// How many of them have to.
+        more: usize,
+    },
+}
+
+impl Layout {
+    /// The layout after the step. The same answer whoever asks: the system shard applies a step only to the generation
+    /// that it was decided on.
+    ///
+    /// # Errors
+    ///
+    /// What the step has to wait for.
+    pub fn after(&self, step: &Step, known: &impl Known) -> Result<Self, Wait> {
+        let generation = Generation(self.generation.0 + 1);
+        let with = |change: Change| Self { generation, current: self.current.clone(), change: Some(change) };
+        match (step, &self.change) {
+            (Step::Begin(next), None) => {
+                let (began, next) = (generation, next.clone());
+                let change = Change { next, stage: Stage::WriteBoth, began, reads_since: generation };
+                if change.next.is_sound() { Ok(with(change)) } else { Err(Wait::Unsound) }
+            }
+            (Step::ReadNew, Some(change)) if change.stage == Stage::WriteBoth => {
+                self.all_copied(change, known)?;
+                Ok(with(Change { stage: Stage::ReadNew, reads_since: generation, ..change.clone() }))
+            }
+            (Step::NewOnly, Some(change)) if change.stage == Stage::ReadNew => {
+                closed(&self.current, change.reads_since, known)?;
+                Ok(with(Change { stage: Stage::NewOnly, ..change.clone() }))
+            }
+            (Step::Settle, Some(change)) if change.stage == Stage::NewOnly => {
+                Ok(Self::settled(generation, change.next.clone()))
+            }
+            (Step::Back, Some(change)) if change.stage == Stage::ReadNew => {
+                Ok(with(Change { stage: Stage::WriteBoth, reads_since: generation, ..change.clone() }))
+            }
+            (Step::Back, Some(change)) if change.stage == Stage::WriteBoth => {
+                if change.reads_since > change.began {
+                    closed(&change.next, change.reads_since, known)?;
+                }
+                Ok(Self::settled(generation, self.current.clone()))
+            }
+            _ => Err(Wait::NotFromHere),
+        }
+    }
+
+    /// Whoever comes has all that succeeded before, and so have W of the new set: those that stay may not, and where
+    /// the new set is smaller nobody comes.
+    fn all_copied(&self, change: &Change, known: &impl Known) -> Result<(), Wait> {
+        let is_whole = |&copy: &ReplicaId| self.current.is_copied(copy, change.began, known);
+        let comes = |&copy: &ReplicaId| self.part(copy) == Part::Comes && !known.is_lost(copy);
+        let next = &change.next.members;
+        let copies: Vec<_> = next.iter().copied().filter(|copy| comes(copy) && !is_whole(copy)).collect();
+        let whole = next.iter().filter(|copy| is_whole(copy) && !known.is_lost(**copy)).count();
+        let more = change.next.write.saturating_sub(whole + copies.len());
+        if copies.is_empty() && more == 0 { Ok(()) } else { Err(Wait::Copying { copies, more }) }
+    }
+}
+
+fn closed(set: &Copies, since: Generation, known: &impl Known) -> Result<(), Wait> {
+    if set.is_closed_to_reads(since, known) {
+        return Ok(());
+    }
+    let copies: Vec<_> = set.behind(since, known).collect();
+    let more = (copies.len() + 1).saturating_sub(set.read);
+    Err(Wait::Readable { copies, more })
+}

@@ -1,0 +1,16 @@
+//! Quorum tables: several copies take a write, it succeeds when W of them have it on disk, and copies converge.
+//!
+//! Decisions as plain functions on values: no input, no output, no clock.
+
+pub mod hints;
+pub mod merge;
+pub mod merkle;
+pub mod needed;
+pub mod page;
+pub mod prepare;
+pub mod read;
+pub mod shown;
+pub mod write;
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ pub mod page;
 pub mod prepare;
 pub mod read;
 pub mod shown;
+pub mod swept;
 pub mod write;
 
 #[cfg(test)]

@@ -137,7 +137,9 @@ impl Coordinator<'_> {
             context,
         );
         let mut record = held.map_or_else(|| own.clone(), |held| merge(held, &own));
-        record.context.raise(self.floor.min(Version(stamp.version.0.saturating_sub(1))));
+        if record.context.parts() > 0 {
+            record.context.raise(self.floor.min(Version(stamp.version.0.saturating_sub(1))));
+        }
         check(held, &record)?;
         Ok(Prepared { record, stamp, is_known: false })
     }

@@ -4,7 +4,11 @@
 //! messages may be late and may arrive twice. Compare "outcome unknown" in Jepsen's histories, and write time-outs in
 //! Cassandra. A hint never counts toward W (no "sloppy quorum" as in Dynamo).
 
+mod steps;
+
 use std::collections::BTreeSet;
+
+pub use steps::{NotDone, Outcome, Said, WriteStep};
 
 use super::needed::{Needed, OutOfRange, WriteSets};
 use crate::ids::{Generation, ReplicaId};
@@ -16,59 +20,6 @@ pub const RESEND_TICKS: u64 = 10;
 pub const HINT_TICKS: u64 = 20;
 /// How often one write is sent again under newer sets. A shard's stages take seconds each; a write has one deadline.
 pub const RENEWALS_MAX: u32 = 8;
-
-/// What a copy says of a record that it was sent. It names the generation that the message had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
-    /// It has the record, or more, durably in its log.
-    Durable,
-    /// It holds a newer generation: this one, durably.
-    Newer(Generation),
-    /// It holds an older generation, and asks for the map. It is sent the record again.
-    Older,
-    /// Its clock says that the stamp is too far ahead.
-    Ahead,
-    /// It has no room.
-    Full,
-}
-
-/// What became of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// W copies of each set have it durably.
-    Written,
-    /// Some copies may have it, or may get it yet.
-    Unknown,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteStep {
-    /// Send the record to a copy, which may be this node's own, under this generation.
-    Send(ReplicaId, Generation),
-    /// Ask for the shard's record at this generation or a newer one, and call [`WriteRound::renew`] with it.
-    Learn(Generation),
-    /// Answer the client. Once for each write.
-    Answer(Outcome),
-    /// Keep a hint: the copy has not confirmed.
-    Hint(ReplicaId),
-}
-
-/// Why a write is not done. Nothing was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotDone {
-    /// Another W than is possible.
-    #[error("write quorum: {0}")]
-    Quorum(#[from] OutOfRange),
-    /// Too many disks are full.
-    #[error("{full} copies have no room, and {needed} must take the write")]
-    Full {
-        /// Copies of one set that say that their disks are full.
-        full: usize,
-        /// How many of the set must take it.
-        needed: usize,
-    },
-}
 
 /// A write that is under way.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::record::{Context, Stamp, Value};
 use crate::replica::tests::Memory;
+use crate::time::Version;
 
 const SHARD: ShardId = ShardId(3);
 const TO: ReplicaId = ReplicaId(7);

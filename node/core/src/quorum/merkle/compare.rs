@@ -9,14 +9,15 @@
 //! Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 400 KiB.
 
 mod answer;
+mod message;
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use answer::Leaves;
 pub use answer::{View, answer};
+pub use message::{Answer, Ask};
 
 use super::node::{CHILDREN, DEPTH_MAX, FEW, Node, Sum};
 use super::{LEAVES, SLICE_LEAVES, SLICES, Tree, leaves_of};
@@ -27,36 +28,6 @@ pub const ASK_MAX: usize = 64;
 pub const PULL_MAX: usize = 256;
 /// Bytes of records in one answer, or sent at one time; at least one record is sent.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
-
-/// What one copy asks the other one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ask {
-    /// The sums of all slices, if the tree is of this grid.
-    Slices(u64),
-    /// The sums of the leaves of these slices.
-    Leaves(Vec<u8>),
-    /// The sums of the children of these nodes.
-    Children(Vec<Node>),
-    /// Hash and digest of each record of these nodes.
-    Entries(Vec<Node>),
-    /// The records with these hashes of their keys, in these leaves.
-    Records(Vec<(u16, u64)>),
-}
-
-/// The answer, in the order in which things were asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
-    /// The tree is of another grid, or its pass over all records has not ended.
-    OtherGrid,
-    /// To [`Ask::Slices`] and [`Ask::Leaves`].
-    Sums(Vec<u128>),
-    /// To [`Ask::Children`].
-    Children(Vec<Vec<Sum>>),
-    /// To [`Ask::Entries`].
-    Entries(Vec<Vec<(u64, u128)>>),
-    /// To [`Ask::Records`]: keys and records, as they are stored; and how many of what was asked for this answers.
-    Records(Vec<(Bytes, Bytes)>, u32),
-}
 
 /// What is to be done with an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -122,6 +122,13 @@ pub mod state {
     pub const SILENCED: u8 = b'u';
     /// A range of records that a destroyed replica left, not wholly deleted yet; by replica id.
     pub const GARBAGE: u8 = b'g';
+    /// What another copy of the shard has not confirmed: replica id, encoded key. A store of an earlier release has none,
+    /// and one that finds some passes over them.
+    pub const HINT: u8 = b'h';
+    /// That hints of a replica were not kept, and all records must be compared with it; by replica id.
+    pub const COMPARE: u8 = b'c';
+    /// Sums over the shard's records: see [`crate::quorum::merkle`].
+    pub const MERKLE: u8 = b'm';
 }
 
 /// The store's key of a record.

@@ -24,7 +24,7 @@ pub mod placement;
 pub mod planted;
 pub mod quorum;
 pub mod ranges;
-mod record;
+pub mod record;
 pub mod replica;
 pub mod steward;
 pub mod system;

@@ -24,6 +24,24 @@ pub const REPLICATION_FACTOR_MAX: usize = 7;
 /// itself. More than clocks differ by that are kept in sync, and little enough that nobody is refused for long by what
 /// somebody else sent: a shard's versions follow what is issued.
 pub const ISSUED_AHEAD_MS_MAX: u64 = 500;
+/// Values of one key that were written at the same time, deletes and what has ended included. A write that would make
+/// them more is refused, unless it replaces some. Copies that come together again may have more: none is ever dropped.
+pub const SIBLINGS_MAX: usize = 32;
+/// Values of one key that were written at the same time, in bytes together: the longest value twice. A write that would
+/// make them more is refused as with [`SIBLINGS_MAX`]. Several coordinators that do not hear of each other can each go so
+/// far: of the most copies, during a move, less than half of what a frame between nodes may hold.
+pub const SIBLING_BYTES_MAX: usize = 2 << 20;
+/// Parts of what was seen of one key: one for each copy, and each start of its node, that has ordered a write of it which
+/// was replaced. The tombstone floor ends those that are older. A write that would make them more is refused.
+pub const CONTEXT_PARTS_MAX: usize = 256;
+/// Parts that are read, from a store, a peer or a client: each of up to 14 copies, the most during a move, may have gone up
+/// to [`CONTEXT_PARTS_MAX`] alone.
+pub const CONTEXT_PARTS_HELD_MAX: usize = 16 * CONTEXT_PARTS_MAX;
+/// Bytes of hints that a copy keeps for one other copy: about what a table takes in ten minutes of one that is away. What
+/// does not fit is found by comparing all.
+pub const HINT_BYTES_MAX: u64 = 64 << 20;
+/// Milliseconds that a stamp may be ahead of the clock of who takes it. The same bound as for what is issued.
+pub const STAMP_AHEAD_MS_MAX: u64 = ISSUED_AHEAD_MS_MAX;
 /// Shards that one table may start with.
 pub const TABLE_SHARDS_MAX: usize = 4_096;
 

@@ -1,10 +1,10 @@
 //! How a record lies in the store: a fixed head, then the value as it is.
 //!
 //! Format 1 is what the first releases write: a value, and when it ends. It is read for ever, and goes on being written
-//! where it is enough: by every table whose writes one leader orders. Format 2 has the same head, and after it what its
-//! flags say: the stamp of a write that any node may have ordered, and the values that were written at the same time. It
-//! may be a tombstone: a delete that is kept, so that no older value comes back; readers take it for no record at all.
-//! It is written only where [`FormatLevel::TOMBSTONES`] is enabled.
+//! where it is enough: by every table whose writes one leader orders. Format 3 has the same head, and after it what its
+//! flags say: the stamp of a write that any copy may have ordered, what that write had seen, and the values that were
+//! written at the same time. It may be a tombstone: a delete that is kept, so that no older value comes back; readers take
+//! it for no record at all. One release knew a format 2, with stamps that were not unique; none has written it.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -12,27 +12,28 @@
 //! | 1 | flags |
 //! | 8 | version, big-endian as all numbers here |
 //! | 8 | end in milliseconds since 1970; 0 without the flag |
-//! | 8 + 8 | node and incarnation of the stamp, if flagged |
-//! | 2 + 16 a part | context: replica and version of each part, if flagged |
-//! | 2 + (4 + length) each | siblings, each a record of format 2 without context and siblings, if flagged |
+//! | 8 + 8 | replica and incarnation of the stamp; from here on only in format 3 |
+//! | 8 + 8 + 8 | issued, client and sequence of the request, if flagged |
+//! | 3 or more | context, if flagged: see `record/context.rs` |
+//! | 2 + (4 + length) each | siblings, each a record of format 3 without context and siblings, if flagged |
 //! | rest | value; none in a tombstone |
 
-#[cfg(doc)]
-use crate::level::FormatLevel;
-
+mod context;
 mod extended;
+mod rest;
+mod stamp;
 
 use bytes::Bytes;
 
 use crate::command::Record;
 use crate::time::Version;
 
-pub(crate) use extended::Stored;
-#[cfg(test)]
-pub(crate) use extended::{Sibling, Stamp};
+pub use context::{BadToken, Context};
+pub use extended::{Stored, Value};
+pub use stamp::{Actor, Stamp};
 
 const FORMAT: u8 = 1;
-const FORMAT_EXTENDED: u8 = 2;
+const FORMAT_EXTENDED: u8 = 3;
 const HAS_EXPIRY: u8 = 1;
 /// Bytes before the value: format (1), flags (1), version (8), expiry (8).
 const HEAD_BYTES: usize = 18;
@@ -40,7 +41,7 @@ const HEAD_BYTES: usize = 18;
 /// A record that cannot be read: another format, flags that are not known, or cut short.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("record of {bytes} bytes with format {format:?} and flags {flags:?} is not readable")]
-pub(crate) struct Unreadable {
+pub struct Unreadable {
     /// Length of what is stored, in bytes.
     pub bytes: usize,
     /// First byte of what is stored, its format. `None` = nothing is stored.
@@ -79,8 +80,8 @@ pub(crate) fn encode(version: Version, expires_ms: Option<u64>, value: &[u8]) ->
 /// The record of an encoded key, from its stored form, as a reader sees it. `None` = a tombstone: there is no record.
 pub(crate) fn decode(key: Bytes, stored: &Bytes) -> Result<Option<Record>, Unreadable> {
     if stored.first() == Some(&FORMAT_EXTENDED) {
-        let Stored { version, expires_ms, is_tombstone, value, .. } = Stored::decode(stored)?;
-        return Ok((!is_tombstone).then_some(Record { key, version, value, expires_ms }));
+        let Value { stamp, expires_ms, is_tombstone, value, .. } = Stored::decode(stored)?.newest;
+        return Ok((!is_tombstone).then_some(Record { key, version: stamp.version, value, expires_ms }));
     }
     if stored.len() < HEAD_BYTES || stored[0] != FORMAT {
         return Err(Unreadable::of(stored));
@@ -93,12 +94,12 @@ pub(crate) fn decode(key: Bytes, stored: &Bytes) -> Result<Option<Record>, Unrea
 /// The version of a stored record, whether or not it is a tombstone. `None` = it cannot be read.
 pub(crate) fn version(stored: &Bytes) -> Option<Version> {
     if stored.first() == Some(&FORMAT_EXTENDED) {
-        return Stored::decode(stored).ok().map(|stored| stored.version);
+        return Stored::decode(stored).ok().map(|stored| stored.newest.stamp.version);
     }
     (stored.len() >= HEAD_BYTES).then(|| number(stored, 2).map(Version))?
 }
 
-/// True for a delete that is kept. It counts neither for what a shard holds nor for what is compared of its copies.
+/// True for a delete that is kept, and no value beside it. It does not count for what a shard holds.
 pub(crate) fn is_tombstone(stored: &[u8]) -> bool {
     stored.first() == Some(&FORMAT_EXTENDED) && stored.get(1).is_some_and(|flags| extended::is_tombstone(*flags))
 }

@@ -27,8 +27,8 @@ fn changed(random: &mut Random, bytes: &Bytes) -> Bytes {
         0 => bytes.truncate(random.below(bytes.len() + 1)),
         1 => bytes.extend(random.bytes(9)),
         _ if bytes.is_empty() => {}
-        // As if it were a record of the second format.
-        2 if bytes.len() > 1 => (bytes[0], bytes[1]) = (2, random.next().to_le_bytes()[0]),
+        // As if it were a record of the third format.
+        2 if bytes.len() > 1 => (bytes[0], bytes[1]) = (3, random.next().to_le_bytes()[0]),
         3 => {
             let at = random.below(bytes.len());
             bytes[at] = random.next().to_le_bytes()[0];

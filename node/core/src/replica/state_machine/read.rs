@@ -156,7 +156,8 @@ mod tests {
     #[test]
     fn a_tombstone_is_shown_to_nobody_and_counts_as_looked_at() {
         let tombstone = |number: usize| {
-            let stored = record::Stored { version: Version(1), is_tombstone: true, ..record::Stored::default() };
+            let delete = record::Value { is_tombstone: true, ..record::Value::default() };
+            let stored = record::Stored::new(delete, record::Context::default());
             EngineWrite::Put(data_key(TableId(1), format!("a{number:06}").as_bytes()), stored.encode())
         };
         let engine = Memory::default();

@@ -1,0 +1,70 @@
+//! What is sent of the hints for one copy, a bounded piece at a time.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::{GENERATION_BYTES, Hint, Hints, SHARD_KEY_BYTES, TURN_BYTES_MAX, TURN_HINTS_MAX};
+use crate::engine::{Engine, EngineError, EngineWrite};
+use crate::ids::{Generation, ReplicaId};
+use crate::key::prefix_end;
+use crate::record::Stored;
+use crate::time::Version;
+
+/// One turn through the hints for a copy.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// To be sent, under the generation that was asked for.
+    pub send: Vec<Hint>,
+    /// What goes because it is stale.
+    pub writes: Vec<EngineWrite>,
+    /// The key to go on from. `None` = that was all.
+    pub next: Option<Bytes>,
+}
+
+impl Hints {
+    /// The next hints for a copy, from a key on. Those of another generation are stale: no copy takes them, and all must be
+    /// compared with it instead. Those at or below the tombstone floor are everywhere, or ended for ever.
+    ///
+    /// # Errors
+    ///
+    /// Of the store.
+    pub fn turn(
+        &mut self,
+        to: ReplicaId,
+        from: &[u8],
+        generation: Generation,
+        floor: Version,
+        engine: &dyn Engine,
+    ) -> Result<Turn, EngineError> {
+        let (mut turn, mut stale, mut looked, mut bytes) = (Turn::default(), Vec::new(), 0, 0);
+        let end = prefix_end(&self.key(to, &[])).unwrap_or_default();
+        engine.scan(&self.key(to, from), &end, &mut |at, value| {
+            let key = Bytes::copy_from_slice(&at[SHARD_KEY_BYTES + 8..]);
+            if looked == TURN_HINTS_MAX || bytes >= TURN_BYTES_MAX {
+                turn.next = Some(key);
+                return ControlFlow::Break(());
+            }
+            looked += 1;
+            let (of, record) = value.split_at(GENERATION_BYTES.min(value.len()));
+            let record = Bytes::copy_from_slice(record);
+            let is_current = *of == generation.0.to_be_bytes();
+            let is_above = Stored::decode(&record).is_ok_and(|record| record.newest.stamp.version > floor);
+            if is_current && is_above {
+                bytes += key.len() + record.len();
+                turn.send.push(Hint { key, record });
+            } else {
+                stale.push((Bytes::copy_from_slice(at), key.len() + value.len(), is_current));
+            }
+            ControlFlow::Continue(())
+        })?;
+        if stale.iter().any(|(.., is_current)| !is_current) {
+            turn.writes.push(self.lose(to));
+        }
+        for (at, bytes, _) in stale {
+            self.forget(to, bytes);
+            turn.writes.push(EngineWrite::Delete(at));
+        }
+        Ok(turn)
+    }
+}

@@ -1,0 +1,90 @@
+//! How two copies' records of one key become one.
+//!
+//! A record is a set of values, each with the stamp of its write, and what was seen besides. A value that one copy lacks
+//! although it has seen it was replaced there. So records merge as optimized observed-remove sets do (Bieniusa et al.,
+//! 2012), with dotted version vectors (Preguiça et al., 2012) as in Riak: in any order, any number of times, in any groups.
+//!
+//! The same for both ways to resolve: a write by the rule that the last writer wins says that it has seen everything below
+//! its own stamp that was written by that rule. So an edit of the rule changes what later writes say and what readers are
+//! shown, and no record at rest: what was replaced never comes back as a sibling, and no sibling is lost to a clock.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::limits::STAMP_AHEAD_MS_MAX;
+use crate::planted::{Planted, is_planted};
+use crate::record::{Stamp, Stored, Unreadable, Value};
+use crate::time::Version;
+
+/// What a copy holds once it has what both hold. Commutative, associative and idempotent.
+pub fn merge(one: &Stored, other: &Stored) -> Stored {
+    let mut values = BTreeMap::new();
+    keep(one, other, &mut values);
+    keep(other, one, &mut values);
+    let mut context = one.context.clone();
+    context.join(&other.context);
+    // The higher of both newest values is above all that either has seen.
+    let newest = values.pop_last().map_or_else(|| one.newest.clone().max(other.newest.clone()), |(_, value)| value);
+    Stored { newest, siblings: values.into_values().rev().collect(), context }
+}
+
+/// Those values of a record that the other one does not know to be replaced.
+fn keep(of: &Stored, other: &Stored, values: &mut BTreeMap<Stamp, Value>) {
+    for value in of.values() {
+        let is_held = other.values().any(|theirs| theirs.stamp == value.stamp);
+        let is_seen = other.context.covers(value.stamp, value.by_last_writer) && !is_planted(Planted::ContextIgnored);
+        if is_held || !is_seen {
+            // No stamp names two writes; if one did all the same, all copies keep the same of them.
+            let kept = values.entry(value.stamp).or_insert_with(|| value.clone());
+            if *kept < *value {
+                *kept = value.clone();
+            }
+        }
+    }
+}
+
+/// What a copy holds once it has taken a record. `None` = nothing changes.
+pub fn taken(held: Option<&Stored>, record: &Stored) -> Option<Stored> {
+    let merged = held.map_or_else(|| record.clone(), |held| merge(held, record));
+    (held != Some(&merged)).then_some(merged)
+}
+
+/// Why a copy does not take a record. It has changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// A stamp in it is of a clock that is far ahead.
+    #[error("the stamp {stamp} is more than {STAMP_AHEAD_MS_MAX} ms ahead of the clock here, which shows {wall_ms}")]
+    Ahead {
+        /// The highest version of a stamp in the record.
+        stamp: Version,
+        /// Milliseconds since 1970 by the clock of who refuses.
+        wall_ms: u64,
+    },
+}
+
+/// A record that a peer sends, if it may be taken at this time. All that has been seen is below the highest stamp, so a
+/// record never says that it has seen writes which are to come.
+///
+/// # Errors
+///
+/// See [`NotTaken`].
+pub fn admitted(record: &Bytes, wall_ms: u64) -> Result<Stored, NotTaken> {
+    let record = Stored::decode(record)?;
+    let stamp = record.newest.stamp.version;
+    if is_ahead(stamp, wall_ms) && !is_planted(Planted::SkewTaken) {
+        return Err(NotTaken::Ahead { stamp, wall_ms });
+    }
+    Ok(record)
+}
+
+/// True if a version is further ahead of the clock than clocks may differ by.
+pub(super) fn is_ahead(version: Version, wall_ms: u64) -> bool {
+    version >= Version::at_ms(wall_ms.saturating_add(STAMP_AHEAD_MS_MAX + 1))
+}
+
+#[cfg(test)]
+mod tests;

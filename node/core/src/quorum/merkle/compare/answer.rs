@@ -1,0 +1,88 @@
+//! The copy that only answers, from what it holds at that moment.
+
+use bytes::Bytes;
+
+use super::{ASK_MAX, Answer, Ask, PULL_MAX, RECORD_BYTES_MAX};
+use crate::quorum::merkle::node::{DEPTH_MAX, Entry, Node};
+use crate::quorum::merkle::{LEAVES, SLICES, Tree, leaves_of};
+use crate::record::Stored;
+
+/// What a copy's store gives of a shard. Only what is durable: who asks counts on it.
+pub trait View {
+    /// All records of a leaf, as they count. Read of the range that the grid gives it.
+    fn leaf(&self, leaf: u16) -> Vec<Entry>;
+    /// A record.
+    fn get(&self, key: &[u8]) -> Option<Stored>;
+}
+
+/// The answer to what another copy asks. `None` = no copy asks so.
+pub fn answer(ask: &Ask, tree: &Tree, view: &impl View) -> Option<Answer> {
+    if tree.passed().is_some() || matches!(ask, Ask::Slices(grid) if *grid != tree.grid().id()) {
+        return Some(Answer::OtherGrid);
+    }
+    let are_sound = |nodes: &[Node], depth: u8| {
+        nodes.len() <= ASK_MAX && nodes.iter().all(|node| node.is_sound() && node.depth <= depth)
+    };
+    match ask {
+        Ask::Slices(_) => Some(Answer::Sums((0..=u8::MAX).take(SLICES).map(|slice| tree.slice(slice)).collect())),
+        Ask::Leaves(slices) => {
+            let is_sound = slices.len() <= ASK_MAX && slices.iter().all(|slice| usize::from(*slice) < SLICES);
+            let sums = || slices.iter().flat_map(|slice| leaves_of(*slice)).map(|leaf| tree.leaf(leaf)).collect();
+            is_sound.then(|| Answer::Sums(sums()))
+        }
+        Ask::Children(nodes) => {
+            let mut leaves = Leaves::of(view);
+            let mut children = || nodes.iter().map(|node| node.children(leaves.read(node.leaf))).collect();
+            are_sound(nodes, DEPTH_MAX - 1).then(|| Answer::Children(children()))
+        }
+        Ask::Entries(nodes) => {
+            let mut leaves = Leaves::of(view);
+            let entries = |node: &Node| {
+                let entries = leaves.read(node.leaf).iter().filter(|entry| node.has(entry.hash));
+                entries.map(|entry| (entry.hash, entry.digest)).collect()
+            };
+            are_sound(nodes, DEPTH_MAX).then(|| Answer::Entries(nodes.iter().map(entries).collect()))
+        }
+        Ask::Records(asked) => {
+            let is_sound = asked.len() <= PULL_MAX && asked.iter().all(|(leaf, _)| usize::from(*leaf) < LEAVES);
+            is_sound.then(|| records(asked, view))
+        }
+    }
+}
+
+fn records(asked: &[(u16, u64)], view: &impl View) -> Answer {
+    let (mut found, mut answered, mut bytes): (Vec<(Bytes, Bytes)>, u32, usize) = (Vec::new(), 0, 0);
+    let mut leaves = Leaves::of(view);
+    for (leaf, hash) in asked {
+        if bytes >= RECORD_BYTES_MAX {
+            break;
+        }
+        for entry in leaves.read(*leaf).iter().filter(|entry| entry.hash == *hash) {
+            if let Some(record) = view.get(&entry.key).map(|record| record.encode()) {
+                bytes += entry.key.len() + record.len();
+                found.push((entry.key.clone(), record));
+            }
+        }
+        answered += 1;
+    }
+    Answer::Records(found, answered)
+}
+
+/// Reads each leaf once, where those of one leaf come one after the other.
+pub(super) struct Leaves<'a, V> {
+    view: &'a V,
+    read: Option<(u16, Vec<Entry>)>,
+}
+
+impl<'a, V: View> Leaves<'a, V> {
+    pub(super) fn of(view: &'a V) -> Self {
+        Self { view, read: None }
+    }
+
+    pub(super) fn read(&mut self, leaf: u16) -> &[Entry] {
+        if self.read.as_ref().is_none_or(|(of, _)| *of != leaf) {
+            self.read = Some((leaf, self.view.leaf(leaf)));
+        }
+        self.read.as_ref().map_or(&[], |(_, entries)| entries)
+    }
+}

@@ -1,0 +1,36 @@
+//! What two copies that compare tell each other.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::quorum::merkle::node::{Node, Sum};
+
+/// What one copy asks the other one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// The sums of all slices, if the tree is of this grid.
+    Slices(u64),
+    /// The sums of the leaves of these slices.
+    Leaves(Vec<u8>),
+    /// The sums of the children of these nodes.
+    Children(Vec<Node>),
+    /// Hash and digest of each record of these nodes.
+    Entries(Vec<Node>),
+    /// The records with these hashes of their keys, in these leaves.
+    Records(Vec<(u16, u64)>),
+}
+
+/// The answer, in the order in which things were asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The tree is of another grid, or its pass over all records has not ended.
+    OtherGrid,
+    /// To [`Ask::Slices`] and [`Ask::Leaves`].
+    Sums(Vec<u128>),
+    /// To [`Ask::Children`].
+    Children(Vec<Vec<Sum>>),
+    /// To [`Ask::Entries`].
+    Entries(Vec<Vec<(u64, u128)>>),
+    /// To [`Ask::Records`]: keys and records, as they are stored; and how many of what was asked for this answers.
+    Records(Vec<(Bytes, Bytes)>, u32),
+}

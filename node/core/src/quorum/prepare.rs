@@ -1,0 +1,180 @@
+//! What a coordinator makes of a client's write before it is sent to any copy.
+//!
+//! The coordinator is a copy itself, and sends what it will hold after the write, not the write alone. So whoever has a
+//! write of a coordinator has its earlier ones of that key, or what replaced them, and version vectors tell exactly what was
+//! seen. It must know its own writes of this start, those included that its store does not have yet.
+
+use bytes::Bytes;
+
+use super::merge::{is_ahead, merge};
+use super::shown::Resolve;
+use crate::command::RequestId;
+use crate::limits::{CONTEXT_PARTS_MAX, SIBLING_BYTES_MAX, SIBLINGS_MAX, STAMP_AHEAD_MS_MAX};
+use crate::planted::{Planted, is_planted};
+use crate::record::{Actor, Context, Stamp, Stored, Value};
+use crate::time::Version;
+
+/// Gives the stamps of one copy during one start of its node. One for each copy, made when the copy is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StampClock {
+    actor: Actor,
+    last: Version,
+}
+
+impl StampClock {
+    /// The clock of a copy that has just been opened. Nothing of before is needed: another start is another actor.
+    pub fn new(actor: Actor) -> Self {
+        let incarnation = if is_planted(Planted::IncarnationDropped) { Default::default() } else { actor.incarnation };
+        Self { actor: Actor { incarnation, ..actor }, last: Version::default() }
+    }
+
+    /// The next stamp: above all that it gave, and above what was seen.
+    pub fn next(&mut self, wall_ms: u64, seen: Version) -> Stamp {
+        self.last = self.last.max(seen).next(wall_ms);
+        Stamp { version: self.last, actor: self.actor }
+    }
+}
+
+/// A write of one key, as a client asks for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Write {
+    /// `None` = the key is to be deleted.
+    pub value: Option<Bytes>,
+    /// Milliseconds since 1970 after which the value is absent. `None` = never.
+    pub expires_ms: Option<u64>,
+    /// Which write of which client it is. A batch names each key once under one id. `None` = the client does not retry.
+    pub request: Option<RequestId>,
+    /// What the client has seen of the key; the write replaces exactly that. `None` = nothing. Only for
+    /// [`Resolve::Siblings`]; the last writer replaces whatever is older.
+    pub seen: Option<Context>,
+}
+
+/// What is to be sent to the copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// What the coordinator itself will hold.
+    pub record: Stored,
+    /// The stamp of the write.
+    pub stamp: Stamp,
+    /// True if an earlier attempt is there already: the record goes out again as it is.
+    pub is_known: bool,
+}
+
+/// Why a write is not begun. Nothing has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotBegun {
+    /// Too many values at the same time.
+    #[error(
+        "the key would have {values} values that were written at the same time, of {bytes} bytes; at most {SIBLINGS_MAX} of {SIBLING_BYTES_MAX} bytes are allowed: read the key, and write with the context of that read"
+    )]
+    Siblings {
+        /// How many there would be.
+        values: usize,
+        /// Their bytes together.
+        bytes: usize,
+    },
+    /// Too much that was seen one by one.
+    #[error(
+        "the key would have {parts} parts of what was seen, at most {CONTEXT_PARTS_MAX} are allowed: they become fewer once all copies of the shard are up and equal"
+    )]
+    Context {
+        /// How many there would be.
+        parts: usize,
+    },
+    /// A delete that has seen nothing deletes nothing.
+    #[error("a delete in a table that keeps siblings needs the context of a read: it deletes what that read has seen")]
+    ContextNeeded,
+    /// A clock is wrong: the client's, or this node's.
+    #[error(
+        "what was seen has the version {version}, more than {STAMP_AHEAD_MS_MAX} ms ahead of the clock here, which shows {wall_ms}"
+    )]
+    Ahead {
+        /// The highest version that was seen.
+        version: Version,
+        /// Milliseconds since 1970 by this node's clock.
+        wall_ms: u64,
+    },
+}
+
+/// What the coordinator holds and knows at the time of a write.
+#[derive(Debug)]
+pub struct Coordinator<'a> {
+    /// How the table resolves.
+    pub resolve: Resolve,
+    /// Gives the write's stamp.
+    pub clock: &'a mut StampClock,
+    /// Milliseconds since 1970.
+    pub wall_ms: u64,
+    /// The tombstone floor that this copy holds durably; 0 = none. What was seen below needs no parts of its own.
+    pub floor: Version,
+}
+
+impl Coordinator<'_> {
+    /// The record that a write makes, on what this copy holds of the key.
+    ///
+    /// # Errors
+    ///
+    /// See [`NotBegun`].
+    pub fn prepare(&mut self, held: Option<&Stored>, write: Write) -> Result<Prepared, NotBegun> {
+        let attempt = |value: &&Value| write.request.is_some() && value.request == write.request;
+        if let Some((record, attempt)) = held.and_then(|held| Some((held, held.values().find(attempt)?))) {
+            return Ok(Prepared { record: record.clone(), stamp: attempt.stamp, is_known: true });
+        }
+        let context = self.context(&write)?;
+        let issued = write.request.map_or_else(Version::default, |request| request.issued);
+        let held_highest = held.map_or_else(Version::default, |held| held.newest.stamp.version);
+        let version = context.highest().max(issued);
+        if is_ahead(version, self.wall_ms) && !is_planted(Planted::SkewTaken) {
+            return Err(NotBegun::Ahead { version, wall_ms: self.wall_ms });
+        }
+        let stamp = self.clock.next(self.wall_ms, version.max(held_highest));
+        let by_last_writer = self.resolve == Resolve::LastWriterWins;
+        let context = if by_last_writer { of_last_writer(stamp, held) } else { context };
+        let (is_tombstone, value) = (write.value.is_none(), write.value.unwrap_or_default());
+        let expires_ms = write.expires_ms.filter(|_| !is_tombstone);
+        let own = Stored::new(
+            Value { stamp, by_last_writer, is_tombstone, expires_ms, request: write.request, value },
+            context,
+        );
+        let mut record = held.map_or_else(|| own.clone(), |held| merge(held, &own));
+        if record.context.parts() > 0 {
+            record.context.raise(self.floor.min(Version(stamp.version.0.saturating_sub(1))));
+        }
+        check(held, &record)?;
+        Ok(Prepared { record, stamp, is_known: false })
+    }
+
+    fn context(&self, write: &Write) -> Result<Context, NotBegun> {
+        match (self.resolve, &write.seen) {
+            (Resolve::Siblings, None) if write.value.is_none() => Err(NotBegun::ContextNeeded),
+            (_, seen) => Ok(seen.clone().unwrap_or_default()),
+        }
+    }
+}
+
+/// The last writer replaces whatever it holds, also what was written as siblings before the table's rule was edited.
+fn of_last_writer(stamp: Stamp, held: Option<&Stored>) -> Context {
+    let mut context = Context::of_last_writer(stamp);
+    let siblings = held.into_iter().flat_map(Stored::values).filter(|value| !value.by_last_writer);
+    siblings.for_each(|value| context.add(value.stamp));
+    context
+}
+
+/// A write that leaves a key with no more of something than it has is never refused for that.
+fn check(held: Option<&Stored>, record: &Stored) -> Result<(), NotBegun> {
+    let count = |record: &Stored| (record.siblings.len() + 1, record.values().map(|value| value.value.len()).sum());
+    let (values, bytes): (usize, usize) = count(record);
+    let (values_before, bytes_before) = held.map_or((0, 0), count);
+    let is_more = values > SIBLINGS_MAX.max(values_before) || bytes > SIBLING_BYTES_MAX.max(bytes_before);
+    if is_more {
+        return Err(NotBegun::Siblings { values, bytes });
+    }
+    let parts = record.context.parts();
+    if parts > CONTEXT_PARTS_MAX.max(held.map_or(0, |held| held.context.parts())) {
+        return Err(NotBegun::Context { parts });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Claims about what a coordinator makes of a write.
+
+use super::*;
+use crate::ids::{Incarnation, ReplicaId};
+use crate::quorum::shown::shown;
+
+const WALL_MS: u64 = 1_000_000;
+
+struct Copy {
+    held: Option<Stored>,
+    clock: StampClock,
+    resolve: Resolve,
+}
+
+fn copy(replica: u64, resolve: Resolve) -> Copy {
+    let actor = Actor { replica: ReplicaId(replica), incarnation: Incarnation(1) };
+    Copy { held: None, clock: StampClock::new(actor), resolve }
+}
+
+impl Copy {
+    fn write(&mut self, write: Write, floor: Version) -> Result<Prepared, NotBegun> {
+        let mut coordinator = Coordinator { resolve: self.resolve, clock: &mut self.clock, wall_ms: WALL_MS, floor };
+        let prepared = coordinator.prepare(self.held.as_ref(), write)?;
+        self.held = Some(prepared.record.clone());
+        Ok(prepared)
+    }
+
+    fn put(&mut self, bytes: usize) -> Result<Prepared, NotBegun> {
+        self.write(put(bytes), Version::default())
+    }
+
+    fn seen(&self) -> Option<Context> {
+        Some(shown(&Bytes::from_static(b"k"), self.held.as_ref(), self.resolve, 0).context)
+    }
+}
+
+fn put(bytes: usize) -> Write {
+    Write { value: Some(vec![7; bytes].into()), ..Write::default() }
+}
+
+fn request(sequence: u64) -> Option<RequestId> {
+    Some(RequestId { issued: Version(5), client: 1, sequence })
+}
+
+#[test]
+fn stamps_rise_whatever_the_clock_shows_and_are_above_what_was_seen() {
+    let mut clock = copy(1, Resolve::Siblings).clock;
+    let mut last = Stamp::default();
+    for (wall_ms, seen) in [(5, 0), (0, 0), (0, 9 << 18), (7, 0), (u64::MAX, 1), (0, 0)] {
+        let next = clock.next(wall_ms, Version(seen));
+        assert!(next > last && next.version > Version(seen));
+        last = next;
+    }
+}
+
+#[test]
+fn the_next_attempt_of_a_request_is_the_same_write_where_the_first_is_known() {
+    for resolve in [Resolve::LastWriterWins, Resolve::Siblings] {
+        let mut copy = copy(1, resolve);
+        let write = Write { request: request(1), ..put(3) };
+        let first = copy.write(write.clone(), Version::default()).unwrap();
+        let again = copy.write(write, Version::default()).unwrap();
+        assert_eq!((first.stamp, &first.record, true), (again.stamp, &again.record, again.is_known));
+        let other = copy.write(Write { request: request(2), ..put(3) }, Version::default()).unwrap();
+        assert!(other.stamp > first.stamp && !other.is_known);
+    }
+}
+
+#[test]
+fn more_siblings_than_allowed_are_refused_and_what_replaces_them_is_not() {
+    let mut copy = copy(1, Resolve::Siblings);
+    for _ in 0..SIBLINGS_MAX {
+        copy.put(1).unwrap();
+    }
+    assert_eq!(copy.put(1), Err(NotBegun::Siblings { values: SIBLINGS_MAX + 1, bytes: SIBLINGS_MAX + 1 }));
+    let seen = copy.seen();
+    let resolved = copy.write(Write { seen, ..put(1) }, Version::default()).unwrap();
+    assert!(resolved.record.siblings.is_empty());
+}
+
+#[test]
+fn more_bytes_of_siblings_than_allowed_are_refused_and_what_makes_them_fewer_is_not() {
+    let mut one = copy(1, Resolve::Siblings);
+    let mut other = copy(2, Resolve::Siblings);
+    for copy in [&mut one, &mut other] {
+        copy.put(SIBLING_BYTES_MAX).unwrap();
+        assert_eq!(copy.put(1), Err(NotBegun::Siblings { values: 2, bytes: SIBLING_BYTES_MAX + 1 }));
+    }
+    let both = merge(one.held.as_ref().unwrap(), other.held.as_ref().unwrap());
+    assert_eq!(both.siblings.len(), 1, "a copy takes whatever has been written");
+    one.held = Some(both);
+    let seen = other.seen();
+    one.write(Write { seen, ..put(SIBLING_BYTES_MAX - 1) }, Version::default()).unwrap();
+    assert!(one.put(1).is_err());
+}
+
+#[test]
+fn more_parts_than_allowed_are_refused_until_the_floor_ends_them() {
+    let mut held = None;
+    let mut write = |replica: u64, floor: Version| {
+        let mut copy = Copy { held: held.clone(), ..copy(replica, Resolve::Siblings) };
+        let seen = copy.seen();
+        let prepared = copy.write(Write { seen, ..put(1) }, floor)?;
+        held = copy.held;
+        Ok(prepared)
+    };
+    let mut last = Version::default();
+    for replica in 0..=CONTEXT_PARTS_MAX as u64 {
+        last = write(replica, Version::default()).unwrap().stamp.version;
+    }
+    let parts = CONTEXT_PARTS_MAX + 1;
+    assert_eq!(write(9_999, Version::default()), Err(NotBegun::Context { parts }));
+    let prepared = write(9_999, last).unwrap();
+    assert_eq!(prepared.record.context.parts(), 0);
+    assert_eq!(Stored::decode(&prepared.record.encode()), Ok(prepared.record));
+}
+
+#[test]
+fn the_last_writers_record_has_one_value_and_no_parts_however_often_it_is_written() {
+    let mut record = None;
+    for replica in 0..10 {
+        let mut copy = Copy { held: record, ..copy(replica, Resolve::LastWriterWins) };
+        let seen = copy.seen();
+        copy.write(Write { seen, ..put(1) }, Version::default()).unwrap();
+        record = copy.held;
+    }
+    let record = record.unwrap();
+    assert_eq!((record.siblings.len(), record.context.parts()), (0, 0));
+    assert!(record.encode().len() <= 34 + 4 + 1, "as small as can be");
+}
+
+#[test]
+fn a_delete_says_what_it_has_seen_and_has_no_end() {
+    let mut copy = copy(1, Resolve::Siblings);
+    copy.put(1).unwrap();
+    let delete = Write { expires_ms: Some(7), ..Write::default() };
+    assert_eq!(copy.write(delete.clone(), Version::default()), Err(NotBegun::ContextNeeded));
+    let seen = copy.seen();
+    let deleted = copy.write(Write { seen, ..delete.clone() }, Version::default()).unwrap().record;
+    assert!(deleted.newest.is_tombstone && deleted.newest.expires_ms.is_none() && deleted.siblings.is_empty());
+    copy.resolve = Resolve::LastWriterWins;
+    assert!(copy.write(delete, Version::default()).is_ok());
+}
+
+#[test]
+fn what_was_seen_far_ahead_of_the_clock_is_refused() {
+    let ahead = Version::at_ms(WALL_MS + STAMP_AHEAD_MS_MAX + 1);
+    let mut seen = Context::default();
+    seen.add(Stamp::lowest(ahead));
+    let refused = Err(NotBegun::Ahead { version: ahead, wall_ms: WALL_MS });
+    let mut copy = copy(1, Resolve::Siblings);
+    assert_eq!(copy.write(Write { seen: Some(seen), ..put(1) }, Version::default()), refused);
+    let issued = RequestId { issued: ahead, client: 1, sequence: 1 };
+    assert_eq!(copy.write(Write { request: Some(issued), ..put(1) }, Version::default()), refused);
+}
+
+#[test]
+fn the_last_writer_replaces_siblings_that_it_holds() {
+    let mut copy = copy(1, Resolve::Siblings);
+    copy.put(1).unwrap();
+    copy.put(2).unwrap();
+    copy.resolve = Resolve::LastWriterWins;
+    assert!(copy.put(3).unwrap().record.siblings.is_empty());
+}

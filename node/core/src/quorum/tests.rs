@@ -1,0 +1,179 @@
+//! Three copies with the coordinators, hints and comparisons of production, while messages are lost, late or doubled and
+//! nodes crash: they become equal, no acknowledged write is lost, nothing that was replaced or deleted comes back.
+
+mod copy;
+mod world;
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use super::shown::Resolve;
+use world::{COPIES, Relaxed, World};
+
+/// What happens next.
+#[derive(Debug, Clone)]
+enum Step {
+    Write { by: usize, key: u8, is_delete: bool, with_seen: bool },
+    Read { by: usize, start: u8 },
+    Deliver { message: usize, is_doubled: bool },
+    Lose { message: usize },
+    Durable { copy: usize },
+    Tick { ticks: u64 },
+    Crash { copy: usize },
+    SendHints { by: usize },
+    Compare { by: usize, with: usize },
+}
+
+fn step(keys: u8) -> impl Strategy<Value = Step> {
+    let copy = || 0..COPIES;
+    prop_oneof![
+        6 => (copy(), 0..keys, prop::bool::weighted(0.2), any::<bool>())
+            .prop_map(|(by, key, is_delete, with_seen)| Step::Write { by, key, is_delete, with_seen }),
+        4 => (copy(), 0..keys).prop_map(|(by, start)| Step::Read { by, start }),
+        40 => (any::<usize>(), prop::bool::weighted(0.1))
+            .prop_map(|(message, is_doubled)| Step::Deliver { message, is_doubled }),
+        3 => any::<usize>().prop_map(|message| Step::Lose { message }),
+        16 => copy().prop_map(|copy| Step::Durable { copy }),
+        4 => (1..15_u64).prop_map(|ticks| Step::Tick { ticks }),
+        1 => copy().prop_map(|copy| Step::Crash { copy }),
+        1 => copy().prop_map(|by| Step::SendHints { by }),
+        1 => (copy(), copy()).prop_map(|(by, with)| Step::Compare { by, with }),
+    ]
+}
+
+fn key(number: u8) -> Bytes {
+    Bytes::from(vec![b'a' + number])
+}
+
+fn run(resolve: Resolve, relaxed: Option<Relaxed>, steps: Vec<Step>) {
+    let mut world = World::new(resolve);
+    world.relaxed = relaxed;
+    for step in steps {
+        let waiting = world.messages.len();
+        match step {
+            Step::Write { by, key: k, is_delete, with_seen } => {
+                world.write(by, key(k), (!is_delete).then(|| Bytes::from_static(b"v")), with_seen);
+            }
+            Step::Read { by, start } => world.read(by, key(start)),
+            Step::Deliver { message, is_doubled } if waiting > 0 => world.deliver(message % waiting, is_doubled),
+            Step::Lose { message } if waiting > 0 => world.lose(message % waiting),
+            Step::Deliver { .. } | Step::Lose { .. } => {}
+            Step::Durable { copy } => world.durable(copy),
+            Step::Tick { ticks } => world.tick(ticks),
+            Step::Crash { copy } => world.copies[copy].restart(),
+            Step::SendHints { by } => world.send_hints(by),
+            Step::Compare { by, with } => world.compare(by, with),
+        }
+    }
+    world.settle();
+    world.check();
+}
+
+/// True if a breach of a rule is found in one of so many runs. Few keys make for many conflicts.
+fn is_found(resolve: Resolve, relaxed: Option<Relaxed>, keys: u8, runs: usize) -> bool {
+    let mut runner = TestRunner::deterministic();
+    (0..runs).any(|_| {
+        let steps = vec(step(keys), 150..300).new_tree(&mut runner).expect("there are steps").current();
+        std::panic::catch_unwind(|| run(resolve, relaxed, steps)).is_err()
+    })
+}
+
+#[test]
+fn every_rule_of_those_who_run_the_parts_is_needed() {
+    for (relaxed, runs) in [(Relaxed::ConfirmedBeforeDurable, 400), (Relaxed::NeverCompared, 400)] {
+        assert!(is_found(Resolve::Siblings, Some(relaxed), 1, runs), "{relaxed:?} harms nobody");
+    }
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn bugs_of_the_parts_are_found_when_they_run_together() {
+    use crate::planted::{Planted, plant};
+    for (bug, keys, runs) in
+        [(Planted::ContextIgnored, 1, 100), (Planted::ShortRead, 3, 1_500), (Planted::RepairNotAwaited, 1, 600)]
+    {
+        plant(Some(bug));
+        let found = is_found(Resolve::Siblings, None, keys, runs);
+        plant(None);
+        assert!(found, "{bug:?} harms nobody");
+    }
+}
+
+/// A copy coordinates two writes before its log has the first durably. A reader meets the second where the first has not
+/// come to yet, and replaces what it has seen.
+fn two_writes_of_one_coordinator(relaxed: Option<Relaxed>) {
+    let mut world = World::new(Resolve::Siblings);
+    world.relaxed = relaxed;
+    let put = |world: &mut World, by, with_seen| world.write(by, key(0), Some(Bytes::from_static(b"v")), with_seen);
+    let durable = |world: &mut World, copy| {
+        world.durable(copy);
+        world.deliver_answers();
+    };
+    put(&mut world, 0, false);
+    put(&mut world, 0, false);
+    world.take(2, true);
+    durable(&mut world, 2);
+    world.read(2, key(0));
+    world.deliver_answers();
+    // What differs has to be on a second copy.
+    world.take(1, true);
+    durable(&mut world, 1);
+    assert_eq!(world.reads_answered, 1);
+    // Only now two copies have the first write as well.
+    world.take(1, false);
+    durable(&mut world, 1);
+    durable(&mut world, 0);
+    put(&mut world, 2, true);
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn a_context_covers_no_write_that_its_reader_was_not_shown() {
+    two_writes_of_one_coordinator(None);
+    for relaxed in [Relaxed::OwnWritesForgotten, Relaxed::WriteSentAlone] {
+        let broken = std::panic::catch_unwind(|| two_writes_of_one_coordinator(Some(relaxed)));
+        assert!(broken.is_err(), "{relaxed:?} harms nobody");
+    }
+}
+
+#[test]
+fn a_read_sees_a_write_that_two_of_three_have_and_the_third_gets_it_by_a_hint() {
+    let mut world = World::new(Resolve::Siblings);
+    world.write(0, key(1), Some(Bytes::from_static(b"v")), false);
+    // The message to the third copy is lost; those that it is sent again too.
+    world.lose(1);
+    world.durable(0);
+    world.deliver(0, false);
+    world.durable(1);
+    while !world.messages.is_empty() {
+        world.deliver(0, false);
+    }
+    world.tick(21);
+    assert_eq!(world.copies[0].hints.waiting().0, 1);
+    world.read(1, key(1));
+    while !world.messages.is_empty() {
+        world.deliver(0, false);
+        (0..COPIES).for_each(|copy| world.durable(copy));
+    }
+    assert_eq!(world.reads_answered, 1);
+    world.settle();
+    world.check();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn copies_with_siblings_become_equal_and_lose_nothing(steps in vec(step(3), 0..300)) {
+        run(Resolve::Siblings, None, steps);
+    }
+
+    #[test]
+    fn copies_where_the_last_writer_wins_become_equal_and_lose_nothing(steps in vec(step(3), 0..300)) {
+        run(Resolve::LastWriterWins, None, steps);
+    }
+}

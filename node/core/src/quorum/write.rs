@@ -1,0 +1,195 @@
+//! The coordinator of one write: it has succeeded once W copies of each set have it durably.
+//!
+//! What is not known is never taken for "no": once anything was sent, the write may have happened, now or later, because
+//! messages may be late and may arrive twice. Compare "outcome unknown" in Jepsen's histories, and write time-outs in
+//! Cassandra. A hint never counts toward W (no "sloppy quorum" as in Dynamo).
+
+mod steps;
+
+use std::collections::BTreeSet;
+
+pub use steps::{NotDone, Outcome, Said, WriteStep};
+
+use super::needed::{Needed, OutOfRange, WriteSets};
+use crate::ids::{Generation, ReplicaId};
+use crate::planted::{Planted, is_planted};
+
+/// Ticks after which a copy that has not confirmed is sent the record again.
+pub const RESEND_TICKS: u64 = 10;
+/// Ticks for which a coordinator that has answered waits for the other copies before it keeps hints for them.
+pub const HINT_TICKS: u64 = 20;
+/// How often one write is sent again under newer sets. A shard's stages take seconds each; a write has one deadline.
+pub const RENEWALS_MAX: u32 = 8;
+
+/// A write that is under way.
+#[derive(Debug)]
+pub struct WriteRound {
+    to: WriteSets,
+    durable: BTreeSet<ReplicaId>,
+    /// They will not take it under this generation.
+    refused: BTreeSet<ReplicaId>,
+    /// Raised for this write; 0 = the table's.
+    raised: usize,
+    learning: Generation,
+    renewals: u32,
+    answered: Option<Outcome>,
+    resend_at: u64,
+    /// The tick at which it ends at the latest.
+    deadline: u64,
+    is_over: bool,
+}
+
+impl WriteRound {
+    /// Begins to send a record. `asked` = W for this write; at least the table's. `is_full` = copies that have said so;
+    /// none of them is sent a put, and they get hints. `deadline` is a tick.
+    ///
+    /// # Errors
+    ///
+    /// See [`NotDone`].
+    pub fn begin(
+        to: WriteSets,
+        asked: Option<usize>,
+        is_full: impl Fn(ReplicaId) -> bool,
+        now: u64,
+        deadline: u64,
+    ) -> Result<(Self, Vec<WriteStep>), NotDone> {
+        let lowest = to.sets.iter().map(|set| set.count).min().unwrap_or(1);
+        let highest = to.sets.iter().map(|set| set.members.len()).min().unwrap_or(1);
+        if let Some(asked) = asked.filter(|asked| !(lowest..=highest).contains(asked)) {
+            return Err(OutOfRange { asked, lowest, highest }.into());
+        }
+        let to = raised(to, asked.unwrap_or(0));
+        for Needed { members, count } in &to.sets {
+            let full = members.iter().filter(|member| is_full(**member)).count();
+            if members.len() - full < *count {
+                return Err(NotDone::Full { full, needed: *count });
+            }
+        }
+        let refused = to.members().into_iter().filter(|member| is_full(*member)).collect();
+        let mut round = Self {
+            learning: to.generation,
+            to,
+            durable: BTreeSet::new(),
+            refused,
+            raised: asked.unwrap_or(0),
+            renewals: 0,
+            answered: None,
+            resend_at: 0,
+            deadline,
+            is_over: false,
+        };
+        let steps = round.send(now);
+        Ok((round, steps))
+    }
+
+    /// True if nothing is left to be done, and the round can be forgotten.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// The generation under which the record is sent now.
+    pub fn generation(&self) -> Generation {
+        self.to.generation
+    }
+
+    /// A copy has said something of the record that it was sent under this generation. It may say it twice, late, or be
+    /// nobody who was asked.
+    pub fn hear(&mut self, from: ReplicaId, generation: Generation, said: Said, now: u64) -> Vec<WriteStep> {
+        if self.is_over {
+            return Vec::new();
+        }
+        if let Said::Newer(newer) = said {
+            return self.learn(from, newer);
+        }
+        // What a copy took under earlier sets says nothing of these.
+        if generation != self.to.generation || !self.to.members().contains(&from) {
+            return Vec::new();
+        }
+        match said {
+            Said::Durable => drop(self.durable.insert(from)),
+            Said::Ahead | Said::Full => drop(self.refused.insert(from)),
+            Said::Older | Said::Newer(_) => {}
+        }
+        self.look(now)
+    }
+
+    fn learn(&mut self, from: ReplicaId, newer: Generation) -> Vec<WriteStep> {
+        let is_asked = self.to.members().contains(&from) && self.answered.is_none();
+        if !is_asked || newer <= self.learning || self.renewals == RENEWALS_MAX {
+            return Vec::new();
+        }
+        self.learning = newer;
+        vec![WriteStep::Learn(newer)]
+    }
+
+    /// The shard has a newer record: the write goes to its sets, and needs their W anew.
+    pub fn renew(&mut self, to: WriteSets, now: u64) -> Vec<WriteStep> {
+        let is_due = to.generation > self.to.generation && self.renewals < RENEWALS_MAX;
+        if !is_due || self.answered.is_some() {
+            return Vec::new();
+        }
+        self.renewals += 1;
+        self.learning = self.learning.max(to.generation);
+        self.to = raised(to, self.raised);
+        self.durable.clear();
+        self.refused.clear();
+        self.send(now)
+    }
+
+    /// To be called with each tick.
+    pub fn tick(&mut self, now: u64) -> Vec<WriteStep> {
+        if self.is_over {
+            return Vec::new();
+        }
+        if now < self.deadline {
+            return if now >= self.resend_at && self.answered.is_none() { self.send(now) } else { Vec::new() };
+        }
+        let mut steps = self.answer(Outcome::Unknown, now);
+        self.is_over = true;
+        steps.extend(self.missing().map(WriteStep::Hint));
+        steps
+    }
+
+    fn look(&mut self, now: u64) -> Vec<WriteStep> {
+        let mut steps = Vec::new();
+        let hinted = is_planted(Planted::HintCounted);
+        if self.to.are_met(|member| self.durable.contains(&member) || hinted && self.refused.contains(&member)) {
+            steps = self.answer(Outcome::Written, now);
+        } else if !self.to.are_met(|member| !self.refused.contains(&member)) {
+            steps = self.answer(Outcome::Unknown, now);
+        }
+        let is_everywhere = self.missing().next().is_none();
+        self.is_over = is_everywhere;
+        steps
+    }
+
+    fn answer(&mut self, outcome: Outcome, now: u64) -> Vec<WriteStep> {
+        if self.answered.is_some() {
+            return Vec::new();
+        }
+        self.answered = Some(outcome);
+        self.deadline = self.deadline.min(now.saturating_add(HINT_TICKS));
+        vec![WriteStep::Answer(outcome)]
+    }
+
+    fn missing(&self) -> impl Iterator<Item = ReplicaId> {
+        self.to.members().into_iter().filter(|member| !self.durable.contains(member))
+    }
+
+    fn send(&mut self, now: u64) -> Vec<WriteStep> {
+        self.resend_at = now.saturating_add(RESEND_TICKS);
+        let asked = self.missing().filter(|member| !self.refused.contains(member));
+        asked.map(|member| WriteStep::Send(member, self.to.generation)).collect()
+    }
+}
+
+/// W of a write, where it asks for more than the table. Never more than there are copies.
+fn raised(mut to: WriteSets, asked: usize) -> WriteSets {
+    for set in &mut to.sets {
+        set.count = set.count.max(asked.min(set.members.len()));
+    }
+    to
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Known bugs of an operator, one of which can be planted in a run: each must be caught.
 
 use skerry_core::planted::Planted;
+use skerry_operator_core::planted::Planted as RoundBug;
 
 /// One bug, named after the rule that it breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +32,17 @@ pub enum OperatorBug {
     ReplacesAllSilent,
     /// The delay of a table that is to go is over when the wall clock and the status say so.
     WallClockCounts,
+    /// A write that failed does not keep those from being made that follow it.
+    FailureGoesOn,
+    /// A claim is deleted before its volume is kept.
+    DeletedBeforeKept,
+    /// What cannot be taken back is done on whatever resource was read.
+    GuardLeftOut,
 }
 
 impl OperatorBug {
     /// All planted bugs of the operator.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::MissingAnswerIsDrained,
         Self::VictimsRecomputed,
         Self::CertificateNotReasked,
@@ -49,6 +56,9 @@ impl OperatorBug {
         Self::RemovalDelayIgnored,
         Self::WallClockCounts,
         Self::ReplacesAllSilent,
+        Self::FailureGoesOn,
+        Self::DeletedBeforeKept,
+        Self::GuardLeftOut,
     ];
 
     /// What of it is planted in the database's core.
@@ -60,6 +70,31 @@ impl OperatorBug {
             | Self::CertificateNotReasked
             | Self::DeletedByName
             | Self::OldGenerationAwaited
+            | Self::SilenceIsLoss
+            | Self::RestartsAllUnready
+            | Self::DeletesWhileUnknown
+            | Self::TakesAnothersClaim
+            | Self::RemovalDelayIgnored
+            | Self::WallClockCounts
+            | Self::ReplacesAllSilent
+            | Self::FailureGoesOn
+            | Self::DeletedBeforeKept
+            | Self::GuardLeftOut => None,
+        }
+    }
+
+    /// What of it is planted in the operator's own round.
+    pub(crate) fn in_round(self) -> Option<RoundBug> {
+        match self {
+            Self::FailureGoesOn => Some(RoundBug::FailureGoesOn),
+            Self::DeletedBeforeKept => Some(RoundBug::DeletedBeforeKept),
+            Self::GuardLeftOut => Some(RoundBug::GuardLeftOut),
+            Self::MissingAnswerIsDrained
+            | Self::VictimsRecomputed
+            | Self::CertificateNotReasked
+            | Self::DeletedByName
+            | Self::OldGenerationAwaited
+            | Self::FenceIgnored
             | Self::SilenceIsLoss
             | Self::RestartsAllUnready
             | Self::DeletesWhileUnknown

@@ -17,7 +17,8 @@ use skerry_core::node::Status;
 use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
 use crate::health::{is_heard, leaderless_on, needing_of, shards_now};
-use crate::observed::{Observed, Slot};
+use crate::observed::{Observed, Running, Slot};
+use crate::planted::{Planted, is_planted};
 use crate::validate::{ReplaceRequest, Validated};
 
 /// Whoever replaces a silent node has itself seen it silent for so long: the time since it was written down may be wrong.
@@ -58,7 +59,9 @@ struct Scene<'a> {
 pub(super) fn replace(plan: &mut Plan, validated: &Validated, seats: &Seats<'_>, seen: &Observed, status: &Status) {
     let scene = Scene { validated, seats, seen, status };
     plan.notes = Notes { silent: scene.silent(), replacement: scene.asked() };
-    let all = scene.of_lost_volumes().into_iter().chain(scene.of_silent_nodes()).chain(scene.of_a_person());
+    let of_volumes =
+        scene.of_lost_volumes().into_iter().chain(scene.of_leaving_volumes()).chain(scene.of_barren_volumes());
+    let all = of_volumes.chain(scene.of_silent_nodes()).chain(scene.of_a_person());
     for next in all {
         let Replace { slot, silent } = match next {
             Ok(replace) => replace,
@@ -100,7 +103,7 @@ impl Scene<'_> {
             let needed = self.node(name).map(|node| leaderless_on(self.status, node)).unwrap_or_default();
             let needed: Vec<ShardId> = needed.into_iter().filter(|s| !self.is_accepted(*s)).collect();
             match (needed.is_empty(), left.is_zero()) {
-                (true, true) => Ok(Replace { slot: name.to_owned(), silent: false }),
+                (true, true) => Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) }),
                 (true, false) => Err(Wait::VolumeLost { slot: name.to_owned(), at: self.after(left) }),
                 (false, _) => Err(Wait::LossToAccept { slot: name.to_owned(), node: self.node(name), shards: needed }),
             }
@@ -108,10 +111,46 @@ impl Scene<'_> {
         self.seats.staying_slots().filter(is_lost).map(next).collect()
     }
 
+    /// Claims that were told to go under nodes whose processes were not: half of a replacement was carried out and the node
+    /// speaks again, or somebody has deleted the claim. Whenever such a process ends, its node does not come back: so it is
+    /// ended while every shard goes on without it.
+    fn of_leaving_volumes(&self) -> Vec<Next> {
+        let half = self.seats.staying_slots().filter(|(name, _)| self.is_half_replaced(name));
+        half.map(|(name, _)| self.given_up(name, self.node(name))).collect()
+    }
+
+    fn is_half_replaced(&self, slot: &str) -> bool {
+        let is_half = |there: &&Slot| {
+            let process = &there.process;
+            let may_run = !process.ending && process.running != Running::Replaced;
+            there.volume.leaving && may_run && !process.volume_lost
+        };
+        self.node(slot).is_some()
+            && self.seats.slot(slot).filter(is_half).is_some()
+            && !is_planted(Planted::HalfReplaced)
+    }
+
+    /// Volumes that took the place of others, and that nobody can come on: their hosts fell silent before a node had joined.
+    /// Nothing is on them. No other replacement would ever begin.
+    fn of_barren_volumes(&self) -> Vec<Next> {
+        let is_due = |slot: &Slot| slot.process.down >= self.validated.replace_after && !slot.process.ready;
+        let is_barren = |slot: &Slot| {
+            let (volume, cannot_run) = (&slot.volume, slot.process.running == Running::Unplaced || is_overdue(slot));
+            volume.id.is_some() && !volume.set_aside && !volume.unmade && cannot_run && is_due(slot)
+        };
+        let is_begun = |slot: &str| {
+            let silent = |s: &SilentNode| s.slot == slot && self.is_begun(&s.slot, Some(s.node), s.volume.as_ref());
+            self.seen.silent.iter().any(silent) || self.begun_for_a_person().is_some_and(|asked| asked.slot == slot)
+        };
+        let barren = self.seats.staying_slots().filter(|(name, slot)| is_barren(slot) && is_begun(name));
+        barren.map(|(name, slot)| Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) })).collect()
+    }
+
     /// Nodes that were silent for as long as the spec says. What was begun goes on, whatever it says by now.
     fn of_silent_nodes(&self) -> Vec<Next> {
-        // Those with a lost volume are no matter of silence.
-        let candidates = self.seen.silent.iter().filter(|silent| !self.is_lost(&silent.slot));
+        // Those with a lost volume are no matter of silence, nor those whose volume goes already.
+        let is_other = |slot: &str| self.is_lost(slot) || self.is_half_replaced(slot);
+        let candidates = self.seen.silent.iter().filter(|silent| !is_other(&silent.slot));
         candidates.filter_map(|silent| self.of_silent_node(silent)).collect()
     }
 
@@ -154,7 +193,7 @@ impl Scene<'_> {
             return Some(Err(if is_there { Wait::Replacing { slot } } else { self.not_there(request) }));
         };
         let node = self.node(&slot);
-        if is_done_with(asked) || node.map(id_of) != asked.node {
+        if is_done_with(asked) || node.map(id_of) != asked.node || self.is_half_replaced(&slot) {
             return None;
         }
         let is_silent = node.is_none_or(|node| !self.is_heard(node));
@@ -199,7 +238,10 @@ impl Scene<'_> {
 
     /// What is being replaced now, or is yet to join.
     fn under_way(&self, slot: &str) -> Option<String> {
-        let set_aside = self.seats.staying_slots().find(|(name, there)| *name != slot && there.volume.set_aside);
+        // Of several whose claims were told to go, the first goes first.
+        let is_later = |name: &str| name > slot && self.is_half_replaced(name) && self.is_half_replaced(slot);
+        let is_set_aside = |(name, there): &(&str, &Slot)| *name != slot && there.volume.set_aside && !is_later(name);
+        let set_aside = self.seats.staying_slots().find(is_set_aside);
         let is_begun = |s: &&SilentNode| s.slot != slot && self.is_begun(&s.slot, Some(s.node), s.volume.as_ref());
         let begun = self.seen.silent.iter().find(is_begun).map(|silent| silent.slot.clone());
         let asked = self.begun_for_a_person().filter(|asked| asked.slot != slot);
@@ -350,6 +392,11 @@ impl Scene<'_> {
 
 fn one_at_a_time(slot: &str, other: &str) -> Wait {
     Wait::ReplacementHeld { slot: slot.to_owned(), why: format!("{other} is being replaced or joins: one at a time") }
+}
+
+/// True if its process was told to end long ago, and whoever runs it does not say that it has.
+fn is_overdue(slot: &Slot) -> bool {
+    slot.process.ending && slot.process.running == Running::Maybe
 }
 
 /// True if this is what is asked for.

@@ -30,6 +30,10 @@ pub enum Planted {
     OverdueAwaited,
     /// A replacement of which half was carried out is left so once its node speaks again. `plan/tests/replace_once.rs`
     HalfReplaced,
+    /// A silent node is replaced only when those have left that are to leave, which wait for its copies. `plan/tests/replace_once.rs`
+    SilentAwaitsLeaving,
+    /// Whatever ends a pod that a person wants replaced, its volume is given up. `plan/tests/replace_once.rs`
+    EndingIsBegun,
     /// What comes back with its node waits for the approval of moves, and the node leaves meanwhile. `plan/tests/replace.rs`
     ReturnAwaitsApproval,
     /// Who leads is asked before what a write is guarded by is read, and not after. `operator/tests/cluster/lease.rs`

@@ -32,17 +32,13 @@ pub enum OperatorBug {
     ReplacesAllSilent,
     /// The delay of a table that is to go is over when the wall clock and the status say so.
     WallClockCounts,
-    /// A write that failed does not keep those from being made that follow it.
-    FailureGoesOn,
     /// A claim is deleted before its volume is kept.
     DeletedBeforeKept,
-    /// What cannot be taken back is done on whatever resource was read.
-    GuardLeftOut,
 }
 
 impl OperatorBug {
     /// All planted bugs of the operator.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 14] = [
         Self::MissingAnswerIsDrained,
         Self::VictimsRecomputed,
         Self::CertificateNotReasked,
@@ -56,9 +52,7 @@ impl OperatorBug {
         Self::RemovalDelayIgnored,
         Self::WallClockCounts,
         Self::ReplacesAllSilent,
-        Self::FailureGoesOn,
         Self::DeletedBeforeKept,
-        Self::GuardLeftOut,
     ];
 
     /// What of it is planted in the database's core.
@@ -77,18 +71,14 @@ impl OperatorBug {
             | Self::RemovalDelayIgnored
             | Self::WallClockCounts
             | Self::ReplacesAllSilent
-            | Self::FailureGoesOn
-            | Self::DeletedBeforeKept
-            | Self::GuardLeftOut => None,
+            | Self::DeletedBeforeKept => None,
         }
     }
 
     /// What of it is planted in the operator's own round.
     pub(crate) fn in_round(self) -> Option<RoundBug> {
         match self {
-            Self::FailureGoesOn => Some(RoundBug::FailureGoesOn),
             Self::DeletedBeforeKept => Some(RoundBug::DeletedBeforeKept),
-            Self::GuardLeftOut => Some(RoundBug::GuardLeftOut),
             Self::MissingAnswerIsDrained
             | Self::VictimsRecomputed
             | Self::CertificateNotReasked

@@ -198,8 +198,10 @@ impl Scene<'_> {
         }
         let is_silent = node.is_none_or(|node| !self.is_heard(node));
         let there = self.seats.slot(&slot).filter(|there| there.volume.id == asked.volume);
-        // It was heard when its pod was told to end, and its host does not say that it has.
-        if there.is_some_and(|there| there.process.ending) && is_silent {
+        // It was heard when its claim and pod were told to go, and its host does not say that they have. A pod that ends for any
+        // other reason comes back on its volume, which may be needed.
+        let is_begun = |there: &&Slot| there.volume.set_aside || is_planted(Planted::EndingIsBegun);
+        if there.filter(is_begun).is_some_and(|there| there.process.ending) && is_silent {
             return Some(Ok(Replace { slot, silent: true }));
         }
         // The claim was told to go, and the pod that holds it was not.
@@ -217,7 +219,8 @@ impl Scene<'_> {
 
     /// A volume that is there is given up only if every shard goes on without its node, and nothing else is on its way.
     fn given_up(&self, slot: &str, node: Option<NodeId>) -> Next {
-        if let Some(other) = self.under_way(slot) {
+        let silent = node.is_none_or(|node| !self.is_heard(node));
+        if let Some(other) = self.under_way(slot, silent) {
             return Err(one_at_a_time(slot, &other));
         }
         let needing = node.map(|node| needing_of(self.status, node, |other| self.is_up(other))).unwrap_or_default();
@@ -225,7 +228,6 @@ impl Scene<'_> {
             let why = format!("no majority would be left of {}", named(&needing));
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
-        let silent = node.is_none_or(|node| !self.is_heard(node));
         Ok(Replace { slot: slot.to_owned(), silent })
     }
 
@@ -236,8 +238,9 @@ impl Scene<'_> {
         self.is_heard(node) && self.seats.slot_of(node).filter(of_node).is_some()
     }
 
-    /// What is being replaced now, or is yet to join.
-    fn under_way(&self, slot: &str) -> Option<String> {
+    /// What is being replaced now, or is yet to join. A node that is silent does not wait for those that are to leave: they get
+    /// no certificate while its copies are missing, and their own may be bound for it.
+    fn under_way(&self, slot: &str, silent: bool) -> Option<String> {
         // Of several whose claims were told to go, the first goes first.
         let is_later = |name: &str| name > slot && self.is_half_replaced(name) && self.is_half_replaced(slot);
         let is_set_aside = |(name, there): &(&str, &Slot)| *name != slot && there.volume.set_aside && !is_later(name);
@@ -246,7 +249,8 @@ impl Scene<'_> {
         let begun = self.seen.silent.iter().find(is_begun).map(|silent| silent.slot.clone());
         let asked = self.begun_for_a_person().filter(|asked| asked.slot != slot);
         let joining = self.seats.joining().into_iter().find(|name| name != slot);
-        let leaving = self.seats.without_slot().find(|node| !self.is_given_up(node.id));
+        let waits = !silent || is_planted(Planted::SilentAwaitsLeaving);
+        let leaving = self.seats.without_slot().find(|node| waits && !self.is_given_up(node.id));
         set_aside
             .map(|(name, _)| name.to_owned())
             .or(begun)
@@ -269,10 +273,10 @@ impl Scene<'_> {
         self.seen.replacement.as_ref().filter(begun)
     }
 
-    /// True if nothing but shards whose loss is accepted keeps the node in the database.
+    /// True if nothing but shards whose loss is accepted is on the node.
     fn is_given_up(&self, node: NodeId) -> bool {
         let mut named = self.status.map.shards.values().filter(|s| self.status.map.is_live(s) && s.names(node));
-        named.clone().next().is_some() && named.all(|s| self.is_accepted(s.descriptor.shard))
+        named.all(|s| self.is_accepted(s.descriptor.shard))
     }
 
     /// Who is silent, and since when. Where one was replaced, what was given up stays written down until another has joined.

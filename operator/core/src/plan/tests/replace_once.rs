@@ -283,3 +283,63 @@ fn pod_of_a_lost_volume_is_not_waited_for_on_a_host_that_is_silent() {
         );
     }
 }
+
+/// The old node of a replacement was to leave. Another one died: the first got no certificate while copies were missing, and
+/// the second was not replaced before the first had left.
+#[test]
+fn silent_node_is_replaced_though_another_that_was_replaced_has_not_left() {
+    let mut world = at_rest();
+    ask_for(&mut world, Some("shop-3"));
+    assert_eq!([look(&mut world), look(&mut world)], [None, Some("shop-3".to_owned())]);
+    *world.process("shop-3") = Process::STEADY;
+    world.join();
+    fall_silent(&mut world, "shop-1");
+    let without_removals = |world: &mut World| {
+        let mut plan = world.plan();
+        plan.steps.retain(|step| !matches!(step, Step::RemoveNode { .. } | Step::ReplaceVolume { .. }));
+        world.apply(&plan, usize::MAX);
+        world.move_shards(usize::MAX);
+        world.clock += 15;
+    };
+    for _ in 0..AFTER / 15 + 1 {
+        without_removals(&mut world);
+    }
+    let replaced = Step::ReplaceVolume { slot: "shop-1".into(), silent: true };
+    let first = world.nodes().find(|node| node.id == NodeId(4)).unwrap();
+    assert_eq!(first.state, NodeState::Draining, "it waits for a certificate alone");
+    assert!(world.plan().steps.contains(&replaced), "{:?}", world.plan());
+    // As long as a shard names the first one, whatever it waits for.
+    let mut seen = world.observed();
+    let Seen::Known(status) = &mut seen.database else { panic!("a database that answers") };
+    let map = std::sync::Arc::make_mut(&mut status.map);
+    let mut record = map.live_shards().find(|s| s.descriptor.shard != ShardId::SYSTEM).unwrap().clone();
+    record.target[0] = NodeId(4);
+    map.put_shard(record);
+    let plan = |bug: Option<Planted>| {
+        plant(bug);
+        let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+        plant(None);
+        plan
+    };
+    assert!(plan(None).steps.contains(&replaced), "{:?}", plan(None));
+    let stuck = plan(Some(Planted::SilentAwaitsLeaving));
+    assert!(!stuck.steps.contains(&replaced), "the bug is noticed: {stuck:?}");
+}
+
+/// A person wants it replaced, and a majority needs it; then its pod ends, for whatever reason.
+#[test]
+fn needed_node_that_is_to_be_replaced_keeps_its_volume_while_its_pod_ends() {
+    let mut world = at_rest();
+    ask_for(&mut world, Some("shop-1"));
+    look(&mut world);
+    world.silent = Some("shop-1".into());
+    *world.process("shop-1") = Process { ready: false, ending: true, ..Process::STEADY };
+    *world.process("shop-0") = Process { ready: false, ..Process::STEADY };
+    let replaces = |bug: Option<Planted>| {
+        plant(bug);
+        let plan = world.plan();
+        plant(None);
+        plan.steps.iter().any(|step| matches!(step, Step::ReplaceVolume { .. }))
+    };
+    assert_eq!([replaces(None), replaces(Some(Planted::EndingIsBegun))], [false, true]);
+}

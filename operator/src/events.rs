@@ -52,6 +52,9 @@ pub fn words(action: &Action) -> (&'static str, String) {
             let whose = node.map(|n| format!(" of node {n}")).unwrap_or_default();
             ("VolumeSetAside", format!("the volume {claim}{whose} is set aside: no node comes back on it"))
         }
+        Action::LiftQuarantine { claim, .. } => {
+            ("VolumeTakenBack", format!("the volume {claim} is its node's again, and stays"))
+        }
         Action::RetainVolume { volume, .. } => ("VolumeKept", format!("the volume {volume} is kept without its claim")),
         Action::DeleteClaim { claim, .. } => ("VolumeReleased", format!("the claim {claim} is given up")),
         Action::GrowClaim { claim, size, .. } => ("VolumeGrowing", format!("{claim} is to grow to {size}")),

@@ -16,6 +16,7 @@ mod rest;
 
 use rand::Rng;
 use skerry_core::planted::plant;
+use skerry_operator_core::planted::plant as plant_in_round;
 
 use crate::client::{Client, keys};
 use crate::hardship::Hardships;
@@ -41,8 +42,10 @@ const LIVENESS: u64 = 180 * SECOND;
 /// Runs one seed of the whole system, with a bug planted or none.
 pub fn run_whole(seed: u64, bug: Option<OperatorBug>) -> Outcome {
     plant(bug.and_then(OperatorBug::in_core));
+    plant_in_round(bug.and_then(OperatorBug::in_round));
     let outcome = caught(seed, || Run::new(seed, bug).all());
     plant(None);
+    plant_in_round(None);
     outcome
 }
 

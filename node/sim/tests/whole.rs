@@ -50,7 +50,7 @@ fn a_seed_of_the_whole_system_replays_to_the_same_trace() {
 }
 
 /// Each bug, the seeds within which it must be caught, and what must be said of it.
-const BUGS: [(OperatorBug, u64, &str); 13] = [
+const BUGS: [(OperatorBug, u64, &str); 14] = [
     (OperatorBug::RestartsAllUnready, 400, "one node at a time is ended"),
     (OperatorBug::TakesAnothersClaim, 400, "nothing of another database is taken or changed"),
     (OperatorBug::DeletesWhileUnknown, 300, "no node that runs is ended while the steward is silent"),
@@ -63,6 +63,7 @@ const BUGS: [(OperatorBug, u64, &str); 13] = [
     (OperatorBug::RemovalDelayIgnored, 1_000, "no table goes before its delay is over"),
     (OperatorBug::WallClockCounts, 1_000, "no table goes before its delay is over"),
     (OperatorBug::ReplacesAllSilent, 100, "no node is given up that a majority needs"),
+    (OperatorBug::DeletedBeforeKept, 60, "nothing of a node is deleted before it is removed"),
     (OperatorBug::SilenceIsLoss, 500, "nothing of a node is deleted before it is removed"),
 ];
 

@@ -22,6 +22,7 @@ pub mod kubernetes;
 mod look_history;
 mod observed;
 mod plan;
+pub mod planted;
 mod round;
 mod status;
 #[cfg(any(test, feature = "testing"))]

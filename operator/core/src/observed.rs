@@ -55,6 +55,8 @@ pub struct Slot {
 pub struct SlotVolume {
     /// No node comes back on it: it was marked so, or is on its way out.
     pub set_aside: bool,
+    /// It is on its way out, and goes with its process: no mark that is taken away again.
+    pub leaving: bool,
     /// It was never made, so nothing was ever written to it. Only what is certain counts.
     pub unmade: bool,
     /// What it was to be when its slot was made.

@@ -30,6 +30,7 @@ use crate::desired::Desired;
 use crate::forecast::{Forecast, Moves, forecast};
 use crate::health::shards_now;
 use crate::observed::{Observed, Seen, Slot};
+use crate::planted::{Planted, is_planted};
 use crate::validate::{Approval, Validated};
 use occupancy::{Leaving, Seats};
 
@@ -248,9 +249,13 @@ impl Plan {
         }
     }
 
-    /// What needs nobody's approval: copies on nodes that are gone for good get another place, as many as they were, and
-    /// these nodes leave.
+    /// What needs nobody's approval: slots that were taken away come back with their nodes; copies on nodes that are gone for
+    /// good get another place, as many as they were, and these nodes leave.
     fn repairing(&mut self, desired: &Desired, seats: &Seats<'_>, status: &Status) {
+        let returning = seats.missing_of_nodes();
+        if !returning.is_empty() && !is_planted(Planted::ReturnAwaitsApproval) {
+            return self.steps.extend(returning.into_iter().map(|(slot, zone)| Step::AddSlot { slot, zone }));
+        }
         let gone: BTreeSet<NodeId> = seats.without_slot().map(|node| node.id).collect();
         if gone.is_empty() || !seats.joining().is_empty() {
             return;

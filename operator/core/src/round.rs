@@ -26,6 +26,7 @@ use skerry_core::system::AdminChange;
 use crate::decide::Decision;
 use crate::observed::Observed;
 use crate::plan::{Plan, Record, Step};
+use crate::planted::{Planted, is_planted};
 use crate::status::status;
 use crate::validate::Invalid;
 
@@ -91,6 +92,9 @@ pub struct Guard {
 
 impl Guard {
     fn of(write: &impl Write) -> Self {
+        if is_planted(Planted::GuardLeftOut) {
+            return Self::default();
+        }
         let newest = match write.order() {
             Some(Order::Remove(..) | Order::Change(AdminChange::DropTable { .. })) => true,
             Some(Order::Record(_) | Order::Change(_)) | None => write.gives_up() == GivesUp::Volume,
@@ -179,9 +183,10 @@ impl<W: Write> Round<W> {
                 Err(why) => self.agenda.failed(why),
             },
             (UnderWay::Record(record), Ok(_)) => self.recorded.push(record),
+            (UnderWay::Record(_), Err(_)) if is_planted(Planted::RecordNotAwaited) => {}
             (_, Ok(answer)) => {
                 if answer == Answer::BudgetRenewed {
-                    self.agenda.drop_restarts();
+                    self.agenda.take_nothing_down();
                 }
             }
             (_, Err(why)) => self.agenda.failed(why),
@@ -225,6 +230,7 @@ impl<W: Write> Round<W> {
 fn certified(node: NodeId, answer: &Answer) -> Result<Epoch, String> {
     let why = match answer {
         Answer::Removal(Removal::Safe(certificate)) => return Ok(certificate.epoch),
+        _ if is_planted(Planted::AnyAnswerCertifies) => return Ok(Epoch(0)),
         Answer::Removal(Removal::NotYet(reasons)) => {
             let reasons: Vec<String> = reasons.iter().take(REASONS_MAX).map(ToString::to_string).collect();
             reasons.join(", ")

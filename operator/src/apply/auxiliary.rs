@@ -52,9 +52,9 @@ impl Writer<'_> {
         if self.context.written.is_fresh(&key, NONE) {
             return Ok(());
         }
-        self.context.leadership.token()?;
         let api: Api<NetworkPolicy> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
         let there = api.get_metadata_opt(&name).await.map_err(ApplyError::of(&key))?;
+        self.context.leadership.token()?;
         if let Some(there) = there.filter(|there| self.is_ours(there, &policy)) {
             let only = Preconditions { uid: there.uid(), ..Preconditions::default() };
             let gone = api.delete(&name, &DeleteParams::default().preconditions(only)).await.map(drop);
@@ -74,9 +74,9 @@ impl Writer<'_> {
         if self.context.written.is_fresh(&key, &text) {
             return Ok(false);
         }
-        self.context.leadership.token()?;
         let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
         let there = api.get_metadata_opt(&name).await.map_err(ApplyError::of(&key))?;
+        self.context.leadership.token()?;
         // Whoever has made another of this name since the look has it: it is looked at again.
         let written = match there {
             Some(there) if !self.is_ours(&there, &object) => {

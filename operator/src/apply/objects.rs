@@ -1,5 +1,7 @@
 //! Writes to the objects whose loss would be the loss of data: StatefulSets, pods, claims, volumes.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::Api;
@@ -18,6 +20,7 @@ impl Writer<'_> {
             return Err(refusal);
         }
         self.check_volumes(&name, 0..replicas).await?;
+        self.context.leadership.token()?;
         let set = stateful_set(&self.blueprint(), zone, replicas, None);
         let by_us = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         self.sets().create(&by_us, &set).await.map_err(ApplyError::of(name))?;
@@ -38,14 +41,15 @@ impl Writer<'_> {
     pub(super) async fn scale_set(&self, set: &str, version: &str, replicas: u32) -> Result<(), ApplyError> {
         let before = self.cluster.sets.get(set).map_or(0, |seen| seen.replicas);
         self.check_volumes(set, before..replicas).await?;
+        self.context.leadership.token()?;
         let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}});
         let by_us = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         self.sets().patch(set, &by_us, &Patch::Merge(&patch)).await.map_err(ApplyError::of(set))?;
         Ok(())
     }
 
-    pub(super) async fn delete_set(&self, set: &str, uid: &str) -> Result<(), ApplyError> {
-        self.sets().delete(set, &only(uid)).await.map_err(ApplyError::of(set))?;
+    pub(super) async fn delete_set(&self, set: &str, uid: &str, version: &str) -> Result<(), ApplyError> {
+        self.sets().delete(set, &unchanged(uid, version)).await.map_err(ApplyError::of(set))?;
         Ok(())
     }
 
@@ -72,6 +76,12 @@ impl Writer<'_> {
         self.patch_claim(claim, json!({"metadata": {"uid": uid, "labels": labels}})).await
     }
 
+    pub(super) async fn lift_quarantine(&self, claim: &str, uid: &str) -> Result<(), ApplyError> {
+        let labels: BTreeMap<&str, Value> =
+            [QUARANTINED_LABEL, NODE_LABEL, EPOCH_LABEL].map(|label| (label, Value::Null)).into();
+        self.patch_claim(claim, json!({"metadata": {"uid": uid, "labels": labels}})).await
+    }
+
     pub(super) async fn grow_claim(&self, claim: &str, uid: &str, size: &str) -> Result<(), ApplyError> {
         let resources = json!({"requests": {"storage": size}});
         self.patch_claim(claim, json!({"metadata": {"uid": uid}, "spec": {"resources": resources}})).await
@@ -84,8 +94,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    pub(super) async fn delete_claim(&self, claim: &str, uid: &str) -> Result<(), ApplyError> {
-        self.claims().delete(claim, &only(uid)).await.map_err(ApplyError::of(claim))?;
+    pub(super) async fn delete_claim(&self, claim: &str, uid: &str, version: &str) -> Result<(), ApplyError> {
+        self.claims().delete(claim, &unchanged(uid, version)).await.map_err(ApplyError::of(claim))?;
         Ok(())
     }
 
@@ -122,4 +132,10 @@ impl Writer<'_> {
 fn only(uid: &str) -> DeleteParams {
     let preconditions = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
     DeleteParams::default().preconditions(preconditions)
+}
+
+/// The same, and only as it was seen: nothing of it has changed since.
+fn unchanged(uid: &str, version: &str) -> DeleteParams {
+    let (uid, resource_version) = (Some(uid.to_owned()), Some(version.to_owned()));
+    DeleteParams::default().preconditions(Preconditions { uid, resource_version })
 }

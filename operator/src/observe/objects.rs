@@ -150,6 +150,8 @@ fn claim(claim: &PersistentVolumeClaim) -> Claim {
     let phase = claim.status.as_ref().and_then(|s| s.phase.as_deref());
     Claim {
         uid: claim.uid().unwrap_or_default(),
+        version: claim.resource_version().unwrap_or_default(),
+        retained: false,
         quarantined: claim.labels().contains_key(QUARANTINED_LABEL),
         leaving: claim.metadata.deletion_timestamp.is_some(),
         volume: claim.spec.as_ref().and_then(|s| s.volume_name.clone()),

@@ -11,8 +11,14 @@ use skerry_operator_core::kubernetes::{Cluster, Names, is_lost};
 
 const HOST_LABEL: &str = "kubernetes.io/hostname";
 
-/// Looks at the volumes of pods that are not ready.
+/// Looks at the volumes of pods that are not ready, and of claims that go while a pod has them.
 pub(super) async fn look_for_lost(client: &Client, names: &Names, mut cluster: Cluster) -> Cluster {
+    for slot in cluster.pods.keys() {
+        let Some(claim) = cluster.claims.get_mut(&names.claim(slot)).filter(|claim| claim.leaving) else { continue };
+        if let Some(volume) = &claim.volume {
+            claim.retained = is_retained(client, volume).await;
+        }
+    }
     let away = cluster.pods.iter().filter(|(_, pod)| !pod.ready).map(|(name, _)| names.claim(name));
     for name in away.collect::<BTreeSet<_>>() {
         let Some(claim) = cluster.claims.get_mut(&name).filter(|claim| !claim.lost) else { continue };
@@ -21,6 +27,13 @@ pub(super) async fn look_for_lost(client: &Client, names: &Names, mut cluster: C
         }
     }
     cluster
+}
+
+/// True if the volume outlives its claim. False also if that could not be read.
+async fn is_retained(client: &Client, volume: &str) -> bool {
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    let Ok(Some(volume)) = volumes.get_opt(volume).await else { return false };
+    volume.spec.and_then(|spec| spec.persistent_volume_reclaim_policy).as_deref() == Some("Retain")
 }
 
 async fn is_gone(client: &Client, volume: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Kubernetes evicts a pod, as the disruption budget allows, while the operator is about to end another.
 
 use serde_json::{Value, json};
+use skerry_core::map::NodeState;
 
 use crate::ground::Ground;
 use crate::scenario::spec;
@@ -40,6 +41,28 @@ async fn nobody_is_restarted_while_another_is_evicted_however_late_that_is_seen(
             world.rest().await;
             evicted += world.change(|ground| ground.log.iter().filter(|words| words.ends_with("is evicted")).count());
             world.check_wanted();
+        }
+    }
+    assert!(evicted > 0, "no budget let a pod go");
+}
+
+/// The old volume is given up only while every shard goes on without it: what was allowed to be evicted until now may be away.
+#[tokio::test]
+async fn nobody_is_replaced_while_another_is_evicted_however_late_that_is_seen() {
+    let prepared = World::at_rest(spec(3, 3)).await;
+    let mut evicted = 0;
+    for moment in 0..6 {
+        for write in ["apply poddisruptionbudgets/shop", "delete persistentvolumeclaims/", "delete pods/"] {
+            let mut world = prepared.fork(None);
+            world
+                .change(|ground| ground.edit(&json!({"metadata": {"annotations": {"skerry.io/replace": "shop-a-0"}}})));
+            world.rounds(moment).await;
+            world.change(|ground| ground.faults.before(write, evict));
+            world.rest().await;
+            evicted += world.change(|ground| ground.log.iter().filter(|words| words.ends_with("is evicted")).count());
+            world.check_wanted();
+            let left = world.change(|ground| ground.database.nodes().filter(|n| n.state == NodeState::Removed).count());
+            assert_eq!(left, 1, "the node was replaced: {}", world.story());
         }
     }
     assert!(evicted > 0, "no budget let a pod go");

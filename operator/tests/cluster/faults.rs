@@ -40,7 +40,9 @@ pub struct Faults {
     meanwhile: Option<(&'static str, Other)>,
     /// The n-th write waits until it is released.
     hold: Option<(usize, Arc<Notify>)>,
-    /// Told when a write is held.
+    /// The n-th read of this resource waits until it is released.
+    hold_read: Option<(&'static str, usize, Arc<Notify>)>,
+    /// Told when a write or a read is held.
     pub holding: Arc<Notify>,
     /// Name of a resource of which every read fails.
     pub unreadable: Option<&'static str>,
@@ -75,6 +77,13 @@ impl Faults {
         release
     }
 
+    /// The n-th read of this resource from now on waits until this is told.
+    pub fn hold_read(&mut self, resource: &'static str, nth: usize) -> Arc<Notify> {
+        let release = Arc::new(Notify::new());
+        self.hold_read = Some((resource, nth, release.clone()));
+        release
+    }
+
     pub fn stale_once(&mut self, resource: &'static str, versions: usize) {
         self.stale = Some((resource, versions));
     }
@@ -98,6 +107,17 @@ impl Faults {
     pub fn held(&mut self) -> Option<Arc<Notify>> {
         let next = self.writes + 1;
         let held = self.hold.take_if(|(write, _)| *write == next).map(|(_, release)| release);
+        if held.is_some() {
+            self.holding.notify_one();
+        }
+        held
+    }
+
+    /// What the read at hand waits for.
+    pub fn held_read(&mut self, resource: &str) -> Option<Arc<Notify>> {
+        let (_, left, _) = self.hold_read.as_mut().filter(|(of, ..)| *of == resource)?;
+        *left -= 1;
+        let held = self.hold_read.take_if(|(_, left, _)| *left == 0).map(|(.., release)| release);
         if held.is_some() {
             self.holding.notify_one();
         }

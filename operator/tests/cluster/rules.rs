@@ -122,7 +122,11 @@ impl Ground {
             return;
         }
         let member = self.database.node_on(&volume).filter(|n| n.state != NodeState::Removed).map(|n| n.id);
-        self.break_if(member.is_some(), || format!("{name} is taken from {member:?}, which has no certificate"));
+        let replaced = &self.resource()["metadata"]["annotations"]["skerry.io/replace"];
+        let is_asked = replaced.as_str().is_some_and(|slot| *name == format!("data-{slot}"));
+        self.break_if(member.is_some() && !is_asked, || {
+            format!("{name} is taken from {member:?}, which has no certificate")
+        });
         let retention = self.resource()["spec"]["volumeRetention"]["whenScaled"] != "Delete";
         let kept = |volume: &Value| volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain";
         let kept = self.objects.get(&crate::controllers::volume_key(&volume)).is_some_and(kept);

@@ -37,11 +37,13 @@ async fn answer(State(ground): State<Shared>, request: Request) -> Response {
         let nothing = futures::stream::pending::<Result<Vec<u8>, std::convert::Infallible>>();
         return Response::new(Body::from_stream(nothing));
     }
-    if call.is_write() && !call.is_of_a_lease() {
-        let held = ground.lock().unwrap().faults.held();
-        if let Some(release) = held {
-            release.notified().await;
-        }
+    let held = match call.is_write() {
+        true if call.is_of_a_lease() => None,
+        true => ground.lock().unwrap().faults.held(),
+        false => ground.lock().unwrap().faults.held_read(&call.key.resource),
+    };
+    if let Some(release) = held {
+        release.notified().await;
     }
     let answer = ground.lock().unwrap().serve(&call);
     match answer {

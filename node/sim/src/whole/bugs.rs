@@ -1,6 +1,7 @@
 //! Known bugs of an operator, one of which can be planted in a run: each must be caught.
 
 use skerry_core::planted::Planted;
+use skerry_operator_core::planted::Planted as RoundBug;
 
 /// One bug, named after the rule that it breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +32,13 @@ pub enum OperatorBug {
     ReplacesAllSilent,
     /// The delay of a table that is to go is over when the wall clock and the status say so.
     WallClockCounts,
+    /// A claim is deleted before its volume is kept.
+    DeletedBeforeKept,
 }
 
 impl OperatorBug {
     /// All planted bugs of the operator.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::MissingAnswerIsDrained,
         Self::VictimsRecomputed,
         Self::CertificateNotReasked,
@@ -49,6 +52,7 @@ impl OperatorBug {
         Self::RemovalDelayIgnored,
         Self::WallClockCounts,
         Self::ReplacesAllSilent,
+        Self::DeletedBeforeKept,
     ];
 
     /// What of it is planted in the database's core.
@@ -60,6 +64,27 @@ impl OperatorBug {
             | Self::CertificateNotReasked
             | Self::DeletedByName
             | Self::OldGenerationAwaited
+            | Self::SilenceIsLoss
+            | Self::RestartsAllUnready
+            | Self::DeletesWhileUnknown
+            | Self::TakesAnothersClaim
+            | Self::RemovalDelayIgnored
+            | Self::WallClockCounts
+            | Self::ReplacesAllSilent
+            | Self::DeletedBeforeKept => None,
+        }
+    }
+
+    /// What of it is planted in the operator's own round.
+    pub(crate) fn in_round(self) -> Option<RoundBug> {
+        match self {
+            Self::DeletedBeforeKept => Some(RoundBug::DeletedBeforeKept),
+            Self::MissingAnswerIsDrained
+            | Self::VictimsRecomputed
+            | Self::CertificateNotReasked
+            | Self::DeletedByName
+            | Self::OldGenerationAwaited
+            | Self::FenceIgnored
             | Self::SilenceIsLoss
             | Self::RestartsAllUnready
             | Self::DeletesWhileUnknown

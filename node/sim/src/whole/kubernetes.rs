@@ -226,6 +226,9 @@ impl Kubernetes {
             uid: claim.uid.clone(),
             quarantined: claim.quarantined,
             leaving: claim.leaving,
+            // By its uid alone it is told to go here.
+            version: String::new(),
+            retained: claim.volume.as_ref().and_then(|v| self.volumes.get(v)).is_some_and(|v| v.retained),
             volume: claim.volume.clone(),
             lost: claim.volume.as_ref().is_some_and(|v| self.is_lost(v)),
             size: Some(claim.size.clone()),
@@ -278,8 +281,10 @@ impl Kubernetes {
         Ok(())
     }
 
-    pub(crate) fn delete_set(&mut self, name: &str, uid: &str) -> Result<(), Refused> {
-        self.sets.get(name).ok_or(Refused::NotFound).and_then(|s| same(&s.uid, Some(uid)))?;
+    pub(crate) fn delete_set(&mut self, name: &str, uid: &str, version: &str) -> Result<(), Refused> {
+        let set = self.sets.get(name).ok_or(Refused::NotFound)?;
+        same(&set.uid, Some(uid))?;
+        same(&set.version.to_string(), Some(version))?;
         self.sets.remove(name);
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::names::{Names, ordinal};
 use crate::desired::Desired;
 use crate::observed::Running;
 use crate::plan::{Plan, Record, Step};
+use crate::planted::{Planted, is_planted};
 
 /// One write to Kubernetes, to the status of the resource or to the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub enum Action {
         set: String,
         /// Uid of the StatefulSet that the decision was made on.
         uid: String,
+        /// Its resource version then: one that has pods by now is another.
+        version: String,
     },
     /// End a pod; its StatefulSet makes it anew.
     DeletePod {
@@ -74,6 +77,13 @@ pub enum Action {
         /// Epoch of the map under which the node was removed. `None` = the steward was not heard.
         epoch: Option<Epoch>,
     },
+    /// Take that mark away: the claim's node is in the database, and to stay.
+    LiftQuarantine {
+        /// Name of the claim (PersistentVolumeClaim).
+        claim: String,
+        /// Uid of the claim that the decision was made on.
+        uid: String,
+    },
     /// See to it that a volume outlives its claim.
     RetainVolume {
         /// Name of the volume (PersistentVolume).
@@ -87,6 +97,8 @@ pub enum Action {
         claim: String,
         /// Uid of the claim that the decision was made on.
         uid: String,
+        /// Its resource version then: one that had no volume may have one by now, which was not kept.
+        version: String,
     },
     /// Ask for a larger volume.
     GrowClaim {
@@ -123,7 +135,7 @@ pub(super) struct Scene<'a> {
     pub(super) founded: bool,
 }
 
-/// The writes of a plan, in its order, each with whether it restarts a node that may serve. A step whose time has not come
+/// The writes of a plan, in its order, each with whether it takes a node down that may serve. A step whose time has not come
 /// gives none; it is planned again.
 pub(super) fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<(Action, bool)> {
     let mut grown = BTreeSet::new();
@@ -135,7 +147,7 @@ pub(super) fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<(Action, bool)> {
                 Some(_) if grown.insert(zone.clone()) => scene.grow(zone, plan),
                 Some(_) | None => vec![],
             },
-            Step::RestartNode { slot } => scene.end_pod(slot, false).into_iter().collect(),
+            Step::RestartNode { slot } => scene.restart(slot),
             Step::ReplaceVolume { slot, silent } => scene.renew(slot, *silent),
             Step::RemoveSlot { slot } => scene.remove(slot),
             Step::Change(change) => vec![Action::Change(change.clone())],
@@ -143,8 +155,8 @@ pub(super) fn actions(plan: &Plan, scene: &Scene<'_>) -> Vec<(Action, bool)> {
                 vec![Action::RemoveNode { node: *node, incarnation: *incarnation }]
             }
         };
-        let is_restart = matches!(step, Step::RestartNode { .. });
-        actions.into_iter().map(move |action| (action, is_restart)).collect::<Vec<_>>()
+        let takes_down = step.takes_down().is_some();
+        actions.into_iter().map(move |action| (action, takes_down)).collect::<Vec<_>>()
     };
     plan.steps.iter().flat_map(of_step).collect()
 }
@@ -169,7 +181,7 @@ impl Scene<'_> {
             if let Some((claim, name)) = claim
                 && (claim.leaving || self.has_left(&slot) != Some(false))
             {
-                let given_up = self.has_left(&slot).map(|_| self.give_up(claim, name, None));
+                let given_up = self.has_left(&slot).filter(|_| !claim.leaving).map(|_| self.give_up(claim, name, None));
                 actions.extend(given_up.unwrap_or_default());
                 break;
             }
@@ -203,6 +215,7 @@ impl Scene<'_> {
             actions.push(Action::ScaleSet { set: name.to_owned(), version: set.version.clone(), replicas: ordinal });
         } else if is_marked && self.desired.slots.contains_key(slot) {
             actions.extend(self.renew(slot, false));
+            actions.extend(self.forget_pod(slot).filter(|_| !is_planted(Planted::OverdueAwaited)));
         }
         actions
     }
@@ -210,18 +223,39 @@ impl Scene<'_> {
     /// Another volume for a slot, and another pod on it. Of a silent host the pod is not waited for: should it still run, its
     /// node has another id than the one that comes, and another volume.
     fn renew(&self, slot: &str, silent: bool) -> Vec<Action> {
-        let claim = self.claim(slot);
-        let node = self.node_of(slot);
-        let given_up = claim.map(|(claim, name)| self.give_up(claim, name, node)).unwrap_or_default();
-        given_up.into_iter().chain(self.end_pod(slot, silent)).collect()
+        let claim = self.claim(slot).filter(|(claim, _)| !claim.leaving);
+        let given_up = claim.map(|(claim, name)| self.give_up(claim, name, self.node_of(slot))).unwrap_or_default();
+        let ended = self.end_pod(slot, silent);
+        // Somebody else may have deleted it: then nobody has kept the volume.
+        let kept = ended.as_ref().and_then(|_| self.kept_by_hand(slot));
+        kept.into_iter().chain(given_up).chain(ended).collect()
     }
 
+    /// The pod comes back on its volume; or, if somebody has deleted its claim, on another one: the claim goes with the pod,
+    /// and takes the volume with it unless that is kept.
+    fn restart(&self, slot: &str) -> Vec<Action> {
+        let ended = self.end_pod(slot, false);
+        let kept = ended.as_ref().and_then(|_| self.kept_by_hand(slot));
+        kept.into_iter().chain(ended).collect()
+    }
+
+    /// The volume is kept before its claim goes.
     fn give_up(&self, claim: &Claim, name: String, node: Option<NodeId>) -> Vec<Action> {
-        if claim.leaving {
-            return vec![];
-        }
         let retain = claim.volume.clone().map(|volume| Action::RetainVolume { volume, node });
-        retain.into_iter().chain([Action::DeleteClaim { claim: name, uid: claim.uid.clone() }]).collect()
+        let delete = Action::DeleteClaim { claim: name, uid: claim.uid.clone(), version: claim.version.clone() };
+        let mut given_up: Vec<Action> = retain.into_iter().chain([delete]).collect();
+        if is_planted(Planted::DeletedBeforeKept) {
+            given_up.reverse();
+        }
+        given_up
+    }
+
+    /// The volume of a node that is in the database, if its claim goes, and the volume would go with that.
+    pub(super) fn kept_by_hand(&self, slot: &str) -> Option<Action> {
+        let (claim, _) = self.claim(slot).filter(|(claim, _)| claim.leaving && !claim.retained)?;
+        let is_needed = self.has_left(slot) != Some(true) && !is_planted(Planted::DeletedByHandNotKept);
+        let volume = claim.volume.clone().filter(|_| is_needed)?;
+        Some(Action::RetainVolume { volume, node: self.node_of(slot) })
     }
 
     fn end_pod(&self, slot: &str, at_once: bool) -> Option<Action> {

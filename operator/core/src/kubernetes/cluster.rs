@@ -72,12 +72,16 @@ pub struct Pod {
 pub struct Claim {
     /// Its Kubernetes uid. Another claim of the same name has another.
     pub uid: String,
+    /// Changes with every write to it.
+    pub version: String,
     /// Its node has left the database: no node comes back on it.
     pub quarantined: bool,
     /// True if the claim is being deleted.
     pub leaving: bool,
     /// Name of the volume that the claim is bound to. `None` = none yet.
     pub volume: Option<String>,
+    /// The volume outlives the claim. False = it does not, or nobody has looked.
+    pub retained: bool,
     /// The volume is gone, or the only host that has it. Certain.
     pub lost: bool,
     /// Size that the claim asks for, as a Kubernetes quantity. `None` = it names none.
@@ -134,6 +138,7 @@ impl Cluster {
         let held_up = self.pods.get(name).and_then(|pod| pod.held_up.clone());
         let volume = SlotVolume {
             set_aside: claim.is_some_and(|c| c.quarantined || c.leaving),
+            leaving: claim.is_some_and(|c| c.leaving),
             unmade: claim.is_some_and(|c| c.volume.is_none() && !c.lost),
             asked: set.claims.clone(),
             id: claim.map(|c| c.uid.clone()),

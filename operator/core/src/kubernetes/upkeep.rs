@@ -6,6 +6,7 @@ use skerry_api::Retention;
 use super::actions::{Action, Scene};
 use super::cluster::{Claim, Set};
 use super::names::ordinal;
+use crate::planted::{Planted, is_planted};
 
 /// The writes. `is_stale` says of a StatefulSet, by its name, whether it is not as it is to be.
 pub(super) fn upkeep(
@@ -14,23 +15,29 @@ pub(super) fn upkeep(
     size: &str,
     when_scaled: Retention,
 ) -> Vec<Action> {
-    let stale = scene.cluster.sets.iter().filter(|(name, _)| is_stale(name));
-    let mut actions: Vec<Action> =
-        stale.map(|(_, set)| Action::ApplySet { zone: set.zone.clone(), replicas: set.replicas }).collect();
     let is_needed = |zone: &str| scene.desired.slots.values().any(|z| z == zone);
+    let mut actions = Vec::new();
     for (name, set) in &scene.cluster.sets {
-        if scene.may_go(name, set) && (!is_needed(&set.zone) || scene.is_to_be_made_anew(name, set)) {
-            actions.push(Action::DeleteSet { set: name.clone(), uid: set.uid.clone() });
+        let goes = scene.may_go(name, set) && (!is_needed(&set.zone) || scene.is_to_be_made_anew(name, set));
+        if is_stale(name) && !goes {
+            actions.push(Action::ApplySet { zone: set.zone.clone(), replicas: set.replicas });
+        }
+        if goes {
+            actions.push(Action::DeleteSet { set: name.clone(), uid: set.uid.clone(), version: set.version.clone() });
         }
     }
+    let kept = scene.cluster.pods.keys().filter_map(|slot| scene.kept_by_hand(slot));
+    actions.extend(kept);
     for (name, claim) in scene.cluster.claims.iter().filter(|(_, claim)| !claim.leaving) {
         let (claim_name, uid) = (name.clone(), claim.uid.clone());
-        if claim.quarantined {
+        if claim.quarantined && scene.is_to_stay(name) {
+            actions.push(Action::LiftQuarantine { claim: claim_name, uid });
+        } else if claim.quarantined {
             // One that never got its volume keeps nothing. Of any other that counts only what the database says itself: that it
             // was founded may be forgotten, by hand.
             let may_be_lost = claim.volume.is_none() || (when_scaled == Retention::Delete && scene.status.is_some());
             if may_be_lost && scene.is_over(name) {
-                actions.push(Action::DeleteClaim { claim: claim_name, uid });
+                actions.push(Action::DeleteClaim { claim: claim_name, uid, version: claim.version.clone() });
             }
         } else if claim.volume.is_some() && asks_for_less(claim, size) {
             actions.push(Action::GrowClaim { claim: claim_name, uid, size: size.to_owned() });
@@ -69,6 +76,14 @@ impl Scene<'_> {
         !wanted
             && !self.desired.slots.contains_key(slot)
             && !self.cluster.pods.contains_key(slot)
-            && self.has_left(slot) == Some(true)
+            && (self.has_left(slot) == Some(true) || is_planted(Planted::DeletedUncertified))
+    }
+
+    /// True if a claim that is set aside is of a slot that is there and to stay, and its node is in the database: it joined while
+    /// the slot came down, and has come back.
+    fn is_to_stay(&self, claim: &str) -> bool {
+        let Some(slot) = claim.strip_prefix("data-") else { return false };
+        let is_there = self.cluster.set_of(slot).is_some_and(|(_, set, ordinal)| ordinal < set.replicas);
+        is_there && self.desired.slots.contains_key(slot) && self.has_left(slot) == Some(false)
     }
 }

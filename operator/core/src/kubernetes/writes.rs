@@ -13,12 +13,16 @@ use crate::decide::Decision;
 use crate::eviction::one_may_go;
 use crate::observed::{Observed, Seen};
 use crate::plan::{Step, Wait};
+use crate::planted::{Planted, is_planted};
 use crate::round::{Agenda, Batch, Entry, GivesUp, Order, Write};
 use crate::validate::Invalid;
 
 /// Volumes that may not grow in one round before it gives up: the others would be refused as well, and there may be a
 /// thousand.
 const REFUSED_MAX: usize = 8;
+
+/// Far more pods than a database has: of fewer, none may go.
+const PODS_MAX: usize = 100_000;
 
 /// One write to the Kubernetes API, or one order to the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +91,7 @@ impl Write for ObjectWrite {
             | Action::DeleteSet { .. }
             | Action::DeletePod { .. }
             | Action::Quarantine { .. }
+            | Action::LiftQuarantine { .. }
             | Action::RetainVolume { .. }
             | Action::DeleteClaim { .. }
             | Action::GrowClaim { .. } => None,
@@ -95,7 +100,13 @@ impl Write for ObjectWrite {
 
     fn gives_up(&self) -> GivesUp {
         match self {
-            Self::Action(Action::DeletePod { .. }) => GivesUp::Process,
+            // One that comes down has no node, or one that has left: by now it may be another.
+            Self::Action(
+                Action::DeletePod { .. }
+                | Action::Quarantine { .. }
+                | Action::ScaleSet { .. }
+                | Action::DeleteSet { .. },
+            ) => GivesUp::Process,
             Self::Action(Action::DeleteClaim { .. }) => GivesUp::Volume,
             Self::TakeSecret | Self::Auxiliary(_) | Self::Action(_) => GivesUp::Nothing,
         }
@@ -140,16 +151,21 @@ fn beside(writes: impl IntoIterator<Item = ObjectWrite>) -> Batch<ObjectWrite> {
     Batch { failures_max: usize::MAX, is_needed: true, is_always_done: true, ..Batch::of(writes) }
 }
 
-/// `None` = it is not known what pods there are.
+/// Of pods that are not known none may go, however many there are. `None` = that was never written down to be a database.
 fn budget(ground: &Ground<'_>, decision: &Result<Decision, Invalid>) -> Option<ObjectWrite> {
     let none = BTreeMap::new();
     let slots = match &ground.observed.slots {
         Seen::Known(slots) => slots,
         Seen::Absent => &none,
-        Seen::Unknown(_) => return None,
+        Seen::Unknown(_) if !ground.observed.founded || is_planted(Planted::BudgetUnknown) => return None,
+        Seen::Unknown(_) => {
+            let none_may_go = Auxiliary::DisruptionBudget { pods: PODS_MAX, one_may_go: false };
+            return Some(ObjectWrite::Auxiliary(none_may_go));
+        }
     };
     // No pod may go while one is about to be ended anyway.
     let is_idle = decision.as_ref().map_or(true, |decision| decision.plan.steps.is_empty());
+    let is_idle = is_idle || is_planted(Planted::BudgetKept);
     let one_may_go = is_idle && ground.observed.database.known().is_some_and(|status| one_may_go(slots, status));
     Some(ObjectWrite::Auxiliary(Auxiliary::DisruptionBudget { pods: slots.len(), one_may_go }))
 }
@@ -165,16 +181,17 @@ fn of_objects(
     let scene = Scene { names, cluster, desired: &decision.desired, status, founded };
     let drifts: BTreeMap<&String, Drift> = cluster.sets.iter().map(|(name, set)| (name, drift(set))).collect();
     let set_of = |step: &Step| {
-        let Step::RestartNode { slot } = step else { return None };
+        let is_restart = matches!(step, Step::RestartNode { .. });
+        let slot = step.takes_down().filter(|_| is_restart || !is_planted(Planted::ReplacedAsChanged))?;
         Some(slot.rsplit_once('-')?.0.to_owned())
     };
-    // No pod is restarted as somebody else has written: that is put right first.
+    // No pod comes back as somebody else has written: that is put right first.
     let is_changed = |set: &String| drifts.get(set).is_some_and(|drift| drift.is_changed);
     let changed = |step: &Step| set_of(step).filter(is_changed);
     let mut plan = decision.plan.clone();
     let left_out = plan.steps.iter().find_map(changed).map(|set| {
         format!(
-            "the StatefulSet {set} is not as it was written, and is put right within minutes: no pod of it is restarted"
+            "the StatefulSet {set} is not as it was written, and is put right within minutes: no pod of it is ended"
         )
     });
     plan.steps.retain(|step| changed(step).is_none());
@@ -182,7 +199,7 @@ fn of_objects(
     let is_stale = |name: &String| drifts.get(name).is_some_and(|drift| drift.is_stale);
     let due = upkeep(&scene, is_stale, spec.storage.size.as_str(), spec.volume_retention.when_scaled);
     let due = due.into_iter().map(|action| (action, false));
-    let entry = |(action, is_restart)| Entry { write: ObjectWrite::Action(action), is_restart };
+    let entry = |(action, takes_down)| Entry { write: ObjectWrite::Action(action), takes_down };
     (due.chain(actions(&plan, &scene)).map(entry).collect(), left_out)
 }
 

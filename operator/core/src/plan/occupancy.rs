@@ -9,7 +9,7 @@ use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
 use skerry_core::placement::Site;
 
-use crate::desired::Desired;
+use crate::desired::{Desired, zone_counts};
 use crate::observed::Slot;
 
 /// A process that was started is given so long to join. One that takes longer is late: it may never come.
@@ -207,6 +207,21 @@ impl<'a> Seats<'a> {
     pub(super) fn missing(&self) -> impl Iterator<Item = (String, String)> {
         let missing = self.desired.slots.iter().filter(|(slot, _)| !self.slots.contains_key(*slot));
         missing.map(|(slot, zone)| (slot.clone(), zone.clone()))
+    }
+
+    /// Slots that are not there, though nodes of theirs are in the database: somebody has taken them away. As many in each zone
+    /// as there are such nodes, the lowest numbers first, since slots go from the end.
+    pub(super) fn missing_of_nodes(&self) -> Vec<(String, String)> {
+        let there: BTreeSet<&str> = self.slots.values().map(|slot| slot.address.as_str()).collect();
+        let mut nodes =
+            zone_counts(self.without_slot().filter(|n| !there.contains(n.address.as_str())).map(|n| &*n.zone));
+        let mut missing: Vec<(String, String)> = self.missing().collect();
+        missing.sort_by_key(|(slot, _)| (slot.len(), slot.clone()));
+        missing.retain(|(_, zone)| {
+            let left = nodes.get_mut(zone).filter(|left| **left > 0);
+            left.map(|left| *left -= 1).is_some()
+        });
+        missing
     }
 
     /// Slots that are to stay, whose nodes have not joined, and are about to.

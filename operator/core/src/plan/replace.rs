@@ -17,7 +17,8 @@ use skerry_core::node::Status;
 use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
 use crate::health::{is_heard, leaderless_on, needing_of, shards_now};
-use crate::observed::{Observed, Slot};
+use crate::observed::{Observed, Running, Slot};
+use crate::planted::{Planted, is_planted};
 use crate::validate::{ReplaceRequest, Validated};
 
 /// Whoever replaces a silent node has itself seen it silent for so long: the time since it was written down may be wrong.
@@ -58,7 +59,9 @@ struct Scene<'a> {
 pub(super) fn replace(plan: &mut Plan, validated: &Validated, seats: &Seats<'_>, seen: &Observed, status: &Status) {
     let scene = Scene { validated, seats, seen, status };
     plan.notes = Notes { silent: scene.silent(), replacement: scene.asked() };
-    let all = scene.of_lost_volumes().into_iter().chain(scene.of_silent_nodes()).chain(scene.of_a_person());
+    let of_volumes =
+        scene.of_lost_volumes().into_iter().chain(scene.of_leaving_volumes()).chain(scene.of_barren_volumes());
+    let all = of_volumes.chain(scene.of_silent_nodes()).chain(scene.of_a_person());
     for next in all {
         let Replace { slot, silent } = match next {
             Ok(replace) => replace,
@@ -100,7 +103,7 @@ impl Scene<'_> {
             let needed = self.node(name).map(|node| leaderless_on(self.status, node)).unwrap_or_default();
             let needed: Vec<ShardId> = needed.into_iter().filter(|s| !self.is_accepted(*s)).collect();
             match (needed.is_empty(), left.is_zero()) {
-                (true, true) => Ok(Replace { slot: name.to_owned(), silent: false }),
+                (true, true) => Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) }),
                 (true, false) => Err(Wait::VolumeLost { slot: name.to_owned(), at: self.after(left) }),
                 (false, _) => Err(Wait::LossToAccept { slot: name.to_owned(), node: self.node(name), shards: needed }),
             }
@@ -108,10 +111,46 @@ impl Scene<'_> {
         self.seats.staying_slots().filter(is_lost).map(next).collect()
     }
 
+    /// Claims that were told to go under nodes whose processes were not: half of a replacement was carried out and the node
+    /// speaks again, or somebody has deleted the claim. Whenever such a process ends, its node does not come back: so it is
+    /// ended while every shard goes on without it.
+    fn of_leaving_volumes(&self) -> Vec<Next> {
+        let half = self.seats.staying_slots().filter(|(name, _)| self.is_half_replaced(name));
+        half.map(|(name, _)| self.given_up(name, self.node(name))).collect()
+    }
+
+    fn is_half_replaced(&self, slot: &str) -> bool {
+        let is_half = |there: &&Slot| {
+            let process = &there.process;
+            let may_run = !process.ending && process.running != Running::Replaced;
+            there.volume.leaving && may_run && !process.volume_lost
+        };
+        self.node(slot).is_some()
+            && self.seats.slot(slot).filter(is_half).is_some()
+            && !is_planted(Planted::HalfReplaced)
+    }
+
+    /// Volumes that took the place of others, and that nobody can come on: their hosts fell silent before a node had joined.
+    /// Nothing is on them. No other replacement would ever begin.
+    fn of_barren_volumes(&self) -> Vec<Next> {
+        let is_due = |slot: &Slot| slot.process.down >= self.validated.replace_after && !slot.process.ready;
+        let is_barren = |slot: &Slot| {
+            let (volume, cannot_run) = (&slot.volume, slot.process.running == Running::Unplaced || is_overdue(slot));
+            volume.id.is_some() && !volume.set_aside && !volume.unmade && cannot_run && is_due(slot)
+        };
+        let is_begun = |slot: &str| {
+            let silent = |s: &SilentNode| s.slot == slot && self.is_begun(&s.slot, Some(s.node), s.volume.as_ref());
+            self.seen.silent.iter().any(silent) || self.begun_for_a_person().is_some_and(|asked| asked.slot == slot)
+        };
+        let barren = self.seats.staying_slots().filter(|(name, slot)| is_barren(slot) && is_begun(name));
+        barren.map(|(name, slot)| Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) })).collect()
+    }
+
     /// Nodes that were silent for as long as the spec says. What was begun goes on, whatever it says by now.
     fn of_silent_nodes(&self) -> Vec<Next> {
-        // Those with a lost volume are no matter of silence.
-        let candidates = self.seen.silent.iter().filter(|silent| !self.is_lost(&silent.slot));
+        // Those with a lost volume are no matter of silence, nor those whose volume goes already.
+        let is_other = |slot: &str| self.is_lost(slot) || self.is_half_replaced(slot);
+        let candidates = self.seen.silent.iter().filter(|silent| !is_other(&silent.slot));
         candidates.filter_map(|silent| self.of_silent_node(silent)).collect()
     }
 
@@ -154,13 +193,15 @@ impl Scene<'_> {
             return Some(Err(if is_there { Wait::Replacing { slot } } else { self.not_there(request) }));
         };
         let node = self.node(&slot);
-        if is_done_with(asked) || node.map(id_of) != asked.node {
+        if is_done_with(asked) || node.map(id_of) != asked.node || self.is_half_replaced(&slot) {
             return None;
         }
         let is_silent = node.is_none_or(|node| !self.is_heard(node));
         let there = self.seats.slot(&slot).filter(|there| there.volume.id == asked.volume);
-        // It was heard when its pod was told to end, and its host does not say that it has.
-        if there.is_some_and(|there| there.process.ending) && is_silent {
+        // It was heard when its claim and pod were told to go, and its host does not say that they have. A pod that ends for any
+        // other reason comes back on its volume, which may be needed.
+        let is_begun = |there: &&Slot| there.volume.set_aside || is_planted(Planted::EndingIsBegun);
+        if there.filter(is_begun).is_some_and(|there| there.process.ending) && is_silent {
             return Some(Ok(Replace { slot, silent: true }));
         }
         // The claim was told to go, and the pod that holds it was not.
@@ -178,7 +219,8 @@ impl Scene<'_> {
 
     /// A volume that is there is given up only if every shard goes on without its node, and nothing else is on its way.
     fn given_up(&self, slot: &str, node: Option<NodeId>) -> Next {
-        if let Some(other) = self.under_way(slot) {
+        let silent = node.is_none_or(|node| !self.is_heard(node));
+        if let Some(other) = self.under_way(slot, silent) {
             return Err(one_at_a_time(slot, &other));
         }
         let needing = node.map(|node| needing_of(self.status, node, |other| self.is_up(other))).unwrap_or_default();
@@ -186,7 +228,6 @@ impl Scene<'_> {
             let why = format!("no majority would be left of {}", named(&needing));
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
-        let silent = node.is_none_or(|node| !self.is_heard(node));
         Ok(Replace { slot: slot.to_owned(), silent })
     }
 
@@ -197,14 +238,19 @@ impl Scene<'_> {
         self.is_heard(node) && self.seats.slot_of(node).filter(of_node).is_some()
     }
 
-    /// What is being replaced now, or is yet to join.
-    fn under_way(&self, slot: &str) -> Option<String> {
-        let set_aside = self.seats.staying_slots().find(|(name, there)| *name != slot && there.volume.set_aside);
+    /// What is being replaced now, or is yet to join. A node that is silent does not wait for those that are to leave: they get
+    /// no certificate while its copies are missing, and their own may be bound for it.
+    fn under_way(&self, slot: &str, silent: bool) -> Option<String> {
+        // Of several whose claims were told to go, the first goes first.
+        let is_later = |name: &str| name > slot && self.is_half_replaced(name) && self.is_half_replaced(slot);
+        let is_set_aside = |(name, there): &(&str, &Slot)| *name != slot && there.volume.set_aside && !is_later(name);
+        let set_aside = self.seats.staying_slots().find(is_set_aside);
         let is_begun = |s: &&SilentNode| s.slot != slot && self.is_begun(&s.slot, Some(s.node), s.volume.as_ref());
         let begun = self.seen.silent.iter().find(is_begun).map(|silent| silent.slot.clone());
         let asked = self.begun_for_a_person().filter(|asked| asked.slot != slot);
         let joining = self.seats.joining().into_iter().find(|name| name != slot);
-        let leaving = self.seats.without_slot().find(|node| !self.is_given_up(node.id));
+        let waits = !silent || is_planted(Planted::SilentAwaitsLeaving);
+        let leaving = self.seats.without_slot().find(|node| waits && !self.is_given_up(node.id));
         set_aside
             .map(|(name, _)| name.to_owned())
             .or(begun)
@@ -227,10 +273,10 @@ impl Scene<'_> {
         self.seen.replacement.as_ref().filter(begun)
     }
 
-    /// True if nothing but shards whose loss is accepted keeps the node in the database.
+    /// True if nothing but shards whose loss is accepted is on the node.
     fn is_given_up(&self, node: NodeId) -> bool {
         let mut named = self.status.map.shards.values().filter(|s| self.status.map.is_live(s) && s.names(node));
-        named.clone().next().is_some() && named.all(|s| self.is_accepted(s.descriptor.shard))
+        named.all(|s| self.is_accepted(s.descriptor.shard))
     }
 
     /// Who is silent, and since when. Where one was replaced, what was given up stays written down until another has joined.
@@ -350,6 +396,11 @@ impl Scene<'_> {
 
 fn one_at_a_time(slot: &str, other: &str) -> Wait {
     Wait::ReplacementHeld { slot: slot.to_owned(), why: format!("{other} is being replaced or joins: one at a time") }
+}
+
+/// True if its process was told to end long ago, and whoever runs it does not say that it has.
+fn is_overdue(slot: &Slot) -> bool {
+    slot.process.ending && slot.process.running == Running::Maybe
 }
 
 /// True if this is what is asked for.

@@ -57,7 +57,7 @@ pub enum Step {
 
 impl Step {
     /// The slot whose node is away for a while.
-    pub(super) fn takes_down(&self) -> Option<&str> {
+    pub(crate) fn takes_down(&self) -> Option<&str> {
         match self {
             Self::RestartNode { slot } | Self::ReplaceVolume { slot, .. } => Some(slot),
             Self::Record(_)

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::Write;
 use crate::decide::Decision;
 use crate::plan::{Step, Wait};
+use crate::planted::{Planted, is_planted};
 use crate::validate::Invalid;
 
 /// Writes in their order, batch by batch.
@@ -37,14 +38,14 @@ pub struct Batch<W> {
 pub struct Entry<W> {
     /// The write that is to be made.
     pub write: W,
-    /// True if it restarts a node that may serve.
-    pub is_restart: bool,
+    /// True if it is of a step that takes a node down which may serve.
+    pub takes_down: bool,
 }
 
 impl<W: Write> Batch<W> {
     /// Of writes of which the first failure ends all.
     pub fn of(writes: impl IntoIterator<Item = W>) -> Self {
-        let writes = writes.into_iter().map(|write| Entry { write, is_restart: false }).collect();
+        let writes = writes.into_iter().map(|write| Entry { write, takes_down: false }).collect();
         Self { writes, failures_max: 1, is_needed: false, is_always_done: false }
     }
 }
@@ -80,6 +81,9 @@ impl<W: Write> Agenda<W> {
     /// A write of the present batch was not made.
     pub(super) fn failed(&mut self, why: String) {
         self.failure.get_or_insert(why);
+        if is_planted(Planted::FailureGoesOn) {
+            return;
+        }
         self.failures += 1;
         let Some(batch) = self.batches.front_mut() else { return };
         if self.failures >= batch.failures_max {
@@ -95,9 +99,11 @@ impl<W: Write> Agenda<W> {
         self.failures = 0;
     }
 
-    /// No node is restarted any more in this round.
-    pub(super) fn drop_restarts(&mut self) {
-        self.batches.iter_mut().for_each(|batch| batch.writes.retain(|entry| !entry.is_restart));
+    /// No node that may serve is taken down any more in this round.
+    pub(super) fn take_nothing_down(&mut self) {
+        if !is_planted(Planted::TakesDownAfterEviction) {
+            self.batches.iter_mut().for_each(|batch| batch.writes.retain(|entry| !entry.takes_down));
+        }
     }
 
     /// The first failure; or what was left out, once there is nothing left to do.

@@ -8,6 +8,7 @@ use skerry_core::node::{Certificate, NotYet};
 use super::*;
 use crate::environment::Environment;
 use crate::observed::Seen;
+use crate::planted::plant;
 use crate::testing::resource;
 
 /// A write of a place that only tests have.
@@ -83,8 +84,8 @@ fn a_failure_ends_its_batch_and_without_a_batch_that_is_needed_only_what_is_alwa
 }
 
 #[test]
-fn no_node_is_restarted_once_the_disruption_budget_is_another() {
-    let entry = |name, is_restart| Entry { write: Toy::Put(name), is_restart };
+fn no_node_is_taken_down_once_the_disruption_budget_is_another() {
+    let entry = |name, takes_down| Entry { write: Toy::Put(name), takes_down };
     let steps = [entry("restart", true), entry("scale", false)];
     let steps = Batch { writes: steps.into(), ..Batch::of([]) };
     for (answer, expected) in [(Answer::Done, &["restart", "scale"][..]), (Answer::BudgetRenewed, &["scale"][..])] {
@@ -98,6 +99,53 @@ fn no_node_is_restarted_once_the_disruption_budget_is_another() {
         }
         assert_eq!(written, expected);
     }
+}
+
+/// What is seen with a bug planted.
+fn with<T>(bug: Planted, run: impl FnOnce() -> T) -> T {
+    plant(Some(bug));
+    let seen = run();
+    plant(None);
+    seen
+}
+
+#[test]
+fn planted_bugs_of_rounds_are_noticed() {
+    let agenda = || Agenda::new(vec![batch(&["set", "pod"])], None);
+    assert_eq!(written(agenda(), &["set"]).0, ["set"]);
+    assert_eq!(with(Planted::FailureGoesOn, || written(agenda(), &["set"])).0, ["set", "pod"]);
+
+    let restart = Entry { write: Toy::EndProcess, takes_down: true };
+    let after_eviction = || {
+        let steps = Batch { writes: [restart.clone()].into(), ..Batch::of([]) };
+        let mut round = round(Agenda::new(vec![batch(&["budget"]), steps], None));
+        round.next_write();
+        round.heard(Ok(Answer::BudgetRenewed));
+        round.next_write().is_some()
+    };
+    assert_eq!([after_eviction(), with(Planted::TakesDownAfterEviction, after_eviction)], [false, true]);
+
+    let drop = Toy::Order(Order::Change(AdminChange::DropTable { table: TableId(7) }));
+    let newest = || Guard::of(&drop).newest;
+    assert_eq!([newest(), with(Planted::GuardLeftOut, newest)], [true, false]);
+
+    let unrecorded = || {
+        let writes = [Toy::Order(Order::Record(Record::Victims(vec![]))), Toy::Put("drain")];
+        let mut round = round(Agenda::new(vec![Batch::of(writes)], None));
+        round.next_write();
+        round.heard(Err("conflict".to_owned()));
+        round.next_write().is_some()
+    };
+    assert_eq!([unrecorded(), with(Planted::RecordNotAwaited, unrecorded)], [false, true]);
+
+    let uncertified = || {
+        let removal = Toy::Order(Order::Remove(NodeId(3), Incarnation(1)));
+        let mut round = round(Agenda::new(vec![Batch::of([removal])], None));
+        round.next_write();
+        round.heard(Ok(Answer::Removal(Removal::Unknown { shards: vec![ShardId(4)] })));
+        round.next_write().is_some()
+    };
+    assert_eq!([uncertified(), with(Planted::AnyAnswerCertifies, uncertified)], [false, true]);
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl PendingWrite {
             Action::ScaleSet { set, version, replicas } => {
                 kube.change_set(set, version, |set| set.replicas = *replicas)
             }
-            Action::DeleteSet { set, uid } => kube.delete_set(set, uid),
+            Action::DeleteSet { set, uid, version } => kube.delete_set(set, uid, version),
             Action::DeletePod { pod, uid, at_once } => {
                 let ended = kube.delete_pod(pod, (!by_name).then_some(uid.as_str()), *at_once);
                 if ended.is_ok() {
@@ -111,11 +111,14 @@ impl PendingWrite {
             Action::Quarantine { claim, uid, .. } => {
                 kube.change_claim(claim, Some(uid), |claim| claim.quarantined = true)
             }
+            Action::LiftQuarantine { claim, uid } => {
+                kube.change_claim(claim, Some(uid), |claim| claim.quarantined = false)
+            }
             Action::RetainVolume { volume, .. } => {
                 kube.volumes.get_mut(volume).into_iter().for_each(|v| v.retained = true);
                 Ok(())
             }
-            Action::DeleteClaim { claim, uid } => {
+            Action::DeleteClaim { claim, uid, .. } => {
                 let uid = (!by_name).then_some(uid.as_str());
                 let deleted = kube.change_claim(claim, uid, |claim| claim.leaving = true);
                 if deleted.is_ok() {
@@ -141,7 +144,8 @@ fn another_s(action: &Action, kube: &Kubernetes) -> Option<String> {
             kube.foreign_claim(set, before..*replicas)
         }
         Action::Quarantine { claim, uid, .. }
-        | Action::DeleteClaim { claim, uid }
+        | Action::LiftQuarantine { claim, uid }
+        | Action::DeleteClaim { claim, uid, .. }
         | Action::GrowClaim { claim, uid, .. } => {
             let there = kube.claims.get(claim).filter(|c| c.uid == *uid && c.database != OURS);
             there.map(|_| claim.clone())

@@ -9,6 +9,7 @@ use crate::kubernetes::{Pod, Set};
 use crate::observed::ClaimTemplate;
 use crate::observed::Running;
 use crate::plan::{BasedOn, Notes};
+use crate::planted::plant;
 use crate::testing::resource;
 use crate::{ZoneCounts, desired, validate};
 
@@ -75,6 +76,10 @@ fn scaled(replicas: u32) -> Action {
     Action::ScaleSet { set: "shop-a".into(), version: "7".into(), replicas }
 }
 
+fn deleted(i: u32) -> Action {
+    Action::DeleteClaim { claim: format!("data-shop-a-{i}"), uid: format!("claim-{i}"), version: String::new() }
+}
+
 fn quarantined(i: u32) -> Action {
     let (claim, uid) = (format!("data-shop-a-{i}"), format!("claim-{i}"));
     Action::Quarantine { claim, uid, node: None, epoch: None }
@@ -110,10 +115,7 @@ fn volume_set_aside_makes_way_before_its_slot_is_used_again() {
     let (mut cluster, left) = (set_aside(), node_there(NodeState::Removed));
     assert_eq!(
         told_on(Some(&left), &cluster, 2, vec![add("shop-a-1")]),
-        [
-            Action::RetainVolume { volume: "volume-1".into(), node: None },
-            Action::DeleteClaim { claim: "data-shop-a-1".into(), uid: "claim-1".into() },
-        ]
+        [Action::RetainVolume { volume: "volume-1".into(), node: None }, deleted(1),]
     );
     cluster.claims.get_mut("data-shop-a-1").unwrap().leaving = true;
     assert_eq!(told_on(Some(&left), &cluster, 2, vec![add("shop-a-1")]), []);
@@ -144,6 +146,10 @@ fn claim_set_aside_is_deleted_only_when_its_node_has_left() {
     assert!(!deleted_if(false, Some(&node_there(NodeState::Active))));
     assert!(!deleted(Some(&node_there(NodeState::Draining))));
     assert!(!deleted(None));
+    plant(Some(Planted::DeletedUncertified));
+    let lost = deleted(Some(&node_there(NodeState::Draining)));
+    plant(None);
+    assert!(lost, "the bug is noticed");
 }
 
 #[test]
@@ -165,10 +171,10 @@ fn stateful_set_of_another_storage_class_is_made_anew_once_it_is_empty() {
     cluster.claims.retain(|name, _| name == "data-shop-a-0");
     let claim = cluster.claims.get_mut("data-shop-a-0").unwrap();
     (claim.volume, claim.quarantined, claim.owned) = (None, true, true);
-    let deleted = Action::DeleteClaim { claim: "data-shop-a-0".into(), uid: "claim-0".into() };
-    assert_eq!(written(&cluster), [deleted], "the claim would be taken by the new pod");
+    assert_eq!(written(&cluster), [deleted(0)], "the claim would be taken by the new pod");
     cluster.claims.clear();
-    assert_eq!(written(&cluster), [Action::DeleteSet { set: "shop-a".into(), uid: "set".into() }]);
+    let set_deleted = Action::DeleteSet { set: "shop-a".into(), uid: "set".into(), version: "7".into() };
+    assert_eq!(written(&cluster), [set_deleted]);
     cluster.sets.clear();
     assert_eq!(written(&cluster), [Action::CreateSet { zone: "a".into(), replicas: 2 }]);
 }
@@ -209,10 +215,7 @@ fn claim_that_never_got_its_volume_makes_way_before_founding() {
         };
         acted(&plan, &Scene { names: &names, cluster, desired: &desired, status: None, founded })
     };
-    let (created, given_up) = (
-        Action::CreateSet { zone: "a".into(), replicas: 1 },
-        Action::DeleteClaim { claim: "data-shop-a-0".into(), uid: "claim-0".into() },
-    );
+    let (created, given_up) = (Action::CreateSet { zone: "a".into(), replicas: 1 }, deleted(0));
     assert_eq!(written(&cluster, false), [given_up]);
     assert_eq!(written(&cluster, true), std::slice::from_ref(&created));
     cluster.claims.get_mut("data-shop-a-0").unwrap().volume = Some("volume-0".into());
@@ -263,7 +266,7 @@ fn slot_in_the_middle_that_is_wanted_again_gets_another_volume_once_the_old_one_
         told(&cluster, 3, vec![remove("shop-a-1")]),
         [
             Action::RetainVolume { volume: "volume-1".into(), node: None },
-            Action::DeleteClaim { claim: "data-shop-a-1".into(), uid: "claim-1".into() },
+            deleted(1),
             Action::DeletePod { pod: "shop-a-1".into(), uid: "pod-1".into(), at_once: false },
         ]
     );
@@ -297,4 +300,100 @@ fn pod_that_is_leaving_is_not_ended_twice_and_keeps_its_slot() {
     cluster.pods.get_mut("shop-a-1").unwrap().leaving = true;
     assert_eq!(told(&cluster, 2, vec![Step::RestartNode { slot: "shop-a-1".into() }]), []);
     assert!(!cluster.slots(&names())["shop-a-1"].process.ready);
+}
+
+/// What is written for a slot in the middle that is wanted again and whose claim is marked, after `change`.
+fn renewed(planted: Option<Planted>, change: fn(&mut Cluster)) -> Vec<Action> {
+    let mut cluster = cluster(3);
+    cluster.claims.get_mut("data-shop-a-1").unwrap().quarantined = true;
+    change(&mut cluster);
+    let left = node_there(NodeState::Removed);
+    plant(planted);
+    let written = told_on(Some(&left), &cluster, 3, vec![remove("shop-a-1")]);
+    plant(None);
+    written
+}
+
+/// Its host is gone and never says that the pod has ended: the slot waited for it for ever.
+#[test]
+fn pod_in_the_middle_that_is_overdue_is_forgotten_once_its_node_has_left() {
+    let overdue = |cluster: &mut Cluster| {
+        cluster.claims.get_mut("data-shop-a-1").unwrap().leaving = true;
+        let pod = cluster.pods.get_mut("shop-a-1").unwrap();
+        (pod.leaving, pod.running) = (true, Running::Maybe);
+    };
+    let forgotten = Action::DeletePod { pod: "shop-a-1".into(), uid: "pod-1".into(), at_once: true };
+    assert_eq!(renewed(None, overdue), [forgotten]);
+    assert_eq!(renewed(Some(Planted::OverdueAwaited), overdue), []);
+    let on_its_way = |cluster: &mut Cluster| {
+        cluster.claims.get_mut("data-shop-a-1").unwrap().leaving = true;
+        let pod = cluster.pods.get_mut("shop-a-1").unwrap();
+        (pod.leaving, pod.running) = (true, Running::Replaced);
+    };
+    assert_eq!(renewed(None, on_its_way), []);
+}
+
+#[test]
+fn volume_is_kept_before_its_claim_is_deleted() {
+    let is_first = |action: Option<&Action>| matches!(action, Some(Action::RetainVolume { .. }));
+    assert!(is_first(renewed(None, |_| {}).first()));
+    assert!(!is_first(renewed(Some(Planted::DeletedBeforeKept), |_| {}).first()), "the bug is noticed");
+}
+
+/// What is written when a pod is to be ended whose claim somebody has deleted by hand, as a step and whatever the plan.
+fn ended_without_claim(state: NodeState, step: Option<Step>, retained: bool) -> Vec<Action> {
+    let (names, mut cluster) = (names(), cluster(2));
+    let claim = cluster.claims.get_mut("data-shop-a-1").unwrap();
+    (claim.leaving, claim.retained) = (true, retained);
+    let status = node_there(state);
+    match step {
+        Some(step) => told_on(Some(&status), &cluster, 2, vec![step]),
+        None => {
+            let spec = r#"{"replicas": 2, "replicationFactor": 1, "zones": ["a"]}"#;
+            let desired = desired(&validate(&resource(spec), &Environment::default()).unwrap(), &ZoneCounts::new());
+            let scene =
+                Scene { names: &names, cluster: &cluster, desired: &desired, status: Some(&status), founded: true };
+            upkeep(&scene, |_| false, "0", skerry_api::Retention::Retain)
+        }
+    }
+}
+
+/// It is gone with the next end of its pod, and its volume went with it: a node's only one, however healthy.
+#[test]
+fn volume_of_a_node_is_kept_if_its_claim_was_deleted_by_hand() {
+    let kept = || Action::RetainVolume { volume: "volume-1".into(), node: Some(NodeId(4)) };
+    let ended = || Action::DeletePod { pod: "shop-a-1".into(), uid: "pod-1".into(), at_once: false };
+    let restart = || Some(Step::RestartNode { slot: "shop-a-1".into() });
+    let replace = || Some(Step::ReplaceVolume { slot: "shop-a-1".into(), silent: false });
+    for step in [restart(), replace()] {
+        assert_eq!(ended_without_claim(NodeState::Active, step.clone(), false), [kept(), ended()]);
+        assert_eq!(ended_without_claim(NodeState::Active, step, true), [ended()]);
+    }
+    assert_eq!(ended_without_claim(NodeState::Active, None, false), [kept()]);
+    assert_eq!(ended_without_claim(NodeState::Active, None, true), []);
+    assert_eq!(ended_without_claim(NodeState::Removed, None, false), []);
+    plant(Some(Planted::DeletedByHandNotKept));
+    let lost = ended_without_claim(NodeState::Active, restart(), false);
+    plant(None);
+    assert_eq!(lost, [ended()], "the bug is noticed");
+}
+
+/// It joined while its slot came down, and the slot is wanted again: it counted as about to be replaced, for ever, and no
+/// other node ever was.
+#[test]
+fn mark_of_a_claim_is_taken_away_once_its_node_is_to_stay() {
+    let names = names();
+    let lifted = |state: NodeState, replicas: u32| {
+        let mut cluster = cluster(2);
+        cluster.claims.get_mut("data-shop-a-1").unwrap().quarantined = true;
+        let spec = format!(r#"{{"replicas": {replicas}, "replicationFactor": 1, "zones": ["a"]}}"#);
+        let desired = desired(&validate(&resource(&spec), &Environment::default()).unwrap(), &ZoneCounts::new());
+        let status = node_there(state);
+        let scene = Scene { names: &names, cluster: &cluster, desired: &desired, status: Some(&status), founded: true };
+        upkeep(&scene, |_| false, "0", skerry_api::Retention::Delete)
+    };
+    let lift = Action::LiftQuarantine { claim: "data-shop-a-1".into(), uid: "claim-1".into() };
+    assert_eq!(lifted(NodeState::Active, 2), [lift]);
+    assert_eq!(lifted(NodeState::Removed, 2), [], "it gets another volume");
+    assert_eq!(lifted(NodeState::Active, 1), [], "it is to leave");
 }

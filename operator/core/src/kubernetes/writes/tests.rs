@@ -8,6 +8,7 @@ use super::*;
 use crate::environment::Environment;
 use crate::kubernetes::{Claim, Pod};
 use crate::observed::{ClaimTemplate, Running};
+use crate::planted::plant;
 use crate::round::{Answer, Memory, Next, Round};
 use crate::testing::resource;
 
@@ -77,21 +78,37 @@ fn name(write: &ObjectWrite) -> &'static str {
     }
 }
 
-/// The names of what is written, and what has failed or is left out.
-fn written(case: Case) -> (Vec<&'static str>, Option<String>) {
-    let (database, names, cluster) = (resource(case.spec), names(), cluster());
+/// A round begins so. The database answers, and is at rest, if it is `heard`.
+fn begun(case: Case, heard: bool) -> (Agenda<ObjectWrite>, Result<Decision, Invalid>, Observed) {
+    let (database, names) = (resource(case.spec), names());
+    let mut cluster = cluster();
     let kept = DistributedDatabaseStatus { founded: case.founded, ..DistributedDatabaseStatus::default() };
+    let mut seen = Seen::Unknown("nobody answers".to_owned());
+    if heard {
+        let pod = cluster.pods.get_mut("shop-a-0").unwrap();
+        (pod.ready, pod.running, pod.revision) = (true, Running::Maybe, Some("new".into()));
+        let address = names.address("shop-a-0");
+        let node = crate::testing::node(1, "a", skerry_core::map::NodeState::Active);
+        let shard = crate::testing::shard(1, 1, &[1], &[1]);
+        let node = skerry_core::map::NodeRecord { address, ..node };
+        seen = Seen::Known(crate::testing::status(vec![node], vec![shard]));
+    }
     let slots = match case.unseen {
         true => Seen::Unknown("a pod cannot be read".to_owned()),
         false => Seen::Known(cluster.slots(&names)),
     };
-    let database_seen = Seen::Unknown("nobody answers".to_owned());
     let now = Time(Timestamp::from_second(0).unwrap());
-    let observed = Observed { slots, database: database_seen, ..Observed::kept_by(kept, now) };
+    let observed = Observed { slots, database: seen, ..Observed::kept_by(kept, now) };
     let decision = crate::decide(&database, &Environment::default(), &observed);
     let ground = Ground { database: &database, names: &names, cluster: &cluster, observed: &observed };
     let agenda = writes(&ground, &decision, |_| case.drift);
-    let mut round = Round::new(&mut Memory::default(), observed.clone(), decision, agenda);
+    (agenda, decision, observed)
+}
+
+/// The names of what is written, and what has failed or is left out.
+fn written(case: Case) -> (Vec<&'static str>, Option<String>) {
+    let (agenda, decision, observed) = begun(case, false);
+    let mut round = Round::new(&mut Memory::default(), observed, decision, agenda);
     let mut written = vec![];
     while let Some(next) = round.next_write() {
         let Next::Write(write, _) = next else { panic!("{next:?}") };
@@ -124,11 +141,12 @@ fn what_is_written_follows_from_what_is_known_wanted_and_failed() {
         (Case { failing: "budget", ..all }, "secret beside beside beside beside budget", Some("budget fails")),
         (Case { failing: "restart", ..all }, "secret beside beside beside beside budget restart grow", Some("restart")),
         (Case { failing: "grow", ..all }, "secret beside beside beside beside budget restart grow", Some("grow fails")),
-        (Case { unseen: true, ..all }, "secret beside beside beside beside", None),
+        (Case { unseen: true, ..all }, "secret beside beside beside beside budget", None),
         (Case { spec: paused, ..all }, "secret budget", None),
         (Case { spec: invalid, ..all }, "secret budget", None),
         (Case { spec: invalid, failing: "secret", ..all }, "secret budget", Some("secret fails")),
-        (Case { spec: paused, unseen: true, ..all }, "secret", None),
+        (Case { spec: paused, unseen: true, ..all }, "secret budget", None),
+        (Case { unseen: true, founded: false, ..all }, "secret beside beside beside beside", None),
         (Case { spec: paused, founded: false, ..all }, "", None),
         (Case { spec: invalid, founded: false, ..all }, "", None),
     ];
@@ -138,4 +156,59 @@ fn what_is_written_follows_from_what_is_known_wanted_and_failed() {
         let is_told = told.map_or(failure.is_none(), |told| failure.as_ref().is_some_and(|f| f.contains(told)));
         assert!(is_told, "case {number}: {failure:?}");
     }
+}
+
+/// What the disruption budget is told, if it is.
+fn budget_of(case: Case, heard: bool, step: Option<Step>) -> Option<bool> {
+    let (_, mut decision, observed) = begun(case, heard);
+    decision.as_mut().unwrap().plan.steps = step.into_iter().collect();
+    let (database, names, cluster) = (resource(case.spec), names(), cluster());
+    let ground = Ground { database: &database, names: &names, cluster: &cluster, observed: &observed };
+    match budget(&ground, &decision)? {
+        ObjectWrite::Auxiliary(Auxiliary::DisruptionBudget { one_may_go, .. }) => Some(one_may_go),
+        write => panic!("{write:?}"),
+    }
+}
+
+#[test]
+fn no_pod_may_be_evicted_while_one_is_about_to_be_ended_or_while_it_is_not_known_what_there_is() {
+    let founded = Case { spec: SPEC, founded: true, ..Case::default() };
+    let unseen = Case { unseen: true, ..founded };
+    let restart = || Some(Step::RestartNode { slot: "shop-a-0".into() });
+    let told = |bug: Option<Planted>, case: Case, step: Option<Step>| {
+        plant(bug);
+        let told = budget_of(case, true, step);
+        plant(None);
+        told
+    };
+    assert_eq!(told(None, founded, None), Some(true));
+    assert_eq!(told(None, founded, restart()), Some(false));
+    assert_eq!(told(Some(Planted::BudgetKept), founded, restart()), Some(true), "the bug is noticed");
+    assert_eq!(told(None, unseen, None), Some(false), "it had said that one may go, for ever");
+    assert_eq!(told(Some(Planted::BudgetUnknown), unseen, None), None, "the bug is noticed");
+}
+
+/// It would come back as somebody else has written it, on a new volume.
+#[test]
+fn no_node_is_replaced_in_a_stateful_set_that_somebody_else_has_changed() {
+    let drift = Drift { is_stale: false, is_changed: true };
+    let case = Case { spec: SPEC, founded: true, drift, ..Case::default() };
+    let ends_pod = |bug: Option<Planted>| {
+        let (_, mut decision, observed) = begun(case, true);
+        let replaced = Step::ReplaceVolume { slot: "shop-a-0".into(), silent: false };
+        decision.as_mut().unwrap().plan.steps = vec![replaced];
+        let (database, names, cluster) = (resource(case.spec), names(), cluster());
+        let ground = Ground { database: &database, names: &names, cluster: &cluster, observed: &observed };
+        plant(bug);
+        let (all, left_out) = of_objects(&ground, decision.as_ref().unwrap(), |_| drift);
+        plant(None);
+        let is_end = |entry: &Entry<ObjectWrite>| matches!(entry.write, ObjectWrite::Action(Action::DeletePod { .. }));
+        (
+            all.iter().any(is_end),
+            all.iter().filter(|entry| is_end(entry)).all(|entry| entry.takes_down),
+            left_out.is_some(),
+        )
+    };
+    assert_eq!(ends_pod(None), (false, true, true));
+    assert_eq!(ends_pod(Some(Planted::ReplacedAsChanged)), (true, true, false), "the bug is noticed");
 }

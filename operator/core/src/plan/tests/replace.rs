@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::observed::Process;
+use crate::planted::plant;
 
 pub(super) const AFTER: i64 = 600;
 
@@ -218,4 +219,26 @@ fn lost_volume_waits_only_for_shards_that_had_a_copy_on_it_and_not_for_those_who
     let accepted = [(skerry_api::ACCEPT_LOSS.to_owned(), format!("s99, {shard}"))].into();
     world.resource.metadata.annotations = Some(accepted);
     assert!(without_leader(&world, true).1.steps.contains(&replaced));
+}
+
+/// Somebody has taken the last slot away. Its copies were moved, and its node left, before anybody had approved anything.
+#[test]
+fn slot_that_was_taken_away_comes_back_with_its_node_without_approval() {
+    let world = at_rest();
+    let mut resource = world.resource.clone();
+    resource.spec.rebalance.approval = skerry_api::Approval::Manual;
+    let steps = |bug: Option<Planted>, taken: &str| {
+        let mut seen = world.observed();
+        let Seen::Known(slots) = &mut seen.slots else { panic!("slots that are known") };
+        slots.remove(taken).unwrap();
+        plant(bug);
+        let plan = decide(&resource, &Environment::default(), &seen).unwrap().plan;
+        plant(None);
+        plan.steps
+    };
+    for slot in ["shop-3", "shop-0"] {
+        assert_eq!(steps(None, slot), [Step::AddSlot { slot: slot.into(), zone: String::new() }]);
+    }
+    let moved = steps(Some(Planted::ReturnAwaitsApproval), "shop-0");
+    assert!(matches!(moved[..], [Step::Change(AdminChange::SetTargets(_))]), "the bug is noticed: {moved:?}");
 }

@@ -1,8 +1,11 @@
 //! What must not make a node be replaced a second time, too early, or beside another one.
 
+use std::time::Duration;
+
 use super::replace::{AFTER, ask_for, at_rest, fall_silent, held_up_by, look, seconds_until_replaced};
 use super::*;
-use crate::observed::Process;
+use crate::observed::{Process, Running};
+use crate::planted::plant;
 
 /// Looks for so long, one every fifteen seconds.
 fn look_for(world: &mut World, seconds: i64) {
@@ -197,4 +200,146 @@ fn copies_of_a_shard_that_has_a_leader_are_no_accepted_loss() {
     assert!(
         !crate::validate(&world.resource, &Environment::default()).unwrap().accepted_losses.contains(&ShardId::SYSTEM)
     );
+}
+
+/// What is decided when the claim of a slot was told to go and its pod was not, with a bug planted or none.
+fn half_replaced(world: &World, slots: &[&str], bug: Option<Planted>) -> Plan {
+    let mut seen = world.observed();
+    let Seen::Known(there) = &mut seen.slots else { panic!("slots that are known") };
+    for slot in slots {
+        let volume = &mut there.get_mut(*slot).unwrap().volume;
+        (volume.set_aside, volume.leaving) = (true, true);
+    }
+    plant(bug);
+    let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+    plant(None);
+    plan
+}
+
+/// The second write of the replacement of a silent node failed, and the node spoke again; or a person has deleted the claim.
+/// Nobody ever ended the pod, and no other node was replaced.
+#[test]
+fn node_whose_claim_goes_is_replaced_though_it_speaks_and_nobody_asked() {
+    let replaced = |slot: &str| [Step::ReplaceVolume { slot: slot.into(), silent: false }];
+    let mut world = at_rest();
+    assert_eq!(half_replaced(&world, &["shop-1"], None).steps, replaced("shop-1"));
+    fall_silent(&mut world, "shop-1");
+    while !world.plan().steps.iter().any(|step| matches!(step, Step::ReplaceVolume { .. })) {
+        look(&mut world);
+        world.clock += 15;
+    }
+    speak_again(&mut world, "shop-1");
+    assert_eq!(half_replaced(&world, &["shop-1"], None).steps, replaced("shop-1"));
+    let stuck = half_replaced(&world, &["shop-1"], Some(Planted::HalfReplaced));
+    assert_eq!(
+        (stuck.steps, stuck.waits),
+        (vec![], vec![Wait::Replacing { slot: "shop-1".into() }]),
+        "the bug is noticed"
+    );
+}
+
+#[test]
+fn of_two_nodes_whose_claims_go_one_is_replaced_and_only_while_every_shard_goes_on() {
+    let world = at_rest();
+    let replaced = |plan: &Plan| plan.steps.iter().filter(|s| matches!(s, Step::ReplaceVolume { .. })).count();
+    // The fourth node holds nothing that any other one needs: the copies of three are on three.
+    let two = half_replaced(&world, &["shop-0", "shop-3"], None);
+    assert!(replaced(&two) <= 1, "{two:?}");
+    let all = half_replaced(&world, &["shop-0", "shop-1", "shop-2", "shop-3"], None);
+    assert_eq!(all.steps, [], "{all:?}");
+    let held = |wait: &&Wait| matches!(wait, Wait::ReplacementHeld { .. });
+    assert_eq!(all.waits.iter().filter(held).count(), 4, "{all:?}");
+}
+
+/// The host that took the new volume fell silent before a node had joined: the slot waited for ever, and no other node was
+/// replaced meanwhile.
+#[test]
+fn new_volume_that_nobody_can_come_on_is_given_up_as_well() {
+    for (ending, running) in [(true, Running::Maybe), (false, Running::Unplaced)] {
+        let mut world = at_rest();
+        fall_silent(&mut world, "shop-1");
+        assert_eq!(seconds_until_replaced(&mut world), Some(AFTER));
+        let stuck =
+            |seconds| Process { ready: false, running, ending, down: Duration::from_secs(seconds), ..Process::STEADY };
+        *world.process("shop-1") = stuck(599);
+        assert_eq!(world.plan().steps, []);
+        *world.process("shop-1") = stuck(600);
+        assert_eq!(world.plan().steps, [Step::ReplaceVolume { slot: "shop-1".into(), silent: ending }]);
+    }
+}
+
+/// The volume is gone, and its host, which is still listed, never says that the pod has ended.
+#[test]
+fn pod_of_a_lost_volume_is_not_waited_for_on_a_host_that_is_silent() {
+    let mut world = at_rest();
+    let gone = Process { ready: false, volume_lost: true, down: Duration::from_secs(600), ..Process::STEADY };
+    for (ending, silent) in [(false, false), (true, true)] {
+        *world.process("shop-1") = Process { ending, ..gone };
+        world.silent = Some("shop-1".into());
+        assert!(
+            world.plan().steps.contains(&Step::ReplaceVolume { slot: "shop-1".into(), silent }),
+            "{:?}",
+            world.plan()
+        );
+    }
+}
+
+/// The old node of a replacement was to leave. Another one died: the first got no certificate while copies were missing, and
+/// the second was not replaced before the first had left.
+#[test]
+fn silent_node_is_replaced_though_another_that_was_replaced_has_not_left() {
+    let mut world = at_rest();
+    ask_for(&mut world, Some("shop-3"));
+    assert_eq!([look(&mut world), look(&mut world)], [None, Some("shop-3".to_owned())]);
+    *world.process("shop-3") = Process::STEADY;
+    world.join();
+    fall_silent(&mut world, "shop-1");
+    let without_removals = |world: &mut World| {
+        let mut plan = world.plan();
+        plan.steps.retain(|step| !matches!(step, Step::RemoveNode { .. } | Step::ReplaceVolume { .. }));
+        world.apply(&plan, usize::MAX);
+        world.move_shards(usize::MAX);
+        world.clock += 15;
+    };
+    for _ in 0..AFTER / 15 + 1 {
+        without_removals(&mut world);
+    }
+    let replaced = Step::ReplaceVolume { slot: "shop-1".into(), silent: true };
+    let first = world.nodes().find(|node| node.id == NodeId(4)).unwrap();
+    assert_eq!(first.state, NodeState::Draining, "it waits for a certificate alone");
+    assert!(world.plan().steps.contains(&replaced), "{:?}", world.plan());
+    // As long as a shard names the first one, whatever it waits for.
+    let mut seen = world.observed();
+    let Seen::Known(status) = &mut seen.database else { panic!("a database that answers") };
+    let map = std::sync::Arc::make_mut(&mut status.map);
+    let mut record = map.live_shards().find(|s| s.descriptor.shard != ShardId::SYSTEM).unwrap().clone();
+    record.target[0] = NodeId(4);
+    map.put_shard(record);
+    let plan = |bug: Option<Planted>| {
+        plant(bug);
+        let plan = decide(&world.resource, &Environment::default(), &seen).unwrap().plan;
+        plant(None);
+        plan
+    };
+    assert!(plan(None).steps.contains(&replaced), "{:?}", plan(None));
+    let stuck = plan(Some(Planted::SilentAwaitsLeaving));
+    assert!(!stuck.steps.contains(&replaced), "the bug is noticed: {stuck:?}");
+}
+
+/// A person wants it replaced, and a majority needs it; then its pod ends, for whatever reason.
+#[test]
+fn needed_node_that_is_to_be_replaced_keeps_its_volume_while_its_pod_ends() {
+    let mut world = at_rest();
+    ask_for(&mut world, Some("shop-1"));
+    look(&mut world);
+    world.silent = Some("shop-1".into());
+    *world.process("shop-1") = Process { ready: false, ending: true, ..Process::STEADY };
+    *world.process("shop-0") = Process { ready: false, ..Process::STEADY };
+    let replaces = |bug: Option<Planted>| {
+        plant(bug);
+        let plan = world.plan();
+        plant(None);
+        plan.steps.iter().any(|step| matches!(step, Step::ReplaceVolume { .. }))
+    };
+    assert_eq!([replaces(None), replaces(Some(Planted::EndingIsBegun))], [false, true]);
 }

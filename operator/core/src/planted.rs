@@ -1,0 +1,72 @@
+//! Known bugs of a round behind a test-only switch. Without the cargo feature `planted` every question is answered "no" at
+//! compile time; with it a test plants one bug and shows that it is caught. Each says by what.
+
+/// One bug, named after the rule that it breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// What was to be written down first is taken as written, though that failed. `round/tests.rs`
+    RecordNotAwaited,
+    /// A write that failed does not end its batch: the next one is made all the same. `round/tests.rs`
+    FailureGoesOn,
+    /// What cannot be taken back is done on whatever resource was read, however long ago. `round/tests.rs`
+    GuardLeftOut,
+    /// A node is restarted, or replaced, though more may have been evicted since the look. `round/tests.rs`
+    TakesDownAfterEviction,
+    /// Any answer is a certificate. `round/tests.rs`
+    AnyAnswerCertifies,
+    /// A pod may be evicted while one is about to be ended. `kubernetes/writes/tests.rs`
+    BudgetKept,
+    /// The budget stays as it was while it is not known what pods there are. `kubernetes/writes/tests.rs`
+    BudgetUnknown,
+    /// A node is replaced in a StatefulSet that somebody else has changed. `kubernetes/writes/tests.rs`
+    ReplacedAsChanged,
+    /// A claim that is set aside is deleted though its node is in the database. `kubernetes/actions/tests.rs`
+    DeletedUncertified,
+    /// A claim is deleted before its volume is kept. `kubernetes/actions/tests.rs`
+    DeletedBeforeKept,
+    /// A pod is ended whose claim somebody has deleted, and its volume goes with it. `kubernetes/actions/tests.rs`
+    DeletedByHandNotKept,
+    /// A pod on a host that is gone is waited for, for ever. `kubernetes/actions/tests.rs`
+    OverdueAwaited,
+    /// A replacement of which half was carried out is left so once its node speaks again. `plan/tests/replace_once.rs`
+    HalfReplaced,
+    /// A silent node is replaced only when those have left that are to leave, which wait for its copies. `plan/tests/replace_once.rs`
+    SilentAwaitsLeaving,
+    /// Whatever ends a pod that a person wants replaced, its volume is given up. `plan/tests/replace_once.rs`
+    EndingIsBegun,
+    /// What comes back with its node waits for the approval of moves, and the node leaves meanwhile. `plan/tests/replace.rs`
+    ReturnAwaitsApproval,
+    /// Who leads is asked before what a write is guarded by is read, and not after. `operator/tests/cluster/lease.rs`
+    LedBeforeGuard,
+}
+
+/// The bug that is planted on this thread, if any.
+#[cfg(any(test, feature = "planted"))]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Planted;
+
+    thread_local! {
+        static CURRENT: Cell<Option<Planted>> = const { Cell::new(None) };
+    }
+
+    /// Plants a bug on this thread, or none.
+    pub fn plant(bug: Option<Planted>) {
+        CURRENT.set(bug);
+    }
+
+    /// True if this bug is planted.
+    pub fn is_planted(bug: Planted) -> bool {
+        CURRENT.get() == Some(bug)
+    }
+}
+
+#[cfg(any(test, feature = "planted"))]
+pub use switch::{is_planted, plant};
+
+/// No bug is ever planted in production.
+#[cfg(not(any(test, feature = "planted")))]
+pub const fn is_planted(_: Planted) -> bool {
+    false
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skerry_core::history::Counts;
-use skerry_core::ids::NodeId;
+use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{NodeState, ShardRecord};
 use skerry_core::node::bootstrap;
@@ -310,7 +310,15 @@ pub(crate) fn restless(world: &World) -> Option<String> {
     };
     let is_level_due = map.level.0 < FormatLevel::NEWEST && world.older().next().is_none();
     if is_level_due {
-        return Some("every node has the newest format level, and it is not enabled".to_owned());
+        let node = |host: &Host| host.node.as_ref().map(|node| (node.identity().incarnation, node.format_levels()));
+        let hosts: Vec<_> = world.hosts.values().map(|host| (host.id, node(host))).collect();
+        let recorded: Vec<_> = map.nodes.values().map(|n| (n.id, n.state, n.incarnation)).collect();
+        let system = views(&world.hosts).into_values().filter(|v| v.shard == ShardId::SYSTEM);
+        let system: Vec<_> = system.map(|v| (v.node, v.is_leader, v.is_blank)).collect();
+        return Some(format!(
+            "every node has the newest format level, and it is not enabled: {hosts:?}, map {:?} {recorded:?}, {system:?}",
+            map.epoch
+        ));
     }
     if map.table_named("hashes").is_none() {
         return Some("a table is missing".to_owned());

@@ -317,8 +317,11 @@ impl World {
 
     /// Starts a process on a host that has none, and tells it what is lost.
     pub(crate) fn start_with(&mut self, id: NodeId, lost: Lost) {
+        if self.hosts.get(&id).is_none_or(|host| host.is_up() || host.gone) {
+            return;
+        }
         self.change_release(id);
-        let Some(host) = self.hosts.get_mut(&id).filter(|h| !h.is_up() && !h.gone) else { return };
+        let Some(host) = self.hosts.get_mut(&id) else { return };
         let start = Start { seed: self.seed, time: self.time, setting: &self.setting };
         host.start(&start, lost).expect("a store that was just opened does not fail");
         let (boot, delay) = (host.boot, self.rng.random_range(0..self.setting.first_tick_max));

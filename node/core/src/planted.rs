@@ -71,6 +71,8 @@ planted! {
     LevelLoweredByRecovery by test("src/system/levels.rs", "a_level_that_a_recovery_lowers_is_noticed"),
     /// A shard's leader follows the rules of its own release before they are enabled.
     LevelUsedBeforeEnabled by seeds(100),
+    /// A new steward decides before it knows what the one before it has under way.
+    StewardBeforeOwnTerm by test("src/replica/tests/leading.rs", "a_leader_that_does_not_wait_for_an_entry_of_its_own_is_noticed"),
     /// The steward chooses nodes for new copies whose programs are too old to read them.
     OlderNodeChosen by test("src/steward/tests/assign.rs", "an_older_node_that_is_chosen_is_caught"),
     /// A version may be below the one at which its request was issued.

@@ -235,6 +235,12 @@ impl Replica {
         self.consensus.proposals().has_system_commands()
     }
 
+    /// True if what this copy has applied is all that leaders before it may have proposed: an entry of its own term is
+    /// among it.
+    pub(crate) fn has_applied_in_term(&self) -> bool {
+        self.state().applied.1 == self.term() || is_planted(Planted::StewardBeforeOwnTerm)
+    }
+
     /// True if it may answer reads without asking anybody.
     pub fn holds_lease(&self, now: Now) -> bool {
         self.is_leader() && self.consensus.reads().has_lease(now.monotonic_ms)

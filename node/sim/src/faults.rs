@@ -64,8 +64,8 @@ impl Faults {
     fn rare(&mut self, host: NodeId, operator: &mut Operator, world: &mut World) {
         if world.setting.has(Hardship::FullDisks) && world.rng.random_bool(0.2) {
             let room_again = world.rng.random_range(2 * SECOND..8 * SECOND);
-            world.after(0, Event::Disk { host, full: true });
-            world.after(room_again, Event::Disk { host, full: false });
+            world.after(0, Event::Disk { host, full: Some(true) });
+            world.after(room_again, Event::Disk { host, full: Some(false) });
         }
         if world.setting.has(Hardship::HungDisks) && world.rng.random_bool(0.2) {
             hang(host, world);
@@ -142,8 +142,8 @@ fn hinder(host: NodeId, world: &mut World) {
         }
         Hardship::Disks => {
             let room_again = world.rng.random_range(200 * MILLISECOND..5 * SECOND);
-            world.after(0, Event::Disk { host, full: true });
-            world.after(room_again, Event::Disk { host, full: false });
+            world.after(0, Event::Disk { host, full: Some(true) });
+            world.after(room_again, Event::Disk { host, full: Some(false) });
         }
         Hardship::StoreErrors => {
             let calls = world.rng.random_range(0..200);
@@ -247,5 +247,7 @@ pub(crate) fn is_expendable_beside(host: NodeId, beside: Option<ShardId>, world:
             && others()
                 .all(|m| m.role == Role::Voter && is_whole(&m.replica.id) && leader.in_sync.contains(&m.replica.id))
     };
-    here.map(|v| v.shard).filter(|shard| Some(*shard) != beside).all(safe)
+    // A copy that is named and not made yet is lost with its host, too.
+    let named = map.live_shards().filter(|record| record.names(host)).map(|record| record.descriptor.shard);
+    here.map(|v| v.shard).chain(named).filter(|shard| Some(*shard) != beside).all(safe)
 }

@@ -177,7 +177,7 @@ impl Run {
                 host.engine.mend();
             }
             self.world.start(id, BTreeSet::new());
-            self.world.after(0, Event::Disk { host: id, full: false });
+            self.world.after(0, Event::Disk { host: id, full: Some(false) });
         }
     }
 

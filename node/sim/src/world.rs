@@ -70,7 +70,7 @@ pub(crate) enum Event {
     /// A disk is full, or has room again.
     Disk {
         host: NodeId,
-        full: bool,
+        full: Option<bool>,
     },
     /// One of the processes without a volume, by number.
     GhostTick {
@@ -265,7 +265,9 @@ impl World {
                 self.input(host, input);
             }
             Event::Disk { host, full } => {
-                self.hosts.get_mut(&host).into_iter().for_each(|h| h.is_full = full);
+                let Some(disk) = self.hosts.get_mut(&host).map(|host| &mut host.is_full) else { return };
+                let full = full.unwrap_or(*disk);
+                *disk = full;
                 self.input(host, Input::Disk { full, bytes: 1 << 30 });
             }
             Event::Start { .. } | Event::Restart { .. } | Event::GhostTick { .. } | Event::Wake(_) => {}
@@ -327,11 +329,10 @@ impl World {
         let (boot, delay) = (host.boot, self.rng.random_range(0..self.setting.first_tick_max));
         host.tick_first(self.time + delay);
         self.checker.restarted(host);
-        let full = host.is_full;
         self.after(delay, Event::Tick { host: id, boot });
         // As the shell does: until a process has looked, what the one before it said counts.
         if self.setting.has(Hardship::Disks) || self.setting.has(Hardship::FullDisks) {
-            self.after(0, Event::Disk { host: id, full });
+            self.after(0, Event::Disk { host: id, full: None });
         }
     }
 

@@ -33,7 +33,9 @@ impl Node {
         self.settle_certifications(now);
         let commands = self.stewardship.round(self.map.known(), self.ticks, now);
         let transfers = self.stewardship.transfers(self.map.known(), self.ticks, now);
-        if let Some(system) = self.replicas.system_leader().filter(|r| !r.has_system_commands()) {
+        // Not on a map without what is under way, of this steward or of those before it: each would fill the same budget.
+        let is_known = |system: &&mut Replica| !system.has_system_commands() && system.has_applied_in_term();
+        if let Some(system) = self.replicas.system_leader().filter(is_known) {
             self.stewardship.proposes(&commands);
             for command in commands {
                 system.system_command(command, None);

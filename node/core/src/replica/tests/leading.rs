@@ -32,6 +32,32 @@ fn a_leader_speaks_to_each_follower_once_in_a_few_ticks() {
 }
 
 #[test]
+fn a_leader_has_applied_in_its_term_once_an_entry_of_its_own_is_committed() {
+    let engine = Memory::default();
+    // The former leader's entry may be committed, and nobody knows.
+    let mut replica = copy(&[(2, 1)], 1, &engine);
+    lead(&mut replica, &engine);
+    assert!(replica.is_leader() && !replica.has_applied_in_term());
+    let last = replica.consensus.last_index();
+    replica.step(NodeId(2), RaftEnvelope { index: last, ..message(2, RaftKind::AppendResponse, replica.term()) });
+    sent(&mut replica, &engine);
+    assert!(replica.has_applied_in_term());
+    assert_eq!(replica.state().applied.0, last);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_leader_that_does_not_wait_for_an_entry_of_its_own_is_noticed() {
+    let engine = Memory::default();
+    let mut replica = copy(&[(2, 1)], 1, &engine);
+    lead(&mut replica, &engine);
+    crate::planted::plant(Some(Planted::StewardBeforeOwnTerm));
+    let has_applied = replica.has_applied_in_term();
+    crate::planted::plant(None);
+    assert!(has_applied);
+}
+
+#[test]
 fn no_copy_stands_for_election_before_it_may_vote_and_they_differ() {
     let engine = Memory::default();
     let mut seen = BTreeSet::new();

@@ -105,8 +105,9 @@ pub struct Coordinator<'a> {
     pub clock: &'a mut StampClock,
     /// Milliseconds since 1970.
     pub wall_ms: u64,
-    /// The tombstone floor that this copy holds durably; 0 = none. What was seen below needs no parts of its own.
-    pub floor: Version,
+    /// This copy's [`super::floor::Floor::absence`]; 0 = none. What was seen below needs no parts of its own. A copy that
+    /// is not complete would say of what it has not got yet that it has seen it.
+    pub absence: Version,
 }
 
 impl Coordinator<'_> {
@@ -138,7 +139,7 @@ impl Coordinator<'_> {
         );
         let mut record = held.map_or_else(|| own.clone(), |held| merge(held, &own));
         if record.context.parts() > 0 {
-            record.context.raise(self.floor.min(Version(stamp.version.0.saturating_sub(1))));
+            record.context.raise(self.absence.min(Version(stamp.version.0.saturating_sub(1))));
         }
         check(held, &record)?;
         Ok(Prepared { record, stamp, is_known: false })

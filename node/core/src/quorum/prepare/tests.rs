@@ -19,7 +19,8 @@ fn copy(replica: u64, resolve: Resolve) -> Copy {
 
 impl Copy {
     fn write(&mut self, write: Write, floor: Version) -> Result<Prepared, NotBegun> {
-        let mut coordinator = Coordinator { resolve: self.resolve, clock: &mut self.clock, wall_ms: WALL_MS, floor };
+        let mut coordinator =
+            Coordinator { resolve: self.resolve, clock: &mut self.clock, wall_ms: WALL_MS, absence: floor };
         let prepared = coordinator.prepare(self.held.as_ref(), write)?;
         self.held = Some(prepared.record.clone());
         Ok(prepared)

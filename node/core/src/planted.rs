@@ -167,9 +167,13 @@ planted! {
     /// A new copy takes over a floor, and not the bar above it.
     BarNotTakenOver by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
     /// A read shows what one copy still had, though another has forgotten the tombstone since.
-    AbsenceWithoutFloor by test("src/quorum/tests.rs", "bugs_of_floors_and_changes_are_found"),
+    AbsenceWithoutFloor by test("src/quorum/tests.rs", "absence_without_its_floor_is_noticed"),
     /// What a copy has not copied yet counts as deleted, since it has taken over a floor.
     AbsenceOfIncomplete by test("src/quorum/tests.rs", "bugs_of_floors_and_changes_are_found"),
+    /// A write that was never taken is acknowledged, since the record counts all below somebody's floor as seen.
+    BelowFloorAcknowledged by test("src/quorum/floor/left.rs", "a_write_that_is_acknowledged_below_the_floor_is_noticed"),
+    /// A copy whose clock is behind its own bar gives stamps that it refuses itself.
+    StampBelowBar by test("src/quorum/prepare/tests.rs", "a_stamp_below_the_own_bar_is_noticed"),
     /// The bar judges a record with siblings by its newest value.
     SiblingsPassTheBar by test("src/quorum/floor/left.rs", "siblings_that_the_bar_does_not_judge_are_noticed"),
     /// A write that the bar refuses is acknowledged, since the record that it comes in has something newer.

@@ -155,7 +155,8 @@ impl Floor {
         let is_let = |value: &Value| self.verdict(Source::Write, value.stamp.version, true) == Verdict::Take;
         let named = record.values().find(|value| value.stamp == stamp).unwrap_or(&record.newest);
         let is_refused = !is_let(named) && !left::knows(held, named);
-        if is_refused && !is_planted(Planted::RefusedSiblingAcknowledged) || !is_let(&record.newest) && is_refused {
+        let is_told = !is_planted(Planted::RefusedSiblingAcknowledged) || !is_let(&record.newest);
+        if is_refused && is_told {
             return Err(Refused::TooOld(self.bar));
         }
         if is_planted(Planted::SiblingsPassTheBar) {

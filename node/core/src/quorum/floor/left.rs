@@ -1,12 +1,17 @@
 //! What bounds leave of one record, value by value.
 
+use crate::planted::{Planted, is_planted};
 use crate::record::{Stored, Value};
 use crate::time::Version;
 
-/// True if the copy holds the value, or knows what replaced it.
+/// True if the copy holds the value, or knows what replaced it. That it is below what the record counts as seen, by
+/// somebody's floor, is not enough: it may never have been there.
 pub(super) fn knows(held: Option<&Stored>, value: &Value) -> bool {
     held.is_some_and(|held| {
-        held.values().any(|own| own.stamp == value.stamp) || held.context.covers(value.stamp, value.by_last_writer)
+        let is_below = held.context.covers(value.stamp, value.by_last_writer);
+        held.values().any(|own| own.stamp == value.stamp)
+            || held.context.replaces(value.stamp, value.by_last_writer)
+            || is_below && is_planted(Planted::BelowFloorAcknowledged)
     })
 }
 
@@ -135,6 +140,31 @@ mod tests {
         assert_eq!(barred.take_copy(None, sent.clone(), true), Ok(Some(sent.clone())));
         assert_eq!(Floor::bare().take_write(stamp(9), None, sent.clone()), Err(Refused::Bare));
         assert_eq!(Floor::bare().take_copy(None, sent, true), Err(Refused::Bare));
+    }
+
+    /// A copy barred and at its floor, and a record that says of all below the floor that it was seen.
+    fn late_write_below_the_floor() -> Result<Option<Stored>, Refused> {
+        let mut held = record(&[(9, false)]);
+        held.context.raise(FLOOR);
+        floor().take_write(Stamp::lowest(Version(4)), Some(&held), record(&[(4, false)]))
+    }
+
+    #[test]
+    fn a_write_that_nobody_has_taken_is_not_acknowledged_because_it_is_below_somebodys_floor() {
+        assert_eq!(late_write_below_the_floor(), Err(Refused::TooOld(FLOOR)));
+        let mut held = record(&[(9, false)]);
+        held.context.add(Stamp::lowest(Version(4)));
+        let again = floor().take_write(Stamp::lowest(Version(4)), Some(&held), record(&[(4, false)]));
+        assert!(again.is_ok(), "it was there, and was replaced");
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn a_write_that_is_acknowledged_below_the_floor_is_noticed() {
+        crate::planted::plant(Some(Planted::BelowFloorAcknowledged));
+        let taken = late_write_below_the_floor();
+        crate::planted::plant(None);
+        assert!(taken.is_ok());
     }
 
     #[cfg(feature = "planted")]

@@ -136,7 +136,8 @@ impl World {
             _ => copy.known(&key),
         };
         let absence = copy.absence();
-        let mut coordinator = Coordinator { resolve, clock: &mut copy.clock, wall_ms, absence };
+        let bar = copy.floor.bar();
+        let mut coordinator = Coordinator { resolve, clock: &mut copy.clock, wall_ms, absence, bar };
         let Ok(prepared) = coordinator.prepare(held.as_ref(), write) else { return };
         self.pasts.insert(prepared.stamp, stamps);
         let deadline = self.now + DEADLINE_TICKS;

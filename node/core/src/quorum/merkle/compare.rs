@@ -4,8 +4,8 @@
 //!
 //! Once it is done, the one that asked has been given all that the other one held when it began: wherever sums were equal
 //! it held the same, and everywhere else it was told of each record and has asked for those that it did not hold so. This
-//! is true of its disk once it has merged durably what [`Comparison::hear`] has given. Both tell each other their floors: what
-//! one lacks at or below its own is deleted, and is not sent there.
+//! is true of its disk once it has merged durably what [`Comparison::hear`] has given. Both tell each other their floors:
+//! what one lacks at or below its own is deleted, and is not sent there.
 //!
 //! Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 400 KiB.
 

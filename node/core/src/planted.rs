@@ -148,6 +148,37 @@ planted! {
     /// Deletes do not count for what copies compare: one that has missed a delete counts as equal.
     DigestWithoutTombstones by test("src/quorum/merkle/tests.rs", "a_digest_without_deletes_is_noticed"),
 
+    /// The barrier for reads counts one copy that does not hold the layout.
+    BarrierShort by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    /// A change is given up though copies that have come may still answer readers.
+    RevertWithoutBarrier by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    /// A copy that has come is over as soon as reads turn back, not when the change is given up.
+    WipedAtTheTurn by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    /// A copy counts as complete that has asked one source too few.
+    SourceShort by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    /// Only copies that come new have to copy.
+    StayersNotCopied by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    /// The floor is raised without one member.
+    FloorWithoutMember by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    /// Writes at or below the bar are taken.
+    BarIgnored by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    /// What other copies held at or below the floor is taken by those who have forgotten it.
+    FloorIgnored by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    /// A new copy takes over a floor, and not the bar above it.
+    BarNotTakenOver by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    /// A read shows what one copy still had, though another has forgotten the tombstone since.
+    AbsenceWithoutFloor by test("src/quorum/tests.rs", "absence_without_its_floor_is_noticed"),
+    /// What a copy has not copied yet counts as deleted, since it has taken over a floor.
+    AbsenceOfIncomplete by test("src/quorum/tests.rs", "bugs_of_floors_and_changes_are_found"),
+    /// A write that was never taken is acknowledged, since the record counts all below somebody's floor as seen.
+    BelowFloorAcknowledged by test("src/quorum/floor/left.rs", "a_write_that_is_acknowledged_below_the_floor_is_noticed"),
+    /// A copy whose clock is behind its own bar gives stamps that it refuses itself.
+    StampBelowBar by test("src/quorum/prepare/tests.rs", "a_stamp_below_the_own_bar_is_noticed"),
+    /// The bar judges a record with siblings by its newest value.
+    SiblingsPassTheBar by test("src/quorum/floor/left.rs", "siblings_that_the_bar_does_not_judge_are_noticed"),
+    /// A write that the bar refuses is acknowledged, since the record that it comes in has something newer.
+    RefusedSiblingAcknowledged by test("src/quorum/floor/left.rs", "siblings_that_the_bar_does_not_judge_are_noticed"),
+
     // Memory.
     /// A node keeps as much of its logs in memory as its copies lag.
     LogMemoryUnbounded by test("tests/cluster/memory.rs", "memory_that_is_not_bounded_is_caught"),

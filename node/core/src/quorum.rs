@@ -8,14 +8,12 @@ pub mod hints;
 pub mod layout;
 pub mod merge;
 pub mod merkle;
-pub mod needed;
 pub mod page;
 pub mod prepare;
 pub mod read;
 pub mod round;
 pub mod shown;
 pub mod stage;
-pub mod swept;
 pub mod write;
 
 #[cfg(test)]

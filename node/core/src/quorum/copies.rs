@@ -1,6 +1,7 @@
 //! A set of copies, and how many of them a write and a read need.
 
 use crate::ids::{Generation, ReplicaId};
+use crate::planted::{Planted, is_planted};
 
 /// The copies of a shard at one time, with W and R. A set with W + R above its size promises that reads see writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,18 @@ pub struct Copies {
     pub write: usize,
     /// R: of so many a read needs the answer. From 1 to the number of members.
     pub read: usize,
+}
+
+/// Another W or R than the table's, for one request, that is not possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{asked} copies are asked for, it must be {lowest} to {highest}")]
+pub struct OutOfRange {
+    /// What the request asks for.
+    pub asked: usize,
+    /// The least that is allowed.
+    pub lowest: usize,
+    /// Number of copies that there are, of the smaller set during a change.
+    pub highest: usize,
 }
 
 /// What is known of the copies by their reports. Reports may be late: what was durable once stays so. Unknown is "no".
@@ -58,7 +71,8 @@ impl Copies {
     /// The barrier for reads: true if no reader of this set under a layout before `since` finds R members any more that
     /// answer under it. So at least N - R + 1 members hold a later one or are lost.
     pub fn is_closed_to_reads(&self, since: Generation, known: &impl Known) -> bool {
-        self.behind(since, known).count() < self.read
+        let uncounted = usize::from(is_planted(Planted::BarrierShort));
+        self.behind(since, known).count() < self.read + uncounted
     }
 
     /// True if `by` has every write that ever succeeds with W members of this set under layouts before `since`: it has
@@ -67,8 +81,14 @@ impl Copies {
     pub fn is_copied(&self, by: ReplicaId, since: Generation, known: &impl Known) -> bool {
         let has =
             |from: ReplicaId| if from == by { known.held(by) >= since } else { known.has_copied(by, from, since) };
-        let needed = self.members.len() - self.write + 1;
-        self.count(has) >= needed || self.members.iter().all(|&from| has(from) || known.is_lost(from))
+        let needed = self.members.len().saturating_sub(self.write) + 1;
+        let unasked = usize::from(is_planted(Planted::SourceShort));
+        self.count(has) + unasked >= needed || self.members.iter().all(|&from| has(from) || known.is_lost(from))
+    }
+
+    /// With W raised for one write, as far as there are members.
+    pub(super) fn raised(&self, asked: usize) -> Self {
+        Self { write: self.write.max(asked.min(self.members.len())), ..self.clone() }
     }
 
     fn count(&self, holds: impl Fn(ReplicaId) -> bool) -> usize {

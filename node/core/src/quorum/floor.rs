@@ -9,10 +9,15 @@
 //!
 //! Of a record with siblings each is judged by its own version: one may be below the floor and another above.
 
+mod left;
 #[cfg(test)]
 mod tests;
 
+pub use left::{Swept, above};
+
 use crate::limits::ISSUED_AHEAD_MS_MAX;
+use crate::planted::{Planted, is_planted};
+use crate::record::{Stamp, Stored, Value};
 use crate::time::Version;
 
 /// Milliseconds by which a bar stays behind the clock: far longer than any write is under way.
@@ -35,16 +40,27 @@ pub enum Source {
     Copy,
 }
 
-/// What a copy does with what comes.
+/// What a copy does with one value that comes and that it does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Merges it; acknowledges it when it is durable.
     Take,
-    /// Acknowledges it without looking: the copy has it or what came after it, or had and has forgotten.
+    /// Acknowledges it without looking: the copy has what came after it, or had and has forgotten.
     Covered,
     /// Refuses a write that is not above this version. Its coordinator may give a higher one if nobody has taken it.
     TooOld(Version),
     /// Refuses it until it has another copy's bounds.
+    Bare,
+}
+
+/// Why a copy does not take a record. It has changed nothing, and acknowledges nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The write is not above its bar.
+    #[error("no write at or below version {0} is taken any more")]
+    TooOld(Version),
+    /// It comes new, and has taken over nobody's bounds yet.
+    #[error("the copy has no bounds yet")]
     Bare,
 }
 
@@ -88,26 +104,89 @@ impl Floor {
         }
     }
 
+    /// A peer tells that a round up to `at` is complete: a round's coordinator, or a copy that it compares with at the same
+    /// generation. Returns whether the floor is higher by that; it has to be durable before anything rests on it. What no
+    /// round can be about yet is not believed: it would refuse all writes, and forget deletes that others have missed.
+    pub fn told(&mut self, at: Version, wall_ms: u64) -> bool {
+        let before = self.floor;
+        if Self::is_due(at, wall_ms) {
+            self.raise_floor(at);
+        }
+        self.floor > before
+    }
+
     /// A new copy takes over the bounds of one that it copies from, which holds the same generation. Whatever round
-    /// was completed before by members who are all at this generation or a later one, each of them has its bar.
+    /// was completed before by members who are all at this generation or a later one, each of them has its bar. To be
+    /// asked before: [`Self::is_due`] of both.
     pub fn take_over(&mut self, from: &Self) {
         if !from.is_bare {
             self.is_bare = false;
             self.raise_floor(from.floor);
-            self.raise_bar(from.bar);
+            if !is_planted(Planted::BarNotTakenOver) {
+                self.raise_bar(from.bar);
+            }
         }
     }
 
-    /// What to do with something of this version: a record, or one of several siblings. A copy that is not `complete`
-    /// (it comes new, and has not copied from enough) takes from other copies below its floor, too: what they hold
-    /// there is what the round left.
+    /// What to do with a value of this version that the copy does not know. A copy that is not complete
+    /// ([`super::layout::Layout::is_complete`]) takes from other copies below its floor, too: what they hold there is
+    /// what the round left.
     pub fn verdict(&self, source: Source, version: Version, is_complete: bool) -> Verdict {
         match source {
             _ if self.is_bare => Verdict::Bare,
-            Source::Write if version <= self.bar => Verdict::TooOld(self.bar),
-            Source::Copy if version <= self.floor && is_complete => Verdict::Covered,
+            Source::Write if version <= self.bar && !is_planted(Planted::BarIgnored) => Verdict::TooOld(self.bar),
+            Source::Copy if version <= self.absence(is_complete) && !is_planted(Planted::FloorIgnored) => {
+                Verdict::Covered
+            }
             Source::Write | Source::Copy => Verdict::Take,
         }
+    }
+
+    /// What the copy merges of a coordinator's record, or of a hint: without siblings that the bar refuses. `stamp` names
+    /// the write that the acknowledgement is for. `None` = it knows all of it, and acknowledges it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refused`].
+    pub fn take_write(&self, stamp: Stamp, held: Option<&Stored>, record: Stored) -> Result<Option<Stored>, Refused> {
+        if self.is_bare {
+            return Err(Refused::Bare);
+        }
+        let is_let = |value: &Value| self.verdict(Source::Write, value.stamp.version, true) == Verdict::Take;
+        let named = record.values().find(|value| value.stamp == stamp).unwrap_or(&record.newest);
+        let is_refused = !is_let(named) && !left::knows(held, named);
+        let is_told = !is_planted(Planted::RefusedSiblingAcknowledged) || !is_let(&record.newest);
+        if is_refused && is_told {
+            return Err(Refused::TooOld(self.bar));
+        }
+        if is_planted(Planted::SiblingsPassTheBar) {
+            return Ok(Some(record));
+        }
+        Ok(left::kept(held, record, is_let))
+    }
+
+    /// What the copy merges of a record that another copy held durably: without values that its floor covers. `None` =
+    /// nothing, and it acknowledges it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refused`].
+    pub fn take_copy(
+        &self,
+        held: Option<&Stored>,
+        record: Stored,
+        is_complete: bool,
+    ) -> Result<Option<Stored>, Refused> {
+        if self.is_bare {
+            return Err(Refused::Bare);
+        }
+        let is_let = |value: &Value| self.verdict(Source::Copy, value.stamp.version, is_complete) == Verdict::Take;
+        Ok(left::kept(held, record, is_let))
+    }
+
+    /// What a pass over all records does with one: without deletes, and values that have ended, at or below the floor.
+    pub fn swept(&self, held: &Stored, wall_ms: u64) -> Swept {
+        left::swept(held, |value| self.may_forget(value.stamp.version) && value.is_gone(wall_ms))
     }
 
     /// True if a tombstone, or a record that has ended, may be forgotten.
@@ -115,10 +194,11 @@ impl Floor {
         version <= self.floor
     }
 
-    /// What it counts as, to readers and to whoever compares, that a complete copy does not have a record or a sibling:
-    /// all of the key at or below this version that is not in its answer is deleted. Another copy's answer may be from
-    /// before the floor, and hold what was deleted since by a tombstone that is forgotten by now.
-    pub fn absence(&self) -> Version {
-        self.floor
+    /// What it counts as that the copy does not have a record or a sibling, to readers, to whoever compares, and to itself
+    /// when it coordinates a write: all of the key at or below this version that it does not hold is deleted. Another
+    /// copy's answer may be from before the floor, and hold what was deleted since by a tombstone that is forgotten by now.
+    /// 0 = nothing: a copy that is not complete has not got all yet.
+    pub fn absence(&self, is_complete: bool) -> Version {
+        if is_complete || is_planted(Planted::AbsenceOfIncomplete) { self.floor } else { Version::default() }
     }
 }

@@ -1,8 +1,11 @@
 //! Which copies a quorum shard has, and what each of them is there for at the shard's stage: a value, with no decisions.
 
-use crate::ids::{Generation, ReplicaId};
+use std::collections::BTreeSet;
 
-use super::copies::Copies;
+use crate::ids::{Generation, ReplicaId};
+use crate::planted::{Planted, is_planted};
+
+use super::copies::{Copies, Known};
 
 /// What a quorum shard's record says of its copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +87,24 @@ impl Layout {
         self.read_set().is_read(has_answered)
     }
 
+    /// All members of the sets that writes need, each once. Those of the set that reads need are among them.
+    pub fn write_members(&self) -> BTreeSet<ReplicaId> {
+        self.write_sets().flat_map(|set| set.members.iter().copied()).collect()
+    }
+
+    /// With W raised for one write, in each set as far as it has members.
+    pub(super) fn raised(&self, asked: usize) -> Self {
+        let change = self.change.as_ref().map(|change| Change { next: change.next.raised(asked), ..change.clone() });
+        Self { current: self.current.raised(asked), change, ..*self }
+    }
+
+    /// True if the copy has all that is at or below its floor, so that what it lacks there is deleted: it was there when
+    /// the floor was raised, or has copied from enough of those that were. What `known` says of the copy itself is enough.
+    pub fn is_complete(&self, copy: ReplicaId, known: &impl Known) -> bool {
+        let has_copied = |change: &Change| self.current.is_copied(copy, change.began, known);
+        self.current.members.contains(&copy) || self.answers_reads(copy) || self.change.as_ref().is_some_and(has_copied)
+    }
+
     /// True if the copy is asked to take writes. Then it also takes hints and repairs, of this generation alone.
     pub fn takes_writes(&self, copy: ReplicaId) -> bool {
         self.write_sets().any(|set| set.members.contains(&copy))
@@ -100,8 +121,14 @@ impl Layout {
         match (is_in(&self.current), self.change.as_ref().map(|change| is_in(&change.next))) {
             (true, None | Some(true)) => Part::Stays,
             (true, Some(false)) => Part::Leaves,
+            (false, Some(true)) if self.is_wiped_early() => Part::Over,
             (false, Some(true)) => Part::Comes,
             (false, None | Some(false)) => Part::Over,
         }
+    }
+
+    fn is_wiped_early(&self) -> bool {
+        let is_turned = |change: &Change| change.stage == Stage::WriteBoth && change.reads_since > change.began;
+        self.change.as_ref().is_some_and(is_turned) && is_planted(Planted::WipedAtTheTurn)
     }
 }

@@ -29,9 +29,12 @@ impl StampClock {
     }
 
     /// The next stamp: above all that it gave, and above what was seen.
-    pub fn next(&mut self, wall_ms: u64, seen: Version) -> Stamp {
-        self.last = self.last.max(seen).next(wall_ms);
-        Stamp { version: self.last, actor: self.actor }
+    /// `None` = there is no version above.
+    pub fn next(&mut self, wall_ms: u64, seen: Version) -> Option<Stamp> {
+        let before = self.last.max(seen);
+        let version = Some(before.next(wall_ms)).filter(|version| *version > before)?;
+        self.last = version;
+        Some(Stamp { version, actor: self.actor })
     }
 }
 
@@ -105,8 +108,11 @@ pub struct Coordinator<'a> {
     pub clock: &'a mut StampClock,
     /// Milliseconds since 1970.
     pub wall_ms: u64,
-    /// The tombstone floor that this copy holds durably; 0 = none. What was seen below needs no parts of its own.
-    pub floor: Version,
+    /// This copy's [`super::floor::Floor::absence`]; 0 = none. What was seen below needs no parts of its own. A copy that
+    /// is not complete would say of what it has not got yet that it has seen it.
+    pub absence: Version,
+    /// This copy's [`super::floor::Floor::bar`]: its stamps are above, though its clock may be behind.
+    pub bar: Version,
 }
 
 impl Coordinator<'_> {
@@ -127,7 +133,10 @@ impl Coordinator<'_> {
         if is_ahead(version, self.wall_ms) && !is_planted(Planted::SkewTaken) {
             return Err(NotBegun::Ahead { version, wall_ms: self.wall_ms });
         }
-        let stamp = self.clock.next(self.wall_ms, version.max(held_highest));
+        let bar = if is_planted(Planted::StampBelowBar) { Version::default() } else { self.bar };
+        let above = version.max(held_highest).max(bar);
+        let stamp = self.clock.next(self.wall_ms, above);
+        let stamp = stamp.ok_or(NotBegun::Ahead { version: above, wall_ms: self.wall_ms })?;
         let by_last_writer = self.resolve == Resolve::LastWriterWins;
         let context = if by_last_writer { of_last_writer(stamp, held) } else { context };
         let (is_tombstone, value) = (write.value.is_none(), write.value.unwrap_or_default());
@@ -138,7 +147,7 @@ impl Coordinator<'_> {
         );
         let mut record = held.map_or_else(|| own.clone(), |held| merge(held, &own));
         if record.context.parts() > 0 {
-            record.context.raise(self.floor.min(Version(stamp.version.0.saturating_sub(1))));
+            record.context.raise(self.absence.min(Version(stamp.version.0.saturating_sub(1))));
         }
         check(held, &record)?;
         Ok(Prepared { record, stamp, is_known: false })

@@ -10,7 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::needed::{Needed, OutOfRange, WriteSets};
+use super::copies::OutOfRange;
+use super::layout::Layout;
 use super::page::{Page, Together};
 use crate::ids::{Generation, ReplicaId};
 use crate::planted::{Planted, is_planted};
@@ -19,15 +20,6 @@ use crate::planted::{Planted, is_planted};
 pub const ASK_ALL_TICKS: u64 = 2;
 /// Ticks after which copies that have not answered, or not confirmed a repair, are sent it again.
 const RESEND_TICKS: u64 = 10;
-
-/// Whom a read asks, by the shard's record at one generation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadSets {
-    /// The set that reads ask, with its R; nearest and living copies first.
-    pub read: Needed,
-    /// The sets that a repair must reach, each with its W, as a write; and the generation.
-    pub write: WriteSets,
-}
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +39,11 @@ pub enum ReadStep {
 /// A read that is under way.
 #[derive(Debug)]
 pub struct ReadRound {
-    sets: ReadSets,
+    layout: Layout,
+    /// The set that reads need, those that are asked first before the others.
+    members: Vec<ReplicaId>,
+    /// R for this read.
+    count: usize,
     pages: BTreeMap<ReplicaId, Page>,
     /// `None` = not enough copies have answered yet.
     together: Option<Together>,
@@ -61,25 +57,31 @@ pub struct ReadRound {
 }
 
 impl ReadRound {
-    /// Begins to ask. `asked` = R for this read, from 1 to the number of copies. `deadline` is a tick.
+    /// Begins to ask. `nearest` = copies that are to be asked first. `asked` = R for this read, from 1 to the number of copies. `deadline` is a tick.
     ///
     /// # Errors
     ///
     /// Of an R that is not possible. Nothing was sent.
     pub fn begin(
-        mut sets: ReadSets,
+        layout: &Layout,
+        nearest: &[ReplicaId],
         asked: Option<usize>,
         now: u64,
         deadline: u64,
     ) -> Result<(Self, Vec<ReadStep>), OutOfRange> {
-        let (own, highest) = (sets.read.count, sets.read.members.len());
+        let set = layout.read_set();
+        let (own, highest) = (set.read, set.members.len());
         let count = asked.unwrap_or(own);
         if !(1..=highest).contains(&count) {
             return Err(OutOfRange { asked: count, lowest: 1, highest });
         }
-        sets.read.count = count;
+        let mut members = set.members.clone();
+        let place = |member: &ReplicaId| nearest.iter().position(|near| near == member).unwrap_or(usize::MAX);
+        members.sort_by_key(place);
         let round = Self {
-            sets,
+            layout: layout.clone(),
+            members,
+            count,
             pages: BTreeMap::new(),
             together: None,
             repaired: BTreeSet::new(),
@@ -100,20 +102,20 @@ impl ReadRound {
 
     /// Whether the read is to be begun anew: a copy holds a newer generation.
     pub fn refused(&mut self, from: ReplicaId, newer: Generation) -> Vec<ReadStep> {
-        let is_news = newer > self.generation() && self.members().contains(&from);
-        if self.is_over || !is_news { Vec::new() } else { vec![ReadStep::Learn(newer)] }
+        let is_news = newer > self.generation() && self.layout.write_members().contains(&from);
+        if self.is_over || !is_news { Vec::new() } else { vec![ReadStep::Learn(Generation(self.generation().0 + 1))] }
     }
 
     /// A copy's page, sound by [`Page::is_sound`], of what it has durably. Others than those asked, other generations and
     /// second answers are ignored.
     pub fn hear(&mut self, from: ReplicaId, generation: Generation, page: Page) -> Vec<ReadStep> {
-        let is_member = self.sets.read.members.contains(&from);
+        let is_member = self.layout.answers_reads(from);
         let is_due = is_member && generation == self.generation() && self.together.is_none() && !self.is_over;
         if !is_due {
             return Vec::new();
         }
         self.pages.entry(from).or_insert(page);
-        if !self.sets.read.is_met(|member| self.pages.contains_key(&member)) {
+        if self.pages.len() < self.count {
             return Vec::new();
         }
         let together = Together::of(&self.pages);
@@ -161,15 +163,11 @@ impl ReadRound {
     }
 
     fn generation(&self) -> Generation {
-        self.sets.write.generation
-    }
-
-    fn members(&self) -> BTreeSet<ReplicaId> {
-        self.sets.write.members().into_iter().chain(self.sets.read.members.iter().copied()).collect()
+        self.layout.generation
     }
 
     fn ask(&self, first: usize) -> Vec<ReadStep> {
-        let asked = self.sets.read.members.iter().take(first).filter(|member| !self.pages.contains_key(member));
+        let asked = self.members.iter().take(first).filter(|member| !self.pages.contains_key(member));
         asked.map(|member| ReadStep::Ask(*member, self.generation())).collect()
     }
 
@@ -178,12 +176,12 @@ impl ReadRound {
     }
 
     fn repair(&self) -> Vec<ReadStep> {
-        let lacking = self.members().into_iter().filter(|member| !self.has_all(*member));
+        let lacking = self.layout.write_members().into_iter().filter(|member| !self.has_all(*member));
         lacking.map(|member| ReadStep::Repair(member, self.generation())).collect()
     }
 
     fn answer_if_held(&mut self) -> Vec<ReadStep> {
-        let is_held = self.sets.write.are_met(|member| self.has_all(member));
+        let is_held = self.layout.is_written(|member| self.has_all(member));
         if is_held || is_planted(Planted::RepairNotAwaited) { self.answer() } else { Vec::new() }
     }
 

@@ -16,6 +16,7 @@
 mod tests;
 
 use crate::ids::{Generation, ReplicaId};
+use crate::planted::{Planted, is_planted};
 
 use super::copies::{Copies, Known};
 use super::layout::{Change, Layout, Part, Stage};
@@ -41,6 +42,9 @@ pub enum Wait {
     /// The step does not begin at this stage.
     #[error("no such step from here")]
     NotFromHere,
+    /// There is no generation above this one.
+    #[error("the shard has the last generation that there is")]
+    LastGeneration,
     /// See [`Copies::is_sound`].
     #[error("w and r must be from 1 to the number of copies, and no copy there twice")]
     Unsound,
@@ -70,7 +74,7 @@ impl Layout {
     ///
     /// What the step has to wait for.
     pub fn after(&self, step: &Step, known: &impl Known) -> Result<Self, Wait> {
-        let generation = Generation(self.generation.0 + 1);
+        let generation = Generation(self.generation.0.checked_add(1).ok_or(Wait::LastGeneration)?);
         let with = |change: Change| Self { generation, current: self.current.clone(), change: Some(change) };
         match (step, &self.change) {
             (Step::Begin(next), None) => {
@@ -93,7 +97,7 @@ impl Layout {
                 Ok(with(Change { stage: Stage::WriteBoth, reads_since: generation, ..change.clone() }))
             }
             (Step::Back, Some(change)) if change.stage == Stage::WriteBoth => {
-                if change.reads_since > change.began {
+                if change.reads_since > change.began && !is_planted(Planted::RevertWithoutBarrier) {
                     closed(&change.next, change.reads_since, known)?;
                 }
                 Ok(Self::settled(generation, self.current.clone()))
@@ -105,7 +109,8 @@ impl Layout {
     /// Whoever comes has all that succeeded before, and so have W of the new set: those that stay may not, and where
     /// the new set is smaller nobody comes.
     fn all_copied(&self, change: &Change, known: &impl Known) -> Result<(), Wait> {
-        let is_whole = |&copy: &ReplicaId| self.current.is_copied(copy, change.began, known);
+        let is_uncopied = |copy: ReplicaId| self.part(copy) == Part::Stays && is_planted(Planted::StayersNotCopied);
+        let is_whole = |&copy: &ReplicaId| is_uncopied(copy) || self.current.is_copied(copy, change.began, known);
         let comes = |&copy: &ReplicaId| self.part(copy) == Part::Comes && !known.is_lost(copy);
         let next = &change.next.members;
         let copies: Vec<_> = next.iter().copied().filter(|copy| comes(copy) && !is_whole(copy)).collect();

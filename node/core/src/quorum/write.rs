@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 
 pub use steps::{NotDone, Outcome, Said, WriteStep};
 
-use super::needed::{Needed, OutOfRange, WriteSets};
+use super::copies::OutOfRange;
+use super::layout::Layout;
 use crate::ids::{Generation, ReplicaId};
 use crate::planted::{Planted, is_planted};
 
@@ -24,13 +25,15 @@ pub const RENEWALS_MAX: u32 = 8;
 /// A write that is under way.
 #[derive(Debug)]
 pub struct WriteRound {
-    to: WriteSets,
+    /// With W as it is for this write.
+    to: Layout,
     durable: BTreeSet<ReplicaId>,
     /// They will not take it under this generation.
     refused: BTreeSet<ReplicaId>,
     /// Raised for this write; 0 = the table's.
     raised: usize,
-    learning: Generation,
+    /// It was asked for a newer record than that of `to`, since it was sent last.
+    is_learning: bool,
     renewals: u32,
     answered: Option<Outcome>,
     resend_at: u64,
@@ -47,27 +50,27 @@ impl WriteRound {
     ///
     /// See [`NotDone`].
     pub fn begin(
-        to: WriteSets,
+        to: &Layout,
         asked: Option<usize>,
         is_full: impl Fn(ReplicaId) -> bool,
         now: u64,
         deadline: u64,
     ) -> Result<(Self, Vec<WriteStep>), NotDone> {
-        let lowest = to.sets.iter().map(|set| set.count).min().unwrap_or(1);
-        let highest = to.sets.iter().map(|set| set.members.len()).min().unwrap_or(1);
+        let lowest = to.write_sets().map(|set| set.write).min().unwrap_or(1);
+        let highest = to.write_sets().map(|set| set.members.len()).min().unwrap_or(1);
         if let Some(asked) = asked.filter(|asked| !(lowest..=highest).contains(asked)) {
             return Err(OutOfRange { asked, lowest, highest }.into());
         }
-        let to = raised(to, asked.unwrap_or(0));
-        for Needed { members, count } in &to.sets {
-            let full = members.iter().filter(|member| is_full(**member)).count();
-            if members.len() - full < *count {
-                return Err(NotDone::Full { full, needed: *count });
+        let to = to.raised(asked.unwrap_or(0));
+        for set in to.write_sets() {
+            let full = set.members.iter().filter(|member| is_full(**member)).count();
+            if set.members.len() - full < set.write {
+                return Err(NotDone::Full { full, needed: set.write });
             }
         }
-        let refused = to.members().into_iter().filter(|member| is_full(*member)).collect();
+        let refused = to.write_members().into_iter().filter(|member| is_full(*member)).collect();
         let mut round = Self {
-            learning: to.generation,
+            is_learning: false,
             to,
             durable: BTreeSet::new(),
             refused,
@@ -102,35 +105,35 @@ impl WriteRound {
             return self.learn(from, newer);
         }
         // What a copy took under earlier sets says nothing of these.
-        if generation != self.to.generation || !self.to.members().contains(&from) {
+        if generation != self.to.generation || !self.to.write_members().contains(&from) {
             return Vec::new();
         }
         match said {
             Said::Durable => drop(self.durable.insert(from)),
-            Said::Ahead | Said::Full => drop(self.refused.insert(from)),
+            Said::Ahead | Said::Full | Said::TooOld => drop(self.refused.insert(from)),
             Said::Older | Said::Newer(_) => {}
         }
         self.look(now)
     }
 
     fn learn(&mut self, from: ReplicaId, newer: Generation) -> Vec<WriteStep> {
-        let is_asked = self.to.members().contains(&from) && self.answered.is_none();
-        if !is_asked || newer <= self.learning || self.renewals == RENEWALS_MAX {
+        let is_asked = self.to.write_members().contains(&from) && self.answered.is_none();
+        let is_due = is_asked && newer > self.to.generation && self.renewals < RENEWALS_MAX;
+        if !is_due || std::mem::replace(&mut self.is_learning, true) {
             return Vec::new();
         }
-        self.learning = newer;
-        vec![WriteStep::Learn(newer)]
+        // Not the one that it names, which may be none: whatever comes after the one that is known.
+        vec![WriteStep::Learn(Generation(self.to.generation.0 + 1))]
     }
 
     /// The shard has a newer record: the write goes to its sets, and needs their W anew.
-    pub fn renew(&mut self, to: WriteSets, now: u64) -> Vec<WriteStep> {
+    pub fn renew(&mut self, to: &Layout, now: u64) -> Vec<WriteStep> {
         let is_due = to.generation > self.to.generation && self.renewals < RENEWALS_MAX;
         if !is_due || self.answered.is_some() {
             return Vec::new();
         }
         self.renewals += 1;
-        self.learning = self.learning.max(to.generation);
-        self.to = raised(to, self.raised);
+        self.to = to.raised(self.raised);
         self.durable.clear();
         self.refused.clear();
         self.send(now)
@@ -153,9 +156,9 @@ impl WriteRound {
     fn look(&mut self, now: u64) -> Vec<WriteStep> {
         let mut steps = Vec::new();
         let hinted = is_planted(Planted::HintCounted);
-        if self.to.are_met(|member| self.durable.contains(&member) || hinted && self.refused.contains(&member)) {
+        if self.to.is_written(|member| self.durable.contains(&member) || hinted && self.refused.contains(&member)) {
             steps = self.answer(Outcome::Written, now);
-        } else if !self.to.are_met(|member| !self.refused.contains(&member)) {
+        } else if !self.to.is_written(|member| !self.refused.contains(&member)) {
             steps = self.answer(Outcome::Unknown, now);
         }
         let is_everywhere = self.missing().next().is_none();
@@ -173,22 +176,15 @@ impl WriteRound {
     }
 
     fn missing(&self) -> impl Iterator<Item = ReplicaId> {
-        self.to.members().into_iter().filter(|member| !self.durable.contains(member))
+        self.to.write_members().into_iter().filter(|member| !self.durable.contains(member))
     }
 
     fn send(&mut self, now: u64) -> Vec<WriteStep> {
+        self.is_learning = false;
         self.resend_at = now.saturating_add(RESEND_TICKS);
         let asked = self.missing().filter(|member| !self.refused.contains(member));
         asked.map(|member| WriteStep::Send(member, self.to.generation)).collect()
     }
-}
-
-/// W of a write, where it asks for more than the table. Never more than there are copies.
-fn raised(mut to: WriteSets, asked: usize) -> WriteSets {
-    for set in &mut to.sets {
-        set.count = set.count.max(asked.min(set.members.len()));
-    }
-    to
 }
 
 #[cfg(test)]

@@ -52,8 +52,13 @@ impl Context {
 
     /// True if a write is in it. `by_last_writer` = it was made by the rule that the last writer wins.
     pub fn covers(&self, stamp: Stamp, by_last_writer: bool) -> bool {
-        self.floor.is_some_and(|floor| stamp < floor)
-            || by_last_writer && self.last_writer.is_some_and(|last| stamp < last)
+        self.floor.is_some_and(|floor| stamp < floor) || self.replaces(stamp, by_last_writer)
+    }
+
+    /// True if a write was seen and replaced for certain, not only said to be below the floor: of that it may be that nobody
+    /// has ever taken it.
+    pub fn replaces(&self, stamp: Stamp, by_last_writer: bool) -> bool {
+        by_last_writer && self.last_writer.is_some_and(|last| stamp < last)
             || self.parts.get(&stamp.actor).is_some_and(|seen| stamp.version <= *seen)
     }
 

@@ -2,20 +2,18 @@
 
 use skerry_core::ids::{Generation, ReplicaId};
 use skerry_core::quorum::copies::Known;
-use skerry_core::quorum::layout::Stage;
-use skerry_core::quorum::stage::Step;
+use skerry_core::quorum::layout::{Part, Stage};
 
 use crate::model::{Event, Model, Next, names};
 use crate::relaxed::Relaxed;
 use crate::scenario::{copy, index};
-use crate::state::{COPIES, State};
+use crate::state::State;
 
 impl Model {
     pub(crate) fn steps(&self, state: &State, next: &mut Vec<Next>) {
         let place = self.place(state);
         for (step, to) in &place.steps {
-            let is_allowed = |lie: &Lie| place.layout.after(step, &View { model: self, state, lie }).is_ok();
-            if self.lies(step).iter().any(is_allowed) {
+            if place.layout.after(step, &View { state }).is_ok() {
                 let mut after = *state;
                 after.layout = *to;
                 let change = self.places[usize::from(*to)].layout.change.as_ref();
@@ -26,19 +24,6 @@ impl Model {
                 }
                 next.push((Event::Step(*to), after, None));
             }
-        }
-    }
-
-    /// What the one who decides on the step may wrongly believe.
-    fn lies(&self, step: &Step) -> Vec<Lie> {
-        let of_each = |lie: fn(ReplicaId) -> Lie| (0..COPIES).map(|i| lie(copy(i))).collect();
-        let (is_closing, is_copying) = (matches!(step, Step::NewOnly | Step::Back), *step == Step::ReadNew);
-        match self.scenario.relaxed {
-            Some(Relaxed::BarrierShort) if is_closing => of_each(Lie::Holds),
-            Some(Relaxed::RevertWithoutBarrier) if *step == Step::Back => vec![Lie::AllHold],
-            Some(Relaxed::SourceShort) if is_copying => of_each(Lie::Source),
-            Some(Relaxed::StayersNotCopied) if is_copying => vec![Lie::StayersCopied],
-            _ => vec![Lie::None],
         }
     }
 
@@ -60,10 +45,7 @@ impl Model {
             if !self.is(Relaxed::LayoutInMemory) {
                 adopts.held_kept = generation;
             }
-            let turned =
-                || layout.change.as_ref().is_some_and(|c| c.reads_since > c.began) && !layout.answers_reads(copy(i));
-            let is_wiped = self.is(Relaxed::WipedAtTheTurn) && !layout.current.members.contains(&copy(i)) && turned();
-            if !names(layout, i) || is_wiped {
+            if layout.part(copy(i)) == Part::Over {
                 (adopts.record, adopts.waiting) = (0, [0; 2]);
             }
             next.push((Event::Adopt { copy: i, generation }, after, None));
@@ -76,27 +58,14 @@ impl Model {
     }
 }
 
-/// What one who decides may wrongly believe.
-pub(crate) enum Lie {
-    None,
-    Holds(ReplicaId),
-    AllHold,
-    Source(ReplicaId),
-    StayersCopied,
-}
-
 /// What the copies have told.
 pub(crate) struct View<'a> {
-    pub(crate) model: &'a Model,
     pub(crate) state: &'a State,
-    pub(crate) lie: &'a Lie,
 }
 
 impl Known for View<'_> {
     fn held(&self, copy: ReplicaId) -> Generation {
-        let is_lie = matches!(self.lie, Lie::Holds(id) if *id == copy) || matches!(self.lie, Lie::AllHold);
-        let held = self.state.replicas[index(copy)].held;
-        Generation(if is_lie { self.model.generation(self.state) } else { held }.into())
+        Generation(self.state.replicas[index(copy)].held.into())
     }
 
     fn is_lost(&self, copy: ReplicaId) -> bool {
@@ -104,11 +73,6 @@ impl Known for View<'_> {
     }
 
     fn has_copied(&self, by: ReplicaId, from: ReplicaId, _: Generation) -> bool {
-        let is_lie = match self.lie {
-            Lie::Source(id) => *id == from,
-            Lie::StayersCopied => self.model.place(self.state).layout.current.members.contains(&by),
-            Lie::None | Lie::Holds(_) | Lie::AllHold => false,
-        };
-        is_lie || self.state.replicas[index(from)].copied_by >> index(by) & 1 == 1
+        self.state.replicas[index(from)].copied_by >> index(by) & 1 == 1
     }
 }

@@ -4,7 +4,7 @@ use skerry_core::quorum::floor::{Floor, Source, Verdict};
 use skerry_core::quorum::layout::Stage;
 use skerry_core::time::Version;
 
-use crate::changes::{Lie, View};
+use crate::changes::View;
 use crate::model::{Event, FLOOR, Model, Next};
 use crate::relaxed::Relaxed;
 use crate::scenario::{copy, index};
@@ -15,7 +15,7 @@ impl Model {
         let replica = state.replicas[i];
         let Some(change) = &self.layout(state, replica.held).change else { return };
         let old = &self.layout(state, replica.held).current;
-        let is_complete = || old.is_copied(copy(i), change.began, &View { model: self, state, lie: &Lie::None });
+        let is_complete = || old.is_copied(copy(i), change.began, &View { state });
         if change.stage != Stage::WriteBoth || !change.next.members.contains(&copy(i)) || is_complete() {
             return;
         }
@@ -32,7 +32,7 @@ impl Model {
                 let copies = &mut after.replicas[i];
                 copies.is_bare = taken.is_bare();
                 copies.floor = taken.floor() > Version(0);
-                copies.bar = taken.bar() > Version(0) && (copies.floor || !self.is(Relaxed::BarNotTakenOver));
+                copies.bar = taken.bar() > Version(0);
                 copies.bar_kept = copies.bar;
                 next.push((Event::TakeOver { copy: i, from }, after, None));
             } else if source.copied_by >> i & 1 == 0 {
@@ -53,20 +53,11 @@ impl Model {
         if !self.scenario.has_floors {
             return Verdict::Take;
         }
-        let is_ignored = match source {
-            Source::Write => self.is(Relaxed::BarIgnored),
-            Source::Copy => self.is(Relaxed::FloorIgnored),
-        };
         let source = if self.is(Relaxed::BarRefusesRepairs) { Source::Write } else { source };
-        let view = View { model: self, state, lie: &Lie::None };
+        let view = View { state };
         let layout = self.layout(state, state.replicas[i].held);
-        let is_complete = layout.current.members.contains(&copy(i))
-            || layout.answers_reads(copy(i))
-            || layout.change.as_ref().is_some_and(|change| layout.current.is_copied(copy(i), change.began, &view));
-        match bounds(&state.replicas[i]).verdict(source, Version(version.into()), is_complete) {
-            Verdict::TooOld(_) | Verdict::Covered if is_ignored => Verdict::Take,
-            verdict => verdict,
-        }
+        let is_complete = layout.is_complete(copy(i), &view);
+        bounds(&state.replicas[i]).verdict(source, Version(version.into()), is_complete)
     }
 }
 

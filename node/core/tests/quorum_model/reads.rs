@@ -10,8 +10,8 @@ impl Model {
     /// The version that a copy shows: what absence counts as included.
     pub(crate) fn shows(&self, state: &State, i: usize) -> u8 {
         let replica = &state.replicas[i];
-        let absence = bounds(replica).absence();
-        if replica.record > 0 || self.is(Relaxed::AbsenceWithoutFloor) {
+        let absence = bounds(replica).absence(true);
+        if replica.record > 0 || self.is(Relaxed::AbsenceNotTold) {
             replica.record
         } else {
             u8::try_from(absence.0).unwrap()

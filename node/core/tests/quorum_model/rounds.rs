@@ -40,9 +40,6 @@ impl Model {
         }
         let layout = self.layout(state, state.round);
         let mut round = Round::begin(layout, Version(FLOOR.into()))?;
-        if self.is(Relaxed::RoundMemberMissing) {
-            round.members.pop();
-        }
         for (member, reached) in &mut round.members {
             *reached = match state.replicas[index(*member)].reached {
                 0 => Reached::Nothing,

@@ -1,6 +1,7 @@
 //! What is tried: sets of copies, faults, and how far. From these all layouts that there can be are known beforehand.
 
 use skerry_core::ids::{Generation, ReplicaId};
+use skerry_core::planted::Planted;
 use skerry_core::quorum::copies::{Copies, Known};
 use skerry_core::quorum::layout::{Change, Layout, Stage};
 use skerry_core::quorum::stage::Step;
@@ -167,7 +168,7 @@ impl Scenario {
         }
         let is_used = |sets: &[bool]| sets.contains(&true);
         let is_shared = |(sets, members): &(Vec<bool>, Vec<usize>)| is_used(sets) && members.len() > 1;
-        let is_fixed = self.relaxed == Some(Relaxed::RoundMemberMissing);
+        let is_fixed = self.relaxed == Some(Relaxed::InCore(Planted::FloorWithoutMember));
         classes.into_iter().filter(|class| is_shared(class) && !is_fixed).map(|(_, members)| members).collect()
     }
 }

@@ -1,5 +1,8 @@
 //! The scenarios that are tried, and in which of them a relaxed rule shows.
 
+#[cfg(feature = "planted")]
+use skerry_core::planted::Planted;
+
 use crate::relaxed::Relaxed;
 use crate::scenario::{Scenario, set};
 
@@ -52,25 +55,34 @@ pub(crate) fn relaxed() -> Vec<(Relaxed, Scenario, usize)> {
     let moving = || floors_and_a_move(2, 1);
     vec![
         (Relaxed::AcknowledgedEarly, a_move(), 2),
-        (Relaxed::BarrierShort, a_move(), 16),
-        (Relaxed::RevertWithoutBarrier, turning(a_move()), 18),
-        (Relaxed::WipedAtTheTurn, Scenario { generations: 7, ..turning(a_move()) }, 14),
         (Relaxed::HeldBeforeApplied, a_move(), 12),
         (Relaxed::LayoutInMemory, a_move(), 14),
         (Relaxed::CopiedInMemory, a_move(), 12),
-        (Relaxed::SourceShort, a_move(), 9),
         (Relaxed::SourceAtEarlierLayout, a_move(), 11),
-        (Relaxed::StayersNotCopied, smaller(), 5),
         (Relaxed::ReaderMixesLayouts, reading(), 14),
-        (Relaxed::RoundMemberMissing, settled(), 10),
         (Relaxed::RoundMixesLayouts, moving(), 15),
         (Relaxed::BarInMemory, settled(), 14),
         (Relaxed::BarBeforeApplied, settled(), 13),
-        (Relaxed::BarIgnored, settled(), 13),
-        (Relaxed::FloorIgnored, settled(), 18),
         (Relaxed::BoundsNotFirst, moving(), 13),
-        (Relaxed::BarNotTakenOver, moving(), 15),
-        (Relaxed::AbsenceWithoutFloor, floors(), 20),
+        (Relaxed::AbsenceNotTold, floors(), 20),
         (Relaxed::BarRefusesRepairs, Scenario { downs: 1, ..settled() }, 4),
+    ]
+}
+
+/// Bugs of the core, in the same way.
+#[cfg(feature = "planted")]
+pub(crate) fn in_core() -> Vec<(Planted, Scenario, usize)> {
+    let settled = || Scenario { has_reader: false, ..floors() };
+    let moving = || floors_and_a_move(2, 1);
+    vec![
+        (Planted::BarrierShort, a_move(), 16),
+        (Planted::RevertWithoutBarrier, turning(a_move()), 18),
+        (Planted::WipedAtTheTurn, Scenario { generations: 7, ..turning(a_move()) }, 14),
+        (Planted::SourceShort, a_move(), 9),
+        (Planted::StayersNotCopied, smaller(), 5),
+        (Planted::FloorWithoutMember, settled(), 10),
+        (Planted::BarIgnored, settled(), 13),
+        (Planted::FloorIgnored, settled(), 18),
+        (Planted::BarNotTakenOver, moving(), 15),
     ]
 }

@@ -26,7 +26,7 @@ fn what_is_below_the_floor_is_covered() {
     assert_eq!(bounds.verdict(Source::Copy, Version(11), true), Verdict::Take);
     assert_eq!(bounds.verdict(Source::Write, Version(10), true), Verdict::TooOld(Version(20)));
     assert!(bounds.may_forget(Version(10)) && !bounds.may_forget(Version(11)));
-    assert_eq!(bounds.absence(), Version(10));
+    assert_eq!((bounds.absence(true), bounds.absence(false)), (Version(10), Version(0)));
 }
 
 #[test]
@@ -63,4 +63,7 @@ fn no_bar_is_due_that_is_near_or_ahead_of_the_own_clock() {
     assert!(!Floor::is_due(Version::at_ms(latest + 1), now));
     assert!(!Floor::is_due(Version(u64::MAX), now));
     assert!(!Floor::is_due(Version::at_ms(now), 0));
+    let mut bounds = bounds(0, 0);
+    assert!(!bounds.told(Version(u64::MAX), now) && bounds == Floor::default(), "nobody ends all writes");
+    assert!(bounds.told(Version::at_ms(latest), now) && !bounds.told(Version::at_ms(latest), now));
 }

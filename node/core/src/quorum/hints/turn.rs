@@ -23,6 +23,24 @@ pub struct Turn {
 }
 
 impl Hints {
+    /// A copy takes a hint no more, since it is not above its bar. What it lacks of it a round or a comparison brings.
+    ///
+    /// # Errors
+    ///
+    /// Of the store.
+    pub fn refused(
+        &mut self,
+        to: ReplicaId,
+        sent: &Hint,
+        engine: &dyn Engine,
+    ) -> Result<Vec<EngineWrite>, EngineError> {
+        let mut writes = self.confirmed(to, sent, engine)?;
+        if !writes.is_empty() {
+            writes.push(self.lose(to));
+        }
+        Ok(writes)
+    }
+
     /// The next hints for a copy, from a key on. Those of another generation are stale: no copy takes them, and all must be
     /// compared with it instead. Those at or below the tombstone floor are everywhere, or ended for ever.
     ///

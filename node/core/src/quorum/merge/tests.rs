@@ -148,7 +148,8 @@ impl World {
             ..Write::default()
         };
         let floor = Version::default();
-        let mut coordinator = Coordinator { resolve, clock: &mut copy.clock, wall_ms: copy.wall_ms, floor };
+        let mut coordinator =
+            Coordinator { resolve, clock: &mut copy.clock, wall_ms: copy.wall_ms, absence: floor, bar: floor };
         let prepared = coordinator.prepare(copy.held.as_ref(), write).expect("no limit is met");
         copy.held = Some(prepared.record);
         if resolve == Resolve::Siblings {

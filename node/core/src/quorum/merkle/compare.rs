@@ -4,7 +4,8 @@
 //!
 //! Once it is done, the one that asked has been given all that the other one held when it began: wherever sums were equal
 //! it held the same, and everywhere else it was told of each record and has asked for those that it did not hold so. This
-//! is true of its disk once it has merged durably what [`Comparison::hear`] has given.
+//! is true of its disk once it has merged durably what [`Comparison::hear`] has given. Both tell each other their floors:
+//! what one lacks at or below its own is deleted, and is not sent there.
 //!
 //! Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 400 KiB.
 
@@ -19,8 +20,9 @@ use answer::Leaves;
 pub use answer::{View, answer};
 pub use message::{Answer, Ask};
 
-use super::node::{CHILDREN, DEPTH_MAX, FEW, Node, Sum};
+use super::node::{CHILDREN, DEPTH_MAX, Entry, FEW, Node, Sum};
 use super::{LEAVES, SLICE_LEAVES, SLICES, Tree, leaves_of};
+use crate::time::Version;
 
 /// Nodes, or slices, that one message asks about: their answers have less than 100 KiB.
 pub const ASK_MAX: usize = 64;
@@ -36,6 +38,9 @@ pub struct Found {
     pub push: Vec<Bytes>,
     /// Keys and records that are to be merged here.
     pub merge: Vec<(Bytes, Bytes)>,
+    /// The other copy's [`View::absence`]; 0 = none, or not told with this answer. This copy may raise its floor to it
+    /// ([`crate::quorum::floor::Floor::told`]).
+    pub absence: Version,
 }
 
 /// Why a comparison ends without having been done.
@@ -59,18 +64,21 @@ pub struct Comparison {
     nodes: Vec<Node>,
     few: Vec<Node>,
     pull: BTreeSet<(u16, u64)>,
+    /// Whatever the other copy lacks at or below this was deleted there, and it takes it no more.
+    absence: Version,
 }
 
 impl Comparison {
     /// Begins to compare.
-    pub fn begin(tree: &Tree) -> Self {
+    pub fn begin(tree: &Tree, view: &impl View) -> Self {
         Self {
-            asked: Some(Ask::Slices(tree.grid().id())),
+            asked: Some(Ask::Slices(tree.grid().id(), view.absence())),
             number: 1,
             slices: Vec::new(),
             nodes: Vec::new(),
             few: Vec::new(),
             pull: BTreeSet::new(),
+            absence: Version::default(),
         }
     }
 
@@ -88,10 +96,11 @@ impl Comparison {
         let Some(asked) = self.asked.take_if(|_| number == self.number) else { return Ok(Found::default()) };
         let found = match (asked, answer) {
             (_, Answer::OtherGrid) => return Err(Broken::OtherGrid),
-            (Ask::Slices(_), Answer::Sums(sums)) if sums.len() == SLICES => {
+            (Ask::Slices(..), Answer::Slices(sums, absence)) if sums.len() == SLICES => {
                 let slices = (0..=u8::MAX).zip(&sums).filter(|(slice, sum)| tree.slice(*slice) != **sum);
                 self.slices = slices.map(|(slice, _)| slice).collect();
-                Found::default()
+                self.absence = absence;
+                Found { absence, ..Found::default() }
             }
             (Ask::Leaves(slices), Answer::Sums(sums)) if sums.len() == slices.len() * SLICE_LEAVES => {
                 let leaves = slices.iter().flat_map(|slice| leaves_of(*slice)).zip(&sums);
@@ -104,7 +113,7 @@ impl Comparison {
                 Found::default()
             }
             (Ask::Entries(nodes), Answer::Entries(theirs)) if theirs.len() == nodes.len() => {
-                Found { push: self.entries(&nodes, &theirs, view), merge: Vec::new() }
+                Found { push: self.entries(&nodes, &theirs, view), ..Found::default() }
             }
             (Ask::Records(asked), Answer::Records(merge, answered)) => {
                 let answered = usize::try_from(answered).unwrap_or(usize::MAX);
@@ -112,7 +121,7 @@ impl Comparison {
                     return Err(Broken::Malformed);
                 }
                 self.pull.extend(&asked[answered..]);
-                Found { push: Vec::new(), merge }
+                Found { merge, ..Found::default() }
             }
             _ => return Err(Broken::Malformed),
         };
@@ -147,7 +156,11 @@ impl Comparison {
             let theirs: BTreeSet<(u64, u128)> = theirs.iter().copied().filter(|(hash, _)| node.has(*hash)).collect();
             let held: BTreeSet<(u64, u128)> = own().map(|entry| (entry.hash, entry.digest)).collect();
             self.pull.extend(theirs.difference(&held).map(|(hash, _)| (node.leaf, *hash)));
-            let more = own().filter(|entry| !theirs.contains(&(entry.hash, entry.digest)));
+            let is_taken = |entry: &&Entry| {
+                let record = view.get(&entry.key);
+                record.is_some_and(|record| record.newest.stamp.version > self.absence)
+            };
+            let more = own().filter(|entry| !theirs.contains(&(entry.hash, entry.digest))).filter(is_taken);
             push.extend(more.map(|entry| entry.key.clone()));
         }
         push

@@ -22,7 +22,11 @@ fn key(number: u8) -> Bytes {
 }
 
 fn page(entries: &[(u8, u64)], next: Option<u8>) -> Page {
-    Page { entries: entries.iter().map(|(k, version)| (key(*k), record(*version))).collect(), next: next.map(key) }
+    Page {
+        entries: entries.iter().map(|(k, version)| (key(*k), record(*version))).collect(),
+        next: next.map(key),
+        ..Page::default()
+    }
 }
 
 fn together(pages: Vec<Page>) -> Together {
@@ -43,6 +47,36 @@ fn a_page_ends_where_the_first_copy_has_looked_no_further() {
     assert!(!found.has_all(ReplicaId(2)), "it has looked at 2 and holds nothing");
     assert_eq!(found.lacking(ReplicaId(2)).len(), 1);
     assert_eq!((found.has_all(ReplicaId(1)), found.has_all(ReplicaId(3))), (true, false));
+}
+
+#[test]
+fn what_a_copy_lacks_below_its_floor_is_deleted_and_nobody_else_has_to_be_told() {
+    let floored = |entries, floor| Page { absence: Version(floor), ..page(entries, None) };
+    let of = |floor| together(vec![page(&[(1, 2), (2, 7)], None), floored(&[(2, 7)], floor)]);
+    let deleted = of(2);
+    assert_eq!(deleted.page.entries, page(&[(2, 7)], None).entries);
+    assert!(deleted.differ.is_empty() && deleted.page.absence == Version(2));
+    assert_eq!(of(1).page.entries, page(&[(1, 2), (2, 7)], None).entries, "it is above the floor");
+    // What both hold stays, and so does what is above.
+    let both = together(vec![floored(&[(1, 2)], 5), floored(&[(1, 2), (2, 7)], 4)]);
+    assert_eq!(both.page.entries, page(&[(1, 2), (2, 7)], None).entries);
+    // A stranger says what cannot be.
+    let none = together(vec![floored(&[(1, 1)], u64::MAX), floored(&[(1, 2)], u64::MAX)]);
+    assert!(none.page.entries.len() <= 1);
+}
+
+#[test]
+fn of_siblings_each_is_judged_by_its_own_version() {
+    let value = |version| Value { stamp: Stamp::lowest(Version(version)), ..Value::default() };
+    let with = |siblings: &[u64]| Stored {
+        newest: value(9),
+        siblings: siblings.iter().map(|version| value(*version)).collect(),
+        context: Context::default(),
+    };
+    let page = |record, absence| Page { entries: vec![(key(1), record)], next: None, absence: Version(absence) };
+    let found = together(vec![page(with(&[6, 4, 3]), 0), page(with(&[3]), 5)]);
+    assert_eq!(found.page.entries, [(key(1), with(&[6, 3]))]);
+    assert_eq!((found.has_all(ReplicaId(1)), found.has_all(ReplicaId(2))), (true, false), "6 alone is to be repaired");
 }
 
 #[test]

@@ -19,7 +19,8 @@ fn copy(replica: u64, resolve: Resolve) -> Copy {
 
 impl Copy {
     fn write(&mut self, write: Write, floor: Version) -> Result<Prepared, NotBegun> {
-        let mut coordinator = Coordinator { resolve: self.resolve, clock: &mut self.clock, wall_ms: WALL_MS, floor };
+        let mut coordinator =
+            Coordinator { resolve: self.resolve, clock: &mut self.clock, wall_ms: WALL_MS, absence: floor, bar: floor };
         let prepared = coordinator.prepare(self.held.as_ref(), write)?;
         self.held = Some(prepared.record.clone());
         Ok(prepared)
@@ -47,10 +48,34 @@ fn stamps_rise_whatever_the_clock_shows_and_are_above_what_was_seen() {
     let mut clock = copy(1, Resolve::Siblings).clock;
     let mut last = Stamp::default();
     for (wall_ms, seen) in [(5, 0), (0, 0), (0, 9 << 18), (7, 0), (u64::MAX, 1), (0, 0)] {
-        let next = clock.next(wall_ms, Version(seen));
+        let next = clock.next(wall_ms, Version(seen)).expect("there is one");
         assert!(next > last && next.version > Version(seen));
         last = next;
     }
+    assert_eq!(clock.next(0, Version(u64::MAX)), None, "no stamp is given twice");
+    assert!(clock.next(0, Version(u64::MAX - 1)).is_some() && clock.next(0, Version(0)).is_none());
+}
+
+/// The stamp of a write by a copy whose clock is behind its own bar.
+fn stamp_behind(bar: Version) -> Version {
+    let mut clock = copy(1, Resolve::LastWriterWins).clock;
+    let (resolve, absence) = (Resolve::LastWriterWins, Version(0));
+    let mut coordinator = Coordinator { resolve, clock: &mut clock, wall_ms: 5, absence, bar };
+    coordinator.prepare(None, put(1)).expect("no limit is met").stamp.version
+}
+
+#[test]
+fn a_copy_whose_clock_is_behind_gives_stamps_above_its_own_bar() {
+    assert_eq!(stamp_behind(Version(9 << 18)), Version((9 << 18) + 1));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_stamp_below_the_own_bar_is_noticed() {
+    crate::planted::plant(Some(Planted::StampBelowBar));
+    let stamp = stamp_behind(Version(9 << 18));
+    crate::planted::plant(None);
+    assert!(stamp <= Version(9 << 18));
 }
 
 #[test]

@@ -3,29 +3,30 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::quorum::copies::Copies;
+use crate::quorum::layout::{Change, Stage};
 use crate::record::{Context, Stamp, Stored, Value};
 use crate::time::Version;
 
 const GENERATION: Generation = Generation(7);
 
-fn needed(members: &[u64], count: usize) -> Needed {
-    Needed { members: members.iter().copied().map(ReplicaId).collect(), count }
+fn copies(members: &[u64], read: usize, write: usize) -> Copies {
+    Copies { members: members.iter().copied().map(ReplicaId).collect(), write, read }
 }
 
-fn sets(r: usize, w: usize) -> ReadSets {
-    let write = WriteSets { generation: GENERATION, sets: vec![needed(&[1, 2, 3], w)] };
-    ReadSets { read: needed(&[1, 2, 3], r), write }
+fn sets(r: usize, w: usize) -> Layout {
+    Layout::settled(GENERATION, copies(&[1, 2, 3], r, w))
 }
 
 /// A copy's answer for one key. 0 = it holds nothing.
 fn page(version: u64) -> Page {
     let stamp = Stamp::lowest(Version(version));
     let record = Stored::new(Value { stamp, by_last_writer: true, ..Value::default() }, Context::of_last_writer(stamp));
-    Page { entries: (version > 0).then(|| (Bytes::from_static(b"k"), record)).into_iter().collect(), next: None }
+    Page { entries: (version > 0).then(|| (Bytes::from_static(b"k"), record)).into_iter().collect(), ..Page::default() }
 }
 
 fn begin(r: usize, w: usize, asked: Option<usize>) -> ReadRound {
-    ReadRound::begin(sets(r, w), asked, 0, 100).expect("it is possible").0
+    ReadRound::begin(&sets(r, w), &[], asked, 0, 100).expect("it is possible").0
 }
 
 fn asks(steps: &[ReadStep]) -> Vec<u64> {
@@ -78,9 +79,10 @@ fn what_differs_is_durable_on_w_copies_before_the_answer() {
 
 #[test]
 fn a_repair_reaches_w_of_both_sets_during_a_change() {
-    let write = WriteSets { generation: GENERATION, sets: vec![needed(&[1, 2, 3], 2), needed(&[3, 4, 5], 2)] };
-    let sets = ReadSets { read: needed(&[1, 2, 3], 2), write };
-    let mut round = ReadRound::begin(sets, None, 0, 100).unwrap().0;
+    let next = copies(&[3, 4, 5], 2, 2);
+    let change = Change { next, stage: Stage::WriteBoth, began: GENERATION, reads_since: GENERATION };
+    let moving = Layout { change: Some(change), ..sets(2, 2) };
+    let mut round = ReadRound::begin(&moving, &[], None, 0, 100).unwrap().0;
     round.says(1, 5);
     assert_eq!(repairs(&round.says(2, 4)), [2, 3, 4, 5]);
     assert!(round.repaired(ReplicaId(3), GENERATION).is_empty());
@@ -89,24 +91,32 @@ fn a_repair_reaches_w_of_both_sets_during_a_change() {
 
 #[test]
 fn r_that_is_lowered_waits_for_no_repair_and_r_that_is_raised_sees_more() {
-    let mut round = ReadRound::begin(sets(3, 2), Some(2), 0, 100).unwrap().0;
+    let mut round = ReadRound::begin(&sets(3, 2), &[], Some(2), 0, 100).unwrap().0;
     round.says(1, 5);
     let steps = round.says(2, 4);
     assert!(answered(&steps) && repairs(&steps) == [2, 3]);
-    let (mut round, steps) = ReadRound::begin(sets(1, 1), Some(3), 0, 100).unwrap();
+    let (mut round, steps) = ReadRound::begin(&sets(1, 1), &[], Some(3), 0, 100).unwrap();
     assert_eq!(asks(&steps), [1, 2, 3]);
     round.says(1, 0);
     round.says(2, 0);
     assert!(answered(&round.says(3, 5)), "W = 1 holds it");
     for asked in [0, 4, usize::MAX] {
-        let refused = ReadRound::begin(sets(2, 2), Some(asked), 0, 100).map(|_| ());
+        let refused = ReadRound::begin(&sets(2, 2), &[], Some(asked), 0, 100).map(|_| ());
         assert_eq!(refused, Err(OutOfRange { asked, lowest: 1, highest: 3 }));
     }
 }
 
 #[test]
+fn the_nearest_copies_of_the_set_are_asked_first() {
+    let near = [ReplicaId(9), ReplicaId(3), ReplicaId(3), ReplicaId(2)];
+    let (mut round, steps) = ReadRound::begin(&sets(2, 2), &near, None, 0, 100).unwrap();
+    assert_eq!(asks(&steps), [3, 2]);
+    assert_eq!(asks(&round.tick(ASK_ALL_TICKS)), [3, 2, 1]);
+}
+
+#[test]
 fn others_are_asked_soon_if_those_first_asked_are_silent() {
-    let (mut round, steps) = ReadRound::begin(sets(2, 2), None, 0, 100).unwrap();
+    let (mut round, steps) = ReadRound::begin(&sets(2, 2), &[], None, 0, 100).unwrap();
     assert_eq!(asks(&steps), [1, 2]);
     round.says(2, 5);
     assert!(round.tick(ASK_ALL_TICKS - 1).is_empty());

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use super::super::floor::{Floor, Refused};
 use super::super::hints::{Hint, Hints};
 use super::super::merge::{merge, taken};
 use super::super::merkle::compare::{Comparison, View};
@@ -16,9 +17,10 @@ use super::super::read::ReadRound;
 use super::super::write::WriteRound;
 use super::world::Known;
 use crate::engine::{Engine, EngineWrite, data_end, data_key, encoded_key};
-use crate::ids::{Incarnation, ReplicaId, ShardId, TableId};
+use crate::ids::{Generation, Incarnation, ReplicaId, ShardId, TableId};
 use crate::record::{Actor, Stamp, Stored};
 use crate::replica::tests::Memory;
+use crate::time::Version;
 
 const SHARD: ShardId = ShardId(3);
 const TABLE: TableId = TableId(1);
@@ -28,8 +30,8 @@ const PAGE_MAX: usize = 2;
 /// What a record was sent for, and what is told when it is durable.
 #[derive(Debug, Clone)]
 pub(super) enum For {
-    /// A write of this number.
-    Write(u64),
+    /// A write of this number and stamp.
+    Write(u64, Stamp),
     /// A read of this number repairs it.
     Repair(u64),
     /// It was kept for the copy.
@@ -41,8 +43,11 @@ pub(super) enum For {
 /// What the copy's log has not durably yet.
 pub(super) struct Pending {
     pub(super) entries: Vec<(Bytes, Stored)>,
-    /// Whom to tell. `None` = nobody.
-    pub(super) from: Option<(usize, For)>,
+    pub(super) what: For,
+    /// Whom to tell, and the generation at which it came. `None` = nobody.
+    pub(super) told: Option<(usize, Generation)>,
+    /// The copy's bounds when it came.
+    pub(super) judged_by: Floor,
 }
 
 /// A write that the copy coordinates.
@@ -64,6 +69,12 @@ pub(super) struct Reading {
 pub(super) struct Copy {
     pub(super) id: ReplicaId,
     starts: u64,
+    /// The layout that it holds durably; 0 = none.
+    pub(super) held: Generation,
+    pub(super) floor: Floor,
+    pub(super) is_complete: bool,
+    /// From whom it has copied during the change, and at which layout.
+    pub(super) copied: BTreeMap<ReplicaId, Generation>,
     pub(super) engine: Memory,
     pub(super) tree: Tree,
     pub(super) hints: Hints,
@@ -82,7 +93,7 @@ fn grid() -> Grid {
 
 impl Copy {
     pub(super) fn new(id: ReplicaId) -> Self {
-        let engine = Memory::default();
+        let (engine, is_first) = (Memory::default(), id.0 < 3);
         let mut tree = Tree::new(SHARD, grid());
         engine.write(tree.save()).expect("it is in memory");
         let hints = Hints::open(SHARD, &engine).expect("it is in memory");
@@ -91,6 +102,10 @@ impl Copy {
         Self {
             id,
             starts: 1,
+            held: Generation(u64::from(is_first)),
+            floor: if is_first { Floor::default() } else { Floor::bare() },
+            is_complete: is_first,
+            copied: BTreeMap::new(),
             engine,
             tree,
             hints,
@@ -137,20 +152,58 @@ impl Copy {
 
     /// What the copy coordinates on: with what its log does not have durably yet.
     pub(super) fn known(&self, key: &[u8]) -> Option<Stored> {
-        let waiting = self.pending.iter().flat_map(|pending| &pending.entries).filter(|(of, _)| *of == key);
-        waiting.fold(self.get(key), |held, (_, record)| {
-            Some(held.map_or_else(|| record.clone(), |held| merge(&held, record)))
-        })
+        let mut held = self.get(key);
+        for pending in &self.pending {
+            for (_, record) in pending.entries.iter().filter(|(of, _)| *of == key) {
+                if let Ok(Some(record)) = self.judge(&self.floor, &pending.what, held.as_ref(), record) {
+                    held = Some(held.map_or_else(|| record.clone(), |held| merge(&held, &record)));
+                }
+            }
+        }
+        held
     }
 
-    /// What waits is durable in the log now: it is applied, and told.
-    pub(super) fn durable(&mut self) -> Vec<(usize, For)> {
+    fn judge(
+        &self,
+        floor: &Floor,
+        what: &For,
+        held: Option<&Stored>,
+        record: &Stored,
+    ) -> Result<Option<Stored>, Refused> {
+        match what {
+            For::Write(_, stamp) => floor.take_write(*stamp, held, record.clone()),
+            For::Hint(_) => floor.take_write(record.newest.stamp, held, record.clone()),
+            For::Repair(_) | For::Push => floor.take_copy(held, record.clone(), self.is_complete),
+        }
+    }
+
+    /// What the copy holds of a key becomes this.
+    pub(super) fn put(&mut self, key: &Bytes, record: Option<&Stored>) {
+        let old = self.get(key);
+        self.tree.changed(key, old.as_ref(), record);
+        let at = data_key(TABLE, key);
+        let mut batch =
+            vec![record.map_or_else(
+                || EngineWrite::Delete(at.clone()),
+                |record| EngineWrite::Put(at.clone(), record.encode()),
+            )];
+        self.applied += 1;
+        batch.extend(self.tree.batch(self.applied));
+        self.engine.write(batch).expect("it is in memory");
+    }
+
+    /// What waits is durable in the log now: it is applied by the bounds that the copy has by now, and told.
+    pub(super) fn durable(&mut self, is_early: bool) -> Vec<(usize, For, Generation, Option<Refused>)> {
         let mut told = Vec::new();
-        for Pending { entries, from } in std::mem::take(&mut self.pending) {
-            let mut batch = Vec::new();
+        for Pending { entries, what, told: whom, judged_by } in std::mem::take(&mut self.pending) {
+            let (mut batch, mut refused) = (Vec::new(), None);
+            let floor = if is_early { judged_by } else { self.floor };
             for (key, record) in entries {
                 let held = self.get(&key);
-                if let Some(merged) = taken(held.as_ref(), &record) {
+                let record = self.judge(&floor, &what, held.as_ref(), &record);
+                refused = refused.or(record.as_ref().err().copied());
+                let record = record.ok().flatten();
+                if let Some(merged) = record.and_then(|record| taken(held.as_ref(), &record)) {
                     self.tree.changed(&key, held.as_ref(), Some(&merged));
                     batch.push(EngineWrite::Put(data_key(TABLE, &key), merged.encode()));
                 }
@@ -158,7 +211,7 @@ impl Copy {
             self.applied += 1;
             batch.extend(self.tree.batch(self.applied));
             self.engine.write(batch).expect("it is in memory");
-            told.extend(from);
+            told.extend(whom.map(|(to, generation)| (to, what, generation, refused)));
         }
         if self.applied.is_multiple_of(5) {
             self.engine.write(self.tree.save()).expect("it is in memory");
@@ -170,7 +223,7 @@ impl Copy {
     pub(super) fn page(&self, start: &[u8]) -> Page {
         let mut rest = self.records().into_iter().filter(|(key, _)| **key >= *start);
         let entries = rest.by_ref().take(PAGE_MAX).collect();
-        Page { entries, next: rest.next().map(|(key, _)| key) }
+        Page { entries, next: rest.next().map(|(key, _)| key), absence: self.absence() }
     }
 }
 
@@ -184,5 +237,9 @@ impl View for Copy {
     fn get(&self, key: &[u8]) -> Option<Stored> {
         let stored = self.engine.get(&data_key(TABLE, key)).expect("it is in memory");
         stored.map(|stored| Stored::decode(&stored).expect("it was written"))
+    }
+
+    fn absence(&self) -> Version {
+        self.floor.absence(self.is_complete)
     }
 }

@@ -1,7 +1,7 @@
 //! What a write's coordinator is told, and what it wants done.
 
 use crate::ids::{Generation, ReplicaId};
-use crate::quorum::needed::OutOfRange;
+use crate::quorum::copies::OutOfRange;
 
 /// What a copy says of a record that it was sent. It names the generation that the message had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Said {
     Older,
     /// Its clock says that the stamp is too far ahead.
     Ahead,
+    /// It takes nothing so old any more: see [`crate::quorum::floor::Refused::TooOld`].
+    TooOld,
     /// It has no room.
     Full,
 }

@@ -4,25 +4,29 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::quorum::copies::Copies;
+use crate::quorum::layout::{Change, Stage};
 
 const OLD: Generation = Generation(7);
 const NEW: Generation = Generation(8);
 
-fn set(members: &[u64], count: usize) -> Needed {
-    Needed { members: members.iter().copied().map(ReplicaId).collect(), count }
+fn set(members: &[u64], write: usize) -> Copies {
+    Copies { members: members.iter().copied().map(ReplicaId).collect(), write, read: 2 }
 }
 
-fn three(count: usize) -> WriteSets {
-    WriteSets { generation: OLD, sets: vec![set(&[1, 2, 3], count)] }
+fn three(count: usize) -> Layout {
+    Layout::settled(OLD, set(&[1, 2, 3], count))
 }
 
 /// Two copies stay, one leaves, one comes.
-fn moving(generation: Generation) -> WriteSets {
-    WriteSets { generation, sets: vec![set(&[1, 2, 3], 2), set(&[2, 3, 4], 2)] }
+fn moving(generation: Generation) -> Layout {
+    let next = set(&[2, 3, 4], 2);
+    let change = Change { next, stage: Stage::WriteBoth, began: generation, reads_since: generation };
+    Layout { change: Some(change), ..Layout::settled(generation, set(&[1, 2, 3], 2)) }
 }
 
-fn begin(to: WriteSets) -> WriteRound {
-    WriteRound::begin(to, None, |_| false, 0, 100).expect("it is possible").0
+fn begin(to: Layout) -> WriteRound {
+    WriteRound::begin(&to, None, |_| false, 0, 100).expect("it is possible").0
 }
 
 fn sends(generation: Generation, to: &[u64]) -> Vec<WriteStep> {
@@ -45,7 +49,7 @@ impl WriteRound {
 
 #[test]
 fn w_copies_that_have_it_durably_are_a_success_and_the_others_get_hints() {
-    let (mut round, steps) = WriteRound::begin(three(2), None, |_| false, 0, 100).unwrap();
+    let (mut round, steps) = WriteRound::begin(&three(2), None, |_| false, 0, 100).unwrap();
     assert_eq!(steps, sends(OLD, &[1, 2, 3]));
     assert!(round.says(1, Said::Durable).is_empty());
     assert!(round.says(1, Said::Durable).is_empty(), "the same copy twice is one");
@@ -79,8 +83,8 @@ fn under_newer_sets_everything_is_sent_and_counted_anew() {
     assert_eq!(round.says(2, Said::Newer(NEW)), [WriteStep::Learn(NEW)]);
     assert!(round.says(3, Said::Newer(NEW)).is_empty(), "it is asked for once");
     assert!(round.says(9, Said::Newer(Generation(99))).is_empty(), "strangers tell nothing");
-    assert!(round.renew(three(2), 3).is_empty(), "the same sets are no news");
-    assert_eq!(round.renew(moving(NEW), 3), sends(NEW, &[1, 2, 3, 4]));
+    assert!(round.renew(&three(2), 3).is_empty(), "the same sets are no news");
+    assert_eq!(round.renew(&moving(NEW), 3), sends(NEW, &[1, 2, 3, 4]));
     // What was said of the earlier generation, and comes late, does not count.
     assert!(round.hear(ReplicaId(2), OLD, Said::Durable, 4).is_empty());
     assert!(round.says(1, Said::Durable).is_empty() && round.says(4, Said::Durable).is_empty());
@@ -88,13 +92,25 @@ fn under_newer_sets_everything_is_sent_and_counted_anew() {
 }
 
 #[test]
+fn a_generation_that_there_is_not_keeps_nobody_from_learning_the_one_that_there_is() {
+    let mut round = begin(three(2));
+    assert_eq!(round.says(1, Said::Newer(Generation(u64::MAX))), [WriteStep::Learn(NEW)]);
+    assert_eq!(round.tick(RESEND_TICKS).len(), 3);
+    assert_eq!(round.says(2, Said::Newer(Generation(12))), [WriteStep::Learn(NEW)], "it is asked for again");
+    assert_eq!(round.renew(&moving(Generation(12)), 12).len(), 4);
+    let last = Layout { generation: Generation(u64::MAX), ..three(3) };
+    let mut round = begin(last);
+    assert!(round.says(1, Said::Newer(Generation(u64::MAX))).is_empty(), "nothing is above it");
+}
+
+#[test]
 fn sets_that_never_come_to_rest_end_in_an_unknown_outcome() {
     let mut round = begin(three(2));
     for step in 1..=u64::from(RENEWALS_MAX) {
-        let to = WriteSets { generation: Generation(OLD.0 + step), ..three(2) };
-        assert_eq!(round.renew(to, step).len(), 3);
+        let to = Layout { generation: Generation(OLD.0 + step), ..three(2) };
+        assert_eq!(round.renew(&to, step).len(), 3);
     }
-    assert!(round.renew(WriteSets { generation: Generation(99), ..three(2) }, 9).is_empty());
+    assert!(round.renew(&Layout { generation: Generation(99), ..three(2) }, 9).is_empty());
     assert!(round.says(1, Said::Newer(Generation(99))).is_empty());
     assert_eq!(round.tick(100)[0], UNKNOWN);
 }
@@ -121,24 +137,24 @@ fn a_silent_copy_is_sent_the_record_again_until_the_deadline() {
 
 #[test]
 fn w_is_raised_for_one_write_and_never_lowered() {
-    let mut round = WriteRound::begin(three(2), Some(3), |_| false, 0, 100).unwrap().0;
+    let mut round = WriteRound::begin(&three(2), Some(3), |_| false, 0, 100).unwrap().0;
     assert!(round.says(1, Said::Durable).is_empty() && round.says(2, Said::Durable).is_empty());
     assert_eq!(round.says(3, Said::Durable), [WRITTEN]);
     for asked in [0, 1, 4, usize::MAX] {
-        let refused = WriteRound::begin(three(2), Some(asked), |_| false, 0, 100).map(|_| ());
+        let refused = WriteRound::begin(&three(2), Some(asked), |_| false, 0, 100).map(|_| ());
         assert_eq!(refused, Err(NotDone::Quorum(OutOfRange { asked, lowest: 2, highest: 3 })));
     }
-    let mut round = WriteRound::begin(three(2), Some(3), |_| false, 0, 100).unwrap().0;
-    round.renew(moving(NEW), 1);
-    assert_eq!(round.to.sets.iter().map(|set| set.count).collect::<Vec<_>>(), [3, 3], "it stays raised");
+    let mut round = WriteRound::begin(&three(2), Some(3), |_| false, 0, 100).unwrap().0;
+    round.renew(&moving(NEW), 1);
+    assert_eq!(round.to.write_sets().map(|set| set.write).collect::<Vec<_>>(), [3, 3], "it stays raised");
 }
 
 #[test]
 fn too_many_full_disks_are_a_no_before_anything_is_sent() {
     let full = |full: &'static [u64]| move |member: ReplicaId| full.contains(&member.0);
-    let refused = WriteRound::begin(three(2), None, full(&[1, 2]), 0, 100).map(|_| ());
+    let refused = WriteRound::begin(&three(2), None, full(&[1, 2]), 0, 100).map(|_| ());
     assert_eq!(refused, Err(NotDone::Full { full: 2, needed: 2 }));
-    let (mut round, steps) = WriteRound::begin(three(2), None, full(&[3]), 0, 100).unwrap();
+    let (mut round, steps) = WriteRound::begin(&three(2), None, full(&[3]), 0, 100).unwrap();
     assert_eq!(steps, sends(OLD, &[1, 2]));
     round.says(1, Said::Durable);
     round.says(2, Said::Durable);
@@ -171,6 +187,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => Just(Said::Older),
         1 => Just(Said::Ahead),
         1 => Just(Said::Full),
+        1 => Just(Said::TooOld),
     ];
     prop_oneof![
         6 => (0..6_u64, 6..11_u64, said).prop_map(|(from, of, said)| Input::Said(from, of, said)),
@@ -192,7 +209,7 @@ proptest! {
                     }
                     round.hear(ReplicaId(from), Generation(of), said, now)
                 }
-                Input::Renew(generation) => round.renew(moving(Generation(generation)), now),
+                Input::Renew(generation) => round.renew(&moving(Generation(generation)), now),
                 Input::Tick => {
                     now += 3;
                     round.tick(now)
@@ -203,7 +220,7 @@ proptest! {
                 answers.push(outcome);
                 let generation = round.generation().0;
                 let has = |member: ReplicaId| durable.contains(&(generation, member.0));
-                prop_assert!(outcome == Outcome::Unknown || round.to.are_met(has));
+                prop_assert!(outcome == Outcome::Unknown || round.to.is_written(has));
             }
         }
         round.tick(100).iter().for_each(|step| if let WriteStep::Answer(outcome) = step { answers.push(*outcome) });

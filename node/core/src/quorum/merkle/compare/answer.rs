@@ -6,6 +6,7 @@ use super::{ASK_MAX, Answer, Ask, PULL_MAX, RECORD_BYTES_MAX};
 use crate::quorum::merkle::node::{DEPTH_MAX, Entry, Node};
 use crate::quorum::merkle::{LEAVES, SLICES, Tree, leaves_of};
 use crate::record::Stored;
+use crate::time::Version;
 
 /// What a copy's store gives of a shard. Only what is durable: who asks counts on it.
 pub trait View {
@@ -13,18 +14,23 @@ pub trait View {
     fn leaf(&self, leaf: u16) -> Vec<Entry>;
     /// A record.
     fn get(&self, key: &[u8]) -> Option<Stored>;
+    /// The copy's [`crate::quorum::floor::Floor::absence`].
+    fn absence(&self) -> Version;
 }
 
 /// The answer to what another copy asks. `None` = no copy asks so.
 pub fn answer(ask: &Ask, tree: &Tree, view: &impl View) -> Option<Answer> {
-    if tree.passed().is_some() || matches!(ask, Ask::Slices(grid) if *grid != tree.grid().id()) {
+    if tree.passed().is_some() || matches!(ask, Ask::Slices(grid, _) if *grid != tree.grid().id()) {
         return Some(Answer::OtherGrid);
     }
     let are_sound = |nodes: &[Node], depth: u8| {
         nodes.len() <= ASK_MAX && nodes.iter().all(|node| node.is_sound() && node.depth <= depth)
     };
     match ask {
-        Ask::Slices(_) => Some(Answer::Sums((0..=u8::MAX).take(SLICES).map(|slice| tree.slice(slice)).collect())),
+        Ask::Slices(..) => {
+            let sums = (0..=u8::MAX).take(SLICES).map(|slice| tree.slice(slice)).collect();
+            Some(Answer::Slices(sums, view.absence()))
+        }
         Ask::Leaves(slices) => {
             let is_sound = slices.len() <= ASK_MAX && slices.iter().all(|slice| usize::from(*slice) < SLICES);
             let sums = || slices.iter().flat_map(|slice| leaves_of(*slice)).map(|leaf| tree.leaf(leaf)).collect();

@@ -4,12 +4,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::quorum::merkle::node::{Node, Sum};
+use crate::time::Version;
 
 /// What one copy asks the other one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
-    /// The sums of all slices, if the tree is of this grid.
-    Slices(u64),
+    /// The sums of all slices, if the tree is of this grid. With it the asker's [`super::View::absence`]: who is asked may
+    /// raise its floor to it, as to one that a round's coordinator tells.
+    Slices(u64, Version),
     /// The sums of the leaves of these slices.
     Leaves(Vec<u8>),
     /// The sums of the children of these nodes.
@@ -25,7 +27,9 @@ pub enum Ask {
 pub enum Answer {
     /// The tree is of another grid, or its pass over all records has not ended.
     OtherGrid,
-    /// To [`Ask::Slices`] and [`Ask::Leaves`].
+    /// To [`Ask::Slices`], with the [`super::View::absence`] of who answers.
+    Slices(Vec<u128>, Version),
+    /// To [`Ask::Leaves`].
     Sums(Vec<u128>),
     /// To [`Ask::Children`].
     Children(Vec<Vec<Sum>>),

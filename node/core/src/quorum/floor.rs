@@ -147,7 +147,8 @@ impl Floor {
     ///
     /// # Errors
     ///
-    /// See [`Refused`].
+    /// [`Refused`]: names the bar if the write is at or below it, or says that the copy has no bounds yet. Nothing has
+    /// changed.
     pub fn take_write(&self, stamp: Stamp, held: Option<&Stored>, record: Stored) -> Result<Option<Stored>, Refused> {
         if self.is_bare {
             return Err(Refused::Bare);
@@ -170,7 +171,8 @@ impl Floor {
     ///
     /// # Errors
     ///
-    /// See [`Refused`].
+    /// [`Refused`]: names the bar if the write is at or below it, or says that the copy has no bounds yet. Nothing has
+    /// changed.
     pub fn take_copy(
         &self,
         held: Option<&Stored>,

@@ -47,7 +47,7 @@ struct Target {
 /// What is to be sent to a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
-    /// Encoded key.
+    /// The encoded key of the record, within its table.
     pub key: Bytes,
     /// The record, as it is stored.
     pub record: Bytes,

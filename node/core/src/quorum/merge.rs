@@ -71,7 +71,7 @@ pub enum NotTaken {
 ///
 /// # Errors
 ///
-/// See [`NotTaken`].
+/// [`NotTaken`]: the record cannot be read, or its stamp is too far ahead of the clock here. Nothing has changed.
 pub fn admitted(record: &Bytes, wall_ms: u64) -> Result<Stored, NotTaken> {
     let record = Stored::decode(record)?;
     let stamp = record.newest.stamp.version;

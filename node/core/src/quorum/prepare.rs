@@ -120,7 +120,7 @@ impl Coordinator<'_> {
     ///
     /// # Errors
     ///
-    /// See [`NotBegun`].
+    /// [`NotBegun`]: says which limit is passed, by how much, or what the write lacks. Nothing has happened.
     pub fn prepare(&mut self, held: Option<&Stored>, write: Write) -> Result<Prepared, NotBegun> {
         let attempt = |value: &&Value| write.request.is_some() && value.request == write.request;
         if let Some((record, attempt)) = held.and_then(|held| Some((held, held.values().find(attempt)?))) {

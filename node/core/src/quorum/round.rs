@@ -32,7 +32,7 @@ pub struct Round {
 /// What a member has told, in order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reached {
-    /// Nothing yet.
+    /// The member has said nothing that counts in this round.
     #[default]
     Nothing,
     /// Its bar is durable, and so is all that it took before.

@@ -26,9 +26,9 @@ use super::layout::{Change, Layout, Part, Stage};
 pub enum Step {
     /// From settled: begin to change to these. A copy that comes has an id that no copy had before, and no records.
     Begin(Copies),
-    /// From [`Stage::WriteBoth`].
+    /// From [`Stage::WriteBoth`], once the new set is complete: reads turn to it.
     ReadNew,
-    /// From [`Stage::ReadNew`].
+    /// From [`Stage::ReadNew`], once no reader of the old set is left: writes leave it out.
     NewOnly,
     /// From [`Stage::NewOnly`]: the copies that are in the old set alone are over.
     Settle,
@@ -45,7 +45,7 @@ pub enum Wait {
     /// There is no generation above this one.
     #[error("the shard has the last generation that there is")]
     LastGeneration,
-    /// See [`Copies::is_sound`].
+    /// The new set cannot be one, whatever is known of its copies: see [`Copies::is_sound`].
     #[error("w and r must be from 1 to the number of copies, and no copy there twice")]
     Unsound,
     /// These copies have not copied yet; of those of the new set that are not among them at least `more`.

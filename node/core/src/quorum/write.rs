@@ -48,7 +48,7 @@ impl WriteRound {
     ///
     /// # Errors
     ///
-    /// See [`NotDone`].
+    /// [`NotDone`]: w is out of range, or too few copies have room. Nothing was sent.
     pub fn begin(
         to: &Layout,
         asked: Option<usize>,

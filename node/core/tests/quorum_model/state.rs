@@ -47,7 +47,7 @@ pub(crate) struct Reader {
     pub(crate) sees: u8,
 }
 
-/// The cluster.
+/// The whole cluster at one moment: all that the search tells one state from another by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct State {
     /// The layout in force, as its place in the scenario's list.

@@ -19,7 +19,7 @@ pub const DEPTH_MAX: u8 = 5;
 /// Some of a leaf's records: those whose keys' hashes begin so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Node {
-    /// The leaf.
+    /// Number of the leaf that the node lies in, below [`super::LEAVES`].
     pub leaf: u16,
     /// Steps down from the leaf; 0 = all of its records.
     pub depth: u8,
@@ -30,11 +30,11 @@ pub struct Node {
 /// One record of a leaf, as it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Encoded key.
+    /// The encoded key of the record, within its table.
     pub key: Bytes,
     /// Hash of the key.
     pub hash: u64,
-    /// See [`digest`].
+    /// What the record counts for in the sum of its leaf: see [`digest`].
     pub digest: u128,
 }
 

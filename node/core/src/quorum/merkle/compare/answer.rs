@@ -12,7 +12,7 @@ use crate::time::Version;
 pub trait View {
     /// All records of a leaf, as they count. Read of the range that the grid gives it.
     fn leaf(&self, leaf: u16) -> Vec<Entry>;
-    /// A record.
+    /// The whole record of an encoded key, deletes included. `None` = the copy holds none.
     fn get(&self, key: &[u8]) -> Option<Stored>;
     /// The copy's [`crate::quorum::floor::Floor::absence`].
     fn absence(&self) -> Version;

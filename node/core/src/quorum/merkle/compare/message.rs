@@ -29,11 +29,11 @@ pub enum Answer {
     OtherGrid,
     /// To [`Ask::Slices`], with the [`super::View::absence`] of who answers.
     Slices(Vec<u128>, Version),
-    /// To [`Ask::Leaves`].
+    /// The sums of the leaves of the slices that [`Ask::Leaves`] names, in their order.
     Sums(Vec<u128>),
-    /// To [`Ask::Children`].
+    /// For each node that [`Ask::Children`] names, in that order, the sums below it.
     Children(Vec<Vec<Sum>>),
-    /// To [`Ask::Entries`].
+    /// For each node that [`Ask::Entries`] names, in that order, what its records count for.
     Entries(Vec<Vec<(u64, u128)>>),
     /// To [`Ask::Records`]: keys and records, as they are stored; and how many of what was asked for this answers.
     Records(Vec<(Bytes, Bytes)>, u32),

@@ -149,23 +149,23 @@ planted! {
     DigestWithoutTombstones by test("src/quorum/merkle/tests.rs", "a_digest_without_deletes_is_noticed"),
 
     /// The barrier for reads counts one copy that does not hold the layout.
-    BarrierShort by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    BarrierShort by test("tests/quorum_model/planted.rs", "bugs_of_the_core_are_noticed"),
     /// A change is given up though copies that have come may still answer readers.
-    RevertWithoutBarrier by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    RevertWithoutBarrier by test("tests/quorum_model/planted.rs", "bugs_of_the_core_are_noticed"),
     /// A copy that has come is over as soon as reads turn back, not when the change is given up.
-    WipedAtTheTurn by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    WipedAtTheTurn by test("tests/quorum_model/planted.rs", "bugs_of_the_core_are_noticed"),
     /// A copy counts as complete that has asked one source too few.
-    SourceShort by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    SourceShort by test("tests/quorum_model/planted.rs", "bugs_of_the_core_are_noticed"),
     /// Only copies that come new have to copy.
-    StayersNotCopied by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    StayersNotCopied by test("tests/quorum_model/planted.rs", "bugs_of_the_core_are_noticed"),
     /// The floor is raised without one member.
-    FloorWithoutMember by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    FloorWithoutMember by test("tests/quorum_model/planted.rs", "bugs_of_the_core_are_noticed"),
     /// Writes at or below the bar are taken.
-    BarIgnored by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    BarIgnored by test("tests/quorum_model/planted.rs", "bugs_of_the_core_are_noticed"),
     /// What other copies held at or below the floor is taken by those who have forgotten it.
-    FloorIgnored by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    FloorIgnored by test("tests/quorum_model/planted.rs", "bugs_of_the_core_are_noticed"),
     /// A new copy takes over a floor, and not the bar above it.
-    BarNotTakenOver by test("tests/quorum_model/main.rs", "bugs_of_the_core_are_noticed"),
+    BarNotTakenOver by test("tests/quorum_model/planted.rs", "bugs_of_the_core_are_noticed"),
     /// A read shows what one copy still had, though another has forgotten the tombstone since.
     AbsenceWithoutFloor by test("src/quorum/tests.rs", "absence_without_its_floor_is_noticed"),
     /// What a copy has not copied yet counts as deleted, since it has taken over a floor.

@@ -15,6 +15,8 @@ mod changes;
 mod copying;
 mod faults;
 mod model;
+#[cfg(feature = "planted")]
+mod planted;
 mod reads;
 mod relaxed;
 mod rest;
@@ -31,8 +33,6 @@ mod writes;
 use relaxed::Relaxed;
 use scenario::{Scenario, set};
 use search::{Found, search};
-#[cfg(feature = "planted")]
-use tried::in_core;
 use tried::{a_move, floors, floors_and_a_move, is_large, larger, relaxed, smaller, turning};
 
 fn holds(scenario: Scenario, progress: bool) {
@@ -120,24 +120,6 @@ fn every_relaxed_rule_is_noticed() {
         broken.steps.iter().for_each(|line| println!("    {line}"));
         if broken.steps.len() != length {
             wrong.push(format!("{relaxed:?} was noticed after {} steps, not {length}", broken.steps.len()));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[cfg(feature = "planted")]
-#[test]
-fn bugs_of_the_core_are_noticed() {
-    use skerry_core::planted::plant;
-    let mut wrong = Vec::new();
-    for (bug, scenario, length) in in_core() {
-        plant(Some(bug));
-        let Found { states, broken } = search(Scenario { relaxed: Some(Relaxed::InCore(bug)), ..scenario }, false);
-        plant(None);
-        let found = broken.as_ref().map(|broken| broken.steps.len());
-        println!("{bug:?}: {:?} after {found:?} steps, {states} states", broken.map(|broken| broken.rule));
-        if found != Some(length) {
-            wrong.push(format!("{bug:?} was noticed after {found:?} steps, not {length}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -1,8 +1,5 @@
 //! The scenarios that are tried, and in which of them a relaxed rule shows.
 
-#[cfg(feature = "planted")]
-use skerry_core::planted::Planted;
-
 use crate::relaxed::Relaxed;
 use crate::scenario::{Scenario, set};
 
@@ -66,23 +63,5 @@ pub(crate) fn relaxed() -> Vec<(Relaxed, Scenario, usize)> {
         (Relaxed::BoundsNotFirst, moving(), 13),
         (Relaxed::AbsenceNotTold, floors(), 20),
         (Relaxed::BarRefusesRepairs, Scenario { downs: 1, ..settled() }, 4),
-    ]
-}
-
-/// Bugs of the core, in the same way.
-#[cfg(feature = "planted")]
-pub(crate) fn in_core() -> Vec<(Planted, Scenario, usize)> {
-    let settled = || Scenario { has_reader: false, ..floors() };
-    let moving = || floors_and_a_move(2, 1);
-    vec![
-        (Planted::BarrierShort, a_move(), 16),
-        (Planted::RevertWithoutBarrier, turning(a_move()), 18),
-        (Planted::WipedAtTheTurn, Scenario { generations: 7, ..turning(a_move()) }, 14),
-        (Planted::SourceShort, a_move(), 9),
-        (Planted::StayersNotCopied, smaller(), 5),
-        (Planted::FloorWithoutMember, settled(), 10),
-        (Planted::BarIgnored, settled(), 13),
-        (Planted::FloorIgnored, settled(), 18),
-        (Planted::BarNotTakenOver, moving(), 15),
     ]
 }

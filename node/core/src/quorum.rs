@@ -5,9 +5,11 @@
 pub mod copies;
 pub mod floor;
 pub mod hints;
+pub mod journal;
 pub mod layout;
 pub mod merge;
 pub mod merkle;
+pub mod message;
 pub mod page;
 pub mod prepare;
 pub mod read;

@@ -1,10 +1,12 @@
 //! A set of copies, and how many of them a write and a read need.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{Generation, ReplicaId};
 use crate::planted::{Planted, is_planted};
 
 /// The copies of a shard at one time, with W and R. A set with W + R above its size promises that reads see writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copies {
     /// All distinct, at least one.
     pub members: Vec<ReplicaId>,

@@ -15,6 +15,8 @@ mod tests;
 
 pub use left::{Swept, above};
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::planted::{Planted, is_planted};
 use crate::record::{Stamp, Stored, Value};
@@ -24,7 +26,7 @@ use crate::time::Version;
 pub const FLOOR_BEHIND_MS: u64 = 60_000;
 
 /// A copy's bounds, as it holds them durably.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Floor {
     bar: Version,
     floor: Version,

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{Generation, ReplicaId};
 use crate::planted::{Planted, is_planted};
 
 use super::copies::{Copies, Known};
 
 /// What a quorum shard's record says of its copies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
     /// Rises by each step. From 1 on.
     pub generation: Generation,
@@ -19,7 +21,7 @@ pub struct Layout {
 }
 
 /// What a shard is changing to, and how far that is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The copies that are to be.
     pub next: Copies,
@@ -32,7 +34,7 @@ pub struct Change {
 }
 
 /// How far a change is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Writes need both sets, reads the old one. The new set's copies copy from the old one.
     WriteBoth,

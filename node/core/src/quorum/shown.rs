@@ -1,13 +1,14 @@
 //! What a reader is shown of a record.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::command::Record;
 use crate::record::{Context, Stored, Value};
 
 /// How a table's values that were written at the same time become what a reader is shown. It may be edited: every record
 /// can be shown either way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resolve {
     /// The value with the highest stamp, if it is not a delete and has not ended.
     #[default]

@@ -15,6 +15,8 @@
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{Generation, ReplicaId};
 use crate::planted::{Planted, is_planted};
 
@@ -22,7 +24,7 @@ use super::copies::{Copies, Known};
 use super::layout::{Change, Layout, Part, Stage};
 
 /// One step from one layout to the next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// From settled: begin to change to these. A copy that comes has an id that no copy had before, and no records.
     Begin(Copies),

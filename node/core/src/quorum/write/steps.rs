@@ -1,10 +1,12 @@
 //! What a write's coordinator is told, and what it wants done.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{Generation, ReplicaId};
 use crate::quorum::copies::OutOfRange;
 
 /// What a copy says of a record that it was sent. It names the generation that the message had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Said {
     /// It has the record, or more, durably in its log.
     Durable,

@@ -22,6 +22,8 @@ mod others;
 mod outbox;
 mod peers;
 mod quiescence;
+mod quorum_copies;
+mod quorums;
 mod ready;
 mod recovery;
 mod replicas;
@@ -34,11 +36,13 @@ mod upkeep;
 
 use std::sync::Arc;
 
+use crate::command::WriteOptions;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{ClusterId, Incarnation, NodeId, ShardId};
 use crate::level::FormatLevel;
 use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::map::{Map, NodeRecord};
+use crate::quorum::replica::QuorumReplica;
 use crate::ranges::Held as HeldRange;
 use crate::replica::{REQUESTS_MAX, Replica, ReplicaView, TimeLimit};
 use crate::time::{Now, TICK_MS, Version};
@@ -55,6 +59,7 @@ use garbage::Garbage;
 use known_map::KnownMap;
 use others::Others;
 use outbox::Outbox;
+use quorums::Quorums;
 use replicas::Replicas;
 use reporting::Told;
 use stewardship::Stewardship;
@@ -163,6 +168,7 @@ pub struct Node {
     ticks: u64,
     map: KnownMap,
     replicas: Replicas,
+    quorums: Quorums,
     tombstones: Tombstones,
     garbage: Garbage,
     disk: Disk,
@@ -182,17 +188,17 @@ impl Node {
             Input::Tick => self.tick(engine, now, own),
             Input::Peer { from, incarnation, messages } => self.peer(from, incarnation, messages, engine, now),
             Input::Write { token, table, command } => {
-                self.write(token, table, command);
-                Ok(())
+                let asked = clients::AskedWrite { token, table, command, options: WriteOptions::default() };
+                self.write(asked, engine, now)
+            }
+            Input::WriteWith { token, table, command, options } => {
+                self.write(clients::AskedWrite { token, table, command, options }, engine, now)
             }
             Input::Read { token, table, read, consistency } => {
                 self.read(clients::AskedRead { token, table, read, consistency }, engine, now)
             }
             Input::Admin { token, request } => self.admin(token, request, engine, now),
-            Input::LogDurable { sequence } => {
-                self.log_durable(sequence);
-                Ok(())
-            }
+            Input::LogDurable { sequence } => self.log_durable(sequence, engine, now),
             Input::EngineDurable { mark } => {
                 self.engine_durable(mark);
                 Ok(())
@@ -234,7 +240,8 @@ impl Node {
 
     /// What the replicas hold of the store, and what is to be wiped.
     pub fn ranges(&self) -> Vec<HeldRange> {
-        self.replicas.held_ranges().chain(self.garbage.held().cloned()).collect()
+        let of_quorums = self.quorums.held_ranges().chain(self.garbage.held());
+        self.replicas.held_ranges().chain(of_quorums.cloned()).collect()
     }
 
     /// True while something is to be wiped.
@@ -250,6 +257,11 @@ impl Node {
     /// One replica, for the invariants that look into its log and records.
     pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
         self.replicas.get(shard)
+    }
+
+    /// The copies of quorum shards that are here, for invariants and metrics.
+    pub fn quorum_replicas(&self) -> impl Iterator<Item = &QuorumReplica> {
+        self.quorums.all()
     }
 
     /// The node's time as a version, for clients' request ids: no shard's clock that is far ahead takes others with it.
@@ -288,6 +300,7 @@ impl Node {
             self.lost_sight(silent);
         }
         self.replicas.tick(self.map.known(), self.config.quiet_ticks, self.others.liveness(), now);
+        self.tick_quorums(engine, now)?;
         if self.disk.log().is_stalled() {
             self.replicas.give_way(self.others.liveness());
         }

@@ -16,6 +16,7 @@ impl Node {
         let here = Here {
             identity: &self.identity,
             replicas: &self.replicas,
+            quorums: &self.quorums,
             liveness: self.others.liveness(),
             are_any_forgotten: self.tombstones.are_any_forgotten(),
             ticks: self.ticks,
@@ -66,6 +67,9 @@ impl Node {
     }
 
     fn follow_record(&mut self, map: &Map, record: &ShardRecord, engine: &dyn Engine) -> Result<(), EngineError> {
+        if let Some(layout) = record.layout() {
+            return self.follow_quorum_record(map, record, layout, engine);
+        }
         let here = self.identity.node;
         let shard = record.descriptor.shard;
         let is_dropped = map.tables.get(&record.descriptor.table).is_some_and(|t| t.dropped);

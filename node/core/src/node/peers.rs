@@ -65,6 +65,7 @@ impl Node {
     ) -> Result<(), EngineError> {
         match message {
             PeerMessage::Raft(envelope) => return self.raft(from, envelope, engine),
+            PeerMessage::Quorum(envelope) => return self.quorum_message(from, envelope, engine, now),
             PeerMessage::SnapshotOffer(offer) => return self.snapshot_offer(from, offer, engine),
             PeerMessage::SnapshotChunk(chunk) => return self.snapshot_chunk(from, chunk, engine),
             PeerMessage::SnapshotAck(ack) => self.snapshot_ack(from, &ack, now),
@@ -232,6 +233,10 @@ impl Node {
 
     pub(super) fn certify_asked(&mut self, (asker, nonce): (NodeId, u64), node: NodeId, shards: &[ShardId], now: Now) {
         for shard in shards {
+            if let Some(answer) = self.certify_quorum(*shard, node) {
+                self.tell(asker, PeerMessage::CertifyAnswer { nonce, shard: *shard, answer });
+                continue;
+            }
             let confirmed = match self.replicas.awake(*shard, self.others.liveness()) {
                 Some(replica) => replica.confirm(Duty::Certify { nonce, asker, node }, now),
                 None => false,

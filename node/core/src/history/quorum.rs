@@ -29,6 +29,9 @@ pub struct QuorumWrite {
     pub expires_ms: Option<u64>,
     /// Whether it took effect, as the client knows.
     pub outcome: WriteOutcome,
+    /// True if it was sent more than once: each attempt may have a version of its own, and the one that was told need not
+    /// be the highest.
+    pub is_repeated: bool,
 }
 
 /// A read of one key.
@@ -187,8 +190,7 @@ impl Key {
         self.writes.iter().any(|write| {
             let is_gone = write.value.is_none() || write.expires_ms.is_some_and(|at| at <= read.wall_ms);
             let may_be_last = match write.outcome {
-                // One that was sent twice may have a later version beside the one that was told.
-                WriteOutcome::Acknowledged(version) => version >= from || write.returned >= read.invoked,
+                WriteOutcome::Acknowledged(version) => write.is_repeated || version >= from,
                 WriteOutcome::Unknown => true,
                 WriteOutcome::Failed => false,
             };
@@ -232,7 +234,15 @@ mod tests {
 
     fn write(invoked: u64, value: Option<u64>, version: Option<u64>) -> QuorumWrite {
         let outcome = version.map_or(WriteOutcome::Unknown, |version| WriteOutcome::Acknowledged(Version(version)));
-        QuorumWrite { invoked, returned: invoked + 1, value, seen: BTreeSet::new(), expires_ms: None, outcome }
+        QuorumWrite {
+            invoked,
+            returned: invoked + 1,
+            value,
+            seen: BTreeSet::new(),
+            expires_ms: None,
+            outcome,
+            is_repeated: false,
+        }
     }
 
     fn read(invoked: u64, found: &[(u64, u64)]) -> QuorumRead {
@@ -272,6 +282,10 @@ mod tests {
         assert_eq!(deleted.check_last_writer(), []);
         let back = history(vec![put.clone(), write(3, None, Some(11))], vec![read(5, &[(10, 1)])]).check_last_writer();
         assert!(matches!(back[..], [QuorumViolation::Stale { expected: Version(11), .. }]), "{back:?}");
+        let late = QuorumWrite { is_repeated: true, ..write(1, None, Some(9)) };
+        assert_eq!(history(vec![put.clone(), late], vec![read(5, &[])]).check_last_writer(), []);
+        let early = write(1, None, Some(9));
+        assert_eq!(history(vec![put.clone(), early], vec![read(5, &[])]).check_last_writer().len(), 1);
         let ended = QuorumWrite { expires_ms: Some(999), ..put };
         assert_eq!(history(vec![ended], vec![read(5, &[])]).check_last_writer(), []);
     }

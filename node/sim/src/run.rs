@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skerry_core::history::Counts;
 use skerry_core::ids::{NodeId, ShardId};
-use skerry_core::level::FormatLevel;
 use skerry_core::map::{NodeState, ShardRecord};
 use skerry_core::node::bootstrap;
 use skerry_core::planted::{Planted, plant};
 use skerry_core::replica::ReplicaView;
 
 use crate::check::{disagreement, views};
+use crate::client::quorum::QUORUM_TABLE;
 use crate::client::{Client, keys};
 use crate::faults::{Faults, newest_map};
 use crate::hardship::{Hardship, Hardships};
@@ -132,6 +132,9 @@ impl Run {
             self.world.checker.note(Err(broken));
         }
         self.world.checker.check_history();
+        if let Some(resolve) = self.world.setting.quorum {
+            self.world.checker.check_quorum_history(resolve);
+        }
         let counts = self.world.checker.history.counts();
         Outcome {
             seed: self.world.seed,
@@ -212,7 +215,8 @@ impl Run {
         self.clients.iter_mut().for_each(|c| c.resting = true);
         self.until(10 * SECOND, |run| run.clients.iter().all(Client::is_idle));
         let keys = keys(&self.world.setting);
-        for (name, key) in keys.iter().take(LAST_READS_MAX).cloned() {
+        let of_quorum = keys.iter().filter(|(name, _)| *name == QUORUM_TABLE);
+        for (name, key) in keys.iter().take(LAST_READS_MAX).chain(of_quorum).cloned() {
             self.clients[0].read(name, key, &mut self.world);
             self.finish_read();
         }
@@ -308,7 +312,7 @@ pub(crate) fn restless(world: &World) -> Option<String> {
         let alike = members.windows(2).all(|w| w[0].descriptor == w[1].descriptor);
         !record.is_settled() || leaders != 1 || members.len() != record.assigned.len() || !alike
     };
-    let is_level_due = map.level.0 < FormatLevel::NEWEST && world.older().next().is_none();
+    let is_level_due = map.level.0 < world.setting.newest_level() && world.older().next().is_none();
     if is_level_due {
         let node = |host: &Host| host.node.as_ref().map(|node| (node.identity().incarnation, node.format_levels()));
         let hosts: Vec<_> = world.hosts.values().map(|host| (host.id, node(host))).collect();

@@ -11,6 +11,7 @@ use skerry_core::replica::Replica;
 use skerry_core::time::Version;
 
 use super::keys::history_key;
+use super::quorum::QUORUM_TABLE;
 use super::{Client, Doing, Write};
 use crate::hardship::Hardship;
 use crate::host::WALL_MS;
@@ -36,7 +37,7 @@ fn ahead(wall: Version, world: &mut World) -> Version {
     }
 }
 
-fn some_map(world: &World) -> Option<&Map> {
+pub(super) fn some_map(world: &World) -> Option<&Map> {
     world.hosts.values().filter_map(|h| h.node.as_ref()).map(|n| &**n.map()).max_by_key(|m| m.epoch)
 }
 
@@ -57,6 +58,9 @@ impl Client {
     pub(super) fn draw(&mut self, name: &'static str, key: Bytes, world: &mut World) -> Option<(TableId, Doing)> {
         let table = some_map(world)?.table_named(name)?.id;
         self.sequence += 1;
+        if let Some(resolve) = world.setting.quorum.filter(|_| name == QUORUM_TABLE) {
+            return Some((table, self.draw_quorum(resolve, table, key, world)));
+        }
         let read = |read, consistency| Doing::Read { read, consistency };
         let linearizable = ReadConsistency::Linearizable;
         let doing = match world.rng.random_range(0..100) {
@@ -110,7 +114,7 @@ impl Client {
         write
     }
 
-    fn command(&self, world: &mut World) -> Command {
+    pub(super) fn command(&self, world: &mut World) -> Command {
         let wall = Version::at_ms(WALL_MS + world.time / 1_000 - self.behind_ms);
         let issued = if self.behind_ms > 0 { wall } else { wall.max(self.highest) };
         let is_ahead = world.setting.has(Hardship::ClientsAhead) && world.rng.random_bool(0.3);

@@ -125,15 +125,15 @@ impl Node {
         for (shard, state) in states {
             let log = recovered.logs.remove(&shard);
             // Durable in the log, so once in the store too: the store is of an earlier time.
-            if let Some(later) = log.as_ref().map(|log| log.replica).filter(|replica| *replica > state.replica) {
+            if let Some(later) = log.as_ref().map(|log| log.replica).filter(|replica| *replica > state.replica()) {
                 self.discard_quorum(&state, engine)?;
                 self.entomb(shard, later, engine)?;
                 continue;
             }
-            let log = log.filter(|log| log.replica == state.replica);
+            let log = log.filter(|log| log.replica == state.replica());
             let (start, last) = log.as_ref().map_or((0, 0), |log| (log.start.0, log.start.0 + log.entries.len() as u64));
             // It has applied only what its log had made durable.
-            if recovered.lost.contains(&shard) || start > state.applied || last < state.applied {
+            if recovered.lost.contains(&shard) || start > state.applied() || last < state.applied() {
                 self.discard_quorum(&state, engine)?;
                 continue;
             }

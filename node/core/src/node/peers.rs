@@ -233,10 +233,6 @@ impl Node {
 
     pub(super) fn certify_asked(&mut self, (asker, nonce): (NodeId, u64), node: NodeId, shards: &[ShardId], now: Now) {
         for shard in shards {
-            if let Some(answer) = self.certify_quorum(*shard, node) {
-                self.tell(asker, PeerMessage::CertifyAnswer { nonce, shard: *shard, answer });
-                continue;
-            }
             let confirmed = match self.replicas.awake(*shard, self.others.liveness()) {
                 Some(replica) => replica.confirm(Duty::Certify { nonce, asker, node }, now),
                 None => false,

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use crate::answer::Refusal;
 use crate::command::{Command, Read, ReadConsistency, WriteOptions};
 use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
-use crate::ids::{NodeId, ReplicaId, ShardId, Token};
+use crate::ids::{Generation, NodeId, ReplicaId, ShardId, Token};
 use crate::log::LogWrite;
 use crate::map::{Consistency, Map, ShardRecord, home_of};
-use crate::message::{CertifyAnswer, PeerMessage};
+use crate::message::PeerMessage;
 use crate::node::Node;
 use crate::node::authority::Subject;
 use crate::node::garbage::Wipe;
 use crate::node::tombstones::tombstone_write;
 use crate::planted::{Planted, is_planted};
 use crate::quorum::layout::{Layout, Part};
-use crate::quorum::message::{Body, Envelope};
+use crate::quorum::message::Envelope;
 use crate::quorum::replica::{Here, Out, QuorumReplica, QuorumState};
 use crate::quorum::shown::Resolve;
 use crate::ranges::KeyRange;
@@ -45,31 +45,22 @@ impl Node {
         }
         let Some(Consistency::Quorum { resolve, .. }) = table.map(|table| table.consistency) else { return Ok(()) };
         let named = named_here(record, self.identity.node);
-        match self.quorums.get(shard).map(|copy| (copy.id(), copy.learned())) {
-            Some((id, learned)) if layout.generation > learned && id <= map.replica_max() => {
-                if !self.is_confirmed(Subject::Shard(shard)) {
-                    return Ok(());
-                }
-                if layout.part(id) == Part::Over {
-                    self.destroy_quorum(shard, engine)?;
-                    return self.make_quorum(record, layout, resolve, named, engine);
-                }
-                if let Some(copy) = self.quorums.get_mut(shard) {
-                    copy.learn(layout, resolve);
-                }
-                self.quorums.touch(shard);
-                Ok(())
-            }
-            Some((_, learned)) => {
-                if learned == layout.generation
-                    && let Some(copy) = self.quorums.get_mut(shard)
-                {
-                    copy.resolves_by(resolve);
-                }
-                Ok(())
-            }
-            None => self.make_quorum(record, layout, resolve, named, engine),
+        let Some((id, held)) = self.quorums.get(shard).map(|copy| (copy.id(), copy.state().layout().generation)) else {
+            return self.make_quorum(record, layout, resolve, named, engine);
+        };
+        let is_newer = layout.generation > held;
+        if id > map.replica_max() || is_newer && !self.is_confirmed(Subject::Shard(shard)) {
+            return Ok(());
         }
+        if is_newer && layout.part(id) == Part::Over {
+            self.destroy_quorum(shard, engine)?;
+            return self.make_quorum(record, layout, resolve, named, engine);
+        }
+        if let Some(copy) = self.quorums.get_mut(shard) {
+            copy.learn(layout, resolve);
+        }
+        self.quorums.touch(shard);
+        Ok(())
     }
 
     /// A copy that the map names here and that is not here. First ones have all that there is, which is nothing; others
@@ -98,8 +89,8 @@ impl Node {
         let state = make(replica, &record.descriptor, layout);
         state.check().map_err(EngineError::unreadable)?;
         engine.write(vec![state.write()])?;
-        let mut copy = self.quorums.made_of(state, None, engine)?;
-        copy.resolves_by(resolve);
+        let (layout, mut copy) = (state.layout().clone(), self.quorums.made_of(state, None, engine)?);
+        copy.learn(layout, resolve);
         copy.hold_until(self.disk.syncs().next_mark());
         self.quorums.insert(copy);
         self.sync_soon();
@@ -117,7 +108,7 @@ impl Node {
 
     /// Entombs a copy and gives its records up.
     pub(super) fn discard_quorum(&mut self, state: &QuorumState, engine: &dyn Engine) -> Result<(), EngineError> {
-        let shard = state.shard;
+        let shard = state.shard();
         let mut writes = Vec::new();
         for kind in KINDS {
             let start = shard_key(shard, kind, &[]);
@@ -127,13 +118,12 @@ impl Node {
                 std::ops::ControlFlow::Continue(())
             })?;
         }
-        let range = KeyRange { table: state.table, start: state.start.clone(), end: state.end.clone() };
-        writes.extend(self.garbage.add(Wipe::of_range(shard, state.replica, range)));
+        writes.extend(self.garbage.add(Wipe::of_range(shard, state.replica(), range_of(state))));
         if !is_planted(Planted::TombstoneIgnored) {
-            writes.push(tombstone_write(shard, state.replica));
+            writes.push(tombstone_write(shard, state.replica()));
         }
         engine.write(writes)?;
-        self.entomb(shard, state.replica, engine)
+        self.entomb(shard, state.replica(), engine)
     }
 
     /// Another copy says something.
@@ -145,15 +135,16 @@ impl Node {
         now: Now,
     ) -> Result<(), EngineError> {
         let (shard, to) = (envelope.shard, envelope.to);
-        let known = self.map.known().shards.get(&shard).map_or(0, |record| record.descriptor.generation.0);
-        let newer = if let Body::Newer(_, newer) = envelope.body { newer } else { envelope.generation };
-        if newer.0 > known {
-            self.map.ask(from, &mut self.outbox);
-        }
         if self.quorums.get(shard).is_none_or(|copy| copy.id() != to) {
             return Ok(());
         }
-        self.with_quorum(shard, engine, now, |copy, here, out| copy.hear(envelope, here, out))
+        let wanted = self.with_quorum(shard, engine, now, |copy, here, out| copy.hear(envelope, here, out))?;
+        // Whoever says so has it. The map here may be newer than what the copy holds: then that is on its way.
+        let known = self.map.known().shards.get(&shard).map(|record| record.descriptor.generation);
+        if wanted > known {
+            self.map.ask(from, &mut self.outbox);
+        }
+        Ok(())
     }
 
     /// A client's write, whose keys the shard holds.
@@ -164,7 +155,7 @@ impl Node {
         engine: &dyn Engine,
         now: Now,
     ) -> Result<(), EngineError> {
-        self.with_quorum(shard, engine, now, |copy, here, out| copy.write(token, command, options, here, out))
+        self.with_quorum(shard, engine, now, |copy, here, out| copy.write(token, command, &options, here, out)).map(drop)
     }
 
     /// A client's read, whose first key the shard holds.
@@ -175,7 +166,8 @@ impl Node {
         engine: &dyn Engine,
         now: Now,
     ) -> Result<(), EngineError> {
-        self.with_quorum(shard, engine, now, |copy, here, out| copy.read(token, read, consistency, here, out))
+        let asked = (read, consistency);
+        self.with_quorum(shard, engine, now, |copy, here, out| copy.read(token, asked, None, here, out)).map(drop)
     }
 
     /// A period has passed for every copy.
@@ -194,24 +186,16 @@ impl Node {
         engine: &dyn Engine,
         now: Now,
     ) -> Result<(), EngineError> {
-        self.with_quorum(shard, engine, now, |copy, here, out| copy.log_durable(sequence, here, out))
+        self.with_quorum(shard, engine, now, |copy, here, out| copy.log_durable(sequence, here, out)).map(drop)
     }
 
     /// What waits of a copy becomes part of the log batch of this sequence.
-    pub(super) fn collect_quorum(
-        &mut self,
-        shard: ShardId,
-        sequence: u64,
-        engine: &dyn Engine,
-        now: Now,
-    ) -> Result<Option<LogWrite>, EngineError> {
-        let mut log = None;
-        self.with_quorum(shard, engine, now, |copy, here, out| {
-            copy.collect(sequence, here, out)?;
-            log = out.log.take();
-            Ok(())
-        })?;
-        Ok(log)
+    pub(super) fn collect_quorum(&mut self, shard: ShardId, sequence: u64) -> Option<LogWrite> {
+        let mut out = Out::default();
+        self.quorums.get_mut(shard)?.collect(sequence, &mut out);
+        let log = out.log.take();
+        self.take_quorum(out);
+        log
     }
 
     fn with_quorum(
@@ -220,7 +204,7 @@ impl Node {
         engine: &dyn Engine,
         now: Now,
         act: impl FnOnce(&mut QuorumReplica, &Here<'_>, &mut Out) -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Option<Generation>, EngineError> {
         let map = Arc::clone(self.map.known());
         let record = map.shards.get(&shard);
         let (own, liveness) = (self.identity.node, self.others.liveness());
@@ -228,21 +212,22 @@ impl Node {
         let is_heard = |copy: ReplicaId| home(copy).is_some_and(|node| node == own || liveness.is_heard(node));
         let is_full = |copy: ReplicaId| home(copy).is_some_and(|node| liveness.is_full(node));
         let here = Here { engine, now, ticks: self.ticks, is_heard: &is_heard, is_full: &is_full };
-        let Some(copy) = self.quorums.get_mut(shard) else { return Ok(()) };
-        let (mut out, before) = (Out::default(), copy.state().applied);
+        let Some(copy) = self.quorums.get_mut(shard) else { return Ok(None) };
+        let (mut out, before) = (Out::default(), copy.state().applied());
         act(copy, &here, &mut out)?;
-        if copy.state().applied != before {
+        if copy.state().applied() != before {
             self.disk.syncs().written();
         }
         if copy.has_work() {
             self.quorums.touch(shard);
         }
+        let wanted = out.wants_record;
         self.take_quorum(out);
-        Ok(())
+        Ok(wanted)
     }
 
     fn take_quorum(&mut self, out: Out) {
-        let Out { log: _, send, answers, wants_sync } = out;
+        let Out { log: _, send, answers, wants_sync, wants_record: _ } = out;
         for envelope in send {
             let home = self.map.home_of(envelope.shard, envelope.to);
             // One that the map does not name any more is not there to hear it.
@@ -258,36 +243,23 @@ impl Node {
         }
     }
 
-    /// The copy that serves a quorum shard here, or why none does.
+    /// The copy that serves a quorum shard here, or which node has one.
     pub(super) fn quorum_serves(&self, record: &ShardRecord) -> Result<ShardId, Refusal> {
         let shard = record.descriptor.shard;
-        let is_served = self.quorums.get(shard).is_some_and(|copy| copy.coordinates());
-        let elsewhere = || {
-            let nodes = record.descriptor.members.iter().map(|member| member.replica.node);
-            let others = || nodes.clone().filter(|node| *node != self.identity.node);
-            let heard = others().find(|node| self.others.liveness().is_heard(*node));
-            Refusal::NotLeader { shard, leader: heard.or_else(|| others().next()) }
-        };
-        if is_served { Ok(shard) } else { Err(elsewhere()) }
+        if self.quorums.get(shard).is_some() {
+            return Ok(shard);
+        }
+        let others = record.descriptor.members.iter().map(|member| member.replica.node);
+        let mut others = others.filter(|node| *node != self.identity.node);
+        let heard = others.clone().find(|node| self.others.liveness().is_heard(*node));
+        Err(Refusal::NotLeader { shard, leader: heard.or_else(|| others.next()) })
     }
 
     /// The nodes that have, or are to have, a copy of a quorum shard that is here.
     pub(super) fn quorum_peers(&self) -> BTreeSet<NodeId> {
         let map = self.map.known();
-        let records = self.quorums.all().filter_map(|copy| map.shards.get(&copy.state().shard));
+        let records = self.quorums.all().filter_map(|copy| map.shards.get(&copy.state().shard()));
         records.flat_map(|record| &record.descriptor.members).map(|member| member.replica.node).collect()
-    }
-
-    /// What the copy here of a quorum shard says of a node that is to be removed. `None` = there is none.
-    pub(super) fn certify_quorum(&self, shard: ShardId, node: NodeId) -> Option<CertifyAnswer> {
-        let record = self.map.known().shards.get(&shard)?;
-        let copy = self.quorums.get(shard)?;
-        let report = copy.report();
-        let held = record.descriptor.members.iter().find(|member| member.replica.node == node);
-        Some(match held {
-            Some(member) => CertifyAnswer::Held { replica: member.replica.id },
-            None => CertifyAnswer::Clear { in_sync: u32::from(report.is_complete), generation: report.held },
-        })
     }
 }
 
@@ -295,4 +267,10 @@ impl Node {
 fn named_here(record: &ShardRecord, node: NodeId) -> Option<ReplicaId> {
     let members = record.descriptor.members.iter().map(|member| member.replica);
     members.filter(|copy| copy.node == node).map(|copy| copy.id).max()
+}
+
+/// The keys of a copy.
+pub(super) fn range_of(state: &QuorumState) -> KeyRange {
+    let (start, end) = state.range();
+    KeyRange { table: state.table(), start: start.clone(), end: end.cloned() }
 }

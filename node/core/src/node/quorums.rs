@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::{Engine, EngineError};
 use crate::ids::{Incarnation, ReplicaId, ShardId};
 use crate::log::{LogCut, RecoveredLog};
-use crate::message::{QUORUM_REPORTS_MAX, QuorumReport};
+use crate::message::QuorumReport;
+use crate::node::quorum_copies::range_of;
 use crate::planted::{Planted, is_planted};
 use crate::quorum::replica::{QuorumReplica, QuorumState};
 use crate::ranges::{Content, Held, KeyRange, Ranges};
@@ -116,7 +117,7 @@ impl Quorums {
 
     /// What the steward is to know of them: durable facts only.
     pub(super) fn reports(&self) -> Vec<QuorumReport> {
-        self.all().take(QUORUM_REPORTS_MAX).map(QuorumReplica::report).collect()
+        self.all().map(QuorumReplica::report).collect()
     }
 
     /// Memory that entries of their logs take.
@@ -126,6 +127,5 @@ impl Quorums {
 }
 
 fn held_by(state: &QuorumState) -> Held {
-    let range = KeyRange { table: state.table, start: state.start.clone(), end: state.end.clone() };
-    Held { range, shard: state.shard, replica: state.replica, content: Content::Records }
+    Held { range: range_of(state), shard: state.shard(), replica: state.replica(), content: Content::Records }
 }

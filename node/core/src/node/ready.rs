@@ -41,7 +41,7 @@ impl Node {
                 self.collect(shard, engine, now, &mut gathered)?;
             }
             while let Some(shard) = self.quorums.next_touched() {
-                gathered.add(self.collect_quorum(shard, sequence, engine, now)?);
+                gathered.add(self.collect_quorum(shard, sequence));
             }
             if let Some(map) = self.map.take_change() {
                 self.follow_map(&map, engine)?;

@@ -111,7 +111,6 @@ impl Node {
             replicas: counts.replicas - counts.leaders,
             lost: self.tombstones.lost(),
             leaderless: self.replicas.leaderless(),
-            quorum: self.quorums.reports(),
         }
     }
 }

@@ -166,7 +166,8 @@ impl Client {
         let up = world.up();
         let anyone = up.get(world.rng.random_range(0..up.len().max(1))).copied();
         let is_local = matches!(underway.doing, Doing::Read { consistency: ReadConsistency::Local, .. });
-        let host = self.leader.filter(|l| up.contains(l) && !is_local).or(anyone);
+        let is_anywhere = is_local || self.is_quorum(underway.table, world);
+        let host = self.leader.filter(|l| up.contains(l) && !is_anywhere).or(anyone);
         let token = if host.is_some() { world.token() } else { Token(u64::MAX) };
         underway.asked = Some(Asked { token, at: world.time, host });
         if let Some(host) = host {
@@ -191,7 +192,11 @@ impl Client {
                 underway.may_have_happened |= is_write && refusal.may_have_happened();
                 self.leader = match refusal {
                     Refusal::NotLeader { leader, .. } => leader,
-                    Refusal::WrongShard { .. } | Refusal::UnknownTable(_) | Refusal::OutcomeUnknown { .. } => None,
+                    Refusal::WrongShard { .. }
+                    | Refusal::UnknownTable(_)
+                    | Refusal::OutcomeUnknown { .. }
+                    | Refusal::NotCoordinator { .. }
+                    | Refusal::TooFewCopies { .. } => None,
                     Refusal::RequestTooNew { allowed, .. } => {
                         self.issue_again(&mut underway, allowed);
                         self.leader

@@ -17,6 +17,7 @@ use crate::faults::{Faults, newest_map};
 use crate::hardship::{Hardship, Hardships};
 use crate::host::{Host, cluster};
 use crate::operator::{Operator, machine};
+use crate::quorums;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
 const CLIENTS: usize = 4;
@@ -34,6 +35,8 @@ const AGREEMENT: u64 = 5 * SECOND;
 const ENDED: u64 = 20 * SECOND;
 /// What has ended goes within this.
 const SWEPT: u64 = 30 * SECOND;
+/// Copies of a quorum table are equal within this, once nobody writes.
+const CONVERGED: u64 = 60 * SECOND;
 /// Keys that are read one by one at the end; pages show all.
 const LAST_READS_MAX: usize = 12;
 pub(crate) const LOOK: u64 = 400 * MILLISECOND;
@@ -126,6 +129,7 @@ impl Run {
         self.lose_as_copies_go();
         self.last_reads();
         self.see_swept();
+        self.see_converged();
         if !self.until(AGREEMENT, |run| disagreement(&run.world.hosts).is_none())
             && let Some(broken) = disagreement(&self.world.hosts)
         {
@@ -280,6 +284,17 @@ impl Run {
         }
     }
 
+    /// The copies of the quorum table are equal within a minute of quiet.
+    fn see_converged(&mut self) {
+        if self.world.setting.quorum.is_none() || self.world.checker.is_broken() {
+            return;
+        }
+        self.until(CONVERGED, |run| quorums::unequal(&run.world).is_none());
+        if let Some(unequal) = quorums::unequal(&self.world) {
+            self.world.checker.broken.push(format!("copies are not equal: {unequal}"));
+        }
+    }
+
     fn finish_read(&mut self) {
         self.until(10 * SECOND, |run| run.clients[0].is_idle());
         if !self.clients[0].is_idle() {
@@ -331,7 +346,14 @@ pub(crate) fn restless(world: &World) -> Option<String> {
     if let Some(left) = all.iter().find(is_dropped) {
         return Some(format!("{} of shard {}, whose table was dropped, is still there", left.replica, left.shard));
     }
-    map.shards.values().filter(|r| map.is_live(r)).find(is_restless).map(|r| {
+    if world.setting.quorum.is_some() && map.table_named(QUORUM_TABLE).is_none() {
+        return Some("the quorum table is missing".to_owned());
+    }
+    if let Some(restless) = quorums::restless(map, world) {
+        return Some(restless);
+    }
+    let led = map.shards.values().filter(|record| map.is_live(record) && record.quorum.is_none());
+    led.into_iter().find(is_restless).map(|r| {
         let members: Vec<_> = all
             .iter()
             .filter(|v| v.shard == r.descriptor.shard)

@@ -346,8 +346,16 @@ planted! {
     RemovedUncertified by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
     /// A certificate is given however few copies are in sync elsewhere.
     CopiesNotCounted by test("src/steward/tests/certificate.rs", "copies_that_are_not_counted_are_noticed"),
+    /// A quorum shard is done without if one of its copies says so.
+    OneCopyCertifies by test("src/steward/tests/quorum/certificate.rs", "a_certificate_on_the_word_of_one_copy_is_noticed"),
     /// Whoever answers for a shard counts as its leader.
     AnybodyCertifies by test("src/steward/tests/certificate.rs", "a_shard_is_spoken_for_by_the_leader_that_was_asked_and_nobody_else"),
+
+    // Changes of quorum shards.
+    /// A command of a format level that is not enabled is carried out.
+    LevelNotAwaited by test("src/system/tests/quorum.rs", "bugs_of_quorum_tables_are_noticed"),
+    /// A step is taken whatever generation of the shard it was decided on.
+    StepGenerationIgnored by test("src/system/tests/quorum.rs", "bugs_of_quorum_tables_are_noticed"),
 
     // What peers send.
     /// A heartbeat's commit index is believed, however long the follower's log is.
@@ -360,6 +368,8 @@ planted! {
     OwnNameBelieved by test("src/node/tests.rs", "a_word_in_the_own_name_that_is_believed_is_caught"),
     /// A message counts as from the copy that it names, whichever node it is from.
     SenderUnchecked by seeds(100),
+    /// The same of copies of quorum shards.
+    QuorumCopyUnchecked by test("src/node/admit/message/tests.rs", "every_check_that_is_switched_off_lets_something_through"),
     /// An entry may hold anything, whatever the shard is.
     PayloadUnchecked by seeds(100),
     /// Whoever sends a map has it believed at once.

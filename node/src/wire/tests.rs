@@ -158,7 +158,8 @@ fn large_map() -> Map {
             members: (0..3).map(|number| Member { replica: copy(number), role: Role::Voter }).collect(),
         };
         let (target, assigned) = ((0..3).map(|n| copy(n).node).collect(), (0..3).map(copy).collect());
-        map.put_shard(ShardRecord { descriptor, target, assigned, epoch: Epoch(1 + shard / 4_096) });
+        let epoch = Epoch(1 + shard / 4_096);
+        map.put_shard(ShardRecord { descriptor, target, assigned, epoch, quorum: None });
     }
     map
 }

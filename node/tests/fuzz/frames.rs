@@ -5,7 +5,7 @@ use skerry_client::wire::{Wire, read_from_op};
 use skerry_core::command::Command;
 use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::MapDelta;
-use skerry_core::message::{Beat, CertifyAnswer, LedReport, NodeReport, PeerMessage, Report};
+use skerry_core::message::{Beat, CertifyAnswer, LedReport, PeerMessage, Report};
 use skerry_node::peers::Sender;
 use skerry_node::wire::{peer_frame, peer_messages};
 use skerry_proto::v1;
@@ -19,7 +19,7 @@ fn peer() -> Vec<u8> {
         PeerMessage::Beat(Beat::default()),
         PeerMessage::MapWant { have: Epoch(3) },
         PeerMessage::Map(MapDelta { epoch: Epoch(4), ..MapDelta::default() }),
-        PeerMessage::Report(Report { node: NodeReport::default(), led: LedReport::all(1, Vec::new()) }),
+        PeerMessage::Report(Report { led: LedReport::all(1, Vec::new()), ..Report::default() }),
         PeerMessage::CertifyAsk { nonce: 1, node: NodeId(2), shards: vec![ShardId(3), ShardId(4)] },
         PeerMessage::CertifyAnswer { nonce: 1, shard: ShardId(2), answer: CertifyAnswer::NotLeader },
         PeerMessage::TransferLeader { shard: ShardId(1), to: ReplicaId(2) },

@@ -146,6 +146,7 @@ fn change(random: &mut Random, message: &mut PeerMessage) {
             _ => *to = ReplicaId(random.number(to.0)),
         },
         PeerMessage::Beat(beat) => beat.wall_ms = Some(random.number(beat.wall_ms.unwrap_or(0))),
+        PeerMessage::Quorum(envelope) => envelope.generation = Generation(random.number(envelope.generation.0)),
         PeerMessage::ReportWant => {}
     }
 }

@@ -10,7 +10,7 @@ const ZONES: [&str; 3] = ["a", "b", "c"];
 fn leads_nothing(node: u64, incarnation: u64) -> Report {
     let (node, incarnation) = (NodeId(node), Incarnation(incarnation));
     let node = NodeReport { node, incarnation, ..NodeReport::default() };
-    Report { node, led: LedReport::all(1, Vec::new()) }
+    Report { node, led: LedReport::all(1, Vec::new()), ..Report::default() }
 }
 
 /// Node 1's next report: only what has changed since a version, and it is this one now.

@@ -3,7 +3,7 @@
 mod report;
 
 use bytes::Bytes;
-pub use report::{CopyReport, LEADERLESS_MAX, LedReport, NodeReport, Report, ShardReport};
+pub use report::{CopyReport, LEADERLESS_MAX, LedReport, NodeReport, QuorumReport, Report, ShardReport};
 
 use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
 use crate::level::FormatLevel;

@@ -178,6 +178,16 @@ planted! {
     SiblingsPassTheBar by test("src/quorum/floor/left.rs", "siblings_that_the_bar_does_not_judge_are_noticed"),
     /// A write that the bar refuses is acknowledged, since the record that it comes in has something newer.
     RefusedSiblingAcknowledged by test("src/quorum/floor/left.rs", "siblings_that_the_bar_does_not_judge_are_noticed"),
+    /// A member of a round tells of its bar before its log has it: what it took before is not to be seen yet.
+    BarredEarly by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    /// What was gathered from a member before it told of its bar counts.
+    GatheredBeforeBar by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    /// A comparison counts as done before the other copy has what it was sent.
+    PushNotAwaited by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    /// A comparison counts as done before what it has pulled is applied.
+    PulledNotAwaited by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    /// A comparison counts as done though a record could not be taken.
+    UntakenCounted by test("src/quorum/convergence/tests/copying.rs", "copying_that_leaves_something_out_is_noticed"),
 
     // Memory.
     /// A node keeps as much of its logs in memory as its copies lag.

@@ -2,6 +2,7 @@
 //!
 //! Decisions as plain functions on values: no input, no output, no clock.
 
+pub mod convergence;
 pub mod copies;
 pub mod floor;
 pub mod hints;

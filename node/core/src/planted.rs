@@ -193,6 +193,16 @@ planted! {
     NeverCompared by test("src/quorum/tests.rs", "bugs_of_who_runs_the_parts_are_found"),
     /// What another copy held is judged by the bounds of the moment in which it comes, not in which it is applied.
     JudgedEarly by test("src/quorum/tests.rs", "what_comes_is_judged_by_the_bounds_of_the_moment_in_which_it_is_applied"),
+    /// A member of a round tells of its bar before its log has it: what it took before is not to be seen yet.
+    BarredEarly by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    /// What was gathered from a member before it told of its bar counts.
+    GatheredBeforeBar by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    /// A comparison counts as done before the other copy has what it was sent.
+    PushNotAwaited by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    /// A comparison counts as done before what it has pulled is applied.
+    PulledNotAwaited by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    /// A comparison counts as done though a record could not be taken.
+    UntakenCounted by test("src/quorum/convergence/tests/copying.rs", "copying_that_leaves_something_out_is_noticed"),
 
     // Memory.
     /// A node keeps as much of its logs in memory as its copies lag.

@@ -24,8 +24,6 @@ mod view;
 mod writes;
 mod writing;
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 pub use out::{Here, Out};
@@ -121,7 +119,7 @@ impl QuorumReplica {
             number: start,
             hints: Hints::open(shard, engine)?,
             hints_out: HintsOut::default(),
-            convergence: Convergence::new(start),
+            convergence: Convergence::new(start ^ replica.0),
             sweeps: Sweeps::default(),
             machine,
         })
@@ -314,12 +312,8 @@ impl QuorumReplica {
         out: &mut Out,
         step: impl FnOnce(&mut Convergence, &Copy<'_, Records<'_>>) -> Vec<Do>,
     ) -> Result<(), EngineError> {
-        let mut steps = VecDeque::from(self.ask_convergence(here, step)?);
-        while let Some(step) = steps.pop_front() {
+        for step in self.ask_convergence(here, step)? {
             match step {
-                Do::Send(to, body) if to == self.id() => {
-                    steps.extend(self.ask_convergence(here, |convergence, copy| convergence.hear(to, body, copy))?);
-                }
                 Do::Send(to, body) => self.send(to, self.machine.layout().generation, body, out),
                 Do::Journal(Journaled::Copies(entries), then) => {
                     let entries = self.judged_early(entries, here)?;
@@ -355,6 +349,7 @@ impl QuorumReplica {
                 layout: state.layout(),
                 floor: state.floor(),
                 is_complete: state.is_complete(),
+                copied: state.copied(),
                 tree: machine.tree(),
                 view: &view,
                 hints,
@@ -362,6 +357,7 @@ impl QuorumReplica {
                 wall_ms: here.now.wall_ms,
                 ticks: here.ticks,
                 is_heard: here.is_heard,
+                is_own: &|key| state.is_own(key),
             },
         );
         view.check()?;

@@ -7,19 +7,17 @@ use super::out::{Here, Out};
 use super::QuorumReplica;
 use crate::engine::EngineError;
 use crate::ids::{Generation, ReplicaId};
-use crate::key::check_place;
 use crate::limits::{BATCH_MUTATIONS_MAX, SCAN_RECORDS_MAX};
 use crate::planted::{Planted, is_planted};
 use crate::quorum::hints::{Hint, TURN_HINTS_MAX};
 use crate::quorum::journal::Journaled;
 use crate::quorum::layout::Part;
 use crate::quorum::merge::{NotTaken, admitted};
-use crate::quorum::merkle::compare::{Answer as Compared, PULL_MAX};
 use crate::quorum::message::{Body, Entry, Envelope};
 use crate::quorum::write::Said;
 use crate::record::{Stamp, Stored};
 
-/// Records of one message, at most: what the pages of the copies that there can be during a change hold together.
+/// Records of one repair, at most: what the pages of the copies that there can be during a change hold together.
 const RECORDS_MAX: usize = 14 * SCAN_RECORDS_MAX;
 
 impl QuorumReplica {
@@ -86,7 +84,7 @@ impl QuorumReplica {
                 self.answer_page((number, start, end, limit), (from, generation), here, out)
             }
             Body::Repair(number, entries) if takes_writes => {
-                if self.are_admitted(&entries, RECORDS_MAX, here) {
+                if self.are_admitted(&entries, here) {
                     let entries = self.judged_early(entries, here)?;
                     let after = After::Repair { to: from, number, generation };
                     self.journal(Journaled::Copies(entries), after);
@@ -101,7 +99,6 @@ impl QuorumReplica {
                 Ok(())
             }
             Body::Write(..) | Body::Repair(..) | Body::Hints(_) => Ok(()),
-            Body::Push(_, ref entries) if !self.are_admitted(entries, RECORDS_MAX, here) => Ok(()),
             body => self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy)),
         }
     }
@@ -135,7 +132,6 @@ impl QuorumReplica {
             _ if self.machine.layout().part(from) == Part::Over => Ok(()),
             Body::Hinted(hinted) => self.hinted(from, hinted, here),
             body if is_journaled(&body) && !self.journal.has_room() => Ok(()),
-            Body::Compared(_, _, Compared::Records(ref entries, _)) if !self.are_admitted(entries, PULL_MAX, here) => Ok(()),
             body => self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy)),
         }
     }
@@ -157,8 +153,8 @@ impl QuorumReplica {
         if puts && (here.is_full)(self.id()) { Admitted::Said(Said::Full) } else { Admitted::Taken }
     }
 
-    fn are_admitted(&self, entries: &[Entry], most: usize, here: &Here<'_>) -> bool {
-        entries.len() <= most && entries.iter().all(|(key, record)| self.admit(key, record, here).is_ok())
+    fn are_admitted(&self, entries: &[Entry], here: &Here<'_>) -> bool {
+        entries.len() <= RECORDS_MAX && entries.iter().all(|(key, record)| self.admit(key, record, here).is_ok())
     }
 
     fn hint(&self, (key, record): Entry, here: &Here<'_>) -> Option<(Bytes, Bytes, Stamp)> {
@@ -168,7 +164,7 @@ impl QuorumReplica {
 
     /// A record that may be taken here now, of a key of this shard.
     fn admit(&self, key: &Bytes, record: &Bytes, here: &Here<'_>) -> Result<Stored, Unfit> {
-        let is_of_shard = !key.is_empty() && check_place(key).is_ok() && self.state().contains(key);
+        let is_of_shard = self.state().is_own(key);
         match admitted(record, here.now.wall_ms) {
             Ok(admitted) if is_of_shard => Ok(admitted),
             Err(NotTaken::Ahead { .. }) if is_of_shard => Err(Unfit::Ahead),

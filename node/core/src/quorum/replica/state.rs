@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Undecodable};
 use crate::engine::{EngineWrite, shard_key, state};
 use crate::ids::{Generation, ReplicaId, ShardId, TableId};
+use crate::key::check_place;
 use crate::limits::REPLICATION_FACTOR_MAX;
 use crate::log::INDEX_MAX;
 use crate::map::{Descriptor, in_bounds};
@@ -113,6 +114,11 @@ impl QuorumState {
     /// True if the key lies in the shard's bounds.
     pub fn contains(&self, key: &[u8]) -> bool {
         in_bounds(key, &self.start, self.end.as_deref())
+    }
+
+    /// True for what is a key of the shard, or was taken for one by an earlier release.
+    pub(super) fn is_own(&self, key: &[u8]) -> bool {
+        !key.is_empty() && check_place(key).is_ok() && self.contains(key)
     }
 
     /// What the copy is there for under the layout that it holds.

@@ -2,6 +2,7 @@
 //!
 //! Decisions as plain functions on values: no input, no output, no clock.
 
+pub mod convergence;
 pub mod copies;
 pub mod floor;
 pub mod hints;
@@ -13,6 +14,7 @@ pub mod message;
 pub mod page;
 pub mod prepare;
 pub mod read;
+pub mod replica;
 pub mod round;
 pub mod shown;
 pub mod stage;

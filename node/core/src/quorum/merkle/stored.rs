@@ -65,14 +65,16 @@ impl Tree {
         Ok(tree)
     }
 
-    /// What a batch that changes records has to hold as well. `number` rises from batch to batch, also over restarts: the
-    /// copy's applied index.
+    /// What a batch that changes records has to hold as well. `number` never falls from batch to batch, also over restarts:
+    /// the copy's applied index. What other batches of this index have added stays.
     pub fn batch(&mut self, number: u64) -> Option<EngineWrite> {
         let added = std::mem::take(&mut self.added);
         // While a pass runs nothing in the store counts.
         if added.is_empty() || self.passed.is_some() {
             return None;
         }
+        let last = self.unsaved.last().and_then(|last| last.last_chunk::<8>());
+        let number = last.map_or(number, |last| number.max(u64::from_be_bytes(*last).saturating_add(1)));
         let key = self.own(&[&[ADDED][..], &number.to_be_bytes()].concat());
         let mut value = Vec::with_capacity(added.len() * (2 + SUM_BYTES));
         for (leaf, sum) in added {

@@ -1,0 +1,158 @@
+//! Claims about rounds: who begins them and when, and what they wait for.
+
+use super::store::{Member, copies};
+use super::world::{Message, World, key};
+use crate::ids::{Generation, ReplicaId};
+use crate::quorum::layout::Layout;
+use crate::quorum::message::Body;
+use crate::quorum::stage::Step;
+use crate::time::Version;
+
+/// Three copies of a settled shard. Messages arrive only by [`pass`].
+fn world() -> World {
+    let mut world = World::new(1);
+    world.is_calm = true;
+    world
+}
+
+fn put(world: &mut World, copy: usize, number: u64, ticks_ago: u64) -> Version {
+    let version = Version::at_ms(world.wall_ms() - ticks_ago * 50);
+    world.members[copy].store.put(&key(number), &super::store::record(version, copy as u64, b"v"));
+    version
+}
+
+/// Ticks pass. Returns what was sent of rounds: who, to whom, what.
+fn pass(world: &mut World, ticks: u64, lose: impl Fn(&Message) -> bool) -> Vec<(u64, u64, Body)> {
+    let mut seen = Vec::new();
+    for _ in 0..ticks {
+        let is_of_round = |body: &Body| matches!(body, Body::Bar(_) | Body::Barred(_) | Body::Floor(_));
+        let sent = world.messages.iter().filter(|message| is_of_round(&message.body));
+        seen.extend(sent.map(|message| (message.from.0, message.to.0, message.body.clone())));
+        world.messages.retain(|message| !lose(message));
+        world.tick();
+    }
+    seen
+}
+
+fn bars(seen: &[(u64, u64, Body)]) -> Vec<(u64, u64)> {
+    seen.iter().filter(|(.., body)| matches!(body, Body::Bar(_))).map(|(from, to, _)| (*from, *to)).collect()
+}
+
+fn floors(world: &World) -> Vec<Version> {
+    world.members.iter().take(3).map(|member| member.store.floor.floor()).collect()
+}
+
+#[test]
+fn the_lowest_member_raises_the_floor_above_what_was_written_a_minute_ago() {
+    let mut world = world();
+    let written = put(&mut world, 1, 1, 0);
+    let seen = pass(&mut world, 1_300, |_| false);
+    assert_eq!(bars(&seen), [(0, 1), (0, 2)]);
+    pass(&mut world, 1_300, |_| false);
+    assert!(floors(&world).iter().all(|floor| *floor > written), "{:?}", floors(&world));
+    assert!((0..3).all(|copy| world.members[copy].store.records.len() == 1));
+}
+
+#[test]
+fn without_writes_there_are_no_more_rounds_and_with_writes_one_a_minute() {
+    let mut world = world();
+    pass(&mut world, 4_000, |_| false);
+    assert_eq!(bars(&pass(&mut world, 4_000, |_| false)), []);
+    put(&mut world, 2, 1, 0);
+    let seen = pass(&mut world, 4_000, |_| false);
+    assert!((2..=4).contains(&bars(&seen).len()), "{seen:?}");
+    let mut begun = 0;
+    for number in 0..60 {
+        put(&mut world, 2, number, 0);
+        begun += bars(&pass(&mut world, 100, |_| false)).len() / 2;
+    }
+    assert!((4..=6).contains(&begun), "{begun} in five minutes");
+}
+
+#[test]
+fn no_round_begins_without_a_member_or_during_a_change_and_none_by_another() {
+    let mut world = world();
+    put(&mut world, 1, 1, 0);
+    world.silent[2] = true;
+    assert_eq!(bars(&pass(&mut world, 4_000, |_| false)), []);
+    world.silent[2] = false;
+    let next = world.layouts[0].after(&Step::Begin(copies(1..4)), &world.members[0].store).expect("it begins");
+    world.layouts.push(next);
+    (0..3).for_each(|copy| world.adopt(copy));
+    assert_eq!(bars(&pass(&mut world, 4_000, |_| false)), []);
+    let settled = Layout::settled(Generation(3), copies(0..3));
+    world.layouts.push(settled);
+    (0..3).for_each(|copy| world.adopt(copy));
+    let seen = bars(&pass(&mut world, 4_000, |_| false));
+    assert!(!seen.is_empty() && seen.iter().all(|(from, _)| *from == 0), "{seen:?}");
+}
+
+#[test]
+fn no_floor_rises_while_a_member_does_not_answer_what_is_asked_of_it() {
+    let is_of = |message: &Message, copy: u64| message.from == ReplicaId(copy) || message.to == ReplicaId(copy);
+    for lost in [
+        |message: &Message| matches!(message.body, Body::Barred(_)) && message.from == ReplicaId(2),
+        |message: &Message| matches!(message.body, Body::Compared(..)) && message.from == ReplicaId(2),
+        |message: &Message| matches!(message.body, Body::Pushed(_)),
+    ] {
+        let mut world = world();
+        // Copy 0 lacks one, and 2 another.
+        put(&mut world, 1, 1, 0);
+        put(&mut world, 0, 2, 0);
+        let is_for_2 = |message: &Message| is_of(message, 2);
+        pass(&mut world, 5_000, |message| lost(message) && (is_for_2(message) || matches!(message.body, Body::Pushed(_))));
+        assert_eq!(floors(&world), [Version(0); 3]);
+        let seen = pass(&mut world, 5_000, |_| false);
+        assert!(!bars(&seen).is_empty(), "it was given up and begun anew");
+        assert!(floors(&world).iter().all(|floor| *floor > Version(0)));
+    }
+}
+
+#[test]
+fn a_round_ends_with_its_layout_and_with_its_coordinator() {
+    let mut world = world();
+    put(&mut world, 1, 1, 0);
+    let seen = pass(&mut world, 1_300, |message| matches!(message.body, Body::Barred(_)));
+    assert!(!bars(&seen).is_empty());
+    world.crash(0);
+    assert_eq!(bars(&pass(&mut world, 600, |_| false)), [], "a copy that has just started waits a minute");
+    let mut world = self::world();
+    put(&mut world, 1, 1, 0);
+    pass(&mut world, 1_300, |message| matches!(message.body, Body::Barred(_)));
+    world.layouts.push(Layout::settled(Generation(2), copies(0..3)));
+    (0..3).for_each(|copy| world.adopt(copy));
+    pass(&mut world, 100, |_| false);
+    assert_eq!(floors(&world), [Version(0); 3]);
+}
+
+#[test]
+fn late_and_doubled_answers_of_members_count_once_and_those_of_strangers_never() {
+    let mut world = world();
+    put(&mut world, 1, 1, 0);
+    pass(&mut world, 1_300, |message| matches!(message.body, Body::Barred(_)));
+    let at = world.members[1].store.floor.bar();
+    assert!(at > Version(0));
+    for (from, at) in [(3, at), (1, Version(at.0 - 1)), (4, at), (0, at)] {
+        world.messages.push(Message {
+            from: ReplicaId(from),
+            to: ReplicaId(0),
+            generation: Generation(1),
+            body: Body::Barred(at),
+        });
+    }
+    pass(&mut world, 30, |message| matches!(message.body, Body::Barred(_)) && message.from == ReplicaId(2));
+    assert_eq!(floors(&world), [Version(0); 3]);
+    pass(&mut world, 300, |_| false);
+    assert!(floors(&world).iter().all(|floor| *floor == at), "{:?} {at:?}", floors(&world));
+}
+
+#[test]
+fn a_shard_of_one_copy_raises_its_floor_alone() {
+    let mut world = world();
+    world.layouts = vec![Layout::settled(Generation(2), crate::quorum::copies::Copies { members: vec![ReplicaId(0)], write: 1, read: 1 })];
+    world.adopt(0);
+    let written = put(&mut world, 0, 1, 0);
+    pass(&mut world, 2_600, |_| false);
+    assert!(world.members[0].store.floor.floor() > written);
+    let _: &Member = &world.members[0];
+}

@@ -278,6 +278,7 @@ fn outcome(answer: &Answer) -> usize {
             Refusal::NotCoordinator { .. } | Refusal::TooFewCopies { .. } => 4,
             Refusal::WriteQuorum(NotDone::Full { .. }) => 8,
             Refusal::ConditionsNeedLeader
+            | Refusal::NoQuorumTable(_)
             | Refusal::Context(_)
             | Refusal::NotBegun(_)
             | Refusal::WriteQuorum(NotDone::Quorum(_))

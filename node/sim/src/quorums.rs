@@ -34,7 +34,10 @@ pub(crate) fn restless(map: &Map, world: &World) -> Option<String> {
 fn reports(shard: ShardId, world: &World) -> Vec<(NodeId, String)> {
     let nodes = world.hosts.values().filter_map(|host| Some((host.id, host.node.as_ref()?)));
     let copies = nodes.flat_map(|(id, node)| node.quorum_replicas().map(move |copy| (id, copy)));
-    copies.filter(|(_, copy)| copy.view().shard == shard).map(|(id, copy)| (id, format!("{:?}", copy.report()))).collect()
+    copies
+        .filter(|(_, copy)| copy.view().shard == shard)
+        .map(|(id, copy)| (id, format!("{:?}", copy.report())))
+        .collect()
 }
 
 /// Two copies of a shard that do not hold the same, or hold something back.

@@ -39,6 +39,7 @@ pub(super) fn refusal(refusal: Refusal, map: &Map) -> Kind {
         Refusal::TooStale { behind_ms } => Kind::TooStale(v1::TooStale { behind_ms }),
         Refusal::NotCoordinator { shard, .. } | Refusal::TooFewCopies { shard } => not_leader(shard, None, map),
         Refusal::ConditionsNeedLeader => field("conditions"),
+        Refusal::NoQuorumTable(_) => field("copies"),
         Refusal::Context(_) | Refusal::NotBegun(NotBegun::ContextNeeded) => field("context"),
         Refusal::NotBegun(NotBegun::Siblings { bytes, .. } | NotBegun::Context { parts: bytes }) => {
             limit(&LimitExceeded::Batch { bytes })

@@ -75,27 +75,6 @@ pub struct NodeReport {
     pub leaderless: Vec<CopyReport>,
 }
 
-/// What a node tells the steward of a copy of a quorum shard: only what is durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuorumReport {
-    /// Shard that the copy is of.
-    pub shard: ShardId,
-    /// Id of the copy.
-    pub replica: ReplicaId,
-    /// The layout that it holds.
-    pub held: Generation,
-    /// From whom it has copied all, and at which generation at the latest.
-    pub copied: Vec<(ReplicaId, Generation)>,
-    /// True if what it lacks at or below its floor is deleted.
-    pub is_complete: bool,
-    /// Its floor.
-    pub floor: Version,
-    /// Hints that it keeps for others.
-    pub hints: u64,
-    /// Bytes of its records.
-    pub bytes: u64,
-}
-
 /// Leaderless copies in one report: bounds what a node tells while most of a large database is down. What is left out is
 /// told once the first are led again.
 pub const LEADERLESS_MAX: usize = 256;

@@ -131,7 +131,8 @@ impl Node {
                 continue;
             }
             let log = log.filter(|log| log.replica == state.replica());
-            let (start, last) = log.as_ref().map_or((0, 0), |log| (log.start.0, log.start.0 + log.entries.len() as u64));
+            let (start, last) =
+                log.as_ref().map_or((0, 0), |log| (log.start.0, log.start.0 + log.entries.len() as u64));
             // It has applied only what its log had made durable.
             if recovered.lost.contains(&shard) || start > state.applied() || last < state.applied() {
                 self.discard_quorum(&state, engine)?;

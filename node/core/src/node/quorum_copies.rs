@@ -155,7 +155,8 @@ impl Node {
         engine: &dyn Engine,
         now: Now,
     ) -> Result<(), EngineError> {
-        self.with_quorum(shard, engine, now, |copy, here, out| copy.write(token, command, &options, here, out)).map(drop)
+        self.with_quorum(shard, engine, now, |copy, here, out| copy.write(token, command, &options, here, out))
+            .map(drop)
     }
 
     /// A client's read, whose first key the shard holds.

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
+use super::QuorumReplica;
 use super::journal::{After, is_journaled};
 use super::out::{Here, Out};
-use super::QuorumReplica;
 use crate::engine::EngineError;
 use crate::ids::{Generation, ReplicaId};
 use crate::limits::{BATCH_MUTATIONS_MAX, SCAN_RECORDS_MAX};
@@ -44,9 +44,10 @@ impl QuorumReplica {
         } else if generation < held {
             let answer = match body {
                 Body::Write(number, _) => Some(Body::Said(number, Said::Newer(held))),
-                Body::Read(number, ..) | Body::Compare(number, ..) | Body::Repair(number, _) | Body::Push(number, _) => {
-                    Some(Body::Newer(number, held))
-                }
+                Body::Read(number, ..)
+                | Body::Compare(number, ..)
+                | Body::Repair(number, _)
+                | Body::Push(number, _) => Some(Body::Newer(number, held)),
                 _ => None,
             };
             answer.into_iter().for_each(|answer| self.send(from, generation, answer, out));

@@ -168,10 +168,7 @@ fn a_copy_of_another_generation_says_so_and_acts_on_nothing() {
     solo.hear(SECOND, Body::Write(8, vec![written("b", 5)]));
     solo.hear(SECOND, Body::Read(9, "b".into(), None, 1));
     let newer = Generation(2);
-    assert_eq!(
-        solo.sent(SECOND),
-        [(FIRST, Body::Said(8, Said::Newer(newer))), (FIRST, Body::Newer(9, newer))]
-    );
+    assert_eq!(solo.sent(SECOND), [(FIRST, Body::Said(8, Said::Newer(newer))), (FIRST, Body::Newer(9, newer))]);
     assert!(!solo.replica.has_work());
 }
 
@@ -322,10 +319,13 @@ fn more_than_may_wait_is_refused_and_nothing_has_happened() {
         solo.answers().is_empty()
     });
     assert!((50..65).contains(&taken.count()));
-    assert!(matches!(refusal({
-        solo.write(101, vec![large()]);
-        solo.answers()
-    }), Refusal::Overloaded { .. }));
+    assert!(matches!(
+        refusal({
+            solo.write(101, vec![large()]);
+            solo.answers()
+        }),
+        Refusal::Overloaded { .. }
+    ));
     solo.hear(SECOND, Body::Write(7, vec![written("c", 5)]));
     solo.durable();
     assert_eq!((solo.sent(SECOND), solo.held("c")), (vec![], vec![]), "the log has much to do");

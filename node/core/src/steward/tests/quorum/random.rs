@@ -64,7 +64,8 @@ fn busiest(world: &World) -> usize {
     let mut busy = std::collections::BTreeMap::<NodeId, BTreeSet<ShardId>>::new();
     for record in world.map().live_shards().filter(|record| !record.assigned_reached()) {
         let settled = |m: &&crate::map::Member| m.role == Role::Voter && record.assigned.contains(&m.replica);
-        let stays: BTreeSet<NodeId> = record.descriptor.members.iter().filter(settled).map(|m| m.replica.node).collect();
+        let stays: BTreeSet<NodeId> =
+            record.descriptor.members.iter().filter(settled).map(|m| m.replica.node).collect();
         let members = record.descriptor.members.iter().map(|m| m.replica.node);
         let all: BTreeSet<NodeId> = members.chain(record.assigned.iter().map(|copy| copy.node)).collect();
         for node in &all - &stays {

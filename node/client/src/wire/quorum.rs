@@ -102,7 +102,8 @@ impl Wire for QuorumReport {
     type Message = v1::QuorumReport;
 
     fn into_wire(self) -> v1::QuorumReport {
-        let copied = |(from, since): (ReplicaId, Generation)| v1::CopiedFrom { replica_id: from.0, generation: since.0 };
+        let copied =
+            |(from, since): (ReplicaId, Generation)| v1::CopiedFrom { replica_id: from.0, generation: since.0 };
         v1::QuorumReport {
             shard_id: self.shard.0,
             replica_id: self.replica.0,

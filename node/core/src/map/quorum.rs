@@ -119,8 +119,7 @@ impl ShardRecord {
         let count = u32::try_from(members.len()).ok()?;
         let of_table = table.quorums()?;
         let is_as_now = members.len() == current && count != table.replication_factor;
-        let wanted =
-            if is_as_now { quorum.current } else { of_table.for_copies(count, table.replication_factor) };
+        let wanted = if is_as_now { quorum.current } else { of_table.for_copies(count, table.replication_factor) };
         wanted.with(members)
     }
 }

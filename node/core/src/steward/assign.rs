@@ -98,8 +98,7 @@ fn may_take(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> bool
 /// the shard's members as they are.
 fn can_change(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
     let has_leader = || view.leader(record.descriptor.shard).is_some();
-    view.is_recorded(record)
-        && if record.quorum.is_some() { is_heard(view, record, lost) } else { has_leader() }
+    view.is_recorded(record) && if record.quorum.is_some() { is_heard(view, record, lost) } else { has_leader() }
 }
 
 /// Fewer copies outlive fewer losses: some are given up only while all that stay are in sync, as far as is known now.

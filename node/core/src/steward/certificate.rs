@@ -115,8 +115,8 @@ impl Certification {
     /// present one: what it has against the removal by now counts too.
     pub fn verdict(&self, map: &Map, now_ms: u64) -> Option<Removal> {
         let mut told = self.copies.values().flat_map(BTreeMap::values);
-        let waiting = self.shards.values().any(|standing| matches!(standing, Standing::Asked))
-            || told.any(Option::is_none);
+        let waiting =
+            self.shards.values().any(|standing| matches!(standing, Standing::Asked)) || told.any(Option::is_none);
         if waiting && now_ms < self.deadline_ms {
             return None;
         }

@@ -20,8 +20,7 @@ pub(super) fn copies(record: &ShardRecord, nodes: &[NodeId], lost: &Lost) -> Vec
     let can_return = change.is_some_and(|change| change.stage != Stage::NewOnly);
     let is_going = |m: &crate::map::Member| m.role == Role::Outgoing && !can_return;
     let staying = record.descriptor.members.iter().filter(|m| !is_going(m)).map(|m| m.replica);
-    let going =
-        |replica: &Replica| record.descriptor.members.iter().any(|m| m.replica == *replica && is_going(m));
+    let going = |replica: &Replica| record.descriptor.members.iter().any(|m| m.replica == *replica && is_going(m));
     let there: Vec<Replica> = record.assigned.iter().copied().filter(|r| !going(r)).chain(staying).collect();
     let copy = |&node: &NodeId| {
         let known = there.iter().find(|r| r.node == node).map(|r| r.id);

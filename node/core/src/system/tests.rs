@@ -59,7 +59,8 @@ fn quorum_database(nodes: u64) -> SystemState {
 
 /// A quorum table with this W and R, and as many copies as there are nodes.
 fn quorum_table(name: &str, starts: &[&'static str], nodes: &[u64], (write, read): (u32, u32)) -> AdminChange {
-    let AdminChange::CreateTable { name, fragmentation, replication_factor, shards } = table(name, starts, nodes) else {
+    let AdminChange::CreateTable { name, fragmentation, replication_factor, shards } = table(name, starts, nodes)
+    else {
         panic!("another table")
     };
     let (quorums, resolve) = (Quorums { write, read }, Resolve::LastWriterWins);

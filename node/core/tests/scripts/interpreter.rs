@@ -140,7 +140,9 @@ impl Interpreter {
             let lost = list().filter_map(|w| w.split_once('/')).map(|(s, r)| (shard(s), replica(r))).collect();
             let incarnation = self.state().map().nodes[&from].incarnation;
             let node = NodeReport { node: from, incarnation, lost, ..NodeReport::default() };
-            assert!(self.reports.insert(Report { node, led: LedReport::all(1, led), ..Report::default() }, self.now_ms));
+            assert!(
+                self.reports.insert(Report { node, led: LedReport::all(1, led), ..Report::default() }, self.now_ms)
+            );
         }
         String::new()
     }

@@ -102,7 +102,10 @@ fn is_table(map: &Map, table: &TableRecord) -> bool {
     let are_sound = quorums.is_none_or(|quorums| fits(quorums.write) && fits(quorums.read));
     let is_same = map.tables.get(&table.id).is_none_or(|known| known.quorums().is_some() == quorums.is_some());
     let is_system = table.id == TableId::SYSTEM;
-    table.name.len() <= TABLE_NAME_BYTES_MAX && are_sound && is_same && !(is_system && (table.dropped || quorums.is_some()))
+    table.name.len() <= TABLE_NAME_BYTES_MAX
+        && are_sound
+        && is_same
+        && !(is_system && (table.dropped || quorums.is_some()))
 }
 
 /// A shard keeps its table and bounds, and its generation never falls, unless the system shard went on from an older copy.
@@ -113,7 +116,8 @@ fn is_shard(map: &Map, record: &ShardRecord) -> bool {
         let is_overruled = record.epoch.recoveries() > known.epoch.recoveries();
         let is_of_kind = record.quorum.is_some() == known.quorum.is_some();
         let known = &known.descriptor;
-        is_of_kind && (known.table, &known.start, &known.end) == (descriptor.table, &descriptor.start, &descriptor.end)
+        is_of_kind
+            && (known.table, &known.start, &known.end) == (descriptor.table, &descriptor.start, &descriptor.end)
             && (known.generation <= descriptor.generation || is_overruled)
     });
     let are_few = record.assigned.len() <= MEMBERS_MAX && record.target.len() <= TARGET_MAX;

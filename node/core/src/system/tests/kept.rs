@@ -98,10 +98,7 @@ fn a_table_of_the_release_before_is_read() {
         // Cluster, epoch; limits and when they were set; the next ids; token.
         (b"h", &[1, 1, b'c', 4, 2, 1, 1, 2, 2, 2, 4, 0]),
         (b"t\0\0\0\x01", &[1, 1, 1, b'a', 0, 0, 2, 0, 4]),
-        (
-            b"s\0\0\0\0\0\0\0\x01",
-            &[1, 1, 1, 0, 0, 1, 2, 1, 2, 0, 3, 3, 0, 2, 1, 3, 2, 1, 2, 3, 3, 4, 4],
-        ),
+        (b"s\0\0\0\0\0\0\0\x01", &[1, 1, 1, 0, 0, 1, 2, 1, 2, 0, 3, 3, 0, 2, 1, 3, 2, 1, 2, 3, 3, 4, 4]),
     ];
     let state = SystemState::load(records.into_iter()).expect("it is read");
     let shard = &state.map().shards[&ShardId(1)];

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::*;
 use crate::ids::{Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use crate::map::{
-    Consistency, Descriptor, Fragmentation, Member, MoveLimits, NodeState, QuorumChange, QuorumRecord, Quorums, Replica,
-    Role, TableRecord,
+    Consistency, Descriptor, Fragmentation, Member, MoveLimits, NodeState, QuorumChange, QuorumRecord, Quorums,
+    Replica, Role, TableRecord,
 };
 use crate::quorum::layout::Stage;
 use crate::quorum::shown::Resolve;

@@ -62,7 +62,8 @@ impl Told {
     /// ended. What is not told this time is as it was.
     fn copies(&mut self, mut all: Vec<QuorumReport>) -> Vec<QuorumReport> {
         if all.len() >= QUORUM_COPIES_MAX {
-            all.rotate_left(all.partition_point(|copy| copy.shard <= self.last_copy));
+            let told = all.partition_point(|copy| copy.shard <= self.last_copy);
+            all.rotate_left(told);
             all.truncate(QUORUM_COPIES_MAX);
             self.last_copy = all.last().map_or(self.last_copy, |copy| copy.shard);
             all.sort_unstable_by_key(|copy| copy.shard);

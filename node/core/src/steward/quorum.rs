@@ -111,18 +111,18 @@ impl<'a> Shard<'a> {
     /// copies that are to be as well. Where copies are given up all that stay must be in step, as fewer outlive fewer losses.
     fn may_begin(&self) -> bool {
         let (current, wanted) = (&self.layout.current.members, &self.wanted.members);
-        let (stays, comes): (Vec<_>, Vec<_>) = wanted.iter().partition(|copy| current.contains(copy));
+        let (stays, comes): (Vec<ReplicaId>, Vec<ReplicaId>) = wanted.iter().partition(|copy| current.contains(copy));
         let can_come = |copy: &ReplicaId| {
             let node = home_of(self.record, *copy);
             node.is_some_and(|node| self.view.takes_copies(node) && self.view.may_take(node))
         };
-        let heard = stays.iter().filter(|copy| self.view.hears_copy(self.record, ***copy)).count();
+        let heard = stays.iter().filter(|copy| self.view.hears_copy(self.record, **copy)).count();
         let shrinks = wanted.len() < current.len();
         is_heard(self.view, self.record, self.lost)
             && !wanted.iter().any(|copy| self.is_lost(*copy))
-            && comes.iter().all(|copy| can_come(copy))
+            && comes.iter().all(can_come)
             && heard + comes.len() >= self.wanted.write
-            && (!shrinks || stays.iter().all(|copy| is_in_step(self.view, self.record, **copy)))
+            && (!shrinks || stays.iter().all(|copy| is_in_step(self.view, self.record, *copy)))
     }
 
     /// True if the change that is under way is to be given up: something else is wanted by now, a copy that comes is lost,

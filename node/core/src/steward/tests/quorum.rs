@@ -415,7 +415,7 @@ fn a_move_goes_on_after_a_recovery_of_the_system_shard() {
         for command in steps(&world.view()) {
             world.state.apply(&command).unwrap();
         }
-        world.lead();
+        world.converge();
     }
     settled_on(&world, &[1, 2, 4], (2, 2));
     assert_eq!(record(&world).descriptor.generation.recoveries(), 1);

@@ -202,7 +202,7 @@ impl World {
 
     /// Every copy of a quorum shard that can takes over the record's layout, and copies from the old ones that can. One that
     /// no layout names is over.
-    fn converge(&mut self) {
+    pub(super) fn converge(&mut self) {
         let map = self.state.map().clone();
         let held = |copies: &BTreeMap<ReplicaId, QuorumReport>, id| copies.get(&id).map_or(0, |c| c.held.0);
         for record in map.live_shards() {

@@ -47,14 +47,14 @@ fn befall(world: &mut World, table: TableId, event: &Event) {
     }
 }
 
-/// Loses a copy of a shard that has at least two others: with the last one all would be over.
+/// Loses a copy of a shard that has all others, of three: with the last one all would be over.
 fn lose_one(world: &mut World, which: &prop::sample::Index) {
     let spare = world.map().live_shards().filter_map(|record| {
         let layout = record.layout()?;
-        let left = layout.current.members.iter().filter(|id| !world.gone.contains(id)).count();
-        (left >= 3).then_some(layout.write_members())
+        let has_spare = layout.write_sets().all(|set| set.members.iter().all(|id| !world.gone.contains(id)));
+        has_spare.then_some(layout.write_members())
     });
-    let spare: Vec<ReplicaId> = spare.flatten().filter(|id| !world.gone.contains(id)).collect();
+    let spare: Vec<ReplicaId> = spare.flatten().collect();
     if !spare.is_empty() {
         lose(world, *which.get(&spare));
     }

@@ -61,8 +61,7 @@ impl<V: View> Copy<'_, V> {
     /// Those of a peer's records that the copy may take now: others are no records, none of this shard, or far ahead of the
     /// clock.
     pub(super) fn sound(&self, entries: Vec<Entry>) -> Vec<Entry> {
-        let is_sound =
-            |(key, record): &Entry| (self.is_own)(key) && admitted(record, self.wall_ms).is_ok();
+        let is_sound = |(key, record): &Entry| (self.is_own)(key) && admitted(record, self.wall_ms).is_ok();
         entries.into_iter().filter(is_sound).collect()
     }
 }

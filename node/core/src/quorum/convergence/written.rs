@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn rounds_are_due_until_the_floor_is_above_the_last_change_and_not_before_the_first() {
-        let (mut tree, mut floor, mut written) = (Tree::new(ShardId(3), Grid::At(Vec::new())), Floor::default(), Written::default());
+        let (mut tree, mut floor, mut written) =
+            (Tree::new(ShardId(3), Grid::At(Vec::new())), Floor::default(), Written::default());
         let mut look = |written: &mut Written, tree: &Tree, floor: &Floor, at: u64| {
             written.look(tree, floor, WALL_MS + at);
         };
@@ -79,7 +80,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_far_ahead_once_does_not_end_rounds() {
-        let (tree, floor, mut written) = (Tree::new(ShardId(3), Grid::At(Vec::new())), Floor::default(), Written::default());
+        let (tree, floor, mut written) =
+            (Tree::new(ShardId(3), Grid::At(Vec::new())), Floor::default(), Written::default());
         written.look(&tree, &floor, WALL_MS * 9);
         written.look(&tree, &floor, WALL_MS);
         assert!(written.is_due(Version::at_ms(WALL_MS)));

@@ -57,7 +57,8 @@ fn what_is_pushed_is_confirmed_once_it_is_applied_and_all_was_taken() {
         (Vec::new(), 0, true),
     ] {
         let mut member = member(0, &settled());
-        let mut told = member.hear(1, Body::Push(8, entries), &NOW).into_iter().map(|(_, body)| body).collect::<Vec<_>>();
+        let mut told =
+            member.hear(1, Body::Push(8, entries), &NOW).into_iter().map(|(_, body)| body).collect::<Vec<_>>();
         assert!(told.is_empty() || taken == 0);
         told.extend(durable(&mut member));
         assert_eq!(told, if is_confirmed { vec![Body::Pushed(8)] } else { Vec::new() });

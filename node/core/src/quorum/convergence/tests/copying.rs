@@ -30,11 +30,19 @@ fn world(stage: Stage) -> World {
     let sources = (0..3).map(|id| Store::first(id, &layout, grid()));
     let new = Store { layout: Some(layout.clone()), ..Store::new(3, grid()) };
     let stores: Vec<Store> = sources.chain([new]).collect();
-    World { members: (0..).zip(stores).map(|(id, store)| Member::new(store, id)).collect(), ticks: 0, silent: Vec::new() }
+    World {
+        members: (0..).zip(stores).map(|(id, store)| Member::new(store, id)).collect(),
+        ticks: 0,
+        silent: Vec::new(),
+    }
 }
 
 impl World {
-    fn at(&mut self, copy: u64, act: impl FnOnce(&mut Member, &Moment<'_>) -> Vec<(ReplicaId, Body)>) -> Vec<(ReplicaId, Body)> {
+    fn at(
+        &mut self,
+        copy: u64,
+        act: impl FnOnce(&mut Member, &Moment<'_>) -> Vec<(ReplicaId, Body)>,
+    ) -> Vec<(ReplicaId, Body)> {
         let silent = self.silent.clone();
         let is_heard = |other: ReplicaId| !silent.contains(&other.0);
         let moment = Moment { ticks: self.ticks, wall_ms: WALL_MS + self.ticks * TICK_MS, is_heard: &is_heard };

@@ -100,7 +100,9 @@ fn no_floor_rises_while_a_member_does_not_answer_what_is_asked_of_it() {
         put(&mut world, 1, 1, 0);
         put(&mut world, 0, 2, 0);
         let is_for_2 = |message: &Message| is_of(message, 2);
-        pass(&mut world, 5_000, |message| lost(message) && (is_for_2(message) || matches!(message.body, Body::Pushed(_))));
+        pass(&mut world, 5_000, |message| {
+            lost(message) && (is_for_2(message) || matches!(message.body, Body::Pushed(_)))
+        });
         assert_eq!(floors(&world), [Version(0); 3]);
         let seen = pass(&mut world, 5_000, |_| false);
         assert!(!bars(&seen).is_empty(), "it was given up and begun anew");
@@ -149,7 +151,10 @@ fn late_and_doubled_answers_of_members_count_once_and_those_of_strangers_never()
 #[test]
 fn a_shard_of_one_copy_raises_its_floor_alone() {
     let mut world = world();
-    world.layouts = vec![Layout::settled(Generation(2), crate::quorum::copies::Copies { members: vec![ReplicaId(0)], write: 1, read: 1 })];
+    world.layouts = vec![Layout::settled(
+        Generation(2),
+        crate::quorum::copies::Copies { members: vec![ReplicaId(0)], write: 1, read: 1 },
+    )];
     world.adopt(0);
     let written = put(&mut world, 0, 1, 0);
     pass(&mut world, 2_600, |_| false);

@@ -202,7 +202,8 @@ impl World {
         let record = record(version, self.drawn.spread(COPIES), if is_delete { b"" } else { b"v" });
         let stamp = record.newest.stamp;
         for copy in 0..self.members.len() {
-            let is_named = self.members[copy].store.acts().is_some_and(|layout| layout.takes_writes(ReplicaId(copy as u64)));
+            let is_named =
+                self.members[copy].store.acts().is_some_and(|layout| layout.takes_writes(ReplicaId(copy as u64)));
             if is_named && !self.silent[copy] && !self.is_once_in(3) {
                 let entry = Journaled::Writes(vec![(key.clone(), record.encode(), stamp)]);
                 self.members[copy].log.push_back((entry, Then::Nothing));
@@ -235,7 +236,8 @@ impl World {
         let layout = self.layouts.last().expect("there is one").clone();
         let member = &mut self.members[copy];
         let is_new = member.store.layout.is_none() && layout.part(member.store.id) != Part::Comes;
-        let is_in_log = |entry: &(Journaled, Then)| matches!(&entry.0, Journaled::Layout(of) if of.generation >= layout.generation);
+        let is_in_log =
+            |entry: &(Journaled, Then)| matches!(&entry.0, Journaled::Layout(of) if of.generation >= layout.generation);
         if layout.generation > member.store.generation() && !is_new && !member.log.iter().any(is_in_log) {
             member.log.push_back((Journaled::Layout(layout), Then::Nothing));
         }
@@ -290,9 +292,10 @@ impl World {
         for store in &stores {
             assert_eq!(store.records, first.records, "{:?} and {:?} differ", store.id, first.id);
             assert_eq!(store.tree.root(), first.tree.root());
-            let counted = store.records.iter().fold(0_u128, |sum, (key, record)| {
-                sum.wrapping_add(crate::quorum::merkle::digest(key, record))
-            });
+            let counted = store
+                .records
+                .iter()
+                .fold(0_u128, |sum, (key, record)| sum.wrapping_add(crate::quorum::merkle::digest(key, record)));
             assert_eq!(store.tree.root(), counted);
         }
         for ((key, stamp), is_delete) in stores.iter().flat_map(|store| &store.had) {

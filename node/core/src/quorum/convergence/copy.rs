@@ -82,7 +82,8 @@ pub enum Do {
     },
 }
 
-/// What is to be done when an entry of the log is applied. An entry that is lost, or not taken into the log, says nothing.
+/// What is to be done when an entry of the log is applied. One that is lost, or that the log has no room for, says nothing;
+/// nor does one of which the copy could not take something: what is told, or counted on, is that the copy has all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Then {
     /// Nothing.

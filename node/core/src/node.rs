@@ -43,7 +43,9 @@ use crate::ranges::Held as HeldRange;
 use crate::replica::{REQUESTS_MAX, Replica, ReplicaView, TimeLimit};
 use crate::time::{Now, TICK_MS, Version};
 
-pub use crate::answer::{AdminRefusal, AdminReply, Answer, Certificate, NotCoordinator, NotYet, Refusal, Removal, Status};
+pub use crate::answer::{
+    AdminRefusal, AdminReply, Answer, Certificate, NotCoordinator, NotYet, Refusal, Removal, Status,
+};
 pub use admit::Refusals;
 pub use effects::{Effects, LogBatch};
 pub use input::{AdminRequest, Input};

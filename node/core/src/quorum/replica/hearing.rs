@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
+use super::QuorumReplica;
 use super::journal::{After, is_journaled};
 use super::out::{Here, Out};
-use super::QuorumReplica;
 use crate::engine::EngineError;
 use crate::ids::{Generation, ReplicaId};
 use crate::limits::{BATCH_MUTATIONS_MAX, SCAN_RECORDS_MAX};
@@ -44,9 +44,10 @@ impl QuorumReplica {
         } else if generation < held {
             let answer = match body {
                 Body::Write(number, _) => Some(Body::Said(number, Said::Newer(held))),
-                Body::Read(number, ..) | Body::Compare(number, ..) | Body::Repair(number, _) | Body::Push(number, _) => {
-                    Some(Body::Newer(number, held))
-                }
+                Body::Read(number, ..)
+                | Body::Compare(number, ..)
+                | Body::Repair(number, _)
+                | Body::Push(number, _) => Some(Body::Newer(number, held)),
                 _ => None,
             };
             answer.into_iter().for_each(|answer| self.send(from, generation, answer, out));
@@ -92,7 +93,8 @@ impl QuorumReplica {
                 Ok(())
             }
             Body::Hints(entries) if takes_writes => {
-                let hints: Vec<_> = entries.into_iter().take(TURN_HINTS_MAX).filter_map(|hint| self.hint(hint, here));
+                let hints = entries.into_iter().take(TURN_HINTS_MAX).filter_map(|hint| self.hint(hint, here));
+                let hints: Vec<_> = hints.collect();
                 if !hints.is_empty() {
                     self.journal(Journaled::Writes(hints), After::Hints { to: from, generation });
                 }

@@ -79,12 +79,7 @@ impl Machine {
     /// # Errors
     ///
     /// Of the store, and of records in it that this release cannot read.
-    pub(super) fn apply(
-        &mut self,
-        index: u64,
-        entry: &Journaled,
-        engine: &dyn Engine,
-    ) -> Result<Taken, EngineError> {
+    pub(super) fn apply(&mut self, index: u64, entry: &Journaled, engine: &dyn Engine) -> Result<Taken, EngineError> {
         let mut results = Vec::new();
         match entry {
             Journaled::Writes(writes) => {
@@ -155,7 +150,8 @@ impl Machine {
         self.state.record_changed(before, after, version);
         let at = data_key(self.state.table(), key);
         self.batch_bytes += at.len() + encoded.as_ref().map_or(0, Bytes::len);
-        self.batch.push(encoded.map_or_else(|| EngineWrite::Delete(at.clone()), |new| EngineWrite::Put(at.clone(), new)));
+        self.batch
+            .push(encoded.map_or_else(|| EngineWrite::Delete(at.clone()), |new| EngineWrite::Put(at.clone(), new)));
     }
 
     /// The store gets what was applied, as one batch.

@@ -69,12 +69,9 @@ impl Wanted {
     /// The part of a read that lies in a shard. `None` = its first key does not.
     pub(super) fn of(read: Read, end: Option<&Bytes>, contains: impl Fn(&Bytes) -> bool) -> Option<Self> {
         match read {
-            Read::Get { key } => contains(&key).then(|| Self {
-                end: Some(successor(&key)),
-                start: key,
-                limit: 1,
-                is_one_key: true,
-            }),
+            Read::Get { key } => {
+                contains(&key).then(|| Self { end: Some(successor(&key)), start: key, limit: 1, is_one_key: true })
+            }
             Read::Scan { start, end: wanted, limit } => contains(&start).then(|| {
                 let end = match (wanted, end) {
                     (Some(wanted), Some(end)) => Some(wanted.min(end.clone())),

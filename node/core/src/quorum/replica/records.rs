@@ -113,13 +113,13 @@ impl<'a> Records<'a> {
             (end, until) => end.or(until.map(|until| &until[..])),
         };
         let first = data_key(self.state.table(), from.max(&start[..]));
-        self.engine.scan(&first, &data_end(self.state.table(), end), &mut |key, stored| {
-            match Stored::decode(&Bytes::copy_from_slice(stored)) {
-                Ok(record) => visit(Bytes::copy_from_slice(encoded_key(key)), record, key.len() + stored.len()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
+        self.engine.scan(&first, &data_end(self.state.table(), end), &mut |key, stored| match Stored::decode(
+            &Bytes::copy_from_slice(stored),
+        ) {
+            Ok(record) => visit(Bytes::copy_from_slice(encoded_key(key)), record, key.len() + stored.len()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
             }
         })?;
         failed.map_or(Ok(()), |error| Err(EngineError::unreadable(error)))

@@ -78,7 +78,10 @@ impl Solo {
         self.out = Out::default();
     }
 
-    pub(super) fn call(&mut self, call: impl FnOnce(&mut QuorumReplica, &Here<'_>, &mut Out) -> Result<(), EngineError>) {
+    pub(super) fn call(
+        &mut self,
+        call: impl FnOnce(&mut QuorumReplica, &Here<'_>, &mut Out) -> Result<(), EngineError>,
+    ) {
         let full = &self.full;
         let here = Here {
             engine: &self.engine,

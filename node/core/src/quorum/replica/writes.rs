@@ -154,8 +154,7 @@ mod tests {
     fn begun(writes: &mut Writes, number: u64, bytes: usize) {
         let (round, _) = WriteRound::begin(&layout(GENERATION), None, |_| false, 0, 100).expect("it is possible");
         let stamp = |version| Stamp::lowest(Version(version));
-        let entries =
-            vec![(Bytes::new(), vec![0; bytes].into(), stamp(7)), (Bytes::new(), Bytes::new(), stamp(5))];
+        let entries = vec![(Bytes::new(), vec![0; bytes].into(), stamp(7)), (Bytes::new(), Bytes::new(), stamp(5))];
         writes.begin(number, Token(number), round, entries);
     }
 

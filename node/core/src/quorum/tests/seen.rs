@@ -31,9 +31,10 @@ impl World {
                     write.key == *key && (write.is_delete || write.ends_ms.is_some_and(|ends| ends <= wall_ms))
                 };
                 let by_last_writer = self.resolve == Resolve::LastWriterWins;
-                let hidden = self.writes.iter().filter(|(stamp, write)| {
-                    is_hidden(write) && seen.replaces(**stamp, by_last_writer)
-                });
+                let hidden = self
+                    .writes
+                    .iter()
+                    .filter(|(stamp, write)| is_hidden(write) && seen.replaces(**stamp, by_last_writer));
                 let stamps: BTreeSet<Stamp> = hidden.map(|(stamp, _)| *stamp).chain(shown.iter().copied()).collect();
                 let seen = self.closure(&stamps);
                 let known = known.get(key).cloned().unwrap_or_default();

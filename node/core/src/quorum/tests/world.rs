@@ -112,10 +112,8 @@ impl World {
         let heard: Vec<bool> = self.hosts.iter().map(|host| host.replica.is_some()).collect();
         let is_heard = |copy: ReplicaId| heard[at(copy)];
         let is_full = |_| false;
-        self.hosts[copy].call(
-            |engine, call| call(&Here { engine, now, ticks, is_heard: &is_heard, is_full: &is_full }),
-            call,
-        )
+        self.hosts[copy]
+            .call(|engine, call| call(&Here { engine, now, ticks, is_heard: &is_heard, is_full: &is_full }), call)
     }
 
     fn act(&mut self, copy: usize, out: Out) {
@@ -149,8 +147,7 @@ impl World {
         let expires_ms = ends.then_some(self.wall_ms(by) + END_MS);
         for key in keys {
             self.number += 1;
-            let (context, seen) =
-                self.client.get(key).filter(|_| with_seen || is_delete).cloned().unwrap_or_default();
+            let (context, seen) = self.client.get(key).filter(|_| with_seen || is_delete).cloned().unwrap_or_default();
             options.seen.push((key.clone(), context));
             let value = Bytes::from(self.number.to_string());
             pasts.insert(key.clone(), (seen, value.clone()));

@@ -182,17 +182,17 @@ planted! {
     QuorumAckBeforeDurable by test("src/quorum/tests.rs", "bugs_of_who_runs_the_parts_are_found"),
     /// A write that came under one layout is acknowledged though the copy holds the next one by now: who has copied from it
     /// under that may not have the write.
-    EarlierWriteAcknowledged by test("src/quorum/tests.rs", "a_write_that_is_overtaken_by_a_layout_is_not_acknowledged"),
+    EarlierWriteAcknowledged by test("src/quorum/replica/tests/claims.rs", "planted_bugs_of_a_copy_are_noticed"),
     /// A coordinator does not know its own writes until its store has them.
     OwnWritesForgotten by test("src/quorum/tests.rs", "bugs_of_own_writes_are_noticed"),
     /// A coordinator sends a write without what it holds of the key.
     WriteSentAlone by test("src/quorum/tests.rs", "bugs_of_own_writes_are_noticed"),
     /// A start of a node counts its requests as the one before did: late answers to those count for its own.
-    NumbersReused by test("src/quorum/tests.rs", "an_answer_to_the_process_before_that_counts_is_noticed"),
+    NumbersReused by test("src/quorum/replica/tests/claims.rs", "planted_bugs_of_a_copy_are_noticed"),
     /// Copies do not compare what they hold.
     NeverCompared by test("src/quorum/tests.rs", "bugs_of_who_runs_the_parts_are_found"),
     /// What another copy held is judged by the bounds of the moment in which it comes, not in which it is applied.
-    JudgedEarly by test("src/quorum/tests.rs", "what_comes_is_judged_by_the_bounds_of_the_moment_in_which_it_is_applied"),
+    JudgedEarly by test("src/quorum/replica/tests/claims.rs", "planted_bugs_of_a_copy_are_noticed"),
     /// A member of a round tells of its bar before its log has it: what it took before is not to be seen yet.
     BarredEarly by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
     /// What was gathered from a member before it told of its bar counts.

@@ -102,9 +102,10 @@ impl QuorumReplica {
                 log_start + 1
             )));
         }
-        for entry in log.iter().flat_map(|log| &log.entries).filter(|entry| entry.index > machine.state().applied()) {
+        let applied = machine.state().applied();
+        for entry in log.iter().flat_map(|log| &log.entries).filter(|entry| entry.index > applied) {
             let journaled = journal::read(entry).map_err(EngineError::unreadable)?;
-            machine.apply(machine.state().applied() + 1, &journaled, engine)?;
+            machine.apply(entry.index, &journaled, engine)?;
         }
         machine.flush(engine)?;
         // The records of a new copy, which are none, or few, need no tick.
@@ -217,7 +218,6 @@ impl QuorumReplica {
         }
         self.machine.flush(here.engine)?;
         applied.into_iter().try_for_each(|(entry, taken, after, held)| match after {
-            After::Nothing => Ok(()),
             After::Write { to, number, generation } => {
                 self.took_write(&taken, (to, number), (generation, held), here, out)
             }

@@ -93,7 +93,8 @@ impl QuorumReplica {
                 Ok(())
             }
             Body::Hints(entries) if takes_writes => {
-                let hints: Vec<_> = entries.into_iter().take(TURN_HINTS_MAX).filter_map(|hint| self.hint(hint, here));
+                let hints = entries.into_iter().take(TURN_HINTS_MAX).filter_map(|hint| self.hint(hint, here));
+                let hints: Vec<_> = hints.collect();
                 if !hints.is_empty() {
                     self.journal(Journaled::Writes(hints), After::Hints { to: from, generation });
                 }

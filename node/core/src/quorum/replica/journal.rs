@@ -26,8 +26,6 @@ const AROUND: usize = 96;
 /// Who waits for an entry.
 #[derive(Debug)]
 pub(super) enum After {
-    /// Nobody.
-    Nothing,
     /// A write's coordinator, which may be this copy itself.
     Write {
         to: ReplicaId,
@@ -129,7 +127,7 @@ impl Journal {
             let (index, kind) = (waiting.index, EntryKind::Normal);
             entries.push(LogEntry { index, term: TERM, kind, data, context: Bytes::new() });
         }
-        let reset = || self.untold_start.take().map(|start| (start, TERM));
+        let mut reset = || self.untold_start.take().map(|start| (start, TERM));
         (!entries.is_empty()).then(|| LogWrite {
             shard,
             replica,
@@ -226,12 +224,12 @@ mod tests {
     #[test]
     fn entries_are_handed_out_once_and_come_back_when_their_batch_is_durable() {
         let mut journal = Journal::new(4, Generation(1), true);
-        assert_eq!((journal.push(bar(1), After::Nothing), journal.push(bar(2), After::Nothing)), (5, 6));
+        assert_eq!((journal.push(bar(1), After::Layout), journal.push(bar(2), After::Layout)), (5, 6));
         let write = journal.collect(SHARD, OWN, 10).expect("two wait");
         assert_eq!((indexes(&write), write.reset, write.shard, write.replica), (vec![5, 6], None, SHARD, OWN));
         assert_eq!(journal.collect(SHARD, OWN, 11), None);
         assert!(!journal.has_work());
-        journal.push(bar(3), After::Nothing);
+        journal.push(bar(3), After::Layout);
         assert_eq!(journal.collect(SHARD, OWN, 12).map(|write| indexes(&write)), Some(vec![7]));
         assert!(journal.pop_durable(9).is_none());
         let durable: Vec<u64> = std::iter::from_fn(|| journal.pop_durable(11)).map(|durable| durable.index).collect();
@@ -245,7 +243,7 @@ mod tests {
         let reset = |applied, is_known| {
             let mut journal = Journal::new(applied, Generation(1), is_known);
             let mut written = |version| {
-                journal.push(bar(version), After::Nothing);
+                journal.push(bar(version), After::Layout);
                 journal.collect(SHARD, OWN, version).and_then(|write| write.reset)
             };
             (written(1), written(2))
@@ -259,7 +257,7 @@ mod tests {
     fn what_is_written_is_read_and_a_kind_that_is_not_known_is_newer() {
         let mut journal = Journal::new(0, Generation(1), false);
         let copied = Journaled::Copied { from: ReplicaId(2), since: Generation(3) };
-        journal.push(copied.clone(), After::Nothing);
+        journal.push(copied.clone(), After::Layout);
         let write = journal.collect(SHARD, OWN, 1).expect("one waits");
         assert_eq!(read(&write.entries[0]), Ok(copied));
         let of = |data: &'static [u8]| LogEntry { data: Bytes::from_static(data), ..write.entries[0].clone() };
@@ -270,12 +268,12 @@ mod tests {
     #[test]
     fn there_is_no_room_for_others_once_much_waits() {
         let mut journal = Journal::new(0, Generation(1), true);
-        journal.push(Journaled::Copies(vec![(Bytes::new(), vec![0; BYTES_MAX].into())]), After::Nothing);
+        journal.push(Journaled::Copies(vec![(Bytes::new(), vec![0; BYTES_MAX].into())]), After::Layout);
         assert!(!journal.has_room());
         journal.collect(SHARD, OWN, 1);
         assert!(!journal.has_room(), "what the log has not durably yet waits");
         assert!(journal.pop_durable(1).is_some() && journal.has_room());
-        (0..ENTRIES_MAX).for_each(|_| drop(journal.push(bar(1), After::Nothing)));
+        (0..ENTRIES_MAX).for_each(|_| drop(journal.push(bar(1), After::Layout)));
         assert!(!journal.has_room());
     }
 }

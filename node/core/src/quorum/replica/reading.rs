@@ -9,7 +9,7 @@ use super::out::{Here, Out};
 use super::reads::{Asked, Steps, Wanted};
 use super::{COORDINATE_TICKS, QuorumReplica};
 use crate::answer::{Answer, Refusal};
-use crate::command::{Read, ReadConsistency};
+use crate::command::{Read, ReadConsistency, ReadResult};
 use crate::engine::EngineError;
 use crate::ids::{Epoch, Generation, ReplicaId, Token};
 use crate::limits::{SCAN_BYTES_MAX, SCAN_RECORDS_MAX};
@@ -35,7 +35,12 @@ impl QuorumReplica {
         out: &mut Out,
     ) -> Result<(), EngineError> {
         match self.begin_read(token, read, (consistency, copies), here) {
-            Ok((number, steps)) => self.act_on_read(number, steps, here, out),
+            Ok(Some((number, steps))) => self.act_on_read(number, steps, here, out),
+            Ok(None) => {
+                let nothing = ReadResult::Page { records: Vec::new(), next: None };
+                out.answers.push((token, Answer::Read(Ok(nothing))));
+                Ok(())
+            }
             Err(refusal) => {
                 out.answers.push((token, Answer::Read(Err(refusal))));
                 Ok(())
@@ -43,17 +48,21 @@ impl QuorumReplica {
         }
     }
 
+    /// `None` = no key can be in the range.
     fn begin_read(
         &mut self,
         token: Token,
         read: Read,
         (consistency, copies): (ReadConsistency, Option<usize>),
         here: &Here<'_>,
-    ) -> Result<(u64, Vec<ReadStep>), Refusal> {
+    ) -> Result<Option<(u64, Vec<ReadStep>)>, Refusal> {
         self.may_coordinate()?;
         let (_, end) = self.state().range();
         let wanted = Wanted::of(read, end, |key| self.state().contains(key));
         let wanted = wanted.ok_or(Refusal::WrongShard { epoch: Epoch(0) })?;
+        if wanted.is_empty() {
+            return Ok(None);
+        }
         let copies = match consistency {
             ReadConsistency::Linearizable => copies,
             ReadConsistency::Local => Some(1),
@@ -69,7 +78,7 @@ impl QuorumReplica {
         let (ticks, deadline) = (here.ticks, here.ticks.saturating_add(COORDINATE_TICKS));
         let asked = Asked { layout: self.machine.layout(), nearest: &nearest, copies, ticks, deadline };
         let steps = self.reads.begin(number, token, wanted, &asked).map_err(Refusal::ReadQuorum)?;
-        Ok((number, steps))
+        Ok(Some((number, steps)))
     }
 
     /// This copy first, then those that are heard, in turns, so that no one of them answers all reads.

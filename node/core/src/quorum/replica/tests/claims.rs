@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::command::{Condition, Expected, Outcome, Read, ReadConsistency, ReadResult, Record};
+use crate::quorum::convergence::Then;
 use crate::quorum::write::NotDone;
 
 fn applied(token: u64, answers: &[(Token, Answer)]) -> Option<Version> {
@@ -55,7 +56,7 @@ fn a_copy_acknowledges_a_batch_once_it_is_durable_and_only_if_it_took_all_of_it(
     assert_eq!(solo.sent(SECOND), []);
     solo.durable();
     assert_eq!(solo.sent(SECOND), [(FIRST, Body::Said(7, Said::Durable))]);
-    solo.replica.journal(Journaled::Bar(Version(7)), After::Nothing);
+    solo.replica.journal(Journaled::Bar(Version(7)), After::Converge(Then::Nothing, FIRST));
     solo.hear(SECOND, Body::Write(8, vec![written("d", 7), written("e", 8)]));
     solo.durable();
     assert_eq!(solo.sent(SECOND), [(FIRST, Body::Said(8, Said::TooOld))]);
@@ -75,13 +76,6 @@ fn overtaken_by_a_layout() {
 #[test]
 fn a_write_that_is_overtaken_by_a_layout_is_not_acknowledged() {
     overtaken_by_a_layout();
-    #[cfg(feature = "planted")]
-    {
-        crate::planted::plant(Some(Planted::EarlierWriteAcknowledged));
-        let broken = std::panic::catch_unwind(overtaken_by_a_layout);
-        crate::planted::plant(None);
-        assert!(broken.is_err());
-    }
 }
 
 fn late_answer() {
@@ -98,12 +92,36 @@ fn late_answer() {
 #[test]
 fn an_answer_to_the_process_before_counts_for_nothing() {
     late_answer();
-    #[cfg(feature = "planted")]
-    {
-        crate::planted::plant(Some(Planted::NumbersReused));
-        let broken = std::panic::catch_unwind(late_answer);
+}
+
+/// A repair comes when a floor waits for the log, and is applied after that.
+fn judged_when_applied() {
+    let mut solo = Solo::new();
+    solo.hear(SECOND, Body::Floor(Version::at_ms(WALL_MS - 100_000)));
+    solo.hear(SECOND, Body::Repair(8, vec![("b".into(), record(5).encode())]));
+    solo.durable();
+    assert_eq!(solo.sent(SECOND), [(FIRST, Body::Repaired(8))]);
+    assert_eq!(solo.held("b"), [0; 0], "all at or below the floor that is not here is deleted");
+}
+
+#[test]
+fn what_comes_is_judged_by_the_bounds_of_the_moment_in_which_it_is_applied() {
+    judged_when_applied();
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_of_a_copy_are_noticed() {
+    let claims: [(Planted, fn()); 3] = [
+        (Planted::EarlierWriteAcknowledged, overtaken_by_a_layout),
+        (Planted::NumbersReused, late_answer),
+        (Planted::JudgedEarly, judged_when_applied),
+    ];
+    for (bug, claim) in claims {
+        crate::planted::plant(Some(bug));
+        let broken = std::panic::catch_unwind(claim);
         crate::planted::plant(None);
-        assert!(broken.is_err());
+        assert!(broken.is_err(), "{bug:?}");
     }
 }
 
@@ -228,7 +246,7 @@ fn hints_go_in_turns_and_end_when_they_are_confirmed() {
 #[test]
 fn hints_are_answered_one_by_one() {
     let mut solo = Solo::new();
-    solo.replica.journal(Journaled::Bar(Version(6)), After::Nothing);
+    solo.replica.journal(Journaled::Bar(Version(6)), After::Converge(Then::Nothing, FIRST));
     let hint = |key: &'static str, version| (Bytes::from(key), record(version).encode());
     solo.hear(SECOND, Body::Hints(vec![hint("b", 6), hint("c", 7)]));
     solo.durable();

@@ -13,6 +13,7 @@ use crate::replica::Setup;
 struct World {
     identity: Identity,
     replicas: Replicas,
+    quorums: Quorums,
     liveness: Liveness,
     ticks: u64,
     map: KnownMap,
@@ -41,7 +42,8 @@ fn world() -> World {
     let levels = Levels::open(FormatLevel::FIRST, FormatLevel::NEWEST).unwrap();
     let map = KnownMap::of_nodes(&identity, levels, vec![record(2), record(3)]);
     let replicas = Replicas::new(Setup { node: id, seed: 1, requests_max: 8, highest_level: FormatLevel::NEWEST });
-    World { identity, replicas, liveness, ticks: 1, map, outbox: Outbox::default() }
+    let quorums = Quorums::new(identity.incarnation);
+    World { identity, replicas, quorums, liveness, ticks: 1, map, outbox: Outbox::default() }
 }
 
 impl World {
@@ -50,6 +52,7 @@ impl World {
         let here = Here {
             identity: &self.identity,
             replicas: &self.replicas,
+            quorums: &self.quorums,
             liveness: &self.liveness,
             are_any_forgotten: false,
             ticks: self.ticks,

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skerry_core::history::Counts;
 use skerry_core::ids::{NodeId, ShardId};
+use skerry_core::level::FormatLevel;
 use skerry_core::map::{NodeState, ShardRecord};
 use skerry_core::node::bootstrap;
 use skerry_core::planted::{Planted, plant};
@@ -346,7 +347,8 @@ pub(crate) fn restless(world: &World) -> Option<String> {
     if let Some(left) = all.iter().find(is_dropped) {
         return Some(format!("{} of shard {}, whose table was dropped, is still there", left.replica, left.shard));
     }
-    if world.setting.quorum.is_some() && map.table_named(QUORUM_TABLE).is_none() {
+    let is_due = world.setting.quorum.is_some() && map.level.0 >= FormatLevel::QUORUM;
+    if is_due && map.table_named(QUORUM_TABLE).is_none() {
         return Some("the quorum table is missing".to_owned());
     }
     if let Some(restless) = quorums::restless(map, world) {

@@ -217,7 +217,8 @@ impl Key {
                     violations.push(QuorumViolation::Lost { key: name.to_vec(), at: read.invoked, value });
                 }
                 let is_replaced = || self.writes.iter().any(|other| is_done(other) && replaces(other, value));
-                if shown.contains(&value) && is_replaced() {
+                // Another attempt of the same write may have come later.
+                if shown.contains(&value) && !write.is_repeated && is_replaced() {
                     violations.push(QuorumViolation::Returned { key: name.to_vec(), at: read.invoked, value });
                 }
             }

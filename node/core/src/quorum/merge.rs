@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::limits::STAMP_AHEAD_MS_MAX;
 use crate::planted::{Planted, is_planted};
 use crate::record::{Stamp, Stored, Unreadable, Value};
-use crate::time::Version;
+use crate::time::{Version, WALL_MS_MAX};
 
 /// What a copy holds once it has what both hold. Commutative, associative and idempotent.
 pub fn merge(one: &Stored, other: &Stored) -> Stored {
@@ -79,6 +79,19 @@ pub fn admitted(record: &Bytes, wall_ms: u64) -> Result<Stored, NotTaken> {
         return Err(NotTaken::Ahead { stamp, wall_ms });
     }
     Ok(record)
+}
+
+/// A record that another copy holds durably. Whatever its stamp is, it was taken there: were it refused here, for a clock
+/// that was or is wrong, copies would never become equal, and one that comes new never complete.
+///
+/// # Errors
+///
+/// Of one that cannot be read, or whose stamp is so high that no clock gives it.
+pub fn held_elsewhere(record: &Bytes) -> Result<Stored, NotTaken> {
+    let record = Stored::decode(record)?;
+    let stamp = record.newest.stamp.version;
+    let is_given = stamp.wall_ms() <= WALL_MS_MAX;
+    if is_given { Ok(record) } else { Err(NotTaken::Ahead { stamp, wall_ms: WALL_MS_MAX }) }
 }
 
 /// True if a version is further ahead of the clock than clocks may differ by.

@@ -7,7 +7,7 @@ use crate::quorum::floor::Floor;
 use crate::quorum::hints::Hints;
 use crate::quorum::journal::Journaled;
 use crate::quorum::layout::{Layout, Part};
-use crate::quorum::merge::admitted;
+use crate::quorum::merge::held_elsewhere;
 use crate::quorum::merkle::Tree;
 use crate::quorum::merkle::compare::View;
 use crate::quorum::message::{Body, Entry};
@@ -58,10 +58,9 @@ impl<V: View> Copy<'_, V> {
         !self.floor.is_bare() && self.layout.takes_writes(self.id)
     }
 
-    /// Those of a peer's records that the copy may take now: others are no records, none of this shard, or far ahead of the
-    /// clock.
+    /// Those of a peer's records that the copy may take: others are no records, or none of this shard.
     pub(super) fn sound(&self, entries: Vec<Entry>) -> Vec<Entry> {
-        let is_sound = |(key, record): &Entry| (self.is_own)(key) && admitted(record, self.wall_ms).is_ok();
+        let is_sound = |(key, record): &Entry| (self.is_own)(key) && held_elsewhere(record).is_ok();
         entries.into_iter().filter(is_sound).collect()
     }
 }

@@ -12,7 +12,7 @@ use crate::planted::{Planted, is_planted};
 use crate::quorum::hints::{Hint, TURN_HINTS_MAX};
 use crate::quorum::journal::Journaled;
 use crate::quorum::layout::Part;
-use crate::quorum::merge::{NotTaken, admitted};
+use crate::quorum::merge::{NotTaken, admitted, held_elsewhere};
 use crate::quorum::message::{Body, Entry, Envelope};
 use crate::quorum::write::Said;
 use crate::record::{Stamp, Stored};
@@ -85,7 +85,7 @@ impl QuorumReplica {
                 self.answer_page((number, start, end, limit), (from, generation), here, out)
             }
             Body::Repair(number, entries) if takes_writes => {
-                if self.are_admitted(&entries, here) {
+                if self.are_admitted(&entries) {
                     let entries = self.judged_early(entries, here)?;
                     let after = After::Repair { to: from, number, generation };
                     self.journal(Journaled::Copies(entries), after);
@@ -155,8 +155,9 @@ impl QuorumReplica {
         if puts && (here.is_full)(self.id()) { Admitted::Said(Said::Full) } else { Admitted::Taken }
     }
 
-    fn are_admitted(&self, entries: &[Entry], here: &Here<'_>) -> bool {
-        entries.len() <= RECORDS_MAX && entries.iter().all(|(key, record)| self.admit(key, record, here).is_ok())
+    fn are_admitted(&self, entries: &[Entry]) -> bool {
+        let is_held = |(key, record): &Entry| self.state().is_own(key) && held_elsewhere(record).is_ok();
+        entries.len() <= RECORDS_MAX && entries.iter().all(is_held)
     }
 
     fn hint(&self, (key, record): Entry, here: &Here<'_>) -> Option<(Bytes, Bytes, Stamp)> {

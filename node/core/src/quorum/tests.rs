@@ -1,6 +1,7 @@
 //! Copies with the coordinators, hints and comparisons of production, while messages are lost, late or doubled and
 //! nodes crash: they become equal, no acknowledged write is lost, nothing that was replaced or deleted comes back.
 
+mod changes;
 mod copy;
 mod floors;
 mod world;
@@ -33,6 +34,8 @@ enum Step {
     Order { copy: usize },
     WholeRound,
     Sweep { copy: usize },
+    Arrive { but: Option<usize> },
+    LoseDisk { copy: usize },
 }
 
 /// `often` = how much more often something else happens than rounds and steps of a change.
@@ -67,6 +70,10 @@ fn key(number: u8) -> Bytes {
 fn run(resolve: Resolve, relaxed: Option<Relaxed>, steps: Vec<Step>) {
     let mut world = World::new(resolve);
     world.relaxed = relaxed;
+    run_in(world, steps);
+}
+
+fn run_in(mut world: World, steps: Vec<Step>) {
     for step in steps {
         let waiting = world.messages.len();
         match step {
@@ -89,6 +96,8 @@ fn run(resolve: Resolve, relaxed: Option<Relaxed>, steps: Vec<Step>) {
             Step::Order { copy } => world.order(copy),
             Step::WholeRound => world.whole_round(),
             Step::Sweep { copy } => world.sweep(copy),
+            Step::Arrive { but } => world.arrive(but),
+            Step::LoseDisk { copy } => world.lose_disk(copy),
         }
     }
     world.settle();

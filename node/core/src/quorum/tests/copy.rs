@@ -64,6 +64,8 @@ pub(super) struct Reading {
     pub(super) start: Bytes,
     /// What it must show.
     pub(super) known: Known,
+    /// What it shows is shown by all later ones, too. While copies change, that is so for what is acknowledged alone.
+    pub(super) shown_stays: bool,
 }
 
 pub(super) struct Copy {
@@ -71,6 +73,8 @@ pub(super) struct Copy {
     starts: u64,
     /// The layout that it holds durably; 0 = none.
     pub(super) held: Generation,
+    /// Its disk is gone, and its id with it.
+    pub(super) is_lost: bool,
     pub(super) floor: Floor,
     pub(super) is_complete: bool,
     /// From whom it has copied during the change, and at which layout.
@@ -92,8 +96,8 @@ fn grid() -> Grid {
 }
 
 impl Copy {
-    pub(super) fn new(id: ReplicaId) -> Self {
-        let (engine, is_first) = (Memory::default(), id.0 < 3);
+    pub(super) fn new(id: ReplicaId, is_first: bool) -> Self {
+        let engine = Memory::default();
         let mut tree = Tree::new(SHARD, grid());
         engine.write(tree.save()).expect("it is in memory");
         let hints = Hints::open(SHARD, &engine).expect("it is in memory");
@@ -103,6 +107,7 @@ impl Copy {
             id,
             starts: 1,
             held: Generation(u64::from(is_first)),
+            is_lost: false,
             floor: if is_first { Floor::default() } else { Floor::bare() },
             is_complete: is_first,
             copied: BTreeMap::new(),
@@ -130,6 +135,11 @@ impl Copy {
         self.tree = Tree::open(SHARD, grid(), &self.engine).expect("it is in memory");
         assert_eq!(self.tree.passed(), None, "nothing is scanned again");
         assert_eq!(self.tree.root(), self.counted().root());
+    }
+
+    /// The copy is over: all that it had is wiped.
+    pub(super) fn wipe(&mut self) {
+        *self = Self { held: self.held, starts: self.starts, clock: self.clock, ..Self::new(self.id, false) };
     }
 
     /// The tree, counted anew.
@@ -203,7 +213,8 @@ impl Copy {
                 let record = self.judge(&floor, &what, held.as_ref(), &record);
                 refused = refused.or(record.as_ref().err().copied());
                 let record = record.ok().flatten();
-                if let Some(merged) = record.and_then(|record| taken(held.as_ref(), &record)) {
+                let taken = record.map(|record| taken(held.as_ref(), &record).expect("no limit is met"));
+                if let Some(merged) = taken.flatten() {
                     self.tree.changed(&key, held.as_ref(), Some(&merged));
                     batch.push(EngineWrite::Put(data_key(TABLE, &key), merged.encode()));
                 }

@@ -13,7 +13,7 @@ use super::super::merkle::compare::View;
 use super::super::round::{Order, Reached, Round};
 use super::super::stage::Step;
 use super::copy::Copy;
-use super::world::{COPIES, DEADLINE_TICKS, Relaxed, WALL_MS, World, at, copies_of};
+use super::world::{COPIES, DEADLINE_TICKS, Relaxed, WALL_MS, World, at};
 use crate::ids::{Generation, ReplicaId};
 use crate::record::{Stamp, Stored};
 use crate::time::Version;
@@ -30,8 +30,8 @@ impl Reports for Told<'_> {
     fn held(&self, copy: ReplicaId) -> Generation {
         self.0[at(copy)].held
     }
-    fn is_lost(&self, _: ReplicaId) -> bool {
-        false
+    fn is_lost(&self, copy: ReplicaId) -> bool {
+        self.0[at(copy)].is_lost
     }
     fn has_copied(&self, by: ReplicaId, from: ReplicaId, since: Generation) -> bool {
         self.0[at(by)].copied.get(&from).is_some_and(|copied| *copied >= since)
@@ -43,7 +43,7 @@ impl World {
     pub(super) fn change(&mut self, is_back: bool) {
         let layout = self.layouts.last().expect("there is one");
         let step = match layout.change.as_ref().map(|change| change.stage) {
-            None if self.layouts.len() == 1 => Step::Begin(copies_of(1..4)),
+            None if self.layouts.len() == 1 => Step::Begin(self.next.clone()),
             None => return,
             Some(Stage::WriteBoth | Stage::ReadNew) if is_back => Step::Back,
             Some(Stage::WriteBoth) => Step::ReadNew,
@@ -51,8 +51,16 @@ impl World {
             Some(Stage::NewOnly) => Step::Settle,
         };
         // What turns back is bounded, so that runs end.
-        if self.layouts.len() < 12 {
+        if step != Step::Back || self.layouts.len() < 10 {
             self.layouts.extend(layout.after(&step, &Told(&self.copies)).ok());
+        }
+    }
+
+    /// The only disk that ever fails, where what is acknowledged is on another one as well.
+    pub(super) fn lose_disk(&mut self, copy: usize) {
+        if self.overlap && self.acts(copy).is_some() && !self.copies.iter().any(|copy| copy.is_lost) {
+            self.copies[copy].wipe();
+            self.copies[copy].is_lost = true;
         }
     }
 
@@ -61,13 +69,17 @@ impl World {
         let layout = self.layouts.last().expect("there is one").clone();
         let named = layout.write_members().contains(&self.copies[copy].id)
             || layout.current.members.contains(&self.copies[copy].id);
-        if self.copies[copy].held == layout.generation || self.copies[copy].held == Generation(0) && !named {
+        let Copy { held, is_lost, .. } = self.copies[copy];
+        if is_lost || held == layout.generation || held == Generation(0) && !named {
             return;
         }
         self.durable(copy);
         self.copies[copy].held = layout.generation;
         self.copies[copy].comparison = None;
         self.copies[copy].reads.clear();
+        if self.acts(copy).is_none() {
+            self.copies[copy].wipe();
+        }
         self.look_whether_complete(copy);
         let numbers: Vec<u64> = self.copies[copy].writes.keys().copied().collect();
         for number in numbers {
@@ -184,34 +196,76 @@ impl World {
     /// Nothing is lost any more, the change comes to its end, and all copies compare and let go what they can.
     pub(super) fn settle(&mut self) {
         self.quiet(DEADLINE_TICKS + 1);
-        for _ in 0..12 {
+        for turn in 0..24 {
             (0..COPIES).for_each(|copy| self.adopt(copy));
-            for (by, from) in (1..4).flat_map(|by| (0..3).map(move |from| (by, from))) {
+            for (by, from) in (0..COPIES).flat_map(|by| (0..COPIES).map(move |from| (by, from))) {
                 self.copy_from(by, from);
             }
             self.quiet(1);
             if self.layouts.last().is_none_or(|layout| layout.change.is_none()) {
                 break;
             }
+            let before = self.layouts.len();
             self.change(false);
+            // Too few of the copies that are to be may be left.
+            if self.layouts.len() == before && turn > 12 {
+                self.layouts.extend(self.layouts[before - 1].after(&Step::Back, &Told(&self.copies)).ok());
+            }
         }
         (0..COPIES).for_each(|by| self.send_hints(by));
         self.quiet(1);
         let is_left_out = self.relaxed == Some(Relaxed::NeverCompared);
         let members = self.members();
         for _ in 0..2 {
-            for (by, with) in [(0, 1), (1, 2), (2, 0), (0, 1), (1, 2)].into_iter().filter(|_| !is_left_out) {
-                self.compare(members[by], members[with]);
+            // Once round, and again: by then the last one has what the first one had.
+            for by in (0..2 * members.len() - 1).filter(|_| !is_left_out) {
+                self.compare(members[by % members.len()], members[(by + 1) % members.len()]);
                 self.quiet(1);
             }
             members.iter().for_each(|member| self.sweep(*member));
         }
     }
 
+    /// All messages arrive, and all logs become durable.
+    pub(super) fn quiet(&mut self, ticks: u64) {
+        self.tick(ticks);
+        for _ in 0..100_000 {
+            (0..COPIES).for_each(|copy| self.durable(copy));
+            if self.messages.is_empty() {
+                return;
+            }
+            self.deliver(0, false);
+        }
+        panic!("messages have no end");
+    }
+
+    /// What is under way arrives, but for what is on its way to one copy, and is durable there.
+    pub(super) fn arrive(&mut self, but: Option<usize>) {
+        for _ in 0..10_000 {
+            (0..COPIES).filter(|copy| Some(*copy) != but).for_each(|copy| self.durable(copy));
+            match self.messages.iter().position(|message| Some(message.to) != but) {
+                Some(message) => self.deliver(message, false),
+                None => return,
+            }
+        }
+        panic!("messages have no end");
+    }
+
+    /// What is on its way to one copy arrives, and all else is lost but what it answers.
+    pub(super) fn arrive_at(&mut self, to: usize) {
+        self.messages.retain(|message| message.to == to);
+        while !self.messages.is_empty() {
+            self.deliver(0, false);
+        }
+        self.durable(to);
+        self.deliver_answers();
+    }
+
     fn members(&self) -> Vec<usize> {
         let layout = self.layouts.last().expect("there is one");
         assert_eq!(layout.change, None, "the change does not end");
-        layout.current.members.iter().map(|member| at(*member)).collect()
+        let members = layout.current.members.iter().map(|member| at(*member));
+        members.filter(|member| !self.copies[*member].is_lost).collect()
     }
 
     /// All copies hold the same; no acknowledged write is lost, and nothing that was replaced is there. So it is after one

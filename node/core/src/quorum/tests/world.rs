@@ -11,7 +11,7 @@ use super::super::layout::{Layout, Part};
 use super::super::merge::admitted;
 use super::super::merkle::compare::{Answer, Ask, Comparison, View, answer};
 use super::super::page::Page;
-use super::super::prepare::{Coordinator, Write};
+use super::super::prepare::{Coordinator, Write, may_coordinate};
 use super::super::read::{ReadRound, ReadStep};
 use super::super::shown::{Resolve, shown};
 use super::super::write::{Outcome, Said, WriteRound, WriteStep};
@@ -42,6 +42,8 @@ pub(super) enum Relaxed {
     OwnWritesForgotten,
     /// A coordinator sends a write without what it holds of the key.
     WriteSentAlone,
+    /// A copy coordinates writes that it is not sent itself.
+    CoordinatesWhatItDoesNotTake,
     /// Copies do not compare what they hold.
     NeverCompared,
     /// What comes is judged by the bounds of the moment in which it comes, not in which it is applied.
@@ -49,7 +51,7 @@ pub(super) enum Relaxed {
 }
 
 pub(super) struct Message {
-    to: usize,
+    pub(super) to: usize,
     from: usize,
     /// Of the request, also in an answer.
     generation: Generation,
@@ -76,6 +78,10 @@ pub(super) struct World {
     number: u64,
     /// The shard's record at each generation, from 1 on.
     pub(super) layouts: Vec<Layout>,
+    /// The copies that the shard may change to.
+    pub(super) next: Copies,
+    /// Reads see what was acknowledged before.
+    pub(super) overlap: bool,
     pub(super) round: Option<Gathering>,
     /// What was let go below a floor, and what that had seen.
     pub(super) let_go: Known,
@@ -98,15 +104,22 @@ pub(super) fn at(copy: ReplicaId) -> usize {
 
 impl World {
     pub(super) fn new(resolve: Resolve) -> Self {
-        let copies = (0..COPIES as u64).map(|id| Copy::new(ReplicaId(id))).collect();
+        Self::changing(resolve, copies_of(0..3), copies_of(1..4))
+    }
+
+    /// Copies that change from one set to the next one.
+    pub(super) fn changing(resolve: Resolve, from: Copies, next: Copies) -> Self {
+        let copies = (0..COPIES as u64).map(ReplicaId).map(|id| Copy::new(id, from.members.contains(&id))).collect();
         let (messages, pasts, client, known) = Default::default();
         Self {
+            overlap: from.overlap() && next.overlap(),
+            next,
             copies,
             messages,
             resolve,
             now: 0,
             number: 0,
-            layouts: vec![Layout::settled(Generation(1), copies_of(0..3))],
+            layouts: vec![Layout::settled(Generation(1), from)],
             round: None,
             let_go: Known::new(),
             pasts,
@@ -123,6 +136,10 @@ impl World {
 
     pub(super) fn write_until(&mut self, by: usize, key: Bytes, value: Option<Bytes>, with_seen: bool, ends: bool) {
         let Some(layout) = self.acts(by).cloned() else { return };
+        let may_coordinate = may_coordinate(self.copies[by].id, &layout, &self.copies[by].floor);
+        if !may_coordinate && self.relaxed != Some(Relaxed::CoordinatesWhatItDoesNotTake) {
+            return;
+        }
         self.number += 1;
         let (seen, stamps) =
             self.client.get(&key).filter(|_| with_seen || value.is_none()).cloned().unwrap_or_default();
@@ -154,8 +171,9 @@ impl World {
         let nearest: Vec<_> = (0..COPIES).map(|i| ReplicaId(((i + by) % COPIES) as u64)).collect();
         let deadline = self.now + DEADLINE_TICKS;
         let (round, steps) = ReadRound::begin(&layout, &nearest, None, self.now, deadline).expect("it is possible");
-        let known = self.known.clone();
-        self.copies[by].reads.insert(self.number, Reading { round, start, known });
+        let known = if self.overlap { self.known.clone() } else { Known::new() };
+        let shown_stays = self.overlap && layout.change.is_none();
+        self.copies[by].reads.insert(self.number, Reading { round, start, known, shown_stays });
         self.act_on_read(by, self.number, steps);
     }
 
@@ -398,7 +416,7 @@ impl World {
             let seen = self.seen(record);
             let context = shown(key, Some(record), self.resolve, 0).context;
             self.client.insert(key.clone(), (context, seen));
-            let stamps = record.values().map(|value| value.stamp);
+            let stamps = record.values().map(|value| value.stamp).filter(|_| reading.shown_stays);
             self.known.entry(key.clone()).or_default().extend(stamps);
         }
     }
@@ -465,25 +483,12 @@ impl World {
 
     /// A copy's layout, if it has one and is not over.
     pub(super) fn acts(&self, copy: usize) -> Option<&Layout> {
-        let Copy { held, id, .. } = self.copies[copy];
+        let Copy { held, id, is_lost, .. } = self.copies[copy];
         let layout = self.layouts.get(usize::try_from(held.0).expect("there are few").checked_sub(1)?)?;
-        (layout.part(id) != Part::Over).then_some(layout)
+        (layout.part(id) != Part::Over && !is_lost).then_some(layout)
     }
 
     pub(super) fn wall_ms(&self, copy: usize) -> u64 {
         WALL_MS + self.now * 50 + SKEW_MS[copy]
-    }
-
-    /// All messages arrive, and all logs become durable.
-    pub(super) fn quiet(&mut self, ticks: u64) {
-        self.tick(ticks);
-        for _ in 0..100_000 {
-            (0..COPIES).for_each(|copy| self.durable(copy));
-            if self.messages.is_empty() {
-                return;
-            }
-            self.deliver(0, false);
-        }
-        panic!("messages have no end");
     }
 }

@@ -163,7 +163,8 @@ impl Floor {
         let named = record.values().find(|value| value.stamp == stamp).unwrap_or(&record.newest);
         let is_refused = !is_let(named) && !left::knows(held, named);
         let is_told = !is_planted(Planted::RefusedSiblingAcknowledged) || !is_let(&record.newest);
-        if is_refused && is_told || !left::has_pasts(held, &record, is_let) && !is_planted(Planted::WriteWithoutItsPast) {
+        if is_refused && is_told || !left::has_pasts(held, &record, is_let) && !is_planted(Planted::WriteWithoutItsPast)
+        {
             return Err(Refused::TooOld(self.bar));
         }
         if is_planted(Planted::SiblingsPassTheBar) {

@@ -243,7 +243,8 @@ fn nobody_answers_to_what_no_copy_asks_nor_by_another_grid_nor_during_a_pass() {
     ] {
         assert_eq!(answer(&ask, &other.tree, &other), None, "{ask:?}");
     }
-    for of_other in [Ask::Slices(grid + 1, Version(0)), Ask::Leaves(grid + 1, vec![0]), Ask::Records(grid + 1, vec![])] {
+    for of_other in [Ask::Slices(grid + 1, Version(0)), Ask::Leaves(grid + 1, vec![0]), Ask::Records(grid + 1, vec![])]
+    {
         assert_eq!(answer(&of_other, &other.tree, &other), Some(Answer::OtherGrid));
     }
     assert_eq!(Comparison::begin(&one.tree, &one).hear(1, Answer::OtherGrid, &one.tree, &one), Err(Broken::OtherGrid));

@@ -139,6 +139,8 @@ planted! {
     IncarnationDropped by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
     /// Stamps of a clock that is far ahead are taken.
     SkewTaken by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
+    /// A copy takes records that make one together which nobody can read, and counts as damaged at its next start.
+    UnreadableHeld by test("src/quorum/merge/tests.rs", "a_record_that_becomes_unreadable_is_noticed"),
     /// A copy that has no room, and gets a hint, counts as one that has the write.
     HintCounted by test("src/quorum/write/tests.rs", "a_hint_that_counts_is_noticed"),
     /// A page shows records beyond the place up to which one of the copies has looked.
@@ -174,6 +176,10 @@ planted! {
     BelowFloorAcknowledged by test("src/quorum/floor/left.rs", "a_write_that_is_acknowledged_below_the_floor_is_noticed"),
     /// A copy whose clock is behind its own bar gives stamps that it refuses itself.
     StampBelowBar by test("src/quorum/prepare/tests.rs", "a_stamp_below_the_own_bar_is_noticed"),
+    /// A copy lets go what has ended by its own clock alone, and it counts as deleted for everybody.
+    EndedByOwnClock by test("src/quorum/floor/left.rs", "what_ends_by_one_clock_alone_is_noticed"),
+    /// A copy takes a write without the one before it of the same coordinator: who reads it there counts both as seen.
+    WriteWithoutItsPast by test("src/quorum/floor/left.rs", "a_write_without_its_coordinators_past_is_noticed"),
     /// The bar judges a record with siblings by its newest value.
     SiblingsPassTheBar by test("src/quorum/floor/left.rs", "siblings_that_the_bar_does_not_judge_are_noticed"),
     /// A write that the bar refuses is acknowledged, since the record that it comes in has something newer.

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::limits::STAMP_AHEAD_MS_MAX;
+use crate::limits::{CONTEXT_PARTS_HELD_MAX, STAMP_AHEAD_MS_MAX};
 use crate::planted::{Planted, is_planted};
-use crate::record::{Stamp, Stored, Unreadable, Value};
+use crate::record::{Stamp, Stored, Unreadable, VALUE_BYTES_HELD_MAX, VALUES_HELD_MAX, Value};
 use crate::time::{Version, WALL_MS_MAX};
 
 /// What a copy holds once it has what both hold. Commutative, associative and idempotent.
@@ -45,9 +45,33 @@ fn keep(of: &Stored, other: &Stored, values: &mut BTreeMap<Stamp, Value>) {
 }
 
 /// What a copy holds once it has taken a record. `None` = nothing changes.
-pub fn taken(held: Option<&Stored>, record: &Stored) -> Option<Stored> {
+///
+/// # Errors
+///
+/// [`TooMuch`]: neither this copy nor another one could read what it would hold. Nothing has changed, and the copy does not
+/// have the record.
+pub fn taken(held: Option<&Stored>, record: &Stored) -> Result<Option<Stored>, TooMuch> {
     let merged = held.map_or_else(|| record.clone(), |held| merge(held, record));
-    (held != Some(&merged)).then_some(merged)
+    if !merged.is_within_limits() && !is_planted(Planted::UnreadableHeld) {
+        let bytes = merged.values().map(|value| value.value.len()).sum();
+        return Err(TooMuch { values: merged.siblings.len() + 1, bytes, parts: merged.context.parts() });
+    }
+    Ok((held != Some(&merged)).then_some(merged))
+}
+
+/// What a copy holds of a key and a record that comes are together more than is read. Copies that keep to the limits of
+/// writes never come so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the key would have {values} values of {bytes} bytes and {parts} parts of what was seen; at most {VALUES_HELD_MAX} values of {VALUE_BYTES_HELD_MAX} bytes and {CONTEXT_PARTS_HELD_MAX} parts are read"
+)]
+pub struct TooMuch {
+    /// How many values there would be.
+    pub values: usize,
+    /// Their bytes together.
+    pub bytes: usize,
+    /// How many parts of what was seen there would be.
+    pub parts: usize,
 }
 
 /// Why a copy does not take a record. It has changed nothing.

@@ -231,6 +231,8 @@ impl QuorumReplica {
                 }
                 Ok(())
             }
+            // What was not taken is not here: whoever waits for it waits, and begins anew.
+            After::Converge(..) if taken.iter().any(Option::is_some) => Ok(()),
             After::Converge(then, generation) if generation == self.machine.layout().generation => {
                 self.converge(here, out, |convergence, copy| convergence.applied(then, copy))
             }
@@ -250,7 +252,7 @@ impl QuorumReplica {
         let is_any = |refused: fn(&Refused) -> bool| taken.iter().flatten().any(refused);
         let said = if generation != held && !is_planted(Planted::EarlierWriteAcknowledged) {
             Some(Said::Newer(held))
-        } else if is_any(|refused| matches!(refused, Refused::Bare)) {
+        } else if is_any(|refused| matches!(refused, Refused::Bare | Refused::TooMuch(_))) {
             None
         } else if is_any(|refused| matches!(refused, Refused::TooOld(_))) {
             Some(Said::TooOld)

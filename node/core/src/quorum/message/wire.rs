@@ -85,9 +85,9 @@ fn of_entries(entries: &[Entry]) -> usize {
 fn of_ask(ask: &Ask) -> usize {
     let words = match ask {
         Ask::Slices(..) => 1,
-        Ask::Leaves(slices) => slices.len(),
-        Ask::Children(nodes) | Ask::Entries(nodes) => nodes.len(),
-        Ask::Records(hashes) => hashes.len(),
+        Ask::Leaves(_, slices) => slices.len(),
+        Ask::Children(_, nodes) | Ask::Entries(_, nodes) => nodes.len(),
+        Ask::Records(_, hashes) => hashes.len(),
     };
     WORD_BYTES * words
 }
@@ -118,7 +118,7 @@ mod tests {
             Body::Page(7, vec![entry(), entry()], None, Version(3)),
             Body::Hints(vec![entry()]),
             Body::Compared(1, 2, Answer::Records(vec![entry()], 1)),
-            Body::Compare(1, 2, Ask::Leaves(vec![1, 2, 3])),
+            Body::Compare(1, 2, Ask::Leaves(7, vec![1, 2, 3])),
             Body::BoundsWanted,
             Body::Floor(Version(9)),
         ]

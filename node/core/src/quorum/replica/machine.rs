@@ -129,7 +129,11 @@ impl Machine {
             Ok(record) => record,
             Err(refused) => return Ok(Some(refused)),
         };
-        if let Some(merged) = record.and_then(|record| taken(held.as_ref(), &record)) {
+        let merged = match record.map(|record| taken(held.as_ref(), &record)).transpose() {
+            Ok(merged) => merged.flatten(),
+            Err(too_much) => return Ok(Some(too_much.into())),
+        };
+        if let Some(merged) = merged {
             self.put(key, held.as_ref(), Some(&merged));
             self.ahead.insert(key.clone(), merged);
         }

@@ -199,10 +199,10 @@ fn who_says_for_ever_that_something_differs_is_given_up() {
         let sum = crate::quorum::merkle::node::Sum { sum: u128::from(number), records: u32::MAX };
         let lie = match ask {
             Ask::Slices(..) => Answer::Slices(vec![u128::from(number); 32], Version(0)),
-            Ask::Leaves(slices) => Answer::Sums(vec![u128::from(number); slices.len() * 32]),
-            Ask::Children(nodes) => Answer::Children(vec![vec![sum; 64]; nodes.len()]),
-            Ask::Entries(nodes) => Answer::Entries(vec![vec![(number, 1)]; nodes.len()]),
-            Ask::Records(asked) => Answer::Records(Vec::new(), u32::try_from(asked.len()).expect("few")),
+            Ask::Leaves(_, slices) => Answer::Sums(vec![u128::from(number); slices.len() * 32]),
+            Ask::Children(_, nodes) => Answer::Children(vec![vec![sum; 64]; nodes.len()]),
+            Ask::Entries(_, nodes) => Answer::Entries(vec![vec![(number, 1)]; nodes.len()]),
+            Ask::Records(_, asked) => Answer::Records(Vec::new(), u32::try_from(asked.len()).expect("few")),
         };
         sent = pair.at(0, Some(Body::Compared(comparison, number, lie)));
         // What it pushes is confirmed, and not kept.

@@ -110,7 +110,7 @@ impl Store {
 
     pub(super) fn put(&mut self, key: &Bytes, record: &Stored) {
         let old = self.records.get(key);
-        let Some(merged) = taken(old, record) else { return };
+        let Ok(Some(merged)) = taken(old, record) else { return };
         self.tree.changed(key, old, Some(&merged));
         let highest = self.highest.entry(key.clone()).or_default();
         *highest = merged.newest.stamp.max(*highest);

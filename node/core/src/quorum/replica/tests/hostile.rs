@@ -23,7 +23,7 @@ fn unsound() -> Vec<Body> {
         Body::Read(4, "b".into(), Some("b".into()), 1),
         Body::Bar(Version(far)),
         Body::Floor(Version(far)),
-        Body::Compare(1, 1, Ask::Leaves(vec![255; 1_000])),
+        Body::Compare(1, 1, Ask::Leaves(7, vec![255; 1_000])),
         Body::Said(9, Said::Durable),
         Body::Page(9, vec![("b".into(), Bytes::new())], None, Version(far)),
         Body::Newer(9, Generation(far)),

@@ -116,7 +116,7 @@ fn w_and_r_fit_the_replication_factor_when_a_table_is_made_and_when_it_is_altere
 #[test]
 fn a_table_keeps_the_way_in_which_its_copies_agree() {
     let (mut state, quorum) = with_table();
-    let led = created(&mut state, super::table("accounts", &[""], &[1, 2, 3]));
+    let led = created(&mut state, table("accounts", &[""], &[1, 2, 3]));
     assert_eq!(refused(&mut state, &alter(led, 3, 2, 2)), SystemRefusal::Consistency(led));
     let factor = admin(AdminChange::AlterTable { table: quorum, replication_factor: 5 });
     assert_eq!(refused(&mut state, &factor), SystemRefusal::Consistency(quorum));

@@ -97,7 +97,7 @@ proptest! {
         for record in world.map().live_shards() {
             prop_assert!(record.is_settled());
             let layout = record.layout().unwrap();
-            prop_assert_eq!(Some(&layout.current), record.wanted(&world.map().tables[&table]).as_ref());
+            prop_assert_eq!(Some(layout.current.clone()), record.wanted(&world.map().tables[&table]));
             prop_assert!(layout.current.members.iter().all(|id| !world.gone.contains(id)));
         }
         world.report();

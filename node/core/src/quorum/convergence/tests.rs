@@ -39,7 +39,7 @@ fn bugs_of_rounds_are_noticed() {
     let mut missed = Vec::new();
     for bug in [Planted::BarredEarly, Planted::PushNotAwaited, Planted::PulledNotAwaited] {
         plant(Some(bug));
-        let found = (0..100).find(|seed| std::panic::catch_unwind(|| run(*seed, 5_000)).is_err());
+        let found = (0..300).find(|seed| std::panic::catch_unwind(|| run(*seed, 5_000)).is_err());
         plant(None);
         println!("{bug:?}: {found:?}");
         missed.extend(found.is_none().then_some(bug));

@@ -202,7 +202,7 @@ planted! {
     /// A member of a round tells of its bar before its log has it: what it took before is not to be seen yet.
     BarredEarly by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
     /// What was gathered from a member before it told of its bar counts.
-    GatheredBeforeBar by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    GatheredBeforeBar by test("src/quorum/convergence/tests/rounds.rs", "what_counts_from_before_a_bar_on_is_noticed"),
     /// A comparison counts as done before the other copy has what it was sent.
     PushNotAwaited by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
     /// A comparison counts as done before what it has pulled is applied.

@@ -32,7 +32,7 @@ fn pair() -> Pair {
 
 impl Pair {
     fn put(&mut self, copy: usize, number: u64, version: u64, value: &'static [u8]) {
-        self.members[copy].store.put(&key(number), &record(Version(version), copy as u64, value));
+        self.members[copy].store.put(&key(number), &record(Version(version), 0, value));
     }
 
     /// What a copy sends with a tick, or in answer to something.
@@ -57,11 +57,12 @@ impl Pair {
         sent
     }
 
-    /// The first copy's next message of its own, within so many ticks.
+    /// What the first copy asks for next, within so many ticks. Bars of rounds are lost.
     fn asked_within(&mut self, ticks: u64) -> Vec<Body> {
         for _ in 0..ticks {
             self.ticks += 1;
-            let sent = self.at(0, None);
+            let mut sent = self.at(0, None);
+            sent.retain(|body| !matches!(body, Body::Bar(_)));
             if !sent.is_empty() {
                 return sent;
             }

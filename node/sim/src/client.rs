@@ -130,7 +130,7 @@ impl Client {
         if let Some(underway) = self.underway.take() {
             self.go_on(underway, world);
         } else if !self.resting {
-            let (name, key) = self.keys[world.rng.random_range(0..self.keys.len())].clone();
+            let (name, key) = self.draw_key(world);
             if let Some((table, doing)) = self.draw(name, key, world) {
                 self.begin(table, doing, world);
             }

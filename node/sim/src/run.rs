@@ -140,7 +140,10 @@ impl Run {
         if let Some(resolve) = self.world.setting.quorum {
             self.world.checker.check_quorum_history(resolve);
         }
-        let counts = self.world.checker.history.counts();
+        let mut counts = self.world.checker.history.counts();
+        let (writes, reads) = self.world.checker.quorum.counts();
+        (counts.acknowledged, counts.reads) = (counts.acknowledged + writes, counts.reads + reads);
+        self.world.story.push(format!("{writes} writes and {reads} reads of the quorum table"));
         Outcome {
             seed: self.world.seed,
             violations: self.world.checker.broken.clone(),

@@ -54,6 +54,14 @@ fn follows_causes(table: TableId, key: &[u8], world: &World) -> bool {
 }
 
 impl Client {
+    /// A key, with the name of its table. Those of the quorum table, which come last, are drawn more often than others.
+    pub(super) fn draw_key(&self, world: &mut World) -> (&'static str, Bytes) {
+        let of_quorum = self.keys.iter().rev().take_while(|(name, _)| *name == QUORUM_TABLE).count();
+        let is_quorum = of_quorum > 0 && world.rng.random_bool(0.4);
+        let from = if is_quorum { self.keys.len() - of_quorum } else { 0 };
+        self.keys[world.rng.random_range(from..self.keys.len())].clone()
+    }
+
     /// The next operation, about this key. `None` = its table is not there.
     pub(super) fn draw(&mut self, name: &'static str, key: Bytes, world: &mut World) -> Option<(TableId, Doing)> {
         let table = some_map(world)?.table_named(name)?.id;

@@ -179,7 +179,7 @@ planted! {
     /// A write that the bar refuses is acknowledged, since the record that it comes in has something newer.
     RefusedSiblingAcknowledged by test("src/quorum/floor/left.rs", "siblings_that_the_bar_does_not_judge_are_noticed"),
     /// A member of a round tells of its bar before its log has it: what it took before is not to be seen yet.
-    BarredEarly by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    BarredEarly by test("src/quorum/convergence/tests/rounds.rs", "a_bar_that_is_told_early_is_noticed"),
     /// What was gathered from a member before it told of its bar counts.
     GatheredBeforeBar by test("src/quorum/convergence/tests/rounds.rs", "what_counts_from_before_a_bar_on_is_noticed"),
     /// A comparison counts as done before the other copy has what it was sent.

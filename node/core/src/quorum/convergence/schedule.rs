@@ -18,8 +18,10 @@ const SPREAD_TICKS: u64 = 60_000 / TICK_MS;
 /// Ticks from one comparison to the next one, whatever asks for it: where hints are lost all the time one would follow the
 /// other.
 const REST_TICKS: u64 = 10_000 / TICK_MS;
-/// Ticks from one that was given up to the next one.
+/// Ticks from one that was given up to the next one; twice as many after each further one, up to so many times. What a copy
+/// cannot take now it may not be able to take for long.
 const RETRY_TICKS: u64 = 5_000 / TICK_MS;
+const RETRY_DOUBLED_MAX: u32 = 5;
 /// Ticks by which the copy with the higher id waits longer: mostly there is nothing left for it to find.
 const SECOND_TICKS: u64 = 5_000 / TICK_MS;
 /// Ticks for which one does not begin what the other one is busy with.
@@ -44,6 +46,8 @@ struct Peer {
     /// When it has asked this copy last.
     asked_at: Option<u64>,
     is_silent: bool,
+    /// How many were given up, one after the other.
+    given_up: u32,
 }
 
 impl Schedule {
@@ -58,12 +62,13 @@ impl Schedule {
         for id in peers {
             let second = if copy.id < id { 0 } else { SECOND_TICKS };
             let due_at = copy.ticks.saturating_add(second + numbers.spread(LOOK_TICKS));
-            let first = Peer { due_at, rests_until: 0, asked_at: None, is_silent: false };
+            let first = Peer { due_at, rests_until: 0, asked_at: None, is_silent: false, given_up: 0 };
             let peer = self.peers.entry(id).or_insert(first);
             if !(copy.is_heard)(id) {
                 peer.is_silent = true;
             } else if std::mem::take(&mut peer.is_silent) {
                 peer.due_at = peer.due_at.min(due_at);
+                peer.given_up = 0;
             }
         }
     }
@@ -96,9 +101,12 @@ impl Schedule {
         if is_whole {
             peer.due_at = ticks.saturating_add(EVERY_TICKS + numbers.spread(SPREAD_TICKS));
             peer.rests_until = ticks.saturating_add(REST_TICKS);
+            peer.given_up = 0;
         } else {
             peer.due_at = peer.due_at.min(ticks);
-            peer.rests_until = ticks.saturating_add(RETRY_TICKS + numbers.spread(LOOK_TICKS));
+            let wait = RETRY_TICKS << peer.given_up.min(RETRY_DOUBLED_MAX);
+            peer.rests_until = ticks.saturating_add(wait + numbers.spread(LOOK_TICKS));
+            peer.given_up = peer.given_up.saturating_add(1);
         }
     }
 }
@@ -159,7 +167,7 @@ mod tests {
 
     #[test]
     fn one_that_the_other_is_busy_with_waits_but_not_for_ever() {
-        let peer = |asked_at| Peer { due_at: 100, rests_until: 50, asked_at, is_silent: false };
+        let peer = |asked_at| Peer { due_at: 100, rests_until: 50, asked_at, is_silent: false, given_up: 0 };
         for (asked_at, ticks, is_free) in [
             (None, 49, false),
             (None, 50, true),

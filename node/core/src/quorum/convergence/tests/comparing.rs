@@ -158,14 +158,14 @@ fn what_nobody_answers_is_sent_again_and_given_up_and_begun_anew() {
     };
     let mut numbers = vec![number(&first)];
     for _ in 0..60 {
-        let sent = pair.asked_within(1_000);
+        let sent = pair.asked_within(5_000);
         numbers.push(number(&sent));
     }
     numbers.dedup();
     assert!((4..10).contains(&numbers.len()), "{numbers:?}");
     // Now it ends.
     pair.put(1, 5, 9, b"v");
-    let sent = pair.asked_within(1_000);
+    let sent = pair.asked_within(5_000);
     pair.quiet(sent);
     assert_eq!(pair.records(0), pair.records(1));
 }
@@ -197,7 +197,7 @@ fn a_copy_that_answers_what_was_not_asked_is_left_alone_for_a_while() {
         assert_eq!(pair.at(0, Some(Body::Compared(comparison, number, foreign))), []);
         assert_eq!(pair.asked_within(90), []);
     }
-    let sent = pair.asked_within(100);
+    let sent = pair.asked_within(1_000);
     pair.quiet(sent);
     assert_eq!(pair.records(0), pair.records(1));
 }

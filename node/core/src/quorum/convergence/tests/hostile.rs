@@ -64,7 +64,7 @@ impl Liar {
 
     fn node(&mut self) -> Node {
         let (leaf, depth) = (self.leaf(), self.byte() % 8);
-        Node { leaf, depth, path: u32::try_from(self.one_of(1 << 32)).expect("it is less") >> self.byte() % 32 }
+        Node { leaf, depth, path: u32::try_from(self.one_of(1 << 32)).expect("it is less") >> (self.byte() % 32) }
     }
 
     fn ask(&mut self) -> Ask {

@@ -18,8 +18,10 @@ const SPREAD_TICKS: u64 = 60_000 / TICK_MS;
 /// Ticks from one comparison to the next one, whatever asks for it: where hints are lost all the time one would follow the
 /// other.
 const REST_TICKS: u64 = 10_000 / TICK_MS;
-/// Ticks from one that was given up to the next one.
+/// Ticks from one that was given up to the next one; twice as many after each further one, up to so many times. What a copy
+/// cannot take now it may not be able to take for long.
 const RETRY_TICKS: u64 = 5_000 / TICK_MS;
+const RETRY_DOUBLED_MAX: u32 = 5;
 /// Ticks by which the copy with the higher id waits longer: mostly there is nothing left for it to find.
 const SECOND_TICKS: u64 = 5_000 / TICK_MS;
 /// Ticks for which one does not begin what the other one is busy with.
@@ -44,6 +46,8 @@ struct Peer {
     /// When it has asked this copy last.
     asked_at: Option<u64>,
     is_silent: bool,
+    /// How many were given up, one after the other.
+    given_up: u32,
 }
 
 impl Schedule {
@@ -58,12 +62,13 @@ impl Schedule {
         for id in peers {
             let second = if copy.id < id { 0 } else { SECOND_TICKS };
             let due_at = copy.ticks.saturating_add(second + numbers.spread(LOOK_TICKS));
-            let first = Peer { due_at, rests_until: 0, asked_at: None, is_silent: false };
+            let first = Peer { due_at, rests_until: 0, asked_at: None, is_silent: false, given_up: 0 };
             let peer = self.peers.entry(id).or_insert(first);
             if !(copy.is_heard)(id) {
                 peer.is_silent = true;
             } else if std::mem::take(&mut peer.is_silent) {
                 peer.due_at = peer.due_at.min(due_at);
+                peer.given_up = 0;
             }
         }
     }
@@ -96,9 +101,12 @@ impl Schedule {
         if is_whole {
             peer.due_at = ticks.saturating_add(EVERY_TICKS + numbers.spread(SPREAD_TICKS));
             peer.rests_until = ticks.saturating_add(REST_TICKS);
+            peer.given_up = 0;
         } else {
             peer.due_at = peer.due_at.min(ticks);
-            peer.rests_until = ticks.saturating_add(RETRY_TICKS + numbers.spread(LOOK_TICKS));
+            let wait = RETRY_TICKS << peer.given_up.min(RETRY_DOUBLED_MAX);
+            peer.rests_until = ticks.saturating_add(wait + numbers.spread(LOOK_TICKS));
+            peer.given_up = peer.given_up.saturating_add(1);
         }
     }
 }
@@ -122,4 +130,53 @@ fn peers(layout: &Layout, id: ReplicaId) -> BTreeSet<ReplicaId> {
         return BTreeSet::new();
     }
     layout.write_members().into_iter().filter(|peer| *peer != id && !is_copying(*peer)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Generation;
+    use crate::quorum::copies::Copies;
+    use crate::quorum::layout::Change;
+
+    fn of(members: std::ops::Range<u64>) -> Copies {
+        Copies { members: members.map(ReplicaId).collect(), write: 2, read: 2 }
+    }
+
+    /// From copies 0 to 2 to copies 1 to 3.
+    fn layout(stage: Option<Stage>) -> Layout {
+        let began = Generation(2);
+        let change = stage.map(|stage| Change { next: of(1..4), stage, began, reads_since: began });
+        Layout { generation: Generation(3), current: of(0..3), change }
+    }
+
+    #[test]
+    fn copies_compare_with_those_that_take_writes_and_new_ones_only_copy_at_first() {
+        for (stage, peers_of) in [
+            (None, [&[1, 2][..], &[0, 2], &[0, 1], &[]]),
+            (Some(Stage::WriteBoth), [&[1, 2], &[0, 2], &[0, 1], &[]]),
+            (Some(Stage::ReadNew), [&[1, 2, 3], &[0, 2, 3], &[0, 1, 3], &[0, 1, 2]]),
+            (Some(Stage::NewOnly), [&[1, 2, 3], &[2, 3], &[1, 3], &[1, 2]]),
+        ] {
+            for (id, expected) in (0..).zip(peers_of) {
+                let found: Vec<u64> = peers(&layout(stage), ReplicaId(id)).into_iter().map(|peer| peer.0).collect();
+                assert_eq!(found, expected, "{id} at {stage:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_the_other_is_busy_with_waits_but_not_for_ever() {
+        let peer = |asked_at| Peer { due_at: 100, rests_until: 50, asked_at, is_silent: false, given_up: 0 };
+        for (asked_at, ticks, is_free) in [
+            (None, 49, false),
+            (None, 50, true),
+            (Some(100), 120, false),
+            (Some(100), 140, true),
+            (Some(1_290), 1_299, false),
+            (Some(1_290), 1_300, true),
+        ] {
+            assert_eq!(peer(asked_at).is_free(ticks), is_free, "{asked_at:?} at {ticks}");
+        }
+    }
 }

@@ -107,6 +107,22 @@ fn two_copies_of_many_records_that_differ_in_a_hundred_become_equal_by_few_bytes
 }
 
 #[test]
+fn a_copy_without_records_has_each_leaf_read_a_few_times() {
+    let mut pair = pair();
+    // One leaf has a thousand, and all others a few each.
+    for number in 0..5_000 {
+        pair.put(1, number, 1, b"v");
+    }
+    let crowded = |number: u64| Bytes::from([&[9, 9, 9, 9, 9, 9][..], &number.to_be_bytes()[6..]].concat());
+    (0..1_000).for_each(|number| pair.members[1].store.put(&crowded(number), &record(Version(1), 0, b"v")));
+    let sent = pair.asked_within(100);
+    pair.quiet(sent);
+    assert_eq!(pair.records(0), pair.records(1));
+    let read = pair.members[1].store.leaves_read.get();
+    assert!(read <= 4 * 1_024, "{read} leaves were read");
+}
+
+#[test]
 fn equal_copies_are_compared_again_after_ten_minutes_and_not_before() {
     let mut pair = pair();
     let sent = pair.asked_within(100);
@@ -142,14 +158,14 @@ fn what_nobody_answers_is_sent_again_and_given_up_and_begun_anew() {
     };
     let mut numbers = vec![number(&first)];
     for _ in 0..60 {
-        let sent = pair.asked_within(1_000);
+        let sent = pair.asked_within(5_000);
         numbers.push(number(&sent));
     }
     numbers.dedup();
     assert!((4..10).contains(&numbers.len()), "{numbers:?}");
     // Now it ends.
     pair.put(1, 5, 9, b"v");
-    let sent = pair.asked_within(1_000);
+    let sent = pair.asked_within(5_000);
     pair.quiet(sent);
     assert_eq!(pair.records(0), pair.records(1));
 }
@@ -181,7 +197,7 @@ fn a_copy_that_answers_what_was_not_asked_is_left_alone_for_a_while() {
         assert_eq!(pair.at(0, Some(Body::Compared(comparison, number, foreign))), []);
         assert_eq!(pair.asked_within(90), []);
     }
-    let sent = pair.asked_within(100);
+    let sent = pair.asked_within(1_000);
     pair.quiet(sent);
     assert_eq!(pair.records(0), pair.records(1));
 }

@@ -148,6 +148,34 @@ fn nothing_is_copied_at_other_stages_or_by_copies_that_leave() {
 }
 
 #[test]
+fn a_copy_that_leaves_hands_over_and_takes_nothing_at_the_end() {
+    let mut world = world(Stage::NewOnly);
+    world.members[3].store.floor = Floor::default();
+    wrote(&mut world, 0, 0..10, Version::at_ms(WALL_MS));
+    wrote(&mut world, 1, 5..20, Version::at_ms(WALL_MS + 1));
+    // All others answer, and ask for nothing by themselves.
+    let mut on_way = Vec::new();
+    for _ in 0..600 {
+        world.ticks += 1;
+        on_way.extend(world.at(0, Member::tick).into_iter().map(|(to, body)| (0, to.0, body)));
+        while let Some((from, to, body)) = on_way.pop() {
+            let sent = world.at(to, |member, moment| member.hear(from, body, moment));
+            on_way.extend(
+                sent.into_iter().filter(|(next, _)| next.0 == 0 || to == 0).map(|(next, body)| (to, next.0, body)),
+            );
+            for copy in 0..4 {
+                while !world.members[usize::try_from(copy).expect("few")].log.is_empty() {
+                    let sent = world.at(copy, Member::durable);
+                    on_way.extend(sent.into_iter().map(|(next, body)| (copy, next.0, body)));
+                }
+            }
+        }
+    }
+    let counts: Vec<usize> = world.members.iter().map(|member| member.store.records.len()).collect();
+    assert_eq!(counts, [10, 20, 10, 10]);
+}
+
+#[test]
 fn bounds_that_no_round_can_be_about_are_not_taken_over() {
     let (mut early, mut due) = (Floor::default(), Floor::default());
     early.raise_bar(Version::at_ms(WALL_MS));

@@ -117,6 +117,13 @@ fn no_floor_rises_while_a_member_does_not_answer_what_is_asked_of_it() {
     }
 }
 
+/// A write from before the next bar goes into the last member's log.
+fn write_late(world: &mut World) {
+    let record = super::store::record(Version::at_ms(world.wall_ms() - 60_100), 1, b"v");
+    let entry = vec![(key(5), record.encode(), record.newest.stamp)];
+    world.members[2].log.push_back((Journaled::Writes(entry), Then::Nothing));
+}
+
 /// A comparison with the last member begins before its bar, and ends after it. In between the member takes a write that is
 /// below the bar. The floor is checked whenever it rises.
 fn comparison_that_begins_before_a_bar() -> Version {
@@ -129,10 +136,7 @@ fn comparison_that_begins_before_a_bar() -> Version {
         let is_bar = |message: &Message| matches!(message.body, Body::Bar(_)) && message.to == ReplicaId(2);
         if world.messages.iter().any(is_bar) {
             is_begun = true;
-            let version = Version::at_ms(world.wall_ms() - 60_100);
-            let record = super::store::record(version, 1, b"v");
-            let entry = vec![(key(5), record.encode(), record.newest.stamp)];
-            world.members[2].log.push_back((Journaled::Writes(entry), Then::Nothing));
+            write_late(&mut world);
         }
         let is_held = |message: &mut Message| matches!(message.body, Body::Compared(..)) && message.to == ReplicaId(0);
         held.extend(world.messages.extract_if(.., is_held));
@@ -144,6 +148,35 @@ fn comparison_that_begins_before_a_bar() -> Version {
     pass(&mut world, 500, |_| false);
     assert_eq!(world.members[1].store.records.len(), 1);
     floors(&world)[1]
+}
+
+/// The last member has a write in its log that is not applied when it is asked for its bar.
+fn write_that_waits_while_a_bar_comes() -> Version {
+    let mut world = world();
+    pass(&mut world, 1_205, |_| false);
+    write_late(&mut world);
+    world.hung[2] = true;
+    let seen = pass(&mut world, 100, |_| false);
+    assert!(!bars(&seen).is_empty());
+    world.hung[2] = false;
+    pass(&mut world, 500, |_| false);
+    assert_eq!(world.members[1].store.records.len(), 1);
+    floors(&world)[1]
+}
+
+#[test]
+fn a_round_waits_for_what_a_member_has_taken_before_its_bar() {
+    assert!(write_that_waits_while_a_bar_comes() > Version(0));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_bar_that_is_told_early_is_noticed() {
+    use crate::planted::{Planted, plant};
+    plant(Some(Planted::BarredEarly));
+    let floor = std::panic::catch_unwind(write_that_waits_while_a_bar_comes);
+    plant(None);
+    assert!(floor.is_err());
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) struct World {
     pub(super) layouts: Vec<Layout>,
     pub(super) silent: Vec<bool>,
     /// Those whose logs get nothing durable.
-    hung: Vec<bool>,
+    pub(super) hung: Vec<bool>,
     pub(super) ticks: u64,
     pub(super) drawn: Numbers,
     /// Nothing is lost, doubled or late any more.
@@ -75,7 +75,8 @@ pub(super) fn key(number: u64) -> Bytes {
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         let first = Layout::settled(Generation(1), copies(0..3));
-        let grid = || Grid::even(&[], None);
+        // Few leaves, so that a comparison has few questions.
+        let grid = || Grid::At((1..8).map(|leaf| Bytes::copy_from_slice(&[leaf * 32])).collect());
         let store = |id| if id < 3 { Store::first(id, &first, grid()) } else { Store::new(id, grid()) };
         Self {
             members: (0..COPIES).map(|id| Member::new(store(id), seed * 1_000 + id)).collect(),

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use super::{ASK_MAX, Answer, Ask, PULL_MAX, RECORD_BYTES_MAX};
+use super::{ASK_LEAVES_MAX, ASK_MAX, Answer, Ask, PULL_MAX, RECORD_BYTES_MAX};
 use crate::quorum::merkle::node::{DEPTH_MAX, Entry, Node};
 use crate::quorum::merkle::{LEAVES, SLICES, Tree, leaves_of};
 use crate::record::Stored;
@@ -50,7 +50,7 @@ pub fn answer(ask: &Ask, tree: &Tree, view: &impl View) -> Option<Answer> {
         }
         Ask::Records(_, asked) => {
             let is_sound = is_in_order(asked, PULL_MAX) && asked.iter().all(|(leaf, _)| usize::from(*leaf) < LEAVES);
-            is_sound.then(|| records(asked, view))
+            (is_sound && are_few(asked.iter().map(|(leaf, _)| *leaf))).then(|| records(asked, view))
         }
     }
 }
@@ -62,7 +62,16 @@ fn is_in_order<T: Ord>(asked: &[T], most: usize) -> bool {
 }
 
 fn are_sound(nodes: &[Node], depths: RangeInclusive<u8>) -> bool {
-    is_in_order(nodes, ASK_MAX) && nodes.iter().all(|node| node.is_sound() && depths.contains(&node.depth))
+    is_in_order(nodes, ASK_MAX)
+        && are_few(nodes.iter().map(|node| node.leaf))
+        && nodes.iter().all(|node| node.is_sound() && depths.contains(&node.depth))
+}
+
+/// True if no more leaves are to be read than one message may ask for, each once: in a row.
+fn are_few(leaves: impl Iterator<Item = u16>) -> bool {
+    let (mut last, mut count) = (None, 0);
+    leaves.for_each(|leaf| count += usize::from(last.replace(leaf) != Some(leaf)));
+    count <= ASK_LEAVES_MAX
 }
 
 fn records(asked: &[(u16, u64)], view: &impl View) -> Answer {

@@ -240,6 +240,8 @@ fn nobody_answers_to_what_no_copy_asks_nor_by_another_grid_nor_during_a_pass() {
         Ask::Records(grid, vec![(1_024, 0)]),
         Ask::Records(grid, vec![(0, 0), (1, 0), (0, 1)]),
         Ask::Records(grid, (0..=PULL_MAX as u64).map(|hash| (0, hash)).collect()),
+        Ask::Children(grid, (0..3).map(|leaf| node(leaf, 0, 0)).collect()),
+        Ask::Records(grid, (0..3).map(|leaf| (leaf, 0)).collect()),
     ] {
         assert_eq!(answer(&ask, &other.tree, &other), None, "{ask:?}");
     }

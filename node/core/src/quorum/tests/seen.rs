@@ -31,13 +31,15 @@ impl World {
                     write.key == *key && (write.is_delete || write.ends_ms.is_some_and(|ends| ends <= wall_ms))
                 };
                 let by_last_writer = self.resolve == Resolve::LastWriterWins;
-                let hidden = self
-                    .writes
-                    .iter()
-                    .filter(|(stamp, write)| is_hidden(write) && seen.replaces(**stamp, by_last_writer));
+                // What a context covers by its floor alone may never have been there, if nobody knows of it.
+                let known = known.get(key).cloned().unwrap_or_default();
+                let is_covered = |stamp: &Stamp| {
+                    seen.replaces(*stamp, by_last_writer)
+                        || known.contains(stamp) && seen.covers(*stamp, by_last_writer)
+                };
+                let hidden = self.writes.iter().filter(|(stamp, write)| is_hidden(write) && is_covered(stamp));
                 let stamps: BTreeSet<Stamp> = hidden.map(|(stamp, _)| *stamp).chain(shown.iter().copied()).collect();
                 let seen = self.closure(&stamps);
-                let known = known.get(key).cloned().unwrap_or_default();
                 self.assert_seen(key, stamps.last().copied(), (&shown, &seen), &known);
                 self.client.insert(key.clone(), (context, seen));
                 self.known.entry(key.clone()).or_default().extend(stamps);

@@ -123,11 +123,14 @@ impl World {
             self.messages.push(message);
         }
         for (token, answer) in out.answers {
+            if std::env::var("QD").is_ok() { eprintln!("answer at {copy} {token:?} {answer:?}"); }
             let Some(asked) = self.asked.remove(&token) else { continue };
             match (asked, answer) {
                 (Asked::Write(writes), Answer::Write(Ok(Outcome::Applied(version)))) => {
                     assert_eq!(writes.iter().map(|(_, stamp)| stamp.version).max(), Some(version));
-                    writes.into_iter().for_each(|(key, stamp)| drop(self.known.entry(key).or_default().insert(stamp)));
+                    for (key, stamp) in writes {
+                        self.known.entry(key).or_default().insert(stamp);
+                    }
                 }
                 (Asked::Write(_), Answer::Write(Err(refusal))) => assert!(refusal.may_have_happened(), "{refusal}"),
                 (asked, Answer::Read(Ok(result))) => self.show(copy, &asked, result),
@@ -197,6 +200,7 @@ impl World {
     pub(super) fn durable(&mut self, copy: usize) {
         if let Some(sequence) = self.hosts[copy].log_durable() {
             let out = self.call(copy, |replica, here, out| replica.log_durable(sequence, here, out));
+            if std::env::var("QD").is_ok() { for (k, r) in self.hosts[copy].records() { eprintln!("  at {copy} {k:?}: {:?} ctx {:?}", r.values().map(|v| (v.stamp.version.0, v.expires_ms)).collect::<Vec<_>>(), r.context); } }
             self.act(copy, out);
         }
     }
@@ -263,6 +267,7 @@ impl World {
             self.messages.push(message.clone());
         }
         let to = at(message.to);
+        if std::env::var("QD").is_ok() { eprintln!("{} -> {} {:?}", message.from, message.to, format!("{:?}", message.body).chars().take(700).collect::<String>()); }
         let out = self.call(to, |replica, here, out| replica.hear(message, here, out));
         self.act(to, out);
     }

@@ -194,9 +194,9 @@ planted! {
     /// What another copy held is judged by the bounds of the moment in which it comes, not in which it is applied.
     JudgedEarly by test("src/quorum/replica/tests/claims.rs", "planted_bugs_of_a_copy_are_noticed"),
     /// A member of a round tells of its bar before its log has it: what it took before is not to be seen yet.
-    BarredEarly by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    BarredEarly by test("src/quorum/convergence/tests/rounds.rs", "a_bar_that_is_told_early_is_noticed"),
     /// What was gathered from a member before it told of its bar counts.
-    GatheredBeforeBar by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    GatheredBeforeBar by test("src/quorum/convergence/tests/rounds.rs", "what_counts_from_before_a_bar_on_is_noticed"),
     /// A comparison counts as done before the other copy has what it was sent.
     PushNotAwaited by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
     /// A comparison counts as done before what it has pulled is applied.

@@ -14,9 +14,7 @@ use super::copy::{Copy, Do, Then};
 use crate::ids::{Generation, ReplicaId};
 use crate::planted::{Planted, is_planted};
 use crate::quorum::journal::Journaled;
-use crate::quorum::merkle::compare::{
-    Answer, Ask, Comparison, Found, PULL_MAX, RECORD_BYTES_MAX, View, answer,
-};
+use crate::quorum::merkle::compare::{Answer, Ask, Comparison, Found, PULL_MAX, RECORD_BYTES_MAX, View, answer};
 use crate::quorum::message::{Body, Entry};
 use crate::time::{TICK_MS, Version};
 

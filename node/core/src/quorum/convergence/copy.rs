@@ -61,8 +61,7 @@ impl<V: View> Copy<'_, V> {
     /// Those of a peer's records that the copy may take now: others are no records, none of this shard, or far ahead of the
     /// clock.
     pub(super) fn sound(&self, entries: Vec<Entry>) -> Vec<Entry> {
-        let is_sound =
-            |(key, record): &Entry| (self.is_own)(key) && admitted(record, self.wall_ms).is_ok();
+        let is_sound = |(key, record): &Entry| (self.is_own)(key) && admitted(record, self.wall_ms).is_ok();
         entries.into_iter().filter(is_sound).collect()
     }
 }
@@ -83,7 +82,8 @@ pub enum Do {
     },
 }
 
-/// What is to be done when an entry of the log is applied. An entry that is lost, or not taken into the log, says nothing.
+/// What is to be done when an entry of the log is applied. One that is lost, or that the log has no room for, says nothing;
+/// nor does one of which the copy could not take something: what is told, or counted on, is that the copy has all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Then {
     /// Nothing.

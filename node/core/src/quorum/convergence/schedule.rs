@@ -123,3 +123,52 @@ fn peers(layout: &Layout, id: ReplicaId) -> BTreeSet<ReplicaId> {
     }
     layout.write_members().into_iter().filter(|peer| *peer != id && !is_copying(*peer)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Generation;
+    use crate::quorum::copies::Copies;
+    use crate::quorum::layout::Change;
+
+    fn of(members: std::ops::Range<u64>) -> Copies {
+        Copies { members: members.map(ReplicaId).collect(), write: 2, read: 2 }
+    }
+
+    /// From copies 0 to 2 to copies 1 to 3.
+    fn layout(stage: Option<Stage>) -> Layout {
+        let began = Generation(2);
+        let change = stage.map(|stage| Change { next: of(1..4), stage, began, reads_since: began });
+        Layout { generation: Generation(3), current: of(0..3), change }
+    }
+
+    #[test]
+    fn copies_compare_with_those_that_take_writes_and_new_ones_only_copy_at_first() {
+        for (stage, peers_of) in [
+            (None, [&[1, 2][..], &[0, 2], &[0, 1], &[]]),
+            (Some(Stage::WriteBoth), [&[1, 2], &[0, 2], &[0, 1], &[]]),
+            (Some(Stage::ReadNew), [&[1, 2, 3], &[0, 2, 3], &[0, 1, 3], &[0, 1, 2]]),
+            (Some(Stage::NewOnly), [&[1, 2, 3], &[2, 3], &[1, 3], &[1, 2]]),
+        ] {
+            for (id, expected) in (0..).zip(peers_of) {
+                let found: Vec<u64> = peers(&layout(stage), ReplicaId(id)).into_iter().map(|peer| peer.0).collect();
+                assert_eq!(found, expected, "{id} at {stage:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_the_other_is_busy_with_waits_but_not_for_ever() {
+        let peer = |asked_at| Peer { due_at: 100, rests_until: 50, asked_at, is_silent: false };
+        for (asked_at, ticks, is_free) in [
+            (None, 49, false),
+            (None, 50, true),
+            (Some(100), 120, false),
+            (Some(100), 140, true),
+            (Some(1_290), 1_299, false),
+            (Some(1_290), 1_300, true),
+        ] {
+            assert_eq!(peer(asked_at).is_free(ticks), is_free, "{asked_at:?} at {ticks}");
+        }
+    }
+}

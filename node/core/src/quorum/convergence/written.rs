@@ -24,15 +24,20 @@ impl Written {
         }
         // A clock that was ahead and went back does not end rounds until it is there again.
         let seen = self.seen_ms.map(|(first, last)| (first.min(wall_ms), last.min(wall_ms)));
-        let covered_ms = floor.floor().wall_ms();
-        let is_open = |(_, last): &(u64, u64)| floor.floor() < Version::at_ms(last + STAMP_AHEAD_MS_MAX + 1);
+        let covered_ms = floor.floor().wall_ms().saturating_sub(STAMP_AHEAD_MS_MAX);
+        let is_open = |(_, last): &(u64, u64)| floor.floor() < above(*last);
         self.seen_ms = seen.filter(is_open).map(|(first, last)| (first.max(covered_ms).min(last), last));
     }
 
-    /// True if a round up to this version is worth it: it covers something that was seen.
+    /// True if a round up to this version is worth it: it covers all that was seen first.
     pub(super) fn is_due(&self, at: Version) -> bool {
-        self.seen_ms.is_some_and(|(first, _)| at >= Version::at_ms(first))
+        self.seen_ms.is_some_and(|(first, _)| at >= above(first))
     }
+}
+
+/// Above all versions that are taken by a clock that shows this.
+fn above(wall_ms: u64) -> Version {
+    Version::at_ms(wall_ms.saturating_add(STAMP_AHEAD_MS_MAX + 1))
 }
 
 #[cfg(test)]
@@ -53,14 +58,15 @@ mod tests {
 
     #[test]
     fn rounds_are_due_until_the_floor_is_above_the_last_change_and_not_before_the_first() {
-        let (mut tree, mut floor, mut written) = (Tree::new(ShardId(3), Grid::At(Vec::new())), Floor::default(), Written::default());
-        let mut look = |written: &mut Written, tree: &Tree, floor: &Floor, at: u64| {
+        let (mut tree, mut floor, mut written) =
+            (Tree::new(ShardId(3), Grid::At(Vec::new())), Floor::default(), Written::default());
+        let look = |written: &mut Written, tree: &Tree, floor: &Floor, at: u64| {
             written.look(tree, floor, WALL_MS + at);
         };
         let at = |ms: u64| Version::at_ms(WALL_MS + ms);
         assert!(!written.is_due(at(900_000)), "nothing was looked at");
         look(&mut written, &tree, &floor, 0);
-        assert!(written.is_due(at(0)) && !written.is_due(Version::at_ms(WALL_MS - 1)), "what was there at the start");
+        assert!(written.is_due(at(501)) && !written.is_due(at(500)), "what was there at the start");
         floor.raise_floor(at(501));
         look(&mut written, &tree, &floor, 1_000);
         assert!(!written.is_due(at(900_000)), "the floor is above all");
@@ -68,10 +74,10 @@ mod tests {
         look(&mut written, &tree, &floor, 2_000);
         write(&mut tree, 2);
         look(&mut written, &tree, &floor, 5_000);
-        assert!(written.is_due(at(2_000)) && !written.is_due(at(1_999)));
+        assert!(written.is_due(at(2_501)) && !written.is_due(at(2_500)));
         floor.raise_floor(at(3_000));
         look(&mut written, &tree, &floor, 70_000);
-        assert!(written.is_due(at(3_000)) && !written.is_due(at(2_999)), "the last one is still above");
+        assert!(written.is_due(at(3_001)) && !written.is_due(at(3_000)), "the last one is still above");
         floor.raise_floor(at(5_501));
         look(&mut written, &tree, &floor, 71_000);
         assert!(!written.is_due(at(900_000)));
@@ -79,9 +85,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_far_ahead_once_does_not_end_rounds() {
-        let (tree, floor, mut written) = (Tree::new(ShardId(3), Grid::At(Vec::new())), Floor::default(), Written::default());
+        let (tree, floor, mut written) =
+            (Tree::new(ShardId(3), Grid::At(Vec::new())), Floor::default(), Written::default());
         written.look(&tree, &floor, WALL_MS * 9);
         written.look(&tree, &floor, WALL_MS);
-        assert!(written.is_due(Version::at_ms(WALL_MS)));
+        assert!(written.is_due(Version::at_ms(WALL_MS + 501)));
     }
 }

@@ -7,7 +7,8 @@
 //! is true of its disk once it has merged durably what [`Comparison::hear`] has given. Both tell each other their floors:
 //! what one lacks at or below its own is deleted, and is not sent there.
 //!
-//! Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 400 KiB.
+//! Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 400 KiB. A copy that has nothing yet
+//! has each leaf read a few times.
 
 mod answer;
 mod message;
@@ -26,8 +27,12 @@ use crate::time::Version;
 
 /// Nodes, or slices, that one message asks about: their answers have less than 100 KiB.
 pub const ASK_MAX: usize = 64;
+/// Leaves that one message asks to look into: both copies read each of them whole, and do nothing else meanwhile.
+pub const ASK_LEAVES_MAX: usize = 2;
+/// Records of nodes that are told one by one although they are not few, since the copy that asks has none of them.
+const TELL_MAX: usize = 4_096;
 /// Records that one message asks for.
-pub const PULL_MAX: usize = 256;
+pub const PULL_MAX: usize = 1_024;
 /// Bytes of records in one answer, or sent at one time; at least one record is sent.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 
@@ -62,7 +67,8 @@ pub struct Comparison {
     number: u64,
     slices: Vec<u8>,
     nodes: Vec<Node>,
-    few: Vec<Node>,
+    /// Nodes to be told record by record, and how many records each has at most.
+    few: Vec<(Node, usize)>,
     pull: BTreeSet<(u16, u64)>,
     /// Whatever the other copy lacks at or below this was deleted there, and it takes it no more.
     absence: Version,
@@ -142,7 +148,13 @@ impl Comparison {
                 }
                 let child = node.child(child);
                 let records = usize::try_from(own.records.max(theirs.records)).unwrap_or(usize::MAX);
-                if records <= FEW || child.depth == DEPTH_MAX { self.few.push(child) } else { self.nodes.push(child) }
+                // Where there is nothing to compare with, sums further down tell nothing.
+                let is_few = records <= FEW || own.records == 0 && records <= TELL_MAX;
+                if is_few || child.depth == DEPTH_MAX {
+                    self.few.push((child, records));
+                } else {
+                    self.nodes.push(child);
+                }
             }
         }
         Ok(())
@@ -168,25 +180,41 @@ impl Comparison {
 
     /// The deepest first, so that little waits: at most the children of as many nodes as one message asks about.
     fn next(&mut self) {
-        fn last<T>(from: &mut Vec<T>, most: usize) -> Vec<T> {
-            from.split_off(from.len().saturating_sub(most))
-        }
         self.number += 1;
         self.asked = if !self.pull.is_empty() {
-            let pull = std::mem::take(&mut self.pull);
-            let mut pull: Vec<(u16, u64)> = pull.into_iter().collect();
-            self.pull = pull.split_off(pull.len().min(PULL_MAX)).into_iter().collect();
-            Some(Ask::Records(pull))
+            let pull = of_few_leaves(self.pull.iter().map(|pull| (pull.0, 1)), PULL_MAX, PULL_MAX);
+            let rest = self.pull.iter().nth(pull).copied();
+            let rest = rest.map(|rest| self.pull.split_off(&rest)).unwrap_or_default();
+            Some(Ask::Records(std::mem::replace(&mut self.pull, rest).into_iter().collect()))
         } else if !self.few.is_empty() {
-            Some(Ask::Entries(last(&mut self.few, ASK_MAX)))
+            let asked = self.few.iter().rev().map(|(node, records)| (node.leaf, *records));
+            let asked = of_few_leaves(asked, ASK_MAX, TELL_MAX);
+            Some(Ask::Entries(last(&mut self.few, asked).into_iter().map(|(node, _)| node).collect()))
         } else if !self.nodes.is_empty() {
-            Some(Ask::Children(last(&mut self.nodes, ASK_MAX)))
+            let asked = of_few_leaves(self.nodes.iter().rev().map(|node| (node.leaf, 0)), ASK_MAX, TELL_MAX);
+            Some(Ask::Children(last(&mut self.nodes, asked)))
         } else if !self.slices.is_empty() {
             Some(Ask::Leaves(last(&mut self.slices, ASK_MAX)))
         } else {
             None
         };
     }
+}
+
+fn last<T>(from: &mut Vec<T>, most: usize) -> Vec<T> {
+    from.split_off(from.len().saturating_sub(most))
+}
+
+/// How many of the first ones one message may ask about, each by its leaf and its records: at least one.
+fn of_few_leaves(asked: impl Iterator<Item = (u16, usize)>, most: usize, records_max: usize) -> usize {
+    let (mut leaves, mut records) = (BTreeSet::new(), 0_usize);
+    let is_within = |(leaf, of): &(u16, usize)| {
+        let is_first = leaves.is_empty();
+        leaves.insert(*leaf);
+        records = records.saturating_add(*of);
+        is_first || leaves.len() <= ASK_LEAVES_MAX && records <= records_max
+    };
+    asked.take(most).take_while(is_within).count()
 }
 
 const _: () = assert!(LEAVES == SLICES * SLICE_LEAVES, "slices hold all leaves");

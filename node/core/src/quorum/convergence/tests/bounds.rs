@@ -1,5 +1,6 @@
 //! Claims about what a copy does for others: records that they push, bars and floors that they tell.
 
+use super::super::comparing::PUSH_MAX;
 use super::store::{Member, Moment, Store, WALL_MS, copies, record};
 use super::world::key;
 use crate::ids::{Generation, ReplicaId};
@@ -53,11 +54,12 @@ fn what_is_pushed_is_confirmed_once_it_is_applied_and_all_was_taken() {
         (vec![entry(1, 0), (key(2), "no record".into())], 1, false),
         (vec![entry(1, 0), ("another shard's".into(), entry(2, 0).1)], 1, false),
         (vec![entry(1, 600)], 0, false),
-        (vec![entry(1, 0); 257], 0, false),
+        (vec![entry(1, 0); PUSH_MAX + 1], 0, false),
         (Vec::new(), 0, true),
     ] {
         let mut member = member(0, &settled());
-        let mut told = member.hear(1, Body::Push(8, entries), &NOW).into_iter().map(|(_, body)| body).collect::<Vec<_>>();
+        let mut told =
+            member.hear(1, Body::Push(8, entries), &NOW).into_iter().map(|(_, body)| body).collect::<Vec<_>>();
         assert!(told.is_empty() || taken == 0);
         told.extend(durable(&mut member));
         assert_eq!(told, if is_confirmed { vec![Body::Pushed(8)] } else { Vec::new() });

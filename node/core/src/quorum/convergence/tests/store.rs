@@ -1,5 +1,6 @@
 //! A copy of the tests: what it holds durably, and what its log has not yet.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -42,6 +43,8 @@ pub(super) struct Store {
     pub(super) had: BTreeMap<(Bytes, Stamp), bool>,
     /// The highest floor that it had before it was complete: what is below may have been deleted before it came.
     pub(super) floor_when_new: Version,
+    /// How often a leaf was read.
+    pub(super) leaves_read: Cell<usize>,
 }
 
 /// The time of a call, and who is heard of.
@@ -87,6 +90,7 @@ impl Store {
             highest: BTreeMap::new(),
             had: BTreeMap::new(),
             floor_when_new: Version(0),
+            leaves_read: Cell::new(0),
         }
     }
 
@@ -212,6 +216,7 @@ impl Known for Store {
 
 impl View for Store {
     fn leaf(&self, leaf: u16) -> Vec<Entry> {
+        self.leaves_read.set(self.leaves_read.get() + 1);
         let Some((start, end)) = self.tree.grid().range(leaf) else { return Vec::new() };
         let rest = self.records.range(start..);
         let records = rest.take_while(|(key, _)| end.as_ref().is_none_or(|end| *key < end));

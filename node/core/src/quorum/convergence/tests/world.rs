@@ -17,7 +17,10 @@ use crate::quorum::stage::Step;
 use crate::time::{TICK_MS, Version};
 
 pub(super) const COPIES: u64 = 5;
-const KEYS: u64 = 6;
+/// Enough for most writes to be the last one of their key for a while.
+const KEYS: u64 = 300;
+/// Milliseconds by which a write may be late: more than a bar is behind.
+const LATE_MS: u64 = 90_000;
 
 pub(super) struct Message {
     pub(super) from: ReplicaId,
@@ -32,11 +35,13 @@ pub(super) struct World {
     /// The shard's record at each generation, from 1 on.
     pub(super) layouts: Vec<Layout>,
     pub(super) silent: Vec<bool>,
+    /// Those whose logs get nothing durable.
+    pub(super) hung: Vec<bool>,
     pub(super) ticks: u64,
     pub(super) drawn: Numbers,
     /// Nothing is lost, doubled or late any more.
     pub(super) is_calm: bool,
-    /// How often a floor has risen.
+    /// How often a floor has risen while things failed.
     pub(super) floors: u64,
     is_turned_back: bool,
     counter: u64,
@@ -70,13 +75,15 @@ pub(super) fn key(number: u64) -> Bytes {
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         let first = Layout::settled(Generation(1), copies(0..3));
-        let grid = || Grid::even(&[], None);
+        // Few leaves, so that a comparison has few questions.
+        let grid = || Grid::At((1..8).map(|leaf| Bytes::copy_from_slice(&[leaf * 32])).collect());
         let store = |id| if id < 3 { Store::first(id, &first, grid()) } else { Store::new(id, grid()) };
         Self {
             members: (0..COPIES).map(|id| Member::new(store(id), seed * 1_000 + id)).collect(),
             messages: Vec::new(),
             layouts: vec![first],
             silent: vec![false; at(ReplicaId(COPIES))],
+            hung: vec![false; at(ReplicaId(COPIES))],
             ticks: 0,
             drawn: Numbers::new(seed),
             is_calm: false,
@@ -110,7 +117,7 @@ impl World {
         let (from, generation) = (member.store.id, member.store.generation());
         self.messages.extend(sent.into_iter().map(|(to, body)| Message { from, to, generation, body }));
         if self.members[copy].store.floor.floor() > floor {
-            self.floors += 1;
+            self.floors += u64::from(!self.is_calm);
             self.check_floor(copy);
         }
     }
@@ -130,12 +137,22 @@ impl World {
         }
     }
 
-    /// A tick passes, and whatever happens meanwhile.
+    /// A tick passes: copies act, messages arrive, logs become durable.
     pub(super) fn tick(&mut self) {
+        self.begin_tick();
+        self.end_tick();
+    }
+
+    /// The copies act.
+    pub(super) fn begin_tick(&mut self) {
         self.ticks += 1;
         for copy in 0..self.members.len() {
             self.at(copy, Member::tick);
         }
+    }
+
+    /// What is on its way arrives, some of it, and logs become durable, some of them.
+    pub(super) fn end_tick(&mut self) {
         for _ in 0..self.messages.len() {
             if self.messages.is_empty() || !self.is_calm && self.is_once_in(3) {
                 continue;
@@ -144,7 +161,7 @@ impl World {
             self.deliver(place);
         }
         for copy in 0..self.members.len() {
-            while !self.members[copy].log.is_empty() && (self.is_calm || !self.is_once_in(2)) {
+            while !self.hung[copy] && !self.members[copy].log.is_empty() && (self.is_calm || !self.is_once_in(2)) {
                 self.at(copy, Member::durable);
             }
         }
@@ -166,43 +183,41 @@ impl World {
 
     /// Something happens, or not.
     pub(super) fn happen(&mut self) {
-        match self.drawn.spread(400) {
-            0..40 => self.write(),
-            40..46 => self.change(),
-            46..66 => {
-                let copy = self.one_of(self.members.len());
-                self.adopt(copy);
-            }
-            66..68 => {
-                let copy = self.one_of(self.members.len());
-                self.silent[copy] ^= true;
-            }
-            68 => self.silent.fill(false),
-            69 => {
-                let copy = self.one_of(self.members.len());
-                self.crash(copy);
-            }
-            70..73 => {
-                let (copy, wall_ms) = (self.one_of(self.members.len()), self.wall_ms());
-                self.members[copy].store.sweep(wall_ms);
-            }
-            73..76 => {
-                let (copy, to) = (self.one_of(self.members.len()), self.drawn.spread(COPIES));
-                self.lose_a_hint(copy, ReplicaId(to));
+        let copy = self.one_of(self.members.len());
+        match self.drawn.spread(2_000) {
+            0..160 => self.write(),
+            160..168 => self.change(),
+            168..268 => self.adopt(copy),
+            268..271 => self.silent[copy] = true,
+            271..281 => self.silent.fill(false),
+            281..289 => self.hung[copy] = true,
+            289..305 => self.hung.fill(false),
+            305 => self.crash(copy),
+            306..316 => self.sweep(copy),
+            316..319 => {
+                let to = ReplicaId(self.drawn.spread(COPIES));
+                self.lose_a_hint(copy, to);
             }
             _ => {}
         }
+    }
+
+    fn sweep(&mut self, copy: usize) {
+        let wall_ms = self.wall_ms();
+        self.members[copy].store.sweep(wall_ms);
     }
 
     /// A write comes to some of those who take it, or to one alone.
     fn write(&mut self) {
         self.counter += 1;
         let (key, is_delete) = (key(self.drawn.spread(KEYS)), self.is_once_in(3));
-        let version = Version(Version::at_ms(self.wall_ms()).0 + self.counter);
+        let late_ms = if self.is_once_in(2) { self.drawn.spread(LATE_MS) } else { 0 };
+        let version = Version(Version::at_ms(self.wall_ms() - late_ms).0 + self.counter);
         let record = record(version, self.drawn.spread(COPIES), if is_delete { b"" } else { b"v" });
         let stamp = record.newest.stamp;
         for copy in 0..self.members.len() {
-            let is_named = self.members[copy].store.acts().is_some_and(|layout| layout.takes_writes(ReplicaId(copy as u64)));
+            let is_named =
+                self.members[copy].store.acts().is_some_and(|layout| layout.takes_writes(ReplicaId(copy as u64)));
             if is_named && !self.silent[copy] && !self.is_once_in(3) {
                 let entry = Journaled::Writes(vec![(key.clone(), record.encode(), stamp)]);
                 self.members[copy].log.push_back((entry, Then::Nothing));
@@ -235,7 +250,8 @@ impl World {
         let layout = self.layouts.last().expect("there is one").clone();
         let member = &mut self.members[copy];
         let is_new = member.store.layout.is_none() && layout.part(member.store.id) != Part::Comes;
-        let is_in_log = |entry: &(Journaled, Then)| matches!(&entry.0, Journaled::Layout(of) if of.generation >= layout.generation);
+        let is_in_log =
+            |entry: &(Journaled, Then)| matches!(&entry.0, Journaled::Layout(of) if of.generation >= layout.generation);
         if layout.generation > member.store.generation() && !is_new && !member.log.iter().any(is_in_log) {
             member.log.push_back((Journaled::Layout(layout), Then::Nothing));
         }
@@ -250,7 +266,7 @@ impl World {
     }
 
     /// A hint of an earlier generation is stale: all must be compared.
-    fn lose_a_hint(&mut self, copy: usize, to: ReplicaId) {
+    pub(super) fn lose_a_hint(&mut self, copy: usize, to: ReplicaId) {
         let store = &mut self.members[copy].store;
         let record = record(Version(1), 0, b"v");
         let kept = store.hints.keep(to, &key(0), &record, Generation(0), &store.engine).expect("it is in memory");
@@ -263,6 +279,7 @@ impl World {
     pub(super) fn settle(&mut self, ticks: u64) {
         self.is_calm = true;
         self.silent.fill(false);
+        self.hung.fill(false);
         for i in 0..ticks {
             self.tick();
             if i % 20 == 0 {
@@ -270,8 +287,7 @@ impl World {
                 self.change();
             }
             if i % 200 == 0 {
-                let wall_ms = self.wall_ms();
-                self.members.iter_mut().for_each(|member| member.store.sweep(wall_ms));
+                (0..self.members.len()).for_each(|copy| self.sweep(copy));
             }
         }
     }
@@ -290,9 +306,10 @@ impl World {
         for store in &stores {
             assert_eq!(store.records, first.records, "{:?} and {:?} differ", store.id, first.id);
             assert_eq!(store.tree.root(), first.tree.root());
-            let counted = store.records.iter().fold(0_u128, |sum, (key, record)| {
-                sum.wrapping_add(crate::quorum::merkle::digest(key, record))
-            });
+            let counted = store
+                .records
+                .iter()
+                .fold(0_u128, |sum, (key, record)| sum.wrapping_add(crate::quorum::merkle::digest(key, record)));
             assert_eq!(store.tree.root(), counted);
         }
         for ((key, stamp), is_delete) in stores.iter().flat_map(|store| &store.had) {

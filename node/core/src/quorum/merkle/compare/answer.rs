@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ASK_MAX, Answer, Ask, PULL_MAX, RECORD_BYTES_MAX};
+use super::{ASK_LEAVES_MAX, ASK_MAX, Answer, Ask, PULL_MAX, RECORD_BYTES_MAX};
 use crate::quorum::merkle::node::{DEPTH_MAX, Entry, Node};
 use crate::quorum::merkle::{LEAVES, SLICES, Tree, leaves_of};
 use crate::record::Stored;
@@ -24,7 +24,8 @@ pub fn answer(ask: &Ask, tree: &Tree, view: &impl View) -> Option<Answer> {
         return Some(Answer::OtherGrid);
     }
     let are_sound = |nodes: &[Node], depth: u8| {
-        nodes.len() <= ASK_MAX && nodes.iter().all(|node| node.is_sound() && node.depth <= depth)
+        let is_sound = |node: &Node| node.is_sound() && node.depth <= depth;
+        nodes.len() <= ASK_MAX && nodes.iter().all(is_sound) && are_few(nodes.iter().map(|node| node.leaf))
     };
     match ask {
         Ask::Slices(..) => {
@@ -51,9 +52,16 @@ pub fn answer(ask: &Ask, tree: &Tree, view: &impl View) -> Option<Answer> {
         }
         Ask::Records(asked) => {
             let is_sound = asked.len() <= PULL_MAX && asked.iter().all(|(leaf, _)| usize::from(*leaf) < LEAVES);
-            is_sound.then(|| records(asked, view))
+            (is_sound && are_few(asked.iter().map(|(leaf, _)| *leaf))).then(|| records(asked, view))
         }
     }
+}
+
+/// True if no more leaves are to be read than one message may ask for, each once: in a row.
+fn are_few(leaves: impl Iterator<Item = u16>) -> bool {
+    let (mut last, mut count) = (None, 0);
+    leaves.for_each(|leaf| count += usize::from(last.replace(leaf) != Some(leaf)));
+    count <= ASK_LEAVES_MAX
 }
 
 fn records(asked: &[(u16, u64)], view: &impl View) -> Answer {

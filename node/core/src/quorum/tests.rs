@@ -65,7 +65,6 @@ fn run(resolve: Resolve, keys: u8, steps: Vec<Step>) {
     let mut world = World::new(resolve);
     for step in steps {
         let waiting = world.messages.len();
-        if std::env::var("QD").is_ok() { eprintln!("== {step:?}"); }
         match step {
             Step::Write { by, key: first, is_batch, is_delete, with_seen, ends } => {
                 let last = if is_batch { keys } else { first + 1 };

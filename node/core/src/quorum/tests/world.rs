@@ -123,7 +123,6 @@ impl World {
             self.messages.push(message);
         }
         for (token, answer) in out.answers {
-            if std::env::var("QD").is_ok() { eprintln!("answer at {copy} {token:?} {answer:?}"); }
             let Some(asked) = self.asked.remove(&token) else { continue };
             match (asked, answer) {
                 (Asked::Write(writes), Answer::Write(Ok(Outcome::Applied(version)))) => {
@@ -200,7 +199,6 @@ impl World {
     pub(super) fn durable(&mut self, copy: usize) {
         if let Some(sequence) = self.hosts[copy].log_durable() {
             let out = self.call(copy, |replica, here, out| replica.log_durable(sequence, here, out));
-            if std::env::var("QD").is_ok() { for (k, r) in self.hosts[copy].records() { eprintln!("  at {copy} {k:?}: {:?} ctx {:?}", r.values().map(|v| (v.stamp.version.0, v.expires_ms)).collect::<Vec<_>>(), r.context); } }
             self.act(copy, out);
         }
     }
@@ -267,7 +265,6 @@ impl World {
             self.messages.push(message.clone());
         }
         let to = at(message.to);
-        if std::env::var("QD").is_ok() { eprintln!("{} -> {} {:?}", message.from, message.to, format!("{:?}", message.body).chars().take(700).collect::<String>()); }
         let out = self.call(to, |replica, here, out| replica.hear(message, here, out));
         self.act(to, out);
     }

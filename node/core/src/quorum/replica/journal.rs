@@ -273,7 +273,9 @@ mod tests {
         journal.collect(SHARD, OWN, 1);
         assert!(!journal.has_room(), "what the log has not durably yet waits");
         assert!(journal.pop_durable(1).is_some() && journal.has_room());
-        (0..ENTRIES_MAX).for_each(|_| drop(journal.push(bar(1), After::Layout)));
+        for _ in 0..ENTRIES_MAX {
+            journal.push(bar(1), After::Layout);
+        }
         assert!(!journal.has_room());
     }
 }

@@ -127,7 +127,9 @@ impl World {
             match (asked, answer) {
                 (Asked::Write(writes), Answer::Write(Ok(Outcome::Applied(version)))) => {
                     assert_eq!(writes.iter().map(|(_, stamp)| stamp.version).max(), Some(version));
-                    writes.into_iter().for_each(|(key, stamp)| drop(self.known.entry(key).or_default().insert(stamp)));
+                    for (key, stamp) in writes {
+                        self.known.entry(key).or_default().insert(stamp);
+                    }
                 }
                 (Asked::Write(_), Answer::Write(Err(refusal))) => assert!(refusal.may_have_happened(), "{refusal}"),
                 (asked, Answer::Read(Ok(result))) => self.show(copy, &asked, result),

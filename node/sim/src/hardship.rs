@@ -237,6 +237,8 @@ pub(crate) struct Setting {
     pub(crate) shards: usize,
     /// How the quorum table resolves. `None` = there is no such table.
     pub(crate) quorum: Option<Resolve>,
+    /// Faults go on for minutes: so long that tombstone floors rise among them.
+    pub(crate) is_long: bool,
 }
 
 impl Setting {
@@ -256,6 +258,7 @@ impl Setting {
         present.extend(has_table.then_some(Hardship::QuorumTable));
         let resolve = if quorum_rng.random_bool(0.5) { Resolve::LastWriterWins } else { Resolve::Siblings };
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
+        let is_long = present.contains(&Hardship::QuorumTable) && quorum_rng.random_bool(0.2);
         let has = |hardship| present.contains(&hardship);
         let pick = |rng: &mut ChaCha8Rng, is_drawn: bool, some: &[u32], none: u32| {
             let drawn = some[rng.random_range(0..some.len())];
@@ -302,6 +305,7 @@ impl Setting {
             large_values,
             shards,
             quorum: has(Hardship::QuorumTable).then_some(resolve),
+            is_long,
             present,
         }
     }

@@ -24,6 +24,8 @@ use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 const CLIENTS: usize = 4;
 const START: u64 = 15 * SECOND;
 const SAFETY: u64 = 15 * SECOND;
+/// Bars stay a minute behind the clock, and there is a round each minute.
+const LONG_SAFETY: u64 = 240 * SECOND;
 /// How long a cluster without faults may take to come to rest.
 const LIVENESS: u64 = 90 * SECOND;
 /// After the faults every shard has a leader within this.
@@ -119,7 +121,7 @@ impl Run {
         self.operator.is_disturbed = true;
         self.world.is_troubled = true;
         self.world.strikes = self.world.rng.random_bool(0.3);
-        self.until(SAFETY, |_| false);
+        self.until(if self.world.setting.is_long { LONG_SAFETY } else { SAFETY }, |_| false);
         self.heal();
         self.world.upgrade_all();
         self.hang_one();

@@ -50,10 +50,11 @@ fn due() -> Version {
 fn what_is_pushed_is_confirmed_once_it_is_applied_and_all_was_taken() {
     for (entries, taken, is_confirmed) in [
         (vec![entry(1, 0), entry(2, 400)], 2, true),
-        (vec![entry(1, 0), entry(2, 600)], 1, false),
+        // However far its stamp is ahead: the other copy holds it.
+        (vec![entry(1, 0), entry(2, 600)], 2, true),
         (vec![entry(1, 0), (key(2), "no record".into())], 1, false),
         (vec![entry(1, 0), ("another shard's".into(), entry(2, 0).1)], 1, false),
-        (vec![entry(1, 600)], 0, false),
+        (vec![(key(1), "no record".into())], 0, false),
         (vec![entry(1, 0); PUSH_MAX + 1], 0, false),
         (Vec::new(), 0, true),
     ] {

@@ -142,8 +142,6 @@ fn lied_to(seed: u64, id: u64, stage: Option<Stage>) {
         let store = &member.store;
         assert!(Floor::is_due(store.floor.bar(), moment.wall_ms), "{:?}", store.floor);
         assert!(store.records.keys().all(|key| key.len() == 8));
-        let is_ahead = |version: Version| version > Version::at_ms(moment.wall_ms + 501);
-        assert!(!store.records.values().any(|record| is_ahead(record.newest.stamp.version)));
     }
 }
 

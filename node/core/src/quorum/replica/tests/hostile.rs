@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::BATCH_MUTATIONS_MAX;
-use crate::quorum::merkle::compare::{Answer as Compared, Ask};
+use crate::quorum::merkle::compare::Answer as Compared;
 
 /// Bodies that are not sound, or of nobody who may send them.
 fn unsound() -> Vec<Body> {
@@ -23,7 +23,6 @@ fn unsound() -> Vec<Body> {
         Body::Read(4, "b".into(), Some("b".into()), 1),
         Body::Bar(Version(far)),
         Body::Floor(Version(far)),
-        Body::Compare(1, 1, Ask::Leaves(7, vec![255; 1_000])),
         Body::Said(9, Said::Durable),
         Body::Page(9, vec![("b".into(), Bytes::new())], None, Version(far)),
         Body::Newer(9, Generation(far)),

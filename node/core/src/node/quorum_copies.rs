@@ -79,7 +79,16 @@ impl Node {
         };
         let is_first = layout.generation.0 == 1;
         let comes = layout.part(replica) == Part::Comes;
-        if !(is_first || comes) || self.garbage.is_of(shard) || !self.is_confirmed(Subject::Shard(shard)) {
+        if !self.is_confirmed(Subject::Shard(shard)) {
+            return Ok(());
+        }
+        if !(is_first || comes) {
+            // A first copy that was never made here before the shard went on: it has promised nothing, and can never be made
+            // under this id, since the others have records by now. The steward replaces what is told to be lost.
+            self.map.look_again();
+            return self.entomb(shard, replica, engine);
+        }
+        if self.garbage.is_of(shard) {
             return Ok(());
         }
         if !self.is_free(&record.descriptor, replica) {

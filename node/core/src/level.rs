@@ -9,7 +9,7 @@
 //! | 2 | the commands that enable a level and join at one; a shard's own level in its log and state; versions above the one at which a request was issued; records that can be tombstones, with stamp and siblings |
 //! | 3 | quorum tables: the commands that create and alter them and take the steps of their copies' changes; what the map says of them; what their copies tell each other and the steward |
 //!
-//! A release may have a level that it does not report yet: level 3 is complete, but not enabled by any release so far.
+//! This release reads what is of level 3, but does not report the level yet: no database enables it.
 
 use std::fmt;
 

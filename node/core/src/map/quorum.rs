@@ -112,15 +112,23 @@ impl ShardRecord {
     /// so many. So another factor changes W and R together with the copies, and not before. `None` = the copies follow a
     /// leader.
     pub fn wanted(&self, table: &TableRecord) -> Option<Copies> {
-        let quorum = self.quorum?;
-        let current = self.layout()?.current.members.len();
         let mut members: Vec<ReplicaId> = self.assigned.iter().map(|copy| copy.id).collect();
         members.sort_unstable();
-        let count = u32::try_from(members.len()).ok()?;
-        let of_table = table.quorums()?;
-        let is_as_now = members.len() == current && count != table.replication_factor;
-        let wanted = if is_as_now { quorum.current } else { of_table.for_copies(count, table.replication_factor) };
-        wanted.with(members)
+        self.wanted_quorums(table)?.with(members)
+    }
+
+    /// True unless it is a quorum shard that is not what [`Self::wanted`] says, or is on its way there.
+    pub(crate) fn is_as_wanted(&self, table: &TableRecord) -> bool {
+        let is_wanted = |quorum: QuorumRecord| Some(quorum.current) == self.wanted_quorums(table);
+        self.assigned_reached() && self.quorum.is_none_or(is_wanted)
+    }
+
+    fn wanted_quorums(&self, table: &TableRecord) -> Option<Quorums> {
+        let (quorum, of_table) = (self.quorum?, table.quorums()?);
+        let current = self.descriptor.members.iter().filter(|member| member.role != Role::Incoming).count();
+        let count = u32::try_from(self.assigned.len()).ok()?;
+        let is_as_now = self.assigned.len() == current && count != table.replication_factor;
+        Some(if is_as_now { quorum.current } else { of_table.for_copies(count, table.replication_factor) })
     }
 }
 

@@ -18,12 +18,15 @@ const ALTERATIONS_MAX: usize = 16;
 
 /// The steps that are due now, for all quorum shards.
 pub fn steps(view: &View<'_>) -> Vec<SystemCommand> {
+    let is_due = |record: &&ShardRecord| {
+        let table = view.map.tables.get(&record.descriptor.table);
+        record.quorum.is_some() && !table.is_some_and(|table| record.is_as_wanted(table))
+    };
+    let due: Vec<&ShardRecord> = view.map.live_shards().filter(is_due).collect();
+    let mut altered = due.iter().filter(|record| record.has_assigned() && !record.assigned_reached()).count();
     let lost = view.lost();
-    let quorum = || view.map.live_shards().filter(|record| record.quorum.is_some());
-    let is_altered = |record: &&ShardRecord| record.has_assigned() && !record.assigned_reached();
-    let mut altered = quorum().filter(is_altered).count();
     let mut commands = Vec::new();
-    for record in quorum() {
+    for record in due {
         if commands.len() == STEPS_MAX {
             break;
         }

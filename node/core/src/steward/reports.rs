@@ -165,6 +165,7 @@ impl<'a> View<'a> {
     pub(super) fn is_recorded(&self, record: &ShardRecord) -> bool {
         if record.quorum.is_some() {
             let highest = self.reports.highest.get(&record.descriptor.shard);
+            let highest = highest.filter(|_| !is_planted(Planted::CopyAheadIgnored));
             return highest.is_none_or(|highest| *highest <= record.descriptor.generation);
         }
         let heard = self.reports.shards.get(&record.descriptor.shard);

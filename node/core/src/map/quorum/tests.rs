@@ -67,6 +67,9 @@ fn w_and_r_follow_the_table_once_there_are_as_many_copies_as_it_is_to_have() {
         let wanted = record(&[1, 2, 3], assigned).wanted(&table).expect("a quorum shard");
         (wanted.members.len(), wanted.write, wanted.read)
     };
+    let is_as_wanted = |assigned: &[u64], table: TableRecord| record(&[1, 2, 3], assigned).is_as_wanted(&table);
+    assert!(is_as_wanted(&[1, 2, 3], table(3, 2, 2)) && is_as_wanted(&[1, 2, 3], table(5, 3, 3)));
+    assert!(!is_as_wanted(&[1, 2, 3], table(3, 2, 1)) && !is_as_wanted(&[1, 2, 4], table(3, 2, 2)));
     assert_eq!(wanted(&[1, 2, 4], table(3, 3, 1)), (3, 3, 1));
     assert_eq!(wanted(&[1, 2, 3], table(5, 3, 3)), (3, 2, 2), "until its new copies are assigned");
     assert_eq!(wanted(&[1, 2, 3, 4, 5], table(5, 3, 3)), (5, 3, 3));

@@ -375,12 +375,22 @@ fn nothing_is_decided_on_a_record_that_copies_are_ahead_of() {
     let (mut world, _) = world(MAJORITIES);
     world.target(1, &[1, 2, 4]);
     go_to(&mut world, Some(Stage::WriteBoth));
+    world.lead();
     let ahead = record(&world).assigned[0].id;
     let generation = &mut world.copies.get_mut(&ahead).unwrap().held;
     generation.0 += 1;
     world.steward();
     assert_eq!(stage(&world), Some(Stage::WriteBoth));
     assert_eq!(steps(&world.view()), []);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_copy_that_is_ahead_and_ignored_is_noticed() {
+    crate::planted::plant(Some(crate::planted::Planted::CopyAheadIgnored));
+    let caught = std::panic::catch_unwind(nothing_is_decided_on_a_record_that_copies_are_ahead_of).is_err();
+    crate::planted::plant(None);
+    assert!(caught);
 }
 
 #[test]

@@ -267,4 +267,8 @@ fn bugs_of_quorum_tables_are_noticed() {
     done(&mut state, &begin);
     let stale = SystemCommand::Step { shard: SHARD, based_on: Generation(1), step: StepKind::Back };
     assert!(is_taken(Planted::StepGenerationIgnored, state, &stale));
+    plant(Some(Planted::GenerationGivenTwice));
+    let caught = std::panic::catch_unwind(no_generation_that_a_lost_majority_may_have_given_is_given_again).is_err();
+    plant(None);
+    assert!(caught);
 }

@@ -56,11 +56,6 @@ impl Convergence {
         }
     }
 
-    /// True if something is under way, beside what time brings.
-    pub fn is_busy(&self) -> bool {
-        !self.comparing.is_free() || self.rounds.is_going()
-    }
-
     /// To be called with each tick.
     pub fn tick<V: View>(&mut self, copy: &Copy<'_, V>) -> Vec<Do> {
         let mut out = Vec::new();

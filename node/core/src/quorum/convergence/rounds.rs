@@ -95,11 +95,6 @@ impl Rounds {
         }
     }
 
-    /// True if there is a round.
-    pub(super) fn is_going(&self) -> bool {
-        self.going.is_some()
-    }
-
     /// A round is forgotten.
     pub(super) fn give_up(&mut self) {
         self.going = None;

@@ -282,22 +282,3 @@ proptest! {
         run(Resolve::LastWriterWins, 3, steps);
     }
 }
-
-/// For looking at what is found.
-#[test]
-fn debug_random() {
-    let mut runner = TestRunner::deterministic();
-    let (keys, often) =
-        (std::env::var("QK").map_or(1, |k| k.parse().unwrap()), std::env::var("QO").map_or(1, |k| k.parse().unwrap()));
-    let resolve = if std::env::var("QL").is_ok() { Resolve::LastWriterWins } else { Resolve::Siblings };
-    let runs: usize = std::env::var("QN").map_or(300, |k| k.parse().unwrap());
-    let from: usize = std::env::var("QF").map_or(0, |k| k.parse().unwrap());
-    for i in 0..runs {
-        let steps = vec(step(keys, often), 150..300).new_tree(&mut runner).expect("there are steps").current();
-        if i >= from {
-            if std::panic::catch_unwind(|| run(resolve, keys, steps)).is_err() {
-                println!("RUN {i} fails");
-            }
-        }
-    }
-}

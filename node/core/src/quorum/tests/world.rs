@@ -161,10 +161,10 @@ impl World {
         let token = Token(self.number);
         let command = Command { request: None, conditions: Vec::new(), mutations };
         let out = self.call(by, |replica, here, out| replica.write(token, command, &options, here, out));
-        let sent = out.send.iter().find_map(|message| match &message.body {
-            Body::Write(_, entries) => Some(entries),
-            _ => None,
-        });
+        let sent = out
+            .send
+            .iter()
+            .find_map(|message| if let Body::Write(_, entries) = &message.body { Some(entries) } else { None });
         let mut stamps = Vec::new();
         for (key, _, stamp) in sent.into_iter().flatten() {
             let (past, value) = pasts.remove(key).expect("it was written");

@@ -151,10 +151,9 @@ fn what_a_quorum_table_cannot_do_is_refused_with_the_way_out() {
 fn a_copy_that_cannot_take_a_write_itself_coordinates_none() {
     let reason = |solo: &mut Solo| {
         solo.write(1, vec![put("b", "1")]);
-        match refusal(solo.answers()) {
-            Refusal::NotCoordinator { reason, .. } => reason,
-            other => panic!("{other}"),
-        }
+        let refused = refusal(solo.answers());
+        let Refusal::NotCoordinator { reason, .. } = refused else { panic!("{refused}") };
+        reason
     };
     let mut solo = Solo::new();
     solo.full = vec![OWN];
@@ -231,10 +230,10 @@ fn hints_go_in_turns_and_end_when_they_are_confirmed() {
     solo.durable();
     solo.hear(SECOND, Body::Said(number, Said::Durable));
     solo.tick(25);
-    let hints = solo.sent(THIRD).into_iter().find_map(|(_, body)| match body {
-        Body::Hints(hints) => Some(hints),
-        _ => None,
-    });
+    let hints = solo
+        .sent(THIRD)
+        .into_iter()
+        .find_map(|(_, body)| if let Body::Hints(hints) = body { Some(hints) } else { None });
     let (key, record) = hints.expect("one is sent")[0].clone();
     assert_eq!(solo.replica.report().hints, 1);
     solo.hear(SECOND, Body::Hinted(vec![(key.clone(), record.clone(), true)]));

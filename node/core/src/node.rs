@@ -61,7 +61,6 @@ use garbage::Garbage;
 use known_map::KnownMap;
 use others::Others;
 use outbox::Outbox;
-use quorums::Quorums;
 use replicas::Replicas;
 use reporting::Told;
 use stewardship::Stewardship;
@@ -170,7 +169,6 @@ pub struct Node {
     ticks: u64,
     map: KnownMap,
     replicas: Replicas,
-    quorums: Quorums,
     tombstones: Tombstones,
     garbage: Garbage,
     disk: Disk,
@@ -242,8 +240,7 @@ impl Node {
 
     /// What the replicas hold of the store, and what is to be wiped.
     pub fn ranges(&self) -> Vec<HeldRange> {
-        let of_quorums = self.quorums.held_ranges().chain(self.garbage.held());
-        self.replicas.held_ranges().chain(of_quorums.cloned()).collect()
+        self.replicas.held_ranges().chain(self.garbage.held().cloned()).collect()
     }
 
     /// True while something is to be wiped.
@@ -263,7 +260,7 @@ impl Node {
 
     /// The copies of quorum shards that are here, for invariants and metrics.
     pub fn quorum_replicas(&self) -> impl Iterator<Item = &QuorumReplica> {
-        self.quorums.all()
+        self.replicas.quorums().all()
     }
 
     /// The node's time as a version, for clients' request ids: no shard's clock that is far ahead takes others with it.

@@ -4,7 +4,7 @@
 mod draw;
 mod found;
 mod keys;
-pub(crate) mod quorum;
+mod quorum;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use skerry_core::ids::{NodeId, TableId, Token};
 use skerry_core::node::{Answer, Input, Refusal};
 use skerry_core::time::Version;
 
-pub(crate) use keys::keys;
+pub(crate) use keys::{QUORUM_TABLE, keys};
 use quorum::OfQuorum;
 
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};

@@ -14,7 +14,7 @@ use skerry_core::placement::{Site, Wanted, place};
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
 
 use crate::check::held;
-use crate::client::quorum::QUORUM_TABLE;
+use crate::client::QUORUM_TABLE;
 use crate::hardship::Hardship;
 use crate::host::Host;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};

@@ -12,8 +12,7 @@ use skerry_core::planted::{Planted, plant};
 use skerry_core::replica::ReplicaView;
 
 use crate::check::{disagreement, views};
-use crate::client::quorum::QUORUM_TABLE;
-use crate::client::{Client, keys};
+use crate::client::{Client, QUORUM_TABLE, keys};
 use crate::faults::{Faults, newest_map};
 use crate::hardship::{Hardship, Hardships};
 use crate::host::{Host, cluster};

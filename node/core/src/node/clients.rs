@@ -68,7 +68,7 @@ impl Node {
         let shard = record.descriptor.shard;
         if record.quorum.is_some() {
             let shard = self.quorum_serves(record)?;
-            let queued = self.quorums.get(shard).map_or(0, QuorumReplica::waiting);
+            let queued = self.replicas.quorums().get(shard).map_or(0, QuorumReplica::waiting);
             let is_glutted = self.disk.log().is_glutted();
             return if is_glutted { Err(Refusal::Overloaded { shard, queued }) } else { Ok(Served::ByQuorum(shard)) };
         }

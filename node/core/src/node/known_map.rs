@@ -14,7 +14,6 @@ use crate::map::{Map, NodeRecord, ShardRecord, home_of};
 use crate::node::Identity;
 use crate::node::authority::{Authority, Subject};
 use crate::node::levels::{Levels, nodes_write};
-use crate::node::quorums::Quorums;
 use crate::node::replicas::Replicas;
 
 /// Owner of the map, and of what is known of other nodes' maps.
@@ -39,7 +38,6 @@ pub(super) struct KnownMap {
 pub(super) struct Here<'a> {
     pub(super) identity: &'a Identity,
     pub(super) replicas: &'a Replicas,
-    pub(super) quorums: &'a Quorums,
     pub(super) liveness: &'a Liveness,
     /// True while it is not known which copies of an earlier store there were.
     pub(super) are_any_forgotten: bool,

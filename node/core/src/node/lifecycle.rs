@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::node::garbage::Wipe;
 use crate::node::tombstones::tombstone_write;
 use crate::planted::{Planted, is_planted};
-use crate::ranges::{Held, KeyRange};
+use crate::ranges::KeyRange;
 use crate::replica::Collected;
 use crate::replica::state::ReplicaState;
 
@@ -42,8 +42,7 @@ impl Node {
     pub(super) fn is_free(&mut self, descriptor: &Descriptor, own: ReplicaId) -> bool {
         let range = KeyRange::of(descriptor);
         let is_wiped = self.garbage.is_free(&range);
-        let own = (descriptor.shard, own);
-        let is_free = is_wiped && self.replicas.is_free(&range, own) && self.quorums.is_free(&range, own);
+        let is_free = is_wiped && self.replicas.is_free(&range, (descriptor.shard, own));
         if !is_wiped || (!is_free && !is_planted(Planted::RangeInUseNotAwaited)) {
             self.garbage.wait();
         }
@@ -97,9 +96,8 @@ impl Node {
 
     /// Deletes the next slice of what nobody owns.
     pub(super) fn collect_garbage(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
-        let (records, replicas, quorums) = (self.config.garbage_slice_records, &self.replicas, &self.quorums);
-        let may_wipe = |garbage: &Held| replicas.may_wipe(garbage) && quorums.is_free(&garbage.range, garbage.copy());
-        let slice = self.garbage.next_slice(records, may_wipe, engine)?;
+        let (records, replicas) = (self.config.garbage_slice_records, &self.replicas);
+        let slice = self.garbage.next_slice(records, |garbage| replicas.may_wipe(garbage), engine)?;
         let Some(mut slice) = slice else { return Ok(()) };
         if let Some((shard, id)) = slice.wiped
             && let Some(replica) = self.replicas.get_mut(shard).filter(|replica| replica.id() == id)

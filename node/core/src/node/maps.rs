@@ -16,7 +16,6 @@ impl Node {
         let here = Here {
             identity: &self.identity,
             replicas: &self.replicas,
-            quorums: &self.quorums,
             liveness: self.others.liveness(),
             are_any_forgotten: self.tombstones.are_any_forgotten(),
             ticks: self.ticks,

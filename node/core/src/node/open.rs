@@ -14,7 +14,6 @@ use crate::node::known_map::KnownMap;
 use crate::node::levels::{self, Levels, nodes_write};
 use crate::node::others::Others;
 use crate::node::outbox::Outbox;
-use crate::node::quorums::Quorums;
 use crate::node::replicas::Replicas;
 use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
@@ -95,8 +94,7 @@ impl Node {
         let mut node = Self {
             ticks: 0,
             map: KnownMap::of_nodes(&identity, levels, nodes),
-            replicas: Replicas::new(setup),
-            quorums: Quorums::new(identity.incarnation),
+            replicas: Replicas::new(setup, identity.incarnation),
             tombstones: Tombstones::open(stored.tombstones, forgotten),
             garbage: Garbage::open(stored.garbage),
             disk: Disk::new(config.log_stall_ticks),
@@ -138,8 +136,8 @@ impl Node {
                 self.discard_quorum(&state, engine)?;
                 continue;
             }
-            let copy = self.quorums.made_of(state, log, engine)?;
-            self.quorums.insert(copy);
+            let copy = self.replicas.quorums().made_of(state, log, engine)?;
+            self.replicas.quorums_mut().insert(copy);
         }
         Ok(())
     }

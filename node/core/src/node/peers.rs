@@ -152,7 +152,8 @@ impl Node {
         let is_possible = |record: &ShardRecord| {
             let is_from = home_of(record, envelope.from) == Some(from);
             let is_here = home_of(record, to) == Some(self.identity.node);
-            is_from && is_here && here.is_none_or(|here| !names(record, here))
+            // No leader speaks to a copy of a quorum shard.
+            record.quorum.is_none() && is_from && is_here && here.is_none_or(|here| !names(record, here))
         };
         let Some(record) = map.shards.get(&shard).filter(|record| is_possible(record)) else {
             // The leader may know a newer map than this node; it will repeat itself.

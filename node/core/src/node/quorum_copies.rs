@@ -39,13 +39,15 @@ impl Node {
         let shard = record.descriptor.shard;
         let table = map.tables.get(&record.descriptor.table);
         if table.is_some_and(|table| table.dropped) {
-            let is_here = self.quorums.get(shard).is_some();
+            let is_here = self.replicas.quorums().get(shard).is_some();
             let is_over = is_here && self.is_confirmed(Subject::Dropped(record.descriptor.table));
             return if is_over { self.destroy_quorum(shard, engine) } else { Ok(()) };
         }
         let Some(Consistency::Quorum { resolve, .. }) = table.map(|table| table.consistency) else { return Ok(()) };
         let named = named_here(record, self.identity.node);
-        let Some((id, held)) = self.quorums.get(shard).map(|copy| (copy.id(), copy.state().layout().generation)) else {
+        let Some((id, held)) =
+            self.replicas.quorums().get(shard).map(|copy| (copy.id(), copy.state().layout().generation))
+        else {
             return self.make_quorum(record, layout, resolve, named, engine);
         };
         let is_newer = layout.generation > held;
@@ -56,10 +58,10 @@ impl Node {
             self.destroy_quorum(shard, engine)?;
             return self.make_quorum(record, layout, resolve, named, engine);
         }
-        if let Some(copy) = self.quorums.get_mut(shard) {
+        if let Some(copy) = self.replicas.quorums_mut().get_mut(shard) {
             copy.learn(layout, resolve);
         }
-        self.quorums.touch(shard);
+        self.replicas.quorums_mut().touch(shard);
         Ok(())
     }
 
@@ -98,17 +100,17 @@ impl Node {
         let state = make(replica, &record.descriptor, layout);
         state.check().map_err(EngineError::unreadable)?;
         engine.write(vec![state.write()])?;
-        let (layout, mut copy) = (state.layout().clone(), self.quorums.made_of(state, None, engine)?);
+        let (layout, mut copy) = (state.layout().clone(), self.replicas.quorums().made_of(state, None, engine)?);
         copy.learn(layout, resolve);
         copy.hold_until(self.disk.syncs().next_mark());
-        self.quorums.insert(copy);
+        self.replicas.quorums_mut().insert(copy);
         self.sync_soon();
         Ok(())
     }
 
     /// Ends a copy on this node: it is entombed, and its records go in slices.
     pub(super) fn destroy_quorum(&mut self, shard: ShardId, engine: &dyn Engine) -> Result<(), EngineError> {
-        let Some(mut copy) = self.quorums.remove(shard) else { return Ok(()) };
+        let Some(mut copy) = self.replicas.quorums_mut().remove(shard) else { return Ok(()) };
         let mut out = Out::default();
         copy.end(&mut out);
         self.take_quorum(out);
@@ -144,7 +146,7 @@ impl Node {
         now: Now,
     ) -> Result<(), EngineError> {
         let (shard, to) = (envelope.shard, envelope.to);
-        if self.quorums.get(shard).is_none_or(|copy| copy.id() != to) {
+        if self.replicas.quorums().get(shard).is_none_or(|copy| copy.id() != to) {
             return Ok(());
         }
         let wanted = self.with_quorum(shard, engine, now, |copy, here, out| copy.hear(envelope, here, out))?;
@@ -182,7 +184,7 @@ impl Node {
 
     /// A period has passed for every copy.
     pub(super) fn tick_quorums(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
-        for shard in self.quorums.shards() {
+        for shard in self.replicas.quorums().shards() {
             self.with_quorum(shard, engine, now, QuorumReplica::tick)?;
         }
         Ok(())
@@ -202,7 +204,7 @@ impl Node {
     /// What waits of a copy becomes part of the log batch of this sequence.
     pub(super) fn collect_quorum(&mut self, shard: ShardId, sequence: u64) -> Option<LogWrite> {
         let mut out = Out::default();
-        self.quorums.get_mut(shard)?.collect(sequence, &mut out);
+        self.replicas.quorums_mut().get_mut(shard)?.collect(sequence, &mut out);
         let log = out.log.take();
         self.take_quorum(out);
         log
@@ -222,14 +224,14 @@ impl Node {
         let is_heard = |copy: ReplicaId| home(copy).is_some_and(|node| node == own || liveness.is_heard(node));
         let is_full = |copy: ReplicaId| home(copy).is_some_and(|node| liveness.is_full(node));
         let here = Here { engine, now, ticks: self.ticks, is_heard: &is_heard, is_full: &is_full };
-        let Some(copy) = self.quorums.get_mut(shard) else { return Ok(None) };
+        let Some(copy) = self.replicas.quorums_mut().get_mut(shard) else { return Ok(None) };
         let (mut out, before) = (Out::default(), copy.state().applied());
         act(copy, &here, &mut out)?;
         if copy.state().applied() != before {
             self.disk.syncs().written();
         }
         if copy.has_work() {
-            self.quorums.touch(shard);
+            self.replicas.quorums_mut().touch(shard);
         }
         let wanted = out.wants_record;
         self.take_quorum(out);
@@ -256,7 +258,7 @@ impl Node {
     /// The copy that serves a quorum shard here, or which node has one.
     pub(super) fn quorum_serves(&self, record: &ShardRecord) -> Result<ShardId, Refusal> {
         let shard = record.descriptor.shard;
-        if self.quorums.get(shard).is_some() {
+        if self.replicas.quorums().get(shard).is_some() {
             return Ok(shard);
         }
         let others = record.descriptor.members.iter().map(|member| member.replica.node);
@@ -268,7 +270,7 @@ impl Node {
     /// The nodes that have, or are to have, a copy of a quorum shard that is here.
     pub(super) fn quorum_peers(&self) -> BTreeSet<NodeId> {
         let map = self.map.known();
-        let records = self.quorums.all().filter_map(|copy| map.shards.get(&copy.state().shard()));
+        let records = self.replicas.quorums().all().filter_map(|copy| map.shards.get(&copy.state().shard()));
         records.flat_map(|record| &record.descriptor.members).map(|member| member.replica.node).collect()
     }
 }

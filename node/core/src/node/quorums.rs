@@ -7,7 +7,6 @@ use crate::ids::{Incarnation, ReplicaId, ShardId};
 use crate::log::{LogCut, RecoveredLog};
 use crate::message::QuorumReport;
 use crate::node::quorum_copies::range_of;
-use crate::planted::{Planted, is_planted};
 use crate::quorum::replica::{QuorumReplica, QuorumState};
 use crate::ranges::{Content, Held, KeyRange, Ranges};
 
@@ -94,7 +93,7 @@ impl Quorums {
 
     /// True if no other copy than this one holds any of a range.
     pub(super) fn is_free(&self, range: &KeyRange, own: (ShardId, ReplicaId)) -> bool {
-        self.ranges.find(range, |held| held.copy() != own).is_none() || is_planted(Planted::OverlapIgnored)
+        self.ranges.find(range, |held| held.copy() != own).is_none()
     }
 
     /// A sync of the store begins that covers all that was applied so far.

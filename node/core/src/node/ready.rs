@@ -40,7 +40,7 @@ impl Node {
             while let Some(shard) = self.replicas.next_touched() {
                 self.collect(shard, engine, now, &mut gathered)?;
             }
-            while let Some(shard) = self.quorums.next_touched() {
+            while let Some(shard) = self.replicas.quorums_mut().next_touched() {
                 gathered.add(self.collect_quorum(shard, sequence));
             }
             if let Some(map) = self.map.take_change() {

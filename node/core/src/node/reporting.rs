@@ -114,7 +114,7 @@ impl Node {
 
     /// What this node's copies of quorum shards tell, in order of shards.
     pub(super) fn quorum_copies(&self) -> Vec<QuorumReport> {
-        self.quorums.reports()
+        self.replicas.quorums().reports()
     }
 
     fn own_report(&self) -> NodeReport {

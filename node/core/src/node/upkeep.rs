@@ -16,7 +16,7 @@ impl Node {
             self.disk.syncs().want_if_written();
         }
         self.collect_garbage(engine)?;
-        self.replicas.measure(&self.config, self.quorums.log_bytes());
+        self.replicas.measure(&self.config);
         self.replicas.bound_preimages(self.config.preimage_bytes_max);
         self.replicas.earn_budget(self.map.known().limits.0.bytes_per_second);
         let liveness = self.others.liveness();
@@ -30,14 +30,14 @@ impl Node {
     pub(super) fn begin_sync(&mut self, engine: &dyn Engine) -> Result<Option<u64>, EngineError> {
         let Some(mark) = self.disk.begin_sync() else { return Ok(None) };
         self.replicas.sync_begins(mark);
-        self.quorums.sync_begins(mark, engine)?;
+        self.replicas.quorums_mut().sync_begins(mark, engine)?;
         Ok(Some(mark))
     }
 
     pub(super) fn engine_durable(&mut self, mark: u64) {
         self.disk.synced(mark);
         self.outbox.take(&mut self.replicas.synced(mark));
-        self.quorums.synced(mark);
+        self.replicas.quorums_mut().synced(mark);
         self.tombstones.synced(mark);
     }
 
@@ -54,7 +54,7 @@ impl Node {
             return Vec::new();
         }
         let mut cut = self.replicas.cut_logs(&self.config);
-        cut.cuts.extend(self.quorums.cuts());
+        cut.cuts.extend(self.replicas.quorums_mut().cuts());
         if cut.wants_sync {
             self.disk.syncs().want_if_written();
         }

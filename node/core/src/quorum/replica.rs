@@ -1,8 +1,8 @@
 //! One copy of a quorum shard: what it holds durably, what it coordinates for clients, and what it keeps for other copies.
 //!
-//! Each part owns its state: [`machine`] what is applied, [`journal`] what waits for the log, [`preparing`] the stamps and the
-//! copy's own writes, [`writes`] and [`reads`] what is coordinated, [`syncs`] what the store has made durable. What makes
-//! copies equal is [`super::convergence`]'s. Here, and in the files that say so, inputs are routed to them.
+//! Each part owns its state: `machine` what is applied, `journal` what waits for the log, `preparing` the stamps and the
+//! copy's own writes, `writes` and `reads` what is coordinated, `syncs` what the store has made durable. What makes
+//! copies equal is `super::convergence`'s. Here, and in the files that say so, inputs are routed to them.
 //!
 //! Three rules hold everywhere. What is told is durable before. What answers, is applied. What comes under another
 //! generation than the one that is held has no effect, and what was acknowledged counts for that one generation alone.

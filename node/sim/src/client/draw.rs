@@ -10,8 +10,7 @@ use skerry_core::map::Map;
 use skerry_core::replica::Replica;
 use skerry_core::time::Version;
 
-use super::keys::history_key;
-use super::quorum::QUORUM_TABLE;
+use super::keys::{QUORUM_TABLE, history_key};
 use super::{Client, Doing, Write};
 use crate::hardship::Hardship;
 use crate::host::WALL_MS;

@@ -5,8 +5,10 @@ use skerry_core::ids::TableId;
 use skerry_core::key;
 use skerry_core::map::Fragmentation;
 
-use super::quorum::QUORUM_TABLE;
 use crate::hardship::{Hardship, Setting};
+
+/// The name of the quorum table.
+pub(crate) const QUORUM_TABLE: &str = "quorum";
 
 /// All keys that the clients use, each with its table's name.
 pub(crate) fn keys(setting: &Setting) -> Vec<(&'static str, Bytes)> {

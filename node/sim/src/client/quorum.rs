@@ -12,14 +12,11 @@ use skerry_core::quorum::shown::Resolve;
 
 use super::draw::some_map;
 use super::found::value_of;
-use super::keys::history_key;
+use super::keys::{QUORUM_TABLE, history_key};
 use super::{Client, Doing, Underway};
 use crate::hardship::Hardship;
 use crate::host::WALL_MS;
 use crate::world::World;
-
-/// The name of the quorum table.
-pub(crate) const QUORUM_TABLE: &str = "quorum";
 
 /// A write of a quorum table, for the database and for the history.
 pub(super) struct OfQuorum {

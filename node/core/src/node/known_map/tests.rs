@@ -13,7 +13,6 @@ use crate::replica::Setup;
 struct World {
     identity: Identity,
     replicas: Replicas,
-    quorums: Quorums,
     liveness: Liveness,
     ticks: u64,
     map: KnownMap,
@@ -41,9 +40,9 @@ fn world() -> World {
     }
     let levels = Levels::open(FormatLevel::FIRST, FormatLevel::NEWEST).unwrap();
     let map = KnownMap::of_nodes(&identity, levels, vec![record(2), record(3)]);
-    let replicas = Replicas::new(Setup { node: id, seed: 1, requests_max: 8, highest_level: FormatLevel::NEWEST });
-    let quorums = Quorums::new(identity.incarnation);
-    World { identity, replicas, quorums, liveness, ticks: 1, map, outbox: Outbox::default() }
+    let replicas =
+        Replicas::new(Setup { node: id, seed: 1, requests_max: 8, highest_level: FormatLevel::NEWEST }, Incarnation(1));
+    World { identity, replicas, liveness, ticks: 1, map, outbox: Outbox::default() }
 }
 
 impl World {
@@ -52,7 +51,6 @@ impl World {
         let here = Here {
             identity: &self.identity,
             replicas: &self.replicas,
-            quorums: &self.quorums,
             liveness: &self.liveness,
             are_any_forgotten: false,
             ticks: self.ticks,

@@ -85,9 +85,9 @@ impl Replicas {
         self.memory.held()
     }
 
-    /// Goes through them: what they hold, and how much their transfers may. `beside` = bytes that other logs of the node take.
-    pub(in crate::node) fn measure(&mut self, config: &NodeConfig, beside: usize) {
-        let before = Held { log: beside, preimages: 0 };
+    /// Goes through them: what they hold, and how much their transfers may.
+    pub(in crate::node) fn measure(&mut self, config: &NodeConfig) {
+        let before = Held { log: self.quorums.log_bytes(), preimages: 0 };
         let held = self.all().fold(before, |held, replica| Held {
             log: held.log + replica.log_bytes(),
             preimages: held.preimages + replica.preimage_bytes(),

@@ -170,10 +170,9 @@ fn a_step_that_leads_nowhere_is_refused_with_the_reason() {
     let (mut state, table) = with_table();
     let why = |state: &mut SystemState, kind| {
         let command = step(state, kind);
-        match refused(state, &command) {
-            SystemRefusal::Step { why, .. } => why,
-            other => panic!("{other:?}"),
-        }
+        let refusal = refused(state, &command);
+        let SystemRefusal::Step { why, .. } = refusal else { panic!("{refusal:?}") };
+        why
     };
     assert_eq!(why(&mut state, StepKind::Begin), StepRefusal::Unchanged);
     for kind in [StepKind::ReadNew, StepKind::NewOnly, StepKind::Settle, StepKind::Back] {

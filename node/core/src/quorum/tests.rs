@@ -9,8 +9,6 @@ mod world;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
 
 use super::message::Body;
 use super::shown::Resolve;
@@ -93,6 +91,8 @@ fn run(resolve: Resolve, keys: u8, steps: Vec<Step>) {
 /// In which of so many runs a breach of a rule is found. Few keys make for many conflicts.
 #[cfg(feature = "planted")]
 fn is_found(keys: u8, often: u32, runs: usize) -> Option<usize> {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     (0..runs).find(|_| {
         let steps = vec(step(keys, often), 150..300).new_tree(&mut runner).expect("there are steps").current();
@@ -288,21 +288,5 @@ proptest! {
     #[test]
     fn copies_where_the_last_writer_wins_become_equal_and_lose_nothing(steps in vec(step(3, 1), 0..300)) {
         run(Resolve::LastWriterWins, 3, steps);
-    }
-}
-
-/// For looking at what is found.
-#[test]
-fn debug_random() {
-    let mut runner = TestRunner::deterministic();
-    let (keys, often) = (std::env::var("QK").map_or(1, |k| k.parse().unwrap()), std::env::var("QO").map_or(1, |k| k.parse().unwrap()));
-    let resolve = if std::env::var("QL").is_ok() { Resolve::LastWriterWins } else { Resolve::Siblings };
-    let runs: usize = std::env::var("QN").map_or(300, |k| k.parse().unwrap());
-    let from: usize = std::env::var("QF").map_or(0, |k| k.parse().unwrap());
-    for i in 0..runs {
-        let steps = vec(step(keys, often), 150..300).new_tree(&mut runner).expect("there are steps").current();
-        if i >= from {
-            if std::panic::catch_unwind(|| run(resolve, keys, steps)).is_err() { println!("RUN {i} fails"); }
-        }
     }
 }

@@ -48,7 +48,19 @@ impl QuorumReplica {
                 | Body::Compare(number, ..)
                 | Body::Repair(number, _)
                 | Body::Push(number, _) => Some(Body::Newer(number, held)),
-                _ => None,
+                Body::Hints(_)
+                | Body::BoundsWanted
+                | Body::Bar(_)
+                | Body::Floor(_)
+                | Body::Said(..)
+                | Body::Page(..)
+                | Body::Newer(..)
+                | Body::Repaired(_)
+                | Body::Hinted(_)
+                | Body::Bounds(_)
+                | Body::Compared(..)
+                | Body::Pushed(_)
+                | Body::Barred(_) => None,
             };
             answer.into_iter().for_each(|answer| self.send(from, generation, answer, out));
         } else if self.machine.layout().part(from) != Part::Over && (self.journal.has_room() || !is_journaled(&body)) {
@@ -101,7 +113,18 @@ impl QuorumReplica {
                 Ok(())
             }
             Body::Write(..) | Body::Repair(..) | Body::Hints(_) => Ok(()),
-            body => self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy)),
+            body @ (Body::BoundsWanted | Body::Compare(..) | Body::Push(..) | Body::Bar(_) | Body::Floor(_)) => {
+                self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy))
+            }
+            Body::Said(..)
+            | Body::Page(..)
+            | Body::Newer(..)
+            | Body::Repaired(_)
+            | Body::Hinted(_)
+            | Body::Bounds(_)
+            | Body::Compared(..)
+            | Body::Pushed(_)
+            | Body::Barred(_) => Ok(()),
         }
     }
 
@@ -113,6 +136,9 @@ impl QuorumReplica {
         here: &Here<'_>,
         out: &mut Out,
     ) -> Result<(), EngineError> {
+        if is_journaled(&body) && !self.journal.has_room() {
+            return Ok(());
+        }
         match body {
             Body::Said(number, said) => {
                 let steps = self.writes.hear(number, (from, generation), said, here.ticks);
@@ -133,8 +159,18 @@ impl QuorumReplica {
             _ if generation != self.machine.layout().generation => Ok(()),
             _ if self.machine.layout().part(from) == Part::Over => Ok(()),
             Body::Hinted(hinted) => self.hinted(from, hinted, here),
-            body if is_journaled(&body) && !self.journal.has_room() => Ok(()),
-            body => self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy)),
+            body @ (Body::Newer(..) | Body::Bounds(_) | Body::Compared(..) | Body::Pushed(_) | Body::Barred(_)) => {
+                self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy))
+            }
+            Body::Write(..)
+            | Body::Read(..)
+            | Body::Repair(..)
+            | Body::Hints(_)
+            | Body::BoundsWanted
+            | Body::Compare(..)
+            | Body::Push(..)
+            | Body::Bar(_)
+            | Body::Floor(_) => Ok(()),
         }
     }
 

@@ -9,8 +9,6 @@ mod world;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
 
 use super::message::Body;
 use super::shown::Resolve;
@@ -93,6 +91,8 @@ fn run(resolve: Resolve, keys: u8, steps: Vec<Step>) {
 /// In which of so many runs a breach of a rule is found. Few keys make for many conflicts.
 #[cfg(feature = "planted")]
 fn is_found(keys: u8, often: u32, runs: usize) -> Option<usize> {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     (0..runs).find(|_| {
         let steps = vec(step(keys, often), 150..300).new_tree(&mut runner).expect("there are steps").current();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::command::{Condition, Expected, Outcome, Read, ReadConsistency, ReadResult, Record};
+use crate::limits::HINT_BYTES_MAX;
 use crate::quorum::convergence::Then;
 use crate::quorum::write::NotDone;
 
@@ -240,6 +241,29 @@ fn hints_go_in_turns_and_end_when_they_are_confirmed() {
     assert_eq!(solo.replica.report().hints, 1, "it is not that one's");
     solo.hear(THIRD, Body::Hinted(vec![(key, record, true)]));
     assert_eq!(solo.replica.report().hints, 0);
+}
+
+#[test]
+fn what_hints_cannot_hold_is_found_by_comparing() {
+    let mut solo = Solo::new();
+    solo.replica.learn(three(), Resolve::LastWriterWins);
+    let keys: Vec<Bytes> = (0..HINT_BYTES_MAX >> 20).map(|number| Bytes::from(format!("b{number}"))).collect();
+    for (token, key) in (1..).zip(&keys) {
+        let value = Bytes::from(vec![0; 1 << 20]);
+        solo.write(token, vec![Mutation::Put { key: key.clone(), value, expires_ms: None }]);
+        let number = number_of(&solo.sent(SECOND));
+        solo.durable();
+        solo.hear(SECOND, Body::Said(number, Said::Durable));
+        assert!(applied(token, &solo.answers()).is_some());
+        solo.out.send.clear();
+        if token % 16 == 0 {
+            // The third copy says nothing.
+            solo.tick(21);
+        }
+    }
+    let (hints, bytes) = solo.replica.view().hints;
+    assert!(hints == keys.len() as u64 - 1 && bytes <= HINT_BYTES_MAX, "{hints} of {bytes} bytes");
+    assert!(solo.replica.hints.must_compare(THIRD).is_some());
 }
 
 #[test]

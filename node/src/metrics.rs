@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use skerry_core::command::{Outcome, Read};
 use skerry_core::node::{AdminRefusal, Answer, Refusal};
+use skerry_core::quorum::write::NotDone;
 
 use crate::budget::{Budget, Kind};
 use crate::inbox::Ask;
@@ -274,6 +275,15 @@ fn outcome(answer: &Answer) -> usize {
             Refusal::Limit(_) | Refusal::Key(_) => 9,
             Refusal::TooStale { .. } => 10,
             Refusal::RequestTooNew { .. } => 12,
+            Refusal::NotCoordinator { .. } | Refusal::TooFewCopies { .. } => 4,
+            Refusal::WriteQuorum(NotDone::Full { .. }) => 8,
+            Refusal::ConditionsNeedLeader
+            | Refusal::NoQuorumTable(_)
+            | Refusal::Context(_)
+            | Refusal::NotBegun(_)
+            | Refusal::WriteQuorum(NotDone::Quorum(_))
+            | Refusal::ReadQuorum(_)
+            | Refusal::BatchTooLarge { .. } => 9,
         },
         Answer::Admin(Err(AdminRefusal::NotLeader { .. })) => 4,
         Answer::Admin(Err(AdminRefusal::OutcomeUnknown)) => 6,

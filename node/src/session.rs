@@ -172,7 +172,9 @@ impl Session {
 pub fn answer_bytes(answer: &Answer) -> usize {
     const AROUND: usize = 96;
     match answer {
-        Answer::Read(Ok(result @ ReadResult::Page { records, .. })) => AROUND * (1 + records.len()) + result.bytes(),
+        Answer::Read(Ok(result @ (ReadResult::Page { records, .. } | ReadResult::Values { records, .. }))) => {
+            AROUND * (1 + records.len()) + result.bytes()
+        }
         Answer::Read(Ok(result @ ReadResult::Value(_))) => AROUND + result.bytes(),
         Answer::Read(Err(_)) | Answer::Write(_) | Answer::Admin(_) => AROUND,
     }

@@ -4,11 +4,12 @@
 mod raft;
 mod snapshot;
 
-use skerry_client::wire::{Malformed, Wire, required};
+use skerry_client::wire::{Malformed, Wire, all, all_into, required};
 use skerry_core::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
 use skerry_core::level::FormatLevel;
 use skerry_core::map::MapDelta;
 use skerry_core::message::{Beat, CertifyAnswer, PeerMessage, Report};
+use skerry_core::quorum::message::{Body, Envelope};
 use skerry_proto::v1;
 use skerry_proto::v1::certify_answer::Answer;
 use skerry_proto::v1::peer_message::Message;
@@ -57,6 +58,13 @@ pub fn peer_messages(messages: Vec<v1::PeerMessage>) -> Received {
 fn message_out(message: PeerMessage) -> Message {
     match message {
         PeerMessage::Raft(envelope) => Message::Raft(raft::envelope_out(envelope)),
+        PeerMessage::Quorum(Envelope { shard, from, to, generation, body }) => Message::Quorum(v1::QuorumEnvelope {
+            shard_id: shard.0,
+            from_replica_id: from.0,
+            to_replica_id: to.0,
+            generation: generation.0,
+            body: body.encode(),
+        }),
         PeerMessage::SnapshotOffer(offer) if offer.level == FormatLevel::FIRST => {
             Message::SnapshotOffer(snapshot::offer_out(offer))
         }
@@ -69,8 +77,9 @@ fn message_out(message: PeerMessage) -> Message {
         }
         PeerMessage::MapWant { have } => Message::MapWant(v1::MapWant { have_epoch: have.0 }),
         PeerMessage::Map(delta) => Message::Map(delta.into_wire()),
-        PeerMessage::Report(Report { node, led }) => {
-            Message::Report(v1::Report { node: Some(node.into_wire()), led: Some(led.into_wire()) })
+        PeerMessage::Report(Report { node, led, quorum }) => {
+            let (node, led, quorum) = (Some(node.into_wire()), Some(led.into_wire()), all_into(quorum));
+            Message::Report(v1::Report { node, led, quorum })
         }
         PeerMessage::ReportWant => Message::ReportWant(v1::ReportWant {}),
         PeerMessage::CertifyAsk { nonce, node, shards } => {
@@ -96,6 +105,13 @@ fn message_out(message: PeerMessage) -> Message {
 fn message_in(message: Message) -> Result<PeerMessage, Malformed> {
     Ok(match message {
         Message::Raft(m) => PeerMessage::Raft(raft::envelope_in(m)?),
+        Message::Quorum(m) => PeerMessage::Quorum(Envelope {
+            shard: ShardId(m.shard_id),
+            from: ReplicaId(m.from_replica_id),
+            to: ReplicaId(m.to_replica_id),
+            generation: Generation(m.generation),
+            body: Body::decode(&m.body).map_err(|_| Malformed::Undecodable("quorum.body"))?,
+        }),
         Message::SnapshotOffer(m) | Message::SnapshotOfferAtLevel(m) => {
             PeerMessage::SnapshotOffer(snapshot::offer_in(m)?)
         }
@@ -106,9 +122,11 @@ fn message_in(message: Message) -> Result<PeerMessage, Malformed> {
         }
         Message::MapWant(m) => PeerMessage::MapWant { have: Epoch(m.have_epoch) },
         Message::Map(m) => PeerMessage::Map(MapDelta::from_wire(m)?),
-        Message::Report(m) => {
-            PeerMessage::Report(Report { node: required(m.node, "report.node")?, led: required(m.led, "report.led")? })
-        }
+        Message::Report(m) => PeerMessage::Report(Report {
+            node: required(m.node, "report.node")?,
+            led: required(m.led, "report.led")?,
+            quorum: all(m.quorum)?,
+        }),
         Message::ReportWant(_) => PeerMessage::ReportWant,
         Message::CertifyAsk(m) => PeerMessage::CertifyAsk {
             nonce: m.nonce,

@@ -95,7 +95,9 @@ impl Client {
                 let skerry_core::command::Record { version, value, expires_ms, .. } = record;
                 Ok(Some(Record { key, version, value, expires_ms }))
             }
-            Some(ReadResult::Page { .. }) | None => Err(ReadError::answer(Malformed::Missing("get"))),
+            Some(ReadResult::Values { .. } | ReadResult::Page { .. }) | None => {
+                Err(ReadError::answer(Malformed::Missing("get")))
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod command;
 mod denial;
 mod identity;
 mod map;
+mod quorum;
 mod recovery;
 mod removal;
 mod report;
@@ -32,13 +33,16 @@ pub enum Malformed {
     /// A number that is out of range.
     #[error("field {0} is out of range")]
     Range(&'static str),
+    /// Bytes of the core's own encoding that cannot be decoded: they are damaged, or of a newer release.
+    #[error("field {0} cannot be decoded")]
+    Undecodable(&'static str),
 }
 
 impl Malformed {
     /// Name of the field that is wrong.
     pub fn field(&self) -> &'static str {
         match self {
-            Self::Missing(field) | Self::Unknown { field, .. } | Self::Range(field) => field,
+            Self::Missing(field) | Self::Unknown { field, .. } | Self::Range(field) | Self::Undecodable(field) => field,
         }
     }
 }
@@ -69,6 +73,33 @@ pub fn all<T: Wire>(messages: Vec<T::Message>) -> Result<Vec<T>, Malformed> {
 pub fn all_into<T: Wire>(values: Vec<T>) -> Vec<T::Message> {
     values.into_iter().map(T::into_wire).collect()
 }
+
+/// Both directions between a core's enum and its number on the network, where that enum has the same name.
+macro_rules! numbers {
+    ($core:ident, $field:literal, $($variant:ident),+) => {
+        numbers!($core, $core, $field, $($variant),+);
+    };
+    ($core:ident, $wire:ident, $field:literal, $($variant:ident),+) => {
+        impl Wire for $core {
+            type Message = i32;
+
+            fn into_wire(self) -> i32 {
+                match self {
+                    $(Self::$variant => v1::$wire::$variant.into(),)+
+                }
+            }
+
+            fn from_wire(message: i32) -> Result<Self, Malformed> {
+                match v1::$wire::try_from(message) {
+                    $(Ok(v1::$wire::$variant) => Ok(Self::$variant),)+
+                    Ok(v1::$wire::Unspecified) => Err(Malformed::Missing($field)),
+                    Err(_) => Err(Malformed::Unknown { field: $field, value: message }),
+                }
+            }
+        }
+    };
+}
+use numbers;
 
 fn size(value: u64, field: &'static str) -> Result<usize, Malformed> {
     usize::try_from(value).map_err(|_| Malformed::Range(field))

@@ -8,6 +8,10 @@ use crate::command::{Outcome, ReadResult};
 use crate::ids::{Epoch, NodeId, ShardId, TableId};
 use crate::key::KeyError;
 use crate::limits::LimitExceeded;
+use crate::quorum::copies::OutOfRange;
+use crate::quorum::prepare::NotBegun;
+use crate::quorum::write::NotDone;
+use crate::record::BadToken;
 use crate::time::{Version, lag};
 
 /// The answer to a client's request. The request's token, which is kept beside it, says whose.
@@ -87,6 +91,68 @@ pub enum Refusal {
         /// How far behind. `u64::MAX` = unknown.
         behind_ms: u64,
     },
+    /// Nothing happened: the copy of a quorum shard here coordinates nothing now. Another one may.
+    #[error("the copy of quorum shard {shard} on this node takes no such request: {reason}; ask another copy")]
+    NotCoordinator {
+        /// Shard that the request was for.
+        shard: ShardId,
+        /// Why it does not.
+        reason: NotCoordinator,
+    },
+    /// Nothing happened, and never will: a table whose copies follow a leader has neither W nor contexts.
+    #[error("table {0} follows leaders: a write there names neither a number of copies nor a context")]
+    NoQuorumTable(TableId),
+    /// Nothing happened, and never will: copies that take writes at the same time cannot agree on a condition.
+    #[error("a quorum table takes no conditions: a table with consistency Leader does")]
+    ConditionsNeedLeader,
+    /// Nothing happened, and never will: what the client says to have seen is none.
+    #[error(transparent)]
+    Context(#[from] BadToken),
+    /// Nothing happened now; an earlier attempt may have.
+    #[error(transparent)]
+    NotBegun(#[from] NotBegun),
+    /// Nothing happened: another W than is possible, or too few copies have room.
+    #[error(transparent)]
+    WriteQuorum(#[from] NotDone),
+    /// Another R than is possible.
+    #[error("read quorum: {0}")]
+    ReadQuorum(#[source] OutOfRange),
+    /// Nothing happened. Each key goes to the copies with all that it holds.
+    #[error(
+        "the batch has {bytes} bytes with what its keys hold besides, at most {most} are sent at once: write fewer keys together"
+    )]
+    BatchTooLarge {
+        /// Bytes of the records that the batch would make.
+        bytes: usize,
+        /// The most that is taken.
+        most: usize,
+    },
+    /// The read is not answered: too few copies of the quorum shard were there in time, or took what they lacked.
+    #[error("too few copies of quorum shard {shard} have answered in time")]
+    TooFewCopies {
+        /// Shard that the read was for.
+        shard: ShardId,
+    },
+}
+
+/// Why a copy of a quorum shard coordinates no request now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotCoordinator {
+    /// It has just been made or opened, and does not know enough yet.
+    #[error("it is starting")]
+    Starting,
+    /// It comes new, and can take no writes yet.
+    #[error("it comes new and takes no writes yet")]
+    Coming,
+    /// Writes leave it out.
+    #[error("it leaves the shard")]
+    Leaving,
+    /// The shard goes on without it.
+    #[error("the shard goes on without it")]
+    Over,
+    /// It could not take the write itself.
+    #[error("its disk is nearly full, only deletes are taken")]
+    Full,
 }
 
 impl Refusal {

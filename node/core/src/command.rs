@@ -169,14 +169,30 @@ pub struct Record {
     pub expires_ms: Option<u64>,
 }
 
+/// What a client may ask of a write in a quorum table beside the command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// W for this write, at least the table's. `None` = the table's.
+    pub copies: Option<usize>,
+    /// Encoded keys, each with the context that a read of it gave: the write replaces what that read has shown.
+    pub seen: Vec<(Bytes, Bytes)>,
+}
+
 /// What a read has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadResult {
     /// The record, if there is one.
     Value(Option<Record>),
+    /// What a quorum table has of one key.
+    Values {
+        /// From the highest stamp down; empty = there is no record. More than one only where siblings are kept.
+        records: Vec<Record>,
+        /// To be given back with a write that is to replace what this shows.
+        context: Bytes,
+    },
     /// A page, and the key to go on from if the shard holds more of the wanted range.
     Page {
-        /// Records of the page, in key order.
+        /// Records of the page, in key order. Where siblings are kept, a key may have several, the highest stamp first.
         records: Vec<Record>,
         /// `None` = the shard's part of the range is done.
         next: Option<Bytes>,
@@ -189,6 +205,7 @@ impl ReadResult {
         let bytes = |record: &Record| record.key.len() + record.value.len();
         match self {
             Self::Value(record) => record.as_ref().map_or(0, bytes),
+            Self::Values { records, context } => records.iter().map(bytes).sum::<usize>() + context.len(),
             Self::Page { records, .. } => records.iter().map(bytes).sum(),
         }
     }

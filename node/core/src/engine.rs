@@ -125,6 +125,8 @@ pub mod state {
     /// What another copy of the shard has not confirmed: replica id, encoded key. A store of an earlier release has none,
     /// and one that finds some passes over them.
     pub const HINT: u8 = b'h';
+    /// What a copy of a quorum shard is, as [`REPLICA`] is for others. Only where a format level has it.
+    pub const QUORUM: u8 = b'o';
     /// That hints of a replica were not kept, and all records must be compared with it; by replica id.
     pub const COMPARE: u8 = b'c';
     /// Sums over the shard's records: see [`crate::quorum::merkle`].

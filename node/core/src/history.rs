@@ -11,6 +11,7 @@ mod batch;
 mod check;
 mod local;
 mod page;
+mod quorum;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use crate::time::Version;
 pub use batch::{Batch, Change};
 pub use local::LocalRead;
 pub use page::{Page, Shown};
+pub use quorum::{QuorumHistory, QuorumRead, QuorumViolation, QuorumWrite};
 
 use check::{Noted, What};
 

@@ -7,6 +7,9 @@
 //! |---|---|
 //! | 1 | what the first releases write, before there were levels |
 //! | 2 | the commands that enable a level and join at one; a shard's own level in its log and state; versions above the one at which a request was issued; records that can be tombstones, with stamp and siblings |
+//! | 3 | quorum tables: the commands that create and alter them and take the steps of their copies' changes; what the map says of them; what their copies tell each other and the steward |
+//!
+//! This release reads what is of level 3, but does not report the level yet: no database enables it.
 
 use std::fmt;
 
@@ -26,7 +29,9 @@ impl FormatLevel {
     pub const CAUSAL_VERSIONS: Self = Self(2);
     /// The first that has records which can be tombstones.
     pub const TOMBSTONES: Self = Self(2);
-    /// The highest that this release reads and writes.
+    /// The first that has quorum tables.
+    pub const QUORUM: Self = Self(3);
+    /// The highest that this release reads and writes, and so reports.
     pub const NEWEST: Self = Self(2);
     /// Higher than any release will have.
     pub(crate) const MAX: Self = Self(1 << 16);

@@ -2,9 +2,13 @@
 //! their last change, so a newer map reaches an older one as the records that changed.
 
 mod check;
+mod quorum;
+mod shard;
 
 pub use check::GENERATION_JUMP_MAX;
-pub(crate) use check::{check_descriptor, check_members, home_of};
+pub(crate) use check::{check_descriptor, check_members, check_quorum, home_of};
+pub use quorum::{QuorumChange, QuorumRecord, Quorums};
+pub use shard::ShardRecord;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use crate::level::FormatLevel;
 use crate::planted::{Planted, is_planted};
+use crate::quorum::shown::Resolve;
 
 /// A storage node, as the system shard has recorded it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,11 +78,20 @@ pub struct TableRecord {
     pub epoch: Epoch,
 }
 
-/// How the copies of a table's shards agree. `Quorum` follows; on disk its place is kept by this enum.
+/// How the copies of a table's shards agree. A table keeps its kind for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Consistency {
     /// One leader orders the writes; the replicas are in sync before the answer.
     Leader,
+    /// Several copies take the writes, and converge. From format level 3 on.
+    Quorum {
+        /// W: copies that must have a write on disk before it is acknowledged. From 1 to the replication factor.
+        write: u32,
+        /// R: copies that must have answered before a read is. From 1 to the replication factor.
+        read: u32,
+        /// How values that were written at the same time become what a reader is shown.
+        resolve: Resolve,
+    },
 }
 
 /// A planned or real copy: which, and where.
@@ -89,20 +103,21 @@ pub struct Replica {
     pub id: ReplicaId,
 }
 
-/// A copy's part in its Raft group.
+/// A copy's part in its Raft group, or in the sets of a quorum shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
-    /// A full member: it votes in elections, and its acknowledgement counts towards a commit.
+    /// A full member: it votes in elections, and its acknowledgement counts towards a commit. Of a quorum shard: in the old
+    /// set and in the new one.
     Voter,
-    /// A member that receives the log and does not vote.
+    /// A member that receives the log and does not vote. A quorum shard has none.
     Learner,
-    /// Votes in the coming configuration of a joint one only.
+    /// Votes in the coming configuration of a joint one only. Of a quorum shard: in the new set alone.
     Incoming,
-    /// Votes in the outgoing configuration of a joint one only.
+    /// Votes in the outgoing configuration of a joint one only. Of a quorum shard: in the old set alone.
     Outgoing,
 }
 
-/// A copy that is in the shard's Raft configuration.
+/// A copy that is in the shard's Raft configuration, or in a set of a quorum shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Id and node of the member's replica.
@@ -111,7 +126,8 @@ pub struct Member {
     pub role: Role,
 }
 
-/// What a shard is, as its own replicas know it: replicated in its log, so exact.
+/// What a shard is, as its own replicas know it: replicated in its log, so exact. Of a quorum shard the system shard alone
+/// says what it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
     /// Id of the shard.
@@ -124,7 +140,7 @@ pub struct Descriptor {
     pub end: Option<Bytes>,
     /// Rises with every change of what is in this struct.
     pub generation: Generation,
-    /// The Raft configuration, in order of replica id.
+    /// The Raft configuration, or all copies of a quorum shard's sets, in order of replica id.
     pub members: Vec<Member>,
 }
 
@@ -142,46 +158,6 @@ impl Descriptor {
     /// True while two configurations are in force.
     pub fn is_joint(&self) -> bool {
         self.members.iter().any(|m| matches!(m.role, Role::Incoming | Role::Outgoing))
-    }
-}
-
-/// One shard as the system shard knows it: the members may be older than the shard's own descriptor, never newer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardRecord {
-    /// The shard's descriptor as last recorded.
-    pub descriptor: Descriptor,
-    /// The nodes on which the operator wants its replicas, all distinct.
-    pub target: Vec<NodeId>,
-    /// The copies that the shard's leader is to bring about, chosen by the steward from the target. Equal to the
-    /// members when nothing moves.
-    pub assigned: Vec<Replica>,
-    /// Epoch of the last change of this record.
-    pub epoch: Epoch,
-}
-
-impl ShardRecord {
-    /// True if the members are just the assigned copies, all voting, and on the target's nodes.
-    pub fn is_settled(&self) -> bool {
-        self.assigned_reached() && self.on_target()
-    }
-
-    /// True if the members are just the assigned copies, all voting.
-    pub fn assigned_reached(&self) -> bool {
-        let members = &self.descriptor.members;
-        members.len() == self.assigned.len()
-            && members.iter().all(|m| m.role == Role::Voter && self.assigned.contains(&m.replica))
-    }
-
-    /// True if the shard has, is to have, or should have a copy on the node.
-    pub fn names(&self, node: NodeId) -> bool {
-        self.descriptor.members.iter().any(|m| m.replica.node == node)
-            || self.assigned.iter().any(|r| r.node == node)
-            || self.target.contains(&node)
-    }
-
-    /// True if the assigned copies are on the target's nodes.
-    pub fn on_target(&self) -> bool {
-        self.assigned.len() == self.target.len() && self.assigned.iter().all(|r| self.target.contains(&r.node))
     }
 }
 

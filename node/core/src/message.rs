@@ -3,19 +3,28 @@
 mod report;
 
 use bytes::Bytes;
-pub use report::{CopyReport, LEADERLESS_MAX, LedReport, NodeReport, Report, ShardReport};
+pub use report::{
+    COPIED_MAX, CopyReport, LEADERLESS_MAX, LedReport, NodeReport, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport,
+};
 
 use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
 use crate::level::FormatLevel;
 use crate::log::LogEntry;
 use crate::map::{Descriptor, MapDelta};
+use crate::quorum::message::Envelope;
 use crate::time::Version;
+
+/// From so many bytes on, what quorum copies exchange to become equal goes beside what must be quick. Less of it costs
+/// less than a second stream's turn.
+const BULK_BYTES: usize = 64 << 10;
 
 /// A message from one node to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerMessage {
     /// Between two replicas of a shard.
     Raft(RaftEnvelope),
+    /// Between two copies of a quorum shard.
+    Quorum(Envelope),
     /// A leader wants to send a snapshot to a fresh replica.
     SnapshotOffer(SnapshotOffer),
     /// The next piece of a snapshot.
@@ -35,22 +44,22 @@ pub enum PeerMessage {
     Report(Report),
     /// The steward does not have what the receiver's last report built on: all that it leads, please.
     ReportWant,
-    /// The steward asks every shard's leader whether a node may go.
+    /// The steward asks every shard's leader, and every copy of a quorum shard, whether a node may go.
     CertifyAsk {
         /// Ties the answers to the question.
         nonce: u64,
         /// Node that is to be removed.
         node: NodeId,
-        /// The shards whose leaders are asked, on the receiving node.
+        /// The shards whose leaders, or quorum copies, are asked, on the receiving node.
         shards: Vec<ShardId>,
     },
-    /// A shard's leader answers, its leadership freshly confirmed.
+    /// A shard's leader answers, its leadership freshly confirmed; or a copy of a quorum shard for itself.
     CertifyAnswer {
         /// The nonce of the question that is answered.
         nonce: u64,
         /// Shard that the answer is for.
         shard: ShardId,
-        /// What the shard's leader has found.
+        /// What the shard's leader, or the copy, has found.
         answer: CertifyAnswer,
     },
     /// The steward asks a shard's leader to hand leadership to another voter.
@@ -65,7 +74,20 @@ pub enum PeerMessage {
 impl PeerMessage {
     /// Bulk data that must not hold up the rest, and so goes on a stream of its own.
     pub fn is_bulk(&self) -> bool {
-        matches!(self, Self::SnapshotOffer(_) | Self::SnapshotChunk(_))
+        match self {
+            Self::SnapshotOffer(_) | Self::SnapshotChunk(_) => true,
+            Self::Quorum(envelope) => envelope.body.is_background() && envelope.body.bytes() > BULK_BYTES,
+            Self::Raft(_)
+            | Self::SnapshotAck(_)
+            | Self::Beat(_)
+            | Self::MapWant { .. }
+            | Self::Map(_)
+            | Self::Report(_)
+            | Self::ReportWant
+            | Self::CertifyAsk { .. }
+            | Self::CertifyAnswer { .. }
+            | Self::TransferLeader { .. } => false,
+        }
     }
 }
 
@@ -220,14 +242,15 @@ pub enum SnapshotState {
     Refused,
 }
 
-/// What a shard's leader says of removing a node.
+/// What a shard's leader, or a copy of a quorum shard, says of removing a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertifyAnswer {
     /// No replica on that node, and this many in-step copies elsewhere.
     Clear {
-        /// Number of copies that are in step, the leader's included.
+        /// Number of copies that are in step, the leader's included. A copy of a quorum shard counts itself if it is
+        /// complete.
         in_sync: u32,
-        /// Generation of the leader's descriptor.
+        /// Generation of the leader's descriptor, or of the layout that the quorum copy holds durably.
         generation: Generation,
     },
     /// The node still has a replica of the shard.
@@ -235,6 +258,6 @@ pub enum CertifyAnswer {
         /// Replica that is still on the node.
         replica: ReplicaId,
     },
-    /// The asked node does not lead the shard (any more).
+    /// The asked node does not lead the shard (any more), or has no copy of the quorum shard.
     NotLeader,
 }

@@ -22,6 +22,8 @@ mod others;
 mod outbox;
 mod peers;
 mod quiescence;
+mod quorum_copies;
+mod quorums;
 mod ready;
 mod recovery;
 mod replicas;
@@ -34,16 +36,20 @@ mod upkeep;
 
 use std::sync::Arc;
 
+use crate::command::WriteOptions;
 use crate::engine::{Engine, EngineError};
 use crate::ids::{ClusterId, Incarnation, NodeId, ShardId};
 use crate::level::FormatLevel;
 use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::map::{Map, NodeRecord};
+use crate::quorum::replica::QuorumReplica;
 use crate::ranges::Held as HeldRange;
 use crate::replica::{REQUESTS_MAX, Replica, ReplicaView, TimeLimit};
 use crate::time::{Now, TICK_MS, Version};
 
-pub use crate::answer::{AdminRefusal, AdminReply, Answer, Certificate, NotYet, Refusal, Removal, Status};
+pub use crate::answer::{
+    AdminRefusal, AdminReply, Answer, Certificate, NotCoordinator, NotYet, Refusal, Removal, Status,
+};
 pub use admit::Refusals;
 pub use effects::{Effects, LogBatch};
 pub use input::{AdminRequest, Input};
@@ -182,17 +188,17 @@ impl Node {
             Input::Tick => self.tick(engine, now, own),
             Input::Peer { from, incarnation, messages } => self.peer(from, incarnation, messages, engine, now),
             Input::Write { token, table, command } => {
-                self.write(token, table, command);
-                Ok(())
+                let asked = clients::AskedWrite { token, table, command, options: WriteOptions::default() };
+                self.write(asked, engine, now)
+            }
+            Input::WriteWith { token, table, command, options } => {
+                self.write(clients::AskedWrite { token, table, command, options }, engine, now)
             }
             Input::Read { token, table, read, consistency } => {
                 self.read(clients::AskedRead { token, table, read, consistency }, engine, now)
             }
             Input::Admin { token, request } => self.admin(token, request, engine, now),
-            Input::LogDurable { sequence } => {
-                self.log_durable(sequence);
-                Ok(())
-            }
+            Input::LogDurable { sequence } => self.log_durable(sequence, engine, now),
             Input::EngineDurable { mark } => {
                 self.engine_durable(mark);
                 Ok(())
@@ -252,6 +258,11 @@ impl Node {
         self.replicas.get(shard)
     }
 
+    /// The copies of quorum shards that are here, for invariants and metrics.
+    pub fn quorum_replicas(&self) -> impl Iterator<Item = &QuorumReplica> {
+        self.replicas.quorums().all()
+    }
+
     /// The node's time as a version, for clients' request ids: no shard's clock that is far ahead takes others with it.
     pub fn stamp(&self, now: Now) -> Version {
         let agreed = self.others.clocks().agreed(now);
@@ -288,6 +299,7 @@ impl Node {
             self.lost_sight(silent);
         }
         self.replicas.tick(self.map.known(), self.config.quiet_ticks, self.others.liveness(), now);
+        self.tick_quorums(engine, now)?;
         if self.disk.log().is_stalled() {
             self.replicas.give_way(self.others.liveness());
         }

@@ -139,6 +139,8 @@ planted! {
     IncarnationDropped by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
     /// Stamps of a clock that is far ahead are taken.
     SkewTaken by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
+    /// A copy takes records that make one together which nobody can read, and counts as damaged at its next start.
+    UnreadableHeld by test("src/quorum/merge/tests.rs", "a_record_that_becomes_unreadable_is_noticed"),
     /// A copy that has no room, and gets a hint, counts as one that has the write.
     HintCounted by test("src/quorum/write/tests.rs", "a_hint_that_counts_is_noticed"),
     /// A page shows records beyond the place up to which one of the copies has looked.
@@ -174,10 +176,39 @@ planted! {
     BelowFloorAcknowledged by test("src/quorum/floor/left.rs", "a_write_that_is_acknowledged_below_the_floor_is_noticed"),
     /// A copy whose clock is behind its own bar gives stamps that it refuses itself.
     StampBelowBar by test("src/quorum/prepare/tests.rs", "a_stamp_below_the_own_bar_is_noticed"),
+    /// A copy lets go what has ended by its own clock alone, and it counts as deleted for everybody.
+    EndedByOwnClock by test("src/quorum/floor/left.rs", "what_ends_by_one_clock_alone_is_noticed"),
+    /// A copy takes a write without the one before it of the same coordinator: who reads it there counts both as seen.
+    WriteWithoutItsPast by test("src/quorum/floor/left.rs", "a_write_without_its_coordinators_past_is_noticed"),
     /// The bar judges a record with siblings by its newest value.
     SiblingsPassTheBar by test("src/quorum/floor/left.rs", "siblings_that_the_bar_does_not_judge_are_noticed"),
     /// A write that the bar refuses is acknowledged, since the record that it comes in has something newer.
     RefusedSiblingAcknowledged by test("src/quorum/floor/left.rs", "siblings_that_the_bar_does_not_judge_are_noticed"),
+    /// A copy of a quorum shard acknowledges what its log does not have durably.
+    QuorumAckBeforeDurable by test("src/quorum/tests.rs", "bugs_of_who_runs_the_parts_are_found"),
+    /// A write that came under one layout is acknowledged though the copy holds the next one by now: who has copied from it
+    /// under that may not have the write.
+    EarlierWriteAcknowledged by test("src/quorum/replica/tests/claims.rs", "planted_bugs_of_a_copy_are_noticed"),
+    /// A coordinator does not know its own writes until its store has them.
+    OwnWritesForgotten by test("src/quorum/tests.rs", "bugs_of_own_writes_are_noticed"),
+    /// A coordinator sends a write without what it holds of the key.
+    WriteSentAlone by test("src/quorum/tests.rs", "bugs_of_own_writes_are_noticed"),
+    /// A start of a node counts its requests as the one before did: late answers to those count for its own.
+    NumbersReused by test("src/quorum/replica/tests/claims.rs", "planted_bugs_of_a_copy_are_noticed"),
+    /// Copies do not compare what they hold.
+    NeverCompared by test("src/quorum/tests.rs", "bugs_of_who_runs_the_parts_are_found"),
+    /// What another copy held is judged by the bounds of the moment in which it comes, not in which it is applied.
+    JudgedEarly by test("src/quorum/replica/tests/claims.rs", "planted_bugs_of_a_copy_are_noticed"),
+    /// A member of a round tells of its bar before its log has it: what it took before is not to be seen yet.
+    BarredEarly by test("src/quorum/convergence/tests/rounds.rs", "a_bar_that_is_told_early_is_noticed"),
+    /// What was gathered from a member before it told of its bar counts.
+    GatheredBeforeBar by test("src/quorum/convergence/tests/rounds.rs", "what_counts_from_before_a_bar_on_is_noticed"),
+    /// A comparison counts as done before the other copy has what it was sent.
+    PushNotAwaited by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    /// A comparison counts as done before what it has pulled is applied.
+    PulledNotAwaited by test("src/quorum/convergence/tests.rs", "bugs_of_rounds_are_noticed"),
+    /// A comparison counts as done though a record could not be taken.
+    UntakenCounted by test("src/quorum/convergence/tests/copying.rs", "copying_that_leaves_something_out_is_noticed"),
 
     // Memory.
     /// A node keeps as much of its logs in memory as its copies lag.
@@ -346,8 +377,20 @@ planted! {
     RemovedUncertified by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
     /// A certificate is given however few copies are in sync elsewhere.
     CopiesNotCounted by test("src/steward/tests/certificate.rs", "copies_that_are_not_counted_are_noticed"),
+    /// A quorum shard is done without if one of its copies says so.
+    OneCopyCertifies by test("src/steward/tests/quorum/certificate.rs", "a_certificate_on_the_word_of_one_copy_is_noticed"),
     /// Whoever answers for a shard counts as its leader.
     AnybodyCertifies by test("src/steward/tests/certificate.rs", "a_shard_is_spoken_for_by_the_leader_that_was_asked_and_nobody_else"),
+
+    // Changes of quorum shards.
+    /// A command of a format level that is not enabled is carried out.
+    LevelNotAwaited by test("src/system/tests/quorum.rs", "bugs_of_quorum_tables_are_noticed"),
+    /// After a recovery of the system shard a step leads to a generation that the majority that was given up may have given.
+    GenerationGivenTwice by test("src/system/tests/quorum.rs", "bugs_of_quorum_tables_are_noticed"),
+    /// Steps are decided on a record of which a copy knows a later one.
+    CopyAheadIgnored by test("src/steward/tests/quorum.rs", "a_copy_that_is_ahead_and_ignored_is_noticed"),
+    /// A step is taken whatever generation of the shard it was decided on.
+    StepGenerationIgnored by test("src/system/tests/quorum.rs", "bugs_of_quorum_tables_are_noticed"),
 
     // What peers send.
     /// A heartbeat's commit index is believed, however long the follower's log is.
@@ -360,6 +403,8 @@ planted! {
     OwnNameBelieved by test("src/node/tests.rs", "a_word_in_the_own_name_that_is_believed_is_caught"),
     /// A message counts as from the copy that it names, whichever node it is from.
     SenderUnchecked by seeds(100),
+    /// The same of copies of quorum shards.
+    QuorumCopyUnchecked by test("src/node/admit/message/tests.rs", "every_check_that_is_switched_off_lets_something_through"),
     /// An entry may hold anything, whatever the shard is.
     PayloadUnchecked by seeds(100),
     /// Whoever sends a map has it believed at once.

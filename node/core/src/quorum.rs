@@ -2,6 +2,8 @@
 //!
 //! Decisions as plain functions on values: no input, no output, no clock.
 
+mod bounded;
+pub mod convergence;
 pub mod copies;
 pub mod floor;
 pub mod hints;
@@ -13,6 +15,7 @@ pub mod message;
 pub mod page;
 pub mod prepare;
 pub mod read;
+pub mod replica;
 pub mod round;
 pub mod shown;
 pub mod stage;

@@ -29,7 +29,7 @@ use crate::command::Record;
 use crate::time::Version;
 
 pub use context::{BadToken, Context};
-pub use extended::{Stored, Value};
+pub use extended::{Stored, VALUE_BYTES_HELD_MAX, VALUES_HELD_MAX, Value};
 pub use stamp::{Actor, Stamp};
 
 const FORMAT: u8 = 1;
@@ -96,7 +96,8 @@ pub(crate) fn version(stored: &Bytes) -> Option<Version> {
     if stored.first() == Some(&FORMAT_EXTENDED) {
         return Stored::decode(stored).ok().map(|stored| stored.newest.stamp.version);
     }
-    (stored.len() >= HEAD_BYTES).then(|| number(stored, 2).map(Version))?
+    let is_known = stored.len() >= HEAD_BYTES && stored[0] == FORMAT;
+    is_known.then(|| number(stored, 2).map(Version))?
 }
 
 /// True for a delete that is kept, and no value beside it. It does not count for what a shard holds.

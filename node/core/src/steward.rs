@@ -1,5 +1,5 @@
-//! What the system shard's leader does beside serving: it notes what shards have become, carries targets out, keeps
-//! the system shard on healthy nodes, spreads leaders, and certifies removals.
+//! What the system shard's leader does beside serving: it notes what shards have become, carries targets out, takes the
+//! steps of quorum shards, keeps the system shard on healthy nodes, spreads leaders, and certifies removals.
 //!
 //! Plain decisions on values: the map at the leader's applied index and the reports heard so far go in, commands to
 //! the system shard and messages to nodes come out. Nothing is remembered between rounds but the reports, so a new
@@ -11,6 +11,7 @@ mod certificate;
 mod copies;
 mod leaders;
 mod level;
+mod quorum;
 mod record;
 mod recovery;
 mod reports;
@@ -20,9 +21,10 @@ mod system_shard;
 mod tests;
 
 pub use assign::{ASSIGNMENTS_MAX, assign};
-pub use certificate::{CERTIFICATION_MS, Certification, REASONS_MAX};
+pub use certificate::{CERTIFICATION_MS, Certification, REASONS_MAX, copy_answer};
 pub use leaders::{TRANSFERS_MAX, leaders};
 pub use level::level;
+pub use quorum::{STEPS_MAX, steps};
 pub use record::{RECORDS_MAX, record};
 pub use recovery::{
     LOST_SILENCE_MS, RECOVERIES_MAX, RecoveryPlan, RecoveryRefusal, Witness, alone, recoveries, recovery,
@@ -38,6 +40,10 @@ pub fn round(view: &View<'_>) -> Vec<SystemCommand> {
     let mut commands = record(view);
     commands.extend(system_shard(view));
     commands.extend(assign(view));
+    // Where copies are assigned anew, the next round decides on the steps.
+    let is_assigned = |step: &SystemCommand| commands.iter().any(|command| command.shard() == step.shard());
+    let steps: Vec<_> = steps(view).into_iter().filter(|step| !is_assigned(step)).collect();
+    commands.extend(steps);
     commands.extend(level(view));
     commands
 }

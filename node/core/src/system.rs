@@ -9,6 +9,7 @@ mod lengths;
 mod levels;
 mod members;
 mod nodes;
+mod quorum;
 mod record_key;
 mod recovery;
 mod tables;
@@ -20,6 +21,7 @@ mod stored;
 mod tests;
 
 pub(crate) use lengths::check_lengths;
+pub use quorum::{StepKind, StepRefusal};
 pub use state::SystemState;
 pub use stored::LoadError;
 
@@ -29,7 +31,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use crate::level::FormatLevel;
 use crate::limits::REPLICATION_FACTOR_MAX;
-use crate::map::{Descriptor, Fragmentation, MoveLimits, Replica};
+use crate::map::{Descriptor, Fragmentation, MoveLimits, Quorums, Replica};
+use crate::quorum::shown::Resolve;
 
 /// A command to the system shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +96,16 @@ pub enum SystemCommand {
         /// The highest that it reads and writes.
         level: FormatLevel,
     },
+    /// The steward takes the next step of a change of a quorum shard's copies, which is due by what their nodes have
+    /// reported. Refused unless the shard is at just this generation. From level 3 on.
+    Step {
+        /// Shard whose copies change.
+        shard: ShardId,
+        /// The shard's generation that it was decided on.
+        based_on: Generation,
+        /// The step.
+        step: StepKind,
+    },
 }
 
 impl SystemCommand {
@@ -100,12 +113,40 @@ impl SystemCommand {
     pub fn level(&self) -> FormatLevel {
         match self {
             Self::EnableLevel { .. } | Self::JoinAt { .. } => FormatLevel(2),
+            Self::Step { .. } => FormatLevel::QUORUM,
+            Self::Admin { change, .. } => change.level(),
+            Self::Join(_) | Self::Start { .. } | Self::Record(_) | Self::Assign { .. } | Self::Recover { .. } => {
+                FormatLevel::FIRST
+            }
+        }
+    }
+
+    /// The shard whose copies the steward changes, or chooses, by this. `None` = it is another command.
+    pub(crate) fn shard(&self) -> Option<ShardId> {
+        match self {
+            Self::Assign { shard, .. } | Self::Step { shard, .. } => Some(*shard),
+            Self::Join(_)
+            | Self::JoinAt { .. }
+            | Self::Start { .. }
+            | Self::Admin { .. }
+            | Self::Record(_)
+            | Self::Recover { .. }
+            | Self::EnableLevel { .. } => None,
+        }
+    }
+
+    /// The format level that has to be enabled before this: a node that cannot read it must not meet it. Levels are
+    /// enabled, and nodes join, by commands that need none.
+    pub fn enabled_by(&self) -> FormatLevel {
+        match self {
+            Self::EnableLevel { .. } | Self::JoinAt { .. } => FormatLevel::FIRST,
             Self::Join(_)
             | Self::Start { .. }
             | Self::Admin { .. }
             | Self::Record(_)
             | Self::Assign { .. }
-            | Self::Recover { .. } => FormatLevel::FIRST,
+            | Self::Recover { .. }
+            | Self::Step { .. } => self.level(),
         }
     }
 }
@@ -185,6 +226,49 @@ pub enum AdminChange {
     Remove(NodeId),
     /// Sets the limits of data moves between nodes.
     SetLimits(MoveLimits),
+    /// As `CreateTable`, a table several of whose copies take the writes. From level 3 on.
+    CreateQuorumTable {
+        /// Name of the table: a DNS label.
+        name: String,
+        /// How the table's keys become its ordered range.
+        fragmentation: Fragmentation,
+        /// Number of copies that every shard is to have.
+        replication_factor: u32,
+        /// W and R: each from 1 to the replication factor.
+        quorums: Quorums,
+        /// How values that were written at the same time become what a reader is shown.
+        resolve: Resolve,
+        /// In key order; they cover the key space once.
+        shards: Vec<NewShard>,
+    },
+    /// Another number of copies, W, R or rule for what was written at the same time, of a quorum table: all as they are
+    /// to be. From level 3 on.
+    AlterQuorumTable {
+        /// Table that changes.
+        table: TableId,
+        /// Number of copies that every shard is to have.
+        replication_factor: u32,
+        /// W and R: each from 1 to the replication factor.
+        quorums: Quorums,
+        /// How values that were written at the same time become what a reader is shown.
+        resolve: Resolve,
+    },
+}
+
+impl AdminChange {
+    fn level(&self) -> FormatLevel {
+        match self {
+            Self::CreateQuorumTable { .. } | Self::AlterQuorumTable { .. } => FormatLevel::QUORUM,
+            Self::CreateTable { .. }
+            | Self::AlterTable { .. }
+            | Self::DropTable { .. }
+            | Self::SetTargets(_)
+            | Self::Drain(_)
+            | Self::Reactivate(_)
+            | Self::Remove(_)
+            | Self::SetLimits(_) => FormatLevel::FIRST,
+        }
+    }
 }
 
 /// A shard of a new table.
@@ -349,6 +433,48 @@ pub enum SystemRefusal {
         level: FormatLevel,
         /// Format level that the database has enabled.
         enabled: FormatLevel,
+    },
+    /// The command is of a format level that the database has not enabled.
+    #[error("this needs format level {needed}, and the database has enabled {enabled}: upgrade every node first")]
+    NotEnabled {
+        /// Format level that the command needs.
+        needed: FormatLevel,
+        /// Format level that the database has enabled.
+        enabled: FormatLevel,
+    },
+    /// W or R that no shard of the table could have.
+    #[error("W = {write} and R = {read} must each be from 1 to the replication factor, {replication_factor}")]
+    Quorums {
+        /// W that was asked for.
+        write: u32,
+        /// R that was asked for.
+        read: u32,
+        /// Replication factor that the table has, or is to have.
+        replication_factor: u32,
+    },
+    /// A table's copies agree in one way for ever.
+    #[error("table {0} keeps its consistency: make another table, and copy what is in this one")]
+    Consistency(TableId),
+    /// The copies of a quorum shard follow no leader.
+    #[error("shard {0} has no leader, its copies agree by quorums")]
+    QuorumShard(ShardId),
+    /// A quorum shard is at another generation than the step was decided on.
+    #[error("the step was decided on generation {based_on} of shard {shard}, which is at {generation}: decide again")]
+    OtherGeneration {
+        /// Shard whose copies were to change.
+        shard: ShardId,
+        /// Generation that the step was decided on.
+        based_on: Generation,
+        /// Generation that the shard is at.
+        generation: Generation,
+    },
+    /// A step that leads nowhere from where the shard is.
+    #[error("shard {shard}: {why}")]
+    Step {
+        /// Shard whose copies were to change.
+        shard: ShardId,
+        /// Why there is no such step.
+        why: StepRefusal,
     },
 }
 

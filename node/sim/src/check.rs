@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skerry_core::history::History;
+use skerry_core::history::{History, QuorumHistory};
 use skerry_core::ids::{NodeId, ReplicaId, ShardId};
 use skerry_core::invariants::agreement;
 use skerry_core::invariants::blank::Blank;
@@ -23,6 +23,7 @@ use skerry_core::log::LogCut;
 use skerry_core::map::{Descriptor, Replica as Copy};
 use skerry_core::message::{PeerMessage, RaftKind};
 use skerry_core::node::LogBatch;
+use skerry_core::quorum::shown::Resolve;
 use skerry_core::replica::{Replica, ReplicaView, Summary};
 
 use crate::host::Host;
@@ -54,6 +55,8 @@ pub(crate) struct Checker {
     /// The latest that any clock has shown.
     pub(crate) wall_ms: u64,
     pub(crate) history: History,
+    /// Of the quorum table.
+    pub(crate) quorum: QuorumHistory,
     pub(crate) broken: Vec<String>,
 }
 
@@ -110,7 +113,7 @@ impl Checker {
 
     /// A node that has an earlier release's levels alone logs nothing that it cannot read.
     pub(crate) fn logged(&mut self, host: &Host, batch: &LogBatch) {
-        if host.highest_level == FormatLevel::NEWEST {
+        if host.highest_level >= FormatLevel::NEWEST {
             return;
         }
         for entry in batch.writes.iter().flat_map(|write| &write.entries) {
@@ -296,6 +299,17 @@ impl Checker {
     /// Checks what the clients have seen and notes the violations.
     pub(crate) fn check_history(&mut self) {
         let violations = self.history.check();
+        self.broken.extend(violations.iter().take(5).map(ToString::to_string));
+    }
+}
+
+impl Checker {
+    /// The same for the quorum table.
+    pub(crate) fn check_quorum_history(&mut self, resolve: Resolve) {
+        let violations = match resolve {
+            Resolve::LastWriterWins => self.quorum.check_last_writer(),
+            Resolve::Siblings => self.quorum.check_siblings(),
+        };
         self.broken.extend(violations.iter().take(5).map(ToString::to_string));
     }
 }

@@ -4,8 +4,9 @@
 mod draw;
 mod found;
 mod keys;
+mod quorum;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rand::Rng;
@@ -15,7 +16,8 @@ use skerry_core::ids::{NodeId, TableId, Token};
 use skerry_core::node::{Answer, Input, Refusal};
 use skerry_core::time::Version;
 
-pub(crate) use keys::keys;
+pub(crate) use keys::{QUORUM_TABLE, keys};
+use quorum::OfQuorum;
 
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
@@ -36,6 +38,8 @@ enum Doing {
         read: Read,
         consistency: ReadConsistency,
     },
+    /// A write of the quorum table.
+    Quorum(Box<OfQuorum>),
 }
 
 /// A write, for the database and for the history.
@@ -52,6 +56,8 @@ struct Underway {
     doing: Doing,
     invoked: u64,
     may_have_happened: bool,
+    /// How often it was sent.
+    attempts: u32,
     asked: Option<Asked>,
 }
 
@@ -80,6 +86,8 @@ pub(crate) struct Client {
     leader: Option<NodeId>,
     /// The record of each key as this client last saw it, by table and key.
     seen: BTreeMap<Vec<u8>, Seen>,
+    /// The context of each key of the quorum table, and the values that were shown with it.
+    contexts: BTreeMap<Vec<u8>, (Bytes, BTreeSet<u64>)>,
     old: Vec<(TableId, Command, Outcome)>,
     keys: Vec<(&'static str, Bytes)>,
     /// How far its clock is behind, in milliseconds.
@@ -103,6 +111,7 @@ impl Client {
             underway: None,
             leader: None,
             seen: BTreeMap::new(),
+            contexts: BTreeMap::new(),
             old: Vec::new(),
             keys: keys(&world.setting),
             behind_ms: draw::behind_ms(world),
@@ -121,7 +130,7 @@ impl Client {
         if let Some(underway) = self.underway.take() {
             self.go_on(underway, world);
         } else if !self.resting {
-            let (name, key) = self.keys[world.rng.random_range(0..self.keys.len())].clone();
+            let (name, key) = self.draw_key(world);
             if let Some((table, doing)) = self.draw(name, key, world) {
                 self.begin(table, doing, world);
             }
@@ -148,7 +157,8 @@ impl Client {
     }
 
     fn begin(&mut self, table: TableId, doing: Doing, world: &mut World) {
-        let underway = Underway { table, doing, invoked: world.time, may_have_happened: false, asked: None };
+        let invoked = world.time;
+        let underway = Underway { table, doing, invoked, may_have_happened: false, attempts: 0, asked: None };
         self.ask(underway, world);
     }
 
@@ -156,11 +166,14 @@ impl Client {
         let up = world.up();
         let anyone = up.get(world.rng.random_range(0..up.len().max(1))).copied();
         let is_local = matches!(underway.doing, Doing::Read { consistency: ReadConsistency::Local, .. });
-        let host = self.leader.filter(|l| up.contains(l) && !is_local).or(anyone);
+        let is_anywhere = is_local || self.is_quorum(underway.table, world);
+        let host = self.leader.filter(|l| up.contains(l) && !is_anywhere).or(anyone);
         let token = if host.is_some() { world.token() } else { Token(u64::MAX) };
         underway.asked = Some(Asked { token, at: world.time, host });
         if let Some(host) = host {
-            underway.may_have_happened |= send(&underway, token, host, world);
+            let arrives_twice = send(&underway, token, host, world);
+            underway.may_have_happened |= arrives_twice;
+            underway.attempts += 1 + u32::from(arrives_twice);
         }
         self.underway = Some(underway);
     }
@@ -173,13 +186,17 @@ impl Client {
             Some(Answer::Write(Err(refusal)) | Answer::Read(Err(refusal))) => Some(refusal),
             Some(Answer::Admin(_)) | None => None,
         };
-        let is_write = matches!(underway.doing, Doing::Write(_));
+        let is_write = matches!(underway.doing, Doing::Write(_) | Doing::Quorum(_));
         match refused {
             Some(refusal) => {
                 underway.may_have_happened |= is_write && refusal.may_have_happened();
                 self.leader = match refusal {
                     Refusal::NotLeader { leader, .. } => leader,
-                    Refusal::WrongShard { .. } | Refusal::UnknownTable(_) | Refusal::OutcomeUnknown { .. } => None,
+                    Refusal::WrongShard { .. }
+                    | Refusal::UnknownTable(_)
+                    | Refusal::OutcomeUnknown { .. }
+                    | Refusal::NotCoordinator { .. }
+                    | Refusal::TooFewCopies { .. } => None,
                     Refusal::RequestTooNew { allowed, .. } => {
                         self.issue_again(&mut underway, allowed);
                         self.leader
@@ -199,22 +216,30 @@ impl Client {
         // Without a request id, what may have happened cannot be tried again.
         let may_retry = match &underway.doing {
             Doing::Write(write) => write.command.request.is_some() || !underway.may_have_happened,
+            Doing::Quorum(write) => write.command.request.is_some() || !underway.may_have_happened,
             Doing::Again { .. } | Doing::Read { .. } => true,
         };
         if may_retry && world.time <= underway.invoked + GIVE_UP {
             self.ask(underway, world);
-        } else if let Doing::Write(write) = underway.doing {
-            let outcome = if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed };
-            note(write, underway.invoked, outcome, world);
+            return;
+        }
+        let outcome = if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed };
+        match underway.doing {
+            Doing::Write(write) => note(write, underway.invoked, outcome, world),
+            Doing::Quorum(write) => quorum::note(*write, outcome, underway.attempts > 1, world),
+            Doing::Again { .. } | Doing::Read { .. } => {}
         }
     }
 
     /// A request from the future: with a new id, if no attempt can have happened; else as it is, until its time has come.
     fn issue_again(&mut self, underway: &mut Underway, allowed: Version) {
         self.highest = self.highest.min(allowed);
-        if let Doing::Write(Write { command: Command { request: Some(request), .. }, .. }) = &mut underway.doing
-            && !underway.may_have_happened
-        {
+        let command = match &mut underway.doing {
+            Doing::Write(Write { command, .. }) => command,
+            Doing::Quorum(write) => &mut write.command,
+            Doing::Again { .. } | Doing::Read { .. } => return,
+        };
+        if let Some(request) = command.request.as_mut().filter(|_| !underway.may_have_happened) {
             self.sequence += 1;
             (request.issued, request.sequence) = (allowed, self.sequence);
         }
@@ -233,6 +258,13 @@ fn send(underway: &Underway, token: Token, host: NodeId, world: &mut World) -> b
             let input = Input::Write { token, table, command: command.clone() };
             world.after(delay, Event::Request { host, input });
             false
+        }
+        Doing::Quorum(write) => {
+            let ask = || {
+                let OfQuorum { command, options, .. } = &**write;
+                Input::WriteWith { token, table, command: command.clone(), options: options.clone() }
+            };
+            world.request(host, ask)
         }
         Doing::Read { read, consistency } => {
             let consistency = *consistency;

@@ -2,7 +2,7 @@
 //! to the last finished sync. It can be told to fail, and knows a hash of each shard's records at any time.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use skerry_core::engine::{Engine, EngineError, EngineWrite, data_end, data_key, family, shard_key, state};
 use skerry_core::ids::{ReplicaId, ShardId};
 use skerry_core::map::Descriptor;
+use skerry_core::quorum::replica::QuorumState;
 use skerry_core::replica::state::ReplicaState;
 use skerry_core::testing::MemoryEngine;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -141,8 +142,23 @@ impl Store {
         states
     }
 
+    /// The shards that have a copy here, of either kind.
+    pub(crate) fn shards(&self) -> BTreeSet<ShardId> {
+        let mut shards: BTreeSet<_> = self.states().into_iter().map(|state| state.descriptor.shard).collect();
+        self.visit(&[family::SHARD], &[family::SHARD + 1], |key, _| {
+            let shard = key.get(1..9).and_then(|bytes| bytes.first_chunk::<8>());
+            let of_quorum = shard.filter(|_| key.get(9) == Some(&state::QUORUM));
+            shards.extend(of_quorum.map(|bytes| ShardId(u64::from_be_bytes(*bytes))));
+        });
+        shards
+    }
+
     /// The applied index of a copy that a crash now would leave at least.
     pub(crate) fn durably_applied(&self, shard: ShardId, replica: ReplicaId) -> Option<u64> {
+        if let Some(stored) = self.memory.durable(&shard_key(shard, state::QUORUM, &[])) {
+            let state = QuorumState::decode_of(shard, &stored).ok()?;
+            return (state.replica() == replica).then(|| state.applied());
+        }
         let stored = self.memory.durable(&shard_key(shard, state::REPLICA, &[]))?;
         ReplicaState::decode(&stored).ok().filter(|s| s.replica == replica).map(|s| s.applied.0)
     }

@@ -14,6 +14,7 @@ use crate::check::views;
 use crate::hardship::Hardship;
 use crate::host::{Host, Lost};
 use crate::operator::Operator;
+use crate::quorums;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
 /// Brings about the faults of a simulated run.
@@ -96,7 +97,7 @@ impl Faults {
             // The node knows that it had a log.
             1 => {
                 lost.log.empty();
-                Lost::Shards(lost.engine.states().into_iter().map(|state| state.descriptor.shard).collect())
+                Lost::Shards(lost.engine.shards())
             }
             _ => {
                 lost.lose_an_end(&mut world.rng);
@@ -236,6 +237,9 @@ pub(crate) fn is_expendable_beside(host: NodeId, beside: Option<ShardId>, world:
     let here = all.values().filter(|v| v.node == host);
     let Some(map) = newest_map(world) else { return false };
     let safe = |shard| {
+        if let Some(record) = map.shards.get(&shard).filter(|record| record.quorum.is_some()) {
+            return quorums::is_expendable(host, record, world);
+        }
         let Some(leader) = leaders().filter(|l| l.shard == shard).max_by_key(|l| l.term) else { return false };
         let members = &leader.descriptor.members;
         let others = || members.iter().filter(|m| m.replica.node != host);

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use skerry_core::level::FormatLevel;
+use skerry_core::quorum::shown::Resolve;
 
 use crate::MILLISECOND;
 
@@ -62,11 +64,13 @@ pub enum Hardship {
     LostMidMove,
     /// The database begins with the release before this one; its nodes are upgraded one by one, and some of them back.
     Releases,
+    /// One table more, whose copies agree by quorums.
+    QuorumTable,
 }
 
 impl Hardship {
     /// All hardships that the simulator knows.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -92,6 +96,7 @@ impl Hardship {
         Self::SlowSnapshots,
         Self::LostMidMove,
         Self::Releases,
+        Self::QuorumTable,
     ];
 
     /// Those that few seeds have, so that the others stay what they are.
@@ -230,19 +235,30 @@ pub(crate) struct Setting {
     pub(crate) large_values: u32,
     /// Number of shards in each table.
     pub(crate) shards: usize,
+    /// How the quorum table resolves. `None` = there is no such table.
+    pub(crate) quorum: Option<Resolve>,
+    /// Faults go on for minutes: so long that tombstone floors rise among them.
+    pub(crate) is_long: bool,
 }
 
 impl Setting {
     /// Draws what a seed has. Of each hardship in turn most seeds have none or little, so that they are also met alone.
     pub(crate) fn draw(seed: u64, hardships: &Hardships) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x5E77_1965);
-        let usual = hardships.0.iter().copied().filter(|hardship| !hardship.is_rare());
+        let is_usual = |hardship: &Hardship| !hardship.is_rare() && *hardship != Hardship::QuorumTable;
+        let usual = hardships.0.iter().copied().filter(is_usual);
         let mut present: Vec<_> = usual.filter(|_| rng.random_bool(0.4)).collect();
         let rare_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x4A4E_1865);
         let rare = hardships.0.iter().copied().filter(|hardship| hardship.is_rare());
         present.extend(rare.filter(|_| rare_rng.random_bool(0.15)));
         let memory = [8_000, 20_000, 60_000][rare_rng.random_range(0..3)];
+        // Of its own, so that seeds without that table stay what they are.
+        let quorum_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x0900_1865);
+        let has_table = hardships.0.contains(&Hardship::QuorumTable) && quorum_rng.random_bool(0.3);
+        present.extend(has_table.then_some(Hardship::QuorumTable));
+        let resolve = if quorum_rng.random_bool(0.5) { Resolve::LastWriterWins } else { Resolve::Siblings };
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
+        let is_long = present.contains(&Hardship::QuorumTable) && quorum_rng.random_bool(0.2);
         let has = |hardship| present.contains(&hardship);
         let pick = |rng: &mut ChaCha8Rng, is_drawn: bool, some: &[u32], none: u32| {
             let drawn = some[rng.random_range(0..some.len())];
@@ -272,7 +288,8 @@ impl Setting {
             late,
             late_max,
             drift_ppm,
-            wall_skew_ms: if is_year_off { 365 * 24 * 3_600_000 } else { 200 },
+            // A quorum table needs clocks that differ by little.
+            wall_skew_ms: if is_year_off && !has(Hardship::QuorumTable) { 365 * 24 * 3_600_000 } else { 200 },
             lost_requests,
             repeated_requests,
             losses: if has(Hardship::Losses) || has(Hardship::EmptiedVolumes) { 3 } else { 1 },
@@ -287,6 +304,8 @@ impl Setting {
             keys,
             large_values,
             shards,
+            quorum: has(Hardship::QuorumTable).then_some(resolve),
+            is_long,
             present,
         }
     }
@@ -298,6 +317,11 @@ impl Setting {
     /// True if the setting has any hardship.
     pub(crate) fn is_hard(&self) -> bool {
         !self.present.is_empty()
+    }
+
+    /// The highest format level of the newest release in this run. Quorum tables are not in any release yet.
+    pub(crate) fn newest_level(&self) -> FormatLevel {
+        if self.quorum.is_some() { FormatLevel::QUORUM } else { FormatLevel::NEWEST }
     }
 
     /// For the story of a run.

@@ -11,6 +11,7 @@ mod log;
 mod mid_move;
 mod network;
 mod operator;
+mod quorums;
 mod run;
 mod seeds;
 mod whole;

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use rand::Rng;
 use skerry_core::ids::{NodeId, TableId, Token};
 use skerry_core::key::hash_starts;
-use skerry_core::map::{Fragmentation, Map, MoveLimits, NodeState, ShardRecord};
+use skerry_core::level::FormatLevel;
+use skerry_core::map::{Consistency, Fragmentation, Map, MoveLimits, NodeState, Quorums, ShardRecord};
 use skerry_core::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Input, Removal};
 use skerry_core::placement::{Site, Wanted, place};
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
 
 use crate::check::held;
+use crate::client::QUORUM_TABLE;
 use crate::hardship::Hardship;
 use crate::host::Host;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
@@ -269,13 +271,22 @@ impl Operator {
         }
         let shards = world.setting.shards;
         let extra = self.wants_extra.then_some(("extra", Fragmentation::Range));
+        let quorum = world.setting.quorum.map(|_| (QUORUM_TABLE, Fragmentation::Hash));
+        // Not before every node can have it.
+        let quorum = quorum.filter(|_| map.level.0 >= FormatLevel::QUORUM);
         let tables = [("ranges", Fragmentation::Range), ("hashes", Fragmentation::Hash)];
-        for (name, fragmentation) in tables.into_iter().chain(extra) {
+        for (name, fragmentation) in tables.into_iter().chain(extra).chain(quorum) {
             let replication_factor = self.copies_of(name);
             let copies = replication_factor as usize;
             if let Some(table) = map.table_named(name) {
                 if table.replication_factor != replication_factor {
-                    let change = AdminChange::AlterTable { table: table.id, replication_factor };
+                    let change = match table.consistency {
+                        Consistency::Leader => AdminChange::AlterTable { table: table.id, replication_factor },
+                        Consistency::Quorum { resolve, .. } => {
+                            let (table, quorums) = (table.id, majorities(replication_factor));
+                            AdminChange::AlterQuorumTable { table, replication_factor, quorums, resolve }
+                        }
+                    };
                     self.change(change, None, Asked::Change, world);
                     return true;
                 }
@@ -294,7 +305,14 @@ impl Operator {
             let Ok(placed) = place(sites, &wanted) else { return true };
             let shards =
                 starts.into_iter().zip(placed.into_values()).map(|(start, nodes)| NewShard { start, nodes }).collect();
-            let change = AdminChange::CreateTable { name: name.to_owned(), fragmentation, replication_factor, shards };
+            let (resolve, name) = (world.setting.quorum.filter(|_| name == QUORUM_TABLE), name.to_owned());
+            let change = match resolve {
+                None => AdminChange::CreateTable { name, fragmentation, replication_factor, shards },
+                Some(resolve) => {
+                    let quorums = majorities(replication_factor);
+                    AdminChange::CreateQuorumTable { name, fragmentation, replication_factor, quorums, resolve, shards }
+                }
+            };
             self.change(change, None, Asked::Change, world);
             return true;
         }
@@ -324,6 +342,11 @@ impl Operator {
         self.change(AdminChange::SetTargets(changed), Some(map.epoch), Asked::Change, world);
         true
     }
+}
+
+/// W and R so that every read meets every write.
+fn majorities(copies: u32) -> Quorums {
+    Quorums { write: copies / 2 + 1, read: copies / 2 + 1 }
 }
 
 /// What the node of a machine says of itself when it joins, by the machine's number.

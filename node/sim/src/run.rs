@@ -12,16 +12,19 @@ use skerry_core::planted::{Planted, plant};
 use skerry_core::replica::ReplicaView;
 
 use crate::check::{disagreement, views};
-use crate::client::{Client, keys};
+use crate::client::{Client, QUORUM_TABLE, keys};
 use crate::faults::{Faults, newest_map};
 use crate::hardship::{Hardship, Hardships};
 use crate::host::{Host, cluster};
 use crate::operator::{Operator, machine};
+use crate::quorums;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
 const CLIENTS: usize = 4;
 const START: u64 = 15 * SECOND;
 const SAFETY: u64 = 15 * SECOND;
+/// Bars stay a minute behind the clock, and there is a round each minute.
+const LONG_SAFETY: u64 = 240 * SECOND;
 /// How long a cluster without faults may take to come to rest.
 const LIVENESS: u64 = 90 * SECOND;
 /// After the faults every shard has a leader within this.
@@ -34,6 +37,8 @@ const AGREEMENT: u64 = 5 * SECOND;
 const ENDED: u64 = 20 * SECOND;
 /// What has ended goes within this.
 const SWEPT: u64 = 30 * SECOND;
+/// Copies of a quorum table are equal within this, once nobody writes.
+const CONVERGED: u64 = 60 * SECOND;
 /// Keys that are read one by one at the end; pages show all.
 const LAST_READS_MAX: usize = 12;
 pub(crate) const LOOK: u64 = 400 * MILLISECOND;
@@ -115,7 +120,7 @@ impl Run {
         self.operator.is_disturbed = true;
         self.world.is_troubled = true;
         self.world.strikes = self.world.rng.random_bool(0.3);
-        self.until(SAFETY, |_| false);
+        self.until(if self.world.setting.is_long { LONG_SAFETY } else { SAFETY }, |_| false);
         self.heal();
         self.world.upgrade_all();
         self.hang_one();
@@ -126,13 +131,20 @@ impl Run {
         self.lose_as_copies_go();
         self.last_reads();
         self.see_swept();
+        self.see_converged();
         if !self.until(AGREEMENT, |run| disagreement(&run.world.hosts).is_none())
             && let Some(broken) = disagreement(&self.world.hosts)
         {
             self.world.checker.note(Err(broken));
         }
         self.world.checker.check_history();
-        let counts = self.world.checker.history.counts();
+        if let Some(resolve) = self.world.setting.quorum {
+            self.world.checker.check_quorum_history(resolve);
+        }
+        let mut counts = self.world.checker.history.counts();
+        let (writes, reads) = self.world.checker.quorum.counts();
+        (counts.acknowledged, counts.reads) = (counts.acknowledged + writes, counts.reads + reads);
+        self.world.story.push(format!("{writes} writes and {reads} reads of the quorum table"));
         Outcome {
             seed: self.world.seed,
             violations: self.world.checker.broken.clone(),
@@ -212,7 +224,8 @@ impl Run {
         self.clients.iter_mut().for_each(|c| c.resting = true);
         self.until(10 * SECOND, |run| run.clients.iter().all(Client::is_idle));
         let keys = keys(&self.world.setting);
-        for (name, key) in keys.iter().take(LAST_READS_MAX).cloned() {
+        let of_quorum = keys.iter().filter(|(name, _)| *name == QUORUM_TABLE);
+        for (name, key) in keys.iter().take(LAST_READS_MAX).chain(of_quorum).cloned() {
             self.clients[0].read(name, key, &mut self.world);
             self.finish_read();
         }
@@ -276,6 +289,17 @@ impl Run {
         }
     }
 
+    /// The copies of the quorum table are equal within a minute of quiet.
+    fn see_converged(&mut self) {
+        if self.world.setting.quorum.is_none() || self.world.checker.is_broken() {
+            return;
+        }
+        self.until(CONVERGED, |run| quorums::unequal(&run.world).is_none());
+        if let Some(unequal) = quorums::unequal(&self.world) {
+            self.world.checker.broken.push(format!("copies are not equal: {unequal}"));
+        }
+    }
+
     fn finish_read(&mut self) {
         self.until(10 * SECOND, |run| run.clients[0].is_idle());
         if !self.clients[0].is_idle() {
@@ -308,7 +332,7 @@ pub(crate) fn restless(world: &World) -> Option<String> {
         let alike = members.windows(2).all(|w| w[0].descriptor == w[1].descriptor);
         !record.is_settled() || leaders != 1 || members.len() != record.assigned.len() || !alike
     };
-    let is_level_due = map.level.0 < FormatLevel::NEWEST && world.older().next().is_none();
+    let is_level_due = map.level.0 < world.setting.newest_level() && world.older().next().is_none();
     if is_level_due {
         let node = |host: &Host| host.node.as_ref().map(|node| (node.identity().incarnation, node.format_levels()));
         let hosts: Vec<_> = world.hosts.values().map(|host| (host.id, node(host))).collect();
@@ -327,7 +351,15 @@ pub(crate) fn restless(world: &World) -> Option<String> {
     if let Some(left) = all.iter().find(is_dropped) {
         return Some(format!("{} of shard {}, whose table was dropped, is still there", left.replica, left.shard));
     }
-    map.shards.values().filter(|r| map.is_live(r)).find(is_restless).map(|r| {
+    let is_due = world.setting.quorum.is_some() && map.level.0 >= FormatLevel::QUORUM;
+    if is_due && map.table_named(QUORUM_TABLE).is_none() {
+        return Some("the quorum table is missing".to_owned());
+    }
+    if let Some(restless) = quorums::restless(map, world) {
+        return Some(restless);
+    }
+    let led = map.shards.values().filter(|record| map.is_live(record) && record.quorum.is_none());
+    led.into_iter().find(is_restless).map(|r| {
         let members: Vec<_> = all
             .iter()
             .filter(|v| v.shard == r.descriptor.shard)

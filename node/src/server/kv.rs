@@ -104,6 +104,7 @@ impl Kv {
         let consistency = (request.consistency, request.staleness_ms);
         let record = match self.read(table, Read::Get { key }, consistency).await? {
             ReadResult::Value(record) => record,
+            ReadResult::Values { records, .. } => records.into_iter().next(),
             ReadResult::Page { .. } => return Err(status::ended()),
         };
         let record = record.map(|record| table.record(record)).transpose()?;

@@ -11,6 +11,8 @@ use skerry_core::key::KeyError;
 use skerry_core::limits::LimitExceeded;
 use skerry_core::map::Map;
 use skerry_core::node::{AdminRefusal, Refusal};
+use skerry_core::quorum::prepare::NotBegun;
+use skerry_core::quorum::write::NotDone;
 use skerry_proto::v1;
 use skerry_proto::v1::limit_exceeded::Limit;
 use skerry_proto::v1::operation_error::Kind;
@@ -35,6 +37,19 @@ pub(super) fn refusal(refusal: Refusal, map: &Map) -> Kind {
         Refusal::Limit(exceeded) => limit(&exceeded),
         Refusal::Key(error) => key(&error),
         Refusal::TooStale { behind_ms } => Kind::TooStale(v1::TooStale { behind_ms }),
+        Refusal::NotCoordinator { shard, .. } | Refusal::TooFewCopies { shard } => not_leader(shard, None, map),
+        Refusal::ConditionsNeedLeader => field("conditions"),
+        Refusal::NoQuorumTable(_) => field("copies"),
+        Refusal::Context(_) | Refusal::NotBegun(NotBegun::ContextNeeded) => field("context"),
+        Refusal::NotBegun(NotBegun::Siblings { bytes, .. } | NotBegun::Context { parts: bytes }) => {
+            limit(&LimitExceeded::Batch { bytes })
+        }
+        Refusal::NotBegun(NotBegun::Ahead { version, .. }) => {
+            Kind::RequestTooNew(v1::RequestTooNew { shard_id: 0, allowed: version.0 })
+        }
+        Refusal::WriteQuorum(NotDone::Quorum(_)) | Refusal::ReadQuorum(_) => field("copies"),
+        Refusal::WriteQuorum(NotDone::Full { .. }) => Kind::DiskFull(v1::DiskFull { node_id: None }),
+        Refusal::BatchTooLarge { bytes, .. } => limit(&LimitExceeded::Batch { bytes }),
     }
 }
 

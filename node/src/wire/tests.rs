@@ -7,11 +7,14 @@ use skerry_core::level::FormatLevel;
 use skerry_core::log::{EntryKind, LogEntry};
 use skerry_core::map::{Descriptor, Map, Member, Replica, Role, ShardRecord};
 use skerry_core::message::{
-    LedReport, NodeReport, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotState,
+    LedReport, NodeReport, QuorumReport, RaftEnvelope, RaftKind, SnapshotAck, SnapshotChunk, SnapshotOffer,
+    SnapshotState,
 };
+use skerry_core::quorum::merkle::compare::Answer;
 use skerry_core::time::Version;
 
 use super::*;
+use crate::peers::size::message_bytes;
 
 fn raft(kind: RaftKind) -> PeerMessage {
     let entry = |kind| LogEntry { index: 7, term: 3, kind, data: Bytes::from("data"), context: Bytes::from("context") };
@@ -31,6 +34,24 @@ fn raft(kind: RaftKind) -> PeerMessage {
         request_snapshot: 11,
         context: Bytes::from("round"),
     })
+}
+
+fn quorum(body: Body) -> PeerMessage {
+    let (shard, from, to, generation) = (ShardId(1), ReplicaId(2), ReplicaId(3), Generation(4));
+    PeerMessage::Quorum(Envelope { shard, from, to, generation, body })
+}
+
+fn copy() -> QuorumReport {
+    QuorumReport {
+        shard: ShardId(1),
+        replica: ReplicaId(2),
+        held: Generation(3),
+        copied: vec![(ReplicaId(4), Generation(3))],
+        is_complete: true,
+        floor: Version(5),
+        hints: 6,
+        bytes: 7,
+    }
 }
 
 fn messages() -> Vec<PeerMessage> {
@@ -81,7 +102,10 @@ fn messages() -> Vec<PeerMessage> {
         PeerMessage::Report(Report {
             node: NodeReport { node: NodeId(1), incarnation: Incarnation(2), ..NodeReport::default() },
             led: LedReport { version: 3, since: 2, changed: Vec::new(), resigned: vec![ShardId(1)] },
+            quorum: vec![copy()],
         }),
+        quorum(Body::BoundsWanted),
+        quorum(Body::Hints(vec![(Bytes::from("key"), Bytes::from("record"))])),
         PeerMessage::ReportWant,
         PeerMessage::CertifyAsk { nonce: 1, node: NodeId(2), shards: vec![ShardId(3), ShardId(4)] },
         certify(CertifyAnswer::Clear { in_sync: 3, generation: Generation(4) }),
@@ -124,12 +148,14 @@ fn a_snapshot_of_a_level_above_the_first_is_offered_in_a_message_that_older_rele
 #[test]
 fn a_message_of_an_unknown_kind_is_skipped_and_what_is_beside_it_is_not() {
     let kind_77 = v1::RaftEnvelope { kind: 77, ..v1::RaftEnvelope::default() };
+    let newer = v1::QuorumEnvelope { body: Bytes::from_static(&[1, 200]), ..v1::QuorumEnvelope::default() };
     let unknown = [
         (v1::PeerMessage { message: None }, Malformed::Missing("message")),
         (
             v1::PeerMessage { message: Some(Message::Raft(kind_77)) },
             Malformed::Unknown { field: "raft.kind", value: 77 },
         ),
+        (v1::PeerMessage { message: Some(Message::Quorum(newer)) }, Malformed::Undecodable("quorum.body")),
     ];
     for (message, why) in unknown {
         let beat = || v1::PeerMessage { message: Some(Message::Beat(v1::Beat::default())) };
@@ -141,6 +167,17 @@ fn a_message_of_an_unknown_kind_is_skipped_and_what_is_beside_it_is_not() {
         };
         assert_eq!(received, expected);
     }
+}
+
+#[test]
+fn what_quorum_copies_exchange_to_become_equal_is_bulk_if_it_is_large() {
+    let entries = |bytes: usize| vec![(Bytes::from("key"), Bytes::from(vec![0; bytes]))];
+    let is_bulk = |body| quorum(body).is_bulk();
+    assert!(is_bulk(Body::Push(1, entries(70 << 10))) && is_bulk(Body::Hints(entries(70 << 10))));
+    assert!(is_bulk(Body::Compared(1, 2, Answer::Records(entries(70 << 10), 1))));
+    assert!(!is_bulk(Body::Push(1, entries(60 << 10))));
+    assert!(!is_bulk(Body::Repair(1, entries(70 << 10))), "a reader waits for it");
+    assert!(message_bytes(&quorum(Body::Push(1, entries(70 << 10)))) >= 70 << 10);
 }
 
 /// A database of 100,000 shards, as many of one table as one table can have.
@@ -158,7 +195,8 @@ fn large_map() -> Map {
             members: (0..3).map(|number| Member { replica: copy(number), role: Role::Voter }).collect(),
         };
         let (target, assigned) = ((0..3).map(|n| copy(n).node).collect(), (0..3).map(copy).collect());
-        map.put_shard(ShardRecord { descriptor, target, assigned, epoch: Epoch(1 + shard / 4_096) });
+        let epoch = Epoch(1 + shard / 4_096);
+        map.put_shard(ShardRecord { descriptor, target, assigned, epoch, quorum: None });
     }
     map
 }

@@ -1,11 +1,13 @@
 //! Frames with bytes changed: decoded, and turned into what the core takes.
 
+use bytes::Bytes;
 use prost::Message;
 use skerry_client::wire::{Wire, read_from_op};
 use skerry_core::command::Command;
-use skerry_core::ids::{ClusterId, Epoch, Incarnation, NodeId, ReplicaId, ShardId};
+use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::MapDelta;
-use skerry_core::message::{Beat, CertifyAnswer, LedReport, NodeReport, PeerMessage, Report};
+use skerry_core::message::{Beat, CertifyAnswer, LedReport, PeerMessage, Report};
+use skerry_core::quorum::message::{Body, Envelope};
 use skerry_node::peers::Sender;
 use skerry_node::wire::{peer_frame, peer_messages};
 use skerry_proto::v1;
@@ -19,10 +21,17 @@ fn peer() -> Vec<u8> {
         PeerMessage::Beat(Beat::default()),
         PeerMessage::MapWant { have: Epoch(3) },
         PeerMessage::Map(MapDelta { epoch: Epoch(4), ..MapDelta::default() }),
-        PeerMessage::Report(Report { node: NodeReport::default(), led: LedReport::all(1, Vec::new()) }),
+        PeerMessage::Report(Report { led: LedReport::all(1, Vec::new()), ..Report::default() }),
         PeerMessage::CertifyAsk { nonce: 1, node: NodeId(2), shards: vec![ShardId(3), ShardId(4)] },
         PeerMessage::CertifyAnswer { nonce: 1, shard: ShardId(2), answer: CertifyAnswer::NotLeader },
         PeerMessage::TransferLeader { shard: ShardId(1), to: ReplicaId(2) },
+        PeerMessage::Quorum(Envelope {
+            shard: ShardId(1),
+            from: ReplicaId(2),
+            to: ReplicaId(3),
+            generation: Generation(4),
+            body: Body::Hints(vec![(Bytes::from("key"), Bytes::from("record")); 3]),
+        }),
     ];
     peer_frame(&sender, NodeId(3), messages).encode_to_vec()
 }

@@ -41,6 +41,7 @@ pub fn shard(id: u64, table: u32, nodes: &[u64], target: &[u64]) -> (ShardRecord
         target: target.iter().map(|n| NodeId(*n)).collect(),
         assigned: target.iter().map(replica).collect(),
         epoch: Epoch(1),
+        quorum: None,
     };
     let report = ShardReport {
         descriptor,

@@ -30,6 +30,16 @@ pub fn of_change(change: &AdminChange) -> (&'static str, String) {
         AdminChange::AlterTable { table, replication_factor } => {
             ("ReplicationFactorChanged", format!("table {table} is to have {replication_factor} copies"))
         }
+        AdminChange::CreateQuorumTable { name, shards, .. } => {
+            ("TableCreated", format!("table {name} is made, of {} shards", shards.len()))
+        }
+        AdminChange::AlterQuorumTable { table, replication_factor, quorums, .. } => (
+            "QuorumsChanged",
+            format!(
+                "table {table} is to have {replication_factor} copies, W = {} and R = {}",
+                quorums.write, quorums.read
+            ),
+        ),
         AdminChange::DropTable { table } => ("TableDropped", format!("table {table} is dropped")),
         AdminChange::SetTargets(targets) => ("ShardsMoving", format!("{} shards have new targets", targets.len())),
         AdminChange::Drain(node) => ("NodeDraining", format!("node {node} is to be emptied")),

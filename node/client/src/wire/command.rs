@@ -155,6 +155,7 @@ pub fn read_result_into_wire(result: ReadResult) -> WireResult {
             let record = record.map(|record| v1::EncodedRecord { key: bytes::Bytes::new(), ..record.into_wire() });
             WireResult::Get(v1::GetResult { record })
         }
+        ReadResult::Values { records, .. } => read_result_into_wire(ReadResult::Value(records.into_iter().next())),
         ReadResult::Page { records, next } => WireResult::Page(v1::PageResult { records: all_into(records), next }),
     }
 }

@@ -3,57 +3,17 @@
 use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{
-    Consistency, Descriptor, Fragmentation, MapDelta, Member, MoveLimits, NodeRecord, NodeState, Replica, Role,
-    ShardRecord, TableRecord,
+    Descriptor, Fragmentation, MapDelta, Member, MoveLimits, NodeRecord, NodeState, Replica, Role, ShardRecord,
+    TableRecord,
 };
 use skerry_proto::v1;
 
-use super::{Malformed, Wire, all, all_into, required};
-
-/// Both directions between a core's enum and its number on the network.
-macro_rules! numbers {
-    ($core:ident, $field:literal, $($variant:ident),+) => {
-        impl Wire for $core {
-            type Message = i32;
-
-            fn into_wire(self) -> i32 {
-                match self {
-                    $(Self::$variant => v1::$core::$variant.into(),)+
-                }
-            }
-
-            fn from_wire(message: i32) -> Result<Self, Malformed> {
-                match v1::$core::try_from(message) {
-                    $(Ok(v1::$core::$variant) => Ok(Self::$variant),)+
-                    Ok(v1::$core::Unspecified) => Err(Malformed::Missing($field)),
-                    Err(_) => Err(Malformed::Unknown { field: $field, value: message }),
-                }
-            }
-        }
-    };
-}
+use super::quorum::{consistency_from_wire, consistency_into_wire};
+use super::{Malformed, Wire, all, all_into, numbers, required};
 
 numbers!(NodeState, "state", Active, Draining, Removed);
 numbers!(Fragmentation, "fragmentation", Range, Hash);
 numbers!(Role, "role", Voter, Learner, Incoming, Outgoing);
-
-impl Wire for Consistency {
-    type Message = i32;
-
-    fn into_wire(self) -> i32 {
-        match self {
-            Self::Leader => v1::TableConsistency::Leader.into(),
-        }
-    }
-
-    fn from_wire(message: i32) -> Result<Self, Malformed> {
-        match v1::TableConsistency::try_from(message) {
-            Ok(v1::TableConsistency::Leader) => Ok(Self::Leader),
-            Ok(v1::TableConsistency::Unspecified) => Err(Malformed::Missing("consistency")),
-            Err(_) => Err(Malformed::Unknown { field: "consistency", value: message }),
-        }
-    }
-}
 
 impl Wire for NodeRecord {
     type Message = v1::NodeRecord;
@@ -87,14 +47,16 @@ impl Wire for TableRecord {
     type Message = v1::TableRecord;
 
     fn into_wire(self) -> v1::TableRecord {
+        let (consistency, quorum) = consistency_into_wire(self.consistency);
         v1::TableRecord {
             id: self.id.0,
             name: self.name,
             fragmentation: self.fragmentation.into_wire(),
-            consistency: self.consistency.into_wire(),
+            consistency,
             replication_factor: self.replication_factor,
             dropped: self.dropped,
             epoch: self.epoch.0,
+            quorum,
         }
     }
 
@@ -103,7 +65,7 @@ impl Wire for TableRecord {
             id: TableId(m.id),
             name: m.name,
             fragmentation: Fragmentation::from_wire(m.fragmentation)?,
-            consistency: Consistency::from_wire(m.consistency)?,
+            consistency: consistency_from_wire(m.consistency, m.quorum)?,
             replication_factor: m.replication_factor,
             dropped: m.dropped,
             epoch: Epoch(m.epoch),
@@ -170,6 +132,7 @@ impl Wire for ShardRecord {
             target: self.target.into_iter().map(|node| node.0).collect(),
             assigned: all_into(self.assigned),
             epoch: self.epoch.0,
+            quorum: self.quorum.map(Wire::into_wire),
         }
     }
 
@@ -179,6 +142,7 @@ impl Wire for ShardRecord {
             target: m.target.into_iter().map(NodeId).collect(),
             assigned: all(m.assigned)?,
             epoch: Epoch(m.epoch),
+            quorum: m.quorum.map(Wire::from_wire).transpose()?,
         })
     }
 }

@@ -147,6 +147,7 @@ impl Wire for RecoveryRefusal {
             Self::Unclear { shard, node, replica } => Reason::Unclear(copy(shard, node, replica)),
             Self::Majority { shard } => Reason::Majority(shard.0),
             Self::NothingLeft { shard } => Reason::NothingLeft(shard.0),
+            Self::Quorum { shard } => Reason::Quorum(shard.0),
             Self::OtherSurvivor { shard, asked, best } => Reason::OtherSurvivor(v1::OtherSurvivor {
                 shard_id: shard.0,
                 asked_replica_id: asked.0,
@@ -172,6 +173,7 @@ impl Wire for RecoveryRefusal {
             }
             Reason::Majority(shard) => Self::Majority { shard: ShardId(shard) },
             Reason::NothingLeft(shard) => Self::NothingLeft { shard: ShardId(shard) },
+            Reason::Quorum(shard) => Self::Quorum { shard: ShardId(shard) },
             Reason::OtherSurvivor(m) => Self::OtherSurvivor {
                 shard: ShardId(m.shard_id),
                 asked: ReplicaId(m.asked_replica_id),

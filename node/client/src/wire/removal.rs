@@ -47,6 +47,7 @@ impl Wire for NotYet {
             Self::Copies { shard, in_sync, wanted } => {
                 Reason::Copies(v1::TooFewCopies { shard_id: shard.0, in_sync, wanted })
             }
+            Self::Changing { shard } => Reason::Changing(shard.0),
         };
         v1::NotYet { reason: Some(reason) }
     }
@@ -58,6 +59,7 @@ impl Wire for NotYet {
                 Self::OtherIncarnation { asked: Incarnation(m.asked), latest: Incarnation(m.latest) }
             }
             Reason::Holds(shard) => Self::Holds { shard: ShardId(shard) },
+            Reason::Changing(shard) => Self::Changing { shard: ShardId(shard) },
             Reason::Copies(m) => Self::Copies { shard: ShardId(m.shard_id), in_sync: m.in_sync, wanted: m.wanted },
         })
     }

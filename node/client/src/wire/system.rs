@@ -2,8 +2,10 @@
 
 use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::level::FormatLevel;
-use skerry_core::map::Fragmentation;
-use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, Recovery, SystemCommand, SystemRefusal, SystemReply};
+use skerry_core::map::{Fragmentation, Quorums};
+use skerry_core::system::{
+    AdminChange, Fence, NewNode, NewShard, Recovery, StepKind, StepRefusal, SystemCommand, SystemRefusal, SystemReply,
+};
 use skerry_proto::v1;
 use skerry_proto::v1::admin_command::Change;
 use skerry_proto::v1::system_command::Command as WireCommand;
@@ -72,6 +74,16 @@ impl Wire for AdminChange {
             Self::Reactivate(node) => Change::Reactivate(v1::ReactivateNode { node_id: node.0 }),
             Self::Remove(node) => Change::Remove(v1::RemoveNode { node_id: node.0 }),
             Self::SetLimits(limits) => Change::SetLimits(limits.into_wire()),
+            Self::CreateQuorumTable { name, fragmentation, replication_factor, quorums, resolve, shards } => {
+                let (fragmentation, shards) = (fragmentation.into_wire(), all_into(shards));
+                let table = v1::CreateTable { name, fragmentation, replication_factor, shards };
+                let (table, quorum) = (Some(table), Some((quorums, resolve).into_wire()));
+                Change::CreateQuorumTable(v1::CreateQuorumTable { table, quorum })
+            }
+            Self::AlterQuorumTable { table, replication_factor, quorums, resolve } => {
+                let quorum = Some((quorums, resolve).into_wire());
+                Change::AlterQuorumTable(v1::AlterQuorumTable { table_id: table.0, replication_factor, quorum })
+            }
         }
     }
 
@@ -94,6 +106,23 @@ impl Wire for AdminChange {
             Change::Reactivate(m) => Self::Reactivate(NodeId(m.node_id)),
             Change::Remove(m) => Self::Remove(NodeId(m.node_id)),
             Change::SetLimits(m) => Self::SetLimits(Wire::from_wire(m)?),
+            Change::CreateQuorumTable(m) => {
+                let table = m.table.ok_or(Malformed::Missing("table"))?;
+                let (quorums, resolve) = required(m.quorum, "quorum")?;
+                Self::CreateQuorumTable {
+                    name: table.name,
+                    fragmentation: Fragmentation::from_wire(table.fragmentation)?,
+                    replication_factor: table.replication_factor,
+                    quorums,
+                    resolve,
+                    shards: all(table.shards)?,
+                }
+            }
+            Change::AlterQuorumTable(m) => {
+                let (quorums, resolve) = required(m.quorum, "quorum")?;
+                let (table, replication_factor) = (TableId(m.table_id), m.replication_factor);
+                Self::AlterQuorumTable { table, replication_factor, quorums, resolve }
+            }
         })
     }
 }
@@ -132,6 +161,11 @@ impl Wire for SystemCommand {
             Self::EnableLevel { level, based_on } => {
                 WireCommand::EnableLevel(v1::EnableLevel { format_level: level.0, based_on_epoch: based_on.0 })
             }
+            Self::Step { shard, based_on, step } => WireCommand::Step(v1::StepShard {
+                shard_id: shard.0,
+                based_on_generation: based_on.0,
+                step: step.into_wire(),
+            }),
             Self::JoinAt { node, level } => {
                 WireCommand::JoinAt(v1::JoinAtLevel { node: Some(node.into_wire()), format_level: level.0 })
             }
@@ -172,6 +206,11 @@ impl Wire for SystemCommand {
             WireCommand::EnableLevel(m) => {
                 Self::EnableLevel { level: FormatLevel(m.format_level), based_on: Epoch(m.based_on_epoch) }
             }
+            WireCommand::Step(m) => Self::Step {
+                shard: ShardId(m.shard_id),
+                based_on: Generation(m.based_on_generation),
+                step: StepKind::from_wire(m.step)?,
+            },
             WireCommand::JoinAt(m) => {
                 Self::JoinAt { node: required(m.node, "node")?, level: FormatLevel::told(m.format_level) }
             }
@@ -248,6 +287,23 @@ impl Wire for SystemRefusal {
                 WireRefusal::TooLong(v1::TooLong { what, bytes: bytes as u64, allowed: allowed as u64 })
             }
             Self::TokenTooHigh { token, allowed } => WireRefusal::TokenTooHigh(v1::TokenTooHigh { token, allowed }),
+            Self::NotEnabled { needed, enabled } => {
+                WireRefusal::LevelNotEnabled(v1::LevelNotEnabled { needed: needed.0, enabled: enabled.0 })
+            }
+            Self::Quorums { write, read, replication_factor } => {
+                let quorums = Some(Quorums { write, read }.into_wire());
+                WireRefusal::Quorums(v1::QuorumsRange { quorums, replication_factor })
+            }
+            Self::Consistency(table) => WireRefusal::Consistency(table.0),
+            Self::QuorumShard(shard) => WireRefusal::QuorumShard(shard.0),
+            Self::OtherGeneration { shard, based_on, generation } => {
+                WireRefusal::OtherGeneration(v1::OtherGeneration {
+                    shard_id: shard.0,
+                    based_on_generation: based_on.0,
+                    generation: generation.0,
+                })
+            }
+            Self::Step { shard, why } => WireRefusal::Step(v1::NoStep { shard_id: shard.0, why: why.into_wire() }),
             Self::LevelTooLow { level, enabled } => {
                 WireRefusal::LevelTooLow(v1::LevelTooLow { format_level: level.0, enabled: enabled.0 })
             }
@@ -300,6 +356,21 @@ impl Wire for SystemRefusal {
                 Self::TooLong { what: m.what, bytes: size(m.bytes, "bytes")?, allowed: size(m.allowed, "allowed")? }
             }
             WireRefusal::TokenTooHigh(m) => Self::TokenTooHigh { token: m.token, allowed: m.allowed },
+            WireRefusal::LevelNotEnabled(m) => {
+                Self::NotEnabled { needed: FormatLevel(m.needed), enabled: FormatLevel(m.enabled) }
+            }
+            WireRefusal::Quorums(m) => {
+                let Quorums { write, read } = required(m.quorums, "quorums")?;
+                Self::Quorums { write, read, replication_factor: m.replication_factor }
+            }
+            WireRefusal::Consistency(table) => Self::Consistency(TableId(table)),
+            WireRefusal::QuorumShard(shard) => Self::QuorumShard(ShardId(shard)),
+            WireRefusal::OtherGeneration(m) => Self::OtherGeneration {
+                shard: ShardId(m.shard_id),
+                based_on: Generation(m.based_on_generation),
+                generation: Generation(m.generation),
+            },
+            WireRefusal::Step(m) => Self::Step { shard: ShardId(m.shard_id), why: StepRefusal::from_wire(m.why)? },
             WireRefusal::LevelTooLow(m) => {
                 Self::LevelTooLow { level: FormatLevel(m.format_level), enabled: FormatLevel(m.enabled) }
             }

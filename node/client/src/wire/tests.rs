@@ -9,13 +9,17 @@ use skerry_core::command::{
 use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{
-    Consistency, Descriptor, Fragmentation, Map, MapDelta, Member, MoveLimits, NodeRecord, NodeState, RecoveryRecord,
-    Replica, Role, ShardRecord, TableRecord,
+    Consistency, Descriptor, Fragmentation, Map, MapDelta, Member, MoveLimits, NodeRecord, NodeState, QuorumChange,
+    QuorumRecord, Quorums, RecoveryRecord, Replica, Role, ShardRecord, TableRecord,
 };
-use skerry_core::message::{CopyReport, LedReport, NodeReport, ShardReport};
+use skerry_core::message::{CopyReport, LedReport, NodeReport, QuorumReport, ShardReport};
 use skerry_core::node::{Certificate, NotYet, Removal, Status};
+use skerry_core::quorum::layout::Stage;
+use skerry_core::quorum::shown::Resolve;
 use skerry_core::steward::{RecoveryPlan, RecoveryRefusal};
-use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply};
+use skerry_core::system::{
+    AdminChange, Fence, NewNode, NewShard, StepKind, StepRefusal, SystemCommand, SystemRefusal, SystemReply,
+};
 use skerry_core::time::Version;
 use skerry_proto::v1;
 
@@ -35,6 +39,30 @@ fn descriptor() -> Descriptor {
         end: Some(Bytes::new()),
         generation: Generation(5),
         members: (1..).zip(roles).map(member).collect(),
+    }
+}
+
+fn quorum(resolve: Resolve) -> Consistency {
+    Consistency::Quorum { write: 2, read: 1, resolve }
+}
+
+/// One that follows a leader, or a quorum shard, or one that changes.
+fn shard(quorum: Option<Option<Stage>>) -> ShardRecord {
+    let quorum = quorum.map(|stage| QuorumRecord {
+        current: Quorums { write: 2, read: 1 },
+        change: stage.map(|stage| QuorumChange {
+            next: Quorums { write: 3, read: 4 },
+            stage,
+            began: Generation(5),
+            reads_since: Generation(6),
+        }),
+    });
+    ShardRecord {
+        descriptor: descriptor(),
+        target: vec![NodeId(1), NodeId(2)],
+        assigned: vec![Replica { node: NodeId(1), id: ReplicaId(11) }],
+        epoch: Epoch(9),
+        quorum,
     }
 }
 
@@ -65,13 +93,21 @@ fn delta() -> MapDelta {
         limits: Some((MoveLimits { moves_per_node: 4, bytes_per_second: 1 << 20 }, Epoch(3))),
         level: Some((FormatLevel(2), Epoch(5))),
         nodes: vec![node(1, NodeState::Active), node(2, NodeState::Draining), node(3, NodeState::Removed)],
-        tables: vec![table(1, Fragmentation::Range), table(2, Fragmentation::Hash)],
-        shards: vec![ShardRecord {
-            descriptor: descriptor(),
-            target: vec![NodeId(1), NodeId(2)],
-            assigned: vec![Replica { node: NodeId(1), id: ReplicaId(11) }],
-            epoch: Epoch(9),
-        }],
+        tables: vec![
+            table(1, Fragmentation::Range),
+            table(2, Fragmentation::Hash),
+            TableRecord { consistency: quorum(Resolve::LastWriterWins), ..table(3, Fragmentation::Range) },
+            TableRecord { consistency: quorum(Resolve::Siblings), ..table(4, Fragmentation::Hash) },
+        ],
+        shards: [
+            None,
+            Some(None),
+            Some(Some(Stage::WriteBoth)),
+            Some(Some(Stage::ReadNew)),
+            Some(Some(Stage::NewOnly)),
+        ]
+        .map(shard)
+        .to_vec(),
         recoveries: vec![RecoveryRecord {
             shard: ShardId(7),
             from: Replica { node: NodeId(1), id: ReplicaId(5) },
@@ -131,6 +167,16 @@ fn maps_and_reports_come_back_as_they_went() {
     there_and_back(delta());
     there_and_back(MapDelta::default());
     there_and_back(report());
+    there_and_back(QuorumReport {
+        shard: ShardId(7),
+        replica: ReplicaId(11),
+        held: Generation(5),
+        copied: vec![(ReplicaId(12), Generation(4)), (ReplicaId(13), Generation(5))],
+        is_complete: true,
+        floor: Version(7 << 20),
+        hints: 8,
+        bytes: 9,
+    });
     there_and_back(LedReport { version: 3, since: 2, changed: vec![shard_report()], resigned: vec![ShardId(8)] });
 }
 
@@ -154,6 +200,7 @@ fn recoveries_come_back_as_they_went() {
         RecoveryRefusal::Unclear { shard, node, replica },
         RecoveryRefusal::Majority { shard },
         RecoveryRefusal::NothingLeft { shard },
+        RecoveryRefusal::Quorum { shard },
         RecoveryRefusal::OtherSurvivor { shard, asked: replica, best: ReplicaId(11) },
     ];
     refusals.into_iter().for_each(|refusal| there_and_back((shard, Err::<RecoveryPlan, _>(refusal))));
@@ -202,7 +249,25 @@ fn reads_and_their_results_come_back_as_they_went() {
 fn admin_commands_come_back_as_they_went() {
     let admin = |change| SystemCommand::Admin { fence: Fence { token: 3, based_on: Some(Epoch(0)) }, change };
     let shards = vec![NewShard { start: Bytes::new(), nodes: vec![NodeId(1), NodeId(2)] }];
+    let quorums = Quorums { write: 2, read: 1 };
+    for step in [StepKind::Begin, StepKind::ReadNew, StepKind::NewOnly, StepKind::Settle, StepKind::Back] {
+        there_and_back(SystemCommand::Step { shard: ShardId(1), based_on: Generation(2), step });
+    }
     for command in [
+        admin(AdminChange::CreateQuorumTable {
+            name: "t".into(),
+            fragmentation: Fragmentation::Range,
+            replication_factor: 3,
+            quorums,
+            resolve: Resolve::Siblings,
+            shards: shards.clone(),
+        }),
+        admin(AdminChange::AlterQuorumTable {
+            table: TableId(1),
+            replication_factor: 5,
+            quorums,
+            resolve: Resolve::LastWriterWins,
+        }),
         SystemCommand::Join(NewNode { volume: "v".into(), address: "a:1".into(), zone: String::new() }),
         SystemCommand::Start { node: NodeId(1), incarnation: Incarnation(2), address: "a:1".into(), zone: "z".into() },
         admin(AdminChange::CreateTable {
@@ -263,6 +328,16 @@ fn replies_and_refusals_of_the_system_shard_come_back_as_they_went() {
         SystemRefusal::Limits,
         SystemRefusal::TokenTooHigh { token: 3, allowed: 2 },
         SystemRefusal::LevelTooLow { level: FormatLevel(2), enabled: FormatLevel(3) },
+        SystemRefusal::NotEnabled { needed: FormatLevel(3), enabled: FormatLevel(2) },
+        SystemRefusal::Quorums { write: 4, read: 0, replication_factor: 3 },
+        SystemRefusal::Consistency(TableId(1)),
+        SystemRefusal::QuorumShard(shard),
+        SystemRefusal::OtherGeneration { shard, based_on: Generation(1), generation: Generation(2) },
+        SystemRefusal::Step { shard, why: StepRefusal::Leader },
+        SystemRefusal::Step { shard, why: StepRefusal::Stage },
+        SystemRefusal::Step { shard, why: StepRefusal::Unchanged },
+        SystemRefusal::Step { shard, why: StepRefusal::Unsound },
+        SystemRefusal::Step { shard, why: StepRefusal::LastGeneration },
         SystemRefusal::NotDraining(node),
         SystemRefusal::Uncertified(node),
         SystemRefusal::TooLong { what: "the zone".into(), bytes: 301, allowed: 300 },
@@ -285,6 +360,7 @@ fn certificates_and_status_come_back_as_they_went() {
         NotYet::OtherIncarnation { asked: Incarnation(1), latest: Incarnation(2) },
         NotYet::Holds { shard },
         NotYet::Copies { shard, in_sync: 1, wanted: 3 },
+        NotYet::Changing { shard },
     ]));
     there_and_back(Removal::Unknown { shards: vec![shard] });
     let mut map = Map::default();

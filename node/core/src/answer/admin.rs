@@ -113,6 +113,12 @@ pub enum NotYet {
         /// Number of copies that the shard must have.
         wanted: u32,
     },
+    /// The copies of the quorum shard change: all of them are asked once they do not.
+    #[error("the copies of shard {shard} change")]
+    Changing {
+        /// Quorum shard whose copies change.
+        shard: ShardId,
+    },
 }
 
 /// The database as the steward sees it.

@@ -87,7 +87,8 @@ mod tests {
             let members = vec![Member { replica: here, role: Role::Voter }];
             let descriptor = Descriptor { shard: ShardId(shard), table: TableId(1), members, ..Descriptor::default() };
             let target = vec![assigned.node];
-            map.put_shard(ShardRecord { descriptor, target, assigned: vec![assigned], epoch: Epoch(epoch) });
+            let (assigned, epoch) = (vec![assigned], Epoch(epoch));
+            map.put_shard(ShardRecord { descriptor, target, assigned, epoch, quorum: None });
         }
         map
     }

@@ -2,7 +2,7 @@
 
 use crate::ids::{NodeId, ReplicaId};
 use crate::limits::REPLICATION_FACTOR_MAX;
-use crate::map::{Descriptor, Replica, ShardRecord};
+use crate::map::{Descriptor, Replica, Role, ShardRecord};
 
 /// A descriptor may be this many changes ahead of the map's record: a thousand recoveries, each of which skips 2^32.
 pub const GENERATION_JUMP_MAX: u64 = 1 << 42;
@@ -31,6 +31,24 @@ pub(crate) fn check_descriptor(
     let are_given = descriptor.members.iter().all(|member| member.replica.id <= replica_max);
     let are_at_home = descriptor.members.iter().all(|member| is_at_home(&member.replica));
     if are_given && are_at_home { check_members(descriptor) } else { Err("members") }
+}
+
+/// What the record of a quorum shard says beside its members, which are checked by themselves: sets that can be, and
+/// generations in their order. That of a shard that follows a leader says nothing.
+pub(crate) fn check_quorum(record: &ShardRecord) -> Result<(), &'static str> {
+    if record.quorum.is_none() {
+        return Ok(());
+    }
+    let layout = record.layout().ok_or("quorum")?;
+    let members = &record.descriptor.members;
+    let is_settled = layout.change.is_none();
+    let are_roles = members.iter().all(|m| m.role == Role::Voter || (m.role != Role::Learner && !is_settled));
+    let are_ordered = layout.change.as_ref().is_none_or(|change| {
+        change.began.0 > 0 && change.began <= change.reads_since && change.reads_since <= layout.generation
+    });
+    let mut sets = std::iter::once(&layout.current).chain(layout.change.as_ref().map(|change| &change.next));
+    let are_sound = sets.all(|set| set.is_sound() && set.members.len() <= REPLICATION_FACTOR_MAX);
+    if are_roles && are_ordered && are_sound { Ok(()) } else { Err("quorum") }
 }
 
 /// Each copy once, in order, and not more than a shard can have.

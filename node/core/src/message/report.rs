@@ -12,6 +12,38 @@ pub struct Report {
     pub node: NodeReport,
     /// The shards that the node leads.
     pub led: LedReport,
+    /// The node's copies of quorum shards, in order of shards: all of them if they are fewer than [`QUORUM_COPIES_MAX`],
+    /// else as many of them, and others in the next report.
+    pub quorum: Vec<QuorumReport>,
+}
+
+/// Copies of quorum shards in one report: about a quarter of a mebibyte.
+pub const QUORUM_COPIES_MAX: usize = 4_096;
+
+/// Copies that one has copied from, in its report. Only those of its layout's sets say anything, and these are fewer.
+pub const COPIED_MAX: usize = 64;
+
+/// What a copy of a quorum shard tells the steward: only what it has durably. What was so once stays so, but for what the
+/// copy counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumReport {
+    /// Shard that the copy is of.
+    pub shard: ShardId,
+    /// Replica that reports.
+    pub replica: ReplicaId,
+    /// The highest layout that it holds; all that it took at earlier ones is applied, or given up unacknowledged.
+    pub held: Generation,
+    /// From whom it has copied all that they held, and the generation that both had then. In order of replica ids, at most
+    /// [`COPIED_MAX`]; of copies that are in no set of its layout nothing need be told.
+    pub copied: Vec<(ReplicaId, Generation)>,
+    /// True if it has all that its floor says it has: it was there from the beginning, or has copied from enough others.
+    pub is_complete: bool,
+    /// Its floor: at or below it, what it lacks is deleted.
+    pub floor: Version,
+    /// Records that it keeps for copies that are away.
+    pub hints: u64,
+    /// Bytes of its records.
+    pub bytes: u64,
 }
 
 /// What a node says of itself to the steward.

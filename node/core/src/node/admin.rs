@@ -133,6 +133,10 @@ impl Node {
     fn refuse_command(&self, request: &AdminRequest, now: Now) -> Result<(), SystemRefusal> {
         let AdminRequest::Command(command) = request else { return Ok(()) };
         check_lengths(command)?;
+        let (needed, enabled) = (command.enabled_by(), self.map.known().level.0);
+        if needed > enabled && !is_planted(Planted::LevelNotAwaited) {
+            return Err(SystemRefusal::NotEnabled { needed, enabled });
+        }
         let SystemCommand::Admin { fence, change: AdminChange::Remove(node) } = command else { return Ok(()) };
         // It may be repeated, since the answer may have been lost.
         let is_removed = self.map.known().nodes.get(node).is_some_and(|n| n.state == NodeState::Removed);

@@ -1,6 +1,6 @@
 //! Clients' writes and reads: to the shard that holds the keys, if its leader is here.
 
-use crate::command::{Command, Mutation, Read, ReadConsistency};
+use crate::command::{Command, Mutation, Read, ReadConsistency, WriteOptions};
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ShardId, TableId, Token};
 use crate::key::{self, KeyError};
@@ -8,8 +8,26 @@ use crate::limits::check_command;
 use crate::map::{Fragmentation, Map, ShardRecord};
 use crate::node::{Answer, Node, Refusal};
 use crate::planted::{Planted, is_planted};
+use crate::quorum::replica::QuorumReplica;
 use crate::replica::Replica;
 use crate::time::Now;
+
+/// A client's write that waits to be handed to its shard.
+pub(super) struct AskedWrite {
+    pub(super) token: Token,
+    pub(super) table: TableId,
+    pub(super) command: Command,
+    pub(super) options: WriteOptions,
+}
+
+/// The copy here that serves a request.
+#[derive(Debug, Clone, Copy)]
+enum Served {
+    /// One of a Raft group.
+    ByLeader(ShardId),
+    /// One of a quorum shard.
+    ByQuorum(ShardId),
+}
 
 /// A client's read that waits to be handed to its shard.
 pub(super) struct AskedRead {
@@ -20,19 +38,25 @@ pub(super) struct AskedRead {
 }
 
 impl Node {
-    pub(super) fn write(&mut self, token: Token, table: TableId, command: Command) {
+    pub(super) fn write(&mut self, asked: AskedWrite, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+        let AskedWrite { token, table, command, options } = asked;
         match self.refuse(table, &command) {
             Err(refusal) => self.outbox.answer(token, Answer::Write(Err(refusal))),
-            Ok(shard) => {
+            Ok(Served::ByQuorum(shard)) => return self.quorum_write(shard, (token, command, options), engine, now),
+            Ok(Served::ByLeader(_)) if options != WriteOptions::default() => {
+                self.outbox.answer(token, Answer::Write(Err(Refusal::NoQuorumTable(table))));
+            }
+            Ok(Served::ByLeader(shard)) => {
                 self.replicas.touch(shard);
                 if let Some(replica) = self.replicas.awake(shard, self.others.liveness()) {
                     replica.write(token, command, self.outbox.answers());
                 }
             }
         }
+        Ok(())
     }
 
-    fn refuse(&self, table: TableId, command: &Command) -> Result<ShardId, Refusal> {
+    fn refuse(&self, table: TableId, command: &Command) -> Result<Served, Refusal> {
         check_command(command)?;
         let map = self.map.known();
         let first = command.mutations.first().map(|m| m.key().clone()).unwrap_or_default();
@@ -42,6 +66,12 @@ impl Node {
             return Err(Refusal::WrongShard { epoch: map.epoch });
         }
         let shard = record.descriptor.shard;
+        if record.quorum.is_some() {
+            let shard = self.quorum_serves(record)?;
+            let queued = self.replicas.quorums().get(shard).map_or(0, QuorumReplica::waiting);
+            let is_glutted = self.disk.log().is_glutted();
+            return if is_glutted { Err(Refusal::Overloaded { shard, queued }) } else { Ok(Served::ByQuorum(shard)) };
+        }
         let replica = self.replicas.get(shard).filter(|replica| serves(replica, record));
         let replica = replica.ok_or_else(|| elsewhere(self.identity.node, record))?;
         if replica.is_leader() && self.disk.log().is_glutted() && !is_planted(Planted::WritesOutrunDisk) {
@@ -53,7 +83,7 @@ impl Node {
         {
             return Err(Refusal::DiskFull { node });
         }
-        Ok(shard)
+        Ok(Served::ByLeader(shard))
     }
 
     pub(super) fn read(&mut self, asked: AskedRead, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
@@ -62,6 +92,18 @@ impl Node {
             Read::Get { key } => key,
             Read::Scan { start, .. } => start,
         };
+        if let Ok((fragmentation, record)) = route(self.map.known(), table, key)
+            && record.quorum.is_some()
+        {
+            let checked = check_read(fragmentation, &read).map_err(Refusal::from);
+            return match checked.and_then(|()| self.quorum_serves(record)) {
+                Ok(shard) => self.quorum_read(shard, (token, read, consistency), engine, now),
+                Err(refusal) => {
+                    self.outbox.answer(token, Answer::Read(Err(refusal)));
+                    Ok(())
+                }
+            };
+        }
         // A copy without records can only ask a leader.
         let needs_records = consistency != ReadConsistency::Linearizable;
         let here = self.identity.node;

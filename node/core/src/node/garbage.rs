@@ -52,6 +52,12 @@ impl Wipe {
         (!descriptor.members.is_empty()).then(wipe)
     }
 
+    /// The records of a copy that has ended, in a range that it held.
+    pub(super) fn of_range(shard: ShardId, replica: ReplicaId, range: KeyRange) -> Self {
+        let KeyRange { table, start, end } = range;
+        Self { shard, replica, table, start, end, copy_lives: false }
+    }
+
     fn held(&self) -> Held {
         let range = KeyRange { table: self.table, start: self.start.clone(), end: self.end.clone() };
         Held { range, shard: self.shard, replica: self.replica, content: Content::Garbage }

@@ -1,6 +1,6 @@
 //! What a node is told: the inputs of its step function.
 
-use crate::command::{Command, Read, ReadConsistency};
+use crate::command::{Command, Read, ReadConsistency, WriteOptions};
 use crate::ids::{Incarnation, NodeId, TableId, Token};
 use crate::message::PeerMessage;
 use crate::node::WantedRecovery;
@@ -28,6 +28,17 @@ pub enum Input {
         table: TableId,
         /// The write that the client wants.
         command: Command,
+    },
+    /// A write of a client with what it asks of a quorum table beside it, keys encoded.
+    WriteWith {
+        /// Token that the answer is to carry.
+        token: Token,
+        /// Table that is written.
+        table: TableId,
+        /// The write that the client wants.
+        command: Command,
+        /// How many copies must confirm it, and what was seen before.
+        options: WriteOptions,
     },
     /// A read of a client, keys encoded.
     Read {

@@ -66,6 +66,9 @@ impl Node {
     }
 
     fn follow_record(&mut self, map: &Map, record: &ShardRecord, engine: &dyn Engine) -> Result<(), EngineError> {
+        if let Some(layout) = record.layout() {
+            return self.follow_quorum_record(map, record, layout, engine);
+        }
         let here = self.identity.node;
         let shard = record.descriptor.shard;
         let is_dropped = map.tables.get(&record.descriptor.table).is_some_and(|t| t.dropped);

@@ -20,6 +20,7 @@ use crate::node::stewardship::Stewardship;
 use crate::node::tombstones::Tombstones;
 use crate::node::{Identity, Node, NodeConfig};
 use crate::planted::{Planted, is_planted};
+use crate::quorum::replica::QuorumState;
 use crate::replica::state::{FIRST, ReplicaState};
 use crate::replica::{Collected, Setup, first_records};
 use crate::system::NewNode;
@@ -54,6 +55,7 @@ pub fn bootstrap(cluster: ClusterId, first: &NewNode, engine: &dyn Engine) -> Re
 #[derive(Default)]
 struct Stored {
     replicas: BTreeMap<ShardId, ReplicaState>,
+    quorums: BTreeMap<ShardId, QuorumState>,
     tombstones: BTreeMap<ShardId, ReplicaId>,
     silenced: BTreeMap<ShardId, ReplicaId>,
     garbage: Vec<Wipe>,
@@ -92,7 +94,7 @@ impl Node {
         let mut node = Self {
             ticks: 0,
             map: KnownMap::of_nodes(&identity, levels, nodes),
-            replicas: Replicas::new(setup),
+            replicas: Replicas::new(setup, identity.incarnation),
             tombstones: Tombstones::open(stored.tombstones, forgotten),
             garbage: Garbage::open(stored.garbage),
             disk: Disk::new(config.log_stall_ticks),
@@ -103,11 +105,41 @@ impl Node {
             identity,
             config,
         };
+        let mut recovered = recovered;
+        node.open_quorums(stored.quorums, &mut recovered, engine)?;
         node.open_replicas(stored.replicas, recovered, engine)?;
         node.silence(&stored.silenced);
         node.learn_own_map();
         let _ = now;
         Ok(node)
+    }
+
+    fn open_quorums(
+        &mut self,
+        states: BTreeMap<ShardId, QuorumState>,
+        recovered: &mut Recovered,
+        engine: &dyn Engine,
+    ) -> Result<(), EngineError> {
+        for (shard, state) in states {
+            let log = recovered.logs.remove(&shard);
+            // Durable in the log, so once in the store too: the store is of an earlier time.
+            if let Some(later) = log.as_ref().map(|log| log.replica).filter(|replica| *replica > state.replica()) {
+                self.discard_quorum(&state, engine)?;
+                self.entomb(shard, later, engine)?;
+                continue;
+            }
+            let log = log.filter(|log| log.replica == state.replica());
+            let (start, last) =
+                log.as_ref().map_or((0, 0), |log| (log.start.0, log.start.0 + log.entries.len() as u64));
+            // It has applied only what its log had made durable.
+            if recovered.lost.contains(&shard) || start > state.applied() || last < state.applied() {
+                self.discard_quorum(&state, engine)?;
+                continue;
+            }
+            let copy = self.replicas.quorums().made_of(state, log, engine)?;
+            self.replicas.quorums_mut().insert(copy);
+        }
+        Ok(())
     }
 
     fn open_replicas(
@@ -181,6 +213,7 @@ fn stored(engine: &dyn Engine) -> Result<Stored, EngineError> {
         let (Some(shard), Some(kind)) = (shard, key.get(9)) else { return ControlFlow::Continue(()) };
         let result = match *kind {
             state::REPLICA => ReplicaState::decode_of(shard, value).map(|s| drop(stored.replicas.insert(shard, s))),
+            state::QUORUM => QuorumState::decode_of(shard, value).map(|s| drop(stored.quorums.insert(shard, s))),
             state::TOMBSTONE => {
                 stored.tombstones.insert(shard, replica_in(value));
                 Ok(())

@@ -15,6 +15,7 @@ use crate::planted::{Planted, is_planted};
 use crate::replica::admit::Refused;
 use crate::replica::state::ReplicaState;
 use crate::replica::{Collected, Offered, Replica};
+use crate::steward::copy_answer;
 use crate::time::Now;
 
 impl Node {
@@ -34,9 +35,14 @@ impl Node {
             return Ok(());
         }
         for message in messages {
-            match message::admit(self.map.known(), from, incarnation, &message) {
+            match message::admit(self.map.known(), (self.identity.node, from), incarnation, &message) {
                 Ok(()) => self.message(from, message, engine, now)?,
-                Err(refused) => self.others.refuse(from, &refused),
+                Err(refused) => {
+                    self.others.refuse(from, &refused);
+                    if matches!(refused, message::Refused::Copy { .. }) {
+                        self.map.ask(from, &mut self.outbox);
+                    }
+                }
             }
         }
         Ok(())
@@ -65,6 +71,7 @@ impl Node {
     ) -> Result<(), EngineError> {
         match message {
             PeerMessage::Raft(envelope) => return self.raft(from, envelope, engine),
+            PeerMessage::Quorum(envelope) => return self.quorum_message(from, envelope, engine, now),
             PeerMessage::SnapshotOffer(offer) => return self.snapshot_offer(from, offer, engine),
             PeerMessage::SnapshotChunk(chunk) => return self.snapshot_chunk(from, chunk, engine),
             PeerMessage::SnapshotAck(ack) => self.snapshot_ack(from, &ack, now),
@@ -145,7 +152,8 @@ impl Node {
         let is_possible = |record: &ShardRecord| {
             let is_from = home_of(record, envelope.from) == Some(from);
             let is_here = home_of(record, to) == Some(self.identity.node);
-            is_from && is_here && here.is_none_or(|here| !names(record, here))
+            // No leader speaks to a copy of a quorum shard.
+            record.quorum.is_none() && is_from && is_here && here.is_none_or(|here| !names(record, here))
         };
         let Some(record) = map.shards.get(&shard).filter(|record| is_possible(record)) else {
             // The leader may know a newer map than this node; it will repeat itself.
@@ -231,7 +239,10 @@ impl Node {
     }
 
     pub(super) fn certify_asked(&mut self, (asker, nonce): (NodeId, u64), node: NodeId, shards: &[ShardId], now: Now) {
-        for shard in shards {
+        let is_quorum = |shard: &ShardId| self.map.known().shards.get(shard).is_some_and(|r| r.quorum.is_some());
+        let (of_copies, of_leaders): (Vec<ShardId>, Vec<ShardId>) = shards.iter().copied().partition(is_quorum);
+        self.certify_copies((asker, nonce), node, &of_copies);
+        for shard in &of_leaders {
             let confirmed = match self.replicas.awake(*shard, self.others.liveness()) {
                 Some(replica) => replica.confirm(Duty::Certify { nonce, asker, node }, now),
                 None => false,
@@ -241,6 +252,17 @@ impl Node {
                 let answer = crate::message::CertifyAnswer::NotLeader;
                 self.tell(asker, PeerMessage::CertifyAnswer { nonce, shard: *shard, answer });
             }
+        }
+    }
+
+    /// Each copy of a quorum shard answers for itself. What it holds is durable, so there is nothing to confirm.
+    fn certify_copies(&mut self, (asker, nonce): (NodeId, u64), node: NodeId, shards: &[ShardId]) {
+        let copies = if shards.is_empty() { Vec::new() } else { self.quorum_copies() };
+        for &shard in shards {
+            let own = copies.iter().find(|copy| copy.shard == shard);
+            let record = self.map.known().shards.get(&shard);
+            let answer = copy_answer(record, own, node);
+            self.tell(asker, PeerMessage::CertifyAnswer { nonce, shard, answer });
         }
     }
 

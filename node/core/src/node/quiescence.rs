@@ -19,6 +19,7 @@ impl Node {
         let (disk_full, disk_stalled) = (self.disk.is_full(), self.disk.log().is_stalled());
         let beat = Beat { disk_full, disk_stalled, wall_ms: Some(own.wall_ms) };
         let mut peers = self.replicas.peer_nodes();
+        peers.extend(self.quorum_peers());
         peers.remove(&self.identity.node);
         self.others.confirm_clock(own);
         self.outbox.send_all(peers.into_iter().map(|node| (node, PeerMessage::Beat(beat))));

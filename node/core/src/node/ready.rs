@@ -17,6 +17,17 @@ struct Gathered {
     duties: Vec<(ShardId, Duty)>,
 }
 
+impl Gathered {
+    /// A copy's part of the log batch. What it has written to it before stays in front.
+    fn add(&mut self, write: Option<LogWrite>) {
+        let Some(write) = write else { return };
+        match self.writes.iter_mut().find(|w| w.shard == write.shard && w.replica == write.replica) {
+            None => self.writes.push(write),
+            Some(before) => crate::replica::merge(before, write),
+        }
+    }
+}
+
 impl Node {
     /// What the shell is to do after the inputs so far. Applies committed commands to the store.
     pub fn ready(&mut self, engine: &dyn Engine, now: Now) -> Result<Effects, EngineError> {
@@ -28,6 +39,9 @@ impl Node {
         for _ in 0..2 {
             while let Some(shard) = self.replicas.next_touched() {
                 self.collect(shard, engine, now, &mut gathered)?;
+            }
+            while let Some(shard) = self.replicas.quorums_mut().next_touched() {
+                gathered.add(self.collect_quorum(shard, sequence));
             }
             if let Some(map) = self.map.take_change() {
                 self.follow_map(&map, engine)?;
@@ -42,7 +56,7 @@ impl Node {
             self.disk.log_mut().handed(sequence, writes.iter().map(|w| w.shard).collect());
             effects.log = Some(LogBatch { sequence, writes });
         }
-        effects.sync = self.begin_sync();
+        effects.sync = self.begin_sync(engine)?;
         effects.cuts = self.cuts();
         effects.send = self.outbox.take_send();
         effects.answers = self.outbox.take_answers();
@@ -70,12 +84,7 @@ impl Node {
         let version = replica.last_version();
         *self.replicas.snapshot_starts() = out.snapshot_starts;
         self.replicas.saw_version(version);
-        if let Some(write) = out.log.take() {
-            match gathered.writes.iter_mut().find(|w| w.shard == write.shard && w.replica == write.replica) {
-                None => gathered.writes.push(write),
-                Some(before) => crate::replica::merge(before, write),
-            }
-        }
+        gathered.add(out.log.take());
         self.outbox.take_with_room(&mut out);
         gathered.duties.extend(out.duties.into_iter().map(|duty| (shard, duty)));
         if out.wants_sync {
@@ -112,9 +121,10 @@ impl Node {
         }
     }
 
-    pub(super) fn log_durable(&mut self, sequence: u64) {
+    pub(super) fn log_durable(&mut self, sequence: u64, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         while let Some(shards) = self.disk.log_mut().durable(sequence) {
             for shard in shards {
+                self.quorum_log_durable(shard, sequence, engine, now)?;
                 let Some(replica) = self.replicas.get_mut(shard) else { continue };
                 let mut out = Collected::default();
                 replica.log_durable(sequence, &mut out);
@@ -122,5 +132,6 @@ impl Node {
                 self.replicas.touch(shard);
             }
         }
+        Ok(())
     }
 }

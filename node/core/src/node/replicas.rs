@@ -7,12 +7,13 @@ mod upkeep;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::{Engine, EngineError};
-use crate::ids::{NodeId, ReplicaId, ShardId};
+use crate::ids::{Incarnation, NodeId, ReplicaId, ShardId};
 use crate::liveness::Liveness;
 use crate::log::RecoveredLog;
 use crate::map::Map;
 use crate::message::{CopyReport, LEADERLESS_MAX};
 use crate::node::ReplicaCounts;
+use crate::node::quorums::Quorums;
 use crate::planted::{Planted, is_planted};
 use crate::ranges::{Content, Held, KeyRange, Ranges};
 use crate::replica::state::ReplicaState;
@@ -27,6 +28,8 @@ pub(super) use memory::Room;
 pub(super) struct Replicas {
     setup: Setup,
     by_shard: BTreeMap<ShardId, Replica>,
+    /// Those of quorum shards.
+    quorums: Quorums,
     /// What they hold of the store.
     ranges: Ranges,
     /// Shards whose replicas have something to collect.
@@ -46,10 +49,11 @@ pub(super) struct Replicas {
 
 impl Replicas {
     /// Makes the owner of a node's replicas, which holds none yet.
-    pub(super) fn new(setup: Setup) -> Self {
+    pub(super) fn new(setup: Setup, incarnation: Incarnation) -> Self {
         Self {
             setup,
             by_shard: BTreeMap::new(),
+            quorums: Quorums::new(incarnation),
             ranges: Ranges::default(),
             dirty: BTreeSet::new(),
             highest: Version::default(),
@@ -59,6 +63,16 @@ impl Replicas {
             snapshot_starts: SnapshotStarts::IN_PERIOD,
             snapshot_budget: 0,
         }
+    }
+
+    /// The copies of quorum shards.
+    pub(super) fn quorums(&self) -> &Quorums {
+        &self.quorums
+    }
+
+    /// The copies of quorum shards, to be changed.
+    pub(super) fn quorums_mut(&mut self) -> &mut Quorums {
+        &mut self.quorums
     }
 
     /// A replica of this node, which is not among them yet.
@@ -103,18 +117,20 @@ impl Replicas {
     pub(super) fn held_ranges(&self) -> impl Iterator<Item = Held> {
         let is_noted = |held: &Held| self.ranges.iter().any(|noted| noted == held);
         debug_assert!(self.all().filter_map(held_by).all(|held| is_noted(&held)), "a range was not noted");
-        self.all().filter_map(held_by)
+        self.all().filter_map(held_by).chain(self.quorums.held_ranges().cloned())
     }
 
     /// True if no other copy than this one holds any of a range.
     pub(super) fn is_free(&self, range: &KeyRange, own: (ShardId, ReplicaId)) -> bool {
-        self.ranges.find(range, |held| held.copy() != own).is_none() || is_planted(Planted::OverlapIgnored)
+        let is_free = self.ranges.find(range, |held| held.copy() != own).is_none() && self.quorums.is_free(range, own);
+        is_free || is_planted(Planted::OverlapIgnored)
     }
 
     /// True if no copy has anything in a range that is to be wiped, but for one of which just that is left.
     pub(super) fn may_wipe(&self, garbage: &Held) -> bool {
         let counts = |held: &Held| held.copy() != garbage.copy() || held.content != Content::Remains;
-        self.ranges.find(&garbage.range, counts).is_none() || is_planted(Planted::OverlapIgnored)
+        let is_free = self.ranges.find(&garbage.range, counts).is_none();
+        is_free && self.quorums.is_free(&garbage.range, garbage.copy()) || is_planted(Planted::OverlapIgnored)
     }
 
     /// The replica of a shard. `None` = this node has none.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{NodeId, ShardId};
-use crate::message::{LedReport, NodeReport, PeerMessage, Report, ShardReport};
+use crate::message::{LedReport, NodeReport, PeerMessage, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport};
 use crate::node::admit::message::{BYTES_MAX, disbelieve};
 use crate::node::{Node, REPORT_TICKS};
 use crate::replica::Replica;
@@ -21,6 +21,8 @@ pub(super) struct Told {
     is_current: bool,
     /// True if the next report tells all.
     all_wanted: bool,
+    /// The last quorum copy that was told of, if not all fit into a report.
+    last_copy: ShardId,
 }
 
 impl Told {
@@ -55,6 +57,19 @@ impl Told {
         self.led.extend(changed.iter().map(|report| (report.descriptor.shard, report.clone())));
         LedReport { version: self.version, since, changed, resigned }
     }
+
+    /// As many of all quorum copies, which are in order of shards, as a report has room for: from where the one before
+    /// ended. What is not told this time is as it was.
+    fn copies(&mut self, mut all: Vec<QuorumReport>) -> Vec<QuorumReport> {
+        if all.len() >= QUORUM_COPIES_MAX {
+            let told = all.partition_point(|copy| copy.shard <= self.last_copy);
+            all.rotate_left(told);
+            all.truncate(QUORUM_COPIES_MAX);
+            self.last_copy = all.last().map_or(self.last_copy, |copy| copy.shard);
+            all.sort_unstable_by_key(|copy| copy.shard);
+        }
+        all
+    }
 }
 
 impl Node {
@@ -86,7 +101,8 @@ impl Node {
         }
         let led = self.replicas.all().filter(|replica| replica.may_report()).map(shard_report);
         let led = led.map(|report| (report.descriptor.shard, report)).collect();
-        let report = Report { node: self.own_report(), led: self.told.report(led) };
+        let quorum = self.told.copies(self.quorum_copies());
+        let report = Report { node: self.own_report(), led: self.told.report(led), quorum };
         if self.stewardship.is_held() && !self.stewardship.heard(report.clone(), now) {
             self.told.tell_all();
         }
@@ -94,6 +110,11 @@ impl Node {
         for node in members.map(|m| m.replica.node).filter(|n| *n != self.identity.node) {
             self.outbox.send(node, PeerMessage::Report(report.clone()));
         }
+    }
+
+    /// What this node's copies of quorum shards tell, in order of shards.
+    pub(super) fn quorum_copies(&self) -> Vec<QuorumReport> {
+        self.replicas.quorums().reports()
     }
 
     fn own_report(&self) -> NodeReport {

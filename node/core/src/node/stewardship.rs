@@ -183,7 +183,7 @@ impl Stewardship {
     pub(super) fn certify_answered(&mut self, from: NodeId, nonce: u64, shard: ShardId, answer: CertifyAnswer) {
         let asked = |c: &Certification| c.nonce() == nonce && c.is_asked(from, shard);
         if let Some((_, certification)) = self.certifications.iter_mut().find(|(_, c)| asked(c)) {
-            certification.answer(shard, answer);
+            certification.answer(from, shard, answer);
         }
     }
 

@@ -208,7 +208,7 @@ fn the_last_piece_of_a_snapshot_is_synced_at_once() {
         delta.replica_max = ReplicaId(3);
     });
     assert!(node.map.edit().0.merge(known));
-    let mark = node.begin_sync().expect("the copy is new");
+    let mark = node.begin_sync(&engine).expect("it is in memory").expect("the copy is new");
     node.engine_durable(mark);
     let hear = |node: &mut Node, message| {
         let (from, incarnation, messages) = (NodeId(2), Incarnation(1), vec![message]);
@@ -217,7 +217,7 @@ fn the_last_piece_of_a_snapshot_is_synced_at_once() {
     let offer = SnapshotOffer { descriptor, ..offer(9, 2, 1) };
     hear(&mut node, PeerMessage::SnapshotOffer(offer));
     node.disk.syncs().want();
-    let mark = node.begin_sync().expect("one is wanted");
+    let mark = node.begin_sync(&engine).expect("it is in memory").expect("one is wanted");
     node.engine_durable(mark);
     for (sequence, last) in [(0, false), (1, true)] {
         let piece = SnapshotChunk { shard: SHARD, ..empty_piece(1, sequence, last) };
@@ -293,7 +293,7 @@ fn the_log_learns_of_a_copys_end_only_once_the_store_has_it() {
     let engine = Memory::default();
     let mut node = with_records(false, &engine);
     assert_eq!(node.tombstones.take_ends(), []);
-    let mark = node.begin_sync().expect("the end is to be synced");
+    let mark = node.begin_sync(&engine).expect("it is in memory").expect("the end is to be synced");
     assert_eq!(node.tombstones.take_ends(), []);
     node.engine_durable(mark);
     let ends = node.tombstones.take_ends();

@@ -27,15 +27,17 @@ impl Node {
     }
 
     /// One sync at a time; what is written while it runs waits for the next.
-    pub(super) fn begin_sync(&mut self) -> Option<u64> {
-        let mark = self.disk.begin_sync()?;
+    pub(super) fn begin_sync(&mut self, engine: &dyn Engine) -> Result<Option<u64>, EngineError> {
+        let Some(mark) = self.disk.begin_sync() else { return Ok(None) };
         self.replicas.sync_begins(mark);
-        Some(mark)
+        self.replicas.quorums_mut().sync_begins(mark, engine)?;
+        Ok(Some(mark))
     }
 
     pub(super) fn engine_durable(&mut self, mark: u64) {
         self.disk.synced(mark);
         self.outbox.take(&mut self.replicas.synced(mark));
+        self.replicas.quorums_mut().synced(mark);
         self.tombstones.synced(mark);
     }
 
@@ -51,7 +53,8 @@ impl Node {
         if !self.ticks.is_multiple_of(CUT_TICKS) {
             return Vec::new();
         }
-        let cut = self.replicas.cut_logs(&self.config);
+        let mut cut = self.replicas.cut_logs(&self.config);
+        cut.cuts.extend(self.replicas.quorums_mut().cuts());
         if cut.wants_sync {
             self.disk.syncs().want_if_written();
         }

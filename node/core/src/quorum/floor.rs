@@ -17,10 +17,11 @@ pub use left::{Swept, above};
 
 use serde::{Deserialize, Serialize};
 
+use super::merge::TooMuch;
 use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::planted::{Planted, is_planted};
 use crate::record::{Stamp, Stored, Value};
-use crate::time::Version;
+use crate::time::{Version, WALL_MS_MAX};
 
 /// Milliseconds by which a bar stays behind the clock: far longer than any write is under way.
 pub const FLOOR_BEHIND_MS: u64 = 60_000;
@@ -64,6 +65,9 @@ pub enum Refused {
     /// It comes new, and has taken over nobody's bounds yet.
     #[error("the copy has no bounds yet")]
     Bare,
+    /// What it holds of the key and what comes are more together than is read.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
 }
 
 impl Floor {
@@ -88,9 +92,10 @@ impl Floor {
     }
 
     /// True if a copy whose clock says this raises a bar to `at`. A coordinator whose clock is far ahead could end all
-    /// writes for as long otherwise.
+    /// writes for as long otherwise. Whatever a clock says, there are versions above: no write is refused for ever.
     pub fn is_due(at: Version, wall_ms: u64) -> bool {
-        at.wall_ms().saturating_add(FLOOR_BEHIND_MS) <= wall_ms.saturating_add(ISSUED_AHEAD_MS_MAX)
+        let latest_ms = wall_ms.min(WALL_MS_MAX).saturating_add(ISSUED_AHEAD_MS_MAX);
+        at.wall_ms().saturating_add(FLOOR_BEHIND_MS) <= latest_ms
     }
 
     /// Takes no write at or below `at` any more. What was taken before has to be durable before it is told.
@@ -147,10 +152,13 @@ impl Floor {
     /// What the copy merges of a coordinator's record, or of a hint: without siblings that the bar refuses. `stamp` names
     /// the write that the acknowledgement is for. `None` = it knows all of it, and acknowledges it.
     ///
+    /// A sibling that is refused takes with it what its coordinator wrote after it: whoever has a coordinator's write has its
+    /// earlier ones, and who reads it counts those as seen. A repair or a comparison brings both.
+    ///
     /// # Errors
     ///
-    /// [`Refused`]: names the bar if the write is at or below it, or says that the copy has no bounds yet. Nothing has
-    /// changed.
+    /// [`Refused`]: names the bar if the write is at or below it, or the copy lacks an earlier one of its coordinator that
+    /// is; or says that the copy has no bounds yet. Nothing has changed.
     pub fn take_write(&self, stamp: Stamp, held: Option<&Stored>, record: Stored) -> Result<Option<Stored>, Refused> {
         if self.is_bare {
             return Err(Refused::Bare);
@@ -159,7 +167,8 @@ impl Floor {
         let named = record.values().find(|value| value.stamp == stamp).unwrap_or(&record.newest);
         let is_refused = !is_let(named) && !left::knows(held, named);
         let is_told = !is_planted(Planted::RefusedSiblingAcknowledged) || !is_let(&record.newest);
-        if is_refused && is_told {
+        if is_refused && is_told || !left::has_pasts(held, &record, is_let) && !is_planted(Planted::WriteWithoutItsPast)
+        {
             return Err(Refused::TooOld(self.bar));
         }
         if is_planted(Planted::SiblingsPassTheBar) {
@@ -188,8 +197,12 @@ impl Floor {
         Ok(left::kept(held, record, is_let))
     }
 
-    /// What a pass over all records does with one: without deletes, and values that have ended, at or below the floor.
+    /// What a pass over all records does with one: without deletes, and values that have ended, at or below the floor. The
+    /// clocks of all copies had passed the floor's time when it was raised, and what ended later by one of them stays: a clock
+    /// that jumps would have what it lets go count as deleted for everybody.
     pub fn swept(&self, held: &Stored, wall_ms: u64) -> Swept {
+        let is_own = is_planted(Planted::EndedByOwnClock);
+        let wall_ms = if is_own { wall_ms } else { wall_ms.min(self.floor.wall_ms()) };
         left::swept(held, |value| self.may_forget(value.stamp.version) && value.is_gone(wall_ms))
     }
 

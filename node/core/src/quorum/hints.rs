@@ -3,7 +3,7 @@
 //! not kept, or lost with a crash before a sync, is found by comparing trees ([`super::merkle`]).
 //!
 //! They lie in the family of shards' states, one for each copy and key: the newest that is known. What does not fit sets a
-//! durable mark that all records must be compared with that copy.
+//! durable mark that all records must be compared with that copy; so does what cannot be read.
 
 mod turn;
 
@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 pub use turn::Turn;
 
-use super::merge::merge;
+use super::merge::taken;
 use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
 use crate::ids::{Generation, ReplicaId, ShardId};
 use crate::key::prefix_end;
@@ -29,11 +29,14 @@ pub const TURN_BYTES_MAX: usize = 1 << 20;
 const SHARD_KEY_BYTES: usize = 10;
 const GENERATION_BYTES: usize = 8;
 
-/// Owner of what is known of one copy's hints. Every change comes as writes, to be made in one batch with what caused it.
+/// Owner of what is known of one copy's hints. Every change comes as writes, to be made in one batch with what caused it, in
+/// the order in which they were given. Until the store has them they count here as if it had.
 #[derive(Debug)]
 pub struct Hints {
     shard: ShardId,
     targets: BTreeMap<ReplicaId, Target>,
+    /// What was given to be written, and the store did not have yet when it was looked at last. `None` = a delete.
+    given: BTreeMap<Bytes, Option<Bytes>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,7 +63,7 @@ impl Hints {
     ///
     /// Of the store.
     pub fn open(shard: ShardId, engine: &dyn Engine) -> Result<Self, EngineError> {
-        let mut hints = Self { shard, targets: BTreeMap::new() };
+        let mut hints = Self { shard, targets: BTreeMap::new(), given: BTreeMap::new() };
         for kind in [state::HINT, state::COMPARE] {
             let start = shard_key(shard, kind, &[]);
             let end = prefix_end(&start).unwrap_or_default();
@@ -103,11 +106,18 @@ impl Hints {
         generation: Generation,
         engine: &dyn Engine,
     ) -> Result<Vec<EngineWrite>, EngineError> {
+        self.forget_written(engine)?;
         let at = self.key(to, key);
-        let old = engine.get(&at)?;
-        let held = old.as_ref().and_then(|old| Stored::decode(&old.slice(GENERATION_BYTES.min(old.len())..)).ok());
-        let record = held.map_or_else(|| record.clone(), |held| merge(&held, record));
-        let value = [&generation.0.to_be_bytes()[..], &record.encode()].concat();
+        let old = self.held(&at, engine)?;
+        let held = old.as_ref().and_then(read);
+        let is_unreadable = old.is_some() && held.is_none();
+        let generation = held.as_ref().map_or(generation, |(of, _)| generation.max(*of));
+        let merged = match held {
+            None => Ok(record.clone()),
+            Some((_, held)) => taken(Some(&held), record).map(|merged| merged.unwrap_or(held)),
+        };
+        let Ok(merged) = merged else { return Ok(vec![self.lose(to)]) };
+        let value = [&generation.0.to_be_bytes()[..], &merged.encode()].concat();
         let target = self.targets.entry(to).or_default();
         let old_bytes = old.as_ref().map_or(0, |old| (key.len() + old.len()) as u64);
         let bytes = target.bytes.saturating_sub(old_bytes) + (key.len() + value.len()) as u64;
@@ -116,7 +126,9 @@ impl Hints {
         }
         target.hints += u64::from(old.is_none());
         target.bytes = bytes;
-        Ok(vec![EngineWrite::Put(at, value.into())])
+        let mut writes = vec![self.put(at, value.into())];
+        writes.extend(is_unreadable.then(|| self.lose(to)));
+        Ok(writes)
     }
 
     /// A copy has confirmed a hint that it was sent. One that was kept since, for the same key, stays.
@@ -130,11 +142,12 @@ impl Hints {
         sent: &Hint,
         engine: &dyn Engine,
     ) -> Result<Vec<EngineWrite>, EngineError> {
+        self.forget_written(engine)?;
         let at = self.key(to, &sent.key);
-        let held = engine.get(&at)?.filter(|held| held.get(GENERATION_BYTES..) == Some(&sent.record[..]));
+        let held = self.held(&at, engine)?.filter(|held| held.get(GENERATION_BYTES..) == Some(&sent.record[..]));
         let Some(held) = held else { return Ok(Vec::new()) };
         self.forget(to, sent.key.len() + held.len());
-        Ok(vec![EngineWrite::Delete(at)])
+        Ok(vec![self.delete(at)])
     }
 
     /// A mark that all must be compared with a copy, to be given back when that is done. `None` = it need not.
@@ -160,19 +173,58 @@ impl Hints {
     /// Of the store.
     pub fn retain(&mut self, members: &[ReplicaId], engine: &dyn Engine) -> Result<Vec<EngineWrite>, EngineError> {
         let Some(&gone) = self.targets.keys().find(|to| !members.contains(to)) else { return Ok(Vec::new()) };
+        self.forget_written(engine)?;
         let start = self.key(gone, &[]);
-        let (mut writes, mut bytes) = (Vec::new(), Vec::new());
-        engine.scan(&start, &prefix_end(&start).unwrap_or_default(), &mut |at, value| {
-            writes.push(EngineWrite::Delete(Bytes::copy_from_slice(at)));
-            bytes.push(at.len().saturating_sub(SHARD_KEY_BYTES + 8) + value.len());
-            if writes.len() < TURN_HINTS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        let end = prefix_end(&start).unwrap_or_default();
+        let (mut held, mut looked): (BTreeMap<Bytes, usize>, usize) = (BTreeMap::new(), 0);
+        engine.scan(&start, &end, &mut |at, value| {
+            held.insert(Bytes::copy_from_slice(at), value.len());
+            looked += 1;
+            if looked < TURN_HINTS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        bytes.into_iter().for_each(|bytes| self.forget(gone, bytes));
-        if writes.len() < TURN_HINTS_MAX {
+        for (at, value) in self.given.range(start..end) {
+            match value {
+                Some(value) => drop(held.insert(at.clone(), value.len())),
+                None => drop(held.remove(at)),
+            }
+        }
+        let mut writes = Vec::new();
+        for (at, bytes) in held {
+            self.forget(gone, at.len().saturating_sub(SHARD_KEY_BYTES + 8) + bytes);
+            writes.push(self.delete(at));
+        }
+        if looked < TURN_HINTS_MAX {
             writes.push(EngineWrite::Delete(shard_key(self.shard, state::COMPARE, &gone.0.to_be_bytes())));
             self.targets.remove(&gone);
         }
         Ok(writes)
+    }
+
+    /// What the store will have under a key.
+    fn held(&self, at: &Bytes, engine: &dyn Engine) -> Result<Option<Bytes>, EngineError> {
+        self.given.get(at).map_or_else(|| engine.get(at), |given| Ok(given.clone()))
+    }
+
+    /// Lets go what the store has by now: all of it, if each change is written before the next one is asked for.
+    fn forget_written(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+        let mut waiting = BTreeMap::new();
+        for (at, given) in std::mem::take(&mut self.given) {
+            if engine.get(&at)? != given {
+                waiting.insert(at, given);
+            }
+        }
+        self.given = waiting;
+        Ok(())
+    }
+
+    fn put(&mut self, at: Bytes, value: Bytes) -> EngineWrite {
+        self.given.insert(at.clone(), Some(value.clone()));
+        EngineWrite::Put(at, value)
+    }
+
+    fn delete(&mut self, at: Bytes) -> EngineWrite {
+        self.given.insert(at.clone(), None);
+        EngineWrite::Delete(at)
     }
 
     fn lose(&mut self, to: ReplicaId) -> EngineWrite {
@@ -191,6 +243,12 @@ impl Hints {
     fn key(&self, to: ReplicaId, key: &[u8]) -> Bytes {
         shard_key(self.shard, state::HINT, &[&to.0.to_be_bytes()[..], key].concat())
     }
+}
+
+/// What lies under a hint's key: the generation at which it was kept, and the record. `None` = it cannot be read.
+fn read(value: &Bytes) -> Option<(Generation, Stored)> {
+    let generation = value.first_chunk::<GENERATION_BYTES>().map(|bytes| Generation(u64::from_be_bytes(*bytes)))?;
+    Some((generation, Stored::decode(&value.slice(GENERATION_BYTES..)).ok()?))
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::limits::STAMP_AHEAD_MS_MAX;
+use crate::limits::{CONTEXT_PARTS_HELD_MAX, STAMP_AHEAD_MS_MAX};
 use crate::planted::{Planted, is_planted};
-use crate::record::{Stamp, Stored, Unreadable, Value};
-use crate::time::Version;
+use crate::record::{Stamp, Stored, Unreadable, VALUE_BYTES_HELD_MAX, VALUES_HELD_MAX, Value};
+use crate::time::{Version, WALL_MS_MAX};
 
 /// What a copy holds once it has what both hold. Commutative, associative and idempotent.
 pub fn merge(one: &Stored, other: &Stored) -> Stored {
@@ -45,9 +45,33 @@ fn keep(of: &Stored, other: &Stored, values: &mut BTreeMap<Stamp, Value>) {
 }
 
 /// What a copy holds once it has taken a record. `None` = nothing changes.
-pub fn taken(held: Option<&Stored>, record: &Stored) -> Option<Stored> {
+///
+/// # Errors
+///
+/// [`TooMuch`]: neither this copy nor another one could read what it would hold. Nothing has changed, and the copy does not
+/// have the record.
+pub fn taken(held: Option<&Stored>, record: &Stored) -> Result<Option<Stored>, TooMuch> {
     let merged = held.map_or_else(|| record.clone(), |held| merge(held, record));
-    (held != Some(&merged)).then_some(merged)
+    if !merged.is_within_limits() && !is_planted(Planted::UnreadableHeld) {
+        let bytes = merged.values().map(|value| value.value.len()).sum();
+        return Err(TooMuch { values: merged.siblings.len() + 1, bytes, parts: merged.context.parts() });
+    }
+    Ok((held != Some(&merged)).then_some(merged))
+}
+
+/// What a copy holds of a key and a record that comes are together more than is read. Copies that keep to the limits of
+/// writes never come so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the key would have {values} values of {bytes} bytes and {parts} parts of what was seen; at most {VALUES_HELD_MAX} values of {VALUE_BYTES_HELD_MAX} bytes and {CONTEXT_PARTS_HELD_MAX} parts are read"
+)]
+pub struct TooMuch {
+    /// How many values there would be.
+    pub values: usize,
+    /// Their bytes together.
+    pub bytes: usize,
+    /// How many parts of what was seen there would be.
+    pub parts: usize,
 }
 
 /// Why a copy does not take a record. It has changed nothing.
@@ -79,6 +103,19 @@ pub fn admitted(record: &Bytes, wall_ms: u64) -> Result<Stored, NotTaken> {
         return Err(NotTaken::Ahead { stamp, wall_ms });
     }
     Ok(record)
+}
+
+/// A record that another copy holds durably. Whatever its stamp is, it was taken there: were it refused here, for a clock
+/// that was or is wrong, copies would never become equal, and one that comes new never complete.
+///
+/// # Errors
+///
+/// Of one that cannot be read, or whose stamp is so high that no clock gives it.
+pub fn held_elsewhere(record: &Bytes) -> Result<Stored, NotTaken> {
+    let record = Stored::decode(record)?;
+    let stamp = record.newest.stamp.version;
+    let is_given = stamp.wall_ms() <= WALL_MS_MAX;
+    if is_given { Ok(record) } else { Err(NotTaken::Ahead { stamp, wall_ms: WALL_MS_MAX }) }
 }
 
 /// True if a version is further ahead of the clock than clocks may differ by.

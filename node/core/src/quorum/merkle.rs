@@ -53,6 +53,10 @@ pub struct Tree {
     passed: Option<Bytes>,
     /// The store has the tree, up to what is dirty.
     is_saved: bool,
+    /// The store has a tree of another grid, which is void from the next change of a record on.
+    is_of_other: bool,
+    /// Number of the last batch that has additions.
+    batch: u64,
 }
 
 /// What one record counts for in its leaf.
@@ -85,6 +89,8 @@ impl Tree {
             dirty: BTreeSet::new(),
             passed: None,
             is_saved: false,
+            is_of_other: false,
+            batch: 0,
         }
     }
 

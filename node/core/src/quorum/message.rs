@@ -1,6 +1,10 @@
 //! What copies of a quorum shard tell each other. Every message is of one generation: whoever holds another one does not
 //! act on it.
 
+mod wire;
+
+pub use wire::BODY_BYTES_MAX;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 

@@ -2,13 +2,17 @@
 //!
 //! The coordinator is a copy itself, and sends what it will hold after the write, not the write alone. So whoever has a
 //! write of a coordinator has its earlier ones of that key, or what replaced them, and version vectors tell exactly what was
-//! seen. It must know its own writes of this start, those included that its store does not have yet.
+//! seen. It must know its own writes of this start, those included that its store does not have yet; so it has to be among
+//! those that take them ([`may_coordinate`]).
 
 use bytes::Bytes;
 
+use super::floor::Floor;
+use super::layout::Layout;
 use super::merge::{is_ahead, merge};
 use super::shown::Resolve;
 use crate::command::RequestId;
+use crate::ids::ReplicaId;
 use crate::limits::{CONTEXT_PARTS_MAX, SIBLING_BYTES_MAX, SIBLINGS_MAX, STAMP_AHEAD_MS_MAX};
 use crate::planted::{Planted, is_planted};
 use crate::record::{Actor, Context, Stamp, Stored, Value};
@@ -36,6 +40,12 @@ impl StampClock {
         self.last = version;
         Some(Stamp { version, actor: self.actor })
     }
+}
+
+/// True if a copy may coordinate writes under a layout: it is sent them itself and takes them. One that leaves, or comes and
+/// has no bounds yet, would send a later write without the earlier one, and so would one that has no room.
+pub fn may_coordinate(copy: ReplicaId, layout: &Layout, bounds: &Floor) -> bool {
+    layout.takes_writes(copy) && !bounds.is_bare()
 }
 
 /// A write of one key, as a client asks for it.

@@ -4,7 +4,9 @@
 //!
 //! - R + W above the number of copies: every read sees each write that succeeded before it began.
 //! - Besides, with R at least W: reads are monotonic even for writes whose outcome is unknown. With R below W a write that
-//!   only some copies have may be seen by one read and missed by the next, where no difference is met.
+//!   only some copies have may be seen by one read and missed by the next, where no difference is met. While copies change,
+//!   the same may happen where reads turn from one set to the other: those that have answered alike are of the first one,
+//!   and an answer does not wait for copies that come new.
 //! - R + W not above that number, or R lowered for one read: nothing of this. What differs is repaired all the same; with
 //!   R lowered the answer does not wait for it.
 

@@ -44,7 +44,8 @@ pub struct WriteRound {
 
 impl WriteRound {
     /// Begins to send a record. `asked` = W for this write; at least the table's. `is_full` = copies that have said so;
-    /// none of them is sent a put, and they get hints. `deadline` is a tick.
+    /// none of them is sent a put, and they get hints. Who coordinates must not be one of them, see
+    /// [`super::prepare::may_coordinate`]. `deadline` is a tick.
     ///
     /// # Errors
     ///
@@ -158,7 +159,7 @@ impl WriteRound {
         let hinted = is_planted(Planted::HintCounted);
         if self.to.is_written(|member| self.durable.contains(&member) || hinted && self.refused.contains(&member)) {
             steps = self.answer(Outcome::Written, now);
-        } else if !self.to.is_written(|member| !self.refused.contains(&member)) {
+        } else if !self.to.is_written(|member| self.durable.contains(&member) || !self.refused.contains(&member)) {
             steps = self.answer(Outcome::Unknown, now);
         }
         let is_everywhere = self.missing().next().is_none();

@@ -107,10 +107,15 @@ impl Context {
         *self == Self::default()
     }
 
-    /// The highest version in it; 0 if there is none.
+    /// The highest version in it; 0 if there is none. A stamp of any version above is above all in it: whatever a client
+    /// says that it has seen, what it writes with that can be read.
     pub fn highest(&self) -> Version {
-        let below = [self.floor, self.last_writer].into_iter().flatten();
-        let below = below.map(|below| Version(below.version.0.saturating_sub(1)));
+        // Others of a stamp's own version are below it, but for the lowest.
+        let below = |below: Stamp| {
+            let is_lowest = below.actor == Actor::default();
+            if is_lowest { Version(below.version.0.saturating_sub(1)) } else { below.version }
+        };
+        let below = [self.floor, self.last_writer].into_iter().flatten().map(below);
         self.parts.values().copied().chain(below).max().unwrap_or_default()
     }
 

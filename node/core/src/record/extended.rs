@@ -7,6 +7,7 @@ use super::rest::{Rest, put_actor, put_request};
 use super::stamp::{Actor, Stamp};
 use super::{FORMAT_EXTENDED, HAS_EXPIRY, HEAD_BYTES, Unreadable, number};
 use crate::command::RequestId;
+use crate::limits::{CONTEXT_PARTS_HELD_MAX, SIBLING_BYTES_MAX, SIBLINGS_MAX};
 use crate::planted::{Planted, is_planted};
 use crate::time::Version;
 
@@ -18,6 +19,12 @@ const BY_LAST_WRITER: u8 = 32;
 /// All flags that this release knows. Another may change what the rest of the record means.
 pub(super) const KNOWN_FLAGS: u8 =
     HAS_EXPIRY | IS_TOMBSTONE | HAS_REQUEST | HAS_CONTEXT | HAS_SIBLINGS | BY_LAST_WRITER;
+
+/// Values of a record that is read, from a store or a peer: each of up to 14 copies, the most during a move, may have gone
+/// up to [`SIBLINGS_MAX`] alone. Each is looked for among the others' when records merge.
+pub const VALUES_HELD_MAX: usize = 16 * SIBLINGS_MAX;
+/// Bytes of its values together, by the same count: half of what a frame between nodes may hold.
+pub const VALUE_BYTES_HELD_MAX: usize = 16 * SIBLING_BYTES_MAX;
 
 /// All that a copy of a quorum table holds of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,14 +98,23 @@ impl Stored {
     ///
     /// # Errors
     ///
-    /// Of flags that a newer release may know, and of bytes that nobody has written.
+    /// Of flags that a newer release may know, and of bytes that nobody has written: also of more values, or more that was
+    /// seen, than copies may hold.
     pub fn decode(stored: &Bytes) -> Result<Self, Unreadable> {
         let (mut rest, flags, newest) = Value::read(stored).ok_or_else(|| Unreadable::of(stored))?;
         let (context, parts) = follows(&mut rest, flags, newest.stamp).ok_or_else(|| Unreadable::of(stored))?;
         let newest = Value { value: stored.slice(rest.at..), ..newest };
         let siblings = parts.iter().map(|part| sibling(part, stored)).collect::<Result<Vec<_>, _>>()?;
         let read = Self { newest, siblings, context };
-        if read.is_sound() { Ok(read) } else { Err(Unreadable::of(stored)) }
+        if read.is_sound() && read.is_within_limits() { Ok(read) } else { Err(Unreadable::of(stored)) }
+    }
+
+    /// True if it is no more than [`Self::decode`] reads. What two copies hold together may be more.
+    pub fn is_within_limits(&self) -> bool {
+        let bytes: usize = self.values().map(|value| value.value.len()).sum();
+        self.siblings.len() < VALUES_HELD_MAX
+            && bytes <= VALUE_BYTES_HELD_MAX
+            && self.context.parts() <= CONTEXT_PARTS_HELD_MAX
     }
 
     /// True if stamps fall from value to value and are above all that was seen, and no delete has a value.

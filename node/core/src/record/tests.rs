@@ -45,6 +45,7 @@ fn a_short_or_foreign_record_is_refused() {
     assert!(decode(Bytes::new(), &Bytes::from_static(b"\x03")).is_err());
     assert!(decode(Bytes::new(), &Bytes::new()).is_err());
     assert!(decode(Bytes::new(), &Bytes::from(vec![9; 40])).is_err());
+    assert_eq!(version(&Bytes::from(vec![9; 40])), None, "whatever lies where a version would");
 }
 
 #[test]

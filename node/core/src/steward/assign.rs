@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use super::View;
 use super::budget::Budget;
-use super::copies::{can_assign, changing, copies};
-use crate::ids::{NodeId, ReplicaId, ShardId};
+use super::copies::{Lost, can_assign, changing, copies};
+use super::quorum::{is_heard, is_in_step};
+use crate::ids::{NodeId, ReplicaId};
 use crate::map::{Replica, Role, ShardRecord};
 use crate::planted::{Planted, is_planted};
 use crate::system::SystemCommand;
@@ -25,7 +26,7 @@ pub fn assign(view: &View<'_>) -> Vec<SystemCommand> {
     let mut budget = Budget::of(view.map);
     let mut commands = Vec::new();
     let due: Vec<&ShardRecord> = view.map.live_shards().filter(|s| !s.on_target() || damaged(s)).collect();
-    let (turned, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(|s| !s.assigned_reached() && !s.on_target());
+    let (turned, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(|s| !s.has_assigned() && !s.on_target());
     let (damaged, moving): (Vec<_>, Vec<_>) = rest.into_iter().partition(|s| damaged(s));
 
     commands.extend(turned.into_iter().filter_map(|record| turn_round(view, record, &lost)).take(ASSIGNMENTS_MAX));
@@ -42,17 +43,17 @@ pub fn assign(view: &View<'_>) -> Vec<SystemCommand> {
     commands
 }
 
-type Lost = BTreeSet<(ShardId, ReplicaId)>;
-
 fn turn_round(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> Option<SystemCommand> {
     let replicas = copies(record, &record.target, lost);
     let may = view.is_recorded(record) && can_assign(view, &replicas) && may_take(view, record, &replicas);
     may.then(|| command(record, replicas))
 }
 
-/// New copies in place of the lost ones: at once on the target if the move may start now, else where they were.
+/// New copies in place of the lost ones: at once on the target if the move may start now, else where they were. A quorum
+/// shard ends the change that is under way first, or gives it up if a lost copy is in its way.
 fn rebuild(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budget) -> Option<SystemCommand> {
-    if !is_led(view, record) {
+    let is_changing = record.quorum.is_some_and(|quorum| quorum.change.is_some());
+    if is_changing || !can_change(view, record, lost) {
         return None;
     }
     let moved = (!record.on_target()).then(|| start_move(view, record, lost, budget)).flatten();
@@ -75,7 +76,8 @@ fn rebuild(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budg
 fn start_move(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budget) -> Option<SystemCommand> {
     let replicas = copies(record, &record.target, lost);
     let nodes = changing(record, &replicas);
-    let may = is_led(view, record)
+    let may = record.assigned_reached()
+        && can_change(view, record, lost)
         && gained(record, &replicas).all(|node| view.takes_copies(node))
         && may_take(view, record, &replicas)
         && may_shrink(view, record, &replicas)
@@ -92,15 +94,20 @@ fn may_take(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> bool
     gained(record, replicas).all(|node| view.may_take(node))
 }
 
-/// True if there is a leader to bring changes about, and the map knows the shard's members as they are.
-fn is_led(view: &View<'_>, record: &ShardRecord) -> bool {
-    view.is_recorded(record) && view.leader(record.descriptor.shard).is_some()
+/// True if there is a leader to bring changes about, or enough is heard of the copies of a quorum shard; and the map knows
+/// the shard's members as they are.
+fn can_change(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
+    let has_leader = || view.leader(record.descriptor.shard).is_some();
+    view.is_recorded(record) && if record.quorum.is_some() { is_heard(view, record, lost) } else { has_leader() }
 }
 
 /// Fewer copies outlive fewer losses: some are given up only while all that stay are in sync, as far as is known now.
 fn may_shrink(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> bool {
     let voters = record.descriptor.members.iter().filter(|m| m.role == Role::Voter).count();
     let is_there = |replica: &Replica| {
+        if record.quorum.is_some() {
+            return is_in_step(view, record, replica.id);
+        }
         let report = view.leader(record.descriptor.shard).map(|(_, report)| report);
         let in_sync = report.is_some_and(|report| report.in_sync.contains(&replica.id));
         in_sync && view.heard(replica.node).is_some()

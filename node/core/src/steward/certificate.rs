@@ -1,10 +1,11 @@
-//! The proof that a node can be removed: asks every shard's leader, and says "safe" only if all of them did.
+//! The proof that a node can be removed: asks every shard's leader, and every copy of a quorum shard, and says "safe" only
+//! if all of them did.
 //!
 //! ```text
 //! start ── the map speaks against it ──► NotYet
-//!   └─ ask every leader ─► all clear, with enough copies ─► Safe
-//!                       ├► one holds, or has too few ─────► NotYet
-//!                       └► an answer is missing ──────────► Unknown
+//!   └─ ask them all ─► all clear, with enough copies ─► Safe
+//!                   ├► one holds, or has too few ─────► NotYet
+//!                   └► an answer is missing ──────────► Unknown
 //! ```
 //! The caller sees to it that its own leadership of the system shard is confirmed after the last answer came in.
 
@@ -12,9 +13,9 @@ use std::collections::BTreeMap;
 
 use super::View;
 use super::reports::is_active;
-use crate::ids::{Epoch, Incarnation, NodeId, ShardId};
+use crate::ids::{Epoch, Generation, Incarnation, NodeId, ShardId};
 use crate::map::{Map, ShardRecord};
-use crate::message::{CertifyAnswer, PeerMessage};
+use crate::message::{CertifyAnswer, PeerMessage, QuorumReport};
 use crate::node::{Certificate, NotYet, Removal};
 use crate::planted::{Planted, is_planted};
 
@@ -38,6 +39,8 @@ pub struct Certification {
     shards: BTreeMap<ShardId, Standing>,
     /// Who leads each shard, as far as known: nobody else answers for it.
     leaders: BTreeMap<ShardId, NodeId>,
+    /// Of each quorum shard the nodes of its copies, and what they have answered. `None` = nothing yet.
+    copies: BTreeMap<ShardId, BTreeMap<NodeId, Option<CertifyAnswer>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -62,8 +65,15 @@ impl Certification {
         let mut shards = BTreeMap::new();
         let mut leaders = BTreeMap::new();
         let mut asks: BTreeMap<NodeId, Vec<ShardId>> = BTreeMap::new();
+        let mut copies = BTreeMap::new();
         for record in asked(view.map) {
             let shard = record.descriptor.shard;
+            if record.quorum.is_some() {
+                let nodes = record.descriptor.members.iter().map(|member| member.replica.node);
+                nodes.clone().for_each(|node| asks.entry(node).or_default().push(shard));
+                copies.insert(shard, nodes.map(|node| (node, None)).collect());
+                continue;
+            }
             let leader = view.leader(shard).map(|(leader, _)| leader);
             shards.insert(shard, if leader.is_some() { Standing::Asked } else { Standing::Unasked });
             if let Some(leader) = leader {
@@ -73,7 +83,7 @@ impl Certification {
         }
         let asks = asks.into_iter().map(|(to, shards)| (to, PeerMessage::CertifyAsk { nonce, node, shards })).collect();
         let deadline_ms = view.now_ms + CERTIFICATION_MS;
-        Ok((Self { node, incarnation, epoch, nonce, deadline_ms, shards, leaders }, asks))
+        Ok((Self { node, incarnation, epoch, nonce, deadline_ms, shards, leaders, copies }, asks))
     }
 
     /// The number that ties the leaders' answers to this question.
@@ -83,12 +93,15 @@ impl Certification {
 
     /// True if the node was asked for this shard. Whatever another says of it is no answer.
     pub fn is_asked(&self, node: NodeId, shard: ShardId) -> bool {
-        self.leaders.get(&shard) == Some(&node) || is_planted(Planted::AnybodyCertifies)
+        let has_copy = || self.copies.get(&shard).is_some_and(|copies| copies.contains_key(&node));
+        self.leaders.get(&shard) == Some(&node) || has_copy() || is_planted(Planted::AnybodyCertifies)
     }
 
-    /// Takes in what a leader said. The first answer of a leader counts.
-    pub fn answer(&mut self, shard: ShardId, answer: CertifyAnswer) {
-        if let Some(standing) = self.shards.get_mut(&shard) {
+    /// Takes in what a leader said, or the node of a quorum copy. The first answer of a leader counts.
+    pub fn answer(&mut self, from: NodeId, shard: ShardId, answer: CertifyAnswer) {
+        if let Some(told) = self.copies.get_mut(&shard).and_then(|copies| copies.get_mut(&from)) {
+            *told = Some(answer);
+        } else if let Some(standing) = self.shards.get_mut(&shard) {
             match standing {
                 Standing::Unasked | Standing::Asked | Standing::Answered(CertifyAnswer::NotLeader) => {
                     *standing = Standing::Answered(answer);
@@ -101,7 +114,9 @@ impl Certification {
     /// What came out, once every leader that was asked has answered or the time is up. `None` = wait. The map is the
     /// present one: what it has against the removal by now counts too.
     pub fn verdict(&self, map: &Map, now_ms: u64) -> Option<Removal> {
-        let waiting = self.shards.values().any(|standing| matches!(standing, Standing::Asked));
+        let mut told = self.copies.values().flat_map(BTreeMap::values);
+        let waiting =
+            self.shards.values().any(|standing| matches!(standing, Standing::Asked)) || told.any(Option::is_none);
         if waiting && now_ms < self.deadline_ms {
             return None;
         }
@@ -111,11 +126,20 @@ impl Certification {
     fn decide(&self, map: &Map) -> Result<Removal, Removal> {
         check_map(map, self.node, self.incarnation)?;
         if map.nodes.get(&self.node).is_none_or(|record| record.epoch != self.epoch) {
-            return Err(Removal::Unknown { shards: self.shards.keys().copied().collect() });
+            return Err(Removal::Unknown { shards: self.shards.keys().chain(self.copies.keys()).copied().collect() });
         }
         let (mut reasons, mut shards) = (Vec::new(), Vec::new());
         for record in asked(map) {
             let shard = record.descriptor.shard;
+            if record.quorum.is_some() {
+                match self.of_copies(map, record) {
+                    Ok(true) => {}
+                    Ok(false) if is_planted(Planted::MissingAnswerIsYes) => {}
+                    Ok(false) => shards.push(shard),
+                    Err(reason) => reasons.push(reason),
+                }
+                continue;
+            }
             match self.shards.get(&shard) {
                 Some(Standing::Answered(CertifyAnswer::Held { .. })) => reasons.push(NotYet::Holds { shard }),
                 Some(Standing::Answered(CertifyAnswer::Clear { in_sync, generation }))
@@ -147,8 +171,49 @@ impl Certification {
             node: self.node,
             incarnation: self.incarnation,
             epoch: map.epoch,
-            shards: self.shards.len() as u64,
+            shards: (self.shards.len() + self.copies.len()) as u64,
         }))
+    }
+
+    /// Whether a quorum shard can do without the node: only if it is settled, and all its copies say that they are
+    /// complete, at the record's generation. One that holds another layout may know of copies that the record does not.
+    /// `false` = an answer is missing.
+    fn of_copies(&self, map: &Map, record: &ShardRecord) -> Result<bool, NotYet> {
+        let shard = record.descriptor.shard;
+        if !record.assigned_reached() {
+            return Err(NotYet::Changing { shard });
+        }
+        let members = record.descriptor.members.iter();
+        let told = |node: NodeId| self.copies.get(&shard).and_then(|copies| copies.get(&node)).and_then(Option::as_ref);
+        let answers: Vec<_> = members.map(|member| told(member.replica.node)).collect();
+        if answers.iter().any(|answer| matches!(answer, Some(CertifyAnswer::Held { .. }))) {
+            return Err(NotYet::Holds { shard });
+        }
+        let is_known = |generation: &Generation| *generation == record.descriptor.generation;
+        let clear = answers.iter().filter_map(|answer| match answer {
+            Some(CertifyAnswer::Clear { in_sync, generation }) if is_known(generation) => Some(*in_sync),
+            Some(CertifyAnswer::Clear { .. } | CertifyAnswer::Held { .. } | CertifyAnswer::NotLeader) | None => None,
+        });
+        let clear: Vec<u32> = clear.collect();
+        let needed = if is_planted(Planted::OneCopyCertifies) { 1 } else { answers.len() };
+        if clear.len() < needed {
+            return Ok(false);
+        }
+        let in_sync = clear.iter().map(|own| (*own).min(1)).sum();
+        let wanted = wanted_copies(map, record).max(u32::try_from(answers.len()).unwrap_or(u32::MAX));
+        let are_enough = in_sync >= wanted || is_planted(Planted::OneCopyCertifies);
+        if are_enough { Ok(true) } else { Err(NotYet::Copies { shard, in_sync, wanted }) }
+    }
+}
+
+/// What a node answers for its copy of a quorum shard. `record` and `copy` are the shard's record as the node has it, and
+/// what its copy has durably.
+pub fn copy_answer(record: Option<&ShardRecord>, copy: Option<&QuorumReport>, node: NodeId) -> CertifyAnswer {
+    let Some(copy) = copy else { return CertifyAnswer::NotLeader };
+    let members = record.into_iter().flat_map(|record| &record.descriptor.members);
+    match members.map(|member| member.replica).find(|replica| replica.node == node) {
+        Some(replica) => CertifyAnswer::Held { replica: replica.id },
+        None => CertifyAnswer::Clear { in_sync: u32::from(copy.is_complete), generation: copy.held },
     }
 }
 

@@ -6,16 +6,21 @@ use super::View;
 use super::reports::is_active;
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Replica, Role, ShardRecord};
+use crate::quorum::layout::Stage;
+
+/// Copies that can never be used again.
+pub(super) type Lost = BTreeSet<(ShardId, ReplicaId)>;
 
 /// The copies for these nodes. A lost copy is replaced by a new one, and so is one on its way out: a joint
-/// configuration can only be left forwards, and an id is never used twice.
-pub(super) fn copies(record: &ShardRecord, nodes: &[NodeId], lost: &BTreeSet<(ShardId, ReplicaId)>) -> Vec<Replica> {
+/// configuration can only be left forwards, and an id is never used twice. A quorum shard's change can be turned round, so
+/// its old copies stay what they are until it cannot any more.
+pub(super) fn copies(record: &ShardRecord, nodes: &[NodeId], lost: &Lost) -> Vec<Replica> {
     let shard = record.descriptor.shard;
-    let staying = record.descriptor.members.iter().filter(|m| m.role != Role::Outgoing).map(|m| m.replica);
-    let going = |replica: &Replica| {
-        let outgoing = |m: &crate::map::Member| m.replica == *replica && m.role == Role::Outgoing;
-        record.descriptor.members.iter().any(outgoing)
-    };
+    let change = record.quorum.and_then(|quorum| quorum.change);
+    let can_return = change.is_some_and(|change| change.stage != Stage::NewOnly);
+    let is_going = |m: &crate::map::Member| m.role == Role::Outgoing && !can_return;
+    let staying = record.descriptor.members.iter().filter(|m| !is_going(m)).map(|m| m.replica);
+    let going = |replica: &Replica| record.descriptor.members.iter().any(|m| m.replica == *replica && is_going(m));
     let there: Vec<Replica> = record.assigned.iter().copied().filter(|r| !going(r)).chain(staying).collect();
     let copy = |&node: &NodeId| {
         let known = there.iter().find(|r| r.node == node).map(|r| r.id);

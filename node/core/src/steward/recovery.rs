@@ -85,6 +85,12 @@ pub enum RecoveryRefusal {
         /// Shard that was to be recovered.
         shard: ShardId,
     },
+    /// The shard's copies follow no leader: whatever is left of them goes on as it is.
+    #[error("the copies of shard {shard} agree by quorums: there is no majority to be lost")]
+    Quorum {
+        /// Shard that was to be recovered.
+        shard: ShardId,
+    },
     /// There is nothing to go on from.
     #[error("no copy of shard {shard} is left")]
     NothingLeft {
@@ -115,7 +121,8 @@ impl RecoveryPlan {
 
 /// What is to be said of every data shard without a leader, as far as it is known; at most [`RECOVERIES_MAX`].
 pub fn recoveries(view: &View<'_>, lost: &[NodeId]) -> Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)> {
-    let shards = view.map.live_shards().map(|record| record.descriptor.shard);
+    let led = view.map.live_shards().filter(|record| record.quorum.is_none());
+    let shards = led.map(|record| record.descriptor.shard);
     let stuck = shards.filter(|shard| view.leader(*shard).is_none());
     stuck.take(RECOVERIES_MAX).map(|shard| (shard, recovery(view, shard, lost))).collect()
 }
@@ -127,6 +134,9 @@ pub fn recoveries(view: &View<'_>, lost: &[NodeId]) -> Vec<(ShardId, Result<Reco
 pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<RecoveryPlan, RecoveryRefusal> {
     let live = view.map.live_shards().find(|record| record.descriptor.shard == shard);
     let record = live.ok_or(RecoveryRefusal::Unknown(shard))?;
+    if record.quorum.is_some() {
+        return Err(RecoveryRefusal::Quorum { shard });
+    }
     if let Some((node, _)) = view.leader(shard) {
         return Err(RecoveryRefusal::Led { shard, node });
     }

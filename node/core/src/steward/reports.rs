@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{NodeId, ReplicaId, ShardId};
-use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord};
-use crate::message::{NodeReport, Report, ShardReport};
+use crate::ids::{Generation, NodeId, ReplicaId, ShardId};
+use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord, home_of};
+use crate::message::{NodeReport, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport};
 use crate::planted::{Planted, is_planted};
 
 /// A report older than this says nothing about the present: six of the periods in which nodes report.
@@ -17,6 +17,8 @@ pub struct Reports {
     since_ms: u64,
     nodes: BTreeMap<NodeId, HeardNode>,
     shards: BTreeMap<ShardId, HeardShard>,
+    /// The highest generation of each quorum shard that any copy ever said to hold.
+    highest: BTreeMap<ShardId, Generation>,
 }
 
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ struct HeardNode {
     /// Version of what was told of the shards that the node leads. 0 = they are unknown.
     version: u64,
     led: BTreeSet<ShardId>,
+    /// The node's quorum copies, as it last told of each in this start.
+    copies: BTreeMap<ShardId, QuorumReport>,
 }
 
 #[derive(Debug, Clone)]
@@ -44,7 +48,7 @@ impl Reports {
     ///
     /// False if it builds on what was not heard: which shards the node leads is unknown then, until it tells all.
     #[must_use]
-    pub fn insert(&mut self, Report { node, led }: Report, now_ms: u64) -> bool {
+    pub fn insert(&mut self, Report { node, led, quorum }: Report, now_ms: u64) -> bool {
         let from = node.node;
         let mut heard = self.nodes.remove(&from).unwrap_or_else(|| HeardNode::new(node.clone()));
         if heard.report.incarnation > node.incarnation {
@@ -69,6 +73,14 @@ impl Reports {
             for report in led.changed {
                 self.leads(from, report);
             }
+        }
+        if !is_same_start || quorum.len() < QUORUM_COPIES_MAX {
+            heard.copies.clear();
+        }
+        for copy in quorum {
+            let highest = self.highest.entry(copy.shard).or_default();
+            *highest = copy.held.max(*highest);
+            heard.copies.insert(copy.shard, copy);
         }
         (heard.at_ms, heard.report) = (now_ms, node);
         self.nodes.insert(from, heard);
@@ -104,7 +116,7 @@ impl Reports {
 
 impl HeardNode {
     fn new(report: NodeReport) -> Self {
-        Self { at_ms: 0, report, version: 0, led: BTreeSet::new() }
+        Self { at_ms: 0, report, version: 0, led: BTreeSet::new(), copies: BTreeMap::new() }
     }
 }
 
@@ -135,9 +147,27 @@ impl<'a> View<'a> {
         Some((heard.from, &heard.report))
     }
 
+    /// What a copy of a quorum shard last told, however long ago: what was durable once stays so. `None` = nothing yet.
+    pub(super) fn copy(&self, record: &ShardRecord, replica: ReplicaId) -> Option<&'a QuorumReport> {
+        let heard = self.reports.nodes.get(&home_of(record, replica)?)?;
+        heard.copies.get(&record.descriptor.shard).filter(|copy| copy.replica == replica)
+    }
+
+    /// True if a copy of a quorum shard is heard of now.
+    pub(super) fn hears_copy(&self, record: &ShardRecord, replica: ReplicaId) -> bool {
+        let is_heard = home_of(record, replica).is_some_and(|node| self.heard(node).is_some());
+        is_heard && self.copy(record, replica).is_some()
+    }
+
     /// True if the map has the shard's members as its leader last reported them. Decisions on a record that is about
-    /// to be renewed wait for the next round.
+    /// to be renewed wait for the next round. The record of a quorum shard is exact, unless the system shard went on from
+    /// an older copy: then it may lack steps that copies have taken, and nothing is decided on it.
     pub(super) fn is_recorded(&self, record: &ShardRecord) -> bool {
+        if record.quorum.is_some() {
+            let highest = self.reports.highest.get(&record.descriptor.shard);
+            let highest = highest.filter(|_| !is_planted(Planted::CopyAheadIgnored));
+            return highest.is_none_or(|highest| *highest <= record.descriptor.generation);
+        }
         let heard = self.reports.shards.get(&record.descriptor.shard);
         heard.is_none_or(|heard| heard.report.descriptor.generation <= record.descriptor.generation)
     }
@@ -149,13 +179,17 @@ impl<'a> View<'a> {
     }
 
     /// The copies that can never be used again, as their nodes say: to be built anew. What is left of a dropped table never is.
+    /// Those of a quorum shard that are on their way out count too: of them nothing is awaited.
     pub fn lost(&self) -> BTreeSet<(ShardId, ReplicaId)> {
         let heard = self.map.nodes.keys().filter_map(|&node| self.heard(node));
         let by_node =
             heard.flat_map(|report| report.lost.iter().map(|&(shard, id)| (shard, Replica { node: report.node, id })));
         let named = |(shard, replica): &(ShardId, Replica)| {
             let record = self.map.shards.get(shard).filter(|record| self.map.is_live(record));
-            record.is_some_and(|record| record.assigned.contains(replica))
+            record.is_some_and(|record| {
+                let is_member = |record: &ShardRecord| record.descriptor.members.iter().any(|m| m.replica == *replica);
+                record.assigned.contains(replica) || (record.quorum.is_some() && is_member(record))
+            })
         };
         by_node.filter(named).map(|(shard, replica)| (shard, replica.id)).collect()
     }

@@ -3,6 +3,7 @@
 mod assign;
 mod certificate;
 mod leaders;
+mod quorum;
 mod recovery;
 mod reports;
 mod system_shard;

@@ -21,13 +21,17 @@ pub(crate) fn check_lengths(command: &SystemCommand) -> Result<(), SystemRefusal
             words(&[("the volume", volume), ("the address", address), ("the zone", zone)])
         }
         SystemCommand::Start { address, zone, .. } => words(&[("the address", address), ("the zone", zone)]),
-        SystemCommand::Admin { change: AdminChange::CreateTable { shards, .. }, .. } => {
+        SystemCommand::Admin {
+            change: AdminChange::CreateTable { shards, .. } | AdminChange::CreateQuorumTable { shards, .. },
+            ..
+        } => {
             shards.iter().try_for_each(|shard| check("the start of a shard", shard.start.len(), ENCODED_KEY_BYTES_MAX))
         }
         SystemCommand::Admin { .. }
         | SystemCommand::Record(_)
         | SystemCommand::Assign { .. }
         | SystemCommand::EnableLevel { .. }
+        | SystemCommand::Step { .. }
         | SystemCommand::Recover { .. } => Ok(()),
     }
 }

@@ -13,6 +13,9 @@ impl SystemState {
     pub(super) fn record(&mut self, descriptor: &Descriptor) -> Result<SystemReply, SystemRefusal> {
         let shard = descriptor.shard;
         let record = self.map.shards.get(&shard).ok_or(SystemRefusal::UnknownShard(shard))?;
+        if record.quorum.is_some() {
+            return Err(SystemRefusal::QuorumShard(shard));
+        }
         let known = &record.descriptor;
         if (known.table, &known.start, &known.end) != (descriptor.table, &descriptor.start, &descriptor.end) {
             return Err(SystemRefusal::Bounds(shard));

@@ -25,6 +25,9 @@ impl SystemState {
             return Err(SystemRefusal::TargetOwner { shard });
         }
         let record = self.live(shard)?.clone();
+        if record.quorum.is_some() {
+            return Err(SystemRefusal::QuorumShard(shard));
+        }
         fresh(Some(based_on), record.epoch, || format!("shard {shard}"))?;
         self.present(recovery.from.node)?;
         let epoch = self.next_epoch();

@@ -94,6 +94,7 @@ impl SystemState {
             target: vec![FIRST_NODE],
             assigned: vec![replica],
             epoch,
+            quorum: None,
         });
         state
     }
@@ -105,6 +106,7 @@ impl SystemState {
 
     /// Decides a command and carries it out, or refuses it and changes nothing.
     pub fn apply(&mut self, command: &SystemCommand) -> Result<SystemReply, SystemRefusal> {
+        self.check_enabled(command)?;
         match command {
             // Who says of no level has the first.
             SystemCommand::Join(node) => self.join_at(node, FormatLevel::FIRST),
@@ -117,6 +119,7 @@ impl SystemState {
                 self.assign(*shard, *based_on, replicas, target.as_deref())
             }
             SystemCommand::Recover { shard, based_on, recovery } => self.recover(*shard, *based_on, recovery),
+            SystemCommand::Step { shard, based_on, step } => self.step(*shard, *based_on, *step),
         }
     }
 
@@ -126,7 +129,14 @@ impl SystemState {
         }
         let reply = match change {
             AdminChange::CreateTable { name, fragmentation, replication_factor, shards } => {
-                self.create_table(name, *fragmentation, *replication_factor, shards)
+                self.create_table(name, *fragmentation, *replication_factor, Consistency::Leader, shards)
+            }
+            AdminChange::CreateQuorumTable { name, fragmentation, replication_factor, quorums, resolve, shards } => {
+                let consistency = Self::quorum_consistency(*quorums, *resolve, *replication_factor)?;
+                self.create_table(name, *fragmentation, *replication_factor, consistency, shards)
+            }
+            AdminChange::AlterQuorumTable { table, replication_factor, quorums, resolve } => {
+                self.alter_quorum_table(fence.based_on, *table, *replication_factor, *quorums, *resolve)
             }
             AdminChange::AlterTable { table, replication_factor } => {
                 self.alter_table(fence.based_on, *table, *replication_factor)

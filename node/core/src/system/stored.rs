@@ -1,6 +1,7 @@
 //! The system shard's state as records of the system table: one a node, table, shard and recovery, one for the
 //! format level if that is not the first, and a head for the rest.
-//! Every value is a version byte and postcard.
+//! Every value is a version byte and postcard. Records of quorum tables have a version of their own, which a release before
+//! them refuses as newer; those of other tables are as they always were.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,12 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use super::record_key::RecordKey;
 use super::state::{NextIds, SystemState};
+use crate::codec;
 use crate::engine::Unreadable;
 use crate::ids::{ClusterId, Epoch, ReplicaId};
 use crate::level::FormatLevel;
-use crate::map::{Map, MoveLimits, NodeRecord, RecoveryRecord, ShardRecord, TableRecord};
+use crate::map::{Consistency, Map, MoveLimits, NodeRecord, QuorumRecord, RecoveryRecord, ShardRecord, TableRecord};
 
 const FORMAT: u8 = 1;
+/// The format of records of quorum tables and their shards: only where format level 3 is enabled.
+const EXTENDED: u8 = 2;
 /// The first byte of each kind of key.
 const FAMILIES: &[u8] = b"hnstrl";
 
@@ -39,7 +43,7 @@ pub enum LoadError {
     #[error("the system table has an unknown key {0:?}")]
     Key(Vec<u8>),
     /// Written by another version of this program.
-    #[error("record {key:?} of the system table has format {format:?}, only {FORMAT} is known")]
+    #[error("record {key:?} of the system table has format {format:?}, which is not known of it")]
     Format {
         /// Key of the record, as it is stored.
         key: Vec<u8>,
@@ -68,6 +72,7 @@ pub enum LoadError {
 impl Unreadable for LoadError {
     fn is_newer(&self) -> bool {
         match self {
+            // Where it is known it is no error.
             Self::Format { format, .. } => format.is_some_and(|format| format > FORMAT),
             // Records of another family have its letter.
             Self::Key(key) => {
@@ -91,10 +96,10 @@ impl SystemState {
         RecordKey::decode(key).is_some_and(|of| match of {
             RecordKey::Head => decode::<Head>(key, value).is_ok(),
             RecordKey::Level => decode::<(FormatLevel, Epoch)>(key, value).is_ok(),
-            RecordKey::Table(_) => decode::<TableRecord>(key, value).is_ok(),
+            RecordKey::Table(_) => table(key, value).is_ok(),
             RecordKey::Recovery(_) => decode::<RecoveryRecord>(key, value).is_ok(),
             RecordKey::Node(_) => decode::<(NodeRecord, Epoch)>(key, value).is_ok(),
-            RecordKey::Shard(_) => decode::<(ShardRecord, Epoch)>(key, value).is_ok(),
+            RecordKey::Shard(_) => shard(key, value).is_ok(),
         })
     }
 
@@ -112,7 +117,7 @@ impl SystemState {
             match RecordKey::decode(key).ok_or_else(|| LoadError::Key(key.to_vec()))? {
                 RecordKey::Head => head = Some(decode(key, value)?),
                 RecordKey::Level => level = decode(key, value)?,
-                RecordKey::Table(_) => map.put_table(decode::<TableRecord>(key, value)?),
+                RecordKey::Table(_) => map.put_table(table(key, value)?),
                 RecordKey::Recovery(_) => map.put_recovery(decode::<RecoveryRecord>(key, value)?),
                 RecordKey::Node(id) => {
                     let (record, epoch) = decode::<(NodeRecord, Epoch)>(key, value)?;
@@ -120,7 +125,7 @@ impl SystemState {
                     map.put_node(record);
                 }
                 RecordKey::Shard(id) => {
-                    let (record, epoch) = decode::<(ShardRecord, Epoch)>(key, value)?;
+                    let (record, epoch) = shard(key, value)?;
                     targeted.insert(id, epoch);
                     map.put_shard(record);
                 }
@@ -142,10 +147,22 @@ impl SystemState {
                 token: self.token,
             })),
             RecordKey::Level => Some(encode(&self.map.level)),
-            RecordKey::Table(id) => self.map.tables.get(&id).map(encode),
+            RecordKey::Table(id) => {
+                let record = self.map.tables.get(&id)?;
+                Some(match record.consistency {
+                    Consistency::Leader => encode(record),
+                    Consistency::Quorum { .. } => codec::encode_extended(record),
+                })
+            }
             RecordKey::Recovery(id) => self.map.recoveries.get(&id).map(encode),
             RecordKey::Node(id) => Some(encode(&(self.map.nodes.get(&id)?, self.standing.get(&id)?))),
-            RecordKey::Shard(id) => Some(encode(&(self.map.shards.get(&id)?, self.targeted.get(&id)?))),
+            RecordKey::Shard(id) => {
+                let (record, targeted) = (self.map.shards.get(&id)?, self.targeted.get(&id)?);
+                Some(match record.quorum {
+                    None => encode(&(record, targeted)),
+                    Some(quorum) => codec::encode_extended(&(record, targeted, quorum)),
+                })
+            }
         }
     }
 }
@@ -156,10 +173,32 @@ fn encode(value: &impl Serialize) -> Bytes {
     encoded.unwrap_or_default().into()
 }
 
+fn table(key: &[u8], value: &[u8]) -> Result<TableRecord, LoadError> {
+    let format = if is_extended(value) { EXTENDED } else { FORMAT };
+    decode_as(format, key, value)
+}
+
+/// The record of a shard, and when its target last changed.
+fn shard(key: &[u8], value: &[u8]) -> Result<(ShardRecord, Epoch), LoadError> {
+    if is_extended(value) {
+        let (record, epoch, quorum): (ShardRecord, Epoch, QuorumRecord) = decode_as(EXTENDED, key, value)?;
+        return Ok((ShardRecord { quorum: Some(quorum), ..record }, epoch));
+    }
+    decode(key, value)
+}
+
+fn is_extended(value: &[u8]) -> bool {
+    value.first() == Some(&EXTENDED)
+}
+
 fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, LoadError> {
+    decode_as(FORMAT, key, value)
+}
+
+fn decode_as<T: DeserializeOwned>(known: u8, key: &[u8], value: &[u8]) -> Result<T, LoadError> {
     let key = || key.to_vec();
     match value.split_first() {
-        Some((&FORMAT, bytes)) => {
+        Some((&format, bytes)) if format == known => {
             let (decoded, rest) =
                 postcard::take_from_bytes(bytes).map_err(|source| LoadError::Value { key: key(), source })?;
             if rest.is_empty() { Ok(decoded) } else { Err(LoadError::Trailing { key: key(), bytes: rest.len() }) }

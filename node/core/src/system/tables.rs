@@ -6,15 +6,18 @@ use super::state::{SystemState, fresh};
 use super::{NewShard, SystemRefusal, SystemReply};
 use crate::ids::{Epoch, Generation, NodeId, ShardId, TableId};
 use crate::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};
-use crate::map::{Consistency, Descriptor, Fragmentation, Member, Replica, Role, ShardRecord, TableRecord};
+use crate::map::{
+    Consistency, Descriptor, Fragmentation, Member, QuorumRecord, Replica, Role, ShardRecord, TableRecord,
+};
 
 impl SystemState {
-    /// Makes a table with its first shards, each with voters on its nodes.
+    /// Makes a table with its first shards, each with voters on its nodes. W and R of a quorum table are sound.
     pub(super) fn create_table(
         &mut self,
         name: &str,
         fragmentation: Fragmentation,
         replication_factor: u32,
+        consistency: Consistency,
         shards: &[NewShard],
     ) -> Result<SystemReply, SystemRefusal> {
         if !is_dns_label(name) {
@@ -25,6 +28,7 @@ impl SystemState {
             let same = table.id != TableId::SYSTEM
                 && table.fragmentation == fragmentation
                 && table.replication_factor == replication_factor
+                && table.consistency == consistency
                 && self.map.shards_of(table.id).map(|s| &s.descriptor.start).eq(shards.iter().map(|s| &s.start));
             return if same { Ok(SystemReply::Table(table.id)) } else { Err(SystemRefusal::TableExists(name.into())) };
         }
@@ -37,30 +41,26 @@ impl SystemState {
         let id = self.next.table;
         self.next.table = TableId(id.0 + 1);
         let epoch = self.next_epoch();
-        self.put_table(TableRecord {
-            id,
-            name: name.into(),
-            fragmentation,
-            consistency: Consistency::Leader,
-            replication_factor,
-            dropped: false,
-            epoch,
-        });
+        let name = name.into();
+        let record = TableRecord { id, name, fragmentation, consistency, replication_factor, dropped: false, epoch };
+        self.put_table(record.clone());
         for (position, shard) in shards.iter().enumerate() {
             let bounds = (shard.start.clone(), shards.get(position + 1).map(|next| next.start.clone()));
-            self.create_shard(id, bounds, &shard.nodes, epoch);
+            self.create_shard(&record, bounds, &shard.nodes);
         }
         Ok(SystemReply::Table(id))
     }
 
-    fn create_shard(&mut self, table: TableId, bounds: (Bytes, Option<Bytes>), nodes: &[NodeId], epoch: Epoch) {
+    fn create_shard(&mut self, table: &TableRecord, bounds: (Bytes, Option<Bytes>), nodes: &[NodeId]) {
         let shard = self.next.shard;
         self.next.shard = ShardId(shard.0 + 1);
         let assigned: Vec<Replica> = nodes.iter().map(|&node| Replica { node, id: self.new_replica() }).collect();
         let members = assigned.iter().map(|&replica| Member { replica, role: Role::Voter }).collect();
         let (start, end) = bounds;
-        let descriptor = Descriptor { shard, table, start, end, generation: Generation(1), members };
-        self.put_shard(ShardRecord { descriptor, target: nodes.to_vec(), assigned, epoch });
+        let generation = Generation(1);
+        let descriptor = Descriptor { shard, table: table.id, start, end, generation, members };
+        let quorum = table.quorums_for(nodes.len()).map(|current| QuorumRecord { current, change: None });
+        self.put_shard(ShardRecord { descriptor, target: nodes.to_vec(), assigned, epoch: table.epoch, quorum });
     }
 
     /// Changes the number of copies that a table's shards should have.
@@ -74,6 +74,10 @@ impl SystemState {
         let known = self.alterable(table)?;
         if known.dropped {
             return Err(SystemRefusal::UnknownTable(table));
+        }
+        // W and R have to fit the number of copies, so they are said together.
+        if known.consistency != Consistency::Leader {
+            return Err(SystemRefusal::Consistency(table));
         }
         if known.replication_factor == replication_factor {
             return Ok(self.done());
@@ -96,7 +100,7 @@ impl SystemState {
         Ok(self.done())
     }
 
-    fn alterable(&self, table: TableId) -> Result<&TableRecord, SystemRefusal> {
+    pub(super) fn alterable(&self, table: TableId) -> Result<&TableRecord, SystemRefusal> {
         if table == TableId::SYSTEM {
             return Err(SystemRefusal::SystemTable);
         }
@@ -104,7 +108,7 @@ impl SystemState {
     }
 }
 
-fn check_factor(wanted: u32, allowed: usize) -> Result<(), SystemRefusal> {
+pub(super) fn check_factor(wanted: u32, allowed: usize) -> Result<(), SystemRefusal> {
     let fits = usize::try_from(wanted).is_ok_and(|wanted| (1..=allowed).contains(&wanted));
     if fits { Ok(()) } else { Err(SystemRefusal::ReplicationFactor { wanted, allowed }) }
 }

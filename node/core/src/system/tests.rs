@@ -1,7 +1,9 @@
 //! Tests of the system shard's state: a table of cases, and properties over random sequences of commands.
 
 mod cases;
+mod kept;
 mod properties;
+mod quorum;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +11,9 @@ use bytes::Bytes;
 
 use super::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply, SystemState};
 use crate::ids::{ClusterId, NodeId, TableId};
-use crate::map::Fragmentation;
+use crate::level::FormatLevel;
+use crate::map::{Fragmentation, Quorums};
+use crate::quorum::shown::Resolve;
 
 fn volume(n: u64) -> NewNode {
     NewNode { volume: format!("volume-{n}"), address: format!("host-{n}:1"), zone: format!("zone-{}", n % 3) }
@@ -43,6 +47,24 @@ fn table(name: &str, starts: &[&'static str], nodes: &[u64]) -> AdminChange {
         replication_factor: u32::try_from(nodes.len()).unwrap(),
         shards: starts.iter().map(shard).collect(),
     }
+}
+
+/// The same with quorum tables enabled.
+fn quorum_database(nodes: u64) -> SystemState {
+    let mut state = database(nodes);
+    let based_on = state.map().epoch;
+    done(&mut state, &SystemCommand::EnableLevel { level: FormatLevel::QUORUM, based_on });
+    state
+}
+
+/// A quorum table with this W and R, and as many copies as there are nodes.
+fn quorum_table(name: &str, starts: &[&'static str], nodes: &[u64], (write, read): (u32, u32)) -> AdminChange {
+    let AdminChange::CreateTable { name, fragmentation, replication_factor, shards } = table(name, starts, nodes)
+    else {
+        panic!("another table")
+    };
+    let (quorums, resolve) = (Quorums { write, read }, Resolve::LastWriterWins);
+    AdminChange::CreateQuorumTable { name, fragmentation, replication_factor, quorums, resolve, shards }
 }
 
 /// What a restart would find: all the changes ever taken, folded.

@@ -250,7 +250,7 @@ fn record(shard: u64, table: u32, epoch: u64, members: Vec<Member>) -> ShardReco
     let target = members.iter().map(|m| m.replica.node).collect();
     let (shard, table, generation) = (ShardId(shard), TableId(table), Generation(5));
     let descriptor = Descriptor { shard, table, generation, members, ..Descriptor::default() };
-    ShardRecord { descriptor, target, assigned, epoch: Epoch(epoch) }
+    ShardRecord { descriptor, target, assigned, epoch: Epoch(epoch), quorum: None }
 }
 
 /// A large map comes in pieces: which ids were given by the epoch of one that is not the last is not known.

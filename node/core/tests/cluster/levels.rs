@@ -6,8 +6,10 @@ use skerry_core::command::{Command, Mutation, Outcome, RequestId};
 use skerry_core::ids::{Incarnation, NodeId, ShardId, TableId};
 use skerry_core::level::FormatLevel;
 use skerry_core::limits::ISSUED_AHEAD_MS_MAX;
+use skerry_core::map::{Fragmentation, Quorums};
 use skerry_core::node::{AdminRequest, Identity, Node, NodeConfig, Recovered, Refusal};
-use skerry_core::system::{SystemCommand, SystemRefusal};
+use skerry_core::quorum::shown::Resolve;
+use skerry_core::system::{AdminChange, Fence, NewShard, SystemCommand, SystemRefusal};
 use skerry_core::time::Version;
 
 use crate::harness::{Cluster, Host, new_node, three_nodes, three_nodes_of};
@@ -124,6 +126,29 @@ fn an_older_program_joins_until_a_level_is_enabled_that_it_does_not_have() {
     let refusal = cluster.refused(AdminRequest::Command(join));
     assert_eq!(refusal, SystemRefusal::LevelTooLow { level: FormatLevel::FIRST, enabled: FormatLevel(2) });
     assert_eq!(cluster.join(5), NodeId(5));
+}
+
+#[test]
+fn what_needs_a_level_that_is_not_enabled_is_refused_before_it_is_in_anybodys_log() {
+    let (mut cluster, _, _) = three_nodes();
+    cluster.run(60);
+    let highest = |cluster: &Cluster| cluster.hosts.values().map(|host| host.node.map().epoch).max();
+    let before = highest(&cluster);
+    let (quorums, resolve) = (Quorums { write: 2, read: 2 }, Resolve::Siblings);
+    let change = AdminChange::CreateQuorumTable {
+        name: "carts".into(),
+        fragmentation: Fragmentation::Hash,
+        replication_factor: 3,
+        quorums,
+        resolve,
+        shards: vec![NewShard { start: Bytes::new(), nodes: vec![NodeId(1), NodeId(2), NodeId(3)] }],
+    };
+    let fence = Fence { token: 1, based_on: None };
+    let refusal = cluster.refused(AdminRequest::Command(SystemCommand::Admin { fence, change }));
+    let (needed, enabled) = (FormatLevel::QUORUM, FormatLevel::NEWEST);
+    assert_eq!(refusal, SystemRefusal::NotEnabled { needed, enabled });
+    cluster.run(20);
+    assert_eq!(highest(&cluster), before);
 }
 
 fn put(key: &str, issued: Version, sequence: u64) -> Command {

@@ -4,11 +4,15 @@ use bytes::Bytes;
 use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::level::FormatLevel;
 use skerry_core::log::{EntryKind, LogEntry};
-use skerry_core::map::{Descriptor, MapDelta, Member, MoveLimits, NodeState, Replica, Role};
-use skerry_core::message::{
-    CertifyAnswer, PeerMessage, RaftEnvelope, RaftKind, Report, SnapshotAck, SnapshotChunk, SnapshotOffer,
-    SnapshotState,
+use skerry_core::map::{
+    Descriptor, MapDelta, Member, MoveLimits, NodeState, QuorumChange, QuorumRecord, Quorums, Replica, Role,
 };
+use skerry_core::message::{
+    CertifyAnswer, PeerMessage, QuorumReport, RaftEnvelope, RaftKind, Report, SnapshotAck, SnapshotChunk,
+    SnapshotOffer, SnapshotState,
+};
+use skerry_core::quorum::layout::Stage;
+use skerry_core::quorum::message::{Body, Envelope};
 use skerry_core::replica::ReplicaView;
 use skerry_core::time::Version;
 
@@ -59,6 +63,13 @@ fn invent(random: &mut Random, recorded: &[PeerMessage], views: &[ReplicaView], 
     let message = match random.below(12) {
         0..=7 => PeerMessage::Raft(raft(random, recorded, target, from)),
         8 => PeerMessage::SnapshotAck(SnapshotAck { shard, id: random.number(1 << 24), from, state: ack(random) }),
+        9 if random.is_one_in(2) => PeerMessage::Quorum(Envelope {
+            shard,
+            from,
+            to: target.replica,
+            generation: Generation(random.number(2)),
+            body: Body::BoundsWanted,
+        }),
         9 => PeerMessage::TransferLeader { shard, to: target.replica },
         10 => PeerMessage::CertifyAsk { nonce: random.next(), node: NodeId(random.number(2)), shards: vec![shard; 3] },
         _ => PeerMessage::CertifyAnswer { nonce: random.number(1 << 40), shard, answer: CertifyAnswer::NotLeader },
@@ -146,6 +157,7 @@ fn change(random: &mut Random, message: &mut PeerMessage) {
             _ => *to = ReplicaId(random.number(to.0)),
         },
         PeerMessage::Beat(beat) => beat.wall_ms = Some(random.number(beat.wall_ms.unwrap_or(0))),
+        PeerMessage::Quorum(envelope) => envelope.generation = Generation(random.number(envelope.generation.0)),
         PeerMessage::ReportWant => {}
     }
 }
@@ -271,6 +283,9 @@ fn change_map(random: &mut Random, delta: &mut MapDelta) {
                 shard.epoch = epoch;
                 change_descriptor(random, &mut shard.descriptor);
                 shard.assigned.clear();
+                if random.is_one_in(4) {
+                    shard.quorum = Some(quorum(random));
+                }
                 if random.is_one_in(2) {
                     shard.descriptor.generation.0 = shard.descriptor.generation.0.wrapping_add(1);
                     shard.descriptor.members.truncate(1);
@@ -280,8 +295,17 @@ fn change_map(random: &mut Random, delta: &mut MapDelta) {
     }
 }
 
+fn quorum(random: &mut Random) -> QuorumRecord {
+    let mut quorums = || Quorums { write: random.below(4) as u32, read: random.below(4) as u32 };
+    let (current, next) = (quorums(), quorums());
+    let stage = *random.pick(&[Stage::WriteBoth, Stage::ReadNew, Stage::NewOnly]);
+    let (began, reads_since) = (Generation(random.number(2)), Generation(random.number(2)));
+    let change = QuorumChange { next, stage, began, reads_since };
+    QuorumRecord { current, change: random.is_one_in(2).then_some(change) }
+}
+
 fn change_report(random: &mut Random, report: &mut Report) {
-    match random.below(8) {
+    match random.below(9) {
         0 => report.node.node = NodeId(random.number(report.node.node.0)),
         1 => report.node.incarnation = Incarnation(random.number(report.node.incarnation.0)),
         2 => report.node.map_epoch = Epoch(random.number(report.node.map_epoch.0)),
@@ -289,6 +313,16 @@ fn change_report(random: &mut Random, report: &mut Report) {
         4 => report.node.lost.push((ShardId(random.number(1)), ReplicaId(random.number(4)))),
         5 => report.led.version = random.number(report.led.version),
         6 => report.led.since = random.number(report.led.since),
+        7 => report.quorum.push(QuorumReport {
+            shard: ShardId(random.number(1)),
+            replica: ReplicaId(random.number(4)),
+            held: Generation(random.number(2)),
+            copied: vec![(ReplicaId(random.number(4)), Generation(random.number(2)))],
+            is_complete: random.is_one_in(2),
+            floor: Version(random.next()),
+            hints: random.number(1),
+            bytes: random.number(1),
+        }),
         _ => {
             for shard in &mut report.led.changed {
                 match random.below(5) {

@@ -52,7 +52,11 @@ fn a_forged_start_reaches_no_registry() {
     let mut arena = Arena::new();
     for to in 1..=5 {
         let node = NodeReport { node: NodeId(6), incarnation: Incarnation(u64::MAX), ..NodeReport::default() };
-        arena.says(6, to, PeerMessage::Report(Report { node, led: LedReport::all(1, Vec::new()) }));
+        arena.says(
+            6,
+            to,
+            PeerMessage::Report(Report { node, led: LedReport::all(1, Vec::new()), ..Report::default() }),
+        );
         let input = Input::Peer {
             from: NodeId(6),
             incarnation: Incarnation(u64::MAX),

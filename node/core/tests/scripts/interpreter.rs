@@ -140,7 +140,9 @@ impl Interpreter {
             let lost = list().filter_map(|w| w.split_once('/')).map(|(s, r)| (shard(s), replica(r))).collect();
             let incarnation = self.state().map().nodes[&from].incarnation;
             let node = NodeReport { node: from, incarnation, lost, ..NodeReport::default() };
-            assert!(self.reports.insert(Report { node, led: LedReport::all(1, led) }, self.now_ms));
+            assert!(
+                self.reports.insert(Report { node, led: LedReport::all(1, led), ..Report::default() }, self.now_ms)
+            );
         }
         String::new()
     }
@@ -178,6 +180,7 @@ impl Interpreter {
             };
         }
         let map = self.state().map().clone();
+        let leaders: BTreeMap<_, _> = map.shards.keys().filter_map(|s| Some((*s, self.view().leader(*s)?.0))).collect();
         let Some(certification) = self.certification.as_mut() else {
             return "nothing was asked".into();
         };
@@ -185,6 +188,7 @@ impl Interpreter {
             let of = shard(words[0]);
             let generation = map.shards[&of].descriptor.generation;
             certification.answer(
+                leaders.get(&of).copied().unwrap_or_default(),
                 of,
                 match words[1] {
                     "clear" => CertifyAnswer::Clear { in_sync: words[2].parse().expect("a number"), generation },

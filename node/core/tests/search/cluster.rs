@@ -105,6 +105,7 @@ fn first_map(nodes: u64, members: u64) -> Map {
         },
         assigned: members,
         epoch: Epoch(1),
+        quorum: None,
     };
     map.put_shard(of(vec![Copy { node: STEWARD, id: ReplicaId(100) }], ShardId::SYSTEM, TableId::SYSTEM));
     map.put_shard(of((1..=members).map(copy).collect(), SHARD, TABLE));

@@ -10,7 +10,7 @@ use skerry_core::map::Map;
 use skerry_core::replica::Replica;
 use skerry_core::time::Version;
 
-use super::keys::history_key;
+use super::keys::{QUORUM_TABLE, history_key};
 use super::{Client, Doing, Write};
 use crate::hardship::Hardship;
 use crate::host::WALL_MS;
@@ -36,7 +36,7 @@ fn ahead(wall: Version, world: &mut World) -> Version {
     }
 }
 
-fn some_map(world: &World) -> Option<&Map> {
+pub(super) fn some_map(world: &World) -> Option<&Map> {
     world.hosts.values().filter_map(|h| h.node.as_ref()).map(|n| &**n.map()).max_by_key(|m| m.epoch)
 }
 
@@ -53,10 +53,21 @@ fn follows_causes(table: TableId, key: &[u8], world: &World) -> bool {
 }
 
 impl Client {
+    /// A key, with the name of its table. Those of the quorum table, which come last, are drawn more often than others.
+    pub(super) fn draw_key(&self, world: &mut World) -> (&'static str, Bytes) {
+        let of_quorum = self.keys.iter().rev().take_while(|(name, _)| *name == QUORUM_TABLE).count();
+        let is_quorum = of_quorum > 0 && world.rng.random_bool(0.4);
+        let from = if is_quorum { self.keys.len() - of_quorum } else { 0 };
+        self.keys[world.rng.random_range(from..self.keys.len())].clone()
+    }
+
     /// The next operation, about this key. `None` = its table is not there.
     pub(super) fn draw(&mut self, name: &'static str, key: Bytes, world: &mut World) -> Option<(TableId, Doing)> {
         let table = some_map(world)?.table_named(name)?.id;
         self.sequence += 1;
+        if let Some(resolve) = world.setting.quorum.filter(|_| name == QUORUM_TABLE) {
+            return Some((table, self.draw_quorum(resolve, table, key, world)));
+        }
         let read = |read, consistency| Doing::Read { read, consistency };
         let linearizable = ReadConsistency::Linearizable;
         let doing = match world.rng.random_range(0..100) {
@@ -110,7 +121,7 @@ impl Client {
         write
     }
 
-    fn command(&self, world: &mut World) -> Command {
+    pub(super) fn command(&self, world: &mut World) -> Command {
         let wall = Version::at_ms(WALL_MS + world.time / 1_000 - self.behind_ms);
         let issued = if self.behind_ms > 0 { wall } else { wall.max(self.highest) };
         let is_ahead = world.setting.has(Hardship::ClientsAhead) && world.rng.random_bool(0.3);

@@ -23,6 +23,7 @@ impl Client {
                 }
                 return;
             }
+            Doing::Quorum(write) => return self.quorum_written(*write, outcome, underway.attempts > 1, world),
             Doing::Read { .. } => return,
         };
         let came = match outcome {
@@ -71,6 +72,9 @@ impl Client {
     pub(super) fn found(&mut self, underway: &Underway, result: ReadResult, asked: Asked, world: &mut World) {
         let Doing::Read { read, consistency } = &underway.doing else { return };
         let table = underway.table;
+        if let (Read::Get { key }, true) = (read, self.is_quorum(table, world)) {
+            return self.quorum_found(underway, key, result, world);
+        }
         match (read, result) {
             (Read::Get { key }, ReadResult::Value(record)) => match consistency {
                 ReadConsistency::Linearizable => self.got(underway, key, record, 0, world),
@@ -137,6 +141,6 @@ fn local(underway: &Underway, key: &Bytes, record: Option<&Record>, asked: Asked
     });
 }
 
-fn value_of(value: &[u8]) -> u64 {
+pub(super) fn value_of(value: &[u8]) -> u64 {
     value.first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b))
 }

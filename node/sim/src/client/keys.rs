@@ -7,6 +7,9 @@ use skerry_core::map::Fragmentation;
 
 use crate::hardship::{Hardship, Setting};
 
+/// The name of the quorum table.
+pub(crate) const QUORUM_TABLE: &str = "quorum";
+
 /// All keys that the clients use, each with its table's name.
 pub(crate) fn keys(setting: &Setting) -> Vec<(&'static str, Bytes)> {
     let few = ["a1", "a2", "g1", "k5", "m9", "t1"].map(str::to_owned);
@@ -20,7 +23,10 @@ pub(crate) fn keys(setting: &Setting) -> Vec<(&'static str, Bytes)> {
     let hash = few.into_iter().chain(more).map(|parts| ("hashes", encoded(parts)));
     let extra = ["a", "b", "c"].map(|key| ("extra", Bytes::from_static(key.as_bytes())));
     let has_extra = setting.has(Hardship::Tables);
-    range.chain(hash).chain(extra.into_iter().filter(|_| has_extra)).collect()
+    let quorum = ["1", "2", "3", "4"].map(|sort| (QUORUM_TABLE, encoded(("q".to_owned(), sort.to_owned()))));
+    let has_quorum = setting.quorum.is_some();
+    let few = extra.into_iter().filter(|_| has_extra).chain(quorum.into_iter().filter(|_| has_quorum));
+    range.chain(hash).chain(few).collect()
 }
 
 /// A key's name in the history: a table that was made anew is another.

@@ -31,7 +31,7 @@ impl Kv {
         let result = self.read(table, read, (request.consistency, request.staleness_ms)).await?;
         let (records, next) = match result {
             ReadResult::Page { records, next } => (records, next),
-            ReadResult::Value(_) => return Err(status::ended()),
+            ReadResult::Value(_) | ReadResult::Values { .. } => return Err(status::ended()),
         };
         let next = next.or_else(|| next_shard(table, &map, &start, end.as_ref()));
         let (records, unreadable_keys) = table.page(records, request.skip_unreadable)?;

@@ -4,7 +4,7 @@ use crate::ids::{Epoch, TableId};
 use crate::level::FormatLevel;
 use crate::limits::{REPLICATION_FACTOR_MAX, TABLE_NAME_BYTES_MAX};
 use crate::log::INDEX_MAX;
-use crate::map::{Map, MapDelta, NodeRecord, RecoveryRecord, ShardRecord, TableRecord, check_members};
+use crate::map::{Map, MapDelta, NodeRecord, RecoveryRecord, ShardRecord, TableRecord, check_members, check_quorum};
 use crate::node::admit::message::INCARNATION_JUMP_MAX;
 use crate::planted::{Planted, is_planted};
 
@@ -72,8 +72,7 @@ pub fn admit(map: &Map, delta: &MapDelta) -> Result<(), MapRefused> {
     if delta.level.is_some_and(|(level, _)| !(FormatLevel::FIRST..=FormatLevel::MAX).contains(&level)) {
         return Err(MapRefused::Record("level"));
     }
-    let is_table = |t: &TableRecord| t.name.len() <= TABLE_NAME_BYTES_MAX && !(t.dropped && t.id == TableId::SYSTEM);
-    if !delta.tables.iter().all(is_table) {
+    if !delta.tables.iter().all(|table| is_table(map, table)) {
         return Err(MapRefused::Record("table"));
     }
     if !delta.nodes.iter().all(|node| is_node(map, node)) {
@@ -96,20 +95,36 @@ fn is_node(map: &Map, node: &NodeRecord) -> bool {
     node.id.0 != 0 && is_near && node.incarnation.0 <= INDEX_MAX && are_short
 }
 
+/// A table keeps the way in which its copies agree, and W and R fit their number. The system table follows a leader.
+fn is_table(map: &Map, table: &TableRecord) -> bool {
+    let quorums = table.quorums();
+    let fits = |number: u32| (1..=table.replication_factor).contains(&number);
+    let are_sound = quorums.is_none_or(|quorums| fits(quorums.write) && fits(quorums.read));
+    let is_same = map.tables.get(&table.id).is_none_or(|known| known.quorums().is_some() == quorums.is_some());
+    let is_system = table.id == TableId::SYSTEM;
+    table.name.len() <= TABLE_NAME_BYTES_MAX
+        && are_sound
+        && is_same
+        && !(is_system && (table.dropped || quorums.is_some()))
+}
+
 /// A shard keeps its table and bounds, and its generation never falls, unless the system shard went on from an older copy.
 fn is_shard(map: &Map, record: &ShardRecord) -> bool {
     let descriptor = &record.descriptor;
     let is_one = descriptor.end.as_ref().is_none_or(|end| *end > descriptor.start);
     let is_same = map.shards.get(&descriptor.shard).is_none_or(|known| {
         let is_overruled = record.epoch.recoveries() > known.epoch.recoveries();
+        let is_of_kind = record.quorum.is_some() == known.quorum.is_some();
         let known = &known.descriptor;
-        (known.table, &known.start, &known.end) == (descriptor.table, &descriptor.start, &descriptor.end)
+        is_of_kind
+            && (known.table, &known.start, &known.end) == (descriptor.table, &descriptor.start, &descriptor.end)
             && (known.generation <= descriptor.generation || is_overruled)
     });
     let are_few = record.assigned.len() <= MEMBERS_MAX && record.target.len() <= TARGET_MAX;
     let are_named = record.assigned.iter().all(|copy| copy.id.0 != 0 && copy.node.0 != 0);
     let is_numbered = (1..=INDEX_MAX).contains(&descriptor.generation.0);
-    is_one && is_same && are_few && are_named && is_numbered && check_members(descriptor).is_ok()
+    let is_sound = check_members(descriptor).is_ok() && check_quorum(record).is_ok();
+    is_one && is_same && are_few && are_named && is_numbered && is_sound
 }
 
 #[cfg(test)]

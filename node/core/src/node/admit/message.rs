@@ -1,11 +1,13 @@
 //! What a message may say, by what this node's map knows. Raft messages and snapshots are looked at by the copy that
 //! they are for: see `replica/admit.rs`. Maps are looked at where they are taken in: see `authority.rs`.
 
-use crate::ids::{Incarnation, NodeId, ShardId};
+use crate::ids::{Incarnation, NodeId, ReplicaId, ShardId};
 use crate::level::FormatLevel;
 use crate::log::INDEX_MAX;
-use crate::map::{Map, ShardRecord, check_descriptor, home_of};
-use crate::message::{LEADERLESS_MAX, NodeReport, PeerMessage, Report, ShardReport};
+use crate::map::{GENERATION_JUMP_MAX, Map, ShardRecord, check_descriptor, home_of};
+use crate::message::{
+    COPIED_MAX, LEADERLESS_MAX, NodeReport, PeerMessage, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport,
+};
 use crate::planted::{Planted, is_planted};
 
 /// A node's start may be this much above the registry's: as many starts as it could make in a row, each of them over
@@ -58,6 +60,17 @@ pub enum Refused {
         /// Name of the field that cannot be right.
         field: &'static str,
     },
+    /// A message between copies of a quorum shard is of a copy that is not on the sender's node, or for one that is not
+    /// here: so the map here says, which may be older than the sender's.
+    #[error("shard {shard} has no quorum copy {replica} on {node}")]
+    Copy {
+        /// Shard that the message is of.
+        shard: ShardId,
+        /// Copy that sends the message, or that it is for.
+        replica: ReplicaId,
+        /// Node that the copy was said to be on.
+        node: NodeId,
+    },
     /// A number or a name is out of bounds.
     #[error("{field} must be at most {max}")]
     TooLarge {
@@ -93,10 +106,22 @@ pub fn admit_sender(map: &Map, (own, from): (NodeId, NodeId), incarnation: Incar
 /// # Errors
 ///
 /// What no peer would have sent.
-pub fn admit(map: &Map, from: NodeId, incarnation: Incarnation, message: &PeerMessage) -> Result<(), Refused> {
+pub fn admit(
+    map: &Map,
+    (own, from): (NodeId, NodeId),
+    incarnation: Incarnation,
+    message: &PeerMessage,
+) -> Result<(), Refused> {
     match message {
         // What is told of shards is for the steward alone. Others would judge it by a map that may be older.
-        PeerMessage::Report(report) => check_reporter(map, from, incarnation, &report.node),
+        PeerMessage::Report(report) => {
+            at_most("quorum", report.quorum.len() as u64, QUORUM_COPIES_MAX as u64)?;
+            check_reporter(map, from, incarnation, &report.node)
+        }
+        PeerMessage::Quorum(envelope) => {
+            quorum_copy(map, envelope.shard, (envelope.from, from))?;
+            quorum_copy(map, envelope.shard, (envelope.to, own))
+        }
         PeerMessage::CertifyAsk { shards, .. } => {
             steward(map, from)?;
             at_most("shards", shards.len() as u64, map.shards.len() as u64)
@@ -114,8 +139,15 @@ pub fn admit(map: &Map, from: NodeId, incarnation: Incarnation, message: &PeerMe
     }
 }
 
-/// Takes out of a report what cannot be so of the shards that its sender says it leads, and gives the first of it. The rest
-/// counts: of one shard the map here may be wrong, and the node lives all the same.
+fn quorum_copy(map: &Map, shard: ShardId, (replica, node): (ReplicaId, NodeId)) -> Result<(), Refused> {
+    let record = map.shards.get(&shard).filter(|record| record.quorum.is_some());
+    let is_there = record.and_then(|record| home_of(record, replica)) == Some(node);
+    let may = is_there || is_planted(Planted::QuorumCopyUnchecked);
+    if may { Ok(()) } else { Err(Refused::Copy { shard, replica, node }) }
+}
+
+/// Takes out of a report what cannot be so of the shards that its sender says it leads or has quorum copies of, and gives
+/// the first of it. The rest counts: of one shard the map here may be wrong, and the node lives all the same.
 pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Option<Refused> {
     let mut refused = Vec::new();
     let led = &mut report.led;
@@ -125,6 +157,12 @@ pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Option<Refuse
         led.resigned.extend(wrong.as_ref().map(|_| shard.descriptor.shard));
         let is_believed = wrong.is_none();
         refused.extend(wrong);
+        is_believed
+    });
+    report.quorum.retain(|copy| {
+        let checked = check_copy(map, from, copy);
+        let is_believed = matches!(checked, Ok(true)) || is_planted(Planted::ReportUnchecked);
+        refused.extend(checked.err().filter(|_| !is_believed));
         is_believed
     });
     refused.into_iter().next()
@@ -169,6 +207,9 @@ fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refu
     let shard = descriptor.shard;
     let wrong = |field| Err(Refused::Shard { shard, field });
     let Some(record) = map.shards.get(&shard) else { return wrong("id") };
+    if record.quorum.is_some() {
+        return wrong("leader");
+    }
     check_descriptor(descriptor, record, map.replica_max()).or_else(wrong)?;
     // Whoever leads was promoted, and that is done only once the map has it as a member.
     if descriptor.node_of(*leader) != Some(from) || home_of(record, *leader) != Some(from) {
@@ -181,6 +222,33 @@ fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refu
         return wrong("in_sync");
     }
     at_most("bytes", (*bytes).max(moving.0).max(moving.1), BYTES_MAX)
+}
+
+/// What a copy of a quorum shard tells of itself. `false` = the copy is over, and its node has not heard of that yet. One
+/// that no record names and that holds a later layout than the record's is believed: it knows what the system shard has
+/// forgotten by a recovery.
+fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Refused> {
+    let QuorumReport { shard, replica, held, copied, hints, bytes, .. } = report;
+    let wrong = |field| Err(Refused::Shard { shard: *shard, field });
+    let Some(record) = map.shards.get(shard) else { return wrong("id") };
+    if record.quorum.is_none() || *replica > map.replica_max() {
+        return wrong("replica");
+    }
+    let known = record.descriptor.generation;
+    if held.0 > known.0.saturating_add(GENERATION_JUMP_MAX) {
+        return wrong("held");
+    }
+    let is_sorted = copied.is_sorted_by(|a, b| a.0 < b.0);
+    if !is_sorted || copied.len() > COPIED_MAX || copied.iter().any(|(_, since)| since > held) {
+        return wrong("copied");
+    }
+    at_most("bytes", *bytes, BYTES_MAX)?;
+    at_most("hints", *hints, INDEX_MAX)?;
+    match home_of(record, *replica) {
+        Some(home) if home == from => Ok(true),
+        Some(_) => wrong("replica"),
+        None => Ok(*held > known),
+    }
 }
 
 fn at_most(field: &'static str, value: u64, max: u64) -> Result<(), Refused> {

@@ -137,6 +137,7 @@ impl KnownMap {
             let known = self.map.shards.get(&shard).filter(|known| known.epoch == record.epoch);
             let matters = shard == ShardId::SYSTEM
                 || here.replicas.get(shard).is_some()
+                || here.replicas.quorums().get(shard).is_some()
                 || record.names(here.identity.node)
                 || self.authority.speaks_of(Subject::Shard(shard));
             matters && known.is_none_or(|known| known == *record)

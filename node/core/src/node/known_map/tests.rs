@@ -40,7 +40,8 @@ fn world() -> World {
     }
     let levels = Levels::open(FormatLevel::FIRST, FormatLevel::NEWEST).unwrap();
     let map = KnownMap::of_nodes(&identity, levels, vec![record(2), record(3)]);
-    let replicas = Replicas::new(Setup { node: id, seed: 1, requests_max: 8, highest_level: FormatLevel::NEWEST });
+    let replicas =
+        Replicas::new(Setup { node: id, seed: 1, requests_max: 8, highest_level: FormatLevel::NEWEST }, Incarnation(1));
     World { identity, replicas, liveness, ticks: 1, map, outbox: Outbox::default() }
 }
 

@@ -87,7 +87,8 @@ impl Replicas {
 
     /// Goes through them: what they hold, and how much their transfers may.
     pub(in crate::node) fn measure(&mut self, config: &NodeConfig) {
-        let held = self.all().fold(Held::default(), |held, replica| Held {
+        let before = Held { log: self.quorums.log_bytes(), preimages: 0 };
+        let held = self.all().fold(before, |held, replica| Held {
             log: held.log + replica.log_bytes(),
             preimages: held.preimages + replica.preimage_bytes(),
         });

@@ -18,8 +18,10 @@ fn state(shard: u64) -> ReplicaState {
 
 /// Replicas of shards 7 and 8, of which nothing was collected yet.
 fn replicas() -> Replicas {
-    let mut replicas =
-        Replicas::new(Setup { node: NodeId(1), seed: 1, requests_max: 8, highest_level: FormatLevel::NEWEST });
+    let mut replicas = Replicas::new(
+        Setup { node: NodeId(1), seed: 1, requests_max: 8, highest_level: FormatLevel::NEWEST },
+        Incarnation(1),
+    );
     for shard in [8, 7] {
         let replica = replicas.made_of(state(shard), None, &Memory::default()).expect("it is sound");
         replicas.insert(replica);
@@ -53,7 +55,7 @@ fn nothing_is_collected_from_a_replica_that_was_taken_out() {
 #[test]
 fn a_period_touches_those_alone_that_have_something_to_say() {
     let (mut replicas, map) = (replicas(), Map::default());
-    let liveness = Liveness::new(NodeId(1), crate::ids::Incarnation(1));
+    let liveness = Liveness::new(NodeId(1), Incarnation(1));
     touched(&mut replicas);
     replicas.tick(&map, 100, &liveness, NOW);
     assert_eq!(touched(&mut replicas), [], "nobody stands for election yet");

@@ -1,8 +1,9 @@
 //! Claims about reports: they come when there is news and now and then, and tell only what the steward does not have.
 
 use super::*;
-use crate::ids::ReplicaId;
+use crate::ids::{Generation, ReplicaId};
 use crate::map::Descriptor;
+use crate::time::Version;
 
 fn shard(id: u64, term: u64) -> (ShardId, ShardReport) {
     let descriptor = Descriptor { shard: ShardId(id), ..Descriptor::default() };
@@ -48,6 +49,32 @@ fn whoever_has_missed_something_is_told_all() {
     news.tell_all();
     assert_eq!(told(&mut news, &[(1, 1)]), (2, 0, vec![1], vec![]));
     assert_eq!(told(&mut news, &[(1, 1)]), (2, 2, vec![], vec![]));
+}
+
+#[test]
+fn quorum_copies_that_do_not_fit_into_one_report_are_told_in_turn() {
+    let copy = |shard: u64| QuorumReport {
+        shard: ShardId(shard),
+        replica: ReplicaId(shard),
+        held: Generation(1),
+        copied: Vec::new(),
+        is_complete: true,
+        floor: Version(0),
+        hints: 0,
+        bytes: 0,
+    };
+    let mut news = Told::default();
+    let mut told = |count: usize| -> Vec<u64> {
+        let copies = news.copies((1..=count as u64).map(copy).collect());
+        copies.iter().map(|copy| copy.shard.0).collect()
+    };
+    assert_eq!(told(3), [1, 2, 3]);
+    assert_eq!(told(3), [1, 2, 3]);
+    let (most, more) = (QUORUM_COPIES_MAX as u64, QUORUM_COPIES_MAX + 2);
+    assert_eq!(told(more), (1..=most).collect::<Vec<_>>());
+    let second: Vec<u64> = (1..=most - 2).chain(most + 1..=most + 2).collect();
+    assert_eq!(told(more), second);
+    assert_eq!(told(more).first(), Some(&1), "those that were left out the time before are among them");
 }
 
 #[test]

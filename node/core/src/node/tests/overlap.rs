@@ -93,7 +93,7 @@ fn is_snapshot_kept_from_anothers_range() -> bool {
         delta.replica_max = ReplicaId(13);
     });
     assert!(node.map.edit().0.merge(known));
-    let mark = node.begin_sync().expect("the copies are new");
+    let mark = node.begin_sync(&engine).expect("it is in memory").expect("the copies are new");
     node.engine_durable(mark);
     let (from, incarnation) = (NodeId(2), Incarnation(1));
     let offer = SnapshotOffer { descriptor: parent, ..offer(9, 2, 1) };
@@ -138,7 +138,7 @@ fn is_snapshot_taken_beside_a_wipe() -> bool {
         delta.replica_max = ReplicaId(13);
     });
     assert!(node.map.edit().0.merge(known));
-    let mark = node.begin_sync().expect("the copy is new");
+    let mark = node.begin_sync(&engine).expect("it is in memory").expect("the copy is new");
     node.engine_durable(mark);
     node.discard(&ReplicaState::first(ReplicaId(1), descriptor(SHARD, TABLE)), &engine).expect("it is in memory");
     let copies = (ReplicaId(12), ReplicaId(11));

@@ -23,6 +23,16 @@ pub(super) fn kept(held: Option<&Stored>, mut record: Stored, is_let: impl Fn(&V
     is_kept(&record.newest).then_some(record)
 }
 
+/// True if with each value that is let in, and not known to who holds this, come the earlier ones of its coordinator.
+pub(super) fn has_pasts(held: Option<&Stored>, record: &Stored, is_let: impl Fn(&Value) -> bool) -> bool {
+    let is_left_out = |value: &Value| !is_let(value) && !knows(held, value);
+    let is_new = |value: &&Value| is_let(value) && !knows(held, value);
+    record.values().filter(is_new).all(|value| {
+        let is_earlier = |other: &Value| other.stamp.actor == value.stamp.actor && other.stamp < value.stamp;
+        !record.values().any(|other| is_earlier(other) && is_left_out(other))
+    })
+}
+
 /// What one copy's answer leaves of another's: whatever is at or below its [`super::Floor::absence`] and not in its answer
 /// is deleted, though that tombstone may be forgotten. `None` = all of it is.
 pub fn above(absence: Version, held: Option<&Stored>, record: Stored) -> Option<Stored> {
@@ -54,6 +64,7 @@ pub(super) fn swept(held: &Stored, may_go: impl Fn(&Value) -> bool) -> Swept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ReplicaId;
     use crate::quorum::floor::{Floor, Refused};
     use crate::quorum::merge::taken;
     use crate::record::{Context, Stamp};
@@ -66,6 +77,15 @@ mod tests {
         let mut values = values.iter().map(|(version, is_tombstone)| value(*version, *is_tombstone));
         let newest = values.next().expect("there is one");
         Stored { newest, siblings: values.collect(), context: Context::default() }
+    }
+
+    /// A record whose siblings are each of another coordinator.
+    fn of_several(values: &[(u64, bool)]) -> Stored {
+        let mut record = record(values);
+        for (replica, sibling) in (1..).zip(&mut record.siblings) {
+            sibling.stamp.actor.replica = ReplicaId(replica);
+        }
+        record
     }
 
     const FLOOR: Version = Version(5);
@@ -95,11 +115,29 @@ mod tests {
         assert_eq!(swept(&[(6, true), (5, true)]), Swept::Becomes(Box::new(record(&[(6, true)]))));
     }
 
+    /// What is left of a value that ends then, at a floor of one second, by a clock.
+    fn left_of(ends_ms: u64, wall_ms: u64) -> Swept {
+        let mut floor = Floor::default();
+        floor.raise_floor(Version::at_ms(1_000));
+        let value = Value { expires_ms: Some(ends_ms), ..value(5, false) };
+        floor.swept(&Stored::new(value, Context::default()), wall_ms)
+    }
+
     #[test]
-    fn what_has_ended_goes_like_a_delete() {
-        let ends = |at| Stored::new(Value { expires_ms: Some(at), ..value(5, false) }, Context::default());
-        assert_eq!(swept(&ends(1_000), 1_000), Swept::Goes);
-        assert_eq!(swept(&ends(1_001), 1_000), Swept::Stays);
+    fn what_has_ended_by_the_clocks_of_all_goes_like_a_delete() {
+        assert_eq!((left_of(1_000, 1_000), left_of(1_000, 70_000)), (Swept::Goes, Swept::Goes));
+        assert_eq!((left_of(1_000, 999), left_of(1_001, 1_000)), (Swept::Stays, Swept::Stays));
+        // By a clock that jumps; those of the others had passed the floor's time, and no more is known of them.
+        assert_eq!((left_of(1_001, 70_000), left_of(1_001, u64::MAX)), (Swept::Stays, Swept::Stays));
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn what_ends_by_one_clock_alone_is_noticed() {
+        crate::planted::plant(Some(Planted::EndedByOwnClock));
+        let left = left_of(1_001, u64::MAX);
+        crate::planted::plant(None);
+        assert_eq!(left, Swept::Goes);
     }
 
     #[test]
@@ -118,28 +156,55 @@ mod tests {
         let unswept = record(&[(6, false), (5, true), (4, false)]);
         let Swept::Becomes(held) = swept(&unswept, 0) else { panic!("one delete goes") };
         let sent = above(FLOOR, Some(&held), unswept).expect("some is held");
-        assert_eq!(taken(Some(&held), &sent), None);
+        assert_eq!(taken(Some(&held), &sent), Ok(None));
+    }
+
+    fn barred() -> Floor {
+        let mut barred = Floor::default();
+        barred.raise_bar(FLOOR);
+        barred
     }
 
     #[test]
     fn a_bar_strips_what_it_refuses_beside_a_write_and_refuses_the_write_that_is_named() {
-        let mut barred = Floor::default();
-        barred.raise_bar(FLOOR);
-        let stamp = |version| Stamp::lowest(Version(version));
-        let sent = record(&[(9, false), (4, false)]);
-        assert_eq!(barred.take_write(stamp(9), None, sent.clone()), Ok(Some(record(&[(9, false)]))));
+        let barred = barred();
+        let sent = of_several(&[(9, false), (4, false)]);
+        let (newest, sibling) = (sent.newest.stamp, sent.siblings[0].stamp);
+        assert_eq!(barred.take_write(newest, None, sent.clone()), Ok(Some(record(&[(9, false)]))));
         // An attempt that is there already goes out again in the record that its coordinator holds by now.
-        assert_eq!(barred.take_write(stamp(4), None, sent.clone()), Err(Refused::TooOld(FLOOR)));
-        let held = record(&[(4, false)]);
-        assert_eq!(barred.take_write(stamp(4), Some(&held), sent.clone()), Ok(Some(sent.clone())));
-        assert_eq!(
-            barred.take_write(stamp(4), Some(&held), held.clone()),
-            Ok(Some(held.clone())),
-            "what it has counts"
-        );
+        assert_eq!(barred.take_write(sibling, None, sent.clone()), Err(Refused::TooOld(FLOOR)));
+        let held = Stored::new(sent.siblings[0].clone(), Context::default());
+        assert_eq!(barred.take_write(sibling, Some(&held), sent.clone()), Ok(Some(sent.clone())));
+        assert_eq!(barred.take_write(sibling, Some(&held), held.clone()), Ok(Some(held.clone())), "what it has counts");
         assert_eq!(barred.take_copy(None, sent.clone(), true), Ok(Some(sent.clone())));
-        assert_eq!(Floor::bare().take_write(stamp(9), None, sent.clone()), Err(Refused::Bare));
+        assert_eq!(Floor::bare().take_write(newest, None, sent.clone()), Err(Refused::Bare));
         assert_eq!(Floor::bare().take_copy(None, sent, true), Err(Refused::Bare));
+    }
+
+    /// A coordinator's second write comes to a copy with a bar above the first one, which holds this.
+    fn second_of_two(held: Option<&Stored>) -> Result<Option<Stored>, Refused> {
+        barred().take_write(Stamp::lowest(Version(9)), held, record(&[(9, false), (4, false)]))
+    }
+
+    #[test]
+    fn a_write_is_taken_with_the_earlier_ones_of_its_coordinator_or_not_at_all() {
+        let both = record(&[(9, false), (4, false)]);
+        assert_eq!(second_of_two(None), Err(Refused::TooOld(FLOOR)), "who reads it would count both as seen");
+        assert_eq!(second_of_two(Some(&record(&[(4, false)]))), Ok(Some(both.clone())));
+        let mut replaced = of_several(&[(8, false)]);
+        replaced.context.add(Stamp::lowest(Version(4)));
+        assert_eq!(second_of_two(Some(&replaced)), Ok(Some(both)));
+        let second = record(&[(9, false)]);
+        assert_eq!(second_of_two(Some(&second)), Ok(Some(second.clone())), "it is there");
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn a_write_without_its_coordinators_past_is_noticed() {
+        crate::planted::plant(Some(Planted::WriteWithoutItsPast));
+        let taken = second_of_two(None);
+        crate::planted::plant(None);
+        assert_eq!(taken, Ok(Some(record(&[(9, false)]))));
     }
 
     /// A copy barred and at its floor, and a record that says of all below the floor that it was seen.
@@ -171,11 +236,11 @@ mod tests {
     #[test]
     fn siblings_that_the_bar_does_not_judge_are_noticed() {
         use crate::planted::{Planted, plant};
-        let mut barred = Floor::default();
-        barred.raise_bar(FLOOR);
-        let sent = record(&[(9, false), (4, false)]);
-        for (bug, stamp) in [(Planted::SiblingsPassTheBar, 9), (Planted::RefusedSiblingAcknowledged, 4)] {
-            let take = || barred.take_write(Stamp::lowest(Version(stamp)), None, sent.clone());
+        let barred = barred();
+        let sent = of_several(&[(9, false), (4, false)]);
+        let (newest, sibling) = (sent.newest.stamp, sent.siblings[0].stamp);
+        for (bug, stamp) in [(Planted::SiblingsPassTheBar, newest), (Planted::RefusedSiblingAcknowledged, sibling)] {
+            let take = || barred.take_write(stamp, None, sent.clone());
             plant(Some(bug));
             let taken = take();
             plant(None);

@@ -63,6 +63,7 @@ fn no_bar_is_due_that_is_near_or_ahead_of_the_own_clock() {
     assert!(!Floor::is_due(Version::at_ms(latest + 1), now));
     assert!(!Floor::is_due(Version(u64::MAX), now));
     assert!(!Floor::is_due(Version::at_ms(now), 0));
+    assert!(!Floor::is_due(Version(u64::MAX), u64::MAX), "nothing would be above it");
     let mut bounds = bounds(0, 0);
     assert!(!bounds.told(Version(u64::MAX), now) && bounds == Floor::default(), "nobody ends all writes");
     assert!(bounds.told(Version::at_ms(latest), now) && !bounds.told(Version::at_ms(latest), now));

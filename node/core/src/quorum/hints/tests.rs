@@ -1,5 +1,8 @@
 //! Claims about hints.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 use crate::record::{Context, Stamp, Value};
 use crate::replica::tests::Memory;
@@ -160,4 +163,156 @@ fn what_is_damaged_is_never_sent() {
     store.hints = Hints::open(SHARD, &store.engine).unwrap();
     assert!(store.turn(b"", GENERATION, 0).send.is_empty());
     assert_eq!(store.hints.waiting(), (0, 0));
+}
+
+#[test]
+fn a_hint_that_cannot_be_read_is_not_sent_nor_kept_and_all_must_be_compared() {
+    for is_kept_over in [false, true] {
+        let mut store = Store::new();
+        // Of this generation, in a record that a newer release wrote.
+        let value = [&GENERATION.0.to_be_bytes()[..], &[3, 128, 7]].concat();
+        store.engine.write(vec![EngineWrite::Put(store.hints.key(TO, b"k"), value.into())]).unwrap();
+        store.hints = Hints::open(SHARD, &store.engine).unwrap();
+        if is_kept_over {
+            store.keep(TO, b"k", &record(1, 5));
+        } else {
+            assert!(store.turn(b"", GENERATION, 0).send.is_empty());
+        }
+        assert!(store.hints.must_compare(TO).is_some(), "nobody knows what was in it");
+        assert_eq!(store.hints.waiting().0, u64::from(is_kept_over));
+    }
+}
+
+#[test]
+fn a_hint_that_a_write_under_an_earlier_layout_adds_to_stays_of_the_later_one() {
+    let mut store = Store::new();
+    store.keep(TO, b"k", &record(2, 5));
+    let earlier = Generation(GENERATION.0 - 1);
+    let writes = store.hints.keep(TO, b"k", &record(1, 5), earlier, &store.engine).unwrap();
+    store.engine.write(writes).unwrap();
+    assert_eq!((store.turn(b"", GENERATION, 0).send.len(), store.hints.must_compare(TO)), (1, None));
+}
+
+#[test]
+fn a_hint_that_would_be_too_much_to_be_read_is_not_kept() {
+    let mut store = Store::new();
+    let with_parts = |from: u64| {
+        let mut context = Context::default();
+        let actor = |replica| crate::record::Actor { replica: ReplicaId(replica), ..Default::default() };
+        let most = crate::limits::CONTEXT_PARTS_HELD_MAX as u64;
+        (from..from + most).for_each(|i| context.add(Stamp { version: Version(1), actor: actor(i) }));
+        Stored { context, ..record(2, 5) }
+    };
+    store.keep(TO, b"k", &with_parts(1));
+    store.keep(TO, b"k", &with_parts(1_000_000));
+    assert!(store.hints.must_compare(TO).is_some());
+    assert_eq!(store.turn(b"", GENERATION, 0).send.len(), 1, "what was there is there");
+}
+
+/// What happens to the hints for one copy, in one batch or several.
+#[derive(Debug, Clone)]
+enum Step {
+    Keep {
+        key: u8,
+        version: u64,
+        is_late: bool,
+    },
+    /// All that waits is sent, under this or a later generation.
+    Turn {
+        is_later: bool,
+    },
+    /// The first, or the last, of what was sent is confirmed, or refused; perhaps once more later.
+    Told {
+        is_first: bool,
+        is_taken: bool,
+        is_double: bool,
+    },
+    Retain,
+    /// All was compared.
+    Compared,
+    /// What was given is written.
+    Write,
+    /// What was not is gone.
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..3_u8, 1..9_u64, prop::bool::weighted(0.2))
+            .prop_map(|(key, version, is_late)| Step::Keep { key, version, is_late }),
+        3 => prop::bool::weighted(0.2).prop_map(|is_later| Step::Turn { is_later }),
+        4 => (any::<bool>(), prop::bool::weighted(0.8), prop::bool::weighted(0.2))
+            .prop_map(|(is_first, is_taken, is_double)| Step::Told { is_first, is_taken, is_double }),
+        1 => Just(Step::Retain),
+        1 => Just(Step::Compared),
+        4 => Just(Step::Write),
+        1 => Just(Step::Crash),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn nothing_goes_without_a_mark_and_all_is_counted_whenever_changes_are_written(steps in vec(step(), 0..60)) {
+        let (mut store, mut batch, mut sent) = (Store::new(), Vec::new(), Vec::<Hint>::new());
+        // The highest version that was kept of each key, and neither confirmed nor lost with a mark.
+        let mut due: BTreeMap<Bytes, u64> = BTreeMap::new();
+        for step in steps {
+            let engine = &store.engine;
+            match step {
+                Step::Keep { key, version, is_late } => {
+                    let (key, generation) = (Bytes::from(vec![key]), Generation(GENERATION.0 - u64::from(is_late)));
+                    batch.extend(store.hints.keep(TO, &key, &record(version, 5), generation, engine).unwrap());
+                    let highest = due.entry(key).or_default();
+                    *highest = version.max(*highest);
+                }
+                Step::Turn { is_later } => {
+                    let generation = Generation(GENERATION.0 + u64::from(is_later));
+                    let turn = store.hints.turn(TO, b"", generation, Version(0), engine).unwrap();
+                    batch.extend(turn.writes);
+                    sent.extend(turn.send);
+                }
+                Step::Told { is_first, is_taken, is_double } if !sent.is_empty() => {
+                    let hint = if is_first { sent.remove(0) } else { sent.pop().expect("there is one") };
+                    let told = if is_taken { Hints::confirmed } else { Hints::refused };
+                    batch.extend(told(&mut store.hints, TO, &hint, engine).unwrap());
+                    let version = Stored::decode(&hint.record).unwrap().newest.stamp.version.0;
+                    if due.get(&hint.key).is_some_and(|due| *due <= version) {
+                        due.remove(&hint.key);
+                    }
+                    sent.extend(is_double.then_some(hint));
+                }
+                Step::Told { .. } => {}
+                Step::Retain => {
+                    batch.extend(store.hints.retain(&[], engine).unwrap());
+                    due.clear();
+                }
+                Step::Compared => {
+                    let mark = store.hints.must_compare(TO);
+                    batch.extend(mark.into_iter().flat_map(|mark| store.hints.compared(TO, mark)));
+                }
+                Step::Write => {
+                    engine.write(std::mem::take(&mut batch)).unwrap();
+                    store.check();
+                }
+                Step::Crash => {
+                    batch.clear();
+                    store.hints = Hints::open(SHARD, engine).unwrap();
+                    let turn = Hints::open(SHARD, engine).unwrap().turn(TO, b"", GENERATION, Version(0), engine).unwrap();
+                    let version = |hint: &Hint| Stored::decode(&hint.record).unwrap().newest.stamp.version.0;
+                    due = turn.send.iter().map(|hint| (hint.key.clone(), version(hint))).collect();
+                }
+            }
+            if store.hints.must_compare(TO).is_some() {
+                due.clear();
+            }
+        }
+        store.engine.write(batch).unwrap();
+        store.check();
+        let left = store.turn(b"", GENERATION, 0);
+        for (key, version) in due {
+            let newest = |hint: &Hint| Stored::decode(&hint.record).unwrap().newest.stamp.version.0;
+            let is_left = |hint: &Hint| hint.key == key && newest(hint) >= version;
+            prop_assert!(left.send.iter().any(is_left) || store.hints.must_compare(TO).is_some(), "{:?}", key);
+        }
+    }
 }

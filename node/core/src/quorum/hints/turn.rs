@@ -4,11 +4,10 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::{GENERATION_BYTES, Hint, Hints, SHARD_KEY_BYTES, TURN_BYTES_MAX, TURN_HINTS_MAX};
+use super::{GENERATION_BYTES, Hint, Hints, SHARD_KEY_BYTES, TURN_BYTES_MAX, TURN_HINTS_MAX, read};
 use crate::engine::{Engine, EngineError, EngineWrite};
 use crate::ids::{Generation, ReplicaId};
 use crate::key::prefix_end;
-use crate::record::Stored;
 use crate::time::Version;
 
 /// One turn through the hints for a copy.
@@ -42,7 +41,8 @@ impl Hints {
     }
 
     /// The next hints for a copy, from a key on. Those of another generation are stale: no copy takes them, and all must be
-    /// compared with it instead. Those at or below the tombstone floor are everywhere, or ended for ever.
+    /// compared with it instead, as with what cannot be read. Those at or below the tombstone floor are everywhere, or ended
+    /// for ever.
     ///
     /// # Errors
     ///
@@ -55,8 +55,10 @@ impl Hints {
         floor: Version,
         engine: &dyn Engine,
     ) -> Result<Turn, EngineError> {
+        self.forget_written(engine)?;
         let (mut turn, mut stale, mut looked, mut bytes) = (Turn::default(), Vec::new(), 0, 0);
         let end = prefix_end(&self.key(to, &[])).unwrap_or_default();
+        let given = &self.given;
         engine.scan(&self.key(to, from), &end, &mut |at, value| {
             let key = Bytes::copy_from_slice(&at[SHARD_KEY_BYTES + 8..]);
             if looked == TURN_HINTS_MAX || bytes >= TURN_BYTES_MAX {
@@ -64,15 +66,17 @@ impl Hints {
                 return ControlFlow::Break(());
             }
             looked += 1;
-            let (of, record) = value.split_at(GENERATION_BYTES.min(value.len()));
-            let record = Bytes::copy_from_slice(record);
-            let is_current = *of == generation.0.to_be_bytes();
-            let is_above = Stored::decode(&record).is_ok_and(|record| record.newest.stamp.version > floor);
-            if is_current && is_above {
-                bytes += key.len() + record.len();
-                turn.send.push(Hint { key, record });
+            let value = match given.get(at) {
+                None => Bytes::copy_from_slice(value),
+                Some(Some(given)) => given.clone(),
+                Some(None) => return ControlFlow::Continue(()),
+            };
+            let current = read(&value).filter(|(of, _)| *of == generation);
+            if current.as_ref().is_some_and(|(_, record)| record.newest.stamp.version > floor) {
+                bytes += key.len() + value.len();
+                turn.send.push(Hint { key, record: value.slice(GENERATION_BYTES..) });
             } else {
-                stale.push((Bytes::copy_from_slice(at), key.len() + value.len(), is_current));
+                stale.push((Bytes::copy_from_slice(at), key.len() + value.len(), current.is_some()));
             }
             ControlFlow::Continue(())
         })?;
@@ -81,7 +85,7 @@ impl Hints {
         }
         for (at, bytes, _) in stale {
             self.forget(to, bytes);
-            turn.writes.push(EngineWrite::Delete(at));
+            turn.writes.push(self.delete(at));
         }
         Ok(turn)
     }

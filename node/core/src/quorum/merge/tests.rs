@@ -123,7 +123,8 @@ impl World {
                 let other = self.copies[from].clone();
                 let copy = &mut self.copies[to];
                 let other_held = other.held.map(|held| admitted(&held.encode(), WALL_MS).expect("it is sound"));
-                if let Some(merged) = other_held.and_then(|other| taken(copy.held.as_ref(), &other)) {
+                let taken = other_held.map(|other| taken(copy.held.as_ref(), &other).expect("no limit is met"));
+                if let Some(merged) = taken.flatten() {
                     copy.held = Some(merged);
                 }
                 let both = &copy.live & &other.live;
@@ -253,6 +254,57 @@ fn a_record_of_a_clock_that_is_far_ahead_is_not_taken() {
     assert!(admitted(&Bytes::new(), u64::MAX).is_err());
 }
 
+/// Two records each of which is within what is read, and that have together more values, more bytes, or more parts of what
+/// was seen: none of these is anything that a copy would have made.
+fn too_much_together() -> Vec<(Stored, Stored)> {
+    let values = |replica: u64, count: u64, bytes: usize| {
+        let value = |i: u64| Value {
+            stamp: stamp(9 + count - i, replica),
+            value: Bytes::from(vec![0; bytes]),
+            ..Value::default()
+        };
+        let siblings = (1..count).map(value).collect();
+        Stored { siblings, ..Stored::new(value(0), Context::default()) }
+    };
+    let parts = |from: u64| {
+        let mut context = Context::default();
+        (from..from + CONTEXT_PARTS_HELD_MAX as u64).for_each(|replica| context.add(stamp(1, replica)));
+        Stored { context, ..values(from, 1, 0) }
+    };
+    let most = VALUES_HELD_MAX as u64;
+    let large = VALUE_BYTES_HELD_MAX / 2;
+    vec![
+        (values(1, most, 0), values(2, most, 0)),
+        (values(1, 2, large), values(2, 2, large)),
+        (parts(1), parts(1_000_000)),
+    ]
+}
+
+#[test]
+fn what_a_copy_takes_can_be_read_whatever_comes() {
+    for (held, record) in too_much_together() {
+        for one in [&held, &record] {
+            assert!(Stored::decode(&one.encode()).as_ref() == Ok(one), "each can be read");
+            assert!(taken(None, one).is_ok_and(|taken| taken.as_ref() == Some(one)));
+            assert!(taken(Some(one), one).is_ok_and(|taken| taken.is_none()));
+        }
+        assert!(taken(Some(&held), &record).is_err());
+        assert!(Stored::decode(&merge(&held, &record).encode()).is_err(), "both together cannot");
+    }
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_record_that_becomes_unreadable_is_noticed() {
+    for (held, record) in too_much_together() {
+        crate::planted::plant(Some(Planted::UnreadableHeld));
+        let taken = taken(Some(&held), &record);
+        crate::planted::plant(None);
+        let merged = taken.ok().flatten().expect("it changes something");
+        assert!(Stored::decode(&merged.encode()).is_err());
+    }
+}
+
 #[cfg(feature = "planted")]
 #[test]
 fn planted_bugs_of_merging_are_noticed() {
@@ -289,7 +341,7 @@ proptest! {
         prop_assert_eq!(merge(&ab, &c), merge(&a, &merge(&b, &c)));
         prop_assert_eq!(&merge(&a, &a), &a);
         prop_assert_eq!(&merge(&ab, &b), &ab);
-        prop_assert_eq!(taken(Some(&ab), &a), None);
+        prop_assert_eq!(taken(Some(&ab), &a), Ok(None));
         prop_assert_eq!(Stored::decode(&ab.encode()), Ok(ab));
     }
 

@@ -7,7 +7,8 @@
 //! is true of its disk once it has merged durably what [`Comparison::hear`] has given. Both tell each other their floors:
 //! what one lacks at or below its own is deleted, and is not sent there.
 //!
-//! Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 400 KiB.
+//! Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 400 KiB. A copy that has nothing yet
+//! has each leaf read a few times.
 
 mod answer;
 mod message;
@@ -15,6 +16,7 @@ mod message;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
 
 use answer::Leaves;
 pub use answer::{View, answer};
@@ -26,8 +28,14 @@ use crate::time::Version;
 
 /// Nodes, or slices, that one message asks about: their answers have less than 100 KiB.
 pub const ASK_MAX: usize = 64;
+/// Records that an answer may tell of one by one: far more than nodes have that are asked about so, however fast they grow.
+const TOLD_MAX: usize = 16 * ASK_MAX * FEW;
+/// Leaves that one message asks to look into: both copies read each of them whole, and do nothing else meanwhile.
+pub const ASK_LEAVES_MAX: usize = 2;
+/// Records of nodes that are told one by one although they are not few, since the copy that asks has none of them.
+const TELL_MAX: usize = 4_096;
 /// Records that one message asks for.
-pub const PULL_MAX: usize = 256;
+pub const PULL_MAX: usize = 1_024;
 /// Bytes of records in one answer, or sent at one time; at least one record is sent.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 
@@ -36,7 +44,8 @@ pub const RECORD_BYTES_MAX: usize = 1 << 20;
 pub struct Found {
     /// Keys of records that the other copy holds not, or not so: they are to be sent there.
     pub push: Vec<Bytes>,
-    /// Keys and records that are to be merged here.
+    /// Keys and records that are to be merged here, all of which were asked for. Who takes them looks whether the keys are
+    /// the shard's. If one cannot be taken, the comparison has not brought all.
     pub merge: Vec<(Bytes, Bytes)>,
     /// The other copy's [`View::absence`]; 0 = none, or not told with this answer. This copy may raise its floor to it
     /// ([`crate::quorum::floor::Floor::told`]).
@@ -60,9 +69,12 @@ pub struct Comparison {
     /// The question that is not answered yet, and its number. `None` = all is done.
     asked: Option<Ask>,
     number: u64,
+    /// Id of the grid that both trees must have until all is done.
+    grid: u64,
     slices: Vec<u8>,
     nodes: Vec<Node>,
-    few: Vec<Node>,
+    /// Nodes to be told record by record, and how many records each has at most.
+    few: Vec<(Node, usize)>,
     pull: BTreeSet<(u16, u64)>,
     /// Whatever the other copy lacks at or below this was deleted there, and it takes it no more.
     absence: Version,
@@ -71,9 +83,11 @@ pub struct Comparison {
 impl Comparison {
     /// Begins to compare.
     pub fn begin(tree: &Tree, view: &impl View) -> Self {
+        let grid = tree.grid().id();
         Self {
-            asked: Some(Ask::Slices(tree.grid().id(), view.absence())),
+            asked: Some(Ask::Slices(grid, view.absence())),
             number: 1,
+            grid,
             slices: Vec::new(),
             nodes: Vec::new(),
             few: Vec::new(),
@@ -94,6 +108,9 @@ impl Comparison {
     /// See [`Broken`]. The comparison is to be forgotten then.
     pub fn hear(&mut self, number: u64, answer: Answer, tree: &Tree, view: &impl View) -> Result<Found, Broken> {
         let Some(asked) = self.asked.take_if(|_| number == self.number) else { return Ok(Found::default()) };
+        if tree.passed().is_some() || tree.grid().id() != self.grid {
+            return Err(Broken::OtherGrid);
+        }
         let found = match (asked, answer) {
             (_, Answer::OtherGrid) => return Err(Broken::OtherGrid),
             (Ask::Slices(..), Answer::Slices(sums, absence)) if sums.len() == SLICES => {
@@ -102,25 +119,29 @@ impl Comparison {
                 self.absence = absence;
                 Found { absence, ..Found::default() }
             }
-            (Ask::Leaves(slices), Answer::Sums(sums)) if sums.len() == slices.len() * SLICE_LEAVES => {
+            (Ask::Leaves(_, slices), Answer::Sums(sums)) if sums.len() == slices.len() * SLICE_LEAVES => {
                 let leaves = slices.iter().flat_map(|slice| leaves_of(*slice)).zip(&sums);
                 let differ = leaves.filter(|(leaf, sum)| tree.leaf(*leaf) != **sum);
                 self.nodes.extend(differ.map(|(leaf, _)| Node::leaf(leaf)));
                 Found::default()
             }
-            (Ask::Children(nodes), Answer::Children(theirs)) if theirs.len() == nodes.len() => {
+            (Ask::Children(_, nodes), Answer::Children(theirs)) if theirs.len() == nodes.len() => {
                 self.children(&nodes, &theirs, view)?;
                 Found::default()
             }
-            (Ask::Entries(nodes), Answer::Entries(theirs)) if theirs.len() == nodes.len() => {
+            (Ask::Entries(_, nodes), Answer::Entries(theirs))
+                if theirs.len() == nodes.len() && theirs.iter().map(Vec::len).sum::<usize>() <= TOLD_MAX =>
+            {
                 Found { push: self.entries(&nodes, &theirs, view), ..Found::default() }
             }
-            (Ask::Records(asked), Answer::Records(merge, answered)) => {
+            (Ask::Records(_, asked), Answer::Records(merge, answered)) => {
                 let answered = usize::try_from(answered).unwrap_or(usize::MAX);
-                if answered == 0 || answered > asked.len() {
+                let (told, rest) = asked.split_at_checked(answered).ok_or(Broken::Malformed)?;
+                let is_told = |key: &Bytes| told.binary_search(&(tree.grid().leaf(key), xxh3_64(key))).is_ok();
+                if told.is_empty() || !merge.iter().all(|(key, _)| is_told(key)) {
                     return Err(Broken::Malformed);
                 }
-                self.pull.extend(&asked[answered..]);
+                self.pull.extend(rest);
                 Found { merge, ..Found::default() }
             }
             _ => return Err(Broken::Malformed),
@@ -142,7 +163,13 @@ impl Comparison {
                 }
                 let child = node.child(child);
                 let records = usize::try_from(own.records.max(theirs.records)).unwrap_or(usize::MAX);
-                if records <= FEW || child.depth == DEPTH_MAX { self.few.push(child) } else { self.nodes.push(child) }
+                // Where there is nothing to compare with, sums further down tell nothing.
+                let is_few = records <= FEW || own.records == 0 && records <= TELL_MAX;
+                if is_few || child.depth == DEPTH_MAX {
+                    self.few.push((child, records));
+                } else {
+                    self.nodes.push(child);
+                }
             }
         }
         Ok(())
@@ -168,25 +195,42 @@ impl Comparison {
 
     /// The deepest first, so that little waits: at most the children of as many nodes as one message asks about.
     fn next(&mut self) {
-        fn last<T>(from: &mut Vec<T>, most: usize) -> Vec<T> {
-            from.split_off(from.len().saturating_sub(most))
-        }
+        let grid = self.grid;
         self.number += 1;
         self.asked = if !self.pull.is_empty() {
-            let pull = std::mem::take(&mut self.pull);
-            let mut pull: Vec<(u16, u64)> = pull.into_iter().collect();
-            self.pull = pull.split_off(pull.len().min(PULL_MAX)).into_iter().collect();
-            Some(Ask::Records(pull))
+            let pull = of_few_leaves(self.pull.iter().map(|pull| (pull.0, 1)), PULL_MAX, PULL_MAX);
+            let rest = self.pull.iter().nth(pull).copied();
+            let rest = rest.map(|rest| self.pull.split_off(&rest)).unwrap_or_default();
+            Some(Ask::Records(grid, std::mem::replace(&mut self.pull, rest).into_iter().collect()))
         } else if !self.few.is_empty() {
-            Some(Ask::Entries(last(&mut self.few, ASK_MAX)))
+            let asked = self.few.iter().rev().map(|(node, records)| (node.leaf, *records));
+            let asked = of_few_leaves(asked, ASK_MAX, TELL_MAX);
+            Some(Ask::Entries(grid, last(&mut self.few, asked).into_iter().map(|(node, _)| node).collect()))
         } else if !self.nodes.is_empty() {
-            Some(Ask::Children(last(&mut self.nodes, ASK_MAX)))
+            let asked = of_few_leaves(self.nodes.iter().rev().map(|node| (node.leaf, 0)), ASK_MAX, TELL_MAX);
+            Some(Ask::Children(grid, last(&mut self.nodes, asked)))
         } else if !self.slices.is_empty() {
-            Some(Ask::Leaves(last(&mut self.slices, ASK_MAX)))
+            Some(Ask::Leaves(grid, last(&mut self.slices, ASK_MAX)))
         } else {
             None
         };
     }
+}
+
+fn last<T>(from: &mut Vec<T>, most: usize) -> Vec<T> {
+    from.split_off(from.len().saturating_sub(most))
+}
+
+/// How many of the first ones one message may ask about, each by its leaf and its records: at least one.
+fn of_few_leaves(asked: impl Iterator<Item = (u16, usize)>, most: usize, records_max: usize) -> usize {
+    let (mut leaves, mut records) = (BTreeSet::new(), 0_usize);
+    let is_within = |(leaf, of): &(u16, usize)| {
+        let is_first = leaves.is_empty();
+        leaves.insert(*leaf);
+        records = records.saturating_add(*of);
+        is_first || leaves.len() <= ASK_LEAVES_MAX && records <= records_max
+    };
+    asked.take(most).take_while(is_within).count()
 }
 
 const _: () = assert!(LEAVES == SLICES * SLICE_LEAVES, "slices hold all leaves");

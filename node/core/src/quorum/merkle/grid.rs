@@ -46,10 +46,12 @@ impl Grid {
         let mut bytes = Vec::new();
         match self {
             Self::Even { start, end } => {
+                bytes.push(0);
                 bytes.extend(start.to_be_bytes());
                 bytes.extend(end.to_be_bytes());
             }
             Self::At(starts) => {
+                bytes.push(1);
                 for start in starts {
                     bytes.extend((start.len() as u64).to_be_bytes());
                     bytes.extend_from_slice(start);

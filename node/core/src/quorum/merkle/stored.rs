@@ -32,22 +32,27 @@ impl Tree {
     pub fn open(shard: ShardId, grid: Grid, engine: &dyn Engine) -> Result<Self, EngineError> {
         let mut tree = Self::new(shard, grid);
         let start = shard_key(shard, state::MERKLE, &[]);
-        let mut is_of_grid = false;
+        let (mut is_of_grid, mut is_of_other) = (false, false);
         engine.scan(&start, &prefix_end(&start).unwrap_or_default(), &mut |key, value| {
             match key[SHARD_KEY_BYTES..] {
-                [GRID] => is_of_grid = *value == tree.grid.id().to_be_bytes(),
+                [GRID] => {
+                    is_of_grid = *value == tree.grid.id().to_be_bytes();
+                    is_of_other = !is_of_grid;
+                }
                 [SLICE, slice] => {
                     for (leaf, sum) in leaves_of(slice).zip(value.chunks_exact(SUM_BYTES)) {
                         tree.add(leaf, sum_in(sum));
                     }
                 }
-                [ADDED, ..] => {
+                [ADDED, ref number @ ..] => {
                     for part in value.chunks_exact(2 + SUM_BYTES) {
                         let leaf = u16::from_be_bytes([part[0], part[1]]);
                         if usize::from(leaf) < LEAVES {
                             tree.add(leaf, sum_in(&part[2..]));
                         }
                     }
+                    let number = number.first_chunk::<8>().map_or(0, |number| u64::from_be_bytes(*number));
+                    tree.batch = number.max(tree.batch);
                     tree.unsaved.push(Bytes::copy_from_slice(key));
                 }
                 _ => {}
@@ -58,22 +63,26 @@ impl Tree {
         tree.is_saved = is_of_grid;
         if !is_of_grid {
             let unsaved = std::mem::take(&mut tree.unsaved);
-            // There is nothing left to be made void, but additions that no tree is there for.
+            // What the store has is another grid's, of these records, until one of them changes.
             drop(tree.begin_pass(tree.grid.clone()));
-            tree.unsaved = unsaved;
+            (tree.unsaved, tree.is_of_other) = (unsaved, is_of_other);
         }
         Ok(tree)
     }
 
-    /// What a batch that changes records has to hold as well. `number` rises from batch to batch, also over restarts: the
-    /// copy's applied index.
+    /// What a batch that changes records has to hold as well. `number` is the copy's applied index; batches that have the
+    /// same one are told apart here.
     pub fn batch(&mut self, number: u64) -> Option<EngineWrite> {
         let added = std::mem::take(&mut self.added);
-        // While a pass runs nothing in the store counts.
-        if added.is_empty() || self.passed.is_some() {
+        if !self.is_saved {
+            // Additions count for nothing, before the leaves that they are to be added to are there.
+            return std::mem::take(&mut self.is_of_other).then(|| EngineWrite::Delete(self.own(&[GRID])));
+        }
+        if added.is_empty() {
             return None;
         }
-        let key = self.own(&[&[ADDED][..], &number.to_be_bytes()].concat());
+        self.batch = number.max(self.batch.saturating_add(1));
+        let key = self.own(&[&[ADDED][..], &self.batch.to_be_bytes()].concat());
         let mut value = Vec::with_capacity(added.len() * (2 + SUM_BYTES));
         for (leaf, sum) in added {
             value.extend(leaf.to_be_bytes());
@@ -105,13 +114,13 @@ impl Tree {
         }
         writes.extend(self.unsaved.drain(..).map(EngineWrite::Delete));
         self.added.clear();
-        self.is_saved = true;
+        (self.is_saved, self.is_of_other) = (true, false);
         writes
     }
 
     /// The store's tree is none any more.
     pub(super) fn void(&mut self) -> Vec<EngineWrite> {
-        self.is_saved = false;
+        (self.is_saved, self.is_of_other) = (false, false);
         let grid = EngineWrite::Delete(self.own(&[GRID]));
         std::iter::once(grid).chain(self.unsaved.drain(..).map(EngineWrite::Delete)).collect()
     }

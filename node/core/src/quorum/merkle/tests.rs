@@ -105,6 +105,48 @@ fn a_grid_that_none_tells_is_refused_and_grids_are_told_apart() {
     let told = Grid::told(vec![key(b"a"), key(b"b")]).expect("it is one");
     assert_ne!(told.id(), Grid::told(vec![key(b"ab")]).expect("it is one").id());
     assert_eq!(told.id(), told.clone().id());
+    let end = 1_u128 << 64;
+    let alike = Grid::told(vec![Bytes::copy_from_slice(&end.to_be_bytes())]).expect("it is one");
+    assert_ne!(Grid::Even { start: 16, end }.id(), alike.id(), "of another kind, and written alike");
+}
+
+#[test]
+fn a_tree_of_another_grid_is_void_from_the_first_change_on() {
+    for has_passed in [false, true] {
+        let engine = Memory::default();
+        let write = |writes: Vec<EngineWrite>| engine.write(writes).expect("it is in memory");
+        let open = |grid| Tree::open(SHARD, grid, &engine).expect("it is in memory");
+        let mut tree = Tree::new(SHARD, grid());
+        tree.changed(b"a", None, Some(&record(1, false)));
+        write(tree.save());
+        let mut other = open(Grid::At(Vec::new()));
+        assert_eq!(open(grid()).passed(), None, "nothing has changed");
+        if has_passed {
+            other.pass([(&b"a"[..], &record(1, false))].into_iter(), None);
+        }
+        // A record changes, and the node ends before the tree of the other grid is saved.
+        other.changed(b"a", Some(&record(1, false)), Some(&record(2, false)));
+        write(other.batch(7).into_iter().collect());
+        assert!(open(grid()).passed().is_some(), "its sums are of other records");
+        other.changed(b"a", Some(&record(2, false)), Some(&record(3, false)));
+        assert_eq!(other.batch(8), None, "once is enough");
+    }
+}
+
+#[test]
+fn batches_of_one_number_are_all_added_at_the_next_start() {
+    let engine = Memory::default();
+    let write = |writes: Vec<EngineWrite>| engine.write(writes).expect("it is in memory");
+    let mut tree = Tree::new(SHARD, grid());
+    write(tree.save());
+    // One that is applied, and two passes over what may be forgotten; then the next one, after a start.
+    for (key, number) in [(b"a", 7), (b"b", 7), (b"c", 7), (b"d", 8)] {
+        tree.changed(key, None, Some(&record(1, false)));
+        write(tree.batch(number).into_iter().collect());
+        let opened = Tree::open(SHARD, grid(), &engine).expect("it is in memory");
+        assert_eq!(sums(&opened), sums(&tree));
+        tree = opened;
+    }
 }
 
 #[test]

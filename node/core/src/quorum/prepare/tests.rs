@@ -187,3 +187,34 @@ fn the_last_writer_replaces_siblings_that_it_holds() {
     copy.resolve = Resolve::LastWriterWins;
     assert!(copy.put(3).unwrap().record.siblings.is_empty());
 }
+
+/// A token that no copy has given: of all below one stamp, and of all that the last writer replaces below another one.
+fn forged(below: [Option<Stamp>; 2]) -> Context {
+    let mut seen = Vec::new();
+    for below in below {
+        seen.push(if below.is_some() { 2 } else { 0 });
+        let numbers = below.map(|Stamp { version, actor }| [version.0, actor.replica.0, actor.incarnation.0]);
+        numbers.iter().flatten().for_each(|number| seen.extend(number.to_be_bytes()));
+    }
+    // No parts.
+    seen.extend([0, 0]);
+    let checksum = crc32c::crc32c(&[b"k", &seen[..]].concat());
+    let token = [&[1][..], &checksum.to_be_bytes(), &seen].concat();
+    Context::of_token(b"k", &token.into()).expect("anybody can work its checksum out")
+}
+
+#[test]
+fn whatever_a_client_says_that_it_has_seen_its_write_can_be_read() {
+    let actor = Actor { replica: ReplicaId(u64::MAX), incarnation: Incarnation(u64::MAX) };
+    // Ahead by less than clocks may differ: the stamp of the write is only just above.
+    let version = Version(Version::at_ms(WALL_MS + 100).0 + 1);
+    let below = Some(Stamp { version, actor });
+    for below in [[below, None], [None, below], [below, below]] {
+        for resolve in [Resolve::Siblings, Resolve::LastWriterWins] {
+            let mut copy = copy(1, resolve);
+            let seen = Some(forged(below));
+            let record = copy.write(Write { seen, ..put(1) }, Version::default()).unwrap().record;
+            assert_eq!(Stored::decode(&record.encode()), Ok(record));
+        }
+    }
+}

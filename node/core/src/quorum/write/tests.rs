@@ -125,6 +125,15 @@ fn what_cannot_be_reached_any_more_is_unknown_at_once_for_something_was_sent() {
 }
 
 #[test]
+fn a_copy_that_has_it_after_all_counts_as_one_that_has_it() {
+    let mut round = begin(three(2));
+    // The message came twice, and in between there was room again.
+    assert!(round.says(1, Said::Full).is_empty() && round.says(1, Said::Durable).is_empty());
+    assert!(round.says(2, Said::Full).is_empty(), "the third may still take it");
+    assert_eq!(round.says(3, Said::Durable), [WRITTEN]);
+}
+
+#[test]
 fn a_silent_copy_is_sent_the_record_again_until_the_deadline() {
     let mut round = begin(three(2));
     round.says(1, Said::Durable);

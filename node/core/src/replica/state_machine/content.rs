@@ -96,3 +96,26 @@ pub fn entry_level(entry: &LogEntry) -> Result<FormatLevel, Undecodable> {
     }
     payload(&entry.data, FormatLevel::MAX).map(|payload| payload.level())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Epoch, Generation, ShardId};
+    use crate::system::StepKind;
+
+    /// A step of a quorum shard, behind a command of the first level.
+    fn with_step() -> bytes::Bytes {
+        let (shard, based_on) = (ShardId(1), Generation(2));
+        let assign = SystemCommand::Assign { shard, based_on: Epoch(1), replicas: Vec::new(), target: None };
+        let step = SystemCommand::Step { shard, based_on, step: StepKind::Begin };
+        codec::encode(&Payload::System(vec![assign, step]))
+    }
+
+    #[test]
+    fn an_entry_is_of_the_highest_level_of_its_commands_and_newer_to_who_has_less() {
+        let data = with_step();
+        assert_eq!(payload(&data, FormatLevel::QUORUM).map(|payload| payload.level()), Ok(FormatLevel::QUORUM));
+        let error = payload(&data, FormatLevel::NEWEST).expect_err("it is too high");
+        assert!(error.is_newer, "{error}");
+    }
+}

@@ -9,6 +9,9 @@ use crate::node::{NotYet, Removal};
 use crate::steward::{CERTIFICATION_MS, Certification};
 use crate::system::AdminChange;
 
+/// Whoever answers for a leader was asked: see `is_asked`.
+const ANY: NodeId = NodeId(0);
+
 /// Four nodes, node 4 empty and draining, two shards of three copies, the system shard on three.
 fn drained() -> World {
     let mut world = World::new(&["a", "b", "c", "c"]);
@@ -29,7 +32,7 @@ fn clear(world: &World, shard: u64, in_sync: u32) -> CertifyAnswer {
 
 fn all_clear(world: &World) -> Certification {
     let (mut certification, _) = start(world).unwrap();
-    (0..=2).for_each(|shard| certification.answer(ShardId(shard), clear(world, shard, 3)));
+    (0..=2).for_each(|shard| certification.answer(ANY, ShardId(shard), clear(world, shard, 3)));
     certification
 }
 
@@ -46,7 +49,7 @@ fn every_leader_is_asked_and_all_clear_is_safe() {
     assert_eq!(certification.nonce(), 7);
     for shard in 0..=2 {
         assert_eq!(certification.verdict(world.map(), world.now_ms), None);
-        certification.answer(ShardId(shard), clear(&world, shard, 3));
+        certification.answer(ANY, ShardId(shard), clear(&world, shard, 3));
     }
     let Some(Removal::Safe(certificate)) = certification.verdict(world.map(), world.now_ms) else { panic!() };
     assert_eq!((certificate.node, certificate.incarnation), (NodeId(4), Incarnation(0)));
@@ -76,8 +79,8 @@ fn what_the_map_has_against_it_is_said_at_once() {
 fn a_missing_answer_is_unknown_never_yes() {
     let world = drained();
     let (mut certification, _) = start(&world).unwrap();
-    certification.answer(ShardId(0), clear(&world, 0, 3));
-    certification.answer(ShardId(2), clear(&world, 2, 3));
+    certification.answer(ANY, ShardId(0), clear(&world, 0, 3));
+    certification.answer(ANY, ShardId(2), clear(&world, 2, 3));
     let end = world.now_ms + CERTIFICATION_MS;
     assert_eq!(certification.verdict(world.map(), end - 1), None);
     let unknown = Removal::Unknown { shards: vec![ShardId(1)] };
@@ -92,7 +95,7 @@ fn a_shard_without_a_known_leader_is_unknown() {
     world.report();
     let (mut certification, asks) = start(&world).unwrap();
     assert_eq!(asks.len(), 1);
-    (0..=1).for_each(|shard| certification.answer(ShardId(shard), clear(&world, shard, 3)));
+    (0..=1).for_each(|shard| certification.answer(ANY, ShardId(shard), clear(&world, shard, 3)));
     let unknown = Removal::Unknown { shards: vec![ShardId(2)] };
     assert_eq!(certification.verdict(world.map(), world.now_ms), Some(unknown));
 }
@@ -103,8 +106,8 @@ fn a_former_or_outdated_leader_is_unknown() {
     let unknown = |shard| Some(Removal::Unknown { shards: vec![ShardId(shard)] });
     let verdict = |answer| {
         let (mut certification, _) = start(&world).unwrap();
-        (0..=1).for_each(|shard| certification.answer(ShardId(shard), clear(&world, shard, 3)));
-        certification.answer(ShardId(2), answer);
+        (0..=1).for_each(|shard| certification.answer(ANY, ShardId(shard), clear(&world, shard, 3)));
+        certification.answer(ANY, ShardId(2), answer);
         certification.verdict(world.map(), world.now_ms)
     };
     assert_eq!(verdict(CertifyAnswer::NotLeader), unknown(2));
@@ -116,8 +119,8 @@ fn a_copy_there_or_too_few_copies_elsewhere_is_not_yet() {
     let world = drained();
     let verdict = |shard: u64, answer| {
         let (mut certification, _) = start(&world).unwrap();
-        certification.answer(ShardId(shard), answer);
-        (0..=2).for_each(|shard| certification.answer(ShardId(shard), clear(&world, shard, 3)));
+        certification.answer(ANY, ShardId(shard), answer);
+        (0..=2).for_each(|shard| certification.answer(ANY, ShardId(shard), clear(&world, shard, 3)));
         certification.verdict(world.map(), world.now_ms)
     };
     let held = verdict(1, CertifyAnswer::Held { replica: ReplicaId(9) });
@@ -170,7 +173,7 @@ proptest! {
         let (mut certification, _) = start(&world).unwrap();
         for (shard, answer) in (0..).zip(&answers) {
             if let Some(answer) = answer {
-                certification.answer(ShardId(shard), answer.clone());
+                certification.answer(ANY, ShardId(shard), answer.clone());
             }
         }
         let good = |(shard, answer): (u64, &Option<CertifyAnswer>)| {
@@ -200,7 +203,7 @@ fn a_shard_is_spoken_for_by_the_leader_that_was_asked_and_nobody_else() {
 fn copies_that_are_not_counted_are_noticed() {
     let world = drained();
     let (mut certification, _) = start(&world).unwrap();
-    (0..=2).for_each(|shard| certification.answer(ShardId(shard), clear(&world, shard, 1)));
+    (0..=2).for_each(|shard| certification.answer(ANY, ShardId(shard), clear(&world, shard, 1)));
     crate::planted::plant(Some(crate::planted::Planted::CopiesNotCounted));
     let verdict = certification.verdict(world.map(), world.now_ms);
     crate::planted::plant(None);

@@ -40,7 +40,9 @@ fn voters(copies: &[Replica]) -> Vec<Member> {
 fn hear(world: &mut World, node: NodeId, leaderless: Vec<CopyReport>, lost: Vec<(ShardId, ReplicaId)>) {
     let incarnation = world.map().nodes[&node].incarnation;
     let node = NodeReport { node, incarnation, leaderless, lost, ..NodeReport::default() };
-    assert!(world.reports.insert(Report { node, led: LedReport::all(1, Vec::new()) }, world.now_ms));
+    assert!(
+        world.reports.insert(Report { node, led: LedReport::all(1, Vec::new()), ..Report::default() }, world.now_ms)
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What counts as heard.
 
 use super::world::{World, restart};
-use crate::ids::{Incarnation, NodeId, ReplicaId, ShardId};
-use crate::message::{LedReport, NodeReport, Report, ShardReport};
+use crate::ids::{Generation, Incarnation, NodeId, ReplicaId, ShardId};
+use crate::message::{LedReport, NodeReport, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport};
 use crate::steward::{FRESH_MS, record, round};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
@@ -10,7 +10,7 @@ const ZONES: [&str; 3] = ["a", "b", "c"];
 fn leads_nothing(node: u64, incarnation: u64) -> Report {
     let (node, incarnation) = (NodeId(node), Incarnation(incarnation));
     let node = NodeReport { node, incarnation, ..NodeReport::default() };
-    Report { node, led: LedReport::all(1, Vec::new()) }
+    Report { node, led: LedReport::all(1, Vec::new()), ..Report::default() }
 }
 
 /// Node 1's next report: only what has changed since a version, and it is this one now.
@@ -28,6 +28,38 @@ fn an_old_report_makes_a_node_unknown_not_gone() {
     assert!(world.view().heard(NodeId(2)).is_none());
     assert_eq!(world.view().silent_ms(NodeId(2)), FRESH_MS + 1);
     assert_eq!(world.reports.nodes(world.now_ms).count(), 3, "the reports are kept, with their age");
+}
+
+#[test]
+fn quorum_copies_are_kept_by_node_and_start_and_what_is_not_told_is_as_it_was() {
+    let mut world = World::new(&ZONES);
+    world.quorum_table(&[vec![1, 2, 3], vec![1, 2]], (1, 2));
+    world.report();
+    let told = |world: &World, shard: u64| {
+        let record = &world.map().shards[&ShardId(shard)];
+        world.view().copy(record, record.assigned[0].id).map(|copy| copy.held)
+    };
+    let first = Some(Generation(1));
+    assert_eq!((told(&world, 1), told(&world, 2)), (first, first));
+    // What is durable stays so, however long ago it was told.
+    world.now_ms += 10 * FRESH_MS;
+    assert_eq!(told(&world, 1), first);
+    let record = world.map().shards[&ShardId(1)].clone();
+    assert!(!world.view().hears_copy(&record, record.assigned[0].id));
+    let all = world.report_of(NodeId(1));
+    let one = Report { quorum: all.quorum[..1].to_vec(), ..all.clone() };
+    assert!(world.reports.insert(one, world.now_ms));
+    assert_eq!((told(&world, 1), told(&world, 2)), (first, None), "here are all that there are");
+    // So many that they do not fit into one report: those that are not in it are as they were.
+    assert!(world.reports.insert(all.clone(), world.now_ms));
+    let others = |shard: usize| QuorumReport { shard: ShardId(100 + shard as u64), ..all.quorum[0].clone() };
+    let part = Report { quorum: (0..QUORUM_COPIES_MAX).map(others).collect(), ..all.clone() };
+    assert!(world.reports.insert(part, world.now_ms));
+    assert_eq!((told(&world, 1), told(&world, 2)), (first, first));
+    let restarted = NodeReport { incarnation: Incarnation(1), ..all.node.clone() };
+    let nothing = Report { node: restarted, led: LedReport::all(1, Vec::new()), quorum: Vec::new() };
+    assert!(world.reports.insert(nothing, world.now_ms));
+    assert_eq!((told(&world, 1), told(&world, 2)), (None, None), "it tells anew");
 }
 
 #[test]

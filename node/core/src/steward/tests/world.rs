@@ -1,16 +1,20 @@
 //! A database in miniature: the system shard's state, and for each shard the leader that changes its members step by
-//! step as real ones do: learners, joint configuration, leave it.
+//! step as real ones do: learners, joint configuration, leave it. The copies of quorum shards hold the record's layout and
+//! copy from one another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::ids::{ClusterId, Generation, Incarnation, NodeId, ReplicaId, ShardId};
+use crate::ids::{ClusterId, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use crate::level::FormatLevel;
-use crate::map::{Descriptor, Fragmentation, Map, Member, Replica, Role};
-use crate::message::{LedReport, NodeReport, Report, ShardReport};
+use crate::map::{Descriptor, Fragmentation, Map, Member, Quorums, Replica, Role, ShardRecord, home_of};
+use crate::message::{LedReport, NodeReport, QuorumReport, Report, ShardReport};
+use crate::quorum::copies::Known;
+use crate::quorum::shown::Resolve;
 use crate::steward::{Reports, View, round};
 use crate::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply, SystemState};
+use crate::time::Version;
 
 pub(super) struct World {
     pub(super) state: SystemState,
@@ -25,6 +29,8 @@ pub(super) struct World {
     /// Nodes that are not heard of.
     pub(super) silent: BTreeSet<NodeId>,
     pub(super) full: BTreeSet<NodeId>,
+    /// What the copies of quorum shards have durably.
+    pub(super) copies: BTreeMap<ReplicaId, QuorumReport>,
     /// The format level of the nodes' programs, but for those that are of the first.
     pub(super) level: FormatLevel,
     pub(super) older: BTreeSet<NodeId>,
@@ -49,6 +55,7 @@ impl World {
             gone: BTreeSet::new(),
             silent: BTreeSet::new(),
             full: BTreeSet::new(),
+            copies: BTreeMap::new(),
             level: FormatLevel::FIRST,
             older: BTreeSet::new(),
         };
@@ -69,6 +76,27 @@ impl World {
         });
         assert!(matches!(reply, Ok(SystemReply::Table(_))), "{reply:?}");
         self.found_shards();
+    }
+
+    /// The same of a quorum table, with this W and R.
+    pub(super) fn quorum_table(&mut self, placement: &[Vec<u64>], (write, read): (u32, u32)) -> TableId {
+        self.level = FormatLevel::QUORUM;
+        let (level, based_on) = (self.level, self.map().epoch);
+        self.state.apply(&SystemCommand::EnableLevel { level, based_on }).unwrap();
+        let start = |i: usize| if i == 0 { Bytes::new() } else { Bytes::from(format!("{i:06}")) };
+        let shard = |(i, on): (usize, &Vec<u64>)| NewShard { start: start(i), nodes: nodes(on) };
+        let copies = placement.iter().map(Vec::len).min().unwrap();
+        let reply = self.admin(AdminChange::CreateQuorumTable {
+            name: format!("table-{}", self.state.map().tables.len()),
+            fragmentation: Fragmentation::Hash,
+            replication_factor: u32::try_from(copies).unwrap(),
+            quorums: Quorums { write, read },
+            resolve: Resolve::Siblings,
+            shards: placement.iter().enumerate().map(shard).collect(),
+        });
+        let Ok(SystemReply::Table(table)) = reply else { panic!("{reply:?}") };
+        self.converge();
+        table
     }
 
     pub(super) fn admin(&mut self, change: AdminChange) -> Result<SystemReply, SystemRefusal> {
@@ -97,13 +125,20 @@ impl World {
 
     pub(super) fn report_of(&self, node: NodeId) -> Report {
         let map = self.state.map();
-        let named = map.shards.values().flat_map(|s| s.assigned.iter().map(|r| (s.descriptor.shard, *r)));
-        let lost = named.filter(|(_, r)| r.node == node && self.gone.contains(&r.id)).map(|(s, r)| (s, r.id)).collect();
+        let named = map.shards.values().flat_map(|s| {
+            let members = s.descriptor.members.iter().map(|m| m.replica).filter(|_| s.quorum.is_some());
+            s.assigned.iter().copied().chain(members).map(|r| (s.descriptor.shard, r))
+        });
+        let lost: BTreeSet<_> = named.filter(|(_, r)| r.node == node && self.gone.contains(&r.id)).collect();
+        let lost = lost.into_iter().map(|(s, r)| (s, r.id)).collect();
         let led = self.leaders.iter().filter_map(|(shard, id)| self.led(node, *shard, *id)).collect();
         let (incarnation, disk_full) = (map.nodes[&node].incarnation, self.full.contains(&node));
         let level = if self.older.contains(&node) { FormatLevel::FIRST } else { self.level };
+        let is_here = |copy: &&QuorumReport| home_of(&map.shards[&copy.shard], copy.replica) == Some(node);
+        let mut quorum: Vec<QuorumReport> = self.copies.values().filter(is_here).cloned().collect();
+        quorum.sort_by_key(|copy| copy.shard);
         let node = NodeReport { node, incarnation, level, disk_full, lost, ..NodeReport::default() };
-        Report { node, led: LedReport::all(1, led) }
+        Report { node, led: LedReport::all(1, led), quorum }
     }
 
     fn led(&self, node: NodeId, shard: ShardId, leader: ReplicaId) -> Option<ShardReport> {
@@ -120,15 +155,25 @@ impl World {
         })
     }
 
-    /// One round of the steward, carried out. It never proposes what is refused.
+    /// One round of the steward, carried out. It never proposes what is refused, nor a step that is not due.
     pub(super) fn steward(&mut self) -> Vec<SystemCommand> {
         self.report();
         let commands = round(&self.view());
         for command in &commands {
+            self.check_step(command);
             let reply = self.state.apply(command);
             assert!(reply.is_ok(), "{command:?} was refused: {reply:?}");
         }
         commands
+    }
+
+    /// By what is durable in truth, whatever has been reported of it.
+    fn check_step(&self, command: &SystemCommand) {
+        let SystemCommand::Step { shard, step, .. } = command else { return };
+        let record = &self.map().shards[shard];
+        let (table, layout) = (&self.map().tables[&record.descriptor.table], record.layout().unwrap());
+        let after = layout.after(&step.to(record.wanted(table).unwrap()), &Truth(self));
+        assert!(after.is_ok(), "{command:?} is not due at {layout:?}: {after:?}");
     }
 
     /// Another replica becomes a shard's leader.
@@ -152,6 +197,42 @@ impl World {
                 *self.terms.entry(*shard).or_default() += 1;
             }
         }
+        self.converge();
+    }
+
+    /// Every copy of a quorum shard that can takes over the record's layout, and copies from the old ones that can. One that
+    /// no layout names is over.
+    pub(super) fn converge(&mut self) {
+        let map = self.state.map().clone();
+        let held = |copies: &BTreeMap<ReplicaId, QuorumReport>, id| copies.get(&id).map_or(0, |c| c.held.0);
+        for record in map.live_shards() {
+            let Some(layout) = record.layout() else { continue };
+            let can = |id: &ReplicaId| {
+                let node = record.descriptor.node_of(*id);
+                !self.gone.contains(id) && node.is_some_and(|node| !self.silent.contains(&node))
+            };
+            let members: Vec<ReplicaId> = record.descriptor.members.iter().map(|m| m.replica.id).filter(can).collect();
+            let before = self.copies.clone();
+            for id in members {
+                let known = before.get(&id).cloned().unwrap_or_else(|| new_copy(record, id));
+                let mut copied: BTreeMap<ReplicaId, Generation> = known.copied.iter().copied().collect();
+                if let Some(change) = &layout.change
+                    && known.held >= change.began
+                {
+                    let sources = layout.current.members.iter().filter(|from| **from != id && can(from));
+                    let sources = sources.filter(|from| held(&before, **from) >= change.began.0);
+                    copied.extend(sources.map(|from| (*from, layout.generation)));
+                }
+                let is_complete = layout.change.is_none() || known.is_complete;
+                let copied = copied.into_iter().collect();
+                let copy = QuorumReport { held: layout.generation, copied, is_complete, ..known };
+                self.copies.insert(id, copy);
+            }
+        }
+        let is_named = |copy: &QuorumReport| home_of(&map.shards[&copy.shard], copy.replica).is_some();
+        let over = self.copies.extract_if(.., |id, copy| self.gone.contains(id) || !is_named(copy));
+        let over: Vec<ReplicaId> = over.map(|(id, _)| id).collect();
+        self.gone.extend(over);
     }
 
     /// Rounds until nothing is left to decide; panics if they are more than the bound.
@@ -168,11 +249,42 @@ impl World {
     }
 
     fn found_shards(&mut self) {
-        for (shard, record) in &self.state.map().shards {
+        for (shard, record) in self.state.map().shards.iter().filter(|(_, record)| record.quorum.is_none()) {
             self.shards.entry(*shard).or_insert_with(|| record.descriptor.clone());
             self.leaders.entry(*shard).or_insert(record.assigned[0].id);
             self.terms.entry(*shard).or_insert(1);
         }
+    }
+}
+
+/// What the copies of quorum shards have durably.
+struct Truth<'a>(&'a World);
+
+impl Known for Truth<'_> {
+    fn held(&self, copy: ReplicaId) -> Generation {
+        self.0.copies.get(&copy).map_or(Generation(0), |copy| copy.held)
+    }
+
+    fn is_lost(&self, copy: ReplicaId) -> bool {
+        self.0.gone.contains(&copy)
+    }
+
+    fn has_copied(&self, by: ReplicaId, from: ReplicaId, since: Generation) -> bool {
+        self.0.copies.get(&by).is_some_and(|copy| copy.copied.iter().any(|(id, at)| *id == from && *at >= since))
+    }
+}
+
+/// A copy as it is made: one of the first has all there is.
+fn new_copy(record: &ShardRecord, replica: ReplicaId) -> QuorumReport {
+    QuorumReport {
+        shard: record.descriptor.shard,
+        replica,
+        held: Generation(0),
+        copied: Vec::new(),
+        is_complete: record.descriptor.generation == Generation(1),
+        floor: Version(0),
+        hints: 0,
+        bytes: 1,
     }
 }
 

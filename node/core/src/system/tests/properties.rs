@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::{Epoch, Generation, Incarnation, ReplicaId, ShardId};
-use crate::map::{Map, Member, MoveLimits, Replica, Role};
+use crate::map::{Map, Member, MoveLimits, Replica, Role, check_quorum};
+use crate::system::StepKind;
 
 /// A command in terms of what there may be, so that most are carried out; resolved against the state when its turn comes.
 #[derive(Debug, Clone)]
@@ -16,6 +17,7 @@ enum Draft {
     Assign { shard: u64, age: u64, nodes: Vec<u64>, renew: bool },
     Record { shard: u64, ahead: u64, assigned: bool },
     Remove { node: u64, age: u64 },
+    Step { shard: u64, behind: u64, step: StepKind },
 }
 
 impl Draft {
@@ -32,6 +34,11 @@ impl Draft {
                 let target = (shard == 0).then(|| replicas.iter().map(|r| r.node).collect());
                 let based_on = Epoch(record.epoch.0.saturating_sub(age));
                 SystemCommand::Assign { shard: ShardId(shard), based_on, replicas, target }
+            }
+            Self::Step { shard, behind, step } => {
+                let record = map.shards.get(&ShardId(shard)).cloned().unwrap_or_default();
+                let based_on = Generation(record.descriptor.generation.0.saturating_sub(behind));
+                SystemCommand::Step { shard: ShardId(shard), based_on, step }
             }
             Self::Remove { node, age } => {
                 let fence = Fence { token: 11, based_on: Some(Epoch(map.epoch.0.saturating_sub(age))) };
@@ -54,9 +61,16 @@ impl Draft {
 
 fn change() -> impl Strategy<Value = AdminChange> {
     let nodes = || vec(1..6_u64, 1..4);
-    let starts = prop::sample::subsequence(vec!["", "D", "M", "T"], 1..=4);
+    let starts = || prop::sample::subsequence(vec!["", "D", "M", "T"], 1..=4);
+    let quorums = || (0..4_u32, 1..4_u32);
     prop_oneof![
-        4 => ("[ab]", starts, nodes()).prop_map(|(name, starts, nodes)| table(&name, &starts, &nodes)),
+        4 => ("[ab]", starts(), nodes()).prop_map(|(name, starts, nodes)| table(&name, &starts, &nodes)),
+        4 => ("[cd]", starts(), nodes(), quorums())
+            .prop_map(|(name, starts, nodes, quorums)| quorum_table(&name, &starts, &nodes, quorums)),
+        3 => (0..4_u32, 0..4_u32, quorums()).prop_map(|(t, replication_factor, (write, read))| {
+            let (quorums, resolve) = (Quorums { write, read }, Resolve::Siblings);
+            AdminChange::AlterQuorumTable { table: TableId(t), replication_factor, quorums, resolve }
+        }),
         1 => (0..4_u32, 0..4_u32)
             .prop_map(|(t, replication_factor)| AdminChange::AlterTable { table: TableId(t), replication_factor }),
         1 => (0..4_u32).prop_map(|t| AdminChange::DropTable { table: TableId(t) }),
@@ -72,6 +86,11 @@ fn change() -> impl Strategy<Value = AdminChange> {
             AdminChange::SetLimits(MoveLimits { moves_per_node, bytes_per_second: 1 << 20 })
         }),
     ]
+}
+
+fn step() -> impl Strategy<Value = StepKind> {
+    use StepKind::{Back, Begin, NewOnly, ReadNew, Settle};
+    prop_oneof![4 => Just(Begin), 2 => Just(ReadNew), 2 => Just(NewOnly), 2 => Just(Settle), 1 => Just(Back)]
 }
 
 fn draft() -> impl Strategy<Value = Draft> {
@@ -94,6 +113,8 @@ fn draft() -> impl Strategy<Value = Draft> {
         3 => (0..6_u64, 0..2_u64, vec(1..6_u64, 1..4), any::<bool>())
             .prop_map(|(shard, age, nodes, renew)| Draft::Assign { shard, age, nodes, renew }),
         2 => (1..6_u64, 0..3_u64).prop_map(|(node, age)| Draft::Remove { node, age }),
+        9 => (1..6_u64, prop_oneof![9 => Just(0), 1 => Just(1_u64)], step())
+            .prop_map(|(shard, behind, step)| Draft::Step { shard, behind, step }),
         3 => (0..6_u64, 0..3_u64, any::<bool>())
             .prop_map(|(shard, ahead, assigned)| Draft::Record { shard, ahead, assigned }),
     ]
@@ -108,6 +129,22 @@ fn check_bounds(map: &Map) {
             next.clone_from(&shard.descriptor.end);
         }
         assert_eq!(next, None, "the last shard of {table} is open");
+    }
+}
+
+/// Shards are of their tables' kind, and what is said of a quorum shard can be. No copy leaves a set unasked: what is in
+/// force after a step was, or was to be, before it.
+fn check_quorums(before: &Map, after: &Map) {
+    for (id, record) in &after.shards {
+        let table = &after.tables[&record.descriptor.table];
+        assert_eq!(record.quorum.is_some(), table.quorums().is_some());
+        assert_eq!(check_quorum(record), Ok(()));
+        let Some(layout) = record.layout() else { continue };
+        assert_eq!(record.at(&layout), *record, "record and layout say the same");
+        let Some(earlier) = before.shards.get(id).and_then(crate::map::ShardRecord::layout) else { continue };
+        let was_next = earlier.change.as_ref().is_some_and(|change| change.next == layout.current);
+        assert!(was_next || earlier.current == layout.current, "{earlier:?} became {layout:?}");
+        assert_eq!(earlier == layout, earlier.generation == layout.generation);
     }
 }
 
@@ -131,7 +168,7 @@ proptest! {
         restarts in vec(any::<prop::sample::Index>(), 3),
     ) {
         let restarts: BTreeSet<usize> = restarts.iter().map(|at| at.index(drafts.len())).collect();
-        let mut state = database(3);
+        let mut state = quorum_database(3);
         let mut stored = Stored::default();
         stored.take(&mut state);
         let mut highest = ReplicaId(1);
@@ -144,6 +181,7 @@ proptest! {
             }
             check_bounds(state.map());
             check_stamps(before.map(), state.map());
+            check_quorums(before.map(), state.map());
             for replica in copies(state.map()).difference(&known) {
                 prop_assert!(replica.id > highest, "{} was given before", replica.id);
             }

@@ -4,7 +4,12 @@ use bytes::Bytes;
 
 use super::*;
 use crate::ids::{Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
-use crate::map::{Consistency, Descriptor, Fragmentation, Member, MoveLimits, NodeState, Replica, Role, TableRecord};
+use crate::map::{
+    Consistency, Descriptor, Fragmentation, Member, MoveLimits, NodeState, QuorumChange, QuorumRecord, Quorums,
+    Replica, Role, TableRecord,
+};
+use crate::quorum::layout::Stage;
+use crate::quorum::shown::Resolve;
 
 /// What is made of a sound one.
 type Change = fn(&mut MapDelta);
@@ -43,7 +48,7 @@ fn shard() -> ShardRecord {
         generation: Generation(5),
         members: vec![member],
     };
-    ShardRecord { descriptor, target: vec![NodeId(1)], assigned: vec![member.replica], epoch: Epoch(10) }
+    ShardRecord { descriptor, target: vec![NodeId(1)], assigned: vec![member.replica], epoch: Epoch(10), quorum: None }
 }
 
 fn delta() -> MapDelta {
@@ -98,6 +103,64 @@ fn a_map_holds_what_the_system_shard_makes() {
     for (refused, change) in wrong {
         assert_eq!(check(change), Err(refused));
     }
+}
+
+/// The same shard and table, of quorums, on two copies.
+fn quorum_delta() -> MapDelta {
+    let mut delta = delta();
+    let copy = |id| Replica { node: NodeId(id), id: ReplicaId(id) };
+    let member = |id, role| Member { replica: copy(id), role };
+    (delta.tables[0].replication_factor, delta.tables[0].consistency) = (2, quorum(2, 1));
+    let shard = &mut delta.shards[0];
+    shard.descriptor.members = vec![member(3, Role::Outgoing), member(4, Role::Voter), member(5, Role::Incoming)];
+    shard.assigned = vec![copy(4), copy(5)];
+    let (current, next) = (Quorums { write: 2, read: 1 }, Quorums { write: 1, read: 2 });
+    let (began, reads_since) = (Generation(4), Generation(5));
+    let change = Some(QuorumChange { next, stage: Stage::ReadNew, began, reads_since });
+    shard.quorum = Some(QuorumRecord { current, change });
+    delta
+}
+
+fn quorum(write: u32, read: u32) -> Consistency {
+    Consistency::Quorum { write, read, resolve: Resolve::Siblings }
+}
+
+#[test]
+fn a_quorum_shard_has_sets_that_can_be_and_keeps_its_kind() {
+    type OfShard = fn(&mut ShardRecord);
+    let mut known = Map::default();
+    assert!(known.merge(MapDelta { since: Epoch(0), ..quorum_delta() }));
+    let check = |change: &dyn Fn(&mut MapDelta)| {
+        let mut delta = quorum_delta();
+        change(&mut delta);
+        assert_eq!(admit(&Map::default(), &delta), admit(&known, &delta));
+        admit(&known, &delta)
+    };
+    assert_eq!(check(&|_| {}), Ok(()));
+    let wrong: [OfShard; 8] = [
+        |s| s.quorum = s.quorum.map(|q| QuorumRecord { current: Quorums { write: 3, read: 1 }, ..q }),
+        |s| s.quorum = s.quorum.map(|q| QuorumRecord { current: Quorums { write: 0, read: 1 }, ..q }),
+        |s| s.quorum = s.quorum.map(|q| QuorumRecord { change: None, ..q }),
+        |s| s.descriptor.members[1].role = Role::Learner,
+        |s| s.descriptor.members.truncate(1),
+        |s| edit(s, |change| change.began = Generation(6)),
+        |s| edit(s, |change| change.reads_since = Generation(6)),
+        |s| edit(s, |change| change.next.read = 3),
+    ];
+    for (at, change) in wrong.iter().enumerate() {
+        assert_eq!(check(&|d| change(&mut d.shards[0])), Err(MapRefused::Record("shard")), "{at}");
+    }
+    for consistency in [quorum(0, 1), quorum(1, 3)] {
+        assert_eq!(check(&|d| d.tables[0].consistency = consistency), Err(MapRefused::Record("table")));
+    }
+    assert_eq!(admit(&known, &MapDelta { tables: vec![table()], ..quorum_delta() }), Err(MapRefused::Record("table")));
+    let led = MapDelta { tables: Vec::new(), shards: vec![shard()], ..delta() };
+    assert_eq!(admit(&known, &led), Err(MapRefused::Record("shard")));
+}
+
+fn edit(shard: &mut ShardRecord, edit: impl Fn(&mut QuorumChange)) {
+    let change = shard.quorum.as_mut().and_then(|quorum| quorum.change.as_mut());
+    edit(change.expect("a change"));
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::ids::{ClusterId, Epoch, Generation, ReplicaId};
-use crate::map::{Descriptor, Member, NodeRecord, NodeState, Replica, Role};
+use crate::map::{Descriptor, Member, NodeRecord, NodeState, QuorumRecord, Quorums, Replica, Role};
 use crate::message::{LedReport, Report};
+use crate::quorum::message::{Body, Envelope};
+use crate::time::Version;
 
 /// What is made of a sound one.
 type Change = fn(&mut ShardReport);
@@ -19,7 +21,7 @@ fn member(node: u64, id: u64) -> Member {
 fn record(shard: u64, members: Vec<Member>) -> ShardRecord {
     let assigned = members.iter().map(|member| member.replica).collect();
     let descriptor = Descriptor { shard: ShardId(shard), generation: Generation(3), members, ..Descriptor::default() };
-    ShardRecord { descriptor, target: Vec::new(), assigned, epoch: Epoch(3) }
+    ShardRecord { descriptor, target: Vec::new(), assigned, epoch: Epoch(3), quorum: None }
 }
 
 /// Nodes 1 to 3; the system shard on 1 and 2, shard 4 on all.
@@ -36,7 +38,29 @@ fn map() -> Map {
     let mut map = Map::of_nodes(ClusterId("c".into()), (1..=3).map(node).collect());
     map.put_shard(record(0, vec![member(1, 1), member(2, 2)]));
     map.put_shard(record(4, vec![member(1, 3), member(2, 4), member(3, 5)]));
+    let current = Quorums { write: 1, read: 1 };
+    let quorum = Some(QuorumRecord { current, change: None });
+    map.put_shard(ShardRecord { quorum, ..record(5, vec![member(1, 6), member(2, 7)]) });
     map
+}
+
+/// Of the copy of the quorum shard on the first node.
+fn copy_report() -> QuorumReport {
+    QuorumReport {
+        shard: ShardId(5),
+        replica: ReplicaId(6),
+        held: Generation(3),
+        copied: vec![(ReplicaId(7), Generation(2))],
+        is_complete: true,
+        floor: Version(9),
+        hints: 1,
+        bytes: 2,
+    }
+}
+
+fn envelope(shard: u64, from: u64, to: u64) -> PeerMessage {
+    let (shard, from, to) = (ShardId(shard), ReplicaId(from), ReplicaId(to));
+    PeerMessage::Quorum(Envelope { shard, from, to, generation: Generation(3), body: Body::BoundsWanted })
 }
 
 fn report() -> Report {
@@ -49,12 +73,12 @@ fn report() -> Report {
         moving: (0, 0),
     };
     let node = NodeReport { node: LEADER, incarnation: START, ..NodeReport::default() };
-    Report { node, led: LedReport::all(1, vec![shard]) }
+    Report { node, led: LedReport::all(1, vec![shard]), quorum: vec![copy_report()] }
 }
 
 /// All that a steward asks of a message.
 fn taken(map: &Map, from: NodeId, message: &PeerMessage) -> Result<(), Refused> {
-    admit(map, from, START, message)?;
+    admit(map, (OWN, from), START, message)?;
     let PeerMessage::Report(mut report) = message.clone() else { return Ok(()) };
     disbelieve(map, from, &mut report).map_or(Ok(()), Err)
 }
@@ -122,6 +146,67 @@ fn refused_shard(refused: &Result<(), Refused>) -> ShardId {
 }
 
 #[test]
+fn what_a_report_tells_of_quorum_copies_is_of_copies_on_its_node() {
+    type OfCopy = fn(&mut QuorumReport);
+    let wrong: [(&str, OfCopy); 8] = [
+        ("id", |c| c.shard = ShardId(77)),
+        ("replica", |c| c.shard = ShardId(4)),
+        ("replica", |c| c.replica = ReplicaId(7)),
+        ("replica", |c| c.replica = ReplicaId(70)),
+        ("held", |c| c.held = Generation(u64::MAX)),
+        ("copied", |c| c.copied[0].1 = Generation(4)),
+        ("copied", |c| c.copied = vec![(ReplicaId(7), Generation(2)); 2]),
+        ("copied", |c| c.copied = (0..=64).map(|id| (ReplicaId(id), Generation(1))).collect()),
+    ];
+    for (field, change) in wrong {
+        let mut report = report();
+        change(&mut report.quorum[0]);
+        let refused = disbelieve(&map(), LEADER, &mut report);
+        assert!(matches!(refused, Some(Refused::Shard { field: of, .. }) if of == field), "{field}: {refused:?}");
+        assert_eq!((report.quorum.len(), report.led.changed.len()), (0, 1), "the rest counts");
+    }
+    for change in [(|c| c.bytes = u64::MAX) as OfCopy, |c| c.hints = u64::MAX] {
+        let mut report = report();
+        change(&mut report.quorum[0]);
+        assert!(matches!(disbelieve(&map(), LEADER, &mut report), Some(Refused::TooLarge { .. })));
+    }
+    assert!(matches!(check(|r| r.quorum = vec![copy_report(); 5_000]), Err(Refused::TooLarge { .. })));
+    let told = |held, replica| {
+        let (held, replica) = (Generation(held), ReplicaId(replica));
+        let copy = QuorumReport { held, replica, copied: Vec::new(), ..copy_report() };
+        let mut report = Report { quorum: vec![copy], ..report() };
+        assert_eq!(disbelieve(&map(), LEADER, &mut report), None);
+        report.quorum.len()
+    };
+    assert_eq!(told(3, 6), 1);
+    assert_eq!(told(4, 6), 1, "it may know more than a system shard that went on from an older copy");
+    assert_eq!((told(3, 2), told(4, 2)), (0, 1), "a copy that no record names is over, unless it knows more");
+}
+
+#[test]
+fn a_quorum_shard_has_no_leader_that_reports() {
+    let led = check(|r| {
+        r.led.changed[0].descriptor = record(5, vec![member(1, 6), member(2, 7)]).descriptor;
+        (r.led.changed[0].leader, r.led.changed[0].in_sync) = (ReplicaId(6), Vec::new());
+    });
+    assert_eq!(led, Err(Refused::Shard { shard: ShardId(5), field: "leader" }));
+}
+
+#[test]
+fn quorum_copies_speak_for_themselves_and_to_those_that_are_here() {
+    assert_eq!(taken(&map(), LEADER, &envelope(5, 6, 7)), Ok(()));
+    let refused = |shard, replica, node| {
+        let (shard, replica) = (ShardId(shard), ReplicaId(replica));
+        Err(Refused::Copy { shard, replica, node })
+    };
+    assert_eq!(taken(&map(), LEADER, &envelope(5, 7, 7)), refused(5, 7, LEADER), "it is on another node");
+    assert_eq!(taken(&map(), LEADER, &envelope(5, 8, 7)), refused(5, 8, LEADER), "nobody knows it");
+    assert_eq!(taken(&map(), LEADER, &envelope(5, 6, 6)), refused(5, 6, OWN), "the receiver is not here");
+    assert_eq!(taken(&map(), LEADER, &envelope(4, 3, 4)), refused(4, 3, LEADER), "its copies follow a leader");
+    assert_eq!(taken(&map(), LEADER, &envelope(9, 6, 7)), refused(9, 6, LEADER));
+}
+
+#[test]
 fn only_a_node_with_a_copy_of_the_system_shard_speaks_as_the_steward() {
     let ask = |shards: usize| PeerMessage::CertifyAsk { nonce: 1, node: NodeId(3), shards: vec![ShardId(4); shards] };
     let transfer = || PeerMessage::TransferLeader { shard: ShardId(4), to: ReplicaId(3) };
@@ -130,7 +215,7 @@ fn only_a_node_with_a_copy_of_the_system_shard_speaks_as_the_steward() {
         assert_eq!(taken(&map(), NodeId(3), &message), Err(Refused::NoSteward(NodeId(3))));
         assert_eq!(taken(&Map::default(), NodeId(3), &transfer()), Ok(()));
     }
-    assert!(matches!(taken(&map(), NodeId(2), &ask(3)), Err(Refused::TooLarge { .. })));
+    assert!(matches!(taken(&map(), NodeId(2), &ask(4)), Err(Refused::TooLarge { .. })));
 }
 
 #[cfg(feature = "planted")]
@@ -147,6 +232,7 @@ fn every_check_that_is_switched_off_lets_something_through() {
         (Planted::IncarnationUnchecked, LEADER, PeerMessage::Report(pinned)),
         (Planted::ReportUnchecked, LEADER, PeerMessage::Report(foreign)),
         (Planted::StewardUnchecked, NodeId(3), transfer),
+        (Planted::QuorumCopyUnchecked, NodeId(3), envelope(5, 6, 7)),
     ];
     for (bug, from, message) in through {
         assert!(taken(&map(), from, &message).is_err(), "{bug:?}");

@@ -1,8 +1,10 @@
 //! The copy that only answers, from what it holds at that moment.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 
-use super::{ASK_MAX, Answer, Ask, PULL_MAX, RECORD_BYTES_MAX};
+use super::{ASK_LEAVES_MAX, ASK_MAX, Answer, Ask, PULL_MAX, RECORD_BYTES_MAX};
 use crate::quorum::merkle::node::{DEPTH_MAX, Entry, Node};
 use crate::quorum::merkle::{LEAVES, SLICES, Tree, leaves_of};
 use crate::record::Stored;
@@ -20,40 +22,56 @@ pub trait View {
 
 /// The answer to what another copy asks. `None` = no copy asks so.
 pub fn answer(ask: &Ask, tree: &Tree, view: &impl View) -> Option<Answer> {
-    if tree.passed().is_some() || matches!(ask, Ask::Slices(grid, _) if *grid != tree.grid().id()) {
+    if tree.passed().is_some() || ask.grid() != tree.grid().id() {
         return Some(Answer::OtherGrid);
     }
-    let are_sound = |nodes: &[Node], depth: u8| {
-        nodes.len() <= ASK_MAX && nodes.iter().all(|node| node.is_sound() && node.depth <= depth)
-    };
     match ask {
         Ask::Slices(..) => {
             let sums = (0..=u8::MAX).take(SLICES).map(|slice| tree.slice(slice)).collect();
             Some(Answer::Slices(sums, view.absence()))
         }
-        Ask::Leaves(slices) => {
-            let is_sound = slices.len() <= ASK_MAX && slices.iter().all(|slice| usize::from(*slice) < SLICES);
+        Ask::Leaves(_, slices) => {
+            let is_sound = is_in_order(slices, ASK_MAX) && slices.iter().all(|slice| usize::from(*slice) < SLICES);
             let sums = || slices.iter().flat_map(|slice| leaves_of(*slice)).map(|leaf| tree.leaf(leaf)).collect();
             is_sound.then(|| Answer::Sums(sums()))
         }
-        Ask::Children(nodes) => {
+        Ask::Children(_, nodes) => {
             let mut leaves = Leaves::of(view);
             let mut children = || nodes.iter().map(|node| node.children(leaves.read(node.leaf))).collect();
-            are_sound(nodes, DEPTH_MAX - 1).then(|| Answer::Children(children()))
+            are_sound(nodes, 0..=DEPTH_MAX - 1).then(|| Answer::Children(children()))
         }
-        Ask::Entries(nodes) => {
+        Ask::Entries(_, nodes) => {
             let mut leaves = Leaves::of(view);
             let entries = |node: &Node| {
                 let entries = leaves.read(node.leaf).iter().filter(|entry| node.has(entry.hash));
                 entries.map(|entry| (entry.hash, entry.digest)).collect()
             };
-            are_sound(nodes, DEPTH_MAX).then(|| Answer::Entries(nodes.iter().map(entries).collect()))
+            are_sound(nodes, 1..=DEPTH_MAX).then(|| Answer::Entries(nodes.iter().map(entries).collect()))
         }
-        Ask::Records(asked) => {
-            let is_sound = asked.len() <= PULL_MAX && asked.iter().all(|(leaf, _)| usize::from(*leaf) < LEAVES);
-            is_sound.then(|| records(asked, view))
+        Ask::Records(_, asked) => {
+            let is_sound = is_in_order(asked, PULL_MAX) && asked.iter().all(|(leaf, _)| usize::from(*leaf) < LEAVES);
+            (is_sound && are_few(asked.iter().map(|(leaf, _)| *leaf))).then(|| records(asked, view))
         }
     }
+}
+
+/// True if so much may be asked for at once, and nothing twice. Each leaf is read once then, however many of its records
+/// are asked for.
+fn is_in_order<T: Ord>(asked: &[T], most: usize) -> bool {
+    asked.len() <= most && asked.is_sorted_by(|one, next| one < next)
+}
+
+fn are_sound(nodes: &[Node], depths: RangeInclusive<u8>) -> bool {
+    is_in_order(nodes, ASK_MAX)
+        && are_few(nodes.iter().map(|node| node.leaf))
+        && nodes.iter().all(|node| node.is_sound() && depths.contains(&node.depth))
+}
+
+/// True if no more leaves are to be read than one message may ask for, each once: in a row.
+fn are_few(leaves: impl Iterator<Item = u16>) -> bool {
+    let (mut last, mut count) = (None, 0);
+    leaves.for_each(|leaf| count += usize::from(last.replace(leaf) != Some(leaf)));
+    count <= ASK_LEAVES_MAX
 }
 
 fn records(asked: &[(u16, u64)], view: &impl View) -> Answer {

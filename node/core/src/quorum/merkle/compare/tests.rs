@@ -36,7 +36,7 @@ impl Copy {
 
     fn take(&mut self, key: &Bytes, record: &Stored) {
         let old = self.records.get(key);
-        let Some(merged) = taken(old, record) else { return };
+        let Some(merged) = taken(old, record).expect("no limit is met") else { return };
         self.tree.changed(key, old, Some(&merged));
         let leaf = self.leaves.entry(self.tree.grid().leaf(key)).or_default();
         leaf.insert(key.clone(), Entry::of(key, &merged));
@@ -68,9 +68,9 @@ fn record(version: u64, bytes: usize) -> Stored {
 fn ask_bytes(ask: &Ask) -> usize {
     match ask {
         Ask::Slices(..) => 16,
-        Ask::Leaves(slices) => slices.len(),
-        Ask::Children(nodes) | Ask::Entries(nodes) => nodes.len() * 7,
-        Ask::Records(asked) => asked.len() * 10,
+        Ask::Leaves(_, slices) => slices.len(),
+        Ask::Children(_, nodes) | Ask::Entries(_, nodes) => nodes.len() * 7,
+        Ask::Records(_, asked) => asked.len() * 10,
     }
 }
 
@@ -223,24 +223,115 @@ fn answers_to_earlier_questions_are_ignored_and_those_to_none_end_the_comparison
 fn nobody_answers_to_what_no_copy_asks_nor_by_another_grid_nor_during_a_pass() {
     let (one, mut other) = large(3, 5);
     let node = |leaf, depth, path| Node { leaf, depth, path };
+    let grid = one.tree.grid().id();
     for ask in [
-        Ask::Leaves(vec![32]),
-        Ask::Leaves(vec![0; ASK_MAX + 1]),
-        Ask::Children(vec![node(1_024, 0, 0)]),
-        Ask::Children(vec![node(0, 1, 64)]),
-        Ask::Children(vec![node(0, DEPTH_MAX, 0)]),
-        Ask::Children(vec![node(0, 0, 0); ASK_MAX + 1]),
-        Ask::Entries(vec![node(0, u8::MAX, u32::MAX)]),
-        Ask::Records(vec![(1_024, 0)]),
-        Ask::Records(vec![(0, 0); PULL_MAX + 1]),
+        Ask::Leaves(grid, vec![32]),
+        Ask::Leaves(grid, vec![1, 0]),
+        Ask::Leaves(grid, vec![0, 0]),
+        Ask::Children(grid, vec![node(1_024, 0, 0)]),
+        Ask::Children(grid, vec![node(0, 1, 64)]),
+        Ask::Children(grid, vec![node(0, DEPTH_MAX, 0)]),
+        Ask::Children(grid, vec![node(1, 0, 0), node(0, 0, 0)]),
+        Ask::Children(grid, (0..=64).map(|leaf| node(leaf, 0, 0)).collect()),
+        Ask::Entries(grid, vec![node(0, u8::MAX, u32::MAX)]),
+        // The whole leaf, or the same records again and again.
+        Ask::Entries(grid, vec![node(0, 0, 0)]),
+        Ask::Entries(grid, vec![node(0, 1, 0); ASK_MAX]),
+        Ask::Records(grid, vec![(1_024, 0)]),
+        Ask::Records(grid, vec![(0, 0), (1, 0), (0, 1)]),
+        Ask::Records(grid, (0..=PULL_MAX as u64).map(|hash| (0, hash)).collect()),
+        Ask::Children(grid, (0..3).map(|leaf| node(leaf, 0, 0)).collect()),
+        Ask::Records(grid, (0..3).map(|leaf| (leaf, 0)).collect()),
     ] {
         assert_eq!(answer(&ask, &other.tree, &other), None, "{ask:?}");
     }
-    let grid = Ask::Slices(Grid::At(Vec::new()).id(), Version(0));
-    assert_eq!(answer(&grid, &other.tree, &other), Some(Answer::OtherGrid));
+    for of_other in [Ask::Slices(grid + 1, Version(0)), Ask::Leaves(grid + 1, vec![0]), Ask::Records(grid + 1, vec![])]
+    {
+        assert_eq!(answer(&of_other, &other.tree, &other), Some(Answer::OtherGrid));
+    }
     assert_eq!(Comparison::begin(&one.tree, &one).hear(1, Answer::OtherGrid, &one.tree, &one), Err(Broken::OtherGrid));
     drop(other.tree.begin_pass(one.tree.grid().clone()));
     assert_eq!(answer(&Ask::Slices(one.tree.grid().id(), Version(0)), &other.tree, &other), Some(Answer::OtherGrid));
+}
+
+/// A copy's tree is of another grid from now on, all at once.
+fn cut_otherwise(copy: &mut Copy) {
+    let records = std::mem::take(&mut copy.records);
+    *copy = Copy::new(Grid::At((0..40).map(|last| Bytes::from(vec![0, 1, last])).collect()));
+    records.iter().for_each(|(key, record)| copy.take(key, record));
+}
+
+#[test]
+fn a_comparison_ends_undone_where_one_of_the_trees_is_cut_otherwise_meanwhile() {
+    for is_asker in [false, true] {
+        let (mut one, mut other) = (Copy::new(Grid::even(&[], None)), Copy::new(Grid::even(&[], None)));
+        // By the first grid both are in one leaf, by the other one in two slices.
+        other.take(&Bytes::from_static(&[0]), &record(1, 3));
+        other.take(&Bytes::from_static(&[0, 2]), &record(1, 3));
+        let mut comparison = Comparison::begin(&one.tree, &one);
+        let mut outcome = Ok(());
+        while let (Some((number, ask)), Ok(())) = (comparison.ask(), outcome) {
+            let answered = answer(ask, &other.tree, &other).expect("a copy asks so");
+            let is_first = matches!(ask, Ask::Slices(..));
+            if is_first {
+                cut_otherwise(if is_asker { &mut one } else { &mut other });
+            }
+            let heard = comparison.hear(number, answered, &one.tree, &one);
+            for (key, record) in heard.iter().flat_map(|found| &found.merge) {
+                one.take(key, &Stored::decode(record).expect("it is one"));
+            }
+            outcome = heard.map(|_| ());
+        }
+        assert_eq!(outcome, Err(Broken::OtherGrid), "it would be done, and {} of 2 are there", one.records.len());
+    }
+}
+
+#[test]
+fn records_that_were_not_asked_for_and_more_than_nodes_can_have_end_the_comparison() {
+    let (one, other) = large(3, 5);
+    let mut comparison = Comparison::begin(&one.tree, &one);
+    let mut seen = (0, 0);
+    while let Some((number, ask)) = comparison.ask() {
+        let mut answered = answer(ask, &other.tree, &other).expect("a copy asks so");
+        match &mut answered {
+            Answer::Records(records, _) => {
+                records.push((Bytes::from_static(b"of another shard"), record(1, 1).encode()));
+                seen.0 += 1;
+                assert_eq!(comparison.hear(number, answered, &one.tree, &one), Err(Broken::Malformed));
+                break;
+            }
+            Answer::Entries(nodes) if seen.1 == 0 => {
+                seen.1 += 1;
+                let many = Answer::Entries(vec![vec![(0, 0); TOLD_MAX]; nodes.len()]);
+                let mut again = Comparison { asked: Some(ask.clone()), ..Comparison::begin(&one.tree, &one) };
+                assert_eq!(again.hear(1, many, &one.tree, &one), Err(Broken::Malformed));
+            }
+            Answer::OtherGrid | Answer::Slices(..) | Answer::Sums(_) | Answer::Children(_) | Answer::Entries(_) => {}
+        }
+        comparison.hear(number, answered, &one.tree, &one).expect("it is sound");
+    }
+    assert_eq!(seen, (1, 1));
+}
+
+#[test]
+fn of_a_list_in_a_message_no_more_is_read_than_copies_send() {
+    fn read<T: serde::Serialize + serde::de::DeserializeOwned>(message: &T) -> bool {
+        crate::codec::decode::<T>("message", &crate::codec::encode(message)).is_ok()
+    }
+    let node = Node::leaf(0);
+    assert!(read(&Ask::Children(0, vec![node; ASK_MAX])) && !read(&Ask::Children(0, vec![node; ASK_MAX + 1])));
+    assert!(!read(&Ask::Leaves(0, vec![0; ASK_MAX + 1])) && !read(&Ask::Entries(0, vec![node; ASK_MAX + 1])));
+    assert!(read(&Ask::Records(0, vec![(0, 0); PULL_MAX])) && !read(&Ask::Records(0, vec![(0, 0); PULL_MAX + 1])));
+    let children = |nodes, each| Answer::Children(vec![vec![Sum::default(); each]; nodes]);
+    assert!(read(&children(ASK_MAX, CHILDREN)));
+    assert!(!read(&children(ASK_MAX + 1, 0)) && !read(&children(1, CHILDREN + 1)));
+    let entries = |nodes, each| Answer::Entries(vec![vec![(0, 0); each]; nodes]);
+    assert!(read(&entries(ASK_MAX, FEW)) && !read(&entries(ASK_MAX + 1, 0)) && !read(&entries(1, TOLD_MAX + 1)));
+    let sums = |count| vec![0; count];
+    assert!(read(&Answer::Slices(sums(SLICES), Version(0))) && !read(&Answer::Slices(sums(SLICES + 1), Version(0))));
+    assert!(read(&Answer::Sums(sums(LEAVES))) && !read(&Answer::Sums(sums(ASK_MAX * SLICE_LEAVES + 1))));
+    let records = |count| Answer::Records(vec![(Bytes::new(), Bytes::new()); count], 1);
+    assert!(read(&records(PULL_MAX)) && !read(&records(16 * PULL_MAX + 1)));
 }
 
 proptest! {
@@ -286,7 +377,7 @@ proptest! {
         });
         for (key, record) in &began {
             let held = one.records.get(key);
-            prop_assert!(held.is_some() && taken(held, record).is_none(), "{:?}", key);
+            prop_assert!(held.is_some() && taken(held, record) == Ok(None), "{:?}", key);
         }
     }
 }

@@ -29,7 +29,7 @@ fn descriptor() -> Descriptor {
 }
 
 fn record() -> ShardRecord {
-    ShardRecord { descriptor: descriptor(), target: Vec::new(), assigned: Vec::new(), epoch: Epoch(9) }
+    ShardRecord { descriptor: descriptor(), epoch: Epoch(9), ..ShardRecord::default() }
 }
 
 fn offer() -> SnapshotOffer {

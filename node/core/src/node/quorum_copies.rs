@@ -1,0 +1,288 @@
+//! What a node does with copies of quorum shards: makes them and ends them by the map, hands them what clients and other
+//! copies say, and takes what they want done.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::answer::Refusal;
+use crate::command::{Command, Read, ReadConsistency, WriteOptions};
+use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
+use crate::ids::{Generation, NodeId, ReplicaId, ShardId, Token};
+use crate::log::LogWrite;
+use crate::map::{Consistency, Map, ShardRecord, home_of};
+use crate::message::PeerMessage;
+use crate::node::Node;
+use crate::node::authority::Subject;
+use crate::node::garbage::Wipe;
+use crate::node::tombstones::tombstone_write;
+use crate::planted::{Planted, is_planted};
+use crate::quorum::layout::{Layout, Part};
+use crate::quorum::message::Envelope;
+use crate::quorum::replica::{Here, Out, QuorumReplica, QuorumState};
+use crate::quorum::shown::Resolve;
+use crate::ranges::KeyRange;
+use crate::time::Now;
+
+/// The kinds of records that a copy has in the store beside the shard's own records and its hints.
+const KINDS: [u8; 2] = [state::QUORUM, state::MERKLE];
+
+impl Node {
+    /// The map's record of a quorum shard: makes a copy that is to be here, has one learn a newer layout, or ends it. All
+    /// of it only on a record that is confirmed: under a layout that is none a copy would answer for others.
+    pub(super) fn follow_quorum_record(
+        &mut self,
+        map: &Map,
+        record: &ShardRecord,
+        layout: Layout,
+        engine: &dyn Engine,
+    ) -> Result<(), EngineError> {
+        let shard = record.descriptor.shard;
+        let table = map.tables.get(&record.descriptor.table);
+        if table.is_some_and(|table| table.dropped) {
+            let is_here = self.replicas.quorums().get(shard).is_some();
+            let is_over = is_here && self.is_confirmed(Subject::Dropped(record.descriptor.table));
+            return if is_over { self.destroy_quorum(shard, engine) } else { Ok(()) };
+        }
+        let Some(Consistency::Quorum { resolve, .. }) = table.map(|table| table.consistency) else { return Ok(()) };
+        let named = named_here(record, self.identity.node);
+        let Some((id, held)) =
+            self.replicas.quorums().get(shard).map(|copy| (copy.id(), copy.state().layout().generation))
+        else {
+            return self.make_quorum(record, layout, resolve, named, engine);
+        };
+        let is_newer = layout.generation > held;
+        if id > map.replica_max() || is_newer && !self.is_confirmed(Subject::Shard(shard)) {
+            return Ok(());
+        }
+        if is_newer && layout.part(id) == Part::Over {
+            self.destroy_quorum(shard, engine)?;
+            return self.make_quorum(record, layout, resolve, named, engine);
+        }
+        if let Some(copy) = self.replicas.quorums_mut().get_mut(shard) {
+            copy.learn(layout, resolve);
+        }
+        self.replicas.quorums_mut().touch(shard);
+        Ok(())
+    }
+
+    /// A copy that the map names here and that is not here. First ones have all that there is, which is nothing; others
+    /// come new and copy.
+    fn make_quorum(
+        &mut self,
+        record: &ShardRecord,
+        layout: Layout,
+        resolve: Resolve,
+        named: Option<ReplicaId>,
+        engine: &dyn Engine,
+    ) -> Result<(), EngineError> {
+        let shard = record.descriptor.shard;
+        let Some(replica) = named.filter(|replica| !self.tombstones.is_entombed(shard, *replica)) else {
+            return Ok(());
+        };
+        let is_first = layout.generation.0 == 1;
+        let comes = layout.part(replica) == Part::Comes;
+        if !self.is_confirmed(Subject::Shard(shard)) {
+            return Ok(());
+        }
+        if !(is_first || comes) {
+            // A first copy that was never made here before the shard went on: it has promised nothing, and can never be made
+            // under this id, since the others have records by now. The steward replaces what is told to be lost.
+            self.map.look_again();
+            return self.entomb(shard, replica, engine);
+        }
+        if self.garbage.is_of(shard) {
+            return Ok(());
+        }
+        if !self.is_free(&record.descriptor, replica) {
+            return Ok(());
+        }
+        let make = if is_first { QuorumState::first } else { QuorumState::coming };
+        let state = make(replica, &record.descriptor, layout);
+        state.check().map_err(EngineError::unreadable)?;
+        engine.write(vec![state.write()])?;
+        let (layout, mut copy) = (state.layout().clone(), self.replicas.quorums().made_of(state, None, engine)?);
+        copy.learn(layout, resolve);
+        copy.hold_until(self.disk.syncs().next_mark());
+        self.replicas.quorums_mut().insert(copy);
+        self.sync_soon();
+        Ok(())
+    }
+
+    /// Ends a copy on this node: it is entombed, and its records go in slices.
+    pub(super) fn destroy_quorum(&mut self, shard: ShardId, engine: &dyn Engine) -> Result<(), EngineError> {
+        let Some(mut copy) = self.replicas.quorums_mut().remove(shard) else { return Ok(()) };
+        let mut out = Out::default();
+        copy.end(&mut out);
+        self.take_quorum(out);
+        self.discard_quorum(copy.state(), engine)
+    }
+
+    /// Entombs a copy and gives its records up.
+    pub(super) fn discard_quorum(&mut self, state: &QuorumState, engine: &dyn Engine) -> Result<(), EngineError> {
+        let shard = state.shard();
+        let mut writes = Vec::new();
+        for kind in KINDS {
+            let start = shard_key(shard, kind, &[]);
+            let end = crate::key::prefix_end(&start).unwrap_or_default();
+            engine.scan(&start, &end, &mut |key, _| {
+                writes.push(EngineWrite::Delete(bytes::Bytes::copy_from_slice(key)));
+                std::ops::ControlFlow::Continue(())
+            })?;
+        }
+        writes.extend(self.garbage.add(Wipe::of_range(shard, state.replica(), range_of(state))));
+        if !is_planted(Planted::TombstoneIgnored) {
+            writes.push(tombstone_write(shard, state.replica()));
+        }
+        engine.write(writes)?;
+        self.entomb(shard, state.replica(), engine)
+    }
+
+    /// Another copy says something.
+    pub(super) fn quorum_message(
+        &mut self,
+        from: NodeId,
+        envelope: Envelope,
+        engine: &dyn Engine,
+        now: Now,
+    ) -> Result<(), EngineError> {
+        let (shard, to) = (envelope.shard, envelope.to);
+        if self.replicas.quorums().get(shard).is_none_or(|copy| copy.id() != to) {
+            return Ok(());
+        }
+        let wanted = self.with_quorum(shard, engine, now, |copy, here, out| copy.hear(envelope, here, out))?;
+        // Whoever says so has it. The map here may be newer than what the copy holds: then that is on its way.
+        let known = self.map.known().shards.get(&shard).map(|record| record.descriptor.generation);
+        if wanted > known {
+            self.map.ask(from, &mut self.outbox);
+        }
+        Ok(())
+    }
+
+    /// A client's write, whose keys the shard holds.
+    pub(super) fn quorum_write(
+        &mut self,
+        shard: ShardId,
+        (token, command, options): (Token, Command, WriteOptions),
+        engine: &dyn Engine,
+        now: Now,
+    ) -> Result<(), EngineError> {
+        self.with_quorum(shard, engine, now, |copy, here, out| copy.write(token, command, &options, here, out))
+            .map(drop)
+    }
+
+    /// A client's read, whose first key the shard holds.
+    pub(super) fn quorum_read(
+        &mut self,
+        shard: ShardId,
+        (token, read, consistency): (Token, Read, ReadConsistency),
+        engine: &dyn Engine,
+        now: Now,
+    ) -> Result<(), EngineError> {
+        let asked = (read, consistency);
+        self.with_quorum(shard, engine, now, |copy, here, out| copy.read(token, asked, None, here, out)).map(drop)
+    }
+
+    /// A period has passed for every copy.
+    pub(super) fn tick_quorums(&mut self, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
+        for shard in self.replicas.quorums().shards() {
+            self.with_quorum(shard, engine, now, QuorumReplica::tick)?;
+        }
+        Ok(())
+    }
+
+    /// A batch of the log with writes of this copy is durable.
+    pub(super) fn quorum_log_durable(
+        &mut self,
+        shard: ShardId,
+        sequence: u64,
+        engine: &dyn Engine,
+        now: Now,
+    ) -> Result<(), EngineError> {
+        self.with_quorum(shard, engine, now, |copy, here, out| copy.log_durable(sequence, here, out)).map(drop)
+    }
+
+    /// What waits of a copy becomes part of the log batch of this sequence.
+    pub(super) fn collect_quorum(&mut self, shard: ShardId, sequence: u64) -> Option<LogWrite> {
+        let mut out = Out::default();
+        self.replicas.quorums_mut().get_mut(shard)?.collect(sequence, &mut out);
+        let log = out.log.take();
+        self.take_quorum(out);
+        log
+    }
+
+    fn with_quorum(
+        &mut self,
+        shard: ShardId,
+        engine: &dyn Engine,
+        now: Now,
+        act: impl FnOnce(&mut QuorumReplica, &Here<'_>, &mut Out) -> Result<(), EngineError>,
+    ) -> Result<Option<Generation>, EngineError> {
+        let map = Arc::clone(self.map.known());
+        let record = map.shards.get(&shard);
+        let (own, liveness) = (self.identity.node, self.others.liveness());
+        let home = |copy: ReplicaId| record.and_then(|record| home_of(record, copy));
+        let is_heard = |copy: ReplicaId| home(copy).is_some_and(|node| node == own || liveness.is_heard(node));
+        let is_full = |copy: ReplicaId| home(copy).is_some_and(|node| liveness.is_full(node));
+        let here = Here { engine, now, ticks: self.ticks, is_heard: &is_heard, is_full: &is_full };
+        let Some(copy) = self.replicas.quorums_mut().get_mut(shard) else { return Ok(None) };
+        let (mut out, before) = (Out::default(), copy.state().applied());
+        act(copy, &here, &mut out)?;
+        if copy.state().applied() != before {
+            self.disk.syncs().written();
+        }
+        if copy.has_work() {
+            self.replicas.quorums_mut().touch(shard);
+        }
+        let wanted = out.wants_record;
+        self.take_quorum(out);
+        Ok(wanted)
+    }
+
+    fn take_quorum(&mut self, out: Out) {
+        let Out { log: _, send, answers, wants_sync, wants_record: _ } = out;
+        for envelope in send {
+            let home = self.map.home_of(envelope.shard, envelope.to);
+            // One that the map does not name any more is not there to hear it.
+            if let Some(node) = home.filter(|node| *node != self.identity.node) {
+                self.outbox.send(node, PeerMessage::Quorum(envelope));
+            }
+        }
+        for (token, answer) in answers {
+            self.outbox.answer(token, answer);
+        }
+        if wants_sync {
+            self.sync_soon();
+        }
+    }
+
+    /// The copy that serves a quorum shard here, or which node has one.
+    pub(super) fn quorum_serves(&self, record: &ShardRecord) -> Result<ShardId, Refusal> {
+        let shard = record.descriptor.shard;
+        if self.replicas.quorums().get(shard).is_some() {
+            return Ok(shard);
+        }
+        let others = record.descriptor.members.iter().map(|member| member.replica.node);
+        let mut others = others.filter(|node| *node != self.identity.node);
+        let heard = others.clone().find(|node| self.others.liveness().is_heard(*node));
+        Err(Refusal::NotLeader { shard, leader: heard.or_else(|| others.next()) })
+    }
+
+    /// The nodes that have, or are to have, a copy of a quorum shard that is here.
+    pub(super) fn quorum_peers(&self) -> BTreeSet<NodeId> {
+        let map = self.map.known();
+        let records = self.replicas.quorums().all().filter_map(|copy| map.shards.get(&copy.state().shard()));
+        records.flat_map(|record| &record.descriptor.members).map(|member| member.replica.node).collect()
+    }
+}
+
+/// The copy that a record has on a node: the newest, where a lost one is being replaced on the same node.
+fn named_here(record: &ShardRecord, node: NodeId) -> Option<ReplicaId> {
+    let members = record.descriptor.members.iter().map(|member| member.replica);
+    members.filter(|copy| copy.node == node).map(|copy| copy.id).max()
+}
+
+/// The keys of a copy.
+pub(super) fn range_of(state: &QuorumState) -> KeyRange {
+    let (start, end) = state.range();
+    KeyRange { table: state.table(), start: start.clone(), end: end.cloned() }
+}

@@ -1,0 +1,94 @@
+//! What convergence sees of the copy that it works for, and what it wants done there.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Generation, ReplicaId};
+use crate::quorum::floor::Floor;
+use crate::quorum::hints::Hints;
+use crate::quorum::journal::Journaled;
+use crate::quorum::layout::{Layout, Part};
+use crate::quorum::merge::held_elsewhere;
+use crate::quorum::merkle::Tree;
+use crate::quorum::merkle::compare::View;
+use crate::quorum::message::{Body, Entry};
+
+/// What convergence may look at in the copy: of what is applied, and so durable, all of one moment.
+pub struct Copy<'a, V> {
+    /// The copy's own id.
+    pub id: ReplicaId,
+    /// The layout that it holds durably.
+    pub layout: &'a Layout,
+    /// Its bounds.
+    pub floor: &'a Floor,
+    /// Whether it has all that is at or below its floor: [`Layout::is_complete`].
+    pub is_complete: bool,
+    /// What it has copied durably: from whom, at which generation.
+    pub copied: &'a BTreeMap<ReplicaId, Generation>,
+    /// The sums of its records.
+    pub tree: &'a Tree,
+    /// Its records.
+    pub view: &'a V,
+    /// What it keeps for others.
+    pub hints: &'a Hints,
+    /// Index of the entry of its log that it has applied last.
+    pub applied: u64,
+    /// Milliseconds since 1970 by the clock of its node.
+    pub wall_ms: u64,
+    /// Ticks of its node.
+    pub ticks: u64,
+    /// True if another copy's node has been heard of lately.
+    pub is_heard: &'a dyn Fn(ReplicaId) -> bool,
+    /// True if an encoded key is one of the shard's range, and as a key can be.
+    pub is_own: &'a dyn Fn(&[u8]) -> bool,
+}
+
+impl<V: View> Copy<'_, V> {
+    /// The generation that the copy holds.
+    pub(super) fn generation(&self) -> Generation {
+        self.layout.generation
+    }
+
+    /// True if another copy takes part in the shard.
+    pub(super) fn is_peer(&self, other: ReplicaId) -> bool {
+        other != self.id && self.layout.part(other) != Part::Over
+    }
+
+    /// True if the copy may take records that others hold.
+    pub(super) fn takes(&self) -> bool {
+        !self.floor.is_bare() && self.layout.takes_writes(self.id)
+    }
+
+    /// Those of a peer's records that the copy may take: others are no records, or none of this shard.
+    pub(super) fn sound(&self, entries: Vec<Entry>) -> Vec<Entry> {
+        let is_sound = |(key, record): &Entry| (self.is_own)(key) && held_elsewhere(record).is_ok();
+        entries.into_iter().filter(is_sound).collect()
+    }
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Do {
+    /// Send to another copy, at the generation that this one holds.
+    Send(ReplicaId, Body),
+    /// Write to the log. What goes with it comes back by [`super::Convergence::applied`] when it is applied.
+    Journal(Journaled, Then),
+    /// All was compared with a copy: both hold what the other one held when it began.
+    Compared {
+        /// The other copy.
+        with: ReplicaId,
+        /// [`Hints::must_compare`] as it was when it began, for [`Hints::compared`].
+        mark: Option<u64>,
+    },
+}
+
+/// What is to be done when an entry of the log is applied. One that is lost, or that the log has no room for, says nothing;
+/// nor does one of which the copy could not take something: what is told, or counted on, is that the copy has all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    Nothing,
+    /// A copy waits for this answer.
+    Tell(ReplicaId, Body),
+    /// Something of this number goes on.
+    Continue(u64),
+}

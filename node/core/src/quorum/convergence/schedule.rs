@@ -1,0 +1,182 @@
+//! With whom a copy is to compare what it holds, and when: after its start, after a silence of the other one, when hints
+//! for it were lost, and every ten minutes. Both of two copies do: nobody knows whether what the other one asked for came
+//! to its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::copy::Copy;
+use super::numbers::Numbers;
+use crate::ids::ReplicaId;
+use crate::quorum::layout::{Layout, Part, Stage};
+use crate::quorum::merkle::compare::View;
+use crate::time::TICK_MS;
+
+/// Ticks from one comparison with a copy to the next one, where nothing else asks for one.
+const EVERY_TICKS: u64 = 600_000 / TICK_MS;
+/// Ticks by which it may be later, so that shards do not all compare at once.
+const SPREAD_TICKS: u64 = 60_000 / TICK_MS;
+/// Ticks from one comparison to the next one, whatever asks for it: where hints are lost all the time one would follow the
+/// other.
+const REST_TICKS: u64 = 10_000 / TICK_MS;
+/// Ticks from one that was given up to the next one; twice as many after each further one, up to so many times. What a copy
+/// cannot take now it may not be able to take for long.
+const RETRY_TICKS: u64 = 5_000 / TICK_MS;
+const RETRY_DOUBLED_MAX: u32 = 5;
+/// Ticks by which the copy with the higher id waits longer: mostly there is nothing left for it to find.
+const SECOND_TICKS: u64 = 5_000 / TICK_MS;
+/// Ticks for which one does not begin what the other one is busy with.
+const ASKED_TICKS: u64 = 2_000 / TICK_MS;
+/// Ticks for which that holds at most.
+const POSTPONED_TICKS_MAX: u64 = 60_000 / TICK_MS;
+/// Ticks from one look at who is there to the next one.
+const LOOK_TICKS: u64 = 1_000 / TICK_MS;
+
+/// The others, and when to compare with each.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    peers: BTreeMap<ReplicaId, Peer>,
+    look_at: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Peer {
+    due_at: u64,
+    /// Not before, whatever asks for it.
+    rests_until: u64,
+    /// When it has asked this copy last.
+    asked_at: Option<u64>,
+    is_silent: bool,
+    /// How many were given up, one after the other.
+    given_up: u32,
+}
+
+impl Schedule {
+    /// Looks who is there, and who is there again.
+    pub(super) fn tick<V: View>(&mut self, numbers: &mut Numbers, copy: &Copy<'_, V>) {
+        if copy.ticks < self.look_at {
+            return;
+        }
+        self.look_at = copy.ticks.saturating_add(LOOK_TICKS);
+        let peers = peers(copy.layout, copy.id);
+        self.peers.retain(|peer, _| peers.contains(peer));
+        for id in peers {
+            let second = if copy.id < id { 0 } else { SECOND_TICKS };
+            let due_at = copy.ticks.saturating_add(second + numbers.spread(LOOK_TICKS));
+            let first = Peer { due_at, rests_until: 0, asked_at: None, is_silent: false, given_up: 0 };
+            let peer = self.peers.entry(id).or_insert(first);
+            if !(copy.is_heard)(id) {
+                peer.is_silent = true;
+            } else if std::mem::take(&mut peer.is_silent) {
+                peer.due_at = peer.due_at.min(due_at);
+                peer.given_up = 0;
+            }
+        }
+    }
+
+    /// To be called with a new layout: who is there is looked at with the next tick.
+    pub(super) fn layout_changed(&mut self) {
+        self.look_at = 0;
+    }
+
+    /// Another copy has asked this one.
+    pub(super) fn asked(&mut self, by: ReplicaId, ticks: u64) {
+        if let Some(peer) = self.peers.get_mut(&by) {
+            peer.asked_at = Some(ticks);
+        }
+    }
+
+    /// With whom to compare now.
+    pub(super) fn next<V: View>(&self, copy: &Copy<'_, V>) -> Option<ReplicaId> {
+        let is_due = |(id, peer): &(&ReplicaId, &Peer)| {
+            let is_wanted = copy.ticks >= peer.due_at || copy.hints.must_compare(**id).is_some();
+            is_wanted && peer.is_free(copy.ticks) && (copy.is_heard)(**id)
+        };
+        let due = self.peers.iter().filter(is_due);
+        due.min_by_key(|(id, peer)| (peer.due_at, **id)).map(|(id, _)| *id)
+    }
+
+    /// A comparison has ended, whatever it was for.
+    pub(super) fn ended(&mut self, with: ReplicaId, is_whole: bool, ticks: u64, numbers: &mut Numbers) {
+        let Some(peer) = self.peers.get_mut(&with) else { return };
+        if is_whole {
+            peer.due_at = ticks.saturating_add(EVERY_TICKS + numbers.spread(SPREAD_TICKS));
+            peer.rests_until = ticks.saturating_add(REST_TICKS);
+            peer.given_up = 0;
+        } else {
+            peer.due_at = peer.due_at.min(ticks);
+            let wait = RETRY_TICKS << peer.given_up.min(RETRY_DOUBLED_MAX);
+            peer.rests_until = ticks.saturating_add(wait + numbers.spread(LOOK_TICKS));
+            peer.given_up = peer.given_up.saturating_add(1);
+        }
+    }
+}
+
+impl Peer {
+    fn is_free(&self, ticks: u64) -> bool {
+        let is_busy = self.asked_at.is_some_and(|asked| ticks < asked.saturating_add(ASKED_TICKS));
+        let has_waited = ticks >= self.due_at.max(self.rests_until).saturating_add(POSTPONED_TICKS_MAX);
+        ticks >= self.rests_until && (!is_busy || has_waited)
+    }
+}
+
+/// The copies that a copy compares with when it is time to. One that comes new copies first, and asks for that by itself;
+/// one that leaves hands over to those that stay.
+fn peers(layout: &Layout, id: ReplicaId) -> BTreeSet<ReplicaId> {
+    let is_copying = |of: ReplicaId| {
+        let is_early = layout.change.as_ref().is_some_and(|change| change.stage == Stage::WriteBoth);
+        is_early && layout.part(of) == Part::Comes
+    };
+    if layout.part(id) == Part::Over || is_copying(id) {
+        return BTreeSet::new();
+    }
+    layout.write_members().into_iter().filter(|peer| *peer != id && !is_copying(*peer)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Generation;
+    use crate::quorum::copies::Copies;
+    use crate::quorum::layout::Change;
+
+    fn of(members: std::ops::Range<u64>) -> Copies {
+        Copies { members: members.map(ReplicaId).collect(), write: 2, read: 2 }
+    }
+
+    /// From copies 0 to 2 to copies 1 to 3.
+    fn layout(stage: Option<Stage>) -> Layout {
+        let began = Generation(2);
+        let change = stage.map(|stage| Change { next: of(1..4), stage, began, reads_since: began });
+        Layout { generation: Generation(3), current: of(0..3), change }
+    }
+
+    #[test]
+    fn copies_compare_with_those_that_take_writes_and_new_ones_only_copy_at_first() {
+        for (stage, peers_of) in [
+            (None, [&[1, 2][..], &[0, 2], &[0, 1], &[]]),
+            (Some(Stage::WriteBoth), [&[1, 2], &[0, 2], &[0, 1], &[]]),
+            (Some(Stage::ReadNew), [&[1, 2, 3], &[0, 2, 3], &[0, 1, 3], &[0, 1, 2]]),
+            (Some(Stage::NewOnly), [&[1, 2, 3], &[2, 3], &[1, 3], &[1, 2]]),
+        ] {
+            for (id, expected) in (0..).zip(peers_of) {
+                let found: Vec<u64> = peers(&layout(stage), ReplicaId(id)).into_iter().map(|peer| peer.0).collect();
+                assert_eq!(found, expected, "{id} at {stage:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_the_other_is_busy_with_waits_but_not_for_ever() {
+        let peer = |asked_at| Peer { due_at: 100, rests_until: 50, asked_at, is_silent: false, given_up: 0 };
+        for (asked_at, ticks, is_free) in [
+            (None, 49, false),
+            (None, 50, true),
+            (Some(100), 120, false),
+            (Some(100), 140, true),
+            (Some(1_290), 1_299, false),
+            (Some(1_290), 1_300, true),
+        ] {
+            assert_eq!(peer(asked_at).is_free(ticks), is_free, "{asked_at:?} at {ticks}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What a copy holds: its records, their sums, and its state. Entries of the log are applied here, in order, by the bounds
+//! of that moment, and nothing else is ever answered from.
+//!
+//! Several entries become one batch of the store. Until [`Machine::flush`] the store does not have it, and only what
+//! applies entries knows of it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::records::Records;
+use super::state::QuorumState;
+use crate::engine::{Engine, EngineError, EngineWrite, data_key};
+use crate::planted::{Planted, is_planted};
+use crate::quorum::floor::{Floor, Refused, Swept};
+use crate::quorum::journal::Journaled;
+use crate::quorum::layout::Layout;
+use crate::quorum::merge::taken;
+use crate::quorum::merkle::{Grid, Tree};
+use crate::record::{Stamp, Stored};
+
+/// Bytes of changes that become one batch of the store, about: what a store takes in one go without making others wait.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Records that one step of a pass over all of them looks at, and their bytes: about a millisecond's reading.
+pub(super) const SLICE_RECORDS: usize = 64;
+pub(super) const SLICE_BYTES: usize = 256 << 10;
+
+/// What became of an entry's records: for each why it was not taken, if it was not.
+pub(super) type Taken = Vec<Option<Refused>>;
+
+/// Owner of what a copy holds.
+#[derive(Debug)]
+pub(super) struct Machine {
+    state: QuorumState,
+    tree: Tree,
+    /// What the store is to have with the next batch.
+    batch: Vec<EngineWrite>,
+    batch_bytes: usize,
+    /// Records in that batch.
+    ahead: BTreeMap<Bytes, Stored>,
+    /// The state is another than the store has.
+    is_changed: bool,
+}
+
+impl Machine {
+    /// What the store has, as of the state's applied index.
+    pub(super) fn open(state: QuorumState, engine: &dyn Engine) -> Result<Self, EngineError> {
+        let (start, end) = state.range();
+        // Hash tables are cut evenly by this; in range tables leaves have as many records as their keys' first bytes give.
+        let grid = Grid::even(start, end.map(|end| &end[..]));
+        let tree = Tree::open(state.shard(), grid, engine)?;
+        let (batch, ahead) = Default::default();
+        Ok(Self { state, tree, batch, batch_bytes: 0, ahead, is_changed: false })
+    }
+
+    pub(super) fn state(&self) -> &QuorumState {
+        &self.state
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        self.state.layout()
+    }
+
+    pub(super) fn floor(&self) -> &Floor {
+        self.state.floor()
+    }
+
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// What is applied, to be looked at. Nothing may be between two entries.
+    pub(super) fn records<'a>(&'a self, engine: &'a dyn Engine) -> Records<'a> {
+        Records::new(&self.state, self.tree.grid(), engine)
+    }
+
+    /// Applies the log's next entry.
+    ///
+    /// # Errors
+    ///
+    /// Of the store, and of records in it that this release cannot read.
+    pub(super) fn apply(&mut self, index: u64, entry: &Journaled, engine: &dyn Engine) -> Result<Taken, EngineError> {
+        let mut results = Vec::new();
+        match entry {
+            Journaled::Writes(writes) => {
+                for (key, record, stamp) in writes {
+                    results.push(self.take(key, record, Some(*stamp), engine)?);
+                }
+            }
+            Journaled::Copies(copies) => {
+                for (key, record) in copies {
+                    results.push(self.take(key, record, None, engine)?);
+                }
+            }
+            Journaled::Layout(layout) => self.state.hold(layout.clone()),
+            Journaled::Bar(at) => self.state.floor_mut().raise_bar(*at),
+            Journaled::Floor(at) => self.state.floor_mut().raise_floor(*at),
+            Journaled::Bounds(from) => self.state.floor_mut().take_over(from),
+            Journaled::Copied { from, since } => self.state.has_copied_from(*from, *since),
+        }
+        self.state.stand_at(index);
+        self.is_changed = true;
+        if self.batch_bytes >= BATCH_BYTES_MAX {
+            self.flush(engine)?;
+        }
+        Ok(results)
+    }
+
+    /// `stamp` = of the write that the record comes with. `None` = another copy holds the record.
+    fn take(
+        &mut self,
+        key: &Bytes,
+        record: &Bytes,
+        stamp: Option<Stamp>,
+        engine: &dyn Engine,
+    ) -> Result<Option<Refused>, EngineError> {
+        let record = Stored::decode(record).map_err(EngineError::unreadable)?;
+        let held = match self.ahead.get(key) {
+            Some(held) => Some(held.clone()),
+            None => self.records(engine).read(key)?,
+        };
+        let (floor, is_complete) = (self.state.floor(), self.state.is_complete());
+        let judged = match stamp {
+            Some(stamp) => floor.take_write(stamp, held.as_ref(), record),
+            None if is_planted(Planted::JudgedEarly) => Ok(Some(record)),
+            None => floor.take_copy(held.as_ref(), record, is_complete),
+        };
+        let record = match judged {
+            Ok(record) => record,
+            Err(refused) => return Ok(Some(refused)),
+        };
+        let merged = match record.map(|record| taken(held.as_ref(), &record)).transpose() {
+            Ok(merged) => merged.flatten(),
+            Err(too_much) => return Ok(Some(too_much.into())),
+        };
+        if let Some(merged) = merged {
+            self.put(key, held.as_ref(), Some(&merged));
+            self.ahead.insert(key.clone(), merged);
+        }
+        Ok(None)
+    }
+
+    /// A key's record becomes another one with the next batch.
+    fn put(&mut self, key: &Bytes, old: Option<&Stored>, new: Option<&Stored>) {
+        self.tree.changed(key, old, new);
+        let size = |record: Option<(&Stored, usize)>| {
+            let counted = record.filter(|(record, _)| record.values().any(|value| !value.is_tombstone));
+            counted.map_or(0, |(_, bytes)| (key.len() + bytes) as u64)
+        };
+        let encoded = new.map(Stored::encode);
+        let before = size(old.map(|old| (old, old.encode().len())));
+        let after = size(new.zip(encoded.as_ref().map(Bytes::len)));
+        let version = new.map(|new| new.newest.stamp.version).unwrap_or_default();
+        self.state.record_changed(before, after, version);
+        let at = data_key(self.state.table(), key);
+        self.batch_bytes += at.len() + encoded.as_ref().map_or(0, Bytes::len);
+        self.batch
+            .push(encoded.map_or_else(|| EngineWrite::Delete(at.clone()), |new| EngineWrite::Put(at.clone(), new)));
+    }
+
+    /// The store gets what was applied, as one batch.
+    ///
+    /// # Errors
+    ///
+    /// Of the store.
+    pub(super) fn flush(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+        if !self.is_changed {
+            return Ok(());
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.extend(self.tree.batch(self.state.applied()));
+        batch.push(self.state.write());
+        self.ahead.clear();
+        (self.batch_bytes, self.is_changed) = (0, false);
+        engine.write(batch)?;
+        if self.tree.is_due() { self.save(engine) } else { Ok(()) }
+    }
+
+    /// The sums themselves instead of what batches add to them: before a sync, so that a start has little to add.
+    ///
+    /// # Errors
+    ///
+    /// Of the store.
+    pub(super) fn save(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+        let writes = self.tree.save();
+        if writes.is_empty() { Ok(()) } else { engine.write(writes) }
+    }
+
+    /// Deletes, and values that have ended, go that are at or below the floor: of the next records from a key on. Each copy
+    /// does that by itself, and not by its log: what is gone so counts as deleted for whoever asks. Gives the key to go on
+    /// from; `None` = that was all.
+    ///
+    /// # Errors
+    ///
+    /// Of the store, and of records in it that this release cannot read.
+    pub(super) fn sweep(
+        &mut self,
+        from: &Bytes,
+        wall_ms: u64,
+        engine: &dyn Engine,
+    ) -> Result<Option<Bytes>, EngineError> {
+        let (records, next) = self.records(engine).slice(from, SLICE_RECORDS, SLICE_BYTES)?;
+        for (key, held) in records {
+            let left = match self.state.floor().swept(&held, wall_ms) {
+                Swept::Stays => continue,
+                Swept::Becomes(left) => Some(left),
+                Swept::Goes => None,
+            };
+            self.put(&key, Some(&held), left.as_deref());
+            self.is_changed = true;
+        }
+        self.flush(engine)?;
+        Ok(next)
+    }
+
+    /// Goes on with the pass over all records that gives the sums, if the store had none. Returns whether there is one yet.
+    ///
+    /// # Errors
+    ///
+    /// Of the store, and of records in it that this release cannot read.
+    pub(super) fn pass(&mut self, engine: &dyn Engine) -> Result<bool, EngineError> {
+        let Some(from) = self.tree.passed().cloned() else { return Ok(false) };
+        let (records, next) = self.records(engine).slice(&from, SLICE_RECORDS, SLICE_BYTES)?;
+        self.tree.pass(records.iter().map(|(key, record)| (&key[..], record)), next.clone());
+        Ok(next.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! Takes the steps by which the copies of quorum shards change: forwards to what is assigned, and back where that is no
+//! longer wanted, or cannot be had. Decided anew in each round from the shard's record and from what its copies have told.
+
+use super::View;
+use super::copies::Lost;
+use super::system_shard::SILENCE_MS;
+use crate::ids::{Generation, ReplicaId};
+use crate::map::{ShardRecord, home_of};
+use crate::message::QuorumReport;
+use crate::quorum::copies::{Copies, Known};
+use crate::quorum::layout::{Change, Layout, Stage};
+use crate::system::{StepKind, SystemCommand};
+
+/// Steps of one round: bounds the entry that they make.
+pub const STEPS_MAX: usize = 64;
+/// Shards whose W and R alone change at a time. No data moves, but their copies compare with one another.
+const ALTERATIONS_MAX: usize = 16;
+
+/// The steps that are due now, for all quorum shards.
+pub fn steps(view: &View<'_>) -> Vec<SystemCommand> {
+    let is_due = |record: &&ShardRecord| {
+        let table = view.map.tables.get(&record.descriptor.table);
+        record.quorum.is_some() && !table.is_some_and(|table| record.is_as_wanted(table))
+    };
+    let due: Vec<&ShardRecord> = view.map.live_shards().filter(is_due).collect();
+    let mut altered = due.iter().filter(|record| record.has_assigned() && !record.assigned_reached()).count();
+    let lost = view.lost();
+    let mut commands = Vec::new();
+    for record in due {
+        if commands.len() == STEPS_MAX {
+            break;
+        }
+        let Some(shard) = Shard::of(view, record, &lost) else { continue };
+        let Some(step) = shard.next() else { continue };
+        if step == StepKind::Begin && record.has_assigned() {
+            if altered >= ALTERATIONS_MAX {
+                continue;
+            }
+            altered += 1;
+        }
+        let (shard, based_on) = (record.descriptor.shard, record.descriptor.generation);
+        commands.push(SystemCommand::Step { shard, based_on, step });
+    }
+    commands
+}
+
+/// True if enough is heard of a quorum shard's copies for a change to begin: a majority has told how it is, or that it is
+/// lost, and one of them can be copied from.
+pub(super) fn is_heard(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
+    let shard = record.descriptor.shard;
+    let members = || record.descriptor.members.iter().map(|member| member.replica.id);
+    let is_lost = |id: ReplicaId| lost.contains(&(shard, id));
+    let is_there = |id: ReplicaId| !is_lost(id) && view.hears_copy(record, id);
+    let heard = members().filter(|id| is_lost(*id) || is_there(*id)).count();
+    2 * heard > record.descriptor.members.len() && members().any(is_there)
+}
+
+/// True if a quorum copy is heard of, complete, and at the generation of the record: what the others do without, it has.
+pub(super) fn is_in_step(view: &View<'_>, record: &ShardRecord, replica: ReplicaId) -> bool {
+    let is_whole = |copy: &QuorumReport| copy.is_complete && copy.held >= record.descriptor.generation;
+    view.hears_copy(record, replica) && view.copy(record, replica).is_some_and(is_whole)
+}
+
+/// What a quorum shard is, what it is to be, and what its copies have told.
+struct Shard<'a> {
+    view: &'a View<'a>,
+    record: &'a ShardRecord,
+    lost: &'a Lost,
+    layout: Layout,
+    wanted: Copies,
+}
+
+impl Known for Shard<'_> {
+    fn held(&self, copy: ReplicaId) -> Generation {
+        self.view.copy(self.record, copy).map_or(Generation(0), |copy| copy.held)
+    }
+
+    fn is_lost(&self, copy: ReplicaId) -> bool {
+        self.lost.contains(&(self.record.descriptor.shard, copy))
+    }
+
+    fn has_copied(&self, by: ReplicaId, from: ReplicaId, since: Generation) -> bool {
+        let told = self.view.copy(self.record, by);
+        told.is_some_and(|copy| copy.copied.iter().any(|(source, at)| *source == from && *at >= since))
+    }
+}
+
+impl<'a> Shard<'a> {
+    /// `None` = its copies follow a leader, or its record may not be what they hold.
+    fn of(view: &'a View<'a>, record: &'a ShardRecord, lost: &'a Lost) -> Option<Self> {
+        let layout = record.layout()?;
+        let wanted = record.wanted(view.map.tables.get(&record.descriptor.table)?)?;
+        view.is_recorded(record).then_some(Self { view, record, lost, layout, wanted })
+    }
+
+    /// The step that is due now.
+    fn next(&self) -> Option<StepKind> {
+        let Some(change) = &self.layout.change else {
+            let may = self.layout.current != self.wanted && self.may_begin();
+            return may.then_some(StepKind::Begin);
+        };
+        let step = match change.stage {
+            Stage::WriteBoth | Stage::ReadNew if self.turns(change) => StepKind::Back,
+            Stage::WriteBoth => StepKind::ReadNew,
+            Stage::ReadNew => StepKind::NewOnly,
+            Stage::NewOnly => StepKind::Settle,
+        };
+        let is_held_up = step == StepKind::Settle && self.is_handing_over(change);
+        let is_due = self.layout.after(&step.to(self.wanted.clone()), self).is_ok();
+        (is_due && !is_held_up).then_some(step)
+    }
+
+    /// True if a change is likely to come to its end, and holds nobody up: from its first layout on writes need W of the
+    /// copies that are to be as well. Where copies are given up all that stay must be in step, as fewer outlive fewer losses.
+    fn may_begin(&self) -> bool {
+        let (current, wanted) = (&self.layout.current.members, &self.wanted.members);
+        let (stays, comes): (Vec<ReplicaId>, Vec<ReplicaId>) = wanted.iter().partition(|copy| current.contains(copy));
+        let can_come = |copy: &ReplicaId| {
+            let node = home_of(self.record, *copy);
+            node.is_some_and(|node| self.view.takes_copies(node) && self.view.may_take(node))
+        };
+        let heard = stays.iter().filter(|copy| self.view.hears_copy(self.record, **copy)).count();
+        let shrinks = wanted.len() < current.len();
+        is_heard(self.view, self.record, self.lost)
+            && !wanted.iter().any(|copy| self.is_lost(*copy))
+            && comes.iter().all(can_come)
+            && heard + comes.len() >= self.wanted.write
+            && (!shrinks || stays.iter().all(|copy| is_in_step(self.view, self.record, *copy)))
+    }
+
+    /// True if the change that is under way is to be given up: something else is wanted by now, a copy that comes is lost,
+    /// or W of the new copies cannot be had, for ever or for long, while W of the old ones can.
+    fn turns(&self, change: &Change) -> bool {
+        let (current, next) = (&self.layout.current, &change.next);
+        let is_alteration = current.members == next.members;
+        let is_other = next.members != self.wanted.members || (is_alteration && *next != self.wanted);
+        let comes = |copy: &&ReplicaId| !current.members.contains(copy);
+        let is_lost = |copy: &ReplicaId| self.is_lost(*copy);
+        is_other
+            || next.members.iter().filter(comes).any(is_lost)
+            || next.members.iter().filter(|copy| !is_lost(copy)).count() < next.write
+            || (self.is_silent(next) && !self.is_silent(current))
+    }
+
+    /// True if so many copies of the set are lost, or have been silent for long, that it takes no write.
+    fn is_silent(&self, set: &Copies) -> bool {
+        let silent_ms = |copy: ReplicaId| home_of(self.record, copy).map_or(u64::MAX, |node| self.view.silent_ms(node));
+        let is_there = |copy: &&ReplicaId| !self.is_lost(**copy) && silent_ms(**copy) <= SILENCE_MS;
+        set.members.iter().filter(is_there).count() < set.write
+    }
+
+    /// True while the copies that leave hand over what others lack. All that has succeeded is with the new ones, so it is
+    /// waited for only as long as nobody is in the way: then there is an end to it.
+    fn is_handing_over(&self, change: &Change) -> bool {
+        let next = &change.next.members;
+        let leaves = self.layout.current.members.iter().filter(|copy| !next.contains(copy) && !self.is_lost(**copy));
+        let mut leaving = leaves.filter(|copy| self.view.hears_copy(self.record, **copy));
+        let takes = |copy: &ReplicaId| {
+            let node = home_of(self.record, *copy);
+            let has_room = node.is_some_and(|node| self.view.has_room(node) && self.view.has_disk(node));
+            self.view.hears_copy(self.record, *copy) && !self.is_lost(*copy) && has_room
+        };
+        let is_done = |copy: &QuorumReport| copy.held >= self.layout.generation && copy.hints == 0;
+        next.iter().all(takes) && leaving.any(|copy| !self.view.copy(self.record, *copy).is_some_and(is_done))
+    }
+}

@@ -1,0 +1,273 @@
+//! Quorum tables: what they may be, and the steps by which their shards' copies change.
+
+use super::*;
+use crate::ids::{Epoch, Generation, ReplicaId, ShardId};
+use crate::map::{Consistency, Replica, Role, ShardRecord};
+use crate::quorum::layout::Stage;
+use crate::system::{Recovery, StepKind, StepRefusal};
+
+const SHARD: ShardId = ShardId(1);
+const MAJORITIES: (u32, u32) = (2, 2);
+
+fn alter(table: TableId, replication_factor: u32, write: u32, read: u32) -> SystemCommand {
+    let (quorums, resolve) = (Quorums { write, read }, Resolve::Siblings);
+    admin(AdminChange::AlterQuorumTable { table, replication_factor, quorums, resolve })
+}
+
+/// Five nodes, and a table with one shard on the first three.
+fn with_table() -> (SystemState, TableId) {
+    let mut state = quorum_database(5);
+    let table = created(&mut state, quorum_table("carts", &[""], &[1, 2, 3], MAJORITIES));
+    (state, table)
+}
+
+fn record(state: &SystemState) -> &ShardRecord {
+    &state.map().shards[&SHARD]
+}
+
+fn step(state: &SystemState, step: StepKind) -> SystemCommand {
+    SystemCommand::Step { shard: SHARD, based_on: record(state).descriptor.generation, step }
+}
+
+fn take(state: &mut SystemState, kind: StepKind) {
+    let command = step(state, kind);
+    let before = record(state).descriptor.generation;
+    done(state, &command);
+    assert_eq!(record(state).descriptor.generation, Generation(before.0 + 1));
+    assert_eq!(record(state).epoch, state.map().epoch);
+}
+
+/// Assigns the copies of these nodes: those that are there, and new ones.
+fn assign(state: &mut SystemState, nodes: &[u64]) {
+    let there: Vec<Replica> = record(state).descriptor.members.iter().map(|m| m.replica).collect();
+    let id = |node| there.iter().find(|r| r.node == node).map_or(ReplicaId::NEW, |r| r.id);
+    let replicas = nodes.iter().map(|n| Replica { node: NodeId(*n), id: id(NodeId(*n)) }).collect();
+    let based_on = record(state).epoch;
+    done(state, &SystemCommand::Assign { shard: SHARD, based_on, replicas, target: None });
+}
+
+fn roles(state: &SystemState) -> Vec<(u64, Role)> {
+    record(state).descriptor.members.iter().map(|m| (m.replica.node.0, m.role)).collect()
+}
+
+fn stage(state: &SystemState) -> Option<Stage> {
+    record(state).quorum.expect("a quorum shard").change.map(|change| change.stage)
+}
+
+#[test]
+fn a_quorum_table_needs_its_format_level() {
+    let mut state = database(3);
+    let create = admin(quorum_table("carts", &[""], &[1, 2, 3], MAJORITIES));
+    let (needed, enabled) = (FormatLevel::QUORUM, FormatLevel::FIRST);
+    assert_eq!(refused(&mut state, &create), SystemRefusal::NotEnabled { needed, enabled });
+    let based_on = state.map().epoch;
+    done(&mut state, &SystemCommand::EnableLevel { level: FormatLevel(2), based_on });
+    let enabled = FormatLevel(2);
+    for command in [&create, &alter(TableId(1), 3, 2, 2), &step_of(SHARD)] {
+        assert_eq!(command.level(), FormatLevel::QUORUM);
+        assert_eq!(refused(&mut state, command), SystemRefusal::NotEnabled { needed, enabled });
+    }
+    let based_on = state.map().epoch;
+    done(&mut state, &SystemCommand::EnableLevel { level: FormatLevel::QUORUM, based_on });
+    assert!(state.apply(&create).is_ok());
+}
+
+fn step_of(shard: ShardId) -> SystemCommand {
+    SystemCommand::Step { shard, based_on: Generation(1), step: StepKind::Begin }
+}
+
+#[test]
+fn a_quorum_table_is_made_once_with_its_first_layouts() {
+    let (mut state, table) = with_table();
+    let consistency = Consistency::Quorum { write: 2, read: 2, resolve: Resolve::LastWriterWins };
+    assert_eq!(state.map().tables[&table].consistency, consistency);
+    assert!(record(&state).is_settled());
+    let layout = record(&state).layout().expect("a quorum shard");
+    assert_eq!((layout.current.members.len(), layout.current.write, layout.current.read), (3, 2, 2));
+    let epoch = state.map().epoch;
+    let again = created(&mut state, quorum_table("carts", &[""], &[1, 2, 3], MAJORITIES));
+    assert_eq!((again, state.map().epoch), (table, epoch));
+    for other in [quorum_table("carts", &[""], &[1, 2, 3], (3, 1)), super::table("carts", &[""], &[1, 2, 3])] {
+        assert_eq!(refused(&mut state, &admin(other)), SystemRefusal::TableExists("carts".into()));
+    }
+}
+
+#[test]
+fn w_and_r_fit_the_replication_factor_when_a_table_is_made_and_when_it_is_altered() {
+    let (mut state, table) = with_table();
+    for (write, read) in [(0, 2), (2, 0), (4, 2), (2, 4)] {
+        let refusal = SystemRefusal::Quorums { write, read, replication_factor: 3 };
+        let create = admin(quorum_table("other", &[""], &[1, 2, 3], (write, read)));
+        assert_eq!(refused(&mut state, &create), refusal);
+        assert_eq!(refused(&mut state, &alter(table, 3, write, read)), refusal);
+    }
+    assert!(matches!(refused(&mut state, &alter(table, 9, 2, 2)), SystemRefusal::ReplicationFactor { .. }));
+    let refusal = SystemRefusal::Quorums { write: 2, read: 2, replication_factor: 1 };
+    assert_eq!(refused(&mut state, &alter(table, 1, 2, 2)), refusal, "of the factor that is to be");
+    done(&mut state, &alter(table, 5, 4, 1));
+    let record = &state.map().tables[&table];
+    let consistency = Consistency::Quorum { write: 4, read: 1, resolve: Resolve::Siblings };
+    assert_eq!((record.replication_factor, record.consistency), (5, consistency));
+    let epoch = state.map().epoch;
+    done(&mut state, &alter(table, 5, 4, 1));
+    assert_eq!(state.map().epoch, epoch, "the same again is no change");
+}
+
+#[test]
+fn a_table_keeps_the_way_in_which_its_copies_agree() {
+    let (mut state, quorum) = with_table();
+    let led = created(&mut state, table("accounts", &[""], &[1, 2, 3]));
+    assert_eq!(refused(&mut state, &alter(led, 3, 2, 2)), SystemRefusal::Consistency(led));
+    let factor = admin(AdminChange::AlterTable { table: quorum, replication_factor: 5 });
+    assert_eq!(refused(&mut state, &factor), SystemRefusal::Consistency(quorum));
+    assert_eq!(refused(&mut state, &alter(TableId::SYSTEM, 3, 2, 2)), SystemRefusal::SystemTable);
+    assert_eq!(refused(&mut state, &alter(TableId(9), 3, 2, 2)), SystemRefusal::UnknownTable(TableId(9)));
+    let of_leader = SystemCommand::Step { shard: ShardId(2), based_on: Generation(1), step: StepKind::Begin };
+    assert_eq!(refused(&mut state, &of_leader), SystemRefusal::Step { shard: ShardId(2), why: StepRefusal::Leader });
+    let newer = crate::map::Descriptor { generation: Generation(7), ..record(&state).descriptor.clone() };
+    assert_eq!(refused(&mut state, &SystemCommand::Record(newer)), SystemRefusal::QuorumShard(SHARD));
+    let from = record(&state).assigned[0];
+    let recovery = Recovery { from, last: (1, 1), generation: Generation(1), given_up: Vec::new(), at_ms: 0 };
+    let recover = SystemCommand::Recover { shard: SHARD, based_on: state.map().epoch, recovery };
+    assert_eq!(refused(&mut state, &recover), SystemRefusal::QuorumShard(SHARD));
+}
+
+#[test]
+fn a_move_goes_through_its_stages_with_members_and_roles_in_the_descriptor() {
+    let (mut state, _) = with_table();
+    assign(&mut state, &[1, 2, 4]);
+    assert!(!record(&state).assigned_reached());
+    take(&mut state, StepKind::Begin);
+    let moving = [(1, Role::Voter), (2, Role::Voter), (3, Role::Outgoing), (4, Role::Incoming)];
+    for (kind, reached) in [(StepKind::ReadNew, Stage::WriteBoth), (StepKind::NewOnly, Stage::ReadNew)] {
+        assert_eq!((roles(&state), stage(&state)), (moving.to_vec(), Some(reached)));
+        take(&mut state, kind);
+    }
+    assert_eq!((roles(&state), stage(&state)), (moving.to_vec(), Some(Stage::NewOnly)));
+    take(&mut state, StepKind::Settle);
+    assert_eq!(roles(&state), [1, 2, 4].map(|node| (node, Role::Voter)));
+    assert!(record(&state).assigned_reached() && stage(&state).is_none());
+}
+
+#[test]
+fn a_step_is_taken_at_the_very_generation_that_it_was_decided_on() {
+    let (mut state, _) = with_table();
+    assign(&mut state, &[1, 2, 4]);
+    let begin = step(&state, StepKind::Begin);
+    done(&mut state, &begin);
+    let other = |based_on, generation| SystemRefusal::OtherGeneration {
+        shard: SHARD,
+        based_on: Generation(based_on),
+        generation: Generation(generation),
+    };
+    assert_eq!(refused(&mut state, &begin), other(1, 2), "it is not taken twice");
+    let early = SystemCommand::Step { shard: SHARD, based_on: Generation(3), step: StepKind::ReadNew };
+    assert_eq!(refused(&mut state, &early), other(3, 2));
+}
+
+#[test]
+fn a_step_that_leads_nowhere_is_refused_with_the_reason() {
+    let (mut state, table) = with_table();
+    let why = |state: &mut SystemState, kind| {
+        let command = step(state, kind);
+        let refused = refused(state, &command);
+        let SystemRefusal::Step { why, .. } = refused else { panic!("{refused:?}") };
+        why
+    };
+    assert_eq!(why(&mut state, StepKind::Begin), StepRefusal::Unchanged);
+    for kind in [StepKind::ReadNew, StepKind::NewOnly, StepKind::Settle, StepKind::Back] {
+        assert_eq!(why(&mut state, kind), StepRefusal::Stage);
+    }
+    done(&mut state, &alter(table, 3, 3, 1));
+    take(&mut state, StepKind::Begin);
+    assert_eq!(why(&mut state, StepKind::Begin), StepRefusal::Stage);
+    done(&mut state, &admin(AdminChange::DropTable { table }));
+    let dropped = step(&state, StepKind::ReadNew);
+    assert_eq!(refused(&mut state, &dropped), SystemRefusal::UnknownTable(table));
+}
+
+#[test]
+fn the_id_of_a_copy_that_was_given_up_never_comes_back() {
+    let (mut state, _) = with_table();
+    let old = record(&state).assigned.clone();
+    assign(&mut state, &[1, 2, 4]);
+    take(&mut state, StepKind::Begin);
+    let came = record(&state).assigned[2];
+    take(&mut state, StepKind::Back);
+    assert_eq!(record(&state).descriptor.members.len(), 3, "the old copies alone");
+    let again = record(&state).assigned[2];
+    assert!(again.node == came.node && again.id > came.id, "what was begun on the node is wiped");
+    take(&mut state, StepKind::Begin);
+    for kind in [StepKind::ReadNew, StepKind::NewOnly] {
+        take(&mut state, kind);
+    }
+    // Turned round too late: the copy on node 3 leaves, and another one comes in its place.
+    assign(&mut state, &[1, 2, 3]);
+    assert_eq!(record(&state).assigned[2].id, old[2].id);
+    take(&mut state, StepKind::Settle);
+    assert!(record(&state).assigned[2].id > again.id);
+}
+
+#[test]
+fn another_w_is_a_change_of_the_same_copies_and_another_factor_waits_for_its_copies() {
+    let (mut state, table) = with_table();
+    done(&mut state, &alter(table, 3, 3, 1));
+    take(&mut state, StepKind::Begin);
+    assert!(record(&state).has_assigned() && !record(&state).is_settled());
+    for kind in [StepKind::ReadNew, StepKind::NewOnly, StepKind::Settle] {
+        take(&mut state, kind);
+    }
+    let layout = record(&state).layout().expect("a quorum shard");
+    assert_eq!((layout.current.write, layout.current.read), (3, 1));
+    done(&mut state, &alter(table, 5, 3, 3));
+    let begin = step(&state, StepKind::Begin);
+    let unchanged = SystemRefusal::Step { shard: SHARD, why: StepRefusal::Unchanged };
+    assert_eq!(refused(&mut state, &begin), unchanged);
+    assign(&mut state, &[1, 2, 3, 4, 5]);
+    take(&mut state, StepKind::Begin);
+    let next = record(&state).layout().and_then(|layout| layout.change).expect("a change").next;
+    assert_eq!((next.members.len(), next.write, next.read), (5, 3, 3));
+}
+
+/// A lost majority of the system shard may have taken steps that are not known here.
+#[test]
+fn no_generation_that_a_lost_majority_may_have_given_is_given_again() {
+    let (mut state, _) = with_table();
+    let kept = record(&state).descriptor.clone();
+    let from = Replica { node: NodeId(1), id: ReplicaId(1) };
+    let recovery = Recovery { from, last: (5, 2), generation: Generation(1), given_up: Vec::new(), at_ms: 0 };
+    state.recover_itself(&recovery, FormatLevel::QUORUM);
+    assert_eq!(record(&state).descriptor, kept, "copies that hold a later layout are not ended by an older record");
+    assign(&mut state, &[1, 2, 4]);
+    let begin = step(&state, StepKind::Begin);
+    done(&mut state, &begin);
+    assert_eq!(record(&state).descriptor.generation, Generation(1 << 32));
+    assert_eq!(record(&state).quorum.and_then(|q| q.change).map(|c| c.began), Some(Generation(1 << 32)));
+    take(&mut state, StepKind::ReadNew);
+    assert_eq!(state.map().epoch.recoveries(), 1);
+    assert!(state.map().epoch > Epoch(1 << 32));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn bugs_of_quorum_tables_are_noticed() {
+    use crate::planted::{Planted, plant};
+    let is_taken = |bug, mut state: SystemState, command: &SystemCommand| {
+        plant(Some(bug));
+        let reply = state.apply(command);
+        plant(None);
+        reply.is_ok()
+    };
+    let create = admin(quorum_table("carts", &[""], &[1, 2, 3], MAJORITIES));
+    assert!(is_taken(Planted::LevelNotAwaited, database(3), &create));
+    let (mut state, _) = with_table();
+    assign(&mut state, &[1, 2, 4]);
+    let begin = step(&state, StepKind::Begin);
+    done(&mut state, &begin);
+    let stale = SystemCommand::Step { shard: SHARD, based_on: Generation(1), step: StepKind::Back };
+    assert!(is_taken(Planted::StepGenerationIgnored, state, &stale));
+    plant(Some(Planted::GenerationGivenTwice));
+    let caught = std::panic::catch_unwind(no_generation_that_a_lost_majority_may_have_given_is_given_again).is_err();
+    plant(None);
+    assert!(caught);
+}

@@ -92,10 +92,11 @@ impl Node {
             Read::Get { key } => key,
             Read::Scan { start, .. } => start,
         };
-        if let Ok((fragmentation, record)) = route(self.map.known(), table, key)
+        let routed = route(self.map.known(), table, key);
+        if let Ok((fragmentation, record)) = &routed
             && record.quorum.is_some()
         {
-            let checked = check_read(fragmentation, &read).map_err(Refusal::from);
+            let checked = check_read(*fragmentation, &read).map_err(Refusal::from);
             return match checked.and_then(|()| self.quorum_serves(record)) {
                 Ok(shard) => self.quorum_read(shard, (token, read, consistency), engine, now),
                 Err(refusal) => {
@@ -108,7 +109,7 @@ impl Node {
         let needs_records = consistency != ReadConsistency::Linearizable;
         let here = self.identity.node;
         let mut out = self.collected(now);
-        let found = route(self.map.known(), table, key).and_then(|(fragmentation, record)| {
+        let found = routed.and_then(|(fragmentation, record)| {
             check_read(fragmentation, &read)?;
             let replica = self.replicas.get_mut(record.descriptor.shard);
             let replica = replica.filter(|replica| serves(replica, record) && !(needs_records && replica.is_blank()));

@@ -91,6 +91,7 @@ impl Node {
             return self.entomb(shard, replica, engine);
         }
         if self.garbage.is_of(shard) {
+            self.garbage.wait();
             return Ok(());
         }
         if !self.is_free(&record.descriptor, replica) {
@@ -198,6 +199,10 @@ impl Node {
         engine: &dyn Engine,
         now: Now,
     ) -> Result<(), EngineError> {
+        // Of most batches most shards follow leaders.
+        if self.replicas.quorums().get(shard).is_none() {
+            return Ok(());
+        }
         self.with_quorum(shard, engine, now, |copy, here, out| copy.log_durable(sequence, here, out)).map(drop)
     }
 

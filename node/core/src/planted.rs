@@ -176,6 +176,8 @@ planted! {
     BelowFloorAcknowledged by test("src/quorum/floor/left.rs", "a_write_that_is_acknowledged_below_the_floor_is_noticed"),
     /// A copy whose clock is behind its own bar gives stamps that it refuses itself.
     StampBelowBar by test("src/quorum/prepare/tests.rs", "a_stamp_below_the_own_bar_is_noticed"),
+    /// A write that is sent again under another layout hides a later one of the same key from its coordinator.
+    OlderOwnWriteKept by test("src/quorum/replica/ahead.rs", "a_later_own_write_that_is_hidden_is_noticed"),
     /// A copy lets go what has ended by its own clock alone, and it counts as deleted for everybody.
     EndedByOwnClock by test("src/quorum/floor/left.rs", "what_ends_by_one_clock_alone_is_noticed"),
     /// A copy takes a write without the one before it of the same coordinator: who reads it there counts both as seen.

@@ -259,7 +259,7 @@ impl Node {
     fn certify_copies(&mut self, (asker, nonce): (NodeId, u64), node: NodeId, shards: &[ShardId]) {
         let copies = if shards.is_empty() { Vec::new() } else { self.quorum_copies() };
         for &shard in shards {
-            let own = copies.iter().find(|copy| copy.shard == shard);
+            let own = copies.binary_search_by_key(&shard, |copy| copy.shard).ok().and_then(|at| copies.get(at));
             let record = self.map.known().shards.get(&shard);
             let answer = copy_answer(record, own, node);
             self.tell(asker, PeerMessage::CertifyAnswer { nonce, shard, answer });

@@ -28,9 +28,16 @@ struct Own {
 }
 
 impl Ahead {
-    /// A write was prepared on all that was known, and is in the log's entry of this index.
+    /// A write is in the log's entry of this index. It was prepared on all that was known then; one that is sent again under
+    /// another layout may be older than what waits here.
     pub(super) fn wrote(&mut self, key: Bytes, record: Stored, stamp: Stamp, index: u64) {
-        self.by_key.insert(key, Own { record, stamp, index });
+        let own = match self.by_key.get(&key) {
+            Some(own) if !is_planted(Planted::OlderOwnWriteKept) => {
+                Own { record: merge(&own.record, &record), stamp: own.stamp.max(stamp), index }
+            }
+            Some(_) | None => Own { record, stamp, index },
+        };
+        self.by_key.insert(key, own);
     }
 
     /// The entry of this index is applied.
@@ -71,6 +78,33 @@ mod tests {
     fn record(version: u64) -> (Stored, Stamp) {
         let stamp = Stamp::lowest(Version(version));
         (Stored::new(Value { stamp, ..Value::default() }, Context::default()), stamp)
+    }
+
+    /// Two writes wait, the first of which is then sent again under another layout: the versions that are known.
+    fn known_after_an_older_write_was_renewed() -> Vec<u64> {
+        let key = Bytes::from_static(b"k");
+        let (mut ahead, (first, of_first), (mut second, of_second)) = (Ahead::default(), record(7), record(8));
+        second.siblings.push(first.newest.clone());
+        ahead.wrote(key.clone(), first.clone(), of_first, 3);
+        ahead.wrote(key.clone(), second, of_second, 4);
+        ahead.wrote(key.clone(), first, of_first, 5);
+        ahead.applied([&key].into_iter(), 3);
+        let known = ahead.known(&key, None, &Floor::default());
+        known.iter().flat_map(Stored::values).map(|value| value.stamp.version.0).collect()
+    }
+
+    #[test]
+    fn an_older_write_that_is_sent_again_hides_no_later_one() {
+        assert_eq!(known_after_an_older_write_was_renewed(), [8, 7]);
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn a_later_own_write_that_is_hidden_is_noticed() {
+        crate::planted::plant(Some(Planted::OlderOwnWriteKept));
+        let known = known_after_an_older_write_was_renewed();
+        crate::planted::plant(None);
+        assert_eq!(known, [7]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::ahead::Ahead;
 use super::machine::Machine;
 use super::out::Here;
-use super::writes::{Entries, WRITE_BYTES_MAX, bytes_of};
+use super::writes::{Entries, WRITE_BYTES_MAX};
 use crate::answer::Refusal;
 use crate::command::{Command, Mutation, RequestId, WriteOptions};
 use crate::engine::EngineError;
@@ -71,17 +71,19 @@ impl Preparing {
         let (floor, wall_ms) = (machine.floor(), here.now.wall_ms);
         let absence = floor.absence(machine.state().is_complete());
         let bar = floor.bar().max(self.ahead.bar());
-        let mut entries = Entries::new();
+        let (mut entries, mut bytes) = (Entries::new(), 0);
         for (key, write) in writes(command, options)? {
             let held = machine.records(here.engine).read(&key).map_err(Failed::Engine)?;
             let known = self.ahead.known(&key, held, floor).filter(|_| !is_planted(Planted::WriteSentAlone));
             let mut coordinator = Coordinator { resolve, clock: &mut self.clock, wall_ms, absence, bar };
             let prepared = coordinator.prepare(known.as_ref(), write)?;
-            entries.push((key, prepared.record.encode(), prepared.stamp));
-        }
-        let bytes = bytes_of(&entries);
-        if entries.len() > 1 && bytes > WRITE_BYTES_MAX {
-            return Err(Refusal::BatchTooLarge { bytes, most: WRITE_BYTES_MAX }.into());
+            let record = prepared.record.encode();
+            // At once: what all keys of a batch hold may be far more than the batch.
+            bytes += key.len() + record.len();
+            entries.push((key, record, prepared.stamp));
+            if entries.len() > 1 && bytes > WRITE_BYTES_MAX {
+                return Err(Refusal::BatchTooLarge { bytes, most: WRITE_BYTES_MAX }.into());
+            }
         }
         Ok(entries)
     }

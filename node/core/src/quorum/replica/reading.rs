@@ -140,7 +140,8 @@ impl QuorumReplica {
     }
 
     fn repair_own(&mut self, number: u64, generation: Generation) {
-        if self.reads.repair_own(number, generation) {
+        // Others can make up W; and the read asks again.
+        if self.journal.has_room() && self.reads.repair_own(number, generation) {
             let lacking = self.reads.lacking(number, self.id());
             self.journal(Journaled::Copies(lacking), After::Repair { to: self.id(), number, generation });
         }

@@ -74,7 +74,8 @@ impl QuorumReplica {
         let resolve = self.may_coordinate()?;
         let reason = match self.state() {
             state if !state.layout().takes_writes(state.replica()) => NotCoordinator::Leaving,
-            state if state.floor().is_bare() => NotCoordinator::Coming,
+            // One that has not copied all yet would let a key have more siblings than are allowed.
+            state if state.floor().is_bare() || !state.is_complete() => NotCoordinator::Coming,
             state if !only_deletes && (here.is_full)(state.replica()) => NotCoordinator::Full,
             _ => return Ok(resolve),
         };

@@ -103,7 +103,7 @@ pub enum SystemCommand {
         shard: ShardId,
         /// The shard's generation that it was decided on.
         based_on: Generation,
-        /// The step.
+        /// Which way the change goes: begun, one stage on, or one back.
         step: StepKind,
     },
 }

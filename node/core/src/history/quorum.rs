@@ -71,7 +71,7 @@ pub enum QuorumViolation {
         at: u64,
         /// The value that was shown.
         value: u64,
-        /// Its version.
+        /// The version at which the read shows it.
         version: Version,
     },
     /// A read shows an older version than was known before.

@@ -17,7 +17,7 @@ use crate::node::garbage::Wipe;
 use crate::node::tombstones::tombstone_write;
 use crate::planted::{Planted, is_planted};
 use crate::quorum::layout::{Layout, Part};
-use crate::quorum::message::{Body, Envelope};
+use crate::quorum::message::Envelope;
 use crate::quorum::replica::{Here, Out, QuorumReplica, QuorumState};
 use crate::quorum::shown::Resolve;
 use crate::ranges::KeyRange;
@@ -151,7 +151,7 @@ impl Node {
             return Ok(());
         }
         // As entries of leaders: they would only fill memory behind a disk that hangs, and are sent again.
-        if self.disk.log().is_overfull() && brings_records(&envelope.body) {
+        if self.disk.log().is_overfull() && envelope.body.is_journaled() {
             return Ok(());
         }
         let wanted = self.with_quorum(shard, engine, now, |copy, here, out| copy.hear(envelope, here, out))?;
@@ -288,11 +288,6 @@ impl Node {
 fn named_here(record: &ShardRecord, node: NodeId) -> Option<ReplicaId> {
     let members = record.descriptor.members.iter().map(|member| member.replica);
     members.filter(|copy| copy.node == node).map(|copy| copy.id).max()
-}
-
-/// True for messages that lead to entries of the log.
-fn brings_records(body: &Body) -> bool {
-    matches!(body, Body::Write(..) | Body::Repair(..) | Body::Hints(_) | Body::Push(..) | Body::Compared(..))
 }
 
 /// The keys of a copy.

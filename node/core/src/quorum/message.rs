@@ -75,6 +75,31 @@ pub enum Body {
 }
 
 impl Body {
+    /// True for what becomes an entry of the log at the copy that hears it. All of it is sent again, or comes later by
+    /// itself, if it is not taken.
+    pub fn is_journaled(&self) -> bool {
+        match self {
+            Self::Write(..)
+            | Self::Repair(..)
+            | Self::Hints(_)
+            | Self::Push(..)
+            | Self::Bar(_)
+            | Self::Floor(_)
+            | Self::Bounds(_)
+            | Self::Compared(..) => true,
+            Self::Said(..)
+            | Self::Read(..)
+            | Self::Page(..)
+            | Self::Newer(..)
+            | Self::Repaired(_)
+            | Self::Hinted(_)
+            | Self::BoundsWanted
+            | Self::Compare(..)
+            | Self::Pushed(_)
+            | Self::Barred(_) => false,
+        }
+    }
+
     /// True if only a copy that holds the message's generation may act on it.
     pub fn is_question(&self) -> bool {
         match self {

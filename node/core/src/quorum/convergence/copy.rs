@@ -18,7 +18,7 @@ pub struct Copy<'a, V> {
     pub id: ReplicaId,
     /// The layout that it holds durably.
     pub layout: &'a Layout,
-    /// Its bounds.
+    /// Its bar and its floor, as it holds them durably.
     pub floor: &'a Floor,
     /// Whether it has all that is at or below its floor: [`Layout::is_complete`].
     pub is_complete: bool,
@@ -26,7 +26,7 @@ pub struct Copy<'a, V> {
     pub copied: &'a BTreeMap<ReplicaId, Generation>,
     /// The sums of its records.
     pub tree: &'a Tree,
-    /// Its records.
+    /// Its records that are applied: what waits for the log is not among them.
     pub view: &'a V,
     /// What it keeps for others.
     pub hints: &'a Hints,
@@ -85,7 +85,7 @@ pub enum Do {
 /// nor does one of which the copy could not take something: what is told, or counted on, is that the copy has all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Then {
-    /// Nothing.
+    /// Nobody waits for the entry: there is nothing to do once it is applied.
     Nothing,
     /// A copy waits for this answer.
     Tell(ReplicaId, Body),

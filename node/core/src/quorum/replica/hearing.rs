@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::QuorumReplica;
-use super::journal::{After, is_journaled};
+use super::journal::After;
 use super::out::{Here, Out};
 use crate::engine::EngineError;
 use crate::ids::{Generation, ReplicaId};
@@ -64,7 +64,7 @@ impl QuorumReplica {
                 | Body::Barred(_) => None,
             };
             answer.into_iter().for_each(|answer| self.send(from, generation, answer, out));
-        } else if self.machine.layout().part(from) != Part::Over && (self.journal.has_room() || !is_journaled(&body)) {
+        } else if self.machine.layout().part(from) != Part::Over && (self.journal.has_room() || !body.is_journaled()) {
             self.asked((from, generation), body, here, out)?;
         }
         Ok(())
@@ -158,7 +158,7 @@ impl QuorumReplica {
             _ if generation != self.machine.layout().generation => Ok(()),
             _ if self.machine.layout().part(from) == Part::Over => Ok(()),
             Body::Hinted(hinted) => self.hinted(from, hinted, here),
-            _ if is_journaled(&body) && !self.journal.has_room() => Ok(()),
+            _ if body.is_journaled() && !self.journal.has_room() => Ok(()),
             body @ (Body::Newer(..) | Body::Bounds(_) | Body::Compared(..) | Body::Pushed(_) | Body::Barred(_)) => {
                 self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy))
             }

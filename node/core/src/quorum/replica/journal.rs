@@ -10,7 +10,6 @@ use crate::ids::{Generation, ReplicaId, ShardId};
 use crate::log::{EntryKind, LogEntry, LogWrite};
 use crate::quorum::convergence::Then;
 use crate::quorum::journal::Journaled;
-use crate::quorum::message::Body;
 use crate::record::Stamp;
 
 /// Entries that may wait when another copy's message comes; then it counts as lost, and is sent again. A disk makes some
@@ -179,30 +178,6 @@ pub(super) fn read(entry: &LogEntry) -> Result<Journaled, codec::Undecodable> {
         return Err(codec::Undecodable::newer(NAME, "it is of a kind that is not known".to_owned()));
     }
     codec::decode(NAME, &entry.data)
-}
-
-/// True for what becomes an entry at the copy that hears it.
-pub(super) fn is_journaled(body: &Body) -> bool {
-    match body {
-        Body::Write(..)
-        | Body::Repair(..)
-        | Body::Hints(_)
-        | Body::Push(..)
-        | Body::Bar(_)
-        | Body::Floor(_)
-        | Body::Bounds(_)
-        | Body::Compared(..) => true,
-        Body::Said(..)
-        | Body::Read(..)
-        | Body::Page(..)
-        | Body::Newer(..)
-        | Body::Repaired(_)
-        | Body::Hinted(_)
-        | Body::BoundsWanted
-        | Body::Compare(..)
-        | Body::Pushed(_)
-        | Body::Barred(_) => false,
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::time::Now;
 pub struct Here<'a> {
     /// The node's store.
     pub engine: &'a dyn Engine,
-    /// Its clocks.
+    /// The node's monotonic clock, and the wall clock that most nodes agree with; both in milliseconds.
     pub now: Now,
     /// Ticks since its start.
     pub ticks: u64,

@@ -91,7 +91,7 @@ impl QuorumState {
         self.applied
     }
 
-    /// Its bounds.
+    /// The bar, at or below which it takes no write, and the floor, at or below which all copies have the same.
     pub fn floor(&self) -> &Floor {
         &self.floor
     }

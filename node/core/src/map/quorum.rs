@@ -10,6 +10,7 @@ use crate::ids::{Generation, ReplicaId};
 use crate::map::Replica;
 use crate::quorum::copies::Copies;
 use crate::quorum::layout::{Change, Layout, Stage};
+use crate::quorum::shown::Resolve;
 
 /// W and R of one set of copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,11 @@ pub struct QuorumRecord {
     pub current: Quorums,
     /// `None` = settled.
     pub change: Option<QuorumChange>,
+    /// By which rule values that were written at the same time become what a reader is shown. It follows the table's.
+    pub resolve: Resolve,
+    /// True after a recovery of the system shard, until it is known what the shard's copies hold: they may hold a later
+    /// layout, or another one of this very generation. Until then no copy follows the record, and nothing is decided on it.
+    pub is_unsure: bool,
 }
 
 /// A change of a quorum shard's copies, or of their W and R.
@@ -77,7 +83,13 @@ impl ShardRecord {
             None => None,
         };
         let current = quorum.current.with(with(Role::Outgoing))?;
-        Some(Layout { generation: self.descriptor.generation, current, change })
+        let homes = self.descriptor.members.iter().map(|m| (m.replica.id, m.replica.node)).collect();
+        Some(Layout { generation: self.descriptor.generation, current, change, resolve: quorum.resolve, homes })
+    }
+
+    /// True if it is of a quorum shard whose copies may hold another layout: see [`QuorumRecord::is_unsure`].
+    pub fn is_unsure(&self) -> bool {
+        self.quorum.is_some_and(|quorum| quorum.is_unsure)
     }
 
     /// The record with this layout, all of whose copies are members or assigned.
@@ -103,7 +115,8 @@ impl ShardRecord {
             began: change.began,
             reads_since: change.reads_since,
         });
-        record.quorum = Some(QuorumRecord { current: Quorums::of(&layout.current), change });
+        let (current, resolve) = (Quorums::of(&layout.current), layout.resolve);
+        record.quorum = Some(QuorumRecord { current, change, resolve, is_unsure: self.is_unsure() });
         record
     }
 
@@ -119,7 +132,9 @@ impl ShardRecord {
 
     /// True unless it is a quorum shard that is not what [`Self::wanted`] says, or is on its way there.
     pub(crate) fn is_as_wanted(&self, table: &TableRecord) -> bool {
-        let is_wanted = |quorum: QuorumRecord| Some(quorum.current) == self.wanted_quorums(table);
+        let is_wanted = |quorum: QuorumRecord| {
+            Some(quorum.current) == self.wanted_quorums(table) && Some(quorum.resolve) == table.resolve()
+        };
         self.assigned_reached() && self.quorum.is_none_or(is_wanted)
     }
 
@@ -141,9 +156,18 @@ impl TableRecord {
         }
     }
 
-    /// The same of one of its shards that has so many copies.
-    pub(crate) fn quorums_for(&self, copies: usize) -> Option<Quorums> {
-        Some(self.quorums()?.for_copies(u32::try_from(copies).ok()?, self.replication_factor))
+    /// The rule of a quorum table for what was written at the same time. `None` = the copies of its shards follow a leader.
+    pub fn resolve(&self) -> Option<Resolve> {
+        match self.consistency {
+            Consistency::Leader => None,
+            Consistency::Quorum { resolve, .. } => Some(resolve),
+        }
+    }
+
+    /// What one of its new shards has that has so many copies.
+    pub(crate) fn first_record(&self, copies: usize) -> Option<QuorumRecord> {
+        let current = self.quorums()?.for_copies(u32::try_from(copies).ok()?, self.replication_factor);
+        Some(QuorumRecord { current, change: None, resolve: self.resolve()?, is_unsure: false })
     }
 }
 

@@ -1,13 +1,14 @@
 //! Which copies a quorum shard has, and what each of them is there for at the shard's stage: a value, with no decisions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Generation, ReplicaId};
+use crate::ids::{Generation, NodeId, ReplicaId};
 use crate::planted::{Planted, is_planted};
 
 use super::copies::{Copies, Known};
+use super::shown::Resolve;
 
 /// What a quorum shard's record says of its copies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,12 @@ pub struct Layout {
     pub current: Copies,
     /// `None` = settled.
     pub change: Option<Change>,
+    /// By which rule coordinators write, and show what was written at the same time. It is another one from a generation
+    /// on, as W and R are: so that it comes with a confirmed record only, and has its place among the writes.
+    pub resolve: Resolve,
+    /// Which node each copy is on. Kept with the rest, since after a recovery of the system shard a copy may know of others
+    /// that nobody else knows of.
+    pub homes: BTreeMap<ReplicaId, NodeId>,
 }
 
 /// What a shard is changing to, and how far that is.
@@ -59,9 +66,27 @@ pub enum Part {
 }
 
 impl Layout {
-    /// The first layout of a shard.
+    /// A layout in which nothing changes. Values of the same time are resolved by the last writer, and homes are unknown,
+    /// until they are said.
     pub fn settled(generation: Generation, current: Copies) -> Self {
-        Self { generation, current, change: None }
+        Self { generation, current, change: None, resolve: Resolve::default(), homes: BTreeMap::new() }
+    }
+
+    /// The same, by this rule for what was written at the same time.
+    #[must_use]
+    pub fn resolving(self, resolve: Resolve) -> Self {
+        Self { resolve, ..self }
+    }
+
+    /// All copies that it names, each once.
+    pub fn members(&self) -> BTreeSet<ReplicaId> {
+        let next = self.change.iter().flat_map(|change| &change.next.members);
+        self.current.members.iter().chain(next).copied().collect()
+    }
+
+    /// The copies that are to be: those that are there, or during a change the new ones.
+    pub fn last(&self) -> &Copies {
+        self.change.as_ref().map_or(&self.current, |change| &change.next)
     }
 
     /// The sets in each of which a write needs W.
@@ -97,7 +122,7 @@ impl Layout {
     /// With W raised for one write, in each set as far as it has members.
     pub(super) fn raised(&self, asked: usize) -> Self {
         let change = self.change.as_ref().map(|change| Change { next: change.next.raised(asked), ..change.clone() });
-        Self { current: self.current.raised(asked), change, ..*self }
+        Self { current: self.current.raised(asked), change, ..self.clone() }
     }
 
     /// True if the copy has all that is at or below its floor, so that what it lacks there is deleted: it was there when

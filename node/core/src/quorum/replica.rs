@@ -136,14 +136,9 @@ impl QuorumReplica {
         self.state().replica()
     }
 
-    /// The map has this record of the shard. It is held, and told, once it is durable and applied. `resolve` = the rule of
-    /// the shard's table.
-    pub fn learn(&mut self, layout: Layout, resolve: Resolve) {
-        if !state::is_sound(&layout) || layout.generation < self.journal.layout() {
-            return;
-        }
-        self.preparing.resolve_by(resolve);
-        if layout.generation > self.journal.layout() {
+    /// The map has this record of the shard. It is held, and told, once it is durable and applied.
+    pub fn learn(&mut self, layout: Layout) {
+        if state::is_sound(&layout) && layout.generation > self.journal.layout() {
             self.journal(Journaled::Layout(layout), After::Layout);
         }
     }
@@ -422,13 +417,13 @@ impl QuorumReplica {
         !self.syncs.is_held() && self.state().part() != Part::Over
     }
 
-    /// The table's rule, if this copy coordinates anything.
+    /// The rule for what is written at the same time, if this copy coordinates anything.
     fn may_coordinate(&self) -> Result<Resolve, Refusal> {
         if self.state().part() == Part::Over {
             return Err(self.not_coordinator(NotCoordinator::Over));
         }
-        let resolve = self.preparing.resolve().filter(|_| !self.syncs.is_held());
-        resolve.ok_or_else(|| self.not_coordinator(NotCoordinator::Starting))
+        let resolve = self.machine.layout().resolve;
+        if self.syncs.is_held() { Err(self.not_coordinator(NotCoordinator::Starting)) } else { Ok(resolve) }
     }
 
     fn not_coordinator(&self, reason: NotCoordinator) -> Refusal {

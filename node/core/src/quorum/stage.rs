@@ -22,6 +22,7 @@ use crate::planted::{Planted, is_planted};
 
 use super::copies::{Copies, Known};
 use super::layout::{Change, Layout, Part, Stage};
+use super::shown::Resolve;
 
 /// One step from one layout to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub enum Step {
     Settle,
     /// From [`Stage::ReadNew`] to [`Stage::WriteBoth`], from there to the old set alone: the new copies are over.
     Back,
+    /// At any stage: another rule for what was written at the same time. It asks nothing of the copies, since a record tells
+    /// by itself what its writer had seen: see [`super::merge`].
+    Resolve(Resolve),
 }
 
 /// Why a step cannot be made now.
@@ -77,7 +81,8 @@ impl Layout {
     /// What the step has to wait for.
     pub fn after(&self, step: &Step, known: &impl Known) -> Result<Self, Wait> {
         let generation = Generation(self.generation.0.checked_add(1).ok_or(Wait::LastGeneration)?);
-        let with = |change: Change| Self { generation, current: self.current.clone(), change: Some(change) };
+        let with = |change: Change| Self { generation, change: Some(change), ..self.clone() };
+        let settled = |current: &Copies| Self { generation, current: current.clone(), change: None, ..self.clone() };
         match (step, &self.change) {
             (Step::Begin(next), None) => {
                 let (began, next) = (generation, next.clone());
@@ -93,7 +98,7 @@ impl Layout {
                 Ok(with(Change { stage: Stage::NewOnly, ..change.clone() }))
             }
             (Step::Settle, Some(change)) if change.stage == Stage::NewOnly => {
-                Ok(Self::settled(generation, change.next.clone()))
+                Ok(settled(&change.next))
             }
             (Step::Back, Some(change)) if change.stage == Stage::ReadNew => {
                 Ok(with(Change { stage: Stage::WriteBoth, reads_since: generation, ..change.clone() }))
@@ -102,8 +107,9 @@ impl Layout {
                 if change.reads_since > change.began && !is_planted(Planted::RevertWithoutBarrier) {
                     closed(&change.next, change.reads_since, known)?;
                 }
-                Ok(Self::settled(generation, self.current.clone()))
+                Ok(settled(&self.current))
             }
+            (Step::Resolve(resolve), _) => Ok(Self { generation, resolve: *resolve, ..self.clone() }),
             _ => Err(Wait::NotFromHere),
         }
     }

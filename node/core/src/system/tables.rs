@@ -7,7 +7,7 @@ use super::{NewShard, SystemRefusal, SystemReply};
 use crate::ids::{Epoch, Generation, NodeId, ShardId, TableId};
 use crate::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};
 use crate::map::{
-    Consistency, Descriptor, Fragmentation, Member, QuorumRecord, Replica, Role, ShardRecord, TableRecord,
+    Consistency, Descriptor, Fragmentation, Member, Replica, Role, ShardRecord, TableRecord,
 };
 
 impl SystemState {
@@ -59,7 +59,7 @@ impl SystemState {
         let (start, end) = bounds;
         let generation = Generation(1);
         let descriptor = Descriptor { shard, table: table.id, start, end, generation, members };
-        let quorum = table.quorums_for(nodes.len()).map(|current| QuorumRecord { current, change: None });
+        let quorum = table.first_record(nodes.len());
         self.put_shard(ShardRecord { descriptor, target: nodes.to_vec(), assigned, epoch: table.epoch, quorum });
     }
 

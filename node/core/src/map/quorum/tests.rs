@@ -14,7 +14,8 @@ fn record(members: &[u64], assigned: &[u64]) -> ShardRecord {
     let member = |id: &u64| Member { replica: copy(id), role: Role::Voter };
     let members = members.iter().map(member).collect();
     let descriptor = Descriptor { generation: Generation(4), members, ..Descriptor::default() };
-    let quorum = Some(QuorumRecord { current: Quorums { write: 2, read: 2 }, change: None });
+    let (current, resolve) = (Quorums { write: 2, read: 2 }, Resolve::Siblings);
+    let quorum = Some(QuorumRecord { current, change: None, resolve, is_unsure: false });
     let assigned = assigned.iter().map(copy).collect();
     ShardRecord { descriptor, target: Vec::new(), assigned, epoch: Epoch(1), quorum }
 }
@@ -34,11 +35,16 @@ fn table(replication_factor: u32, write: u32, read: u32) -> TableRecord {
 #[test]
 fn a_record_has_the_layout_that_it_was_given_with_roles_and_nodes() {
     let settled = record(&[1, 2, 3], &[2, 3, 4]);
-    let first = Layout::settled(Generation(4), set(&[1, 2, 3], 2, 2));
+    let of = |layout: Layout, members: &[u64]| {
+        let homes = members.iter().map(|id| (ReplicaId(*id), NodeId(id + 10))).collect();
+        Layout { homes, ..layout.resolving(Resolve::Siblings) }
+    };
+    let first = of(Layout::settled(Generation(4), set(&[1, 2, 3], 2, 2)), &[1, 2, 3]);
     assert_eq!(settled.layout(), Some(first.clone()));
     for stage in [Stage::WriteBoth, Stage::ReadNew, Stage::NewOnly] {
         let change = Change { next: set(&[2, 3, 4], 3, 1), stage, began: Generation(5), reads_since: Generation(6) };
-        let moving = Layout { generation: Generation(7), current: first.current.clone(), change: Some(change) };
+        let moving = Layout { generation: Generation(7), change: Some(change), ..first.clone() };
+        let moving = of(moving, &[1, 2, 3, 4]);
         let moved = settled.at(&moving);
         assert_eq!(moved.layout(), Some(moving));
         let roles: Vec<_> = moved.descriptor.members.iter().map(|m| (m.replica.node.0, m.role)).collect();
@@ -57,7 +63,7 @@ fn another_w_alone_is_under_way_until_it_is_settled() {
     assert!(settled.assigned_reached());
     let (began, reads_since) = (Generation(5), Generation(5));
     let change = Change { next: set(&[1, 2, 3], 3, 1), stage: Stage::WriteBoth, began, reads_since };
-    let changing = settled.at(&Layout { generation: began, current: set(&[1, 2, 3], 2, 2), change: Some(change) });
+    let changing = settled.at(&Layout { change: Some(change), ..Layout::settled(began, set(&[1, 2, 3], 2, 2)) });
     assert!(changing.has_assigned() && !changing.assigned_reached());
 }
 
@@ -69,6 +75,8 @@ fn w_and_r_follow_the_table_once_there_are_as_many_copies_as_it_is_to_have() {
     };
     let is_as_wanted = |assigned: &[u64], table: TableRecord| record(&[1, 2, 3], assigned).is_as_wanted(&table);
     assert!(is_as_wanted(&[1, 2, 3], table(3, 2, 2)) && is_as_wanted(&[1, 2, 3], table(5, 3, 3)));
+    let consistency = Consistency::Quorum { write: 2, read: 2, resolve: Resolve::LastWriterWins };
+    assert!(!is_as_wanted(&[1, 2, 3], TableRecord { consistency, ..table(3, 2, 2) }), "it has another rule");
     assert!(!is_as_wanted(&[1, 2, 3], table(3, 2, 1)) && !is_as_wanted(&[1, 2, 4], table(3, 2, 2)));
     assert_eq!(wanted(&[1, 2, 4], table(3, 3, 1)), (3, 3, 1));
     assert_eq!(wanted(&[1, 2, 3], table(5, 3, 3)), (3, 2, 2), "until its new copies are assigned");

@@ -147,7 +147,7 @@ mod tests {
     fn layout(stage: Option<Stage>) -> Layout {
         let began = Generation(2);
         let change = stage.map(|stage| Change { next: of(1..4), stage, began, reads_since: began });
-        Layout { generation: Generation(3), current: of(0..3), change }
+        Layout { change, ..Layout::settled(Generation(3), of(0..3)) }
     }
 
     #[test]

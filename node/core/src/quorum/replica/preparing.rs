@@ -38,22 +38,12 @@ impl<R: Into<Refusal>> From<R> for Failed {
 pub(super) struct Preparing {
     clock: StampClock,
     ahead: Ahead,
-    /// The table's rule. `None` = nobody has told it since the node's start.
-    resolve: Option<Resolve>,
 }
 
 impl Preparing {
     /// Of a copy during one start of its node.
     pub(super) fn new(actor: Actor) -> Self {
-        Self { clock: StampClock::new(actor), ahead: Ahead::default(), resolve: None }
-    }
-
-    pub(super) fn resolve(&self) -> Option<Resolve> {
-        self.resolve
-    }
-
-    pub(super) fn resolve_by(&mut self, resolve: Resolve) {
-        self.resolve = Some(resolve);
+        Self { clock: StampClock::new(actor), ahead: Ahead::default() }
     }
 
     /// What each copy is to be sent of a write. Nothing has happened yet.

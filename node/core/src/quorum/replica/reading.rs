@@ -120,9 +120,8 @@ impl QuorumReplica {
                 }
                 ReadStep::Learn(generation) => out.want_record(generation),
                 ReadStep::Answer(page) => {
-                    let (ended, resolve) = (self.reads.end(number), self.preparing.resolve());
-                    let Some(((token, wanted), resolve)) = ended.zip(resolve) else { break };
-                    let result = wanted.show(page, resolve, here.now.wall_ms);
+                    let Some((token, wanted)) = self.reads.end(number) else { break };
+                    let result = wanted.show(page, self.machine.layout().resolve, here.now.wall_ms);
                     out.answers.push((token, Answer::Read(Ok(result))));
                 }
                 ReadStep::Unreachable => {

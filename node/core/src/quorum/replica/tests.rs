@@ -27,14 +27,14 @@ pub(super) fn copies(members: &[u64]) -> Copies {
 }
 
 pub(super) fn three() -> Layout {
-    Layout::settled(FIRST, copies(&[1, 2, 3]))
+    Layout::settled(FIRST, copies(&[1, 2, 3])).resolving(Resolve::Siblings)
 }
 
 /// The fourth copy comes for one of the three.
 pub(super) fn changing(generation: u64, next: &[u64], stage: Stage) -> Layout {
     let began = Generation(generation);
     let change = Change { next: copies(next), stage, began, reads_since: began };
-    Layout { change: Some(change), ..Layout::settled(began, copies(&[1, 2, 3])) }
+    Layout { generation: began, change: Some(change), ..three() }
 }
 
 pub(super) fn descriptor() -> Descriptor {
@@ -55,9 +55,11 @@ pub(super) struct Solo {
 
 impl Solo {
     pub(super) fn new() -> Self {
-        let mut solo = Self::of(QuorumState::first(OWN, &descriptor(), three()));
-        solo.replica.learn(three(), Resolve::Siblings);
-        solo
+        Self::of(QuorumState::first(OWN, &descriptor(), three()))
+    }
+
+    pub(super) fn by_last_writer() -> Self {
+        Self::of(QuorumState::first(OWN, &descriptor(), three().resolving(Resolve::LastWriterWins)))
     }
 
     pub(super) fn of(state: QuorumState) -> Self {
@@ -74,7 +76,6 @@ impl Solo {
         let state = self.engine.get(&shard_key(SHARD, kinds::QUORUM, &[])).unwrap().expect("it has one");
         let state = QuorumState::decode_of(SHARD, &state).unwrap();
         self.replica = QuorumReplica::open(state, Some(log), Incarnation(incarnation), &self.engine).unwrap();
-        self.replica.learn(three(), Resolve::Siblings);
         self.out = Out::default();
     }
 

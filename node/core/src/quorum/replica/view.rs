@@ -72,7 +72,15 @@ impl QuorumReplica {
             floor: state.floor().floor(),
             hints: self.hints.waiting().0,
             bytes: state.bytes(),
+            layout: None,
         }
+    }
+
+    /// The layout that it holds durably, if none that is later waits for its log or its store. Who has seen to it that the
+    /// copy learns no other one knows then what it holds, and will hold.
+    pub fn certain_layout(&self) -> Option<&Layout> {
+        let held = self.state().layout();
+        (!self.syncs.is_held() && self.journal.layout() == held.generation).then_some(held)
     }
 
     /// Memory that entries take which wait for the log, about.

@@ -2,6 +2,7 @@
 
 use super::super::copies::{Copies, Known};
 use super::super::layout::{Layout, Part, Stage};
+use super::super::shown::Resolve;
 use super::{Step, Wait};
 use crate::ids::{Generation, ReplicaId};
 
@@ -44,6 +45,20 @@ impl Known for Reports {
 
 fn set(members: &[u64], write: usize, read: usize) -> Copies {
     Copies { members: members.iter().map(|id| ReplicaId(*id)).collect(), write, read }
+}
+
+#[test]
+fn another_rule_for_what_is_written_at_once_changes_nothing_else_at_any_stage() {
+    let settled = Layout::settled(Generation(1), set(&[1, 2, 3], 2, 2));
+    let read_new = moving().after(&Step::ReadNew, &well(2)).expect("copied");
+    for layout in [settled, moving(), read_new] {
+        let other = layout.after(&Step::Resolve(Resolve::Siblings), &Reports::default()).expect("nothing to wait for");
+        assert_eq!(other.generation.0, layout.generation.0 + 1);
+        assert_eq!(Layout { generation: layout.generation, ..other.clone() }, layout.resolving(Resolve::Siblings));
+        let steps = [Step::Begin(set(&[2, 3, 4], 2, 2)), Step::ReadNew, Step::NewOnly];
+        let next = steps.iter().find_map(|step| other.after(step, &well(9)).ok()).expect("one of them is due");
+        assert_eq!(next.resolve, Resolve::Siblings, "it stays with the steps that follow");
+    }
 }
 
 fn moving() -> Layout {

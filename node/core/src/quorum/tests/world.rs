@@ -78,7 +78,7 @@ pub(super) fn brings_records(message: &Envelope) -> bool {
 
 impl World {
     pub(super) fn new(resolve: Resolve) -> Self {
-        let layout = Layout::settled(Generation(1), copies_of(0..3));
+        let layout = Layout::settled(Generation(1), copies_of(0..3)).resolving(resolve);
         let mut hosts: Vec<Host> = (1..=COPIES as u64).map(|id| Host::new(ReplicaId(id))).collect();
         hosts.iter_mut().take(3).for_each(|host| host.found(layout.clone()));
         let mut world = Self {
@@ -97,7 +97,6 @@ impl World {
             known: Known::new(),
             reads_answered: 0,
         };
-        (0..3).for_each(|copy| world.remind(copy));
         world
     }
 
@@ -272,28 +271,17 @@ impl World {
     /// The machine crashes and starts again.
     pub(super) fn crash(&mut self, copy: usize, kept: (usize, usize)) {
         self.hosts[copy].crash(kept);
-        self.remind(copy);
-    }
-
-    /// The node tells the copy the record that it holds already, and by which rule the table resolves.
-    fn remind(&mut self, copy: usize) {
-        let resolve = self.resolve;
-        let _ = self.call(copy, |replica, _, _| {
-            let layout = replica.state().layout().clone();
-            replica.learn(layout, resolve);
-            Ok(())
-        });
     }
 
     /// The copy hears of the newest layout. One that is named and not there is made.
     pub(super) fn adopt(&mut self, copy: usize) {
         let layout = self.layouts.last().expect("there is one").clone();
-        let (id, resolve) = (self.hosts[copy].id, self.resolve);
+        let id = self.hosts[copy].id;
         if self.hosts[copy].replica.is_none() && layout.write_members().contains(&id) {
             self.hosts[copy].come(layout.clone());
         }
         let out = self.call(copy, |replica, _, _| {
-            replica.learn(layout, resolve);
+            replica.learn(layout);
             Ok(())
         });
         self.act(copy, out);

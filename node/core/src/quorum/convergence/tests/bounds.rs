@@ -22,7 +22,7 @@ fn settled() -> Layout {
 fn changing(stage: Stage) -> Layout {
     let began = Generation(2);
     let change = Change { next: copies(1..4), stage, began, reads_since: began };
-    Layout { generation: Generation(4), current: copies(0..3), change: Some(change) }
+    Layout { change: Some(change), ..Layout::settled(Generation(4), copies(0..3)) }
 }
 
 fn member(id: u64, layout: &Layout) -> Member {

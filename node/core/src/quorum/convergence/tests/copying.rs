@@ -14,7 +14,7 @@ const GENERATION: Generation = Generation(2);
 
 fn changing(stage: Stage) -> Layout {
     let change = Change { next: copies(1..4), stage, began: GENERATION, reads_since: GENERATION };
-    Layout { generation: GENERATION, current: copies(0..3), change: Some(change) }
+    Layout { change: Some(change), ..Layout::settled(GENERATION, copies(0..3)) }
 }
 
 /// One that comes new and three sources, by their ids.

@@ -20,7 +20,7 @@ const WAITING_MAX: usize = 10;
 fn layout(stage: Option<Stage>) -> Layout {
     let began = Generation(2);
     let change = stage.map(|stage| Change { next: copies(1..4), stage, began, reads_since: began });
-    Layout { generation: Generation(3), current: copies(0..3), change }
+    Layout { change, ..Layout::settled(Generation(3), copies(0..3)) }
 }
 
 /// Draws messages. `asked` = the last question of the copy, to be answered with anything.

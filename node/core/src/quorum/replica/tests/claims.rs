@@ -66,7 +66,7 @@ fn a_copy_acknowledges_a_batch_once_it_is_durable_and_only_if_it_took_all_of_it(
 
 fn overtaken_by_a_layout() {
     let mut solo = Solo::new();
-    solo.replica.learn(changing(2, &[2, 3, 4], Stage::WriteBoth), Resolve::Siblings);
+    solo.replica.learn(changing(2, &[2, 3, 4], Stage::WriteBoth));
     solo.collect();
     solo.hear(SECOND, Body::Write(7, vec![written("b", 5)]));
     solo.hear(SECOND, Body::Repair(8, vec![("c".into(), record(5).encode())]));
@@ -162,15 +162,16 @@ fn a_copy_that_cannot_take_a_write_itself_coordinates_none() {
     solo.hear(SECOND, Body::Write(7, vec![written("b", 5)]));
     assert_eq!(solo.sent(SECOND), [(FIRST, Body::Said(7, Said::Full))]);
     let layout = changing(2, &[2, 3, 4], Stage::WriteBoth);
-    let mut solo = Solo::of(QuorumState::coming(ReplicaId(4), &descriptor(), layout.clone()));
+    let mut solo = Solo::of(QuorumState::coming(ReplicaId(4), &descriptor(), layout));
+    solo.replica.hold_until(1);
     assert_eq!(reason(&mut solo), NotCoordinator::Starting);
-    solo.replica.learn(layout, Resolve::Siblings);
+    solo.replica.sync_finished(1);
     assert_eq!(reason(&mut solo), NotCoordinator::Coming);
     let mut solo = Solo::new();
-    solo.replica.learn(changing(2, &[2, 3, 4], Stage::NewOnly), Resolve::Siblings);
+    solo.replica.learn(changing(2, &[2, 3, 4], Stage::NewOnly));
     solo.durable();
     assert_eq!(reason(&mut solo), NotCoordinator::Leaving);
-    solo.replica.learn(Layout::settled(Generation(3), copies(&[2, 3, 4])), Resolve::Siblings);
+    solo.replica.learn(Layout::settled(Generation(3), copies(&[2, 3, 4])));
     solo.durable();
     assert_eq!(reason(&mut solo), NotCoordinator::Over);
 }
@@ -181,7 +182,7 @@ fn a_copy_of_another_generation_says_so_and_acts_on_nothing() {
     solo.hear_at(SECOND, Generation(2), Body::Write(7, vec![written("b", 5)]));
     assert_eq!(solo.sent(SECOND), [(Generation(2), Body::Said(7, Said::Older))]);
     assert_eq!(solo.out.wants_record, Some(Generation(2)));
-    solo.replica.learn(changing(2, &[2, 3, 4], Stage::WriteBoth), Resolve::Siblings);
+    solo.replica.learn(changing(2, &[2, 3, 4], Stage::WriteBoth));
     solo.durable();
     solo.hear(SECOND, Body::Write(8, vec![written("b", 5)]));
     solo.hear(SECOND, Body::Read(9, "b".into(), None, 1));
@@ -196,7 +197,7 @@ fn a_layout_is_held_after_what_came_before_it_and_writes_go_to_its_copies() {
     solo.write(1, vec![put("b", "1")]);
     solo.sent(SECOND);
     let number = number_of(&solo.sent(THIRD));
-    solo.replica.learn(changing(2, &[2, 3, 4], Stage::WriteBoth), Resolve::Siblings);
+    solo.replica.learn(changing(2, &[2, 3, 4], Stage::WriteBoth));
     assert_eq!(solo.replica.report().held, FIRST);
     solo.hear(SECOND, Body::Said(number, Said::Durable));
     solo.durable();
@@ -213,7 +214,7 @@ fn a_new_copy_says_and_writes_nothing_before_its_store_is_durable() {
     let mut solo = Solo::new();
     solo.replica.hold_until(4);
     solo.hear(SECOND, Body::Write(7, vec![written("b", 5)]));
-    solo.replica.learn(changing(2, &[2, 3, 4], Stage::WriteBoth), Resolve::Siblings);
+    solo.replica.learn(changing(2, &[2, 3, 4], Stage::WriteBoth));
     solo.durable();
     assert!(solo.log.is_empty() && !solo.replica.has_work());
     assert_eq!(solo.replica.report().held, Generation(0));
@@ -245,8 +246,7 @@ fn hints_go_in_turns_and_end_when_they_are_confirmed() {
 
 #[test]
 fn what_hints_cannot_hold_is_found_by_comparing() {
-    let mut solo = Solo::new();
-    solo.replica.learn(three(), Resolve::LastWriterWins);
+    let mut solo = Solo::by_last_writer();
     let keys: Vec<Bytes> = (0..HINT_BYTES_MAX >> 20).map(|number| Bytes::from(format!("b{number}"))).collect();
     for (token, key) in (1..).zip(&keys) {
         let value = Bytes::from(vec![0; 1 << 20]);
@@ -297,7 +297,7 @@ fn a_local_read_is_of_this_copy_alone_and_another_one_of_two() {
     solo.tick(COORDINATE_TICKS);
     assert_eq!(refusal(solo.answers()), Refusal::TooFewCopies { shard: SHARD });
     let loose = Layout::settled(Generation(2), Copies { write: 1, read: 1, ..copies(&[1, 2, 3]) });
-    solo.replica.learn(loose, Resolve::Siblings);
+    solo.replica.learn(loose);
     solo.durable();
     get(&mut solo, 4, ReadConsistency::BoundedStaleness(1_000_000), None);
     assert_eq!(refusal(solo.answers()), Refusal::TooStale { behind_ms: u64::MAX });
@@ -351,9 +351,8 @@ fn a_log_that_does_not_reach_the_store_is_damage() {
 
 #[test]
 fn more_than_may_wait_is_refused_and_nothing_has_happened() {
-    let mut solo = Solo::new();
+    let mut solo = Solo::by_last_writer();
     let large = || Mutation::Put { key: "b".into(), value: vec![0; 1 << 20].into(), expires_ms: None };
-    solo.replica.learn(three(), Resolve::LastWriterWins);
     let taken = (0..100).take_while(|token| {
         solo.write(*token, vec![large()]);
         solo.out.send.clear();
@@ -370,4 +369,25 @@ fn more_than_may_wait_is_refused_and_nothing_has_happened() {
     solo.hear(SECOND, Body::Write(7, vec![written("c", 5)]));
     solo.durable();
     assert_eq!((solo.sent(SECOND), solo.held("c")), (vec![], vec![]), "the log has much to do");
+}
+
+/// From the generation on that says so, whoever coordinates.
+#[test]
+fn another_rule_for_what_is_written_at_once_comes_with_a_layout_and_outlives_a_restart() {
+    let mut solo = Solo::new();
+    let seen = |solo: &mut Solo, token, key: &str| {
+        solo.write(token, vec![put(key, "1")]);
+        let sent = solo.sent(SECOND);
+        let Body::Write(_, entries) = &sent[0].1 else { panic!("no write") };
+        let record = Stored::decode(&entries[0].1).unwrap();
+        record.context.covers(stamp(WALL_MS << 19, THIRD), false)
+    };
+    assert!(!seen(&mut solo, 1, "b"), "a blind write has seen nothing");
+    solo.replica.learn(Layout { generation: Generation(2), ..three().resolving(Resolve::LastWriterWins) });
+    assert!(!seen(&mut solo, 2, "c"), "it is not durable yet");
+    solo.durable();
+    assert!(seen(&mut solo, 3, "d"), "the last writer replaces all that is older");
+    solo.durable();
+    solo.restart(2);
+    assert!(seen(&mut solo, 4, "e"));
 }

@@ -79,7 +79,7 @@ fn layouts_that_no_shard_can_have_are_not_learnt() {
     let mut unsound = [changing(2, &[2, 3, 4], Stage::WriteBoth), changing(2, &[2, 2, 3], Stage::WriteBoth)];
     unsound[0].current.read = 0;
     for layout in unsound {
-        solo.replica.learn(layout, Resolve::Siblings);
+        solo.replica.learn(layout);
         assert!(!solo.replica.has_work());
     }
 }

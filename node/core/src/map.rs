@@ -6,7 +6,7 @@ mod quorum;
 mod shard;
 
 pub use check::GENERATION_JUMP_MAX;
-pub(crate) use check::{check_descriptor, check_members, check_quorum, home_of};
+pub(crate) use check::{check_descriptor, check_layout, check_members, check_quorum, home_of};
 pub use quorum::{QuorumChange, QuorumRecord, Quorums};
 pub use shard::ShardRecord;
 

@@ -21,7 +21,7 @@ mod stored;
 mod tests;
 
 pub(crate) use lengths::check_lengths;
-pub use quorum::{StepKind, StepRefusal};
+pub use quorum::{QuorumRecovery, StepKind, StepRefusal};
 pub use state::SystemState;
 pub use stored::LoadError;
 
@@ -106,6 +106,16 @@ pub enum SystemCommand {
         /// Which way the change goes: begun, one stage on, or one back.
         step: StepKind,
     },
+    /// A quorum shard goes on with what its copies hold, or without copies that are gone for good. Refused if the shard's
+    /// record has changed since `based_on`. From level 3 on.
+    RecoverQuorum {
+        /// Shard that goes on.
+        shard: ShardId,
+        /// Epoch of the shard's record that it was decided on.
+        based_on: Epoch,
+        /// The layout to go on with, and the copies that are given up.
+        recovery: QuorumRecovery,
+    },
 }
 
 impl SystemCommand {
@@ -113,7 +123,7 @@ impl SystemCommand {
     pub fn level(&self) -> FormatLevel {
         match self {
             Self::EnableLevel { .. } | Self::JoinAt { .. } => FormatLevel(2),
-            Self::Step { .. } => FormatLevel::QUORUM,
+            Self::Step { .. } | Self::RecoverQuorum { .. } => FormatLevel::QUORUM,
             Self::Admin { change, .. } => change.level(),
             Self::Join(_) | Self::Start { .. } | Self::Record(_) | Self::Assign { .. } | Self::Recover { .. } => {
                 FormatLevel::FIRST
@@ -124,7 +134,7 @@ impl SystemCommand {
     /// The shard whose copies the steward changes, or chooses, by this. `None` = it is another command.
     pub(crate) fn shard(&self) -> Option<ShardId> {
         match self {
-            Self::Assign { shard, .. } | Self::Step { shard, .. } => Some(*shard),
+            Self::Assign { shard, .. } | Self::Step { shard, .. } | Self::RecoverQuorum { shard, .. } => Some(*shard),
             Self::Join(_)
             | Self::JoinAt { .. }
             | Self::Start { .. }
@@ -146,7 +156,8 @@ impl SystemCommand {
             | Self::Record(_)
             | Self::Assign { .. }
             | Self::Recover { .. }
-            | Self::Step { .. } => self.level(),
+            | Self::Step { .. }
+            | Self::RecoverQuorum { .. } => self.level(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Checks the members of a shard: which members are possible, whoever has sent them.
 
-use crate::ids::{NodeId, ReplicaId};
+use crate::ids::{Generation, NodeId, ReplicaId};
 use crate::limits::REPLICATION_FACTOR_MAX;
 use crate::map::{Descriptor, Replica, Role, ShardRecord};
+use crate::quorum::layout::Layout;
 
 /// A descriptor may be this many changes ahead of the map's record: a thousand recoveries, each of which skips 2^32.
 pub const GENERATION_JUMP_MAX: u64 = 1 << 42;
@@ -40,15 +41,28 @@ pub(crate) fn check_quorum(record: &ShardRecord) -> Result<(), &'static str> {
         return Ok(());
     }
     let layout = record.layout().ok_or("quorum")?;
-    let members = &record.descriptor.members;
     let is_settled = layout.change.is_none();
-    let are_roles = members.iter().all(|m| m.role == Role::Voter || (m.role != Role::Learner && !is_settled));
+    let is_possible = |role: Role| role == Role::Voter || (role != Role::Learner && !is_settled);
+    let are_roles = record.descriptor.members.iter().all(|member| is_possible(member.role));
+    if are_roles && is_layout(&layout) { Ok(()) } else { Err("quorum") }
+}
+
+/// A layout that a copy of a quorum shard may hold, with the nodes of all its copies, none of which has an id above this one.
+pub(crate) fn check_layout(layout: &Layout, replica_max: ReplicaId) -> Result<(), &'static str> {
+    let members = layout.members();
+    let are_at_home = layout.homes.keys().eq(&members) && layout.homes.values().all(|node| node.0 != 0);
+    let are_given = members.iter().all(|copy| copy.0 != 0 && *copy <= replica_max);
+    let is_numbered = layout.generation > Generation(0);
+    if are_at_home && are_given && is_numbered && is_layout(layout) { Ok(()) } else { Err("layout") }
+}
+
+/// Sets that can be, and generations in their order.
+fn is_layout(layout: &Layout) -> bool {
     let are_ordered = layout.change.as_ref().is_none_or(|change| {
         change.began.0 > 0 && change.began <= change.reads_since && change.reads_since <= layout.generation
     });
     let mut sets = std::iter::once(&layout.current).chain(layout.change.as_ref().map(|change| &change.next));
-    let are_sound = sets.all(|set| set.is_sound() && set.members.len() <= REPLICATION_FACTOR_MAX);
-    if are_roles && are_ordered && are_sound { Ok(()) } else { Err("quorum") }
+    are_ordered && sets.all(|set| set.is_sound() && set.members.len() <= REPLICATION_FACTOR_MAX)
 }
 
 /// Each copy once, in order, and not more than a shard can have.

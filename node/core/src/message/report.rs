@@ -3,6 +3,7 @@
 use crate::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId};
 use crate::level::FormatLevel;
 use crate::map::{Descriptor, Member};
+use crate::quorum::layout::Layout;
 use crate::time::Version;
 
 /// What a node tells the steward, every [`crate::node::REPORT_TICKS`].
@@ -12,9 +13,27 @@ pub struct Report {
     pub node: NodeReport,
     /// The shards that the node leads.
     pub led: LedReport,
-    /// The node's copies of quorum shards, in order of shards: all of them if they are fewer than [`QUORUM_COPIES_MAX`],
-    /// else as many of them, and others in the next report.
-    pub quorum: Vec<QuorumReport>,
+    /// The node's copies of quorum shards.
+    pub quorum: CopiesReport,
+}
+
+/// What has changed in a node's copies of quorum shards since its report before: the one that its [`LedReport`] builds on,
+/// whose version counts both.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CopiesReport {
+    /// Made since then, or otherwise than then: at most [`QUORUM_COPIES_MAX`].
+    pub changed: Vec<QuorumReport>,
+    /// Shards of which the node had a copy at that version and has none now.
+    pub ended: Vec<ShardId>,
+    /// True if nothing is left to tell: with this, and what it builds on, all copies of the node were told of.
+    pub is_all: bool,
+}
+
+impl CopiesReport {
+    /// A full report: all copies that there are.
+    pub fn all(copies: Vec<QuorumReport>) -> Self {
+        Self { changed: copies, ended: Vec::new(), is_all: true }
+    }
 }
 
 /// Copies of quorum shards in one report: about a quarter of a mebibyte.
@@ -44,6 +63,10 @@ pub struct QuorumReport {
     pub hints: u64,
     /// Bytes of its records.
     pub bytes: u64,
+    /// What it holds, told only where the node's map has an unsure record of the shard: see
+    /// [`crate::map::QuorumRecord::is_unsure`]. Until that record is followed by a sure one, the copy holds just this.
+    /// `None` = nobody needs to know, or another layout is on its way to the log.
+    pub layout: Option<Layout>,
 }
 
 /// What a node says of itself to the steward.
@@ -104,9 +127,9 @@ pub struct CopyReport {
 /// next, and a steward hears of all shards there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LedReport {
-    /// Rises with each report of the node's start that changes something.
+    /// Rises with each report of the node's start that changes something of the shards that it leads or has quorum copies of.
     pub version: u64,
-    /// The version that this builds on. 0 = none: here is all that the node leads.
+    /// The version that this builds on. 0 = none: here begins all that the node leads, and all its quorum copies.
     pub since: u64,
     /// Led since then, or otherwise than then.
     pub changed: Vec<ShardReport>,

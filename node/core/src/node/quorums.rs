@@ -114,9 +114,10 @@ impl Quorums {
         self.by_shard.values_mut().filter_map(QuorumReplica::cut).collect()
     }
 
-    /// What the steward is to know of them: durable facts only.
-    pub(super) fn reports(&self) -> Vec<QuorumReport> {
-        self.all().map(QuorumReplica::report).collect()
+    /// What the steward is to know of them: durable facts only. What they hold of the shards whose record is unsure.
+    pub(super) fn reports(&self, is_unsure: impl Fn(ShardId) -> bool) -> Vec<QuorumReport> {
+        let layout = |copy: &QuorumReplica| copy.certain_layout().filter(|_| is_unsure(copy.state().shard())).cloned();
+        self.all().map(|copy| QuorumReport { layout: layout(copy), ..copy.report() }).collect()
     }
 
     /// Memory that entries of their logs take.

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{NodeId, ShardId};
-use crate::message::{LedReport, NodeReport, PeerMessage, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport};
+use crate::map::ShardRecord;
+use crate::message::{
+    CopiesReport, LedReport, NodeReport, PeerMessage, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport,
+};
 use crate::node::admit::message::{BYTES_MAX, disbelieve};
 use crate::node::{Node, REPORT_TICKS};
 use crate::replica::Replica;
@@ -12,17 +15,33 @@ use crate::time::Now;
 /// Shards of one report, about a mebibyte.
 const LED_SHARDS_MAX: usize = 4_096;
 
-/// What was told of the shards that this node leads. The steward may have missed some of it: then it says so.
+/// What was told of the shards that this node leads, and of its copies of quorum shards. The steward may have missed some of
+/// it: then it says so.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     version: u64,
     led: BTreeMap<ShardId, ShardReport>,
+    copies: BTreeMap<ShardId, QuorumReport>,
     /// True if the last report still says what is so, as far as is known.
     is_current: bool,
     /// True if the next report tells all.
     all_wanted: bool,
-    /// The last quorum copy that was told of, if not all fit into a report.
-    last_copy: ShardId,
+}
+
+/// What is told of all that there is now: what was told otherwise, as far as there is room, which shards are no more, and
+/// whether that is all.
+fn news<T: Clone + PartialEq>(
+    told: &mut BTreeMap<ShardId, T>,
+    now: &BTreeMap<ShardId, T>,
+    most: usize,
+) -> (Vec<T>, Vec<ShardId>, bool) {
+    let gone: Vec<ShardId> = told.keys().filter(|shard| !now.contains_key(shard)).copied().collect();
+    let mut all = now.iter().filter(|(shard, report)| told.get(shard) != Some(*report));
+    let changed: Vec<(ShardId, T)> = all.by_ref().take(most).map(|(shard, report)| (*shard, report.clone())).collect();
+    let is_all = all.next().is_none();
+    told.retain(|shard, _| now.contains_key(shard));
+    told.extend(changed.iter().cloned());
+    (changed.into_iter().map(|(_, report)| report).collect(), gone, is_all)
 }
 
 impl Told {
@@ -40,35 +59,25 @@ impl Told {
         !self.is_current || ticks.is_multiple_of(REPORT_TICKS)
     }
 
-    fn report(&mut self, led: BTreeMap<ShardId, ShardReport>) -> LedReport {
+    fn report(
+        &mut self,
+        led: &BTreeMap<ShardId, ShardReport>,
+        copies: &BTreeMap<ShardId, QuorumReport>,
+    ) -> (LedReport, CopiesReport) {
         // From 1 on: 0 is no version.
         let since = if std::mem::take(&mut self.all_wanted) { 0 } else { self.version };
         if since == 0 {
             self.led.clear();
+            self.copies.clear();
         }
-        let is_told = |report: &&ShardReport| self.led.get(&report.descriptor.shard) == Some(*report);
-        let mut news = led.values().filter(|report| !is_told(report));
-        let changed: Vec<ShardReport> = news.by_ref().take(LED_SHARDS_MAX).cloned().collect();
+        let (changed, resigned, is_all_led) = news(&mut self.led, led, LED_SHARDS_MAX);
+        let (made, ended, is_all) = news(&mut self.copies, copies, QUORUM_COPIES_MAX);
         // The rest follows at the next tick, and builds on this.
-        self.is_current = news.next().is_none();
-        let resigned: Vec<_> = self.led.keys().filter(|shard| !led.contains_key(shard)).copied().collect();
-        self.version += u64::from(since == 0 || !changed.is_empty() || !resigned.is_empty());
-        self.led.retain(|shard, _| led.contains_key(shard));
-        self.led.extend(changed.iter().map(|report| (report.descriptor.shard, report.clone())));
-        LedReport { version: self.version, since, changed, resigned }
-    }
-
-    /// As many of all quorum copies, which are in order of shards, as a report has room for: from where the one before
-    /// ended. What is not told this time is as it was.
-    fn copies(&mut self, mut all: Vec<QuorumReport>) -> Vec<QuorumReport> {
-        if all.len() >= QUORUM_COPIES_MAX {
-            let told = all.partition_point(|copy| copy.shard <= self.last_copy);
-            all.rotate_left(told);
-            all.truncate(QUORUM_COPIES_MAX);
-            self.last_copy = all.last().map_or(self.last_copy, |copy| copy.shard);
-            all.sort_unstable_by_key(|copy| copy.shard);
-        }
-        all
+        self.is_current = is_all_led && is_all;
+        let is_same = changed.is_empty() && resigned.is_empty() && made.is_empty() && ended.is_empty();
+        self.version += u64::from(since == 0 || !is_same);
+        let led = LedReport { version: self.version, since, changed, resigned };
+        (led, CopiesReport { changed: made, ended, is_all })
     }
 }
 
@@ -83,8 +92,11 @@ impl Node {
         if !self.stewardship.is_held() {
             return;
         }
-        if let Some(refused) = disbelieve(self.map.known(), from, &mut report) {
+        let disbelieved = disbelieve(self.map.known(), from, &mut report);
+        if let Some(refused) = disbelieved.refused {
             self.others.refuse(from, &refused);
+        }
+        if disbelieved.is_any {
             self.stewardship.doubt(from);
         }
         let (map, here, outbox) = self.map_here();
@@ -101,8 +113,9 @@ impl Node {
         }
         let led = self.replicas.all().filter(|replica| replica.may_report()).map(shard_report);
         let led = led.map(|report| (report.descriptor.shard, report)).collect();
-        let quorum = self.told.copies(self.quorum_copies());
-        let report = Report { node: self.own_report(), led: self.told.report(led), quorum };
+        let copies = self.quorum_copies().into_iter().map(|copy| (copy.shard, copy)).collect();
+        let (led, quorum) = self.told.report(&led, &copies);
+        let report = Report { node: self.own_report(), led, quorum };
         if self.stewardship.is_held() && !self.stewardship.heard(report.clone(), now) {
             self.told.tell_all();
         }
@@ -112,9 +125,11 @@ impl Node {
         }
     }
 
-    /// What this node's copies of quorum shards tell, in order of shards.
+    /// What this node's copies of quorum shards tell, in order of shards. What they hold is told where their record is unsure:
+    /// then none of them learns anything else before there is a sure one.
     pub(super) fn quorum_copies(&self) -> Vec<QuorumReport> {
-        self.replicas.quorums().reports()
+        let is_unsure = |shard| self.map.known().shards.get(&shard).is_some_and(ShardRecord::is_unsure);
+        self.replicas.quorums().reports(is_unsure)
     }
 
     fn own_report(&self) -> NodeReport {

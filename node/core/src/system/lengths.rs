@@ -32,6 +32,7 @@ pub(crate) fn check_lengths(command: &SystemCommand) -> Result<(), SystemRefusal
         | SystemCommand::Assign { .. }
         | SystemCommand::EnableLevel { .. }
         | SystemCommand::Step { .. }
+        | SystemCommand::RecoverQuorum { .. }
         | SystemCommand::Recover { .. } => Ok(()),
     }
 }

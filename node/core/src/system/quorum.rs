@@ -7,7 +7,9 @@ use super::tables::check_factor;
 use super::{SystemCommand, SystemRefusal, SystemReply};
 use crate::ids::{Epoch, Generation, ReplicaId, ShardId, TableId};
 use crate::limits::REPLICATION_FACTOR_MAX;
-use crate::map::{Consistency, Quorums, TableRecord};
+use crate::map::{
+    Consistency, QuorumRecord, Quorums, RecoveryRecord, Replica, ShardRecord, TableRecord, check_layout,
+};
 use crate::planted::{Planted, is_planted};
 use crate::quorum::copies::{Copies, Known};
 use crate::quorum::layout::Layout;
@@ -28,6 +30,8 @@ pub enum StepKind {
     Settle,
     /// One stage back.
     Back,
+    /// The table's rule for what was written at the same time becomes the shard's.
+    Resolve,
 }
 
 /// Why a shard has no such step.
@@ -48,6 +52,24 @@ pub enum StepRefusal {
     /// There is no generation above the shard's.
     #[error("it has the last generation that there is")]
     LastGeneration,
+    /// A recovery of the system shard has left its record as it is: its copies may hold another layout.
+    #[error("what its copies hold is not known since the system shard was recovered")]
+    Unsure,
+    /// It cannot go on as its copies were said to hold it.
+    #[error("no such layout can be taken up")]
+    Layout,
+}
+
+/// How a quorum shard goes on where what its copies hold was not known, or where some of them are gone for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumRecovery {
+    /// The latest layout that is known of: what a copy holds, or the record's.
+    pub layout: Layout,
+    /// Copies that are gone for good, as a person says or as their nodes do. Nothing is awaited of them any more, and no copy
+    /// listens to them.
+    pub given_up: Vec<Replica>,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// The steward has seen to it that the step is due. What it has heard is not replicated, so it is not asked for again:
@@ -70,8 +92,9 @@ impl Known for Decided {
 
 impl StepKind {
     /// The step, where the copies are to become these.
-    pub(crate) fn to(self, wanted: Copies) -> Step {
+    pub(crate) fn to(self, wanted: Copies, resolve: Resolve) -> Step {
         match self {
+            Self::Resolve => Step::Resolve(resolve),
             Self::Begin => Step::Begin(wanted),
             Self::ReadNew => Step::ReadNew,
             Self::NewOnly => Step::NewOnly,
@@ -144,12 +167,21 @@ impl SystemState {
         if generation != based_on && !is_planted(Planted::StepGenerationIgnored) {
             return Err(SystemRefusal::OtherGeneration { shard, based_on, generation });
         }
+        if record.is_unsure() && !is_planted(Planted::CopyAheadIgnored) {
+            return refuse(StepRefusal::Unsure);
+        }
         let table = self.map.tables.get(&record.descriptor.table);
-        let Some(wanted) = table.and_then(|table| record.wanted(table)) else { return refuse(StepRefusal::Unsound) };
-        if step == StepKind::Begin && layout.change.is_none() && wanted == layout.current {
+        let wanted = table.and_then(|table| Some((record.wanted(table)?, table.resolve()?)));
+        let Some((wanted, resolve)) = wanted else { return refuse(StepRefusal::Unsound) };
+        let is_so = match step {
+            StepKind::Begin => layout.change.is_none() && wanted == layout.current,
+            StepKind::Resolve => resolve == layout.resolve,
+            StepKind::ReadNew | StepKind::NewOnly | StepKind::Settle | StepKind::Back => false,
+        };
+        if is_so {
             return refuse(StepRefusal::Unchanged);
         }
-        let next = match self.above_recoveries(layout).after(&step.to(wanted), &Decided) {
+        let next = match layout.after(&step.to(wanted, resolve), &Decided) {
             Ok(next) => next,
             Err(Wait::LastGeneration) => return refuse(StepRefusal::LastGeneration),
             Err(Wait::Unsound) => return refuse(StepRefusal::Unsound),
@@ -168,14 +200,57 @@ impl SystemState {
         Ok(self.done())
     }
 
-    /// Steps that a lost majority of the system shard may have taken are not known here, and copies may hold layouts of
-    /// theirs: so no step after a recovery leads to a generation that one before it may have led to.
-    fn above_recoveries(&self, layout: Layout) -> Layout {
-        if is_planted(Planted::GenerationGivenTwice) {
-            return layout;
+    /// Has a quorum shard go on without copies that are gone for good and, where a recovery of the system shard has left its
+    /// record unsure, with the latest layout that is known of.
+    pub(super) fn recover_quorum(
+        &mut self,
+        shard: ShardId,
+        based_on: Epoch,
+        recovery: &QuorumRecovery,
+    ) -> Result<SystemReply, SystemRefusal> {
+        let record = self.live(shard)?;
+        if record.quorum.is_none() {
+            return Err(SystemRefusal::Step { shard, why: StepRefusal::Leader });
         }
-        let recovered = self.map.epoch.recoveries() << 32;
-        let generation = Generation(layout.generation.0.max(recovered.saturating_sub(1)));
-        Layout { generation, ..layout }
+        fresh(Some(based_on), record.epoch, || format!("shard {shard}"))?;
+        let going_on = if record.is_unsure() { self.taken_up(record, &recovery.layout) } else { Some(record.clone()) };
+        let refusal = SystemRefusal::Step { shard, why: StepRefusal::Layout };
+        let Some(record) = going_on else { return Err(refusal) };
+        let epoch = self.next_epoch();
+        if !recovery.given_up.is_empty() {
+            let noted = self.without(&record, recovery, epoch).ok_or(refusal)?;
+            self.put_recovery(noted);
+        }
+        self.put_shard(ShardRecord { epoch, ..record });
+        Ok(self.done())
+    }
+
+    /// The record with a layout that copies hold. A lost majority of the system shard may have taken steps that are not
+    /// known here: so the shard goes on at a generation above any of theirs, and no two layouts ever have the same. `None` =
+    /// no copy can hold this layout.
+    fn taken_up(&self, record: &ShardRecord, layout: &Layout) -> Option<ShardRecord> {
+        let first = Generation(self.map.epoch.recoveries() << 32);
+        let generation = if is_planted(Planted::GenerationGivenTwice) { layout.generation } else { first };
+        let of = |copy: &ReplicaId| Some(Replica { node: *layout.homes.get(copy)?, id: *copy });
+        let all: Option<Vec<Replica>> = layout.members().iter().map(of).collect();
+        let is_sound = layout.generation < first && check_layout(layout, self.map.replica_max()).is_ok();
+        let known = ShardRecord { assigned: all.filter(|_| is_sound)?, ..record.clone() };
+        let mut taken_up = known.at(&Layout { generation, ..layout.clone() });
+        taken_up.assigned = layout.last().members.iter().filter_map(of).collect();
+        taken_up.quorum = taken_up.quorum.map(|quorum| QuorumRecord { is_unsure: false, ..quorum });
+        Some(taken_up)
+    }
+
+    /// What is noted of the copies that are given up, with those of before that the shard still names. `None` = no other
+    /// copy is left.
+    fn without(&self, record: &ShardRecord, recovery: &QuorumRecovery, epoch: Epoch) -> Option<RecoveryRecord> {
+        let shard = record.descriptor.shard;
+        let members = || record.descriptor.members.iter().map(|member| member.replica);
+        let before = self.map.recoveries.get(&shard).map_or(&[][..], |recovery| &recovery.given_up);
+        let is_given_up = |copy: &Replica| before.contains(copy) || recovery.given_up.contains(copy);
+        let from = members().find(|copy| !is_given_up(copy))?;
+        let given_up = members().filter(is_given_up).collect();
+        let (generation, at_ms) = (record.descriptor.generation, recovery.at_ms);
+        Some(RecoveryRecord { shard, from, to: from.id, last: (0, 0), given_up, at_ms, generation, epoch })
     }
 }

@@ -7,7 +7,9 @@ use super::state::{SystemState, fresh};
 use super::{Recovery, SystemRefusal, SystemReply};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId, TableId};
 use crate::level::FormatLevel;
-use crate::map::{Descriptor, Member, NodeRecord, RecoveryRecord, Replica, Role, ShardRecord, TableRecord};
+use crate::map::{
+    Descriptor, Member, NodeRecord, QuorumRecord, RecoveryRecord, Replica, Role, ShardRecord, TableRecord,
+};
 
 /// Nodes and tables, shards, and replicas that a lost majority of the system shard may have given ids to since the
 /// last entry that is left: none of those ids is given again.
@@ -62,7 +64,9 @@ impl SystemState {
                 let target = vec![recovery.from.node];
                 self.go_on_from(ShardRecord { target, ..record }, recovery, epoch);
             } else {
-                self.put_shard(ShardRecord { epoch, ..record });
+                // Steps that were taken since are not known here.
+                let quorum = record.quorum.map(|quorum| QuorumRecord { is_unsure: true, ..quorum });
+                self.put_shard(ShardRecord { epoch, quorum, ..record });
             }
         }
         self.standing.values_mut().chain(self.targeted.values_mut()).for_each(|changed| *changed = epoch);
@@ -80,7 +84,7 @@ impl SystemState {
         self.put_recovery(RecoveryRecord { shard, from, to, last, given_up, at_ms, generation, epoch });
     }
 
-    fn put_recovery(&mut self, record: RecoveryRecord) {
+    pub(super) fn put_recovery(&mut self, record: RecoveryRecord) {
         self.changed.extend([RecordKey::Head, RecordKey::Recovery(record.shard)]);
         self.map.put_recovery(record);
     }

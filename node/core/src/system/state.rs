@@ -120,6 +120,9 @@ impl SystemState {
             }
             SystemCommand::Recover { shard, based_on, recovery } => self.recover(*shard, *based_on, recovery),
             SystemCommand::Step { shard, based_on, step } => self.step(*shard, *based_on, *step),
+            SystemCommand::RecoverQuorum { shard, based_on, recovery } => {
+                self.recover_quorum(*shard, *based_on, recovery)
+            }
         }
     }
 

@@ -1,14 +1,16 @@
 //! What a message may say, by what this node's map knows. Raft messages and snapshots are looked at by the copy that
 //! they are for: see `replica/admit.rs`. Maps are looked at where they are taken in: see `authority.rs`.
 
-use crate::ids::{Incarnation, NodeId, ReplicaId, ShardId};
+use crate::ids::{Generation, Incarnation, NodeId, ReplicaId, ShardId};
 use crate::level::FormatLevel;
 use crate::log::INDEX_MAX;
-use crate::map::{GENERATION_JUMP_MAX, Map, ShardRecord, check_descriptor, home_of};
+use crate::map::{Map, ShardRecord, check_descriptor, check_layout, home_of};
 use crate::message::{
     COPIED_MAX, LEADERLESS_MAX, NodeReport, PeerMessage, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport,
 };
 use crate::planted::{Planted, is_planted};
+use crate::quorum::layout::Layout;
+use crate::time::Version;
 
 /// A node's start may be this much above the registry's: as many starts as it could make in a row, each of them over
 /// before it was registered. A forged start shuts the node out until it has started as often.
@@ -115,7 +117,8 @@ pub fn admit(
     match message {
         // What is told of shards is for the steward alone. Others would judge it by a map that may be older.
         PeerMessage::Report(report) => {
-            at_most("quorum", report.quorum.len() as u64, QUORUM_COPIES_MAX as u64)?;
+            at_most("quorum", report.quorum.changed.len() as u64, QUORUM_COPIES_MAX as u64)?;
+            at_most("ended", report.quorum.ended.len() as u64, (map.shards.len() as u64).max(LOST_MAX))?;
             check_reporter(map, from, incarnation, &report.node)
         }
         PeerMessage::Quorum(envelope) => {
@@ -139,16 +142,29 @@ pub fn admit(
     }
 }
 
+/// One that a person has given up is not listened to. Where a record is unsure, copies may be there that it does not name:
+/// they are looked at by the copy that hears them, which knows the nodes of those that it holds a layout with.
 fn quorum_copy(map: &Map, shard: ShardId, (replica, node): (ReplicaId, NodeId)) -> Result<(), Refused> {
     let record = map.shards.get(&shard).filter(|record| record.quorum.is_some());
-    let is_there = record.and_then(|record| home_of(record, replica)) == Some(node);
+    let is_at_home = |record: &ShardRecord| home_of(record, replica).map_or(record.is_unsure(), |home| home == node);
+    let given_up = map.recoveries.get(&shard).map_or(&[][..], |recovery| &recovery.given_up);
+    let is_there = record.is_some_and(is_at_home) && !given_up.iter().any(|copy| copy.id == replica);
     let may = is_there || is_planted(Planted::QuorumCopyUnchecked);
     if may { Ok(()) } else { Err(Refused::Copy { shard, replica, node }) }
 }
 
+/// What was taken out of a report.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Disbelieved {
+    /// The first that no node of this database would have sent.
+    pub refused: Option<Refused>,
+    /// True if anything was taken out: it is asked for again, since the map here may know by then.
+    pub is_any: bool,
+}
+
 /// Takes out of a report what cannot be so of the shards that its sender says it leads or has quorum copies of, and gives
 /// the first of it. The rest counts: of one shard the map here may be wrong, and the node lives all the same.
-pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Option<Refused> {
+pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Disbelieved {
     let mut refused = Vec::new();
     let led = &mut report.led;
     led.changed.retain(|shard| {
@@ -159,13 +175,38 @@ pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Option<Refuse
         refused.extend(wrong);
         is_believed
     });
-    report.quorum.retain(|copy| {
+    let (quorum, mut is_any) = (&mut report.quorum, false);
+    quorum.changed.retain_mut(|copy| {
         let checked = check_copy(map, from, copy);
-        let is_believed = matches!(checked, Ok(true)) || is_planted(Planted::ReportUnchecked);
-        refused.extend(checked.err().filter(|_| !is_believed));
-        is_believed
+        if matches!(checked, Ok(true)) || is_planted(Planted::ReportUnchecked) {
+            return true;
+        }
+        is_any = true;
+        refused.extend(checked.err());
+        if map.shards.get(&copy.shard).is_some_and(ShardRecord::is_unsure) {
+            // It has something there, and nobody knows what: nothing goes on as if it had not.
+            *copy = unknown(copy);
+            return true;
+        }
+        // What was said of it before does not hold either.
+        quorum.ended.push(copy.shard);
+        false
     });
-    refused.into_iter().next()
+    Disbelieved { is_any: is_any || !refused.is_empty(), refused: refused.into_iter().next() }
+}
+
+fn unknown(copy: &QuorumReport) -> QuorumReport {
+    QuorumReport {
+        shard: copy.shard,
+        replica: copy.replica,
+        held: Generation(0),
+        copied: Vec::new(),
+        is_complete: false,
+        floor: Version(0),
+        hints: 0,
+        bytes: 0,
+        layout: None,
+    }
 }
 
 /// The steward leads the system shard, so its node has a copy of it. While the map has no system shard, anybody may be
@@ -224,18 +265,22 @@ fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refu
     at_most("bytes", (*bytes).max(moving.0).max(moving.1), BYTES_MAX)
 }
 
-/// What a copy of a quorum shard tells of itself. `false` = the copy is over, and its node has not heard of that yet. One
-/// that no record names and that holds a later layout than the record's is believed: it knows what the system shard has
-/// forgotten by a recovery.
+/// What a copy of a quorum shard tells of itself, by its own node, which is believed of what its copies hold and have copied:
+/// nobody else knows. `false` = the copy is over, and its node has not heard of that yet.
+///
+/// A record is what the copies hold, or ahead of them. Only where a recovery of the system shard has left it unsure they may
+/// hold anything from before that, and so be any copy: then they tell their layout, which must be one that can be, in which
+/// they are on their node.
 fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Refused> {
-    let QuorumReport { shard, replica, held, copied, hints, bytes, .. } = report;
+    let QuorumReport { shard, replica, held, copied, hints, bytes, layout, .. } = report;
     let wrong = |field| Err(Refused::Shard { shard: *shard, field });
     let Some(record) = map.shards.get(shard) else { return wrong("id") };
     if record.quorum.is_none() || *replica > map.replica_max() {
         return wrong("replica");
     }
-    let known = record.descriptor.generation;
-    if held.0 > known.0.saturating_add(GENERATION_JUMP_MAX) {
+    let (known, first) = (record.descriptor.generation, Generation(map.epoch.recoveries() << 32));
+    let can_hold = if record.is_unsure() { *held < first } else { *held <= known };
+    if !can_hold {
         return wrong("held");
     }
     let is_sorted = copied.is_sorted_by(|a, b| a.0 < b.0);
@@ -244,10 +289,15 @@ fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Re
     }
     at_most("bytes", *bytes, BYTES_MAX)?;
     at_most("hints", *hints, INDEX_MAX)?;
+    let is_own = |layout: &Layout| layout.generation == *held && layout.homes.get(replica) == Some(&from);
+    let can_be = |layout: &Layout| is_own(layout) && check_layout(layout, map.replica_max()).is_ok();
+    if layout.as_ref().is_some_and(|layout| !record.is_unsure() || !can_be(layout)) {
+        return wrong("layout");
+    }
     match home_of(record, *replica) {
         Some(home) if home == from => Ok(true),
         Some(_) => wrong("replica"),
-        None => Ok(*held > known),
+        None => Ok(record.is_unsure()),
     }
 }
 

@@ -389,7 +389,7 @@ planted! {
     LevelNotAwaited by test("src/system/tests/quorum.rs", "bugs_of_quorum_tables_are_noticed"),
     /// After a recovery of the system shard a step leads to a generation that the majority that was given up may have given.
     GenerationGivenTwice by test("src/system/tests/quorum.rs", "bugs_of_quorum_tables_are_noticed"),
-    /// Steps are decided on a record of which a copy knows a later one.
+    /// Steps are decided on a record that a recovery of the system shard has left unsure.
     CopyAheadIgnored by test("src/steward/tests/quorum.rs", "a_copy_that_is_ahead_and_ignored_is_noticed"),
     /// A step is taken whatever generation of the shard it was decided on.
     StepGenerationIgnored by test("src/system/tests/quorum.rs", "bugs_of_quorum_tables_are_noticed"),

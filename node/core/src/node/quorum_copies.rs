@@ -1,7 +1,7 @@
 //! What a node does with copies of quorum shards: makes them and ends them by the map, hands them what clients and other
 //! copies say, and takes what they want done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::answer::Refusal;
@@ -9,7 +9,7 @@ use crate::command::{Command, Read, ReadConsistency, WriteOptions};
 use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
 use crate::ids::{Generation, NodeId, ReplicaId, ShardId, Token};
 use crate::log::LogWrite;
-use crate::map::{Consistency, Map, ShardRecord, home_of};
+use crate::map::{Map, ShardRecord, home_of};
 use crate::message::PeerMessage;
 use crate::node::Node;
 use crate::node::authority::Subject;
@@ -19,7 +19,6 @@ use crate::planted::{Planted, is_planted};
 use crate::quorum::layout::{Layout, Part};
 use crate::quorum::message::Envelope;
 use crate::quorum::replica::{Here, Out, QuorumReplica, QuorumState};
-use crate::quorum::shown::Resolve;
 use crate::ranges::KeyRange;
 use crate::time::Now;
 
@@ -37,18 +36,22 @@ impl Node {
         engine: &dyn Engine,
     ) -> Result<(), EngineError> {
         let shard = record.descriptor.shard;
-        let table = map.tables.get(&record.descriptor.table);
-        if table.is_some_and(|table| table.dropped) {
+        let Some(table) = map.tables.get(&record.descriptor.table) else { return Ok(()) };
+        if table.dropped {
             let is_here = self.replicas.quorums().get(shard).is_some();
             let is_over = is_here && self.is_confirmed(Subject::Dropped(record.descriptor.table));
             return if is_over { self.destroy_quorum(shard, engine) } else { Ok(()) };
         }
-        let Some(Consistency::Quorum { resolve, .. }) = table.map(|table| table.consistency) else { return Ok(()) };
+        // After a recovery of the system shard copies may hold later layouts than the record's, or another one of its number.
+        // Until the steward has heard of all of them, they go on as they are.
+        if record.is_unsure() && !is_planted(Planted::UnsureFollowed) {
+            return Ok(());
+        }
         let named = named_here(record, self.identity.node);
         let Some((id, held)) =
             self.replicas.quorums().get(shard).map(|copy| (copy.id(), copy.state().layout().generation))
         else {
-            return self.make_quorum(record, layout, resolve, named, engine);
+            return self.make_quorum(record, layout, named, engine);
         };
         let is_newer = layout.generation > held;
         if id > map.replica_max() || is_newer && !self.is_confirmed(Subject::Shard(shard)) {
@@ -56,10 +59,10 @@ impl Node {
         }
         if is_newer && layout.part(id) == Part::Over {
             self.destroy_quorum(shard, engine)?;
-            return self.make_quorum(record, layout, resolve, named, engine);
+            return self.make_quorum(record, layout, named, engine);
         }
         if let Some(copy) = self.replicas.quorums_mut().get_mut(shard) {
-            copy.learn(layout, resolve);
+            copy.learn(layout);
         }
         self.replicas.quorums_mut().touch(shard);
         Ok(())
@@ -71,7 +74,6 @@ impl Node {
         &mut self,
         record: &ShardRecord,
         layout: Layout,
-        resolve: Resolve,
         named: Option<ReplicaId>,
         engine: &dyn Engine,
     ) -> Result<(), EngineError> {
@@ -101,8 +103,7 @@ impl Node {
         let state = make(replica, &record.descriptor, layout);
         state.check().map_err(EngineError::unreadable)?;
         engine.write(vec![state.write()])?;
-        let (layout, mut copy) = (state.layout().clone(), self.replicas.quorums().made_of(state, None, engine)?);
-        copy.learn(layout, resolve);
+        let mut copy = self.replicas.quorums().made_of(state, None, engine)?;
         copy.hold_until(self.disk.syncs().next_mark());
         self.replicas.quorums_mut().insert(copy);
         self.sync_soon();
@@ -147,7 +148,8 @@ impl Node {
         now: Now,
     ) -> Result<(), EngineError> {
         let (shard, to) = (envelope.shard, envelope.to);
-        if self.replicas.quorums().get(shard).is_none_or(|copy| copy.id() != to) {
+        let is_here = self.replicas.quorums().get(shard).is_some_and(|copy| copy.id() == to);
+        if !is_here || self.home_of_copy(shard, envelope.from) != Some(from) {
             return Ok(());
         }
         // As entries of leaders: they would only fill memory behind a disk that hangs, and are sent again.
@@ -226,10 +228,12 @@ impl Node {
         now: Now,
         act: impl FnOnce(&mut QuorumReplica, &Here<'_>, &mut Out) -> Result<(), EngineError>,
     ) -> Result<Option<Generation>, EngineError> {
-        let map = Arc::clone(self.map.known());
-        let record = map.shards.get(&shard);
         let (own, liveness) = (self.identity.node, self.others.liveness());
-        let home = |copy: ReplicaId| record.and_then(|record| home_of(record, copy));
+        let map = Arc::clone(self.map.known());
+        let is_unsure = map.shards.get(&shard).is_some_and(ShardRecord::is_unsure);
+        let own_copy = self.replicas.quorums().get(shard).filter(|_| is_unsure);
+        let held = own_copy.map(|copy| copy.state().layout().homes.clone());
+        let home = |copy: ReplicaId| home_of_copy(&map, shard, held.as_ref(), copy);
         let is_heard = |copy: ReplicaId| home(copy).is_some_and(|node| node == own || liveness.is_heard(node));
         let is_full = |copy: ReplicaId| home(copy).is_some_and(|node| liveness.is_full(node));
         let here = Here { engine, now, ticks: self.ticks, is_heard: &is_heard, is_full: &is_full };
@@ -250,7 +254,7 @@ impl Node {
     fn take_quorum(&mut self, out: Out) {
         let Out { log: _, send, answers, wants_sync, wants_record: _ } = out;
         for envelope in send {
-            let home = self.map.home_of(envelope.shard, envelope.to);
+            let home = self.home_of_copy(envelope.shard, envelope.to);
             // One that the map does not name any more is not there to hear it.
             if let Some(node) = home.filter(|node| *node != self.identity.node) {
                 self.outbox.send(node, PeerMessage::Quorum(envelope));
@@ -262,6 +266,13 @@ impl Node {
         if wants_sync {
             self.sync_soon();
         }
+    }
+
+    /// The node of a copy of a quorum shard that has one here: by the map, else by what the copy here holds. After a recovery of
+    /// the system shard nobody but the copies may know of one.
+    fn home_of_copy(&self, shard: ShardId, copy: ReplicaId) -> Option<NodeId> {
+        let held = self.replicas.quorums().get(shard).map(|own| &own.state().layout().homes);
+        home_of_copy(self.map.known(), shard, held, copy)
     }
 
     /// The copy that serves a quorum shard here, or which node has one.
@@ -282,6 +293,16 @@ impl Node {
         let records = self.replicas.quorums().all().filter_map(|copy| map.shards.get(&copy.state().shard()));
         records.flat_map(|record| &record.descriptor.members).map(|member| member.replica.node).collect()
     }
+}
+
+fn home_of_copy(
+    map: &Map,
+    shard: ShardId,
+    held: Option<&BTreeMap<ReplicaId, NodeId>>,
+    copy: ReplicaId,
+) -> Option<NodeId> {
+    let recorded = map.shards.get(&shard).and_then(|record| home_of(record, copy));
+    recorded.or_else(|| held.and_then(|homes| homes.get(&copy).copied()))
 }
 
 /// The copy that a record has on a node: the newest, where a lost one is being replaced on the same node.

@@ -9,8 +9,8 @@ use crate::node::tombstones::tombstone_write;
 use crate::node::{AdminRefusal, AdminReply, Node};
 use crate::planted::{Planted, is_planted};
 use crate::replica::{Collected, Replica};
-use crate::steward::{self, RecoveryRefusal};
-use crate::system::{Recovery, SystemCommand, SystemReply};
+use crate::steward::{self, RecoveryPlan, RecoveryRefusal};
+use crate::system::{Recovery, SystemReply};
 use crate::time::Now;
 
 impl Node {
@@ -76,13 +76,12 @@ impl Node {
         let plan = steward::recovery(&view, *shard, lost).and_then(|plan| {
             let (asked, best) = (*survivor, plan.survivor.id);
             let other = RecoveryRefusal::OtherSurvivor { shard: *shard, asked, best };
-            if asked == best { Ok(plan) } else { Err(other) }
+            let plan = RecoveryPlan { based_on: *based_on, ..plan };
+            if asked == best { steward::decided(&view, &plan, lost, now.wall_ms) } else { Err(other) }
         });
         let refusal = match plan {
             Err(refusal) => Some(AdminRefusal::Recovery(refusal)),
-            Ok(plan) => {
-                let (shard, based_on, recovery) = (*shard, *based_on, plan.recovery(now.wall_ms));
-                let command = SystemCommand::Recover { shard, based_on, recovery };
+            Ok(command) => {
                 let system = self.replicas.get_mut(ShardId::SYSTEM);
                 let is_taken = system.is_some_and(|system| system.system_command(command, Some(token)));
                 (!is_taken).then_some(AdminRefusal::NotLeader { leader: None })

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::View;
 use super::budget::Budget;
 use super::copies::{Lost, can_assign, changing, copies};
-use super::quorum::{is_heard, is_in_step};
+use super::quorum::{can_end, is_in_step};
 use crate::ids::{NodeId, ReplicaId};
 use crate::map::{Replica, Role, ShardRecord};
 use crate::planted::{Planted, is_planted};
@@ -23,7 +23,7 @@ pub fn assign(view: &View<'_>) -> Vec<SystemCommand> {
     let damaged = |record: &ShardRecord| {
         record.assigned.iter().any(|replica| lost.contains(&(record.descriptor.shard, replica.id)))
     };
-    let mut budget = Budget::of(view.map);
+    let mut budget = Budget::of(view, &lost);
     let mut commands = Vec::new();
     let due: Vec<&ShardRecord> = view.map.live_shards().filter(|s| !s.on_target() || damaged(s)).collect();
     let (turned, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(|s| !s.has_assigned() && !s.on_target());
@@ -98,7 +98,7 @@ fn may_take(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> bool
 /// the shard's members as they are.
 fn can_change(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
     let has_leader = || view.leader(record.descriptor.shard).is_some();
-    view.is_recorded(record) && if record.quorum.is_some() { is_heard(view, record, lost) } else { has_leader() }
+    view.is_recorded(record) && if record.quorum.is_some() { can_end(view, record, lost) } else { has_leader() }
 }
 
 /// Fewer copies outlive fewer losses: some are given up only while all that stay are in sync, as far as is known now.

@@ -2,21 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::copies::changing;
+use super::View;
+use super::copies::{Lost, changing};
+use super::quorum::waits_for_silent;
 use crate::ids::NodeId;
-use crate::map::Map;
 
 /// Counts, for each node, the shards under way that gain or lose a copy on it. The system shard does not count: its
-/// moves are few, and must not wait.
+/// moves are few, and must not wait. Nor does a quorum shard that waits for silent copies, for however long.
 pub(super) struct Budget {
     moves_per_node: u32,
     busy: BTreeMap<NodeId, u32>,
 }
 
 impl Budget {
-    pub(super) fn of(map: &Map) -> Self {
-        let mut budget = Self { moves_per_node: map.limits.0.moves_per_node, busy: BTreeMap::new() };
-        for shard in map.live_shards().filter(|shard| !shard.assigned_reached()) {
+    pub(super) fn of(view: &View<'_>, lost: &Lost) -> Self {
+        let mut budget = Self { moves_per_node: view.map.limits.0.moves_per_node, busy: BTreeMap::new() };
+        let under_way = view.map.live_shards().filter(|shard| !shard.assigned_reached());
+        for shard in under_way.filter(|shard| !waits_for_silent(view, shard, lost)) {
             budget.take(&changing(shard, &shard.assigned));
         }
         budget

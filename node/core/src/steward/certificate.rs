@@ -180,7 +180,8 @@ impl Certification {
     /// `false` = an answer is missing.
     fn of_copies(&self, map: &Map, record: &ShardRecord) -> Result<bool, NotYet> {
         let shard = record.descriptor.shard;
-        if !record.assigned_reached() {
+        // A copy may hold a layout that names the node, where a recovery of the system shard has left the record unsure.
+        if !record.assigned_reached() || record.is_unsure() {
             return Err(NotYet::Changing { shard });
         }
         let members = record.descriptor.members.iter();

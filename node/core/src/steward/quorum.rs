@@ -7,8 +7,10 @@ use super::system_shard::SILENCE_MS;
 use crate::ids::{Generation, ReplicaId};
 use crate::map::{ShardRecord, home_of};
 use crate::message::QuorumReport;
+use crate::planted::{Planted, is_planted};
 use crate::quorum::copies::{Copies, Known};
 use crate::quorum::layout::{Change, Layout, Stage};
+use crate::quorum::shown::Resolve;
 use crate::system::{StepKind, SystemCommand};
 
 /// Steps of one round: bounds the entry that they make.
@@ -23,8 +25,11 @@ pub fn steps(view: &View<'_>) -> Vec<SystemCommand> {
         record.quorum.is_some() && !table.is_some_and(|table| record.is_as_wanted(table))
     };
     let due: Vec<&ShardRecord> = view.map.live_shards().filter(is_due).collect();
-    let mut altered = due.iter().filter(|record| record.has_assigned() && !record.assigned_reached()).count();
     let lost = view.lost();
+    let is_altered = |record: &&&ShardRecord| {
+        record.has_assigned() && !record.assigned_reached() && !waits_for_silent(view, record, &lost)
+    };
+    let mut altered = due.iter().filter(is_altered).count();
     let mut commands = Vec::new();
     for record in due {
         if commands.len() == STEPS_MAX {
@@ -44,15 +49,26 @@ pub fn steps(view: &View<'_>) -> Vec<SystemCommand> {
     commands
 }
 
-/// True if enough is heard of a quorum shard's copies for a change to begin: a majority has told how it is, or that it is
-/// lost, and one of them can be copied from.
-pub(super) fn is_heard(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
-    let shard = record.descriptor.shard;
-    let members = || record.descriptor.members.iter().map(|member| member.replica.id);
-    let is_lost = |id: ReplicaId| lost.contains(&(shard, id));
-    let is_there = |id: ReplicaId| !is_lost(id) && view.hears_copy(record, id);
-    let heard = members().filter(|id| is_lost(*id) || is_there(*id)).count();
-    2 * heard > record.descriptor.members.len() && members().any(is_there)
+/// True if enough is heard of a quorum shard's copies for a change to come to its end: one of them can be copied from, and of
+/// the old set there are N - W + 1 to copy from, or all that are not lost, and fewer than R that may answer readers for ever.
+/// So N less the smaller of W and R, and one, are heard or lost.
+pub(super) fn can_end(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
+    let Some(Layout { current, .. }) = record.layout() else { return false };
+    let is_lost = |id: &ReplicaId| lost.contains(&(record.descriptor.shard, *id));
+    let is_there = |id: &&ReplicaId| !is_lost(id) && view.hears_copy(record, **id);
+    let there = current.members.iter().filter(is_there).count();
+    let unheard = current.members.iter().filter(|id| !is_lost(id) && !is_there(id)).count();
+    let can_be_copied = there + current.write > current.members.len() || unheard == 0;
+    let is_silence_awaited = !is_planted(Planted::SilentChangeBegun);
+    there > 0 && (!is_silence_awaited || (can_be_copied && unheard < current.read))
+}
+
+/// True if a change of a quorum shard, begun or not, waits for copies that are silent. Nothing moves there meanwhile, and it
+/// may be long: it is in nobody's way.
+pub(super) fn waits_for_silent(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
+    let stage = record.quorum.and_then(|quorum| quorum.change).map(|change| change.stage);
+    let needs_old = stage != Some(Stage::NewOnly);
+    record.quorum.is_some() && needs_old && !can_end(view, record, lost) && !is_planted(Planted::SilentChangeCounts)
 }
 
 /// True if a quorum copy is heard of, complete, and at the generation of the record: what the others do without, it has.
@@ -68,6 +84,8 @@ struct Shard<'a> {
     lost: &'a Lost,
     layout: Layout,
     wanted: Copies,
+    /// The table's rule.
+    resolve: Resolve,
 }
 
 impl Known for Shard<'_> {
@@ -89,12 +107,16 @@ impl<'a> Shard<'a> {
     /// `None` = its copies follow a leader, or its record may not be what they hold.
     fn of(view: &'a View<'a>, record: &'a ShardRecord, lost: &'a Lost) -> Option<Self> {
         let layout = record.layout()?;
-        let wanted = record.wanted(view.map.tables.get(&record.descriptor.table)?)?;
-        view.is_recorded(record).then_some(Self { view, record, lost, layout, wanted })
+        let table = view.map.tables.get(&record.descriptor.table)?;
+        let (wanted, resolve) = (record.wanted(table)?, table.resolve()?);
+        view.is_recorded(record).then_some(Self { view, record, lost, layout, wanted, resolve })
     }
 
     /// The step that is due now.
     fn next(&self) -> Option<StepKind> {
+        if self.layout.resolve != self.resolve {
+            return Some(StepKind::Resolve);
+        }
         let Some(change) = &self.layout.change else {
             let may = self.layout.current != self.wanted && self.may_begin();
             return may.then_some(StepKind::Begin);
@@ -106,7 +128,7 @@ impl<'a> Shard<'a> {
             Stage::NewOnly => StepKind::Settle,
         };
         let is_held_up = step == StepKind::Settle && self.is_handing_over(change);
-        let is_due = self.layout.after(&step.to(self.wanted.clone()), self).is_ok();
+        let is_due = self.layout.after(&step.to(self.wanted.clone(), self.resolve), self).is_ok();
         (is_due && !is_held_up).then_some(step)
     }
 
@@ -121,7 +143,7 @@ impl<'a> Shard<'a> {
         };
         let heard = stays.iter().filter(|copy| self.view.hears_copy(self.record, **copy)).count();
         let shrinks = wanted.len() < current.len();
-        is_heard(self.view, self.record, self.lost)
+        can_end(self.view, self.record, self.lost)
             && !wanted.iter().any(|copy| self.is_lost(*copy))
             && comes.iter().all(can_come)
             && heard + comes.len() >= self.wanted.write

@@ -5,14 +5,18 @@
 //! lost by the person and be silent. Compare etcd's `--force-new-cluster`, TiKV's online unsafe recovery and
 //! CockroachDB's loss-of-quorum recovery.
 
+mod quorum;
+
 use std::collections::BTreeSet;
+
+pub use quorum::adoptions;
 
 use super::View;
 use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
 use crate::map::{Member, Replica, Role, ShardRecord};
 use crate::message::CopyReport;
 use crate::planted::{Planted, is_planted};
-use crate::system::Recovery;
+use crate::system::{Recovery, SystemCommand};
 
 /// A node that was heard of within this time is not lost, whatever a person says.
 pub const LOST_SILENCE_MS: u64 = 10_000;
@@ -85,9 +89,36 @@ pub enum RecoveryRefusal {
         /// Shard that was to be recovered.
         shard: ShardId,
     },
-    /// The shard's copies follow no leader: whatever is left of them goes on as it is.
-    #[error("the copies of shard {shard} agree by quorums: there is no majority to be lost")]
+    /// The shard's copies follow no leader: whatever is left of them goes on as it is, and only those on nodes that are named
+    /// as lost can be given up.
+    #[error("the copies of shard {shard} agree by quorums, and none that is left is on a node that is named as lost")]
     Quorum {
+        /// Shard that was to be recovered.
+        shard: ShardId,
+    },
+    /// A node that may have a copy of a quorum shard which is ahead of what the system shard knows since it was recovered.
+    #[error(
+        "node {node} may hold a later layout of shard {shard} than the system shard knows, and is not heard of: name it as \
+         lost if it is gone for good"
+    )]
+    Unseen {
+        /// Shard that was to be recovered.
+        shard: ShardId,
+        /// Node that is not heard of.
+        node: NodeId,
+    },
+    /// A node that is heard of, and has not told yet what it has of a quorum shard.
+    #[error("node {node} has not said yet which layout of shard {shard} it holds; ask again soon")]
+    Untold {
+        /// Shard that was to be recovered.
+        shard: ShardId,
+        /// Node that has not told.
+        node: NodeId,
+    },
+    /// Two copies of a quorum shard hold different layouts of one number: the system shard was recovered on two nodes at
+    /// once, or one of them lies.
+    #[error("copies of shard {shard} hold different layouts of the same generation: stop the nodes that are not to count")]
+    Unalike {
         /// Shard that was to be recovered.
         shard: ShardId,
     },
@@ -119,12 +150,33 @@ impl RecoveryPlan {
     }
 }
 
-/// What is to be said of every data shard without a leader, as far as it is known; at most [`RECOVERIES_MAX`].
+/// What is to be said of every data shard without a leader, and of quorum shards that wait for a word, as far as it is known;
+/// at most [`RECOVERIES_MAX`].
 pub fn recoveries(view: &View<'_>, lost: &[NodeId]) -> Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)> {
-    let led = view.map.live_shards().filter(|record| record.quorum.is_none());
-    let shards = led.map(|record| record.descriptor.shard);
-    let stuck = shards.filter(|shard| view.leader(*shard).is_none());
+    let is_stuck = |record: &&ShardRecord| match record.quorum {
+        None => view.leader(record.descriptor.shard).is_none(),
+        Some(_) => quorum::is_due(view, record, lost),
+    };
+    let stuck = view.map.live_shards().filter(is_stuck).map(|record| record.descriptor.shard);
     stuck.take(RECOVERIES_MAX).map(|shard| (shard, recovery(view, shard, lost))).collect()
+}
+
+/// The command that has a data shard go on as it was planned; `at_ms` is the time, in milliseconds since 1970.
+///
+/// # Errors
+/// As [`recovery`].
+pub fn decided(
+    view: &View<'_>,
+    plan: &RecoveryPlan,
+    lost: &[NodeId],
+    at_ms: u64,
+) -> Result<SystemCommand, RecoveryRefusal> {
+    let (shard, based_on) = (plan.shard, plan.based_on);
+    let Some(record) = view.map.shards.get(&shard).filter(|record| record.quorum.is_some()) else {
+        return Ok(SystemCommand::Recover { shard, based_on, recovery: plan.recovery(at_ms) });
+    };
+    let recovery = quorum::decided(view, record, lost, at_ms)?;
+    Ok(SystemCommand::RecoverQuorum { shard, based_on, recovery })
 }
 
 /// How a data shard would go on if the nodes named are lost for ever.
@@ -135,7 +187,7 @@ pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<Reco
     let live = view.map.live_shards().find(|record| record.descriptor.shard == shard);
     let record = live.ok_or(RecoveryRefusal::Unknown(shard))?;
     if record.quorum.is_some() {
-        return Err(RecoveryRefusal::Quorum { shard });
+        return quorum::plan(view, record, lost);
     }
     if let Some((node, _)) = view.leader(shard) {
         return Err(RecoveryRefusal::Led { shard, node });

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{Generation, NodeId, ReplicaId, ShardId};
+use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord, home_of};
-use crate::message::{NodeReport, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport};
+use crate::message::{NodeReport, QuorumReport, Report, ShardReport};
 use crate::planted::{Planted, is_planted};
 
 /// A report older than this says nothing about the present: six of the periods in which nodes report.
@@ -17,19 +17,19 @@ pub struct Reports {
     since_ms: u64,
     nodes: BTreeMap<NodeId, HeardNode>,
     shards: BTreeMap<ShardId, HeardShard>,
-    /// The highest generation of each quorum shard that any copy ever said to hold.
-    highest: BTreeMap<ShardId, Generation>,
 }
 
 #[derive(Debug, Clone)]
 struct HeardNode {
     at_ms: u64,
     report: NodeReport,
-    /// Version of what was told of the shards that the node leads. 0 = they are unknown.
+    /// Version of what was told of the shards that the node leads, and of its quorum copies. 0 = they are unknown.
     version: u64,
     led: BTreeSet<ShardId>,
     /// The node's quorum copies, as it last told of each in this start.
     copies: BTreeMap<ShardId, QuorumReport>,
+    /// True if these are all that the node has.
+    has_told_all: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -46,7 +46,8 @@ impl Reports {
 
     /// Takes a report in. One of an earlier start of the node, or of a former leader of a shard, changes nothing.
     ///
-    /// False if it builds on what was not heard: which shards the node leads is unknown then, until it tells all.
+    /// False if it builds on what was not heard: which shards the node leads, and which quorum copies it has, is unknown then,
+    /// until it tells all.
     #[must_use]
     pub fn insert(&mut self, Report { node, led, quorum }: Report, now_ms: u64) -> bool {
         let from = node.node;
@@ -62,6 +63,9 @@ impl Reports {
                 self.resigned(from, shard);
             }
         }
+        if !is_same_start {
+            heard.copies.clear();
+        }
         let is_understood = builds_on_known || led.since == 0;
         heard.version = if is_understood { led.version } else { 0 };
         if is_understood {
@@ -73,15 +77,13 @@ impl Reports {
             for report in led.changed {
                 self.leads(from, report);
             }
+            if !builds_on_known {
+                heard.copies.clear();
+            }
+            quorum.ended.iter().for_each(|shard| drop(heard.copies.remove(shard)));
+            heard.copies.extend(quorum.changed.into_iter().map(|copy| (copy.shard, copy)));
         }
-        if !is_same_start || quorum.len() < QUORUM_COPIES_MAX {
-            heard.copies.clear();
-        }
-        for copy in quorum {
-            let highest = self.highest.entry(copy.shard).or_default();
-            *highest = copy.held.max(*highest);
-            heard.copies.insert(copy.shard, copy);
-        }
+        heard.has_told_all = is_understood && quorum.is_all;
         (heard.at_ms, heard.report) = (now_ms, node);
         self.nodes.insert(from, heard);
         is_understood
@@ -116,9 +118,13 @@ impl Reports {
 
 impl HeardNode {
     fn new(report: NodeReport) -> Self {
-        Self { at_ms: 0, report, version: 0, led: BTreeSet::new(), copies: BTreeMap::new() }
+        Self { at_ms: 0, report, version: 0, led: BTreeSet::new(), copies: BTreeMap::new(), has_told_all: false }
     }
 }
+
+/// What a node has of a quorum shard is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Untold;
 
 /// All that the steward decides on.
 #[derive(Debug, Clone, Copy)]
@@ -159,14 +165,35 @@ impl<'a> View<'a> {
         is_heard && self.copy(record, replica).is_some()
     }
 
+    /// What a node has told of its copy of a quorum shard since it knows of the last recovery of the system shard. `None` = it
+    /// has no copy. However long ago it told: while its record is unsure, a copy holds what it holds.
+    ///
+    /// # Errors
+    ///
+    /// If the node has not told of all its copies yet, or not since it knows.
+    pub(super) fn copy_since_recovery(
+        &self,
+        shard: ShardId,
+        node: &NodeRecord,
+    ) -> Result<Option<&'a QuorumReport>, Untold> {
+        let heard = self.reports.nodes.get(&node.id).ok_or(Untold)?;
+        let knows = heard.report.map_epoch.recoveries() >= self.map.epoch.recoveries();
+        let is_of_start = heard.report.incarnation >= node.incarnation;
+        if knows && is_of_start && heard.has_told_all { Ok(heard.copies.get(&shard)) } else { Err(Untold) }
+    }
+
+    /// True if the node that a copy is on has said last that it never speaks for it again.
+    pub(super) fn tells_lost(&self, copy: Replica, shard: ShardId) -> bool {
+        let heard = self.reports.nodes.get(&copy.node);
+        heard.is_some_and(|heard| heard.report.lost.contains(&(shard, copy.id)))
+    }
+
     /// True if the map has the shard's members as its leader last reported them. Decisions on a record that is about
-    /// to be renewed wait for the next round. The record of a quorum shard is exact, unless the system shard went on from
-    /// an older copy: then it may lack steps that copies have taken, and nothing is decided on it.
+    /// to be renewed wait for the next round. The record of a quorum shard is exact, unless a recovery of the system shard
+    /// has left it unsure: then it may lack steps that copies have taken, and nothing is decided on it.
     pub(super) fn is_recorded(&self, record: &ShardRecord) -> bool {
         if record.quorum.is_some() {
-            let highest = self.reports.highest.get(&record.descriptor.shard);
-            let highest = highest.filter(|_| !is_planted(Planted::CopyAheadIgnored));
-            return highest.is_none_or(|highest| *highest <= record.descriptor.generation);
+            return !record.is_unsure() || is_planted(Planted::CopyAheadIgnored);
         }
         let heard = self.reports.shards.get(&record.descriptor.shard);
         heard.is_none_or(|heard| heard.report.descriptor.generation <= record.descriptor.generation)
@@ -178,12 +205,16 @@ impl<'a> View<'a> {
         self.now_ms.saturating_sub(at_ms.max(self.reports.since_ms))
     }
 
-    /// The copies that can never be used again, as their nodes say: to be built anew. What is left of a dropped table never is.
-    /// Those of a quorum shard that are on their way out count too: of them nothing is awaited.
+    /// The copies that can never be used again, as their nodes say, or a person of those of a quorum shard: to be built anew.
+    /// What is left of a dropped table never is. Those of a quorum shard that are on their way out count too: of them nothing
+    /// is awaited.
     pub fn lost(&self) -> BTreeSet<(ShardId, ReplicaId)> {
         let heard = self.map.nodes.keys().filter_map(|&node| self.heard(node));
         let by_node =
             heard.flat_map(|report| report.lost.iter().map(|&(shard, id)| (shard, Replica { node: report.node, id })));
+        let is_quorum = |shard: &ShardId| self.map.shards.get(shard).is_some_and(|record| record.quorum.is_some());
+        let recoveries = self.map.recoveries.values().filter(|recovery| is_quorum(&recovery.shard));
+        let given_up = recoveries.flat_map(|recovery| recovery.given_up.iter().map(|copy| (recovery.shard, *copy)));
         let named = |(shard, replica): &(ShardId, Replica)| {
             let record = self.map.shards.get(shard).filter(|record| self.map.is_live(record));
             record.is_some_and(|record| {
@@ -191,7 +222,7 @@ impl<'a> View<'a> {
                 record.assigned.contains(replica) || (record.quorum.is_some() && is_member(record))
             })
         };
-        by_node.filter(named).map(|(shard, replica)| (shard, replica.id)).collect()
+        by_node.chain(given_up).filter(named).map(|(shard, replica)| (shard, replica.id)).collect()
     }
 
     /// True if a new copy may be put on the node: it is active and heard of, its disk answers, and it can read the copy.

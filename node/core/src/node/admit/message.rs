@@ -177,13 +177,16 @@ pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Disbelieved {
     });
     let (quorum, mut is_any) = (&mut report.quorum, false);
     quorum.changed.retain_mut(|copy| {
+        let is_unsure = map.shards.get(&copy.shard).is_some_and(ShardRecord::is_unsure);
+        // Of others it is of no use, and its node may only be a moment behind.
+        copy.layout = copy.layout.take().filter(|_| is_unsure);
         let checked = check_copy(map, from, copy);
         if matches!(checked, Ok(true)) || is_planted(Planted::ReportUnchecked) {
             return true;
         }
         is_any = true;
         refused.extend(checked.err());
-        if map.shards.get(&copy.shard).is_some_and(ShardRecord::is_unsure) {
+        if is_unsure {
             // It has something there, and nobody knows what: nothing goes on as if it had not.
             *copy = unknown(copy);
             return true;
@@ -291,7 +294,7 @@ fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Re
     at_most("hints", *hints, INDEX_MAX)?;
     let is_own = |layout: &Layout| layout.generation == *held && layout.homes.get(replica) == Some(&from);
     let can_be = |layout: &Layout| is_own(layout) && check_layout(layout, map.replica_max()).is_ok();
-    if layout.as_ref().is_some_and(|layout| !record.is_unsure() || !can_be(layout)) {
+    if layout.as_ref().is_some_and(|layout| !can_be(layout)) {
         return wrong("layout");
     }
     match home_of(record, *replica) {

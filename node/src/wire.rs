@@ -4,11 +4,11 @@
 mod raft;
 mod snapshot;
 
-use skerry_client::wire::{Malformed, Wire, all, all_into, required};
+use skerry_client::wire::{Malformed, Wire, required};
 use skerry_core::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
 use skerry_core::level::FormatLevel;
 use skerry_core::map::MapDelta;
-use skerry_core::message::{Beat, CertifyAnswer, PeerMessage, Report};
+use skerry_core::message::{Beat, CertifyAnswer, CopiesReport, PeerMessage, Report};
 use skerry_core::quorum::message::{Body, Envelope};
 use skerry_proto::v1;
 use skerry_proto::v1::certify_answer::Answer;
@@ -78,7 +78,7 @@ fn message_out(message: PeerMessage) -> Message {
         PeerMessage::MapWant { have } => Message::MapWant(v1::MapWant { have_epoch: have.0 }),
         PeerMessage::Map(delta) => Message::Map(delta.into_wire()),
         PeerMessage::Report(Report { node, led, quorum }) => {
-            let (node, led, quorum) = (Some(node.into_wire()), Some(led.into_wire()), all_into(quorum));
+            let (node, led, quorum) = (Some(node.into_wire()), Some(led.into_wire()), Some(quorum.into_wire()));
             Message::Report(v1::Report { node, led, quorum })
         }
         PeerMessage::ReportWant => Message::ReportWant(v1::ReportWant {}),
@@ -125,7 +125,7 @@ fn message_in(message: Message) -> Result<PeerMessage, Malformed> {
         Message::Report(m) => PeerMessage::Report(Report {
             node: required(m.node, "report.node")?,
             led: required(m.led, "report.led")?,
-            quorum: all(m.quorum)?,
+            quorum: m.quorum.map(CopiesReport::from_wire).transpose()?.unwrap_or_default(),
         }),
         Message::ReportWant(_) => PeerMessage::ReportWant,
         Message::CertifyAsk(m) => PeerMessage::CertifyAsk {

@@ -9,7 +9,7 @@ pub(crate) fn message_bytes(message: &PeerMessage) -> usize {
         PeerMessage::SnapshotChunk(chunk) => chunk.records.iter().map(|(key, value)| key.len() + value.len()).sum(),
         // A record of the map is about this large.
         PeerMessage::Map(delta) => 256 * (delta.nodes.len() + delta.tables.len() + delta.shards.len()),
-        PeerMessage::Report(report) => 256 * report.led.changed.len() + 64 * report.quorum.len(),
+        PeerMessage::Report(report) => 256 * report.led.changed.len() + 64 * report.quorum.changed.len(),
         PeerMessage::Quorum(envelope) => envelope.body.bytes(),
         PeerMessage::SnapshotOffer(_)
         | PeerMessage::SnapshotAck(_)

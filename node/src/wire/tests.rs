@@ -51,6 +51,7 @@ fn copy() -> QuorumReport {
         floor: Version(5),
         hints: 6,
         bytes: 7,
+        layout: None,
     }
 }
 
@@ -102,7 +103,7 @@ fn messages() -> Vec<PeerMessage> {
         PeerMessage::Report(Report {
             node: NodeReport { node: NodeId(1), incarnation: Incarnation(2), ..NodeReport::default() },
             led: LedReport { version: 3, since: 2, changed: Vec::new(), resigned: vec![ShardId(1)] },
-            quorum: vec![copy()],
+            quorum: CopiesReport { changed: vec![copy()], ended: vec![ShardId(2)], is_all: true },
         }),
         quorum(Body::BoundsWanted),
         quorum(Body::Hints(vec![(Bytes::from("key"), Bytes::from("record"))])),

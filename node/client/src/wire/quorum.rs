@@ -1,20 +1,21 @@
 //! What quorum tables have beside others: in the map, in reports and in commands.
 
-use skerry_core::ids::{Generation, ReplicaId, ShardId};
-use skerry_core::map::{Consistency, QuorumChange, QuorumRecord, Quorums};
-use skerry_core::message::QuorumReport;
-use skerry_core::quorum::layout::Stage;
+use skerry_core::ids::{Generation, NodeId, ReplicaId, ShardId};
+use skerry_core::map::{Consistency, QuorumChange, QuorumRecord, Quorums, Replica};
+use skerry_core::message::{CopiesReport, QuorumReport};
+use skerry_core::quorum::copies::Copies;
+use skerry_core::quorum::layout::{Change, Layout, Stage};
 use skerry_core::quorum::shown::Resolve;
 use skerry_core::system::{StepKind, StepRefusal};
 use skerry_core::time::Version;
 use skerry_proto::v1;
 
-use super::{Malformed, Wire, numbers, required};
+use super::{Malformed, Wire, all, all_into, numbers, required, size};
 
 numbers!(Resolve, ConflictResolution, "resolve", LastWriterWins, Siblings);
 numbers!(Stage, QuorumStage, "stage", WriteBoth, ReadNew, NewOnly);
-numbers!(StepKind, QuorumStep, "step", Begin, ReadNew, NewOnly, Settle, Back);
-numbers!(StepRefusal, NoStepReason, "why", Leader, Stage, Unchanged, Unsound, LastGeneration);
+numbers!(StepKind, QuorumStep, "step", Begin, ReadNew, NewOnly, Settle, Back, Resolve);
+numbers!(StepRefusal, NoStepReason, "why", Leader, Stage, Unchanged, Unsound, LastGeneration, Unsure, Layout);
 
 /// How the copies of a table agree: the kind, and what a quorum table has beside it.
 pub(super) fn consistency_into_wire(consistency: Consistency) -> (i32, Option<v1::QuorumTable>) {
@@ -67,12 +68,21 @@ impl Wire for QuorumRecord {
     type Message = v1::QuorumRecord;
 
     fn into_wire(self) -> v1::QuorumRecord {
-        v1::QuorumRecord { current: Some(self.current.into_wire()), change: self.change.map(Wire::into_wire) }
+        v1::QuorumRecord {
+            current: Some(self.current.into_wire()),
+            change: self.change.map(Wire::into_wire),
+            resolve: self.resolve.into_wire(),
+            is_unsure: self.is_unsure,
+        }
     }
 
     fn from_wire(m: v1::QuorumRecord) -> Result<Self, Malformed> {
-        let change = m.change.map(QuorumChange::from_wire).transpose()?;
-        Ok(Self { current: required(m.current, "current")?, change })
+        Ok(Self {
+            current: required(m.current, "current")?,
+            change: m.change.map(QuorumChange::from_wire).transpose()?,
+            resolve: Resolve::from_wire(m.resolve)?,
+            is_unsure: m.is_unsure,
+        })
     }
 }
 
@@ -98,6 +108,84 @@ impl Wire for QuorumChange {
     }
 }
 
+impl Wire for Copies {
+    type Message = v1::QuorumSet;
+
+    fn into_wire(self) -> v1::QuorumSet {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let quorums = Quorums { write: number(self.write), read: number(self.read) };
+        let replica_ids = self.members.into_iter().map(|id| id.0).collect();
+        v1::QuorumSet { replica_ids, quorums: Some(quorums.into_wire()) }
+    }
+
+    fn from_wire(m: v1::QuorumSet) -> Result<Self, Malformed> {
+        let Quorums { write, read } = required(m.quorums, "quorums")?;
+        let members = m.replica_ids.into_iter().map(ReplicaId).collect();
+        Ok(Self { members, write: size(write.into(), "write")?, read: size(read.into(), "read")? })
+    }
+}
+
+impl Wire for Change {
+    type Message = v1::QuorumLayoutChange;
+
+    fn into_wire(self) -> v1::QuorumLayoutChange {
+        v1::QuorumLayoutChange {
+            next: Some(self.next.into_wire()),
+            stage: self.stage.into_wire(),
+            began: self.began.0,
+            reads_since: self.reads_since.0,
+        }
+    }
+
+    fn from_wire(m: v1::QuorumLayoutChange) -> Result<Self, Malformed> {
+        Ok(Self {
+            next: required(m.next, "next")?,
+            stage: Stage::from_wire(m.stage)?,
+            began: Generation(m.began),
+            reads_since: Generation(m.reads_since),
+        })
+    }
+}
+
+impl Wire for Layout {
+    type Message = v1::QuorumLayout;
+
+    fn into_wire(self) -> v1::QuorumLayout {
+        let homes = self.homes.into_iter().map(|(id, node)| Replica { node, id }.into_wire());
+        v1::QuorumLayout {
+            generation: self.generation.0,
+            current: Some(self.current.into_wire()),
+            change: self.change.map(Wire::into_wire),
+            resolve: self.resolve.into_wire(),
+            homes: homes.collect(),
+        }
+    }
+
+    fn from_wire(m: v1::QuorumLayout) -> Result<Self, Malformed> {
+        Ok(Self {
+            generation: Generation(m.generation),
+            current: required(m.current, "current")?,
+            change: m.change.map(Change::from_wire).transpose()?,
+            resolve: Resolve::from_wire(m.resolve)?,
+            homes: m.homes.into_iter().map(|home| (ReplicaId(home.id), NodeId(home.node_id))).collect(),
+        })
+    }
+}
+
+impl Wire for CopiesReport {
+    type Message = v1::CopiesReport;
+
+    fn into_wire(self) -> v1::CopiesReport {
+        let ended = self.ended.into_iter().map(|shard| shard.0).collect();
+        v1::CopiesReport { changed: all_into(self.changed), ended, is_all: self.is_all }
+    }
+
+    fn from_wire(m: v1::CopiesReport) -> Result<Self, Malformed> {
+        let ended = m.ended.into_iter().map(ShardId).collect();
+        Ok(Self { changed: all(m.changed)?, ended, is_all: m.is_all })
+    }
+}
+
 impl Wire for QuorumReport {
     type Message = v1::QuorumReport;
 
@@ -113,6 +201,7 @@ impl Wire for QuorumReport {
             floor: self.floor.0,
             hints: self.hints,
             bytes: self.bytes,
+            layout: self.layout.map(Wire::into_wire),
         }
     }
 
@@ -126,6 +215,7 @@ impl Wire for QuorumReport {
             floor: Version(m.floor),
             hints: m.hints,
             bytes: m.bytes,
+            layout: m.layout.map(Layout::from_wire).transpose()?,
         })
     }
 }

@@ -148,6 +148,9 @@ impl Wire for RecoveryRefusal {
             Self::Majority { shard } => Reason::Majority(shard.0),
             Self::NothingLeft { shard } => Reason::NothingLeft(shard.0),
             Self::Quorum { shard } => Reason::Quorum(shard.0),
+            Self::Unseen { shard, node } => Reason::Unseen(copy(shard, node, ReplicaId::NEW)),
+            Self::Untold { shard, node } => Reason::Untold(copy(shard, node, ReplicaId::NEW)),
+            Self::Unalike { shard } => Reason::Unalike(shard.0),
             Self::OtherSurvivor { shard, asked, best } => Reason::OtherSurvivor(v1::OtherSurvivor {
                 shard_id: shard.0,
                 asked_replica_id: asked.0,
@@ -174,6 +177,9 @@ impl Wire for RecoveryRefusal {
             Reason::Majority(shard) => Self::Majority { shard: ShardId(shard) },
             Reason::NothingLeft(shard) => Self::NothingLeft { shard: ShardId(shard) },
             Reason::Quorum(shard) => Self::Quorum { shard: ShardId(shard) },
+            Reason::Unseen(m) => Self::Unseen { shard: ShardId(m.shard_id), node: NodeId(m.node_id) },
+            Reason::Untold(m) => Self::Untold { shard: ShardId(m.shard_id), node: NodeId(m.node_id) },
+            Reason::Unalike(shard) => Self::Unalike { shard: ShardId(shard) },
             Reason::OtherSurvivor(m) => Self::OtherSurvivor {
                 shard: ShardId(m.shard_id),
                 asked: ReplicaId(m.asked_replica_id),

@@ -4,7 +4,8 @@ use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardI
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{Fragmentation, Quorums};
 use skerry_core::system::{
-    AdminChange, Fence, NewNode, NewShard, Recovery, StepKind, StepRefusal, SystemCommand, SystemRefusal, SystemReply,
+    AdminChange, Fence, NewNode, NewShard, QuorumRecovery, Recovery, StepKind, StepRefusal, SystemCommand, SystemRefusal,
+    SystemReply,
 };
 use skerry_proto::v1;
 use skerry_proto::v1::admin_command::Change;
@@ -166,6 +167,13 @@ impl Wire for SystemCommand {
                 based_on_generation: based_on.0,
                 step: step.into_wire(),
             }),
+            Self::RecoverQuorum { shard, based_on, recovery } => WireCommand::RecoverQuorum(v1::RecoverQuorumShard {
+                shard_id: shard.0,
+                based_on_epoch: based_on.0,
+                layout: Some(recovery.layout.into_wire()),
+                given_up: all_into(recovery.given_up),
+                at_ms: recovery.at_ms,
+            }),
             Self::JoinAt { node, level } => {
                 WireCommand::JoinAt(v1::JoinAtLevel { node: Some(node.into_wire()), format_level: level.0 })
             }
@@ -210,6 +218,15 @@ impl Wire for SystemCommand {
                 shard: ShardId(m.shard_id),
                 based_on: Generation(m.based_on_generation),
                 step: StepKind::from_wire(m.step)?,
+            },
+            WireCommand::RecoverQuorum(m) => Self::RecoverQuorum {
+                shard: ShardId(m.shard_id),
+                based_on: Epoch(m.based_on_epoch),
+                recovery: QuorumRecovery {
+                    layout: required(m.layout, "layout")?,
+                    given_up: all(m.given_up)?,
+                    at_ms: m.at_ms,
+                },
             },
             WireCommand::JoinAt(m) => {
                 Self::JoinAt { node: required(m.node, "node")?, level: FormatLevel::told(m.format_level) }

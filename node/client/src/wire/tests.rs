@@ -12,13 +12,15 @@ use skerry_core::map::{
     Consistency, Descriptor, Fragmentation, Map, MapDelta, Member, MoveLimits, NodeRecord, NodeState, QuorumChange,
     QuorumRecord, Quorums, RecoveryRecord, Replica, Role, ShardRecord, TableRecord,
 };
-use skerry_core::message::{CopyReport, LedReport, NodeReport, QuorumReport, ShardReport};
+use skerry_core::message::{CopiesReport, CopyReport, LedReport, NodeReport, QuorumReport, ShardReport};
 use skerry_core::node::{Certificate, NotYet, Removal, Status};
-use skerry_core::quorum::layout::Stage;
+use skerry_core::quorum::copies::Copies;
+use skerry_core::quorum::layout::{Change, Layout, Stage};
 use skerry_core::quorum::shown::Resolve;
 use skerry_core::steward::{RecoveryPlan, RecoveryRefusal};
 use skerry_core::system::{
-    AdminChange, Fence, NewNode, NewShard, StepKind, StepRefusal, SystemCommand, SystemRefusal, SystemReply,
+    AdminChange, Fence, NewNode, NewShard, QuorumRecovery, StepKind, StepRefusal, SystemCommand, SystemRefusal,
+    SystemReply,
 };
 use skerry_core::time::Version;
 use skerry_proto::v1;
@@ -56,6 +58,8 @@ fn shard(quorum: Option<Option<Stage>>) -> ShardRecord {
             began: Generation(5),
             reads_since: Generation(6),
         }),
+        resolve: Resolve::Siblings,
+        is_unsure: stage.is_none(),
     });
     ShardRecord {
         descriptor: descriptor(),
@@ -63,6 +67,18 @@ fn shard(quorum: Option<Option<Stage>>) -> ShardRecord {
         assigned: vec![Replica { node: NodeId(1), id: ReplicaId(11) }],
         epoch: Epoch(9),
         quorum,
+    }
+}
+
+fn layout(stage: Option<Stage>) -> Layout {
+    let set = |members: &[u64], write, read| Copies { members: members.iter().map(|id| ReplicaId(*id)).collect(), write, read };
+    let (began, reads_since) = (Generation(5), Generation(6));
+    Layout {
+        generation: Generation(7),
+        current: set(&[11, 12], 2, 1),
+        change: stage.map(|stage| Change { next: set(&[12, 13, 14], 3, 2), stage, began, reads_since }),
+        resolve: Resolve::Siblings,
+        homes: (11..15).map(|id| (ReplicaId(id), NodeId(id - 10))).collect(),
     }
 }
 
@@ -167,7 +183,7 @@ fn maps_and_reports_come_back_as_they_went() {
     there_and_back(delta());
     there_and_back(MapDelta::default());
     there_and_back(report());
-    there_and_back(QuorumReport {
+    let copy = QuorumReport {
         shard: ShardId(7),
         replica: ReplicaId(11),
         held: Generation(5),
@@ -176,7 +192,10 @@ fn maps_and_reports_come_back_as_they_went() {
         floor: Version(7 << 20),
         hints: 8,
         bytes: 9,
-    });
+        layout: None,
+    };
+    let held = QuorumReport { layout: Some(layout(None)), ..copy.clone() };
+    there_and_back(CopiesReport { changed: vec![copy, held], ended: vec![ShardId(8)], is_all: true });
     there_and_back(LedReport { version: 3, since: 2, changed: vec![shard_report()], resigned: vec![ShardId(8)] });
 }
 
@@ -201,6 +220,9 @@ fn recoveries_come_back_as_they_went() {
         RecoveryRefusal::Majority { shard },
         RecoveryRefusal::NothingLeft { shard },
         RecoveryRefusal::Quorum { shard },
+        RecoveryRefusal::Unseen { shard, node },
+        RecoveryRefusal::Untold { shard, node },
+        RecoveryRefusal::Unalike { shard },
         RecoveryRefusal::OtherSurvivor { shard, asked: replica, best: ReplicaId(11) },
     ];
     refusals.into_iter().for_each(|refusal| there_and_back((shard, Err::<RecoveryPlan, _>(refusal))));
@@ -250,8 +272,14 @@ fn admin_commands_come_back_as_they_went() {
     let admin = |change| SystemCommand::Admin { fence: Fence { token: 3, based_on: Some(Epoch(0)) }, change };
     let shards = vec![NewShard { start: Bytes::new(), nodes: vec![NodeId(1), NodeId(2)] }];
     let quorums = Quorums { write: 2, read: 1 };
-    for step in [StepKind::Begin, StepKind::ReadNew, StepKind::NewOnly, StepKind::Settle, StepKind::Back] {
+    let forth = [StepKind::Begin, StepKind::ReadNew, StepKind::NewOnly, StepKind::Settle];
+    for step in forth.into_iter().chain([StepKind::Back, StepKind::Resolve]) {
         there_and_back(SystemCommand::Step { shard: ShardId(1), based_on: Generation(2), step });
+    }
+    for stage in [None, Some(Stage::WriteBoth), Some(Stage::NewOnly)] {
+        let given_up = vec![Replica { node: NodeId(1), id: ReplicaId(11) }];
+        let recovery = QuorumRecovery { layout: layout(stage), given_up, at_ms: 7 };
+        there_and_back(SystemCommand::RecoverQuorum { shard: ShardId(1), based_on: Epoch(2), recovery });
     }
     for command in [
         admin(AdminChange::CreateQuorumTable {

@@ -27,7 +27,7 @@ pub(super) struct Others {
 #[derive(Debug)]
 struct ToldSystemCopy {
     leaderless: Option<CopyReport>,
-    lost: Option<ReplicaId>,
+    lost: Vec<ReplicaId>,
     /// When the node said so, in milliseconds on the monotonic clock.
     at_ms: u64,
 }
@@ -108,8 +108,9 @@ impl Others {
     /// Notes whether a node's copy of the system shard has no leader, or is lost, as that node says itself.
     pub(super) fn system_copy_told(&mut self, report: &NodeReport, now: Now) {
         let leaderless = report.leaderless.iter().find(|copy| copy.shard == ShardId::SYSTEM).cloned();
-        let lost = report.lost.iter().find(|(shard, _)| *shard == ShardId::SYSTEM).map(|(_, id)| *id);
-        if leaderless.is_none() && lost.is_none() {
+        let of_system = report.lost.iter().filter(|(shard, _)| *shard == ShardId::SYSTEM);
+        let lost: Vec<ReplicaId> = of_system.map(|(_, id)| *id).collect();
+        if leaderless.is_none() && lost.is_empty() {
             self.system_copies.remove(&report.node);
         } else {
             let told = ToldSystemCopy { leaderless, lost, at_ms: now.monotonic_ms };
@@ -121,9 +122,9 @@ impl Others {
     pub(super) fn witness(&self, copy: Copy, ticks: u64, now: Now) -> Witness {
         let told = self.system_copies.get(&copy.node);
         let told = told.filter(|told| now.monotonic_ms.saturating_sub(told.at_ms) <= FRESH_MS);
-        match told.map(|told| (told.leaderless.as_ref(), told.lost)) {
+        match told.map(|told| (told.leaderless.as_ref(), &told.lost)) {
             Some((Some(leaderless), _)) if leaderless.replica == copy.id => Witness::Leaderless(leaderless.clone()),
-            Some((_, Some(lost))) if lost == copy.id => Witness::Lost,
+            Some((_, lost)) if lost.contains(&copy.id) => Witness::Lost,
             Some(_) => Witness::Unclear,
             None if self.silent_ms(copy.node, ticks) >= LOST_SILENCE_MS => Witness::Silent,
             None => Witness::Unclear,

@@ -3,7 +3,7 @@
 //! An end is told, to the log and to the steward, only once the store has made its tombstone durable: a copy whose end
 //! was told must not be back after a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -82,14 +82,16 @@ impl Tombstones {
     /// Looks which copies the map wants on this node though it must never speak for them again.
     pub(super) fn look_for_lost(&mut self, here: NodeId, map: &Map) {
         let live = map.shards.values().filter(|record| map.is_live(record));
-        self.lost = live.filter_map(|record| self.lost_copy(here, record)).collect();
+        self.lost = live.flat_map(|record| self.lost_copies(here, record)).collect();
     }
 
-    fn lost_copy(&self, here: NodeId, record: &ShardRecord) -> Option<(ShardId, ReplicaId)> {
+    /// All of a shard's: where a lost copy is being replaced on this node, its successor may be lost as well, and who waits
+    /// for the end of the first one must hear of it still.
+    fn lost_copies(&self, here: NodeId, record: &ShardRecord) -> BTreeSet<(ShardId, ReplicaId)> {
         let shard = record.descriptor.shard;
         let is_lost = |r: &Copy| r.node == here && self.is_given_up(shard, r.id);
         let members = record.descriptor.members.iter().map(|m| m.replica);
-        record.assigned.iter().copied().chain(members).find(is_lost).map(|r| (shard, r.id))
+        record.assigned.iter().copied().chain(members).filter(is_lost).map(|r| (shard, r.id)).collect()
     }
 
     /// Lost copies that the steward may be told of.
@@ -160,12 +162,13 @@ mod tests {
             let members = members.into_iter().map(|replica| Member { replica, role: Role::Voter }).collect();
             let descriptor = Descriptor { shard: SHARD, members, ..Descriptor::default() };
             let record = ShardRecord { descriptor, assigned, ..ShardRecord::default() };
-            tombstones.lost_copy(HERE, &record).map(|(shard, id)| (shard.0, id.0))
+            tombstones.lost_copies(HERE, &record).iter().map(|(shard, id)| (shard.0, id.0)).collect::<Vec<_>>()
         };
-        assert_eq!(lost(vec![copy(1, 5)], vec![]), Some((7, 5)));
-        assert_eq!(lost(vec![], vec![copy(2, 4), copy(1, 4)]), Some((7, 4)));
-        assert_eq!(lost(vec![copy(1, 6)], vec![copy(1, 6)]), None);
-        assert_eq!(lost(vec![copy(2, 5)], vec![copy(3, 4)]), None);
+        assert_eq!(lost(vec![copy(1, 5)], vec![]), [(7, 5)]);
+        assert_eq!(lost(vec![], vec![copy(2, 4), copy(1, 4)]), [(7, 4)]);
+        assert_eq!(lost(vec![copy(1, 6)], vec![copy(1, 6)]), []);
+        assert_eq!(lost(vec![copy(2, 5)], vec![copy(3, 4)]), []);
+        assert_eq!(lost(vec![copy(1, 5)], vec![copy(1, 3), copy(1, 5)]), [(7, 3), (7, 5)], "and what it replaces");
     }
 
     #[test]

@@ -49,26 +49,30 @@ pub fn steps(view: &View<'_>) -> Vec<SystemCommand> {
     commands
 }
 
-/// True if enough is heard of a quorum shard's copies for a change to come to its end: one of them can be copied from, and of
-/// the old set there are N - W + 1 to copy from, or all that are not lost, and fewer than R that may answer readers for ever.
-/// So N less the smaller of W and R, and one, are heard or lost.
+/// True if enough is heard of a quorum shard's copies for a change to come to its end.
 pub(super) fn can_end(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
-    let Some(Layout { current, .. }) = record.layout() else { return false };
-    let is_lost = |id: &ReplicaId| lost.contains(&(record.descriptor.shard, *id));
-    let is_there = |id: &&ReplicaId| !is_lost(id) && view.hears_copy(record, **id);
-    let there = current.members.iter().filter(is_there).count();
-    let unheard = current.members.iter().filter(|id| !is_lost(id) && !is_there(id)).count();
-    let can_be_copied = there + current.write > current.members.len() || unheard == 0;
-    let is_silence_awaited = !is_planted(Planted::SilentChangeBegun);
-    there > 0 && (!is_silence_awaited || (can_be_copied && unheard < current.read))
+    ends_with(record, lost, |id| view.hears_copy(record, id))
 }
 
-/// True if a change of a quorum shard, begun or not, waits for copies that are silent. Nothing moves there meanwhile, and it
-/// may be long: it is in nobody's way.
+/// True if a change of a quorum shard, begun or not, waits for copies that have been silent for long. Nothing moves there
+/// meanwhile, and it may take days: it is in nobody's way.
 pub(super) fn waits_for_silent(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
     let stage = record.quorum.and_then(|quorum| quorum.change).map(|change| change.stage);
-    let needs_old = stage != Some(Stage::NewOnly);
-    record.quorum.is_some() && needs_old && !can_end(view, record, lost) && !is_planted(Planted::SilentChangeCounts)
+    let needs_old = record.quorum.is_some() && stage != Some(Stage::NewOnly);
+    let is_silent = |id: ReplicaId| home_of(record, id).is_none_or(|node| view.silent_ms(node) > SILENCE_MS);
+    needs_old && !ends_with(record, lost, |id| !is_silent(id)) && !is_planted(Planted::SilentChangeCounts)
+}
+
+/// True if these copies are enough for a change to end, beside those that are lost: one of them can be copied from, and of
+/// the old set there are N - W + 1 to copy from, or all that are not lost, and fewer than R that may answer readers for ever.
+fn ends_with(record: &ShardRecord, lost: &Lost, is_heard: impl Fn(ReplicaId) -> bool) -> bool {
+    let Some(Layout { current, .. }) = record.layout() else { return false };
+    let is_lost = |id: ReplicaId| lost.contains(&(record.descriptor.shard, id));
+    let members = || current.members.iter().copied().filter(|id| !is_lost(*id));
+    let (there, unheard): (Vec<ReplicaId>, Vec<ReplicaId>) = members().partition(|id| is_heard(*id));
+    let can_be_copied = there.len() + current.write > current.members.len() || unheard.is_empty();
+    let can_be_closed = unheard.len() < current.read;
+    !there.is_empty() && ((can_be_copied && can_be_closed) || is_planted(Planted::SilentChangeBegun))
 }
 
 /// True if a quorum copy is heard of, complete, and at the generation of the record: what the others do without, it has.

@@ -11,8 +11,10 @@ use skerry_core::message::{
     CertifyAnswer, PeerMessage, QuorumReport, RaftEnvelope, RaftKind, Report, SnapshotAck, SnapshotChunk,
     SnapshotOffer, SnapshotState,
 };
-use skerry_core::quorum::layout::Stage;
+use skerry_core::quorum::copies::Copies;
+use skerry_core::quorum::layout::{Change, Layout, Stage};
 use skerry_core::quorum::message::{Body, Envelope};
+use skerry_core::quorum::shown::Resolve;
 use skerry_core::replica::ReplicaView;
 use skerry_core::time::Version;
 
@@ -301,7 +303,21 @@ fn quorum(random: &mut Random) -> QuorumRecord {
     let stage = *random.pick(&[Stage::WriteBoth, Stage::ReadNew, Stage::NewOnly]);
     let (began, reads_since) = (Generation(random.number(2)), Generation(random.number(2)));
     let change = QuorumChange { next, stage, began, reads_since };
-    QuorumRecord { current, change: random.is_one_in(2).then_some(change) }
+    let resolve = if random.is_one_in(2) { Resolve::Siblings } else { Resolve::LastWriterWins };
+    QuorumRecord { current, change: random.is_one_in(2).then_some(change), resolve, is_unsure: random.is_one_in(2) }
+}
+
+fn layout(random: &mut Random) -> Layout {
+    let mut set = || {
+        let members = (0..random.below(4)).map(|_| ReplicaId(random.number(4))).collect();
+        Copies { members, write: random.below(4) as usize, read: random.below(4) as usize }
+    };
+    let (current, next) = (set(), set());
+    let (began, reads_since) = (Generation(random.number(2)), Generation(random.number(2)));
+    let stage = *random.pick(&[Stage::WriteBoth, Stage::ReadNew, Stage::NewOnly]);
+    let change = random.is_one_in(2).then_some(Change { next, stage, began, reads_since });
+    let homes = (0..random.below(4)).map(|_| (ReplicaId(random.number(4)), NodeId(random.number(2)))).collect();
+    Layout { change, homes, ..Layout::settled(Generation(random.number(2)), current) }
 }
 
 fn change_report(random: &mut Random, report: &mut Report) {
@@ -313,7 +329,7 @@ fn change_report(random: &mut Random, report: &mut Report) {
         4 => report.node.lost.push((ShardId(random.number(1)), ReplicaId(random.number(4)))),
         5 => report.led.version = random.number(report.led.version),
         6 => report.led.since = random.number(report.led.since),
-        7 => report.quorum.push(QuorumReport {
+        7 => report.quorum.changed.push(QuorumReport {
             shard: ShardId(random.number(1)),
             replica: ReplicaId(random.number(4)),
             held: Generation(random.number(2)),
@@ -322,6 +338,7 @@ fn change_report(random: &mut Random, report: &mut Report) {
             floor: Version(random.next()),
             hints: random.number(1),
             bytes: random.number(1),
+            layout: random.is_one_in(2).then(|| layout(random)),
         }),
         _ => {
             for shard in &mut report.led.changed {

@@ -13,7 +13,7 @@ fn shard(id: u64, term: u64) -> (ShardId, ShardReport) {
 
 /// (version, what it builds on, changed shards, shards that are led no more) of the next report.
 fn told(told: &mut Told, led: &[(u64, u64)]) -> (u64, u64, Vec<u64>, Vec<u64>) {
-    let report = told.report(led.iter().map(|(id, term)| shard(*id, *term)).collect());
+    let (report, _) = told.report(&led.iter().map(|(id, term)| shard(*id, *term)).collect(), &BTreeMap::new());
     let changed = report.changed.iter().map(|report| report.descriptor.shard.0).collect();
     (report.version, report.since, changed, report.resigned.iter().map(|shard| shard.0).collect())
 }
@@ -51,30 +51,49 @@ fn whoever_has_missed_something_is_told_all() {
     assert_eq!(told(&mut news, &[(1, 1)]), (2, 2, vec![], vec![]));
 }
 
-#[test]
-fn quorum_copies_that_do_not_fit_into_one_report_are_told_in_turn() {
-    let copy = |shard: u64| QuorumReport {
-        shard: ShardId(shard),
-        replica: ReplicaId(shard),
-        held: Generation(1),
+fn copies(held: &[(u64, u64)]) -> BTreeMap<ShardId, QuorumReport> {
+    let copy = |(shard, held): &(u64, u64)| QuorumReport {
+        shard: ShardId(*shard),
+        replica: ReplicaId(*shard),
+        held: Generation(*held),
         copied: Vec::new(),
         is_complete: true,
         floor: Version(0),
         hints: 0,
         bytes: 0,
+        layout: None,
     };
+    held.iter().map(|told| (ShardId(told.0), copy(told))).collect()
+}
+
+/// (version, what it builds on, shards whose copies are made or changed, ended ones, whether that is all).
+fn told_copies(told: &mut Told, held: &[(u64, u64)]) -> (u64, u64, Vec<u64>, Vec<u64>, bool) {
+    let (led, copies) = told.report(&BTreeMap::new(), &copies(held));
+    let changed = copies.changed.iter().map(|copy| copy.shard.0).collect();
+    let ended = copies.ended.iter().map(|shard| shard.0).collect();
+    (led.version, led.since, changed, ended, copies.is_all)
+}
+
+#[test]
+fn of_quorum_copies_a_report_tells_what_has_changed_and_what_has_ended() {
     let mut news = Told::default();
-    let mut told = |count: usize| -> Vec<u64> {
-        let copies = news.copies((1..=count as u64).map(copy).collect());
-        copies.iter().map(|copy| copy.shard.0).collect()
-    };
-    assert_eq!(told(3), [1, 2, 3]);
-    assert_eq!(told(3), [1, 2, 3]);
-    let (most, more) = (QUORUM_COPIES_MAX as u64, QUORUM_COPIES_MAX + 2);
-    assert_eq!(told(more), (1..=most).collect::<Vec<_>>());
-    let second: Vec<u64> = (1..=most - 2).chain(most + 1..=most + 2).collect();
-    assert_eq!(told(more), second);
-    assert_eq!(told(more).first(), Some(&1), "those that were left out the time before are among them");
+    assert_eq!(told_copies(&mut news, &[(1, 1), (2, 1)]), (1, 0, vec![1, 2], vec![], true));
+    assert_eq!(told_copies(&mut news, &[(1, 1), (2, 1)]), (1, 1, vec![], vec![], true));
+    assert_eq!(told_copies(&mut news, &[(1, 2), (2, 1)]), (2, 1, vec![1], vec![], true));
+    assert_eq!(told_copies(&mut news, &[(2, 1)]), (3, 2, vec![], vec![1], true));
+    news.tell_all();
+    assert_eq!(told_copies(&mut news, &[(2, 1)]), (4, 0, vec![2], vec![], true));
+}
+
+#[test]
+fn quorum_copies_that_do_not_fit_into_one_report_follow_at_once_and_only_then_are_they_all() {
+    let many: Vec<(u64, u64)> = (1..=QUORUM_COPIES_MAX as u64 + 1).map(|shard| (shard, 1)).collect();
+    let mut news = Told::default();
+    let (version, since, changed, _, is_all) = told_copies(&mut news, &many);
+    assert_eq!((version, since, changed.len(), is_all), (1, 0, QUORUM_COPIES_MAX, false));
+    assert!(news.is_due(REPORT_TICKS + 1));
+    assert_eq!(told_copies(&mut news, &many), (2, 1, vec![QUORUM_COPIES_MAX as u64 + 1], vec![], true));
+    assert!(!news.is_due(REPORT_TICKS + 1));
 }
 
 #[test]

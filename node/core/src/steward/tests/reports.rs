@@ -2,7 +2,7 @@
 
 use super::world::{World, restart};
 use crate::ids::{Generation, Incarnation, NodeId, ReplicaId, ShardId};
-use crate::message::{LedReport, NodeReport, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport};
+use crate::message::{CopiesReport, LedReport, NodeReport, Report, ShardReport};
 use crate::steward::{FRESH_MS, record, round};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
@@ -47,17 +47,26 @@ fn quorum_copies_are_kept_by_node_and_start_and_what_is_not_told_is_as_it_was() 
     let record = world.map().shards[&ShardId(1)].clone();
     assert!(!world.view().hears_copy(&record, record.assigned[0].id));
     let all = world.report_of(NodeId(1));
-    let one = Report { quorum: all.quorum[..1].to_vec(), ..all.clone() };
-    assert!(world.reports.insert(one, world.now_ms));
-    assert_eq!((told(&world, 1), told(&world, 2)), (first, None), "here are all that there are");
-    // So many that they do not fit into one report: those that are not in it are as they were.
-    assert!(world.reports.insert(all.clone(), world.now_ms));
-    let others = |shard: usize| QuorumReport { shard: ShardId(100 + shard as u64), ..all.quorum[0].clone() };
-    let part = Report { quorum: (0..QUORUM_COPIES_MAX).map(others).collect(), ..all.clone() };
-    assert!(world.reports.insert(part, world.now_ms));
+    let later = |since, version, quorum| {
+        let led = LedReport { version, since, changed: Vec::new(), resigned: Vec::new() };
+        Report { node: all.node.clone(), led, quorum }
+    };
+    let ended = CopiesReport { ended: vec![ShardId(2)], is_all: true, ..CopiesReport::default() };
+    assert!(world.reports.insert(later(1, 2, ended), world.now_ms));
+    assert_eq!((told(&world, 1), told(&world, 2)), (first, None), "what is not told is as it was");
+    let made = CopiesReport::all(vec![all.quorum.changed[1].clone()]);
+    assert!(world.reports.insert(later(2, 3, made), world.now_ms));
     assert_eq!((told(&world, 1), told(&world, 2)), (first, first));
+    // Something was missed: what was durable stays so, and all is asked for.
+    let missed = CopiesReport { ended: vec![ShardId(1)], is_all: true, ..CopiesReport::default() };
+    assert!(!world.reports.insert(later(7, 8, missed), world.now_ms));
+    assert_eq!((told(&world, 1), told(&world, 2)), (first, first));
+    let only = CopiesReport::all(vec![all.quorum.changed[0].clone()]);
+    assert!(world.reports.insert(later(0, 9, only), world.now_ms));
+    assert_eq!((told(&world, 1), told(&world, 2)), (first, None), "here are all that there are");
+    assert!(world.reports.insert(all.clone(), world.now_ms));
     let restarted = NodeReport { incarnation: Incarnation(1), ..all.node.clone() };
-    let nothing = Report { node: restarted, led: LedReport::all(1, Vec::new()), quorum: Vec::new() };
+    let nothing = Report { node: restarted, led: LedReport::all(1, Vec::new()), quorum: CopiesReport::default() };
     assert!(world.reports.insert(nothing, world.now_ms));
     assert_eq!((told(&world, 1), told(&world, 2)), (None, None), "it tells anew");
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::ids::{ClusterId, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use crate::level::FormatLevel;
 use crate::map::{Descriptor, Fragmentation, Map, Member, Quorums, Replica, Role, ShardRecord, home_of};
-use crate::message::{LedReport, NodeReport, QuorumReport, Report, ShardReport};
+use crate::message::{CopiesReport, LedReport, NodeReport, QuorumReport, Report, ShardReport};
 use crate::quorum::copies::Known;
 use crate::quorum::shown::Resolve;
 use crate::steward::{Reports, View, round};
@@ -29,7 +29,7 @@ pub(super) struct World {
     /// Nodes that are not heard of.
     pub(super) silent: BTreeSet<NodeId>,
     pub(super) full: BTreeSet<NodeId>,
-    /// What the copies of quorum shards have durably.
+    /// What the copies of quorum shards have durably, their layouts with it.
     pub(super) copies: BTreeMap<ReplicaId, QuorumReport>,
     /// The format level of the nodes' programs, but for those that are of the first.
     pub(super) level: FormatLevel,
@@ -134,11 +134,15 @@ impl World {
         let led = self.leaders.iter().filter_map(|(shard, id)| self.led(node, *shard, *id)).collect();
         let (incarnation, disk_full) = (map.nodes[&node].incarnation, self.full.contains(&node));
         let level = if self.older.contains(&node) { FormatLevel::FIRST } else { self.level };
-        let is_here = |copy: &&QuorumReport| home_of(&map.shards[&copy.shard], copy.replica) == Some(node);
-        let mut quorum: Vec<QuorumReport> = self.copies.values().filter(is_here).cloned().collect();
-        quorum.sort_by_key(|copy| copy.shard);
-        let node = NodeReport { node, incarnation, level, disk_full, lost, ..NodeReport::default() };
-        Report { node, led: LedReport::all(1, led), quorum }
+        let home = |copy: &QuorumReport| copy.layout.as_ref().and_then(|layout| layout.homes.get(&copy.replica).copied());
+        let told = |copy: &QuorumReport| {
+            let layout = copy.layout.clone().filter(|_| map.shards[&copy.shard].is_unsure());
+            QuorumReport { layout, ..copy.clone() }
+        };
+        let quorum = self.copies.values().filter(|copy| home(copy) == Some(node)).map(told).collect();
+        let map_epoch = map.epoch;
+        let node = NodeReport { node, incarnation, level, disk_full, lost, map_epoch, ..NodeReport::default() };
+        Report { node, led: LedReport::all(1, led), quorum: CopiesReport::all(quorum) }
     }
 
     fn led(&self, node: NodeId, shard: ShardId, leader: ReplicaId) -> Option<ShardReport> {
@@ -172,8 +176,9 @@ impl World {
         let SystemCommand::Step { shard, step, .. } = command else { return };
         let record = &self.map().shards[shard];
         let (table, layout) = (&self.map().tables[&record.descriptor.table], record.layout().unwrap());
-        let after = layout.after(&step.to(record.wanted(table).unwrap()), &Truth(self));
-        assert!(after.is_ok(), "{command:?} is not due at {layout:?}: {after:?}");
+        let step = step.to(record.wanted(table).unwrap(), table.resolve().unwrap());
+        let after = layout.after(&step, &Truth(self));
+        assert!(after.is_ok() && !record.is_unsure(), "{command:?} is not due at {layout:?}: {after:?}");
     }
 
     /// Another replica becomes a shard's leader.
@@ -205,7 +210,7 @@ impl World {
     pub(super) fn converge(&mut self) {
         let map = self.state.map().clone();
         let held = |copies: &BTreeMap<ReplicaId, QuorumReport>, id| copies.get(&id).map_or(0, |c| c.held.0);
-        for record in map.live_shards() {
+        for record in map.live_shards().filter(|record| !record.is_unsure()) {
             let Some(layout) = record.layout() else { continue };
             let can = |id: &ReplicaId| {
                 let node = record.descriptor.node_of(*id);
@@ -225,11 +230,15 @@ impl World {
                 }
                 let is_complete = layout.change.is_none() || known.is_complete;
                 let copied = copied.into_iter().collect();
-                let copy = QuorumReport { held: layout.generation, copied, is_complete, ..known };
+                let (held, layout) = (layout.generation, Some(layout.clone()));
+                let copy = QuorumReport { held, copied, is_complete, layout, ..known };
                 self.copies.insert(id, copy);
             }
         }
-        let is_named = |copy: &QuorumReport| home_of(&map.shards[&copy.shard], copy.replica).is_some();
+        let is_named = |copy: &QuorumReport| {
+            let record = &map.shards[&copy.shard];
+            record.is_unsure() || home_of(record, copy.replica).is_some()
+        };
         let over = self.copies.extract_if(.., |id, copy| self.gone.contains(id) || !is_named(copy));
         let over: Vec<ReplicaId> = over.map(|(id, _)| id).collect();
         self.gone.extend(over);
@@ -285,6 +294,7 @@ fn new_copy(record: &ShardRecord, replica: ReplicaId) -> QuorumReport {
         floor: Version(0),
         hints: 0,
         bytes: 1,
+        layout: None,
     }
 }
 

@@ -117,7 +117,7 @@ fn quorum_delta() -> MapDelta {
     let (current, next) = (Quorums { write: 2, read: 1 }, Quorums { write: 1, read: 2 });
     let (began, reads_since) = (Generation(4), Generation(5));
     let change = Some(QuorumChange { next, stage: Stage::ReadNew, began, reads_since });
-    shard.quorum = Some(QuorumRecord { current, change });
+    shard.quorum = Some(QuorumRecord { current, change, resolve: Resolve::Siblings, is_unsure: false });
     delta
 }
 

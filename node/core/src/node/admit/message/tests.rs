@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::ids::{ClusterId, Epoch, Generation, ReplicaId};
-use crate::map::{Descriptor, Member, NodeRecord, NodeState, QuorumRecord, Quorums, Replica, Role};
-use crate::message::{LedReport, Report};
+use crate::map::{
+    Descriptor, Member, NodeRecord, NodeState, QuorumRecord, Quorums, RecoveryRecord, Replica, Role,
+};
+use crate::message::{CopiesReport, LedReport, Report};
+use crate::quorum::copies::Copies;
 use crate::quorum::message::{Body, Envelope};
-use crate::time::Version;
+use crate::quorum::shown::Resolve;
 
 /// What is made of a sound one.
 type Change = fn(&mut ShardReport);
@@ -39,7 +42,7 @@ fn map() -> Map {
     map.put_shard(record(0, vec![member(1, 1), member(2, 2)]));
     map.put_shard(record(4, vec![member(1, 3), member(2, 4), member(3, 5)]));
     let current = Quorums { write: 1, read: 1 };
-    let quorum = Some(QuorumRecord { current, change: None });
+    let quorum = Some(QuorumRecord { current, change: None, resolve: Resolve::Siblings, is_unsure: false });
     map.put_shard(ShardRecord { quorum, ..record(5, vec![member(1, 6), member(2, 7)]) });
     map
 }
@@ -55,6 +58,7 @@ fn copy_report() -> QuorumReport {
         floor: Version(9),
         hints: 1,
         bytes: 2,
+        layout: None,
     }
 }
 
@@ -73,14 +77,14 @@ fn report() -> Report {
         moving: (0, 0),
     };
     let node = NodeReport { node: LEADER, incarnation: START, ..NodeReport::default() };
-    Report { node, led: LedReport::all(1, vec![shard]), quorum: vec![copy_report()] }
+    Report { node, led: LedReport::all(1, vec![shard]), quorum: CopiesReport::all(vec![copy_report()]) }
 }
 
 /// All that a steward asks of a message.
 fn taken(map: &Map, from: NodeId, message: &PeerMessage) -> Result<(), Refused> {
     admit(map, (OWN, from), START, message)?;
     let PeerMessage::Report(mut report) = message.clone() else { return Ok(()) };
-    disbelieve(map, from, &mut report).map_or(Ok(()), Err)
+    disbelieve(map, from, &mut report).refused.map_or(Ok(()), Err)
 }
 
 fn check(change: fn(&mut Report)) -> Result<(), Refused> {
@@ -160,27 +164,71 @@ fn what_a_report_tells_of_quorum_copies_is_of_copies_on_its_node() {
     ];
     for (field, change) in wrong {
         let mut report = report();
-        change(&mut report.quorum[0]);
-        let refused = disbelieve(&map(), LEADER, &mut report);
+        change(&mut report.quorum.changed[0]);
+        let refused = disbelieve(&map(), LEADER, &mut report).refused;
         assert!(matches!(refused, Some(Refused::Shard { field: of, .. }) if of == field), "{field}: {refused:?}");
-        assert_eq!((report.quorum.len(), report.led.changed.len()), (0, 1), "the rest counts");
+        assert_eq!((report.quorum.changed.len(), report.led.changed.len()), (0, 1), "the rest counts");
     }
     for change in [(|c| c.bytes = u64::MAX) as OfCopy, |c| c.hints = u64::MAX] {
         let mut report = report();
-        change(&mut report.quorum[0]);
-        assert!(matches!(disbelieve(&map(), LEADER, &mut report), Some(Refused::TooLarge { .. })));
+        change(&mut report.quorum.changed[0]);
+        assert!(matches!(disbelieve(&map(), LEADER, &mut report).refused, Some(Refused::TooLarge { .. })));
     }
-    assert!(matches!(check(|r| r.quorum = vec![copy_report(); 5_000]), Err(Refused::TooLarge { .. })));
-    let told = |held, replica| {
+    assert!(matches!(check(|r| r.quorum.changed = vec![copy_report(); 5_000]), Err(Refused::TooLarge { .. })));
+    assert!(matches!(check(|r| r.quorum.ended = vec![ShardId(5); 1 + (1 << 20)]), Err(Refused::TooLarge { .. })));
+    // A copy that no record names is over: that is no lie, and what was said of it before does not hold.
+    let over = QuorumReport { replica: ReplicaId(2), ..copy_report() };
+    let mut report = Report { quorum: CopiesReport::all(vec![over]), ..report() };
+    assert_eq!(disbelieve(&map(), LEADER, &mut report), Disbelieved { refused: None, is_any: true });
+    assert_eq!(report.quorum, CopiesReport { changed: vec![], ended: vec![ShardId(5)], is_all: true });
+}
+
+/// A record is what its copies hold, or ahead of them, but for one that a recovery of the system shard has left unsure.
+#[test]
+fn a_copy_is_ahead_of_its_record_only_where_that_is_unsure_and_then_by_no_more_than_there_can_be() {
+    let first = 1 << 32;
+    let told = |is_unsure, held: u64, replica: u64, layout: fn(Layout) -> Option<Layout>| {
+        let mut map = map();
+        let record = map.shards[&ShardId(5)].clone();
+        let quorum = record.quorum.map(|quorum| QuorumRecord { is_unsure, ..quorum });
+        map.put_shard(ShardRecord { quorum, epoch: Epoch(first + 1), ..record });
         let (held, replica) = (Generation(held), ReplicaId(replica));
-        let copy = QuorumReport { held, replica, copied: Vec::new(), ..copy_report() };
-        let mut report = Report { quorum: vec![copy], ..report() };
-        assert_eq!(disbelieve(&map(), LEADER, &mut report), None);
-        report.quorum.len()
+        let current = Copies { members: vec![replica, ReplicaId(7)], write: 1, read: 1 };
+        let homes = [(replica, LEADER), (ReplicaId(7), OWN)].into();
+        let layout = layout(Layout { homes, ..Layout::settled(held, current) });
+        let copy = QuorumReport { held, replica, layout, copied: Vec::new(), ..copy_report() };
+        let mut report = Report { quorum: CopiesReport::all(vec![copy]), ..report() };
+        let refused = disbelieve(&map, LEADER, &mut report).refused;
+        let field = refused.map(|refused| match refused {
+            Refused::Shard { field, .. } => field,
+            other => panic!("{other}"),
+        });
+        let taken = report.quorum.changed.pop();
+        (field, taken.map(|copy| (copy.held.0, copy.layout.is_some())))
     };
-    assert_eq!(told(3, 6), 1);
-    assert_eq!(told(4, 6), 1, "it may know more than a system shard that went on from an older copy");
-    assert_eq!((told(3, 2), told(4, 2)), (0, 1), "a copy that no record names is over, unless it knows more");
+    assert_eq!(told(false, 3, 6, |_| None), (None, Some((3, false))));
+    assert_eq!(told(false, 3, 6, Some), (None, Some((3, false))), "of a sure record nobody needs to know");
+    assert_eq!(told(false, 4, 6, |_| None), (Some("held"), None));
+    assert_eq!(told(true, 4, 6, Some), (None, Some((4, true))));
+    assert_eq!(told(true, 4, 2, Some), (None, Some((4, true))), "a copy that the record does not know");
+    assert_eq!(told(true, 4, 6, |_| None), (None, Some((4, false))), "another one is on its way to its log");
+    let unknown = Some((0, false));
+    assert_eq!(told(true, first, 6, Some), (Some("held"), unknown), "it is above all that there was before");
+    assert_eq!(told(true, u64::MAX, 6, Some), (Some("held"), unknown));
+    let wrong: [fn(Layout) -> Option<Layout>; 5] = [
+        |layout| Some(Layout { generation: Generation(3), ..layout }),
+        |layout| Some(Layout { homes: [(ReplicaId(6), LEADER)].into(), ..layout }),
+        |layout| Some(Layout { homes: layout.homes.into_iter().map(|(id, _)| (id, OWN)).collect(), ..layout }),
+        |layout| Some(Layout { current: Copies { write: 3, ..layout.current }, ..layout }),
+        |layout| {
+            let homes = [(ReplicaId(6), LEADER), (ReplicaId(99), OWN)].into();
+            let members = vec![ReplicaId(6), ReplicaId(99)];
+            Some(Layout { current: Copies { members, ..layout.current }, homes, ..layout })
+        },
+    ];
+    for change in wrong {
+        assert_eq!(told(true, 4, 6, change), (Some("layout"), unknown), "it has something, and nobody knows what");
+    }
 }
 
 #[test]
@@ -204,6 +252,18 @@ fn quorum_copies_speak_for_themselves_and_to_those_that_are_here() {
     assert_eq!(taken(&map(), LEADER, &envelope(5, 6, 6)), refused(5, 6, OWN), "the receiver is not here");
     assert_eq!(taken(&map(), LEADER, &envelope(4, 3, 4)), refused(4, 3, LEADER), "its copies follow a leader");
     assert_eq!(taken(&map(), LEADER, &envelope(9, 6, 7)), refused(9, 6, LEADER));
+    let mut given_up = map();
+    given_up.put_recovery(RecoveryRecord {
+        shard: ShardId(5),
+        from: member(2, 7).replica,
+        to: ReplicaId(7),
+        last: (0, 0),
+        given_up: vec![member(1, 6).replica],
+        at_ms: 0,
+        generation: Generation(3),
+        epoch: Epoch(4),
+    });
+    assert_eq!(taken(&given_up, LEADER, &envelope(5, 6, 7)), refused(5, 6, LEADER), "it was given up");
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! With W or R of one, every copy's answer is needed for a change. One that cannot end does not begin, and one that waits is in
+//! nobody's way.
+
+use super::*;
+use crate::ids::Generation;
+use crate::steward::assign;
+
+/// Shards of a leader table that move away from node 3.
+fn with_leader_table(world: &mut World, shards: usize) -> Vec<u64> {
+    let before: Vec<ShardId> = world.map().shards.keys().copied().collect();
+    world.table(&vec![vec![1, 2, 4]; shards]);
+    world.settle(40);
+    let made = world.map().shards.keys().filter(|shard| !before.contains(shard));
+    made.map(|shard| shard.0).collect()
+}
+
+#[test]
+fn a_change_begins_only_if_enough_are_heard_for_it_to_end() {
+    // N - W + 1 have to be copied from, and fewer than R may be silent.
+    let cases = [((2, 2), true), ((1, 3), false), ((3, 1), false), ((1, 1), false), ((2, 1), false), ((3, 3), true)];
+    for (quorums, is_begun) in cases {
+        let (mut world, _) = world(quorums);
+        world.silent.insert(NodeId(3));
+        world.now_ms += 60_000;
+        world.target(1, &[1, 2, 4]);
+        for _ in 0..4 {
+            world.steward();
+            world.lead();
+        }
+        assert_eq!(record(&world).descriptor.generation > Generation(1), is_begun, "{quorums:?}");
+        assert_eq!(record(&world).has_assigned(), !is_begun, "nothing is assigned that cannot be had");
+        world.silent.clear();
+        world.settle(20);
+        settled_on(&world, &[1, 2, 4], (quorums.0 as usize, quorums.1 as usize));
+    }
+}
+
+#[test]
+fn changes_that_wait_for_a_silent_copy_leave_their_places_to_others() {
+    let mut world = World::new(&ZONES);
+    world.quorum_table(&vec![vec![1, 2, 3]; 2], (1, 1));
+    world.settle(20);
+    let led = with_leader_table(&mut world, 1);
+    (1..=2).for_each(|shard| world.target(shard, &[1, 2, 4]));
+    for _ in 0..2 {
+        world.steward();
+        world.lead();
+    }
+    assert!((1..=2).all(|shard| !world.map().shards[&ShardId(shard)].assigned_reached()));
+    world.silent.insert(NodeId(3));
+    world.target(led[0], &[1, 2, 5]);
+    world.report();
+    assert_eq!(assign(&world.view()), [], "node 4 takes part in two moves, and node 3 may be back soon");
+    world.now_ms += SILENCE_MS;
+    for _ in 0..10 {
+        world.steward();
+        world.lead();
+    }
+    let moved = &world.map().shards[&ShardId(led[0])];
+    assert!(moved.is_settled() && moved.on_target(), "{moved:?}");
+    assert!((1..=2).all(|shard| !world.map().shards[&ShardId(shard)].assigned_reached()));
+    world.silent.clear();
+    world.settle(40);
+}
+
+#[test]
+fn alterations_that_wait_for_a_silent_copy_leave_their_places_to_others() {
+    let mut world = World::new(&ZONES);
+    let waiting = world.quorum_table(&vec![vec![1, 2, 3]; 16], (1, 1));
+    let other = world.quorum_table(&[vec![4, 5, 6]], MAJORITIES);
+    world.settle(30);
+    alter(&mut world, waiting, 3, MAJORITIES);
+    world.steward();
+    world.lead();
+    world.silent.insert(NodeId(3));
+    alter(&mut world, other, 3, (3, 1));
+    let last = |world: &World| world.map().shards[&ShardId(17)].quorum.expect("a quorum shard").current;
+    for _ in 0..4 {
+        world.steward();
+        world.lead();
+    }
+    assert_eq!(last(&world), Quorums { write: 2, read: 2 }, "they may go on soon");
+    world.now_ms += SILENCE_MS;
+    for _ in 0..10 {
+        world.steward();
+        world.lead();
+    }
+    assert_eq!(last(&world), Quorums { write: 3, read: 1 });
+    world.silent.clear();
+    world.settle(40);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn bugs_of_silent_copies_are_noticed() {
+    use crate::planted::{Planted, plant};
+    let noticed = |bug, test: fn()| {
+        plant(Some(bug));
+        let caught = std::panic::catch_unwind(test).is_err();
+        plant(None);
+        assert!(caught, "{bug:?}");
+    };
+    noticed(Planted::SilentChangeBegun, a_change_begins_only_if_enough_are_heard_for_it_to_end);
+    noticed(Planted::SilentChangeCounts, changes_that_wait_for_a_silent_copy_leave_their_places_to_others);
+}

@@ -4,6 +4,8 @@
 //! Each bug says by what it is caught. A test holds that every one does, and that what it names is there.
 
 mod catcher;
+#[cfg(feature = "planted")]
+mod switch;
 
 pub use catcher::Catcher;
 use catcher::{schedules, seeds, test};
@@ -461,27 +463,6 @@ planted! {
     SilenceUnnoticed by seeds(100),
     /// A follower that is woken counts its leader as silent for longer than it has been.
     PatienceForgotten by test("src/replica/tests.rs", "planted_bugs_of_members_and_pace_are_noticed"),
-}
-
-/// The bug that is planted on this thread, if any.
-#[cfg(feature = "planted")]
-mod switch {
-    use std::cell::Cell;
-
-    use super::Planted;
-
-    thread_local! {
-        static CURRENT: Cell<Option<Planted>> = const { Cell::new(None) };
-    }
-
-    /// Plants a bug on this thread, or none.
-    pub fn plant(bug: Option<Planted>) {
-        CURRENT.set(bug);
-    }
-
-    pub(crate) fn is_planted(bug: Planted) -> bool {
-        CURRENT.get() == Some(bug)
-    }
 }
 
 #[cfg(feature = "planted")]

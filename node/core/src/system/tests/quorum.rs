@@ -3,8 +3,9 @@
 use super::*;
 use crate::ids::{Epoch, Generation, ReplicaId, ShardId};
 use crate::map::{Consistency, Replica, Role, ShardRecord};
-use crate::quorum::layout::Stage;
-use crate::system::{Recovery, StepKind, StepRefusal};
+use crate::quorum::copies::Copies;
+use crate::quorum::layout::{Layout, Stage};
+use crate::system::{QuorumRecovery, Recovery, StepKind, StepRefusal};
 
 const SHARD: ShardId = ShardId(1);
 const MAJORITIES: (u32, u32) = (2, 2);
@@ -229,23 +230,109 @@ fn another_w_is_a_change_of_the_same_copies_and_another_factor_waits_for_its_cop
     assert_eq!((next.members.len(), next.write, next.read), (5, 3, 3));
 }
 
-/// A lost majority of the system shard may have taken steps that are not known here.
 #[test]
-fn no_generation_that_a_lost_majority_may_have_given_is_given_again() {
-    let (mut state, _) = with_table();
-    let kept = record(&state).descriptor.clone();
+fn another_rule_for_what_is_written_at_once_is_a_step_of_its_own() {
+    let (mut state, table) = with_table();
+    assert_eq!(record(&state).layout().map(|layout| layout.resolve), Some(Resolve::LastWriterWins));
+    let resolve = step(&state, StepKind::Resolve);
+    let unchanged = SystemRefusal::Step { shard: SHARD, why: StepRefusal::Unchanged };
+    assert_eq!(refused(&mut state, &resolve), unchanged);
+    done(&mut state, &alter(table, 3, 2, 2));
+    assert_eq!(record(&state).layout().map(|layout| layout.resolve), Some(Resolve::LastWriterWins), "not yet");
+    assert!(!record(&state).is_as_wanted(&state.map().tables[&table]));
+    take(&mut state, StepKind::Resolve);
+    assert_eq!(record(&state).layout().map(|layout| layout.resolve), Some(Resolve::Siblings));
+    assert!(record(&state).is_as_wanted(&state.map().tables[&table]));
+}
+
+/// The state after a recovery of the system shard from this one.
+fn recovered(mut state: SystemState) -> SystemState {
     let from = Replica { node: NodeId(1), id: ReplicaId(1) };
     let recovery = Recovery { from, last: (5, 2), generation: Generation(1), given_up: Vec::new(), at_ms: 0 };
     state.recover_itself(&recovery, FormatLevel::QUORUM);
-    assert_eq!(record(&state).descriptor, kept, "copies that hold a later layout are not ended by an older record");
-    assign(&mut state, &[1, 2, 4]);
+    state
+}
+
+fn go_on(state: &SystemState, layout: Layout, given_up: Vec<Replica>) -> SystemCommand {
+    let recovery = QuorumRecovery { layout, given_up, at_ms: 7 };
+    SystemCommand::RecoverQuorum { shard: SHARD, based_on: record(state).epoch, recovery }
+}
+
+/// A lost majority of the system shard may have taken steps that are not known here.
+#[test]
+fn no_generation_that_a_lost_majority_may_have_given_is_given_again() {
+    let (state, _) = with_table();
+    let mut later = state.clone();
+    assign(&mut later, &[1, 2, 4]);
+    take(&mut later, StepKind::Begin);
+    let held = record(&later).layout().expect("a quorum shard");
+    let mut state = recovered(state);
+    let kept = (record(&state).descriptor.clone(), record(&state).is_unsure());
+    assert_eq!(kept, (record(&with_table().0).descriptor.clone(), true), "nothing is known but that it is as it was");
+    assign(&mut state, &[1, 2, 5]);
+    let unsure = SystemRefusal::Step { shard: SHARD, why: StepRefusal::Unsure };
     let begin = step(&state, StepKind::Begin);
-    done(&mut state, &begin);
-    assert_eq!(record(&state).descriptor.generation, Generation(1 << 32));
-    assert_eq!(record(&state).quorum.and_then(|q| q.change).map(|c| c.began), Some(Generation(1 << 32)));
+    assert_eq!(refused(&mut state, &begin), unsure);
+    let command = go_on(&state, held.clone(), Vec::new());
+    done(&mut state, &command);
+    assert_eq!(record(&state).layout(), Some(Layout { generation: Generation(1 << 32), ..held.clone() }));
+    assert!(!record(&state).is_unsure() && state.map().recoveries.get(&SHARD).is_none());
+    assert!(record(&state).assigned.iter().map(|copy| copy.id).eq(held.last().members.iter().copied()));
+    assert!(matches!(refused(&mut state, &command), SystemRefusal::Stale { .. }));
     take(&mut state, StepKind::ReadNew);
     assert_eq!(state.map().epoch.recoveries(), 1);
-    assert!(state.map().epoch > Epoch(1 << 32));
+    assert!(record(&recovered(state)).is_unsure(), "and once more with the next one");
+}
+
+#[test]
+fn a_layout_that_no_copy_can_hold_is_not_gone_on_with() {
+    let (state, _) = with_table();
+    let mut state = recovered(state);
+    let held = record(&state).layout().expect("a quorum shard");
+    let wrong: [fn(Layout) -> Layout; 5] = [
+        |layout| Layout { generation: Generation(1 << 32), ..layout },
+        |layout| Layout { generation: Generation(0), ..layout },
+        |layout| Layout { homes: layout.homes.into_iter().skip(1).collect(), ..layout },
+        |layout| Layout { current: Copies { write: 4, ..layout.current }, ..layout },
+        |layout| {
+            let (mut members, mut homes) = (layout.current.members.clone(), layout.homes);
+            members.push(ReplicaId(u64::MAX));
+            homes.insert(ReplicaId(u64::MAX), NodeId(4));
+            Layout { current: Copies { members, ..layout.current }, homes, ..layout }
+        },
+    ];
+    for change in wrong {
+        let command = go_on(&state, change(held.clone()), Vec::new());
+        let refusal = SystemRefusal::Step { shard: SHARD, why: StepRefusal::Layout };
+        assert_eq!(refused(&mut state, &command), refusal);
+    }
+    let command = go_on(&state, held, Vec::new());
+    done(&mut state, &command);
+}
+
+#[test]
+fn copies_that_are_given_up_stay_noted_while_the_shard_names_them_and_one_is_always_left() {
+    let (mut state, _) = with_table();
+    let layout = record(&state).layout().expect("a quorum shard");
+    let copies = record(&state).assigned.clone();
+    let give_up = |state: &SystemState, copy: usize| go_on(state, layout.clone(), vec![copies[copy]]);
+    for copy in [2, 1] {
+        let before = record(&state).clone();
+        let command = give_up(&state, copy);
+        done(&mut state, &command);
+        assert_eq!(*record(&state), ShardRecord { epoch: state.map().epoch, ..before }, "it is as it was");
+        assert_eq!(state.map().recoveries[&SHARD].given_up, copies[copy..]);
+    }
+    let last = give_up(&state, 0);
+    assert_eq!(refused(&mut state, &last), SystemRefusal::Step { shard: SHARD, why: StepRefusal::Layout });
+    let records = state.take_changes();
+    let loaded = SystemState::load(records.iter().map(|(key, value)| (&key[..], &value[..]))).unwrap();
+    assert_eq!(loaded.map().recoveries, state.map().recoveries);
+    let led = created(&mut state, table("accounts", &[""], &[1, 2, 3]));
+    let shard = state.map().shards_of(led).next().expect("one").descriptor.shard;
+    let recovery = QuorumRecovery { layout, given_up: Vec::new(), at_ms: 0 };
+    let of_leader = SystemCommand::RecoverQuorum { shard, based_on: state.map().epoch, recovery };
+    assert_eq!(refused(&mut state, &of_leader), SystemRefusal::Step { shard, why: StepRefusal::Leader });
 }
 
 #[cfg(feature = "planted")]

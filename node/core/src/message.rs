@@ -4,7 +4,8 @@ mod report;
 
 use bytes::Bytes;
 pub use report::{
-    COPIED_MAX, CopiesReport, CopyReport, LEADERLESS_MAX, LedReport, NodeReport, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport,
+    COPIED_MAX, CopiesReport, CopyReport, LEADERLESS_MAX, LedReport, NodeReport, QUORUM_COPIES_MAX, QuorumReport,
+    Report, ShardReport,
 };
 
 use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};

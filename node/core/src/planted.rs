@@ -392,15 +392,15 @@ planted! {
     /// After a recovery of the system shard a step leads to a generation that the majority that was given up may have given.
     GenerationGivenTwice by test("src/system/tests/quorum.rs", "bugs_of_quorum_tables_are_noticed"),
     /// Steps are decided on a record that a recovery of the system shard has left unsure.
-    CopyAheadIgnored by test("src/steward/tests/quorum/recovery.rs", "bugs_of_recoveries_are_noticed"),
+    CopyAheadIgnored by test("src/steward/tests/quorum/recovered.rs", "bugs_of_recoveries_are_noticed"),
     /// A copy follows a record that a recovery of the system shard has left unsure.
     UnsureFollowed by test("tests/cluster/quorum_recovery.rs", "bugs_of_unsure_records_are_noticed"),
     /// A quorum shard goes on after a recovery of the system shard before every node has told what it has of it.
-    UnheardNotAwaited by test("src/steward/tests/quorum/recovery.rs", "bugs_of_recoveries_are_noticed"),
+    UnheardNotAwaited by test("src/steward/tests/quorum/recovered.rs", "bugs_of_recoveries_are_noticed"),
     /// It goes on with the record's layout, whatever later one a copy holds.
-    HeldLayoutIgnored by test("src/steward/tests/quorum/recovery.rs", "bugs_of_recoveries_are_noticed"),
+    HeldLayoutIgnored by test("src/steward/tests/quorum/recovered.rs", "bugs_of_recoveries_are_noticed"),
     /// Of two layouts of one generation it goes on with the record's, and not with the one that a copy holds.
-    RecordBeforeHeld by test("src/steward/tests/quorum/recovery.rs", "bugs_of_recoveries_are_noticed"),
+    RecordBeforeHeld by test("src/steward/tests/quorum/recovered.rs", "bugs_of_recoveries_are_noticed"),
     /// A change begins that cannot end without copies that are silent.
     SilentChangeBegun by test("src/steward/tests/quorum/silent.rs", "bugs_of_silent_copies_are_noticed"),
     /// A change that waits for silent copies takes a place among those that are under way.

@@ -4,8 +4,8 @@ use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardI
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{Fragmentation, Quorums};
 use skerry_core::system::{
-    AdminChange, Fence, NewNode, NewShard, QuorumRecovery, Recovery, StepKind, StepRefusal, SystemCommand, SystemRefusal,
-    SystemReply,
+    AdminChange, Fence, NewNode, NewShard, QuorumRecovery, Recovery, StepKind, StepRefusal, SystemCommand,
+    SystemRefusal, SystemReply,
 };
 use skerry_proto::v1;
 use skerry_proto::v1::admin_command::Change;

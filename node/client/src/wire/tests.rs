@@ -71,7 +71,11 @@ fn shard(quorum: Option<Option<Stage>>) -> ShardRecord {
 }
 
 fn layout(stage: Option<Stage>) -> Layout {
-    let set = |members: &[u64], write, read| Copies { members: members.iter().map(|id| ReplicaId(*id)).collect(), write, read };
+    let set = |members: &[u64], write, read| Copies {
+        members: members.iter().map(|id| ReplicaId(*id)).collect(),
+        write,
+        read,
+    };
     let (began, reads_since) = (Generation(5), Generation(6));
     Layout {
         generation: Generation(7),

@@ -97,9 +97,7 @@ impl Layout {
                 closed(&self.current, change.reads_since, known)?;
                 Ok(with(Change { stage: Stage::NewOnly, ..change.clone() }))
             }
-            (Step::Settle, Some(change)) if change.stage == Stage::NewOnly => {
-                Ok(settled(&change.next))
-            }
+            (Step::Settle, Some(change)) if change.stage == Stage::NewOnly => Ok(settled(&change.next)),
             (Step::Back, Some(change)) if change.stage == Stage::ReadNew => {
                 Ok(with(Change { stage: Stage::WriteBoth, reads_since: generation, ..change.clone() }))
             }

@@ -117,7 +117,9 @@ pub enum RecoveryRefusal {
     },
     /// Two copies of a quorum shard hold different layouts of one number: the system shard was recovered on two nodes at
     /// once, or one of them lies.
-    #[error("copies of shard {shard} hold different layouts of the same generation: stop the nodes that are not to count")]
+    #[error(
+        "copies of shard {shard} hold different layouts of the same generation: stop the nodes that are not to count"
+    )]
     Unalike {
         /// Shard that was to be recovered.
         shard: ShardId,

@@ -7,9 +7,7 @@ use super::tables::check_factor;
 use super::{SystemCommand, SystemRefusal, SystemReply};
 use crate::ids::{Epoch, Generation, ReplicaId, ShardId, TableId};
 use crate::limits::REPLICATION_FACTOR_MAX;
-use crate::map::{
-    Consistency, QuorumRecord, Quorums, RecoveryRecord, Replica, ShardRecord, TableRecord, check_layout,
-};
+use crate::map::{Consistency, QuorumRecord, Quorums, RecoveryRecord, Replica, ShardRecord, TableRecord, check_layout};
 use crate::planted::{Planted, is_planted};
 use crate::quorum::copies::{Copies, Known};
 use crate::quorum::layout::Layout;

@@ -6,9 +6,7 @@ use super::state::{SystemState, fresh};
 use super::{NewShard, SystemRefusal, SystemReply};
 use crate::ids::{Epoch, Generation, NodeId, ShardId, TableId};
 use crate::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};
-use crate::map::{
-    Consistency, Descriptor, Fragmentation, Member, Replica, Role, ShardRecord, TableRecord,
-};
+use crate::map::{Consistency, Descriptor, Fragmentation, Member, Replica, Role, ShardRecord, TableRecord};
 
 impl SystemState {
     /// Makes a table with its first shards, each with voters on its nodes. W and R of a quorum table are sound.

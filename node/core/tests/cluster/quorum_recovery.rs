@@ -81,7 +81,8 @@ impl Carts {
                 let consistency = ReadConsistency::Linearizable;
                 self.cluster.input(node, Input::Read { token, table: self.table, read, consistency });
                 self.cluster.run(4);
-                if let Some(Answer::Read(Ok(ReadResult::Values { records, .. }))) = self.cluster.answers.remove(&token) {
+                if let Some(Answer::Read(Ok(ReadResult::Values { records, .. }))) = self.cluster.answers.remove(&token)
+                {
                     return records.into_iter().map(|record| record.value).collect();
                 }
             }

@@ -81,7 +81,7 @@ impl World {
         let layout = Layout::settled(Generation(1), copies_of(0..3)).resolving(resolve);
         let mut hosts: Vec<Host> = (1..=COPIES as u64).map(|id| Host::new(ReplicaId(id))).collect();
         hosts.iter_mut().take(3).for_each(|host| host.found(layout.clone()));
-        let mut world = Self {
+        Self {
             hosts,
             messages: Vec::new(),
             kept: Vec::new(),
@@ -96,8 +96,7 @@ impl World {
             client: BTreeMap::new(),
             known: Known::new(),
             reads_answered: 0,
-        };
-        world
+        }
     }
 
     /// A copy is handed something, and what it wants done is done.

@@ -71,22 +71,14 @@ pub(super) fn decided(
     Ok(QuorumRecovery { layout, given_up, at_ms })
 }
 
-fn going_on<'a>(
-    view: &View<'a>,
-    record: &'a ShardRecord,
-    lost: &[NodeId],
-) -> Result<GoingOn<'a>, RecoveryRefusal> {
+fn going_on<'a>(view: &View<'a>, record: &'a ShardRecord, lost: &[NodeId]) -> Result<GoingOn<'a>, RecoveryRefusal> {
     let shard = record.descriptor.shard;
     let going_on = if record.is_unsure() { unsure_shard(view, record, lost)? } else { sure_shard(view, record, lost)? };
     if going_on.left.is_empty() { Err(RecoveryRefusal::NothingLeft { shard }) } else { Ok(going_on) }
 }
 
 /// The record is what the copies hold: those on nodes that are named as lost are given up.
-fn sure_shard<'a>(
-    view: &View<'a>,
-    record: &'a ShardRecord,
-    lost: &[NodeId],
-) -> Result<GoingOn<'a>, RecoveryRefusal> {
+fn sure_shard<'a>(view: &View<'a>, record: &'a ShardRecord, lost: &[NodeId]) -> Result<GoingOn<'a>, RecoveryRefusal> {
     let shard = record.descriptor.shard;
     let layout = record.layout().ok_or(RecoveryRefusal::Unknown(shard))?;
     let told_lost = view.lost();
@@ -104,11 +96,7 @@ fn sure_shard<'a>(
 }
 
 /// What the copies hold is told by their nodes, all of which have to be heard, or named as lost.
-fn unsure_shard<'a>(
-    view: &View<'a>,
-    record: &'a ShardRecord,
-    lost: &[NodeId],
-) -> Result<GoingOn<'a>, RecoveryRefusal> {
+fn unsure_shard<'a>(view: &View<'a>, record: &'a ShardRecord, lost: &[NodeId]) -> Result<GoingOn<'a>, RecoveryRefusal> {
     let shard = record.descriptor.shard;
     let told = told(view, shard, lost)?;
     let layout = latest(record, &told)?;

@@ -2,7 +2,7 @@
 
 mod certificate;
 mod random;
-mod recovery;
+mod recovered;
 mod silent;
 
 use super::world::{World, nodes};

@@ -134,7 +134,8 @@ impl World {
         let led = self.leaders.iter().filter_map(|(shard, id)| self.led(node, *shard, *id)).collect();
         let (incarnation, disk_full) = (map.nodes[&node].incarnation, self.full.contains(&node));
         let level = if self.older.contains(&node) { FormatLevel::FIRST } else { self.level };
-        let home = |copy: &QuorumReport| copy.layout.as_ref().and_then(|layout| layout.homes.get(&copy.replica).copied());
+        let home =
+            |copy: &QuorumReport| copy.layout.as_ref().and_then(|layout| layout.homes.get(&copy.replica).copied());
         let told = |copy: &QuorumReport| {
             let layout = copy.layout.clone().filter(|_| map.shards[&copy.shard].is_unsure());
             QuorumReport { layout, ..copy.clone() }

@@ -1,7 +1,7 @@
 //! Quorum tables: what they may be, and the steps by which their shards' copies change.
 
 use super::*;
-use crate::ids::{Epoch, Generation, ReplicaId, ShardId};
+use crate::ids::{Generation, ReplicaId, ShardId};
 use crate::map::{Consistency, Replica, Role, ShardRecord};
 use crate::quorum::copies::Copies;
 use crate::quorum::layout::{Layout, Stage};

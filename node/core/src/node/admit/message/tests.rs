@@ -2,9 +2,7 @@
 
 use super::*;
 use crate::ids::{ClusterId, Epoch, Generation, ReplicaId};
-use crate::map::{
-    Descriptor, Member, NodeRecord, NodeState, QuorumRecord, Quorums, RecoveryRecord, Replica, Role,
-};
+use crate::map::{Descriptor, Member, NodeRecord, NodeState, QuorumRecord, Quorums, RecoveryRecord, Replica, Role};
 use crate::message::{CopiesReport, LedReport, Report};
 use crate::quorum::copies::Copies;
 use crate::quorum::message::{Body, Envelope};

@@ -42,7 +42,7 @@ fn carts() -> Carts {
     let holders: [NodeId; 3] = holders.try_into().unwrap();
     let made = cluster.change(AdminChange::CreateQuorumTable {
         name: "carts".into(),
-        fragmentation: Fragmentation::Hash,
+        fragmentation: Fragmentation::Range,
         replication_factor: 2,
         quorums: Quorums { write: 1, read: 2 },
         resolve: Resolve::Siblings,

@@ -16,6 +16,7 @@ use crate::planted::{Planted, is_planted};
 use crate::quorum::journal::Journaled;
 use crate::quorum::merkle::compare::{Answer, Ask, Comparison, Found, PULL_MAX, RECORD_BYTES_MAX, View, answer};
 use crate::quorum::message::{Body, Entry};
+use crate::quorum::room::brings_no_value;
 use crate::time::{TICK_MS, Version};
 
 /// Ticks after which a question, or a push, is sent again: most answers come within one.
@@ -277,30 +278,39 @@ impl Active {
         is_it && matches!(self.waits, Waits::Answer) && asked == Some(number)
     }
 
-    /// Notes what was found: records that are pulled go to the log. True if too many questions have found nothing.
+    /// Notes what was found: records that are pulled go to the log. True if it gets nowhere: too many questions have found
+    /// nothing, or there is no room for what they have found.
     fn take<V: View>(&mut self, found: Found, copy: &Copy<'_, V>, out: &mut Vec<Do>) -> bool {
         let is_barren = found.push.is_empty() && found.merge.is_empty();
         self.times.barren = if is_barren { self.times.barren + 1 } else { 0 };
         self.push.extend(found.push);
         let count = found.merge.len();
         let merge = if copy.takes() { copy.sound(found.merge) } else { Vec::new() };
+        let is_short = copy.takes() && merge.len() < count;
         // Who only hands over is done without what others hold.
-        self.is_whole &= merge.len() == count || !copy.takes() || is_planted(Planted::UntakenCounted);
+        self.is_whole &= !is_short || is_planted(Planted::UntakenCounted);
         if !merge.is_empty() {
             out.push(Do::Journal(Journaled::Copies(merge), Then::Continue(self.number)));
             if !is_planted(Planted::PulledNotAwaited) {
                 self.waits = Waits::Applied;
             }
         }
-        self.times.barren > BARREN_MAX
+        // Without room for what others hold there is nothing to be gained by asking for more of it.
+        self.times.barren > BARREN_MAX || is_short && !copy.has_room()
     }
 
-    /// The keys that are pushed next: of records that are there. A single record may be longer than all may be together.
+    /// The keys that are pushed next: of records that are there. A single record may be longer than all may be together. A
+    /// copy without room is sent deletes alone.
     fn piece<V: View>(&mut self, copy: &Copy<'_, V>) -> Vec<Bytes> {
-        let (mut piece, mut bytes) = (Vec::new(), 0);
+        let (mut piece, mut bytes, is_full) = (Vec::new(), 0, (copy.is_full)(self.with));
         while piece.len() < PUSH_MAX && bytes < RECORD_BYTES_MAX {
             let Some(key) = self.push.pop_front() else { break };
-            if let Some(record) = copy.view.get(&key) {
+            let record = copy.view.get(&key);
+            if record.as_ref().is_some_and(|record| is_full && !brings_no_value(None, record)) {
+                self.is_whole = false;
+                continue;
+            }
+            if let Some(record) = record {
                 bytes += key.len() + record.encode().len();
                 piece.push(key);
             }

@@ -121,7 +121,7 @@ impl Machine {
         };
         let (floor, is_complete) = (self.state.floor(), self.state.is_complete());
         let judged = match stamp {
-            Some(stamp) => floor.take_write(stamp, held.as_ref(), record),
+            Some(stamp) => floor.take_write(stamp, held.as_ref(), record, is_complete),
             None if is_planted(Planted::JudgedEarly) => Ok(Some(record)),
             None => floor.take_copy(held.as_ref(), record, is_complete),
         };

@@ -36,13 +36,14 @@ pub(super) struct Store {
     pub(super) tree: Tree,
     pub(super) hints: Hints,
     pub(super) engine: Memory,
-    pub(super) applied: u64,
     /// The highest stamp that was ever here, by key.
     pub(super) highest: BTreeMap<Bytes, Stamp>,
     /// All values that were ever here, and whether each is a delete.
     pub(super) had: BTreeMap<(Bytes, Stamp), bool>,
     /// The highest floor that it had before it was complete: what is below may have been deleted before it came.
     pub(super) floor_when_new: Version,
+    /// Copies whose disks are nearly full.
+    pub(super) full: Vec<ReplicaId>,
     /// How often a leaf was read.
     pub(super) leaves_read: Cell<usize>,
 }
@@ -86,10 +87,10 @@ impl Store {
             tree: Tree::new(SHARD, grid),
             hints: Hints::open(SHARD, &engine).expect("it is in memory"),
             engine,
-            applied: 0,
             highest: BTreeMap::new(),
             had: BTreeMap::new(),
             floor_when_new: Version(0),
+            full: Vec::new(),
             leaves_read: Cell::new(0),
         }
     }
@@ -124,13 +125,13 @@ impl Store {
 
     /// An entry is durable in the log, and is applied.
     pub(super) fn apply(&mut self, entry: Journaled) {
-        self.applied += 1;
         let is_complete = self.is_complete();
         match entry {
             Journaled::Writes(entries) => {
                 for (key, record, stamp) in entries {
                     let record = Stored::decode(&record).expect("it was written");
-                    if let Ok(Some(record)) = self.floor.take_write(stamp, self.records.get(&key), record) {
+                    if let Ok(Some(record)) = self.floor.take_write(stamp, self.records.get(&key), record, is_complete)
+                    {
                         self.put(&key, &record);
                     }
                 }
@@ -191,10 +192,10 @@ impl Store {
             tree: &self.tree,
             view: self,
             hints: &self.hints,
-            applied: self.applied,
             wall_ms: moment.wall_ms,
             ticks: moment.ticks,
             is_heard: moment.is_heard,
+            is_full: &|copy| self.full.contains(&copy),
             is_own: &|key| key.len() == 8,
         }
     }

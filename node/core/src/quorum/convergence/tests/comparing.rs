@@ -275,3 +275,44 @@ fn a_comparison_is_done_when_the_other_copy_has_confirmed_and_what_was_pulled_is
     assert_eq!((pushed, pulled), (1, 1));
     assert_eq!(pair.records(0), pair.records(1));
 }
+
+/// The disk of a copy is nearly full, and it lacks records that the other one holds, and a delete.
+fn full(copy: usize) -> Pair {
+    let mut pair = pair();
+    let of = ReplicaId(copy as u64);
+    pair.members.iter_mut().for_each(|member| member.store.full.push(of));
+    (0..200).for_each(|number| pair.put(1 - copy, number, 3, &[7; 200]));
+    pair.put(copy, 500, 3, b"v");
+    pair.put(1 - copy, 500, 4, b"");
+    pair
+}
+
+#[test]
+fn a_full_copy_is_sent_deletes_alone_and_the_rest_once_there_is_room() {
+    let mut pair = full(1);
+    let sent = pair.asked_within(100);
+    pair.quiet(sent);
+    assert_eq!(pair.records(1).keys().collect::<Vec<_>>(), [&key(500)]);
+    assert!(pair.records(1)[&key(500)].newest.is_tombstone);
+    pair.members.iter_mut().for_each(|member| member.store.full.clear());
+    let sent = pair.asked_within(5_000);
+    pair.quiet(sent);
+    assert_eq!(pair.records(0), pair.records(1));
+}
+
+#[test]
+fn a_full_copy_asks_seldom_for_what_it_has_no_room_for() {
+    let mut pair = full(0);
+    let (began, mut times) = (pair.ticks, 0);
+    while pair.ticks < began + 12_000 {
+        let sent = pair.asked_within(12_000);
+        times += usize::from(!sent.is_empty());
+        pair.quiet(sent);
+    }
+    assert!(pair.records(0).len() == 1 && times < 20, "{times} times in ten minutes");
+    assert!(pair.bytes < 20 * (100 << 10), "{} bytes", pair.bytes);
+    pair.members.iter_mut().for_each(|member| member.store.full.clear());
+    let sent = pair.asked_within(5_000);
+    pair.quiet(sent);
+    assert_eq!(pair.records(0), pair.records(1));
+}

@@ -7,19 +7,16 @@ use super::journal::After;
 use super::out::{Here, Out};
 use crate::engine::EngineError;
 use crate::ids::{Generation, ReplicaId};
-use crate::limits::{BATCH_MUTATIONS_MAX, SCAN_RECORDS_MAX};
+use crate::limits::BATCH_MUTATIONS_MAX;
 use crate::planted::{Planted, is_planted};
 use crate::quorum::hints::{Hint, TURN_HINTS_MAX};
 use crate::quorum::journal::Journaled;
 use crate::quorum::layout::Part;
 use crate::quorum::merge::{NotTaken, admitted, follows, held_elsewhere, latest};
-use crate::quorum::message::{Body, Entry, Envelope};
+use crate::quorum::message::{Body, Entry, Envelope, REPAIR_MAX};
 use crate::quorum::room::brings_no_value;
 use crate::quorum::write::Said;
 use crate::record::{Stamp, Stored};
-
-/// Records of one repair, at most: what the pages of the copies that there can be during a change hold together.
-const RECORDS_MAX: usize = 14 * SCAN_RECORDS_MAX;
 
 impl QuorumReplica {
     /// A message from another copy.
@@ -208,7 +205,7 @@ impl QuorumReplica {
 
     /// True if records that other copies hold may be taken here now, all of them.
     pub(super) fn are_admitted(&self, entries: &[Entry], here: &Here<'_>) -> Result<bool, EngineError> {
-        if entries.len() > RECORDS_MAX {
+        if entries.len() > REPAIR_MAX {
             return Ok(false);
         }
         for (key, record) in entries.iter() {

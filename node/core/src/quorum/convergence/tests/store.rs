@@ -14,8 +14,8 @@ use crate::quorum::hints::Hints;
 use crate::quorum::journal::Journaled;
 use crate::quorum::layout::{Layout, Part};
 use crate::quorum::merge::taken;
-use crate::quorum::merkle::compare::View;
-use crate::quorum::merkle::node::Entry;
+use crate::quorum::merkle::compare::{View, Visit};
+use crate::quorum::merkle::span::Span;
 use crate::quorum::merkle::{Grid, Tree};
 use crate::quorum::message::Body;
 use crate::record::{Actor, Context, Stamp, Stored, Value};
@@ -44,8 +44,8 @@ pub(super) struct Store {
     pub(super) floor_when_new: Version,
     /// Copies whose disks are nearly full.
     pub(super) full: Vec<ReplicaId>,
-    /// How often a leaf was read.
-    pub(super) leaves_read: Cell<usize>,
+    /// Records that were looked at.
+    pub(super) records_read: Cell<usize>,
 }
 
 /// The time of a call, and who is heard of.
@@ -91,7 +91,7 @@ impl Store {
             had: BTreeMap::new(),
             floor_when_new: Version(0),
             full: Vec::new(),
-            leaves_read: Cell::new(0),
+            records_read: Cell::new(0),
         }
     }
 
@@ -176,6 +176,15 @@ impl Store {
         }
     }
 
+    /// A hint for a copy is lost: all must be compared with it.
+    pub(super) fn lost(&mut self, to: ReplicaId) {
+        let record = record(Version(1), 0, b"v");
+        let kept = self.hints.keep(to, b"k", &record, Generation(0), &self.engine).expect("it is in memory");
+        self.engine.write(kept).expect("it is in memory");
+        let turn = self.hints.turn(to, b"", Generation(1), Version(0), &self.engine).expect("it is in memory");
+        self.engine.write(turn.writes).expect("it is in memory");
+    }
+
     /// True if a write was here, or what replaced it, or if that was deleted before the copy came.
     pub(super) fn knows(&self, key: &Bytes, stamp: Stamp) -> bool {
         let had = self.highest.get(key).is_some_and(|highest| *highest >= stamp);
@@ -216,12 +225,14 @@ impl Known for Store {
 }
 
 impl View for Store {
-    fn leaf(&self, leaf: u16) -> Vec<Entry> {
-        self.leaves_read.set(self.leaves_read.get() + 1);
-        let Some((start, end)) = self.tree.grid().range(leaf) else { return Vec::new() };
-        let rest = self.records.range(start..);
-        let records = rest.take_while(|(key, _)| end.as_ref().is_none_or(|end| *key < end));
-        records.map(|(key, record)| Entry::of(key, record)).collect()
+    fn walk(&self, span: &Span, visit: &mut Visit<'_>) {
+        for (key, record) in self.records.range(span.start.clone()..).take_while(|(key, _)| span.contains(key)) {
+            self.records_read.set(self.records_read.get() + 1);
+            let bytes = key.len() + record.values().map(|value| value.value.len()).sum::<usize>();
+            if visit(key, record, bytes).is_break() {
+                break;
+            }
+        }
     }
 
     fn get(&self, key: &[u8]) -> Option<Stored> {

@@ -28,7 +28,7 @@ fn unsound() -> Vec<Body> {
         Body::Newer(9, Generation(far)),
         Body::Repaired(9),
         Body::Hinted(vec![("b".into(), record(5).encode(), true)]),
-        Body::Compared(1, 1, Compared::Records(vec![("b".into(), record(far).encode())], 1)),
+        Body::Compared(1, 1, Compared::Records(vec![("b".into(), record(far).encode())], 1, None)),
         Body::Pushed(3),
         Body::Barred(Version(far)),
     ]

@@ -16,16 +16,17 @@ mod grid;
 mod pieces;
 pub mod span;
 mod stored;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
-use compare::View;
 pub use grid::Grid;
 use pieces::{Budget, Pieces, Split, Whole};
 use span::{Span, Sum};
+use view::View;
 
 use crate::engine::EngineWrite;
 use crate::ids::ShardId;

@@ -9,7 +9,7 @@
 //!
 //! Each question makes both copies read a bounded number of records ([`super::pieces`]); what that does not do is asked for
 //! again. Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 1 MiB whatever their keys look
-//! like. A copy that has nothing yet has each record read twice.
+//! like. A copy that has nothing yet has each record read once.
 
 mod answer;
 mod message;
@@ -20,11 +20,12 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use answer::{View, Visit, answer};
+pub use answer::answer;
 pub use message::{Answer, Ask};
 
 use super::pieces::{Budget, FEW, READ_BYTES_MAX, READ_RECORDS_MAX, Split};
 use super::span::{SPANS_MAX, Span, Spans, Sum};
+pub use super::view::{View, Visit};
 use super::{LEAVES, SLICE_LEAVES, SLICES, Tree, digest, leaves_of};
 use crate::time::Version;
 

@@ -3,7 +3,7 @@
 //!
 //! A leaf is one piece at first, of which the sum is known. Whoever compares cuts it: the part that is read gets a sum of
 //! its own, and the rest has what is left of it. So pieces always make up their leaf, and each change of a record goes into
-//! one of them. They are in memory only; after a start each leaf is read once more, if it differs at all. How much is read
+//! one of them (as in Meyer's range-based set reconciliation, 2022). They are in memory only; after a start each leaf is read once more, if it differs at all. How much is read
 //! at a time is bounded: what is not cut yet is cut further with the next question.
 
 use std::cell::RefCell;
@@ -12,9 +12,9 @@ use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
-use super::compare::View;
 use super::digest;
 use super::span::{Span, Sum};
+use super::view::View;
 
 /// Records, and their bytes, that are read for one question: some milliseconds' work.
 pub(super) const READ_RECORDS_MAX: usize = 2_048;

@@ -7,23 +7,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Answer, Ask, PULL_MAX};
 use crate::quorum::merkle::pieces::Budget;
-use crate::quorum::merkle::span::{Span, Spans};
+use crate::quorum::merkle::span::Spans;
+use crate::quorum::merkle::view::View;
 use crate::quorum::merkle::{SLICES, Tree, digest, leaves_of};
 use crate::record::Stored;
-use crate::time::Version;
-
-/// Is shown a key, its record, and the bytes that both take in the store.
-pub type Visit<'a> = dyn FnMut(&Bytes, &Stored, usize) -> ControlFlow<()> + 'a;
-
-/// What a copy's store gives of a shard. Only what is durable: who asks counts on it.
-pub trait View {
-    /// Shows the records of a range of keys, in order, until told to break.
-    fn walk(&self, span: &Span, visit: &mut Visit<'_>);
-    /// The whole record of an encoded key, deletes included. `None` = the copy holds none.
-    fn get(&self, key: &[u8]) -> Option<Stored>;
-    /// The copy's [`crate::quorum::floor::Floor::absence`].
-    fn absence(&self) -> Version;
-}
 
 /// The answer to what another copy asks. `None` = no copy asks so.
 pub fn answer(ask: &Ask, tree: &Tree, view: &impl View) -> Option<Answer> {

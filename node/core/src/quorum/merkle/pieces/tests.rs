@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::compare::Visit;
+use super::super::view::Visit;
 use super::*;
 use crate::record::{Context, Stamp, Stored, Value};
 use crate::time::Version;

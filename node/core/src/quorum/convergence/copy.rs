@@ -70,9 +70,8 @@ impl<V: View> Copy<'_, V> {
     /// Those of a peer's records that the copy may take: others are no records, none of this shard, or values for which its
     /// disk has no room.
     pub(super) fn sound(&self, entries: Vec<Entry>) -> Vec<Entry> {
-        let has_room = |key: &Bytes, record: &Stored| {
-            self.has_room() || brings_no_value(self.view.get(key).as_ref(), record)
-        };
+        let has_room =
+            |key: &Bytes, record: &Stored| self.has_room() || brings_no_value(self.view.get(key).as_ref(), record);
         let is_sound = |(key, record): &Entry| {
             (self.is_own)(key) && held_elsewhere(record).is_ok_and(|record| has_room(key, &record))
         };

@@ -88,7 +88,8 @@ impl Rounds {
         let Some(round) = Round::begin(copy.layout, at) else { return };
         self.next_at = Some(copy.ticks.saturating_add(EVERY_TICKS));
         let (number, progress) = (numbers.next(), copy.ticks);
-        let going = self.going.insert(Going { round, number, progress, sent: progress, rests_until: 0, is_barred: false });
+        let going =
+            self.going.insert(Going { round, number, progress, sent: progress, rests_until: 0, is_barred: false });
         going.bars(copy, out);
         self.bar_own(copy, out);
     }

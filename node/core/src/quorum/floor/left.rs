@@ -181,7 +181,11 @@ mod tests {
         assert_eq!(barred.take_write(sibling, None, sent.clone(), true), Err(Refused::TooOld(FLOOR)));
         let held = Stored::new(sent.siblings[0].clone(), Context::default());
         assert_eq!(barred.take_write(sibling, Some(&held), sent.clone(), true), Ok(Some(sent.clone())));
-        assert_eq!(barred.take_write(sibling, Some(&held), held.clone(), true), Ok(Some(held.clone())), "what it has counts");
+        assert_eq!(
+            barred.take_write(sibling, Some(&held), held.clone(), true),
+            Ok(Some(held.clone())),
+            "what it has counts"
+        );
         assert_eq!(barred.take_copy(None, sent.clone(), true), Ok(Some(sent.clone())));
         assert_eq!(Floor::bare().take_write(newest, None, sent.clone(), true), Err(Refused::Bare));
         assert_eq!(Floor::bare().take_copy(None, sent, true), Err(Refused::Bare));

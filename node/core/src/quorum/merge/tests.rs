@@ -122,7 +122,8 @@ impl World {
             Step::Merge { from, to } => {
                 let other = self.copies[from].clone();
                 let copy = &mut self.copies[to];
-                let other_held = other.held.map(|held| admitted(&held.encode(), latest(WALL_MS, Version(0))).expect("it is sound"));
+                let other_held =
+                    other.held.map(|held| admitted(&held.encode(), latest(WALL_MS, Version(0))).expect("it is sound"));
                 let taken = other_held.map(|other| taken(copy.held.as_ref(), &other).expect("no limit is met"));
                 if let Some(merged) = taken.flatten() {
                     copy.held = Some(merged);

@@ -141,7 +141,7 @@ impl Comparison {
             }
             (Ask::Spans(_, spans), Answer::Spans(theirs)) if theirs.len() <= spans.0.len() => {
                 self.spans(spans.0, &theirs, tree, view, &mut budget);
-                Found::default()
+                Found { is_work: self.short > short, ..Found::default() }
             }
             (Ask::Entries(_, spans), Answer::Entries(theirs, next)) => {
                 Found { push: self.entries(spans.0, &theirs, next, view)?, ..Found::default() }
@@ -156,7 +156,7 @@ impl Comparison {
             return Err(Broken::Malformed);
         }
         self.next(tree, view, &mut budget);
-        found.is_work = budget.is_used() || self.short > short;
+        found.is_work |= budget.is_used();
         Ok(found)
     }
 
@@ -188,7 +188,8 @@ impl Comparison {
         next: Option<Bytes>,
         view: &impl View,
     ) -> Result<Vec<Bytes>, Broken> {
-        let is_within = (1..=spans.len()).contains(&theirs.len()) && theirs.iter().map(Vec::len).sum::<usize>() <= TOLD_MAX;
+        let is_within =
+            (1..=spans.len()).contains(&theirs.len()) && theirs.iter().map(Vec::len).sum::<usize>() <= TOLD_MAX;
         if !is_within {
             return Err(Broken::Malformed);
         }

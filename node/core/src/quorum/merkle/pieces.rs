@@ -123,10 +123,12 @@ impl Pieces {
         }
         let pieces = leaves.entry(of.leaf).or_insert_with(|| uncut(of));
         let is_cut = cut_out(pieces, of, span, view, budget);
-        is_cut.then(|| within(pieces, span).fold(Sum { sum: 0, records: Some(0) }, |all, (_, piece)| Sum {
-            sum: all.sum.wrapping_add(piece.sum),
-            records: all.records.zip(piece.records).map(|(all, more)| all.saturating_add(more)),
-        }))
+        is_cut.then(|| {
+            within(pieces, span).fold(Sum { sum: 0, records: Some(0) }, |all, (_, piece)| Sum {
+                sum: all.sum.wrapping_add(piece.sum),
+                records: all.records.zip(piece.records).map(|(all, more)| all.saturating_add(more)),
+            })
+        })
     }
 
     /// Parts a span of a leaf.
@@ -201,7 +203,7 @@ fn cut_out(pieces: &mut Leaf, of: &Whole, span: &Span, view: &impl View, budget:
 
 /// Cuts at a key, or as far before it as may be read.
 fn cut(pieces: &mut Leaf, at: &Bytes, view: &impl View, budget: &mut Budget) -> bool {
-    let Some((start, _)) = pieces.range(..=at).next_back() else { return false };
+    let Some((start, _)) = pieces.range::<Bytes, _>(..=at).next_back() else { return false };
     if start == at {
         return true;
     }

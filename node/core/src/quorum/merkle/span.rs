@@ -129,7 +129,9 @@ impl<'de> Deserialize<'de> for Spans {
             Some(Span { start, end })
         };
         let spans: Option<Vec<Span>> = read.into_iter().map(&mut span).collect();
-        spans.map(Self).ok_or_else(|| serde::de::Error::custom("a key shares more with the one before it than that has"))
+        spans
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("a key shares more with the one before it than that has"))
     }
 }
 
@@ -169,7 +171,10 @@ mod tests {
         ] {
             assert_eq!(Spans(spans.clone()).are_sound(&grid), is_sound, "{spans:?}");
         }
-        assert!(!Spans((0..=64_u8).map(|n| Span { start: vec![n].into(), end: Some(vec![n, 0].into()) }).collect()).are_sound(&Grid::even(&[], None)));
+        assert!(
+            !Spans((0..=64_u8).map(|n| Span { start: vec![n].into(), end: Some(vec![n, 0].into()) }).collect())
+                .are_sound(&Grid::even(&[], None))
+        );
     }
 
     #[test]

@@ -237,6 +237,9 @@ impl QuorumReplica {
             Err(NotTaken::Unreadable(_)) => return Ok(Err(Unfit::Unsound)),
             Err(NotTaken::Ahead { stamp, .. }) => stamp,
         };
+        if held_elsewhere(record).is_err() {
+            return Ok(Err(Unfit::Unsound));
+        }
         // A key that a wrong clock has stamped stays to be written, from where it is on.
         let held = self.machine.records(here.engine).read(key)?.map(|held| held.newest.stamp.version);
         let follows = held.is_some_and(|held| follows(stamp, held)) && !is_planted(Planted::AheadOfOwnKey);

@@ -142,10 +142,7 @@ impl QuorumReplica {
     fn repair_own(&mut self, number: u64, generation: Generation, here: &Here<'_>) -> Result<(), EngineError> {
         let lacking = self.reads.lacking(number, self.id());
         // Others can make up W; and the read asks again.
-        if self.journal.has_room()
-            && self.are_admitted(&lacking, here)?
-            && self.reads.repair_own(number, generation)
-        {
+        if self.journal.has_room() && self.are_admitted(&lacking, here)? && self.reads.repair_own(number, generation) {
             self.journal(Journaled::Copies(lacking), After::Repair { to: self.id(), number, generation });
         }
         Ok(())

@@ -191,7 +191,12 @@ impl Store {
         had || stamp.version <= self.floor_when_new
     }
 
-    fn copy<'a>(&'a self, layout: &'a Layout, moment: &'a Moment<'_>) -> Copy<'a, Self> {
+    fn copy<'a>(
+        &'a self,
+        layout: &'a Layout,
+        moment: &'a Moment<'_>,
+        is_full: &'a dyn Fn(ReplicaId) -> bool,
+    ) -> Copy<'a, Self> {
         Copy {
             id: self.id,
             layout,
@@ -204,7 +209,7 @@ impl Store {
             wall_ms: moment.wall_ms,
             ticks: moment.ticks,
             is_heard: moment.is_heard,
-            is_full: &|copy| self.full.contains(&copy),
+            is_full,
             is_own: &|key| key.len() == 8,
         }
     }
@@ -256,7 +261,9 @@ impl Member {
         act: impl FnOnce(&mut Convergence, &Copy<'_, Store>) -> Vec<Do>,
     ) -> Vec<(ReplicaId, Body)> {
         let Some(layout) = self.store.layout.clone() else { return Vec::new() };
-        let does = act(&mut self.convergence, &self.store.copy(&layout, moment));
+        let full = self.store.full.clone();
+        let is_full = |copy| full.contains(&copy);
+        let does = act(&mut self.convergence, &self.store.copy(&layout, moment, &is_full));
         let mut sent = Vec::new();
         for what in does {
             match what {

@@ -104,7 +104,11 @@ fn said_of_keys_that_are_ahead(steps: u64) -> Vec<Said> {
 #[test]
 fn a_key_that_a_wrong_clock_has_stamped_stays_to_be_written_and_lifts_no_other() {
     assert_eq!(said_of_keys_that_are_ahead(1), [Said::Durable, Said::Durable, Said::Ahead]);
-    assert_eq!(said_of_keys_that_are_ahead(crate::limits::STAMP_STEPS_MAX + 1)[0], Said::Ahead, "no write lifts it far");
+    assert_eq!(
+        said_of_keys_that_are_ahead(crate::limits::STAMP_STEPS_MAX + 1)[0],
+        Said::Ahead,
+        "no write lifts it far"
+    );
 }
 
 #[cfg(feature = "planted")]

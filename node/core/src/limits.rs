@@ -42,6 +42,9 @@ pub const CONTEXT_PARTS_HELD_MAX: usize = 16 * CONTEXT_PARTS_MAX;
 pub const HINT_BYTES_MAX: u64 = 64 << 20;
 /// Milliseconds that a stamp may be ahead of the clock of who takes it. The same bound as for what is issued.
 pub const STAMP_AHEAD_MS_MAX: u64 = ISSUED_AHEAD_MS_MAX;
+/// Steps of a version's counter that a write may be above what a copy holds of its key, though that is ahead of the clock:
+/// about as many writes of one key as are under way at a time. There are 256 times as many steps in a millisecond.
+pub const STAMP_STEPS_MAX: u64 = 1 << 10;
 /// Shards that one table may start with.
 pub const TABLE_SHARDS_MAX: usize = 4_096;
 

@@ -141,6 +141,18 @@ planted! {
     IncarnationDropped by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
     /// Stamps of a clock that is far ahead are taken.
     SkewTaken by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
+    /// A key that a wrong clock has stamped cannot be written until all clocks have come so far.
+    AheadOfOwnKey by test("src/quorum/replica/tests/hostile.rs", "a_key_that_cannot_be_written_for_its_own_stamp_is_noticed"),
+    /// A coordinator whose clock was ahead, or who has written a key that is, gives no lower stamp to any key any more.
+    StampsHeldUp by test("src/quorum/prepare/tests.rs", "stamps_that_a_clock_has_lifted_for_good_are_noticed"),
+    /// A copy whose clock is behind by little is not asked again, though others may confirm meanwhile.
+    AheadFinal by test("src/quorum/write/tests.rs", "a_clock_that_has_the_last_word_is_noticed"),
+    /// The coordinator of a round raises its own bar before anybody has agreed to it.
+    OwnBarFirst by test("src/quorum/convergence/tests/rounds.rs", "an_own_bar_that_nobody_has_agreed_to_is_noticed"),
+    /// A copy takes records by repairs, comparisons and hints until its disk is full.
+    RecordsToFullDisk by test("src/quorum/replica/tests/full.rs", "records_that_fill_a_disk_to_its_end_are_noticed"),
+    /// A copy that has swept a delete refuses what its coordinator writes after it, which has not swept it.
+    SweptPastWanted by test("src/quorum/floor/left.rs", "a_write_that_is_refused_for_a_forgotten_delete_is_noticed"),
     /// A copy takes records that make one together which nobody can read, and counts as damaged at its next start.
     UnreadableHeld by test("src/quorum/merge/tests.rs", "a_record_that_becomes_unreadable_is_noticed"),
     /// A copy that has no room, and gets a hint, counts as one that has the write.

@@ -16,6 +16,7 @@ pub mod page;
 pub mod prepare;
 pub mod read;
 pub mod replica;
+pub mod room;
 pub mod round;
 pub mod shown;
 pub mod stage;

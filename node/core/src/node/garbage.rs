@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Undecodable};
 use crate::engine::{Engine, EngineError, EngineWrite, data_end, data_key, shard_key, state};
 use crate::ids::{ReplicaId, ShardId, TableId};
+use crate::key::prefix_end;
 use crate::planted::{Planted, is_planted};
 use crate::ranges::{Content, Held, KeyRange, Ranges};
 use crate::replica::state::ReplicaState;
@@ -61,6 +62,13 @@ impl Wipe {
     fn held(&self) -> Held {
         let range = KeyRange { table: self.table, start: self.start.clone(), end: self.end.clone() };
         Held { range, shard: self.shard, replica: self.replica, content: Content::Garbage }
+    }
+
+    /// The ranges of the store's keys that are to be deleted. A later copy of the shard is made only once all are gone.
+    fn parts(&self) -> [(Bytes, Bytes); 2] {
+        let hints = shard_key(self.shard, state::HINT, &[]);
+        let end_of_hints = prefix_end(&hints).unwrap_or_default();
+        [(data_key(self.table, &self.start), data_end(self.table, self.end.as_deref())), (hints, end_of_hints)]
     }
 
     fn key(&self) -> Bytes {
@@ -141,8 +149,8 @@ impl Garbage {
         self.wipes.iter().any(|wipe| wipe.shard == shard) && !is_planted(Planted::GarbageNotAwaited)
     }
 
-    /// The deletes of the next so many records, of a range in which nobody has any; `may_wipe` tells. `None` = there is
-    /// nothing to wipe.
+    /// The deletes of the next so many records, of a range in which nobody has any; `may_wipe` tells. With them go hints that
+    /// a copy of the shard kept for others. `None` = there is nothing to wipe.
     pub(super) fn next_slice(
         &mut self,
         records: usize,
@@ -153,11 +161,15 @@ impl Garbage {
         let wipe = &self.wipes[at];
         let records = records.max(1);
         let mut writes = Vec::new();
-        let (start, end) = (data_key(wipe.table, &wipe.start), data_end(wipe.table, wipe.end.as_deref()));
-        engine.scan(&start, &end, &mut |key, _| {
-            writes.push(EngineWrite::Delete(Bytes::copy_from_slice(key)));
-            if writes.len() < records { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
+        for (start, end) in wipe.parts() {
+            engine.scan(&start, &end, &mut |key, _| {
+                writes.push(EngineWrite::Delete(Bytes::copy_from_slice(key)));
+                if writes.len() < records { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            if writes.len() == records {
+                break;
+            }
+        }
         if writes.len() == records {
             return Ok(Some(Slice { writes, is_last: false, wiped: None }));
         }
@@ -221,6 +233,26 @@ mod tests {
             assert!(!garbage.is_of(SHARD) && !is_kept(&engine));
             assert_eq!(garbage.next_slice(2, |_| true, &engine), Ok(None));
         }
+    }
+
+    #[test]
+    fn hints_of_a_copy_that_has_ended_go_with_its_records() {
+        let mut garbage = Garbage::default();
+        let engine = store(&mut garbage, false);
+        let hint = |shard, number: u8| shard_key(shard, state::HINT, &[number]);
+        let others = hint(ShardId(8), 1);
+        let hints = (0..5).map(|number| hint(SHARD, number)).chain([others.clone()]);
+        let hints = hints.map(|key| EngineWrite::Put(key, Bytes::from_static(b"v"))).collect();
+        engine.write(hints).expect("it is in memory");
+        let mut slices = 0;
+        while let Some(slice) = garbage.next_slice(3, |_| true, &engine).expect("it is in memory") {
+            slices += 1;
+            assert!(slice.writes.len() <= 3 && slice.is_last == (slices == 4), "{slice:?}");
+            engine.write(slice.writes).expect("it is in memory");
+        }
+        assert_eq!(slices, 4);
+        assert!((0..5).all(|number| engine.get(&hint(SHARD, number)).expect("it is in memory").is_none()));
+        assert!(engine.get(&others).expect("it is in memory").is_some(), "another shard's");
     }
 
     #[test]

@@ -192,7 +192,7 @@ mod tests {
         others.beat_heard(COPY.node, beat, NOW);
         assert!(others.liveness().is_full(COPY.node) && others.liveness().is_stalled(COPY.node));
         others.confirm_clock(NOW);
-        assert_eq!(others.clocks().confirmed_ms(NOW), NOW.wall_ms + 1_000);
+        assert_eq!(others.clocks().confirmed_ms(NOW), NOW.wall_ms + crate::limits::STAMP_AHEAD_MS_MAX);
         others.beat_heard(COPY.node, Beat::default(), NOW);
         assert!(others.liveness().is_full(COPY.node), "unknown changes nothing");
         assert!(!others.liveness().is_stalled(COPY.node));

@@ -22,8 +22,9 @@ use crate::quorum::replica::{Here, Out, QuorumReplica, QuorumState};
 use crate::ranges::KeyRange;
 use crate::time::Now;
 
-/// The kinds of records that a copy has in the store beside the shard's own records and its hints.
-const KINDS: [u8; 2] = [state::QUORUM, state::MERKLE];
+/// The kinds of records that a copy has in the store beside the shard's own records and its hints, which may be many: those
+/// are wiped in slices.
+const KINDS: [u8; 3] = [state::QUORUM, state::MERKLE, state::COMPARE];
 
 impl Node {
     /// The map's record of a quorum shard: makes a copy that is to be here, has one learn a newer layout, or ends it. All
@@ -235,7 +236,10 @@ impl Node {
         let held = own_copy.map(|copy| copy.state().layout().homes.clone());
         let home = |copy: ReplicaId| home_of_copy(&map, shard, held.as_ref(), copy);
         let is_heard = |copy: ReplicaId| home(copy).is_some_and(|node| node == own || liveness.is_heard(node));
-        let is_full = |copy: ReplicaId| home(copy).is_some_and(|node| liveness.is_full(node));
+        let is_own_full = self.disk.is_full() == Some(true);
+        let is_full = |copy: ReplicaId| {
+            home(copy).is_some_and(|node| if node == own { is_own_full } else { liveness.is_full(node) })
+        };
         let here = Here { engine, now, ticks: self.ticks, is_heard: &is_heard, is_full: &is_full };
         let Some(copy) = self.replicas.quorums_mut().get_mut(shard) else { return Ok(None) };
         let (mut out, before) = (Out::default(), copy.state().applied());

@@ -153,22 +153,32 @@ impl Floor {
     /// the write that the acknowledgement is for. `None` = it knows all of it, and acknowledges it.
     ///
     /// A sibling that is refused takes with it what its coordinator wrote after it: whoever has a coordinator's write has its
-    /// earlier ones, and who reads it counts those as seen. A repair or a comparison brings both.
+    /// earlier ones, and who reads it counts those as seen. A repair or a comparison brings both. One that is at or below the
+    /// floor of a complete copy was here: it is seen and gone.
     ///
     /// # Errors
     ///
     /// [`Refused`]: names the bar if the write is at or below it, or the copy lacks an earlier one of its coordinator that
     /// is; or says that the copy has no bounds yet. Nothing has changed.
-    pub fn take_write(&self, stamp: Stamp, held: Option<&Stored>, record: Stored) -> Result<Option<Stored>, Refused> {
+    pub fn take_write(
+        &self,
+        stamp: Stamp,
+        held: Option<&Stored>,
+        record: Stored,
+        is_complete: bool,
+    ) -> Result<Option<Stored>, Refused> {
         if self.is_bare {
             return Err(Refused::Bare);
         }
         let is_let = |value: &Value| self.verdict(Source::Write, value.stamp.version, true) == Verdict::Take;
         let named = record.values().find(|value| value.stamp == stamp).unwrap_or(&record.newest);
+        // What a complete copy lacks at or below its floor it had, and has forgotten: not all copies sweep at a time.
+        let absence = if is_planted(Planted::SweptPastWanted) { Version::default() } else { self.absence(is_complete) };
+        let has_past = |value: &Value| is_let(value) || value.stamp.version <= absence;
         let is_refused = !is_let(named) && !left::knows(held, named);
         let is_told = !is_planted(Planted::RefusedSiblingAcknowledged) || !is_let(&record.newest);
-        if is_refused && is_told || !left::has_pasts(held, &record, is_let) && !is_planted(Planted::WriteWithoutItsPast)
-        {
+        let has_pasts = left::has_pasts(held, &record, is_let, has_past) || is_planted(Planted::WriteWithoutItsPast);
+        if is_refused && is_told || !has_pasts {
             return Err(Refused::TooOld(self.bar));
         }
         if is_planted(Planted::SiblingsPassTheBar) {

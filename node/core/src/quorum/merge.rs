@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::limits::{CONTEXT_PARTS_HELD_MAX, STAMP_AHEAD_MS_MAX};
+use crate::limits::{CONTEXT_PARTS_HELD_MAX, STAMP_AHEAD_MS_MAX, STAMP_STEPS_MAX};
 use crate::planted::{Planted, is_planted};
 use crate::record::{Stamp, Stored, Unreadable, VALUE_BYTES_HELD_MAX, VALUES_HELD_MAX, Value};
 use crate::time::{Version, WALL_MS_MAX};
@@ -81,28 +81,43 @@ pub enum NotTaken {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     /// A stamp in it is of a clock that is far ahead.
-    #[error("the stamp {stamp} is more than {STAMP_AHEAD_MS_MAX} ms ahead of the clock here, which shows {wall_ms}")]
+    #[error("the stamp {stamp} is ahead of the clock here, by which {latest} is the highest that is taken")]
     Ahead {
         /// The highest version of a stamp in the record.
         stamp: Version,
-        /// Milliseconds since 1970 by the clock of who refuses.
-        wall_ms: u64,
+        /// The highest version that is taken now.
+        latest: Version,
     },
 }
 
-/// A record that a peer sends, if it may be taken at this time. All that has been seen is below the highest stamp, so a
-/// record never says that it has seen writes which are to come.
+/// A record that a peer sends, if it may be taken at this time: `latest` = [`latest`]. All that has been seen is below the
+/// highest stamp, so a record never says that it has seen writes which are to come.
 ///
 /// # Errors
 ///
-/// [`NotTaken`]: the record cannot be read, or its stamp is too far ahead of the clock here. Nothing has changed.
-pub fn admitted(record: &Bytes, wall_ms: u64) -> Result<Stored, NotTaken> {
+/// [`NotTaken`]: the record cannot be read, or its stamp is too far ahead, but for one that [`follows`] what is held of the
+/// key. Nothing has changed.
+pub fn admitted(record: &Bytes, latest: Version) -> Result<Stored, NotTaken> {
     let record = Stored::decode(record)?;
     let stamp = record.newest.stamp.version;
-    if is_ahead(stamp, wall_ms) && !is_planted(Planted::SkewTaken) {
-        return Err(NotTaken::Ahead { stamp, wall_ms });
+    if stamp > latest && !is_planted(Planted::SkewTaken) {
+        return Err(NotTaken::Ahead { stamp, latest });
     }
     Ok(record)
+}
+
+/// The highest version of a write that a copy takes, whatever it holds of the key: by its clock, or by its own bar, where its
+/// clock is behind that. No write raises a bar, so none can lift this.
+pub fn latest(wall_ms: u64, bar: Version) -> Version {
+    let shown_ms = wall_ms.min(WALL_MS_MAX).max(bar.wall_ms());
+    Version(Version::at_ms(shown_ms.saturating_add(STAMP_AHEAD_MS_MAX + 1)).0.saturating_sub(1))
+}
+
+/// True if a stamp is the next one, or nearly, of a key of which this is held: however far ahead that is, it was taken once,
+/// and the key must stay to be written. Each write lifts its key by a few steps of a version's counter at most, so that no
+/// number of them comes near to what a clock goes on by meanwhile.
+pub fn follows(stamp: Version, held: Version) -> bool {
+    stamp.0 <= held.0.saturating_add(STAMP_STEPS_MAX)
 }
 
 /// A record that another copy holds durably. Whatever its stamp is, it was taken there: were it refused here, for a clock
@@ -115,12 +130,7 @@ pub fn held_elsewhere(record: &Bytes) -> Result<Stored, NotTaken> {
     let record = Stored::decode(record)?;
     let stamp = record.newest.stamp.version;
     let is_given = stamp.wall_ms() <= WALL_MS_MAX;
-    if is_given { Ok(record) } else { Err(NotTaken::Ahead { stamp, wall_ms: WALL_MS_MAX }) }
-}
-
-/// True if a version is further ahead of the clock than clocks may differ by.
-pub(super) fn is_ahead(version: Version, wall_ms: u64) -> bool {
-    version >= Version::at_ms(wall_ms.saturating_add(STAMP_AHEAD_MS_MAX + 1))
+    if is_given { Ok(record) } else { Err(NotTaken::Ahead { stamp, latest: Version::at_ms(WALL_MS_MAX) }) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! trees, as in Dynamo and Cassandra; sums that change with every record instead of hashes of hashes, as in Bellare and
 //! Micciancio's incremental hashing, 1997).
 //!
-//! A shard has 1,024 leaves, each a range of keys. A leaf is the sum, modulo 2^128, of a 128-bit hash of each record: of its
+//! A shard has 1,024 leaves, each a range of keys, cut evenly: where keys begin alike, one of them may have all records, and
+//! is compared piece by piece (`pieces`). A leaf is the sum, modulo 2^128, of a 128-bit hash of each record: of its
 //! key, and of stamp and flags of each of its values, deletes included. What was seen does not count: copies that hold the
 //! same values have seen the same, but for what one of them has let go below the tombstone floor.
 //!
@@ -12,8 +13,10 @@
 
 pub mod compare;
 mod grid;
-pub mod node;
+mod pieces;
+pub mod span;
 mod stored;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +24,9 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 pub use grid::Grid;
+use pieces::{Budget, Pieces, Split, Whole};
+use span::{Span, Sum};
+use view::View;
 
 use crate::engine::EngineWrite;
 use crate::ids::ShardId;
@@ -43,6 +49,7 @@ pub struct Tree {
     grid: Grid,
     /// Empty = all are zero.
     leaves: Vec<u128>,
+    pieces: Pieces,
     /// What this batch adds, by leaf.
     added: BTreeMap<u16, u128>,
     /// Keys under which additions lie in the store.
@@ -84,6 +91,7 @@ impl Tree {
             shard,
             grid,
             leaves: Vec::new(),
+            pieces: Pieces::default(),
             added: BTreeMap::new(),
             unsaved: Vec::new(),
             dirty: BTreeSet::new(),
@@ -120,7 +128,30 @@ impl Tree {
             return;
         }
         let count = |record: Option<&Stored>| record.map_or(0, |record| digest(key, record));
-        self.add(self.grid.leaf(key), count(new).wrapping_sub(count(old)));
+        let (leaf, more) = (self.grid.leaf(key), count(new).wrapping_sub(count(old)));
+        self.pieces.changed(leaf, key, more, (old.is_some(), new.is_some()));
+        self.add(leaf, more);
+    }
+
+    /// What a span of one of the leaves has. `None` = more was to be read than is allowed.
+    fn sum(&self, span: &Span, view: &impl View, budget: &mut Budget) -> Option<Sum> {
+        self.pieces.sum(&self.whole(span)?, span, view, budget)
+    }
+
+    /// Keeps the memory of what was cut small. To be called between questions.
+    fn trim(&self) {
+        self.pieces.trim();
+    }
+
+    /// Parts a span of one of the leaves.
+    fn split(&self, span: &Span, view: &impl View, budget: &mut Budget) -> Split {
+        self.whole(span).map_or(Split::Empty, |leaf| self.pieces.split(&leaf, span, view, budget))
+    }
+
+    /// The leaf in which a span lies.
+    fn whole(&self, span: &Span) -> Option<Whole> {
+        let leaf = self.grid.leaf(&span.start);
+        Some(Whole { leaf, span: Span::of_leaf(leaf, &self.grid)?, sum: self.leaf(leaf) })
     }
 
     /// Begins a pass over all records, for another grid. What the store has of the tree is void from the batch on that has
@@ -129,6 +160,7 @@ impl Tree {
     pub fn begin_pass(&mut self, grid: Grid) -> Vec<EngineWrite> {
         self.grid = grid;
         self.leaves.clear();
+        self.pieces.clear();
         self.added.clear();
         self.dirty = (0..=u8::MAX).take(SLICES).collect();
         self.passed = Some(Bytes::new());

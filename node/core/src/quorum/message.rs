@@ -8,10 +8,13 @@ pub use wire::BODY_BYTES_MAX;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::bounded::at_most;
 use super::floor::Floor;
+use super::hints::TURN_HINTS_MAX;
 use super::merkle::compare::{Answer, Ask};
 use super::write::Said;
 use crate::ids::{Generation, ReplicaId, ShardId};
+use crate::limits::{BATCH_MUTATIONS_MAX, SCAN_RECORDS_MAX};
 use crate::record::Stamp;
 use crate::time::Version;
 
@@ -30,30 +33,36 @@ pub struct Envelope {
     pub body: Body,
 }
 
+/// Records of one push.
+pub const PUSH_MAX: usize = 1_024;
+/// Records of one repair, at most: what the pages of the copies that there can be during a change hold together.
+pub const REPAIR_MAX: usize = 14 * SCAN_RECORDS_MAX;
+
 /// Key and record, as it is stored.
 pub type Entry = (Bytes, Bytes);
 
-/// What one copy says to another. Questions carry a number that their answer repeats.
+/// What one copy says to another. Questions carry a number that their answer repeats. Of each list no more is read than a
+/// copy sends: a few bytes may tell of many parts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
     /// A coordinator's write: what it holds of each key, and the stamp of the write that the acknowledgement is for.
-    Write(u64, Vec<(Bytes, Bytes, Stamp)>),
+    Write(u64, #[serde(deserialize_with = "at_most::<_, _, BATCH_MUTATIONS_MAX>")] Vec<(Bytes, Bytes, Stamp)>),
     /// The answer to [`Body::Write`].
     Said(u64, Said),
     /// A coordinator reads a range. `None` = up to the shard's end. The last number: at most so many records.
     Read(u64, Bytes, Option<Bytes>, u32),
     /// The answer to [`Body::Read`]: entries, where to go on, absence. Of what is durable, all of one moment.
-    Page(u64, Vec<Entry>, Option<Bytes>, Version),
+    Page(u64, #[serde(deserialize_with = "at_most::<_, _, SCAN_RECORDS_MAX>")] Vec<Entry>, Option<Bytes>, Version),
     /// A question of another generation than the copy holds: this one, durably.
     Newer(u64, Generation),
     /// A read repairs a copy.
-    Repair(u64, Vec<Entry>),
+    Repair(u64, #[serde(deserialize_with = "at_most::<_, _, REPAIR_MAX>")] Vec<Entry>),
     /// The copy has it durably: the answer to [`Body::Repair`].
     Repaired(u64),
     /// What a coordinator kept for the copy. Each is answered by itself.
-    Hints(Vec<Entry>),
+    Hints(#[serde(deserialize_with = "at_most::<_, _, TURN_HINTS_MAX>")] Vec<Entry>),
     /// What became of hints: key, the record that was sent, and whether it is durable (`true`) or not taken any more.
-    Hinted(Vec<(Bytes, Bytes, bool)>),
+    Hinted(#[serde(deserialize_with = "at_most::<_, _, TURN_HINTS_MAX>")] Vec<(Bytes, Bytes, bool)>),
     /// A copy that comes new asks for bounds to take over.
     BoundsWanted,
     /// The bounds that the copy holds durably.
@@ -63,7 +72,7 @@ pub enum Body {
     /// The answer to [`Body::Compare`].
     Compared(u64, u64, Answer),
     /// Records that a comparison, or a round, has found the receiver to lack. Answered when they are durable.
-    Push(u64, Vec<Entry>),
+    Push(u64, #[serde(deserialize_with = "at_most::<_, _, PUSH_MAX>")] Vec<Entry>),
     /// The answer to [`Body::Push`].
     Pushed(u64),
     /// A round: take no write at or below the version any more. Answered when it is durable.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::floor::Floor;
 use super::layout::Layout;
-use super::merge::{is_ahead, merge};
+use super::merge::{follows, latest, merge};
 use super::shown::Resolve;
 use crate::command::RequestId;
 use crate::ids::ReplicaId;
@@ -32,13 +32,17 @@ impl StampClock {
         Self { actor: Actor { incarnation, ..actor }, last: Version::default() }
     }
 
-    /// The next stamp: above all that it gave, and above what was seen.
-    /// `None` = there is no version above.
-    pub fn next(&mut self, wall_ms: u64, seen: Version) -> Option<Stamp> {
-        let before = self.last.max(seen);
-        let version = Some(before.next(wall_ms)).filter(|version| *version > before)?;
-        self.last = version;
-        Some(Stamp { version, actor: self.actor })
+    /// The next stamp: above what was seen of the key, its own earlier stamps among it, and above all that it gave, as far
+    /// as others take that: `latest` = the highest version that they do, by the clock here. A clock that was ahead does not
+    /// hold up later stamps, nor does a key that is ahead those of others. `None` = there is no version above.
+    pub fn next(&mut self, wall_ms: u64, latest: Version, seen: Version) -> Option<Stamp> {
+        let after_all = self.last.max(seen).next(wall_ms);
+        let is_held_up = after_all > latest && !is_planted(Planted::StampsHeldUp);
+        let version = if is_held_up { seen.next(wall_ms) } else { after_all };
+        if version <= latest || is_planted(Planted::StampsHeldUp) {
+            self.last = version;
+        }
+        (version > seen).then_some(Stamp { version, actor: self.actor })
     }
 }
 
@@ -140,12 +144,13 @@ impl Coordinator<'_> {
         let issued = write.request.map_or_else(Version::default, |request| request.issued);
         let held_highest = held.map_or_else(Version::default, |held| held.newest.stamp.version);
         let version = context.highest().max(issued);
-        if is_ahead(version, self.wall_ms) && !is_planted(Planted::SkewTaken) {
+        let latest = latest(self.wall_ms, self.bar);
+        if version > latest && !follows(version, held_highest) && !is_planted(Planted::SkewTaken) {
             return Err(NotBegun::Ahead { version, wall_ms: self.wall_ms });
         }
         let bar = if is_planted(Planted::StampBelowBar) { Version::default() } else { self.bar };
         let above = version.max(held_highest).max(bar);
-        let stamp = self.clock.next(self.wall_ms, above);
+        let stamp = self.clock.next(self.wall_ms, latest, above);
         let stamp = stamp.ok_or(NotBegun::Ahead { version: above, wall_ms: self.wall_ms })?;
         let by_last_writer = self.resolve == Resolve::LastWriterWins;
         let context = if by_last_writer { of_last_writer(stamp, held) } else { context };

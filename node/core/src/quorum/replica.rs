@@ -350,10 +350,10 @@ impl QuorumReplica {
                 tree: machine.tree(),
                 view: &view,
                 hints,
-                applied: state.applied(),
                 wall_ms: here.now.wall_ms,
                 ticks: here.ticks,
                 is_heard: here.is_heard,
+                is_full: here.is_full,
                 is_own: &|key| state.is_own(key),
             },
         );

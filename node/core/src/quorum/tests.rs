@@ -200,6 +200,48 @@ fn absence_without_its_floor_is_noticed() {
     assert!(breaks(crate::planted::Planted::AbsenceWithoutFloor, floor_between_two_answers));
 }
 
+/// A key is deleted, and the delete forgotten by all copies but the first, whose log does not have the floor durably. That
+/// one coordinates a write of the key by somebody who has seen nothing.
+fn created_while_copies_sweep_at_different_times() {
+    let mut world = World::new(Resolve::Siblings);
+    world.write(0, key(0), false, false);
+    world.quiet(0);
+    world.read(0, key(0), false);
+    world.quiet(0);
+    world.write(0, key(0), true, true);
+    world.quiet(1);
+    world.jump(1_250);
+    let mut is_told = false;
+    let step = |world: &mut World, from: usize| {
+        (from..COPIES).for_each(|copy| world.durable(copy));
+        if world.messages.is_empty() { world.tick(1) } else { world.deliver(0, false) }
+    };
+    for _ in 0..400 {
+        is_told |= world.messages.iter().any(|message| matches!(message.body, Body::Floor(_)));
+        step(&mut world, usize::from(is_told));
+    }
+    let held: Vec<usize> = world.hosts[..3].iter().map(|host| host.records().len()).collect();
+    assert_eq!(held, [1, 0, 0], "the others have swept");
+    let known = |world: &World| world.known.get(&key(0)).map_or(0, std::collections::BTreeSet::len);
+    let before = known(&world);
+    world.write(0, key(0), false, false);
+    (0..20).for_each(|_| step(&mut world, 1));
+    assert_eq!(known(&world), before + 1, "two of three have it");
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn a_key_is_deleted_and_created_anew_while_copies_sweep_at_different_times() {
+    created_while_copies_sweep_at_different_times();
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_creation_that_is_refused_for_a_forgotten_delete_is_noticed() {
+    assert!(breaks(crate::planted::Planted::SweptPastWanted, created_while_copies_sweep_at_different_times));
+}
+
 /// A copy coordinates two writes before its log has the first durably. A reader meets the second where the first has not
 /// come to yet, and replaces what it has seen.
 fn two_writes_of_one_coordinator() {

@@ -6,7 +6,7 @@
 
 mod steps;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use steps::{NotDone, Outcome, Said, WriteStep};
 
@@ -22,6 +22,10 @@ pub const HINT_TICKS: u64 = 20;
 /// How often one write is sent again under newer sets. A shard's stages take seconds each; a write has one deadline.
 pub const RENEWALS_MAX: u32 = 8;
 
+/// How often a copy may say that a stamp is ahead of its clock until it counts as one that will not take it. Each time it is
+/// asked again half a second later: by then a clock that is behind by what clocks differ by has come so far.
+pub const AHEAD_MAX: u32 = 3;
+
 /// A write that is under way.
 #[derive(Debug)]
 pub struct WriteRound {
@@ -30,6 +34,8 @@ pub struct WriteRound {
     durable: BTreeSet<ReplicaId>,
     /// They will not take it under this generation.
     refused: BTreeSet<ReplicaId>,
+    /// How often each has said that the stamp is ahead of its clock.
+    ahead: BTreeMap<ReplicaId, u32>,
     /// Raised for this write; 0 = the table's.
     raised: usize,
     /// It was asked for a newer record than that of `to`, since it was sent last.
@@ -75,6 +81,7 @@ impl WriteRound {
             to,
             durable: BTreeSet::new(),
             refused,
+            ahead: BTreeMap::new(),
             raised: asked.unwrap_or(0),
             renewals: 0,
             answered: None,
@@ -111,7 +118,14 @@ impl WriteRound {
         }
         match said {
             Said::Durable => drop(self.durable.insert(from)),
-            Said::Ahead | Said::Full | Said::TooOld => drop(self.refused.insert(from)),
+            Said::Ahead => {
+                let times = self.ahead.entry(from).or_default();
+                *times += 1;
+                if *times >= AHEAD_MAX || is_planted(Planted::AheadFinal) {
+                    self.refused.insert(from);
+                }
+            }
+            Said::Full | Said::TooOld => drop(self.refused.insert(from)),
             Said::Older | Said::Newer(_) => {}
         }
         self.look(now)
@@ -137,6 +151,7 @@ impl WriteRound {
         self.to = to.raised(self.raised);
         self.durable.clear();
         self.refused.clear();
+        self.ahead.clear();
         self.send(now)
     }
 

@@ -168,10 +168,16 @@ impl<'a> Shard<'a> {
             || (self.is_silent(next) && !self.is_silent(current))
     }
 
-    /// True if so many copies of the set are lost, or have been silent for long, that it takes no write.
+    /// True if so many copies of the set are lost, or have been silent for long, that it takes no write. One that comes, and
+    /// whose disk is nearly full, counts as silent: it copies nothing.
     fn is_silent(&self, set: &Copies) -> bool {
-        let silent_ms = |copy: ReplicaId| home_of(self.record, copy).map_or(u64::MAX, |node| self.view.silent_ms(node));
-        let is_there = |copy: &&ReplicaId| !self.is_lost(**copy) && silent_ms(**copy) <= SILENCE_MS;
+        let comes = |copy: ReplicaId| !self.layout.current.members.contains(&copy);
+        let is_there = |copy: &&ReplicaId| {
+            let node = home_of(self.record, **copy);
+            let is_heard = node.is_some_and(|node| self.view.silent_ms(node) <= SILENCE_MS);
+            let has_room = node.is_some_and(|node| self.view.has_room(node));
+            !self.is_lost(**copy) && is_heard && (!comes(**copy) || has_room)
+        };
         set.members.iter().filter(is_there).count() < set.write
     }
 

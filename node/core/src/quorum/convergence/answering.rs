@@ -3,14 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::comparing::PUSH_MAX;
 use super::copy::{Copy, Do, Then};
 use crate::ids::ReplicaId;
 use crate::planted::{Planted, is_planted};
 use crate::quorum::floor::Floor;
 use crate::quorum::journal::Journaled;
 use crate::quorum::merkle::compare::View;
-use crate::quorum::message::{Body, Entry};
+use crate::quorum::message::{Body, Entry, PUSH_MAX};
 use crate::time::{TICK_MS, Version};
 
 /// Ticks after which what is not applied counts as lost: a log that hangs longer has stopped for good, or took it not.

@@ -14,8 +14,9 @@ use super::copy::{Copy, Do, Then};
 use crate::ids::{Generation, ReplicaId};
 use crate::planted::{Planted, is_planted};
 use crate::quorum::journal::Journaled;
-use crate::quorum::merkle::compare::{Answer, Ask, Comparison, Found, PULL_MAX, RECORD_BYTES_MAX, View, answer};
-use crate::quorum::message::{Body, Entry};
+use crate::quorum::merkle::compare::{Answer, Ask, Comparison, Found, RECORD_BYTES_MAX, View, answer};
+use crate::quorum::message::{Body, Entry, PUSH_MAX};
+use crate::quorum::room::brings_no_value;
 use crate::time::{TICK_MS, Version};
 
 /// Ticks after which a question, or a push, is sent again: most answers come within one.
@@ -25,13 +26,10 @@ pub(super) const RESEND_TICKS: u64 = 20;
 const PATIENCE_TICKS: u64 = 10_000 / TICK_MS;
 /// Ticks after which it is given up in any case. Far more than a whole copy of a shard takes; an end must be.
 const LENGTH_TICKS_MAX: u64 = 3_600_000 / TICK_MS;
-/// Questions in a row by which nothing was found. Where copies differ something is, seven steps down; where clients write
-/// all the time it may be equal by then, and so a few times one after the other.
+/// Questions in a row by which nothing was found, and by which nobody had to look through records to answer. Where copies
+/// differ something is found a few steps down; where clients write all the time it may be equal by then, and so a few times
+/// one after the other.
 const BARREN_MAX: u32 = 512;
-/// Records of one push.
-pub(super) const PUSH_MAX: usize = PULL_MAX;
-/// Records that one answer tells of: of 64 nodes, each with few when it was chosen, and what has come since.
-const ENTRIES_MAX: usize = 64 << 10;
 
 /// What a comparison is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,16 +111,7 @@ struct Times {
 
 /// The answer to what another copy asks. `None` = no copy asks so.
 pub(super) fn answered<V: View>(ask: &Ask, copy: &Copy<'_, V>) -> Option<Answer> {
-    answer(ask, copy.tree, copy.view).filter(is_bounded)
-}
-
-fn is_bounded(answer: &Answer) -> bool {
-    match answer {
-        Answer::Entries(nodes) => nodes.iter().map(Vec::len).sum::<usize>() <= ENTRIES_MAX,
-        // Two keys of one hash are told together.
-        Answer::Records(records, _) => records.len() <= 2 * PULL_MAX,
-        Answer::OtherGrid | Answer::Slices(..) | Answer::Sums(_) | Answer::Children(_) => true,
-    }
+    answer(ask, copy.tree, copy.view)
 }
 
 impl Comparing {
@@ -180,7 +169,7 @@ impl Comparing {
         let is_asked = |active: &&mut Active| active.is_asked(from, comparison, number, copy.generation());
         let Some(active) = self.active.as_mut().filter(is_asked) else { return Told::default() };
         let is_comparable = copy.tree.passed().is_none() && copy.tree.grid().id() == active.grid;
-        if !is_comparable || !is_bounded(&answer) {
+        if !is_comparable {
             return Told { ended: self.end(false), ..Told::default() };
         }
         let Ok(found) = active.comparison.hear(number, answer, copy.tree, copy.view) else {
@@ -277,30 +266,39 @@ impl Active {
         is_it && matches!(self.waits, Waits::Answer) && asked == Some(number)
     }
 
-    /// Notes what was found: records that are pulled go to the log. True if too many questions have found nothing.
+    /// Notes what was found: records that are pulled go to the log. True if it gets nowhere: too many questions have found
+    /// nothing, or there is no room for what they have found.
     fn take<V: View>(&mut self, found: Found, copy: &Copy<'_, V>, out: &mut Vec<Do>) -> bool {
-        let is_barren = found.push.is_empty() && found.merge.is_empty();
+        let is_barren = found.push.is_empty() && found.merge.is_empty() && !found.is_work;
         self.times.barren = if is_barren { self.times.barren + 1 } else { 0 };
         self.push.extend(found.push);
         let count = found.merge.len();
         let merge = if copy.takes() { copy.sound(found.merge) } else { Vec::new() };
+        let is_short = copy.takes() && merge.len() < count;
         // Who only hands over is done without what others hold.
-        self.is_whole &= merge.len() == count || !copy.takes() || is_planted(Planted::UntakenCounted);
+        self.is_whole &= !is_short || is_planted(Planted::UntakenCounted);
         if !merge.is_empty() {
             out.push(Do::Journal(Journaled::Copies(merge), Then::Continue(self.number)));
             if !is_planted(Planted::PulledNotAwaited) {
                 self.waits = Waits::Applied;
             }
         }
-        self.times.barren > BARREN_MAX
+        // Without room for what others hold there is nothing to be gained by asking for more of it.
+        self.times.barren > BARREN_MAX || is_short && !copy.has_room()
     }
 
-    /// The keys that are pushed next: of records that are there. A single record may be longer than all may be together.
+    /// The keys that are pushed next: of records that are there. A single record may be longer than all may be together. A
+    /// copy without room is sent deletes alone.
     fn piece<V: View>(&mut self, copy: &Copy<'_, V>) -> Vec<Bytes> {
-        let (mut piece, mut bytes) = (Vec::new(), 0);
+        let (mut piece, mut bytes, is_full) = (Vec::new(), 0, (copy.is_full)(self.with));
         while piece.len() < PUSH_MAX && bytes < RECORD_BYTES_MAX {
             let Some(key) = self.push.pop_front() else { break };
-            if let Some(record) = copy.view.get(&key) {
+            let record = copy.view.get(&key);
+            if record.as_ref().is_some_and(|record| is_full && !brings_no_value(None, record)) {
+                self.is_whole = false;
+                continue;
+            }
+            if let Some(record) = record {
                 bytes += key.len() + record.encode().len();
                 piece.push(key);
             }

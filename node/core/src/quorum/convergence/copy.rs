@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use crate::ids::{Generation, ReplicaId};
 use crate::quorum::floor::Floor;
 use crate::quorum::hints::Hints;
@@ -11,6 +13,8 @@ use crate::quorum::merge::held_elsewhere;
 use crate::quorum::merkle::Tree;
 use crate::quorum::merkle::compare::View;
 use crate::quorum::message::{Body, Entry};
+use crate::quorum::room::brings_no_value;
+use crate::record::Stored;
 
 /// What convergence may look at in the copy: of what is applied, and so durable, all of one moment.
 pub struct Copy<'a, V> {
@@ -30,14 +34,14 @@ pub struct Copy<'a, V> {
     pub view: &'a V,
     /// What it keeps for others.
     pub hints: &'a Hints,
-    /// Index of the entry of its log that it has applied last.
-    pub applied: u64,
     /// Milliseconds since 1970 by the clock of its node.
     pub wall_ms: u64,
     /// Ticks of its node.
     pub ticks: u64,
     /// True if another copy's node has been heard of lately.
     pub is_heard: &'a dyn Fn(ReplicaId) -> bool,
+    /// True for copies, this one included, whose nodes say that their disks are nearly full.
+    pub is_full: &'a dyn Fn(ReplicaId) -> bool,
     /// True if an encoded key is one of the shard's range, and as a key can be.
     pub is_own: &'a dyn Fn(&[u8]) -> bool,
 }
@@ -58,9 +62,19 @@ impl<V: View> Copy<'_, V> {
         !self.floor.is_bare() && self.layout.takes_writes(self.id)
     }
 
-    /// Those of a peer's records that the copy may take: others are no records, or none of this shard.
+    /// True if its own disk has room for more than deletes.
+    pub(super) fn has_room(&self) -> bool {
+        !(self.is_full)(self.id)
+    }
+
+    /// Those of a peer's records that the copy may take: others are no records, none of this shard, or values for which its
+    /// disk has no room.
     pub(super) fn sound(&self, entries: Vec<Entry>) -> Vec<Entry> {
-        let is_sound = |(key, record): &Entry| (self.is_own)(key) && held_elsewhere(record).is_ok();
+        let has_room =
+            |key: &Bytes, record: &Stored| self.has_room() || brings_no_value(self.view.get(key).as_ref(), record);
+        let is_sound = |(key, record): &Entry| {
+            (self.is_own)(key) && held_elsewhere(record).is_ok_and(|record| has_room(key, &record))
+        };
         entries.into_iter().filter(is_sound).collect()
     }
 }

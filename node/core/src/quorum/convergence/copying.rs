@@ -108,9 +108,9 @@ impl Copying {
         }
     }
 
-    /// The source to compare with next.
+    /// The source to compare with next. Nothing is copied to a disk that is nearly full.
     pub(super) fn next<V: View>(&self, copy: &Copy<'_, V>) -> Option<ReplicaId> {
-        let is_ready = !copy.floor.is_bare() && self.waits.is_none();
+        let is_ready = !copy.floor.is_bare() && self.waits.is_none() && copy.has_room();
         if is_ready { self.source(copy) } else { None }
     }
 

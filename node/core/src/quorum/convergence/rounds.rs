@@ -46,6 +46,8 @@ struct Going {
     progress: u64,
     sent: u64,
     rests_until: u64,
+    /// The bar of this copy itself is raised, or about to be.
+    is_barred: bool,
 }
 
 impl Rounds {
@@ -86,12 +88,27 @@ impl Rounds {
         let Some(round) = Round::begin(copy.layout, at) else { return };
         self.next_at = Some(copy.ticks.saturating_add(EVERY_TICKS));
         let (number, progress) = (numbers.next(), copy.ticks);
-        let going = self.going.insert(Going { round, number, progress, sent: progress, rests_until: 0 });
+        let going =
+            self.going.insert(Going { round, number, progress, sent: progress, rests_until: 0, is_barred: false });
         going.bars(copy, out);
-        if copy.floor.bar() >= at {
+        self.bar_own(copy, out);
+    }
+
+    /// The bar of this copy itself, once all others have told of theirs. Were it the first, a clock that is far ahead would
+    /// end this copy's writes for as long, since nobody else takes stamps that are above it.
+    fn bar_own<V: View>(&mut self, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
+        let Some(going) = &mut self.going else { return };
+        let is_open = |(member, _): &(ReplicaId, Reached)| {
+            *member != copy.id && going.round.order(*member) == Some(Order::Bar) && !is_planted(Planted::OwnBarFirst)
+        };
+        if going.is_barred || going.round.members.iter().any(is_open) {
+            return;
+        }
+        going.is_barred = true;
+        if copy.floor.bar() >= going.round.at {
             self.told(copy.id, Reached::Bar, copy, out);
         } else {
-            out.push(Do::Journal(Journaled::Bar(at), Then::Continue(number)));
+            out.push(Do::Journal(Journaled::Bar(going.round.at), Then::Continue(going.number)));
         }
     }
 
@@ -110,6 +127,7 @@ impl Rounds {
     pub(super) fn barred<V: View>(&mut self, by: ReplicaId, at: Version, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
         if self.going.as_ref().is_some_and(|going| going.round.at == at) {
             self.told(by, Reached::Bar, copy, out);
+            self.bar_own(copy, out);
         }
     }
 
@@ -147,6 +165,9 @@ impl Rounds {
         let Some(going) = going.filter(|going| going.number == number) else { return };
         if ended.is_whole {
             self.told(ended.with, reached, copy, out);
+        } else if !copy.has_room() || (copy.is_full)(ended.with) {
+            // The next one may find room.
+            self.going = None;
         } else {
             going.rests_until = copy.ticks.saturating_add(RETRY_TICKS);
         }

@@ -23,9 +23,15 @@ pub(super) fn kept(held: Option<&Stored>, mut record: Stored, is_let: impl Fn(&V
     is_kept(&record.newest).then_some(record)
 }
 
-/// True if with each value that is let in, and not known to who holds this, come the earlier ones of its coordinator.
-pub(super) fn has_pasts(held: Option<&Stored>, record: &Stored, is_let: impl Fn(&Value) -> bool) -> bool {
-    let is_left_out = |value: &Value| !is_let(value) && !knows(held, value);
+/// True if with each value that is let in, and not known to who holds this, come the earlier ones of its coordinator, as far
+/// as they are not `had` here before.
+pub(super) fn has_pasts(
+    held: Option<&Stored>,
+    record: &Stored,
+    is_let: impl Fn(&Value) -> bool,
+    had: impl Fn(&Value) -> bool,
+) -> bool {
+    let is_left_out = |value: &Value| !had(value) && !knows(held, value);
     let is_new = |value: &&Value| is_let(value) && !knows(held, value);
     record.values().filter(is_new).all(|value| {
         let is_earlier = |other: &Value| other.stamp.actor == value.stamp.actor && other.stamp < value.stamp;
@@ -170,20 +176,24 @@ mod tests {
         let barred = barred();
         let sent = of_several(&[(9, false), (4, false)]);
         let (newest, sibling) = (sent.newest.stamp, sent.siblings[0].stamp);
-        assert_eq!(barred.take_write(newest, None, sent.clone()), Ok(Some(record(&[(9, false)]))));
+        assert_eq!(barred.take_write(newest, None, sent.clone(), true), Ok(Some(record(&[(9, false)]))));
         // An attempt that is there already goes out again in the record that its coordinator holds by now.
-        assert_eq!(barred.take_write(sibling, None, sent.clone()), Err(Refused::TooOld(FLOOR)));
+        assert_eq!(barred.take_write(sibling, None, sent.clone(), true), Err(Refused::TooOld(FLOOR)));
         let held = Stored::new(sent.siblings[0].clone(), Context::default());
-        assert_eq!(barred.take_write(sibling, Some(&held), sent.clone()), Ok(Some(sent.clone())));
-        assert_eq!(barred.take_write(sibling, Some(&held), held.clone()), Ok(Some(held.clone())), "what it has counts");
+        assert_eq!(barred.take_write(sibling, Some(&held), sent.clone(), true), Ok(Some(sent.clone())));
+        assert_eq!(
+            barred.take_write(sibling, Some(&held), held.clone(), true),
+            Ok(Some(held.clone())),
+            "what it has counts"
+        );
         assert_eq!(barred.take_copy(None, sent.clone(), true), Ok(Some(sent.clone())));
-        assert_eq!(Floor::bare().take_write(newest, None, sent.clone()), Err(Refused::Bare));
+        assert_eq!(Floor::bare().take_write(newest, None, sent.clone(), true), Err(Refused::Bare));
         assert_eq!(Floor::bare().take_copy(None, sent, true), Err(Refused::Bare));
     }
 
     /// A coordinator's second write comes to a copy with a bar above the first one, which holds this.
     fn second_of_two(held: Option<&Stored>) -> Result<Option<Stored>, Refused> {
-        barred().take_write(Stamp::lowest(Version(9)), held, record(&[(9, false), (4, false)]))
+        barred().take_write(Stamp::lowest(Version(9)), held, record(&[(9, false), (4, false)]), true)
     }
 
     #[test]
@@ -207,11 +217,32 @@ mod tests {
         assert_eq!(taken, Ok(Some(record(&[(9, false)]))));
     }
 
+    /// A key was deleted, and is written anew by the same coordinator, which has not swept yet. What a copy makes of it that
+    /// has, or one that comes new and has a floor without what is below it.
+    fn written_after_a_delete(is_complete: bool) -> Result<Option<Stored>, Refused> {
+        floor().take_write(Stamp::lowest(Version(9)), None, record(&[(9, false), (4, true)]), is_complete)
+    }
+
+    #[test]
+    fn a_write_comes_to_a_copy_that_has_forgotten_the_delete_before_it() {
+        assert_eq!(written_after_a_delete(true), Ok(Some(record(&[(9, false)]))));
+        assert_eq!(written_after_a_delete(false), Err(Refused::TooOld(FLOOR)), "it may never have had it");
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn a_write_that_is_refused_for_a_forgotten_delete_is_noticed() {
+        crate::planted::plant(Some(Planted::SweptPastWanted));
+        let taken = written_after_a_delete(true);
+        crate::planted::plant(None);
+        assert_eq!(taken, Err(Refused::TooOld(FLOOR)));
+    }
+
     /// A copy barred and at its floor, and a record that says of all below the floor that it was seen.
     fn late_write_below_the_floor() -> Result<Option<Stored>, Refused> {
         let mut held = record(&[(9, false)]);
         held.context.raise(FLOOR);
-        floor().take_write(Stamp::lowest(Version(4)), Some(&held), record(&[(4, false)]))
+        floor().take_write(Stamp::lowest(Version(4)), Some(&held), record(&[(4, false)]), true)
     }
 
     #[test]
@@ -219,7 +250,7 @@ mod tests {
         assert_eq!(late_write_below_the_floor(), Err(Refused::TooOld(FLOOR)));
         let mut held = record(&[(9, false)]);
         held.context.add(Stamp::lowest(Version(4)));
-        let again = floor().take_write(Stamp::lowest(Version(4)), Some(&held), record(&[(4, false)]));
+        let again = floor().take_write(Stamp::lowest(Version(4)), Some(&held), record(&[(4, false)]), true);
         assert!(again.is_ok(), "it was there, and was replaced");
     }
 
@@ -240,7 +271,7 @@ mod tests {
         let sent = of_several(&[(9, false), (4, false)]);
         let (newest, sibling) = (sent.newest.stamp, sent.siblings[0].stamp);
         for (bug, stamp) in [(Planted::SiblingsPassTheBar, newest), (Planted::RefusedSiblingAcknowledged, sibling)] {
-            let take = || barred.take_write(stamp, None, sent.clone());
+            let take = || barred.take_write(stamp, None, sent.clone(), true);
             plant(Some(bug));
             let taken = take();
             plant(None);

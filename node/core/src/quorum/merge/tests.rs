@@ -122,7 +122,8 @@ impl World {
             Step::Merge { from, to } => {
                 let other = self.copies[from].clone();
                 let copy = &mut self.copies[to];
-                let other_held = other.held.map(|held| admitted(&held.encode(), WALL_MS).expect("it is sound"));
+                let other_held =
+                    other.held.map(|held| admitted(&held.encode(), latest(WALL_MS, Version(0))).expect("it is sound"));
                 let taken = other_held.map(|other| taken(copy.held.as_ref(), &other).expect("no limit is met"));
                 if let Some(merged) = taken.flatten() {
                     copy.held = Some(merged);
@@ -244,14 +245,28 @@ fn another_way_to_resolve_changes_no_record_and_brings_nothing_back() {
 fn a_record_of_a_clock_that_is_far_ahead_is_not_taken() {
     let record = |wall_ms| {
         let value = Value { stamp: Stamp::lowest(Version::at_ms(wall_ms)), ..Value::default() };
-        admitted(&Stored::new(value, Context::default()).encode(), WALL_MS)
+        admitted(&Stored::new(value, Context::default()).encode(), latest(WALL_MS, Version(0)))
     };
     assert!(record(WALL_MS + STAMP_AHEAD_MS_MAX).is_ok());
     let stamp = Version::at_ms(WALL_MS + STAMP_AHEAD_MS_MAX + 1);
     let refused = record(WALL_MS + STAMP_AHEAD_MS_MAX + 1);
-    assert_eq!(refused, Err(NotTaken::Ahead { stamp, wall_ms: WALL_MS }));
-    assert!(matches!(admitted(&Bytes::from_static(b"\x03no"), WALL_MS), Err(NotTaken::Unreadable(_))));
-    assert!(admitted(&Bytes::new(), u64::MAX).is_err());
+    assert_eq!(refused, Err(NotTaken::Ahead { stamp, latest: Version(stamp.0 - 1) }));
+    assert!(matches!(admitted(&Bytes::from_static(b"\x03no"), stamp), Err(NotTaken::Unreadable(_))));
+    assert!(admitted(&Bytes::new(), Version(u64::MAX)).is_err());
+}
+
+#[test]
+fn what_is_taken_is_near_the_clock_or_the_bar_and_follows_what_is_held_by_a_few_steps() {
+    let bar = Version::at_ms(WALL_MS + 90_000);
+    assert_eq!(latest(WALL_MS, bar), latest(WALL_MS + 90_000, Version(0)), "a clock that has gone back");
+    assert_eq!(latest(WALL_MS, Version::at_ms(WALL_MS - 1)), latest(WALL_MS, Version(0)));
+    assert!(latest(u64::MAX, Version(0)).wall_ms() <= WALL_MS_MAX);
+    let held = Version::at_ms(WALL_MS + 90_000);
+    assert!(follows(Version(held.0 + STAMP_STEPS_MAX), held) && follows(Version(1), held));
+    assert!(!follows(Version(held.0 + STAMP_STEPS_MAX + 1), held));
+    assert!(follows(Version(u64::MAX), Version(u64::MAX)));
+    // A hundred thousand writes of one key after the other lift it by less than half a second.
+    assert!(STAMP_STEPS_MAX * 100_000 < Version::at_ms(500).0);
 }
 
 /// Two records each of which is within what is read, and that have together more values, more bytes, or more parts of what
@@ -326,7 +341,7 @@ fn planted_bugs_of_merging_are_noticed() {
 
     plant(Some(Planted::SkewTaken));
     let value = Value { stamp: Stamp::lowest(Version(u64::MAX)), ..Value::default() };
-    let taken = admitted(&Stored::new(value, Context::default()).encode(), WALL_MS);
+    let taken = admitted(&Stored::new(value, Context::default()).encode(), latest(WALL_MS, Version(0)));
     plant(None);
     assert!(taken.is_ok());
 }

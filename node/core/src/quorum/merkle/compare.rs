@@ -1,43 +1,45 @@
-//! Two copies compare what they hold. One of them asks, step by step: sums of slices, of leaves, of a leaf's nodes, then
-//! single records; it sends what it has more of, and asks for what it lacks. The other one only answers, from what it holds
-//! at that moment.
+//! Two copies compare what they hold. One of them asks, step by step: sums of slices, of leaves, of parts of leaves that it
+//! chooses among its own keys, then single records; it sends what it has more of, and asks for what it lacks. The other one
+//! only answers, from what it holds at that moment.
 //!
 //! Once it is done, the one that asked has been given all that the other one held when it began: wherever sums were equal
 //! it held the same, and everywhere else it was told of each record and has asked for those that it did not hold so. This
 //! is true of its disk once it has merged durably what [`Comparison::hear`] has given. Both tell each other their floors:
 //! what one lacks at or below its own is deleted, and is not sent there.
 //!
-//! Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 400 KiB. A copy that has nothing yet
-//! has each leaf read a few times.
+//! Each question makes both copies read a bounded number of records ([`super::pieces`]); what that does not do is asked for
+//! again. Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 1 MiB whatever their keys look
+//! like. A copy that has nothing yet has each record read once.
 
 mod answer;
 mod message;
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use answer::Leaves;
-pub use answer::{View, answer};
+pub use answer::answer;
 pub use message::{Answer, Ask};
 
-use super::node::{CHILDREN, DEPTH_MAX, Entry, FEW, Node, Sum};
-use super::{LEAVES, SLICE_LEAVES, SLICES, Tree, leaves_of};
+use super::pieces::{Budget, FEW, READ_BYTES_MAX, READ_RECORDS_MAX, Split};
+use super::span::{SPANS_MAX, Span, Spans, Sum};
+pub use super::view::{View, Visit};
+use super::{LEAVES, SLICE_LEAVES, SLICES, Tree, digest, leaves_of};
 use crate::time::Version;
 
-/// Nodes, or slices, that one message asks about: their answers have less than 100 KiB.
-pub const ASK_MAX: usize = 64;
-/// Records that an answer may tell of one by one: far more than nodes have that are asked about so, however fast they grow.
-const TOLD_MAX: usize = 16 * ASK_MAX * FEW;
-/// Leaves that one message asks to look into: both copies read each of them whole, and do nothing else meanwhile.
-pub const ASK_LEAVES_MAX: usize = 2;
-/// Records of nodes that are told one by one although they are not few, since the copy that asks has none of them.
-const TELL_MAX: usize = 4_096;
+/// Records that an answer tells of one by one.
+const TOLD_MAX: usize = READ_RECORDS_MAX;
 /// Records that one message asks for.
-pub const PULL_MAX: usize = 1_024;
+pub const PULL_MAX: usize = READ_RECORDS_MAX;
+/// Records that are told one by one although they are not few, since the other copy has none of them.
+const HAND_OVER_MAX: usize = READ_RECORDS_MAX / 2;
 /// Bytes of records in one answer, or sent at one time; at least one record is sent.
-pub const RECORD_BYTES_MAX: usize = 1 << 20;
+pub const RECORD_BYTES_MAX: usize = READ_BYTES_MAX;
+/// Answers of one comparison that do not tell all that was asked for: each is a thousand records that the other copy has
+/// looked through, or a lie.
+const SHORT_MAX: u32 = 1 << 17;
 
 /// What is to be done with an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct Found {
     /// The other copy's [`View::absence`]; 0 = none, or not told with this answer. This copy may raise its floor to it
     /// ([`crate::quorum::floor::Floor::told`]).
     pub absence: Version,
+    /// One of the copies has looked through records, and knows more parts of its leaves than before.
+    pub is_work: bool,
 }
 
 /// Why a comparison ends without having been done.
@@ -72,12 +76,18 @@ pub struct Comparison {
     /// Id of the grid that both trees must have until all is done.
     grid: u64,
     slices: Vec<u8>,
-    nodes: Vec<Node>,
-    /// Nodes to be told record by record, and how many records each has at most.
-    few: Vec<(Node, usize)>,
-    pull: BTreeSet<(u16, u64)>,
+    /// Parts of leaves that differ, and are to be parted further.
+    open: Vec<Span>,
+    /// Parts of which the other copy is to tell the sums.
+    parted: Vec<Span>,
+    /// Parts to be told record by record, and how many records each has here at most.
+    few: Vec<(Span, usize)>,
+    /// Parts with records to be asked for, by hashes of their keys; none = all records.
+    pull: Vec<(Span, Vec<u64>)>,
     /// Whatever the other copy lacks at or below this was deleted there, and it takes it no more.
     absence: Version,
+    /// Answers that told less than was asked for.
+    short: u32,
 }
 
 impl Comparison {
@@ -89,10 +99,12 @@ impl Comparison {
             number: 1,
             grid,
             slices: Vec::new(),
-            nodes: Vec::new(),
+            open: Vec::new(),
+            parted: Vec::new(),
             few: Vec::new(),
-            pull: BTreeSet::new(),
+            pull: Vec::new(),
             absence: Version::default(),
+            short: 0,
         }
     }
 
@@ -111,7 +123,9 @@ impl Comparison {
         if tree.passed().is_some() || tree.grid().id() != self.grid {
             return Err(Broken::OtherGrid);
         }
-        let found = match (asked, answer) {
+        tree.trim();
+        let (short, mut budget) = (self.short, Budget::new());
+        let mut found = match (asked, answer) {
             (_, Answer::OtherGrid) => return Err(Broken::OtherGrid),
             (Ask::Slices(..), Answer::Slices(sums, absence)) if sums.len() == SLICES => {
                 let slices = (0..=u8::MAX).zip(&sums).filter(|(slice, sum)| tree.slice(*slice) != **sum);
@@ -119,118 +133,191 @@ impl Comparison {
                 self.absence = absence;
                 Found { absence, ..Found::default() }
             }
-            (Ask::Leaves(_, slices), Answer::Sums(sums)) if sums.len() == slices.len() * SLICE_LEAVES => {
+            (Ask::Leaves(_, slices), Answer::Leaves(sums)) if sums.len() == slices.len() * SLICE_LEAVES => {
                 let leaves = slices.iter().flat_map(|slice| leaves_of(*slice)).zip(&sums);
                 let differ = leaves.filter(|(leaf, sum)| tree.leaf(*leaf) != **sum);
-                self.nodes.extend(differ.map(|(leaf, _)| Node::leaf(leaf)));
+                self.open.extend(differ.filter_map(|(leaf, _)| Span::of_leaf(leaf, tree.grid())));
                 Found::default()
             }
-            (Ask::Children(_, nodes), Answer::Children(theirs)) if theirs.len() == nodes.len() => {
-                self.children(&nodes, &theirs, view)?;
-                Found::default()
+            (Ask::Spans(_, spans), Answer::Spans(theirs)) if theirs.len() <= spans.0.len() => {
+                self.spans(spans.0, &theirs, tree, view, &mut budget);
+                Found { is_work: self.short > short, ..Found::default() }
             }
-            (Ask::Entries(_, nodes), Answer::Entries(theirs))
-                if theirs.len() == nodes.len() && theirs.iter().map(Vec::len).sum::<usize>() <= TOLD_MAX =>
-            {
-                Found { push: self.entries(&nodes, &theirs, view), ..Found::default() }
+            (Ask::Entries(_, spans), Answer::Entries(theirs, next)) => {
+                Found { push: self.entries(spans.0, &theirs, next, view)?, ..Found::default() }
             }
-            (Ask::Records(_, asked), Answer::Records(merge, answered)) => {
-                let answered = usize::try_from(answered).unwrap_or(usize::MAX);
-                let (told, rest) = asked.split_at_checked(answered).ok_or(Broken::Malformed)?;
-                let is_told = |key: &Bytes| told.binary_search(&(tree.grid().leaf(key), xxh3_64(key))).is_ok();
-                if told.is_empty() || !merge.iter().all(|(key, _)| is_told(key)) {
-                    return Err(Broken::Malformed);
-                }
-                self.pull.extend(rest);
+            (Ask::Records(_, spans, hashes), Answer::Records(merge, done, next)) => {
+                self.records(spans.0, hashes, &merge, (done, next))?;
                 Found { merge, ..Found::default() }
             }
             _ => return Err(Broken::Malformed),
         };
-        self.next();
+        if self.short > SHORT_MAX {
+            return Err(Broken::Malformed);
+        }
+        self.next(tree, view, &mut budget);
+        found.is_work |= budget.is_used();
         Ok(found)
     }
 
-    fn children(&mut self, nodes: &[Node], theirs: &[Vec<Sum>], view: &impl View) -> Result<(), Broken> {
-        let mut leaves = Leaves::of(view);
-        for (node, theirs) in nodes.iter().zip(theirs) {
-            if theirs.len() != CHILDREN {
-                return Err(Broken::Malformed);
+    /// Of the first of these parts the other copy has this.
+    fn spans(&mut self, spans: Vec<Span>, theirs: &[Sum], tree: &Tree, view: &impl View, budget: &mut Budget) {
+        let (mut spans, mut told) = (spans.into_iter().peekable(), theirs.iter());
+        while let Some(own) = spans.peek().filter(|_| told.len() > 0).and_then(|span| tree.sum(span, view, budget)) {
+            let (Some(span), Some(theirs)) = (spans.next(), told.next()) else { break };
+            if own.sum == theirs.sum {
+                continue;
             }
-            let own = node.children(leaves.read(node.leaf));
-            for (child, (own, theirs)) in (0..=u8::MAX).zip(own.iter().zip(theirs)) {
-                if own == theirs {
-                    continue;
-                }
-                let child = node.child(child);
-                let records = usize::try_from(own.records.max(theirs.records)).unwrap_or(usize::MAX);
-                // Where there is nothing to compare with, sums further down tell nothing.
-                let is_few = records <= FEW || own.records == 0 && records <= TELL_MAX;
-                if is_few || child.depth == DEPTH_MAX {
-                    self.few.push((child, records));
-                } else {
-                    self.nodes.push(child);
-                }
+            // Where there is nothing to compare with, sums of smaller parts tell nothing.
+            let records = own.records.and_then(|records| usize::try_from(records).ok());
+            match records.filter(|records| theirs.sum == 0 && (1..=HAND_OVER_MAX).contains(records)) {
+                Some(records) => self.few.push((span, records)),
+                None => self.open.push(span),
             }
         }
+        let before = self.parted.len();
+        self.parted.extend(spans);
+        self.short += u32::from(self.parted.len() > before);
+    }
+
+    /// What the other copy has of the first of these parts, of the last of them up to a key. Keys to be sent there.
+    fn entries(
+        &mut self,
+        spans: Vec<Span>,
+        theirs: &[Vec<(u64, u128)>],
+        next: Option<Bytes>,
+        view: &impl View,
+    ) -> Result<Vec<Bytes>, Broken> {
+        let is_within =
+            (1..=spans.len()).contains(&theirs.len()) && theirs.iter().map(Vec::len).sum::<usize>() <= TOLD_MAX;
+        if !is_within {
+            return Err(Broken::Malformed);
+        }
+        let (told, rest) = told(spans, theirs.len(), next)?;
+        self.short += u32::from(!rest.is_empty());
+        let mut push = Vec::new();
+        for (span, theirs) in told.into_iter().zip(theirs) {
+            let theirs: BTreeSet<(u64, u128)> = theirs.iter().copied().collect();
+            let (mut held, mut more) = (BTreeSet::new(), Vec::new());
+            view.walk(&span, &mut |key, record, _| {
+                let entry = (xxh3_64(key), digest(key, record));
+                if !theirs.contains(&entry) && record.newest.stamp.version > self.absence {
+                    more.push(key.clone());
+                }
+                held.insert(entry);
+                if held.len() < READ_RECORDS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            if held.len() >= READ_RECORDS_MAX {
+                // It has grown far beyond what was to be told.
+                self.open.push(span);
+                continue;
+            }
+            push.extend(more);
+            let lacking: BTreeSet<u64> = theirs.difference(&held).map(|(hash, _)| *hash).collect();
+            if !lacking.is_empty() {
+                self.pull.push((span, lacking.into_iter().collect()));
+            }
+        }
+        // As many as there were before, at most: nobody knows better.
+        self.few.extend(rest.into_iter().map(|span| (span, FEW)));
+        Ok(push)
+    }
+
+    /// Records have come that were asked for.
+    fn records(
+        &mut self,
+        spans: Vec<Span>,
+        hashes: Vec<Vec<u64>>,
+        records: &[(Bytes, Bytes)],
+        (done, next): (u32, Option<Bytes>),
+    ) -> Result<(), Broken> {
+        let is_asked = |(key, _): &(Bytes, Bytes)| {
+            let is_of = |hashes: &Vec<u64>| hashes.is_empty() || hashes.binary_search(&xxh3_64(key)).is_ok();
+            spans.iter().zip(&hashes).any(|(span, hashes)| span.contains(key) && is_of(hashes))
+        };
+        let done = usize::try_from(done).unwrap_or(usize::MAX);
+        if !(1..=spans.len()).contains(&done) || !records.iter().all(is_asked) {
+            return Err(Broken::Malformed);
+        }
+        let is_partly = next.is_some();
+        let (_, rest) = told(spans, done, next)?;
+        self.short += u32::from(!rest.is_empty());
+        let hashes = hashes.into_iter().skip(done - usize::from(is_partly));
+        self.pull.extend(rest.into_iter().zip(hashes));
         Ok(())
     }
 
-    fn entries(&mut self, nodes: &[Node], theirs: &[Vec<(u64, u128)>], view: &impl View) -> Vec<Bytes> {
-        let (mut push, mut leaves) = (Vec::new(), Leaves::of(view));
-        for (node, theirs) in nodes.iter().zip(theirs) {
-            let leaf = leaves.read(node.leaf);
-            let own = || leaf.iter().filter(|entry| node.has(entry.hash));
-            let theirs: BTreeSet<(u64, u128)> = theirs.iter().copied().filter(|(hash, _)| node.has(*hash)).collect();
-            let held: BTreeSet<(u64, u128)> = own().map(|entry| (entry.hash, entry.digest)).collect();
-            self.pull.extend(theirs.difference(&held).map(|(hash, _)| (node.leaf, *hash)));
-            let is_taken = |entry: &&Entry| {
-                let record = view.get(&entry.key);
-                record.is_some_and(|record| record.newest.stamp.version > self.absence)
-            };
-            let more = own().filter(|entry| !theirs.contains(&(entry.hash, entry.digest))).filter(is_taken);
-            push.extend(more.map(|entry| entry.key.clone()));
-        }
-        push
-    }
-
-    /// The deepest first, so that little waits: at most the children of as many nodes as one message asks about.
-    fn next(&mut self) {
+    /// The next question. What is nearest to its end comes first, so that little waits: at most the parts of as many spans
+    /// as one message asks about.
+    fn next(&mut self, tree: &Tree, view: &impl View, budget: &mut Budget) {
         let grid = self.grid;
         self.number += 1;
+        self.part(tree, view, budget);
         self.asked = if !self.pull.is_empty() {
-            let pull = of_few_leaves(self.pull.iter().map(|pull| (pull.0, 1)), PULL_MAX, PULL_MAX);
-            let rest = self.pull.iter().nth(pull).copied();
-            let rest = rest.map(|rest| self.pull.split_off(&rest)).unwrap_or_default();
-            Some(Ask::Records(grid, std::mem::replace(&mut self.pull, rest).into_iter().collect()))
+            let count = within(self.pull.iter().rev().map(|(_, hashes)| hashes.len()), PULL_MAX);
+            let mut pull = last(&mut self.pull, count);
+            pull.sort();
+            let (spans, hashes) = pull.into_iter().unzip();
+            Some(Ask::Records(grid, Spans(spans), hashes))
         } else if !self.few.is_empty() {
-            let asked = self.few.iter().rev().map(|(node, records)| (node.leaf, *records));
-            let asked = of_few_leaves(asked, ASK_MAX, TELL_MAX);
-            Some(Ask::Entries(grid, last(&mut self.few, asked).into_iter().map(|(node, _)| node).collect()))
-        } else if !self.nodes.is_empty() {
-            let asked = of_few_leaves(self.nodes.iter().rev().map(|node| (node.leaf, 0)), ASK_MAX, TELL_MAX);
-            Some(Ask::Children(grid, last(&mut self.nodes, asked)))
+            let count = within(self.few.iter().rev().map(|(_, records)| *records), READ_RECORDS_MAX);
+            let mut few: Vec<Span> = last(&mut self.few, count).into_iter().map(|(span, _)| span).collect();
+            few.sort();
+            Some(Ask::Entries(grid, Spans(few)))
+        } else if !self.parted.is_empty() {
+            let mut parted = last(&mut self.parted, SPANS_MAX);
+            parted.sort();
+            Some(Ask::Spans(grid, Spans(parted)))
+        } else if !self.open.is_empty() {
+            // There is more to be read here first.
+            Some(Ask::Spans(grid, Spans::default()))
         } else if !self.slices.is_empty() {
-            Some(Ask::Leaves(grid, last(&mut self.slices, ASK_MAX)))
+            Some(Ask::Leaves(grid, std::mem::take(&mut self.slices)))
         } else {
             None
         };
     }
+
+    /// Parts what differs, as far as one question can ask about it.
+    fn part(&mut self, tree: &Tree, view: &impl View, budget: &mut Budget) {
+        while self.parted.len() < SPANS_MAX / 2 && self.few.len() < SPANS_MAX {
+            let Some(span) = self.open.pop() else { return };
+            match tree.split(&span, view, budget) {
+                Split::Empty => self.pull.push((span, Vec::new())),
+                Split::Few(records) => self.few.push((span, records)),
+                Split::Parts(parts) => self.parted.extend(parts),
+                Split::Later => {
+                    self.open.push(span);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The parts of which something was told, of the last of them up to a key; and what is left of them.
+fn told(mut spans: Vec<Span>, count: usize, next: Option<Bytes>) -> Result<(Vec<Span>, Vec<Span>), Broken> {
+    let mut rest = spans.split_off(count.min(spans.len()));
+    if let Some(next) = next {
+        let last = spans.last_mut().ok_or(Broken::Malformed)?;
+        rest.insert(0, last.from(&next).ok_or(Broken::Malformed)?);
+        last.end = Some(next);
+    }
+    Ok((spans, rest))
 }
 
 fn last<T>(from: &mut Vec<T>, most: usize) -> Vec<T> {
     from.split_off(from.len().saturating_sub(most))
 }
 
-/// How many of the first ones one message may ask about, each by its leaf and its records: at least one.
-fn of_few_leaves(asked: impl Iterator<Item = (u16, usize)>, most: usize, records_max: usize) -> usize {
-    let (mut leaves, mut records) = (BTreeSet::new(), 0_usize);
-    let is_within = |(leaf, of): &(u16, usize)| {
-        let is_first = leaves.is_empty();
-        leaves.insert(*leaf);
-        records = records.saturating_add(*of);
-        is_first || leaves.len() <= ASK_LEAVES_MAX && records <= records_max
+/// How many of the first ones have at most so many records together: at least one.
+fn within(records: impl Iterator<Item = usize>, most: usize) -> usize {
+    let mut all = 0_usize;
+    let is_within = |(at, records): &(usize, usize)| {
+        all = all.saturating_add(*records);
+        *at == 0 || all <= most
     };
-    asked.take(most).take_while(is_within).count()
+    records.take(SPANS_MAX).enumerate().take_while(is_within).count()
 }
 
 const _: () = assert!(LEAVES == SLICES * SLICE_LEAVES, "slices hold all leaves");

@@ -8,37 +8,24 @@ use super::LEAVES;
 /// The ranges of the leaves of one shard. Two copies can be compared only by one grid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grid {
-    /// The shard's range cut evenly, by the first eight bytes of keys: for hash tables, where these are a hash.
+    /// The shard's range cut evenly, by the first eight bytes of keys. In hash tables these are a hash; where keys begin
+    /// alike, leaves have as many records as that gives.
     Even {
         /// Where the shard begins, as a number.
         start: u64,
         /// Where it ends, as a number above; at most 2^64.
         end: u128,
     },
-    /// Leaves begin at these keys, for range tables: quantiles of the keys of one copy, which the others take over.
+    /// Leaves begin at these keys.
     At(Vec<Bytes>),
 }
 
 impl Grid {
-    /// Cuts a shard of a hash table evenly. `end` = `None` for the table's end.
+    /// Cuts a shard evenly. `end` = `None` for the table's end.
     pub fn even(start: &[u8], end: Option<&[u8]>) -> Self {
         let start = number(start);
         let end = end.map_or(1 << 64, |end| u128::from(number(end)));
         Self::Even { start, end: end.max(u128::from(start) + 1) }
-    }
-
-    /// Cuts at quantiles of keys, which rise. At most [`LEAVES`] leaves, each with as many of these keys.
-    pub fn quantiles(keys: &[Bytes]) -> Self {
-        let mut starts: Vec<Bytes> =
-            (1..LEAVES).filter_map(|leaf| keys.get(leaf * keys.len() / LEAVES)).cloned().collect();
-        starts.dedup();
-        Self::At(starts)
-    }
-
-    /// A grid that another copy tells, if it is one.
-    pub fn told(starts: Vec<Bytes>) -> Option<Self> {
-        let is_sound = starts.len() < LEAVES && starts.is_sorted_by(|one, next| one < next);
-        is_sound.then_some(Self::At(starts))
     }
 
     /// Tells grids apart.

@@ -7,8 +7,7 @@ use crate::codec::{self, Undecodable};
 use crate::quorum::merkle::compare::{Answer, Ask};
 
 /// Longest body that is decoded: half of what a frame between nodes may hold. The longest record is less: see
-/// [`crate::limits::SIBLING_BYTES_MAX`]. It also bounds what decoding can take, as every element of a list is at least a
-/// byte.
+/// [`crate::limits::SIBLING_BYTES_MAX`].
 pub const BODY_BYTES_MAX: usize = 32 << 20;
 
 /// What a number, a sum or a hash of a comparison takes, about.
@@ -83,22 +82,21 @@ fn of_entries(entries: &[Entry]) -> usize {
 }
 
 fn of_ask(ask: &Ask) -> usize {
-    let words = match ask {
-        Ask::Slices(..) => 1,
-        Ask::Leaves(_, slices) => slices.len(),
-        Ask::Children(_, nodes) | Ask::Entries(_, nodes) => nodes.len(),
-        Ask::Records(_, hashes) => hashes.len(),
-    };
-    WORD_BYTES * words
+    match ask {
+        Ask::Slices(..) => WORD_BYTES,
+        Ask::Leaves(_, slices) => WORD_BYTES * slices.len(),
+        Ask::Spans(_, spans) | Ask::Entries(_, spans) => spans.bytes(),
+        Ask::Records(_, spans, hashes) => spans.bytes() + WORD_BYTES * hashes.iter().map(Vec::len).sum::<usize>(),
+    }
 }
 
 fn of_answer(answer: &Answer) -> usize {
     let words = match answer {
         Answer::OtherGrid => 1,
-        Answer::Slices(sums, _) | Answer::Sums(sums) => sums.len(),
-        Answer::Children(children) => 2 * children.iter().map(Vec::len).sum::<usize>(),
-        Answer::Entries(entries) => 2 * entries.iter().map(Vec::len).sum::<usize>(),
-        Answer::Records(records, _) => return of_entries(records),
+        Answer::Slices(sums, _) | Answer::Leaves(sums) => sums.len(),
+        Answer::Spans(sums) => 2 * sums.len(),
+        Answer::Entries(entries, _) => 2 * entries.iter().map(Vec::len).sum::<usize>(),
+        Answer::Records(records, ..) => return of_entries(records),
     };
     WORD_BYTES * words
 }
@@ -107,7 +105,10 @@ fn of_answer(answer: &Answer) -> usize {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::{PUSH_MAX, REPAIR_MAX};
     use super::*;
+    use crate::limits::{BATCH_MUTATIONS_MAX, SCAN_RECORDS_MAX};
+    use crate::quorum::hints::TURN_HINTS_MAX;
     use crate::record::Stamp;
     use crate::time::Version;
 
@@ -117,7 +118,7 @@ mod tests {
             Body::Write(7, vec![(Bytes::from_static(b"key"), Bytes::from_static(b"record"), Stamp::default())]),
             Body::Page(7, vec![entry(), entry()], None, Version(3)),
             Body::Hints(vec![entry()]),
-            Body::Compared(1, 2, Answer::Records(vec![entry()], 1)),
+            Body::Compared(1, 2, Answer::Records(vec![entry()], 1, None)),
             Body::Compare(1, 2, Ask::Leaves(7, vec![1, 2, 3])),
             Body::BoundsWanted,
             Body::Floor(Version(9)),
@@ -147,6 +148,24 @@ mod tests {
         // A list whose length is more than there can be.
         let long = [1, 7, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
         assert!(Body::decode(&long).is_err());
+    }
+
+    #[test]
+    fn of_each_list_no_more_is_read_than_a_copy_sends() {
+        let empty = || (Bytes::new(), Bytes::new());
+        let of = |which: usize, count: usize| match which {
+            0 => Body::Write(1, vec![(Bytes::new(), Bytes::new(), Stamp::default()); count]),
+            1 => Body::Page(1, vec![empty(); count], None, Version(0)),
+            2 => Body::Repair(1, vec![empty(); count]),
+            3 => Body::Hints(vec![empty(); count]),
+            4 => Body::Hinted(vec![(Bytes::new(), Bytes::new(), true); count]),
+            _ => Body::Push(1, vec![empty(); count]),
+        };
+        let most = [BATCH_MUTATIONS_MAX, SCAN_RECORDS_MAX, REPAIR_MAX, TURN_HINTS_MAX, TURN_HINTS_MAX, PUSH_MAX];
+        for (which, most) in most.into_iter().enumerate() {
+            assert!(Body::decode(&of(which, most).encode()).is_ok(), "{which}");
+            assert!(Body::decode(&of(which, most + 1).encode()).is_err(), "{which}");
+        }
     }
 
     proptest! {

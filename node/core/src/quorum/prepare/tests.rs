@@ -44,16 +44,61 @@ fn request(sequence: u64) -> Option<RequestId> {
 }
 
 #[test]
-fn stamps_rise_whatever_the_clock_shows_and_are_above_what_was_seen() {
+fn stamps_rise_and_are_above_what_was_seen() {
     let mut clock = copy(1, Resolve::Siblings).clock;
     let mut last = Stamp::default();
-    for (wall_ms, seen) in [(5, 0), (0, 0), (0, 9 << 18), (7, 0), (u64::MAX, 1), (0, 0)] {
-        let next = clock.next(wall_ms, Version(seen)).expect("there is one");
+    for (wall_ms, seen) in [(5, 0), (0, 0), (0, 9 << 18), (7, 0), (400, 1), (0, 0)] {
+        let next = clock.next(wall_ms, latest(wall_ms, Version(0)), Version(seen)).expect("there is one");
         assert!(next > last && next.version > Version(seen));
         last = next;
     }
-    assert_eq!(clock.next(0, Version(u64::MAX)), None, "no stamp is given twice");
-    assert!(clock.next(0, Version(u64::MAX - 1)).is_some() && clock.next(0, Version(0)).is_none());
+    let latest = latest(0, Version(0));
+    assert_eq!(clock.next(0, latest, Version(u64::MAX)), None, "no stamp is given twice");
+    assert!(clock.next(0, latest, Version(u64::MAX - 1)).is_some());
+}
+
+/// Milliseconds by which a stamp is ahead of the clock, after one by a clock that was an hour ahead, and one of a key that
+/// is an hour ahead.
+fn ahead_after_a_wrong_clock() -> Vec<u64> {
+    let mut clock = copy(1, Resolve::Siblings).clock;
+    let hour_ms = 3_600_000;
+    let mut next = |wall_ms: u64, seen: Version| {
+        let stamp = clock.next(wall_ms, latest(wall_ms, Version(0)), seen).expect("there is one");
+        assert!(stamp.version > seen);
+        stamp.version.wall_ms() - WALL_MS
+    };
+    let key = Version::at_ms(WALL_MS + hour_ms);
+    vec![next(WALL_MS + hour_ms, Version(0)), next(WALL_MS, Version(0)), next(WALL_MS, key), next(WALL_MS, Version(0))]
+}
+
+#[test]
+fn neither_a_clock_that_was_ahead_nor_a_key_that_is_lifts_the_stamps_of_others() {
+    assert_eq!(ahead_after_a_wrong_clock(), [3_600_000, 0, 3_600_000, 0]);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn stamps_that_a_clock_has_lifted_for_good_are_noticed() {
+    crate::planted::plant(Some(Planted::StampsHeldUp));
+    let ahead = ahead_after_a_wrong_clock();
+    crate::planted::plant(None);
+    assert_eq!(ahead, [3_600_000; 4]);
+}
+
+#[test]
+fn a_key_that_is_ahead_is_written_on_by_whoever_has_seen_it() {
+    for resolve in [Resolve::LastWriterWins, Resolve::Siblings] {
+        let mut copy = copy(1, resolve);
+        let ahead = Stamp::lowest(Version::at_ms(WALL_MS + 3_600_000));
+        copy.held = Some(Stored::new(Value { stamp: ahead, ..Value::default() }, Context::default()));
+        let seen = copy.seen();
+        let prepared = copy.write(Write { seen, ..put(1) }, Version::default()).unwrap();
+        assert_eq!(prepared.stamp.version, Version(ahead.version.0 + 1));
+        let mut context = Context::default();
+        context.add(Stamp::lowest(Version(ahead.version.0 + (1 << 18))));
+        let far = copy.write(Write { seen: Some(context), ..put(1) }, Version::default());
+        assert!(matches!(far, Err(NotBegun::Ahead { .. })), "{far:?}");
+    }
 }
 
 /// The stamp of a write by a copy whose clock is behind its own bar.

@@ -63,7 +63,8 @@ impl Ahead {
     pub(super) fn known(&self, key: &Bytes, held: Option<Stored>, floor: &Floor) -> Option<Stored> {
         let own = self.by_key.get(key).filter(|_| !is_planted(Planted::OwnWritesForgotten));
         let Some(Own { record, stamp, .. }) = own else { return held };
-        match floor.take_write(*stamp, held.as_ref(), record.clone()) {
+        // Who is not complete coordinates nothing.
+        match floor.take_write(*stamp, held.as_ref(), record.clone(), true) {
             Ok(Some(taken)) => Some(held.as_ref().map_or_else(|| taken.clone(), |held| merge(held, &taken))),
             Ok(None) | Err(_) => held,
         }

@@ -7,18 +7,16 @@ use super::journal::After;
 use super::out::{Here, Out};
 use crate::engine::EngineError;
 use crate::ids::{Generation, ReplicaId};
-use crate::limits::{BATCH_MUTATIONS_MAX, SCAN_RECORDS_MAX};
+use crate::limits::BATCH_MUTATIONS_MAX;
 use crate::planted::{Planted, is_planted};
 use crate::quorum::hints::{Hint, TURN_HINTS_MAX};
 use crate::quorum::journal::Journaled;
 use crate::quorum::layout::Part;
-use crate::quorum::merge::{NotTaken, admitted, held_elsewhere};
-use crate::quorum::message::{Body, Entry, Envelope};
+use crate::quorum::merge::{NotTaken, admitted, follows, held_elsewhere, latest};
+use crate::quorum::message::{Body, Entry, Envelope, REPAIR_MAX};
+use crate::quorum::room::brings_no_value;
 use crate::quorum::write::Said;
 use crate::record::{Stamp, Stored};
-
-/// Records of one repair, at most: what the pages of the copies that there can be during a change hold together.
-const RECORDS_MAX: usize = 14 * SCAN_RECORDS_MAX;
 
 impl QuorumReplica {
     /// A message from another copy.
@@ -81,7 +79,7 @@ impl QuorumReplica {
         let takes_writes = self.machine.layout().takes_writes(self.id());
         match body {
             Body::Write(number, entries) if takes_writes => {
-                match self.admit_write(&entries, here) {
+                match self.admit_write(&entries, here)? {
                     Admitted::Taken => {
                         let after = After::Write { to: from, number, generation };
                         self.journal(Journaled::Writes(entries), after);
@@ -98,7 +96,7 @@ impl QuorumReplica {
                 self.answer_page((number, start, end, limit), (from, generation), here, out)
             }
             Body::Repair(number, entries) if takes_writes => {
-                if self.are_admitted(&entries) {
+                if self.are_admitted(&entries, here)? {
                     let entries = self.judged_early(entries, here)?;
                     let after = After::Repair { to: from, number, generation };
                     self.journal(Journaled::Copies(entries), after);
@@ -106,8 +104,20 @@ impl QuorumReplica {
                 Ok(())
             }
             Body::Hints(entries) if takes_writes => {
-                let hints = entries.into_iter().take(TURN_HINTS_MAX).filter_map(|hint| self.hint(hint, here));
-                let hints: Vec<_> = hints.collect();
+                let (mut hints, mut ahead) = (Vec::new(), Vec::new());
+                for (key, record) in entries.into_iter().take(TURN_HINTS_MAX) {
+                    match self.admit(&key, &record, here)? {
+                        // What there is no room for waits where it is.
+                        Ok(stored) if !self.has_room(&key, &stored, here)? => {}
+                        Ok(stored) => hints.push((key, record, stored.newest.stamp)),
+                        Err(Unfit::Ahead) => ahead.push((key, record, false)),
+                        Err(Unfit::Unsound) => {}
+                    }
+                }
+                // Comparing brings them: who holds what a wrong clock has stamped is not left alone with it.
+                if !ahead.is_empty() {
+                    self.send(from, generation, Body::Hinted(ahead), out);
+                }
                 if !hints.is_empty() {
                     self.journal(Journaled::Writes(hints), After::Hints { to: from, generation });
                 }
@@ -175,41 +185,65 @@ impl QuorumReplica {
         }
     }
 
-    fn admit_write(&self, entries: &[(Bytes, Bytes, Stamp)], here: &Here<'_>) -> Admitted {
+    fn admit_write(&self, entries: &[(Bytes, Bytes, Stamp)], here: &Here<'_>) -> Result<Admitted, EngineError> {
         if entries.is_empty() || entries.len() > BATCH_MUTATIONS_MAX {
-            return Admitted::Ignored;
+            return Ok(Admitted::Ignored);
         }
-        let mut puts = false;
+        let mut has_room = true;
         for (key, record, stamp) in entries {
-            match self.admit(key, record, here) {
+            match self.admit(key, record, here)? {
                 Ok(record) if record.values().any(|value| value.stamp == *stamp) => {
-                    puts |= !record.newest.is_tombstone;
+                    // A delete is taken with whatever it leaves beside it.
+                    has_room = has_room && (record.newest.is_tombstone || self.has_room(key, &record, here)?);
                 }
-                Err(Unfit::Ahead) => return Admitted::Said(Said::Ahead),
-                Ok(_) | Err(Unfit::Unsound) => return Admitted::Ignored,
+                Err(Unfit::Ahead) => return Ok(Admitted::Said(Said::Ahead)),
+                Ok(_) | Err(Unfit::Unsound) => return Ok(Admitted::Ignored),
             }
         }
-        if puts && (here.is_full)(self.id()) { Admitted::Said(Said::Full) } else { Admitted::Taken }
+        Ok(if has_room { Admitted::Taken } else { Admitted::Said(Said::Full) })
     }
 
-    fn are_admitted(&self, entries: &[Entry]) -> bool {
-        let is_held = |(key, record): &Entry| self.state().is_own(key) && held_elsewhere(record).is_ok();
-        entries.len() <= RECORDS_MAX && entries.iter().all(is_held)
+    /// True if records that other copies hold may be taken here now, all of them.
+    pub(super) fn are_admitted(&self, entries: &[Entry], here: &Here<'_>) -> Result<bool, EngineError> {
+        if entries.len() > REPAIR_MAX {
+            return Ok(false);
+        }
+        for (key, record) in entries.iter() {
+            let Ok(record) = held_elsewhere(record) else { return Ok(false) };
+            if !self.state().is_own(key) || !self.has_room(key, &record, here)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    fn hint(&self, (key, record): Entry, here: &Here<'_>) -> Option<(Bytes, Bytes, Stamp)> {
-        let stamp = self.admit(&key, &record, here).ok()?.newest.stamp;
-        Some((key, record, stamp))
+    /// True if the disk has room for a record: for deletes, and for what is held already, it always has.
+    fn has_room(&self, key: &Bytes, record: &Stored, here: &Here<'_>) -> Result<bool, EngineError> {
+        if !(here.is_full)(self.id()) {
+            return Ok(true);
+        }
+        let held = self.machine.records(here.engine).read(key)?;
+        Ok(brings_no_value(held.as_ref(), record))
     }
 
     /// A record that may be taken here now, of a key of this shard.
-    fn admit(&self, key: &Bytes, record: &Bytes, here: &Here<'_>) -> Result<Stored, Unfit> {
-        let is_of_shard = self.state().is_own(key);
-        match admitted(record, here.now.wall_ms) {
-            Ok(admitted) if is_of_shard => Ok(admitted),
-            Err(NotTaken::Ahead { .. }) if is_of_shard => Err(Unfit::Ahead),
-            Ok(_) | Err(NotTaken::Ahead { .. } | NotTaken::Unreadable(_)) => Err(Unfit::Unsound),
+    fn admit(&self, key: &Bytes, record: &Bytes, here: &Here<'_>) -> Result<Result<Stored, Unfit>, EngineError> {
+        if !self.state().is_own(key) {
+            return Ok(Err(Unfit::Unsound));
         }
+        let latest = latest(here.now.wall_ms, self.machine.floor().bar());
+        let stamp = match admitted(record, latest) {
+            Ok(record) => return Ok(Ok(record)),
+            Err(NotTaken::Unreadable(_)) => return Ok(Err(Unfit::Unsound)),
+            Err(NotTaken::Ahead { stamp, .. }) => stamp,
+        };
+        if held_elsewhere(record).is_err() {
+            return Ok(Err(Unfit::Unsound));
+        }
+        // A key that a wrong clock has stamped stays to be written, from where it is on.
+        let held = self.machine.records(here.engine).read(key)?.map(|held| held.newest.stamp.version);
+        let follows = held.is_some_and(|held| follows(stamp, held)) && !is_planted(Planted::AheadOfOwnKey);
+        Ok(if follows { Stored::decode(record).map_err(|_| Unfit::Unsound) } else { Err(Unfit::Ahead) })
     }
 
     /// A copy has answered hints.

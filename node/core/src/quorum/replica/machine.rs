@@ -36,8 +36,8 @@ pub(super) struct Machine {
     /// What the store is to have with the next batch.
     batch: Vec<EngineWrite>,
     batch_bytes: usize,
-    /// Records in that batch.
-    ahead: BTreeMap<Bytes, Stored>,
+    /// Records in that batch, and the length of each as it is stored.
+    ahead: BTreeMap<Bytes, (Stored, usize)>,
     /// The state is another than the store has.
     is_changed: bool,
 }
@@ -46,7 +46,7 @@ impl Machine {
     /// What the store has, as of the state's applied index.
     pub(super) fn open(state: QuorumState, engine: &dyn Engine) -> Result<Self, EngineError> {
         let (start, end) = state.range();
-        // Hash tables are cut evenly by this; in range tables leaves have as many records as their keys' first bytes give.
+        // Where keys begin alike some leaves have far more records than others: those are compared piece by piece.
         let grid = Grid::even(start, end.map(|end| &end[..]));
         let tree = Tree::open(state.shard(), grid, engine)?;
         let (batch, ahead) = Default::default();
@@ -71,7 +71,7 @@ impl Machine {
 
     /// What is applied, to be looked at. Nothing may be between two entries.
     pub(super) fn records<'a>(&'a self, engine: &'a dyn Engine) -> Records<'a> {
-        Records::new(&self.state, self.tree.grid(), engine)
+        Records::new(&self.state, engine)
     }
 
     /// Applies the log's next entry.
@@ -117,11 +117,12 @@ impl Machine {
         let record = Stored::decode(record).map_err(EngineError::unreadable)?;
         let held = match self.ahead.get(key) {
             Some(held) => Some(held.clone()),
-            None => self.records(engine).read(key)?,
+            None => self.records(engine).read_sized(key)?,
         };
+        let (held, held_bytes) = held.map_or((None, 0), |(held, bytes)| (Some(held), bytes));
         let (floor, is_complete) = (self.state.floor(), self.state.is_complete());
         let judged = match stamp {
-            Some(stamp) => floor.take_write(stamp, held.as_ref(), record),
+            Some(stamp) => floor.take_write(stamp, held.as_ref(), record, is_complete),
             None if is_planted(Planted::JudgedEarly) => Ok(Some(record)),
             None => floor.take_copy(held.as_ref(), record, is_complete),
         };
@@ -134,28 +135,30 @@ impl Machine {
             Err(too_much) => return Ok(Some(too_much.into())),
         };
         if let Some(merged) = merged {
-            self.put(key, held.as_ref(), Some(&merged));
-            self.ahead.insert(key.clone(), merged);
+            let bytes = self.put(key, (held.as_ref(), held_bytes), Some(&merged));
+            self.ahead.insert(key.clone(), (merged, bytes));
         }
         Ok(None)
     }
 
-    /// A key's record becomes another one with the next batch.
-    fn put(&mut self, key: &Bytes, old: Option<&Stored>, new: Option<&Stored>) {
+    /// A key's record, of so many bytes as it is stored, becomes another one with the next batch. The bytes of that.
+    fn put(&mut self, key: &Bytes, (old, old_bytes): (Option<&Stored>, usize), new: Option<&Stored>) -> usize {
         self.tree.changed(key, old, new);
         let size = |record: Option<(&Stored, usize)>| {
             let counted = record.filter(|(record, _)| record.values().any(|value| !value.is_tombstone));
             counted.map_or(0, |(_, bytes)| (key.len() + bytes) as u64)
         };
         let encoded = new.map(Stored::encode);
-        let before = size(old.map(|old| (old, old.encode().len())));
-        let after = size(new.zip(encoded.as_ref().map(Bytes::len)));
+        let bytes = encoded.as_ref().map_or(0, Bytes::len);
+        let before = size(old.map(|old| (old, old_bytes)));
+        let after = size(new.map(|new| (new, bytes)));
         let version = new.map(|new| new.newest.stamp.version).unwrap_or_default();
         self.state.record_changed(before, after, version);
         let at = data_key(self.state.table(), key);
-        self.batch_bytes += at.len() + encoded.as_ref().map_or(0, Bytes::len);
+        self.batch_bytes += at.len() + bytes;
         self.batch
             .push(encoded.map_or_else(|| EngineWrite::Delete(at.clone()), |new| EngineWrite::Put(at.clone(), new)));
+        bytes
     }
 
     /// The store gets what was applied, as one batch.
@@ -206,7 +209,7 @@ impl Machine {
                 Swept::Becomes(left) => Some(left),
                 Swept::Goes => None,
             };
-            self.put(&key, Some(&held), left.as_deref());
+            self.put(&key, (Some(&held), held.encode().len()), left.as_deref());
             self.is_changed = true;
         }
         self.flush(engine)?;

@@ -113,7 +113,7 @@ impl QuorumReplica {
                         self.send(to, generation, Body::Read(number, start, end, limit), out);
                     }
                 }
-                ReadStep::Repair(to, generation) if to == self.id() => self.repair_own(number, generation),
+                ReadStep::Repair(to, generation) if to == self.id() => self.repair_own(number, generation, here)?,
                 ReadStep::Repair(to, generation) => {
                     let lacking = self.reads.lacking(number, to);
                     self.send(to, generation, Body::Repair(number, lacking), out);
@@ -138,12 +138,13 @@ impl QuorumReplica {
         steps.into_iter().try_for_each(|(number, steps)| self.act_on_read(number, steps, here, out))
     }
 
-    fn repair_own(&mut self, number: u64, generation: Generation) {
+    fn repair_own(&mut self, number: u64, generation: Generation, here: &Here<'_>) -> Result<(), EngineError> {
+        let lacking = self.reads.lacking(number, self.id());
         // Others can make up W; and the read asks again.
-        if self.journal.has_room() && self.reads.repair_own(number, generation) {
-            let lacking = self.reads.lacking(number, self.id());
+        if self.journal.has_room() && self.are_admitted(&lacking, here)? && self.reads.repair_own(number, generation) {
             self.journal(Journaled::Copies(lacking), After::Repair { to: self.id(), number, generation });
         }
+        Ok(())
     }
 
     /// Another copy reads.

@@ -7,9 +7,8 @@ use bytes::Bytes;
 
 use super::state::QuorumState;
 use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key};
-use crate::quorum::merkle::Grid;
-use crate::quorum::merkle::compare::View;
-use crate::quorum::merkle::node::Entry;
+use crate::quorum::merkle::compare::{View, Visit};
+use crate::quorum::merkle::span::Span;
 use crate::quorum::page::Page;
 use crate::record::Stored;
 use crate::time::Version;
@@ -20,15 +19,14 @@ pub(super) type Read = Vec<(Bytes, Stored)>;
 /// A look at a copy's records. Of one moment: nothing is applied while there is one.
 pub struct Records<'a> {
     state: &'a QuorumState,
-    grid: &'a Grid,
     engine: &'a dyn Engine,
     /// Why something could not be read by who cannot be told of it.
     failed: RefCell<Option<EngineError>>,
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(state: &'a QuorumState, grid: &'a Grid, engine: &'a dyn Engine) -> Self {
-        Self { state, grid, engine, failed: RefCell::new(None) }
+    pub(super) fn new(state: &'a QuorumState, engine: &'a dyn Engine) -> Self {
+        Self { state, engine, failed: RefCell::new(None) }
     }
 
     /// The record of a key.
@@ -37,8 +35,18 @@ impl<'a> Records<'a> {
     ///
     /// Of the store, and of a record that this release cannot read.
     pub(super) fn read(&self, key: &[u8]) -> Result<Option<Stored>, EngineError> {
+        Ok(self.read_sized(key)?.map(|(record, _)| record))
+    }
+
+    /// The same, with its length as it is stored.
+    ///
+    /// # Errors
+    ///
+    /// Of the store, and of a record that this release cannot read.
+    pub(super) fn read_sized(&self, key: &[u8]) -> Result<Option<(Stored, usize)>, EngineError> {
         let stored = self.engine.get(&data_key(self.state.table(), key))?;
-        stored.map(|stored| Stored::decode(&stored)).transpose().map_err(EngineError::unreadable)
+        let read = |stored: Bytes| Stored::decode(&stored).map(|record| (record, stored.len()));
+        stored.map(read).transpose().map_err(EngineError::unreadable)
     }
 
     /// Records from a key on, at most so many, of about so many bytes, and the key to go on from. `None` = that was all.
@@ -134,15 +142,10 @@ impl<'a> Records<'a> {
 }
 
 impl View for Records<'_> {
-    fn leaf(&self, leaf: u16) -> Vec<Entry> {
-        let Some((start, end)) = self.grid.range(leaf) else { return Vec::new() };
-        let mut entries = Vec::new();
-        let scanned = self.visit(&start, end.as_deref(), &mut |key, record, _| {
-            entries.push(Entry::of(&key, &record));
-            ControlFlow::Continue(())
-        });
-        self.or_fail(scanned);
-        entries
+    fn walk(&self, span: &Span, visit: &mut Visit<'_>) {
+        let walked =
+            self.visit(&span.start, span.end.as_deref(), &mut |key, record, bytes| visit(&key, &record, bytes));
+        self.or_fail(walked);
     }
 
     fn get(&self, key: &[u8]) -> Option<Stored> {

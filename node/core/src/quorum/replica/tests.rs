@@ -1,6 +1,7 @@
 //! Claims about one copy among three: what it says, and when.
 
 mod claims;
+mod full;
 mod hostile;
 
 use super::*;

@@ -119,9 +119,39 @@ fn sets_that_never_come_to_rest_end_in_an_unknown_outcome() {
 fn what_cannot_be_reached_any_more_is_unknown_at_once_for_something_was_sent() {
     let mut round = begin(three(2));
     assert!(round.says(1, Said::Full).is_empty());
-    assert_eq!(round.says(2, Said::Ahead), [UNKNOWN]);
+    assert_eq!(round.says(2, Said::TooOld), [UNKNOWN]);
     assert!(round.says(3, Said::Durable).is_empty(), "it is answered once");
     assert_eq!(round.tick(1 + HINT_TICKS), hints(&[1, 2]));
+}
+
+/// Two copies say that the stamp is ahead of their clocks, and take it when they are asked again.
+fn taken_once_clocks_have_come_so_far() -> Vec<WriteStep> {
+    let mut round = begin(three(2));
+    let mut steps: Vec<WriteStep> = [2, 3].iter().flat_map(|from| round.says(*from, Said::Ahead)).collect();
+    steps.extend(round.says(1, Said::Durable));
+    assert_eq!(steps, []);
+    assert_eq!(round.tick(RESEND_TICKS), sends(OLD, &[2, 3]));
+    round.says(2, Said::Durable)
+}
+
+#[test]
+fn a_stamp_that_is_ahead_of_a_clock_is_sent_again_and_not_for_ever() {
+    assert_eq!(taken_once_clocks_have_come_so_far(), [WRITTEN]);
+    let mut round = begin(three(2));
+    assert_eq!(round.says(1, Said::Full), []);
+    for _ in 1..AHEAD_MAX {
+        assert_eq!(round.says(2, Said::Ahead), []);
+    }
+    assert_eq!(round.says(2, Said::Ahead), [UNKNOWN]);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_clock_that_has_the_last_word_is_noticed() {
+    crate::planted::plant(Some(Planted::AheadFinal));
+    let steps = std::panic::catch_unwind(taken_once_clocks_have_come_so_far);
+    crate::planted::plant(None);
+    assert!(steps.is_err());
 }
 
 #[test]

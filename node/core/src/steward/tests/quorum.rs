@@ -321,6 +321,29 @@ fn new_copies_that_fall_silent_do_not_hold_writes_up_for_ever() {
 }
 
 #[test]
+fn new_copies_whose_disks_are_full_do_not_hold_writes_up_for_ever() {
+    let (mut world, _) = world(MAJORITIES);
+    world.target(1, &[4, 5, 6]);
+    go_to(&mut world, Some(Stage::WriteBoth));
+    world.full.extend(nodes(&[4, 5]));
+    go_to(&mut world, None);
+    stays(&mut world, 4);
+    world.full.clear();
+    world.settle(20);
+    settled_on(&world, &[4, 5, 6], (2, 2));
+}
+
+#[test]
+fn copies_that_stay_are_not_left_alone_for_a_full_disk() {
+    let (mut world, _) = world(MAJORITIES);
+    world.target(1, &[2, 3, 4]);
+    go_to(&mut world, Some(Stage::WriteBoth));
+    world.full.extend(nodes(&[2, 3]));
+    world.steward();
+    assert_ne!(stage(&world), None, "they have all that they had");
+}
+
+#[test]
 fn copies_are_given_up_only_while_all_that_stay_are_in_step() {
     let (mut world, table) = world(MAJORITIES);
     alter(&mut world, table, 2, (1, 2));

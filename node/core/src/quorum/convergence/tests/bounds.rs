@@ -1,6 +1,5 @@
 //! Claims about what a copy does for others: records that they push, bars and floors that they tell.
 
-use super::super::comparing::PUSH_MAX;
 use super::store::{Member, Moment, Store, WALL_MS, copies, record};
 use super::world::key;
 use crate::ids::{Generation, ReplicaId};
@@ -9,7 +8,7 @@ use crate::quorum::journal::Journaled;
 use crate::quorum::layout::{Change, Layout, Stage};
 use crate::quorum::merkle::Grid;
 use crate::quorum::merkle::compare::Ask;
-use crate::quorum::message::{Body, Entry};
+use crate::quorum::message::{Body, Entry, PUSH_MAX};
 use crate::time::Version;
 
 const NOW: Moment<'static> = Moment { ticks: 5, wall_ms: WALL_MS, is_heard: &|_| true };

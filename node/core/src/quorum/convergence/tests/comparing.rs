@@ -101,13 +101,13 @@ fn two_copies_of_many_records_that_differ_in_a_hundred_become_equal_by_few_bytes
     let sent = pair.asked_within(100);
     pair.quiet(sent);
     assert_eq!(pair.records(0), pair.records(1));
-    // Sums and hashes as the comparison promises, and the records.
+    // Sums and hashes, and the records.
     let bound = (400 << 10) + 100 * 300;
     assert!(pair.bytes < bound, "{} bytes, not {bound}", pair.bytes);
 }
 
 #[test]
-fn a_copy_without_records_has_each_leaf_read_a_few_times() {
+fn a_copy_without_records_has_each_record_read_a_few_times() {
     let mut pair = pair();
     // One leaf has a thousand, and all others a few each.
     for number in 0..5_000 {
@@ -118,8 +118,43 @@ fn a_copy_without_records_has_each_leaf_read_a_few_times() {
     let sent = pair.asked_within(100);
     pair.quiet(sent);
     assert_eq!(pair.records(0), pair.records(1));
-    let read = pair.members[1].store.leaves_read.get();
-    assert!(read <= 4 * 1_024, "{read} leaves were read");
+    let read = pair.members[1].store.records_read.get();
+    assert!(read <= 4 * 6_000, "{read} records were read");
+}
+
+/// Two copies of so many records whose keys all begin alike, as in a range table, or in one partition of a hash table.
+fn pair_of_one_leaf(records: u64) -> Pair {
+    let mut pair = pair();
+    for number in 0..records {
+        (0..2).for_each(|copy| pair.members[copy].store.put(&crowded(number), &record(Version(1), 0, &[7; 200])));
+    }
+    pair
+}
+
+fn crowded(number: u64) -> Bytes {
+    Bytes::from([&b"all"[..], &number.to_be_bytes()[3..]].concat())
+}
+
+#[test]
+fn copies_whose_keys_begin_alike_become_equal_by_few_bytes_and_read_little_the_next_time() {
+    let mut pair = pair_of_one_leaf(40_000);
+    let read = |pair: &Pair| pair.members.iter().map(|member| member.store.records_read.get()).sum::<usize>();
+    for turn in 0..2_u64 {
+        pair.bytes = 0;
+        pair.members.iter().for_each(|member| member.store.records_read.set(0));
+        for number in 0..100 {
+            let copy = usize::from(number % 2 == 0);
+            pair.members[copy].store.put(&crowded(number * 300 + turn), &record(Version(2 + turn), 0, &[8; 200]));
+        }
+        pair.members[0].store.lost(ReplicaId(1));
+        let sent = pair.asked_within(20_000);
+        pair.quiet(sent);
+        assert_eq!(pair.records(0), pair.records(1));
+        let bound = (400 << 10) + 100 * 300;
+        assert!(pair.bytes < bound, "{} bytes, not {bound}", pair.bytes);
+        let most = [4 * 2 * 40_000, 2 * 40_000][usize::from(turn > 0)];
+        assert!(read(&pair) < most, "{} records were read, not {most}", read(&pair));
+    }
 }
 
 #[test]
@@ -191,8 +226,8 @@ fn late_doubled_and_foreign_answers_have_no_effect() {
 fn a_copy_that_answers_what_was_not_asked_is_left_alone_for_a_while() {
     let mut pair = pair();
     (0..50).for_each(|number| pair.put(1, number, 3, b"v"));
-    let entries = Answer::Entries(vec![vec![(0, 0); 70_000]]);
-    for foreign in [Answer::OtherGrid, Answer::Sums(vec![1]), entries] {
+    let entries = Answer::Entries(vec![vec![(0, 0); 70_000]], None);
+    for foreign in [Answer::OtherGrid, Answer::Leaves(vec![1]), entries] {
         let Some(Body::Compare(comparison, number, _)) = pair.asked_within(1_000).pop() else { panic!("it asks") };
         assert_eq!(pair.at(0, Some(Body::Compared(comparison, number, foreign))), []);
         assert_eq!(pair.asked_within(90), []);
@@ -208,18 +243,19 @@ fn who_says_for_ever_that_something_differs_is_given_up() {
     (0..2_000).for_each(|number| pair.put(0, number, 3, b"v"));
     let mut sent = pair.asked_within(100);
     let first = sent.clone();
-    for turn in 0..2_000 {
-        let Some(Body::Compare(comparison, number, ask)) = sent.pop() else {
-            assert!(turn > 500, "given up after {turn} questions");
-            return;
-        };
-        let sum = crate::quorum::merkle::node::Sum { sum: u128::from(number), records: u32::MAX };
+    for _ in 0..6_000 {
+        let Some(Body::Compare(comparison, number, ask)) = sent.pop() else { return };
+        let sum = crate::quorum::merkle::span::Sum { sum: u128::from(number), records: None };
         let lie = match ask {
             Ask::Slices(..) => Answer::Slices(vec![u128::from(number); 32], Version(0)),
-            Ask::Leaves(_, slices) => Answer::Sums(vec![u128::from(number); slices.len() * 32]),
-            Ask::Children(_, nodes) => Answer::Children(vec![vec![sum; 64]; nodes.len()]),
-            Ask::Entries(_, nodes) => Answer::Entries(vec![vec![(number, 1)]; nodes.len()]),
-            Ask::Records(_, asked) => Answer::Records(Vec::new(), u32::try_from(asked.len()).expect("few")),
+            Ask::Leaves(_, slices) => Answer::Leaves(vec![u128::from(number); slices.len() * 32]),
+            Ask::Spans(_, spans) => Answer::Spans(vec![sum; spans.0.len()]),
+            // It never comes to the end of a part.
+            Ask::Entries(_, spans) => {
+                let next = Bytes::from([&spans.0[0].start[..], &[0]].concat());
+                Answer::Entries(vec![vec![(number, 1)]], Some(next))
+            }
+            Ask::Records(_, spans, _) => Answer::Records(Vec::new(), u32::try_from(spans.0.len()).expect("few"), None),
         };
         sent = pair.at(0, Some(Body::Compared(comparison, number, lie)));
         // What it pushes is confirmed, and not kept.
@@ -236,11 +272,7 @@ fn lost_hints_are_compared_and_their_mark_goes_when_both_are_equal() {
     let mut pair = pair();
     let sent = pair.asked_within(100);
     pair.quiet(sent);
-    let store = &mut pair.members[0].store;
-    let kept = store.hints.keep(ReplicaId(1), b"k", &record(Version(1), 0, b"v"), Generation(0), &store.engine);
-    crate::engine::Engine::write(&store.engine, kept.expect("in memory")).expect("it is in memory");
-    let turn = store.hints.turn(ReplicaId(1), b"", Generation(1), Version(0), &store.engine).expect("in memory");
-    crate::engine::Engine::write(&store.engine, turn.writes).expect("it is in memory");
+    pair.members[0].store.lost(ReplicaId(1));
     assert!(pair.members[0].store.hints.must_compare(ReplicaId(1)).is_some());
     pair.put(0, 5, 9, b"v");
     let sent = pair.asked_within(400);
@@ -273,5 +305,46 @@ fn a_comparison_is_done_when_the_other_copy_has_confirmed_and_what_was_pulled_is
         }
     }
     assert_eq!((pushed, pulled), (1, 1));
+    assert_eq!(pair.records(0), pair.records(1));
+}
+
+/// The disk of a copy is nearly full, and it lacks records that the other one holds, and a delete.
+fn full(copy: usize) -> Pair {
+    let mut pair = pair();
+    let of = ReplicaId(copy as u64);
+    pair.members.iter_mut().for_each(|member| member.store.full.push(of));
+    (0..200).for_each(|number| pair.put(1 - copy, number, 3, &[7; 200]));
+    pair.put(copy, 500, 3, b"v");
+    pair.put(1 - copy, 500, 4, b"");
+    pair
+}
+
+#[test]
+fn a_full_copy_is_sent_deletes_alone_and_the_rest_once_there_is_room() {
+    let mut pair = full(1);
+    let sent = pair.asked_within(100);
+    pair.quiet(sent);
+    assert_eq!(pair.records(1).keys().collect::<Vec<_>>(), [&key(500)]);
+    assert!(pair.records(1)[&key(500)].newest.is_tombstone);
+    pair.members.iter_mut().for_each(|member| member.store.full.clear());
+    let sent = pair.asked_within(5_000);
+    pair.quiet(sent);
+    assert_eq!(pair.records(0), pair.records(1));
+}
+
+#[test]
+fn a_full_copy_asks_seldom_for_what_it_has_no_room_for() {
+    let mut pair = full(0);
+    let (began, mut times) = (pair.ticks, 0);
+    while pair.ticks < began + 12_000 {
+        let sent = pair.asked_within(12_000);
+        times += usize::from(!sent.is_empty());
+        pair.quiet(sent);
+    }
+    assert!(pair.records(0).len() == 1 && times < 20, "{times} times in ten minutes");
+    assert!(pair.bytes < 20 * (100 << 10), "{} bytes", pair.bytes);
+    pair.members.iter_mut().for_each(|member| member.store.full.clear());
+    let sent = pair.asked_within(5_000);
+    pair.quiet(sent);
     assert_eq!(pair.records(0), pair.records(1));
 }

@@ -122,6 +122,19 @@ fn a_source_that_is_silent_or_does_not_answer_is_replaced() {
 }
 
 #[test]
+fn nothing_is_copied_to_a_full_disk_until_there_is_room() {
+    let mut world = world(Stage::WriteBoth);
+    wrote(&mut world, 2, 0..100, Version::at_ms(WALL_MS));
+    world.members[3].store.full.push(ReplicaId(3));
+    world.pass(1_000, &[0, 1, 2, 3]);
+    let new = world.new_copy();
+    assert!(!new.floor.is_bare() && new.copied.is_empty() && new.records.is_empty());
+    world.members[3].store.full.clear();
+    world.pass(400, &[0, 1, 2, 3]);
+    assert!(world.new_copy().is_complete());
+}
+
+#[test]
 fn with_too_few_sources_a_copy_is_not_complete_and_goes_on_when_another_is_there() {
     let mut world = world(Stage::WriteBoth);
     world.silent = vec![0, 2];

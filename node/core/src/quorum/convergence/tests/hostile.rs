@@ -10,7 +10,7 @@ use crate::quorum::floor::Floor;
 use crate::quorum::layout::{Change, Layout, Stage};
 use crate::quorum::merkle::Grid;
 use crate::quorum::merkle::compare::{Answer, Ask};
-use crate::quorum::merkle::node::{Node, Sum};
+use crate::quorum::merkle::span::{Span, Spans, Sum};
 use crate::quorum::message::{Body, Entry};
 use crate::time::{TICK_MS, Version};
 
@@ -43,10 +43,6 @@ impl Liar {
         u8::try_from(self.one_of(256)).expect("it is less")
     }
 
-    fn leaf(&mut self) -> u16 {
-        u16::try_from(self.one_of(1_030)).expect("it is less")
-    }
-
     fn version(&mut self) -> Version {
         let at = [0, WALL_MS - 70_000, WALL_MS - 59_000, WALL_MS, WALL_MS * 3, u64::MAX];
         let place = usize::try_from(self.one_of(6)).expect("it is less");
@@ -62,9 +58,28 @@ impl Liar {
         }
     }
 
-    fn node(&mut self) -> Node {
-        let (leaf, depth) = (self.leaf(), self.byte() % 8);
-        Node { leaf, depth, path: u32::try_from(self.one_of(1 << 32)).expect("it is less") >> (self.byte() % 32) }
+    fn key(&mut self) -> Bytes {
+        key(self.one_of(50))
+    }
+
+    fn spans(&mut self) -> Spans {
+        let whole = |liar: &mut Self| {
+            let leaf = u16::try_from(liar.one_of(1_024)).expect("it is less");
+            Span::of_leaf(leaf, &Grid::even(&[], None)).expect("there is one")
+        };
+        let mut spans = self.list(70, |liar| match liar.one_of(3) {
+            0 => Span { start: liar.key(), end: Some(liar.key()) },
+            _ => whole(liar),
+        });
+        if self.one_of(2) == 0 {
+            spans.sort();
+            spans.dedup();
+        }
+        Spans(spans)
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        (self.one_of(3) == 0).then(|| self.key())
     }
 
     fn ask(&mut self) -> Ask {
@@ -72,9 +87,13 @@ impl Liar {
         match self.one_of(5) {
             0 => Ask::Slices(grid, self.version()),
             1 => Ask::Leaves(grid, self.list(70, Self::byte)),
-            2 => Ask::Children(grid, self.list(70, Self::node)),
-            3 => Ask::Entries(grid, self.list(70, Self::node)),
-            _ => Ask::Records(grid, self.list(300, |liar| (liar.leaf(), liar.one_of(u64::MAX)))),
+            2 => Ask::Spans(grid, self.spans()),
+            3 => Ask::Entries(grid, self.spans()),
+            _ => {
+                let spans = self.spans();
+                let hashes = spans.0.iter().map(|_| self.list(3, |liar| liar.one_of(u64::MAX))).collect();
+                Ask::Records(grid, spans, hashes)
+            }
         }
     }
 
@@ -83,14 +102,13 @@ impl Liar {
         match self.one_of(6) {
             0 => Answer::OtherGrid,
             1 => Answer::Slices((0..32).map(|_| number(self)).collect(), self.version()),
-            2 => Answer::Sums((0..1_024).map(|_| number(self)).collect()),
-            3 => {
-                Answer::Children(self.list(3, |liar| {
-                    (0..64).map(|_| Sum { sum: number(liar), records: u32::from(liar.byte()) }).collect()
-                }))
+            2 => Answer::Leaves((0..1_024).map(|_| number(self)).collect()),
+            3 => Answer::Spans(self.list(9, |liar| Sum { sum: number(liar), records: Some(u32::from(liar.byte())) })),
+            4 => {
+                let told = self.list(3, |liar| liar.list(5, |liar| (liar.one_of(u64::MAX), number(liar))));
+                Answer::Entries(told, self.next())
             }
-            4 => Answer::Entries(self.list(3, |liar| liar.list(5, |liar| (liar.one_of(u64::MAX), number(liar))))),
-            _ => Answer::Records(self.list(5, Self::entry), u32::from(self.byte())),
+            _ => Answer::Records(self.list(5, Self::entry), u32::from(self.byte() % 4), self.next()),
         }
     }
 

@@ -117,6 +117,29 @@ fn no_floor_rises_while_a_member_does_not_answer_what_is_asked_of_it() {
     }
 }
 
+/// The bar of a round's coordinator, where nobody else agrees to the round.
+fn own_bar_alone() -> Version {
+    let mut world = world();
+    put(&mut world, 1, 1, 0);
+    let seen = pass(&mut world, 1_300, |message| matches!(message.body, Body::Bar(_)));
+    assert!(!bars(&seen).is_empty());
+    world.members[0].store.floor.bar()
+}
+
+#[test]
+fn a_coordinator_raises_its_own_bar_last() {
+    assert_eq!(own_bar_alone(), Version(0));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn an_own_bar_that_nobody_has_agreed_to_is_noticed() {
+    crate::planted::plant(Some(crate::planted::Planted::OwnBarFirst));
+    let bar = own_bar_alone();
+    crate::planted::plant(None);
+    assert!(bar > Version(0));
+}
+
 /// A write from before the next bar goes into the last member's log.
 fn write_late(world: &mut World) {
     let record = super::store::record(Version::at_ms(world.wall_ms() - 60_100), 1, b"v");

@@ -14,8 +14,8 @@ use crate::quorum::hints::Hints;
 use crate::quorum::journal::Journaled;
 use crate::quorum::layout::{Layout, Part};
 use crate::quorum::merge::taken;
-use crate::quorum::merkle::compare::View;
-use crate::quorum::merkle::node::Entry;
+use crate::quorum::merkle::compare::{View, Visit};
+use crate::quorum::merkle::span::Span;
 use crate::quorum::merkle::{Grid, Tree};
 use crate::quorum::message::Body;
 use crate::record::{Actor, Context, Stamp, Stored, Value};
@@ -36,15 +36,16 @@ pub(super) struct Store {
     pub(super) tree: Tree,
     pub(super) hints: Hints,
     pub(super) engine: Memory,
-    pub(super) applied: u64,
     /// The highest stamp that was ever here, by key.
     pub(super) highest: BTreeMap<Bytes, Stamp>,
     /// All values that were ever here, and whether each is a delete.
     pub(super) had: BTreeMap<(Bytes, Stamp), bool>,
     /// The highest floor that it had before it was complete: what is below may have been deleted before it came.
     pub(super) floor_when_new: Version,
-    /// How often a leaf was read.
-    pub(super) leaves_read: Cell<usize>,
+    /// Copies whose disks are nearly full.
+    pub(super) full: Vec<ReplicaId>,
+    /// Records that were looked at.
+    pub(super) records_read: Cell<usize>,
 }
 
 /// The time of a call, and who is heard of.
@@ -86,11 +87,11 @@ impl Store {
             tree: Tree::new(SHARD, grid),
             hints: Hints::open(SHARD, &engine).expect("it is in memory"),
             engine,
-            applied: 0,
             highest: BTreeMap::new(),
             had: BTreeMap::new(),
             floor_when_new: Version(0),
-            leaves_read: Cell::new(0),
+            full: Vec::new(),
+            records_read: Cell::new(0),
         }
     }
 
@@ -124,13 +125,13 @@ impl Store {
 
     /// An entry is durable in the log, and is applied.
     pub(super) fn apply(&mut self, entry: Journaled) {
-        self.applied += 1;
         let is_complete = self.is_complete();
         match entry {
             Journaled::Writes(entries) => {
                 for (key, record, stamp) in entries {
                     let record = Stored::decode(&record).expect("it was written");
-                    if let Ok(Some(record)) = self.floor.take_write(stamp, self.records.get(&key), record) {
+                    if let Ok(Some(record)) = self.floor.take_write(stamp, self.records.get(&key), record, is_complete)
+                    {
                         self.put(&key, &record);
                     }
                 }
@@ -175,13 +176,27 @@ impl Store {
         }
     }
 
+    /// A hint for a copy is lost: all must be compared with it.
+    pub(super) fn lost(&mut self, to: ReplicaId) {
+        let record = record(Version(1), 0, b"v");
+        let kept = self.hints.keep(to, b"k", &record, Generation(0), &self.engine).expect("it is in memory");
+        self.engine.write(kept).expect("it is in memory");
+        let turn = self.hints.turn(to, b"", Generation(1), Version(0), &self.engine).expect("it is in memory");
+        self.engine.write(turn.writes).expect("it is in memory");
+    }
+
     /// True if a write was here, or what replaced it, or if that was deleted before the copy came.
     pub(super) fn knows(&self, key: &Bytes, stamp: Stamp) -> bool {
         let had = self.highest.get(key).is_some_and(|highest| *highest >= stamp);
         had || stamp.version <= self.floor_when_new
     }
 
-    fn copy<'a>(&'a self, layout: &'a Layout, moment: &'a Moment<'_>) -> Copy<'a, Self> {
+    fn copy<'a>(
+        &'a self,
+        layout: &'a Layout,
+        moment: &'a Moment<'_>,
+        is_full: &'a dyn Fn(ReplicaId) -> bool,
+    ) -> Copy<'a, Self> {
         Copy {
             id: self.id,
             layout,
@@ -191,10 +206,10 @@ impl Store {
             tree: &self.tree,
             view: self,
             hints: &self.hints,
-            applied: self.applied,
             wall_ms: moment.wall_ms,
             ticks: moment.ticks,
             is_heard: moment.is_heard,
+            is_full,
             is_own: &|key| key.len() == 8,
         }
     }
@@ -215,12 +230,14 @@ impl Known for Store {
 }
 
 impl View for Store {
-    fn leaf(&self, leaf: u16) -> Vec<Entry> {
-        self.leaves_read.set(self.leaves_read.get() + 1);
-        let Some((start, end)) = self.tree.grid().range(leaf) else { return Vec::new() };
-        let rest = self.records.range(start..);
-        let records = rest.take_while(|(key, _)| end.as_ref().is_none_or(|end| *key < end));
-        records.map(|(key, record)| Entry::of(key, record)).collect()
+    fn walk(&self, span: &Span, visit: &mut Visit<'_>) {
+        for (key, record) in self.records.range(span.start.clone()..).take_while(|(key, _)| span.contains(key)) {
+            self.records_read.set(self.records_read.get() + 1);
+            let bytes = key.len() + record.values().map(|value| value.value.len()).sum::<usize>();
+            if visit(key, record, bytes).is_break() {
+                break;
+            }
+        }
     }
 
     fn get(&self, key: &[u8]) -> Option<Stored> {
@@ -244,7 +261,9 @@ impl Member {
         act: impl FnOnce(&mut Convergence, &Copy<'_, Store>) -> Vec<Do>,
     ) -> Vec<(ReplicaId, Body)> {
         let Some(layout) = self.store.layout.clone() else { return Vec::new() };
-        let does = act(&mut self.convergence, &self.store.copy(&layout, moment));
+        let full = self.store.full.clone();
+        let is_full = |copy| full.contains(&copy);
+        let does = act(&mut self.convergence, &self.store.copy(&layout, moment, &is_full));
         let mut sent = Vec::new();
         for what in does {
             match what {

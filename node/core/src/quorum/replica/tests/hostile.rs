@@ -28,7 +28,7 @@ fn unsound() -> Vec<Body> {
         Body::Newer(9, Generation(far)),
         Body::Repaired(9),
         Body::Hinted(vec![("b".into(), record(5).encode(), true)]),
-        Body::Compared(1, 1, Compared::Records(vec![("b".into(), record(far).encode())], 1)),
+        Body::Compared(1, 1, Compared::Records(vec![("b".into(), record(far).encode())], 1, None)),
         Body::Pushed(3),
         Body::Barred(Version(far)),
     ]
@@ -82,4 +82,52 @@ fn layouts_that_no_shard_can_have_are_not_learnt() {
         solo.replica.learn(layout);
         assert!(!solo.replica.has_work());
     }
+}
+
+/// A copy that holds a key whose stamp is an hour ahead of its clock, and whose bar is half an hour ahead, and what it says
+/// of a write of that key by so many steps above, and of one of another key.
+fn said_of_keys_that_are_ahead(steps: u64) -> Vec<Said> {
+    let mut solo = Solo::new();
+    let ahead = Version::at_ms(WALL_MS + 3_600_000);
+    solo.hear(SECOND, Body::Repair(1, vec![("b".into(), record(ahead.0).encode())]));
+    solo.replica.journal(Journaled::Bar(Version::at_ms(WALL_MS + 1_800_000)), After::Layout);
+    solo.durable();
+    let by_bar = Version::at_ms(WALL_MS + 1_800_500).0;
+    for write in [written("b", ahead.0 + steps), written("c", by_bar), written("c", ahead.0)] {
+        solo.hear(SECOND, Body::Write(7, vec![write]));
+        solo.durable();
+    }
+    let said = solo.sent(SECOND).into_iter();
+    said.filter_map(|(_, body)| if let Body::Said(_, said) = body { Some(said) } else { None }).collect()
+}
+
+#[test]
+fn a_key_that_a_wrong_clock_has_stamped_stays_to_be_written_and_lifts_no_other() {
+    assert_eq!(said_of_keys_that_are_ahead(1), [Said::Durable, Said::Durable, Said::Ahead]);
+    assert_eq!(
+        said_of_keys_that_are_ahead(crate::limits::STAMP_STEPS_MAX + 1)[0],
+        Said::Ahead,
+        "no write lifts it far"
+    );
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_key_that_cannot_be_written_for_its_own_stamp_is_noticed() {
+    crate::planted::plant(Some(Planted::AheadOfOwnKey));
+    let said = said_of_keys_that_are_ahead(1);
+    crate::planted::plant(None);
+    assert_eq!(said[0], Said::Ahead);
+}
+
+#[test]
+fn a_hint_whose_stamp_is_far_ahead_is_answered_and_not_kept() {
+    let mut solo = Solo::new();
+    let far = Version::at_ms(WALL_MS + 600).0;
+    let hint = |key: &'static str, version| (Bytes::from(key), record(version).encode());
+    solo.hear(SECOND, Body::Hints(vec![hint("b", far), hint("c", 7)]));
+    solo.durable();
+    let told = |(key, record): (Bytes, Bytes), is_durable| (FIRST, Body::Hinted(vec![(key, record, is_durable)]));
+    assert_eq!(solo.sent(SECOND), [told(hint("b", far), false), told(hint("c", 7), true)]);
+    assert_eq!(solo.held("b"), [0; 0]);
 }

@@ -358,6 +358,7 @@ impl QuorumReplica {
                 applied: state.applied(),
                 wall_ms: here.now.wall_ms,
                 ticks: here.ticks,
+                pace: here.pace,
                 is_heard: here.is_heard,
                 is_own: &|key| state.is_own(key),
             },

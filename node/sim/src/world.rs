@@ -26,6 +26,7 @@ use crate::check::Checker;
 use crate::hardship::{Hardship, Hardships, Setting};
 use crate::host::{Host, Lost, Start};
 use crate::network::Network;
+use crate::stress::Nemesis;
 
 pub(crate) use crate::{MILLISECOND, SECOND};
 
@@ -87,6 +88,8 @@ pub(crate) enum Waker {
     Operator,
     Faults,
     Look,
+    /// What goes wrong around quorum tables under stress.
+    Stress,
     /// A part of the whole system.
     Whole(Part),
 }
@@ -136,6 +139,8 @@ pub(crate) struct World {
     pub(crate) zombies: Vec<Zombie>,
     pub(crate) full_disks: FullDisks,
     pub(crate) forger: Forger,
+    /// What goes wrong around quorum tables under stress.
+    pub(crate) nemesis: Nemesis,
     /// Since when a leader has known of no change of its shard's copies, by its node.
     pub(crate) resting_since: BTreeMap<(NodeId, ShardId), u64>,
     /// True until a copy was lost in the midst of a move, in runs where that may happen once.
@@ -181,6 +186,7 @@ impl World {
             zombies: Vec::new(),
             full_disks: FullDisks::default(),
             forger: Forger::default(),
+            nemesis: Nemesis::new(seed),
             resting_since: BTreeMap::new(),
             may_lose_mid_move: false,
             lost_for_good: Vec::new(),

@@ -70,11 +70,13 @@ pub enum Hardship {
     QuorumTable,
     /// Where there is such a table: all that [`crate::stress`] does to it.
     QuorumStress,
+    /// The system shard goes on from one copy that had not heard of the last steps of quorum shards.
+    SystemRecovery,
 }
 
 impl Hardship {
     /// All hardships that the simulator knows.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -102,6 +104,7 @@ impl Hardship {
         Self::Releases,
         Self::QuorumTable,
         Self::QuorumStress,
+        Self::SystemRecovery,
     ];
 
     /// Those that few seeds have, so that the others stay what they are.
@@ -118,14 +121,15 @@ impl Hardship {
     ];
 
     /// Those that are drawn by generators of their own, since seeds had none of them once.
-    const OF_QUORUMS: [Self; 2] = [Self::QuorumTable, Self::QuorumStress];
+    const OF_QUORUMS: [Self; 3] = [Self::QuorumTable, Self::QuorumStress, Self::SystemRecovery];
 
     fn is_rare(self) -> bool {
         Self::RARE.contains(&self)
     }
 
     /// Those that no run has yet, and why: each shows a fault that is known.
-    const OFF: [(Self, &'static str); 0] = [];
+    const OFF: [(Self, &'static str); 1] =
+        [(Self::SystemRecovery, "nothing is decided for shards whose copies hold layouts that were lost")];
 }
 
 impl fmt::Display for Hardship {
@@ -201,6 +205,11 @@ impl Hardships {
         ])
     }
 
+    /// True if a seed that draws from these has a hardship.
+    pub fn are_with(&self, hardship: Hardship, seed: u64) -> bool {
+        Setting::draw(seed, self).has(hardship)
+    }
+
     /// Just one, in every run, for a test of it alone.
     pub fn only(hardship: Hardship) -> Self {
         Self(vec![hardship])
@@ -274,6 +283,8 @@ impl Setting {
         let may_be_stressed = has_table && hardships.0.contains(&Hardship::QuorumStress);
         let is_stressed = may_be_stressed && stress_rng.random_bool(STRESSED);
         present.extend(is_stressed.then_some(Hardship::QuorumStress));
+        let is_recovered = stress_rng.random_bool(0.3) && hardships.0.contains(&Hardship::SystemRecovery) && is_stressed;
+        present.extend(is_recovered.then_some(Hardship::SystemRecovery));
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
         let has = |hardship| present.contains(&hardship);
         let stress = has(Hardship::QuorumStress).then(|| Stress::draw(resolve, stress_rng));

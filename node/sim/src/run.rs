@@ -1,5 +1,7 @@
 //! One run: a cluster grows under load and faults, then the faults stop and it must come to rest with nothing lost.
 
+mod recovery;
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -59,6 +61,13 @@ pub struct Outcome {
     pub counts: Counts,
     /// What was done around the database, with the times.
     pub story: Vec<String>,
+}
+
+impl Outcome {
+    /// Of a seed that was not run.
+    pub fn passed_over(seed: u64) -> Self {
+        Self { seed, violations: Vec::new(), trace_hash: 0, counts: Counts::default(), story: Vec::new() }
+    }
 }
 
 /// Runs one seed, with a bug planted or none.
@@ -135,6 +144,7 @@ impl Run {
         }
         self.add_copies();
         self.lose_as_copies_go();
+        self.recover_system();
         self.see_equal_after_stress();
         self.last_reads();
         self.see_swept();

@@ -56,6 +56,11 @@ impl Moves {
         }
     }
 
+    /// A shard is to have its copies elsewhere, until a time at least.
+    pub(crate) fn shuffle_now(&mut self, until: u64) {
+        (self.is_shuffle_due, self.goes_back, self.held_until) = (true, false, until);
+    }
+
     /// Faults are over: the operator places copies as it does others.
     pub(crate) fn end(&mut self) {
         (self.is_shuffle_due, self.held_until, self.copies) = (false, 0, None);

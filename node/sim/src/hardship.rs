@@ -283,7 +283,8 @@ impl Setting {
         let may_be_stressed = has_table && hardships.0.contains(&Hardship::QuorumStress);
         let is_stressed = may_be_stressed && stress_rng.random_bool(STRESSED);
         present.extend(is_stressed.then_some(Hardship::QuorumStress));
-        let is_recovered = stress_rng.random_bool(0.3) && hardships.0.contains(&Hardship::SystemRecovery) && is_stressed;
+        let is_recovered =
+            stress_rng.random_bool(0.3) && hardships.0.contains(&Hardship::SystemRecovery) && is_stressed;
         present.extend(is_recovered.then_some(Hardship::SystemRecovery));
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
         let has = |hardship| present.contains(&hardship);

@@ -296,13 +296,16 @@ impl Operator {
             let copies = replication_factor as usize;
             if let Some(table) = map.table_named(name) {
                 let consistency = self.quorum(name, replication_factor, &world.setting);
-                let (table, is_as_wanted) = (table.id, match consistency {
-                    None => table.replication_factor == replication_factor,
-                    Some((Quorums { write, read }, resolve)) => {
-                        let consistency = Consistency::Quorum { write, read, resolve };
-                        (table.replication_factor, table.consistency) == (replication_factor, consistency)
-                    }
-                });
+                let (table, is_as_wanted) = (
+                    table.id,
+                    match consistency {
+                        None => table.replication_factor == replication_factor,
+                        Some((Quorums { write, read }, resolve)) => {
+                            let consistency = Consistency::Quorum { write, read, resolve };
+                            (table.replication_factor, table.consistency) == (replication_factor, consistency)
+                        }
+                    },
+                );
                 if !is_as_wanted {
                     let change = match consistency {
                         None => AdminChange::AlterTable { table, replication_factor },

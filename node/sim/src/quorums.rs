@@ -59,15 +59,16 @@ type Contents = Vec<(Vec<u8>, Vec<Value>)>;
 fn contents(host: &Host, copy: &QuorumReplica) -> Option<Contents> {
     let (table, (start, end)) = (copy.state().table(), copy.state().range());
     let mut contents = Some(Contents::new());
-    let scanned = host.engine.scan(&data_key(table, start), &data_end(table, end.map(|end| &**end)), &mut |key, value| {
-        let record = Stored::decode(&Bytes::copy_from_slice(value)).ok();
-        let values = record.map(|record| record.values().cloned().collect());
-        contents = contents.take().zip(values).map(|(mut contents, values)| {
-            contents.push((key.to_vec(), values));
-            contents
+    let scanned =
+        host.engine.scan(&data_key(table, start), &data_end(table, end.map(|end| &**end)), &mut |key, value| {
+            let record = Stored::decode(&Bytes::copy_from_slice(value)).ok();
+            let values = record.map(|record| record.values().cloned().collect());
+            contents = contents.take().zip(values).map(|(mut contents, values)| {
+                contents.push((key.to_vec(), values));
+                contents
+            });
+            ControlFlow::Continue(())
         });
-        ControlFlow::Continue(())
-    });
     contents.filter(|_| scanned.is_ok())
 }
 

@@ -331,7 +331,9 @@ impl Run {
     fn check_quorums(&mut self) {
         let Some(map) = newest_map(&self.world).cloned() else { return };
         for name in [QUORUM_TABLE, QUORUM_RANGES] {
-            let Some((table, resolve)) = map.table_named(name).zip(self.world.setting.resolve_of(name)) else { continue };
+            let Some((table, resolve)) = map.table_named(name).zip(self.world.setting.resolve_of(name)) else {
+                continue;
+            };
             let (rule, promise) = match (self.world.setting.stressed(name), resolve) {
                 (Some(stressed), _) => (stressed.rule(), stressed.promise(self.rests_since)),
                 (None, Resolve::LastWriterWins) => (Rule::LastWriter, Promise::Monotonic),

@@ -348,7 +348,8 @@ mod tests {
     #[test]
     fn what_was_shown_once_is_shown_from_then_on() {
         let writes = vec![write(0, Some(1), Some(10)), write(5, Some(2), None)];
-        let back = history(writes, vec![read(10, &[(12, 2)]), read(20, &[(10, 1)])]).check(Rule::LastWriter, Promise::Monotonic);
+        let back = history(writes, vec![read(10, &[(12, 2)]), read(20, &[(10, 1)])])
+            .check(Rule::LastWriter, Promise::Monotonic);
         assert!(matches!(back[..], [QuorumViolation::Stale { at: 20, .. }]), "{back:?}");
     }
 
@@ -359,12 +360,19 @@ mod tests {
         assert!(matches!(lost[..], [QuorumViolation::Stale { found: None, .. }]), "{lost:?}");
         let deleted = history(vec![put.clone(), write(3, None, Some(11))], vec![read(5, &[])]);
         assert_eq!(deleted.check(Rule::LastWriter, Promise::Monotonic), []);
-        let back = history(vec![put.clone(), write(3, None, Some(11))], vec![read(5, &[(10, 1)])]).check(Rule::LastWriter, Promise::Monotonic);
+        let back = history(vec![put.clone(), write(3, None, Some(11))], vec![read(5, &[(10, 1)])])
+            .check(Rule::LastWriter, Promise::Monotonic);
         assert!(matches!(back[..], [QuorumViolation::Stale { expected: Version(11), .. }]), "{back:?}");
         let late = QuorumWrite { is_repeated: true, ..write(1, None, Some(9)) };
-        assert_eq!(history(vec![put.clone(), late], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic), []);
+        assert_eq!(
+            history(vec![put.clone(), late], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic),
+            []
+        );
         let early = write(1, None, Some(9));
-        assert_eq!(history(vec![put.clone(), early], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic).len(), 1);
+        assert_eq!(
+            history(vec![put.clone(), early], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic).len(),
+            1
+        );
         let ended = QuorumWrite { expires_ms: Some(999), ..put };
         assert_eq!(history(vec![ended], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic), []);
     }
@@ -374,7 +382,10 @@ mod tests {
         let failed = QuorumWrite { outcome: WriteOutcome::Failed, ..write(0, Some(1), None) };
         for writes in [vec![], vec![failed], vec![write(100, Some(1), Some(10))]] {
             let phantom = history(writes, vec![read(5, &[(10, 1)])]);
-            assert!(matches!(phantom.check(Rule::Siblings, Promise::Monotonic)[..], [QuorumViolation::Phantom { value: 1, .. }]));
+            assert!(matches!(
+                phantom.check(Rule::Siblings, Promise::Monotonic)[..],
+                [QuorumViolation::Phantom { value: 1, .. }]
+            ));
         }
     }
 

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use rand::Rng;
-use skerry_core::command::{
-    Command, Mutation, Outcome, Read, ReadConsistency, ReadResult, Record, WriteOptions,
-};
+use skerry_core::command::{Command, Mutation, Outcome, Read, ReadConsistency, ReadResult, Record, WriteOptions};
 use skerry_core::history::{QuorumRead, QuorumWrite, ReadKind, WriteOutcome};
 use skerry_core::ids::TableId;
 use skerry_core::limits::STAMP_AHEAD_MS_MAX;
@@ -83,7 +81,7 @@ impl Client {
 
     /// What a write does to one key.
     fn quorum_mutation(
-        &mut self,
+        &self,
         resolve: Resolve,
         table: TableId,
         key: Bytes,
@@ -191,7 +189,8 @@ impl Client {
         let Some(map) = some_map(world) else { return };
         let Some((shard, name)) = map.route(table, start).zip(map.tables.get(&table)) else { return };
         let (shard, name) = (shard.descriptor.clone(), name.name.clone());
-        let is_within = |key: &Bytes| key >= start && next.as_ref().is_none_or(|next| key < next) && shard.contains(key);
+        let is_within =
+            |key: &Bytes| key >= start && next.as_ref().is_none_or(|next| key < next) && shard.contains(key);
         let kind = kind(asked, world);
         for (_, key) in self.keys.iter().filter(|(of, key)| *of == name && is_within(key)) {
             let of_key = records.iter().filter(|record| record.key == *key);

@@ -73,7 +73,9 @@ impl World {
     /// happens if it is not to copy from that one.
     pub(super) fn copy_from(&mut self, by: usize, from: usize) {
         let ids = [ReplicaId(by as u64 + 1), ReplicaId(from as u64 + 1)];
-        let Some(layout) = self.hosts[by].replica.as_ref().map(|replica| replica.state().layout().clone()) else { return };
+        let Some(layout) = self.hosts[by].replica.as_ref().map(|replica| replica.state().layout().clone()) else {
+            return;
+        };
         let Some(change) = layout.change.as_ref() else { return };
         let is_to = layout.current.members.contains(&ids[1]) && change.next.members.contains(&ids[0]);
         let is_copied = |world: &Self| {

@@ -3,6 +3,7 @@
 //!
 //! All of it is drawn by a generator of its own, so that seeds without it stay what they are.
 
+mod acknowledged;
 mod faults;
 mod messages;
 mod moves;
@@ -15,6 +16,7 @@ use skerry_core::map::Quorums;
 use skerry_core::quorum::convergence::Pace;
 use skerry_core::quorum::shown::Resolve;
 
+pub(crate) use acknowledged::Asked;
 pub(crate) use faults::Nemesis;
 pub(crate) use messages::Fate;
 pub(crate) use moves::Moves;

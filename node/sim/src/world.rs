@@ -26,7 +26,7 @@ use crate::check::Checker;
 use crate::hardship::{Hardship, Hardships, Setting};
 use crate::host::{Host, Lost, Start};
 use crate::network::Network;
-use crate::stress::Nemesis;
+use crate::stress::{Asked, Nemesis};
 
 pub(crate) use crate::{MILLISECOND, SECOND};
 
@@ -141,6 +141,8 @@ pub(crate) struct World {
     pub(crate) forger: Forger,
     /// What goes wrong around quorum tables under stress.
     pub(crate) nemesis: Nemesis,
+    /// Writes of quorum tables that nobody has answered yet, under stress.
+    pub(crate) asked: Asked,
     /// Since when a leader has known of no change of its shard's copies, by its node.
     pub(crate) resting_since: BTreeMap<(NodeId, ShardId), u64>,
     /// True until a copy was lost in the midst of a move, in runs where that may happen once.
@@ -187,6 +189,7 @@ impl World {
             full_disks: FullDisks::default(),
             forger: Forger::default(),
             nemesis: Nemesis::new(seed),
+            asked: Asked::default(),
             resting_since: BTreeMap::new(),
             may_lose_mid_move: false,
             lost_for_good: Vec::new(),
@@ -268,6 +271,9 @@ impl World {
             }
             Event::Request { host, input } => {
                 self.asked_of(host, &input);
+                if self.setting.stress.is_some() {
+                    self.asked.note(&input);
+                }
                 self.input(host, input);
             }
             Event::Disk { host, full } => {

@@ -85,7 +85,10 @@ impl World {
         let node = self.hosts.get(&id).and_then(|host| host.node.as_ref()).filter(|_| !effects.answers.is_empty());
         let is_settled = |node: &Node| node.quorum_replicas().all(|copy| copy.state().layout().change.is_none());
         let process = (boot << 32 | id.0, node.is_some_and(is_settled));
-        effects.answers.into_iter().for_each(|(token, answer)| self.answered(token, answer, process));
+        for (token, answer) in effects.answers {
+            self.look_at_answer(id, token, &answer);
+            self.answered(token, answer, process);
+        }
         if dies {
             self.dies_of_sending(id);
         }

@@ -24,6 +24,8 @@ use crate::quorums;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
 const CLIENTS: usize = 4;
+/// Under stress many wait for long.
+const STRESS_CLIENTS: usize = 8;
 const START: u64 = 15 * SECOND;
 const SAFETY: u64 = 15 * SECOND;
 /// Under stress copies are moved, and come to rest, a few times.
@@ -115,7 +117,8 @@ impl Run {
         host.engine.finish_sync(u64::MAX);
         world.hosts.insert(first, host);
         world.start(first, BTreeSet::new());
-        let clients = (0..CLIENTS).map(|number| Client::new(number, 1, &mut world)).collect();
+        let count = if world.setting.stress.is_some() { STRESS_CLIENTS } else { CLIENTS };
+        let clients = (0..count).map(|number| Client::new(number, 1, &mut world)).collect();
         Self { world, clients, operator: Operator::new(nodes), faults: Faults::default(), rests_since: 0 }
     }
 
@@ -123,7 +126,7 @@ impl Run {
         use rand::Rng;
         self.world.after(0, Event::Wake(Waker::Operator));
         self.world.after(0, Event::Wake(Waker::Look));
-        for number in 0..CLIENTS {
+        for number in 0..self.clients.len() {
             self.world.after(number as u64, Event::Wake(Waker::Client(number)));
         }
         let start = if self.world.setting.has(Hardship::SlowSnapshots) { LIVENESS } else { START };

@@ -28,7 +28,7 @@ pub struct QuorumWrite {
     pub seen: BTreeSet<u64>,
     /// Milliseconds since 1970 after which the value is absent. `None` = never.
     pub expires_ms: Option<u64>,
-    /// Whether it took effect, as the client knows.
+    /// Whether it took effect, as the client knows. Version 0 = at one that nobody has told.
     pub outcome: WriteOutcome,
     /// True if it was sent more than once: each attempt may have a version of its own, and the one that was told need not
     /// be the highest.
@@ -258,7 +258,9 @@ impl Key {
         self.writes.iter().any(|write| {
             let is_gone = write.value.is_none() || write.expires_ms.is_some_and(|at| at <= read.wall_ms);
             let may_be_last = match write.outcome {
-                WriteOutcome::Acknowledged(version) => write.is_repeated || version >= from,
+                WriteOutcome::Acknowledged(version) => {
+                    write.is_repeated || version >= from || version == Version::default()
+                }
                 WriteOutcome::Unknown => true,
                 WriteOutcome::Failed => false,
             };

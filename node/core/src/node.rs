@@ -42,6 +42,7 @@ use crate::ids::{ClusterId, Incarnation, NodeId, ShardId};
 use crate::level::FormatLevel;
 use crate::limits::ISSUED_AHEAD_MS_MAX;
 use crate::map::{Map, NodeRecord};
+use crate::quorum::convergence::Pace;
 use crate::quorum::replica::QuorumReplica;
 use crate::ranges::Held as HeldRange;
 use crate::replica::{REQUESTS_MAX, Replica, ReplicaView, TimeLimit};
@@ -111,6 +112,8 @@ pub struct NodeConfig {
     pub requests_max: usize,
     /// The highest format level that is read and written. No setting: only tests run nodes of two releases side by side.
     pub highest_level: FormatLevel,
+    /// How often copies of quorum shards compare, and raise the floor. No setting: only tests give another than the default.
+    pub quorum_pace: Pace,
     /// Keys and values of one piece of a snapshot, in bytes; one record is always taken.
     pub snapshot_piece_bytes: usize,
     /// Records of one piece of a snapshot, so that reading it never holds up the node for long. At least 1.
@@ -132,6 +135,7 @@ impl Default for NodeConfig {
             quiet_ticks: 40,
             requests_max: REQUESTS_MAX,
             highest_level: FormatLevel::NEWEST,
+            quorum_pace: Pace::default(),
             snapshot_piece_bytes: 256 << 10,
             snapshot_piece_records: 2_000,
             garbage_slice_records: 512,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skerry_core::history::{History, QuorumHistory};
-use skerry_core::ids::{NodeId, ReplicaId, ShardId};
+use skerry_core::history::{History, Promise, QuorumHistory, Rule};
+use skerry_core::ids::{NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::invariants::agreement;
 use skerry_core::invariants::blank::Blank;
 use skerry_core::invariants::bounds::Bounds;
@@ -23,7 +23,6 @@ use skerry_core::log::LogCut;
 use skerry_core::map::{Descriptor, Replica as Copy};
 use skerry_core::message::{PeerMessage, RaftKind};
 use skerry_core::node::LogBatch;
-use skerry_core::quorum::shown::Resolve;
 use skerry_core::replica::{Replica, ReplicaView, Summary};
 
 use crate::host::Host;
@@ -55,8 +54,8 @@ pub(crate) struct Checker {
     /// The latest that any clock has shown.
     pub(crate) wall_ms: u64,
     pub(crate) history: History,
-    /// Of the quorum table.
-    pub(crate) quorum: QuorumHistory,
+    /// Of quorum tables.
+    pub(crate) quorum: BTreeMap<TableId, QuorumHistory>,
     pub(crate) broken: Vec<String>,
 }
 
@@ -304,13 +303,17 @@ impl Checker {
 }
 
 impl Checker {
-    /// The same for the quorum table.
-    pub(crate) fn check_quorum_history(&mut self, resolve: Resolve) {
-        let violations = match resolve {
-            Resolve::LastWriterWins => self.quorum.check_last_writer(),
-            Resolve::Siblings => self.quorum.check_siblings(),
-        };
+    /// The same for a quorum table.
+    pub(crate) fn check_quorum_history(&mut self, table: TableId, rule: Rule, promise: Promise) {
+        let Some(history) = self.quorum.get(&table) else { return };
+        let violations = history.check(rule, promise);
         self.broken.extend(violations.iter().take(5).map(ToString::to_string));
+    }
+
+    /// Acknowledged writes of quorum tables, and reads.
+    pub(crate) fn quorum_counts(&self) -> (usize, usize) {
+        let counts = self.quorum.values().map(QuorumHistory::counts);
+        counts.fold((0, 0), |(writes, reads), (more_writes, more_reads)| (writes + more_writes, reads + more_reads))
     }
 }
 

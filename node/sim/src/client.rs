@@ -6,7 +6,7 @@ mod found;
 mod keys;
 mod quorum;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use rand::Rng;
@@ -16,7 +16,7 @@ use skerry_core::ids::{NodeId, TableId, Token};
 use skerry_core::node::{Answer, Input, Refusal};
 use skerry_core::time::Version;
 
-pub(crate) use keys::{QUORUM_TABLE, keys};
+pub(crate) use keys::{QUORUM_RANGES, QUORUM_TABLE, keys};
 use quorum::OfQuorum;
 
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
@@ -86,8 +86,8 @@ pub(crate) struct Client {
     leader: Option<NodeId>,
     /// The record of each key as this client last saw it, by table and key.
     seen: BTreeMap<Vec<u8>, Seen>,
-    /// The context of each key of the quorum table, and the values that were shown with it.
-    contexts: BTreeMap<Vec<u8>, (Bytes, BTreeSet<u64>)>,
+    /// The last contexts of each key of quorum tables.
+    contexts: BTreeMap<Vec<u8>, VecDeque<quorum::Seen>>,
     old: Vec<(TableId, Command, Outcome)>,
     keys: Vec<(&'static str, Bytes)>,
     /// How far its clock is behind, in milliseconds.
@@ -166,8 +166,10 @@ impl Client {
         let up = world.up();
         let anyone = up.get(world.rng.random_range(0..up.len().max(1))).copied();
         let is_local = matches!(underway.doing, Doing::Read { consistency: ReadConsistency::Local, .. });
-        let is_anywhere = is_local || self.is_quorum(underway.table, world);
+        let is_quorum = self.is_quorum(underway.table, world);
+        let is_anywhere = is_local || is_quorum;
         let host = self.leader.filter(|l| up.contains(l) && !is_anywhere).or(anyone);
+        let host = world.coordinator(&up).filter(|_| is_quorum).or(host);
         let token = if host.is_some() { world.token() } else { Token(u64::MAX) };
         underway.asked = Some(Asked { token, at: world.time, host });
         if let Some(host) = host {
@@ -187,8 +189,10 @@ impl Client {
             Some(Answer::Admin(_)) | None => None,
         };
         let is_write = matches!(underway.doing, Doing::Write(_) | Doing::Quorum(_));
+        let mut may_help = true;
         match refused {
             Some(refusal) => {
+                may_help = underway.ask_for_less(&refusal);
                 underway.may_have_happened |= is_write && refusal.may_have_happened();
                 self.leader = match refusal {
                     Refusal::NotLeader { leader, .. } => leader,
@@ -219,7 +223,7 @@ impl Client {
             Doing::Quorum(write) => write.command.request.is_some() || !underway.may_have_happened,
             Doing::Again { .. } | Doing::Read { .. } => true,
         };
-        if may_retry && world.time <= underway.invoked + GIVE_UP {
+        if may_retry && may_help && world.time <= underway.invoked + GIVE_UP {
             self.ask(underway, world);
             return;
         }
@@ -243,6 +247,20 @@ impl Client {
             self.sequence += 1;
             (request.issued, request.sequence) = (allowed, self.sequence);
         }
+    }
+}
+
+impl Underway {
+    /// A write of a quorum table that was refused for what it asks for: another W is not asked for again. False = it would be
+    /// refused again.
+    fn ask_for_less(&mut self, refusal: &Refusal) -> bool {
+        let Doing::Quorum(write) = &mut self.doing else { return true };
+        match refusal {
+            Refusal::WriteQuorum(_) => write.options.copies = None,
+            Refusal::NotBegun(_) | Refusal::Context(_) | Refusal::BatchTooLarge { .. } => return false,
+            _ => {}
+        }
+        true
     }
 }
 

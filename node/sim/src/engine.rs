@@ -107,6 +107,11 @@ impl Store {
         self.watched.borrow_mut().fails_after = None;
     }
 
+    /// What is there now, whatever fails.
+    pub(crate) fn peek(&self, key: &[u8]) -> Option<Bytes> {
+        self.memory.get(key).ok().flatten()
+    }
+
     /// Number of records of tables that were put so far.
     pub(crate) fn puts(&self) -> u64 {
         self.watched.borrow().puts

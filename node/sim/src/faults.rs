@@ -58,6 +58,8 @@ impl Faults {
             }
         }
         let pause = world.rng.random_range(100 * MILLISECOND..1_500 * MILLISECOND);
+        // Else copies would hardly ever come to what they are stressed in.
+        let pause = if world.setting.stress.is_some() { 3 * pause } else { pause };
         world.after(pause, Event::Wake(Waker::Faults));
     }
 

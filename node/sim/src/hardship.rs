@@ -9,6 +9,8 @@ use skerry_core::level::FormatLevel;
 use skerry_core::quorum::shown::Resolve;
 
 use crate::MILLISECOND;
+use crate::client::{QUORUM_RANGES, QUORUM_TABLE};
+use crate::stress::{Stress, Table};
 
 /// One kind of hardship.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +68,15 @@ pub enum Hardship {
     Releases,
     /// One table more, whose copies agree by quorums.
     QuorumTable,
+    /// Where there is such a table: all that [`crate::stress`] does to it.
+    QuorumStress,
+    /// The system shard goes on from one copy that had not heard of the last steps of quorum shards.
+    SystemRecovery,
 }
 
 impl Hardship {
     /// All hardships that the simulator knows.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -97,6 +103,8 @@ impl Hardship {
         Self::LostMidMove,
         Self::Releases,
         Self::QuorumTable,
+        Self::QuorumStress,
+        Self::SystemRecovery,
     ];
 
     /// Those that few seeds have, so that the others stay what they are.
@@ -112,12 +120,16 @@ impl Hardship {
         Self::Releases,
     ];
 
+    /// Those that are drawn by generators of their own, since seeds had none of them once.
+    const OF_QUORUMS: [Self; 3] = [Self::QuorumTable, Self::QuorumStress, Self::SystemRecovery];
+
     fn is_rare(self) -> bool {
         Self::RARE.contains(&self)
     }
 
     /// Those that no run has yet, and why: each shows a fault that is known.
-    const OFF: [(Self, &'static str); 0] = [];
+    const OFF: [(Self, &'static str); 1] =
+        [(Self::SystemRecovery, "nothing is decided for shards whose copies hold layouts that were lost")];
 }
 
 impl fmt::Display for Hardship {
@@ -139,6 +151,9 @@ impl FromStr for Hardship {
         found.ok_or_else(|| UnknownHardship(name.to_owned()))
     }
 }
+
+/// The part of seeds with a quorum table whose table is put under stress.
+const STRESSED: f64 = 0.6;
 
 /// The hardships that runs draw from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,6 +205,11 @@ impl Hardships {
         ])
     }
 
+    /// True if a seed that draws from these has a hardship.
+    pub fn are_with(&self, hardship: Hardship, seed: u64) -> bool {
+        Setting::draw(seed, self).has(hardship)
+    }
+
     /// Just one, in every run, for a test of it alone.
     pub fn only(hardship: Hardship) -> Self {
         Self(vec![hardship])
@@ -237,6 +257,8 @@ pub(crate) struct Setting {
     pub(crate) shards: usize,
     /// How the quorum table resolves. `None` = there is no such table.
     pub(crate) quorum: Option<Resolve>,
+    /// What quorum tables are put under. `None` = nothing beside what others are.
+    pub(crate) stress: Option<Stress>,
     /// Faults go on for minutes: so long that tombstone floors rise among them.
     pub(crate) is_long: bool,
 }
@@ -245,7 +267,7 @@ impl Setting {
     /// Draws what a seed has. Of each hardship in turn most seeds have none or little, so that they are also met alone.
     pub(crate) fn draw(seed: u64, hardships: &Hardships) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x5E77_1965);
-        let is_usual = |hardship: &Hardship| !hardship.is_rare() && *hardship != Hardship::QuorumTable;
+        let is_usual = |hardship: &Hardship| !hardship.is_rare() && !Hardship::OF_QUORUMS.contains(hardship);
         let usual = hardships.0.iter().copied().filter(is_usual);
         let mut present: Vec<_> = usual.filter(|_| rng.random_bool(0.4)).collect();
         let rare_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x4A4E_1865);
@@ -257,9 +279,18 @@ impl Setting {
         let has_table = hardships.0.contains(&Hardship::QuorumTable) && quorum_rng.random_bool(0.3);
         present.extend(has_table.then_some(Hardship::QuorumTable));
         let resolve = if quorum_rng.random_bool(0.5) { Resolve::LastWriterWins } else { Resolve::Siblings };
+        let stress_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x57E5_2065);
+        let may_be_stressed = has_table && hardships.0.contains(&Hardship::QuorumStress);
+        let is_stressed = may_be_stressed && stress_rng.random_bool(STRESSED);
+        present.extend(is_stressed.then_some(Hardship::QuorumStress));
+        let is_recovered =
+            stress_rng.random_bool(0.3) && hardships.0.contains(&Hardship::SystemRecovery) && is_stressed;
+        present.extend(is_recovered.then_some(Hardship::SystemRecovery));
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
-        let is_long = present.contains(&Hardship::QuorumTable) && quorum_rng.random_bool(0.2);
         let has = |hardship| present.contains(&hardship);
+        let stress = has(Hardship::QuorumStress).then(|| Stress::draw(resolve, stress_rng));
+        let has_quorum = has(Hardship::QuorumTable) || stress.is_some();
+        let is_long = has_quorum && quorum_rng.random_bool(0.2) && stress.is_none();
         let pick = |rng: &mut ChaCha8Rng, is_drawn: bool, some: &[u32], none: u32| {
             let drawn = some[rng.random_range(0..some.len())];
             if is_drawn { drawn } else { none }
@@ -283,13 +314,15 @@ impl Setting {
         let is_memory_small = slow || has(Hardship::SmallMemory);
         let (keys, piece_records) = if slow { (60, 1) } else { (keys, piece_records) };
         let (memory, shards) = if slow { (20_000, shards.min(2)) } else { (memory, shards) };
+        let shards = if stress.is_some() { shards.min(2) } else { shards };
+        let usual_skew_ms = stress.as_ref().map_or(200, |stress| stress.wall_skew_ms);
         Self {
             first_tick_max: if has(Hardship::FirstTick) { 50 * MILLISECOND } else { MILLISECOND },
             late,
             late_max,
             drift_ppm,
             // A quorum table needs clocks that differ by little.
-            wall_skew_ms: if is_year_off && !has(Hardship::QuorumTable) { 365 * 24 * 3_600_000 } else { 200 },
+            wall_skew_ms: if is_year_off && !has_quorum { 365 * 24 * 3_600_000 } else { usual_skew_ms },
             lost_requests,
             repeated_requests,
             losses: if has(Hardship::Losses) || has(Hardship::EmptiedVolumes) { 3 } else { 1 },
@@ -304,7 +337,8 @@ impl Setting {
             keys,
             large_values,
             shards,
-            quorum: has(Hardship::QuorumTable).then_some(resolve),
+            quorum: has_quorum.then_some(resolve),
+            stress,
             is_long,
             present,
         }
@@ -312,6 +346,26 @@ impl Setting {
 
     pub(crate) fn has(&self, hardship: Hardship) -> bool {
         self.present.contains(&hardship)
+    }
+
+    /// A quorum table under stress, by its name.
+    pub(crate) fn stressed(&self, name: &str) -> Option<&Table> {
+        let stress = self.stress.as_ref()?;
+        match name {
+            QUORUM_TABLE => Some(&stress.hashes),
+            QUORUM_RANGES => stress.ranges.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// How clients take a quorum table to resolve: where nobody knows they give back what they have seen. `None` = the table
+    /// is none.
+    pub(crate) fn resolve_of(&self, name: &str) -> Option<Resolve> {
+        match self.stressed(name) {
+            Some(table) if table.rules == [Resolve::LastWriterWins] => Some(Resolve::LastWriterWins),
+            Some(_) => Some(Resolve::Siblings),
+            None => self.quorum.filter(|_| name == QUORUM_TABLE),
+        }
     }
 
     /// True if the setting has any hardship.
@@ -326,6 +380,8 @@ impl Setting {
 
     /// For the story of a run.
     pub(crate) fn text(&self) -> String {
-        self.present.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        let present = self.present.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let stress = self.stress.as_ref().map_or_else(String::new, |stress| format!("; {}", stress.text()));
+        present + &stress
     }
 }

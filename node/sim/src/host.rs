@@ -207,6 +207,7 @@ impl Host {
             garbage_slice_records: setting.garbage_slice,
             requests_max: setting.requests_max,
             highest_level: self.highest_level,
+            quorum_pace: setting.stress.as_ref().map(|stress| stress.pace).unwrap_or_default(),
         };
         let (damaged, is_store_new) = match lost {
             Lost::Shards(damaged) => (damaged, false),

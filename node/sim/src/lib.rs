@@ -14,6 +14,7 @@ mod operator;
 mod quorums;
 mod run;
 mod seeds;
+mod stress;
 mod whole;
 mod world;
 

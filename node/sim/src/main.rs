@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use skerry_core::planted::{Catcher, Planted};
-use skerry_sim::{Hardships, OperatorBug, Outcome, run_seeds, run_whole, run_with};
+use skerry_sim::{Hardship, Hardships, OperatorBug, Outcome, run_seeds, run_whole, run_with};
 
 /// Runs simulated clusters, one a seed.
 #[derive(Parser)]
@@ -31,6 +31,9 @@ struct Args {
     /// Hardships that no run has by itself yet, by their names; `-NAME` takes one away.
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
     hardships: Vec<String>,
+    /// Only seeds that have this hardship.
+    #[arg(long)]
+    with: Option<Hardship>,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -60,8 +63,8 @@ fn main() -> anyhow::Result<()> {
     let hardships = hardships(&args.hardships)?;
     match args.planted.as_deref() {
         Some("all") => catch_all(&args, &hardships, &mut out),
-        Some(name) => try_seeds(&args, &way_named(name, args.whole, &hardships)?, &mut out),
-        None => try_seeds(&args, &sound(args.whole, hardships), &mut out),
+        Some(name) => try_seeds(&args, &way_named(name, &args, &hardships)?, &mut out),
+        None => try_seeds(&args, &sound(&args, hardships), &mut out),
     }
 }
 
@@ -77,32 +80,37 @@ fn hardships(changes: &[String]) -> anyhow::Result<Hardships> {
 }
 
 /// Nothing is planted.
-fn sound(whole: bool, hardships: Hardships) -> Way {
-    let run: Arc<dyn Fn(u64) -> Outcome + Send + Sync> = if whole {
-        Arc::new(|seed| run_whole(seed, None))
-    } else {
-        Arc::new(move |seed| run_with(seed, None, &hardships))
-    };
+fn sound(args: &Args, hardships: Hardships) -> Way {
+    let run: Arc<dyn Fn(u64) -> Outcome + Send + Sync> =
+        if args.whole { Arc::new(|seed| run_whole(seed, None)) } else { run_of(args, None, hardships) };
     Way { bug: None, catcher: None, run }
 }
 
+/// Runs a seed, if it has the hardship that is asked for.
+fn run_of(args: &Args, bug: Option<Planted>, hardships: Hardships) -> Arc<dyn Fn(u64) -> Outcome + Send + Sync> {
+    let with = args.with;
+    Arc::new(move |seed| {
+        let is_met = with.is_none_or(|hardship| hardships.are_with(hardship, seed));
+        if is_met { run_with(seed, bug, &hardships) } else { Outcome::passed_over(seed) }
+    })
+}
+
 /// One for each bug.
-fn ways(whole: bool, hardships: &Hardships) -> Vec<Way> {
+fn ways(args: &Args, hardships: &Hardships) -> Vec<Way> {
     let whole_way = |bug: OperatorBug| Way {
         bug: Some(format!("{bug:?}")),
         catcher: None,
         run: Arc::new(move |seed| run_whole(seed, Some(bug))),
     };
     let way = |bug: Planted| {
-        let hardships = hardships.clone();
-        let run = Arc::new(move |seed| run_with(seed, Some(bug), &hardships));
+        let run = run_of(args, Some(bug), hardships.clone());
         Way { bug: Some(format!("{bug:?}")), catcher: bug.catcher(), run }
     };
-    if whole { OperatorBug::ALL.map(whole_way).into() } else { Planted::ALL.iter().copied().map(way).collect() }
+    if args.whole { OperatorBug::ALL.map(whole_way).into() } else { Planted::ALL.iter().copied().map(way).collect() }
 }
 
-fn way_named(name: &str, whole: bool, hardships: &Hardships) -> anyhow::Result<Way> {
-    let all = ways(whole, hardships);
+fn way_named(name: &str, args: &Args, hardships: &Hardships) -> anyhow::Result<Way> {
+    let all = ways(args, hardships);
     let known = all.iter().filter_map(|way| way.bug.clone()).collect::<Vec<_>>().join(", ");
     let found = all.into_iter().find(|way| way.bug.as_deref() == Some(name));
     found.ok_or_else(|| anyhow::anyhow!("no planted bug is named {name}; there are {known}"))
@@ -151,7 +159,7 @@ fn catch_all(args: &Args, hardships: &Hardships, out: &mut StdoutLock<'_>) -> an
     let (first, last) = (args.start, args.start + args.seeds);
     let mut missed = 0;
     writeln!(out, "{:<26} {:<18} {:>9}  what broke, or where it is caught", "planted bug", "caught by", "within")?;
-    for way in ways(args.whole, hardships) {
+    for way in ways(args, hardships) {
         let bug = way.bug.clone().unwrap_or_default();
         if let Some(elsewhere) = caught_elsewhere(way.catcher) {
             writeln!(out, "{bug:<26} {elsewhere}")?;

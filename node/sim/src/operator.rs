@@ -11,12 +11,14 @@ use skerry_core::level::FormatLevel;
 use skerry_core::map::{Consistency, Fragmentation, Map, MoveLimits, NodeState, Quorums, ShardRecord};
 use skerry_core::node::{AdminRefusal, AdminReply, AdminRequest, Answer, Input, Removal};
 use skerry_core::placement::{Site, Wanted, place};
+use skerry_core::quorum::shown::Resolve;
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
 
 use crate::check::held;
-use crate::client::QUORUM_TABLE;
-use crate::hardship::Hardship;
+use crate::client::{QUORUM_RANGES, QUORUM_TABLE};
+use crate::hardship::{Hardship, Setting};
 use crate::host::Host;
+use crate::stress::{Moves, Style};
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
 const TIMEOUT: u64 = 2 * SECOND;
@@ -52,6 +54,8 @@ pub(crate) struct Operator {
     pub(crate) is_done: bool,
     /// Faults are about: now and then the steward hears nothing of what a certificate depends on.
     pub(crate) is_disturbed: bool,
+    /// What is wished of quorum tables under stress.
+    pub(crate) moves: Moves,
 }
 
 impl Operator {
@@ -69,6 +73,7 @@ impl Operator {
             map: None,
             is_done: false,
             is_disturbed: false,
+            moves: Moves::default(),
         }
     }
 
@@ -121,7 +126,9 @@ impl Operator {
     fn copies_of(&self, name: &str) -> u32 {
         let most = u32::try_from(self.nodes).unwrap_or(1);
         let other = self.other_factor.filter(|_| name == "hashes").map(|factor| factor.min(most));
-        other.unwrap_or(self.replication_factor)
+        let is_quorum = [QUORUM_TABLE, QUORUM_RANGES].contains(&name);
+        let stressed = self.moves.copies(most).filter(|_| is_quorum);
+        other.or(stressed).unwrap_or(self.replication_factor)
     }
 
     pub(crate) fn wake(&mut self, world: &mut World) {
@@ -130,6 +137,7 @@ impl Operator {
             self.replication_factor = self.replication_factor.min(u32::try_from(self.nodes).unwrap_or(1));
             self.is_done = false;
         }
+        self.is_done &= !std::mem::take(&mut self.moves.is_new);
         if let Some((token, sent, asked)) = self.asked.clone() {
             match world.answers.remove(&token) {
                 Some(Answer::Admin(result)) => {
@@ -246,7 +254,13 @@ impl Operator {
             return self.change(AdminChange::Drain(node.id), None, Asked::Change, world);
         }
         let sites: Vec<_> = staying.iter().map(|n| Site { node: n.id, zone: n.zone.clone() }).collect();
-        if self.tables(map, &sites, world) || self.targets(map, &sites, world) {
+        if self.tables(map, &sites, world) {
+            return;
+        }
+        if let Some(shuffled) = self.moves.shuffled(map, &sites, &mut world.nemesis.rng) {
+            return self.change(AdminChange::SetTargets(vec![shuffled]), Some(map.epoch), Asked::Change, world);
+        }
+        if self.targets(map, &sites, world) {
             return;
         }
         // What a table that was dropped had there is gone, though its shards' records say so for ever.
@@ -260,7 +274,8 @@ impl Operator {
             let request = AdminRequest::CertifyRemoval { node: node.id, incarnation: node.incarnation };
             return self.ask(request, Asked::Certify(node.id), world);
         }
-        self.is_done = !map.nodes.values().any(|n| n.state == NodeState::Draining);
+        let is_drained = !map.nodes.values().any(|n| n.state == NodeState::Draining);
+        self.is_done = is_drained && self.moves.is_done(world.time);
     }
 
     /// Makes the tables, and sets their replication factor.
@@ -271,19 +286,30 @@ impl Operator {
         }
         let shards = world.setting.shards;
         let extra = self.wants_extra.then_some(("extra", Fragmentation::Range));
-        let quorum = world.setting.quorum.map(|_| (QUORUM_TABLE, Fragmentation::Hash));
+        let quorum = [(QUORUM_TABLE, Fragmentation::Hash), (QUORUM_RANGES, Fragmentation::Range)];
         // Not before every node can have it.
-        let quorum = quorum.filter(|_| map.level.0 >= FormatLevel::QUORUM);
+        let is_due = |name: &str| map.level.0 >= FormatLevel::QUORUM && world.setting.resolve_of(name).is_some();
+        let quorum = quorum.into_iter().filter(|(name, _)| is_due(name)).collect::<Vec<_>>();
         let tables = [("ranges", Fragmentation::Range), ("hashes", Fragmentation::Hash)];
         for (name, fragmentation) in tables.into_iter().chain(extra).chain(quorum) {
             let replication_factor = self.copies_of(name);
             let copies = replication_factor as usize;
             if let Some(table) = map.table_named(name) {
-                if table.replication_factor != replication_factor {
-                    let change = match table.consistency {
-                        Consistency::Leader => AdminChange::AlterTable { table: table.id, replication_factor },
-                        Consistency::Quorum { resolve, .. } => {
-                            let (table, quorums) = (table.id, majorities(replication_factor));
+                let consistency = self.quorum(name, replication_factor, &world.setting);
+                let (table, is_as_wanted) = (
+                    table.id,
+                    match consistency {
+                        None => table.replication_factor == replication_factor,
+                        Some((Quorums { write, read }, resolve)) => {
+                            let consistency = Consistency::Quorum { write, read, resolve };
+                            (table.replication_factor, table.consistency) == (replication_factor, consistency)
+                        }
+                    },
+                );
+                if !is_as_wanted {
+                    let change = match consistency {
+                        None => AdminChange::AlterTable { table, replication_factor },
+                        Some((quorums, resolve)) => {
                             AdminChange::AlterQuorumTable { table, replication_factor, quorums, resolve }
                         }
                     };
@@ -305,11 +331,10 @@ impl Operator {
             let Ok(placed) = place(sites, &wanted) else { return true };
             let shards =
                 starts.into_iter().zip(placed.into_values()).map(|(start, nodes)| NewShard { start, nodes }).collect();
-            let (resolve, name) = (world.setting.quorum.filter(|_| name == QUORUM_TABLE), name.to_owned());
-            let change = match resolve {
+            let (consistency, name) = (self.quorum(name, replication_factor, &world.setting), name.to_owned());
+            let change = match consistency {
                 None => AdminChange::CreateTable { name, fragmentation, replication_factor, shards },
-                Some(resolve) => {
-                    let quorums = majorities(replication_factor);
+                Some((quorums, resolve)) => {
                     AdminChange::CreateQuorumTable { name, fragmentation, replication_factor, quorums, resolve, shards }
                 }
             };
@@ -319,8 +344,18 @@ impl Operator {
         false
     }
 
+    /// What a quorum table's W and R, and its rule, are to be. `None` = the table is none.
+    fn quorum(&self, name: &'static str, copies: u32, setting: &Setting) -> Option<(Quorums, Resolve)> {
+        let usual = || setting.resolve_of(name).map(|resolve| (Style::Majorities, resolve));
+        let stressed = setting.stressed(name).map(|table| self.moves.wanted(name, table));
+        let (style, resolve) = stressed.or_else(usual)?;
+        Some((style.of(copies), resolve))
+    }
+
     fn targets(&mut self, map: &Map, sites: &[Site], world: &mut World) -> bool {
-        let live: Vec<_> = map.live_shards().filter(|s| s.descriptor.table != TableId::SYSTEM).collect();
+        let is_held = |s: &ShardRecord| s.quorum.is_some() && self.moves.holds(world.time);
+        let live = map.live_shards().filter(|s| s.descriptor.table != TableId::SYSTEM && !is_held(s));
+        let live: Vec<_> = live.collect();
         let name = |table: TableId| map.tables.get(&table).map_or("", |t| &t.name);
         let copies = |s: &ShardRecord| self.copies_of(name(s.descriptor.table)) as usize;
         let wanted: Vec<_> = live
@@ -342,11 +377,6 @@ impl Operator {
         self.change(AdminChange::SetTargets(changed), Some(map.epoch), Asked::Change, world);
         true
     }
-}
-
-/// W and R so that every read meets every write.
-fn majorities(copies: u32) -> Quorums {
-    Quorums { write: copies / 2 + 1, read: copies / 2 + 1 }
 }
 
 /// What the node of a machine says of itself when it joins, by the machine's number.

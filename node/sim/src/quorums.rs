@@ -1,9 +1,16 @@
 //! The copies of quorum shards of all hosts, as the simulator looks at them.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use skerry_core::engine::{Engine, data_end, data_key};
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::map::{Map, ShardRecord};
-use skerry_core::quorum::replica::QuorumView;
+use skerry_core::quorum::replica::{QuorumReplica, QuorumView};
+use skerry_core::record::{Stored, Value};
 
+use crate::host::Host;
 use crate::world::World;
 
 /// Every copy that is in some process now, with its node.
@@ -42,6 +49,43 @@ fn reports(shard: ShardId, world: &World) -> Vec<(NodeId, String)> {
 
 /// Two copies of a shard that do not hold the same, or hold something back.
 pub(crate) fn unequal(world: &World) -> Option<String> {
+    unequal_sums(world).or_else(|| unequal_records(world))
+}
+
+/// All records of a copy, but for what was seen besides, which is told apart by nobody.
+type Contents = Vec<(Vec<u8>, Vec<Value>)>;
+
+/// What the store of a node has of a copy. `None` = something there cannot be read.
+fn contents(host: &Host, copy: &QuorumReplica) -> Option<Contents> {
+    let (table, (start, end)) = (copy.state().table(), copy.state().range());
+    let mut contents = Some(Contents::new());
+    let scanned =
+        host.engine.scan(&data_key(table, start), &data_end(table, end.map(|end| &**end)), &mut |key, value| {
+            let record = Stored::decode(&Bytes::copy_from_slice(value)).ok();
+            let values = record.map(|record| record.values().cloned().collect());
+            contents = contents.take().zip(values).map(|(mut contents, values)| {
+                contents.push((key.to_vec(), values));
+                contents
+            });
+            ControlFlow::Continue(())
+        });
+    contents.filter(|_| scanned.is_ok())
+}
+
+/// Two copies of a shard whose stores do not have the same values.
+fn unequal_records(world: &World) -> Option<String> {
+    let nodes = world.hosts.values().filter_map(|host| Some((host, host.node.as_ref()?)));
+    let mut first: BTreeMap<ShardId, Option<Contents>> = BTreeMap::new();
+    for (host, copy) in nodes.flat_map(|(host, node)| node.quorum_replicas().map(move |copy| (host, copy))) {
+        let (shard, contents) = (copy.state().shard(), contents(host, copy));
+        if contents.is_none() || *first.entry(shard).or_insert_with(|| contents.clone()) != contents {
+            return Some(format!("shard {shard} on {}: {contents:?}, not {:?}", host.id, first.get(&shard)));
+        }
+    }
+    None
+}
+
+fn unequal_sums(world: &World) -> Option<String> {
     let copies = copies(world);
     let first_of = |shard| copies.iter().find(|(_, copy)| copy.shard == shard).map(|(_, copy)| copy.sum);
     let is_unequal = |(_, copy): &&(NodeId, QuorumView)| copy.sum.is_none() || Some(copy.sum) != first_of(copy.shard);
@@ -61,7 +105,9 @@ pub(crate) fn is_expendable(host: NodeId, record: &ShardRecord, world: &World) -
         copy.is_some_and(|(_, copy)| copy.layout == layout && copy.is_complete && !copy.is_held_back)
     };
     let others = || record.descriptor.members.iter().filter(|member| member.replica.node != host);
+    // With W or R of one a copy that is lost for good, and said to be so by nobody, is waited for.
     record.is_settled()
+        && layout.current.write.min(layout.current.read) > 1
         && others().count() >= layout.current.write.max(layout.current.read)
         && others().all(|member| is_there(member.replica.id))
 }

@@ -1,18 +1,21 @@
 //! One run: a cluster grows under load and faults, then the faults stop and it must come to rest with nothing lost.
 
+mod recovery;
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use skerry_core::history::Counts;
+use skerry_core::history::{Counts, Promise, Rule};
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{NodeState, ShardRecord};
 use skerry_core::node::bootstrap;
 use skerry_core::planted::{Planted, plant};
+use skerry_core::quorum::shown::Resolve;
 use skerry_core::replica::ReplicaView;
 
 use crate::check::{disagreement, views};
-use crate::client::{Client, QUORUM_TABLE, keys};
+use crate::client::{Client, QUORUM_RANGES, QUORUM_TABLE, keys};
 use crate::faults::{Faults, newest_map};
 use crate::hardship::{Hardship, Hardships};
 use crate::host::{Host, cluster};
@@ -21,8 +24,12 @@ use crate::quorums;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
 const CLIENTS: usize = 4;
+/// Under stress many wait for long.
+const STRESS_CLIENTS: usize = 8;
 const START: u64 = 15 * SECOND;
 const SAFETY: u64 = 15 * SECOND;
+/// Under stress copies are moved, and come to rest, a few times.
+const STRESS_SAFETY: u64 = 25 * SECOND;
 /// Bars stay a minute behind the clock, and there is a round each minute.
 const LONG_SAFETY: u64 = 240 * SECOND;
 /// How long a cluster without faults may take to come to rest.
@@ -58,6 +65,13 @@ pub struct Outcome {
     pub story: Vec<String>,
 }
 
+impl Outcome {
+    /// Of a seed that was not run.
+    pub fn passed_over(seed: u64) -> Self {
+        Self { seed, violations: Vec::new(), trace_hash: 0, counts: Counts::default(), story: Vec::new() }
+    }
+}
+
 /// Runs one seed, with a bug planted or none.
 pub fn run(seed: u64, bug: Option<Planted>) -> Outcome {
     run_with(seed, bug, &Hardships::default())
@@ -86,6 +100,8 @@ struct Run {
     clients: Vec<Client>,
     operator: Operator,
     faults: Faults,
+    /// When copies of quorum tables were seen to be equal, and nobody wrote any more.
+    rests_since: u64,
 }
 
 impl Run {
@@ -101,15 +117,16 @@ impl Run {
         host.engine.finish_sync(u64::MAX);
         world.hosts.insert(first, host);
         world.start(first, BTreeSet::new());
-        let clients = (0..CLIENTS).map(|number| Client::new(number, 1, &mut world)).collect();
-        Self { world, clients, operator: Operator::new(nodes), faults: Faults::default() }
+        let count = if world.setting.stress.is_some() { STRESS_CLIENTS } else { CLIENTS };
+        let clients = (0..count).map(|number| Client::new(number, 1, &mut world)).collect();
+        Self { world, clients, operator: Operator::new(nodes), faults: Faults::default(), rests_since: 0 }
     }
 
     fn all(mut self) -> Outcome {
         use rand::Rng;
         self.world.after(0, Event::Wake(Waker::Operator));
         self.world.after(0, Event::Wake(Waker::Look));
-        for number in 0..CLIENTS {
+        for number in 0..self.clients.len() {
             self.world.after(number as u64, Event::Wake(Waker::Client(number)));
         }
         let start = if self.world.setting.has(Hardship::SlowSnapshots) { LIVENESS } else { START };
@@ -117,10 +134,11 @@ impl Run {
             self.fail("did not come to rest at the start");
         }
         self.world.after(0, Event::Wake(Waker::Faults));
+        self.world.after(0, Event::Wake(Waker::Stress));
         self.operator.is_disturbed = true;
         self.world.is_troubled = true;
         self.world.strikes = self.world.rng.random_bool(0.3);
-        self.until(if self.world.setting.is_long { LONG_SAFETY } else { SAFETY }, |_| false);
+        self.until(self.safety(), |_| false);
         self.heal();
         self.world.upgrade_all();
         self.hang_one();
@@ -129,6 +147,8 @@ impl Run {
         }
         self.add_copies();
         self.lose_as_copies_go();
+        self.recover_system();
+        self.see_equal_after_stress();
         self.last_reads();
         self.see_swept();
         self.see_converged();
@@ -138,13 +158,11 @@ impl Run {
             self.world.checker.note(Err(broken));
         }
         self.world.checker.check_history();
-        if let Some(resolve) = self.world.setting.quorum {
-            self.world.checker.check_quorum_history(resolve);
-        }
+        self.check_quorums();
         let mut counts = self.world.checker.history.counts();
-        let (writes, reads) = self.world.checker.quorum.counts();
+        let (writes, reads) = self.world.checker.quorum_counts();
         (counts.acknowledged, counts.reads) = (counts.acknowledged + writes, counts.reads + reads);
-        self.world.story.push(format!("{writes} writes and {reads} reads of the quorum table"));
+        self.world.story.push(format!("{writes} writes and {reads} reads of quorum tables"));
         Outcome {
             seed: self.world.seed,
             violations: self.world.checker.broken.clone(),
@@ -162,6 +180,7 @@ impl Run {
                 Waker::Client(number) => self.clients[number].wake(&mut self.world),
                 Waker::Operator => self.operator.wake(&mut self.world),
                 Waker::Faults => self.faults.wake(&mut self.operator, &mut self.world),
+                Waker::Stress => self.world.stress(&mut self.operator.moves),
                 Waker::Whole(_) => {}
                 Waker::Look => {
                     let World { checker, hosts, time, .. } = &mut self.world;
@@ -178,6 +197,9 @@ impl Run {
 
     fn heal(&mut self) {
         self.faults.over = true;
+        self.world.nemesis.end();
+        self.operator.moves.end();
+        self.operator.is_done &= self.world.setting.stress.is_none();
         self.operator.is_disturbed = false;
         self.world.strikes = false;
         self.world.is_troubled = false;
@@ -224,7 +246,7 @@ impl Run {
         self.clients.iter_mut().for_each(|c| c.resting = true);
         self.until(10 * SECOND, |run| run.clients.iter().all(Client::is_idle));
         let keys = keys(&self.world.setting);
-        let of_quorum = keys.iter().filter(|(name, _)| *name == QUORUM_TABLE);
+        let of_quorum = keys.iter().filter(|(name, _)| [QUORUM_TABLE, QUORUM_RANGES].contains(name));
         for (name, key) in keys.iter().take(LAST_READS_MAX).chain(of_quorum).cloned() {
             self.clients[0].read(name, key, &mut self.world);
             self.finish_read();
@@ -289,7 +311,42 @@ impl Run {
         }
     }
 
-    /// The copies of the quorum table are equal within a minute of quiet.
+    /// How long faults go on.
+    fn safety(&self) -> u64 {
+        match &self.world.setting {
+            setting if setting.is_long => LONG_SAFETY,
+            setting if setting.stress.is_some() => STRESS_SAFETY,
+            _ => SAFETY,
+        }
+    }
+
+    /// Before anybody reads, which would make up for much: from now on reads see all that was acknowledged.
+    fn see_equal_after_stress(&mut self) {
+        if self.world.setting.stress.is_none() {
+            return;
+        }
+        self.clients.iter_mut().for_each(|c| c.resting = true);
+        self.until(10 * SECOND, |run| run.clients.iter().all(Client::is_idle));
+        self.see_converged();
+        self.rests_since = self.world.time;
+    }
+
+    fn check_quorums(&mut self) {
+        let Some(map) = newest_map(&self.world).cloned() else { return };
+        for name in [QUORUM_TABLE, QUORUM_RANGES] {
+            let Some((table, resolve)) = map.table_named(name).zip(self.world.setting.resolve_of(name)) else {
+                continue;
+            };
+            let (rule, promise) = match (self.world.setting.stressed(name), resolve) {
+                (Some(stressed), _) => (stressed.rule(), stressed.promise(self.rests_since)),
+                (None, Resolve::LastWriterWins) => (Rule::LastWriter, Promise::Monotonic),
+                (None, Resolve::Siblings) => (Rule::Siblings, Promise::Monotonic),
+            };
+            self.world.checker.check_quorum_history(table.id, rule, promise);
+        }
+    }
+
+    /// The copies of quorum tables are equal within a minute of quiet.
     fn see_converged(&mut self) {
         if self.world.setting.quorum.is_none() || self.world.checker.is_broken() {
             return;
@@ -351,9 +408,10 @@ pub(crate) fn restless(world: &World) -> Option<String> {
     if let Some(left) = all.iter().find(is_dropped) {
         return Some(format!("{} of shard {}, whose table was dropped, is still there", left.replica, left.shard));
     }
-    let is_due = world.setting.quorum.is_some() && map.level.0 >= FormatLevel::QUORUM;
-    if is_due && map.table_named(QUORUM_TABLE).is_none() {
-        return Some("the quorum table is missing".to_owned());
+    let is_due = |name: &&str| map.level.0 >= FormatLevel::QUORUM && world.setting.resolve_of(name).is_some();
+    let mut due = [QUORUM_TABLE, QUORUM_RANGES].into_iter().filter(is_due);
+    if let Some(missing) = due.find(|name| map.table_named(name).is_none()) {
+        return Some(format!("table {missing} is missing"));
     }
     if let Some(restless) = quorums::restless(map, world) {
         return Some(restless);

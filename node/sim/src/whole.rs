@@ -124,7 +124,7 @@ impl Run {
                 Waker::Whole(Part::Controllers) => self.control(),
                 Waker::Faults if self.calm => continue,
                 Waker::Faults => self.faults.wake(&mut self.operators, &mut self.place),
-                Waker::Operator => continue,
+                Waker::Operator | Waker::Stress => continue,
                 Waker::Look => LOOK,
             };
             self.place.world.after(again, Event::Wake(waker));

@@ -26,6 +26,7 @@ use crate::check::Checker;
 use crate::hardship::{Hardship, Hardships, Setting};
 use crate::host::{Host, Lost, Start};
 use crate::network::Network;
+use crate::stress::{Asked, Nemesis};
 
 pub(crate) use crate::{MILLISECOND, SECOND};
 
@@ -87,6 +88,8 @@ pub(crate) enum Waker {
     Operator,
     Faults,
     Look,
+    /// What goes wrong around quorum tables under stress.
+    Stress,
     /// A part of the whole system.
     Whole(Part),
 }
@@ -136,6 +139,10 @@ pub(crate) struct World {
     pub(crate) zombies: Vec<Zombie>,
     pub(crate) full_disks: FullDisks,
     pub(crate) forger: Forger,
+    /// What goes wrong around quorum tables under stress.
+    pub(crate) nemesis: Nemesis,
+    /// Writes of quorum tables that nobody has answered yet, under stress.
+    pub(crate) asked: Asked,
     /// Since when a leader has known of no change of its shard's copies, by its node.
     pub(crate) resting_since: BTreeMap<(NodeId, ShardId), u64>,
     /// True until a copy was lost in the midst of a move, in runs where that may happen once.
@@ -181,6 +188,8 @@ impl World {
             zombies: Vec::new(),
             full_disks: FullDisks::default(),
             forger: Forger::default(),
+            nemesis: Nemesis::new(seed),
+            asked: Asked::default(),
             resting_since: BTreeMap::new(),
             may_lose_mid_move: false,
             lost_for_good: Vec::new(),
@@ -262,6 +271,9 @@ impl World {
             }
             Event::Request { host, input } => {
                 self.asked_of(host, &input);
+                if self.setting.stress.is_some() {
+                    self.asked.note(&input);
+                }
                 self.input(host, input);
             }
             Event::Disk { host, full } => {

@@ -1,5 +1,4 @@
-//! Checks what clients saw of one quorum table whose reads and writes overlap (R + W above the number of copies, R at
-//! least W).
+//! Checks what clients saw of one quorum table.
 //!
 //! Several nodes order the writes, so versions do not rise with time, as those of a leader table do, and a write that is
 //! sent again may have a second version. What holds all the same, with values that no two writes share:
@@ -8,6 +7,8 @@
 //! - where the last writer wins, no read shows an older version than was acknowledged or shown before it was sent;
 //! - where siblings are kept, a read shows every write that was acknowledged before it was sent, but for those that a
 //!   later write has seen and so replaced; and none that was replaced by a write acknowledged before.
+//!
+//! Which reads that is true of W and R say: [`Promise`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +28,7 @@ pub struct QuorumWrite {
     pub seen: BTreeSet<u64>,
     /// Milliseconds since 1970 after which the value is absent. `None` = never.
     pub expires_ms: Option<u64>,
-    /// Whether it took effect, as the client knows.
+    /// Whether it took effect, as the client knows. Version 0 = at one that nobody has told.
     pub outcome: WriteOutcome,
     /// True if it was sent more than once: each attempt may have a version of its own, and the one that was told need not
     /// be the highest.
@@ -45,6 +46,42 @@ pub struct QuorumRead {
     pub found: Vec<(Version, u64)>,
     /// The latest that a clock can have shown to whoever served it, in milliseconds.
     pub wall_ms: u64,
+    /// What it promises.
+    pub kind: ReadKind,
+}
+
+/// What a read promises by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadKind {
+    /// It asks R copies, of the one set that there is: what it shows, enough of them have.
+    Settled,
+    /// It asks R copies while they change: it sees what was acknowledged, and what it shows besides may be of a set that
+    /// later reads do not ask.
+    Changing,
+    /// It asks fewer copies than R: it shows what was written at some time.
+    Lowered,
+}
+
+/// What a table's W and R promise to readers, of all that they were while clients used it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// R + W above the number of copies, and R at least W: a read sees what was acknowledged, and what others have seen.
+    Monotonic,
+    /// R + W above the number of copies: a read sees what was acknowledged.
+    Acknowledged,
+    /// Copies become equal, and no acknowledged write is lost: reads that are sent from this time on see all.
+    AtRest(u64),
+}
+
+/// How a table resolves what was written at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// The last writer wins.
+    LastWriter,
+    /// All that nobody has replaced is kept.
+    Siblings,
+    /// It was edited while clients wrote: nobody can tell by which rule a coordinator has made a write.
+    Edited,
 }
 
 /// All operations on one quorum table.
@@ -131,41 +168,73 @@ impl QuorumHistory {
         })
     }
 
-    /// Everything that cannot have happened where the last writer wins.
-    pub fn check_last_writer(&self) -> Vec<QuorumViolation> {
-        self.keys.iter().flat_map(|(name, key)| key.last_writer(name)).collect()
-    }
-
-    /// Everything that cannot have happened where siblings are kept.
-    pub fn check_siblings(&self) -> Vec<QuorumViolation> {
-        self.keys.iter().flat_map(|(name, key)| key.siblings(name)).collect()
+    /// Everything that cannot have happened.
+    pub fn check(&self, rule: Rule, promise: Promise) -> Vec<QuorumViolation> {
+        let check = |(name, key): (&Vec<u8>, &Key)| {
+            let mut violations = key.phantoms(name);
+            match rule {
+                Rule::LastWriter => key.last_writer(name, promise, &mut violations),
+                Rule::Siblings => key.siblings(name, promise, &mut violations),
+                Rule::Edited => {}
+            }
+            violations
+        };
+        self.keys.iter().flat_map(check).collect()
     }
 }
 
+impl QuorumRead {
+    /// True if it must show what was acknowledged before it was sent.
+    fn is_bound(&self, promise: Promise) -> bool {
+        let is_late = match promise {
+            Promise::Monotonic | Promise::Acknowledged => true,
+            Promise::AtRest(since) => self.invoked >= since,
+        };
+        is_late && self.kind != ReadKind::Lowered
+    }
+}
+
+impl QuorumWrite {
+    fn is_acknowledged(&self) -> bool {
+        matches!(self.outcome, WriteOutcome::Acknowledged(_))
+    }
+}
+
+/// When writes that have seen a value, and so replace it, may have been done at the earliest, and were at the latest.
+#[derive(Debug, Clone, Copy)]
+struct Replaced {
+    from: u64,
+    by: u64,
+}
+
 impl Key {
-    fn phantoms(&self, name: &[u8], violations: &mut Vec<QuorumViolation>) {
-        for read in &self.reads {
-            for &(version, value) in &read.found {
-                let explains = |write: &QuorumWrite| {
-                    write.value == Some(value)
-                        && write.invoked <= read.returned
-                        && write.outcome != WriteOutcome::Failed
-                };
-                if !self.writes.iter().any(explains) {
-                    violations.push(QuorumViolation::Phantom { key: name.to_vec(), at: read.invoked, value, version });
-                }
-            }
+    fn phantoms(&self, name: &[u8]) -> Vec<QuorumViolation> {
+        let mut violations = Vec::new();
+        let may_be_done = self.writes.iter().filter(|write| write.outcome != WriteOutcome::Failed);
+        let mut written: BTreeMap<u64, u64> = BTreeMap::new();
+        for (value, write) in may_be_done.filter_map(|write| Some((write.value?, write))) {
+            let first = written.entry(value).or_insert(write.invoked);
+            *first = write.invoked.min(*first);
         }
+        for read in &self.reads {
+            let explained = |value: &u64| written.get(value).is_some_and(|first| *first <= read.returned);
+            let phantoms = read.found.iter().filter(|(_, value)| !explained(value));
+            violations.extend(phantoms.map(|&(version, value)| {
+                let (key, at) = (name.to_vec(), read.invoked);
+                QuorumViolation::Phantom { key, at, value, version }
+            }));
+        }
+        violations
     }
 
-    fn last_writer(&self, name: &[u8]) -> Vec<QuorumViolation> {
-        let mut violations = Vec::new();
-        self.phantoms(name, &mut violations);
+    fn last_writer(&self, name: &[u8], promise: Promise, violations: &mut Vec<QuorumViolation>) {
         let acknowledged = self.writes.iter().filter_map(|write| match write.outcome {
             WriteOutcome::Acknowledged(version) => Some((write.returned, version)),
             WriteOutcome::Failed | WriteOutcome::Unknown => None,
         });
-        let shown = self.reads.iter().filter_map(|read| Some((read.returned, read.found.first()?.0)));
+        let is_for_good = |read: &&QuorumRead| read.kind == ReadKind::Settled && promise == Promise::Monotonic;
+        let shown = self.reads.iter().filter(is_for_good);
+        let shown = shown.filter_map(|read| Some((read.returned, read.found.first()?.0)));
         let mut known: Vec<(u64, Version)> = acknowledged.chain(shown).collect();
         known.sort_unstable();
         let mut highest = Version::default();
@@ -173,7 +242,7 @@ impl Key {
             highest = highest.max(*version);
             *version = highest;
         }
-        for read in &self.reads {
+        for read in self.reads.iter().filter(|read| read.is_bound(promise)) {
             let before = known.partition_point(|(since, _)| *since < read.invoked);
             let Some(&(_, expected)) = before.checked_sub(1).and_then(|last| known.get(last)) else { continue };
             let found = read.found.first().map(|(version, _)| *version);
@@ -182,7 +251,6 @@ impl Key {
                 violations.push(QuorumViolation::Stale { key: name.to_vec(), at: read.invoked, found, expected });
             }
         }
-        violations
     }
 
     /// True if some write at this version or a later one may have made the key absent when a read was served.
@@ -190,7 +258,9 @@ impl Key {
         self.writes.iter().any(|write| {
             let is_gone = write.value.is_none() || write.expires_ms.is_some_and(|at| at <= read.wall_ms);
             let may_be_last = match write.outcome {
-                WriteOutcome::Acknowledged(version) => write.is_repeated || version >= from,
+                WriteOutcome::Acknowledged(version) => {
+                    write.is_repeated || version >= from || version == Version::default()
+                }
                 WriteOutcome::Unknown => true,
                 WriteOutcome::Failed => false,
             };
@@ -198,32 +268,42 @@ impl Key {
         })
     }
 
-    fn siblings(&self, name: &[u8]) -> Vec<QuorumViolation> {
-        let mut violations = Vec::new();
-        self.phantoms(name, &mut violations);
-        for read in &self.reads {
+    /// What was replaced, by value.
+    fn replaced(&self) -> BTreeMap<u64, Replaced> {
+        let mut replaced: BTreeMap<u64, Replaced> = BTreeMap::new();
+        for write in self.writes.iter().filter(|write| write.outcome != WriteOutcome::Failed) {
+            for value in &write.seen {
+                let known = replaced.entry(*value).or_insert(Replaced { from: u64::MAX, by: u64::MAX });
+                known.from = known.from.min(write.invoked);
+                known.by = if write.is_acknowledged() { known.by.min(write.returned) } else { known.by };
+            }
+        }
+        replaced
+    }
+
+    fn siblings(&self, name: &[u8], promise: Promise, violations: &mut Vec<QuorumViolation>) {
+        let replaced = self.replaced();
+        let replaced = |value: u64| replaced.get(&value).copied().unwrap_or(Replaced { from: u64::MAX, by: u64::MAX });
+        let done = self.writes.iter().filter(|write| write.is_acknowledged());
+        let done: Vec<(u64, &QuorumWrite)> = done.filter_map(|write| Some((write.value?, write))).collect();
+        // Another attempt of the same write may have come later than what has replaced it.
+        let repeated = self.writes.iter().filter(|write| write.is_repeated).filter_map(|write| write.value);
+        let repeated: BTreeSet<u64> = repeated.collect();
+        for read in self.reads.iter().filter(|read| read.is_bound(promise)) {
             let shown: BTreeSet<u64> = read.found.iter().map(|(_, value)| *value).collect();
-            let replaces = |write: &QuorumWrite, value: u64| write.seen.contains(&value);
-            for write in &self.writes {
-                let Some(value) = write.value else { continue };
-                let is_done = |write: &QuorumWrite| {
-                    matches!(write.outcome, WriteOutcome::Acknowledged(_)) && write.returned < read.invoked
-                };
-                let may_be_done =
-                    |other: &QuorumWrite| other.outcome != WriteOutcome::Failed && other.invoked <= read.returned;
-                let has_ended = write.expires_ms.is_some_and(|at| at <= read.wall_ms);
-                let may_be_replaced = || self.writes.iter().any(|other| may_be_done(other) && replaces(other, value));
-                if is_done(write) && !shown.contains(&value) && !has_ended && !may_be_replaced() {
+            for &(value, write) in &done {
+                let is_due = write.returned < read.invoked && replaced(value).from > read.returned;
+                let has_ended = || write.expires_ms.is_some_and(|at| at <= read.wall_ms);
+                if is_due && !shown.contains(&value) && !has_ended() {
                     violations.push(QuorumViolation::Lost { key: name.to_vec(), at: read.invoked, value });
                 }
-                let is_replaced = || self.writes.iter().any(|other| is_done(other) && replaces(other, value));
-                // Another attempt of the same write may have come later.
-                if shown.contains(&value) && !write.is_repeated && is_replaced() {
+            }
+            for value in shown.into_iter().filter(|value| !repeated.contains(value)) {
+                if replaced(value).by < read.invoked {
                     violations.push(QuorumViolation::Returned { key: name.to_vec(), at: read.invoked, value });
                 }
             }
         }
-        violations
     }
 }
 
@@ -248,7 +328,7 @@ mod tests {
 
     fn read(invoked: u64, found: &[(u64, u64)]) -> QuorumRead {
         let found = found.iter().map(|(version, value)| (Version(*version), *value)).collect();
-        QuorumRead { invoked, returned: invoked + 1, found, wall_ms: 1_000 }
+        QuorumRead { invoked, returned: invoked + 1, found, wall_ms: 1_000, kind: ReadKind::Settled }
     }
 
     fn history(writes: Vec<QuorumWrite>, reads: Vec<QuorumRead>) -> QuorumHistory {
@@ -262,33 +342,41 @@ mod tests {
     fn the_last_writer_is_the_one_with_the_highest_version_whenever_it_was_sent() {
         let writes = vec![write(0, Some(1), Some(20)), write(10, Some(2), Some(15))];
         let good = history(writes.clone(), vec![read(30, &[(20, 1)])]);
-        assert_eq!(good.check_last_writer(), []);
-        let stale = history(writes, vec![read(30, &[(15, 2)])]).check_last_writer();
+        assert_eq!(good.check(Rule::LastWriter, Promise::Monotonic), []);
+        let stale = history(writes, vec![read(30, &[(15, 2)])]).check(Rule::LastWriter, Promise::Monotonic);
         assert!(matches!(stale[..], [QuorumViolation::Stale { expected: Version(20), .. }]), "{stale:?}");
     }
 
     #[test]
     fn what_was_shown_once_is_shown_from_then_on() {
         let writes = vec![write(0, Some(1), Some(10)), write(5, Some(2), None)];
-        let back = history(writes, vec![read(10, &[(12, 2)]), read(20, &[(10, 1)])]).check_last_writer();
+        let back = history(writes, vec![read(10, &[(12, 2)]), read(20, &[(10, 1)])])
+            .check(Rule::LastWriter, Promise::Monotonic);
         assert!(matches!(back[..], [QuorumViolation::Stale { at: 20, .. }]), "{back:?}");
     }
 
     #[test]
     fn a_key_is_absent_only_after_a_delete_or_its_end() {
         let put = write(0, Some(1), Some(10));
-        let lost = history(vec![put.clone()], vec![read(5, &[])]).check_last_writer();
+        let lost = history(vec![put.clone()], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic);
         assert!(matches!(lost[..], [QuorumViolation::Stale { found: None, .. }]), "{lost:?}");
         let deleted = history(vec![put.clone(), write(3, None, Some(11))], vec![read(5, &[])]);
-        assert_eq!(deleted.check_last_writer(), []);
-        let back = history(vec![put.clone(), write(3, None, Some(11))], vec![read(5, &[(10, 1)])]).check_last_writer();
+        assert_eq!(deleted.check(Rule::LastWriter, Promise::Monotonic), []);
+        let back = history(vec![put.clone(), write(3, None, Some(11))], vec![read(5, &[(10, 1)])])
+            .check(Rule::LastWriter, Promise::Monotonic);
         assert!(matches!(back[..], [QuorumViolation::Stale { expected: Version(11), .. }]), "{back:?}");
         let late = QuorumWrite { is_repeated: true, ..write(1, None, Some(9)) };
-        assert_eq!(history(vec![put.clone(), late], vec![read(5, &[])]).check_last_writer(), []);
+        assert_eq!(
+            history(vec![put.clone(), late], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic),
+            []
+        );
         let early = write(1, None, Some(9));
-        assert_eq!(history(vec![put.clone(), early], vec![read(5, &[])]).check_last_writer().len(), 1);
+        assert_eq!(
+            history(vec![put.clone(), early], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic).len(),
+            1
+        );
         let ended = QuorumWrite { expires_ms: Some(999), ..put };
-        assert_eq!(history(vec![ended], vec![read(5, &[])]).check_last_writer(), []);
+        assert_eq!(history(vec![ended], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic), []);
     }
 
     #[test]
@@ -296,7 +384,10 @@ mod tests {
         let failed = QuorumWrite { outcome: WriteOutcome::Failed, ..write(0, Some(1), None) };
         for writes in [vec![], vec![failed], vec![write(100, Some(1), Some(10))]] {
             let phantom = history(writes, vec![read(5, &[(10, 1)])]);
-            assert!(matches!(phantom.check_siblings()[..], [QuorumViolation::Phantom { value: 1, .. }]));
+            assert!(matches!(
+                phantom.check(Rule::Siblings, Promise::Monotonic)[..],
+                [QuorumViolation::Phantom { value: 1, .. }]
+            ));
         }
     }
 
@@ -304,13 +395,30 @@ mod tests {
     fn siblings_stay_until_a_write_that_has_seen_them() {
         let writes = || vec![write(0, Some(1), Some(10)), write(0, Some(2), Some(11))];
         let both = history(writes(), vec![read(5, &[(11, 2), (10, 1)])]);
-        assert_eq!(both.check_siblings(), []);
-        let lost = history(writes(), vec![read(5, &[(11, 2)])]).check_siblings();
+        assert_eq!(both.check(Rule::Siblings, Promise::Monotonic), []);
+        let lost = history(writes(), vec![read(5, &[(11, 2)])]).check(Rule::Siblings, Promise::Monotonic);
         assert!(matches!(lost[..], [QuorumViolation::Lost { value: 1, .. }]), "{lost:?}");
         let merged = QuorumWrite { seen: BTreeSet::from([1, 2]), ..write(6, Some(3), Some(12)) };
         let writes = || [writes(), vec![merged.clone()]].concat();
-        assert_eq!(history(writes(), vec![read(9, &[(12, 3)])]).check_siblings(), []);
-        let back = history(writes(), vec![read(9, &[(12, 3), (10, 1)])]).check_siblings();
+        assert_eq!(history(writes(), vec![read(9, &[(12, 3)])]).check(Rule::Siblings, Promise::Monotonic), []);
+        let back = history(writes(), vec![read(9, &[(12, 3), (10, 1)])]).check(Rule::Siblings, Promise::Monotonic);
         assert!(matches!(back[..], [QuorumViolation::Returned { value: 1, .. }]), "{back:?}");
+    }
+    #[test]
+    fn only_what_is_promised_is_asked_for() {
+        let writes = || vec![write(0, Some(1), Some(10)), write(5, Some(2), None)];
+        let lowered = |invoked, found: &[(u64, u64)]| QuorumRead { kind: ReadKind::Lowered, ..read(invoked, found) };
+        let back = history(writes(), vec![read(10, &[(12, 2)]), read(20, &[(10, 1)]), lowered(30, &[])]);
+        assert_eq!(back.check(Rule::LastWriter, Promise::Monotonic).len(), 1);
+        assert_eq!(back.check(Rule::LastWriter, Promise::Acknowledged), []);
+        let changing = QuorumRead { kind: ReadKind::Changing, ..read(10, &[(12, 2)]) };
+        let back = history(writes(), vec![changing, read(20, &[(10, 1)])]);
+        assert_eq!(back.check(Rule::LastWriter, Promise::Monotonic), []);
+        let lost = history(writes(), vec![read(10, &[]), read(20, &[])]);
+        assert_eq!(lost.check(Rule::Siblings, Promise::AtRest(11)).len(), 1);
+        assert_eq!(lost.check(Rule::Siblings, Promise::AtRest(21)), []);
+        assert_eq!(lost.check(Rule::Edited, Promise::Monotonic), []);
+        let phantom = history(writes(), vec![lowered(10, &[(10, 7)])]);
+        assert_eq!(phantom.check(Rule::Edited, Promise::AtRest(99)).len(), 1, "whatever is promised");
     }
 }

@@ -240,7 +240,8 @@ impl Node {
         let is_full = |copy: ReplicaId| {
             home(copy).is_some_and(|node| if node == own { is_own_full } else { liveness.is_full(node) })
         };
-        let here = Here { engine, now, ticks: self.ticks, is_heard: &is_heard, is_full: &is_full };
+        let (ticks, pace) = (self.ticks, self.config.quorum_pace);
+        let here = Here { engine, now, ticks, pace, is_heard: &is_heard, is_full: &is_full };
         let Some(copy) = self.replicas.quorums_mut().get_mut(shard) else { return Ok(None) };
         let (mut out, before) = (Out::default(), copy.state().applied());
         act(copy, &here, &mut out)?;

@@ -10,6 +10,7 @@ mod comparing;
 mod copy;
 mod copying;
 mod numbers;
+mod pace;
 mod rounds;
 mod schedule;
 mod written;
@@ -18,6 +19,7 @@ mod written;
 mod tests;
 
 pub use copy::{Copy, Do, Then};
+pub use pace::Pace;
 
 use answering::Answering;
 use comparing::{Comparing, Ended, Why};
@@ -97,7 +99,7 @@ impl Convergence {
             Body::BoundsWanted => out.extend(copying::bounds(from, copy).map(|bounds| Do::Send(from, bounds))),
             Body::Bounds(bounds) => self.copying.hear(from, bounds, &mut self.numbers, copy, &mut out),
             Body::Bar(at) => {
-                self.rounds.barred_by_other(copy.ticks);
+                self.rounds.barred_by_other(copy);
                 self.answering.bar(from, at, copy, &mut out);
             }
             Body::Barred(at) => self.rounds.barred(from, at, copy, &mut out),
@@ -174,7 +176,7 @@ impl Convergence {
 
     fn ended<V: View>(&mut self, ended: Option<Ended>, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
         let Some(ended) = ended else { return };
-        self.schedule.ended(ended.with, ended.is_whole, copy.ticks, &mut self.numbers);
+        self.schedule.ended(ended.with, ended.is_whole, copy, &mut self.numbers);
         if ended.is_whole {
             out.push(Do::Compared { with: ended.with, mark: ended.mark });
         }

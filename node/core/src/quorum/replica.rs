@@ -352,6 +352,7 @@ impl QuorumReplica {
                 hints,
                 wall_ms: here.now.wall_ms,
                 ticks: here.ticks,
+                pace: here.pace,
                 is_heard: here.is_heard,
                 is_full: here.is_full,
                 is_own: &|key| state.is_own(key),

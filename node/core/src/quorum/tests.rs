@@ -1,7 +1,9 @@
 //! Copies as nodes run them, on stores and logs that lose what was not durable, while messages are lost, late or doubled
 //! and nodes crash: they become equal, no acknowledged write is lost, nothing that was replaced or deleted comes back.
 
+mod changes;
 mod host;
+mod late;
 mod rest;
 mod seen;
 mod world;
@@ -21,6 +23,10 @@ enum Step {
     Read { by: usize, key: u8, is_scan: bool },
     Deliver { message: usize, is_doubled: bool },
     Lose { message: usize },
+    Keep { message: usize },
+    GiveBack,
+    Arrive { but: Option<usize> },
+    CopyFrom { by: usize, from: usize },
     Durable { copy: usize },
     Sync { copy: usize, is_begin: bool },
     Tick { ticks: u64 },
@@ -60,7 +66,10 @@ fn key(number: u8) -> Bytes {
 }
 
 fn run(resolve: Resolve, keys: u8, steps: Vec<Step>) {
-    let mut world = World::new(resolve);
+    run_in(World::new(resolve), keys, steps);
+}
+
+fn run_in(mut world: World, keys: u8, steps: Vec<Step>) {
     for step in steps {
         let waiting = world.messages.len();
         match step {
@@ -72,7 +81,11 @@ fn run(resolve: Resolve, keys: u8, steps: Vec<Step>) {
             Step::Read { by, key: of, is_scan } => world.read(by, key(of), is_scan),
             Step::Deliver { message, is_doubled } if waiting > 0 => world.deliver(message % waiting, is_doubled),
             Step::Lose { message } if waiting > 0 => world.lose(message % waiting),
-            Step::Deliver { .. } | Step::Lose { .. } => {}
+            Step::Keep { message } if waiting > 0 => world.keep(message % waiting),
+            Step::Deliver { .. } | Step::Lose { .. } | Step::Keep { .. } => {}
+            Step::GiveBack => world.give_back(),
+            Step::Arrive { but } => world.deliver_but(but),
+            Step::CopyFrom { by, from } => world.copy_from(by, from),
             Step::Durable { copy } => world.durable(copy),
             Step::Sync { copy, is_begin: true } => world.hosts[copy].begin_sync(),
             Step::Sync { copy, .. } => world.hosts[copy].finish_sync(),
@@ -84,6 +97,7 @@ fn run(resolve: Resolve, keys: u8, steps: Vec<Step>) {
             Step::Calm => world.calm(),
         }
     }
+    world.give_back();
     world.settle();
     world.check();
 }

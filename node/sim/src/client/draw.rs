@@ -10,14 +10,16 @@ use skerry_core::map::Map;
 use skerry_core::replica::Replica;
 use skerry_core::time::Version;
 
-use super::keys::{QUORUM_TABLE, history_key};
+use super::keys::{history_key, is_of_quorum};
 use super::{Client, Doing, Write};
 use crate::hardship::Hardship;
 use crate::host::WALL_MS;
 use crate::world::World;
 
 /// Highest number of keys in one batch.
-const BATCH_KEYS_MAX: usize = 4;
+pub(super) const BATCH_KEYS_MAX: usize = 4;
+/// Keys that most clients of a stressed table use.
+const HOT_KEYS: usize = 2;
 /// A clock that is behind is so by up to this.
 const BEHIND_MS_MAX: u64 = 10_000;
 
@@ -41,7 +43,7 @@ pub(super) fn some_map(world: &World) -> Option<&Map> {
 }
 
 /// The shard that holds a key.
-fn shard_of(table: TableId, key: &[u8], world: &World) -> Option<ShardId> {
+pub(super) fn shard_of(table: TableId, key: &[u8], world: &World) -> Option<ShardId> {
     some_map(world)?.route(table, key).map(|record| record.descriptor.shard)
 }
 
@@ -55,7 +57,16 @@ fn follows_causes(table: TableId, key: &[u8], world: &World) -> bool {
 impl Client {
     /// A key, with the name of its table. Those of the quorum table, which come last, are drawn more often than others.
     pub(super) fn draw_key(&self, world: &mut World) -> (&'static str, Bytes) {
-        let of_quorum = self.keys.iter().rev().take_while(|(name, _)| *name == QUORUM_TABLE).count();
+        let of_quorum = self.keys.iter().rev().take_while(|(name, _)| is_of_quorum(name)).count();
+        if world.setting.stress.is_some() && world.rng.random_bool(0.9) {
+            let quorum = &self.keys[self.keys.len() - of_quorum..];
+            // Most are one of two keys, so that clients meet.
+            let most = if world.rng.random_bool(0.6) { HOT_KEYS } else { of_quorum };
+            let table = quorum[world.rng.random_range(0..of_quorum)].0;
+            let mut keys = quorum.iter().filter(|(name, _)| *name == table).take(most);
+            let which = world.rng.random_range(0..keys.clone().count());
+            return keys.nth(which).unwrap_or(&quorum[0]).clone();
+        }
         let is_quorum = of_quorum > 0 && world.rng.random_bool(0.4);
         let from = if is_quorum { self.keys.len() - of_quorum } else { 0 };
         self.keys[world.rng.random_range(from..self.keys.len())].clone()
@@ -65,8 +76,8 @@ impl Client {
     pub(super) fn draw(&mut self, name: &'static str, key: Bytes, world: &mut World) -> Option<(TableId, Doing)> {
         let table = some_map(world)?.table_named(name)?.id;
         self.sequence += 1;
-        if let Some(resolve) = world.setting.quorum.filter(|_| name == QUORUM_TABLE) {
-            return Some((table, self.draw_quorum(resolve, table, key, world)));
+        if let Some(resolve) = world.setting.resolve_of(name) {
+            return Some((table, self.draw_quorum(resolve, (name, table), key, world)));
         }
         let read = |read, consistency| Doing::Read { read, consistency };
         let linearizable = ReadConsistency::Linearizable;
@@ -124,7 +135,8 @@ impl Client {
     pub(super) fn command(&self, world: &mut World) -> Command {
         let wall = Version::at_ms(WALL_MS + world.time / 1_000 - self.behind_ms);
         let issued = if self.behind_ms > 0 { wall } else { wall.max(self.highest) };
-        let is_ahead = world.setting.has(Hardship::ClientsAhead) && world.rng.random_bool(0.3);
+        let is_stressed = world.setting.stress.is_some() && world.rng.random_bool(0.01);
+        let is_ahead = is_stressed || world.setting.has(Hardship::ClientsAhead) && world.rng.random_bool(0.3);
         let issued = if is_ahead { ahead(wall, world) } else { issued };
         let request = RequestId { issued, client: self.number as u64, sequence: self.sequence };
         let has_id = !world.setting.has(Hardship::OldRequests) || world.rng.random_bool(0.9);

@@ -72,8 +72,18 @@ impl Client {
     pub(super) fn found(&mut self, underway: &Underway, result: ReadResult, asked: Asked, world: &mut World) {
         let Doing::Read { read, consistency } = &underway.doing else { return };
         let table = underway.table;
-        if let (Read::Get { key }, true) = (read, self.is_quorum(table, world)) {
-            return self.quorum_found(underway, key, result, world);
+        if self.is_quorum(table, world) {
+            return match (read, result) {
+                (Read::Scan { start, .. }, ReadResult::Page { records, next }) => {
+                    self.quorum_page(underway, start, (records, next), asked, world);
+                }
+                (Read::Get { key }, result) => {
+                    self.quorum_found(underway, (key, *consistency), result, asked, world);
+                }
+                (Read::Scan { .. }, other) => {
+                    world.checker.broken.push(format!("a scan of a quorum table found {other:?}"));
+                }
+            };
         }
         match (read, result) {
             (Read::Get { key }, ReadResult::Value(record)) => match consistency {
@@ -130,7 +140,7 @@ fn maps_name(table: TableId, world: &World) -> Option<String> {
 }
 
 fn local(underway: &Underway, key: &Bytes, record: Option<&Record>, asked: Asked, world: &mut World) {
-    let Some(Given { order, process }) = world.given.remove(&asked.token) else { return };
+    let Some(Given { order, process, .. }) = world.given.remove(&asked.token) else { return };
     world.checker.history.record_local(LocalRead {
         copy: process,
         order,

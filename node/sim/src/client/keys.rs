@@ -9,6 +9,8 @@ use crate::hardship::{Hardship, Setting};
 
 /// The name of the quorum table.
 pub(crate) const QUORUM_TABLE: &str = "quorum";
+/// The name of a second one, of ranges.
+pub(crate) const QUORUM_RANGES: &str = "quorum-ranges";
 
 /// All keys that the clients use, each with its table's name.
 pub(crate) fn keys(setting: &Setting) -> Vec<(&'static str, Bytes)> {
@@ -23,10 +25,27 @@ pub(crate) fn keys(setting: &Setting) -> Vec<(&'static str, Bytes)> {
     let hash = few.into_iter().chain(more).map(|parts| ("hashes", encoded(parts)));
     let extra = ["a", "b", "c"].map(|key| ("extra", Bytes::from_static(key.as_bytes())));
     let has_extra = setting.has(Hardship::Tables);
-    let quorum = ["1", "2", "3", "4"].map(|sort| (QUORUM_TABLE, encoded(("q".to_owned(), sort.to_owned()))));
-    let has_quorum = setting.quorum.is_some();
-    let few = extra.into_iter().filter(|_| has_extra).chain(quorum.into_iter().filter(|_| has_quorum));
-    range.chain(hash).chain(few).collect()
+    let few = extra.into_iter().filter(|_| has_extra);
+    let usual = range.chain(hash).chain(few);
+    match &setting.stress {
+        None => {
+            let quorum = ["1", "2", "3", "4"].map(|sort| (QUORUM_TABLE, encoded(("q".to_owned(), sort.to_owned()))));
+            usual.chain(quorum.into_iter().filter(|_| setting.quorum.is_some())).collect()
+        }
+        Some(stress) => {
+            let ranges = (0..stress.keys).filter(|_| stress.ranges.is_some());
+            let ranges = ranges.map(|n| (QUORUM_RANGES, Bytes::from(format!("{}{n}", ["a", "q"][n % 2]))));
+            // The first ones are of one partition.
+            let parts = |n: usize| (format!("q{}", n.saturating_sub(2)), n.to_string());
+            let hashes = (0..stress.keys).map(|n| (QUORUM_TABLE, encoded(parts(n))));
+            usual.chain(ranges).chain(hashes).collect()
+        }
+    }
+}
+
+/// True for the name of a quorum table.
+pub(super) fn is_of_quorum(name: &str) -> bool {
+    name == QUORUM_TABLE || name == QUORUM_RANGES
 }
 
 /// A key's name in the history: a table that was made anew is another.

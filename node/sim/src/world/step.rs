@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use rand::Rng;
 use skerry_core::ids::{Incarnation, NodeId, Token};
 use skerry_core::message::PeerMessage;
-use skerry_core::node::{Answer, Effects, Input};
+use skerry_core::node::{Answer, Effects, Input, Node};
 
 use crate::host::{JUMPS_MS, WALL_MS};
+use crate::stress::Fate;
 use crate::world::{Event, MILLISECOND, SECOND, World};
 
 /// Nodes go by the clocks of most, of which they hear late, and later still after a pause.
@@ -20,6 +21,8 @@ const ANSWERS_MAX: usize = 4_096;
 pub(crate) struct Given {
     pub(crate) order: u64,
     pub(crate) process: u64,
+    /// No quorum shard there was about to change its copies.
+    pub(crate) is_settled: bool,
 }
 
 /// True for pieces of snapshots and nothing else.
@@ -77,12 +80,22 @@ impl World {
         }
         self.checker.step(id, &self.hosts, self.time);
         self.checker.sent(&effects.send);
+        let dies = self.setting.stress.is_some() && self.nemesis.kills(id, &effects.send);
         self.send(id, incarnation, effects.send);
-        effects.answers.into_iter().for_each(|(token, answer)| self.answered(token, answer, boot << 32 | id.0));
+        let node = self.hosts.get(&id).and_then(|host| host.node.as_ref()).filter(|_| !effects.answers.is_empty());
+        let is_settled = |node: &Node| node.quorum_replicas().all(|copy| copy.state().layout().change.is_none());
+        let process = (boot << 32 | id.0, node.is_some_and(is_settled));
+        for (token, answer) in effects.answers {
+            self.look_at_answer(id, token, &answer);
+            self.answered(token, answer, process);
+        }
+        if dies {
+            self.dies_of_sending(id);
+        }
     }
 
     /// An answer goes to whoever asked, or is lost on the way.
-    fn answered(&mut self, token: Token, answer: Answer, process: u64) {
+    fn answered(&mut self, token: Token, answer: Answer, (process, is_settled): (u64, bool)) {
         if self.full_disks.is_broken_by(token, &answer) {
             self.checker.broken.push("nothing is put while a voter says that its disk is full".to_owned());
         }
@@ -91,7 +104,7 @@ impl World {
         }
         self.answered += 1;
         if matches!(answer, Answer::Read(_)) {
-            self.given.insert(token, Given { order: self.answered, process });
+            self.given.insert(token, Given { order: self.answered, process, is_settled });
         }
         self.answers.insert(token, answer);
         while self.answers.len() > ANSWERS_MAX {
@@ -129,6 +142,16 @@ impl World {
             let is_cut = self.network.cut.contains(&(from, to));
             if !is_cut {
                 self.forge((from, incarnation), to, &message);
+            }
+            if !is_cut && self.setting.stress.is_some() {
+                match self.nemesis.fate((from, to), &message, self.time) {
+                    Some(Fate::Lost) => continue,
+                    Some(Fate::Late(delay)) => {
+                        self.after(delay, Event::Deliver { to, from, incarnation, messages: vec![message] });
+                        continue;
+                    }
+                    None => {}
+                }
             }
             if self.setting.piece_delay > 0 && matches!(message, PeerMessage::SnapshotChunk(_)) {
                 if !is_cut {

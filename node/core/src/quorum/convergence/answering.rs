@@ -61,7 +61,7 @@ impl Answering {
 
     /// A round's coordinator wants a bar. No member of a settled layout is without bounds.
     pub(super) fn bar<V: View>(&mut self, from: ReplicaId, at: Version, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
-        if !is_of_round(from, copy) || !Floor::is_due(at, copy.wall_ms) || self.bar.is_some() {
+        if !is_of_round(from, copy) || !Floor::is_due(at, copy.bounds_ms()) || self.bar.is_some() {
             return;
         }
         if copy.floor.bar() >= at {
@@ -92,7 +92,7 @@ impl Answering {
     /// A copy of the same generation has all at or below this version. What no round can be about yet is not believed.
     pub(super) fn absence<V: View>(&mut self, number: u64, at: Version, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
         let mut raised = *copy.floor;
-        if raised.told(at, copy.wall_ms) && self.floor.is_none() {
+        if raised.told(at, copy.bounds_ms()) && self.floor.is_none() {
             self.floor = Some(Waiting { number, until: copy.ticks.saturating_add(LOST_TICKS) });
             out.push(Do::Journal(Journaled::Floor(at), Then::Continue(number)));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::pace::Pace;
 use crate::ids::{Generation, ReplicaId};
 use crate::quorum::floor::Floor;
 use crate::quorum::hints::Hints;
@@ -38,6 +39,8 @@ pub struct Copy<'a, V> {
     pub wall_ms: u64,
     /// Ticks of its node.
     pub ticks: u64,
+    /// How often it compares, and raises the floor.
+    pub pace: Pace,
     /// True if another copy's node has been heard of lately.
     pub is_heard: &'a dyn Fn(ReplicaId) -> bool,
     /// True for copies, this one included, whose nodes say that their disks are nearly full.
@@ -50,6 +53,11 @@ impl<V: View> Copy<'_, V> {
     /// The generation that the copy holds.
     pub(super) fn generation(&self) -> Generation {
         self.layout.generation
+    }
+
+    /// What [`Floor::is_due`] and [`Floor::told`] are to go by.
+    pub(super) fn bounds_ms(&self) -> u64 {
+        self.pace.usual_ms(self.wall_ms)
     }
 
     /// True if another copy takes part in the shard.

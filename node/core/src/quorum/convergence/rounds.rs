@@ -11,15 +11,12 @@ use super::numbers::Numbers;
 use super::written::Written;
 use crate::ids::ReplicaId;
 use crate::planted::{Planted, is_planted};
-use crate::quorum::floor::FLOOR_BEHIND_MS;
 use crate::quorum::journal::Journaled;
 use crate::quorum::merkle::compare::View;
 use crate::quorum::message::Body;
 use crate::quorum::round::{Order, Reached, Round};
 use crate::time::{TICK_MS, Version};
 
-/// Ticks from the beginning of one round to that of the next one.
-const EVERY_TICKS: u64 = 60_000 / TICK_MS;
 /// Ticks without progress after which a round is given up. Comparisons give up by themselves; this is for bars that nobody
 /// confirms, and for members that do not come back.
 const PATIENCE_TICKS: u64 = 60_000 / TICK_MS;
@@ -60,7 +57,7 @@ impl Rounds {
         copy: &Copy<'_, V>,
         out: &mut Vec<Do>,
     ) {
-        let next_at = *self.next_at.get_or_insert(copy.ticks.saturating_add(EVERY_TICKS));
+        let next_at = *self.next_at.get_or_insert(copy.ticks.saturating_add(copy.pace.round_ticks));
         if copy.ticks >= self.look_at {
             self.look_at = copy.ticks.saturating_add(LOOK_TICKS);
             self.written.look(copy.tree, copy.floor, copy.wall_ms);
@@ -81,12 +78,12 @@ impl Rounds {
     }
 
     fn begin<V: View>(&mut self, numbers: &mut Numbers, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
-        let at = Version::at_ms(copy.wall_ms.saturating_sub(FLOOR_BEHIND_MS));
+        let at = Version::at_ms(copy.wall_ms.saturating_sub(copy.pace.behind_ms));
         if at <= copy.floor.floor() || !self.written.is_due(at) {
             return;
         }
         let Some(round) = Round::begin(copy.layout, at) else { return };
-        self.next_at = Some(copy.ticks.saturating_add(EVERY_TICKS));
+        self.next_at = Some(copy.ticks.saturating_add(copy.pace.round_ticks));
         let (number, progress) = (numbers.next(), copy.ticks);
         let going =
             self.going.insert(Going { round, number, progress, sent: progress, rests_until: 0, is_barred: false });
@@ -118,8 +115,8 @@ impl Rounds {
     }
 
     /// Another copy coordinates a round: none is needed for a while.
-    pub(super) fn barred_by_other(&mut self, ticks: u64) {
-        let next_at = self.next_at.unwrap_or(0).max(ticks.saturating_add(EVERY_TICKS));
+    pub(super) fn barred_by_other<V: View>(&mut self, copy: &Copy<'_, V>) {
+        let next_at = self.next_at.unwrap_or(0).max(copy.ticks.saturating_add(copy.pace.round_ticks));
         self.next_at = Some(next_at);
     }
 

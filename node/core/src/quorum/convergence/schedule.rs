@@ -11,10 +11,9 @@ use crate::quorum::layout::{Layout, Part, Stage};
 use crate::quorum::merkle::compare::View;
 use crate::time::TICK_MS;
 
-/// Ticks from one comparison with a copy to the next one, where nothing else asks for one.
-const EVERY_TICKS: u64 = 600_000 / TICK_MS;
-/// Ticks by which it may be later, so that shards do not all compare at once.
-const SPREAD_TICKS: u64 = 60_000 / TICK_MS;
+/// Of the ticks from one comparison to the next one the part by which it may be later, so that shards do not all compare
+/// at once.
+const SPREAD_PART: u64 = 10;
 /// Ticks from one comparison to the next one, whatever asks for it: where hints are lost all the time one would follow the
 /// other.
 const REST_TICKS: u64 = 10_000 / TICK_MS;
@@ -96,11 +95,18 @@ impl Schedule {
     }
 
     /// A comparison has ended, whatever it was for.
-    pub(super) fn ended(&mut self, with: ReplicaId, is_whole: bool, ticks: u64, numbers: &mut Numbers) {
+    pub(super) fn ended<V: View>(
+        &mut self,
+        with: ReplicaId,
+        is_whole: bool,
+        copy: &Copy<'_, V>,
+        numbers: &mut Numbers,
+    ) {
+        let (ticks, every) = (copy.ticks, copy.pace.compare_ticks);
         let Some(peer) = self.peers.get_mut(&with) else { return };
         if is_whole {
-            peer.due_at = ticks.saturating_add(EVERY_TICKS + numbers.spread(SPREAD_TICKS));
-            peer.rests_until = ticks.saturating_add(REST_TICKS);
+            peer.due_at = ticks.saturating_add(every + numbers.spread(every / SPREAD_PART));
+            peer.rests_until = ticks.saturating_add(REST_TICKS.min(every));
             peer.given_up = 0;
         } else {
             peer.due_at = peer.due_at.min(ticks);

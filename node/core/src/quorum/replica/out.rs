@@ -4,6 +4,7 @@ use crate::answer::Answer;
 use crate::engine::Engine;
 use crate::ids::{Generation, ReplicaId, Token};
 use crate::log::LogWrite;
+use crate::quorum::convergence::Pace;
 use crate::quorum::message::Envelope;
 use crate::time::Now;
 
@@ -16,6 +17,8 @@ pub struct Here<'a> {
     pub now: Now,
     /// Ticks since its start.
     pub ticks: u64,
+    /// How often copies compare, and raise the floor.
+    pub pace: Pace,
     /// True for copies whose nodes were heard of lately.
     pub is_heard: &'a dyn Fn(ReplicaId) -> bool,
     /// True for copies, this one included, whose nodes say that their disks are nearly full.

@@ -10,6 +10,7 @@ use crate::engine::{shard_key, state as kinds};
 use crate::ids::{ShardId, TableId, Token};
 use crate::log::LogWrite;
 use crate::map::Descriptor;
+use crate::quorum::convergence::Pace;
 use crate::quorum::copies::Copies;
 use crate::quorum::layout::{Change, Stage};
 use crate::record::{Context, Stamp, Value};
@@ -89,6 +90,7 @@ impl Solo {
             engine: &self.engine,
             now: Now { monotonic_ms: self.ticks * 50, wall_ms: self.wall_ms },
             ticks: self.ticks,
+            pace: Pace::default(),
             is_heard: &|_| true,
             is_full: &|copy| full.contains(&copy),
         };

@@ -9,7 +9,7 @@ use super::super::layout::Stage;
 use super::super::replica::COORDINATE_TICKS;
 use super::super::stage::Step;
 use super::host::Host;
-use super::world::{COPIES, World, at, copies_of};
+use super::world::{COPIES, World, at};
 use crate::ids::{Generation, ReplicaId};
 use crate::message::QuorumReport;
 use crate::record::Stamp;
@@ -17,10 +17,10 @@ use crate::record::Stamp;
 /// Ticks of ten minutes: by then copies compare whatever they know.
 const LONG_TICKS: u64 = 12_500;
 
-struct Told(Vec<Option<QuorumReport>>);
+pub(super) struct Told(Vec<Option<QuorumReport>>);
 
 impl Told {
-    fn of(hosts: &[Host]) -> Self {
+    pub(super) fn of(hosts: &[Host]) -> Self {
         Self(hosts.iter().map(|host| host.replica.as_ref().map(|replica| replica.report())).collect())
     }
 }
@@ -43,7 +43,7 @@ impl World {
     pub(super) fn change(&mut self, is_back: bool) {
         let layout = self.layouts.last().expect("there is one");
         let step = match layout.change.as_ref().map(|change| change.stage) {
-            None if self.layouts.len() == 1 => Step::Begin(copies_of(1..4)),
+            None if self.layouts.len() == 1 => Step::Begin(self.next.clone()),
             None => return,
             Some(Stage::WriteBoth | Stage::ReadNew) if is_back => Step::Back,
             Some(Stage::WriteBoth) => Step::ReadNew,
@@ -80,10 +80,13 @@ impl World {
     }
 
     fn sync_all(&mut self) {
-        for host in &mut self.hosts {
-            host.begin_sync();
-            host.finish_sync();
-        }
+        (0..COPIES).for_each(|copy| self.sync(copy));
+    }
+
+    /// The copy's store has all that was written.
+    pub(super) fn sync(&mut self, copy: usize) {
+        self.hosts[copy].begin_sync();
+        self.hosts[copy].finish_sync();
     }
 
     pub(super) fn members(&self) -> Vec<usize> {

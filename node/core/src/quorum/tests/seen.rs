@@ -33,6 +33,7 @@ impl World {
                 let by_last_writer = self.resolve == Resolve::LastWriterWins;
                 // What a context covers by its floor alone may never have been there, if nobody knows of it.
                 let known = known.get(key).cloned().unwrap_or_default();
+                let promised = if self.overlap { known.clone() } else { BTreeSet::new() };
                 let is_covered = |stamp: &Stamp| {
                     seen.replaces(*stamp, by_last_writer)
                         || known.contains(stamp) && seen.covers(*stamp, by_last_writer)
@@ -40,17 +41,19 @@ impl World {
                 let hidden = self.writes.iter().filter(|(stamp, write)| is_hidden(write) && is_covered(stamp));
                 let stamps: BTreeSet<Stamp> = hidden.map(|(stamp, _)| *stamp).chain(shown.iter().copied()).collect();
                 let seen = self.closure(&stamps);
-                self.assert_seen(key, stamps.last().copied(), (&shown, &seen), &known);
+                self.assert_seen(key, stamps.last().copied(), (&shown, &seen), &promised);
                 self.client.insert(key.clone(), (context, seen));
                 self.was_shown(copy, key, stamps);
             }
             (Asked::Scan(start, known), ReadResult::Page { records, next }) => {
                 let keys: BTreeSet<Bytes> = self.writes.values().map(|write| write.key.clone()).collect();
                 let is_within = |key: &&Bytes| **key >= *start && next.as_ref().is_none_or(|next| *key < next);
+                let nothing = BTreeSet::new();
                 for key in keys.iter().filter(is_within) {
                     let shown = records.iter().filter(|record| record.key == *key);
                     let shown: BTreeSet<Stamp> = shown.map(|record: &Record| self.values[&record.value]).collect();
-                    self.assert_on_page(key, &shown, known.get(key).unwrap_or(&BTreeSet::new()));
+                    let promised = known.get(key).filter(|_| self.overlap).unwrap_or(&nothing);
+                    self.assert_on_page(key, &shown, promised);
                     self.was_shown(copy, key, shown);
                 }
             }
@@ -59,10 +62,11 @@ impl World {
     }
 
     /// Whoever reads next sees no less, though nobody knows whether these writes have succeeded. That holds where reads are
-    /// of one set: where they turn to another one, copies that have answered alike may all be of the first.
+    /// of one set: where they turn to another one, copies that have answered alike may all be of the first. And only where
+    /// reads meet one another at all.
     fn was_shown(&mut self, copy: usize, key: &Bytes, stamps: BTreeSet<Stamp>) {
         let view = self.hosts[copy].replica.as_ref().map(|replica| replica.view());
-        if view.is_some_and(|view| view.layout.change.is_none()) {
+        if self.overlap && view.is_some_and(|view| view.layout.change.is_none()) {
             self.known.entry(key.clone()).or_default().extend(stamps);
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::super::convergence::Pace;
 use super::super::copies::Copies;
 use super::super::layout::Layout;
 use super::super::message::{Body, Envelope};
@@ -49,6 +50,12 @@ pub(super) struct World {
     number: u64,
     /// The shard's record at each generation, from 1 on.
     pub(super) layouts: Vec<Layout>,
+    /// What the shard's copies change to.
+    pub(super) next: Copies,
+    /// Reads see what was acknowledged before.
+    pub(super) overlap: bool,
+    /// How often copies compare, and raise the floor.
+    pub(super) pace: Pace,
     asked: BTreeMap<Token, Asked>,
     /// What was let go below a floor, and what that had seen.
     pub(super) let_go: Known,
@@ -78,10 +85,17 @@ pub(super) fn brings_records(message: &Envelope) -> bool {
 
 impl World {
     pub(super) fn new(resolve: Resolve) -> Self {
-        let layout = Layout::settled(Generation(1), copies_of(0..3)).resolving(resolve);
+        Self::changing(resolve, copies_of(0..3), copies_of(1..4))
+    }
+
+    /// Copies that change from one set to the next one.
+    pub(super) fn changing(resolve: Resolve, from: Copies, next: Copies) -> Self {
+        let (overlap, first) = (from.overlap() && next.overlap(), from.members.clone());
+        let layout = Layout::settled(Generation(1), from).resolving(resolve);
         let mut hosts: Vec<Host> = (1..=COPIES as u64).map(|id| Host::new(ReplicaId(id))).collect();
-        hosts.iter_mut().take(3).for_each(|host| host.found(layout.clone()));
-        Self {
+        let founders = hosts.iter_mut().filter(|host| first.contains(&host.id));
+        founders.for_each(|host| host.found(layout.clone()));
+        let mut world = Self {
             hosts,
             messages: Vec::new(),
             kept: Vec::new(),
@@ -89,6 +103,9 @@ impl World {
             now: 0,
             number: 0,
             layouts: vec![layout],
+            next,
+            overlap,
+            pace: Pace::default(),
             asked: BTreeMap::new(),
             let_go: Known::new(),
             writes: BTreeMap::new(),
@@ -96,7 +113,9 @@ impl World {
             client: BTreeMap::new(),
             known: Known::new(),
             reads_answered: 0,
-        }
+        };
+        first.iter().for_each(|copy| world.remind(at(*copy)));
+        world
     }
 
     /// A copy is handed something, and what it wants done is done.
@@ -109,9 +128,9 @@ impl World {
         let (ticks, now) = (self.now, Now { monotonic_ms: self.now * 50, wall_ms });
         let heard: Vec<bool> = self.hosts.iter().map(|host| host.replica.is_some()).collect();
         let is_heard = |copy: ReplicaId| heard[at(copy)];
-        let is_full = |_| false;
+        let (is_full, pace) = (|_| false, self.pace);
         self.hosts[copy]
-            .call(|engine, call| call(&Here { engine, now, ticks, is_heard: &is_heard, is_full: &is_full }), call)
+            .call(|engine, call| call(&Here { engine, now, ticks, pace, is_heard: &is_heard, is_full: &is_full }), call)
     }
 
     fn act(&mut self, copy: usize, out: Out) {
@@ -252,6 +271,12 @@ impl World {
         self.messages.append(&mut self.kept);
     }
 
+    /// One message arrives only after [`Self::give_back`].
+    pub(super) fn keep(&mut self, message: usize) {
+        let message = self.messages.remove(message);
+        self.kept.push(message);
+    }
+
     pub(super) fn lose(&mut self, message: usize) {
         self.messages.remove(message);
     }
@@ -307,12 +332,15 @@ impl World {
     }
 
     pub(super) fn deliver_all(&mut self) {
+        self.deliver_but(None);
+    }
+
+    /// All messages arrive but those to one copy, and all logs become durable.
+    pub(super) fn deliver_but(&mut self, but: Option<usize>) {
         for _ in 0..100_000 {
             (0..COPIES).for_each(|copy| self.durable(copy));
-            if self.messages.is_empty() {
-                return;
-            }
-            self.deliver(0, false);
+            let Some(next) = self.messages.iter().position(|message| Some(at(message.to)) != but) else { return };
+            self.deliver(next, false);
         }
         panic!("messages have no end");
     }

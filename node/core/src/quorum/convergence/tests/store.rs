@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::super::{Convergence, Copy, Do, Then};
+use super::super::{Convergence, Copy, Do, Pace, Then};
 use crate::engine::Engine;
 use crate::ids::{Generation, ReplicaId, ShardId};
 use crate::quorum::copies::{Copies, Known};
@@ -208,6 +208,7 @@ impl Store {
             hints: &self.hints,
             wall_ms: moment.wall_ms,
             ticks: moment.ticks,
+            pace: Pace::default(),
             is_heard: moment.is_heard,
             is_full,
             is_own: &|key| key.len() == 8,

@@ -29,7 +29,7 @@ pub enum Operation {
 
 const OPERATIONS: [&str; 4] = ["write", "get", "scan", "admin"];
 
-const OUTCOMES: [&str; 13] = [
+const OUTCOMES: [&str; 15] = [
     "ok",
     "condition_failed",
     "request_too_old",
@@ -43,6 +43,8 @@ const OUTCOMES: [&str; 13] = [
     "too_stale",
     "refused",
     "request_too_new",
+    "not_coordinator",
+    "too_few_copies",
 ];
 
 /// A gauge of things that cannot be negative.
@@ -275,7 +277,8 @@ fn outcome(answer: &Answer) -> usize {
             Refusal::Limit(_) | Refusal::Key(_) => 9,
             Refusal::TooStale { .. } => 10,
             Refusal::RequestTooNew { .. } => 12,
-            Refusal::NotCoordinator { .. } | Refusal::TooFewCopies { .. } => 4,
+            Refusal::NotCoordinator { .. } => 13,
+            Refusal::TooFewCopies { .. } => 14,
             Refusal::WriteQuorum(NotDone::Full { .. }) => 8,
             Refusal::ConditionsNeedLeader
             | Refusal::NoQuorumTable(_)

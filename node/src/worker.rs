@@ -373,8 +373,10 @@ impl Worker {
 
 fn input(token: Token, ask: Ask) -> Input {
     match ask {
-        Ask::Write { table, command } => Input::Write { token, table, command },
-        Ask::Read { table, read, consistency } => Input::Read { token, table, read, consistency },
+        Ask::Write { table, command, options } => Input::WriteWith { token, table, command, options },
+        Ask::Read { table, read, options: ReadOptions { consistency, copies } } => {
+            Input::ReadWith { token, table, read, consistency, copies }
+        }
         Ask::Admin { request, bytes: _ } => Input::Admin { token, request },
     }
 }

@@ -17,10 +17,13 @@ use crate::client::{Client, Inner};
 use crate::retry::{Fault, Progress, Step, jittered};
 use crate::routes::{Routes, any_replica, toward_leader};
 use crate::session::Submission;
-use crate::wire::Denial;
+use crate::wire::{Denial, QuorumDenial};
 
 /// A node that is silent for so long may be cut off from the others: ask again, and elsewhere. Asking again is safe.
 const ATTEMPT_MAX: Duration = Duration::from_millis(1_500);
+/// A copy of a quorum shard tells after five seconds that too few others have answered; once one node was silent, that may
+/// be why.
+const LATER_ATTEMPT_MAX: Duration = Duration::from_millis(5_500);
 /// After so many failures in a row the map may be what is wrong.
 const TRIES_BEFORE_REFRESH: u32 = 4;
 
@@ -96,7 +99,7 @@ impl Client {
         F: Fn(&Descriptor, Option<RequestId>) -> Option<Op>,
     {
         let until = Instant::now() + self.deadline;
-        let mut progress = Progress::default();
+        let mut progress = Progress { turn: self.inner.coordinators.next_turn(), ..Progress::default() };
         let mut last = None;
         let is_write = operation.request.is_some();
         let failed = |why, progress: &Progress| {
@@ -156,16 +159,20 @@ impl Inner {
             return Err(Fault::NoRoute.into());
         };
         let item = v1::SessionItem { id: 0, table_id: operation.table.0, op: Some(op) };
-        let asked = self.ask(node, item, operation.bytes, until, progress).await;
+        let is_quorum = shard.quorum.is_some();
+        let patience = if is_quorum && progress.was_silent { LATER_ATTEMPT_MAX } else { ATTEMPT_MAX };
+        let asked = self.ask(node, item, (operation.bytes, patience), until, progress).await;
         match asked {
             Ok(answer) => {
-                if operation.from == From::Leader {
-                    self.leaders.learn(descriptor.shard, node);
+                match is_quorum {
+                    true => self.coordinators.trust(node),
+                    false if operation.from == From::Leader => self.leaders.learn(descriptor.shard, node),
+                    false => {}
                 }
                 Ok(Answered { answer, shard_end: descriptor.end.clone() })
             }
             Err(Attempted::Fault(fault)) => {
-                self.learn(&routes, descriptor, node, &fault, progress.tries);
+                self.learn(&routes, shard, node, &fault, progress.tries);
                 Err(fault.into())
             }
             Err(other) => Err(other),
@@ -174,11 +181,15 @@ impl Inner {
 
     fn target(&self, routes: &Routes, shard: &ShardRecord, from: From, progress: &Progress) -> Option<NodeId> {
         let descriptor = &shard.descriptor;
+        let zone = self.config.zone.as_deref();
+        let is_near = |node| routes.is_in_zone(node, zone);
+        if shard.quorum.is_some() {
+            return self.coordinators.choose(shard, is_near, (progress.turn, progress.tries), Instant::now());
+        }
         if from == From::Leader || progress.leader_only {
             return toward_leader(descriptor, self.leaders.get(descriptor.shard), progress.tries);
         }
-        let zone = self.config.zone.as_deref();
-        any_replica(descriptor, |node| routes.is_in_zone(node, zone), progress.tries)
+        any_replica(descriptor, is_near, progress.tries)
     }
 
     /// Sends to a node and waits for its answer.
@@ -186,11 +197,11 @@ impl Inner {
         &self,
         node: NodeId,
         item: v1::SessionItem,
-        bytes: usize,
+        (bytes, patience): (usize, Duration),
         until: Instant,
         progress: &mut Progress,
     ) -> Result<Answer, Attempted> {
-        let attempt_until = until.min(Instant::now() + ATTEMPT_MAX);
+        let attempt_until = until.min(Instant::now() + patience);
         let (reply, answer) = oneshot::channel();
         let outlet = self.sessions.to(node);
         let submission = Submission { item, bytes, reply };
@@ -217,14 +228,24 @@ impl Inner {
     fn fresh_id(&self, fault: &Fault) -> RequestId {
         match fault {
             Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.request_ids.next_by(*allowed),
+            Fault::Denied(Denial::Quorum(denial)) => match denial.allowed() {
+                Some(allowed) => self.request_ids.next_by(allowed),
+                None => self.request_ids.next(),
+            },
             _ => self.request_ids.next(),
         }
     }
 
     /// What a fault tells of the database.
-    fn learn(&self, routes: &Routes, descriptor: &Descriptor, node: NodeId, fault: &Fault, tries: u32) {
+    fn learn(&self, routes: &Routes, shard: &ShardRecord, node: NodeId, fault: &Fault, tries: u32) {
         let is_newer = |epoch: Epoch| epoch > routes.map.epoch;
+        let descriptor = &shard.descriptor;
+        if shard.quorum.is_some() {
+            self.learn_of_copy(node, fault);
+        }
         match fault {
+            // Of a quorum shard it is a copy that may answer: the next try asks another one anyhow.
+            Fault::Denied(Denial::NotLeader { leader: Some(_), .. }) if shard.quorum.is_some() => self.refresh(),
             Fault::Denied(Denial::NotLeader { shard, leader: Some(leader) }) => {
                 self.leaders.learn(*shard, leader.node);
                 if !routes.map.nodes.contains_key(&leader.node) {
@@ -247,6 +268,25 @@ impl Inner {
                 self.leaders.forget(descriptor.shard, node);
                 if tries >= TRIES_BEFORE_REFRESH {
                     self.refresh();
+                }
+            }
+            Fault::Denied(_) | Fault::NoRoute | Fault::Answer(_) => {}
+        }
+    }
+
+    /// What a fault tells of a node with a copy of a quorum shard.
+    fn learn_of_copy(&self, node: NodeId, fault: &Fault) {
+        match fault {
+            Fault::Denied(Denial::Closing)
+            | Fault::Unreached { .. }
+            | Fault::Lost { .. }
+            | Fault::Silent { .. }
+            | Fault::Denied(Denial::Quorum(QuorumDenial::NotCoordinator { .. })) => {
+                self.coordinators.shun(node, Instant::now());
+            }
+            Fault::Denied(Denial::Quorum(denial)) => {
+                if let Some(allowed) = denial.allowed() {
+                    self.request_ids.lower(allowed);
                 }
             }
             Fault::Denied(_) | Fault::NoRoute | Fault::Answer(_) => {}

@@ -1,6 +1,8 @@
 //! Everything that /metrics shows, in one place. Names are `skerry_node_<noun>_<unit>`; labels come from our own
 //! enums, never from keys, tables or clients.
 
+mod quorum;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -16,6 +18,8 @@ use skerry_core::quorum::write::NotDone;
 
 use crate::budget::{Budget, Kind};
 use crate::inbox::Ask;
+
+pub use self::quorum::QuorumMetrics;
 
 /// Kinds of requests that are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,7 @@ pub struct Metrics {
     pub snapshot_bytes: Counter,
     pub peers: PeerMetrics,
     pub budget: BudgetMetrics,
+    pub quorum: QuorumMetrics,
 }
 
 /// The memory budget, as it is used.
@@ -182,6 +187,7 @@ impl Metrics {
             snapshot_bytes: counted(registry, "snapshot_bytes", "Bytes of snapshots sent to other nodes"),
             peers: PeerMetrics::new(registry),
             budget: BudgetMetrics::new(registry),
+            quorum: QuorumMetrics::new(registry),
         }
     }
 

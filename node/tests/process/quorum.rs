@@ -145,6 +145,7 @@ async fn a_session_sees_its_own_writes_and_never_less_than_before_whichever_copy
                 context = found.context;
             }
         }
+        cluster.await_equal(table, b"ship", &[&key(99)]).await;
         cluster.nodes[0].signal(Signal::STOP);
         let found = session.get(table, Key::new("ship"), ReadOptions::default()).await.unwrap();
         assert_eq!(found.records[0].value, key(99));

@@ -42,14 +42,14 @@ impl Coordinators {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Whom an operation asks that has this turn and was tried so often before. `None` = the shard has no copies.
-    pub(crate) fn choose(
+    /// Whom an operation asks, one after the other, that has this turn and was tried so often before.
+    pub(crate) fn order(
         &self,
         shard: &ShardRecord,
         is_near: impl Fn(NodeId) -> bool,
         (turn, tries): (usize, u32),
         now: Instant,
-    ) -> Option<NodeId> {
+    ) -> Vec<NodeId> {
         let mut nodes = coordinating(shard);
         // In turns among those that are equally good.
         nodes.rotate_left(turn % nodes.len().max(1));
@@ -57,10 +57,14 @@ impl Coordinators {
         let shunned = self.shunned.read().unwrap_or_else(PoisonError::into_inner);
         let is_shunned =
             |node: NodeId| shunned.get(&node).is_some_and(|since| now.duration_since(*since) < SHUNNED_FOR);
-        let (last, first): (Vec<NodeId>, Vec<NodeId>) =
+        let (mut last, mut first): (Vec<NodeId>, Vec<NodeId>) =
             nodes.into_iter().map(|(node, _)| node).partition(|node| is_shunned(*node));
-        let asked = if first.is_empty() { last } else { first };
-        asked.get(usize::try_from(tries).unwrap_or(0) % asked.len().max(1)).copied()
+        let tries = usize::try_from(tries).unwrap_or(0);
+        for part in [&mut first, &mut last] {
+            part.rotate_left(tries % part.len().max(1));
+        }
+        first.extend(last);
+        first
     }
 }
 
@@ -97,34 +101,36 @@ mod tests {
         shard(&[(1, Role::Voter), (2, Role::Voter), (3, Role::Voter)], None)
     }
 
-    fn chosen(coordinators: &Coordinators, shard: &ShardRecord, turn: usize, now: Instant) -> Vec<u64> {
-        let choose = |tries| coordinators.choose(shard, |_| false, (turn, tries), now);
-        (0..3).filter_map(choose).map(|node| node.0).collect()
+    fn order(coordinators: &Coordinators, shard: &ShardRecord, turns: (usize, u32), now: Instant) -> Vec<u64> {
+        coordinators.order(shard, |_| false, turns, now).into_iter().map(|node| node.0).collect()
     }
 
     #[tokio::test]
     async fn copies_take_turns_and_each_try_asks_another() {
         let (coordinators, now) = (Coordinators::default(), Instant::now());
-        assert_eq!(chosen(&coordinators, &settled(), 0, now), [1, 2, 3]);
-        assert_eq!(chosen(&coordinators, &settled(), 1, now), [2, 3, 1]);
-        assert_eq!(chosen(&coordinators, &settled(), usize::MAX, now).len(), 3);
-        assert_eq!(coordinators.choose(&shard(&[], None), |_| true, (5, 5), now), None);
+        assert_eq!(order(&coordinators, &settled(), (0, 0), now), [1, 2, 3]);
+        assert_eq!(order(&coordinators, &settled(), (1, 0), now), [2, 3, 1]);
+        assert_eq!(order(&coordinators, &settled(), (1, 1), now), [3, 1, 2]);
+        assert_eq!(order(&coordinators, &settled(), (usize::MAX, u32::MAX), now).len(), 3);
+        assert!(order(&coordinators, &shard(&[], None), (5, 5), now).is_empty());
         assert_ne!(coordinators.next_turn(), coordinators.next_turn());
     }
 
     #[tokio::test]
     async fn a_near_copy_is_asked_first_and_one_that_did_not_answer_last_for_a_while() {
         let (coordinators, now) = (Coordinators::default(), Instant::now());
-        let near = |tries| coordinators.choose(&settled(), |node| node == NodeId(2), (0, tries), now);
-        assert_eq!((near(0), near(1), near(2)), (Some(NodeId(2)), Some(NodeId(1)), Some(NodeId(3))));
+        let near = |tries| {
+            let nodes = coordinators.order(&settled(), |node| node == NodeId(2), (0, tries), now);
+            nodes.into_iter().map(|node| node.0).collect::<Vec<_>>()
+        };
+        assert_eq!((near(0), near(1)), (vec![2, 1, 3], vec![1, 3, 2]));
         coordinators.shun(NodeId(2), now);
-        assert_eq!((near(0), near(1), near(2)), (Some(NodeId(1)), Some(NodeId(3)), Some(NodeId(1))));
+        assert_eq!((near(0), near(1), near(2)), (vec![1, 3, 2], vec![3, 1, 2], vec![1, 3, 2]));
+        assert_eq!(order(&coordinators, &settled(), (1, 0), now + SHUNNED_FOR), [2, 3, 1]);
         (1..=3).for_each(|node| coordinators.shun(NodeId(node), now));
-        assert_eq!(near(0), Some(NodeId(2)), "there is no other");
-        [1, 3].map(|node| coordinators.trust(NodeId(node)));
-        assert_eq!(chosen(&coordinators, &settled(), 1, now + SHUNNED_FOR), [2, 3, 1]);
-        coordinators.trust(NodeId(2));
-        assert_eq!(near(0), Some(NodeId(2)));
+        assert_eq!(near(0), [2, 1, 3], "there is no other");
+        coordinators.trust(NodeId(3));
+        assert_eq!(near(0), [3, 2, 1]);
     }
 
     #[tokio::test]
@@ -132,8 +138,8 @@ mod tests {
         let (coordinators, now) = (Coordinators::default(), Instant::now());
         let members = [(1, Role::Incoming), (2, Role::Outgoing), (3, Role::Voter)];
         for stage in [Stage::WriteBoth, Stage::ReadNew] {
-            assert_eq!(chosen(&coordinators, &shard(&members, Some(stage)), 0, now), [2, 3, 1]);
+            assert_eq!(order(&coordinators, &shard(&members, Some(stage)), (0, 0), now), [2, 3, 1]);
         }
-        assert_eq!(chosen(&coordinators, &shard(&members, Some(Stage::NewOnly)), 0, now), [1, 3, 2]);
+        assert_eq!(order(&coordinators, &shard(&members, Some(Stage::NewOnly)), (0, 0), now), [1, 3, 2]);
     }
 }

@@ -14,6 +14,7 @@ mod coordinators;
 pub mod dial;
 pub mod door;
 mod guarantees;
+mod hedged;
 pub mod identity;
 mod key;
 mod operation;

@@ -17,13 +17,10 @@ use crate::client::{Client, Inner};
 use crate::retry::{Fault, Progress, Step, jittered};
 use crate::routes::{Routes, any_replica, toward_leader};
 use crate::session::Submission;
-use crate::wire::{Denial, QuorumDenial};
+use crate::wire::Denial;
 
 /// A node that is silent for so long may be cut off from the others: ask again, and elsewhere. Asking again is safe.
-const ATTEMPT_MAX: Duration = Duration::from_millis(1_500);
-/// A copy of a quorum shard tells after five seconds that too few others have answered; once one node was silent, that may
-/// be why.
-const LATER_ATTEMPT_MAX: Duration = Duration::from_millis(5_500);
+pub(crate) const ATTEMPT_MAX: Duration = Duration::from_millis(1_500);
 /// After so many failures in a row the map may be what is wrong.
 const TRIES_BEFORE_REFRESH: u32 = 4;
 
@@ -79,7 +76,7 @@ pub(crate) enum Why {
 }
 
 /// Why an attempt did not end well.
-enum Attempted {
+pub(crate) enum Attempted {
     Fault(Fault),
     Scattered,
     NoTable,
@@ -154,54 +151,55 @@ impl Inner {
         let Some(op) = (operation.op)(descriptor, operation.request) else {
             return Err(Attempted::Scattered);
         };
-        let Some(node) = self.target(&routes, shard, operation.from, progress) else {
+        let item = v1::SessionItem { id: 0, table_id: operation.table.0, op: Some(op) };
+        let shard_end = descriptor.end.clone();
+        if shard.quorum.is_some() {
+            let answer = self.ask_copies((&routes, shard), (item, operation.bytes), progress, until).await?;
+            return Ok(Answered { answer, shard_end });
+        }
+        let Some(node) = self.target(&routes, descriptor, operation.from, progress) else {
             self.refresh();
             return Err(Fault::NoRoute.into());
         };
-        let item = v1::SessionItem { id: 0, table_id: operation.table.0, op: Some(op) };
-        let is_quorum = shard.quorum.is_some();
-        let patience = if is_quorum && progress.was_silent { LATER_ATTEMPT_MAX } else { ATTEMPT_MAX };
-        let asked = self.ask(node, item, (operation.bytes, patience), until, progress).await;
-        match asked {
+        match self.ask(node, item, operation.bytes, (Instant::now() + ATTEMPT_MAX, until)).await {
             Ok(answer) => {
-                match is_quorum {
-                    true => self.coordinators.trust(node),
-                    false if operation.from == From::Leader => self.leaders.learn(descriptor.shard, node),
-                    false => {}
+                if operation.from == From::Leader {
+                    self.leaders.learn(descriptor.shard, node);
                 }
-                Ok(Answered { answer, shard_end: descriptor.end.clone() })
+                Ok(Answered { answer, shard_end })
             }
             Err(Attempted::Fault(fault)) => {
                 self.learn(&routes, shard, node, &fault, progress.tries);
                 Err(fault.into())
             }
-            Err(other) => Err(other),
+            Err(other) => {
+                progress.uncertain |= matches!(other, Attempted::OutOfTime);
+                Err(other)
+            }
         }
     }
 
-    fn target(&self, routes: &Routes, shard: &ShardRecord, from: From, progress: &Progress) -> Option<NodeId> {
-        let descriptor = &shard.descriptor;
-        let zone = self.config.zone.as_deref();
-        let is_near = |node| routes.is_in_zone(node, zone);
-        if shard.quorum.is_some() {
-            return self.coordinators.choose(shard, is_near, (progress.turn, progress.tries), Instant::now());
-        }
+    fn target(&self, routes: &Routes, descriptor: &Descriptor, from: From, progress: &Progress) -> Option<NodeId> {
         if from == From::Leader || progress.leader_only {
             return toward_leader(descriptor, self.leaders.get(descriptor.shard), progress.tries);
         }
-        any_replica(descriptor, is_near, progress.tries)
+        any_replica(descriptor, |node| self.is_near(routes, node), progress.tries)
     }
 
-    /// Sends to a node and waits for its answer.
-    async fn ask(
+    /// True if the node is in the client's own zone.
+    pub(crate) fn is_near(&self, routes: &Routes, node: NodeId) -> bool {
+        routes.is_in_zone(node, self.config.zone.as_deref())
+    }
+
+    /// Sends to a node and waits for its answer, for so long with this node, and for so long at all.
+    pub(crate) async fn ask(
         &self,
         node: NodeId,
         item: v1::SessionItem,
-        (bytes, patience): (usize, Duration),
-        until: Instant,
-        progress: &mut Progress,
+        bytes: usize,
+        (with_node, until): (Instant, Instant),
     ) -> Result<Answer, Attempted> {
-        let attempt_until = until.min(Instant::now() + patience);
+        let attempt_until = until.min(with_node);
         let (reply, answer) = oneshot::channel();
         let outlet = self.sessions.to(node);
         let submission = Submission { item, bytes, reply };
@@ -216,10 +214,7 @@ impl Inner {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(_))) => Err(Fault::Unreached { node }.into()),
             Ok(Err(_)) => Err(Fault::Lost { node }.into()),
-            Err(_) if attempt_until == until => {
-                progress.uncertain = true;
-                Err(Attempted::OutOfTime)
-            }
+            Err(_) if attempt_until == until => Err(Attempted::OutOfTime),
             Err(_) => Err(Fault::Silent { node }.into()),
         }
     }
@@ -237,12 +232,9 @@ impl Inner {
     }
 
     /// What a fault tells of the database.
-    fn learn(&self, routes: &Routes, shard: &ShardRecord, node: NodeId, fault: &Fault, tries: u32) {
+    pub(crate) fn learn(&self, routes: &Routes, shard: &ShardRecord, node: NodeId, fault: &Fault, tries: u32) {
         let is_newer = |epoch: Epoch| epoch > routes.map.epoch;
         let descriptor = &shard.descriptor;
-        if shard.quorum.is_some() {
-            self.learn_of_copy(node, fault);
-        }
         match fault {
             // Of a quorum shard it is a copy that may answer: the next try asks another one anyhow.
             Fault::Denied(Denial::NotLeader { leader: Some(_), .. }) if shard.quorum.is_some() => self.refresh(),
@@ -268,25 +260,6 @@ impl Inner {
                 self.leaders.forget(descriptor.shard, node);
                 if tries >= TRIES_BEFORE_REFRESH {
                     self.refresh();
-                }
-            }
-            Fault::Denied(_) | Fault::NoRoute | Fault::Answer(_) => {}
-        }
-    }
-
-    /// What a fault tells of a node with a copy of a quorum shard.
-    fn learn_of_copy(&self, node: NodeId, fault: &Fault) {
-        match fault {
-            Fault::Denied(Denial::Closing)
-            | Fault::Unreached { .. }
-            | Fault::Lost { .. }
-            | Fault::Silent { .. }
-            | Fault::Denied(Denial::Quorum(QuorumDenial::NotCoordinator { .. })) => {
-                self.coordinators.shun(node, Instant::now());
-            }
-            Fault::Denied(Denial::Quorum(denial)) => {
-                if let Some(allowed) = denial.allowed() {
-                    self.request_ids.lower(allowed);
                 }
             }
             Fault::Denied(_) | Fault::NoRoute | Fault::Answer(_) => {}

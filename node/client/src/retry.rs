@@ -68,8 +68,6 @@ pub(crate) struct Progress {
     pub(crate) uncertain: bool,
     /// A replica was too far behind: only the leader will do.
     pub(crate) leader_only: bool,
-    /// A node did not answer in time.
-    pub(crate) was_silent: bool,
     /// With which copy of a quorum shard it began.
     pub(crate) turn: usize,
     hops: u32,
@@ -94,7 +92,6 @@ impl Progress {
     pub(crate) fn after(&mut self, fault: &Fault) -> Step {
         let was_uncertain = self.uncertain;
         self.uncertain |= fault.may_have_happened();
-        self.was_silent |= matches!(fault, Fault::Silent { .. });
         self.tries += 1;
         match fault {
             Fault::Denied(denial) => match denial {

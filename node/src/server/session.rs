@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::Stream;
 use skerry_client::wire::{Wire, read_from_op, read_result_into_wire};
+use skerry_core::command::{Command, WriteOptions};
 use skerry_core::ids::TableId;
 use skerry_core::node::Answer;
 use skerry_proto::v1;
@@ -179,7 +180,8 @@ fn ask(item: v1::SessionItem) -> Result<Ask, Kind> {
     let table = TableId(item.table_id);
     match item.op {
         Some(Op::Write(write)) => {
-            let (command, options) = Wire::from_wire(write).map_err(|error| status::malformed(&error))?;
+            let asked = <(Command, WriteOptions)>::from_wire(write);
+            let (command, options) = asked.map_err(|error| status::malformed(&error))?;
             Ok(Ask::Write { table, command, options })
         }
         Some(op @ (Op::Get(_) | Op::Scan(_))) => match read_from_op(op) {

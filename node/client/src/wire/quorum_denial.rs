@@ -120,7 +120,7 @@ impl Wire for QuorumDenial {
             Self::NotCoordinator { shard, reason } => {
                 Why::NotCoordinator(v1::NotCoordinator { shard_id: shard.0, reason: number(reason).into() })
             }
-            Self::TooFewCopies { shard } => Why::TooFewCopies(v1::TooFewCopies { shard_id: shard.0 }),
+            Self::TooFewCopies { shard } => Why::TooFewCopies(v1::TooFewAnswers { shard_id: shard.0 }),
             Self::NoQuorumTable(table) => Why::NoQuorumTable(v1::NoQuorumTable { table_id: table.0 }),
             Self::ConditionsNeedLeader => Why::ConditionsNeedLeader(v1::ConditionsNeedLeader {}),
             Self::BadContext(BadToken { bytes }) => Why::BadContext(v1::BadContext { bytes: bytes as u64 }),

@@ -31,7 +31,8 @@ impl Inner {
         until: Instant,
     ) -> Result<Answer, Attempted> {
         let began = Instant::now();
-        let nodes = self.coordinators.order(shard, |node| self.is_near(routes, node), (progress.turn, progress.tries), began);
+        let nodes =
+            self.coordinators.order(shard, |node| self.is_near(routes, node), (progress.turn, progress.tries), began);
         let mut nodes = nodes.into_iter();
         let mut waiting = FuturesUnordered::new();
         let ask = |node: NodeId| {

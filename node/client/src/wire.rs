@@ -12,9 +12,7 @@ mod removal;
 mod report;
 mod system;
 
-pub use command::{
-    ReadOptions, read_from_op, read_result_from_wire, read_result_into_wire, read_to_op, write_options,
-};
+pub use command::{ReadOptions, read_from_op, read_result_from_wire, read_result_into_wire, read_to_op, write_options};
 pub(crate) use denial::named;
 pub use denial::{Denial, Leader};
 pub use quorum_denial::QuorumDenial;

@@ -51,10 +51,18 @@ impl QuorumMetrics {
                 "quorum_floorless_copies",
                 "Copies of quorum shards on this node whose floor has never risen",
             ),
-            hints: gauge(registry, "quorum_hints", "Records that this node keeps for copies which have not confirmed them"),
+            hints: gauge(
+                registry,
+                "quorum_hints",
+                "Records that this node keeps for copies which have not confirmed them",
+            ),
             hint_bytes: gauge(registry, "quorum_hint_bytes", "Bytes of these records"),
             floor_age_seconds,
-            hinted_records: counted(registry, "quorum_hinted_records", "Records sent to copies that they were kept for"),
+            hinted_records: counted(
+                registry,
+                "quorum_hinted_records",
+                "Records sent to copies that they were kept for",
+            ),
             repaired_records: counted(
                 registry,
                 "quorum_repaired_records",

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use skerry_client::wire::{ReadOptions, Wire, write_options};
-use skerry_core::command::{
-    Command, Condition, Expected, Mutation, Read, ReadResult, Record, RequestId, WriteOptions,
-};
+use skerry_core::command::{Command, Condition, Expected, Mutation, Read, ReadResult, Record, RequestId, WriteOptions};
 use skerry_core::ids::TableId;
 use skerry_core::key;
 use skerry_core::map::{Fragmentation, Map};
@@ -147,10 +145,7 @@ fn command(
     Ok(Command { request, conditions, mutations })
 }
 
-fn options(
-    copies: Option<u32>,
-    contexts: impl IntoIterator<Item = (Bytes, Bytes)>,
-) -> Result<WriteOptions, Kind> {
+fn options(copies: Option<u32>, contexts: impl IntoIterator<Item = (Bytes, Bytes)>) -> Result<WriteOptions, Kind> {
     write_options(copies, contexts).map_err(|error| status::malformed(&error))
 }
 

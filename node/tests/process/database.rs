@@ -168,7 +168,8 @@ impl Database {
     }
 
     pub async fn delete(&self, table: &str, key: &[u8]) -> Result<u64, Status> {
-        let request = v1::DeleteRequest { table: table.to_owned(), key: Some(a_key(key)), ..v1::DeleteRequest::default() };
+        let request =
+            v1::DeleteRequest { table: table.to_owned(), key: Some(a_key(key)), ..v1::DeleteRequest::default() };
         let response = self.call(table, async |channel| KvServiceClient::new(channel).delete(request.clone()).await);
         Ok(response.await?.into_inner().version)
     }

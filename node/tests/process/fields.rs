@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use skerry_client::QuorumDenial;
 use skerry_client::wire::Wire;
-use skerry_core::limits::{BATCH_BYTES_MAX, BATCH_MUTATIONS_MAX, ENCODED_KEY_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use skerry_core::limits::{
+    BATCH_BYTES_MAX, BATCH_MUTATIONS_MAX, ENCODED_KEY_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX,
+};
 use skerry_proto::v1;
 use skerry_proto::v1::condition::Expected as Named;
 use skerry_proto::v1::encoded_condition::Expected as Encoded;
@@ -135,11 +137,8 @@ fn request_id(issued: Option<u64>) -> Option<v1::RequestId> {
 async fn unary(kv: &mut KvServiceClient<Channel>, asked: Asked) -> String {
     let table = if asked.table { "sales" } else { "nobody-made-this" }.to_owned();
     let status = if asked.get {
-        let request = v1::GetRequest {
-            consistency: asked.consistency,
-            copies: asked.copies,
-            ..get(&table, &asked.puts[0].0)
-        };
+        let request =
+            v1::GetRequest { consistency: asked.consistency, copies: asked.copies, ..get(&table, &asked.puts[0].0) };
         kv.get(request).await.map(drop)
     } else {
         let put = |(key, bytes): &(Vec<u8>, usize)| v1::Mutation {
@@ -163,7 +162,8 @@ async fn unary(kv: &mut KvServiceClient<Channel>, asked: Asked) -> String {
     };
     let status = status.unwrap_err();
     let fields = status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
-    let field = ["key_bytes", "value_bytes", "batch_bytes", "mutations"].into_iter().find(|name| fields.contains_key(*name));
+    let field =
+        ["key_bytes", "value_bytes", "batch_bytes", "mutations"].into_iter().find(|name| fields.contains_key(*name));
     let field = field.map(str::to_owned).or_else(|| fields.get("field").cloned());
     [Some(reason(&status)), field].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }

@@ -1,7 +1,9 @@
 //! What a quorum table does not take is refused for the same reason at both doors, and has not happened.
 
 use bytes::Bytes;
-use skerry_client::{Condition, DeleteOptions, Key, Mutation, PutOptions, QuorumDenial, ReadError, ReadOptions, WriteError};
+use skerry_client::{
+    Condition, DeleteOptions, Key, Mutation, PutOptions, QuorumDenial, ReadError, ReadOptions, WriteError,
+};
 use skerry_core::command::Expected;
 use skerry_proto::v1;
 use tonic::{Code, Status};

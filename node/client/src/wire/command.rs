@@ -34,7 +34,9 @@ impl Wire for Mutation {
     fn into_wire(self) -> v1::EncodedMutation {
         let context = Bytes::new();
         match self {
-            Self::Put { key, value, expires_ms } => v1::EncodedMutation { key, value: Some(value), expires_ms, context },
+            Self::Put { key, value, expires_ms } => {
+                v1::EncodedMutation { key, value: Some(value), expires_ms, context }
+            }
             Self::Delete { key } => v1::EncodedMutation { key, value: None, expires_ms: None, context },
         }
     }

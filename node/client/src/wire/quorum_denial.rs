@@ -50,7 +50,9 @@ pub enum QuorumDenial {
     #[error("read quorum: {0}")]
     ReadQuorum(#[source] OutOfRange),
     /// Too many copies have no room. Deletes are still taken.
-    #[error("the disks of {full} copies are nearly full, and {needed} copies must take a write: only deletes are taken")]
+    #[error(
+        "the disks of {full} copies are nearly full, and {needed} copies must take a write: only deletes are taken"
+    )]
     CopiesFull {
         /// Copies that say so.
         full: usize,
@@ -58,7 +60,9 @@ pub enum QuorumDenial {
         needed: usize,
     },
     /// Each key goes to the copies with all that it holds, and that is too much at once.
-    #[error("the batch has {bytes} bytes with what its keys hold besides, at most {most} are sent at once: write fewer keys together")]
+    #[error(
+        "the batch has {bytes} bytes with what its keys hold besides, at most {most} are sent at once: write fewer keys together"
+    )]
     BatchTooLarge {
         /// Bytes of the records that the batch would make.
         bytes: usize,
@@ -148,18 +152,15 @@ impl Wire for QuorumDenial {
 
     fn from_wire(m: v1::QuorumRefusal) -> Result<Self, Malformed> {
         Ok(match m.why.ok_or(Malformed::Missing("why"))? {
-            Why::NotCoordinator(m) => {
-                Self::NotCoordinator { shard: ShardId(m.shard_id), reason: reason_of(m.reason)? }
-            }
+            Why::NotCoordinator(m) => Self::NotCoordinator { shard: ShardId(m.shard_id), reason: reason_of(m.reason)? },
             Why::TooFewCopies(m) => Self::TooFewCopies { shard: ShardId(m.shard_id) },
             Why::NoQuorumTable(m) => Self::NoQuorumTable(TableId(m.table_id)),
             Why::ConditionsNeedLeader(_) => Self::ConditionsNeedLeader,
             Why::BadContext(m) => Self::BadContext(BadToken { bytes: size(m.bytes, "bytes")? }),
             Why::ContextNeeded(_) => Self::NotBegun(NotBegun::ContextNeeded),
-            Why::TooManySiblings(m) => Self::NotBegun(NotBegun::Siblings {
-                values: size(m.values, "values")?,
-                bytes: size(m.bytes, "bytes")?,
-            }),
+            Why::TooManySiblings(m) => {
+                Self::NotBegun(NotBegun::Siblings { values: size(m.values, "values")?, bytes: size(m.bytes, "bytes")? })
+            }
             Why::ContextTooLarge(m) => Self::NotBegun(NotBegun::Context { parts: size(m.parts, "parts")? }),
             Why::SeenAhead(m) => Self::NotBegun(NotBegun::Ahead { version: Version(m.version), wall_ms: m.wall_ms }),
             Why::CopiesOutOfRange(m) => {
@@ -170,9 +171,7 @@ impl Wire for QuorumDenial {
                 };
                 if m.of_write { Self::WriteQuorum(range) } else { Self::ReadQuorum(range) }
             }
-            Why::CopiesFull(m) => {
-                Self::CopiesFull { full: size(m.full, "full")?, needed: size(m.needed, "needed")? }
-            }
+            Why::CopiesFull(m) => Self::CopiesFull { full: size(m.full, "full")?, needed: size(m.needed, "needed")? },
             Why::BatchTooLarge(m) => {
                 Self::BatchTooLarge { bytes: size(m.bytes, "bytes")?, most: size(m.most, "most")? }
             }

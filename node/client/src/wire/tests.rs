@@ -265,7 +265,8 @@ fn what_was_seen_goes_with_the_mutation_of_its_key_and_of_a_key_that_is_there_tw
         expires_ms: None,
         context: context.into(),
     };
-    let mutations = vec![mutation("a", "1"), mutation("b", "2"), mutation("c", ""), mutation("a", "3"), mutation("b", "")];
+    let mutations =
+        vec![mutation("a", "1"), mutation("b", "2"), mutation("c", ""), mutation("a", "3"), mutation("b", "")];
     let write = v1::WriteOp { mutations, copies: Some(2), ..v1::WriteOp::default() };
     let (command, options) = <(Command, WriteOptions)>::from_wire(write).unwrap();
     assert_eq!(command.mutations.len(), 5);

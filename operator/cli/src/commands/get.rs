@@ -84,7 +84,9 @@ impl Get {
         };
         let has_siblings = found.records.len() > 1;
         if self.raw && has_siblings {
-            return Err(several(&found, &shown(&key)).next("leave --raw out to see them, or `skerry resolve` them first"));
+            return Err(
+                several(&found, &shown(&key)).next("leave --raw out to see them, or `skerry resolve` them first")
+            );
         }
         if self.raw {
             let mut out = io::stdout().lock();

@@ -102,7 +102,9 @@ pub(crate) fn advice(denial: &QuorumDenial) -> &'static str {
         QuorumDenial::ReadQuorum(_) => "--r takes 1 up to the table's number of copies",
         QuorumDenial::CopiesFull { .. } => "delete records, give the nodes larger volumes, or add nodes",
         QuorumDenial::BatchTooLarge { .. } => "write fewer keys together",
-        QuorumDenial::NotCoordinator { .. } | QuorumDenial::TooFewCopies { .. } => "see `skerry status`; then try again",
+        QuorumDenial::NotCoordinator { .. } | QuorumDenial::TooFewCopies { .. } => {
+            "see `skerry status`; then try again"
+        }
     }
 }
 

@@ -66,8 +66,7 @@ impl Resolve {
             }
             (None, Some(pick)) => {
                 let picked = picked(&found, pick)?;
-                let options =
-                    PutOptions { copies, context, expires_ms: picked.expires_ms, ..PutOptions::default() };
+                let options = PutOptions { copies, context, expires_ms: picked.expires_ms, ..PutOptions::default() };
                 client.put_with(&self.table, key.clone(), picked.value, options).await
             }
             (None, None) => {

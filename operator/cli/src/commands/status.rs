@@ -120,7 +120,9 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
         facts.push(fact("lost", format!("{} being built anew", size::plural(status.lost.len() as u64, "replica"))));
     }
     facts.extend(recovered(status).map(|text| fact("recovered", text)));
-    facts.extend(quorum::that_may_miss_writes(&status.map).into_iter().map(|table| fact("warning", quorum::warning(table))));
+    facts.extend(
+        quorum::that_may_miss_writes(&status.map).into_iter().map(|table| fact("warning", quorum::warning(table))),
+    );
     facts
 }
 

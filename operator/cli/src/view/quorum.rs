@@ -109,7 +109,10 @@ mod tests {
         let (current, next) = (Quorums { write: 2, read: 2 }, Quorums { write: 3, read: 1 });
         let change = |stage| QuorumChange { next, stage, began: Generation(2), reads_since: Generation(2) };
         let shard = |change| ShardRecord { quorum: Some(QuorumRecord { current, change }), ..ShardRecord::default() };
-        assert_eq!((stage(&shard(None)), stage_words(&shard(None)), changing_quorums(&shard(None))), (None, None, None));
+        assert_eq!(
+            (stage(&shard(None)), stage_words(&shard(None)), changing_quorums(&shard(None))),
+            (None, None, None)
+        );
         for (of, name) in [(Stage::WriteBoth, "WriteBoth"), (Stage::ReadNew, "ReadNew"), (Stage::NewOnly, "NewOnly")] {
             let shard = shard(Some(change(of)));
             assert_eq!(stage(&shard), Some(name));

@@ -57,7 +57,16 @@ pub(super) fn parse(text: &str) -> Result<Line, LineError> {
 
 fn put(line: &Object) -> Result<Line, LineError> {
     const FIELDS: [&str; 11] = [
-        "put", "putHex", "sort", "sortHex", "value", "valueHex", "ttlSeconds", "expiresMs", "ifAbsent", "ifVersion",
+        "put",
+        "putHex",
+        "sort",
+        "sortHex",
+        "value",
+        "valueHex",
+        "ttlSeconds",
+        "expiresMs",
+        "ifAbsent",
+        "ifVersion",
         "context",
     ];
     known(line, "put", &FIELDS)?;

@@ -52,7 +52,8 @@ impl Coordinators {
     ) -> Vec<NodeId> {
         let mut nodes = coordinating(shard);
         // In turns among those that are equally good.
-        nodes.rotate_left(turn % nodes.len().max(1));
+        let count = nodes.len().max(1);
+        nodes.rotate_left(turn % count);
         nodes.sort_by_key(|(node, is_likely)| (!is_likely, !is_near(*node)));
         let shunned = self.shunned.read().unwrap_or_else(PoisonError::into_inner);
         let is_shunned =
@@ -61,7 +62,8 @@ impl Coordinators {
             nodes.into_iter().map(|(node, _)| node).partition(|node| is_shunned(*node));
         let tries = usize::try_from(tries).unwrap_or(0);
         for part in [&mut first, &mut last] {
-            part.rotate_left(tries % part.len().max(1));
+            let count = part.len().max(1);
+            part.rotate_left(tries % count);
         }
         first.extend(last);
         first

@@ -96,7 +96,7 @@ impl Client {
         F: Fn(&Descriptor, Option<RequestId>) -> Option<Op>,
     {
         let until = Instant::now() + self.deadline;
-        let mut progress = Progress { turn: self.inner.coordinators.next_turn(), ..Progress::default() };
+        let mut progress = Progress::beginning_at(self.inner.coordinators.next_turn());
         let mut last = None;
         let is_write = operation.request.is_some();
         let failed = |why, progress: &Progress| {

@@ -88,6 +88,11 @@ pub(crate) enum Step {
 }
 
 impl Progress {
+    /// Of an operation whose turn among the copies of a quorum shard this is.
+    pub(crate) fn beginning_at(turn: usize) -> Self {
+        Self { turn, ..Self::default() }
+    }
+
     /// Notes a failed attempt and decides what to do next.
     pub(crate) fn after(&mut self, fault: &Fault) -> Step {
         let was_uncertain = self.uncertain;

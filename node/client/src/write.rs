@@ -110,12 +110,11 @@ pub enum WriteError {
         may_have_happened: bool,
     },
     /// Only quorum tables refuse this, or the table is none.
-    #[error(transparent)]
+    #[error("{denial}{}", if *.may_have_happened { "; an earlier attempt may have happened" } else { "" })]
     Quorum {
         /// True if an earlier attempt may have taken effect.
         may_have_happened: bool,
         /// Why the write was not taken.
-        #[source]
         denial: QuorumDenial,
     },
     /// The deadline passed before there was an answer.

@@ -122,6 +122,7 @@ fn failed(status: &Status) -> Failed {
 
 #[cfg(test)]
 mod tests {
+    use skerry_core::level::FormatLevel;
     use std::collections::HashMap;
 
     use tonic_types::ErrorDetails;

@@ -14,6 +14,10 @@ use crate::tables::Quorums;
 
 const WRITES: usize = 400;
 
+fn signal(cluster: &Cluster, nodes: &[usize], signal: Signal) {
+    nodes.iter().for_each(|node| cluster.nodes[*node].signal(signal));
+}
+
 fn key(number: usize) -> Vec<u8> {
     format!("k{number}").into_bytes()
 }
@@ -60,7 +64,7 @@ async fn with_two_of_three_copies_gone_a_table_of_w_1_and_r_1_serves_and_all_are
     let client = cluster.client().await;
     client.put("positions", Key::new("ship"), "port").await.unwrap();
     cluster.await_equal("positions", b"ship", &[b"port"]).await;
-    [0, 1].map(|node| cluster.nodes[node].signal(Signal::STOP));
+    signal(&cluster, &[0, 1], Signal::STOP);
     for number in 0..20 {
         client.put("positions", Key::new(key(number)), Bytes::from(key(number))).await.unwrap();
         let found = client.get("positions", Key::new(key(number)), ReadConsistency::Linearizable).await.unwrap();
@@ -78,7 +82,7 @@ async fn with_two_of_three_copies_gone_a_table_of_w_1_and_r_1_serves_and_all_are
 
     let hints = || cluster.nodes[2].metric("skerry_node_quorum_hints").unwrap_or_default();
     eventually("what is missed is kept", async || hints() > 0.0).await;
-    [0, 1].map(|node| cluster.nodes[node].signal(Signal::CONT));
+    signal(&cluster, &[0, 1], Signal::CONT);
     cluster.await_equal("positions", b"ship", &[b"at sea"]).await;
     cluster.await_equal("positions", b"twice", &[b"x"]).await;
     for number in 0..20 {
@@ -106,10 +110,10 @@ async fn what_two_sides_write_at_the_same_time_is_there_until_it_is_resolved() {
         client.put_with("carts", cart(), value, options)
     };
 
-    [0, 1].map(|node| cluster.nodes[node].signal(Signal::STOP));
+    signal(&cluster, &[0, 1], Signal::STOP);
     adding("apple, pear").await.unwrap();
     cluster.nodes[2].signal(Signal::STOP);
-    [0, 1].map(|node| cluster.nodes[node].signal(Signal::CONT));
+    signal(&cluster, &[0, 1], Signal::CONT);
     adding("apple, fig").await.unwrap();
     cluster.nodes[2].signal(Signal::CONT);
     cluster.await_equal("carts", b"cart", &[b"apple, pear", b"apple, fig"]).await;

@@ -20,6 +20,7 @@ use skerry_core::ids::Token;
 use skerry_core::map::{Consistency, Map};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{Effects, Input, Node};
+use skerry_core::quorum::replica::QuorumReplica;
 use skerry_core::time::{Now, TICK_MS};
 use skerry_program::chain::chain;
 use tokio::sync::watch;
@@ -227,7 +228,9 @@ impl Worker {
         }
         if self.ticks >= self.next_look {
             let node = &self.parts.node;
-            let steady = self.parts.vitals.copies(readiness::look(node.identity().node, node.map(), node.replicas()));
+            let quorums = node.quorum_replicas().map(QuorumReplica::view);
+            let look = readiness::look(node.identity().node, node.map(), node.replicas(), quorums);
+            let steady = self.parts.vitals.copies(look);
             self.next_look = self.ticks + if steady { STEADY_LOOK_TICKS } else { LOOK_TICKS };
         }
         self.ticks += 1;

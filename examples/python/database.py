@@ -12,7 +12,7 @@ from skerry.v1 import kv_pb2, session_pb2
 # How long one try lasts, and all tries of an operation together.
 TRY_SECONDS, ALL_SECONDS = 3, 15
 # Nothing happened: another node, or the same one a little later, may do it.
-AGAIN = {"NOT_LEADER", "WRONG_SHARD", "OVERLOADED", "CLOSING", "TOO_STALE"}
+AGAIN = {"NOT_LEADER", "WRONG_SHARD", "OVERLOADED", "CLOSING", "TOO_STALE", "NOT_COORDINATOR", "TOO_FEW_COPIES", "SEEN_AHEAD"}
 
 
 class Failed(Exception):

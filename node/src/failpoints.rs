@@ -2,6 +2,8 @@
 //! `SKERRY_FAILPOINTS` names, and lasts as long as that file is there. Builds without debug assertions, which releases are,
 //! have none of this.
 
+use skerry_core::level::FormatLevel;
+
 /// A fault, by the name of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failpoint {
@@ -19,6 +21,17 @@ pub enum Failpoint {
     DiskProbeHangs,
     /// The task of a link to another node panics at the next message.
     LinkPanics,
+    /// No fault: the process has the format level of quorum tables, which no release enables yet.
+    QuorumLevel,
+}
+
+impl Failpoint {
+    /// The highest format level that this process reads, writes and reports: what the release has, unless a test asks for
+    /// that of quorum tables.
+    pub fn highest_level() -> FormatLevel {
+        let asked = if Self::QuorumLevel.is_on() { FormatLevel::QUORUM } else { FormatLevel::FIRST };
+        asked.max(FormatLevel::NEWEST)
+    }
 }
 
 #[cfg(debug_assertions)]
@@ -42,22 +55,24 @@ mod files {
                 Self::StoreSyncHangs => "store-sync-hangs",
                 Self::DiskProbeHangs => "disk-probe-hangs",
                 Self::LinkPanics => "link-panics",
+                Self::QuorumLevel => "quorum-level",
             }
         }
 
-        fn is_set(self) -> bool {
+        /// True if its file is there now.
+        pub(super) fn is_on(self) -> bool {
             let folder = FOLDER.get_or_init(|| std::env::var_os("SKERRY_FAILPOINTS").map(PathBuf::from));
             folder.as_ref().is_some_and(|folder| folder.join(self.file()).try_exists().unwrap_or(false))
         }
 
         /// Panics if the fault is set.
         pub fn panic(self) {
-            assert!(!self.is_set(), "failpoint {}", self.file());
+            assert!(!self.is_on(), "failpoint {}", self.file());
         }
 
         /// Returns when the fault is over.
         pub fn hang(self) {
-            while self.is_set() {
+            while self.is_on() {
                 std::thread::sleep(POLL);
             }
         }
@@ -66,6 +81,10 @@ mod files {
 
 #[cfg(not(debug_assertions))]
 impl Failpoint {
+    const fn is_on(self) -> bool {
+        false
+    }
+
     /// Does nothing in a release build.
     pub const fn panic(self) {}
 

@@ -11,7 +11,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use bytes::Bytes;
-use skerry_core::command::{Command, Read, ReadConsistency};
+use skerry_client::wire::ReadOptions;
+use skerry_core::command::{Command, Read, WriteOptions};
 use skerry_core::ids::{Incarnation, NodeId, TableId};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{AdminRequest, Answer};
@@ -77,6 +78,8 @@ pub enum Ask {
         table: TableId,
         /// Mutations to make, and the conditions under which they are made.
         command: Command,
+        /// What is asked of a quorum table beside it.
+        options: WriteOptions,
     },
     /// To read records of a table.
     Read {
@@ -84,8 +87,8 @@ pub enum Ask {
         table: TableId,
         /// What to read: one key, or a page of a range.
         read: Read,
-        /// How fresh the data must be.
-        consistency: ReadConsistency,
+        /// How fresh the data must be, and how many copies of a quorum table are asked.
+        options: ReadOptions,
     },
     /// To change or see the database itself.
     Admin {
@@ -100,7 +103,9 @@ impl Ask {
     /// Memory that it takes until it is answered, about.
     pub(crate) fn bytes(&self) -> usize {
         let parts = match self {
-            Self::Write { command, .. } => command.bytes(),
+            Self::Write { command, options, .. } => {
+                command.bytes() + options.seen.iter().map(|(key, context)| key.len() + context.len()).sum::<usize>()
+            }
             Self::Read { read: Read::Get { key }, .. } => key.len(),
             Self::Read { read: Read::Scan { start, end, .. }, .. } => start.len() + end.as_ref().map_or(0, Bytes::len),
             Self::Admin { bytes, .. } => *bytes,

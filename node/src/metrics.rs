@@ -1,6 +1,8 @@
 //! Everything that /metrics shows, in one place. Names are `skerry_node_<noun>_<unit>`; labels come from our own
 //! enums, never from keys, tables or clients.
 
+mod quorum;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -17,6 +19,8 @@ use skerry_core::quorum::write::NotDone;
 use crate::budget::{Budget, Kind};
 use crate::inbox::Ask;
 
+pub use self::quorum::QuorumMetrics;
+
 /// Kinds of requests that are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -29,7 +33,7 @@ pub enum Operation {
 
 const OPERATIONS: [&str; 4] = ["write", "get", "scan", "admin"];
 
-const OUTCOMES: [&str; 13] = [
+const OUTCOMES: [&str; 15] = [
     "ok",
     "condition_failed",
     "request_too_old",
@@ -43,6 +47,8 @@ const OUTCOMES: [&str; 13] = [
     "too_stale",
     "refused",
     "request_too_new",
+    "not_coordinator",
+    "too_few_copies",
 ];
 
 /// A gauge of things that cannot be negative.
@@ -76,6 +82,7 @@ pub struct Metrics {
     pub snapshot_bytes: Counter,
     pub peers: PeerMetrics,
     pub budget: BudgetMetrics,
+    pub quorum: QuorumMetrics,
 }
 
 /// The memory budget, as it is used.
@@ -180,6 +187,7 @@ impl Metrics {
             snapshot_bytes: counted(registry, "snapshot_bytes", "Bytes of snapshots sent to other nodes"),
             peers: PeerMetrics::new(registry),
             budget: BudgetMetrics::new(registry),
+            quorum: QuorumMetrics::new(registry),
         }
     }
 
@@ -275,7 +283,8 @@ fn outcome(answer: &Answer) -> usize {
             Refusal::Limit(_) | Refusal::Key(_) => 9,
             Refusal::TooStale { .. } => 10,
             Refusal::RequestTooNew { .. } => 12,
-            Refusal::NotCoordinator { .. } | Refusal::TooFewCopies { .. } => 4,
+            Refusal::NotCoordinator { .. } => 13,
+            Refusal::TooFewCopies { .. } => 14,
             Refusal::WriteQuorum(NotDone::Full { .. }) => 8,
             Refusal::ConditionsNeedLeader
             | Refusal::NoQuorumTable(_)

@@ -1,10 +1,13 @@
 //! Whether this node's copies are such that another node may be stopped: all that it is to have are here, hear of their
-//! leaders, and have nearly all that is committed. Only what the node itself can know.
+//! leaders, and have nearly all that is committed; those of quorum shards have copied what they are to have. Only what the
+//! node itself can know.
 
 use std::collections::BTreeSet;
 
 use skerry_core::ids::{NodeId, ReplicaId, ShardId};
-use skerry_core::map::{Map, Member, Role};
+use skerry_core::map::{Map, Member, Role, ShardRecord};
+use skerry_core::quorum::layout::{Part, Stage};
+use skerry_core::quorum::replica::QuorumView;
 use skerry_core::replica::ReplicaView;
 
 /// A copy that lacks no more entries than this is not behind: that much is caught up with in a moment.
@@ -21,7 +24,7 @@ pub type Look = Result<usize, Ailing>;
 /// A copy that is not well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ailing {
-    /// The map has a voter here, and there is none.
+    /// The map has a copy here that counts, and there is none.
     #[error("the copy of shard {0} is not here yet")]
     Absent(ShardId),
     /// The shard's copy has no records yet.
@@ -48,15 +51,21 @@ pub enum Ailing {
     },
 }
 
-/// Looks at every copy that votes. Copies that are only on their way here hold up nobody.
-pub fn look(node: NodeId, map: &Map, replicas: impl Iterator<Item = ReplicaView>) -> Look {
+/// Looks at every copy that votes, or that reads and writes of a quorum shard count on. Copies that are only on their way
+/// here hold up nobody.
+pub fn look(
+    node: NodeId,
+    map: &Map,
+    replicas: impl Iterator<Item = ReplicaView>,
+    quorums: impl Iterator<Item = QuorumView>,
+) -> Look {
     let mut expected: BTreeSet<(ShardId, ReplicaId)> = map
         .shards
         .values()
         .filter(|record| map.is_live(record))
-        .flat_map(|record| record.descriptor.members.iter().map(|member| (record.descriptor.shard, *member)))
-        .filter(|(_, member)| member.role != Role::Learner && member.replica.node == node)
-        .map(|(shard, member)| (shard, member.replica.id))
+        .flat_map(|record| record.descriptor.members.iter().map(move |member| (record, member)))
+        .filter(|(record, member)| member.replica.node == node && counts(record, member.role))
+        .map(|(record, member)| (record.descriptor.shard, member.replica.id))
         .collect();
     let mut found = 0;
     for view in replicas {
@@ -80,7 +89,28 @@ pub fn look(node: NodeId, map: &Map, replicas: impl Iterator<Item = ReplicaView>
             return Err(Ailing::Behind { shard: view.shard, entries });
         }
     }
+    for view in quorums {
+        expected.remove(&(view.shard, view.replica));
+        match view.part {
+            Part::Comes | Part::Over => continue,
+            Part::Stays | Part::Leaves => found += 1,
+        }
+        if view.is_held_back || !view.is_complete {
+            return Err(Ailing::Blank(view.shard));
+        }
+    }
     expected.first().map_or(Ok(found), |(shard, _)| Err(Ailing::Absent(*shard)))
+}
+
+/// True for a copy that votes; of a quorum shard for one that reads or writes count on.
+fn counts(record: &ShardRecord, role: Role) -> bool {
+    let stage = record.quorum.and_then(|quorum| quorum.change).map(|change| change.stage);
+    match role {
+        Role::Voter | Role::Outgoing => true,
+        // It copies until reads turn to it.
+        Role::Incoming => record.quorum.is_none() || stage != Some(Stage::WriteBoth),
+        Role::Learner => false,
+    }
 }
 
 /// How many looks in a row were good or bad, and whether the node counts as well for that.
@@ -102,8 +132,13 @@ impl Looks {
 
 #[cfg(test)]
 mod tests {
-    use skerry_core::ids::{Epoch, TableId};
-    use skerry_core::map::{Consistency, Descriptor, Fragmentation, Replica, ShardRecord, TableRecord};
+    use skerry_core::ids::{Epoch, Generation, TableId};
+    use skerry_core::map::{
+        Consistency, Descriptor, Fragmentation, QuorumChange, QuorumRecord, Quorums, Replica, TableRecord,
+    };
+    use skerry_core::quorum::copies::Copies;
+    use skerry_core::quorum::layout::{Change, Layout};
+    use skerry_core::time::Version;
 
     use super::*;
 
@@ -155,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_voter_that_is_missing_blank_leaderless_or_far_behind_is_not_well() {
-        let look = |views: Vec<ReplicaView>| look(HERE, &map(), views.into_iter());
+        let look = |views: Vec<ReplicaView>| look(HERE, &map(), views.into_iter(), std::iter::empty());
         assert_eq!(look(vec![view(Role::Voter)]), Ok(1));
         assert_eq!(look(vec![]), Err(Ailing::Absent(SHARD)));
         let blank = ReplicaView { is_blank: true, ..view(Role::Voter) };
@@ -171,7 +206,67 @@ mod tests {
     #[test]
     fn a_copy_that_is_only_coming_holds_up_nobody() {
         let coming = ReplicaView { is_blank: true, ..view(Role::Learner) };
-        assert_eq!(look(HERE, &Map::default(), std::iter::once(coming)), Ok(0));
+        assert_eq!(look(HERE, &Map::default(), std::iter::once(coming), std::iter::empty()), Ok(0));
+    }
+
+    fn quorum_view(current: &[u64], next: Option<&[u64]>) -> QuorumView {
+        let set =
+            |members: &[u64]| Copies { members: members.iter().copied().map(ReplicaId).collect(), write: 2, read: 2 };
+        let generation = Generation(3);
+        let change = next.map(|members| Change {
+            next: set(members),
+            stage: Stage::WriteBoth,
+            began: generation,
+            reads_since: generation,
+        });
+        let layout = Layout { generation, current: set(current), change };
+        QuorumView {
+            shard: SHARD,
+            replica: ReplicaId(2),
+            part: layout.part(ReplicaId(2)),
+            layout,
+            is_held_back: false,
+            is_complete: true,
+            bar: Version::default(),
+            floor: Version::default(),
+            applied: 0,
+            journaled: 0,
+            coordinated: (0, 0),
+            hints: (0, 0),
+            sum: None,
+        }
+    }
+
+    /// The map of a quorum shard whose copy here has this role.
+    fn quorum_map(role: Role, stage: Option<Stage>) -> Map {
+        let (mut map, quorums) = (map(), Quorums { write: 2, read: 2 });
+        let (began, reads_since) = (Generation(2), Generation(2));
+        let change = stage.map(|stage| QuorumChange { next: quorums, stage, began, reads_since });
+        let quorum = Some(QuorumRecord { current: quorums, change });
+        map.shards.insert(SHARD, ShardRecord { descriptor: descriptor(role), quorum, ..ShardRecord::default() });
+        map
+    }
+
+    #[test]
+    fn a_quorum_copy_is_well_once_it_is_here_and_complete() {
+        let map = quorum_map(Role::Voter, None);
+        let look = |view: Option<QuorumView>| look(HERE, &map, std::iter::empty(), view.into_iter());
+        let view = || quorum_view(&[1, 2, 3], None);
+        assert_eq!(look(Some(view())), Ok(1));
+        assert_eq!(look(None), Err(Ailing::Absent(SHARD)));
+        assert_eq!(look(Some(QuorumView { is_held_back: true, ..view() })), Err(Ailing::Blank(SHARD)));
+        assert_eq!(look(Some(QuorumView { is_complete: false, ..view() })), Err(Ailing::Blank(SHARD)));
+    }
+
+    #[test]
+    fn a_quorum_copy_that_comes_holds_up_nobody_until_it_is_read() {
+        let coming = || QuorumView { is_complete: false, ..quorum_view(&[1, 3], Some(&[1, 2, 3])) };
+        let look = |stage, view: Option<QuorumView>| {
+            look(HERE, &quorum_map(Role::Incoming, Some(stage)), std::iter::empty(), view.into_iter())
+        };
+        assert_eq!(look(Stage::WriteBoth, Some(coming())), Ok(0));
+        assert_eq!(look(Stage::WriteBoth, None), Ok(0));
+        assert_eq!(look(Stage::ReadNew, None), Err(Ailing::Absent(SHARD)));
     }
 
     #[test]

@@ -14,17 +14,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use skerry_client::wire::ReadOptions;
 use skerry_core::engine::EngineError;
 use skerry_core::ids::Token;
-use skerry_core::map::Map;
+use skerry_core::map::{Consistency, Map};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{Effects, Input, Node};
+use skerry_core::quorum::replica::QuorumReplica;
 use skerry_core::time::{Now, TICK_MS};
 use skerry_program::chain::chain;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use self::pending::Pending;
+use self::pending::{Asked, Pending};
 use crate::budget::Kind;
 use crate::clock::{self, Ticker};
 use crate::damage::DamageNote;
@@ -32,7 +34,7 @@ use crate::engine::SharedEngine;
 use crate::failpoints::Failpoint;
 use crate::inbox::{Ask, Inbox, Request, Seen, Work};
 use crate::log::{LogError, LogHandle};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Operation};
 use crate::panics;
 use crate::peers::Peers;
 use crate::readiness;
@@ -218,6 +220,7 @@ impl Worker {
             self.parts.metrics.leaders.set(checkpoint.leaders);
             self.parts.metrics.quiescent.set(checkpoint.quiescent);
             self.parts.metrics.request_ids.set(checkpoint.requests);
+            self.parts.metrics.quorum.show(self.parts.node.quorum_replicas(), now.wall_ms);
             let (enabled, highest) = self.parts.node.format_levels();
             self.parts.metrics.format_level_enabled.set(enabled.0.into());
             self.parts.metrics.format_level_highest.set(highest.0.into());
@@ -225,7 +228,9 @@ impl Worker {
         }
         if self.ticks >= self.next_look {
             let node = &self.parts.node;
-            let steady = self.parts.vitals.copies(readiness::look(node.identity().node, node.map(), node.replicas()));
+            let quorums = node.quorum_replicas().map(QuorumReplica::view);
+            let look = readiness::look(node.identity().node, node.map(), node.replicas(), quorums);
+            let steady = self.parts.vitals.copies(look);
             self.next_look = self.ticks + if steady { STEADY_LOOK_TICKS } else { LOOK_TICKS };
         }
         self.ticks += 1;
@@ -313,7 +318,8 @@ impl Worker {
             Work::Requests(requests, mut permit) => {
                 let (mut inputs, mut requests) = (0, requests.into_iter());
                 while let Some(Request { ask, reply }) = requests.next() {
-                    let token = self.pending.add(reply, &ask, began, permit.split(ask.bytes()));
+                    let asked = Asked { operation: Operation::of(&ask), of_quorum: self.is_of_quorum(&ask) };
+                    let token = self.pending.add(reply, asked, began, permit.split(ask.bytes()));
                     self.handle(input(token, ask), now)?;
                     inputs += 1;
                     if began.elapsed() >= ROUND_TIME_MAX && requests.len() > 0 {
@@ -324,6 +330,14 @@ impl Worker {
                 Ok(inputs)
             }
         }
+    }
+
+    fn is_of_quorum(&self, ask: &Ask) -> bool {
+        let table = match ask {
+            Ask::Write { table, .. } | Ask::Read { table, .. } => self.parts.node.map().tables.get(table),
+            Ask::Admin { .. } => None,
+        };
+        table.is_some_and(|table| table.consistency != Consistency::Leader)
     }
 
     fn handle(&mut self, input: Input, now: Now) -> Result<(), EngineError> {
@@ -340,6 +354,8 @@ impl Worker {
                 if let PeerMessage::SnapshotChunk(chunk) = message {
                     let bytes: usize = chunk.records.iter().map(|(key, value)| key.len() + value.len()).sum();
                     parts.metrics.snapshot_bytes.inc_by(bytes as u64);
+                } else if let PeerMessage::Quorum(envelope) = message {
+                    parts.metrics.quorum.sent(&envelope.body);
                 }
             }
             parts.peers.send(effects.send);
@@ -373,8 +389,10 @@ impl Worker {
 
 fn input(token: Token, ask: Ask) -> Input {
     match ask {
-        Ask::Write { table, command } => Input::Write { token, table, command },
-        Ask::Read { table, read, consistency } => Input::Read { token, table, read, consistency },
+        Ask::Write { table, command, options } => Input::WriteWith { token, table, command, options },
+        Ask::Read { table, read, options: ReadOptions { consistency, copies } } => {
+            Input::ReadWith { token, table, read, consistency, copies }
+        }
         Ask::Admin { request, bytes: _ } => Input::Admin { token, request },
     }
 }

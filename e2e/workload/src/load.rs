@@ -106,7 +106,7 @@ impl Workload {
         let Some(begun) = self.recorder.begin(key, true) else { return };
         let TestedKey { table, key: name } = &self.keys[key];
         let condition = expected.map(|found| found.map_or(Expected::Absent, Expected::Version));
-        let options = PutOptions { expected: condition, expires_ms: None };
+        let options = PutOptions { expected: condition, ..PutOptions::default() };
         let written = self.client.put_with(table, name.clone(), encode(value), options).await;
         let (outcome, came) = match &written {
             Ok(version) => (WriteOutcome::Acknowledged(*version), Came::Written),
@@ -153,7 +153,9 @@ impl Workload {
 fn write_kind(error: &WriteError) -> &'static str {
     match error {
         WriteError::UnknownTable(_) => "write: unknown table",
-        WriteError::Key(_) | WriteError::Limit(_) | WriteError::Scattered => "write: refused",
+        WriteError::Key(_) | WriteError::Limit(_) | WriteError::Scattered | WriteError::Quorum { .. } => {
+            "write: refused"
+        }
         WriteError::ConditionFailed { .. } => CONDITION_FAILED,
         WriteError::DiskFull { .. } => "write: disk full",
         WriteError::Deadline { .. } => "write: deadline",
@@ -165,7 +167,7 @@ fn write_kind(error: &WriteError) -> &'static str {
 fn read_kind(error: &ReadError) -> &'static str {
     match error {
         ReadError::UnknownTable(_) => "read: unknown table",
-        ReadError::Key(_) | ReadError::Limit(_) | ReadError::NoKeyRanges(_) => "read: refused",
+        ReadError::Key(_) | ReadError::Limit(_) | ReadError::NoKeyRanges(_) | ReadError::Quorum(_) => "read: refused",
         ReadError::UnreadableRecord { .. } => "read: unreadable record",
         ReadError::Deadline { .. } => "read: deadline",
         ReadError::Protocol { .. } => "read: protocol",

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admin::Admin;
 use crate::config::ClientConfig;
+use crate::coordinators::Coordinators;
 use crate::request_ids::RequestIds;
 use crate::routes::{Leaders, Routes, Table};
 use crate::session::Sessions;
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pub(crate) routes: watch::Receiver<Arc<Routes>>,
     pub(crate) leaders: Leaders,
+    pub(crate) coordinators: Coordinators,
     pub(crate) sessions: Sessions,
     pub(crate) request_ids: Arc<RequestIds>,
     /// Tells the watcher that its map is not new enough.
@@ -103,7 +105,8 @@ impl Client {
         let request_ids = Arc::new(RequestIds::new());
         let sessions = Sessions::new(routes.clone(), Arc::clone(&request_ids));
         let deadline = config.deadline;
-        let inner = Inner { config, routes, leaders: Leaders::default(), sessions, request_ids, refresh };
+        let (leaders, coordinators) = (Leaders::default(), Coordinators::default());
+        let inner = Inner { config, routes, leaders, coordinators, sessions, request_ids, refresh };
         Ok(Self { inner: Arc::new(inner), deadline })
     }
 

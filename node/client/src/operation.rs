@@ -20,7 +20,7 @@ use crate::session::Submission;
 use crate::wire::Denial;
 
 /// A node that is silent for so long may be cut off from the others: ask again, and elsewhere. Asking again is safe.
-const ATTEMPT_MAX: Duration = Duration::from_millis(1_500);
+pub(crate) const ATTEMPT_MAX: Duration = Duration::from_millis(1_500);
 /// After so many failures in a row the map may be what is wrong.
 const TRIES_BEFORE_REFRESH: u32 = 4;
 
@@ -76,7 +76,7 @@ pub(crate) enum Why {
 }
 
 /// Why an attempt did not end well.
-enum Attempted {
+pub(crate) enum Attempted {
     Fault(Fault),
     Scattered,
     NoTable,
@@ -96,7 +96,7 @@ impl Client {
         F: Fn(&Descriptor, Option<RequestId>) -> Option<Op>,
     {
         let until = Instant::now() + self.deadline;
-        let mut progress = Progress::default();
+        let mut progress = Progress::beginning_at(self.inner.coordinators.next_turn());
         let mut last = None;
         let is_write = operation.request.is_some();
         let failed = |why, progress: &Progress| {
@@ -151,46 +151,55 @@ impl Inner {
         let Some(op) = (operation.op)(descriptor, operation.request) else {
             return Err(Attempted::Scattered);
         };
-        let Some(node) = self.target(&routes, shard, operation.from, progress) else {
+        let item = v1::SessionItem { id: 0, table_id: operation.table.0, op: Some(op) };
+        let shard_end = descriptor.end.clone();
+        if shard.quorum.is_some() {
+            let answer = self.ask_copies((&routes, shard), (item, operation.bytes), progress, until).await?;
+            return Ok(Answered { answer, shard_end });
+        }
+        let Some(node) = self.target(&routes, descriptor, operation.from, progress) else {
             self.refresh();
             return Err(Fault::NoRoute.into());
         };
-        let item = v1::SessionItem { id: 0, table_id: operation.table.0, op: Some(op) };
-        let asked = self.ask(node, item, operation.bytes, until, progress).await;
-        match asked {
+        match self.ask(node, item, operation.bytes, (Instant::now() + ATTEMPT_MAX, until)).await {
             Ok(answer) => {
                 if operation.from == From::Leader {
                     self.leaders.learn(descriptor.shard, node);
                 }
-                Ok(Answered { answer, shard_end: descriptor.end.clone() })
+                Ok(Answered { answer, shard_end })
             }
             Err(Attempted::Fault(fault)) => {
-                self.learn(&routes, descriptor, node, &fault, progress.tries);
+                self.learn(&routes, shard, node, &fault, progress.tries);
                 Err(fault.into())
             }
-            Err(other) => Err(other),
+            Err(other) => {
+                progress.uncertain |= matches!(other, Attempted::OutOfTime);
+                Err(other)
+            }
         }
     }
 
-    fn target(&self, routes: &Routes, shard: &ShardRecord, from: From, progress: &Progress) -> Option<NodeId> {
-        let descriptor = &shard.descriptor;
+    fn target(&self, routes: &Routes, descriptor: &Descriptor, from: From, progress: &Progress) -> Option<NodeId> {
         if from == From::Leader || progress.leader_only {
             return toward_leader(descriptor, self.leaders.get(descriptor.shard), progress.tries);
         }
-        let zone = self.config.zone.as_deref();
-        any_replica(descriptor, |node| routes.is_in_zone(node, zone), progress.tries)
+        any_replica(descriptor, |node| self.is_near(routes, node), progress.tries)
     }
 
-    /// Sends to a node and waits for its answer.
-    async fn ask(
+    /// True if the node is in the client's own zone.
+    pub(crate) fn is_near(&self, routes: &Routes, node: NodeId) -> bool {
+        routes.is_in_zone(node, self.config.zone.as_deref())
+    }
+
+    /// Sends to a node and waits for its answer, for so long with this node, and for so long at all.
+    pub(crate) async fn ask(
         &self,
         node: NodeId,
         item: v1::SessionItem,
         bytes: usize,
-        until: Instant,
-        progress: &mut Progress,
+        (with_node, until): (Instant, Instant),
     ) -> Result<Answer, Attempted> {
-        let attempt_until = until.min(Instant::now() + ATTEMPT_MAX);
+        let attempt_until = until.min(with_node);
         let (reply, answer) = oneshot::channel();
         let outlet = self.sessions.to(node);
         let submission = Submission { item, bytes, reply };
@@ -205,10 +214,7 @@ impl Inner {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(_))) => Err(Fault::Unreached { node }.into()),
             Ok(Err(_)) => Err(Fault::Lost { node }.into()),
-            Err(_) if attempt_until == until => {
-                progress.uncertain = true;
-                Err(Attempted::OutOfTime)
-            }
+            Err(_) if attempt_until == until => Err(Attempted::OutOfTime),
             Err(_) => Err(Fault::Silent { node }.into()),
         }
     }
@@ -217,14 +223,21 @@ impl Inner {
     fn fresh_id(&self, fault: &Fault) -> RequestId {
         match fault {
             Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.request_ids.next_by(*allowed),
+            Fault::Denied(Denial::Quorum(denial)) => match denial.allowed() {
+                Some(allowed) => self.request_ids.next_by(allowed),
+                None => self.request_ids.next(),
+            },
             _ => self.request_ids.next(),
         }
     }
 
     /// What a fault tells of the database.
-    fn learn(&self, routes: &Routes, descriptor: &Descriptor, node: NodeId, fault: &Fault, tries: u32) {
+    pub(crate) fn learn(&self, routes: &Routes, shard: &ShardRecord, node: NodeId, fault: &Fault, tries: u32) {
         let is_newer = |epoch: Epoch| epoch > routes.map.epoch;
+        let descriptor = &shard.descriptor;
         match fault {
+            // Of a quorum shard it is a copy that may answer: the next try asks another one anyhow.
+            Fault::Denied(Denial::NotLeader { leader: Some(_), .. }) if shard.quorum.is_some() => self.refresh(),
             Fault::Denied(Denial::NotLeader { shard, leader: Some(leader) }) => {
                 self.leaders.learn(*shard, leader.node);
                 if !routes.map.nodes.contains_key(&leader.node) {

@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::key::{Key, Record};
 use crate::operation::{Failed, From, Operation, Why};
 use crate::retry::Fault;
-use crate::wire::{Denial, Malformed, read_result_from_wire, read_to_op};
+use crate::wire::{Denial, Malformed, QuorumDenial, ReadOptions, read_result_from_wire, read_to_op};
 
 /// Why a read did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum ReadError {
         /// The key as it is stored.
         key: Bytes,
     },
+    /// Only quorum tables refuse this, or the table is none.
+    #[error(transparent)]
+    Quorum(QuorumDenial),
     /// The deadline passed before there was an answer.
     #[error("the deadline has passed")]
     Deadline {
@@ -62,6 +65,7 @@ impl ReadError {
             Why::NoTable => Self::UnknownTable(table.to_owned()),
             Why::Deadline(last) => Self::Deadline { last },
             Why::Fault(Fault::Denied(Denial::Limit(limit))) => Self::Limit(limit),
+            Why::Fault(Fault::Denied(Denial::Quorum(denial))) => Self::Quorum(denial),
             Why::Fault(fault) => Self::Protocol { fault },
             Why::Scattered => Self::Protocol { fault: Fault::NoRoute },
         }
@@ -72,9 +76,25 @@ impl ReadError {
     }
 }
 
+/// What a read has found of one key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Values {
+    /// From the highest version down; empty = there is no record. More than one only in a quorum table that keeps
+    /// siblings: values that were written without knowledge of each other.
+    pub records: Vec<Record>,
+    /// What the read has seen, to be given back with a write that is to replace it. Empty = the table follows leaders.
+    /// Its bytes mean something to nodes alone.
+    pub context: Bytes,
+}
+
 impl Client {
-    /// The record of a key. `None` = there is none.
+    /// The record of a key. `None` = there is none. Of a quorum table that keeps siblings: the one with the highest version.
     pub async fn get(&self, table: &str, key: Key, consistency: ReadConsistency) -> Result<Option<Record>, ReadError> {
+        Ok(self.get_values(table, key, consistency.into()).await?.records.into_iter().next())
+    }
+
+    /// All values of a key, and the context with which a write replaces them.
+    pub async fn get_values(&self, table: &str, key: Key, options: ReadOptions) -> Result<Values, ReadError> {
         let found = self.inner.table_soon(table).await;
         let table_keys = found.ok_or_else(|| ReadError::UnknownTable(table.to_owned()))?;
         let encoded = key.encode(table_keys.fragmentation)?;
@@ -82,23 +102,25 @@ impl Client {
         let operation = Operation {
             table: table_keys.id,
             key: encoded,
-            from: from(consistency),
+            from: from(options.consistency),
             bytes: 0,
             request: None,
-            op: |_: &_, _| Some(read_to_op(read.clone(), consistency)),
+            op: |_: &_, _| Some(read_to_op(read.clone(), options)),
         };
         let answered = self.run(operation).await.map_err(|failed| ReadError::from_failed(failed, table))?;
-        match read_result_from_wire(answered.answer).map_err(ReadError::answer)? {
-            Some(ReadResult::Value(None)) => Ok(None),
-            Some(ReadResult::Value(Some(record))) => {
-                self.inner.request_ids.see(record.version);
-                let skerry_core::command::Record { version, value, expires_ms, .. } = record;
-                Ok(Some(Record { key, version, value, expires_ms }))
-            }
-            Some(ReadResult::Values { .. } | ReadResult::Page { .. }) | None => {
-                Err(ReadError::answer(Malformed::Missing("get")))
-            }
+        let (records, context) = match read_result_from_wire(answered.answer).map_err(ReadError::answer)? {
+            Some(ReadResult::Value(record)) => (Vec::from_iter(record), Bytes::new()),
+            Some(ReadResult::Values { records, context }) => (records, context),
+            Some(ReadResult::Page { .. }) | None => return Err(ReadError::answer(Malformed::Missing("get"))),
+        };
+        if let Some(highest) = records.iter().map(|record| record.version).max() {
+            self.inner.request_ids.see(highest);
         }
+        let named = |record: skerry_core::command::Record| {
+            let skerry_core::command::Record { version, value, expires_ms, .. } = record;
+            Record { key: key.clone(), version, value, expires_ms }
+        };
+        Ok(Values { records: records.into_iter().map(named).collect(), context })
     }
 }
 

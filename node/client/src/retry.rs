@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use skerry_core::ids::NodeId;
 
-use crate::wire::{Denial, Malformed};
+use crate::wire::{Denial, Malformed, QuorumDenial};
 
 /// Follows hints of this many nodes in a row without a pause: two stale hints may point at each other.
 const HOPS_MAX: u32 = 3;
@@ -68,6 +68,8 @@ pub(crate) struct Progress {
     pub(crate) uncertain: bool,
     /// A replica was too far behind: only the leader will do.
     pub(crate) leader_only: bool,
+    /// With which copy of a quorum shard it began.
+    pub(crate) turn: usize,
     hops: u32,
 }
 
@@ -86,6 +88,11 @@ pub(crate) enum Step {
 }
 
 impl Progress {
+    /// Of an operation whose turn among the copies of a quorum shard this is.
+    pub(crate) fn beginning_at(turn: usize) -> Self {
+        Self { turn, ..Self::default() }
+    }
+
     /// Notes a failed attempt and decides what to do next.
     pub(crate) fn after(&mut self, fault: &Fault) -> Step {
         let was_uncertain = self.uncertain;
@@ -99,6 +106,10 @@ impl Progress {
                     self.hop(false)
                 }
                 Denial::RequestTooOld { .. } | Denial::RequestTooNew { .. } if !was_uncertain => self.hop(true),
+                Denial::Quorum(denial) if denial.allowed().is_some() && !was_uncertain => self.hop(true),
+                // Another copy is asked.
+                Denial::Quorum(QuorumDenial::NotCoordinator { .. }) => self.hop(false),
+                Denial::Quorum(denial) if denial.passes() => self.pause(false),
                 Denial::NotLeader { leader: None, .. }
                 | Denial::WrongShard { .. }
                 | Denial::UnknownTable { .. }
@@ -119,6 +130,7 @@ impl Progress {
                 | Denial::Limit(_)
                 | Denial::ConditionFailed { .. }
                 | Denial::UnreadableRecord { .. }
+                | Denial::Quorum(_)
                 | Denial::Malformed { .. } => Step::Stop,
             },
             Fault::Unreached { .. } | Fault::Lost { .. } | Fault::Silent { .. } | Fault::NoRoute => self.pause(false),
@@ -154,6 +166,8 @@ pub(crate) fn jittered(longest: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use skerry_core::ids::{Epoch, ShardId, TableId};
+    use skerry_core::node::NotCoordinator;
+    use skerry_core::quorum::prepare::NotBegun;
     use skerry_core::time::Version;
 
     use super::*;
@@ -187,7 +201,8 @@ mod tests {
             not_leader(false),
             Denial::WrongShard { epoch: Epoch(1) }.into(),
             Denial::UnknownTable { table: TableId(1) }.into(),
-            Denial::OutcomeUnknown { shard: SHARD }.into(),
+            Denial::OutcomeUnknown { shard: SHARD, too_few_copies: true }.into(),
+            Denial::from(QuorumDenial::TooFewCopies { shard: SHARD }).into(),
             Denial::Overloaded { shard: None, queued: 9, retry_after: None }.into(),
             Denial::Closing.into(),
             Fault::Unreached { node: NODE },
@@ -220,6 +235,8 @@ mod tests {
             Denial::Limit(skerry_core::limits::LimitExceeded::Key { bytes: 0 }),
             Denial::ConditionFailed { condition: 0, actual: None },
             Denial::Malformed { field: String::new() },
+            QuorumDenial::NoQuorumTable(TableId(1)).into(),
+            QuorumDenial::CopiesFull { full: 2, needed: 2 }.into(),
         ];
         for denial in lasting {
             assert_eq!(Progress::default().after(&denial.into()), Step::Stop);
@@ -235,9 +252,8 @@ mod tests {
         assert_eq!(certain.after(&too_old), Step::Again { pause: Duration::ZERO, fresh_id: true });
         assert!(!certain.uncertain);
 
-        for fault in
-            [Fault::Lost { node: NODE }, Fault::Silent { node: NODE }, Denial::OutcomeUnknown { shard: SHARD }.into()]
-        {
+        let unknown = Denial::OutcomeUnknown { shard: SHARD, too_few_copies: false };
+        for fault in [Fault::Lost { node: NODE }, Fault::Silent { node: NODE }, unknown.into()] {
             let mut uncertain = Progress::default();
             uncertain.after(&fault);
             assert_eq!(uncertain.after(&too_old), Step::Stop, "{fault}");
@@ -256,6 +272,26 @@ mod tests {
         let mut uncertain = Progress::default();
         uncertain.after(&Fault::Lost { node: NODE });
         assert!(matches!(uncertain.after(&too_new), Step::Again { pause, fresh_id: false } if !pause.is_zero()));
+    }
+
+    #[test]
+    fn another_copy_is_asked_at_once_where_one_coordinates_nothing_but_not_for_ever() {
+        let elsewhere = QuorumDenial::NotCoordinator { shard: SHARD, reason: NotCoordinator::Coming };
+        let mut progress = Progress::default();
+        for _ in 0..HOPS_MAX {
+            assert!(is_at_once(&progress.after(&Denial::from(elsewhere.clone()).into())));
+        }
+        assert!(!is_at_once(&progress.after(&Denial::from(elsewhere).into())));
+    }
+
+    #[test]
+    fn what_was_seen_ahead_of_a_coordinators_clock_gets_an_earlier_id_or_time() {
+        let ahead = Denial::from(QuorumDenial::from(NotBegun::Ahead { version: Version(1), wall_ms: 7 }));
+        let ahead = Fault::from(ahead);
+        assert_eq!(Progress::default().after(&ahead), Step::Again { pause: Duration::ZERO, fresh_id: true });
+        let mut uncertain = Progress::default();
+        uncertain.after(&Fault::Lost { node: NODE });
+        assert!(matches!(uncertain.after(&ahead), Step::Again { pause, fresh_id: false } if !pause.is_zero()));
     }
 
     #[test]

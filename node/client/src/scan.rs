@@ -14,7 +14,7 @@ use crate::key::{Record, Unreadable};
 use crate::operation::Operation;
 use crate::read::{ReadError, from};
 use crate::routes::Table;
-use crate::wire::{Malformed, read_result_from_wire, read_to_op};
+use crate::wire::{Malformed, ReadOptions, read_result_from_wire, read_to_op};
 
 /// Which keys of a table to scan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,6 +78,8 @@ impl SkippedKeys {
 pub struct ScanOptions {
     /// How fresh. Each page is read at a time of its own.
     pub consistency: ReadConsistency,
+    /// Of a quorum table: R for each page, which promises nothing where it is lower than the table's. `None` = the table's.
+    pub copies: Option<usize>,
     /// Records of one page at most; a page of large records has fewer.
     pub page_records: usize,
     /// Leaves out records that cannot be read, and notes their keys there. `None` = such a record fails the scan.
@@ -86,7 +88,7 @@ pub struct ScanOptions {
 
 impl Default for ScanOptions {
     fn default() -> Self {
-        Self { consistency: ReadConsistency::default(), page_records: 1_000, skip: None }
+        Self { consistency: ReadConsistency::default(), copies: None, page_records: 1_000, skip: None }
     }
 }
 
@@ -129,10 +131,11 @@ impl Scan {
     pub async fn next_page(&mut self) -> Result<Option<Vec<Record>>, ReadError> {
         let Some(start) = self.next.clone() else { return Ok(None) };
         let limit = self.options.page_records.clamp(1, SCAN_RECORDS_MAX);
-        let consistency = self.options.consistency;
+        let ScanOptions { consistency, copies, .. } = self.options;
+        let options = ReadOptions { consistency, copies };
         let op = |descriptor: &Descriptor, _| {
             let end = earlier(self.end.clone(), descriptor.end.clone());
-            Some(read_to_op(Read::Scan { start: start.clone(), end, limit }, consistency))
+            Some(read_to_op(Read::Scan { start: start.clone(), end, limit }, options))
         };
         let operation = Operation {
             table: self.table.id,

@@ -6,14 +6,16 @@ mod denial;
 mod identity;
 mod map;
 mod quorum;
+mod quorum_denial;
 mod recovery;
 mod removal;
 mod report;
 mod system;
 
-pub use command::{read_from_op, read_result_from_wire, read_result_into_wire, read_to_op};
+pub use command::{ReadOptions, read_from_op, read_result_from_wire, read_result_into_wire, read_to_op, write_options};
 pub(crate) use denial::named;
 pub use denial::{Denial, Leader};
+pub use quorum_denial::QuorumDenial;
 pub use removal::{status_from_wire, status_into_wire};
 
 /// A message that no peer of this version sends: a field is missing or has a value that means nothing.

@@ -1,7 +1,7 @@
 //! Writes: each takes effect once, however often it had to be sent.
 
 use bytes::Bytes;
-use skerry_core::command::{self, Command, Expected, RequestId};
+use skerry_core::command::{self, Command, Expected, RequestId, WriteOptions};
 use skerry_core::ids::NodeId;
 use skerry_core::key::KeyError;
 use skerry_core::limits::{LimitExceeded, check_command};
@@ -15,7 +15,7 @@ use crate::key::Key;
 use crate::operation::{Failed, From, Operation, Why};
 use crate::retry::Fault;
 use crate::routes::Table;
-use crate::wire::{Denial, Malformed, Wire, named};
+use crate::wire::{Denial, Malformed, QuorumDenial, Wire, named};
 
 /// What a put may ask for beside its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +24,30 @@ pub struct PutOptions {
     pub expected: Option<Expected>,
     /// Milliseconds since 1970 after which the record is absent. `None` = never.
     pub expires_ms: Option<u64>,
+    /// Of a quorum table: W for this write, at least the table's. `None` = the table's.
+    pub copies: Option<usize>,
+    /// Of a quorum table: the context of the read that the write replaces. Empty = nothing was seen.
+    pub context: Bytes,
+}
+
+/// What a delete may ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// What must hold of the key for the delete to take effect. `None` = whatever.
+    pub expected: Option<Expected>,
+    /// Of a quorum table: W for this write, at least the table's. `None` = the table's.
+    pub copies: Option<usize>,
+    /// Of a quorum table: the context of the read whose values are deleted. A table that keeps siblings needs it.
+    pub context: Bytes,
+}
+
+/// What a batch may ask of a quorum table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchOptions {
+    /// W for this write, at least the table's. `None` = the table's.
+    pub copies: Option<usize>,
+    /// Keys of the batch, each with the context of the read that its mutation replaces.
+    pub seen: Vec<(Key, Bytes)>,
 }
 
 /// What must hold of a key for a batch to take effect.
@@ -85,6 +109,14 @@ pub enum WriteError {
         /// True if an earlier attempt may have taken effect.
         may_have_happened: bool,
     },
+    /// Only quorum tables refuse this, or the table is none.
+    #[error("{denial}{}", if *.may_have_happened { "; an earlier attempt may have happened" } else { "" })]
+    Quorum {
+        /// True if an earlier attempt may have taken effect.
+        may_have_happened: bool,
+        /// Why the write was not taken.
+        denial: QuorumDenial,
+    },
     /// The deadline passed before there was an answer.
     #[error("the deadline has passed{}", if *.may_have_happened { "; the write may have happened" } else { "" })]
     Deadline {
@@ -118,6 +150,7 @@ impl WriteError {
             | Self::Limit(_)
             | Self::Scattered
             | Self::ConditionFailed { .. }
+            | Self::Quorum { .. }
             | Self::Protocol { .. } => false,
         }
     }
@@ -127,6 +160,7 @@ impl WriteError {
         match self {
             Self::DiskFull { may_have_happened, .. }
             | Self::Deadline { may_have_happened, .. }
+            | Self::Quorum { may_have_happened, .. }
             | Self::Protocol { may_have_happened, .. } => *may_have_happened,
             Self::OutcomeUnknown => true,
             Self::UnknownTable(_) | Self::Key(_) | Self::Limit(_) | Self::Scattered | Self::ConditionFailed { .. } => {
@@ -147,6 +181,10 @@ impl WriteError {
                 Self::ConditionFailed { condition: condition as usize, actual }
             }
             Why::Fault(Fault::Denied(Denial::DiskFull { node })) => Self::DiskFull { node, may_have_happened },
+            Why::Fault(Fault::Denied(Denial::Quorum(QuorumDenial::CopiesFull { .. }))) => {
+                Self::DiskFull { node: None, may_have_happened }
+            }
+            Why::Fault(Fault::Denied(Denial::Quorum(denial))) => Self::Quorum { may_have_happened, denial },
             Why::Fault(Fault::Denied(Denial::Limit(limit))) => Self::Limit(limit),
             Why::Fault(Fault::Denied(Denial::RequestTooOld { .. })) => Self::OutcomeUnknown,
             Why::Fault(fault) => Self::Protocol { may_have_happened, fault },
@@ -170,9 +208,11 @@ impl Client {
     ) -> Result<Version, WriteError> {
         let table_keys = self.table_of_write(table).await?;
         let key = key.encode(table_keys.fragmentation)?;
-        let conditions = condition_on(&key, options.expected);
-        let mutations = vec![command::Mutation::Put { key, value: value.into(), expires_ms: options.expires_ms }];
-        self.write(table, table_keys, conditions, mutations).await
+        let PutOptions { expected, expires_ms, copies, context } = options;
+        let conditions = condition_on(&key, expected);
+        let asked = WriteOptions { copies, seen: seen_of(&key, context) };
+        let mutations = vec![command::Mutation::Put { key, value: value.into(), expires_ms }];
+        self.write((table, table_keys), conditions, mutations, asked).await
     }
 
     /// Makes a key absent; no error if it was.
@@ -182,17 +222,25 @@ impl Client {
 
     /// Makes a key absent if what is expected of it holds.
     pub async fn delete_if(&self, table: &str, key: Key, expected: Option<Expected>) -> Result<Version, WriteError> {
+        self.delete_with(table, key, DeleteOptions { expected, ..DeleteOptions::default() }).await
+    }
+
+    /// Makes a key absent on conditions, or in a quorum table what a read has seen of it.
+    pub async fn delete_with(&self, table: &str, key: Key, options: DeleteOptions) -> Result<Version, WriteError> {
         let table_keys = self.table_of_write(table).await?;
         let key = key.encode(table_keys.fragmentation)?;
+        let DeleteOptions { expected, copies, context } = options;
         let conditions = condition_on(&key, expected);
-        self.write(table, table_keys, conditions, vec![command::Mutation::Delete { key }]).await
+        let asked = WriteOptions { copies, seen: seen_of(&key, context) };
+        self.write((table, table_keys), conditions, vec![command::Mutation::Delete { key }], asked).await
     }
 
     /// Removes the record under an encoded key, as [`crate::ReadError::UnreadableRecord`] names it. No other operation
     /// reaches a record whose key is not one of its table's.
     pub async fn delete_encoded(&self, table: &str, key: Bytes) -> Result<Version, WriteError> {
         let table_keys = self.table_of_write(table).await?;
-        self.write(table, table_keys, Vec::new(), vec![command::Mutation::Delete { key }]).await
+        let asked = WriteOptions::default();
+        self.write((table, table_keys), Vec::new(), vec![command::Mutation::Delete { key }], asked).await
     }
 
     /// If every condition holds, every mutation happens, at one version. All keys must lie in one shard; those of one
@@ -203,6 +251,17 @@ impl Client {
         conditions: Vec<Condition>,
         mutations: Vec<Mutation>,
     ) -> Result<Version, WriteError> {
+        self.batch_with(table, conditions, mutations, BatchOptions::default()).await
+    }
+
+    /// A batch with what it asks of a quorum table. Its mutations go to the copies together; each key resolves by itself.
+    pub async fn batch_with(
+        &self,
+        table: &str,
+        conditions: Vec<Condition>,
+        mutations: Vec<Mutation>,
+        options: BatchOptions,
+    ) -> Result<Version, WriteError> {
         let table_keys = self.table_of_write(table).await?;
         let fragmentation = table_keys.fragmentation;
         let condition = |Condition { key, expected }: Condition| {
@@ -210,7 +269,9 @@ impl Client {
         };
         let conditions = conditions.into_iter().map(condition).collect::<Result<_, KeyError>>()?;
         let mutations = mutations.into_iter().map(|m| m.encode(fragmentation)).collect::<Result<_, _>>()?;
-        self.write(table, table_keys, conditions, mutations).await
+        let seen = options.seen.into_iter().map(|(key, context)| Ok((key.encode(fragmentation)?, context)));
+        let asked = WriteOptions { copies: options.copies, seen: seen.collect::<Result<_, KeyError>>()? };
+        self.write((table, table_keys), conditions, mutations, asked).await
     }
 
     async fn table_of_write(&self, name: &str) -> Result<Table, WriteError> {
@@ -219,19 +280,19 @@ impl Client {
 
     async fn write(
         &self,
-        name: &str,
-        table: Table,
+        (name, table): (&str, Table),
         conditions: Vec<command::Condition>,
         mutations: Vec<command::Mutation>,
+        asked: WriteOptions,
     ) -> Result<Version, WriteError> {
         let command = Command { request: None, conditions, mutations };
         check_command(&command)?;
         let key = command.mutations[0].key().clone();
-        let bytes = command.bytes();
+        let bytes = command.bytes() + asked.seen.iter().map(|(_, context)| context.len()).sum::<usize>();
         let is_single = command.mutations.len() == 1 && command.conditions.is_empty();
         let op = |descriptor: &Descriptor, request: Option<RequestId>| {
             let in_shard = is_single || command.keys().all(|key| descriptor.contains(key));
-            in_shard.then(|| Op::Write(Command { request, ..command.clone() }.into_wire()))
+            in_shard.then(|| Op::Write((Command { request, ..command.clone() }, asked.clone()).into_wire()))
         };
         let request = Some(self.inner.request_ids.next());
         let operation = Operation { table: table.id, key, from: From::Leader, bytes, request, op };
@@ -254,6 +315,10 @@ impl Mutation {
             Self::Delete { key } => command::Mutation::Delete { key: key.encode(fragmentation)? },
         })
     }
+}
+
+fn seen_of(key: &Bytes, context: Bytes) -> Vec<(Bytes, Bytes)> {
+    if context.is_empty() { Vec::new() } else { vec![(key.clone(), context)] }
 }
 
 fn condition_on(key: &Bytes, expected: Option<Expected>) -> Vec<command::Condition> {

@@ -99,8 +99,8 @@ pub enum Refusal {
         /// Why it does not.
         reason: NotCoordinator,
     },
-    /// Nothing happened, and never will: a table whose copies follow a leader has neither W nor contexts.
-    #[error("table {0} follows leaders: a write there names neither a number of copies nor a context")]
+    /// Nothing happened, and never will: a table whose copies follow a leader has neither W, R nor contexts.
+    #[error("table {0} follows leaders: a request there names neither a number of copies nor a context")]
     NoQuorumTable(TableId),
     /// Nothing happened, and never will: copies that take writes at the same time cannot agree on a condition.
     #[error("a quorum table takes no conditions: a table with consistency Leader does")]

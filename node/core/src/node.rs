@@ -199,7 +199,10 @@ impl Node {
                 self.write(clients::AskedWrite { token, table, command, options }, engine, now)
             }
             Input::Read { token, table, read, consistency } => {
-                self.read(clients::AskedRead { token, table, read, consistency }, engine, now)
+                self.read(clients::AskedRead { token, table, read, consistency, copies: None }, engine, now)
+            }
+            Input::ReadWith { token, table, read, consistency, copies } => {
+                self.read(clients::AskedRead { token, table, read, consistency, copies }, engine, now)
             }
             Input::Admin { token, request } => self.admin(token, request, engine, now),
             Input::LogDurable { sequence } => self.log_durable(sequence, engine, now),

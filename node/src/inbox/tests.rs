@@ -28,7 +28,7 @@ fn a_node_with_too_much_in_hand_refuses_and_takes_again_after_answering() {
 
 fn write(mutation: Mutation) -> Request {
     let command = Command { request: None, conditions: vec![], mutations: vec![mutation] };
-    let ask = Ask::Write { table: TableId(1), command };
+    let ask = Ask::Write { table: TableId(1), command, options: WriteOptions::default() };
     Request { ask, reply: Reply::Once(oneshot::channel().0) }
 }
 

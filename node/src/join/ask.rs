@@ -8,7 +8,6 @@ use skerry_client::door::{self, Door, Place};
 use skerry_client::secret::Presented;
 use skerry_client::wire::{Wire, required};
 use skerry_core::ids::NodeId;
-use skerry_core::level::FormatLevel;
 use skerry_core::map::MapDelta;
 use skerry_core::system::SystemRefusal;
 use skerry_program::chain::chain;
@@ -20,6 +19,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::{Asker, Joined};
+use crate::failpoints::Failpoint;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -73,7 +73,7 @@ fn unclear(why: &str) -> Failed {
 
 async fn join(channel: Channel, presented: Presented, asker: Asker<'_>) -> Result<JoinResponse, Status> {
     let (cluster_id, node) = (asker.cluster.0.clone(), Some(asker.node.clone().into_wire()));
-    let request = JoinRequest { cluster_id, node, format_level: FormatLevel::NEWEST.0 };
+    let request = JoinRequest { cluster_id, node, format_level: Failpoint::highest_level().0 };
     let leader = AdminServiceClient::with_interceptor(channel, presented);
     let mut leader = leader.max_decoding_message_size(JOINED_BYTES_MAX);
     Ok(leader.join(request).await?.into_inner())
@@ -122,6 +122,7 @@ fn failed(status: &Status) -> Failed {
 
 #[cfg(test)]
 mod tests {
+    use skerry_core::level::FormatLevel;
     use std::collections::HashMap;
 
     use tonic_types::ErrorDetails;

@@ -31,6 +31,7 @@ use crate::config::{Config, Origin};
 use crate::damage::DamageNote;
 use crate::disk::{self, SyncFile};
 use crate::engine::SharedEngine;
+use crate::failpoints::Failpoint;
 use crate::identity::{Kept, Known, Owner, Volume, VolumeError};
 use crate::inbox::Inbox;
 use crate::join::{self, Asker, OriginError};
@@ -173,6 +174,7 @@ fn open_core(
         log_memory_bytes_max: budget / 2,
         log_stall_ticks: config.disk_stall_ms / TICK_MS,
         preimage_bytes_max: budget / 8,
+        highest_level: Failpoint::highest_level(),
         ..NodeConfig::default()
     };
     let opened = Node::open(identity, node_config, recovered, engine.as_ref(), clock::now())?;

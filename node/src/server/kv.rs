@@ -7,10 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use skerry_client::wire::Wire;
-use skerry_core::command::{
-    Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId,
-};
+use skerry_client::wire::{ReadOptions, Wire, write_options};
+use skerry_core::command::{Command, Condition, Expected, Mutation, Read, ReadResult, Record, RequestId, WriteOptions};
 use skerry_core::ids::TableId;
 use skerry_core::key;
 use skerry_core::map::{Fragmentation, Map};
@@ -58,8 +56,8 @@ impl Table {
 }
 
 impl Kv {
-    async fn write(&self, table: Table, command: Command) -> Result<u64, Kind> {
-        let answer = self.ask(Ask::Write { table: table.id, command }).await?;
+    async fn write(&self, table: Table, (command, options): (Command, WriteOptions)) -> Result<u64, Kind> {
+        let answer = self.ask(Ask::Write { table: table.id, command, options }).await?;
         match answer {
             Answer::Write(Ok(outcome)) => status::outcome(outcome, &self.context.map()),
             Answer::Write(Err(refusal)) => Err(status::refusal(refusal, &self.context.map())),
@@ -67,9 +65,9 @@ impl Kv {
         }
     }
 
-    async fn read(&self, table: Table, read: Read, consistency: (i32, u64)) -> Result<ReadResult, Kind> {
-        let consistency = ReadConsistency::from_wire(consistency).map_err(|error| status::malformed(&error))?;
-        match self.ask(Ask::Read { table: table.id, read, consistency }).await? {
+    async fn read(&self, table: Table, read: Read, asked: ((i32, u64), Option<u32>)) -> Result<ReadResult, Kind> {
+        let options = ReadOptions::from_wire(asked).map_err(|error| status::malformed(&error))?;
+        match self.ask(Ask::Read { table: table.id, read, options }).await? {
             Answer::Read(Ok(result)) => Ok(result),
             Answer::Read(Err(refusal)) => Err(status::refusal(refusal, &self.context.map())),
             Answer::Write(_) | Answer::Admin(_) => Err(status::ended()),
@@ -93,36 +91,47 @@ impl Kv {
     async fn do_put(&self, request: v1::PutRequest) -> Result<v1::PutResponse, Kind> {
         let table = Table::named(&request.table, &self.context.map())?;
         let key = table.encode(request.key)?;
+        let options = options(request.copies, [(key.clone(), request.context)])?;
         let put = Mutation::Put { key, value: request.value, expires_ms: request.expires_ms };
-        let version = self.write(table, command(request.request_id, Vec::new(), vec![put])?).await?;
+        let version = self.write(table, (command(request.request_id, Vec::new(), vec![put])?, options)).await?;
         Ok(v1::PutResponse { header: self.header(), version })
     }
 
     async fn do_get(&self, request: v1::GetRequest) -> Result<v1::GetResponse, Kind> {
         let table = Table::named(&request.table, &self.context.map())?;
         let key = table.encode(request.key)?;
-        let consistency = (request.consistency, request.staleness_ms);
-        let record = match self.read(table, Read::Get { key }, consistency).await? {
-            ReadResult::Value(record) => record,
-            ReadResult::Values { records, .. } => records.into_iter().next(),
+        let asked = ((request.consistency, request.staleness_ms), request.copies);
+        let (records, context) = match self.read(table, Read::Get { key }, asked).await? {
+            ReadResult::Value(record) => (Vec::from_iter(record), Bytes::new()),
+            ReadResult::Values { records, context } => (records, context),
             ReadResult::Page { .. } => return Err(status::ended()),
         };
-        let record = record.map(|record| table.record(record)).transpose()?;
-        Ok(v1::GetResponse { header: self.header(), record })
+        let mut siblings = records.into_iter().map(|record| table.record(record)).collect::<Result<Vec<_>, _>>()?;
+        let record = (!siblings.is_empty()).then(|| siblings.remove(0));
+        Ok(v1::GetResponse { header: self.header(), record, siblings, context })
     }
 
     async fn do_delete(&self, request: v1::DeleteRequest) -> Result<v1::DeleteResponse, Kind> {
         let table = Table::named(&request.table, &self.context.map())?;
-        let delete = Mutation::Delete { key: table.encode(request.key)? };
-        let version = self.write(table, command(request.request_id, Vec::new(), vec![delete])?).await?;
+        let key = table.encode(request.key)?;
+        let options = options(request.copies, [(key.clone(), request.context)])?;
+        let delete = Mutation::Delete { key };
+        let version = self.write(table, (command(request.request_id, Vec::new(), vec![delete])?, options)).await?;
         Ok(v1::DeleteResponse { header: self.header(), version })
     }
 
     async fn do_batch(&self, request: v1::BatchRequest) -> Result<v1::BatchResponse, Kind> {
         let table = Table::named(&request.table, &self.context.map())?;
         let conditions = request.conditions.into_iter().map(|c| condition(table, c)).collect::<Result<_, _>>()?;
-        let mutations = request.mutations.into_iter().map(|m| mutation(table, m)).collect::<Result<_, _>>()?;
-        let version = self.write(table, command(request.request_id, conditions, mutations)?).await?;
+        let (mut mutations, mut contexts) = (Vec::with_capacity(request.mutations.len()), Vec::new());
+        for mut named in request.mutations {
+            let context = std::mem::take(&mut named.context);
+            let mutation = mutation(table, named)?;
+            contexts.push((mutation.key().clone(), context));
+            mutations.push(mutation);
+        }
+        let options = options(request.copies, contexts)?;
+        let version = self.write(table, (command(request.request_id, conditions, mutations)?, options)).await?;
         Ok(v1::BatchResponse { header: self.header(), version })
     }
 }
@@ -134,6 +143,10 @@ fn command(
 ) -> Result<Command, Kind> {
     let request = request.map(RequestId::from_wire).transpose().map_err(|error| status::malformed(&error))?;
     Ok(Command { request, conditions, mutations })
+}
+
+fn options(copies: Option<u32>, contexts: impl IntoIterator<Item = (Bytes, Bytes)>) -> Result<WriteOptions, Kind> {
+    write_options(copies, contexts).map_err(|error| status::malformed(&error))
 }
 
 fn mutation(table: Table, mutation: v1::Mutation) -> Result<Mutation, Kind> {

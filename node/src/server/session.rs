@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::Stream;
 use skerry_client::wire::{Wire, read_from_op, read_result_into_wire};
-use skerry_core::command::Command;
+use skerry_core::command::{Command, WriteOptions};
 use skerry_core::ids::TableId;
 use skerry_core::node::Answer;
 use skerry_proto::v1;
@@ -180,11 +180,12 @@ fn ask(item: v1::SessionItem) -> Result<Ask, Kind> {
     let table = TableId(item.table_id);
     match item.op {
         Some(Op::Write(write)) => {
-            let command = Command::from_wire(write).map_err(|error| status::malformed(&error))?;
-            Ok(Ask::Write { table, command })
+            let asked = <(Command, WriteOptions)>::from_wire(write);
+            let (command, options) = asked.map_err(|error| status::malformed(&error))?;
+            Ok(Ask::Write { table, command, options })
         }
         Some(op @ (Op::Get(_) | Op::Scan(_))) => match read_from_op(op) {
-            Ok(Some((read, consistency))) => Ok(Ask::Read { table, read, consistency }),
+            Ok(Some((read, options))) => Ok(Ask::Read { table, read, options }),
             Ok(None) => Err(status::field("op")),
             Err(error) => Err(status::malformed(&error)),
         },
@@ -223,12 +224,12 @@ mod tests {
     }
 
     fn get(consistency: i32) -> Op {
-        Op::Get(v1::GetOp { key: Bytes::from("k"), consistency, staleness_ms: u64::MAX })
+        Op::Get(v1::GetOp { key: Bytes::from("k"), consistency, staleness_ms: u64::MAX, copies: None })
     }
 
     fn scan(limit: u32) -> Op {
         let (start, end) = (Bytes::new(), Some(Bytes::new()));
-        Op::Scan(v1::ScanOp { start, end, limit, consistency: 0, staleness_ms: u64::MAX })
+        Op::Scan(v1::ScanOp { start, end, limit, consistency: 0, staleness_ms: u64::MAX, copies: Some(u32::MAX) })
     }
 
     #[test]
@@ -237,13 +238,18 @@ mod tests {
             assert!(matches!(asked(get(consistency)), Err(Kind::Malformed(_))));
         }
         assert!(asked(get(3)).is_ok());
+        let local = v1::ReadConsistency::Local.into();
+        let both = v1::GetOp { key: Bytes::from("k"), consistency: local, staleness_ms: 0, copies: Some(2) };
+        assert!(matches!(asked(Op::Get(both)), Err(Kind::Malformed(m)) if m.field == "copies"));
         for limit in [0, u32::MAX] {
             let read = asked(scan(limit));
             assert!(matches!(read, Ok(Ask::Read { read: Read::Scan { limit: SCAN_RECORDS_MAX, .. }, .. })));
         }
         let request_id = v1::RequestId { issued: u64::MAX, client: u64::MAX, sequence: u64::MAX };
-        let mutation = v1::EncodedMutation { key: Bytes::from("k"), value: None, expires_ms: Some(u64::MAX) };
-        let write = v1::WriteOp { request_id: Some(request_id), mutations: vec![mutation], conditions: vec![] };
+        let (key, context) = (Bytes::from("k"), Bytes::from("what no read has given"));
+        let mutation = v1::EncodedMutation { key, value: None, expires_ms: Some(u64::MAX), context };
+        let (request_id, copies) = (Some(request_id), Some(u32::MAX));
+        let write = v1::WriteOp { request_id, mutations: vec![mutation], conditions: vec![], copies };
         assert!(asked(Op::Write(write)).is_ok(), "its time is judged by the shard's leader");
     }
 }

@@ -4,14 +4,13 @@
 mod details;
 
 use bytes::Bytes;
-use skerry_client::wire::Malformed;
+use skerry_client::wire::{Malformed, QuorumDenial, Wire};
 use skerry_core::command::Outcome;
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::key::KeyError;
 use skerry_core::limits::LimitExceeded;
 use skerry_core::map::Map;
 use skerry_core::node::{AdminRefusal, Refusal};
-use skerry_core::quorum::prepare::NotBegun;
 use skerry_core::quorum::write::NotDone;
 use skerry_proto::v1;
 use skerry_proto::v1::limit_exceeded::Limit;
@@ -27,7 +26,7 @@ pub(super) fn refusal(refusal: Refusal, map: &Map) -> Kind {
         Refusal::NotLeader { shard, leader } => not_leader(shard, leader, map),
         Refusal::WrongShard { epoch } => Kind::WrongShard(v1::WrongShard { epoch: epoch.0 }),
         Refusal::UnknownTable(table) => Kind::UnknownTable(v1::UnknownTable { table_id: table.0, name: String::new() }),
-        Refusal::OutcomeUnknown { shard } => Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id: shard.0 }),
+        Refusal::OutcomeUnknown { shard } => outcome_unknown(shard, map),
         Refusal::Overloaded { shard, queued } => overloaded(Some(shard), queued),
         Refusal::NoMemory { shard } => no_memory(Some(shard)),
         Refusal::DiskFull { node } => Kind::DiskFull(v1::DiskFull { node_id: Some(node.0) }),
@@ -37,20 +36,27 @@ pub(super) fn refusal(refusal: Refusal, map: &Map) -> Kind {
         Refusal::Limit(exceeded) => limit(&exceeded),
         Refusal::Key(error) => key(&error),
         Refusal::TooStale { behind_ms } => Kind::TooStale(v1::TooStale { behind_ms }),
-        Refusal::NotCoordinator { shard, .. } | Refusal::TooFewCopies { shard } => not_leader(shard, None, map),
-        Refusal::ConditionsNeedLeader => field("conditions"),
-        Refusal::NoQuorumTable(_) => field("copies"),
-        Refusal::Context(_) | Refusal::NotBegun(NotBegun::ContextNeeded) => field("context"),
-        Refusal::NotBegun(NotBegun::Siblings { bytes, .. } | NotBegun::Context { parts: bytes }) => {
-            limit(&LimitExceeded::Batch { bytes })
-        }
-        Refusal::NotBegun(NotBegun::Ahead { version, .. }) => {
-            Kind::RequestTooNew(v1::RequestTooNew { shard_id: 0, allowed: version.0 })
-        }
-        Refusal::WriteQuorum(NotDone::Quorum(_)) | Refusal::ReadQuorum(_) => field("copies"),
-        Refusal::WriteQuorum(NotDone::Full { .. }) => Kind::DiskFull(v1::DiskFull { node_id: None }),
-        Refusal::BatchTooLarge { bytes, .. } => limit(&LimitExceeded::Batch { bytes }),
+        Refusal::NotCoordinator { shard, reason } => quorum(QuorumDenial::NotCoordinator { shard, reason }),
+        Refusal::TooFewCopies { shard } => quorum(QuorumDenial::TooFewCopies { shard }),
+        Refusal::ConditionsNeedLeader => quorum(QuorumDenial::ConditionsNeedLeader),
+        Refusal::NoQuorumTable(table) => quorum(QuorumDenial::NoQuorumTable(table)),
+        Refusal::Context(bad) => quorum(QuorumDenial::BadContext(bad)),
+        Refusal::NotBegun(why) => quorum(QuorumDenial::NotBegun(why)),
+        Refusal::WriteQuorum(NotDone::Quorum(range)) => quorum(QuorumDenial::WriteQuorum(range)),
+        Refusal::ReadQuorum(range) => quorum(QuorumDenial::ReadQuorum(range)),
+        Refusal::WriteQuorum(NotDone::Full { full, needed }) => quorum(QuorumDenial::CopiesFull { full, needed }),
+        Refusal::BatchTooLarge { bytes, most } => quorum(QuorumDenial::BatchTooLarge { bytes, most }),
     }
+}
+
+fn quorum(denial: QuorumDenial) -> Kind {
+    Kind::Quorum(denial.into_wire())
+}
+
+/// Of a quorum shard it is the copies that have not confirmed.
+fn outcome_unknown(shard: ShardId, map: &Map) -> Kind {
+    let too_few_copies = map.shards.get(&shard).is_some_and(|record| record.quorum.is_some());
+    Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id: shard.0, too_few_copies })
 }
 
 /// A write's outcome: the version, or why nothing was written.
@@ -129,7 +135,7 @@ pub(super) fn field(field: &str) -> Kind {
 
 /// The node ended before it knew the outcome.
 pub(super) fn ended() -> Kind {
-    Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id: ShardId::SYSTEM.0 })
+    Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id: ShardId::SYSTEM.0, too_few_copies: false })
 }
 
 /// An admin request that was not answered. `Err` = a decided refusal, which is an answer of its own.

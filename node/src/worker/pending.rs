@@ -9,7 +9,7 @@ use skerry_core::ids::Token;
 use skerry_core::node::Answer;
 
 use crate::budget::{Kind, Permit};
-use crate::inbox::{Ask, Reply};
+use crate::inbox::Reply;
 use crate::metrics::{Metrics, Operation};
 use crate::session::{Answers, Session, answer_bytes};
 
@@ -22,10 +22,18 @@ pub(super) struct Pending {
     batches: HashMap<usize, Batch>,
 }
 
+/// What was asked, as far as metrics tell it apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) operation: Operation,
+    /// It is for a quorum table.
+    pub(super) of_quorum: bool,
+}
+
 #[derive(Debug)]
 struct Waiting {
     reply: Reply,
-    operation: Operation,
+    asked: Asked,
     since: Instant,
     /// The memory that the request takes.
     permit: Permit,
@@ -45,10 +53,10 @@ impl Pending {
     }
 
     /// A token for a request that goes to the core now.
-    pub(super) fn add(&mut self, reply: Reply, ask: &Ask, since: Instant, permit: Permit) -> Token {
+    pub(super) fn add(&mut self, reply: Reply, asked: Asked, since: Instant, permit: Permit) -> Token {
         self.last += 1;
         let token = Token(self.last);
-        self.waiting.insert(token, Waiting { reply, operation: Operation::of(ask), since, permit });
+        self.waiting.insert(token, Waiting { reply, asked, since, permit });
         token
     }
 
@@ -60,7 +68,11 @@ impl Pending {
             let Some(waiting) = self.waiting.remove(&token) else { continue };
             done += 1;
             let seconds = now.saturating_duration_since(waiting.since).as_secs_f64();
-            metrics.answered(waiting.operation, &answer, seconds);
+            let Asked { operation, of_quorum } = waiting.asked;
+            metrics.answered(operation, &answer, seconds);
+            if of_quorum {
+                metrics.quorum.coordinated(operation, seconds);
+            }
             match waiting.reply {
                 // A caller that is gone does not matter.
                 Reply::Once(reply) => {
@@ -87,7 +99,6 @@ impl Pending {
 mod tests {
     use prometheus_client::registry::Registry;
     use skerry_core::command::Outcome;
-    use skerry_core::node::AdminRequest;
     use skerry_core::time::Version;
     use tokio::sync::oneshot;
 
@@ -101,13 +112,13 @@ mod tests {
         let session = Arc::new(Session::new(budget.clone()));
         let (once, mut call) = oneshot::channel();
         let mut pending = Pending::default();
-        let ask = Ask::Admin { request: AdminRequest::Status, bytes: 0 };
+        let ask = Asked { operation: Operation::Admin, of_quorum: true };
         let now = Instant::now();
         session.took(2, 30);
         let mut permit = budget.acquire(Kind::Requests, 60, Share::All).unwrap();
-        let a = pending.add(Reply::Session(session.clone(), 70), &ask, now, permit.split(10));
-        let b = pending.add(Reply::Session(session.clone(), 71), &ask, now, permit.split(20));
-        let c = pending.add(Reply::Once(once), &ask, now, permit.split(30));
+        let a = pending.add(Reply::Session(session.clone(), 70), ask, now, permit.split(10));
+        let b = pending.add(Reply::Session(session.clone(), 71), ask, now, permit.split(20));
+        let c = pending.add(Reply::Once(once), ask, now, permit.split(30));
         assert_eq!(budget.used_by(Kind::Requests), 60);
         let answer = Answer::Write(Ok(Outcome::Applied(Version(5))));
         let answers = vec![(a, answer.clone()), (b, answer.clone()), (c, answer.clone()), (c, answer.clone())];

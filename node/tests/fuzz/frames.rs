@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 use skerry_client::wire::{Wire, read_from_op};
-use skerry_core::command::Command;
+use skerry_core::command::{Command, WriteOptions};
 use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::MapDelta;
 use skerry_core::message::{Beat, CertifyAnswer, LedReport, PeerMessage, Report};
@@ -39,8 +39,14 @@ fn peer() -> Vec<u8> {
 fn session() -> Vec<u8> {
     let write = v1::WriteOp {
         request_id: Some(v1::RequestId { issued: 1, client: 2, sequence: 3 }),
-        mutations: vec![v1::EncodedMutation { key: vec![1].into(), value: Some(vec![2].into()), expires_ms: Some(4) }],
+        mutations: vec![v1::EncodedMutation {
+            key: vec![1].into(),
+            value: Some(vec![2].into()),
+            expires_ms: Some(4),
+            context: vec![5].into(),
+        }],
         conditions: vec![v1::EncodedCondition { key: vec![1].into(), expected: None }],
+        copies: Some(2),
     };
     let item = |id, op| v1::SessionItem { id, table_id: 1, op: Some(op) };
     let items = vec![
@@ -95,7 +101,7 @@ fn frames_of_clients_are_read_or_refused() {
             let Ok(frame) = v1::SessionRequest::decode(&changed(&mut random, &valid)[..]) else { continue };
             for op in frame.items.into_iter().filter_map(|item| item.op) {
                 let is_read = match op {
-                    Op::Write(write) => Command::from_wire(write).is_ok(),
+                    Op::Write(write) => <(Command, WriteOptions)>::from_wire(write).is_ok(),
                     op => read_from_op(op).is_ok(),
                 };
                 read += usize::from(is_read);

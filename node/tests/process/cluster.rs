@@ -22,6 +22,8 @@ pub struct Cluster {
     segment_bytes: u64,
     /// What the nodes run that are added.
     pub older: Option<PathBuf>,
+    /// True: the nodes that are added have the format level of quorum tables.
+    pub has_quorum_tables: bool,
     folder: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -35,6 +37,7 @@ impl Cluster {
             id: id.to_owned(),
             segment_bytes: 16 << 20,
             older: None,
+            has_quorum_tables: false,
             folder: tempfile::tempdir().unwrap(),
             _turn: turn,
         }
@@ -52,6 +55,13 @@ impl Cluster {
         let mut cluster = Self::empty("shop");
         cluster.segment_bytes = 1 << 20;
         cluster.fill(nodes, more);
+        cluster
+    }
+
+    /// So many nodes, ready, each in a zone of its own, that may have quorum tables.
+    pub fn start_with_quorum_tables(nodes: usize) -> Self {
+        let mut cluster = Self { has_quorum_tables: true, ..Self::empty("shop") };
+        cluster.fill(nodes, &[]);
         cluster
     }
 
@@ -84,7 +94,10 @@ impl Cluster {
     fn prepare(&mut self, listen: Option<SocketAddr>, more: &[&str]) -> usize {
         let number = self.nodes.len();
         let folder = self.folder.path().join(format!("node-{number}"));
-        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(folder.join("failpoints")).unwrap();
+        if self.has_quorum_tables {
+            std::fs::write(folder.join("failpoints/quorum-level"), b"").unwrap();
+        }
         let more = more.iter().map(|&argument| argument.to_owned()).collect();
         let settings = Settings {
             cluster: self.id.clone(),

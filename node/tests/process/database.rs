@@ -168,7 +168,8 @@ impl Database {
     }
 
     pub async fn delete(&self, table: &str, key: &[u8]) -> Result<u64, Status> {
-        let request = v1::DeleteRequest { table: table.to_owned(), key: Some(a_key(key)), request_id: None };
+        let request =
+            v1::DeleteRequest { table: table.to_owned(), key: Some(a_key(key)), ..v1::DeleteRequest::default() };
         let response = self.call(table, async |channel| KvServiceClient::new(channel).delete(request.clone()).await);
         Ok(response.await?.into_inner().version)
     }
@@ -216,12 +217,12 @@ pub fn a_key(key: &[u8]) -> v1::Key {
 
 pub fn put(table: &str, key: &[u8], value: &[u8]) -> v1::PutRequest {
     let value = Bytes::copy_from_slice(value);
-    v1::PutRequest { table: table.to_owned(), key: Some(a_key(key)), value, expires_ms: None, request_id: None }
+    v1::PutRequest { table: table.to_owned(), key: Some(a_key(key)), value, ..v1::PutRequest::default() }
 }
 
 pub fn get(table: &str, key: &[u8]) -> v1::GetRequest {
     let consistency = v1::ReadConsistency::Linearizable.into();
-    v1::GetRequest { table: table.to_owned(), key: Some(a_key(key)), consistency, staleness_ms: 0 }
+    v1::GetRequest { table: table.to_owned(), key: Some(a_key(key)), consistency, ..v1::GetRequest::default() }
 }
 
 pub fn scan(table: &str) -> v1::ScanRequest {

@@ -3,7 +3,11 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use skerry_core::limits::{BATCH_MUTATIONS_MAX, ENCODED_KEY_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use skerry_client::QuorumDenial;
+use skerry_client::wire::Wire;
+use skerry_core::limits::{
+    BATCH_BYTES_MAX, BATCH_MUTATIONS_MAX, ENCODED_KEY_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX,
+};
 use skerry_proto::v1;
 use skerry_proto::v1::condition::Expected as Named;
 use skerry_proto::v1::encoded_condition::Expected as Encoded;
@@ -37,9 +41,14 @@ enum Fault {
     LongKeyOfGet,
     KeysOfSeveralShards,
     FutureRequest,
+    CopiesOfLeaderTable,
+    CopiesOfRead,
+    CopiesBesideLocal,
+    ContextOfLeaderTable,
+    LongContext,
 }
 
-const FAULTS: [(Fault, &str); 14] = [
+const FAULTS: [(Fault, &str); 19] = [
     (Fault::UnknownTable, "UNKNOWN_TABLE"),
     (Fault::EmptyKey, "LIMIT key_bytes"),
     (Fault::LongKey, "LIMIT key_bytes"),
@@ -54,6 +63,11 @@ const FAULTS: [(Fault, &str); 14] = [
     (Fault::LongKeyOfGet, "LIMIT key_bytes"),
     (Fault::KeysOfSeveralShards, "WRONG_SHARD"),
     (Fault::FutureRequest, "REQUEST_TOO_NEW"),
+    (Fault::CopiesOfLeaderTable, "NO_QUORUM_TABLE"),
+    (Fault::CopiesOfRead, "NO_QUORUM_TABLE"),
+    (Fault::CopiesBesideLocal, "MALFORMED copies"),
+    (Fault::ContextOfLeaderTable, "NO_QUORUM_TABLE"),
+    (Fault::LongContext, "LIMIT batch_bytes"),
 ];
 
 /// A request, as both doors can say it.
@@ -64,6 +78,9 @@ struct Asked {
     issued: Option<u64>,
     puts: Vec<(Vec<u8>, usize)>,
     conditions: Vec<(Vec<u8>, bool)>,
+    copies: Option<u32>,
+    /// Of each put.
+    context: Bytes,
 }
 
 fn asked(fault: Fault) -> Asked {
@@ -75,6 +92,8 @@ fn asked(fault: Fault) -> Asked {
         issued: None,
         puts: vec![(good.clone(), 1)],
         conditions: vec![],
+        copies: None,
+        context: Bytes::new(),
     };
     match fault {
         Fault::UnknownTable => Asked { table: false, ..sound },
@@ -94,6 +113,14 @@ fn asked(fault: Fault) -> Asked {
             Asked { puts: keys, ..sound }
         }
         Fault::FutureRequest => Asked { issued: Some(u64::MAX), ..sound },
+        Fault::CopiesOfLeaderTable => Asked { copies: Some(2), ..sound },
+        Fault::CopiesOfRead => Asked { get: true, copies: Some(1), ..sound },
+        Fault::CopiesBesideLocal => {
+            let consistency = v1::ReadConsistency::Local.into();
+            Asked { get: true, consistency, copies: Some(1), ..sound }
+        }
+        Fault::ContextOfLeaderTable => Asked { context: Bytes::from("seen"), ..sound },
+        Fault::LongContext => Asked { context: vec![7; BATCH_BYTES_MAX].into(), ..sound },
     }
 }
 
@@ -110,13 +137,15 @@ fn request_id(issued: Option<u64>) -> Option<v1::RequestId> {
 async fn unary(kv: &mut KvServiceClient<Channel>, asked: Asked) -> String {
     let table = if asked.table { "sales" } else { "nobody-made-this" }.to_owned();
     let status = if asked.get {
-        let request = v1::GetRequest { consistency: asked.consistency, ..get(&table, &asked.puts[0].0) };
+        let request =
+            v1::GetRequest { consistency: asked.consistency, copies: asked.copies, ..get(&table, &asked.puts[0].0) };
         kv.get(request).await.map(drop)
     } else {
         let put = |(key, bytes): &(Vec<u8>, usize)| v1::Mutation {
             key: Some(a_key(key)),
             value: Some(vec![7; *bytes].into()),
-            expires_ms: None,
+            context: asked.context.clone(),
+            ..v1::Mutation::default()
         };
         let condition = |(key, expects): &(Vec<u8>, bool)| v1::Condition {
             key: Some(a_key(key)),
@@ -127,12 +156,14 @@ async fn unary(kv: &mut KvServiceClient<Channel>, asked: Asked) -> String {
             conditions: asked.conditions.iter().map(condition).collect(),
             mutations: asked.puts.iter().map(put).collect(),
             request_id: request_id(asked.issued),
+            copies: asked.copies,
         };
         kv.batch(request).await.map(drop)
     };
     let status = status.unwrap_err();
     let fields = status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
-    let field = ["key_bytes", "value_bytes", "mutations"].into_iter().find(|name| fields.contains_key(*name));
+    let field =
+        ["key_bytes", "value_bytes", "batch_bytes", "mutations"].into_iter().find(|name| fields.contains_key(*name));
     let field = field.map(str::to_owned).or_else(|| fields.get("field").cloned());
     [Some(reason(&status)), field].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
@@ -140,12 +171,18 @@ async fn unary(kv: &mut KvServiceClient<Channel>, asked: Asked) -> String {
 fn item(asked: Asked, table_id: u32) -> v1::SessionItem {
     let table_id = if asked.table { table_id } else { 999 };
     let op = if asked.get {
-        Op::Get(v1::GetOp { key: encoded(&asked.puts[0].0), consistency: asked.consistency, staleness_ms: 0 })
+        Op::Get(v1::GetOp {
+            key: encoded(&asked.puts[0].0),
+            consistency: asked.consistency,
+            copies: asked.copies,
+            ..v1::GetOp::default()
+        })
     } else {
         let put = |(key, bytes): &(Vec<u8>, usize)| v1::EncodedMutation {
             key: encoded(key),
             value: Some(vec![7; *bytes].into()),
-            expires_ms: None,
+            context: asked.context.clone(),
+            ..v1::EncodedMutation::default()
         };
         let condition = |(key, expects): &(Vec<u8>, bool)| v1::EncodedCondition {
             key: encoded(key),
@@ -155,6 +192,7 @@ fn item(asked: Asked, table_id: u32) -> v1::SessionItem {
             request_id: request_id(asked.issued),
             mutations: asked.puts.iter().map(put).collect(),
             conditions: asked.conditions.iter().map(condition).collect(),
+            copies: asked.copies,
         })
     };
     v1::SessionItem { id: 1, table_id, op: Some(op) }
@@ -170,7 +208,8 @@ async fn in_session(kv: &mut KvServiceClient<Channel>, item: v1::SessionItem) ->
         Some(Limit::KeyBytes(_)) => "LIMIT key_bytes",
         Some(Limit::ValueBytes(_)) => "LIMIT value_bytes",
         Some(Limit::BatchCounts(_)) => "LIMIT mutations",
-        Some(Limit::BatchBytes(_)) | None => "LIMIT",
+        Some(Limit::BatchBytes(_)) => "LIMIT batch_bytes",
+        None => "LIMIT",
     };
     match error.kind.unwrap() {
         Kind::UnknownTable(_) => "UNKNOWN_TABLE".to_owned(),
@@ -178,6 +217,7 @@ async fn in_session(kv: &mut KvServiceClient<Channel>, item: v1::SessionItem) ->
         Kind::Malformed(m) => format!("MALFORMED {}", m.field),
         Kind::WrongShard(_) => "WRONG_SHARD".to_owned(),
         Kind::RequestTooNew(_) => "REQUEST_TOO_NEW".to_owned(),
+        Kind::Quorum(m) => QuorumDenial::from_wire(m).unwrap().reason().to_owned(),
         other => format!("{other:?}"),
     }
 }
@@ -205,8 +245,9 @@ async fn a_raw_session_cannot_write_a_key_that_is_none_and_breaks_no_scan() {
     let database = cluster.database();
     let mut kv = to(cluster.nodes[0].grpc()).await;
     let write = |key: &[u8], value: Option<Bytes>| {
-        let mutation = v1::EncodedMutation { key: Bytes::copy_from_slice(key), value, expires_ms: None };
-        let op = Op::Write(v1::WriteOp { request_id: None, mutations: vec![mutation], conditions: vec![] });
+        let key = Bytes::copy_from_slice(key);
+        let mutation = v1::EncodedMutation { key, value, ..v1::EncodedMutation::default() };
+        let op = Op::Write(v1::WriteOp { mutations: vec![mutation], ..v1::WriteOp::default() });
         v1::SessionItem { id: 1, table_id, op: Some(op) }
     };
     let wrong_hash = [&[7; 8][..], b"partition", &[0, 1]].concat();

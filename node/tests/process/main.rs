@@ -6,6 +6,7 @@ mod cluster;
 mod database;
 mod load;
 mod process;
+mod tables;
 
 mod bootstrap;
 mod broken_start;
@@ -26,6 +27,8 @@ mod once;
 mod panicked;
 mod pause;
 mod python;
+mod quorum;
+mod quorum_refusals;
 mod refused;
 mod releases;
 mod removed;

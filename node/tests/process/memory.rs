@@ -107,9 +107,9 @@ async fn write_all(address: SocketAddr, table_id: u32, writer: u64) -> (Vec<u64>
             let mutation = v1::EncodedMutation {
                 key: key(&format!("w{writer}-{id}")),
                 value: Some(vec![7; 1 << 20].into()),
-                expires_ms: None,
+                ..v1::EncodedMutation::default()
             };
-            let op = Op::Write(v1::WriteOp { request_id: None, mutations: vec![mutation], conditions: vec![] });
+            let op = Op::Write(v1::WriteOp { mutations: vec![mutation], ..v1::WriteOp::default() });
             let item = v1::SessionItem { id, table_id, op: Some(op) };
             frames.send(v1::SessionRequest { items: vec![item], cluster_id: String::new() }).await.unwrap();
         }
@@ -187,7 +187,7 @@ async fn two_hundred_clients_that_do_not_read_cost_bounded_memory_and_nobody_els
         for _ in 0..READERS {
             let mut kv = connect(address).await;
             let item = |id| {
-                let get = v1::GetOp { key: key("large"), consistency: 0, staleness_ms: 0 };
+                let get = v1::GetOp { key: key("large"), ..v1::GetOp::default() };
                 v1::SessionItem { id, table_id, op: Some(Op::Get(get)) }
             };
             let (frames, outgoing) = mpsc::channel(1);
@@ -236,7 +236,7 @@ async fn what_ended_sessions_have_in_the_transport_is_given_back_though_their_cl
     let (node, mut held) = (&cluster.nodes[0], Vec::new());
     for _ in 0..50 {
         let mut kv = connect(node.grpc()).await;
-        let get = v1::GetOp { key: key("large"), consistency: 0, staleness_ms: 0 };
+        let get = v1::GetOp { key: key("large"), ..v1::GetOp::default() };
         let items = vec![v1::SessionItem { id: 1, table_id, op: Some(Op::Get(get)) }];
         let (frames, outgoing) = mpsc::channel(1);
         frames.send(v1::SessionRequest { items, cluster_id: String::new() }).await.unwrap();

@@ -13,13 +13,13 @@ fn batch(conditions: Vec<(&[u8], Expected)>, mutations: Vec<(&[u8], Option<&[u8]
     let mutation = |(key, value): (&[u8], Option<&[u8]>)| v1::Mutation {
         key: Some(a_key(key)),
         value: value.map(Bytes::copy_from_slice),
-        expires_ms: None,
+        ..v1::Mutation::default()
     };
     v1::BatchRequest {
         table: "sales".to_owned(),
         conditions: conditions.into_iter().map(condition).collect(),
         mutations: mutations.into_iter().map(mutation).collect(),
-        request_id: None,
+        ..v1::BatchRequest::default()
     }
 }
 

@@ -12,7 +12,9 @@ pub(crate) mod nodes;
 pub(crate) mod plan;
 pub(crate) mod playground;
 pub(crate) mod put;
+mod quorum;
 pub(crate) mod recover;
+pub(crate) mod resolve;
 pub(crate) mod scan;
 pub(crate) mod shards;
 mod skipped;
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     Get(get::Get),
     /// Make a key absent.
     Delete(delete::Delete),
+    /// Write one value in place of those that were written at the same time.
+    Resolve(resolve::Resolve),
     /// List records in the order of their keys.
     Scan(scan::Scan),
     /// Make changes that happen together or not at all.
@@ -75,6 +79,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome<ExitCode> {
         Command::Put(command) => command.run(&global, output).await,
         Command::Get(command) => command.run(&global, output).await,
         Command::Delete(command) => command.run(&global, output).await,
+        Command::Resolve(command) => command.run(&global, output).await,
         Command::Scan(command) => command.run(&global, output).await,
         Command::Batch(command) => command.run(&global, output).await,
         Command::Import(command) => command.run(&global, output).await,

@@ -74,7 +74,11 @@ fn of_write(error: &WriteError) -> Kind {
         WriteError::ConditionFailed { .. } => Kind::ConditionFailed,
         WriteError::UnknownTable(_) => Kind::NotFound,
         WriteError::Deadline { .. } | WriteError::OutcomeUnknown | WriteError::DiskFull { .. } => Kind::Unavailable,
-        WriteError::Key(_) | WriteError::Limit(_) | WriteError::Scattered | WriteError::Protocol { .. } => Kind::Error,
+        WriteError::Key(_)
+        | WriteError::Limit(_)
+        | WriteError::Scattered
+        | WriteError::Quorum { .. }
+        | WriteError::Protocol { .. } => Kind::Error,
     }
 }
 
@@ -86,6 +90,7 @@ fn of_read(error: &ReadError) -> Kind {
         | ReadError::Limit(_)
         | ReadError::NoKeyRanges(_)
         | ReadError::UnreadableRecord { .. }
+        | ReadError::Quorum(_)
         | ReadError::Protocol { .. } => Kind::Error,
     }
 }

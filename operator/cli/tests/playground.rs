@@ -4,6 +4,8 @@
 
 #[path = "playground/ground.rs"]
 mod ground;
+#[path = "playground/quorum.rs"]
+mod quorum;
 
 use std::fs;
 

@@ -1,7 +1,10 @@
 //! A session's operations and their results, on encoded keys.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use skerry_core::command::{
-    Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId,
+    Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId, WriteOptions,
 };
 use skerry_core::limits::SCAN_RECORDS_MAX;
 use skerry_core::time::Version;
@@ -10,7 +13,7 @@ use skerry_proto::v1::encoded_condition::Expected as WireExpected;
 use skerry_proto::v1::session_item::Op;
 use skerry_proto::v1::session_result::Result as WireResult;
 
-use super::{Malformed, Wire, all, all_into};
+use super::{Malformed, Wire, all, all_into, size};
 
 impl Wire for RequestId {
     type Message = v1::RequestId;
@@ -24,13 +27,17 @@ impl Wire for RequestId {
     }
 }
 
+/// A mutation without what was seen of its key, which is beside the command.
 impl Wire for Mutation {
     type Message = v1::EncodedMutation;
 
     fn into_wire(self) -> v1::EncodedMutation {
+        let context = Bytes::new();
         match self {
-            Self::Put { key, value, expires_ms } => v1::EncodedMutation { key, value: Some(value), expires_ms },
-            Self::Delete { key } => v1::EncodedMutation { key, value: None, expires_ms: None },
+            Self::Put { key, value, expires_ms } => {
+                v1::EncodedMutation { key, value: Some(value), expires_ms, context }
+            }
+            Self::Delete { key } => v1::EncodedMutation { key, value: None, expires_ms: None, context },
         }
     }
 
@@ -64,24 +71,54 @@ impl Wire for Condition {
     }
 }
 
-impl Wire for Command {
+/// A write, and what it asks of a quorum table.
+impl Wire for (Command, WriteOptions) {
     type Message = v1::WriteOp;
 
     fn into_wire(self) -> v1::WriteOp {
+        let (command, WriteOptions { copies, seen }) = self;
+        let seen: BTreeMap<Bytes, Bytes> = seen.into_iter().collect();
+        let mutations = command.mutations.into_iter().map(Mutation::into_wire).map(|mutation| {
+            let context = seen.get(&mutation.key).cloned().unwrap_or_default();
+            v1::EncodedMutation { context, ..mutation }
+        });
         v1::WriteOp {
-            request_id: self.request.map(RequestId::into_wire),
-            mutations: all_into(self.mutations),
-            conditions: all_into(self.conditions),
+            request_id: command.request.map(RequestId::into_wire),
+            mutations: mutations.collect(),
+            conditions: all_into(command.conditions),
+            copies: copies.map(copies_into_wire),
         }
     }
 
     fn from_wire(m: v1::WriteOp) -> Result<Self, Malformed> {
-        Ok(Self {
+        let (mut mutations, mut contexts) = (Vec::with_capacity(m.mutations.len()), Vec::new());
+        for mut mutation in m.mutations {
+            contexts.push((mutation.key.clone(), std::mem::take(&mut mutation.context)));
+            mutations.push(Mutation::from_wire(mutation)?);
+        }
+        let command = Command {
             request: m.request_id.map(RequestId::from_wire).transpose()?,
             conditions: all(m.conditions)?,
-            mutations: all(m.mutations)?,
-        })
+            mutations,
+        };
+        Ok((command, write_options(m.copies, contexts)?))
     }
+}
+
+/// What a write asks of a quorum table. `contexts` = the encoded key of each mutation, with what was seen of it; of a key
+/// that is there twice the later one counts, as its mutation does. No bytes at all: nothing was seen.
+pub fn write_options(
+    copies: Option<u32>,
+    contexts: impl IntoIterator<Item = (Bytes, Bytes)>,
+) -> Result<WriteOptions, Malformed> {
+    let last: BTreeMap<Bytes, Bytes> = contexts.into_iter().collect();
+    let seen = last.into_iter().filter(|(_, context)| !context.is_empty()).collect();
+    let copies = copies.map(|copies| size(copies.into(), "copies")).transpose()?;
+    Ok(WriteOptions { copies, seen })
+}
+
+fn copies_into_wire(copies: usize) -> u32 {
+    u32::try_from(copies).unwrap_or(u32::MAX)
 }
 
 impl Wire for ReadConsistency {
@@ -105,33 +142,67 @@ impl Wire for ReadConsistency {
     }
 }
 
+/// How a read is to be done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// How fresh the answer must be.
+    pub consistency: ReadConsistency,
+    /// Of a quorum table: R for this read, which promises nothing where it is lower than the table's. `None` = the table's.
+    pub copies: Option<usize>,
+}
+
+impl From<ReadConsistency> for ReadOptions {
+    fn from(consistency: ReadConsistency) -> Self {
+        Self { consistency, copies: None }
+    }
+}
+
+impl Wire for ReadOptions {
+    /// Kind and milliseconds of the consistency, and R.
+    type Message = ((i32, u64), Option<u32>);
+
+    fn into_wire(self) -> Self::Message {
+        (self.consistency.into_wire(), self.copies.map(copies_into_wire))
+    }
+
+    fn from_wire((consistency, copies): Self::Message) -> Result<Self, Malformed> {
+        let consistency = ReadConsistency::from_wire(consistency)?;
+        let copies = copies.map(|copies| size(copies.into(), "copies")).transpose()?;
+        // The others say themselves how many copies are asked.
+        if copies.is_some() && consistency != ReadConsistency::Linearizable {
+            return Err(Malformed::Range("copies"));
+        }
+        Ok(Self { consistency, copies })
+    }
+}
+
 /// A read as a session's operation.
-pub fn read_to_op(read: Read, consistency: ReadConsistency) -> Op {
-    let (consistency, staleness_ms) = consistency.into_wire();
+pub fn read_to_op(read: Read, options: ReadOptions) -> Op {
+    let ((consistency, staleness_ms), copies) = options.into_wire();
     match read {
-        Read::Get { key } => Op::Get(v1::GetOp { key, consistency, staleness_ms }),
+        Read::Get { key } => Op::Get(v1::GetOp { key, consistency, staleness_ms, copies }),
         Read::Scan { start, end, limit } => {
             let limit = u32::try_from(limit.min(SCAN_RECORDS_MAX)).unwrap_or(u32::MAX);
-            Op::Scan(v1::ScanOp { start, end, limit, consistency, staleness_ms })
+            Op::Scan(v1::ScanOp { start, end, limit, consistency, staleness_ms, copies })
         }
     }
 }
 
 /// The read of a session's operation. `None` = it is a write.
-pub fn read_from_op(op: Op) -> Result<Option<(Read, ReadConsistency)>, Malformed> {
+pub fn read_from_op(op: Op) -> Result<Option<(Read, ReadOptions)>, Malformed> {
     match op {
         Op::Write(_) => Ok(None),
         Op::Get(m) => {
-            let consistency = ReadConsistency::from_wire((m.consistency, m.staleness_ms))?;
-            Ok(Some((Read::Get { key: m.key }, consistency)))
+            let options = ReadOptions::from_wire(((m.consistency, m.staleness_ms), m.copies))?;
+            Ok(Some((Read::Get { key: m.key }, options)))
         }
         Op::Scan(m) => {
-            let consistency = ReadConsistency::from_wire((m.consistency, m.staleness_ms))?;
+            let options = ReadOptions::from_wire(((m.consistency, m.staleness_ms), m.copies))?;
             let limit = match m.limit as usize {
                 0 => SCAN_RECORDS_MAX,
                 limit => limit.min(SCAN_RECORDS_MAX),
             };
-            Ok(Some((Read::Scan { start: m.start, end: m.end, limit }, consistency)))
+            Ok(Some((Read::Scan { start: m.start, end: m.end, limit }, options)))
         }
     }
 }
@@ -150,12 +221,16 @@ impl Wire for Record {
 
 /// What a read saw, as a session's result.
 pub fn read_result_into_wire(result: ReadResult) -> WireResult {
+    let without_key = |record: Record| v1::EncodedRecord { key: Bytes::new(), ..record.into_wire() };
     match result {
         ReadResult::Value(record) => {
-            let record = record.map(|record| v1::EncodedRecord { key: bytes::Bytes::new(), ..record.into_wire() });
-            WireResult::Get(v1::GetResult { record })
+            WireResult::Get(v1::GetResult { record: record.map(without_key), ..v1::GetResult::default() })
         }
-        ReadResult::Values { records, .. } => read_result_into_wire(ReadResult::Value(records.into_iter().next())),
+        ReadResult::Values { records, context } => {
+            let mut records = records.into_iter().map(without_key);
+            let record = records.next();
+            WireResult::Get(v1::GetResult { record, siblings: records.collect(), context })
+        }
         ReadResult::Page { records, next } => WireResult::Page(v1::PageResult { records: all_into(records), next }),
     }
 }
@@ -163,6 +238,11 @@ pub fn read_result_into_wire(result: ReadResult) -> WireResult {
 /// What a read saw; the record of a get has an empty key. `None` = not the result of a read.
 pub fn read_result_from_wire(result: WireResult) -> Result<Option<ReadResult>, Malformed> {
     match result {
+        WireResult::Get(v1::GetResult { record, siblings, context }) if !context.is_empty() => {
+            let records = record.into_iter().chain(siblings).map(Record::from_wire).collect::<Result<_, _>>()?;
+            Ok(Some(ReadResult::Values { records, context }))
+        }
+        // Only a quorum table's reads have a context.
         WireResult::Get(m) => Ok(Some(ReadResult::Value(m.record.map(Record::from_wire).transpose()?))),
         WireResult::Page(m) => Ok(Some(ReadResult::Page { records: all(m.records)?, next: m.next })),
         WireResult::Written(_) | WireResult::Error(_) => Ok(None),

@@ -10,7 +10,7 @@ use skerry_proto::v1;
 use skerry_proto::v1::limit_exceeded::Limit;
 use skerry_proto::v1::operation_error::Kind;
 
-use super::{Malformed, size};
+use super::{Malformed, QuorumDenial, Wire, size};
 
 /// Everything that a node may answer but success. Only [`Denial::OutcomeUnknown`] leaves open whether a write happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,10 +36,12 @@ pub enum Denial {
         table: TableId,
     },
     /// The write may have happened; a retry with the same request id finds out.
-    #[error("leadership of shard {shard} was lost before the outcome was known")]
+    #[error("{}", outcome_unknown(*.shard, *.too_few_copies))]
     OutcomeUnknown {
         /// Shard that the request was for.
         shard: ShardId,
+        /// True: the copies of a quorum shard have not confirmed it in time. Those that have it keep it.
+        too_few_copies: bool,
     },
     /// The node has too much to do. Try again after a pause.
     #[error("the node is overloaded: {}", waiting(*.queued))]
@@ -97,6 +99,9 @@ pub enum Denial {
         /// The key as it is stored.
         key: Bytes,
     },
+    /// Only quorum tables refuse this, or the table is none.
+    #[error(transparent)]
+    Quorum(#[from] QuorumDenial),
     /// The node could not understand the request.
     #[error("field {field} of the request is missing or cannot be")]
     Malformed {
@@ -129,7 +134,9 @@ impl Denial {
             },
             Kind::WrongShard(m) => Self::WrongShard { epoch: Epoch(m.epoch) },
             Kind::UnknownTable(m) => Self::UnknownTable { table: TableId(m.table_id) },
-            Kind::OutcomeUnknown(m) => Self::OutcomeUnknown { shard: ShardId(m.shard_id) },
+            Kind::OutcomeUnknown(m) => {
+                Self::OutcomeUnknown { shard: ShardId(m.shard_id), too_few_copies: m.too_few_copies }
+            }
             Kind::Overloaded(m) => {
                 let retry_after = m.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
                 Self::Overloaded { shard: m.shard_id.map(ShardId), queued: size(m.queued, "queued")?, retry_after }
@@ -144,6 +151,7 @@ impl Denial {
             Kind::RequestTooNew(m) => Self::RequestTooNew { shard: ShardId(m.shard_id), allowed: Version(m.allowed) },
             Kind::Closing(_) => Self::Closing,
             Kind::UnreadableRecord(m) => Self::UnreadableRecord { key: m.key },
+            Kind::Quorum(m) => Self::Quorum(QuorumDenial::from_wire(m)?),
             Kind::Malformed(m) => Self::Malformed { field: m.field },
         })
     }
@@ -154,6 +162,14 @@ fn waiting(queued: usize) -> String {
     match queued {
         0 => "its memory for requests and answers is used up".to_owned(),
         queued => format!("{queued} requests are waiting"),
+    }
+}
+
+/// How people read of a write that may have happened.
+fn outcome_unknown(shard: ShardId, too_few_copies: bool) -> String {
+    match too_few_copies {
+        true => format!("too few copies of shard {shard} have confirmed the write in time: those that have it keep it"),
+        false => format!("leadership of shard {shard} was lost before the outcome was known"),
     }
 }
 

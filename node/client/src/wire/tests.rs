@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skerry_core::command::{
-    Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId,
+    Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId, WriteOptions,
 };
 use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::level::FormatLevel;
@@ -236,7 +236,7 @@ fn recoveries_come_back_as_they_went() {
 fn writes_come_back_as_they_went() {
     let key = Bytes::from_static(b"k");
     let condition = |expected| Condition { key: key.clone(), expected };
-    there_and_back(Command {
+    let command = Command {
         request: Some(RequestId { issued: Version(u64::MAX), client: 5, sequence: 1 }),
         conditions: vec![
             condition(Expected::Absent),
@@ -248,7 +248,9 @@ fn writes_come_back_as_they_went() {
             Mutation::Put { key: key.clone(), value: Bytes::from_static(b"v"), expires_ms: None },
             Mutation::Delete { key: key.clone() },
         ],
-    });
+    };
+    there_and_back((command.clone(), WriteOptions::default()));
+    there_and_back((command, WriteOptions { copies: Some(3), seen: vec![(key.clone(), "seen".into())] }));
 }
 
 #[test]
@@ -260,15 +262,43 @@ fn reads_and_their_results_come_back_as_they_went() {
         for consistency in
             [ReadConsistency::Linearizable, ReadConsistency::Local, ReadConsistency::BoundedStaleness(70)]
         {
-            let op = read_to_op(read.clone(), consistency);
-            assert_eq!(read_from_op(op), Ok(Some((read.clone(), consistency))));
+            let options = ReadOptions::from(consistency);
+            assert_eq!(read_from_op(read_to_op(read.clone(), options)), Ok(Some((read.clone(), options))));
+            let options = ReadOptions { copies: Some(2), ..options };
+            let may = consistency == ReadConsistency::Linearizable;
+            let expected = if may { Ok(Some((read.clone(), options))) } else { Err(Malformed::Range("copies")) };
+            assert_eq!(read_from_op(read_to_op(read.clone(), options)), expected);
         }
     }
     let record = Record { key: start.clone(), version: Version(1), value: Bytes::new(), expires_ms: Some(2) };
     let page = ReadResult::Page { records: vec![record.clone()], next: Some(Bytes::new()) };
     assert_eq!(read_result_from_wire(read_result_into_wire(page.clone())), Ok(Some(page)));
     let value = read_result_from_wire(read_result_into_wire(ReadResult::Value(Some(record.clone()))));
-    assert_eq!(value, Ok(Some(ReadResult::Value(Some(Record { key: Bytes::new(), ..record })))));
+    let record = Record { key: Bytes::new(), ..record };
+    assert_eq!(value, Ok(Some(ReadResult::Value(Some(record.clone())))));
+    let siblings = vec![record.clone(), Record { version: Version(0), ..record }];
+    for records in [Vec::new(), siblings] {
+        let values = ReadResult::Values { records, context: Bytes::from_static(b"seen") };
+        assert_eq!(read_result_from_wire(read_result_into_wire(values.clone())), Ok(Some(values)));
+    }
+}
+
+#[test]
+fn what_was_seen_goes_with_the_mutation_of_its_key_and_of_a_key_that_is_there_twice_the_last_counts() {
+    let mutation = |key: &'static str, context: &'static str| v1::EncodedMutation {
+        key: key.into(),
+        value: Some(Bytes::new()),
+        expires_ms: None,
+        context: context.into(),
+    };
+    let mutations =
+        vec![mutation("a", "1"), mutation("b", "2"), mutation("c", ""), mutation("a", "3"), mutation("b", "")];
+    let write = v1::WriteOp { mutations, copies: Some(2), ..v1::WriteOp::default() };
+    let (command, options) = <(Command, WriteOptions)>::from_wire(write).unwrap();
+    assert_eq!(command.mutations.len(), 5);
+    assert_eq!(options, WriteOptions { copies: Some(2), seen: vec![("a".into(), "3".into())] });
+    let contexts: Vec<_> = (command, options).into_wire().mutations.into_iter().map(|m| m.context).collect();
+    assert_eq!(contexts, ["3", "", "", "3", ""]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::command::{Command, Mutation, Read, ReadConsistency, WriteOptions};
 use crate::engine::{Engine, EngineError};
 use crate::ids::{NodeId, ShardId, TableId, Token};
 use crate::key::{self, KeyError};
-use crate::limits::check_command;
+use crate::limits::{BATCH_BYTES_MAX, LimitExceeded, check_command};
 use crate::map::{Fragmentation, Map, ShardRecord};
 use crate::node::{Answer, Node, Refusal};
 use crate::planted::{Planted, is_planted};
@@ -35,12 +35,14 @@ pub(super) struct AskedRead {
     pub(super) table: TableId,
     pub(super) read: Read,
     pub(super) consistency: ReadConsistency,
+    /// R for this read. `None` = the table's.
+    pub(super) copies: Option<usize>,
 }
 
 impl Node {
     pub(super) fn write(&mut self, asked: AskedWrite, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
         let AskedWrite { token, table, command, options } = asked;
-        match self.refuse(table, &command) {
+        match self.refuse(table, &command, &options) {
             Err(refusal) => self.outbox.answer(token, Answer::Write(Err(refusal))),
             Ok(Served::ByQuorum(shard)) => return self.quorum_write(shard, (token, command, options), engine, now),
             Ok(Served::ByLeader(_)) if options != WriteOptions::default() => {
@@ -56,8 +58,9 @@ impl Node {
         Ok(())
     }
 
-    fn refuse(&self, table: TableId, command: &Command) -> Result<Served, Refusal> {
+    fn refuse(&self, table: TableId, command: &Command, options: &WriteOptions) -> Result<Served, Refusal> {
         check_command(command)?;
+        check_options(command, options)?;
         let map = self.map.known();
         let first = command.mutations.first().map(|m| m.key().clone()).unwrap_or_default();
         let (fragmentation, record) = route(map, table, &first)?;
@@ -87,7 +90,7 @@ impl Node {
     }
 
     pub(super) fn read(&mut self, asked: AskedRead, engine: &dyn Engine, now: Now) -> Result<(), EngineError> {
-        let AskedRead { token, table, read, consistency } = asked;
+        let AskedRead { token, table, read, consistency, copies } = asked;
         let key = match &read {
             Read::Get { key } => key,
             Read::Scan { start, .. } => start,
@@ -98,7 +101,7 @@ impl Node {
         {
             let checked = check_read(*fragmentation, &read).map_err(Refusal::from);
             return match checked.and_then(|()| self.quorum_serves(record)) {
-                Ok(shard) => self.quorum_read(shard, (token, read, consistency), engine, now),
+                Ok(shard) => self.quorum_read(shard, (token, read, consistency, copies), engine, now),
                 Err(refusal) => {
                     self.outbox.answer(token, Answer::Read(Err(refusal)));
                     Ok(())
@@ -111,6 +114,9 @@ impl Node {
         let mut out = self.collected(now);
         let found = routed.and_then(|(fragmentation, record)| {
             check_read(fragmentation, &read)?;
+            if copies.is_some() {
+                return Err(Refusal::NoQuorumTable(table));
+            }
             let replica = self.replicas.get_mut(record.descriptor.shard);
             let replica = replica.filter(|replica| serves(replica, record) && !(needs_records && replica.is_blank()));
             replica.ok_or_else(|| elsewhere(here, record))
@@ -169,6 +175,13 @@ fn check_keys(fragmentation: Fragmentation, command: &Command) -> Result<(), Key
         // What an earlier release took under a key that is none can be removed.
         Mutation::Delete { key } => key::check_place(key),
     })
+}
+
+/// What was seen of the keys counts as what is written there does.
+fn check_options(command: &Command, options: &WriteOptions) -> Result<(), LimitExceeded> {
+    let seen: usize = options.seen.iter().map(|(_, context)| context.len()).sum();
+    let bytes = command.bytes().saturating_add(seen);
+    if seen > 0 && bytes > BATCH_BYTES_MAX { Err(LimitExceeded::Batch { bytes }) } else { Ok(()) }
 }
 
 fn check_read(fragmentation: Fragmentation, read: &Read) -> Result<(), KeyError> {

@@ -51,6 +51,19 @@ pub enum Input {
         /// How fresh the data must be.
         consistency: ReadConsistency,
     },
+    /// A read of a client with what it asks of a quorum table beside it, keys encoded.
+    ReadWith {
+        /// Token that the answer is to carry.
+        token: Token,
+        /// Table that is read.
+        table: TableId,
+        /// What the client wants to read.
+        read: Read,
+        /// How fresh the data must be.
+        consistency: ReadConsistency,
+        /// R for this read; promises nothing where it is lower than the table's. `None` = the table's.
+        copies: Option<usize>,
+    },
     /// A request of the operator, a joining node, or a client that wants the status.
     Admin {
         /// Token that the answer is to carry.

@@ -182,12 +182,12 @@ impl Node {
     pub(super) fn quorum_read(
         &mut self,
         shard: ShardId,
-        (token, read, consistency): (Token, Read, ReadConsistency),
+        (token, read, consistency, copies): (Token, Read, ReadConsistency, Option<usize>),
         engine: &dyn Engine,
         now: Now,
     ) -> Result<(), EngineError> {
         let asked = (read, consistency);
-        self.with_quorum(shard, engine, now, |copy, here, out| copy.read(token, asked, None, here, out)).map(drop)
+        self.with_quorum(shard, engine, now, |copy, here, out| copy.read(token, asked, copies, here, out)).map(drop)
     }
 
     /// A period has passed for every copy.

@@ -28,7 +28,8 @@ impl Kv {
             limit => limit.min(SCAN_RECORDS_MAX),
         };
         let read = Read::Scan { start: start.clone(), end: end.clone(), limit };
-        let result = self.read(table, read, (request.consistency, request.staleness_ms)).await?;
+        let asked = ((request.consistency, request.staleness_ms), request.copies);
+        let result = self.read(table, read, asked).await?;
         let (records, next) = match result {
             ReadResult::Page { records, next } => (records, next),
             ReadResult::Value(_) | ReadResult::Values { .. } => return Err(status::ended()),

@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use skerry_client::wire::{QuorumDenial, Wire};
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::limits::LimitExceeded;
 use skerry_core::node::Refusal;
+use skerry_core::quorum::copies::OutOfRange;
+use skerry_core::quorum::prepare::NotBegun;
+use skerry_core::record::BadToken;
 use skerry_core::time::Version;
 use skerry_proto::v1;
 use skerry_proto::v1::limit_exceeded::Limit;
@@ -102,9 +106,13 @@ fn told(kind: Kind) -> Told {
             };
             Told::new(Code::NotFound, "UNKNOWN_TABLE", text).with("table_id", table_id).with("name", name)
         }
-        Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id }) => {
-            let text = "leadership was lost, or the node ended, before the outcome was known: it may have happened";
-            Told::new(Code::Unknown, "OUTCOME_UNKNOWN", text).with("shard_id", shard_id)
+        Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id, too_few_copies }) => {
+            let text = match too_few_copies {
+                true => "too few copies have confirmed the write in time: it may have happened",
+                false => "leadership was lost, or the node ended, before the outcome was known: it may have happened",
+            };
+            let told = Told::new(Code::Unknown, "OUTCOME_UNKNOWN", text);
+            told.with("shard_id", shard_id).with("too_few_copies", too_few_copies)
         }
         Kind::Overloaded(v1::Overloaded { shard_id, queued, retry_after_ms, of_memory }) => {
             let text = match of_memory {
@@ -145,12 +153,55 @@ fn told(kind: Kind) -> Told {
             );
             Told::new(Code::DataLoss, "UNREADABLE_RECORD", text).with("key", key)
         }
+        Kind::Quorum(refusal) => quorum_told(refusal),
         Kind::Closing(v1::Closing {}) => Told::new(Code::Unavailable, "CLOSING", Refused::Closed.to_string()),
         Kind::Malformed(v1::Malformed { field }) => {
             let text = format!("{field} is missing or cannot be");
             Told::new(Code::InvalidArgument, "MALFORMED", text).with("field", field)
         }
     }
+}
+
+fn quorum_told(refusal: v1::QuorumRefusal) -> Told {
+    let Ok(denial) = QuorumDenial::from_wire(refusal) else {
+        return Told::new(Code::Internal, "QUORUM", "a quorum table has refused this");
+    };
+    let code = match denial {
+        QuorumDenial::NotCoordinator { .. } | QuorumDenial::TooFewCopies { .. } => Code::Unavailable,
+        QuorumDenial::CopiesFull { .. } => Code::ResourceExhausted,
+        QuorumDenial::NotBegun(_) | QuorumDenial::WriteQuorum(_) | QuorumDenial::ReadQuorum(_) => {
+            Code::FailedPrecondition
+        }
+        QuorumDenial::NoQuorumTable(_)
+        | QuorumDenial::ConditionsNeedLeader
+        | QuorumDenial::BadContext(_)
+        | QuorumDenial::BatchTooLarge { .. } => Code::InvalidArgument,
+    };
+    let told = Told::new(code, denial.reason(), denial.to_string());
+    match denial {
+        QuorumDenial::NotCoordinator { shard, reason } => {
+            told.with("shard_id", shard.0).with("why", format!("{reason:?}"))
+        }
+        QuorumDenial::TooFewCopies { shard } => told.with("shard_id", shard.0),
+        QuorumDenial::NoQuorumTable(table) => told.with("table_id", table.0),
+        QuorumDenial::ConditionsNeedLeader | QuorumDenial::NotBegun(NotBegun::ContextNeeded) => told,
+        QuorumDenial::BadContext(BadToken { bytes }) => told.with("bytes", bytes),
+        QuorumDenial::NotBegun(NotBegun::Siblings { values, bytes }) => {
+            told.with("values", values).with("bytes", bytes)
+        }
+        QuorumDenial::NotBegun(NotBegun::Context { parts }) => told.with("parts", parts),
+        QuorumDenial::NotBegun(NotBegun::Ahead { version, wall_ms }) => {
+            told.with("version", version).with("wall_ms", wall_ms)
+        }
+        QuorumDenial::WriteQuorum(range) => range_told(told, range, true),
+        QuorumDenial::ReadQuorum(range) => range_told(told, range, false),
+        QuorumDenial::CopiesFull { full, needed } => told.with("full", full).with("needed", needed),
+        QuorumDenial::BatchTooLarge { bytes, most } => told.with("bytes", bytes).with("most", most),
+    }
+}
+
+fn range_told(told: Told, OutOfRange { asked, lowest, highest }: OutOfRange, of_write: bool) -> Told {
+    told.with("asked", asked).with("lowest", lowest).with("highest", highest).with("of_write", of_write)
 }
 
 fn limit_told(limit: Option<Limit>) -> Told {
@@ -204,11 +255,27 @@ mod tests {
     }
 
     #[test]
+    fn what_quorum_tables_refuse_has_its_reason_its_words_and_its_numbers() {
+        let range = OutOfRange { asked: 9, lowest: 2, highest: 3 };
+        let status = status(Kind::Quorum(QuorumDenial::WriteQuorum(range).into_wire()));
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((status.code(), info.reason.as_str()), (Code::FailedPrecondition, "COPIES_OUT_OF_RANGE"));
+        assert_eq!(status.message(), "write quorum: 9 copies are asked for, it must be 2 to 3");
+        assert_eq!(info.metadata.get("highest").map(String::as_str), Some("3"));
+        let unknown = v1::OutcomeUnknown { shard_id: 3, too_few_copies: true };
+        let unknown = super::status(Kind::OutcomeUnknown(unknown));
+        assert_eq!(unknown.code(), Code::Unknown);
+        assert!(unknown.message().contains("too few copies"), "{unknown}");
+    }
+
+    #[test]
     fn only_an_unknown_outcome_has_the_code_unknown() {
         let unknown = status(ended()).code();
         assert_eq!(unknown, Code::Unknown);
         for kind in [
             Kind::DiskFull(v1::DiskFull { node_id: Some(2) }),
+            Kind::Quorum(QuorumDenial::TooFewCopies { shard: ShardId(1) }.into_wire()),
+            Kind::Quorum(v1::QuorumRefusal { why: None }),
             Kind::RequestTooNew(v1::RequestTooNew { shard_id: 1, allowed: 7 }),
             Kind::Closing(v1::Closing {}),
             limit(&LimitExceeded::Key { bytes: 9 }),

@@ -7,10 +7,12 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bytes::Bytes;
 use clap::Args;
-use skerry_client::{Condition, Mutation};
+use skerry_client::{BatchOptions, Condition, Key, Mutation};
 
 use super::put::done;
+use super::quorum::copies;
 use crate::args::Global;
 use crate::connect;
 use crate::exit::Kind;
@@ -29,22 +31,27 @@ use line::Line;
   {\"expect\": \"store-15\", \"sort\": \"0002\", \"version\": \"453984562934\"}
   {\"expect\": \"store-15\", \"sort\": \"0003\", \"value\": \"9.90\"}
 Bytes that are no text are given in hex, by the same names with Hex behind them: putHex, sortHex, valueHex. A put may
-also have expiresMs, in milliseconds since 1970.")]
+also have expiresMs, in milliseconds since 1970. Of a quorum table a put or delete may have the context that get has shown of
+the key, and expect is refused.")]
 pub(crate) struct Batch {
     /// Which table.
     table: String,
     /// The file of changes and conditions; `-` is stdin.
     #[arg(default_value = "-")]
     file: PathBuf,
+    /// Of a quorum table: so many copies must have it on disk, at least the table's W.
+    #[arg(long, value_name = "COPIES", value_parser = copies)]
+    w: Option<usize>,
 }
 
 impl Batch {
     /// Writes all of it, or nothing.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
         let text = read(&self.file).doing(format!("failed to read {}", self.file.display()))?;
-        let (conditions, mutations) = parse(&text)?;
+        let Parsed { conditions, mutations, seen } = parse(&text)?;
         let client = connect::client(global).await?;
-        let written = client.batch(&self.table, conditions.clone(), mutations).await;
+        let options = BatchOptions { copies: self.w, seen };
+        let written = client.batch_with(&self.table, conditions.clone(), mutations, options).await;
         done(output, &self.table, &conditions, written)
     }
 }
@@ -58,27 +65,37 @@ fn read(file: &std::path::Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn parse(text: &str) -> Outcome<(Vec<Condition>, Vec<Mutation>)> {
+/// What the lines ask for.
+#[derive(Debug, Default)]
+struct Parsed {
+    conditions: Vec<Condition>,
+    mutations: Vec<Mutation>,
+    /// Keys with the contexts of the reads that their mutations replace.
+    seen: Vec<(Key, Bytes)>,
+}
+
+fn parse(text: &str) -> Outcome<Parsed> {
     const HELP: &str = "`skerry batch --help` shows what lines look like";
-    let (mut conditions, mut mutations) = (Vec::new(), Vec::new());
+    let mut parsed = Parsed::default();
     let text = text.trim_start_matches('\u{feff}');
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let Line { condition, mutation } = line::parse(line)
+        let Line { condition, mutation, context } = line::parse(line)
             .doing(format!("line {}", i + 1))
             .next(HELP)
             .map_err(|failure| failure.kind(Kind::Usage))?;
-        conditions.extend(condition);
-        mutations.extend(mutation);
+        let key = mutation.as_ref().map(|(Mutation::Put { key, .. } | Mutation::Delete { key })| key.clone());
+        parsed.conditions.extend(condition);
+        parsed.mutations.extend(mutation);
+        parsed.seen.extend(key.zip(context));
     }
-    if mutations.is_empty() {
+    if parsed.mutations.is_empty() {
         return Err(Failure::new("there is nothing to change").next(HELP));
     }
-    Ok((conditions, mutations))
+    Ok(parsed)
 }
 
 #[cfg(test)]
 mod tests {
-    use skerry_client::Key;
     use skerry_core::command::Expected;
     use skerry_core::time::Version;
 
@@ -86,8 +103,9 @@ mod tests {
 
     #[test]
     fn lines_become_conditions_and_mutations() {
-        let text = "{\"put\": \"p\", \"sort\": \"s\", \"value\": \"v\"}\n\n{\"delete\": \"p\"}\n{\"expect\": \"p\", \"version\": 7}\n";
-        let (conditions, mutations) = parse(text).unwrap();
+        let text = "{\"put\": \"p\", \"sort\": \"s\", \"value\": \"v\"}\n\n{\"delete\": \"p\"}\n{\"expect\": \"p\", \"version\": 7}\n{\"delete\": \"q\", \"context\": \"01\"}\n";
+        let Parsed { conditions, mutations, seen } = parse(text).unwrap();
+        assert_eq!(seen, [(Key::new("q"), Bytes::from_static(b"\x01"))]);
         assert_eq!(conditions, [Condition { key: Key::new("p"), expected: Expected::Version(Version(7)) }]);
         assert_eq!(mutations[1], Mutation::Delete { key: Key::new("p") });
     }

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use skerry_client::Condition;
+use skerry_client::{Condition, DeleteOptions};
 use skerry_core::command::Expected;
 use skerry_core::time::Version;
 
 use super::key::KeyArgs;
 use super::put::done;
+use super::quorum::WriteArgs;
 use crate::args::Global;
 use crate::bytes_text::from_hex;
 use crate::connect;
@@ -26,8 +27,10 @@ pub(crate) struct Delete {
     #[arg(long, value_name = "VERSION")]
     if_version: Option<u64>,
     /// KEY is an encoded key in hexadecimal, as an error names that of a record that cannot be read.
-    #[arg(long, conflicts_with_all = ["sort", "if_version"])]
+    #[arg(long, conflicts_with_all = ["sort", "if_version", "w", "context"])]
     encoded: bool,
+    #[command(flatten)]
+    quorum: WriteArgs,
 }
 
 impl Delete {
@@ -42,6 +45,8 @@ impl Delete {
         }
         let expected = self.if_version.map(|v| Expected::Version(Version(v)));
         let conditions = Vec::from_iter(expected.clone().map(|expected| Condition { key: key.clone(), expected }));
-        done(output, &self.table, &conditions, client.delete_if(&self.table, key, expected).await)
+        let (copies, context) = self.quorum.asked();
+        let options = DeleteOptions { expected, copies, context };
+        done(output, &self.table, &conditions, client.delete_with(&self.table, key, options).await)
     }
 }

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
-use skerry_client::ReadError;
+use skerry_client::wire::Denial;
+use skerry_client::{Fault, QuorumDenial, ReadError, ReadOptions};
 use skerry_core::command::ReadConsistency;
 
-use super::key::{KeyArgs, object, shown};
+use super::key::{KeyArgs, shown};
+use super::quorum::{advice, copies, found as object_of, numbered, several, tell};
 use crate::args::{Format, Global};
+use crate::bytes_text::{hex, readable};
 use crate::connect;
 use crate::exit::Kind;
 use crate::failure::{Explain, Failure, Outcome};
@@ -38,6 +41,9 @@ pub(crate) struct Fresh {
     /// With `--consistency bounded`: at most so many milliseconds old.
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
     staleness_ms: u64,
+    /// Of a quorum table: so many copies are asked. Fewer than the table's R promise nothing.
+    #[arg(long, value_name = "COPIES", value_parser = copies, conflicts_with = "consistency")]
+    r: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,12 +58,13 @@ enum Consistency {
 
 impl Fresh {
     /// As the client wants it.
-    pub(crate) fn consistency(self) -> ReadConsistency {
-        match self.consistency {
+    pub(crate) fn options(self) -> ReadOptions {
+        let consistency = match self.consistency {
             Consistency::Linearizable => ReadConsistency::Linearizable,
             Consistency::Bounded => ReadConsistency::BoundedStaleness(self.staleness_ms),
             Consistency::Local => ReadConsistency::Local,
-        }
+        };
+        ReadOptions { consistency, copies: self.r }
     }
 }
 
@@ -66,12 +73,21 @@ impl Get {
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
         let key = self.key.key()?;
         let client = connect::client(global).await?;
-        let read = client.get(&self.table, key.clone(), self.fresh.consistency()).await;
-        let Some(record) = read.map_err(|error| explained(&self.table, error))? else {
-            return Err(Failure::new(format!("there is no {} in {}", shown(&key), self.table))
+        let read = client.get_values(&self.table, key.clone(), self.fresh.options()).await;
+        let found = read.map_err(|error| explained(&self.table, error))?;
+        let Some(record) = found.records.first() else {
+            let failure = Failure::new(format!("there is no {} in {}", shown(&key), self.table))
                 .kind(Kind::NotFound)
-                .next(format!("`skerry scan {} --limit 10` shows what keys look like", self.table)));
+                .next(format!("`skerry scan {} --limit 10` shows what keys look like", self.table));
+            let context = Some(hex(&found.context)).filter(|context| !context.is_empty());
+            return Err(context.into_iter().fold(failure, |failure, context| failure.fact("context", context)));
         };
+        let has_siblings = found.records.len() > 1;
+        if self.raw && has_siblings {
+            return Err(
+                several(&found, &shown(&key)).next("leave --raw out to see them, or `skerry resolve` them first")
+            );
+        }
         if self.raw {
             let mut out = io::stdout().lock();
             out.write_all(&record.value)?;
@@ -79,9 +95,16 @@ impl Get {
             return Ok(ExitCode::SUCCESS);
         }
         match output.format {
-            Format::Json => output.json(&Value::Object(object(&record)))?,
+            Format::Json => output.json(&Value::Object(object_of(&found)))?,
             Format::Wide => {
-                output.line(&format!("{}\t{}", record.version, super::super::bytes_text::readable(&record.value)))?
+                for record in &found.records {
+                    output.line(&format!("{}\t{}", record.version, readable(&record.value)))?;
+                }
+                tell(output, &self.table, &shown(&key), &found);
+            }
+            Format::Table if has_siblings => {
+                output.line(&numbered(&found))?;
+                tell(output, &self.table, &shown(&key), &found);
             }
             // A line, for people; --raw is for files.
             Format::Table => {
@@ -90,6 +113,8 @@ impl Get {
                 if output.is_interactive() || !record.value.ends_with(b"\n") {
                     out.write_all(b"\n")?;
                 }
+                out.flush()?;
+                tell(output, &self.table, &shown(&key), &found);
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -105,6 +130,10 @@ pub(crate) fn explained(table: &str, error: ReadError) -> Failure {
         ReadError::NoKeyRanges(_) => "name a partition with --partition, or scan the whole table",
         ReadError::UnreadableRecord { .. } => {
             "--skip-unreadable leaves such records out; `skerry delete TABLE --encoded KEY` removes one"
+        }
+        ReadError::Quorum(denial) => advice(denial),
+        ReadError::Deadline { last: Some(Fault::Denied(Denial::Quorum(QuorumDenial::TooFewCopies { .. }))) } => {
+            "see `skerry status`; --r 1 shows what one copy has, which may not be the latest"
         }
         ReadError::Deadline { .. } => "see `skerry status`: a shard may be without a leader",
         ReadError::Protocol { .. } => "use a command line of the nodes' version",

@@ -102,7 +102,7 @@ impl Import {
             }
         });
         let put = |record: Record| {
-            let options = PutOptions { expected: None, expires_ms: record.expires_ms };
+            let options = PutOptions { expires_ms: record.expires_ms, ..PutOptions::default() };
             client.put_with(&self.table, record.key, record.value, options)
         };
         let ended = tokio::select! {

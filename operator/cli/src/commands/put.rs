@@ -10,6 +10,7 @@ use skerry_core::command::Expected;
 use skerry_core::time::Version;
 
 use super::key::{KeyArgs, shown, value};
+use super::quorum::{WriteArgs, advice};
 use crate::args::{Format, Global};
 use crate::bytes_text::{insert, readable};
 use crate::connect;
@@ -38,6 +39,8 @@ pub(crate) struct Put {
     /// The record is absent after so many seconds, at least 1 and at most 100 years.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=TTL_SECONDS_MAX))]
     ttl_seconds: Option<u64>,
+    #[command(flatten)]
+    quorum: WriteArgs,
 }
 
 impl Put {
@@ -52,7 +55,9 @@ impl Put {
         let expires_ms = self.ttl_seconds.map(expiry);
         let client = connect::client(global).await?;
         let conditions = Vec::from_iter(expected.clone().map(|expected| Condition { key: key.clone(), expected }));
-        let written = client.put_with(&self.table, key, value, PutOptions { expected, expires_ms }).await;
+        let (copies, context) = self.quorum.asked();
+        let options = PutOptions { expected, expires_ms, copies, context };
+        let written = client.put_with(&self.table, key, value, options).await;
         done(output, &self.table, &conditions, written)
     }
 }
@@ -129,6 +134,7 @@ pub(crate) fn explained(table: &str, error: WriteError) -> Failure {
         WriteError::Scattered => "put keys that change together into one partition of a hash table",
         WriteError::ConditionFailed { .. } => "read the record again (`skerry get -o wide`) and decide anew",
         WriteError::DiskFull { .. } => "delete records, give the nodes larger volumes, or add nodes",
+        WriteError::Quorum { denial, .. } => advice(denial),
         WriteError::Deadline { .. } | WriteError::OutcomeUnknown => {
             "see `skerry status`; then read the key before writing again"
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::Args;
-use skerry_client::{ScanOptions, ScanRange, SkippedKeys};
+use skerry_client::{ReadOptions, ScanOptions, ScanRange, SkippedKeys};
 use skerry_core::limits::SCAN_RECORDS_MAX;
 
 use super::get::{Fresh, explained};
@@ -56,7 +56,8 @@ impl Scan {
         let mut left = self.limit.unwrap_or(usize::MAX);
         let page_records = left.clamp(1, 1_000.min(SCAN_RECORDS_MAX));
         let skip = self.skip_unreadable.then(SkippedKeys::default);
-        let options = ScanOptions { consistency: self.fresh.consistency(), page_records, skip: skip.clone() };
+        let ReadOptions { consistency, copies } = self.fresh.options();
+        let options = ScanOptions { consistency, copies, page_records, skip: skip.clone() };
         let mut scan = client.scan(&self.table, range, options).map_err(failed)?;
         while left > 0
             && let Some(page) = scan.next_page().await.map_err(failed)?

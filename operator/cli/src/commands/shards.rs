@@ -14,7 +14,7 @@ use crate::bytes_text::readable;
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output::Output;
-use crate::view::{shard_map, size};
+use crate::view::{quorum, shard_map, size};
 
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
@@ -65,14 +65,19 @@ fn list(status: &Status, output: &Output) -> Outcome<()> {
             table.to_owned(),
             readable(&shard.descriptor.start),
             shard.descriptor.end.as_deref().map(readable).unwrap_or_default(),
-            shard.leader().map_or_else(|| "none".to_owned(), |n| n.to_string()),
+            match shard.record.quorum {
+                Some(_) => "any".to_owned(),
+                None => shard.leader().map_or_else(|| "none".to_owned(), |n| n.to_string()),
+            },
             nodes(members),
             nodes(shard.record.target.iter().map(ToString::to_string).collect()),
             shard.report.map_or_else(|| "?".to_owned(), |r| size::bytes(r.bytes)),
             shard.descriptor.generation.to_string(),
+            quorum::stage(shard.record).unwrap_or("-").to_owned(),
         ]);
     }
-    output.table(&["SHARD", "TABLE", "START", "END", "LEADER", "MEMBERS", "TARGET", "BYTES", "GENERATION"], rows)
+    let header = ["SHARD", "TABLE", "START", "END", "LEADER", "MEMBERS", "TARGET", "BYTES", "GENERATION", "STAGE"];
+    output.table(&header, rows)
 }
 
 fn objects(status: &Status) -> Vec<serde_json::Value> {
@@ -95,6 +100,9 @@ fn objects(status: &Status) -> Vec<serde_json::Value> {
             "bytes": shard.report.map(|r| r.bytes),
             "moving": shard.report.map(|r| json!({"sentBytes": r.moving.0, "bytes": r.moving.1})),
             "generation": shard.descriptor.generation.0,
+            "quorum": shard.record.quorum.map(|quorum| json!({
+                "write": quorum.current.write, "read": quorum.current.read, "stage": quorum::stage(shard.record),
+            })),
         })
     };
     shards_now(status).into_iter().map(object).collect()

@@ -17,7 +17,7 @@ use crate::connect;
 use crate::exit::Kind;
 use crate::failure::Outcome;
 use crate::output::{Output, Paint};
-use crate::view::size;
+use crate::view::{quorum, size};
 
 /// The system shard elects a leader sooner, if it can.
 const LEADER_MAX: Duration = Duration::from_secs(5);
@@ -55,6 +55,7 @@ impl Status {
                 "moving": moves.map_or(0, |m| m.shards), "movingReplicas": moves.map_or(0, |m| m.replicas),
                 "movingBytes": moves.and_then(|m| m.bytes), "movingSecondsLeft": moves.and_then(|m| m.seconds),
                 "lostReplicas": status.lost.len(),
+                "warnings": quorum::that_may_miss_writes(&status.map).into_iter().map(quorum::warning).collect::<Vec<_>>(),
                 "formatLevel": status.map.level.0.0, "formatLevelHeldBackBy": held_back_by(&status),
                 "recoveries": status.map.recoveries.values().map(recovery).collect::<Vec<_>>(),
             }))?;
@@ -119,6 +120,9 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
         facts.push(fact("lost", format!("{} being built anew", size::plural(status.lost.len() as u64, "replica"))));
     }
     facts.extend(recovered(status).map(|text| fact("recovered", text)));
+    facts.extend(
+        quorum::that_may_miss_writes(&status.map).into_iter().map(|table| fact("warning", quorum::warning(table))),
+    );
     facts
 }
 

@@ -11,7 +11,7 @@ use crate::args::{Format, Global};
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output::Output;
-use crate::view::size;
+use crate::view::{quorum, size};
 
 /// Of `skerry tables`.
 #[derive(Debug, Args)]
@@ -31,13 +31,14 @@ impl Tables {
             let moving = own().filter(|s| !s.record.is_settled()).count();
             objects.push(json!({
                 "table": table.name, "fragmentation": format!("{:?}", table.fragmentation),
-                "consistency": format!("{:?}", table.consistency), "replicationFactor": table.replication_factor,
+                "consistency": if table.quorums().is_some() { "Quorum" } else { "Leader" },
+                "quorum": quorum::facts(table.consistency), "replicationFactor": table.replication_factor,
                 "shards": own().count(), "moving": moving, "bytes": bytes,
             }));
             rows.push(vec![
                 table.name.clone(),
                 format!("{:?}", table.fragmentation),
-                format!("{:?}", table.consistency),
+                quorum::consistency(table.consistency),
                 table.replication_factor.to_string(),
                 own().count().to_string(),
                 moving.to_string(),

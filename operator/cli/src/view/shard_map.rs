@@ -7,7 +7,7 @@ use skerry_core::map::{NodeRecord, NodeState, Role};
 use skerry_core::node::Status;
 use skerry_operator_core::{ShardNow, is_heard, shards_now};
 
-use super::size;
+use super::{quorum, size};
 use crate::output::Paint;
 
 /// How the picture may be drawn.
@@ -129,7 +129,9 @@ fn moves(status: &Status) -> Vec<String> {
         let members = shard.descriptor.members.iter().map(|m| m.replica.node);
         let leaving: Vec<String> =
             members.filter(|n| !shard.record.target.contains(n)).map(|n| n.to_string()).collect();
-        if arriving.is_empty() && to_come.is_empty() && leaving.is_empty() {
+        let record = shard.record;
+        let moves = !(arriving.is_empty() && to_come.is_empty() && leaving.is_empty());
+        if !moves && quorum::stage(record).is_none() {
             continue;
         }
         let coming: Vec<String> = arriving.iter().chain(&to_come).cloned().collect();
@@ -138,14 +140,18 @@ fn moves(status: &Status) -> Vec<String> {
             (_, true) => format!("{} →", leaving.join(", ")),
             _ => format!("{} → {}", leaving.join(", "), coming.join(", ")),
         };
+        let way = [Some(way).filter(|_| moves), quorum::changing_quorums(record)];
+        let way = way.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let (sent, all) = shard.report.map_or((0, 0), |r| r.moving);
         let progress = match (all, arriving.is_empty()) {
+            (0, _) if quorum::stage(record).is_some() => quorum::stage_words(record).unwrap_or_default().to_owned(),
             (0, true) => "waiting".to_owned(),
             (0, false) => "catching up".to_owned(),
             _ => format!("{} % of {}", (sent.min(all) * 100) / all, size::bytes(all)),
         };
-        let table = table_name(status, shard.record.descriptor.table);
-        lines.push(format!("{} {table}: {way}, {progress}", shard.record.descriptor.shard));
+        let table = table_name(status, record.descriptor.table);
+        let told = [way, progress].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        lines.push(format!("{} {table}: {told}", record.descriptor.shard));
     }
     lines
 }
@@ -221,9 +227,10 @@ fn pad(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use skerry_core::ids::ReplicaId;
+    use skerry_core::ids::{Generation, ReplicaId};
     use skerry_core::map::NodeState::{Active, Draining, Removed};
-    use skerry_core::map::{Member, Replica};
+    use skerry_core::map::{Member, QuorumChange, QuorumRecord, Quorums, Replica};
+    use skerry_core::quorum::layout::Stage;
 
     use super::*;
     use skerry_operator_core::testing::{node, shard, status};
@@ -274,6 +281,29 @@ mod tests {
             "s4 by-carrier: n3 → n4, waiting",
         ];
         assert_eq!(picture(&moving_status(), 100).lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_quorum_shards_change_is_told_by_its_stage_also_where_no_copy_moves() {
+        let nodes = vec![node(1, "a", Active), node(2, "b", Active), node(3, "c", Active)];
+        let quorums = |write| Quorums { write, read: 2 };
+        let changing = |next, stage| {
+            let change = QuorumChange { next, stage, began: Generation(2), reads_since: Generation(2) };
+            Some(QuorumRecord { current: quorums(2), change: Some(change) })
+        };
+        let mut altered = shard(1, 1, &[1, 2, 3], &[1, 2, 3]);
+        altered.0.quorum = changing(quorums(3), Stage::ReadNew);
+        let mut moving = shard(2, 1, &[1, 2], &[1, 3]);
+        moving.0.quorum = changing(quorums(2), Stage::WriteBoth);
+        let mut status = status(nodes, vec![altered, moving]);
+        status.shards.clear();
+        let drawn = picture(&status, 100);
+        let told: Vec<_> = drawn.lines().filter(|line| line.starts_with('s')).collect();
+        let expected = [
+            "s1 aircraft: W=2 R=2 → W=3 R=2, 2 of 3, ReadNew: new copies are read",
+            "s2 aircraft: n2 → n3, 1 of 3, WriteBoth: new copies are written to and copy",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

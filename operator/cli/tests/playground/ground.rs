@@ -183,13 +183,13 @@ impl Ran {
         String::from_utf8(self.output.stdout.clone()).unwrap()
     }
 
-    fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         String::from_utf8(self.output.stderr.clone()).unwrap()
     }
 }
 
 /// Beside the command line, where building or testing the whole workspace puts it; built here only if it is missing.
-fn node_program() -> &'static Path {
+pub(crate) fn node_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let folder = Path::new(env!("CARGO_BIN_EXE_skerry")).parent().unwrap();

@@ -6,6 +6,7 @@ use skerry_core::command::Expected;
 use skerry_core::time::Version;
 
 use super::super::put::{TTL_SECONDS_MAX, expiry};
+use super::super::quorum;
 use crate::import::json_text::{BytesError, JsonError, Object};
 
 /// The condition, the mutation, or both, that a line of the batch asks for.
@@ -13,6 +14,8 @@ use crate::import::json_text::{BytesError, JsonError, Object};
 pub(super) struct Line {
     pub(super) condition: Option<Condition>,
     pub(super) mutation: Option<Mutation>,
+    /// Of a quorum table: the context of the read that the mutation replaces.
+    pub(super) context: Option<Bytes>,
 }
 
 /// Why a line of the batch is not valid.
@@ -53,11 +56,20 @@ pub(super) fn parse(text: &str) -> Result<Line, LineError> {
 }
 
 fn put(line: &Object) -> Result<Line, LineError> {
-    known(
-        line,
+    const FIELDS: [&str; 11] = [
         "put",
-        &["put", "putHex", "sort", "sortHex", "value", "valueHex", "ttlSeconds", "expiresMs", "ifAbsent", "ifVersion"],
-    )?;
+        "putHex",
+        "sort",
+        "sortHex",
+        "value",
+        "valueHex",
+        "ttlSeconds",
+        "expiresMs",
+        "ifAbsent",
+        "ifVersion",
+        "context",
+    ];
+    known(line, "put", &FIELDS)?;
     let key = key(line, "put")?;
     let value = bytes(line, "value")?.ok_or(LineError::Missing("value"))?;
     let ttl = number(line, "ttlSeconds")?;
@@ -74,15 +86,16 @@ fn put(line: &Object) -> Result<Line, LineError> {
         (false, version) => version.map(|v| Expected::Version(Version(v))),
     };
     let condition = expected.map(|expected| Condition { key: key.clone(), expected });
-    Ok(Line { condition, mutation: Some(Mutation::Put { key, value: value.into(), expires_ms }) })
+    let mutation = Some(Mutation::Put { key, value: value.into(), expires_ms });
+    Ok(Line { condition, mutation, context: context(line)? })
 }
 
 fn delete(line: &Object) -> Result<Line, LineError> {
-    known(line, "delete", &["delete", "deleteHex", "sort", "sortHex", "ifVersion"])?;
+    known(line, "delete", &["delete", "deleteHex", "sort", "sortHex", "ifVersion", "context"])?;
     let key = key(line, "delete")?;
     let expected = number(line, "ifVersion")?.map(|v| Expected::Version(Version(v)));
     let condition = expected.map(|expected| Condition { key: key.clone(), expected });
-    Ok(Line { condition, mutation: Some(Mutation::Delete { key }) })
+    Ok(Line { condition, mutation: Some(Mutation::Delete { key }), context: context(line)? })
 }
 
 fn expect(line: &Object) -> Result<Line, LineError> {
@@ -94,7 +107,7 @@ fn expect(line: &Object) -> Result<Line, LineError> {
         (false, None, Some(value)) => Expected::Value(Bytes::from(value)),
         _ => return Err(LineError::Expectation),
     };
-    Ok(Line { condition: Some(Condition { key, expected }), mutation: None })
+    Ok(Line { condition: Some(Condition { key, expected }), mutation: None, context: None })
 }
 
 fn known(line: &Object, verb: &'static str, fields: &[&str]) -> Result<(), LineError> {
@@ -119,6 +132,12 @@ fn bytes(line: &Object, field: &'static str) -> Result<Option<Vec<u8>>, LineErro
     }
 }
 
+/// As `get` shows it.
+fn context(line: &Object) -> Result<Option<Bytes>, LineError> {
+    let wrong = LineError::Wrong { field: "context", wanted: "the context that `skerry get` shows, in hex" };
+    line.cell("context").map(|text| quorum::context(&text).map_err(|_| wrong)).transpose()
+}
+
 fn number(line: &Object, field: &'static str) -> Result<Option<u64>, LineError> {
     let wrong = LineError::Wrong { field, wanted: WHOLE };
     line.cell(field).map(|text| text.parse().map_err(|_| wrong)).transpose()
@@ -138,8 +157,9 @@ mod tests {
 
     #[test]
     fn puts_take_all_that_the_command_takes() {
-        let line = r#"{"putHex": "ff00", "sort": "s", "valueHex": "00", "expiresMs": 1790000000123, "ifVersion": "9007199254740993"}"#;
-        let Line { condition, mutation } = parse(line).unwrap();
+        let line = r#"{"putHex": "ff00", "sort": "s", "valueHex": "00", "expiresMs": 1790000000123, "ifVersion": "9007199254740993", "context": "01ff"}"#;
+        let Line { condition, mutation, context } = parse(line).unwrap();
+        assert_eq!(context, Some(vec![1, 0xff].into()));
         let key = Key::with_sort(vec![0xff, 0], "s");
         let expected = Expected::Version(Version(9_007_199_254_740_993));
         assert_eq!(condition, Some(Condition { key: key.clone(), expected }));
@@ -165,6 +185,8 @@ mod tests {
             (r#"{"expect": "p", "absent": "yes"}"#, r#""absent" must be true or false"#),
             (r#"{"expect": "p"}"#, "just one of"),
             (r#"{"deleteHex": "f"}"#, r#""deleteHex" is not hex"#),
+            (r#"{"delete": "p", "context": "xy"}"#, r#""context" must be the context"#),
+            (r#"{"expect": "p", "absent": true, "context": "01"}"#, r#""context" is no field of expect"#),
         ];
         for (line, why) in wrong {
             let error = parse(line).unwrap_err().to_string();

@@ -1,0 +1,147 @@
+//! Which copy of a quorum shard is asked. Any of them coordinates: a near one first, in turns, and none that has just not
+//! answered while there is another.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use skerry_core::ids::NodeId;
+use skerry_core::map::{Role, ShardRecord};
+use skerry_core::quorum::layout::Stage;
+use tokio::time::Instant;
+
+/// A node that did not answer is asked last for so long: a node that is down costs one operation now and then, not each.
+const SHUNNED_FOR: Duration = Duration::from_secs(3);
+
+/// The nodes that have not answered lately, and whose turn it is.
+#[derive(Debug, Default)]
+pub(crate) struct Coordinators {
+    shunned: RwLock<HashMap<NodeId, Instant>>,
+    turn: AtomicUsize,
+}
+
+impl Coordinators {
+    /// A node has not answered, or cannot be reached.
+    pub(crate) fn shun(&self, node: NodeId, now: Instant) {
+        let mut shunned = self.shunned.write().unwrap_or_else(PoisonError::into_inner);
+        shunned.retain(|_, since| now.duration_since(*since) < SHUNNED_FOR);
+        shunned.insert(node, now);
+    }
+
+    /// A node has answered.
+    pub(crate) fn trust(&self, node: NodeId) {
+        let is_shunned = self.shunned.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node);
+        if is_shunned {
+            self.shunned.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        }
+    }
+
+    /// The turn of a new operation: operations go to the copies one after the other.
+    pub(crate) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whom an operation asks, one after the other, that has this turn and was tried so often before.
+    pub(crate) fn order(
+        &self,
+        shard: &ShardRecord,
+        is_near: impl Fn(NodeId) -> bool,
+        (turn, tries): (usize, u32),
+        now: Instant,
+    ) -> Vec<NodeId> {
+        let mut nodes = coordinating(shard);
+        // In turns among those that are equally good.
+        let count = nodes.len().max(1);
+        nodes.rotate_left(turn % count);
+        nodes.sort_by_key(|(node, is_likely)| (!is_likely, !is_near(*node)));
+        let shunned = self.shunned.read().unwrap_or_else(PoisonError::into_inner);
+        let is_shunned =
+            |node: NodeId| shunned.get(&node).is_some_and(|since| now.duration_since(*since) < SHUNNED_FOR);
+        let (mut last, mut first): (Vec<NodeId>, Vec<NodeId>) =
+            nodes.into_iter().map(|(node, _)| node).partition(|node| is_shunned(*node));
+        let tries = usize::try_from(tries).unwrap_or(0);
+        for part in [&mut first, &mut last] {
+            let count = part.len().max(1);
+            part.rotate_left(tries % count);
+        }
+        first.extend(last);
+        first
+    }
+}
+
+/// The nodes with a copy, and whether it is one that takes writes and has all records at the shard's stage.
+fn coordinating(shard: &ShardRecord) -> Vec<(NodeId, bool)> {
+    let stage = shard.quorum.and_then(|quorum| quorum.change).map(|change| change.stage);
+    let is_likely = |role: Role| match role {
+        Role::Voter => true,
+        Role::Outgoing => stage != Some(Stage::NewOnly),
+        Role::Incoming => stage == Some(Stage::NewOnly),
+        Role::Learner => false,
+    };
+    shard.descriptor.members.iter().map(|member| (member.replica.node, is_likely(member.role))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_core::ids::{Generation, ReplicaId};
+    use skerry_core::map::{Descriptor, Member, QuorumChange, QuorumRecord, Quorums, Replica};
+
+    use super::*;
+
+    const TWO: Quorums = Quorums { write: 2, read: 2 };
+
+    fn shard(members: &[(u64, Role)], stage: Option<Stage>) -> ShardRecord {
+        let member = |&(n, role): &(u64, Role)| Member { replica: Replica { node: NodeId(n), id: ReplicaId(n) }, role };
+        let descriptor = Descriptor { members: members.iter().map(member).collect(), ..Descriptor::default() };
+        let (began, reads_since) = (Generation(2), Generation(2));
+        let change = stage.map(|stage| QuorumChange { next: TWO, stage, began, reads_since });
+        ShardRecord { descriptor, quorum: Some(QuorumRecord { current: TWO, change }), ..ShardRecord::default() }
+    }
+
+    fn settled() -> ShardRecord {
+        shard(&[(1, Role::Voter), (2, Role::Voter), (3, Role::Voter)], None)
+    }
+
+    fn order(coordinators: &Coordinators, shard: &ShardRecord, turns: (usize, u32), now: Instant) -> Vec<u64> {
+        coordinators.order(shard, |_| false, turns, now).into_iter().map(|node| node.0).collect()
+    }
+
+    #[tokio::test]
+    async fn copies_take_turns_and_each_try_asks_another() {
+        let (coordinators, now) = (Coordinators::default(), Instant::now());
+        assert_eq!(order(&coordinators, &settled(), (0, 0), now), [1, 2, 3]);
+        assert_eq!(order(&coordinators, &settled(), (1, 0), now), [2, 3, 1]);
+        assert_eq!(order(&coordinators, &settled(), (1, 1), now), [3, 1, 2]);
+        assert_eq!(order(&coordinators, &settled(), (usize::MAX, u32::MAX), now).len(), 3);
+        assert!(order(&coordinators, &shard(&[], None), (5, 5), now).is_empty());
+        assert_ne!(coordinators.next_turn(), coordinators.next_turn());
+    }
+
+    #[tokio::test]
+    async fn a_near_copy_is_asked_first_and_one_that_did_not_answer_last_for_a_while() {
+        let (coordinators, now) = (Coordinators::default(), Instant::now());
+        let near = |tries| {
+            let nodes = coordinators.order(&settled(), |node| node == NodeId(2), (0, tries), now);
+            nodes.into_iter().map(|node| node.0).collect::<Vec<_>>()
+        };
+        assert_eq!((near(0), near(1)), (vec![2, 1, 3], vec![1, 3, 2]));
+        coordinators.shun(NodeId(2), now);
+        assert_eq!((near(0), near(1), near(2)), (vec![1, 3, 2], vec![3, 1, 2], vec![1, 3, 2]));
+        assert_eq!(order(&coordinators, &settled(), (1, 0), now + SHUNNED_FOR), [2, 3, 1]);
+        (1..=3).for_each(|node| coordinators.shun(NodeId(node), now));
+        assert_eq!(near(0), [2, 1, 3], "there is no other");
+        coordinators.trust(NodeId(3));
+        assert_eq!(near(0), [3, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn copies_that_leave_or_come_are_asked_first_only_where_writes_take_them() {
+        let (coordinators, now) = (Coordinators::default(), Instant::now());
+        let members = [(1, Role::Incoming), (2, Role::Outgoing), (3, Role::Voter)];
+        for stage in [Stage::WriteBoth, Stage::ReadNew] {
+            assert_eq!(order(&coordinators, &shard(&members, Some(stage)), (0, 0), now), [2, 3, 1]);
+        }
+        assert_eq!(order(&coordinators, &shard(&members, Some(Stage::NewOnly)), (0, 0), now), [1, 3, 2]);
+    }
+}

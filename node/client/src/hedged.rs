@@ -1,0 +1,148 @@
+//! One attempt at a quorum shard: a copy is asked, and while that is silent another one, and so on (hedged requests, as in
+//! Dean and Barroso, "The Tail at Scale", 2013). Whoever answers first counts: a request id takes effect once, whichever
+//! copies it goes through.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use skerry_core::ids::NodeId;
+use skerry_core::map::ShardRecord;
+use skerry_proto::v1;
+use skerry_proto::v1::session_result::Result as Answer;
+use tokio::time::{Instant, sleep_until};
+
+use crate::client::Inner;
+use crate::operation::{ATTEMPT_MAX, Attempted};
+use crate::retry::{Fault, Progress};
+use crate::routes::Routes;
+use crate::wire::{Denial, QuorumDenial};
+
+/// A copy tells after five seconds that too few others have answered. Whoever is silent for longer tells nothing.
+const VERDICT_MAX: Duration = Duration::from_millis(5_500);
+
+impl Inner {
+    /// Asks the copies of a quorum shard until one has answered.
+    pub(crate) async fn ask_copies(
+        &self,
+        (routes, shard): (&Routes, &ShardRecord),
+        (item, bytes): (v1::SessionItem, usize),
+        progress: &mut Progress,
+        until: Instant,
+    ) -> Result<Answer, Attempted> {
+        let began = Instant::now();
+        let nodes =
+            self.coordinators.order(shard, |node| self.is_near(routes, node), (progress.turn, progress.tries), began);
+        let mut nodes = nodes.into_iter();
+        let mut waiting = FuturesUnordered::new();
+        let ask = |node: NodeId| {
+            let asked = self.ask(node, item.clone(), bytes, (began + VERDICT_MAX, until));
+            async move { (node, asked.await) }
+        };
+        let Some(mut last) = nodes.next() else {
+            self.refresh();
+            return Err(Fault::NoRoute.into());
+        };
+        waiting.push(ask(last));
+        let mut hedge_at = began + ATTEMPT_MAX;
+        loop {
+            let (node, answered) = tokio::select! {
+                biased;
+                Some(answered) = waiting.next() => answered,
+                () = sleep_until(hedge_at), if nodes.len() > 0 => {
+                    self.coordinators.shun(last, Instant::now());
+                    if let Some(next) = nodes.next() {
+                        waiting.push(ask(next));
+                        last = next;
+                    }
+                    hedge_at += ATTEMPT_MAX;
+                    continue;
+                }
+            };
+            match answered {
+                Ok(answer) => {
+                    self.coordinators.trust(node);
+                    return Ok(answer);
+                }
+                Err(Attempted::Fault(fault)) => {
+                    self.learn(routes, shard, node, &fault, progress.tries);
+                    self.learn_of_copy(node, &fault);
+                    progress.uncertain |= fault.may_have_happened();
+                    if waiting.is_empty() {
+                        return Err(fault.into());
+                    }
+                    if is_verdict(&fault) {
+                        // What was sent to the others may happen yet.
+                        progress.uncertain = true;
+                        return Err(fault.into());
+                    }
+                }
+                Err(other) => {
+                    progress.uncertain |= matches!(other, Attempted::OutOfTime);
+                    return Err(other);
+                }
+            }
+        }
+    }
+
+    /// What a fault tells of a node with a copy of a quorum shard.
+    fn learn_of_copy(&self, node: NodeId, fault: &Fault) {
+        match fault {
+            Fault::Denied(Denial::Closing | Denial::Quorum(QuorumDenial::NotCoordinator { .. }))
+            | Fault::Unreached { .. }
+            | Fault::Lost { .. }
+            | Fault::Silent { .. } => self.coordinators.shun(node, Instant::now()),
+            Fault::Denied(Denial::Quorum(denial)) => {
+                if let Some(allowed) = denial.allowed() {
+                    self.request_ids.lower(allowed);
+                }
+            }
+            Fault::Denied(_) | Fault::NoRoute | Fault::Answer(_) => {}
+        }
+    }
+}
+
+/// True for what another copy would say too; false for what concerns the copy that was asked alone.
+fn is_verdict(fault: &Fault) -> bool {
+    match fault {
+        Fault::Denied(
+            Denial::NotLeader { .. }
+            | Denial::WrongShard { .. }
+            | Denial::UnknownTable { .. }
+            | Denial::Overloaded { .. }
+            | Denial::Closing
+            | Denial::Quorum(QuorumDenial::NotCoordinator { .. }),
+        )
+        | Fault::Unreached { .. }
+        | Fault::Lost { .. }
+        | Fault::Silent { .. }
+        | Fault::NoRoute => false,
+        Fault::Denied(_) | Fault::Answer(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_core::ids::ShardId;
+    use skerry_core::node::NotCoordinator;
+
+    use super::*;
+
+    #[test]
+    fn what_one_copy_alone_cannot_do_another_one_may() {
+        let (shard, node) = (ShardId(1), NodeId(1));
+        let of_one: [Fault; 4] = [
+            Fault::Silent { node },
+            Fault::Unreached { node },
+            Denial::Closing.into(),
+            Denial::from(QuorumDenial::NotCoordinator { shard, reason: NotCoordinator::Starting }).into(),
+        ];
+        assert!(!of_one.iter().any(is_verdict));
+        let of_all: [Fault; 3] = [
+            Denial::OutcomeUnknown { shard, too_few_copies: true }.into(),
+            Denial::from(QuorumDenial::TooFewCopies { shard }).into(),
+            Denial::from(QuorumDenial::ConditionsNeedLeader).into(),
+        ];
+        assert!(of_all.iter().all(is_verdict));
+    }
+}

@@ -321,7 +321,7 @@ impl Plan {
                     if shards.is_empty() {
                         self.steps.push(Step::RemoveNode { node: node.id, incarnation: node.incarnation });
                     } else {
-                        let led = shards_now(status).into_iter().filter(|s| s.leader().is_some());
+                        let led = shards_now(status).into_iter().filter(|s| s.is_quorum() || s.leader().is_some());
                         let led: BTreeSet<ShardId> = led.map(|s| s.descriptor.shard).collect();
                         let leaderless = shards.iter().copied().filter(|s| !led.contains(s)).collect();
                         self.waits.push(Wait::Emptying { node: node.id, shards: shards.len(), leaderless });

@@ -8,11 +8,12 @@ use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardI
 use skerry_core::key::hash_starts;
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{
-    Consistency, Descriptor, Fragmentation, Map, Member, NodeRecord, NodeState, QuorumRecord, Quorums, Replica, Role,
-    ShardRecord, TableRecord,
+    Consistency, Descriptor, Fragmentation, Map, Member, NodeRecord, NodeState, QuorumChange, QuorumRecord,
+    Quorums, Replica, Role, ShardRecord, TableRecord,
 };
 use skerry_core::message::{NodeReport, ShardReport};
 use skerry_core::node::Status;
+use skerry_core::quorum::layout::Stage;
 use skerry_core::quorum::shown::Resolve;
 
 use crate::environment::Environment;
@@ -107,6 +108,32 @@ pub fn put_quorum_table(status: &mut Status, name: &str, shards: &[&[u64]]) {
     status.nodes.iter_mut().for_each(|(report, _)| {
         (report.map_epoch, report.incarnation, report.level) = (Epoch(1), Incarnation(1), FormatLevel::QUORUM);
     });
+}
+
+/// The shards of Quorum tables change at this stage, and the copy on one node is to become one on another. On the same
+/// node: their R is to be three.
+pub fn change(status: &mut Status, stage: Stage, (from, to): (u64, u64)) {
+    let map = Arc::make_mut(&mut status.map);
+    let changing: Vec<ShardRecord> = map.shards.values().filter(|shard| shard.quorum.is_some()).cloned().collect();
+    for mut record in changing {
+        let next = Quorums { write: 2, read: if from == to { 3 } else { 2 } };
+        let change = QuorumChange { next, stage, began: Generation(2), reads_since: Generation(2) };
+        record.quorum = record.quorum.map(|quorum| QuorumRecord { change: Some(change), ..quorum });
+        record.descriptor.generation = Generation(2);
+        if from != to {
+            let comes = Replica { node: NodeId(to), id: ReplicaId(to) };
+            let members = &mut record.descriptor.members;
+            members.retain(|member| member.replica != comes);
+            let leaving = members.iter_mut().find(|member| member.replica.node == NodeId(from));
+            leaving.into_iter().for_each(|member| member.role = Role::Outgoing);
+            members.push(Member { replica: comes, role: Role::Incoming });
+            record.target.retain(|node| ![NodeId(from), NodeId(to)].contains(node));
+            record.target.push(NodeId(to));
+            record.assigned.retain(|copy| ![NodeId(from), NodeId(to)].contains(&copy.node));
+            record.assigned.push(comes);
+        }
+        map.put_shard(record);
+    }
 }
 
 /// One node a zone, all alive, and so many shards with a copy on each of the first three, in sync.

@@ -18,9 +18,6 @@ use crate::playground::folder::Kept;
 use crate::playground::resource;
 use crate::view::size;
 
-/// Both before and after.
-const LED: (Consistency, Consistency) = (Consistency::Leader, Consistency::Leader);
-
 /// Of `skerry plan`.
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
@@ -86,9 +83,10 @@ fn table_line(name: &str, change: TableChange) -> String {
             let when = if awaits_level { ", once every node runs a release that has Quorum tables" } else { "" };
             format!("new, {shards} shards of {copies}{when}")
         }
-        TableChange::Copies { before, after } if (before.consistency, after.consistency) == LED => {
-            format!("{} copies of each shard become {}", before.copies, after.copies)
-        }
+        TableChange::Copies {
+            before: Agreement { copies: before, consistency: Consistency::Leader },
+            after: Agreement { copies: after, consistency: Consistency::Leader },
+        } => format!("{before} copies of each shard become {after}"),
         TableChange::Copies { before, after } => format!("each shard has {before}, and would have {after}"),
         TableChange::Dropped { after } => {
             format!("would be dropped with its data, {} after it is out of the YAML", size::time(after))

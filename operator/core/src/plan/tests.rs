@@ -1,6 +1,7 @@
 //! Plans in single states, and from any state to the wanted one.
 
 mod late;
+mod quorum;
 mod removals;
 mod replace;
 mod replace_once;

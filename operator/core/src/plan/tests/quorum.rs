@@ -9,7 +9,7 @@ use crate::observed::Process;
 use crate::testing::ahead;
 
 /// A Quorum table, with more of its consistency and of itself.
-fn cart(consistency: &str, more: &str) -> String {
+pub(super) fn cart(consistency: &str, more: &str) -> String {
     format!(
         r#"{{"name": "cart", "fragmentation": {{"type": "Hash", "shards": 4}},
             "consistency": {{"type": "Quorum"{consistency}}}{more}}}"#

@@ -221,7 +221,6 @@ impl World {
         let plan = self.plan();
         self.apply(&plan, usize::MAX);
         self.join();
-        self.enable();
         self.move_shards(usize::MAX);
     }
 
@@ -255,9 +254,11 @@ impl World {
             let new = new_node(slot, &self.volumes[name]);
             let state = self.state.get_or_insert_with(|| SystemState::bootstrap(ClusterId("c".into()), &new));
             if !state.map().nodes.values().any(|n| n.volume == new.volume) {
-                state.apply(&SystemCommand::Join(new)).unwrap();
+                // It says of its level what the database demands.
+                state.apply(&SystemCommand::JoinAt { node: new, level: self.release }).unwrap();
             }
         }
+        self.enable();
     }
 
     /// The steward's part, for the first few shards that are not where they belong.

@@ -17,8 +17,8 @@ pub use quantity::{Allowed, BYTES_PER_SECOND, CPU, MEMORY, QuantityError, STORAG
 pub use schema::{Fault, check};
 pub use spec::{
     Approval, ConflictResolution, Consistency, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine,
-    Fragmentation, FragmentationType, QUORUM_TABLES, Rebalance, Resources, Retention, SpreadByHost, Storage, Table, TableRemoval,
-    VolumeRetention,
+    Fragmentation, FragmentationType, QUORUM_TABLES, Rebalance, Resources, Retention, SpreadByHost, Storage, Table,
+    TableRemoval, VolumeRetention,
 };
 pub use status::{
     Blocked, Counts, DistributedDatabaseStatus, MovesStatus, PendingRemoval, PlanStatus, QuorumStages, Replacement,

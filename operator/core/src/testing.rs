@@ -8,8 +8,8 @@ use skerry_core::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardI
 use skerry_core::key::hash_starts;
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{
-    Consistency, Descriptor, Fragmentation, Map, Member, NodeRecord, NodeState, QuorumChange, QuorumRecord,
-    Quorums, Replica, Role, ShardRecord, TableRecord,
+    Consistency, Descriptor, Fragmentation, Map, Member, NodeRecord, NodeState, QuorumChange, QuorumRecord, Quorums,
+    Replica, Role, ShardRecord, TableRecord,
 };
 use skerry_core::message::{NodeReport, ShardReport};
 use skerry_core::node::Status;

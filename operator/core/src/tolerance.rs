@@ -55,7 +55,10 @@ impl Tolerance {
     pub fn headline(&self) -> String {
         if self.unavailable > 0 {
             let (some, all) = (self.unavailable, plural(self.shards, "shard"));
-            format!("{some} of {all} unavailable: no leader{}", if self.has_quorum { ", or too few copies" } else { "" })
+            format!(
+                "{some} of {all} unavailable: no leader{}",
+                if self.has_quorum { ", or too few copies" } else { "" }
+            )
         } else if self.nodes == 0 {
             "survives no failure now".to_owned()
         } else if self.zones == 0 {
@@ -164,9 +167,9 @@ mod tests {
         assert_eq!((two.unavailable, two.short_of_copies, two.nodes), (0, 1, 0));
         status.nodes.pop();
         let one = Tolerance::of(&status);
-        assert_eq!((one.unavailable, one.headline().as_str()), (
-            1,
-            "1 of 1 shard unavailable: no leader, or too few copies"
-        ));
+        assert_eq!(
+            (one.unavailable, one.headline().as_str()),
+            (1, "1 of 1 shard unavailable: no leader, or too few copies")
+        );
     }
 }

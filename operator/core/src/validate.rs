@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skerry_api::{
-    ACCEPT_LOSS, APPROVED_PLAN, BYTES_PER_SECOND, CPU, DistributedDatabase, DistributedDatabaseSpec,
-    Engine, FragmentationType, MEMORY, QuantityError, REPLACE, TableRemoval,
+    ACCEPT_LOSS, APPROVED_PLAN, BYTES_PER_SECOND, CPU, DistributedDatabase, DistributedDatabaseSpec, Engine,
+    FragmentationType, MEMORY, QuantityError, REPLACE, TableRemoval,
 };
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};

@@ -286,9 +286,8 @@ mod tests {
             preview(&table(name, consistency), status, |_| None).unwrap().tables.remove(name)
         };
         let mut status = at_rest(&["", "", ""], 4);
-        let quorum = |write, read, resolve| {
-            Agreement { copies: 3, consistency: Consistency::Quorum { write, read, resolve } }
-        };
+        let quorum =
+            |write, read, resolve| Agreement { copies: 3, consistency: Consistency::Quorum { write, read, resolve } };
         let both = quorum(2, 2, Resolve::LastWriterWins);
         assert_eq!(both.to_string(), "3 copies, writes to 2, reads from 2, LastWriterWins");
         let new = |awaits_level| Some(TableChange::New { shards: 2, copies: both, awaits_level });

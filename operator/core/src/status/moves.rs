@@ -22,9 +22,8 @@ pub(super) fn moves(status: Option<&Status>, old: Option<&MovesStatus>, now: &Ti
     let (shards, replicas) = (count(under_way.shards), count(under_way.replicas));
     let came = old.and_then(|old| old.bytes).zip(bytes).map_or(0, |(before, now)| (before - now).max(0));
     let stages = status.and_then(stages);
-    let has_come = |old: &MovesStatus| {
-        came > 0 || shards < old.shards || replicas < old.replicas || stages != old.quorum_stages
-    };
+    let has_come =
+        |old: &MovesStatus| came > 0 || shards < old.shards || replicas < old.replicas || stages != old.quorum_stages;
     let last_progress = old.filter(|old| !has_come(old)).map_or(now, |old| &old.last_progress_time);
     let mut told = MovesStatus {
         start_time: old.map_or(now, |old| &old.start_time).clone(),

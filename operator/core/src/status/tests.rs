@@ -198,7 +198,8 @@ fn reads_that_may_miss_writes_are_told_of_and_hold_nothing_up() {
         )
     );
     // It is not there yet, and is told of all the same; and what is told of is as the spec says.
-    let not_there = told(&with_cart(r#", "writeQuorum": 1"#), &observed(Seen::Known(at_rest(&["a", "b", "c"], 4))), None);
+    let not_there =
+        told(&with_cart(r#", "writeQuorum": 1"#), &observed(Seen::Known(at_rest(&["a", "b", "c"], 4))), None);
     assert!(not_there.blocked_by.iter().any(|blocked| blocked.reason == "ReadsMayMissWrites"));
     let mut seen = seen;
     if let Seen::Known(database) = &mut seen.database {
@@ -232,10 +233,7 @@ fn quorum_shard_is_available_as_long_as_w_and_r_of_its_copies_are() {
 fn quorum_table_that_waits_for_a_release_is_reconciling_and_not_stalled() {
     let status = told(&with_cart(""), &observed(Seen::Known(at_rest(&["a", "b", "c"], 4))), None);
     let conditions = conditions_of(&status);
-    assert_eq!(conditions[2..4], [
-        ("Reconciling", "True", "FormatLevelAwaited"),
-        ("Stalled", "False", "GoingOn")
-    ]);
+    assert_eq!(conditions[2..4], [("Reconciling", "True", "FormatLevelAwaited"), ("Stalled", "False", "GoingOn")]);
     let waits = &status.blocked_by[0];
     assert!(waits.message.contains("shop-a-0 (n1)") && waits.message.contains("later release"), "{}", waits.message);
 }

@@ -33,8 +33,7 @@ pub(super) fn consistency(
                 }
                 quorum
             };
-            let (write, read) =
-                (quorum("writeQuorum", asked.write_quorum), quorum("readQuorum", asked.read_quorum));
+            let (write, read) = (quorum("writeQuorum", asked.write_quorum), quorum("readQuorum", asked.read_quorum));
             Consistency::Quorum { write, read, resolve: resolve(asked.conflict_resolution.unwrap_or_default()) }
         }
     }

@@ -123,7 +123,8 @@ fn table_of_the_other_kind_stays_as_it_is_and_the_way_is_told() {
     let mut world = settled(5, &format!("{}, {HASH}", cart("", "")));
     let (tables, targets) = (["cart", "sales"].map(|t| world.table(t).cloned()), world.targets());
     let led = r#"{"name": "cart", "fragmentation": {"type": "Hash", "shards": 4}, "replicationFactor": 2}"#;
-    let other = cart("", r#", "replicationFactor": 5"#).replace("cart", "sales").replace(r#""shards": 4"#, r#""shards": 6"#);
+    let other =
+        cart("", r#", "replicationFactor": 5"#).replace("cart", "sales").replace(r#""shards": 4"#, r#""shards": 6"#);
     world.edit(&spec(5, 3, 3, &format!("{led}, {other}")));
     world.settle_but_for_waits();
     assert_eq!((["cart", "sales"].map(|t| world.table(t).cloned()), world.targets()), (tables, targets));

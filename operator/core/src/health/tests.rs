@@ -6,6 +6,7 @@ use skerry_core::ids::Epoch;
 use skerry_core::map::Quorums;
 
 use super::*;
+use crate::planted::plant;
 use crate::testing::{at_rest, change, put_quorum_table};
 
 #[test]
@@ -123,4 +124,15 @@ fn copy_that_comes_takes_writes_and_is_not_in_step_before_reads_have_turned() {
     // In the new set there are two but the one that copies: neither can be spared. The one that leaves can.
     change(&mut status, Stage::WriteBoth, (3, 4));
     assert_eq!([1, 2, 3].map(|id| does_without(&status, NodeId(id))), [false, false, true]);
+}
+
+#[test]
+fn silent_copy_that_counts_is_noticed() {
+    let mut status = quorum(3, 1);
+    silence(&mut status, 3);
+    assert!(!is_served(&status));
+    plant(Some(Planted::SilentCopyCounts));
+    let counts = is_served(&status);
+    plant(None);
+    assert!(counts);
 }

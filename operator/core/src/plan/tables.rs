@@ -12,6 +12,7 @@ use super::Wait;
 use super::occupancy::Seats;
 use crate::desired::{Desired, DesiredTable};
 use crate::health::is_heard;
+use crate::planted::{Planted, is_planted};
 
 /// What is to be changed of the catalog now: every other number of copies, W, R and rule of conflicts, and one new table,
 /// since the next one's place depends on where this one's shards are. A table that the database cannot have yet holds no
@@ -99,7 +100,8 @@ pub(super) fn awaited(desired: &Desired, seats: &Seats<'_>, status: &Status) -> 
 /// True if the database cannot have such a table yet: what its nodes read and write is decided by the one whose release
 /// is the oldest.
 pub(super) fn awaits_level(table: &DesiredTable, status: &Status) -> bool {
-    table.consistency != Consistency::Leader && status.map.level.0 < FormatLevel::QUORUM
+    let is_too_low = status.map.level.0 < FormatLevel::QUORUM && !is_planted(Planted::QuorumTableTooEarly);
+    table.consistency != Consistency::Leader && is_too_low
 }
 
 /// True if a table is laid out otherwise than desired.

@@ -6,6 +6,7 @@ use skerry_core::quorum::shown::Resolve;
 
 use super::*;
 use crate::observed::Process;
+use crate::planted::plant;
 use crate::testing::ahead;
 
 /// A Quorum table, with more of its consistency and of itself.
@@ -169,4 +170,16 @@ fn new_quorum_table_waits_for_moves_that_a_person_has_approved_as_any_other_does
     assert!(matches!(&plan.steps[..], [Step::Change(AdminChange::SetTargets(_))]), "{plan:?}");
     world.settle();
     assert!(world.table("cart").is_some());
+}
+
+#[test]
+fn quorum_table_that_is_asked_for_too_early_is_noticed() {
+    let mut world = World::new(&spec(3, 3, 3, ""));
+    world.settle();
+    world.edit(&spec(3, 3, 3, &cart("", "")));
+    assert_eq!(world.plan().steps, []);
+    plant(Some(Planted::QuorumTableTooEarly));
+    let steps = world.plan().steps;
+    plant(None);
+    assert!(matches!(&steps[..], [Step::Change(AdminChange::CreateQuorumTable { .. })]), "{steps:?}");
 }

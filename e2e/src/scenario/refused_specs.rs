@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use skerry_api::QUORUM_TABLES;
 
 use super::kube::DATABASE;
 use super::objects::{self, NAME, TABLES};
@@ -13,7 +14,7 @@ const RESERVED: &str = "system";
 
 /// New databases: what is wrong, and what the message must say.
 fn wrong_from_the_start() -> Vec<(Value, &'static str)> {
-    vec![
+    let mut wrong = vec![
         (
             json!({ "replicas": 2, "zones": null, "replicationFactor": 3 }),
             "every copy of a shard needs a node of its own",
@@ -26,11 +27,19 @@ fn wrong_from_the_start() -> Vec<(Value, &'static str)> {
             json!({ "tables": [{ "name": "t", "fragmentation": { "type": "Range", "shards": 3 } }] }),
             "shards may only be specified when type is Hash",
         ),
-        (
-            json!({ "tables": [{ "name": "t", "fragmentation": { "type": "Hash" }, "consistency": { "type": "Quorum" } }] }),
-            "Quorum tables are not available yet",
-        ),
-    ]
+        (with_consistency(&json!({ "type": "Quorum", "writeQuorum": 4 })), "a table's writeQuorum must be at most"),
+        (with_consistency(&json!({ "type": "Quorum", "readQuorum": 4 })), "a table's readQuorum must be at most"),
+        (with_consistency(&json!({ "readQuorum": 2 })), "may only be specified when type is Quorum"),
+    ];
+    if !QUORUM_TABLES {
+        wrong.push((with_consistency(&json!({ "type": "Quorum" })), "Quorum tables are not available yet"));
+    }
+    wrong
+}
+
+/// A table whose copies agree so.
+fn with_consistency(consistency: &Value) -> Value {
+    json!({ "tables": [{ "name": "t", "fragmentation": { "type": "Hash" }, "consistency": consistency }] })
 }
 
 /// Changes of a database that is there.
@@ -42,6 +51,12 @@ fn wrong_afterwards() -> Vec<(Value, &'static str)> {
         (
             json!({ "tables": [{ "name": TABLES[0], "fragmentation": { "type": "Range" } }] }),
             "fragmentation.type of an existing table may not be changed",
+        ),
+        (
+            json!({ "tables": [{
+                "name": TABLES[0], "fragmentation": { "type": "Hash" }, "consistency": { "type": "Quorum" },
+            }] }),
+            "consistency.type of an existing table may not be changed",
         ),
     ]
 }

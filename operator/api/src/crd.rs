@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::spec::DistributedDatabase;
+use crate::spec::{DistributedDatabase, HOLDS_ALWAYS};
 
 /// Above what the file holds.
 const HEADER: &str = "# Generated from operator/api by `make crds`.\n";
@@ -19,7 +19,8 @@ const TEMPLATE_METADATA: &str = "  labels:
 ";
 const TEMPLATE_END: &str = "{{- end }}\n";
 
-/// The definition. It holds no `nullable`, which would break merge patches, and no unsigned formats.
+/// The definition. It holds no `nullable`, which would break merge patches, no unsigned formats, and no rule that refuses
+/// nothing.
 pub fn crd() -> Result<CustomResourceDefinition, serde_json::Error> {
     let mut value = serde_json::to_value(DistributedDatabase::crd())?;
     tidy(&mut value);
@@ -44,6 +45,9 @@ fn tidy(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|key, value| key != "nullable" || !value.is_boolean());
+            if let Some(Value::Array(rules)) = fields.get_mut("x-kubernetes-validations") {
+                rules.retain(|rule| rule["rule"] != HOLDS_ALWAYS);
+            }
             if let Some(Value::String(format)) = fields.get_mut("format") {
                 match format.as_str() {
                     "uint32" => "int32".clone_into(format),

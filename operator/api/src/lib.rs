@@ -17,12 +17,12 @@ pub use quantity::{Allowed, BYTES_PER_SECOND, CPU, MEMORY, QuantityError, STORAG
 pub use schema::{Fault, check};
 pub use spec::{
     Approval, ConflictResolution, Consistency, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec, Engine,
-    Fragmentation, FragmentationType, Rebalance, Resources, Retention, SpreadByHost, Storage, Table, TableRemoval,
-    VolumeRetention,
+    Fragmentation, FragmentationType, QUORUM_TABLES, Rebalance, Resources, Retention, SpreadByHost, Storage, Table,
+    TableRemoval, VolumeRetention,
 };
 pub use status::{
-    Blocked, Counts, DistributedDatabaseStatus, MovesStatus, PendingRemoval, PlanStatus, Replacement, SilentNode,
-    Victim,
+    Blocked, Counts, DistributedDatabaseStatus, MovesStatus, PendingRemoval, PlanStatus, QuorumStages, Replacement,
+    SilentNode, Victim,
 };
 
 /// API group of the resource.

@@ -163,6 +163,25 @@ pub struct MovesStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub seconds_left: Option<i64>,
+    /// How far the shards of Quorum tables are whose copies change, or W and R. Absent = none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum_stages: Option<QuorumStages>,
+}
+
+/// Shards of Quorum tables whose copies change, or W and R, counted by the stage of the change. They pass the stages in
+/// this order; back only from the first two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuorumStages {
+    /// Writes go to the old copies and the new ones, reads to the old ones. The new ones copy what they lack.
+    #[schemars(range(min = 0))]
+    pub write_both: u32,
+    /// Writes go to the old copies and the new ones, reads to the new ones.
+    #[schemars(range(min = 0))]
+    pub read_new: u32,
+    /// Writes and reads go to the new copies. The old ones hand over what others may lack, and go.
+    #[schemars(range(min = 0))]
+    pub new_only: u32,
 }
 
 /// A node that was chosen to leave.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use skerry_core::key::hash_starts;
 use skerry_core::limits::TABLE_SHARDS_MAX;
-use skerry_core::map::{Fragmentation, MoveLimits};
+use skerry_core::map::{Consistency, Fragmentation, MoveLimits, TableRecord};
 
 use crate::observed::ClaimTemplate;
 use crate::validate::{Layout, Table, Validated};
@@ -38,6 +38,8 @@ pub struct DesiredTable {
     pub fragmentation: Fragmentation,
     /// Number of copies that every shard is to have.
     pub replication_factor: u32,
+    /// How the copies of the table's shards are to agree.
+    pub consistency: Consistency,
     /// First encoded keys of the shards that it starts with, if it is made now.
     pub starts: Vec<Bytes>,
     /// True if the spec says which shards there are to be, by their split points or their number.
@@ -90,8 +92,16 @@ fn desired_table(table: &Table, replicas: u32) -> DesiredTable {
             (Fragmentation::Hash, hash_starts(count.min(TABLE_SHARDS_MAX)), shards.is_some())
         }
     };
-    let (name, replication_factor) = (table.name.clone(), table.replication_factor);
-    DesiredTable { name, fragmentation, replication_factor, starts, says_shards }
+    let (name, replication_factor, consistency) = (table.name.clone(), table.replication_factor, table.consistency);
+    DesiredTable { name, fragmentation, replication_factor, consistency, starts, says_shards }
+}
+
+impl DesiredTable {
+    /// True if the table that is there is of the kind that is desired: its copies follow a leader, or do not. A table that
+    /// is of the other kind stays as it is.
+    pub(crate) fn is_of_kind(&self, there: &TableRecord) -> bool {
+        (self.consistency == Consistency::Leader) == (there.consistency == Consistency::Leader)
+    }
 }
 
 #[cfg(test)]

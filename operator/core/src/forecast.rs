@@ -6,7 +6,7 @@ use skerry_core::ids::{NodeId, ShardId, TableId};
 use skerry_core::node::Status;
 use skerry_core::placement::{PlacementError, Site, Wanted, lower_bound, place};
 
-use crate::desired::Desired;
+use crate::desired::{Desired, DesiredTable};
 use crate::health::shards_now;
 
 /// Where every shard belongs, and what that moves.
@@ -71,8 +71,8 @@ pub fn forecast(sites: &[Site], desired: &Desired, status: &Status) -> Result<Fo
 }
 
 fn factors(desired: &Desired, status: &Status) -> BTreeMap<TableId, usize> {
-    let id = |name: &str| Some(status.map.table_named(name)?.id);
-    desired.tables.iter().filter_map(|t| Some((id(&t.name)?, t.replication_factor as usize))).collect()
+    let there = |t: &DesiredTable| status.map.table_named(&t.name).filter(|there| t.is_of_kind(there));
+    desired.tables.iter().filter_map(|t| Some((there(t)?.id, t.replication_factor as usize))).collect()
 }
 
 fn moves(placed: &BTreeMap<ShardId, Vec<NodeId>>, wanted: &[Wanted], sites: &[Site], status: &Status) -> Moves {

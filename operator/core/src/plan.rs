@@ -14,7 +14,7 @@ mod running;
 mod step;
 mod tables;
 
-pub use preview::{Preview, PreviewError, Seat, TableChange, preview};
+pub use preview::{Agreement, Preview, PreviewError, Seat, TableChange, preview};
 pub use replace::Notes;
 pub use step::{Record, Step, Until, Wait};
 
@@ -291,8 +291,8 @@ impl Plan {
         let targets = targets(forecast, status);
         // A new table would change the plan that was approved before it is carried out.
         let is_held = |change: &AdminChange| {
-            let creates = matches!(change, AdminChange::CreateTable { .. });
-            creates && !targets.is_empty() && matches!(validated.approval, Approval::Manual(_))
+            let is_manual = matches!(validated.approval, Approval::Manual(_));
+            tables::makes_table(change) && !targets.is_empty() && is_manual
         };
         match tables::changes(desired, &seats.sites(), status) {
             Ok(changes) => {
@@ -302,6 +302,7 @@ impl Plan {
             Err(error) => self.waits.push(Wait::NoPlacement(error.to_string())),
         }
         self.waits.extend(tables::kept_otherwise(desired, status));
+        self.waits.extend(tables::awaited(desired, seats, status));
         if self.steps.is_empty() && !targets.is_empty() {
             self.steps.push(Step::Change(AdminChange::SetTargets(targets)));
         }
@@ -320,7 +321,7 @@ impl Plan {
                     if shards.is_empty() {
                         self.steps.push(Step::RemoveNode { node: node.id, incarnation: node.incarnation });
                     } else {
-                        let led = shards_now(status).into_iter().filter(|s| s.leader().is_some());
+                        let led = shards_now(status).into_iter().filter(|s| s.is_quorum() || s.leader().is_some());
                         let led: BTreeSet<ShardId> = led.map(|s| s.descriptor.shard).collect();
                         let leaderless = shards.iter().copied().filter(|s| !led.contains(s)).collect();
                         self.waits.push(Wait::Emptying { node: node.id, shards: shards.len(), leaderless });

@@ -36,6 +36,11 @@ pub enum Planted {
     EndingIsBegun,
     /// What comes back with its node waits for the approval of moves, and the node leaves meanwhile. `plan/tests/replace.rs`
     ReturnAwaitsApproval,
+    /// A Quorum table is asked for though a node runs a release that cannot read it. `plan/tests/quorum.rs`
+    QuorumTableTooEarly,
+    /// A copy of a Quorum shard counts as long as it is not told to be lost, whether its node is heard or not.
+    /// `health/tests.rs`
+    SilentCopyCounts,
     /// Who leads is asked before what a write is guarded by is read, and not after. `operator/tests/cluster/lease.rs`
     LedBeforeGuard,
 }

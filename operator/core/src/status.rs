@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use skerry_api::{Blocked, Counts, DistributedDatabase, DistributedDatabaseStatus, PlanStatus};
 use skerry_core::ids::ShardId;
-use skerry_core::map::NodeState;
+use skerry_core::map::{Consistency, NodeState};
 use skerry_core::node::Status;
 
 use crate::decide::Decision;
+use crate::desired::DesiredTable;
 use crate::health::{is_heard, shards_now};
 use crate::hosts;
 use crate::observed::{Observed, Slot};
@@ -151,6 +152,10 @@ fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: O
         blocked.extend(shared_hosts(observed, status).into_iter().map(|why| entry("HostShared", why)));
         blocked.extend(kept.map(|name| entry("TableKept", format!("table {name:?} is not in the spec, and is kept"))));
     }
+    if let Ok(decision) = decision {
+        let weak = decision.desired.tables.iter().filter_map(may_miss);
+        blocked.extend(weak.map(|why| entry("ReadsMayMissWrites", why)));
+    }
     blocked.truncate(BLOCKED_MAX);
     blocked
 }
@@ -190,6 +195,21 @@ fn stalled(observed: &Observed, status: &Status) -> impl Iterator<Item = String>
 /// Hosts whose loss would take more than one copy of a shard.
 fn shared_hosts(observed: &Observed, status: &Status) -> Vec<String> {
     observed.slots.known().map(|slots| hosts::shared(slots, status)).unwrap_or_default()
+}
+
+/// Why a read of a Quorum table may not see what was written before it. `None` = it sees that.
+fn may_miss(table: &DesiredTable) -> Option<String> {
+    let (name, copies) = (&table.name, table.replication_factor);
+    match table.consistency {
+        Consistency::Leader => None,
+        Consistency::Quorum { write, read, .. } => (write.saturating_add(read) <= copies).then(|| {
+            format!(
+                "table {name:?}: a write waits for {write} of {copies} copies, and a read asks {read}: a read may miss the \
+                 latest write; reads see every write if writeQuorum and readQuorum are together at least {}",
+                copies.saturating_add(1)
+            )
+        }),
+    }
 }
 
 /// Tables that the spec does not name, and that stay.

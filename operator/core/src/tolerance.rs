@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 
 use skerry_core::ids::NodeId;
-use skerry_core::map::Role;
 use skerry_core::node::Status;
 
-use crate::health::{ShardNow, shards_now};
+use crate::health::{Needed, ShardNow, shards_now};
 
 /// Which failures the database would survive now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tolerance {
     /// Number of shards in all tables.
     pub shards: usize,
-    /// Shards without a leader: nothing of theirs can be read or written now.
+    /// Shards without a leader, or with fewer copies than reads or writes of their Quorum table need: now they wait.
     pub unavailable: usize,
     /// Shards with fewer copies in sync than their table asks for.
     pub short_of_copies: usize,
@@ -21,6 +20,8 @@ pub struct Tolerance {
     pub nodes: usize,
     /// So many zones, whichever, may fail now.
     pub zones: usize,
+    /// True if a shard that is unavailable is of a Quorum table.
+    has_quorum: bool,
 }
 
 impl Tolerance {
@@ -33,10 +34,11 @@ impl Tolerance {
         let short = |s: &&ShardNow<'_>| s.in_sync().len() < s.record.target.len();
         Self {
             shards: shards.len(),
-            unavailable: shards.iter().filter(|s| s.report.is_none()).count(),
+            unavailable: shards.iter().filter(|s| !s.is_served()).count(),
             short_of_copies: shards.iter().filter(short).count(),
             nodes,
             zones,
+            has_quorum: shards.iter().any(|s| s.is_quorum() && !s.is_served()),
         }
     }
 
@@ -52,7 +54,11 @@ impl Tolerance {
     /// What is unavailable or may fail now, in one sentence.
     pub fn headline(&self) -> String {
         if self.unavailable > 0 {
-            format!("{} of {} unavailable: no leader", self.unavailable, plural(self.shards, "shard"))
+            let (some, all) = (self.unavailable, plural(self.shards, "shard"));
+            format!(
+                "{some} of {all} unavailable: no leader{}",
+                if self.has_quorum { ", or too few copies" } else { "" }
+            )
         } else if self.nodes == 0 {
             "survives no failure now".to_owned()
         } else if self.zones == 0 {
@@ -67,19 +73,16 @@ fn plural(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// So many groups of nodes may fail, whichever, and every configuration in force keeps a majority in sync.
+/// So many groups of nodes may fail, whichever, and every set of the shard's copies keeps as many as it needs.
 fn survivable<G: Ord>(shard: &ShardNow<'_>, group: impl Fn(NodeId) -> G) -> usize {
-    let incoming = configuration_survives(shard, &[Role::Voter, Role::Incoming], &group);
-    let outgoing = configuration_survives(shard, &[Role::Voter, Role::Outgoing], &group);
-    incoming.min(outgoing)
+    shard.needed().iter().map(|needed| set_survives(shard, needed, &group)).min().unwrap_or(0)
 }
 
-fn configuration_survives<G: Ord>(shard: &ShardNow<'_>, voting: &[Role], group: impl Fn(NodeId) -> G) -> usize {
-    let voters: Vec<_> = shard.descriptor.members.iter().filter(|m| voting.contains(&m.role)).collect();
-    let majority = voters.len() / 2 + 1;
+fn set_survives<G: Ord>(shard: &ShardNow<'_>, needed: &Needed, group: impl Fn(NodeId) -> G) -> usize {
     let mut groups: BTreeMap<G, usize> = BTreeMap::new();
-    for voter in voters.iter().filter(|v| shard.in_sync().contains(&v.replica.id)) {
-        *groups.entry(group(voter.replica.node)).or_default() += 1;
+    let there = needed.copies.iter().filter(|copy| shard.present().contains(copy));
+    for node in there.filter_map(|copy| shard.descriptor.node_of(*copy)) {
+        *groups.entry(group(node)).or_default() += 1;
     }
     let mut left: usize = groups.values().sum();
     let mut sizes: Vec<usize> = groups.into_values().collect();
@@ -88,7 +91,7 @@ fn configuration_survives<G: Ord>(shard: &ShardNow<'_>, voting: &[Role], group: 
     let mut lost = 0;
     for size in sizes {
         left -= size;
-        if left < majority {
+        if left < needed.at_least {
             break;
         }
         lost += 1;
@@ -100,9 +103,10 @@ fn configuration_survives<G: Ord>(shard: &ShardNow<'_>, voting: &[Role], group: 
 mod tests {
     use skerry_core::ids::ReplicaId;
     use skerry_core::map::NodeState::Active;
+    use skerry_core::map::Role;
 
     use super::*;
-    use crate::testing::{node, shard, status};
+    use crate::testing::{at_rest, node, put_quorum_table, shard, status};
 
     #[test]
     fn three_copies_in_three_zones_survive_one_of_plural() {
@@ -150,5 +154,22 @@ mod tests {
         let mut status = status(nodes, vec![shard(1, 1, &[1], &[1])]);
         status.shards[0].1 = 10_000;
         assert_eq!(Tolerance::of(&status).headline(), "1 of 1 shard unavailable: no leader");
+    }
+    /// W and R of two of three copies.
+    #[test]
+    fn quorum_shard_needs_w_and_r_of_its_copies() {
+        let mut status = at_rest(&["a", "b", "c"], 0);
+        put_quorum_table(&mut status, "cart", &[&[1, 2, 3]]);
+        let all = Tolerance::of(&status);
+        assert_eq!((all.unavailable, all.short_of_copies, all.nodes, all.zones), (0, 0, 1, 1));
+        status.nodes.pop();
+        let two = Tolerance::of(&status);
+        assert_eq!((two.unavailable, two.short_of_copies, two.nodes), (0, 1, 0));
+        status.nodes.pop();
+        let one = Tolerance::of(&status);
+        assert_eq!(
+            (one.unavailable, one.headline().as_str()),
+            (1, "1 of 1 shard unavailable: no leader, or too few copies")
+        );
     }
 }

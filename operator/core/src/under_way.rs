@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skerry_core::ids::NodeId;
 use skerry_core::map::Role;
 use skerry_core::node::Status;
+use skerry_core::quorum::layout::Stage;
 
 use crate::health::{ShardNow, is_heard, shards_now};
 
@@ -15,7 +16,8 @@ pub struct UnderWay {
     pub shards: usize,
     /// Number of copies that have yet to arrive.
     pub replicas: usize,
-    /// Yet to be sent for them. `None` = unknown: a leader that sends, or a node that is to receive, is silent.
+    /// Yet to be sent for them. `None` = unknown: a leader that sends, or a node that is to receive, is silent; or copies
+    /// of a Quorum table arrive, of whose size nobody tells.
     pub bytes: Option<u64>,
     /// In which all of it can have been sent, as the limit of bytes a second allows: at least 1. `None` = unknown.
     pub seconds: Option<u64>,
@@ -42,11 +44,17 @@ impl UnderWay {
     }
 }
 
-/// Nodes that are to have a copy, and have none yet that votes or has all that is committed.
+/// Nodes that are to have a copy, and have none yet that votes or has all that is committed. A copy of a Quorum table
+/// that comes new is there once reads have turned to it.
 fn arriving(shard: &ShardNow<'_>) -> BTreeSet<NodeId> {
+    let copies = shard.stage() == Some(Stage::WriteBoth);
     let is_there = |node: &NodeId| {
         let mut members = shard.descriptor.members.iter().filter(|m| m.replica.node == *node);
-        members.any(|m| matches!(m.role, Role::Voter | Role::Incoming) || shard.in_sync().contains(&m.replica.id))
+        members.any(|m| match m.role {
+            Role::Voter => true,
+            Role::Incoming if !copies => true,
+            Role::Incoming | Role::Learner | Role::Outgoing => shard.in_sync().contains(&m.replica.id),
+        })
     };
     shard.record.target.iter().copied().filter(|node| !is_there(node)).collect()
 }
@@ -77,7 +85,7 @@ mod tests {
     use skerry_core::map::{Member, Replica};
 
     use super::*;
-    use crate::testing::{node, shard, status};
+    use crate::testing::{change, node, put_quorum_table, shard, status};
 
     /// Shards of 3 MiB on three nodes; the first so many are to have a copy on the fourth, and node 1 leads all.
     fn moving(shards: u64) -> Status {
@@ -136,5 +144,18 @@ mod tests {
             let under_way = UnderWay::of(&status).unwrap();
             assert_eq!((under_way.shards, under_way.bytes, under_way.seconds), (2, None, None));
         }
+    }
+
+    #[test]
+    fn copy_of_a_quorum_table_is_there_once_reads_have_turned_to_it() {
+        let mut status = moving(0);
+        assert_eq!(UnderWay::of(&status), None);
+        put_quorum_table(&mut status, "cart", &[&[1, 2, 3]]);
+        assert_eq!(UnderWay::of(&status), None);
+        let replicas = |status: &Status| UnderWay::of(status).map(|u| (u.shards, u.replicas, u.bytes));
+        change(&mut status, Stage::WriteBoth, (3, 4));
+        assert_eq!(replicas(&status), Some((1, 1, None)));
+        change(&mut status, Stage::ReadNew, (3, 4));
+        assert_eq!(replicas(&status), Some((1, 0, Some(0))));
     }
 }

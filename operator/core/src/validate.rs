@@ -1,18 +1,20 @@
 //! The resource, checked and in the core's terms. The schema's rules have refused most of what is refused here; the rest
 //! are things that a schema cannot say, and what an older schema has let through.
 
+mod consistency;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use skerry_api::{
-    ACCEPT_LOSS, APPROVED_PLAN, BYTES_PER_SECOND, CPU, ConsistencyType, DistributedDatabase, DistributedDatabaseSpec,
-    Engine, FragmentationType, MEMORY, QuantityError, REPLACE, TableRemoval,
+    ACCEPT_LOSS, APPROVED_PLAN, BYTES_PER_SECOND, CPU, DistributedDatabase, DistributedDatabaseSpec, Engine,
+    FragmentationType, MEMORY, QuantityError, REPLACE, TableRemoval,
 };
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};
-use skerry_core::map::MoveLimits;
+use skerry_core::map::{Consistency, MoveLimits};
 use skerry_core::system::state::SYSTEM_TABLE;
 
 use crate::environment::Environment;
@@ -102,6 +104,8 @@ pub struct Table {
     pub layout: Layout,
     /// Number of copies that every shard is to have.
     pub replication_factor: u32,
+    /// How the copies are to agree; W and R from 1 to their number.
+    pub consistency: Consistency,
 }
 
 /// How a table's keys lie, and what shards it starts with.
@@ -151,6 +155,12 @@ pub enum Refusal {
     Shards { table: String, shards: u32 },
     #[error("table {0:?}: Quorum tables are not available yet; use consistency.type Leader")]
     Quorum(String),
+    #[error("table {table:?}: {field} must be between 1 and {copies}, the table's copies, it is {quorum}")]
+    Quorums { table: String, field: &'static str, quorum: u32, copies: u32 },
+    #[error(
+        "table {0:?}: writeQuorum, readQuorum and conflictResolution are only of a table whose consistency.type is Quorum"
+    )]
+    QuorumFields(String),
     #[error("{0}: {1}")]
     Quantity(&'static str, QuantityError),
     #[error("rebalance.maxMovesPerNode must be at least 1")]
@@ -172,7 +182,7 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
     }
     refusals.extend(factor_refusal("replicationFactor", spec.replication_factor, spec.replicas));
     refusals.extend(zone_refusals(spec, environment));
-    let tables = tables(spec, &mut refusals);
+    let tables = tables(spec, environment, &mut refusals);
     let limits = limits(spec, &mut refusals);
     refusals.extend(quantity_refusals(spec));
     if !refusals.is_empty() {
@@ -256,7 +266,7 @@ fn zone_refusals(spec: &DistributedDatabaseSpec, environment: &Environment) -> V
     refusals
 }
 
-fn tables(spec: &DistributedDatabaseSpec, refusals: &mut Vec<Refusal>) -> Vec<Table> {
+fn tables(spec: &DistributedDatabaseSpec, environment: &Environment, refusals: &mut Vec<Refusal>) -> Vec<Table> {
     let mut names = BTreeSet::new();
     let mut tables = Vec::new();
     for table in &spec.tables {
@@ -269,18 +279,13 @@ fn tables(spec: &DistributedDatabaseSpec, refusals: &mut Vec<Refusal>) -> Vec<Ta
         if !names.insert(&table.name) {
             refusals.push(Refusal::TableTwice(table.name.clone()));
         }
-        if table.consistency.r#type == ConsistencyType::Quorum {
-            refusals.push(Refusal::Quorum(table.name.clone()));
-        }
         if let Some(factor) = table.replication_factor {
             refusals.extend(factor_refusal(&format!("table {:?}", table.name), factor, spec.replicas));
         }
+        let replication_factor = table.replication_factor.unwrap_or(spec.replication_factor);
+        let consistency = consistency::consistency(table, replication_factor, environment, refusals);
         match layout(table) {
-            Ok(layout) => tables.push(Table {
-                name: table.name.clone(),
-                layout,
-                replication_factor: table.replication_factor.unwrap_or(spec.replication_factor),
-            }),
+            Ok(layout) => tables.push(Table { name: table.name.clone(), layout, replication_factor, consistency }),
             Err(refusal) => refusals.push(refusal),
         }
     }
@@ -354,10 +359,6 @@ mod tests {
                 r#"{"tables": [{"name": "t", "fragmentation": {"type": "Range", "splitPoints": ["m", "d"]}}]}"#,
                 "table \"t\": splitPoints must rise; \"d\" does not",
             ),
-            (
-                r#"{"tables": [{"name": "t", "fragmentation": {"type": "Hash"}, "consistency": {"type": "Quorum"}}]}"#,
-                "Quorum tables are not available yet",
-            ),
             (r#"{"storage": {"size": "big"}}"#, "storage.size: \"big\" must be"),
             (r#"{"storage": {"size": "0"}}"#, "storage.size must be greater than 0"),
             (r#"{"rebalance": {"maxBytesPerSecond": "1k"}}"#, "\"1k\" must be between 64Ki and 1Ti"),
@@ -381,7 +382,7 @@ mod tests {
 
     #[test]
     fn zone_that_is_not_here_is_refused() {
-        let here = Environment { zones: Some(["a".to_owned(), "b".to_owned()].into()) };
+        let here = Environment { zones: Some(["a".to_owned(), "b".to_owned()].into()), ..Environment::default() };
         let database = resource(r#"{"zones": ["a", "x"]}"#);
         let told = validate(&database, &here).unwrap_err().to_string();
         assert_eq!(told, "there is no zone \"x\" here; there are a, b");

@@ -1,6 +1,7 @@
 //! What was done, for people: a reason in CamelCase for programs, and a sentence.
 
 use skerry_api::{PendingRemoval, Victim};
+use skerry_core::map::Quorums;
 use skerry_core::system::AdminChange;
 
 use crate::plan::Record;
@@ -30,15 +31,13 @@ pub fn of_change(change: &AdminChange) -> (&'static str, String) {
         AdminChange::AlterTable { table, replication_factor } => {
             ("ReplicationFactorChanged", format!("table {table} is to have {replication_factor} copies"))
         }
-        AdminChange::CreateQuorumTable { name, shards, .. } => {
-            ("TableCreated", format!("table {name} is made, of {} shards", shards.len()))
-        }
-        AdminChange::AlterQuorumTable { table, replication_factor, quorums, .. } => (
+        AdminChange::CreateQuorumTable { name, shards, quorums: Quorums { write, read }, .. } => (
+            "TableCreated",
+            format!("Quorum table {name} is made, of {} shards, W = {write} and R = {read}", shards.len()),
+        ),
+        AdminChange::AlterQuorumTable { table, replication_factor, quorums: Quorums { write, read }, resolve } => (
             "QuorumsChanged",
-            format!(
-                "table {table} is to have {replication_factor} copies, W = {} and R = {}",
-                quorums.write, quorums.read
-            ),
+            format!("table {table} is to have {replication_factor} copies, W = {write}, R = {read} and {resolve:?}"),
         ),
         AdminChange::DropTable { table } => ("TableDropped", format!("table {table} is dropped")),
         AdminChange::SetTargets(targets) => ("ShardsMoving", format!("{} shards have new targets", targets.len())),

@@ -97,7 +97,12 @@ fn happens(dice: &mut Dice, ground: &mut Ground) {
 async fn lives(seed: u64) {
     let mut dice = Dice(seed);
     let mut world = World::empty();
-    world.change(|ground| ground.make(json!({}), spec(3, 3)));
+    let mut first = spec(3, 3);
+    if skerry_api::QUORUM_TABLES && seed % 2 == 1 {
+        let cart = json!({"name": "cart", "fragmentation": {"type": "Hash"}, "consistency": {"type": "Quorum"}});
+        first["tables"].as_array_mut().unwrap().push(cart);
+    }
+    world.change(|ground| ground.make(json!({}), first));
     for _ in 0..ROUNDS {
         world.look().await;
         world.change(|ground| happens(&mut dice, ground));

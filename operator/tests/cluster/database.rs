@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skerry_core::ids::{ClusterId, Incarnation, NodeId, ReplicaId, ShardId};
+use skerry_core::level::FormatLevel;
 use skerry_core::map::{Member, NodeRecord, NodeState, Replica, Role, ShardRecord};
 use skerry_core::message::{NodeReport, ShardReport};
 use skerry_core::node::{Certificate, NotYet, Removal, Status};
-use skerry_core::system::{NewNode, SystemCommand, SystemState};
+use skerry_core::system::{NewNode, StepKind, SystemCommand, SystemState};
 
 /// Age of every report, in milliseconds.
 const AGE_MS: u64 = 100;
@@ -100,9 +101,15 @@ impl Database {
             if ours && self.node_on(&process.volume).is_none() {
                 let (volume, zone) = (process.volume.clone(), process.zone.clone());
                 let new = NewNode { volume, address: address.clone(), zone };
-                self.state.as_mut().unwrap().apply(&SystemCommand::Join(new)).unwrap();
+                let join = SystemCommand::JoinAt { node: new, level: FormatLevel::NEWEST };
+                self.state.as_mut().unwrap().apply(&join).unwrap();
                 self.processes.get_mut(address).unwrap().registered = true;
             }
+        }
+        // All are of one release.
+        if let Some(map) = self.answering().map(SystemState::map) {
+            let enable = SystemCommand::EnableLevel { level: FormatLevel::NEWEST, based_on: map.epoch };
+            self.state.as_mut().unwrap().apply(&enable).unwrap();
         }
         self.silent = silent;
     }
@@ -123,6 +130,7 @@ impl Database {
         shard.descriptor.members.iter().map(|m| m.replica).filter(is_up).collect()
     }
 
+    /// A majority of its copies is up; that is W and R of a Quorum shard's, too.
     pub fn is_led(&self, shard: &ShardRecord) -> bool {
         2 * self.in_sync(shard).len() > shard.descriptor.members.len()
     }
@@ -130,7 +138,14 @@ impl Database {
     /// The steward's status of the database. `None` = nobody answers.
     pub fn status(&self) -> Option<Status> {
         let map = self.answering()?.map();
-        let heard = self.up().into_iter().map(|node| (NodeReport { node, ..NodeReport::default() }, AGE_MS)).collect();
+        let heard = |node: &NodeRecord| NodeReport {
+            node: node.id,
+            incarnation: node.incarnation,
+            map_epoch: map.epoch,
+            level: FormatLevel::NEWEST,
+            ..NodeReport::default()
+        };
+        let heard = self.nodes().filter(|node| self.is_up(node)).map(|node| (heard(node), AGE_MS)).collect();
         let report = |shard: &ShardRecord| ShardReport {
             descriptor: shard.descriptor.clone(),
             leader: self.in_sync(shard)[0].id,
@@ -139,7 +154,7 @@ impl Database {
             bytes: 1 << 20,
             moving: (0, 0),
         };
-        let led = map.shards.values().filter(|shard| self.is_led(shard));
+        let led = map.shards.values().filter(|shard| shard.quorum.is_none() && self.is_led(shard));
         let steward = self.in_sync(&map.shards[&ShardId::SYSTEM])[0].node;
         let shards = led.map(|shard| (report(shard), AGE_MS)).collect();
         Some(Status { map: Arc::new(map.clone()), nodes: heard, shards, steward, lost: vec![] })
@@ -221,6 +236,13 @@ fn bring(state: &mut SystemState, record: &ShardRecord, seats: &[NodeId]) {
     let is_system = shard == ShardId::SYSTEM;
     let target = if is_system { seats } else { &record.target };
     let on_target = record.on_target() && record.target == target;
+    if on_target && record.quorum.is_some() {
+        for step in [StepKind::Begin, StepKind::ReadNew, StepKind::NewOnly, StepKind::Settle] {
+            let based_on = state.map().shards[&shard].descriptor.generation;
+            state.apply(&SystemCommand::Step { shard, based_on, step }).unwrap();
+        }
+        return;
+    }
     if on_target {
         let mut descriptor = record.descriptor.clone();
         descriptor.members = record.assigned.iter().map(|r| Member { replica: *r, role: Role::Voter }).collect();

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 use skerry_core::ids::NodeId;
-use skerry_core::map::NodeRecord;
-use skerry_operator_core::{Change, Preview, Seat, TableChange, kubernetes, preview};
+use skerry_core::map::{Consistency, NodeRecord};
+use skerry_operator_core::{Agreement, Change, Preview, Seat, TableChange, kubernetes, preview};
 
 use crate::args::{Format, Global};
 use crate::connect;
@@ -79,13 +79,25 @@ fn headline(preview: &Preview) -> String {
 
 fn table_line(name: &str, change: TableChange) -> String {
     let what = match change {
-        TableChange::New { shards, copies } => format!("new, {shards} shards of {copies} copies"),
-        TableChange::Copies { before, after } => format!("{before} copies of each shard become {after}"),
+        TableChange::New { shards, copies, awaits_level } => {
+            let when = if awaits_level { ", once every node runs a release that has Quorum tables" } else { "" };
+            format!("new, {shards} shards of {copies}{when}")
+        }
+        TableChange::Copies {
+            before: Agreement { copies: before, consistency: Consistency::Leader },
+            after: Agreement { copies: after, consistency: Consistency::Leader },
+        } => format!("{before} copies of each shard become {after}"),
+        TableChange::Copies { before, after } => format!("each shard has {before}, and would have {after}"),
         TableChange::Dropped { after } => {
             format!("would be dropped with its data, {} after it is out of the YAML", size::time(after))
         }
         TableChange::Kept => "is not in the YAML, and would be kept".to_owned(),
         TableChange::OtherLayout => "is laid out otherwise than the YAML says, and would stay so".to_owned(),
+        TableChange::OtherConsistency => {
+            "is of another consistency.type than the YAML says, and would stay so: name another table, and copy the \
+             records into it"
+                .to_owned()
+        }
     };
     format!("table {name}: {what}")
 }
@@ -120,11 +132,18 @@ fn as_json(preview: &Preview) -> Value {
         })
     };
     let table = |change: &TableChange| match change {
-        TableChange::New { shards, copies } => json!({"change": "new", "shards": shards, "copies": copies}),
-        TableChange::Copies { before, after } => json!({"change": "copies", "before": before, "after": after}),
+        TableChange::New { shards, copies, awaits_level } => json!({
+            "change": "new", "shards": shards, "copies": copies.copies, "quorum": quorum(copies),
+            "awaitsLevel": awaits_level,
+        }),
+        TableChange::Copies { before, after } => json!({
+            "change": "copies", "before": before.copies, "after": after.copies, "quorumBefore": quorum(before),
+            "quorumAfter": quorum(after),
+        }),
         TableChange::Dropped { after } => json!({"change": "dropped", "afterSeconds": after.as_secs()}),
         TableChange::Kept => json!({"change": "kept"}),
         TableChange::OtherLayout => json!({"change": "otherLayout"}),
+        TableChange::OtherConsistency => json!({"change": "otherConsistency"}),
     };
     let tables: BTreeMap<&String, Value> = preview.tables.iter().map(|(name, change)| (name, table(change))).collect();
     let moves = &preview.moves;
@@ -133,6 +152,16 @@ fn as_json(preview: &Preview) -> Value {
         "removed": moves.going().saturating_sub(moves.replicas), "tables": tables,
         "nodes": moves.nodes.iter().map(node).collect::<Vec<_>>(),
     })
+}
+
+/// Of a Quorum table; null of others.
+fn quorum(copies: &Agreement) -> Value {
+    match copies.consistency {
+        Consistency::Leader => Value::Null,
+        Consistency::Quorum { write, read, resolve } => {
+            json!({"write": write, "read": read, "conflictResolution": format!("{resolve:?}")})
+        }
+    }
 }
 
 impl Kept {
@@ -145,6 +174,7 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use skerry_core::quorum::shown::Resolve;
     use skerry_operator_core::testing::{at_rest, resource};
     use skerry_operator_core::{Environment, validate};
 
@@ -176,5 +206,27 @@ mod tests {
             "8 replicas would be removed",
         ];
         assert!(said.iter().all(|text| fewer.contains(text)), "{fewer}");
+    }
+
+    #[test]
+    fn quorum_tables_are_told_with_w_and_r_and_what_they_wait_for() {
+        let of = |write, read| Agreement {
+            copies: 3,
+            consistency: Consistency::Quorum { write, read, resolve: Resolve::Siblings },
+        };
+        let new = |awaits_level| TableChange::New { shards: 5, copies: of(2, 2), awaits_level };
+        assert_eq!(
+            table_line("cart", new(false)),
+            "table cart: new, 5 shards of 3 copies, writes to 2, reads from 2, Siblings"
+        );
+        assert!(table_line("cart", new(true)).ends_with(", once every node runs a release that has Quorum tables"));
+        assert_eq!(
+            table_line("cart", TableChange::Copies { before: of(2, 2), after: of(3, 1) }),
+            "table cart: each shard has 3 copies, writes to 2, reads from 2, Siblings, and would have 3 copies, writes \
+             to 3, reads from 1, Siblings"
+        );
+        let told = table_line("cart", TableChange::OtherConsistency);
+        assert!(told.contains("name another table, and copy the records"), "{told}");
+        assert_eq!(quorum(&of(2, 1)), json!({"write": 2, "read": 1, "conflictResolution": "Siblings"}));
     }
 }

@@ -164,8 +164,12 @@ impl<'a> Seats<'a> {
 
     /// The slot of a node, whether or not it is to stay.
     pub(super) fn slot_of(&self, node: NodeId) -> Option<&'a Slot> {
-        let (name, _) = self.sitting.iter().find(|(_, there)| there.id == node)?;
-        self.slot(name)
+        self.slot(self.name_of(node)?)
+    }
+
+    /// The name of that slot.
+    pub(super) fn name_of(&self, node: NodeId) -> Option<&'a str> {
+        self.sitting.iter().find(|(_, there)| there.id == node).map(|(name, _)| *name)
     }
 
     /// Every slot that is to stay.

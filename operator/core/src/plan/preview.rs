@@ -1,12 +1,14 @@
 //! What a spec would change of a database that runs, before anything changes: the decisions of the plan, for people.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use skerry_core::ids::{NodeId, TableId};
-use skerry_core::map::{NodeRecord, NodeState};
+use skerry_core::map::{Consistency, NodeRecord, NodeState};
 use skerry_core::node::Status;
 use skerry_core::placement::PlacementError;
+use skerry_core::quorum::shown::Resolve;
 
 use super::occupancy::Seats;
 use super::removals;
@@ -38,15 +40,17 @@ pub enum TableChange {
     New {
         /// How many shards it begins with.
         shards: usize,
-        /// Number of copies of each shard.
-        copies: u32,
+        /// Number of copies of each shard, and how they agree.
+        copies: Agreement,
+        /// True if it is not made before every node runs a release that knows its kind.
+        awaits_level: bool,
     },
-    /// Each shard gets another number of copies.
+    /// Each shard gets another number of copies, or they agree by another W, R or rule.
     Copies {
-        /// Copies of each shard as it is.
-        before: u32,
-        /// Copies of each shard as the spec wants it.
-        after: u32,
+        /// The shards as they are.
+        before: Agreement,
+        /// The shards as the spec wants them.
+        after: Agreement,
     },
     /// It goes with its data when it has been out of the spec for so long.
     Dropped {
@@ -57,6 +61,33 @@ pub enum TableChange {
     Kept,
     /// It is laid out otherwise than the spec says, and stays so.
     OtherLayout,
+    /// Its copies follow a leader and are to do without, or the other way round. It stays as it is.
+    OtherConsistency,
+}
+
+/// How many copies each shard of a table has, and how they agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Agreement {
+    /// Number of copies of each shard.
+    pub copies: u32,
+    /// How these agree.
+    pub consistency: Consistency,
+}
+
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} copies", self.copies)?;
+        match self.consistency {
+            Consistency::Leader => Ok(()),
+            Consistency::Quorum { write, read, resolve } => {
+                let resolve = match resolve {
+                    Resolve::LastWriterWins => "LastWriterWins",
+                    Resolve::Siblings => "Siblings",
+                };
+                write!(f, ", writes to {write}, reads from {read}, {resolve}")
+            }
+        }
+    }
 }
 
 /// Where a node is, as far as those who run it tell.
@@ -159,21 +190,30 @@ fn table_changes(desired: &Desired, status: &Status) -> BTreeMap<String, TableCh
 }
 
 fn change_of(table: &DesiredTable, status: &Status) -> Option<TableChange> {
-    match status.map.table_named(&table.name) {
-        None => Some(TableChange::New { shards: table.starts.len(), copies: table.replication_factor }),
-        Some(there) if tables::is_otherwise(table, there, status) => Some(TableChange::OtherLayout),
-        Some(there) if there.replication_factor != table.replication_factor => {
-            Some(TableChange::Copies { before: there.replication_factor, after: table.replication_factor })
-        }
-        Some(_) => None,
+    let after = Agreement { copies: table.replication_factor, consistency: table.consistency };
+    let Some(there) = status.map.table_named(&table.name) else {
+        let awaits_level = tables::awaits_level(table, status);
+        return Some(TableChange::New { shards: table.starts.len(), copies: after, awaits_level });
+    };
+    let before = Agreement { copies: there.replication_factor, consistency: there.consistency };
+    if !table.is_of_kind(there) {
+        return Some(TableChange::OtherConsistency);
     }
+    if tables::is_otherwise(table, there, status) {
+        return Some(TableChange::OtherLayout);
+    }
+    (before != after).then_some(TableChange::Copies { before, after })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use skerry_core::level::FormatLevel;
+
     use super::*;
     use crate::environment::Environment;
-    use crate::testing::{at_rest, resource};
+    use crate::testing::{ahead, at_rest, put_quorum_table, resource};
     use crate::validate::validate;
 
     const TABLES: &str = r#""tables": [{"name": "aircraft", "fragmentation": {"type": "Hash"}},
@@ -222,10 +262,46 @@ mod tests {
         let table = |more: &str| format!(r#""tables": [{{"name": "{}", {more}}}]"#, there());
         let hash = r#""fragmentation": {"type": "Hash"}"#;
         let one = table(&format!(r#"{hash}, "replicationFactor": 1"#));
-        assert_eq!(changes(&one), Some(TableChange::Copies { before: 3, after: 1 }));
+        assert_eq!(changes(&one), Some(TableChange::Copies { before: led(3), after: led(1) }));
         assert_eq!(with_tables(&one).moves.going(), 8);
         assert_eq!(changes(&table(r#""fragmentation": {"type": "Range"}"#)), Some(TableChange::OtherLayout));
         let new = with_tables(r#""tables": [{"name": "new", "fragmentation": {"type": "Hash", "shards": 7}}]"#);
-        assert_eq!(new.tables["new"], TableChange::New { shards: 7, copies: 3 });
+        assert_eq!(new.tables["new"], TableChange::New { shards: 7, copies: led(3), awaits_level: false });
+    }
+
+    fn led(copies: u32) -> Agreement {
+        Agreement { copies, consistency: Consistency::Leader }
+    }
+
+    #[test]
+    fn what_becomes_of_quorum_tables_is_told() {
+        let table = |name: &str, consistency: &str| {
+            let spec = format!(
+                r#"{{"tables": [{{"name": "{name}", "fragmentation": {{"type": "Hash", "shards": 2}},
+                                  "consistency": {consistency}}}]}}"#
+            );
+            validate(&resource(&spec), &ahead()).unwrap()
+        };
+        let after = |status: &Status, name: &str, consistency: &str| {
+            preview(&table(name, consistency), status, |_| None).unwrap().tables.remove(name)
+        };
+        let mut status = at_rest(&["", "", ""], 4);
+        let quorum =
+            |write, read, resolve| Agreement { copies: 3, consistency: Consistency::Quorum { write, read, resolve } };
+        let both = quorum(2, 2, Resolve::LastWriterWins);
+        assert_eq!(both.to_string(), "3 copies, writes to 2, reads from 2, LastWriterWins");
+        let new = |awaits_level| Some(TableChange::New { shards: 2, copies: both, awaits_level });
+        assert_eq!(after(&status, "cart", r#"{"type": "Quorum"}"#), new(true));
+        Arc::make_mut(&mut status.map).level.0 = FormatLevel::QUORUM;
+        assert_eq!(after(&status, "cart", r#"{"type": "Quorum"}"#), new(false));
+        assert_eq!(after(&status, "aircraft", r#"{"type": "Quorum"}"#), Some(TableChange::OtherConsistency));
+
+        put_quorum_table(&mut status, "cart", &[&[1, 2, 3], &[1, 2, 3]]);
+        assert_eq!(after(&status, "cart", r#"{"type": "Quorum"}"#), None);
+        assert_eq!(after(&status, "cart", r#"{"type": "Leader"}"#), Some(TableChange::OtherConsistency));
+        let lower = r#"{"type": "Quorum", "readQuorum": 1, "conflictResolution": "Siblings"}"#;
+        let lower_too = quorum(2, 1, Resolve::Siblings);
+        let expected = Some(TableChange::Copies { before: both, after: lower_too });
+        assert_eq!(after(&status, "cart", lower), expected);
     }
 }

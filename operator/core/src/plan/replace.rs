@@ -16,7 +16,7 @@ use skerry_core::node::Status;
 
 use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
-use crate::health::{is_heard, leaderless_on, needing_of, shards_now};
+use crate::health::{is_heard, needing_of, shards_now, stranded_on};
 use crate::observed::{Observed, Running, Slot};
 use crate::planted::{Planted, is_planted};
 use crate::validate::{ReplaceRequest, Validated};
@@ -100,7 +100,7 @@ impl Scene<'_> {
         };
         let next = |(name, slot): (&str, &Slot)| {
             let left = self.validated.replace_after.saturating_sub(slot.process.down);
-            let needed = self.node(name).map(|node| leaderless_on(self.status, node)).unwrap_or_default();
+            let needed = self.node(name).map(|node| stranded_on(self.status, node)).unwrap_or_default();
             let needed: Vec<ShardId> = needed.into_iter().filter(|s| !self.is_accepted(*s)).collect();
             match (needed.is_empty(), left.is_zero()) {
                 (true, true) => Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) }),
@@ -225,7 +225,9 @@ impl Scene<'_> {
         }
         let needing = node.map(|node| needing_of(self.status, node, |other| self.is_up(other))).unwrap_or_default();
         if !needing.is_empty() {
-            let why = format!("no majority would be left of {}", named(&needing));
+            let of_quorum = |id: &ShardId| self.status.map.shards.get(id).is_some_and(|shard| shard.quorum.is_some());
+            let too_few = if needing.iter().any(of_quorum) { ", or too few copies for W or R," } else { "" };
+            let why = format!("no majority{too_few} would be left of {}", named(&needing));
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
         Ok(Replace { slot: slot.to_owned(), silent })
@@ -372,10 +374,11 @@ impl Scene<'_> {
         self.seats.slot(slot).is_some_and(|slot| slot.process.volume_lost)
     }
 
-    /// True if a person has accepted its loss, and it is lost: what has a leader is not, and was recovered since.
+    /// True if a person has accepted its loss, and it is lost: what has a leader is not, and was recovered since; nor is a
+    /// shard of a Quorum table of which a copy speaks.
     fn is_accepted(&self, shard: ShardId) -> bool {
-        let is_led = || shards_now(self.status).iter().any(|s| s.descriptor.shard == shard && s.leader().is_some());
-        self.validated.accepted_losses.contains(&shard) && !is_led()
+        let survives = || shards_now(self.status).iter().any(|s| s.descriptor.shard == shard && s.survives());
+        self.validated.accepted_losses.contains(&shard) && !survives()
     }
 
     fn is_heard(&self, node: NodeId) -> bool {

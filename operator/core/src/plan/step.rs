@@ -5,6 +5,7 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use skerry_api::{DistributedDatabaseStatus, PendingRemoval, Victim};
 use skerry_core::ids::{Incarnation, NodeId, ShardId};
+use skerry_core::level::FormatLevel;
 use skerry_core::system::AdminChange;
 
 use super::replace::named;
@@ -133,6 +134,24 @@ pub enum Wait {
         /// Name of the table.
         table: String,
     },
+    /// A table's copies follow a leader and are to do without, or the other way round. It stays as it is.
+    OtherConsistency {
+        /// Name of the table.
+        table: String,
+        /// What it is, as the resource names it.
+        there: &'static str,
+    },
+    /// Tables of a kind that the database cannot have before every node runs a release that knows it.
+    FormatLevel {
+        /// Names of the tables.
+        tables: Vec<String>,
+        /// The format level that the database has.
+        enabled: FormatLevel,
+        /// Nodes that run an older release.
+        older: Vec<String>,
+        /// Nodes of which it is not known what they run.
+        unheard: Vec<String>,
+    },
     /// A table that the spec does not name any more is dropped, unless it is put back before.
     TableToGo {
         /// Name of the table.
@@ -233,6 +252,8 @@ impl Wait {
             Self::Approval { .. } => "ApprovalAwaited",
             Self::NoPlacement(_) => "NoPlacement",
             Self::OtherFragmentation { .. } => "OtherFragmentation",
+            Self::OtherConsistency { .. } => "OtherConsistency",
+            Self::FormatLevel { .. } => "FormatLevelAwaited",
             Self::TableToGo { .. } => "TableToGo",
             Self::Restarting { .. } => "NodesRestarting",
             Self::RolloutStopped { .. } => "RolloutStopped",
@@ -254,10 +275,12 @@ impl Wait {
             Self::Paused | Self::Approval { .. } => Until::Released,
             Self::NoPlacement(_)
             | Self::OtherFragmentation { .. }
+            | Self::OtherConsistency { .. }
             | Self::LossToAccept { .. }
             | Self::NoSuchSlot { .. }
             | Self::RolloutStopped { .. } => Until::Corrected,
-            Self::TableToGo { .. } | Self::Late { .. } => Until::Later,
+            // Nodes are restarted meanwhile: that may be how they get the release that is waited for.
+            Self::FormatLevel { .. } | Self::TableToGo { .. } | Self::Late { .. } => Until::Later,
             Self::SlotsUnknown(_)
             | Self::Founding(_)
             | Self::Unreachable(_)
@@ -291,6 +314,11 @@ impl fmt::Display for Wait {
             Self::OtherFragmentation { table } => {
                 write!(f, "table {table:?} is laid out otherwise than the spec says, and stays so: name another table")
             }
+            Self::OtherConsistency { table, there } => write!(
+                f,
+                "table {table:?} is a {there} table and stays one: name another table, and copy the records into it"
+            ),
+            Self::FormatLevel { tables, enabled, older, unheard } => level(f, tables, *enabled, older, unheard),
             Self::TableToGo { table, at } => write!(
                 f,
                 "table {table:?} is dropped with its data at {:.0}: put it back into spec.tables before that to keep it",
@@ -341,6 +369,39 @@ fn loss_to_accept(f: &mut fmt::Formatter<'_>, slot: &str, node: Option<NodeId>, 
     let ids: Vec<String> = shards.iter().map(ToString::to_string).collect();
     let (annotation, ids) = (skerry_api::ACCEPT_LOSS, ids.join(","));
     write!(f, "; or give up what is not recovered: set the annotation {annotation} to \"{ids}\"")
+}
+
+fn level(
+    f: &mut fmt::Formatter<'_>,
+    tables: &[String],
+    enabled: FormatLevel,
+    older: &[String],
+    unheard: &[String],
+) -> fmt::Result {
+    let needed = FormatLevel::QUORUM;
+    let (noun, tables) = (if tables.len() == 1 { "table" } else { "tables" }, few(tables));
+    write!(f, "{noun} {tables} to be made: Quorum tables need format level {needed}, and the database has {enabled}")?;
+    match (older, unheard) {
+        ([], []) => f.write_str("; every node can have it: it is about to be enabled"),
+        (older, []) => write!(f, "; {} to run a later release: see spec.image", few(older)),
+        ([], unheard) => write!(f, "; {} to say what release they run", few(unheard)),
+        (older, unheard) => write!(
+            f,
+            "; {} to run a later release: see spec.image; {} to say what release they run",
+            few(older),
+            few(unheard)
+        ),
+    }
+}
+
+/// The first few of these, and how many more there are.
+fn few(names: &[String]) -> String {
+    const NAMED_MAX: usize = 5;
+    let first = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED_MAX) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 fn late(

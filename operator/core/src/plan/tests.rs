@@ -1,6 +1,7 @@
 //! Plans in single states, and from any state to the wanted one.
 
 mod late;
+mod quorum;
 mod removals;
 mod replace;
 mod replace_once;
@@ -310,8 +311,10 @@ enum Event {
 }
 
 fn specs() -> impl Strategy<Value = String> {
-    (1..8_u32, 1..6_u32, 0..4_usize, 0..3_usize).prop_map(|(replicas, factor, zones, tables)| {
-        let tables = ["", HASH, &format!("{HASH}, {RANGE}")][tables].to_owned();
+    (1..8_u32, 1..6_u32, 0..4_usize, 0..5_usize).prop_map(|(replicas, factor, zones, tables)| {
+        let (cart, weak) = (quorum::cart("", ""), quorum::cart(r#", "writeQuorum": 1, "readQuorum": 1"#, ""));
+        let with = |more: &str| format!("{HASH}, {more}");
+        let tables = ["", HASH, &with(RANGE), &with(&cart), &with(&weak)][tables].to_owned();
         spec(replicas, factor.min(replicas), zones.min(replicas as usize), &tables)
     })
 }
@@ -334,6 +337,7 @@ proptest! {
     #[test]
     fn newest_spec_is_reached_from_any_state(first in specs(), events in prop::collection::vec(events(), 0..60), last in specs()) {
         let mut world = World::new(&first);
+        world.release = skerry_core::level::FormatLevel::QUORUM;
         for event in events {
             match event {
                 Event::Edit(spec) => world.edit(&spec),

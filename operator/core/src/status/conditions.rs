@@ -27,6 +27,8 @@ pub(super) struct Facts<'a> {
     /// Shards that are not where they belong, of all.
     moving: (usize, usize),
     leaderless: usize,
+    /// Shards of Quorum tables that do not take reads, or writes.
+    too_few: usize,
 }
 
 impl<'a> Facts<'a> {
@@ -55,7 +57,8 @@ impl<'a> Facts<'a> {
             held,
             under_way: under_way.map(|(reason, what)| (reason, what + &why)),
             moving: (shards.iter().filter(|s| !s.record.is_settled()).count(), shards.len()),
-            leaderless: shards.iter().filter(|s| s.leader().is_none()).count(),
+            leaderless: shards.iter().filter(|s| !s.is_served() && !s.is_quorum()).count(),
+            too_few: shards.iter().filter(|s| !s.is_served() && s.is_quorum()).count(),
         }
     }
 
@@ -111,10 +114,15 @@ fn ready(facts: &Facts<'_>) -> Row {
 }
 
 fn available(facts: &Facts<'_>) -> Row {
-    match (facts.status, facts.leaderless) {
-        (None, _) => ("Available", "Unknown", "DatabaseUnreachable", "the database does not answer".to_owned()),
-        (Some(_), 0) => ("Available", "True", "EveryShardIsLed", "every shard takes reads and writes".to_owned()),
-        (Some(_), shards) => ("Available", "False", "ShardsWithoutLeader", format!("{shards} shards without leader")),
+    let few = |shards: usize| format!("{shards} shards of Quorum tables with fewer copies than reads or writes need");
+    match (facts.status, facts.leaderless, facts.too_few) {
+        (None, ..) => ("Available", "Unknown", "DatabaseUnreachable", "the database does not answer".to_owned()),
+        (Some(_), 0, 0) => ("Available", "True", "EveryShardIsLed", "every shard takes reads and writes".to_owned()),
+        (Some(_), 0, shards) => ("Available", "False", "ShardsWithoutQuorum", few(shards)),
+        (Some(_), led, 0) => ("Available", "False", "ShardsWithoutLeader", format!("{led} shards without leader")),
+        (Some(_), led, shards) => {
+            ("Available", "False", "ShardsWithoutLeader", format!("{led} shards without leader, {}", few(shards)))
+        }
     }
 }
 

@@ -2,10 +2,12 @@
 //! through so far where that is slower.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use skerry_api::MovesStatus;
+use skerry_api::{MovesStatus, QuorumStages};
 use skerry_core::node::Status;
+use skerry_core::quorum::layout::Stage;
 
 use super::count;
+use crate::health::{ShardNow, shards_now};
 use crate::under_way::UnderWay;
 
 /// Moves of which nothing has come through for so long say nothing of their end ...
@@ -19,7 +21,9 @@ pub(super) fn moves(status: Option<&Status>, old: Option<&MovesStatus>, now: &Ti
     let bytes = under_way.bytes.map(two_digits);
     let (shards, replicas) = (count(under_way.shards), count(under_way.replicas));
     let came = old.and_then(|old| old.bytes).zip(bytes).map_or(0, |(before, now)| (before - now).max(0));
-    let has_come = |old: &MovesStatus| came > 0 || shards < old.shards || replicas < old.replicas;
+    let stages = status.and_then(stages);
+    let has_come =
+        |old: &MovesStatus| came > 0 || shards < old.shards || replicas < old.replicas || stages != old.quorum_stages;
     let last_progress = old.filter(|old| !has_come(old)).map_or(now, |old| &old.last_progress_time);
     let mut told = MovesStatus {
         start_time: old.map_or(now, |old| &old.start_time).clone(),
@@ -29,9 +33,24 @@ pub(super) fn moves(status: Option<&Status>, old: Option<&MovesStatus>, now: &Ti
         bytes,
         sent_bytes: old.map_or(0, |old| old.sent_bytes).saturating_add(came),
         seconds_left: None,
+        quorum_stages: stages,
     };
     told.seconds_left = seconds_left(&under_way, &told, now);
     Some(told)
+}
+
+/// How far the shards of Quorum tables are that change. `None` = none does.
+fn stages(status: &Status) -> Option<QuorumStages> {
+    let mut stages = QuorumStages::default();
+    for stage in shards_now(status).iter().filter_map(ShardNow::stage) {
+        let counted = match stage {
+            Stage::WriteBoth => &mut stages.write_both,
+            Stage::ReadNew => &mut stages.read_new,
+            Stage::NewOnly => &mut stages.new_only,
+        };
+        *counted = counted.saturating_add(1);
+    }
+    (stages != QuorumStages::default()).then_some(stages)
 }
 
 /// At least 1. `None` = unknown. What has come through tells of its own time alone, so that the estimate changes with what
@@ -68,7 +87,7 @@ mod tests {
     use skerry_core::map::NodeState::Active;
 
     use super::*;
-    use crate::testing::{node, shard, status};
+    use crate::testing::{change, node, put_quorum_table, shard, status};
 
     fn at(second: i64) -> Time {
         Time(Timestamp::from_second(second).unwrap())
@@ -120,6 +139,21 @@ mod tests {
         let told = moves(Some(&silent), None, &at(100)).unwrap();
         assert_eq!((told.shards, told.bytes, told.seconds_left), (1, None, None));
         assert_eq!(moves(None, None, &at(100)), None);
+    }
+
+    #[test]
+    fn stages_of_quorum_shards_are_counted_and_each_is_progress() {
+        let mut changing = status(vec![node(1, "a", Active), node(2, "a", Active), node(3, "a", Active)], vec![]);
+        put_quorum_table(&mut changing, "cart", &[&[1, 2, 3], &[1, 2, 3]]);
+        assert_eq!(moves(Some(&changing), None, &at(100)), None);
+        change(&mut changing, Stage::WriteBoth, (3, 3));
+        let first = moves(Some(&changing), None, &at(100)).unwrap();
+        let stages = |write_both, read_new, new_only| Some(QuorumStages { write_both, read_new, new_only });
+        assert_eq!(first.quorum_stages, stages(2, 0, 0));
+        assert_eq!(moves(Some(&changing), Some(&first), &at(110)).as_ref(), Some(&first), "nothing to be written");
+        change(&mut changing, Stage::NewOnly, (3, 3));
+        let second = moves(Some(&changing), Some(&first), &at(120)).unwrap();
+        assert_eq!((second.quorum_stages, second.last_progress_time), (stages(0, 0, 2), at(120)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use skerry_api::Victim;
 use super::*;
 use crate::environment::Environment;
 use crate::observed::{Process, Seen, Slot, SlotVolume};
-use crate::testing::{at_rest, resource};
+use crate::testing::{ahead, at_rest, put_quorum_table, resource};
 
 const SPEC: &str = r#"{"zones": ["a", "b", "c"], "tables": [
     {"name": "aircraft", "fragmentation": {"type": "Hash"}}, {"name": "by-carrier", "fragmentation": {"type": "Hash"}}]}"#;
@@ -29,7 +29,7 @@ fn slot_at(zone: &str, id: u64) -> Slot {
 
 fn told(spec: &str, observed: &Observed, failure: Option<&str>) -> DistributedDatabaseStatus {
     let database = resource(spec);
-    let decision = crate::decide(&database, &Environment::default(), observed);
+    let decision = crate::decide(&database, &ahead(), observed);
     status(&database, observed, &decision, failure, &at(1))
 }
 
@@ -167,4 +167,76 @@ fn choice_of_who_leaves_is_told_once_it_is_written_down() {
     let chosen = vec![Victim { slot: "shop-c-1".into(), node: Some(4) }];
     assert_eq!(told(SPEC, &seen, None).victims, chosen);
     assert_eq!(told(SPEC, &seen, Some("failed to write")).victims, []);
+}
+
+/// The usual tables, and a Quorum table with more of its consistency.
+fn with_cart(more: &str) -> String {
+    let cart = format!(
+        r#"{{"name": "cart", "fragmentation": {{"type": "Hash", "shards": 1}},
+            "consistency": {{"type": "Quorum"{more}}}}}, "#
+    );
+    SPEC.replacen(r#"{"name": "aircraft""#, &(cart + r#"{"name": "aircraft""#), 1)
+}
+
+#[test]
+fn reads_that_may_miss_writes_are_told_of_and_hold_nothing_up() {
+    let mut database = at_rest(&["a", "b", "c"], 4);
+    put_quorum_table(&mut database, "cart", &[&[1, 2, 3]]);
+    let seen = observed(Seen::Known(database));
+    let warned = |more: &str| {
+        let status = told(&with_cart(more), &seen, None);
+        let warning = status.blocked_by.into_iter().find(|blocked| blocked.reason == "ReadsMayMissWrites");
+        warning.map(|warning| warning.message)
+    };
+    assert_eq!(warned(""), None);
+    assert_eq!(warned(r#", "writeQuorum": 3, "readQuorum": 1"#), None);
+    assert_eq!(
+        warned(r#", "readQuorum": 1"#).as_deref(),
+        Some(
+            "table \"cart\": a write waits for 2 of 3 copies, and a read asks 1: a read may miss the latest write; reads \
+             see every write if writeQuorum and readQuorum are together at least 4"
+        )
+    );
+    // It is not there yet, and is told of all the same; and what is told of is as the spec says.
+    let not_there =
+        told(&with_cart(r#", "writeQuorum": 1"#), &observed(Seen::Known(at_rest(&["a", "b", "c"], 4))), None);
+    assert!(not_there.blocked_by.iter().any(|blocked| blocked.reason == "ReadsMayMissWrites"));
+    let mut seen = seen;
+    if let Seen::Known(database) = &mut seen.database {
+        let map = std::sync::Arc::make_mut(&mut database.map);
+        let mut table = map.table_named("cart").unwrap().clone();
+        let resolve = skerry_core::quorum::shown::Resolve::LastWriterWins;
+        table.consistency = Consistency::Quorum { write: 2, read: 1, resolve };
+        map.put_table(table);
+    }
+    let status = told(&with_cart(r#", "readQuorum": 1"#), &seen, None);
+    assert_eq!(conditions_of(&status)[0], ("Ready", "True", "Settled"), "{:?}", status.blocked_by);
+}
+
+#[test]
+fn quorum_shard_is_available_as_long_as_w_and_r_of_its_copies_are() {
+    let mut database = at_rest(&["a", "b", "c"], 4);
+    put_quorum_table(&mut database, "cart", &[&[1, 2, 3]]);
+    let whole = told(&with_cart(""), &observed(Seen::Known(database.clone())), None);
+    assert_eq!(conditions_of(&whole)[..2], [("Ready", "True", "Settled"), ("Available", "True", "EveryShardIsLed")]);
+    assert_eq!(whole.counts.as_ref().map(|c| (c.tables, c.shards, c.settled_shards)), Some((2, 5, 5)));
+    assert_eq!(whole.survives.as_deref(), Some("1 zone"));
+    // The leaders stay: all are on node 1.
+    database.nodes.retain(|(report, _)| report.node.0 == 1);
+    let alone = told(&with_cart(""), &observed(Seen::Known(database)), None);
+    assert_eq!(conditions_of(&alone)[1], ("Available", "False", "ShardsWithoutQuorum"));
+    let message = &condition(&alone.conditions, "Available").unwrap().message;
+    assert_eq!(message, "1 shards of Quorum tables with fewer copies than reads or writes need");
+}
+
+#[test]
+fn quorum_table_that_waits_for_a_release_is_reconciling_and_not_stalled() {
+    let mut database = at_rest(&["a", "b", "c"], 4);
+    // The latest start that the map has: what it runs is known.
+    database.nodes.iter_mut().for_each(|(report, _)| report.incarnation.0 = 1);
+    let status = told(&with_cart(""), &observed(Seen::Known(database)), None);
+    let conditions = conditions_of(&status);
+    assert_eq!(conditions[2..4], [("Reconciling", "True", "FormatLevelAwaited"), ("Stalled", "False", "GoingOn")]);
+    let waits = &status.blocked_by[0];
+    assert!(waits.message.contains("shop-a-0 (n1)") && waits.message.contains("later release"), "{}", waits.message);
 }

@@ -49,7 +49,7 @@ impl Act {
             resource.spec = pinned.spec.clone();
         }
         let zones: BTreeSet<String> = ["a", "b", "c"].map(str::to_owned).into();
-        let environment = Environment { zones: Some(zones) };
+        let environment = Environment { zones: Some(zones), ..Environment::default() };
         if place.has(OperatorBug::VictimsRecomputed) {
             observed.victims.clear();
         }

@@ -12,18 +12,18 @@ use skerry_api::{
     Victim,
 };
 use skerry_core::ids::{ClusterId, NodeId, ReplicaId, ShardId};
-use skerry_core::map::{Member, NodeRecord, NodeState, Replica, Role, ShardRecord};
+use skerry_core::level::FormatLevel;
+use skerry_core::map::{Member, NodeRecord, NodeState, Replica, Role, ShardRecord, TableRecord};
 use skerry_core::message::{NodeReport, ShardReport};
 use skerry_core::node::Status;
-use skerry_core::system::{AdminChange, Fence, NewNode, SystemCommand, SystemState};
+use skerry_core::system::{AdminChange, Fence, NewNode, StepKind, SystemCommand, SystemState};
 
 use super::ROUNDS_MAX;
 use crate::decide::decide;
-use crate::environment::Environment;
 use crate::look_history::LookHistory;
 use crate::observed::{ClaimTemplate, Observed, Process, Seen, Slot, SlotVolume};
 use crate::plan::{Plan, Record, Step};
-use crate::testing::resource;
+use crate::testing::{ahead, resource};
 
 /// A tenth of the time for which a table that was taken out stays.
 const ROUND_SECONDS: i64 = 60;
@@ -50,6 +50,10 @@ pub(super) struct World {
     pub(super) silent: Option<String>,
     /// True if the database does not answer.
     pub(super) unreachable: bool,
+    /// The format level that the nodes' release has.
+    pub(super) release: FormatLevel,
+    /// The slot of a node that runs the release before.
+    pub(super) older: Option<String>,
 }
 
 impl World {
@@ -76,6 +80,8 @@ impl World {
             volumes_made,
             silent,
             unreachable: false,
+            release: FormatLevel::TOMBSTONES,
+            older: None,
         }
     }
 
@@ -107,7 +113,7 @@ impl World {
     }
 
     pub(super) fn observed(&self) -> Observed {
-        let database = self.state.as_ref().map_or(Seen::Absent, |state| Seen::Known(status(state)));
+        let database = self.state.as_ref().map_or(Seen::Absent, |state| Seen::Known(self.status(state)));
         let slots = Seen::Known(self.slots.clone());
         let database = match (database, &self.silent) {
             (Seen::Known(mut status), Some(slot)) => {
@@ -138,7 +144,7 @@ impl World {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        decide(&self.resource, &Environment::default(), &self.observed()).unwrap().plan
+        decide(&self.resource, &ahead(), &self.observed()).unwrap().plan
     }
 
     /// Carries out the first steps of a plan.
@@ -177,6 +183,39 @@ impl World {
         }
     }
 
+    /// What a steward says of whom nobody has lost sight.
+    fn status(&self, state: &SystemState) -> Status {
+        let map = state.map();
+        let is_older = |node: &NodeRecord| {
+            let slot = self.older.as_ref().and_then(|slot| self.slots.get(slot));
+            slot.is_some_and(|slot| slot.address == node.address)
+        };
+        let report = |node: &NodeRecord| NodeReport {
+            node: node.id,
+            incarnation: node.incarnation,
+            map_epoch: map.epoch,
+            level: if is_older(node) { FormatLevel::TOMBSTONES } else { self.release },
+            ..NodeReport::default()
+        };
+        let heard = map.nodes.values().map(|node| (report(node), 100)).collect();
+        let led = map.shards.values().filter(|shard| shard.quorum.is_none());
+        let shards = led.map(|shard| (shard_report(shard), 100)).collect();
+        Status { map: Arc::new(map.clone()), nodes: heard, shards, steward: NodeId(1), lost: vec![] }
+    }
+
+    /// The steward enables quorum tables once every node can have them.
+    fn enable(&mut self) {
+        let Some(state) = self.state.as_mut().filter(|_| self.older.is_none()) else { return };
+        if self.release >= FormatLevel::QUORUM {
+            let (level, based_on) = (self.release, state.map().epoch);
+            state.apply(&SystemCommand::EnableLevel { level, based_on }).unwrap();
+        }
+    }
+
+    pub(super) fn table(&self, name: &str) -> Option<&TableRecord> {
+        self.state.as_ref()?.map().table_named(name)
+    }
+
     /// Plans and does it all, then lets nodes join and shards move.
     pub(super) fn round(&mut self) {
         let plan = self.plan();
@@ -190,7 +229,7 @@ impl World {
             self.round();
             self.clock += ROUND_SECONDS;
             if self.plan().is_done() {
-                let validated = crate::validate(&self.resource, &Environment::default()).unwrap();
+                let validated = crate::validate(&self.resource, &ahead()).unwrap();
                 let there = crate::zone_counts(self.slots.values().map(|slot| slot.zone.as_str()));
                 let wanted = crate::desired_slots(&validated, &there);
                 assert!(self.slots.keys().eq(wanted.keys()), "{:?} {wanted:?}", self.slots.keys());
@@ -215,9 +254,11 @@ impl World {
             let new = new_node(slot, &self.volumes[name]);
             let state = self.state.get_or_insert_with(|| SystemState::bootstrap(ClusterId("c".into()), &new));
             if !state.map().nodes.values().any(|n| n.volume == new.volume) {
-                state.apply(&SystemCommand::Join(new)).unwrap();
+                // It says of its level what the database demands.
+                state.apply(&SystemCommand::JoinAt { node: new, level: self.release }).unwrap();
             }
         }
+        self.enable();
     }
 
     /// The steward's part, for the first few shards that are not where they belong.
@@ -292,6 +333,13 @@ fn bring(state: &mut SystemState, record: &ShardRecord, nodes: &[NodeId], target
     let replicas: Vec<Replica> = nodes.iter().map(|node| Replica { node: *node, id: kept(node) }).collect();
     let (shard, based_on) = (record.descriptor.shard, record.epoch);
     state.apply(&SystemCommand::Assign { shard, based_on, replicas, target }).unwrap();
+    if record.quorum.is_some() {
+        for step in [StepKind::Begin, StepKind::ReadNew, StepKind::NewOnly, StepKind::Settle] {
+            let based_on = state.map().shards[&shard].descriptor.generation;
+            state.apply(&SystemCommand::Step { shard, based_on, step }).unwrap();
+        }
+        return;
+    }
     let mut descriptor = record.descriptor.clone();
     let assigned = &state.map().shards[&shard].assigned;
     descriptor.members = assigned.iter().map(|r| Member { replica: *r, role: Role::Voter }).collect();
@@ -300,18 +348,13 @@ fn bring(state: &mut SystemState, record: &ShardRecord, nodes: &[NodeId], target
     state.apply(&SystemCommand::Record(descriptor)).unwrap();
 }
 
-/// What a steward says of whom nobody has lost sight.
-fn status(state: &SystemState) -> Status {
-    let map = state.map();
-    let heard = map.nodes.values().map(|n| (NodeReport { node: n.id, ..NodeReport::default() }, 100)).collect();
-    let report = |s: &ShardRecord| ShardReport {
-        descriptor: s.descriptor.clone(),
-        leader: s.descriptor.members[0].replica.id,
+fn shard_report(shard: &ShardRecord) -> ShardReport {
+    ShardReport {
+        descriptor: shard.descriptor.clone(),
+        leader: shard.descriptor.members[0].replica.id,
         term: 1,
-        in_sync: s.descriptor.members.iter().map(|m| m.replica.id).collect(),
+        in_sync: shard.descriptor.members.iter().map(|m| m.replica.id).collect(),
         bytes: 1 << 20,
         moving: (0, 0),
-    };
-    let shards = map.shards.values().map(|s| (report(s), 100)).collect();
-    Status { map: Arc::new(map.clone()), nodes: heard, shards, steward: NodeId(1), lost: vec![] }
+    }
 }

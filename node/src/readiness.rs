@@ -138,6 +138,7 @@ mod tests {
     };
     use skerry_core::quorum::copies::Copies;
     use skerry_core::quorum::layout::{Change, Layout};
+    use skerry_core::quorum::shown::Resolve;
     use skerry_core::time::Version;
 
     use super::*;
@@ -219,7 +220,7 @@ mod tests {
             began: generation,
             reads_since: generation,
         });
-        let layout = Layout { generation, current: set(current), change };
+        let layout = Layout { change, ..Layout::settled(generation, set(current)) };
         QuorumView {
             shard: SHARD,
             replica: ReplicaId(2),
@@ -242,7 +243,8 @@ mod tests {
         let (mut map, quorums) = (map(), Quorums { write: 2, read: 2 });
         let (began, reads_since) = (Generation(2), Generation(2));
         let change = stage.map(|stage| QuorumChange { next: quorums, stage, began, reads_since });
-        let quorum = Some(QuorumRecord { current: quorums, change });
+        let quorum =
+            Some(QuorumRecord { current: quorums, change, resolve: Resolve::LastWriterWins, is_unsure: false });
         map.shards.insert(SHARD, ShardRecord { descriptor: descriptor(role), quorum, ..ShardRecord::default() });
         map
     }

@@ -86,6 +86,7 @@ fn coordinating(shard: &ShardRecord) -> Vec<(NodeId, bool)> {
 mod tests {
     use skerry_core::ids::{Generation, ReplicaId};
     use skerry_core::map::{Descriptor, Member, QuorumChange, QuorumRecord, Quorums, Replica};
+    use skerry_core::quorum::shown::Resolve;
 
     use super::*;
 
@@ -96,7 +97,11 @@ mod tests {
         let descriptor = Descriptor { members: members.iter().map(member).collect(), ..Descriptor::default() };
         let (began, reads_since) = (Generation(2), Generation(2));
         let change = stage.map(|stage| QuorumChange { next: TWO, stage, began, reads_since });
-        ShardRecord { descriptor, quorum: Some(QuorumRecord { current: TWO, change }), ..ShardRecord::default() }
+        ShardRecord {
+            descriptor,
+            quorum: Some(QuorumRecord { current: TWO, change, resolve: Resolve::default(), is_unsure: false }),
+            ..ShardRecord::default()
+        }
     }
 
     fn settled() -> ShardRecord {

@@ -98,7 +98,7 @@ impl QuorumMetrics {
         let (counter, records) = match body {
             Body::Repair(_, entries) => (&self.repaired_records, entries.len()),
             Body::Hints(entries) => (&self.hinted_records, entries.len()),
-            Body::Push(_, entries) | Body::Compared(_, _, Answer::Records(entries, _)) => {
+            Body::Push(_, entries) | Body::Compared(_, _, Answer::Records(entries, ..)) => {
                 (&self.divergent_records, entries.len())
             }
             Body::Write(..)
@@ -161,7 +161,7 @@ mod tests {
             Body::Repair(1, entries(2)),
             Body::Hints(entries(3)),
             Body::Push(1, entries(4)),
-            Body::Compared(1, 1, Answer::Records(entries(5), 5)),
+            Body::Compared(1, 1, Answer::Records(entries(5), 5, None)),
             Body::Compared(1, 1, Answer::OtherGrid),
             Body::Page(1, entries(6), None, Version(0)),
         ] {

@@ -175,7 +175,7 @@ fn what_quorum_copies_exchange_to_become_equal_is_bulk_if_it_is_large() {
     let entries = |bytes: usize| vec![(Bytes::from("key"), Bytes::from(vec![0; bytes]))];
     let is_bulk = |body| quorum(body).is_bulk();
     assert!(is_bulk(Body::Push(1, entries(70 << 10))) && is_bulk(Body::Hints(entries(70 << 10))));
-    assert!(is_bulk(Body::Compared(1, 2, Answer::Records(entries(70 << 10), 1))));
+    assert!(is_bulk(Body::Compared(1, 2, Answer::Records(entries(70 << 10), 1, None))));
     assert!(!is_bulk(Body::Push(1, entries(60 << 10))));
     assert!(!is_bulk(Body::Repair(1, entries(70 << 10))), "a reader waits for it");
     assert!(message_bytes(&quorum(Body::Push(1, entries(70 << 10)))) >= 70 << 10);

@@ -102,7 +102,8 @@ pub fn put_quorum_table(status: &mut Status, name: &str, shards: &[&[u64]]) {
     for ((id, nodes), start) in (first..).zip(shards).zip(starts) {
         let (mut record, _) = shard(id, table, nodes, nodes);
         record.descriptor.start = start;
-        record.quorum = Some(QuorumRecord { current: Quorums { write, read }, change: None });
+        record.quorum =
+            Some(QuorumRecord { current: Quorums { write, read }, change: None, resolve, is_unsure: false });
         map.put_shard(record);
     }
     status.nodes.iter_mut().for_each(|(report, _)| {

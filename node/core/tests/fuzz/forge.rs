@@ -310,7 +310,7 @@ fn quorum(random: &mut Random) -> QuorumRecord {
 fn layout(random: &mut Random) -> Layout {
     let mut set = || {
         let members = (0..random.below(4)).map(|_| ReplicaId(random.number(4))).collect();
-        Copies { members, write: random.below(4) as usize, read: random.below(4) as usize }
+        Copies { members, write: random.below(4), read: random.below(4) }
     };
     let (current, next) = (set(), set());
     let (began, reads_since) = (Generation(random.number(2)), Generation(random.number(2)));

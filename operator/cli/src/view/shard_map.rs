@@ -289,7 +289,12 @@ mod tests {
         let quorums = |write| Quorums { write, read: 2 };
         let changing = |next, stage| {
             let change = QuorumChange { next, stage, began: Generation(2), reads_since: Generation(2) };
-            Some(QuorumRecord { current: quorums(2), change: Some(change) })
+            Some(QuorumRecord {
+                current: quorums(2),
+                change: Some(change),
+                resolve: Resolve::default(),
+                is_unsure: false,
+            })
         };
         let mut altered = shard(1, 1, &[1, 2, 3], &[1, 2, 3]);
         altered.0.quorum = changing(quorums(3), Stage::ReadNew);

@@ -95,7 +95,7 @@ impl World {
         let mut hosts: Vec<Host> = (1..=COPIES as u64).map(|id| Host::new(ReplicaId(id))).collect();
         let founders = hosts.iter_mut().filter(|host| first.contains(&host.id));
         founders.for_each(|host| host.found(layout.clone()));
-        let mut world = Self {
+        Self {
             hosts,
             messages: Vec::new(),
             kept: Vec::new(),
@@ -113,9 +113,7 @@ impl World {
             client: BTreeMap::new(),
             known: Known::new(),
             reads_answered: 0,
-        };
-        first.iter().for_each(|copy| world.remind(at(*copy)));
-        world
+        }
     }
 
     /// A copy is handed something, and what it wants done is done.

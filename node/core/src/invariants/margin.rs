@@ -16,7 +16,8 @@ pub struct Margin {
 struct Known {
     descriptor: Descriptor,
     /// Where the shard stood when the last members came into force that were not joint: whoever is in sync when a joint
-    /// configuration is entered has all up to there, and who falls behind within it is not the change's fault.
+    /// configuration is entered has all up to there, and who falls behind within it is not the change's fault. Zero where
+    /// nobody has seen members that were not joint: the entry that enters a joint configuration need not be everywhere.
     since: u64,
 }
 
@@ -29,8 +30,8 @@ impl Margin {
         applied: u64,
         is_whole: impl Fn(&Replica, u64) -> bool,
     ) -> Result<(), Broken> {
-        let before = self.shards.get(&now.shard).filter(|_| now.is_joint());
-        let since = before.map_or(applied, |before| before.since);
+        let before = self.shards.get(&now.shard);
+        let since = if now.is_joint() { before.map_or(0, |before| before.since) } else { applied };
         let known = Known { descriptor: now.clone(), since };
         let before = match self.shards.get_mut(&now.shard) {
             Some(newer) if newer.descriptor.generation >= now.generation => return Ok(()),
@@ -89,5 +90,16 @@ mod tests {
         assert!(check(&[1, 2, 3, 4]).is_ok());
         assert!(check(&[1, 3, 4]).is_ok());
         assert!(check(&[1, 2, 3]).is_err());
+    }
+
+    #[test]
+    fn a_copy_need_not_have_the_entry_by_which_a_joint_configuration_was_entered() {
+        let joint = of(2, &[(1, Role::Voter), (2, Role::Voter), (3, Role::Voter), (4, Role::Outgoing)]);
+        let left = of(3, &[(1, Role::Voter), (2, Role::Voter), (3, Role::Voter)]);
+        let mut margin = Margin::default();
+        // The first leader that is looked at has just entered it, at index 11, which copy 1 does not have yet.
+        let is_whole = |copy: &Replica, index: u64| copy.id.0 != 1 || index < 11;
+        margin.check(&joint, 11, is_whole).unwrap();
+        assert!(margin.check(&left, 12, is_whole).is_ok());
     }
 }

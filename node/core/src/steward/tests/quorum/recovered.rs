@@ -51,6 +51,7 @@ fn give_up(world: &mut World, lost: &[u64]) -> Vec<u64> {
     assert!(recoveries(&world.view(), &nodes(lost)).iter().any(|(shard, plan)| *shard == SHARD && plan.is_ok()));
     let command = decided(&world.view(), &plan, &nodes(lost), 7).unwrap();
     world.state.apply(&command).unwrap();
+    plan.given_up.iter().for_each(|copy| lose(world, copy.id));
     plan.given_up.iter().map(|copy| copy.node.0).collect()
 }
 

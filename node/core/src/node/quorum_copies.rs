@@ -273,8 +273,7 @@ impl Node {
         }
     }
 
-    /// The node of a copy of a quorum shard that has one here: by the map, else by what the copy here holds. After a recovery of
-    /// the system shard nobody but the copies may know of one.
+    /// The node of a copy of a quorum shard: by the map, or while its record is unsure by what the copy here holds.
     fn home_of_copy(&self, shard: ShardId, copy: ReplicaId) -> Option<NodeId> {
         let held = self.replicas.quorums().get(shard).map(|own| &own.state().layout().homes);
         home_of_copy(self.map.known(), shard, held, copy)
@@ -306,8 +305,9 @@ fn home_of_copy(
     held: Option<&BTreeMap<ReplicaId, NodeId>>,
     copy: ReplicaId,
 ) -> Option<NodeId> {
-    let recorded = map.shards.get(&shard).and_then(|record| home_of(record, copy));
-    recorded.or_else(|| held.and_then(|homes| homes.get(&copy).copied()))
+    let record = map.shards.get(&shard);
+    let held = held.and_then(|homes| homes.get(&copy).copied()).filter(|_| record.is_some_and(ShardRecord::is_unsure));
+    held.or_else(|| home_of(record?, copy))
 }
 
 /// The copy that a record has on a node: the newest, where a lost one is being replaced on the same node.

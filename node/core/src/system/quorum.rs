@@ -7,7 +7,9 @@ use super::tables::check_factor;
 use super::{SystemCommand, SystemRefusal, SystemReply};
 use crate::ids::{Epoch, Generation, ReplicaId, ShardId, TableId};
 use crate::limits::REPLICATION_FACTOR_MAX;
-use crate::map::{Consistency, QuorumRecord, Quorums, RecoveryRecord, Replica, ShardRecord, TableRecord, check_layout};
+use crate::map::{
+    Consistency, Descriptor, QuorumRecord, Quorums, RecoveryRecord, Replica, ShardRecord, TableRecord, check_layout,
+};
 use crate::planted::{Planted, is_planted};
 use crate::quorum::copies::{Copies, Known};
 use crate::quorum::layout::Layout;
@@ -232,7 +234,9 @@ impl SystemState {
         let of = |copy: &ReplicaId| Some(Replica { node: *layout.homes.get(copy)?, id: *copy });
         let all: Option<Vec<Replica>> = layout.members().iter().map(of).collect();
         let is_sound = layout.generation < first && check_layout(layout, self.map.replica_max()).is_ok();
-        let known = ShardRecord { assigned: all.filter(|_| is_sound)?, ..record.clone() };
+        // The record may be of a step that was not committed, and give another copy the id of one of these.
+        let descriptor = Descriptor { members: Vec::new(), ..record.descriptor.clone() };
+        let known = ShardRecord { descriptor, assigned: all.filter(|_| is_sound)?, ..record.clone() };
         let mut taken_up = known.at(&Layout { generation, ..layout.clone() });
         taken_up.assigned = layout.last().members.iter().filter_map(of).collect();
         taken_up.quorum = taken_up.quorum.map(|quorum| QuorumRecord { is_unsure: false, ..quorum });

@@ -146,7 +146,7 @@ pub fn admit(
 /// they are looked at by the copy that hears them, which knows the nodes of those that it holds a layout with.
 fn quorum_copy(map: &Map, shard: ShardId, (replica, node): (ReplicaId, NodeId)) -> Result<(), Refused> {
     let record = map.shards.get(&shard).filter(|record| record.quorum.is_some());
-    let is_at_home = |record: &ShardRecord| home_of(record, replica).map_or(record.is_unsure(), |home| home == node);
+    let is_at_home = |record: &ShardRecord| record.is_unsure() || home_of(record, replica) == Some(node);
     let given_up = map.recoveries.get(&shard).map_or(&[][..], |recovery| &recovery.given_up);
     let is_there = record.is_some_and(is_at_home) && !given_up.iter().any(|copy| copy.id == replica);
     let may = is_there || is_planted(Planted::QuorumCopyUnchecked);
@@ -298,9 +298,11 @@ fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Re
         return wrong("layout");
     }
     match home_of(record, *replica) {
+        // The record may be of a step that was not committed, and give another copy the same id.
+        _ if record.is_unsure() => Ok(true),
         Some(home) if home == from => Ok(true),
         Some(_) => wrong("replica"),
-        None => Ok(record.is_unsure()),
+        None => Ok(false),
     }
 }
 

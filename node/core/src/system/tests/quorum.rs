@@ -276,7 +276,7 @@ fn no_generation_that_a_lost_majority_may_have_given_is_given_again() {
     let command = go_on(&state, held.clone(), Vec::new());
     done(&mut state, &command);
     assert_eq!(record(&state).layout(), Some(Layout { generation: Generation(1 << 32), ..held.clone() }));
-    assert!(!record(&state).is_unsure() && state.map().recoveries.get(&SHARD).is_none());
+    assert!(!record(&state).is_unsure() && !state.map().recoveries.contains_key(&SHARD));
     assert!(record(&state).assigned.iter().map(|copy| copy.id).eq(held.last().members.iter().copied()));
     assert!(matches!(refused(&mut state, &command), SystemRefusal::Stale { .. }));
     take(&mut state, StepKind::ReadNew);

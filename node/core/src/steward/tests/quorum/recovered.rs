@@ -18,6 +18,9 @@ fn go_back(world: &mut World, to: SystemState) {
     let (from, generation) = (system.assigned[0], system.descriptor.generation);
     let recovery = Recovery { from, last: (1, 1), generation, given_up: Vec::new(), at_ms: 0 };
     world.state.recover_itself(&recovery, FormatLevel::QUORUM);
+    let system = world.map().shards[&ShardId::SYSTEM].descriptor.clone();
+    world.elect(ShardId::SYSTEM, system.members[0].replica.id);
+    world.shards.insert(ShardId::SYSTEM, system);
     world.reports = crate::steward::Reports::new(world.now_ms);
 }
 
@@ -48,6 +51,7 @@ fn give_up(world: &mut World, lost: &[u64]) -> Vec<u64> {
     assert!(recoveries(&world.view(), &nodes(lost)).iter().any(|(shard, plan)| *shard == SHARD && plan.is_ok()));
     let command = decided(&world.view(), &plan, &nodes(lost), 7).unwrap();
     world.state.apply(&command).unwrap();
+    plan.given_up.iter().for_each(|copy| lose(world, copy.id));
     plan.given_up.iter().map(|copy| copy.node.0).collect()
 }
 
@@ -100,14 +104,17 @@ fn at_each_stage_a_change_goes_on_from_the_latest_that_any_copy_holds() {
         let (mut world, _) = world(MAJORITIES);
         world.target(1, &[1, 2, 4]);
         let before = world.state.clone();
-        go_to(&mut world, Some(stage));
+        let mut lagging = world.copies.clone();
+        while super::stage(&world) != Some(stage) {
+            lagging = world.copies.clone();
+            world.steward();
+            world.lead();
+        }
         // A single copy has heard of the last step.
-        let (last, lagging) = (record(&world).layout().unwrap(), world.copies.clone());
-        world.lead();
+        let last = record(&world).layout().unwrap();
         let one = record(&world).assigned[1].id;
-        let ahead = world.copies[&one].clone();
+        lagging.insert(one, world.copies[&one].clone());
         world.copies = lagging;
-        world.copies.insert(one, ahead);
         go_back(&mut world, before);
         world.steward();
         let taken_up = record(&world).layout().unwrap();
@@ -130,10 +137,9 @@ fn of_two_layouts_of_one_generation_the_one_that_a_copy_holds_counts() {
     std::mem::swap(&mut world.state, &mut uncommitted);
     let copies = std::mem::take(&mut world.copies);
     world.target(1, &[1, 2, 4]);
+    let old: Vec<ReplicaId> = record(&world).descriptor.members.iter().map(|member| member.replica.id).collect();
+    world.copies = old.iter().map(|id| (*id, copies[id].clone())).collect();
     world.report();
-    for id in &record(&world).descriptor.members.iter().map(|m| m.replica.id).collect::<Vec<_>>() {
-        world.copies.insert(*id, copies[id].clone());
-    }
     // Steps of the survivor's log, taken by nobody.
     let assign = crate::steward::assign(&world.view()).pop().unwrap();
     world.state.apply(&assign).unwrap();
@@ -141,6 +147,7 @@ fn of_two_layouts_of_one_generation_the_one_that_a_copy_holds_counts() {
     world.state.apply(&SystemCommand::Step { shard: SHARD, based_on, step: StepKind::Begin }).unwrap();
     let recorded = record(&world).layout().unwrap();
     assert!(recorded.generation == held.generation && recorded != held);
+    assert_eq!(recorded.members(), held.members(), "the copy that comes has one id, and another node");
     world.copies = copies;
     let state = world.state.clone();
     go_back(&mut world, state);

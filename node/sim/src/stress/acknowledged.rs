@@ -70,8 +70,7 @@ impl World {
             })
         };
         // A copy may have gone on to the next layout in the very step in which it answers under the one before.
-        let is_written =
-            |value: &Value| layout.write_sets().any(|set| set.is_written(|copy| may_have(copy, value)));
+        let is_written = |value: &Value| layout.write_sets().any(|set| set.is_written(|copy| may_have(copy, value)));
         // Two coordinators may give the same version. What nobody has any more was replaced.
         let mut of_version = values.filter(|value| value.stamp.version == *version).peekable();
         if of_version.peek().is_some() && !of_version.any(is_written) {

@@ -1,7 +1,6 @@
 //! Runs in which the shard's copies change and turn while most messages arrive at once, so that the layouts which copies hold
 //! differ as often as can be; and the schedules of messages that show why a change waits for what it waits for.
 
-use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

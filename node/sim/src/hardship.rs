@@ -216,6 +216,40 @@ impl Hardships {
     }
 }
 
+/// What a seed has of quorum tables. Drawn by generators of their own, so that seeds without them stay what they are.
+struct Quorums {
+    present: Vec<Hardship>,
+    resolve: Resolve,
+    stress: Option<Stress>,
+    is_long: bool,
+}
+
+impl Quorums {
+    fn draw(seed: u64, hardships: &Hardships) -> Self {
+        let may = |hardship| hardships.0.contains(&hardship);
+        let is_only = |hardship| hardships.0[..] == [hardship];
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x0900_1865);
+        let has_table = may(Hardship::QuorumTable) && rng.random_bool(0.3);
+        let resolve = if rng.random_bool(0.5) { Resolve::LastWriterWins } else { Resolve::Siblings };
+        let stress_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x57E5_2065);
+        let is_stressed = has_table && may(Hardship::QuorumStress) && stress_rng.random_bool(STRESSED);
+        let is_recovered = stress_rng.random_bool(0.3) && may(Hardship::SystemRecovery) && is_stressed;
+        let drawn = [
+            (Hardship::QuorumTable, has_table),
+            (Hardship::QuorumStress, is_stressed),
+            (Hardship::SystemRecovery, is_recovered),
+        ];
+        let has_stress = is_stressed || is_only(Hardship::QuorumStress);
+        let has_any = has_table || has_stress || is_only(Hardship::QuorumTable);
+        Self {
+            present: drawn.into_iter().filter_map(|(hardship, is_there)| is_there.then_some(hardship)).collect(),
+            resolve,
+            is_long: has_any && rng.random_bool(0.2) && !has_stress,
+            stress: has_stress.then(|| Stress::draw(resolve, stress_rng)),
+        }
+    }
+}
+
 /// What the world of one seed is like.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
@@ -274,23 +308,11 @@ impl Setting {
         let rare = hardships.0.iter().copied().filter(|hardship| hardship.is_rare());
         present.extend(rare.filter(|_| rare_rng.random_bool(0.15)));
         let memory = [8_000, 20_000, 60_000][rare_rng.random_range(0..3)];
-        // Of its own, so that seeds without that table stay what they are.
-        let quorum_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x0900_1865);
-        let has_table = hardships.0.contains(&Hardship::QuorumTable) && quorum_rng.random_bool(0.3);
-        present.extend(has_table.then_some(Hardship::QuorumTable));
-        let resolve = if quorum_rng.random_bool(0.5) { Resolve::LastWriterWins } else { Resolve::Siblings };
-        let stress_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x57E5_2065);
-        let may_be_stressed = has_table && hardships.0.contains(&Hardship::QuorumStress);
-        let is_stressed = may_be_stressed && stress_rng.random_bool(STRESSED);
-        present.extend(is_stressed.then_some(Hardship::QuorumStress));
-        let is_recovered =
-            stress_rng.random_bool(0.3) && hardships.0.contains(&Hardship::SystemRecovery) && is_stressed;
-        present.extend(is_recovered.then_some(Hardship::SystemRecovery));
+        let Quorums { present: of_quorums, resolve, stress, is_long } = Quorums::draw(seed, hardships);
+        present.extend(of_quorums);
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
         let has = |hardship| present.contains(&hardship);
-        let stress = has(Hardship::QuorumStress).then(|| Stress::draw(resolve, stress_rng));
         let has_quorum = has(Hardship::QuorumTable) || stress.is_some();
-        let is_long = has_quorum && quorum_rng.random_bool(0.2) && stress.is_none();
         let pick = |rng: &mut ChaCha8Rng, is_drawn: bool, some: &[u32], none: u32| {
             let drawn = some[rng.random_range(0..some.len())];
             if is_drawn { drawn } else { none }

@@ -146,6 +146,11 @@ impl Host {
         *wall_skew_ms = (*wall_skew_ms + ms).clamp(*first_skew_ms - JUMPS_MS, *first_skew_ms + JUMPS_MS);
     }
 
+    /// The wall clock is behind where it was at first by so many milliseconds, as after a start without a time server.
+    pub(crate) fn fall_back(&mut self, ms: i64) {
+        self.clock.wall_skew_ms = self.clock.first_skew_ms - ms;
+    }
+
     /// The first tick after a start is due then.
     pub(crate) fn tick_first(&mut self, at: u64) {
         self.next_tick = at;

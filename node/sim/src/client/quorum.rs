@@ -90,7 +90,7 @@ impl Client {
     ) -> (Mutation, QuorumWrite) {
         let is_stressed = world.setting.stress.is_some();
         let name = history_key(table, &key);
-        let is_delete = world.rng.random_bool(0.2);
+        let is_delete = world.rng.random_bool(world.nemesis.deletes());
         let contexts = self.contexts.get(&name).filter(|_| resolve == Resolve::Siblings);
         let is_old = is_stressed && world.rng.random_bool(0.1);
         let known = contexts.and_then(|contexts| if is_old { contexts.front() } else { contexts.back() });

@@ -11,6 +11,10 @@ use super::messages::{Fate, Kind, Side, Window};
 use super::moves::Moves;
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};
 
+/// Milliseconds that a clock may be behind after a start: nodes take clocks to be in sync within that.
+const BACK_MS_MAX: i64 = 900;
+/// How long the last act is: shorter than coordinators wait until they keep hints.
+const LAST_ACT: u64 = 800 * MILLISECOND;
 /// Windows at a time.
 const WINDOWS_MAX: usize = 4;
 
@@ -23,17 +27,34 @@ pub(crate) struct Nemesis {
     /// A coordinator that many clients ask.
     favourite: Option<NodeId>,
     is_over: bool,
+    is_last_act: bool,
 }
 
 impl Nemesis {
     pub(crate) fn new(seed: u64) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(seed ^ 0x57E5_1865);
-        Self { rng, windows: Vec::new(), dies: None, favourite: None, is_over: false }
+        Self { rng, windows: Vec::new(), dies: None, favourite: None, is_over: false, is_last_act: false }
+    }
+
+    /// From now on clients delete most of what they know, one copy hears of no write, and nobody hears of hints. Gives the
+    /// time that this takes.
+    pub(crate) fn begin_last_act(&mut self, deaf: NodeId, time: u64) -> u64 {
+        let until = time + 2 * LAST_ACT;
+        let window = |kind, node| Window { kind, node, share: 1_000, late_max: 0, until };
+        self.windows = vec![window(Kind::Write, Some((deaf, Side::Hears))), window(Kind::Hints, None)];
+        (self.dies, self.is_last_act, self.is_over) = (None, true, true);
+        LAST_ACT
+    }
+
+    /// Of deletes and puts, the part that are deletes.
+    pub(crate) fn deletes(&self) -> f64 {
+        if self.is_last_act { 0.8 } else { 0.2 }
     }
 
     /// Nothing goes wrong any more.
     pub(crate) fn end(&mut self) {
         (self.windows, self.dies, self.favourite, self.is_over) = (Vec::new(), None, None, true);
+        self.is_last_act = false;
     }
 
     /// What becomes of a message. `None` = what becomes of any.
@@ -133,11 +154,13 @@ impl World {
     /// A node has sent something and dies, before its log has what it has promised nobody yet. Its clock may be behind when
     /// it is back.
     pub(crate) fn dies_of_sending(&mut self, id: NodeId) {
-        let back: i64 = self.nemesis.rng.random_range(0..400);
+        let back: i64 = self.nemesis.rng.random_range(0..BACK_MS_MAX);
         let goes_back = self.nemesis.rng.random_bool(0.5);
         self.mark(&format!("{id}: dies of what it sends"));
         self.crash(id);
-        self.hosts.get_mut(&id).into_iter().filter(|_| goes_back).for_each(|host| host.jump(-back));
+        self.hosts.get_mut(&id).into_iter().filter(|_| goes_back).for_each(|host| host.fall_back(back));
+        // Clients are there again at once.
+        self.nemesis.favourite = Some(id);
         let delay = self.nemesis.rng.random_range(5 * MILLISECOND..200 * MILLISECOND);
         self.after(delay, Event::Start { host: id });
     }

@@ -86,15 +86,7 @@ impl Told {
 
 fn told(kind: Kind) -> Told {
     match kind {
-        Kind::NotLeader(v1::NotLeader { shard_id, leader_node_id, leader_address }) => {
-            let text = match (leader_node_id, leader_address.as_str()) {
-                (None, "") => format!("this node does not lead shard s{shard_id}, and knows of no leader"),
-                (Some(node), "") => format!("shard s{shard_id} is led by node n{node}"),
-                (_, address) => format!("shard s{shard_id} is led by the node at {address}"),
-            };
-            let told = Told::new(Code::Unavailable, "NOT_LEADER", text).with("shard_id", shard_id);
-            told.with_some("leader_node_id", leader_node_id).with("leader_address", leader_address)
-        }
+        Kind::NotLeader(denial) => not_leader_told(denial),
         Kind::WrongShard(v1::WrongShard { epoch }) => {
             let text = format!("the keys are not in one shard of this node at epoch {epoch}");
             Told::new(Code::Aborted, "WRONG_SHARD", text).with("epoch", epoch)
@@ -160,6 +152,17 @@ fn told(kind: Kind) -> Told {
             Told::new(Code::InvalidArgument, "MALFORMED", text).with("field", field)
         }
     }
+}
+
+fn not_leader_told(denial: v1::NotLeader) -> Told {
+    let v1::NotLeader { shard_id, leader_node_id, leader_address } = denial;
+    let text = match (leader_node_id, leader_address.as_str()) {
+        (None, "") => format!("this node does not lead shard s{shard_id}, and knows of no leader"),
+        (Some(node), "") => format!("shard s{shard_id} is led by node n{node}"),
+        (_, address) => format!("shard s{shard_id} is led by the node at {address}"),
+    };
+    let told = Told::new(Code::Unavailable, "NOT_LEADER", text).with("shard_id", shard_id);
+    told.with_some("leader_node_id", leader_node_id).with("leader_address", leader_address)
 }
 
 fn quorum_told(refusal: v1::QuorumRefusal) -> Told {

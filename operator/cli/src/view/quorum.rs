@@ -108,7 +108,10 @@ mod tests {
     fn a_change_is_told_by_its_stage_and_by_what_it_changes() {
         let (current, next) = (Quorums { write: 2, read: 2 }, Quorums { write: 3, read: 1 });
         let change = |stage| QuorumChange { next, stage, began: Generation(2), reads_since: Generation(2) };
-        let shard = |change| ShardRecord { quorum: Some(QuorumRecord { current, change, resolve: Resolve::default(), is_unsure: false }), ..ShardRecord::default() };
+        let shard = |change| ShardRecord {
+            quorum: Some(QuorumRecord { current, change, resolve: Resolve::default(), is_unsure: false }),
+            ..ShardRecord::default()
+        };
         assert_eq!(
             (stage(&shard(None)), stage_words(&shard(None)), changing_quorums(&shard(None))),
             (None, None, None)

@@ -231,6 +231,7 @@ mod tests {
     use skerry_core::map::NodeState::{Active, Draining, Removed};
     use skerry_core::map::{Member, QuorumChange, QuorumRecord, Quorums, Replica};
     use skerry_core::quorum::layout::Stage;
+    use skerry_core::quorum::shown::Resolve;
 
     use super::*;
     use skerry_operator_core::testing::{node, shard, status};

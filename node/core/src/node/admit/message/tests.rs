@@ -197,9 +197,9 @@ fn a_copy_is_ahead_of_its_record_only_where_that_is_unsure_and_then_by_no_more_t
         let copy = QuorumReport { held, replica, layout, copied: Vec::new(), ..copy_report() };
         let mut report = Report { quorum: CopiesReport::all(vec![copy]), ..report() };
         let refused = disbelieve(&map, LEADER, &mut report).refused;
-        let field = refused.map(|refused| match refused {
-            Refused::Shard { field, .. } => field,
-            other => panic!("{other}"),
+        let field = refused.map(|refused| {
+            let Refused::Shard { field, .. } = refused else { panic!("{refused}") };
+            field
         });
         let taken = report.quorum.changed.pop();
         (field, taken.map(|copy| (copy.held.0, copy.layout.is_some())))
@@ -216,7 +216,7 @@ fn a_copy_is_ahead_of_its_record_only_where_that_is_unsure_and_then_by_no_more_t
     let wrong: [fn(Layout) -> Option<Layout>; 5] = [
         |layout| Some(Layout { generation: Generation(3), ..layout }),
         |layout| Some(Layout { homes: [(ReplicaId(6), LEADER)].into(), ..layout }),
-        |layout| Some(Layout { homes: layout.homes.into_iter().map(|(id, _)| (id, OWN)).collect(), ..layout }),
+        |layout| Some(Layout { homes: layout.homes.into_keys().map(|id| (id, OWN)).collect(), ..layout }),
         |layout| Some(Layout { current: Copies { write: 3, ..layout.current }, ..layout }),
         |layout| {
             let homes = [(ReplicaId(6), LEADER), (ReplicaId(99), OWN)].into();

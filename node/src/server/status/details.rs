@@ -106,14 +106,7 @@ fn told(kind: Kind) -> Told {
             };
             Told::new(Code::NotFound, "UNKNOWN_TABLE", text).with("table_id", table_id).with("name", name)
         }
-        Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id, too_few_copies }) => {
-            let text = match too_few_copies {
-                true => "too few copies have confirmed the write in time: it may have happened",
-                false => "leadership was lost, or the node ended, before the outcome was known: it may have happened",
-            };
-            let told = Told::new(Code::Unknown, "OUTCOME_UNKNOWN", text);
-            told.with("shard_id", shard_id).with("too_few_copies", too_few_copies)
-        }
+        Kind::OutcomeUnknown(unknown) => unknown_told(&unknown),
         Kind::Overloaded(v1::Overloaded { shard_id, queued, retry_after_ms, of_memory }) => {
             let text = match of_memory {
                 true => "the node's memory for requests and answers is used up, come back after a pause".to_owned(),
@@ -160,6 +153,15 @@ fn told(kind: Kind) -> Told {
             Told::new(Code::InvalidArgument, "MALFORMED", text).with("field", field)
         }
     }
+}
+
+fn unknown_told(&v1::OutcomeUnknown { shard_id, too_few_copies }: &v1::OutcomeUnknown) -> Told {
+    let text = match too_few_copies {
+        true => "too few copies have confirmed the write in time: it may have happened",
+        false => "leadership was lost, or the node ended, before the outcome was known: it may have happened",
+    };
+    let told = Told::new(Code::Unknown, "OUTCOME_UNKNOWN", text);
+    told.with("shard_id", shard_id).with("too_few_copies", too_few_copies)
 }
 
 fn quorum_told(refusal: v1::QuorumRefusal) -> Told {

@@ -86,7 +86,15 @@ impl Told {
 
 fn told(kind: Kind) -> Told {
     match kind {
-        Kind::NotLeader(denial) => not_leader_told(denial),
+        Kind::NotLeader(v1::NotLeader { shard_id, leader_node_id, leader_address }) => {
+            let text = match (leader_node_id, leader_address.as_str()) {
+                (None, "") => format!("this node does not lead shard s{shard_id}, and knows of no leader"),
+                (Some(node), "") => format!("shard s{shard_id} is led by node n{node}"),
+                (_, address) => format!("shard s{shard_id} is led by the node at {address}"),
+            };
+            let told = Told::new(Code::Unavailable, "NOT_LEADER", text).with("shard_id", shard_id);
+            told.with_some("leader_node_id", leader_node_id).with("leader_address", leader_address)
+        }
         Kind::WrongShard(v1::WrongShard { epoch }) => {
             let text = format!("the keys are not in one shard of this node at epoch {epoch}");
             Told::new(Code::Aborted, "WRONG_SHARD", text).with("epoch", epoch)
@@ -98,14 +106,7 @@ fn told(kind: Kind) -> Told {
             };
             Told::new(Code::NotFound, "UNKNOWN_TABLE", text).with("table_id", table_id).with("name", name)
         }
-        Kind::OutcomeUnknown(v1::OutcomeUnknown { shard_id, too_few_copies }) => {
-            let text = match too_few_copies {
-                true => "too few copies have confirmed the write in time: it may have happened",
-                false => "leadership was lost, or the node ended, before the outcome was known: it may have happened",
-            };
-            let told = Told::new(Code::Unknown, "OUTCOME_UNKNOWN", text);
-            told.with("shard_id", shard_id).with("too_few_copies", too_few_copies)
-        }
+        Kind::OutcomeUnknown(unknown) => unknown_told(&unknown),
         Kind::Overloaded(v1::Overloaded { shard_id, queued, retry_after_ms, of_memory }) => {
             let text = match of_memory {
                 true => "the node's memory for requests and answers is used up, come back after a pause".to_owned(),
@@ -154,15 +155,13 @@ fn told(kind: Kind) -> Told {
     }
 }
 
-fn not_leader_told(denial: v1::NotLeader) -> Told {
-    let v1::NotLeader { shard_id, leader_node_id, leader_address } = denial;
-    let text = match (leader_node_id, leader_address.as_str()) {
-        (None, "") => format!("this node does not lead shard s{shard_id}, and knows of no leader"),
-        (Some(node), "") => format!("shard s{shard_id} is led by node n{node}"),
-        (_, address) => format!("shard s{shard_id} is led by the node at {address}"),
+fn unknown_told(&v1::OutcomeUnknown { shard_id, too_few_copies }: &v1::OutcomeUnknown) -> Told {
+    let text = match too_few_copies {
+        true => "too few copies have confirmed the write in time: it may have happened",
+        false => "leadership was lost, or the node ended, before the outcome was known: it may have happened",
     };
-    let told = Told::new(Code::Unavailable, "NOT_LEADER", text).with("shard_id", shard_id);
-    told.with_some("leader_node_id", leader_node_id).with("leader_address", leader_address)
+    let told = Told::new(Code::Unknown, "OUTCOME_UNKNOWN", text);
+    told.with("shard_id", shard_id).with("too_few_copies", too_few_copies)
 }
 
 fn quorum_told(refusal: v1::QuorumRefusal) -> Told {

@@ -136,11 +136,11 @@ planted! {
 
     // Quorum tables.
     /// What was replaced by somebody who had seen it comes back with the next copy that has not heard of that.
-    ContextIgnored by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
+    ContextIgnored by seeds(100),
     /// A copy that starts again with an earlier clock goes on as the one that it was: its writes count as seen.
     IncarnationDropped by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
     /// Stamps of a clock that is far ahead are taken.
-    SkewTaken by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
+    SkewTaken by seeds(100),
     /// A key that a wrong clock has stamped cannot be written until all clocks have come so far.
     AheadOfOwnKey by test("src/quorum/replica/tests/hostile.rs", "a_key_that_cannot_be_written_for_its_own_stamp_is_noticed"),
     /// A coordinator whose clock was ahead, or who has written a key that is, gives no lower stamp to any key any more.
@@ -156,11 +156,11 @@ planted! {
     /// A copy takes records that make one together which nobody can read, and counts as damaged at its next start.
     UnreadableHeld by test("src/quorum/merge/tests.rs", "a_record_that_becomes_unreadable_is_noticed"),
     /// A copy that has no room, and gets a hint, counts as one that has the write.
-    HintCounted by test("src/quorum/write/tests.rs", "a_hint_that_counts_is_noticed"),
+    HintCounted by seeds(100),
     /// A page shows records beyond the place up to which one of the copies has looked.
     ShortRead by test("src/quorum/page/tests.rs", "a_short_read_is_noticed"),
     /// A read shows what its copies hold together before enough of them hold it.
-    RepairNotAwaited by test("src/quorum/read/tests.rs", "a_repair_that_is_not_awaited_is_noticed"),
+    RepairNotAwaited by seeds(100),
     /// Deletes do not count for what copies compare: one that has missed a delete counts as equal.
     DigestWithoutTombstones by test("src/quorum/merkle/tests.rs", "a_digest_without_deletes_is_noticed"),
 

@@ -160,7 +160,7 @@ planted! {
     /// A page shows records beyond the place up to which one of the copies has looked.
     ShortRead by test("src/quorum/page/tests.rs", "a_short_read_is_noticed"),
     /// A read shows what its copies hold together before enough of them hold it.
-    RepairNotAwaited by seeds(100),
+    RepairNotAwaited by test("src/quorum/read/tests.rs", "a_repair_that_is_not_awaited_is_noticed"),
     /// Deletes do not count for what copies compare: one that has missed a delete counts as equal.
     DigestWithoutTombstones by test("src/quorum/merkle/tests.rs", "a_digest_without_deletes_is_noticed"),
 

@@ -212,13 +212,13 @@ fn record(underway: &Underway, name: Vec<u8>, found: Vec<(Version, u64)>, kind: 
     world.checker.quorum.entry(underway.table).or_default().record_read(&name, read);
 }
 
-/// What became of a write goes into the history. Of a batch that was answered the version is the one of its last key, if it
-/// was sent once; of the others it is known only that they were written.
+/// What became of a write goes into the history. Of a batch that was answered the version is the highest of its keys: of each
+/// of them it is known only that it was written.
 pub(super) fn note(write: OfQuorum, outcome: WriteOutcome, is_repeated: bool, world: &mut World) {
     let OfQuorum { noted, table, .. } = write;
     let (count, returned) = (noted.len(), world.time);
-    for (place, (key, noted)) in (1..).zip(noted) {
-        let is_exact = count == 1 || place == count && !is_repeated;
+    for (key, noted) in noted {
+        let is_exact = count == 1;
         let outcome = match outcome {
             WriteOutcome::Acknowledged(_) if !is_exact => WriteOutcome::Acknowledged(Version::default()),
             other => other,

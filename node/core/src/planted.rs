@@ -196,6 +196,9 @@ planted! {
     EndedByOwnClock by test("src/quorum/floor/left.rs", "what_ends_by_one_clock_alone_is_noticed"),
     /// A copy takes a write without the one before it of the same coordinator: who reads it there counts both as seen.
     WriteWithoutItsPast by test("src/quorum/floor/left.rs", "a_write_without_its_coordinators_past_is_noticed"),
+    /// A copy that comes new takes a write without what its coordinator shows beside it below a floor, and with a context that
+    /// counts all there as seen.
+    ShownCountsAsReplaced by test("src/quorum/floor/left.rs", "what_is_shown_and_counts_as_replaced_is_noticed"),
     /// The bar judges a record with siblings by its newest value.
     SiblingsPassTheBar by test("src/quorum/floor/left.rs", "siblings_that_the_bar_does_not_judge_are_noticed"),
     /// A write that the bar refuses is acknowledged, since the record that it comes in has something newer.

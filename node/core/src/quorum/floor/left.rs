@@ -23,8 +23,9 @@ pub(super) fn kept(held: Option<&Stored>, mut record: Stored, is_let: impl Fn(&V
     is_kept(&record.newest).then_some(record)
 }
 
-/// True if with each value that is let in, and not known to who holds this, come the earlier ones of its coordinator, as far
-/// as they are not `had` here before.
+/// True if with each value that is let in, and not known to who holds this, come the earlier ones of its coordinator, and all
+/// that the record shows although it counts it as seen by a floor: what is left out of the values, and stays in what was
+/// seen, counts as replaced from then on. As far as they are not `had` here before.
 pub(super) fn has_pasts(
     held: Option<&Stored>,
     record: &Stored,
@@ -33,6 +34,10 @@ pub(super) fn has_pasts(
 ) -> bool {
     let is_left_out = |value: &Value| !had(value) && !knows(held, value);
     let is_new = |value: &&Value| is_let(value) && !knows(held, value);
+    let is_seen = |value: &Value| record.context.covers(value.stamp, value.by_last_writer);
+    if record.values().any(|value| is_left_out(value) && is_seen(value)) && !is_planted(Planted::ShownCountsAsReplaced) {
+        return false;
+    }
     record.values().filter(is_new).all(|value| {
         let is_earlier = |other: &Value| other.stamp.actor == value.stamp.actor && other.stamp < value.stamp;
         !record.values().any(|other| is_earlier(other) && is_left_out(other))
@@ -215,6 +220,34 @@ mod tests {
         let taken = second_of_two(None);
         crate::planted::plant(None);
         assert_eq!(taken, Ok(Some(record(&[(9, false)]))));
+    }
+
+    /// A new write stands beside one below the floor, by which its coordinator counts all there as seen. What a copy makes of
+    /// it that comes new: it has others' bounds, and not yet what is below them.
+    fn beside_one_below_the_floor(held: Option<&Stored>) -> Result<Option<Stored>, Refused> {
+        floor().take_write(Stamp::lowest(Version(9)), held, shown_below_the_floor(), false)
+    }
+
+    fn shown_below_the_floor() -> Stored {
+        let mut sent = of_several(&[(9, false), (4, false)]);
+        sent.context.raise(FLOOR);
+        sent
+    }
+
+    #[test]
+    fn a_copy_that_lacks_what_a_record_shows_below_a_floor_does_not_count_it_as_seen() {
+        assert_eq!(beside_one_below_the_floor(None), Err(Refused::TooOld(FLOOR)), "it would be lost to all");
+        let sibling = Stored::new(shown_below_the_floor().siblings.remove(0), Context::default());
+        assert_eq!(beside_one_below_the_floor(Some(&sibling)), Ok(Some(shown_below_the_floor())));
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn what_is_shown_and_counts_as_replaced_is_noticed() {
+        crate::planted::plant(Some(Planted::ShownCountsAsReplaced));
+        let taken = beside_one_below_the_floor(None);
+        crate::planted::plant(None);
+        assert!(taken.is_ok(), "{taken:?}");
     }
 
     /// A key was deleted, and is written anew by the same coordinator, which has not swept yet. What a copy makes of it that

@@ -171,7 +171,6 @@ impl QuorumHistory {
     /// Everything that cannot have happened.
     pub fn check(&self, rule: Rule, promise: Promise) -> Vec<QuorumViolation> {
         let check = |(name, key): (&Vec<u8>, &Key)| {
-            if std::env::var("DBGKEY").is_ok_and(|k| k == format!("{name:?}")) { let mut l: Vec<(u64,String)> = key.writes.iter().map(|w| (w.invoked, format!("{}..{} W {:?} {:?} seen {:?} rep {}", w.invoked, w.returned, w.value, w.outcome, w.seen, w.is_repeated))).chain(key.reads.iter().map(|r| (r.invoked, format!("{}..{} R {:?} {:?}", r.invoked, r.returned, r.found, r.kind)))).collect(); l.sort(); for (_, s) in l { eprintln!("{s}"); } }
             let mut violations = key.phantoms(name);
             match rule {
                 Rule::LastWriter => key.last_writer(name, promise, &mut violations),

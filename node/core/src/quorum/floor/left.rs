@@ -35,7 +35,8 @@ pub(super) fn has_pasts(
     let is_left_out = |value: &Value| !had(value) && !knows(held, value);
     let is_new = |value: &&Value| is_let(value) && !knows(held, value);
     let is_seen = |value: &Value| record.context.covers(value.stamp, value.by_last_writer);
-    if record.values().any(|value| is_left_out(value) && is_seen(value)) && !is_planted(Planted::ShownCountsAsReplaced) {
+    if record.values().any(|value| is_left_out(value) && is_seen(value)) && !is_planted(Planted::ShownCountsAsReplaced)
+    {
         return false;
     }
     record.values().filter(is_new).all(|value| {

@@ -1,6 +1,6 @@
 //! One attempt at a quorum shard: a copy is asked, and while that is silent another one, and so on (hedged requests, as in
-//! Dean and Barroso, "The Tail at Scale", 2013). Whoever answers first counts: a request id takes effect once, whichever
-//! copies it goes through.
+//! Dean and Barroso, "The Tail at Scale", 2013). Whoever answers first counts. Of a write each copy that is asked may
+//! make an attempt of its own: readers are shown one value of them, as long as nobody has replaced it.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use skerry_core::ids::{NodeId, TableId, Token};
 use skerry_core::node::{Answer, Input, Refusal};
 use skerry_core::time::Version;
 
-pub(crate) use keys::{QUORUM_RANGES, QUORUM_TABLE, keys};
+pub(crate) use keys::keys;
 use quorum::OfQuorum;
 
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};

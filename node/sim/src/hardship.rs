@@ -9,8 +9,12 @@ use skerry_core::level::FormatLevel;
 use skerry_core::quorum::shown::Resolve;
 
 use crate::MILLISECOND;
-use crate::client::{QUORUM_RANGES, QUORUM_TABLE};
 use crate::stress::{Stress, Table};
+
+/// The name of the quorum table.
+pub(crate) const QUORUM_TABLE: &str = "quorum";
+/// The name of a second one, of ranges.
+pub(crate) const QUORUM_RANGES: &str = "quorum-ranges";
 
 /// One kind of hardship.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +72,7 @@ pub enum Hardship {
     Releases,
     /// One table more, whose copies agree by quorums.
     QuorumTable,
-    /// Where there is such a table: all that [`crate::stress`] does to it.
+    /// Where there is such a table: all that `stress` does to it.
     QuorumStress,
     /// The system shard goes on from one copy that had not heard of the last steps of quorum shards.
     SystemRecovery,

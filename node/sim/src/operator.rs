@@ -15,8 +15,7 @@ use skerry_core::quorum::shown::Resolve;
 use skerry_core::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemReply};
 
 use crate::check::held;
-use crate::client::{QUORUM_RANGES, QUORUM_TABLE};
-use crate::hardship::{Hardship, Setting};
+use crate::hardship::{Hardship, QUORUM_RANGES, QUORUM_TABLE, Setting};
 use crate::host::Host;
 use crate::stress::{Moves, Style};
 use crate::world::{Event, MILLISECOND, SECOND, Waker, World};

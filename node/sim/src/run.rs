@@ -15,9 +15,9 @@ use skerry_core::quorum::shown::Resolve;
 use skerry_core::replica::ReplicaView;
 
 use crate::check::{disagreement, views};
-use crate::client::{Client, QUORUM_RANGES, QUORUM_TABLE, keys};
+use crate::client::{Client, keys};
 use crate::faults::{Faults, newest_map};
-use crate::hardship::{Hardship, Hardships};
+use crate::hardship::{Hardship, Hardships, QUORUM_RANGES, QUORUM_TABLE};
 use crate::host::{Host, cluster};
 use crate::operator::{Operator, machine};
 use crate::quorums;

@@ -5,12 +5,7 @@ use skerry_core::ids::TableId;
 use skerry_core::key;
 use skerry_core::map::Fragmentation;
 
-use crate::hardship::{Hardship, Setting};
-
-/// The name of the quorum table.
-pub(crate) const QUORUM_TABLE: &str = "quorum";
-/// The name of a second one, of ranges.
-pub(crate) const QUORUM_RANGES: &str = "quorum-ranges";
+use crate::hardship::{Hardship, QUORUM_RANGES, QUORUM_TABLE, Setting};
 
 /// All keys that the clients use, each with its table's name.
 pub(crate) fn keys(setting: &Setting) -> Vec<(&'static str, Bytes)> {

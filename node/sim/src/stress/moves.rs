@@ -11,7 +11,7 @@ use skerry_core::map::{Map, ShardRecord};
 use skerry_core::placement::Site;
 
 use super::{Stress, Style, Table};
-use crate::client::{QUORUM_RANGES, QUORUM_TABLE};
+use crate::hardship::{QUORUM_RANGES, QUORUM_TABLE};
 use crate::world::SECOND;
 use skerry_core::quorum::shown::Resolve;
 

@@ -7,7 +7,7 @@
 //! is true of its disk once it has merged durably what [`Comparison::hear`] has given. Both tell each other their floors:
 //! what one lacks at or below its own is deleted, and is not sent there.
 //!
-//! Each question makes both copies read a bounded number of records ([`super::pieces`]); what that does not do is asked for
+//! Each question makes both copies read a bounded number of records (`pieces.rs`); what that does not do is asked for
 //! again. Of two copies of 1 GiB that differ in 100 records, sums and hashes take less than 1 MiB whatever their keys look
 //! like. A copy that has nothing yet has each record read once.
 

@@ -166,7 +166,8 @@ pub fn recoveries(view: &View<'_>, lost: &[NodeId]) -> Vec<(ShardId, Result<Reco
 /// The command that has a data shard go on as it was planned; `at_ms` is the time, in milliseconds since 1970.
 ///
 /// # Errors
-/// As [`recovery`].
+///
+/// The same as those of [`recovery`]: the shard needs no recovery, or cannot be recovered as planned.
 pub fn decided(
     view: &View<'_>,
     plan: &RecoveryPlan,

@@ -19,11 +19,11 @@ use crate::output::Output;
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("outcome").required(true).args(["value", "pick", "delete"]),
-    after_help = "Reads the key, and writes with the context of that read: what is written meanwhile is not replaced, and is
-there beside the new value."
+    after_help = "Reads the key anew, and replaces all that this read finds, which may be more than `get` has shown. What is
+written after that is there beside the new value."
 )]
 pub(crate) struct Resolve {
-    /// Which table.
+    /// Name of the quorum table that the key is in.
     table: String,
     #[command(flatten)]
     key: KeyArgs,

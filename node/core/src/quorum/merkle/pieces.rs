@@ -100,7 +100,7 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Forgets all.
+    /// Forgets the pieces of all leaves: they are counted anew when a comparison asks for them.
     pub(super) fn clear(&mut self) {
         self.leaves.get_mut().clear();
     }

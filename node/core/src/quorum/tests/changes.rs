@@ -127,21 +127,15 @@ fn makes_equal(message: &Envelope) -> bool {
 
 #[cfg(feature = "planted")]
 mod planted {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::TestRunner;
-
     use super::*;
     use crate::planted::{Planted, plant};
+    use crate::quorum::tests::rest::broken_in;
 
     /// In which of so many runs a breach of a rule is found.
     fn is_found(sets: &(Copies, Copies), runs: usize) -> Option<usize> {
-        let mut runner = TestRunner::deterministic();
-        (0..runs).find(|_| {
-            let steps = vec(step(1), 60..160).new_tree(&mut runner).expect("there are steps").current();
-            let (from, next) = sets.clone();
-            let run = || run_in(World::changing(Resolve::Siblings, from, next), 1, steps);
-            std::panic::catch_unwind(run).is_err()
-        })
+        let (from, next) = sets;
+        let run = |steps| run_in(World::changing(Resolve::Siblings, from.clone(), next.clone()), 1, steps);
+        broken_in(runs, &vec(step(1), 60..160), run)
     }
 
     #[test]

@@ -33,13 +33,8 @@ fn run_late(resolve: Resolve, (from, next): (Copies, Copies), keys: u8, steps: V
 /// In which of so many runs a breach of a rule is found.
 #[cfg(feature = "planted")]
 fn is_found(sets: &(Copies, Copies), keys: u8, runs: usize) -> Option<usize> {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::TestRunner;
-    let mut runner = TestRunner::deterministic();
-    (0..runs).find(|_| {
-        let steps = vec(late_step(keys), 150..300).new_tree(&mut runner).expect("there are steps").current();
-        std::panic::catch_unwind(|| run_late(Resolve::Siblings, sets.clone(), keys, steps)).is_err()
-    })
+    let run = |steps| run_late(Resolve::Siblings, sets.clone(), keys, steps);
+    super::rest::broken_in(runs, &vec(late_step(keys), 150..300), run)
 }
 
 #[cfg(feature = "planted")]

@@ -125,3 +125,21 @@ impl World {
         }
     }
 }
+
+/// In which of so many runs a rule is broken, each with the next steps that are drawn. The same are drawn each time.
+#[cfg(feature = "planted")]
+pub(super) fn broken_in<S: proptest::strategy::Strategy>(
+    runs: usize,
+    steps: &S,
+    run: impl Fn(S::Value),
+) -> Option<usize> {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use proptest::strategy::ValueTree;
+
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    (0..runs).find(|_| {
+        let steps = steps.new_tree(&mut runner).expect("there are steps").current();
+        catch_unwind(AssertUnwindSafe(|| run(steps))).is_err()
+    })
+}

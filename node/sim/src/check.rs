@@ -87,9 +87,10 @@ impl Checker {
         copies.for_each(|replica| self.blank.opened(&replica.summary()));
     }
 
-    /// A node may stay behind others as long as messages may be late.
-    pub(crate) fn allow_late(&mut self, late_ms: u64) {
-        self.in_sync.allow_late(late_ms);
+    /// A node may stay behind others as long as messages may be late; `stress_ms` = those of quorum tables, which tell
+    /// of a node's life as any others do.
+    pub(crate) fn allow_late(&mut self, late_ms: u64, stress_ms: u64) {
+        self.in_sync.allow_late(late_ms.max(stress_ms));
         self.stalled.allow_late(late_ms);
     }
 

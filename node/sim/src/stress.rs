@@ -152,6 +152,11 @@ impl Stress {
         }
     }
 
+    /// The longest that any message may be under way, in milliseconds.
+    pub(crate) fn late_ms(&self) -> u64 {
+        self.late_max / crate::MILLISECOND
+    }
+
     /// For the story of a run.
     pub(crate) fn text(&self) -> String {
         let Self { pace, hashes, ranges, keys, kinds, late_max, .. } = self;

@@ -26,7 +26,7 @@ use crate::check::Checker;
 use crate::hardship::{Hardship, Hardships, Setting};
 use crate::host::{Host, Lost, Start};
 use crate::network::Network;
-use crate::stress::{Asked, Nemesis};
+use crate::stress::{Asked, Nemesis, Stress};
 
 pub(crate) use crate::{MILLISECOND, SECOND};
 
@@ -176,7 +176,7 @@ impl World {
         let setting = Setting::draw(seed, hardships);
         let text = setting.text();
         let mut checker = Checker::default();
-        checker.allow_late(setting.late_max / MILLISECOND);
+        checker.allow_late(setting.late_max / MILLISECOND, setting.stress.as_ref().map_or(0, Stress::late_ms));
         Self {
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),

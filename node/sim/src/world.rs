@@ -343,7 +343,8 @@ impl World {
         self.checker.restarted(host);
         self.after(delay, Event::Tick { host: id, boot });
         // As the shell does: until a process has looked, what the one before it said counts.
-        if self.setting.has(Hardship::Disks) || self.setting.has(Hardship::FullDisks) {
+        let fills = [Hardship::Disks, Hardship::FullDisks, Hardship::QuorumStress];
+        if fills.iter().any(|hardship| self.setting.has(*hardship)) {
             self.after(0, Event::Disk { host: id, full: None });
         }
     }

@@ -129,6 +129,8 @@ pub mod state {
     pub const QUORUM: u8 = b'o';
     /// That hints of a replica were not kept, and all records must be compared with it; by replica id.
     pub const COMPARE: u8 = b'c';
+    /// The map's records of a quorum shard and of its table: see [`QUORUM`].
+    pub const RECORD: u8 = b'p';
     /// Sums over the shard's records: see [`crate::quorum::merkle`].
     pub const MERKLE: u8 = b'm';
 }

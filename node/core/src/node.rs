@@ -12,6 +12,7 @@ mod effects;
 mod forgotten;
 mod garbage;
 mod input;
+mod kept_records;
 mod known_map;
 mod levels;
 mod lifecycle;

@@ -10,7 +10,7 @@ use crate::engine::EngineWrite;
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
 use crate::level::LevelTooHigh;
 use crate::liveness::Liveness;
-use crate::map::{Map, NodeRecord, ShardRecord, home_of};
+use crate::map::{Map, NodeRecord, ShardRecord, TableRecord, home_of};
 use crate::node::Identity;
 use crate::node::authority::{Authority, Subject};
 use crate::node::levels::{Levels, nodes_write};
@@ -24,6 +24,8 @@ pub(super) struct KnownMap {
     has_changed: bool,
     /// True if the map has all there was at its epoch: of pieces, the last has come.
     is_whole: bool,
+    /// True if the map has records that the process before has kept.
+    has_kept: bool,
     authority: Authority,
     /// The format level that is enabled.
     levels: Levels,
@@ -51,11 +53,20 @@ impl KnownMap {
             map: Arc::new(Map::of_nodes(identity.cluster.clone(), nodes)),
             has_changed: true,
             is_whole: false,
+            has_kept: false,
             authority: Authority::default(),
             levels,
             asked: identity.node.0,
             epochs: BTreeMap::new(),
         }
+    }
+
+    /// Takes in what the store has kept of a quorum shard, at epoch zero: the copy here serves by it until the map is whole.
+    pub(super) fn begin_with(&mut self, (table, record): (TableRecord, ShardRecord)) {
+        let map = Arc::make_mut(&mut self.map);
+        map.put_table(table);
+        map.put_shard(record);
+        self.has_kept = true;
     }
 
     /// The whole map.

@@ -10,6 +10,7 @@ use crate::log::RecoveredLog;
 use crate::node::disk::Disk;
 use crate::node::forgotten::Forgotten;
 use crate::node::garbage::{Garbage, Wipe};
+use crate::node::kept_records;
 use crate::node::known_map::KnownMap;
 use crate::node::levels::{self, Levels, nodes_write};
 use crate::node::others::Others;
@@ -138,6 +139,9 @@ impl Node {
             }
             let copy = self.replicas.quorums().made_of(state, log, engine)?;
             self.replicas.quorums_mut().insert(copy);
+            if let Some(records) = kept_records::kept(engine, shard)? {
+                self.map.begin_with(records);
+            }
         }
         Ok(())
     }

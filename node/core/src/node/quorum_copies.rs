@@ -9,7 +9,7 @@ use crate::command::{Command, Read, ReadConsistency, WriteOptions};
 use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
 use crate::ids::{Generation, NodeId, ReplicaId, ShardId, Token};
 use crate::log::LogWrite;
-use crate::map::{Map, ShardRecord, home_of};
+use crate::map::{Map, ShardRecord, TableRecord, home_of};
 use crate::message::PeerMessage;
 use crate::node::Node;
 use crate::node::authority::Subject;
@@ -24,7 +24,7 @@ use crate::time::Now;
 
 /// The kinds of records that a copy has in the store beside the shard's own records and its hints, which may be many: those
 /// are wiped in slices.
-const KINDS: [u8; 3] = [state::QUORUM, state::MERKLE, state::COMPARE];
+const KINDS: [u8; 4] = [state::QUORUM, state::RECORD, state::MERKLE, state::COMPARE];
 
 impl Node {
     /// The map's record of a quorum shard: makes a copy that is to be here, has one learn a newer layout, or ends it. All
@@ -66,7 +66,25 @@ impl Node {
             copy.learn(layout);
         }
         self.replicas.quorums_mut().touch(shard);
-        Ok(())
+        self.keep_records(table, record, engine)
+    }
+
+    /// Keeps the records of a shard for the next start, if its copy here goes by just what they say.
+    fn keep_records(
+        &mut self,
+        table: &TableRecord,
+        record: &ShardRecord,
+        engine: &dyn Engine,
+    ) -> Result<(), EngineError> {
+        let shard = record.descriptor.shard;
+        let quorums = self.replicas.quorums_mut();
+        let held = quorums.get(shard).map(|copy| copy.state().layout());
+        if quorums.kept().has(table, record) || held.is_none() || held != record.layout().as_ref() {
+            return Ok(());
+        }
+        let Some(write) = quorums.kept_mut().keep(table, record) else { return Ok(()) };
+        self.disk.syncs().written();
+        engine.write(vec![write])
     }
 
     /// A copy that the map names here and that is not here. First ones have all that there is, which is nothing; others
@@ -113,6 +131,7 @@ impl Node {
 
     /// Ends a copy on this node: it is entombed, and its records go in slices.
     pub(super) fn destroy_quorum(&mut self, shard: ShardId, engine: &dyn Engine) -> Result<(), EngineError> {
+        self.replicas.quorums_mut().kept_mut().forget(shard);
         let Some(mut copy) = self.replicas.quorums_mut().remove(shard) else { return Ok(()) };
         let mut out = Out::default();
         copy.end(&mut out);

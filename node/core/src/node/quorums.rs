@@ -6,6 +6,7 @@ use crate::engine::{Engine, EngineError};
 use crate::ids::{Incarnation, ReplicaId, ShardId};
 use crate::log::{LogCut, RecoveredLog};
 use crate::message::QuorumReport;
+use crate::node::kept_records::KeptRecords;
 use crate::node::quorum_copies::range_of;
 use crate::quorum::replica::{QuorumReplica, QuorumState};
 use crate::ranges::{Content, Held, KeyRange, Ranges};
@@ -17,12 +18,19 @@ pub(super) struct Quorums {
     ranges: Ranges,
     /// Shards whose copies have something to collect.
     dirty: BTreeSet<ShardId>,
+    kept: KeptRecords,
 }
 
 impl Quorums {
     /// Makes the owner of a node's copies, which holds none yet.
     pub(super) fn new(incarnation: Incarnation) -> Self {
-        Self { incarnation, by_shard: BTreeMap::new(), ranges: Ranges::default(), dirty: BTreeSet::new() }
+        Self {
+            incarnation,
+            by_shard: BTreeMap::new(),
+            ranges: Ranges::default(),
+            dirty: BTreeSet::new(),
+            kept: KeptRecords::default(),
+        }
     }
 
     /// A copy of this node, which is not among them yet.
@@ -84,6 +92,16 @@ impl Quorums {
     /// One that may have something to say, until it has something again.
     pub(super) fn next_touched(&mut self) -> Option<ShardId> {
         self.dirty.pop_first()
+    }
+
+    /// The records of their shards that the store keeps.
+    pub(super) fn kept(&self) -> &KeptRecords {
+        &self.kept
+    }
+
+    /// The records of their shards that the store keeps, to be changed.
+    pub(super) fn kept_mut(&mut self) -> &mut KeptRecords {
+        &mut self.kept
     }
 
     /// What they hold of the store.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use skerry_core::command::{Read, ReadConsistency, ReadResult};
+use skerry_core::command::{Outcome, Read, ReadConsistency, ReadResult};
 use skerry_core::ids::{Epoch, Generation, NodeId, ShardId, TableId};
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{Fragmentation, Map, MapDelta, QuorumRecord, Quorums, ShardRecord};
@@ -168,6 +168,39 @@ fn a_person_has_it_go_on_without_nodes_that_are_gone_for_good() {
     carts.cluster.settle();
     assert_eq!(carts.homes(first), BTreeSet::from([first, carts.fourth]));
     assert_eq!(carts.get("apple"), [Bytes::from_static(b"1")]);
+}
+
+#[test]
+fn a_node_that_starts_anew_serves_its_copies_while_nobody_can_tell_it_the_map() {
+    let mut carts = carts();
+    let (stays, fourth) = (carts.holders[1], carts.fourth);
+    carts.cluster.change(AdminChange::SetTargets(vec![(carts.shard, vec![stays, fourth])]));
+    carts.cluster.settle();
+    carts.cluster.put(carts.table, "pear", "1");
+    carts.cluster.run(LONG);
+    let mut away: Vec<Host> = std::mem::take(&mut carts.cluster.hosts).into_values().collect();
+    let mut take = |id: NodeId| {
+        let at = away.iter().position(|host| host.node.identity().node == id).unwrap();
+        away.swap_remove(at)
+    };
+    carts.cluster.inbox.clear();
+    carts.cluster.restart(take(fourth));
+    carts.cluster.run(LONG);
+    assert_eq!((carts.map(fourth).epoch, carts.record(fourth).is_settled()), (Epoch(0), true));
+    carts.cluster.put_at(fourth, carts.table, "apple", "2");
+    carts.cluster.run(4);
+    let answers = std::mem::take(&mut carts.cluster.answers);
+    let is_applied = |answer: &Answer| matches!(answer, Answer::Write(Ok(Outcome::Applied { .. })));
+    assert!(answers.values().any(is_applied), "one confirmation is enough here: {answers:?}");
+    // A read wants both, and the system shard has one copy of three still.
+    carts.cluster.restart(take(stays));
+    for (key, value) in [("pear", "1"), ("apple", "2")] {
+        assert_eq!(carts.get(key), [Bytes::copy_from_slice(value.as_bytes())], "{key}");
+    }
+    away.into_iter().for_each(|host| carts.cluster.restart(host));
+    carts.cluster.settle();
+    assert!(carts.map(fourth).epoch > Epoch(0));
+    assert_eq!(carts.map(fourth).shards, carts.map(stays).shards, "what was kept gave way to what is told");
 }
 
 /// What a copy holds after two nodes with a copy of the system shard have told of a later record, as unsure or not.

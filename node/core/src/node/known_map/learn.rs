@@ -28,7 +28,8 @@ impl KnownMap {
         if let Some(system) = self.map.shards.get(&ShardId::SYSTEM) {
             self.authority.trust(system);
         }
-        (self.has_changed, self.is_whole) = (true, true);
+        self.has_changed = true;
+        self.is_now_whole(here);
     }
 
     /// What another node knows. It is ignored while this node's own copy of the system shard hears from a leader: that
@@ -54,7 +55,8 @@ impl KnownMap {
             if let Some(own) = here.replicas.own_map().filter(|_| is_ahead && self.authority.is_foreign()) {
                 self.map = Arc::new(own.clone());
                 self.authority.replaced();
-                (self.has_changed, self.is_whole) = (true, true);
+                self.has_changed = true;
+                self.is_now_whole(here);
             }
             return Ok(());
         }
@@ -80,6 +82,9 @@ impl KnownMap {
         if Arc::make_mut(&mut self.map).merge(delta) {
             self.is_whole = is_last;
             self.has_changed = true;
+            if is_last {
+                self.is_now_whole(here);
+            }
             self.authority.is_told();
             if let Some(system) = self.map.shards.get(&ShardId::SYSTEM).filter(|_| witnesses.is_anybody()) {
                 self.authority.trust(system);
@@ -104,6 +109,17 @@ impl KnownMap {
     /// A map of the known nodes alone. If this node's map is the wrong one, nothing is judged by it.
     fn begun_anew(&self, here: Here<'_>) -> Map {
         Map::of_nodes(here.identity.cluster.clone(), self.map.nodes.values().cloned().collect())
+    }
+
+    /// The map has all there is. What was kept and is not among it is there no more.
+    fn is_now_whole(&mut self, here: Here<'_>) {
+        self.is_whole = true;
+        if std::mem::take(&mut self.has_kept) {
+            let told = self.map.since(Epoch(0));
+            let mut map = self.begun_anew(here);
+            map.merge(told);
+            self.map = Arc::new(map);
+        }
     }
 
     /// A node that has a copy of the system shard, as an unconfirmed record says, may confirm that record. No more of it

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use skerry_client::Key;
 use skerry_core::level::FormatLevel;
 use skerry_proto::v1;
 use skerry_proto::v1::admin_command::Change;
@@ -11,6 +12,7 @@ use skerry_proto::v1::admin_command::Change;
 use crate::cluster::{Cluster, eventually};
 use crate::load::Load;
 use crate::process::PATIENCE;
+use crate::tables::Quorums;
 
 /// Names the program of the release before: `make node-before` builds it.
 const BEFORE: &str = "SKERRY_NODE_BEFORE";
@@ -50,6 +52,26 @@ async fn move_to(cluster: &Cluster, nodes: &[usize]) {
         shards(cluster).await.into_iter().all(is_there)
     })
     .await;
+}
+
+/// The nodes change to the level of quorum tables one by one, as to a release that enables it, and then the database gets
+/// its first such table.
+async fn first_quorum_table(cluster: &mut Cluster, load: &Load) {
+    for node in 0..cluster.nodes.len() {
+        assert!(cluster.nodes[node].stop().success());
+        cluster.nodes[node].fail("quorum-level");
+        cluster.restart(node);
+        cluster.nodes[node].await_ready();
+        load.run_for(20).await;
+    }
+    eventually("the level is enabled", async || enabled(cluster).await == FormatLevel::QUORUM.0).await;
+    cluster.quorum_table("positions", Quorums::last_writer(2, 2)).await;
+    let client = cluster.client().await;
+    for ship in ["argo", "beagle"] {
+        client.put("positions", Key::new(ship), ship).await.unwrap();
+        load.run_for(20).await;
+        cluster.await_equal("positions", ship.as_bytes(), &[ship.as_bytes()]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,6 +119,7 @@ async fn nodes_of_two_releases_serve_together_and_the_level_rises_once_all_are_n
     cluster.restart(0);
     cluster.nodes[0].await_ready();
     move_to(&cluster, &[0, 1, fourth]).await;
+    first_quorum_table(&mut cluster, &load).await;
     let longest = load.finish().await.longest_pause_after(began);
     assert!(longest < PATIENCE / 4, "no write was acknowledged for {longest:?}");
 }

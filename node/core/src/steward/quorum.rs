@@ -68,10 +68,15 @@ pub(super) fn waits_for_silent(view: &View<'_>, record: &ShardRecord, lost: &Los
 fn ends_with(record: &ShardRecord, lost: &Lost, is_heard: impl Fn(ReplicaId) -> bool) -> bool {
     let Some(Layout { current, .. }) = record.layout() else { return false };
     let is_lost = |id: ReplicaId| lost.contains(&(record.descriptor.shard, id));
-    let members = || current.members.iter().copied().filter(|id| !is_lost(*id));
+    can_be_left(&current, is_lost, is_heard)
+}
+
+/// True if a change away from this set of copies comes to its end with those that are heard of.
+fn can_be_left(set: &Copies, is_lost: impl Fn(ReplicaId) -> bool, is_heard: impl Fn(ReplicaId) -> bool) -> bool {
+    let members = || set.members.iter().copied().filter(|id| !is_lost(*id));
     let (there, unheard): (Vec<ReplicaId>, Vec<ReplicaId>) = members().partition(|id| is_heard(*id));
-    let can_be_copied = there.len() + current.write > current.members.len() || unheard.is_empty();
-    let can_be_closed = unheard.len() < current.read;
+    let can_be_copied = there.len() + set.write > set.members.len() || unheard.is_empty();
+    let can_be_closed = unheard.len() < set.read;
     !there.is_empty() && ((can_be_copied && can_be_closed) || is_planted(Planted::SilentChangeBegun))
 }
 
@@ -138,6 +143,8 @@ impl<'a> Shard<'a> {
 
     /// True if a change is likely to come to its end, and holds nobody up: from its first layout on writes need W of the
     /// copies that are to be as well. Where copies are given up all that stay must be in step, as fewer outlive fewer losses.
+    /// Nor does one begin whose end nobody could leave again without a copy that is silent, as to a W or R of one beside a
+    /// dead node: that node is replaced first.
     fn may_begin(&self) -> bool {
         let (current, wanted) = (&self.layout.current.members, &self.wanted.members);
         let (stays, comes): (Vec<ReplicaId>, Vec<ReplicaId>) = wanted.iter().partition(|copy| current.contains(copy));
@@ -147,7 +154,9 @@ impl<'a> Shard<'a> {
         };
         let heard = stays.iter().filter(|copy| self.view.hears_copy(self.record, **copy)).count();
         let shrinks = wanted.len() < current.len();
+        let is_there = |copy| self.view.hears_copy(self.record, copy) || comes.contains(&&copy);
         can_end(self.view, self.record, self.lost)
+            && can_be_left(&self.wanted, |copy| self.is_lost(copy), is_there)
             && !wanted.iter().any(|copy| self.is_lost(*copy))
             && comes.iter().all(can_come)
             && heard + comes.len() >= self.wanted.write

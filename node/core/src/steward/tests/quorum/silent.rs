@@ -90,6 +90,27 @@ fn alterations_that_wait_for_a_silent_copy_leave_their_places_to_others() {
     world.settle(40);
 }
 
+#[test]
+fn no_change_begins_into_what_cannot_be_left_without_a_silent_copy() {
+    for (quorums, is_begun) in [((1, 1), false), ((3, 1), false), ((1, 3), false), ((2, 2), true)] {
+        let mut world = World::new(&ZONES);
+        let table = world.quorum_table(&[vec![1, 2, 3]], (3, 3));
+        world.settle(20);
+        world.silent.insert(NodeId(3));
+        world.now_ms += 60_000;
+        alter(&mut world, table, 3, quorums);
+        for _ in 0..6 {
+            world.steward();
+            world.lead();
+        }
+        assert_eq!(record(&world).descriptor.generation > Generation(1), is_begun, "{quorums:?}");
+        // Once the dead one is to be replaced, both are done in one change.
+        world.target(1, &[1, 2, 4]);
+        world.settle(20);
+        settled_on(&world, &[1, 2, 4], (quorums.0 as usize, quorums.1 as usize));
+    }
+}
+
 #[cfg(feature = "planted")]
 #[test]
 fn bugs_of_silent_copies_are_noticed() {

@@ -416,6 +416,12 @@ planted! {
     HeldLayoutIgnored by test("src/steward/tests/quorum/recovered.rs", "bugs_of_recoveries_are_noticed"),
     /// Of two layouts of one generation it goes on with the record's, and not with the one that a copy holds.
     RecordBeforeHeld by test("src/steward/tests/quorum/recovered.rs", "bugs_of_recoveries_are_noticed"),
+    /// Copies are ended after a recovery of the system shard because one node tells of a layout without them.
+    OneWordEndsCopies by test("src/steward/tests/quorum/evidence.rs", "bugs_of_evidence_are_noticed"),
+    /// Where all new copies of a change are lost, the old ones are wiped.
+    OldWipedForLost by test("src/steward/tests/quorum/evidence.rs", "bugs_of_evidence_are_noticed"),
+    /// A quorum copy that was given up goes on to acknowledge what it is sent.
+    GivenUpCopyAcknowledges by test("tests/cluster/quorum_given_up.rs", "a_copy_that_goes_on_though_it_was_given_up_is_noticed"),
     /// A change begins that cannot end without copies that are silent.
     SilentChangeBegun by test("src/steward/tests/quorum/silent.rs", "bugs_of_silent_copies_are_noticed"),
     /// A change that waits for silent copies takes a place among those that are under way.

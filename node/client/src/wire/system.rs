@@ -173,6 +173,7 @@ impl Wire for SystemCommand {
                 layout: Some(recovery.layout.into_wire()),
                 given_up: all_into(recovery.given_up),
                 at_ms: recovery.at_ms,
+                begins_anew: recovery.begins_anew,
             }),
             Self::JoinAt { node, level } => {
                 WireCommand::JoinAt(v1::JoinAtLevel { node: Some(node.into_wire()), format_level: level.0 })
@@ -225,6 +226,7 @@ impl Wire for SystemCommand {
                 recovery: QuorumRecovery {
                     layout: required(m.layout, "layout")?,
                     given_up: all(m.given_up)?,
+                    begins_anew: m.begins_anew,
                     at_ms: m.at_ms,
                 },
             },

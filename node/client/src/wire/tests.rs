@@ -310,9 +310,9 @@ fn admin_commands_come_back_as_they_went() {
     for step in forth.into_iter().chain([StepKind::Back, StepKind::Resolve]) {
         there_and_back(SystemCommand::Step { shard: ShardId(1), based_on: Generation(2), step });
     }
-    for stage in [None, Some(Stage::WriteBoth), Some(Stage::NewOnly)] {
+    for (stage, begins_anew) in [(None, true), (Some(Stage::WriteBoth), false), (Some(Stage::NewOnly), false)] {
         let given_up = vec![Replica { node: NodeId(1), id: ReplicaId(11) }];
-        let recovery = QuorumRecovery { layout: layout(stage), given_up, at_ms: 7 };
+        let recovery = QuorumRecovery { layout: layout(stage), given_up, begins_anew, at_ms: 7 };
         there_and_back(SystemCommand::RecoverQuorum { shard: ShardId(1), based_on: Epoch(2), recovery });
     }
     for command in [
@@ -400,6 +400,7 @@ fn replies_and_refusals_of_the_system_shard_come_back_as_they_went() {
         SystemRefusal::Step { shard, why: StepRefusal::Unchanged },
         SystemRefusal::Step { shard, why: StepRefusal::Unsound },
         SystemRefusal::Step { shard, why: StepRefusal::LastGeneration },
+        SystemRefusal::Step { shard, why: StepRefusal::NothingLeft },
         SystemRefusal::NotDraining(node),
         SystemRefusal::Uncertified(node),
         SystemRefusal::TooLong { what: "the zone".into(), bytes: 301, allowed: 300 },

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Consistency, Member, Role, ShardRecord, TableRecord, home_of};
+use super::{Consistency, GENERATION_JUMP_MAX, Member, Role, ShardRecord, TableRecord, home_of};
 use crate::ids::{Generation, ReplicaId};
 use crate::map::Replica;
 use crate::quorum::copies::Copies;
@@ -118,6 +118,20 @@ impl ShardRecord {
         let (current, resolve) = (Quorums::of(&layout.current), layout.resolve);
         record.quorum = Some(QuorumRecord { current, change, resolve, is_unsure: self.is_unsure() });
         record
+    }
+
+    /// Where a node is to have another copy than the member that is there, that one is assigned.
+    pub(crate) fn keep_where_assigned(&mut self) {
+        for copy in &mut self.assigned {
+            let here = self.descriptor.members.iter().map(|member| member.replica).find(|there| there.node == copy.node);
+            *copy = here.unwrap_or(*copy);
+        }
+    }
+
+    /// True for a generation that a copy may hold while the record is unsure: it may be of before any number of recoveries of
+    /// the system shard that are not known here.
+    pub(crate) fn may_be_at(&self, generation: Generation) -> bool {
+        generation.0 <= self.descriptor.generation.0.saturating_add(GENERATION_JUMP_MAX)
     }
 
     /// The copies, with W and R, that a quorum shard is to come to: the assigned ones. W and R are the table's where the

@@ -32,6 +32,8 @@ const WITNESSES: usize = 2;
 pub(super) enum Subject {
     /// The record of a shard.
     Shard(ShardId),
+    /// The record of a quorum shard's recovery, which may give up the copy that is here.
+    Recovery(ShardId),
     /// The record of a dropped table.
     Dropped(TableId),
     /// The format level that is enabled.

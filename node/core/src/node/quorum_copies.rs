@@ -9,7 +9,7 @@ use crate::command::{Command, Read, ReadConsistency, WriteOptions};
 use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
 use crate::ids::{Generation, NodeId, ReplicaId, ShardId, Token};
 use crate::log::LogWrite;
-use crate::map::{Map, ShardRecord, TableRecord, home_of};
+use crate::map::{Map, Replica as Copy, ShardRecord, TableRecord, home_of};
 use crate::message::PeerMessage;
 use crate::node::Node;
 use crate::node::authority::Subject;
@@ -54,6 +54,12 @@ impl Node {
         else {
             return self.make_quorum(record, layout, named, engine);
         };
+        if self.is_given_up(map, shard, id) {
+            // Nobody listens to it any more, and another copy may be to come in its place. It is told to be lost.
+            self.destroy_quorum(shard, engine)?;
+            self.map.look_again();
+            return self.make_quorum(record, layout, named, engine);
+        }
         let is_newer = layout.generation > held;
         if id > map.replica_max() || is_newer && !self.is_confirmed(Subject::Shard(shard)) {
             return Ok(());
@@ -85,6 +91,13 @@ impl Node {
         let Some(write) = quorums.kept_mut().keep(table, record) else { return Ok(()) };
         self.disk.syncs().written();
         engine.write(vec![write])
+    }
+
+    /// True if a person has given up the copy that is here: a write that it acknowledged would be acknowledged by nobody else.
+    fn is_given_up(&mut self, map: &Map, shard: ShardId, id: ReplicaId) -> bool {
+        let own = Copy { node: self.identity.node, id };
+        let is_named = map.recoveries.get(&shard).is_some_and(|recovery| recovery.given_up.contains(&own));
+        is_named && self.is_confirmed(Subject::Recovery(shard)) && !is_planted(Planted::GivenUpCopyAcknowledges)
     }
 
     /// A copy that the map names here and that is not here. First ones have all that there is, which is nothing; others

@@ -1,6 +1,7 @@
 //! What this node tells the steward, wherever it is: how it is itself, and what has changed in the shards that it leads.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use crate::ids::{NodeId, ShardId};
 use crate::map::ShardRecord;
@@ -22,6 +23,8 @@ pub(super) struct Told {
     version: u64,
     led: BTreeMap<ShardId, ShardReport>,
     copies: BTreeMap<ShardId, QuorumReport>,
+    /// The shards that were told of last, of both: the next report that has not room for all goes on from there.
+    last: (ShardId, ShardId),
     /// True if the last report still says what is so, as far as is known.
     is_current: bool,
     /// True if the next report tells all.
@@ -29,16 +32,20 @@ pub(super) struct Told {
 }
 
 /// What is told of all that there is now: what was told otherwise, as far as there is room, which shards are no more, and
-/// whether that is all.
+/// whether that is all. Begins behind the shard that was told of last: were there more news at each time than there is room,
+/// the later shards would never be told of.
 fn news<T: Clone + PartialEq>(
     told: &mut BTreeMap<ShardId, T>,
     now: &BTreeMap<ShardId, T>,
     most: usize,
+    last: &mut ShardId,
 ) -> (Vec<T>, Vec<ShardId>, bool) {
     let gone: Vec<ShardId> = told.keys().filter(|shard| !now.contains_key(shard)).copied().collect();
-    let mut all = now.iter().filter(|(shard, report)| told.get(shard) != Some(*report));
+    let from_last_on = now.range((Bound::Excluded(*last), Bound::Unbounded)).chain(now.range(..=*last));
+    let mut all = from_last_on.filter(|(shard, report)| told.get(shard) != Some(*report));
     let changed: Vec<(ShardId, T)> = all.by_ref().take(most).map(|(shard, report)| (*shard, report.clone())).collect();
     let is_all = all.next().is_none();
+    *last = changed.last().map_or(*last, |(shard, _)| *shard);
     told.retain(|shard, _| now.contains_key(shard));
     told.extend(changed.iter().cloned());
     (changed.into_iter().map(|(_, report)| report).collect(), gone, is_all)
@@ -70,8 +77,8 @@ impl Told {
             self.led.clear();
             self.copies.clear();
         }
-        let (changed, resigned, is_all_led) = news(&mut self.led, led, LED_SHARDS_MAX);
-        let (made, ended, is_all) = news(&mut self.copies, copies, QUORUM_COPIES_MAX);
+        let (changed, resigned, is_all_led) = news(&mut self.led, led, LED_SHARDS_MAX, &mut self.last.0);
+        let (made, ended, is_all) = news(&mut self.copies, copies, QUORUM_COPIES_MAX, &mut self.last.1);
         // The rest follows at the next tick, and builds on this.
         self.is_current = is_all_led && is_all;
         let is_same = changed.is_empty() && resigned.is_empty() && made.is_empty() && ended.is_empty();

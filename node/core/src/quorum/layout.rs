@@ -78,6 +78,13 @@ impl Layout {
         Self { resolve, ..self }
     }
 
+    /// The same without its change: the copies that were there before it, and no others.
+    #[must_use]
+    pub(crate) fn unchanged(&self) -> Self {
+        let homes = self.homes.iter().filter(|(copy, _)| self.current.members.contains(copy));
+        Self { change: None, homes: homes.map(|(copy, node)| (*copy, *node)).collect(), ..self.clone() }
+    }
+
     /// All copies that it names, each once.
     pub fn members(&self) -> BTreeSet<ReplicaId> {
         let next = self.change.iter().flat_map(|change| &change.next.members);

@@ -8,6 +8,9 @@
 //!             closed    R of old   back  R of new            R of new
 //! ```
 //!
+//! From `NewOnly` the way back is open only if all copies of the new set are lost: the old ones have all that there was
+//! before writes left them out, and nothing else is left.
+//!
 //! The rule behind it: under every two layouts that can still be acted on, the set that one reads is among those that the
 //! other writes. Each layout has a generation, and a copy answers only who asks at the very one that it holds durably.
 //! Nobody knows which coordinators still act on an old layout; what is known is how many copies still answer them.
@@ -35,7 +38,8 @@ pub enum Step {
     NewOnly,
     /// From [`Stage::NewOnly`]: the copies that are in the old set alone are over.
     Settle,
-    /// From [`Stage::ReadNew`] to [`Stage::WriteBoth`], from there to the old set alone: the new copies are over.
+    /// From [`Stage::ReadNew`] to [`Stage::WriteBoth`], from there to the old set alone: the new copies are over. From
+    /// [`Stage::NewOnly`] only if all copies of the new set are lost: what writes have left out is all there is then.
     Back,
     /// At any stage: another rule for what was written at the same time. It asks nothing of the copies, since a record tells
     /// by itself what its writer had seen: see [`super::merge`].
@@ -107,6 +111,9 @@ impl Layout {
                 }
                 Ok(settled(&self.current))
             }
+            (Step::Back, Some(change)) if change.stage == Stage::NewOnly && are_all_lost(&change.next, known) => {
+                Ok(settled(&self.current))
+            }
             (Step::Resolve(resolve), _) => Ok(Self { generation, resolve: *resolve, ..self.clone() }),
             _ => Err(Wait::NotFromHere),
         }
@@ -124,6 +131,11 @@ impl Layout {
         let more = change.next.write.saturating_sub(whole + copies.len());
         if copies.is_empty() && more == 0 { Ok(()) } else { Err(Wait::Copying { copies, more }) }
     }
+}
+
+/// True if nobody ever gets an answer from any of the set any more.
+pub(crate) fn are_all_lost(set: &Copies, known: &impl Known) -> bool {
+    set.members.iter().all(|copy| known.is_lost(*copy))
 }
 
 fn closed(set: &Copies, since: Generation, known: &impl Known) -> Result<(), Wait> {

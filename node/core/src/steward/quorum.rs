@@ -11,6 +11,7 @@ use crate::planted::{Planted, is_planted};
 use crate::quorum::copies::{Copies, Known};
 use crate::quorum::layout::{Change, Layout, Stage};
 use crate::quorum::shown::Resolve;
+use crate::quorum::stage::are_all_lost;
 use crate::system::{StepKind, SystemCommand};
 
 /// Steps of one round: bounds the entry that they make.
@@ -134,6 +135,7 @@ impl<'a> Shard<'a> {
             Stage::WriteBoth | Stage::ReadNew if self.turns(change) => StepKind::Back,
             Stage::WriteBoth => StepKind::ReadNew,
             Stage::ReadNew => StepKind::NewOnly,
+            Stage::NewOnly if self.is_left_to_old(change) => StepKind::Back,
             Stage::NewOnly => StepKind::Settle,
         };
         let is_held_up = step == StepKind::Settle && self.is_handing_over(change);
@@ -175,6 +177,12 @@ impl<'a> Shard<'a> {
             || next.members.iter().filter(comes).any(is_lost)
             || next.members.iter().filter(|copy| !is_lost(copy)).count() < next.write
             || (self.is_silent(next) && !self.is_silent(current))
+    }
+
+    /// True if all copies of the new set are lost, and of the old ones some are not: they have all that there is.
+    fn is_left_to_old(&self, change: &Change) -> bool {
+        let is_any_left = self.layout.current.members.iter().any(|copy| !self.is_lost(*copy));
+        are_all_lost(&change.next, self) && is_any_left && !is_planted(Planted::OldWipedForLost)
     }
 
     /// True if so many copies of the set are lost, or have been silent for long, that it takes no write. One that comes, and

@@ -5,6 +5,7 @@
 //! lost by the person and be silent. Compare etcd's `--force-new-cluster`, TiKV's online unsafe recovery and
 //! CockroachDB's loss-of-quorum recovery.
 
+mod evidence;
 mod quorum;
 
 use std::collections::BTreeSet;

@@ -177,7 +177,9 @@ impl<'a> View<'a> {
         node: &NodeRecord,
     ) -> Result<Option<&'a QuorumReport>, Untold> {
         let heard = self.reports.nodes.get(&node.id).ok_or(Untold)?;
-        let knows = heard.report.map_epoch.recoveries() >= self.map.epoch.recoveries();
+        // With a map that is ahead of this one it knows of another recovery, which this system shard knows nothing of.
+        let told = heard.report.map_epoch;
+        let knows = told.recoveries() == self.map.epoch.recoveries() && told <= self.map.epoch;
         let is_of_start = heard.report.incarnation >= node.incarnation;
         if knows && is_of_start && heard.has_told_all { Ok(heard.copies.get(&shard)) } else { Err(Untold) }
     }

@@ -12,7 +12,7 @@ use crate::map::{
 };
 use crate::planted::{Planted, is_planted};
 use crate::quorum::copies::{Copies, Known};
-use crate::quorum::layout::Layout;
+use crate::quorum::layout::{Layout, Stage};
 use crate::quorum::shown::Resolve;
 use crate::quorum::stage::{Step, Wait};
 
@@ -58,6 +58,9 @@ pub enum StepRefusal {
     /// It cannot go on as its copies were said to hold it.
     #[error("no such layout can be taken up")]
     Layout,
+    /// All of its copies would be given up.
+    #[error("no copy would be left: name as lost only what is gone for good, or drop the table")]
+    NothingLeft,
 }
 
 /// How a quorum shard goes on where what its copies hold was not known, or where some of them are gone for good.
@@ -68,21 +71,24 @@ pub struct QuorumRecovery {
     /// Copies that are gone for good, as a person says or as their nodes do. Nothing is awaited of them any more, and no copy
     /// listens to them.
     pub given_up: Vec<Replica>,
+    /// True if none of its first copies was ever made: it begins anew, with other copies on the same nodes.
+    pub begins_anew: bool,
     /// Milliseconds since 1970.
     pub at_ms: u64,
 }
 
-/// The steward has seen to it that the step is due. What it has heard is not replicated, so it is not asked for again:
+/// The steward has seen to it that this step is due. What it has heard is not replicated, so it is not asked for again:
 /// whatever a copy has told it is durable and stays so, and the generation is still the one that it was decided on.
-struct Decided;
+struct Decided(StepKind);
 
 impl Known for Decided {
     fn held(&self, _: ReplicaId) -> Generation {
         Generation(u64::MAX)
     }
 
+    /// Where writes have left the old copies out, the steward goes back only if all the new ones are lost.
     fn is_lost(&self, _: ReplicaId) -> bool {
-        false
+        self.0 == StepKind::Back
     }
 
     fn has_copied(&self, _: ReplicaId, _: ReplicaId, _: Generation) -> bool {
@@ -181,12 +187,13 @@ impl SystemState {
         if is_so {
             return refuse(StepRefusal::Unchanged);
         }
-        let next = match layout.after(&step.to(wanted, resolve), &Decided) {
+        let next = match layout.after(&step.to(wanted, resolve), &Decided(step)) {
             Ok(next) => next,
             Err(Wait::LastGeneration) => return refuse(StepRefusal::LastGeneration),
             Err(Wait::Unsound) => return refuse(StepRefusal::Unsound),
             Err(Wait::NotFromHere | Wait::Copying { .. } | Wait::Readable { .. }) => return refuse(StepRefusal::Stage),
         };
+        let is_return = step == StepKind::Back && layout.change.is_some_and(|change| change.stage == Stage::NewOnly);
         let mut changed = record.at(&next);
         changed.epoch = self.next_epoch();
         let gone = record.descriptor.members.iter().map(|member| member.replica.id);
@@ -195,6 +202,9 @@ impl SystemState {
         // Its copy is wiped there. Where one is to be again, it is another.
         for copy in changed.assigned.iter_mut().filter(|copy| gone.contains(&copy.id)) {
             copy.id = self.new_replica();
+        }
+        if is_return {
+            changed.keep_where_assigned();
         }
         self.put_shard(changed);
         Ok(self.done())
@@ -213,12 +223,18 @@ impl SystemState {
             return Err(SystemRefusal::Step { shard, why: StepRefusal::Leader });
         }
         fresh(Some(based_on), record.epoch, || format!("shard {shard}"))?;
-        let going_on = if record.is_unsure() { self.taken_up(record, &recovery.layout) } else { Some(record.clone()) };
-        let refusal = SystemRefusal::Step { shard, why: StepRefusal::Layout };
-        let Some(record) = going_on else { return Err(refusal) };
+        let record = record.clone();
+        let going_on = match (record.is_unsure(), recovery.begins_anew) {
+            (false, false) => Some(record),
+            (true, false) => self.taken_up(&record, &recovery.layout),
+            (true, true) if recovery.given_up.is_empty() => self.begun_anew(record),
+            (_, true) => None,
+        };
+        let refusal = |why| SystemRefusal::Step { shard, why };
+        let record = going_on.ok_or(refusal(StepRefusal::Layout))?;
         let epoch = self.next_epoch();
         if !recovery.given_up.is_empty() {
-            let noted = self.without(&record, recovery, epoch).ok_or(refusal)?;
+            let noted = self.without(&record, recovery, epoch).ok_or(refusal(StepRefusal::NothingLeft))?;
             self.put_recovery(noted);
         }
         self.put_shard(ShardRecord { epoch, ..record });
@@ -226,14 +242,14 @@ impl SystemState {
     }
 
     /// The record with a layout that copies hold. A lost majority of the system shard may have taken steps that are not
-    /// known here: so the shard goes on at a generation above any of theirs, and no two layouts ever have the same. `None` =
-    /// no copy can hold this layout.
+    /// known here, and so may an earlier recovery of it: so the shard goes on at a generation above any of theirs, and no two
+    /// layouts ever have the same. `None` = no copy can hold this layout.
     fn taken_up(&self, record: &ShardRecord, layout: &Layout) -> Option<ShardRecord> {
-        let first = Generation(self.map.epoch.recoveries() << 32);
+        let first = Generation(self.map.epoch.recoveries() << 32).max(layout.generation.recovered());
         let generation = if is_planted(Planted::GenerationGivenTwice) { layout.generation } else { first };
         let of = |copy: &ReplicaId| Some(Replica { node: *layout.homes.get(copy)?, id: *copy });
         let all: Option<Vec<Replica>> = layout.members().iter().map(of).collect();
-        let is_sound = layout.generation < first && check_layout(layout, self.map.replica_max()).is_ok();
+        let is_sound = record.may_be_at(layout.generation) && check_layout(layout, self.map.replica_max()).is_ok();
         // The record may be of a step that was not committed, and give another copy the id of one of these.
         let descriptor = Descriptor { members: Vec::new(), ..record.descriptor.clone() };
         let known = ShardRecord { descriptor, assigned: all.filter(|_| is_sound)?, ..record.clone() };
@@ -241,6 +257,20 @@ impl SystemState {
         taken_up.assigned = layout.last().members.iter().filter_map(of).collect();
         taken_up.quorum = taken_up.quorum.map(|quorum| QuorumRecord { is_unsure: false, ..quorum });
         Some(taken_up)
+    }
+
+    /// The record of a shard of which no copy was ever made, as a new one. Its copies get other ids: nobody knows what has
+    /// become of those that it was to have. `None` = it is not as it was made.
+    fn begun_anew(&mut self, mut record: ShardRecord) -> Option<ShardRecord> {
+        let is_first = record.descriptor.generation == Generation(1);
+        let quorum = record.quorum.filter(|quorum| is_first && quorum.change.is_none())?;
+        for member in &mut record.descriptor.members {
+            let (before, id) = (member.replica, self.new_replica());
+            member.replica.id = id;
+            record.assigned.iter_mut().filter(|copy| **copy == before).for_each(|copy| copy.id = id);
+        }
+        record.quorum = Some(QuorumRecord { is_unsure: false, ..quorum });
+        Some(record)
     }
 
     /// What is noted of the copies that are given up, with those of before that the shard still names. `None` = no other

@@ -15,6 +15,7 @@ mod lost_volume;
 mod members;
 mod memory;
 mod newer;
+mod quorum_given_up;
 mod quorum_recovery;
 mod recovery;
 mod sizes;

@@ -160,6 +160,9 @@ pub struct Disbelieved {
     pub refused: Option<Refused>,
     /// True if anything was taken out: it is asked for again, since the map here may know by then.
     pub is_any: bool,
+    /// Copies that were taken out and are not asked for again: of shards that neither the map here nor the sender's has. They
+    /// are what is left of tables that a recovery of the system shard has given up.
+    pub left_over: u64,
 }
 
 /// Takes out of a report what cannot be so of the shards that its sender says it leads or has quorum copies of, and gives
@@ -175,8 +178,14 @@ pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Disbelieved {
         refused.extend(wrong);
         is_believed
     });
-    let (quorum, mut is_any) = (&mut report.quorum, false);
+    let (quorum, mut is_any, mut left_over) = (&mut report.quorum, false, 0);
+    let has_same_map = report.node.map_epoch.recoveries() == map.epoch.recoveries() && report.node.map_epoch <= map.epoch;
     quorum.changed.retain_mut(|copy| {
+        if has_same_map && !map.shards.contains_key(&copy.shard) {
+            left_over += 1;
+            quorum.ended.push(copy.shard);
+            return false;
+        }
         let is_unsure = map.shards.get(&copy.shard).is_some_and(ShardRecord::is_unsure);
         // Of others it is of no use, and its node may only be a moment behind.
         copy.layout = copy.layout.take().filter(|_| is_unsure);
@@ -195,7 +204,7 @@ pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Disbelieved {
         quorum.ended.push(copy.shard);
         false
     });
-    Disbelieved { is_any: is_any || !refused.is_empty(), refused: refused.into_iter().next() }
+    Disbelieved { is_any: is_any || !refused.is_empty(), refused: refused.into_iter().next(), left_over }
 }
 
 fn unknown(copy: &QuorumReport) -> QuorumReport {
@@ -281,8 +290,8 @@ fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Re
     if record.quorum.is_none() || *replica > map.replica_max() {
         return wrong("replica");
     }
-    let (known, first) = (record.descriptor.generation, Generation(map.epoch.recoveries() << 32));
-    let can_hold = if record.is_unsure() { *held < first } else { *held <= known };
+    let is_unsure = record.is_unsure();
+    let can_hold = if is_unsure { record.may_be_at(*held) } else { *held <= record.descriptor.generation };
     if !can_hold {
         return wrong("held");
     }

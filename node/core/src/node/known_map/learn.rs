@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId};
-use crate::map::{Map, MapDelta, NodeRecord, Role, ShardRecord};
+use crate::map::{Map, MapDelta, NodeRecord, RecoveryRecord, Role, ShardRecord};
 use crate::node::admit::{self, MapRefused};
 use crate::node::authority::{Subject, Witnesses};
 use crate::node::known_map::{Here, KnownMap};
@@ -159,17 +159,25 @@ impl KnownMap {
             matters && known.is_none_or(|known| known == *record)
         };
         let shards = delta.shards.iter().filter(is_here).map(|r| (Subject::Shard(r.descriptor.shard), r.epoch));
+        let gives_up = move |recovery: &&RecoveryRecord| {
+            let shard = recovery.shard;
+            let known = self.map.recoveries.get(&shard).filter(|known| known.epoch == recovery.epoch);
+            let matters = here.replicas.quorums().get(shard).is_some() || self.authority.speaks_of(Subject::Recovery(shard));
+            matters && known.is_none_or(|known| known == *recovery)
+        };
+        let recoveries = delta.recoveries.iter().filter(gives_up).map(|r| (Subject::Recovery(r.shard), r.epoch));
         let dropped = delta.tables.iter().filter(|t| t.dropped).map(|t| (Subject::Dropped(t.id), t.epoch));
         let matters = here.are_any_forgotten || self.authority.speaks_of(Subject::Start);
         let is_start = move |r: &&NodeRecord| matters && is_this_start(r, here);
         let start = delta.nodes.iter().find(is_start).map(|r| (Subject::Start, r.epoch));
         let level = delta.level.filter(|level| *level == self.map.level || level.1 > self.map.level.1);
-        shards.chain(dropped).chain(start).chain(level.map(|(_, epoch)| (Subject::Level, epoch)))
+        shards.chain(recoveries).chain(dropped).chain(start).chain(level.map(|(_, epoch)| (Subject::Level, epoch)))
     }
 
     fn epoch_of(&self, subject: Subject, here: Here<'_>) -> Option<Epoch> {
         match subject {
             Subject::Shard(shard) => self.map.shards.get(&shard).map(|record| record.epoch),
+            Subject::Recovery(shard) => self.map.recoveries.get(&shard).map(|record| record.epoch),
             Subject::Dropped(table) => self.map.tables.get(&table).filter(|t| t.dropped).map(|t| t.epoch),
             Subject::Level => Some(self.map.level.1),
             Subject::Start => {
@@ -199,6 +207,7 @@ impl KnownMap {
         let node = here.identity.node;
         let is_own = here.replicas.own_map().is_some_and(|own| match subject {
             Subject::Shard(shard) => own.shards.get(&shard) == self.map.shards.get(&shard),
+            Subject::Recovery(shard) => own.recoveries.get(&shard) == self.map.recoveries.get(&shard),
             Subject::Dropped(table) => own.tables.get(&table) == self.map.tables.get(&table),
             Subject::Level => own.level == self.map.level,
             Subject::Start => own.nodes.get(&node) == self.map.nodes.get(&node),

@@ -97,6 +97,19 @@ fn quorum_copies_that_do_not_fit_into_one_report_follow_at_once_and_only_then_ar
 }
 
 #[test]
+fn whatever_changes_all_the_time_every_copy_is_told_of_in_its_turn() {
+    let count = QUORUM_COPIES_MAX as u64 + 10;
+    let all = |held: u64| (1..=count).map(|shard| (shard, held)).collect::<Vec<_>>();
+    let mut news = Told::default();
+    let mut told: std::collections::BTreeSet<u64> = told_copies(&mut news, &all(1)).2.into_iter().collect();
+    assert_eq!(told.len(), QUORUM_COPIES_MAX);
+    let next = told_copies(&mut news, &all(2)).2;
+    assert_eq!(next[..2], [QUORUM_COPIES_MAX as u64 + 1, QUORUM_COPIES_MAX as u64 + 2]);
+    told.extend(next);
+    assert_eq!(told.len() as u64, count);
+}
+
+#[test]
 fn a_node_that_leads_nothing_says_so_once() {
     let mut news = Told::default();
     assert_eq!(told(&mut news, &[]), (1, 0, vec![], vec![]));

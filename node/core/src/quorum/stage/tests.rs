@@ -193,6 +193,18 @@ fn a_change_whose_new_set_was_read_is_given_up_once_it_is_closed_to_reads() {
 }
 
 #[test]
+fn old_copies_that_writes_have_left_out_come_back_only_for_a_new_set_that_is_lost() {
+    let read_new = moving().after(&Step::ReadNew, &well(2)).expect("copied");
+    let new_only = read_new.after(&Step::NewOnly, &well(3)).expect("closed");
+    let lost = |copies: &[u64]| copies.iter().fold(well(4), |reports, copy| reports.lost(*copy));
+    for some in [&[][..], &[3, 4], &[1]] {
+        assert_eq!(new_only.after(&Step::Back, &lost(some)), Err(Wait::NotFromHere), "{some:?}");
+    }
+    let back = new_only.after(&Step::Back, &lost(&[2, 3, 4])).expect("nothing is left of the new set");
+    assert_eq!(back, Layout::settled(Generation(5), set(&[1, 2, 3], 2, 2)));
+}
+
+#[test]
 fn other_w_and_r_are_a_change_to_the_same_members() {
     let settled = Layout::settled(Generation(1), set(&[1, 2, 3], 2, 2));
     let layout = settled.after(&Step::Begin(set(&[1, 2, 3], 1, 3)), &Reports::default()).expect("may begin");

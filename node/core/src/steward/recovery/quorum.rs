@@ -8,16 +8,19 @@
 //! A later one that nobody tells of has been held, if ever, by the copies of nodes that are gone. Old copies that it leaves
 //! out tell of it all the same: before writes leave a set out, N - R + 1 of it hold a later layout, and so hold it still or
 //! have ended. Where no copy of the layout is missing or has ended, nothing is lost, and the shard goes on by itself.
-//! Otherwise a person says so.
+//! Otherwise a person says so; and so it is where a single node tells of a layout that ends other copies (`evidence`).
+//!
+//! A shard of which no copy was ever made has nothing to lose, and nothing to go on from either: it begins anew.
 
 use std::cmp::Ordering;
 
+use super::evidence::{Told, is_word_of_one};
 use super::{LOST_SILENCE_MS, RecoveryPlan, RecoveryRefusal};
 use crate::ids::{Generation, NodeId, ReplicaId, ShardId};
 use crate::map::{NodeState, Replica, ShardRecord};
 use crate::message::{CopyReport, QuorumReport};
 use crate::planted::{Planted, is_planted};
-use crate::quorum::layout::{Layout, Part};
+use crate::quorum::layout::{Layout, Part, Stage};
 use crate::steward::{RECORDS_MAX, View};
 use crate::system::{QuorumRecovery, SystemCommand};
 
@@ -26,18 +29,36 @@ struct GoingOn<'a> {
     layout: Layout,
     /// Copies that are left, and what they have told.
     left: Vec<(Replica, Option<&'a QuorumReport>)>,
-    /// Copies that are gone for good, and were not given up before.
+    /// Copies that are gone for good, or that one node's word would end, and were not given up before.
     given_up: Vec<Replica>,
+    /// True if that is more than one node's word, and does without a person's.
+    is_certain: bool,
+}
+
+impl GoingOn<'_> {
+    /// True if none of the first copies was made, and none can be gone.
+    fn begins_anew(&self) -> bool {
+        let is_first = self.layout.change.is_none() && self.layout.generation == Generation(1);
+        is_first && self.left.is_empty() && self.given_up.is_empty()
+    }
 }
 
 /// The shards whose records are unsure, and of which nothing is lost: they go on as their copies hold them.
 pub fn adoptions(view: &View<'_>) -> Vec<SystemCommand> {
+    // The same for all shards: each is looked at only once all nodes have told.
+    let mut nodes = view.map.nodes.values().filter(|node| node.state != NodeState::Removed);
+    if nodes.any(|node| view.copy_since_recovery(ShardId::SYSTEM, node).is_err()) && !is_planted(Planted::UnheardNotAwaited)
+    {
+        return Vec::new();
+    }
     let unsure = view.map.live_shards().filter(|record| record.is_unsure());
     let whole = unsure.filter_map(|record| {
-        let GoingOn { layout, given_up, .. } = unsure_shard(view, record, &[]).ok()?;
-        let (shard, based_on) = (record.descriptor.shard, record.epoch);
-        let recovery = QuorumRecovery { layout, given_up, at_ms: 0 };
-        recovery.given_up.is_empty().then_some(SystemCommand::RecoverQuorum { shard, based_on, recovery })
+        let going_on = unsure_shard(view, record, &[]).ok()?;
+        let begins_anew = going_on.begins_anew();
+        let may = going_on.is_certain && going_on.given_up.is_empty() && (begins_anew || !going_on.left.is_empty());
+        let (shard, based_on, layout) = (record.descriptor.shard, record.epoch, going_on.layout);
+        let recovery = QuorumRecovery { layout, given_up: Vec::new(), begins_anew, at_ms: 0 };
+        may.then_some(SystemCommand::RecoverQuorum { shard, based_on, recovery })
     });
     whole.take(RECORDS_MAX).collect()
 }
@@ -52,7 +73,7 @@ pub(super) fn is_due(view: &View<'_>, record: &ShardRecord, lost: &[NodeId]) -> 
 /// How a quorum shard would go on if these nodes are lost for ever.
 pub(super) fn plan(view: &View<'_>, record: &ShardRecord, lost: &[NodeId]) -> Result<RecoveryPlan, RecoveryRefusal> {
     let shard = record.descriptor.shard;
-    let GoingOn { layout, left, given_up } = going_on(view, record, lost)?;
+    let GoingOn { layout, left, given_up, .. } = going_on(view, record, lost)?;
     let told = left.iter().find(|(_, told)| told.is_some()).or(left.first());
     let (survivor, _) = *told.ok_or(RecoveryRefusal::NothingLeft { shard })?;
     let copies = left.into_iter().filter_map(|(copy, told)| Some((copy.node, copy_report(told?))));
@@ -68,7 +89,7 @@ pub(super) fn decided(
     at_ms: u64,
 ) -> Result<QuorumRecovery, RecoveryRefusal> {
     let GoingOn { layout, given_up, .. } = going_on(view, record, lost)?;
-    Ok(QuorumRecovery { layout, given_up, at_ms })
+    Ok(QuorumRecovery { layout, given_up, begins_anew: false, at_ms })
 }
 
 fn going_on<'a>(view: &View<'a>, record: &'a ShardRecord, lost: &[NodeId]) -> Result<GoingOn<'a>, RecoveryRefusal> {
@@ -92,14 +113,40 @@ fn sure_shard<'a>(view: &View<'a>, record: &'a ShardRecord, lost: &[NodeId]) -> 
             left.push((copy, view.copy(record, copy.id)));
         }
     }
-    if given_up.is_empty() { Err(RecoveryRefusal::Quorum { shard }) } else { Ok(GoingOn { layout, left, given_up }) }
+    let going_on = GoingOn { layout, left, given_up, is_certain: true };
+    if going_on.given_up.is_empty() { Err(RecoveryRefusal::Quorum { shard }) } else { Ok(going_on) }
 }
 
 /// What the copies hold is told by their nodes, all of which have to be heard, or named as lost.
 fn unsure_shard<'a>(view: &View<'a>, record: &'a ShardRecord, lost: &[NodeId]) -> Result<GoingOn<'a>, RecoveryRefusal> {
-    let shard = record.descriptor.shard;
-    let told = told(view, shard, lost)?;
+    let told = told(view, record.descriptor.shard, lost)?;
     let layout = latest(record, &told)?;
+    let is_certain = !is_word_of_one(record, &told, &layout);
+    let mut going_on = gone_on_with(view, record, (layout, is_certain), &told, lost)?;
+    let has_left_old = going_on.layout.change.as_ref().is_some_and(|change| change.stage == Stage::NewOnly);
+    if has_left_old && going_on.left.is_empty() {
+        // Nothing is left of the new copies: the old ones have all that there was before writes left them out.
+        let old = gone_on_with(view, record, (going_on.layout.unchanged(), is_certain), &told, lost)?;
+        let new = std::mem::take(&mut going_on.given_up).into_iter().filter(|copy| !old.given_up.contains(copy));
+        going_on = GoingOn { given_up: new.chain(old.given_up.iter().copied()).collect(), ..old };
+    }
+    if !is_certain {
+        let over = told.iter().filter(|(_, copy)| going_on.layout.part(copy.replica) == Part::Over);
+        let over = over.map(|(node, copy)| Replica { node: *node, id: copy.replica });
+        going_on.given_up.extend(over);
+    }
+    Ok(going_on)
+}
+
+/// Which copies of a layout are left, and which are gone.
+fn gone_on_with<'a>(
+    view: &View<'a>,
+    record: &'a ShardRecord,
+    (layout, is_certain): (Layout, bool),
+    told: &[(NodeId, &'a QuorumReport)],
+    lost: &[NodeId],
+) -> Result<GoingOn<'a>, RecoveryRefusal> {
+    let shard = record.descriptor.shard;
     let (mut left, mut given_up) = (Vec::new(), Vec::new());
     for id in layout.write_members() {
         let node = *layout.homes.get(&id).ok_or(RecoveryRefusal::Unknown(shard))?;
@@ -118,7 +165,7 @@ fn unsure_shard<'a>(view: &View<'a>, record: &'a ShardRecord, lost: &[NodeId]) -
         }
         given_up.extend((!is_given_up(view, shard, &copy)).then_some(copy));
     }
-    Ok(GoingOn { layout, left, given_up })
+    Ok(GoingOn { layout, left, given_up, is_certain })
 }
 
 /// Whatever the nodes have of a shard. All of them but the lost ones have told, since they know of the recovery.
@@ -145,7 +192,7 @@ fn told<'a>(
 }
 
 /// The latest layout: of one number what a copy holds, since the record may have a step that was never committed.
-fn latest(record: &ShardRecord, told: &[(NodeId, &QuorumReport)]) -> Result<Layout, RecoveryRefusal> {
+fn latest(record: &ShardRecord, told: &Told<'_>) -> Result<Layout, RecoveryRefusal> {
     let shard = record.descriptor.shard;
     let mut latest = record.layout().ok_or(RecoveryRefusal::Unknown(shard))?;
     let mut is_held = false;
@@ -164,9 +211,11 @@ fn latest(record: &ShardRecord, told: &[(NodeId, &QuorumReport)]) -> Result<Layo
     Ok(latest)
 }
 
-/// True of a copy that has promised nothing as long as it was not made: one that comes, or one of the first.
+/// True of a copy that has promised nothing as long as it was not made: one of the first, or one that comes, before reads turn
+/// to it. By then it had copied all.
 fn is_unmade(layout: &Layout, copy: ReplicaId) -> bool {
-    layout.part(copy) == Part::Comes || layout.generation == Generation(1)
+    let copies = layout.change.as_ref().is_some_and(|change| change.stage == Stage::WriteBoth);
+    (copies && layout.part(copy) == Part::Comes) || layout.generation == Generation(1)
 }
 
 /// Refuses to take a node for lost that may live.

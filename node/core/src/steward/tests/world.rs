@@ -10,7 +10,9 @@ use crate::ids::{ClusterId, Generation, Incarnation, NodeId, ReplicaId, ShardId,
 use crate::level::FormatLevel;
 use crate::map::{Descriptor, Fragmentation, Map, Member, Quorums, Replica, Role, ShardRecord, home_of};
 use crate::message::{CopiesReport, LedReport, NodeReport, QuorumReport, Report, ShardReport};
+use crate::node::admit::message::disbelieve;
 use crate::quorum::copies::Known;
+use crate::quorum::layout::Part;
 use crate::quorum::shown::Resolve;
 use crate::steward::{Reports, View, round};
 use crate::system::{AdminChange, Fence, NewNode, NewShard, SystemCommand, SystemRefusal, SystemReply, SystemState};
@@ -115,11 +117,16 @@ impl World {
         View { map: self.state.map(), reports: &self.reports, now_ms: self.now_ms }
     }
 
-    /// Half a second passes, and every node that is not silent reports.
+    /// Half a second passes, and every node that is not silent reports. What it says of quorum copies is judged as by a
+    /// node that is the steward.
     pub(super) fn report(&mut self) {
         self.now_ms += 500;
         for node in self.state.map().nodes.keys().filter(|node| !self.silent.contains(node)) {
-            assert!(self.reports.insert(self.report_of(*node), self.now_ms));
+            let mut report = self.report_of(*node);
+            let mut judged = Report { led: LedReport::default(), ..report.clone() };
+            disbelieve(self.state.map(), *node, &mut judged);
+            report.quorum = judged.quorum;
+            assert!(self.reports.insert(report, self.now_ms));
         }
     }
 
@@ -207,19 +214,25 @@ impl World {
     }
 
     /// Every copy of a quorum shard that can takes over the record's layout, and copies from the old ones that can. One that
-    /// no layout names is over.
+    /// no layout names is over; and one that is there from the first or comes is made, while any other that is missing is lost.
     pub(super) fn converge(&mut self) {
         let map = self.state.map().clone();
         let held = |copies: &BTreeMap<ReplicaId, QuorumReport>, id| copies.get(&id).map_or(0, |c| c.held.0);
         for record in map.live_shards().filter(|record| !record.is_unsure()) {
             let Some(layout) = record.layout() else { continue };
+            let (gone, silent) = (self.gone.clone(), self.silent.clone());
             let can = |id: &ReplicaId| {
                 let node = record.descriptor.node_of(*id);
-                !self.gone.contains(id) && node.is_some_and(|node| !self.silent.contains(&node))
+                !gone.contains(id) && node.is_some_and(|node| !silent.contains(&node))
             };
             let members: Vec<ReplicaId> = record.descriptor.members.iter().map(|m| m.replica.id).filter(can).collect();
             let before = self.copies.clone();
             for id in members {
+                let may_be_made = layout.generation == Generation(1) || layout.part(id) == Part::Comes;
+                if !before.contains_key(&id) && !may_be_made {
+                    self.gone.insert(id);
+                    continue;
+                }
                 let known = before.get(&id).cloned().unwrap_or_else(|| new_copy(record, id));
                 let mut copied: BTreeMap<ReplicaId, Generation> = known.copied.iter().copied().collect();
                 if let Some(change) = &layout.change

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{Generation, ReplicaId, ShardId};
-use crate::map::{Consistency, Replica, Role, ShardRecord};
+use crate::map::{Consistency, GENERATION_JUMP_MAX, Replica, Role, ShardRecord};
 use crate::quorum::copies::Copies;
 use crate::quorum::layout::{Layout, Stage};
 use crate::system::{QuorumRecovery, Recovery, StepKind, StepRefusal};
@@ -254,7 +254,7 @@ fn recovered(mut state: SystemState) -> SystemState {
 }
 
 fn go_on(state: &SystemState, layout: Layout, given_up: Vec<Replica>) -> SystemCommand {
-    let recovery = QuorumRecovery { layout, given_up, at_ms: 7 };
+    let recovery = QuorumRecovery { layout, given_up, begins_anew: false, at_ms: 7 };
     SystemCommand::RecoverQuorum { shard: SHARD, based_on: record(state).epoch, recovery }
 }
 
@@ -285,12 +285,73 @@ fn no_generation_that_a_lost_majority_may_have_given_is_given_again() {
 }
 
 #[test]
+fn a_shard_goes_on_above_what_copies_hold_from_a_recovery_that_is_not_known_here() {
+    let (state, _) = with_table();
+    let mut state = recovered(state);
+    let held = Layout { generation: Generation((1 << 32) + 7), ..record(&state).layout().expect("a quorum shard") };
+    let command = go_on(&state, held.clone(), Vec::new());
+    done(&mut state, &command);
+    assert_eq!(record(&state).layout(), Some(Layout { generation: Generation(2 << 32), ..held }));
+}
+
+#[test]
+fn a_shard_of_which_nothing_was_made_begins_with_other_copies_on_the_same_nodes() {
+    let (state, _) = with_table();
+    let begin = |state: &SystemState, given_up: Vec<Replica>| {
+        let layout = record(state).layout().expect("a quorum shard");
+        let recovery = QuorumRecovery { layout, given_up, begins_anew: true, at_ms: 0 };
+        SystemCommand::RecoverQuorum { shard: SHARD, based_on: record(state).epoch, recovery }
+    };
+    let refusal = SystemRefusal::Step { shard: SHARD, why: StepRefusal::Layout };
+    let command = begin(&state, Vec::new());
+    assert_eq!(refused(&mut state.clone(), &command), refusal, "it is known what its copies hold");
+    let mut state = recovered(state);
+    let before = record(&state).clone();
+    let command = begin(&state, vec![before.assigned[0]]);
+    assert_eq!(refused(&mut state, &command), refusal, "something was made");
+    let command = begin(&state, Vec::new());
+    done(&mut state, &command);
+    let after = record(&state);
+    assert_eq!((after.descriptor.generation, after.is_unsure()), (Generation(1), false));
+    let nodes = |record: &ShardRecord| record.assigned.iter().map(|copy| copy.node).collect::<Vec<_>>();
+    assert!(nodes(after) == nodes(&before) && after.is_settled());
+    assert!(after.assigned.iter().all(|copy| before.assigned.iter().all(|old| copy.id > old.id)));
+    let mut changed = recovered(with_table().0);
+    assign(&mut changed, &[1, 2, 4]);
+    let moved = Layout { generation: Generation(5), ..record(&changed).layout().expect("a quorum shard") };
+    let command = go_on(&changed, moved, Vec::new());
+    done(&mut changed, &command);
+    let mut changed = recovered(changed);
+    let command = begin(&changed, Vec::new());
+    assert_eq!(refused(&mut changed, &command), refusal, "it has gone on since");
+}
+
+/// Writes have left the old copies out, and all the new ones are lost.
+#[test]
+fn a_shard_that_goes_back_from_its_last_stage_keeps_its_copies_where_others_were_to_come() {
+    let (mut state, _) = with_table();
+    let old = record(&state).assigned.clone();
+    assign(&mut state, &[4, 5]);
+    for kind in [StepKind::Begin, StepKind::ReadNew, StepKind::NewOnly] {
+        take(&mut state, kind);
+    }
+    let replicas = [3, 2, 4].map(|node| Replica { node: NodeId(node), id: ReplicaId::NEW }).to_vec();
+    let based_on = record(&state).epoch;
+    done(&mut state, &SystemCommand::Assign { shard: SHARD, based_on, replicas, target: None });
+    take(&mut state, StepKind::Back);
+    assert_eq!((roles(&state), stage(&state)), ([1, 2, 3].map(|node| (node, Role::Voter)).to_vec(), None));
+    let assigned = &record(&state).assigned;
+    assert_eq!(assigned[..2], [old[2], old[1]]);
+    assert!(assigned[2].node == NodeId(4) && !old.contains(&assigned[2]));
+}
+
+#[test]
 fn a_layout_that_no_copy_can_hold_is_not_gone_on_with() {
     let (state, _) = with_table();
     let mut state = recovered(state);
     let held = record(&state).layout().expect("a quorum shard");
     let wrong: [fn(Layout) -> Layout; 5] = [
-        |layout| Layout { generation: Generation(1 << 32), ..layout },
+        |layout| Layout { generation: Generation(GENERATION_JUMP_MAX + 2), ..layout },
         |layout| Layout { generation: Generation(0), ..layout },
         |layout| Layout { homes: layout.homes.into_iter().skip(1).collect(), ..layout },
         |layout| Layout { current: Copies { write: 4, ..layout.current }, ..layout },
@@ -324,13 +385,13 @@ fn copies_that_are_given_up_stay_noted_while_the_shard_names_them_and_one_is_alw
         assert_eq!(state.map().recoveries[&SHARD].given_up, copies[copy..]);
     }
     let last = give_up(&state, 0);
-    assert_eq!(refused(&mut state, &last), SystemRefusal::Step { shard: SHARD, why: StepRefusal::Layout });
+    assert_eq!(refused(&mut state, &last), SystemRefusal::Step { shard: SHARD, why: StepRefusal::NothingLeft });
     let records = state.take_changes();
     let loaded = SystemState::load(records.iter().map(|(key, value)| (&key[..], &value[..]))).unwrap();
     assert_eq!(loaded.map().recoveries, state.map().recoveries);
     let led = created(&mut state, table("accounts", &[""], &[1, 2, 3]));
     let shard = state.map().shards_of(led).next().expect("one").descriptor.shard;
-    let recovery = QuorumRecovery { layout, given_up: Vec::new(), at_ms: 0 };
+    let recovery = QuorumRecovery { layout, given_up: Vec::new(), begins_anew: false, at_ms: 0 };
     let of_leader = SystemCommand::RecoverQuorum { shard, based_on: state.map().epoch, recovery };
     assert_eq!(refused(&mut state, &of_leader), SystemRefusal::Step { shard, why: StepRefusal::Leader });
 }

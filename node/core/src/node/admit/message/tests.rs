@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{ClusterId, Epoch, Generation, ReplicaId};
-use crate::map::{Descriptor, Member, NodeRecord, NodeState, QuorumRecord, Quorums, RecoveryRecord, Replica, Role};
+use crate::map::{Descriptor, GENERATION_JUMP_MAX, Member, NodeRecord, NodeState, QuorumRecord, Quorums, RecoveryRecord, Replica, Role};
 use crate::message::{CopiesReport, LedReport, Report};
 use crate::quorum::copies::Copies;
 use crate::quorum::message::{Body, Envelope};
@@ -150,8 +150,7 @@ fn refused_shard(refused: &Result<(), Refused>) -> ShardId {
 #[test]
 fn what_a_report_tells_of_quorum_copies_is_of_copies_on_its_node() {
     type OfCopy = fn(&mut QuorumReport);
-    let wrong: [(&str, OfCopy); 8] = [
-        ("id", |c| c.shard = ShardId(77)),
+    let wrong: [(&str, OfCopy); 7] = [
         ("replica", |c| c.shard = ShardId(4)),
         ("replica", |c| c.replica = ReplicaId(7)),
         ("replica", |c| c.replica = ReplicaId(70)),
@@ -177,8 +176,24 @@ fn what_a_report_tells_of_quorum_copies_is_of_copies_on_its_node() {
     // A copy that no record names is over: that is no lie, and what was said of it before does not hold.
     let over = QuorumReport { replica: ReplicaId(2), ..copy_report() };
     let mut report = Report { quorum: CopiesReport::all(vec![over]), ..report() };
-    assert_eq!(disbelieve(&map(), LEADER, &mut report), Disbelieved { refused: None, is_any: true });
+    assert_eq!(disbelieve(&map(), LEADER, &mut report), Disbelieved { is_any: true, ..Disbelieved::default() });
     assert_eq!(report.quorum, CopiesReport { changed: vec![], ended: vec![ShardId(5)], is_all: true });
+}
+
+/// Reports of it would be asked for again and again, and never be another.
+#[test]
+fn what_is_left_of_a_table_that_nobody_knows_any_more_is_no_doubt_unless_the_sender_knows_more() {
+    let told = |map_epoch: u64| {
+        let left_over = QuorumReport { shard: ShardId(77), ..copy_report() };
+        let mut report = Report { quorum: CopiesReport::all(vec![copy_report(), left_over]), ..report() };
+        report.node.map_epoch = Epoch(map_epoch);
+        let disbelieved = disbelieve(&map(), LEADER, &mut report);
+        assert_eq!((report.quorum.changed.len(), &report.quorum.ended[..]), (1, &[ShardId(77)][..]));
+        (disbelieved.refused.is_some(), disbelieved.is_any, disbelieved.left_over)
+    };
+    assert_eq!(told(3), (false, false, 1), "the map here has all that the sender's has");
+    assert_eq!(told(4), (true, true, 0), "it may have been made since");
+    assert_eq!(told((1 << 32) + 1), (true, true, 0), "of a recovery that is not known here");
 }
 
 /// A record is what its copies hold, or ahead of them, but for one that a recovery of the system shard has left unsure.
@@ -211,7 +226,10 @@ fn a_copy_is_ahead_of_its_record_only_where_that_is_unsure_and_then_by_no_more_t
     assert_eq!(told(true, 4, 2, Some), (None, Some((4, true))), "a copy that the record does not know");
     assert_eq!(told(true, 4, 6, |_| None), (None, Some((4, false))), "another one is on its way to its log");
     let unknown = Some((0, false));
-    assert_eq!(told(true, first, 6, Some), (Some("held"), unknown), "it is above all that there was before");
+    assert_eq!(told(true, first, 6, Some), (None, Some((first, true))), "of a recovery that is not known here");
+    let highest = 3 + GENERATION_JUMP_MAX;
+    assert_eq!(told(true, highest, 6, Some), (None, Some((highest, true))));
+    assert_eq!(told(true, highest + 1, 6, Some), (Some("held"), unknown), "no recoveries are as many");
     assert_eq!(told(true, u64::MAX, 6, Some), (Some("held"), unknown));
     let wrong: [fn(Layout) -> Option<Layout>; 5] = [
         |layout| Some(Layout { generation: Generation(3), ..layout }),

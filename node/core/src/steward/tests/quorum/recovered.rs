@@ -9,10 +9,10 @@ use crate::quorum::layout::Layout;
 use crate::steward::{Certification, LOST_SILENCE_MS, RecoveryPlan, decided};
 use crate::system::SystemState;
 
-const FIRST_AFTER: Generation = Generation(1 << 32);
+pub(super) const FIRST_AFTER: Generation = Generation(1 << 32);
 
 /// The system shard goes on from what it was.
-fn go_back(world: &mut World, to: SystemState) {
+pub(super) fn go_back(world: &mut World, to: SystemState) {
     world.state = to;
     let system = world.map().shards[&ShardId::SYSTEM].clone();
     let (from, generation) = (system.assigned[0], system.descriptor.generation);
@@ -25,7 +25,7 @@ fn go_back(world: &mut World, to: SystemState) {
 }
 
 /// A round that must decide nothing of the shard.
-fn nothing_is_decided(world: &mut World) {
+pub(super) fn nothing_is_decided(world: &mut World) {
     let before = record(world).clone();
     for _ in 0..4 {
         world.steward();
@@ -35,18 +35,18 @@ fn nothing_is_decided(world: &mut World) {
     assert!(before.is_unsure());
 }
 
-fn hushed(world: &mut World, silent: &[u64]) {
+pub(super) fn hushed(world: &mut World, silent: &[u64]) {
     world.silent.extend(nodes(silent));
     world.now_ms += LOST_SILENCE_MS;
     world.report();
 }
 
-fn plan(world: &World, lost: &[u64]) -> Result<RecoveryPlan, RecoveryRefusal> {
+pub(super) fn plan(world: &World, lost: &[u64]) -> Result<RecoveryPlan, RecoveryRefusal> {
     recovery(&world.view(), SHARD, &nodes(lost))
 }
 
 /// A person has the shard go on without these nodes. Gives the nodes of the copies that are given up.
-fn give_up(world: &mut World, lost: &[u64]) -> Vec<u64> {
+pub(super) fn give_up(world: &mut World, lost: &[u64]) -> Vec<u64> {
     let plan = plan(world, lost).unwrap();
     assert!(recoveries(&world.view(), &nodes(lost)).iter().any(|(shard, plan)| *shard == SHARD && plan.is_ok()));
     let command = decided(&world.view(), &plan, &nodes(lost), 7).unwrap();
@@ -96,6 +96,22 @@ fn a_shard_of_which_nothing_has_changed_goes_on_as_it_is_and_no_generation_is_gi
     world.steward();
     assert_eq!(record(&world).descriptor.generation, Generation(2 << 32));
     assert_eq!(record(&world).descriptor.members[2].replica.node, NodeId(5));
+}
+
+/// Both recoveries are the first one, as far as the records tell that they went on from.
+#[test]
+fn a_shard_goes_on_above_a_recovery_that_the_recovered_map_does_not_know_of() {
+    let (mut world, _) = world(MAJORITIES);
+    let before = world.state.clone();
+    go_back(&mut world, before.clone());
+    world.target(1, &[1, 2, 4]);
+    world.settle(20);
+    let held = record(&world).layout().unwrap();
+    assert!(held.generation > FIRST_AFTER);
+    go_back(&mut world, before);
+    assert_eq!(world.map().epoch.recoveries(), 1);
+    world.steward();
+    assert_eq!(record(&world).layout().unwrap(), Layout { generation: Generation(2 << 32), ..held });
 }
 
 #[test]
@@ -195,6 +211,11 @@ fn nothing_is_decided_before_every_node_has_told_what_it_has_since_it_knows_of_t
         report
     });
     assert_eq!(on_its_way, Err(RecoveryRefusal::Untold { shard: SHARD, node: NodeId(4) }));
+    let of_another_recovery = moved_unknown_with(&mut world, |report| {
+        let map_epoch = Epoch(report.node.map_epoch.0 + 1);
+        Report { node: NodeReport { map_epoch, ..report.node.clone() }, ..report }
+    });
+    assert_eq!(of_another_recovery, Err(RecoveryRefusal::Untold { shard: SHARD, node: NodeId(4) }));
     let earlier_start = moved_unknown_with(&mut world, |report| report);
     assert!(earlier_start.is_ok());
 }

@@ -1,13 +1,14 @@
 //! How the database's shards stand now, from its steward's status.
 //!
 //! The copies of a Leader shard are told of by its leader. Nobody leads a Quorum shard: its record in the map is exact,
-//! and says which copies have all that they should; whether they are there is what their nodes' reports say.
+//! and says which copies have all that they should. Whether they are there, and lack nothing that another one has, is what
+//! their nodes tell of them. What is not told counts for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use skerry_core::ids::{NodeId, ReplicaId, ShardId};
 use skerry_core::map::{Descriptor, Member, NodeState, Role, ShardRecord};
-use skerry_core::message::{NodeReport, ShardReport};
+use skerry_core::message::{NodeReport, QuorumReport, ShardReport};
 use skerry_core::node::Status;
 use skerry_core::quorum::copies::Copies;
 use skerry_core::quorum::layout::{Layout, Stage};
@@ -35,8 +36,13 @@ struct QuorumNow {
     layout: Layout,
     /// Its copies that take part in writes and reads now, as far as is known.
     present: Vec<ReplicaId>,
-    /// Of these, all that have what they should: all but those that come new and copy yet.
+    /// Of these, all that another copy can be made from: all but those that come new and copy yet.
+    whole: Vec<ReplicaId>,
+    /// Of these, all that hold the shard as it is recorded, and lack nothing that another one has that is there: they have
+    /// compared with it since both started and since either was silent, and neither keeps anything for the other.
     in_step: Vec<ReplicaId>,
+    /// How many of the old copies do not take part, and are not lost either: they may come back.
+    away: usize,
 }
 
 /// Copies of a shard of which so many must be in sync for it to go on.
@@ -86,9 +92,18 @@ impl ShardNow<'_> {
     /// True if something of it is there that another copy can be made from.
     pub(crate) fn survives(&self) -> bool {
         match &self.quorum {
-            Some(quorum) => !quorum.in_step.is_empty(),
+            Some(quorum) => !quorum.whole.is_empty(),
             None => self.leader().is_some(),
         }
+    }
+
+    /// True if its copies can be brought elsewhere: it has a leader, or as many of the old copies of a Quorum shard are there
+    /// as have to be copied from, and fewer are away than may answer readers.
+    pub(crate) fn can_move(&self) -> bool {
+        let Some(QuorumNow { layout, away, .. }) = self.quorum.as_deref() else { return self.leader().is_some() };
+        let set = &layout.current;
+        let has_left_old = self.stage() == Some(Stage::NewOnly);
+        has_left_old || (*away < set.write && *away < set.read && *away < set.members.len())
     }
 
     /// True if it is served, and its copies are where they belong and in sync.
@@ -104,6 +119,28 @@ impl ShardNow<'_> {
         let of = |set: &Copies, at_least| Needed { copies: set.members.clone(), at_least };
         let read = quorum.layout.read_set();
         quorum.layout.write_sets().map(|set| of(set, set.write)).chain([of(read, read.read)]).collect()
+    }
+
+    /// What must be left for reads and writes to go on, and for no write to be lost that was acknowledged: of a Quorum shard it
+    /// may be on W copies alone, whichever these are.
+    pub(crate) fn needed_to_keep_all(&self) -> Vec<Needed> {
+        let mut all = self.needed();
+        let writes = self.quorum.as_ref().map_or(0, |quorum| quorum.layout.write_sets().count());
+        for set in all.iter_mut().take(writes) {
+            set.at_least = set.at_least.max(set.copies.len() + 1 - set.at_least);
+        }
+        all
+    }
+
+    /// True if so many of its copies are gone for good that a write may be which was acknowledged, though others are left: at
+    /// least W of a set, and a majority, so that what few copies have acknowledged has had others to go to. `is_gone` says
+    /// so of a copy's node.
+    pub(crate) fn may_lack_writes(&self, is_gone: impl Fn(NodeId) -> bool) -> bool {
+        let Some(quorum) = &self.quorum else { return false };
+        let is_lost = |copy: &&ReplicaId| self.descriptor.node_of(**copy).is_some_and(&is_gone);
+        quorum.layout.write_sets().any(|set| {
+            set.members.iter().filter(is_lost).count() >= set.write.max(set.members.len() / 2 + 1)
+        })
     }
 
     /// What must be left if a node is given up, or taken down by choice. Of a Quorum shard at least a majority, so that
@@ -139,12 +176,34 @@ impl QuorumNow {
     /// `None` = its copies follow a leader.
     fn of(record: &ShardRecord, nodes: &Nodes<'_>) -> Option<Self> {
         let layout = record.layout()?;
+        let told = |member: &Member| nodes.copy(record, member).filter(|_| nodes.takes_part(record, member));
         let members = record.descriptor.members.iter();
-        let present: Vec<&Member> = members.filter(|member| nodes.takes_part(record, member)).collect();
+        let there: Vec<(&Member, &QuorumReport)> = members.filter_map(|member| Some((member, told(member)?))).collect();
         let copies = layout.change.as_ref().is_some_and(|change| change.stage == Stage::WriteBoth);
-        let is_whole = |member: &&&Member| !(copies && member.role == Role::Incoming);
-        let in_step = present.iter().filter(is_whole).map(|member| member.replica.id).collect();
-        Some(Self { present: present.iter().map(|member| member.replica.id).collect(), in_step, layout })
+        let is_coming = |member: &Member| copies && member.role == Role::Incoming;
+        let whole = there.iter().filter(|(member, copy)| copy.is_complete && !is_coming(member)).map(|(_, copy)| *copy);
+        let whole: Vec<&QuorumReport> = whole.collect();
+        // Copies that leave compare with the others by themselves.
+        let takes: Vec<&QuorumReport> = {
+            let takes_writes = layout.write_members();
+            let of_writes = there.iter().filter(|(member, copy)| !is_coming(member) && takes_writes.contains(&copy.replica));
+            of_writes.map(|(_, copy)| *copy).collect()
+        };
+        let is_even = |copy: &QuorumReport, other: &QuorumReport| {
+            let are_even = copy.in_step_with.contains(&other.replica) && other.in_step_with.contains(&copy.replica);
+            copy.replica == other.replica || are_even || is_planted(Planted::ReturnedCopyCounts)
+        };
+        let holds_it = |copy: &QuorumReport| copy.held >= record.descriptor.generation;
+        let in_step = whole.iter().filter(|copy| holds_it(copy) && takes.iter().all(|other| is_even(copy, other)));
+        let is_lost = |copy: &ReplicaId| nodes.lost.contains(&(record.descriptor.shard, *copy));
+        let is_there = |copy: &ReplicaId| there.iter().any(|(member, _)| member.replica.id == *copy);
+        Some(Self {
+            away: layout.current.members.iter().filter(|copy| !is_there(copy) && !is_lost(copy)).count(),
+            present: there.iter().map(|(member, _)| member.replica.id).collect(),
+            in_step: in_step.map(|copy| copy.replica).collect(),
+            whole: whole.iter().map(|copy| copy.replica).collect(),
+            layout,
+        })
     }
 }
 
@@ -152,6 +211,7 @@ impl QuorumNow {
 struct Nodes<'a> {
     status: &'a Status,
     heard: BTreeMap<NodeId, &'a NodeReport>,
+    copies: BTreeMap<(NodeId, ShardId), &'a QuorumReport>,
     lost: BTreeSet<(ShardId, ReplicaId)>,
 }
 
@@ -159,7 +219,14 @@ impl<'a> Nodes<'a> {
     fn of(status: &'a Status) -> Self {
         let fresh = status.nodes.iter().filter(|(_, age)| *age <= FRESH_MS);
         let heard = fresh.map(|(report, _)| (report.node, report)).collect();
-        Self { status, heard, lost: status.lost.iter().copied().collect() }
+        let copies = status.copies.iter().map(|(node, copy)| ((*node, copy.shard), copy)).collect();
+        Self { status, heard, copies, lost: status.lost.iter().copied().collect() }
+    }
+
+    /// What a copy of a Quorum shard has told last. `None` = nothing: it may not be there.
+    fn copy(&self, record: &ShardRecord, member: &Member) -> Option<&'a QuorumReport> {
+        let told = self.copies.get(&(member.replica.node, record.descriptor.shard)).copied();
+        told.filter(|copy| copy.replica == member.replica.id)
     }
 
     /// True if a copy of a Quorum shard takes part in its reads and writes, as far as its node tells: it is heard of in
@@ -224,6 +291,12 @@ pub(crate) fn needing_of(status: &Status, node: NodeId, is_up: impl Fn(NodeId) -
     };
     let needing = shards_now(status).into_iter().filter(|shard| is_on(shard, node) && !goes_on(shard));
     needing.map(|shard| shard.descriptor.shard).collect()
+}
+
+/// Quorum shards with a copy on this node, of which so many copies are gone for good that writes may be too.
+pub(crate) fn lacking_on(status: &Status, node: NodeId, is_gone: impl Fn(NodeId) -> bool) -> Vec<ShardId> {
+    let lacking = shards_now(status).into_iter().filter(|shard| is_on(shard, node) && shard.may_lack_writes(&is_gone));
+    lacking.map(|shard| shard.descriptor.shard).collect()
 }
 
 /// Shards with a copy on this node, of which nothing is left elsewhere, as far as is known: they have no leader, or no

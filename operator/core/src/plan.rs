@@ -28,7 +28,7 @@ use skerry_core::system::AdminChange;
 
 use crate::desired::Desired;
 use crate::forecast::{Forecast, Moves, forecast};
-use crate::health::shards_now;
+use crate::health::{ShardNow, shards_now};
 use crate::observed::{Observed, Seen, Slot};
 use crate::planted::{Planted, is_planted};
 use crate::validate::{Approval, Validated};
@@ -321,10 +321,10 @@ impl Plan {
                     if shards.is_empty() {
                         self.steps.push(Step::RemoveNode { node: node.id, incarnation: node.incarnation });
                     } else {
-                        let led = shards_now(status).into_iter().filter(|s| s.is_quorum() || s.leader().is_some());
-                        let led: BTreeSet<ShardId> = led.map(|s| s.descriptor.shard).collect();
-                        let leaderless = shards.iter().copied().filter(|s| !led.contains(s)).collect();
-                        self.waits.push(Wait::Emptying { node: node.id, shards: shards.len(), leaderless });
+                        let moving = shards_now(status).into_iter().filter(ShardNow::can_move);
+                        let moving: BTreeSet<ShardId> = moving.map(|s| s.descriptor.shard).collect();
+                        let stuck = shards.iter().copied().filter(|s| !moving.contains(s)).collect();
+                        self.waits.push(Wait::Emptying { node: node.id, shards: shards.len(), stuck });
                     }
                 }
                 (None, Some(slot)) => self.steps.push(Step::RemoveSlot { slot: slot.to_owned() }),

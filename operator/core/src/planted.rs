@@ -41,6 +41,8 @@ pub enum Planted {
     /// A copy of a Quorum shard counts as long as it is not told to be lost, whether its node is heard or not.
     /// `health/tests.rs`
     SilentCopyCounts,
+    /// A copy of a Quorum shard counts as one that lacks nothing as soon as it is heard again. `health/tests.rs`
+    ReturnedCopyCounts,
     /// Who leads is asked before what a write is guarded by is read, and not after. `operator/tests/cluster/lease.rs`
     LedBeforeGuard,
 }

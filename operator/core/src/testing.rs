@@ -11,10 +11,11 @@ use skerry_core::map::{
     Consistency, Descriptor, Fragmentation, Map, Member, NodeRecord, NodeState, QuorumChange, QuorumRecord, Quorums,
     Replica, Role, ShardRecord, TableRecord,
 };
-use skerry_core::message::{NodeReport, ShardReport};
+use skerry_core::message::{NodeReport, QuorumReport, ShardReport};
 use skerry_core::node::Status;
 use skerry_core::quorum::layout::Stage;
 use skerry_core::quorum::shown::Resolve;
+use skerry_core::time::Version;
 
 use crate::environment::Environment;
 
@@ -80,7 +81,33 @@ pub fn status(nodes: Vec<NodeRecord>, shards: Vec<(ShardRecord, ShardReport)>) -
     let (records, reports): (Vec<_>, Vec<_>) = shards.into_iter().unzip();
     records.into_iter().for_each(|r| map.put_shard(r));
     let shards = reports.into_iter().map(|r| (r, 100)).collect();
-    Status { map: Arc::new(map), nodes: heard, shards, steward: NodeId(1), lost: vec![] }
+    Status { map: Arc::new(map), nodes: heard, shards, copies: vec![], steward: NodeId(1), lost: vec![] }
+}
+
+/// What the copies of all Quorum shards tell that hold them as they are recorded, and have compared with one another.
+pub fn copies_in_step(map: &Map) -> Vec<(NodeId, QuorumReport)> {
+    let of_shard = |record: &ShardRecord| {
+        let members: Vec<Replica> = record.descriptor.members.iter().map(|member| member.replica).collect();
+        let told = |own: &Replica| {
+            let mut others: Vec<ReplicaId> = members.iter().map(|copy| copy.id).filter(|id| *id != own.id).collect();
+            others.sort_unstable();
+            let copy = QuorumReport {
+                shard: record.descriptor.shard,
+                replica: own.id,
+                held: record.descriptor.generation,
+                copied: Vec::new(),
+                is_complete: true,
+                floor: Version(0),
+                hints: 0,
+                in_step_with: others,
+                bytes: 1 << 20,
+                layout: None,
+            };
+            (own.node, copy)
+        };
+        members.iter().map(told).collect::<Vec<_>>()
+    };
+    map.shards.values().filter(|record| record.quorum.is_some()).flat_map(of_shard).collect()
 }
 
 /// A Quorum table with W and R of two, of three copies that all nodes know, with a shard on each of these sets of nodes.
@@ -109,6 +136,7 @@ pub fn put_quorum_table(status: &mut Status, name: &str, shards: &[&[u64]]) {
     status.nodes.iter_mut().for_each(|(report, _)| {
         (report.map_epoch, report.incarnation, report.level) = (Epoch(1), Incarnation(1), FormatLevel::QUORUM);
     });
+    status.copies = copies_in_step(&status.map);
 }
 
 /// The shards of Quorum tables change at this stage, and the copy on one node is to become one on another. On the same
@@ -135,6 +163,7 @@ pub fn change(status: &mut Status, stage: Stage, (from, to): (u64, u64)) {
         }
         map.put_shard(record);
     }
+    status.copies = copies_in_step(&status.map);
 }
 
 /// One node a zone, all alive, and so many shards with a copy on each of the first three, in sync.

@@ -1,4 +1,5 @@
-//! How much may fail now without a shard losing its majority: the first thing one wants to know of a database.
+//! How much may fail now without a shard losing its majority, or a write that was acknowledged: the first thing one wants to
+//! know of a database.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +76,7 @@ fn plural(number: usize, noun: &str) -> String {
 
 /// So many groups of nodes may fail, whichever, and every set of the shard's copies keeps as many as it needs.
 fn survivable<G: Ord>(shard: &ShardNow<'_>, group: impl Fn(NodeId) -> G) -> usize {
-    shard.needed().iter().map(|needed| set_survives(shard, needed, &group)).min().unwrap_or(0)
+    shard.needed_to_keep_all().iter().map(|needed| set_survives(shard, needed, &group)).min().unwrap_or(0)
 }
 
 fn set_survives<G: Ord>(shard: &ShardNow<'_>, needed: &Needed, group: impl Fn(NodeId) -> G) -> usize {
@@ -171,5 +172,20 @@ mod tests {
             (one.unavailable, one.headline().as_str()),
             (1, "1 of 1 shard unavailable: no leader, or too few copies")
         );
+    }
+
+    /// Reads and writes go on with one copy, and what was acknowledged last may be on any one.
+    #[test]
+    fn quorum_shard_survives_as_many_losses_as_its_writes_do() {
+        for ((write, read), nodes) in [((1, 1), 0), ((2, 1), 1), ((2, 2), 1), ((1, 3), 0), ((3, 1), 0)] {
+            let mut status = at_rest(&["a", "b", "c"], 0);
+            put_quorum_table(&mut status, "cart", &[&[1, 2, 3]]);
+            let map = std::sync::Arc::make_mut(&mut status.map);
+            let mut record = map.shards.values().next().expect("a shard").clone();
+            record.quorum.as_mut().expect("a quorum shard").current = skerry_core::map::Quorums { write, read };
+            map.put_shard(record);
+            let tolerance = Tolerance::of(&status);
+            assert_eq!((tolerance.nodes, tolerance.zones), (nodes, nodes), "W {write} R {read}");
+        }
     }
 }

@@ -157,7 +157,8 @@ impl Database {
         let led = map.shards.values().filter(|shard| shard.quorum.is_none() && self.is_led(shard));
         let steward = self.in_sync(&map.shards[&ShardId::SYSTEM])[0].node;
         let shards = led.map(|shard| (report(shard), AGE_MS)).collect();
-        Some(Status { map: Arc::new(map.clone()), nodes: heard, shards, steward, lost: vec![] })
+        // No release has Quorum tables yet.
+        Some(Status { map: Arc::new(map.clone()), nodes: heard, shards, copies: vec![], steward, lost: vec![] })
     }
 
     /// The steward's answer to the question whether a node may be removed now.

@@ -200,6 +200,7 @@ impl Wire for QuorumReport {
             is_complete: self.is_complete,
             floor: self.floor.0,
             hints: self.hints,
+            in_step_with: self.in_step_with.into_iter().map(|copy| copy.0).collect(),
             bytes: self.bytes,
             layout: self.layout.map(Wire::into_wire),
         }
@@ -214,6 +215,7 @@ impl Wire for QuorumReport {
             is_complete: m.is_complete,
             floor: Version(m.floor),
             hints: m.hints,
+            in_step_with: m.in_step_with.into_iter().map(ReplicaId).collect(),
             bytes: m.bytes,
             layout: m.layout.map(Layout::from_wire).transpose()?,
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skerry_core::ids::{Epoch, Incarnation, NodeId, ShardId};
 use skerry_core::map::{Map, MapDelta};
-use skerry_core::message::{NodeReport, ShardReport};
+use skerry_core::message::{NodeReport, QuorumReport, ShardReport};
 use skerry_core::node::{Certificate, NotYet, Removal, Status};
 use skerry_proto::v1;
 use skerry_proto::v1::certify_removal_response::Removal as WireRemoval;
@@ -92,10 +92,12 @@ impl Wire for Removal {
 pub fn status_into_wire(status: Status) -> v1::StatusResponse {
     let node = |(report, age_ms): (NodeReport, u64)| v1::NodeStatus { report: Some(report.into_wire()), age_ms };
     let shard = |(report, age_ms): (ShardReport, u64)| v1::ShardStatus { report: Some(report.into_wire()), age_ms };
+    let copy = |(node, report): (NodeId, QuorumReport)| v1::CopyStatus { node_id: node.0, report: Some(report.into_wire()) };
     v1::StatusResponse {
         map: Some(status.map.since(Epoch(0)).into_wire()),
         nodes: status.nodes.into_iter().map(node).collect(),
         shards: status.shards.into_iter().map(shard).collect(),
+        copies: status.copies.into_iter().map(copy).collect(),
         steward_node_id: status.steward.0,
         lost: all_into(status.lost),
     }
@@ -112,6 +114,11 @@ pub fn status_from_wire(m: v1::StatusResponse) -> Result<Status, Malformed> {
             .shards
             .into_iter()
             .map(|s| Ok((required(s.report, "report")?, s.age_ms)))
+            .collect::<Result<_, _>>()?,
+        copies: m
+            .copies
+            .into_iter()
+            .map(|c| Ok((NodeId(c.node_id), required(c.report, "report")?)))
             .collect::<Result<_, _>>()?,
         steward: NodeId(m.steward_node_id),
         lost: all(m.lost)?,

@@ -187,7 +187,14 @@ fn maps_and_reports_come_back_as_they_went() {
     there_and_back(delta());
     there_and_back(MapDelta::default());
     there_and_back(report());
-    let copy = QuorumReport {
+    let copy = quorum_copy();
+    let held = QuorumReport { layout: Some(layout(None)), ..copy.clone() };
+    there_and_back(CopiesReport { changed: vec![copy, held], ended: vec![ShardId(8)], is_all: true });
+    there_and_back(LedReport { version: 3, since: 2, changed: vec![shard_report()], resigned: vec![ShardId(8)] });
+}
+
+fn quorum_copy() -> QuorumReport {
+    QuorumReport {
         shard: ShardId(7),
         replica: ReplicaId(11),
         held: Generation(5),
@@ -195,12 +202,10 @@ fn maps_and_reports_come_back_as_they_went() {
         is_complete: true,
         floor: Version(7 << 20),
         hints: 8,
+        in_step_with: vec![ReplicaId(12), ReplicaId(14)],
         bytes: 9,
         layout: None,
-    };
-    let held = QuorumReport { layout: Some(layout(None)), ..copy.clone() };
-    there_and_back(CopiesReport { changed: vec![copy, held], ended: vec![ShardId(8)], is_all: true });
-    there_and_back(LedReport { version: 3, since: 2, changed: vec![shard_report()], resigned: vec![ShardId(8)] });
+    }
 }
 
 #[test]
@@ -432,6 +437,7 @@ fn certificates_and_status_come_back_as_they_went() {
         map: Arc::new(map),
         nodes: vec![(report(), 5)],
         shards: vec![(shard_report(), 6)],
+        copies: vec![(NodeId(2), quorum_copy())],
         steward: NodeId(1),
         lost: vec![(shard, ReplicaId(3))],
     };

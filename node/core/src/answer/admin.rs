@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::ids::{Epoch, Incarnation, NodeId, ReplicaId, ShardId};
 use crate::map::Map;
-use crate::message::{CopyReport, NodeReport, ShardReport};
+use crate::message::{CopyReport, NodeReport, QuorumReport, ShardReport};
 use crate::steward::{RecoveryPlan, RecoveryRefusal};
 use crate::system::{AdminChange, Fence, SystemCommand, SystemRefusal, SystemReply};
 
@@ -131,6 +131,9 @@ pub struct Status {
     pub nodes: Vec<(NodeReport, u64)>,
     /// The latest report of each shard's leader, with its age in milliseconds.
     pub shards: Vec<(ShardReport, u64)>,
+    /// What the nodes have told last of their copies of quorum shards, without from whom each has copied. It is as old as
+    /// what they tell of themselves. A copy that is not there has not been told of: unknown, not absent.
+    pub copies: Vec<(NodeId, QuorumReport)>,
     /// Node that answers: it leads the system shard.
     pub steward: NodeId,
     /// Copies that are lost, and being built anew.

@@ -61,12 +61,25 @@ pub struct QuorumReport {
     pub floor: Version,
     /// Records that it keeps for copies that are away.
     pub hints: u64,
+    /// Copies that have all that this one had when it compared all records with them, and for which it keeps nothing: it has
+    /// compared since its start, and since they were silent last. In order of replica ids, at most [`COPIED_MAX`].
+    pub in_step_with: Vec<ReplicaId>,
     /// Bytes of its records.
     pub bytes: u64,
     /// What it holds, told only where the node's map has an unsure record of the shard: see
     /// [`crate::map::QuorumRecord::is_unsure`]. Until that record is followed by a sure one, the copy holds just this.
     /// `None` = nobody needs to know, or another layout is on its way to the log.
     pub layout: Option<Layout>,
+}
+
+impl QuorumReport {
+    /// What is of interest of it beyond the steward: not from whom it has copied, nor the layout.
+    pub(crate) fn without_sources(&self) -> Self {
+        let (shard, replica, held, is_complete) = (self.shard, self.replica, self.held, self.is_complete);
+        let (floor, hints, bytes, in_step_with) = (self.floor, self.hints, self.bytes, self.in_step_with.clone());
+        let (copied, layout) = (Vec::new(), None);
+        Self { shard, replica, held, copied, is_complete, floor, hints, in_step_with, bytes, layout }
+    }
 }
 
 /// What a node says of itself to the steward.

@@ -223,6 +223,7 @@ impl Stewardship {
         Status {
             nodes: view.reports.nodes(now.monotonic_ms).map(|(r, age)| (r.clone(), age)).collect(),
             shards: view.reports.shards(now.monotonic_ms).map(|(r, age)| (r.clone(), age)).collect(),
+            copies: view.reports.copies().map(|(node, copy)| (node, copy.without_sources())).collect(),
             steward: self.own,
             lost: view.lost().into_iter().collect(),
             map: std::sync::Arc::clone(map),

@@ -58,6 +58,11 @@ impl Convergence {
         }
     }
 
+    /// The copies with which this one has compared all records, to the end, since they were silent last.
+    pub fn compared(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.schedule.compared()
+    }
+
     /// To be called with each tick.
     pub fn tick<V: View>(&mut self, copy: &Copy<'_, V>) -> Vec<Do> {
         let mut out = Vec::new();

@@ -93,6 +93,11 @@ impl Hints {
         self.targets.iter().filter(|(_, target)| target.hints > 0).map(|(to, _)| *to)
     }
 
+    /// True if a copy lacks what was kept for it, or could not be kept.
+    pub fn are_due(&self, to: ReplicaId) -> bool {
+        self.targets.get(&to).is_some_and(|target| target.hints > 0 || target.lost > 0)
+    }
+
     /// Keeps a hint, merged with the one that is there. If it does not fit, all must be compared with the copy.
     ///
     /// # Errors

@@ -109,6 +109,12 @@ impl Reports {
         self.nodes.values().map(move |heard| (&heard.report, now_ms.saturating_sub(heard.at_ms)))
     }
 
+    /// What each node has told last of its copies of quorum shards, of nodes of which nothing was missed since.
+    pub fn copies(&self) -> impl Iterator<Item = (NodeId, &QuorumReport)> {
+        let known = self.nodes.values().filter(|heard| heard.version != 0);
+        known.flat_map(|heard| heard.copies.values().map(|copy| (heard.report.node, copy)))
+    }
+
     /// The latest report of each shard's leader, and its age in milliseconds.
     pub fn shards(&self, now_ms: u64) -> impl Iterator<Item = (&ShardReport, u64)> {
         let at_ms = |node| self.nodes.get(&node).map_or(0, |heard| heard.at_ms);

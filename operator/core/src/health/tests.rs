@@ -65,7 +65,8 @@ fn quorum_shard_is_served_by_w_and_r_of_its_copies() {
 
 #[test]
 fn what_is_not_known_of_a_quorum_copy_counts_for_nothing() {
-    let spoil: [fn(&mut Status); 6] = [
+    let spoil: [fn(&mut Status); 7] = [
+        |status| status.copies.retain(|(node, _)| *node != NodeId(3)),
         |status| silence(status, 3),
         |status| status.nodes[2].0.disk_stalled = true,
         |status| status.nodes[2].0.map_epoch = Epoch(0),
@@ -93,6 +94,90 @@ fn quorum_shard_goes_on_without_a_node_while_a_majority_and_all_that_it_needs_ar
         assert_eq!(without(&status), [true; 4], "W {write} R {read}");
         silence(&mut status, 2);
         assert_eq!(without(&status), [false, true, false, true], "W {write} R {read}");
+    }
+}
+
+fn copy(status: &mut Status, node: u64) -> &mut QuorumReport {
+    let mut copies = status.copies.iter_mut().filter(|(of, _)| *of == NodeId(node));
+    &mut copies.next().expect("a copy").1
+}
+
+/// Nodes 2 and 3 were away while node 1 took writes: what was acknowledged is on node 1 alone, until they have compared.
+fn returned() -> Status {
+    let mut status = quorum(1, 1);
+    copy(&mut status, 1).in_step_with.clear();
+    for node in [2, 3] {
+        copy(&mut status, node).in_step_with.retain(|other| *other != ReplicaId(1));
+    }
+    status
+}
+
+#[test]
+fn node_is_needed_until_the_others_have_compared_with_its_copy_of_a_quorum_shard() {
+    let needed = |status: &Status| [1, 2, 3].map(|node| !needing(status, NodeId(node)).is_empty());
+    let mut status = returned();
+    assert!(is_served(&status) && unrest(&status).is_some());
+    assert_eq!(needed(&status), [true; 3]);
+    assert_eq!(stranded_on(&status, NodeId(1)), [], "another copy can be made from it");
+    // The others have asked, and it keeps writes for one of them.
+    for node in [2, 3] {
+        copy(&mut status, node).in_step_with.push(ReplicaId(1));
+    }
+    copy(&mut status, 1).in_step_with = vec![ReplicaId(2)];
+    assert_eq!(needed(&status), [true; 3]);
+    copy(&mut status, 1).in_step_with = vec![ReplicaId(2), ReplicaId(3)];
+    assert_eq!((needed(&status), unrest(&status)), ([false; 3], None));
+    // One that is away is compared with by nobody, and is what is given up.
+    let mut status = quorum(1, 1);
+    silence(&mut status, 1);
+    for node in [2, 3] {
+        copy(&mut status, node).in_step_with.retain(|other| *other != ReplicaId(1));
+    }
+    assert_eq!(needed(&status), [false, true, true]);
+}
+
+#[test]
+fn copy_that_is_behind_or_incomplete_is_not_in_step() {
+    for spoil in [(|copy| copy.held.0 = 0) as fn(&mut QuorumReport), |copy| copy.is_complete = false] {
+        let mut status = quorum(1, 1);
+        spoil(copy(&mut status, 3));
+        assert_eq!(shards_now(&status)[0].in_sync(), [ReplicaId(1), ReplicaId(2)]);
+        assert!(is_served(&status) && unrest(&status).is_some());
+    }
+}
+
+#[test]
+fn returned_copy_that_counts_is_noticed() {
+    let status = returned();
+    assert!(!does_without(&status, NodeId(1)));
+    plant(Some(Planted::ReturnedCopyCounts));
+    let counts = does_without(&status, NodeId(1));
+    plant(None);
+    assert!(counts);
+}
+
+#[test]
+fn quorum_shard_moves_while_enough_of_it_is_there_to_copy_from_and_few_are_away_that_readers_ask() {
+    for ((write, read), can_move) in [((2, 2), true), ((1, 1), false), ((3, 1), false), ((1, 3), false)] {
+        let mut status = quorum(write, read);
+        assert!(shards_now(&status)[0].can_move());
+        silence(&mut status, 3);
+        assert_eq!(shards_now(&status)[0].can_move(), can_move, "W {write} R {read}");
+        let shard = status.map.shards.values().next().unwrap().descriptor.shard;
+        status.lost.push((shard, ReplicaId(3)));
+        assert!(shards_now(&status)[0].can_move(), "nothing is awaited of what is lost");
+    }
+}
+
+#[test]
+fn writes_may_be_lost_with_w_of_the_copies_and_a_majority() {
+    for ((write, read), most) in [((2, 2), 1), ((1, 1), 1), ((3, 1), 2)] {
+        let status = quorum(write, read);
+        for gone in 0..=3 {
+            let lacking = lacking_on(&status, NodeId(1), |node| node.0 <= gone);
+            assert_eq!(!lacking.is_empty(), gone > most, "W {write}: {gone} are gone");
+        }
+        assert_eq!(lacking_on(&status, NodeId(4), |_| true), [], "it has no copy");
     }
 }
 

@@ -16,7 +16,7 @@ use skerry_core::node::Status;
 
 use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
-use crate::health::{is_heard, needing_of, shards_now, stranded_on};
+use crate::health::{ShardNow, is_heard, lacking_on, needing_of, shards_now, stranded_on};
 use crate::observed::{Observed, Running, Slot};
 use crate::planted::{Planted, is_planted};
 use crate::validate::{ReplaceRequest, Validated};
@@ -100,7 +100,7 @@ impl Scene<'_> {
         };
         let next = |(name, slot): (&str, &Slot)| {
             let left = self.validated.replace_after.saturating_sub(slot.process.down);
-            let needed = self.node(name).map(|node| stranded_on(self.status, node)).unwrap_or_default();
+            let needed = self.node(name).map(|node| self.lost_on(node)).unwrap_or_default();
             let needed: Vec<ShardId> = needed.into_iter().filter(|s| !self.is_accepted(*s)).collect();
             match (needed.is_empty(), left.is_zero()) {
                 (true, true) => Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) }),
@@ -109,6 +109,18 @@ impl Scene<'_> {
             }
         };
         self.seats.staying_slots().filter(is_lost).map(next).collect()
+    }
+
+    /// Shards with a copy on a node whose volume is lost, of which nothing is left, or of which writes may be lost.
+    fn lost_on(&self, node: NodeId) -> BTreeSet<ShardId> {
+        let lacking = lacking_on(self.status, node, |other| self.is_gone(other));
+        stranded_on(self.status, node).into_iter().chain(lacking).collect()
+    }
+
+    /// True if a node's volume is lost for certain.
+    fn is_gone(&self, node: NodeId) -> bool {
+        let is_lost = |slot: &Slot| slot.process.volume_lost && !slot.process.ready;
+        !self.is_heard(node) && self.seats.slot_of(node).is_some_and(is_lost)
     }
 
     /// Claims that were told to go under nodes whose processes were not: half of a replacement was carried out and the node
@@ -375,9 +387,10 @@ impl Scene<'_> {
     }
 
     /// True if a person has accepted its loss, and it is lost: what has a leader is not, and was recovered since; nor is a
-    /// shard of a Quorum table of which a copy speaks.
+    /// shard of a Quorum table of which a copy speaks, unless so many are gone that writes may be.
     fn is_accepted(&self, shard: ShardId) -> bool {
-        let survives = || shards_now(self.status).iter().any(|s| s.descriptor.shard == shard && s.survives());
+        let is_whole = |s: &ShardNow<'_>| s.survives() && !s.may_lack_writes(|node| self.is_gone(node));
+        let survives = || shards_now(self.status).iter().any(|s| s.descriptor.shard == shard && is_whole(s));
         self.validated.accepted_losses.contains(&shard) && !survives()
     }
 

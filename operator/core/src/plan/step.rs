@@ -183,14 +183,14 @@ pub enum Wait {
         /// The moment, by the wall clock of who looks.
         at: Time,
     },
-    /// A volume is lost, and is not replaced: a shard that had a copy on it has no leader. A person must recover it, or
-    /// accept its loss.
+    /// A volume is lost, and is not replaced: a shard that had a copy on it has no leader, or has lost so many copies that
+    /// writes of a Quorum table may be lost with them. A person must recover it, or accept its loss.
     LossToAccept {
         /// The slot whose volume is lost.
         slot: String,
         /// Its node. `None` = none had joined.
         node: Option<NodeId>,
-        /// The shards that had a copy on it and that nobody leads.
+        /// The shards that had a copy on it and that nobody leads, or that may lack writes.
         shards: Vec<ShardId>,
     },
     /// A node is silent, and is replaced if it stays so.
@@ -236,8 +236,8 @@ pub enum Wait {
         node: NodeId,
         /// Number of shards that still name the node.
         shards: usize,
-        /// Of these, shards that cannot move: they have no leader.
-        leaderless: Vec<ShardId>,
+        /// Of these, shards that cannot move: they have no leader, or lack copies that a move of a Quorum shard needs.
+        stuck: Vec<ShardId>,
     },
 }
 
@@ -344,13 +344,14 @@ impl fmt::Display for Wait {
             }
             Self::Late { slots, held, why } => late(f, slots, held, why.as_deref()),
             Self::Joining(slots) => write!(f, "{} to join", slots.join(", ")),
-            Self::Emptying { node, shards, leaderless } if leaderless.is_empty() => {
+            Self::Emptying { node, shards, stuck } if stuck.is_empty() => {
                 write!(f, "{node} to be emptied of {shards} shards")
             }
-            Self::Emptying { node, shards, leaderless } => write!(
+            Self::Emptying { node, shards, stuck } => write!(
                 f,
-                "{node} to be emptied of {shards} shards; {} cannot move without a leader: see skerry recover",
-                named(leaderless),
+                "{node} to be emptied of {shards} shards; {} cannot move without a leader, or without copies that are away: \
+                 see skerry recover",
+                named(stuck),
             ),
         }
     }
@@ -361,7 +362,8 @@ fn loss_to_accept(f: &mut fmt::Formatter<'_>, slot: &str, node: Option<NodeId>, 
     let which = named(shards);
     write!(
         f,
-        "the volume of {slot} is lost, and {which} had a copy on it and has no leader: run skerry recover{lost}"
+        "the volume of {slot} is lost, and {which} had a copy on it and has no leader, or has lost as many copies as a write \
+         needs: run skerry recover{lost}"
     )?;
     if shards.contains(&ShardId::SYSTEM) {
         return Ok(());

@@ -2,6 +2,7 @@
 
 mod late;
 mod quorum;
+mod quorum_lost;
 mod removals;
 mod replace;
 mod replace_once;

@@ -216,6 +216,7 @@ fn unknown(copy: &QuorumReport) -> QuorumReport {
         is_complete: false,
         floor: Version(0),
         hints: 0,
+        in_step_with: Vec::new(),
         bytes: 0,
         layout: None,
     }
@@ -284,7 +285,7 @@ fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refu
 /// hold anything from before that, and so be any copy: then they tell their layout, which must be one that can be, in which
 /// they are on their node.
 fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Refused> {
-    let QuorumReport { shard, replica, held, copied, hints, bytes, layout, .. } = report;
+    let QuorumReport { shard, replica, held, copied, hints, in_step_with, bytes, layout, .. } = report;
     let wrong = |field| Err(Refused::Shard { shard: *shard, field });
     let Some(record) = map.shards.get(shard) else { return wrong("id") };
     if record.quorum.is_none() || *replica > map.replica_max() {
@@ -298,6 +299,9 @@ fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Re
     let is_sorted = copied.is_sorted_by(|a, b| a.0 < b.0);
     if !is_sorted || copied.len() > COPIED_MAX || copied.iter().any(|(_, since)| since > held) {
         return wrong("copied");
+    }
+    if !in_step_with.is_sorted_by(|a, b| a < b) || in_step_with.len() > COPIED_MAX {
+        return wrong("in_step_with");
     }
     at_most("bytes", *bytes, BYTES_MAX)?;
     at_most("hints", *hints, INDEX_MAX)?;

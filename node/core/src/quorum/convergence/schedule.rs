@@ -45,6 +45,8 @@ struct Peer {
     /// When it has asked this copy last.
     asked_at: Option<u64>,
     is_silent: bool,
+    /// True if a comparison has come to its end since it was silent, and since this copy has started.
+    is_compared: bool,
     /// How many were given up, one after the other.
     given_up: u32,
 }
@@ -61,10 +63,11 @@ impl Schedule {
         for id in peers {
             let second = if copy.id < id { 0 } else { SECOND_TICKS };
             let due_at = copy.ticks.saturating_add(second + numbers.spread(LOOK_TICKS));
-            let first = Peer { due_at, rests_until: 0, asked_at: None, is_silent: false, given_up: 0 };
+            let first =
+                Peer { due_at, rests_until: 0, asked_at: None, is_silent: false, is_compared: false, given_up: 0 };
             let peer = self.peers.entry(id).or_insert(first);
             if !(copy.is_heard)(id) {
-                peer.is_silent = true;
+                (peer.is_silent, peer.is_compared) = (true, false);
             } else if std::mem::take(&mut peer.is_silent) {
                 peer.due_at = peer.due_at.min(due_at);
                 peer.given_up = 0;
@@ -75,6 +78,11 @@ impl Schedule {
     /// To be called with a new layout: who is there is looked at with the next tick.
     pub(super) fn layout_changed(&mut self) {
         self.look_at = 0;
+    }
+
+    /// The copies with which it has compared since they were silent last, and since it has started.
+    pub(super) fn compared(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.peers.iter().filter(|(_, peer)| peer.is_compared).map(|(id, _)| *id)
     }
 
     /// Another copy has asked this one.
@@ -107,7 +115,7 @@ impl Schedule {
         if is_whole {
             peer.due_at = ticks.saturating_add(every + numbers.spread(every / SPREAD_PART));
             peer.rests_until = ticks.saturating_add(REST_TICKS.min(every));
-            peer.given_up = 0;
+            (peer.is_compared, peer.given_up) = (true, 0);
         } else {
             peer.due_at = peer.due_at.min(ticks);
             let wait = RETRY_TICKS << peer.given_up.min(RETRY_DOUBLED_MAX);
@@ -173,7 +181,14 @@ mod tests {
 
     #[test]
     fn one_that_the_other_is_busy_with_waits_but_not_for_ever() {
-        let peer = |asked_at| Peer { due_at: 100, rests_until: 50, asked_at, is_silent: false, given_up: 0 };
+        let peer = |asked_at| Peer {
+            due_at: 100,
+            rests_until: 50,
+            asked_at,
+            is_silent: false,
+            is_compared: false,
+            given_up: 0,
+        };
         for (asked_at, ticks, is_free) in [
             (None, 49, false),
             (None, 50, true),

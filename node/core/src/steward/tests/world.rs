@@ -307,6 +307,7 @@ fn new_copy(record: &ShardRecord, replica: ReplicaId) -> QuorumReport {
         is_complete: record.descriptor.generation == Generation(1),
         floor: Version(0),
         hints: 0,
+        in_step_with: Vec::new(),
         bytes: 1,
         layout: None,
     }

@@ -23,7 +23,7 @@ use crate::decide::decide;
 use crate::look_history::LookHistory;
 use crate::observed::{ClaimTemplate, Observed, Process, Seen, Slot, SlotVolume};
 use crate::plan::{Plan, Record, Step};
-use crate::testing::{ahead, resource};
+use crate::testing::{ahead, copies_in_step, resource};
 
 /// A tenth of the time for which a table that was taken out stays.
 const ROUND_SECONDS: i64 = 60;
@@ -101,6 +101,10 @@ impl World {
 
     pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeRecord> {
         self.state.iter().flat_map(|s| s.map().nodes.values())
+    }
+
+    pub(super) fn map(&self) -> &Map {
+        self.state.as_ref().expect("a database").map()
     }
 
     pub(super) fn targets(&self) -> Vec<Vec<NodeId>> {
@@ -200,7 +204,8 @@ impl World {
         let heard = map.nodes.values().map(|node| (report(node), 100)).collect();
         let led = map.shards.values().filter(|shard| shard.quorum.is_none());
         let shards = led.map(|shard| (shard_report(shard), 100)).collect();
-        Status { map: Arc::new(map.clone()), nodes: heard, shards, steward: NodeId(1), lost: vec![] }
+        let copies = copies_in_step(map);
+        Status { map: Arc::new(map.clone()), nodes: heard, shards, copies, steward: NodeId(1), lost: vec![] }
     }
 
     /// The steward enables quorum tables once every node can have them.

@@ -55,6 +55,7 @@ fn copy_report() -> QuorumReport {
         is_complete: true,
         floor: Version(9),
         hints: 1,
+        in_step_with: vec![ReplicaId(7)],
         bytes: 2,
         layout: None,
     }
@@ -150,7 +151,9 @@ fn refused_shard(refused: &Result<(), Refused>) -> ShardId {
 #[test]
 fn what_a_report_tells_of_quorum_copies_is_of_copies_on_its_node() {
     type OfCopy = fn(&mut QuorumReport);
-    let wrong: [(&str, OfCopy); 7] = [
+    let wrong: [(&str, OfCopy); 9] = [
+        ("in_step_with", |c| c.in_step_with = vec![ReplicaId(7); 2]),
+        ("in_step_with", |c| c.in_step_with = (0..=64).map(ReplicaId).collect()),
         ("replica", |c| c.shard = ShardId(4)),
         ("replica", |c| c.replica = ReplicaId(7)),
         ("replica", |c| c.replica = ReplicaId(70)),

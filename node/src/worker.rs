@@ -220,7 +220,8 @@ impl Worker {
             self.parts.metrics.leaders.set(checkpoint.leaders);
             self.parts.metrics.quiescent.set(checkpoint.quiescent);
             self.parts.metrics.request_ids.set(checkpoint.requests);
-            self.parts.metrics.quorum.show(self.parts.node.quorum_replicas(), now.wall_ms);
+            let node = &self.parts.node;
+            self.parts.metrics.quorum.show(node.quorum_replicas(), node.map(), now.wall_ms);
             let (enabled, highest) = self.parts.node.format_levels();
             self.parts.metrics.format_level_enabled.set(enabled.0.into());
             self.parts.metrics.format_level_highest.set(highest.0.into());

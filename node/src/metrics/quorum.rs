@@ -7,6 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use skerry_core::map::Map;
 use skerry_core::quorum::merkle::compare::Answer;
 use skerry_core::quorum::message::Body;
 use skerry_core::quorum::replica::QuorumReplica;
@@ -19,6 +20,7 @@ pub struct QuorumMetrics {
     copies: Count,
     incomplete: Count,
     floorless: Count,
+    left_over: Count,
     hints: Count,
     hint_bytes: Count,
     floor_age_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -50,6 +52,11 @@ impl QuorumMetrics {
                 registry,
                 "quorum_floorless_copies",
                 "Copies of quorum shards on this node whose floor has never risen",
+            ),
+            left_over: gauge(
+                registry,
+                "quorum_left_over_copies",
+                "Copies on this node of quorum shards that the database does not have: a recovery of the system shard gave them up",
             ),
             hints: gauge(
                 registry,
@@ -121,12 +128,14 @@ impl QuorumMetrics {
     }
 
     /// How the copies on this node stand, by this clock in milliseconds since 1970.
-    pub fn show<'a>(&self, copies: impl Iterator<Item = &'a QuorumReplica>, wall_ms: u64) {
-        let (mut count, mut incomplete, mut floorless) = (0, 0, 0);
+    pub fn show<'a>(&self, copies: impl Iterator<Item = &'a QuorumReplica>, map: &Map, wall_ms: u64) {
+        let (mut count, mut incomplete, mut floorless, mut left_over) = (0, 0, 0, 0);
         let (mut hints, mut hint_bytes, mut oldest_ms) = (0, 0, None);
         for copy in copies.map(QuorumReplica::view) {
             count += 1;
             incomplete += u64::from(!copy.is_complete);
+            // A node that has just started has no map yet.
+            left_over += u64::from(!map.shards.is_empty() && !map.shards.contains_key(&copy.shard));
             hints += copy.hints.0;
             hint_bytes += copy.hints.1;
             match copy.floor.wall_ms() {
@@ -137,6 +146,7 @@ impl QuorumMetrics {
         self.copies.set(count);
         self.incomplete.set(incomplete);
         self.floorless.set(floorless);
+        self.left_over.set(left_over);
         self.hints.set(hints);
         self.hint_bytes.set(hint_bytes);
         let age_ms = oldest_ms.map_or(0, |oldest| wall_ms.saturating_sub(oldest));
@@ -168,7 +178,7 @@ mod tests {
             metrics.sent(&body);
         }
         metrics.coordinated(Operation::Get, 0.001);
-        metrics.show(std::iter::empty(), 1_000);
+        metrics.show(std::iter::empty(), &Map::default(), 1_000);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [

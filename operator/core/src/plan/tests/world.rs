@@ -13,7 +13,7 @@ use skerry_api::{
 };
 use skerry_core::ids::{ClusterId, NodeId, ReplicaId, ShardId};
 use skerry_core::level::FormatLevel;
-use skerry_core::map::{Member, NodeRecord, NodeState, Replica, Role, ShardRecord, TableRecord};
+use skerry_core::map::{Map, Member, NodeRecord, NodeState, Replica, Role, ShardRecord, TableRecord};
 use skerry_core::message::{NodeReport, ShardReport};
 use skerry_core::node::Status;
 use skerry_core::system::{AdminChange, Fence, NewNode, StepKind, SystemCommand, SystemState};

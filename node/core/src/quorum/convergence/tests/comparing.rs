@@ -173,12 +173,19 @@ fn equal_copies_are_compared_again_after_ten_minutes_and_not_before() {
 #[test]
 fn a_copy_compares_again_after_the_silence_of_another() {
     let mut pair = pair();
+    let compared = |pair: &Pair| pair.members[0].convergence.compared().collect::<Vec<_>>();
     let sent = pair.asked_within(100);
+    assert_eq!(compared(&pair), [], "it has just started");
     pair.quiet(sent);
+    assert_eq!(compared(&pair), [ReplicaId(1)]);
     pair.is_heard = false;
     assert_eq!(pair.asked_within(1_000), []);
+    assert_eq!(compared(&pair), [], "the other one may have taken what nobody kept for this one");
     pair.is_heard = true;
-    assert!(!pair.asked_within(100).is_empty());
+    let sent = pair.asked_within(100);
+    assert!(!sent.is_empty() && compared(&pair).is_empty());
+    pair.quiet(sent);
+    assert_eq!(compared(&pair), [ReplicaId(1)]);
 }
 
 #[test]

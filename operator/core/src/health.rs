@@ -138,9 +138,10 @@ impl ShardNow<'_> {
     pub(crate) fn may_lack_writes(&self, is_gone: impl Fn(NodeId) -> bool) -> bool {
         let Some(quorum) = &self.quorum else { return false };
         let is_lost = |copy: &&ReplicaId| self.descriptor.node_of(**copy).is_some_and(&is_gone);
-        quorum.layout.write_sets().any(|set| {
-            set.members.iter().filter(is_lost).count() >= set.write.max(set.members.len() / 2 + 1)
-        })
+        quorum
+            .layout
+            .write_sets()
+            .any(|set| set.members.iter().filter(is_lost).count() >= set.write.max(set.members.len() / 2 + 1))
     }
 
     /// What must be left if a node is given up, or taken down by choice. Of a Quorum shard at least a majority, so that
@@ -186,7 +187,8 @@ impl QuorumNow {
         // Copies that leave compare with the others by themselves.
         let takes: Vec<&QuorumReport> = {
             let takes_writes = layout.write_members();
-            let of_writes = there.iter().filter(|(member, copy)| !is_coming(member) && takes_writes.contains(&copy.replica));
+            let of_writes =
+                there.iter().filter(|(member, copy)| !is_coming(member) && takes_writes.contains(&copy.replica));
             of_writes.map(|(_, copy)| *copy).collect()
         };
         let is_even = |copy: &QuorumReport, other: &QuorumReport| {

@@ -15,7 +15,19 @@ use super::{Malformed, Wire, all, all_into, numbers, required, size};
 numbers!(Resolve, ConflictResolution, "resolve", LastWriterWins, Siblings);
 numbers!(Stage, QuorumStage, "stage", WriteBoth, ReadNew, NewOnly);
 numbers!(StepKind, QuorumStep, "step", Begin, ReadNew, NewOnly, Settle, Back, Resolve);
-numbers!(StepRefusal, NoStepReason, "why", Leader, Stage, Unchanged, Unsound, LastGeneration, Unsure, Layout, NothingLeft);
+numbers!(
+    StepRefusal,
+    NoStepReason,
+    "why",
+    Leader,
+    Stage,
+    Unchanged,
+    Unsound,
+    LastGeneration,
+    Unsure,
+    Layout,
+    NothingLeft
+);
 
 /// How the copies of a table agree: the kind, and what a quorum table has beside it.
 pub(super) fn consistency_into_wire(consistency: Consistency) -> (i32, Option<v1::QuorumTable>) {

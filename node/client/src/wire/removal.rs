@@ -92,7 +92,8 @@ impl Wire for Removal {
 pub fn status_into_wire(status: Status) -> v1::StatusResponse {
     let node = |(report, age_ms): (NodeReport, u64)| v1::NodeStatus { report: Some(report.into_wire()), age_ms };
     let shard = |(report, age_ms): (ShardReport, u64)| v1::ShardStatus { report: Some(report.into_wire()), age_ms };
-    let copy = |(node, report): (NodeId, QuorumReport)| v1::CopyStatus { node_id: node.0, report: Some(report.into_wire()) };
+    let copy =
+        |(node, report): (NodeId, QuorumReport)| v1::CopyStatus { node_id: node.0, report: Some(report.into_wire()) };
     v1::StatusResponse {
         map: Some(status.map.since(Epoch(0)).into_wire()),
         nodes: status.nodes.into_iter().map(node).collect(),

@@ -123,7 +123,8 @@ impl ShardRecord {
     /// Where a node is to have another copy than the member that is there, that one is assigned.
     pub(crate) fn keep_where_assigned(&mut self) {
         for copy in &mut self.assigned {
-            let here = self.descriptor.members.iter().map(|member| member.replica).find(|there| there.node == copy.node);
+            let here =
+                self.descriptor.members.iter().map(|member| member.replica).find(|there| there.node == copy.node);
             *copy = here.unwrap_or(*copy);
         }
     }

@@ -67,7 +67,9 @@ impl Given {
         self.cluster.input(node, Input::Read { token, table: self.table, read, consistency });
         self.cluster.run(4);
         match self.cluster.answers.remove(&token) {
-            Some(Answer::Read(Ok(ReadResult::Values { records, .. }))) => records.into_iter().map(|r| r.value).collect(),
+            Some(Answer::Read(Ok(ReadResult::Values { records, .. }))) => {
+                records.into_iter().map(|r| r.value).collect()
+            }
             other => panic!("{other:?}"),
         }
     }

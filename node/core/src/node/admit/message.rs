@@ -179,7 +179,8 @@ pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Disbelieved {
         is_believed
     });
     let (quorum, mut is_any, mut left_over) = (&mut report.quorum, false, 0);
-    let has_same_map = report.node.map_epoch.recoveries() == map.epoch.recoveries() && report.node.map_epoch <= map.epoch;
+    let has_same_map =
+        report.node.map_epoch.recoveries() == map.epoch.recoveries() && report.node.map_epoch <= map.epoch;
     quorum.changed.retain_mut(|copy| {
         if has_same_map && !map.shards.contains_key(&copy.shard) {
             left_over += 1;

@@ -162,7 +162,8 @@ impl KnownMap {
         let gives_up = move |recovery: &&RecoveryRecord| {
             let shard = recovery.shard;
             let known = self.map.recoveries.get(&shard).filter(|known| known.epoch == recovery.epoch);
-            let matters = here.replicas.quorums().get(shard).is_some() || self.authority.speaks_of(Subject::Recovery(shard));
+            let matters =
+                here.replicas.quorums().get(shard).is_some() || self.authority.speaks_of(Subject::Recovery(shard));
             matters && known.is_none_or(|known| known == *recovery)
         };
         let recoveries = delta.recoveries.iter().filter(gives_up).map(|r| (Subject::Recovery(r.shard), r.epoch));

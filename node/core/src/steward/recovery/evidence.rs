@@ -30,7 +30,8 @@ pub(super) fn is_word_of_one(record: &ShardRecord, told: &Told<'_>, latest: &Lay
 }
 
 fn is_backed(record: &ShardRecord, told: &Told<'_>, latest: &Layout) -> bool {
-    let holders: Vec<NodeId> = told.iter().filter(|(_, copy)| copy.layout.as_ref() == Some(latest)).map(|t| t.0).collect();
+    let holders: Vec<NodeId> =
+        told.iter().filter(|(_, copy)| copy.layout.as_ref() == Some(latest)).map(|t| t.0).collect();
     let recorded = record.layout();
     // Two holders, or none but the record.
     let [teller] = holders[..] else { return true };

@@ -47,7 +47,8 @@ impl GoingOn<'_> {
 pub fn adoptions(view: &View<'_>) -> Vec<SystemCommand> {
     // The same for all shards: each is looked at only once all nodes have told.
     let mut nodes = view.map.nodes.values().filter(|node| node.state != NodeState::Removed);
-    if nodes.any(|node| view.copy_since_recovery(ShardId::SYSTEM, node).is_err()) && !is_planted(Planted::UnheardNotAwaited)
+    if nodes.any(|node| view.copy_since_recovery(ShardId::SYSTEM, node).is_err())
+        && !is_planted(Planted::UnheardNotAwaited)
     {
         return Vec::new();
     }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::ids::{ClusterId, Epoch, Generation, ReplicaId};
-use crate::map::{Descriptor, GENERATION_JUMP_MAX, Member, NodeRecord, NodeState, QuorumRecord, Quorums, RecoveryRecord, Replica, Role};
+use crate::map::{
+    Descriptor, GENERATION_JUMP_MAX, Member, NodeRecord, NodeState, QuorumRecord, Quorums, RecoveryRecord, Replica,
+    Role,
+};
 use crate::message::{CopiesReport, LedReport, Report};
 use crate::quorum::copies::Copies;
 use crate::quorum::message::{Body, Envelope};

@@ -172,7 +172,8 @@ fn old_copies_are_gone_back_to_where_all_the_new_ones_are_lost() {
     let old: Vec<ReplicaId> = record(&world).layout().unwrap().current.members;
     lose(&mut world, new[0]);
     lose(&mut world, new[1]);
-    let is_begun = world.steward().iter().any(|command| matches!(command, SystemCommand::Step { step: StepKind::Back, .. }));
+    let is_begun =
+        world.steward().iter().any(|command| matches!(command, SystemCommand::Step { step: StepKind::Back, .. }));
     assert!(!is_begun, "one is left, and it may have what the old ones lack");
     let (mut world, _, new) = moved_away();
     new.iter().for_each(|copy| lose(&mut world, *copy));

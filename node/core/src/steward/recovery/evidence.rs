@@ -1,5 +1,5 @@
-//! Whether what is said of a quorum shard after a recovery of the system shard is more than one node's word. Layouts that end
-//! copies, or turn reads away from them, would let a single node that is mistaken or forged destroy what all others hold.
+//! Whether what is said of a quorum shard after a recovery of the system shard is more than one node's word. By a layout that
+//! ends copies, or turns reads elsewhere, a single node that is mistaken or forged would destroy or hide what all others hold.
 //!
 //! A layout is backed if the system shard's record has it, if two nodes hold it, or if it follows by few steps from one that
 //! another node holds, each of them due by what the copies have told. Where it was taken in truth, what made its steps due
@@ -10,7 +10,7 @@ use crate::map::ShardRecord;
 use crate::message::QuorumReport;
 use crate::planted::{Planted, is_planted};
 use crate::quorum::copies::Known;
-use crate::quorum::layout::{Layout, Part, Stage};
+use crate::quorum::layout::{Layout, Stage};
 use crate::quorum::stage::Step;
 
 /// Steps of one change after its begin: reads turn, writes turn, the old copies go.
@@ -19,14 +19,14 @@ const STEPS_MAX: u32 = 3;
 /// What nodes have told of their copies of one shard.
 pub(super) type Told<'a> = [(NodeId, &'a QuorumReport)];
 
-/// True if going on with this layout needs more than one node's word, and has it not.
+/// True if going on with this layout needs more than one node's word, and has it not. One that only begins a change needs
+/// none: reads go where they went, and so does every write.
 pub(super) fn is_word_of_one(record: &ShardRecord, told: &Told<'_>, latest: &Layout) -> bool {
-    let others = || told.iter().filter(|(_, copy)| copy.layout.as_ref() != Some(latest));
-    let stage = latest.change.as_ref().map(|change| change.stage);
-    let is_turned = matches!(stage, Some(Stage::ReadNew | Stage::NewOnly));
-    let ends_any = others().any(|(_, copy)| latest.part(copy.replica) == Part::Over);
-    let is_of_matter = ends_any || (is_turned && others().next().is_some());
-    is_of_matter && !is_backed(record, told, latest) && !is_planted(Planted::OneWordEndsCopies)
+    let layouts = || told.iter().filter_map(|(_, copy)| copy.layout.as_ref());
+    let others = || layouts().filter(|layout| *layout != latest);
+    let is_begin = latest.change.as_ref().is_some_and(|change| change.stage == Stage::WriteBoth);
+    let is_harmless = others().next().is_none() || (is_begin && others().any(|other| other.current == latest.current));
+    !is_harmless && !is_backed(record, told, latest) && !is_planted(Planted::OneWordEndsCopies)
 }
 
 fn is_backed(record: &ShardRecord, told: &Told<'_>, latest: &Layout) -> bool {

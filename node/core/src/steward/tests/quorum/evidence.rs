@@ -58,6 +58,20 @@ fn one_node_ends_no_copies_by_its_word() {
     }
 }
 
+/// Readers would ask it alone, and it has nothing.
+#[test]
+fn one_node_makes_itself_no_copy_by_its_word() {
+    let (mut world, _) = world(MAJORITIES);
+    let state = world.state.clone();
+    let mut members = record(&world).layout().unwrap().current.members;
+    members.push(FORGED);
+    let told = forged(&world, FORGED, 6, Copies { members, write: 1, read: 1 });
+    world.copies.insert(FORGED, told);
+    go_back(&mut world, state);
+    nothing_is_decided(&mut world);
+    assert_eq!(plan(&world, &[]).map(|plan| plan.given_up), Ok(Vec::new()));
+}
+
 /// Nothing was copied yet, and one of the new copies says that the change is over, or that it is read from.
 #[test]
 fn one_node_turns_no_reads_by_its_word() {

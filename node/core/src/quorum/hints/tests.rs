@@ -62,6 +62,22 @@ impl Store {
 }
 
 #[test]
+fn a_copy_is_due_what_is_kept_for_it_and_what_could_not_be() {
+    let mut store = Store::new();
+    assert!(!store.hints.are_due(TO));
+    store.keep(TO, b"a", &record(5, 10));
+    assert!(store.hints.are_due(TO) && !store.hints.are_due(OTHER));
+    let sent = Hint { key: Bytes::from_static(b"a"), record: record(5, 10).encode() };
+    store.hints.confirmed(TO, &sent, &store.engine).unwrap();
+    assert!(!store.hints.are_due(TO));
+    let _ = store.hints.lose(TO);
+    assert!(store.hints.are_due(TO), "all is to be compared");
+    let mark = store.hints.must_compare(TO).unwrap();
+    store.hints.compared(TO, mark);
+    assert!(!store.hints.are_due(TO));
+}
+
+#[test]
 fn of_each_copy_and_key_the_newest_is_kept_over_a_restart() {
     let mut store = Store::new();
     for (to, version) in [(TO, 2), (TO, 1), (OTHER, 9)] {

@@ -29,7 +29,9 @@ struct Given {
 fn given() -> Given {
     let highest_levels: BTreeMap<_, _> = (1..=4).map(|number| (NodeId(number), FormatLevel::QUORUM)).collect();
     let mut cluster = Cluster { highest_levels, ..Cluster::default() }.begin();
-    (2..=4).for_each(|number| drop(cluster.join(number)));
+    for number in 2..=4 {
+        cluster.join(number);
+    }
     cluster.settle();
     cluster.run(400);
     let members = cluster.hosts[&NodeId(1)].node.map().shards[&ShardId::SYSTEM].descriptor.members.clone();

@@ -19,7 +19,7 @@ fn at_rest(write: u32, read: u32) -> World {
     world
 }
 
-fn plan_of(world: &World, change: impl Fn(&mut skerry_core::node::Status)) -> Plan {
+fn plan_of(world: &World, change: impl Fn(&mut Status)) -> Plan {
     let mut seen = world.observed();
     let Seen::Known(status) = &mut seen.database else { panic!("a database that answers") };
     change(status);
@@ -35,14 +35,14 @@ fn volume_is_not_given_up_that_alone_may_have_what_was_acknowledged() {
     world.apply(&plan, usize::MAX);
     let replaced = Step::ReplaceVolume { slot: "shop-a-0".into(), silent: false };
     assert!(world.plan().steps.contains(&replaced), "{:?}", world.plan());
-    let returned = |status: &mut skerry_core::node::Status| {
+    let returned = |status: &mut Status| {
         for (node, copy) in &mut status.copies {
             if *node != NodeId(1) {
                 copy.in_step_with.clear();
             }
         }
     };
-    let untold = |status: &mut skerry_core::node::Status| status.copies.clear();
+    let untold = |status: &mut Status| status.copies.clear();
     for plan in [plan_of(&world, returned), plan_of(&world, untold)] {
         assert!(!plan.steps.contains(&replaced), "{plan:?}");
         let held = |wait: &Wait| matches!(wait, Wait::ReplacementHeld { why, .. } if why.contains("too few copies"));

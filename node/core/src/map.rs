@@ -6,7 +6,7 @@ mod quorum;
 mod shard;
 
 pub use check::GENERATION_JUMP_MAX;
-pub(crate) use check::{check_descriptor, check_layout, check_members, check_quorum, home_of};
+pub(crate) use check::{REPLICAS_JUMP_MAX, check_descriptor, check_layout, check_members, check_quorum, home_of};
 pub use quorum::{QuorumChange, QuorumRecord, Quorums};
 pub use shard::ShardRecord;
 
@@ -334,6 +334,12 @@ impl Map {
     /// The highest replica id that this map knows of: an id above it was given later.
     pub fn replica_max(&self) -> ReplicaId {
         self.replica_max
+    }
+
+    /// The highest replica id that a copy may have whose shard's record is unsure: a recovery of the system shard that is not
+    /// known here may have given it.
+    pub(crate) fn replica_limit(&self) -> ReplicaId {
+        ReplicaId(self.replica_max.0.saturating_add(REPLICAS_JUMP_MAX))
     }
 
     /// A replica id was given, whether or not a record still names it.

@@ -8,6 +8,10 @@ use crate::quorum::layout::Layout;
 /// A descriptor may be this many changes ahead of the map's record: a thousand recoveries, each of which skips 2^32.
 pub const GENERATION_JUMP_MAX: u64 = 1 << 42;
 
+/// Ids of copies may be this far above the highest that the map knows of where its record is unsure: as many as thousands of
+/// recoveries of the system shard skip that the map knows nothing of.
+pub(crate) const REPLICAS_JUMP_MAX: u64 = 1 << 32;
+
 /// The node of a copy that is a member of the shard, or is to become one.
 pub(crate) fn home_of(record: &ShardRecord, replica: ReplicaId) -> Option<NodeId> {
     let assigned = record.assigned.iter().find(|copy| copy.id == replica).map(|copy| copy.node);

@@ -237,6 +237,9 @@ impl SystemState {
             let noted = self.without(&record, recovery, epoch).ok_or(refusal(StepRefusal::NothingLeft))?;
             self.put_recovery(noted);
         }
+        // An earlier recovery that is not known here may have given ids above all that were given since.
+        let highest = record.descriptor.members.iter().map(|member| member.replica.id.0).max().unwrap_or_default();
+        self.next.replica = self.next.replica.max(ReplicaId(highest.saturating_add(1)));
         self.put_shard(ShardRecord { epoch, ..record });
         Ok(self.done())
     }
@@ -249,7 +252,7 @@ impl SystemState {
         let generation = if is_planted(Planted::GenerationGivenTwice) { layout.generation } else { first };
         let of = |copy: &ReplicaId| Some(Replica { node: *layout.homes.get(copy)?, id: *copy });
         let all: Option<Vec<Replica>> = layout.members().iter().map(of).collect();
-        let is_sound = record.may_be_at(layout.generation) && check_layout(layout, self.map.replica_max()).is_ok();
+        let is_sound = record.may_be_at(layout.generation) && check_layout(layout, self.map.replica_limit()).is_ok();
         // The record may be of a step that was not committed, and give another copy the id of one of these.
         let descriptor = Descriptor { members: Vec::new(), ..record.descriptor.clone() };
         let known = ShardRecord { descriptor, assigned: all.filter(|_| is_sound)?, ..record.clone() };

@@ -289,10 +289,11 @@ fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Re
     let QuorumReport { shard, replica, held, copied, hints, in_step_with, bytes, layout, .. } = report;
     let wrong = |field| Err(Refused::Shard { shard: *shard, field });
     let Some(record) = map.shards.get(shard) else { return wrong("id") };
-    if record.quorum.is_none() || *replica > map.replica_max() {
+    let is_unsure = record.is_unsure();
+    let highest = if is_unsure { map.replica_limit() } else { map.replica_max() };
+    if record.quorum.is_none() || *replica > highest {
         return wrong("replica");
     }
-    let is_unsure = record.is_unsure();
     let can_hold = if is_unsure { record.may_be_at(*held) } else { *held <= record.descriptor.generation };
     if !can_hold {
         return wrong("held");
@@ -307,7 +308,7 @@ fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Re
     at_most("bytes", *bytes, BYTES_MAX)?;
     at_most("hints", *hints, INDEX_MAX)?;
     let is_own = |layout: &Layout| layout.generation == *held && layout.homes.get(replica) == Some(&from);
-    let can_be = |layout: &Layout| is_own(layout) && check_layout(layout, map.replica_max()).is_ok();
+    let can_be = |layout: &Layout| is_own(layout) && check_layout(layout, highest).is_ok();
     if layout.as_ref().is_some_and(|layout| !can_be(layout)) {
         return wrong("layout");
     }

@@ -243,8 +243,9 @@ fn a_copy_is_ahead_of_its_record_only_where_that_is_unsure_and_then_by_no_more_t
         |layout| Some(Layout { homes: layout.homes.into_keys().map(|id| (id, OWN)).collect(), ..layout }),
         |layout| Some(Layout { current: Copies { write: 3, ..layout.current }, ..layout }),
         |layout| {
-            let homes = [(ReplicaId(6), LEADER), (ReplicaId(99), OWN)].into();
-            let members = vec![ReplicaId(6), ReplicaId(99)];
+            let unknown = ReplicaId(99 + REPLICAS_JUMP_MAX);
+            let homes = [(ReplicaId(6), LEADER), (unknown, OWN)].into();
+            let members = vec![ReplicaId(6), unknown];
             Some(Layout { current: Copies { members, ..layout.current }, homes, ..layout })
         },
     ];

@@ -74,7 +74,11 @@ impl Run {
         self.world.after(0, Event::Request { host, input: Input::Admin { token, request } });
         self.until(SECOND, |run| run.world.answers.contains_key(&token));
         match self.world.answers.remove(&token) {
-            Some(Answer::Admin(answer)) => answer.ok(),
+            Some(Answer::Admin(Ok(reply))) => Some(reply),
+            Some(Answer::Admin(Err(refusal))) => {
+                self.world.mark(&format!("{host} refuses a person: {refusal}"));
+                None
+            }
             Some(_) | None => None,
         }
     }

@@ -1,4 +1,5 @@
-//! The shards of each table cover its key space exactly once at every epoch, and epochs and generations only rise.
+//! The shards of each table cover its key space exactly once at every epoch, and epochs and generations only rise, but for
+//! the records of a system shard that went on from an earlier copy: those of shards may be of before, once.
 
 use std::collections::BTreeMap;
 
@@ -30,11 +31,12 @@ impl Bounds {
         if map.epoch == *known {
             return Ok(());
         }
+        let is_recovered = map.epoch.recoveries() > known.recoveries();
         *known = map.epoch;
         for record in map.shards.values() {
             let (shard, generation) = (record.descriptor.shard, record.descriptor.generation);
             let known = self.generations.entry((node, shard)).or_default();
-            if generation < *known {
+            if generation < *known && !is_recovered {
                 return broken("generations only rise", format!("{node}: shard {shard} {generation} after {known}"));
             }
             *known = generation;

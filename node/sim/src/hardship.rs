@@ -133,7 +133,7 @@ impl Hardship {
 
     /// Those that no run has yet, and why: each shows a fault that is known.
     const OFF: [(Self, &'static str); 1] =
-        [(Self::SystemRecovery, "in few seeds the process with the copy that is to go on answers nobody")];
+        [(Self::SystemRecovery, "in few seeds a node never says that its copy of the system shard is lost")];
 }
 
 impl fmt::Display for Hardship {

@@ -103,6 +103,7 @@ impl Convergence {
                 self.answering.bar(from, at, copy, &mut out);
             }
             Body::Barred(at) => self.rounds.barred(from, at, copy, &mut out),
+            Body::Elapsed(at) => self.answering.elapsed(from, at, copy, &mut out),
             Body::Floor(at) => self.answering.floor(from, self.numbers.next(), at, copy, &mut out),
             Body::Write(..)
             | Body::Said(..)

@@ -79,7 +79,9 @@ pub fn digest(key: &[u8], record: &Stored) -> u128 {
         hash.update(&value.stamp.version.0.to_be_bytes());
         hash.update(&value.stamp.actor.replica.0.to_be_bytes());
         hash.update(&value.stamp.actor.incarnation.0.to_be_bytes());
-        hash.update(&[u8::from(value.is_tombstone), u8::from(value.expires_ms.is_some())]);
+        // A value that has ended counts the same with its bytes and without: not all copies let go of them at a time.
+        let is_delete = value.is_tombstone && value.expires_ms.is_none();
+        hash.update(&[u8::from(is_delete), u8::from(value.expires_ms.is_some())]);
     }
     hash.digest128()
 }

@@ -8,6 +8,7 @@
 //! generation than the one that is held has no effect, and what was acknowledged counts for that one generation alone.
 
 mod ahead;
+mod ends;
 mod hearing;
 mod hints_out;
 mod journal;
@@ -159,7 +160,7 @@ impl QuorumReplica {
         self.act_on_reads(steps, here, out)?;
         self.send_hints(here, out)?;
         if !self.machine.pass(here.engine)?
-            && let Some(from) = self.sweeps.due(self.machine.floor().floor(), here.ticks)
+            && let Some(from) = self.sweeps.due(self.machine.floor(), self.machine.has_ended(), here.ticks)
         {
             let next = self.machine.sweep(&from, here.now.wall_ms, here.engine)?;
             self.sweeps.swept(next);
@@ -347,6 +348,7 @@ impl QuorumReplica {
                 floor: state.floor(),
                 is_complete: state.is_complete(),
                 copied: state.copied(),
+                ends_ms: machine.ends_ms(),
                 tree: machine.tree(),
                 view: &view,
                 hints,

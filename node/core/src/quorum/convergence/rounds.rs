@@ -1,5 +1,5 @@
 //! Rounds that raise the floor, as far as this copy coordinates them. It does if it has the lowest id of those that are
-//! heard of, the layout is settled, all members are heard of, and something was written since the last one.
+//! heard of, the layout is settled, all members are heard of, and something was written since the last one, or has ended.
 //!
 //! A member is gathered from by a comparison that was begun after its bar was told, and is sent what was gathered by another
 //! one, begun when all were gathered from. Two coordinators at a time do no harm: every member answers both, and
@@ -11,6 +11,7 @@ use super::numbers::Numbers;
 use super::written::Written;
 use crate::ids::ReplicaId;
 use crate::planted::{Planted, is_planted};
+use crate::quorum::floor::Floor;
 use crate::quorum::journal::Journaled;
 use crate::quorum::merkle::compare::View;
 use crate::quorum::message::Body;
@@ -79,7 +80,8 @@ impl Rounds {
 
     fn begin<V: View>(&mut self, numbers: &mut Numbers, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
         let at = Version::at_ms(copy.wall_ms.saturating_sub(copy.pace.behind_ms));
-        if at <= copy.floor.floor() || !self.written.is_due(at) {
+        let may_end = copy.ends_ms.is_some_and(|ends| (copy.floor.floor().wall_ms() + 1..=at.wall_ms()).contains(&ends));
+        if at <= copy.floor.floor() || !(self.written.is_due(at) || may_end) {
             return;
         }
         let Some(round) = Round::begin(copy.layout, at) else { return };
@@ -176,6 +178,11 @@ impl Rounds {
         if !going.told(by, reached, copy) {
             return;
         }
+        if reached == Reached::Bar && going.round.is_barred() {
+            let elapsed = Floor::elapsed_by(going.round.at);
+            out.push(Do::Journal(Journaled::Elapsed(elapsed), Then::Nothing));
+            out.extend(others(copy).map(|member| Do::Send(member, Body::Elapsed(elapsed))));
+        }
         for own in [Reached::Gathered, Reached::Spread] {
             going.told(copy.id, own, copy);
         }
@@ -183,8 +190,7 @@ impl Rounds {
             let at = going.round.at;
             self.going = None;
             out.push(Do::Journal(Journaled::Floor(at), Then::Nothing));
-            let others = copy.layout.current.members.iter().filter(|member| **member != copy.id);
-            out.extend(others.map(|member| Do::Send(*member, Body::Floor(at))));
+            out.extend(others(copy).map(|member| Do::Send(member, Body::Floor(at))));
         }
     }
 }
@@ -205,6 +211,11 @@ impl Going {
         }
         counts
     }
+}
+
+/// The other members of a settled layout.
+fn others<'a, V: View>(copy: &'a Copy<'_, V>) -> impl Iterator<Item = ReplicaId> + 'a {
+    copy.layout.current.members.iter().copied().filter(|member| *member != copy.id)
 }
 
 /// True if the copy is the one to begin rounds, and all others are there to take part.

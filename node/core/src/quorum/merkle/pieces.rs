@@ -13,7 +13,7 @@ use std::ops::{Bound, ControlFlow};
 use bytes::Bytes;
 
 use super::digest;
-use super::span::{Span, Sum};
+use super::span::{Span, Sum, separator};
 use super::view::View;
 
 /// Records, and their bytes, that are read for one question: some milliseconds' work.
@@ -211,12 +211,14 @@ fn cut(pieces: &mut Leaf, at: &Bytes, view: &impl View, budget: &mut Budget) -> 
         return false;
     }
     let (start, mut read, mut stopped) = (start.clone(), Piece { sum: 0, records: Some(0) }, None);
+    let mut last = Bytes::new();
     view.walk(&Span { start: start.clone(), end: Some(at.clone()) }, &mut |key, record, bytes| {
         if budget.is_spent() {
-            stopped = Some(key.clone());
+            stopped = Some(separator(&last, key));
             return ControlFlow::Break(());
         }
         budget.read(bytes);
+        last = key.clone();
         read = Piece {
             sum: read.sum.wrapping_add(digest(key, record)),
             records: read.records.map(|records| records.saturating_add(1)),
@@ -252,7 +254,10 @@ fn refine(pieces: &mut Leaf, span: &Span, view: &impl View, budget: &mut Budget)
     });
     let is_uncut = next.is_some() || read.len() <= FEW;
     let each = if is_uncut { read.len().max(1) } else { read.len().div_ceil(WAYS).max(FEW / 2) };
-    let starts: Vec<Bytes> = read.iter().skip(each).step_by(each).map(|(key, _)| key.clone()).collect();
+    // Where two keys are parted the least that tells them apart is enough: questions name these places.
+    let parted = |at: usize| separator(read.get(at.wrapping_sub(1)).map_or(&[], |(key, _)| key), &read[at].0);
+    let starts: Vec<Bytes> = (each..read.len()).step_by(each).map(parted).collect();
+    let next = next.map(|next| separator(read.last().map_or(&[], |(key, _)| key), &next));
     let (mut start, mut read_on) = (span.start.clone(), read.chunks(each));
     let piece_of = |chunk: &[(Bytes, u128)]| Piece {
         sum: chunk.iter().fold(0, |sum, (_, digest)| sum.wrapping_add(*digest)),

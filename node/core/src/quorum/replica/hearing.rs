@@ -51,6 +51,7 @@ impl QuorumReplica {
                 | Body::BoundsWanted
                 | Body::Bar(_)
                 | Body::Floor(_)
+                | Body::Elapsed(_)
                 | Body::Said(..)
                 | Body::Page(..)
                 | Body::Newer(..)
@@ -124,9 +125,12 @@ impl QuorumReplica {
                 Ok(())
             }
             Body::Write(..) | Body::Repair(..) | Body::Hints(_) => Ok(()),
-            body @ (Body::BoundsWanted | Body::Compare(..) | Body::Push(..) | Body::Bar(_) | Body::Floor(_)) => {
-                self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy))
-            }
+            body @ (Body::BoundsWanted
+            | Body::Compare(..)
+            | Body::Push(..)
+            | Body::Bar(_)
+            | Body::Floor(_)
+            | Body::Elapsed(_)) => self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy)),
             // No questions.
             Body::Said(..)
             | Body::Page(..)
@@ -181,7 +185,8 @@ impl QuorumReplica {
             | Body::Compare(..)
             | Body::Push(..)
             | Body::Bar(_)
-            | Body::Floor(_) => Ok(()),
+            | Body::Floor(_)
+            | Body::Elapsed(_) => Ok(()),
         }
     }
 

@@ -154,6 +154,7 @@ pub(super) fn entries(entry: &Journaled) -> impl Iterator<Item = (&Bytes, &Bytes
         Journaled::Layout(_)
         | Journaled::Bar(_)
         | Journaled::Floor(_)
+        | Journaled::Elapsed(_)
         | Journaled::Bounds(_)
         | Journaled::Copied { .. } => (&[][..], &[][..]),
     };

@@ -251,16 +251,20 @@ impl Node {
         let (own, liveness) = (self.identity.node, self.others.liveness());
         let map = Arc::clone(self.map.known());
         let is_unsure = map.shards.get(&shard).is_some_and(ShardRecord::is_unsure);
-        let own_copy = self.replicas.quorums().get(shard).filter(|_| is_unsure);
-        let held = own_copy.map(|copy| copy.state().layout().homes.clone());
-        let home = |copy: ReplicaId| home_of_copy(&map, shard, held.as_ref(), copy);
+        let own_copy = self.replicas.quorums().get(shard);
+        let held = own_copy.filter(|_| is_unsure).map(|copy| copy.state().layout().homes.clone());
+        // Where the copy here is nobody needs to say: a node that has just started knows no map.
+        let own_id = own_copy.map(QuorumReplica::id);
+        let home = |copy: ReplicaId| {
+            if own_id == Some(copy) { Some(own) } else { home_of_copy(&map, shard, held.as_ref(), copy) }
+        };
         let is_heard = |copy: ReplicaId| home(copy).is_some_and(|node| node == own || liveness.is_heard(node));
-        let is_own_full = self.disk.is_full() == Some(true);
+        let (is_own_full, repair_room) = (self.disk.is_full() == Some(true), self.disk.repair_room());
         let is_full = |copy: ReplicaId| {
             home(copy).is_some_and(|node| if node == own { is_own_full } else { liveness.is_full(node) })
         };
         let (ticks, pace) = (self.ticks, self.config.quorum_pace);
-        let here = Here { engine, now, ticks, pace, is_heard: &is_heard, is_full: &is_full };
+        let here = Here { engine, now, ticks, pace, is_heard: &is_heard, is_full: &is_full, repair_room };
         let Some(copy) = self.replicas.quorums_mut().get_mut(shard) else { return Ok(None) };
         let (mut out, before) = (Out::default(), copy.state().applied());
         act(copy, &here, &mut out)?;
@@ -276,7 +280,8 @@ impl Node {
     }
 
     fn take_quorum(&mut self, out: Out) {
-        let Out { log: _, send, answers, wants_sync, wants_record: _ } = out;
+        let Out { log: _, send, answers, wants_sync, wants_record: _, repaired_bytes } = out;
+        self.disk.repaired(repaired_bytes);
         for envelope in send {
             let home = self.home_of_copy(envelope.shard, envelope.to);
             // One that the map does not name any more is not there to hear it.

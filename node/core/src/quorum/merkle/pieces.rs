@@ -255,9 +255,9 @@ fn refine(pieces: &mut Leaf, span: &Span, view: &impl View, budget: &mut Budget)
     let is_uncut = next.is_some() || read.len() <= FEW;
     let each = if is_uncut { read.len().max(1) } else { read.len().div_ceil(WAYS).max(FEW / 2) };
     // Where two keys are parted the least that tells them apart is enough: questions name these places.
-    let parted = |at: usize| separator(read.get(at.wrapping_sub(1)).map_or(&[], |(key, _)| key), &read[at].0);
+    let parted = |at: usize| separator(&read[at - 1].0, &read[at].0);
     let starts: Vec<Bytes> = (each..read.len()).step_by(each).map(parted).collect();
-    let next = next.map(|next| separator(read.last().map_or(&[], |(key, _)| key), &next));
+    let next = next.map(|next| separator(read.last().map_or(&[][..], |(key, _)| &key[..]), &next));
     let (mut start, mut read_on) = (span.start.clone(), read.chunks(each));
     let piece_of = |chunk: &[(Bytes, u128)]| Piece {
         sum: chunk.iter().fold(0, |sum, (_, digest)| sum.wrapping_add(*digest)),

@@ -53,6 +53,7 @@ pub(super) struct Solo {
     pub(super) ticks: u64,
     pub(super) wall_ms: u64,
     pub(super) full: Vec<ReplicaId>,
+    pub(super) repair_room: usize,
 }
 
 impl Solo {
@@ -68,7 +69,8 @@ impl Solo {
         let engine = Memory::default();
         engine.write(vec![state.write()]).unwrap();
         let replica = QuorumReplica::open(state, None, Incarnation(1), &engine).unwrap();
-        Self { engine, replica, log: Vec::new(), out: Out::default(), ticks: 0, wall_ms: WALL_MS, full: Vec::new() }
+        let (log, full, out) = Default::default();
+        Self { engine, replica, log, out, ticks: 0, wall_ms: WALL_MS, full, repair_room: 0 }
     }
 
     /// The node starts anew; its log is durable.
@@ -93,6 +95,7 @@ impl Solo {
             pace: Pace::default(),
             is_heard: &|_| true,
             is_full: &|copy| full.contains(&copy),
+            repair_room: self.repair_room,
         };
         call(&mut self.replica, &here, &mut self.out).unwrap();
     }

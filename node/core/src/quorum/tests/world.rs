@@ -126,9 +126,10 @@ impl World {
         let (ticks, now) = (self.now, Now { monotonic_ms: self.now * 50, wall_ms });
         let heard: Vec<bool> = self.hosts.iter().map(|host| host.replica.is_some()).collect();
         let is_heard = |copy: ReplicaId| heard[at(copy)];
-        let (is_full, pace) = (|_| false, self.pace);
+        let (is_full, pace, repair_room) = (|_| false, self.pace, 0);
+        let (is_heard, is_full) = (&is_heard, &is_full);
         self.hosts[copy]
-            .call(|engine, call| call(&Here { engine, now, ticks, pace, is_heard: &is_heard, is_full: &is_full }), call)
+            .call(|engine, call| call(&Here { engine, now, ticks, pace, is_heard, is_full, repair_room }), call)
     }
 
     fn act(&mut self, copy: usize, out: Out) {

@@ -26,6 +26,9 @@ use crate::time::Now;
 /// are wiped in slices.
 const KINDS: [u8; 4] = [state::QUORUM, state::RECORD, state::MERKLE, state::COMPARE];
 
+/// Memory that what all copies' comparisons have learnt of their records may take, about.
+const PIECES_BYTES_MAX: usize = 64 << 20;
+
 impl Node {
     /// The map's record of a quorum shard: makes a copy that is to be here, has one learn a newer layout, or ends it. All
     /// of it only on a record that is confirmed: under a layout that is none a copy would answer for others.
@@ -264,7 +267,9 @@ impl Node {
             home(copy).is_some_and(|node| if node == own { is_own_full } else { liveness.is_full(node) })
         };
         let (ticks, pace) = (self.ticks, self.config.quorum_pace);
-        let here = Here { engine, now, ticks, pace, is_heard: &is_heard, is_full: &is_full, repair_room };
+        let pieces_bytes = PIECES_BYTES_MAX / self.replicas.quorums().len().max(1);
+        let (is_heard, is_full) = (&is_heard, &is_full);
+        let here = Here { engine, now, ticks, pace, is_heard, is_full, repair_room, pieces_bytes };
         let Some(copy) = self.replicas.quorums_mut().get_mut(shard) else { return Ok(None) };
         let (mut out, before) = (Out::default(), copy.state().applied());
         act(copy, &here, &mut out)?;

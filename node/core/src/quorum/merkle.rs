@@ -140,6 +140,11 @@ impl Tree {
         self.pieces.sum(&self.whole(span)?, span, view, budget)
     }
 
+    /// What was cut may take so much memory from now on; with 0 it is forgotten, and read again if it is asked for.
+    pub fn limit_pieces(&mut self, memory_max: usize) {
+        self.pieces.limit(memory_max);
+    }
+
     /// Keeps the memory of what was cut small. To be called between questions.
     fn trim(&self) {
         self.pieces.trim();

@@ -38,6 +38,7 @@ use super::hints::Hints;
 use super::journal::Journaled;
 use super::layout::{Layout, Part};
 use super::message::{Body, Entry, Envelope};
+use super::room::brings_no_value;
 use super::shown::Resolve;
 use super::write::Said;
 use crate::answer::{Answer, NotCoordinator, Refusal};
@@ -168,6 +169,7 @@ impl QuorumReplica {
         if is_planted(Planted::NeverCompared) {
             return Ok(());
         }
+        self.machine.limit_pieces(if self.convergence.is_comparing(here.ticks) { here.pieces_bytes } else { 0 });
         self.converge(here, out, |convergence, copy| convergence.tick(copy))
     }
 
@@ -176,13 +178,20 @@ impl QuorumReplica {
         let layout = self.machine.layout();
         let (generation, floor) = (layout.generation, self.machine.floor().floor());
         let members: Vec<ReplicaId> = layout.write_members().into_iter().collect();
-        let is_asked = |to: &ReplicaId| members.contains(to) && (here.is_heard)(*to) && !(here.is_full)(*to);
+        let is_asked = |to: &ReplicaId| members.contains(to) && (here.is_heard)(*to);
         let targets: Vec<ReplicaId> = self.hints.targets().filter(is_asked).collect();
         let mut writes = self.hints.retain(&members, here.engine)?;
         for (to, from) in self.hints_out.due(&targets, here.ticks) {
-            let turn = self.hints.turn(to, &from, generation, floor, here.engine)?;
+            let mut turn = self.hints.turn(to, &from, generation, floor, here.engine)?;
             writes.extend(turn.writes);
-            self.hints_out.sent(to, turn.send.len(), turn.next, here.ticks);
+            let is_full = (here.is_full)(to);
+            if is_full {
+                // Deletes may make room there; the others wait.
+                let without_ended = |record| self.machine.floor().without_ended(record);
+                let is_taken = |record| brings_no_value(None, &without_ended(record));
+                turn.send.retain(|hint| Stored::decode(&hint.record).is_ok_and(is_taken));
+            }
+            self.hints_out.sent(to, (turn.send.len(), is_full), turn.next, here.ticks);
             if !turn.send.is_empty() {
                 let hints = turn.send.into_iter().map(|hint| (hint.key, hint.record)).collect();
                 self.send(to, generation, Body::Hints(hints), out);

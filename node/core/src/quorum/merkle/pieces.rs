@@ -28,7 +28,7 @@ const WAYS: usize = 16;
 const SMALL_RECORDS: u32 = 16;
 /// Records that are told one by one rather than cut further.
 pub(super) const FEW: usize = 32;
-/// Memory of one tree's pieces, about: enough for some 10,000 of them.
+/// Memory of one tree's pieces, about, unless it is told to have less: enough for some 10,000 of them.
 const MEMORY_MAX: usize = 1 << 20;
 /// Memory of a piece besides its key: about.
 const AROUND: usize = 72;
@@ -94,15 +94,32 @@ pub(super) struct Whole {
 }
 
 /// Owner of the pieces of a tree's leaves. Looking at them cuts them, and changes no sum of anything.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Pieces {
     leaves: RefCell<BTreeMap<u16, Leaf>>,
+    memory_max: usize,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self { leaves: RefCell::default(), memory_max: MEMORY_MAX }
+    }
 }
 
 impl Pieces {
     /// Forgets the pieces of all leaves: they are counted anew when a comparison asks for them.
     pub(super) fn clear(&mut self) {
         self.leaves.get_mut().clear();
+    }
+
+    /// They may take so much memory from now on, and no more than [`MEMORY_MAX`]; with 0 they are forgotten.
+    pub(super) fn limit(&mut self, memory_max: usize) {
+        let before = std::mem::replace(&mut self.memory_max, memory_max.min(MEMORY_MAX));
+        if self.memory_max == 0 {
+            self.clear();
+        } else if self.memory_max < before {
+            self.trim();
+        }
     }
 
     /// A record has changed: what its piece has more by it, and whether it has come or gone.
@@ -164,16 +181,16 @@ impl Pieces {
         let memory = |leaves: &BTreeMap<u16, Leaf>| -> usize {
             leaves.values().flat_map(BTreeMap::keys).map(|start| start.len() + AROUND).sum()
         };
-        if memory(&leaves) <= MEMORY_MAX {
+        if memory(&leaves) <= self.memory_max {
             return;
         }
         let mut most = 2 * SMALL_RECORDS;
-        while memory(&leaves) > MEMORY_MAX / 2 && most < u32::MAX / 4 {
+        while memory(&leaves) > self.memory_max / 2 && most < u32::MAX / 4 {
             leaves.values_mut().for_each(|pieces| *pieces = joined(std::mem::take(pieces), most));
             leaves.retain(|_, pieces| pieces.len() > 1);
             most *= 4;
         }
-        if memory(&leaves) > MEMORY_MAX {
+        if memory(&leaves) > self.memory_max {
             leaves.clear();
         }
     }

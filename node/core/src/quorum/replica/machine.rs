@@ -71,6 +71,11 @@ impl Machine {
         &self.tree
     }
 
+    /// What comparisons have learnt of the records may take so much memory.
+    pub(super) fn limit_pieces(&mut self, memory_max: usize) {
+        self.tree.limit_pieces(memory_max);
+    }
+
     /// What is applied, to be looked at. Nothing may be between two entries.
     pub(super) fn records<'a>(&'a self, engine: &'a dyn Engine) -> Records<'a> {
         Records::new(&self.state, engine)

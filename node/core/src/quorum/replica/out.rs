@@ -25,6 +25,8 @@ pub struct Here<'a> {
     pub is_full: &'a dyn Fn(ReplicaId) -> bool,
     /// Bytes that copies here may still take by repairs while the node's disk is nearly full.
     pub repair_room: usize,
+    /// Memory that what the copy's comparisons have learnt of its records may take, in bytes.
+    pub pieces_bytes: usize,
 }
 
 /// What a copy wants its node to do.

@@ -96,6 +96,7 @@ impl Solo {
             is_heard: &|_| true,
             is_full: &|copy| full.contains(&copy),
             repair_room: self.repair_room,
+            pieces_bytes: 1 << 20,
         };
         call(&mut self.replica, &here, &mut self.out).unwrap();
     }

@@ -126,10 +126,12 @@ impl World {
         let (ticks, now) = (self.now, Now { monotonic_ms: self.now * 50, wall_ms });
         let heard: Vec<bool> = self.hosts.iter().map(|host| host.replica.is_some()).collect();
         let is_heard = |copy: ReplicaId| heard[at(copy)];
-        let (is_full, pace, repair_room) = (|_| false, self.pace, 0);
-        let (is_heard, is_full) = (&is_heard, &is_full);
-        self.hosts[copy]
-            .call(|engine, call| call(&Here { engine, now, ticks, pace, is_heard, is_full, repair_room }), call)
+        let (is_full, pace) = (|_| false, self.pace);
+        let (is_heard, is_full, repair_room, pieces_bytes) = (&is_heard, &is_full, 0, 9_000);
+        self.hosts[copy].call(
+            |engine, call| call(&Here { engine, now, ticks, pace, is_heard, is_full, repair_room, pieces_bytes }),
+            call,
+        )
     }
 
     fn act(&mut self, copy: usize, out: Out) {

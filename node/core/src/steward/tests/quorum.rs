@@ -1,6 +1,7 @@
 //! Copies of quorum shards are moved, grown, shrunk and built anew, step by step, and turned round at each.
 
 mod certificate;
+mod full;
 mod random;
 mod recovered;
 mod silent;

@@ -28,6 +28,8 @@ const KINDS: [u8; 4] = [state::QUORUM, state::RECORD, state::MERKLE, state::COMP
 
 /// Memory that what all copies' comparisons have learnt of their records may take, about.
 const PIECES_BYTES_MAX: usize = 64 << 20;
+/// Of each copy at least, however many there are: with less a comparison would forget what it has just read.
+const PIECES_BYTES_MIN: usize = 32 << 10;
 
 impl Node {
     /// The map's record of a quorum shard: makes a copy that is to be here, has one learn a newer layout, or ends it. All
@@ -267,7 +269,7 @@ impl Node {
             home(copy).is_some_and(|node| if node == own { is_own_full } else { liveness.is_full(node) })
         };
         let (ticks, pace) = (self.ticks, self.config.quorum_pace);
-        let pieces_bytes = PIECES_BYTES_MAX / self.replicas.quorums().len().max(1);
+        let pieces_bytes = (PIECES_BYTES_MAX / self.replicas.quorums().len().max(1)).max(PIECES_BYTES_MIN);
         let (is_heard, is_full) = (&is_heard, &is_full);
         let here = Here { engine, now, ticks, pace, is_heard, is_full, repair_room, pieces_bytes };
         let Some(copy) = self.replicas.quorums_mut().get_mut(shard) else { return Ok(None) };

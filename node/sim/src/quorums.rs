@@ -62,7 +62,8 @@ pub(crate) fn lingering(world: &World, ended_ms: u64) -> Option<String> {
         let (floor, last) = (state.floor().floor(), state.last_version());
         let is_over = |(_, values): &(Vec<u8>, Vec<Value>)| values.iter().all(|value| value.has_ended(ended_ms));
         let left = contents(host, copy).and_then(|contents| contents.into_iter().find(is_over));
-        let of = |what: String| format!("shard {shard} on {}: {what} at the floor {floor} in {:?}", host.id, copy.view());
+        let of =
+            |what: String| format!("shard {shard} on {}: {what} at the floor {floor} in {:?}", host.id, copy.view());
         (floor < last).then(|| of(format!("version {last}"))).or_else(|| left.map(|left| of(format!("{left:?}"))))
     })
 }

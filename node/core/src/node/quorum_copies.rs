@@ -9,7 +9,7 @@ use crate::command::{Command, Read, ReadConsistency, WriteOptions};
 use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
 use crate::ids::{Generation, NodeId, ReplicaId, ShardId, Token};
 use crate::log::LogWrite;
-use crate::map::{Map, ShardRecord, TableRecord, home_of};
+use crate::map::{Map, Replica, ShardRecord, TableRecord, home_of};
 use crate::message::PeerMessage;
 use crate::node::Node;
 use crate::node::authority::Subject;
@@ -258,11 +258,8 @@ impl Node {
         let is_unsure = map.shards.get(&shard).is_some_and(ShardRecord::is_unsure);
         let own_copy = self.replicas.quorums().get(shard);
         let held = own_copy.filter(|_| is_unsure).map(|copy| copy.state().layout().homes.clone());
-        // Where the copy here is nobody needs to say: a node that has just started knows no map.
-        let own_id = own_copy.map(QuorumReplica::id);
-        let home = |copy: ReplicaId| {
-            if own_id == Some(copy) { Some(own) } else { home_of_copy(&map, shard, held.as_ref(), copy) }
-        };
+        let here = own_copy.map(|copy| Replica { node: own, id: copy.id() });
+        let home = |copy: ReplicaId| home_of_copy(&map, shard, (here, held.as_ref()), copy);
         let is_heard = |copy: ReplicaId| home(copy).is_some_and(|node| node == own || liveness.is_heard(node));
         let (is_own_full, repair_room) = (self.disk.is_full() == Some(true), self.disk.repair_room());
         let is_full = |copy: ReplicaId| {
@@ -306,8 +303,9 @@ impl Node {
 
     /// The node of a copy of a quorum shard: by the map, or while its record is unsure by what the copy here holds.
     fn home_of_copy(&self, shard: ShardId, copy: ReplicaId) -> Option<NodeId> {
-        let held = self.replicas.quorums().get(shard).map(|own| &own.state().layout().homes);
-        home_of_copy(self.map.known(), shard, held, copy)
+        let own = self.replicas.quorums().get(shard);
+        let here = own.map(|own| Replica { node: self.identity.node, id: own.id() });
+        home_of_copy(self.map.known(), shard, (here, own.map(|own| &own.state().layout().homes)), copy)
     }
 
     /// The copy that serves a quorum shard here, or which node has one.
@@ -330,15 +328,17 @@ impl Node {
     }
 }
 
+/// Where the copy `here` is nobody needs to say: the map may not name it any more, or not be known yet.
 fn home_of_copy(
     map: &Map,
     shard: ShardId,
-    held: Option<&BTreeMap<ReplicaId, NodeId>>,
+    (here, held): (Option<Replica>, Option<&BTreeMap<ReplicaId, NodeId>>),
     copy: ReplicaId,
 ) -> Option<NodeId> {
     let record = map.shards.get(&shard);
+    let own = here.filter(|here| here.id == copy).map(|here| here.node);
     let held = held.and_then(|homes| homes.get(&copy).copied()).filter(|_| record.is_some_and(ShardRecord::is_unsure));
-    held.or_else(|| home_of(record?, copy))
+    own.or(held).or_else(|| home_of(record?, copy))
 }
 
 /// The copy that a record has on a node: the newest, where a lost one is being replaced on the same node.
@@ -351,4 +351,16 @@ fn named_here(record: &ShardRecord, node: NodeId) -> Option<ReplicaId> {
 pub(super) fn range_of(state: &QuorumState) -> KeyRange {
     let (start, end) = state.range();
     KeyRange { table: state.table(), start: start.clone(), end: end.cloned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_where_it_is_whatever_the_map_knows() {
+        let here = Replica { node: NodeId(4), id: ReplicaId(7) };
+        let home = |copy| home_of_copy(&Map::default(), ShardId(3), (Some(here), None), copy);
+        assert_eq!((home(here.id), home(ReplicaId(8))), (Some(here.node), None));
+    }
 }

@@ -23,6 +23,9 @@ use crate::time::{TICK_MS, Version};
 const PATIENCE_TICKS: u64 = 60_000 / TICK_MS;
 /// Ticks until the next comparison after one that was given up.
 const RETRY_TICKS: u64 = 2_000 / TICK_MS;
+/// How often the time is doubled until the next comparison with a full disk, which was in vain: all that it lacks is looked
+/// through each time.
+const FULL_DOUBLED_MAX: u32 = 4;
 /// Ticks from one look at what was written to the next one: the sum is of all leaves.
 const LOOK_TICKS: u64 = 1_000 / TICK_MS;
 
@@ -34,6 +37,10 @@ pub(super) struct Rounds {
     /// When the next round may begin. `None` = the copy has just started.
     next_at: Option<u64>,
     look_at: u64,
+    /// How many comparisons of rounds with a full disk were in vain, one after the other.
+    full: u32,
+    /// With a full disk nothing is compared before.
+    full_until: u64,
 }
 
 #[derive(Debug)]
@@ -147,7 +154,8 @@ impl Rounds {
                 Order::Spread => Why::Spread(going.number),
                 Order::Bar | Order::Floor => return None,
             };
-            (*member != copy.id && (copy.is_heard)(*member)).then_some((*member, why))
+            let rests = (copy.is_full)(*member) && copy.ticks < self.full_until;
+            (*member != copy.id && (copy.is_heard)(*member) && !rests).then_some((*member, why))
         };
         going.round.members.iter().find_map(wants)
     }
@@ -163,10 +171,13 @@ impl Rounds {
         };
         let Some(going) = going.filter(|going| going.number == number) else { return };
         if ended.is_whole {
+            self.full = 0;
             self.told(ended.with, reached, copy, out);
         } else if !copy.has_room() || (copy.is_full)(ended.with) {
             // The next one may find room.
             self.going = None;
+            let wait = copy.pace.round_ticks << self.full.min(FULL_DOUBLED_MAX);
+            (self.full, self.full_until) = (self.full.saturating_add(1), copy.ticks.saturating_add(wait));
         } else {
             going.rests_until = copy.ticks.saturating_add(RETRY_TICKS);
         }

@@ -152,7 +152,9 @@ impl Coordinator<'_> {
         let above = version.max(held_highest).max(bar);
         let stamp = self.clock.next(self.wall_ms, latest, above);
         // A key that somebody has lifted to the end of all versions cannot be written; the shard is none the worse for it.
-        let stamp = stamp.filter(|stamp| can_be_held(stamp.version)).ok_or(NotBegun::Ahead { version: above, wall_ms: self.wall_ms })?;
+        let stamp = stamp
+            .filter(|stamp| can_be_held(stamp.version))
+            .ok_or(NotBegun::Ahead { version: above, wall_ms: self.wall_ms })?;
         let by_last_writer = self.resolve == Resolve::LastWriterWins;
         let context = if by_last_writer { of_last_writer(stamp, held) } else { context };
         let (is_tombstone, value) = (write.value.is_none(), write.value.unwrap_or_default());

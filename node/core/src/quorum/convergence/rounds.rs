@@ -87,7 +87,8 @@ impl Rounds {
 
     fn begin<V: View>(&mut self, numbers: &mut Numbers, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
         let at = Version::at_ms(copy.wall_ms.saturating_sub(copy.pace.behind_ms));
-        let may_end = copy.ends_ms.is_some_and(|ends| (copy.floor.floor().wall_ms() + 1..=at.wall_ms()).contains(&ends));
+        let may_end =
+            copy.ends_ms.is_some_and(|ends| (copy.floor.floor().wall_ms() + 1..=at.wall_ms()).contains(&ends));
         if at <= copy.floor.floor() || !(self.written.is_due(at) || may_end) {
             return;
         }

@@ -46,13 +46,7 @@ impl HintsOut {
     }
 
     /// So many were sent, to a copy whose disk is nearly full or is not; `next` = the key to go on from, if there are more.
-    pub(super) fn sent(
-        &mut self,
-        to: ReplicaId,
-        (hints, is_full): (usize, bool),
-        next: Option<Bytes>,
-        ticks: u64,
-    ) {
+    pub(super) fn sent(&mut self, to: ReplicaId, (hints, is_full): (usize, bool), next: Option<Bytes>, ticks: u64) {
         let wait = if hints > 0 { LOST_TICKS } else { PAUSE_TICKS };
         self.turns.insert(to, Turning { next, waiting: hints, is_full, until: ticks.saturating_add(wait) });
     }

@@ -145,9 +145,9 @@ impl QuorumReplica {
     /// room for them, and are heard of, make up W.
     fn is_repaired_without(&self, number: u64, full: ReplicaId, here: &Here<'_>) -> bool {
         let lacks = |copy: ReplicaId| self.reads.lacking(number, copy);
-        let is_repaired =
-            |copy: ReplicaId| lacks(copy).is_empty() || (here.is_heard)(copy) && !(here.is_full)(copy);
-        let has_value = |(_, record): &Entry| Stored::decode(record).is_ok_and(|record| !brings_no_value(None, &record));
+        let is_repaired = |copy: ReplicaId| lacks(copy).is_empty() || (here.is_heard)(copy) && !(here.is_full)(copy);
+        let has_value =
+            |(_, record): &Entry| Stored::decode(record).is_ok_and(|record| !brings_no_value(None, &record));
         lacks(full).iter().any(has_value) && self.machine.layout().is_written(is_repaired)
     }
 

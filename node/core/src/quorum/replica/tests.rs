@@ -160,7 +160,10 @@ impl Solo {
 }
 
 fn is_of_convergence(body: &Body) -> bool {
-    matches!(body, Body::Compare(..) | Body::BoundsWanted | Body::Bar(_) | Body::Floor(_) | Body::Elapsed(_) | Body::Push(..))
+    matches!(
+        body,
+        Body::Compare(..) | Body::BoundsWanted | Body::Bar(_) | Body::Floor(_) | Body::Elapsed(_) | Body::Push(..)
+    )
 }
 
 pub(super) fn put(key: &'static str, value: &'static str) -> Mutation {

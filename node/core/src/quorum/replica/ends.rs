@@ -77,7 +77,9 @@ mod tests {
         let (mut known, floor) = (Ends::default(), Version::at_ms(10));
         assert!(known.may_have_ended(0) && known.next_ms().is_none(), "nothing was looked at");
         known.begin();
-        [Some(70), None, Some(30), Some(10)].map(|at| known.leaves(&ends(at), floor));
+        for at in [Some(70), None, Some(30), Some(10)] {
+            known.leaves(&ends(at), floor);
+        }
         known.takes(&ends(Some(50)), floor);
         assert_eq!(known.next_ms(), None, "the pass has not ended");
         known.end();

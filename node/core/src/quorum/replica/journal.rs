@@ -237,7 +237,7 @@ mod tests {
         let write = journal.collect(SHARD, OWN, 1).expect("one waits");
         assert_eq!(read(&write.entries[0]), Ok(copied));
         let of = |data: &'static [u8]| LogEntry { data: Bytes::from_static(data), ..write.entries[0].clone() };
-        assert!(read(&of(&[1, 7, 0])).is_err_and(|error| error.is_newer));
+        assert!(read(&of(&[1, 8, 0])).is_err_and(|error| error.is_newer));
         assert!(read(&of(&[1, 2])).is_err_and(|error| !error.is_newer));
     }
 

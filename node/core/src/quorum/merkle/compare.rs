@@ -208,16 +208,21 @@ impl Comparison {
         self.short += u32::from(!rest.is_empty());
         let mut push = Vec::new();
         for (mut span, theirs) in told.into_iter().zip(theirs) {
+            if budget.is_spent() {
+                // Not even one record more is looked at: it may be large.
+                self.few.push((span, FEW));
+                continue;
+            }
             let theirs: BTreeSet<(u64, u128)> = theirs.iter().copied().collect();
             let (mut held, mut more): (BTreeSet<(u64, u128)>, Vec<Push>) = Default::default();
-            let (mut last, mut stopped): (Option<Bytes>, _) = (None, None);
+            let (mut last, mut stopped) = (Bytes::new(), None);
             view.walk(&span, &mut |key, record, bytes| {
                 if budget.is_spent() {
-                    stopped = Some(last.as_ref().map(|last| separator(last, key)));
+                    stopped = Some(separator(&last, key));
                     return ControlFlow::Break(());
                 }
                 budget.read(bytes);
-                last = Some(key.clone());
+                last = key.clone();
                 let entry = (xxh3_64(key), digest(key, record));
                 if !theirs.contains(&entry) && record.newest.stamp.version > self.absence {
                     more.push(Push { key: key.clone(), has_value: !brings_no_value(None, record) });
@@ -232,11 +237,7 @@ impl Comparison {
                     self.open.push(span);
                     continue;
                 }
-                Some(None) => {
-                    self.few.push((span, FEW));
-                    continue;
-                }
-                Some(Some(next)) => {
+                Some(next) => {
                     self.few.extend(span.from(&next).map(|rest| (rest, FEW)));
                     span.end = Some(next);
                 }

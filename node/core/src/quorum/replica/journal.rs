@@ -174,7 +174,7 @@ fn weight(entry: &Journaled) -> usize {
 pub(super) fn read(entry: &LogEntry) -> Result<Journaled, codec::Undecodable> {
     const NAME: &str = "log entry of a quorum copy";
     /// Number of kinds that this release knows.
-    const KINDS: u8 = 7;
+    const KINDS: u8 = 8;
     if codec::is_newer(&entry.data, KINDS) {
         return Err(codec::Undecodable::newer(NAME, "it is of a kind that is not known".to_owned()));
     }

@@ -151,6 +151,8 @@ planted! {
     OwnBarFirst by test("src/quorum/convergence/tests/rounds.rs", "an_own_bar_that_nobody_has_agreed_to_is_noticed"),
     /// A copy takes records by repairs, comparisons and hints until its disk is full.
     RecordsToFullDisk by test("src/quorum/replica/tests/full.rs", "records_that_fill_a_disk_to_its_end_are_noticed"),
+    /// The bytes of what has ended by all clocks stay until a floor is above it: for ever where one disk is full.
+    EndedKept by test("src/quorum/replica/machine/tests.rs", "bytes_of_what_has_ended_that_stay_are_noticed"),
     /// A copy that has swept a delete refuses what its coordinator writes after it, which has not swept it.
     SweptPastWanted by test("src/quorum/floor/left.rs", "a_write_that_is_refused_for_a_forgotten_delete_is_noticed"),
     /// A copy takes records that make one together which nobody can read, and counts as damaged at its next start.
@@ -426,6 +428,8 @@ planted! {
     SilentChangeBegun by test("src/steward/tests/quorum/silent.rs", "bugs_of_silent_copies_are_noticed"),
     /// A change that waits for silent copies takes a place among those that are under way.
     SilentChangeCounts by test("src/steward/tests/quorum/silent.rs", "bugs_of_silent_copies_are_noticed"),
+    /// A move whose new copy has no room is never given up, and what that copy has got keeps its disk full.
+    FullMoveAwaited by test("src/steward/tests/quorum/full.rs", "a_full_disk_that_is_awaited_for_ever_is_noticed"),
     /// A step is taken whatever generation of the shard it was decided on.
     StepGenerationIgnored by test("src/system/tests/quorum.rs", "bugs_of_quorum_tables_are_noticed"),
 

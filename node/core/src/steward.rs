@@ -16,6 +16,7 @@ mod quorum;
 mod record;
 mod recovery;
 mod reports;
+mod room;
 mod system_shard;
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(crate) const WALL_MS_MAX: u64 = (1 << 46) - (1 << 40);
 pub struct Version(pub u64);
 
 impl Version {
-    const COUNTER_BITS: u32 = 18;
+    pub(crate) const COUNTER_BITS: u32 = 18;
 
     /// The lowest version of a millisecond. Times after the year 4160 count as the last of it.
     pub fn at_ms(wall_ms: u64) -> Self {

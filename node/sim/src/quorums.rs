@@ -52,6 +52,22 @@ pub(crate) fn unequal(world: &World) -> Option<String> {
     unequal_sums(world).or_else(|| unequal_records(world))
 }
 
+/// What stays though nothing is in its way: a floor that is not above all that was written, or a record of which nothing is
+/// shown since this time by all clocks.
+pub(crate) fn lingering(world: &World, ended_ms: u64) -> Option<String> {
+    let nodes = world.hosts.values().filter_map(|host| Some((host, host.node.as_ref()?)));
+    let mut copies = nodes.flat_map(|(host, node)| node.quorum_replicas().map(move |copy| (host, copy)));
+    copies.find_map(|(host, copy)| {
+        let (state, shard) = (copy.state(), copy.state().shard());
+        let (floor, last) = (state.floor().floor(), state.last_version());
+        let is_over = |(_, values): &(Vec<u8>, Vec<Value>)| values.iter().all(|value| value.has_ended(ended_ms));
+        let left = contents(host, copy).and_then(|contents| contents.into_iter().find(is_over));
+        let of =
+            |what: String| format!("shard {shard} on {}: {what} at the floor {floor} in {:?}", host.id, copy.view());
+        (floor < last).then(|| of(format!("version {last}"))).or_else(|| left.map(|left| of(format!("{left:?}"))))
+    })
+}
+
 /// All records of a copy, but for what was seen besides, which is told apart by nobody.
 type Contents = Vec<(Vec<u8>, Vec<Value>)>;
 

@@ -153,6 +153,7 @@ impl Run {
         self.last_reads();
         self.see_swept();
         self.see_converged();
+        self.see_floors_rise();
         if !self.until(AGREEMENT, |run| disagreement(&run.world.hosts).is_none())
             && let Some(broken) = disagreement(&self.world.hosts)
         {
@@ -372,6 +373,21 @@ impl Run {
         self.until(CONVERGED, |run| quorums::unequal(&run.world).is_none());
         if let Some(unequal) = quorums::unequal(&self.world) {
             self.world.checker.broken.push(format!("copies are not equal: {unequal}"));
+        }
+    }
+
+    /// Once nobody writes, floors rise above all that was written, and what is deleted or has ended goes.
+    fn see_floors_rise(&mut self) {
+        if self.world.setting.stress.is_none() || self.world.checker.is_broken() {
+            return;
+        }
+        let lingering = |run: &Self| {
+            let ended_ms = run.world.walls(run.world.time.saturating_sub(ENDED), run.world.time).0;
+            quorums::lingering(&run.world, ended_ms)
+        };
+        self.until(CONVERGED, |run| lingering(run).is_none());
+        if let Some(lingering) = lingering(self) {
+            self.world.checker.broken.push(format!("a floor stands still: {lingering}"));
         }
     }
 

@@ -122,7 +122,8 @@ impl QuorumMetrics {
             | Body::Pushed(_)
             | Body::Bar(_)
             | Body::Barred(_)
-            | Body::Floor(_) => return,
+            | Body::Floor(_)
+            | Body::Elapsed(_) => return,
         };
         counter.inc_by(records as u64);
     }

@@ -4,6 +4,10 @@ use crate::node::log_watch::LogWatch;
 use crate::node::syncs::Syncs;
 use crate::planted::{Planted, is_planted};
 
+/// Bytes that copies of quorum shards take by repairs while the disk is nearly full: much for readers that wait, and little of
+/// what is kept for deletes.
+const REPAIRED_BYTES_MAX: usize = 16 << 20;
+
 /// Owner of what waits for the disk, and of what the others are to know of it.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -13,6 +17,8 @@ pub(super) struct Disk {
     is_full: Option<bool>,
     /// Bytes that the store and the log take on disk.
     bytes: u64,
+    /// Bytes that were taken by repairs since it is nearly full.
+    repaired: usize,
     /// True if the others do not know yet that it has become full, or has stalled, or is neither any more.
     has_news: bool,
 }
@@ -21,13 +27,24 @@ impl Disk {
     /// Nothing is known of it but what it holds. `stall_ticks` = for so long a write of the log may wait.
     pub(super) fn new(stall_ticks: u64) -> Self {
         let log = LogWatch::new(stall_ticks);
-        Self { log, syncs: Syncs::new(), is_full: None, bytes: 0, has_news: false }
+        Self { log, syncs: Syncs::new(), is_full: None, bytes: 0, repaired: 0, has_news: false }
     }
 
     /// The shell has looked at it.
     pub(super) fn seen(&mut self, full: bool, bytes: u64) {
         self.has_news |= self.is_full != Some(full);
         (self.is_full, self.bytes) = (Some(full), bytes);
+        self.repaired = if full { self.repaired } else { 0 };
+    }
+
+    /// Bytes that may still be taken by repairs while it is nearly full.
+    pub(super) fn repair_room(&self) -> usize {
+        REPAIRED_BYTES_MAX.saturating_sub(self.repaired)
+    }
+
+    /// So many bytes were taken by repairs though it is nearly full.
+    pub(super) fn repaired(&mut self, bytes: usize) {
+        self.repaired = self.repaired.saturating_add(bytes);
     }
 
     /// A period has passed. True if it has stalled, or answers again.
@@ -105,6 +122,19 @@ mod tests {
         let stalled_at = (1..100).find(|_| disk.tick());
         assert_eq!(stalled_at, Some(STALL + 1));
         assert_eq!((disk.take_news(), disk.take_news()), (true, false));
+    }
+
+    #[test]
+    fn a_full_disk_takes_so_much_by_repairs_until_there_is_room_again() {
+        let mut disk = Disk::new(STALL);
+        disk.seen(true, 9);
+        disk.repaired(REPAIRED_BYTES_MAX - 1);
+        disk.seen(true, 9);
+        assert_eq!(disk.repair_room(), 1);
+        disk.repaired(usize::MAX);
+        assert_eq!(disk.repair_room(), 0);
+        disk.seen(false, 9);
+        assert_eq!(disk.repair_room(), REPAIRED_BYTES_MAX);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::command::{Command, Read, ReadConsistency, WriteOptions};
 use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
 use crate::ids::{Generation, NodeId, ReplicaId, ShardId, Token};
 use crate::log::LogWrite;
-use crate::map::{Map, Replica as Copy, ShardRecord, TableRecord, home_of};
+use crate::map::{Map, Replica, ShardRecord, TableRecord, home_of};
 use crate::message::PeerMessage;
 use crate::node::Node;
 use crate::node::authority::Subject;
@@ -25,6 +25,11 @@ use crate::time::Now;
 /// The kinds of records that a copy has in the store beside the shard's own records and its hints, which may be many: those
 /// are wiped in slices.
 const KINDS: [u8; 4] = [state::QUORUM, state::RECORD, state::MERKLE, state::COMPARE];
+
+/// Memory that what all copies' comparisons have learnt of their records may take, about.
+const PIECES_BYTES_MAX: usize = 64 << 20;
+/// Of each copy at least, however many there are: with less a comparison would forget what it has just read.
+const PIECES_BYTES_MIN: usize = 32 << 10;
 
 impl Node {
     /// The map's record of a quorum shard: makes a copy that is to be here, has one learn a newer layout, or ends it. All
@@ -95,7 +100,7 @@ impl Node {
 
     /// True if a person has given up the copy that is here: a write that it acknowledged would be acknowledged by nobody else.
     fn is_given_up(&mut self, map: &Map, shard: ShardId, id: ReplicaId) -> bool {
-        let own = Copy { node: self.identity.node, id };
+        let own = Replica { node: self.identity.node, id };
         let is_named = map.recoveries.get(&shard).is_some_and(|recovery| recovery.given_up.contains(&own));
         is_named && self.is_confirmed(Subject::Recovery(shard)) && !is_planted(Planted::GivenUpCopyAcknowledges)
     }
@@ -264,16 +269,19 @@ impl Node {
         let (own, liveness) = (self.identity.node, self.others.liveness());
         let map = Arc::clone(self.map.known());
         let is_unsure = map.shards.get(&shard).is_some_and(ShardRecord::is_unsure);
-        let own_copy = self.replicas.quorums().get(shard).filter(|_| is_unsure);
-        let held = own_copy.map(|copy| copy.state().layout().homes.clone());
-        let home = |copy: ReplicaId| home_of_copy(&map, shard, held.as_ref(), copy);
+        let own_copy = self.replicas.quorums().get(shard);
+        let held = own_copy.filter(|_| is_unsure).map(|copy| copy.state().layout().homes.clone());
+        let here = own_copy.map(|copy| Replica { node: own, id: copy.id() });
+        let home = |copy: ReplicaId| home_of_copy(&map, shard, (here, held.as_ref()), copy);
         let is_heard = |copy: ReplicaId| home(copy).is_some_and(|node| node == own || liveness.is_heard(node));
-        let is_own_full = self.disk.is_full() == Some(true);
+        let (is_own_full, repair_room) = (self.disk.is_full() == Some(true), self.disk.repair_room());
         let is_full = |copy: ReplicaId| {
             home(copy).is_some_and(|node| if node == own { is_own_full } else { liveness.is_full(node) })
         };
         let (ticks, pace) = (self.ticks, self.config.quorum_pace);
-        let here = Here { engine, now, ticks, pace, is_heard: &is_heard, is_full: &is_full };
+        let pieces_bytes = (PIECES_BYTES_MAX / self.replicas.quorums().len().max(1)).max(PIECES_BYTES_MIN);
+        let (is_heard, is_full) = (&is_heard, &is_full);
+        let here = Here { engine, now, ticks, pace, is_heard, is_full, repair_room, pieces_bytes };
         let Some(copy) = self.replicas.quorums_mut().get_mut(shard) else { return Ok(None) };
         let (mut out, before) = (Out::default(), copy.state().applied());
         act(copy, &here, &mut out)?;
@@ -289,7 +297,8 @@ impl Node {
     }
 
     fn take_quorum(&mut self, out: Out) {
-        let Out { log: _, send, answers, wants_sync, wants_record: _ } = out;
+        let Out { log: _, send, answers, wants_sync, wants_record: _, repaired_bytes } = out;
+        self.disk.repaired(repaired_bytes);
         for envelope in send {
             let home = self.home_of_copy(envelope.shard, envelope.to);
             // One that the map does not name any more is not there to hear it.
@@ -307,8 +316,9 @@ impl Node {
 
     /// The node of a copy of a quorum shard: by the map, or while its record is unsure by what the copy here holds.
     fn home_of_copy(&self, shard: ShardId, copy: ReplicaId) -> Option<NodeId> {
-        let held = self.replicas.quorums().get(shard).map(|own| &own.state().layout().homes);
-        home_of_copy(self.map.known(), shard, held, copy)
+        let own = self.replicas.quorums().get(shard);
+        let here = own.map(|own| Replica { node: self.identity.node, id: own.id() });
+        home_of_copy(self.map.known(), shard, (here, own.map(|own| &own.state().layout().homes)), copy)
     }
 
     /// The copy that serves a quorum shard here, or which node has one.
@@ -331,15 +341,17 @@ impl Node {
     }
 }
 
+/// Where the copy `here` is nobody needs to say: the map may not name it any more, or not be known yet.
 fn home_of_copy(
     map: &Map,
     shard: ShardId,
-    held: Option<&BTreeMap<ReplicaId, NodeId>>,
+    (here, held): (Option<Replica>, Option<&BTreeMap<ReplicaId, NodeId>>),
     copy: ReplicaId,
 ) -> Option<NodeId> {
     let record = map.shards.get(&shard);
+    let own = here.filter(|here| here.id == copy).map(|here| here.node);
     let held = held.and_then(|homes| homes.get(&copy).copied()).filter(|_| record.is_some_and(ShardRecord::is_unsure));
-    held.or_else(|| home_of(record?, copy))
+    own.or(held).or_else(|| home_of(record?, copy))
 }
 
 /// The copy that a record has on a node: the newest, where a lost one is being replaced on the same node.
@@ -352,4 +364,16 @@ fn named_here(record: &ShardRecord, node: NodeId) -> Option<ReplicaId> {
 pub(super) fn range_of(state: &QuorumState) -> KeyRange {
     let (start, end) = state.range();
     KeyRange { table: state.table(), start: start.clone(), end: end.cloned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_where_it_is_whatever_the_map_knows() {
+        let here = Replica { node: NodeId(4), id: ReplicaId(7) };
+        let home = |copy| home_of_copy(&Map::default(), ShardId(3), (Some(here), None), copy);
+        assert_eq!((home(here.id), home(ReplicaId(8))), (Some(here.node), None));
+    }
 }

@@ -77,6 +77,11 @@ impl Quorums {
         self.by_shard.values()
     }
 
+    /// Number of copies.
+    pub(super) fn len(&self) -> usize {
+        self.by_shard.len()
+    }
+
     /// The shards of all copies, in order.
     pub(super) fn shards(&self) -> Vec<ShardId> {
         self.by_shard.keys().copied().collect()

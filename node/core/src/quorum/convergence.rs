@@ -32,11 +32,18 @@ use super::layout::Part;
 use super::merkle::compare::{Ask, View};
 use super::message::Body;
 use crate::ids::ReplicaId;
+use crate::time::TICK_MS;
+
+/// Ticks after the last question of a comparison for which what was learnt by it is kept: where clients write there is a round
+/// each minute, and all that differs would have to be read again.
+const KEPT_TICKS: u64 = 300_000 / TICK_MS;
 
 /// What one copy does to become equal to the others. It lives in memory only.
 #[derive(Debug)]
 pub struct Convergence {
     numbers: Numbers,
+    /// When it last compared, or was asked to. `None` = not yet.
+    compared_at: Option<u64>,
     answering: Answering,
     comparing: Comparing,
     schedule: Schedule,
@@ -49,6 +56,7 @@ impl Convergence {
     pub fn new(seed: u64) -> Self {
         let mut numbers = Numbers::new(seed);
         Self {
+            compared_at: None,
             answering: Answering::default(),
             comparing: Comparing::new(numbers.next()),
             schedule: Schedule::default(),
@@ -61,6 +69,11 @@ impl Convergence {
     /// The copies with which this one has compared all records, to the end, since they were silent last.
     pub fn compared(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         self.schedule.compared()
+    }
+
+    /// True if it compares, or has lately: what it has learnt of its records by that will be asked for again.
+    pub fn is_comparing(&self, ticks: u64) -> bool {
+        self.compared_at.is_some_and(|at| ticks < at.saturating_add(KEPT_TICKS))
     }
 
     /// To be called with each tick.
@@ -88,10 +101,12 @@ impl Convergence {
         }
         match body {
             Body::Compare(comparison, number, ask) => {
+                self.compared_at = Some(copy.ticks);
                 self.schedule.asked(from, copy.ticks);
                 self.answer(from, (comparison, number), &ask, copy, &mut out);
             }
             Body::Compared(comparison, number, answer) => {
+                self.compared_at = Some(copy.ticks);
                 let told = self.comparing.hear(from, (comparison, number), answer, copy, &mut out);
                 self.answering.absence(self.numbers.next(), told.absence, copy, &mut out);
                 self.ended(told.ended, copy, &mut out);
@@ -108,6 +123,7 @@ impl Convergence {
                 self.answering.bar(from, at, copy, &mut out);
             }
             Body::Barred(at) => self.rounds.barred(from, at, copy, &mut out),
+            Body::Elapsed(at) => self.answering.elapsed(from, at, copy, &mut out),
             Body::Floor(at) => self.answering.floor(from, self.numbers.next(), at, copy, &mut out),
             Body::Write(..)
             | Body::Said(..)
@@ -199,6 +215,7 @@ impl Convergence {
         let copying = || self.copying.next(copy).map(|source| (source, Why::Copying));
         let due = || self.schedule.next(copy).map(|peer| (peer, Why::Due));
         if let Some((with, why)) = copying().or_else(|| self.rounds.next(copy)).or_else(due) {
+            self.compared_at = Some(copy.ticks);
             self.comparing.begin(self.numbers.next(), with, why, copy, out);
         }
     }

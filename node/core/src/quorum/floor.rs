@@ -1,11 +1,14 @@
 //! The tombstone floor, at a copy: what it still takes, what it may forget, and what absence means.
 //!
-//! Two bounds on versions, both durable before anybody is told of them, and both only rise:
+//! Three bounds on versions, all durable before anybody is told of them, and all only rise:
 //! - **bar**: the copy takes no write or hint at or below it. What is there by then is all that there will ever be,
 //!   and goes from copy to copy by repairs alone, which the bar lets through: else a copy that missed a write could
 //!   not get it while another one is down.
 //! - **floor**: every copy has all that any had at or below it ([`super::round`]). So tombstones and expired records at
 //!   or below may be forgotten, and nothing at or below that comes later has any effect.
+//! - **elapsed**: the clocks of all copies have passed it, so what was to end by then has ended for everybody, and lets go of
+//!   its bytes. That needs the members' bars alone: it goes on where a floor stands still since a copy has no room for what
+//!   others hold.
 //!
 //! Of a record with siblings each is judged by its own version: one may be below the floor and another above.
 
@@ -15,6 +18,7 @@ mod tests;
 
 pub use left::{Swept, above};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::merge::TooMuch;
@@ -31,6 +35,7 @@ pub const FLOOR_BEHIND_MS: u64 = 60_000;
 pub struct Floor {
     bar: Version,
     floor: Version,
+    elapsed: Version,
     is_bare: bool,
 }
 
@@ -86,6 +91,16 @@ impl Floor {
         self.floor
     }
 
+    /// The clocks of all copies have passed this.
+    pub fn elapsed(&self) -> Version {
+        self.elapsed
+    }
+
+    /// What the clocks of all have passed that hold a bar: [`Self::is_due`] lets one be behind it by so much.
+    pub fn elapsed_by(bar: Version) -> Version {
+        Version::at_ms(bar.wall_ms().saturating_sub(ISSUED_AHEAD_MS_MAX))
+    }
+
     /// True until [`Self::take_over`].
     pub fn is_bare(&self) -> bool {
         self.is_bare
@@ -108,6 +123,15 @@ impl Floor {
         if !self.is_bare {
             self.floor = self.floor.max(at);
             self.raise_bar(at);
+            self.raise_elapsed(Self::elapsed_by(at));
+        }
+    }
+
+    /// All members of a settled layout hold a bar that is due only once a clock has passed `at`. A bare copy ignores it, and
+    /// gets it with others' bounds.
+    pub fn raise_elapsed(&mut self, at: Version) {
+        if !self.is_bare {
+            self.elapsed = self.elapsed.max(at);
         }
     }
 
@@ -124,11 +148,12 @@ impl Floor {
 
     /// A new copy takes over the bounds of one that it copies from, which holds the same generation. Whatever round
     /// was completed before by members who are all at this generation or a later one, each of them has its bar. To be
-    /// asked before: [`Self::is_due`] of both.
+    /// asked before: [`Self::is_due`] of all.
     pub fn take_over(&mut self, from: &Self) {
         if !from.is_bare {
             self.is_bare = false;
             self.raise_floor(from.floor);
+            self.raise_elapsed(from.elapsed);
             if !is_planted(Planted::BarNotTakenOver) {
                 self.raise_bar(from.bar);
             }
@@ -209,11 +234,35 @@ impl Floor {
 
     /// What a pass over all records does with one: without deletes, and values that have ended, at or below the floor. The
     /// clocks of all copies had passed the floor's time when it was raised, and what ended later by one of them stays: a clock
-    /// that jumps would have what it lets go count as deleted for everybody.
+    /// that jumps would have what it lets go count as deleted for everybody. Of what has ended for all and stays, the bytes go.
     pub fn swept(&self, held: &Stored, wall_ms: u64) -> Swept {
         let is_own = is_planted(Planted::EndedByOwnClock);
         let wall_ms = if is_own { wall_ms } else { wall_ms.min(self.floor.wall_ms()) };
-        left::swept(held, |value| self.may_forget(value.stamp.version) && value.is_gone(wall_ms))
+        let swept = left::swept(held, |value| self.may_forget(value.stamp.version) && value.has_ended(wall_ms));
+        match swept {
+            Swept::Stays if held.values().any(|value| self.has_ended(value)) => {
+                Swept::Becomes(Box::new(self.without_ended(held.clone())))
+            }
+            Swept::Becomes(left) => Swept::Becomes(Box::new(self.without_ended(*left))),
+            Swept::Stays | Swept::Goes => swept,
+        }
+    }
+
+    /// A record without the bytes of values that have ended by the clocks of all copies. Their stamps stay, and count for sums
+    /// as before, until a floor is above them.
+    pub fn without_ended(&self, mut record: Stored) -> Stored {
+        for value in std::iter::once(&mut record.newest).chain(&mut record.siblings) {
+            if self.has_ended(value) {
+                (value.is_tombstone, value.value) = (true, Bytes::new());
+            }
+        }
+        record
+    }
+
+    /// True if the value has ended by the clocks of all copies, and its bytes are to go.
+    fn has_ended(&self, value: &Value) -> bool {
+        let ended = value.expires_ms.is_some_and(|at| at <= self.elapsed.wall_ms());
+        ended && !value.is_tombstone && !is_planted(Planted::EndedKept)
     }
 
     /// True if a tombstone, or a record that has ended, may be forgotten.

@@ -25,6 +25,8 @@ pub enum Journaled {
     Bar(Version),
     /// A round up to this is complete.
     Floor(Version),
+    /// The clocks of all copies have passed this.
+    Elapsed(Version),
     /// Bounds of a copy that this one copies from.
     Bounds(Floor),
     /// All that `from` held at the generation `since`, or later, is here.

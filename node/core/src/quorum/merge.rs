@@ -125,12 +125,21 @@ pub fn follows(stamp: Version, held: Version) -> bool {
 ///
 /// # Errors
 ///
-/// Of one that cannot be read, or whose stamp is so high that no clock gives it.
+/// Of one that cannot be read, or whose stamp is so high that no copy gives it.
 pub fn held_elsewhere(record: &Bytes) -> Result<Stored, NotTaken> {
     let record = Stored::decode(record)?;
     let stamp = record.newest.stamp.version;
-    let is_given = stamp.wall_ms() <= WALL_MS_MAX;
-    if is_given { Ok(record) } else { Err(NotTaken::Ahead { stamp, latest: Version::at_ms(WALL_MS_MAX) }) }
+    if can_be_held(stamp) { Ok(record) } else { Err(NotTaken::Ahead { stamp, latest: HELD_MAX }) }
+}
+
+/// The highest version of a record that is taken from other copies: far above what any clock gives, so that a key with a stamp
+/// of the last clock stays to be written for ever. No copy gives a higher one either: what it could not hand on would keep
+/// copies from ever being equal.
+const HELD_MAX: Version = Version(((WALL_MS_MAX + (1 << 39) + 1) << Version::COUNTER_BITS) - 1);
+
+/// True if a copy may hold a stamp: the others take it from there.
+pub fn can_be_held(stamp: Version) -> bool {
+    stamp <= HELD_MAX
 }
 
 #[cfg(test)]

@@ -79,7 +79,9 @@ pub fn digest(key: &[u8], record: &Stored) -> u128 {
         hash.update(&value.stamp.version.0.to_be_bytes());
         hash.update(&value.stamp.actor.replica.0.to_be_bytes());
         hash.update(&value.stamp.actor.incarnation.0.to_be_bytes());
-        hash.update(&[u8::from(value.is_tombstone), u8::from(value.expires_ms.is_some())]);
+        // A value that has ended counts the same with its bytes and without: not all copies let go of them at a time.
+        let is_delete = value.is_tombstone && value.expires_ms.is_none();
+        hash.update(&[u8::from(is_delete), u8::from(value.expires_ms.is_some())]);
     }
     hash.digest128()
 }
@@ -136,6 +138,11 @@ impl Tree {
     /// What a span of one of the leaves has. `None` = more was to be read than is allowed.
     fn sum(&self, span: &Span, view: &impl View, budget: &mut Budget) -> Option<Sum> {
         self.pieces.sum(&self.whole(span)?, span, view, budget)
+    }
+
+    /// What was cut may take so much memory from now on; with 0 it is forgotten, and read again if it is asked for.
+    pub fn limit_pieces(&mut self, memory_max: usize) {
+        self.pieces.limit(memory_max);
     }
 
     /// Keeps the memory of what was cut small. To be called between questions.

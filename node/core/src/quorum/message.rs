@@ -81,6 +81,8 @@ pub enum Body {
     Barred(Version),
     /// A round up to this version is complete.
     Floor(Version),
+    /// A round: all members hold its bar, and so their clocks have passed this.
+    Elapsed(Version),
 }
 
 impl Body {
@@ -94,6 +96,7 @@ impl Body {
             | Self::Push(..)
             | Self::Bar(_)
             | Self::Floor(_)
+            | Self::Elapsed(_)
             | Self::Bounds(_)
             | Self::Compared(..) => true,
             Self::Said(..)
@@ -120,7 +123,8 @@ impl Body {
             | Self::Compare(..)
             | Self::Push(..)
             | Self::Bar(_)
-            | Self::Floor(_) => true,
+            | Self::Floor(_)
+            | Self::Elapsed(_) => true,
             Self::Said(..)
             | Self::Page(..)
             | Self::Newer(..)

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::floor::Floor;
 use super::layout::Layout;
-use super::merge::{follows, latest, merge};
+use super::merge::{can_be_held, follows, latest, merge};
 use super::shown::Resolve;
 use crate::command::RequestId;
 use crate::ids::ReplicaId;
@@ -151,7 +151,10 @@ impl Coordinator<'_> {
         let bar = if is_planted(Planted::StampBelowBar) { Version::default() } else { self.bar };
         let above = version.max(held_highest).max(bar);
         let stamp = self.clock.next(self.wall_ms, latest, above);
-        let stamp = stamp.ok_or(NotBegun::Ahead { version: above, wall_ms: self.wall_ms })?;
+        // A key that somebody has lifted to the end of all versions cannot be written; the shard is none the worse for it.
+        let stamp = stamp
+            .filter(|stamp| can_be_held(stamp.version))
+            .ok_or(NotBegun::Ahead { version: above, wall_ms: self.wall_ms })?;
         let by_last_writer = self.resolve == Resolve::LastWriterWins;
         let context = if by_last_writer { of_last_writer(stamp, held) } else { context };
         let (is_tombstone, value) = (write.value.is_none(), write.value.unwrap_or_default());

@@ -8,6 +8,7 @@
 //! generation than the one that is held has no effect, and what was acknowledged counts for that one generation alone.
 
 mod ahead;
+mod ends;
 mod hearing;
 mod hints_out;
 mod journal;
@@ -37,6 +38,7 @@ use super::hints::Hints;
 use super::journal::Journaled;
 use super::layout::{Layout, Part};
 use super::message::{Body, Entry, Envelope};
+use super::room::brings_no_value;
 use super::shown::Resolve;
 use super::write::Said;
 use crate::answer::{Answer, NotCoordinator, Refusal};
@@ -159,7 +161,7 @@ impl QuorumReplica {
         self.act_on_reads(steps, here, out)?;
         self.send_hints(here, out)?;
         if !self.machine.pass(here.engine)?
-            && let Some(from) = self.sweeps.due(self.machine.floor().floor(), here.ticks)
+            && let Some(from) = self.sweeps.due(self.machine.floor(), self.machine.has_ended(), here.ticks)
         {
             let next = self.machine.sweep(&from, here.now.wall_ms, here.engine)?;
             self.sweeps.swept(next);
@@ -167,6 +169,7 @@ impl QuorumReplica {
         if is_planted(Planted::NeverCompared) {
             return Ok(());
         }
+        self.machine.limit_pieces(if self.convergence.is_comparing(here.ticks) { here.pieces_bytes } else { 0 });
         self.converge(here, out, |convergence, copy| convergence.tick(copy))
     }
 
@@ -175,13 +178,20 @@ impl QuorumReplica {
         let layout = self.machine.layout();
         let (generation, floor) = (layout.generation, self.machine.floor().floor());
         let members: Vec<ReplicaId> = layout.write_members().into_iter().collect();
-        let is_asked = |to: &ReplicaId| members.contains(to) && (here.is_heard)(*to) && !(here.is_full)(*to);
+        let is_asked = |to: &ReplicaId| members.contains(to) && (here.is_heard)(*to);
         let targets: Vec<ReplicaId> = self.hints.targets().filter(is_asked).collect();
         let mut writes = self.hints.retain(&members, here.engine)?;
         for (to, from) in self.hints_out.due(&targets, here.ticks) {
-            let turn = self.hints.turn(to, &from, generation, floor, here.engine)?;
+            let mut turn = self.hints.turn(to, &from, generation, floor, here.engine)?;
             writes.extend(turn.writes);
-            self.hints_out.sent(to, turn.send.len(), turn.next, here.ticks);
+            let is_full = (here.is_full)(to);
+            if is_full {
+                // Deletes may make room there; the others wait.
+                let without_ended = |record| self.machine.floor().without_ended(record);
+                let is_taken = |record| brings_no_value(None, &without_ended(record));
+                turn.send.retain(|hint| Stored::decode(&hint.record).is_ok_and(is_taken));
+            }
+            self.hints_out.sent(to, (turn.send.len(), is_full), turn.next, here.ticks);
             if !turn.send.is_empty() {
                 let hints = turn.send.into_iter().map(|hint| (hint.key, hint.record)).collect();
                 self.send(to, generation, Body::Hints(hints), out);
@@ -347,6 +357,7 @@ impl QuorumReplica {
                 floor: state.floor(),
                 is_complete: state.is_complete(),
                 copied: state.copied(),
+                ends_ms: machine.ends_ms(),
                 tree: machine.tree(),
                 view: &view,
                 hints,

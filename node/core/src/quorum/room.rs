@@ -1,5 +1,5 @@
-//! What a copy still takes while its node's disk is nearly full. What is left of such a disk is for deletes, so that there
-//! is room again; all else waits until there is.
+//! What a copy still takes while its node's disk is nearly full. What is left of such a disk is for deletes, and for the
+//! stamps of what has ended, so that there is room again; all else waits until there is, but for some of what readers wait for.
 
 use super::merge::taken;
 use crate::planted::{Planted, is_planted};

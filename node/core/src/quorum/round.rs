@@ -91,6 +91,11 @@ impl Round {
         counts
     }
 
+    /// True if all members hold the bar: the clock of each has passed what is said by that.
+    pub fn is_barred(&self) -> bool {
+        self.all(Reached::Bar)
+    }
+
     /// True if the floor may be told: to all who are copies by now, whatever the generation.
     pub fn is_complete(&self) -> bool {
         self.all(Reached::Spread)

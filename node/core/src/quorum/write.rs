@@ -34,8 +34,8 @@ pub struct WriteRound {
     durable: BTreeSet<ReplicaId>,
     /// They will not take it under this generation.
     refused: BTreeSet<ReplicaId>,
-    /// How often each has said that the stamp is ahead of its clock.
-    ahead: BTreeMap<ReplicaId, u32>,
+    /// How often each has said that the stamp is ahead of its clock, and until when it has not been asked again since.
+    ahead: BTreeMap<ReplicaId, (u32, u64)>,
     /// Raised for this write; 0 = the table's.
     raised: usize,
     /// It was asked for a newer record than that of `to`, since it was sent last.
@@ -119,8 +119,11 @@ impl WriteRound {
         match said {
             Said::Durable => drop(self.durable.insert(from)),
             Said::Ahead => {
-                let times = self.ahead.entry(from).or_default();
-                *times += 1;
+                // What comes twice is one answer to one question.
+                let (times, asked_again_at) = self.ahead.entry(from).or_default();
+                if *asked_again_at != self.resend_at {
+                    (*times, *asked_again_at) = (*times + 1, self.resend_at);
+                }
                 if *times >= AHEAD_MAX || is_planted(Planted::AheadFinal) {
                     self.refused.insert(from);
                 }

@@ -45,7 +45,8 @@ pub struct Value {
     pub stamp: Stamp,
     /// It was written by the rule that the last writer wins: any later write by that rule replaces it.
     pub by_last_writer: bool,
-    /// A delete. The value is empty, and readers see nothing of it.
+    /// A delete; or, with an end, what is left of a value that has ended by the clocks of all copies. The value is empty, and
+    /// readers see nothing of it.
     pub is_tombstone: bool,
     /// Milliseconds since 1970 after which it counts as deleted. `None` = never.
     pub expires_ms: Option<u64>,
@@ -166,7 +167,12 @@ impl Value {
 
     /// True if readers see nothing of it at this time.
     pub fn is_gone(&self, wall_ms: u64) -> bool {
-        self.is_tombstone || self.expires_ms.is_some_and(|at| at <= wall_ms)
+        self.is_tombstone || self.has_ended(wall_ms)
+    }
+
+    /// True for a delete, and for what was to end by this time, whether or not its bytes are still there.
+    pub fn has_ended(&self, wall_ms: u64) -> bool {
+        self.expires_ms.map_or(self.is_tombstone, |at| at <= wall_ms)
     }
 }
 

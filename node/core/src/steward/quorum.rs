@@ -3,6 +3,7 @@
 
 use super::View;
 use super::copies::Lost;
+use super::room;
 use super::system_shard::SILENCE_MS;
 use crate::ids::{Generation, ReplicaId};
 use crate::map::{ShardRecord, home_of};
@@ -152,11 +153,12 @@ impl<'a> Shard<'a> {
         let (stays, comes): (Vec<ReplicaId>, Vec<ReplicaId>) = wanted.iter().partition(|copy| current.contains(copy));
         let can_come = |copy: &ReplicaId| {
             let node = home_of(self.record, *copy);
-            node.is_some_and(|node| self.view.takes_copies(node) && self.view.may_take(node))
+            let may_take = |node| self.view.takes_copies(node) && self.view.may_take(node);
+            node.is_some_and(|node| may_take(node) && room::may_come(self.view, node))
         };
         let heard = stays.iter().filter(|copy| self.view.hears_copy(self.record, **copy)).count();
         let shrinks = wanted.len() < current.len();
-        let is_there = |copy| self.view.hears_copy(self.record, copy) || comes.contains(&&copy);
+        let is_there = |copy| self.view.hears_copy(self.record, copy) || comes.contains(&copy);
         can_end(self.view, self.record, self.lost)
             && can_be_left(&self.wanted, |copy| self.is_lost(copy), is_there)
             && !wanted.iter().any(|copy| self.is_lost(*copy))
@@ -166,7 +168,8 @@ impl<'a> Shard<'a> {
     }
 
     /// True if the change that is under way is to be given up: something else is wanted by now, a copy that comes is lost,
-    /// or W of the new copies cannot be had, for ever or for long, while W of the old ones can.
+    /// or W of the new copies cannot be had, for ever or for long, or one of them is kept out by a full disk for long, while
+    /// W of the old ones can be had.
     fn turns(&self, change: &Change) -> bool {
         let (current, next) = (&self.layout.current, &change.next);
         let is_alteration = current.members == next.members;
@@ -176,7 +179,11 @@ impl<'a> Shard<'a> {
         is_other
             || next.members.iter().filter(comes).any(is_lost)
             || next.members.iter().filter(|copy| !is_lost(copy)).count() < next.write
-            || (self.is_silent(next) && !self.is_silent(current))
+            || ((self.is_silent(next) || self.is_kept_out(change)) && !self.is_silent(current))
+    }
+
+    fn is_kept_out(&self, change: &Change) -> bool {
+        room::is_kept_out(self.view, self.record, (&self.layout.current, change), self)
     }
 
     /// True if all copies of the new set are lost, and of the old ones some are not: they have all that there is.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::room::Fullness;
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord, home_of};
 use crate::message::{NodeReport, QuorumReport, Report, ShardReport};
@@ -30,6 +31,7 @@ struct HeardNode {
     copies: BTreeMap<ShardId, QuorumReport>,
     /// True if these are all that the node has.
     has_told_all: bool,
+    fullness: Fullness,
 }
 
 #[derive(Debug, Clone)]
@@ -84,6 +86,7 @@ impl Reports {
             heard.copies.extend(quorum.changed.into_iter().map(|copy| (copy.shard, copy)));
         }
         heard.has_told_all = is_understood && quorum.is_all;
+        heard.fullness.told(node.disk_full, now_ms);
         (heard.at_ms, heard.report) = (now_ms, node);
         self.nodes.insert(from, heard);
         is_understood
@@ -124,7 +127,8 @@ impl Reports {
 
 impl HeardNode {
     fn new(report: NodeReport) -> Self {
-        Self { at_ms: 0, report, version: 0, led: BTreeSet::new(), copies: BTreeMap::new(), has_told_all: false }
+        let (led, copies, fullness) = Default::default();
+        Self { at_ms: 0, report, version: 0, led, copies, has_told_all: false, fullness }
     }
 }
 
@@ -254,6 +258,11 @@ impl<'a> View<'a> {
     /// True unless the node says that its disk is nearly full.
     pub(super) fn has_room(&self, node: NodeId) -> bool {
         self.heard(node).is_none_or(|report| !report.disk_full) || is_planted(Planted::FullNodeChosen)
+    }
+
+    /// When the node's disk was nearly full.
+    pub(super) fn fullness(&self, node: NodeId) -> Fullness {
+        self.reports.nodes.get(&node).map(|heard| heard.fullness).unwrap_or_default()
     }
 
     /// True unless the node says that its disk has stalled.

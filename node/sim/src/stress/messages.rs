@@ -72,7 +72,7 @@ impl Kind {
             Body::Pushed(_) => Self::Pushed,
             Body::Bar(_) => Self::Bar,
             Body::Barred(_) => Self::Barred,
-            Body::Floor(_) | Body::Bounds(_) | Body::BoundsWanted => Self::Floor,
+            Body::Floor(_) | Body::Elapsed(_) | Body::Bounds(_) | Body::BoundsWanted => Self::Floor,
         })
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Answering {
     /// The bar, and who asked for it.
     bar: Option<(ReplicaId, Version, u64)>,
     floor: Option<Waiting>,
+    /// What was last written to the log of what all clocks have passed.
+    elapsed: Version,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +77,15 @@ impl Answering {
         }
     }
 
+    /// A round's coordinator tells what all clocks have passed. What the clock here has not is not believed.
+    pub(super) fn elapsed<V: View>(&mut self, from: ReplicaId, at: Version, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
+        let is_due = is_of_round(from, copy) && Floor::is_due(at, copy.bounds_ms());
+        if is_due && at > copy.floor.elapsed().max(self.elapsed) {
+            self.elapsed = at;
+            out.push(Do::Journal(Journaled::Elapsed(at), Then::Nothing));
+        }
+    }
+
     /// A round's coordinator tells that a round is complete.
     pub(super) fn floor<V: View>(
         &mut self,
@@ -124,7 +135,8 @@ impl Answering {
             | Body::Compared(..)
             | Body::Push(..)
             | Body::Bar(_)
-            | Body::Floor(_) => false,
+            | Body::Floor(_)
+            | Body::Elapsed(_) => false,
         };
         if is_waited_for {
             out.push(Do::Send(to, body));

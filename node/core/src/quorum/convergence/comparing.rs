@@ -14,7 +14,7 @@ use super::copy::{Copy, Do, Then};
 use crate::ids::{Generation, ReplicaId};
 use crate::planted::{Planted, is_planted};
 use crate::quorum::journal::Journaled;
-use crate::quorum::merkle::compare::{Answer, Ask, Comparison, Found, RECORD_BYTES_MAX, View, answer};
+use crate::quorum::merkle::compare::{Answer, Ask, Comparison, Found, Push, RECORD_BYTES_MAX, View, answer};
 use crate::quorum::message::{Body, Entry, PUSH_MAX};
 use crate::quorum::room::brings_no_value;
 use crate::time::{TICK_MS, Version};
@@ -83,8 +83,8 @@ struct Active {
     /// Id of the grid that it began with.
     grid: u64,
     comparison: Comparison,
-    /// Keys of records that are still to be pushed.
-    push: VecDeque<Bytes>,
+    /// Records that are still to be pushed.
+    push: VecDeque<Push>,
     waits: Waits,
     times: Times,
     is_whole: bool,
@@ -288,11 +288,15 @@ impl Active {
     }
 
     /// The keys that are pushed next: of records that are there. A single record may be longer than all may be together. A
-    /// copy without room is sent deletes alone.
+    /// copy without room is sent deletes alone: what was a value when it was found is not read again for it.
     fn piece<V: View>(&mut self, copy: &Copy<'_, V>) -> Vec<Bytes> {
         let (mut piece, mut bytes, is_full) = (Vec::new(), 0, (copy.is_full)(self.with));
         while piece.len() < PUSH_MAX && bytes < RECORD_BYTES_MAX {
-            let Some(key) = self.push.pop_front() else { break };
+            let Some(Push { key, has_value }) = self.push.pop_front() else { break };
+            if is_full && has_value {
+                self.is_whole = false;
+                continue;
+            }
             let record = copy.view.get(&key);
             if record.as_ref().is_some_and(|record| is_full && !brings_no_value(None, record)) {
                 self.is_whole = false;

@@ -29,6 +29,8 @@ pub struct Copy<'a, V> {
     pub is_complete: bool,
     /// What it has copied durably: from whom, at which generation.
     pub copied: &'a BTreeMap<ReplicaId, Generation>,
+    /// Milliseconds since 1970 at which the next of its values ends. `None` = none does, or it is not known yet.
+    pub ends_ms: Option<u64>,
     /// The sums of its records.
     pub tree: &'a Tree,
     /// Its records that are applied: what waits for the log is not among them.
@@ -78,10 +80,11 @@ impl<V: View> Copy<'_, V> {
     /// Those of a peer's records that the copy may take: others are no records, none of this shard, or values for which its
     /// disk has no room.
     pub(super) fn sound(&self, entries: Vec<Entry>) -> Vec<Entry> {
-        let has_room =
-            |key: &Bytes, record: &Stored| self.has_room() || brings_no_value(self.view.get(key).as_ref(), record);
+        let has_room = |key: &Bytes, record: Stored| {
+            self.has_room() || brings_no_value(self.view.get(key).as_ref(), &self.floor.without_ended(record))
+        };
         let is_sound = |(key, record): &Entry| {
-            (self.is_own)(key) && held_elsewhere(record).is_ok_and(|record| has_room(key, &record))
+            (self.is_own)(key) && held_elsewhere(record).is_ok_and(|record| has_room(key, record))
         };
         entries.into_iter().filter(is_sound).collect()
     }

@@ -100,7 +100,7 @@ impl Copying {
         let is_source = copy.layout.current.members.contains(&from);
         let is_asked = is_source && self.asked_at.is_some() && copy.floor.is_bare() && change(copy).is_some();
         let is_due = |at| Floor::is_due(at, copy.bounds_ms());
-        let is_sound = !bounds.is_bare() && is_due(bounds.bar()) && is_due(bounds.floor());
+        let is_sound = !bounds.is_bare() && [bounds.bar(), bounds.floor(), bounds.elapsed()].into_iter().all(is_due);
         if is_asked && is_sound && self.waits.is_none() {
             self.sources.clear();
             let then = self.wait(numbers, copy);

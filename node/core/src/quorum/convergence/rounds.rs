@@ -1,5 +1,5 @@
 //! Rounds that raise the floor, as far as this copy coordinates them. It does if it has the lowest id of those that are
-//! heard of, the layout is settled, all members are heard of, and something was written since the last one.
+//! heard of, the layout is settled, all members are heard of, and something was written since the last one, or has ended.
 //!
 //! A member is gathered from by a comparison that was begun after its bar was told, and is sent what was gathered by another
 //! one, begun when all were gathered from. Two coordinators at a time do no harm: every member answers both, and
@@ -11,6 +11,7 @@ use super::numbers::Numbers;
 use super::written::Written;
 use crate::ids::ReplicaId;
 use crate::planted::{Planted, is_planted};
+use crate::quorum::floor::Floor;
 use crate::quorum::journal::Journaled;
 use crate::quorum::merkle::compare::View;
 use crate::quorum::message::Body;
@@ -22,6 +23,9 @@ use crate::time::{TICK_MS, Version};
 const PATIENCE_TICKS: u64 = 60_000 / TICK_MS;
 /// Ticks until the next comparison after one that was given up.
 const RETRY_TICKS: u64 = 2_000 / TICK_MS;
+/// How often the time is doubled until the next comparison with a full disk, which was in vain: all that it lacks is looked
+/// through each time.
+const FULL_DOUBLED_MAX: u32 = 4;
 /// Ticks from one look at what was written to the next one: the sum is of all leaves.
 const LOOK_TICKS: u64 = 1_000 / TICK_MS;
 
@@ -33,6 +37,10 @@ pub(super) struct Rounds {
     /// When the next round may begin. `None` = the copy has just started.
     next_at: Option<u64>,
     look_at: u64,
+    /// How many comparisons of rounds with a full disk were in vain, one after the other.
+    full: u32,
+    /// With a full disk nothing is compared before.
+    full_until: u64,
 }
 
 #[derive(Debug)]
@@ -79,7 +87,9 @@ impl Rounds {
 
     fn begin<V: View>(&mut self, numbers: &mut Numbers, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
         let at = Version::at_ms(copy.wall_ms.saturating_sub(copy.pace.behind_ms));
-        if at <= copy.floor.floor() || !self.written.is_due(at) {
+        let may_end =
+            copy.ends_ms.is_some_and(|ends| (copy.floor.floor().wall_ms() + 1..=at.wall_ms()).contains(&ends));
+        if at <= copy.floor.floor() || !(self.written.is_due(at) || may_end) {
             return;
         }
         let Some(round) = Round::begin(copy.layout, at) else { return };
@@ -145,7 +155,8 @@ impl Rounds {
                 Order::Spread => Why::Spread(going.number),
                 Order::Bar | Order::Floor => return None,
             };
-            (*member != copy.id && (copy.is_heard)(*member)).then_some((*member, why))
+            let rests = (copy.is_full)(*member) && copy.ticks < self.full_until;
+            (*member != copy.id && (copy.is_heard)(*member) && !rests).then_some((*member, why))
         };
         going.round.members.iter().find_map(wants)
     }
@@ -161,10 +172,13 @@ impl Rounds {
         };
         let Some(going) = going.filter(|going| going.number == number) else { return };
         if ended.is_whole {
+            self.full = 0;
             self.told(ended.with, reached, copy, out);
         } else if !copy.has_room() || (copy.is_full)(ended.with) {
             // The next one may find room.
             self.going = None;
+            let wait = copy.pace.round_ticks << self.full.min(FULL_DOUBLED_MAX);
+            (self.full, self.full_until) = (self.full.saturating_add(1), copy.ticks.saturating_add(wait));
         } else {
             going.rests_until = copy.ticks.saturating_add(RETRY_TICKS);
         }
@@ -176,6 +190,11 @@ impl Rounds {
         if !going.told(by, reached, copy) {
             return;
         }
+        if reached == Reached::Bar && going.round.is_barred() {
+            let elapsed = Floor::elapsed_by(going.round.at);
+            out.push(Do::Journal(Journaled::Elapsed(elapsed), Then::Nothing));
+            out.extend(others(copy).map(|member| Do::Send(member, Body::Elapsed(elapsed))));
+        }
         for own in [Reached::Gathered, Reached::Spread] {
             going.told(copy.id, own, copy);
         }
@@ -183,8 +202,7 @@ impl Rounds {
             let at = going.round.at;
             self.going = None;
             out.push(Do::Journal(Journaled::Floor(at), Then::Nothing));
-            let others = copy.layout.current.members.iter().filter(|member| **member != copy.id);
-            out.extend(others.map(|member| Do::Send(*member, Body::Floor(at))));
+            out.extend(others(copy).map(|member| Do::Send(member, Body::Floor(at))));
         }
     }
 }
@@ -205,6 +223,11 @@ impl Going {
         }
         counts
     }
+}
+
+/// The other members of a settled layout.
+fn others<'a, V: View>(copy: &'a Copy<'_, V>) -> impl Iterator<Item = ReplicaId> + 'a {
+    copy.layout.current.members.iter().copied().filter(|member| *member != copy.id)
 }
 
 /// True if the copy is the one to begin rounds, and all others are there to take part.

@@ -24,9 +24,10 @@ pub use answer::answer;
 pub use message::{Answer, Ask};
 
 use super::pieces::{Budget, FEW, READ_BYTES_MAX, READ_RECORDS_MAX, Split};
-use super::span::{SPANS_MAX, Span, Spans, Sum};
+use super::span::{SPANS_MAX, Span, Spans, Sum, separator};
 pub use super::view::{View, Visit};
 use super::{LEAVES, SLICE_LEAVES, SLICES, Tree, digest, leaves_of};
+use crate::quorum::room::brings_no_value;
 use crate::time::Version;
 
 /// Records that an answer tells of one by one.
@@ -44,8 +45,8 @@ const SHORT_MAX: u32 = 1 << 17;
 /// What is to be done with an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Keys of records that the other copy holds not, or not so: they are to be sent there.
-    pub push: Vec<Bytes>,
+    /// Records that the other copy holds not, or not so: they are to be sent there.
+    pub push: Vec<Push>,
     /// Keys and records that are to be merged here, all of which were asked for. Who takes them looks whether the keys are
     /// the shard's. If one cannot be taken, the comparison has not brought all.
     pub merge: Vec<(Bytes, Bytes)>,
@@ -54,6 +55,15 @@ pub struct Found {
     pub absence: Version,
     /// One of the copies has looked through records, and knows more parts of its leaves than before.
     pub is_work: bool,
+}
+
+/// A record that the other copy is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// Its encoded key.
+    pub key: Bytes,
+    /// True if it has a value, and not deletes alone: a disk that is nearly full does not take it.
+    pub has_value: bool,
 }
 
 /// Why a comparison ends without having been done.
@@ -144,7 +154,7 @@ impl Comparison {
                 Found { is_work: self.short > short, ..Found::default() }
             }
             (Ask::Entries(_, spans), Answer::Entries(theirs, next)) => {
-                Found { push: self.entries(spans.0, &theirs, next, view)?, ..Found::default() }
+                Found { push: self.entries(spans.0, &theirs, next, (view, &mut budget))?, ..Found::default() }
             }
             (Ask::Records(_, spans, hashes), Answer::Records(merge, done, next)) => {
                 self.records(spans.0, hashes, &merge, (done, next))?;
@@ -180,14 +190,15 @@ impl Comparison {
         self.short += u32::from(self.parted.len() > before);
     }
 
-    /// What the other copy has of the first of these parts, of the last of them up to a key. Keys to be sent there.
+    /// What the other copy has of the first of these parts, of the last of them up to a key. What is to be sent there. What this
+    /// copy cannot read of them now, it asks for again.
     fn entries(
         &mut self,
         spans: Vec<Span>,
         theirs: &[Vec<(u64, u128)>],
         next: Option<Bytes>,
-        view: &impl View,
-    ) -> Result<Vec<Bytes>, Broken> {
+        (view, budget): (&impl View, &mut Budget),
+    ) -> Result<Vec<Push>, Broken> {
         let is_within =
             (1..=spans.len()).contains(&theirs.len()) && theirs.iter().map(Vec::len).sum::<usize>() <= TOLD_MAX;
         if !is_within {
@@ -196,21 +207,40 @@ impl Comparison {
         let (told, rest) = told(spans, theirs.len(), next)?;
         self.short += u32::from(!rest.is_empty());
         let mut push = Vec::new();
-        for (span, theirs) in told.into_iter().zip(theirs) {
+        for (mut span, theirs) in told.into_iter().zip(theirs) {
+            if budget.is_spent() {
+                // Not even one record more is looked at: it may be large.
+                self.few.push((span, FEW));
+                continue;
+            }
             let theirs: BTreeSet<(u64, u128)> = theirs.iter().copied().collect();
-            let (mut held, mut more) = (BTreeSet::new(), Vec::new());
-            view.walk(&span, &mut |key, record, _| {
+            let (mut held, mut more): (BTreeSet<(u64, u128)>, Vec<Push>) = Default::default();
+            let (mut last, mut stopped) = (Bytes::new(), None);
+            view.walk(&span, &mut |key, record, bytes| {
+                if budget.is_spent() {
+                    stopped = Some(separator(&last, key));
+                    return ControlFlow::Break(());
+                }
+                budget.read(bytes);
+                last = key.clone();
                 let entry = (xxh3_64(key), digest(key, record));
                 if !theirs.contains(&entry) && record.newest.stamp.version > self.absence {
-                    more.push(key.clone());
+                    more.push(Push { key: key.clone(), has_value: !brings_no_value(None, record) });
                 }
                 held.insert(entry);
-                if held.len() < READ_RECORDS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                ControlFlow::Continue(())
             });
-            if held.len() >= READ_RECORDS_MAX {
+            match stopped {
+                None => {}
                 // It has grown far beyond what was to be told.
-                self.open.push(span);
-                continue;
+                Some(_) if held.len() > HAND_OVER_MAX => {
+                    self.open.push(span);
+                    continue;
+                }
+                Some(next) => {
+                    self.few.extend(span.from(&next).map(|rest| (rest, FEW)));
+                    span.end = Some(next);
+                }
             }
             push.extend(more);
             let lacking: BTreeSet<u64> = theirs.difference(&held).map(|(hash, _)| *hash).collect();

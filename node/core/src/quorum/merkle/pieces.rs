@@ -13,7 +13,7 @@ use std::ops::{Bound, ControlFlow};
 use bytes::Bytes;
 
 use super::digest;
-use super::span::{Span, Sum};
+use super::span::{Span, Sum, separator};
 use super::view::View;
 
 /// Records, and their bytes, that are read for one question: some milliseconds' work.
@@ -28,7 +28,7 @@ const WAYS: usize = 16;
 const SMALL_RECORDS: u32 = 16;
 /// Records that are told one by one rather than cut further.
 pub(super) const FEW: usize = 32;
-/// Memory of one tree's pieces, about: enough for some 10,000 of them.
+/// Memory of one tree's pieces, about, unless it is told to have less: enough for some 10,000 of them.
 const MEMORY_MAX: usize = 1 << 20;
 /// Memory of a piece besides its key: about.
 const AROUND: usize = 72;
@@ -94,15 +94,32 @@ pub(super) struct Whole {
 }
 
 /// Owner of the pieces of a tree's leaves. Looking at them cuts them, and changes no sum of anything.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Pieces {
     leaves: RefCell<BTreeMap<u16, Leaf>>,
+    memory_max: usize,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self { leaves: RefCell::default(), memory_max: MEMORY_MAX }
+    }
 }
 
 impl Pieces {
     /// Forgets the pieces of all leaves: they are counted anew when a comparison asks for them.
     pub(super) fn clear(&mut self) {
         self.leaves.get_mut().clear();
+    }
+
+    /// They may take so much memory from now on, and no more than [`MEMORY_MAX`]; with 0 they are forgotten.
+    pub(super) fn limit(&mut self, memory_max: usize) {
+        let before = std::mem::replace(&mut self.memory_max, memory_max.min(MEMORY_MAX));
+        if self.memory_max == 0 {
+            self.clear();
+        } else if self.memory_max < before {
+            self.trim();
+        }
     }
 
     /// A record has changed: what its piece has more by it, and whether it has come or gone.
@@ -164,16 +181,16 @@ impl Pieces {
         let memory = |leaves: &BTreeMap<u16, Leaf>| -> usize {
             leaves.values().flat_map(BTreeMap::keys).map(|start| start.len() + AROUND).sum()
         };
-        if memory(&leaves) <= MEMORY_MAX {
+        if memory(&leaves) <= self.memory_max {
             return;
         }
         let mut most = 2 * SMALL_RECORDS;
-        while memory(&leaves) > MEMORY_MAX / 2 && most < u32::MAX / 4 {
+        while memory(&leaves) > self.memory_max / 2 && most < u32::MAX / 4 {
             leaves.values_mut().for_each(|pieces| *pieces = joined(std::mem::take(pieces), most));
             leaves.retain(|_, pieces| pieces.len() > 1);
             most *= 4;
         }
-        if memory(&leaves) > MEMORY_MAX {
+        if memory(&leaves) > self.memory_max {
             leaves.clear();
         }
     }
@@ -211,12 +228,14 @@ fn cut(pieces: &mut Leaf, at: &Bytes, view: &impl View, budget: &mut Budget) -> 
         return false;
     }
     let (start, mut read, mut stopped) = (start.clone(), Piece { sum: 0, records: Some(0) }, None);
+    let mut last = Bytes::new();
     view.walk(&Span { start: start.clone(), end: Some(at.clone()) }, &mut |key, record, bytes| {
         if budget.is_spent() {
-            stopped = Some(key.clone());
+            stopped = Some(separator(&last, key));
             return ControlFlow::Break(());
         }
         budget.read(bytes);
+        last = key.clone();
         read = Piece {
             sum: read.sum.wrapping_add(digest(key, record)),
             records: read.records.map(|records| records.saturating_add(1)),
@@ -252,7 +271,10 @@ fn refine(pieces: &mut Leaf, span: &Span, view: &impl View, budget: &mut Budget)
     });
     let is_uncut = next.is_some() || read.len() <= FEW;
     let each = if is_uncut { read.len().max(1) } else { read.len().div_ceil(WAYS).max(FEW / 2) };
-    let starts: Vec<Bytes> = read.iter().skip(each).step_by(each).map(|(key, _)| key.clone()).collect();
+    // Where two keys are parted the least that tells them apart is enough: questions name these places.
+    let parted = |at: usize| separator(&read[at - 1].0, &read[at].0);
+    let starts: Vec<Bytes> = (each..read.len()).step_by(each).map(parted).collect();
+    let next = next.map(|next| separator(read.last().map_or(&[][..], |(key, _)| &key[..]), &next));
     let (mut start, mut read_on) = (span.start.clone(), read.chunks(each));
     let piece_of = |chunk: &[(Bytes, u128)]| Piece {
         sum: chunk.iter().fold(0, |sum, (_, digest)| sum.wrapping_add(*digest)),

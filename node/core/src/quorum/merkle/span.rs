@@ -63,6 +63,13 @@ impl Span {
     }
 }
 
+/// The shortest key that is above one and not above a later one: where what lies between two neighbours is parted, however long
+/// both are (as B-trees cut the keys of their inner nodes: Bayer and Unterauer, "Prefix B-Trees", 1977).
+pub(super) fn separator(below: &[u8], key: &[u8]) -> Bytes {
+    let shared = below.iter().zip(key).take_while(|(one, other)| one == other).count();
+    Bytes::copy_from_slice(key.get(..=shared).unwrap_or(key))
+}
+
 /// Spans, rising, none of which begins before the one before it ends. On their way each key is written as what it shares
 /// with the key before it and what it has besides, so that long keys that begin alike take little.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -175,6 +182,15 @@ mod tests {
             !Spans((0..=64_u8).map(|n| Span { start: vec![n].into(), end: Some(vec![n, 0].into()) }).collect())
                 .are_sound(&Grid::even(&[], None))
         );
+    }
+
+    #[test]
+    fn neighbours_are_parted_by_as_little_as_tells_them_apart() {
+        for (below, key, expected) in
+            [("abc", "abd", "abd"), ("abc", "bcd", "b"), ("ab", "abcd", "abc"), ("a", "b", "b"), ("", "xyz", "x")]
+        {
+            assert_eq!(separator(below.as_bytes(), key.as_bytes()), expected, "{below} and {key}");
+        }
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl Body {
             | Self::Pushed(_)
             | Self::Bar(_)
             | Self::Barred(_)
-            | Self::Floor(_) => 0,
+            | Self::Floor(_)
+            | Self::Elapsed(_) => 0,
         }
     }
 
@@ -72,7 +73,8 @@ impl Body {
             | Self::Pushed(_)
             | Self::Bar(_)
             | Self::Barred(_)
-            | Self::Floor(_) => false,
+            | Self::Floor(_)
+            | Self::Elapsed(_) => false,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::engine::EngineError;
 use crate::ids::{Generation, ReplicaId};
 use crate::limits::BATCH_MUTATIONS_MAX;
 use crate::planted::{Planted, is_planted};
+use crate::quorum::convergence::Then;
 use crate::quorum::hints::{Hint, TURN_HINTS_MAX};
 use crate::quorum::journal::Journaled;
 use crate::quorum::layout::Part;
@@ -51,6 +52,7 @@ impl QuorumReplica {
                 | Body::BoundsWanted
                 | Body::Bar(_)
                 | Body::Floor(_)
+                | Body::Elapsed(_)
                 | Body::Said(..)
                 | Body::Page(..)
                 | Body::Newer(..)
@@ -96,20 +98,20 @@ impl QuorumReplica {
                 self.answer_page((number, start, end, limit), (from, generation), here, out)
             }
             Body::Repair(number, entries) if takes_writes => {
-                if self.are_admitted(&entries, here)? {
-                    let entries = self.judged_early(entries, here)?;
-                    let after = After::Repair { to: from, number, generation };
-                    self.journal(Journaled::Copies(entries), after);
-                }
-                Ok(())
+                let after = After::Repair { to: from, number, generation };
+                self.take_repair(entries, after, here, out).map(drop)
             }
             Body::Hints(entries) if takes_writes => {
                 let (mut hints, mut ahead) = (Vec::new(), Vec::new());
                 for (key, record) in entries.into_iter().take(TURN_HINTS_MAX) {
                     match self.admit(&key, &record, here)? {
                         // What there is no room for waits where it is.
-                        Ok(stored) if !self.has_room(&key, &stored, here)? => {}
-                        Ok(stored) => hints.push((key, record, stored.newest.stamp)),
+                        Ok(stored) => {
+                            let stamp = stored.newest.stamp;
+                            if self.has_room(&key, stored, here)? {
+                                hints.push((key, record, stamp));
+                            }
+                        }
                         Err(Unfit::Ahead) => ahead.push((key, record, false)),
                         Err(Unfit::Unsound) => {}
                     }
@@ -124,9 +126,12 @@ impl QuorumReplica {
                 Ok(())
             }
             Body::Write(..) | Body::Repair(..) | Body::Hints(_) => Ok(()),
-            body @ (Body::BoundsWanted | Body::Compare(..) | Body::Push(..) | Body::Bar(_) | Body::Floor(_)) => {
-                self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy))
-            }
+            body @ (Body::BoundsWanted
+            | Body::Compare(..)
+            | Body::Push(..)
+            | Body::Bar(_)
+            | Body::Floor(_)
+            | Body::Elapsed(_)) => self.converge(here, out, |convergence, copy| convergence.hear(from, body, copy)),
             // No questions.
             Body::Said(..)
             | Body::Page(..)
@@ -181,7 +186,8 @@ impl QuorumReplica {
             | Body::Compare(..)
             | Body::Push(..)
             | Body::Bar(_)
-            | Body::Floor(_) => Ok(()),
+            | Body::Floor(_)
+            | Body::Elapsed(_) => Ok(()),
         }
     }
 
@@ -194,7 +200,8 @@ impl QuorumReplica {
             match self.admit(key, record, here)? {
                 Ok(record) if record.values().any(|value| value.stamp == *stamp) => {
                     // A delete is taken with whatever it leaves beside it.
-                    has_room = has_room && (record.newest.is_tombstone || self.has_room(key, &record, here)?);
+                    let is_delete = record.newest.is_tombstone && record.newest.stamp == *stamp;
+                    has_room = has_room && (is_delete || self.has_room(key, record, here)?);
                 }
                 Err(Unfit::Ahead) => return Ok(Admitted::Said(Said::Ahead)),
                 Ok(_) | Err(Unfit::Unsound) => return Ok(Admitted::Ignored),
@@ -203,27 +210,51 @@ impl QuorumReplica {
         Ok(if has_room { Admitted::Taken } else { Admitted::Said(Said::Full) })
     }
 
-    /// True if records that other copies hold may be taken here now, all of them.
-    pub(super) fn are_admitted(&self, entries: &[Entry], here: &Here<'_>) -> Result<bool, EngineError> {
+    /// What a read repairs goes to the log: all of it, or nothing if some of it is unsound. A disk that is nearly full takes
+    /// values too, as far as there is room for that: a reader waits, and other copies may not be there to take them. Beyond
+    /// that it takes deletes alone, and confirms nothing. Returns true if `after` comes.
+    pub(super) fn take_repair(
+        &mut self,
+        entries: Vec<Entry>,
+        after: After,
+        here: &Here<'_>,
+        out: &mut Out,
+    ) -> Result<bool, EngineError> {
         if entries.len() > REPAIR_MAX {
             return Ok(false);
         }
-        for (key, record) in entries.iter() {
-            let Ok(record) = held_elsewhere(record) else { return Ok(false) };
-            if !self.state().is_own(key) || !self.has_room(key, &record, here)? {
+        let (mut fit, mut values, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for (key, record) in entries {
+            let Ok(stored) = held_elsewhere(&record) else { return Ok(false) };
+            if !self.state().is_own(&key) {
                 return Ok(false);
             }
+            let has_room = self.has_room(&key, stored, here)?;
+            bytes += if has_room { 0 } else { key.len() + record.len() };
+            let kept = if has_room { &mut fit } else { &mut values };
+            kept.push((key, record));
         }
-        Ok(true)
+        let is_all = out.repaired_bytes + bytes <= here.repair_room || values.is_empty();
+        if is_all {
+            out.repaired_bytes += bytes;
+            fit.append(&mut values);
+        }
+        if fit.is_empty() && !is_all {
+            return Ok(false);
+        }
+        let entries = self.judged_early(fit, here)?;
+        let nobody = After::Converge(Then::Nothing, self.machine.layout().generation);
+        self.journal(Journaled::Copies(entries), if is_all { after } else { nobody });
+        Ok(is_all)
     }
 
-    /// True if the disk has room for a record: for deletes, and for what is held already, it always has.
-    fn has_room(&self, key: &Bytes, record: &Stored, here: &Here<'_>) -> Result<bool, EngineError> {
+    /// True if the disk has room for a record: for deletes, for what has ended, and for what is held already, it always has.
+    fn has_room(&self, key: &Bytes, record: Stored, here: &Here<'_>) -> Result<bool, EngineError> {
         if !(here.is_full)(self.id()) {
             return Ok(true);
         }
         let held = self.machine.records(here.engine).read(key)?;
-        Ok(brings_no_value(held.as_ref(), record))
+        Ok(brings_no_value(held.as_ref(), &self.machine.floor().without_ended(record)))
     }
 
     /// A record that may be taken here now, of a key of this shard.

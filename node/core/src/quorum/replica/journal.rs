@@ -154,6 +154,7 @@ pub(super) fn entries(entry: &Journaled) -> impl Iterator<Item = (&Bytes, &Bytes
         Journaled::Layout(_)
         | Journaled::Bar(_)
         | Journaled::Floor(_)
+        | Journaled::Elapsed(_)
         | Journaled::Bounds(_)
         | Journaled::Copied { .. } => (&[][..], &[][..]),
     };
@@ -173,7 +174,7 @@ fn weight(entry: &Journaled) -> usize {
 pub(super) fn read(entry: &LogEntry) -> Result<Journaled, codec::Undecodable> {
     const NAME: &str = "log entry of a quorum copy";
     /// Number of kinds that this release knows.
-    const KINDS: u8 = 7;
+    const KINDS: u8 = 8;
     if codec::is_newer(&entry.data, KINDS) {
         return Err(codec::Undecodable::newer(NAME, "it is of a kind that is not known".to_owned()));
     }
@@ -236,7 +237,7 @@ mod tests {
         let write = journal.collect(SHARD, OWN, 1).expect("one waits");
         assert_eq!(read(&write.entries[0]), Ok(copied));
         let of = |data: &'static [u8]| LogEntry { data: Bytes::from_static(data), ..write.entries[0].clone() };
-        assert!(read(&of(&[1, 7, 0])).is_err_and(|error| error.is_newer));
+        assert!(read(&of(&[1, 8, 0])).is_err_and(|error| error.is_newer));
         assert!(read(&of(&[1, 2])).is_err_and(|error| !error.is_newer));
     }
 

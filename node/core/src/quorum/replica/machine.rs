@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::ends::Ends;
 use super::records::Records;
 use super::state::QuorumState;
 use crate::engine::{Engine, EngineError, EngineWrite, data_key};
@@ -33,6 +34,7 @@ pub(super) type Taken = Vec<Option<Refused>>;
 pub(super) struct Machine {
     state: QuorumState,
     tree: Tree,
+    ends: Ends,
     /// What the store is to have with the next batch.
     batch: Vec<EngineWrite>,
     batch_bytes: usize,
@@ -49,8 +51,8 @@ impl Machine {
         // Where keys begin alike some leaves have far more records than others: those are compared piece by piece.
         let grid = Grid::even(start, end.map(|end| &end[..]));
         let tree = Tree::open(state.shard(), grid, engine)?;
-        let (batch, ahead) = Default::default();
-        Ok(Self { state, tree, batch, batch_bytes: 0, ahead, is_changed: false })
+        let (batch, ahead, ends) = Default::default();
+        Ok(Self { state, tree, ends, batch, batch_bytes: 0, ahead, is_changed: false })
     }
 
     pub(super) fn state(&self) -> &QuorumState {
@@ -67,6 +69,11 @@ impl Machine {
 
     pub(super) fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// What comparisons have learnt of the records may take so much memory.
+    pub(super) fn limit_pieces(&mut self, memory_max: usize) {
+        self.tree.limit_pieces(memory_max);
     }
 
     /// What is applied, to be looked at. Nothing may be between two entries.
@@ -95,6 +102,7 @@ impl Machine {
             Journaled::Layout(layout) => self.state.hold(layout.clone()),
             Journaled::Bar(at) => self.state.floor_mut().raise_bar(*at),
             Journaled::Floor(at) => self.state.floor_mut().raise_floor(*at),
+            Journaled::Elapsed(at) => self.state.floor_mut().raise_elapsed(*at),
             Journaled::Bounds(from) => self.state.floor_mut().take_over(from),
             Journaled::Copied { from, since } => self.state.has_copied_from(*from, *since),
         }
@@ -115,6 +123,7 @@ impl Machine {
         engine: &dyn Engine,
     ) -> Result<Option<Refused>, EngineError> {
         let record = Stored::decode(record).map_err(EngineError::unreadable)?;
+        let record = self.state.floor().without_ended(record);
         let held = match self.ahead.get(key) {
             Some(held) => Some(held.clone()),
             None => self.records(engine).read_sized(key)?,
@@ -154,6 +163,7 @@ impl Machine {
         let after = size(new.map(|new| (new, bytes)));
         let version = new.map(|new| new.newest.stamp.version).unwrap_or_default();
         self.state.record_changed(before, after, version);
+        new.into_iter().for_each(|new| self.ends.takes(new, self.state.floor().floor()));
         let at = data_key(self.state.table(), key);
         self.batch_bytes += at.len() + bytes;
         self.batch
@@ -189,6 +199,16 @@ impl Machine {
         if writes.is_empty() { Ok(()) } else { engine.write(writes) }
     }
 
+    /// Milliseconds since 1970 at which the next of the values ends. `None` = none does, or it is not known yet.
+    pub(super) fn ends_ms(&self) -> Option<u64> {
+        self.ends.next_ms()
+    }
+
+    /// True if some of the values may have ended by the clocks of all copies.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ends.may_have_ended(self.floor().elapsed().wall_ms())
+    }
+
     /// Deletes, and values that have ended, go that are at or below the floor: of the next records from a key on. Each copy
     /// does that by itself, and not by its log: what is gone so counts as deleted for whoever asks. Gives the key to go on
     /// from; `None` = that was all.
@@ -203,14 +223,23 @@ impl Machine {
         engine: &dyn Engine,
     ) -> Result<Option<Bytes>, EngineError> {
         let (records, next) = self.records(engine).slice(from, SLICE_RECORDS, SLICE_BYTES)?;
+        if from.is_empty() {
+            self.ends.begin();
+        }
         for (key, held) in records {
             let left = match self.state.floor().swept(&held, wall_ms) {
-                Swept::Stays => continue,
+                Swept::Stays => {
+                    self.ends.leaves(&held, self.state.floor().floor());
+                    continue;
+                }
                 Swept::Becomes(left) => Some(left),
                 Swept::Goes => None,
             };
             self.put(&key, (Some(&held), held.encode().len()), left.as_deref());
             self.is_changed = true;
+        }
+        if next.is_none() {
+            self.ends.end();
         }
         self.flush(engine)?;
         Ok(next)

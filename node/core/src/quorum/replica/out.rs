@@ -23,6 +23,10 @@ pub struct Here<'a> {
     pub is_heard: &'a dyn Fn(ReplicaId) -> bool,
     /// True for copies, this one included, whose nodes say that their disks are nearly full.
     pub is_full: &'a dyn Fn(ReplicaId) -> bool,
+    /// Bytes that copies here may still take by repairs while the node's disk is nearly full.
+    pub repair_room: usize,
+    /// Memory that what the copy's comparisons have learnt of its records may take, in bytes.
+    pub pieces_bytes: usize,
 }
 
 /// What a copy wants its node to do.
@@ -36,6 +40,8 @@ pub struct Out {
     pub answers: Vec<(Token, Answer)>,
     /// The store is to be synced soon: the log cannot forget anything before.
     pub wants_sync: bool,
+    /// Bytes that were taken by repairs although the disk is nearly full: to be counted against [`Here::repair_room`].
+    pub repaired_bytes: usize,
     /// Somebody holds a newer record of the shard: this generation at least.
     pub wants_record: Option<Generation>,
 }

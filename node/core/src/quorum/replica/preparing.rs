@@ -92,7 +92,11 @@ impl Preparing {
         match entry {
             Journaled::Bar(at) | Journaled::Floor(at) => self.ahead.barred(*at),
             Journaled::Bounds(floor) => self.ahead.barred(floor.bar().max(floor.floor())),
-            Journaled::Writes(_) | Journaled::Copies(_) | Journaled::Layout(_) | Journaled::Copied { .. } => {}
+            Journaled::Writes(_)
+            | Journaled::Copies(_)
+            | Journaled::Layout(_)
+            | Journaled::Elapsed(_)
+            | Journaled::Copied { .. } => {}
         }
     }
 

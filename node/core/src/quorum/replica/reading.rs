@@ -13,10 +13,10 @@ use crate::command::{Read, ReadConsistency, ReadResult};
 use crate::engine::EngineError;
 use crate::ids::{Epoch, Generation, ReplicaId, Token};
 use crate::limits::{SCAN_BYTES_MAX, SCAN_RECORDS_MAX};
-use crate::quorum::journal::Journaled;
 use crate::quorum::message::{Body, Entry};
 use crate::quorum::page::Page;
 use crate::quorum::read::ReadStep;
+use crate::quorum::room::brings_no_value;
 use crate::record::Stored;
 use crate::time::Version;
 
@@ -113,7 +113,10 @@ impl QuorumReplica {
                         self.send(to, generation, Body::Read(number, start, end, limit), out);
                     }
                 }
-                ReadStep::Repair(to, generation) if to == self.id() => self.repair_own(number, generation, here)?,
+                ReadStep::Repair(to, _) if (here.is_full)(to) && self.is_repaired_without(number, to, here) => {}
+                ReadStep::Repair(to, generation) if to == self.id() => {
+                    self.repair_own(number, generation, here, out)?;
+                }
                 ReadStep::Repair(to, generation) => {
                     let lacking = self.reads.lacking(number, to);
                     self.send(to, generation, Body::Repair(number, lacking), out);
@@ -138,11 +141,30 @@ impl QuorumReplica {
         steps.into_iter().try_for_each(|(number, steps)| self.act_on_read(number, steps, here, out))
     }
 
-    fn repair_own(&mut self, number: u64, generation: Generation, here: &Here<'_>) -> Result<(), EngineError> {
-        let lacking = self.reads.lacking(number, self.id());
+    /// True if a copy whose disk is nearly full need not be repaired for the read to end: it lacks values, and those that have
+    /// room for them, and are heard of, make up W.
+    fn is_repaired_without(&self, number: u64, full: ReplicaId, here: &Here<'_>) -> bool {
+        let lacks = |copy: ReplicaId| self.reads.lacking(number, copy);
+        let is_repaired = |copy: ReplicaId| lacks(copy).is_empty() || (here.is_heard)(copy) && !(here.is_full)(copy);
+        let has_value =
+            |(_, record): &Entry| Stored::decode(record).is_ok_and(|record| !brings_no_value(None, &record));
+        lacks(full).iter().any(has_value) && self.machine.layout().is_written(is_repaired)
+    }
+
+    fn repair_own(
+        &mut self,
+        number: u64,
+        generation: Generation,
+        here: &Here<'_>,
+        out: &mut Out,
+    ) -> Result<(), EngineError> {
         // Others can make up W; and the read asks again.
-        if self.journal.has_room() && self.are_admitted(&lacking, here)? && self.reads.repair_own(number, generation) {
-            self.journal(Journaled::Copies(lacking), After::Repair { to: self.id(), number, generation });
+        if !self.journal.has_room() || self.reads.repairs_own(number, generation) {
+            return Ok(());
+        }
+        let after = After::Repair { to: self.id(), number, generation };
+        if self.take_repair(self.reads.lacking(number, self.id()), after, here, out)? {
+            self.reads.repair_own(number, generation);
         }
         Ok(())
     }

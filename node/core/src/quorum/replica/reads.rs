@@ -199,10 +199,16 @@ impl Reads {
         lacking.into_iter().map(|(key, record)| (key, record.encode())).collect()
     }
 
-    /// A repair of the copy itself is about to wait for its log. False = one waits already.
-    pub(super) fn repair_own(&mut self, number: u64, generation: Generation) -> bool {
-        let reading = self.under_way.get_mut(&number);
-        reading.is_some_and(|reading| reading.own.replace(generation) != Some(generation))
+    /// True if a repair of the copy itself waits for its log, or if there is no such read.
+    pub(super) fn repairs_own(&self, number: u64, generation: Generation) -> bool {
+        self.under_way.get(&number).is_none_or(|reading| reading.own == Some(generation))
+    }
+
+    /// A repair of the copy itself waits for its log.
+    pub(super) fn repair_own(&mut self, number: u64, generation: Generation) {
+        if let Some(reading) = self.under_way.get_mut(&number) {
+            reading.own = Some(generation);
+        }
     }
 
     /// The read is answered: whom, and what was wanted.

@@ -53,6 +53,8 @@ pub(super) struct Solo {
     pub(super) ticks: u64,
     pub(super) wall_ms: u64,
     pub(super) full: Vec<ReplicaId>,
+    pub(super) repair_room: usize,
+    pub(super) silent: Vec<ReplicaId>,
 }
 
 impl Solo {
@@ -68,7 +70,8 @@ impl Solo {
         let engine = Memory::default();
         engine.write(vec![state.write()]).unwrap();
         let replica = QuorumReplica::open(state, None, Incarnation(1), &engine).unwrap();
-        Self { engine, replica, log: Vec::new(), out: Out::default(), ticks: 0, wall_ms: WALL_MS, full: Vec::new() }
+        let (log, full, silent, out) = Default::default();
+        Self { engine, replica, log, out, ticks: 0, wall_ms: WALL_MS, full, repair_room: 0, silent }
     }
 
     /// The node starts anew; its log is durable.
@@ -85,14 +88,16 @@ impl Solo {
         &mut self,
         call: impl FnOnce(&mut QuorumReplica, &Here<'_>, &mut Out) -> Result<(), EngineError>,
     ) {
-        let full = &self.full;
+        let (full, silent) = (&self.full, &self.silent);
         let here = Here {
             engine: &self.engine,
             now: Now { monotonic_ms: self.ticks * 50, wall_ms: self.wall_ms },
             ticks: self.ticks,
             pace: Pace::default(),
-            is_heard: &|_| true,
+            is_heard: &|copy| !silent.contains(&copy),
             is_full: &|copy| full.contains(&copy),
+            repair_room: self.repair_room,
+            pieces_bytes: 1 << 20,
         };
         call(&mut self.replica, &here, &mut self.out).unwrap();
     }
@@ -155,7 +160,10 @@ impl Solo {
 }
 
 fn is_of_convergence(body: &Body) -> bool {
-    matches!(body, Body::Compare(..) | Body::BoundsWanted | Body::Bar(_) | Body::Floor(_) | Body::Push(..))
+    matches!(
+        body,
+        Body::Compare(..) | Body::BoundsWanted | Body::Bar(_) | Body::Floor(_) | Body::Elapsed(_) | Body::Push(..)
+    )
 }
 
 pub(super) fn put(key: &'static str, value: &'static str) -> Mutation {

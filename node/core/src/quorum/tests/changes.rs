@@ -114,7 +114,8 @@ fn makes_equal(message: &Envelope) -> bool {
         | Body::Pushed(_)
         | Body::Bar(_)
         | Body::Barred(_)
-        | Body::Floor(_) => true,
+        | Body::Floor(_)
+        | Body::Elapsed(_) => true,
         Body::Write(..)
         | Body::Said(..)
         | Body::Read(..)

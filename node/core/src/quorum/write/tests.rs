@@ -139,10 +139,19 @@ fn a_stamp_that_is_ahead_of_a_clock_is_sent_again_and_not_for_ever() {
     assert_eq!(taken_once_clocks_have_come_so_far(), [WRITTEN]);
     let mut round = begin(three(2));
     assert_eq!(round.says(1, Said::Full), []);
-    for _ in 1..AHEAD_MAX {
+    for turn in 1..u64::from(AHEAD_MAX) {
         assert_eq!(round.says(2, Said::Ahead), []);
+        assert_eq!(round.tick(turn * RESEND_TICKS), sends(OLD, &[2, 3]));
     }
     assert_eq!(round.says(2, Said::Ahead), [UNKNOWN]);
+}
+
+#[test]
+fn an_answer_that_comes_again_and_again_is_one() {
+    let mut round = begin(three(2));
+    assert_eq!(round.says(1, Said::Full), []);
+    (0..=AHEAD_MAX).for_each(|_| assert_eq!(round.says(2, Said::Ahead), []));
+    assert_eq!(round.tick(RESEND_TICKS), sends(OLD, &[2, 3]), "it is asked again");
 }
 
 #[cfg(feature = "planted")]

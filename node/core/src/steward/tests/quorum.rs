@@ -2,6 +2,7 @@
 
 mod certificate;
 mod evidence;
+mod full;
 mod random;
 mod recovered;
 mod silent;

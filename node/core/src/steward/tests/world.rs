@@ -213,8 +213,9 @@ impl World {
         self.converge();
     }
 
-    /// Every copy of a quorum shard that can takes over the record's layout, and copies from the old ones that can. One that
-    /// no layout names is over; and one that is there from the first or comes is made, while any other that is missing is lost.
+    /// Every copy of a quorum shard that can takes over the record's layout, and copies from the old ones that can, unless its
+    /// disk is full. One that no layout names is over; and one that is there from the first or comes is made, while any other
+    /// that is missing is lost.
     pub(super) fn converge(&mut self) {
         let map = self.state.map().clone();
         let held = |copies: &BTreeMap<ReplicaId, QuorumReport>, id| copies.get(&id).map_or(0, |c| c.held.0);
@@ -235,8 +236,10 @@ impl World {
                 }
                 let known = before.get(&id).cloned().unwrap_or_else(|| new_copy(record, id));
                 let mut copied: BTreeMap<ReplicaId, Generation> = known.copied.iter().copied().collect();
+                let is_full = record.descriptor.node_of(id).is_some_and(|node| self.full.contains(&node));
                 if let Some(change) = &layout.change
                     && known.held >= change.began
+                    && !is_full
                 {
                     let sources = layout.current.members.iter().filter(|from| **from != id && can(from));
                     let sources = sources.filter(|from| held(&before, **from) >= change.began.0);

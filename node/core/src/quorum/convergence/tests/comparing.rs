@@ -84,6 +84,20 @@ impl Pair {
         }
     }
 
+    /// The same, and the most bytes that one copy has looked at for one message.
+    fn quiet_reading(&mut self, sent: Vec<Body>) -> usize {
+        let (mut on_way, mut most): (Vec<(usize, Body)>, _) = (sent.into_iter().map(|body| (1, body)).collect(), 0);
+        while let Some((to, body)) = on_way.pop() {
+            self.members.iter().for_each(|member| member.store.bytes_read.set(0));
+            on_way.extend(self.at(to, Some(body)).into_iter().map(|body| (1 - to, body)));
+            most = self.members.iter().map(|member| member.store.bytes_read.get()).fold(most, usize::max);
+            for copy in 0..2 {
+                on_way.extend(self.durable(copy).into_iter().map(|body| (1 - copy, body)));
+            }
+        }
+        most
+    }
+
     fn records(&self, copy: usize) -> &BTreeMap<Bytes, crate::record::Stored> {
         &self.members[copy].store.records
     }
@@ -337,6 +351,28 @@ fn a_full_copy_is_sent_deletes_alone_and_the_rest_once_there_is_room() {
     let sent = pair.asked_within(5_000);
     pair.quiet(sent);
     assert_eq!(pair.records(0), pair.records(1));
+}
+
+#[test]
+fn a_message_makes_a_copy_look_at_little_however_large_records_are_and_whoever_has_room() {
+    const LARGE: [u8; 64 << 10] = [7; 64 << 10];
+    for is_full in [false, true] {
+        let mut pair = pair();
+        pair.members[0].store.full.extend(is_full.then_some(ReplicaId(1)));
+        (0..400).for_each(|number| pair.put(0, number, 3, &LARGE));
+        // The parts are known: they were compared while the other copy had them.
+        (0..400).for_each(|number| pair.put(1, number, 2, &LARGE));
+        let sent = pair.asked_within(100);
+        let most = pair.quiet_reading(sent);
+        assert!(most < 4 << 20, "{most} bytes are looked at for one message");
+        pair.members[1].store.records.clear();
+        pair.members[1].store.tree = crate::quorum::merkle::Tree::new(super::store::SHARD, Grid::even(&[], None));
+        pair.members[0].store.lost(ReplicaId(1));
+        let sent = pair.asked_within(20_000);
+        let most = pair.quiet_reading(sent);
+        assert!(most < 4 << 20, "{most} bytes are looked at for one message");
+        assert_eq!(pair.records(1).len(), if is_full { 0 } else { 400 });
+    }
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Liar {
 
     fn body(&mut self) -> Body {
         let number = self.one_of(9);
-        match self.one_of(12) {
+        match self.one_of(13) {
             0 => Body::Compare(number, number, self.ask()),
             1..4 => Body::Compared(self.asked.0, self.asked.1, self.answer()),
             4 => Body::Compared(number, number, self.answer()),
@@ -129,6 +129,7 @@ impl Liar {
             }
             9 => Body::Bar(self.version()),
             10 => Body::Barred(self.version()),
+            11 => Body::Elapsed(self.version()),
             _ => Body::Floor(self.version()),
         }
     }

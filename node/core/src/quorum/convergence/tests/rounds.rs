@@ -117,6 +117,65 @@ fn no_floor_rises_while_a_member_does_not_answer_what_is_asked_of_it() {
     }
 }
 
+/// A value that ends after so many seconds, at these copies.
+fn put_ending(world: &mut World, copies: std::ops::Range<usize>, seconds: u64) {
+    let mut record = super::store::record(Version::at_ms(world.wall_ms()), 0, b"v");
+    record.newest.expires_ms = Some(world.wall_ms() + seconds * 1_000);
+    copies.for_each(|copy| world.members[copy].store.put(&key(1), &record));
+}
+
+/// Minutes pass, each with a pass of all copies over their records.
+fn minutes(world: &mut World, minutes: u64) {
+    for _ in 0..minutes {
+        pass(world, 1_200, |_| false);
+        (0..3).for_each(|copy| world.sweep(copy));
+    }
+}
+
+#[test]
+fn a_full_disk_holds_no_floor_up_for_what_has_ended() {
+    let mut world = world();
+    put_ending(&mut world, 0..2, 5);
+    world.members.iter_mut().for_each(|member| member.store.full.push(ReplicaId(2)));
+    minutes(&mut world, 2);
+    assert_eq!(floors(&world), [Version(0); 3], "it has no room for a value");
+    minutes(&mut world, 4);
+    assert!(floors(&world).iter().all(|floor| *floor > Version(0)), "{:?}", floors(&world));
+    assert!((0..3).all(|copy| world.members[copy].store.records.is_empty()));
+}
+
+#[test]
+fn a_floor_rises_for_what_ends_though_nobody_writes_any_more() {
+    let mut world = world();
+    put_ending(&mut world, 0..3, 300);
+    minutes(&mut world, 3);
+    assert!(floors(&world).iter().all(|floor| *floor > Version(0)));
+    assert_eq!(bars(&pass(&mut world, 1_500, |_| false)), [], "nothing has ended yet");
+    minutes(&mut world, 4);
+    assert!((0..3).all(|copy| world.members[copy].store.records.is_empty()));
+    assert_eq!(bars(&pass(&mut world, 4_000, |_| false)), [], "nothing is left that ends");
+}
+
+#[test]
+fn what_all_clocks_have_passed_is_told_once_all_hold_the_bar_and_believed_by_no_clock_that_has_not() {
+    let mut world = world();
+    put(&mut world, 1, 1, 0);
+    let elapsed = |world: &World| -> Vec<Version> {
+        world.members.iter().take(3).map(|member| member.store.floor.elapsed()).collect()
+    };
+    pass(&mut world, 1_300, |message| matches!(message.body, Body::Barred(_)) && message.from == ReplicaId(2));
+    assert_eq!(elapsed(&world), [Version(0); 3], "one member has not told of its bar");
+    let seen = pass(&mut world, 60, |message| matches!(message.body, Body::Compare(..)));
+    assert!(!bars(&seen).is_empty());
+    let bar = world.members[0].store.floor.bar();
+    assert_eq!(elapsed(&world), [crate::quorum::floor::Floor::elapsed_by(bar); 3]);
+    let early = Version::at_ms(world.wall_ms() - 50_000);
+    let (from, to) = (ReplicaId(0), ReplicaId(1));
+    world.messages.push(Message { from, to, generation: Generation(1), body: Body::Elapsed(early) });
+    pass(&mut world, 2, |message| matches!(message.body, Body::Compare(..)));
+    assert!(elapsed(&world).iter().all(|at| *at < early));
+}
+
 /// The bar of a round's coordinator, where nobody else agrees to the round.
 fn own_bar_alone() -> Version {
     let mut world = world();

@@ -44,8 +44,9 @@ pub(super) struct Store {
     pub(super) floor_when_new: Version,
     /// Copies whose disks are nearly full.
     pub(super) full: Vec<ReplicaId>,
-    /// Records that were looked at.
+    /// Records that were looked at, and their bytes.
     pub(super) records_read: Cell<usize>,
+    pub(super) bytes_read: Cell<usize>,
 }
 
 /// The time of a call, and who is heard of.
@@ -92,6 +93,7 @@ impl Store {
             floor_when_new: Version(0),
             full: Vec::new(),
             records_read: Cell::new(0),
+            bytes_read: Cell::new(0),
         }
     }
 
@@ -129,7 +131,7 @@ impl Store {
         match entry {
             Journaled::Writes(entries) => {
                 for (key, record, stamp) in entries {
-                    let record = Stored::decode(&record).expect("it was written");
+                    let record = self.floor.without_ended(Stored::decode(&record).expect("it was written"));
                     if let Ok(Some(record)) = self.floor.take_write(stamp, self.records.get(&key), record, is_complete)
                     {
                         self.put(&key, &record);
@@ -138,7 +140,7 @@ impl Store {
             }
             Journaled::Copies(entries) => {
                 for (key, record) in entries {
-                    let record = Stored::decode(&record).expect("it was written");
+                    let record = self.floor.without_ended(Stored::decode(&record).expect("it was written"));
                     if let Ok(Some(record)) = self.floor.take_copy(self.records.get(&key), record, is_complete) {
                         self.put(&key, &record);
                     }
@@ -150,6 +152,7 @@ impl Store {
             }
             Journaled::Bar(at) => self.floor.raise_bar(at),
             Journaled::Floor(at) => self.floor.raise_floor(at),
+            Journaled::Elapsed(at) => self.floor.raise_elapsed(at),
             Journaled::Bounds(bounds) => self.floor.take_over(&bounds),
             Journaled::Copied { from, since } => {
                 self.copied.insert(from, since);
@@ -176,6 +179,14 @@ impl Store {
         }
     }
 
+    /// A record is looked at. Its bytes.
+    fn read(&self, key: &[u8], record: &Stored) -> usize {
+        let bytes = key.len() + record.values().map(|value| value.value.len()).sum::<usize>();
+        self.records_read.set(self.records_read.get() + 1);
+        self.bytes_read.set(self.bytes_read.get() + bytes);
+        bytes
+    }
+
     /// A hint for a copy is lost: all must be compared with it.
     pub(super) fn lost(&mut self, to: ReplicaId) {
         let record = record(Version(1), 0, b"v");
@@ -191,6 +202,12 @@ impl Store {
         had || stamp.version <= self.floor_when_new
     }
 
+    /// When the next value ends of those that end above the floor.
+    fn ends_ms(&self) -> Option<u64> {
+        let ends = self.records.values().flat_map(Stored::values).filter_map(|value| value.expires_ms);
+        ends.filter(|at| *at > self.floor.floor().wall_ms()).min()
+    }
+
     fn copy<'a>(
         &'a self,
         layout: &'a Layout,
@@ -203,6 +220,7 @@ impl Store {
             floor: &self.floor,
             is_complete: self.is_complete(),
             copied: &self.copied,
+            ends_ms: self.ends_ms(),
             tree: &self.tree,
             view: self,
             hints: &self.hints,
@@ -233,8 +251,7 @@ impl Known for Store {
 impl View for Store {
     fn walk(&self, span: &Span, visit: &mut Visit<'_>) {
         for (key, record) in self.records.range(span.start.clone()..).take_while(|(key, _)| span.contains(key)) {
-            self.records_read.set(self.records_read.get() + 1);
-            let bytes = key.len() + record.values().map(|value| value.value.len()).sum::<usize>();
+            let bytes = self.read(key, record);
             if visit(key, record, bytes).is_break() {
                 break;
             }
@@ -242,7 +259,9 @@ impl View for Store {
     }
 
     fn get(&self, key: &[u8]) -> Option<Stored> {
-        self.records.get(key).cloned()
+        let record = self.records.get(key);
+        let _read = record.map(|record| self.read(key, record));
+        record.cloned()
     }
 
     fn absence(&self) -> Version {

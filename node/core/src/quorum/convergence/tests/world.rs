@@ -202,7 +202,7 @@ impl World {
         }
     }
 
-    fn sweep(&mut self, copy: usize) {
+    pub(super) fn sweep(&mut self, copy: usize) {
         let wall_ms = self.wall_ms();
         self.members[copy].store.sweep(wall_ms);
     }

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Answer, Ask, PULL_MAX};
 use crate::quorum::merkle::pieces::Budget;
-use crate::quorum::merkle::span::Spans;
+use crate::quorum::merkle::span::{Spans, separator};
 use crate::quorum::merkle::view::View;
 use crate::quorum::merkle::{SLICES, Tree, digest, leaves_of};
 use crate::record::Stored;
@@ -76,19 +76,21 @@ fn walk(
     mut visit: impl FnMut(usize, &Bytes, &Stored),
 ) -> (usize, Option<Bytes>) {
     for (at, span) in spans.0.iter().enumerate() {
-        let (mut is_begun, mut stopped) = (false, None);
+        let (mut last, mut stopped): (Option<Bytes>, _) = (None, None);
         view.walk(span, &mut |key, record, bytes| {
             if budget.is_spent() {
-                stopped = Some(key.clone());
+                stopped = Some(last.as_ref().map(|last| separator(last, key)));
                 return ControlFlow::Break(());
             }
-            is_begun = true;
+            last = Some(key.clone());
             budget.read(bytes);
             visit(at, key, record);
             ControlFlow::Continue(())
         });
-        if stopped.is_some() {
-            return if is_begun { (at + 1, stopped) } else { (at, None) };
+        match stopped {
+            Some(Some(next)) => return (at + 1, Some(next)),
+            Some(None) => return (at, None),
+            None => {}
         }
     }
     (spans.0.len(), None)

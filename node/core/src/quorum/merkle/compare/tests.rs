@@ -96,7 +96,7 @@ fn compare(one: &mut Copy, other: &mut Copy, mut meanwhile: impl FnMut(&mut Copy
             // Each part that is looked into has one more looked at, and not counted.
             assert!(read.take() <= 3 * READ_RECORDS_MAX + 2 * SPANS_MAX, "a question makes little work");
         }
-        for key in found.push {
+        for Push { key, .. } in found.push {
             let Some(record) = one.get(&key) else { continue };
             bytes += key.len() + record.encode().len();
             other.take(&key, &record);
@@ -157,6 +157,25 @@ fn a_large_leaf_costs_little_whatever_its_keys_look_like_and_is_read_once() {
 }
 
 #[test]
+fn long_keys_that_do_not_begin_alike_cost_little() {
+    let mut one = Copy::new(Grid::At(Vec::new()));
+    let key = |i: u64| {
+        let words = (0..512_u64).flat_map(|word| xxh3_64(&(i * 512 + word).to_be_bytes()).to_be_bytes());
+        words.collect::<Bytes>()
+    };
+    (0..8_000).for_each(|i| one.take_equal(key(i)));
+    let mut other = one.clone();
+    for i in 0..100 {
+        let copy = if i % 2 == 0 { &mut one } else { &mut other };
+        copy.take(&key(i * 80), &record(2 + i, 190));
+    }
+    let (sent, longest) = compare(&mut one, &mut other, quiet);
+    assert_eq!(one.tree.root(), other.tree.root());
+    // The records that differ are sent with their keys.
+    assert!(sent < 1 << 20 && longest < 512 << 10, "{sent} bytes, the longest message {longest}");
+}
+
+#[test]
 fn a_gibibyte_that_differs_in_a_hundred_records_is_made_equal_with_less_than_two_mebibytes() {
     // Records of 256 bytes and of 128 bytes.
     for (in_leaf, bytes) in [(4_096, 190), (8_192, 60)] {
@@ -211,7 +230,7 @@ fn what_the_other_copy_lacks_below_its_floor_is_not_sent_there() {
         }
         let answered = answer(ask, &other.tree, &other).expect("a copy asks so");
         let found = comparison.hear(number, answered, &one.tree, &one).expect("it is sound");
-        pushed.extend(found.push);
+        pushed.extend(found.push.into_iter().map(|push| push.key));
         told = told.max(found.absence);
     }
     assert_eq!((pushed, told), (vec![key("newer")], Version(5)));

@@ -179,6 +179,21 @@ fn pieces_take_little_memory() {
     copy.check(&whole());
 }
 
+#[test]
+fn pieces_are_forgotten_where_they_may_take_no_memory_and_become_fewer_where_less() {
+    let mut copy = Copy::of(20_000, 0);
+    (0..600).for_each(|part| copy.check(&span(part * 30, part * 30 + 30)));
+    assert!(copy.pieces.len() > 600);
+    copy.pieces.limit(100 * AROUND);
+    assert!(copy.pieces.len() < 100, "{} pieces", copy.pieces.len());
+    copy.check(&whole());
+    copy.pieces.limit(0);
+    assert_eq!(copy.pieces.len(), 0);
+    copy.pieces.limit(usize::MAX);
+    copy.check(&span(5_000, 5_100));
+    assert!(copy.pieces.len() > 0);
+}
+
 proptest! {
     #[test]
     fn sums_are_those_of_the_records_whatever_is_cut_and_changed(

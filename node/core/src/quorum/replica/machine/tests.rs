@@ -137,6 +137,48 @@ fn a_sweep_lets_go_what_is_below_the_floor_a_slice_at_a_time() {
     assert_eq!(machine.tree().root(), counted(&machine, &engine));
 }
 
+/// What a copy counts of a value that ends at a second, once all clocks have passed that.
+fn bytes_once_ended() -> u64 {
+    let engine = Memory::default();
+    let mut machine = open(&engine);
+    let mut value = record(3, false);
+    (value.newest.expires_ms, value.newest.value) = (Some(1_000), Bytes::from_static(b"value"));
+    let taken = Journaled::Copies(vec![(Bytes::from_static(b"a"), value.encode())]);
+    apply(&mut machine, std::slice::from_ref(&taken), &engine);
+    assert!(machine.has_ended(), "nothing is known yet");
+    let (root, elapsed) = (machine.tree().root(), |ms| Journaled::Elapsed(Version::at_ms(ms)));
+    apply(&mut machine, &[elapsed(999)], &engine);
+    machine.sweep(&Bytes::new(), 2_000, &engine).unwrap();
+    assert!(machine.state().bytes() > 0 && !machine.has_ended() && machine.ends_ms() == Some(1_000));
+    // It comes again, late.
+    apply(&mut machine, &[elapsed(1_000), taken], &engine);
+    assert!(machine.has_ended());
+    machine.sweep(&Bytes::new(), 0, &engine).unwrap();
+    assert_eq!(machine.tree().root(), root, "copies that have let go of it and those that have not are equal");
+    let bytes = machine.state().bytes();
+    apply(&mut machine, &[Journaled::Floor(Version(3))], &engine);
+    machine.sweep(&Bytes::new(), 2_000, &engine).unwrap();
+    assert!(machine.records(&engine).get(b"a").is_some(), "the floor is not above its end");
+    apply(&mut machine, &[Journaled::Floor(Version::at_ms(1_000))], &engine);
+    machine.sweep(&Bytes::new(), 2_000, &engine).unwrap();
+    assert_eq!((machine.records(&engine).get(b"a"), machine.ends_ms()), (None, None));
+    bytes
+}
+
+#[test]
+fn what_has_ended_by_all_clocks_lets_go_of_its_bytes_and_counts_as_before() {
+    assert_eq!(bytes_once_ended(), 0);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn bytes_of_what_has_ended_that_stay_are_noticed() {
+    crate::planted::plant(Some(Planted::EndedKept));
+    let bytes = bytes_once_ended();
+    crate::planted::plant(None);
+    assert!(bytes > 0);
+}
+
 #[test]
 fn a_page_and_a_slice_end_at_so_many_records_or_bytes_and_keep_to_the_shard() {
     let engine = Memory::default();

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::limits::BATCH_MUTATIONS_MAX;
+use crate::quorum::merge::held_elsewhere;
 use crate::quorum::merkle::compare::Answer as Compared;
+use crate::time::WALL_MS_MAX;
 
 /// Bodies that are not sound, or of nobody who may send them.
 fn unsound() -> Vec<Body> {
@@ -23,6 +25,7 @@ fn unsound() -> Vec<Body> {
         Body::Read(4, "b".into(), Some("b".into()), 1),
         Body::Bar(Version(far)),
         Body::Floor(Version(far)),
+        Body::Elapsed(Version(far)),
         Body::Said(9, Said::Durable),
         Body::Page(9, vec![("b".into(), Bytes::new())], None, Version(far)),
         Body::Newer(9, Generation(far)),
@@ -118,6 +121,26 @@ fn a_key_that_cannot_be_written_for_its_own_stamp_is_noticed() {
     let said = said_of_keys_that_are_ahead(1);
     crate::planted::plant(None);
     assert_eq!(said[0], Said::Ahead);
+}
+
+/// A copy has a key whose stamp is the last one of this millisecond, and a client writes it: what is sent to others.
+fn written_above(wall_ms: u64) -> Vec<(Generation, Body)> {
+    let mut solo = Solo::new();
+    let top = ((wall_ms + 1) << 18) - 1;
+    solo.hear(SECOND, Body::Push(1, vec![("b".into(), record(top).encode())]));
+    solo.durable();
+    assert_eq!(solo.held("b"), [top]);
+    solo.out.send.clear();
+    solo.write(1, vec![put("b", "1")]);
+    solo.sent(THIRD)
+}
+
+#[test]
+fn what_is_written_above_the_last_stamp_of_all_clocks_can_be_handed_on_and_beyond_that_nothing_is_written() {
+    let sent = written_above(WALL_MS_MAX);
+    let [(_, Body::Write(_, entries))] = &sent[..] else { panic!("{sent:?}") };
+    assert!(held_elsewhere(&entries[0].1).is_ok(), "copies that lack it can be repaired");
+    assert_eq!(written_above(WALL_MS_MAX + (1 << 39)), [], "nobody could take it from this copy");
 }
 
 #[test]

@@ -156,7 +156,7 @@ impl<'a> Shard<'a> {
         };
         let heard = stays.iter().filter(|copy| self.view.hears_copy(self.record, **copy)).count();
         let shrinks = wanted.len() < current.len();
-        let is_there = |copy| self.view.hears_copy(self.record, copy) || comes.contains(&&copy);
+        let is_there = |copy| self.view.hears_copy(self.record, copy) || comes.contains(&copy);
         can_end(self.view, self.record, self.lost)
             && can_be_left(&self.wanted, |copy| self.is_lost(copy), is_there)
             && !wanted.iter().any(|copy| self.is_lost(*copy))

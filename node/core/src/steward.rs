@@ -10,6 +10,7 @@ mod assign;
 mod budget;
 mod certificate;
 mod copies;
+mod fullness;
 mod leaders;
 mod level;
 mod quorum;

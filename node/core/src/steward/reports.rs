@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::room::Fullness;
+use super::fullness::Fullness;
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord, home_of};
 use crate::message::{NodeReport, QuorumReport, Report, ShardReport};

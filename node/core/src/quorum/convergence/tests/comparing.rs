@@ -355,7 +355,7 @@ fn a_full_copy_is_sent_deletes_alone_and_the_rest_once_there_is_room() {
 
 #[test]
 fn a_message_makes_a_copy_look_at_little_however_large_records_are_and_whoever_has_room() {
-    const LARGE: [u8; 64 << 10] = [7; 64 << 10];
+    static LARGE: [u8; 64 << 10] = [7; 64 << 10];
     for is_full in [false, true] {
         let mut pair = pair();
         pair.members[0].store.full.extend(is_full.then_some(ReplicaId(1)));

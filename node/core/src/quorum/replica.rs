@@ -358,6 +358,7 @@ impl QuorumReplica {
                 is_complete: state.is_complete(),
                 copied: state.copied(),
                 ends_ms: machine.ends_ms(),
+                last: state.last_version(),
                 tree: machine.tree(),
                 view: &view,
                 hints,

@@ -16,6 +16,7 @@ use crate::quorum::merkle::compare::View;
 use crate::quorum::message::{Body, Entry};
 use crate::quorum::room::brings_no_value;
 use crate::record::Stored;
+use crate::time::Version;
 
 /// What convergence may look at in the copy: of what is applied, and so durable, all of one moment.
 pub struct Copy<'a, V> {
@@ -31,6 +32,8 @@ pub struct Copy<'a, V> {
     pub copied: &'a BTreeMap<ReplicaId, Generation>,
     /// Milliseconds since 1970 at which the next of its values ends. `None` = none does, or it is not known yet.
     pub ends_ms: Option<u64>,
+    /// The highest version that it has applied: the last write's.
+    pub last: Version,
     /// The sums of its records.
     pub tree: &'a Tree,
     /// Its records that are applied: what waits for the log is not among them.

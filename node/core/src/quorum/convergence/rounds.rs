@@ -89,7 +89,9 @@ impl Rounds {
         let at = Version::at_ms(copy.wall_ms.saturating_sub(copy.pace.behind_ms));
         let may_end =
             copy.ends_ms.is_some_and(|ends| (copy.floor.floor().wall_ms() + 1..=at.wall_ms()).contains(&ends));
-        if at <= copy.floor.floor() || !(self.written.is_due(at) || may_end) {
+        // Where a clock has gone back, the last write may be of a later time than any that was seen since.
+        let covers_last = copy.floor.floor() < copy.last && copy.last <= at;
+        if at <= copy.floor.floor() || !(self.written.is_due(at) || may_end || covers_last) {
             return;
         }
         let Some(round) = Round::begin(copy.layout, at) else { return };

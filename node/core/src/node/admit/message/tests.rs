@@ -3,8 +3,8 @@
 use super::*;
 use crate::ids::{ClusterId, Epoch, Generation, ReplicaId};
 use crate::map::{
-    Descriptor, GENERATION_JUMP_MAX, Member, NodeRecord, NodeState, QuorumRecord, Quorums, RecoveryRecord, Replica,
-    Role,
+    Descriptor, GENERATION_JUMP_MAX, Member, NodeRecord, NodeState, QuorumRecord, Quorums, REPLICAS_JUMP_MAX,
+    RecoveryRecord, Replica, Role,
 };
 use crate::message::{CopiesReport, LedReport, Report};
 use crate::quorum::copies::Copies;

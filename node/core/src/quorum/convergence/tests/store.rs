@@ -208,6 +208,10 @@ impl Store {
         ends.filter(|at| *at > self.floor.floor().wall_ms()).min()
     }
 
+    fn last(&self) -> Version {
+        self.highest.values().map(|highest| highest.version).max().unwrap_or_default()
+    }
+
     fn copy<'a>(
         &'a self,
         layout: &'a Layout,
@@ -221,6 +225,7 @@ impl Store {
             is_complete: self.is_complete(),
             copied: &self.copied,
             ends_ms: self.ends_ms(),
+            last: self.last(),
             tree: &self.tree,
             view: self,
             hints: &self.hints,

@@ -45,6 +45,14 @@ pub enum ReadError {
         #[source]
         last: Option<Fault>,
     },
+    /// Of a [`crate::Session`]: the copies that answer show less of the key than the session has seen, and the others do not
+    /// answer. Another session has seen nothing, and is content with what there is.
+    #[error("the copies that answer show less of the key than this session has seen, and the others do not answer in time")]
+    LessThanSeen {
+        /// What kept the others from it. `None` = there was no answer at all.
+        #[source]
+        last: Option<Fault>,
+    },
     /// The node refuses it in a way that this client cannot help.
     #[error("failed to agree with the node on the request")]
     Protocol {
@@ -57,7 +65,7 @@ pub enum ReadError {
 impl ReadError {
     /// True if trying again may help, after a pause.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Deadline { .. })
+        matches!(self, Self::Deadline { .. } | Self::LessThanSeen { .. })
     }
 
     pub(crate) fn from_failed(failed: Failed, table: &str) -> Self {

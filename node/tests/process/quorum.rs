@@ -156,3 +156,24 @@ async fn a_session_sees_its_own_writes_and_never_less_than_before_whichever_copy
         cluster.nodes[0].signal(Signal::CONT);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_write_was_replaced_reads_on_while_one_of_three_copies_is_away() {
+    let cluster = Cluster::start_with_quorum_tables(3);
+    cluster.quorum_table("carts", Quorums::siblings(2, 2)).await;
+    let cart = || Key::new("cart");
+    let (mine, other) = (cluster.client().await, cluster.client().await);
+    let session = mine.session();
+    session.put("carts", cart(), "apple", PutOptions::default()).await.unwrap();
+    let context = other.get_values("carts", cart(), ReadOptions::default()).await.unwrap().context;
+    other.put_with("carts", cart(), "pear", PutOptions { context, ..PutOptions::default() }).await.unwrap();
+    cluster.await_equal("carts", b"cart", &[b"pear"]).await;
+    cluster.nodes[0].signal(Signal::STOP);
+    let began = Instant::now();
+    let found = session.get("carts", cart(), ReadOptions::default()).await;
+    let took = began.elapsed();
+    cluster.nodes[0].signal(Signal::CONT);
+    let found = found.unwrap_or_else(|error| panic!("after {took:?}: {error:?}"));
+    assert_eq!(found.records[0].value, "pear");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}

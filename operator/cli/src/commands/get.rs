@@ -135,7 +135,9 @@ pub(crate) fn explained(table: &str, error: ReadError) -> Failure {
         ReadError::Deadline { last: Some(Fault::Denied(Denial::Quorum(QuorumDenial::TooFewCopies { .. }))) } => {
             "see `skerry status`; --r 1 shows what one copy has, which may not be the latest"
         }
-        ReadError::Deadline { .. } => "see `skerry status`: a shard may be without a leader",
+        ReadError::Deadline { .. } | ReadError::LessThanSeen { .. } => {
+            "see `skerry status`: a shard may be without a leader, or without enough copies"
+        }
         ReadError::Protocol { .. } => "use a command line of the nodes' version",
     };
     let failed: Result<(), ReadError> = Err(error);

@@ -101,6 +101,9 @@ pub(crate) fn advice(denial: &QuorumDenial) -> &'static str {
         QuorumDenial::WriteQuorum(_) => "--w takes the table's W or more, up to its number of copies",
         QuorumDenial::ReadQuorum(_) => "--r takes 1 up to the table's number of copies",
         QuorumDenial::CopiesFull { .. } => "delete records, give the nodes larger volumes, or add nodes",
+        QuorumDenial::StalenessUnknown { .. } => {
+            "read with --consistency linearizable or local, or raise the table's writeQuorum or readQuorum"
+        }
         QuorumDenial::BatchTooLarge { .. } => "write fewer keys together",
         QuorumDenial::NotCoordinator { .. } | QuorumDenial::TooFewCopies { .. } => {
             "see `skerry status`; then try again"

@@ -71,8 +71,8 @@ impl Nodes {
         serde_json::from_str(&self.run(&[args, &["-o", "json"]].concat()).good()).unwrap()
     }
 
-    /// Makes a quorum table with W = 1 and R = 1 that keeps siblings, once all nodes are there and have told their level.
-    async fn table(&self, name: &str) {
+    /// Makes a quorum table with W = 1 and R = 1, once all nodes are there and have told their level.
+    async fn table(&self, name: &str, resolve: Resolve) {
         let begun = Instant::now();
         let client = Client::connect(ClientConfig::new(self.endpoints.clone())).await.unwrap();
         loop {
@@ -82,7 +82,7 @@ impl Nodes {
                 fragmentation: Fragmentation::Hash,
                 replication_factor: 3,
                 quorums: Quorums { write: 1, read: 1 },
-                resolve: Resolve::Siblings,
+                resolve,
                 shards: hash_starts(1).into_iter().map(|start| NewShard { start, nodes: nodes.clone() }).collect(),
             };
             let fence = Fence { token: 1, based_on: None };
@@ -109,7 +109,7 @@ fn values(found: &Value) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quorum_tables_are_written_read_and_resolved_from_the_command_line() {
     let nodes = Nodes::start();
-    nodes.table("carts").await;
+    nodes.table("carts", Resolve::Siblings).await;
     assert!(nodes.run(&["tables"]).good().contains("Quorum W=1 R=1 Siblings"));
     let shards = nodes.run(&["shards", "-o", "wide"]).good();
     assert!(shards.contains("STAGE") && shards.contains("any"), "{shards}");
@@ -132,6 +132,7 @@ async fn quorum_tables_are_written_read_and_resolved_from_the_command_line() {
     assert!(shown.stderr().contains("skerry resolve carts alice"), "{}", shown.stderr());
     let shown = shown.good();
     let pear = shown.lines().find(|line| line.ends_with("apple, pear")).unwrap().split_whitespace().next().unwrap();
+    let both = found["context"].as_str().unwrap();
     nodes.run(&["get", "carts", "alice", "--r", "3", "--raw"]).bad("has 2 values");
 
     let error = nodes.run(&["delete", "carts", "alice", "-o", "json"]).failed(1);
@@ -141,11 +142,23 @@ async fn quorum_tables_are_written_read_and_resolved_from_the_command_line() {
     nodes.run(&["put", "carts", "alice", "x", "--w", "4"]).bad("it must be 1 to 3");
     nodes.run(&["put", "carts", "alice", "x", "--context", "0102"]).bad("was not given by a read of this key");
     assert_eq!(nodes.run(&["put", "carts", "alice", "x", "--w", "8"]).code(), Some(2));
-    assert_eq!(nodes.run(&["resolve", "carts", "alice", "--pick", "9"]).code(), Some(2));
-    assert_eq!(nodes.run(&["resolve", "carts", "nobody", "--pick", "1"]).code(), Some(4));
+    assert_eq!(nodes.run(&["resolve", "carts", "alice", "--pick", pear]).code(), Some(2), "nothing was seen");
+    let gone = nodes.run(&["resolve", "carts", "alice", "--context", both, "--pick", "9", "-o", "json"]).failed(3);
+    assert!(gone["error"]["message"].as_str().unwrap().contains("nothing was written"), "{gone}");
 
-    nodes.run(&["resolve", "carts", "alice", "--pick", pear, "--w", "3"]).good();
-    assert_eq!(nodes.run(&["get", "carts", "alice", "--r", "3"]).good(), "apple, pear\n");
+    // Written after the person has looked: it stays.
+    nodes.run(&["put", "carts", "alice", "apple, late", "--w", "3"]).good();
+    nodes.run(&["resolve", "carts", "alice", "--context", both, "--pick", pear, "--w", "3"]).good();
+    let found = nodes.json(&["get", "carts", "alice", "--r", "3"]);
+    assert_eq!(values(&found), ["apple, late", "apple, pear"]);
+    let context = found["context"].as_str().unwrap();
+    let joined = ["--value", "apple, pear, late", "--w", "3"];
+    nodes.run(&[&["resolve", "carts", "alice", "--context", context][..], &joined].concat()).good();
+    assert_eq!(nodes.run(&["get", "carts", "alice", "--r", "3"]).good(), "apple, pear, late\n");
+
+    nodes.table("positions", Resolve::LastWriterWins).await;
+    nodes.run(&["put", "positions", "ship", "port", "--w", "3"]).good();
+    nodes.run(&["resolve", "positions", "ship", "--context", context, "--value", "x"]).bad("lets the last writer win");
 
     nodes.signal(1, Signal::STOP);
     let error = nodes.run(&["put", "carts", "bob", "x", "--w", "3", "--timeout", "9s", "-o", "json"]).failed(5);
@@ -156,7 +169,9 @@ async fn quorum_tables_are_written_read_and_resolved_from_the_command_line() {
     nodes.run(&["put", "carts", "bob", "y"]).good();
     nodes.signal(1, Signal::CONT);
 
-    nodes.run(&["resolve", "carts", "alice", "--delete", "--w", "3"]).good();
+    let found = nodes.json(&["get", "carts", "alice", "--r", "3"]);
+    let context = found["context"].as_str().unwrap();
+    nodes.run(&["resolve", "carts", "alice", "--context", context, "--delete", "--w", "3"]).good();
     let error = nodes.run(&["get", "carts", "alice", "--r", "3", "-o", "json"]).failed(4);
     assert!(error["error"]["context"].is_string(), "{error}");
 }

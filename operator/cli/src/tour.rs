@@ -147,15 +147,18 @@ async fn import(client: &Client, flights: &[Flight], output: &Output) -> Outcome
     let begun = std::time::Instant::now();
     let one = async |table: usize, name: &str, key: &dyn Fn(&Flight) -> Key| {
         let item = |f: &Flight| {
-            let record = Record { key: key(f), value: f.value.clone().into_bytes(), expires_ms: None };
-            Item { check: 0, record: Ok(record), raw: Raw::default() }
+            let value = f.value.clone().into_bytes();
+            let record = Record { key: key(f), value, expires_ms: None, is_sibling: false };
+            Item { check: 0, record: Ok(Some(record)), raw: Raw::default() }
         };
         let mut seen = Seen { progress: &progress, table };
-        let put = |record: Record| client.put(name, record.key, record.value);
+        let put = async |record: Record| {
+            let written = client.put(name, record.key, record.value).await;
+            written.map(drop).map_err(NotWritten::Refused)
+        };
         let written = write(flights.iter().map(item), Mark::start(), IN_FLIGHT, put, &mut seen).await;
         written.map_err(|stopped| match stopped {
-            Stopped::Row { why: NotWritten::NoRecord(error), .. } => Failure::from(error),
-            Stopped::Row { why: NotWritten::Refused(error), .. } => Failure::from(error),
+            Stopped::Row { why, .. } => why.failure(),
             Stopped::Note(failure) => failure,
         })
     };

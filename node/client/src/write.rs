@@ -28,7 +28,8 @@ pub struct PutOptions {
     pub expires_ms: Option<u64>,
     /// Of a quorum table: W for this write, at least the table's. `None` = the table's.
     pub copies: Option<usize>,
-    /// Of a quorum table: the context of the read that the write replaces. Empty = nothing was seen.
+    /// Of a quorum table that keeps siblings: the context of the read whose values the write replaces, and no others. Where
+    /// the last writer wins, the write only comes after what that read has seen. Empty = nothing was seen.
     pub context: Bytes,
 }
 
@@ -39,7 +40,8 @@ pub struct DeleteOptions {
     pub expected: Option<Expected>,
     /// Of a quorum table: W for this write, at least the table's. `None` = the table's.
     pub copies: Option<usize>,
-    /// Of a quorum table: the context of the read whose values are deleted. A table that keeps siblings needs it.
+    /// Of a quorum table that keeps siblings, which needs it: the context of the read whose values are deleted, and no others.
+    /// Where the last writer wins, the delete only comes after what that read has seen.
     pub context: Bytes,
 }
 

@@ -121,6 +121,16 @@ impl Client {
         Arc::clone(&self.inner.routes.borrow().map)
     }
 
+    /// The nodes that have a copy of a key's shard, as the client knows. Empty = there is no such table, or the key is none
+    /// of it.
+    pub fn nodes_of(&self, table: &str, key: &Key) -> Vec<NodeId> {
+        let Some(table) = self.inner.table(table) else { return Vec::new() };
+        let Ok(key) = key.encode(table.fragmentation) else { return Vec::new() };
+        let routes = self.inner.routes();
+        let shard = routes.map.route(table.id, &key);
+        shard.map(|shard| shard.descriptor.members.iter().map(|member| member.replica.node).collect()).unwrap_or_default()
+    }
+
     /// The map, now and after every change.
     pub fn watch_map(&self) -> MapWatch {
         MapWatch::new(self.inner.routes.clone())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skerry_core::ids::Epoch;
+use skerry_core::ids::{Epoch, NodeId};
 use skerry_core::map::Map;
 use skerry_core::time::Version;
 use tokio::sync::{Notify, watch};
@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::admin::Admin;
 use crate::config::ClientConfig;
 use crate::coordinators::Coordinators;
+use crate::key::Key;
 use crate::request_ids::RequestIds;
 use crate::routes::{Leaders, Routes, Table};
 use crate::session::Sessions;

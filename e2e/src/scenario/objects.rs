@@ -9,7 +9,7 @@ pub(super) const CHECKER: &str = "check";
 /// Port of the checker's HTTP pages.
 pub(super) const CHECKER_PORT: u16 = 8080;
 /// Tables of the database, one of each kind.
-pub(super) const TABLES: [&str; 2] = ["by-hash", "by-range"];
+pub(super) const TABLES: [&str; 3] = ["by-hash", "by-range", "carts"];
 /// A lost volume is given up after so long: the least that the schema allows.
 pub(super) const REPLACE_AFTER_SECONDS: u32 = 10;
 
@@ -29,6 +29,11 @@ pub(super) fn database(replicas: u32, copies: u32) -> Value {
             "tables": [
                 { "name": TABLES[0], "fragmentation": { "type": "Hash", "shards": 6 } },
                 { "name": TABLES[1], "fragmentation": { "type": "Range", "splitPoints": ["G", "M", "S"] } },
+                {
+                    "name": TABLES[2],
+                    "fragmentation": { "type": "Hash", "shards": 2 },
+                    "consistency": { "type": "Quorum", "conflictResolution": "Siblings" },
+                },
             ],
         },
     })

@@ -23,4 +23,4 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// Number of shards in all tables of the usual database.
-const SHARDS: usize = 10;
+const SHARDS: usize = 12;

@@ -232,6 +232,10 @@ impl<'a> Stage<'a> {
         ensure!(is_right, "answers were wrong: {:?}", found.found);
         ensure!(found.unread == 0, "{} keys could not be read at the end", found.unread);
         ensure!(found.total.acknowledged > 0, "no write was acknowledged");
+        let quorum = &found.quorum;
+        ensure!(quorum.violations.is_empty(), "quorum tables gave wrong answers: {:?}", quorum.violations);
+        let is_used = quorum.counts.values().all(|counts| counts.acknowledged > 0 && counts.reads > 0);
+        ensure!(is_used, "a quorum table was not used: {:?}", quorum.counts);
         Ok(())
     }
 

@@ -60,7 +60,7 @@ impl Quorum {
         if !self.is_used {
             return;
         }
-        let equal = self.workload.await_equal(EQUAL_WITHIN).await;
+        let equal = self.workload.await_equal(&[], EQUAL_WITHIN).await;
         let mut violations: Vec<String> = self.workload.violations().into_iter().flat_map(|(_, found)| found).collect();
         let mut found = self.found();
         match equal {

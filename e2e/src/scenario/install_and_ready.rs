@@ -13,7 +13,7 @@ const READY_GOAL: Duration = Duration::from_secs(60);
 /// Name of the quickstart's database.
 pub(super) const QUICKSTART: &str = "quickstart";
 /// Its tables, by hash and by range.
-pub(super) const TABLES: [&str; 4] = ["flights-by-aircraft", "flights-by-carrier", "positions", "carts"];
+pub(super) const TABLES: [&str; 2] = ["flights-by-aircraft", "flights-by-carrier"];
 
 pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
     let took = apply(stage)?;

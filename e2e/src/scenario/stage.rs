@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::await_condition::{Seen, await_condition, once};
 use super::checker::Checker;
 use super::kube::{DATABASE, Kube};
-use super::objects::{self, NAME, TABLES};
+use super::objects::{self, NAME};
 use super::value::{condition, number, text};
 use crate::check::{Report, Summary};
 use crate::lab::Lab;
@@ -117,7 +117,7 @@ impl<'a> Stage<'a> {
         self.kube.apply(database)?;
         self.await_ready("the database to be ready")?;
         self.say("the database is ready");
-        self.start_checker(NAME, &TABLES)
+        self.start_checker(NAME, &objects::tables())
     }
 
     /// Starts the checker on a database that is there.

@@ -176,16 +176,18 @@ impl QuorumWorkload {
         Some(values)
     }
 
-    /// Waits until all copies of all keys are equal, and reads every key once more. Writers have stopped. Gives the time
-    /// that it took until copies were equal.
+    /// Waits until all copies of all keys are equal, and of others that somebody else has written, and reads every key of its
+    /// own once more. Writers have stopped. Gives the time that it took until copies were equal.
     ///
     /// # Errors
     /// If they are not within the limit.
-    pub async fn await_equal(&self, limit: Duration) -> Result<Duration, NotEqual> {
+    pub async fn await_equal(&self, others: &[TestedKey], limit: Duration) -> Result<Duration, NotEqual> {
         let began = Instant::now();
         let keys = self.places();
-        let compare = async |(table, key): (usize, usize)| self.await_equal_key(table, key, (began, limit)).await;
-        let mut compared = stream::iter(keys.clone()).map(compare).buffer_unordered(COMPARED_AT_A_TIME);
+        let own = self.tables.iter().flat_map(|watched| &watched.table.keys);
+        let all: Vec<&TestedKey> = own.chain(others).collect();
+        let compare = async |key: &TestedKey| self.await_equal_key(key, (began, limit)).await;
+        let mut compared = stream::iter(all).map(compare).buffer_unordered(COMPARED_AT_A_TIME);
         while let Some(equal) = compared.next().await {
             equal?;
         }
@@ -208,11 +210,9 @@ impl QuorumWorkload {
 
     async fn await_equal_key(
         &self,
-        table: usize,
-        key: usize,
+        TestedKey { table, key }: &TestedKey,
         (began, limit): (Instant, Duration),
     ) -> Result<(), NotEqual> {
-        let TestedKey { table, key } = &self.tables[table].table.keys[key];
         loop {
             let (is_equal, shown) = self.copies_of(table, key).await;
             if is_equal {

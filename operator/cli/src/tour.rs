@@ -39,6 +39,8 @@ use phase::Stage;
 use summary::Summary;
 
 const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
+/// Further tables of it, where a release has them.
+const QUORUM_TABLES: &str = include_str!("tour/quorum_tables.yaml");
 const WRITERS: usize = 4;
 const READERS: usize = 4;
 const QUORUM_WRITERS: usize = 2;
@@ -107,12 +109,17 @@ async fn tour(playground: Access, yaml: &Path, output: &Output) -> Outcome<Summa
     let workload = Arc::new(Workload::new(client.clone(), tested_keys(&tables, rand::random())));
     let quorum_tables = Arc::new(QuorumWorkload::new(client.clone(), sides::tables(rand::random())));
     let mut load = Load::start(&workload, WRITERS, READERS, PACE);
-    load.start_quorum(&quorum_tables, QUORUM_WRITERS, QUORUM_READERS, PACE);
+    if skerry_api::QUORUM_TABLES {
+        load.start_quorum(&quorum_tables, QUORUM_WRITERS, QUORUM_READERS, PACE);
+    }
     let phases = phases(&stage, &workload, output).await;
     // Their last operations count too, also when a phase failed.
     load.stop().await?;
     let phases = phases?;
-    let quorum = sides::run(&stage, &client, &quorum_tables, output).await?;
+    let mut quorum = None;
+    if skerry_api::QUORUM_TABLES {
+        quorum = Some(sides::run(&stage, &client, &quorum_tables, output).await?);
+    }
 
     let mut progress = Progress::counted(output, "read everything back", Some(2 * flights.len() as u64));
     let unread = workload.last_reads().await;
@@ -238,7 +245,8 @@ impl Ground {
             }
         };
         let yaml = path.join("quickstart.yaml");
-        fs::write(&yaml, QUICKSTART).doing(format!("failed to write {}", yaml.display()))?;
+        let tables = if skerry_api::QUORUM_TABLES { QUORUM_TABLES } else { "" };
+        fs::write(&yaml, format!("{QUICKSTART}{tables}")).doing(format!("failed to write {}", yaml.display()))?;
         Ok(Self { path, yaml, temporary, keep })
     }
 

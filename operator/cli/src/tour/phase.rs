@@ -240,8 +240,9 @@ fn leads_most(status: &Status) -> Option<(NodeId, usize)> {
     status.map.nodes.keys().map(|n| (*n, count(*n))).max_by_key(|(node, leads)| (*leads, std::cmp::Reverse(*node)))
 }
 
+/// True if every shard is served, and none by this node as its leader.
 fn all_led_without(status: &Status, node: NodeId) -> bool {
-    shards_now(status).iter().all(|s| s.leader().is_some_and(|leader| leader != node))
+    shards_now(status).iter().all(|shard| shard.is_served() && shard.leader() != Some(node))
 }
 
 /// Whatever rises or falls while things move.

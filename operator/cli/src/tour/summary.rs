@@ -24,14 +24,14 @@ pub(crate) struct Summary {
     pub(crate) rows: u64,
     /// Number of the imported rows that were there with their value at the end.
     pub(crate) rows_back: u64,
-    /// What was done with the quorum tables, and found.
-    pub(crate) quorum: Sides,
+    /// What was done with the quorum tables, and found. `None` = this release has none.
+    pub(crate) quorum: Option<Sides>,
 }
 
 impl Summary {
     /// True if nothing was lost, stale or impossible.
     pub(crate) fn is_good(&self) -> bool {
-        self.rows_back == self.rows && self.found.is_nothing() && self.quorum.is_good()
+        self.rows_back == self.rows && self.found.is_nothing() && self.quorum.as_ref().is_none_or(Sides::is_good)
     }
 
     /// The results as text, painted for stdout.
@@ -61,7 +61,8 @@ impl Summary {
             })
             .collect();
         let mut text = format!("{phases}\n\n{}", table_text(&["CHECKED", "FOUND", ""], checks));
-        for violation in self.found.violations.iter().chain(&self.quorum.violations).take(VIOLATIONS_TOLD) {
+        let of_quorum = self.quorum.iter().flat_map(|quorum| &quorum.violations);
+        for violation in self.found.violations.iter().chain(of_quorum).take(VIOLATIONS_TOLD) {
             text.push_str(&format!("\n  {violation}"));
         }
         text
@@ -81,7 +82,7 @@ impl Summary {
             ("other contradictions", none(impossible).0, none(impossible).1),
             ("imported rows read back", rows, self.rows == self.rows_back),
         ];
-        checks.extend(self.quorum.checks());
+        checks.extend(self.quorum.iter().flat_map(Sides::checks));
         checks
     }
 }
@@ -92,7 +93,7 @@ mod tests {
 
     fn summary() -> Summary {
         let total = skerry_workload::Summary { acknowledged: 2, reads: 3, ..skerry_workload::Summary::default() };
-        Summary { phases: vec![], total, found: Found::default(), rows: 5, rows_back: 5, quorum: Sides::default() }
+        Summary { phases: vec![], total, found: Found::default(), rows: 5, rows_back: 5, quorum: None }
     }
 
     #[test]
@@ -103,7 +104,7 @@ mod tests {
             Sides { violations: vec!["lost".to_owned()], ..Sides::default() },
             Sides { carts: 2, whole_carts: 1, ..Sides::default() },
         ] {
-            assert!(!Summary { quorum, ..summary() }.is_good());
+            assert!(!Summary { quorum: Some(quorum), ..summary() }.is_good());
         }
         for found in [
             Found { lost: 1, ..Found::default() },

@@ -13,7 +13,6 @@ mod seen;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use skerry_core::map::Consistency;
 use skerry_core::quorum::shown::Resolve;
 use skerry_core::time::Version;
@@ -22,7 +21,7 @@ use crate::client::Client;
 use crate::key::Key;
 use crate::read::{ReadError, Values};
 use crate::wire::ReadOptions;
-use crate::write::{DeleteOptions, PutOptions, WriteError};
+use crate::write::{KeyWrite, WriteError};
 
 use reach::{Asked, less_than_seen, narrowed};
 use seen::{Name, SeenKeys};
@@ -50,30 +49,14 @@ impl Session {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets a value. Returns the version of the write.
-    pub async fn put(
-        &self,
-        table: &str,
-        key: Key,
-        value: impl Into<Bytes>,
-        options: PutOptions,
-    ) -> Result<Version, WriteError> {
-        let version = self.client.put_with(table, key.clone(), value, options).await?;
-        self.wrote(table, &key, version);
-        Ok(version)
-    }
-
-    /// Makes a key absent. Returns the version of the write.
-    pub async fn delete(&self, table: &str, key: Key, options: DeleteOptions) -> Result<Version, WriteError> {
-        let version = self.client.delete_with(table, key.clone(), options).await?;
-        self.wrote(table, &key, version);
-        Ok(version)
-    }
-
-    fn wrote(&self, table: &str, key: &Key, version: Version) {
-        if let Some(name) = self.name(table, key) {
+    /// Writes a key. Returns the version of the write.
+    pub async fn write(&self, table: &str, write: KeyWrite) -> Result<Version, WriteError> {
+        let key = write.key().clone();
+        let version = self.client.write_key(table, write).await?;
+        if let Some(name) = self.name(table, &key) {
             self.seen().wrote(name, version, self.resolve(table));
         }
+        Ok(version)
     }
 
     /// What the table has of a key, and no less than this session has seen of it.

@@ -45,6 +45,35 @@ pub struct DeleteOptions {
     pub context: Bytes,
 }
 
+/// A write of one key, with what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyWrite {
+    /// Sets a value.
+    Put {
+        /// Key of the record to set.
+        key: Key,
+        /// Value that the key is set to.
+        value: Bytes,
+        /// What it asks for beside.
+        options: PutOptions,
+    },
+    /// Makes a key absent; no error if it was.
+    Delete {
+        /// Key of the record to delete.
+        key: Key,
+        /// What it asks for beside.
+        options: DeleteOptions,
+    },
+}
+
+impl KeyWrite {
+    /// The key that is written.
+    pub fn key(&self) -> &Key {
+        let (Self::Put { key, .. } | Self::Delete { key, .. }) = self;
+        key
+    }
+}
+
 /// What a batch may ask of a quorum table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BatchOptions {
@@ -222,13 +251,7 @@ impl Client {
         value: impl Into<Bytes>,
         options: PutOptions,
     ) -> Result<Version, WriteError> {
-        let table_keys = self.table_of_write(table).await?;
-        let key = key.encode(table_keys.fragmentation)?;
-        let PutOptions { expected, expires_ms, copies, context } = options;
-        let conditions = condition_on(&key, expected);
-        let asked = WriteOptions { copies, seen: seen_of(&key, context) };
-        let mutations = vec![command::Mutation::Put { key, value: value.into(), expires_ms }];
-        self.write((table, table_keys), conditions, mutations, asked).await
+        self.write_key(table, KeyWrite::Put { key, value: value.into(), options }).await
     }
 
     /// Makes a key absent; no error if it was.
@@ -243,12 +266,23 @@ impl Client {
 
     /// Makes a key absent on conditions, or in a quorum table what a read has seen of it.
     pub async fn delete_with(&self, table: &str, key: Key, options: DeleteOptions) -> Result<Version, WriteError> {
+        self.write_key(table, KeyWrite::Delete { key, options }).await
+    }
+
+    /// Writes one key.
+    pub async fn write_key(&self, table: &str, write: KeyWrite) -> Result<Version, WriteError> {
         let table_keys = self.table_of_write(table).await?;
-        let key = key.encode(table_keys.fragmentation)?;
-        let DeleteOptions { expected, copies, context } = options;
-        let conditions = condition_on(&key, expected);
+        let key = write.key().encode(table_keys.fragmentation)?;
+        let (mutation, expected, copies, context) = match write {
+            KeyWrite::Put { value, options: PutOptions { expected, expires_ms, copies, context }, .. } => {
+                (command::Mutation::Put { key: key.clone(), value, expires_ms }, expected, copies, context)
+            }
+            KeyWrite::Delete { options: DeleteOptions { expected, copies, context }, .. } => {
+                (command::Mutation::Delete { key: key.clone() }, expected, copies, context)
+            }
+        };
         let asked = WriteOptions { copies, seen: seen_of(&key, context) };
-        self.write((table, table_keys), conditions, vec![command::Mutation::Delete { key }], asked).await
+        self.write((table, table_keys), condition_on(&key, expected), vec![mutation], asked).await
     }
 
     /// Removes the record under an encoded key, as [`crate::ReadError::UnreadableRecord`] names it. No other operation

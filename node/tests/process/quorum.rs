@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use rustix::process::Signal;
 use skerry_client::wire::Denial;
-use skerry_client::{DeleteOptions, Fault, Key, PutOptions, ReadOptions, WriteError};
+use skerry_client::{DeleteOptions, Fault, Key, KeyWrite, PutOptions, ReadOptions, WriteError};
 use skerry_core::command::ReadConsistency;
 
 use crate::cluster::{Cluster, eventually};
@@ -142,7 +142,8 @@ async fn a_session_sees_its_own_writes_and_never_less_than_before_whichever_copy
         let (session, mut context) = (client.session(), Bytes::new());
         for number in 0..100_usize {
             let options = PutOptions { context: context.clone(), ..PutOptions::default() };
-            let written = session.put(table, Key::new("ship"), Bytes::from(key(number)), options).await.unwrap();
+            let write = KeyWrite::Put { key: Key::new("ship"), value: Bytes::from(key(number)), options };
+            let written = session.write(table, write).await.unwrap();
             for _ in 0..2 {
                 let found = session.get(table, Key::new("ship"), ReadOptions::default()).await.unwrap();
                 assert_eq!(found.records[0].version, written, "{table}: {number}");
@@ -164,7 +165,8 @@ async fn a_session_whose_write_was_replaced_reads_on_while_one_of_three_copies_i
     let cart = || Key::new("cart");
     let (mine, other) = (cluster.client().await, cluster.client().await);
     let session = mine.session();
-    session.put("carts", cart(), "apple", PutOptions::default()).await.unwrap();
+    let apple = KeyWrite::Put { key: cart(), value: "apple".into(), options: PutOptions::default() };
+    session.write("carts", apple).await.unwrap();
     let context = other.get_values("carts", cart(), ReadOptions::default()).await.unwrap().context;
     other.put_with("carts", cart(), "pear", PutOptions { context, ..PutOptions::default() }).await.unwrap();
     cluster.await_equal("carts", b"cart", &[b"pear"]).await;

@@ -181,9 +181,11 @@ impl Workload {
 fn write_kind(error: &WriteError) -> &'static str {
     match error {
         WriteError::UnknownTable(_) => "write: unknown table",
-        WriteError::Key(_) | WriteError::Limit(_) | WriteError::Scattered | WriteError::Quorum { .. } => {
-            "write: refused"
-        }
+        WriteError::Key(_)
+        | WriteError::Limit(_)
+        | WriteError::Scattered
+        | WriteError::ContextWithoutMutation(_)
+        | WriteError::Quorum { .. } => "write: refused",
         WriteError::ConditionFailed { .. } => CONDITION_FAILED,
         WriteError::DiskFull { .. } => "write: disk full",
         WriteError::Deadline { .. } => "write: deadline",
@@ -198,6 +200,7 @@ fn read_kind(error: &ReadError) -> &'static str {
         ReadError::Key(_) | ReadError::Limit(_) | ReadError::NoKeyRanges(_) | ReadError::Quorum(_) => "read: refused",
         ReadError::UnreadableRecord { .. } => "read: unreadable record",
         ReadError::Deadline { .. } => "read: deadline",
+        ReadError::LessThanSeen { .. } => "read: less than seen",
         ReadError::Protocol { .. } => "read: protocol",
     }
 }

@@ -7,16 +7,14 @@ mod counts;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use rand::Rng;
-use skerry_client::{Client, DeleteOptions, Key, PutOptions, ReadError, ReadOptions, Values, WriteError};
-use skerry_core::history::{
-    Promise, QuorumHistory, QuorumRead, QuorumViolation, QuorumWrite, ReadKind, Rule, WriteOutcome,
-};
+use skerry_client::{Client, DeleteOptions, Key, PutOptions, ReadError, ReadOptions, Values};
+use skerry_core::history::{Promise, QuorumHistory, QuorumRead, QuorumWrite, ReadKind, Rule, WriteOutcome};
 use skerry_core::ids::NodeId;
 use skerry_core::time::Version;
 use tokio::time::sleep;
@@ -33,7 +31,7 @@ const BLIND_EVERY: u64 = 5;
 const COMPARED_AT_A_TIME: usize = 8;
 /// Between two looks whether copies are equal.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Violations that are told in words.
+/// So many violations of a table are told.
 const TOLD_MAX: usize = 20;
 
 /// A quorum table under test.
@@ -231,16 +229,19 @@ impl QuorumWorkload {
         let look = async |node: NodeId| (node, self.client.values_of_copy(node, table, key.clone()).await);
         let shown: Vec<(NodeId, Result<Values, ReadError>)> =
             stream::iter(nodes).map(look).buffer_unordered(COMPARED_AT_A_TIME).collect().await;
-        let values: Option<BTreeSet<Vec<(Version, Bytes)>>> = shown.iter().map(|(_, found)| found.as_ref().ok().map(versions)).collect();
+        let values: Option<BTreeSet<Vec<(Version, Bytes)>>> =
+            shown.iter().map(|(_, found)| found.as_ref().ok().map(versions)).collect();
         let is_equal = values.is_some_and(|values| values.len() == 1);
         let in_words = |(node, found): &(NodeId, Result<Values, ReadError>)| match found {
-            Ok(values) => format!("{node} has {:?}", values.records.iter().map(|r| decode(&r.value)).collect::<Vec<_>>()),
+            Ok(values) => {
+                format!("{node} has {:?}", values.records.iter().map(|r| decode(&r.value)).collect::<Vec<_>>())
+            }
             Err(error) => format!("{node}: {error}"),
         };
         (is_equal, shown.iter().map(in_words).collect())
     }
 
-    /// What cannot have happened, by table: how much, and the first of it in words. Writers have stopped.
+    /// What cannot have happened, by table: the first of it, in words. Writers have stopped.
     pub fn violations(&self) -> Vec<(String, Vec<String>)> {
         self.tables.iter().map(Watched::violations).collect()
     }
@@ -263,10 +264,11 @@ impl Watched {
     fn violations(&self) -> (String, Vec<String>) {
         let state = self.state();
         let at_rest = Promise::AtRest(state.equal_since.unwrap_or(u64::MAX));
-        let promises: &[Promise] = if self.table.is_overlapping { &[Promise::Acknowledged, at_rest] } else { &[at_rest] };
+        let promises: &[Promise] =
+            if self.table.is_overlapping { &[Promise::Acknowledged, at_rest] } else { &[at_rest] };
         let found: BTreeSet<String> =
             promises.iter().flat_map(|p| state.history.check(self.table.rule, *p)).map(|v| v.to_string()).collect();
-        (self.name(), found.into_iter().collect())
+        (self.name(), found.into_iter().take(TOLD_MAX).collect())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -129,7 +129,9 @@ impl Client {
         let Ok(key) = key.encode(table.fragmentation) else { return Vec::new() };
         let routes = self.inner.routes();
         let shard = routes.map.route(table.id, &key);
-        shard.map(|shard| shard.descriptor.members.iter().map(|member| member.replica.node).collect()).unwrap_or_default()
+        shard
+            .map(|shard| shard.descriptor.members.iter().map(|member| member.replica.node).collect())
+            .unwrap_or_default()
     }
 
     /// The map, now and after every change.

@@ -51,7 +51,9 @@ pub enum ReadError {
     },
     /// Of a [`crate::Session`]: the copies that answer show less of the key than the session has seen, and the others do not
     /// answer. Another session has seen nothing, and is content with what there is.
-    #[error("the copies that answer show less of the key than this session has seen, and the others do not answer in time")]
+    #[error(
+        "the copies that answer show less of the key than this session has seen, and the others do not answer in time"
+    )]
     LessThanSeen {
         /// What kept the others from it. `None` = there was no answer at all.
         #[source]

@@ -143,9 +143,7 @@ mod tests {
     #[test]
     fn a_read_of_more_copies_than_there_are_by_now_asks_those_that_there_are() {
         let all = |copies| asking(ReadConsistency::Linearizable, Some(copies));
-        let refused = |asked| {
-            ReadError::Quorum(QuorumDenial::ReadQuorum(OutOfRange { asked, lowest: 1, highest: 3 }))
-        };
+        let refused = |asked| ReadError::Quorum(QuorumDenial::ReadQuorum(OutOfRange { asked, lowest: 1, highest: 3 }));
         assert_eq!(narrowed(all(5), &refused(5)), Some(all(3)));
         assert_eq!(narrowed(ReadOptions::default(), &refused(0)), None);
         assert_eq!(narrowed(all(5), &ReadError::Deadline { last: None }), None);

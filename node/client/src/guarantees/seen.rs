@@ -227,7 +227,10 @@ mod tests {
     #[test]
     fn what_is_remembered_of_a_key_does_not_grow_with_its_writes() {
         let counted = 2 * SIBLINGS_MAX as u64;
-        assert_eq!(wrote(1..=counted, LAST_WRITER).written, Written { versions: vec![Version(counted)], has_more: false });
+        assert_eq!(
+            wrote(1..=counted, LAST_WRITER).written,
+            Written { versions: vec![Version(counted)], has_more: false }
+        );
         assert_eq!(wrote([7, 3], None).written.versions, [Version(7)]);
         let full = wrote(1..=SIBLINGS_MAX as u64, SIBLINGS);
         assert_eq!((full.written.versions.len(), full.written.has_more), (SIBLINGS_MAX, false));

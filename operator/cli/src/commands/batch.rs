@@ -22,7 +22,8 @@ use line::Line;
 
 /// Of `skerry batch`.
 #[derive(Debug, Args)]
-#[command(after_help = "In a table that follows leaders all of it happens, or nothing. In a quorum table each write is one for itself, and a
+#[command(
+    after_help = "In a table that follows leaders all of it happens, or nothing. In a quorum table each write is one for itself, and a
 reader may see some before the others.
 
 Lines, in any order; all keys in one shard, such as one partition of a hash table:
@@ -35,7 +36,8 @@ Lines, in any order; all keys in one shard, such as one partition of a hash tabl
   {\"expect\": \"store-15\", \"sort\": \"0003\", \"value\": \"9.90\"}
 Bytes that are no text are given in hex, by the same names with Hex behind them: putHex, sortHex, valueHex. A put may
 also have expiresMs, in milliseconds since 1970. Of a quorum table a put or delete may have the context that get has shown of
-the key, and expect is refused.")]
+the key, and expect is refused."
+)]
 pub(crate) struct Batch {
     /// Which table.
     table: String,

@@ -180,7 +180,6 @@ impl Import {
         let templates = [&self.key, &self.partition, &self.sort, &self.value];
         let mut templates = templates.map(|t| t.clone().unwrap_or_default()).to_vec();
         templates.push(source.how());
-        templates.extend(self.newest_sibling.then(|| "--newest-sibling".to_owned()));
         let cluster = client.map().cluster.0.clone();
         let file = self.source.full_path()?;
         let job = Job { cluster, table: self.table.clone(), file, templates, numeric: source.numeric() };

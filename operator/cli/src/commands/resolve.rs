@@ -106,7 +106,8 @@ async fn find(client: &Client, table: &TableRecord, key: &Key, version: Version)
         return picked(&found, key, version);
     }
     // As many copies as show every write: with fewer, the value may be on the others.
-    let copies = table.quorums().map(|quorums| (table.replication_factor + 1).saturating_sub(quorums.write).max(quorums.read));
+    let copies =
+        table.quorums().map(|quorums| (table.replication_factor + 1).saturating_sub(quorums.write).max(quorums.read));
     let copies = copies.and_then(|copies| usize::try_from(copies).ok());
     picked(&read(ReadOptions { copies, ..ReadOptions::default() }).await?, key, version)
 }
@@ -117,9 +118,11 @@ fn picked(found: &Values, key: &Key, version: Version) -> Outcome<Record> {
         (Some(record), None) => Ok(record.clone()),
         (Some(_), Some(_)) => Err(Failure::new(format!("{} has two values of version {version}", shown(key)))
             .next("say with --value what is to be there")),
-        (None, _) => Err(Failure::new(format!("nothing was written: {} has no value of version {version} now", shown(key)))
-            .kind(Kind::ConditionFailed)
-            .next("`skerry get` shows what is there now, with its versions and its context")),
+        (None, _) => {
+            Err(Failure::new(format!("nothing was written: {} has no value of version {version} now", shown(key)))
+                .kind(Kind::ConditionFailed)
+                .next("`skerry get` shows what is there now, with its versions and its context"))
+        }
     }
 }
 

@@ -167,7 +167,8 @@ mod tests {
         let make = make(Form::Templates { key: Template::parse("{id}").unwrap(), sort: None });
         let ids = ["18446744073709551616", "18446744073709551617", "18446744073709551618"];
         for id in ids {
-            let record = make.record(&line(&format!("{{\"id\": {id}, \"x\": 0.1234567890123456789}}"))).unwrap().unwrap();
+            let record =
+                make.record(&line(&format!("{{\"id\": {id}, \"x\": 0.1234567890123456789}}"))).unwrap().unwrap();
             assert_eq!(record.key, Key::new(id));
             assert_eq!(record.value, format!("{{\"id\":{id},\"x\":0.1234567890123456789}}").into_bytes());
         }

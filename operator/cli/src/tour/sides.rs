@@ -57,15 +57,18 @@ impl Sides {
     /// What was checked, what was found, and whether it is well.
     pub(crate) fn checks(&self) -> Vec<(&'static str, String, bool)> {
         let sum = |of: fn(&QuorumCounts) -> u64| self.counts.iter().map(|(_, counts)| of(counts)).sum::<u64>();
-        let (acknowledged, reads, unanswered) =
-            (sum(|c| c.acknowledged), sum(|c| c.reads), sum(|c| c.unanswered));
+        let (acknowledged, reads, unanswered) = (sum(|c| c.acknowledged), sum(|c| c.reads), sum(|c| c.unanswered));
         let violations = self.violations.len() as u64;
         let carts = format!("{} of {}", size::count(self.whole_carts), size::count(self.carts));
         let longest = self.counts.iter().map(|(_, counts)| counts.longest).max().unwrap_or_default();
         vec![
             ("quorum tables: writes acknowledged", size::count(acknowledged), acknowledged > 0),
             ("quorum tables: reads, each checked", size::count(reads), reads > 0),
-            ("quorum tables: unanswered", format!("{}, longest wait {}", size::count(unanswered), size::time(longest)), true),
+            (
+                "quorum tables: unanswered",
+                format!("{}, longest wait {}", size::count(unanswered), size::time(longest)),
+                true,
+            ),
             ("quorum tables: lost, returned or stale", size::count(violations), violations == 0),
             ("carts with what both sides put in", carts, self.whole_carts == self.carts),
             ("all copies equal after the zones' return", size::time(self.equal_after), true),
@@ -107,7 +110,8 @@ pub(super) async fn run(
     stage.kill_nodes(others).await?;
     let took = fill(client, &seen, FIRST).await?;
     let mut violations = not_shown(client, FIRST).await?;
-    progress.say(&format!("    {first} alone takes and shows {SHARED} carts, each written within {}", size::time(took)));
+    progress
+        .say(&format!("    {first} alone takes and shows {SHARED} carts, each written within {}", size::time(took)));
     stage.kill_nodes(&[*first]).await?;
     stage.start_nodes(others).await?;
     let took = fill(client, &seen, OTHERS).await?;

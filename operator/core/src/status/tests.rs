@@ -205,7 +205,7 @@ fn reads_that_may_miss_writes_are_told_of_and_hold_nothing_up() {
     if let Seen::Known(database) = &mut seen.database {
         let map = std::sync::Arc::make_mut(&mut database.map);
         let mut table = map.table_named("cart").unwrap().clone();
-        let resolve = skerry_core::quorum::shown::Resolve::LastWriterWins;
+        let resolve = Resolve::LastWriterWins;
         table.consistency = Consistency::Quorum { write: 2, read: 1, resolve };
         map.put_table(table);
     }

@@ -70,9 +70,8 @@ mod tests {
             let records = vec![skerry_client::Record { key, version: Version(1), value, expires_ms }];
             Values { records, context: Bytes::new() }
         };
-        let record = |value: &str| {
-            Record { key: Key::new("k"), value: value.into(), expires_ms: Some(7), is_sibling: true }
-        };
+        let record =
+            |value: &str| Record { key: Key::new("k"), value: value.into(), expires_ms: Some(7), is_sibling: true };
         assert!(has(&there(Some(7)), &record("v")));
         assert!(!has(&there(None), &record("v")) && !has(&there(Some(7)), &record("w")));
     }

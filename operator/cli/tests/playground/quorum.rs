@@ -106,6 +106,25 @@ fn values(found: &Value) -> Vec<String> {
     values
 }
 
+/// Several values of a key are exported and imported as what they are, however often; and one of them only as is said.
+async fn exported_and_imported(nodes: &Nodes) {
+    for value in ["lamp", "desk"] {
+        nodes.run(&["put", "carts", "carol", value, "--w", "3"]).good();
+    }
+    let file = nodes.ground.path("carts.jsonl").display().to_string();
+    nodes.run(&["export", "carts", &file]).good();
+    nodes.table("copies", 2, Resolve::Siblings).await;
+    nodes.run(&["put", "copies", "alice", "older", "--w", "3"]).good();
+    for restart in [&[][..], &["--restart"]] {
+        nodes.run(&[&["import", "copies", &file][..], restart].concat()).good();
+        assert_eq!(values(&nodes.json(&["get", "copies", "carol", "--r", "3"])), ["desk", "lamp"]);
+        assert_eq!(values(&nodes.json(&["get", "copies", "alice", "--r", "3"])), ["apple, pear, late"]);
+    }
+    nodes.run(&["import", "positions", &file]).bad("its key had several values when it was exported");
+    nodes.run(&["import", "positions", &file, "--newest-sibling"]).good();
+    assert_eq!(nodes.run(&["get", "positions", "carol", "--r", "3"]).good(), "desk\n");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quorum_tables_are_written_read_and_resolved_from_the_command_line() {
     let nodes = Nodes::start();
@@ -160,22 +179,7 @@ async fn quorum_tables_are_written_read_and_resolved_from_the_command_line() {
     nodes.run(&["put", "positions", "ship", "port", "--w", "3"]).good();
     nodes.run(&["resolve", "positions", "ship", "--context", context, "--value", "x"]).bad("lets the last writer win");
 
-    // Several values of a key are exported and imported as what they are, however often; and one of them only as is said.
-    for value in ["lamp", "desk"] {
-        nodes.run(&["put", "carts", "carol", value, "--w", "3"]).good();
-    }
-    let file = nodes.ground.path("carts.jsonl").display().to_string();
-    nodes.run(&["export", "carts", &file]).good();
-    nodes.table("copies", 2, Resolve::Siblings).await;
-    nodes.run(&["put", "copies", "alice", "older", "--w", "3"]).good();
-    for restart in [&[][..], &["--restart"]] {
-        nodes.run(&[&["import", "copies", &file][..], restart].concat()).good();
-        assert_eq!(values(&nodes.json(&["get", "copies", "carol", "--r", "3"])), ["desk", "lamp"]);
-        assert_eq!(values(&nodes.json(&["get", "copies", "alice", "--r", "3"])), ["apple, pear, late"]);
-    }
-    nodes.run(&["import", "positions", &file]).bad("its key had several values when it was exported");
-    nodes.run(&["import", "positions", &file, "--newest-sibling"]).good();
-    assert_eq!(nodes.run(&["get", "positions", "carol", "--r", "3"]).good(), "desk\n");
+    exported_and_imported(&nodes).await;
 
     nodes.signal(1, Signal::STOP);
     let error = nodes.run(&["put", "carts", "bob", "x", "--w", "3", "--timeout", "9s", "-o", "json"]).failed(5);

@@ -5,6 +5,7 @@ mod flights;
 mod http;
 mod import;
 mod nodes;
+mod quorum;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use skerry_client::{Client, ClientConfig};
-use skerry_core::map::Fragmentation;
+use skerry_core::map::{Consistency, TableRecord};
 use skerry_core::node::Status;
 use skerry_workload::{Load, Moves, Workload, tested_keys};
 use tokio::net::TcpListener;
@@ -23,9 +24,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use import::{Imported, TableRows};
 pub use nodes::NodeNow;
+pub use quorum::QuorumFound;
 pub use skerry_workload::{Found, Moved, Summary};
 
 use import::Import;
+use quorum::Quorum;
 
 /// A database that starts beside the check must be there within this time.
 const CONNECT_WITHIN: Duration = Duration::from_secs(120);
@@ -72,12 +75,15 @@ pub struct Report {
     pub phases: Vec<Summary>,
     /// The database's nodes. Empty = it could not be asked.
     pub nodes: Vec<NodeNow>,
+    /// What was done with the quorum tables, and found.
+    pub quorum: QuorumFound,
 }
 
 /// A check that is under way.
 #[derive(Debug)]
 pub(crate) struct Check {
     workload: Arc<Workload>,
+    quorum: Quorum,
     import: Arc<Import>,
     moves: Mutex<Moves>,
     load: Mutex<Option<Load>>,
@@ -105,14 +111,19 @@ impl Check {
                 Err(error) => ensure!(error.retryable(), "failed to connect: {error}"),
             }
         };
-        let tables = fragmentations(&client, &config.tables).await?;
-        let keys = tested_keys(&tables, rand::random());
-        let import = Arc::new(Import::new(client.clone(), tables));
-        let workload = Arc::new(Workload::new(client, keys));
+        let tables = tables(&client, &config.tables).await?;
+        let (led, quorum): (Vec<_>, Vec<_>) = tables.into_iter().partition(|t| t.consistency == Consistency::Leader);
+        let led: Vec<_> = led.into_iter().map(|table| (table.name, table.fragmentation)).collect();
+        ensure!(!led.is_empty(), "no table that follows leaders is named");
+        let keys = tested_keys(&led, rand::random());
+        let import = Arc::new(Import::new(client.clone(), led));
+        let workload = Arc::new(Workload::new(client.clone(), keys));
+        let quorum = Quorum::new(client, &quorum);
         let moves = status(&workload.client).await.map(|status| Moves::new(&status)).unwrap_or_default();
-        let load = Load::start(&workload, config.writers, config.readers, config.pace);
+        let mut load = Load::start(&workload, config.writers, config.readers, config.pace);
+        quorum.start(&mut load, config.pace);
         let (moves, load, unread) = (Mutex::new(moves), Mutex::new(Some(load)), Mutex::new(None));
-        Ok(Self { workload, import, moves, load, unread })
+        Ok(Self { workload, quorum, import, moves, load, unread })
     }
 
     async fn watch(self: Arc<Self>, stop: CancellationToken) {
@@ -149,7 +160,16 @@ impl Check {
             now.moved = Some(self.moves.lock().await.moved(&status));
             nodes = nodes::nodes(&status);
         }
-        Report { is_final: unread.is_some(), unread: unread.unwrap_or(0), total, found, now, phases, nodes }
+        Report {
+            is_final: unread.is_some(),
+            unread: unread.unwrap_or(0),
+            total,
+            found,
+            now,
+            phases,
+            nodes,
+            quorum: self.quorum.so_far(),
+        }
     }
 
     /// Imports so many rows into each table, unless an import was begun before.
@@ -178,6 +198,7 @@ impl Check {
             load.stop().await?;
             let unread = self.workload.last_reads().await;
             self.workload.recorder.check_all();
+            self.quorum.check_all().await;
             *self.unread.lock().await = Some(unread);
             self.next_phase("after").await;
         }
@@ -191,15 +212,12 @@ async fn status(client: &Client) -> Option<Status> {
 }
 
 /// The tables, once all of them are there; the caller bounds the wait.
-async fn fragmentations(client: &Client, names: &[String]) -> Result<Vec<(String, Fragmentation)>> {
+async fn tables(client: &Client, names: &[String]) -> Result<Vec<TableRecord>> {
     ensure!(!names.is_empty(), "no table is named");
     let mut maps = client.watch_map();
     loop {
         let map = client.map();
-        let find = |name: &String| {
-            let table = map.tables.values().find(|t| !t.dropped && t.name == *name)?;
-            Some((name.clone(), table.fragmentation))
-        };
+        let find = |name: &String| map.tables.values().find(|t| !t.dropped && t.name == *name).cloned();
         if let Some(tables) = names.iter().map(find).collect::<Option<Vec<_>>>() {
             return Ok(tables);
         }

@@ -281,7 +281,7 @@ fn outcome(answer: &Answer) -> usize {
             Refusal::Overloaded { .. } | Refusal::NoMemory { .. } => OVERLOADED,
             Refusal::DiskFull { .. } => 8,
             Refusal::Limit(_) | Refusal::Key(_) => 9,
-            Refusal::TooStale { .. } => 10,
+            Refusal::TooStale { .. } | Refusal::StalenessUnknown { .. } => 10,
             Refusal::RequestTooNew { .. } => 12,
             Refusal::NotCoordinator { .. } => 13,
             Refusal::TooFewCopies { .. } => 14,

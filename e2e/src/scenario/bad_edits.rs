@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::kube::DATABASE;
-use super::objects::{self, NAME, TABLES};
+use super::objects::{self, NAME};
 use super::stage::Stage;
 use super::value::{condition, text};
 
@@ -13,7 +13,7 @@ const NO_CLASS: &str = "not-there";
 
 pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
     before_founding(stage)?;
-    stage.start_checker(NAME, &TABLES)?;
+    stage.start_checker(NAME, &objects::tables())?;
     stage.await_writes(100)?;
     let patch = json!({ "spec": { "storage": { "storageClassName": NO_CLASS } } }).to_string();
     let said = stage.kube.refused(&["patch", DATABASE, NAME, "--type=merge", "-p", &patch], None)?;

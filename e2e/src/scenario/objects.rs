@@ -1,6 +1,7 @@
 //! The objects that scenarios make: a small database, and the pod of the checker.
 
 use serde_json::{Value, json};
+use skerry_api::QUORUM_TABLES;
 
 /// The database of every scenario: in its namespace there is no other.
 pub(super) const NAME: &str = "db";
@@ -8,13 +9,43 @@ pub(super) const NAME: &str = "db";
 pub(super) const CHECKER: &str = "check";
 /// Port of the checker's HTTP pages.
 pub(super) const CHECKER_PORT: u16 = 8080;
-/// Tables of the database, one of each kind.
+/// Tables of the database that follow leaders, one of each kind.
 pub(super) const TABLES: [&str; 2] = ["by-hash", "by-range"];
+/// A quorum table of it, where a release has such tables.
+const QUORUM_TABLE: &str = "carts";
+/// Shards of that table.
+const QUORUM_SHARDS: u32 = 2;
 /// A lost volume is given up after so long: the least that the schema allows.
 pub(super) const REPLACE_AFTER_SECONDS: u32 = 10;
 
+/// All tables of the database.
+pub(super) fn tables() -> Vec<&'static str> {
+    let mut tables = TABLES.to_vec();
+    if QUORUM_TABLES {
+        tables.push(QUORUM_TABLE);
+    }
+    tables
+}
+
+/// Number of shards in all of them.
+pub(super) fn shards() -> usize {
+    let quorum = if QUORUM_TABLES { QUORUM_SHARDS as usize } else { 0 };
+    10 + quorum
+}
+
 /// A database with so many nodes and copies, over three zones, small enough that several run on one machine.
 pub(super) fn database(replicas: u32, copies: u32) -> Value {
+    let mut tables = vec![
+        json!({ "name": TABLES[0], "fragmentation": { "type": "Hash", "shards": 6 } }),
+        json!({ "name": TABLES[1], "fragmentation": { "type": "Range", "splitPoints": ["G", "M", "S"] } }),
+    ];
+    if QUORUM_TABLES {
+        tables.push(json!({
+            "name": QUORUM_TABLE,
+            "fragmentation": { "type": "Hash", "shards": QUORUM_SHARDS },
+            "consistency": { "type": "Quorum", "conflictResolution": "Siblings" },
+        }));
+    }
     json!({
         "apiVersion": "skerry.io/v1alpha1",
         "kind": "DistributedDatabase",
@@ -26,10 +57,7 @@ pub(super) fn database(replicas: u32, copies: u32) -> Value {
             "storage": { "size": "1Gi" },
             "resources": { "cpu": "50m", "memory": "256Mi" },
             "replaceAfterSeconds": REPLACE_AFTER_SECONDS,
-            "tables": [
-                { "name": TABLES[0], "fragmentation": { "type": "Hash", "shards": 6 } },
-                { "name": TABLES[1], "fragmentation": { "type": "Range", "splitPoints": ["G", "M", "S"] } },
-            ],
+            "tables": tables,
         },
     })
 }

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::judge::CHANGE_GOAL;
+use super::objects;
 use super::stage::Stage;
 
 pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
@@ -17,10 +18,8 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
         stage.expect_pause(&summary, CHANGE_GOAL)?;
         let nodes = stage.checker()?.report()?.nodes;
         let held: usize = nodes.iter().map(|n| n.replicas).sum();
-        ensure!(held == SHARDS * copies, "{held} copies of {SHARDS} shards are there: {nodes:?}");
+        let shards = objects::shards();
+        ensure!(held == shards * copies, "{held} copies of {shards} shards are there: {nodes:?}");
     }
     stage.finish()
 }
-
-/// Number of shards in all tables of the usual database.
-const SHARDS: usize = 10;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::judge::CHANGE_GOAL;
-use super::objects::{NAME, TABLES, database};
+use super::objects::{NAME, database, tables};
 use super::stage::Stage;
 use super::value::name;
 
@@ -48,7 +48,7 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<()> {
 fn scale_to(stage: &mut Stage<'_>, replicas: u32, what: &str) -> Result<()> {
     let summary = stage.phase(what, |stage| {
         stage.scale(replicas)?;
-        stage.await_ready(&format!("{replicas} nodes of {NAME} with {} tables", TABLES.len())).map(drop)
+        stage.await_ready(&format!("{replicas} nodes of {NAME} with {} tables", tables().len())).map(drop)
     })?;
     stage.expect_fewest_moves(&summary)?;
     stage.expect_pause(&summary, CHANGE_GOAL)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::await_condition::{Seen, await_condition, once};
 use super::checker::Checker;
 use super::kube::{DATABASE, Kube};
-use super::objects::{self, NAME, TABLES};
+use super::objects::{self, NAME};
 use super::value::{condition, number, text};
 use crate::check::{Report, Summary};
 use crate::lab::Lab;
@@ -117,7 +117,7 @@ impl<'a> Stage<'a> {
         self.kube.apply(database)?;
         self.await_ready("the database to be ready")?;
         self.say("the database is ready");
-        self.start_checker(NAME, &TABLES)
+        self.start_checker(NAME, &objects::tables())
     }
 
     /// Starts the checker on a database that is there.
@@ -232,6 +232,10 @@ impl<'a> Stage<'a> {
         ensure!(is_right, "answers were wrong: {:?}", found.found);
         ensure!(found.unread == 0, "{} keys could not be read at the end", found.unread);
         ensure!(found.total.acknowledged > 0, "no write was acknowledged");
+        let quorum = &found.quorum;
+        ensure!(quorum.violations.is_empty(), "quorum tables gave wrong answers: {:?}", quorum.violations);
+        let is_used = quorum.counts.values().all(|counts| counts.acknowledged > 0 && counts.reads > 0);
+        ensure!(is_used, "a quorum table was not used: {:?}", quorum.counts);
         Ok(())
     }
 

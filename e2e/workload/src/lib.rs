@@ -8,6 +8,7 @@ mod keys;
 mod load;
 mod moves;
 mod phase;
+mod quorum;
 mod recorder;
 mod window;
 
@@ -15,4 +16,5 @@ pub use keys::{TestedKey, is_tested, tested_keys};
 pub use load::{BrokeDown, Load, Workload};
 pub use moves::{Moved, Moves};
 pub use phase::Summary;
+pub use quorum::{NotEqual, QuorumCounts, QuorumTable, QuorumWorkload};
 pub use recorder::{Found, Recorder};

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::keys::{TestedKey, decode, encode};
 use crate::phase::{CONDITION_FAILED, Came};
+use crate::quorum::QuorumWorkload;
 use crate::recorder::Recorder;
 
 /// Of so many writes, one is conditional.
@@ -56,9 +57,16 @@ impl Load {
         let mut tasks = JoinSet::new();
         let stop = CancellationToken::new();
         for i in 0..writers + readers {
-            tasks.spawn(work(Arc::clone(workload), i < writers, pace, stop.clone()));
+            tasks.spawn(work(Worker::Leader(Arc::clone(workload)), i < writers, pace, stop.clone()));
         }
         Self { tasks, stop }
+    }
+
+    /// Starts readers and writers of quorum tables beside them.
+    pub fn start_quorum(&mut self, workload: &Arc<QuorumWorkload>, writers: usize, readers: usize, pace: Duration) {
+        for i in 0..writers + readers {
+            self.tasks.spawn(work(Worker::Quorum(Arc::clone(workload)), i < writers, pace, self.stop.clone()));
+        }
     }
 
     /// Lets every operation under way end, which the client's deadline bounds.
@@ -74,17 +82,28 @@ impl Load {
     }
 }
 
-async fn work(workload: Arc<Workload>, writes: bool, pace: Duration, stop: CancellationToken) {
+/// On which tables a reader or writer works.
+#[derive(Debug)]
+enum Worker {
+    Leader(Arc<Workload>),
+    Quorum(Arc<QuorumWorkload>),
+}
+
+impl Worker {
+    async fn step(&self, writes: bool) {
+        match self {
+            Self::Leader(workload) => workload.step(writes).await,
+            Self::Quorum(workload) => workload.step(writes).await,
+        }
+    }
+}
+
+async fn work(worker: Worker, writes: bool, pace: Duration, stop: CancellationToken) {
     let mut pace = interval(pace);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
         pace.tick().await;
-        let key = rand::rng().random_range(0..workload.keys.len());
-        if writes {
-            workload.write(key).await;
-        } else {
-            workload.read(key).await;
-        }
+        worker.step(writes).await;
     }
 }
 
@@ -92,6 +111,15 @@ impl Workload {
     /// On these keys, with nothing seen yet.
     pub fn new(client: Client, keys: Vec<TestedKey>) -> Self {
         Self { client, recorder: Recorder::new(keys.len()), keys, values: AtomicU64::new(1) }
+    }
+
+    async fn step(&self, writes: bool) {
+        let key = rand::rng().random_range(0..self.keys.len());
+        if writes {
+            self.write(key).await;
+        } else {
+            self.read(key).await;
+        }
     }
 
     async fn write(&self, key: usize) {
@@ -153,9 +181,11 @@ impl Workload {
 fn write_kind(error: &WriteError) -> &'static str {
     match error {
         WriteError::UnknownTable(_) => "write: unknown table",
-        WriteError::Key(_) | WriteError::Limit(_) | WriteError::Scattered | WriteError::Quorum { .. } => {
-            "write: refused"
-        }
+        WriteError::Key(_)
+        | WriteError::Limit(_)
+        | WriteError::Scattered
+        | WriteError::ContextWithoutMutation(_)
+        | WriteError::Quorum { .. } => "write: refused",
         WriteError::ConditionFailed { .. } => CONDITION_FAILED,
         WriteError::DiskFull { .. } => "write: disk full",
         WriteError::Deadline { .. } => "write: deadline",
@@ -170,6 +200,7 @@ fn read_kind(error: &ReadError) -> &'static str {
         ReadError::Key(_) | ReadError::Limit(_) | ReadError::NoKeyRanges(_) | ReadError::Quorum(_) => "read: refused",
         ReadError::UnreadableRecord { .. } => "read: unreadable record",
         ReadError::Deadline { .. } => "read: deadline",
+        ReadError::LessThanSeen { .. } => "read: less than seen",
         ReadError::Protocol { .. } => "read: protocol",
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skerry_core::ids::Epoch;
+use skerry_core::ids::{Epoch, NodeId};
 use skerry_core::map::Map;
 use skerry_core::time::Version;
 use tokio::sync::{Notify, watch};
@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::admin::Admin;
 use crate::config::ClientConfig;
 use crate::coordinators::Coordinators;
+use crate::key::Key;
 use crate::request_ids::RequestIds;
 use crate::routes::{Leaders, Routes, Table};
 use crate::session::Sessions;
@@ -119,6 +120,18 @@ impl Client {
     /// The map as the client has it.
     pub fn map(&self) -> Arc<Map> {
         Arc::clone(&self.inner.routes.borrow().map)
+    }
+
+    /// The nodes that have a copy of a key's shard, as the client knows. Empty = there is no such table, or the key is none
+    /// of it.
+    pub fn nodes_of(&self, table: &str, key: &Key) -> Vec<NodeId> {
+        let Some(table) = self.inner.table(table) else { return Vec::new() };
+        let Ok(key) = key.encode(table.fragmentation) else { return Vec::new() };
+        let routes = self.inner.routes();
+        let shard = routes.map.route(table.id, &key);
+        shard
+            .map(|shard| shard.descriptor.members.iter().map(|member| member.replica.node).collect())
+            .unwrap_or_default()
     }
 
     /// The map, now and after every change.

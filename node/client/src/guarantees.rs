@@ -2,15 +2,17 @@
 //! what the session has written ("read your writes"), and never less than its reads before ("monotonic reads"). Terry et
 //! al., "Session Guarantees for Weakly Consistent Replicated Data", 1994.
 //!
-//! Of each key the session remembers what it has seen last. A read that may show less is done again with more copies, at
-//! last with all of them: what was seen is on one of them, unless its disk is lost.
+//! Of each key the session remembers what it has seen last. A read that may show less is done again with as many copies as
+//! see every acknowledged write: a write of the session's own that this does not show was replaced. What was only read may
+//! take all copies, since what was seen is on one of them, unless its disk is lost; if they do not answer, the read fails soon
+//! and says why.
 
+mod reach;
 mod seen;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use bytes::Bytes;
-use skerry_core::command::ReadConsistency;
 use skerry_core::map::Consistency;
 use skerry_core::quorum::shown::Resolve;
 use skerry_core::time::Version;
@@ -19,9 +21,14 @@ use crate::client::Client;
 use crate::key::Key;
 use crate::read::{ReadError, Values};
 use crate::wire::ReadOptions;
-use crate::write::{DeleteOptions, PutOptions, WriteError};
+use crate::write::{KeyWrite, WriteError};
 
+use reach::{Asked, less_than_seen, narrowed};
 use seen::{Name, SeenKeys};
+
+/// A read that asks more copies than the table's R ends within this time: a copy that is up answers at once, and the copy
+/// that coordinates is another one after 1.5 s of silence.
+const WIDER_MAX: Duration = Duration::from_secs(3);
 
 /// A session with guarantees: made by [`Client::session`]. What other sessions do, it may see or not.
 #[derive(Debug)]
@@ -42,47 +49,45 @@ impl Session {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets a value. Returns the version of the write.
-    pub async fn put(
-        &self,
-        table: &str,
-        key: Key,
-        value: impl Into<Bytes>,
-        options: PutOptions,
-    ) -> Result<Version, WriteError> {
-        let version = self.client.put_with(table, key.clone(), value, options).await?;
-        self.wrote(table, &key, version);
-        Ok(version)
-    }
-
-    /// Makes a key absent. Returns the version of the write.
-    pub async fn delete(&self, table: &str, key: Key, options: DeleteOptions) -> Result<Version, WriteError> {
-        let version = self.client.delete_with(table, key.clone(), options).await?;
-        self.wrote(table, &key, version);
-        Ok(version)
-    }
-
-    fn wrote(&self, table: &str, key: &Key, version: Version) {
-        if let Some(name) = self.name(table, key) {
-            self.seen().wrote(name, version);
+    /// Writes a key. Returns the version of the write.
+    pub async fn write(&self, table: &str, write: KeyWrite) -> Result<Version, WriteError> {
+        let key = write.key().clone();
+        let version = self.client.write_key(table, write).await?;
+        if let Some(name) = self.name(table, &key) {
+            self.seen().wrote(name, version, self.resolve(table));
         }
+        Ok(version)
     }
 
-    /// What the table has of a key, and no less than this session has seen of it. Where that needs copies that do not answer,
-    /// it ends with [`ReadError::Deadline`].
+    /// What the table has of a key, and no less than this session has seen of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::LessThanSeen`] where that takes copies that do not answer within some seconds.
     pub async fn get(&self, table: &str, key: Key, options: ReadOptions) -> Result<Values, ReadError> {
         let Some(name) = self.name(table, &key) else { return self.client.get_values(table, key, options).await };
         let before = self.seen().of(&name);
         let mut found = self.client.get_values(table, key.clone(), options).await?;
-        let resolve = self.resolve(table);
-        for wider in self.wider(table, &key) {
-            if before.as_ref().is_none_or(|before| before.is_in(&name, &found, resolve)) {
+        let (resolve, asked) = (self.resolve(table), self.asked(&name));
+        let mut reach = asked.reach(options);
+        for wider in asked.wider(reach) {
+            if before.as_ref().is_none_or(|before| before.is_in(&name, &found, resolve, reach)) {
                 break;
             }
-            found = self.client.get_values(table, key.clone(), wider).await?;
+            found = self.get_wider(table, &key, wider).await?;
+            reach = asked.reach(wider);
         }
         self.seen().read(name, &found, before.as_ref(), resolve);
         Ok(found)
+    }
+
+    async fn get_wider(&self, table: &str, key: &Key, asking: ReadOptions) -> Result<Values, ReadError> {
+        let client = self.client.with_deadline(self.client.deadline.min(WIDER_MAX));
+        let mut read = client.get_values(table, key.clone(), asking).await;
+        if let Some(narrowed) = read.as_ref().err().and_then(|error| narrowed(asking, error)) {
+            read = client.get_values(table, key.clone(), narrowed).await;
+        }
+        read.map_err(less_than_seen)
     }
 
     /// The table and the encoded key. `None` = there is no such table, or the key is none of it.
@@ -91,26 +96,8 @@ impl Session {
         Some((table.id, key.encode(table.fragmentation).ok()?))
     }
 
-    /// With as many copies as see each acknowledged write, then with all: there is no more than these have, whatever was
-    /// seen.
-    fn wider(&self, table: &str, key: &Key) -> Vec<ReadOptions> {
-        let asking = |copies| ReadOptions { consistency: ReadConsistency::Linearizable, copies };
-        match self.quorum(table, key) {
-            Some((write, members)) => {
-                let mut all = vec![asking(Some((members + 1).saturating_sub(write))), asking(Some(members))];
-                all.dedup();
-                all
-            }
-            None => vec![asking(None)],
-        }
-    }
-
-    /// W, and the number of copies, of the set that reads of this key ask. `None` = the table follows leaders.
-    fn quorum(&self, table: &str, key: &Key) -> Option<(usize, usize)> {
-        let (table, encoded) = self.name(table, key)?;
-        let layout = self.client.map().route(table, &encoded)?.layout()?;
-        let set = layout.read_set();
-        Some((set.write, set.members.len()))
+    fn asked(&self, (table, key): &Name) -> Asked {
+        self.client.map().route(*table, key).map_or(Asked::Leader, Asked::of)
     }
 
     /// `None` = the table follows leaders, or is not known.

@@ -17,7 +17,7 @@ use crate::client::{Client, Inner};
 use crate::retry::{Fault, Progress, Step, jittered};
 use crate::routes::{Routes, any_replica, toward_leader};
 use crate::session::Submission;
-use crate::wire::Denial;
+use crate::wire::{Denial, QuorumDenial};
 
 /// A node that is silent for so long may be cut off from the others: ask again, and elsewhere. Asking again is safe.
 pub(crate) const ATTEMPT_MAX: Duration = Duration::from_millis(1_500);
@@ -253,6 +253,8 @@ impl Inner {
             Fault::Denied(Denial::RequestTooOld { floor }) => self.request_ids.see(Version(floor.0.saturating_add(1))),
             Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.request_ids.lower(*allowed),
             Fault::Denied(Denial::ConditionFailed { actual: Some(version), .. }) => self.request_ids.see(*version),
+            // The map here has another number of copies.
+            Fault::Denied(Denial::Quorum(QuorumDenial::ReadQuorum(_) | QuorumDenial::WriteQuorum(_))) => self.refresh(),
             Fault::Denied(Denial::NotLeader { leader: None, .. } | Denial::OutcomeUnknown { .. } | Denial::Closing)
             | Fault::Unreached { .. }
             | Fault::Lost { .. }

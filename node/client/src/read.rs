@@ -2,12 +2,16 @@
 
 use bytes::Bytes;
 use skerry_core::command::{Read, ReadConsistency, ReadResult};
+use skerry_core::ids::NodeId;
 use skerry_core::key::KeyError;
 use skerry_core::limits::LimitExceeded;
+use skerry_proto::v1;
+use skerry_proto::v1::session_result::Result as Answer;
+use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::key::{Key, Record};
-use crate::operation::{Failed, From, Operation, Why};
+use crate::operation::{ATTEMPT_MAX, Attempted, Failed, From, Operation, Why};
 use crate::retry::Fault;
 use crate::wire::{Denial, Malformed, QuorumDenial, ReadOptions, read_result_from_wire, read_to_op};
 
@@ -45,6 +49,16 @@ pub enum ReadError {
         #[source]
         last: Option<Fault>,
     },
+    /// Of a [`crate::Session`]: the copies that answer show less of the key than the session has seen, and the others do not
+    /// answer. Another session has seen nothing, and is content with what there is.
+    #[error(
+        "the copies that answer show less of the key than this session has seen, and the others do not answer in time"
+    )]
+    LessThanSeen {
+        /// What kept the others from it. `None` = there was no answer at all.
+        #[source]
+        last: Option<Fault>,
+    },
     /// The node refuses it in a way that this client cannot help.
     #[error("failed to agree with the node on the request")]
     Protocol {
@@ -57,7 +71,7 @@ pub enum ReadError {
 impl ReadError {
     /// True if trying again may help, after a pause.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Deadline { .. })
+        matches!(self, Self::Deadline { .. } | Self::LessThanSeen { .. })
     }
 
     pub(crate) fn from_failed(failed: Failed, table: &str) -> Self {
@@ -108,7 +122,32 @@ impl Client {
             op: |_: &_, _| Some(read_to_op(read.clone(), options)),
         };
         let answered = self.run(operation).await.map_err(|failed| ReadError::from_failed(failed, table))?;
-        let (records, context) = match read_result_from_wire(answered.answer).map_err(ReadError::answer)? {
+        self.values_of(&key, answered.answer)
+    }
+
+    /// What the copy on one node has of a key of a quorum table by itself. Comparing copies so shows whether they have become
+    /// equal; programs read with [`Client::get_values`].
+    ///
+    /// # Errors
+    /// [`ReadError::Protocol`] if that node has no copy or does not serve from it now, or cannot be reached.
+    pub async fn values_of_copy(&self, node: NodeId, table: &str, key: Key) -> Result<Values, ReadError> {
+        let found = self.inner.table_soon(table).await;
+        let table_keys = found.ok_or_else(|| ReadError::UnknownTable(table.to_owned()))?;
+        let read = Read::Get { key: key.encode(table_keys.fragmentation)? };
+        let op = read_to_op(read, ReadConsistency::Local.into());
+        let item = v1::SessionItem { id: 0, table_id: table_keys.id.0, op: Some(op) };
+        let now = Instant::now();
+        let answer = self.inner.ask(node, item, 0, (now + ATTEMPT_MAX, now + self.deadline)).await;
+        match answer {
+            Ok(answer) => self.values_of(&key, answer),
+            Err(Attempted::Fault(fault)) => Err(ReadError::Protocol { fault }),
+            Err(Attempted::NoTable) => Err(ReadError::UnknownTable(table.to_owned())),
+            Err(Attempted::OutOfTime | Attempted::Scattered) => Err(ReadError::Deadline { last: None }),
+        }
+    }
+
+    fn values_of(&self, key: &Key, answer: Answer) -> Result<Values, ReadError> {
+        let (records, context) = match read_result_from_wire(answer).map_err(ReadError::answer)? {
             Some(ReadResult::Value(record)) => (Vec::from_iter(record), Bytes::new()),
             Some(ReadResult::Values { records, context }) => (records, context),
             Some(ReadResult::Page { .. }) | None => return Err(ReadError::answer(Malformed::Missing("get"))),

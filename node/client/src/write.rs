@@ -1,5 +1,7 @@
 //! Writes: each takes effect once, however often it had to be sent.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use skerry_core::command::{self, Command, Expected, RequestId, WriteOptions};
 use skerry_core::ids::NodeId;
@@ -26,7 +28,8 @@ pub struct PutOptions {
     pub expires_ms: Option<u64>,
     /// Of a quorum table: W for this write, at least the table's. `None` = the table's.
     pub copies: Option<usize>,
-    /// Of a quorum table: the context of the read that the write replaces. Empty = nothing was seen.
+    /// Of a quorum table that keeps siblings: the context of the read whose values the write replaces, and no others. Where
+    /// the last writer wins, the write only comes after what that read has seen. Empty = nothing was seen.
     pub context: Bytes,
 }
 
@@ -37,8 +40,38 @@ pub struct DeleteOptions {
     pub expected: Option<Expected>,
     /// Of a quorum table: W for this write, at least the table's. `None` = the table's.
     pub copies: Option<usize>,
-    /// Of a quorum table: the context of the read whose values are deleted. A table that keeps siblings needs it.
+    /// Of a quorum table that keeps siblings, which needs it: the context of the read whose values are deleted, and no others.
+    /// Where the last writer wins, the delete only comes after what that read has seen.
     pub context: Bytes,
+}
+
+/// A write of one key, with what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyWrite {
+    /// Sets a value.
+    Put {
+        /// Key of the record to set.
+        key: Key,
+        /// Value that the key is set to.
+        value: Bytes,
+        /// What it asks for beside.
+        options: PutOptions,
+    },
+    /// Makes a key absent; no error if it was.
+    Delete {
+        /// Key of the record to delete.
+        key: Key,
+        /// What it asks for beside.
+        options: DeleteOptions,
+    },
+}
+
+impl KeyWrite {
+    /// The key that is written.
+    pub fn key(&self) -> &Key {
+        let (Self::Put { key, .. } | Self::Delete { key, .. }) = self;
+        key
+    }
 }
 
 /// What a batch may ask of a quorum table.
@@ -46,7 +79,7 @@ pub struct DeleteOptions {
 pub struct BatchOptions {
     /// W for this write, at least the table's. `None` = the table's.
     pub copies: Option<usize>,
-    /// Keys of the batch, each with the context of the read that its mutation replaces.
+    /// Keys that the batch puts or deletes, each with the context of the read that its mutation replaces.
     pub seen: Vec<(Key, Bytes)>,
 }
 
@@ -93,6 +126,9 @@ pub enum WriteError {
     /// The keys of the batch lie in more than one shard. Nothing was written.
     #[error("the keys of the batch are not in one shard")]
     Scattered,
+    /// The batch says what was seen of a key, and does nothing with that key. Nothing was written.
+    #[error("a context is given for the key {:?}, which no mutation of the batch names", .0)]
+    ContextWithoutMutation(Key),
     /// A condition did not hold. Nothing was written.
     #[error("condition {condition} did not hold")]
     ConditionFailed {
@@ -102,7 +138,7 @@ pub enum WriteError {
         actual: Option<Version>,
     },
     /// The disk of a node with a copy of the shard is nearly full: only deletes are taken.
-    #[error("the disk of {} is nearly full: only deletes are taken", named(*.node))]
+    #[error("the disk of {} is nearly full: only deletes are taken{}", named(*.node), earlier(*.may_have_happened))]
     DiskFull {
         /// Whose. `None` = the shard's leader is of an older version, which does not say.
         node: Option<NodeId>,
@@ -110,7 +146,7 @@ pub enum WriteError {
         may_have_happened: bool,
     },
     /// Only quorum tables refuse this, or the table is none.
-    #[error("{denial}{}", if *.may_have_happened { "; an earlier attempt may have happened" } else { "" })]
+    #[error("{denial}{}", earlier(*.may_have_happened))]
     Quorum {
         /// True if an earlier attempt may have taken effect.
         may_have_happened: bool,
@@ -130,7 +166,7 @@ pub enum WriteError {
     #[error("the write may have happened: its shard no longer remembers")]
     OutcomeUnknown,
     /// The node refuses it in a way that this client cannot help.
-    #[error("failed to agree with the node on the request")]
+    #[error("failed to agree with the node on the request{}", earlier(*.may_have_happened))]
     Protocol {
         /// True if an attempt may have taken effect.
         may_have_happened: bool,
@@ -138,6 +174,11 @@ pub enum WriteError {
         #[source]
         fault: Fault,
     },
+}
+
+/// What an error says of attempts before the last one.
+fn earlier(may_have_happened: bool) -> &'static str {
+    if may_have_happened { "; an earlier attempt may have happened" } else { "" }
 }
 
 impl WriteError {
@@ -149,6 +190,7 @@ impl WriteError {
             | Self::Key(_)
             | Self::Limit(_)
             | Self::Scattered
+            | Self::ContextWithoutMutation(_)
             | Self::ConditionFailed { .. }
             | Self::Quorum { .. }
             | Self::Protocol { .. } => false,
@@ -163,9 +205,12 @@ impl WriteError {
             | Self::Quorum { may_have_happened, .. }
             | Self::Protocol { may_have_happened, .. } => *may_have_happened,
             Self::OutcomeUnknown => true,
-            Self::UnknownTable(_) | Self::Key(_) | Self::Limit(_) | Self::Scattered | Self::ConditionFailed { .. } => {
-                false
-            }
+            Self::UnknownTable(_)
+            | Self::Key(_)
+            | Self::Limit(_)
+            | Self::Scattered
+            | Self::ContextWithoutMutation(_)
+            | Self::ConditionFailed { .. } => false,
         }
     }
 
@@ -206,13 +251,7 @@ impl Client {
         value: impl Into<Bytes>,
         options: PutOptions,
     ) -> Result<Version, WriteError> {
-        let table_keys = self.table_of_write(table).await?;
-        let key = key.encode(table_keys.fragmentation)?;
-        let PutOptions { expected, expires_ms, copies, context } = options;
-        let conditions = condition_on(&key, expected);
-        let asked = WriteOptions { copies, seen: seen_of(&key, context) };
-        let mutations = vec![command::Mutation::Put { key, value: value.into(), expires_ms }];
-        self.write((table, table_keys), conditions, mutations, asked).await
+        self.write_key(table, KeyWrite::Put { key, value: value.into(), options }).await
     }
 
     /// Makes a key absent; no error if it was.
@@ -227,12 +266,23 @@ impl Client {
 
     /// Makes a key absent on conditions, or in a quorum table what a read has seen of it.
     pub async fn delete_with(&self, table: &str, key: Key, options: DeleteOptions) -> Result<Version, WriteError> {
+        self.write_key(table, KeyWrite::Delete { key, options }).await
+    }
+
+    /// Writes one key.
+    pub async fn write_key(&self, table: &str, write: KeyWrite) -> Result<Version, WriteError> {
         let table_keys = self.table_of_write(table).await?;
-        let key = key.encode(table_keys.fragmentation)?;
-        let DeleteOptions { expected, copies, context } = options;
-        let conditions = condition_on(&key, expected);
+        let key = write.key().encode(table_keys.fragmentation)?;
+        let (mutation, expected, copies, context) = match write {
+            KeyWrite::Put { value, options: PutOptions { expected, expires_ms, copies, context }, .. } => {
+                (command::Mutation::Put { key: key.clone(), value, expires_ms }, expected, copies, context)
+            }
+            KeyWrite::Delete { options: DeleteOptions { expected, copies, context }, .. } => {
+                (command::Mutation::Delete { key: key.clone() }, expected, copies, context)
+            }
+        };
         let asked = WriteOptions { copies, seen: seen_of(&key, context) };
-        self.write((table, table_keys), conditions, vec![command::Mutation::Delete { key }], asked).await
+        self.write((table, table_keys), condition_on(&key, expected), vec![mutation], asked).await
     }
 
     /// Removes the record under an encoded key, as [`crate::ReadError::UnreadableRecord`] names it. No other operation
@@ -262,6 +312,9 @@ impl Client {
         mutations: Vec<Mutation>,
         options: BatchOptions,
     ) -> Result<Version, WriteError> {
+        if let Some(key) = without_mutation(&options.seen, &mutations) {
+            return Err(WriteError::ContextWithoutMutation(key.clone()));
+        }
         let table_keys = self.table_of_write(table).await?;
         let fragmentation = table_keys.fragmentation;
         let condition = |Condition { key, expected }: Condition| {
@@ -307,6 +360,11 @@ impl Client {
 }
 
 impl Mutation {
+    fn key(&self) -> &Key {
+        let (Self::Put { key, .. } | Self::Delete { key }) = self;
+        key
+    }
+
     fn encode(self, fragmentation: Fragmentation) -> Result<command::Mutation, KeyError> {
         Ok(match self {
             Self::Put { key, value, expires_ms } => {
@@ -317,10 +375,47 @@ impl Mutation {
     }
 }
 
+/// A key of which something was seen, and that no mutation names: on the way to the node its context would be lost.
+fn without_mutation<'a>(seen: &'a [(Key, Bytes)], mutations: &[Mutation]) -> Option<&'a Key> {
+    let named: HashSet<&Key> = mutations.iter().map(Mutation::key).collect();
+    seen.iter().map(|(key, _)| key).find(|key| !named.contains(key))
+}
+
 fn seen_of(key: &Bytes, context: Bytes) -> Vec<(Bytes, Bytes)> {
     if context.is_empty() { Vec::new() } else { vec![(key.clone(), context)] }
 }
 
 fn condition_on(key: &Bytes, expected: Option<Expected>) -> Vec<command::Condition> {
     expected.map(|expected| command::Condition { key: key.clone(), expected }).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_belongs_to_a_key_that_the_batch_writes() {
+        let seen = |key: &'static str| (Key::new(key), Bytes::from_static(b"c"));
+        let put = |key: &'static str| Mutation::Put { key: Key::new(key), value: Bytes::new(), expires_ms: None };
+        let mutations = [put("a"), Mutation::Delete { key: Key::new("b") }];
+        assert_eq!(without_mutation(&[seen("a"), seen("b")], &mutations), None);
+        assert_eq!(without_mutation(&[seen("a"), seen("c")], &mutations), Some(&Key::new("c")));
+        let error = WriteError::ContextWithoutMutation(Key::with_sort("a", "c"));
+        assert!(!error.may_have_happened() && !error.retryable());
+    }
+
+    #[test]
+    fn whatever_ends_a_write_says_whether_an_earlier_attempt_may_have_happened() {
+        let (denial, fault) = (QuorumDenial::ConditionsNeedLeader, Fault::NoRoute);
+        for may_have_happened in [false, true] {
+            for error in [
+                WriteError::Quorum { may_have_happened, denial: denial.clone() },
+                WriteError::DiskFull { node: None, may_have_happened },
+                WriteError::Protocol { may_have_happened, fault: fault.clone() },
+                WriteError::Deadline { may_have_happened, last: None },
+            ] {
+                assert_eq!(error.to_string().contains("may have happened"), may_have_happened, "{error}");
+            }
+        }
+    }
 }

@@ -91,6 +91,18 @@ pub enum Refusal {
         /// How far behind. `u64::MAX` = unknown.
         behind_ms: u64,
     },
+    /// The read is not answered, and never will be while the table's W and R are these: how old an answer is, nobody knows.
+    #[error(
+        "how old an answer is, nobody knows where W and R together ({write} + {read}) are not above the number of copies ({copies}): read without a bound"
+    )]
+    StalenessUnknown {
+        /// W of the copies that reads ask.
+        write: usize,
+        /// R of these.
+        read: usize,
+        /// How many they are.
+        copies: usize,
+    },
     /// Nothing happened: the copy of a quorum shard here coordinates nothing now. Another one may.
     #[error("the copy of quorum shard {shard} on this node takes no such request: {reason}; ask another copy")]
     NotCoordinator {

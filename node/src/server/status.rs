@@ -36,6 +36,9 @@ pub(super) fn refusal(refusal: Refusal, map: &Map) -> Kind {
         Refusal::Limit(exceeded) => limit(&exceeded),
         Refusal::Key(error) => key(&error),
         Refusal::TooStale { behind_ms } => Kind::TooStale(v1::TooStale { behind_ms }),
+        Refusal::StalenessUnknown { write, read, copies } => {
+            quorum(QuorumDenial::StalenessUnknown { write, read, copies })
+        }
         Refusal::NotCoordinator { shard, reason } => quorum(QuorumDenial::NotCoordinator { shard, reason }),
         Refusal::TooFewCopies { shard } => quorum(QuorumDenial::TooFewCopies { shard }),
         Refusal::ConditionsNeedLeader => quorum(QuorumDenial::ConditionsNeedLeader),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use rustix::process::Signal;
 use skerry_client::wire::Denial;
-use skerry_client::{DeleteOptions, Fault, Key, PutOptions, ReadOptions, WriteError};
+use skerry_client::{DeleteOptions, Fault, Key, KeyWrite, PutOptions, ReadOptions, WriteError};
 use skerry_core::command::ReadConsistency;
 
 use crate::cluster::{Cluster, eventually};
@@ -142,7 +142,8 @@ async fn a_session_sees_its_own_writes_and_never_less_than_before_whichever_copy
         let (session, mut context) = (client.session(), Bytes::new());
         for number in 0..100_usize {
             let options = PutOptions { context: context.clone(), ..PutOptions::default() };
-            let written = session.put(table, Key::new("ship"), Bytes::from(key(number)), options).await.unwrap();
+            let write = KeyWrite::Put { key: Key::new("ship"), value: Bytes::from(key(number)), options };
+            let written = session.write(table, write).await.unwrap();
             for _ in 0..2 {
                 let found = session.get(table, Key::new("ship"), ReadOptions::default()).await.unwrap();
                 assert_eq!(found.records[0].version, written, "{table}: {number}");
@@ -155,4 +156,26 @@ async fn a_session_sees_its_own_writes_and_never_less_than_before_whichever_copy
         assert_eq!(found.records[0].value, key(99));
         cluster.nodes[0].signal(Signal::CONT);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_write_was_replaced_reads_on_while_one_of_three_copies_is_away() {
+    let cluster = Cluster::start_with_quorum_tables(3);
+    cluster.quorum_table("carts", Quorums::siblings(2, 2)).await;
+    let cart = || Key::new("cart");
+    let (mine, other) = (cluster.client().await, cluster.client().await);
+    let session = mine.session();
+    let apple = KeyWrite::Put { key: cart(), value: "apple".into(), options: PutOptions::default() };
+    session.write("carts", apple).await.unwrap();
+    let context = other.get_values("carts", cart(), ReadOptions::default()).await.unwrap().context;
+    other.put_with("carts", cart(), "pear", PutOptions { context, ..PutOptions::default() }).await.unwrap();
+    cluster.await_equal("carts", b"cart", &[b"pear"]).await;
+    cluster.nodes[0].signal(Signal::STOP);
+    let began = Instant::now();
+    let found = session.get("carts", cart(), ReadOptions::default()).await;
+    let took = began.elapsed();
+    cluster.nodes[0].signal(Signal::CONT);
+    let found = found.unwrap_or_else(|error| panic!("after {took:?}: {error:?}"));
+    assert_eq!(found.records[0].value, "pear");
+    assert!(took < Duration::from_secs(4), "{took:?}");
 }

@@ -1,10 +1,12 @@
 //! What a quorum table does not take is refused for the same reason at both doors, and has not happened.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use skerry_client::{
-    Condition, DeleteOptions, Key, Mutation, PutOptions, QuorumDenial, ReadError, ReadOptions, WriteError,
+    BatchOptions, Condition, DeleteOptions, Key, Mutation, PutOptions, QuorumDenial, ReadError, ReadOptions, WriteError,
 };
-use skerry_core::command::Expected;
+use skerry_core::command::{Expected, ReadConsistency};
 use skerry_proto::v1;
 use tonic::{Code, Status};
 
@@ -76,7 +78,29 @@ async fn both_doors_refuse_what_a_quorum_table_does_not_take_for_the_same_reason
     };
     assert_eq!(reason_of(kv.batch(request).await), "CONDITIONS_NEED_LEADER");
 
+    let stray = BatchOptions { seen: vec![(Key::new("other"), Bytes::from("c"))], ..BatchOptions::default() };
+    let mutations = vec![Mutation::Put { key: key(), value: "pear".into(), expires_ms: None }];
+    let error = client.batch_with("carts", Vec::new(), mutations, stray).await.unwrap_err();
+    assert!(matches!(&error, WriteError::ContextWithoutMutation(key) if *key == Key::new("other")), "{error:?}");
+
     let found = client.get_values("carts", key(), ReadOptions::default()).await.unwrap();
     let values: Vec<_> = found.records.iter().map(|record| record.value.clone()).collect();
     assert_eq!(values, ["apple"], "nothing of all this has happened");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bound_on_staleness_that_nobody_can_hold_is_refused_at_once() {
+    let cluster = Cluster::start_with_quorum_tables(3);
+    cluster.quorum_table("positions", Quorums::last_writer(1, 1)).await;
+    let client = cluster.client().await;
+    client.put("positions", Key::new("ship"), "port").await.unwrap();
+    let began = Instant::now();
+    let bounded = ReadConsistency::BoundedStaleness(60_000);
+    let error = client.get("positions", Key::new("ship"), bounded).await.unwrap_err();
+    assert!(matches!(error, ReadError::Quorum(QuorumDenial::StalenessUnknown { .. })), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let mut kv = cluster.database().kv(&cluster.nodes[0].grpc().to_string());
+    let consistency = v1::ReadConsistency::BoundedStaleness.into();
+    let request = v1::GetRequest { consistency, staleness_ms: 60_000, ..get("positions", b"ship") };
+    assert_eq!(reason_of(kv.get(request).await), "STALENESS_UNKNOWN");
 }

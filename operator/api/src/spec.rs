@@ -258,7 +258,8 @@ pub struct Consistency {
     #[schemars(range(min = 1, max = 7))]
     pub read_quorum: Option<u32>,
     /// Of a `Quorum` table: what a reader is shown of values that were written without knowing of each other. Absent =
-    /// `LastWriterWins`.
+    /// `LastWriterWins` when the table is made, and afterwards what the table has. From `Siblings` to `LastWriterWins`
+    /// values are lost: of a key with several only the latest is shown, and the next write drops the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict_resolution: Option<ConflictResolution>,
 }

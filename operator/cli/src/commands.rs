@@ -39,11 +39,11 @@ pub(crate) enum Command {
     Get(get::Get),
     /// Make a key absent.
     Delete(delete::Delete),
-    /// Write one value in place of those that were written at the same time.
+    /// Write one value in place of those that a read has shown.
     Resolve(resolve::Resolve),
     /// List records in the order of their keys.
     Scan(scan::Scan),
-    /// Make changes that happen together or not at all.
+    /// Make changes together; where leaders are followed, all of them or none.
     Batch(batch::Batch),
     /// Write a CSV file or JSON lines into a table.
     Import(import::Import),

@@ -15,7 +15,8 @@ pub(crate) enum Kind {
     ConditionFailed,
     /// There is no such key or table.
     NotFound,
-    /// The database, or the part of it that was asked, does not answer now; the same may be tried again.
+    /// The database, or the part of it that was asked, does not answer now, or nobody knows whether a write has happened; the
+    /// same may be tried again.
     Unavailable,
 }
 
@@ -70,6 +71,10 @@ pub(crate) fn may_have_happened(error: &anyhow::Error) -> Option<bool> {
 }
 
 fn of_write(error: &WriteError) -> Kind {
+    // Whatever ended it: a program must look before it writes again.
+    if error.may_have_happened() {
+        return Kind::Unavailable;
+    }
     match error {
         WriteError::ConditionFailed { .. } => Kind::ConditionFailed,
         WriteError::UnknownTable(_) => Kind::NotFound,
@@ -77,6 +82,7 @@ fn of_write(error: &WriteError) -> Kind {
         WriteError::Key(_)
         | WriteError::Limit(_)
         | WriteError::Scattered
+        | WriteError::ContextWithoutMutation(_)
         | WriteError::Quorum { .. }
         | WriteError::Protocol { .. } => Kind::Error,
     }
@@ -85,7 +91,7 @@ fn of_write(error: &WriteError) -> Kind {
 fn of_read(error: &ReadError) -> Kind {
     match error {
         ReadError::UnknownTable(_) => Kind::NotFound,
-        ReadError::Deadline { .. } => Kind::Unavailable,
+        ReadError::Deadline { .. } | ReadError::LessThanSeen { .. } => Kind::Unavailable,
         ReadError::Key(_)
         | ReadError::Limit(_)
         | ReadError::NoKeyRanges(_)
@@ -106,6 +112,8 @@ fn of_admin(error: &AdminError) -> Kind {
 
 #[cfg(test)]
 mod tests {
+    use skerry_client::QuorumDenial;
+
     use super::*;
 
     fn kind(error: impl Into<anyhow::Error>) -> Kind {
@@ -123,6 +131,10 @@ mod tests {
         assert_eq!(kind(AdminError::Deadline { may_have_happened: false, last: None }).code(), 5);
         assert_eq!(kind(ConnectError::Absent { faults: Vec::new() }).code(), 5);
         assert_eq!(kind(WriteError::Scattered).code(), 1);
+        assert_eq!(kind(ReadError::LessThanSeen { last: None }).code(), 5);
+        let refused =
+            |may_have_happened| WriteError::Quorum { may_have_happened, denial: QuorumDenial::ConditionsNeedLeader };
+        assert_eq!((kind(refused(false)).code(), kind(refused(true)).code()), (1, 5));
         assert_eq!(kind(std::io::Error::other("x")).code(), 1);
     }
 

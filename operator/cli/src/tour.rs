@@ -4,6 +4,7 @@
 mod flights;
 mod phase;
 mod questions;
+mod sides;
 mod summary;
 
 use std::cell::RefCell;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use futures::future::try_join;
 use skerry_client::{Client, ClientConfig, Key};
 use skerry_core::map::Fragmentation;
-use skerry_workload::{Load, Workload, tested_keys};
+use skerry_workload::{Load, QuorumWorkload, Workload, tested_keys};
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,8 +39,12 @@ use phase::Stage;
 use summary::Summary;
 
 const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
+/// Further tables of it, where a release has them.
+const QUORUM_TABLES: &str = include_str!("tour/quorum_tables.yaml");
 const WRITERS: usize = 4;
 const READERS: usize = 4;
+const QUORUM_WRITERS: usize = 2;
+const QUORUM_READERS: usize = 2;
 /// Between two operations of one reader or writer: room for the moves on a small machine.
 const PACE: Duration = Duration::from_millis(10);
 /// Rows under way at a time, in each table.
@@ -102,11 +107,19 @@ async fn tour(playground: Access, yaml: &Path, output: &Output) -> Outcome<Summa
     output.say(&output.paint_message(Paint::Strong, "\nNow with readers and writers, every answer checked"));
     let tables = [(BY_AIRCRAFT.to_owned(), Fragmentation::Hash), (BY_CARRIER.to_owned(), Fragmentation::Range)];
     let workload = Arc::new(Workload::new(client.clone(), tested_keys(&tables, rand::random())));
-    let load = Load::start(&workload, WRITERS, READERS, PACE);
+    let quorum_tables = Arc::new(QuorumWorkload::new(client.clone(), sides::tables(rand::random())));
+    let mut load = Load::start(&workload, WRITERS, READERS, PACE);
+    if skerry_api::QUORUM_TABLES {
+        load.start_quorum(&quorum_tables, QUORUM_WRITERS, QUORUM_READERS, PACE);
+    }
     let phases = phases(&stage, &workload, output).await;
     // Their last operations count too, also when a phase failed.
     load.stop().await?;
     let phases = phases?;
+    let mut quorum = None;
+    if skerry_api::QUORUM_TABLES {
+        quorum = Some(sides::run(&stage, &client, &quorum_tables, output).await?);
+    }
 
     let mut progress = Progress::counted(output, "read everything back", Some(2 * flights.len() as u64));
     let unread = workload.last_reads().await;
@@ -118,7 +131,7 @@ async fn tour(playground: Access, yaml: &Path, output: &Output) -> Outcome<Summa
     progress.done(&size::plural(rows_back, "imported row"));
     workload.recorder.check_all();
     let (total, _, _, found) = workload.recorder.so_far();
-    Ok(Summary { phases, total, found, rows: 2 * flights.len() as u64, rows_back })
+    Ok(Summary { phases, total, found, rows: 2 * flights.len() as u64, rows_back, quorum })
 }
 
 async fn phases(stage: &Stage<'_>, workload: &Workload, output: &Output) -> Outcome<Vec<skerry_workload::Summary>> {
@@ -147,15 +160,18 @@ async fn import(client: &Client, flights: &[Flight], output: &Output) -> Outcome
     let begun = std::time::Instant::now();
     let one = async |table: usize, name: &str, key: &dyn Fn(&Flight) -> Key| {
         let item = |f: &Flight| {
-            let record = Record { key: key(f), value: f.value.clone().into_bytes(), expires_ms: None };
-            Item { check: 0, record: Ok(record), raw: Raw::default() }
+            let value = f.value.clone().into_bytes();
+            let record = Record { key: key(f), value, expires_ms: None, is_sibling: false };
+            Item { check: 0, record: Ok(Some(record)), raw: Raw::default() }
         };
         let mut seen = Seen { progress: &progress, table };
-        let put = |record: Record| client.put(name, record.key, record.value);
+        let put = async |record: Record| {
+            let written = client.put(name, record.key, record.value).await;
+            written.map(drop).map_err(NotWritten::Refused)
+        };
         let written = write(flights.iter().map(item), Mark::start(), IN_FLIGHT, put, &mut seen).await;
         written.map_err(|stopped| match stopped {
-            Stopped::Row { why: NotWritten::NoRecord(error), .. } => Failure::from(error),
-            Stopped::Row { why: NotWritten::Refused(error), .. } => Failure::from(error),
+            Stopped::Row { why, .. } => why.failure(),
             Stopped::Note(failure) => failure,
         })
     };
@@ -229,7 +245,8 @@ impl Ground {
             }
         };
         let yaml = path.join("quickstart.yaml");
-        fs::write(&yaml, QUICKSTART).doing(format!("failed to write {}", yaml.display()))?;
+        let tables = if skerry_api::QUORUM_TABLES { QUORUM_TABLES } else { "" };
+        fs::write(&yaml, format!("{QUICKSTART}{tables}")).doing(format!("failed to write {}", yaml.display()))?;
         Ok(Self { path, yaml, temporary, keep })
     }
 

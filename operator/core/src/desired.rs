@@ -38,8 +38,10 @@ pub struct DesiredTable {
     pub fragmentation: Fragmentation,
     /// Number of copies that every shard is to have.
     pub replication_factor: u32,
-    /// How the copies of the table's shards are to agree.
+    /// How the copies of the table's shards are to agree, if it is made now.
     pub consistency: Consistency,
+    /// True if the spec says what becomes of values that were written at the same time.
+    pub says_resolve: bool,
     /// First encoded keys of the shards that it starts with, if it is made now.
     pub starts: Vec<Bytes>,
     /// True if the spec says which shards there are to be, by their split points or their number.
@@ -92,8 +94,15 @@ fn desired_table(table: &Table, replicas: u32) -> DesiredTable {
             (Fragmentation::Hash, hash_starts(count.min(TABLE_SHARDS_MAX)), shards.is_some())
         }
     };
-    let (name, replication_factor, consistency) = (table.name.clone(), table.replication_factor, table.consistency);
-    DesiredTable { name, fragmentation, replication_factor, consistency, starts, says_shards }
+    DesiredTable {
+        name: table.name.clone(),
+        fragmentation,
+        replication_factor: table.replication_factor,
+        consistency: table.consistency,
+        says_resolve: table.says_resolve,
+        starts,
+        says_shards,
+    }
 }
 
 impl DesiredTable {
@@ -101,6 +110,18 @@ impl DesiredTable {
     /// is of the other kind stays as it is.
     pub(crate) fn is_of_kind(&self, there: &TableRecord) -> bool {
         (self.consistency == Consistency::Leader) == (there.consistency == Consistency::Leader)
+    }
+
+    /// How its copies are to agree, which agree in this way now. A rule that the spec leaves out stays what it is: to give
+    /// siblings up is for a person to say.
+    pub(crate) fn consistency_after(&self, there: Consistency) -> Consistency {
+        if let (Consistency::Quorum { write, read, .. }, Consistency::Quorum { resolve, .. }) =
+            (self.consistency, there)
+            && !self.says_resolve
+        {
+            return Consistency::Quorum { write, read, resolve };
+        }
+        self.consistency
     }
 }
 

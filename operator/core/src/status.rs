@@ -12,6 +12,7 @@ use skerry_api::{Blocked, Counts, DistributedDatabase, DistributedDatabaseStatus
 use skerry_core::ids::ShardId;
 use skerry_core::map::{Consistency, NodeState};
 use skerry_core::node::Status;
+use skerry_core::quorum::shown::Resolve;
 
 use crate::decide::Decision;
 use crate::desired::DesiredTable;
@@ -156,6 +157,10 @@ fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: O
         let weak = decision.desired.tables.iter().filter_map(may_miss);
         blocked.extend(weak.map(|why| entry("ReadsMayMissWrites", why)));
     }
+    if let (Ok(decision), Some(status)) = (decision, observed.database.known()) {
+        let given_up = decision.desired.tables.iter().filter(|table| gives_siblings_up(table, status));
+        blocked.extend(given_up.map(|table| entry("SiblingsGivenUp", siblings_given_up(&table.name))));
+    }
     blocked.truncate(BLOCKED_MAX);
     blocked
 }
@@ -210,6 +215,31 @@ fn may_miss(table: &DesiredTable) -> Option<String> {
             )
         }),
     }
+}
+
+/// True while a table that has kept siblings, or a shard of it, is yet to become one where the last writer wins.
+fn gives_siblings_up(table: &DesiredTable, status: &Status) -> bool {
+    let Some(there) = status.map.table_named(&table.name) else { return false };
+    let keeps = |resolve: Resolve| resolve == Resolve::Siblings;
+    let is_so = match there.consistency {
+        Consistency::Leader => return false,
+        Consistency::Quorum { resolve, .. } => keeps(resolve),
+    };
+    let mut shards = status.map.live_shards().filter(|shard| shard.descriptor.table == there.id);
+    let wants_last_writer = match table.consistency_after(there.consistency) {
+        Consistency::Leader => false,
+        Consistency::Quorum { resolve, .. } => !keeps(resolve),
+    };
+    wants_last_writer && (is_so || shards.any(|shard| shard.quorum.is_some_and(|quorum| keeps(quorum.resolve))))
+}
+
+/// What an edit from `Siblings` to `LastWriterWins` does.
+fn siblings_given_up(table: &str) -> String {
+    format!(
+        "table {table:?}: conflictResolution goes from Siblings to LastWriterWins: of a key with several values only the latest \
+         is shown from now on, and the next write of the key drops the others; with Siblings again those that were not \
+         dropped are shown"
+    )
 }
 
 /// Tables that the spec does not name, and that stay.

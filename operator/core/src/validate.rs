@@ -106,6 +106,9 @@ pub struct Table {
     pub replication_factor: u32,
     /// How the copies are to agree; W and R from 1 to their number.
     pub consistency: Consistency,
+    /// True if the spec says what becomes of values that were written at the same time. Else the rule in `consistency` is
+    /// that of a new table, and one that is there keeps its own.
+    pub says_resolve: bool,
 }
 
 /// How a table's keys lie, and what shards it starts with.
@@ -285,7 +288,10 @@ fn tables(spec: &DistributedDatabaseSpec, environment: &Environment, refusals: &
         let replication_factor = table.replication_factor.unwrap_or(spec.replication_factor);
         let consistency = consistency::consistency(table, replication_factor, environment, refusals);
         match layout(table) {
-            Ok(layout) => tables.push(Table { name: table.name.clone(), layout, replication_factor, consistency }),
+            Ok(layout) => {
+                let (name, says_resolve) = (table.name.clone(), table.consistency.conflict_resolution.is_some());
+                tables.push(Table { name, layout, replication_factor, consistency, says_resolve });
+            }
             Err(refusal) => refusals.push(refusal),
         }
     }

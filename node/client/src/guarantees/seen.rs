@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use skerry_core::ids::TableId;
+use skerry_core::limits::SIBLINGS_MAX;
 use skerry_core::quorum::shown::Resolve;
 use skerry_core::record::Context;
 use skerry_core::time::Version;
 
+use super::reach::Reach;
 use crate::read::Values;
 
 /// Keys that a session remembers: the ones that it has used last. Some hundred bytes each.
@@ -20,28 +22,62 @@ pub(super) type Name = (TableId, Bytes);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     /// Of the session's own writes since its last read.
-    written: Vec<Version>,
+    written: Written,
     /// The highest version that its last read has seen, deletes included.
     highest: Version,
     /// All that its last read has seen.
     context: Context,
 }
 
+/// Writes of one key that were acknowledged, as many as matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Written {
+    /// Where siblings are kept, [`SIBLINGS_MAX`] of them at most; else the highest.
+    versions: Vec<Version>,
+    /// True if there were others, of which it is not known what became.
+    has_more: bool,
+}
+
+impl Written {
+    fn add(&mut self, version: Version, resolve: Option<Resolve>) {
+        match resolve {
+            Some(Resolve::Siblings) if self.versions.len() < SIBLINGS_MAX => self.versions.push(version),
+            // A key has no more values than that: the new one has replaced some, and nobody here knows which.
+            Some(Resolve::Siblings) => *self = Self { versions: vec![version], has_more: true },
+            // The highest version replaces whatever is below.
+            None | Some(Resolve::LastWriterWins) => self.versions = vec![self.highest().max(version)],
+        }
+    }
+
+    fn highest(&self) -> Version {
+        self.versions.iter().copied().max().unwrap_or_default()
+    }
+
+    fn are_shown(&self, found: &Values) -> bool {
+        let is_shown = |version: &Version| found.records.iter().any(|record| record.version == *version);
+        !self.has_more && self.versions.iter().all(is_shown)
+    }
+}
+
 impl Seen {
-    /// True if a read certainly shows no less. False may also mean that nobody can tell: a sibling may have been replaced.
-    /// `resolve` = `None` for a table that follows leaders.
-    pub(super) fn is_in(&self, name: &Name, found: &Values, resolve: Option<Resolve>) -> bool {
+    /// True if a read that reaches so far certainly shows no less. False may also mean that nobody can tell: a sibling may
+    /// have been replaced. `resolve` = `None` for a table that follows leaders.
+    pub(super) fn is_in(&self, name: &Name, found: &Values, resolve: Option<Resolve>, reach: Reach) -> bool {
+        let sees_writes = match reach {
+            Reach::AllCopies => return true,
+            // A write of the session's own that is not shown was replaced.
+            Reach::EveryWrite => true,
+            Reach::Any => false,
+        };
         let (context, highest) = seen_by(name, found);
         match resolve {
-            // The highest version replaces whatever is below.
             None | Some(Resolve::LastWriterWins) => {
-                highest >= self.written.iter().copied().fold(self.highest, Version::max)
+                highest >= self.highest && (sees_writes || highest >= self.written.highest())
             }
             Some(Resolve::Siblings) => {
                 let mut together = context.clone();
                 together.join(&self.context);
-                let is_shown = |version: &Version| found.records.iter().any(|record| record.version == *version);
-                together == context && self.written.iter().all(is_shown)
+                together == context && (sees_writes || self.written.are_shown(found))
             }
         }
     }
@@ -69,35 +105,34 @@ impl SeenKeys {
         self.by_key.get(name).map(|(_, seen)| seen.clone())
     }
 
-    /// A write of the session has succeeded.
-    pub(super) fn wrote(&mut self, name: Name, version: Version) {
-        let mut seen = self.of(&name).unwrap_or_default();
-        seen.written.push(version);
-        self.put(name, seen);
+    /// A write of the session has succeeded. `resolve` = `None` for a table that follows leaders.
+    pub(super) fn wrote(&mut self, name: Name, version: Version, resolve: Option<Resolve>) {
+        self.used(name).written.add(version, resolve);
     }
 
     /// A read of the session has shown this. `before` = what was seen when it began.
     pub(super) fn read(&mut self, name: Name, found: &Values, before: Option<&Seen>, resolve: Option<Resolve>) {
-        let now = self.of(&name);
+        let now = self.by_key.get(&name).map(|(_, seen)| seen);
         // What other operations of the session have seen meanwhile stays, unless this shows it too.
-        let is_kept = now.as_ref() != before && now.is_some_and(|now| !now.is_in(&name, found, resolve));
+        let is_kept = now != before && now.is_some_and(|now| !now.is_in(&name, found, resolve, Reach::Any));
         if !is_kept {
             let (context, highest) = seen_by(&name, found);
-            self.put(name, Seen { written: Vec::new(), highest, context });
+            *self.used(name) = Seen { written: Written::default(), highest, context };
         }
     }
 
-    fn put(&mut self, name: Name, seen: Seen) {
+    /// What was seen of a key, which is the one that was used last.
+    fn used(&mut self, name: Name) -> &mut Seen {
         self.uses += 1;
-        if let Some((used, _)) = self.by_key.insert(name.clone(), (self.uses, seen)) {
-            self.by_use.remove(&used);
-        }
-        self.by_use.insert(self.uses, name);
+        let (used, _) = self.by_key.entry(name.clone()).or_default();
+        self.by_use.remove(&std::mem::replace(used, self.uses));
+        self.by_use.insert(self.uses, name.clone());
         if self.by_key.len() > SEEN_KEYS_MAX
             && let Some((_, oldest)) = self.by_use.pop_first()
         {
             self.by_key.remove(&oldest);
         }
+        &mut self.by_key.entry(name).or_default().1
     }
 }
 
@@ -138,7 +173,7 @@ mod tests {
     #[test]
     fn of_the_last_writer_a_read_shows_no_less_if_its_version_is_no_lower() {
         let before = seen(&found(&[(5, 1)], &[]));
-        let is_in = |now: &Values| before.is_in(&name(), now, Some(Resolve::LastWriterWins));
+        let is_in = |now: &Values| before.is_in(&name(), now, Some(Resolve::LastWriterWins), Reach::EveryWrite);
         assert!(is_in(&found(&[(5, 1)], &[])) && is_in(&found(&[(6, 2)], &[])));
         assert!(is_in(&found(&[], &[(7, 2)])), "a delete");
         assert!(!is_in(&found(&[(4, 2)], &[])) && !is_in(&found(&[], &[])));
@@ -147,34 +182,74 @@ mod tests {
     #[test]
     fn of_siblings_a_read_shows_no_less_if_it_has_seen_all_of_it() {
         let before = seen(&found(&[(5, 1), (7, 2)], &[]));
-        let is_in = |now: &Values| before.is_in(&name(), now, Some(Resolve::Siblings));
+        let is_in = |now: &Values| before.is_in(&name(), now, Some(Resolve::Siblings), Reach::EveryWrite);
         assert!(is_in(&found(&[(5, 1), (7, 2)], &[])));
         assert!(is_in(&found(&[(9, 3)], &[(5, 1), (7, 2)])), "both were replaced");
         assert!(!is_in(&found(&[(7, 2)], &[])), "a copy that has not got the other one");
         assert!(!is_in(&found(&[(9, 3)], &[(7, 2)])));
     }
 
-    #[test]
-    fn an_own_write_is_seen_where_it_is_shown_and_else_nobody_can_tell() {
+    const SIBLINGS: Option<Resolve> = Some(Resolve::Siblings);
+    const LAST_WRITER: Option<Resolve> = Some(Resolve::LastWriterWins);
+
+    fn wrote(versions: impl IntoIterator<Item = u64>, resolve: Option<Resolve>) -> Seen {
         let mut keys = SeenKeys::default();
-        keys.wrote(name(), Version(5));
-        keys.wrote(name(), Version(6));
-        let is_in = |now: &Values, resolve| keys.of(&name()).unwrap().is_in(&name(), now, Some(resolve));
-        assert!(is_in(&found(&[(6, 1), (5, 2)], &[]), Resolve::Siblings));
-        assert!(!is_in(&found(&[(6, 1)], &[]), Resolve::Siblings));
-        assert!(!is_in(&found(&[(9, 2)], &[(5, 1), (6, 1)]), Resolve::Siblings));
-        assert!(is_in(&found(&[(6, 1)], &[]), Resolve::LastWriterWins));
-        assert!(!is_in(&found(&[(5, 1)], &[]), Resolve::LastWriterWins));
+        versions.into_iter().for_each(|version| keys.wrote(name(), Version(version), resolve));
+        keys.of(&name()).unwrap()
+    }
+
+    #[test]
+    fn an_own_write_is_seen_where_it_is_shown_and_else_no_few_copies_can_tell() {
+        let is_in = |now: &Values, resolve| wrote([5, 6], resolve).is_in(&name(), now, resolve, Reach::Any);
+        assert!(is_in(&found(&[(6, 1), (5, 2)], &[]), SIBLINGS));
+        assert!(!is_in(&found(&[(6, 1)], &[]), SIBLINGS));
+        assert!(!is_in(&found(&[(9, 2)], &[(5, 1), (6, 1)]), SIBLINGS));
+        assert!(is_in(&found(&[(6, 1)], &[]), LAST_WRITER));
+        assert!(!is_in(&found(&[(5, 1)], &[]), LAST_WRITER));
+    }
+
+    /// So one copy that is down keeps nobody from reading after another client has replaced what they wrote.
+    #[test]
+    fn an_own_write_that_a_read_of_every_write_does_not_show_was_replaced() {
+        for (resolve, replaced) in [(SIBLINGS, found(&[(9, 2)], &[(5, 1)])), (LAST_WRITER, found(&[], &[]))] {
+            let before = wrote([5], resolve);
+            assert!(!before.is_in(&name(), &replaced, resolve, Reach::Any));
+            assert!(before.is_in(&name(), &replaced, resolve, Reach::EveryWrite), "{resolve:?}");
+        }
+        // What was only read may have been a write of unknown outcome.
+        let mut keys = SeenKeys::default();
+        keys.read(name(), &found(&[(5, 1)], &[]), None, SIBLINGS);
+        let before = keys.of(&name()).unwrap();
+        assert!(!before.is_in(&name(), &found(&[], &[]), SIBLINGS, Reach::EveryWrite));
+        assert!(before.is_in(&name(), &found(&[], &[]), SIBLINGS, Reach::AllCopies));
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_key_does_not_grow_with_its_writes() {
+        let counted = 2 * SIBLINGS_MAX as u64;
+        assert_eq!(
+            wrote(1..=counted, LAST_WRITER).written,
+            Written { versions: vec![Version(counted)], has_more: false }
+        );
+        assert_eq!(wrote([7, 3], None).written.versions, [Version(7)]);
+        let full = wrote(1..=SIBLINGS_MAX as u64, SIBLINGS);
+        assert_eq!((full.written.versions.len(), full.written.has_more), (SIBLINGS_MAX, false));
+        let more = wrote(1..=SIBLINGS_MAX as u64 + 1, SIBLINGS);
+        assert_eq!(more.written, Written { versions: vec![Version(SIBLINGS_MAX as u64 + 1)], has_more: true });
+        let last = found(&[(SIBLINGS_MAX as u64 + 1, 1)], &[]);
+        assert!(!more.is_in(&name(), &last, SIBLINGS, Reach::Any), "the others may be there");
+        assert!(more.is_in(&name(), &last, SIBLINGS, Reach::EveryWrite));
+        assert!(wrote(1..=100_000, SIBLINGS).written.versions.len() <= SIBLINGS_MAX);
     }
 
     #[test]
     fn a_slow_read_does_not_hide_what_was_written_meanwhile() {
         let mut keys = SeenKeys::default();
-        keys.wrote(name(), Version(5));
-        keys.read(name(), &found(&[(4, 1)], &[]), None, Some(Resolve::LastWriterWins));
-        assert_eq!(keys.of(&name()).unwrap().written, [Version(5)]);
+        keys.wrote(name(), Version(5), LAST_WRITER);
+        keys.read(name(), &found(&[(4, 1)], &[]), None, LAST_WRITER);
+        assert_eq!(keys.of(&name()).unwrap().written.versions, [Version(5)]);
         let before = keys.of(&name());
-        keys.read(name(), &found(&[(4, 1)], &[]), before.as_ref(), Some(Resolve::LastWriterWins));
+        keys.read(name(), &found(&[(4, 1)], &[]), before.as_ref(), LAST_WRITER);
         assert_eq!(keys.of(&name()).unwrap().highest, Version(4), "all copies were asked");
     }
 
@@ -182,9 +257,9 @@ mod tests {
     fn the_keys_that_were_used_last_are_remembered() {
         let mut keys = SeenKeys::default();
         let name = |n: usize| (TableId(1), Bytes::from(n.to_be_bytes().to_vec()));
-        (0..SEEN_KEYS_MAX).for_each(|n| keys.wrote(name(n), Version(1)));
-        keys.wrote(name(0), Version(2));
-        keys.wrote(name(SEEN_KEYS_MAX), Version(1));
+        (0..SEEN_KEYS_MAX).for_each(|n| keys.wrote(name(n), Version(1), None));
+        keys.wrote(name(0), Version(2), None);
+        keys.wrote(name(SEEN_KEYS_MAX), Version(1), None);
         assert_eq!((keys.by_key.len(), keys.by_use.len()), (SEEN_KEYS_MAX, SEEN_KEYS_MAX));
         assert!(keys.of(&name(0)).is_some() && keys.of(&name(1)).is_none());
     }

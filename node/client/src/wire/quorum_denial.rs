@@ -31,6 +31,18 @@ pub enum QuorumDenial {
         /// Shard that the read was for.
         shard: ShardId,
     },
+    /// The read is not answered: nobody knows how old an answer is where reads may miss writes.
+    #[error(
+        "how old an answer is, nobody knows where W and R together ({write} + {read}) are not above the number of copies ({copies}): read without a bound"
+    )]
+    StalenessUnknown {
+        /// W of the copies that reads ask.
+        write: usize,
+        /// R of these.
+        read: usize,
+        /// How many they are.
+        copies: usize,
+    },
     /// The table's copies follow leaders: it has neither W, R nor contexts.
     #[error("the table follows leaders: a request there names neither a number of copies nor a context")]
     NoQuorumTable(TableId),
@@ -77,6 +89,7 @@ impl QuorumDenial {
         match self {
             Self::NotCoordinator { .. } => "NOT_COORDINATOR",
             Self::TooFewCopies { .. } => "TOO_FEW_COPIES",
+            Self::StalenessUnknown { .. } => "STALENESS_UNKNOWN",
             Self::NoQuorumTable(_) => "NO_QUORUM_TABLE",
             Self::ConditionsNeedLeader => "CONDITIONS_NEED_LEADER",
             Self::BadContext(_) => "BAD_CONTEXT",
@@ -95,6 +108,7 @@ impl QuorumDenial {
         match self {
             Self::NotCoordinator { .. } | Self::TooFewCopies { .. } | Self::NotBegun(NotBegun::Ahead { .. }) => true,
             Self::NoQuorumTable(_)
+            | Self::StalenessUnknown { .. }
             | Self::ConditionsNeedLeader
             | Self::BadContext(_)
             | Self::NotBegun(NotBegun::ContextNeeded | NotBegun::Siblings { .. } | NotBegun::Context { .. })
@@ -143,6 +157,10 @@ impl Wire for QuorumDenial {
             Self::CopiesFull { full, needed } => {
                 Why::CopiesFull(v1::CopiesFull { full: full as u64, needed: needed as u64 })
             }
+            Self::StalenessUnknown { write, read, copies } => {
+                let [write, read, copies] = [write, read, copies].map(|count| count as u64);
+                Why::StalenessUnknown(v1::StalenessUnknown { write, read, copies })
+            }
             Self::BatchTooLarge { bytes, most } => {
                 Why::BatchTooLarge(v1::BatchTooLarge { bytes: bytes as u64, most: most as u64 })
             }
@@ -172,6 +190,11 @@ impl Wire for QuorumDenial {
                 if m.of_write { Self::WriteQuorum(range) } else { Self::ReadQuorum(range) }
             }
             Why::CopiesFull(m) => Self::CopiesFull { full: size(m.full, "full")?, needed: size(m.needed, "needed")? },
+            Why::StalenessUnknown(m) => Self::StalenessUnknown {
+                write: size(m.write, "write")?,
+                read: size(m.read, "read")?,
+                copies: size(m.copies, "copies")?,
+            },
             Why::BatchTooLarge(m) => {
                 Self::BatchTooLarge { bytes: size(m.bytes, "bytes")?, most: size(m.most, "most")? }
             }
@@ -231,6 +254,7 @@ mod tests {
             QuorumDenial::ReadQuorum(range),
             QuorumDenial::CopiesFull { full: 2, needed: 2 },
             QuorumDenial::BatchTooLarge { bytes: 9, most: 8 },
+            QuorumDenial::StalenessUnknown { write: 1, read: 2, copies: 3 },
         ]);
         all
     }

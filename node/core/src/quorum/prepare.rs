@@ -61,8 +61,8 @@ pub struct Write {
     pub expires_ms: Option<u64>,
     /// Which write of which client it is. A batch names each key once under one id. `None` = the client does not retry.
     pub request: Option<RequestId>,
-    /// What the client has seen of the key; the write replaces exactly that. `None` = nothing. Only for
-    /// [`Resolve::Siblings`]; the last writer replaces whatever is older.
+    /// What the client has seen of the key. `None` = nothing. With [`Resolve::Siblings`] the write replaces exactly that; the
+    /// last writer replaces whatever is older, and what was seen only orders its write.
     pub seen: Option<Context>,
 }
 

@@ -177,6 +177,7 @@ fn quorum_told(refusal: v1::QuorumRefusal) -> Told {
         QuorumDenial::NoQuorumTable(_)
         | QuorumDenial::ConditionsNeedLeader
         | QuorumDenial::BadContext(_)
+        | QuorumDenial::StalenessUnknown { .. }
         | QuorumDenial::BatchTooLarge { .. } => Code::InvalidArgument,
     };
     let told = Told::new(code, denial.reason(), denial.to_string());
@@ -198,6 +199,9 @@ fn quorum_told(refusal: v1::QuorumRefusal) -> Told {
         QuorumDenial::WriteQuorum(range) => range_told(told, range, true),
         QuorumDenial::ReadQuorum(range) => range_told(told, range, false),
         QuorumDenial::CopiesFull { full, needed } => told.with("full", full).with("needed", needed),
+        QuorumDenial::StalenessUnknown { write, read, copies } => {
+            told.with("write", write).with("read", read).with("copies", copies)
+        }
         QuorumDenial::BatchTooLarge { bytes, most } => told.with("bytes", bytes).with("most", most),
     }
 }

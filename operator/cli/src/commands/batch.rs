@@ -1,4 +1,4 @@
-//! `skerry batch`: changes that happen together or not at all, one JSON object a line.
+//! `skerry batch`: changes that are written together, one JSON object a line.
 
 mod line;
 
@@ -22,7 +22,11 @@ use line::Line;
 
 /// Of `skerry batch`.
 #[derive(Debug, Args)]
-#[command(after_help = "Lines, in any order; all keys in one shard, such as one partition of a hash table:
+#[command(
+    after_help = "In a table that follows leaders all of it happens, or nothing. In a quorum table each write is one for itself, and a
+reader may see some before the others.
+
+Lines, in any order; all keys in one shard, such as one partition of a hash table:
   {\"put\": \"store-15\", \"sort\": \"0001\", \"value\": \"12.50\"}
   {\"put\": \"store-15\", \"sort\": \"0001\", \"value\": \"12.50\", \"ttlSeconds\": 60, \"ifAbsent\": true}
   {\"delete\": \"store-15\", \"sort\": \"0000\"}
@@ -32,7 +36,8 @@ use line::Line;
   {\"expect\": \"store-15\", \"sort\": \"0003\", \"value\": \"9.90\"}
 Bytes that are no text are given in hex, by the same names with Hex behind them: putHex, sortHex, valueHex. A put may
 also have expiresMs, in milliseconds since 1970. Of a quorum table a put or delete may have the context that get has shown of
-the key, and expect is refused.")]
+the key, and expect is refused."
+)]
 pub(crate) struct Batch {
     /// Which table.
     table: String,
@@ -45,7 +50,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Writes all of it, or nothing.
+    /// Writes all of it; where leaders are followed, all or nothing.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
         let text = read(&self.file).doing(format!("failed to read {}", self.file.display()))?;
         let Parsed { conditions, mutations, seen } = parse(&text)?;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use skerry_client::{ScanOptions, ScanRange, SkippedKeys};
+use skerry_client::{Record, ScanOptions, ScanRange, SkippedKeys};
 
 use super::get::explained;
 use super::key::object;
@@ -51,8 +51,8 @@ impl Export {
         let mut progress = Progress::counted(output, &format!("export {}", self.table), None);
         let mut records = 0;
         while let Some(page) = pages.next().await {
-            for record in page.map_err(failed)? {
-                sink.line(&Value::Object(object(&record)).to_string()).doing(writing())?;
+            for line in lines(&page.map_err(failed)?) {
+                sink.line(&line.to_string()).doing(writing())?;
                 records += 1;
             }
             progress.at(records);
@@ -64,5 +64,47 @@ impl Export {
             output.json(&json!({"records": records}))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The lines of a page. Of a key with several values each says by `sibling` which one it is, from 1, the newest, on. The
+/// newest comes last: so it stays, whoever writes one after the other.
+fn lines(page: &[Record]) -> Vec<Value> {
+    let of_key = |values: &[Record]| -> Vec<Value> {
+        let line = |(place, record): (usize, &Record)| {
+            let mut line = object(record);
+            if values.len() > 1 {
+                line.insert("sibling".to_owned(), (place + 1).into());
+            }
+            Value::Object(line)
+        };
+        values.iter().enumerate().rev().map(line).collect()
+    };
+    page.chunk_by(|one, next| one.key == next.key).flat_map(of_key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_client::Key;
+    use skerry_core::time::Version;
+
+    use super::*;
+
+    #[test]
+    fn values_of_one_key_are_marked_and_the_newest_comes_last() {
+        let record = |key: &'static str, version: u64| {
+            let value = version.to_string().into();
+            Record { key: Key::new(key), version: Version(version), value, expires_ms: None }
+        };
+        let lines = lines(&[record("a", 5), record("b", 9), record("b", 7), record("b", 3), record("c", 4)]);
+        let told: Vec<_> = lines.iter().map(|line| (line["value"].clone(), line.get("sibling").cloned())).collect();
+        let expected = [
+            (json!("5"), None),
+            (json!("3"), Some(json!(3))),
+            (json!("7"), Some(json!(2))),
+            (json!("9"), Some(json!(1))),
+            (json!("4"), None),
+        ];
+        assert_eq!(told, expected);
     }
 }

@@ -10,7 +10,7 @@ use skerry_client::{Fault, QuorumDenial, ReadError, ReadOptions};
 use skerry_core::command::ReadConsistency;
 
 use super::key::{KeyArgs, shown};
-use super::quorum::{advice, copies, found as object_of, numbered, several, tell};
+use super::quorum::{advice, copies, found as object_of, listed, several, tell};
 use crate::args::{Format, Global};
 use crate::bytes_text::{hex, readable};
 use crate::connect;
@@ -103,7 +103,7 @@ impl Get {
                 tell(output, &self.table, &shown(&key), &found);
             }
             Format::Table if has_siblings => {
-                output.line(&numbered(&found))?;
+                output.line(&listed(&found))?;
                 tell(output, &self.table, &shown(&key), &found);
             }
             // A line, for people; --raw is for files.
@@ -135,7 +135,9 @@ pub(crate) fn explained(table: &str, error: ReadError) -> Failure {
         ReadError::Deadline { last: Some(Fault::Denied(Denial::Quorum(QuorumDenial::TooFewCopies { .. }))) } => {
             "see `skerry status`; --r 1 shows what one copy has, which may not be the latest"
         }
-        ReadError::Deadline { .. } => "see `skerry status`: a shard may be without a leader",
+        ReadError::Deadline { .. } | ReadError::LessThanSeen { .. } => {
+            "see `skerry status`: a shard may be without a leader, or without enough copies"
+        }
         ReadError::Protocol { .. } => "use a command line of the nodes' version",
     };
     let failed: Result<(), ReadError> = Err(error);

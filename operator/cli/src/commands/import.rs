@@ -1,5 +1,6 @@
 //! `skerry import`: CSV and JSON into a table, many rows under way at a time; an interrupted import goes on.
 
+mod put;
 mod source;
 mod watch;
 
@@ -8,22 +9,24 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use skerry_client::{Client, PutOptions};
+use skerry_client::Client;
 use tokio::signal::ctrl_c;
 
+use super::get;
 use super::put::explained;
 use crate::args::Global;
 use crate::connect;
 use crate::failure::{Explain, Failure, Outcome};
 use crate::import::bad::BadRows;
 use crate::import::checkpoint::{Checkpoint, CheckpointError, Earlier, Job};
-use crate::import::record::{Form, Make, Record};
+use crate::import::record::{Form, Make, Record, Several};
 use crate::import::rows::{self, RowFormat};
 use crate::import::template::Template;
 use crate::import::write::{NotWritten, Stopped, write};
 use crate::output::Output;
 use crate::playground::folder::HOME;
 use crate::view::size;
+use put::Target;
 use source::{Source, SourceArgs};
 use watch::Watch;
 
@@ -68,16 +71,22 @@ pub(crate) struct Import {
     /// Begin anew, whatever the state file says.
     #[arg(long)]
     restart: bool,
+    /// Of a key that had several values when it was exported, only the newest is imported. Without it a table that keeps
+    /// siblings gets all of them, and any other refuses such rows.
+    #[arg(long)]
+    newest_sibling: bool,
 }
 
 impl Import {
     /// Imports.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
         let format = self.source.format()?;
-        let make = self.make(format)?;
+        let mut make = self.make(format)?;
         let judges = make.value.is_none() && make.form != Form::Exported;
         let source = self.source.open(format, judges, output)?;
         let client = connect::client(global).await?;
+        let target = Target::new(&client, &self.table);
+        make.several = target.several(self.newest_sibling);
         let (checkpoint, earlier) = self.checkpoint(&client, &source)?;
         let reading = || format!("failed to read {}", self.source.name());
         let mut lines = rows::open(source.path(), &source.reading).doing(reading())?;
@@ -101,10 +110,7 @@ impl Import {
                 None
             }
         });
-        let put = |record: Record| {
-            let options = PutOptions { expires_ms: record.expires_ms, ..PutOptions::default() };
-            client.put_with(&self.table, record.key, record.value, options)
-        };
+        let put = |record: Record| target.put(record);
         let ended = tokio::select! {
             ended = write(items, mark, usize::from(self.in_flight), put, &mut watch) => ended,
             _ = ctrl_c() => {
@@ -133,6 +139,7 @@ impl Import {
         let (row, failure) = match stopped {
             Stopped::Row { row, why: NotWritten::NoRecord(error) } => (row, Failure::from(error)),
             Stopped::Row { row, why: NotWritten::Refused(error) } => (row, explained(&self.table, error)),
+            Stopped::Row { row, why: NotWritten::Unread(error) } => (row, get::explained(&self.table, error)),
             Stopped::Note(failure) => return failure,
         };
         let failed: Outcome<()> = Err(failure);
@@ -163,7 +170,7 @@ impl Import {
                 ));
             }
         };
-        Ok(Make { form, value: parse(&self.value)? })
+        Ok(Make { form, value: parse(&self.value)?, several: Several::Refused })
     }
 
     fn checkpoint(&self, client: &Client, source: &Source) -> Outcome<(Option<Checkpoint>, Earlier)> {

@@ -128,6 +128,7 @@ fn shortened(text: &str) -> String {
 /// What a writer can do about an error.
 pub(crate) fn explained(table: &str, error: WriteError) -> Failure {
     let next = match &error {
+        error if error.may_have_happened() => "see `skerry status`; then read the key before writing again",
         WriteError::UnknownTable(_) => "`skerry tables` lists the tables; new ones are added to the database's YAML",
         WriteError::Key(_) => "in a range table the key is one part: leave --sort out",
         WriteError::Limit(_) => "part the data: keys may have 4 KiB, values 1 MiB, batches 4 MiB and 10,000 changes",
@@ -135,9 +136,8 @@ pub(crate) fn explained(table: &str, error: WriteError) -> Failure {
         WriteError::ConditionFailed { .. } => "read the record again (`skerry get -o wide`) and decide anew",
         WriteError::DiskFull { .. } => "delete records, give the nodes larger volumes, or add nodes",
         WriteError::Quorum { denial, .. } => advice(denial),
-        WriteError::Deadline { .. } | WriteError::OutcomeUnknown => {
-            "see `skerry status`; then read the key before writing again"
-        }
+        WriteError::Deadline { .. } | WriteError::OutcomeUnknown => "see `skerry status`; then try again",
+        WriteError::ContextWithoutMutation(_) => "leave the context out, or say what becomes of the key",
         WriteError::Protocol { .. } => "use a command line of the nodes' version",
     };
     let failed: Result<(), WriteError> = Err(error);
@@ -162,5 +162,19 @@ mod tests {
         assert!(absent.text().contains("p › s did not hold: no record was to be there, and the record has version 9"));
         assert_eq!(absent.meaning(), Kind::ConditionFailed);
         assert!(told(1, None).text().contains("version 7 was expected, and there is no record"));
+    }
+
+    #[test]
+    fn whoever_may_have_written_is_told_to_read_first_whatever_ended_it() {
+        let denial = skerry_client::QuorumDenial::ConditionsNeedLeader;
+        for error in [
+            WriteError::Quorum { may_have_happened: true, denial },
+            WriteError::DiskFull { node: None, may_have_happened: true },
+        ] {
+            let failure = explained("t", error);
+            assert!(failure.text().contains("may have happened"), "{}", failure.text());
+            assert!(format!("{failure:?}").contains("read the key before writing again"), "{failure:?}");
+            assert_eq!(failure.meaning(), Kind::Unavailable);
+        }
     }
 }

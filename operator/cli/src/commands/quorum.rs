@@ -9,8 +9,7 @@ use skerry_core::quorum::prepare::NotBegun;
 
 use super::key::object;
 use crate::bytes_text::{from_hex, hex, readable};
-use crate::exit::Kind;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Failure;
 use crate::output::{Output, table_text};
 
 /// How many copies a write waits for, and what it replaces.
@@ -19,7 +18,8 @@ pub(crate) struct WriteArgs {
     /// Of a quorum table: so many copies must have it on disk, at least the table's W.
     #[arg(long, value_name = "COPIES", value_parser = copies)]
     w: Option<usize>,
-    /// Of a quorum table: the context that `get` has shown. The write replaces what that read has seen.
+    /// Of a quorum table: the context that `get` has shown. Where siblings are kept, the write replaces what that read has
+    /// seen, and nothing else; where the last writer wins, it comes after that, and replaces whatever is older.
     #[arg(long, value_name = "CONTEXT", value_parser = context)]
     context: Option<Bytes>,
 }
@@ -58,12 +58,10 @@ pub(crate) fn found(values: &Values) -> Map<String, Value> {
     first
 }
 
-/// The values of a key that were written at the same time, by the number by which `resolve` takes them.
-pub(crate) fn numbered(values: &Values) -> String {
-    let row = |(number, record): (usize, &skerry_client::Record)| {
-        vec![(number + 1).to_string(), record.version.to_string(), readable(&record.value)]
-    };
-    table_text(&["PICK", "VERSION", "VALUE"], values.records.iter().enumerate().map(row).collect())
+/// The values of a key that were written at the same time, with the versions by which `resolve` takes them.
+pub(crate) fn listed(values: &Values) -> String {
+    let row = |record: &skerry_client::Record| vec![record.version.to_string(), readable(&record.value)];
+    table_text(&["VERSION", "VALUE"], values.records.iter().map(row).collect())
 }
 
 /// Says on stderr what a reader does not see in the value itself.
@@ -74,7 +72,7 @@ pub(crate) fn tell(output: &Output, table: &str, key: &str, values: &Values) {
     output.say(&format!("context {}", hex(&values.context)));
     if values.records.len() > 1 {
         output.advise(&format!(
-            "these values were written without knowledge of each other: `skerry resolve {table} {key} --pick N` keeps one, --value writes another"
+            "these values were written without knowledge of each other: `skerry resolve {table} {key} --context CONTEXT --pick VERSION` keeps one, --value writes another"
         ));
     }
 }
@@ -101,22 +99,14 @@ pub(crate) fn advice(denial: &QuorumDenial) -> &'static str {
         QuorumDenial::WriteQuorum(_) => "--w takes the table's W or more, up to its number of copies",
         QuorumDenial::ReadQuorum(_) => "--r takes 1 up to the table's number of copies",
         QuorumDenial::CopiesFull { .. } => "delete records, give the nodes larger volumes, or add nodes",
+        QuorumDenial::StalenessUnknown { .. } => {
+            "read with --consistency linearizable or local, or raise the table's writeQuorum or readQuorum"
+        }
         QuorumDenial::BatchTooLarge { .. } => "write fewer keys together",
         QuorumDenial::NotCoordinator { .. } | QuorumDenial::TooFewCopies { .. } => {
             "see `skerry status`; then try again"
         }
     }
-}
-
-/// The value that a number stands for.
-pub(crate) fn picked(values: &Values, pick: usize) -> Outcome<skerry_client::Record> {
-    let record = pick.checked_sub(1).and_then(|at| values.records.get(at)).cloned();
-    record.ok_or_else(|| {
-        let count = values.records.len();
-        Failure::new(format!("there is no value {pick}: the key has {count} now"))
-            .kind(Kind::Usage)
-            .next("`skerry get` shows them by number")
-    })
 }
 
 #[cfg(test)]
@@ -155,13 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn values_are_picked_by_the_number_that_is_shown() {
-        let two = values(&["pear", "fig"], "c");
-        let shown = numbered(&two);
-        assert!(shown.lines().nth(2).is_some_and(|line| line.starts_with('2') && line.ends_with("fig")), "{shown}");
-        assert_eq!(picked(&two, 2).unwrap().value, "fig");
-        for none in [0, 3] {
-            assert_eq!(picked(&two, none).unwrap_err().meaning(), Kind::Usage);
-        }
+    fn values_are_listed_with_the_versions_by_which_they_are_picked() {
+        let shown = listed(&values(&["pear", "fig"], "c"));
+        assert!(shown.lines().nth(2).is_some_and(|line| line.starts_with('8') && line.ends_with("fig")), "{shown}");
     }
 }

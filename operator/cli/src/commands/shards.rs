@@ -73,7 +73,7 @@ fn list(status: &Status, output: &Output) -> Outcome<()> {
             nodes(shard.record.target.iter().map(ToString::to_string).collect()),
             shard.report.map_or_else(|| "?".to_owned(), |r| size::bytes(r.bytes)),
             shard.descriptor.generation.to_string(),
-            quorum::stage(shard.record).unwrap_or("-").to_owned(),
+            shard.stage().map_or("-", quorum::stage_name).to_owned(),
         ]);
     }
     let header = ["SHARD", "TABLE", "START", "END", "LEADER", "MEMBERS", "TARGET", "BYTES", "GENERATION", "STAGE"];
@@ -101,7 +101,7 @@ fn objects(status: &Status) -> Vec<serde_json::Value> {
             "moving": shard.report.map(|r| json!({"sentBytes": r.moving.0, "bytes": r.moving.1})),
             "generation": shard.descriptor.generation.0,
             "quorum": shard.record.quorum.map(|quorum| json!({
-                "write": quorum.current.write, "read": quorum.current.read, "stage": quorum::stage(shard.record),
+                "write": quorum.current.write, "read": quorum.current.read, "stage": shard.stage().map(quorum::stage_name),
             })),
         })
     };

@@ -25,8 +25,9 @@ const LEADER_MAX: Duration = Duration::from_secs(5);
 /// Of `skerry status`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Fails with exit code 5 while a shard has no leader. If that is so of the system shard, it shows what each
-node says, and the shards that cannot have a majority."
+    after_help = "Fails with exit code 5 while a shard takes no reads or writes: it has no leader, or fewer copies than its
+quorum table needs. If the system shard has no leader, it shows what each node says, and the shards that cannot be served by
+the nodes that answer."
 )]
 pub(crate) struct Status {}
 
@@ -67,9 +68,9 @@ impl Status {
     }
 }
 
-/// The shards without a leader.
+/// The shards that take no reads or writes: without a leader, or with fewer copies than their quorum table needs.
 fn unavailable(status: &Database) -> impl Iterator<Item = ShardId> {
-    shards_now(status).into_iter().filter(|s| s.report.is_none()).map(|s| s.record.descriptor.shard)
+    shards_now(status).into_iter().filter(|s| !s.is_served()).map(|s| s.record.descriptor.shard)
 }
 
 /// What may fail now, painted.
@@ -89,7 +90,7 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
     let zones: std::collections::BTreeSet<&str> = nodes.iter().map(|n| n.zone.as_str()).collect();
     let tables = status.map.tables.values().filter(|t| !t.dropped && t.id != TableId::SYSTEM).count();
     let shards = shards_now(status);
-    let leaderless = tolerance.unavailable;
+    let unavailable_now = tolerance.unavailable;
     let bytes: u64 = shards.iter().filter_map(|s| s.report).map(|r| r.bytes).sum();
     let under_way = UnderWay::of(status);
     let moving = under_way.map_or(0, |m| m.shards);
@@ -103,7 +104,7 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
         fact(
             "shards",
             format!(
-                "{}: {leaderless} without leader, {} short of copies, {moving} moving",
+                "{}: {unavailable_now} unavailable, {} short of copies, {moving} moving",
                 shards.len(),
                 tolerance.short_of_copies
             ),
@@ -112,7 +113,7 @@ fn facts(status: &Database, tolerance: &Tolerance) -> Vec<Vec<String>> {
         fact("map", format!("epoch {}, steward {}", status.map.epoch.0, status.steward)),
         fact("format", format_level(status)),
     ];
-    if leaderless > 0 {
+    if unavailable_now > 0 {
         facts.push(fact("down", unavailable(status).map(|shard| shard.to_string()).collect::<Vec<_>>().join(", ")));
     }
     facts.extend(under_way.map(|moves| fact("moves", to_come(&moves))));
@@ -181,7 +182,21 @@ fn to_come(moves: &UnderWay) -> String {
 
 #[cfg(test)]
 mod tests {
+    use skerry_operator_core::testing::{at_rest, put_quorum_table};
+
     use super::*;
+
+    #[test]
+    fn shards_that_are_served_without_a_leader_are_not_down() {
+        let mut status = at_rest(&["a", "b", "c"], 1);
+        put_quorum_table(&mut status, "carts", &[&[1, 2, 3]]);
+        assert_eq!((unavailable(&status).count(), Tolerance::of(&status).unavailable), (0, 0));
+        status.nodes.retain(|(report, _)| report.node.0 == 1);
+        let down: Vec<_> = unavailable(&status).collect();
+        assert_eq!(down.len(), Tolerance::of(&status).unavailable);
+        let of_carts = status.map.shards.values().find(|shard| shard.quorum.is_some()).unwrap().descriptor.shard;
+        assert_eq!(down, [of_carts], "led by node 1 the other one is served");
+    }
 
     #[test]
     fn what_is_to_come_is_told_with_its_time_where_that_is_known() {

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use skerry_client::{Key, WriteError};
-use skerry_core::time::Version;
+use skerry_client::{Key, ReadError, WriteError};
 
 use super::bad::Raw;
 use super::mark::Mark;
@@ -38,12 +37,38 @@ pub(crate) enum NotWritten {
     NoRecord(RecordError),
     /// The database did not take it.
     Refused(WriteError),
+    /// What the table has of its key could not be read.
+    Unread(ReadError),
+}
+
+impl NotWritten {
+    /// True if it is the row's own fault: other rows can be written all the same.
+    fn is_of_the_row(&self) -> bool {
+        match self {
+            Self::NoRecord(_)
+            | Self::Refused(WriteError::Key(_) | WriteError::Limit(_))
+            | Self::Unread(ReadError::Key(_) | ReadError::Limit(_)) => true,
+            Self::Refused(_) | Self::Unread(_) => false,
+        }
+    }
+
+    /// The same as the failure of a command.
+    pub(crate) fn failure(self) -> Failure {
+        match self {
+            Self::NoRecord(error) => Failure::from(error),
+            Self::Refused(error) => Failure::from(error),
+            Self::Unread(error) => Failure::from(error),
+        }
+    }
 }
 
 /// Who is told how an import goes.
 pub(crate) trait Observer {
     /// So far all rows are done; told now and then, and at the end.
     fn note(&mut self, mark: &Mark) -> Result<(), Failure>;
+
+    /// A row was left out, as a person has asked for.
+    fn left_out(&mut self) {}
 
     /// A row cannot be written, and never will be as it is. `Ok` = pass over it.
     fn bad(&mut self, row: u64, why: NotWritten, raw: &Raw) -> Result<(), Stopped> {
@@ -61,7 +86,7 @@ pub(crate) async fn write<Done>(
     observer: &mut impl Observer,
 ) -> Result<u64, Stopped>
 where
-    Done: Future<Output = Result<Version, WriteError>>,
+    Done: Future<Output = Result<(), NotWritten>>,
 {
     let put = &put;
     let mut queue = Queue { items, busy: HashSet::new(), held: None };
@@ -73,7 +98,11 @@ where
             let Some(Item { check, record, raw }) = queue.next() else { break };
             let row = mark.begin(check);
             match record {
-                Ok(record) => writes.push(async move {
+                Ok(None) => {
+                    observer.left_out();
+                    mark.done(row);
+                }
+                Ok(Some(record)) => writes.push(async move {
                     let key = record.key.clone();
                     (row, key, raw, put(record).await)
                 }),
@@ -87,11 +116,9 @@ where
         let Some((row, key, raw, written)) = writes.next().await else { break };
         queue.busy.remove(&key);
         let passed = match written {
-            Ok(_version) => Ok(()),
-            Err(error @ (WriteError::Key(_) | WriteError::Limit(_))) => {
-                observer.bad(row, NotWritten::Refused(error), &raw)
-            }
-            Err(error) => Err(Stopped::Row { row, why: NotWritten::Refused(error) }),
+            Ok(()) => Ok(()),
+            Err(why) if why.is_of_the_row() => observer.bad(row, why, &raw),
+            Err(why) => Err(Stopped::Row { row, why }),
         };
         match passed {
             Ok(()) => mark.done(row),
@@ -120,8 +147,8 @@ impl<I: Iterator<Item = Item>> Queue<I> {
     fn next(&mut self) -> Option<Item> {
         let item = self.held.take().or_else(|| self.items.next())?;
         let is_free = match &item.record {
-            Ok(record) => self.busy.insert(record.key.clone()),
-            Err(_) => true,
+            Ok(Some(record)) => self.busy.insert(record.key.clone()),
+            Ok(None) | Err(_) => true,
         };
         if is_free {
             return Some(item);
@@ -160,7 +187,11 @@ mod tests {
     fn item(key: &str, value: &str) -> Item {
         let record = match value {
             "bad" => Err(RowError::Array.into()),
-            value => Ok(Record { key: Key::new(key.to_owned()), value: value.into(), expires_ms: None }),
+            "left out" => Ok(None),
+            value => {
+                let key = Key::new(key.to_owned());
+                Ok(Some(Record { key, value: value.into(), expires_ms: None, is_sibling: false }))
+            }
         };
         Item { check: 1, record, raw: Raw::default() }
     }
@@ -174,11 +205,12 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             if value == "huge" {
-                return Err(WriteError::Limit(skerry_core::limits::LimitExceeded::Value { bytes: 1 }));
+                let limit = skerry_core::limits::LimitExceeded::Value { bytes: 1 };
+                return Err(NotWritten::Refused(WriteError::Limit(limit)));
             }
             let key = String::from_utf8(record.key.partition.to_vec()).unwrap();
             log.borrow_mut().push(format!("{key}{value}"));
-            Ok(Version(1))
+            Ok(())
         };
         let items = rows.iter().map(|(key, value)| item(key, value));
         let ended = write(items, Mark::start(), 10, put, seen).await;
@@ -192,6 +224,14 @@ mod tests {
         let of_a: Vec<&str> = log.iter().map(String::as_str).filter(|line| line.starts_with('a')).collect();
         assert_eq!((of_a, ended.unwrap()), (vec!["a9", "a3", "a0"], 5));
         assert_eq!(log[0], "b0", "another key does not wait");
+    }
+
+    #[tokio::test]
+    async fn rows_that_are_left_out_are_done_and_hold_no_other_row_of_their_key_up() {
+        let rows = [("a", "3"), ("a", "left out"), ("b", "0")];
+        let mut seen = Seen::default();
+        let (log, ended) = written(&rows, &mut seen).await;
+        assert_eq!((log, ended.unwrap(), seen.below), (vec!["b0".to_owned(), "a3".to_owned()], 3, 3));
     }
 
     #[tokio::test]

@@ -142,6 +142,38 @@ impl<'a> Stage<'a> {
         self.end(workload, moves, progress).await
     }
 
+    /// Kills nodes at once, by their ids; they stay down.
+    pub(super) async fn kill_nodes(&self, nodes: &[NodeId]) -> Outcome<()> {
+        for node in nodes {
+            self.ask(Request::Kill { node: node.to_string(), stay_down: true }).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts nodes that were killed, by their ids.
+    pub(super) async fn start_nodes(&self, nodes: &[NodeId]) -> Outcome<()> {
+        for node in nodes {
+            self.ask(Request::Start { node: node.to_string() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the database is as the YAML says again.
+    pub(super) async fn settle_again(&self, progress: &mut Progress) -> Outcome<()> {
+        // The supervisor must see it disturbed before it can see it settled.
+        sleep(LOOK_EVERY * 4).await;
+        let mut stall = Stall::new();
+        loop {
+            let report = self.report();
+            if report.phase == Phase::Settled {
+                return Ok(());
+            }
+            progress.tell(&report.message);
+            stall.see(format!("{} {:?}", report.message, report.nodes))?;
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
     async fn wait(
         &self,
         workload: &Workload,
@@ -208,8 +240,9 @@ fn leads_most(status: &Status) -> Option<(NodeId, usize)> {
     status.map.nodes.keys().map(|n| (*n, count(*n))).max_by_key(|(node, leads)| (*leads, std::cmp::Reverse(*node)))
 }
 
+/// True if every shard is served, and none by this node as its leader.
 fn all_led_without(status: &Status, node: NodeId) -> bool {
-    shards_now(status).iter().all(|s| s.leader().is_some_and(|leader| leader != node))
+    shards_now(status).iter().all(|shard| shard.is_served() && shard.leader() != Some(node))
 }
 
 /// Whatever rises or falls while things move.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use skerry_workload::Found;
 
+use super::sides::Sides;
 use crate::output::{Output, Paint, table_text};
 use crate::view::size;
 
@@ -23,12 +24,14 @@ pub(crate) struct Summary {
     pub(crate) rows: u64,
     /// Number of the imported rows that were there with their value at the end.
     pub(crate) rows_back: u64,
+    /// What was done with the quorum tables, and found. `None` = this release has none.
+    pub(crate) quorum: Option<Sides>,
 }
 
 impl Summary {
     /// True if nothing was lost, stale or impossible.
     pub(crate) fn is_good(&self) -> bool {
-        self.rows_back == self.rows && self.found.is_nothing()
+        self.rows_back == self.rows && self.found.is_nothing() && self.quorum.as_ref().is_none_or(Sides::is_good)
     }
 
     /// The results as text, painted for stdout.
@@ -58,7 +61,8 @@ impl Summary {
             })
             .collect();
         let mut text = format!("{phases}\n\n{}", table_text(&["CHECKED", "FOUND", ""], checks));
-        for violation in self.found.violations.iter().take(VIOLATIONS_TOLD) {
+        let of_quorum = self.quorum.iter().flat_map(|quorum| &quorum.violations);
+        for violation in self.found.violations.iter().chain(of_quorum).take(VIOLATIONS_TOLD) {
             text.push_str(&format!("\n  {violation}"));
         }
         text
@@ -69,7 +73,7 @@ impl Summary {
         let none = |count: u64| (size::count(count), count == 0);
         let unknown = format!("{} of unknown outcome, each placed or absent", size::count(self.total.unknown));
         let rows = format!("{} of {}", size::count(self.rows_back), size::count(self.rows));
-        vec![
+        let mut checks = vec![
             ("writes acknowledged", size::count(self.total.acknowledged), self.total.acknowledged > 0),
             ("writes not acknowledged", unknown, true),
             ("reads, each checked", size::count(self.total.reads), self.total.reads > 0),
@@ -77,7 +81,9 @@ impl Summary {
             ("stale reads", none(stale).0, none(stale).1),
             ("other contradictions", none(impossible).0, none(impossible).1),
             ("imported rows read back", rows, self.rows == self.rows_back),
-        ]
+        ];
+        checks.extend(self.quorum.iter().flat_map(Sides::checks));
+        checks
     }
 }
 
@@ -87,13 +93,19 @@ mod tests {
 
     fn summary() -> Summary {
         let total = skerry_workload::Summary { acknowledged: 2, reads: 3, ..skerry_workload::Summary::default() };
-        Summary { phases: vec![], total, found: Found::default(), rows: 5, rows_back: 5 }
+        Summary { phases: vec![], total, found: Found::default(), rows: 5, rows_back: 5, quorum: None }
     }
 
     #[test]
     fn one_missing_row_or_violation_is_not_good() {
         assert!(summary().is_good());
         assert!(!Summary { rows_back: 4, ..summary() }.is_good());
+        for quorum in [
+            Sides { violations: vec!["lost".to_owned()], ..Sides::default() },
+            Sides { carts: 2, whole_carts: 1, ..Sides::default() },
+        ] {
+            assert!(!Summary { quorum: Some(quorum), ..summary() }.is_good());
+        }
         for found in [
             Found { lost: 1, ..Found::default() },
             Found { stale: 1, ..Found::default() },

@@ -131,7 +131,7 @@ fn moves(status: &Status) -> Vec<String> {
             members.filter(|n| !shard.record.target.contains(n)).map(|n| n.to_string()).collect();
         let record = shard.record;
         let moves = !(arriving.is_empty() && to_come.is_empty() && leaving.is_empty());
-        if !moves && quorum::stage(record).is_none() {
+        if !moves && shard.stage().is_none() {
             continue;
         }
         let coming: Vec<String> = arriving.iter().chain(&to_come).cloned().collect();
@@ -143,10 +143,10 @@ fn moves(status: &Status) -> Vec<String> {
         let way = [Some(way).filter(|_| moves), quorum::changing_quorums(record)];
         let way = way.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let (sent, all) = shard.report.map_or((0, 0), |r| r.moving);
-        let progress = match (all, arriving.is_empty()) {
-            (0, _) if quorum::stage(record).is_some() => quorum::stage_words(record).unwrap_or_default().to_owned(),
-            (0, true) => "waiting".to_owned(),
-            (0, false) => "catching up".to_owned(),
+        let progress = match (all, shard.stage(), arriving.is_empty()) {
+            (0, Some(stage), _) => quorum::stage_words(stage).to_owned(),
+            (0, None, true) => "waiting".to_owned(),
+            (0, None, false) => "catching up".to_owned(),
             _ => format!("{} % of {}", (sent.min(all) * 100) / all, size::bytes(all)),
         };
         let table = table_name(status, record.descriptor.table);

@@ -71,8 +71,8 @@ impl Nodes {
         serde_json::from_str(&self.run(&[args, &["-o", "json"]].concat()).good()).unwrap()
     }
 
-    /// Makes a quorum table with W = 1 and R = 1 that keeps siblings, once all nodes are there and have told their level.
-    async fn table(&self, name: &str) {
+    /// Makes a quorum table with the same W and R, once all nodes are there and have told their level.
+    async fn table(&self, name: &str, quorum: u32, resolve: Resolve) {
         let begun = Instant::now();
         let client = Client::connect(ClientConfig::new(self.endpoints.clone())).await.unwrap();
         loop {
@@ -81,8 +81,8 @@ impl Nodes {
                 name: name.to_owned(),
                 fragmentation: Fragmentation::Hash,
                 replication_factor: 3,
-                quorums: Quorums { write: 1, read: 1 },
-                resolve: Resolve::Siblings,
+                quorums: Quorums { write: quorum, read: quorum },
+                resolve,
                 shards: hash_starts(1).into_iter().map(|start| NewShard { start, nodes: nodes.clone() }).collect(),
             };
             let fence = Fence { token: 1, based_on: None };
@@ -106,10 +106,29 @@ fn values(found: &Value) -> Vec<String> {
     values
 }
 
+/// Several values of a key are exported and imported as what they are, however often; and one of them only as is said.
+async fn exported_and_imported(nodes: &Nodes) {
+    for value in ["lamp", "desk"] {
+        nodes.run(&["put", "carts", "carol", value, "--w", "3"]).good();
+    }
+    let file = nodes.ground.path("carts.jsonl").display().to_string();
+    nodes.run(&["export", "carts", &file]).good();
+    nodes.table("copies", 2, Resolve::Siblings).await;
+    nodes.run(&["put", "copies", "alice", "older", "--w", "3"]).good();
+    for restart in [&[][..], &["--restart"]] {
+        nodes.run(&[&["import", "copies", &file][..], restart].concat()).good();
+        assert_eq!(values(&nodes.json(&["get", "copies", "carol", "--r", "3"])), ["desk", "lamp"]);
+        assert_eq!(values(&nodes.json(&["get", "copies", "alice", "--r", "3"])), ["apple, pear, late"]);
+    }
+    nodes.run(&["import", "positions", &file]).bad("its key had several values when it was exported");
+    nodes.run(&["import", "positions", &file, "--newest-sibling"]).good();
+    assert_eq!(nodes.run(&["get", "positions", "carol", "--r", "3"]).good(), "desk\n");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quorum_tables_are_written_read_and_resolved_from_the_command_line() {
     let nodes = Nodes::start();
-    nodes.table("carts").await;
+    nodes.table("carts", 1, Resolve::Siblings).await;
     assert!(nodes.run(&["tables"]).good().contains("Quorum W=1 R=1 Siblings"));
     let shards = nodes.run(&["shards", "-o", "wide"]).good();
     assert!(shards.contains("STAGE") && shards.contains("any"), "{shards}");
@@ -132,6 +151,7 @@ async fn quorum_tables_are_written_read_and_resolved_from_the_command_line() {
     assert!(shown.stderr().contains("skerry resolve carts alice"), "{}", shown.stderr());
     let shown = shown.good();
     let pear = shown.lines().find(|line| line.ends_with("apple, pear")).unwrap().split_whitespace().next().unwrap();
+    let both = found["context"].as_str().unwrap();
     nodes.run(&["get", "carts", "alice", "--r", "3", "--raw"]).bad("has 2 values");
 
     let error = nodes.run(&["delete", "carts", "alice", "-o", "json"]).failed(1);
@@ -141,11 +161,25 @@ async fn quorum_tables_are_written_read_and_resolved_from_the_command_line() {
     nodes.run(&["put", "carts", "alice", "x", "--w", "4"]).bad("it must be 1 to 3");
     nodes.run(&["put", "carts", "alice", "x", "--context", "0102"]).bad("was not given by a read of this key");
     assert_eq!(nodes.run(&["put", "carts", "alice", "x", "--w", "8"]).code(), Some(2));
-    assert_eq!(nodes.run(&["resolve", "carts", "alice", "--pick", "9"]).code(), Some(2));
-    assert_eq!(nodes.run(&["resolve", "carts", "nobody", "--pick", "1"]).code(), Some(4));
+    assert_eq!(nodes.run(&["resolve", "carts", "alice", "--pick", pear]).code(), Some(2), "nothing was seen");
+    let gone = nodes.run(&["resolve", "carts", "alice", "--context", both, "--pick", "9", "-o", "json"]).failed(3);
+    assert!(gone["error"]["message"].as_str().unwrap().contains("nothing was written"), "{gone}");
 
-    nodes.run(&["resolve", "carts", "alice", "--pick", pear, "--w", "3"]).good();
-    assert_eq!(nodes.run(&["get", "carts", "alice", "--r", "3"]).good(), "apple, pear\n");
+    // Written after the person has looked: it stays.
+    nodes.run(&["put", "carts", "alice", "apple, late", "--w", "3"]).good();
+    nodes.run(&["resolve", "carts", "alice", "--context", both, "--pick", pear, "--w", "3"]).good();
+    let found = nodes.json(&["get", "carts", "alice", "--r", "3"]);
+    assert_eq!(values(&found), ["apple, late", "apple, pear"]);
+    let context = found["context"].as_str().unwrap();
+    let joined = ["--value", "apple, pear, late", "--w", "3"];
+    nodes.run(&[&["resolve", "carts", "alice", "--context", context][..], &joined].concat()).good();
+    assert_eq!(nodes.run(&["get", "carts", "alice", "--r", "3"]).good(), "apple, pear, late\n");
+
+    nodes.table("positions", 2, Resolve::LastWriterWins).await;
+    nodes.run(&["put", "positions", "ship", "port", "--w", "3"]).good();
+    nodes.run(&["resolve", "positions", "ship", "--context", context, "--value", "x"]).bad("lets the last writer win");
+
+    exported_and_imported(&nodes).await;
 
     nodes.signal(1, Signal::STOP);
     let error = nodes.run(&["put", "carts", "bob", "x", "--w", "3", "--timeout", "9s", "-o", "json"]).failed(5);
@@ -156,7 +190,9 @@ async fn quorum_tables_are_written_read_and_resolved_from_the_command_line() {
     nodes.run(&["put", "carts", "bob", "y"]).good();
     nodes.signal(1, Signal::CONT);
 
-    nodes.run(&["resolve", "carts", "alice", "--delete", "--w", "3"]).good();
+    let found = nodes.json(&["get", "carts", "alice", "--r", "3"]);
+    let context = found["context"].as_str().unwrap();
+    nodes.run(&["resolve", "carts", "alice", "--context", context, "--delete", "--w", "3"]).good();
     let error = nodes.run(&["get", "carts", "alice", "--r", "3", "-o", "json"]).failed(4);
     assert!(error["error"]["context"].is_string(), "{error}");
 }

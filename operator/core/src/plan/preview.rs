@@ -190,11 +190,12 @@ fn table_changes(desired: &Desired, status: &Status) -> BTreeMap<String, TableCh
 }
 
 fn change_of(table: &DesiredTable, status: &Status) -> Option<TableChange> {
-    let after = Agreement { copies: table.replication_factor, consistency: table.consistency };
+    let agreement = |consistency| Agreement { copies: table.replication_factor, consistency };
     let Some(there) = status.map.table_named(&table.name) else {
-        let awaits_level = tables::awaits_level(table, status);
-        return Some(TableChange::New { shards: table.starts.len(), copies: after, awaits_level });
+        let (shards, awaits_level) = (table.starts.len(), tables::awaits_level(table, status));
+        return Some(TableChange::New { shards, copies: agreement(table.consistency), awaits_level });
     };
+    let after = agreement(table.consistency_after(there.consistency));
     let before = Agreement { copies: there.replication_factor, consistency: there.consistency };
     if !table.is_of_kind(there) {
         return Some(TableChange::OtherConsistency);
@@ -303,5 +304,10 @@ mod tests {
         let lower_too = quorum(2, 1, Resolve::Siblings);
         let expected = Some(TableChange::Copies { before: both, after: lower_too });
         assert_eq!(after(&status, "cart", lower), expected);
+        let map = Arc::make_mut(&mut status.map);
+        let table = map.table_named("cart").unwrap().clone();
+        map.put_table(skerry_core::map::TableRecord { consistency: lower_too.consistency, ..table });
+        let kept = Some(TableChange::Copies { before: lower_too, after: quorum(2, 2, Resolve::Siblings) });
+        assert_eq!(after(&status, "cart", r#"{"type": "Quorum"}"#), kept, "siblings are not given up without a word");
     }
 }

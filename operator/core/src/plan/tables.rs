@@ -41,14 +41,15 @@ pub(super) fn makes_table(change: &AdminChange) -> bool {
 fn alteration(table: &DesiredTable, there: &TableRecord) -> Option<AdminChange> {
     let replication_factor = table.replication_factor;
     let is_so = there.replication_factor == replication_factor;
-    match (there.consistency, table.consistency) {
+    let after = table.consistency_after(there.consistency);
+    match (there.consistency, after) {
         (Consistency::Leader, Consistency::Leader) => {
             (!is_so).then_some(AdminChange::AlterTable { table: there.id, replication_factor })
         }
         (Consistency::Quorum { .. }, Consistency::Quorum { write, read, resolve }) => {
             let (table, quorums) = (there.id, Quorums { write, read });
             let alter = AdminChange::AlterQuorumTable { table, replication_factor, quorums, resolve };
-            (!is_so || there.consistency != Consistency::Quorum { write, read, resolve }).then_some(alter)
+            (!is_so || there.consistency != after).then_some(alter)
         }
         (Consistency::Leader, Consistency::Quorum { .. }) | (Consistency::Quorum { .. }, Consistency::Leader) => None,
     }

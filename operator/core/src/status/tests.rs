@@ -205,12 +205,38 @@ fn reads_that_may_miss_writes_are_told_of_and_hold_nothing_up() {
     if let Seen::Known(database) = &mut seen.database {
         let map = std::sync::Arc::make_mut(&mut database.map);
         let mut table = map.table_named("cart").unwrap().clone();
-        let resolve = skerry_core::quorum::shown::Resolve::LastWriterWins;
+        let resolve = Resolve::LastWriterWins;
         table.consistency = Consistency::Quorum { write: 2, read: 1, resolve };
         map.put_table(table);
     }
     let status = told(&with_cart(r#", "readQuorum": 1"#), &seen, None);
     assert_eq!(conditions_of(&status)[0], ("Ready", "True", "Settled"), "{:?}", status.blocked_by);
+}
+
+#[test]
+fn siblings_that_are_given_up_are_told_of_until_every_shard_goes_by_the_last_writer() {
+    let mut database = at_rest(&["a", "b", "c"], 4);
+    put_quorum_table(&mut database, "cart", &[&[1, 2, 3]]);
+    let told = |database: &Status, more: &str| {
+        let status = told(&with_cart(more), &observed(Seen::Known(database.clone())), None);
+        status.blocked_by.into_iter().find(|blocked| blocked.reason == "SiblingsGivenUp").map(|entry| entry.message)
+    };
+    let last_writer = r#", "conflictResolution": "LastWriterWins""#;
+    assert_eq!(told(&database, last_writer), None);
+    let map = std::sync::Arc::make_mut(&mut database.map);
+    let shard = map.shards.values().find(|shard| shard.quorum.is_some()).unwrap().clone();
+    let table = map.table_named("cart").unwrap().clone();
+    let quorum = shard.quorum.map(|quorum| skerry_core::map::QuorumRecord { resolve: Resolve::Siblings, ..quorum });
+    map.put_shard(skerry_core::map::ShardRecord { quorum, ..shard.clone() });
+    let message = told(&database, last_writer).expect("a shard keeps them yet");
+    assert!(message.contains("\"cart\"") && message.contains("drops the others"), "{message}");
+    let map = std::sync::Arc::make_mut(&mut database.map);
+    map.put_shard(shard);
+    let consistency = Consistency::Quorum { write: 2, read: 2, resolve: Resolve::Siblings };
+    map.put_table(skerry_core::map::TableRecord { consistency, ..table });
+    assert!(told(&database, last_writer).is_some());
+    assert_eq!(told(&database, ""), None, "what the spec leaves out stays");
+    assert_eq!(told(&database, r#", "conflictResolution": "Siblings""#), None);
 }
 
 #[test]

@@ -63,12 +63,16 @@ impl QuorumReplica {
         if wanted.is_empty() {
             return Ok(None);
         }
+        let set = self.machine.layout().read_set();
         let copies = match consistency {
             ReadConsistency::Linearizable => copies,
             ReadConsistency::Local => Some(1),
             // How old an answer is nobody can tell here, unless it is as new as any.
-            ReadConsistency::BoundedStaleness(_) if self.machine.layout().read_set().overlap() => None,
-            ReadConsistency::BoundedStaleness(_) => return Err(Refusal::TooStale { behind_ms: u64::MAX }),
+            ReadConsistency::BoundedStaleness(_) if set.overlap() => None,
+            ReadConsistency::BoundedStaleness(_) => {
+                let (write, read, copies) = (set.write, set.read, set.members.len());
+                return Err(Refusal::StalenessUnknown { write, read, copies });
+            }
         };
         if !self.reads.has_room() {
             return Err(Refusal::Overloaded { shard: self.state().shard(), queued: self.reads.len() });

@@ -22,24 +22,30 @@ pub(super) struct Watch {
     pub(super) progress: Progress,
     checkpoint: Option<Checkpoint>,
     bad: Option<BadRows>,
+    left_out: u64,
 }
 
 impl Watch {
     pub(super) fn new(output: &Output, table: &str, checkpoint: Option<Checkpoint>, bad: Option<BadRows>) -> Self {
-        Self { progress: Progress::counted(output, &format!("import {table}"), None), checkpoint, bad }
+        let progress = Progress::counted(output, &format!("import {table}"), None);
+        Self { progress, checkpoint, bad, left_out: 0 }
     }
 
     /// All rows are done, or passed over.
     pub(super) fn finish(self, output: &Output, rows: u64) -> Outcome<ExitCode> {
         self.checkpoint.map(Checkpoint::remove).transpose()?;
         let skipped = self.bad.as_ref().map_or(0, BadRows::count);
-        let passed = match skipped {
+        let mut passed = match skipped {
             0 => String::new(),
             skipped => format!(", {} of them not imported but in the file of --skip-bad", size::count(skipped)),
         };
+        if self.left_out > 0 {
+            let left_out = size::count(self.left_out);
+            passed.push_str(&format!(", {left_out} of them left out, which were not the newest of their keys"));
+        }
         self.progress.done(&format!("{}{passed}", size::plural(rows, "row")));
         if output.format == Format::Json {
-            output.json(&json!({"rows": rows, "skipped": skipped}))?;
+            output.json(&json!({"rows": rows, "skipped": skipped, "leftOut": self.left_out}))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -51,14 +57,15 @@ impl Observer for Watch {
         Ok(self.checkpoint.as_ref().map(|checkpoint| checkpoint.save(mark)).transpose().map(drop)?)
     }
 
+    fn left_out(&mut self) {
+        self.left_out += 1;
+    }
+
     fn bad(&mut self, row: u64, why: NotWritten, raw: &Raw) -> Result<(), Stopped> {
         let Some(bad) = &mut self.bad else { return Err(Stopped::Row { row, why }) };
         bad.add(raw).doing("failed to write the file of --skip-bad").map_err(Stopped::Note)?;
         if bad.count() <= TOLD_MAX {
-            let why = match why {
-                NotWritten::NoRecord(error) => Failure::from(error),
-                NotWritten::Refused(error) => Failure::from(error),
-            };
+            let why = why.failure();
             let more = if bad.count() == TOLD_MAX { "; more are passed over without a word" } else { "" };
             self.progress.say(&format!("    row {}: {}{more}", size::count(row + 1), why.text()));
         }

@@ -1,5 +1,5 @@
 //! What can be told of a database whose system shard has no leader that answers: what each node says when it is asked,
-//! and which shards cannot have a majority.
+//! and which shards cannot be served by those that answer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,8 +8,9 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use skerry_client::Client;
 use skerry_client::identity::{IdentityError, identify};
-use skerry_core::ids::{ClusterId, NodeId, ShardId};
-use skerry_core::map::{Descriptor, Map, NodeRecord, NodeState, Role};
+use skerry_core::ids::{ClusterId, NodeId, ReplicaId, ShardId};
+use skerry_core::map::{Descriptor, Map, NodeRecord, NodeState, Role, ShardRecord};
+use skerry_core::quorum::copies::Copies;
 
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
@@ -25,7 +26,7 @@ pub(super) struct Said {
     answer: Result<String, String>,
 }
 
-/// A shard that cannot have a majority.
+/// A shard that cannot be served: it can have no majority, or has too few copies for W or R of its quorum table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Down {
     shard: ShardId,
@@ -61,7 +62,7 @@ fn root(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Prints what each node said, and which shards have no majority among the nodes that answer.
+/// Prints what each node said, and which shards the nodes that answer cannot serve.
 pub(super) fn show(map: &Map, said: &[Said], output: &Output) -> Outcome<()> {
     let answering = said.iter().filter(|s| s.answer.is_ok()).map(|s| s.node.id).collect();
     let down = down(map, &answering);
@@ -76,7 +77,7 @@ pub(super) fn show(map: &Map, said: &[Said], output: &Output) -> Outcome<()> {
     output.line("")?;
     let row = |down: &Down| vec![down.shard.to_string(), down.table.clone(), names(&down.silent)];
     match down.is_empty() {
-        true => output.line("every shard could have a majority of the nodes that answer"),
+        true => output.line("every shard could be served by the nodes that answer"),
         false => output.table(&["DOWN", "TABLE", "MEMBERS THAT DO NOT ANSWER"], down.iter().map(row).collect()),
     }
 }
@@ -101,16 +102,25 @@ fn as_json(map: &Map, said: &[Said], down: &[Down]) -> Value {
     })
 }
 
-/// The shards that cannot have a majority of these nodes, as far as the map at hand knows.
+/// The shards that these nodes cannot serve, as far as the map at hand knows.
 fn down(map: &Map, answering: &BTreeSet<NodeId>) -> Vec<Down> {
     let live = map.shards.values().filter(|s| s.descriptor.shard == ShardId::SYSTEM || map.is_live(s));
-    let lost = live.map(|record| &record.descriptor).filter(|d| !has_majority(d, answering));
+    let lost = live.filter(|record| !can_be_served(record, answering)).map(|record| &record.descriptor);
     let down = |descriptor: &Descriptor| {
         let members = descriptor.members.iter().map(|m| m.replica.node);
         let table = map.tables.get(&descriptor.table).map(|t| t.name.clone()).unwrap_or_default();
         Down { shard: descriptor.shard, table, silent: members.filter(|n| !answering.contains(n)).collect() }
     };
     lost.map(down).collect()
+}
+
+/// True if these nodes have enough copies: for a leader, or for W and R of a quorum table.
+fn can_be_served(record: &ShardRecord, answering: &BTreeSet<NodeId>) -> bool {
+    let Some(layout) = record.layout() else { return has_majority(&record.descriptor, answering) };
+    let is_there = |copy: &&ReplicaId| record.descriptor.node_of(**copy).is_some_and(|node| answering.contains(&node));
+    let has = |set: &Copies, needed: usize| set.members.iter().filter(is_there).count() >= needed;
+    let read = layout.read_set();
+    has(read, read.read) && layout.write_sets().all(|set| has(set, set.write))
 }
 
 /// True if a majority of each configuration in force answers.
@@ -123,8 +133,8 @@ fn has_majority(descriptor: &Descriptor, answering: &BTreeSet<NodeId>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use skerry_core::ids::ReplicaId;
-    use skerry_core::map::{Member, Replica, ShardRecord};
+    use skerry_core::map::{Member, QuorumRecord, Quorums, Replica};
+    use skerry_core::quorum::shown::Resolve;
 
     use super::*;
 
@@ -149,6 +159,20 @@ mod tests {
         assert_eq!(down(&map, &answer(&[1, 2])), []);
         let [lost] = &down(&map, &answer(&[1, 4]))[..] else { panic!("a learner has no vote") };
         assert_eq!(lost.silent, [NodeId(2), NodeId(3)]);
+    }
+
+    #[test]
+    fn quorum_shard_is_down_if_w_or_r_of_its_copies_do_not_answer() {
+        let of = |write, read| {
+            let current = Quorums { write, read };
+            let quorum = Some(QuorumRecord { current, change: None, resolve: Resolve::default(), is_unsure: false });
+            ShardRecord { quorum, ..shard(1, &[(1, Role::Voter), (2, Role::Voter), (3, Role::Voter)]) }
+        };
+        let is_served = |write, read, nodes: &[u64]| can_be_served(&of(write, read), &answer(nodes));
+        assert!(is_served(1, 1, &[3]), "it needs no majority");
+        assert!(!is_served(1, 1, &[]));
+        assert!(is_served(2, 2, &[1, 3]) && !is_served(2, 2, &[1]));
+        assert!(!is_served(3, 1, &[1, 2]) && !is_served(1, 3, &[1, 2]), "a majority is not enough");
     }
 
     #[test]

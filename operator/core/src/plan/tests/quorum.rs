@@ -100,6 +100,21 @@ fn w_r_and_the_rule_are_altered_where_they_are_edited_and_nothing_moves() {
     assert_eq!((world.table("cart").unwrap().consistency, world.targets()), (quorum(3, 1, resolve), targets));
 }
 
+/// What became siblings is lost with the next write where the last writer wins.
+#[test]
+fn siblings_are_given_up_only_where_the_spec_says_so() {
+    let siblings = r#", "conflictResolution": "Siblings""#;
+    let mut world = settled(3, &cart(siblings, ""));
+    world.edit(&spec(3, 3, 3, &cart("", "")));
+    assert_eq!(world.plan().steps, []);
+    world.edit(&spec(3, 3, 3, &cart(r#", "readQuorum": 1"#, "")));
+    world.settle();
+    assert_eq!(world.table("cart").unwrap().consistency, quorum(2, 1, Resolve::Siblings));
+    world.edit(&spec(3, 3, 3, &cart(r#", "conflictResolution": "LastWriterWins""#, "")));
+    world.settle();
+    assert_eq!(world.table("cart").unwrap().consistency, quorum(2, 2, Resolve::LastWriterWins));
+}
+
 #[test]
 fn w_and_r_that_nobody_has_given_follow_the_number_of_copies() {
     let mut world = settled(5, &cart(r#", "readQuorum": 1"#, ""));

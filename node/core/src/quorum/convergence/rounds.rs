@@ -90,7 +90,7 @@ impl Rounds {
         let may_end =
             copy.ends_ms.is_some_and(|ends| (copy.floor.floor().wall_ms() + 1..=at.wall_ms()).contains(&ends));
         // Where a clock has gone back, the last write may be of a later time than any that was seen since.
-        let covers_last = copy.floor.floor() < copy.last && copy.last <= at;
+        let covers_last = self.written.is_covered() && copy.floor.floor() < copy.last && copy.last <= at;
         if at <= copy.floor.floor() || !(self.written.is_due(at) || may_end || covers_last) {
             return;
         }

@@ -29,6 +29,11 @@ impl Written {
         self.seen_ms = seen.filter(is_open).map(|(first, last)| (first.max(covered_ms).min(last), last));
     }
 
+    /// True if the floor covers all that was seen, by the clock.
+    pub(super) fn is_covered(&self) -> bool {
+        self.seen_ms.is_none()
+    }
+
     /// True if a round up to this version is worth it: it covers all that was seen first.
     pub(super) fn is_due(&self, at: Version) -> bool {
         self.seen_ms.is_some_and(|(first, _)| at >= above(first))

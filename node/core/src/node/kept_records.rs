@@ -37,15 +37,15 @@ impl KeptRecords {
 }
 
 /// The records of a shard, as the process before has kept them. At epoch zero, so that whatever the system shard says is
-/// newer.
+/// newer. What cannot be decoded is not there: the node hears of it again.
 ///
 /// # Errors
 ///
-/// Of a store that cannot be read, or of records that are damaged or of a newer release.
+/// Of a store that cannot be read.
 pub(super) fn kept(engine: &dyn Engine, shard: ShardId) -> Result<Option<(TableRecord, ShardRecord)>, EngineError> {
     let Some(bytes) = engine.get(&shard_key(shard, state::RECORD, &[]))? else { return Ok(None) };
     let kept = codec::decode::<(TableRecord, ShardRecord, QuorumRecord)>("kept records", &bytes);
-    let (table, record, quorum) = kept.map_err(EngineError::unreadable)?;
+    let Ok((table, record, quorum)) = kept else { return Ok(None) };
     let table = TableRecord { epoch: Epoch(0), ..table };
     Ok(Some((table, ShardRecord { epoch: Epoch(0), quorum: Some(quorum), ..record })))
 }

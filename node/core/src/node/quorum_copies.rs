@@ -51,13 +51,16 @@ impl Node {
         // After a recovery of the system shard copies may hold later layouts than the record's, or another one of its number.
         // Until the steward has heard of all of them, they go on as they are.
         if record.is_unsure() && !is_planted(Planted::UnsureFollowed) {
-            return Ok(());
+            let own = self.replicas.quorums().get(shard).map(QuorumReplica::id);
+            let is_given_up = own.is_some_and(|own| self.is_given_up(map, shard, own));
+            return if is_given_up { self.destroy_quorum(shard, engine) } else { Ok(()) };
         }
         let named = named_here(record, self.identity.node);
         let Some((id, held)) =
             self.replicas.quorums().get(shard).map(|copy| (copy.id(), copy.state().layout().generation))
         else {
-            return self.make_quorum(record, layout, named, engine);
+            self.make_quorum(record, layout, named, engine)?;
+            return self.keep_records(table, record, engine);
         };
         if self.is_given_up(map, shard, id) {
             // Nobody listens to it any more, and another copy may be to come in its place. It is told to be lost.

@@ -10,7 +10,7 @@ use crate::map::ShardRecord;
 use crate::message::QuorumReport;
 use crate::planted::{Planted, is_planted};
 use crate::quorum::copies::Known;
-use crate::quorum::layout::{Layout, Stage};
+use crate::quorum::layout::{Layout, Part, Stage};
 use crate::quorum::stage::Step;
 
 /// Steps of one change after its begin: reads turn, writes turn, the old copies go.
@@ -20,13 +20,29 @@ const STEPS_MAX: u32 = 3;
 pub(super) type Told<'a> = [(NodeId, &'a QuorumReport)];
 
 /// True if going on with this layout needs more than one node's word, and has it not. One that only begins a change needs
-/// none: reads go where they went, and so does every write.
+/// none where nobody tells of another change and no copy ends: reads go where they went, and so does every write.
 pub(super) fn is_word_of_one(record: &ShardRecord, told: &Told<'_>, latest: &Layout) -> bool {
     let layouts = || told.iter().filter_map(|(_, copy)| copy.layout.as_ref());
     let others = || layouts().filter(|layout| *layout != latest);
     let is_begin = latest.change.as_ref().is_some_and(|change| change.stage == Stage::WriteBoth);
-    let is_harmless = others().next().is_none() || (is_begin && others().any(|other| other.current == latest.current));
+    let ends_none = told.iter().all(|(_, copy)| latest.part(copy.replica) != Part::Over);
+    let begins_there = |other: &Layout| {
+        let is_at_rest = other.change.is_none() || other.change == latest.change;
+        other.current == latest.current && is_at_rest
+    };
+    let is_begun = || is_begin && ends_none && others().all(begins_there);
+    let is_harmless = others().next().is_none() || (is_begun() && !displaces(told, latest));
     !is_harmless && !is_backed(record, told, latest) && !is_planted(Planted::OneWordEndsCopies)
+}
+
+/// True if a layout has a copy that a node tells of on another node.
+fn displaces(told: &Told<'_>, layout: &Layout) -> bool {
+    told.iter().any(|(node, copy)| is_displaced(layout, *node, copy.replica))
+}
+
+/// True if a layout has this node's copy on another node.
+pub(super) fn is_displaced(layout: &Layout, node: NodeId, copy: ReplicaId) -> bool {
+    layout.homes.get(&copy).is_some_and(|home| *home != node)
 }
 
 fn is_backed(record: &ShardRecord, told: &Told<'_>, latest: &Layout) -> bool {
@@ -35,6 +51,9 @@ fn is_backed(record: &ShardRecord, told: &Told<'_>, latest: &Layout) -> bool {
     let recorded = record.layout();
     // Two holders, or none but the record.
     let [teller] = holders[..] else { return true };
+    if displaces(told, latest) {
+        return false;
+    }
     let facts = Facts { told, teller, latest };
     let others = told.iter().filter(|(node, _)| *node != teller).filter_map(|(_, copy)| copy.layout.as_ref());
     others.chain(&recorded).any(|earlier| leads_to(earlier, latest, &facts, STEPS_MAX))

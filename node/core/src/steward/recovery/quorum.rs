@@ -14,7 +14,7 @@
 
 use std::cmp::Ordering;
 
-use super::evidence::{Told, is_word_of_one};
+use super::evidence::{Told, is_displaced, is_word_of_one};
 use super::{LOST_SILENCE_MS, RecoveryPlan, RecoveryRefusal};
 use crate::ids::{Generation, NodeId, ReplicaId, ShardId};
 use crate::map::{NodeState, Replica, ShardRecord};
@@ -132,8 +132,12 @@ fn unsure_shard<'a>(view: &View<'a>, record: &'a ShardRecord, lost: &[NodeId]) -
         going_on = GoingOn { given_up: new.chain(old.given_up.iter().copied()).collect(), ..old };
     }
     if !is_certain {
-        let over = told.iter().filter(|(_, copy)| going_on.layout.part(copy.replica) == Part::Over);
-        let over = over.map(|(node, copy)| Replica { node: *node, id: copy.replica });
+        let layout = &going_on.layout;
+        let is_over = |(node, copy): &&(NodeId, &QuorumReport)| {
+            layout.part(copy.replica) == Part::Over || is_displaced(layout, *node, copy.replica)
+        };
+        let over: Vec<Replica> =
+            told.iter().filter(is_over).map(|(node, copy)| Replica { node: *node, id: copy.replica }).collect();
         going_on.given_up.extend(over);
     }
     Ok(going_on)

@@ -167,6 +167,44 @@ fn moved_away() -> (World, crate::system::SystemState, Vec<ReplicaId>) {
     (world, before, new)
 }
 
+/// A change that nobody else tells of seems to have begun, and by it those would be over that alone have the last writes.
+#[test]
+fn one_node_begins_no_change_in_place_of_another_by_its_word() {
+    let (mut world, before, new) = moved_away();
+    let current = record(&world).layout().unwrap().current;
+    let mut told = forged(&world, FORGED, 6, current);
+    let mut layout = told.layout.take().unwrap();
+    let next = Copies { members: vec![FORGED], write: 1, read: 1 };
+    let (began, reads_since) = (layout.generation, layout.generation);
+    layout.homes.insert(FORGED, NodeId(6));
+    layout.change = Some(crate::quorum::layout::Change { next, stage: Stage::WriteBoth, began, reads_since });
+    told.layout = Some(layout);
+    world.copies.insert(FORGED, told);
+    go_back(&mut world, before);
+    nothing_is_decided(&mut world);
+    let given_up: Vec<ReplicaId> = plan(&world, &[]).unwrap().given_up.iter().map(|copy| copy.id).collect();
+    assert_eq!(given_up, new[..2], "a person is told of those on other nodes");
+}
+
+/// The first copy's id is said to be elsewhere: what only that copy has would be in no set.
+#[test]
+fn one_node_takes_no_copys_place_by_its_word() {
+    let (mut world, _) = world((1, 1));
+    let state = world.state.clone();
+    let layout = record(&world).layout().unwrap();
+    let first = layout.current.members[0];
+    let own = layout.homes[&first];
+    let generation = Generation(layout.generation.0 + 1);
+    let mut moved = Layout { generation, ..layout };
+    moved.homes.insert(first, NodeId(6));
+    let known = world.copies[&first].clone();
+    world.copies.insert(FORGED, QuorumReport { held: generation, layout: Some(moved), ..known });
+    go_back(&mut world, state);
+    nothing_is_decided(&mut world);
+    let given_up = plan(&world, &[]).unwrap().given_up;
+    assert!(given_up.iter().any(|copy| (copy.node, copy.id) == (own, first)), "{given_up:?}");
+}
+
 #[test]
 fn old_copies_are_gone_back_to_by_a_person_where_a_recovery_finds_none_of_the_new_ones() {
     let (mut world, before, new) = moved_away();

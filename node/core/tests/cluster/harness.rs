@@ -451,3 +451,18 @@ pub(crate) fn three_nodes_of(mut cluster: Cluster) -> (Cluster, [NodeId; 3], Tab
     let table = table_on(&mut cluster, &nodes);
     (cluster, nodes, table)
 }
+
+/// Four nodes that may have quorum tables: those with a copy of the system shard, and the one without.
+pub(crate) fn four_nodes_for_quorum_tables() -> (Cluster, [NodeId; 3], NodeId) {
+    let highest_levels = (1..=4).map(|number| (NodeId(number), FormatLevel::QUORUM)).collect();
+    let mut cluster = Cluster { highest_levels, ..Cluster::default() }.begin();
+    for number in 2..=4 {
+        cluster.join(number);
+    }
+    cluster.settle();
+    cluster.run(400);
+    let members = cluster.hosts[&NodeId(1)].node.map().shards[&ShardId::SYSTEM].descriptor.members.clone();
+    let holders: Vec<NodeId> = members.iter().map(|member| member.replica.node).collect();
+    let fourth = *[1, 2, 3, 4].map(NodeId).iter().find(|node| !holders.contains(node)).unwrap();
+    (cluster, holders.try_into().unwrap(), fourth)
+}

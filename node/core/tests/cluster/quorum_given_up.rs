@@ -1,11 +1,8 @@
 //! A copy of a quorum shard that a person has given up, and that comes back with all it had, is not a copy any more.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use skerry_core::command::{Read, ReadConsistency, ReadResult};
 use skerry_core::ids::{Epoch, NodeId, ReplicaId, ShardId, TableId};
-use skerry_core::level::FormatLevel;
 use skerry_core::map::{Fragmentation, MapDelta, Quorums, RecoveryRecord, Replica, ShardRecord};
 use skerry_core::node::{AdminReply, AdminRequest, Answer, Input, WantedRecovery};
 use skerry_core::quorum::replica::QuorumView;
@@ -13,7 +10,7 @@ use skerry_core::quorum::shown::Resolve;
 use skerry_core::system::{AdminChange, NewShard, SystemReply};
 
 use crate::adversary::map_from;
-use crate::harness::{Cluster, Host};
+use crate::harness::{Cluster, Host, four_nodes_for_quorum_tables};
 use crate::recovery::LONG;
 
 /// Four nodes, and a quorum table with W and R of one on the one without a copy of the system shard and two others.
@@ -23,20 +20,11 @@ struct Given {
     shard: ShardId,
     /// The node whose copy is given up.
     lost: NodeId,
-    holders: Vec<NodeId>,
+    holders: [NodeId; 3],
 }
 
 fn given() -> Given {
-    let highest_levels: BTreeMap<_, _> = (1..=4).map(|number| (NodeId(number), FormatLevel::QUORUM)).collect();
-    let mut cluster = Cluster { highest_levels, ..Cluster::default() }.begin();
-    for number in 2..=4 {
-        cluster.join(number);
-    }
-    cluster.settle();
-    cluster.run(400);
-    let members = cluster.hosts[&NodeId(1)].node.map().shards[&ShardId::SYSTEM].descriptor.members.clone();
-    let holders: Vec<NodeId> = members.iter().map(|member| member.replica.node).collect();
-    let lost = *[1, 2, 3, 4].map(NodeId).iter().find(|node| !holders.contains(node)).unwrap();
+    let (mut cluster, holders, lost) = four_nodes_for_quorum_tables();
     let made = cluster.change(AdminChange::CreateQuorumTable {
         name: "carts".into(),
         fragmentation: Fragmentation::Range,

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use skerry_core::command::{Outcome, Read, ReadConsistency, ReadResult};
 use skerry_core::ids::{Epoch, Generation, NodeId, ShardId, TableId};
-use skerry_core::level::FormatLevel;
 use skerry_core::map::{Fragmentation, Map, MapDelta, QuorumRecord, Quorums, ShardRecord};
 use skerry_core::node::{AdminReply, AdminRequest, Answer, Input, WantedRecovery};
 use skerry_core::quorum::layout::Layout;
@@ -14,7 +13,7 @@ use skerry_core::quorum::shown::Resolve;
 use skerry_core::system::{AdminChange, NewShard, SystemReply};
 
 use crate::adversary::map_from;
-use crate::harness::{Cluster, Host};
+use crate::harness::{Cluster, Host, four_nodes_for_quorum_tables};
 use crate::recovery::LONG;
 
 /// Four nodes that have quorum tables, and such a table of one shard.
@@ -29,17 +28,7 @@ struct Carts {
 }
 
 fn carts() -> Carts {
-    let highest_levels = (1..=4).map(|number| (NodeId(number), FormatLevel::QUORUM)).collect();
-    let mut cluster = Cluster { highest_levels, ..Cluster::default() }.begin();
-    for number in 2..=4 {
-        cluster.join(number);
-    }
-    cluster.settle();
-    cluster.run(400);
-    let members = cluster.hosts[&NodeId(1)].node.map().shards[&ShardId::SYSTEM].descriptor.members.clone();
-    let holders: Vec<NodeId> = members.iter().map(|member| member.replica.node).collect();
-    let fourth = *[1, 2, 3, 4].map(NodeId).iter().find(|node| !holders.contains(node)).unwrap();
-    let holders: [NodeId; 3] = holders.try_into().unwrap();
+    let (mut cluster, holders, fourth) = four_nodes_for_quorum_tables();
     let made = cluster.change(AdminChange::CreateQuorumTable {
         name: "carts".into(),
         fragmentation: Fragmentation::Range,

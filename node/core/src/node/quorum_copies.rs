@@ -48,12 +48,16 @@ impl Node {
             let is_over = is_here && self.is_confirmed(Subject::Dropped(record.descriptor.table));
             return if is_over { self.destroy_quorum(shard, engine) } else { Ok(()) };
         }
+        let own = self.replicas.quorums().get(shard).map(QuorumReplica::id);
+        if own.is_some_and(|own| self.is_given_up(map, shard, own)) {
+            // Nobody listens to it any more, and another copy may be to come in its place. It is told to be lost.
+            self.destroy_quorum(shard, engine)?;
+            self.map.look_again();
+        }
         // After a recovery of the system shard copies may hold later layouts than the record's, or another one of its number.
         // Until the steward has heard of all of them, they go on as they are.
         if record.is_unsure() && !is_planted(Planted::UnsureFollowed) {
-            let own = self.replicas.quorums().get(shard).map(QuorumReplica::id);
-            let is_given_up = own.is_some_and(|own| self.is_given_up(map, shard, own));
-            return if is_given_up { self.destroy_quorum(shard, engine) } else { Ok(()) };
+            return Ok(());
         }
         let named = named_here(record, self.identity.node);
         let Some((id, held)) =
@@ -62,12 +66,6 @@ impl Node {
             self.make_quorum(record, layout, named, engine)?;
             return self.keep_records(table, record, engine);
         };
-        if self.is_given_up(map, shard, id) {
-            // Nobody listens to it any more, and another copy may be to come in its place. It is told to be lost.
-            self.destroy_quorum(shard, engine)?;
-            self.map.look_again();
-            return self.make_quorum(record, layout, named, engine);
-        }
         let is_newer = layout.generation > held;
         if id > map.replica_max() || is_newer && !self.is_confirmed(Subject::Shard(shard)) {
             return Ok(());

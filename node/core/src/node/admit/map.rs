@@ -108,12 +108,14 @@ fn is_table(map: &Map, table: &TableRecord) -> bool {
         && !(is_system && (table.dropped || quorums.is_some()))
 }
 
-/// A shard keeps its table and bounds, and its generation never falls, unless the system shard went on from an older copy.
+/// A shard keeps its table and bounds, and its generation never falls, unless the system shard went on from an older copy. What
+/// the process before has kept, at epoch zero, may be later than any copy of the system shard that is left, and gives way.
 fn is_shard(map: &Map, record: &ShardRecord) -> bool {
     let descriptor = &record.descriptor;
     let is_one = descriptor.end.as_ref().is_none_or(|end| *end > descriptor.start);
     let is_same = map.shards.get(&descriptor.shard).is_none_or(|known| {
-        let is_overruled = record.epoch.recoveries() > known.epoch.recoveries();
+        let is_kept = known.epoch == Epoch(0) && !is_planted(Planted::KeptOverrules);
+        let is_overruled = record.epoch.recoveries() > known.epoch.recoveries() || is_kept;
         let is_of_kind = record.quorum.is_some() == known.quorum.is_some();
         let known = &known.descriptor;
         is_of_kind

@@ -105,6 +105,21 @@ fn a_map_holds_what_the_system_shard_makes() {
     }
 }
 
+#[test]
+fn a_record_that_the_process_before_kept_keeps_no_map_out() {
+    let kept = |generation| {
+        let mut map = known();
+        let mut record = ShardRecord { epoch: Epoch(0), ..shard() };
+        record.descriptor.generation = Generation(generation);
+        map.shards.insert(record.descriptor.shard, record);
+        map
+    };
+    assert_eq!(admit(&kept(9), &delta()), Ok(()), "a copy of the system shard that has missed four steps");
+    let mut later = kept(9);
+    later.shards.values_mut().for_each(|record| record.epoch = Epoch(1));
+    assert_eq!(admit(&later, &delta()), Err(MapRefused::Record("shard")), "what a map told is no older than any other");
+}
+
 /// The same shard and table, of quorums, on two copies.
 fn quorum_delta() -> MapDelta {
     let mut delta = delta();

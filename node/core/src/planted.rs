@@ -381,6 +381,8 @@ planted! {
     CopyAheadIgnored by test("src/steward/tests/quorum/recovered.rs", "bugs_of_recoveries_are_noticed"),
     /// A copy follows a record that a recovery of the system shard has left unsure.
     UnsureFollowed by test("tests/cluster/quorum_recovery.rs", "bugs_of_unsure_records_are_noticed"),
+    /// Of a leader that the map does not name one node's word is enough, after a recovery of the system shard.
+    ClaimBelieved by test("src/steward/claims/tests.rs", "one_node_that_says_that_it_leads_changes_nothing"),
     /// A node that has kept a later record of a shard than the system shard's last copy has takes no map of that copy.
     KeptOverrules by seeds(500),
     /// A quorum shard goes on after a recovery of the system shard before every node has told what it has of it.

@@ -9,6 +9,7 @@
 mod assign;
 mod budget;
 mod certificate;
+mod claims;
 mod copies;
 mod fullness;
 mod leaders;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use assign::{ASSIGNMENTS_MAX, assign};
 pub use certificate::{CERTIFICATION_MS, Certification, REASONS_MAX, copy_answer};
+pub use claims::hand_overs;
 pub use leaders::{TRANSFERS_MAX, leaders};
 pub use level::level;
 pub use quorum::{STEPS_MAX, steps};

@@ -106,6 +106,9 @@ impl Node {
         if disbelieved.is_any {
             self.stewardship.doubt(from);
         }
+        for claim in disbelieved.claims {
+            self.stewardship.claimed(from, claim, self.map.known(), now);
+        }
         let (map, here, outbox) = self.map_here();
         map.reported((from, report.node.map_epoch), here, outbox);
         if !self.stewardship.heard(report, now) {

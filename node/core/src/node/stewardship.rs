@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::{Epoch, Incarnation, NodeId, ShardId, Token};
 use crate::level::FormatLevel;
 use crate::map::{Map, NodeState, ShardRecord};
-use crate::message::{CertifyAnswer, PeerMessage, Report};
+use crate::message::{CertifyAnswer, PeerMessage, Report, ShardReport};
 use crate::node::{Certificate, Removal, Status};
 use crate::steward::{self, Certification, Reports, View};
 use crate::system::SystemCommand;
@@ -105,6 +105,11 @@ impl Stewardship {
         self.reports.insert(report, now.monotonic_ms)
     }
 
+    /// A node says that it leads a shard with a copy that the map does not name.
+    pub(super) fn claimed(&mut self, from: NodeId, report: ShardReport, map: &Map, now: Now) {
+        self.reports.claimed(from, report, map, now.monotonic_ms);
+    }
+
     /// Something of a node's report was not believed.
     pub(super) fn doubt(&mut self, node: NodeId) {
         self.doubted.insert(node);
@@ -151,7 +156,13 @@ impl Stewardship {
 
     /// Leaderships that are to go to other nodes, now and then: to whom each is to be said.
     pub(super) fn transfers(&self, map: &Map, ticks: u64, now: Now) -> Vec<(NodeId, PeerMessage)> {
-        if ticks.is_multiple_of(LEADERS_TICKS) { steward::leaders(&self.view(map, now)) } else { Vec::new() }
+        if !ticks.is_multiple_of(LEADERS_TICKS) {
+            return Vec::new();
+        }
+        let view = self.view(map, now);
+        let mut transfers = steward::leaders(&view);
+        transfers.extend(steward::hand_overs(&view));
+        transfers
     }
 
     /// True if a certificate was given for a node at this epoch, not long ago.

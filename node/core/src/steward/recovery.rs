@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 pub use quorum::adoptions;
 
-use super::View;
+use super::{View, claims};
 use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
 use crate::map::{Member, Replica, Role, ShardRecord};
 use crate::message::CopyReport;
@@ -186,7 +186,7 @@ pub fn decided(
 /// How a data shard would go on if the nodes named are lost for ever.
 ///
 /// # Errors
-/// If it has a leader, could have one, or that is not known for certain.
+/// If it has a leader, also one that the map does not name, could have one, or that is not known for certain.
 pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<RecoveryPlan, RecoveryRefusal> {
     let live = view.map.live_shards().find(|record| record.descriptor.shard == shard);
     let record = live.ok_or(RecoveryRefusal::Unknown(shard))?;
@@ -195,6 +195,11 @@ pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<Reco
     }
     if let Some((node, _)) = view.leader(shard) {
         return Err(RecoveryRefusal::Led { shard, node });
+    }
+    let claim = claims::claimant(view, shard);
+    if let Some((node, report)) = claim {
+        let only = claims::only_copy(report).ok_or(RecoveryRefusal::Led { shard, node })?;
+        return Ok(going_on_from(record, node, only));
     }
     let witness = |replica: Replica| match view.heard(replica.node) {
         None if view.silent_ms(replica.node) < LOST_SILENCE_MS => Witness::Unclear,
@@ -217,6 +222,16 @@ pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<Reco
     let known: BTreeSet<Replica> = members.iter().map(|m| m.replica).chain(others).collect();
     let given_up = known.into_iter().filter(|replica| *replica != survivor).collect();
     Ok(RecoveryPlan { shard, based_on: record.epoch, survivor, generation, given_up, copies })
+}
+
+/// The shard goes on from the only copy that it has, which the map does not name.
+fn going_on_from(record: &ShardRecord, node: NodeId, only: CopyReport) -> RecoveryPlan {
+    let survivor = Replica { node, id: only.replica };
+    let members = record.descriptor.members.iter().map(|m| m.replica);
+    let known: BTreeSet<Replica> = members.chain(record.assigned.iter().copied()).collect();
+    let given_up = known.into_iter().filter(|replica| *replica != survivor).collect();
+    let (shard, based_on, generation) = (record.descriptor.shard, record.epoch, only.generation);
+    RecoveryPlan { shard, based_on, survivor, generation, given_up, copies: vec![(node, only)] }
 }
 
 /// The copies of a shard that say that they have no leader.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::claims::Claims;
 use super::fullness::Fullness;
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord, home_of};
@@ -18,6 +19,7 @@ pub struct Reports {
     since_ms: u64,
     nodes: BTreeMap<NodeId, HeardNode>,
     shards: BTreeMap<ShardId, HeardShard>,
+    claims: Claims,
 }
 
 #[derive(Debug, Clone)]
@@ -90,6 +92,17 @@ impl Reports {
         (heard.at_ms, heard.report) = (now_ms, node);
         self.nodes.insert(from, heard);
         is_understood
+    }
+
+    /// A node says that it leads a shard with a copy that the map does not name.
+    pub fn claimed(&mut self, from: NodeId, report: ShardReport, map: &Map, now_ms: u64) {
+        self.claims.note(from, report, now_ms);
+        self.claims.retain_newer(map);
+    }
+
+    /// Leaders that the map does not name.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     fn resigned(&mut self, from: NodeId, shard: ShardId) {

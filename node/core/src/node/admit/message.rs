@@ -163,22 +163,29 @@ pub struct Disbelieved {
     /// Copies that were taken out and are not asked for again: of shards that neither the map here nor the sender's has. They
     /// are what is left of tables that a recovery of the system shard has given up.
     pub left_over: u64,
+    /// Shards that the sender says it leads with a copy which the map here does not name, though it may be so: the system shard
+    /// was recovered, and went on from older records.
+    pub claims: Vec<ShardReport>,
 }
 
 /// Takes out of a report what cannot be so of the shards that its sender says it leads or has quorum copies of, and gives
 /// the first of it. The rest counts: of one shard the map here may be wrong, and the node lives all the same.
 pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Disbelieved {
-    let mut refused = Vec::new();
+    let (mut refused, mut claims) = (Vec::new(), Vec::new());
     let led = &mut report.led;
     led.changed.retain(|shard| {
         let wrong = check_shard(map, from, shard).err().filter(|_| !is_planted(Planted::ReportUnchecked));
         // What was said of it before does not hold either.
         led.resigned.extend(wrong.as_ref().map(|_| shard.descriptor.shard));
         let is_believed = wrong.is_none();
-        refused.extend(wrong);
+        if !is_believed && is_claim(map, from, shard) {
+            claims.push(shard.clone());
+        } else {
+            refused.extend(wrong);
+        }
         is_believed
     });
-    let (quorum, mut is_any, mut left_over) = (&mut report.quorum, false, 0);
+    let (quorum, mut is_any, mut left_over) = (&mut report.quorum, !claims.is_empty(), 0);
     let has_same_map =
         report.node.map_epoch.recoveries() == map.epoch.recoveries() && report.node.map_epoch <= map.epoch;
     quorum.changed.retain_mut(|copy| {
@@ -205,7 +212,7 @@ pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Disbelieved {
         quorum.ended.push(copy.shard);
         false
     });
-    Disbelieved { is_any: is_any || !refused.is_empty(), refused: refused.into_iter().next(), left_over }
+    Disbelieved { is_any: is_any || !refused.is_empty(), refused: refused.into_iter().next(), left_over, claims }
 }
 
 fn unknown(copy: &QuorumReport) -> QuorumReport {
@@ -258,6 +265,15 @@ fn check_reporter(map: &Map, from: NodeId, start: Incarnation, report: &NodeRepo
 }
 
 fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refused> {
+    check_led(map, from, report)?;
+    let shard = report.descriptor.shard;
+    let home = map.shards.get(&shard).and_then(|record| home_of(record, report.leader));
+    // Whoever leads was promoted, and that is done only once the map has it as a member.
+    if home == Some(from) { Ok(()) } else { Err(Refused::Shard { shard, field: "leader" }) }
+}
+
+/// Whether what a leader tells can be so of the shard that the map has, whichever copies the map names.
+fn check_led(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refused> {
     let ShardReport { descriptor, leader, term, in_sync, bytes, moving } = report;
     let shard = descriptor.shard;
     let wrong = |field| Err(Refused::Shard { shard, field });
@@ -266,8 +282,7 @@ fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refu
         return wrong("leader");
     }
     check_descriptor(descriptor, record, map.replica_max()).or_else(wrong)?;
-    // Whoever leads was promoted, and that is done only once the map has it as a member.
-    if descriptor.node_of(*leader) != Some(from) || home_of(record, *leader) != Some(from) {
+    if descriptor.node_of(*leader) != Some(from) {
         return wrong("leader");
     }
     if *term == 0 || *term > INDEX_MAX {
@@ -277,6 +292,17 @@ fn check_shard(map: &Map, from: NodeId, report: &ShardReport) -> Result<(), Refu
         return wrong("in_sync");
     }
     at_most("bytes", (*bytes).max(moving.0).max(moving.1), BYTES_MAX)
+}
+
+/// True if all that is wrong with a report is that the map does not name its leader, and a recovery of the system shard may
+/// have left the map behind.
+fn is_claim(map: &Map, from: NodeId, report: &ShardReport) -> bool {
+    let shard = report.descriptor.shard;
+    let is_newer = |known: &ShardRecord| {
+        report.descriptor.generation > known.descriptor.generation && home_of(known, report.leader).is_none()
+    };
+    let may_be_behind = shard != ShardId::SYSTEM && map.recoveries.contains_key(&ShardId::SYSTEM);
+    may_be_behind && map.shards.get(&shard).is_some_and(is_newer) && check_led(map, from, report).is_ok()
 }
 
 /// What a copy of a quorum shard tells of itself, by its own node, which is believed of what its copies hold and have copied:

@@ -382,7 +382,7 @@ planted! {
     /// A copy follows a record that a recovery of the system shard has left unsure.
     UnsureFollowed by test("tests/cluster/quorum_recovery.rs", "bugs_of_unsure_records_are_noticed"),
     /// Of a leader that the map does not name one node's word is enough, after a recovery of the system shard.
-    ClaimBelieved by test("src/steward/claims/tests.rs", "one_node_that_says_that_it_leads_changes_nothing"),
+    ClaimBelieved by test("src/steward/tests/claims.rs", "one_node_that_is_believed_alone_is_noticed"),
     /// A node that has kept a later record of a shard than the system shard's last copy has takes no map of that copy.
     KeptOverrules by seeds(500),
     /// A quorum shard goes on after a recovery of the system shard before every node has told what it has of it.

@@ -1,6 +1,8 @@
 //! Shards that go on from one copy after their majority was lost: the copy is remade under its new id on the node that
 //! has it, and silenced everywhere else. For the system shard, which cannot decide then, this node decides itself.
 
+use std::sync::Arc;
+
 use crate::engine::{Engine, EngineError};
 use crate::ids::{Epoch, NodeId, ReplicaId, ShardId, Token};
 use crate::map::{RecoveryRecord, Replica as Copy, ShardRecord};
@@ -114,8 +116,11 @@ impl Node {
                 if let Some(replica) = self.replicas.get_mut(ShardId::SYSTEM) {
                     replica.recover_system(&recovery, enabled, engine)?;
                 }
-                // Now this node's map names the copy's new id, and so the copy is remade.
+                // Now this node's map names the copy's new id, and so the copy is remade: at once, since what it has applied
+                // may be more than was committed under the old one.
                 self.learn_own_map();
+                let map = Arc::clone(self.map.known());
+                self.follow_map(&map, engine)?;
                 self.disk.syncs().written();
                 Ok(AdminReply::Command(SystemReply::Done(self.map.known().epoch)))
             }

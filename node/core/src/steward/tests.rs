@@ -2,6 +2,7 @@
 
 mod assign;
 mod certificate;
+mod claims;
 mod leaders;
 mod quorum;
 mod recovery;

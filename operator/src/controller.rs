@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -34,13 +34,14 @@ const AT_ONCE: u16 = 64;
 /// Looks after all databases of a namespace, or of all if it is empty. Ends only by being dropped.
 pub async fn run(context: Arc<Context>, namespace: &str) {
     let client = &context.client.clone();
-    // One object that cannot be read, of whatever kind, is a fault of its own, and not the end of the watch over all.
+    // One object that cannot be read, of whatever kind, is a fault of its own, and not the end of the watch over all. Of what
+    // belongs to a database only the metadata is read here: which database it is of, and which version.
     let databases: Api<DeserializeGuard<DistributedDatabase>> = everywhere(client, namespace);
     let ours = watcher::Config::default().labels(DATABASE_LABEL);
     let (sets, pods, claims) = (
-        everywhere::<DeserializeGuard<StatefulSet>>(client, namespace),
-        everywhere::<DeserializeGuard<Pod>>(client, namespace),
-        everywhere::<DeserializeGuard<PersistentVolumeClaim>>(client, namespace),
+        everywhere::<PartialObjectMeta<StatefulSet>>(client, namespace),
+        everywhere::<PartialObjectMeta<Pod>>(client, namespace),
+        everywhere::<PartialObjectMeta<PersistentVolumeClaim>>(client, namespace),
     );
     Controller::new(databases, watcher::Config::default())
         .with_config(kube::runtime::controller::Config::default().debounce(GATHER).concurrency(AT_ONCE))
@@ -70,7 +71,7 @@ where
 /// What stands beside the StatefulSets is written again once somebody else has changed or removed it.
 fn auxiliary<K>(
     context: &Context,
-) -> impl Fn(DeserializeGuard<K>) -> Option<ObjectRef<DeserializeGuard<DistributedDatabase>>> + Send + Sync + 'static
+) -> impl Fn(PartialObjectMeta<K>) -> Option<ObjectRef<DeserializeGuard<DistributedDatabase>>> + Send + Sync + 'static
 where
     K: Resource<DynamicType = ()>,
 {

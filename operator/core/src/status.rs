@@ -225,7 +225,7 @@ fn gives_siblings_up(table: &DesiredTable, status: &Status) -> bool {
         Consistency::Leader => return false,
         Consistency::Quorum { resolve, .. } => keeps(resolve),
     };
-    let mut shards = status.map.live_shards().filter(|shard| shard.descriptor.table == there.id);
+    let mut shards = status.map.shards_of(there.id);
     let wants_last_writer = match table.consistency_after(there.consistency) {
         Consistency::Leader => false,
         Consistency::Quorum { resolve, .. } => !keeps(resolve),

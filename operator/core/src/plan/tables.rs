@@ -107,15 +107,12 @@ pub(super) fn awaits_level(table: &DesiredTable, status: &Status) -> bool {
 
 /// True if a table is laid out otherwise than desired.
 pub(super) fn is_otherwise(table: &DesiredTable, there: &TableRecord, status: &Status) -> bool {
-    there.fragmentation != table.fragmentation || table.says_shards && starts(there.id, status) != table.starts
+    there.fragmentation != table.fragmentation || table.says_shards && !begin_at(&table.starts, there.id, status)
 }
 
-/// First keys of a table's shards, in order.
-fn starts(table: TableId, status: &Status) -> Vec<Bytes> {
-    let shards = status.map.live_shards().filter(|shard| shard.descriptor.table == table);
-    let mut starts: Vec<Bytes> = shards.map(|shard| shard.descriptor.start.clone()).collect();
-    starts.sort();
-    starts
+/// True if these are the first keys of a table's shards, in order.
+fn begin_at(starts: &[Bytes], table: TableId, status: &Status) -> bool {
+    status.map.shards_of(table).map(|shard| &shard.descriptor.start).eq(starts)
 }
 
 fn create(table: &DesiredTable, sites: &[Site], status: &Status) -> Result<AdminChange, PlacementError> {

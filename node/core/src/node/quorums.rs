@@ -14,7 +14,7 @@ use crate::ranges::{Content, Held, KeyRange, Ranges};
 /// All copies of quorum shards of this node.
 pub(super) struct Quorums {
     incarnation: Incarnation,
-    by_shard: BTreeMap<ShardId, QuorumReplica>,
+    by_shard: BTreeMap<ShardId, Box<QuorumReplica>>,
     ranges: Ranges,
     /// Shards whose copies have something to collect.
     dirty: BTreeSet<ShardId>,
@@ -47,7 +47,7 @@ impl Quorums {
     pub(super) fn insert(&mut self, copy: QuorumReplica) {
         let held = held_by(copy.state());
         let shard = held.shard;
-        if let Some(before) = self.by_shard.insert(shard, copy) {
+        if let Some(before) = self.by_shard.insert(shard, Box::new(copy)) {
             self.ranges.remove((shard, before.id()));
         }
         self.ranges.put(held);
@@ -59,22 +59,22 @@ impl Quorums {
         self.dirty.remove(&shard);
         let copy = self.by_shard.remove(&shard)?;
         self.ranges.remove((shard, copy.id()));
-        Some(copy)
+        Some(*copy)
     }
 
     /// The copy of a shard. `None` = this node has none.
     pub(super) fn get(&self, shard: ShardId) -> Option<&QuorumReplica> {
-        self.by_shard.get(&shard)
+        self.by_shard.get(&shard).map(Box::as_ref)
     }
 
     /// One of them. Whoever gives it something to say [touches](Self::touch) it.
     pub(super) fn get_mut(&mut self, shard: ShardId) -> Option<&mut QuorumReplica> {
-        self.by_shard.get_mut(&shard)
+        self.by_shard.get_mut(&shard).map(Box::as_mut)
     }
 
     /// All copies, in order of shard id.
     pub(super) fn all(&self) -> impl Iterator<Item = &QuorumReplica> {
-        self.by_shard.values()
+        self.by_shard.values().map(Box::as_ref)
     }
 
     /// Number of copies.
@@ -134,7 +134,7 @@ impl Quorums {
 
     /// What the log may forget: all that the store has made durable.
     pub(super) fn cuts(&mut self) -> Vec<LogCut> {
-        self.by_shard.values_mut().filter_map(QuorumReplica::cut).collect()
+        self.by_shard.values_mut().filter_map(|copy| copy.cut()).collect()
     }
 
     /// What the steward is to know of them: durable facts only. What they hold of the shards whose record is unsure.

@@ -27,7 +27,8 @@ pub(super) use memory::Room;
 /// All replicas of this node, and what they share.
 pub(super) struct Replicas {
     setup: Setup,
-    by_shard: BTreeMap<ShardId, Replica>,
+    /// Each by itself: nodes of the tree have room for many more than they hold, and a replica is large.
+    by_shard: BTreeMap<ShardId, Box<Replica>>,
     /// Those of quorum shards.
     quorums: Quorums,
     /// What they hold of the store.
@@ -89,7 +90,7 @@ impl Replicas {
     pub(super) fn insert(&mut self, replica: Replica) {
         let shard = replica.descriptor().shard;
         self.saw_version(replica.last_version());
-        if let Some(before) = self.by_shard.insert(shard, replica) {
+        if let Some(before) = self.by_shard.insert(shard, Box::new(replica)) {
             self.ranges.remove((shard, before.id()));
         }
         self.dirty.insert(shard);
@@ -101,7 +102,7 @@ impl Replicas {
         self.dirty.remove(&shard);
         let replica = self.by_shard.remove(&shard)?;
         self.ranges.remove((shard, replica.id()));
-        Some(replica)
+        Some(*replica)
     }
 
     /// The replica of this shard may hold another range now, or something else in it.
@@ -135,12 +136,12 @@ impl Replicas {
 
     /// The replica of a shard. `None` = this node has none.
     pub(super) fn get(&self, shard: ShardId) -> Option<&Replica> {
-        self.by_shard.get(&shard)
+        self.by_shard.get(&shard).map(Box::as_ref)
     }
 
     /// One of them. Whoever gives it something to say [touches](Self::touch) it.
     pub(super) fn get_mut(&mut self, shard: ShardId) -> Option<&mut Replica> {
-        self.by_shard.get_mut(&shard)
+        self.by_shard.get_mut(&shard).map(Box::as_mut)
     }
 
     /// One that something happens to: it counts every tick from now on.
@@ -152,7 +153,7 @@ impl Replicas {
 
     /// All replicas, in order of shard id.
     pub(super) fn all(&self) -> impl Iterator<Item = &Replica> {
-        self.by_shard.values()
+        self.by_shard.values().map(Box::as_ref)
     }
 
     /// This node's copy of the system shard, unless it has no records.

@@ -76,7 +76,7 @@ pub(super) struct StateMachine {
     state: ReplicaState,
     requests: Requests,
     /// State of the system shard. `None` in every other shard.
-    system: Option<SystemState>,
+    system: Option<Box<SystemState>>,
     sweep: Sweep,
     sizes: Sizes,
     /// The highest format level that this node reads.
@@ -106,13 +106,18 @@ impl StateMachine {
     pub(super) fn open(state: ReplicaState, setup: Setup, engine: &dyn Engine) -> Result<Self, EngineError> {
         let shard = state.descriptor.shard;
         let requests = Requests::load(setup.requests_max, state.request_floor, shard, engine)?;
-        let system = if shard == ShardId::SYSTEM && !state.blank { Some(load_system(engine)?) } else { None };
+        let system = if shard == ShardId::SYSTEM && !state.blank { Some(Box::new(load_system(engine)?)) } else { None };
         let enabled = system.as_ref().map_or(state.level, |system| system.map().level.0);
         setup.highest_level.admit(enabled).map_err(EngineError::unreadable)?;
         Ok(Self::new(state, requests, system, setup.highest_level))
     }
 
-    fn new(state: ReplicaState, requests: Requests, system: Option<SystemState>, highest_level: FormatLevel) -> Self {
+    fn new(
+        state: ReplicaState,
+        requests: Requests,
+        system: Option<Box<SystemState>>,
+        highest_level: FormatLevel,
+    ) -> Self {
         let (sweep, sizes, batch) = (Sweep::new(), Sizes::new(state.bytes), Batch::default());
         Self { state, requests, system, sweep, sizes, highest_level, unreadable: None, batch }
     }
@@ -139,7 +144,7 @@ impl StateMachine {
 
     /// What the system shard has agreed on. `None` = another shard, or no records that count.
     pub(super) fn system(&self) -> Option<&SystemState> {
-        self.system.as_ref()
+        self.system.as_deref()
     }
 
     /// The highest format level that this node reads.
@@ -320,7 +325,7 @@ impl StateMachine {
     }
 
     fn put_system_changes(&mut self) {
-        let changes = self.system.as_mut().map(SystemState::take_changes).unwrap_or_default();
+        let changes = self.system.as_mut().map(|system| system.take_changes()).unwrap_or_default();
         for (key, value) in changes {
             let version = self.state.last_version.next(0);
             self.state.last_version = version;

@@ -10,7 +10,7 @@ use crate::message::PeerMessage;
 use crate::node::NodeConfig;
 use crate::node::replicas::Replicas;
 use crate::planted::{Planted, is_planted};
-use crate::replica::{Collected, Pace, Replica, SnapshotStarts};
+use crate::replica::{Collected, Pace, SnapshotStarts};
 use crate::time::{Now, TICK_MS};
 
 /// The first shard after the last one that wants a turn, round and round: so each gets one before another gets two,
@@ -92,7 +92,7 @@ impl Replicas {
         let mut kept = self.held().preimages;
         while kept > bytes_max && !unbounded {
             let largest = self.by_shard.values_mut().max_by_key(|replica| replica.largest_burden());
-            let freed = largest.map_or(0, Replica::give_up_largest_send);
+            let freed = largest.map_or(0, |replica| replica.give_up_largest_send());
             if freed == 0 {
                 break;
             }

@@ -69,7 +69,7 @@ impl StateMachine {
         engine.write(writes)?;
         self.requests = self.requests.reloaded(offer.request_floor, shard, engine)?;
         if shard == ShardId::SYSTEM {
-            self.system = Some(load_system(engine)?);
+            self.system = Some(Box::new(load_system(engine)?));
         }
         Ok(())
     }

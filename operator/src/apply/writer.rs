@@ -3,11 +3,11 @@
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::Value;
 use skerry_api::{DistributedDatabase, DistributedDatabaseStatus};
 use skerry_core::system::{AdminChange, Fence};
-use skerry_operator_core::kubernetes::objects::{Blueprint, SECRET_KEY, digest, is_as_written, stateful_set};
+use skerry_operator_core::kubernetes::objects::{Blueprint, DIGEST, SECRET_KEY, digest, is_as_written, stateful_set};
 use skerry_operator_core::kubernetes::{Action, Auxiliary, Cluster, Drift, Ground, Names, ObjectWrite, Set, writes};
 use skerry_operator_core::planted::{Planted, is_planted};
 use skerry_operator_core::{Answer, Decision, Guard, Invalid, Next, Round, words};
@@ -134,11 +134,12 @@ impl<'a> Writer<'a> {
     /// A StatefulSet is stale if it was made from something else, or if somebody has changed it since: that is put right, but
     /// not in a loop with whoever changes it. What the API server makes of it with every write is no change.
     fn drift(&self, set: &Set) -> Drift {
-        let digest = digest(&self.blueprint(), &set.zone, Some(&set.claims));
         let wanted = stateful_set(&self.blueprint(), &set.zone, set.replicas, Some(&set.claims));
+        let digest = wanted.annotations().get(DIGEST);
         let written = &self.context.written;
         let is_changed = !is_as_written(&wanted, &set.spec) && written.version(&set.uid) != Some(of_spec(&set.spec));
-        let is_stale = set.digest.as_ref() != Some(&digest) || is_changed && !written.is_fresh(&set.uid, &digest);
+        let is_fresh = || digest.is_some_and(|digest| written.is_fresh(&set.uid, digest));
+        let is_stale = set.digest.as_ref() != digest || is_changed && !is_fresh();
         Drift { is_stale, is_changed }
     }
 

@@ -382,7 +382,13 @@ planted! {
     /// A copy follows a record that a recovery of the system shard has left unsure.
     UnsureFollowed by test("tests/cluster/quorum_recovery.rs", "bugs_of_unsure_records_are_noticed"),
     /// Of a leader that the map does not name one node's word is enough, after a recovery of the system shard.
-    ClaimBelieved by test("src/steward/tests/claims.rs", "one_node_that_is_believed_alone_is_noticed"),
+    ClaimBelieved by test("src/steward/tests/claims.rs", "bugs_of_leaders_that_the_map_does_not_name_are_noticed"),
+    /// A shard goes on from an old copy though nodes may have later ones that a recovered system shard does not know.
+    AheadNotAwaited by test("src/steward/tests/claims.rs", "bugs_of_leaders_that_the_map_does_not_name_are_noticed"),
+    /// A node does not tell of copies that are ahead of its map.
+    CopiesAheadUntold by seeds(2000),
+    /// A copy that was assigned in an entry which was not committed keeps its id after a recovery of the system shard.
+    AssignedIdKept by test("src/system/tests/cases.rs", "a_copy_that_may_not_have_been_given_gets_another_id_after_a_recovery"),
     /// A node that has kept a later record of a shard than the system shard's last copy has takes no map of that copy.
     KeptOverrules by seeds(500),
     /// A quorum shard goes on after a recovery of the system shard before every node has told what it has of it.

@@ -26,7 +26,6 @@ mod tests;
 
 pub use assign::{ASSIGNMENTS_MAX, assign};
 pub use certificate::{CERTIFICATION_MS, Certification, REASONS_MAX, copy_answer};
-pub use claims::hand_overs;
 pub use leaders::{TRANSFERS_MAX, leaders};
 pub use level::level;
 pub use quorum::{STEPS_MAX, steps};

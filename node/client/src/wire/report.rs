@@ -63,6 +63,7 @@ impl Wire for NodeReport {
             replicas: self.replicas,
             lost: all_into(self.lost),
             leaderless: all_into(self.leaderless),
+            ahead: all_into(self.ahead),
         }
     }
 
@@ -80,6 +81,7 @@ impl Wire for NodeReport {
             replicas: m.replicas,
             lost: all(m.lost)?,
             leaderless: all(m.leaderless)?,
+            ahead: all(m.ahead)?,
         })
     }
 }

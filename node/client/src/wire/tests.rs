@@ -155,6 +155,7 @@ fn report() -> NodeReport {
         replicas: 4,
         lost: vec![(ShardId(7), ReplicaId(13))],
         leaderless: vec![copy()],
+        ahead: vec![copy()],
     }
 }
 

@@ -109,18 +109,22 @@ pub struct NodeReport {
     pub lost: Vec<(ShardId, ReplicaId)>,
     /// Copies here that have had no leader for a while, in order of shards: at most [`LEADERLESS_MAX`].
     pub leaderless: Vec<CopyReport>,
+    /// Copies here that are ahead of this node's map, with a leader or without, in order of shards: the map does not name
+    /// them, or has members that are older than theirs. Told once the system shard was recovered, which may have gone on
+    /// from an older map; at most [`LEADERLESS_MAX`].
+    pub ahead: Vec<CopyReport>,
 }
 
 /// Leaderless copies in one report: bounds what a node tells while most of a large database is down. What is left out is
 /// told once the first are led again.
 pub const LEADERLESS_MAX: usize = 256;
 
-/// A copy that has no leader.
+/// A copy that has no leader, or is ahead of the map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyReport {
     /// Shard that the copy is of.
     pub shard: ShardId,
-    /// Replica that has no leader.
+    /// Replica that the copy is.
     pub replica: ReplicaId,
     /// Index and term of the last entry in its log.
     pub last: (u64, u64),

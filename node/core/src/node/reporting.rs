@@ -6,10 +6,13 @@ use std::ops::Bound;
 use crate::ids::{NodeId, ShardId};
 use crate::map::ShardRecord;
 use crate::message::{
-    CopiesReport, LedReport, NodeReport, PeerMessage, QUORUM_COPIES_MAX, QuorumReport, Report, ShardReport,
+    CopiesReport, CopyReport, LEADERLESS_MAX, LedReport, NodeReport, PeerMessage, QUORUM_COPIES_MAX, QuorumReport,
+    Report, ShardReport,
 };
 use crate::node::admit::message::{BYTES_MAX, disbelieve};
+use crate::node::maps::names;
 use crate::node::{Node, REPORT_TICKS};
+use crate::planted::{Planted, is_planted};
 use crate::replica::Replica;
 use crate::time::Now;
 
@@ -106,9 +109,7 @@ impl Node {
         if disbelieved.is_any {
             self.stewardship.doubt(from);
         }
-        for claim in disbelieved.claims {
-            self.stewardship.claimed(from, claim, self.map.known(), now);
-        }
+        self.stewardship.claimed(from, disbelieved.claims, self.map.known(), now);
         let (map, here, outbox) = self.map_here();
         map.reported((from, report.node.map_epoch), here, outbox);
         if !self.stewardship.heard(report, now) {
@@ -142,6 +143,22 @@ impl Node {
         self.replicas.quorums().reports(is_unsure)
     }
 
+    /// Copies here that a recovery of the system shard knows nothing of: it may have gone on from an older map.
+    fn copies_ahead(&self) -> Vec<CopyReport> {
+        let map = self.map.known();
+        if !map.recoveries.contains_key(&ShardId::SYSTEM) || is_planted(Planted::CopiesAheadUntold) {
+            return Vec::new();
+        }
+        let is_ahead = |replica: &&Replica| {
+            let descriptor = replica.descriptor();
+            descriptor.shard != ShardId::SYSTEM
+                && map.shards.get(&descriptor.shard).is_some_and(|record| {
+                    !names(record, replica.id()) || descriptor.generation > record.descriptor.generation
+                })
+        };
+        self.replicas.all().filter(is_ahead).map(Replica::report).take(LEADERLESS_MAX).collect()
+    }
+
     fn own_report(&self) -> NodeReport {
         let counts = self.replicas.counts();
         NodeReport {
@@ -157,6 +174,7 @@ impl Node {
             replicas: counts.replicas - counts.leaders,
             lost: self.tombstones.lost(),
             leaderless: self.replicas.leaderless(),
+            ahead: self.copies_ahead(),
         }
     }
 }

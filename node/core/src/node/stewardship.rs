@@ -105,9 +105,9 @@ impl Stewardship {
         self.reports.insert(report, now.monotonic_ms)
     }
 
-    /// A node says that it leads a shard with a copy that the map does not name.
-    pub(super) fn claimed(&mut self, from: NodeId, report: ShardReport, map: &Map, now: Now) {
-        self.reports.claimed(from, report, map, now.monotonic_ms);
+    /// A node says that it leads shards with copies that the map does not name.
+    pub(super) fn claimed(&mut self, from: NodeId, claims: Vec<ShardReport>, map: &Map, now: Now) {
+        self.reports.claimed(from, claims, map, now.monotonic_ms);
     }
 
     /// Something of a node's report was not believed.
@@ -156,13 +156,7 @@ impl Stewardship {
 
     /// Leaderships that are to go to other nodes, now and then: to whom each is to be said.
     pub(super) fn transfers(&self, map: &Map, ticks: u64, now: Now) -> Vec<(NodeId, PeerMessage)> {
-        if !ticks.is_multiple_of(LEADERS_TICKS) {
-            return Vec::new();
-        }
-        let view = self.view(map, now);
-        let mut transfers = steward::leaders(&view);
-        transfers.extend(steward::hand_overs(&view));
-        transfers
+        if ticks.is_multiple_of(LEADERS_TICKS) { steward::leaders(&self.view(map, now)) } else { Vec::new() }
     }
 
     /// True if a certificate was given for a node at this epoch, not long ago.

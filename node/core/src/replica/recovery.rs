@@ -20,19 +20,22 @@ impl Replica {
     /// How this copy is, if it has had no leader for a while.
     pub(crate) fn leaderless(&self) -> Option<CopyReport> {
         let is_leaderless = self.is_silenced || self.consensus.leaderless_ticks() >= LEADERLESS_TICKS;
-        is_leaderless.then(|| {
-            let (consensus, state) = (&self.consensus, self.state());
-            CopyReport {
-                shard: state.descriptor.shard,
-                replica: state.replica,
-                last: (consensus.last_index(), consensus.last_term()),
-                applied: state.applied.0,
-                last_version: state.last_version,
-                generation: state.descriptor.generation,
-                members: state.descriptor.members.clone(),
-                is_blank: state.blank || self.receive.is_some(),
-            }
-        })
+        is_leaderless.then(|| self.report())
+    }
+
+    /// How this copy is.
+    pub(crate) fn report(&self) -> CopyReport {
+        let (consensus, state) = (&self.consensus, self.state());
+        CopyReport {
+            shard: state.descriptor.shard,
+            replica: state.replica,
+            last: (consensus.last_index(), consensus.last_term()),
+            applied: state.applied.0,
+            last_version: state.last_version,
+            generation: state.descriptor.generation,
+            members: state.descriptor.members.clone(),
+            is_blank: state.blank || self.receive.is_some(),
+        }
     }
 
     /// Another copy goes on alone. This one never speaks again; its records stay for as long as the other is the only one.

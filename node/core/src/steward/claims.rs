@@ -1,21 +1,18 @@
 //! Leaders that the map does not name. A recovery of the system shard may go on from records that are older than the shards:
 //! what the lost majority noted since is not known, and copies that it has added may lead by now.
 //!
-//! No node is believed by its word alone that it leads with such a copy, since copies elsewhere would be ended by it. So it is
-//! asked to hand over, and what two nodes have said one after the other, as leaders, is noted.
+//! No node is believed by its word alone that it leads with such a copy, since copies elsewhere would be ended by it. Every
+//! node tells of its copies that are ahead of its map, and where one of another node names the leader's copy as a voter, what
+//! the leader tells is noted.
 
 use std::collections::BTreeMap;
 
-use super::View;
 use super::reports::FRESH_MS;
-use crate::ids::{NodeId, ReplicaId, ShardId};
-use crate::map::{Descriptor, Map, Replica, Role, home_of};
-use crate::message::{CopyReport, PeerMessage, ShardReport};
+use super::{LOST_SILENCE_MS, RecoveryRefusal, View};
+use crate::ids::{NodeId, ShardId};
+use crate::map::{Descriptor, Map, Member, NodeState, Replica, Role, ShardRecord};
+use crate::message::{CopyReport, LEADERLESS_MAX, NodeReport, ShardReport};
 use crate::planted::{Planted, is_planted};
-use crate::time::Version;
-
-/// Leaders asked to hand over in one round.
-const TRANSFERS_MAX: usize = 4;
 
 /// What nodes have said of shards that they lead with copies which the map does not name. Begins empty when a node becomes
 /// the steward.
@@ -29,97 +26,138 @@ struct Claim {
 }
 
 impl Claims {
-    /// A node says that it leads, with a copy that the map does not name.
-    pub(super) fn note(&mut self, from: NodeId, report: ShardReport, now_ms: u64) {
-        self.0.entry(report.descriptor.shard).or_default().insert(from, Claim { report, at_ms: now_ms });
-    }
-
-    /// Forgets what the map has learnt by now.
-    pub(super) fn retain_newer(&mut self, map: &Map) {
+    /// A node says that it leads, with copies that the map does not name. What the map has learnt by now is forgotten.
+    pub(super) fn note(&mut self, from: NodeId, claims: Vec<ShardReport>, map: &Map, now_ms: u64) {
+        if claims.is_empty() && self.0.is_empty() {
+            return;
+        }
+        for report in claims {
+            self.0.entry(report.descriptor.shard).or_default().insert(from, Claim { report, at_ms: now_ms });
+        }
         self.0.retain(|shard, claims| {
             let known = map.shards.get(shard).filter(|record| map.is_live(record));
-            let is_newer = |claim: &Claim| known.is_some_and(|known| is_newer(&claim.report, &known.descriptor));
-            claims.retain(|_, claim| is_newer(claim));
+            claims.retain(|_, claim| known.is_some_and(|known| is_newer(&claim.report, known)));
             !claims.is_empty()
         });
     }
 
-    /// The latest that is still said of a shard, and who says so.
-    fn latest(&self, shard: ShardId, now_ms: u64) -> Option<(NodeId, &ShardReport)> {
-        let claims = self.0.get(&shard)?.iter().filter(|(_, claim)| now_ms.saturating_sub(claim.at_ms) <= FRESH_MS);
-        let latest = claims.max_by_key(|(_, claim)| order(&claim.report));
-        latest.map(|(node, claim)| (*node, &claim.report))
-    }
-
-    /// A descriptor that two nodes have told as leaders. How long ago does not matter: it was true once, and generations
-    /// only rise.
-    fn backed(&self, shard: ShardId) -> Option<&Descriptor> {
-        let claims = self.0.get(&shard)?;
-        let needed = if is_planted(Planted::ClaimBelieved) { 1 } else { 2 };
-        let told = claims.values().map(|claim| &claim.report.descriptor);
-        let is_backed = |descriptor: &&Descriptor| told.clone().filter(|other| other == descriptor).count() >= needed;
-        told.clone().filter(is_backed).max_by_key(|descriptor| descriptor.generation)
+    /// Those of a shard that are still made, the latest last.
+    fn of(&self, shard: ShardId, now_ms: u64) -> Vec<(NodeId, &ShardReport)> {
+        let claims = self.0.get(&shard).into_iter().flatten();
+        let fresh = claims.filter(|(_, claim)| now_ms.saturating_sub(claim.at_ms) <= FRESH_MS);
+        let mut fresh: Vec<_> = fresh.map(|(node, claim)| (*node, &claim.report)).collect();
+        fresh.sort_by_key(|(_, report)| (report.descriptor.generation.recoveries(), report.term));
+        fresh
     }
 }
 
-fn order(report: &ShardReport) -> (u64, u64, u64) {
-    let generation = report.descriptor.generation;
-    (generation.recoveries(), report.term, generation.0)
+fn is_newer(report: &ShardReport, known: &ShardRecord) -> bool {
+    report.descriptor.generation > known.descriptor.generation
 }
 
-fn is_newer(report: &ShardReport, known: &Descriptor) -> bool {
-    report.descriptor.generation > known.generation
+fn is_voter_of(members: &[Member], copy: Replica) -> bool {
+    members.iter().any(|member| member.replica == copy && member.role != Role::Learner)
 }
 
-/// What is to be noted of shards because two nodes have said so.
+/// True if the map may have older records than there are shards: the system shard was recovered.
+pub(super) fn may_be_behind(map: &Map) -> bool {
+    map.recoveries.contains_key(&ShardId::SYSTEM)
+}
+
+/// What is to be noted of shards whose leaders the map does not name.
 pub(super) fn backed<'a>(view: &View<'a>) -> impl Iterator<Item = &'a Descriptor> {
-    let (claims, map) = (view.reports.claims(), view.map);
-    claims.0.keys().filter_map(|shard| claims.backed(*shard)).filter(|descriptor| {
-        map.shards.get(&descriptor.shard).is_some_and(|known| descriptor.generation > known.descriptor.generation)
-    })
-}
-
-/// The node that leads a shard with a copy which the map does not name, as it says.
-pub(super) fn claimant<'a>(view: &View<'a>, shard: ShardId) -> Option<(NodeId, &'a ShardReport)> {
-    let known = view.map.live_shards().find(|record| record.descriptor.shard == shard)?;
-    let latest = view.reports.claims().latest(shard, view.now_ms);
-    latest.filter(|(_, report)| is_newer(report, &known.descriptor))
-}
-
-/// Leaders that the map does not name are to hand over, best to a copy that it does name.
-pub fn hand_overs(view: &View<'_>) -> Vec<(NodeId, PeerMessage)> {
     let claims = view.reports.claims();
-    let open = claims.0.keys().filter(|shard| claims.backed(**shard).is_none());
-    let transfers = open.filter_map(|shard| {
-        let (node, report) = claimant(view, *shard)?;
-        let to = heir(view, node, report)?;
-        Some((node, PeerMessage::TransferLeader { shard: *shard, to }))
-    });
-    transfers.take(TRANSFERS_MAX).collect()
-}
-
-fn heir(view: &View<'_>, from: NodeId, report: &ShardReport) -> Option<ReplicaId> {
-    let record = view.map.shards.get(&report.descriptor.shard)?;
-    let voters = report.descriptor.members.iter().filter(|member| matches!(member.role, Role::Voter | Role::Incoming));
-    let others = voters.map(|member| member.replica).filter(|copy| copy.node != from);
-    let in_sync = others.filter(|copy| report.in_sync.contains(&copy.id) && view.heard(copy.node).is_some());
-    let is_named = |copy: &Replica| home_of(record, copy.id) == Some(copy.node);
-    in_sync.max_by_key(|copy| (is_named(copy), copy.id)).map(|copy| copy.id)
-}
-
-/// The only copy of a shard, which can hand over to nobody, and which a person may therefore have the shard go on from: as it
-/// tells of itself.
-pub(super) fn only_copy(report: &ShardReport) -> Option<CopyReport> {
-    let ShardReport { descriptor, leader, term, .. } = report;
-    let is_alone = descriptor.members.iter().all(|member| member.replica.id == *leader);
-    is_alone.then(|| CopyReport {
-        shard: descriptor.shard,
-        replica: *leader,
-        last: (0, *term),
-        applied: 0,
-        last_version: Version(0),
-        generation: descriptor.generation,
-        members: descriptor.members.clone(),
-        is_blank: false,
+    claims.0.keys().filter_map(move |shard| {
+        let record = view.map.shards.get(shard).filter(|record| view.map.is_live(record))?;
+        let told = told_copies(view, *shard);
+        let is_backed = |node: NodeId, report: &ShardReport| {
+            let copy = Replica { node, id: report.leader };
+            let names = |(other, told): &(NodeId, &CopyReport)| *other != node && is_voter_of(&told.members, copy);
+            told.iter().any(names) || is_planted(Planted::ClaimBelieved)
+        };
+        let newer = claims.of(*shard, view.now_ms).into_iter().filter(|(_, report)| is_newer(report, record));
+        newer.filter(|(node, report)| is_backed(*node, report)).map(|(_, report)| &report.descriptor).next_back()
     })
+}
+
+/// What nodes that are heard of tell of their copies of a shard: of those without a leader, and those ahead of their maps.
+fn told_copies<'a>(view: &View<'a>, shard: ShardId) -> Vec<(NodeId, &'a CopyReport)> {
+    let heard = view.map.nodes.keys().filter_map(|&node| view.heard(node));
+    let copies = heard.flat_map(|report| {
+        let told = report.leaderless.iter().chain(&report.ahead);
+        told.map(|copy| (report.node, copy))
+    });
+    copies.filter(|(_, copy)| copy.shard == shard).collect()
+}
+
+/// A node that leads a shard with a copy which the map does not name, as it says, and what it says.
+pub(super) fn claimant<'a>(view: &View<'a>, record: &ShardRecord) -> Option<(NodeId, &'a ShardReport)> {
+    let claims = view.reports.claims().of(record.descriptor.shard, view.now_ms);
+    claims.into_iter().rfind(|(_, report)| is_newer(report, record))
+}
+
+/// The copies of a shard that are ahead of the map, where that may be behind: those that any node has.
+///
+/// # Errors
+///
+/// If a node that may have one is not heard of and is not named as lost, is named as lost and heard, or has not told yet.
+pub(super) fn ahead(
+    view: &View<'_>,
+    shard: ShardId,
+    lost: &[NodeId],
+) -> Result<Vec<(NodeId, CopyReport)>, RecoveryRefusal> {
+    if !may_be_behind(view.map) || is_planted(Planted::AheadNotAwaited) {
+        return Ok(Vec::new());
+    }
+    for node in view.map.nodes.values().filter(|node| node.state != NodeState::Removed).map(|record| record.id) {
+        let is_silent = view.heard(node).is_none() && view.silent_ms(node) >= LOST_SILENCE_MS;
+        match view.heard(node) {
+            _ if lost.contains(&node) && is_silent => {}
+            _ if lost.contains(&node) => return Err(RecoveryRefusal::Alive { node }),
+            None => return Err(RecoveryRefusal::Unseen { shard, node }),
+            Some(report) if !tells_of(view, report, shard) => return Err(RecoveryRefusal::Untold { shard, node }),
+            Some(_) => {}
+        }
+    }
+    let told = view.map.nodes.keys().filter_map(|&node| view.heard(node));
+    let copies = told.flat_map(|report| report.ahead.iter().map(|copy| (report.node, copy)));
+    Ok(copies.filter(|(_, copy)| copy.shard == shard).map(|(node, copy)| (node, copy.clone())).collect())
+}
+
+/// True if a node knows of the last recovery of the system shard, and has room to tell of this shard.
+fn tells_of(view: &View<'_>, report: &NodeReport, shard: ShardId) -> bool {
+    let knows = report.map_epoch.recoveries() == view.map.epoch.recoveries();
+    let has_room =
+        |copies: &[CopyReport]| copies.len() < LEADERLESS_MAX || copies.last().is_some_and(|last| last.shard >= shard);
+    knows && has_room(&report.leaderless) && has_room(&report.ahead)
+}
+
+/// What the only voter of a shard tells of itself, which the map does not name and nobody else speaks of: a person may have
+/// the shard go on from it, once nothing is left of the copies that the map does name.
+///
+/// # Errors
+///
+/// If its node is named as lost. Otherwise the shard is led.
+pub(super) fn only_copy(
+    view: &View<'_>,
+    record: &ShardRecord,
+    (node, report): (NodeId, &ShardReport),
+    ahead: &[(NodeId, CopyReport)],
+    lost: &[NodeId],
+) -> Result<CopyReport, RecoveryRefusal> {
+    let shard = record.descriptor.shard;
+    if lost.contains(&node) {
+        return Err(RecoveryRefusal::Alive { node });
+    }
+    let mut others = report.descriptor.members.iter().filter(|member| member.replica.id != report.leader);
+    let is_alone = others.all(|member| member.role == Role::Learner);
+    let is_gone = |copy: Replica| {
+        let is_silent = view.heard(copy.node).is_none() && lost.contains(&copy.node);
+        is_silent || view.tells_lost(copy, shard)
+    };
+    let are_gone = record.descriptor.members.iter().all(|member| is_gone(member.replica));
+    let is_alone_told = told_copies(view, shard).iter().all(|(other, _)| *other == node);
+    let itself = ahead.iter().find(|(other, copy)| (*other, copy.replica) == (node, report.leader));
+    let only = itself.filter(|_| is_alone && are_gone && is_alone_told);
+    only.map(|(_, copy)| copy.clone()).ok_or(RecoveryRefusal::Led { shard, node })
 }

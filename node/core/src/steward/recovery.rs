@@ -14,7 +14,7 @@ pub use quorum::adoptions;
 
 use super::{View, claims};
 use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId};
-use crate::map::{Member, Replica, Role, ShardRecord};
+use crate::map::{Member, Replica, Role, ShardRecord, home_of};
 use crate::message::CopyReport;
 use crate::planted::{Planted, is_planted};
 use crate::system::{Recovery, SystemCommand};
@@ -97,9 +97,9 @@ pub enum RecoveryRefusal {
         /// Shard that was to be recovered.
         shard: ShardId,
     },
-    /// A node that may have a copy of a quorum shard which is ahead of what the system shard knows since it was recovered.
+    /// A node that may have a copy of the shard which is ahead of what the system shard knows since it was recovered.
     #[error(
-        "node {node} may hold a later layout of shard {shard} than the system shard knows, and is not heard of: name it as \
+        "node {node} may hold later copies of shard {shard} than the system shard knows, and is not heard of: name it as \
          lost if it is gone for good"
     )]
     Unseen {
@@ -108,8 +108,8 @@ pub enum RecoveryRefusal {
         /// Node that is not heard of.
         node: NodeId,
     },
-    /// A node that is heard of, and has not told yet what it has of a quorum shard.
-    #[error("node {node} has not said yet which layout of shard {shard} it holds; ask again soon")]
+    /// A node that is heard of, and has not told yet what it has of the shard.
+    #[error("node {node} has not said yet what it holds of shard {shard}; ask again soon")]
     Untold {
         /// Shard that was to be recovered.
         shard: ShardId,
@@ -196,22 +196,30 @@ pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<Reco
     if let Some((node, _)) = view.leader(shard) {
         return Err(RecoveryRefusal::Led { shard, node });
     }
-    let claim = claims::claimant(view, shard);
-    if let Some((node, report)) = claim {
-        let only = claims::only_copy(report).ok_or(RecoveryRefusal::Led { shard, node })?;
-        return Ok(going_on_from(record, node, only));
+    let ahead = claims::ahead(view, shard, lost)?;
+    let copies = leaderless(view, shard);
+    if let Some((node, report)) = claims::claimant(view, record) {
+        let only = claims::only_copy(view, record, (node, report), &ahead, lost)?;
+        return Ok(going_on_from(record, node, only, &copies));
     }
+    let is_there = |copy: Replica| ahead.iter().any(|(node, told)| (*node, told.replica) == (copy.node, copy.id));
+    let is_unnamed = |copy: Replica| claims::may_be_behind(view.map) && home_of(record, copy.id).is_none();
     let witness = |replica: Replica| match view.heard(replica.node) {
         None if view.silent_ms(replica.node) < LOST_SILENCE_MS => Witness::Unclear,
         None => Witness::Silent,
         Some(report) if report.lost.contains(&(shard, replica.id)) => Witness::Lost,
         Some(report) => {
             let copy = report.leaderless.iter().find(|copy| copy.shard == shard && copy.replica == replica.id);
-            copy.map_or(Witness::Unclear, |copy| Witness::Leaderless(copy.clone()))
+            match copy {
+                Some(copy) => Witness::Leaderless(copy.clone()),
+                // Its node would tell of it, since its map does not name it.
+                None if is_unnamed(replica) && !is_there(replica) => Witness::Lost,
+                None => Witness::Unclear,
+            }
         }
     };
-    let copies = leaderless(view, shard);
-    let (generation, members) = newest(record, &copies);
+    let known: Vec<(NodeId, CopyReport)> = copies.iter().chain(&ahead).cloned().collect();
+    let (generation, members) = newest(record, &known);
     check(shard, &members, lost, witness)?;
     // A copy from before the last recovery only if nothing is left of what went on from it.
     let order = |copy: &CopyReport| (copy.generation.recoveries(), copy.last.1, copy.last.0);
@@ -225,10 +233,16 @@ pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<Reco
 }
 
 /// The shard goes on from the only copy that it has, which the map does not name.
-fn going_on_from(record: &ShardRecord, node: NodeId, only: CopyReport) -> RecoveryPlan {
+fn going_on_from(
+    record: &ShardRecord,
+    node: NodeId,
+    only: CopyReport,
+    leaderless: &[(NodeId, CopyReport)],
+) -> RecoveryPlan {
     let survivor = Replica { node, id: only.replica };
-    let members = record.descriptor.members.iter().map(|m| m.replica);
-    let known: BTreeSet<Replica> = members.chain(record.assigned.iter().copied()).collect();
+    let members = record.descriptor.members.iter().chain(&only.members).map(|m| m.replica);
+    let others = leaderless.iter().map(|(node, copy)| Replica { node: *node, id: copy.replica });
+    let known: BTreeSet<Replica> = members.chain(record.assigned.iter().copied()).chain(others).collect();
     let given_up = known.into_iter().filter(|replica| *replica != survivor).collect();
     let (shard, based_on, generation) = (record.descriptor.shard, record.epoch, only.generation);
     RecoveryPlan { shard, based_on, survivor, generation, given_up, copies: vec![(node, only)] }

@@ -94,10 +94,9 @@ impl Reports {
         is_understood
     }
 
-    /// A node says that it leads a shard with a copy that the map does not name.
-    pub fn claimed(&mut self, from: NodeId, report: ShardReport, map: &Map, now_ms: u64) {
-        self.claims.note(from, report, now_ms);
-        self.claims.retain_newer(map);
+    /// A node says that it leads shards with copies that the map does not name.
+    pub fn claimed(&mut self, from: NodeId, claims: Vec<ShardReport>, map: &Map, now_ms: u64) {
+        self.claims.note(from, claims, map, now_ms);
     }
 
     /// Leaders that the map does not name.

@@ -10,6 +10,7 @@ use crate::level::FormatLevel;
 use crate::map::{
     Descriptor, Member, NodeRecord, QuorumRecord, RecoveryRecord, Replica, Role, ShardRecord, TableRecord,
 };
+use crate::planted::{Planted, is_planted};
 
 /// Nodes and tables, shards, and replicas that a lost majority of the system shard may have given ids to since the
 /// last entry that is left: none of those ids is given again.
@@ -66,10 +67,20 @@ impl SystemState {
             } else {
                 // Steps that were taken since are not known here.
                 let quorum = record.quorum.map(|quorum| QuorumRecord { is_unsure: true, ..quorum });
-                self.put_shard(ShardRecord { epoch, quorum, ..record });
+                let assigned = self.reassigned(&record);
+                self.put_shard(ShardRecord { epoch, quorum, assigned, ..record });
             }
         }
         self.standing.values_mut().chain(self.targeted.values_mut()).for_each(|changed| *changed = epoch);
+    }
+
+    /// What is assigned, with new ids for copies that are no members yet: the assignment may be one that was never committed,
+    /// and the lost majority have given its ids to others. Of a quorum shard the copies tell what they hold.
+    fn reassigned(&mut self, record: &ShardRecord) -> Vec<Replica> {
+        let is_member = |copy: &Replica| record.descriptor.members.iter().any(|member| member.replica == *copy);
+        let stays = |copy: &Replica| record.quorum.is_some() || is_member(copy) || is_planted(Planted::AssignedIdKept);
+        let assigned = record.assigned.iter();
+        assigned.map(|copy| if stays(copy) { *copy } else { Replica { id: self.new_replica(), ..*copy } }).collect()
     }
 
     fn go_on_from(&mut self, record: ShardRecord, recovery: &Recovery, epoch: Epoch) {

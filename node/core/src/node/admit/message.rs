@@ -249,7 +249,18 @@ fn holds_copy(record: &ShardRecord, node: NodeId) -> bool {
 
 fn check_reporter(map: &Map, from: NodeId, start: Incarnation, report: &NodeReport) -> Result<(), Refused> {
     let NodeReport {
-        node, incarnation, level, address, zone, map_epoch, disk_bytes, replicas, lost, leaderless, ..
+        node,
+        incarnation,
+        level,
+        address,
+        zone,
+        map_epoch,
+        disk_bytes,
+        replicas,
+        lost,
+        leaderless,
+        ahead,
+        ..
     } = report;
     if (*node, *incarnation) != (from, start) && !is_planted(Planted::IncarnationUnchecked) {
         return Err(Refused::Reporter { node: *node, incarnation: *incarnation });
@@ -261,6 +272,7 @@ fn check_reporter(map: &Map, from: NodeId, start: Incarnation, report: &NodeRepo
     at_most("disk_bytes", *disk_bytes, BYTES_MAX)?;
     at_most("replicas", *replicas, REPLICAS_MAX)?;
     at_most("leaderless", leaderless.len() as u64, LEADERLESS_MAX as u64)?;
+    at_most("ahead", ahead.len() as u64, LEADERLESS_MAX as u64)?;
     at_most("lost", lost.len() as u64, (map.shards.len() as u64).max(LOST_MAX))
 }
 

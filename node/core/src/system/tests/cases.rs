@@ -383,3 +383,29 @@ fn no_id_that_a_lost_majority_may_have_given_is_given_again() {
     let made = state.map().live_shards().next().expect("it has a shard");
     assert!(made.descriptor.shard.0 > 1 << 16 && made.assigned.iter().all(|copy| copy.id.0 > 1 << 20));
 }
+
+/// It may have been assigned in an entry that was not committed, and the lost majority have given its id to another copy.
+#[test]
+fn a_copy_that_may_not_have_been_given_gets_another_id_after_a_recovery() {
+    let recovered = || {
+        let mut state = database(3);
+        created(&mut state, table("customers", &[""], &[1, 2]));
+        let record = state.map().live_shards().next().expect("it has a shard").clone();
+        let new = Replica { node: NodeId(3), id: ReplicaId::NEW };
+        let (shard, replicas) = (record.descriptor.shard, vec![record.assigned[0], new]);
+        let assign = SystemCommand::Assign { shard, based_on: record.epoch, replicas, target: None };
+        state.apply(&assign).expect("it may be assigned");
+        let before = state.map().shards[&shard].assigned.clone();
+        let from = Replica { node: NodeId(1), id: ReplicaId(1) };
+        let recovery = Recovery { from, last: (5, 2), generation: Generation(1), given_up: Vec::new(), at_ms: 0 };
+        state.recover_itself(&recovery, FormatLevel::FIRST);
+        (before, state.map().shards[&shard].assigned.clone())
+    };
+    let (before, after) = recovered();
+    assert_eq!((after[0], after[1].node), (before[0], before[1].node), "a member stays what it is");
+    assert!(after[1].id.0 > before[1].id.0 + (1 << 20));
+    crate::planted::plant(Some(crate::planted::Planted::AssignedIdKept));
+    let (before, after) = recovered();
+    crate::planted::plant(None);
+    assert_eq!(before, after, "the bug is noticed");
+}

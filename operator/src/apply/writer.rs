@@ -135,11 +135,12 @@ impl<'a> Writer<'a> {
     /// not in a loop with whoever changes it. What the API server makes of it with every write is no change.
     fn drift(&self, set: &Set) -> Drift {
         let wanted = stateful_set(&self.blueprint(), &set.zone, set.replicas, Some(&set.claims));
-        let digest = wanted.annotations().get(DIGEST);
+        let digest = wanted.annotations().get(DIGEST).cloned().unwrap_or_default();
         let written = &self.context.written;
-        let is_changed = !is_as_written(&wanted, &set.spec) && written.version(&set.uid) != Some(of_spec(&set.spec));
-        let is_fresh = || digest.is_some_and(|digest| written.is_fresh(&set.uid, digest));
-        let is_stale = set.digest.as_ref() != digest || is_changed && !is_fresh();
+        // The digest is of all that is wanted but the number of pods, which is as it is there.
+        let is_alike = written.is_alike(&set.uid, &set.version, &digest, || is_as_written(&wanted, &set.spec));
+        let is_changed = !is_alike && written.version(&set.uid) != Some(of_spec(&set.spec));
+        let is_stale = set.digest.as_ref() != Some(&digest) || is_changed && !written.is_fresh(&set.uid, &digest);
         Drift { is_stale, is_changed }
     }
 

@@ -18,6 +18,8 @@ const OBJECTS_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Written {
     objects: Mutex<HashMap<String, Last>>,
+    /// Objects that were found to be as wanted: in which version, and what was wanted.
+    alike: Mutex<HashMap<String, (String, String)>>,
 }
 
 #[derive(Debug)]
@@ -42,6 +44,22 @@ impl Written {
     pub fn version(&self, object: &str) -> Option<String> {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects.get(object).and_then(|last| last.version.clone())
+    }
+
+    /// True if the object is as wanted, which is looked at once for each version of it and each text that is wanted.
+    pub fn is_alike(&self, object: &str, version: &str, text: &str, look: impl FnOnce() -> bool) -> bool {
+        let mut alike = self.alike.lock().unwrap_or_else(PoisonError::into_inner);
+        if alike.get(object).is_some_and(|(known, wanted)| known == version && wanted == text) {
+            return true;
+        }
+        let is_alike = look();
+        if alike.len() >= OBJECTS_MAX {
+            alike.clear();
+        }
+        if is_alike && !version.is_empty() {
+            alike.insert(object.to_owned(), (version.to_owned(), text.to_owned()));
+        }
+        is_alike
     }
 
     /// It is written, and has this version now.
@@ -88,6 +106,26 @@ mod tests {
             metadata: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() },
             ..ConfigMap::default()
         }
+    }
+
+    #[test]
+    fn an_object_is_compared_once_for_each_version_and_each_text() {
+        let written = Written::default();
+        let looked = |version: &str, text: &str, is_alike: bool| {
+            let mut looks = 0;
+            let told = written.is_alike("uid", version, text, || {
+                looks += 1;
+                is_alike
+            });
+            (told, looks)
+        };
+        assert_eq!(looked("7", "text", false), (false, 1));
+        assert_eq!(looked("7", "text", true), (true, 1), "what differed is looked at again");
+        assert_eq!(looked("7", "text", false), (true, 0));
+        assert_eq!(looked("8", "text", false), (false, 1));
+        assert_eq!(looked("7", "other", true), (true, 1));
+        assert_eq!(looked("", "text", true), (true, 1));
+        assert_eq!(looked("", "text", false), (false, 1), "a version that is not known is no version");
     }
 
     #[test]

@@ -68,7 +68,8 @@ pub(crate) struct Import {
     /// Where progress is kept until the import is complete. By default in the folder .skerry, and of stdin nowhere.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Begin anew, whatever the state file says.
+    /// Begin anew, whatever the state file says. Of a key with several values those that are there already are not written
+    /// again; those that somebody has replaced since, as with `skerry resolve`, come back beside what replaced them.
     #[arg(long)]
     restart: bool,
     /// Of a key that had several values when it was exported, only the newest is imported. Without it a table that keeps

@@ -36,7 +36,7 @@ impl<'a> Target<'a> {
     }
 
     /// Writes a record. Where siblings are kept, it takes the place of what its key has, as it does in any other table; one
-    /// of several values stands beside the others, and is written once however often it is imported.
+    /// of several values stands beside the others, and is not written again while it is there.
     pub(super) async fn put(self, record: Record) -> Result<(), NotWritten> {
         let mut options = PutOptions { expires_ms: record.expires_ms, ..PutOptions::default() };
         if self.keeps_siblings {

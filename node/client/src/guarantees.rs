@@ -5,7 +5,8 @@
 //! Of each key the session remembers what it has seen last. A read that may show less is done again with as many copies as
 //! see every acknowledged write: a write of the session's own that this does not show was replaced. What was only read may
 //! take all copies, since what was seen is on one of them, unless its disk is lost; if they do not answer, the read fails soon
-//! and says why.
+//! and says why. How much a read shows its answer tells, by the layout under which copies have answered: the map here may be
+//! older.
 
 mod reach;
 mod seen;
@@ -19,16 +20,19 @@ use skerry_core::time::Version;
 
 use crate::client::Client;
 use crate::key::Key;
-use crate::read::{ReadError, Values};
+use crate::read::{Found, ReadError, Values};
 use crate::wire::ReadOptions;
 use crate::write::{KeyWrite, WriteError};
 
-use reach::{Asked, less_than_seen, narrowed};
+use reach::{less_than_seen, narrowed, reach, wider};
 use seen::{Name, SeenKeys};
 
 /// A read that asks more copies than the table's R ends within this time: a copy that is up answers at once, and the copy
 /// that coordinates is another one after 1.5 s of silence.
 const WIDER_MAX: Duration = Duration::from_secs(3);
+
+/// Wider reads that one read of a session becomes at most: two, but for changes of the copies meanwhile.
+const WIDER_READS_MAX: usize = 6;
 
 /// A session with guarantees: made by [`Client::session`]. What other sessions do, it may see or not.
 #[derive(Debug)]
@@ -67,25 +71,26 @@ impl Session {
     pub async fn get(&self, table: &str, key: Key, options: ReadOptions) -> Result<Values, ReadError> {
         let Some(name) = self.name(table, &key) else { return self.client.get_values(table, key, options).await };
         let before = self.seen().of(&name);
-        let mut found = self.client.get_values(table, key.clone(), options).await?;
-        let (resolve, asked) = (self.resolve(table), self.asked(&name));
-        let mut reach = asked.reach(options);
-        for wider in asked.wider(reach) {
-            if before.as_ref().is_none_or(|before| before.is_in(&name, &found, resolve, reach)) {
-                break;
-            }
-            found = self.get_wider(table, &key, wider).await?;
-            reach = asked.reach(wider);
+        let mut found = self.client.find(table, key.clone(), options).await?;
+        let (resolve, mut asked) = (self.resolve(table), options);
+        for _ in 0..WIDER_READS_MAX {
+            let reach = reach(found.basis, asked);
+            let is_enough = before.as_ref().is_none_or(|before| before.is_in(&name, &found, resolve, reach));
+            let Some(wider) = wider(found.basis, reach).filter(|_| !is_enough) else {
+                self.seen().read(name, &found, before.as_ref(), resolve);
+                return Ok(found.values);
+            };
+            found = self.find_wider(table, &key, wider).await?;
+            asked = wider;
         }
-        self.seen().read(name, &found, before.as_ref(), resolve);
-        Ok(found)
+        Err(ReadError::LessThanSeen { last: None })
     }
 
-    async fn get_wider(&self, table: &str, key: &Key, asking: ReadOptions) -> Result<Values, ReadError> {
+    async fn find_wider(&self, table: &str, key: &Key, asking: ReadOptions) -> Result<Found, ReadError> {
         let client = self.client.with_deadline(self.client.deadline.min(WIDER_MAX));
-        let mut read = client.get_values(table, key.clone(), asking).await;
+        let mut read = client.find(table, key.clone(), asking).await;
         if let Some(narrowed) = read.as_ref().err().and_then(|error| narrowed(asking, error)) {
-            read = client.get_values(table, key.clone(), narrowed).await;
+            read = client.find(table, key.clone(), narrowed).await;
         }
         read.map_err(less_than_seen)
     }
@@ -94,10 +99,6 @@ impl Session {
     fn name(&self, table: &str, key: &Key) -> Option<Name> {
         let table = self.client.inner.table(table)?;
         Some((table.id, key.encode(table.fragmentation).ok()?))
-    }
-
-    fn asked(&self, (table, key): &Name) -> Asked {
-        self.client.map().route(*table, key).map_or(Asked::Leader, Asked::of)
     }
 
     /// `None` = the table follows leaders, or is not known.

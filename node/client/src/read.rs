@@ -1,7 +1,7 @@
 //! Reads of one key.
 
 use bytes::Bytes;
-use skerry_core::command::{Read, ReadConsistency, ReadResult};
+use skerry_core::command::{Read, ReadBasis, ReadConsistency, ReadResult};
 use skerry_core::ids::NodeId;
 use skerry_core::key::KeyError;
 use skerry_core::limits::LimitExceeded;
@@ -55,7 +55,7 @@ pub enum ReadError {
         "the copies that answer show less of the key than this session has seen, and the others do not answer in time"
     )]
     LessThanSeen {
-        /// What kept the others from it. `None` = there was no answer at all.
+        /// What kept the others from it. `None` = there was no answer at all, or each was of other copies than the one before.
         #[source]
         last: Option<Fault>,
     },
@@ -101,6 +101,14 @@ pub struct Values {
     pub context: Bytes,
 }
 
+/// What a read has found, and what it certainly shows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found {
+    pub(crate) values: Values,
+    /// `None` = the table follows leaders.
+    pub(crate) basis: Option<ReadBasis>,
+}
+
 impl Client {
     /// The record of a key. `None` = there is none. Of a quorum table that keeps siblings: the one with the highest version.
     pub async fn get(&self, table: &str, key: Key, consistency: ReadConsistency) -> Result<Option<Record>, ReadError> {
@@ -109,6 +117,10 @@ impl Client {
 
     /// All values of a key, and the context with which a write replaces them.
     pub async fn get_values(&self, table: &str, key: Key, options: ReadOptions) -> Result<Values, ReadError> {
+        Ok(self.find(table, key, options).await?.values)
+    }
+
+    pub(crate) async fn find(&self, table: &str, key: Key, options: ReadOptions) -> Result<Found, ReadError> {
         let found = self.inner.table_soon(table).await;
         let table_keys = found.ok_or_else(|| ReadError::UnknownTable(table.to_owned()))?;
         let encoded = key.encode(table_keys.fragmentation)?;
@@ -122,7 +134,7 @@ impl Client {
             op: |_: &_, _| Some(read_to_op(read.clone(), options)),
         };
         let answered = self.run(operation).await.map_err(|failed| ReadError::from_failed(failed, table))?;
-        self.values_of(&key, answered.answer)
+        self.found(&key, answered.answer)
     }
 
     /// What the copy on one node has of a key of a quorum table by itself. Comparing copies so shows whether they have become
@@ -139,17 +151,17 @@ impl Client {
         let now = Instant::now();
         let answer = self.inner.ask(node, item, 0, (now + ATTEMPT_MAX, now + self.deadline)).await;
         match answer {
-            Ok(answer) => self.values_of(&key, answer),
+            Ok(answer) => Ok(self.found(&key, answer)?.values),
             Err(Attempted::Fault(fault)) => Err(ReadError::Protocol { fault }),
             Err(Attempted::NoTable) => Err(ReadError::UnknownTable(table.to_owned())),
             Err(Attempted::OutOfTime | Attempted::Scattered) => Err(ReadError::Deadline { last: None }),
         }
     }
 
-    fn values_of(&self, key: &Key, answer: Answer) -> Result<Values, ReadError> {
-        let (records, context) = match read_result_from_wire(answer).map_err(ReadError::answer)? {
-            Some(ReadResult::Value(record)) => (Vec::from_iter(record), Bytes::new()),
-            Some(ReadResult::Values { records, context }) => (records, context),
+    fn found(&self, key: &Key, answer: Answer) -> Result<Found, ReadError> {
+        let (records, context, basis) = match read_result_from_wire(answer).map_err(ReadError::answer)? {
+            Some(ReadResult::Value(record)) => (Vec::from_iter(record), Bytes::new(), None),
+            Some(ReadResult::Values { records, context, basis }) => (records, context, Some(basis)),
             Some(ReadResult::Page { .. }) | None => return Err(ReadError::answer(Malformed::Missing("get"))),
         };
         if let Some(highest) = records.iter().map(|record| record.version).max() {
@@ -159,7 +171,7 @@ impl Client {
             let skerry_core::command::Record { version, value, expires_ms, .. } = record;
             Record { key: key.clone(), version, value, expires_ms }
         };
-        Ok(Values { records: records.into_iter().map(named).collect(), context })
+        Ok(Found { values: Values { records: records.into_iter().map(named).collect(), context }, basis })
     }
 }
 

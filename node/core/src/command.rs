@@ -178,6 +178,23 @@ pub struct WriteOptions {
     pub seen: Vec<(Bytes, Bytes)>,
 }
 
+/// On which copies of a quorum shard the answer to a read of one key rests, by the layout under which they have answered. So who
+/// asked can tell what it certainly shows, though the map that it has may be older.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadBasis {
+    /// How many copies have answered.
+    pub copies: usize,
+    /// How many copies a write needs.
+    pub write: usize,
+    /// How many copies a read asks that does not say another number.
+    pub read: usize,
+    /// How many copies there are.
+    pub members: usize,
+    /// Whatever was written of the key at or below this version, and is not shown, was deleted or replaced, for every reader. It
+    /// is no part of the context: another read, of copies that do not know of it yet, shows no less. 0 = nothing is known so.
+    pub absence: Version,
+}
+
 /// What a read has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadResult {
@@ -189,6 +206,8 @@ pub enum ReadResult {
         records: Vec<Record>,
         /// To be given back with a write that is to replace what this shows.
         context: Bytes,
+        /// What it certainly shows.
+        basis: ReadBasis,
     },
     /// A page, and the key to go on from if the shard holds more of the wanted range.
     Page {
@@ -205,7 +224,7 @@ impl ReadResult {
         let bytes = |record: &Record| record.key.len() + record.value.len();
         match self {
             Self::Value(record) => record.as_ref().map_or(0, bytes),
-            Self::Values { records, context } => records.iter().map(bytes).sum::<usize>() + context.len(),
+            Self::Values { records, context, .. } => records.iter().map(bytes).sum::<usize>() + context.len(),
             Self::Page { records, .. } => records.iter().map(bytes).sum(),
         }
     }

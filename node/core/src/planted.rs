@@ -120,6 +120,14 @@ planted! {
     OwnBarFirst by test("src/quorum/convergence/tests/rounds.rs", "an_own_bar_that_nobody_has_agreed_to_is_noticed"),
     /// A copy takes records by repairs, comparisons and hints until its disk is full.
     RecordsToFullDisk by test("src/quorum/replica/tests/full.rs", "records_that_fill_a_disk_to_its_end_are_noticed"),
+    /// A value that many readers wait for counts against what a full disk takes by repairs once for each of them.
+    RepairsDoubled by test("src/quorum/replica/tests/repaired.rs", "a_value_that_counts_for_each_reader_is_noticed"),
+    /// What has ended for everybody goes into the log of a full disk with all its bytes.
+    EndedLogged by test("src/quorum/replica/tests/ended.rs", "bytes_of_what_has_ended_in_the_log_of_a_full_disk_are_noticed"),
+    /// All that a full copy lacks is looked through in each round, since another one has all.
+    FullComparedEachRound by test("src/quorum/convergence/tests/full.rs", "a_full_copy_that_is_compared_with_each_round_is_noticed"),
+    /// Of two full copies that lack values of each other neither hands a delete over.
+    FullHandsNothingOver by test("src/quorum/convergence/tests/full.rs", "a_full_copy_that_hands_nothing_over_is_noticed"),
     /// The bytes of what has ended by all clocks stay until a floor is above it: for ever where one disk is full.
     EndedKept by test("src/quorum/replica/machine/tests.rs", "bytes_of_what_has_ended_that_stay_are_noticed"),
     /// A copy that has swept a delete refuses what its coordinator writes after it, which has not swept it.

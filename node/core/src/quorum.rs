@@ -2,6 +2,7 @@
 //!
 //! Decisions as plain functions on values: no input, no output, no clock.
 
+mod alike;
 mod bounded;
 pub mod convergence;
 pub mod copies;

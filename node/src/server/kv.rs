@@ -103,7 +103,7 @@ impl Kv {
         let asked = ((request.consistency, request.staleness_ms), request.copies);
         let (records, context) = match self.read(table, Read::Get { key }, asked).await? {
             ReadResult::Value(record) => (Vec::from_iter(record), Bytes::new()),
-            ReadResult::Values { records, context } => (records, context),
+            ReadResult::Values { records, context, .. } => (records, context),
             ReadResult::Page { .. } => return Err(status::ended()),
         };
         let mut siblings = records.into_iter().map(|record| table.record(record)).collect::<Result<Vec<_>, _>>()?;

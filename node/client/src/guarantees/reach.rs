@@ -1,8 +1,7 @@
 //! What a session's read certainly shows, by how many copies it asks, and which reads show more: decided from values, with
 //! no I/O.
 
-use skerry_core::command::ReadConsistency;
-use skerry_core::map::ShardRecord;
+use skerry_core::command::{ReadBasis, ReadConsistency};
 use skerry_core::quorum::copies::OutOfRange;
 
 use crate::read::ReadError;
@@ -20,65 +19,29 @@ pub(super) enum Reach {
     AllCopies,
 }
 
-/// The copies that reads of a key ask, as far as the client's map knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// The table follows leaders, or is not known.
-    Leader,
-    /// Of a quorum table.
-    Copies {
-        /// W of each write.
-        write: usize,
-        /// R of a read that does not say another.
-        read: usize,
-        /// How many copies there are.
-        members: usize,
-    },
+/// What a read has shown. `basis` = of its answer; `None` = the table follows leaders.
+pub(super) fn reach(basis: Option<ReadBasis>, asked: ReadOptions) -> Reach {
+    match basis {
+        None if asked.consistency == ReadConsistency::Linearizable => Reach::AllCopies,
+        None => Reach::Any,
+        Some(ReadBasis { copies, members, .. }) if copies >= members => Reach::AllCopies,
+        Some(ReadBasis { copies, write, members, .. }) if copies.saturating_add(write) > members => Reach::EveryWrite,
+        Some(_) => Reach::Any,
+    }
 }
 
-impl Asked {
-    /// Of the shard that a key is in.
-    pub(super) fn of(shard: &ShardRecord) -> Self {
-        let Some(layout) = shard.layout() else { return Self::Leader };
-        let set = layout.read_set();
-        Self::Copies { write: set.write, read: set.read, members: set.members.len() }
-    }
-
-    /// What a read shows.
-    pub(super) fn reach(self, options: ReadOptions) -> Reach {
-        let asks_all = options.consistency == ReadConsistency::Linearizable;
-        let Self::Copies { write, read, members } = self else {
-            return if asks_all { Reach::AllCopies } else { Reach::Any };
-        };
-        let copies = match options.consistency {
-            ReadConsistency::Linearizable => options.copies.unwrap_or(read),
-            // Only answered where it sees what a linearizable read sees.
-            ReadConsistency::BoundedStaleness(_) => read,
-            ReadConsistency::Local => 1,
-        };
-        match copies {
-            copies if copies >= members => Reach::AllCopies,
-            copies if copies + write > members => Reach::EveryWrite,
-            _ => Reach::Any,
+/// The read that shows the next more than one that has reached so far. `None` = no read does.
+pub(super) fn wider(basis: Option<ReadBasis>, reach: Reach) -> Option<ReadOptions> {
+    let asking = |copies| ReadOptions { consistency: ReadConsistency::Linearizable, copies };
+    match (reach, basis) {
+        (Reach::AllCopies, _) => None,
+        (Reach::Any | Reach::EveryWrite, None) => Some(asking(None)),
+        (Reach::EveryWrite, Some(basis)) => Some(asking(Some(basis.members))),
+        (Reach::Any, Some(ReadBasis { write, read, members, .. })) => {
+            let needed = members.saturating_add(1).saturating_sub(write);
+            // Such a read has W copies hold what they hold together; one with a lower R does not wait for that.
+            Some(asking(Some(needed).filter(|needed| *needed > read)))
         }
-    }
-
-    /// Reads that show more than this, each more than the one before.
-    pub(super) fn wider(self, than: Reach) -> Vec<ReadOptions> {
-        let asking = |copies| ReadOptions { consistency: ReadConsistency::Linearizable, copies };
-        let mut reads = match self {
-            Self::Leader => vec![asking(None)],
-            // The nodes' own R is of the layout that holds there, and the map here may be older.
-            Self::Copies { write, read, members } if read + write > members => {
-                vec![asking(None), asking(Some(members))]
-            }
-            Self::Copies { write, members, .. } => {
-                vec![asking(Some((members + 1).saturating_sub(write))), asking(Some(members))]
-            }
-        };
-        reads.retain(|read| self.reach(*read) > than);
-        reads.dedup_by_key(|read| self.reach(*read));
-        reads
     }
 }
 
@@ -103,41 +66,60 @@ pub(super) fn less_than_seen(error: ReadError) -> ReadError {
 #[cfg(test)]
 mod tests {
     use skerry_core::ids::ShardId;
+    use skerry_core::time::Version;
 
     use super::*;
 
-    const MAJORITIES: Asked = Asked::Copies { write: 2, read: 2, members: 3 };
-    const ONES: Asked = Asked::Copies { write: 1, read: 1, members: 3 };
+    const MAJORITIES: ReadBasis = ReadBasis { copies: 2, write: 2, read: 2, members: 3, absence: Version(0) };
+    const ONES: ReadBasis = ReadBasis { copies: 1, write: 1, read: 1, ..MAJORITIES };
 
     fn asking(consistency: ReadConsistency, copies: Option<usize>) -> ReadOptions {
         ReadOptions { consistency, copies }
     }
 
-    fn wider(asked: Asked, than: Reach) -> Vec<Option<usize>> {
-        asked.wider(than).into_iter().map(|read| read.copies).collect()
+    fn of(basis: ReadBasis, copies: usize) -> Reach {
+        reach(Some(ReadBasis { copies, ..basis }), ReadOptions::default())
+    }
+
+    /// What is asked after a read that such copies have answered, if each further one is answered as it was asked.
+    fn wider_reads(basis: ReadBasis, copies: usize) -> Vec<Option<usize>> {
+        let (mut reads, mut now) = (Vec::new(), ReadBasis { copies, ..basis });
+        while let Some(read) = wider(Some(now), reach(Some(now), ReadOptions::default())) {
+            reads.push(read.copies);
+            now.copies = read.copies.unwrap_or(now.read);
+        }
+        reads
     }
 
     #[test]
     fn a_read_sees_every_write_if_it_meets_one_of_the_copies_that_have_taken_it() {
-        let reach = |asked: Asked, copies| asked.reach(asking(ReadConsistency::Linearizable, copies));
-        assert_eq!((reach(MAJORITIES, None), reach(MAJORITIES, Some(1))), (Reach::EveryWrite, Reach::Any));
-        assert_eq!((reach(MAJORITIES, Some(3)), reach(ONES, None)), (Reach::AllCopies, Reach::Any));
-        let two_of_three = Asked::Copies { write: 2, read: 1, members: 3 };
-        assert_eq!((reach(two_of_three, None), reach(two_of_three, Some(2))), (Reach::Any, Reach::EveryWrite));
-        assert_eq!(MAJORITIES.reach(asking(ReadConsistency::Local, None)), Reach::Any);
-        assert_eq!(MAJORITIES.reach(asking(ReadConsistency::BoundedStaleness(9), None)), Reach::EveryWrite);
-        assert_eq!(Asked::Leader.reach(ReadOptions::default()), Reach::AllCopies);
-        assert_eq!(Asked::Leader.reach(asking(ReadConsistency::Local, None)), Reach::Any);
+        assert_eq!((of(MAJORITIES, 2), of(MAJORITIES, 1)), (Reach::EveryWrite, Reach::Any));
+        assert_eq!((of(MAJORITIES, 3), of(ONES, 1)), (Reach::AllCopies, Reach::Any));
+        let two_of_three = ReadBasis { read: 1, ..MAJORITIES };
+        assert_eq!((of(two_of_three, 1), of(two_of_three, 2)), (Reach::Any, Reach::EveryWrite));
+        assert_eq!(reach(None, ReadOptions::default()), Reach::AllCopies);
+        assert_eq!(reach(None, asking(ReadConsistency::Local, None)), Reach::Any);
     }
 
     #[test]
     fn no_copy_is_asked_for_what_a_read_shows_already() {
-        assert_eq!(wider(MAJORITIES, Reach::Any), [None, Some(3)]);
-        assert_eq!(wider(MAJORITIES, Reach::EveryWrite), [Some(3)], "not again what was asked");
-        assert_eq!(wider(Asked::Copies { write: 2, read: 1, members: 3 }, Reach::Any), [Some(2), Some(3)]);
-        assert_eq!(wider(ONES, Reach::Any), [Some(3)], "one read is both");
-        assert_eq!(wider(Asked::Copies { write: 3, read: 3, members: 3 }, Reach::Any), [None]);
-        assert_eq!((wider(Asked::Leader, Reach::Any), wider(Asked::Leader, Reach::AllCopies)), (vec![None], vec![]));
+        assert_eq!(wider_reads(MAJORITIES, 1), [None, Some(3)]);
+        assert_eq!(wider_reads(MAJORITIES, 2), [Some(3)], "not again what was asked");
+        assert_eq!(wider_reads(ReadBasis { read: 1, ..MAJORITIES }, 1), [Some(2), Some(3)]);
+        assert_eq!(wider_reads(ONES, 1), [Some(3)], "one read is both");
+        assert_eq!(wider_reads(ReadBasis { write: 3, read: 1, ..MAJORITIES }, 1), [Some(3)], "it meets every write");
+        assert_eq!(wider(None, Reach::Any).map(|read| read.copies), Some(None));
+        assert_eq!(wider(None, Reach::AllCopies), None);
+    }
+
+    /// The map here may say W = R = 2 still, or three copies.
+    #[test]
+    fn how_much_a_read_shows_is_told_by_the_copies_that_have_answered() {
+        assert_eq!(reach(Some(ONES), asking(ReadConsistency::Linearizable, None)), Reach::Any);
+        let of_five = ReadBasis { copies: 3, write: 3, read: 3, members: 5, absence: Version(0) };
+        let all_of_three = asking(ReadConsistency::Linearizable, Some(3));
+        assert_eq!(reach(Some(of_five), all_of_three), Reach::EveryWrite);
+        assert_eq!(wider(Some(of_five), Reach::EveryWrite).map(|read| read.copies), Some(Some(5)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use skerry_core::record::Context;
 use skerry_core::time::Version;
 
 use super::reach::Reach;
-use crate::read::Values;
+use crate::read::Found;
 
 /// Keys that a session remembers: the ones that it has used last. Some hundred bytes each.
 const SEEN_KEYS_MAX: usize = 10_000;
@@ -53,28 +53,32 @@ impl Written {
         self.versions.iter().copied().max().unwrap_or_default()
     }
 
-    fn are_shown(&self, found: &Values) -> bool {
-        let is_shown = |version: &Version| found.records.iter().any(|record| record.version == *version);
-        !self.has_more && self.versions.iter().all(is_shown)
+    /// True if each is shown, or is certainly not there any more.
+    fn are_shown(&self, found: &Found) -> bool {
+        let is_shown = |version: &Version| found.values.records.iter().any(|record| record.version == *version);
+        let is_known = |version: &Version| is_shown(version) || *version <= absence(found);
+        !self.has_more && self.versions.iter().all(is_known)
     }
 }
 
 impl Seen {
     /// True if a read that reaches so far certainly shows no less. False may also mean that nobody can tell: a sibling may
     /// have been replaced. `resolve` = `None` for a table that follows leaders.
-    pub(super) fn is_in(&self, name: &Name, found: &Values, resolve: Option<Resolve>, reach: Reach) -> bool {
+    pub(super) fn is_in(&self, name: &Name, found: &Found, resolve: Option<Resolve>, reach: Reach) -> bool {
         let sees_writes = match reach {
             Reach::AllCopies => return true,
             // A write of the session's own that is not shown was replaced.
             Reach::EveryWrite => true,
             Reach::Any => false,
         };
-        let (context, highest) = seen_by(name, found);
+        let (mut context, highest) = seen_by(name, found);
+        let highest = highest.max(absence(found));
         match resolve {
             None | Some(Resolve::LastWriterWins) => {
                 highest >= self.highest && (sees_writes || highest >= self.written.highest())
             }
             Some(Resolve::Siblings) => {
+                context.raise(absence(found));
                 let mut together = context.clone();
                 together.join(&self.context);
                 together == context && (sees_writes || self.written.are_shown(found))
@@ -83,10 +87,16 @@ impl Seen {
     }
 }
 
+/// At or below this all that the read does not show was deleted or replaced for every reader, and every later read knows of
+/// that. So it is not remembered: another copy may not have heard yet how far that goes.
+fn absence(found: &Found) -> Version {
+    found.basis.map_or_else(Version::default, |basis| basis.absence)
+}
+
 /// What a read has seen. A table that follows leaders gives no context: there the record's version says it all.
-fn seen_by((_, key): &Name, found: &Values) -> (Context, Version) {
-    let context = Context::of_token(key, &found.context).unwrap_or_default();
-    let shown = found.records.iter().map(|record| record.version).max().unwrap_or_default();
+fn seen_by((_, key): &Name, found: &Found) -> (Context, Version) {
+    let context = Context::of_token(key, &found.values.context).unwrap_or_default();
+    let shown = found.values.records.iter().map(|record| record.version).max().unwrap_or_default();
     let highest = context.highest().max(shown);
     (context, highest)
 }
@@ -111,13 +121,17 @@ impl SeenKeys {
     }
 
     /// A read of the session has shown this. `before` = what was seen when it began.
-    pub(super) fn read(&mut self, name: Name, found: &Values, before: Option<&Seen>, resolve: Option<Resolve>) {
+    pub(super) fn read(&mut self, name: Name, found: &Found, before: Option<&Seen>, resolve: Option<Resolve>) {
         let now = self.by_key.get(&name).map(|(_, seen)| seen);
         // What other operations of the session have seen meanwhile stays, unless this shows it too.
         let is_kept = now != before && now.is_some_and(|now| !now.is_in(&name, found, resolve, Reach::Any));
-        if !is_kept {
-            let (context, highest) = seen_by(&name, found);
-            *self.used(name) = Seen { written: Written::default(), highest, context };
+        let (context, highest) = seen_by(&name, found);
+        let now = self.used(name);
+        if is_kept {
+            now.highest = highest.max(now.highest);
+            now.context.join(&context);
+        } else {
+            *now = Seen { written: Written::default(), highest, context };
         }
     }
 
@@ -138,11 +152,13 @@ impl SeenKeys {
 
 #[cfg(test)]
 mod tests {
+    use skerry_core::command::ReadBasis;
     use skerry_core::ids::{Incarnation, ReplicaId};
     use skerry_core::record::{Actor, Stamp};
 
     use super::*;
     use crate::key::{Key, Record};
+    use crate::read::Values;
 
     fn name() -> Name {
         (TableId(1), Bytes::from_static(b"k"))
@@ -154,17 +170,24 @@ mod tests {
     }
 
     /// What a read finds that shows some of the writes that it has seen.
-    fn found(shown: &[(u64, u64)], replaced: &[(u64, u64)]) -> Values {
+    fn found(shown: &[(u64, u64)], replaced: &[(u64, u64)]) -> Found {
         let mut context = Context::default();
         shown.iter().chain(replaced).for_each(|(version, copy)| context.add(stamp(*version, *copy)));
         let record = |&(version, _): &(u64, u64)| {
             let (key, value) = (Key::new("k"), Bytes::new());
             Record { key, version: Version(version), value, expires_ms: None }
         };
-        Values { records: shown.iter().map(record).collect(), context: context.token(&name().1) }
+        let values = Values { records: shown.iter().map(record).collect(), context: context.token(&name().1) };
+        Found { values, basis: Some(ReadBasis::default()) }
     }
 
-    fn seen(found: &Values) -> Seen {
+    /// The same of copies that know so far what was deleted.
+    fn found_with(absence: u64, shown: &[(u64, u64)], replaced: &[(u64, u64)]) -> Found {
+        let basis = Some(ReadBasis { absence: Version(absence), ..ReadBasis::default() });
+        Found { basis, ..found(shown, replaced) }
+    }
+
+    fn seen(found: &Found) -> Seen {
         let mut keys = SeenKeys::default();
         keys.read(name(), found, None, None);
         keys.of(&name()).unwrap()
@@ -173,7 +196,7 @@ mod tests {
     #[test]
     fn of_the_last_writer_a_read_shows_no_less_if_its_version_is_no_lower() {
         let before = seen(&found(&[(5, 1)], &[]));
-        let is_in = |now: &Values| before.is_in(&name(), now, Some(Resolve::LastWriterWins), Reach::EveryWrite);
+        let is_in = |now: &Found| before.is_in(&name(), now, Some(Resolve::LastWriterWins), Reach::EveryWrite);
         assert!(is_in(&found(&[(5, 1)], &[])) && is_in(&found(&[(6, 2)], &[])));
         assert!(is_in(&found(&[], &[(7, 2)])), "a delete");
         assert!(!is_in(&found(&[(4, 2)], &[])) && !is_in(&found(&[], &[])));
@@ -182,7 +205,7 @@ mod tests {
     #[test]
     fn of_siblings_a_read_shows_no_less_if_it_has_seen_all_of_it() {
         let before = seen(&found(&[(5, 1), (7, 2)], &[]));
-        let is_in = |now: &Values| before.is_in(&name(), now, Some(Resolve::Siblings), Reach::EveryWrite);
+        let is_in = |now: &Found| before.is_in(&name(), now, Some(Resolve::Siblings), Reach::EveryWrite);
         assert!(is_in(&found(&[(5, 1), (7, 2)], &[])));
         assert!(is_in(&found(&[(9, 3)], &[(5, 1), (7, 2)])), "both were replaced");
         assert!(!is_in(&found(&[(7, 2)], &[])), "a copy that has not got the other one");
@@ -200,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_own_write_is_seen_where_it_is_shown_and_else_no_few_copies_can_tell() {
-        let is_in = |now: &Values, resolve| wrote([5, 6], resolve).is_in(&name(), now, resolve, Reach::Any);
+        let is_in = |now: &Found, resolve| wrote([5, 6], resolve).is_in(&name(), now, resolve, Reach::Any);
         assert!(is_in(&found(&[(6, 1), (5, 2)], &[]), SIBLINGS));
         assert!(!is_in(&found(&[(6, 1)], &[]), SIBLINGS));
         assert!(!is_in(&found(&[(9, 2)], &[(5, 1), (6, 1)]), SIBLINGS));
@@ -222,6 +245,30 @@ mod tests {
         let before = keys.of(&name()).unwrap();
         assert!(!before.is_in(&name(), &found(&[], &[]), SIBLINGS, Reach::EveryWrite));
         assert!(before.is_in(&name(), &found(&[], &[]), SIBLINGS, Reach::AllCopies));
+    }
+
+    /// So a copy that is down keeps no session from reading what was deleted and forgotten since.
+    #[test]
+    fn what_all_copies_have_forgotten_is_seen_by_its_absence() {
+        for resolve in [SIBLINGS, LAST_WRITER] {
+            let before = seen(&found(&[(5, 1)], &[(4, 2)]));
+            let is_in = |now: &Found| before.is_in(&name(), now, resolve, Reach::EveryWrite);
+            assert!(!is_in(&found_with(4, &[], &[])) && is_in(&found_with(5, &[], &[])), "{resolve:?}");
+            assert!(is_in(&found_with(5, &[(9, 2)], &[])), "{resolve:?}");
+            let own = wrote([5, 6], resolve);
+            let is_in = |absence, shown: &[(u64, u64)]| {
+                own.is_in(&name(), &found_with(absence, shown, &[]), resolve, Reach::Any)
+            };
+            assert!(is_in(6, &[]) && !is_in(5, &[]) && is_in(5, &[(6, 1)]), "{resolve:?}");
+        }
+    }
+
+    #[test]
+    fn a_read_of_copies_that_have_heard_less_of_what_is_forgotten_shows_no_less() {
+        for resolve in [SIBLINGS, LAST_WRITER] {
+            let before = seen(&found_with(100, &[(5, 1)], &[]));
+            assert!(before.is_in(&name(), &found_with(0, &[(5, 1)], &[]), resolve, Reach::EveryWrite), "{resolve:?}");
+        }
     }
 
     #[test]
@@ -251,6 +298,19 @@ mod tests {
         let before = keys.of(&name());
         keys.read(name(), &found(&[(4, 1)], &[]), before.as_ref(), LAST_WRITER);
         assert_eq!(keys.of(&name()).unwrap().highest, Version(4), "all copies were asked");
+    }
+
+    #[test]
+    fn a_write_meanwhile_does_not_hide_what_a_read_has_seen() {
+        for resolve in [SIBLINGS, LAST_WRITER] {
+            let mut keys = SeenKeys::default();
+            keys.wrote(name(), Version(9), resolve);
+            // Of another client, and acknowledged to nobody.
+            keys.read(name(), &found(&[(7, 2)], &[]), None, resolve);
+            let seen = keys.of(&name()).unwrap();
+            assert!(!seen.is_in(&name(), &found(&[(9, 1)], &[]), SIBLINGS, Reach::EveryWrite), "{resolve:?}");
+            assert_eq!((seen.written.versions.clone(), seen.highest), (vec![Version(9)], Version(7)));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use skerry_proto::v1::encoded_condition::Expected as WireExpected;
 use skerry_proto::v1::session_item::Op;
 use skerry_proto::v1::session_result::Result as WireResult;
 
-use super::{Malformed, Wire, all, all_into, size};
+use super::{Malformed, Wire, all, all_into, required, size};
 
 impl Wire for RequestId {
     type Message = v1::RequestId;
@@ -226,10 +226,11 @@ pub fn read_result_into_wire(result: ReadResult) -> WireResult {
         ReadResult::Value(record) => {
             WireResult::Get(v1::GetResult { record: record.map(without_key), ..v1::GetResult::default() })
         }
-        ReadResult::Values { records, context } => {
+        ReadResult::Values { records, context, basis } => {
             let mut records = records.into_iter().map(without_key);
             let record = records.next();
-            WireResult::Get(v1::GetResult { record, siblings: records.collect(), context })
+            let basis = Some(basis.into_wire());
+            WireResult::Get(v1::GetResult { record, siblings: records.collect(), context, basis })
         }
         ReadResult::Page { records, next } => WireResult::Page(v1::PageResult { records: all_into(records), next }),
     }
@@ -238,9 +239,9 @@ pub fn read_result_into_wire(result: ReadResult) -> WireResult {
 /// What a read saw; the record of a get has an empty key. `None` = not the result of a read.
 pub fn read_result_from_wire(result: WireResult) -> Result<Option<ReadResult>, Malformed> {
     match result {
-        WireResult::Get(v1::GetResult { record, siblings, context }) if !context.is_empty() => {
+        WireResult::Get(v1::GetResult { record, siblings, context, basis }) if !context.is_empty() => {
             let records = record.into_iter().chain(siblings).map(Record::from_wire).collect::<Result<_, _>>()?;
-            Ok(Some(ReadResult::Values { records, context }))
+            Ok(Some(ReadResult::Values { records, context, basis: required(basis, "basis")? }))
         }
         // Only a quorum table's reads have a context.
         WireResult::Get(m) => Ok(Some(ReadResult::Value(m.record.map(Record::from_wire).transpose()?))),

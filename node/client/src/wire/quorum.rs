@@ -1,5 +1,6 @@
 //! What quorum tables have beside others: in the map, in reports and in commands.
 
+use skerry_core::command::ReadBasis;
 use skerry_core::ids::{Generation, NodeId, ReplicaId, ShardId};
 use skerry_core::map::{Consistency, QuorumChange, QuorumRecord, Quorums, Replica};
 use skerry_core::message::{CopiesReport, QuorumReport};
@@ -134,6 +135,31 @@ impl Wire for Copies {
         let Quorums { write, read } = required(m.quorums, "quorums")?;
         let members = m.replica_ids.into_iter().map(ReplicaId).collect();
         Ok(Self { members, write: size(write.into(), "write")?, read: size(read.into(), "read")? })
+    }
+}
+
+impl Wire for ReadBasis {
+    type Message = v1::ReadBasis;
+
+    fn into_wire(self) -> v1::ReadBasis {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        v1::ReadBasis {
+            copies: number(self.copies),
+            write: number(self.write),
+            read: number(self.read),
+            members: number(self.members),
+            absence: self.absence.0,
+        }
+    }
+
+    fn from_wire(m: v1::ReadBasis) -> Result<Self, Malformed> {
+        Ok(Self {
+            copies: size(m.copies.into(), "copies")?,
+            write: size(m.write.into(), "write")?,
+            read: size(m.read.into(), "read")?,
+            members: size(m.members.into(), "members")?,
+            absence: Version(m.absence),
+        })
     }
 }
 

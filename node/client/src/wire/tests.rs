@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skerry_core::command::{
-    Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId, WriteOptions,
+    Command, Condition, Expected, Mutation, Read, ReadBasis, ReadConsistency, ReadResult, Record, RequestId,
+    WriteOptions,
 };
 use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::level::FormatLevel;
@@ -284,7 +285,8 @@ fn reads_and_their_results_come_back_as_they_went() {
     assert_eq!(value, Ok(Some(ReadResult::Value(Some(record.clone())))));
     let siblings = vec![record.clone(), Record { version: Version(0), ..record }];
     for records in [Vec::new(), siblings] {
-        let values = ReadResult::Values { records, context: Bytes::from_static(b"seen") };
+        let basis = ReadBasis { copies: 1, write: 2, read: 3, members: 5, absence: Version(7) };
+        let values = ReadResult::Values { records, context: Bytes::from_static(b"seen"), basis };
         assert_eq!(read_result_from_wire(read_result_into_wire(values.clone())), Ok(Some(values)));
     }
 }

@@ -47,6 +47,11 @@ impl Disk {
         self.repaired = self.repaired.saturating_add(bytes);
     }
 
+    /// So many of these bytes have turned out to change nothing.
+    pub(super) fn not_repaired(&mut self, bytes: usize) {
+        self.repaired = self.repaired.saturating_sub(bytes);
+    }
+
     /// A period has passed. True if it has stalled, or answers again.
     pub(super) fn tick(&mut self) -> bool {
         let has_changed = self.log.tick();
@@ -133,6 +138,8 @@ mod tests {
         assert_eq!(disk.repair_room(), 1);
         disk.repaired(usize::MAX);
         assert_eq!(disk.repair_room(), 0);
+        disk.not_repaired(usize::MAX - 5);
+        assert_eq!(disk.repair_room(), REPAIRED_BYTES_MAX - 5);
         disk.seen(false, 9);
         assert_eq!(disk.repair_room(), REPAIRED_BYTES_MAX);
     }

@@ -298,8 +298,9 @@ impl Node {
     }
 
     fn take_quorum(&mut self, out: Out) {
-        let Out { log: _, send, answers, wants_sync, wants_record: _, repaired_bytes } = out;
+        let Out { log: _, send, answers, wants_sync, wants_record: _, repaired_bytes, returned_bytes } = out;
         self.disk.repaired(repaired_bytes);
+        self.disk.not_repaired(returned_bytes);
         for envelope in send {
             let home = self.home_of_copy(envelope.shard, envelope.to);
             // One that the map does not name any more is not there to hear it.

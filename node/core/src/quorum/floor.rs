@@ -259,6 +259,17 @@ impl Floor {
         record
     }
 
+    /// The stored form of such a record; `encoded` = of what it is made. A copy sends no other, and none goes into its log: that
+    /// of a disk that is nearly full has no room for them.
+    pub fn encoded_without_ended(&self, record: &Stored, encoded: Bytes) -> Bytes {
+        let has_ended = record.values().any(|value| self.has_ended(value));
+        if has_ended && !is_planted(Planted::EndedLogged) {
+            self.without_ended(record.clone()).encode()
+        } else {
+            encoded
+        }
+    }
+
     /// True if the value has ended by the clocks of all copies, and its bytes are to go.
     fn has_ended(&self, value: &Value) -> bool {
         let ended = value.expires_ms.is_some_and(|at| at <= self.elapsed.wall_ms());

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 pub use turn::Turn;
 
+use super::alike::are_alike;
 use super::merge::taken;
 use crate::engine::{Engine, EngineError, EngineWrite, shard_key, state};
 use crate::ids::{Generation, ReplicaId, ShardId};
@@ -136,7 +137,8 @@ impl Hints {
         Ok(writes)
     }
 
-    /// A copy has confirmed a hint that it was sent. One that was kept since, for the same key, stays.
+    /// A copy has confirmed a hint that it was sent, perhaps without bytes that have ended. One that was kept since, for the
+    /// same key, stays.
     ///
     /// # Errors
     ///
@@ -149,7 +151,7 @@ impl Hints {
     ) -> Result<Vec<EngineWrite>, EngineError> {
         self.forget_written(engine)?;
         let at = self.key(to, &sent.key);
-        let held = self.held(&at, engine)?.filter(|held| held.get(GENERATION_BYTES..) == Some(&sent.record[..]));
+        let held = self.held(&at, engine)?.filter(|held| is_of(held, &sent.record));
         let Some(held) = held else { return Ok(Vec::new()) };
         self.forget(to, sent.key.len() + held.len());
         Ok(vec![self.delete(at)])
@@ -248,6 +250,12 @@ impl Hints {
     fn key(&self, to: ReplicaId, key: &[u8]) -> Bytes {
         shard_key(self.shard, state::HINT, &[&to.0.to_be_bytes()[..], key].concat())
     }
+}
+
+/// True if a record is what lies under a hint's key.
+fn is_of(held: &Bytes, sent: &Bytes) -> bool {
+    let are_records_alike = || Some(are_alike(&read(held)?.1, &Stored::decode(sent).ok()?));
+    held.get(GENERATION_BYTES..) == Some(&sent[..]) || are_records_alike().unwrap_or(false)
 }
 
 /// What lies under a hint's key: the generation at which it was kept, and the record. `None` = it cannot be read.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::alike::are_alike;
 use super::floor::above;
 use super::merge::merge;
 use crate::ids::ReplicaId;
@@ -95,10 +96,11 @@ impl Together {
         let mut differ = Vec::new();
         let mut holds: BTreeMap<ReplicaId, Vec<bool>> = pages.keys().map(|from| (*from, Vec::new())).collect();
         for (key, record) in &merged {
-            // What a copy has besides is deleted by the floor, and by a tombstone that it has by now.
+            // What a copy has besides is deleted by the floor, and by a tombstone that it has by now. Bytes of what has ended for
+            // all each copy lets go by itself.
             let has_it = |(from, page): (&ReplicaId, &Page)| {
                 let held = page.record(key).and_then(|held| left_by_others(pages, *from, key, held));
-                held.is_some_and(|held| *held == *record)
+                held.is_some_and(|held| are_alike(&held, record))
             };
             if pages.iter().all(has_it) {
                 continue;

@@ -15,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::copies::OutOfRange;
 use super::layout::Layout;
 use super::page::{Page, Together};
+use crate::command::ReadBasis;
 use crate::ids::{Generation, ReplicaId};
 use crate::planted::{Planted, is_planted};
+use crate::time::Version;
 
 /// Ticks after which the other copies are asked too, if those asked first have not all answered.
 pub const ASK_ALL_TICKS: u64 = 2;
@@ -157,6 +159,12 @@ impl ReadRound {
             return if self.together.is_some() { self.repair() } else { self.ask(usize::MAX) };
         }
         Vec::new()
+    }
+
+    /// On what its answer rests, with this absence of its page.
+    pub fn basis(&self, absence: Version) -> ReadBasis {
+        let set = self.layout.read_set();
+        ReadBasis { copies: self.count, write: set.write, read: set.read, members: set.members.len(), absence }
     }
 
     /// What a copy is to be sent, for [`ReadStep::Repair`].

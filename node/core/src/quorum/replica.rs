@@ -18,6 +18,7 @@ mod preparing;
 mod reading;
 mod reads;
 mod records;
+mod repairs;
 mod state;
 mod sweeps;
 mod syncs;
@@ -33,8 +34,8 @@ pub use state::QuorumState;
 pub use view::QuorumView;
 
 use super::convergence::{Convergence, Copy, Do};
-use super::floor::Refused;
-use super::hints::Hints;
+use super::floor::{Floor, Refused};
+use super::hints::{Hint, Hints};
 use super::journal::Journaled;
 use super::layout::{Layout, Part};
 use super::message::{Body, Entry, Envelope};
@@ -52,6 +53,7 @@ use journal::{After, Durable, Journal, TERM};
 use machine::{Machine, Taken};
 use preparing::Preparing;
 use reads::Reads;
+use repairs::Repairs;
 use sweeps::Sweeps;
 use syncs::Syncs;
 use writes::Writes;
@@ -70,6 +72,7 @@ pub struct QuorumReplica {
     preparing: Preparing,
     writes: Writes,
     reads: Reads,
+    repairs: Repairs,
     /// Of the last request that it coordinates. No other start of the node has the same: an answer may come so late.
     number: u64,
     hints: Hints,
@@ -119,6 +122,7 @@ impl QuorumReplica {
             preparing: Preparing::new(Actor { replica, incarnation }),
             writes: Writes::default(),
             reads: Reads::default(),
+            repairs: Repairs::default(),
             number: start,
             hints: Hints::open(shard, engine)?,
             hints_out: HintsOut::default(),
@@ -185,12 +189,8 @@ impl QuorumReplica {
             let mut turn = self.hints.turn(to, &from, generation, floor, here.engine)?;
             writes.extend(turn.writes);
             let is_full = (here.is_full)(to);
-            if is_full {
-                // Deletes may make room there; the others wait.
-                let without_ended = |record| self.machine.floor().without_ended(record);
-                let is_taken = |record| brings_no_value(None, &without_ended(record));
-                turn.send.retain(|hint| Stored::decode(&hint.record).is_ok_and(is_taken));
-            }
+            let bounds = self.machine.floor();
+            turn.send = turn.send.into_iter().filter_map(|hint| as_sent(hint, bounds, is_full)).collect();
             self.hints_out.sent(to, (turn.send.len(), is_full), turn.next, here.ticks);
             if !turn.send.is_empty() {
                 let hints = turn.send.into_iter().map(|hint| (hint.key, hint.record)).collect();
@@ -217,6 +217,7 @@ impl QuorumReplica {
         while let Some(Durable { index, entry, after }) = self.journal.pop_durable(sequence) {
             let taken = self.machine.apply(index, &entry, here.engine)?;
             self.preparing.applied(&entry, index);
+            out.returned_bytes += self.repairs.applied(&entry, &taken, index);
             // What came under a generation that is not held any more may have been missed by who has copied since.
             let held = self.machine.layout().generation;
             applied.push((entry, taken, after, held));
@@ -226,8 +227,8 @@ impl QuorumReplica {
             After::Write { to, number, generation } => {
                 self.took_write(&taken, (to, number), (generation, held), here, out)
             }
-            After::Repair { to, number, generation } => {
-                self.took_repair(&taken, (to, number), (generation, held), here, out)
+            After::Repair { to, number, generation, earlier } => {
+                self.took_repair((&taken, &earlier), (to, number), (generation, held), here, out)
             }
             After::Hints { to, generation } => {
                 let hinted = if generation == held { hinted(entry, &taken) } else { Vec::new() };
@@ -237,7 +238,7 @@ impl QuorumReplica {
                 Ok(())
             }
             // What was not taken is not here: whoever waits for it waits, and begins anew.
-            After::Converge(..) if taken.iter().any(Option::is_some) => Ok(()),
+            After::Converge(..) if taken.iter().any(Result::is_err) => Ok(()),
             After::Converge(then, generation) if generation == self.machine.layout().generation => {
                 self.converge(here, out, |convergence, copy| convergence.applied(then, copy))
             }
@@ -254,7 +255,7 @@ impl QuorumReplica {
         here: &Here<'_>,
         out: &mut Out,
     ) -> Result<(), EngineError> {
-        let is_any = |refused: fn(&Refused) -> bool| taken.iter().flatten().any(refused);
+        let is_any = |is_so: fn(&Refused) -> bool| taken.iter().filter_map(|taken| taken.as_ref().err()).any(is_so);
         let said = if generation != held && !is_planted(Planted::EarlierWriteAcknowledged) {
             Some(Said::Newer(held))
         } else if is_any(|refused| matches!(refused, Refused::Bare | Refused::TooMuch(_))) {
@@ -274,16 +275,22 @@ impl QuorumReplica {
         self.act_on_write(number, steps, here, out)
     }
 
+    /// `earlier` = what was in entries before this one, if the copy has taken it.
     fn took_repair(
         &mut self,
-        taken: &Taken,
+        (taken, earlier): (&Taken, &[Entry]),
         (to, number): (ReplicaId, u64),
         (generation, held): (Generation, Generation),
         here: &Here<'_>,
         out: &mut Out,
     ) -> Result<(), EngineError> {
-        if generation != held || taken.iter().any(Option::is_some) {
+        if generation != held || taken.iter().any(Result::is_err) {
             return Ok(());
+        }
+        for (key, record) in earlier {
+            if !self.machine.has(key, record, here.engine)? {
+                return Ok(());
+            }
         }
         if to != self.id() {
             self.send(to, generation, Body::Repaired(number), out);
@@ -359,6 +366,7 @@ impl QuorumReplica {
                 copied: state.copied(),
                 ends_ms: machine.ends_ms(),
                 last: state.last_version(),
+                above: machine.lowest_above(),
                 tree: machine.tree(),
                 view: &view,
                 hints,
@@ -458,11 +466,21 @@ impl QuorumReplica {
     }
 }
 
+/// A hint without bytes that have ended for all. `None` = it is not to be sent: the other disk has no room for it. Deletes may
+/// make room there; all else waits.
+fn as_sent(hint: Hint, bounds: &Floor, is_full: bool) -> Option<Hint> {
+    let Hint { key, record: encoded } = hint;
+    let record = Stored::decode(&encoded).ok()?;
+    let encoded = bounds.encoded_without_ended(&record, encoded);
+    let is_taken = !is_full || brings_no_value(None, &bounds.without_ended(record));
+    is_taken.then_some(Hint { key, record: encoded })
+}
+
 /// What became of hints, but for those that need bounds first.
 fn hinted(entry: Journaled, taken: &Taken) -> Vec<(Bytes, Bytes, bool)> {
     let Journaled::Writes(hints) = entry else { return Vec::new() };
-    let answered = hints.into_iter().zip(taken).filter(|(_, refused)| !matches!(refused, Some(Refused::Bare)));
-    answered.map(|((key, record, _), refused)| (key, record, refused.is_none())).collect()
+    let answered = hints.into_iter().zip(taken).filter(|(_, taken)| !matches!(taken, Err(Refused::Bare)));
+    answered.map(|((key, record, _), taken)| (key, record, taken.is_ok())).collect()
 }
 
 #[cfg(test)]

@@ -158,7 +158,7 @@ impl Client {
         asked: Asked,
         world: &mut World,
     ) {
-        let ReadResult::Values { records, context } = result else {
+        let ReadResult::Values { records, context, .. } = result else {
             return world.checker.broken.push(format!("a read of a quorum table found {result:?}"));
         };
         let name = history_key(underway.table, key);

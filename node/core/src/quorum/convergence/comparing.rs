@@ -267,7 +267,7 @@ impl Active {
     }
 
     /// Notes what was found: records that are pulled go to the log. True if it gets nowhere: too many questions have found
-    /// nothing, or there is no room for what they have found.
+    /// nothing, or a new copy has no room for what it copies.
     fn take<V: View>(&mut self, found: Found, copy: &Copy<'_, V>, out: &mut Vec<Do>) -> bool {
         let is_barren = found.push.is_empty() && found.merge.is_empty() && !found.is_work;
         self.times.barren = if is_barren { self.times.barren + 1 } else { 0 };
@@ -283,8 +283,14 @@ impl Active {
                 self.waits = Waits::Applied;
             }
         }
-        // Without room for what others hold there is nothing to be gained by asking for more of it.
-        self.times.barren > BARREN_MAX || is_short && !copy.has_room()
+        // Without room for what others hold there is nothing to be gained by asking for more of it. What they lack is handed over
+        // all the same: deletes make room there, and may be nowhere else.
+        let is_without_room = is_short && !copy.has_room();
+        let hands_over = self.why != Why::Copying && !is_planted(Planted::FullHandsNothingOver);
+        if is_without_room && hands_over {
+            self.comparison.only_hand_over(copy.tree, copy.view);
+        }
+        self.times.barren > BARREN_MAX || is_without_room && !hands_over
     }
 
     /// The keys that are pushed next: of records that are there. A single record may be longer than all may be together. A

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use super::pace::Pace;
 use crate::ids::{Generation, ReplicaId};
 use crate::quorum::floor::Floor;
@@ -15,7 +13,6 @@ use crate::quorum::merkle::Tree;
 use crate::quorum::merkle::compare::View;
 use crate::quorum::message::{Body, Entry};
 use crate::quorum::room::brings_no_value;
-use crate::record::Stored;
 use crate::time::Version;
 
 /// What convergence may look at in the copy: of what is applied, and so durable, all of one moment.
@@ -34,6 +31,9 @@ pub struct Copy<'a, V> {
     pub ends_ms: Option<u64>,
     /// The highest version that it has applied: the last write's.
     pub last: Version,
+    /// The lowest version above its floor, by the last pass over all its records and by what was taken since. `None` = there
+    /// is none, or it is not known yet.
+    pub above: Option<Version>,
     /// The sums of its records.
     pub tree: &'a Tree,
     /// Its records that are applied: what waits for the log is not among them.
@@ -80,16 +80,22 @@ impl<V: View> Copy<'_, V> {
         !(self.is_full)(self.id)
     }
 
+    /// True if the disks of both copies have room for more than deletes: what one lacks it can be given.
+    pub(super) fn has_room_with(&self, other: ReplicaId) -> bool {
+        self.has_room() && !(self.is_full)(other)
+    }
+
     /// Those of a peer's records that the copy may take: others are no records, none of this shard, or values for which its
-    /// disk has no room.
+    /// disk has no room. Without bytes that have ended for all: none goes into its log.
     pub(super) fn sound(&self, entries: Vec<Entry>) -> Vec<Entry> {
-        let has_room = |key: &Bytes, record: Stored| {
-            self.has_room() || brings_no_value(self.view.get(key).as_ref(), &self.floor.without_ended(record))
+        let sound = |(key, encoded): Entry| {
+            let record = held_elsewhere(&encoded).ok().filter(|_| (self.is_own)(&key))?;
+            let encoded = self.floor.encoded_without_ended(&record, encoded);
+            let record = self.floor.without_ended(record);
+            let has_room = self.has_room() || brings_no_value(self.view.get(&key).as_ref(), &record);
+            has_room.then_some((key, encoded))
         };
-        let is_sound = |(key, record): &Entry| {
-            (self.is_own)(key) && held_elsewhere(record).is_ok_and(|record| has_room(key, record))
-        };
-        entries.into_iter().filter(is_sound).collect()
+        entries.into_iter().filter_map(sound).collect()
     }
 }
 

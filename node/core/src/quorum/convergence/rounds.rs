@@ -5,6 +5,8 @@
 //! one, begun when all were gathered from. Two coordinators at a time do no harm: every member answers both, and
 //! each round stands for itself.
 
+use std::collections::BTreeMap;
+
 use super::comparing::{Ended, RESEND_TICKS, Why};
 use super::copy::{Copy, Do, Then};
 use super::numbers::Numbers;
@@ -23,8 +25,8 @@ use crate::time::{TICK_MS, Version};
 const PATIENCE_TICKS: u64 = 60_000 / TICK_MS;
 /// Ticks until the next comparison after one that was given up.
 const RETRY_TICKS: u64 = 2_000 / TICK_MS;
-/// How often the time is doubled until the next comparison with a full disk, which was in vain: all that it lacks is looked
-/// through each time.
+/// How often the time is doubled until the next comparison with a member, if one was in vain since the disk of one of both is
+/// nearly full: all that it lacks is looked through each time.
 const FULL_DOUBLED_MAX: u32 = 4;
 /// Ticks from one look at what was written to the next one: the sum is of all leaves.
 const LOOK_TICKS: u64 = 1_000 / TICK_MS;
@@ -37,10 +39,16 @@ pub(super) struct Rounds {
     /// When the next round may begin. `None` = the copy has just started.
     next_at: Option<u64>,
     look_at: u64,
-    /// How many comparisons of rounds with a full disk were in vain, one after the other.
-    full: u32,
-    /// With a full disk nothing is compared before.
-    full_until: u64,
+    /// The members with whom comparisons were in vain, since the disk of one of both is nearly full.
+    full: BTreeMap<ReplicaId, InVain>,
+}
+
+/// Comparisons of rounds with one member that were in vain, one after the other.
+#[derive(Debug, Clone, Copy, Default)]
+struct InVain {
+    times: u32,
+    /// As long as the disk is nearly full nothing is compared before.
+    until: u64,
 }
 
 #[derive(Debug)]
@@ -89,13 +97,16 @@ impl Rounds {
         let at = Version::at_ms(copy.wall_ms.saturating_sub(copy.pace.behind_ms));
         let may_end =
             copy.ends_ms.is_some_and(|ends| (copy.floor.floor().wall_ms() + 1..=at.wall_ms()).contains(&ends));
-        // Where a clock has gone back, the last write may be of a later time than any that was seen since.
-        let covers_last = self.written.is_covered() && copy.floor.floor() < copy.last && copy.last <= at;
+        // Where a clock has gone back, the last write may be of a later time than any that was seen since. If the last one is
+        // of a clock that is far ahead it tells nothing of those before it; a pass over all records does.
+        let is_above = |version: Version| copy.floor.floor() < version && version <= at;
+        let covers_last = self.written.is_covered() && (is_above(copy.last) || copy.above.is_some_and(is_above));
         if at <= copy.floor.floor() || !(self.written.is_due(at) || may_end || covers_last) {
             return;
         }
         let Some(round) = Round::begin(copy.layout, at) else { return };
         self.next_at = Some(copy.ticks.saturating_add(copy.pace.round_ticks));
+        self.full.retain(|member, _| copy.layout.current.members.contains(member));
         let (number, progress) = (numbers.next(), copy.ticks);
         let going =
             self.going.insert(Going { round, number, progress, sent: progress, rests_until: 0, is_barred: false });
@@ -157,7 +168,8 @@ impl Rounds {
                 Order::Spread => Why::Spread(going.number),
                 Order::Bar | Order::Floor => return None,
             };
-            let rests = (copy.is_full)(*member) && copy.ticks < self.full_until;
+            let in_vain = self.full.get(member).is_some_and(|in_vain| copy.ticks < in_vain.until);
+            let rests = in_vain && !copy.has_room_with(*member) && !is_planted(Planted::FullComparedEachRound);
             (*member != copy.id && (copy.is_heard)(*member) && !rests).then_some((*member, why))
         };
         going.round.members.iter().find_map(wants)
@@ -165,6 +177,9 @@ impl Rounds {
 
     /// A comparison has ended.
     pub(super) fn ended<V: View>(&mut self, ended: &Ended, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
+        if ended.is_whole {
+            self.full.remove(&ended.with);
+        }
         let going = self.going.as_mut();
         let (number, reached) = match (ended.why, &going) {
             (Why::Gather(number), _) => (number, Reached::Gathered),
@@ -174,13 +189,13 @@ impl Rounds {
         };
         let Some(going) = going.filter(|going| going.number == number) else { return };
         if ended.is_whole {
-            self.full = 0;
             self.told(ended.with, reached, copy, out);
-        } else if !copy.has_room() || (copy.is_full)(ended.with) {
+        } else if !copy.has_room_with(ended.with) {
             // The next one may find room.
             self.going = None;
-            let wait = copy.pace.round_ticks << self.full.min(FULL_DOUBLED_MAX);
-            (self.full, self.full_until) = (self.full.saturating_add(1), copy.ticks.saturating_add(wait));
+            let in_vain = self.full.entry(ended.with).or_default();
+            let wait = copy.pace.round_ticks << in_vain.times.min(FULL_DOUBLED_MAX);
+            *in_vain = InVain { times: in_vain.times.saturating_add(1), until: copy.ticks.saturating_add(wait) };
         } else {
             going.rests_until = copy.ticks.saturating_add(RETRY_TICKS);
         }

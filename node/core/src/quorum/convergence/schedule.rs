@@ -21,6 +21,9 @@ const REST_TICKS: u64 = 10_000 / TICK_MS;
 /// cannot take now it may not be able to take for long.
 const RETRY_TICKS: u64 = 5_000 / TICK_MS;
 const RETRY_DOUBLED_MAX: u32 = 5;
+/// The same where the disk of one of both is nearly full, and all that it lacks is looked through each time: about as seldom as
+/// copies compare anyway.
+const FULL_RETRY_DOUBLED_MAX: u32 = 7;
 /// Ticks by which the copy with the higher id waits longer: mostly there is nothing left for it to find.
 const SECOND_TICKS: u64 = 5_000 / TICK_MS;
 /// Ticks for which one does not begin what the other one is busy with.
@@ -49,6 +52,8 @@ struct Peer {
     is_compared: bool,
     /// How many were given up, one after the other.
     given_up: u32,
+    /// The last one was in vain since the disk of one of both was nearly full.
+    lacks_room: bool,
 }
 
 impl Schedule {
@@ -63,14 +68,16 @@ impl Schedule {
         for id in peers {
             let second = if copy.id < id { 0 } else { SECOND_TICKS };
             let due_at = copy.ticks.saturating_add(second + numbers.spread(LOOK_TICKS));
-            let first =
-                Peer { due_at, rests_until: 0, asked_at: None, is_silent: false, is_compared: false, given_up: 0 };
-            let peer = self.peers.entry(id).or_insert(first);
+            let peer = self.peers.entry(id).or_insert(Peer::new(due_at));
             if !(copy.is_heard)(id) {
                 (peer.is_silent, peer.is_compared) = (true, false);
             } else if std::mem::take(&mut peer.is_silent) {
-                peer.due_at = peer.due_at.min(due_at);
-                peer.given_up = 0;
+                peer.is_back(due_at);
+            }
+            if peer.lacks_room && copy.has_room_with(id) {
+                peer.lacks_room = false;
+                peer.rests_until = peer.rests_until.min(copy.ticks.saturating_add(RETRY_TICKS));
+                peer.is_back(due_at);
             }
         }
     }
@@ -115,10 +122,12 @@ impl Schedule {
         if is_whole {
             peer.due_at = ticks.saturating_add(every + numbers.spread(every / SPREAD_PART));
             peer.rests_until = ticks.saturating_add(REST_TICKS.min(every));
-            (peer.is_compared, peer.given_up) = (true, 0);
+            (peer.is_compared, peer.given_up, peer.lacks_room) = (true, 0, false);
         } else {
             peer.due_at = peer.due_at.min(ticks);
-            let wait = RETRY_TICKS << peer.given_up.min(RETRY_DOUBLED_MAX);
+            peer.lacks_room = !copy.has_room_with(with);
+            let doubled_max = if peer.lacks_room { FULL_RETRY_DOUBLED_MAX } else { RETRY_DOUBLED_MAX };
+            let wait = RETRY_TICKS << peer.given_up.min(doubled_max);
             peer.rests_until = ticks.saturating_add(wait + numbers.spread(LOOK_TICKS));
             peer.given_up = peer.given_up.saturating_add(1);
         }
@@ -126,6 +135,18 @@ impl Schedule {
 }
 
 impl Peer {
+    /// A copy that nothing is known of yet.
+    fn new(due_at: u64) -> Self {
+        let (rests_until, given_up) = (0, 0);
+        Self { due_at, rests_until, asked_at: None, is_silent: false, is_compared: false, given_up, lacks_room: false }
+    }
+
+    /// Nothing that it was given up for holds any more: it is compared with soon.
+    fn is_back(&mut self, due_at: u64) {
+        self.due_at = self.due_at.min(due_at);
+        self.given_up = 0;
+    }
+
     fn is_free(&self, ticks: u64) -> bool {
         let is_busy = self.asked_at.is_some_and(|asked| ticks < asked.saturating_add(ASKED_TICKS));
         let has_waited = ticks >= self.due_at.max(self.rests_until).saturating_add(POSTPONED_TICKS_MAX);
@@ -181,14 +202,7 @@ mod tests {
 
     #[test]
     fn one_that_the_other_is_busy_with_waits_but_not_for_ever() {
-        let peer = |asked_at| Peer {
-            due_at: 100,
-            rests_until: 50,
-            asked_at,
-            is_silent: false,
-            is_compared: false,
-            given_up: 0,
-        };
+        let peer = |asked_at| Peer { rests_until: 50, asked_at, ..Peer::new(100) };
         for (asked_at, ticks, is_free) in [
             (None, 49, false),
             (None, 50, true),

@@ -4,6 +4,7 @@
 mod bounds;
 mod comparing;
 mod copying;
+mod full;
 mod hostile;
 mod rounds;
 mod store;

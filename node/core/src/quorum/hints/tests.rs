@@ -105,6 +105,23 @@ fn a_confirmed_hint_goes_and_a_newer_one_of_its_key_stays() {
 }
 
 #[test]
+fn a_hint_is_confirmed_without_bytes_that_have_ended_and_a_newer_one_stays() {
+    let mut store = Store::new();
+    let mut ending = record(1, 5);
+    ending.newest.expires_ms = Some(70);
+    let mut sent = ending.clone();
+    (sent.newest.is_tombstone, sent.newest.value) = (true, Bytes::new());
+    let sent = Hint { key: Bytes::from_static(b"k"), record: sent.encode() };
+    store.keep(TO, b"k", &record(2, 5));
+    store.confirm(&sent);
+    assert_eq!(store.hints.waiting().0, 1);
+    store.keep(OTHER, b"k", &ending);
+    let writes = store.hints.confirmed(OTHER, &sent, &store.engine).unwrap();
+    store.engine.write(writes).unwrap();
+    assert_eq!((store.hints.waiting().0, store.hints.targets().collect::<Vec<_>>()), (1, vec![TO]));
+}
+
+#[test]
 fn what_does_not_fit_is_not_kept_and_all_must_be_compared() {
     let mut store = Store::new();
     let most = u32::try_from(HINT_BYTES_MAX >> 20).unwrap();

@@ -98,6 +98,8 @@ pub struct Comparison {
     absence: Version,
     /// Answers that told less than was asked for.
     short: u32,
+    /// Nothing is asked for that would be merged here.
+    hands_over_only: bool,
 }
 
 impl Comparison {
@@ -115,6 +117,17 @@ impl Comparison {
             pull: Vec::new(),
             absence: Version::default(),
             short: 0,
+            hands_over_only: false,
+        }
+    }
+
+    /// From now on no record is asked for: there is no room for it here. What the other copy lacks is found all the same. So
+    /// this copy is not given all that the other one holds.
+    pub fn only_hand_over(&mut self, tree: &Tree, view: &impl View) {
+        self.hands_over_only = true;
+        self.pull.clear();
+        if matches!(self.asked, Some(Ask::Records(..))) {
+            self.next(tree, view, &mut Budget::new());
         }
     }
 
@@ -244,7 +257,7 @@ impl Comparison {
             }
             push.extend(more);
             let lacking: BTreeSet<u64> = theirs.difference(&held).map(|(hash, _)| *hash).collect();
-            if !lacking.is_empty() {
+            if !lacking.is_empty() && !self.hands_over_only {
                 self.pull.push((span, lacking.into_iter().collect()));
             }
         }
@@ -313,6 +326,7 @@ impl Comparison {
         while self.parted.len() < SPANS_MAX / 2 && self.few.len() < SPANS_MAX {
             let Some(span) = self.open.pop() else { return };
             match tree.split(&span, view, budget) {
+                Split::Empty if self.hands_over_only => {}
                 Split::Empty => self.pull.push((span, Vec::new())),
                 Split::Few(records) => self.few.push((span, records)),
                 Split::Parts(parts) => self.parted.extend(parts),

@@ -89,6 +89,18 @@ fn a_delete_of_one_copy_takes_the_place_of_anothers_record() {
 }
 
 #[test]
+fn what_has_ended_is_the_same_for_readers_whether_or_not_a_copy_has_let_go_of_its_bytes() {
+    let value = Value { expires_ms: Some(70), value: "v".into(), ..record(4).newest };
+    let let_go = Value { is_tombstone: true, value: Bytes::new(), ..value.clone() };
+    let page = |value| Page { entries: vec![(key(1), Stored::new(value, Context::default()))], ..Page::default() };
+    for pages in [vec![page(value.clone()), page(let_go.clone())], vec![page(let_go), page(value)]] {
+        let found = together(pages);
+        assert!(found.differ.is_empty(), "a reader would wait for a repair: {found:?}");
+        assert!(found.page.entries[0].1.newest.is_tombstone);
+    }
+}
+
+#[test]
 fn a_page_that_no_copy_would_send_is_refused() {
     let (start, end) = (key(1), key(9));
     let is_sound = |page: &Page| page.is_sound(&start, Some(&end));

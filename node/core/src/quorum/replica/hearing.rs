@@ -84,6 +84,7 @@ impl QuorumReplica {
                 match self.admit_write(&entries, here)? {
                     Admitted::Taken => {
                         let after = After::Write { to: from, number, generation };
+                        let entries = if (here.is_full)(self.id()) { self.without_ended(entries) } else { entries };
                         self.journal(Journaled::Writes(entries), after);
                         if is_planted(Planted::QuorumAckBeforeDurable) {
                             self.send(from, generation, Body::Said(number, Said::Durable), out);
@@ -98,8 +99,7 @@ impl QuorumReplica {
                 self.answer_page((number, start, end, limit), (from, generation), here, out)
             }
             Body::Repair(number, entries) if takes_writes => {
-                let after = After::Repair { to: from, number, generation };
-                self.take_repair(entries, after, here, out).map(drop)
+                self.take_repair(entries, (from, number, generation), here, out).map(drop)
             }
             Body::Hints(entries) if takes_writes => {
                 let (mut hints, mut ahead) = (Vec::new(), Vec::new());
@@ -108,6 +108,7 @@ impl QuorumReplica {
                         // What there is no room for waits where it is.
                         Ok(stored) => {
                             let stamp = stored.newest.stamp;
+                            let record = self.machine.floor().encoded_without_ended(&stored, record);
                             if self.has_room(&key, stored, here)? {
                                 hints.push((key, record, stamp));
                             }
@@ -212,40 +213,62 @@ impl QuorumReplica {
 
     /// What a read repairs goes to the log: all of it, or nothing if some of it is unsound. A disk that is nearly full takes
     /// values too, as far as there is room for that: a reader waits, and other copies may not be there to take them. Beyond
-    /// that it takes deletes alone, and confirms nothing. Returns true if `after` comes.
+    /// that it takes deletes alone, and confirms nothing. `of` = the read's coordinator, its number, and the generation. Returns
+    /// true if it is going to be answered.
     pub(super) fn take_repair(
         &mut self,
         entries: Vec<Entry>,
-        after: After,
+        of: (ReplicaId, u64, Generation),
         here: &Here<'_>,
         out: &mut Out,
     ) -> Result<bool, EngineError> {
         if entries.len() > REPAIR_MAX {
             return Ok(false);
         }
-        let (mut fit, mut values, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut fit, mut values, mut earlier, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for (key, record) in entries {
             let Ok(stored) = held_elsewhere(&record) else { return Ok(false) };
             if !self.state().is_own(&key) {
                 return Ok(false);
             }
-            let has_room = self.has_room(&key, stored, here)?;
-            bytes += if has_room { 0 } else { key.len() + record.len() };
-            let kept = if has_room { &mut fit } else { &mut values };
-            kept.push((key, record));
+            let record = self.machine.floor().encoded_without_ended(&stored, record);
+            if self.has_room(&key, stored, here)? {
+                fit.push((key, record));
+            } else if let Some(waiting) = self.repairs.waiting(&key, &record) {
+                earlier.push(waiting);
+            } else {
+                bytes += key.len() + record.len();
+                values.push((key, record));
+            }
         }
         let is_all = out.repaired_bytes + bytes <= here.repair_room || values.is_empty();
         if is_all {
             out.repaired_bytes += bytes;
-            fit.append(&mut values);
+            fit.extend(values.iter().cloned());
+        } else {
+            values.clear();
         }
         if fit.is_empty() && !is_all {
             return Ok(false);
         }
         let entries = self.judged_early(fit, here)?;
+        let (to, number, generation) = of;
+        let after = After::Repair { to, number, generation, earlier };
         let nobody = After::Converge(Then::Nothing, self.machine.layout().generation);
-        self.journal(Journaled::Copies(entries), if is_all { after } else { nobody });
+        // What waits already is not written again: this entry, with the rest or with nothing, comes after it.
+        let index = self.journal(Journaled::Copies(entries), if is_all { after } else { nobody });
+        self.repairs.wait(values, index);
         Ok(is_all)
+    }
+
+    /// A write as it goes into the log of a disk that is nearly full.
+    fn without_ended(&self, entries: Vec<Written>) -> Vec<Written> {
+        let floor = self.machine.floor();
+        let stripped = |(key, encoded, stamp): Written| match Stored::decode(&encoded) {
+            Ok(record) => (key, floor.encoded_without_ended(&record, encoded), stamp),
+            Err(_) => (key, encoded, stamp),
+        };
+        entries.into_iter().map(stripped).collect()
     }
 
     /// True if the disk has room for a record: for deletes, for what has ended, and for what is held already, it always has.
@@ -298,6 +321,9 @@ impl QuorumReplica {
         Ok(())
     }
 }
+
+/// A key, its record, and the stamp of the write that it comes with.
+type Written = (Bytes, Bytes, Stamp);
 
 /// Why a record is not taken.
 enum Unfit {

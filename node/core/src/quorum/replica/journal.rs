@@ -10,6 +10,7 @@ use crate::ids::{Generation, ReplicaId, ShardId};
 use crate::log::{EntryKind, LogEntry, LogWrite};
 use crate::quorum::convergence::Then;
 use crate::quorum::journal::Journaled;
+use crate::quorum::message::Entry;
 use crate::record::Stamp;
 
 /// Entries that may wait when another copy's message comes; then it counts as lost, and is sent again. A disk makes some
@@ -31,11 +32,12 @@ pub(super) enum After {
         number: u64,
         generation: Generation,
     },
-    /// A read's coordinator, which may be this copy itself.
+    /// A read's coordinator, which may be this copy itself. What it lacked is in the entry, and in earlier ones that wait.
     Repair {
         to: ReplicaId,
         number: u64,
         generation: Generation,
+        earlier: Vec<Entry>,
     },
     /// A copy that has kept hints.
     Hints {

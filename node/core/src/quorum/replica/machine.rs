@@ -19,6 +19,7 @@ use crate::quorum::layout::Layout;
 use crate::quorum::merge::taken;
 use crate::quorum::merkle::{Grid, Tree};
 use crate::record::{Stamp, Stored};
+use crate::time::Version;
 
 /// Bytes of changes that become one batch of the store, about: what a store takes in one go without making others wait.
 const BATCH_BYTES_MAX: usize = 4 << 20;
@@ -26,8 +27,8 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 pub(super) const SLICE_RECORDS: usize = 64;
 pub(super) const SLICE_BYTES: usize = 256 << 10;
 
-/// What became of an entry's records: for each why it was not taken, if it was not.
-pub(super) type Taken = Vec<Option<Refused>>;
+/// What became of an entry's records: for each whether the copy holds something else by it, or why it was not taken.
+pub(super) type Taken = Vec<Result<bool, Refused>>;
 
 /// Owner of what a copy holds.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ impl Machine {
         record: &Bytes,
         stamp: Option<Stamp>,
         engine: &dyn Engine,
-    ) -> Result<Option<Refused>, EngineError> {
+    ) -> Result<Result<bool, Refused>, EngineError> {
         let record = Stored::decode(record).map_err(EngineError::unreadable)?;
         let record = self.state.floor().without_ended(record);
         let held = match self.ahead.get(key) {
@@ -137,17 +138,28 @@ impl Machine {
         };
         let record = match judged {
             Ok(record) => record,
-            Err(refused) => return Ok(Some(refused)),
+            Err(refused) => return Ok(Err(refused)),
         };
         let merged = match record.map(|record| taken(held.as_ref(), &record)).transpose() {
             Ok(merged) => merged.flatten(),
-            Err(too_much) => return Ok(Some(too_much.into())),
+            Err(too_much) => return Ok(Err(too_much.into())),
         };
-        if let Some(merged) = merged {
-            let bytes = self.put(key, (held.as_ref(), held_bytes), Some(&merged));
-            self.ahead.insert(key.clone(), (merged, bytes));
-        }
-        Ok(None)
+        let Some(merged) = merged else { return Ok(Ok(false)) };
+        let bytes = self.put(key, (held.as_ref(), held_bytes), Some(&merged));
+        self.ahead.insert(key.clone(), (merged, bytes));
+        Ok(Ok(true))
+    }
+
+    /// True if the copy has all of a record that another copy holds: taken once more it would change nothing.
+    ///
+    /// # Errors
+    ///
+    /// Of the store, and of records that this release cannot read.
+    pub(super) fn has(&self, key: &Bytes, record: &Bytes, engine: &dyn Engine) -> Result<bool, EngineError> {
+        let record = Stored::decode(record).map_err(EngineError::unreadable)?;
+        let held = self.records(engine).read(key)?;
+        let left = self.state.floor().take_copy(held.as_ref(), record, self.state.is_complete());
+        Ok(left.is_ok_and(|left| left.is_none_or(|left| taken(held.as_ref(), &left) == Ok(None))))
     }
 
     /// A key's record, of so many bytes as it is stored, becomes another one with the next batch. The bytes of that.
@@ -204,7 +216,12 @@ impl Machine {
         self.ends.next_ms()
     }
 
-    /// True if some of the values may have ended by the clocks of all copies.
+    /// The lowest version of its values above its floor. `None` = there is none, or it is not known yet.
+    pub(super) fn lowest_above(&self) -> Option<Version> {
+        self.ends.lowest_above()
+    }
+
+    /// True if some of the values that have their bytes may have ended by the clocks of all copies.
     pub(super) fn has_ended(&self) -> bool {
         self.ends.may_have_ended(self.floor().elapsed().wall_ms())
     }

@@ -42,6 +42,8 @@ pub struct Out {
     pub wants_sync: bool,
     /// Bytes that were taken by repairs although the disk is nearly full: to be counted against [`Here::repair_room`].
     pub repaired_bytes: usize,
+    /// Of these, or of earlier ones, bytes that turned out to have changed nothing: they do not count any more.
+    pub returned_bytes: usize,
     /// Somebody holds a newer record of the shard: this generation at least.
     pub wants_record: Option<Generation>,
 }

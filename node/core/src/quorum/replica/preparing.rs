@@ -64,6 +64,8 @@ impl Preparing {
         let (mut entries, mut bytes) = (Entries::new(), 0);
         for (key, write) in writes(command, options)? {
             let held = machine.records(here.engine).read(&key).map_err(Failed::Engine)?;
+            // What has ended for all does not go to the copies once more.
+            let held = held.map(|held| floor.without_ended(held));
             let known = self.ahead.known(&key, held, floor).filter(|_| !is_planted(Planted::WriteSentAlone));
             let mut coordinator = Coordinator { resolve, clock: &mut self.clock, wall_ms, absence, bar };
             let prepared = coordinator.prepare(known.as_ref(), write)?;

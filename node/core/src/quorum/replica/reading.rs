@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::journal::After;
 use super::out::{Here, Out};
 use super::reads::{Asked, Steps, Wanted};
 use super::{COORDINATE_TICKS, QuorumReplica};
@@ -127,8 +126,9 @@ impl QuorumReplica {
                 }
                 ReadStep::Learn(generation) => out.want_record(generation),
                 ReadStep::Answer(page) => {
+                    let basis = self.reads.basis(number, page.absence);
                     let Some((token, wanted)) = self.reads.end(number) else { break };
-                    let result = wanted.show(page, self.machine.layout().resolve, here.now.wall_ms);
+                    let result = wanted.show((page, basis), self.machine.layout().resolve, here.now.wall_ms);
                     out.answers.push((token, Answer::Read(Ok(result))));
                 }
                 ReadStep::Unreachable => {
@@ -166,8 +166,8 @@ impl QuorumReplica {
         if !self.journal.has_room() || self.reads.repairs_own(number, generation) {
             return Ok(());
         }
-        let after = After::Repair { to: self.id(), number, generation };
-        if self.take_repair(self.reads.lacking(number, self.id()), after, here, out)? {
+        let of = (self.id(), number, generation);
+        if self.take_repair(self.reads.lacking(number, self.id()), of, here, out)? {
             self.reads.repair_own(number, generation);
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::command::{Read, ReadResult};
+use crate::command::{Read, ReadBasis, ReadResult};
 use crate::ids::{Generation, ReplicaId, Token};
 use crate::key::successor;
 use crate::limits::SCAN_RECORDS_MAX;
@@ -13,6 +13,7 @@ use crate::quorum::layout::Layout;
 use crate::quorum::page::Page;
 use crate::quorum::read::{ReadRound, ReadStep};
 use crate::quorum::shown::{Resolve, Shown, shown};
+use crate::time::Version;
 
 /// Reads that one copy coordinates at a time. Each keeps pages of up to a mebibyte of up to seven copies, most keep far less.
 pub(super) const READS_MAX: usize = 1_024;
@@ -88,11 +89,11 @@ impl Wanted {
     }
 
     /// What a client is shown of a page. Of a key all or nothing: a page shows more than its limit only where one key has.
-    pub(super) fn show(&self, page: Page, resolve: Resolve, wall_ms: u64) -> ReadResult {
+    pub(super) fn show(&self, (page, basis): (Page, ReadBasis), resolve: Resolve, wall_ms: u64) -> ReadResult {
         if self.is_one_key {
             let held = page.entries.first().map(|(_, record)| record);
             let Shown { records, context } = shown(&self.start, held, resolve, wall_ms);
-            return ReadResult::Values { records, context: context.token(&self.start) };
+            return ReadResult::Values { records, context: context.token(&self.start), basis };
         }
         let (mut records, mut next) = (Vec::new(), page.next);
         for (key, record) in page.entries {
@@ -131,6 +132,11 @@ impl Reads {
         let (round, steps) = ReadRound::begin(layout, nearest, copies, ticks, deadline)?;
         self.under_way.insert(number, Reading { round, token, wanted, asked: copies, deadline, bytes: 0, own: None });
         Ok(steps)
+    }
+
+    /// On what the answer of a read rests, with this absence of its page.
+    pub(super) fn basis(&self, number: u64, absence: Version) -> ReadBasis {
+        self.under_way.get(&number).map(|reading| reading.round.basis(absence)).unwrap_or_default()
     }
 
     /// What a read wants to see.
@@ -230,7 +236,6 @@ mod tests {
     use super::*;
     use crate::quorum::copies::Copies;
     use crate::record::{Context, Stamp, Stored, Value};
-    use crate::time::Version;
 
     const GENERATION: Generation = Generation(3);
 
@@ -276,7 +281,11 @@ mod tests {
         };
         let shown = |counts: &[u64], limit| {
             let wanted = wanted(scan("c", None, limit)).expect("it is in bounds");
-            let ReadResult::Page { records, next } = wanted.show(page(counts), Resolve::Siblings, 0) else { panic!() };
+            let ReadResult::Page { records, next } =
+                wanted.show((page(counts), ReadBasis::default()), Resolve::Siblings, 0)
+            else {
+                panic!()
+            };
             (records.len(), next.expect("there is more"))
         };
         assert_eq!(shown(&[1, 1, 1], 3), (3, Bytes::from_static(b"k")));

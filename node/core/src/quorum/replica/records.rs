@@ -141,15 +141,17 @@ impl<'a> Records<'a> {
     }
 }
 
+/// What other copies are told and sent: without bytes that have ended for all, whether or not a pass has come by.
 impl View for Records<'_> {
     fn walk(&self, span: &Span, visit: &mut Visit<'_>) {
-        let walked =
-            self.visit(&span.start, span.end.as_deref(), &mut |key, record, bytes| visit(&key, &record, bytes));
+        let walked = self.visit(&span.start, span.end.as_deref(), &mut |key, record, bytes| {
+            visit(&key, &self.state.floor().without_ended(record), bytes)
+        });
         self.or_fail(walked);
     }
 
     fn get(&self, key: &[u8]) -> Option<Stored> {
-        self.or_fail(self.read(key))
+        self.or_fail(self.read(key)).map(|record| self.state.floor().without_ended(record))
     }
 
     fn absence(&self) -> Version {

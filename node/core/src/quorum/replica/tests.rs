@@ -1,8 +1,10 @@
 //! Claims about one copy among three: what it says, and when.
 
 mod claims;
+mod ended;
 mod full;
 mod hostile;
+mod repaired;
 
 use super::*;
 use crate::command::{Command, Mutation, WriteOptions};

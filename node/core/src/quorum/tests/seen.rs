@@ -23,7 +23,7 @@ impl World {
     pub(super) fn show(&mut self, copy: usize, asked: &Asked, result: ReadResult) {
         self.reads_answered += 1;
         match (asked, result) {
-            (Asked::Get(key, known), ReadResult::Values { records, context }) => {
+            (Asked::Get(key, known), ReadResult::Values { records, context, basis }) => {
                 let shown: BTreeSet<Stamp> = records.iter().map(|record| self.values[&record.value]).collect();
                 let wall_ms = self.wall_ms(copy);
                 let seen = Context::of_token(key, &context).expect("it is a read's");
@@ -33,7 +33,9 @@ impl World {
                 let by_last_writer = self.resolve == Resolve::LastWriterWins;
                 // What a context covers by its floor alone may never have been there, if nobody knows of it.
                 let known = known.get(key).cloned().unwrap_or_default();
-                let promised = if self.overlap { known.clone() } else { BTreeSet::new() };
+                // What is at or below the answer's absence is known to all copies, however few have answered.
+                let is_promised = |stamp: &&Stamp| self.overlap || stamp.version <= basis.absence;
+                let promised: BTreeSet<Stamp> = known.iter().filter(is_promised).copied().collect();
                 let is_covered = |stamp: &Stamp| {
                     seen.replaces(*stamp, by_last_writer)
                         || known.contains(stamp) && seen.covers(*stamp, by_last_writer)

@@ -157,6 +157,22 @@ fn a_floor_rises_for_what_ends_though_nobody_writes_any_more() {
 }
 
 #[test]
+fn a_stamp_that_is_far_ahead_hides_no_write_that_only_a_clock_has_hidden() {
+    let mut world = world();
+    let far = Version::at_ms(world.wall_ms() + 1_000_000_000);
+    // By a clock that was ahead by little, and went back.
+    let hidden = Version::at_ms(world.wall_ms() + 90_000);
+    for copy in 0..3 {
+        world.members[copy].store.put(&key(1), &super::store::record(far, 0, b"v"));
+        world.members[copy].store.put(&key(2), &super::store::record(hidden, 0, b""));
+    }
+    minutes(&mut world, 6);
+    assert!(floors(&world).iter().all(|floor| (hidden..far).contains(floor)), "{:?}", floors(&world));
+    assert_eq!(world.members[0].store.records.len(), 1, "the delete may go");
+    assert_eq!(bars(&pass(&mut world, 4_000, |_| false)), [], "nothing is left that a round would cover");
+}
+
+#[test]
 fn what_all_clocks_have_passed_is_told_once_all_hold_the_bar_and_believed_by_no_clock_that_has_not() {
     let mut world = world();
     put(&mut world, 1, 1, 0);

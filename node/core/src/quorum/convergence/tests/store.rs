@@ -212,6 +212,12 @@ impl Store {
         self.highest.values().map(|highest| highest.version).max().unwrap_or_default()
     }
 
+    /// The lowest version above its floor.
+    fn above(&self) -> Option<Version> {
+        let versions = self.records.values().flat_map(Stored::values).map(|value| value.stamp.version);
+        versions.filter(|version| *version > self.floor.floor()).min()
+    }
+
     fn copy<'a>(
         &'a self,
         layout: &'a Layout,
@@ -226,6 +232,7 @@ impl Store {
             copied: &self.copied,
             ends_ms: self.ends_ms(),
             last: self.last(),
+            above: self.above(),
             tree: &self.tree,
             view: self,
             hints: &self.hints,

@@ -70,7 +70,7 @@ fn entries_that_are_applied_together_are_as_if_applied_one_by_one() {
     let single: Vec<Taken> =
         entries.iter().flat_map(|entry| apply(&mut alone, std::slice::from_ref(entry), &other)).collect();
     assert_eq!(taken, single);
-    assert_eq!(taken[3], [Some(Refused::TooOld(Version(7))), None, None], "what is held is acknowledged");
+    assert_eq!(taken[3], [Err(Refused::TooOld(Version(7))), Ok(true), Ok(false)], "what is held is acknowledged");
     assert_eq!(together.state(), alone.state());
     assert_eq!(together.tree().root(), alone.tree().root());
     assert_eq!(together.tree().root(), counted(&together, &one));
@@ -168,6 +168,24 @@ fn bytes_once_ended() -> u64 {
 #[test]
 fn what_has_ended_by_all_clocks_lets_go_of_its_bytes_and_counts_as_before() {
     assert_eq!(bytes_once_ended(), 0);
+}
+
+#[test]
+fn what_has_let_go_of_its_bytes_asks_for_no_further_pass_and_for_a_floor() {
+    let engine = Memory::default();
+    let mut machine = open(&engine);
+    let mut value = record(3, false);
+    (value.newest.expires_ms, value.newest.value) = (Some(1_000), Bytes::from_static(b"value"));
+    let entries = [
+        Journaled::Copies(vec![(Bytes::from_static(b"a"), value.encode())]),
+        Journaled::Elapsed(Version::at_ms(1_000)),
+    ];
+    apply(&mut machine, &entries, &engine);
+    for _ in 0..2 {
+        machine.sweep(&Bytes::new(), 2_000, &engine).unwrap();
+        assert!(!machine.has_ended(), "the floor stands still, and nothing is left to be done");
+        assert_eq!((machine.ends_ms(), machine.lowest_above()), (Some(1_000), Some(Version(3))));
+    }
 }
 
 #[cfg(feature = "planted")]

@@ -1,7 +1,7 @@
 //! Claims about what one copy does for clients and for others.
 
 use super::*;
-use crate::command::{Condition, Expected, Outcome, Read, ReadConsistency, ReadResult, Record};
+use crate::command::{Condition, Expected, Outcome, Read, ReadBasis, ReadConsistency, ReadResult, Record};
 use crate::limits::HINT_BYTES_MAX;
 use crate::quorum::convergence::Then;
 use crate::quorum::write::NotDone;
@@ -286,10 +286,13 @@ fn a_local_read_is_of_this_copy_alone_and_another_one_of_two() {
     solo.sent(SECOND);
     get(&mut solo, 1, ReadConsistency::Local, None);
     let answers = solo.answers();
-    let (_, Answer::Read(Ok(ReadResult::Values { records, context }))) = &answers[0] else { panic!("{answers:?}") };
+    let (_, Answer::Read(Ok(ReadResult::Values { records, context, basis }))) = &answers[0] else {
+        panic!("{answers:?}")
+    };
     let record = Record { key: "b".into(), version: Version(5), value: Bytes::new(), expires_ms: None };
     assert_eq!(records, &[record]);
     assert!(Context::of_token(b"b", context).unwrap().covers(stamp(5, SECOND), false));
+    assert_eq!(*basis, ReadBasis { copies: 1, write: 2, read: 2, members: 3, absence: Version(0) });
     get(&mut solo, 2, ReadConsistency::BoundedStaleness(1), None);
     assert_eq!(solo.answers(), []);
     assert_eq!(solo.out.send.extract_if(.., |envelope| matches!(envelope.body, Body::Read(..))).count(), 1);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::command::{Read, ReadConsistency};
 
-fn entry(record: &Stored) -> Vec<Entry> {
+pub(super) fn entry(record: &Stored) -> Vec<Entry> {
     vec![("b".into(), record.encode())]
 }
 
@@ -15,7 +15,7 @@ fn delete(version: u64) -> Stored {
 }
 
 /// All that may bring a record to a copy.
-fn all_ways(record: &Stored) -> Vec<Body> {
+pub(super) fn all_ways(record: &Stored) -> Vec<Body> {
     vec![
         Body::Write(7, vec![("b".into(), record.encode(), record.newest.stamp)]),
         Body::Repair(7, entry(record)),
@@ -95,7 +95,8 @@ fn a_full_disk_takes_what_has_ended_without_its_bytes() {
         let value = Value { expires_ms: Some(WALL_MS - before_ms), value: "value".into(), ..record(5).newest };
         Stored::new(value, Context::default())
     };
-    assert_eq!(said_of_what_has_ended(&ending(100_000)), taken(&ending(100_000)));
+    let let_go = Value { is_tombstone: true, value: Bytes::new(), ..ending(100_000).newest };
+    assert_eq!(said_of_what_has_ended(&ending(100_000)), taken(&Stored::new(let_go, Context::default())));
     assert_eq!(said_of_what_has_ended(&ending(99_000))[1..], [None, None, None], "not all clocks have passed it");
 }
 

@@ -409,10 +409,14 @@ planted! {
     OneWordEndsCopies by test("src/steward/tests/quorum/evidence.rs", "bugs_of_evidence_are_noticed"),
     /// Where all new copies of a change are lost, the old ones are wiped.
     OldWipedForLost by test("src/steward/tests/quorum/evidence.rs", "bugs_of_evidence_are_noticed"),
+    /// Copies go on to count as even when one falls silent that may have kept something for one of them.
+    GoneCopyKept by test("src/quorum/convergence/tests/handed.rs", "bugs_of_what_is_handed_over_are_noticed"),
     /// A quorum copy that was given up goes on to acknowledge what it is sent.
     GivenUpCopyAcknowledges by test("tests/cluster/quorum_given_up.rs", "a_copy_that_goes_on_though_it_was_given_up_is_noticed"),
     /// A change begins that cannot end without copies that are silent.
     SilentChangeBegun by test("src/steward/tests/quorum/silent.rs", "bugs_of_silent_copies_are_noticed"),
+    /// Copies are assigned for a change that does not begin, since its end could not be left without a silent copy.
+    WantedNotLeft by test("src/steward/tests/quorum/silent.rs", "bugs_of_silent_copies_are_noticed"),
     /// A change that waits for silent copies takes a place among those that are under way.
     SilentChangeCounts by test("src/steward/tests/quorum/silent.rs", "bugs_of_silent_copies_are_noticed"),
     /// A move whose new copy has no room is never given up, and what that copy has got keeps its disk full.

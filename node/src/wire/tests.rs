@@ -50,7 +50,7 @@ fn copy() -> QuorumReport {
         is_complete: true,
         floor: Version(5),
         hints: 6,
-        in_step_with: vec![ReplicaId(4)],
+        handed_over: vec![ReplicaId(4)],
         bytes: 7,
         layout: None,
     }

@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
 
-use crate::health::{does_without, unrest};
+use crate::health::{does_without, is_short_of_room_alone, unrest, unrest_without};
 use crate::observed::Slot;
 
-/// True if all is well, so that any one pod may go; or if all but one are ready and every shard goes on without that one,
+/// True if all is well, so that any one pod may go, or would be if disks had more room, and any one may go all the same; or if all but one are ready and every shard goes on without that one,
 /// which may go then, and no other: it counts as away already.
 pub fn one_may_go(slots: &BTreeMap<String, Slot>, status: &Status) -> bool {
     let mut away = slots.values().filter(|slot| !slot.process.ready);
     match (away.next(), away.next()) {
+        (None, _) if is_short_of_room_alone(status) => {
+            let mut nodes = slots.values().filter_map(|slot| newest_at(status, &slot.address));
+            nodes.all(|node| node.state == NodeState::Removed || unrest_without(status, node.id).is_none())
+        }
         (None, _) => unrest(status).is_none(),
         (Some(slot), None) => {
             let node = newest_at(status, &slot.address);

@@ -238,7 +238,7 @@ impl Wire for QuorumReport {
             is_complete: self.is_complete,
             floor: self.floor.0,
             hints: self.hints,
-            in_step_with: self.in_step_with.into_iter().map(|copy| copy.0).collect(),
+            handed_over: self.handed_over.into_iter().map(|copy| copy.0).collect(),
             bytes: self.bytes,
             layout: self.layout.map(Wire::into_wire),
         }
@@ -253,7 +253,7 @@ impl Wire for QuorumReport {
             is_complete: m.is_complete,
             floor: Version(m.floor),
             hints: m.hints,
-            in_step_with: m.in_step_with.into_iter().map(ReplicaId).collect(),
+            handed_over: m.handed_over.into_iter().map(ReplicaId).collect(),
             bytes: m.bytes,
             layout: m.layout.map(Layout::from_wire).transpose()?,
         })

@@ -150,6 +150,7 @@ impl Wire for RecoveryRefusal {
             Self::Quorum { shard } => Reason::Quorum(shard.0),
             Self::Unseen { shard, node } => Reason::Unseen(copy(shard, node, ReplicaId::NEW)),
             Self::Untold { shard, node } => Reason::Untold(copy(shard, node, ReplicaId::NEW)),
+            Self::Disbelieved { shard, node } => Reason::Disbelieved(copy(shard, node, ReplicaId::NEW)),
             Self::Unalike { shard } => Reason::Unalike(shard.0),
             Self::OtherSurvivor { shard, asked, best } => Reason::OtherSurvivor(v1::OtherSurvivor {
                 shard_id: shard.0,
@@ -179,6 +180,7 @@ impl Wire for RecoveryRefusal {
             Reason::Quorum(shard) => Self::Quorum { shard: ShardId(shard) },
             Reason::Unseen(m) => Self::Unseen { shard: ShardId(m.shard_id), node: NodeId(m.node_id) },
             Reason::Untold(m) => Self::Untold { shard: ShardId(m.shard_id), node: NodeId(m.node_id) },
+            Reason::Disbelieved(m) => Self::Disbelieved { shard: ShardId(m.shard_id), node: NodeId(m.node_id) },
             Reason::Unalike(shard) => Self::Unalike { shard: ShardId(shard) },
             Reason::OtherSurvivor(m) => Self::OtherSurvivor {
                 shard: ShardId(m.shard_id),

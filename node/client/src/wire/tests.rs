@@ -204,7 +204,7 @@ fn quorum_copy() -> QuorumReport {
         is_complete: true,
         floor: Version(7 << 20),
         hints: 8,
-        in_step_with: vec![ReplicaId(12), ReplicaId(14)],
+        handed_over: vec![ReplicaId(12), ReplicaId(14)],
         bytes: 9,
         layout: None,
     }
@@ -233,6 +233,7 @@ fn recoveries_come_back_as_they_went() {
         RecoveryRefusal::Quorum { shard },
         RecoveryRefusal::Unseen { shard, node },
         RecoveryRefusal::Untold { shard, node },
+        RecoveryRefusal::Disbelieved { shard, node },
         RecoveryRefusal::Unalike { shard },
         RecoveryRefusal::OtherSurvivor { shard, asked: replica, best: ReplicaId(11) },
     ];

@@ -25,7 +25,8 @@ pub struct CopiesReport {
     pub changed: Vec<QuorumReport>,
     /// Shards of which the node had a copy at that version and has none now.
     pub ended: Vec<ShardId>,
-    /// True if nothing is left to tell: with this, and what it builds on, all copies of the node were told of.
+    /// True if nothing is left to tell but counts: with this, and what it builds on, all copies of the node were told of, and
+    /// what they hold.
     pub is_all: bool,
 }
 
@@ -61,9 +62,10 @@ pub struct QuorumReport {
     pub floor: Version,
     /// Records that it keeps for copies that are away.
     pub hints: u64,
-    /// Copies that have all that this one had when it compared all records with them, and for which it keeps nothing: it has
-    /// compared since its start, and since they were silent last. In order of replica ids, at most [`COPIED_MAX`].
-    pub in_step_with: Vec<ReplicaId>,
+    /// Copies that lack nothing of what this one holds: they have all that it had when it compared all records with them, and
+    /// it keeps nothing for them. It has compared since its start, and since any of them was silent last. Whether this copy
+    /// lacks what they hold is another matter, and theirs to say. In order of replica ids, at most [`COPIED_MAX`].
+    pub handed_over: Vec<ReplicaId>,
     /// Bytes of its records.
     pub bytes: u64,
     /// What it holds, told only where the node's map has an unsure record of the shard: see
@@ -73,12 +75,20 @@ pub struct QuorumReport {
 }
 
 impl QuorumReport {
+    /// True if another report of the copy says the same, but for what changes with every write.
+    pub(crate) fn differs_in_counts(&self, other: &Self) -> bool {
+        let Self { shard, replica, held, copied, is_complete, layout, floor: _, hints: _, handed_over: _, bytes: _ } =
+            self;
+        (shard, replica, held, copied) == (&other.shard, &other.replica, &other.held, &other.copied)
+            && (is_complete, layout) == (&other.is_complete, &other.layout)
+    }
+
     /// What is of interest of it beyond the steward: not from whom it has copied, nor the layout.
     pub(crate) fn without_sources(&self) -> Self {
         let (shard, replica, held, is_complete) = (self.shard, self.replica, self.held, self.is_complete);
-        let (floor, hints, bytes, in_step_with) = (self.floor, self.hints, self.bytes, self.in_step_with.clone());
+        let (floor, hints, bytes, handed_over) = (self.floor, self.hints, self.bytes, self.handed_over.clone());
         let (copied, layout) = (Vec::new(), None);
-        Self { shard, replica, held, copied, is_complete, floor, hints, in_step_with, bytes, layout }
+        Self { shard, replica, held, copied, is_complete, floor, hints, handed_over, bytes, layout }
     }
 }
 

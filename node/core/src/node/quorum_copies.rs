@@ -284,10 +284,15 @@ impl Node {
         let (is_heard, is_full) = (&is_heard, &is_full);
         let here = Here { engine, now, ticks, pace, is_heard, is_full, repair_room, pieces_bytes };
         let Some(copy) = self.replicas.quorums_mut().get_mut(shard) else { return Ok(None) };
-        let (mut out, before) = (Out::default(), copy.state().applied());
+        let (mut out, state) = (Out::default(), copy.state());
+        let (applied, generation) = (state.applied(), state.layout().generation);
         act(copy, &here, &mut out)?;
-        if copy.state().applied() != before {
+        if copy.state().applied() != applied {
             self.disk.syncs().written();
+        }
+        if copy.state().layout().generation != generation {
+            // It goes by the map's record by now, which is to be kept.
+            self.map.look_again();
         }
         if copy.has_work() {
             self.replicas.quorums_mut().touch(shard);

@@ -34,24 +34,39 @@ pub(super) struct Told {
     all_wanted: bool,
 }
 
-/// What is told of all that there is now: what was told otherwise, as far as there is room, which shards are no more, and
-/// whether that is all. Begins behind the shard that was told of last: were there more news at each time than there is room,
-/// the later shards would never be told of.
+/// What a report has to tell of one kind of copies, as far as there is room.
+struct News<T> {
+    changed: Vec<T>,
+    gone: Vec<ShardId>,
+    /// True if nothing is left to tell.
+    is_all: bool,
+    /// True if what is left to tell is what only counts something.
+    are_others_alike: bool,
+}
+
+/// What is told of all that there is now: what was told otherwise, as far as there is room, and which shards are no more.
+/// What is new, or unlike what was told, comes before what only counts otherwise, which may be all of it at each time. Begins
+/// behind the shard that was told of last: were there more news at each time than there is room, the later shards would never
+/// be told of.
 fn news<T: Clone + PartialEq>(
     told: &mut BTreeMap<ShardId, T>,
     now: &BTreeMap<ShardId, T>,
     most: usize,
     last: &mut ShardId,
-) -> (Vec<T>, Vec<ShardId>, bool) {
+    is_alike: fn(&T, &T) -> bool,
+) -> News<T> {
     let gone: Vec<ShardId> = told.keys().filter(|shard| !now.contains_key(shard)).copied().collect();
     let from_last_on = now.range((Bound::Excluded(*last), Bound::Unbounded)).chain(now.range(..=*last));
-    let mut all = from_last_on.filter(|(shard, report)| told.get(shard) != Some(*report));
-    let changed: Vec<(ShardId, T)> = all.by_ref().take(most).map(|(shard, report)| (*shard, report.clone())).collect();
-    let is_all = all.next().is_none();
+    let changed = from_last_on.filter(|(shard, report)| told.get(shard) != Some(*report));
+    let (unlike, alike): (Vec<_>, Vec<_>) =
+        changed.partition(|(shard, report)| !told.get(shard).is_some_and(|told| is_alike(told, report)));
+    let (is_all, are_others_alike) = (unlike.len() + alike.len() <= most, unlike.len() <= most);
+    let chosen = unlike.into_iter().chain(alike).take(most).map(|(shard, report)| (*shard, report.clone()));
+    let changed: Vec<(ShardId, T)> = chosen.collect();
     *last = changed.last().map_or(*last, |(shard, _)| *shard);
     told.retain(|shard, _| now.contains_key(shard));
     told.extend(changed.iter().cloned());
-    (changed.into_iter().map(|(_, report)| report).collect(), gone, is_all)
+    News { changed: changed.into_iter().map(|(_, report)| report).collect(), gone, is_all, are_others_alike }
 }
 
 impl Told {
@@ -80,14 +95,18 @@ impl Told {
             self.led.clear();
             self.copies.clear();
         }
-        let (changed, resigned, is_all_led) = news(&mut self.led, led, LED_SHARDS_MAX, &mut self.last.0);
-        let (made, ended, is_all) = news(&mut self.copies, copies, QUORUM_COPIES_MAX, &mut self.last.1);
+        let of_led = news(&mut self.led, led, LED_SHARDS_MAX, &mut self.last.0, ShardReport::eq);
+        let of_copies =
+            news(&mut self.copies, copies, QUORUM_COPIES_MAX, &mut self.last.1, QuorumReport::differs_in_counts);
         // The rest follows at the next tick, and builds on this.
-        self.is_current = is_all_led && is_all;
-        let is_same = changed.is_empty() && resigned.is_empty() && made.is_empty() && ended.is_empty();
+        self.is_current = of_led.is_all && of_copies.is_all;
+        let is_same = [&of_led.gone, &of_copies.gone].iter().all(|gone| gone.is_empty())
+            && of_led.changed.is_empty()
+            && of_copies.changed.is_empty();
         self.version += u64::from(since == 0 || !is_same);
-        let led = LedReport { version: self.version, since, changed, resigned };
-        (led, CopiesReport { changed: made, ended, is_all })
+        let led = LedReport { version: self.version, since, changed: of_led.changed, resigned: of_led.gone };
+        let (changed, ended, is_all) = (of_copies.changed, of_copies.gone, of_copies.are_others_alike);
+        (led, CopiesReport { changed, ended, is_all })
     }
 }
 
@@ -102,13 +121,20 @@ impl Node {
         if !self.stewardship.is_held() {
             return;
         }
-        let disbelieved = disbelieve(self.map.known(), from, &mut report);
+        let disbelieved = disbelieve(self.map.known(), from, self.replicas.leads_own_map(), &mut report);
         if let Some(refused) = disbelieved.refused {
             self.others.refuse(from, &refused);
         }
         if disbelieved.is_any {
+            if !disbelieved.claims.is_empty() {
+                // A claim counts for as long as it is made: there is nothing odd in that it is made again.
+                self.stewardship.believe(from);
+            }
             self.stewardship.doubt(from);
+        } else if report.led.since == 0 {
+            self.stewardship.believe(from);
         }
+        self.stewardship.doubt_copies(from, &disbelieved.unknown, now);
         self.stewardship.claimed(from, disbelieved.claims, self.map.known(), now);
         let (map, here, outbox) = self.map_here();
         map.reported((from, report.node.map_epoch), here, outbox);

@@ -46,7 +46,7 @@ pub(super) struct Stewardship {
     term: u64,
     reports: Reports,
     /// Nodes of whose word on their shards something was not believed: they are asked again, the map may know by then.
-    doubted: BTreeSet<NodeId>,
+    doubted: BTreeMap<NodeId, Doubt>,
     /// Epoch of the map on which the last round found nothing to do, now or later.
     settled: Option<Epoch>,
     certifications: Vec<(Token, Certification)>,
@@ -54,6 +54,19 @@ pub(super) struct Stewardship {
     issued: Issued,
     /// The highest format level that it has proposed to enable in this term.
     enabling: FormatLevel,
+}
+
+/// How often the time is doubled until a node that is not believed is asked again: what it tells is all of its shards.
+const DOUBLED_MAX: u32 = 6;
+
+/// A node that is not believed in all.
+#[derive(Debug, Clone, Copy, Default)]
+struct Doubt {
+    is_due: bool,
+    /// How often it was asked, one time after the other.
+    asked: u32,
+    /// The tick before which it is not asked again.
+    not_before: u64,
 }
 
 /// What became of a question whether a node may be removed.
@@ -72,7 +85,7 @@ impl Stewardship {
             own,
             term: 0,
             reports: Reports::default(),
-            doubted: BTreeSet::new(),
+            doubted: BTreeMap::new(),
             settled: None,
             certifications: Vec::new(),
             nonces: 0,
@@ -94,6 +107,7 @@ impl Stewardship {
         }
         self.term = term;
         self.reports = Reports::new(now.monotonic_ms);
+        self.doubted.clear();
         self.issued = Issued::default();
         self.enabling = FormatLevel::FIRST;
         self.settled = None;
@@ -112,7 +126,17 @@ impl Stewardship {
 
     /// Something of a node's report was not believed.
     pub(super) fn doubt(&mut self, node: NodeId) {
-        self.doubted.insert(node);
+        self.doubted.entry(node).or_default().is_due = true;
+    }
+
+    /// All that a node has told of all its shards was believed.
+    pub(super) fn believe(&mut self, node: NodeId) {
+        self.doubted.remove(&node);
+    }
+
+    /// What a node says of its copies of these shards cannot be so.
+    pub(super) fn doubt_copies(&mut self, node: NodeId, shards: &[ShardId], now: Now) {
+        self.reports.doubt_copies(node, shards, now.monotonic_ms);
     }
 
     /// All that was heard so far, and the map.
@@ -127,7 +151,17 @@ impl Stewardship {
 
     /// Those that are to report anew, now and then.
     pub(super) fn take_doubted(&mut self, ticks: u64) -> BTreeSet<NodeId> {
-        if ticks.is_multiple_of(SETTLED_ROUND_TICKS) { std::mem::take(&mut self.doubted) } else { BTreeSet::new() }
+        if !ticks.is_multiple_of(SETTLED_ROUND_TICKS) {
+            return BTreeSet::new();
+        }
+        let due = self.doubted.iter_mut().filter(|(_, doubt)| doubt.is_due && ticks >= doubt.not_before);
+        due.map(|(node, doubt)| {
+            let wait = SETTLED_ROUND_TICKS << doubt.asked.min(DOUBLED_MAX);
+            *doubt =
+                Doubt { is_due: false, asked: doubt.asked.saturating_add(1), not_before: ticks.saturating_add(wait) };
+            *node
+        })
+        .collect()
     }
 
     /// What the system shard is asked for in this round.
@@ -281,5 +315,16 @@ mod tests {
         assert!(stewardship.take_doubted(SETTLED_ROUND_TICKS + ROUND_TICKS).is_empty());
         assert_eq!(stewardship.take_doubted(SETTLED_ROUND_TICKS), BTreeSet::from([NodeId(2)]));
         assert!(stewardship.take_doubted(SETTLED_ROUND_TICKS).is_empty());
+        // One that goes on like that is asked ever more seldom, until it is believed.
+        let mut asked = Vec::new();
+        for round in 2..2_000 {
+            stewardship.doubt(NodeId(2));
+            asked.extend(stewardship.take_doubted(round * SETTLED_ROUND_TICKS).iter().map(|_| round));
+        }
+        assert_eq!(asked[..5], [2, 4, 8, 16, 32]);
+        assert!(asked.windows(2).all(|pair| pair[1] - pair[0] <= 64), "{asked:?}");
+        stewardship.believe(NodeId(2));
+        stewardship.doubt(NodeId(2));
+        assert_eq!(stewardship.take_doubted(SETTLED_ROUND_TICKS), BTreeSet::from([NodeId(2)]));
     }
 }

@@ -66,9 +66,10 @@ impl Convergence {
         }
     }
 
-    /// The copies with which this one has compared all records, to the end, since they were silent last.
-    pub fn compared(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        self.schedule.compared()
+    /// The copies that lack nothing of what this one held when it compared all records with them: since it has started, and
+    /// since any of them was silent last.
+    pub fn handed_over(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.schedule.handed_over()
     }
 
     /// True if it compares, or has lately: what it has learnt of its records by that will be asked for again.
@@ -197,7 +198,7 @@ impl Convergence {
 
     fn ended<V: View>(&mut self, ended: Option<Ended>, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
         let Some(ended) = ended else { return };
-        self.schedule.ended(ended.with, ended.is_whole, copy, &mut self.numbers);
+        self.schedule.ended(&ended, copy, &mut self.numbers);
         if ended.is_whole {
             out.push(Do::Compared { with: ended.with, mark: ended.mark });
         }

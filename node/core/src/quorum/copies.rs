@@ -88,6 +88,16 @@ impl Copies {
         self.count(has) + unasked >= needed || self.members.iter().all(|&from| has(from) || known.is_lost(from))
     }
 
+    /// True if a change away from this set comes to its end with the members that are heard of, beside those that are lost:
+    /// there are N - W + 1 to copy from, or all that are not lost, and fewer than R may answer readers for ever.
+    pub fn can_be_left(&self, is_lost: impl Fn(ReplicaId) -> bool, is_heard: impl Fn(ReplicaId) -> bool) -> bool {
+        let members = self.members.iter().copied().filter(|member| !is_lost(*member));
+        let (there, unheard): (Vec<ReplicaId>, Vec<ReplicaId>) = members.partition(|member| is_heard(*member));
+        let can_be_copied = there.len() + self.write > self.members.len() || unheard.is_empty();
+        let can_be_closed = unheard.len() < self.read;
+        !there.is_empty() && ((can_be_copied && can_be_closed) || is_planted(Planted::SilentChangeBegun))
+    }
+
     /// With W raised for one write, as far as there are members.
     pub(super) fn raised(&self, asked: usize) -> Self {
         Self { write: self.write.max(asked.min(self.members.len())), ..self.clone() }

@@ -53,7 +53,7 @@ fn turn_round(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> Option<Syst
 /// shard ends the change that is under way first, or gives it up if a lost copy is in its way.
 fn rebuild(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budget) -> Option<SystemCommand> {
     let is_changing = record.quorum.is_some_and(|quorum| quorum.change.is_some());
-    if is_changing || !can_change(view, record, lost) {
+    if is_changing {
         return None;
     }
     let moved = (!record.on_target()).then(|| start_move(view, record, lost, budget)).flatten();
@@ -62,7 +62,8 @@ fn rebuild(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut Budg
         let replicas = copies(record, &nodes, lost);
         let under_way = if record.assigned_reached() { BTreeSet::new() } else { changing(record, &record.assigned) };
         let more: BTreeSet<NodeId> = &changing(record, &replicas) - &under_way;
-        let may = gained(record, &replicas).all(|node| view.takes_copies(node))
+        let may = can_change(view, record, &replicas, lost)
+            && gained(record, &replicas).all(|node| view.takes_copies(node))
             && may_take(view, record, &replicas)
             && budget.allows(&more);
         may.then(|| {
@@ -77,7 +78,7 @@ fn start_move(view: &View<'_>, record: &ShardRecord, lost: &Lost, budget: &mut B
     let replicas = copies(record, &record.target, lost);
     let nodes = changing(record, &replicas);
     let may = record.assigned_reached()
-        && can_change(view, record, lost)
+        && can_change(view, record, &replicas, lost)
         && gained(record, &replicas).all(|node| view.takes_copies(node))
         && may_take(view, record, &replicas)
         && may_shrink(view, record, &replicas)
@@ -94,11 +95,12 @@ fn may_take(view: &View<'_>, record: &ShardRecord, replicas: &[Replica]) -> bool
     gained(record, replicas).all(|node| view.may_take(node))
 }
 
-/// True if there is a leader to bring changes about, or enough is heard of the copies of a quorum shard; and the map knows
-/// the shard's members as they are.
-fn can_change(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
+/// True if there is a leader to bring changes about, or enough is heard of the copies of a quorum shard for one to begin to
+/// these; and the map knows the shard's members as they are.
+fn can_change(view: &View<'_>, record: &ShardRecord, replicas: &[Replica], lost: &Lost) -> bool {
     let has_leader = || view.leader(record.descriptor.shard).is_some();
-    view.is_recorded(record) && if record.quorum.is_some() { can_end(view, record, lost) } else { has_leader() }
+    let can_end = || can_end(view, record, replicas, lost);
+    view.is_recorded(record) && if record.quorum.is_some() { can_end() } else { has_leader() }
 }
 
 /// Fewer copies outlive fewer losses: some are given up only while all that stay are in sync, as far as is known now.

@@ -6,7 +6,7 @@ use super::copies::Lost;
 use super::room;
 use super::system_shard::SILENCE_MS;
 use crate::ids::{Generation, ReplicaId};
-use crate::map::{ShardRecord, home_of};
+use crate::map::{Replica, ShardRecord, home_of};
 use crate::message::QuorumReport;
 use crate::planted::{Planted, is_planted};
 use crate::quorum::copies::{Copies, Known};
@@ -51,9 +51,12 @@ pub fn steps(view: &View<'_>) -> Vec<SystemCommand> {
     commands
 }
 
-/// True if enough is heard of a quorum shard's copies for a change to come to its end.
-pub(super) fn can_end(view: &View<'_>, record: &ShardRecord, lost: &Lost) -> bool {
-    ends_with(record, lost, |id| view.hears_copy(record, id))
+/// True if enough is heard of a quorum shard's copies for a change to come to its end, and for the next one, away from what it
+/// leads to where these copies are assigned.
+pub(super) fn can_end(view: &View<'_>, record: &ShardRecord, assigned: &[Replica], lost: &Lost) -> bool {
+    let is_heard = |id| view.hears_copy(record, id);
+    let assigned = ShardRecord { assigned: assigned.to_vec(), ..record.clone() };
+    ends_with(record, lost, is_heard) && leads_on(view, &assigned, lost, is_heard)
 }
 
 /// True if a change of a quorum shard, begun or not, waits for copies that have been silent for long. Nothing moves there
@@ -62,24 +65,26 @@ pub(super) fn waits_for_silent(view: &View<'_>, record: &ShardRecord, lost: &Los
     let stage = record.quorum.and_then(|quorum| quorum.change).map(|change| change.stage);
     let needs_old = record.quorum.is_some() && stage != Some(Stage::NewOnly);
     let is_silent = |id: ReplicaId| home_of(record, id).is_none_or(|node| view.silent_ms(node) > SILENCE_MS);
-    needs_old && !ends_with(record, lost, |id| !is_silent(id)) && !is_planted(Planted::SilentChangeCounts)
+    let can_begin = || stage.is_some() || leads_on(view, record, lost, |id| !is_silent(id));
+    let waits = needs_old && !(ends_with(record, lost, |id| !is_silent(id)) && can_begin());
+    waits && !is_planted(Planted::SilentChangeCounts)
 }
 
-/// True if these copies are enough for a change to end, beside those that are lost: one of them can be copied from, and of
-/// the old set there are N - W + 1 to copy from, or all that are not lost, and fewer than R that may answer readers for ever.
+/// True if what a record is to come to can be left again with the copies that are heard of, and those that are yet to come. Else
+/// no change to it begins, as to a W or R of one beside a dead node: that node is replaced first.
+fn leads_on(view: &View<'_>, record: &ShardRecord, lost: &Lost, is_heard: impl Fn(ReplicaId) -> bool) -> bool {
+    let table = view.map.tables.get(&record.descriptor.table);
+    let Some(wanted) = table.and_then(|table| record.wanted(table)) else { return false };
+    let comes = |id: ReplicaId| record.descriptor.node_of(id).is_none();
+    let is_lost = |id: ReplicaId| lost.contains(&(record.descriptor.shard, id));
+    wanted.can_be_left(is_lost, |id| comes(id) || is_heard(id)) || is_planted(Planted::WantedNotLeft)
+}
+
+/// True if these copies are enough for a change to end, beside those that are lost.
 fn ends_with(record: &ShardRecord, lost: &Lost, is_heard: impl Fn(ReplicaId) -> bool) -> bool {
     let Some(Layout { current, .. }) = record.layout() else { return false };
     let is_lost = |id: ReplicaId| lost.contains(&(record.descriptor.shard, id));
-    can_be_left(&current, is_lost, is_heard)
-}
-
-/// True if a change away from this set of copies comes to its end with those that are heard of.
-fn can_be_left(set: &Copies, is_lost: impl Fn(ReplicaId) -> bool, is_heard: impl Fn(ReplicaId) -> bool) -> bool {
-    let members = || set.members.iter().copied().filter(|id| !is_lost(*id));
-    let (there, unheard): (Vec<ReplicaId>, Vec<ReplicaId>) = members().partition(|id| is_heard(*id));
-    let can_be_copied = there.len() + set.write > set.members.len() || unheard.is_empty();
-    let can_be_closed = unheard.len() < set.read;
-    !there.is_empty() && ((can_be_copied && can_be_closed) || is_planted(Planted::SilentChangeBegun))
+    current.can_be_left(is_lost, is_heard)
 }
 
 /// True if a quorum copy is heard of, complete, and at the generation of the record: what the others do without, it has.
@@ -146,8 +151,6 @@ impl<'a> Shard<'a> {
 
     /// True if a change is likely to come to its end, and holds nobody up: from its first layout on writes need W of the
     /// copies that are to be as well. Where copies are given up all that stay must be in step, as fewer outlive fewer losses.
-    /// Nor does one begin whose end nobody could leave again without a copy that is silent, as to a W or R of one beside a
-    /// dead node: that node is replaced first.
     fn may_begin(&self) -> bool {
         let (current, wanted) = (&self.layout.current.members, &self.wanted.members);
         let (stays, comes): (Vec<ReplicaId>, Vec<ReplicaId>) = wanted.iter().partition(|copy| current.contains(copy));
@@ -158,9 +161,7 @@ impl<'a> Shard<'a> {
         };
         let heard = stays.iter().filter(|copy| self.view.hears_copy(self.record, **copy)).count();
         let shrinks = wanted.len() < current.len();
-        let is_there = |copy| self.view.hears_copy(self.record, copy) || comes.contains(&copy);
-        can_end(self.view, self.record, self.lost)
-            && can_be_left(&self.wanted, |copy| self.is_lost(copy), is_there)
+        can_end(self.view, self.record, &self.record.assigned, self.lost)
             && !wanted.iter().any(|copy| self.is_lost(*copy))
             && comes.iter().all(can_come)
             && heard + comes.len() >= self.wanted.write

@@ -116,6 +116,17 @@ pub enum RecoveryRefusal {
         /// Node that has not told.
         node: NodeId,
     },
+    /// A node that is heard of, and says again and again of its copy of a quorum shard what cannot be so.
+    #[error(
+        "what node {node} says of its copy of shard {shard} cannot be so, and it says nothing else: restart it; if that does \
+         not help, stop it for good and name it as lost"
+    )]
+    Disbelieved {
+        /// Shard that was to be recovered.
+        shard: ShardId,
+        /// Node that is not believed.
+        node: NodeId,
+    },
     /// Two copies of a quorum shard hold different layouts of one number: the system shard was recovered on two nodes at
     /// once, or one of them lies.
     #[error(

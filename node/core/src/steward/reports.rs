@@ -33,6 +33,8 @@ struct HeardNode {
     copies: BTreeMap<ShardId, QuorumReport>,
     /// True if these are all that the node has.
     has_told_all: bool,
+    /// Copies of which it says what cannot be so, and since when it has said nothing else.
+    doubted: BTreeMap<ShardId, u64>,
     fullness: Fullness,
 }
 
@@ -69,6 +71,7 @@ impl Reports {
         }
         if !is_same_start {
             heard.copies.clear();
+            heard.doubted.clear();
         }
         let is_understood = builds_on_known || led.since == 0;
         heard.version = if is_understood { led.version } else { 0 };
@@ -86,12 +89,21 @@ impl Reports {
             }
             quorum.ended.iter().for_each(|shard| drop(heard.copies.remove(shard)));
             heard.copies.extend(quorum.changed.into_iter().map(|copy| (copy.shard, copy)));
+            heard.doubted.retain(|shard, _| heard.copies.get(shard).is_some_and(|copy| copy.layout.is_none()));
         }
         heard.has_told_all = is_understood && quorum.is_all;
         heard.fullness.told(node.disk_full, now_ms);
         (heard.at_ms, heard.report) = (now_ms, node);
         self.nodes.insert(from, heard);
         is_understood
+    }
+
+    /// What a node has just said of its copies of these shards cannot be so.
+    pub(crate) fn doubt_copies(&mut self, of: NodeId, shards: &[ShardId], now_ms: u64) {
+        let Some(heard) = self.nodes.get_mut(&of) else { return };
+        for shard in shards {
+            heard.doubted.entry(*shard).or_insert(now_ms);
+        }
     }
 
     /// A node says that it leads shards with copies that the map does not name.
@@ -139,8 +151,8 @@ impl Reports {
 
 impl HeardNode {
     fn new(report: NodeReport) -> Self {
-        let (led, copies, fullness) = Default::default();
-        Self { at_ms: 0, report, version: 0, led, copies, has_told_all: false, fullness }
+        let (led, copies, doubted, fullness) = Default::default();
+        Self { at_ms: 0, report, version: 0, led, copies, has_told_all: false, doubted, fullness }
     }
 }
 
@@ -204,6 +216,12 @@ impl<'a> View<'a> {
         let knows = told.recoveries() == self.map.epoch.recoveries() && told <= self.map.epoch;
         let is_of_start = heard.report.incarnation >= node.incarnation;
         if knows && is_of_start && heard.has_told_all { Ok(heard.copies.get(&shard)) } else { Err(Untold) }
+    }
+
+    /// True if a node has said of its copy for so long nothing but what cannot be so.
+    pub(super) fn is_doubted_for(&self, shard: ShardId, node: NodeId, ms: u64) -> bool {
+        let since = self.reports.nodes.get(&node).and_then(|heard| heard.doubted.get(&shard));
+        since.is_some_and(|since| self.now_ms.saturating_sub(*since) >= ms)
     }
 
     /// True if the node that a copy is on has said last that it never speaks for it again.

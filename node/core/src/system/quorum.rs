@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::state::{SystemState, fresh};
 use super::tables::check_factor;
 use super::{SystemCommand, SystemRefusal, SystemReply};
-use crate::ids::{Epoch, Generation, ReplicaId, ShardId, TableId};
+use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId, TableId};
 use crate::limits::REPLICATION_FACTOR_MAX;
 use crate::map::{
     Consistency, Descriptor, QuorumRecord, Quorums, RecoveryRecord, Replica, ShardRecord, TableRecord, check_layout,
@@ -71,10 +71,23 @@ pub struct QuorumRecovery {
     /// Copies that are gone for good, as a person says or as their nodes do. Nothing is awaited of them any more, and no copy
     /// listens to them.
     pub given_up: Vec<Replica>,
-    /// True if none of its first copies was ever made: it begins anew, with other copies on the same nodes.
+    /// True if none of its first copies was ever made, but perhaps those that are given up: it begins anew, with other copies on
+    /// the same nodes, and those on the nodes of the ones that are given up are given up as well.
     pub begins_anew: bool,
     /// Milliseconds since 1970.
     pub at_ms: u64,
+}
+
+impl QuorumRecovery {
+    /// The same, where the copies that are given up have the ids that this record has on their nodes, if it begins anew.
+    fn renamed(&self, record: &ShardRecord) -> Self {
+        if !self.begins_anew {
+            return self.clone();
+        }
+        let nodes: Vec<NodeId> = self.given_up.iter().map(|copy| copy.node).collect();
+        let members = record.descriptor.members.iter().map(|member| member.replica);
+        Self { given_up: members.filter(|copy| nodes.contains(&copy.node)).collect(), ..self.clone() }
+    }
 }
 
 /// The steward has seen to it that this step is due. What it has heard is not replicated, so it is not asked for again:
@@ -224,17 +237,22 @@ impl SystemState {
         }
         fresh(Some(based_on), record.epoch, || format!("shard {shard}"))?;
         let record = record.clone();
+        let refusal = |why| SystemRefusal::Step { shard, why };
+        let is_kept = |node: NodeId| !recovery.given_up.iter().any(|copy| copy.node == node);
+        if recovery.begins_anew && !record.descriptor.members.iter().any(|member| is_kept(member.replica.node)) {
+            return Err(refusal(StepRefusal::NothingLeft));
+        }
         let going_on = match (record.is_unsure(), recovery.begins_anew) {
             (false, false) => Some(record),
             (true, false) => self.taken_up(&record, &recovery.layout),
-            (true, true) if recovery.given_up.is_empty() => self.begun_anew(record),
-            (_, true) => None,
+            (true, true) => self.begun_anew(record),
+            (false, true) => None,
         };
-        let refusal = |why| SystemRefusal::Step { shard, why };
         let record = going_on.ok_or(refusal(StepRefusal::Layout))?;
         let epoch = self.next_epoch();
         if !recovery.given_up.is_empty() {
-            let noted = self.without(&record, recovery, epoch).ok_or(refusal(StepRefusal::NothingLeft))?;
+            let noted =
+                self.without(&record, &recovery.renamed(&record), epoch).ok_or(refusal(StepRefusal::NothingLeft))?;
             self.put_recovery(noted);
         }
         // An earlier recovery that is not known here may have given ids above all that were given since.

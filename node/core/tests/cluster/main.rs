@@ -17,6 +17,7 @@ mod memory;
 mod newer;
 mod quorum_given_up;
 mod quorum_recovery;
+mod quorum_restart;
 mod recovery;
 mod sizes;
 mod stalled_disk;

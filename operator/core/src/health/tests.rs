@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use skerry_core::ids::Epoch;
-use skerry_core::map::Quorums;
+use skerry_core::map::{Consistency, NodeState, Quorums};
+use skerry_core::message::QuorumReport;
+use skerry_core::quorum::shown::Resolve;
 
 use super::*;
-use crate::planted::plant;
+use crate::planted::{Planted, plant};
 use crate::testing::{at_rest, change, put_quorum_table};
 
 #[test]
@@ -105,9 +107,9 @@ fn copy(status: &mut Status, node: u64) -> &mut QuorumReport {
 /// Nodes 2 and 3 were away while node 1 took writes: what was acknowledged is on node 1 alone, until they have compared.
 fn returned() -> Status {
     let mut status = quorum(1, 1);
-    copy(&mut status, 1).in_step_with.clear();
+    copy(&mut status, 1).handed_over.clear();
     for node in [2, 3] {
-        copy(&mut status, node).in_step_with.retain(|other| *other != ReplicaId(1));
+        copy(&mut status, node).handed_over.retain(|other| *other != ReplicaId(1));
     }
     status
 }
@@ -119,19 +121,19 @@ fn node_is_needed_until_the_others_have_compared_with_its_copy_of_a_quorum_shard
     assert!(is_served(&status) && unrest(&status).is_some());
     assert_eq!(needed(&status), [true; 3]);
     assert_eq!(stranded_on(&status, NodeId(1)), [], "another copy can be made from it");
-    // The others have asked, and it keeps writes for one of them.
+    // The others have given it all that they have, and it keeps writes for one of them.
     for node in [2, 3] {
-        copy(&mut status, node).in_step_with.push(ReplicaId(1));
+        copy(&mut status, node).handed_over.push(ReplicaId(1));
     }
-    copy(&mut status, 1).in_step_with = vec![ReplicaId(2)];
-    assert_eq!(needed(&status), [true; 3]);
-    copy(&mut status, 1).in_step_with = vec![ReplicaId(2), ReplicaId(3)];
+    copy(&mut status, 1).handed_over = vec![ReplicaId(2)];
+    assert_eq!(needed(&status), [true, true, false], "only what the third lacks is nowhere else");
+    copy(&mut status, 1).handed_over = vec![ReplicaId(2), ReplicaId(3)];
     assert_eq!((needed(&status), unrest(&status)), ([false; 3], None));
     // One that is away is compared with by nobody, and is what is given up.
     let mut status = quorum(1, 1);
     silence(&mut status, 1);
     for node in [2, 3] {
-        copy(&mut status, node).in_step_with.retain(|other| *other != ReplicaId(1));
+        copy(&mut status, node).handed_over.retain(|other| *other != ReplicaId(1));
     }
     assert_eq!(needed(&status), [false, true, true]);
 }
@@ -166,6 +168,29 @@ fn quorum_shard_moves_while_enough_of_it_is_there_to_copy_from_and_few_are_away_
         let shard = status.map.shards.values().next().unwrap().descriptor.shard;
         status.lost.push((shard, ReplicaId(3)));
         assert!(shards_now(&status)[0].can_move(), "nothing is awaited of what is lost");
+    }
+}
+
+/// The table was edited while a copy was silent, so no change begins to what could not be left again.
+#[test]
+fn quorum_shard_does_not_move_to_a_w_or_r_that_could_not_be_left_again() {
+    for ((write, read), can_move) in [((2, 2), true), ((1, 2), false), ((3, 1), false)] {
+        let mut status = quorum(2, 2);
+        let map = Arc::make_mut(&mut status.map);
+        let mut table = map.tables.values().find(|table| table.name == "cart").unwrap().clone();
+        table.consistency = Consistency::Quorum { write, read, resolve: Resolve::LastWriterWins };
+        map.put_table(table);
+        // The first node drains, and the third is silent.
+        let mut record = map.shards.values().next().unwrap().clone();
+        record.target[0] = NodeId(4);
+        map.put_shard(record.clone());
+        assert!(shards_now(&status)[0].can_move());
+        silence(&mut status, 3);
+        assert_eq!(shards_now(&status)[0].can_move(), can_move, "W {write} R {read}");
+        // Where the silent one is what is replaced, both are done in one change.
+        record.target = [1, 2, 4].map(NodeId).into();
+        Arc::make_mut(&mut status.map).put_shard(record);
+        assert!(shards_now(&status)[0].can_move(), "W {write} R {read}");
     }
 }
 

@@ -16,7 +16,7 @@ use skerry_core::node::Status;
 
 use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
-use crate::health::{ShardNow, is_heard, lacking_on, needing_of, shards_now, stranded_on};
+use crate::health::{Need, ShardNow, alone_on, is_heard, lacking_on, needs_of, shards_now, stranded_on};
 use crate::observed::{Observed, Running, Slot};
 use crate::planted::{Planted, is_planted};
 use crate::validate::{ReplaceRequest, Validated};
@@ -105,7 +105,7 @@ impl Scene<'_> {
             match (needed.is_empty(), left.is_zero()) {
                 (true, true) => Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) }),
                 (true, false) => Err(Wait::VolumeLost { slot: name.to_owned(), at: self.after(left) }),
-                (false, _) => Err(Wait::LossToAccept { slot: name.to_owned(), node: self.node(name), shards: needed }),
+                (false, _) => Err(self.loss_to_accept(name, needed, false)),
             }
         };
         self.seats.staying_slots().filter(is_lost).map(next).collect()
@@ -229,20 +229,28 @@ impl Scene<'_> {
         Wait::NoSuchSlot { slot: request.to_string(), there }
     }
 
-    /// A volume that is there is given up only if every shard goes on without its node, and nothing else is on its way.
+    /// A volume that is there is given up only if every shard goes on without its node, and nothing else is on its way. One
+    /// whose node is silent may have taken writes by itself before: what it said last tells, or a person.
     fn given_up(&self, slot: &str, node: Option<NodeId>) -> Next {
         let silent = node.is_none_or(|node| !self.is_heard(node));
         if let Some(other) = self.under_way(slot, silent) {
             return Err(one_at_a_time(slot, &other));
         }
-        let needing = node.map(|node| needing_of(self.status, node, |other| self.is_up(other))).unwrap_or_default();
-        if !needing.is_empty() {
-            let of_quorum = |id: &ShardId| self.status.map.shards.get(id).is_some_and(|shard| shard.quorum.is_some());
-            let too_few = if needing.iter().any(of_quorum) { ", or too few copies for W or R," } else { "" };
-            let why = format!("no majority{too_few} would be left of {}", named(&needing));
+        let needs = node.map(|node| needs_of(self.status, node, |other| self.is_up(other))).unwrap_or_default();
+        if let Some(why) = in_words(&needs) {
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
+        let alone = node.filter(|_| silent).map(|node| alone_on(self.status, node)).unwrap_or_default();
+        let alone: Vec<ShardId> =
+            alone.into_iter().filter(|shard| !self.validated.accepted_losses.contains(shard)).collect();
+        if !alone.is_empty() {
+            return Err(self.loss_to_accept(slot, alone, true));
+        }
         Ok(Replace { slot: slot.to_owned(), silent })
+    }
+
+    fn loss_to_accept(&self, slot: &str, shards: Vec<ShardId>, is_silent: bool) -> Wait {
+        Wait::LossToAccept { slot: slot.to_owned(), node: self.node(slot), shards, is_silent }
     }
 
     /// True if the node is known to stay up: what was last said of its copies may be of before its process was told to
@@ -412,6 +420,17 @@ impl Scene<'_> {
 
 fn one_at_a_time(slot: &str, other: &str) -> Wait {
     Wait::ReplacementHeld { slot: slot.to_owned(), why: format!("{other} is being replaced or joins: one at a time") }
+}
+
+/// Which shards need a node, and why. `None` = none does.
+fn in_words(needs: &[Need]) -> Option<String> {
+    const NAMED_MAX: usize = 2;
+    let first: Vec<String> = needs.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    match needs.len().saturating_sub(NAMED_MAX) {
+        _ if needs.is_empty() => None,
+        0 => Some(first.join("; ")),
+        more => Some(format!("{}; and so on for {more} more", first.join("; "))),
+    }
 }
 
 /// True if its process was told to end long ago, and whoever runs it does not say that it has.

@@ -1,7 +1,8 @@
 //! Which nodes' processes are to be started anew, always one at a time.
 //!
 //! A node that serves is restarted only when every other one does, and every shard has all its copies in sync: so one
-//! node is away at a time, and a spec that does not run stops at the first. That one is no trap: what certainly does not
+//! node is away at a time, and a spec that does not run stops at the first. Copies for which a disk has no room are not
+//! waited for where no shard needs the node for that: those are restarted first that can be. That one is no trap: what certainly does not
 //! run is started as the spec says now, whoever answers, before any other. What may run is left alone, unless it alone is
 //! away, every shard goes on without it, and the steward does not hear it; or it has not been ready for long, and every other
 //! node is heard; or nobody has ever joined in it. So a corrected spec goes on by itself.
@@ -17,7 +18,7 @@ use skerry_core::node::Status;
 use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
 use crate::eviction::newest_at;
-use crate::health::{all_speak, does_without, is_heard, unrest};
+use crate::health::{all_speak, does_without, is_heard, unrest, unrest_without};
 use crate::observed::{Running, Slot, not_ready};
 
 /// A process that was started as the spec says now is waited for so long. One that starts but cannot take requests before
@@ -111,8 +112,19 @@ pub(super) fn restart(plan: &mut Plan, slots: &BTreeMap<String, Slot>, seats: &S
     if let Some(slot) = never_ready(slots, status) {
         return plan.steps.push(Step::RestartNode { slot: slot.clone() });
     }
-    match not_ready(slots).or_else(|| unrest(status)) {
-        None => plan.steps.push(Step::RestartNode { slot: (*next).clone() }),
-        Some(why) => plan.waits.push(Wait::Restarting { slots: outdated.into_iter().cloned().collect(), why }),
+    if let Some(why) = not_ready(slots) {
+        return plan.waits.push(Wait::Restarting { slots: outdated.into_iter().cloned().collect(), why });
+    }
+    let is_at_rest = unrest(status).is_none();
+    let held = |name: &str| {
+        let node = seats.node_of(name).map(|node| node.id);
+        if is_at_rest { None } else { node.map_or_else(|| unrest(status), |node| unrest_without(status, node)) }
+    };
+    match outdated.iter().find(|name| held(name).is_none()) {
+        Some(name) => plan.steps.push(Step::RestartNode { slot: (*name).clone() }),
+        None => {
+            let why = held(next).unwrap_or_default();
+            plan.waits.push(Wait::Restarting { slots: outdated.into_iter().cloned().collect(), why });
+        }
     }
 }

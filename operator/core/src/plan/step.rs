@@ -184,14 +184,17 @@ pub enum Wait {
         at: Time,
     },
     /// A volume is lost, and is not replaced: a shard that had a copy on it has no leader, or has lost so many copies that
-    /// writes of a Quorum table may be lost with them. A person must recover it, or accept its loss.
+    /// writes of a Quorum table may be lost with them. Or its node is silent, and may alone have such writes. A person must
+    /// recover it, or accept its loss.
     LossToAccept {
-        /// The slot whose volume is lost.
+        /// The slot whose volume is lost, or whose node is silent.
         slot: String,
         /// Its node. `None` = none had joined.
         node: Option<NodeId>,
         /// The shards that had a copy on it and that nobody leads, or that may lack writes.
         shards: Vec<ShardId>,
+        /// True if the volume is there, as far as is known, and its node is silent.
+        is_silent: bool,
     },
     /// A node is silent, and is replaced if it stays so.
     NodeSilent {
@@ -333,7 +336,9 @@ impl fmt::Display for Wait {
             Self::VolumeLost { slot, at } => {
                 write!(f, "the volume of {slot} is lost; it is replaced by an empty one at {:.0}", at.0)
             }
-            Self::LossToAccept { slot, node, shards } => loss_to_accept(f, slot, *node, shards),
+            Self::LossToAccept { slot, node, shards, is_silent } => {
+                loss_to_accept(f, (slot, *is_silent), *node, shards)
+            }
             Self::NodeSilent { slot, at } => {
                 write!(f, "{slot} is silent; its volume is replaced by an empty one at {:.0} if it stays so", at.0)
             }
@@ -357,14 +362,28 @@ impl fmt::Display for Wait {
     }
 }
 
-fn loss_to_accept(f: &mut fmt::Formatter<'_>, slot: &str, node: Option<NodeId>, shards: &[ShardId]) -> fmt::Result {
+fn loss_to_accept(
+    f: &mut fmt::Formatter<'_>,
+    (slot, is_silent): (&str, bool),
+    node: Option<NodeId>,
+    shards: &[ShardId],
+) -> fmt::Result {
     let lost = node.map_or_else(String::new, |node| format!(" --lost {node}"));
     let which = named(shards);
-    write!(
-        f,
-        "the volume of {slot} is lost, and {which} had a copy on it and has no leader, or has lost as many copies as a write \
-         needs: run skerry recover{lost}"
-    )?;
+    if is_silent {
+        write!(
+            f,
+            "{slot} is silent, and may alone have writes of {which} that were acknowledged: as many copies as a write needs \
+             are not heard, and it has not said that all others have what it took. Bring it back; or, if it is gone for good, \
+             run skerry recover{lost}"
+        )?;
+    } else {
+        write!(
+            f,
+            "the volume of {slot} is lost, and {which} had a copy on it and has no leader, or has lost as many copies as a \
+             write needs: run skerry recover{lost}"
+        )?;
+    }
     if shards.contains(&ShardId::SYSTEM) {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 mod late;
 mod quorum;
+mod quorum_full;
 mod quorum_lost;
 mod removals;
 mod replace;

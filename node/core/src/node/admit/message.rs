@@ -1,7 +1,7 @@
 //! What a message may say, by what this node's map knows. Raft messages and snapshots are looked at by the copy that
 //! they are for: see `replica/admit.rs`. Maps are looked at where they are taken in: see `authority.rs`.
 
-use crate::ids::{Generation, Incarnation, NodeId, ReplicaId, ShardId};
+use crate::ids::{Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId};
 use crate::level::FormatLevel;
 use crate::log::INDEX_MAX;
 use crate::map::{Map, ShardRecord, check_descriptor, check_layout, home_of};
@@ -166,11 +166,14 @@ pub struct Disbelieved {
     /// Shards that the sender says it leads with a copy which the map here does not name, though it may be so: the system shard
     /// was recovered, and went on from older records.
     pub claims: Vec<ShardReport>,
+    /// Unsure shards of which the sender has a copy, and says of it what cannot be so.
+    pub unknown: Vec<ShardId>,
 }
 
 /// Takes out of a report what cannot be so of the shards that its sender says it leads or has quorum copies of, and gives
-/// the first of it. The rest counts: of one shard the map here may be wrong, and the node lives all the same.
-pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Disbelieved {
+/// the first of it. The rest counts: of one shard the map here may be wrong, and the node lives all the same. `has_all` = the
+/// map here has all changes that there are.
+pub fn disbelieve(map: &Map, from: NodeId, has_all: bool, report: &mut Report) -> Disbelieved {
     let (mut refused, mut claims) = (Vec::new(), Vec::new());
     let led = &mut report.led;
     led.changed.retain(|shard| {
@@ -185,9 +188,10 @@ pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Disbelieved {
         }
         is_believed
     });
-    let (quorum, mut is_any, mut left_over) = (&mut report.quorum, !claims.is_empty(), 0);
-    let has_same_map =
-        report.node.map_epoch.recoveries() == map.epoch.recoveries() && report.node.map_epoch <= map.epoch;
+    let (quorum, mut is_any, mut left_over, mut unknown_of) = (&mut report.quorum, !claims.is_empty(), 0, Vec::new());
+    // Of one that has just started nobody knows what its map had. Whoever leads anew may have some changes yet to apply.
+    let told = report.node.map_epoch;
+    let has_same_map = has_all && told > Epoch(0) && told.recoveries() == map.epoch.recoveries() && told <= map.epoch;
     quorum.changed.retain_mut(|copy| {
         if has_same_map && !map.shards.contains_key(&copy.shard) {
             left_over += 1;
@@ -206,13 +210,15 @@ pub fn disbelieve(map: &Map, from: NodeId, report: &mut Report) -> Disbelieved {
         if is_unsure {
             // It has something there, and nobody knows what: nothing goes on as if it had not.
             *copy = unknown(copy);
+            unknown_of.push(copy.shard);
             return true;
         }
         // What was said of it before does not hold either.
         quorum.ended.push(copy.shard);
         false
     });
-    Disbelieved { is_any: is_any || !refused.is_empty(), refused: refused.into_iter().next(), left_over, claims }
+    let is_any = is_any || !refused.is_empty();
+    Disbelieved { is_any, refused: refused.into_iter().next(), left_over, claims, unknown: unknown_of }
 }
 
 fn unknown(copy: &QuorumReport) -> QuorumReport {
@@ -224,7 +230,7 @@ fn unknown(copy: &QuorumReport) -> QuorumReport {
         is_complete: false,
         floor: Version(0),
         hints: 0,
-        in_step_with: Vec::new(),
+        handed_over: Vec::new(),
         bytes: 0,
         layout: None,
     }
@@ -324,7 +330,7 @@ fn is_claim(map: &Map, from: NodeId, report: &ShardReport) -> bool {
 /// hold anything from before that, and so be any copy: then they tell their layout, which must be one that can be, in which
 /// they are on their node.
 fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Refused> {
-    let QuorumReport { shard, replica, held, copied, hints, in_step_with, bytes, layout, .. } = report;
+    let QuorumReport { shard, replica, held, copied, hints, handed_over, bytes, layout, .. } = report;
     let wrong = |field| Err(Refused::Shard { shard: *shard, field });
     let Some(record) = map.shards.get(shard) else { return wrong("id") };
     let is_unsure = record.is_unsure();
@@ -340,8 +346,8 @@ fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Re
     if !is_sorted || copied.len() > COPIED_MAX || copied.iter().any(|(_, since)| since > held) {
         return wrong("copied");
     }
-    if !in_step_with.is_sorted_by(|a, b| a < b) || in_step_with.len() > COPIED_MAX {
-        return wrong("in_step_with");
+    if !handed_over.is_sorted_by(|a, b| a < b) || handed_over.len() > COPIED_MAX {
+        return wrong("handed_over");
     }
     at_most("bytes", *bytes, BYTES_MAX)?;
     at_most("hints", *hints, INDEX_MAX)?;

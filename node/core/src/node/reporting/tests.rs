@@ -60,7 +60,7 @@ fn copies(held: &[(u64, u64)]) -> BTreeMap<ShardId, QuorumReport> {
         is_complete: true,
         floor: Version(0),
         hints: 0,
-        in_step_with: Vec::new(),
+        handed_over: Vec::new(),
         bytes: 0,
         layout: None,
     };
@@ -108,6 +108,28 @@ fn whatever_changes_all_the_time_every_copy_is_told_of_in_its_turn() {
     assert_eq!(next[..2], [QUORUM_COPIES_MAX as u64 + 1, QUORUM_COPIES_MAX as u64 + 2]);
     told.extend(next);
     assert_eq!(told.len() as u64, count);
+}
+
+/// The system shard was recovered, and nothing goes on before every node has told all.
+#[test]
+fn whatever_clients_write_all_the_time_a_node_comes_to_have_told_all() {
+    let count = 3 * QUORUM_COPIES_MAX as u64;
+    let all: Vec<(u64, u64)> = (1..=count).map(|shard| (shard, 1)).collect();
+    let mut news = Told::default();
+    let mut told = |bytes: u64, changed: Option<u64>| {
+        let mut copies = copies(&all);
+        copies.values_mut().for_each(|copy| copy.bytes = bytes);
+        changed.and_then(|shard| copies.get_mut(&ShardId(shard))).into_iter().for_each(|copy| copy.held.0 = 2);
+        news.report(&BTreeMap::new(), &copies).1
+    };
+    let is_all: Vec<bool> = (0..5).map(|tick| told(tick, None).is_all).collect();
+    assert_eq!(is_all, [false, false, true, true, true]);
+    // What one holds is told at once, and the counts in their turn.
+    let report = told(6, Some(7));
+    assert!(report.is_all && report.changed.iter().any(|copy| copy.held == Generation(2)));
+    let mut seen: std::collections::BTreeSet<ShardId> = report.changed.iter().map(|copy| copy.shard).collect();
+    (7..10).for_each(|tick| seen.extend(told(tick, Some(7)).changed.iter().map(|copy| copy.shard)));
+    assert_eq!(seen.len() as u64, count);
 }
 
 #[test]

@@ -44,6 +44,17 @@ pub(super) enum Why {
     Spread(u64),
 }
 
+/// What has become of what the other copy lacked when a comparison began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handed {
+    /// The other copy durably holds all of it.
+    Over,
+    /// The other copy lacks something that was found.
+    Lacking,
+    /// The comparison was given up, and nothing was found by then that is not there.
+    Unknown,
+}
+
 /// A comparison that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ended {
@@ -52,9 +63,13 @@ pub(super) struct Ended {
     pub(super) why: Why,
     /// The hints' mark when it began.
     pub(super) mark: Option<u64>,
+    /// The tick at which it began.
+    pub(super) began: u64,
     /// Each of both copies durably holds all that the other one held when it began. Else it was given up, or something
     /// could not be taken.
     pub(super) is_whole: bool,
+    /// The half of that which matters to the other copy: one whose own disk is full can hand over all that it has.
+    pub(super) handed: Handed,
 }
 
 /// What an answer has brought.
@@ -88,6 +103,8 @@ struct Active {
     waits: Waits,
     times: Times,
     is_whole: bool,
+    /// Something was found that the other copy lacks, and was not sent there: it has no room.
+    has_left_out: bool,
 }
 
 /// For what a comparison waits.
@@ -153,6 +170,7 @@ impl Comparing {
             waits: Waits::Answer,
             times: Times { began: copy.ticks, sent: copy.ticks, progress: copy.ticks, barren: 0 },
             is_whole: true,
+            has_left_out: false,
         });
         active.send(copy, out);
     }
@@ -254,8 +272,10 @@ impl Comparing {
     }
 
     fn end(&mut self, is_done: bool) -> Option<Ended> {
-        let Active { with, why, mark, is_whole, .. } = self.active.take()?;
-        Some(Ended { with, why, mark, is_whole: is_whole && is_done })
+        let active = self.active.take()?;
+        let handed = active.handed(is_done);
+        let Active { with, why, mark, times, is_whole, .. } = active;
+        Some(Ended { with, why, mark, began: times.began, is_whole: is_whole && is_done, handed })
     }
 }
 
@@ -300,12 +320,12 @@ impl Active {
         while piece.len() < PUSH_MAX && bytes < RECORD_BYTES_MAX {
             let Some(Push { key, has_value }) = self.push.pop_front() else { break };
             if is_full && has_value {
-                self.is_whole = false;
+                self.leave_out();
                 continue;
             }
             let record = copy.view.get(&key);
             if record.as_ref().is_some_and(|record| is_full && !brings_no_value(None, record)) {
-                self.is_whole = false;
+                self.leave_out();
                 continue;
             }
             if let Some(record) = record {
@@ -314,6 +334,20 @@ impl Active {
             }
         }
         piece
+    }
+
+    fn leave_out(&mut self) {
+        (self.is_whole, self.has_left_out) = (false, true);
+    }
+
+    /// What has become of what the other copy lacked, when it ends.
+    fn handed(&self, is_done: bool) -> Handed {
+        let is_on_its_way = !self.push.is_empty() || matches!(self.waits, Waits::Pushed(..));
+        match (self.has_left_out || is_on_its_way, is_done) {
+            (true, _) => Handed::Lacking,
+            (false, true) => Handed::Over,
+            (false, false) => Handed::Unknown,
+        }
     }
 
     /// Sends what it waits for, perhaps again.

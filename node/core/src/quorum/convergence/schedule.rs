@@ -4,9 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::comparing::{Ended, Handed};
 use super::copy::Copy;
 use super::numbers::Numbers;
 use crate::ids::ReplicaId;
+use crate::planted::{Planted, is_planted};
 use crate::quorum::layout::{Layout, Part, Stage};
 use crate::quorum::merkle::compare::View;
 use crate::time::TICK_MS;
@@ -24,23 +26,31 @@ const RETRY_DOUBLED_MAX: u32 = 5;
 /// The same where the disk of one of both is nearly full, and all that it lacks is looked through each time: about as seldom as
 /// copies compare anyway.
 const FULL_RETRY_DOUBLED_MAX: u32 = 7;
-/// Ticks by which the copy with the higher id waits longer: mostly there is nothing left for it to find.
-const SECOND_TICKS: u64 = 5_000 / TICK_MS;
+/// Ticks by which the copy with the higher id waits longer: mostly there is nothing left for it to find. Long ones are not
+/// disturbed: see [`ASKED_TICKS`]. Nobody else may be taken away before both have compared, so it is not more.
+const SECOND_TICKS: u64 = 1_000 / TICK_MS;
 /// Ticks for which one does not begin what the other one is busy with.
-const ASKED_TICKS: u64 = 2_000 / TICK_MS;
+const ASKED_TICKS: u64 = 1_000 / TICK_MS;
 /// Ticks for which that holds at most.
 const POSTPONED_TICKS_MAX: u64 = 60_000 / TICK_MS;
 /// Ticks from one look at who is there to the next one.
 const LOOK_TICKS: u64 = 1_000 / TICK_MS;
+/// The same after the start of a copy, which hears of the others only then, and for how long.
+const FIRST_LOOK_TICKS: u64 = 200 / TICK_MS;
+const STARTING_TICKS: u64 = 10_000 / TICK_MS;
 
 /// The others, and when to compare with each.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     peers: BTreeMap<ReplicaId, Peer>,
     look_at: u64,
+    /// The tick of the first look.
+    started_at: Option<u64>,
+    /// What was handed over by a comparison that began before says nothing.
+    counts_from: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Peer {
     due_at: u64,
     /// Not before, whatever asks for it.
@@ -48,8 +58,9 @@ struct Peer {
     /// When it has asked this copy last.
     asked_at: Option<u64>,
     is_silent: bool,
-    /// True if a comparison has come to its end since it was silent, and since this copy has started.
-    is_compared: bool,
+    /// True if it lacks nothing of what this copy holds: a comparison has handed that over since it was silent, since any
+    /// other copy was, and since this copy has started.
+    has_all: bool,
     /// How many were given up, one after the other.
     given_up: u32,
     /// The last one was in vain since the disk of one of both was nearly full.
@@ -62,24 +73,42 @@ impl Schedule {
         if copy.ticks < self.look_at {
             return;
         }
-        self.look_at = copy.ticks.saturating_add(LOOK_TICKS);
+        let started_at = *self.started_at.get_or_insert(copy.ticks);
+        let is_starting = copy.ticks < started_at.saturating_add(STARTING_TICKS);
+        self.look_at = copy.ticks.saturating_add(if is_starting { FIRST_LOOK_TICKS } else { LOOK_TICKS });
         let peers = peers(copy.layout, copy.id);
         self.peers.retain(|peer, _| peers.contains(peer));
+        let mut is_any_gone = false;
         for id in peers {
             let second = if copy.id < id { 0 } else { SECOND_TICKS };
             let due_at = copy.ticks.saturating_add(second + numbers.spread(LOOK_TICKS));
-            let peer = self.peers.entry(id).or_insert(Peer::new(due_at));
+            let first = Peer { due_at, ..Peer::default() };
+            let peer = self.peers.entry(id).or_insert(first);
             if !(copy.is_heard)(id) {
-                (peer.is_silent, peer.is_compared) = (true, false);
+                is_any_gone |= !std::mem::replace(&mut peer.is_silent, true);
+                peer.has_all = false;
             } else if std::mem::take(&mut peer.is_silent) {
-                peer.is_back(due_at);
+                peer.wanted(due_at);
             }
             if peer.lacks_room && copy.has_room_with(id) {
-                peer.lacks_room = false;
-                peer.rests_until = peer.rests_until.min(copy.ticks.saturating_add(RETRY_TICKS));
-                peer.is_back(due_at);
+                let rests_until = peer.rests_until.min(copy.ticks.saturating_add(RETRY_TICKS));
+                peer.wanted(due_at);
+                (peer.lacks_room, peer.rests_until) = (false, rests_until);
             }
         }
+        if is_any_gone {
+            self.ask_all(copy.ticks, numbers);
+        }
+    }
+
+    /// What a copy that is gone kept for others may be gone with it, while one of those that are left has it: they compare
+    /// with one another anew.
+    fn ask_all(&mut self, ticks: u64, numbers: &mut Numbers) {
+        for peer in self.peers.values_mut().filter(|peer| peer.has_all && !is_planted(Planted::GoneCopyKept)) {
+            peer.has_all = false;
+            peer.wanted(ticks.saturating_add(numbers.spread(LOOK_TICKS)));
+        }
+        self.counts_from = ticks;
     }
 
     /// To be called with a new layout: who is there is looked at with the next tick.
@@ -87,9 +116,9 @@ impl Schedule {
         self.look_at = 0;
     }
 
-    /// The copies with which it has compared since they were silent last, and since it has started.
-    pub(super) fn compared(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        self.peers.iter().filter(|(_, peer)| peer.is_compared).map(|(id, _)| *id)
+    /// The copies that lack nothing of what this one held when they compared.
+    pub(super) fn handed_over(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.peers.iter().filter(|(_, peer)| peer.has_all).map(|(id, _)| *id)
     }
 
     /// Another copy has asked this one.
@@ -110,22 +139,24 @@ impl Schedule {
     }
 
     /// A comparison has ended, whatever it was for.
-    pub(super) fn ended<V: View>(
-        &mut self,
-        with: ReplicaId,
-        is_whole: bool,
-        copy: &Copy<'_, V>,
-        numbers: &mut Numbers,
-    ) {
+    pub(super) fn ended<V: View>(&mut self, ended: &Ended, copy: &Copy<'_, V>, numbers: &mut Numbers) {
         let (ticks, every) = (copy.ticks, copy.pace.compare_ticks);
-        let Some(peer) = self.peers.get_mut(&with) else { return };
-        if is_whole {
+        let Some(peer) = self.peers.get_mut(&ended.with) else { return };
+        let is_early = ended.began < self.counts_from;
+        match ended.handed {
+            Handed::Over => peer.has_all |= !is_early,
+            Handed::Lacking => peer.has_all = false,
+            Handed::Unknown => {}
+        }
+        if ended.is_whole && is_early {
+            peer.wanted(ticks);
+        } else if ended.is_whole {
             peer.due_at = ticks.saturating_add(every + numbers.spread(every / SPREAD_PART));
             peer.rests_until = ticks.saturating_add(REST_TICKS.min(every));
-            (peer.is_compared, peer.given_up, peer.lacks_room) = (true, 0, false);
+            (peer.given_up, peer.lacks_room) = (0, false);
         } else {
             peer.due_at = peer.due_at.min(ticks);
-            peer.lacks_room = !copy.has_room_with(with);
+            peer.lacks_room = !copy.has_room_with(ended.with);
             let doubled_max = if peer.lacks_room { FULL_RETRY_DOUBLED_MAX } else { RETRY_DOUBLED_MAX };
             let wait = RETRY_TICKS << peer.given_up.min(doubled_max);
             peer.rests_until = ticks.saturating_add(wait + numbers.spread(LOOK_TICKS));
@@ -135,16 +166,10 @@ impl Schedule {
 }
 
 impl Peer {
-    /// A copy that nothing is known of yet.
-    fn new(due_at: u64) -> Self {
-        let (rests_until, given_up) = (0, 0);
-        Self { due_at, rests_until, asked_at: None, is_silent: false, is_compared: false, given_up, lacks_room: false }
-    }
-
-    /// Nothing that it was given up for holds any more: it is compared with soon.
-    fn is_back(&mut self, due_at: u64) {
-        self.due_at = self.due_at.min(due_at);
-        self.given_up = 0;
+    /// Nothing that it was given up for holds any more, or something asks for a comparison that does not happen often: it has
+    /// not to wait.
+    fn wanted(&mut self, at: u64) {
+        (self.due_at, self.rests_until, self.given_up) = (self.due_at.min(at), 0, 0);
     }
 
     fn is_free(&self, ticks: u64) -> bool {
@@ -202,12 +227,12 @@ mod tests {
 
     #[test]
     fn one_that_the_other_is_busy_with_waits_but_not_for_ever() {
-        let peer = |asked_at| Peer { rests_until: 50, asked_at, ..Peer::new(100) };
+        let peer = |asked_at| Peer { due_at: 100, rests_until: 50, asked_at, ..Peer::default() };
         for (asked_at, ticks, is_free) in [
             (None, 49, false),
             (None, 50, true),
-            (Some(100), 120, false),
-            (Some(100), 140, true),
+            (Some(100), 119, false),
+            (Some(100), 120, true),
             (Some(1_290), 1_299, false),
             (Some(1_290), 1_300, true),
         ] {

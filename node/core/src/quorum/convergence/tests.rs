@@ -5,6 +5,7 @@ mod bounds;
 mod comparing;
 mod copying;
 mod full;
+mod handed;
 mod hostile;
 mod rounds;
 mod store;

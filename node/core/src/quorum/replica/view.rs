@@ -71,7 +71,7 @@ impl QuorumReplica {
             is_complete: state.is_complete(),
             floor: state.floor().floor(),
             hints: self.hints.waiting().0,
-            in_step_with: self.convergence.compared().filter(|peer| !self.hints.are_due(*peer)).collect(),
+            handed_over: self.convergence.handed_over().filter(|peer| !self.hints.are_due(*peer)).collect(),
             bytes: state.bytes(),
             layout: None,
         }

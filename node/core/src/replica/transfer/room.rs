@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_of_a_room_may_be_used_at_once_and_the_rest_in_step_with_the_transfer() {
+    fn half_of_a_room_may_be_used_at_once_and_the_rest_handed_over_the_transfer() {
         assert_eq!([0, WHOLE / 2, WHOLE, 2 * WHOLE].map(|parts| allowed(800, parts)), [400, 600, 800, 800]);
         assert!(allowed(usize::MAX, WHOLE) >= usize::MAX - 1);
         assert_eq!(allowed(0, WHOLE), 0);

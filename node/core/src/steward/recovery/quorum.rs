@@ -10,7 +10,8 @@
 //! have ended. Where no copy of the layout is missing or has ended, nothing is lost, and the shard goes on by itself.
 //! Otherwise a person says so; and so it is where a single node tells of a layout that ends other copies (`evidence`).
 //!
-//! A shard of which no copy was ever made has nothing to lose, and nothing to go on from either: it begins anew.
+//! A shard of which no copy was ever made has nothing to lose, and nothing to go on from either: it begins anew. So it does by
+//! a person's word where some of its first copies may have been made, on nodes that are gone for good, and no other was.
 
 use std::cmp::Ordering;
 
@@ -29,6 +30,8 @@ struct GoingOn<'a> {
     layout: Layout,
     /// Copies that are left, and what they have told.
     left: Vec<(Replica, Option<&'a QuorumReport>)>,
+    /// Copies that were never made, and have promised nothing.
+    unmade: Vec<Replica>,
     /// Copies that are gone for good, or that one node's word would end, and were not given up before.
     given_up: Vec<Replica>,
     /// True if that is more than one node's word, and does without a person's.
@@ -36,10 +39,11 @@ struct GoingOn<'a> {
 }
 
 impl GoingOn<'_> {
-    /// True if none of the first copies was made, and none can be gone.
-    fn begins_anew(&self) -> bool {
+    /// True if none of the first copies was made, but perhaps on nodes that are named as lost.
+    fn begins_anew(&self, lost: &[NodeId]) -> bool {
         let is_first = self.layout.change.is_none() && self.layout.generation == Generation(1);
-        is_first && self.left.is_empty() && self.given_up.is_empty()
+        let is_named = |copy: &Replica| lost.contains(&copy.node);
+        is_first && self.left.is_empty() && !self.unmade.is_empty() && self.given_up.iter().all(is_named)
     }
 }
 
@@ -55,7 +59,7 @@ pub fn adoptions(view: &View<'_>) -> Vec<SystemCommand> {
     let unsure = view.map.live_shards().filter(|record| record.is_unsure());
     let whole = unsure.filter_map(|record| {
         let going_on = unsure_shard(view, record, &[]).ok()?;
-        let begins_anew = going_on.begins_anew();
+        let begins_anew = going_on.begins_anew(&[]);
         let may = going_on.is_certain && going_on.given_up.is_empty() && (begins_anew || !going_on.left.is_empty());
         let (shard, based_on, layout) = (record.descriptor.shard, record.epoch, going_on.layout);
         let recovery = QuorumRecovery { layout, given_up: Vec::new(), begins_anew, at_ms: 0 };
@@ -74,9 +78,10 @@ pub(super) fn is_due(view: &View<'_>, record: &ShardRecord, lost: &[NodeId]) -> 
 /// How a quorum shard would go on if these nodes are lost for ever.
 pub(super) fn plan(view: &View<'_>, record: &ShardRecord, lost: &[NodeId]) -> Result<RecoveryPlan, RecoveryRefusal> {
     let shard = record.descriptor.shard;
-    let GoingOn { layout, left, given_up, .. } = going_on(view, record, lost)?;
-    let told = left.iter().find(|(_, told)| told.is_some()).or(left.first());
-    let (survivor, _) = *told.ok_or(RecoveryRefusal::NothingLeft { shard })?;
+    let GoingOn { layout, left, unmade, given_up, .. } = going_on(view, record, lost)?;
+    let told = left.iter().find(|(_, told)| told.is_some()).or(left.first()).map(|(copy, _)| copy);
+    // Where it begins anew there is only one that is yet to be made.
+    let survivor = *told.or(unmade.first()).ok_or(RecoveryRefusal::NothingLeft { shard })?;
     let copies = left.into_iter().filter_map(|(copy, told)| Some((copy.node, copy_report(told?))));
     let (based_on, generation, copies) = (record.epoch, layout.generation, copies.collect());
     Ok(RecoveryPlan { shard, based_on, survivor, copies, given_up, generation })
@@ -89,14 +94,17 @@ pub(super) fn decided(
     lost: &[NodeId],
     at_ms: u64,
 ) -> Result<QuorumRecovery, RecoveryRefusal> {
-    let GoingOn { layout, given_up, .. } = going_on(view, record, lost)?;
-    Ok(QuorumRecovery { layout, given_up, begins_anew: false, at_ms })
+    let going_on = going_on(view, record, lost)?;
+    let begins_anew = going_on.begins_anew(lost);
+    let GoingOn { layout, given_up, .. } = going_on;
+    Ok(QuorumRecovery { layout, given_up, begins_anew, at_ms })
 }
 
 fn going_on<'a>(view: &View<'a>, record: &'a ShardRecord, lost: &[NodeId]) -> Result<GoingOn<'a>, RecoveryRefusal> {
     let shard = record.descriptor.shard;
     let going_on = if record.is_unsure() { unsure_shard(view, record, lost)? } else { sure_shard(view, record, lost)? };
-    if going_on.left.is_empty() { Err(RecoveryRefusal::NothingLeft { shard }) } else { Ok(going_on) }
+    let begins_anew = record.is_unsure() && going_on.begins_anew(lost);
+    if going_on.left.is_empty() && !begins_anew { Err(RecoveryRefusal::NothingLeft { shard }) } else { Ok(going_on) }
 }
 
 /// The record is what the copies hold: those on nodes that are named as lost are given up.
@@ -114,7 +122,7 @@ fn sure_shard<'a>(view: &View<'a>, record: &'a ShardRecord, lost: &[NodeId]) -> 
             left.push((copy, view.copy(record, copy.id)));
         }
     }
-    let going_on = GoingOn { layout, left, given_up, is_certain: true };
+    let going_on = GoingOn { layout, left, unmade: Vec::new(), given_up, is_certain: true };
     if going_on.given_up.is_empty() { Err(RecoveryRefusal::Quorum { shard }) } else { Ok(going_on) }
 }
 
@@ -152,7 +160,7 @@ fn gone_on_with<'a>(
     lost: &[NodeId],
 ) -> Result<GoingOn<'a>, RecoveryRefusal> {
     let shard = record.descriptor.shard;
-    let (mut left, mut given_up) = (Vec::new(), Vec::new());
+    let (mut left, mut unmade, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
     for id in layout.write_members() {
         let node = *layout.homes.get(&id).ok_or(RecoveryRefusal::Unknown(shard))?;
         let copy = Replica { node, id };
@@ -165,12 +173,15 @@ fn gone_on_with<'a>(
             (true, _) => silent(view, node)?,
             // It has joined by the word of the majority that was given up, and never comes back.
             (false, false) => return Err(RecoveryRefusal::Unseen { shard, node }),
-            (false, true) if is_unmade(&layout, id) && !view.tells_lost(copy, shard) => continue,
+            (false, true) if is_unmade(&layout, id) && !view.tells_lost(copy, shard) => {
+                unmade.push(copy);
+                continue;
+            }
             (false, true) => {}
         }
         given_up.extend((!is_given_up(view, shard, &copy)).then_some(copy));
     }
-    Ok(GoingOn { layout, left, given_up, is_certain })
+    Ok(GoingOn { layout, left, unmade, given_up, is_certain })
 }
 
 /// Whatever the nodes have of a shard. All of them but the lost ones have told, since they know of the recovery.
@@ -187,6 +198,9 @@ fn told<'a>(
             continue;
         }
         match view.copy_since_recovery(shard, record) {
+            Ok(Some(copy)) if copy.layout.is_none() && view.is_doubted_for(shard, node, LOST_SILENCE_MS) => {
+                return Err(RecoveryRefusal::Disbelieved { shard, node });
+            }
             Ok(copy) => told.extend(copy.map(|copy| (node, copy))),
             Err(_) if is_planted(Planted::UnheardNotAwaited) => {}
             Err(_) if view.heard(node).is_none() => return Err(RecoveryRefusal::Unseen { shard, node }),

@@ -99,7 +99,7 @@ impl Moved {
         let in_sync = descriptor.members.iter().map(|m| m.replica.id).collect();
         let report = ShardReport { descriptor, leader: leader.id, term: 3, in_sync, bytes: 1, moving: (0, 0) };
         let mut report = Report { led: LedReport::all(1, vec![report]), ..self.world.report_of(leader.node) };
-        let disbelieved = disbelieve(self.world.state.map(), leader.node, &mut report);
+        let disbelieved = disbelieve(self.world.state.map(), leader.node, true, &mut report);
         let is_claim = !disbelieved.claims.is_empty();
         assert_eq!(disbelieved.is_any, is_claim, "it is asked again");
         self.world.reports.claimed(leader.node, disbelieved.claims, self.world.state.map(), self.world.now_ms);
@@ -249,7 +249,7 @@ fn a_leader_that_the_map_does_not_name_is_none_unless_the_system_shard_was_recov
     let report =
         ShardReport { descriptor, leader: UNNAMED[0].id, term: 3, in_sync: Vec::new(), bytes: 1, moving: (0, 0) };
     let mut report = Report { led: LedReport::all(1, vec![report]), ..world.report_of(NodeId(4)) };
-    let disbelieved = disbelieve(world.state.map(), NodeId(4), &mut report);
+    let disbelieved = disbelieve(world.state.map(), NodeId(4), true, &mut report);
     assert!(disbelieved.refused.is_some() && disbelieved.claims.is_empty());
 }
 

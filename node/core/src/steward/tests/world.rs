@@ -124,8 +124,9 @@ impl World {
         for node in self.state.map().nodes.keys().filter(|node| !self.silent.contains(node)) {
             let mut report = self.report_of(*node);
             let mut judged = Report { led: LedReport::default(), ..report.clone() };
-            disbelieve(self.state.map(), *node, &mut judged);
+            let disbelieved = disbelieve(self.state.map(), *node, true, &mut judged);
             report.quorum = judged.quorum;
+            self.reports.doubt_copies(*node, &disbelieved.unknown, self.now_ms);
             assert!(self.reports.insert(report, self.now_ms));
         }
     }
@@ -310,7 +311,7 @@ fn new_copy(record: &ShardRecord, replica: ReplicaId) -> QuorumReport {
         is_complete: record.descriptor.generation == Generation(1),
         floor: Version(0),
         hints: 0,
-        in_step_with: Vec::new(),
+        handed_over: Vec::new(),
         bytes: 1,
         layout: None,
     }

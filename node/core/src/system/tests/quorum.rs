@@ -307,8 +307,15 @@ fn a_shard_of_which_nothing_was_made_begins_with_other_copies_on_the_same_nodes(
     assert_eq!(refused(&mut state.clone(), &command), refusal, "it is known what its copies hold");
     let mut state = recovered(state);
     let before = record(&state).clone();
-    let command = begin(&state, vec![before.assigned[0]]);
-    assert_eq!(refused(&mut state, &command), refusal, "something was made");
+    let command = begin(&state, before.assigned.clone());
+    let nothing = SystemRefusal::Step { shard: SHARD, why: StepRefusal::NothingLeft };
+    assert_eq!(refused(&mut state.clone(), &command), nothing, "somebody has to go on");
+    // One of them may have been made, on a node that is gone for good.
+    let (mut without, command) = (state.clone(), begin(&state, vec![before.assigned[0]]));
+    done(&mut without, &command);
+    let given_up = &without.map().recoveries[&SHARD].given_up;
+    assert_eq!(given_up[..], record(&without).assigned[..1], "what is to be in its place is given up as well");
+    assert!(!record(&without).is_unsure() && given_up[0].id > before.assigned[2].id);
     let command = begin(&state, Vec::new());
     done(&mut state, &command);
     let after = record(&state);

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use skerry_core::level::FormatLevel;
+use skerry_core::message::QuorumReport;
 
 use super::quorum::cart;
-use super::replace::ask_for;
+use super::replace::{AFTER, ask_for, fall_silent};
 use super::*;
 use crate::observed::Process;
+use crate::planted::{Planted, plant};
 use crate::testing::ahead;
 
 /// Four nodes, one a zone but for one, and a Quorum table with this W and R on three of them.
@@ -38,16 +40,88 @@ fn volume_is_not_given_up_that_alone_may_have_what_was_acknowledged() {
     let returned = |status: &mut Status| {
         for (node, copy) in &mut status.copies {
             if *node != NodeId(1) {
-                copy.in_step_with.clear();
+                copy.handed_over.clear();
             }
         }
     };
     let untold = |status: &mut Status| status.copies.clear();
     for plan in [plan_of(&world, returned), plan_of(&world, untold)] {
         assert!(!plan.steps.contains(&replaced), "{plan:?}");
-        let held = |wait: &Wait| matches!(wait, Wait::ReplacementHeld { why, .. } if why.contains("too few copies"));
+        let held =
+            |wait: &Wait| matches!(wait, Wait::ReplacementHeld { why, .. } if why.contains("has 0 other copies"));
         assert!(plan.waits.iter().any(held), "{plan:?}");
     }
+}
+
+/// The first node is silent for as long as it takes to be replaced, with these last words. Whose volume is replaced then, and
+/// what is waited for.
+fn silenced(world: &mut World, last_words: impl Fn(&mut Status)) -> (Option<String>, String) {
+    fall_silent(world, "shop-a-0");
+    let began = world.clock;
+    let mut told = String::new();
+    while world.clock - began < 2 * AFTER {
+        let plan = plan_of(world, &last_words);
+        for step in &plan.steps {
+            if let Step::ReplaceVolume { slot, .. } = step {
+                return (Some(slot.clone()), told);
+            }
+        }
+        told = plan.waits.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        world.apply(&plan, usize::MAX);
+        world.clock += 15;
+    }
+    (None, told)
+}
+
+fn silent_after(write: u32, read: u32) -> World {
+    let mut world = at_rest(write, read);
+    let spec = spec(4, 3, 3, &cart(&format!(r#", "writeQuorum": {write}, "readQuorum": {read}"#), ""));
+    world.edit(&format!(r#"{}, "replaceSilentAfterSeconds": {AFTER}}}"#, &spec[..spec.len() - 1]));
+    world.settle();
+    world
+}
+
+/// What the copies of the first node have said last.
+fn last_words(change: impl Fn(&mut QuorumReport)) -> impl Fn(&mut Status) {
+    move |status| status.copies.iter_mut().filter(|(node, _)| *node == NodeId(1)).for_each(|(_, copy)| change(copy))
+}
+
+const NO_WORD: fn(&mut Status) = |status| status.copies.retain(|(node, _)| *node != NodeId(1));
+
+/// It took writes by itself, and fell silent before the others had them. Those are even with one another.
+fn silent_node_that_alone_may_have_writes_is_kept() {
+    for (write, replaced) in [(1, false), (2, true)] {
+        let mut world = silent_after(write, 2);
+        let (slot, told) = silenced(&mut world, last_words(|copy| copy.hints = 3));
+        assert_eq!(slot.is_some(), replaced, "W {write}: {told}");
+        assert!(replaced || told.contains("may alone have writes of shard"), "{told}");
+    }
+}
+
+#[test]
+fn silent_node_that_may_alone_have_writes_waits_for_a_person() {
+    silent_node_that_alone_may_have_writes_is_kept();
+    // It had not compared, or nothing is known of it.
+    let mut world = silent_after(1, 2);
+    let (slot, told) = silenced(&mut world, last_words(|copy| copy.handed_over.truncate(1)));
+    assert_eq!(slot, None, "{told}");
+    let (slot, told) = silenced(&mut silent_after(1, 2), NO_WORD);
+    assert!(slot.is_none() && told.contains("run skerry recover --lost n1"), "{told}");
+    // All others have all that it had.
+    assert_eq!(silenced(&mut silent_after(1, 2), |_| {}).0.as_deref(), Some("shop-a-0"));
+    // A person accepts what may be lost.
+    let mut world = silent_after(1, 2);
+    let shards: Vec<String> = world.map().live_shards().map(|shard| shard.descriptor.shard.to_string()).collect();
+    world.resource.metadata.annotations = Some([(skerry_api::ACCEPT_LOSS.to_owned(), shards.join(","))].into());
+    assert_eq!(silenced(&mut world, NO_WORD).0.as_deref(), Some("shop-a-0"));
+}
+
+#[test]
+fn last_word_that_is_ignored_is_noticed() {
+    plant(Some(Planted::LastWordIgnored));
+    let caught = std::panic::catch_unwind(silent_node_that_alone_may_have_writes_is_kept).is_err();
+    plant(None);
+    assert!(caught);
 }
 
 #[test]

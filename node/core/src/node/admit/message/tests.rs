@@ -58,7 +58,7 @@ fn copy_report() -> QuorumReport {
         is_complete: true,
         floor: Version(9),
         hints: 1,
-        in_step_with: vec![ReplicaId(7)],
+        handed_over: vec![ReplicaId(7)],
         bytes: 2,
         layout: None,
     }
@@ -86,7 +86,7 @@ fn report() -> Report {
 fn taken(map: &Map, from: NodeId, message: &PeerMessage) -> Result<(), Refused> {
     admit(map, (OWN, from), START, message)?;
     let PeerMessage::Report(mut report) = message.clone() else { return Ok(()) };
-    disbelieve(map, from, &mut report).refused.map_or(Ok(()), Err)
+    disbelieve(map, from, true, &mut report).refused.map_or(Ok(()), Err)
 }
 
 fn check(change: fn(&mut Report)) -> Result<(), Refused> {
@@ -155,8 +155,8 @@ fn refused_shard(refused: &Result<(), Refused>) -> ShardId {
 fn what_a_report_tells_of_quorum_copies_is_of_copies_on_its_node() {
     type OfCopy = fn(&mut QuorumReport);
     let wrong: [(&str, OfCopy); 9] = [
-        ("in_step_with", |c| c.in_step_with = vec![ReplicaId(7); 2]),
-        ("in_step_with", |c| c.in_step_with = (0..=64).map(ReplicaId).collect()),
+        ("handed_over", |c| c.handed_over = vec![ReplicaId(7); 2]),
+        ("handed_over", |c| c.handed_over = (0..=64).map(ReplicaId).collect()),
         ("replica", |c| c.shard = ShardId(4)),
         ("replica", |c| c.replica = ReplicaId(7)),
         ("replica", |c| c.replica = ReplicaId(70)),
@@ -168,35 +168,38 @@ fn what_a_report_tells_of_quorum_copies_is_of_copies_on_its_node() {
     for (field, change) in wrong {
         let mut report = report();
         change(&mut report.quorum.changed[0]);
-        let refused = disbelieve(&map(), LEADER, &mut report).refused;
+        let refused = disbelieve(&map(), LEADER, true, &mut report).refused;
         assert!(matches!(refused, Some(Refused::Shard { field: of, .. }) if of == field), "{field}: {refused:?}");
         assert_eq!((report.quorum.changed.len(), report.led.changed.len()), (0, 1), "the rest counts");
     }
     for change in [(|c| c.bytes = u64::MAX) as OfCopy, |c| c.hints = u64::MAX] {
         let mut report = report();
         change(&mut report.quorum.changed[0]);
-        assert!(matches!(disbelieve(&map(), LEADER, &mut report).refused, Some(Refused::TooLarge { .. })));
+        assert!(matches!(disbelieve(&map(), LEADER, true, &mut report).refused, Some(Refused::TooLarge { .. })));
     }
     assert!(matches!(check(|r| r.quorum.changed = vec![copy_report(); 5_000]), Err(Refused::TooLarge { .. })));
     assert!(matches!(check(|r| r.quorum.ended = vec![ShardId(5); 1 + (1 << 20)]), Err(Refused::TooLarge { .. })));
     // A copy that no record names is over: that is no lie, and what was said of it before does not hold.
     let over = QuorumReport { replica: ReplicaId(2), ..copy_report() };
     let mut report = Report { quorum: CopiesReport::all(vec![over]), ..report() };
-    assert_eq!(disbelieve(&map(), LEADER, &mut report), Disbelieved { is_any: true, ..Disbelieved::default() });
+    assert_eq!(disbelieve(&map(), LEADER, true, &mut report), Disbelieved { is_any: true, ..Disbelieved::default() });
     assert_eq!(report.quorum, CopiesReport { changed: vec![], ended: vec![ShardId(5)], is_all: true });
 }
 
 /// Reports of it would be asked for again and again, and never be another.
 #[test]
 fn what_is_left_of_a_table_that_nobody_knows_any_more_is_no_doubt_unless_the_sender_knows_more() {
-    let told = |map_epoch: u64| {
+    let told_to = |has_all: bool, map_epoch: u64| {
         let left_over = QuorumReport { shard: ShardId(77), ..copy_report() };
         let mut report = Report { quorum: CopiesReport::all(vec![copy_report(), left_over]), ..report() };
         report.node.map_epoch = Epoch(map_epoch);
-        let disbelieved = disbelieve(&map(), LEADER, &mut report);
+        let disbelieved = disbelieve(&map(), LEADER, has_all, &mut report);
         assert_eq!((report.quorum.changed.len(), &report.quorum.ended[..]), (1, &[ShardId(77)][..]));
         (disbelieved.refused.is_some(), disbelieved.is_any, disbelieved.left_over)
     };
+    let told = |map_epoch| told_to(true, map_epoch);
+    assert_eq!(told(0), (true, true, 0), "it has just started, and nobody knows what its map had");
+    assert_eq!(told_to(false, 3), (true, true, 0), "the map here may have some changes yet to apply");
     assert_eq!(told(3), (false, false, 1), "the map here has all that the sender's has");
     assert_eq!(told(4), (true, true, 0), "it may have been made since");
     assert_eq!(told((1 << 32) + 1), (true, true, 0), "of a recovery that is not known here");
@@ -217,7 +220,7 @@ fn a_copy_is_ahead_of_its_record_only_where_that_is_unsure_and_then_by_no_more_t
         let layout = layout(Layout { homes, ..Layout::settled(held, current) });
         let copy = QuorumReport { held, replica, layout, copied: Vec::new(), ..copy_report() };
         let mut report = Report { quorum: CopiesReport::all(vec![copy]), ..report() };
-        let refused = disbelieve(&map, LEADER, &mut report).refused;
+        let refused = disbelieve(&map, LEADER, true, &mut report).refused;
         let field = refused.map(|refused| {
             let Refused::Shard { field, .. } = refused else { panic!("{refused}") };
             field

@@ -187,7 +187,7 @@ fn equal_copies_are_compared_again_after_ten_minutes_and_not_before() {
 #[test]
 fn a_copy_compares_again_after_the_silence_of_another() {
     let mut pair = pair();
-    let compared = |pair: &Pair| pair.members[0].convergence.compared().collect::<Vec<_>>();
+    let compared = |pair: &Pair| pair.members[0].convergence.handed_over().collect::<Vec<_>>();
     let sent = pair.asked_within(100);
     assert_eq!(compared(&pair), [], "it has just started");
     pair.quiet(sent);

@@ -238,7 +238,7 @@ fn hints_go_in_turns_and_end_when_they_are_confirmed() {
         .find_map(|(_, body)| if let Body::Hints(hints) = body { Some(hints) } else { None });
     let (key, record) = hints.expect("one is sent")[0].clone();
     let report = solo.replica.report();
-    assert_eq!((report.hints, report.in_step_with), (1, Vec::new()));
+    assert_eq!((report.hints, report.handed_over), (1, Vec::new()));
     solo.hear(SECOND, Body::Hinted(vec![(key.clone(), record.clone(), true)]));
     assert_eq!(solo.replica.report().hints, 1, "it is not that one's");
     solo.hear(THIRD, Body::Hinted(vec![(key, record, true)]));

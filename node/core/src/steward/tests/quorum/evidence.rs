@@ -142,6 +142,28 @@ fn a_shard_of_which_no_copy_was_made_begins_anew() {
     settled_on(&world, &[1, 2, 4], (2, 2));
 }
 
+/// The only copy that can have been made is on a node that is gone for good.
+#[test]
+fn a_shard_of_which_no_copy_is_left_that_was_made_begins_anew_by_a_persons_word() {
+    let (mut world, _) = world(MAJORITIES);
+    let state = world.state.clone();
+    let before = record(&world).assigned.clone();
+    world.copies.clear();
+    go_back(&mut world, state);
+    hushed(&mut world, &[3]);
+    nothing_is_decided(&mut world);
+    assert_eq!(plan(&world, &[]), Err(RecoveryRefusal::Unseen { shard: SHARD, node: NodeId(3) }));
+    let planned = plan(&world, &[3]).expect("nothing was written by those that are left");
+    assert_eq!((planned.given_up, planned.copies), (vec![before[2]], Vec::new()));
+    assert_eq!(give_up(&mut world, &[3]), [3]);
+    assert!(!record(&world).is_unsure() && record(&world).assigned.iter().all(|copy| !before.contains(copy)));
+    world.lead();
+    // The others are made, and another one in place of the third.
+    world.target(1, &[1, 2, 4]);
+    world.settle(20);
+    settled_on(&world, &[1, 2, 4], (2, 2));
+}
+
 #[test]
 fn a_shard_whose_copies_are_all_gone_is_not_taken_for_one_that_was_never_made() {
     for gone in [1, 3] {

@@ -361,6 +361,27 @@ fn a_change_that_waits_for_a_node_that_is_gone_ends_once_it_is_given_up() {
     settled_on(&world, &[1, 2, 4], (1, 1));
 }
 
+/// Nobody would ever be told to do anything but to ask again.
+#[test]
+fn a_node_that_goes_on_to_say_what_cannot_be_is_named() {
+    let mut world = moved_unknown();
+    let wrong = world.copies.values_mut().next().unwrap();
+    let truth = wrong.clone();
+    let layout = wrong.layout.as_mut().unwrap();
+    layout.current.write = 9;
+    let (id, node) = (truth.replica, layout.homes[&truth.replica]);
+    world.steward();
+    assert_eq!(plan(&world, &[]), Err(RecoveryRefusal::Untold { shard: SHARD, node }), "it may be a moment behind");
+    (0..=LOST_SILENCE_MS / 500).for_each(|_| drop(world.steward()));
+    let refusal = plan(&world, &[]).unwrap_err();
+    assert_eq!(refusal, RecoveryRefusal::Disbelieved { shard: SHARD, node });
+    assert!(refusal.to_string().contains("name it as lost"), "{refusal}");
+    assert!(recoveries(&world.view(), &[]).iter().any(|(shard, told)| *shard == SHARD && told.is_err()));
+    world.copies.insert(id, truth);
+    world.report();
+    assert!(plan(&world, &[]).is_ok());
+}
+
 #[test]
 fn the_last_copies_are_not_given_up() {
     let (mut world, _) = world(MAJORITIES);

@@ -1,0 +1,110 @@
+//! Claims about what a copy says it has handed over: each direction for itself, and not beyond what anybody knows.
+
+use super::store::record;
+use super::world::{World, key};
+use crate::ids::ReplicaId;
+use crate::time::Version;
+
+/// Three copies that are there, and have compared.
+fn even() -> World {
+    let mut world = World::new(1);
+    world.is_calm = true;
+    ticks_until(&mut world, is_all_handed_over);
+    world
+}
+
+fn has_handed_over(world: &World, from: usize, to: u64) -> bool {
+    world.members[from].convergence.handed_over().any(|copy| copy == ReplicaId(to))
+}
+
+fn is_all_handed_over(world: &World) -> bool {
+    (0..3).all(|from| (0..3).all(|to| from == to || has_handed_over(world, from, to as u64)))
+}
+
+/// Ticks until this is so, within half a minute.
+fn ticks_until(world: &mut World, is_so: impl Fn(&World) -> bool) -> u64 {
+    for ticks in 0..600 {
+        if is_so(world) {
+            return ticks;
+        }
+        world.tick();
+    }
+    panic!("it does not come to that");
+}
+
+fn put(world: &mut World, copy: usize, number: u64, version: u64) {
+    world.members[copy].store.put(&key(number), &record(Version(version), 0, b"v"));
+}
+
+/// A node is restarted only when all others are in step, so this is what each restart of a rollout waits for.
+#[test]
+fn copies_have_compared_within_seconds_of_a_start() {
+    let mut worst = 0;
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.is_calm = true;
+        worst = worst.max(ticks_until(&mut world, is_all_handed_over));
+        for copy in 0..3 {
+            world.crash(copy);
+            worst = worst.max(ticks_until(&mut world, is_all_handed_over));
+            // It is noticed that it was away.
+            world.silent[copy] = true;
+            (0..100).for_each(|_| world.tick());
+            world.crash(copy);
+            world.silent[copy] = false;
+            worst = worst.max(ticks_until(&mut world, is_all_handed_over));
+        }
+    }
+    println!("{worst} ticks");
+    assert!(worst <= 70, "{worst} ticks");
+}
+
+/// The disk of one copy is nearly full. The others are even all the same, and lack nothing that it has.
+#[test]
+fn a_copy_without_room_hands_over_what_it_has_and_keeps_nobody_else_from_it() {
+    let mut world = World::new(1);
+    world.is_calm = true;
+    world.members.iter_mut().for_each(|member| member.store.full.push(ReplicaId(2)));
+    (0..2).for_each(|copy| put(&mut world, copy, 1, 5));
+    put(&mut world, 2, 2, 5);
+    let is_even = |world: &World| {
+        let of_others = has_handed_over(world, 0, 1) && has_handed_over(world, 1, 0);
+        of_others && has_handed_over(world, 2, 0) && has_handed_over(world, 2, 1)
+    };
+    ticks_until(&mut world, is_even);
+    (0..200).for_each(|_| world.tick());
+    assert!(is_even(&world) && !has_handed_over(&world, 0, 2) && !has_handed_over(&world, 1, 2), "it lacks a value");
+    assert!((0..2).all(|copy| world.members[copy].store.records.contains_key(&key(2))));
+    world.members.iter_mut().for_each(|member| member.store.full.clear());
+    ticks_until(&mut world, is_all_handed_over);
+}
+
+/// The first copy took a write, gave it to the second one, and is gone with what it kept for the third.
+fn what_a_gone_copy_kept() {
+    let mut world = even();
+    put(&mut world, 1, 1, 5);
+    world.silent[0] = true;
+    // Silence is looked for once a second.
+    (0..21).for_each(|_| world.tick());
+    for _ in 0..100 {
+        let has_it = world.members[2].store.records.contains_key(&key(1));
+        assert!(has_it || !has_handed_over(&world, 1, 2), "it says what is not so");
+        world.tick();
+    }
+    assert!(has_handed_over(&world, 1, 2) && has_handed_over(&world, 2, 1));
+}
+
+#[test]
+fn those_that_are_left_compare_anew_when_a_copy_falls_silent() {
+    what_a_gone_copy_kept();
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn bugs_of_what_is_handed_over_are_noticed() {
+    use crate::planted::{Planted, plant};
+    plant(Some(Planted::GoneCopyKept));
+    let caught = std::panic::catch_unwind(what_a_gone_copy_kept).is_err();
+    plant(None);
+    assert!(caught);
+}

@@ -5,55 +5,12 @@
 //! node tells of its copies that are ahead of its map, and where one of another node names the leader's copy as a voter, what
 //! the leader tells is noted.
 
-use std::collections::BTreeMap;
-
-use super::reports::FRESH_MS;
+use super::reports::claims::is_newer;
 use super::{LOST_SILENCE_MS, RecoveryRefusal, View};
 use crate::ids::{NodeId, ShardId};
 use crate::map::{Descriptor, Map, Member, NodeState, Replica, Role, ShardRecord};
 use crate::message::{CopyReport, LEADERLESS_MAX, NodeReport, ShardReport};
 use crate::planted::{Planted, is_planted};
-
-/// What nodes have said of shards that they lead with copies which the map does not name. Begins empty when a node becomes
-/// the steward.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Claims(BTreeMap<ShardId, BTreeMap<NodeId, Claim>>);
-
-#[derive(Debug, Clone)]
-struct Claim {
-    report: ShardReport,
-    at_ms: u64,
-}
-
-impl Claims {
-    /// A node says that it leads, with copies that the map does not name. What the map has learnt by now is forgotten.
-    pub(super) fn note(&mut self, from: NodeId, claims: Vec<ShardReport>, map: &Map, now_ms: u64) {
-        if claims.is_empty() && self.0.is_empty() {
-            return;
-        }
-        for report in claims {
-            self.0.entry(report.descriptor.shard).or_default().insert(from, Claim { report, at_ms: now_ms });
-        }
-        self.0.retain(|shard, claims| {
-            let known = map.shards.get(shard).filter(|record| map.is_live(record));
-            claims.retain(|_, claim| known.is_some_and(|known| is_newer(&claim.report, known)));
-            !claims.is_empty()
-        });
-    }
-
-    /// Those of a shard that are still made, the latest last.
-    fn of(&self, shard: ShardId, now_ms: u64) -> Vec<(NodeId, &ShardReport)> {
-        let claims = self.0.get(&shard).into_iter().flatten();
-        let fresh = claims.filter(|(_, claim)| now_ms.saturating_sub(claim.at_ms) <= FRESH_MS);
-        let mut fresh: Vec<_> = fresh.map(|(node, claim)| (*node, &claim.report)).collect();
-        fresh.sort_by_key(|(_, report)| (report.descriptor.generation.recoveries(), report.term));
-        fresh
-    }
-}
-
-fn is_newer(report: &ShardReport, known: &ShardRecord) -> bool {
-    report.descriptor.generation > known.descriptor.generation
-}
 
 fn is_voter_of(members: &[Member], copy: Replica) -> bool {
     members.iter().any(|member| member.replica == copy && member.role != Role::Learner)
@@ -67,15 +24,15 @@ pub(super) fn may_be_behind(map: &Map) -> bool {
 /// What is to be noted of shards whose leaders the map does not name.
 pub(super) fn backed<'a>(view: &View<'a>) -> impl Iterator<Item = &'a Descriptor> {
     let claims = view.reports.claims();
-    claims.0.keys().filter_map(move |shard| {
-        let record = view.map.shards.get(shard).filter(|record| view.map.is_live(record))?;
-        let told = told_copies(view, *shard);
+    claims.shards().filter_map(move |shard| {
+        let record = view.map.shards.get(&shard).filter(|record| view.map.is_live(record))?;
+        let told = told_copies(view, shard);
         let is_backed = |node: NodeId, report: &ShardReport| {
             let copy = Replica { node, id: report.leader };
             let names = |(other, told): &(NodeId, &CopyReport)| *other != node && is_voter_of(&told.members, copy);
             told.iter().any(names) || is_planted(Planted::ClaimBelieved)
         };
-        let newer = claims.of(*shard, view.now_ms).into_iter().filter(|(_, report)| is_newer(report, record));
+        let newer = claims.of(shard, view.now_ms).into_iter().filter(|(_, report)| is_newer(report, record));
         newer.filter(|(node, report)| is_backed(*node, report)).map(|(_, report)| &report.descriptor).next_back()
     })
 }

@@ -1,9 +1,12 @@
 //! What the steward has heard from nodes and shard leaders, and how long ago. A node without a fresh report is
 //! unknown, which is neither healthy nor gone.
 
+pub(super) mod claims;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::claims::Claims;
+use claims::Claims;
+
 use super::fullness::Fullness;
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord, home_of};

@@ -143,6 +143,7 @@ impl QuorumWorkload {
             returned: self.clock(),
             value,
             seen: seen.records.iter().map(|record| decode(&record.value)).collect(),
+            seen_at: 0,
             expires_ms: None,
             outcome,
             // The client sends again by itself, and to another copy where one is silent.

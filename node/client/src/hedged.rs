@@ -1,17 +1,21 @@
 //! One attempt at a quorum shard: a copy is asked, and while that is silent another one, and so on (hedged requests, as in
-//! Dean and Barroso, "The Tail at Scale", 2013). Whoever answers first counts. Of a write each copy that is asked may
-//! make an attempt of its own: readers are shown one value of them, as long as nobody has replaced it.
+//! Dean and Barroso, "The Tail at Scale", 2013). Of a read, whoever answers first counts. A write takes effect once, however many
+//! copies take it: they are told that it may have been sent before, and the answer to its last attempt counts (see
+//! [`crate::attempts`]).
 
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use skerry_core::command::Again;
 use skerry_core::ids::NodeId;
 use skerry_core::map::ShardRecord;
 use skerry_proto::v1;
+use skerry_proto::v1::session_item::Op;
 use skerry_proto::v1::session_result::Result as Answer;
 use tokio::time::{Instant, sleep_until};
 
+use crate::attempts::Sent;
 use crate::client::Inner;
 use crate::operation::{ATTEMPT_MAX, Attempted};
 use crate::retry::{Fault, Progress};
@@ -31,28 +35,31 @@ impl Inner {
         until: Instant,
     ) -> Result<Answer, Attempted> {
         let began = Instant::now();
+        let is_write = matches!(item.op, Some(Op::Write(_)));
         let nodes =
             self.coordinators.order(shard, |node| self.is_near(routes, node), (progress.turn, progress.tries), began);
         let mut nodes = nodes.into_iter();
         let mut waiting = FuturesUnordered::new();
-        let ask = |node: NodeId| {
-            let asked = self.ask(node, item.clone(), bytes, (began + VERDICT_MAX, until));
-            async move { (node, asked.await) }
+        let ask = |node: NodeId, sent: &mut Sent| {
+            let (attempt, again) = sent.another(Instant::now());
+            let asked = self.ask(node, sent_before(item.clone(), again), bytes, (began + VERDICT_MAX, until));
+            async move { (node, attempt, asked.await) }
         };
         let Some(mut last) = nodes.next() else {
             self.refresh();
             return Err(Fault::NoRoute.into());
         };
-        waiting.push(ask(last));
+        waiting.push(ask(last, &mut progress.sent));
         let mut hedge_at = began + ATTEMPT_MAX;
+        let mut early: Option<(u32, Answer)> = None;
         loop {
-            let (node, answered) = tokio::select! {
+            let (node, attempt, answered) = tokio::select! {
                 biased;
                 Some(answered) = waiting.next() => answered,
                 () = sleep_until(hedge_at), if nodes.len() > 0 => {
                     self.coordinators.shun(last, Instant::now());
                     if let Some(next) = nodes.next() {
-                        waiting.push(ask(next));
+                        waiting.push(ask(next, &mut progress.sent));
                         last = next;
                     }
                     hedge_at += ATTEMPT_MAX;
@@ -62,12 +69,22 @@ impl Inner {
             match answered {
                 Ok(answer) => {
                     self.coordinators.trust(node);
-                    return Ok(answer);
+                    if !is_write || progress.sent.is_last(attempt) {
+                        return Ok(answer);
+                    }
+                    early = Some((attempt, answer));
                 }
                 Err(Attempted::Fault(fault)) => {
                     self.learn(routes, shard, node, &fault, progress.tries);
                     self.learn_of_copy(node, &fault);
-                    progress.uncertain |= fault.may_have_happened();
+                    if fault.may_have_happened() {
+                        progress.uncertain = true;
+                    } else {
+                        progress.sent.surely_not(attempt);
+                    }
+                    if let Some((_, answer)) = early.take_if(|(attempt, _)| progress.sent.is_last(*attempt)) {
+                        return Ok(answer);
+                    }
                     if waiting.is_empty() {
                         return Err(fault.into());
                     }
@@ -92,6 +109,7 @@ impl Inner {
             | Fault::Unreached { .. }
             | Fault::Lost { .. }
             | Fault::Silent { .. } => self.coordinators.shun(node, Instant::now()),
+            // One copy's clock says nothing of the others'. What was seen of nodes' clocks is worth no more than that.
             Fault::Denied(Denial::Quorum(denial)) => {
                 if let Some(allowed) = denial.allowed() {
                     self.request_ids.lower(allowed);
@@ -100,6 +118,15 @@ impl Inner {
             Fault::Denied(_) | Fault::NoRoute | Fault::Answer(_) => {}
         }
     }
+}
+
+/// What is sent, with what is said of earlier attempts. `None` = there were none, or they surely have not happened.
+fn sent_before(mut item: v1::SessionItem, again: Option<Again>) -> v1::SessionItem {
+    if let Some(Op::Write(write)) = &mut item.op {
+        write.again_ms = again.map(|again| again.first_sent_ms);
+        write.attempt = again.map_or(0, |again| again.attempt);
+    }
+    item
 }
 
 /// True for what another copy would say too; false for what concerns the copy that was asked alone.
@@ -127,6 +154,19 @@ mod tests {
     use skerry_core::node::NotCoordinator;
 
     use super::*;
+
+    #[test]
+    fn a_write_that_goes_to_another_copy_says_for_how_long_it_may_have_been_there() {
+        let item = || v1::SessionItem { op: Some(Op::Write(v1::WriteOp::default())), ..v1::SessionItem::default() };
+        let told = |again| match sent_before(item(), again).op {
+            Some(Op::Write(write)) => (write.again_ms, write.attempt),
+            _ => (None, 0),
+        };
+        let again = Again { first_sent_ms: 1_503, attempt: 2 };
+        assert_eq!((told(None), told(Some(again))), ((None, 0), (Some(1_503), 2)));
+        let read = v1::SessionItem { op: Some(Op::Get(v1::GetOp::default())), ..v1::SessionItem::default() };
+        assert_eq!(sent_before(read.clone(), Some(again)), read);
+    }
 
     #[test]
     fn what_one_copy_alone_cannot_do_another_one_may() {

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod admin;
+mod attempts;
 mod channel;
 mod client;
 mod config;

@@ -13,6 +13,7 @@ use skerry_proto::v1::session_result::Result as Answer;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::attempts::Sent;
 use crate::client::{Client, Inner};
 use crate::retry::{Fault, Progress, Step, jittered};
 use crate::routes::{Routes, any_replica, toward_leader};
@@ -116,6 +117,7 @@ impl Client {
                 Step::Again { pause, fresh_id } => {
                     if fresh_id && is_write {
                         operation.request = Some(self.inner.fresh_id(&fault));
+                        progress.sent = Sent::default();
                     }
                     let again = Instant::now() + jittered(pause);
                     if again >= until {
@@ -224,7 +226,7 @@ impl Inner {
         match fault {
             Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.request_ids.next_by(*allowed),
             Fault::Denied(Denial::Quorum(denial)) => match denial.allowed() {
-                Some(allowed) => self.request_ids.next_by(allowed),
+                Some(allowed) => self.request_ids.next_of_quorum_by(allowed),
                 None => self.request_ids.next(),
             },
             _ => self.request_ids.next(),

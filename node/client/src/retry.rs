@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use skerry_core::ids::NodeId;
 
+use crate::attempts::Sent;
 use crate::wire::{Denial, Malformed, QuorumDenial};
 
 /// Follows hints of this many nodes in a row without a pause: two stale hints may point at each other.
@@ -68,6 +69,8 @@ pub(crate) struct Progress {
     pub(crate) uncertain: bool,
     /// A replica was too far behind: only the leader will do.
     pub(crate) leader_only: bool,
+    /// What copies of a quorum shard were sent, under the request id of now.
+    pub(crate) sent: Sent,
     /// With which copy of a quorum shard it began.
     pub(crate) turn: usize,
     hops: u32,
@@ -106,6 +109,7 @@ impl Progress {
                     self.hop(false)
                 }
                 Denial::RequestTooOld { .. } | Denial::RequestTooNew { .. } if !was_uncertain => self.hop(true),
+                // Another copy's clock may be right; else it passes.
                 Denial::Quorum(denial) if denial.allowed().is_some() && !was_uncertain => self.hop(true),
                 // Another copy is asked.
                 Denial::Quorum(QuorumDenial::NotCoordinator { .. }) => self.hop(false),

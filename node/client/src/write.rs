@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use skerry_core::command::{self, Command, Expected, RequestId, WriteOptions};
-use skerry_core::ids::NodeId;
+use skerry_core::ids::{NodeId, TableId};
 use skerry_core::key::KeyError;
 use skerry_core::limits::{LimitExceeded, check_command};
-use skerry_core::map::{Descriptor, Fragmentation};
+use skerry_core::map::{Consistency, Descriptor, Fragmentation};
 use skerry_core::time::Version;
 use skerry_proto::v1::session_item::Op;
 use skerry_proto::v1::session_result::Result as Answer;
@@ -281,7 +281,7 @@ impl Client {
                 (command::Mutation::Delete { key: key.clone() }, expected, copies, context)
             }
         };
-        let asked = WriteOptions { copies, seen: seen_of(&key, context) };
+        let asked = WriteOptions { copies, seen: seen_of(&key, context), again: None };
         self.write((table, table_keys), condition_on(&key, expected), vec![mutation], asked).await
     }
 
@@ -323,12 +323,21 @@ impl Client {
         let conditions = conditions.into_iter().map(condition).collect::<Result<_, KeyError>>()?;
         let mutations = mutations.into_iter().map(|m| m.encode(fragmentation)).collect::<Result<_, _>>()?;
         let seen = options.seen.into_iter().map(|(key, context)| Ok((key.encode(fragmentation)?, context)));
-        let asked = WriteOptions { copies: options.copies, seen: seen.collect::<Result<_, KeyError>>()? };
+        let seen = seen.collect::<Result<_, KeyError>>()?;
+        let asked = WriteOptions { copies: options.copies, seen, again: None };
         self.write((table, table_keys), conditions, mutations, asked).await
     }
 
     async fn table_of_write(&self, name: &str) -> Result<Table, WriteError> {
         self.inner.table_soon(name).await.ok_or_else(|| WriteError::UnknownTable(name.to_owned()))
+    }
+
+    /// True unless the table's writes are ordered by leaders.
+    fn is_of_quorum(&self, table: TableId) -> bool {
+        self.map().tables.get(&table).is_none_or(|table| match table.consistency {
+            Consistency::Leader => false,
+            Consistency::Quorum { .. } => true,
+        })
     }
 
     async fn write(
@@ -354,7 +363,10 @@ impl Client {
             let fault = Fault::Answer(Malformed::Missing("written"));
             return Err(WriteError::Protocol { may_have_happened: true, fault });
         };
-        self.inner.request_ids.see(Version(version));
+        match self.is_of_quorum(table.id) {
+            true => self.inner.request_ids.wrote(Version(version)),
+            false => self.inner.request_ids.see(Version(version)),
+        }
         Ok(Version(version))
     }
 }

@@ -176,6 +176,18 @@ pub struct WriteOptions {
     pub copies: Option<usize>,
     /// Encoded keys, each with the context that a read of it gave: the write replaces what that read has shown.
     pub seen: Vec<(Bytes, Bytes)>,
+    /// The request was sent before and may have taken effect. `None` = it was not, or surely has not.
+    pub again: Option<Again>,
+}
+
+/// A later attempt of a write, which may be at another copy of a quorum table by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Again {
+    /// Milliseconds since the first attempt was sent.
+    pub first_sent_ms: u64,
+    /// Which attempt it is, the first one counted as 0. Each is sent once, and the answer to an earlier one counts only where
+    /// the later ones surely have not taken effect.
+    pub attempt: u32,
 }
 
 /// On which copies of a quorum shard the answer to a read of one key rests, by the layout under which they have answered. So who

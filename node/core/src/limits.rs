@@ -32,11 +32,23 @@ pub const SIBLINGS_MAX: usize = 32;
 /// far: of the most copies, during a move, less than half of what a frame between nodes may hold.
 pub const SIBLING_BYTES_MAX: usize = 2 << 20;
 /// Parts of what was seen of one key: one for each copy, and each start of its node, that has ordered a write of it which
-/// was replaced. The tombstone floor ends those that are older. A write that would make them more is refused.
+/// was replaced, and one for each write that was begun again since its first attempt was found nowhere. The tombstone floor
+/// ends those that are older. A write that would make them more is refused.
 pub const CONTEXT_PARTS_MAX: usize = 256;
 /// Parts that are read, from a store, a peer or a client: each of up to 14 copies, the most during a move, may have gone up
 /// to [`CONTEXT_PARTS_MAX`] alone.
 pub const CONTEXT_PARTS_HELD_MAX: usize = 16 * CONTEXT_PARTS_MAX;
+/// Milliseconds by which the first attempt of a write of a quorum table may have been issued before the clock of who
+/// coordinates it: where the last writer wins, its stamp follows that time, and a node that hung takes nothing that its
+/// client has sent elsewhere meanwhile, or given up. As much as it may be ahead.
+pub const ISSUED_BEHIND_MS_MAX: u64 = ISSUED_AHEAD_MS_MAX;
+/// Milliseconds by which the stamp of a write may be above its request's time of issue, where siblings are kept: once a floor
+/// is so far above that time, no attempt of the request can come any more, and nothing has to be known of it. Longer than
+/// clients go on trying.
+pub const REQUEST_STAMP_MS_MAX: u64 = 60_000;
+/// Attempts of one request that are counted, few against [`STAMP_STEPS_MAX`]. Clients make some a second, and give up long
+/// before.
+pub const ATTEMPTS_MAX: u32 = 1 << 8;
 /// Bytes of hints that a copy keeps for one other copy: about what a table takes in ten minutes of one that is away. What
 /// does not fit is found by comparing all.
 pub const HINT_BYTES_MAX: u64 = 64 << 20;

@@ -108,6 +108,14 @@ planted! {
     ContextIgnored by seeds(100),
     /// A copy that starts again with an earlier clock goes on as the one that it was: its writes count as seen.
     IncarnationDropped by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
+    /// Where the last writer wins, each copy that a write is sent to gives it a stamp of its own.
+    TwinStampedAnew by test("tests/quorum_twins.rs", "bugs_of_retries_are_noticed"),
+    /// Where siblings are kept, a value that a later attempt makes says nothing of the earlier ones.
+    EarlierAttemptKept by test("tests/quorum_twins.rs", "bugs_of_retries_are_noticed"),
+    /// What is known of a request's attempts goes with a floor that is above its time of issue, and below some stamp of it.
+    AttemptsForgottenEarly by test("src/quorum/floor/attempts.rs", "attempts_that_are_forgotten_early_are_noticed"),
+    /// A node that hung takes a write that its client has given up long since.
+    LateFirstAttemptTaken by test("src/quorum/prepare/tests.rs", "a_late_first_attempt_that_is_taken_is_noticed"),
     /// Stamps of a clock that is far ahead are taken.
     SkewTaken by seeds(100),
     /// A key that a wrong clock has stamped cannot be written until all clocks have come so far.

@@ -13,7 +13,7 @@
 //! | 8 | version, big-endian as all numbers here |
 //! | 8 | end in milliseconds since 1970; 0 without the flag |
 //! | 8 + 8 | replica and incarnation of the stamp; from here on only in format 3 |
-//! | 8 + 8 + 8 | issued, client and sequence of the request, if flagged |
+//! | 8 + 8 + 8 + 4 | issued, client and sequence of the request, and which attempt of it, if flagged |
 //! | 3 or more | context, if flagged: see `record/context.rs` |
 //! | 2 + (4 + length) each | siblings, each a record of format 3 without context and siblings, if flagged |
 //! | rest | value; none in a tombstone |

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use rand::Rng;
-use skerry_core::command::{Command, Outcome, Read, ReadConsistency};
+use skerry_core::command::{Again, Command, Outcome, Read, ReadConsistency};
 use skerry_core::history::{Batch, Change, WriteOutcome};
 use skerry_core::ids::{NodeId, TableId, Token};
 use skerry_core::node::{Answer, Input, Refusal};
@@ -55,7 +55,11 @@ struct Underway {
     table: TableId,
     doing: Doing,
     invoked: u64,
+    /// When it was sent first under the request id of now.
+    sent: u64,
     may_have_happened: bool,
+    /// How long to wait for an answer before another node is asked.
+    patience: u64,
     /// How often it was sent.
     attempts: u32,
     asked: Option<Asked>,
@@ -158,7 +162,9 @@ impl Client {
 
     fn begin(&mut self, table: TableId, doing: Doing, world: &mut World) {
         let invoked = world.time;
-        let underway = Underway { table, doing, invoked, may_have_happened: false, attempts: 0, asked: None };
+        let patience = quorum::patience(&doing, world);
+        let (sent, may_have_happened, attempts, asked) = (invoked, false, 0, None);
+        let underway = Underway { table, doing, invoked, sent, may_have_happened, patience, attempts, asked };
         self.ask(underway, world);
     }
 
@@ -172,6 +178,7 @@ impl Client {
         let host = world.coordinator(&up).filter(|_| is_quorum).or(host);
         let token = if host.is_some() { world.token() } else { Token(u64::MAX) };
         underway.asked = Some(Asked { token, at: world.time, host });
+        underway.tell_of_earlier(world.time);
         if let Some(host) = host {
             let arrives_twice = send(&underway, token, host, world);
             underway.may_have_happened |= arrives_twice;
@@ -202,17 +209,18 @@ impl Client {
                     | Refusal::NotCoordinator { .. }
                     | Refusal::TooFewCopies { .. } => None,
                     Refusal::RequestTooNew { allowed, .. } => {
-                        self.issue_again(&mut underway, allowed);
+                        self.issue_again(&mut underway, allowed, world.time);
                         self.leader
                     }
                     _ => self.leader,
                 };
             }
-            None if world.time < asked.at + TIMEOUT => {
+            None if world.time < asked.at + underway.patience => {
                 self.underway = Some(underway);
                 return;
             }
             None => {
+                underway.patience = TIMEOUT;
                 underway.may_have_happened |= is_write && asked.host.is_some();
                 self.leader = None;
             }
@@ -230,13 +238,13 @@ impl Client {
         let outcome = if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed };
         match underway.doing {
             Doing::Write(write) => note(write, underway.invoked, outcome, world),
-            Doing::Quorum(write) => quorum::note(*write, outcome, underway.attempts > 1, world),
+            Doing::Quorum(write) => quorum::note(*write, outcome, world),
             Doing::Again { .. } | Doing::Read { .. } => {}
         }
     }
 
     /// A request from the future: with a new id, if no attempt can have happened; else as it is, until its time has come.
-    fn issue_again(&mut self, underway: &mut Underway, allowed: Version) {
+    fn issue_again(&mut self, underway: &mut Underway, allowed: Version, now: u64) {
         self.highest = self.highest.min(allowed);
         let command = match &mut underway.doing {
             Doing::Write(Write { command, .. }) => command,
@@ -246,11 +254,20 @@ impl Client {
         if let Some(request) = command.request.as_mut().filter(|_| !underway.may_have_happened) {
             self.sequence += 1;
             (request.issued, request.sequence) = (allowed, self.sequence);
+            underway.sent = now;
         }
     }
 }
 
 impl Underway {
+    /// A write of a quorum table says which attempt it is, if an earlier one may have happened.
+    fn tell_of_earlier(&mut self, now: u64) {
+        let (first_sent_ms, attempt) = ((now - self.sent) / MILLISECOND, self.attempts);
+        if let Doing::Quorum(write) = &mut self.doing {
+            write.options.again = self.may_have_happened.then_some(Again { first_sent_ms, attempt });
+        }
+    }
+
     /// A write of a quorum table that was refused for what it asks for: another W is not asked for again. False = it would be
     /// refused again.
     fn ask_for_less(&mut self, refusal: &Refusal) -> bool {
@@ -278,11 +295,11 @@ fn send(underway: &Underway, token: Token, host: NodeId, world: &mut World) -> b
             false
         }
         Doing::Quorum(write) => {
-            let ask = || {
-                let OfQuorum { command, options, .. } = &**write;
-                Input::WriteWith { token, table, command: command.clone(), options: options.clone() }
-            };
-            world.request(host, ask)
+            let OfQuorum { command, options, .. } = &**write;
+            // Each attempt is sent once: what comes again is another one.
+            let input = Input::WriteWith { token, table, command: command.clone(), options: options.clone() };
+            world.request_once(host, input);
+            false
         }
         Doing::Read { read, consistency } => {
             let consistency = *consistency;

@@ -53,15 +53,17 @@ pub(crate) fn unequal(world: &World) -> Option<String> {
 }
 
 /// What stays though nothing is in its way: a floor that is not above all that was written, or a record of which nothing is
-/// shown since this time by all clocks.
+/// shown since this time by all clocks. What tells of attempts of a write goes with a floor of later writes.
 pub(crate) fn lingering(world: &World, ended_ms: u64) -> Option<String> {
     let nodes = world.hosts.values().filter_map(|host| Some((host, host.node.as_ref()?)));
     let mut copies = nodes.flat_map(|(host, node)| node.quorum_replicas().map(move |copy| (host, copy)));
     copies.find_map(|(host, copy)| {
         let (state, shard) = (copy.state(), copy.state().shard());
         let (floor, last) = (state.floor().floor(), state.last_version());
-        let is_over = |(_, values): &(Vec<u8>, Vec<Value>)| values.iter().all(|value| value.has_ended(ended_ms));
-        let left = contents(host, copy).and_then(|contents| contents.into_iter().find(is_over));
+        let is_over = |(_, record): &(Vec<u8>, Stored)| {
+            record.values().all(|value| value.has_ended(ended_ms)) && !record.context.has_attempts_above(floor)
+        };
+        let left = records(host, copy).and_then(|records| records.into_iter().find(is_over));
         let of =
             |what: String| format!("shard {shard} on {}: {what} at the floor {floor} in {:?}", host.id, copy.view());
         (floor < last).then(|| of(format!("version {last}"))).or_else(|| left.map(|left| of(format!("{left:?}"))))
@@ -71,21 +73,25 @@ pub(crate) fn lingering(world: &World, ended_ms: u64) -> Option<String> {
 /// All records of a copy, but for what was seen besides, which is told apart by nobody.
 type Contents = Vec<(Vec<u8>, Vec<Value>)>;
 
-/// What the store of a node has of a copy. `None` = something there cannot be read.
 fn contents(host: &Host, copy: &QuorumReplica) -> Option<Contents> {
+    let records = records(host, copy)?.into_iter();
+    Some(records.map(|(key, record)| (key, record.values().cloned().collect())).collect())
+}
+
+/// What the store of a node has of a copy. `None` = something there cannot be read.
+fn records(host: &Host, copy: &QuorumReplica) -> Option<Vec<(Vec<u8>, Stored)>> {
     let (table, (start, end)) = (copy.state().table(), copy.state().range());
-    let mut contents = Some(Contents::new());
+    let mut records = Some(Vec::new());
     let scanned =
         host.engine.scan(&data_key(table, start), &data_end(table, end.map(|end| &**end)), &mut |key, value| {
             let record = Stored::decode(&Bytes::copy_from_slice(value)).ok();
-            let values = record.map(|record| record.values().cloned().collect());
-            contents = contents.take().zip(values).map(|(mut contents, values)| {
-                contents.push((key.to_vec(), values));
-                contents
+            records = records.take().zip(record).map(|(mut records, record)| {
+                records.push((key.to_vec(), record));
+                records
             });
             ControlFlow::Continue(())
         });
-    contents.filter(|_| scanned.is_ok())
+    records.filter(|_| scanned.is_ok())
 }
 
 /// Two copies of a shard whose stores do not have the same values.

@@ -91,7 +91,7 @@ impl Kv {
     async fn do_put(&self, request: v1::PutRequest) -> Result<v1::PutResponse, Kind> {
         let table = Table::named(&request.table, &self.context.map())?;
         let key = table.encode(request.key)?;
-        let options = options(request.copies, [(key.clone(), request.context)])?;
+        let options = options(request.copies, [(key.clone(), request.context)], (request.again_ms, request.attempt))?;
         let put = Mutation::Put { key, value: request.value, expires_ms: request.expires_ms };
         let version = self.write(table, (command(request.request_id, Vec::new(), vec![put])?, options)).await?;
         Ok(v1::PutResponse { header: self.header(), version })
@@ -114,7 +114,7 @@ impl Kv {
     async fn do_delete(&self, request: v1::DeleteRequest) -> Result<v1::DeleteResponse, Kind> {
         let table = Table::named(&request.table, &self.context.map())?;
         let key = table.encode(request.key)?;
-        let options = options(request.copies, [(key.clone(), request.context)])?;
+        let options = options(request.copies, [(key.clone(), request.context)], (request.again_ms, request.attempt))?;
         let delete = Mutation::Delete { key };
         let version = self.write(table, (command(request.request_id, Vec::new(), vec![delete])?, options)).await?;
         Ok(v1::DeleteResponse { header: self.header(), version })
@@ -130,7 +130,7 @@ impl Kv {
             contexts.push((mutation.key().clone(), context));
             mutations.push(mutation);
         }
-        let options = options(request.copies, contexts)?;
+        let options = options(request.copies, contexts, (request.again_ms, request.attempt))?;
         let version = self.write(table, (command(request.request_id, conditions, mutations)?, options)).await?;
         Ok(v1::BatchResponse { header: self.header(), version })
     }
@@ -145,8 +145,12 @@ fn command(
     Ok(Command { request, conditions, mutations })
 }
 
-fn options(copies: Option<u32>, contexts: impl IntoIterator<Item = (Bytes, Bytes)>) -> Result<WriteOptions, Kind> {
-    write_options(copies, contexts).map_err(|error| status::malformed(&error))
+fn options(
+    copies: Option<u32>,
+    contexts: impl IntoIterator<Item = (Bytes, Bytes)>,
+    again: (Option<u64>, u32),
+) -> Result<WriteOptions, Kind> {
+    write_options(copies, contexts, again).map_err(|error| status::malformed(&error))
 }
 
 fn mutation(table: Table, mutation: v1::Mutation) -> Result<Mutation, Kind> {

@@ -249,7 +249,14 @@ mod tests {
         let (key, context) = (Bytes::from("k"), Bytes::from("what no read has given"));
         let mutation = v1::EncodedMutation { key, value: None, expires_ms: Some(u64::MAX), context };
         let (request_id, copies) = (Some(request_id), Some(u32::MAX));
-        let write = v1::WriteOp { request_id, mutations: vec![mutation], conditions: vec![], copies };
+        let write = v1::WriteOp {
+            request_id,
+            mutations: vec![mutation],
+            conditions: vec![],
+            copies,
+            again_ms: None,
+            attempt: 0,
+        };
         assert!(asked(Op::Write(write)).is_ok(), "its time is judged by the shard's leader");
     }
 }

@@ -47,6 +47,8 @@ fn session() -> Vec<u8> {
         }],
         conditions: vec![v1::EncodedCondition { key: vec![1].into(), expected: None }],
         copies: Some(2),
+        again_ms: Some(6),
+        attempt: 7,
     };
     let item = |id, op| v1::SessionItem { id, table_id: 1, op: Some(op) };
     let items = vec![

@@ -157,6 +157,8 @@ async fn unary(kv: &mut KvServiceClient<Channel>, asked: Asked) -> String {
             mutations: asked.puts.iter().map(put).collect(),
             request_id: request_id(asked.issued),
             copies: asked.copies,
+            again_ms: None,
+            attempt: 0,
         };
         kv.batch(request).await.map(drop)
     };
@@ -193,6 +195,8 @@ fn item(asked: Asked, table_id: u32) -> v1::SessionItem {
             mutations: asked.puts.iter().map(put).collect(),
             conditions: asked.conditions.iter().map(condition).collect(),
             copies: asked.copies,
+            again_ms: None,
+            attempt: 0,
         })
     };
     v1::SessionItem { id: 1, table_id, op: Some(op) }

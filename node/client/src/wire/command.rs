@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use skerry_core::command::{
-    Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId, WriteOptions,
+    Again, Command, Condition, Expected, Mutation, Read, ReadConsistency, ReadResult, Record, RequestId, WriteOptions,
 };
 use skerry_core::limits::SCAN_RECORDS_MAX;
 use skerry_core::time::Version;
@@ -76,7 +76,7 @@ impl Wire for (Command, WriteOptions) {
     type Message = v1::WriteOp;
 
     fn into_wire(self) -> v1::WriteOp {
-        let (command, WriteOptions { copies, seen }) = self;
+        let (command, WriteOptions { copies, seen, again }) = self;
         let seen: BTreeMap<Bytes, Bytes> = seen.into_iter().collect();
         let mutations = command.mutations.into_iter().map(Mutation::into_wire).map(|mutation| {
             let context = seen.get(&mutation.key).cloned().unwrap_or_default();
@@ -87,6 +87,8 @@ impl Wire for (Command, WriteOptions) {
             mutations: mutations.collect(),
             conditions: all_into(command.conditions),
             copies: copies.map(copies_into_wire),
+            again_ms: again.map(|again| again.first_sent_ms),
+            attempt: again.map_or(0, |again| again.attempt),
         }
     }
 
@@ -101,20 +103,23 @@ impl Wire for (Command, WriteOptions) {
             conditions: all(m.conditions)?,
             mutations,
         };
-        Ok((command, write_options(m.copies, contexts)?))
+        Ok((command, write_options(m.copies, contexts, (m.again_ms, m.attempt))?))
     }
 }
 
 /// What a write asks of a quorum table. `contexts` = the encoded key of each mutation, with what was seen of it; of a key
-/// that is there twice the later one counts, as its mutation does. No bytes at all: nothing was seen.
+/// that is there twice the later one counts, as its mutation does. No bytes at all: nothing was seen. Which attempt it is
+/// counts only of one that was sent before.
 pub fn write_options(
     copies: Option<u32>,
     contexts: impl IntoIterator<Item = (Bytes, Bytes)>,
+    (again_ms, attempt): (Option<u64>, u32),
 ) -> Result<WriteOptions, Malformed> {
     let last: BTreeMap<Bytes, Bytes> = contexts.into_iter().collect();
     let seen = last.into_iter().filter(|(_, context)| !context.is_empty()).collect();
     let copies = copies.map(|copies| size(copies.into(), "copies")).transpose()?;
-    Ok(WriteOptions { copies, seen })
+    let again = again_ms.map(|first_sent_ms| Again { first_sent_ms, attempt });
+    Ok(WriteOptions { copies, seen, again })
 }
 
 fn copies_into_wire(copies: usize) -> u32 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skerry_core::command::{
-    Command, Condition, Expected, Mutation, Read, ReadBasis, ReadConsistency, ReadResult, Record, RequestId,
+    Again, Command, Condition, Expected, Mutation, Read, ReadBasis, ReadConsistency, ReadResult, Record, RequestId,
     WriteOptions,
 };
 use skerry_core::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, ReplicaId, ShardId, TableId};
@@ -258,7 +258,14 @@ fn writes_come_back_as_they_went() {
         ],
     };
     there_and_back((command.clone(), WriteOptions::default()));
-    there_and_back((command, WriteOptions { copies: Some(3), seen: vec![(key.clone(), "seen".into())] }));
+    there_and_back((
+        command,
+        WriteOptions {
+            copies: Some(3),
+            seen: vec![(key.clone(), "seen".into())],
+            again: Some(Again { first_sent_ms: 7, attempt: 2 }),
+        },
+    ));
 }
 
 #[test]
@@ -305,7 +312,7 @@ fn what_was_seen_goes_with_the_mutation_of_its_key_and_of_a_key_that_is_there_tw
     let write = v1::WriteOp { mutations, copies: Some(2), ..v1::WriteOp::default() };
     let (command, options) = <(Command, WriteOptions)>::from_wire(write).unwrap();
     assert_eq!(command.mutations.len(), 5);
-    assert_eq!(options, WriteOptions { copies: Some(2), seen: vec![("a".into(), "3".into())] });
+    assert_eq!(options, WriteOptions { copies: Some(2), seen: vec![("a".into(), "3".into())], again: None });
     let contexts: Vec<_> = (command, options).into_wire().mutations.into_iter().map(|m| m.context).collect();
     assert_eq!(contexts, ["3", "", "", "3", ""]);
 }

@@ -1,12 +1,15 @@
 //! Checks what clients saw of one quorum table.
 //!
-//! Several nodes order the writes, so versions do not rise with time, as those of a leader table do, and a write that is
-//! sent again may have a second version. What holds all the same, with values that no two writes share:
+//! Several nodes order the writes, so versions do not rise with time, as those of a leader table do. What holds all the
+//! same, with values that no two writes share:
 //!
 //! - a read shows nothing that nobody wrote, or wrote only later;
-//! - where the last writer wins, no read shows an older version than was acknowledged or shown before it was sent;
+//! - where the last writer wins, no read shows an older version than was acknowledged or shown before it was sent, and no
+//!   value is shown at two versions, however often its write was sent;
 //! - where siblings are kept, a read shows every write that was acknowledged before it was sent, but for those that a
-//!   later write has seen and so replaced; and none that was replaced by a write acknowledged before.
+//!   later write has seen and so replaced; and none that was replaced by a write acknowledged before. Of a write that was
+//!   sent again, that holds for whoever saw it after it was acknowledged: before, he may have seen one attempt, and not
+//!   another.
 //!
 //! Which reads that is true of W and R say: [`Promise`].
 
@@ -26,12 +29,13 @@ pub struct QuorumWrite {
     pub value: Option<u64>,
     /// The values that its client had been shown, and gave back with it. Only where siblings are kept.
     pub seen: BTreeSet<u64>,
+    /// When the read was sent that showed them. 0 = it asked fewer than R copies.
+    pub seen_at: u64,
     /// Milliseconds since 1970 after which the value is absent. `None` = never.
     pub expires_ms: Option<u64>,
     /// Whether it took effect, as the client knows. Version 0 = at one that nobody has told.
     pub outcome: WriteOutcome,
-    /// True if it was sent more than once: each attempt may have a version of its own, and the one that was told need not
-    /// be the highest.
+    /// True if it was sent more than once.
     pub is_repeated: bool,
 }
 
@@ -123,6 +127,16 @@ pub enum QuorumViolation {
         /// What was acknowledged or shown before.
         expected: Version,
     },
+    /// A write has taken effect twice.
+    #[error("quorum key {key:?}: value {value} is shown at {versions:?}, and was written once")]
+    Twice {
+        /// Key that was read.
+        key: Vec<u8>,
+        /// The value that was shown.
+        value: u64,
+        /// The versions at which reads show it.
+        versions: BTreeSet<Version>,
+    },
     /// A read misses a write that nobody had replaced.
     #[error("quorum key {key:?}: a read at {at} misses value {value}, which was acknowledged before and not replaced")]
     Lost {
@@ -173,7 +187,10 @@ impl QuorumHistory {
         let check = |(name, key): (&Vec<u8>, &Key)| {
             let mut violations = key.phantoms(name);
             match rule {
-                Rule::LastWriter => key.last_writer(name, promise, &mut violations),
+                Rule::LastWriter => {
+                    key.last_writer(name, promise, &mut violations);
+                    violations.extend(key.twice(name));
+                }
                 Rule::Siblings => key.siblings(name, promise, &mut violations),
                 Rule::Edited => {}
             }
@@ -183,14 +200,20 @@ impl QuorumHistory {
     }
 }
 
+impl Promise {
+    /// From when on reads see what was acknowledged.
+    fn since(self) -> u64 {
+        match self {
+            Self::Monotonic | Self::Acknowledged => 0,
+            Self::AtRest(since) => since,
+        }
+    }
+}
+
 impl QuorumRead {
     /// True if it must show what was acknowledged before it was sent.
     fn is_bound(&self, promise: Promise) -> bool {
-        let is_late = match promise {
-            Promise::Monotonic | Promise::Acknowledged => true,
-            Promise::AtRest(since) => self.invoked >= since,
-        };
-        is_late && self.kind != ReadKind::Lowered
+        self.invoked >= promise.since() && self.kind != ReadKind::Lowered
     }
 }
 
@@ -253,14 +276,22 @@ impl Key {
         }
     }
 
+    /// Values that are shown at several versions: where the last writer wins, each has one.
+    fn twice(&self, name: &[u8]) -> Vec<QuorumViolation> {
+        let mut shown: BTreeMap<u64, BTreeSet<Version>> = BTreeMap::new();
+        for (version, value) in self.reads.iter().flat_map(|read| &read.found) {
+            shown.entry(*value).or_default().insert(*version);
+        }
+        let twice = shown.into_iter().filter(|(_, versions)| versions.len() > 1);
+        twice.map(|(value, versions)| QuorumViolation::Twice { key: name.to_vec(), value, versions }).collect()
+    }
+
     /// True if some write at this version or a later one may have made the key absent when a read was served.
     fn may_be_absent(&self, from: Version, read: &QuorumRead) -> bool {
         self.writes.iter().any(|write| {
             let is_gone = write.value.is_none() || write.expires_ms.is_some_and(|at| at <= read.wall_ms);
             let may_be_last = match write.outcome {
-                WriteOutcome::Acknowledged(version) => {
-                    write.is_repeated || version >= from || version == Version::default()
-                }
+                WriteOutcome::Acknowledged(version) => version >= from || version == Version::default(),
                 WriteOutcome::Unknown => true,
                 WriteOutcome::Failed => false,
             };
@@ -269,26 +300,33 @@ impl Key {
     }
 
     /// What was replaced, by value.
-    fn replaced(&self) -> BTreeMap<u64, Replaced> {
+    fn replaced(&self, promise: Promise) -> BTreeMap<u64, Replaced> {
         let mut replaced: BTreeMap<u64, Replaced> = BTreeMap::new();
+        let repeated = self.writes.iter().filter(|write| write.is_repeated);
+        let acknowledged = |write: &QuorumWrite| if write.is_acknowledged() { write.returned } else { u64::MAX };
+        let repeated = repeated.filter_map(|write| Some((write.value?, acknowledged(write))));
+        let repeated: BTreeMap<u64, u64> = repeated.collect();
+        // Whoever saw one attempt of a write need not have seen the last one, before that was acknowledged.
+        let is_whole = |value: &u64, seen_at: u64| {
+            let is_read = seen_at >= promise.since();
+            repeated.get(value).is_none_or(|acknowledged| is_read && *acknowledged < seen_at)
+        };
         for write in self.writes.iter().filter(|write| write.outcome != WriteOutcome::Failed) {
             for value in &write.seen {
                 let known = replaced.entry(*value).or_insert(Replaced { from: u64::MAX, by: u64::MAX });
                 known.from = known.from.min(write.invoked);
-                known.by = if write.is_acknowledged() { known.by.min(write.returned) } else { known.by };
+                let is_for_good = write.is_acknowledged() && is_whole(value, write.seen_at);
+                known.by = if is_for_good { known.by.min(write.returned) } else { known.by };
             }
         }
         replaced
     }
 
     fn siblings(&self, name: &[u8], promise: Promise, violations: &mut Vec<QuorumViolation>) {
-        let replaced = self.replaced();
+        let replaced = self.replaced(promise);
         let replaced = |value: u64| replaced.get(&value).copied().unwrap_or(Replaced { from: u64::MAX, by: u64::MAX });
         let done = self.writes.iter().filter(|write| write.is_acknowledged());
         let done: Vec<(u64, &QuorumWrite)> = done.filter_map(|write| Some((write.value?, write))).collect();
-        // Another attempt of the same write may have come later than what has replaced it.
-        let repeated = self.writes.iter().filter(|write| write.is_repeated).filter_map(|write| write.value);
-        let repeated: BTreeSet<u64> = repeated.collect();
         for read in self.reads.iter().filter(|read| read.is_bound(promise)) {
             let shown: BTreeSet<u64> = read.found.iter().map(|(_, value)| *value).collect();
             for &(value, write) in &done {
@@ -298,7 +336,7 @@ impl Key {
                     violations.push(QuorumViolation::Lost { key: name.to_vec(), at: read.invoked, value });
                 }
             }
-            for value in shown.into_iter().filter(|value| !repeated.contains(value)) {
+            for value in shown {
                 if replaced(value).by < read.invoked {
                     violations.push(QuorumViolation::Returned { key: name.to_vec(), at: read.invoked, value });
                 }
@@ -320,6 +358,7 @@ mod tests {
             returned: invoked + 1,
             value,
             seen: BTreeSet::new(),
+            seen_at: 0,
             expires_ms: None,
             outcome,
             is_repeated: false,
@@ -356,6 +395,32 @@ mod tests {
     }
 
     #[test]
+    fn a_value_has_one_version_where_the_last_writer_wins() {
+        let writes = || vec![write(0, Some(1), Some(10)), write(3, Some(2), Some(12))];
+        let once = history(writes(), vec![read(2, &[(10, 1)]), read(5, &[(12, 2)]), read(6, &[(12, 2)])]);
+        assert_eq!(once.check(Rule::LastWriter, Promise::Monotonic), []);
+        let reads = || vec![read(2, &[(10, 1)]), read(5, &[(12, 2)]), read(9, &[(14, 1)])];
+        let twice = history(writes(), reads()).check(Rule::LastWriter, Promise::Monotonic);
+        assert!(matches!(twice[..], [QuorumViolation::Twice { value: 1, .. }]), "{twice:?}");
+        assert_eq!(history(writes(), vec![read(6, &[(12, 2), (10, 1)])]).check(Rule::Siblings, Promise::Monotonic), []);
+    }
+
+    /// A write that was sent again, acknowledged at 6, is read after it was replaced by somebody who read it then.
+    fn replaced_after_it_was_seen(seen_at: u64, is_repeated: bool, promise: Promise) -> usize {
+        let first = QuorumWrite { returned: 6, is_repeated, ..write(0, Some(1), Some(10)) };
+        let second = QuorumWrite { seen: BTreeSet::from([1]), seen_at, ..write(20, Some(2), Some(12)) };
+        history(vec![first, second], vec![read(30, &[(12, 2), (10, 1)])]).check(Rule::Siblings, promise).len()
+    }
+
+    #[test]
+    fn whoever_saw_a_write_after_it_was_acknowledged_has_replaced_all_attempts() {
+        let monotonic = |seen_at, is_repeated| replaced_after_it_was_seen(seen_at, is_repeated, Promise::Monotonic);
+        assert_eq!((monotonic(7, true), monotonic(6, true), monotonic(6, false)), (1, 0, 1));
+        let at_rest = |since| replaced_after_it_was_seen(7, true, Promise::AtRest(since));
+        assert_eq!((at_rest(7), at_rest(8)), (1, 0), "reads that promise nothing may show one attempt alone");
+    }
+
+    #[test]
     fn a_key_is_absent_only_after_a_delete_or_its_end() {
         let put = write(0, Some(1), Some(10));
         let lost = history(vec![put.clone()], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic);
@@ -365,11 +430,6 @@ mod tests {
         let back = history(vec![put.clone(), write(3, None, Some(11))], vec![read(5, &[(10, 1)])])
             .check(Rule::LastWriter, Promise::Monotonic);
         assert!(matches!(back[..], [QuorumViolation::Stale { expected: Version(11), .. }]), "{back:?}");
-        let late = QuorumWrite { is_repeated: true, ..write(1, None, Some(9)) };
-        assert_eq!(
-            history(vec![put.clone(), late], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic),
-            []
-        );
         let early = write(1, None, Some(9));
         assert_eq!(
             history(vec![put.clone(), early], vec![read(5, &[])]).check(Rule::LastWriter, Promise::Monotonic).len(),

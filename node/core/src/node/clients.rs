@@ -45,7 +45,7 @@ impl Node {
         match self.refuse(table, &command, &options) {
             Err(refusal) => self.outbox.answer(token, Answer::Write(Err(refusal))),
             Ok(Served::ByQuorum(shard)) => return self.quorum_write(shard, (token, command, options), engine, now),
-            Ok(Served::ByLeader(_)) if options != WriteOptions::default() => {
+            Ok(Served::ByLeader(_)) if options.copies.is_some() || !options.seen.is_empty() => {
                 self.outbox.answer(token, Answer::Write(Err(Refusal::NoQuorumTable(table))));
             }
             Ok(Served::ByLeader(shard)) => {

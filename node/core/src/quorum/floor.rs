@@ -12,6 +12,8 @@
 //!
 //! Of a record with siblings each is judged by its own version: one may be below the floor and another above.
 
+#[cfg(test)]
+mod attempts;
 mod left;
 #[cfg(test)]
 mod tests;
@@ -238,7 +240,8 @@ impl Floor {
     pub fn swept(&self, held: &Stored, wall_ms: u64) -> Swept {
         let is_own = is_planted(Planted::EndedByOwnClock);
         let wall_ms = if is_own { wall_ms } else { wall_ms.min(self.floor.wall_ms()) };
-        let swept = left::swept(held, |value| self.may_forget(value.stamp.version) && value.has_ended(wall_ms));
+        let swept =
+            left::swept(held, self.floor, |value| self.may_forget(value.stamp.version) && value.has_ended(wall_ms));
         match swept {
             Swept::Stays if held.values().any(|value| self.has_ended(value)) => {
                 Swept::Becomes(Box::new(self.without_ended(held.clone())))

@@ -7,6 +7,11 @@
 //! The same for both ways to resolve: a write by the rule that the last writer wins says that it has seen everything below
 //! its own stamp that was written by that rule. So an edit of the rule changes what later writes say and what readers are
 //! shown, and no record at rest: what was replaced never comes back as a sibling, and no sibling is lost to a clock.
+//!
+//! A client may send one write to several copies. Where the last writer wins it has one stamp all the same. Where siblings
+//! are kept, attempts are values of their own, and what has one of them says so of the earlier ones: of those only the stamps
+//! are left, so that vectors stay as they were. That is a closure over what was merged, and merging keeps its laws: contexts
+//! only grow, and what has let go of its value once never gets it back. See [`super::prepare`].
 
 use std::collections::BTreeMap;
 
@@ -24,6 +29,9 @@ pub fn merge(one: &Stored, other: &Stored) -> Stored {
     keep(other, one, &mut values);
     let mut context = one.context.clone();
     context.join(&other.context);
+    for value in values.values_mut().filter(|value| value.is_superseded(&context)) {
+        value.supersede();
+    }
     // The higher of both newest values is above all that either has seen.
     let newest = values.pop_last().map_or_else(|| one.newest.clone().max(other.newest.clone()), |(_, value)| value);
     Stored { newest, siblings: values.into_values().rev().collect(), context }

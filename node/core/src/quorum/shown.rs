@@ -10,7 +10,8 @@ use crate::record::{Context, Stored, Value};
 /// can be shown either way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resolve {
-    /// The value with the highest stamp, if it is not a delete and has not ended.
+    /// The value with the highest stamp, if it is not a delete and has not ended. Attempts whose place a later one has taken
+    /// do not count.
     #[default]
     LastWriterWins,
     /// All values. Deletes and what has ended are not shown, but count as seen.
@@ -27,16 +28,17 @@ pub struct Shown {
 }
 
 /// What a reader is shown of a key's record at this time. The attempts of one request count as one value: the one with
-/// the highest stamp.
+/// the highest stamp that is a value yet.
 pub fn shown(key: &Bytes, held: Option<&Stored>, resolve: Resolve, wall_ms: u64) -> Shown {
     let Some(held) = held else { return Shown::default() };
     let values: Vec<&Value> = match resolve {
-        Resolve::LastWriterWins => vec![&held.newest],
+        Resolve::LastWriterWins => held.values().find(|value| !value.was_superseded()).into_iter().collect(),
         Resolve::Siblings => {
             let values: Vec<&Value> = held.values().collect();
             let is_again = |i: usize| {
                 let request = values[i].request;
-                request.is_some() && values[..i].iter().any(|newer| newer.request == request)
+                let is_same = |newer: &&Value| newer.request == request && !newer.is_tombstone;
+                request.is_some() && values[..i].iter().any(is_same)
             };
             (0..values.len()).filter(|i| !is_again(*i)).map(|i| values[i]).collect()
         }
@@ -103,5 +105,15 @@ mod tests {
         let of = |version, text, sequence| Value { request: request(sequence), ..value(version, text) };
         assert_eq!(texts(vec![of(3, "a", 1), of(2, "b", 2), of(1, "a", 1)], Resolve::Siblings), ["a", "b"]);
         assert_eq!(texts(vec![value(2, "x"), value(1, "x")], Resolve::Siblings), ["x", "x"]);
+    }
+
+    #[test]
+    fn an_attempt_whose_place_a_later_one_has_taken_hides_nothing() {
+        let request = Some(RequestId { issued: Version(0), client: 1, sequence: 1 });
+        let mut earlier = Value { request, ..value(3, "a") };
+        earlier.supersede();
+        for resolve in [Resolve::LastWriterWins, Resolve::Siblings] {
+            assert_eq!(texts(vec![earlier.clone(), Value { request, ..value(2, "a") }], resolve), ["a"]);
+        }
     }
 }

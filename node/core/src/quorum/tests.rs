@@ -6,6 +6,7 @@ mod host;
 mod late;
 mod rest;
 mod seen;
+mod twins;
 mod world;
 
 use bytes::Bytes;

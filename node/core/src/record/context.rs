@@ -4,6 +4,11 @@
 //! A vector says that of each actor's writes all up to a version were seen. That is exact, because a coordinator sends a
 //! write together with whatever it holds of the key: who has an actor's write has its earlier ones, or what replaced them.
 //!
+//! Where siblings are kept, a client may send a write again, and copies give the attempts stamps of their own. So a later
+//! attempt also has a part for its request, as if that were an actor whose writes are the attempts: those before it are
+//! replaced, whichever copy has them and however late they come. Such a part stays for longer than others, until the floor is
+//! above every stamp that any attempt may have.
+//!
 //! | bytes | what |
 //! |---|---|
 //! | 1 | 0 = no floor; 2 = a floor |
@@ -18,14 +23,16 @@ use bytes::Bytes;
 
 use super::rest::{Rest, put_actor, put_stamp};
 use super::stamp::{Actor, Stamp};
-use crate::limits::CONTEXT_PARTS_HELD_MAX;
+use crate::limits::{CONTEXT_PARTS_HELD_MAX, REQUEST_STAMP_MS_MAX};
+use crate::planted::{Planted, is_planted};
 use crate::time::Version;
 
 const TOKEN_FORMAT: u8 = 1;
 /// Bytes of a token before what was seen: format (1), checksum (4).
 const TOKEN_HEAD_BYTES: usize = 5;
 
-/// A set of writes of one key. In its one form: no part lies wholly below the floor.
+/// A set of writes of one key. In its one form: no part lies wholly below the floor, or so far below that no attempt of its
+/// request is above.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
     /// Every write below it.
@@ -62,9 +69,22 @@ impl Context {
             || self.parts.get(&stamp.actor).is_some_and(|seen| stamp.version <= *seen)
     }
 
+    /// True if a later attempt of the same request was seen than the one of this name: [`Stamp::of_attempt`].
+    pub fn has_attempt(&self, of_attempt: Stamp) -> bool {
+        self.parts.get(&of_attempt.actor).is_some_and(|seen| of_attempt.version <= *seen)
+    }
+
+    /// True if attempts of a request are named that may come yet, with stamps above this floor.
+    pub fn has_attempts_above(&self, floor: Version) -> bool {
+        let floor = Stamp::lowest(Version(floor.0.saturating_add(1)));
+        self.parts.iter().any(|(actor, version)| {
+            actor.is_of_client() && is_above(Stamp { version: *version, actor: *actor }, Some(floor))
+        })
+    }
+
     /// Adds a stamp, and with it all earlier ones of its actor.
     pub fn add(&mut self, stamp: Stamp) {
-        if self.floor.is_none_or(|floor| stamp >= floor) {
+        if is_above(stamp, self.floor) {
             let seen = self.parts.entry(stamp.actor).or_default();
             *seen = stamp.version.max(*seen);
         }
@@ -93,8 +113,7 @@ impl Context {
 
     fn forget_covered(&mut self) {
         let floor = self.floor;
-        let is_above = |stamp: Stamp| floor.is_none_or(|floor| stamp >= floor);
-        self.parts.retain(|actor, version| is_above(Stamp { version: *version, actor: *actor }));
+        self.parts.retain(|actor, version| is_above(Stamp { version: *version, actor: *actor }, floor));
     }
 
     /// Number of parts: actors of whose writes some were seen one by one.
@@ -199,6 +218,14 @@ impl Context {
         }
         Some(read)
     }
+}
+
+/// True if a part with this stamp says more than the floor does.
+fn is_above(stamp: Stamp, floor: Option<Stamp>) -> bool {
+    let Some(floor) = floor else { return true };
+    let is_attempt = stamp.actor.is_of_client() && !is_planted(Planted::AttemptsForgottenEarly);
+    let attempts_until_ms = stamp.version.wall_ms().saturating_add(REQUEST_STAMP_MS_MAX);
+    stamp >= floor || is_attempt && attempts_until_ms >= floor.version.wall_ms()
 }
 
 fn checksum(key: &[u8], seen: &[u8]) -> u32 {

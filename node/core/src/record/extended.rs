@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::context::Context;
-use super::rest::{Rest, put_actor, put_request};
+use super::rest::{Rest, put_actor, put_attempt};
 use super::stamp::{Actor, Stamp};
 use super::{FORMAT_EXTENDED, HAS_EXPIRY, HEAD_BYTES, Unreadable, number};
 use crate::command::RequestId;
@@ -19,6 +19,9 @@ const BY_LAST_WRITER: u8 = 32;
 /// All flags that this release knows. Another may change what the rest of the record means.
 pub(super) const KNOWN_FLAGS: u8 =
     HAS_EXPIRY | IS_TOMBSTONE | HAS_REQUEST | HAS_CONTEXT | HAS_SIBLINGS | BY_LAST_WRITER;
+
+/// In the place of an attempt's number: a later one has taken its place.
+const SUPERSEDED: u32 = u32::MAX;
 
 /// Values of a record that is read, from a store or a peer: each of up to 14 copies, the most during a move, may have gone
 /// up to [`SIBLINGS_MAX`] alone. Each is looked for among the others' when records merge.
@@ -52,6 +55,9 @@ pub struct Value {
     pub expires_ms: Option<u64>,
     /// Which write of which client it is. `None` = the client does not retry.
     pub request: Option<RequestId>,
+    /// Which attempt of that write, the first one counted as 0. Always 0 where the last writer wins: the attempts are one. The
+    /// highest number there is stands for an attempt whose place a later one has taken.
+    pub attempt: u32,
     /// What was written.
     pub value: Bytes,
 }
@@ -139,7 +145,7 @@ impl Value {
         bytes.extend(self.expires_ms.unwrap_or(0).to_be_bytes());
         put_actor(bytes, self.stamp.actor);
         if let Some(request) = self.request {
-            put_request(bytes, request);
+            put_attempt(bytes, request, self.attempt);
         }
     }
 
@@ -153,16 +159,39 @@ impl Value {
         let (version, end) = (Version(number(stored, 2)?), number(stored, 10)?);
         let mut rest = Rest { bytes: stored, at: HEAD_BYTES };
         let actor: Actor = rest.actor()?;
-        let request = if has(HAS_REQUEST) { Some(rest.request()?) } else { None };
+        let (request, attempt) = if has(HAS_REQUEST) { rest.attempt()? } else { (None, 0) };
         let value = Self {
             stamp: Stamp { version, actor },
             by_last_writer: has(BY_LAST_WRITER),
             is_tombstone: has(IS_TOMBSTONE),
             expires_ms: has(HAS_EXPIRY).then_some(end),
             request,
+            attempt,
             value: Bytes::new(),
         };
         (has(HAS_EXPIRY) || end == 0).then_some((rest, flags, value))
+    }
+
+    /// Its second name, if it was written where siblings are kept: [`Stamp::of_attempt`].
+    pub fn of_attempt(&self) -> Option<Stamp> {
+        let request = self.request.filter(|_| !self.by_last_writer && !self.was_superseded())?;
+        Some(Stamp::of_attempt(request, self.attempt))
+    }
+
+    /// True if a later attempt of the same write is in this, or was replaced by what is: the value is that one's, and this one
+    /// is not read.
+    pub fn is_superseded(&self, context: &Context) -> bool {
+        self.was_superseded() || self.of_attempt().is_some_and(|attempt| context.has_attempt(attempt))
+    }
+
+    /// Lets go of what was written, and keeps the stamp. It is no delete: what was written before stands beside it.
+    pub fn supersede(&mut self) {
+        (self.is_tombstone, self.expires_ms, self.attempt, self.value) = (true, None, SUPERSEDED, Bytes::new());
+    }
+
+    /// True if [`Self::supersede`] was done to it, here or elsewhere.
+    pub fn was_superseded(&self) -> bool {
+        self.attempt == SUPERSEDED
     }
 
     /// True if readers see nothing of it at this time.

@@ -48,8 +48,12 @@ impl Rest<'_> {
         Some(Stamp { version: Version(self.number()?), actor: self.actor()? })
     }
 
-    pub(super) fn request(&mut self) -> Option<RequestId> {
-        Some(RequestId { issued: Version(self.number()?), client: self.number()?, sequence: self.number()? })
+    /// A request, and which attempt of it.
+    pub(super) fn attempt(&mut self) -> Option<(Option<RequestId>, u32)> {
+        let request = RequestId { issued: Version(self.number()?), client: self.number()?, sequence: self.number()? };
+        let attempt = self.bytes.get(self.at..)?.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))?;
+        self.at += 4;
+        Some((Some(request), attempt))
     }
 }
 
@@ -63,8 +67,9 @@ pub(super) fn put_stamp(bytes: &mut Vec<u8>, stamp: Stamp) {
     put_actor(bytes, stamp.actor);
 }
 
-pub(super) fn put_request(bytes: &mut Vec<u8>, request: RequestId) {
+pub(super) fn put_attempt(bytes: &mut Vec<u8>, request: RequestId, attempt: u32) {
     for number in [request.issued.0, request.client, request.sequence] {
         bytes.extend(number.to_be_bytes());
     }
+    bytes.extend(attempt.to_be_bytes());
 }

@@ -141,11 +141,12 @@ fn value() -> impl Strategy<Value = Value> {
     let request = (any::<u64>(), any::<u64>(), any::<u64>());
     let request =
         request.prop_map(|(issued, client, sequence)| RequestId { issued: Version(issued), client, sequence });
-    let fields =
-        (stamp(), any::<(bool, bool)>(), any::<Option<u64>>(), prop::option::of(request), vec(any::<u8>(), 0..40));
+    let request = prop::option::of((request, any::<u32>()));
+    let fields = (stamp(), any::<(bool, bool)>(), any::<Option<u64>>(), request, vec(any::<u8>(), 0..40));
     fields.prop_map(|(stamp, (by_last_writer, is_tombstone), expires_ms, request, value)| {
-        let value = if is_tombstone { Bytes::new() } else { value.into() };
-        Value { stamp, by_last_writer, is_tombstone, expires_ms, request, value }
+        let (value, (request, attempt)) = (if is_tombstone { Vec::new() } else { value }, request.unzip());
+        let attempt = attempt.unwrap_or_default();
+        Value { stamp, by_last_writer, is_tombstone, expires_ms, request, attempt, value: value.into() }
     })
 }
 

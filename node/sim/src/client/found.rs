@@ -23,7 +23,10 @@ impl Client {
                 }
                 return;
             }
-            Doing::Quorum(write) => return self.quorum_written(*write, outcome, underway.attempts > 1, world),
+            Doing::Quorum(_) if let Outcome::RequestTooOld { floor } = outcome => {
+                return self.issue_later(underway, floor, world);
+            }
+            Doing::Quorum(write) => return self.quorum_written(*write, outcome, world),
             Doing::Read { .. } => return,
         };
         let came = match outcome {

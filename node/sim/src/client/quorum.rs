@@ -15,10 +15,10 @@ use skerry_core::time::Version;
 use super::draw::{BATCH_KEYS_MAX, shard_of, some_map};
 use super::found::value_of;
 use super::keys::{history_key, is_of_quorum};
-use super::{Asked, Client, Doing, Underway};
+use super::{Asked, Client, Doing, GIVE_UP, TIMEOUT, Underway};
 use crate::hardship::Hardship;
 use crate::host::WALL_MS;
-use crate::world::World;
+use crate::world::{MILLISECOND, World};
 
 /// Contexts of one key that a client keeps, the newest of them last.
 const CONTEXTS_MAX: usize = 4;
@@ -32,8 +32,8 @@ pub(super) struct OfQuorum {
     noted: Vec<(Vec<u8>, QuorumWrite)>,
 }
 
-/// A context, and the values that were shown with it.
-pub(super) type Seen = (Bytes, BTreeSet<u64>);
+/// A context, the values that were shown with it, and when the read was sent; 0 = it asked fewer than R copies.
+pub(super) type Seen = (Bytes, BTreeSet<u64>, u64);
 
 impl Client {
     /// The next operation on a key of a quorum table.
@@ -68,7 +68,7 @@ impl Client {
         }
         let copies = (is_stressed && world.rng.random_bool(0.05)).then(|| world.rng.random_range(1..5));
         let (mut mutations, mut noted) = (Vec::new(), Vec::new());
-        let mut options = WriteOptions { copies, seen: Vec::new() };
+        let mut options = WriteOptions { copies, ..WriteOptions::default() };
         for key in keys {
             let (mutation, write) = self.quorum_mutation(resolve, table, key.clone(), &mut options, world);
             mutations.push(mutation);
@@ -95,7 +95,7 @@ impl Client {
         let is_old = is_stressed && world.rng.random_bool(0.1);
         let known = contexts.and_then(|contexts| if is_old { contexts.front() } else { contexts.back() });
         let known = known.filter(|_| is_delete || world.rng.random_bool(0.7)).cloned();
-        let (context, seen) = known.unwrap_or_default();
+        let (context, seen, seen_at) = known.unwrap_or_default();
         let value = (self.number as u64) << 32 | self.sequence;
         // A delete that has seen nothing is refused there.
         let is_delete = is_delete && (resolve == Resolve::LastWriterWins || !context.is_empty());
@@ -116,6 +116,7 @@ impl Client {
             returned: world.time,
             value: (!is_delete).then_some(value),
             seen,
+            seen_at,
             expires_ms,
             outcome: WriteOutcome::Unknown,
             is_repeated: false,
@@ -130,12 +131,12 @@ impl Client {
     }
 
     /// A write was answered.
-    pub(super) fn quorum_written(&mut self, write: OfQuorum, outcome: Outcome, is_repeated: bool, world: &mut World) {
+    pub(super) fn quorum_written(&mut self, write: OfQuorum, outcome: Outcome, world: &mut World) {
         let came = match outcome {
             Outcome::Applied(version) => {
                 self.highest = self.highest.max(version);
                 let latest_ms = world.walls(world.time, world.time).1 + STAMP_AHEAD_MS_MAX;
-                if version > Version::at_ms(latest_ms) {
+                if version >= Version::at_ms(latest_ms + 1) {
                     let seen = format!("a write has version {version}, though no clock shows more than {latest_ms} ms");
                     world.checker.broken.push(seen);
                 }
@@ -146,7 +147,24 @@ impl Client {
                 WriteOutcome::Unknown
             }
         };
-        note(write, came, is_repeated, world);
+        note(write, came, world);
+    }
+
+    /// A copy does not take a request that was issued so early: again with a new id, if no attempt can have happened.
+    pub(super) fn issue_later(&mut self, mut underway: Underway, floor: Version, world: &mut World) {
+        self.highest = self.highest.max(Version(floor.0.saturating_add(1)));
+        let may_retry = !underway.may_have_happened && world.time <= underway.invoked + GIVE_UP;
+        let Doing::Quorum(write) = &mut underway.doing else { return };
+        if let Some(request) = write.command.request.as_mut().filter(|_| may_retry) {
+            self.sequence += 1;
+            (request.issued, request.sequence) = (self.highest, self.sequence);
+            underway.sent = world.time;
+            return self.ask(underway, world);
+        }
+        let outcome = if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed };
+        if let Doing::Quorum(write) = underway.doing {
+            note(*write, outcome, world);
+        }
     }
 
     /// A read of one key was answered.
@@ -164,8 +182,9 @@ impl Client {
         let name = history_key(underway.table, key);
         let found: Vec<_> = records.iter().map(|record| (record.version, value_of(&record.value))).collect();
         let seen: BTreeSet<u64> = found.iter().map(|(_, value)| *value).collect();
+        let seen_at = if consistency == ReadConsistency::Local { 0 } else { underway.invoked };
         let contexts = self.contexts.entry(name.clone()).or_default();
-        contexts.push_back((context, seen));
+        contexts.push_back((context, seen, seen_at));
         if contexts.len() > CONTEXTS_MAX {
             contexts.pop_front();
         }
@@ -200,6 +219,13 @@ impl Client {
     }
 }
 
+/// How long a client waits before it asks another node: some soon send their writes to a second one.
+pub(super) fn patience(doing: &Doing, world: &mut World) -> u64 {
+    let may_hedge = matches!(doing, Doing::Quorum(write) if write.command.request.is_some());
+    let is_hasty = may_hedge && world.setting.stress.is_some() && world.rng.random_bool(0.2);
+    if is_hasty { world.rng.random_range(5 * MILLISECOND..100 * MILLISECOND) } else { TIMEOUT }
+}
+
 /// What a read that asked R copies promises.
 fn kind(asked: Asked, world: &mut World) -> ReadKind {
     let is_settled = world.given.remove(&asked.token).is_some_and(|given| given.is_settled);
@@ -214,8 +240,9 @@ fn record(underway: &Underway, name: Vec<u8>, found: Vec<(Version, u64)>, kind: 
 
 /// What became of a write goes into the history. Of a batch that was answered the version is the highest of its keys: of each
 /// of them it is known only that it was written.
-pub(super) fn note(write: OfQuorum, outcome: WriteOutcome, is_repeated: bool, world: &mut World) {
-    let OfQuorum { noted, table, .. } = write;
+pub(super) fn note(write: OfQuorum, outcome: WriteOutcome, world: &mut World) {
+    let OfQuorum { noted, table, options, .. } = write;
+    let is_repeated = options.again.is_some();
     let (count, returned) = (noted.len(), world.time);
     for (key, noted) in noted {
         let is_exact = count == 1;

@@ -120,6 +120,14 @@ impl World {
         self.is_troubled && self.rng.random_range(0..1_000) < self.setting.lost_requests
     }
 
+    /// Sends a request to a node that arrives once, or seldom not at all.
+    pub(crate) fn request_once(&mut self, host: NodeId, input: Input) {
+        if !self.is_lost() {
+            let delay = self.rng.random_range(50..3 * MILLISECOND);
+            self.after(delay, Event::Request { host, input });
+        }
+    }
+
     /// Sends a request to a node: it arrives once, seldom not at all or twice. True = it may have arrived twice.
     pub(crate) fn request(&mut self, host: NodeId, mut input: impl FnMut() -> Input) -> bool {
         let repeated = self.is_troubled && self.rng.random_range(0..1_000) < self.setting.repeated_requests;

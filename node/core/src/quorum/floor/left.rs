@@ -11,6 +11,7 @@ pub(super) fn knows(held: Option<&Stored>, value: &Value) -> bool {
         let is_below = held.context.covers(value.stamp, value.by_last_writer);
         held.values().any(|own| own.stamp == value.stamp)
             || held.context.replaces(value.stamp, value.by_last_writer)
+            || value.is_superseded(&held.context)
             || is_below && is_planted(Planted::BelowFloorAcknowledged)
     })
 }
@@ -63,10 +64,10 @@ pub enum Swept {
 }
 
 /// A record without what may go. A delete that is newer than what was written beside it stays with that: what was seen
-/// is told below the newest stamp.
-pub(super) fn swept(held: &Stored, may_go: impl Fn(&Value) -> bool) -> Swept {
+/// is told below the newest stamp. All of it stays for as long as an attempt of what was replaced may come above the floor.
+pub(super) fn swept(held: &Stored, floor: Version, may_go: impl Fn(&Value) -> bool) -> Swept {
     if held.values().all(&may_go) {
-        return Swept::Goes;
+        return if held.context.has_attempts_above(floor) { Swept::Stays } else { Swept::Goes };
     }
     let mut left = held.clone();
     left.siblings.retain(|value| !may_go(value));

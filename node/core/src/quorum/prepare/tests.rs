@@ -21,9 +21,24 @@ impl Copy {
     fn write(&mut self, write: Write, floor: Version) -> Result<Prepared, NotBegun> {
         let mut coordinator =
             Coordinator { resolve: self.resolve, clock: &mut self.clock, wall_ms: WALL_MS, absence: floor, bar: floor };
-        let prepared = coordinator.prepare(self.held.as_ref(), write)?;
+        let prepared = match coordinator.prepare(self.held.as_ref(), write) {
+            Ok(prepared) => prepared,
+            Err(Unprepared::NotBegun(not_begun)) => return Err(not_begun),
+            Err(other) => panic!("{other}"),
+        };
         self.held = Some(prepared.record.clone());
         Ok(prepared)
+    }
+
+    /// Above which version it would be taken. `None` = it is taken.
+    fn too_old(&self, write: Write) -> Option<Version> {
+        let (resolve, mut clock, zero) = (self.resolve, self.clock, Version::default());
+        let mut coordinator = Coordinator { resolve, clock: &mut clock, wall_ms: WALL_MS, absence: zero, bar: zero };
+        match coordinator.prepare(self.held.as_ref(), write) {
+            Ok(_) => None,
+            Err(Unprepared::TooOld(floor)) => Some(floor),
+            Err(other) => panic!("{other}"),
+        }
     }
 
     fn put(&mut self, bytes: usize) -> Result<Prepared, NotBegun> {
@@ -40,7 +55,15 @@ fn put(bytes: usize) -> Write {
 }
 
 fn request(sequence: u64) -> Option<RequestId> {
-    Some(RequestId { issued: Version(5), client: 1, sequence })
+    issued(Version(Version::at_ms(WALL_MS).0 + 5), sequence)
+}
+
+fn issued(issued: Version, sequence: u64) -> Option<RequestId> {
+    Some(RequestId { issued, client: 1, sequence })
+}
+
+fn again(first_sent_ms: u64, attempt: u32) -> Option<Again> {
+    Some(Again { first_sent_ms, attempt })
 }
 
 #[test]
@@ -196,7 +219,7 @@ fn the_last_writers_record_has_one_value_and_no_parts_however_often_it_is_writte
     }
     let record = record.unwrap();
     assert_eq!((record.siblings.len(), record.context.parts()), (0, 0));
-    assert!(record.encode().len() <= 34 + 4 + 1, "as small as can be");
+    assert!(record.encode().len() <= 34 + 5 + 1, "as small as can be");
 }
 
 #[test]
@@ -262,4 +285,112 @@ fn whatever_a_client_says_that_it_has_seen_its_write_can_be_read() {
             assert_eq!(Stored::decode(&record.encode()), Ok(record));
         }
     }
+}
+
+#[test]
+fn where_the_last_writer_wins_every_copy_gives_a_request_one_stamp() {
+    let write = Write { request: request(1), ..put(3) };
+    let stamps = [1, 2].map(|replica| {
+        let mut copy = copy(replica, Resolve::LastWriterWins);
+        copy.write(write.clone(), Version::default()).unwrap().stamp
+    });
+    assert_eq!(stamps, [Stamp::of_request(request(1).unwrap()); 2]);
+    assert!(stamps[0].version > request(1).unwrap().issued);
+}
+
+#[test]
+fn a_first_attempt_below_what_is_there_is_refused_and_a_later_one_is_done_with() {
+    let mut copy = copy(1, Resolve::LastWriterWins);
+    let later = Version(Version::at_ms(WALL_MS).0 + 99);
+    copy.write(Write { request: issued(later, 2), ..put(3) }, Version::default()).unwrap();
+    let newest = copy.held.as_ref().map(|held| held.newest.stamp).unwrap();
+    let write = Write { request: request(1), ..put(1) };
+    assert_eq!(copy.too_old(write.clone()), Some(newest.version));
+    let again = copy.write(Write { again: again(0, 1), ..write.clone() }, Version::default()).unwrap();
+    assert_eq!((again.stamp, again.is_known, again.record.siblings.len()), (newest, true, 0));
+    let above = Write { request: issued(newest.version, 3), ..write };
+    assert!(copy.write(above, Version::default()).unwrap().stamp > newest);
+}
+
+#[test]
+fn a_request_of_a_clock_that_is_behind_is_refused_until_it_is_issued_again() {
+    let now = Version::at_ms(WALL_MS);
+    let before_ms = |ms: u64| issued(Version::at_ms(WALL_MS - ms), 1);
+    let of = |resolve, ms, again| copy(1, resolve).too_old(Write { request: before_ms(ms), again, ..put(1) });
+    for resolve in [Resolve::LastWriterWins, Resolve::Siblings] {
+        assert_eq!((of(resolve, 500, None), of(resolve, 501, None)), (None, Some(now)), "{resolve:?}");
+    }
+    for resolve in [Resolve::LastWriterWins, Resolve::Siblings] {
+        let later = |first_sent_ms| of(resolve, 5_000, again(first_sent_ms, 1));
+        assert_eq!((later(4_500), later(4_499)), (None, Some(now)), "{resolve:?}");
+    }
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_late_first_attempt_that_is_taken_is_noticed() {
+    crate::planted::plant(Some(Planted::LateFirstAttemptTaken));
+    let write = Write { request: issued(Version::at_ms(WALL_MS - 5_000), 1), ..put(1) };
+    let refused = copy(1, Resolve::Siblings).too_old(write);
+    crate::planted::plant(None);
+    assert_eq!(refused, None);
+}
+
+/// The attempt of this number, at a copy that does not have it in mind.
+fn attempt(copy: &mut Copy, attempt: u32) -> Prepared {
+    copy.write(Write { request: request(1), again: again(7, attempt), ..put(3) }, Version::default()).unwrap()
+}
+
+fn live(record: &Stored) -> Vec<u32> {
+    record.values().filter(|value| !value.is_tombstone).map(|value| value.attempt).collect()
+}
+
+#[test]
+fn a_later_attempt_of_a_sibling_finds_the_one_before_it_or_takes_its_place() {
+    let (mut one, mut other, mut third) =
+        (copy(1, Resolve::Siblings), copy(2, Resolve::Siblings), copy(3, Resolve::Siblings));
+    let first = one.write(Write { request: request(1), ..put(3) }, Version::default()).unwrap();
+    let found = attempt(&mut one, 1);
+    assert_eq!((found.stamp, found.is_known), (first.stamp, true));
+    let second = attempt(&mut other, 1);
+    assert!(!second.is_known && second.stamp != first.stamp);
+    let both = merge(&first.record, &second.record);
+    assert_eq!((live(&both), both.siblings.len()), (vec![1], 1), "the name stays");
+    // One that came between may be anywhere.
+    third.held = Some(first.record.clone());
+    let last = attempt(&mut third, 2);
+    assert_eq!((last.is_known, live(&last.record), live(&merge(&both, &last.record))), (false, vec![2], vec![2]));
+    assert!(attempt(&mut third, 1).is_known && attempt(&mut third, 2).is_known);
+    let seen = third.seen();
+    third.write(Write { seen, ..Write::default() }, Version::default()).unwrap();
+    for late in [0, 1] {
+        let done = attempt(&mut third, late);
+        assert!(done.is_known && live(&done.record).is_empty(), "a later one was deleted");
+    }
+    let all = merge(&both, third.held.as_ref().unwrap());
+    assert_eq!(live(&all), [0_u32; 0], "whatever is still to come of it");
+}
+
+#[test]
+fn a_retried_delete_needs_no_part_of_what_was_seen() {
+    let mut copy = copy(1, Resolve::Siblings);
+    copy.put(3).unwrap();
+    let (seen, parts) = (copy.seen(), copy.held.as_ref().map(|held| held.context.parts()));
+    copy.write(Write { request: request(1), again: again(7, 2), seen, ..Write::default() }, Version::default())
+        .unwrap();
+    assert_eq!((parts, copy.held.as_ref().map(|held| held.context.parts())), (Some(0), Some(1)));
+}
+
+#[test]
+fn no_attempt_has_a_stamp_far_above_its_time_of_issue() {
+    let mut copy = copy(1, Resolve::Siblings);
+    let ahead = Version::at_ms(WALL_MS + REQUEST_STAMP_MS_MAX + 1);
+    let stamp = Stamp { version: ahead, actor: Actor { replica: ReplicaId(2), incarnation: Incarnation(1) } };
+    copy.held = Some(Stored::new(Value { stamp, ..Value::default() }, Context::default()));
+    let write = Write { request: request(1), ..put(3) };
+    assert_eq!(copy.too_old(write.clone()), Some(ahead), "the key is ahead");
+    assert_eq!(copy.too_old(Write { request: issued(ahead, 2), ..write.clone() }), None);
+    let counted = |attempt| Write { again: again(7, attempt), request: issued(ahead, 3), ..write.clone() };
+    assert_eq!(copy.too_old(counted(ATTEMPTS_MAX)), None);
+    assert!(copy.too_old(counted(ATTEMPTS_MAX + 1)).is_some());
 }

@@ -10,19 +10,22 @@ use super::machine::Machine;
 use super::out::Here;
 use super::writes::{Entries, WRITE_BYTES_MAX};
 use crate::answer::Refusal;
-use crate::command::{Command, Mutation, RequestId, WriteOptions};
+use crate::command::{Command, Mutation, WriteOptions};
 use crate::engine::EngineError;
 use crate::planted::{Planted, is_planted};
 use crate::quorum::journal::Journaled;
-use crate::quorum::prepare::{Coordinator, StampClock, Write};
+use crate::quorum::prepare::{Coordinator, StampClock, Unprepared, Write};
 use crate::quorum::shown::Resolve;
 use crate::record::{Actor, Context, Stored};
+use crate::time::Version;
 
 /// Why a write is not begun.
 #[derive(Debug)]
 pub(super) enum Failed {
     /// The client is told.
     Refused(Refusal),
+    /// The request was issued too early: it would be taken if it was issued above this.
+    TooOld(Version),
     /// The node must stop.
     Engine(EngineError),
 }
@@ -30,6 +33,15 @@ pub(super) enum Failed {
 impl<R: Into<Refusal>> From<R> for Failed {
     fn from(refusal: R) -> Self {
         Self::Refused(refusal.into())
+    }
+}
+
+impl Failed {
+    fn of(unprepared: Unprepared) -> Self {
+        match unprepared {
+            Unprepared::TooOld(floor) => Self::TooOld(floor),
+            Unprepared::NotBegun(not_begun) => not_begun.into(),
+        }
     }
 }
 
@@ -68,7 +80,7 @@ impl Preparing {
             let held = held.map(|held| floor.without_ended(held));
             let known = self.ahead.known(&key, held, floor).filter(|_| !is_planted(Planted::WriteSentAlone));
             let mut coordinator = Coordinator { resolve, clock: &mut self.clock, wall_ms, absence, bar };
-            let prepared = coordinator.prepare(known.as_ref(), write)?;
+            let prepared = coordinator.prepare(known.as_ref(), write).map_err(Failed::of)?;
             let record = prepared.record.encode();
             // At once: what all keys of a batch hold may be far more than the batch.
             bytes += key.len() + record.len();
@@ -118,15 +130,11 @@ fn writes(command: Command, options: &WriteOptions) -> Result<BTreeMap<Bytes, Wr
     for mutation in command.mutations {
         let token = seen.get(mutation.key());
         let seen = token.map(|token| Context::of_token(mutation.key(), token)).transpose()?;
-        let (key, write) = write(mutation, request, seen);
-        writes.insert(key, write);
+        let (key, value, expires_ms) = match mutation {
+            Mutation::Put { key, value, expires_ms } => (key, Some(value), expires_ms),
+            Mutation::Delete { key } => (key, None, None),
+        };
+        writes.insert(key, Write { value, expires_ms, request, again: options.again, seen });
     }
     Ok(writes)
-}
-
-fn write(mutation: Mutation, request: Option<RequestId>, seen: Option<Context>) -> (Bytes, Write) {
-    match mutation {
-        Mutation::Put { key, value, expires_ms } => (key, Write { value: Some(value), expires_ms, request, seen }),
-        Mutation::Delete { key } => (key, Write { value: None, expires_ms: None, request, seen }),
-    }
 }

@@ -36,6 +36,10 @@ impl QuorumReplica {
                 out.answers.push((token, Answer::Write(Err(refusal))));
                 Ok(())
             }
+            Err(Failed::TooOld(floor)) => {
+                out.answers.push((token, Answer::Write(Ok(command::Outcome::RequestTooOld { floor }))));
+                Ok(())
+            }
         }
     }
 

@@ -68,6 +68,8 @@ pub(super) struct World {
     /// Writes that were acknowledged or shown.
     pub(super) known: Known,
     pub(super) reads_answered: u64,
+    /// Answers to requests that a test makes by itself.
+    pub(super) answers: BTreeMap<Token, Answer>,
 }
 
 pub(super) fn copies_of(members: std::ops::Range<u64>) -> Copies {
@@ -113,6 +115,7 @@ impl World {
             client: BTreeMap::new(),
             known: Known::new(),
             reads_answered: 0,
+            answers: BTreeMap::new(),
         }
     }
 
@@ -141,7 +144,10 @@ impl World {
             self.messages.push(message);
         }
         for (token, answer) in out.answers {
-            let Some(asked) = self.asked.remove(&token) else { continue };
+            let Some(asked) = self.asked.remove(&token) else {
+                self.answers.insert(token, answer);
+                continue;
+            };
             match (asked, answer) {
                 (Asked::Write(writes), Answer::Write(Ok(Outcome::Applied(version)))) => {
                     assert_eq!(writes.iter().map(|(_, stamp)| stamp.version).max(), Some(version));
@@ -196,6 +202,19 @@ impl World {
         if !stamps.is_empty() {
             self.asked.insert(token, Asked::Write(stamps));
         }
+        self.act(by, out);
+    }
+
+    /// A write as a test makes it.
+    pub(super) fn send(&mut self, by: usize, token: Token, command: Command, options: &WriteOptions) {
+        let out = self.call(by, |replica, here, out| replica.write(token, command, options, here, out));
+        self.act(by, out);
+    }
+
+    /// The same for a read of one key.
+    pub(super) fn get(&mut self, by: usize, token: Token, key: Bytes) {
+        let read = (Read::Get { key }, ReadConsistency::Linearizable);
+        let out = self.call(by, |replica, here, out| replica.read(token, read, None, here, out));
         self.act(by, out);
     }
 

@@ -138,7 +138,7 @@ fn what_a_quorum_table_cannot_do_is_refused_with_the_way_out() {
     assert!(refused.to_string().contains("consistency Leader") && !refused.may_have_happened());
     for (copies, seen) in [(Some(4), vec![]), (None, vec![(Bytes::from_static(b"b"), Bytes::from_static(b"x"))])] {
         let command = Command { request: None, conditions: Vec::new(), mutations: vec![put("b", "1")] };
-        let options = WriteOptions { copies, seen };
+        let options = WriteOptions { copies, seen, again: None };
         solo.call(|replica, here, out| replica.write(Token(1), command, &options, here, out));
         let refused = refusal(solo.answers());
         assert!(matches!(refused, Refusal::WriteQuorum(NotDone::Quorum(_)) | Refusal::Context(_)), "{refused}");

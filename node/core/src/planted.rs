@@ -112,6 +112,8 @@ planted! {
     TwinStampedAnew by test("tests/quorum_twins.rs", "bugs_of_retries_are_noticed"),
     /// Where siblings are kept, a value that a later attempt makes says nothing of the earlier ones.
     EarlierAttemptKept by test("tests/quorum_twins.rs", "bugs_of_retries_are_noticed"),
+    /// A copy takes it for certain that earlier attempts are replaced, and does not take the attempt that has replaced them.
+    PlaceTakenByNone by test("src/quorum/floor/attempts.rs", "an_attempt_that_is_missing_where_it_counts_is_noticed"),
     /// What is known of a request's attempts goes with a floor that is above its time of issue, and below some stamp of it.
     AttemptsForgottenEarly by test("src/quorum/floor/attempts.rs", "attempts_that_are_forgotten_early_are_noticed"),
     /// A node that hung takes a write that its client has given up long since.

@@ -1,6 +1,6 @@
 //! What stays known of a request's attempts while a floor rises.
 
-use super::{Floor, Swept};
+use super::{Floor, Refused, Swept};
 use crate::command::RequestId;
 use crate::ids::{Incarnation, ReplicaId};
 use crate::limits::REQUEST_STAMP_MS_MAX;
@@ -65,4 +65,37 @@ fn attempts_that_are_forgotten_early_are_noticed() {
     let is_back = is_back(ISSUED_MS + 399);
     crate::planted::plant(None);
     assert!(is_back);
+}
+
+/// A second attempt goes out with a later write beside it, to a copy whose bar is between both: it has the first one, or
+/// nothing.
+fn beside_a_later_write(held: Option<&Stored>) -> Result<Option<Stored>, Refused> {
+    let mut bounds = Floor::default();
+    bounds.raise_bar(Version::at_ms(ISSUED_MS + 50));
+    let mut context = Context::default();
+    context.add(Stamp::of_attempt(request(), 0));
+    let second = Value { stamp: stamp(ISSUED_MS + 5, 2), request: Some(request()), attempt: 1, ..Value::default() };
+    let later = Value { stamp: stamp(ISSUED_MS + 90, 3), ..Value::default() };
+    let named = later.stamp;
+    bounds.take_write(named, held, Stored { newest: later, siblings: vec![second], context }, true)
+}
+
+#[test]
+fn earlier_attempts_are_replaced_only_where_the_last_one_is_there() {
+    let bar = Version::at_ms(ISSUED_MS + 50);
+    for held in [None, Some(first())] {
+        assert_eq!(beside_a_later_write(held.as_ref()), Err(Refused::TooOld(bar)), "a repair brings both");
+    }
+    assert!(beside_a_later_write(Some(&deleted())).is_ok(), "it knows what has replaced both");
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn an_attempt_that_is_missing_where_it_counts_is_noticed() {
+    crate::planted::plant(Some(crate::planted::Planted::PlaceTakenByNone));
+    let taken = beside_a_later_write(Some(&first())).ok().flatten();
+    crate::planted::plant(None);
+    let left = taken.map(|taken| merge(&first(), &taken));
+    let values = left.iter().flat_map(Stored::values).filter(|value| value.request == Some(request()));
+    assert_eq!(values.filter(|value| !value.is_tombstone).count(), 0, "no attempt is left");
 }

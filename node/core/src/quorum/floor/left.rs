@@ -26,7 +26,8 @@ pub(super) fn kept(held: Option<&Stored>, mut record: Stored, is_let: impl Fn(&V
 
 /// True if with each value that is let in, and not known to who holds this, come the earlier ones of its coordinator, and all
 /// that the record shows although it counts it as seen by a floor: what is left out of the values, and stays in what was
-/// seen, counts as replaced from then on. As far as they are not `had` here before.
+/// seen, counts as replaced from then on. So do earlier attempts of a write whose last one is left out. As far as they are not
+/// `had` here before.
 pub(super) fn has_pasts(
     held: Option<&Stored>,
     record: &Stored,
@@ -35,7 +36,9 @@ pub(super) fn has_pasts(
 ) -> bool {
     let is_left_out = |value: &Value| !had(value) && !knows(held, value);
     let is_new = |value: &&Value| is_let(value) && !knows(held, value);
-    let is_seen = |value: &Value| record.context.covers(value.stamp, value.by_last_writer);
+    let takes_a_place =
+        |value: &Value| value.attempt > 0 && !value.was_superseded() && !is_planted(Planted::PlaceTakenByNone);
+    let is_seen = |value: &Value| record.context.covers(value.stamp, value.by_last_writer) || takes_a_place(value);
     if record.values().any(|value| is_left_out(value) && is_seen(value)) && !is_planted(Planted::ShownCountsAsReplaced)
     {
         return false;

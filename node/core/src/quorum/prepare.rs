@@ -195,7 +195,7 @@ impl Coordinator<'_> {
         let stamp = match of_request.map(Stamp::of_request) {
             Some(stamp) => match judged((stamp, issued), (held, &context), write.again.is_some())? {
                 Due::Write => Some(stamp),
-                Due::Replaced(known) => return Ok(known),
+                Due::Replaced(known) => return Ok(*known),
             },
             None => self.clock.next(self.wall_ms, latest, above),
         };
@@ -284,7 +284,7 @@ fn known_attempt(held: Option<&Stored>, write: &Write) -> Option<Prepared> {
 enum Due {
     Write,
     /// It is below what is there, which goes out again.
-    Replaced(Prepared),
+    Replaced(Box<Prepared>),
 }
 
 /// Whether a write whose stamp is its request's own is to be made. It must not be below what is there: the first attempt is
@@ -303,7 +303,8 @@ fn judged(
     let overtaker = held.filter(|held| held.values().any(is_above));
     match overtaker {
         Some(held) if is_again => {
-            Ok(Due::Replaced(Prepared { record: held.clone(), stamp: held.newest.stamp, is_known: true }))
+            let known = Prepared { record: held.clone(), stamp: held.newest.stamp, is_known: true };
+            Ok(Due::Replaced(Box::new(known)))
         }
         None if context.highest() <= issued => Ok(Due::Write),
         Some(_) | None => Err(Unprepared::TooOld(highest.max(context.highest()))),

@@ -7,7 +7,7 @@
 //! A request that was sent may begin at any time, and so may what a coordinator sends arrive: nothing is late enough to be
 //! out of the question.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -61,6 +61,10 @@ struct State {
 /// What happened, and what came of it.
 type Next = (String, State);
 
+fn number(i: usize) -> u32 {
+    u32::try_from(i).expect("it is small")
+}
+
 fn request(issued: Version, client: u64) -> RequestId {
     RequestId { issued, client, sequence: 1 }
 }
@@ -75,7 +79,7 @@ impl State {
     /// Only the last attempt's answer counts.
     fn is_acknowledged(&self, is_second: bool) -> bool {
         let count = |sent: &Sent| sent.durable.iter().filter(|is_durable| **is_durable).count();
-        let is_last = |sent: &Sent| is_second || sent.attempt as usize + 1 == self.tried;
+        let is_last = |sent: &Sent| is_second || sent.attempt + 1 == number(self.tried);
         self.sent.iter().any(|sent| sent.is_second == is_second && is_last(sent) && count(sent) >= QUORUM)
     }
 
@@ -118,7 +122,7 @@ impl State {
             let mut after = self.clone();
             after.copies[i].is_asked = false;
             let request = Some(request(Version::at_ms(WALL_MS), 1));
-            let again = (i > 0).then_some(Again { first_sent_ms: 0, attempt: i as u32 });
+            let again = (i > 0).then_some(Again { first_sent_ms: 0, attempt: number(i) });
             let write = Write { value: Some(FIRST), request, again, ..Write::default() };
             let told = match after.coordinate(i, resolve, write) {
                 Ok(_) => "takes",
@@ -192,9 +196,10 @@ impl State {
     }
 
     fn key(&self) -> u128 {
-        let mut key = vec![self.tried as u8, u8::from(self.is_seen)];
+        let mut key = vec![u8::from(self.is_seen)];
+        key.extend(self.tried.to_be_bytes());
         let mut put = |bytes: &[u8]| {
-            key.extend((bytes.len() as u32).to_be_bytes());
+            key.extend(bytes.len().to_be_bytes());
             key.extend(bytes);
         };
         for copy in &self.copies {
@@ -218,7 +223,7 @@ fn pairs() -> impl Iterator<Item = (usize, usize)> {
 /// Visits all states, nearest first. `Err` = the shortest way to one that must not be.
 fn search(resolve: Resolve) -> Result<usize, Vec<String>> {
     let mut story = vec![(0, "nothing has happened".to_owned())];
-    let (mut visited, mut waiting) = (HashSet::new(), VecDeque::from([(0, State::first())]));
+    let (mut visited, mut waiting) = (BTreeSet::new(), VecDeque::from([(0, State::first())]));
     while let Some((at, state)) = waiting.pop_front() {
         for (told, after) in state.next(resolve) {
             if !visited.insert(after.key()) {
@@ -323,7 +328,7 @@ impl World {
                 let value = Some(Bytes::from(sequence.to_string()));
                 let write = Write { value, request: Some(request), seen: Some(context), ..Write::default() };
                 let stamp = self.state.coordinate(at, Resolve::Siblings, write.clone()).expect("no limit is met");
-                let last = |request: &RequestId| self.writes[request.sequence as usize].1;
+                let last = |request: &RequestId| self.writes[usize::try_from(request.sequence).expect("it is small")].1;
                 self.gone.extend(replaced.iter().filter(|(request, seen)| last(request) == *seen).map(|(of, _)| *of));
                 self.replaced.extend(replaced.into_iter().map(|(request, _)| request));
                 self.writes.push((write, stamp));

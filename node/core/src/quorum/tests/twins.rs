@@ -127,7 +127,7 @@ fn read_after_a_delete_while_the_first_attempt_is_cut_off() -> Vec<Bytes> {
 
 #[test]
 fn a_sibling_whose_first_copy_is_away_is_written_elsewhere_and_deleted_for_good() {
-    assert_eq!(read_after_a_delete_while_the_first_attempt_is_cut_off(), [Bytes::new(); 0]);
+    assert_eq!(read_after_a_delete_while_the_first_attempt_is_cut_off(), Vec::<Bytes>::new());
     let mut client = Client::new(Resolve::Siblings);
     first_attempt_cut_off(&mut client);
     client.world.calm();
@@ -162,7 +162,7 @@ fn an_attempt_that_comes_after_a_later_one_makes_nothing() {
     client.version(deleted);
     client.write(0, request, None, None);
     client.world.deliver_all();
-    assert_eq!(client.read(0, None).0, [Bytes::new(); 0]);
+    assert_eq!(client.read(0, None).0, Vec::<Bytes>::new());
 }
 
 #[cfg(feature = "planted")]

@@ -68,7 +68,7 @@ impl Client {
         }
         self.world.deliver_but(but);
         match self.world.answers.remove(&token) {
-            Some(Answer::Read(Ok(ReadResult::Values { records, context }))) => {
+            Some(Answer::Read(Ok(ReadResult::Values { records, context, basis: _ }))) => {
                 (records.into_iter().map(|record| record.value).collect(), context)
             }
             other => panic!("it is not read: {other:?}"),

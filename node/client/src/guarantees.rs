@@ -22,7 +22,7 @@ use crate::client::Client;
 use crate::key::Key;
 use crate::read::{Found, ReadError, Values};
 use crate::wire::ReadOptions;
-use crate::write::{KeyWrite, WriteError};
+use crate::write::{KeyWrite, WriteError, Written};
 
 use reach::{less_than_seen, narrowed, reach, wider};
 use seen::{Name, SeenKeys};
@@ -55,12 +55,17 @@ impl Session {
 
     /// Writes a key. Returns the version of the write.
     pub async fn write(&self, table: &str, write: KeyWrite) -> Result<Version, WriteError> {
+        self.write_counted(table, write).await.outcome
+    }
+
+    /// Writes a key, and tells how many attempts that took, for those who check a history.
+    pub async fn write_counted(&self, table: &str, write: KeyWrite) -> Written {
         let key = write.key().clone();
-        let version = self.client.write_key(table, write).await?;
-        if let Some(name) = self.name(table, &key) {
-            self.seen().wrote(name, version, self.resolve(table));
+        let written = self.client.write_key_counted(table, write).await;
+        if let (Ok(version), Some(name)) = (&written.outcome, self.name(table, &key)) {
+            self.seen().wrote(name, *version, self.resolve(table));
         }
-        Ok(version)
+        written
     }
 
     /// What the table has of a key, and no less than this session has seen of it.

@@ -49,6 +49,7 @@ impl Inner {
             self.refresh();
             return Err(Fault::NoRoute.into());
         };
+        progress.ask();
         waiting.push(ask(last, &mut progress.sent));
         let mut hedge_at = began + ATTEMPT_MAX;
         let mut early: Option<(u32, Answer)> = None;
@@ -59,6 +60,7 @@ impl Inner {
                 () = sleep_until(hedge_at), if nodes.len() > 0 => {
                     self.coordinators.shun(last, Instant::now());
                     if let Some(next) = nodes.next() {
+                        progress.ask();
                         waiting.push(ask(next, &mut progress.sent));
                         last = next;
                     }
@@ -77,9 +79,8 @@ impl Inner {
                 Err(Attempted::Fault(fault)) => {
                     self.learn(routes, shard, node, &fault, progress.tries);
                     self.learn_of_copy(node, &fault);
-                    if fault.may_have_happened() {
-                        progress.uncertain = true;
-                    } else {
+                    progress.failed(&fault);
+                    if !fault.may_have_happened() {
                         progress.sent.surely_not(attempt);
                     }
                     if let Some((_, answer)) = early.take_if(|(attempt, _)| progress.sent.is_last(*attempt)) {

@@ -43,4 +43,4 @@ pub use scan::{Scan, ScanOptions, ScanRange, SkippedKeys};
 pub use secret::{Secrets, SecretsError};
 pub use watch::MapWatch;
 pub use wire::{QuorumDenial, ReadOptions};
-pub use write::{BatchOptions, Condition, DeleteOptions, KeyWrite, Mutation, PutOptions, WriteError};
+pub use write::{BatchOptions, Condition, DeleteOptions, KeyWrite, Mutation, PutOptions, WriteError, Written};

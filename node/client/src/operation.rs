@@ -54,6 +54,8 @@ pub(crate) struct Answered {
     pub(crate) answer: Answer,
     /// The end of the shard that answered.
     pub(crate) shard_end: Option<Bytes>,
+    /// Attempts that may have taken effect.
+    pub(crate) attempts: u32,
 }
 
 /// The end of an operation that did not succeed.
@@ -62,6 +64,8 @@ pub(crate) struct Failed {
     pub(crate) why: Why,
     /// True if a write may have taken effect all the same.
     pub(crate) may_have_happened: bool,
+    /// Attempts that may have taken effect.
+    pub(crate) attempts: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +106,7 @@ impl Client {
         let is_write = operation.request.is_some();
         let failed = |why, progress: &Progress| {
             let may_have_happened = is_write && progress.uncertain;
-            Err(Failed { why, may_have_happened })
+            Err(Failed { why, may_have_happened, attempts: progress.asked })
         };
         loop {
             let fault = match self.inner.attempt(&operation, &mut progress, until).await {
@@ -157,21 +161,23 @@ impl Inner {
         let shard_end = descriptor.end.clone();
         if shard.quorum.is_some() {
             let answer = self.ask_copies((&routes, shard), (item, operation.bytes), progress, until).await?;
-            return Ok(Answered { answer, shard_end });
+            return Ok(Answered { answer, shard_end, attempts: progress.asked });
         }
         let Some(node) = self.target(&routes, descriptor, operation.from, progress) else {
             self.refresh();
             return Err(Fault::NoRoute.into());
         };
+        progress.ask();
         match self.ask(node, item, operation.bytes, (Instant::now() + ATTEMPT_MAX, until)).await {
             Ok(answer) => {
                 if operation.from == From::Leader {
                     self.leaders.learn(descriptor.shard, node);
                 }
-                Ok(Answered { answer, shard_end })
+                Ok(Answered { answer, shard_end, attempts: progress.asked })
             }
             Err(Attempted::Fault(fault)) => {
                 self.learn(&routes, shard, node, &fault, progress.tries);
+                progress.failed(&fault);
                 Err(fault.into())
             }
             Err(other) => {

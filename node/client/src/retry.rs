@@ -67,6 +67,8 @@ pub(crate) struct Progress {
     pub(crate) tries: u32,
     /// One of them may have taken effect.
     pub(crate) uncertain: bool,
+    /// Nodes that were asked, but for those that have certainly not done it.
+    pub(crate) asked: u32,
     /// A replica was too far behind: only the leader will do.
     pub(crate) leader_only: bool,
     /// What copies of a quorum shard were sent, under the request id of now.
@@ -94,6 +96,20 @@ impl Progress {
     /// Of an operation whose turn among the copies of a quorum shard this is.
     pub(crate) fn beginning_at(turn: usize) -> Self {
         Self { turn, ..Self::default() }
+    }
+
+    /// A node is asked.
+    pub(crate) fn ask(&mut self) {
+        self.asked += 1;
+    }
+
+    /// A node that was asked has failed so.
+    pub(crate) fn failed(&mut self, fault: &Fault) {
+        if fault.may_have_happened() {
+            self.uncertain = true;
+        } else {
+            self.asked = self.asked.saturating_sub(1);
+        }
     }
 
     /// Notes a failed attempt and decides what to do next.
@@ -276,6 +292,21 @@ mod tests {
         let mut uncertain = Progress::default();
         uncertain.after(&Fault::Lost { node: NODE });
         assert!(matches!(uncertain.after(&too_new), Step::Again { pause, fresh_id: false } if !pause.is_zero()));
+    }
+
+    #[test]
+    fn what_was_certainly_not_done_is_no_attempt() {
+        let mut progress = Progress::default();
+        for fault in [Fault::Unreached { node: NODE }, not_leader(true), Fault::NoRoute] {
+            progress.ask();
+            progress.failed(&fault);
+        }
+        assert_eq!((progress.asked, progress.uncertain), (0, false));
+        for fault in [Fault::Lost { node: NODE }, Fault::Silent { node: NODE }] {
+            progress.ask();
+            progress.failed(&fault);
+        }
+        assert_eq!((progress.asked, progress.uncertain), (2, true));
     }
 
     #[test]

@@ -74,6 +74,16 @@ impl KeyWrite {
     }
 }
 
+/// A write that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The version of the write, or why it did not succeed.
+    pub outcome: Result<Version, WriteError>,
+    /// How many attempts may have taken effect, the one that was answered among them. More than one = it was sent again, or
+    /// to another node as well, before it was known what became of the first; 0 = certainly none has.
+    pub attempts: u32,
+}
+
 /// What a batch may ask of a quorum table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BatchOptions {
@@ -271,6 +281,17 @@ impl Client {
 
     /// Writes one key.
     pub async fn write_key(&self, table: &str, write: KeyWrite) -> Result<Version, WriteError> {
+        self.write_key_counted(table, write).await.outcome
+    }
+
+    /// Writes one key, and tells how many attempts that took, for those who check a history.
+    pub async fn write_key_counted(&self, table: &str, write: KeyWrite) -> Written {
+        let mut attempts = 0;
+        let outcome = self.write_one(table, write, &mut attempts).await;
+        Written { outcome, attempts }
+    }
+
+    async fn write_one(&self, table: &str, write: KeyWrite, attempts: &mut u32) -> Result<Version, WriteError> {
         let table_keys = self.table_of_write(table).await?;
         let key = write.key().encode(table_keys.fragmentation)?;
         let (mutation, expected, copies, context) = match write {
@@ -282,7 +303,7 @@ impl Client {
             }
         };
         let asked = WriteOptions { copies, seen: seen_of(&key, context), again: None };
-        self.write((table, table_keys), condition_on(&key, expected), vec![mutation], asked).await
+        self.write((table, table_keys), condition_on(&key, expected), vec![mutation], asked, attempts).await
     }
 
     /// Removes the record under an encoded key, as [`crate::ReadError::UnreadableRecord`] names it. No other operation
@@ -290,7 +311,7 @@ impl Client {
     pub async fn delete_encoded(&self, table: &str, key: Bytes) -> Result<Version, WriteError> {
         let table_keys = self.table_of_write(table).await?;
         let asked = WriteOptions::default();
-        self.write((table, table_keys), Vec::new(), vec![command::Mutation::Delete { key }], asked).await
+        self.write((table, table_keys), Vec::new(), vec![command::Mutation::Delete { key }], asked, &mut 0).await
     }
 
     /// If every condition holds, every mutation happens, at one version. All keys must lie in one shard; those of one
@@ -325,7 +346,7 @@ impl Client {
         let seen = options.seen.into_iter().map(|(key, context)| Ok((key.encode(fragmentation)?, context)));
         let seen = seen.collect::<Result<_, KeyError>>()?;
         let asked = WriteOptions { copies: options.copies, seen, again: None };
-        self.write((table, table_keys), conditions, mutations, asked).await
+        self.write((table, table_keys), conditions, mutations, asked, &mut 0).await
     }
 
     async fn table_of_write(&self, name: &str) -> Result<Table, WriteError> {
@@ -346,6 +367,7 @@ impl Client {
         conditions: Vec<command::Condition>,
         mutations: Vec<command::Mutation>,
         asked: WriteOptions,
+        attempts: &mut u32,
     ) -> Result<Version, WriteError> {
         let command = Command { request: None, conditions, mutations };
         check_command(&command)?;
@@ -358,7 +380,9 @@ impl Client {
         };
         let request = Some(self.inner.request_ids.next());
         let operation = Operation { table: table.id, key, from: From::Leader, bytes, request, op };
-        let answered = self.run(operation).await.map_err(|failed| WriteError::from_failed(failed, name))?;
+        let ended = self.run(operation).await;
+        *attempts = ended.as_ref().map_or_else(|failed| failed.attempts, |answered| answered.attempts);
+        let answered = ended.map_err(|failed| WriteError::from_failed(failed, name))?;
         let Answer::Written(version) = answered.answer else {
             let fault = Fault::Answer(Malformed::Missing("written"));
             return Err(WriteError::Protocol { may_have_happened: true, fault });

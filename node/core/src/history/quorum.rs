@@ -13,6 +13,8 @@
 //!
 //! Which reads that is true of W and R say: [`Promise`].
 
+mod session;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::WriteOutcome;
@@ -35,7 +37,9 @@ pub struct QuorumWrite {
     pub expires_ms: Option<u64>,
     /// Whether it took effect, as the client knows. Version 0 = at one that nobody has told.
     pub outcome: WriteOutcome,
-    /// True if it was sent more than once.
+    /// True if several attempts of it may have taken effect: each may have a version of its own, and the one that was told
+    /// need not be the highest. An attempt of which nobody has heard may come at any later time. What this excuses nobody
+    /// can check, so it is said only of writes that were really sent so.
     pub is_repeated: bool,
 }
 
@@ -464,6 +468,38 @@ mod tests {
         let back = history(writes(), vec![read(9, &[(12, 3), (10, 1)])]).check(Rule::Siblings, Promise::Monotonic);
         assert!(matches!(back[..], [QuorumViolation::Returned { value: 1, .. }]), "{back:?}");
     }
+
+    #[test]
+    fn a_delete_of_long_ago_explains_no_later_loss_unless_it_may_have_come_again() {
+        let writes = |is_repeated| {
+            let deleted = QuorumWrite { is_repeated, ..write(0, None, Some(10)) };
+            vec![deleted, write(5, Some(1), Some(20))]
+        };
+        for promise in [Promise::Monotonic, Promise::Acknowledged, Promise::AtRest(9)] {
+            let lost = history(writes(false), vec![read(9, &[])]).check(Rule::LastWriter, promise);
+            assert!(matches!(lost[..], [QuorumViolation::Stale { found: None, expected: Version(20), .. }]), "{lost:?}");
+            assert_eq!(history(writes(true), vec![read(9, &[])]).check(Rule::LastWriter, promise), []);
+            let again = history(writes(true), vec![read(9, &[(10, 1)])]).check(Rule::LastWriter, promise);
+            assert_eq!(again.len(), 1, "a value is never old: {again:?}");
+        }
+        let later = QuorumWrite { is_repeated: true, ..write(20, None, Some(10)) };
+        let early = history(vec![write(5, Some(1), Some(20)), later], vec![read(9, &[])]);
+        assert_eq!(early.check(Rule::LastWriter, Promise::Acknowledged).len(), 1, "it was sent after the read");
+    }
+
+    #[test]
+    fn what_was_replaced_is_not_back_at_rest_unless_it_may_have_come_again() {
+        let writes = |is_repeated| {
+            let replaced = QuorumWrite { is_repeated, ..write(0, Some(1), Some(10)) };
+            let by = QuorumWrite { seen: BTreeSet::from([1]), ..write(5, Some(2), Some(20)) };
+            vec![replaced, by]
+        };
+        let found = || vec![read(9, &[(20, 2), (10, 1)])];
+        let back = history(writes(false), found()).check(Rule::Siblings, Promise::AtRest(9));
+        assert!(matches!(back[..], [QuorumViolation::Returned { value: 1, .. }]), "{back:?}");
+        assert_eq!(history(writes(true), found()).check(Rule::Siblings, Promise::AtRest(9)), []);
+    }
+
     #[test]
     fn only_what_is_promised_is_asked_for() {
         let writes = || vec![write(0, Some(1), Some(10)), write(5, Some(2), None)];

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::keys::{TestedKey, decode, encode};
 use crate::phase::{CONDITION_FAILED, Came};
-use crate::quorum::QuorumWorkload;
+use crate::quorum::{Door, QuorumWorkload};
 use crate::recorder::Recorder;
 
 /// Of so many writes, one is conditional.
@@ -62,10 +62,12 @@ impl Load {
         Self { tasks, stop }
     }
 
-    /// Starts readers and writers of quorum tables beside them.
+    /// Starts readers and writers of quorum tables beside them, the first of which has a session.
     pub fn start_quorum(&mut self, workload: &Arc<QuorumWorkload>, writers: usize, readers: usize, pace: Duration) {
         for i in 0..writers + readers {
-            self.tasks.spawn(work(Worker::Quorum(Arc::clone(workload)), i < writers, pace, self.stop.clone()));
+            // In a session operations follow one another, so it is one writer's.
+            let door = if i == 0 { Door::Session } else { Door::Plain };
+            self.tasks.spawn(work(Worker::Quorum(Arc::clone(workload), door), i < writers, pace, self.stop.clone()));
         }
     }
 
@@ -86,14 +88,14 @@ impl Load {
 #[derive(Debug)]
 enum Worker {
     Leader(Arc<Workload>),
-    Quorum(Arc<QuorumWorkload>),
+    Quorum(Arc<QuorumWorkload>, Door),
 }
 
 impl Worker {
     async fn step(&self, writes: bool) {
         match self {
             Self::Leader(workload) => workload.step(writes).await,
-            Self::Quorum(workload) => workload.step(writes).await,
+            Self::Quorum(workload, door) => workload.step(writes, *door).await,
         }
     }
 }

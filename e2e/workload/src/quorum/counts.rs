@@ -12,6 +12,8 @@ pub struct QuorumCounts {
     pub acknowledged: u64,
     /// Number of writes that may have happened.
     pub unknown: u64,
+    /// Number of writes of which several attempts may have taken effect: the client had sent them again, or elsewhere as well.
+    pub repeated: u64,
     /// Number of reads that were answered.
     pub reads: u64,
     /// Number of reads and writes without success, those of unknown outcome included.
@@ -28,6 +30,7 @@ impl QuorumCounts {
             WriteOutcome::Unknown => (self.unknown, self.unanswered) = (self.unknown + 1, self.unanswered + 1),
             WriteOutcome::Failed => self.unanswered += 1,
         }
+        self.repeated += u64::from(write.is_repeated);
         self.took(write.invoked, write.returned);
     }
 

@@ -58,12 +58,13 @@ impl Sides {
     pub(crate) fn checks(&self) -> Vec<(&'static str, String, bool)> {
         let sum = |of: fn(&QuorumCounts) -> u64| self.counts.iter().map(|(_, counts)| of(counts)).sum::<u64>();
         let (acknowledged, reads, unanswered) = (sum(|c| c.acknowledged), sum(|c| c.reads), sum(|c| c.unanswered));
-        let violations = self.violations.len() as u64;
+        let (repeated, violations) = (sum(|c| c.repeated), self.violations.len() as u64);
         let carts = format!("{} of {}", size::count(self.whole_carts), size::count(self.carts));
         let longest = self.counts.iter().map(|(_, counts)| counts.longest).max().unwrap_or_default();
         vec![
             ("quorum tables: writes acknowledged", size::count(acknowledged), acknowledged > 0),
             ("quorum tables: reads, each checked", size::count(reads), reads > 0),
+            ("quorum tables: writes sent more than once", size::count(repeated), true),
             (
                 "quorum tables: unanswered",
                 format!("{}, longest wait {}", size::count(unanswered), size::time(longest)),

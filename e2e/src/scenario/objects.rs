@@ -12,7 +12,7 @@ pub(super) const CHECKER_PORT: u16 = 8080;
 /// Tables of the database that follow leaders, one of each kind.
 pub(super) const TABLES: [&str; 2] = ["by-hash", "by-range"];
 /// A quorum table of it, where a release has such tables.
-const QUORUM_TABLE: &str = "carts";
+pub(super) const QUORUM_TABLE: &str = "carts";
 /// Shards of that table.
 const QUORUM_SHARDS: u32 = 2;
 /// A lost volume is given up after so long: the least that the schema allows.

@@ -62,6 +62,8 @@ pub struct Stage<'a> {
     /// The checker's last report. `None` = there is none yet.
     pub report: Option<Report>,
     checker: Option<Checker<'a>>,
+    /// True if the checker reads and writes a quorum table, too.
+    has_quorum_table: bool,
     /// Steps that are told only if it fails.
     untold: RefCell<Vec<String>>,
     begun: Instant,
@@ -81,6 +83,7 @@ impl<'a> Stage<'a> {
             notes: Vec::new(),
             report: None,
             checker: None,
+            has_quorum_table: false,
             untold: RefCell::default(),
             begun: Instant::now(),
         })
@@ -123,6 +126,7 @@ impl<'a> Stage<'a> {
     /// Starts the checker on a database that is there.
     pub fn start_checker(&mut self, database: &str, tables: &[&str]) -> Result<()> {
         self.database = database.to_owned();
+        self.has_quorum_table = tables.contains(&objects::QUORUM_TABLE);
         let image = self.setup.image("skerry-check");
         self.checker = Some(Checker::start(&self.kube, &image, database, tables)?);
         self.say("the checker reads and writes");
@@ -137,13 +141,22 @@ impl<'a> Stage<'a> {
     /// Runs `act` as a phase and measures what clients see meanwhile.
     pub fn phase(&mut self, name: &str, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<Summary> {
         self.say(name);
+        let before = self.quorum_writes()?;
         self.checker()?.next_phase(name)?;
         act(self).with_context(|| format!("in the phase {name:?}"))?;
         let summary = self.checker()?.next_phase("between")?;
         self.say(&told(&summary));
         ensure!(summary.acknowledged > 0, "no write was acknowledged in the phase {name:?}");
+        let quorum_writes = self.quorum_writes()?;
+        let goes_on = !self.has_quorum_table || quorum_writes > before;
+        ensure!(goes_on, "no write of the quorum table was acknowledged in the phase {name:?}");
         self.phases.push(summary.clone());
         Ok(summary)
+    }
+
+    /// Writes of the quorum table that were acknowledged so far.
+    fn quorum_writes(&self) -> Result<u64> {
+        Ok(self.checker()?.report()?.quorum.counts.values().map(|counts| counts.acknowledged).sum())
     }
 
     /// The resource as it is now.
@@ -234,8 +247,15 @@ impl<'a> Stage<'a> {
         ensure!(found.total.acknowledged > 0, "no write was acknowledged");
         let quorum = &found.quorum;
         ensure!(quorum.violations.is_empty(), "quorum tables gave wrong answers: {:?}", quorum.violations);
-        let is_used = quorum.counts.values().all(|counts| counts.acknowledged > 0 && counts.reads > 0);
+        let used = quorum.counts.values().filter(|counts| counts.acknowledged > 0 && counts.reads > 0).count();
+        let is_used = used == usize::from(self.has_quorum_table) && used == quorum.counts.len();
         ensure!(is_used, "a quorum table was not used: {:?}", quorum.counts);
+        let is_seen = !self.has_quorum_table || quorum.equal_after_ms.is_some();
+        ensure!(is_seen, "the copies of the quorum table were not seen to be equal");
+        if let Some(waited) = quorum.equal_after_ms {
+            let told = format!("quorum table {:?}, its copies equal {waited} ms after the last write", quorum.counts);
+            self.say(&told);
+        }
         Ok(())
     }
 

@@ -31,10 +31,11 @@ pub(crate) const ROOMS: [Room; 12] = [
         ours: &["skerry-core", "skerry-api", "skerry-operator-core"],
         never: &["tokio*", "tonic*", "kube*", "sled", "fjall"],
     },
-    // Beside core and proto the client, whose conversions to and from the wire are the server's too.
+    // Beside core and proto the client, whose conversions to and from the wire are the server's too. For its tests the
+    // readers and writers that the tour and the scenarios have, so that there is one check of what clients see.
     Room {
         folder: "node",
-        ours: &["skerry-core", "skerry-proto", "skerry-client", "skerry-program"],
+        ours: &["skerry-core", "skerry-proto", "skerry-client", "skerry-program", "skerry-workload"],
         never: NO_KUBERNETES,
     },
     // What it is a program for, it does not know.

@@ -52,14 +52,18 @@ pub struct Load {
 }
 
 impl Load {
+    /// Nobody reads or writes yet.
+    pub fn none() -> Self {
+        Self { tasks: JoinSet::new(), stop: CancellationToken::new() }
+    }
+
     /// Starts them; each begins an operation so often, if the one before is done.
     pub fn start(workload: &Arc<Workload>, writers: usize, readers: usize, pace: Duration) -> Self {
-        let mut tasks = JoinSet::new();
-        let stop = CancellationToken::new();
+        let mut load = Self::none();
         for i in 0..writers + readers {
-            tasks.spawn(work(Worker::Leader(Arc::clone(workload)), i < writers, pace, stop.clone()));
+            load.tasks.spawn(work(Worker::Leader(Arc::clone(workload)), i < writers, pace, load.stop.clone()));
         }
-        Self { tasks, stop }
+        load
     }
 
     /// Starts readers and writers of quorum tables beside them, the first of which has a session.

@@ -28,6 +28,7 @@ mod panicked;
 mod pause;
 mod python;
 mod quorum;
+mod quorum_history;
 mod quorum_refusals;
 mod refused;
 mod releases;

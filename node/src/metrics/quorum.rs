@@ -27,6 +27,7 @@ pub struct QuorumMetrics {
     hinted_records: Counter,
     repaired_records: Counter,
     divergent_records: Counter,
+    comparison_bytes: Counter,
     seconds: Arc<[Histogram; OPERATIONS.len()]>,
 }
 
@@ -80,6 +81,11 @@ impl QuorumMetrics {
                 "quorum_divergent_records",
                 "Records sent because a comparison found that the other copy lacks them; one that comes new lacks all",
             ),
+            comparison_bytes: counted(
+                registry,
+                "quorum_comparison_bytes",
+                "Bytes by which copies compare what they hold: sums and hashes, and the records that the others lack",
+            ),
             seconds: Arc::new(OPERATIONS.map(|operation| seconds.get_or_create(&OperationLabel { operation }).clone())),
         };
         registry.register(
@@ -102,6 +108,9 @@ impl QuorumMetrics {
 
     /// A message goes to another copy.
     pub fn sent(&self, body: &Body) {
+        if matches!(body, Body::Compare(..) | Body::Compared(..) | Body::Push(..)) {
+            self.comparison_bytes.inc_by(body.bytes() as u64);
+        }
         let (counter, records) = match body {
             Body::Repair(_, entries) => (&self.repaired_records, entries.len()),
             Body::Hints(entries) => (&self.hinted_records, entries.len()),
@@ -168,6 +177,7 @@ mod tests {
         let mut registry = Registry::default();
         let metrics = QuorumMetrics::new(&mut registry);
         let entries = |count| vec![(Bytes::new(), Bytes::new()); count];
+        metrics.sent(&Body::Push(1, vec![(Bytes::from_static(b"key"), Bytes::from_static(b"record"))]));
         for body in [
             Body::Repair(1, entries(2)),
             Body::Hints(entries(3)),
@@ -185,7 +195,8 @@ mod tests {
         for line in [
             "quorum_repaired_records_total 2",
             "quorum_hinted_records_total 3",
-            "quorum_divergent_records_total 9",
+            "quorum_divergent_records_total 10",
+            "quorum_comparison_bytes_total 9",
             "quorum_copies 0",
             "quorum_floor_age_seconds 0.0",
             r#"quorum_request_seconds_count{operation="get"} 1"#,

@@ -97,6 +97,31 @@ impl Cluster {
         Ok(begin.elapsed())
     }
 
+    /// Starts all nodes again that were killed, on what they had.
+    pub(crate) async fn start_all(&mut self) -> Result<()> {
+        // All at once: alone none of them may serve.
+        for node in &mut self.nodes {
+            node.server = Server::start(&node.name, &self.folder, Command::new(program()?).args(&node.args))?;
+        }
+        for node in &mut self.nodes {
+            let http = node.http;
+            wait_until("node is ready", START_LIMIT, async || is_ready(http)).await.with_context(|| node.name.clone())?;
+            node.server.check()?;
+        }
+        Ok(())
+    }
+
+    /// A counter without labels, of all nodes together.
+    pub(crate) fn sum_of(&self, metric: &str) -> Result<u64> {
+        let of = |node: &Node| {
+            let text = page(node.http, "/metrics").with_context(|| format!("no metrics of {}", node.name))?;
+            let value = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+            let value = value.with_context(|| format!("{} has no metric {metric}", node.name))?;
+            value.trim().parse::<u64>().with_context(|| format!("{metric} is {value:?}"))
+        };
+        self.nodes.iter().map(of).sum()
+    }
+
     /// What the files of the node with the most take on disk.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
         let of = |node: &Node| allocated(&self.folder.join(&node.name));

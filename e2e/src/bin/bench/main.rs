@@ -11,6 +11,7 @@ mod idle;
 mod load;
 mod peers;
 mod process;
+mod quorum;
 mod redis;
 mod sample;
 mod scans;
@@ -27,6 +28,7 @@ use clap::Parser;
 use cluster::Engine;
 use peers::Peer;
 use sample::System;
+use skerry_api::QUORUM_TABLES;
 use table::Measurements;
 
 /// Measure Skerry beside etcd and Redis.
@@ -59,6 +61,12 @@ struct Args {
     /// Leave out the writes beside a scan.
     #[arg(long)]
     no_scans: bool,
+    /// Leave out quorum tables, where a release has them.
+    #[arg(long)]
+    no_quorum: bool,
+    /// Mebibytes of the two copies of a quorum table that are compared. 0 = leave it out.
+    #[arg(long, default_value_t = 1_024)]
+    compared_mebibytes: usize,
     /// Records for the measurement of memory, disk and start after a crash. 0 = leave it out.
     #[arg(long, default_value_t = 5_000_000)]
     records: usize,
@@ -101,12 +109,22 @@ async fn bench(args: Args) -> Result<()> {
         }
     }
     let mut measured = Measurements::default();
+    let measures_quorum = QUORUM_TABLES && !args.no_quorum;
+    let has_fjall = args.only.is_empty() || args.only.contains(&System::SkerryFjall);
     for round in 1..=args.rounds {
         for (system, peer) in &systems {
             let sample =
                 peer.measure(&settings).await.with_context(|| format!("failed to measure {}", system.name()))?;
             say(&format!("round {round}: {:<17} {sample}", system.name()))?;
             measured.rounds.push((*system, sample));
+        }
+        if measures_quorum && has_fjall {
+            let writes = quorum::writes(Engine::Fjall, &settings).await.context("failed to measure quorum writes")?;
+            say(&format!("round {round}: quorum (fjall)    {writes:>7.0} writes/s at W=2 of 3"))?;
+            measured.quorum.writes.push(writes);
+            let killed = quorum::killed(Engine::Fjall, &settings).await.context("failed to measure a killed copy")?;
+            say(&format!("round {round}: quorum copy killed {killed}"))?;
+            measured.quorum.killed.push(killed);
         }
         if !args.no_failover {
             let taken = failover::measure(&settings).await.context("failed to measure a failover")?;
@@ -128,6 +146,12 @@ async fn bench(args: Args) -> Result<()> {
             say(&format!("{:<17} {found}", system.name()))?;
             measured.scans.push((system, found));
         }
+    }
+    if measures_quorum && has_fjall && args.compared_mebibytes > 0 {
+        let compared = quorum::compared(Engine::Fjall, args.compared_mebibytes, &settings).await;
+        let compared = compared.context("failed to measure how two copies become equal")?;
+        say(&format!("{compared}"))?;
+        measured.quorum.compared.push(compared);
     }
     if args.records > 0 {
         for (system, engine) in engines {

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
+use skerry_api::QUORUM_TABLES;
 
 use crate::footprint::Footprint;
 use crate::idle::Idle;
+use crate::quorum::{Compared, Killed};
 use crate::sample::{Sample, System, middle};
 use crate::scans::Scans;
 
@@ -22,9 +24,23 @@ pub(crate) struct Measurements {
     pub(crate) footprints: Vec<(System, Footprint)>,
     /// From the kill of a leader until every shard took writes again.
     pub(crate) failover: Vec<Duration>,
+    /// Of quorum tables, where a release has them.
+    pub(crate) quorum: OfQuorums,
+}
+
+/// What was measured of quorum tables.
+#[derive(Debug, Default)]
+pub(crate) struct OfQuorums {
+    /// Writes a second at W=2 of 3 copies, on fjall.
+    pub(crate) writes: Vec<f64>,
+    /// What clients noticed of a copy that was killed.
+    pub(crate) killed: Vec<Killed>,
+    /// What it took to make two copies equal.
+    pub(crate) compared: Vec<Compared>,
 }
 
 const GIBIBYTE: f64 = (1_u64 << 30) as f64;
+const MEBIBYTE: f64 = (1_u64 << 20) as f64;
 
 /// How two values relate to a goal.
 enum Goal {
@@ -71,6 +87,9 @@ impl Measurements {
         for (system, most_disk, most_start) in [(sled, None, None), (fjall, Some(2.5), Some(5.0))] {
             table.add_rows(self.footprint_rows(system, most_disk, most_start));
         }
+        if QUORUM_TABLES {
+            table.add_rows(self.quorum_rows());
+        }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -92,6 +111,30 @@ impl Measurements {
             own_row(&named("disk of a node"), of(Footprint::disk_ratio), most_disk, |v| format!("{v:.2} × records")),
             own_row(&named("start after a crash"), of(|f| f.start_of_all.as_secs_f64()), most_start, seconds),
             own_row(&named("the same at a quarter"), of(|f| f.start_of_part.as_secs_f64()), None, seconds),
+        ]
+    }
+
+    /// Of quorum tables; those that are compared with a leader table's are of the same engine.
+    fn quorum_rows(&self) -> Vec<Vec<String>> {
+        let OfQuorums { writes, killed, compared } = &self.quorum;
+        let writes = middle(writes.iter().copied());
+        let ratio = writes.zip(self.of(System::SkerryFjall, |s| s.writes)).map(|(quorum, led)| quorum / led);
+        let shown = |ratio: f64| {
+            let writes = writes.map_or_else(String::new, |writes| format!("{writes:.0}/s, "));
+            format!("{writes}{ratio:.2} ×")
+        };
+        let sent = compared.iter().map(|compared| compared.sent_bytes as f64 / MEBIBYTE);
+        let held = middle(compared.iter().map(|compared| compared.held_bytes as f64 / MEBIBYTE));
+        let held = held.map_or_else(|| "–".to_owned(), |held| format!("{held:.0} MiB"));
+        // The worst of them: a median would hide what clients noticed.
+        let errors = killed.iter().map(|killed| killed.errors as f64).reduce(f64::max);
+        let longest = killed.iter().map(|killed| killed.longest.as_secs_f64()).reduce(f64::max);
+        let equal = format!("two quorum copies of {held}, 100 records differ: sent");
+        vec![
+            at_least_row("quorum writes/s, W=2 of 3, to those of leaders, fjall", ratio, 1.2, shown),
+            own_row("quorum copy killed: errors at W=2", errors, Some(0.0), |v| format!("{v:.0}")),
+            own_row("quorum copy killed: longest write", longest, Some(0.5), |v| format!("{v:.2} s")),
+            own_row(&equal, middle(sent), Some(2.0), |v| format!("{v:.2} MiB")),
         ]
     }
 
@@ -129,6 +172,12 @@ fn own_row(name: &str, value: Option<f64>, most: Option<f64>, show: impl Fn(f64)
     vec![name.to_owned(), shown, none.clone(), none.clone(), none, goal, verdict]
 }
 
+fn at_least_row(name: &str, ratio: Option<f64>, least: f64, show: impl Fn(f64) -> String) -> Vec<String> {
+    let none = || "–".to_owned();
+    let (shown, is_met) = (ratio.map_or_else(none, show), ratio.map(|ratio| ratio >= least));
+    vec![name.to_owned(), shown, none(), none(), none(), format!("≥ {least:.1} ×"), verdict(is_met)]
+}
+
 fn verdict(is_met: Option<bool>) -> String {
     match is_met {
         Some(true) => "met",
@@ -162,5 +211,25 @@ mod tests {
         assert_eq!(row[4..], ["1.50 ×", "≥ 1.5 ×", "met"]);
         let row = measured.row("", System::SkerrySled, |s| s.writes, |v| v.to_string(), Goal::NoMore);
         assert_eq!(row[6], "missed");
+    }
+
+    #[test]
+    fn quorum_tables_are_held_against_leaders_of_the_same_engine_and_by_the_worst_that_was_noticed() {
+        let mut measured = Measurements::default();
+        let verdicts = |measured: &Measurements| measured.quorum_rows().iter().map(|row| row[6].clone()).collect::<Vec<_>>();
+        assert_eq!(verdicts(&measured), ["not measured"; 4]);
+        measured.rounds.push((System::SkerrySled, sample(1.0)));
+        measured.quorum.writes.push(130.0);
+        assert_eq!(verdicts(&measured)[0], "not measured");
+        measured.rounds.push((System::SkerryFjall, sample(100.0)));
+        let killed = |errors, ms| Killed { writes: 9, errors, longest: Duration::from_millis(ms) };
+        measured.quorum.killed = vec![killed(0, 10), killed(0, 499), killed(0, 20)];
+        let compared = Compared { held_bytes: 1 << 30, sent_bytes: 2 << 20, sent_records: 100, took: Duration::ZERO };
+        measured.quorum.compared.push(compared);
+        assert_eq!(verdicts(&measured), ["met"; 4]);
+        measured.quorum.writes = vec![110.0];
+        measured.quorum.killed.push(killed(1, 600));
+        measured.quorum.compared = vec![Compared { sent_bytes: 3 << 20, ..compared }];
+        assert_eq!(verdicts(&measured), ["missed"; 4]);
     }
 }

@@ -1,8 +1,10 @@
-//! The benchmark: three Skerry nodes beside a three-node etcd and a Redis, on one machine, in one run.
+//! The benchmark: three Skerry nodes beside a three-node etcd and a Redis, on one machine, in one run; quorum tables beside a
+//! three-node Cassandra.
 //!
 //! The systems take turns, so that what else happens on the machine hits all of them, and medians are compared. What counts is
 //! ratios. The exit code says whether it ran, never whether a goal was met: a slow machine is no failure.
 
+mod cassandra;
 mod cluster;
 mod etcd;
 mod failover;
@@ -29,7 +31,7 @@ use cluster::Engine;
 use peers::Peer;
 use sample::System;
 use skerry_api::QUORUM_TABLES;
-use table::Measurements;
+use table::{Measurements, OfQuorums};
 
 /// Measure Skerry beside etcd and Redis.
 #[derive(Debug, Clone, Parser)]
@@ -109,8 +111,11 @@ async fn bench(args: Args) -> Result<()> {
         }
     }
     let mut measured = Measurements::default();
-    let measures_quorum = QUORUM_TABLES && !args.no_quorum;
     let has_fjall = args.only.is_empty() || args.only.contains(&System::SkerryFjall);
+    let of_quorum = match QUORUM_TABLES && !args.no_quorum && has_fjall {
+        true => Some(cassandra(&settings).await?),
+        false => None,
+    };
     for round in 1..=args.rounds {
         for (system, peer) in &systems {
             let sample =
@@ -118,13 +123,8 @@ async fn bench(args: Args) -> Result<()> {
             say(&format!("round {round}: {:<17} {sample}", system.name()))?;
             measured.rounds.push((*system, sample));
         }
-        if measures_quorum && has_fjall {
-            let writes = quorum::writes(Engine::Fjall, &settings).await.context("failed to measure quorum writes")?;
-            say(&format!("round {round}: quorum (fjall)    {writes:>7.0} writes/s at W=2 of 3"))?;
-            measured.quorum.writes.push(writes);
-            let killed = quorum::killed(Engine::Fjall, &settings).await.context("failed to measure a killed copy")?;
-            say(&format!("round {round}: quorum copy killed {killed}"))?;
-            measured.quorum.killed.push(killed);
+        if let Some(cassandra) = &of_quorum {
+            quorum_round(round, cassandra.as_ref(), &settings, &mut measured.quorum).await?;
         }
         if !args.no_failover {
             let taken = failover::measure(&settings).await.context("failed to measure a failover")?;
@@ -147,7 +147,7 @@ async fn bench(args: Args) -> Result<()> {
             measured.scans.push((system, found));
         }
     }
-    if measures_quorum && has_fjall && args.compared_mebibytes > 0 {
+    if of_quorum.is_some() && args.compared_mebibytes > 0 {
         let compared = quorum::compared(Engine::Fjall, args.compared_mebibytes, &settings).await;
         let compared = compared.context("failed to measure how two copies become equal")?;
         say(&format!("{compared}"))?;
@@ -162,6 +162,38 @@ async fn bench(args: Args) -> Result<()> {
         }
     }
     say(&format!("\n{}", measured.table()))
+}
+
+/// `None`, and a line that says why, where it cannot be had.
+async fn cassandra(settings: &Settings) -> Result<Option<cassandra::Programs>> {
+    match cassandra::Programs::fetch(&settings.folder).await {
+        Ok(programs) => Ok(Some(programs)),
+        Err(error) => {
+            say(&format!("Cassandra is left out: {error:#}"))?;
+            Ok(None)
+        }
+    }
+}
+
+/// One round of quorum tables, and of Cassandra if it is there.
+async fn quorum_round(
+    round: usize,
+    cassandra: Option<&cassandra::Programs>,
+    settings: &Settings,
+    measured: &mut OfQuorums,
+) -> Result<()> {
+    let writes = quorum::writes(Engine::Fjall, settings).await.context("failed to measure quorum writes")?;
+    say(&format!("round {round}: quorum (fjall)    {writes:>7.0} writes/s at W=2 of 3"))?;
+    measured.writes.push(writes);
+    let killed = quorum::killed(Engine::Fjall, settings).await.context("failed to measure a killed copy")?;
+    say(&format!("round {round}: quorum copy killed {killed}"))?;
+    measured.killed.push(killed);
+    if let Some(cassandra) = cassandra {
+        let writes = cassandra.writes(settings).await.context("failed to measure Cassandra")?;
+        say(&format!("round {round}: Cassandra         {writes:>7.0} writes/s at QUORUM of 3"))?;
+        measured.cassandra.push(writes);
+    }
+    Ok(())
 }
 
 fn say(line: &str) -> Result<()> {

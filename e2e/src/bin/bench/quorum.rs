@@ -131,7 +131,8 @@ pub(crate) async fn compared(engine: Engine, mebibytes: usize, settings: &Settin
         Ok(())
     };
     load::each(IN_FLIGHT, records, on_both).await?;
-    let [stays, away] = &cluster.addresses()[..] else { anyhow::bail!("there are not two nodes") };
+    let addresses = cluster.addresses();
+    let [stays, away] = &addresses[..] else { anyhow::bail!("there are not two nodes") };
     cluster.kill(away)?;
     let differing: Vec<Key> = (0..DIFFERING).map(|i| key(i * (records / DIFFERING).max(1))).collect();
     let second = value(&settings);

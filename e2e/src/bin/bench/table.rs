@@ -33,6 +33,8 @@ pub(crate) struct Measurements {
 pub(crate) struct OfQuorums {
     /// Writes a second at W=2 of 3 copies, on fjall.
     pub(crate) writes: Vec<f64>,
+    /// Writes a second of Cassandra at QUORUM of 3 nodes. Empty = it is not there.
+    pub(crate) cassandra: Vec<f64>,
     /// What clients noticed of a copy that was killed.
     pub(crate) killed: Vec<Killed>,
     /// What it took to make two copies equal.
@@ -116,9 +118,14 @@ impl Measurements {
 
     /// Of quorum tables; those that are compared with a leader table's are of the same engine.
     fn quorum_rows(&self) -> Vec<Vec<String>> {
-        let OfQuorums { writes, killed, compared } = &self.quorum;
-        let writes = middle(writes.iter().copied());
+        let OfQuorums { writes, cassandra, killed, compared } = &self.quorum;
+        let [writes, cassandra] = [writes, cassandra].map(|rates| middle(rates.iter().copied()));
         let ratio = writes.zip(self.of(System::SkerryFjall, |s| s.writes)).map(|(quorum, led)| quorum / led);
+        let to_cassandra = writes.zip(cassandra).map(|(quorum, cassandra)| quorum / cassandra);
+        let shown_to_cassandra = |ratio: f64| {
+            let cassandra = cassandra.map_or_else(String::new, |writes| format!("Cassandra {writes:.0}/s, "));
+            format!("{cassandra}{ratio:.2} ×")
+        };
         let shown = |ratio: f64| {
             let writes = writes.map_or_else(String::new, |writes| format!("{writes:.0}/s, "));
             format!("{writes}{ratio:.2} ×")
@@ -132,6 +139,7 @@ impl Measurements {
         let equal = format!("two quorum copies of {held}, 100 records differ: sent");
         vec![
             at_least_row("quorum writes/s, W=2 of 3, to those of leaders, fjall", ratio, 1.2, shown),
+            at_least_row("quorum writes/s, W=2 of 3, to Cassandra's", to_cassandra, 8.0, shown_to_cassandra),
             own_row("quorum copy killed: errors at W=2", errors, Some(0.0), |v| format!("{v:.0}")),
             own_row("quorum copy killed: longest write", longest, Some(0.5), |v| format!("{v:.2} s")),
             own_row(&equal, middle(sent), Some(2.0), |v| format!("{v:.2} MiB")),
@@ -217,7 +225,7 @@ mod tests {
     fn quorum_tables_are_held_against_leaders_of_the_same_engine_and_by_the_worst_that_was_noticed() {
         let mut measured = Measurements::default();
         let verdicts = |measured: &Measurements| measured.quorum_rows().iter().map(|row| row[6].clone()).collect::<Vec<_>>();
-        assert_eq!(verdicts(&measured), ["not measured"; 4]);
+        assert_eq!(verdicts(&measured), ["not measured"; 5]);
         measured.rounds.push((System::SkerrySled, sample(1.0)));
         measured.quorum.writes.push(130.0);
         assert_eq!(verdicts(&measured)[0], "not measured");
@@ -226,10 +234,11 @@ mod tests {
         measured.quorum.killed = vec![killed(0, 10), killed(0, 499), killed(0, 20)];
         let compared = Compared { held_bytes: 1 << 30, sent_bytes: 2 << 20, sent_records: 100, took: Duration::ZERO };
         measured.quorum.compared.push(compared);
-        assert_eq!(verdicts(&measured), ["met"; 4]);
+        measured.quorum.cassandra.push(16.0);
+        assert_eq!(verdicts(&measured), ["met"; 5]);
         measured.quorum.writes = vec![110.0];
         measured.quorum.killed.push(killed(1, 600));
         measured.quorum.compared = vec![Compared { sent_bytes: 3 << 20, ..compared }];
-        assert_eq!(verdicts(&measured), ["missed"; 4]);
+        assert_eq!(verdicts(&measured), ["missed"; 5]);
     }
 }

@@ -11,10 +11,10 @@ pub(super) const CHECKER: &str = "check";
 pub(super) const CHECKER_PORT: u16 = 8080;
 /// Tables of the database that follow leaders, one of each kind.
 pub(super) const TABLES: [&str; 2] = ["by-hash", "by-range"];
-/// A quorum table of it, where a release has such tables.
-pub(super) const QUORUM_TABLE: &str = "carts";
-/// Shards of that table.
-const QUORUM_SHARDS: u32 = 2;
+/// Quorum tables of it, where a release has such tables, one of each kind.
+pub(super) const ITS_QUORUM_TABLES: [&str; 2] = ["carts", "positions"];
+/// Shards of each of these.
+const QUORUM_SHARDS: usize = 2;
 /// A lost volume is given up after so long: the least that the schema allows.
 pub(super) const REPLACE_AFTER_SECONDS: u32 = 10;
 
@@ -22,14 +22,14 @@ pub(super) const REPLACE_AFTER_SECONDS: u32 = 10;
 pub(super) fn tables() -> Vec<&'static str> {
     let mut tables = TABLES.to_vec();
     if QUORUM_TABLES {
-        tables.push(QUORUM_TABLE);
+        tables.extend(ITS_QUORUM_TABLES);
     }
     tables
 }
 
 /// Number of shards in all of them.
 pub(super) fn shards() -> usize {
-    let quorum = if QUORUM_TABLES { QUORUM_SHARDS as usize } else { 0 };
+    let quorum = if QUORUM_TABLES { ITS_QUORUM_TABLES.len() * QUORUM_SHARDS } else { 0 };
     10 + quorum
 }
 
@@ -41,9 +41,14 @@ pub(super) fn database(replicas: u32, copies: u32) -> Value {
     ];
     if QUORUM_TABLES {
         tables.push(json!({
-            "name": QUORUM_TABLE,
+            "name": ITS_QUORUM_TABLES[0],
             "fragmentation": { "type": "Hash", "shards": QUORUM_SHARDS },
             "consistency": { "type": "Quorum", "conflictResolution": "Siblings" },
+        }));
+        tables.push(json!({
+            "name": ITS_QUORUM_TABLES[1],
+            "fragmentation": { "type": "Range", "splitPoints": ["M"] },
+            "consistency": { "type": "Quorum" },
         }));
     }
     json!({

@@ -1,6 +1,7 @@
 //! What one scenario runs on: a namespace of its own, a database, and the checker beside it, which measures each phase.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -62,8 +63,8 @@ pub struct Stage<'a> {
     /// The checker's last report. `None` = there is none yet.
     pub report: Option<Report>,
     checker: Option<Checker<'a>>,
-    /// True if the checker reads and writes a quorum table, too.
-    has_quorum_table: bool,
+    /// Quorum tables that the checker reads and writes, too.
+    quorum_tables: usize,
     /// Steps that are told only if it fails.
     untold: RefCell<Vec<String>>,
     begun: Instant,
@@ -83,7 +84,7 @@ impl<'a> Stage<'a> {
             notes: Vec::new(),
             report: None,
             checker: None,
-            has_quorum_table: false,
+            quorum_tables: 0,
             untold: RefCell::default(),
             begun: Instant::now(),
         })
@@ -126,7 +127,7 @@ impl<'a> Stage<'a> {
     /// Starts the checker on a database that is there.
     pub fn start_checker(&mut self, database: &str, tables: &[&str]) -> Result<()> {
         self.database = database.to_owned();
-        self.has_quorum_table = tables.contains(&objects::QUORUM_TABLE);
+        self.quorum_tables = tables.iter().filter(|table| objects::ITS_QUORUM_TABLES.contains(table)).count();
         let image = self.setup.image("skerry-check");
         self.checker = Some(Checker::start(&self.kube, &image, database, tables)?);
         self.say("the checker reads and writes");
@@ -148,15 +149,16 @@ impl<'a> Stage<'a> {
         self.say(&told(&summary));
         ensure!(summary.acknowledged > 0, "no write was acknowledged in the phase {name:?}");
         let quorum_writes = self.quorum_writes()?;
-        let goes_on = !self.has_quorum_table || quorum_writes > before;
-        ensure!(goes_on, "no write of the quorum table was acknowledged in the phase {name:?}");
+        let goes_on = quorum_writes.iter().all(|(table, count)| before.get(table).is_some_and(|before| count > before));
+        ensure!(goes_on, "a quorum table took no write in the phase {name:?}: {before:?}, then {quorum_writes:?}");
         self.phases.push(summary.clone());
         Ok(summary)
     }
 
-    /// Writes of the quorum table that were acknowledged so far.
-    fn quorum_writes(&self) -> Result<u64> {
-        Ok(self.checker()?.report()?.quorum.counts.values().map(|counts| counts.acknowledged).sum())
+    /// Writes of each quorum table that were acknowledged so far.
+    fn quorum_writes(&self) -> Result<BTreeMap<String, u64>> {
+        let counts = self.checker()?.report()?.quorum.counts;
+        Ok(counts.into_iter().map(|(table, counts)| (table, counts.acknowledged)).collect())
     }
 
     /// The resource as it is now.
@@ -248,12 +250,12 @@ impl<'a> Stage<'a> {
         let quorum = &found.quorum;
         ensure!(quorum.violations.is_empty(), "quorum tables gave wrong answers: {:?}", quorum.violations);
         let used = quorum.counts.values().filter(|counts| counts.acknowledged > 0 && counts.reads > 0).count();
-        let is_used = used == usize::from(self.has_quorum_table) && used == quorum.counts.len();
+        let is_used = used == self.quorum_tables && used == quorum.counts.len();
         ensure!(is_used, "a quorum table was not used: {:?}", quorum.counts);
-        let is_seen = !self.has_quorum_table || quorum.equal_after_ms.is_some();
-        ensure!(is_seen, "the copies of the quorum table were not seen to be equal");
+        let is_seen = self.quorum_tables == 0 || quorum.equal_after_ms.is_some();
+        ensure!(is_seen, "the copies of the quorum tables were not seen to be equal");
         if let Some(waited) = quorum.equal_after_ms {
-            let told = format!("quorum table {:?}, its copies equal {waited} ms after the last write", quorum.counts);
+            let told = format!("quorum tables {:?}, copies equal {waited} ms after the last write", quorum.counts);
             self.say(&told);
         }
         Ok(())

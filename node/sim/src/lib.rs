@@ -1,6 +1,7 @@
 //! Whole clusters of node cores in one thread under a seed, with everything that can go wrong, and every rule held
 //! against them. The cores are the ones that production runs; only store, log, network and clocks are simulated.
 
+mod cells;
 mod check;
 mod client;
 mod engine;
@@ -18,6 +19,7 @@ mod stress;
 mod whole;
 mod world;
 
+pub use cells::{Cell, Change, Met, least_met};
 pub use hardship::{Hardship, Hardships, UnknownHardship};
 pub use run::{Outcome, run, run_with};
 pub use seeds::run_seeds;

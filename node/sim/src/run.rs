@@ -14,6 +14,7 @@ use skerry_core::planted::{Planted, plant};
 use skerry_core::quorum::shown::Resolve;
 use skerry_core::replica::ReplicaView;
 
+use crate::cells::{Met, Watch};
 use crate::check::{disagreement, views};
 use crate::client::{Client, keys};
 use crate::faults::{Faults, newest_map};
@@ -63,12 +64,21 @@ pub struct Outcome {
     pub counts: Counts,
     /// What was done around the database, with the times.
     pub story: Vec<String>,
+    /// What befell which kind of table since the faults began.
+    pub met: Met,
 }
 
 impl Outcome {
     /// Of a seed that was not run.
     pub fn passed_over(seed: u64) -> Self {
-        Self { seed, violations: Vec::new(), trace_hash: 0, counts: Counts::default(), story: Vec::new() }
+        Self {
+            seed,
+            violations: Vec::new(),
+            trace_hash: 0,
+            counts: Counts::default(),
+            story: Vec::new(),
+            met: Met::new(),
+        }
     }
 }
 
@@ -91,7 +101,7 @@ pub(crate) fn caught(seed: u64, run: impl FnOnce() -> Outcome) -> Outcome {
         let text =
             panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
         let violations = vec![format!("panic: {}", text.unwrap_or_default())];
-        Outcome { seed, violations, trace_hash: 0, counts: Counts::default(), story: Vec::new() }
+        Outcome { violations, ..Outcome::passed_over(seed) }
     })
 }
 
@@ -102,6 +112,8 @@ struct Run {
     faults: Faults,
     /// When copies of quorum tables were seen to be equal, and nobody wrote any more.
     rests_since: u64,
+    /// What befalls which kind of table.
+    watch: Watch,
 }
 
 impl Run {
@@ -119,7 +131,7 @@ impl Run {
         world.start(first, BTreeSet::new());
         let count = if world.setting.stress.is_some() { STRESS_CLIENTS } else { CLIENTS };
         let clients = (0..count).map(|number| Client::new(number, 1, &mut world)).collect();
-        Self { world, clients, operator: Operator::new(nodes), faults: Faults::default(), rests_since: 0 }
+        Self { world, clients, operator: Operator::new(nodes), faults: Faults::default(), rests_since: 0, watch: Watch::default() }
     }
 
     fn all(mut self) -> Outcome {
@@ -133,6 +145,7 @@ impl Run {
         if !self.until(start, Self::is_at_rest) {
             self.fail("did not come to rest at the start");
         }
+        self.watch.begin(&self.world);
         self.world.after(0, Event::Wake(Waker::Faults));
         self.world.after(0, Event::Wake(Waker::Stress));
         self.operator.is_disturbed = true;
@@ -174,6 +187,7 @@ impl Run {
             trace_hash: self.world.trace_hash(),
             counts,
             story: self.world.story,
+            met: self.watch.met().clone(),
         }
     }
 
@@ -190,6 +204,7 @@ impl Run {
                 Waker::Look => {
                     let World { checker, hosts, time, .. } = &mut self.world;
                     checker.look_deep(hosts, *time);
+                    self.watch.look(&self.world);
                     self.world.after(LOOK, Event::Wake(Waker::Look));
                     if is_done(self) {
                         return true;

@@ -18,6 +18,7 @@ use rand::Rng;
 use skerry_core::planted::plant;
 use skerry_operator_core::planted::plant as plant_in_round;
 
+use crate::cells::Met;
 use crate::client::{Client, keys};
 use crate::hardship::Hardships;
 use crate::run::{LOOK, Outcome, caught, restless};
@@ -102,6 +103,7 @@ impl Run {
             trace_hash: world.trace_hash(),
             counts: world.checker.history.counts(),
             story: std::mem::take(&mut world.story),
+            met: Met::new(),
         }
     }
 

@@ -1,18 +1,29 @@
 //! Seeds that must be good, runs that must repeat, and bugs that must be caught. Bugs that take more seeds than a test
 //! should are caught by `make sim`.
 
+use std::collections::BTreeMap;
+
 use skerry_core::planted::{Catcher, Planted};
-use skerry_sim::{run, run_seeds};
+use skerry_sim::{Cell, Change, least_met, run, run_seeds};
 
 #[test]
 fn five_hundred_seeds_are_good() {
     let all = run_seeds(0..500, 2, |seed| run(seed, None));
-    let failed: Vec<_> = all.filter(|outcome| !outcome.violations.is_empty()).collect();
+    let mut met: BTreeMap<(Cell, Change), usize> = BTreeMap::new();
+    let noted = all.inspect(|outcome| outcome.met.iter().for_each(|what| *met.entry(*what).or_default() += 1));
+    let failed: Vec<_> = noted.filter(|outcome| !outcome.violations.is_empty()).collect();
     for outcome in &failed {
         println!("seed {}: {}", outcome.seed, outcome.violations.join("; "));
         println!("  run it again: cargo run -p skerry-sim -- --seed {}", outcome.seed);
     }
     assert!(failed.is_empty(), "{} seeds failed", failed.len());
+    let all = Cell::ALL.into_iter().flat_map(|cell| Change::ALL.map(|change| (cell, change)));
+    let seldom = all.filter(|what| {
+        let (count, least) = (met.get(what).copied().unwrap_or(0), least_met(what.0, what.1));
+        println!("{}: {} in {count} seeds, at least {least} are wanted", what.0, what.1);
+        count < least
+    });
+    assert_eq!(seldom.collect::<Vec<_>>(), [], "too few seeds meet this: see docs/proof.md");
 }
 
 #[test]

@@ -131,7 +131,14 @@ impl Run {
         world.start(first, BTreeSet::new());
         let count = if world.setting.stress.is_some() { STRESS_CLIENTS } else { CLIENTS };
         let clients = (0..count).map(|number| Client::new(number, 1, &mut world)).collect();
-        Self { world, clients, operator: Operator::new(nodes), faults: Faults::default(), rests_since: 0, watch: Watch::default() }
+        Self {
+            world,
+            clients,
+            operator: Operator::new(nodes),
+            faults: Faults::default(),
+            rests_since: 0,
+            watch: Watch::default(),
+        }
     }
 
     fn all(mut self) -> Outcome {

@@ -25,11 +25,8 @@ const QUORUM: &[Cell] = &[Cell::RangeQuorum, Cell::HashQuorum];
 const HASH_LED: &[Cell] = &[Cell::HashLeader];
 const HASH_QUORUM: &[Cell] = &[Cell::HashQuorum];
 
-const PLAYGROUND: Test = (
-    "operator/cli/tests/playground.rs",
-    "database_comes_up_scales_both_ways_keeps_its_data_and_goes_down",
-    LED,
-);
+const PLAYGROUND: Test =
+    ("operator/cli/tests/playground.rs", "database_comes_up_scales_both_ways_keeps_its_data_and_goes_down", LED);
 
 fn shown(change: Change) -> Shown {
     match change {

@@ -67,7 +67,9 @@ impl Programs {
         let told = peers.join("cassandra.classpath");
         let mut maven = tokio::process::Command::new("mvn");
         maven.args(["-q", "-B", "dependency:build-classpath"]).arg(format!("-Dmdep.outputFile={}", told.display()));
-        output(maven.arg("-f").arg(source().join("pom.xml")), FETCH_LIMIT).await.context("failed to fetch Cassandra")?;
+        output(maven.arg("-f").arg(source().join("pom.xml")), FETCH_LIMIT)
+            .await
+            .context("failed to fetch Cassandra")?;
         let classpath = std::fs::read_to_string(&told).context("Maven has told no classpath")?.trim().to_owned();
         Ok(Self { java, classpath })
     }
@@ -88,7 +90,8 @@ impl Programs {
         load.args([settings.keys.to_string(), settings.value_bytes.to_string()]);
         let text = output(&mut load, settings.length * 3 + START_LIMIT).await?;
         let measured = text.lines().last().and_then(|line| serde_json::from_str::<Measured>(line).ok());
-        let Measured { operations, failed, seconds } = measured.with_context(|| format!("unexpected output {text:?}"))?;
+        let Measured { operations, failed, seconds } =
+            measured.with_context(|| format!("unexpected output {text:?}"))?;
         ensure!(failed == 0, "{failed} of {operations} writes failed");
         #[expect(clippy::cast_precision_loss, reason = "counts of seconds' work are far below 2^53")]
         Ok(operations as f64 / seconds)

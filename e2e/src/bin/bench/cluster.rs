@@ -105,7 +105,9 @@ impl Cluster {
         }
         for node in &mut self.nodes {
             let http = node.http;
-            wait_until("node is ready", START_LIMIT, async || is_ready(http)).await.with_context(|| node.name.clone())?;
+            wait_until("node is ready", START_LIMIT, async || is_ready(http))
+                .await
+                .with_context(|| node.name.clone())?;
             node.server.check()?;
         }
         Ok(())

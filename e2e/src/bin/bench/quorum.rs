@@ -151,7 +151,10 @@ pub(crate) async fn compared(engine: Engine, mebibytes: usize, settings: &Settin
         cluster.sum_of("skerry_node_quorum_divergent_records_total")?,
         cluster.sum_of("skerry_node_quorum_hinted_records_total")?,
     );
-    ensure!(hinted == 0 && sent_records >= DIFFERING as u64, "{sent_records} records were sent, {hinted} of what was kept");
+    ensure!(
+        hinted == 0 && sent_records >= DIFFERING as u64,
+        "{sent_records} records were sent, {hinted} of what was kept"
+    );
     Ok(Compared { held_bytes: u64::try_from(records * record)?, sent_bytes, sent_records, took })
 }
 
@@ -173,7 +176,8 @@ async fn are_even(client: &Client) -> bool {
     let Ok(status) = client.admin().status().await else { return false };
     let Some(table) = status.map.table_named(TABLE) else { return false };
     let shards = status.map.live_shards().filter(|record| record.descriptor.table == table.id);
-    let mut copies = shards.flat_map(|record| record.descriptor.members.iter().map(move |member| (record, member.replica)));
+    let mut copies =
+        shards.flat_map(|record| record.descriptor.members.iter().map(move |member| (record, member.replica)));
     copies.all(|(record, copy)| {
         let told = status.copies.iter().find(|(node, told)| *node == copy.node && told.replica == copy.id);
         let others = record.descriptor.members.len() - 1;
@@ -188,7 +192,8 @@ async fn make_table(client: &Client, copies: usize, quorums: Quorums) -> Result<
     wait_until("the quorum table is made", SETTLE_LIMIT, is_made).await?;
     let whole = Cell::new(0);
     let is_whole = async || {
-        let told = client.admin().status().await.map(|status| status.copies.iter().filter(|(_, c)| c.is_complete).count());
+        let told =
+            client.admin().status().await.map(|status| status.copies.iter().filter(|(_, c)| c.is_complete).count());
         whole.set(told.unwrap_or(0));
         whole.get() == SHARDS * copies
     };

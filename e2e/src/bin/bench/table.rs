@@ -224,7 +224,8 @@ mod tests {
     #[test]
     fn quorum_tables_are_held_against_leaders_of_the_same_engine_and_by_the_worst_that_was_noticed() {
         let mut measured = Measurements::default();
-        let verdicts = |measured: &Measurements| measured.quorum_rows().iter().map(|row| row[6].clone()).collect::<Vec<_>>();
+        let verdicts =
+            |measured: &Measurements| measured.quorum_rows().iter().map(|row| row[6].clone()).collect::<Vec<_>>();
         assert_eq!(verdicts(&measured), ["not measured"; 5]);
         measured.rounds.push((System::SkerrySled, sample(1.0)));
         measured.quorum.writes.push(130.0);

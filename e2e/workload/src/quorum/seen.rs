@@ -190,7 +190,9 @@ mod tests {
     #[test]
     fn a_write_is_repeated_only_if_it_was_sent_so() {
         let unknown = Written { outcome: Err(WriteError::OutcomeUnknown), attempts: 1 };
-        for (written, is_repeated, is_unknown) in [(written(1, 1), false, false), (written(1, 2), true, false), (unknown, false, true)] {
+        for (written, is_repeated, is_unknown) in
+            [(written(1, 1), false, false), (written(1, 2), true, false), (unknown, false, true)]
+        {
             let write = put(0, 1, &[], &written);
             assert_eq!((write.is_repeated, write.outcome == WriteOutcome::Unknown), (is_repeated, is_unknown));
         }

@@ -477,7 +477,10 @@ mod tests {
         };
         for promise in [Promise::Monotonic, Promise::Acknowledged, Promise::AtRest(9)] {
             let lost = history(writes(false), vec![read(9, &[])]).check(Rule::LastWriter, promise);
-            assert!(matches!(lost[..], [QuorumViolation::Stale { found: None, expected: Version(20), .. }]), "{lost:?}");
+            assert!(
+                matches!(lost[..], [QuorumViolation::Stale { found: None, expected: Version(20), .. }]),
+                "{lost:?}"
+            );
             assert_eq!(history(writes(true), vec![read(9, &[])]).check(Rule::LastWriter, promise), []);
             let again = history(writes(true), vec![read(9, &[(10, 1)])]).check(Rule::LastWriter, promise);
             assert_eq!(again.len(), 1, "a value is never old: {again:?}");

@@ -66,7 +66,12 @@ mod tests {
     }
 
     /// What a session may not have seen of these operations: the first writes are its own.
-    fn check(rule: Rule, own: Vec<QuorumWrite>, others: &[QuorumWrite], reads: Vec<QuorumRead>) -> Vec<QuorumViolation> {
+    fn check(
+        rule: Rule,
+        own: Vec<QuorumWrite>,
+        others: &[QuorumWrite],
+        reads: Vec<QuorumRead>,
+    ) -> Vec<QuorumViolation> {
         let (mut all, mut session) = (QuorumHistory::default(), QuorumHistory::default());
         own.iter().chain(others).for_each(|write| all.record_write(KEY, write.clone()));
         own.into_iter().for_each(|write| session.record_write(KEY, write));

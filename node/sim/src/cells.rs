@@ -94,16 +94,6 @@ impl fmt::Display for Change {
     }
 }
 
-/// Of the first 500 seeds, so many at least meet each change, by the place of cell and change in [`Cell::ALL`] and
-/// [`Change::ALL`]: about half of those that do now.
-const LEAST: [[usize; 7]; 4] = [[1; 7]; 4];
-
-/// Of the first 500 seeds, so many at least meet this.
-pub fn least_met(cell: Cell, change: Change) -> usize {
-    let of = |met: Change| Change::ALL.iter().position(|other| *other == met).unwrap_or(0);
-    Cell::ALL.iter().zip(LEAST).find(|(other, _)| **other == cell).map_or(0, |(_, least)| least[of(change)])
-}
-
 /// What has befallen which kind of table.
 pub type Met = BTreeSet<(Cell, Change)>;
 

@@ -209,6 +209,11 @@ impl Hardships {
         Setting::draw(seed, self).has(hardship)
     }
 
+    /// True if a seed that draws from these has a quorum table of ranges.
+    pub fn have_quorum_ranges(&self, seed: u64) -> bool {
+        Setting::draw(seed, self).stress.is_some_and(|stress| stress.ranges.is_some())
+    }
+
     /// Just one, in every run, for a test of it alone.
     pub fn only(hardship: Hardship) -> Self {
         Self(vec![hardship])

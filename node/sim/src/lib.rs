@@ -19,7 +19,7 @@ mod stress;
 mod whole;
 mod world;
 
-pub use cells::{Cell, Change, Met, least_met};
+pub use cells::{Cell, Change, Met};
 pub use hardship::{Hardship, Hardships, UnknownHardship};
 pub use run::{Outcome, run, run_with};
 pub use seeds::run_seeds;

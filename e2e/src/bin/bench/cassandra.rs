@@ -85,13 +85,14 @@ impl Programs {
             servers.push(self.start(node, &folder).await.with_context(|| format!("node {node} of Cassandra"))?);
         }
         let mut load = tokio::process::Command::new(&self.java);
+        // Its driver tells of every request unless it is told not to.
+        load.arg(format!("-Dlogback.configurationFile={}", folder.join("c0/logback.xml").display()));
         load.args(["-cp", &self.classpath]).arg(source().join("Load.java")).arg(NODES.join(","));
         load.args([IN_FLIGHT.to_string(), settings.length.as_secs_f64().to_string()]);
         load.args([settings.keys.to_string(), settings.value_bytes.to_string()]);
         let text = output(&mut load, settings.length * 3 + START_LIMIT).await?;
-        let measured = text.lines().last().and_then(|line| serde_json::from_str::<Measured>(line).ok());
-        let Measured { operations, failed, seconds } =
-            measured.with_context(|| format!("unexpected output {text:?}"))?;
+        let measured = text.lines().rev().find_map(|line| serde_json::from_str::<Measured>(line).ok());
+        let Measured { operations, failed, seconds } = measured.context("its load has printed no result")?;
         ensure!(failed == 0, "{failed} of {operations} writes failed");
         #[expect(clippy::cast_precision_loss, reason = "counts of seconds' work are far below 2^53")]
         Ok(operations as f64 / seconds)

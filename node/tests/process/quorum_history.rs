@@ -67,7 +67,7 @@ impl Watched {
             assert!(violations.is_empty(), "{table}: {violations:#?}");
         }
         for (table, counts) in workload.counts() {
-            println!("{table}: equal after {equal_after:?}, {counts:?}");
+            eprintln!("{table}: equal after {equal_after:?}, {counts:?}");
         }
     }
 }

@@ -3,8 +3,13 @@
 use skerry_sim::{Cell, Change};
 
 /// Of the seeds that each run of the tests has, so many at least meet each change, in the order of [`Cell::ALL`] and
-/// [`Change::ALL`]: about half of those that do now.
-const LEAST: [[usize; 7]; 4] = [[1; 7]; 4];
+/// [`Change::ALL`]: half of those that do now, and one where few do.
+const LEAST: [[usize; 7]; 4] = [
+    [79, 20, 66, 70, 17, 288, 12],
+    [40, 20, 66, 69, 15, 288, 1],
+    [8, 1, 24, 26, 0, 50, 19],
+    [19, 6, 47, 48, 1, 104, 38],
+];
 
 /// So many seeds at least are to meet this.
 pub(crate) fn least_met(cell: Cell, change: Change) -> usize {

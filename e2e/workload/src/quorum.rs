@@ -126,7 +126,7 @@ impl QuorumWorkload {
             Door::Session => self.session.write_counted(name, write).await,
         };
         let shown = shown.records.iter().map(|record| decode(&record.value)).collect();
-        let write = noted(&written, (invoked, self.clock()), value, shown);
+        let write = noted(&written, (invoked, self.clock()), value, (shown, 0));
         watched.seen().wrote(&name_of(key), write, door);
         written.outcome.ok()
     }

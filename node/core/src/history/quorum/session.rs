@@ -56,8 +56,16 @@ mod tests {
 
     fn put(invoked: u64, value: u64, version: u64) -> QuorumWrite {
         let outcome = WriteOutcome::Acknowledged(Version(version));
-        let (value, seen) = (Some(value), BTreeSet::new());
-        QuorumWrite { invoked, returned: invoked + 1, value, seen, expires_ms: None, outcome, is_repeated: false }
+        QuorumWrite {
+            invoked,
+            returned: invoked + 1,
+            value: Some(value),
+            seen: BTreeSet::new(),
+            seen_at: 0,
+            expires_ms: None,
+            outcome,
+            is_repeated: false,
+        }
     }
 
     fn read(invoked: u64, found: &[(u64, u64)]) -> QuorumRead {

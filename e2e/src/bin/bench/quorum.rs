@@ -181,7 +181,7 @@ async fn are_even(client: &Client) -> bool {
     copies.all(|(record, copy)| {
         let told = status.copies.iter().find(|(node, told)| *node == copy.node && told.replica == copy.id);
         let others = record.descriptor.members.len() - 1;
-        told.is_some_and(|(_, told)| told.is_complete && told.in_step_with.len() >= others)
+        told.is_some_and(|(_, told)| told.is_complete && told.handed_over.len() >= others)
     })
 }
 

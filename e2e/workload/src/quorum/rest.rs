@@ -156,11 +156,14 @@ fn behind_in(status: &Status, record: &ShardRecord) -> Vec<String> {
         let Some((_, told)) = told else { return Some(format!("{shard} on {}: nothing is told", copy.node)) };
         let others = copies().filter(|other| other.id != copy.id);
         let apart: Vec<NodeId> =
-            others.filter(|other| !told.in_step_with.contains(&other.id)).map(|other| other.node).collect();
+            others.filter(|other| !told.handed_over.contains(&other.id)).map(|other| other.node).collect();
         let is_even = told.is_complete && told.hints == 0 && apart.is_empty();
         (!is_even).then(|| {
             let (hints, is_complete) = (told.hints, told.is_complete);
-            format!("{shard} on {}: complete {is_complete}, keeps {hints}, not even with {apart:?}", copy.node)
+            format!(
+                "{shard} on {}: complete {is_complete}, keeps {hints}, has not handed all over to {apart:?}",
+                copy.node
+            )
         })
     };
     copies().filter_map(behind).collect()

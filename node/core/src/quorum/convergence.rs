@@ -22,7 +22,7 @@ pub use copy::{Copy, Do, Then};
 pub use pace::Pace;
 
 use answering::Answering;
-use comparing::{Comparing, Ended, Why};
+use comparing::{Comparing, Ended, Handed, Why};
 use copying::Copying;
 use numbers::Numbers;
 use rounds::Rounds;
@@ -199,7 +199,8 @@ impl Convergence {
     fn ended<V: View>(&mut self, ended: Option<Ended>, copy: &Copy<'_, V>, out: &mut Vec<Do>) {
         let Some(ended) = ended else { return };
         self.schedule.ended(&ended, copy, &mut self.numbers);
-        if ended.is_whole {
+        // Whatever was kept for it and is lost has been handed over, though this copy may lack something itself.
+        if ended.is_whole || ended.handed == Handed::Over {
             out.push(Do::Compared { with: ended.with, mark: ended.mark });
         }
         match ended.why {

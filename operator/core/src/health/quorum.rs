@@ -169,7 +169,10 @@ impl QuorumNow {
         };
         let is_silent = |copy: &&CopyNow| copy.replica.node == node && !copy.is_there && !copy.is_lost;
         let mut silent = self.copies.iter().filter(is_silent).filter(|copy| copy.takes_writes);
-        self.layout.write_sets().all(is_of_few)
+        // Until reads turn to the new copies, only the old ones owe what was written before the change began.
+        let is_old_alone = self.layout.change.as_ref().is_some_and(|change| change.stage == Stage::WriteBoth);
+        let mut owing = self.layout.write_sets().take(if is_old_alone { 1 } else { usize::MAX });
+        owing.all(is_of_few)
             && silent.any(|copy| !copy.said.as_ref().is_some_and(has_all))
             && !is_planted(Planted::LastWordIgnored)
     }

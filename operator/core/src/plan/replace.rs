@@ -230,7 +230,7 @@ impl Scene<'_> {
     }
 
     /// A volume that is there is given up only if every shard goes on without its node, and nothing else is on its way. One
-    /// whose node is silent may have taken writes by itself before: what it said last tells, or a person.
+    /// whose node is silent, or takes no part now, may have taken writes by itself before: what it said last tells, or a person.
     fn given_up(&self, slot: &str, node: Option<NodeId>) -> Next {
         let silent = node.is_none_or(|node| !self.is_heard(node));
         if let Some(other) = self.under_way(slot, silent) {
@@ -240,7 +240,7 @@ impl Scene<'_> {
         if let Some(why) = in_words(&needs) {
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
-        let alone = node.filter(|_| silent).map(|node| alone_on(self.status, node)).unwrap_or_default();
+        let alone = node.map(|node| alone_on(self.status, node)).unwrap_or_default();
         let alone: Vec<ShardId> =
             alone.into_iter().filter(|shard| !self.validated.accepted_losses.contains(shard)).collect();
         if !alone.is_empty() {

@@ -193,7 +193,7 @@ pub enum Wait {
         node: Option<NodeId>,
         /// The shards that had a copy on it and that nobody leads, or that may lack writes.
         shards: Vec<ShardId>,
-        /// True if the volume is there, as far as is known, and its node is silent.
+        /// True if the volume is there, as far as is known, and its node is silent, or takes no part in writes now.
         is_silent: bool,
     },
     /// A node is silent, and is replaced if it stays so.
@@ -373,9 +373,9 @@ fn loss_to_accept(
     if is_silent {
         write!(
             f,
-            "{slot} is silent, and may alone have writes of {which} that were acknowledged: as many copies as a write needs \
-             are not heard, and it has not said that all others have what it took. Bring it back; or, if it is gone for good, \
-             run skerry recover{lost}"
+            "{slot} is silent or does not take part now, and may alone have writes of {which} that were acknowledged: as many \
+             copies as a write needs do not take part, and it has not said that all others have what it took. Bring it back; \
+             or, if it is gone for good, run skerry recover{lost}"
         )?;
     } else {
         write!(

@@ -77,8 +77,10 @@ impl Schedule {
         let is_starting = copy.ticks < started_at.saturating_add(STARTING_TICKS);
         self.look_at = copy.ticks.saturating_add(if is_starting { FIRST_LOOK_TICKS } else { LOOK_TICKS });
         let peers = peers(copy.layout, copy.id);
+        let before = self.peers.len();
         self.peers.retain(|peer, _| peers.contains(peer));
-        let mut is_any_gone = false;
+        // One that a layout has ended is gone like one that is silent.
+        let mut is_any_gone = self.peers.len() < before;
         for id in peers {
             let second = if copy.id < id { 0 } else { SECOND_TICKS };
             let due_at = copy.ticks.saturating_add(second + numbers.spread(LOOK_TICKS));

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use skerry_core::level::FormatLevel;
+use skerry_core::map::{QuorumChange, Quorums};
 use skerry_core::message::QuorumReport;
+use skerry_core::quorum::layout::Stage;
 
 use super::quorum::cart;
 use super::replace::{AFTER, ask_for, fall_silent};
@@ -114,6 +116,49 @@ fn silent_node_that_may_alone_have_writes_waits_for_a_person() {
     let shards: Vec<String> = world.map().live_shards().map(|shard| shard.descriptor.shard.to_string()).collect();
     world.resource.metadata.annotations = Some([(skerry_api::ACCEPT_LOSS.to_owned(), shards.join(","))].into());
     assert_eq!(silenced(&mut world, NO_WORD).0.as_deref(), Some("shop-a-0"));
+}
+
+/// Its node is heard: its disk answers no more, or its process has just started.
+#[test]
+fn volume_of_a_node_that_takes_no_part_is_not_given_up_with_what_it_alone_may_have() {
+    let stalled: fn(&mut Status) = |status| status.nodes[0].0.disk_stalled = true;
+    let started: fn(&mut Status) = |status| status.nodes[0].0.map_epoch = skerry_core::ids::Epoch(0);
+    for takes_no_part in [stalled, started] {
+        let mut world = at_rest(1, 1);
+        ask_for(&mut world, Some("shop-a-0"));
+        let plan = world.plan();
+        world.apply(&plan, usize::MAX);
+        let replaced = Step::ReplaceVolume { slot: "shop-a-0".into(), silent: false };
+        let of_first = last_words(|copy| copy.hints = 3);
+        let plan = plan_of(&world, |status| {
+            assert_eq!(status.nodes[0].0.node, NodeId(1));
+            takes_no_part(status);
+            of_first(status);
+        });
+        assert!(!plan.steps.contains(&replaced), "{plan:?}");
+        let asks = |wait: &Wait| wait.to_string().contains("may alone have writes of shard");
+        assert!(plan.waits.iter().any(asks), "{:?}", plan.waits);
+        assert!(plan_of(&world, takes_no_part).steps.contains(&replaced), "it said that all others have all");
+    }
+}
+
+/// Until reads turn, what was written before the change is owed by the old set alone, whatever W the new one has.
+#[test]
+fn change_that_is_under_way_hides_no_copy_that_may_alone_have_writes() {
+    let of_first = last_words(|copy| copy.hints = 3);
+    let (slot, told) = silenced(&mut silent_after(1, 2), |status| {
+        of_first(status);
+        let map = std::sync::Arc::make_mut(&mut status.map);
+        for mut record in map.shards.clone().into_values() {
+            let generation = record.descriptor.generation;
+            let Some(quorum) = &mut record.quorum else { continue };
+            let next = Quorums { write: 2, read: 2 };
+            let (began, reads_since) = (generation, generation);
+            quorum.change = Some(QuorumChange { next, stage: Stage::WriteBoth, began, reads_since });
+            map.put_shard(record);
+        }
+    });
+    assert!(slot.is_none() && told.contains("may alone have writes of shard"), "{told}");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use super::store::record;
 use super::world::{World, key};
-use crate::ids::ReplicaId;
+use crate::ids::{Generation, ReplicaId};
+use crate::quorum::copies::Copies;
+use crate::quorum::layout::Layout;
 use crate::time::Version;
 
 /// Three copies that are there, and have compared.
@@ -97,6 +99,28 @@ fn what_a_gone_copy_kept() {
 #[test]
 fn those_that_are_left_compare_anew_when_a_copy_falls_silent() {
     what_a_gone_copy_kept();
+}
+
+/// The same copy leaves, with what it kept.
+#[test]
+fn those_that_are_left_compare_anew_when_a_layout_ends_a_copy() {
+    let mut world = even();
+    put(&mut world, 1, 1, 5);
+    let last = world.layouts.last().expect("there is one").clone();
+    let members = last.current.members.iter().copied().filter(|id| *id != ReplicaId(0)).collect();
+    let homes = last.homes.iter().filter(|(id, _)| **id != ReplicaId(0)).map(|(id, node)| (*id, *node)).collect();
+    let current = Copies { members, ..last.current.clone() };
+    world.layouts.push(Layout { generation: Generation(last.generation.0 + 1), current, homes, ..last });
+    (1..3).for_each(|copy| world.adopt(copy));
+    let holds = |world: &World, copy: usize| world.members[copy].store.layout.as_ref() == world.layouts.last();
+    ticks_until(&mut world, |world| holds(world, 1) && holds(world, 2));
+    world.tick();
+    for _ in 0..100 {
+        let has_it = world.members[2].store.records.contains_key(&key(1));
+        assert!(has_it || !has_handed_over(&world, 1, 2), "it says what is not so");
+        world.tick();
+    }
+    assert!(has_handed_over(&world, 1, 2) && has_handed_over(&world, 2, 1));
 }
 
 #[cfg(feature = "planted")]

@@ -97,3 +97,19 @@ fn a_full_copy_that_hands_nothing_over_is_noticed() {
     crate::planted::plant(None);
     assert!(deleted < 2_000);
 }
+
+/// A hint for another copy was lost, so all must be compared with it. This copy has no room for what the other has, and so
+/// never has all itself.
+#[test]
+fn a_full_copy_that_has_handed_all_over_need_not_compare_for_a_hint_that_was_lost() {
+    let mut world = world([0]);
+    let at = |number| record(Version(number), 0, b"v");
+    world.members[0].store.put(&key(1), &at(1));
+    (1..3).for_each(|copy| world.members[copy].store.put(&key(2), &at(2)));
+    world.members[0].store.lost(ReplicaId(1));
+    assert!(world.members[0].store.hints.are_due(ReplicaId(1)));
+    begun(&mut world, 3);
+    assert!(world.members[1].store.records.contains_key(&key(1)), "it is handed over");
+    assert!(!world.members[0].store.records.contains_key(&key(2)), "it has no room");
+    assert!(!world.members[0].store.hints.are_due(ReplicaId(1)));
+}

@@ -193,7 +193,7 @@ impl Coordinator<'_> {
         let before = write.attempts_before().filter(|_| !by_last_writer && !is_planted(Planted::EarlierAttemptKept));
         let above = version.max(held_highest).max(bar).max(before.unwrap_or_default().version);
         let stamp = match of_request.map(Stamp::of_request) {
-            Some(stamp) => match judged((stamp, issued), (held, &context), write.again.is_some())? {
+            Some(stamp) => match judged((stamp, issued), (held, &context), write.again.map(|_| latest))? {
                 Due::Write => Some(stamp),
                 Due::Replaced(known) => return Ok(*known),
             },
@@ -288,11 +288,14 @@ enum Due {
 }
 
 /// Whether a write whose stamp is its request's own is to be made. It must not be below what is there: the first attempt is
-/// refused, so that its client issues it anew; a later one may have happened before what is there, and is done with.
+/// refused, so that its client issues it anew; a later one may have happened before what is there, and is done with. Not
+/// where a wrong clock has stamped what is there far ahead: that may have been there before the write was issued.
+///
+/// `latest` = of a later attempt, the highest version that the clocks allow.
 fn judged(
     (stamp, issued): (Stamp, Version),
     (held, context): (Option<&Stored>, &Context),
-    is_again: bool,
+    latest: Option<Version>,
 ) -> Result<Due, Unprepared> {
     // What was seen of a sibling is told by versions alone.
     let is_above = |value: &Value| match value.by_last_writer {
@@ -302,7 +305,7 @@ fn judged(
     let highest = held.map_or_else(Version::default, |held| held.newest.stamp.version);
     let overtaker = held.filter(|held| held.values().any(is_above));
     match overtaker {
-        Some(held) if is_again => {
+        Some(held) if latest.is_some_and(|latest| highest <= latest) => {
             let known = Prepared { record: held.clone(), stamp: held.newest.stamp, is_known: true };
             Ok(Due::Replaced(Box::new(known)))
         }

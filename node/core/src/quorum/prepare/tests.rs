@@ -312,6 +312,19 @@ fn a_first_attempt_below_what_is_there_is_refused_and_a_later_one_is_done_with()
     assert!(copy.write(above, Version::default()).unwrap().stamp > newest);
 }
 
+/// Its value was there before: an acknowledgement would say that the write was, too.
+#[test]
+fn a_later_attempt_below_what_a_wrong_clock_has_stamped_is_not_done_with() {
+    let mut copy = copy(1, Resolve::LastWriterWins);
+    let held = copy.write(put(1), Version::default()).unwrap();
+    let far = Version::at_ms(WALL_MS + 3_600_000);
+    let mut record = held.record.clone();
+    record.newest.stamp.version = far;
+    copy.held = Some(record);
+    let late = Write { request: issued(Version::at_ms(WALL_MS), 9), again: again(7, 1), ..put(1) };
+    assert_eq!(copy.too_old(late), Some(far));
+}
+
 #[test]
 fn a_request_of_a_clock_that_is_behind_is_refused_until_it_is_issued_again() {
     let now = Version::at_ms(WALL_MS);

@@ -196,7 +196,8 @@ mod tests {
             "quorum_repaired_records_total 2",
             "quorum_hinted_records_total 3",
             "quorum_divergent_records_total 10",
-            "quorum_comparison_bytes_total 9",
+            // Nine of the key and the record, and a word of sixteen that the grid is another.
+            "quorum_comparison_bytes_total 25",
             "quorum_copies 0",
             "quorum_floor_age_seconds 0.0",
             r#"quorum_request_seconds_count{operation="get"} 1"#,

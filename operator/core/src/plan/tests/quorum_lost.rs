@@ -122,7 +122,7 @@ fn silent_node_that_may_alone_have_writes_waits_for_a_person() {
 #[test]
 fn volume_of_a_node_that_takes_no_part_is_not_given_up_with_what_it_alone_may_have() {
     let stalled: fn(&mut Status) = |status| status.nodes[0].0.disk_stalled = true;
-    let started: fn(&mut Status) = |status| status.nodes[0].0.map_epoch = skerry_core::ids::Epoch(0);
+    let started: fn(&mut Status) = |status| status.nodes[0].0.map_epoch = Epoch(0);
     for takes_no_part in [stalled, started] {
         let mut world = at_rest(1, 1);
         ask_for(&mut world, Some("shop-a-0"));

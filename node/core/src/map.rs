@@ -280,6 +280,11 @@ impl Map {
             .filter_map(|(_, s)| self.shards.get(s))
     }
 
+    /// True if the system shard has gone on from one copy: records may be older than the shards that they are of.
+    pub fn may_be_behind(&self) -> bool {
+        self.recoveries.contains_key(&ShardId::SYSTEM)
+    }
+
     /// The shards that take part in placement: of tables that are not dropped, without the system shard.
     pub fn live_shards(&self) -> impl Iterator<Item = &ShardRecord> {
         self.shards.values().filter(|s| s.descriptor.shard != ShardId::SYSTEM && self.is_live(s))

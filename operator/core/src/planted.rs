@@ -43,8 +43,8 @@ pub enum Planted {
     SilentCopyCounts,
     /// A copy of a Quorum shard counts as one that lacks nothing as soon as it is heard again. `health/tests.rs`
     ReturnedCopyCounts,
-    /// A copy of a Quorum shard counts only if it and every other one have all of each other: one full disk holds all up.
-    /// `plan/tests/quorum_full.rs`
+    /// A copy of a Quorum shard counts only if it and every other one have all of each other, so that one full disk holds all
+    /// others up. `plan/tests/quorum_full.rs`
     FullCopyHoldsUp,
     /// A silent node is given up whatever its copies have said last. `plan/tests/quorum_lost.rs`
     LastWordIgnored,

@@ -9,14 +9,13 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use rand::Rng;
 use skerry_client::{Client, Key, PutOptions};
-use skerry_core::ids::NodeId;
-use skerry_core::map::{Fragmentation, NodeState, Quorums};
+use skerry_core::map::{Fragmentation, Quorums};
 use skerry_core::quorum::shown::Resolve;
-use skerry_core::system::{AdminChange, Fence, NewShard, SystemCommand};
+use skerry_core::system::{AdminChange, Fence, SystemCommand};
 
 use crate::cluster::{Cluster, Engine};
 use crate::process::wait_until;
-use crate::skerry::{SHARDS, TABLE, connect, key, value};
+use crate::skerry::{SHARDS, TABLE, active, connect, key, spread, value};
 use crate::{IN_FLIGHT, Settings, load};
 
 /// For the table to be there, and its copies to compare.
@@ -202,20 +201,15 @@ async fn make_table(client: &Client, copies: usize, quorums: Quorums) -> Result<
 }
 
 async fn try_to_make(client: &Client, copies: usize, quorums: Quorums) -> Result<()> {
-    let nodes: Vec<NodeId> =
-        client.map().nodes.values().filter(|n| n.state == NodeState::Active).map(|n| n.id).collect();
+    let nodes = active(client);
     ensure!(nodes.len() >= copies, "not all nodes are there yet");
-    let shard = |(turn, start): (usize, Bytes)| NewShard {
-        start,
-        nodes: (0..copies).map(|copy| nodes[(turn + copy) % nodes.len()]).collect(),
-    };
     let change = AdminChange::CreateQuorumTable {
         name: TABLE.to_owned(),
         fragmentation: Fragmentation::Hash,
         replication_factor: u32::try_from(copies)?,
         quorums,
         resolve: Resolve::LastWriterWins,
-        shards: skerry_core::key::hash_starts(SHARDS).into_iter().enumerate().map(shard).collect(),
+        shards: spread(&nodes, SHARDS, copies),
     };
     let fence = Fence { token: 0, based_on: None };
     client.admin().execute(SystemCommand::Admin { fence, change }).await?;

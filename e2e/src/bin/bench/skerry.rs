@@ -60,19 +60,27 @@ pub(crate) async fn connect(cluster: &Cluster) -> Result<Client> {
     Client::connect(ClientConfig::new(cluster.addresses())).await.context("failed to reach the nodes")
 }
 
-/// Makes the hash table over all nodes, and waits until each copy of each shard is in sync.
-pub(crate) async fn make_table(client: &Client, shards: usize) -> Result<()> {
-    let nodes: Vec<NodeId> =
-        client.map().nodes.values().filter(|n| n.state == NodeState::Active).map(|n| n.id).collect();
+/// The nodes that take copies, in order of their numbers.
+pub(crate) fn active(client: &Client) -> Vec<NodeId> {
+    client.map().nodes.values().filter(|n| n.state == NodeState::Active).map(|n| n.id).collect()
+}
+
+/// The shards of a new hash table, their copies spread evenly over the nodes.
+pub(crate) fn spread(nodes: &[NodeId], shards: usize, copies: usize) -> Vec<NewShard> {
     let shard = |(turn, start): (usize, Bytes)| NewShard {
         start,
-        nodes: (0..COPIES).map(|copy| nodes[(turn + copy) % nodes.len()]).collect(),
+        nodes: (0..copies).map(|copy| nodes[(turn + copy) % nodes.len()]).collect(),
     };
+    skerry_core::key::hash_starts(shards).into_iter().enumerate().map(shard).collect()
+}
+
+/// Makes the hash table over all nodes, and waits until each copy of each shard is in sync.
+pub(crate) async fn make_table(client: &Client, shards: usize) -> Result<()> {
     let change = AdminChange::CreateTable {
         name: TABLE.to_owned(),
         fragmentation: Fragmentation::Hash,
         replication_factor: u32::try_from(COPIES)?,
-        shards: skerry_core::key::hash_starts(shards).into_iter().enumerate().map(shard).collect(),
+        shards: spread(&active(client), shards, COPIES),
     };
     let fence = Fence { token: 0, based_on: None };
     client.admin().execute(SystemCommand::Admin { fence, change }).await.context("failed to make the table")?;

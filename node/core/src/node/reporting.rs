@@ -172,7 +172,7 @@ impl Node {
     /// Copies here that a recovery of the system shard knows nothing of: it may have gone on from an older map.
     fn copies_ahead(&self) -> Vec<CopyReport> {
         let map = self.map.known();
-        if !map.recoveries.contains_key(&ShardId::SYSTEM) || is_planted(Planted::CopiesAheadUntold) {
+        if !map.may_be_behind() || is_planted(Planted::CopiesAheadUntold) {
             return Vec::new();
         }
         let is_ahead = |replica: &&Replica| {

@@ -109,7 +109,7 @@ pub enum Unprepared {
     /// be taken if it was issued above this version.
     #[error("requests that were issued at or before version {0} are not taken")]
     TooOld(Version),
-    /// See there.
+    /// This attempt has no effect: it passes a limit, or lacks something.
     #[error(transparent)]
     NotBegun(#[from] NotBegun),
 }

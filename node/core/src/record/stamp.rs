@@ -14,8 +14,8 @@ const OF_A_CLIENT: u64 = 1 << 63;
 /// epoch; there, counters that fell back after a crash lost writes for years.)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Actor {
-    /// The copy that ordered the write. Its id never comes back. Or a client, with the number of its request: see
-    /// [`Stamp::of_request`].
+    /// The copy that ordered the write. Its id never comes back. Or a client, with the number of its request, where the
+    /// stamp is the request's own: see [`Stamp::of_request`].
     pub replica: ReplicaId,
     /// The start of its node.
     pub incarnation: Incarnation,

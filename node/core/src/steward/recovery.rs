@@ -5,6 +5,7 @@
 //! lost by the person and be silent. Compare etcd's `--force-new-cluster`, TiKV's online unsafe recovery and
 //! CockroachDB's loss-of-quorum recovery.
 
+mod ahead;
 mod evidence;
 mod quorum;
 
@@ -207,14 +208,16 @@ pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<Reco
     if let Some((node, _)) = view.leader(shard) {
         return Err(RecoveryRefusal::Led { shard, node });
     }
-    let ahead = claims::ahead(view, shard, lost)?;
-    let copies = leaderless(view, shard);
+    let ahead = ahead::ahead(view, shard, lost)?;
+    let leaderless = view.copies_told(shard, |report| &report.leaderless);
+    let copies: Vec<(NodeId, CopyReport)> = leaderless.map(|(node, copy)| (node, copy.clone())).collect();
     if let Some((node, report)) = claims::claimant(view, record) {
-        let only = claims::only_copy(view, record, (node, report), &ahead, lost)?;
+        let only = ahead::only_copy(view, record, (node, report), &ahead, lost);
+        let only = only.ok_or(RecoveryRefusal::Led { shard, node })?;
         return Ok(going_on_from(record, node, only, &copies));
     }
     let is_there = |copy: Replica| ahead.iter().any(|(node, told)| (*node, told.replica) == (copy.node, copy.id));
-    let is_unnamed = |copy: Replica| claims::may_be_behind(view.map) && home_of(record, copy.id).is_none();
+    let is_unnamed = |copy: Replica| view.map.may_be_behind() && home_of(record, copy.id).is_none();
     let witness = |replica: Replica| match view.heard(replica.node) {
         None if view.silent_ms(replica.node) < LOST_SILENCE_MS => Witness::Unclear,
         None => Witness::Silent,
@@ -259,11 +262,10 @@ fn going_on_from(
     RecoveryPlan { shard, based_on, survivor, generation, given_up, copies: vec![(node, only)] }
 }
 
-/// The copies of a shard that say that they have no leader.
-fn leaderless(view: &View<'_>, shard: ShardId) -> Vec<(NodeId, CopyReport)> {
-    let heard = view.map.nodes.keys().filter_map(|&node| view.heard(node));
-    let copies = heard.flat_map(|report| report.leaderless.iter().map(|copy| (report.node, copy)));
-    copies.filter(|(_, copy)| copy.shard == shard).map(|(node, copy)| (node, copy.clone())).collect()
+/// Refuses to take a node for lost that may live.
+fn silent(view: &View<'_>, node: NodeId) -> Result<(), RecoveryRefusal> {
+    let is_silent = view.heard(node).is_none() && view.silent_ms(node) >= LOST_SILENCE_MS;
+    if is_silent { Ok(()) } else { Err(RecoveryRefusal::Alive { node }) }
 }
 
 /// The newest members that anybody knows of.

@@ -10,7 +10,7 @@ use claims::Claims;
 use super::fullness::Fullness;
 use crate::ids::{NodeId, ReplicaId, ShardId};
 use crate::map::{Map, NodeRecord, NodeState, Replica, ShardRecord, home_of};
-use crate::message::{NodeReport, QuorumReport, Report, ShardReport};
+use crate::message::{CopyReport, NodeReport, QuorumReport, Report, ShardReport};
 use crate::planted::{Planted, is_planted};
 
 /// A report older than this says nothing about the present: six of the periods in which nodes report.
@@ -219,6 +219,24 @@ impl<'a> View<'a> {
         let knows = told.recoveries() == self.map.epoch.recoveries() && told <= self.map.epoch;
         let is_of_start = heard.report.incarnation >= node.incarnation;
         if knows && is_of_start && heard.has_told_all { Ok(heard.copies.get(&shard)) } else { Err(Untold) }
+    }
+
+    /// What nodes that are heard of tell of their copies of a shard, in this list of theirs.
+    pub(super) fn copies_told(
+        &self,
+        shard: ShardId,
+        list: fn(&NodeReport) -> &Vec<CopyReport>,
+    ) -> impl Iterator<Item = (NodeId, &'a CopyReport)> {
+        let view = *self;
+        let heard = self.map.nodes.keys().filter_map(move |&node| view.heard(node));
+        let copies = heard.flat_map(move |report| list(report).iter().map(|copy| (report.node, copy)));
+        copies.filter(move |(_, copy)| copy.shard == shard)
+    }
+
+    /// The same of those without a leader, and those ahead of their maps.
+    pub(super) fn told_copies(&self, shard: ShardId) -> impl Iterator<Item = (NodeId, &'a CopyReport)> {
+        let leaderless = self.copies_told(shard, |report| &report.leaderless);
+        leaderless.chain(self.copies_told(shard, |report| &report.ahead))
     }
 
     /// True if a node has said of its copy for so long nothing but what cannot be so.

@@ -12,7 +12,7 @@ use super::{ShardNow, is_heard, needing, shards_now};
 /// its copies in step, and every node was heard of.
 pub fn unrest(status: &Status) -> Option<String> {
     let shards = shards_now(status);
-    let (short_of_room, behind): (Vec<_>, Vec<_>) = short(&shards).partition(|shard| shard.is_short_of_room());
+    let (short_of_room, behind) = short(&shards);
     let full: BTreeSet<NodeId> = short_of_room.iter().flat_map(|shard| shard.full()).collect();
     let of_room = (short_of_room.len(), "shards short of copies, for which disks have no room", few(&full));
     in_words(status, &shards, behind.len(), of_room)
@@ -22,7 +22,7 @@ pub fn unrest(status: &Status) -> Option<String> {
 /// shard needs the node for that: it may last for long, and a node with more room may be what helps.
 pub(crate) fn unrest_without(status: &Status, node: NodeId) -> Option<String> {
     let shards = shards_now(status);
-    let (short_of_room, behind): (Vec<_>, Vec<_>) = short(&shards).partition(|shard| shard.is_short_of_room());
+    let (short_of_room, behind) = short(&shards);
     let needing: BTreeSet<ShardId> =
         if short_of_room.is_empty() { BTreeSet::new() } else { needing(status, node).into_iter().collect() };
     let needing: Vec<_> = short_of_room.into_iter().filter(|s| needing.contains(&s.descriptor.shard)).collect();
@@ -34,15 +34,14 @@ pub(crate) fn unrest_without(status: &Status, node: NodeId) -> Option<String> {
 /// True if nothing but want of room on disks keeps a database from rest.
 pub(crate) fn is_short_of_room_alone(status: &Status) -> bool {
     let shards = shards_now(status);
-    let mut short = short(&shards).peekable();
-    short.peek().is_some()
-        && short.all(ShardNow::is_short_of_room)
-        && in_words(status, &shards, 0, (0, "", String::new())).is_none()
+    let (short_of_room, behind) = short(&shards);
+    !short_of_room.is_empty() && behind.is_empty() && in_words(status, &shards, 0, (0, "", String::new())).is_none()
 }
 
-/// Shards that have fewer copies in step than they are to have.
-fn short<'a>(shards: &'a [ShardNow<'a>]) -> impl Iterator<Item = &'a ShardNow<'a>> {
-    shards.iter().filter(|shard| shard.in_sync().len() < shard.record.target.len())
+/// Shards that have fewer copies in step than they are to have: those for want of room on disks, and the others.
+fn short<'a>(shards: &'a [ShardNow<'a>]) -> (Vec<&'a ShardNow<'a>>, Vec<&'a ShardNow<'a>>) {
+    let short = shards.iter().filter(|shard| shard.in_sync().len() < shard.record.target.len());
+    short.partition(|shard| shard.is_short_of_room())
 }
 
 fn in_words(status: &Status, shards: &[ShardNow<'_>], behind: usize, of_room: (usize, &str, String)) -> Option<String> {

@@ -18,7 +18,7 @@ use skerry_core::node::Status;
 use super::occupancy::Seats;
 use super::{Plan, Step, Wait};
 use crate::eviction::newest_at;
-use crate::health::{all_speak, does_without, is_heard, unrest, unrest_without};
+use crate::health::{all_speak, does_without, is_heard, is_short_of_room_alone, unrest, unrest_without};
 use crate::observed::{Running, Slot, not_ready};
 
 /// A process that was started as the spec says now is waited for so long. One that starts but cannot take requests before
@@ -115,12 +115,16 @@ pub(super) fn restart(plan: &mut Plan, slots: &BTreeMap<String, Slot>, seats: &S
     if let Some(why) = not_ready(slots) {
         return plan.waits.push(Wait::Restarting { slots: outdated.into_iter().cloned().collect(), why });
     }
-    let is_at_rest = unrest(status).is_none();
-    let held = |name: &str| {
-        let node = seats.node_of(name).map(|node| node.id);
-        if is_at_rest { None } else { node.map_or_else(|| unrest(status), |node| unrest_without(status, node)) }
+    let Some(unrest) = unrest(status) else {
+        return plan.steps.push(Step::RestartNode { slot: (*next).clone() });
     };
-    match outdated.iter().find(|name| held(name).is_none()) {
+    let held = |name: &str| match seats.node_of(name) {
+        Some(node) => unrest_without(status, node.id),
+        None => Some(unrest.clone()),
+    };
+    // Each node is asked for only where the answer may differ from one to the next: it looks at every shard.
+    let is_room_all = is_short_of_room_alone(status);
+    match outdated.iter().find(|name| is_room_all && held(name).is_none()) {
         Some(name) => plan.steps.push(Step::RestartNode { slot: (*name).clone() }),
         None => {
             let why = held(next).unwrap_or_default();

@@ -49,23 +49,14 @@ fn known(write: &QuorumWrite, own: &Key, shown: &BTreeMap<u64, (u64, Version)>) 
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::tests::write;
     use super::*;
     use crate::history::{Promise, QuorumRead, QuorumViolation, ReadKind, Rule};
 
     const KEY: &[u8] = b"k";
 
     fn put(invoked: u64, value: u64, version: u64) -> QuorumWrite {
-        let outcome = WriteOutcome::Acknowledged(Version(version));
-        QuorumWrite {
-            invoked,
-            returned: invoked + 1,
-            value: Some(value),
-            seen: BTreeSet::new(),
-            seen_at: 0,
-            expires_ms: None,
-            outcome,
-            is_repeated: false,
-        }
+        write(invoked, Some(value), Some(version))
     }
 
     fn read(invoked: u64, found: &[(u64, u64)]) -> QuorumRead {

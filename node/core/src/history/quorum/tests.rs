@@ -4,7 +4,7 @@ use super::*;
 
 const KEY: &[u8] = b"k";
 
-fn write(invoked: u64, value: Option<u64>, version: Option<u64>) -> QuorumWrite {
+pub(super) fn write(invoked: u64, value: Option<u64>, version: Option<u64>) -> QuorumWrite {
     let outcome = version.map_or(WriteOutcome::Unknown, |version| WriteOutcome::Acknowledged(Version(version)));
     QuorumWrite {
         invoked,

@@ -319,7 +319,7 @@ fn is_claim(map: &Map, from: NodeId, report: &ShardReport) -> bool {
     let is_newer = |known: &ShardRecord| {
         report.descriptor.generation > known.descriptor.generation && home_of(known, report.leader).is_none()
     };
-    let may_be_behind = shard != ShardId::SYSTEM && map.recoveries.contains_key(&ShardId::SYSTEM);
+    let may_be_behind = shard != ShardId::SYSTEM && map.may_be_behind();
     may_be_behind && map.shards.get(&shard).is_some_and(is_newer) && check_led(map, from, report).is_ok()
 }
 

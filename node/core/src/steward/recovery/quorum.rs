@@ -16,7 +16,7 @@
 use std::cmp::Ordering;
 
 use super::evidence::{Told, is_displaced, is_word_of_one};
-use super::{LOST_SILENCE_MS, RecoveryPlan, RecoveryRefusal};
+use super::{LOST_SILENCE_MS, RecoveryPlan, RecoveryRefusal, silent};
 use crate::ids::{Generation, NodeId, ReplicaId, ShardId};
 use crate::map::{NodeState, Replica, ShardRecord};
 use crate::message::{CopyReport, QuorumReport};
@@ -235,12 +235,6 @@ fn latest(record: &ShardRecord, told: &Told<'_>) -> Result<Layout, RecoveryRefus
 fn is_unmade(layout: &Layout, copy: ReplicaId) -> bool {
     let copies = layout.change.as_ref().is_some_and(|change| change.stage == Stage::WriteBoth);
     (copies && layout.part(copy) == Part::Comes) || layout.generation == Generation(1)
-}
-
-/// Refuses to take a node for lost that may live.
-fn silent(view: &View<'_>, node: NodeId) -> Result<(), RecoveryRefusal> {
-    let is_silent = view.heard(node).is_none() && view.silent_ms(node) >= LOST_SILENCE_MS;
-    if is_silent { Ok(()) } else { Err(RecoveryRefusal::Alive { node }) }
 }
 
 fn is_given_up(view: &View<'_>, shard: ShardId, copy: &Replica) -> bool {

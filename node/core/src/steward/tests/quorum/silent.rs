@@ -111,19 +111,40 @@ fn no_change_begins_into_what_cannot_be_left_without_a_silent_copy() {
     }
 }
 
-/// The table is edited to a W of one while the third copy is silent, so no change begins, and then the first node drains. What
-/// cannot begin has no place: other moves of its nodes go on.
-#[test]
-fn a_move_that_could_not_be_left_again_takes_no_place_of_others() {
+/// Two Quorum shards on the first three nodes, and a shard beside them that is led, on two of these and another.
+fn beside_a_led_shard() -> (World, TableId, ShardId) {
     let mut world = World::new(&ZONES);
     let table = world.quorum_table(&vec![vec![1, 2, 3]; 2], MAJORITIES);
     world.settle(20);
     world.table(&[vec![1, 2, 5]]);
     world.settle(40);
     let led = *world.map().shards.keys().next_back().expect("there are some");
+    (world, table, led)
+}
+
+/// W becomes one when the third node has been silent for a minute.
+fn edited_while_the_third_is_silent(world: &mut World, table: TableId) {
     world.silent.insert(NodeId(3));
     world.now_ms += 60_000;
-    alter(&mut world, table, 3, (1, 2));
+    alter(world, table, 3, (1, 2));
+}
+
+/// The shard that is led leaves the first node, whatever the others wait for.
+fn led_one_moves(world: &mut World, led: ShardId) {
+    world.target(led.0, &[4, 2, 5]);
+    for _ in 0..10 {
+        world.steward();
+        world.lead();
+    }
+    assert!(world.map().shards[&led].is_settled() && world.map().shards[&led].on_target());
+}
+
+/// The table is edited to a W of one while the third copy is silent, so no change begins, and then the first node drains. What
+/// cannot begin has no place: other moves of its nodes go on.
+#[test]
+fn a_move_that_could_not_be_left_again_takes_no_place_of_others() {
+    let (mut world, table, led) = beside_a_led_shard();
+    edited_while_the_third_is_silent(&mut world, table);
     (1..=2).for_each(|shard| world.target(shard, &[4, 2, 3]));
     for _ in 0..3 {
         world.steward();
@@ -131,12 +152,7 @@ fn a_move_that_could_not_be_left_again_takes_no_place_of_others() {
     }
     let is_assigned = |world: &World, shard| !world.map().shards[&ShardId(shard)].assigned_reached();
     assert!(!is_assigned(&world, 1) && !is_assigned(&world, 2), "no change begins to what cannot be left");
-    world.target(led.0, &[4, 2, 5]);
-    for _ in 0..10 {
-        world.steward();
-        world.lead();
-    }
-    assert!(world.map().shards[&led].is_settled() && world.map().shards[&led].on_target());
+    led_one_moves(&mut world, led);
     world.silent.clear();
     world.settle(40);
     settled_on(&world, &[2, 3, 4], (1, 2));
@@ -145,27 +161,15 @@ fn a_move_that_could_not_be_left_again_takes_no_place_of_others() {
 /// The same, where the copies were assigned before the edit.
 #[test]
 fn an_assigned_move_that_could_not_be_left_again_leaves_its_place_to_others() {
-    let mut world = World::new(&ZONES);
-    let table = world.quorum_table(&vec![vec![1, 2, 3]; 2], MAJORITIES);
-    world.settle(20);
-    world.table(&[vec![1, 2, 5]]);
-    world.settle(40);
-    let led = *world.map().shards.keys().next_back().expect("there are some");
+    let (mut world, table, led) = beside_a_led_shard();
     (1..=2).for_each(|shard| world.target(shard, &[4, 2, 3]));
     world.report();
     for command in assign(&world.view()) {
         world.state.apply(&command).expect("it is due");
     }
-    world.silent.insert(NodeId(3));
-    world.now_ms += 60_000;
-    alter(&mut world, table, 3, (1, 2));
-    world.target(led.0, &[4, 2, 5]);
-    for _ in 0..10 {
-        world.steward();
-        world.lead();
-    }
+    edited_while_the_third_is_silent(&mut world, table);
+    led_one_moves(&mut world, led);
     assert!((1..=2).all(|shard| world.map().shards[&ShardId(shard)].descriptor.generation == Generation(1)));
-    assert!(world.map().shards[&led].is_settled() && world.map().shards[&led].on_target());
     world.silent.clear();
     world.settle(40);
 }

@@ -115,6 +115,8 @@ pub struct NodeConfig {
     pub highest_level: FormatLevel,
     /// How often copies of quorum shards compare, and raise the floor. No setting: only tests give another than the default.
     pub quorum_pace: Pace,
+    /// Records that quorum copies have written lately and keep in memory, in bytes, all copies of the node together.
+    pub recent_bytes_max: usize,
     /// Keys and values of one piece of a snapshot, in bytes; one record is always taken.
     pub snapshot_piece_bytes: usize,
     /// Records of one piece of a snapshot, so that reading it never holds up the node for long. At least 1.
@@ -137,6 +139,7 @@ impl Default for NodeConfig {
             requests_max: REQUESTS_MAX,
             highest_level: FormatLevel::NEWEST,
             quorum_pace: Pace::default(),
+            recent_bytes_max: 32 << 20,
             snapshot_piece_bytes: 256 << 10,
             snapshot_piece_records: 2_000,
             garbage_slice_records: 512,

@@ -212,6 +212,8 @@ impl Host {
             garbage_slice_records: setting.garbage_slice,
             requests_max: setting.requests_max,
             highest_level: self.highest_level,
+            // From nothing to all that a run writes.
+            recent_bytes_max: [0, 4 << 10, 64 << 10, 4 << 20][usize::try_from(seed / 4 % 4).unwrap_or(0)],
             quorum_pace: setting.stress.as_ref().map(|stress| stress.pace).unwrap_or_default(),
         };
         let (damaged, is_store_new) = match lost {

@@ -280,9 +280,11 @@ impl Node {
             home(copy).is_some_and(|node| if node == own { is_own_full } else { liveness.is_full(node) })
         };
         let (ticks, pace) = (self.ticks, self.config.quorum_pace);
-        let pieces_bytes = (PIECES_BYTES_MAX / self.replicas.quorums().len().max(1)).max(PIECES_BYTES_MIN);
+        let copies = self.replicas.quorums().len().max(1);
+        let pieces_bytes = (PIECES_BYTES_MAX / copies).max(PIECES_BYTES_MIN);
+        let recent_bytes = self.config.recent_bytes_max / copies;
         let (is_heard, is_full) = (&is_heard, &is_full);
-        let here = Here { engine, now, ticks, pace, is_heard, is_full, repair_room, pieces_bytes };
+        let here = Here { engine, now, ticks, pace, is_heard, is_full, repair_room, pieces_bytes, recent_bytes };
         let Some(copy) = self.replicas.quorums_mut().get_mut(shard) else { return Ok(None) };
         let (mut out, state) = (Out::default(), copy.state());
         let (applied, generation) = (state.applied(), state.layout().generation);

@@ -17,6 +17,7 @@ mod out;
 mod preparing;
 mod reading;
 mod reads;
+mod recent;
 mod records;
 mod repairs;
 mod state;
@@ -173,6 +174,7 @@ impl QuorumReplica {
         if is_planted(Planted::NeverCompared) {
             return Ok(());
         }
+        self.machine.limit_recent(here.recent_bytes);
         self.machine.limit_pieces(if self.convergence.is_comparing(here.ticks) { here.pieces_bytes } else { 0 });
         self.converge(here, out, |convergence, copy| convergence.tick(copy))
     }

@@ -4,11 +4,10 @@
 //! Several entries become one batch of the store. Until [`Machine::flush`] the store does not have it, and only what
 //! applies entries knows of it.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use super::ends::Ends;
+use super::recent::Recent;
 use super::records::Records;
 use super::state::QuorumState;
 use crate::engine::{Engine, EngineError, EngineWrite, data_key};
@@ -39,8 +38,8 @@ pub(super) struct Machine {
     /// What the store is to have with the next batch.
     batch: Vec<EngineWrite>,
     batch_bytes: usize,
-    /// Records in that batch, and the length of each as it is stored.
-    ahead: BTreeMap<Bytes, (Stored, usize)>,
+    /// Records in that batch, and others that were written lately.
+    recent: Recent,
     /// The state is another than the store has.
     is_changed: bool,
 }
@@ -52,8 +51,8 @@ impl Machine {
         // Where keys begin alike some leaves have far more records than others: those are compared piece by piece.
         let grid = Grid::even(start, end.map(|end| &end[..]));
         let tree = Tree::open(state.shard(), grid, engine)?;
-        let (batch, ahead, ends) = Default::default();
-        Ok(Self { state, tree, ends, batch, batch_bytes: 0, ahead, is_changed: false })
+        let (batch, recent, ends) = Default::default();
+        Ok(Self { state, tree, ends, batch, batch_bytes: 0, recent, is_changed: false })
     }
 
     pub(super) fn state(&self) -> &QuorumState {
@@ -77,9 +76,14 @@ impl Machine {
         self.tree.limit_pieces(memory_max);
     }
 
+    /// Records that were written lately may take so much memory.
+    pub(super) fn limit_recent(&mut self, bytes_max: usize) {
+        self.recent.limit(bytes_max);
+    }
+
     /// What is applied, to be looked at. Nothing may be between two entries.
     pub(super) fn records<'a>(&'a self, engine: &'a dyn Engine) -> Records<'a> {
-        Records::new(&self.state, engine)
+        Records::new((&self.state, &self.recent), engine)
     }
 
     /// Applies the log's next entry.
@@ -125,10 +129,7 @@ impl Machine {
     ) -> Result<Result<bool, Refused>, EngineError> {
         let record = Stored::decode(record).map_err(EngineError::unreadable)?;
         let record = self.state.floor().without_ended(record);
-        let held = match self.ahead.get(key) {
-            Some(held) => Some(held.clone()),
-            None => self.records(engine).read_sized(key)?,
-        };
+        let held = self.records(engine).read_sized(key)?;
         let (held, held_bytes) = held.map_or((None, 0), |(held, bytes)| (Some(held), bytes));
         let (floor, is_complete) = (self.state.floor(), self.state.is_complete());
         let judged = match stamp {
@@ -145,8 +146,7 @@ impl Machine {
             Err(too_much) => return Ok(Err(too_much.into())),
         };
         let Some(merged) = merged else { return Ok(Ok(false)) };
-        let bytes = self.put(key, (held.as_ref(), held_bytes), Some(&merged));
-        self.ahead.insert(key.clone(), (merged, bytes));
+        self.put(key, (held.as_ref(), held_bytes), Some(merged));
         Ok(Ok(true))
     }
 
@@ -162,25 +162,32 @@ impl Machine {
         Ok(left.is_ok_and(|left| left.is_none_or(|left| taken(held.as_ref(), &left) == Ok(None))))
     }
 
-    /// A key's record, of so many bytes as it is stored, becomes another one with the next batch. The bytes of that.
-    fn put(&mut self, key: &Bytes, (old, old_bytes): (Option<&Stored>, usize), new: Option<&Stored>) -> usize {
-        self.tree.changed(key, old, new);
+    /// A key's record, of so many bytes as it is stored, becomes another one with the next batch.
+    fn put(&mut self, key: &Bytes, (old, old_bytes): (Option<&Stored>, usize), new: Option<Stored>) {
+        self.tree.changed(key, old, new.as_ref());
         let size = |record: Option<(&Stored, usize)>| {
             let counted = record.filter(|(record, _)| record.values().any(|value| !value.is_tombstone));
             counted.map_or(0, |(_, bytes)| (key.len() + bytes) as u64)
         };
-        let encoded = new.map(Stored::encode);
+        let encoded = new.as_ref().map(Stored::encode);
         let bytes = encoded.as_ref().map_or(0, Bytes::len);
         let before = size(old.map(|old| (old, old_bytes)));
-        let after = size(new.map(|new| (new, bytes)));
-        let version = new.map(|new| new.newest.stamp.version).unwrap_or_default();
+        let after = size(new.as_ref().map(|new| (new, bytes)));
+        let version = new.as_ref().map(|new| new.newest.stamp.version).unwrap_or_default();
         self.state.record_changed(before, after, version);
-        new.into_iter().for_each(|new| self.ends.takes(new, self.state.floor().floor()));
+        match new {
+            Some(new) => {
+                self.ends.takes(&new, self.state.floor().floor());
+                self.recent.put(key, new, bytes);
+            }
+            None => self.recent.remove(key),
+        }
         let at = data_key(self.state.table(), key);
         self.batch_bytes += at.len() + bytes;
-        self.batch
-            .push(encoded.map_or_else(|| EngineWrite::Delete(at.clone()), |new| EngineWrite::Put(at.clone(), new)));
-        bytes
+        self.batch.push(match encoded {
+            Some(new) => EngineWrite::Put(at, new),
+            None => EngineWrite::Delete(at),
+        });
     }
 
     /// The store gets what was applied, as one batch.
@@ -195,9 +202,9 @@ impl Machine {
         let mut batch = std::mem::take(&mut self.batch);
         batch.extend(self.tree.batch(self.state.applied()));
         batch.push(self.state.write());
-        self.ahead.clear();
         (self.batch_bytes, self.is_changed) = (0, false);
         engine.write(batch)?;
+        self.recent.flushed();
         if self.tree.is_due() { self.save(engine) } else { Ok(()) }
     }
 
@@ -249,10 +256,10 @@ impl Machine {
                     self.ends.leaves(&held, self.state.floor().floor());
                     continue;
                 }
-                Swept::Becomes(left) => Some(left),
+                Swept::Becomes(left) => Some(*left),
                 Swept::Goes => None,
             };
-            self.put(&key, (Some(&held), held.encode().len()), left.as_deref());
+            self.put(&key, (Some(&held), held.encode().len()), left);
             self.is_changed = true;
         }
         if next.is_none() {

@@ -27,6 +27,8 @@ pub struct Here<'a> {
     pub repair_room: usize,
     /// Memory that what the copy's comparisons have learnt of its records may take, in bytes.
     pub pieces_bytes: usize,
+    /// Memory that records which the copy has written lately may take, in bytes.
+    pub recent_bytes: usize,
 }
 
 /// What a copy wants its node to do.

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use super::recent::Recent;
 use super::state::QuorumState;
 use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key};
 use crate::quorum::merkle::compare::{View, Visit};
@@ -19,14 +20,15 @@ pub(super) type Read = Vec<(Bytes, Stored)>;
 /// A look at a copy's records. Of one moment: nothing is applied while there is one.
 pub struct Records<'a> {
     state: &'a QuorumState,
+    recent: &'a Recent,
     engine: &'a dyn Engine,
     /// Why something could not be read by who cannot be told of it.
     failed: RefCell<Option<EngineError>>,
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(state: &'a QuorumState, engine: &'a dyn Engine) -> Self {
-        Self { state, engine, failed: RefCell::new(None) }
+    pub(super) fn new((state, recent): (&'a QuorumState, &'a Recent), engine: &'a dyn Engine) -> Self {
+        Self { state, recent, engine, failed: RefCell::new(None) }
     }
 
     /// The record of a key.
@@ -44,6 +46,9 @@ impl<'a> Records<'a> {
     ///
     /// Of the store, and of a record that this release cannot read.
     pub(super) fn read_sized(&self, key: &[u8]) -> Result<Option<(Stored, usize)>, EngineError> {
+        if let Some(recent) = self.recent.get(key) {
+            return Ok(Some(recent.clone()));
+        }
         let stored = self.engine.get(&data_key(self.state.table(), key))?;
         let read = |stored: Bytes| Stored::decode(&stored).map(|record| (record, stored.len()));
         stored.map(read).transpose().map_err(EngineError::unreadable)

@@ -100,6 +100,7 @@ impl Solo {
             is_full: &|copy| full.contains(&copy),
             repair_room: self.repair_room,
             pieces_bytes: 1 << 20,
+            recent_bytes: 1 << 10,
         };
         call(&mut self.replica, &here, &mut self.out).unwrap();
     }

@@ -130,9 +130,11 @@ impl World {
         let heard: Vec<bool> = self.hosts.iter().map(|host| host.replica.is_some()).collect();
         let is_heard = |copy: ReplicaId| heard[at(copy)];
         let (is_full, pace) = (|_| false, self.pace);
-        let (is_heard, is_full, repair_room, pieces_bytes) = (&is_heard, &is_full, 0, 9_000);
+        let (is_heard, is_full, repair_room, pieces_bytes, recent_bytes) = (&is_heard, &is_full, 0, 9_000, 2_000);
         self.hosts[copy].call(
-            |engine, call| call(&Here { engine, now, ticks, pace, is_heard, is_full, repair_room, pieces_bytes }),
+            |engine, call| {
+                call(&Here { engine, now, ticks, pace, is_heard, is_full, repair_room, pieces_bytes, recent_bytes })
+            },
             call,
         )
     }

@@ -1,0 +1,131 @@
+//! A cache of records that were written lately: a key that is written again and again need not be read from the store each
+//! time. Whoever writes a record first reads what is there.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::record::Stored;
+
+/// Memory of a record besides its key and its stored bytes: about.
+const AROUND: usize = 256;
+
+/// A record, and its length as it is stored.
+pub(super) type Sized = (Stored, usize);
+
+/// Owner of the records that were written lately. Those of the batch that the store does not have yet are always there.
+///
+/// Two generations take turns, as in the second-chance caches of operating systems: once the younger one takes half of the
+/// memory, the older one goes, and the younger one takes its place.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    younger: BTreeMap<Bytes, Sized>,
+    older: BTreeMap<Bytes, Sized>,
+    younger_bytes: usize,
+    bytes_max: usize,
+}
+
+impl Recent {
+    /// All records together may take so much memory, about.
+    pub(super) fn limit(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// What was written last of a key. `None` = the store says.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Sized> {
+        self.younger.get(key).or_else(|| self.older.get(key))
+    }
+
+    /// A key has this record now.
+    pub(super) fn put(&mut self, key: &Bytes, record: Stored, stored_bytes: usize) {
+        let size = |stored_bytes: usize| key.len() + stored_bytes + AROUND;
+        let before = self.younger.insert(key.clone(), (record, stored_bytes));
+        self.younger_bytes += size(stored_bytes);
+        self.younger_bytes -= before.map_or(0, |(_, stored_bytes)| size(stored_bytes));
+    }
+
+    /// A key has no record any more.
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        self.older.remove(key);
+        if let Some((_, stored_bytes)) = self.younger.remove(key) {
+            self.younger_bytes -= key.len() + stored_bytes + AROUND;
+        }
+    }
+
+    /// The store has all of it: what takes too much memory may go.
+    pub(super) fn flushed(&mut self) {
+        if self.younger_bytes > self.bytes_max / 2 {
+            self.older = std::mem::take(&mut self.younger);
+            let is_too_much = std::mem::take(&mut self.younger_bytes) > self.bytes_max;
+            if is_too_much {
+                self.older.clear();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Context, Stamp, Value};
+    use crate::time::Version;
+
+    const STORED_BYTES: usize = 100;
+    const OF_ONE: usize = 1 + STORED_BYTES + AROUND;
+
+    fn record(version: u64) -> Stored {
+        Stored::new(Value { stamp: Stamp::lowest(Version(version)), ..Value::default() }, Context::default())
+    }
+
+    fn recent(bytes_max: usize) -> Recent {
+        let mut recent = Recent::default();
+        recent.limit(bytes_max);
+        recent
+    }
+
+    fn put(recent: &mut Recent, key: &'static str, version: u64) {
+        recent.put(&Bytes::from_static(key.as_bytes()), record(version), STORED_BYTES);
+    }
+
+    fn version(recent: &Recent, key: &str) -> Option<u64> {
+        recent.get(key.as_bytes()).map(|(record, _)| record.newest.stamp.version.0)
+    }
+
+    #[test]
+    fn the_last_record_of_a_key_is_found_whichever_generation_has_it() {
+        let mut recent = recent(4 * OF_ONE);
+        for (key, at) in [("a", 1), ("b", 2), ("c", 3)] {
+            put(&mut recent, key, at);
+        }
+        recent.flushed();
+        put(&mut recent, "a", 4);
+        assert_eq!((version(&recent, "a"), version(&recent, "b"), version(&recent, "d")), (Some(4), Some(2), None));
+        recent.remove(b"a");
+        recent.remove(b"b");
+        assert_eq!((version(&recent, "a"), version(&recent, "b")), (None, None));
+        assert_eq!(recent.younger_bytes, 0);
+    }
+
+    #[test]
+    fn a_batch_that_the_store_lacks_is_kept_whatever_it_takes() {
+        let mut recent = recent(0);
+        for (key, at) in [("a", 1), ("b", 2), ("a", 3)] {
+            put(&mut recent, key, at);
+        }
+        assert_eq!((version(&recent, "a"), version(&recent, "b")), (Some(3), Some(2)));
+        recent.flushed();
+        assert_eq!((version(&recent, "a"), version(&recent, "b")), (None, None));
+    }
+
+    #[test]
+    fn the_longest_unwritten_records_go_first() {
+        let mut recent = recent(2 * OF_ONE);
+        for (turn, key) in ["a", "b", "c", "a", "d", "a"].into_iter().enumerate() {
+            put(&mut recent, key, turn as u64);
+            recent.flushed();
+        }
+        assert_eq!((version(&recent, "a"), version(&recent, "b"), version(&recent, "c")), (Some(5), None, None));
+        let kept = recent.younger.len() + recent.older.len();
+        assert!(kept <= 4, "{kept} records are kept");
+    }
+}

@@ -13,11 +13,13 @@ use crate::observed::Slot;
 pub fn one_may_go(slots: &BTreeMap<String, Slot>, status: &Status) -> bool {
     let mut away = slots.values().filter(|slot| !slot.process.ready);
     match (away.next(), away.next()) {
-        (None, _) if is_short_of_room_alone(status) => {
+        (None, _) if unrest(status).is_none() => true,
+        (None, _) => {
             let mut nodes = slots.values().filter_map(|slot| newest_at(status, &slot.address));
-            nodes.all(|node| node.state == NodeState::Removed || unrest_without(status, node.id).is_none())
+            let goes_on =
+                |node: &NodeRecord| node.state == NodeState::Removed || unrest_without(status, node.id).is_none();
+            is_short_of_room_alone(status) && nodes.all(goes_on)
         }
-        (None, _) => unrest(status).is_none(),
         (Some(slot), None) => {
             let node = newest_at(status, &slot.address);
             node.is_none_or(|node| node.state == NodeState::Removed || does_without(status, node.id))

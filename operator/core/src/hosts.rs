@@ -13,30 +13,32 @@ use crate::observed::Slot;
 
 /// Which hosts those are, one sentence each.
 pub(crate) fn shared(slots: &BTreeMap<String, Slot>, status: &Status) -> Vec<String> {
-    let mut hosts: BTreeMap<&str, BTreeMap<&str, NodeId>> = BTreeMap::new();
+    let mut hosts: BTreeMap<&str, BTreeMap<&str, &Slot>> = BTreeMap::new();
     for (name, slot) in slots {
-        let node = newest_at(status, &slot.address).filter(|node| node.state != NodeState::Removed);
-        if let (Some(host), Some(node)) = (&slot.host, node) {
-            hosts.entry(host).or_default().insert(name, node.id);
-        }
+        slot.host.iter().for_each(|host| _ = hosts.entry(host).or_default().insert(name, slot));
+    }
+    hosts.retain(|_, there| there.len() > 1);
+    if hosts.is_empty() {
+        return Vec::new();
     }
     let shards = shards_now(status);
-    hosts
-        .into_iter()
-        .filter(|(_, nodes)| nodes.len() > 1)
-        .filter_map(|(host, there)| told(host, &there, &shards))
-        .collect()
+    let node = |slot: &Slot| newest_at(status, &slot.address).filter(|node| node.state != NodeState::Removed);
+    let told = |(host, there): (&str, BTreeMap<&str, &Slot>)| {
+        let nodes = there.into_iter().filter_map(|(name, slot)| Some((name, node(slot)?.id)));
+        loss(host, &nodes.collect(), &shards)
+    };
+    hosts.into_iter().filter_map(told).collect()
 }
 
-fn told(host: &str, there: &BTreeMap<&str, NodeId>, shards: &[ShardNow<'_>]) -> Option<String> {
+fn loss(host: &str, there: &BTreeMap<&str, NodeId>, shards: &[ShardNow<'_>]) -> Option<String> {
     let nodes: BTreeSet<NodeId> = there.values().copied().collect();
     let copies = |shard: &&ShardNow<'_>| {
         shard.descriptor.members.iter().filter(|member| nodes.contains(&member.replica.node)).count()
     };
     let doubled = shards.iter().filter(|shard| copies(shard) > 1).count();
     let slots = there.keys().copied().collect::<Vec<_>>().join(", ");
-    let loss = format!("{slots} are on one host, {host}: its loss takes more than one copy of {doubled} shards");
-    (doubled > 0).then(|| format!("{loss}; add hosts, or see spec.spreadByHost"))
+    let told = format!("{slots} are on one host, {host}: its loss takes more than one copy of {doubled} shards");
+    (doubled > 0).then(|| format!("{told}; add hosts, or see spec.spreadByHost"))
 }
 
 #[cfg(test)]

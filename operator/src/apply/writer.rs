@@ -79,12 +79,17 @@ impl ApplyError {
 }
 
 /// Names what a StatefulSet says, but for how many pods it has.
-fn of_spec(spec: &Value) -> String {
-    let mut spec = spec.clone();
+fn of_spec(mut spec: Value) -> String {
     if let Value::Object(fields) = &mut spec {
         fields.remove("replicas");
     }
     spec.to_string()
+}
+
+/// What a StatefulSet says as it is there. Null = nobody looked.
+fn as_value(set: &Set) -> Value {
+    // What cannot be written out does not exist here.
+    serde_json::to_value(&set.spec).unwrap_or_default()
 }
 
 /// Makes the writes of one round for one database.
@@ -138,8 +143,8 @@ impl<'a> Writer<'a> {
         let digest = wanted.annotations().get(DIGEST).cloned().unwrap_or_default();
         let written = &self.context.written;
         // The digest is of all that is wanted but the number of pods, which is as it is there.
-        let is_alike = written.is_alike(&set.uid, &set.version, &digest, || is_as_written(&wanted, &set.spec));
-        let is_changed = !is_alike && written.version(&set.uid) != Some(of_spec(&set.spec));
+        let is_alike = written.is_alike(&set.uid, &set.version, &digest, || is_as_written(&wanted, &as_value(set)));
+        let is_changed = !is_alike && written.version(&set.uid) != Some(of_spec(as_value(set)));
         let is_stale = set.digest.as_ref() != Some(&digest) || is_changed && !written.is_fresh(&set.uid, &digest);
         Drift { is_stale, is_changed }
     }
@@ -148,7 +153,7 @@ impl<'a> Writer<'a> {
         if let Some(set) = self.cluster.sets.get(&self.names.set(zone)) {
             let digest = digest(&self.blueprint(), zone, Some(&set.claims));
             let spec = serde_json::to_value(&there.spec).unwrap_or_default();
-            self.context.written.note(set.uid.clone(), digest, Some(of_spec(&spec)));
+            self.context.written.note(set.uid.clone(), digest, Some(of_spec(spec)));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -43,7 +44,7 @@ pub(super) async fn list(
     )?;
     let now = Timestamp::now();
     let labelled = Cluster {
-        sets: sets.iter().map(|s| (s.name_any(), set(s))).collect(),
+        sets: sets.into_iter().map(|s| (s.name_any(), set(s))).collect(),
         pods: pods.iter().map(|p| (p.name_any(), pod(p, now))).collect(),
         claims: claims.iter().map(|c| (c.name_any(), claim(c))).collect(),
     };
@@ -98,26 +99,26 @@ where
     Ok((read, unread))
 }
 
-fn set(set: &StatefulSet) -> Set {
+fn set(set: StatefulSet) -> Set {
     let status = set.status.as_ref();
     // Before its controller has seen the newest template, the revision is that of an older one.
     let seen = status.filter(|s| s.observed_generation == set.metadata.generation);
     let claims = set.spec.volume_claim_templates.as_ref().and_then(|c| c.first());
     Set {
         uid: set.uid().unwrap_or_default(),
-        owner: owner(set),
+        owner: owner(&set),
         database: set.annotations().get(CLUSTER_ID).cloned(),
         version: set.resource_version().unwrap_or_default(),
         zone: set.labels().get(ZONE_LABEL).cloned().unwrap_or_default(),
         replicas: set.spec.replicas.and_then(|r| u32::try_from(r).ok()).unwrap_or(0),
         revision: seen.and_then(|s| s.update_revision.clone()),
         digest: set.annotations().get(DIGEST).cloned(),
-        spec: serde_json::to_value(&set.spec).unwrap_or_default(),
         claims: ClaimTemplate {
             size: claims.and_then(size),
             class: claims.and_then(|claim| claim.spec.as_ref()?.storage_class_name.clone()),
             labels: claims.map(|claim| claim.metadata.labels.clone().unwrap_or_default()),
         },
+        spec: Some(Arc::new(set.spec)),
     }
 }
 

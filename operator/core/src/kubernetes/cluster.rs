@@ -1,15 +1,16 @@
 //! What was seen of a database's objects, read live from the API server, and the slots that they make.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use k8s_openapi::api::apps::v1::StatefulSetSpec;
 
 use super::names::{Names, ordinal};
 use crate::observed::{ClaimTemplate, Process, Running, Slot, SlotVolume};
 
 /// The Kubernetes objects of a database, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Cluster {
     /// The StatefulSets, one for each zone.
     pub sets: BTreeMap<String, Set>,
@@ -20,7 +21,7 @@ pub struct Cluster {
 }
 
 /// A StatefulSet of the database, as far as the operator needs to know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Set {
     /// Its own; another object of its name has another.
     pub uid: String,
@@ -38,8 +39,8 @@ pub struct Set {
     pub revision: Option<String>,
     /// What its template was made from.
     pub digest: Option<String>,
-    /// Spec of the StatefulSet as it is, whoever has changed it since. Null = nobody looked.
-    pub spec: Value,
+    /// Spec of the StatefulSet as it is, whoever has changed it since. `None` = nobody looked.
+    pub spec: Option<Arc<StatefulSetSpec>>,
     /// What its claims ask for. It cannot be changed.
     pub claims: ClaimTemplate,
 }

@@ -29,7 +29,7 @@ fn cluster(replicas: u32) -> Cluster {
         replicas,
         revision: Some("r1".into()),
         digest: None,
-        spec: serde_json::Value::Null,
+        spec: None,
         claims: ClaimTemplate::default(),
     };
     let mut cluster = Cluster { sets: [("shop-a".to_owned(), set)].into(), ..Cluster::default() };

@@ -30,7 +30,7 @@ fn cluster() -> Cluster {
         replicas: 1,
         revision: Some("new".into()),
         digest: None,
-        spec: serde_json::Value::Null,
+        spec: None,
         claims,
     };
     let pod = Pod {

@@ -87,6 +87,8 @@ macro_rules! with_bugs_of_quorum_tables {
             EndedByOwnClock by test("src/quorum/floor/left.rs", "what_ends_by_one_clock_alone_is_noticed"),
             /// A copy takes a write without the one before it of the same coordinator: who reads it there counts both as seen.
             WriteWithoutItsPast by test("src/quorum/floor/left.rs", "a_write_without_its_coordinators_past_is_noticed"),
+            /// An attempt whose place a later one has taken is kept without the writes before it of the same coordinator.
+            EarlierAttemptWithoutItsPast by test("src/quorum/floor/attempts.rs", "an_attempt_whose_place_is_taken_without_a_past_is_noticed"),
             /// A copy that comes new takes a write without what its coordinator shows beside it below a floor, and with a context that
             /// counts all there as seen.
             ShownCountsAsReplaced by test("src/quorum/floor/left.rs", "what_is_shown_and_counts_as_replaced_is_noticed"),

@@ -99,3 +99,46 @@ fn an_attempt_that_is_missing_where_it_counts_is_noticed() {
     let values = left.iter().flat_map(Stored::values).filter(|value| value.request == Some(request()));
     assert_eq!(values.filter(|value| !value.is_tombstone).count(), 0, "no attempt is left");
 }
+
+/// A first attempt goes out beside a later write, to a copy that lacks what its coordinator wrote before it, and knows that
+/// another attempt has taken its place: by what comes, or by what it holds. Which of that coordinator's writes whoever reads
+/// there then counts as seen.
+fn seen_of_the_first_coordinator(bar_ms: u64, is_told: bool) -> Option<Version> {
+    let mut bounds = Floor::default();
+    bounds.raise_bar(Version::at_ms(bar_ms));
+    let mut attempt = first().newest;
+    let coordinator = attempt.stamp.actor;
+    let before = Value { stamp: stamp(ISSUED_MS + 100, 1), ..Value::default() };
+    let later = Value { stamp: stamp(ISSUED_MS + 900, 3), ..Value::default() };
+    let mut held = Stored::new(Value { stamp: stamp(ISSUED_MS + 50, 3), ..Value::default() }, Context::default());
+    if is_told {
+        attempt.supersede();
+    } else {
+        held.context.add(Stamp::of_attempt(request(), 1));
+    }
+    let named = later.stamp;
+    let record = Stored { newest: later, siblings: vec![attempt, before], context: Context::default() };
+    let taken = bounds.take_write(named, Some(&held), record, true).ok().flatten()?;
+    let values = taken.values().filter(|value| value.stamp.actor == coordinator);
+    values.map(|value| value.stamp.version).max()
+}
+
+#[test]
+fn an_attempt_whose_place_is_taken_comes_with_the_past_of_its_coordinator_or_not_at_all() {
+    for is_told in [true, false] {
+        let all = Some(Version::at_ms(ISSUED_MS + 400));
+        assert_eq!(seen_of_the_first_coordinator(0, is_told), all, "nothing is refused");
+        for bar_ms in [ISSUED_MS + 200, ISSUED_MS + 500] {
+            assert_eq!(seen_of_the_first_coordinator(bar_ms, is_told), None, "the write before it is refused");
+        }
+    }
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn an_attempt_whose_place_is_taken_without_a_past_is_noticed() {
+    crate::planted::plant(Some(crate::planted::Planted::EarlierAttemptWithoutItsPast));
+    let seen = [true, false].map(|is_told| seen_of_the_first_coordinator(ISSUED_MS + 500, is_told));
+    crate::planted::plant(None);
+    assert!(seen.iter().all(Option::is_some));
+}

@@ -5,13 +5,15 @@ use crate::record::{Stored, Value};
 use crate::time::Version;
 
 /// True if the copy holds the value, or knows what replaced it. That it is below what the record counts as seen, by
-/// somebody's floor, is not enough: it may never have been there.
+/// somebody's floor, is not enough: it may never have been there. Nor is it that a later attempt has taken its place: whoever
+/// reads its stamp counts the earlier writes of its coordinator as seen.
 pub(super) fn knows(held: Option<&Stored>, value: &Value) -> bool {
     held.is_some_and(|held| {
         let is_below = held.context.covers(value.stamp, value.by_last_writer);
+        let is_free = value.is_superseded(&held.context) && is_planted(Planted::EarlierAttemptWithoutItsPast);
         held.values().any(|own| own.stamp == value.stamp)
             || held.context.replaces(value.stamp, value.by_last_writer)
-            || value.is_superseded(&held.context)
+            || is_free
             || is_below && is_planted(Planted::BelowFloorAcknowledged)
     })
 }

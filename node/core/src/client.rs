@@ -11,3 +11,6 @@ pub mod issuing;
 pub mod parts;
 pub mod progress;
 pub mod round;
+
+#[cfg(test)]
+mod tests;

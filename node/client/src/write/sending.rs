@@ -38,7 +38,7 @@ impl Client {
                 }
                 Err(failed) => {
                     *attempts += failed.attempts;
-                    match halves(&command, &asked).filter(|_| failed.in_parts) {
+                    match failed.in_parts.then(|| halves(&command, &asked)).flatten() {
                         Some([first, second]) => left.extend([second, first]),
                         None => return Err(error(failed, name, written.is_some())),
                     }

@@ -127,7 +127,8 @@ impl Client {
             let issued = progress.issuing.issue(own_clock, Duration::from_millis(self.ms));
             let request = Some(RequestId { issued, client: 1, sequence: self.requests });
             self.ms += 1;
-            let which = usize::try_from(self.requests).unwrap() % self.copies.len();
+            let drawn = self.requests.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
+            let which = usize::try_from(drawn).unwrap() % self.copies.len();
             let failure = match self.copies[which].coordinate(&Command { request, ..command.clone() }, self.ms) {
                 Ok(version) => {
                     self.note(command, version, own_clock);

@@ -13,7 +13,9 @@ use rand::Rng;
 use skerry_core::command::{Again, Command, Outcome, Read, ReadConsistency};
 use skerry_core::history::{Batch, Change, WriteOutcome};
 use skerry_core::ids::{NodeId, TableId, Token};
+use skerry_core::limits::STAMP_AHEAD_MS_MAX;
 use skerry_core::node::{Answer, Input, Refusal};
+use skerry_core::quorum::prepare::NotBegun;
 use skerry_core::time::Version;
 
 pub(crate) use keys::keys;
@@ -86,6 +88,9 @@ pub(crate) struct Client {
     number: usize,
     sequence: u64,
     highest: Version,
+    /// What was acknowledged of each key of quorum tables: where the last writer wins, later writes are issued above it,
+    /// whatever clocks show.
+    written: BTreeMap<Vec<u8>, Version>,
     underway: Option<Underway>,
     leader: Option<NodeId>,
     /// The record of each key as this client last saw it, by table and key.
@@ -112,6 +117,7 @@ impl Client {
             number,
             sequence: 0,
             highest: Version(0),
+            written: BTreeMap::new(),
             underway: None,
             leader: None,
             seen: BTreeMap::new(),
@@ -209,7 +215,12 @@ impl Client {
                     | Refusal::NotCoordinator { .. }
                     | Refusal::TooFewCopies { .. } => None,
                     Refusal::RequestTooNew { allowed, .. } => {
-                        self.issue_again(&mut underway, allowed, world.time);
+                        self.issue_earlier(&mut underway, allowed, world.time);
+                        self.leader
+                    }
+                    Refusal::NotBegun(NotBegun::Ahead { wall_ms, .. }) => {
+                        let allowed = Version::at_ms(wall_ms.saturating_add(STAMP_AHEAD_MS_MAX));
+                        self.issue_earlier(&mut underway, allowed, world.time);
                         self.leader
                     }
                     _ => self.leader,
@@ -244,18 +255,28 @@ impl Client {
     }
 
     /// A request from the future: with a new id, if no attempt can have happened; else as it is, until its time has come.
-    fn issue_again(&mut self, underway: &mut Underway, allowed: Version, now: u64) {
+    fn issue_earlier(&mut self, underway: &mut Underway, allowed: Version, now: u64) {
         self.highest = self.highest.min(allowed);
+        self.issue_again(underway, allowed, now);
+    }
+
+    /// A new id that is issued at a version, but of a quorum table not below what was acknowledged of its keys. False = there is
+    /// none, or an attempt may have happened.
+    fn issue_again(&mut self, underway: &mut Underway, issued: Version, now: u64) -> bool {
+        let written = match &underway.doing {
+            Doing::Quorum(write) => write.written(self),
+            Doing::Write(_) | Doing::Again { .. } | Doing::Read { .. } => Version::default(),
+        };
         let command = match &mut underway.doing {
             Doing::Write(Write { command, .. }) => command,
             Doing::Quorum(write) => &mut write.command,
-            Doing::Again { .. } | Doing::Read { .. } => return,
+            Doing::Again { .. } | Doing::Read { .. } => return false,
         };
-        if let Some(request) = command.request.as_mut().filter(|_| !underway.may_have_happened) {
-            self.sequence += 1;
-            (request.issued, request.sequence) = (allowed, self.sequence);
-            underway.sent = now;
-        }
+        let Some(request) = command.request.as_mut().filter(|_| !underway.may_have_happened) else { return false };
+        self.sequence += 1;
+        (request.issued, request.sequence) = (issued.max(written), self.sequence);
+        underway.sent = now;
+        true
     }
 }
 
@@ -274,6 +295,8 @@ impl Underway {
         let Doing::Quorum(write) = &mut self.doing else { return true };
         match refusal {
             Refusal::WriteQuorum(_) => write.options.copies = None,
+            // A clock is wrong: another copy's may be right, or it passes.
+            Refusal::NotBegun(NotBegun::Ahead { .. }) => {}
             Refusal::NotBegun(_) | Refusal::Context(_) | Refusal::BatchTooLarge { .. } => return false,
             _ => {}
         }

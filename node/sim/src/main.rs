@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use skerry_core::planted::{Catcher, Planted};
-use skerry_sim::{Hardship, Hardships, OperatorBug, Outcome, run_seeds, run_whole, run_with};
+use skerry_sim::{Change, Hardship, Hardships, OperatorBug, Outcome, run_befallen, run_seeds, run_whole, run_with};
 
 /// Runs simulated clusters, one a seed.
 #[derive(Parser)]
@@ -34,6 +34,10 @@ struct Args {
     /// Only seeds that have this hardship.
     #[arg(long)]
     with: Option<Hardship>,
+    /// Lets this befall every table on purpose once the faults are over: ScaleOut, ScaleIn, CopiesUp, CopiesDown, NodeLost,
+    /// ZoneLost or Reversed.
+    #[arg(long)]
+    befall: Option<Change>,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -88,10 +92,14 @@ fn sound(args: &Args, hardships: Hardships) -> Way {
 
 /// Runs a seed, if it has the hardship that is asked for.
 fn run_of(args: &Args, bug: Option<Planted>, hardships: Hardships) -> Arc<dyn Fn(u64) -> Outcome + Send + Sync> {
-    let with = args.with;
+    let (with, befall) = (args.with, args.befall);
     Arc::new(move |seed| {
         let is_met = with.is_none_or(|hardship| hardships.are_with(hardship, seed));
-        if is_met { run_with(seed, bug, &hardships) } else { Outcome::passed_over(seed) }
+        match befall {
+            _ if !is_met => Outcome::passed_over(seed),
+            Some(change) => run_befallen(seed, bug, change),
+            None => run_with(seed, bug, &hardships),
+        }
     })
 }
 
@@ -135,7 +143,8 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
             writeln!(out, "seed {}: {}", outcome.seed, outcome.violations.join("; "))?;
             let whole = if args.whole { " --whole" } else { "" };
             let planted = way.bug.as_ref().map_or_else(String::new, |bug| format!(" --planted {bug}"));
-            writeln!(out, "  run it again: cargo run -p skerry-sim --{whole} --seed {}{planted}", outcome.seed)?;
+            let befall = args.befall.map_or_else(String::new, |change| format!(" --befall {change:?}"));
+            writeln!(out, "  run it again: cargo run -p skerry-sim --{whole} --seed {}{planted}{befall}", outcome.seed)?;
         }
         if out.is_terminal() {
             write!(out, "\r{done}/{} seeds, {failed} failed ", last - first)?;

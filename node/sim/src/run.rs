@@ -1,5 +1,6 @@
 //! One run: a cluster grows under load and faults, then the faults stop and it must come to rest with nothing lost.
 
+mod befall;
 mod recovery;
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use skerry_core::planted::{Planted, plant};
 use skerry_core::quorum::shown::Resolve;
 use skerry_core::replica::ReplicaView;
 
-use crate::cells::{Met, Watch};
+use crate::cells::{Change, Met, Watch};
 use crate::check::{disagreement, views};
 use crate::client::{Client, keys};
 use crate::faults::{Faults, newest_map};
@@ -95,6 +96,14 @@ pub fn run_with(seed: u64, bug: Option<Planted>, hardships: &Hardships) -> Outco
     outcome
 }
 
+/// Runs one seed in which this befalls every table on purpose once the faults are over, while clients go on.
+pub fn run_befallen(seed: u64, bug: Option<Planted>, change: Change) -> Outcome {
+    plant(bug);
+    let outcome = caught(seed, || Run::befallen(seed, change).all());
+    plant(None);
+    outcome
+}
+
 /// A run, in which a panic is a violation.
 pub(crate) fn caught(seed: u64, run: impl FnOnce() -> Outcome) -> Outcome {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
@@ -114,6 +123,8 @@ struct Run {
     rests_since: u64,
     /// What befalls which kind of table.
     watch: Watch,
+    /// What befalls all of them on purpose.
+    befalls: Option<Change>,
 }
 
 impl Run {
@@ -138,6 +149,7 @@ impl Run {
             faults: Faults::default(),
             rests_since: 0,
             watch: Watch::default(),
+            befalls: None,
         }
     }
 
@@ -166,6 +178,7 @@ impl Run {
         if !self.until(LIVENESS, Self::is_at_rest) {
             self.fail("did not come to rest after the faults");
         }
+        self.befall();
         self.add_copies();
         self.lose_as_copies_go();
         self.recover_system();
@@ -383,7 +396,8 @@ impl Run {
                 (None, Resolve::LastWriterWins) => (Rule::LastWriter, Promise::Monotonic),
                 (None, Resolve::Siblings) => (Rule::Siblings, Promise::Monotonic),
             };
-            self.world.checker.check_quorum_history(table.id, rule, promise);
+            let clocks = self.world.clocks();
+            self.world.checker.check_quorum_history(table.id, (rule, promise), clocks);
         }
     }
 

@@ -132,9 +132,18 @@ impl Client {
         write
     }
 
+    fn wall(&self, world: &World) -> Version {
+        Version::at_ms(WALL_MS + world.time / 1_000 - self.behind_ms)
+    }
+
+    /// When a request is issued now, if nothing is in the way: clients whose clocks are behind follow nothing else.
+    pub(super) fn plain(&self, world: &World) -> Version {
+        let wall = self.wall(world);
+        if self.behind_ms > 0 { wall } else { wall.max(self.highest) }
+    }
+
     pub(super) fn command(&self, world: &mut World) -> Command {
-        let wall = Version::at_ms(WALL_MS + world.time / 1_000 - self.behind_ms);
-        let issued = if self.behind_ms > 0 { wall } else { wall.max(self.highest) };
+        let (wall, issued) = (self.wall(world), self.plain(world));
         let is_stressed = world.setting.stress.is_some() && world.rng.random_bool(0.01);
         let is_ahead = is_stressed || world.setting.has(Hardship::ClientsAhead) && world.rng.random_bool(0.3);
         let issued = if is_ahead { ahead(wall, world) } else { issued };

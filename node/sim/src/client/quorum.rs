@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use rand::Rng;
+use skerry_core::client::acknowledged::Acknowledged;
+use skerry_core::client::issuing::Issuing;
 use skerry_core::command::{Command, Mutation, Outcome, Read, ReadConsistency, ReadResult, Record, WriteOptions};
 use skerry_core::history::{QuorumRead, QuorumWrite, ReadKind, WriteOutcome};
 use skerry_core::ids::TableId;
@@ -16,7 +18,8 @@ use skerry_core::time::Version;
 use super::draw::{BATCH_KEYS_MAX, shard_of, some_map};
 use super::found::value_of;
 use super::keys::{history_key, is_of_quorum};
-use super::{Asked, Client, Doing, GIVE_UP, TIMEOUT, Underway};
+use super::trying::Trying;
+use super::{Asked, Client, Doing, TIMEOUT, Underway};
 use crate::hardship::Hardship;
 use crate::host::WALL_MS;
 use crate::world::{MILLISECOND, World};
@@ -28,23 +31,31 @@ const CONTEXTS_MAX: usize = 4;
 pub(super) struct OfQuorum {
     pub(super) command: Command,
     pub(super) options: WriteOptions,
-    table: TableId,
+    pub(super) table: TableId,
     /// By which rule its client takes it to be made.
-    resolve: Resolve,
+    pub(super) resolve: Resolve,
     /// True if it is issued above what its client was acknowledged before.
-    is_in_order: bool,
+    pub(super) is_in_order: bool,
     /// What becomes of each key, by its name in the history, in order of keys.
-    noted: Vec<(Vec<u8>, QuorumWrite)>,
+    pub(super) noted: Vec<(Vec<u8>, QuorumWrite)>,
+    pub(super) trying: Trying,
 }
 
 /// A context, the values that were shown with it, and when the read was sent; 0 = it asked fewer than R copies.
 pub(super) type Seen = (Bytes, BTreeSet<u64>, u64);
 
 impl OfQuorum {
-    /// The highest version at which any of its keys was acknowledged to this client, if it is to come after that.
-    pub(super) fn written(&self, client: &Client) -> Version {
-        let known = self.noted.iter().filter_map(|(key, _)| client.written.get(key)).filter(|_| self.is_in_order);
-        known.copied().max().unwrap_or_default()
+    /// Nothing is sent yet. `acknowledged` = what quorum tables have acknowledged to its client.
+    pub(super) fn new(
+        command: Command,
+        options: WriteOptions,
+        (table, resolve, is_in_order): (TableId, Resolve, bool),
+        noted: Vec<(Vec<u8>, QuorumWrite)>,
+        acknowledged: &Acknowledged,
+    ) -> Self {
+        let keys = command.keys().filter(|_| is_in_order).map(|key| &key[..]);
+        let issuing = Issuing::new(acknowledged.highest(table, keys), noted.len());
+        Self { trying: Trying::new(issuing), command, options, table, resolve, is_in_order, noted }
     }
 }
 
@@ -90,10 +101,11 @@ impl Client {
         let mut command = self.command(world);
         command.mutations = mutations;
         let is_in_order = self.behind_ms == 0 && command.request.is_some();
-        let mut write = OfQuorum { command, options, table, resolve, is_in_order, noted };
-        let written = write.written(self);
-        let request = write.command.request.as_mut();
-        request.into_iter().for_each(|request| request.issued = request.issued.max(written));
+        let of = (table, resolve, is_in_order);
+        let mut write = OfQuorum::new(command, options, of, noted, &self.acknowledged);
+        if let Some(request) = write.command.request.as_mut() {
+            request.issued = write.trying.issue(request.issued, world);
+        }
         Doing::Quorum(Box::new(write))
     }
 
@@ -157,10 +169,8 @@ impl Client {
         let came = match outcome {
             Outcome::Applied(version) => {
                 self.highest = self.highest.max(version);
-                for (key, _) in &write.noted {
-                    let written = self.written.entry(key.clone()).or_default();
-                    *written = version.max(*written);
-                }
+                let keys = write.command.mutations.iter().map(Mutation::key);
+                keys.for_each(|key| self.acknowledged.note(write.table, key, version));
                 let latest_ms = world.walls(world.time, world.time).1 + STAMP_AHEAD_MS_MAX;
                 if version >= Version::at_ms(latest_ms + 1) {
                     let seen = format!("a write has version {version}, though no clock shows more than {latest_ms} ms");
@@ -174,19 +184,6 @@ impl Client {
             }
         };
         note(write, came, world);
-    }
-
-    /// A copy does not take a request that was issued so early: again with a new id, if no attempt can have happened.
-    pub(super) fn issue_later(&mut self, mut underway: Underway, floor: Version, world: &mut World) {
-        self.highest = self.highest.max(Version(floor.0.saturating_add(1)));
-        let may_retry = !underway.may_have_happened && world.time <= underway.invoked + GIVE_UP;
-        if may_retry && self.issue_again(&mut underway, self.highest, world.time) {
-            return self.ask(underway, world);
-        }
-        let outcome = if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed };
-        if let Doing::Quorum(write) = underway.doing {
-            note(*write, outcome, world);
-        }
     }
 
     /// A read of one key was answered.
@@ -266,8 +263,8 @@ fn record(underway: &Underway, name: Vec<u8>, found: Vec<(Version, u64)>, kind: 
 /// What became of a write goes into the history. Of a batch that was answered the version is the highest of its keys: of each
 /// of them it is known only that it was written.
 pub(super) fn note(write: OfQuorum, outcome: WriteOutcome, world: &mut World) {
-    let OfQuorum { noted, table, options, command, resolve, is_in_order } = write;
-    let is_repeated = options.again.is_some();
+    let OfQuorum { noted, table, command, resolve, is_in_order, trying, .. } = write;
+    let is_repeated = trying.is_repeated();
     let request = command.request.filter(|_| resolve == Resolve::LastWriterWins);
     let (own, client) = (request.map(Stamp::of_request), request.filter(|_| is_in_order).map(|request| request.client));
     let (count, returned) = (noted.len(), world.time);

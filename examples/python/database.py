@@ -24,7 +24,8 @@ class Failed(Exception):
 
 
 class Database:
-    """One database, by the addresses of some of its nodes."""
+    """One database, by the addresses of some of its nodes. For tables that follow leaders: what a client of quorum tables
+    does besides, docs/grpc.md says."""
 
     def __init__(self, addresses):
         self.addresses = list(addresses)

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skerry_core::ids::{Epoch, NodeId};
-use skerry_core::map::Map;
+use skerry_core::ids::{Epoch, NodeId, TableId};
+use skerry_core::map::{Consistency, Map};
 use skerry_core::time::Version;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -137,6 +137,14 @@ impl Client {
     /// The map, now and after every change.
     pub fn watch_map(&self) -> MapWatch {
         MapWatch::new(self.inner.routes.clone())
+    }
+
+    /// True unless the table's writes are ordered by leaders.
+    pub(crate) fn is_of_quorum(&self, table: TableId) -> bool {
+        self.map().tables.get(&table).is_none_or(|table| match table.consistency {
+            Consistency::Leader => false,
+            Consistency::Quorum { .. } => true,
+        })
     }
 
     /// For what only the system shard's leader answers.

@@ -1,12 +1,13 @@
-//! One attempt at a quorum shard: a copy is asked, and while that is silent another one, and so on (hedged requests, as in
-//! Dean and Barroso, "The Tail at Scale", 2013). Of a read, whoever answers first counts. A write takes effect once, however many
-//! copies take it: they are told that it may have been sent before, and the answer to its last attempt counts (see
-//! [`crate::attempts`]).
+//! One attempt at a quorum shard: a copy is asked, and while that is silent another one, and so on. What each answer is to the
+//! operation, [`skerry_core::client::round`] decides. Copies that take a write are told that it may have been sent before.
 
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use skerry_core::client::attempts::Sent;
+use skerry_core::client::progress::Progress;
+use skerry_core::client::round::{Failed, Next, Round};
 use skerry_core::command::Again;
 use skerry_core::ids::NodeId;
 use skerry_core::map::ShardRecord;
@@ -15,10 +16,9 @@ use skerry_proto::v1::session_item::Op;
 use skerry_proto::v1::session_result::Result as Answer;
 use tokio::time::{Instant, sleep_until};
 
-use crate::attempts::Sent;
 use crate::client::Inner;
-use crate::operation::{ATTEMPT_MAX, Attempted};
-use crate::retry::{Fault, Progress};
+use crate::operation::{ATTEMPT_MAX, Attempted, Times};
+use crate::retry::Fault;
 use crate::routes::Routes;
 use crate::wire::{Denial, QuorumDenial};
 
@@ -32,17 +32,18 @@ impl Inner {
         (routes, shard): (&Routes, &ShardRecord),
         (item, bytes): (v1::SessionItem, usize),
         progress: &mut Progress,
-        until: Instant,
+        times: Times,
     ) -> Result<Answer, Attempted> {
         let began = Instant::now();
-        let is_write = matches!(item.op, Some(Op::Write(_)));
+        let mut round = Round::new(matches!(item.op, Some(Op::Write(_))));
         let nodes =
             self.coordinators.order(shard, |node| self.is_near(routes, node), (progress.turn, progress.tries), began);
+        progress.copies = nodes.len();
         let mut nodes = nodes.into_iter();
         let mut waiting = FuturesUnordered::new();
         let ask = |node: NodeId, sent: &mut Sent| {
-            let (attempt, again) = sent.another(Instant::now());
-            let asked = self.ask(node, sent_before(item.clone(), again), bytes, (began + VERDICT_MAX, until));
+            let (attempt, again) = sent.another(times.now());
+            let asked = self.ask(node, sent_before(item.clone(), again), bytes, (began + VERDICT_MAX, times.until));
             async move { (node, attempt, asked.await) }
         };
         let Some(mut last) = nodes.next() else {
@@ -50,9 +51,9 @@ impl Inner {
             return Err(Fault::NoRoute.into());
         };
         progress.ask();
+        round.ask();
         waiting.push(ask(last, &mut progress.sent));
         let mut hedge_at = began + ATTEMPT_MAX;
-        let mut early: Option<(u32, Answer)> = None;
         loop {
             let (node, attempt, answered) = tokio::select! {
                 biased;
@@ -61,6 +62,7 @@ impl Inner {
                     self.coordinators.shun(last, Instant::now());
                     if let Some(next) = nodes.next() {
                         progress.ask();
+                        round.ask();
                         waiting.push(ask(next, &mut progress.sent));
                         last = next;
                     }
@@ -68,36 +70,30 @@ impl Inner {
                     continue;
                 }
             };
-            match answered {
+            let next = match answered {
                 Ok(answer) => {
                     self.coordinators.trust(node);
-                    if !is_write || progress.sent.is_last(attempt) {
-                        return Ok(answer);
-                    }
-                    early = Some((attempt, answer));
+                    round.answered(&progress.sent, attempt, answer)
                 }
                 Err(Attempted::Fault(fault)) => {
                     self.learn(routes, shard, node, &fault, progress.tries);
                     self.learn_of_copy(node, &fault);
-                    progress.failed(&fault);
-                    if !fault.may_have_happened() {
-                        progress.sent.surely_not(attempt);
-                    }
-                    if let Some((_, answer)) = early.take_if(|(attempt, _)| progress.sent.is_last(*attempt)) {
-                        return Ok(answer);
-                    }
-                    if waiting.is_empty() {
-                        return Err(fault.into());
-                    }
-                    if is_verdict(&fault) {
-                        // What was sent to the others may happen yet.
-                        progress.uncertain = true;
-                        return Err(fault.into());
-                    }
+                    let (may_have_happened, is_of_all) = (fault.may_have_happened(), fault.is_of_all_copies());
+                    progress.failed(may_have_happened);
+                    round.failed(&mut progress.sent, attempt, fault, Failed { may_have_happened, is_of_all })
                 }
                 Err(other) => {
                     progress.uncertain |= matches!(other, Attempted::OutOfTime);
                     return Err(other);
+                }
+            };
+            match next {
+                Next::Wait => {}
+                Next::Answered(answer) => return Ok(answer),
+                Next::Failed(fault) => {
+                    // What was sent to the others may happen yet.
+                    progress.uncertain |= round.is_waiting();
+                    return Err(fault.into());
                 }
             }
         }
@@ -130,30 +126,8 @@ fn sent_before(mut item: v1::SessionItem, again: Option<Again>) -> v1::SessionIt
     item
 }
 
-/// True for what another copy would say too; false for what concerns the copy that was asked alone.
-fn is_verdict(fault: &Fault) -> bool {
-    match fault {
-        Fault::Denied(
-            Denial::NotLeader { .. }
-            | Denial::WrongShard { .. }
-            | Denial::UnknownTable { .. }
-            | Denial::Overloaded { .. }
-            | Denial::Closing
-            | Denial::Quorum(QuorumDenial::NotCoordinator { .. }),
-        )
-        | Fault::Unreached { .. }
-        | Fault::Lost { .. }
-        | Fault::Silent { .. }
-        | Fault::NoRoute => false,
-        Fault::Denied(_) | Fault::Answer(_) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use skerry_core::ids::ShardId;
-    use skerry_core::node::NotCoordinator;
-
     use super::*;
 
     #[test]
@@ -167,23 +141,5 @@ mod tests {
         assert_eq!((told(None), told(Some(again))), ((None, 0), (Some(1_503), 2)));
         let read = v1::SessionItem { op: Some(Op::Get(v1::GetOp::default())), ..v1::SessionItem::default() };
         assert_eq!(sent_before(read.clone(), Some(again)), read);
-    }
-
-    #[test]
-    fn what_one_copy_alone_cannot_do_another_one_may() {
-        let (shard, node) = (ShardId(1), NodeId(1));
-        let of_one: [Fault; 4] = [
-            Fault::Silent { node },
-            Fault::Unreached { node },
-            Denial::Closing.into(),
-            Denial::from(QuorumDenial::NotCoordinator { shard, reason: NotCoordinator::Starting }).into(),
-        ];
-        assert!(!of_one.iter().any(is_verdict));
-        let of_all: [Fault; 3] = [
-            Denial::OutcomeUnknown { shard, too_few_copies: true }.into(),
-            Denial::from(QuorumDenial::TooFewCopies { shard }).into(),
-            Denial::from(QuorumDenial::ConditionsNeedLeader).into(),
-        ];
-        assert!(of_all.iter().all(is_verdict));
     }
 }

@@ -7,7 +7,6 @@
 #![warn(missing_docs)]
 
 mod admin;
-mod attempts;
 mod channel;
 mod client;
 mod config;

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use skerry_core::client::attempts::Sent;
+use skerry_core::client::issuing::Issuing;
+use skerry_core::client::progress::{Progress, Step};
 use skerry_core::command::RequestId;
 use skerry_core::ids::{Epoch, NodeId, TableId};
 use skerry_core::map::{Descriptor, ShardRecord};
@@ -13,9 +16,8 @@ use skerry_proto::v1::session_result::Result as Answer;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::attempts::Sent;
 use crate::client::{Client, Inner};
-use crate::retry::{Fault, Progress, Step, jittered};
+use crate::retry::{Fault, jittered};
 use crate::routes::{Routes, any_replica, toward_leader};
 use crate::session::Submission;
 use crate::wire::{Denial, QuorumDenial};
@@ -42,10 +44,30 @@ pub(crate) struct Operation<F> {
     pub(crate) from: From,
     /// Bytes of the keys and values that are sent.
     pub(crate) bytes: usize,
-    /// Gives a new request id to each write; `None` = a read.
-    pub(crate) request: Option<RequestId>,
+    /// When the requests of a write are issued; `None` = a read.
+    pub(crate) issuing: Option<Issuing>,
     /// What is sent to the shard. `None` = it does not all lie in this shard.
     pub(crate) op: F,
+}
+
+/// When an operation began, and until when it goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) began: Instant,
+    pub(crate) until: Instant,
+}
+
+impl Times {
+    /// From now on for so long.
+    pub(crate) fn lasting(duration: Duration) -> Self {
+        let began = Instant::now();
+        Self { began, until: began + duration }
+    }
+
+    /// The time since the operation began.
+    pub(crate) fn now(self) -> Duration {
+        self.began.elapsed()
+    }
 }
 
 /// The outcome of an operation that succeeded.
@@ -66,6 +88,8 @@ pub(crate) struct Failed {
     pub(crate) may_have_happened: bool,
     /// Attempts that may have taken effect.
     pub(crate) attempts: u32,
+    /// Nothing has happened, and the write may be taken if it is sent in parts.
+    pub(crate) in_parts: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,39 +120,44 @@ impl<T: Into<Fault>> std::convert::From<T> for Attempted {
 
 impl Client {
     /// Sends an operation to its shard, again and again until it succeeds, cannot succeed, or the time is up.
-    pub(crate) async fn run<F>(&self, mut operation: Operation<F>) -> Result<Answered, Failed>
+    pub(crate) async fn run<F>(&self, operation: Operation<F>, times: Times) -> Result<Answered, Failed>
     where
         F: Fn(&Descriptor, Option<RequestId>) -> Option<Op>,
     {
-        let until = Instant::now() + self.deadline;
-        let mut progress = Progress::beginning_at(self.inner.coordinators.next_turn());
+        let is_write = operation.issuing.is_some();
+        let (turn, issuing) = (self.inner.coordinators.next_turn(), operation.issuing.unwrap_or_default());
+        let mut progress = Progress::beginning_at(turn, issuing);
+        let new_id = |progress: &Progress| is_write.then(|| self.inner.request_ids.next(&progress.issuing, times.now()));
+        let mut request = new_id(&progress);
         let mut last = None;
-        let is_write = operation.request.is_some();
         let failed = |why, progress: &Progress| {
             let may_have_happened = is_write && progress.uncertain;
-            Err(Failed { why, may_have_happened, attempts: progress.asked })
+            Err(Failed { why, may_have_happened, attempts: progress.asked, in_parts: false })
         };
         loop {
-            let fault = match self.inner.attempt(&operation, &mut progress, until).await {
+            let fault = match self.inner.attempt(&operation, request, &mut progress, times).await {
                 Ok(answered) => return Ok(answered),
                 Err(Attempted::Fault(fault)) => fault,
                 Err(Attempted::Scattered) => return failed(Why::Scattered, &progress),
                 Err(Attempted::NoTable) => return failed(Why::NoTable, &progress),
                 Err(Attempted::OutOfTime) => return failed(Why::Deadline(last), &progress),
             };
-            match progress.after(&fault) {
+            match progress.after(fault.failure(), fault.may_have_happened(), times.now()) {
                 Step::Stop => return failed(Why::Fault(fault), &progress),
+                Step::InParts => {
+                    return failed(Why::Fault(fault), &progress).map_err(|failed| Failed { in_parts: true, ..failed });
+                }
                 Step::Again { pause, fresh_id } => {
-                    if fresh_id && is_write {
-                        operation.request = Some(self.inner.fresh_id(&fault));
-                        progress.sent = Sent::default();
-                    }
                     let again = Instant::now() + jittered(pause);
-                    if again >= until {
+                    if again >= times.until {
                         return failed(Why::Deadline(Some(fault)), &progress);
                     }
                     if !pause.is_zero() {
                         sleep_until(again).await;
+                    }
+                    if fresh_id {
+                        request = new_id(&progress);
+                        progress.sent = Sent::default();
                     }
                 }
             }
@@ -141,8 +170,9 @@ impl Inner {
     async fn attempt<F>(
         &self,
         operation: &Operation<F>,
+        request: Option<RequestId>,
         progress: &mut Progress,
-        until: Instant,
+        times: Times,
     ) -> Result<Answered, Attempted>
     where
         F: Fn(&Descriptor, Option<RequestId>) -> Option<Op>,
@@ -154,13 +184,13 @@ impl Inner {
             return Err(if dropped { Attempted::NoTable } else { Fault::NoRoute.into() });
         };
         let descriptor = &shard.descriptor;
-        let Some(op) = (operation.op)(descriptor, operation.request) else {
+        let Some(op) = (operation.op)(descriptor, request) else {
             return Err(Attempted::Scattered);
         };
         let item = v1::SessionItem { id: 0, table_id: operation.table.0, op: Some(op) };
         let shard_end = descriptor.end.clone();
         if shard.quorum.is_some() {
-            let answer = self.ask_copies((&routes, shard), (item, operation.bytes), progress, until).await?;
+            let answer = self.ask_copies((&routes, shard), (item, operation.bytes), progress, times).await?;
             return Ok(Answered { answer, shard_end, attempts: progress.asked });
         }
         let Some(node) = self.target(&routes, descriptor, operation.from, progress) else {
@@ -168,7 +198,7 @@ impl Inner {
             return Err(Fault::NoRoute.into());
         };
         progress.ask();
-        match self.ask(node, item, operation.bytes, (Instant::now() + ATTEMPT_MAX, until)).await {
+        match self.ask(node, item, operation.bytes, (Instant::now() + ATTEMPT_MAX, times.until)).await {
             Ok(answer) => {
                 if operation.from == From::Leader {
                     self.leaders.learn(descriptor.shard, node);
@@ -177,7 +207,7 @@ impl Inner {
             }
             Err(Attempted::Fault(fault)) => {
                 self.learn(&routes, shard, node, &fault, progress.tries);
-                progress.failed(&fault);
+                progress.failed(fault.may_have_happened());
                 Err(fault.into())
             }
             Err(other) => {
@@ -227,18 +257,6 @@ impl Inner {
         }
     }
 
-    /// A new request id after a fault that asks for one: no later than the shard takes, if it said so.
-    fn fresh_id(&self, fault: &Fault) -> RequestId {
-        match fault {
-            Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.request_ids.next_by(*allowed),
-            Fault::Denied(Denial::Quorum(denial)) => match denial.allowed() {
-                Some(allowed) => self.request_ids.next_of_quorum_by(allowed),
-                None => self.request_ids.next(),
-            },
-            _ => self.request_ids.next(),
-        }
-    }
-
     /// What a fault tells of the database.
     pub(crate) fn learn(&self, routes: &Routes, shard: &ShardRecord, node: NodeId, fault: &Fault, tries: u32) {
         let is_newer = |epoch: Epoch| epoch > routes.map.epoch;
@@ -258,7 +276,13 @@ impl Inner {
                     self.refresh();
                 }
             }
-            Fault::Denied(Denial::RequestTooOld { floor }) => self.request_ids.see(Version(floor.0.saturating_add(1))),
+            Fault::Denied(Denial::RequestTooOld { floor }) => {
+                let above = Version(floor.0.saturating_add(1));
+                match shard.quorum {
+                    Some(_) => self.request_ids.see_of_key(above),
+                    None => self.request_ids.see(above),
+                }
+            }
             Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.request_ids.lower(*allowed),
             Fault::Denied(Denial::ConditionFailed { actual: Some(version), .. }) => self.request_ids.see(*version),
             // The map here has another number of copies.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::key::{Key, Record};
-use crate::operation::{ATTEMPT_MAX, Attempted, Failed, From, Operation, Why};
+use crate::operation::{ATTEMPT_MAX, Attempted, Failed, From, Operation, Times, Why};
 use crate::retry::Fault;
 use crate::wire::{Denial, Malformed, QuorumDenial, ReadOptions, read_result_from_wire, read_to_op};
 
@@ -130,10 +130,10 @@ impl Client {
             key: encoded,
             from: from(options.consistency),
             bytes: 0,
-            request: None,
+            issuing: None,
             op: |_: &_, _| Some(read_to_op(read.clone(), options)),
         };
-        let answered = self.run(operation).await.map_err(|failed| ReadError::from_failed(failed, table))?;
+        let answered = self.run(operation, Times::lasting(self.deadline)).await.map_err(|failed| ReadError::from_failed(failed, table))?;
         self.found(&key, answered.answer)
     }
 
@@ -165,7 +165,10 @@ impl Client {
             Some(ReadResult::Page { .. }) | None => return Err(ReadError::answer(Malformed::Missing("get"))),
         };
         if let Some(highest) = records.iter().map(|record| record.version).max() {
-            self.inner.request_ids.see(highest);
+            match basis {
+                Some(_) => self.inner.request_ids.see_of_key(highest),
+                None => self.inner.request_ids.see(highest),
+            }
         }
         let named = |record: skerry_core::command::Record| {
             let skerry_core::command::Record { version, value, expires_ms, .. } = record;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use skerry_core::client::progress::pause;
 use skerry_proto::v1::admin_service_client::AdminServiceClient;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::service::interceptor::InterceptedService;
@@ -13,7 +14,7 @@ use tracing::debug;
 
 use crate::channel;
 use crate::door::Door;
-use crate::retry::{jittered, pause};
+use crate::retry::jittered;
 use crate::secret::{Presented, Secrets};
 
 /// A leader that is silent for so long may be cut off from the others.

@@ -11,7 +11,7 @@ use skerry_core::map::{Descriptor, Fragmentation};
 
 use crate::client::Client;
 use crate::key::{Record, Unreadable};
-use crate::operation::Operation;
+use crate::operation::{Operation, Times};
 use crate::read::{ReadError, from};
 use crate::routes::Table;
 use crate::wire::{Malformed, ReadOptions, read_result_from_wire, read_to_op};
@@ -142,10 +142,11 @@ impl Scan {
             key: start.clone(),
             from: from(consistency),
             bytes: 0,
-            request: None,
+            issuing: None,
             op,
         };
-        let answered = self.client.run(operation).await.map_err(|failed| ReadError::from_failed(failed, &self.name))?;
+        let ran = self.client.run(operation, Times::lasting(self.client.deadline)).await;
+        let answered = ran.map_err(|failed| ReadError::from_failed(failed, &self.name))?;
         let Some(ReadResult::Page { records, next }) =
             read_result_from_wire(answered.answer).map_err(ReadError::answer)?
         else {
@@ -156,7 +157,11 @@ impl Scan {
         }
         let records = self.readable(records)?;
         if let Some(version) = records.iter().map(|record| record.version).max() {
-            self.client.inner.request_ids.see(version);
+            let request_ids = &self.client.inner.request_ids;
+            match self.client.is_of_quorum(self.table.id) {
+                true => request_ids.see_of_key(version),
+                false => request_ids.see(version),
+            }
         }
         // The shard's part is done: go on where the next shard begins, if that is still in the range.
         let next = next.or(answered.shard_end);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skerry_core::client::progress::pause;
 use skerry_core::map::{Map, MapDelta, NodeState};
 use skerry_proto::v1::map_service_client::MapServiceClient;
 use skerry_proto::v1::{WatchMapRequest, WatchMapResponse};
@@ -14,7 +15,7 @@ use tonic::Streaming;
 use tracing::{debug, warn};
 
 use crate::channel::{self, LASTING, OPEN_TIMEOUT, said};
-use crate::retry::{jittered, pause};
+use crate::retry::jittered;
 use crate::routes::Routes;
 use crate::wire::required;
 

@@ -1,23 +1,23 @@
 //! Writes: each takes effect once, however often it had to be sent.
 
+mod sending;
+
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use skerry_core::command::{self, Command, Expected, RequestId, WriteOptions};
-use skerry_core::ids::{NodeId, TableId};
+use skerry_core::command::{self, Expected, WriteOptions};
+use skerry_core::ids::NodeId;
 use skerry_core::key::KeyError;
-use skerry_core::limits::{LimitExceeded, check_command};
-use skerry_core::map::{Consistency, Descriptor, Fragmentation};
+use skerry_core::limits::LimitExceeded;
+use skerry_core::map::Fragmentation;
 use skerry_core::time::Version;
-use skerry_proto::v1::session_item::Op;
-use skerry_proto::v1::session_result::Result as Answer;
 
 use crate::client::Client;
 use crate::key::Key;
-use crate::operation::{Failed, From, Operation, Why};
+use crate::operation::{Failed, Why};
 use crate::retry::Fault;
 use crate::routes::Table;
-use crate::wire::{Denial, Malformed, QuorumDenial, Wire, named};
+use crate::wire::{Denial, QuorumDenial, named};
 
 /// What a put may ask for beside its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -325,7 +325,9 @@ impl Client {
         self.batch_with(table, conditions, mutations, BatchOptions::default()).await
     }
 
-    /// A batch with what it asks of a quorum table. Its mutations go to the copies together; each key resolves by itself.
+    /// A batch with what it asks of a quorum table. Its mutations go to the copies together, but for keys that a wrong clock
+    /// has stamped so far ahead that no request is taken for them and the others; each key resolves by itself. The version is
+    /// the highest of its keys.
     pub async fn batch_with(
         &self,
         table: &str,
@@ -351,47 +353,6 @@ impl Client {
 
     async fn table_of_write(&self, name: &str) -> Result<Table, WriteError> {
         self.inner.table_soon(name).await.ok_or_else(|| WriteError::UnknownTable(name.to_owned()))
-    }
-
-    /// True unless the table's writes are ordered by leaders.
-    fn is_of_quorum(&self, table: TableId) -> bool {
-        self.map().tables.get(&table).is_none_or(|table| match table.consistency {
-            Consistency::Leader => false,
-            Consistency::Quorum { .. } => true,
-        })
-    }
-
-    async fn write(
-        &self,
-        (name, table): (&str, Table),
-        conditions: Vec<command::Condition>,
-        mutations: Vec<command::Mutation>,
-        asked: WriteOptions,
-        attempts: &mut u32,
-    ) -> Result<Version, WriteError> {
-        let command = Command { request: None, conditions, mutations };
-        check_command(&command)?;
-        let key = command.mutations[0].key().clone();
-        let bytes = command.bytes() + asked.seen.iter().map(|(_, context)| context.len()).sum::<usize>();
-        let is_single = command.mutations.len() == 1 && command.conditions.is_empty();
-        let op = |descriptor: &Descriptor, request: Option<RequestId>| {
-            let in_shard = is_single || command.keys().all(|key| descriptor.contains(key));
-            in_shard.then(|| Op::Write((Command { request, ..command.clone() }, asked.clone()).into_wire()))
-        };
-        let request = Some(self.inner.request_ids.next());
-        let operation = Operation { table: table.id, key, from: From::Leader, bytes, request, op };
-        let ended = self.run(operation).await;
-        *attempts = ended.as_ref().map_or_else(|failed| failed.attempts, |answered| answered.attempts);
-        let answered = ended.map_err(|failed| WriteError::from_failed(failed, name))?;
-        let Answer::Written(version) = answered.answer else {
-            let fault = Fault::Answer(Malformed::Missing("written"));
-            return Err(WriteError::Protocol { may_have_happened: true, fault });
-        };
-        match self.is_of_quorum(table.id) {
-            true => self.inner.request_ids.wrote(Version(version)),
-            false => self.inner.request_ids.see(Version(version)),
-        }
-        Ok(Version(version))
     }
 }
 

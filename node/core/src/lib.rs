@@ -5,6 +5,7 @@
 #![warn(missing_docs, clippy::wildcard_enum_match_arm)]
 
 mod answer;
+pub mod client;
 mod codec;
 pub mod command;
 mod duty;

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use skerry_core::client::progress::pause;
 use skerry_core::ids::NodeId;
 use skerry_core::time::Version;
 use skerry_proto::v1;
@@ -17,7 +18,7 @@ use super::in_flight::{Frames, InFlight, Queue};
 use super::{NotSent, Submission};
 use crate::channel::{self, LASTING, OPEN_TIMEOUT};
 use crate::request_ids::RequestIds;
-use crate::retry::{jittered, pause};
+use crate::retry::jittered;
 use crate::routes::Routes;
 
 /// A node's frame is at most this long, so that a page of large records fits beside others.

@@ -1,7 +1,10 @@
 //! `skerry recover`: the way out when shards have lost the majority of their copies for ever. Tells what is left and what
 //! would be given up; does it only where the database's name is given.
 
+mod shown;
+
 use std::collections::BTreeSet;
+use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -18,6 +21,7 @@ use crate::connect;
 use crate::failure::{Explain, Failure, Outcome};
 use crate::output::{Output, Paint};
 use crate::view::size;
+use shown::Shown;
 
 /// Rounds of data shards: each asks for at most as many as the steward tells at a time.
 const ROUNDS_MAX: usize = 64;
@@ -25,6 +29,8 @@ const ROUNDS_MAX: usize = 64;
 /// Of `skerry recover`.
 #[derive(Debug, Args)]
 #[command(after_help = "Without --yes-lose-data nothing is changed: the plan is printed.\n\
+    With it, what is printed at first is done. What comes up meanwhile and gives up more is printed and asked for on a \
+    terminal, and elsewhere left for another run.\n\
     Name a node as lost only if its volume is gone for good. A node that comes back later has its copies ended; \
     keep it from clients that cannot reach the rest of the database.")]
 pub(crate) struct Recover {
@@ -116,8 +122,13 @@ impl Recover {
         if self.yes_lose_data.is_none() {
             return dry(name, output);
         }
-        let mut done = BTreeSet::new();
+        let (mut shown, mut done) = (Shown::of(&plans), BTreeSet::new());
         for _ in 0..ROUNDS_MAX {
+            let more: Vec<Told> = shown.beyond(&plans).cloned().collect();
+            if !more.is_empty() {
+                show_more(&more, &client.map(), name, output)?;
+                shown.note(&more);
+            }
             let ready: Vec<&RecoveryPlan> = plans.iter().filter_map(|(_, plan)| plan.as_ref().ok()).collect();
             if ready.is_empty() {
                 break;
@@ -150,6 +161,27 @@ impl Recover {
         let (shard, survivor, based_on) = (plan.shard, plan.survivor.id, plan.based_on);
         WantedRecovery { shard, survivor, based_on, lost: self.lost.clone() }
     }
+}
+
+/// Shows plans that give up more than what was shown before, and asks whether to go on.
+///
+/// # Errors
+/// Without a person's word they are not carried out.
+fn show_more(more: &[Told], map: &Map, name: &str, output: &Output) -> Outcome<()> {
+    let count = size::plural(more.len() as u64, "shard");
+    let refused = Failure::new(format!("{count} left alone: more would be given up than was shown"));
+    let refused = refused.next("run it again without --yes-lose-data, and look at what would be given up now");
+    if output.format == Format::Json {
+        return Err(refused);
+    }
+    show(more, map, output)?;
+    if !(output.is_interactive() && io::stdin().is_terminal()) {
+        return Err(refused);
+    }
+    output.say(&format!("This was not shown before. To have {count} go on so, type the name of the database:"));
+    let mut typed = String::new();
+    io::stdin().lock().read_line(&mut typed)?;
+    if typed.trim() == name { Ok(()) } else { Err(refused) }
 }
 
 /// Says that nothing was done, and how to do it.

@@ -6,6 +6,7 @@ use skerry_core::command::{Command, Condition, Expected, Mutation, Read, ReadCon
 use skerry_core::history::Change;
 use skerry_core::ids::{ShardId, TableId};
 use skerry_core::level::FormatLevel;
+use skerry_core::limits::ISSUED_AHEAD_MS_MAX;
 use skerry_core::map::Map;
 use skerry_core::replica::Replica;
 use skerry_core::time::Version;
@@ -140,6 +141,13 @@ impl Client {
     pub(super) fn plain(&self, world: &World) -> Version {
         let wall = self.wall(world);
         if self.behind_ms > 0 { wall } else { wall.max(self.highest) }
+    }
+
+    /// Later requests are issued above the version of a key of a quorum table, unless a wrong clock has lifted that alone.
+    pub(super) fn see_of_key(&mut self, version: Version, world: &World) {
+        if version.wall_ms() <= self.plain(world).wall_ms().saturating_add(ISSUED_AHEAD_MS_MAX) {
+            self.highest = self.highest.max(version);
+        }
     }
 
     pub(super) fn command(&self, world: &mut World) -> Command {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rand::Rng;
 use skerry_core::client::acknowledged::Acknowledged;
 use skerry_core::client::issuing::Issuing;
+use skerry_core::client::parts::can_be_parted;
 use skerry_core::command::{Command, Mutation, Outcome, Read, ReadConsistency, ReadResult, Record, WriteOptions};
 use skerry_core::history::{QuorumRead, QuorumWrite, ReadKind, WriteOutcome};
 use skerry_core::ids::TableId;
@@ -54,7 +55,7 @@ impl OfQuorum {
         acknowledged: &Acknowledged,
     ) -> Self {
         let keys = command.keys().filter(|_| is_in_order).map(|key| &key[..]);
-        let issuing = Issuing::new(acknowledged.highest(table, keys), noted.len());
+        let issuing = Issuing::new(acknowledged.highest(table, keys), can_be_parted(&command));
         Self { trying: Trying::new(issuing), command, options, table, resolve, is_in_order, noted }
     }
 }
@@ -168,7 +169,7 @@ impl Client {
     pub(super) fn quorum_written(&mut self, write: OfQuorum, outcome: Outcome, world: &mut World) {
         let came = match outcome {
             Outcome::Applied(version) => {
-                self.highest = self.highest.max(version);
+                self.see_of_key(version, world);
                 let keys = write.command.mutations.iter().map(Mutation::key);
                 keys.for_each(|key| self.acknowledged.note(write.table, key, version));
                 let latest_ms = world.walls(world.time, world.time).1 + STAMP_AHEAD_MS_MAX;
@@ -204,7 +205,7 @@ impl Client {
         let seen_at = if consistency == ReadConsistency::Local { 0 } else { underway.invoked };
         // The client issues its next requests above what it was shown.
         let highest = found.iter().map(|(version, _)| *version).max();
-        self.highest = self.highest.max(highest.unwrap_or_default());
+        self.see_of_key(highest.unwrap_or_default(), world);
         let contexts = self.contexts.entry(name.clone()).or_default();
         contexts.push_back((context, seen, seen_at));
         if contexts.len() > CONTEXTS_MAX {

@@ -8,12 +8,11 @@ use rand::Rng;
 use skerry_core::client::attempts::Sent;
 use skerry_core::client::issuing::Issuing;
 use skerry_core::client::progress::{Failure, Progress, Step};
+use skerry_core::client::refused::of_copy;
 use skerry_core::client::round::{Failed, Next, Round};
 use skerry_core::command::{Again, Outcome};
 use skerry_core::ids::{NodeId, Token};
-use skerry_core::limits::STAMP_AHEAD_MS_MAX;
 use skerry_core::node::{Answer, Refusal};
-use skerry_core::quorum::prepare::NotBegun;
 use skerry_core::quorum::write::NotDone;
 use skerry_core::time::Version;
 
@@ -61,6 +60,13 @@ impl Fault {
 
     const fn new(failure: Failure, may_have_happened: bool, is_of_all: bool) -> Self {
         Self { failure, came: Failed { may_have_happened, is_of_all }, is_of_copies: false }
+    }
+
+    fn of(refusal: &Refusal) -> Self {
+        let (failure, came) = of_copy(refusal);
+        // Another W than the table's is not asked for again, and the next attempt may be taken.
+        let is_of_copies = matches!(refusal, Refusal::WriteQuorum(NotDone::Quorum(_)));
+        Self { failure: if is_of_copies { Failure::Passing } else { failure }, came, is_of_copies }
     }
 
     /// True if another W than is possible was asked for.
@@ -125,16 +131,15 @@ impl Trying {
         is_due
     }
 
-    /// What the answers that have come by now are to the write. `seen` = the highest version that its client has seen.
-    pub(super) fn hear(&mut self, seen: &mut Version, world: &mut World) -> Next<Outcome, Fault> {
+    /// What the answers that have come by now are to the write, and why attempts have failed.
+    pub(super) fn hear(&mut self, failures: &mut Vec<Failure>, world: &mut World) -> Next<Outcome, Fault> {
         for awaited in std::mem::take(&mut self.awaited) {
             let came = match world.answers.remove(&awaited.token) {
                 Some(Answer::Write(Ok(Outcome::RequestTooOld { floor }))) => {
-                    *seen = Version(floor.0.saturating_add(1)).max(*seen);
                     Err(Fault::new(Failure::TooOld(floor), false, false))
                 }
                 Some(Answer::Write(Ok(outcome))) => Ok(outcome),
-                Some(Answer::Write(Err(refusal))) => Err(fault(&refusal)),
+                Some(Answer::Write(Err(refusal))) => Err(Fault::of(&refusal)),
                 Some(Answer::Read(_) | Answer::Admin(_)) => continue,
                 None if world.time >= awaited.at + SILENT_MAX => Err(Fault::new(Failure::Passing, true, false)),
                 None => {
@@ -145,9 +150,7 @@ impl Trying {
             let next = match came {
                 Ok(outcome) => self.round.answered(&self.progress.sent, awaited.attempt, outcome),
                 Err(fault) => {
-                    if let Failure::TooNew(allowed) = fault.failure {
-                        *seen = allowed.min(*seen);
-                    }
+                    failures.push(fault.failure);
                     self.progress.failed(fault.came.may_have_happened);
                     self.round.failed(&mut self.progress.sent, awaited.attempt, fault, fault.came)
                 }
@@ -204,36 +207,4 @@ impl Trying {
 
 fn now(world: &World) -> Duration {
     Duration::from_micros(world.time)
-}
-
-/// What a refusal is to the attempts after it, as the smart client understands what it is told.
-fn fault(refusal: &Refusal) -> Fault {
-    let (failure, is_of_all) = match refusal {
-        Refusal::NotLeader { leader: Some(_), .. } | Refusal::NotCoordinator { .. } => (Failure::Elsewhere, false),
-        Refusal::TooStale { .. } => (Failure::TooStale, false),
-        Refusal::RequestTooNew { allowed, .. } => (Failure::TooNew(*allowed), false),
-        Refusal::NotBegun(NotBegun::Ahead { wall_ms, .. }) => {
-            (Failure::TooNew(Version::at_ms(wall_ms.saturating_add(STAMP_AHEAD_MS_MAX))), false)
-        }
-        Refusal::Overloaded { .. } | Refusal::NoMemory { .. } => (Failure::Overloaded(Duration::ZERO), false),
-        Refusal::OutcomeUnknown { .. } | Refusal::TooFewCopies { .. } => (Failure::Passing, true),
-        Refusal::NotLeader { leader: None, .. }
-        | Refusal::WrongShard { .. }
-        | Refusal::UnknownTable(_)
-        | Refusal::WriteQuorum(NotDone::Quorum(_)) => (Failure::Passing, false),
-        Refusal::DiskFull { .. }
-        | Refusal::NotBegun(NotBegun::Siblings { .. } | NotBegun::Context { .. })
-        | Refusal::WriteQuorum(NotDone::Full { .. })
-        | Refusal::BatchTooLarge { .. } => (Failure::Lasting, false),
-        Refusal::Limit(_)
-        | Refusal::Key(_)
-        | Refusal::StalenessUnknown { .. }
-        | Refusal::NoQuorumTable(_)
-        | Refusal::ConditionsNeedLeader
-        | Refusal::Context(_)
-        | Refusal::NotBegun(NotBegun::ContextNeeded)
-        | Refusal::ReadQuorum(_) => (Failure::Lasting, true),
-    };
-    let is_of_copies = matches!(refusal, Refusal::WriteQuorum(NotDone::Quorum(_)));
-    Fault { is_of_copies, ..Fault::new(failure, refusal.may_have_happened(), is_of_all) }
 }

@@ -2,12 +2,13 @@
 
 use rand::Rng;
 use skerry_core::client::parts::halves;
-use skerry_core::client::progress::Step;
+use skerry_core::client::progress::{Failure, Step};
 use skerry_core::client::round::Next;
 use skerry_core::command::RequestId;
 use skerry_core::history::WriteOutcome;
 use skerry_core::ids::{NodeId, TableId};
 use skerry_core::node::Input;
+use skerry_core::time::Version;
 
 use super::quorum::{OfQuorum, note};
 use super::trying::{Fault, Waits};
@@ -42,7 +43,10 @@ impl Client {
             }
             Waits::Awaits => {}
         }
-        match write.trying.hear(&mut self.highest, world) {
+        let mut failures = Vec::new();
+        let next = write.trying.hear(&mut failures, world);
+        failures.into_iter().for_each(|failure| self.learn(failure, world));
+        match next {
             Next::Answered(outcome) => {
                 if let Doing::Quorum(write) = underway.doing {
                     self.quorum_written(*write, outcome, world);
@@ -57,6 +61,19 @@ impl Client {
                 }
                 self.underway = Some(underway);
             }
+        }
+    }
+
+    /// What a failure tells of the time at which requests are to be issued, whatever they are of.
+    fn learn(&mut self, failure: Failure, world: &World) {
+        match failure {
+            Failure::TooOld(floor) => self.see_of_key(Version(floor.0.saturating_add(1)), world),
+            Failure::TooNew(allowed) => self.highest = self.highest.min(allowed),
+            Failure::Elsewhere
+            | Failure::TooStale
+            | Failure::Overloaded(_)
+            | Failure::Passing
+            | Failure::Lasting => {}
         }
     }
 

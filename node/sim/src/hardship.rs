@@ -411,6 +411,11 @@ impl Setting {
         self.wrong_clocks != WrongClocks::None
     }
 
+    /// True if nobody's clock is right.
+    pub(crate) fn are_all_clocks_wrong(&self) -> bool {
+        self.wrong_clocks == WrongClocks::All
+    }
+
     /// A quorum table under stress, by its name.
     pub(crate) fn stressed(&self, name: &str) -> Option<&Table> {
         let stress = self.stress.as_ref()?;

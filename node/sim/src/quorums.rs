@@ -9,6 +9,7 @@ use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::map::{Map, ShardRecord};
 use skerry_core::quorum::replica::{QuorumReplica, QuorumView};
 use skerry_core::record::{Stored, Value};
+use skerry_core::time::Version;
 
 use crate::host::Host;
 use crate::world::World;
@@ -53,15 +54,17 @@ pub(crate) fn unequal(world: &World) -> Option<String> {
 }
 
 /// What stays though nothing is in its way: a floor that is not above all that was written, or a record of which nothing is
-/// shown since this time by all clocks. What tells of attempts of a write goes with a floor of later writes.
-pub(crate) fn lingering(world: &World, ended_ms: u64) -> Option<String> {
+/// shown since this time by all clocks. What tells of attempts of a write goes with a floor of later writes, and what a wrong
+/// clock has stamped above `latest` stays until clocks have come so far.
+pub(crate) fn lingering(world: &World, ended_ms: u64, latest: Version) -> Option<String> {
     let nodes = world.hosts.values().filter_map(|host| Some((host, host.node.as_ref()?)));
     let mut copies = nodes.flat_map(|(host, node)| node.quorum_replicas().map(move |copy| (host, copy)));
     copies.find_map(|(host, copy)| {
         let (state, shard) = (copy.state(), copy.state().shard());
-        let (floor, last) = (state.floor().floor(), state.last_version());
+        let (floor, last) = (state.floor().floor(), state.last_version().min(latest));
         let is_over = |(_, record): &(Vec<u8>, Stored)| {
-            record.values().all(|value| value.has_ended(ended_ms)) && !record.context.has_attempts_above(floor)
+            record.newest.stamp.version <= latest
+                && record.values().all(|value| value.has_ended(ended_ms)) && !record.context.has_attempts_above(floor)
         };
         let left = records(host, copy).and_then(|records| records.into_iter().find(is_over));
         let of =

@@ -127,7 +127,8 @@ impl Client {
         let is_write = operation.issuing.is_some();
         let (turn, issuing) = (self.inner.coordinators.next_turn(), operation.issuing.unwrap_or_default());
         let mut progress = Progress::beginning_at(turn, issuing);
-        let new_id = |progress: &Progress| is_write.then(|| self.inner.request_ids.next(&progress.issuing, times.now()));
+        let new_id =
+            |progress: &Progress| is_write.then(|| self.inner.request_ids.next(&progress.issuing, times.now()));
         let mut request = new_id(&progress);
         let mut last = None;
         let failed = |why, progress: &Progress| {

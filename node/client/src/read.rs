@@ -133,7 +133,10 @@ impl Client {
             issuing: None,
             op: |_: &_, _| Some(read_to_op(read.clone(), options)),
         };
-        let answered = self.run(operation, Times::lasting(self.deadline)).await.map_err(|failed| ReadError::from_failed(failed, table))?;
+        let answered = self
+            .run(operation, Times::lasting(self.deadline))
+            .await
+            .map_err(|failed| ReadError::from_failed(failed, table))?;
         self.found(&key, answered.answer)
     }
 

@@ -215,10 +215,14 @@ mod tests {
         for first in [Fault::Lost { node: NODE }, Fault::Silent { node: NODE }, unknown.into()] {
             for then in [too_old(), ahead()] {
                 let mut progress = Progress::default();
-                let mut after = |fault: &Fault| progress.after(fault.failure(), fault.may_have_happened(), Duration::ZERO);
+                let mut after =
+                    |fault: &Fault| progress.after(fault.failure(), fault.may_have_happened(), Duration::ZERO);
                 after(&first);
                 let step = after(&then);
-                assert!(matches!(step, Step::Stop | Step::Again { fresh_id: false, .. }), "{first}, then {then}: {step:?}");
+                assert!(
+                    matches!(step, Step::Stop | Step::Again { fresh_id: false, .. }),
+                    "{first}, then {then}: {step:?}"
+                );
             }
         }
     }

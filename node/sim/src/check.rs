@@ -305,12 +305,7 @@ impl Checker {
 
 impl Checker {
     /// The same for a quorum table.
-    pub(crate) fn check_quorum_history(
-        &mut self,
-        table: TableId,
-        (rule, promise): (Rule, Promise),
-        clocks: Clocks,
-    ) {
+    pub(crate) fn check_quorum_history(&mut self, table: TableId, (rule, promise): (Rule, Promise), clocks: Clocks) {
         let Some(history) = self.quorum.get(&table) else { return };
         let mut violations = history.check(rule, promise);
         violations.extend(history.check_order(rule, clocks));

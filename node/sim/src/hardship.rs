@@ -450,7 +450,8 @@ impl Setting {
     pub(crate) fn text(&self) -> String {
         let present = self.present.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let stress = self.stress.as_ref().map_or_else(String::new, |stress| format!("; {}", stress.text()));
-        let clocks = if self.has_wrong_clocks() { format!("; wrong clocks: {:?}", self.wrong_clocks) } else { String::new() };
+        let clocks =
+            if self.has_wrong_clocks() { format!("; wrong clocks: {:?}", self.wrong_clocks) } else { String::new() };
         present + &stress + &clocks
     }
 }

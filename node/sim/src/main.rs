@@ -144,7 +144,11 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
             let whole = if args.whole { " --whole" } else { "" };
             let planted = way.bug.as_ref().map_or_else(String::new, |bug| format!(" --planted {bug}"));
             let befall = args.befall.map_or_else(String::new, |change| format!(" --befall {change:?}"));
-            writeln!(out, "  run it again: cargo run -p skerry-sim --{whole} --seed {}{planted}{befall}", outcome.seed)?;
+            writeln!(
+                out,
+                "  run it again: cargo run -p skerry-sim --{whole} --seed {}{planted}{befall}",
+                outcome.seed
+            )?;
         }
         if out.is_terminal() {
             write!(out, "\r{done}/{} seeds, {failed} failed ", last - first)?;

@@ -181,7 +181,8 @@ fn requests_of_a_batch(sends_parts: bool) -> Option<u64> {
     let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let (version, requests) = client.write(&keys)?;
     assert!(version > Version::at_ms(BEGAN_MS + DAY_MS), "the highest of its keys");
-    let is_written = |key: &str| client.copies.iter().any(|copy| copy.held.get(key.as_bytes()).is_some_and(is_of_client));
+    let is_written =
+        |key: &str| client.copies.iter().any(|copy| copy.held.get(key.as_bytes()).is_some_and(is_of_client));
     assert!(keys.iter().all(|key| is_written(key)));
     Some(requests)
 }

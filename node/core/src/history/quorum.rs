@@ -171,7 +171,9 @@ pub enum QuorumViolation {
         own: Version,
     },
     /// A write was acknowledged at a version that is not its own, and that nothing explains.
-    #[error("quorum key {key:?}: a write at {at} is at {own}, and was acknowledged at {version}, which is not explained")]
+    #[error(
+        "quorum key {key:?}: a write at {at} is at {own}, and was acknowledged at {version}, which is not explained"
+    )]
     NotItsOwn {
         /// Key that was written.
         key: Vec<u8>,
@@ -183,7 +185,9 @@ pub enum QuorumViolation {
         own: Version,
     },
     /// A write was acknowledged, and what was known to come before it has replaced it.
-    #[error("quorum key {key:?}: a write at {at} was acknowledged at {version}, below {expected}, which was known before")]
+    #[error(
+        "quorum key {key:?}: a write at {at} was acknowledged at {version}, below {expected}, which was known before"
+    )]
     Overtaken {
         /// Key that was written.
         key: Vec<u8>,

@@ -88,7 +88,8 @@ pub(super) enum Waits {
 
 impl Trying {
     pub(super) fn new(issuing: Issuing) -> Self {
-        let progress = Progress { copies: ASKED_MAX, ..Progress::beginning_at(0, issuing) };
+        let mut progress = Progress::beginning_at(0, issuing);
+        progress.copies = ASKED_MAX;
         let round = Round::new(true);
         Self { progress, round, awaited: Vec::new(), hedge_at: 0, pause: None, is_repeated: false }
     }

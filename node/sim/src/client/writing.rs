@@ -69,11 +69,7 @@ impl Client {
         match failure {
             Failure::TooOld(floor) => self.see_of_key(Version(floor.0.saturating_add(1)), world),
             Failure::TooNew(allowed) => self.highest = self.highest.min(allowed),
-            Failure::Elsewhere
-            | Failure::TooStale
-            | Failure::Overloaded(_)
-            | Failure::Passing
-            | Failure::Lasting => {}
+            Failure::Elsewhere | Failure::TooStale | Failure::Overloaded(_) | Failure::Passing | Failure::Lasting => {}
         }
     }
 

@@ -134,7 +134,8 @@ fn a_delete_of_long_ago_explains_no_later_loss_however_often_it_was_sent() {
             assert!(matches!(lost[..], [QuorumViolation::Stale { expected: Version(20), .. }]), "{lost:?}");
         }
         let again = history(writes(true), vec![read(9, &[(10, 1)])]).check(Rule::LastWriter, promise);
-        assert_eq!(again.len(), 1, "a value is never old: {again:?}");
+        let is_noticed = matches!(again[..], [QuorumViolation::Stale { .. }, QuorumViolation::Misplaced { .. }]);
+        assert!(is_noticed, "a value is never old: {again:?}");
     }
     let later = QuorumWrite { is_repeated: true, ..write(20, None, Some(10)) };
     let early = history(vec![write(5, Some(1), Some(20)), later], vec![read(9, &[])]);

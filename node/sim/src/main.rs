@@ -1,11 +1,14 @@
 //! `skerry-sim`: runs seeds, says which failed and how to run them again.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, StdoutLock, Write};
 use std::sync::Arc;
 
 use clap::Parser;
 use skerry_core::planted::{Catcher, Planted};
-use skerry_sim::{Change, Hardship, Hardships, OperatorBug, Outcome, run_befallen, run_seeds, run_whole, run_with};
+use skerry_sim::{
+    Cell, Change, Hardship, Hardships, OperatorBug, Outcome, run_befallen, run_seeds, run_whole, run_with,
+};
 
 /// Runs simulated clusters, one a seed.
 #[derive(Parser)]
@@ -38,6 +41,9 @@ struct Args {
     /// ZoneLost or Reversed.
     #[arg(long)]
     befall: Option<Change>,
+    /// Tells at the end in how many seeds what befell which kind of table.
+    #[arg(long)]
+    met: bool,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -132,12 +138,14 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
     };
     let mut failed = 0;
     let (mut acknowledged, mut reads) = (0, 0);
+    let mut met: BTreeMap<(Cell, Change), usize> = BTreeMap::new();
     for (done, outcome) in (1..).zip(way.run_all(first, last, args.jobs)) {
         if args.seed.is_some() {
             outcome.story.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         }
         acknowledged += outcome.counts.acknowledged;
         reads += outcome.counts.reads;
+        outcome.met.iter().for_each(|what| *met.entry(*what).or_default() += 1);
         if !outcome.violations.is_empty() {
             failed += 1;
             writeln!(out, "seed {}: {}", outcome.seed, outcome.violations.join("; "))?;
@@ -160,6 +168,9 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
         if args.first && failed > 0 {
             break;
         }
+    }
+    for ((cell, change), seeds) in met.into_iter().filter(|_| args.met) {
+        writeln!(out, "{cell}: {change} in {seeds} seeds")?;
     }
     let seeds = last - first;
     writeln!(out, "{seeds} seeds, {failed} failed; {acknowledged} writes acknowledged, {reads} reads checked")?;

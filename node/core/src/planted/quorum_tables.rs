@@ -15,7 +15,7 @@ macro_rules! with_bugs_of_quorum_tables {
             /// Where the last writer wins, a first attempt that is below what is there is acknowledged at the version of that.
             FirstAttemptReplaced by seeds(100),
             /// Where the last writer wins, a write is stamped below what its client has seen and gives back.
-            StampBelowSeen by seeds(200),
+            StampBelowSeen by test("src/quorum/prepare/tests.rs", "a_stamp_below_what_was_seen_is_noticed"),
             /// A later attempt counts as replaced by what its client had seen before it sent the first.
             SeenHasReplaced by test("src/quorum/prepare/tests.rs", "an_attempt_that_counts_as_replaced_by_what_it_has_seen_is_noticed"),
             /// Where siblings are kept, a value that a later attempt makes says nothing of the earlier ones.

@@ -51,7 +51,7 @@ impl Fault {
     }
 
     /// What it means for the next attempt.
-    pub(crate) fn failure(&self) -> Failure {
+    pub fn failure(&self) -> Failure {
         match self {
             Self::Denied(denial) => of_denial(denial),
             Self::Unreached { .. } | Self::Lost { .. } | Self::Silent { .. } | Self::NoRoute => Failure::Passing,
@@ -61,7 +61,7 @@ impl Fault {
 
     /// True for what every copy of a quorum shard would say, now and later; false for what concerns the copy that was asked
     /// alone: its clock, its disk, what it holds of the keys, and what it knows of the shard's copies.
-    pub(crate) fn is_of_all_copies(&self) -> bool {
+    pub fn is_of_all_copies(&self) -> bool {
         match self {
             Self::Denied(denial) => is_of_all_copies(denial),
             Self::Unreached { .. } | Self::Lost { .. } | Self::Silent { .. } | Self::NoRoute | Self::Answer(_) => false,

@@ -10,6 +10,7 @@ pub mod attempts;
 pub mod issuing;
 pub mod parts;
 pub mod progress;
+pub mod refused;
 pub mod round;
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::time::Version;
 pub use batch::{Batch, Change};
 pub use local::LocalRead;
 pub use page::{Page, Shown};
-pub use quorum::{Promise, QuorumHistory, QuorumRead, QuorumViolation, QuorumWrite, ReadKind, Rule};
+pub use quorum::{Clocks, Promise, QuorumHistory, QuorumRead, QuorumViolation, QuorumWrite, ReadKind, Rule};
 
 use check::{Noted, What};
 

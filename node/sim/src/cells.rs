@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use skerry_core::ids::{NodeId, ShardId, TableId};
 use skerry_core::map::{Consistency, Fragmentation, Map, NodeState, ShardRecord, TableRecord};
@@ -91,6 +92,20 @@ impl fmt::Display for Change {
             Self::ZoneLost => "zone lost",
             Self::Reversed => "reversed midway",
         })
+    }
+}
+
+/// Nothing that may befall a table has this name.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("nothing that may befall a table is named {0}; there are {all:?}", all = Change::ALL)]
+pub struct UnknownChange(String);
+
+impl FromStr for Change {
+    type Err = UnknownChange;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|change| format!("{change:?}") == name);
+        found.ok_or_else(|| UnknownChange(name.to_owned()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skerry_core::history::{History, Promise, QuorumHistory, Rule};
+use skerry_core::history::{Clocks, History, Promise, QuorumHistory, Rule};
 use skerry_core::ids::{NodeId, ReplicaId, ShardId, TableId};
 use skerry_core::invariants::agreement;
 use skerry_core::invariants::blank::Blank;
@@ -305,9 +305,10 @@ impl Checker {
 
 impl Checker {
     /// The same for a quorum table.
-    pub(crate) fn check_quorum_history(&mut self, table: TableId, rule: Rule, promise: Promise) {
+    pub(crate) fn check_quorum_history(&mut self, table: TableId, (rule, promise): (Rule, Promise), clocks: Clocks) {
         let Some(history) = self.quorum.get(&table) else { return };
-        let violations = history.check(rule, promise);
+        let mut violations = history.check(rule, promise);
+        violations.extend(history.check_order(rule, clocks));
         self.broken.extend(violations.iter().take(5).map(ToString::to_string));
     }
 

@@ -5,12 +5,15 @@ mod draw;
 mod found;
 mod keys;
 mod quorum;
+mod trying;
+mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use rand::Rng;
-use skerry_core::command::{Again, Command, Outcome, Read, ReadConsistency};
+use skerry_core::client::acknowledged::Acknowledged;
+use skerry_core::command::{Command, Outcome, Read, ReadConsistency};
 use skerry_core::history::{Batch, Change, WriteOutcome};
 use skerry_core::ids::{NodeId, TableId, Token};
 use skerry_core::node::{Answer, Input, Refusal};
@@ -55,13 +58,9 @@ struct Underway {
     table: TableId,
     doing: Doing,
     invoked: u64,
-    /// When it was sent first under the request id of now.
-    sent: u64,
     may_have_happened: bool,
     /// How long to wait for an answer before another node is asked.
     patience: u64,
-    /// How often it was sent.
-    attempts: u32,
     asked: Option<Asked>,
 }
 
@@ -86,6 +85,10 @@ pub(crate) struct Client {
     number: usize,
     sequence: u64,
     highest: Version,
+    /// What quorum tables have acknowledged.
+    acknowledged: Acknowledged,
+    /// Parts of a write of a quorum table that are not sent yet.
+    parts: VecDeque<(TableId, OfQuorum)>,
     underway: Option<Underway>,
     leader: Option<NodeId>,
     /// The record of each key as this client last saw it, by table and key.
@@ -112,6 +115,8 @@ impl Client {
             number,
             sequence: 0,
             highest: Version(0),
+            acknowledged: Acknowledged::default(),
+            parts: VecDeque::new(),
             underway: None,
             leader: None,
             seen: BTreeMap::new(),
@@ -127,13 +132,13 @@ impl Client {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.underway.is_none()
+        self.underway.is_none() && self.parts.is_empty()
     }
 
     pub(crate) fn wake(&mut self, world: &mut World) {
         if let Some(underway) = self.underway.take() {
             self.go_on(underway, world);
-        } else if !self.resting {
+        } else if !self.send_part(world) && !self.resting {
             let (name, key) = self.draw_key(world);
             if let Some((table, doing)) = self.draw(name, key, world) {
                 self.begin(table, doing, world);
@@ -163,9 +168,11 @@ impl Client {
     fn begin(&mut self, table: TableId, doing: Doing, world: &mut World) {
         let invoked = world.time;
         let patience = quorum::patience(&doing, world);
-        let (sent, may_have_happened, attempts, asked) = (invoked, false, 0, None);
-        let underway = Underway { table, doing, invoked, sent, may_have_happened, patience, attempts, asked };
-        self.ask(underway, world);
+        let underway = Underway { table, doing, invoked, may_have_happened: false, patience, asked: None };
+        match underway.doing {
+            Doing::Quorum(_) => self.begin_round(underway, world),
+            Doing::Write(_) | Doing::Again { .. } | Doing::Read { .. } => self.ask(underway, world),
+        }
     }
 
     fn ask(&mut self, mut underway: Underway, world: &mut World) {
@@ -178,16 +185,16 @@ impl Client {
         let host = world.coordinator(&up).filter(|_| is_quorum).or(host);
         let token = if host.is_some() { world.token() } else { Token(u64::MAX) };
         underway.asked = Some(Asked { token, at: world.time, host });
-        underway.tell_of_earlier(world.time);
         if let Some(host) = host {
-            let arrives_twice = send(&underway, token, host, world);
-            underway.may_have_happened |= arrives_twice;
-            underway.attempts += 1 + u32::from(arrives_twice);
+            underway.may_have_happened |= send(&underway, token, host, world);
         }
         self.underway = Some(underway);
     }
 
     fn go_on(&mut self, mut underway: Underway, world: &mut World) {
+        if matches!(underway.doing, Doing::Quorum(_)) {
+            return self.go_on_writing(underway, world);
+        }
         let Some(asked) = underway.asked else { return };
         let refused = match world.answers.remove(&asked.token) {
             Some(Answer::Write(Ok(outcome))) => return self.written(underway, outcome, world),
@@ -195,11 +202,9 @@ impl Client {
             Some(Answer::Write(Err(refusal)) | Answer::Read(Err(refusal))) => Some(refusal),
             Some(Answer::Admin(_)) | None => None,
         };
-        let is_write = matches!(underway.doing, Doing::Write(_) | Doing::Quorum(_));
-        let mut may_help = true;
+        let is_write = matches!(underway.doing, Doing::Write(_));
         match refused {
             Some(refusal) => {
-                may_help = underway.ask_for_less(&refusal);
                 underway.may_have_happened |= is_write && refusal.may_have_happened();
                 self.leader = match refusal {
                     Refusal::NotLeader { leader, .. } => leader,
@@ -209,7 +214,7 @@ impl Client {
                     | Refusal::NotCoordinator { .. }
                     | Refusal::TooFewCopies { .. } => None,
                     Refusal::RequestTooNew { allowed, .. } => {
-                        self.issue_again(&mut underway, allowed, world.time);
+                        self.issue_again(&mut underway, allowed);
                         self.leader
                     }
                     _ => self.leader,
@@ -228,56 +233,27 @@ impl Client {
         // Without a request id, what may have happened cannot be tried again.
         let may_retry = match &underway.doing {
             Doing::Write(write) => write.command.request.is_some() || !underway.may_have_happened,
-            Doing::Quorum(write) => write.command.request.is_some() || !underway.may_have_happened,
-            Doing::Again { .. } | Doing::Read { .. } => true,
+            Doing::Quorum(_) | Doing::Again { .. } | Doing::Read { .. } => true,
         };
-        if may_retry && may_help && world.time <= underway.invoked + GIVE_UP {
+        if may_retry && world.time <= underway.invoked + GIVE_UP {
             self.ask(underway, world);
             return;
         }
         let outcome = if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed };
         match underway.doing {
             Doing::Write(write) => note(write, underway.invoked, outcome, world),
-            Doing::Quorum(write) => quorum::note(*write, outcome, world),
-            Doing::Again { .. } | Doing::Read { .. } => {}
+            Doing::Quorum(_) | Doing::Again { .. } | Doing::Read { .. } => {}
         }
     }
 
     /// A request from the future: with a new id, if no attempt can have happened; else as it is, until its time has come.
-    fn issue_again(&mut self, underway: &mut Underway, allowed: Version, now: u64) {
+    fn issue_again(&mut self, underway: &mut Underway, allowed: Version) {
         self.highest = self.highest.min(allowed);
-        let command = match &mut underway.doing {
-            Doing::Write(Write { command, .. }) => command,
-            Doing::Quorum(write) => &mut write.command,
-            Doing::Again { .. } | Doing::Read { .. } => return,
-        };
+        let Doing::Write(Write { command, .. }) = &mut underway.doing else { return };
         if let Some(request) = command.request.as_mut().filter(|_| !underway.may_have_happened) {
             self.sequence += 1;
             (request.issued, request.sequence) = (allowed, self.sequence);
-            underway.sent = now;
         }
-    }
-}
-
-impl Underway {
-    /// A write of a quorum table says which attempt it is, if an earlier one may have happened.
-    fn tell_of_earlier(&mut self, now: u64) {
-        let (first_sent_ms, attempt) = ((now - self.sent) / MILLISECOND, self.attempts);
-        if let Doing::Quorum(write) = &mut self.doing {
-            write.options.again = self.may_have_happened.then_some(Again { first_sent_ms, attempt });
-        }
-    }
-
-    /// A write of a quorum table that was refused for what it asks for: another W is not asked for again. False = it would be
-    /// refused again.
-    fn ask_for_less(&mut self, refusal: &Refusal) -> bool {
-        let Doing::Quorum(write) = &mut self.doing else { return true };
-        match refusal {
-            Refusal::WriteQuorum(_) => write.options.copies = None,
-            Refusal::NotBegun(_) | Refusal::Context(_) | Refusal::BatchTooLarge { .. } => return false,
-            _ => {}
-        }
-        true
     }
 }
 
@@ -294,13 +270,7 @@ fn send(underway: &Underway, token: Token, host: NodeId, world: &mut World) -> b
             world.after(delay, Event::Request { host, input });
             false
         }
-        Doing::Quorum(write) => {
-            let OfQuorum { command, options, .. } = &**write;
-            // Each attempt is sent once: what comes again is another one.
-            let input = Input::WriteWith { token, table, command: command.clone(), options: options.clone() };
-            world.request_once(host, input);
-            false
-        }
+        Doing::Quorum(_) => false,
         Doing::Read { read, consistency } => {
             let consistency = *consistency;
             world.request(host, || Input::Read { token, table, read: read.clone(), consistency });

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use skerry_core::ids::NodeId;
 use skerry_core::level::FormatLevel;
 use skerry_core::quorum::shown::Resolve;
 
@@ -254,6 +255,20 @@ impl Quorums {
     }
 }
 
+/// Milliseconds that wrong clocks are off, at most: a year.
+const WRONG_MS: i64 = 365 * 24 * 3_600_000;
+/// Milliseconds that others are, where nothing is said of it.
+const USUAL_SKEW_MS: i64 = 200;
+
+/// Which nodes have wall clocks that are off by up to a year.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WrongClocks {
+    None,
+    /// About one of four: where copies agree by quorums, writes go on beside them.
+    Few,
+    All,
+}
+
 /// What the world of one seed is like.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
@@ -268,6 +283,8 @@ pub(crate) struct Setting {
     pub(crate) drift_ppm: i64,
     /// Milliseconds that a wall clock is off, at most.
     pub(crate) wall_skew_ms: i64,
+    /// Whose clocks are off by so much.
+    wrong_clocks: WrongClocks,
     /// Of 1,000 requests, and also of 1,000 answers, how many are lost while faults are about.
     pub(crate) lost_requests: u32,
     /// Of 1,000 requests, how many arrive twice.
@@ -341,14 +358,19 @@ impl Setting {
         let (keys, piece_records) = if slow { (60, 1) } else { (keys, piece_records) };
         let (memory, shards) = if slow { (20_000, shards.min(2)) } else { (memory, shards) };
         let shards = if stress.is_some() { shards.min(2) } else { shards };
-        let usual_skew_ms = stress.as_ref().map_or(200, |stress| stress.wall_skew_ms);
+        let usual_skew_ms = stress.as_ref().map_or(USUAL_SKEW_MS, |stress| stress.wall_skew_ms);
+        let wrong_clocks = match is_year_off {
+            true if has_quorum && !seed.is_multiple_of(3) => WrongClocks::Few,
+            true => WrongClocks::All,
+            false => WrongClocks::None,
+        };
         Self {
             first_tick_max: if has(Hardship::FirstTick) { 50 * MILLISECOND } else { MILLISECOND },
             late,
             late_max,
             drift_ppm,
-            // A quorum table needs clocks that differ by little.
-            wall_skew_ms: if is_year_off && !has_quorum { 365 * 24 * 3_600_000 } else { usual_skew_ms },
+            wall_skew_ms: if is_year_off { WRONG_MS } else { usual_skew_ms },
+            wrong_clocks,
             lost_requests,
             repeated_requests,
             losses: if has(Hardship::Losses) || has(Hardship::EmptiedVolumes) { 3 } else { 1 },
@@ -372,6 +394,26 @@ impl Setting {
 
     pub(crate) fn has(&self, hardship: Hardship) -> bool {
         self.present.contains(&hardship)
+    }
+
+    /// Milliseconds that the wall clock of a node is off, at most.
+    pub(crate) fn skew_ms(&self, node: NodeId) -> i64 {
+        let is_wrong = match self.wrong_clocks {
+            WrongClocks::None | WrongClocks::All => true,
+            WrongClocks::Few => node.0 % 4 == 2,
+        };
+        let usual = self.stress.as_ref().map_or(USUAL_SKEW_MS, |stress| stress.wall_skew_ms);
+        if is_wrong { self.wall_skew_ms } else { usual }
+    }
+
+    /// True if some clocks are off by far.
+    pub(crate) fn has_wrong_clocks(&self) -> bool {
+        self.wrong_clocks != WrongClocks::None
+    }
+
+    /// True if nobody's clock is right.
+    pub(crate) fn are_all_clocks_wrong(&self) -> bool {
+        self.wrong_clocks == WrongClocks::All
     }
 
     /// A quorum table under stress, by its name.
@@ -408,6 +450,8 @@ impl Setting {
     pub(crate) fn text(&self) -> String {
         let present = self.present.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let stress = self.stress.as_ref().map_or_else(String::new, |stress| format!("; {}", stress.text()));
-        present + &stress
+        let clocks =
+            if self.has_wrong_clocks() { format!("; wrong clocks: {:?}", self.wrong_clocks) } else { String::new() };
+        present + &stress + &clocks
     }
 }

@@ -90,7 +90,7 @@ impl Host {
         seeds: Vec<NodeRecord>,
         (setting, rng): (&Setting, &mut ChaCha8Rng),
     ) -> Self {
-        let (drift, skew) = (setting.drift_ppm, setting.wall_skew_ms);
+        let (drift, skew) = (setting.drift_ppm, setting.skew_ms(id));
         let (drift_ppm, skew) = (rng.random_range(-drift..=drift), rng.random_range(-skew..=skew));
         Self {
             id,

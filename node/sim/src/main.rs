@@ -1,11 +1,14 @@
 //! `skerry-sim`: runs seeds, says which failed and how to run them again.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, StdoutLock, Write};
 use std::sync::Arc;
 
 use clap::Parser;
 use skerry_core::planted::{Catcher, Planted};
-use skerry_sim::{Hardship, Hardships, OperatorBug, Outcome, run_seeds, run_whole, run_with};
+use skerry_sim::{
+    Cell, Change, Hardship, Hardships, OperatorBug, Outcome, run_befallen, run_seeds, run_whole, run_with,
+};
 
 /// Runs simulated clusters, one a seed.
 #[derive(Parser)]
@@ -34,6 +37,13 @@ struct Args {
     /// Only seeds that have this hardship.
     #[arg(long)]
     with: Option<Hardship>,
+    /// Lets this befall every table on purpose once the faults are over: ScaleOut, ScaleIn, CopiesUp, CopiesDown, NodeLost,
+    /// ZoneLost or Reversed.
+    #[arg(long)]
+    befall: Option<Change>,
+    /// Tells at the end in how many seeds what befell which kind of table.
+    #[arg(long)]
+    met: bool,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -88,10 +98,14 @@ fn sound(args: &Args, hardships: Hardships) -> Way {
 
 /// Runs a seed, if it has the hardship that is asked for.
 fn run_of(args: &Args, bug: Option<Planted>, hardships: Hardships) -> Arc<dyn Fn(u64) -> Outcome + Send + Sync> {
-    let with = args.with;
+    let (with, befall) = (args.with, args.befall);
     Arc::new(move |seed| {
         let is_met = with.is_none_or(|hardship| hardships.are_with(hardship, seed));
-        if is_met { run_with(seed, bug, &hardships) } else { Outcome::passed_over(seed) }
+        match befall {
+            _ if !is_met => Outcome::passed_over(seed),
+            Some(change) => run_befallen(seed, bug, change),
+            None => run_with(seed, bug, &hardships),
+        }
     })
 }
 
@@ -124,18 +138,25 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
     };
     let mut failed = 0;
     let (mut acknowledged, mut reads) = (0, 0);
+    let mut met: BTreeMap<(Cell, Change), usize> = BTreeMap::new();
     for (done, outcome) in (1..).zip(way.run_all(first, last, args.jobs)) {
         if args.seed.is_some() {
             outcome.story.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         }
         acknowledged += outcome.counts.acknowledged;
         reads += outcome.counts.reads;
+        outcome.met.iter().for_each(|what| *met.entry(*what).or_default() += 1);
         if !outcome.violations.is_empty() {
             failed += 1;
             writeln!(out, "seed {}: {}", outcome.seed, outcome.violations.join("; "))?;
             let whole = if args.whole { " --whole" } else { "" };
             let planted = way.bug.as_ref().map_or_else(String::new, |bug| format!(" --planted {bug}"));
-            writeln!(out, "  run it again: cargo run -p skerry-sim --{whole} --seed {}{planted}", outcome.seed)?;
+            let befall = args.befall.map_or_else(String::new, |change| format!(" --befall {change:?}"));
+            writeln!(
+                out,
+                "  run it again: cargo run -p skerry-sim --{whole} --seed {}{planted}{befall}",
+                outcome.seed
+            )?;
         }
         if out.is_terminal() {
             write!(out, "\r{done}/{} seeds, {failed} failed ", last - first)?;
@@ -147,6 +168,9 @@ fn try_seeds(args: &Args, way: &Way, out: &mut StdoutLock<'_>) -> anyhow::Result
         if args.first && failed > 0 {
             break;
         }
+    }
+    for ((cell, change), seeds) in met.into_iter().filter(|_| args.met) {
+        writeln!(out, "{cell}: {change} in {seeds} seeds")?;
     }
     let seeds = last - first;
     writeln!(out, "{seeds} seeds, {failed} failed; {acknowledged} writes acknowledged, {reads} reads checked")?;

@@ -106,6 +106,17 @@ impl Operator {
         self.replication_factor = self.replication_factor.min(u32::try_from(self.nodes).unwrap_or(1));
     }
 
+    /// So many nodes, and as many copies of every shard, whatever was wished before. Those that came last leave.
+    pub(crate) fn wish_for(&mut self, nodes: usize, copies: u32, world: &World) {
+        let hosts = world.hosts.values().filter(|host| !host.gone).map(|host| host.id);
+        let mut staying: Vec<NodeId> = hosts.filter(|host| !self.leaving.contains(host)).collect();
+        self.leaving.extend(staying.drain(nodes.min(staying.len())..));
+        (self.nodes, self.replication_factor, self.other_factor) = (nodes, copies, None);
+        // All shards change at the same time.
+        self.limits = Some(MoveLimits { moves_per_node: 64, ..MoveLimits::default() });
+        self.is_done = false;
+    }
+
     fn wish_of_tables(&mut self, world: &mut World) {
         match world.rng.random_range(0..4) {
             0 | 1 => self.wants_extra = !self.wants_extra,

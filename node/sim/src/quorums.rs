@@ -9,6 +9,7 @@ use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::map::{Map, ShardRecord};
 use skerry_core::quorum::replica::{QuorumReplica, QuorumView};
 use skerry_core::record::{Stored, Value};
+use skerry_core::time::Version;
 
 use crate::host::Host;
 use crate::world::World;
@@ -53,21 +54,36 @@ pub(crate) fn unequal(world: &World) -> Option<String> {
 }
 
 /// What stays though nothing is in its way: a floor that is not above all that was written, or a record of which nothing is
-/// shown since this time by all clocks. What tells of attempts of a write goes with a floor of later writes.
-pub(crate) fn lingering(world: &World, ended_ms: u64) -> Option<String> {
+/// shown since this time by all clocks. What tells of attempts of a write goes with a floor of later writes, and what a wrong
+/// clock has stamped above `latest` stays until clocks have come so far.
+pub(crate) fn lingering(world: &World, ended_ms: u64, latest: Version) -> Option<String> {
     let nodes = world.hosts.values().filter_map(|host| Some((host, host.node.as_ref()?)));
     let mut copies = nodes.flat_map(|(host, node)| node.quorum_replicas().map(move |copy| (host, copy)));
     copies.find_map(|(host, copy)| {
         let (state, shard) = (copy.state(), copy.state().shard());
-        let (floor, last) = (state.floor().floor(), state.last_version());
+        let floor = state.floor().floor();
+        // Nobody waits for a floor above what clocks do not reach: it is to be above all else.
+        let last = match state.last_version() {
+            last if last <= latest => last,
+            _ => highest_below(latest, host, copy),
+        };
         let is_over = |(_, record): &(Vec<u8>, Stored)| {
-            record.values().all(|value| value.has_ended(ended_ms)) && !record.context.has_attempts_above(floor)
+            record.newest.stamp.version <= latest
+                && record.values().all(|value| value.has_ended(ended_ms))
+                && !record.context.has_attempts_above(floor)
         };
         let left = records(host, copy).and_then(|records| records.into_iter().find(is_over));
         let of =
             |what: String| format!("shard {shard} on {}: {what} at the floor {floor} in {:?}", host.id, copy.view());
         (floor < last).then(|| of(format!("version {last}"))).or_else(|| left.map(|left| of(format!("{left:?}"))))
     })
+}
+
+/// The highest version of a copy's values that is not above this one.
+fn highest_below(latest: Version, host: &Host, copy: &QuorumReplica) -> Version {
+    let records = records(host, copy).unwrap_or_default();
+    let versions = records.iter().flat_map(|(_, record)| record.values()).map(|value| value.stamp.version);
+    versions.filter(|version| *version <= latest).max().unwrap_or_default()
 }
 
 /// All records of a copy, but for what was seen besides, which is told apart by nobody.

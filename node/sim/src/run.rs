@@ -1,20 +1,21 @@
 //! One run: a cluster grows under load and faults, then the faults stop and it must come to rest with nothing lost.
 
+mod befall;
+mod converged;
 mod recovery;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use skerry_core::history::{Counts, Promise, Rule};
+use skerry_core::history::Counts;
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::level::FormatLevel;
 use skerry_core::map::{NodeState, ShardRecord};
 use skerry_core::node::bootstrap;
 use skerry_core::planted::{Planted, plant};
-use skerry_core::quorum::shown::Resolve;
 use skerry_core::replica::ReplicaView;
 
-use crate::cells::{Met, Watch};
+use crate::cells::{Change, Met, Watch};
 use crate::check::{disagreement, views};
 use crate::client::{Client, keys};
 use crate::faults::{Faults, newest_map};
@@ -95,6 +96,14 @@ pub fn run_with(seed: u64, bug: Option<Planted>, hardships: &Hardships) -> Outco
     outcome
 }
 
+/// Runs one seed in which this befalls every table on purpose once the faults are over, while clients go on.
+pub fn run_befallen(seed: u64, bug: Option<Planted>, change: Change) -> Outcome {
+    plant(bug);
+    let outcome = caught(seed, || Run::befallen(seed, change).all());
+    plant(None);
+    outcome
+}
+
 /// A run, in which a panic is a violation.
 pub(crate) fn caught(seed: u64, run: impl FnOnce() -> Outcome) -> Outcome {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
@@ -114,6 +123,8 @@ struct Run {
     rests_since: u64,
     /// What befalls which kind of table.
     watch: Watch,
+    /// What befalls all of them on purpose.
+    befalls: Option<Change>,
 }
 
 impl Run {
@@ -138,6 +149,7 @@ impl Run {
             faults: Faults::default(),
             rests_since: 0,
             watch: Watch::default(),
+            befalls: None,
         }
     }
 
@@ -166,6 +178,7 @@ impl Run {
         if !self.until(LIVENESS, Self::is_at_rest) {
             self.fail("did not come to rest after the faults");
         }
+        self.befall();
         self.add_copies();
         self.lose_as_copies_go();
         self.recover_system();
@@ -344,72 +357,6 @@ impl Run {
             setting if setting.is_long => LONG_SAFETY,
             setting if setting.stress.is_some() => STRESS_SAFETY,
             _ => SAFETY,
-        }
-    }
-
-    /// Copies have missed deletes, nobody keeps hints of them, and their coordinators have ended: only by comparing all it is
-    /// found.
-    fn delete_last(&mut self) {
-        use rand::seq::IndexedRandom;
-        if self.world.setting.stress.is_none() {
-            return;
-        }
-        let hosts = self.world.up();
-        let Some(deaf) = hosts.choose(&mut self.world.nemesis.rng).copied() else { return };
-        let time = self.world.nemesis.begin_last_act(deaf, self.world.time);
-        self.until(time, |_| false);
-        hosts.into_iter().for_each(|host| self.world.crash(host));
-    }
-
-    /// Before anybody reads, which would make up for much: from now on reads see all that was acknowledged.
-    fn see_equal_after_stress(&mut self) {
-        if self.world.setting.stress.is_none() {
-            return;
-        }
-        self.clients.iter_mut().for_each(|c| c.resting = true);
-        self.until(10 * SECOND, |run| run.clients.iter().all(Client::is_idle));
-        self.see_converged();
-        self.rests_since = self.world.time;
-    }
-
-    fn check_quorums(&mut self) {
-        let Some(map) = newest_map(&self.world).cloned() else { return };
-        for name in [QUORUM_TABLE, QUORUM_RANGES] {
-            let Some((table, resolve)) = map.table_named(name).zip(self.world.setting.resolve_of(name)) else {
-                continue;
-            };
-            let (rule, promise) = match (self.world.setting.stressed(name), resolve) {
-                (Some(stressed), _) => (stressed.rule(), stressed.promise(self.rests_since)),
-                (None, Resolve::LastWriterWins) => (Rule::LastWriter, Promise::Monotonic),
-                (None, Resolve::Siblings) => (Rule::Siblings, Promise::Monotonic),
-            };
-            self.world.checker.check_quorum_history(table.id, rule, promise);
-        }
-    }
-
-    /// The copies of quorum tables are equal within a minute of quiet.
-    fn see_converged(&mut self) {
-        if self.world.setting.quorum.is_none() || self.world.checker.is_broken() {
-            return;
-        }
-        self.until(CONVERGED, |run| quorums::unequal(&run.world).is_none());
-        if let Some(unequal) = quorums::unequal(&self.world) {
-            self.world.checker.broken.push(format!("copies are not equal: {unequal}"));
-        }
-    }
-
-    /// Once nobody writes, floors rise above all that was written, and what is deleted or has ended goes.
-    fn see_floors_rise(&mut self) {
-        if self.world.setting.stress.is_none() || self.world.checker.is_broken() {
-            return;
-        }
-        let lingering = |run: &Self| {
-            let ended_ms = run.world.walls(run.world.time.saturating_sub(ENDED), run.world.time).0;
-            quorums::lingering(&run.world, ended_ms)
-        };
-        self.until(CONVERGED, |run| lingering(run).is_none());
-        if let Some(lingering) = lingering(self) {
-            self.world.checker.broken.push(format!("a floor stands still: {lingering}"));
         }
     }
 

@@ -152,6 +152,12 @@ impl Stress {
         }
     }
 
+    /// From the start on W and R are majorities, so that every table can do without one copy.
+    pub(crate) fn keep_to_majorities(&mut self) {
+        let tables = [Some(&mut self.hashes), self.ranges.as_mut()];
+        tables.into_iter().flatten().for_each(|table| table.styles = vec![Style::Majorities]);
+    }
+
     /// The longest that any message may be under way, in milliseconds.
     pub(crate) fn late_ms(&self) -> u64 {
         self.late_max / crate::MILLISECOND

@@ -11,7 +11,7 @@ use skerry_sim::{Cell, Change};
 #[path = "proof/least.rs"]
 mod least;
 
-use least::least_met;
+use least::{BEFALLEN, least_met};
 
 /// Tests of nodes in one process or of real ones: file, function, and the kinds of table that they have.
 type Test = (&'static str, &'static str, &'static [Cell]);
@@ -90,13 +90,13 @@ fn shown(change: Change) -> Shown {
 
 const HEAD: &str = "# What shows that tables bear what befalls them
 
-Each kind of table, and each thing that may befall it while clients read and write. `make test` runs the first 500 seeds of the simulator and 100 more that have a `Quorum` table of ranges, and fails where fewer of them than stand here meet it: in all of them every answer is held
-against what the table promises, and every rule against every step. The other columns name tests of real processes, phases of `make run`, and scenarios of `make e2e`, whose clients are checked in the same way.
+Each kind of table, and each thing that may befall it while clients read and write. `make test` runs the first 500 seeds of the simulator, and for each of these things 8 seeds more in which it befalls a table of each kind on purpose (`skerry-sim --befall`), and fails
+where fewer of these 556 runs than stand here meet it: in all of them every answer is held against what the table promises, and every rule against every step. The other columns name tests of real processes, phases of `make run`, and scenarios of `make e2e`, whose clients are checked in the same way.
 Quorum tables are in phases and scenarios once a release has them.
 
 This table is written by `cargo test -p skerry-sim --test proof -- --ignored`, from the list in `node/sim/tests/proof.rs`. A test fails where it is another, or names what is not there.
 
-| table | what befalls it | seeds of 600, at least | tests of processes | phases of `make run` | scenarios of `make e2e` |
+| table | what befalls it | runs of 556, at least | tests of processes | phases of `make run` | scenarios of `make e2e` |
 |---|---|---|---|---|---|
 ";
 
@@ -113,10 +113,7 @@ fn table() -> String {
         let cells: [Vec<String>; 3] = [tests.collect(), phases.collect(), scenarios.collect()];
         assert!(cells.iter().any(|shown| !shown.is_empty()), "{cell}, {change}: nothing but seeds");
         let [tests, phases, scenarios] = cells.map(|shown| shown.join(", "));
-        let least = match least_met(cell, change) {
-            0 => "none".to_owned(),
-            least => least.to_string(),
-        };
+        let least = least_met(cell, change);
         writeln!(text, "| {cell} | {change} | {least} | {tests} | {phases} | {scenarios} |").unwrap();
     }
     text
@@ -172,10 +169,13 @@ fn what_is_no_test_is_not_taken_for_one() {
     assert!(is_test(text, "a_test") && !is_test(text, "a_function") && !is_test(text, "nothing"));
 }
 
+/// So many runs at least: of one or two nobody knows whether the next change of the code leaves any.
+const SEVERAL: usize = 3;
+
 #[test]
-fn every_change_is_to_be_met_by_some_seeds_of_each_kind_of_table() {
-    // All quorum tables have to do without the node, and few nodes are lost for good: none of these seeds has met it.
-    let seldom = [(Cell::RangeQuorum, Change::NodeLost)];
+fn every_change_is_to_be_met_by_several_runs_of_each_kind_of_table() {
     let all = Cell::ALL.into_iter().flat_map(|cell| Change::ALL.map(|change| (cell, change)));
-    assert_eq!(all.filter(|(cell, change)| least_met(*cell, *change) == 0).collect::<Vec<_>>(), seldom);
+    let seldom = all.filter(|(cell, change)| least_met(*cell, *change) < SEVERAL);
+    assert_eq!(seldom.collect::<Vec<_>>(), []);
+    assert!(BEFALLEN > SEVERAL, "some of those that have it on purpose may miss it");
 }

@@ -155,3 +155,6 @@ fn not_leader(shard: ShardId, leader: Option<NodeId>, map: &Map) -> Kind {
     let leader_address = record.map(|record| record.address.clone()).unwrap_or_default();
     Kind::NotLeader(v1::NotLeader { shard_id: shard.0, leader_node_id: leader.map(|leader| leader.0), leader_address })
 }
+
+#[cfg(test)]
+mod tests;

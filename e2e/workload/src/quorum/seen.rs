@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use skerry_client::Written;
-use skerry_core::history::{Promise, QuorumHistory, QuorumRead, QuorumWrite, WriteOutcome};
+use skerry_core::history::{Clocks, Promise, QuorumHistory, QuorumRead, QuorumWrite, WriteOutcome};
 
 use super::{Door, QuorumCounts, QuorumTable};
 
@@ -37,7 +37,9 @@ pub(super) fn noted(
     };
     // The client sends again by itself, and to another copy where one is silent.
     let is_repeated = written.attempts > 1;
-    QuorumWrite { invoked, returned, value, seen, seen_at, expires_ms: None, outcome, is_repeated }
+    // All writers share one client, which issues each write above what it was acknowledged before.
+    let client = Some(0);
+    QuorumWrite { invoked, returned, value, client, own: None, seen, seen_at, expires_ms: None, outcome, is_repeated }
 }
 
 impl Seen {
@@ -95,6 +97,9 @@ impl Seen {
             check(&self.history, Promise::AtRest(since));
         }
         check(&self.history.known_to(&self.session), Promise::Monotonic);
+        // Of the clocks of machines that somebody else looks after nothing is known.
+        let overtaken = self.history.check_order(table.rule, Clocks::Unknown);
+        found.extend(overtaken.iter().map(ToString::to_string));
         if self.equal_since.is_none() {
             found.insert("the copies were never seen to be equal, so nobody knows what is lost".to_owned());
         }
@@ -185,6 +190,17 @@ mod tests {
         assert_eq!(seen.violations(&table), Vec::<String>::new());
         found.iter().for_each(|(at, found)| seen.read(KEY, read(*at, found), Door::Session));
         assert_eq!(seen.violations(&table).len(), 1);
+    }
+
+    #[test]
+    fn a_write_that_is_acknowledged_below_what_its_client_wrote_before_is_lost() {
+        let of = |rule, version| {
+            let writes = [put(0, 1, &[], &written(10, 1)), put(5, 2, &[], &written(version, 1))];
+            let latest = if version > 10 { (version, 2) } else { (10, 1) };
+            let shown = if rule == Rule::Siblings { vec![(10, 1), (version, 2)] } else { vec![latest] };
+            seen(&writes, &[read(11, &shown)]).violations(&table(rule, true)).len()
+        };
+        assert_eq!((of(Rule::LastWriter, 11), of(Rule::LastWriter, 9), of(Rule::Siblings, 9)), (0, 1, 0));
     }
 
     #[test]

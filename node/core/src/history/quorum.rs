@@ -6,6 +6,10 @@
 //! - a read shows nothing that nobody wrote, or wrote only later;
 //! - where the last writer wins, no read shows an older version than was acknowledged or shown before it was sent, and no
 //!   value is shown at two versions, however often its write was sent;
+//! - a version is its write's: a write that was sent once is acknowledged at its own, and its value is shown at no other. One
+//!   that was sent again may be acknowledged at that of a write which came after it ([`last_writer`]);
+//! - where the last writer wins, no write is acknowledged below what was known to come before it: what its client was
+//!   acknowledged or has given back, and as far as clocks tell what anybody was ([`order`]);
 //! - where siblings are kept, a read shows every write that was acknowledged before it was sent, but for those that a
 //!   later write has seen and so replaced; and none that was replaced by a write acknowledged before. Of a write that was
 //!   sent again, that holds for whoever saw it after it was acknowledged: before, he may have seen one attempt, and not
@@ -13,6 +17,8 @@
 //!
 //! Which reads that is true of W and R say: [`Promise`].
 
+mod last_writer;
+mod order;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -20,7 +26,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::WriteOutcome;
+use crate::record::Stamp;
 use crate::time::Version;
+
+pub use order::Clocks;
 
 /// A write of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +40,11 @@ pub struct QuorumWrite {
     pub returned: u64,
     /// The value that was written. `None` = the key was deleted.
     pub value: Option<u64>,
-    /// The values that its client had been shown, and gave back with it. Only where siblings are kept.
+    /// Who issued it, above whatever he was acknowledged before. `None` = nobody who does.
+    pub client: Option<u64>,
+    /// The stamp that it has where it took effect, if that is known: where the last writer wins, its request's own.
+    pub own: Option<Stamp>,
+    /// The values that its client had been shown, and gave back with it.
     pub seen: BTreeSet<u64>,
     /// When the read was sent that showed them. 0 = it asked fewer than R copies.
     pub seen_at: u64,
@@ -122,7 +135,7 @@ pub enum QuorumViolation {
         version: Version,
     },
     /// A read shows an older version than was known before.
-    #[error("quorum key {key:?}: a read at {at} shows {found:?}, though version {expected} was known before")]
+    #[error("quorum key {key:?}: a read at {at} shows {found:?}, though a later write was known before, at {expected}")]
     Stale {
         /// Key that was read.
         key: Vec<u8>,
@@ -142,6 +155,48 @@ pub enum QuorumViolation {
         value: u64,
         /// The versions at which reads show it.
         versions: BTreeSet<Version>,
+    },
+    /// A read shows a value at the version of another write.
+    #[error("quorum key {key:?}: a read at {at} shows value {value} at {version}, though its write is at {own}")]
+    Misplaced {
+        /// Key that was read.
+        key: Vec<u8>,
+        /// When the client sent the read.
+        at: u64,
+        /// The value that was shown.
+        value: u64,
+        /// The version at which the read shows it.
+        version: Version,
+        /// The version of its write, or where that was sent again the highest that it may have.
+        own: Version,
+    },
+    /// A write was acknowledged at a version that is not its own, and that nothing explains.
+    #[error(
+        "quorum key {key:?}: a write at {at} is at {own}, and was acknowledged at {version}, which is not explained"
+    )]
+    NotItsOwn {
+        /// Key that was written.
+        key: Vec<u8>,
+        /// When the client sent the write.
+        at: u64,
+        /// The version at which it was acknowledged.
+        version: Version,
+        /// The version that it has by its request.
+        own: Version,
+    },
+    /// A write was acknowledged, and what was known to come before it has replaced it.
+    #[error(
+        "quorum key {key:?}: a write at {at} was acknowledged at {version}, below {expected}, which was known before"
+    )]
+    Overtaken {
+        /// Key that was written.
+        key: Vec<u8>,
+        /// When the client sent the write.
+        at: u64,
+        /// The version at which it was acknowledged.
+        version: Version,
+        /// The version of what comes before it.
+        expected: Version,
     },
     /// A read misses a write that nobody had replaced.
     #[error("quorum key {key:?}: a read at {at} misses value {value}, which was acknowledged before and not replaced")]
@@ -193,13 +248,12 @@ impl QuorumHistory {
         let check = |(name, key): (&Vec<u8>, &Key)| {
             let mut violations = key.phantoms(name);
             match rule {
-                Rule::LastWriter => {
-                    key.last_writer(name, promise, &mut violations);
-                    violations.extend(key.twice(name));
-                }
+                Rule::LastWriter => key.last_writer(name, promise, &mut violations),
                 Rule::Siblings => key.siblings(name, promise, &mut violations),
-                Rule::Edited => {}
+                Rule::Edited => return violations,
             }
+            violations.extend(key.twice(name, rule));
+            violations.extend(key.misplaced(name, rule));
             violations
         };
         self.keys.iter().flat_map(check).collect()
@@ -225,7 +279,21 @@ impl QuorumRead {
 
 impl QuorumWrite {
     fn is_acknowledged(&self) -> bool {
-        matches!(self.outcome, WriteOutcome::Acknowledged(_))
+        self.acknowledged().is_some()
+    }
+
+    /// The version that was told. 0 = it took effect at one that nobody has told. `None` = no answer tells that it did.
+    fn acknowledged(&self) -> Option<Version> {
+        match self.outcome {
+            WriteOutcome::Acknowledged(version) => Some(version),
+            WriteOutcome::Failed | WriteOutcome::Unknown => None,
+        }
+    }
+
+    /// The version that it has if it took effect, as far as the client can know.
+    fn version(&self) -> Option<Version> {
+        let told = self.acknowledged().filter(|version| *version > Version::default() && !self.is_repeated);
+        self.own.map(|own| own.version).or(told)
     }
 }
 
@@ -254,55 +322,6 @@ impl Key {
             }));
         }
         violations
-    }
-
-    fn last_writer(&self, name: &[u8], promise: Promise, violations: &mut Vec<QuorumViolation>) {
-        let acknowledged = self.writes.iter().filter_map(|write| match write.outcome {
-            WriteOutcome::Acknowledged(version) => Some((write.returned, version)),
-            WriteOutcome::Failed | WriteOutcome::Unknown => None,
-        });
-        let is_for_good = |read: &&QuorumRead| read.kind == ReadKind::Settled && promise == Promise::Monotonic;
-        let shown = self.reads.iter().filter(is_for_good);
-        let shown = shown.filter_map(|read| Some((read.returned, read.found.first()?.0)));
-        let mut known: Vec<(u64, Version)> = acknowledged.chain(shown).collect();
-        known.sort_unstable();
-        let mut highest = Version::default();
-        for (_, version) in &mut known {
-            highest = highest.max(*version);
-            *version = highest;
-        }
-        for read in self.reads.iter().filter(|read| read.is_bound(promise)) {
-            let before = known.partition_point(|(since, _)| *since < read.invoked);
-            let Some(&(_, expected)) = before.checked_sub(1).and_then(|last| known.get(last)) else { continue };
-            let found = read.found.first().map(|(version, _)| *version);
-            let is_stale = found.map_or_else(|| !self.may_be_absent(expected, read), |found| found < expected);
-            if is_stale {
-                violations.push(QuorumViolation::Stale { key: name.to_vec(), at: read.invoked, found, expected });
-            }
-        }
-    }
-
-    /// Values that are shown at several versions: where the last writer wins, each has one.
-    fn twice(&self, name: &[u8]) -> Vec<QuorumViolation> {
-        let mut shown: BTreeMap<u64, BTreeSet<Version>> = BTreeMap::new();
-        for (version, value) in self.reads.iter().flat_map(|read| &read.found) {
-            shown.entry(*value).or_default().insert(*version);
-        }
-        let twice = shown.into_iter().filter(|(_, versions)| versions.len() > 1);
-        twice.map(|(value, versions)| QuorumViolation::Twice { key: name.to_vec(), value, versions }).collect()
-    }
-
-    /// True if some write at this version or a later one may have made the key absent when a read was served.
-    fn may_be_absent(&self, from: Version, read: &QuorumRead) -> bool {
-        self.writes.iter().any(|write| {
-            let is_gone = write.value.is_none() || write.expires_ms.is_some_and(|at| at <= read.wall_ms);
-            let may_be_last = match write.outcome {
-                WriteOutcome::Acknowledged(version) => version >= from || version == Version::default(),
-                WriteOutcome::Unknown => true,
-                WriteOutcome::Failed => false,
-            };
-            is_gone && may_be_last && write.invoked <= read.returned
-        })
     }
 
     /// What was replaced, by value.

@@ -12,6 +12,12 @@ macro_rules! with_bugs_of_quorum_tables {
             IncarnationDropped by test("src/quorum/merge/tests.rs", "planted_bugs_of_merging_are_noticed"),
             /// Where the last writer wins, each copy that a write is sent to gives it a stamp of its own.
             TwinStampedAnew by test("tests/quorum_twins.rs", "bugs_of_retries_are_noticed"),
+            /// Where the last writer wins, a first attempt that is below what is there is acknowledged at the version of that.
+            FirstAttemptReplaced by seeds(100),
+            /// Where the last writer wins, a write is stamped below what its client has seen and gives back.
+            StampBelowSeen by test("src/quorum/prepare/tests.rs", "a_stamp_below_what_was_seen_is_noticed"),
+            /// A later attempt counts as replaced by what its client had seen before it sent the first.
+            SeenHasReplaced by test("src/quorum/prepare/tests.rs", "an_attempt_that_counts_as_replaced_by_what_it_has_seen_is_noticed"),
             /// Where siblings are kept, a value that a later attempt makes says nothing of the earlier ones.
             EarlierAttemptKept by test("tests/quorum_twins.rs", "bugs_of_retries_are_noticed"),
             /// A copy takes it for certain that earlier attempts are replaced, and does not take the attempt that has replaced them.

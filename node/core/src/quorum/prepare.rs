@@ -192,8 +192,9 @@ impl Coordinator<'_> {
         let of_request = write.request.filter(|_| by_last_writer && !is_planted(Planted::TwinStampedAnew));
         let before = write.attempts_before().filter(|_| !by_last_writer && !is_planted(Planted::EarlierAttemptKept));
         let above = version.max(held_highest).max(bar).max(before.unwrap_or_default().version);
+        let may_be_replaced = write.again.is_some() || is_planted(Planted::FirstAttemptReplaced);
         let stamp = match of_request.map(Stamp::of_request) {
-            Some(stamp) => match judged((stamp, issued), (held, &context), write.again.map(|_| latest))? {
+            Some(stamp) => match judged((stamp, issued), (held, &context), may_be_replaced.then_some(latest))? {
                 Due::Write => Some(stamp),
                 Due::Replaced(known) => return Ok(*known),
             },
@@ -289,7 +290,9 @@ enum Due {
 
 /// Whether a write whose stamp is its request's own is to be made. It must not be below what is there: the first attempt is
 /// refused, so that its client issues it anew; a later one may have happened before what is there, and is done with. Not
-/// where a wrong clock has stamped what is there far ahead: that may have been there before the write was issued.
+/// where a wrong clock has stamped what is there far ahead: that may have been there before the write was issued. And not
+/// where the write comes after what its client has seen, and its stamp does not: no copy makes it, so nothing can have
+/// replaced it since.
 ///
 /// `latest` = of a later attempt, the highest version that the clocks allow.
 fn judged(
@@ -304,12 +307,16 @@ fn judged(
     };
     let highest = held.map_or_else(Version::default, |held| held.newest.stamp.version);
     let overtaker = held.filter(|held| held.values().any(is_above));
+    let is_after_seen = context.highest() <= issued;
     match overtaker {
-        Some(held) if latest.is_some_and(|latest| highest <= latest) => {
+        Some(held)
+            if latest.is_some_and(|latest| highest <= latest)
+                && (is_after_seen || is_planted(Planted::SeenHasReplaced)) =>
+        {
             let known = Prepared { record: held.clone(), stamp: held.newest.stamp, is_known: true };
             Ok(Due::Replaced(Box::new(known)))
         }
-        None if context.highest() <= issued => Ok(Due::Write),
+        None if is_after_seen || is_planted(Planted::StampBelowSeen) => Ok(Due::Write),
         Some(_) | None => Err(Unprepared::TooOld(highest.max(context.highest()))),
     }
 }

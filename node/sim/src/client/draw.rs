@@ -6,6 +6,7 @@ use skerry_core::command::{Command, Condition, Expected, Mutation, Read, ReadCon
 use skerry_core::history::Change;
 use skerry_core::ids::{ShardId, TableId};
 use skerry_core::level::FormatLevel;
+use skerry_core::limits::ISSUED_AHEAD_MS_MAX;
 use skerry_core::map::Map;
 use skerry_core::replica::Replica;
 use skerry_core::time::Version;
@@ -132,9 +133,25 @@ impl Client {
         write
     }
 
+    fn wall(&self, world: &World) -> Version {
+        Version::at_ms(WALL_MS + world.time / 1_000 - self.behind_ms)
+    }
+
+    /// When a request is issued now, if nothing is in the way: clients whose clocks are behind follow nothing else.
+    pub(super) fn plain(&self, world: &World) -> Version {
+        let wall = self.wall(world);
+        if self.behind_ms > 0 { wall } else { wall.max(self.highest) }
+    }
+
+    /// Later requests are issued above the version of a key of a quorum table, unless a wrong clock has lifted that alone.
+    pub(super) fn see_of_key(&mut self, version: Version, world: &World) {
+        if version.wall_ms() <= self.plain(world).wall_ms().saturating_add(ISSUED_AHEAD_MS_MAX) {
+            self.highest = self.highest.max(version);
+        }
+    }
+
     pub(super) fn command(&self, world: &mut World) -> Command {
-        let wall = Version::at_ms(WALL_MS + world.time / 1_000 - self.behind_ms);
-        let issued = if self.behind_ms > 0 { wall } else { wall.max(self.highest) };
+        let (wall, issued) = (self.wall(world), self.plain(world));
         let is_stressed = world.setting.stress.is_some() && world.rng.random_bool(0.01);
         let is_ahead = is_stressed || world.setting.has(Hardship::ClientsAhead) && world.rng.random_bool(0.3);
         let issued = if is_ahead { ahead(wall, world) } else { issued };

@@ -23,11 +23,7 @@ impl Client {
                 }
                 return;
             }
-            Doing::Quorum(_) if let Outcome::RequestTooOld { floor } = outcome => {
-                return self.issue_later(underway, floor, world);
-            }
-            Doing::Quorum(write) => return self.quorum_written(*write, outcome, world),
-            Doing::Read { .. } => return,
+            Doing::Quorum(_) | Doing::Read { .. } => return,
         };
         let came = match outcome {
             Outcome::Applied(version) => {

@@ -5,17 +5,22 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use rand::Rng;
+use skerry_core::client::acknowledged::Acknowledged;
+use skerry_core::client::issuing::Issuing;
+use skerry_core::client::parts::can_be_parted;
 use skerry_core::command::{Command, Mutation, Outcome, Read, ReadConsistency, ReadResult, Record, WriteOptions};
 use skerry_core::history::{QuorumRead, QuorumWrite, ReadKind, WriteOutcome};
 use skerry_core::ids::TableId;
 use skerry_core::limits::STAMP_AHEAD_MS_MAX;
 use skerry_core::quorum::shown::Resolve;
+use skerry_core::record::Stamp;
 use skerry_core::time::Version;
 
 use super::draw::{BATCH_KEYS_MAX, shard_of, some_map};
 use super::found::value_of;
 use super::keys::{history_key, is_of_quorum};
-use super::{Asked, Client, Doing, GIVE_UP, TIMEOUT, Underway};
+use super::trying::Trying;
+use super::{Asked, Client, Doing, TIMEOUT, Underway};
 use crate::hardship::Hardship;
 use crate::host::WALL_MS;
 use crate::world::{MILLISECOND, World};
@@ -27,13 +32,33 @@ const CONTEXTS_MAX: usize = 4;
 pub(super) struct OfQuorum {
     pub(super) command: Command,
     pub(super) options: WriteOptions,
-    table: TableId,
+    pub(super) table: TableId,
+    /// By which rule its client takes it to be made.
+    pub(super) resolve: Resolve,
+    /// True if it is issued above what its client was acknowledged before.
+    pub(super) is_in_order: bool,
     /// What becomes of each key, by its name in the history, in order of keys.
-    noted: Vec<(Vec<u8>, QuorumWrite)>,
+    pub(super) noted: Vec<(Vec<u8>, QuorumWrite)>,
+    pub(super) trying: Trying,
 }
 
 /// A context, the values that were shown with it, and when the read was sent; 0 = it asked fewer than R copies.
 pub(super) type Seen = (Bytes, BTreeSet<u64>, u64);
+
+impl OfQuorum {
+    /// Nothing is sent yet. `acknowledged` = what quorum tables have acknowledged to its client.
+    pub(super) fn new(
+        command: Command,
+        options: WriteOptions,
+        (table, resolve, is_in_order): (TableId, Resolve, bool),
+        noted: Vec<(Vec<u8>, QuorumWrite)>,
+        acknowledged: &Acknowledged,
+    ) -> Self {
+        let keys = command.keys().filter(|_| is_in_order).map(|key| &key[..]);
+        let issuing = Issuing::new(acknowledged.highest(table, keys), can_be_parted(&command));
+        Self { trying: Trying::new(issuing), command, options, table, resolve, is_in_order, noted }
+    }
+}
 
 impl Client {
     /// The next operation on a key of a quorum table.
@@ -76,7 +101,13 @@ impl Client {
         }
         let mut command = self.command(world);
         command.mutations = mutations;
-        Doing::Quorum(Box::new(OfQuorum { command, options, table, noted }))
+        let is_in_order = self.behind_ms == 0 && command.request.is_some();
+        let of = (table, resolve, is_in_order);
+        let mut write = OfQuorum::new(command, options, of, noted, &self.acknowledged);
+        if let Some(request) = write.command.request.as_mut() {
+            request.issued = write.trying.issue(request.issued, world);
+        }
+        Doing::Quorum(Box::new(write))
     }
 
     /// What a write does to one key.
@@ -91,7 +122,9 @@ impl Client {
         let is_stressed = world.setting.stress.is_some();
         let name = history_key(table, &key);
         let is_delete = world.rng.random_bool(world.nemesis.deletes());
-        let contexts = self.contexts.get(&name).filter(|_| resolve == Resolve::Siblings);
+        // Where the last writer wins, what was seen only orders the write.
+        let gives_back = resolve == Resolve::Siblings || is_stressed && world.rng.random_bool(0.4);
+        let contexts = self.contexts.get(&name).filter(|_| gives_back);
         let is_old = is_stressed && world.rng.random_bool(0.1);
         let known = contexts.and_then(|contexts| if is_old { contexts.front() } else { contexts.back() });
         let known = known.filter(|_| is_delete || world.rng.random_bool(0.7)).cloned();
@@ -115,6 +148,8 @@ impl Client {
             invoked: world.time,
             returned: world.time,
             value: (!is_delete).then_some(value),
+            client: None,
+            own: None,
             seen,
             seen_at,
             expires_ms,
@@ -134,7 +169,9 @@ impl Client {
     pub(super) fn quorum_written(&mut self, write: OfQuorum, outcome: Outcome, world: &mut World) {
         let came = match outcome {
             Outcome::Applied(version) => {
-                self.highest = self.highest.max(version);
+                self.see_of_key(version, world);
+                let keys = write.command.mutations.iter().map(Mutation::key);
+                keys.for_each(|key| self.acknowledged.note(write.table, key, version));
                 let latest_ms = world.walls(world.time, world.time).1 + STAMP_AHEAD_MS_MAX;
                 if version >= Version::at_ms(latest_ms + 1) {
                     let seen = format!("a write has version {version}, though no clock shows more than {latest_ms} ms");
@@ -148,23 +185,6 @@ impl Client {
             }
         };
         note(write, came, world);
-    }
-
-    /// A copy does not take a request that was issued so early: again with a new id, if no attempt can have happened.
-    pub(super) fn issue_later(&mut self, mut underway: Underway, floor: Version, world: &mut World) {
-        self.highest = self.highest.max(Version(floor.0.saturating_add(1)));
-        let may_retry = !underway.may_have_happened && world.time <= underway.invoked + GIVE_UP;
-        let Doing::Quorum(write) = &mut underway.doing else { return };
-        if let Some(request) = write.command.request.as_mut().filter(|_| may_retry) {
-            self.sequence += 1;
-            (request.issued, request.sequence) = (self.highest, self.sequence);
-            underway.sent = world.time;
-            return self.ask(underway, world);
-        }
-        let outcome = if underway.may_have_happened { WriteOutcome::Unknown } else { WriteOutcome::Failed };
-        if let Doing::Quorum(write) = underway.doing {
-            note(*write, outcome, world);
-        }
     }
 
     /// A read of one key was answered.
@@ -183,6 +203,9 @@ impl Client {
         let found: Vec<_> = records.iter().map(|record| (record.version, value_of(&record.value))).collect();
         let seen: BTreeSet<u64> = found.iter().map(|(_, value)| *value).collect();
         let seen_at = if consistency == ReadConsistency::Local { 0 } else { underway.invoked };
+        // The client issues its next requests above what it was shown.
+        let highest = found.iter().map(|(version, _)| *version).max();
+        self.see_of_key(highest.unwrap_or_default(), world);
         let contexts = self.contexts.entry(name.clone()).or_default();
         contexts.push_back((context, seen, seen_at));
         if contexts.len() > CONTEXTS_MAX {
@@ -241,8 +264,10 @@ fn record(underway: &Underway, name: Vec<u8>, found: Vec<(Version, u64)>, kind: 
 /// What became of a write goes into the history. Of a batch that was answered the version is the highest of its keys: of each
 /// of them it is known only that it was written.
 pub(super) fn note(write: OfQuorum, outcome: WriteOutcome, world: &mut World) {
-    let OfQuorum { noted, table, options, .. } = write;
-    let is_repeated = options.again.is_some();
+    let OfQuorum { noted, table, command, resolve, is_in_order, trying, .. } = write;
+    let is_repeated = trying.is_repeated();
+    let request = command.request.filter(|_| resolve == Resolve::LastWriterWins);
+    let (own, client) = (request.map(Stamp::of_request), request.filter(|_| is_in_order).map(|request| request.client));
     let (count, returned) = (noted.len(), world.time);
     for (key, noted) in noted {
         let is_exact = count == 1;
@@ -250,7 +275,7 @@ pub(super) fn note(write: OfQuorum, outcome: WriteOutcome, world: &mut World) {
             WriteOutcome::Acknowledged(_) if !is_exact => WriteOutcome::Acknowledged(Version::default()),
             other => other,
         };
-        let noted = QuorumWrite { returned, outcome, is_repeated, ..noted };
+        let noted = QuorumWrite { returned, outcome, is_repeated, own, client, ..noted };
         world.checker.quorum.entry(table).or_default().record_write(&key, noted);
     }
 }

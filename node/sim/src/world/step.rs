@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use rand::Rng;
+use skerry_core::history::Clocks;
 use skerry_core::ids::{Incarnation, NodeId, Token};
+use skerry_core::limits::{ISSUED_BEHIND_MS_MAX, STAMP_AHEAD_MS_MAX};
 use skerry_core::message::PeerMessage;
 use skerry_core::node::{Answer, Effects, Input, Node};
 
@@ -186,10 +188,22 @@ impl World {
         }
     }
 
+    /// What clocks tell of the order of two writes: one is issued no earlier than half a second before the clock of a node that
+    /// takes it, and no later than half a second after it.
+    pub(crate) fn clocks(&self) -> Clocks {
+        let apart_ms = 2 * (self.off_ms().unsigned_abs() + ISSUED_BEHIND_MS_MAX.max(STAMP_AHEAD_MS_MAX));
+        if self.setting.has_wrong_clocks() { Clocks::Unknown } else { Clocks::Within(apart_ms * MILLISECOND) }
+    }
+
+    /// Milliseconds that any node's wall clock can be off.
+    fn off_ms(&self) -> i64 {
+        let late = i64::try_from(self.setting.late_max / MILLISECOND).unwrap_or(0);
+        self.setting.wall_skew_ms + JUMPS_MS + AGREED_MS + late
+    }
+
     /// The earliest and the latest that any node's wall clock can have shown between two times, in milliseconds.
     pub(crate) fn walls(&self, from: u64, to: u64) -> (u64, u64) {
-        let late = i64::try_from(self.setting.late_max / MILLISECOND).unwrap_or(0);
-        let off = self.setting.wall_skew_ms + JUMPS_MS + AGREED_MS + late;
+        let off = self.off_ms();
         ((WALL_MS + from / 1_000).saturating_add_signed(-off), (WALL_MS + to / 1_000).saturating_add_signed(off) + 1)
     }
 }

@@ -35,11 +35,15 @@ fn first_shown(own: &Key) -> BTreeMap<u64, (u64, Version)> {
 }
 
 fn known(write: &QuorumWrite, own: &Key, shown: &BTreeMap<u64, (u64, Version)>) -> QuorumWrite {
-    let shown = write.value.and_then(|value| shown.get(&value));
-    let answered = own.writes.contains(write).then_some(write.returned);
-    let returned = shown.map(|(at, _)| *at).into_iter().chain(answered).min().unwrap_or(u64::MAX);
+    let is_answered = write.is_acknowledged() && own.writes.contains(write);
+    let answered = if is_answered { write.returned } else { u64::MAX };
+    // What was shown was seen at that version; the answer to whoever wrote it may name a higher one, which has replaced it.
+    let shown = write.value.and_then(|value| shown.get(&value)).filter(|(at, _)| *at < answered);
+    let returned = shown.map_or(answered, |(at, _)| *at);
     let outcome = match (write.outcome, shown) {
-        (WriteOutcome::Unknown, Some((_, version))) => WriteOutcome::Acknowledged(*version),
+        (WriteOutcome::Unknown | WriteOutcome::Acknowledged(_), Some((_, version))) => {
+            WriteOutcome::Acknowledged(*version)
+        }
         (outcome, _) => outcome,
     };
     QuorumWrite { returned, outcome, ..write.clone() }
@@ -105,6 +109,21 @@ mod tests {
         assert!(matches!(lost[..], [QuorumViolation::Lost { value: 2, at: 40, .. }]), "{lost:?}");
         let unseen = check(vec![put(8, 3, 30)], vec![read(30, &[(20, 2)])]);
         assert!(matches!(unseen[..], [QuorumViolation::Lost { value: 3, .. }]), "{unseen:?}");
+    }
+
+    #[test]
+    fn an_own_write_that_nobody_has_answered_is_known_once_it_is_shown_and_not_before() {
+        let unknown = QuorumWrite { outcome: WriteOutcome::Unknown, ..put(5, 2, 0) };
+        let reads = vec![read(20, &[(10, 1)]), read(30, &[(20, 2)])];
+        assert_eq!(check(Rule::LastWriter, vec![unknown], &[put(0, 1, 10)], reads), []);
+    }
+
+    #[test]
+    fn what_a_session_was_shown_it_knows_at_that_version_and_not_at_the_one_that_its_writer_is_answered_with() {
+        // Sent again, it was found to be replaced by the write at 20, which the session has not seen.
+        let replaced = QuorumWrite { returned: 60, is_repeated: true, ..put(0, 1, 20) };
+        let reads = vec![read(20, &[(10, 1)]), read(30, &[(10, 1)])];
+        assert_eq!(check(Rule::LastWriter, vec![], &[replaced, put(5, 2, 20)], reads), []);
     }
 
     #[test]

@@ -325,6 +325,54 @@ fn a_later_attempt_below_what_a_wrong_clock_has_stamped_is_not_done_with() {
     assert_eq!(copy.too_old(late), Some(far));
 }
 
+/// A copy that lacks what a write has seen: above which version it takes the write, issued below that. `None` = it takes it.
+fn above_what_was_seen() -> Option<Version> {
+    let (mut other, lacking) = (copy(2, Resolve::LastWriterWins), copy(1, Resolve::LastWriterWins));
+    let shown = Version(Version::at_ms(WALL_MS).0 + 99);
+    other.write(Write { request: issued(shown, 2), ..put(3) }, Version::default()).unwrap();
+    lacking.too_old(Write { request: request(1), seen: other.seen(), ..put(1) })
+}
+
+#[test]
+fn a_write_comes_after_what_its_client_has_seen_also_where_a_copy_lacks_that() {
+    assert_eq!(above_what_was_seen(), Some(Version(Version::at_ms(WALL_MS).0 + 100)));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_stamp_below_what_was_seen_is_noticed() {
+    crate::planted::plant(Some(Planted::StampBelowSeen));
+    let above = above_what_was_seen();
+    crate::planted::plant(None);
+    assert_eq!(above, None);
+}
+
+/// A write that gives back what it was shown, issued below that: a later attempt of it, whose first one was refused.
+fn told_of_one_below_what_it_has_seen() -> Option<Version> {
+    let mut copy = copy(1, Resolve::LastWriterWins);
+    let shown = Version(Version::at_ms(WALL_MS).0 + 99);
+    copy.write(Write { request: issued(shown, 2), ..put(3) }, Version::default()).unwrap();
+    let write = Write { request: request(1), seen: copy.seen(), ..put(1) };
+    assert!(copy.too_old(write.clone()).is_some(), "no copy makes it");
+    copy.too_old(Write { again: again(0, 1), ..write })
+}
+
+/// An acknowledgement would say that the write has replaced what it was shown.
+#[test]
+fn a_later_attempt_below_what_its_client_has_seen_is_not_done_with() {
+    let above = told_of_one_below_what_it_has_seen();
+    assert_eq!(above, Some(Version(Version::at_ms(WALL_MS).0 + 100)));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn an_attempt_that_counts_as_replaced_by_what_it_has_seen_is_noticed() {
+    crate::planted::plant(Some(Planted::SeenHasReplaced));
+    let above = told_of_one_below_what_it_has_seen();
+    crate::planted::plant(None);
+    assert_eq!(above, None);
+}
+
 #[test]
 fn a_request_of_a_clock_that_is_behind_is_refused_until_it_is_issued_again() {
     let now = Version::at_ms(WALL_MS);

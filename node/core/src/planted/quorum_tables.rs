@@ -105,6 +105,8 @@ macro_rules! with_bugs_of_quorum_tables {
             WriteSentAlone by test("src/quorum/tests.rs", "bugs_of_own_writes_are_noticed"),
             /// A start of a node counts its requests as the one before did: late answers to those count for its own.
             NumbersReused by test("src/quorum/replica/tests/claims.rs", "planted_bugs_of_a_copy_are_noticed"),
+            /// A copy that has acknowledged a write by itself says that the others lack nothing, until it keeps it for them.
+            WritesUnderWayUntold by test("src/quorum/replica/tests/under_way.rs", "writes_under_way_that_are_not_told_of_are_noticed"),
             /// Copies do not compare what they hold.
             NeverCompared by test("src/quorum/tests.rs", "bugs_of_who_runs_the_parts_are_found"),
             /// What another copy held is judged by the bounds of the moment in which it comes, not in which it is applied.

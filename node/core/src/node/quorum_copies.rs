@@ -204,6 +204,18 @@ impl Node {
         Ok(())
     }
 
+    /// A node has fallen silent, or another process speaks for it: the copies here are told of theirs there.
+    pub(super) fn lost_sight_of_copies(&mut self, node: NodeId) {
+        let ticks = self.ticks;
+        for shard in self.replicas.quorums().shards() {
+            let Some(own) = self.replicas.quorums().get(shard) else { continue };
+            let there = |copy: &ReplicaId| self.home_of_copy(shard, *copy) == Some(node);
+            let copies: Vec<ReplicaId> = own.state().layout().members().into_iter().filter(there).collect();
+            let own = self.replicas.quorums_mut().get_mut(shard);
+            own.into_iter().for_each(|own| copies.iter().for_each(|copy| own.lost_sight(*copy, ticks)));
+        }
+    }
+
     /// A client's write, whose keys the shard holds.
     pub(super) fn quorum_write(
         &mut self,

@@ -107,6 +107,12 @@ macro_rules! with_bugs_of_quorum_tables {
             NumbersReused by test("src/quorum/replica/tests/claims.rs", "planted_bugs_of_a_copy_are_noticed"),
             /// A copy that has acknowledged a write by itself says that the others lack nothing, until it keeps it for them.
             WritesUnderWayUntold by test("src/quorum/replica/tests/under_way.rs", "writes_under_way_that_are_not_told_of_are_noticed"),
+            /// A copy whose node starts anew at once counts as one that was there all the time, with all that it kept for others.
+            QuickRestartUntold by test("src/quorum/convergence/tests/handed.rs", "bugs_of_what_is_handed_over_are_noticed"),
+            /// What a copy that is gone sent last, and the log does not have yet, is not compared by those that are left.
+            LateEntryUncompared by test("src/quorum/convergence/tests/handed.rs", "bugs_of_what_is_handed_over_are_noticed"),
+            /// A copy that leaves is ended with what it keeps for those that stay, since the disk of one of them is nearly full.
+            FullCopyEndsHandover by test("src/steward/tests/quorum/full.rs", "a_handover_that_ends_for_a_full_disk_is_noticed"),
             /// Copies do not compare what they hold.
             NeverCompared by test("src/quorum/tests.rs", "bugs_of_who_runs_the_parts_are_found"),
             /// What another copy held is judged by the bounds of the moment in which it comes, not in which it is applied.

@@ -34,6 +34,8 @@ macro_rules! with_bugs_of_quorum_tables {
             RecordsToFullDisk by test("src/quorum/replica/tests/full.rs", "records_that_fill_a_disk_to_its_end_are_noticed"),
             /// A value that many readers wait for counts against what a full disk takes by repairs once for each of them.
             RepairsDoubled by test("src/quorum/replica/tests/repaired.rs", "a_value_that_counts_for_each_reader_is_noticed"),
+            /// A node whose disk is nearly full takes as much by repairs again with each start.
+            RepairsForgotten by test("src/node/repaired.rs", "repairs_that_a_start_forgets_are_noticed"),
             /// What has ended for everybody goes into the log of a full disk with all its bytes.
             EndedLogged by test("src/quorum/replica/tests/ended.rs", "bytes_of_what_has_ended_in_the_log_of_a_full_disk_are_noticed"),
             /// All that a full copy lacks is looked through in each round, since another one has all.

@@ -41,37 +41,7 @@ pub struct Validated {
     pub tables: Vec<Table>,
     /// The limits of data moves between nodes.
     pub limits: MoveLimits,
-    /// A loss that a person accepts: of what the copy of a shard holds on one node, in one start of it, as `s4/n2/i3`. It ends by
-/// itself: the node that comes in its place has another id, and the same one another start, should it come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AcceptedLoss {
-    /// The shard that the copy is of.
-    pub shard: ShardId,
-    /// The node that the copy is on.
-    pub node: NodeId,
-    /// The node's start that the database knows last.
-    pub start: Incarnation,
-}
-
-impl AcceptedLoss {
-    /// What is none names none, and the system shard cannot be done without.
-    fn of(text: &str) -> Option<Self> {
-        let (shard, rest) = text.trim().split_once('/')?;
-        let (node, start) = rest.split_once('/')?;
-        let number = |text: &str, prefix| text.strip_prefix(prefix)?.parse::<u64>().ok();
-        let (shard, node, start) = (number(shard, 's')?, number(node, 'n')?, number(start, 'i')?);
-        let (shard, node, start) = (ShardId(shard), NodeId(node), Incarnation(start));
-        (shard != ShardId::SYSTEM).then_some(Self { shard, node, start })
-    }
-}
-
-impl fmt::Display for AcceptedLoss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.shard, self.node, self.start)
-    }
-}
-
-/// Whether data may move without a person's approval.
+    /// Whether data may move without a person's approval.
     pub approval: Approval,
     /// Nothing is changed while this is true.
     pub paused: bool,
@@ -83,7 +53,7 @@ impl fmt::Display for AcceptedLoss {
     pub replace_silent_after: Option<Duration>,
     /// The node that a person wants to be replaced.
     pub replace: Option<ReplaceRequest>,
-    /// Shards whose loss a person accepts.
+    /// Copies of shards whose loss a person accepts.
     pub accepted_losses: BTreeSet<AcceptedLoss>,
 }
 
@@ -113,6 +83,36 @@ impl fmt::Display for ReplaceRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.slot)?;
         self.node.map_or(Ok(()), |node| write!(f, "/{node}"))
+    }
+}
+
+/// A loss that a person accepts: of what the copy of a shard holds on one node, in one start of it, as `s4/n2/i3`. It ends by
+/// itself: the node that comes in its place has another id, and the same one another start, should it come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AcceptedLoss {
+    /// The shard that the copy is of.
+    pub shard: ShardId,
+    /// The node that the copy is on.
+    pub node: NodeId,
+    /// The node's start that the database knows last.
+    pub start: Incarnation,
+}
+
+impl AcceptedLoss {
+    /// What is none names none, and the system shard cannot be done without.
+    fn of(text: &str) -> Option<Self> {
+        let (shard, rest) = text.trim().split_once('/')?;
+        let (node, start) = rest.split_once('/')?;
+        let number = |text: &str, prefix| text.strip_prefix(prefix)?.parse::<u64>().ok();
+        let (shard, node, start) = (number(shard, 's')?, number(node, 'n')?, number(start, 'i')?);
+        let (shard, node, start) = (ShardId(shard), NodeId(node), Incarnation(start));
+        (shard != ShardId::SYSTEM).then_some(Self { shard, node, start })
+    }
+}
+
+impl fmt::Display for AcceptedLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.shard, self.node, self.start)
     }
 }
 

@@ -185,9 +185,11 @@ impl QuorumNow {
     pub(super) fn is_writing_alone(&self, node: NodeId) -> bool {
         let is_its = |copy: &&CopyNow| copy.replica.node == node && copy.is_there && copy.takes_writes;
         let writes = |copy: &CopyNow| copy.said.as_ref().is_none_or(|said| said.under_way > 0);
-        self.copies.iter().filter(is_its).any(|own| {
-            writes(own) && self.may_be_of_few(|id| id == own.replica.id || !self.present.contains(&id))
-        }) && !is_planted(Planted::WritesUnderWayIgnored)
+        self.copies
+            .iter()
+            .filter(is_its)
+            .any(|own| writes(own) && self.may_be_of_few(|id| id == own.replica.id || !self.present.contains(&id)))
+            && !is_planted(Planted::WritesUnderWayIgnored)
     }
 
     /// True if these copies are as many as have to have a write. Of any other write one is left that has it.

@@ -203,7 +203,10 @@ fn a_leader_that_an_old_record_names_is_noted_once_another_copy_names_it_or_no_o
     moved.lost = BTreeMap::from([(second.node, second.id)]);
     moved.told();
     moved.leads(named);
-    assert_eq!((moved.recorded(), moved.plan(&[])), (vec![], Err(RecoveryRefusal::Led { shard: SHARD, node: NodeId(1) })));
+    assert_eq!(
+        (moved.recorded(), moved.plan(&[])),
+        (vec![], Err(RecoveryRefusal::Led { shard: SHARD, node: NodeId(1) }))
+    );
     // A person gives up the one of which nobody knows.
     moved.world.silent.insert(third.node);
     moved.world.now_ms += LOST_SILENCE_MS + 1;

@@ -27,7 +27,7 @@ fn recovered(known: Generation, map: Epoch) -> Generation {
     let next = known.recovered();
     // As much as a node takes of a map in one step.
     let highest = known.0.saturating_add(GENERATION_JUMP_MAX / 2);
-    let forgotten = map.recoveries().saturating_mul(RECOVERIES_SKIPPED);
+    let forgotten = map.recoveries().saturating_mul(RECOVERIES_SKIPPED).min(u64::from(u32::MAX));
     let skipped = Generation((forgotten << 32).min(highest)).recovered();
     if forgotten == 0 || is_planted(Planted::RecoveredAtOneGeneration) { next } else { next.max(skipped) }
 }

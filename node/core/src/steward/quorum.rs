@@ -224,7 +224,7 @@ impl<'a> Shard<'a> {
             let keeps_none = copy.hints == 0 || takers.iter().all(|taker| copy.handed_over.contains(taker));
             copy.held >= self.layout.generation && copy.under_way == 0 && keeps_none
         };
-        let is_any_open = || leaving.any(|copy| !self.view.copy(self.record, *copy).is_some_and(is_done));
-        !takers.is_empty() && has_room && is_any_open()
+        let is_any_open = leaving.any(|copy| !self.view.copy(self.record, *copy).is_some_and(is_done));
+        !takers.is_empty() && has_room && is_any_open
     }
 }

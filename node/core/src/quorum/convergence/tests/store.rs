@@ -48,7 +48,7 @@ pub(super) struct Store {
     pub(super) records_read: Cell<usize>,
     pub(super) bytes_read: Cell<usize>,
     /// Entries of its log that were applied.
-    applied: u64,
+    pub(super) applied: u64,
 }
 
 /// The time of a call, and who is heard of.

@@ -21,7 +21,7 @@ fn number_of_write(solo: &mut Solo, to: ReplicaId) -> u64 {
 
 /// Whoever goes by what it says takes it away with the write, which nobody else has.
 fn says_that_a_write_is_under_way() {
-    let mut solo = alone_with_a_write();
+    let solo = alone_with_a_write();
     let report = solo.replica.report();
     assert_eq!((report.hints, report.under_way), (0, 1));
 }

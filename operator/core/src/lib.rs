@@ -48,4 +48,4 @@ pub use round::{Agenda, Answer, Batch, Entry, GivesUp, Guard, Memory, Next, Orde
 pub use status::{condition, status, stopped};
 pub use tolerance::Tolerance;
 pub use under_way::UnderWay;
-pub use validate::{Approval, Invalid, Layout, Refusal, ReplaceRequest, Table, Validated, validate};
+pub use validate::{AcceptedLoss, Approval, Invalid, Layout, Refusal, ReplaceRequest, Table, Validated, validate};

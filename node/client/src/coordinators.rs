@@ -11,22 +11,48 @@ use skerry_core::map::{Role, ShardRecord};
 use skerry_core::quorum::layout::Stage;
 use tokio::time::Instant;
 
-/// A node that did not answer is asked last for so long: a node that is down costs one operation now and then, not each.
+/// A node that did not answer is asked last for so long: a node that is down costs one operation now and then, not each. Twice
+/// as long each time that it does not answer then either, up to so many times: of each write that is asked of it in vain, and
+/// that keeps siblings, its key has to remember something until the node is back.
 const SHUNNED_FOR: Duration = Duration::from_secs(3);
+const DOUBLED_MAX: u32 = 4;
+/// A node that was asked last is known as that for so long afterwards.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
 /// The nodes that have not answered lately, and whose turn it is.
 #[derive(Debug, Default)]
 pub(crate) struct Coordinators {
-    shunned: RwLock<HashMap<NodeId, Instant>>,
+    shunned: RwLock<HashMap<NodeId, Shunned>>,
     turn: AtomicUsize,
+}
+
+/// A node that has not answered.
+#[derive(Debug, Clone, Copy)]
+struct Shunned {
+    until: Instant,
+    /// How often it has not answered after it had been asked last for its time.
+    times: u32,
+}
+
+impl Shunned {
+    /// As it is when the node has not answered now. What had been asked before it was shunned counts once.
+    fn after(before: Option<Self>, now: Instant) -> Self {
+        let times = match before {
+            Some(before) if now < before.until => return before,
+            Some(before) => before.times.saturating_add(1),
+            None => 0,
+        };
+        Self { until: now + SHUNNED_FOR * (1 << times.min(DOUBLED_MAX)), times }
+    }
 }
 
 impl Coordinators {
     /// A node has not answered, or cannot be reached.
     pub(crate) fn shun(&self, node: NodeId, now: Instant) {
         let mut shunned = self.shunned.write().unwrap_or_else(PoisonError::into_inner);
-        shunned.retain(|_, since| now.duration_since(*since) < SHUNNED_FOR);
-        shunned.insert(node, now);
+        shunned.retain(|_, shunned| now < shunned.until + REMEMBERED_FOR);
+        let before = shunned.get(&node).copied();
+        shunned.insert(node, Shunned::after(before, now));
     }
 
     /// A node has answered.
@@ -56,8 +82,7 @@ impl Coordinators {
         nodes.rotate_left(turn % count);
         nodes.sort_by_key(|(node, is_likely)| (!is_likely, !is_near(*node)));
         let shunned = self.shunned.read().unwrap_or_else(PoisonError::into_inner);
-        let is_shunned =
-            |node: NodeId| shunned.get(&node).is_some_and(|since| now.duration_since(*since) < SHUNNED_FOR);
+        let is_shunned = |node: NodeId| shunned.get(&node).is_some_and(|shunned| now < shunned.until);
         let (mut last, mut first): (Vec<NodeId>, Vec<NodeId>) =
             nodes.into_iter().map(|(node, _)| node).partition(|node| is_shunned(*node));
         let tries = usize::try_from(tries).unwrap_or(0);
@@ -138,6 +163,28 @@ mod tests {
         assert_eq!(near(0), [2, 1, 3], "there is no other");
         coordinators.trust(NodeId(3));
         assert_eq!(near(0), [3, 2, 1]);
+    }
+
+    /// For how long a node is asked last that does not answer now.
+    fn shunned_for(coordinators: &Coordinators, now: Instant) -> u64 {
+        coordinators.shun(NodeId(1), now);
+        let is_last = |secs: u64| order(coordinators, &settled(), (0, 0), now + Duration::from_secs(secs))[2] == 1;
+        (0..).find(|secs| !is_last(*secs)).expect("there is an end")
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_hangs_is_asked_ever_more_seldom_until_it_answers() {
+        let (coordinators, mut now) = (Coordinators::default(), Instant::now());
+        for expected in [3, 6, 12, 24, 48, 48] {
+            assert_eq!(shunned_for(&coordinators, now), expected);
+            // What was under way to it fails as well.
+            coordinators.shun(NodeId(1), now + Duration::from_secs(1));
+            now += Duration::from_secs(expected);
+        }
+        coordinators.trust(NodeId(1));
+        assert_eq!(shunned_for(&coordinators, now), 3);
+        now += Duration::from_secs(3 + 60);
+        assert_eq!(shunned_for(&coordinators, now), 3, "it is long since");
     }
 
     #[tokio::test]

@@ -106,6 +106,8 @@ pub mod own {
     pub const NODES: u8 = b'n';
     /// Which copies of an earlier store this node may have spoken for.
     pub const FORGOTTEN: u8 = b'f';
+    /// Bytes that quorum copies have taken by repairs since the disk is nearly full. Only where a format level has them.
+    pub const REPAIRED: u8 = b'r';
     /// The shell's: which store this is, and the last start that used it.
     pub const STORE: u8 = b's';
 }

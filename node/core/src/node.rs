@@ -27,6 +27,7 @@ mod quorum_copies;
 mod quorums;
 mod ready;
 mod recovery;
+mod repaired;
 mod replicas;
 mod reporting;
 mod said;
@@ -220,7 +221,7 @@ impl Node {
             }
             Input::Disk { full, bytes } => {
                 self.disk_seen(full, bytes);
-                Ok(())
+                self.note_repaired(engine)
             }
             Input::AnswerRoom { bytes } => {
                 self.outbox.has_room_for(bytes);

@@ -288,6 +288,10 @@ with_bugs_of_quorum_tables! {
     UnsureFollowed by test("tests/cluster/quorum_recovery.rs", "bugs_of_unsure_records_are_noticed"),
     /// Of a leader that the map does not name one node's word is enough, after a recovery of the system shard.
     ClaimBelieved by test("src/steward/tests/claims.rs", "bugs_of_leaders_that_the_map_does_not_name_are_noticed"),
+    /// Of a leader on a copy that an old record names one node's word is enough, after a recovery of the system shard.
+    OldMemberBelieved by test("src/steward/tests/claims.rs", "bugs_of_leaders_that_the_map_does_not_name_are_noticed"),
+    /// A shard that was recovered, and whose recovery the system shard has forgotten, is recovered again at the same generation.
+    RecoveredAtOneGeneration by test("src/system/tests/cases.rs", "two_recoveries_of_a_shard_have_an_order_though_the_first_is_forgotten"),
     /// A shard goes on from an old copy though nodes may have later ones that a recovered system shard does not know.
     AheadNotAwaited by test("src/steward/tests/claims.rs", "bugs_of_leaders_that_the_map_does_not_name_are_noticed"),
     /// A node does not tell of copies that are ahead of its map.

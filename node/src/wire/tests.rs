@@ -50,6 +50,7 @@ fn copy() -> QuorumReport {
         is_complete: true,
         floor: Version(5),
         hints: 6,
+        under_way: 8,
         handed_over: vec![ReplicaId(4)],
         bytes: 7,
         layout: None,

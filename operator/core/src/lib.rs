@@ -41,10 +41,11 @@ pub use health::{ShardNow, does_without, is_heard, needing, shards_now, unrest};
 pub use look_history::{LookHistory, Watched};
 pub use observed::{ClaimTemplate, Observed, Process, Running, Seen, Slot, SlotVolume};
 pub use plan::{
-    Agreement, BasedOn, Notes, Plan, Preview, PreviewError, Record, Seat, Step, TableChange, Until, Wait, plan, preview,
+    Agreement, BasedOn, Loss, Notes, Plan, Preview, PreviewError, Record, Seat, Step, TableChange, Until, Wait, plan,
+    preview,
 };
 pub use round::{Agenda, Answer, Batch, Entry, GivesUp, Guard, Memory, Next, Order, Round, Write};
 pub use status::{condition, status, stopped};
 pub use tolerance::Tolerance;
 pub use under_way::UnderWay;
-pub use validate::{Approval, Invalid, Layout, Refusal, ReplaceRequest, Table, Validated, validate};
+pub use validate::{AcceptedLoss, Approval, Invalid, Layout, Refusal, ReplaceRequest, Table, Validated, validate};

@@ -16,7 +16,7 @@ mod tables;
 
 pub use preview::{Agreement, Preview, PreviewError, Seat, TableChange, preview};
 pub use replace::Notes;
-pub use step::{Record, Step, Until, Wait};
+pub use step::{Loss, Record, Step, Until, Wait};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -48,6 +48,11 @@ pub enum Planted {
     FullCopyHoldsUp,
     /// A silent node is given up whatever its copies have said last. `plan/tests/quorum_lost.rs`
     LastWordIgnored,
+    /// A copy whose node takes writes is given up though others lack the last of those that it has acknowledged alone.
+    /// `plan/tests/quorum_lost.rs`
+    WritesUnderWayIgnored,
+    /// Once a person has accepted that a copy of a shard is lost, any other one of it is given up as well. `plan/tests/quorum_lost.rs`
+    LossAcceptedForEver,
     /// Who leads is asked before what a write is guarded by is read, and not after. `operator/tests/cluster/lease.rs`
     LedBeforeGuard,
 }

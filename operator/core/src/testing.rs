@@ -99,6 +99,7 @@ pub fn copies_in_step(map: &Map) -> Vec<(NodeId, QuorumReport)> {
                 is_complete: true,
                 floor: Version(0),
                 hints: 0,
+                under_way: 0,
                 handed_over: others,
                 bytes: 1 << 20,
                 layout: None,

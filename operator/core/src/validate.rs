@@ -12,7 +12,7 @@ use skerry_api::{
     ACCEPT_LOSS, APPROVED_PLAN, BYTES_PER_SECOND, CPU, DistributedDatabase, DistributedDatabaseSpec, Engine,
     FragmentationType, MEMORY, QuantityError, REPLACE, TableRemoval,
 };
-use skerry_core::ids::{NodeId, ShardId};
+use skerry_core::ids::{Incarnation, NodeId, ShardId};
 use skerry_core::limits::{REPLICATION_FACTOR_MAX, TABLE_SHARDS_MAX, is_dns_label};
 use skerry_core::map::{Consistency, MoveLimits};
 use skerry_core::system::state::SYSTEM_TABLE;
@@ -53,8 +53,8 @@ pub struct Validated {
     pub replace_silent_after: Option<Duration>,
     /// The node that a person wants to be replaced.
     pub replace: Option<ReplaceRequest>,
-    /// Shards whose loss a person accepts.
-    pub accepted_losses: BTreeSet<ShardId>,
+    /// Copies of shards whose loss a person accepts.
+    pub accepted_losses: BTreeSet<AcceptedLoss>,
 }
 
 /// A node that a person wants to be replaced, as the annotation says: `shop-1`, or `shop-1/n7`.
@@ -83,6 +83,36 @@ impl fmt::Display for ReplaceRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.slot)?;
         self.node.map_or(Ok(()), |node| write!(f, "/{node}"))
+    }
+}
+
+/// A loss that a person accepts: of what the copy of a shard holds on one node, in one start of it, as `s4/n2/i3`. It ends by
+/// itself: the node that comes in its place has another id, and the same one another start, should it come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AcceptedLoss {
+    /// The shard that the copy is of.
+    pub shard: ShardId,
+    /// The node that the copy is on.
+    pub node: NodeId,
+    /// The node's start that the database knows last.
+    pub start: Incarnation,
+}
+
+impl AcceptedLoss {
+    /// What is none names none, and the system shard cannot be done without.
+    fn of(text: &str) -> Option<Self> {
+        let (shard, rest) = text.trim().split_once('/')?;
+        let (node, start) = rest.split_once('/')?;
+        let number = |text: &str, prefix| text.strip_prefix(prefix)?.parse::<u64>().ok();
+        let (shard, node, start) = (number(shard, 's')?, number(node, 'n')?, number(start, 'i')?);
+        let (shard, node, start) = (ShardId(shard), NodeId(node), Incarnation(start));
+        (shard != ShardId::SYSTEM).then_some(Self { shard, node, start })
+    }
+}
+
+impl fmt::Display for AcceptedLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.shard, self.node, self.start)
     }
 }
 
@@ -212,7 +242,7 @@ pub fn validate(database: &DistributedDatabase, environment: &Environment) -> Re
         replace_after: Duration::from_secs(spec.replace_after_seconds.into()),
         replace_silent_after: spec.replace_silent_after_seconds.map(|seconds| Duration::from_secs(seconds.into())),
         replace: ReplaceRequest::of(database),
-        accepted_losses: annotation(database, ACCEPT_LOSS).map(shards).unwrap_or_default(),
+        accepted_losses: annotation(database, ACCEPT_LOSS).map(losses).unwrap_or_default(),
     })
 }
 
@@ -230,10 +260,8 @@ fn annotation<'a>(database: &'a DistributedDatabase, name: &str) -> Option<&'a s
     database.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
-/// Shards by their ids, such as `s4, s7`. What is none names none, and the system shard cannot be done without.
-fn shards(text: &str) -> BTreeSet<ShardId> {
-    let shards = text.split(',').filter_map(|id| id.trim().strip_prefix('s')?.parse().ok().map(ShardId));
-    shards.filter(|shard| *shard != ShardId::SYSTEM).collect()
+fn losses(text: &str) -> BTreeSet<AcceptedLoss> {
+    text.split(',').filter_map(AcceptedLoss::of).collect()
 }
 
 fn approval(database: &DistributedDatabase) -> Approval {

@@ -204,6 +204,7 @@ fn quorum_copy() -> QuorumReport {
         is_complete: true,
         floor: Version(7 << 20),
         hints: 8,
+        under_way: 10,
         handed_over: vec![ReplicaId(12), ReplicaId(14)],
         bytes: 9,
         layout: None,

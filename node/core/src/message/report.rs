@@ -62,6 +62,9 @@ pub struct QuorumReport {
     pub floor: Version,
     /// Records that it keeps for copies that are away.
     pub hints: u64,
+    /// Writes that it coordinates and that another copy has not confirmed yet. It may have acknowledged them by what it holds
+    /// itself, and be alone with them: what others lack of these, `handed_over` does not tell.
+    pub under_way: u64,
     /// Copies that lack nothing of what this one holds: they have all that it had when it compared all records with them, and
     /// it keeps nothing for them. It has compared since its start, and since any of them was silent last. Whether this copy
     /// lacks what they hold is another matter, and theirs to say. In order of replica ids, at most [`COPIED_MAX`].
@@ -77,8 +80,19 @@ pub struct QuorumReport {
 impl QuorumReport {
     /// True if another report of the copy says the same, but for what changes with every write.
     pub(crate) fn differs_in_counts(&self, other: &Self) -> bool {
-        let Self { shard, replica, held, copied, is_complete, layout, floor: _, hints: _, handed_over: _, bytes: _ } =
-            self;
+        let Self {
+            shard,
+            replica,
+            held,
+            copied,
+            is_complete,
+            layout,
+            floor: _,
+            hints: _,
+            under_way: _,
+            handed_over: _,
+            bytes: _,
+        } = self;
         (shard, replica, held, copied) == (&other.shard, &other.replica, &other.held, &other.copied)
             && (is_complete, layout) == (&other.is_complete, &other.layout)
     }
@@ -86,9 +100,9 @@ impl QuorumReport {
     /// What is of interest of it beyond the steward: not from whom it has copied, nor the layout.
     pub(crate) fn without_sources(&self) -> Self {
         let (shard, replica, held, is_complete) = (self.shard, self.replica, self.held, self.is_complete);
-        let (floor, hints, bytes, handed_over) = (self.floor, self.hints, self.bytes, self.handed_over.clone());
-        let (copied, layout) = (Vec::new(), None);
-        Self { shard, replica, held, copied, is_complete, floor, hints, handed_over, bytes, layout }
+        let (floor, hints, under_way, bytes) = (self.floor, self.hints, self.under_way, self.bytes);
+        let (copied, handed_over, layout) = (Vec::new(), self.handed_over.clone(), None);
+        Self { shard, replica, held, copied, is_complete, floor, hints, under_way, handed_over, bytes, layout }
     }
 }
 

@@ -1,12 +1,9 @@
 //! This node's own disk: what its log and its store have to make durable, and how full it is.
 
 use crate::node::log_watch::LogWatch;
+use crate::node::repaired::Repaired;
 use crate::node::syncs::Syncs;
 use crate::planted::{Planted, is_planted};
-
-/// Bytes that copies of quorum shards take by repairs while the disk is nearly full: much for readers that wait, and little of
-/// what is kept for deletes.
-const REPAIRED_BYTES_MAX: usize = 16 << 20;
 
 /// Owner of what waits for the disk, and of what the others are to know of it.
 #[derive(Debug)]
@@ -17,39 +14,36 @@ pub(super) struct Disk {
     is_full: Option<bool>,
     /// Bytes that the store and the log take on disk.
     bytes: u64,
-    /// Bytes that were taken by repairs since it is nearly full.
-    repaired: usize,
+    repaired: Repaired,
     /// True if the others do not know yet that it has become full, or has stalled, or is neither any more.
     has_news: bool,
 }
 
 impl Disk {
-    /// Nothing is known of it but what it holds. `stall_ticks` = for so long a write of the log may wait.
-    pub(super) fn new(stall_ticks: u64) -> Self {
+    /// Nothing is known of it but what it holds, and what was taken by repairs. `stall_ticks` = for so long a write of the log
+    /// may wait.
+    pub(super) fn new(stall_ticks: u64, repaired: Repaired) -> Self {
         let log = LogWatch::new(stall_ticks);
-        Self { log, syncs: Syncs::new(), is_full: None, bytes: 0, repaired: 0, has_news: false }
+        Self { log, syncs: Syncs::new(), is_full: None, bytes: 0, repaired, has_news: false }
     }
 
     /// The shell has looked at it.
     pub(super) fn seen(&mut self, full: bool, bytes: u64) {
         self.has_news |= self.is_full != Some(full);
         (self.is_full, self.bytes) = (Some(full), bytes);
-        self.repaired = if full { self.repaired } else { 0 };
+        if !full {
+            self.repaired.begin_anew();
+        }
     }
 
-    /// Bytes that may still be taken by repairs while it is nearly full.
-    pub(super) fn repair_room(&self) -> usize {
-        REPAIRED_BYTES_MAX.saturating_sub(self.repaired)
+    /// What copies take by repairs while it is nearly full.
+    pub(super) fn repaired(&self) -> &Repaired {
+        &self.repaired
     }
 
-    /// So many bytes were taken by repairs though it is nearly full.
-    pub(super) fn repaired(&mut self, bytes: usize) {
-        self.repaired = self.repaired.saturating_add(bytes);
-    }
-
-    /// So many of these bytes have turned out to change nothing.
-    pub(super) fn not_repaired(&mut self, bytes: usize) {
-        self.repaired = self.repaired.saturating_sub(bytes);
+    /// The same, to be changed.
+    pub(super) fn repaired_mut(&mut self) -> &mut Repaired {
+        &mut self.repaired
     }
 
     /// A period has passed. True if it has stalled, or answers again.
@@ -116,9 +110,13 @@ mod tests {
 
     const STALL: u64 = 40;
 
+    fn disk() -> Disk {
+        Disk::new(STALL, Repaired::default())
+    }
+
     #[test]
     fn a_disk_that_becomes_full_or_stalls_is_news_once() {
-        let mut disk = Disk::new(STALL);
+        let mut disk = disk();
         for (full, is_news) in [(false, true), (false, false), (true, true), (true, false), (false, true)] {
             disk.seen(full, 9);
             assert_eq!((disk.take_news(), disk.take_news()), (is_news, false), "full: {full}");
@@ -130,23 +128,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_takes_so_much_by_repairs_until_there_is_room_again() {
-        let mut disk = Disk::new(STALL);
+    fn repairs_of_a_full_disk_are_counted_until_there_is_room_again() {
+        let mut disk = disk();
+        let room = disk.repaired().room();
         disk.seen(true, 9);
-        disk.repaired(REPAIRED_BYTES_MAX - 1);
+        disk.repaired_mut().take(5);
         disk.seen(true, 9);
-        assert_eq!(disk.repair_room(), 1);
-        disk.repaired(usize::MAX);
-        assert_eq!(disk.repair_room(), 0);
-        disk.not_repaired(usize::MAX - 5);
-        assert_eq!(disk.repair_room(), REPAIRED_BYTES_MAX - 5);
+        assert_eq!(disk.repaired().room(), room - 5);
         disk.seen(false, 9);
-        assert_eq!(disk.repair_room(), REPAIRED_BYTES_MAX);
+        assert_eq!(disk.repaired().room(), room);
     }
 
     #[test]
     fn no_snapshot_comes_to_a_full_disk_or_to_one_that_hangs() {
-        let mut disk = Disk::new(STALL);
+        let mut disk = disk();
         assert!(disk.takes_snapshots(), "unknown is not full");
         disk.seen(true, 9);
         assert!(!disk.takes_snapshots());
@@ -162,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_sync_counts_as_a_wait_until_it_has_finished() {
-        let mut disk = Disk::new(STALL);
+        let mut disk = disk();
         assert_eq!(disk.begin_sync(), None, "none is wanted");
         disk.syncs().want();
         let mark = disk.begin_sync().expect("one is wanted");

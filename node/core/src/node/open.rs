@@ -15,6 +15,7 @@ use crate::node::known_map::KnownMap;
 use crate::node::levels::{self, Levels, nodes_write};
 use crate::node::others::Others;
 use crate::node::outbox::Outbox;
+use crate::node::repaired::Repaired;
 use crate::node::replicas::Replicas;
 use crate::node::reporting::Told;
 use crate::node::stewardship::Stewardship;
@@ -98,7 +99,7 @@ impl Node {
             replicas: Replicas::new(setup, identity.incarnation),
             tombstones: Tombstones::open(stored.tombstones, forgotten),
             garbage: Garbage::open(stored.garbage),
-            disk: Disk::new(config.log_stall_ticks),
+            disk: Disk::new(config.log_stall_ticks, Repaired::open(engine)?),
             outbox: Outbox::default(),
             others: Others::new(identity.node, identity.incarnation),
             stewardship: Stewardship::new(identity.node),

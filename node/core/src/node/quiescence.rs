@@ -35,5 +35,6 @@ impl Node {
     pub(super) fn lost_sight(&mut self, node: NodeId) {
         self.others.lost_sight(node);
         self.replicas.lost_sight(node, self.others.liveness());
+        self.lost_sight_of_copies(node);
     }
 }

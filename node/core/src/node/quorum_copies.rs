@@ -204,6 +204,18 @@ impl Node {
         Ok(())
     }
 
+    /// A node has fallen silent, or another process speaks for it: the copies here are told of theirs there.
+    pub(super) fn lost_sight_of_copies(&mut self, node: NodeId) {
+        let ticks = self.ticks;
+        for shard in self.replicas.quorums().shards() {
+            let Some(own) = self.replicas.quorums().get(shard) else { continue };
+            let there = |copy: &ReplicaId| self.home_of_copy(shard, *copy) == Some(node);
+            let copies: Vec<ReplicaId> = own.state().layout().members().into_iter().filter(there).collect();
+            let own = self.replicas.quorums_mut().get_mut(shard);
+            own.into_iter().for_each(|own| copies.iter().for_each(|copy| own.lost_sight(*copy, ticks)));
+        }
+    }
+
     /// A client's write, whose keys the shard holds.
     pub(super) fn quorum_write(
         &mut self,
@@ -275,7 +287,7 @@ impl Node {
         let here = own_copy.map(|copy| Replica { node: own, id: copy.id() });
         let home = |copy: ReplicaId| home_of_copy(&map, shard, (here, held.as_ref()), copy);
         let is_heard = |copy: ReplicaId| home(copy).is_some_and(|node| node == own || liveness.is_heard(node));
-        let (is_own_full, repair_room) = (self.disk.is_full() == Some(true), self.disk.repair_room());
+        let (is_own_full, repair_room) = (self.disk.is_full() == Some(true), self.disk.repaired().room());
         let is_full = |copy: ReplicaId| {
             home(copy).is_some_and(|node| if node == own { is_own_full } else { liveness.is_full(node) })
         };
@@ -299,15 +311,25 @@ impl Node {
         if copy.has_work() {
             self.replicas.quorums_mut().touch(shard);
         }
-        let wanted = out.wants_record;
+        let (wanted, has_repaired) = (out.wants_record, out.repaired_bytes > 0);
         self.take_quorum(out);
+        if has_repaired {
+            self.note_repaired(engine)?;
+        }
         Ok(wanted)
+    }
+
+    /// The store is to know what was taken by repairs while the disk is nearly full, or that there is room again.
+    pub(super) fn note_repaired(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+        let Some(write) = self.disk.repaired_mut().note() else { return Ok(()) };
+        self.disk.syncs().written();
+        engine.write(vec![write])
     }
 
     fn take_quorum(&mut self, out: Out) {
         let Out { log: _, send, answers, wants_sync, wants_record: _, repaired_bytes, returned_bytes } = out;
-        self.disk.repaired(repaired_bytes);
-        self.disk.not_repaired(returned_bytes);
+        self.disk.repaired_mut().take(repaired_bytes);
+        self.disk.repaired_mut().give_back(returned_bytes);
         for envelope in send {
             let home = self.home_of_copy(envelope.shard, envelope.to);
             // One that the map does not name any more is not there to hear it.

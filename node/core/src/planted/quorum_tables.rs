@@ -40,6 +40,8 @@ macro_rules! with_bugs_of_quorum_tables {
             RecordsToFullDisk by test("src/quorum/replica/tests/full.rs", "records_that_fill_a_disk_to_its_end_are_noticed"),
             /// A value that many readers wait for counts against what a full disk takes by repairs once for each of them.
             RepairsDoubled by test("src/quorum/replica/tests/repaired.rs", "a_value_that_counts_for_each_reader_is_noticed"),
+            /// A node whose disk is nearly full takes as much by repairs again with each start.
+            RepairsForgotten by test("src/node/repaired.rs", "repairs_that_a_start_forgets_are_noticed"),
             /// What has ended for everybody goes into the log of a full disk with all its bytes.
             EndedLogged by test("src/quorum/replica/tests/ended.rs", "bytes_of_what_has_ended_in_the_log_of_a_full_disk_are_noticed"),
             /// All that a full copy lacks is looked through in each round, since another one has all.
@@ -113,6 +115,14 @@ macro_rules! with_bugs_of_quorum_tables {
             WriteSentAlone by test("src/quorum/tests.rs", "bugs_of_own_writes_are_noticed"),
             /// A start of a node counts its requests as the one before did: late answers to those count for its own.
             NumbersReused by test("src/quorum/replica/tests/claims.rs", "planted_bugs_of_a_copy_are_noticed"),
+            /// A copy that has acknowledged a write by itself says that the others lack nothing, until it keeps it for them.
+            WritesUnderWayUntold by test("src/quorum/replica/tests/under_way.rs", "writes_under_way_that_are_not_told_of_are_noticed"),
+            /// A copy whose node starts anew at once counts as one that was there all the time, with all that it kept for others.
+            QuickRestartUntold by test("src/quorum/convergence/tests/handed.rs", "bugs_of_what_is_handed_over_are_noticed"),
+            /// What a copy that is gone sent last, and the log does not have yet, is not compared by those that are left.
+            LateEntryUncompared by test("src/quorum/convergence/tests/handed.rs", "bugs_of_what_is_handed_over_are_noticed"),
+            /// A copy that leaves is ended with what it keeps for those that stay, since the disk of one of them is nearly full.
+            FullCopyEndsHandover by test("src/steward/tests/quorum/full.rs", "a_handover_that_ends_for_a_full_disk_is_noticed"),
             /// Copies do not compare what they hold.
             NeverCompared by test("src/quorum/tests.rs", "bugs_of_who_runs_the_parts_are_found"),
             /// What another copy held is judged by the bounds of the moment in which it comes, not in which it is applied.

@@ -72,6 +72,12 @@ impl Convergence {
         self.schedule.handed_over()
     }
 
+    /// The node of another copy has fallen silent, or another process speaks for it now: nobody counts as one that has all
+    /// before all are compared with anew. `last` = index of the last entry that is to be in this copy's log.
+    pub fn lost_sight(&mut self, of: ReplicaId, ticks: u64, last: u64) {
+        self.schedule.lost_sight(of, (ticks, last), &mut self.numbers);
+    }
+
     /// True if it compares, or has lately: what it has learnt of its records by that will be asked for again.
     pub fn is_comparing(&self, ticks: u64) -> bool {
         self.compared_at.is_some_and(|at| ticks < at.saturating_add(KEPT_TICKS))

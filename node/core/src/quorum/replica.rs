@@ -202,6 +202,12 @@ impl QuorumReplica {
         if writes.is_empty() { Ok(()) } else { here.engine.write(writes) }
     }
 
+    /// The node of another copy has fallen silent, or another process speaks for it: what it kept for others in memory may
+    /// be gone.
+    pub fn lost_sight(&mut self, copy: ReplicaId, ticks: u64) {
+        self.convergence.lost_sight(copy, ticks, self.journal.last());
+    }
+
     /// Entries that wait become a write to the log, as part of the batch of this sequence.
     pub fn collect(&mut self, sequence: u64, out: &mut Out) {
         if !self.syncs.is_held() {
@@ -356,7 +362,7 @@ impl QuorumReplica {
         here: &Here<'_>,
         step: impl FnOnce(&mut Convergence, &Copy<'_, Records<'_>>) -> Vec<Do>,
     ) -> Result<Vec<Do>, EngineError> {
-        let Self { machine, hints, convergence, .. } = self;
+        let Self { machine, journal, hints, convergence, .. } = self;
         let (view, state) = (machine.records(here.engine), machine.state());
         let steps = step(
             convergence,
@@ -369,6 +375,7 @@ impl QuorumReplica {
                 ends_ms: machine.ends_ms(),
                 last: state.last_version(),
                 above: machine.lowest_above(),
+                log: (state.applied(), journal.last()),
                 tree: machine.tree(),
                 view: &view,
                 hints,

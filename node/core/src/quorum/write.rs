@@ -98,6 +98,12 @@ impl WriteRound {
         self.is_over
     }
 
+    /// True if a copy that is to have the record, other than this one, has not confirmed it.
+    pub fn lacks_another(&self, than: ReplicaId) -> bool {
+        let lacks_it = |member: &ReplicaId| *member != than && !self.durable.contains(member);
+        self.to.write_sets().any(|set| set.members.iter().any(lacks_it))
+    }
+
     /// The generation under which the record is sent now.
     pub fn generation(&self) -> Generation {
         self.to.generation

@@ -207,17 +207,24 @@ impl<'a> Shard<'a> {
     }
 
     /// True while the copies that leave hand over what others lack. All that has succeeded is with the new ones, so it is
-    /// waited for only as long as nobody is in the way: then there is an end to it.
+    /// waited for only as long as those are there to take it: then there is an end to it. What one of them cannot take, since
+    /// it is away or its disk is nearly full, keeps nobody from what the others lack.
     fn is_handing_over(&self, change: &Change) -> bool {
         let next = &change.next.members;
+        let takes = |copy: &&ReplicaId| {
+            let node = home_of(self.record, **copy);
+            let has_room = node.is_some_and(|node| self.view.has_room(node) && self.view.has_disk(node));
+            self.view.hears_copy(self.record, **copy) && !self.is_lost(**copy) && has_room
+        };
+        let takers: Vec<ReplicaId> = next.iter().filter(takes).copied().collect();
+        let has_room = takers.len() == next.len() || !is_planted(Planted::FullCopyEndsHandover);
         let leaves = self.layout.current.members.iter().filter(|copy| !next.contains(copy) && !self.is_lost(**copy));
         let mut leaving = leaves.filter(|copy| self.view.hears_copy(self.record, **copy));
-        let takes = |copy: &ReplicaId| {
-            let node = home_of(self.record, *copy);
-            let has_room = node.is_some_and(|node| self.view.has_room(node) && self.view.has_disk(node));
-            self.view.hears_copy(self.record, *copy) && !self.is_lost(*copy) && has_room
+        let is_done = |copy: &QuorumReport| {
+            let keeps_none = copy.hints == 0 || takers.iter().all(|taker| copy.handed_over.contains(taker));
+            copy.held >= self.layout.generation && copy.under_way == 0 && keeps_none
         };
-        let is_done = |copy: &QuorumReport| copy.held >= self.layout.generation && copy.hints == 0;
-        next.iter().all(takes) && leaving.any(|copy| !self.view.copy(self.record, *copy).is_some_and(is_done))
+        let is_any_open = leaving.any(|copy| !self.view.copy(self.record, *copy).is_some_and(is_done));
+        !takers.is_empty() && has_room && is_any_open
     }
 }

@@ -169,7 +169,11 @@ impl RecoveryPlan {
 /// at most [`RECOVERIES_MAX`].
 pub fn recoveries(view: &View<'_>, lost: &[NodeId]) -> Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)> {
     let is_stuck = |record: &&ShardRecord| match record.quorum {
-        None => view.leader(record.descriptor.shard).is_none(),
+        None => {
+            let leader = view.leader(record.descriptor.shard);
+            let is_of_lost = || record.descriptor.members.iter().any(|member| lost.contains(&member.replica.node));
+            leader.is_none_or(|(_, report)| is_of_lost() && claims::is_word_of_one(view, record, report))
+        }
         Some(_) => quorum::is_due(view, record, lost),
     };
     let stuck = view.map.live_shards().filter(is_stuck).map(|record| record.descriptor.shard);
@@ -205,7 +209,8 @@ pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<Reco
     if record.quorum.is_some() {
         return quorum::plan(view, record, lost);
     }
-    if let Some((node, _)) = view.leader(shard) {
+    let believed = view.leader(shard).filter(|(_, report)| !claims::is_word_of_one(view, record, report));
+    if let Some((node, _)) = believed {
         return Err(RecoveryRefusal::Led { shard, node });
     }
     let ahead = ahead::ahead(view, shard, lost)?;

@@ -5,16 +5,32 @@
 use super::record_key::RecordKey;
 use super::state::{SystemState, fresh};
 use super::{Recovery, SystemRefusal, SystemReply};
-use crate::ids::{Epoch, NodeId, ReplicaId, ShardId, TableId};
+use crate::ids::{Epoch, Generation, NodeId, ReplicaId, ShardId, TableId};
 use crate::level::FormatLevel;
 use crate::map::{
-    Descriptor, Member, NodeRecord, QuorumRecord, RecoveryRecord, Replica, Role, ShardRecord, TableRecord,
+    Descriptor, GENERATION_JUMP_MAX, Member, NodeRecord, QuorumRecord, RecoveryRecord, Replica, Role, ShardRecord,
+    TableRecord,
 };
 use crate::planted::{Planted, is_planted};
 
 /// Nodes and tables, shards, and replicas that a lost majority of the system shard may have given ids to since the
 /// last entry that is left: none of those ids is given again.
 const IDS_SKIPPED: (u64, u64, u64) = (1 << 10, 1 << 16, 1 << 20);
+
+/// Recoveries of one data shard that a lost majority of the system shard may have decided since the last entry that is left.
+const RECOVERIES_SKIPPED: u64 = 16;
+
+/// The generation of a data shard that goes on from one copy: above the one that is known, and above any that the shard may
+/// have come to by recoveries which the system shard has forgotten with its own. Were two of them of one generation, the
+/// later copy could not be told from the one that was given up for it.
+fn recovered(known: Generation, map: Epoch) -> Generation {
+    let next = known.recovered();
+    // As much as a node takes of a map in one step.
+    let highest = known.0.saturating_add(GENERATION_JUMP_MAX / 2);
+    let forgotten = map.recoveries().saturating_mul(RECOVERIES_SKIPPED).min(u64::from(u32::MAX));
+    let skipped = Generation((forgotten << 32).min(highest)).recovered();
+    if forgotten == 0 || is_planted(Planted::RecoveredAtOneGeneration) { next } else { next.max(skipped) }
+}
 
 impl SystemState {
     /// Has a data shard go on from one copy.
@@ -33,8 +49,9 @@ impl SystemState {
         }
         fresh(Some(based_on), record.epoch, || format!("shard {shard}"))?;
         self.present(recovery.from.node)?;
+        let generation = recovered(record.descriptor.generation.max(recovery.generation), self.map.epoch);
         let epoch = self.next_epoch();
-        self.go_on_from(record, recovery, epoch);
+        self.go_on_from(record, recovery, (generation, epoch));
         Ok(self.done())
     }
 
@@ -63,7 +80,8 @@ impl SystemState {
         for (shard, record) in self.map.shards.clone() {
             if shard == ShardId::SYSTEM {
                 let target = vec![recovery.from.node];
-                self.go_on_from(ShardRecord { target, ..record }, recovery, epoch);
+                let generation = record.descriptor.generation.max(recovery.generation).recovered();
+                self.go_on_from(ShardRecord { target, ..record }, recovery, (generation, epoch));
             } else {
                 // Steps that were taken since are not known here.
                 let quorum = record.quorum.map(|quorum| QuorumRecord { is_unsure: true, ..quorum });
@@ -83,11 +101,10 @@ impl SystemState {
         assigned.map(|copy| if stays(copy) { *copy } else { Replica { id: self.new_replica(), ..*copy } }).collect()
     }
 
-    fn go_on_from(&mut self, record: ShardRecord, recovery: &Recovery, epoch: Epoch) {
+    fn go_on_from(&mut self, record: ShardRecord, recovery: &Recovery, (generation, epoch): (Generation, Epoch)) {
         let Recovery { from, last, ref given_up, at_ms, .. } = *recovery;
         let (shard, to) = (record.descriptor.shard, self.new_replica());
         let copy = Replica { node: from.node, id: to };
-        let generation = record.descriptor.generation.max(recovery.generation).recovered();
         let members = vec![Member { replica: copy, role: Role::Voter }];
         let descriptor = Descriptor { generation, members, ..record.descriptor };
         self.put_shard(ShardRecord { descriptor, assigned: vec![copy], epoch, ..record });

@@ -79,6 +79,25 @@ fn copies_are_known_to_be_even_within_three_seconds_of_a_restart() {
     assert!(told.len() == 3 * SHARDS && told.iter().all(|(_, copy)| copy.handed_over.len() == 2), "{told:#?}");
 }
 
+/// Within less time than it takes to count as silent: what it kept for others in memory is gone all the same.
+#[test]
+fn others_compare_anew_where_a_node_starts_anew_at_once() {
+    let (mut cluster, nodes, _) = carts(1);
+    ticks_until_even(&mut cluster, &nodes, 1);
+    let host = cluster.hosts.remove(&nodes[2]).unwrap();
+    cluster.run(5);
+    let handed_over = |cluster: &Cluster, node: usize| reports(cluster, nodes[node])[0].handed_over.len();
+    assert_eq!([handed_over(&cluster, 0), handed_over(&cluster, 1)], [2, 2], "nobody has noticed that it was away");
+    cluster.restart(host);
+    let mut is_noticed = [false; 2];
+    for _ in 0..10 {
+        cluster.run(1);
+        (0..2).for_each(|node| is_noticed[node] |= handed_over(&cluster, node) == 0);
+    }
+    assert_eq!(is_noticed, [true; 2]);
+    ticks_until_even(&mut cluster, &nodes, 1);
+}
+
 /// A move was the last that happened, and all nodes start anew with nobody there to tell them the map.
 #[test]
 fn a_node_that_starts_alone_knows_what_its_shards_have_come_to_last() {

@@ -337,6 +337,7 @@ fn change_report(random: &mut Random, report: &mut Report) {
             is_complete: random.is_one_in(2),
             floor: Version(random.next()),
             hints: random.number(1),
+            under_way: random.number(1),
             handed_over: vec![ReplicaId(random.number(4))],
             bytes: random.number(1),
             layout: random.is_one_in(2).then(|| layout(random)),

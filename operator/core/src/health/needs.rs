@@ -83,6 +83,12 @@ pub(crate) fn alone_on(status: &Status, node: NodeId) -> Vec<ShardId> {
     shards_now(status).iter().filter(|shard| is_alone(shard)).map(|shard| shard.descriptor.shard).collect()
 }
 
+/// Quorum shards of which this node, which is there, may alone have writes that are under way and were acknowledged.
+pub(crate) fn writing_on(status: &Status, node: NodeId) -> Vec<ShardId> {
+    let is_alone = |shard: &ShardNow<'_>| shard.quorum.as_ref().is_some_and(|quorum| quorum.is_writing_alone(node));
+    shards_now(status).iter().filter(|shard| is_alone(shard)).map(|shard| shard.descriptor.shard).collect()
+}
+
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shard = self.shard;

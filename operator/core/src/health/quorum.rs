@@ -48,6 +48,8 @@ pub(super) struct CopyNow {
 struct Said {
     /// Records that it keeps for others.
     hints: u64,
+    /// Writes that it has sent, and that not all others have confirmed.
+    under_way: u64,
     /// Copies that lack nothing of what it holds.
     handed_over: Vec<ReplicaId>,
 }
@@ -65,6 +67,12 @@ pub(crate) enum Lack {
     Full(NodeId),
     /// It has not compared all records yet with what this node has, or lacks something of it.
     Behind(NodeId),
+}
+
+impl Said {
+    fn of(told: &QuorumReport) -> Self {
+        Self { hints: told.hints, under_way: told.under_way, handed_over: told.handed_over.clone() }
+    }
 }
 
 impl QuorumNow {
@@ -85,7 +93,7 @@ impl QuorumNow {
                 is_whole: says(|copy| copy.is_complete),
                 is_current: told.is_some_and(|copy| copy.held >= record.descriptor.generation),
                 takes_writes: takes_writes.contains(&member.replica.id) && !is_coming(member),
-                said: told.map(|copy| Said { hints: copy.hints, handed_over: copy.handed_over.clone() }),
+                said: told.map(Said::of),
             }
         };
         let copies: Vec<CopyNow> = record.descriptor.members.iter().map(copy).collect();
@@ -160,21 +168,37 @@ impl QuorumNow {
     /// copies have that, and so many are not there. Unless what it has said last is that all that are there have all that it
     /// held, and that it keeps nothing for anybody.
     pub(super) fn may_be_alone(&self, node: NodeId) -> bool {
-        let is_away = |id: &&ReplicaId| !self.present.contains(id);
-        // Of any other write one is there that has it.
-        let is_of_few = |set: &Copies| set.members.iter().filter(is_away).count() >= set.write;
         let has_all = |said: &Said| {
             let mut others = self.there().filter(|other| other.takes_writes);
-            said.hints == 0 && others.all(|other| said.handed_over.contains(&other.replica.id))
+            let keeps_none = said.hints == 0 && said.under_way == 0;
+            keeps_none && others.all(|other| said.handed_over.contains(&other.replica.id))
         };
         let is_silent = |copy: &&CopyNow| copy.replica.node == node && !copy.is_there && !copy.is_lost;
         let mut silent = self.copies.iter().filter(is_silent).filter(|copy| copy.takes_writes);
+        self.may_be_of_few(|id| !self.present.contains(&id))
+            && silent.any(|copy| !copy.said.as_ref().is_some_and(has_all))
+            && !is_planted(Planted::LastWordIgnored)
+    }
+
+    /// True if a copy that is there, on this node, has writes under way that it may have acknowledged alone, or with those
+    /// that are away.
+    pub(super) fn is_writing_alone(&self, node: NodeId) -> bool {
+        let is_its = |copy: &&CopyNow| copy.replica.node == node && copy.is_there && copy.takes_writes;
+        let writes = |copy: &CopyNow| copy.said.as_ref().is_none_or(|said| said.under_way > 0);
+        self.copies
+            .iter()
+            .filter(is_its)
+            .any(|own| writes(own) && self.may_be_of_few(|id| id == own.replica.id || !self.present.contains(&id)))
+            && !is_planted(Planted::WritesUnderWayIgnored)
+    }
+
+    /// True if these copies are as many as have to have a write. Of any other write one is left that has it.
+    fn may_be_of_few(&self, is_away: impl Fn(ReplicaId) -> bool) -> bool {
+        let is_of_few = |set: &Copies| set.members.iter().filter(|id| is_away(**id)).count() >= set.write;
         // Until reads turn to the new copies, only the old ones owe what was written before the change began.
         let is_old_alone = self.layout.change.as_ref().is_some_and(|change| change.stage == Stage::WriteBoth);
         let mut owing = self.layout.write_sets().take(if is_old_alone { 1 } else { usize::MAX });
         owing.all(is_of_few)
-            && silent.any(|copy| !copy.said.as_ref().is_some_and(has_all))
-            && !is_planted(Planted::LastWordIgnored)
     }
 
     /// As the steward decides whether a change begins: it must come to its end with those that are there, and so must the next

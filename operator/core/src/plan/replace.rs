@@ -15,11 +15,11 @@ use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::node::Status;
 
 use super::occupancy::Seats;
-use super::{Plan, Step, Wait};
-use crate::health::{Need, ShardNow, alone_on, is_heard, lacking_on, needs_of, shards_now, stranded_on};
+use super::{Loss, Plan, Step, Wait};
+use crate::health::{Need, ShardNow, alone_on, is_heard, lacking_on, needs_of, shards_now, stranded_on, writing_on};
 use crate::observed::{Observed, Running, Slot};
 use crate::planted::{Planted, is_planted};
-use crate::validate::{ReplaceRequest, Validated};
+use crate::validate::{AcceptedLoss, ReplaceRequest, Validated};
 
 /// Whoever replaces a silent node has itself seen it silent for so long: the time since it was written down may be wrong.
 const SILENT_MIN: Duration = Duration::from_secs(60);
@@ -91,6 +91,9 @@ struct Replace {
 
 type Next = Result<Replace, Wait>;
 
+/// Which shards something is so of, as far as a node is concerned.
+type OfNode = fn(&Status, NodeId) -> Vec<ShardId>;
+
 impl Scene<'_> {
     /// Volumes that are certainly lost go when their time is over. What is held back is only what a shard without leader may
     /// still need to be recovered from by hand, unless a person has accepted its loss.
@@ -101,11 +104,12 @@ impl Scene<'_> {
         let next = |(name, slot): (&str, &Slot)| {
             let left = self.validated.replace_after.saturating_sub(slot.process.down);
             let needed = self.node(name).map(|node| self.lost_on(node)).unwrap_or_default();
-            let needed: Vec<ShardId> = needed.into_iter().filter(|s| !self.is_accepted(*s)).collect();
+            let is_open = |shard: &ShardId| !self.node(name).is_some_and(|node| self.is_lost_by_consent(*shard, node));
+            let needed: Vec<ShardId> = needed.into_iter().filter(is_open).collect();
             match (needed.is_empty(), left.is_zero()) {
                 (true, true) => Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) }),
                 (true, false) => Err(Wait::VolumeLost { slot: name.to_owned(), at: self.after(left) }),
-                (false, _) => Err(self.loss_to_accept(name, needed, false)),
+                (false, _) => Err(self.loss_to_accept(name, needed, Loss::OfVolume)),
             }
         };
         self.seats.staying_slots().filter(is_lost).map(next).collect()
@@ -240,17 +244,21 @@ impl Scene<'_> {
         if let Some(why) = in_words(&needs) {
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
-        let alone = node.map(|node| alone_on(self.status, node)).unwrap_or_default();
-        let alone: Vec<ShardId> =
-            alone.into_iter().filter(|shard| !self.validated.accepted_losses.contains(shard)).collect();
-        if !alone.is_empty() {
-            return Err(self.loss_to_accept(slot, alone, true));
+        for (alone_on, loss) in [(alone_on as OfNode, Loss::OfSilent), (writing_on, Loss::OfWrites)] {
+            let alone = node.map(|node| (node, alone_on(self.status, node)));
+            let open = alone.into_iter().flat_map(|(node, shards)| shards.into_iter().map(move |shard| (shard, node)));
+            let open: Vec<ShardId> =
+                open.filter(|(shard, node)| !self.is_accepted(*shard, *node)).map(|(shard, _)| shard).collect();
+            if !open.is_empty() {
+                return Err(self.loss_to_accept(slot, open, loss));
+            }
         }
         Ok(Replace { slot: slot.to_owned(), silent })
     }
 
-    fn loss_to_accept(&self, slot: &str, shards: Vec<ShardId>, is_silent: bool) -> Wait {
-        Wait::LossToAccept { slot: slot.to_owned(), node: self.node(slot), shards, is_silent }
+    fn loss_to_accept(&self, slot: &str, shards: Vec<ShardId>, loss: Loss) -> Wait {
+        let node = self.seats.node_of(slot).map(|node| (node.id, node.incarnation));
+        Wait::LossToAccept { slot: slot.to_owned(), node, shards, loss }
     }
 
     /// True if the node is known to stay up: what was last said of its copies may be of before its process was told to
@@ -298,7 +306,7 @@ impl Scene<'_> {
     /// True if nothing but shards whose loss is accepted is on the node.
     fn is_given_up(&self, node: NodeId) -> bool {
         let mut named = self.status.map.shards.values().filter(|s| self.status.map.is_live(s) && s.names(node));
-        named.all(|s| self.is_accepted(s.descriptor.shard))
+        named.all(|s| self.is_lost_by_consent(s.descriptor.shard, node))
     }
 
     /// Who is silent, and since when. Where one was replaced, what was given up stays written down until another has joined.
@@ -394,12 +402,22 @@ impl Scene<'_> {
         self.seats.slot(slot).is_some_and(|slot| slot.process.volume_lost)
     }
 
-    /// True if a person has accepted its loss, and it is lost: what has a leader is not, and was recovered since; nor is a
-    /// shard of a Quorum table of which a copy speaks, unless so many are gone that writes may be.
-    fn is_accepted(&self, shard: ShardId) -> bool {
+    /// True if a person has accepted the loss of a shard's copy on a node, in the start of the node that is known last.
+    fn is_accepted(&self, shard: ShardId, node: NodeId) -> bool {
+        let start = self.status.map.nodes.get(&node).map(|record| record.incarnation);
+        let is_it = |loss: &AcceptedLoss| {
+            let is_its = (loss.node, Some(loss.start)) == (node, start) || is_planted(Planted::LossAcceptedForEver);
+            loss.shard == shard && is_its
+        };
+        self.validated.accepted_losses.iter().any(is_it)
+    }
+
+    /// True if so, and the shard is lost: what has a leader is not, and was recovered since; nor is a shard of a Quorum table
+    /// of which a copy speaks, unless so many are gone that writes may be.
+    fn is_lost_by_consent(&self, shard: ShardId, node: NodeId) -> bool {
         let is_whole = |s: &ShardNow<'_>| s.survives() && !s.may_lack_writes(|node| self.is_gone(node));
         let survives = || shards_now(self.status).iter().any(|s| s.descriptor.shard == shard && is_whole(s));
-        self.validated.accepted_losses.contains(&shard) && !survives()
+        self.is_accepted(shard, node) && !survives()
     }
 
     fn is_heard(&self, node: NodeId) -> bool {

@@ -10,6 +10,7 @@ use skerry_core::system::AdminChange;
 
 use super::replace::named;
 use crate::forecast::Moves;
+use crate::validate::AcceptedLoss;
 
 /// One thing for the shell to do. Done twice, it is as if done once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,12 +190,12 @@ pub enum Wait {
     LossToAccept {
         /// The slot whose volume is lost, or whose node is silent.
         slot: String,
-        /// Its node. `None` = none had joined.
-        node: Option<NodeId>,
+        /// Its node, and the node's start that is known last. `None` = none had joined.
+        node: Option<(NodeId, Incarnation)>,
         /// The shards that had a copy on it and that nobody leads, or that may lack writes.
         shards: Vec<ShardId>,
-        /// True if the volume is there, as far as is known, and its node is silent, or takes no part in writes now.
-        is_silent: bool,
+        /// What it is that may be lost.
+        loss: Loss,
     },
     /// A node is silent, and is replaced if it stays so.
     NodeSilent {
@@ -336,9 +337,7 @@ impl fmt::Display for Wait {
             Self::VolumeLost { slot, at } => {
                 write!(f, "the volume of {slot} is lost; it is replaced by an empty one at {:.0}", at.0)
             }
-            Self::LossToAccept { slot, node, shards, is_silent } => {
-                loss_to_accept(f, (slot, *is_silent), *node, shards)
-            }
+            Self::LossToAccept { slot, node, shards, loss } => loss_to_accept(f, (slot, *loss), *node, shards),
             Self::NodeSilent { slot, at } => {
                 write!(f, "{slot} is silent; its volume is replaced by an empty one at {:.0} if it stays so", at.0)
             }
@@ -362,34 +361,50 @@ impl fmt::Display for Wait {
     }
 }
 
+/// What may be lost with a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The volume is lost, and shards had copies on it of which nothing is left, or too little.
+    OfVolume,
+    /// The volume is there, as far as is known, and its node is silent, or takes no part in writes now: it may alone have some.
+    OfSilent,
+    /// The node is there and takes writes that it acknowledges by itself: others do not have the last of them yet.
+    OfWrites,
+}
+
 fn loss_to_accept(
     f: &mut fmt::Formatter<'_>,
-    (slot, is_silent): (&str, bool),
-    node: Option<NodeId>,
+    (slot, loss): (&str, Loss),
+    node: Option<(NodeId, Incarnation)>,
     shards: &[ShardId],
 ) -> fmt::Result {
-    let lost = node.map_or_else(String::new, |node| format!(" --lost {node}"));
+    let lost = node.map_or_else(String::new, |(node, _)| format!(" --lost {node}"));
     let which = named(shards);
-    if is_silent {
-        write!(
+    match loss {
+        Loss::OfSilent => write!(
             f,
             "{slot} is silent or does not take part now, and may alone have writes of {which} that were acknowledged: as many \
              copies as a write needs do not take part, and it has not said that all others have what it took. Bring it back; \
              or, if it is gone for good, run skerry recover{lost}"
-        )?;
-    } else {
-        write!(
+        )?,
+        Loss::OfVolume => write!(
             f,
             "the volume of {slot} is lost, and {which} had a copy on it and has no leader, or has lost as many copies as a \
              write needs: run skerry recover{lost}"
-        )?;
+        )?,
+        Loss::OfWrites => write!(
+            f,
+            "{slot} takes writes of {which}, and others do not have the last of those yet that it has acknowledged: its volume \
+             is replaced at a moment at which they have all"
+        )?,
     }
     if shards.contains(&ShardId::SYSTEM) {
         return Ok(());
     }
-    let ids: Vec<String> = shards.iter().map(ToString::to_string).collect();
-    let (annotation, ids) = (skerry_api::ACCEPT_LOSS, ids.join(","));
-    write!(f, "; or give up what is not recovered: set the annotation {annotation} to \"{ids}\"")
+    let Some((node, start)) = node else { return Ok(()) };
+    let losses = shards.iter().map(|&shard| AcceptedLoss { shard, node, start }.to_string());
+    let (annotation, losses) = (skerry_api::ACCEPT_LOSS, losses.collect::<Vec<_>>().join(","));
+    write!(f, "; or give up what is not recovered: set the annotation {annotation} to \"{losses}\"")
 }
 
 fn level(

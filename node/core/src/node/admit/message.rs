@@ -230,6 +230,7 @@ fn unknown(copy: &QuorumReport) -> QuorumReport {
         is_complete: false,
         floor: Version(0),
         hints: 0,
+        under_way: 0,
         handed_over: Vec::new(),
         bytes: 0,
         layout: None,
@@ -330,7 +331,7 @@ fn is_claim(map: &Map, from: NodeId, report: &ShardReport) -> bool {
 /// hold anything from before that, and so be any copy: then they tell their layout, which must be one that can be, in which
 /// they are on their node.
 fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Refused> {
-    let QuorumReport { shard, replica, held, copied, hints, handed_over, bytes, layout, .. } = report;
+    let QuorumReport { shard, replica, held, copied, hints, under_way, handed_over, bytes, layout, .. } = report;
     let wrong = |field| Err(Refused::Shard { shard: *shard, field });
     let Some(record) = map.shards.get(shard) else { return wrong("id") };
     let is_unsure = record.is_unsure();
@@ -350,7 +351,7 @@ fn check_copy(map: &Map, from: NodeId, report: &QuorumReport) -> Result<bool, Re
         return wrong("handed_over");
     }
     at_most("bytes", *bytes, BYTES_MAX)?;
-    at_most("hints", *hints, INDEX_MAX)?;
+    at_most("hints", (*hints).max(*under_way), INDEX_MAX)?;
     let is_own = |layout: &Layout| layout.generation == *held && layout.homes.get(replica) == Some(&from);
     let can_be = |layout: &Layout| is_own(layout) && check_layout(layout, highest).is_ok();
     if layout.as_ref().is_some_and(|layout| !can_be(layout)) {

@@ -60,6 +60,7 @@ fn copies(held: &[(u64, u64)]) -> BTreeMap<ShardId, QuorumReport> {
         is_complete: true,
         floor: Version(0),
         hints: 0,
+        under_way: 0,
         handed_over: Vec::new(),
         bytes: 0,
         layout: None,

@@ -65,6 +65,8 @@ pub(super) struct Ended {
     pub(super) mark: Option<u64>,
     /// The tick at which it began.
     pub(super) began: u64,
+    /// Index of the last entry of this copy's log that was applied then: what came after that was not compared.
+    pub(super) applied: u64,
     /// Each of both copies durably holds all that the other one held when it began. Else it was given up, or something
     /// could not be taken.
     pub(super) is_whole: bool,
@@ -121,6 +123,8 @@ enum Waits {
 #[derive(Debug)]
 struct Times {
     began: u64,
+    /// Index of the last entry of the log that was applied when it began.
+    applied: u64,
     sent: u64,
     progress: u64,
     barren: u32,
@@ -168,7 +172,7 @@ impl Comparing {
             comparison: Comparison::begin(copy.tree, copy.view),
             push: VecDeque::new(),
             waits: Waits::Answer,
-            times: Times { began: copy.ticks, sent: copy.ticks, progress: copy.ticks, barren: 0 },
+            times: Times { began: copy.ticks, applied: copy.log.0, sent: copy.ticks, progress: copy.ticks, barren: 0 },
             is_whole: true,
             has_left_out: false,
         });
@@ -275,7 +279,8 @@ impl Comparing {
         let active = self.active.take()?;
         let handed = active.handed(is_done);
         let Active { with, why, mark, times, is_whole, .. } = active;
-        Some(Ended { with, why, mark, began: times.began, is_whole: is_whole && is_done, handed })
+        let Times { began, applied, .. } = times;
+        Some(Ended { with, why, mark, began, applied, is_whole: is_whole && is_done, handed })
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Copy<'a, V> {
     /// The lowest version above its floor, by the last pass over all its records and by what was taken since. `None` = there
     /// is none, or it is not known yet.
     pub above: Option<Version>,
+    /// Index of the last entry of its log that is applied, and of the last one that is to be in the log.
+    pub log: (u64, u64),
     /// The sums of its records.
     pub tree: &'a Tree,
     /// Its records that are applied: what waits for the log is not among them.

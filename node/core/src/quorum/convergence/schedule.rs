@@ -46,8 +46,9 @@ pub(super) struct Schedule {
     look_at: u64,
     /// The tick of the first look.
     started_at: Option<u64>,
-    /// What was handed over by a comparison that began before says nothing.
-    counts_from: u64,
+    /// What was handed over by a comparison says nothing that began before this tick, or before the log's entry of this index
+    /// was applied.
+    counts_from: (u64, u64),
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,18 +100,28 @@ impl Schedule {
             }
         }
         if is_any_gone {
-            self.ask_all(copy.ticks, numbers);
+            self.ask_all((copy.ticks, copy.log.1), numbers);
         }
     }
 
+    /// Nobody hears of a copy any more, or its node has started anew, so shortly that no look has seen it silent.
+    pub(super) fn lost_sight(&mut self, of: ReplicaId, now: (u64, u64), numbers: &mut Numbers) {
+        let Some(peer) = self.peers.get_mut(&of).filter(|_| !is_planted(Planted::QuickRestartUntold)) else { return };
+        peer.has_all = false;
+        peer.wanted(now.0.saturating_add(numbers.spread(LOOK_TICKS)));
+        self.ask_all(now, numbers);
+    }
+
     /// What a copy that is gone kept for others may be gone with it, while one of those that are left has it: they compare
-    /// with one another anew.
-    fn ask_all(&mut self, ticks: u64, numbers: &mut Numbers) {
+    /// with one another anew. It may have what waits for its log yet: that counts once it is applied, since whoever sent it
+    /// keeps it for nobody any more. `now` = the tick, and the index of the last entry that is to be in the log.
+    fn ask_all(&mut self, now: (u64, u64), numbers: &mut Numbers) {
         for peer in self.peers.values_mut().filter(|peer| peer.has_all && !is_planted(Planted::GoneCopyKept)) {
             peer.has_all = false;
-            peer.wanted(ticks.saturating_add(numbers.spread(LOOK_TICKS)));
+            peer.wanted(now.0.saturating_add(numbers.spread(LOOK_TICKS)));
         }
-        self.counts_from = ticks;
+        let last = if is_planted(Planted::LateEntryUncompared) { 0 } else { now.1 };
+        self.counts_from = (now.0, last);
     }
 
     /// To be called with a new layout: who is there is looked at with the next tick.
@@ -132,6 +143,10 @@ impl Schedule {
 
     /// With whom to compare now.
     pub(super) fn next<V: View>(&self, copy: &Copy<'_, V>) -> Option<ReplicaId> {
+        // Else it would have to compare once more.
+        if copy.log.0 < self.counts_from.1 {
+            return None;
+        }
         let is_due = |(id, peer): &(&ReplicaId, &Peer)| {
             let is_wanted = copy.ticks >= peer.due_at || copy.hints.must_compare(**id).is_some();
             is_wanted && peer.is_free(copy.ticks) && (copy.is_heard)(**id)
@@ -144,7 +159,7 @@ impl Schedule {
     pub(super) fn ended<V: View>(&mut self, ended: &Ended, copy: &Copy<'_, V>, numbers: &mut Numbers) {
         let (ticks, every) = (copy.ticks, copy.pace.compare_ticks);
         let Some(peer) = self.peers.get_mut(&ended.with) else { return };
-        let is_early = ended.began < self.counts_from;
+        let is_early = ended.began < self.counts_from.0 || ended.applied < self.counts_from.1;
         match ended.handed {
             Handed::Over => peer.has_all |= !is_early,
             Handed::Lacking => peer.has_all = false,

@@ -98,6 +98,11 @@ impl Journal {
         self.last
     }
 
+    /// Index of the last entry that there is.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// True if another copy's message may add an entry.
     pub(super) fn has_room(&self) -> bool {
         self.waiting.len() < ENTRIES_MAX && self.bytes < BYTES_MAX

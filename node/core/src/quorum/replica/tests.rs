@@ -5,6 +5,7 @@ mod ended;
 mod full;
 mod hostile;
 mod repaired;
+mod under_way;
 
 use super::*;
 use crate::command::{Command, Mutation, WriteOptions};

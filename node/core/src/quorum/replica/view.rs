@@ -71,6 +71,7 @@ impl QuorumReplica {
             is_complete: state.is_complete(),
             floor: state.floor().floor(),
             hints: self.hints.waiting().0,
+            under_way: self.writes.unconfirmed(self.id()),
             handed_over: self.convergence.handed_over().filter(|peer| !self.hints.are_due(*peer)).collect(),
             bytes: state.bytes(),
             layout: None,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::ids::{Generation, ReplicaId, Token};
+use crate::planted::{Planted, is_planted};
 use crate::quorum::layout::Layout;
 use crate::quorum::write::{Said, WriteRound, WriteStep};
 use crate::record::Stamp;
@@ -59,6 +60,12 @@ impl Writes {
     /// Number of writes that are under way.
     pub(super) fn len(&self) -> usize {
         self.under_way.len()
+    }
+
+    /// Number of writes that another copy than this one has not confirmed yet, however many have succeeded.
+    pub(super) fn unconfirmed(&self, own: ReplicaId) -> u64 {
+        let is_it = |writing: &&Writing| writing.round.lacks_another(own) && !is_planted(Planted::WritesUnderWayUntold);
+        self.under_way.values().filter(is_it).count() as u64
     }
 
     pub(super) fn begin(&mut self, number: u64, token: Token, round: WriteRound, entries: Entries) {

@@ -56,7 +56,9 @@ pub(super) fn only_copy(
     let mut others = report.descriptor.members.iter().filter(|member| member.replica.id != report.leader);
     let is_alone = others.all(|member| member.role == Role::Learner);
     let is_gone = |copy: Replica| lost.contains(&copy.node) || view.tells_lost(copy, shard);
-    let are_gone = record.descriptor.members.iter().all(|member| is_gone(member.replica));
+    let is_itself = |copy: Replica| (copy.node, copy.id) == (node, report.leader);
+    let members = record.descriptor.members.iter().map(|member| member.replica);
+    let are_gone = members.filter(|copy| !is_itself(*copy)).all(is_gone);
     let is_alone_told = view.told_copies(shard).all(|(other, _)| other == node);
     let itself = ahead.iter().find(|(other, copy)| (*other, copy.replica) == (node, report.leader));
     itself.filter(|_| is_alone && are_gone && is_alone_told).map(|(_, copy)| copy.clone())

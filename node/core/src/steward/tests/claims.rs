@@ -105,6 +105,10 @@ impl Moved {
         self.world.reports.claimed(leader.node, disbelieved.claims, self.world.state.map(), self.world.now_ms);
         let is_believed = !report.led.changed.is_empty();
         assert_ne!(is_claim, is_believed);
+        report.node.ahead = self.ahead.get(&leader.node).cloned().unwrap_or_default();
+        if is_believed {
+            assert!(self.world.reports.insert(report, self.world.now_ms));
+        }
         is_believed
     }
 
@@ -157,6 +161,63 @@ fn a_copy_that_the_map_names_speaks_for_a_leader_and_a_learner_is_none() {
     moved.told();
     moved.leads(UNNAMED[0]);
     assert_eq!(moved.recorded(), vec![], "it is not heard any more");
+}
+
+/// The record is of before the copy left the shard, as far as anybody knows.
+fn one_word_is_not_enough_for_a_copy_of_an_old_record() {
+    let mut moved = Moved::to(&[]);
+    let named = moved.named()[0];
+    let member = |replica| Member { replica, role: Role::Voter };
+    moved.descriptor.members = vec![member(named), member(UNNAMED[0])];
+    moved.tells_ahead(&[named]);
+    assert!(moved.leads(named), "the map names it");
+    assert_eq!(moved.recorded(), vec![], "copies on nodes 2 and 3 would be ended");
+    // Nor for the only voter, while the others may be there.
+    moved.descriptor.members.pop();
+    moved.leads(named);
+    assert_eq!(moved.recorded(), vec![]);
+}
+
+#[test]
+fn a_leader_that_an_old_record_names_is_noted_once_another_copy_names_it_or_no_other_is_left() {
+    one_word_is_not_enough_for_a_copy_of_an_old_record();
+    let mut moved = Moved::to(&[]);
+    let [named, second, third] = moved.named()[..] else { panic!("three copies") };
+    let member = |replica| Member { replica, role: Role::Voter };
+    moved.descriptor.members = vec![member(named), member(UNNAMED[0])];
+    moved.tells_ahead(&[named, UNNAMED[0]]);
+    moved.leads(named);
+    let noted = SystemCommand::Record(moved.descriptor.clone());
+    assert_eq!(moved.recorded(), vec![noted.clone()]);
+    // From then on the record is none of before the recovery.
+    moved.world.state.apply(&noted).unwrap();
+    moved.ahead.clear();
+    moved.told();
+    moved.descriptor.generation = Generation(8);
+    moved.descriptor.members.pop();
+    moved.leads(named);
+    assert_eq!(moved.recorded(), vec![SystemCommand::Record(moved.descriptor.clone())]);
+
+    let mut moved = Moved::to(&[named]);
+    moved.tells_ahead(&[named]);
+    moved.lost = BTreeMap::from([(second.node, second.id)]);
+    moved.told();
+    moved.leads(named);
+    assert_eq!(
+        (moved.recorded(), moved.plan(&[])),
+        (vec![], Err(RecoveryRefusal::Led { shard: SHARD, node: NodeId(1) }))
+    );
+    // A person gives up the one of which nobody knows.
+    moved.world.silent.insert(third.node);
+    moved.world.now_ms += LOST_SILENCE_MS + 1;
+    moved.told();
+    moved.leads(named);
+    assert_eq!(moved.plan(&[3]), Ok(named));
+    moved.world.silent.clear();
+    moved.lost.insert(third.node, third.id);
+    moved.told();
+    moved.leads(named);
+    assert_eq!(moved.recorded(), vec![SystemCommand::Record(moved.descriptor.clone())]);
 }
 
 fn no_old_copy_goes_on_while_a_node_may_have_a_later_one() {
@@ -255,8 +316,9 @@ fn a_leader_that_the_map_does_not_name_is_none_unless_the_system_shard_was_recov
 
 #[test]
 fn bugs_of_leaders_that_the_map_does_not_name_are_noticed() {
-    let bugs: [(Planted, fn()); 2] = [
+    let bugs: [(Planted, fn()); 3] = [
         (Planted::ClaimBelieved, one_word_is_not_enough),
+        (Planted::OldMemberBelieved, one_word_is_not_enough_for_a_copy_of_an_old_record),
         (Planted::AheadNotAwaited, no_old_copy_goes_on_while_a_node_may_have_a_later_one),
     ];
     for (bug, test) in bugs {

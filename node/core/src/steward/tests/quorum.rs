@@ -362,7 +362,7 @@ fn copies_are_given_up_only_while_all_that_stay_are_in_step() {
 }
 
 #[test]
-fn copies_that_leave_hand_over_what_they_keep_for_others_unless_one_of_them_is_away() {
+fn copies_that_leave_hand_over_what_they_keep_for_others_as_far_as_those_are_there() {
     let leaving = |world: &mut World| {
         go_to(world, Some(Stage::ReadNew));
         let old = record(world).descriptor.members.iter().find(|m| m.role == Role::Outgoing).unwrap().replica;
@@ -377,12 +377,34 @@ fn copies_that_leave_hand_over_what_they_keep_for_others_unless_one_of_them_is_a
     world.copies.get_mut(&old).unwrap().hints = 0;
     world.settle(20);
 
+    // One of the others is away: what is kept for it is not waited for, and what those that are there lack is.
     let (mut other, _) = self::world(MAJORITIES);
     other.target(1, &[1, 2, 4]);
-    leaving(&mut other);
+    let old = leaving(&mut other);
     other.silent.insert(NodeId(2));
     other.now_ms += 10_000;
+    stays(&mut other, 4);
+    hand_over(&mut other, old, &[1, 4]);
     other.settle(20);
+
+    // It has no hints yet of what it has acknowledged.
+    let (mut third, _) = self::world(MAJORITIES);
+    third.target(1, &[1, 2, 4]);
+    let old = leaving(&mut third);
+    let copy = third.copies.get_mut(&old).unwrap();
+    (copy.hints, copy.under_way) = (0, 1);
+    stays(&mut third, 4);
+    third.copies.get_mut(&old).unwrap().under_way = 0;
+    third.settle(20);
+}
+
+/// A copy says that those on these nodes lack nothing of what it has.
+fn hand_over(world: &mut World, from: ReplicaId, to: &[u64]) {
+    let members = record(world).descriptor.members.iter().map(|member| member.replica);
+    let mut others: Vec<ReplicaId> =
+        members.filter(|copy| copy.id != from && to.contains(&copy.node.0)).map(|copy| copy.id).collect();
+    others.sort_unstable();
+    world.copies.get_mut(&from).unwrap().handed_over = others;
 }
 
 #[test]

@@ -311,6 +311,7 @@ fn new_copy(record: &ShardRecord, replica: ReplicaId) -> QuorumReport {
         is_complete: record.descriptor.generation == Generation(1),
         floor: Version(0),
         hints: 0,
+        under_way: 0,
         handed_over: Vec::new(),
         bytes: 1,
         layout: None,

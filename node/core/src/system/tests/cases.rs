@@ -409,3 +409,35 @@ fn a_copy_that_may_not_have_been_given_gets_another_id_after_a_recovery() {
     crate::planted::plant(None);
     assert_eq!(before, after, "the bug is noticed");
 }
+
+/// By the majority that is lost, and by the one that went on without knowing of that.
+#[test]
+fn two_recoveries_of_a_shard_have_an_order_though_the_first_is_forgotten() {
+    let is_in_order = || {
+        let mut state = database(3);
+        created(&mut state, table("customers", &[""], &[1, 2, 3]));
+        let recover = |state: &mut SystemState, copy: usize| {
+            let record = state.map().live_shards().next().expect("it has a shard").clone();
+            let (shard, from, generation) =
+                (record.descriptor.shard, record.assigned[copy], record.descriptor.generation);
+            let recovery = Recovery { from, last: (5, 2), generation, given_up: Vec::new(), at_ms: 0 };
+            let command = SystemCommand::Recover { shard, based_on: record.epoch, recovery };
+            state.apply(&command).expect("it may be recovered");
+            state.map().shards[&shard].descriptor.generation
+        };
+        let mut forgotten = state.clone();
+        let firsts = [recover(&mut forgotten, 0), recover(&mut forgotten, 0), recover(&mut forgotten, 0)];
+        assert_eq!(firsts.map(|first| first.recoveries()), [1, 2, 3]);
+        let from = Replica { node: NodeId(1), id: ReplicaId(1) };
+        let recovery = Recovery { from, last: (5, 2), generation: Generation(1), given_up: Vec::new(), at_ms: 0 };
+        state.recover_itself(&recovery, FormatLevel::FIRST);
+        let second = recover(&mut state, 1);
+        // Members have changed since the first ones.
+        firsts.into_iter().all(|first| second.0 > first.0 + 1_000) && recover(&mut state, 0) > second
+    };
+    assert!(is_in_order());
+    crate::planted::plant(Some(crate::planted::Planted::RecoveredAtOneGeneration));
+    let is_so = is_in_order();
+    crate::planted::plant(None);
+    assert!(!is_so, "the bug is noticed");
+}

@@ -111,11 +111,81 @@ fn silent_node_that_may_alone_have_writes_waits_for_a_person() {
     assert!(slot.is_none() && told.contains("run skerry recover --lost n1"), "{told}");
     // All others have all that it had.
     assert_eq!(silenced(&mut silent_after(1, 2), |_| {}).0.as_deref(), Some("shop-a-0"));
+    // It was writing.
+    let (slot, told) = silenced(&mut silent_after(1, 2), last_words(|copy| copy.under_way = 1));
+    assert!(slot.is_none() && told.contains("may alone have writes of shard"), "{told}");
     // A person accepts what may be lost.
     let mut world = silent_after(1, 2);
-    let shards: Vec<String> = world.map().live_shards().map(|shard| shard.descriptor.shard.to_string()).collect();
-    world.resource.metadata.annotations = Some([(skerry_api::ACCEPT_LOSS.to_owned(), shards.join(","))].into());
+    accept(&mut world, &[1], 0);
     assert_eq!(silenced(&mut world, NO_WORD).0.as_deref(), Some("shop-a-0"));
+}
+
+/// A person accepts what may be lost with these nodes, in the start that is so many after theirs, or before.
+fn accept(world: &mut World, nodes: &[u64], after: u64) {
+    let map = world.map();
+    let start = |node: &u64| map.nodes[&NodeId(*node)].incarnation.0 + after;
+    let of_shard = |shard| nodes.iter().map(move |node| format!("{shard}/n{node}/i{}", start(node)));
+    let losses: Vec<String> = map.live_shards().flat_map(|shard| of_shard(shard.descriptor.shard)).collect();
+    world.resource.metadata.annotations = Some([(skerry_api::ACCEPT_LOSS.to_owned(), losses.join(", "))].into());
+}
+
+/// The annotation was left from another time: of another node, or of this one before it came back.
+fn accepted_loss_of_another_time() {
+    for (nodes, after) in [(&[2, 3, 4][..], 0), (&[1], 1)] {
+        let mut world = silent_after(1, 2);
+        accept(&mut world, nodes, after);
+        let (slot, told) = silenced(&mut world, NO_WORD);
+        assert!(slot.is_none() && told.contains("may alone have writes of shard"), "{nodes:?}: {told}");
+    }
+}
+
+#[test]
+fn accepted_loss_ends_with_the_copy_and_with_the_start_that_it_was_of() {
+    accepted_loss_of_another_time();
+    let mut world = silent_after(1, 2);
+    let (_, told) = silenced(&mut world, NO_WORD);
+    let (_, named) = told.split_once("set the annotation skerry.io/accept-loss to \"").expect("the way out is told");
+    let named = named.split('"').next().unwrap().to_owned();
+    world.resource.metadata.annotations = Some([(skerry_api::ACCEPT_LOSS.to_owned(), named)].into());
+    assert_eq!(silenced(&mut world, NO_WORD).0.as_deref(), Some("shop-a-0"), "it is taken as it is told");
+}
+
+#[test]
+fn accepted_loss_that_counts_for_ever_is_noticed() {
+    plant(Some(Planted::LossAcceptedForEver));
+    let caught = std::panic::catch_unwind(accepted_loss_of_another_time).is_err();
+    plant(None);
+    assert!(caught);
+}
+
+/// It is heard, and all others have all that there was when they compared. A person wants its volume replaced.
+fn copy_that_writes_alone_is_kept() {
+    for (write, replaced) in [(1, false), (2, true)] {
+        let mut world = at_rest(write, 2);
+        ask_for(&mut world, Some("shop-a-0"));
+        let plan = world.plan();
+        world.apply(&plan, usize::MAX);
+        let plan = plan_of(&world, last_words(|copy| copy.under_way = 2));
+        let replaces = Step::ReplaceVolume { slot: "shop-a-0".into(), silent: false };
+        assert_eq!(plan.steps.contains(&replaces), replaced, "W {write}: {plan:?}");
+        let told = plan.waits.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(replaced || told.contains("others do not have the last of those yet"), "{told}");
+        accept(&mut world, &[1], 0);
+        assert!(plan_of(&world, last_words(|copy| copy.under_way = 2)).steps.contains(&replaces), "it is accepted");
+    }
+}
+
+#[test]
+fn volume_of_a_copy_is_not_given_up_with_what_it_has_just_acknowledged_alone() {
+    copy_that_writes_alone_is_kept();
+}
+
+#[test]
+fn writes_under_way_that_are_ignored_are_noticed() {
+    plant(Some(Planted::WritesUnderWayIgnored));
+    let caught = std::panic::catch_unwind(copy_that_writes_alone_is_kept).is_err();
+    plant(None);
+    assert!(caught);
 }
 
 /// Its node is heard: its disk answers no more, or its process has just started.
@@ -184,8 +254,6 @@ fn volumes_that_are_lost_with_as_many_copies_as_a_write_needs_wait_for_a_person(
     assert!(!replaces(&plan), "{plan:?}");
     let told = plan.waits.iter().map(ToString::to_string).find(|told| told.contains("shop-b-0 is lost"));
     assert!(told.as_ref().is_some_and(|told| told.contains("as many copies as a write needs")), "{plan:?}");
-    let shards: Vec<String> = world.map().live_shards().map(|shard| shard.descriptor.shard.to_string()).collect();
-    let accepted = [(skerry_api::ACCEPT_LOSS.to_owned(), shards.join(","))].into();
-    world.resource.metadata.annotations = Some(accepted);
+    accept(&mut world, &[2, 3], 0);
     assert!(replaces(&lost(&world, &[2, 3])), "{:?}", lost(&world, &[2, 3]));
 }

@@ -58,6 +58,7 @@ fn copy_report() -> QuorumReport {
         is_complete: true,
         floor: Version(9),
         hints: 1,
+        under_way: 1,
         handed_over: vec![ReplicaId(7)],
         bytes: 2,
         layout: None,
@@ -172,7 +173,7 @@ fn what_a_report_tells_of_quorum_copies_is_of_copies_on_its_node() {
         assert!(matches!(refused, Some(Refused::Shard { field: of, .. }) if of == field), "{field}: {refused:?}");
         assert_eq!((report.quorum.changed.len(), report.led.changed.len()), (0, 1), "the rest counts");
     }
-    for change in [(|c| c.bytes = u64::MAX) as OfCopy, |c| c.hints = u64::MAX] {
+    for change in [(|c| c.bytes = u64::MAX) as OfCopy, |c| c.hints = u64::MAX, |c| c.under_way = u64::MAX] {
         let mut report = report();
         change(&mut report.quorum.changed[0]);
         assert!(matches!(disbelieve(&map(), LEADER, true, &mut report).refused, Some(Refused::TooLarge { .. })));

@@ -1,9 +1,11 @@
 //! Claims about what a copy says it has handed over: each direction for itself, and not beyond what anybody knows.
 
+use super::super::Then;
 use super::store::record;
 use super::world::{World, key};
 use crate::ids::{Generation, ReplicaId};
 use crate::quorum::copies::Copies;
+use crate::quorum::journal::Journaled;
 use crate::quorum::layout::Layout;
 use crate::time::Version;
 
@@ -123,12 +125,64 @@ fn those_that_are_left_compare_anew_when_a_layout_ends_a_copy() {
     assert!(has_handed_over(&world, 1, 2) && has_handed_over(&world, 2, 1));
 }
 
+/// The first copy took a write, gave it to the second one, and started anew within a few ticks, without what it kept.
+fn what_a_copy_kept_that_starts_anew_at_once() {
+    let mut world = even();
+    put(&mut world, 1, 1, 5);
+    world.crash(0);
+    let ticks = world.ticks;
+    (1..3).for_each(|copy| world.members[copy].convergence.lost_sight(ReplicaId(0), ticks, 0));
+    assert!(!has_handed_over(&world, 1, 2) && !has_handed_over(&world, 2, 1));
+    for _ in 0..100 {
+        let has_it = world.members[2].store.records.contains_key(&key(1));
+        assert!(has_it || !has_handed_over(&world, 1, 2), "it says what is not so");
+        world.tick();
+    }
+    ticks_until(&mut world, is_all_handed_over);
+}
+
+#[test]
+fn those_that_were_there_compare_anew_when_a_copy_starts_anew_at_once() {
+    what_a_copy_kept_that_starts_anew_at_once();
+}
+
+/// The first copy sent a write to the second one, whose log hangs, and is gone before that has it.
+fn what_a_gone_copy_sent_last() {
+    let mut world = even();
+    let sent = record(Version(5), 0, b"v");
+    world.hung[1] = true;
+    let entry = Journaled::Writes(vec![(key(1), sent.encode(), sent.newest.stamp)]);
+    world.members[1].log.push_back((entry, Then::Nothing));
+    world.silent[0] = true;
+    (0..100).for_each(|_| world.tick());
+    world.hung[1] = false;
+    for _ in 0..100 {
+        let has_it = |copy: usize| world.members[copy].store.records.contains_key(&key(1));
+        assert!(!has_it(1) || has_it(2) || !has_handed_over(&world, 1, 2), "it says what is not so");
+        world.tick();
+    }
+    assert!(has_handed_over(&world, 1, 2) && has_handed_over(&world, 2, 1));
+    assert!(world.members[2].store.records.contains_key(&key(1)));
+}
+
+#[test]
+fn what_waits_for_the_log_when_a_copy_falls_silent_is_compared_as_well() {
+    what_a_gone_copy_sent_last();
+}
+
 #[cfg(feature = "planted")]
 #[test]
 fn bugs_of_what_is_handed_over_are_noticed() {
     use crate::planted::{Planted, plant};
-    plant(Some(Planted::GoneCopyKept));
-    let caught = std::panic::catch_unwind(what_a_gone_copy_kept).is_err();
-    plant(None);
-    assert!(caught);
+    let bugs: [(Planted, fn()); 3] = [
+        (Planted::GoneCopyKept, what_a_gone_copy_kept),
+        (Planted::QuickRestartUntold, what_a_copy_kept_that_starts_anew_at_once),
+        (Planted::LateEntryUncompared, what_a_gone_copy_sent_last),
+    ];
+    for (bug, test) in bugs {
+        plant(Some(bug));
+        let caught = std::panic::catch_unwind(test).is_err();
+        plant(None);
+        assert!(caught, "{bug:?}");
+    }
 }

@@ -47,6 +47,8 @@ pub(super) struct Store {
     /// Records that were looked at, and their bytes.
     pub(super) records_read: Cell<usize>,
     pub(super) bytes_read: Cell<usize>,
+    /// Entries of its log that were applied.
+    pub(super) applied: u64,
 }
 
 /// The time of a call, and who is heard of.
@@ -94,6 +96,7 @@ impl Store {
             full: Vec::new(),
             records_read: Cell::new(0),
             bytes_read: Cell::new(0),
+            applied: 0,
         }
     }
 
@@ -128,6 +131,7 @@ impl Store {
     /// An entry is durable in the log, and is applied.
     pub(super) fn apply(&mut self, entry: Journaled) {
         let is_complete = self.is_complete();
+        self.applied += 1;
         match entry {
             Journaled::Writes(entries) => {
                 for (key, record, stamp) in entries {
@@ -222,7 +226,7 @@ impl Store {
         &'a self,
         layout: &'a Layout,
         moment: &'a Moment<'_>,
-        is_full: &'a dyn Fn(ReplicaId) -> bool,
+        (is_full, waiting): (&'a dyn Fn(ReplicaId) -> bool, usize),
     ) -> Copy<'a, Self> {
         Copy {
             id: self.id,
@@ -233,6 +237,7 @@ impl Store {
             ends_ms: self.ends_ms(),
             last: self.last(),
             above: self.above(),
+            log: (self.applied, self.applied + waiting as u64),
             tree: &self.tree,
             view: self,
             hints: &self.hints,
@@ -295,7 +300,7 @@ impl Member {
         let Some(layout) = self.store.layout.clone() else { return Vec::new() };
         let full = self.store.full.clone();
         let is_full = |copy| full.contains(&copy);
-        let does = act(&mut self.convergence, &self.store.copy(&layout, moment, &is_full));
+        let does = act(&mut self.convergence, &self.store.copy(&layout, moment, (&is_full, self.log.len())));
         let mut sent = Vec::new();
         for what in does {
             match what {

@@ -81,6 +81,37 @@ fn moves_that_wait_for_room_leave_their_places_to_others() {
     world.settle(40);
 }
 
+/// From three copies to two, of which one has a nearly full disk: what the third keeps for it never comes to an end, and it
+/// keeps something for the other one as well.
+fn shrunk_beside_a_full_disk() {
+    let (mut world, table) = world(MAJORITIES);
+    world.full.insert(NodeId(2));
+    alter(&mut world, table, 2, (1, 2));
+    world.target(1, &[1, 2]);
+    go_to(&mut world, Some(Stage::ReadNew));
+    let old = record(&world).descriptor.members.iter().find(|m| m.role == Role::Outgoing).unwrap().replica.id;
+    world.copies.get_mut(&old).unwrap().hints = 7;
+    go_to(&mut world, Some(Stage::NewOnly));
+    stays(&mut world, 4);
+    hand_over(&mut world, old, &[1]);
+    world.settle(20);
+    settled_on(&world, &[1, 2], (1, 2));
+}
+
+#[test]
+fn a_full_disk_keeps_no_copy_that_leaves_from_handing_over_to_the_others() {
+    shrunk_beside_a_full_disk();
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_handover_that_ends_for_a_full_disk_is_noticed() {
+    crate::planted::plant(Some(crate::planted::Planted::FullCopyEndsHandover));
+    let is_broken = std::panic::catch_unwind(shrunk_beside_a_full_disk).is_err();
+    crate::planted::plant(None);
+    assert!(is_broken);
+}
+
 #[cfg(feature = "planted")]
 #[test]
 fn a_full_disk_that_is_awaited_for_ever_is_noticed() {

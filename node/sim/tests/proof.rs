@@ -177,5 +177,6 @@ fn every_change_is_to_be_met_by_several_runs_of_each_kind_of_table() {
     let all = Cell::ALL.into_iter().flat_map(|cell| Change::ALL.map(|change| (cell, change)));
     let seldom = all.filter(|(cell, change)| least_met(*cell, *change) < SEVERAL);
     assert_eq!(seldom.collect::<Vec<_>>(), []);
-    assert!(BEFALLEN > SEVERAL, "some of those that have it on purpose may miss it");
 }
+
+const _: () = assert!(BEFALLEN > SEVERAL, "some of those that have it on purpose may miss it");

@@ -31,7 +31,7 @@ pub enum Next<A, F> {
 #[derive(Debug)]
 pub struct Round<A, F> {
     is_write: bool,
-    awaited: usize,
+    asked: usize,
     /// The attempt before the last that was answered: it counts if the later ones surely have not happened.
     early: Option<(u32, A)>,
     /// Why an attempt failed that may have happened all the same.
@@ -41,22 +41,22 @@ pub struct Round<A, F> {
 impl<A, F> Round<A, F> {
     /// Nobody has been asked yet.
     pub fn new(is_write: bool) -> Self {
-        Self { is_write, awaited: 0, early: None, unknown: None }
+        Self { is_write, asked: 0, early: None, unknown: None }
     }
 
     /// A copy is asked.
     pub fn ask(&mut self) {
-        self.awaited += 1;
+        self.asked += 1;
     }
 
     /// True if there is still somebody to answer.
     pub fn is_waiting(&self) -> bool {
-        self.awaited > 0
+        self.asked > 0
     }
 
     /// An attempt was answered.
     pub fn answered(&mut self, sent: &Sent, attempt: u32, answer: A) -> Next<A, F> {
-        self.awaited = self.awaited.saturating_sub(1);
+        self.asked = self.asked.saturating_sub(1);
         if !self.is_write || sent.is_last(attempt) {
             return Next::Answered(answer);
         }
@@ -70,7 +70,7 @@ impl<A, F> Round<A, F> {
 
     /// An attempt has failed.
     pub fn failed(&mut self, sent: &mut Sent, attempt: u32, fault: F, failed: Failed) -> Next<A, F> {
-        self.awaited = self.awaited.saturating_sub(1);
+        self.asked = self.asked.saturating_sub(1);
         if !failed.may_have_happened {
             sent.surely_not(attempt);
         }

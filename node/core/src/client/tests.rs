@@ -117,7 +117,9 @@ impl Client {
         let one_for_all = [&b""[..]];
         let acknowledged = match self.remembers {
             Remembers::TheHighest => self.acknowledged.highest(TABLE, one_for_all.into_iter()),
-            _ => self.acknowledged.highest(TABLE, command.mutations.iter().map(|mutation| &mutation.key()[..])),
+            Remembers::EachKeys | Remembers::WhatIsAheadOfItsClock => {
+                self.acknowledged.highest(TABLE, command.mutations.iter().map(|mutation| &mutation.key()[..]))
+            }
         };
         let issuing = Issuing::new(acknowledged, self.sends_parts && can_be_parted(command));
         let mut progress = Progress::beginning_at(0, issuing);
@@ -141,7 +143,7 @@ impl Client {
                     assert!(fresh_id, "nothing has happened");
                     self.ms += u64::try_from(pause.as_millis()).unwrap();
                 }
-                other => return Err(other),
+                last @ (Step::InParts | Step::Stop) => return Err(last),
             }
         }
         Err(Step::Stop)

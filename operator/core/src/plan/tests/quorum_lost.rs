@@ -126,7 +126,8 @@ fn accept(world: &mut World, nodes: &[u64], after: u64) {
     let start = |node: &u64| map.nodes[&NodeId(*node)].incarnation.0 + after;
     let of_shard = |shard| nodes.iter().map(move |node| format!("{shard}/n{node}/i{}", start(node)));
     let losses: Vec<String> = map.live_shards().flat_map(|shard| of_shard(shard.descriptor.shard)).collect();
-    world.resource.metadata.annotations = Some([(skerry_api::ACCEPT_LOSS.to_owned(), losses.join(", "))].into());
+    let annotations = world.resource.metadata.annotations.get_or_insert_default();
+    annotations.insert(skerry_api::ACCEPT_LOSS.to_owned(), losses.join(", "));
 }
 
 /// The annotation was left from another time: of another node, or of this one before it came back.
@@ -171,7 +172,8 @@ fn copy_that_writes_alone_is_kept() {
         let told = plan.waits.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(replaced || told.contains("others do not have the last of those yet"), "{told}");
         accept(&mut world, &[1], 0);
-        assert!(plan_of(&world, last_words(|copy| copy.under_way = 2)).steps.contains(&replaces), "it is accepted");
+        let plan = plan_of(&world, last_words(|copy| copy.under_way = 2));
+        assert!(plan.steps.contains(&replaces), "it is accepted: {plan:?}");
     }
 }
 

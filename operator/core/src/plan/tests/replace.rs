@@ -213,10 +213,10 @@ fn lost_volume_waits_only_for_shards_that_had_a_copy_on_it_and_not_for_those_who
     let told = plan.waits[0].to_string();
     let way_out = format!(
         "run skerry recover --lost n2; or give up what is not recovered: set the annotation \
-                           skerry.io/accept-loss to \"{shard}/n2/i1\""
+                           skerry.io/accept-loss to \"{shard}/n2/i0\""
     );
     assert!(told.contains(&way_out) && plan.waits[0].until() == Until::Corrected, "{told}");
-    let accepted = [(skerry_api::ACCEPT_LOSS.to_owned(), format!("s99/n2/i1, {shard}/n2/i1"))].into();
+    let accepted = [(skerry_api::ACCEPT_LOSS.to_owned(), format!("s99/n2/i0, {shard}/n2/i0"))].into();
     world.resource.metadata.annotations = Some(accepted);
     assert!(without_leader(&world, true).1.steps.contains(&replaced));
 }

@@ -71,10 +71,6 @@ impl Run {
         if self.world.setting.stress.is_none() || self.world.checker.is_broken() {
             return;
         }
-        // Where all clocks are off, each node that comes or goes makes another time of them: floors wait for the latest.
-        if self.world.setting.are_all_clocks_wrong() {
-            return;
-        }
         let began = self.world.time;
         let lingering = |run: &Self| {
             let ended_ms = run.world.walls(run.world.time.saturating_sub(ENDED), run.world.time).0;

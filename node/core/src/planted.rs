@@ -295,7 +295,7 @@ with_bugs_of_quorum_tables! {
     /// A shard goes on from an old copy though nodes may have later ones that a recovered system shard does not know.
     AheadNotAwaited by test("src/steward/tests/claims.rs", "bugs_of_leaders_that_the_map_does_not_name_are_noticed"),
     /// A node does not tell of copies that are ahead of its map.
-    CopiesAheadUntold by seeds(2000),
+    CopiesAheadUntold by test("tests/cluster/system_recovery.rs", "a_copy_that_nobody_tells_of_is_noticed"),
     /// A copy that was assigned in an entry which was not committed keeps its id after a recovery of the system shard.
     AssignedIdKept by test("src/system/tests/cases.rs", "a_copy_that_may_not_have_been_given_gets_another_id_after_a_recovery"),
     /// A node that has kept a later record of a shard than the system shard's last copy has takes no map of that copy.

@@ -163,3 +163,41 @@ fn a_crash_while_the_system_shard_is_remade_loses_nothing() {
         check(&mut cluster, table);
     }
 }
+
+/// The system shard goes on from a copy that was away while a shard moved on, and its nodes are lost but for one that has
+/// the shard as it came to be. What that one tells of its copy.
+fn told_of_a_copy_that_the_map_does_not_know() -> Vec<CopyReport> {
+    let mut cluster = Cluster::start();
+    let [two, three, four] = [2, 3, 4].map(|number| cluster.join(number));
+    cluster.run(400);
+    let table = table_on(&mut cluster, &[FIRST, two, four]);
+    cluster.settle();
+    let shard = cluster.status().map.live_shards().find(|s| s.descriptor.table == table).unwrap().descriptor.shard;
+    let away = lose(&mut cluster, &[FIRST]);
+    cluster.change(AdminChange::AlterTable { table, replication_factor: 2 });
+    cluster.target_next(shard, vec![two, four]);
+    cluster.run(LONG);
+    lose(&mut cluster, &[two, three]);
+    away.into_iter().for_each(|host| cluster.restart(host));
+    cluster.run(LONG);
+    let answer = recover(&mut cluster, FIRST, &[two, three]);
+    assert!(is_done(&answer), "{answer:?}");
+    cluster.run(LONG);
+    let nodes = cluster.status().nodes;
+    nodes.into_iter().find(|(report, _)| report.node == four).map(|(report, _)| report.ahead).unwrap_or_default()
+}
+
+#[test]
+fn a_node_tells_of_copies_that_a_recovered_system_shard_does_not_know() {
+    let told = told_of_a_copy_that_the_map_does_not_know();
+    let members: Vec<usize> = told.iter().map(|copy| copy.members.len()).collect();
+    assert_eq!(members, [2], "{told:?}");
+}
+
+#[test]
+fn a_copy_that_nobody_tells_of_is_noticed() {
+    skerry_core::planted::plant(Some(skerry_core::planted::Planted::CopiesAheadUntold));
+    let told = told_of_a_copy_that_the_map_does_not_know();
+    skerry_core::planted::plant(None);
+    assert_eq!(told, []);
+}

@@ -34,8 +34,8 @@ pub const APPROVED_PLAN: &str = "skerry.io/approved-plan";
 /// Names the place of a node that is to be replaced by one with an empty volume, once: `<database>-<zone>-<ordinal>`. With
 /// `/n` and the node's id after it, that very node is meant, also if it came by such a replacement itself.
 pub const REPLACE: &str = "skerry.io/replace";
-/// Names copies of shards whose loss a person accepts, each with its node and the node's start, such as `s4/n2/i3`: they hold
-/// back no replacement. It ends for each with the copy, and with that start.
+/// Names copies of shards whose loss a person accepts, each with its node and the node's start, such as `s4/n2/i3`, or
+/// `*/n2/i3` for all shards there: they hold back no replacement. It ends for each with the copy, and with that start.
 pub const ACCEPT_LOSS: &str = "skerry.io/accept-loss";
 /// A change of this annotation's value restarts every node, one at a time.
 pub const RESTARTED_AT: &str = "skerry.io/restarted-at";

@@ -86,12 +86,12 @@ impl fmt::Display for ReplaceRequest {
     }
 }
 
-/// A loss that a person accepts: of what the copy of a shard holds on one node, in one start of it, as `s4/n2/i3`. It ends by
-/// itself: the node that comes in its place has another id, and the same one another start, should it come back.
+/// A loss that a person accepts: of what the copy of a shard holds on one node, in one start of it, as `s4/n2/i3`; of all shards
+/// there as `*/n2/i3`. It ends by itself: the node that comes in its place has another id, and the same one another start, should it come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AcceptedLoss {
-    /// The shard that the copy is of.
-    pub shard: ShardId,
+    /// The shard that the copy is of. `None` = all that have one there, but the system shard.
+    pub shard: Option<ShardId>,
     /// The node that the copy is on.
     pub node: NodeId,
     /// The node's start that the database knows last.
@@ -104,15 +104,16 @@ impl AcceptedLoss {
         let (shard, rest) = text.trim().split_once('/')?;
         let (node, start) = rest.split_once('/')?;
         let number = |text: &str, prefix| text.strip_prefix(prefix)?.parse::<u64>().ok();
-        let (shard, node, start) = (number(shard, 's')?, number(node, 'n')?, number(start, 'i')?);
-        let (shard, node, start) = (ShardId(shard), NodeId(node), Incarnation(start));
-        (shard != ShardId::SYSTEM).then_some(Self { shard, node, start })
+        let (node, start) = (NodeId(number(node, 'n')?), Incarnation(number(start, 'i')?));
+        let shard = if shard == "*" { None } else { Some(ShardId(number(shard, 's')?)) };
+        (shard != Some(ShardId::SYSTEM)).then_some(Self { shard, node, start })
     }
 }
 
 impl fmt::Display for AcceptedLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.shard, self.node, self.start)
+        let shard = self.shard.map_or_else(|| "*".to_owned(), |shard| shard.to_string());
+        write!(f, "{shard}/{}/{}", self.node, self.start)
     }
 }
 

@@ -211,15 +211,16 @@ impl<'a> Shard<'a> {
     /// it is away or its disk is nearly full, keeps nobody from what the others lack.
     fn is_handing_over(&self, change: &Change) -> bool {
         let next = &change.next.members;
+        let has_disk = |copy: ReplicaId| home_of(self.record, copy).is_some_and(|node| self.view.has_disk(node));
         let takes = |copy: &&ReplicaId| {
-            let node = home_of(self.record, **copy);
-            let has_room = node.is_some_and(|node| self.view.has_room(node) && self.view.has_disk(node));
-            self.view.hears_copy(self.record, **copy) && !self.is_lost(**copy) && has_room
+            let has_room = home_of(self.record, **copy).is_some_and(|node| self.view.has_room(node));
+            self.view.hears_copy(self.record, **copy) && !self.is_lost(**copy) && has_room && has_disk(**copy)
         };
         let takers: Vec<ReplicaId> = next.iter().filter(takes).copied().collect();
         let has_room = takers.len() == next.len() || !is_planted(Planted::FullCopyEndsHandover);
         let leaves = self.layout.current.members.iter().filter(|copy| !next.contains(copy) && !self.is_lost(**copy));
-        let mut leaving = leaves.filter(|copy| self.view.hears_copy(self.record, **copy));
+        // One whose disk hangs never says that it holds the layout.
+        let mut leaving = leaves.filter(|copy| self.view.hears_copy(self.record, **copy) && has_disk(**copy));
         let is_done = |copy: &QuorumReport| {
             let keeps_none = copy.hints == 0 || takers.iter().all(|taker| copy.handed_over.contains(taker));
             copy.held >= self.layout.generation && copy.under_way == 0 && keeps_none

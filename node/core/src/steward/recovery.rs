@@ -171,8 +171,7 @@ pub fn recoveries(view: &View<'_>, lost: &[NodeId]) -> Vec<(ShardId, Result<Reco
     let is_stuck = |record: &&ShardRecord| match record.quorum {
         None => {
             let leader = view.leader(record.descriptor.shard);
-            let is_of_lost = || record.descriptor.members.iter().any(|member| lost.contains(&member.replica.node));
-            leader.is_none_or(|(_, report)| is_of_lost() && claims::is_word_of_one(view, record, report))
+            leader.is_none_or(|(_, report)| claims::is_word_of_one(view, record, report))
         }
         Some(_) => quorum::is_due(view, record, lost),
     };
@@ -218,8 +217,14 @@ pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<Reco
     let copies: Vec<(NodeId, CopyReport)> = leaderless.map(|(node, copy)| (node, copy.clone())).collect();
     if let Some((node, report)) = claims::claimant(view, record) {
         let only = ahead::only_copy(view, record, (node, report), &ahead, lost);
-        let only = only.ok_or(RecoveryRefusal::Led { shard, node })?;
-        return Ok(going_on_from(record, node, only, &copies));
+        // Nobody speaks for it while another copy that the map names is on a node that is silent.
+        let of_silent = |replica: &Replica| view.heard(replica.node).is_none() && !lost.contains(&replica.node);
+        let silent = record.descriptor.members.iter().map(|member| member.replica).find(of_silent);
+        let refusal = match silent {
+            Some(Replica { node, id: replica }) => RecoveryRefusal::Unheard { shard, node, replica },
+            None => RecoveryRefusal::Led { shard, node },
+        };
+        return Ok(going_on_from(record, node, only.ok_or(refusal)?, &copies));
     }
     let is_there = |copy: Replica| ahead.iter().any(|(node, told)| (*node, told.replica) == (copy.node, copy.id));
     let is_unnamed = |copy: Replica| view.map.may_be_behind() && home_of(record, copy.id).is_none();

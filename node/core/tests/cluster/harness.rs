@@ -150,7 +150,18 @@ impl Cluster {
 
     /// A process starts on a volume whose process crashed: what the store had not synced is gone.
     pub(crate) fn restart(&mut self, host: Host) {
-        let (id, incarnation) = (host.node.identity().node, host.node.identity().incarnation);
+        let incarnation = host.node.identity().incarnation;
+        self.start_as(host, incarnation);
+    }
+
+    /// The same, as a start that others tell from the one before.
+    pub(crate) fn start_anew(&mut self, host: Host) {
+        let incarnation = Incarnation(host.node.identity().incarnation.0 + 1);
+        self.start_as(host, incarnation);
+    }
+
+    fn start_as(&mut self, host: Host, incarnation: Incarnation) {
+        let id = host.node.identity().node;
         let seeds = host.node.map().nodes.values().cloned().collect();
         let recovered = Recovered { logs: host.logs, ..Recovered::default() };
         self.open_start((id, incarnation), Memory::holding(host.synced), recovered, seeds);

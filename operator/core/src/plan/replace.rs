@@ -404,12 +404,13 @@ impl Scene<'_> {
 
     /// True if a person has accepted the loss of a shard's copy on a node, in the start of the node that is known last.
     fn is_accepted(&self, shard: ShardId, node: NodeId) -> bool {
+        let losses = &self.validated.accepted_losses;
+        if is_planted(Planted::LossAcceptedForEver) {
+            return losses.iter().any(|loss| loss.shard.is_none_or(|accepted| accepted == shard));
+        }
         let start = self.status.map.nodes.get(&node).map(|record| record.incarnation);
-        let is_it = |loss: &AcceptedLoss| {
-            let is_its = (loss.node, Some(loss.start)) == (node, start) || is_planted(Planted::LossAcceptedForEver);
-            loss.shard == shard && is_its
-        };
-        self.validated.accepted_losses.iter().any(is_it)
+        let is_in = |shard| start.is_some_and(|start| losses.contains(&AcceptedLoss { shard, node, start }));
+        shard != ShardId::SYSTEM && (is_in(Some(shard)) || is_in(None))
     }
 
     /// True if so, and the shard is lost: what has a leader is not, and was recovered since; nor is a shard of a Quorum table

@@ -361,6 +361,9 @@ impl fmt::Display for Wait {
     }
 }
 
+/// So many losses are named one by one in what is told of them: with more, all of the node's start.
+const ACCEPTED_ONE_BY_ONE_MAX: usize = 16;
+
 /// What may be lost with a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
@@ -402,7 +405,10 @@ fn loss_to_accept(
         return Ok(());
     }
     let Some((node, start)) = node else { return Ok(()) };
-    let losses = shards.iter().map(|&shard| AcceptedLoss { shard, node, start }.to_string());
+    // The text of a status is cut where it is longer, and what is accepted has to be said as a whole.
+    let are_few = shards.len() <= ACCEPTED_ONE_BY_ONE_MAX;
+    let of_each = shards.iter().map(|shard| Some(*shard)).filter(|_| are_few);
+    let losses = of_each.chain((!are_few).then_some(None)).map(|shard| AcceptedLoss { shard, node, start }.to_string());
     let (annotation, losses) = (skerry_api::ACCEPT_LOSS, losses.collect::<Vec<_>>().join(","));
     write!(f, "; or give up what is not recovered: set the annotation {annotation} to \"{losses}\"")
 }

@@ -46,6 +46,8 @@ pub(super) struct Schedule {
     look_at: u64,
     /// The tick of the first look.
     started_at: Option<u64>,
+    /// All copies of the layout, as of the last look.
+    members: BTreeSet<ReplicaId>,
     /// What was handed over by a comparison says nothing that began before this tick, or before the log's entry of this index
     /// was applied.
     counts_from: (u64, u64),
@@ -78,10 +80,10 @@ impl Schedule {
         let is_starting = copy.ticks < started_at.saturating_add(STARTING_TICKS);
         self.look_at = copy.ticks.saturating_add(if is_starting { FIRST_LOOK_TICKS } else { LOOK_TICKS });
         let peers = peers(copy.layout, copy.id);
-        let before = self.peers.len();
         self.peers.retain(|peer, _| peers.contains(peer));
-        // One that a layout has ended is gone like one that is silent.
-        let mut is_any_gone = self.peers.len() < before;
+        let before = std::mem::replace(&mut self.members, copy.layout.members());
+        // One that a layout has ended is gone like one that is silent, whether or not this one compared with it.
+        let mut is_any_gone = !before.is_subset(&self.members);
         for id in peers {
             let second = if copy.id < id { 0 } else { SECOND_TICKS };
             let due_at = copy.ticks.saturating_add(second + numbers.spread(LOOK_TICKS));
@@ -104,11 +106,16 @@ impl Schedule {
         }
     }
 
-    /// Nobody hears of a copy any more, or its node has started anew, so shortly that no look has seen it silent.
+    /// Nobody hears of a copy any more, or its node has started anew, so shortly that no look has seen it silent. One that
+    /// comes or leaves, and with which this one does not compare, may have kept something for others as well.
     pub(super) fn lost_sight(&mut self, of: ReplicaId, now: (u64, u64), numbers: &mut Numbers) {
-        let Some(peer) = self.peers.get_mut(&of).filter(|_| !is_planted(Planted::QuickRestartUntold)) else { return };
-        peer.has_all = false;
-        peer.wanted(now.0.saturating_add(numbers.spread(LOOK_TICKS)));
+        if is_planted(Planted::QuickRestartUntold) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&of) {
+            peer.has_all = false;
+            peer.wanted(now.0.saturating_add(numbers.spread(LOOK_TICKS)));
+        }
         self.ask_all(now, numbers);
     }
 

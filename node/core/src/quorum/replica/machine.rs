@@ -175,18 +175,18 @@ impl Machine {
         let after = size(new.as_ref().map(|new| (new, bytes)));
         let version = new.as_ref().map(|new| new.newest.stamp.version).unwrap_or_default();
         self.state.record_changed(before, after, version);
-        match new {
-            Some(new) => {
-                self.ends.takes(&new, self.state.floor().floor());
-                self.recent.put(key, new, bytes);
-            }
-            None => self.recent.remove(key),
-        }
+        new.iter().for_each(|new| self.ends.takes(new, self.state.floor().floor()));
         let at = data_key(self.state.table(), key);
         self.batch_bytes += at.len() + bytes;
         self.batch.push(match encoded {
-            Some(new) => EngineWrite::Put(at, new),
-            None => EngineWrite::Delete(at),
+            Some(stored) => {
+                self.recent.put(key, stored.clone());
+                EngineWrite::Put(at, stored)
+            }
+            None => {
+                self.recent.remove(key);
+                EngineWrite::Delete(at)
+            }
         });
     }
 

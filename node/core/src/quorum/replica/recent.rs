@@ -5,22 +5,18 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::record::Stored;
-
 /// Memory of a record besides its key and its stored bytes: about.
-const AROUND: usize = 256;
+const AROUND: usize = 128;
 
-/// A record, and its length as it is stored.
-pub(super) type Sized = (Stored, usize);
-
-/// Owner of the records that were written lately. Those of the batch that the store does not have yet are always there.
+/// Owner of the records that were written lately, as they are stored: a record that was read may hold on to the bytes of a
+/// much larger one that it is a part of. Those of the batch that the store does not have yet are always there.
 ///
 /// Two generations take turns, as in the second-chance caches of operating systems: once the younger one takes half of the
 /// memory, the older one goes, and the younger one takes its place.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    younger: BTreeMap<Bytes, Sized>,
-    older: BTreeMap<Bytes, Sized>,
+    younger: BTreeMap<Bytes, Bytes>,
+    older: BTreeMap<Bytes, Bytes>,
     younger_bytes: usize,
     bytes_max: usize,
 }
@@ -32,24 +28,21 @@ impl Recent {
     }
 
     /// What was written last of a key. `None` = the store says.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Sized> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Bytes> {
         self.younger.get(key).or_else(|| self.older.get(key))
     }
 
     /// A key has this record now.
-    pub(super) fn put(&mut self, key: &Bytes, record: Stored, stored_bytes: usize) {
-        let size = |stored_bytes: usize| key.len() + stored_bytes + AROUND;
-        let before = self.younger.insert(key.clone(), (record, stored_bytes));
-        self.younger_bytes += size(stored_bytes);
-        self.younger_bytes -= before.map_or(0, |(_, stored_bytes)| size(stored_bytes));
+    pub(super) fn put(&mut self, key: &Bytes, stored: Bytes) {
+        self.younger_bytes += size(key, &stored);
+        let before = self.younger.insert(key.clone(), stored);
+        self.younger_bytes -= before.map_or(0, |before| size(key, &before));
     }
 
     /// A key has no record any more.
     pub(super) fn remove(&mut self, key: &[u8]) {
         self.older.remove(key);
-        if let Some((_, stored_bytes)) = self.younger.remove(key) {
-            self.younger_bytes -= key.len() + stored_bytes + AROUND;
-        }
+        self.younger_bytes -= self.younger.remove(key).map_or(0, |stored| size(key, &stored));
     }
 
     /// The store has all of it: what takes too much memory may go.
@@ -64,18 +57,16 @@ impl Recent {
     }
 }
 
+fn size(key: &[u8], stored: &Bytes) -> usize {
+    key.len() + stored.len() + AROUND
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Context, Stamp, Value};
-    use crate::time::Version;
 
     const STORED_BYTES: usize = 100;
     const OF_ONE: usize = 1 + STORED_BYTES + AROUND;
-
-    fn record(version: u64) -> Stored {
-        Stored::new(Value { stamp: Stamp::lowest(Version(version)), ..Value::default() }, Context::default())
-    }
 
     fn recent(bytes_max: usize) -> Recent {
         let mut recent = Recent::default();
@@ -83,12 +74,12 @@ mod tests {
         recent
     }
 
-    fn put(recent: &mut Recent, key: &'static str, version: u64) {
-        recent.put(&Bytes::from_static(key.as_bytes()), record(version), STORED_BYTES);
+    fn put(recent: &mut Recent, key: &'static str, turn: u8) {
+        recent.put(&Bytes::from_static(key.as_bytes()), vec![turn; STORED_BYTES].into());
     }
 
-    fn version(recent: &Recent, key: &str) -> Option<u64> {
-        recent.get(key.as_bytes()).map(|(record, _)| record.newest.stamp.version.0)
+    fn turn(recent: &Recent, key: &str) -> Option<u8> {
+        recent.get(key.as_bytes()).map(|stored| stored[0])
     }
 
     #[test]
@@ -99,10 +90,10 @@ mod tests {
         }
         recent.flushed();
         put(&mut recent, "a", 4);
-        assert_eq!((version(&recent, "a"), version(&recent, "b"), version(&recent, "d")), (Some(4), Some(2), None));
+        assert_eq!((turn(&recent, "a"), turn(&recent, "b"), turn(&recent, "d")), (Some(4), Some(2), None));
         recent.remove(b"a");
         recent.remove(b"b");
-        assert_eq!((version(&recent, "a"), version(&recent, "b")), (None, None));
+        assert_eq!((turn(&recent, "a"), turn(&recent, "b")), (None, None));
         assert_eq!(recent.younger_bytes, 0);
     }
 
@@ -112,19 +103,19 @@ mod tests {
         for (key, at) in [("a", 1), ("b", 2), ("a", 3)] {
             put(&mut recent, key, at);
         }
-        assert_eq!((version(&recent, "a"), version(&recent, "b")), (Some(3), Some(2)));
+        assert_eq!((turn(&recent, "a"), turn(&recent, "b")), (Some(3), Some(2)));
         recent.flushed();
-        assert_eq!((version(&recent, "a"), version(&recent, "b")), (None, None));
+        assert_eq!((turn(&recent, "a"), turn(&recent, "b")), (None, None));
     }
 
     #[test]
     fn the_longest_unwritten_records_go_first() {
         let mut recent = recent(2 * OF_ONE);
-        for (turn, key) in ["a", "b", "c", "a", "d", "a"].into_iter().enumerate() {
-            put(&mut recent, key, turn as u64);
+        for (at, key) in (0..).zip(["a", "b", "c", "a", "d", "a"]) {
+            put(&mut recent, key, at);
             recent.flushed();
         }
-        assert_eq!((version(&recent, "a"), version(&recent, "b"), version(&recent, "c")), (Some(5), None, None));
+        assert_eq!((turn(&recent, "a"), turn(&recent, "b"), turn(&recent, "c")), (Some(5), None, None));
         let kept = recent.younger.len() + recent.older.len();
         assert!(kept <= 4, "{kept} records are kept");
     }

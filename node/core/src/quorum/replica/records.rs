@@ -46,10 +46,10 @@ impl<'a> Records<'a> {
     ///
     /// Of the store, and of a record that this release cannot read.
     pub(super) fn read_sized(&self, key: &[u8]) -> Result<Option<(Stored, usize)>, EngineError> {
-        if let Some(recent) = self.recent.get(key) {
-            return Ok(Some(recent.clone()));
-        }
-        let stored = self.engine.get(&data_key(self.state.table(), key))?;
+        let stored = match self.recent.get(key) {
+            Some(stored) => Some(stored.clone()),
+            None => self.engine.get(&data_key(self.state.table(), key))?,
+        };
         let read = |stored: Bytes| Stored::decode(&stored).map(|record| (record, stored.len()));
         stored.map(read).transpose().map_err(EngineError::unreadable)
     }

@@ -216,9 +216,26 @@ fn lost_volume_waits_only_for_shards_that_had_a_copy_on_it_and_not_for_those_who
                            skerry.io/accept-loss to \"{shard}/n2/i0\""
     );
     assert!(told.contains(&way_out) && plan.waits[0].until() == Until::Corrected, "{told}");
-    let accepted = [(skerry_api::ACCEPT_LOSS.to_owned(), format!("s99/n2/i0, {shard}/n2/i0"))].into();
-    world.resource.metadata.annotations = Some(accepted);
-    assert!(without_leader(&world, true).1.steps.contains(&replaced));
+    let accepted = [
+        (format!("s99/n2/i0, {shard}/n2/i0"), true),
+        ("*/n2/i0".to_owned(), true),
+        ("*/n2/i1,*/n1/i0".to_owned(), false),
+    ];
+    for (text, is_accepted) in accepted {
+        world.resource.metadata.annotations = Some([(skerry_api::ACCEPT_LOSS.to_owned(), text.clone())].into());
+        assert_eq!(without_leader(&world, true).1.steps.contains(&replaced), is_accepted, "{text}");
+    }
+}
+
+#[test]
+fn losses_of_many_shards_are_accepted_by_their_node_so_that_a_status_can_say_it_as_a_whole() {
+    let (slot, node) = ("shop-1".to_owned(), Some((NodeId(2), skerry_core::ids::Incarnation(3))));
+    let told = |shards: u64| {
+        let shards = (1..=shards).map(ShardId).collect();
+        Wait::LossToAccept { slot: slot.clone(), node, shards, loss: Loss::OfVolume }.to_string()
+    };
+    assert!(told(2).ends_with("to \"s1/n2/i3,s2/n2/i3\""), "{}", told(2));
+    assert!(told(2_000).ends_with("to \"*/n2/i3\"") && told(2_000).len() < 1_024, "{}", told(2_000));
 }
 
 /// Somebody has taken the last slot away. Its copies were moved, and its node left, before anybody had approved anything.

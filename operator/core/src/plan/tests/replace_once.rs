@@ -198,7 +198,7 @@ fn copies_of_a_shard_that_has_a_leader_are_no_accepted_loss() {
     look(&mut world);
     assert_eq!(look(&mut world), None, "the copies of n2 are not back");
     let accepted = crate::validate(&world.resource, &Environment::default()).unwrap().accepted_losses;
-    assert!(accepted.len() == 19 && accepted.iter().all(|loss| loss.shard != ShardId::SYSTEM));
+    assert!(accepted.len() == 19 && accepted.iter().all(|loss| loss.shard != Some(ShardId::SYSTEM)));
 }
 
 /// What is decided when the claim of a slot was told to go and its pod was not, with a bug planted or none.

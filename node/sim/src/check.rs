@@ -236,8 +236,8 @@ impl Checker {
             self.promoted.note(&view);
             if now.is_leader {
                 let whole = |copy: &Copy, index: u64| {
-                    let on = hosts.get(&copy.node);
-                    on.is_none_or(|host| host.gone || host.log.has(now.shard, copy.id, index))
+                    let on = hosts.get(&copy.node).filter(|host| !host.gone)?;
+                    on.log.has(now.shard, copy.id, index)
                 };
                 let margin = self.margin.check(&view.descriptor, now.applied.0, whole);
                 self.note(margin);

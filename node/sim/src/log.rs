@@ -62,13 +62,12 @@ impl MemoryLog {
         at.is_none_or(|offset| log.entries.get(offset).is_some_and(|entry| entry.term == term))
     }
 
-    /// True if the copy's log on disk reaches up to this index.
-    pub(crate) fn has(&self, shard: ShardId, replica: ReplicaId, index: u64) -> bool {
-        if self.destroyed.get(&shard).is_some_and(|latest| *latest >= replica) {
-            return true;
-        }
+    /// Whether the copy's log on disk reaches up to this index. `None` = the copy was ended, or is lost.
+    pub(crate) fn has(&self, shard: ShardId, replica: ReplicaId, index: u64) -> Option<bool> {
+        let is_ended = self.destroyed.get(&shard).is_some_and(|latest| *latest >= replica);
         let log = self.durable.get(&shard).filter(|log| log.replica == replica);
-        log.map_or(FIRST.0, |log| log.start.0 + log.entries.len() as u64) >= index
+        let last = log.map_or(FIRST.0, |log| log.start.0 + log.entries.len() as u64);
+        (!is_ended).then_some(last >= index)
     }
 
     pub(crate) fn cut(&mut self, cut: &LogCut) {

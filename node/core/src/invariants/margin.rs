@@ -23,12 +23,13 @@ struct Known {
 
 impl Margin {
     /// A leader has applied a change of members at `applied`. `is_whole` = whether a copy's volume has the shard's data
-    /// up to an index; a volume that was lost or damaged counts as whole, for it is not the change that took it.
+    /// up to an index. `None` = the volume was lost or damaged: among the new members it counts as whole, for it is not the
+    /// change that took it, and one that the change leaves out had nothing.
     pub fn check(
         &mut self,
         now: &Descriptor,
         applied: u64,
-        is_whole: impl Fn(&Replica, u64) -> bool,
+        is_whole: impl Fn(&Replica, u64) -> Option<bool>,
     ) -> Result<(), Broken> {
         let before = self.shards.get(&now.shard);
         let since = if now.is_joint() { before.map_or(0, |before| before.since) } else { applied };
@@ -45,9 +46,9 @@ impl Margin {
         if before.descriptor.generation.0 + 1 != now.generation.0 || now.is_joint() {
             return Ok(());
         }
-        let whole = |copies: &[Replica]| copies.iter().filter(|copy| is_whole(copy, before.since)).count();
         let (old, new) = (voters(&before.descriptor, Role::Outgoing), voters(now, Role::Incoming));
-        let (had, has) = (whole(&old), whole(&new));
+        let is_whole = |copy: &&Replica| is_whole(copy, before.since).unwrap_or_else(|| new.contains(copy));
+        let (had, has) = (old.iter().filter(is_whole).count(), new.iter().filter(is_whole).count());
         if has >= had.min(new.len()) {
             return Ok(());
         }
@@ -83,7 +84,7 @@ mod tests {
         let left = of(3, &[(1, Role::Voter), (2, Role::Voter), (4, Role::Voter)]);
         let check = |whole: &'static [u64]| {
             let mut margin = Margin::default();
-            let is_whole = |copy: &Replica, _: u64| whole.contains(&copy.id.0);
+            let is_whole = |copy: &Replica, _: u64| Some(whole.contains(&copy.id.0));
             margin.check(&joint, 10, is_whole).unwrap();
             margin.check(&left, 12, is_whole)
         };
@@ -98,8 +99,24 @@ mod tests {
         let left = of(3, &[(1, Role::Voter), (2, Role::Voter), (3, Role::Voter)]);
         let mut margin = Margin::default();
         // The first leader that is looked at has just entered it, at index 11, which copy 1 does not have yet.
-        let is_whole = |copy: &Replica, index: u64| copy.id.0 != 1 || index < 11;
+        let is_whole = |copy: &Replica, index: u64| Some(copy.id.0 != 1 || index < 11);
         margin.check(&joint, 11, is_whole).unwrap();
         assert!(margin.check(&left, 12, is_whole).is_ok());
+    }
+
+    /// Of four voters one has fallen behind, and one's volume is lost: that one leaves, or the other one does.
+    fn leaves(leaver: u64, lost: u64) -> Result<(), Broken> {
+        let four = [1, 2, 3, 4].map(|id| (id, Role::Voter));
+        let three: Vec<(u64, Role)> = four.into_iter().filter(|(id, _)| *id != leaver).collect();
+        let is_whole = |copy: &Replica, _: u64| (copy.id.0 != lost).then_some(copy.id.0 != 1);
+        let mut margin = Margin::default();
+        margin.check(&of(2, &four), 10, is_whole).unwrap();
+        margin.check(&of(3, &three), 12, is_whole)
+    }
+
+    #[test]
+    fn a_copy_whose_volume_is_lost_had_nothing_when_it_leaves() {
+        assert!(leaves(4, 4).is_ok());
+        assert!(leaves(4, 3).is_err(), "it had all, and one of those that stay is behind");
     }
 }

@@ -278,11 +278,7 @@ impl Inner {
                 }
             }
             Fault::Denied(Denial::RequestTooOld { floor }) => {
-                let above = Version(floor.0.saturating_add(1));
-                match shard.quorum {
-                    Some(_) => self.request_ids.see_of_key(above),
-                    None => self.request_ids.see(above),
-                }
+                self.request_ids.see_of_key(Version(floor.0.saturating_add(1)), shard.quorum.is_some());
             }
             Fault::Denied(Denial::RequestTooNew { allowed, .. }) => self.request_ids.lower(*allowed),
             Fault::Denied(Denial::ConditionFailed { actual: Some(version), .. }) => self.request_ids.see(*version),

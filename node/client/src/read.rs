@@ -168,10 +168,7 @@ impl Client {
             Some(ReadResult::Page { .. }) | None => return Err(ReadError::answer(Malformed::Missing("get"))),
         };
         if let Some(highest) = records.iter().map(|record| record.version).max() {
-            match basis {
-                Some(_) => self.inner.request_ids.see_of_key(highest),
-                None => self.inner.request_ids.see(highest),
-            }
+            self.inner.request_ids.see_of_key(highest, basis.is_some());
         }
         let named = |record: skerry_core::command::Record| {
             let skerry_core::command::Record { version, value, expires_ms, .. } = record;

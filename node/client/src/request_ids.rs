@@ -40,10 +40,11 @@ impl RequestIds {
         }
     }
 
-    /// The same for the version of a key of a quorum table. One that is far ahead is so by a wrong clock, and for this key
-    /// alone: no other one takes what is issued above it.
-    pub(crate) fn see_of_key(&self, version: Version) {
-        if version.wall_ms() <= self.plain().wall_ms().saturating_add(ISSUED_AHEAD_MS_MAX) {
+    /// Notes the version of a key, of a quorum table or one whose writes are ordered by leaders. In a quorum table a version
+    /// that is far ahead is so by a wrong clock, and for this key alone: no other one takes what is issued above it.
+    pub(crate) fn see_of_key(&self, version: Version, is_of_quorum: bool) {
+        let is_near = || version.wall_ms() <= self.plain().wall_ms().saturating_add(ISSUED_AHEAD_MS_MAX);
+        if !is_of_quorum || is_near() {
             self.see(version);
         }
     }
@@ -51,7 +52,7 @@ impl RequestIds {
     /// Notes the version at which a quorum table has acknowledged a write: where the last writer wins, later ones
     /// of the same keys must not be issued below it, whatever clocks are ahead.
     pub(crate) fn wrote(&self, table: TableId, command: &Command, version: Version) {
-        self.see_of_key(version);
+        self.see_of_key(version, true);
         let mut acknowledged = self.acknowledged();
         command.mutations.iter().for_each(|mutation| acknowledged.note(table, mutation.key(), version));
     }

@@ -157,11 +157,7 @@ impl Scan {
         }
         let records = self.readable(records)?;
         if let Some(version) = records.iter().map(|record| record.version).max() {
-            let request_ids = &self.client.inner.request_ids;
-            match self.client.is_of_quorum(self.table.id) {
-                true => request_ids.see_of_key(version),
-                false => request_ids.see(version),
-            }
+            self.client.inner.request_ids.see_of_key(version, self.client.is_of_quorum(self.table.id));
         }
         // The shard's part is done: go on where the next shard begins, if that is still in the range.
         let next = next.or(answered.shard_end);

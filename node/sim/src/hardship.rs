@@ -282,9 +282,9 @@ pub(crate) struct Setting {
     pub(crate) late_max: u64,
     /// Parts per million that a monotonic clock is off, at most.
     pub(crate) drift_ppm: i64,
-    /// Milliseconds that a wall clock is off, at most.
-    pub(crate) wall_skew_ms: i64,
-    /// Whose clocks are off by so much.
+    /// Milliseconds that a wall clock is off, at most, if it is not a wrong one.
+    usual_skew_ms: i64,
+    /// Whose clocks are off by up to a year.
     wrong_clocks: WrongClocks,
     /// Of 1,000 requests, and also of 1,000 answers, how many are lost while faults are about.
     pub(crate) lost_requests: u32,
@@ -371,7 +371,7 @@ impl Setting {
             late,
             late_max,
             drift_ppm,
-            wall_skew_ms: if is_year_off { WRONG_MS } else { usual_skew_ms },
+            usual_skew_ms,
             wrong_clocks,
             lost_requests,
             repeated_requests,
@@ -401,11 +401,16 @@ impl Setting {
     /// Milliseconds that the wall clock of a node is off, at most.
     pub(crate) fn skew_ms(&self, node: NodeId) -> i64 {
         let is_wrong = match self.wrong_clocks {
-            WrongClocks::None | WrongClocks::All => true,
+            WrongClocks::None => false,
             WrongClocks::Few => node.0 % 4 == 2,
+            WrongClocks::All => true,
         };
-        let usual = self.stress.as_ref().map_or(USUAL_SKEW_MS, |stress| stress.wall_skew_ms);
-        if is_wrong { self.wall_skew_ms } else { usual }
+        if is_wrong { WRONG_MS } else { self.usual_skew_ms }
+    }
+
+    /// The same of any node.
+    pub(crate) fn skew_ms_max(&self) -> i64 {
+        if self.has_wrong_clocks() { WRONG_MS } else { self.usual_skew_ms }
     }
 
     /// True if some clocks are off by far.

@@ -16,7 +16,7 @@ pub struct Failed {
     pub is_of_all: bool,
 }
 
-/// What comes next.
+/// What an answer, or a failed attempt, makes of the round.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<A, F> {
     /// Others have been asked, and are awaited.

@@ -73,7 +73,7 @@ struct Client {
     ahead_ms: u64,
     acknowledged: Acknowledged,
     requests: u64,
-    /// Since all began.
+    /// Milliseconds since the test began, by a clock that is right.
     ms: u64,
     copies: Vec<Copy>,
 }

@@ -217,14 +217,8 @@ pub fn recovery(view: &View<'_>, shard: ShardId, lost: &[NodeId]) -> Result<Reco
     let copies: Vec<(NodeId, CopyReport)> = leaderless.map(|(node, copy)| (node, copy.clone())).collect();
     if let Some((node, report)) = claims::claimant(view, record) {
         let only = ahead::only_copy(view, record, (node, report), &ahead, lost);
-        // Nobody speaks for it while another copy that the map names is on a node that is silent.
-        let of_silent = |replica: &Replica| view.heard(replica.node).is_none() && !lost.contains(&replica.node);
-        let silent = record.descriptor.members.iter().map(|member| member.replica).find(of_silent);
-        let refusal = match silent {
-            Some(Replica { node, id: replica }) => RecoveryRefusal::Unheard { shard, node, replica },
-            None => RecoveryRefusal::Led { shard, node },
-        };
-        return Ok(going_on_from(record, node, only.ok_or(refusal)?, &copies));
+        let only = only.ok_or(RecoveryRefusal::Led { shard, node })?;
+        return Ok(going_on_from(record, node, only, &copies));
     }
     let is_there = |copy: Replica| ahead.iter().any(|(node, told)| (*node, told.replica) == (copy.node, copy.id));
     let is_unnamed = |copy: Replica| view.map.may_be_behind() && home_of(record, copy.id).is_none();

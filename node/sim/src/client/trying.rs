@@ -55,7 +55,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// Nobody is there.
+    /// No copy is up that could be asked: nothing was sent, and another attempt may find one.
     pub(super) const NOBODY: Self = Self::new(Failure::Passing, false, false);
 
     const fn new(failure: Failure, may_have_happened: bool, is_of_all: bool) -> Self {
@@ -78,11 +78,11 @@ impl Fault {
 /// What a write waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waits {
-    /// It pauses.
+    /// For the end of a pause: nothing is sent before.
     Pauses,
     /// The pause is over. True = it is sent under a new request id.
     Over(bool),
-    /// For answers.
+    /// For what copies answer that were asked in this round.
     Awaits,
 }
 

@@ -30,7 +30,7 @@ impl Run {
         run
     }
 
-    /// Called at rest.
+    /// Lets the change befall all tables, if the run is for one. To be called when all shards are at rest.
     pub(super) fn befall(&mut self) {
         let Some(change) = self.befalls else { return };
         self.world.mark(&format!("to all tables: {change}"));

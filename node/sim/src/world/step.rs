@@ -198,7 +198,7 @@ impl World {
     /// Milliseconds that any node's wall clock can be off.
     fn off_ms(&self) -> i64 {
         let late = i64::try_from(self.setting.late_max / MILLISECOND).unwrap_or(0);
-        self.setting.wall_skew_ms + JUMPS_MS + AGREED_MS + late
+        self.setting.skew_ms_max() + JUMPS_MS + AGREED_MS + late
     }
 
     /// The earliest and the latest that any node's wall clock can have shown between two times, in milliseconds.

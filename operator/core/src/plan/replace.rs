@@ -103,9 +103,11 @@ impl Scene<'_> {
         };
         let next = |(name, slot): (&str, &Slot)| {
             let left = self.validated.replace_after.saturating_sub(slot.process.down);
-            let needed = self.node(name).map(|node| self.lost_on(node)).unwrap_or_default();
-            let is_open = |shard: &ShardId| !self.node(name).is_some_and(|node| self.is_lost_by_consent(*shard, node));
-            let needed: Vec<ShardId> = needed.into_iter().filter(is_open).collect();
+            let open_on = |node| {
+                let lost = self.lost_on(node).into_iter();
+                lost.filter(|shard| !self.is_lost_by_consent(*shard, node)).collect()
+            };
+            let needed: Vec<ShardId> = self.node(name).map(open_on).unwrap_or_default();
             match (needed.is_empty(), left.is_zero()) {
                 (true, true) => Ok(Replace { slot: name.to_owned(), silent: is_overdue(slot) }),
                 (true, false) => Err(Wait::VolumeLost { slot: name.to_owned(), at: self.after(left) }),
@@ -245,10 +247,11 @@ impl Scene<'_> {
             return Err(Wait::ReplacementHeld { slot: slot.to_owned(), why });
         }
         for (alone_on, loss) in [(alone_on as OfNode, Loss::OfSilent), (writing_on, Loss::OfWrites)] {
-            let alone = node.map(|node| (node, alone_on(self.status, node)));
-            let open = alone.into_iter().flat_map(|(node, shards)| shards.into_iter().map(move |shard| (shard, node)));
-            let open: Vec<ShardId> =
-                open.filter(|(shard, node)| !self.is_accepted(*shard, *node)).map(|(shard, _)| shard).collect();
+            let open_on = |node| {
+                let alone = alone_on(self.status, node).into_iter();
+                alone.filter(|shard| !self.is_accepted(*shard, node)).collect()
+            };
+            let open: Vec<ShardId> = node.map(open_on).unwrap_or_default();
             if !open.is_empty() {
                 return Err(self.loss_to_accept(slot, open, loss));
             }

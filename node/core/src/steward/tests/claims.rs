@@ -10,7 +10,7 @@ use crate::map::{Descriptor, Member, Replica, Role};
 use crate::message::{CopyReport, LEADERLESS_MAX, LedReport, Report, ShardReport};
 use crate::node::admit::message::disbelieve;
 use crate::planted::{Planted, plant};
-use crate::steward::{FRESH_MS, LOST_SILENCE_MS, RecoveryRefusal, record, recovery};
+use crate::steward::{FRESH_MS, LOST_SILENCE_MS, RecoveryRefusal, record, recoveries, recovery};
 use crate::system::{Recovery, SystemCommand};
 use crate::time::Version;
 
@@ -203,10 +203,11 @@ fn a_leader_that_an_old_record_names_is_noted_once_another_copy_names_it_or_no_o
     moved.lost = BTreeMap::from([(second.node, second.id)]);
     moved.told();
     moved.leads(named);
-    assert_eq!(
-        (moved.recorded(), moved.plan(&[])),
-        (vec![], Err(RecoveryRefusal::Led { shard: SHARD, node: NodeId(1) }))
-    );
+    let led = RecoveryRefusal::Led { shard: SHARD, node: NodeId(1) };
+    assert_eq!((moved.recorded(), moved.plan(&[])), (vec![], Err(led)));
+    // Nobody but a person ever ends that, so a person is told of the shard, whomever he names as lost.
+    let listed = recoveries(&moved.world.view(), &[]);
+    assert!(listed.iter().any(|(shard, _)| *shard == SHARD), "{listed:?}");
     // A person gives up the one of which nobody knows.
     moved.world.silent.insert(third.node);
     moved.world.now_ms += LOST_SILENCE_MS + 1;

@@ -361,15 +361,17 @@ fn copies_are_given_up_only_while_all_that_stay_are_in_step() {
     settled_on(&world, &[1, 2], (1, 2));
 }
 
+/// A change goes on to the stage in which a copy that leaves hands over what it keeps: that copy, which keeps something.
+fn leaving(world: &mut World) -> ReplicaId {
+    go_to(world, Some(Stage::ReadNew));
+    let old = record(world).descriptor.members.iter().find(|m| m.role == Role::Outgoing).unwrap().replica;
+    world.copies.get_mut(&old.id).unwrap().hints = 7;
+    go_to(world, Some(Stage::NewOnly));
+    old.id
+}
+
 #[test]
 fn copies_that_leave_hand_over_what_they_keep_for_others_as_far_as_those_are_there() {
-    let leaving = |world: &mut World| {
-        go_to(world, Some(Stage::ReadNew));
-        let old = record(world).descriptor.members.iter().find(|m| m.role == Role::Outgoing).unwrap().replica;
-        world.copies.get_mut(&old.id).unwrap().hints = 7;
-        go_to(world, Some(Stage::NewOnly));
-        old.id
-    };
     let (mut world, _) = world(MAJORITIES);
     world.target(1, &[1, 2, 4]);
     let old = leaving(&mut world);
@@ -396,6 +398,19 @@ fn copies_that_leave_hand_over_what_they_keep_for_others_as_far_as_those_are_the
     stays(&mut third, 4);
     third.copies.get_mut(&old).unwrap().under_way = 0;
     third.settle(20);
+}
+
+/// Whoever drains a node does so because its disk hangs, most often.
+#[test]
+fn a_copy_that_leaves_a_disk_which_hangs_is_not_awaited() {
+    let (mut world, _) = world(MAJORITIES);
+    world.target(1, &[1, 2, 4]);
+    let old = leaving(&mut world);
+    world.copies.get_mut(&old).unwrap().under_way = 1;
+    stays(&mut world, 4);
+    world.hung.insert(NodeId(3));
+    world.settle(20);
+    settled_on(&world, &[1, 2, 4], (2, 2));
 }
 
 /// A copy says that those on these nodes lack nothing of what it has.

@@ -31,6 +31,8 @@ pub(super) struct World {
     /// Nodes that are not heard of.
     pub(super) silent: BTreeSet<NodeId>,
     pub(super) full: BTreeSet<NodeId>,
+    /// Nodes whose disks answer no more.
+    pub(super) hung: BTreeSet<NodeId>,
     /// What the copies of quorum shards have durably, their layouts with it.
     pub(super) copies: BTreeMap<ReplicaId, QuorumReport>,
     /// The format level of the nodes' programs, but for those that are of the first.
@@ -57,6 +59,7 @@ impl World {
             gone: BTreeSet::new(),
             silent: BTreeSet::new(),
             full: BTreeSet::new(),
+            hung: BTreeSet::new(),
             copies: BTreeMap::new(),
             level: FormatLevel::FIRST,
             older: BTreeSet::new(),
@@ -150,7 +153,9 @@ impl World {
         };
         let quorum = self.copies.values().filter(|copy| home(copy) == Some(node)).map(told).collect();
         let map_epoch = map.epoch;
-        let node = NodeReport { node, incarnation, level, disk_full, lost, map_epoch, ..NodeReport::default() };
+        let disk_stalled = self.hung.contains(&node);
+        let node =
+            NodeReport { node, incarnation, level, disk_full, disk_stalled, lost, map_epoch, ..NodeReport::default() };
         Report { node, led: LedReport::all(1, led), quorum: CopiesReport::all(quorum) }
     }
 

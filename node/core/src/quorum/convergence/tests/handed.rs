@@ -146,6 +146,22 @@ fn those_that_were_there_compare_anew_when_a_copy_starts_anew_at_once() {
     what_a_copy_kept_that_starts_anew_at_once();
 }
 
+/// A copy that comes new has coordinated a write, which only the second one got before it was gone. Nobody compares with it.
+fn what_a_coming_copy_kept() {
+    let mut world = even();
+    put(&mut world, 1, 1, 5);
+    let ticks = world.ticks;
+    (0..3).for_each(|copy| world.members[copy].convergence.lost_sight(ReplicaId(3), ticks, 0));
+    assert!((0..3).all(|from| (0..3).all(|to| !has_handed_over(&world, from, to))), "it says what is not so");
+    ticks_until(&mut world, is_all_handed_over);
+    assert!(world.members[2].store.records.contains_key(&key(1)));
+}
+
+#[test]
+fn those_that_were_there_compare_anew_when_a_copy_is_gone_with_which_they_do_not_compare() {
+    what_a_coming_copy_kept();
+}
+
 /// The first copy sent a write to the second one, whose log hangs, and is gone before that has it.
 fn what_a_gone_copy_sent_last() {
     let mut world = even();
@@ -174,8 +190,9 @@ fn what_waits_for_the_log_when_a_copy_falls_silent_is_compared_as_well() {
 #[test]
 fn bugs_of_what_is_handed_over_are_noticed() {
     use crate::planted::{Planted, plant};
-    let bugs: [(Planted, fn()); 3] = [
+    let bugs: [(Planted, fn()); 4] = [
         (Planted::GoneCopyKept, what_a_gone_copy_kept),
+        (Planted::GoneCopyKept, what_a_coming_copy_kept),
         (Planted::QuickRestartUntold, what_a_copy_kept_that_starts_anew_at_once),
         (Planted::LateEntryUncompared, what_a_gone_copy_sent_last),
     ];

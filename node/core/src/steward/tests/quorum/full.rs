@@ -88,10 +88,7 @@ fn shrunk_beside_a_full_disk() {
     world.full.insert(NodeId(2));
     alter(&mut world, table, 2, (1, 2));
     world.target(1, &[1, 2]);
-    go_to(&mut world, Some(Stage::ReadNew));
-    let old = record(&world).descriptor.members.iter().find(|m| m.role == Role::Outgoing).unwrap().replica.id;
-    world.copies.get_mut(&old).unwrap().hints = 7;
-    go_to(&mut world, Some(Stage::NewOnly));
+    let old = leaving(&mut world);
     stays(&mut world, 4);
     hand_over(&mut world, old, &[1]);
     world.settle(20);

@@ -19,6 +19,8 @@ pub(crate) struct MemoryLog {
     pending: VecDeque<(u64, LogBatch)>,
     /// The latest copy of each shard whose end was noted.
     destroyed: BTreeMap<ShardId, ReplicaId>,
+    /// The latest copy of each shard of which a fault took something.
+    lost: BTreeMap<ShardId, ReplicaId>,
 }
 
 impl MemoryLog {
@@ -54,7 +56,7 @@ impl MemoryLog {
     /// True if the copy's entry at this index and term is on disk, or is covered by what the copy has before its first
     /// entry. What a destroyed copy had on disk is not known any more, and counts.
     pub(crate) fn holds(&self, shard: ShardId, replica: ReplicaId, (index, term): (u64, u64)) -> bool {
-        if self.destroyed.get(&shard).is_some_and(|latest| *latest >= replica) {
+        if reaches(&self.lost, shard, replica) || reaches(&self.destroyed, shard, replica) {
             return true;
         }
         let Some(log) = self.durable.get(&shard).filter(|log| log.replica == replica) else { return index <= FIRST.0 };
@@ -62,12 +64,13 @@ impl MemoryLog {
         at.is_none_or(|offset| log.entries.get(offset).is_some_and(|entry| entry.term == term))
     }
 
-    /// Whether the copy's log on disk reaches up to this index. `None` = the copy was ended, or is lost.
+    /// Whether the copy's log on disk reaches up to this index. `None` = a fault took what it had. A copy that was ended
+    /// reached there: nobody may end one that is needed.
     pub(crate) fn has(&self, shard: ShardId, replica: ReplicaId, index: u64) -> Option<bool> {
-        let is_ended = self.destroyed.get(&shard).is_some_and(|latest| *latest >= replica);
         let log = self.durable.get(&shard).filter(|log| log.replica == replica);
         let last = log.map_or(FIRST.0, |log| log.start.0 + log.entries.len() as u64);
-        (!is_ended).then_some(last >= index)
+        let is_ended = reaches(&self.destroyed, shard, replica);
+        (!reaches(&self.lost, shard, replica)).then_some(is_ended || last >= index)
     }
 
     pub(crate) fn cut(&mut self, cut: &LogCut) {
@@ -83,7 +86,7 @@ impl MemoryLog {
     pub(crate) fn empty(&mut self) {
         self.pending.clear();
         for (shard, log) in std::mem::take(&mut self.durable) {
-            self.forget(shard, log.replica);
+            note(&mut self.lost, shard, log.replica);
         }
     }
 
@@ -93,12 +96,7 @@ impl MemoryLog {
             Some(log) => log.entries.retain(|entry| entry.index < applied),
             None => drop(self.durable.remove(&shard)),
         }
-        self.forget(shard, replica);
-    }
-
-    fn forget(&mut self, shard: ShardId, replica: ReplicaId) {
-        let latest = self.destroyed.entry(shard).or_default();
-        *latest = replica.max(*latest);
+        note(&mut self.lost, shard, replica);
     }
 
     /// What a new process finds; `damaged` = the shards that a flipped bit may have hit.
@@ -112,10 +110,21 @@ impl MemoryLog {
 
     fn fold(&mut self, write: LogWrite) {
         if write.destroyed {
-            self.forget(write.shard, write.replica);
+            note(&mut self.destroyed, write.shard, write.replica);
         }
         fold(&mut self.durable, write);
     }
+}
+
+/// Notes that something befell this copy of a shard.
+fn note(latest: &mut BTreeMap<ShardId, ReplicaId>, shard: ShardId, replica: ReplicaId) {
+    let latest = latest.entry(shard).or_default();
+    *latest = replica.max(*latest);
+}
+
+/// Whether it befell this copy, or a later one of the shard.
+fn reaches(latest: &BTreeMap<ShardId, ReplicaId>, shard: ShardId, replica: ReplicaId) -> bool {
+    latest.get(&shard).is_some_and(|latest| *latest >= replica)
 }
 
 fn fold(logs: &mut BTreeMap<ShardId, RecoveredLog>, write: LogWrite) {

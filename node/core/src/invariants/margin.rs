@@ -23,7 +23,7 @@ struct Known {
 
 impl Margin {
     /// A leader has applied a change of members at `applied`. `is_whole` = whether a copy's volume has the shard's data
-    /// up to an index. `None` = the volume was lost or damaged: among the new members it counts as whole, for it is not the
+    /// up to an index. `None` = a fault took the volume, or damaged it: among the new members it counts as whole, for it is not the
     /// change that took it, and one that the change leaves out had nothing.
     pub fn check(
         &mut self,

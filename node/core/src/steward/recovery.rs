@@ -166,7 +166,7 @@ impl RecoveryPlan {
 }
 
 /// What is to be said of every data shard without a leader, and of quorum shards that wait for a word, as far as it is known;
-/// at most [`RECOVERIES_MAX`].
+/// at most [`RECOVERIES_MAX`]. Those that can be recovered come first, so that none is hidden by others that cannot.
 pub fn recoveries(view: &View<'_>, lost: &[NodeId]) -> Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)> {
     let is_stuck = |record: &&ShardRecord| match record.quorum {
         None => {
@@ -176,7 +176,9 @@ pub fn recoveries(view: &View<'_>, lost: &[NodeId]) -> Vec<(ShardId, Result<Reco
         Some(_) => quorum::is_due(view, record, lost),
     };
     let stuck = view.map.live_shards().filter(is_stuck).map(|record| record.descriptor.shard);
-    stuck.take(RECOVERIES_MAX).map(|shard| (shard, recovery(view, shard, lost))).collect()
+    let all = stuck.map(|shard| (shard, recovery(view, shard, lost)));
+    let (able, unable): (Vec<_>, Vec<_>) = all.partition(|(_, plan)| plan.is_ok());
+    able.into_iter().chain(unable).take(RECOVERIES_MAX).collect()
 }
 
 /// The command that has a data shard go on as it was planned; `at_ms` is the time, in milliseconds since 1970.

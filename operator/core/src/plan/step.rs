@@ -410,7 +410,8 @@ fn loss_to_accept(
     let of_each = shards.iter().map(|shard| Some(*shard)).filter(|_| are_few);
     let losses = of_each.chain((!are_few).then_some(None)).map(|shard| AcceptedLoss { shard, node, start }.to_string());
     let (annotation, losses) = (skerry_api::ACCEPT_LOSS, losses.collect::<Vec<_>>().join(","));
-    write!(f, "; or give up what is not recovered: set the annotation {annotation} to \"{losses}\"")
+    write!(f, "; or give up what is not recovered: set the annotation {annotation} to \"{losses}\"")?;
+    if are_few { Ok(()) } else { write!(f, ", which also gives up what {slot} turns out to be the last to have had") }
 }
 
 fn level(

@@ -33,9 +33,10 @@ impl Recent {
     }
 
     /// A key has this record now.
-    pub(super) fn put(&mut self, key: &Bytes, stored: Bytes) {
+    pub(super) fn put(&mut self, key: &[u8], stored: Bytes) {
         self.younger_bytes += size(key, &stored);
-        let before = self.younger.insert(key.clone(), stored);
+        // A copy, for the key is a part of a request that may be much larger.
+        let before = self.younger.insert(Bytes::copy_from_slice(key), stored);
         self.younger_bytes -= before.map_or(0, |before| size(key, &before));
     }
 
@@ -75,7 +76,7 @@ mod tests {
     }
 
     fn put(recent: &mut Recent, key: &'static str, turn: u8) {
-        recent.put(&Bytes::from_static(key.as_bytes()), vec![turn; STORED_BYTES].into());
+        recent.put(key.as_bytes(), vec![turn; STORED_BYTES].into());
     }
 
     fn turn(recent: &Recent, key: &str) -> Option<u8> {
@@ -106,6 +107,15 @@ mod tests {
         assert_eq!((turn(&recent, "a"), turn(&recent, "b")), (Some(3), Some(2)));
         recent.flushed();
         assert_eq!((turn(&recent, "a"), turn(&recent, "b")), (None, None));
+    }
+
+    #[test]
+    fn the_request_that_a_key_came_with_is_not_kept() {
+        let mut recent = recent(4 * OF_ONE);
+        let requests = [1, 2].map(|_| Bytes::from(vec![7; 1 << 20]));
+        requests.iter().for_each(|request| recent.put(&request.slice(..1), vec![1; STORED_BYTES].into()));
+        assert_eq!(recent.get(&[7]).map(|stored| stored[0]), Some(1));
+        assert!(requests.iter().all(Bytes::is_unique));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::world::World;
 use crate::ids::{Generation, NodeId, ReplicaId, ShardId};
 use crate::map::{Member, Replica, Role};
 use crate::message::{CopyReport, LedReport, NodeReport, Report};
-use crate::steward::{LOST_SILENCE_MS, RecoveryRefusal, Witness, alone, recovery};
+use crate::steward::{LOST_SILENCE_MS, RECOVERIES_MAX, RecoveryRefusal, Witness, alone, recoveries, recovery};
 use crate::system::{SystemCommand, SystemRefusal};
 
 const SHARD: ShardId = ShardId(1);
@@ -62,6 +62,22 @@ fn only_a_node_that_is_named_and_silent_is_lost() {
     world.now_ms = LOST_SILENCE_MS - 1;
     hear(&mut world, NodeId(1), vec![copy(copies[0], (9, 2), 1, &members)], vec![]);
     assert!(matches!(plan(&world, &[2, 3]), Err(RecoveryRefusal::Alive { node: NodeId(2) })));
+}
+
+#[test]
+fn a_shard_that_can_be_recovered_is_not_hidden_by_many_others_that_cannot() {
+    let mut world = World::new(&["a", "b", "c", "d"]);
+    world.table(&vec![vec![1, 2, 4]; RECOVERIES_MAX]);
+    world.table(&[vec![1, 2, 3]]);
+    world.now_ms = LOST_SILENCE_MS + 1;
+    let last = world.map().shards.values().last().unwrap();
+    let (shard, copies) = (last.descriptor.shard, last.assigned.clone());
+    let left = CopyReport { shard, ..copy(copies[0], (9, 2), 1, &voters(&copies)) };
+    hear(&mut world, NodeId(1), vec![left], vec![]);
+    let listed = recoveries(&world.view(), &[NodeId(2), NodeId(3)]);
+    assert_eq!(listed.len(), RECOVERIES_MAX);
+    let (first, plan) = &listed[0];
+    assert!(*first == shard && plan.is_ok(), "{:?}", listed[0]);
 }
 
 #[test]

@@ -215,6 +215,9 @@ with_bugs_of_quorum_tables! {
     /// A copy is opened from a store of an earlier time than the log.
     EarlierStoreTrusted by test("tests/cluster/lost_volume.rs", "a_store_of_an_earlier_time_that_is_trusted_is_caught"),
 
+    /// The only voter of a shard tells others of a term that it does not have on disk.
+    LoneTermLeavesEarly by test("src/replica/consensus/tests.rs", "bugs_of_the_only_voter_are_noticed"),
+
     // Members.
     /// The old copies are removed before the new ones have caught up.
     RemoveBeforeCaughtUp by seeds(100),
@@ -250,6 +253,8 @@ with_bugs_of_quorum_tables! {
     LogDroppedAtOpen by seeds(100),
 
     // Recovery of a shard that has lost its majority.
+    /// A copy without records counts as one that can be elected.
+    BlankMayStand by test("src/steward/tests/recovery.rs", "a_copy_without_records_that_counts_as_able_to_lead_is_noticed"),
     /// A node that is not heard of counts as lost though nobody has named it so.
     UnheardIsLost by test("tests/cluster/recovery.rs", "the_tests_of_recoveries_catch_their_planted_bugs"),
     /// A copy that was given up goes on to vote and to lead.

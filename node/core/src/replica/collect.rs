@@ -67,6 +67,8 @@ impl Replica {
                 Some(RoleChange::Leads) => {
                     self.membership.known_from(self.consensus.last_index());
                     out.members_changed = true;
+                    // It may have met what it cannot read after it asked for votes.
+                    self.leave_to_those_who_can_read();
                 }
                 None => {}
             }

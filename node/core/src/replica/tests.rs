@@ -217,6 +217,22 @@ fn a_copy_without_records_takes_no_entries_though_its_process_is_new() {
     assert!(answers[0].reject && answers[0].request_snapshot == 1);
 }
 
+/// It asked for votes before it learnt, from a refusal, that the entry is committed which it cannot read.
+#[test]
+fn a_candidate_that_meets_what_it_cannot_read_does_not_lead() {
+    let engine = Memory::default();
+    let mut replica = copy(&[(2, 1), (3, 2), (4, 2)], 3, &engine);
+    replica.consensus.campaign();
+    sent(&mut replica, &engine);
+    let granted = |kind, term| RaftEnvelope { commit: 3, ..message(2, kind, term) };
+    replica.step(NodeId(2), granted(RaftKind::RequestPreVoteResponse, 3));
+    sent(&mut replica, &engine);
+    replica.machine.stop_at(4);
+    replica.step(NodeId(2), granted(RaftKind::RequestVoteResponse, 3));
+    sent(&mut replica, &engine);
+    assert_eq!((replica.consensus.term(), replica.is_leader()), (3, false));
+}
+
 #[test]
 fn a_copy_goes_on_from_a_snapshot_that_is_beyond_what_it_could_not_read() {
     let engine = Memory::default();

@@ -9,7 +9,7 @@ mod ahead;
 mod evidence;
 mod quorum;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use quorum::adoptions;
 
@@ -295,14 +295,14 @@ pub enum Witness {
     Unclear,
 }
 
-/// Refuses unless every voter is lost or says that it has no leader, and those that are left are no majority.
+/// Refuses unless every voter is lost or says that it has no leader, and those that are left can elect none of them.
 fn check(
     shard: ShardId,
     members: &[Member],
     lost: &[NodeId],
     witness: impl Fn(Replica) -> Witness,
 ) -> Result<(), RecoveryRefusal> {
-    let mut left = BTreeSet::new();
+    let mut left: BTreeMap<ReplicaId, CopyReport> = BTreeMap::new();
     for Replica { node, id } in members.iter().filter(|m| m.role != Role::Learner).map(|m| m.replica) {
         let (is_named, replica) = (lost.contains(&node), id);
         match witness(Replica { node, id }) {
@@ -312,16 +312,33 @@ fn check(
                 return Err(RecoveryRefusal::Alive { node });
             }
             Witness::Lost => {}
-            Witness::Leaderless(_) => drop(left.insert(id)),
+            Witness::Leaderless(copy) => drop(left.insert(id, copy)),
             Witness::Unclear => return Err(RecoveryRefusal::Unclear { shard, node, replica }),
         }
     }
-    let is_majority = |roles: [Role; 2]| {
-        let set: Vec<_> = members.iter().filter(|m| roles.contains(&m.role)).map(|m| m.replica.id).collect();
-        2 * set.iter().filter(|id| left.contains(id)).count() > set.len()
+    let is_elected = |candidate: &CopyReport| {
+        let halves = [[Role::Voter, Role::Incoming], [Role::Voter, Role::Outgoing]];
+        halves.iter().all(|roles| is_elected_by(candidate, members.iter().filter(|m| roles.contains(&m.role)), &left))
     };
-    let can_elect = is_majority([Role::Voter, Role::Incoming]) && is_majority([Role::Voter, Role::Outgoing]);
+    // Without records it votes, and waits for a leader to send them: it never stands.
+    let may_stand = |copy: &&CopyReport| !copy.is_blank || is_planted(Planted::BlankMayStand);
+    let can_elect = left.values().filter(may_stand).any(is_elected);
     if can_elect { Err(RecoveryRefusal::Majority { shard }) } else { Ok(()) }
+}
+
+/// True if a majority of these voters is left, and has no later log than the candidate: they would vote for it.
+fn is_elected_by<'a>(
+    candidate: &CopyReport,
+    voters: impl Iterator<Item = &'a Member>,
+    left: &BTreeMap<ReplicaId, CopyReport>,
+) -> bool {
+    let log = |copy: &CopyReport| (copy.last.1, copy.last.0);
+    let (mut all, mut for_it) = (0, 0);
+    for voter in voters {
+        all += 1;
+        for_it += usize::from(left.get(&voter.replica.id).is_some_and(|voter| log(voter) <= log(candidate)));
+    }
+    2 * for_it > all
 }
 
 /// The same for the system shard, by a node that holds a copy and hears of the others itself: there is no steward.

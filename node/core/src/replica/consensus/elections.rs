@@ -27,9 +27,16 @@ impl Consensus {
     /// A copy does not stand for election, not even its own, while it keeps its promise. raft's own time-out is longer,
     /// but what wakes a quiescent copy sets raft's count forward.
     pub(in crate::replica) fn keep_own_promise(&mut self) {
-        if self.promise.is_kept(self.ticks) && !self.is_leader() {
+        if (self.promise.is_kept(self.ticks) || self.waits_for_own_log()) && !self.is_leader() {
             self.put_off_election();
         }
+    }
+
+    /// True for the only voter while its log is not on disk: it asks nobody for a vote, and so nothing else would have its
+    /// election wait for that.
+    pub(in crate::replica) fn waits_for_own_log(&self) -> bool {
+        self.raw.raft.prs().conf().voters().ids().iter().all(|voter| voter == self.id().0)
+            && !self.unpersisted.is_empty()
     }
 
     /// Hands leadership to another voter. Does nothing unless this replica leads and `to` is a voter.

@@ -44,7 +44,10 @@ impl Consensus {
             RaftKind::RequestPreVote => !self.promise.allows_election(self.ticks, envelope.term, false),
             RaftKind::RequestVote => !self.promise.allows_election(self.ticks, envelope.term, is_handed_over),
             // Whoever takes over stands in the term after that of the leader who asks for it.
-            RaftKind::TimeoutNow => !self.promise.allows_election(self.ticks, envelope.term.saturating_add(1), true),
+            RaftKind::TimeoutNow => {
+                let allows = self.promise.allows_election(self.ticks, envelope.term.saturating_add(1), true);
+                !allows || self.waits_for_own_log()
+            }
             RaftKind::Append
             | RaftKind::AppendResponse
             | RaftKind::RequestVoteResponse

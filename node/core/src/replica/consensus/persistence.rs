@@ -63,11 +63,18 @@ impl Consensus {
                 messages.extend(convert::message_out(shard, &message));
             }
         }
+        // The only voter leads without asking anybody, so its term may not be on disk yet. If others heard of it, and the
+        // process then forgot it, the next one would lead the same term again with other entries.
+        let is_known = |message: &RaftEnvelope| self.unpersisted.is_term_durable(message.term);
+        let (messages, mut held): (Vec<_>, Vec<_>) =
+            messages.into_iter().partition(|message| is_known(message) || is_planted(Planted::LoneTermLeavesEarly));
         self.send(messages, out);
         let promises = ready.take_persisted_messages();
         let promises = promises.iter().filter_map(|m| convert::message_out(shard, m));
-        let (at_once, held) = promises.partition(|message| self.unpersisted.promises_nothing_new(message));
+        let (at_once, promises): (Vec<_>, Vec<_>) =
+            promises.partition(|message| self.unpersisted.promises_nothing_new(message));
         self.send(at_once, out);
+        held.extend(promises);
         let write = self.log_write(shard, &mut ready);
         progress.committed = ready.take_committed_entries().iter().map(convert::entry_out).collect();
         for read in ready.take_read_states() {

@@ -13,8 +13,13 @@ const SHARD: ShardId = ShardId(1);
 
 /// The first of so many voters.
 fn member(voters: u64) -> Consensus {
-    let voter = |id| Member { replica: Copy { node: NodeId(id), id: ReplicaId(id) }, role: Role::Voter };
-    let members = (1..=voters).map(voter).collect();
+    member_of(&vec![Role::Voter; usize::try_from(voters).unwrap()])
+}
+
+/// The first of copies with these roles.
+fn member_of(roles: &[Role]) -> Consensus {
+    let copy = |(id, role): (u64, &Role)| Member { replica: Copy { node: NodeId(id), id: ReplicaId(id) }, role: *role };
+    let members = (1..).zip(roles).map(copy).collect();
     let state = ReplicaState::first(ReplicaId(1), Descriptor { shard: SHARD, members, ..Descriptor::default() });
     let hard_state = HardState { term: 1, vote: 0, commit: 1 };
     let log = RecoveredLog { replica: ReplicaId(1), start: FIRST, entries: Vec::new(), hard_state };
@@ -70,6 +75,69 @@ fn a_vote_leaves_only_once_the_log_has_it() {
     assert_eq!(sent(&out), []);
     consensus.log_durable(1, &mut out);
     assert_eq!(sent(&out), [RaftKind::RequestVoteResponse]);
+}
+
+/// What the only voter has sent to a learner before and after its first term in this process is on disk.
+fn sent_by_the_only_voter() -> (Vec<RaftKind>, Vec<RaftKind>) {
+    let (mut consensus, mut out) = (member_of(&[Role::Voter, Role::Learner]), Collected::default());
+    consensus.campaign();
+    processed(&mut consensus, 1, &mut out);
+    assert!(consensus.is_leader());
+    let before = sent(&out);
+    // Neither do later messages of that term leave before.
+    (0..HEARTBEAT_TICKS).for_each(|_| consensus.tick());
+    processed(&mut consensus, 2, &mut out);
+    assert_eq!(sent(&out).len() - before.len(), usize::from(!before.is_empty()));
+    consensus.log_durable(2, &mut out);
+    (before, sent(&out))
+}
+
+/// A crash could make it forget a term that others have heard of, and it would lead that term a second time.
+#[test]
+fn the_only_voter_speaks_in_a_term_only_once_the_log_has_it() {
+    let (before, after) = sent_by_the_only_voter();
+    assert_eq!((before, after), (vec![], vec![RaftKind::Append, RaftKind::Heartbeat]));
+}
+
+/// What raft asserts of whoever comes to lead: all of its log is on disk.
+fn elected_with_an_unwritten_log(wakes: impl Fn(&mut Consensus)) -> Consensus {
+    let mut consensus = member(1);
+    consensus.campaign();
+    processed(&mut consensus, 1, &mut Collected::default());
+    consensus.follow_nobody();
+    wakes(&mut consensus);
+    consensus
+}
+
+#[test]
+fn the_only_voter_does_not_stand_while_its_log_is_not_written() {
+    let mut consensus = elected_with_an_unwritten_log(|consensus| {
+        for _ in 0..3 * ELECTION_TICKS {
+            assert!(consensus.begin_tick());
+            consensus.keep_own_promise();
+            consensus.tick();
+        }
+        let term = consensus.term();
+        consensus.step(message(RaftKind::TimeoutNow, term));
+    });
+    assert!(!consensus.is_leader());
+    let mut out = Collected::default();
+    consensus.log_durable(1, &mut out);
+    (0..3 * ELECTION_TICKS).for_each(|_| {
+        consensus.begin_tick();
+        consensus.keep_own_promise();
+        consensus.tick();
+    });
+    assert!(consensus.is_leader());
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn bugs_of_the_only_voter_are_noticed() {
+    crate::planted::plant(Some(Planted::LoneTermLeavesEarly));
+    let (before, _) = sent_by_the_only_voter();
+    crate::planted::plant(None);
+    assert_eq!(before, [RaftKind::Append]);
 }
 
 #[test]

@@ -63,10 +63,15 @@ impl Unpersisted {
         self.outstanding.clear();
     }
 
+    /// True if the log has this term, or a later one, on disk.
+    pub(super) fn is_term_durable(&self, term: u64) -> bool {
+        term <= self.durable_term
+    }
+
     /// True for a follower's sign of life in a term that it has on disk. It acknowledges no entry, so it need not wait for
     /// any: a disk that takes longer than an election time-out would cost the shard its leader.
     pub(super) fn promises_nothing_new(&self, message: &RaftEnvelope) -> bool {
-        message.kind == RaftKind::HeartbeatResponse && message.term <= self.durable_term
+        message.kind == RaftKind::HeartbeatResponse && self.is_term_durable(message.term)
     }
 }
 

@@ -6,7 +6,9 @@ use super::world::World;
 use crate::ids::{Generation, NodeId, ReplicaId, ShardId};
 use crate::map::{Member, Replica, Role};
 use crate::message::{CopyReport, LedReport, NodeReport, Report};
-use crate::steward::{LOST_SILENCE_MS, RECOVERIES_MAX, RecoveryRefusal, Witness, alone, recoveries, recovery};
+use crate::steward::{
+    LOST_SILENCE_MS, RECOVERIES_MAX, RecoveryPlan, RecoveryRefusal, Witness, alone, recoveries, recovery,
+};
 use crate::system::{SystemCommand, SystemRefusal};
 
 const SHARD: ShardId = ShardId(1);
@@ -62,6 +64,57 @@ fn only_a_node_that_is_named_and_silent_is_lost() {
     world.now_ms = LOST_SILENCE_MS - 1;
     hear(&mut world, NodeId(1), vec![copy(copies[0], (9, 2), 1, &members)], vec![]);
     assert!(matches!(plan(&world, &[2, 3]), Err(RecoveryRefusal::Alive { node: NodeId(2) })));
+}
+
+/// The copy that a recovery went on from gave its records up for a snapshot of the copies that it had given up, and those are
+/// silenced: with them there, nobody can be elected.
+fn records_given_up_for_copies_that_are_silenced() -> Result<RecoveryPlan, RecoveryRefusal> {
+    let (mut world, copies) = leaderless();
+    let members = voters(&copies);
+    let behind = copy(copies[0], (5, 1), 1, &members);
+    hear(&mut world, NodeId(1), vec![behind], vec![]);
+    let plan = recovery(&world.view(), SHARD, &[NodeId(2), NodeId(3)]).unwrap();
+    let command = SystemCommand::Recover { shard: SHARD, based_on: plan.based_on, recovery: plan.recovery(7) };
+    world.state.apply(&command).unwrap();
+    let alone = world.map().shards[&SHARD].descriptor.clone();
+    let blank = CopyReport {
+        is_blank: true,
+        generation: alone.generation,
+        ..copy(alone.members[0].replica, (5, 1), 1, &alone.members)
+    };
+    hear(&mut world, NodeId(1), vec![blank], vec![]);
+    hear(&mut world, NodeId(2), vec![copy(copies[1], (9, 2), 1, &members)], vec![]);
+    hear(&mut world, NodeId(3), vec![copy(copies[2], (8, 2), 1, &members)], vec![]);
+    recovery(&world.view(), SHARD, &[])
+}
+
+#[test]
+fn a_copy_without_records_does_not_keep_older_ones_from_going_on() {
+    let plan = records_given_up_for_copies_that_are_silenced().unwrap();
+    assert_eq!(plan.survivor.node, NodeId(2), "{plan:?}");
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_copy_without_records_that_counts_as_able_to_lead_is_noticed() {
+    crate::planted::plant(Some(crate::planted::Planted::BlankMayStand));
+    let plan = records_given_up_for_copies_that_are_silenced();
+    crate::planted::plant(None);
+    assert_eq!(plan, Err(RecoveryRefusal::Majority { shard: SHARD }));
+}
+
+/// Two of three are left. One has no records, but a later log than the other: it neither stands nor votes for that one.
+#[test]
+fn copies_of_which_nobody_can_be_elected_are_no_majority() {
+    let (mut world, copies) = leaderless();
+    let members = voters(&copies);
+    for (last, can_elect) in [((9, 2), true), ((10, 2), false), ((9, 3), false)] {
+        hear(&mut world, NodeId(1), vec![copy(copies[0], (9, 2), 1, &members)], vec![]);
+        let blank = CopyReport { is_blank: true, ..copy(copies[1], last, 1, &members) };
+        hear(&mut world, NodeId(2), vec![blank], vec![]);
+        let plan = recovery(&world.view(), SHARD, &[NodeId(3)]);
+        assert_eq!(plan.is_err(), can_elect, "{last:?}: {plan:?}");
+    }
 }
 
 #[test]

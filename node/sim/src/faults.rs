@@ -76,6 +76,9 @@ impl Faults {
         if world.setting.has(Hardship::EmptiedVolumes) && world.rng.random_bool(0.4) {
             self.empty(host, operator, world);
         }
+        if world.setting.has(Hardship::SingleCopies) {
+            forget_lone_term(world);
+        }
     }
 
     /// A volume is emptied, or part of it is gone.
@@ -195,6 +198,23 @@ fn forget_promises(world: &mut World) {
         let delay = world.rng.random_range(700 * MILLISECOND..1_100 * MILLISECOND);
         world.after(delay, Event::Restart { host: follower });
     }
+}
+
+/// The only voter of a shard that others follow starts anew on a disk that hangs, leads again, and dies before its disk has
+/// anything of that.
+fn forget_lone_term(world: &mut World) {
+    let is_lone = |view: &ReplicaView| {
+        let members = &view.descriptor.members;
+        view.is_leader && members.len() > 1 && members.iter().filter(|member| member.role != Role::Learner).count() == 1
+    };
+    let lone: Vec<NodeId> = views(&world.hosts).into_values().filter(is_lone).map(|view| view.node).collect();
+    let Some(&host) = lone.choose(&mut world.rng) else { return };
+    world.mark(&format!("{host}: leads alone, and forgets its term"));
+    world.restart(host, 10 * MILLISECOND..100 * MILLISECOND);
+    let dies = world.rng.random_range(1_000 * MILLISECOND..2_500 * MILLISECOND);
+    world.after(dies, Event::Restart { host });
+    let until = world.time + dies;
+    world.hosts.get_mut(&host).into_iter().for_each(|host| host.hangs_until = until);
 }
 
 /// A leader is asked to hand over, as the steward may at any time, and from then on hears nothing: it does not learn

@@ -77,11 +77,13 @@ pub enum Hardship {
     QuorumStress,
     /// The system shard goes on from one copy that had not heard of the last steps of quorum shards.
     SystemRecovery,
+    /// Tables are brought down to one copy of each shard, and up again. Such a copy leads without asking anybody.
+    SingleCopies,
 }
 
 impl Hardship {
     /// All hardships that the simulator knows.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::FirstTick,
         Self::LateMessages,
         Self::Clocks,
@@ -110,6 +112,7 @@ impl Hardship {
         Self::QuorumTable,
         Self::QuorumStress,
         Self::SystemRecovery,
+        Self::SingleCopies,
     ];
 
     /// Those that few seeds have, so that the others stay what they are.
@@ -126,7 +129,7 @@ impl Hardship {
     ];
 
     /// Those that are drawn by generators of their own, since seeds had none of them once.
-    const OF_QUORUMS: [Self; 3] = [Self::QuorumTable, Self::QuorumStress, Self::SystemRecovery];
+    const APART: [Self; 4] = [Self::QuorumTable, Self::QuorumStress, Self::SystemRecovery, Self::SingleCopies];
 
     fn is_rare(self) -> bool {
         Self::RARE.contains(&self)
@@ -323,7 +326,7 @@ impl Setting {
     /// Draws what a seed has. Of each hardship in turn most seeds have none or little, so that they are also met alone.
     pub(crate) fn draw(seed: u64, hardships: &Hardships) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x5E77_1965);
-        let is_usual = |hardship: &Hardship| !hardship.is_rare() && !Hardship::OF_QUORUMS.contains(hardship);
+        let is_usual = |hardship: &Hardship| !hardship.is_rare() && !Hardship::APART.contains(hardship);
         let usual = hardships.0.iter().copied().filter(is_usual);
         let mut present: Vec<_> = usual.filter(|_| rng.random_bool(0.4)).collect();
         let rare_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x4A4E_1865);
@@ -332,6 +335,9 @@ impl Setting {
         let memory = [8_000, 20_000, 60_000][rare_rng.random_range(0..3)];
         let Quorums { present: of_quorums, resolve, stress, is_long } = Quorums::draw(seed, hardships);
         present.extend(of_quorums);
+        let single_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x0019_1865);
+        let may_be_single = hardships.0.contains(&Hardship::SingleCopies);
+        present.extend((may_be_single && single_rng.random_bool(0.15)).then_some(Hardship::SingleCopies));
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
         let has = |hardship| present.contains(&hardship);
         let has_quorum = has(Hardship::QuorumTable) || stress.is_some();
@@ -392,6 +398,11 @@ impl Setting {
             is_long,
             present,
         }
+    }
+
+    /// Copies of each shard, at least.
+    pub(crate) fn copies_min(&self) -> u32 {
+        if self.has(Hardship::SingleCopies) { 1 } else { 2 }
     }
 
     pub(crate) fn has(&self, hardship: Hardship) -> bool {

@@ -100,7 +100,7 @@ impl Operator {
             }
             _ => {
                 let most = u32::try_from(self.nodes.min(5)).unwrap_or(3);
-                self.replication_factor = world.rng.random_range(2.min(most)..=most);
+                self.replication_factor = world.rng.random_range(world.setting.copies_min().min(most)..=most);
             }
         }
         self.replication_factor = self.replication_factor.min(u32::try_from(self.nodes).unwrap_or(1));
@@ -122,7 +122,10 @@ impl Operator {
             0 | 1 => self.wants_extra = !self.wants_extra,
             2 => {
                 let most = u32::try_from(self.nodes.min(5)).unwrap_or(3);
-                self.other_factor = world.rng.random_bool(0.7).then(|| world.rng.random_range(2.min(most)..=most));
+                self.other_factor = world
+                    .rng
+                    .random_bool(0.7)
+                    .then(|| world.rng.random_range(world.setting.copies_min().min(most)..=most));
             }
             _ => {
                 let bytes_per_second = world.rng.random_range(64 << 10..4 << 20);

@@ -267,7 +267,7 @@ const USUAL_SKEW_MS: i64 = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WrongClocks {
     None,
-    /// About one of four.
+    /// One of eight: of the few nodes that there are at a time never so many that most clocks do not agree.
     Few,
     /// All: where nothing goes by clocks.
     All,
@@ -413,7 +413,7 @@ impl Setting {
     pub(crate) fn skew_ms(&self, node: NodeId) -> i64 {
         let is_wrong = match self.wrong_clocks {
             WrongClocks::None => false,
-            WrongClocks::Few => node.0 % 4 == 2,
+            WrongClocks::Few => node.0 % 8 == 2,
             WrongClocks::All => true,
         };
         if is_wrong { WRONG_MS } else { self.usual_skew_ms }

@@ -267,7 +267,7 @@ const USUAL_SKEW_MS: i64 = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WrongClocks {
     None,
-    /// One of eight: of the few nodes that there are at a time never so many that most clocks do not agree.
+    /// One of eight, so that most of the nodes that hear of one another agree.
     Few,
     /// All: where nothing goes by clocks.
     All,

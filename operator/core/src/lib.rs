@@ -45,7 +45,7 @@ pub use plan::{
     preview,
 };
 pub use round::{Agenda, Answer, Batch, Entry, GivesUp, Guard, Memory, Next, Order, Round, Write};
-pub use status::{condition, status, stopped};
+pub use status::{Outcome, condition, status, stopped};
 pub use tolerance::Tolerance;
 pub use under_way::UnderWay;
 pub use validate::{AcceptedLoss, Approval, Invalid, Layout, Refusal, ReplaceRequest, Table, Validated, validate};

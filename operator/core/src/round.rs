@@ -27,7 +27,7 @@ use crate::decide::Decision;
 use crate::observed::Observed;
 use crate::plan::{Plan, Record, Step};
 use crate::planted::{Planted, is_planted};
-use crate::status::status;
+use crate::status::{Outcome, status};
 use crate::validate::Invalid;
 
 /// No process is ended and no volume given up on what was seen so long ago: another may be away by now.
@@ -211,9 +211,13 @@ impl<W: Write> Round<W> {
     /// The status after the round. `database` is the resource as it was last read or written. What was written down stays
     /// so, whatever has failed afterwards.
     pub fn report(&self, database: &DistributedDatabase, now: &Time) -> DistributedDatabaseStatus {
-        let mut told = status(database, &self.observed, &self.decision, self.failure(), now);
+        let mut told = status(database, &self.observed, &self.decision, self.outcome(), now);
         self.recorded.iter().for_each(|record| record.write_to(&mut told));
         told
+    }
+
+    fn outcome(&self) -> Outcome<'_> {
+        Outcome { failure: self.failure(), changing: self.agenda.changing() }
     }
 
     /// The map that the plan was made on.

@@ -30,17 +30,27 @@ const BLOCKED_MAX: usize = 16;
 const MESSAGE_CHARS_MAX: usize = 1_024;
 const OPERATION_CHARS_MAX: usize = 128;
 
-/// The status after a round: what was decided on what was seen, and the failure that ended the steps early, if any.
+/// What became of a round.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    /// The failure that ended the steps early. `None` = nothing has failed.
+    pub failure: Option<&'a str>,
+    /// What is about to change though no step of the plan says so. `None` = nothing.
+    pub changing: Option<&'a str>,
+}
+
+/// The status after a round: what was decided on what was seen, and what became of it.
 pub fn status(
     database: &DistributedDatabase,
     observed: &Observed,
     decision: &Result<Decision, Invalid>,
-    failure: Option<&str>,
+    outcome: Outcome<'_>,
     now: &Time,
 ) -> DistributedDatabaseStatus {
+    let failure = outcome.failure;
     let known = observed.database.known();
     let plan = decision.as_ref().ok().map(|d| &d.plan);
-    let facts = Facts::new(decision, observed, failure);
+    let facts = Facts::new(decision, observed, outcome);
     let old = database.status.clone().unwrap_or_default();
     let members = known.map(members).unwrap_or_default();
     DistributedDatabaseStatus {

@@ -145,8 +145,9 @@ impl<'a> Writer<'a> {
         // The digest is of all that is wanted but the number of pods, which is as it is there.
         let is_alike = written.is_alike(&set.uid, &set.version, &digest, || is_as_written(&wanted, &as_value(set)));
         let is_changed = !is_alike && written.version(&set.uid) != Some(of_spec(as_value(set)));
-        let is_stale = set.digest.as_ref() != Some(&digest) || is_changed && !written.is_fresh(&set.uid, &digest);
-        Drift { is_stale, is_changed }
+        let is_outdated = set.digest.as_ref() != Some(&digest);
+        let is_stale = is_outdated || is_changed && !written.is_fresh(&set.uid, &digest);
+        Drift { is_stale, is_changed, is_outdated }
     }
 
     fn note_set(&self, zone: &str, there: &StatefulSet) {

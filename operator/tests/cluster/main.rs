@@ -24,6 +24,7 @@ mod eviction;
 mod growth;
 mod lease;
 mod neighbours;
+mod rollout;
 mod secret;
 mod tables;
 mod unknown;

@@ -62,6 +62,8 @@ pub struct Drift {
     pub is_stale: bool,
     /// Somebody else has changed it since it was written: its pods would come back so.
     pub is_changed: bool,
+    /// It was written from another spec, or by another release: its pods are not as the spec says now.
+    pub is_outdated: bool,
 }
 
 /// What the writes of a round are worked out from.
@@ -136,14 +138,26 @@ pub fn writes(
     if decision.plan.waits.iter().any(|wait| matches!(wait, Wait::SlotsUnknown(_))) {
         return Agenda::new(vec![secret, beside], None);
     }
-    let (all, left_out) = of_objects(ground, decision, drift);
+    let (all, left_out) = of_objects(ground, decision, &drift);
     let is_growth = |entry: &Entry<ObjectWrite>| matches!(entry.write, ObjectWrite::Action(Action::GrowClaim { .. }));
     let (growing, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_growth);
     // Neither waits for the other: not every storage class lets volumes grow, and a database may need larger ones to take
     // anything.
     let others = Batch { writes: others.into(), ..Batch::of([]) };
     let growing = Batch { writes: growing.into(), failures_max: REFUSED_MAX, ..Batch::of([]) };
-    Agenda::new(vec![secret, beside, others, growing], left_out)
+    let changing = changing(ground.cluster, drift);
+    Agenda::new(vec![secret, beside, others, growing], left_out).with_changing(changing)
+}
+
+/// The first StatefulSet of which it is not known yet which of its pods are as the spec says: it is written anew in this
+/// round, or its controller has not seen what was written. Until then no pod of it is told to be of an older revision.
+fn changing(cluster: &Cluster, drift: impl Fn(&Set) -> Drift) -> Option<String> {
+    let mut sets = cluster.sets.iter();
+    sets.find_map(|(name, set)| match (drift(set).is_outdated, &set.revision) {
+        (true, _) => Some(format!("the StatefulSet {name} is not written as the spec says yet")),
+        (false, None) => Some(format!("the controller of the StatefulSet {name} has not seen its newest template yet")),
+        (false, Some(_)) => None,
+    })
 }
 
 /// Written whatever failed before. Each of them is tried; if one fails, nothing else is done.

@@ -18,6 +18,8 @@ pub struct Agenda<W> {
     failure: Option<String>,
     /// What is told in the end, if nothing failed: a part of the plan was left out.
     left_out: Option<String>,
+    /// What is about to change though no step of the plan says so, in words. `None` = nothing.
+    changing: Option<String>,
 }
 
 /// Writes that are made one after the other and stop together after too many failures.
@@ -64,7 +66,18 @@ impl Agenda<Step> {
 impl<W: Write> Agenda<W> {
     /// Of these batches. `left_out` says what of the plan is not among them, and why.
     pub fn new(batches: Vec<Batch<W>>, left_out: Option<String>) -> Self {
-        Self { batches: batches.into(), failures: 0, failure: None, left_out }
+        Self { batches: batches.into(), failures: 0, failure: None, left_out, changing: None }
+    }
+
+    /// The same, of what is about to change besides.
+    #[must_use]
+    pub fn with_changing(self, changing: Option<String>) -> Self {
+        Self { changing, ..self }
+    }
+
+    /// What is about to change though no step of the plan says so.
+    pub(super) fn changing(&self) -> Option<&str> {
+        self.changing.as_deref().filter(|_| !is_planted(Planted::TemplateNotUnderWay))
     }
 
     /// Takes out the next write. `None` = nothing is left to write.

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use skerry_core::node::Status;
 
+use super::Outcome;
 use crate::decide::Decision;
 use crate::health::{shards_now, unrest};
 use crate::observed::{Observed, not_ready};
@@ -32,7 +33,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn new(decision: &Result<Decision, Invalid>, observed: &'a Observed, failure: Option<&str>) -> Self {
+    pub(super) fn new(decision: &Result<Decision, Invalid>, observed: &'a Observed, outcome: Outcome<'_>) -> Self {
         let status = observed.database.known();
         let shards = status.map(shards_now).unwrap_or_default();
         let plan = decision.as_ref().ok().map(|d| &d.plan);
@@ -42,13 +43,14 @@ impl<'a> Facts<'a> {
         };
         let stuck = first(&[Until::Corrected]);
         let held = first(&[Until::Released]);
-        let failed = failure.map(|f| ("StepFailed", f.to_owned()));
+        let failed = outcome.failure.map(|f| ("StepFailed", f.to_owned()));
         let waiting = first(&[Until::Soon, Until::Later]);
         let stepping = plan.filter(|p| !p.steps.is_empty()).map(|p| ("Changing", format!("{} steps", p.steps.len())));
+        let changing = outcome.changing.map(|what| ("Changing", what.to_owned()));
         let restless = status.and_then(unrest).map(|what| ("ShardsUnsettled", what));
         // A node may be heard before those who run it have seen that it takes requests.
         let starting = observed.slots.known().and_then(not_ready).map(|what| ("NodesNotReady", what));
-        let under_way = failed.or(waiting).or(stepping).or(restless).or(starting);
+        let under_way = failed.or(waiting).or(stepping).or(changing).or(restless).or(starting);
         let why = super::held_up(observed).next().map_or_else(String::new, |why| format!("; {why}"));
         Self {
             status,

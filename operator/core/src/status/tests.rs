@@ -30,7 +30,11 @@ fn slot_at(zone: &str, id: u64) -> Slot {
 fn told(spec: &str, observed: &Observed, failure: Option<&str>) -> DistributedDatabaseStatus {
     let database = resource(spec);
     let decision = crate::decide(&database, &ahead(), observed);
-    status(&database, observed, &decision, failure, &at(1))
+    status(&database, observed, &decision, failed(failure), &at(1))
+}
+
+fn failed(failure: Option<&str>) -> Outcome<'_> {
+    Outcome { failure, changing: None }
 }
 
 fn conditions_of(status: &DistributedDatabaseStatus) -> Vec<(&str, &str, &str)> {
@@ -128,8 +132,8 @@ fn time_of_a_condition_is_that_of_its_change() {
     let seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
     let mut database = resource(SPEC);
     let decision = crate::decide(&database, &Environment::default(), &seen);
-    database.status = Some(status(&database, &seen, &decision, None, &at(1)));
-    let later = status(&database, &seen, &decision, Some("a write failed"), &at(9));
+    database.status = Some(status(&database, &seen, &decision, failed(None), &at(1)));
+    let later = status(&database, &seen, &decision, failed(Some("a write failed")), &at(9));
     let time = |type_| condition(&later.conditions, type_).unwrap().last_transition_time.clone();
     assert_eq!((time("Ready"), time("Available")), (at(9), at(1)));
 }

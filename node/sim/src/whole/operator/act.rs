@@ -76,7 +76,10 @@ impl Act {
         }
         let ground = Ground { database: &resource, names: &place.kube.names, cluster: &cluster, observed: &observed };
         // Here nobody but operators changes a StatefulSet.
-        let drift = |set: &Set| Drift { is_stale: set.digest != Some(template(&resource)), is_changed: false };
+        let drift = |set: &Set| {
+            let is_outdated = set.digest != Some(template(&resource));
+            Drift { is_stale: is_outdated, is_outdated, is_changed: false }
+        };
         let agenda = writes(&ground, &decision, drift);
         let round = Round::new(&mut memory.kept, observed, decision, agenda);
         Box::new(Self { versions: versions(&cluster), resource, round, pending: Pending::Nothing, look })

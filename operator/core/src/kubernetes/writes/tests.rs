@@ -124,8 +124,8 @@ fn written(case: Case) -> (Vec<&'static str>, Option<String>) {
 #[test]
 fn what_is_written_follows_from_what_is_known_wanted_and_failed() {
     let all = Case { spec: SPEC, founded: true, ..Case::default() };
-    let stale = Drift { is_stale: true, is_changed: false };
-    let changed = Drift { is_stale: false, is_changed: true };
+    let stale = Drift { is_stale: true, ..Drift::default() };
+    let changed = Drift { is_changed: true, ..Drift::default() };
     let paused = r#"{"replicas": 1, "replicationFactor": 1, "zones": ["a"], "paused": true}"#;
     let invalid = r#"{"replicas": 1, "zones": ["a"]}"#;
     let cases = [
@@ -191,7 +191,7 @@ fn no_pod_may_be_evicted_while_one_is_about_to_be_ended_or_while_it_is_not_known
 /// It would come back as somebody else has written it, on a new volume.
 #[test]
 fn no_node_is_replaced_in_a_stateful_set_that_somebody_else_has_changed() {
-    let drift = Drift { is_stale: false, is_changed: true };
+    let drift = Drift { is_changed: true, ..Drift::default() };
     let case = Case { spec: SPEC, founded: true, drift, ..Case::default() };
     let ends_pod = |bug: Option<Planted>| {
         let (_, mut decision, observed) = begun(case, true);

@@ -209,7 +209,8 @@ fn delay_begins_anew_after_a_spec_that_nobody_looked_at() {
         assert_eq!((drops, plan.steps.len()), (is_due, 1), "{plan:?}");
         // The write fails, and the generation counts as looked at: nothing of the old time is left.
         let decision = decide(&world.resource, &Environment::default(), &later);
-        let told = crate::status(&world.resource, &later, &decision, Some("conflict"), &later.now);
+        let conflict = crate::Outcome { failure: Some("conflict"), changing: None };
+        let told = crate::status(&world.resource, &later, &decision, conflict, &later.now);
         assert_eq!(told.table_removals.len(), usize::from(is_due));
     }
 }

@@ -57,7 +57,7 @@ pub fn words(action: &Action) -> (&'static str, String) {
         }
         Action::RetainVolume { volume, .. } => ("VolumeKept", format!("the volume {volume} is kept without its claim")),
         Action::DeleteClaim { claim, .. } => ("VolumeReleased", format!("the claim {claim} is given up")),
-        Action::GrowClaim { claim, size, .. } => ("VolumeGrowing", format!("{claim} is to grow to {size}")),
+        Action::GrowClaim { claim, size, .. } => ("VolumeGrowing", format!("{claim} asks for {size}")),
         Action::Change(change) => words::of_change(change),
         Action::RemoveNode { node, .. } => words::of_change(&AdminChange::Remove(*node)),
     }

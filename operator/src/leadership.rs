@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client};
+use skerry_api::DistributedDatabase;
 use skerry_core::ids::ClusterId;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -26,6 +27,8 @@ const REQUEST_MAX: Duration = Duration::from_secs(3);
 /// Between the end of this operator's belief and the earliest moment at which another may hold the Lease: for writes
 /// that are on their way.
 const MARGIN: Duration = Duration::from_secs(3);
+/// So many databases are asked for whether an operator has ever looked at one.
+const DATABASES_ASKED: u32 = 100;
 /// Far more databases than one operator looks after.
 const DATABASES_MAX: usize = 100_000;
 
@@ -131,21 +134,28 @@ fn fence(fenced_by: &AtomicU64) -> Option<u64> {
 #[derive(Debug)]
 pub struct Keeper {
     leases: Api<Lease>,
+    databases: Api<DistributedDatabase>,
     identity: String,
     publish: watch::Sender<Option<Term>>,
     fenced_by: Arc<AtomicU64>,
     /// The Lease as it was last seen to change, and when.
     seen: Option<(Lease, Instant)>,
+    /// Since when there is no Lease. `None` = there was one at the last look.
+    missing: Option<Instant>,
 }
 
 impl Keeper {
-    /// Of the Lease in this namespace.
-    pub fn new(client: Client, namespace: &str, identity: &str) -> (Self, Leadership) {
+    /// Of the Lease in this namespace, for whoever looks after the databases of `watched`, or of all namespaces if that is empty.
+    pub fn new(client: Client, namespace: &str, watched: &str, identity: &str) -> (Self, Leadership) {
         let (publish, term) = watch::channel(None);
+        let databases = match watched {
+            "" => Api::all(client.clone()),
+            watched => Api::namespaced(client.clone(), watched),
+        };
         let leases = Api::namespaced(client, namespace);
         let (identity, fenced_by) = (identity.to_owned(), Arc::<AtomicU64>::default());
         let leadership = Leadership { term, fenced_by: Arc::clone(&fenced_by), taken: Arc::default() };
-        (Self { leases, identity, publish, fenced_by, seen: None }, leadership)
+        (Self { leases, databases, identity, publish, fenced_by, seen: None, missing: None }, leadership)
     }
 
     /// Seeks and keeps the Lease until `stop` is cancelled.
@@ -165,7 +175,10 @@ impl Keeper {
     async fn round(&mut self) -> Result<(), kube::Error> {
         let began = Instant::now();
         let seen = self.leases.get_opt(LEASE).await?;
-        let unchanged = self.unchanged(seen.as_ref(), began);
+        let unchanged = match &seen {
+            Some(lease) => self.unchanged(lease, began),
+            None => self.away(began).await,
+        };
         match next(seen.as_ref(), &self.identity, unchanged, fence(&self.fenced_by), Timestamp::now()) {
             Move::Wait => {
                 if self.publish.send_replace(None).is_some() {
@@ -185,14 +198,32 @@ impl Keeper {
     }
 
     /// For how long the Lease has looked the same.
-    fn unchanged(&mut self, lease: Option<&Lease>, now: Instant) -> Duration {
-        match (&self.seen, lease) {
-            (Some((before, since)), Some(lease)) if before.spec == lease.spec => now - *since,
-            (_, lease) => {
-                self.seen = lease.map(|lease| (lease.clone(), now));
+    fn unchanged(&mut self, lease: &Lease, now: Instant) -> Duration {
+        self.missing = None;
+        match &self.seen {
+            Some((before, since)) if before.spec == lease.spec => now - *since,
+            Some(_) | None => {
+                self.seen = Some((lease.clone(), now));
                 Duration::ZERO
             }
         }
+    }
+
+    /// For how long there was no Lease; as long as one lasts if nobody else can hold it: this operator does, or none was ever
+    /// at work here.
+    async fn away(&mut self, now: Instant) -> Duration {
+        self.seen = None;
+        let leads = self.publish.borrow().is_some_and(|term| Instant::now() < term.until);
+        let first = *self.missing.get_or_insert(now);
+        if leads || !self.was_at_work().await { DURATION } else { now - first }
+    }
+
+    /// True if an operator has looked at a database before, as far as is known: whoever looks writes its status.
+    async fn was_at_work(&self) -> bool {
+        let few = ListParams::default().limit(DATABASES_ASKED);
+        let Ok(Ok(there)) = timeout(REQUEST_MAX, self.databases.list(&few)).await else { return true };
+        let are_all = there.metadata.continue_.as_deref().unwrap_or_default().is_empty();
+        !are_all || there.items.iter().any(|database| database.status.is_some())
     }
 
     async fn write(&self, seen: Option<Lease>, spec: LeaseSpec) -> Result<Lease, kube::Error> {
@@ -212,6 +243,8 @@ impl Keeper {
             return;
         }
         let Some((mut lease, _)) = self.seen.take() else { return };
+        // A write that is on its way is made, or not, before another operator begins.
+        tokio::time::sleep(MARGIN).await;
         lease.spec.get_or_insert_default().holder_identity = Some(String::new());
         match timeout(REQUEST_MAX, self.leases.replace(LEASE, &PostParams::default(), &lease)).await {
             Ok(Ok(_)) => info!("the lease is given up"),

@@ -24,7 +24,8 @@ pub enum Move {
 }
 
 /// What is to be done on this Lease. `None` = there is none. `unchanged` is for how long, on this operator's own clock,
-/// it has looked the same: clocks of others are not trusted. `fenced_by` is the highest token that a database has refused
+/// it has looked the same, or was not there: clocks of others are not trusted. One that somebody has deleted may have a
+/// holder who does not know it yet, and is waited for as long as for any other. `fenced_by` is the highest token that a database has refused
 /// this operator for: a Lease may have come back as it was long before, with Kubernetes' own store.
 pub fn next(seen: Option<&Lease>, identity: &str, unchanged: Duration, fenced_by: Option<u64>, now: Timestamp) -> Move {
     let spec = seen.and_then(|lease| lease.spec.as_ref());
@@ -36,6 +37,7 @@ pub fn next(seen: Option<&Lease>, identity: &str, unchanged: Duration, fenced_by
             take(identity, before.max(past_fence), spec.and_then(|s| s.acquire_time.clone()), now)
         }
         Some(_) if unchanged < DURATION => Move::Wait,
+        None if seen.is_none() && unchanged < DURATION => Move::Wait,
         Some(_) | None => take(identity, before.saturating_add(1).max(past_fence), None, now),
     }
 }
@@ -127,7 +129,12 @@ mod tests {
 
     #[test]
     fn lease_that_was_deleted_does_not_set_the_token_back() {
-        let before = token(next(None, "a", Duration::ZERO, None, at(60_000))).unwrap();
-        assert!(token(next(None, "b", Duration::ZERO, None, at(60_060))).unwrap() > before);
+        let before = token(next(None, "a", DURATION, None, at(60_000))).unwrap();
+        assert!(token(next(None, "b", DURATION, None, at(60_060))).unwrap() > before);
+    }
+
+    #[test]
+    fn lease_that_is_not_there_is_waited_for_as_long_as_one_that_is_held() {
+        assert_eq!(next(None, "a", DURATION - Duration::from_millis(1), None, at(60_000)), Move::Wait);
     }
 }

@@ -22,6 +22,9 @@ const CERTIFY_DEADLINE: Duration = Duration::from_secs(6);
 pub struct Target {
     /// Id of the database.
     pub cluster: ClusterId,
+    /// Namespace and name of the resource that it is asked for. Two resources may have one id: neither is answered for by the
+    /// other's nodes.
+    pub resource: String,
     /// `host:port` of its nodes.
     pub seeds: Vec<String>,
     /// What its nodes demand of who gives them orders. Empty = not known.
@@ -72,15 +75,15 @@ pub trait NodeAdmin: Send + Sync {
     async fn certify(&self, target: &Target, node: NodeId, start: Incarnation) -> Result<Removal, AdminFailure>;
 }
 
-/// Over gRPC. A database's client is kept as long as it answers.
+/// Over gRPC. A resource's client is kept as long as its database answers.
 #[derive(Debug, Default)]
 pub struct GrpcAdmin {
-    clients: Mutex<HashMap<ClusterId, Client>>,
+    clients: Mutex<HashMap<(String, ClusterId), Client>>,
 }
 
 impl GrpcAdmin {
     async fn client(&self, target: &Target) -> Result<Client, AdminFailure> {
-        let kept = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&target.cluster).cloned();
+        let kept = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&key(target)).cloned();
         if let Some(client) = kept {
             return Ok(client);
         }
@@ -92,15 +95,19 @@ impl GrpcAdmin {
             return Err(format!("the nodes are of database {met}, not of {}", target.cluster).into());
         }
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.insert(target.cluster.clone(), client.clone());
+        clients.insert(key(target), client.clone());
         Ok(client)
     }
 
     /// The next request begins with the seeds again, of which some may be new.
     fn failed(&self, target: &Target, error: &dyn std::error::Error) -> AdminFailure {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&target.cluster);
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(target));
         AdminFailure::of(error)
     }
+}
+
+fn key(target: &Target) -> (String, ClusterId) {
+    (target.resource.clone(), target.cluster.clone())
 }
 
 #[async_trait]

@@ -14,7 +14,7 @@ use skerry_api::DistributedDatabase;
 use skerry_core::ids::ClusterId;
 use skerry_core::node::Status;
 use skerry_operator_core::bootstrap::{self, Voice};
-use skerry_operator_core::kubernetes::{Cluster, Names};
+use skerry_operator_core::kubernetes::{Cluster, Names, namesake};
 use skerry_operator_core::{Observed, Seen, Slot};
 use tokio::time::Instant;
 
@@ -71,10 +71,11 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
     let slots = cluster.slots(&names);
     let seeds = slots.values().map(|s| s.address.clone()).collect();
     // Looking needs no secret.
-    let target = Target { cluster: ClusterId(cluster_id), seeds, secrets: Secrets::default() };
+    let resource = format!("{}/{}", names.namespace, names.database);
+    let target = Target { cluster: ClusterId(cluster_id), resource, seeds, secrets: Secrets::default() };
     let (seen, blank) = match status.founded {
-        true => (ask(&target, context).await, None),
-        false => before_founding(&slots, &target, context).await,
+        true => (ask(&names, &target, context).await, None),
+        false => before_founding(&slots, &names, &target, context).await,
     };
     // What is there and cannot be read is not absent.
     let slots = unreadable.map_or(Seen::Known(slots), Seen::Unknown);
@@ -84,18 +85,20 @@ pub async fn observe(database: &DistributedDatabase, context: &Context) -> Resul
     Ok(Sight { at, observed, cluster, names, target })
 }
 
-async fn ask(target: &Target, context: &Context) -> Seen<Status> {
+/// Nothing is concluded from what nodes of another resource say: they are of a database that is not this resource's.
+async fn ask(names: &Names, target: &Target, context: &Context) -> Seen<Status> {
     if target.seeds.is_empty() {
         return Seen::Unknown("it has no nodes now".to_owned());
     }
     match context.admin.status(target).await {
-        Ok(status) => Seen::Known(status),
+        Ok(status) => namesake(names, &status).map_or(Seen::Known(status), Seen::Unknown),
         Err(failure) => Seen::Unknown(failure.why),
     }
 }
 
 async fn before_founding(
     slots: &BTreeMap<String, Slot>,
+    names: &Names,
     target: &Target,
     context: &Context,
 ) -> (Seen<Status>, Option<String>) {
@@ -110,6 +113,6 @@ async fn before_founding(
     }
     match bootstrap::before_founding(&voices) {
         Some(seen) => seen,
-        None => (ask(target, context).await, None),
+        None => (ask(names, target, context).await, None),
     }
 }

@@ -33,7 +33,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let pages = Pages { registry: Arc::new(registry), heartbeat: heartbeat.clone() };
     let pages = tokio::spawn(http::serve(listener, pages, stop.clone()));
 
-    let (keeper, leadership) = Keeper::new(client.clone(), &args.namespace, &args.identity);
+    let (keeper, leadership) = Keeper::new(client.clone(), &args.namespace, &args.watch_namespace, &args.identity);
     let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(move || heartbeat.beat())));
     let reporter = Reporter { controller: "skerry-operator".to_owned(), instance: Some(args.identity.clone()) };
     let context = Context {

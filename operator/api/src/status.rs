@@ -53,7 +53,8 @@ pub struct DistributedDatabaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub image: Option<String>,
-    /// What the largest volume was asked to be. `spec.storage.size` may go back to it. Absent = there are none yet.
+    /// What the largest volume is, or was asked to be where that is less. `spec.storage.size` may go back to it. Absent =
+    /// there are none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub volume_size: Option<String>,

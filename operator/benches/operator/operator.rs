@@ -90,7 +90,8 @@ pub async fn looks(url: &str) {
 /// As the operator's program does: it keeps the Lease, and watches.
 pub async fn stays(url: &str) {
     let client = client(url);
-    let (keeper, mut leadership) = Keeper::new(client.clone(), NAMESPACE, "bench");
+    // No operator was ever at work there: the Lease need not be waited for.
+    let (keeper, mut leadership) = Keeper::new(client.clone(), NAMESPACE, "nowhere", "bench");
     let keeper = tokio::spawn(keeper.run(CancellationToken::new(), Arc::new(|| {})));
     leadership.begun().await.unwrap();
     controller::run(Arc::new(context(client, leadership)), "").await;

@@ -1,5 +1,6 @@
 //! What the shell has seen. Everything remote is known, absent or unknown; unknown never counts as absent.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use crate::look_history::watched::Watched;
 
 /// By then all reports from before a process' end are too old to count.
 const HEARD_AFRESH: Duration = Duration::from_secs(4);
+
+/// A process that is to be made anew is there within this; else somebody keeps it from being made.
+const MISSING_MAX: Duration = Duration::from_secs(60);
 
 /// What a look at something remote gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,18 @@ pub struct Slot {
     pub host: Option<String>,
 }
 
+impl Slot {
+    /// Why the slot's node does not run, in words: as somebody says, or that nobody makes its process. A quota, or a rule of
+    /// admission, refuses pods without a trace on any pod.
+    pub(crate) fn why_not(&self, name: &str) -> Option<String> {
+        let is_missing = self.process.running == Running::Replaced && !self.process.ending;
+        let set = name.rsplit_once('-').map_or(name, |(set, _)| set);
+        let missing = || format!("nobody makes its pod: see kubectl describe statefulset {set}");
+        let is_told = is_missing && self.process.down >= MISSING_MAX;
+        self.held_up.clone().or_else(|| is_told.then(missing))
+    }
+}
+
 /// State of a slot's volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SlotVolume {
@@ -65,6 +81,34 @@ pub struct SlotVolume {
     pub id: Option<String>,
     /// The size that its claim asks for by now, as a quantity. `None` = there is no claim.
     pub size: Option<String>,
+    /// The size that it has, as a quantity. `None` = there is none yet, or nobody says.
+    pub capacity: Option<String>,
+    /// Why it is not as large as its claim asks, in the words of those who make it so. `None` = nobody says.
+    pub growth: Option<String>,
+}
+
+impl SlotVolume {
+    /// True if it is there and smaller than this. What cannot be read is not compared.
+    pub(crate) fn is_below(&self, size: &str) -> bool {
+        compared(self.capacity.as_deref(), size).is_some_and(Ordering::is_lt)
+    }
+
+    /// True if its claim asks for more than this, and it has no more than what it asks for.
+    pub(crate) fn asks_for_more_than(&self, size: &str) -> bool {
+        compared(self.size.as_deref(), size).is_some_and(Ordering::is_gt)
+            && self.size.as_deref().is_some_and(|asked| self.is_below(asked))
+    }
+
+    /// What it was asked to be, or what it has where that is less: it may become smaller than neither.
+    pub(crate) fn made(&self) -> Option<&String> {
+        let asked = self.size.as_ref()?;
+        Some(self.capacity.as_ref().filter(|_| self.is_below(asked)).unwrap_or(asked))
+    }
+}
+
+/// How a size compares with another. `None` = one of them is not there, or cannot be read.
+pub(crate) fn compared(size: Option<&str>, other: &str) -> Option<Ordering> {
+    Some(skerry_api::bytes(size?).ok()?.cmp(&skerry_api::bytes(other).ok()?))
 }
 
 /// What the claims of a StatefulSet ask for.

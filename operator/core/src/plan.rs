@@ -32,7 +32,7 @@ use crate::health::{ShardNow, shards_now};
 use crate::observed::{Observed, Seen, Slot};
 use crate::planted::{Planted, is_planted};
 use crate::validate::{Approval, Validated};
-use occupancy::{Leaving, Seats};
+use occupancy::{Leaving, Seats, is_late};
 
 /// What to do next, and what the rest waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,21 @@ pub fn plan(validated: &Validated, desired: &Desired, observed: &Observed) -> Pl
     let staying = removals.iter().filter(|removal| !is_dropped(removal));
     let announced: Vec<Wait> = staying.filter_map(|removal| removals::announced(desired, removal)).collect();
     plan.waits.extend(announced);
+    plan.waits.extend(growing(validated, desired, observed));
     plan
+}
+
+/// Volumes of slots that stay, which are smaller than the spec says, whether or not their claims have been told so. It holds
+/// nothing else up.
+fn growing(validated: &Validated, desired: &Desired, observed: &Observed) -> Option<Wait> {
+    let size = desired.claims.size.clone().filter(|_| !validated.paused)?;
+    let stays = |(name, slot): &(&String, &Slot)| desired.slots.contains_key(*name) && !slot.volume.set_aside;
+    let slots = observed.slots.known()?.iter().filter(stays).filter(|(_, slot)| slot.volume.is_below(&size));
+    let told = |(name, slot): (&String, &Slot)| {
+        Some((name.clone(), slot.volume.capacity.clone()?, slot.volume.growth.clone()))
+    };
+    let volumes: Vec<_> = slots.filter_map(told).collect();
+    (!volumes.is_empty()).then_some(Wait::VolumesGrowing { volumes, size })
 }
 
 impl Plan {
@@ -95,11 +109,11 @@ impl Plan {
             running::mend(&mut plan, slots, &observed.victims, observed.database.known());
         }
         match &observed.database {
-            Seen::Absent => plan.founding(desired, slots, |name| observed.blank.as_ref() == Some(name)),
-            Seen::Unknown(_) if !observed.founded => plan.founding(desired, slots, |_| false),
+            Seen::Absent => plan.founding(desired, slots, None, |name| observed.blank.as_ref() == Some(name)),
+            Seen::Unknown(why) if !observed.founded => plan.founding(desired, slots, Some(why), |_| false),
             Seen::Unknown(why) => plan.unreachable(desired, slots, why),
             Seen::Known(status) if !observed.founded && is_void(slots, status) => {
-                plan.founding(desired, slots, |_| true)
+                plan.founding(desired, slots, None, |_| true)
             }
             Seen::Known(_) if !observed.founded => plan.stepping(Step::Record(Record::Founded)),
             Seen::Known(status) => {
@@ -145,11 +159,13 @@ impl Plan {
 
     /// One node founds the database; the others join when it is there. A slot that an earlier spec made makes way for one
     /// that the spec says now, if it certainly founded nothing: its volume was never made, or its node says so itself. What
-    /// has begun to make way goes on, whatever the spec says by now: no node comes back on its volume.
+    /// has begun to make way goes on, whatever the spec says by now: no node comes back on its volume. `silence` says why nobody
+    /// answers.
     fn founding(
         mut self,
         desired: &Desired,
         slots: &BTreeMap<String, Slot>,
+        silence: Option<&String>,
         has_nothing: impl Fn(&String) -> bool,
     ) -> Self {
         let is_wanted = |name: &String, slot: &Slot| {
@@ -165,7 +181,13 @@ impl Plan {
             let founds = unwanted.is_empty() && slots.len() == 1 && has_nothing(there);
             self.steps.extend(founds.then(|| Step::Found { slot: there.clone() }));
             self.steps.extend(unwanted);
-            return self.waiting(Wait::Founding(there.clone()));
+            let is_stuck = |(name, slot): &(&String, &Slot)| {
+                let is_away = !slot.process.ready && (slot.process.running.cannot_start() || is_late(slot));
+                !is_wanted(name, slot) && !is_unused(name, slot) && !slot.volume.set_aside && is_away
+            };
+            let stuck = slots.iter().find(is_stuck).map(|(name, _)| Wait::FounderUnwanted { slot: name.clone() });
+            self.waits.extend(stuck);
+            return self.waiting(Wait::Founding { slot: there.clone(), why: silence.cloned() });
         }
         let first = desired.slots.iter().next();
         self.steps.extend(first.map(|(slot, zone)| Step::AddSlot { slot: slot.clone(), zone: zone.clone() }));

@@ -8,7 +8,7 @@ pub use conditions::{condition, stopped};
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use skerry_api::{Blocked, Counts, DistributedDatabase, DistributedDatabaseStatus, PlanStatus};
+use skerry_api::{Blocked, Counts, DistributedDatabase, DistributedDatabaseStatus, PlanStatus, Replacement};
 use skerry_core::ids::ShardId;
 use skerry_core::map::{Consistency, NodeState};
 use skerry_core::node::Status;
@@ -16,12 +16,13 @@ use skerry_core::quorum::shown::Resolve;
 
 use crate::decide::Decision;
 use crate::desired::DesiredTable;
+use crate::eviction::newest_at;
 use crate::health::{is_heard, shards_now};
 use crate::hosts;
 use crate::observed::{Observed, Slot};
 use crate::plan::{Plan, Record, Step, removals};
 use crate::tolerance::Tolerance;
-use crate::validate::{Invalid, generation};
+use crate::validate::{Invalid, ReplaceRequest, generation};
 use conditions::{Facts, conditions};
 
 /// Entries of a list in the status; more would not be read.
@@ -80,9 +81,9 @@ pub fn status(
     }
 }
 
-/// What the largest volume was asked to be.
+/// What the largest volume is, or was asked to be where that is less.
 fn largest_volume(slots: &BTreeMap<String, Slot>) -> Option<String> {
-    let sizes = slots.values().filter_map(|slot| slot.volume.size.clone());
+    let sizes = slots.values().filter_map(|slot| slot.volume.made().cloned());
     sizes.filter_map(|size| Some((skerry_api::bytes(&size).ok()?, size))).max().map(|(_, size)| size)
 }
 
@@ -155,7 +156,7 @@ fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: O
     };
     blocked.extend(failure.map(|f| entry("StepFailed", f.to_owned())));
     blocked.extend(held_up(observed).map(|why| entry("NodeHeldUp", why)));
-    let replaced = decision.as_ref().ok().and_then(replaced_before);
+    let replaced = decision.as_ref().ok().and_then(|decision| replaced_before(decision, observed));
     blocked.extend(replaced.map(|told| entry("ReplacedBefore", told)));
     if let (Ok(decision), Some(status)) = (decision, observed.database.known()) {
         let kept = kept_tables(decision, status).into_iter();
@@ -164,6 +165,7 @@ fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: O
         blocked.extend(kept.map(|name| entry("TableKept", format!("table {name:?} is not in the spec, and is kept"))));
     }
     if let Ok(decision) = decision {
+        blocked.extend(ask_for_more(decision, observed).map(|why| entry("VolumeAsksForMore", why)));
         let weak = decision.desired.tables.iter().filter_map(may_miss);
         blocked.extend(weak.map(|why| entry("ReadsMayMissWrites", why)));
     }
@@ -179,21 +181,57 @@ fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: O
 fn held_up(observed: &Observed) -> impl Iterator<Item = String> {
     let slots = observed.slots.known().into_iter().flatten();
     slots.filter_map(|(name, slot)| {
-        let why = slot.held_up.as_ref()?;
+        let why = slot.why_not(name)?;
         let zone = if slot.zone.is_empty() { String::new() } else { format!(", in zone {:?},", slot.zone) };
         Some(format!("{name}{zone} does not run: {why}"))
     })
 }
 
+/// Volumes that are as large as the spec says, and whose claims still ask for more: that was typed, and could not be had.
+fn ask_for_more(decision: &Decision, observed: &Observed) -> impl Iterator<Item = String> {
+    let wanted = decision.desired.claims.size.clone().unwrap_or_default();
+    observed.slots.known().into_iter().flatten().filter_map(move |(name, slot)| {
+        let volume = &slot.volume;
+        let (asked, has) = (volume.size.as_ref()?, volume.capacity.as_ref()?);
+        let is_enough = !volume.is_below(&wanted) && volume.asks_for_more_than(&wanted);
+        is_enough.then(|| {
+            format!(
+                "{name} has {has}, as the spec says, and its claim asks for {asked}, which it may yet get: Kubernetes takes a \
+                 claim down to no less than a little above what is there; a spec.storage.size above {has} does so"
+            )
+        })
+    })
+}
+
 /// What a person asks to be replaced, and was replaced as they asked: it is not done again, and this says so.
-fn replaced_before(decision: &Decision) -> Option<String> {
+fn replaced_before(decision: &Decision, observed: &Observed) -> Option<String> {
     let (request, done) = (decision.validated.replace.as_ref()?, decision.plan.notes.replacement.as_ref()?);
-    let came = done.done_by.filter(|_| done.slot == request.slot)?;
+    if done.slot != request.slot {
+        return None;
+    }
+    let Some(came) = done.done_by else { return asked_before(done, request, observed) };
     let (slot, which) = (&done.slot, skerry_api::REPLACE);
     Some(format!(
         "{slot} was replaced as {which} says, and node n{came} came: it is not done again; take the annotation out, or set it \
          to {slot}/n{came} to replace that node too"
     ))
+}
+
+/// What a person asks to be replaced, and does not mean the node that is there as far as is known: it came after that was
+/// asked for, or the status is lost that says whether it was done.
+fn asked_before(asked: &Replacement, request: &ReplaceRequest, observed: &Observed) -> Option<String> {
+    let slot = observed.slots.known()?.get(&asked.slot)?;
+    let node = newest_at(observed.database.known()?, &slot.address).filter(|node| node.state != NodeState::Removed)?;
+    let is_another = i64::try_from(node.id.0).ok() != asked.node && slot.volume.id == asked.volume;
+    // Of a slot that had neither node nor volume, or of which that is not known any more.
+    let is_nobody = asked.node.is_none() && asked.volume.is_none();
+    let (name, which, there) = (&asked.slot, skerry_api::REPLACE, node.id);
+    (request.node.is_none() && (is_another || is_nobody)).then(|| {
+        format!(
+            "{name} is not replaced: {which} was there before its node {there}, or when the status was written anew; take the \
+             annotation out, or set it to {name}/{there} to replace that node"
+        )
+    })
 }
 
 /// Nodes that are heard of and whose disks do not answer.

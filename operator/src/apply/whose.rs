@@ -31,8 +31,8 @@ impl fmt::Display for ForeignVolume {
         match (&self.database, &self.cluster_id) {
             (Some(of), Some(cluster)) if of == name => write!(
                 f,
-                "the claim {claim} is there, of a former database {of}: delete it, or make the resource anew with the annotation \
-                 {CLUSTER_ID}: {cluster}"
+                "the claim {claim} is there, of a former database {of}: delete it, or, if no other resource has that database, in \
+                 whatever namespace, make the resource anew with the annotation {CLUSTER_ID}: {cluster}"
             ),
             (Some(of), _) => write!(
                 f,

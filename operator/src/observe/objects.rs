@@ -126,6 +126,19 @@ fn size(claim: &PersistentVolumeClaim) -> Option<String> {
     Some(claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")?.0.clone())
 }
 
+/// What is said of a volume that is to grow, failures first.
+fn growth(claim: &PersistentVolumeClaim) -> Option<String> {
+    const CONDITIONS: [&str; 4] = ["ControllerResizeError", "NodeResizeError", "FileSystemResizePending", "Resizing"];
+    let status = claim.status.as_ref()?;
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let of_type = |type_: &str| conditions.iter().find(|c| c.type_ == type_ && c.status == "True");
+    let told = CONDITIONS.into_iter().find_map(of_type).map(|c| match c.message.as_deref().filter(|m| !m.is_empty()) {
+        Some(message) => format!("{}: {message}", c.type_),
+        None => c.type_.clone(),
+    });
+    told.or_else(|| status.allocated_resource_statuses.as_ref()?.get("storage").cloned())
+}
+
 fn pod(pod: &PodObject, now: Timestamp) -> Pod {
     let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
     let condition = conditions.into_iter().flatten().find(|c| c.type_ == "Ready");
@@ -164,6 +177,8 @@ fn claim(claim: &PersistentVolumeClaim) -> Claim {
         volume: claim.spec.as_ref().and_then(|s| s.volume_name.clone()),
         lost: phase == Some("Lost"),
         size: size(claim),
+        capacity: claim.status.as_ref().and_then(|s| Some(s.capacity.as_ref()?.get("storage")?.0.clone())),
+        growth: growth(claim),
         database: claim.labels().get(CLUSTER_ID).cloned(),
         owned: !claim.owner_references().is_empty(),
     }

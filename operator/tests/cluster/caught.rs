@@ -97,7 +97,8 @@ async fn change_of_the_database_out_of_turn_is_seen() {
     let admin = Admin(world.ground.clone());
     let cluster = world.change(|ground| ground.resource()["status"]["clusterId"].as_str().unwrap().to_owned());
     let seeds = world.change(|ground| ground.database.processes.keys().cloned().collect());
-    let target = Target { cluster: ClusterId(cluster), seeds, secrets: world.secrets() };
+    let target =
+        Target { cluster: ClusterId(cluster), resource: "default/shop".to_owned(), seeds, secrets: world.secrets() };
     let fence = Fence { token: 1, based_on: None };
     admin.change(&target, fence, AdminChange::Drain(NodeId(5))).await.unwrap();
     drop(admin.change(&target, fence, AdminChange::Remove(NodeId(5))).await);

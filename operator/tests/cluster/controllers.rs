@@ -118,12 +118,21 @@ impl Ground {
             }
             let volume = volume.unwrap_or_else(|| self.provide(&key));
             let phase = if self.objects.get(&volume).is_some() { "Bound" } else { "Lost" };
-            if claim["status"]["phase"] == phase {
+            let (asked, has) =
+                (&claim["spec"]["resources"]["requests"]["storage"], &claim["status"]["capacity"]["storage"]);
+            let grows = has.is_null() || !self.objects.resizer_fails;
+            let size = if grows { asked } else { has };
+            let mut status = json!({"phase": phase, "capacity": {"storage": size}});
+            if size != asked {
+                let why = json!({"type": "ControllerResizeError", "status": "True", "message": "no room in the pool"});
+                status["conditions"] = json!([why]);
+            }
+            if claim["status"] == status {
                 continue;
             }
             self.objects.edit(&key, |claim| {
                 claim["spec"]["volumeName"] = json!(volume.name);
-                claim["status"] = json!({"phase": phase});
+                claim["status"] = status;
             });
         }
     }

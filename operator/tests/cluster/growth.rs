@@ -48,3 +48,46 @@ async fn volumes_grow_though_the_database_takes_nothing() {
     let status = world.change(|ground| ground.resource()["status"]["blockedBy"].to_string());
     assert!(status.contains("token"), "{status}");
 }
+
+fn requests(world: &World) -> Vec<serde_json::Value> {
+    world.change(|ground| {
+        let claims = ground.objects.all().filter(|(key, _)| key.resource == "persistentvolumeclaims");
+        claims.map(|(_, claim)| claim["spec"]["resources"]["requests"]["storage"].clone()).collect()
+    })
+}
+
+/// It was told to be ready, and the size was the smallest that was taken from then on.
+#[tokio::test]
+async fn volumes_that_were_asked_to_grow_and_do_not_are_told_of_and_the_size_may_be_taken_back() {
+    let mut world = World::at_rest(spec(3, 3)).await;
+    let size = |world: &World, size: &str| {
+        world.change(|ground| ground.edit(&json!({"spec": {"storage": {"size": size}}})));
+    };
+    world.change(|ground| ground.objects.resizer_fails = true);
+    size(&world, "10Ti");
+    world.rest().await;
+    let status = world.change(|ground| ground.resource()["status"].clone());
+    let ready = &status["conditions"][0];
+    assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("VolumesGrowing")), "{status}");
+    let message = ready["message"].as_str().unwrap();
+    assert!(message.contains("shop-a-0 has 10Gi (ControllerResizeError: no room in the pool)"), "{message}");
+    assert_eq!(
+        (&status["volumeSize"], &requests(&world)[..]),
+        (&json!("10Gi"), &[json!("10Ti"), json!("10Ti"), json!("10Ti")][..])
+    );
+    // A claim takes back what it did not get.
+    size(&world, "20Gi");
+    world.rest().await;
+    assert!(requests(&world).iter().all(|asked| asked == "20Gi"), "{:?}", requests(&world));
+    // Down to what is there Kubernetes takes none: it is as the spec says all the same.
+    size(&world, "10Gi");
+    world.rest().await;
+    world.check_wanted();
+    let told = world.change(|ground| ground.resource()["status"]["blockedBy"].to_string());
+    assert!(told.contains("VolumeAsksForMore") && told.contains("asks for 20Gi"), "{told}");
+    world.change(|ground| ground.objects.resizer_fails = false);
+    size(&world, "20Gi");
+    world.rest().await;
+    world.check_wanted();
+    assert_eq!(world.change(|ground| ground.resource()["status"]["volumeSize"].clone()), "20Gi");
+}

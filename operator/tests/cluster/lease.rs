@@ -7,10 +7,11 @@ use futures::future::join_all;
 use serde_json::json;
 use skerry_core::ids::ClusterId;
 use skerry_operator::leadership::{Keeper, LEASE, Leadership};
+use skerry_operator::lease::DURATION;
 use skerry_operator::reconcile::reconcile;
 use skerry_operator_core::planted::{Planted, plant};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::faults::Faults;
@@ -31,13 +32,21 @@ async fn nothing_is_written_after(prepared: &World, write: usize) -> bool {
     lost.is_some()
 }
 
+/// A Lease that its last holder has given up.
+fn leave_lease(ground: &mut Ground, transitions: u32) {
+    let given_up = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {},
+                          "spec": {"holderIdentity": "", "leaseTransitions": transitions}});
+    ground.objects.create(&Key::new("leases", NAMESPACE, LEASE), given_up);
+}
+
 /// How many writes are made of a look in which the lease is lost while one write or read is held, and released then. `None` =
 /// nothing was held.
 async fn writes_after_loss(prepared: &World, hold: impl FnOnce(&mut Faults) -> Arc<Notify>) -> Option<usize> {
     let world = prepared.fork(None);
     let stop = CancellationToken::new();
+    world.change(|ground| leave_lease(ground, 1));
     let client = operator(&world.ground, Leadership::forever(1)).client;
-    let (keeper, mut leadership) = Keeper::new(client, NAMESPACE, "me");
+    let (keeper, mut leadership) = Keeper::new(client, NAMESPACE, "", "me");
     let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(|| {})));
     timeout(PATIENCE, leadership.begun()).await.unwrap().unwrap();
     let (release, holding) = world.change(|ground| (hold(&mut ground.faults), ground.faults.holding.clone()));
@@ -184,11 +193,9 @@ async fn operator_whose_lease_fell_back_raises_it_past_what_the_database_has_see
     world.operator = operator(&world.ground, Leadership::forever(50));
     world.change(|ground| ground.edit(&json!({"spec": {"replicas": 4}})));
     world.rest().await;
-    let fallen = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {},
-                        "spec": {"holderIdentity": "", "leaseTransitions": 3}});
-    world.change(|ground| ground.objects.create(&Key::new("leases", NAMESPACE, LEASE), fallen));
+    world.change(|ground| leave_lease(ground, 3));
     let stop = CancellationToken::new();
-    let (keeper, mut leadership) = Keeper::new(world.operator.client.clone(), NAMESPACE, "me");
+    let (keeper, mut leadership) = Keeper::new(world.operator.client.clone(), NAMESPACE, "", "me");
     let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(|| {})));
     assert_eq!(timeout(PATIENCE, leadership.begun()).await.unwrap().unwrap().token, 4);
     world.operator = operator(&world.ground, leadership.clone());
@@ -211,7 +218,8 @@ async fn operator_whose_lease_fell_back_raises_it_past_what_the_database_has_see
 #[tokio::test]
 async fn of_two_operators_with_leases_of_their_own_only_one_is_heard() {
     let cluster = ClusterId("shop".into());
-    let (_keeper, leadership) = Keeper::new(operator(&World::empty().ground, Leadership::forever(1)).client, "x", "me");
+    let (_keeper, leadership) =
+        Keeper::new(operator(&World::empty().ground, Leadership::forever(1)).client, "x", "", "me");
     leadership.was_taken(&cluster, 7);
     leadership.is_fenced_by(&cluster, 8);
     assert_eq!(leadership.fence(), None, "it has given the database orders with 7, and another one with 8");
@@ -222,4 +230,32 @@ async fn of_two_operators_with_leases_of_their_own_only_one_is_heard() {
     assert_eq!(leadership.fence(), Some(11), "its own Lease fell back");
     leadership.is_fenced_by(&ClusterId("third".into()), u64::MAX);
     assert_eq!(leadership.fence(), Some(11));
+}
+
+/// How long a keeper takes to lead where there is no Lease, and to give it up.
+async fn time_to_lead(world: &World) -> (Duration, Duration) {
+    let stop = CancellationToken::new();
+    let began = Instant::now();
+    let (keeper, mut leadership) = Keeper::new(world.operator.client.clone(), NAMESPACE, "", "me");
+    let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(|| {})));
+    timeout(PATIENCE, leadership.begun()).await.unwrap().unwrap();
+    let took = began.elapsed();
+    let told = Instant::now();
+    stop.cancel();
+    timeout(PATIENCE, keeper).await.unwrap().unwrap();
+    let key = Key::new("leases", NAMESPACE, LEASE);
+    assert_eq!(world.change(|ground| ground.objects.get(&key).unwrap()["spec"]["holderIdentity"].clone()), "");
+    (took, told.elapsed())
+}
+
+/// Whoever saw first that it was gone had it at once, for up to seven seconds beside its holder; and one that was given up was
+/// had before the last writes of who gave it up.
+#[tokio::test]
+async fn lease_that_was_deleted_is_left_alone_until_its_holder_has_ended_and_the_first_is_had_at_once() {
+    let world = World::at_rest(spec(3, 3)).await;
+    let (deleted, given_up) = time_to_lead(&world).await;
+    assert!(deleted >= DURATION, "{deleted:?}");
+    assert!(given_up >= Duration::from_secs(3), "{given_up:?}");
+    let (first, _) = time_to_lead(&World::empty()).await;
+    assert!(first < DURATION, "{first:?}");
 }

@@ -1,7 +1,17 @@
 //! Databases whose names meet, and one that was deleted and made again: none gets, changes or removes what is another's.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use serde_json::{Value, json};
+use skerry_core::ids::{Incarnation, NodeId};
+use skerry_core::node::{Removal, Status};
+use skerry_core::system::{AdminChange, Fence};
+use skerry_operator::node_admin::{AdminFailure, NodeAdmin, Target};
 use skerry_operator::reconcile::reconcile;
+use skerry_operator_core::planted::{Planted, plant};
+
+use crate::admin::Admin;
 
 use crate::controllers::claim_key;
 use crate::ground::{Ground, NAMESPACE, RESOURCE};
@@ -170,4 +180,102 @@ async fn database_that_was_deleted_without_what_it_owned_is_taken_up_whole() {
             .collect::<Vec<_>>()
     });
     assert!(whose.iter().all(|owner| *owner == uid), "{whose:?}");
+}
+
+/// The namespace of a copy.
+const STAGING: &str = "staging";
+
+/// Whoever is asked for a database leads to its nodes, wherever they are: of volumes that were cloned each knows them.
+struct Led(Admin);
+
+impl Led {
+    fn target(&self, target: &Target) -> Target {
+        let seeds = self.0.0.lock().unwrap().database.processes.keys().cloned().collect();
+        Target { seeds, ..target.clone() }
+    }
+}
+
+#[async_trait]
+impl NodeAdmin for Led {
+    async fn identify(&self, address: &str) -> Result<Option<NodeId>, AdminFailure> {
+        self.0.identify(address).await
+    }
+
+    async fn found(&self, address: &str, target: &Target) -> Result<(), AdminFailure> {
+        self.0.found(address, target).await
+    }
+
+    async fn status(&self, target: &Target) -> Result<Status, AdminFailure> {
+        self.0.status(&self.target(target)).await
+    }
+
+    async fn change(&self, target: &Target, fence: Fence, change: AdminChange) -> Result<(), AdminFailure> {
+        self.0.change(&self.target(target), fence, change).await
+    }
+
+    async fn certify(&self, target: &Target, node: NodeId, start: Incarnation) -> Result<Removal, AdminFailure> {
+        self.0.certify(&self.target(target), node, start).await
+    }
+}
+
+/// The namespace beside its original, with its Secret: the resource has the same id, and a table less.
+fn restore(ground: &mut Ground) {
+    let cluster = ground.resource()["status"]["clusterId"].clone();
+    let secret = ground.objects.get(&Ground::key("secrets", "shop-nodes")).unwrap()["data"].clone();
+    let mut copied = spec(3, 3);
+    (copied["tableRemoval"], copied["tableRemovalDelaySeconds"]) = (json!("Drop"), json!(0));
+    copied["tables"] = json!([copied["tables"][0]]);
+    let metadata = json!({"annotations": {"skerry.io/cluster-id": cluster}});
+    let resource = json!({"apiVersion": "skerry.io/v1alpha1", "kind": "DistributedDatabase", "metadata": metadata,
+                          "spec": copied});
+    ground.objects.create(&Key::new(RESOURCE, STAGING, "shop"), resource);
+    let labels = json!({"skerry.io/database": "shop"});
+    let metadata = json!({"labels": labels, "annotations": {"skerry.io/cluster-id": cluster}});
+    ground.objects.create(&Key::new("secrets", STAGING, "shop-nodes"), json!({"metadata": metadata, "data": secret}));
+}
+
+/// Pods of the copy that never get ready: no node of it can be late before they are there.
+fn pods_of_the_copy(ground: &mut Ground) {
+    let sets = ground.objects.keys("statefulsets").into_iter().filter(|key| key.namespace == STAGING);
+    for key in sets.collect::<Vec<_>>() {
+        let set = ground.objects.get(&key).unwrap().clone();
+        let mut pod = set["spec"]["template"].clone();
+        pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": key.name,
+                                                     "uid": set["metadata"]["uid"], "controller": true}]);
+        ground.objects.create(&Key::new("pods", STAGING, &format!("{}-0", key.name)), pod);
+    }
+}
+
+/// What the copy says of itself, and how many tables of the original were dropped.
+async fn copy_beside(original: &World) -> (String, usize) {
+    let mut world = original.fork(None);
+    world.operator.admin = Arc::new(Led(Admin(world.ground.clone())));
+    world.change(restore);
+    for look in 0..LOOKS {
+        drop(reconcile(STAGING, "shop", &world.operator).await);
+        if look == 0 {
+            world.change(pods_of_the_copy);
+        }
+    }
+    world.change(|ground| {
+        let key = Key::new(RESOURCE, STAGING, "shop");
+        let dropped = ground.log.iter().filter(|words| words.starts_with("DropTable")).count();
+        (ground.objects.get(&key).unwrap()["status"]["blockedBy"].to_string(), dropped)
+    })
+}
+
+/// A table that the copy's spec lacked was announced in the copy's status, and dropped in the original.
+#[tokio::test]
+async fn copy_of_a_namespace_gives_the_original_no_orders_and_says_whose_nodes_answer() {
+    let world = World::at_rest(spec(3, 3)).await;
+    let (told, dropped) = copy_beside(&world).await;
+    assert_eq!(dropped, 0, "{told}");
+    assert!(
+        told.contains("nodes of shop in namespace default answer for it: two resources have one cluster id"),
+        "{told}"
+    );
+    plant(Some(Planted::NamesakeAnswers));
+    let (told, dropped) = copy_beside(&world).await;
+    plant(None);
+    assert_eq!(dropped, 1, "the bug is not noticed: {told}");
 }

@@ -233,8 +233,8 @@ impl Kubernetes {
             lost: claim.volume.as_ref().is_some_and(|v| self.is_lost(v)),
             size: Some(claim.size.clone()),
             database: Some(claim.database.to_owned()),
-            // Here volumes never go with their StatefulSet.
-            owned: false,
+            // Here volumes never go with their StatefulSet, and are as large as they are asked to be.
+            ..Claim::default()
         };
         self.claims.iter().map(|(name, c)| (name.clone(), claim(c))).collect()
     }

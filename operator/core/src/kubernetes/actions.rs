@@ -100,7 +100,7 @@ pub enum Action {
         /// Its resource version then: one that had no volume may have one by now, which was not kept.
         version: String,
     },
-    /// Ask for a larger volume.
+    /// Ask for a larger volume; or for less than was asked for, which the volume did not become.
     GrowClaim {
         /// Name of the claim (PersistentVolumeClaim).
         claim: String,

@@ -87,6 +87,10 @@ pub struct Claim {
     pub lost: bool,
     /// Size that the claim asks for, as a Kubernetes quantity. `None` = it names none.
     pub size: Option<String>,
+    /// Size of the volume that is there, as a Kubernetes quantity. `None` = there is none yet, or nobody says.
+    pub capacity: Option<String>,
+    /// Why the volume is not as large as the claim asks, in words. `None` = it is, or nobody says why not.
+    pub growth: Option<String>,
     /// Names the database that it was made for. `None` = nobody wrote it down.
     pub database: Option<String>,
     /// Its StatefulSet owns it: it goes with that.
@@ -144,6 +148,8 @@ impl Cluster {
             asked: set.claims.clone(),
             id: claim.map(|c| c.uid.clone()),
             size: claim.and_then(|c| c.size.clone()),
+            capacity: claim.and_then(|c| c.capacity.clone()),
+            growth: claim.and_then(|c| c.growth.clone()),
         };
         let host = self.pods.get(name).and_then(|pod| pod.host.clone());
         Some(Slot { zone: set.zone.clone(), address: names.address(name), process, volume, held_up, host })

@@ -1,11 +1,14 @@
 //! What is to be written whatever the plan: templates that have changed, volumes that are to grow or to go, StatefulSets
 //! that nobody needs any more.
 
+use std::cmp::Ordering;
+
 use skerry_api::Retention;
 
 use super::actions::{Action, Scene};
 use super::cluster::{Claim, Set};
 use super::names::ordinal;
+use crate::observed::compared;
 use crate::planted::{Planted, is_planted};
 
 /// The writes. `is_stale` says of a StatefulSet, by its name, whether it is not as it is to be.
@@ -39,17 +42,21 @@ pub(super) fn upkeep(
             if may_be_lost && scene.is_over(name) {
                 actions.push(Action::DeleteClaim { claim: claim_name, uid, version: claim.version.clone() });
             }
-        } else if claim.volume.is_some() && asks_for_less(claim, size) {
+        } else if claim.volume.is_some() && asks_otherwise(claim, size) {
             actions.push(Action::GrowClaim { claim: claim_name, uid, size: size.to_owned() });
         }
     }
     actions
 }
 
-/// What cannot be read is not compared.
-fn asks_for_less(claim: &Claim, size: &str) -> bool {
-    let asked = claim.size.as_deref().and_then(|asked| skerry_api::bytes(asked).ok());
-    asked.zip(skerry_api::bytes(size).ok()).is_some_and(|(asked, wanted)| asked < wanted)
+/// True if the claim is to ask for this size: for more than it does; or for less, while the volume has not become so large.
+/// Kubernetes takes a request down as long as it stays above what is there.
+fn asks_otherwise(claim: &Claim, size: &str) -> bool {
+    match compared(claim.size.as_deref(), size) {
+        Some(Ordering::Less) => true,
+        Some(Ordering::Greater) => compared(claim.capacity.as_deref(), size).is_some_and(Ordering::is_lt),
+        Some(Ordering::Equal) | None => false,
+    }
 }
 
 impl Scene<'_> {

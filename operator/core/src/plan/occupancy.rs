@@ -15,7 +15,7 @@ use crate::observed::Slot;
 /// A process that was started is given so long to join. One that takes longer is late: it may never come.
 const JOINING_MAX: Duration = Duration::from_secs(60);
 
-fn is_late(slot: &Slot) -> bool {
+pub(super) fn is_late(slot: &Slot) -> bool {
     !slot.process.ready && slot.process.down >= JOINING_MAX
 }
 
@@ -32,6 +32,8 @@ pub(super) struct Seats<'a> {
     without_slot: Vec<&'a NodeRecord>,
     /// Slots that are to stay, whose nodes have not joined for long: nothing waits for them but what needs them.
     late: BTreeSet<&'a str>,
+    /// The last node of each slot whose last node has left the database, and that has no other yet.
+    left: BTreeMap<&'a str, NodeId>,
     /// Nodes that are to leave, and cannot before those that are late have joined.
     held: BTreeSet<NodeId>,
 }
@@ -69,8 +71,13 @@ impl<'a> Seats<'a> {
         let condemned = listed.chain(set_aside.filter(is_empty)).collect();
         let seated: BTreeSet<NodeId> = sitting.values().map(|n| n.id).collect();
         let without_slot = nodes().filter(|n| !seated.contains(&n.id)).collect();
+        let has_left = |(name, slot): (&'a String, &Slot)| {
+            let last = newest.get(slot.address.as_str()).filter(|node| node.state == NodeState::Removed)?;
+            Some((name.as_str(), last.id))
+        };
+        let left = slots.iter().filter_map(has_left).collect();
         let (late, held) = (BTreeSet::new(), BTreeSet::new());
-        let mut seats = Self { desired, slots, victims, sitting, condemned, without_slot, late, held };
+        let mut seats = Self { desired, slots, victims, sitting, condemned, without_slot, late, left, held };
         seats.late = seats.empty_slots().filter(|(_, slot)| is_late(slot)).map(|(name, _)| name).collect();
         seats.held = seats.needed_yet();
         seats
@@ -101,7 +108,22 @@ impl<'a> Seats<'a> {
     /// Slots that are to stay, whose nodes have not joined for long, and why.
     pub(super) fn late(&self) -> Vec<(String, Option<String>)> {
         let late = self.empty_slots().filter(|(name, _)| self.late.contains(name));
-        late.map(|(name, slot)| (name.to_owned(), slot.held_up.clone())).collect()
+        let why = |name: &str, slot: &Slot| {
+            let told: Vec<String> = slot.why_not(name).into_iter().chain(self.left_volume(name)).collect();
+            (!told.is_empty()).then(|| told.join("; "))
+        };
+        late.map(|(name, slot)| (name.to_owned(), why(name, slot))).collect()
+    }
+
+    /// What to do if a node that has left the database is started on its volume again: somebody has taken the mark of the
+    /// volume's claim away. It never joins, and which volume it is on only the node itself can say.
+    fn left_volume(&self, slot: &str) -> Option<String> {
+        let last = self.left.get(slot)?;
+        let annotation = skerry_api::REPLACE;
+        Some(format!(
+            "{last}, which was there last, has left the database: if {slot} is on its volume, it never joins; the annotation \
+             {annotation}={slot} gives it an empty one"
+        ))
     }
 
     /// Nodes that are to leave, and cannot before those that are late have joined.

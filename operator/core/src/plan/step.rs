@@ -1,5 +1,7 @@
 //! The steps and waits that a plan is made of.
 
+mod told;
+
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,7 +12,7 @@ use skerry_core::system::AdminChange;
 
 use super::replace::named;
 use crate::forecast::Moves;
-use crate::validate::AcceptedLoss;
+use told::{growing, late, level, loss_to_accept};
 
 /// One thing for the shell to do. Done twice, it is as if done once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +118,18 @@ pub enum Wait {
     /// What slots there are is unknown, and why.
     SlotsUnknown(String),
     /// The first node is to found the database.
-    Founding(String),
+    Founding {
+        /// The slot that the node is in.
+        slot: String,
+        /// Why the node was not heard, in words. `None` = it was, or there is none yet.
+        why: Option<String>,
+    },
+    /// The slot that was to found the database is not as the spec says any more, does not run, and may have founded it before:
+    /// it has a volume, and nobody says what is on it.
+    FounderUnwanted {
+        /// The slot that the node is in.
+        slot: String,
+    },
     /// The database does not answer, and why.
     Unreachable(String),
     /// A person is to approve the moves.
@@ -232,6 +245,13 @@ pub enum Wait {
         /// Why the copies have no places without them. `None` = they have.
         why: Option<String>,
     },
+    /// Volumes are to be larger, and are not yet.
+    VolumesGrowing {
+        /// Their slots, what they have, and why they have no more, if anybody says so.
+        volumes: Vec<(String, String, Option<String>)>,
+        /// What they are to have.
+        size: String,
+    },
     /// Nodes are to join, named by their slots.
     Joining(Vec<String>),
     /// A node is to be emptied.
@@ -251,7 +271,8 @@ impl Wait {
         match self {
             Self::Paused => "Paused",
             Self::SlotsUnknown(_) => "SlotsUnknown",
-            Self::Founding(_) => "Founding",
+            Self::Founding { .. } => "Founding",
+            Self::FounderUnwanted { .. } => "FounderUnwanted",
             Self::Unreachable(_) => "DatabaseUnreachable",
             Self::Approval { .. } => "ApprovalAwaited",
             Self::NoPlacement(_) => "NoPlacement",
@@ -268,6 +289,7 @@ impl Wait {
             Self::Replacing { .. } => "NodeReplacing",
             Self::NoSuchSlot { .. } => "NoSuchSlot",
             Self::Late { .. } => "NodesLate",
+            Self::VolumesGrowing { .. } => "VolumesGrowing",
             Self::Joining(_) => "NodesJoining",
             Self::Emptying { .. } => "NodeNotEmpty",
         }
@@ -280,13 +302,16 @@ impl Wait {
             Self::NoPlacement(_)
             | Self::OtherFragmentation { .. }
             | Self::OtherConsistency { .. }
+            | Self::FounderUnwanted { .. }
             | Self::LossToAccept { .. }
             | Self::NoSuchSlot { .. }
             | Self::RolloutStopped { .. } => Until::Corrected,
-            // Nodes are restarted meanwhile: that may be how they get the release that is waited for.
-            Self::FormatLevel { .. } | Self::TableToGo { .. } | Self::Late { .. } => Until::Later,
+            // Nodes are restarted meanwhile: that may be how they get the release, or the room, that is waited for.
+            Self::FormatLevel { .. } | Self::TableToGo { .. } | Self::Late { .. } | Self::VolumesGrowing { .. } => {
+                Until::Later
+            }
             Self::SlotsUnknown(_)
-            | Self::Founding(_)
+            | Self::Founding { .. }
             | Self::Unreachable(_)
             | Self::Restarting { .. }
             | Self::VolumeLost { .. }
@@ -304,7 +329,16 @@ impl fmt::Display for Wait {
         match self {
             Self::Paused => f.write_str("paused: set spec.paused to false to go on"),
             Self::SlotsUnknown(why) => write!(f, "what nodes there are is unknown: {why}"),
-            Self::Founding(slot) => write!(f, "{slot} is to found the database"),
+            Self::Founding { slot, why: None } => write!(f, "{slot} is to found the database"),
+            Self::Founding { slot, why: Some(why) } => {
+                write!(f, "{slot} is to found the database, and does not answer: {why}")
+            }
+            Self::FounderUnwanted { slot } => write!(
+                f,
+                "{slot} is not as the spec says any more and does not run, and may have founded the database on its volume: it is \
+                 not taken away. Undo the edit; or, if nobody ever wrote anything, delete the resource and then the claim \
+                 data-{slot}, and make the resource anew"
+            ),
             Self::Unreachable(why) => write!(f, "the database does not answer: {why}"),
             Self::Approval { database, plan, moves } => write!(
                 f,
@@ -346,6 +380,7 @@ impl fmt::Display for Wait {
             Self::NoSuchSlot { slot, there } => {
                 write!(f, "{} names {slot:?}, which is not there; there are {}", skerry_api::REPLACE, there.join(", "))
             }
+            Self::VolumesGrowing { volumes, size } => growing(f, volumes, size),
             Self::Late { slots, held, why } => late(f, slots, held, why.as_deref()),
             Self::Joining(slots) => write!(f, "{} to join", slots.join(", ")),
             Self::Emptying { node, shards, stuck } if stuck.is_empty() => {
@@ -361,9 +396,6 @@ impl fmt::Display for Wait {
     }
 }
 
-/// So many losses are named one by one in what is told of them: with more, all of the node's start.
-const ACCEPTED_ONE_BY_ONE_MAX: usize = 16;
-
 /// What may be lost with a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
@@ -373,98 +405,4 @@ pub enum Loss {
     OfSilent,
     /// The node is there and takes writes that it acknowledges by itself: others do not have the last of them yet.
     OfWrites,
-}
-
-fn loss_to_accept(
-    f: &mut fmt::Formatter<'_>,
-    (slot, loss): (&str, Loss),
-    node: Option<(NodeId, Incarnation)>,
-    shards: &[ShardId],
-) -> fmt::Result {
-    let lost = node.map_or_else(String::new, |(node, _)| format!(" --lost {node}"));
-    let which = named(shards);
-    match loss {
-        Loss::OfSilent => write!(
-            f,
-            "{slot} is silent or does not take part now, and may alone have writes of {which} that were acknowledged: as many \
-             copies as a write needs do not take part, and it has not said that all others have what it took. Bring it back; \
-             or, if it is gone for good, run skerry recover{lost}"
-        )?,
-        Loss::OfVolume => write!(
-            f,
-            "the volume of {slot} is lost, and {which} had a copy on it and has no leader, or has lost as many copies as a \
-             write needs: run skerry recover{lost}"
-        )?,
-        Loss::OfWrites => write!(
-            f,
-            "{slot} takes writes of {which}, and others do not have the last of those yet that it has acknowledged: its volume \
-             is replaced at a moment at which they have all"
-        )?,
-    }
-    if shards.contains(&ShardId::SYSTEM) {
-        return Ok(());
-    }
-    let Some((node, start)) = node else { return Ok(()) };
-    // The text of a status is cut where it is longer, and what is accepted has to be said as a whole.
-    let are_few = shards.len() <= ACCEPTED_ONE_BY_ONE_MAX;
-    let of_each = shards.iter().map(|shard| Some(*shard)).filter(|_| are_few);
-    let losses = of_each.chain((!are_few).then_some(None)).map(|shard| AcceptedLoss { shard, node, start }.to_string());
-    let (annotation, losses) = (skerry_api::ACCEPT_LOSS, losses.collect::<Vec<_>>().join(","));
-    write!(f, "; or give up what is not recovered: set the annotation {annotation} to \"{losses}\"")?;
-    if are_few { Ok(()) } else { write!(f, ", which also gives up what {slot} turns out to be the last to have had") }
-}
-
-fn level(
-    f: &mut fmt::Formatter<'_>,
-    tables: &[String],
-    enabled: FormatLevel,
-    older: &[String],
-    unheard: &[String],
-) -> fmt::Result {
-    let needed = FormatLevel::QUORUM;
-    let (noun, tables) = (if tables.len() == 1 { "table" } else { "tables" }, few(tables));
-    write!(f, "{noun} {tables} to be made: Quorum tables need format level {needed}, and the database has {enabled}")?;
-    match (older, unheard) {
-        ([], []) => f.write_str("; every node can have it: it is about to be enabled"),
-        (older, []) => write!(f, "; {} to run a later release: see spec.image", few(older)),
-        ([], unheard) => write!(f, "; {} to say what release they run", few(unheard)),
-        (older, unheard) => write!(
-            f,
-            "; {} to run a later release: see spec.image; {} to say what release they run",
-            few(older),
-            few(unheard)
-        ),
-    }
-}
-
-/// The first few of these, and how many more there are.
-fn few(names: &[String]) -> String {
-    const NAMED_MAX: usize = 5;
-    let first = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED_MAX) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
-}
-
-fn late(
-    f: &mut fmt::Formatter<'_>,
-    slots: &[(String, Option<String>)],
-    held: &[NodeId],
-    why: Option<&str>,
-) -> fmt::Result {
-    let said = |why: &Option<String>| why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
-    let slots: Vec<String> = slots.iter().map(|(slot, why)| format!("{slot}{}", said(why))).collect();
-    write!(f, "{} to join, for long: ", slots.join(", "))?;
-    match why {
-        Some(why) => write!(f, "nothing is placed without: {why}")?,
-        None => f.write_str("the rest goes on without")?,
-    }
-    match held {
-        [] => Ok(()),
-        held => {
-            let held: Vec<String> = held.iter().map(ToString::to_string).collect();
-            write!(f, "; {} cannot leave before", held.join(", "))
-        }
-    }
 }

@@ -270,3 +270,111 @@ fn quorum_table_that_waits_for_a_release_is_reconciling_and_not_stalled() {
     let waits = &status.blocked_by[0];
     assert!(waits.message.contains("shop-a-0 (n1)") && waits.message.contains("later release"), "{}", waits.message);
 }
+
+/// What is held up for this reason, in words.
+fn blocked_for(status: &DistributedDatabaseStatus, reason: &str) -> Vec<String> {
+    status.blocked_by.iter().filter(|entry| entry.reason == reason).map(|entry| entry.message.clone()).collect()
+}
+
+fn with_slot(seen: &mut Observed, name: &str, change: impl FnOnce(&mut Slot)) {
+    let Seen::Known(slots) = &mut seen.slots else { panic!("slots that are known") };
+    change(slots.get_mut(name).unwrap());
+}
+
+/// The operator's own network, or its names, may be why: nobody was told.
+#[test]
+fn founding_that_waits_for_a_node_that_does_not_answer_says_why() {
+    let mut seen = Observed { founded: false, ..observed(Seen::Unknown("failed to look up shop-a-0".into())) };
+    if let Seen::Known(slots) = &mut seen.slots {
+        slots.retain(|name, _| name == "shop-a-0");
+    }
+    let told = blocked_for(&told(SPEC, &seen, None), "Founding");
+    assert_eq!(told, ["shop-a-0 is to found the database, and does not answer: failed to look up shop-a-0"]);
+}
+
+/// A quota, or a rule of admission, refuses the pod: there is none that could say why it does not run.
+#[test]
+fn slot_that_nobody_makes_a_pod_for_says_where_to_look() {
+    let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+    let missing = |seconds: u64| Process {
+        ready: false,
+        running: crate::Running::Replaced,
+        down: std::time::Duration::from_secs(seconds),
+        ..Process::STEADY
+    };
+    let mut told_after = |process| {
+        with_slot(&mut seen, "shop-b-0", |slot| slot.process = process);
+        blocked_for(&told(SPEC, &seen, None), "NodeHeldUp")
+    };
+    assert_eq!(told_after(missing(59)), [""; 0]);
+    let why = "shop-b-0, in zone \"b\", does not run: nobody makes its pod: see kubectl describe statefulset shop-b";
+    assert_eq!(told_after(missing(60)), [why]);
+    assert_eq!(told_after(Process { ending: true, ..missing(60) }), [""; 0], "there is a pod");
+}
+
+/// Somebody has taken the mark of its claim away, and its slot is used again.
+#[test]
+fn node_that_is_late_where_one_has_left_says_what_to_do_if_it_is_on_the_volume_of_that() {
+    let mut database = at_rest(&["a", "b", "c", "c"], 4);
+    let map = std::sync::Arc::make_mut(&mut database.map);
+    let last = skerry_core::map::NodeRecord { state: NodeState::Removed, ..map.nodes.values().last().unwrap().clone() };
+    map.put_node(last);
+    let mut seen = observed(Seen::Known(database));
+    if let Seen::Known(slots) = &mut seen.slots {
+        let process = Process { ready: false, down: std::time::Duration::from_secs(60), ..Process::STEADY };
+        slots.insert("shop-c-1".into(), Slot { process, ..slot_at("c", 4) });
+    }
+    let told = blocked_for(&told(&SPEC.replacen('{', r#"{"replicas": 4, "#, 1), &seen, None), "NodesLate");
+    let what = "n4, which was there last, has left the database: if shop-c-1 is on its volume, it never joins; the \
+                annotation skerry.io/replace=shop-c-1 gives it an empty one";
+    assert!(told.len() == 1 && told[0].contains(what), "{told:?}");
+}
+
+/// It was ignored in silence.
+#[test]
+fn replacement_that_is_not_known_to_mean_the_node_that_is_there_is_told_of() {
+    let told_with = |asked: &str, replacement: skerry_api::Replacement| {
+        let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+        with_slot(&mut seen, "shop-b-0", |slot| slot.volume.id = Some("claim".to_owned()));
+        seen.replacement = Some(replacement);
+        let mut database = resource(SPEC);
+        database.metadata.annotations = Some([(skerry_api::REPLACE.to_owned(), asked.to_owned())].into());
+        let decision = crate::decide(&database, &Environment::default(), &seen);
+        let steps = decision.as_ref().unwrap().plan.steps.clone();
+        let status = status(&database, &seen, &decision, failed(None), &at(1));
+        (steps, blocked_for(&status, "ReplacedBefore"))
+    };
+    let (slot, none) = ("shop-b-0".to_owned(), None::<i64>);
+    let lost = skerry_api::Replacement { slot, node: none, volume: None, done_by: none };
+    let came_later = skerry_api::Replacement { volume: Some("claim".to_owned()), ..lost.clone() };
+    let why = "shop-b-0 is not replaced: skerry.io/replace was there before its node n2, or when the status was written \
+               anew; take the annotation out, or set it to shop-b-0/n2 to replace that node";
+    for noted in [lost, came_later.clone()] {
+        assert_eq!(told_with("shop-b-0", noted), (vec![], vec![why.to_owned()]));
+    }
+    let done = skerry_api::Replacement { done_by: Some(2), ..came_later.clone() };
+    assert!(told_with("shop-b-0", done).1[0].contains("and node n2 came"));
+    let of_it = skerry_api::Replacement { node: Some(2), ..came_later };
+    assert_eq!(told_with("shop-b-0", of_it).1, [""; 0], "it is under way");
+}
+
+/// It was told to be ready as soon as the claims had been asked for more.
+#[test]
+fn volume_that_is_smaller_than_the_spec_says_is_told_of_and_only_what_it_has_counts() {
+    let size = r#"{"storage": {"size": "20Gi"}, "#;
+    let told_with = |asked: &str, has: &str| {
+        let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
+        with_slot(&mut seen, "shop-b-0", |slot| {
+            slot.volume.size = Some(asked.to_owned());
+            slot.volume.capacity = Some(has.to_owned());
+        });
+        let status = told(&SPEC.replacen('{', size, 1), &seen, None);
+        (conditions_of(&status)[0].2.to_owned(), status.volume_size.unwrap(), status.blocked_by.len())
+    };
+    assert_eq!(told_with("20Gi", "10Gi"), ("VolumesGrowing".to_owned(), "10Gi".to_owned(), 1));
+    assert_eq!(told_with("20Gi", "20Gi"), ("Settled".to_owned(), "20Gi".to_owned(), 0));
+    // Storage that gives more than was asked for does not bind the spec to that.
+    assert_eq!(told_with("20Gi", "100Gi"), ("Settled".to_owned(), "20Gi".to_owned(), 0));
+    // The claim asks for more than the spec says by now, and may yet get it.
+    assert_eq!(told_with("10Ti", "20Gi"), ("Settled".to_owned(), "20Gi".to_owned(), 1));
+}

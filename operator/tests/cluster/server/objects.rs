@@ -77,6 +77,8 @@ pub struct Objects {
     uids: u64,
     /// The storage class does not let volumes grow.
     pub cannot_grow: bool,
+    /// The storage class lets volumes grow, and none does.
+    pub resizer_fails: bool,
     /// The API server takes images from elsewhere, whatever is applied.
     pub other_images: bool,
 }
@@ -215,6 +217,17 @@ impl Objects {
         if key.resource == "persistentvolumeclaims" && self.cannot_grow && new["spec"] != there["spec"] {
             let why = "only dynamically provisioned pvc can be resized and the storageclass must support resize";
             return Err(Refusal::new(403, "Forbidden", why));
+        }
+        if key.resource == "persistentvolumeclaims" {
+            let bytes = |size: &Value| size.as_str().and_then(|size| skerry_api::bytes(size).ok());
+            let asked = |claim: &Value| bytes(&claim["spec"]["resources"]["requests"]["storage"]);
+            if asked(&new) < asked(there) && asked(&new) <= bytes(&there["status"]["capacity"]["storage"]) {
+                return Err(Refusal::new(
+                    422,
+                    "Invalid",
+                    "storage: Forbidden: field can not be less than status.capacity",
+                ));
+            }
         }
         new["status"] = there["status"].clone();
         self.store(key, Some(there), new)

@@ -257,6 +257,23 @@ fn slot_of_an_earlier_spec_makes_way_before_founding_if_it_certainly_founded_not
     }
 }
 
+/// It waited for the founding for ever, and nobody said what to do.
+#[test]
+fn slot_of_an_earlier_spec_that_has_a_volume_and_cannot_run_is_stuck_and_says_what_to_do() {
+    let (mut world, mut seen) = before_founding();
+    world.edit(r#"{"zones": ["x"]}"#);
+    let plan = |seen: &Observed| decide(&world.resource, &Environment::default(), seen).unwrap().plan;
+    assert!(plan(&seen).waits.iter().all(|wait| wait.until() == Until::Soon), "it may say so in a moment");
+    let unplaced = Process { ready: false, running: Running::Unplaced, ..Process::STEADY };
+    first_slot(&mut seen).process = unplaced;
+    let stuck = Wait::FounderUnwanted { slot: "shop-a-0".into() };
+    assert_eq!((plan(&seen).steps, plan(&seen).waits[0].clone()), (vec![], stuck.clone()));
+    assert_eq!(stuck.until(), Until::Corrected);
+    assert!(stuck.to_string().contains("delete the resource and then the claim data-shop-a-0"), "{stuck}");
+    first_slot(&mut seen).volume.set_aside = true;
+    assert!(plan(&seen).waits.iter().all(|wait| wait.until() == Until::Soon), "it makes way already");
+}
+
 /// The spec was edited, and edited back while the slot was on its way out: the node would found the database on a volume
 /// that no node comes back on.
 #[test]
@@ -290,7 +307,10 @@ fn founder_that_does_not_run_is_started_as_a_corrected_spec_says() {
     let (world, mut seen) = before_founding();
     first_slot(&mut seen).process = Process { ready: false, running: Running::Unplaced, ..Process::STEADY };
     let plan = |seen: &Observed| decide(&world.resource, &Environment::default(), seen).unwrap().plan;
-    assert_eq!((restarts(&plan(&seen)), plan(&seen).waits), (vec![], vec![Wait::Founding("shop-a-0".into())]));
+    assert_eq!(
+        (restarts(&plan(&seen)), plan(&seen).waits),
+        (vec![], vec![Wait::Founding { slot: "shop-a-0".into(), why: None }])
+    );
     first_slot(&mut seen).process.outdated = true;
     assert_eq!(restarts(&plan(&seen)), ["shop-a-0"]);
 }

@@ -21,8 +21,8 @@ pub use spec::{
     TableRemoval, VolumeRetention,
 };
 pub use status::{
-    Blocked, Counts, DistributedDatabaseStatus, MovesStatus, PendingRemoval, PlanStatus, QuorumStages, Replacement,
-    SilentNode, Victim,
+    Blocked, Counts, DistributedDatabaseStatus, Founder, Founding, MovesStatus, PendingRemoval, PlanStatus,
+    QuorumStages, Replacement, SilentNode, Victim,
 };
 
 /// API group of the resource.

@@ -49,6 +49,10 @@ pub struct DistributedDatabaseStatus {
     /// True once the database was founded. It is never founded again.
     #[serde(default)]
     pub founded: bool,
+    /// Which nodes may have founded the database, until it is written down that it was founded. Absent = not known: it was
+    /// founded, or its first nodes were there before anybody wrote this down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub founding: Option<Founding>,
     /// Of the nodes, unless the spec names another: what the database was made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
@@ -183,6 +187,29 @@ pub struct QuorumStages {
     /// Writes and reads go to the new copies. The old ones hand over what others may lack, and go.
     #[schemars(range(min = 0))]
     pub new_only: u32,
+}
+
+/// Which nodes may have founded the database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Founding {
+    /// Those that were told to. A node that was not has founded nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["slot".into()]))]
+    pub told: Vec<Founder>,
+}
+
+/// A node that was told to found the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Founder {
+    /// Its place: `<database>-<zone>-<ordinal>`.
+    #[schemars(length(min = 1, max = 63))]
+    pub slot: String,
+    /// The uid of the volume claim that its place had.
+    #[schemars(length(max = 64))]
+    pub volume: String,
 }
 
 /// A node that was chosen to leave.

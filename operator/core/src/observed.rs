@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use skerry_api::{DistributedDatabaseStatus, PendingRemoval, Replacement, SilentNode, Victim};
+use skerry_api::{DistributedDatabaseStatus, Founding, PendingRemoval, Replacement, SilentNode, Victim};
 use skerry_core::node::Status;
 
 use crate::look_history::watched::Watched;
@@ -206,6 +206,8 @@ pub struct Observed {
     pub silent: Vec<SilentNode>,
     /// The replacement that a person asked for, as the status kept it.
     pub replacement: Option<Replacement>,
+    /// Which nodes may have founded the database, as the status kept it. `None` = unknown.
+    pub founding: Option<Founding>,
     /// True if it is written down that the database was founded. It is never founded again.
     pub founded: bool,
     /// A slot whose node has said that it has no identity, and can found the database.
@@ -228,6 +230,7 @@ impl Observed {
             removals: status.table_removals,
             silent: status.silent_nodes,
             replacement: status.replacement,
+            founding: status.founding,
             founded: status.founded,
             blank: None,
             now,

@@ -20,7 +20,7 @@ pub use step::{Loss, Record, Step, Until, Wait};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skerry_api::PendingRemoval;
+use skerry_api::{Founder, Founding, PendingRemoval};
 use skerry_core::ids::{Epoch, NodeId, ShardId, TableId};
 use skerry_core::map::NodeState;
 use skerry_core::node::Status;
@@ -158,9 +158,9 @@ impl Plan {
     }
 
     /// One node founds the database; the others join when it is there. A slot that an earlier spec made makes way for one
-    /// that the spec says now, if it certainly founded nothing: its volume was never made, or its node says so itself. What
-    /// has begun to make way goes on, whatever the spec says by now: no node comes back on its volume. `silence` says why nobody
-    /// answers.
+    /// that the spec says now, if it certainly founded nothing: its volume was never made, its node says so itself, or
+    /// was never told to. Who is told is written down first. What has begun to make way goes on, whatever the spec says by now: no
+    /// node comes back on its volume. `silence` says why nobody answers.
     fn founding(
         mut self,
         desired: &Desired,
@@ -174,12 +174,22 @@ impl Plan {
             let is_right = volume.asked.is_as(wanted) || (!volume.unmade && volume.asked.class == wanted.class);
             desired.slots.contains_key(name) && is_right && !volume.set_aside
         };
-        let is_unused = |name: &String, slot: &Slot| slot.volume.unmade || has_nothing(name);
+        let written = self.notes.founding.clone();
+        let is_untold = |name: &String, slot: &Slot| {
+            let founder = founder(name, slot);
+            written.as_ref().zip(founder).is_some_and(|(written, founder)| !written.told.contains(&founder))
+        };
+        let is_unused = |name: &String, slot: &Slot| slot.volume.unmade || has_nothing(name) || is_untold(name, slot);
         let unwanted = slots.iter().filter(|(name, slot)| !is_wanted(name, slot) && is_unused(name, slot));
         let unwanted: Vec<Step> = unwanted.map(|(name, _)| Step::RemoveSlot { slot: name.clone() }).collect();
-        if let Some(there) = slots.keys().next() {
+        if let Some((there, slot)) = slots.iter().next() {
             let founds = unwanted.is_empty() && slots.len() == 1 && has_nothing(there);
-            self.steps.extend(founds.then(|| Step::Found { slot: there.clone() }));
+            if founds && is_untold(there, slot) && !is_planted(Planted::FounderNotWritten) {
+                // With this look; it is told at the next.
+                self.notes.founding = Some(Founding { told: founder(there, slot).into_iter().collect() });
+            } else if founds {
+                self.steps.push(Step::Found { slot: there.clone() });
+            }
             self.steps.extend(unwanted);
             let is_stuck = |(name, slot): &(&String, &Slot)| {
                 let is_away = !slot.process.ready && (slot.process.running.cannot_start() || is_late(slot));
@@ -189,6 +199,8 @@ impl Plan {
             self.waits.extend(stuck);
             return self.waiting(Wait::Founding { slot: there.clone(), why: silence.cloned() });
         }
+        // Nobody was told yet.
+        self.notes.founding.get_or_insert_default();
         let first = desired.slots.iter().next();
         self.steps.extend(first.map(|(slot, zone)| Step::AddSlot { slot: slot.clone(), zone: zone.clone() }));
         self
@@ -354,6 +366,11 @@ impl Plan {
             }
         }
     }
+}
+
+/// What is written down before a node is told to found the database. `None` = its volume has no name.
+fn founder(name: &str, slot: &Slot) -> Option<Founder> {
+    Some(Founder { slot: name.to_owned(), volume: slot.volume.id.clone()? })
 }
 
 /// True if a database was founded in a slot that was making way already, by an order that came through late, and holds

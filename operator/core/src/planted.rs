@@ -53,6 +53,8 @@ pub enum Planted {
     WritesUnderWayIgnored,
     /// Once a person has accepted that a copy of a shard is lost, any other one of it is given up as well. `plan/tests/quorum_lost.rs`
     LossAcceptedForEver,
+    /// Who is told to found the database is not written down before. `plan/tests/running.rs`
+    FounderNotWritten,
     /// Whoever answers with a database's id answers for every resource that has it. `operator/tests/cluster/neighbours.rs`
     NamesakeAnswers,
     /// A StatefulSet whose template is about to change is no change. `operator/tests/cluster/rollout.rs`

@@ -75,6 +75,7 @@ pub fn status(
         table_removals: pending_removals(observed, plan, failure),
         silent_nodes: plan.map_or_else(|| observed.silent.clone(), |p| p.notes.silent.clone()),
         replacement: plan.map_or_else(|| observed.replacement.clone(), |p| p.notes.replacement.clone()),
+        founding: plan.map_or_else(|| observed.founding.clone(), |p| p.notes.founding.clone()),
         survives: known.map(|s| Tolerance::of(s).column()),
         operation: Some(short(facts.operation(), OPERATION_CHARS_MAX)),
         blocked_by: blocked(decision, observed, failure),

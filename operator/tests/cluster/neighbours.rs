@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use skerry_core::ids::{Incarnation, NodeId};
 use skerry_core::node::{Removal, Status};
-use skerry_core::system::{AdminChange, Fence};
+use skerry_core::system::{AdminChange, Fence, SystemCommand};
 use skerry_operator::node_admin::{AdminFailure, NodeAdmin, Target};
 use skerry_operator::reconcile::reconcile;
 use skerry_operator_core::planted::{Planted, plant};
@@ -278,4 +278,26 @@ async fn copy_of_a_namespace_gives_the_original_no_orders_and_says_whose_nodes_a
     let (told, dropped) = copy_beside(&world).await;
     plant(None);
     assert_eq!(dropped, 1, "the bug is not noticed: {told}");
+}
+
+/// The database knows its nodes at the pods of another resource until they have started here, and pods come though nobody
+/// answers.
+#[tokio::test]
+async fn volumes_that_were_moved_from_another_resource_are_taken_up() {
+    let mut world = World::at_rest(spec(3, 3)).await;
+    world.change(|ground| {
+        let nodes: Vec<_> = ground.database.nodes().cloned().collect();
+        for node in nodes {
+            let (address, incarnation) = (node.address.replace(".default.", ".before."), node.incarnation.0 + 1);
+            let (node, incarnation, zone) = (node.id, Incarnation(incarnation), node.zone);
+            let start = SystemCommand::Start { node, incarnation, address, zone };
+            ground.database.state.as_mut().unwrap().apply(&start).unwrap();
+        }
+        for key in [ground.objects.keys("statefulsets"), ground.objects.keys("pods")].concat() {
+            ground.objects.remove(&key);
+        }
+    });
+    world.rest().await;
+    world.check_wanted();
+    assert!(world.change(|ground| ground.database.nodes().all(|node| node.address.contains(".default."))));
 }

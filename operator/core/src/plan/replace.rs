@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use skerry_api::{Replacement, SilentNode};
+use skerry_api::{Founding, Replacement, SilentNode};
 use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::node::Status;
 
@@ -38,12 +38,15 @@ pub struct Notes {
     pub silent: Vec<SilentNode>,
     /// What a person wants to be replaced.
     pub replacement: Option<Replacement>,
+    /// Which nodes may have founded the database. `None` = unknown, or it was founded.
+    pub founding: Option<Founding>,
 }
 
 impl Notes {
     /// As they are written down, while nothing newer is known.
     pub(super) fn kept(seen: &Observed) -> Self {
-        Self { silent: seen.silent.clone(), replacement: seen.replacement.clone() }
+        let founding = seen.founding.clone().filter(|_| !seen.founded);
+        Self { silent: seen.silent.clone(), replacement: seen.replacement.clone(), founding }
     }
 }
 
@@ -58,7 +61,7 @@ struct Scene<'a> {
 /// Plans the next replacement, if there is one, and says what holds the others.
 pub(super) fn replace(plan: &mut Plan, validated: &Validated, seats: &Seats<'_>, seen: &Observed, status: &Status) {
     let scene = Scene { validated, seats, seen, status };
-    plan.notes = Notes { silent: scene.silent(), replacement: scene.asked() };
+    plan.notes = Notes { silent: scene.silent(), replacement: scene.asked(), founding: None };
     let of_volumes =
         scene.of_lost_volumes().into_iter().chain(scene.of_leaving_volumes()).chain(scene.of_barren_volumes());
     let all = of_volumes.chain(scene.of_silent_nodes()).chain(scene.of_a_person());

@@ -333,7 +333,7 @@ fn node_that_is_late_where_one_has_left_says_what_to_do_if_it_is_on_the_volume_o
 /// It was ignored in silence.
 #[test]
 fn replacement_that_is_not_known_to_mean_the_node_that_is_there_is_told_of() {
-    let told_with = |asked: &str, replacement: skerry_api::Replacement| {
+    let told_with = |asked: &str, replacement: Replacement| {
         let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c"], 4)));
         with_slot(&mut seen, "shop-b-0", |slot| slot.volume.id = Some("claim".to_owned()));
         seen.replacement = Some(replacement);
@@ -345,16 +345,16 @@ fn replacement_that_is_not_known_to_mean_the_node_that_is_there_is_told_of() {
         (steps, blocked_for(&status, "ReplacedBefore"))
     };
     let (slot, none) = ("shop-b-0".to_owned(), None::<i64>);
-    let lost = skerry_api::Replacement { slot, node: none, volume: None, done_by: none };
-    let came_later = skerry_api::Replacement { volume: Some("claim".to_owned()), ..lost.clone() };
+    let lost = Replacement { slot, node: none, volume: None, done_by: none };
+    let came_later = Replacement { volume: Some("claim".to_owned()), ..lost.clone() };
     let why = "shop-b-0 is not replaced: skerry.io/replace was there before its node n2, or when the status was written \
                anew; take the annotation out, or set it to shop-b-0/n2 to replace that node";
     for noted in [lost, came_later.clone()] {
         assert_eq!(told_with("shop-b-0", noted), (vec![], vec![why.to_owned()]));
     }
-    let done = skerry_api::Replacement { done_by: Some(2), ..came_later.clone() };
+    let done = Replacement { done_by: Some(2), ..came_later.clone() };
     assert!(told_with("shop-b-0", done).1[0].contains("and node n2 came"));
-    let of_it = skerry_api::Replacement { node: Some(2), ..came_later };
+    let of_it = Replacement { node: Some(2), ..came_later };
     assert_eq!(told_with("shop-b-0", of_it).1, [""; 0], "it is under way");
 }
 

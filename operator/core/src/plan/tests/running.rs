@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::observed::{Process, Running, Slot};
+use crate::planted::plant;
 
 fn at_rest(replicas: u32) -> World {
     let mut world = World::new(&spec(replicas, 3, 3, HASH));
@@ -274,6 +275,43 @@ fn slot_of_an_earlier_spec_that_has_a_volume_and_cannot_run_is_stuck_and_says_wh
     assert!(plan(&seen).waits.iter().all(|wait| wait.until() == Until::Soon), "it makes way already");
 }
 
+/// Its volume was bound at once, in a zone without hosts: it stayed for ever, whatever the spec said by then.
+#[test]
+fn slot_that_was_not_told_to_found_makes_way_though_it_has_a_volume_and_nobody_answers() {
+    let (mut world, mut seen) = before_founding();
+    world.edit(r#"{"zones": ["x"]}"#);
+    let volume = first_slot(&mut seen).volume.id.clone().unwrap();
+    let founder = Founder { slot: "shop-a-0".to_owned(), volume };
+    let steps = |told: Option<Founder>| {
+        let founding = Some(Founding { told: told.into_iter().collect() });
+        let seen = Observed { founding, ..seen.clone() };
+        decide(&world.resource, &Environment::default(), &seen).unwrap().plan.steps
+    };
+    assert_eq!(steps(None), [Step::RemoveSlot { slot: "shop-a-0".into() }]);
+    let other = Founder { volume: "another".to_owned(), ..founder.clone() };
+    assert_eq!(steps(Some(other)), [Step::RemoveSlot { slot: "shop-a-0".into() }], "its volume is another");
+    assert_eq!(steps(Some(founder)), [], "it may have founded the database");
+}
+
+#[test]
+fn who_is_to_found_is_written_down_at_the_look_before() {
+    let first = World::new(&spec(3, 3, 3, HASH)).plan();
+    assert_eq!(first.notes.founding, Some(Founding::default()), "there is nobody yet who could have been told");
+    let (world, mut seen) = before_founding();
+    (seen.database, seen.blank, seen.founding) = (Seen::Absent, Some("shop-a-0".into()), first.notes.founding);
+    let plan = |seen: &Observed| decide(&world.resource, &Environment::default(), seen).unwrap().plan;
+    let found = [Step::Found { slot: "shop-a-0".into() }];
+    let written = plan(&seen);
+    assert_eq!((written.steps.len(), written.notes.founding.as_ref().map(|f| f.told.len())), (0, Some(1)));
+    plant(Some(Planted::FounderNotWritten));
+    assert_eq!(plan(&seen).steps, found, "the bug is there");
+    plant(None);
+    seen.founding = written.notes.founding;
+    assert_eq!(plan(&seen).steps, found);
+    // Of an earlier release's status nobody knows: it is told as before.
+    assert_eq!(plan(&Observed { founding: None, ..seen }).steps, found);
+}
+
 /// The spec was edited, and edited back while the slot was on its way out: the node would found the database on a volume
 /// that no node comes back on.
 #[test]
@@ -309,7 +347,7 @@ fn founder_that_does_not_run_is_started_as_a_corrected_spec_says() {
     let plan = |seen: &Observed| decide(&world.resource, &Environment::default(), seen).unwrap().plan;
     assert_eq!(
         (restarts(&plan(&seen)), plan(&seen).waits),
-        (vec![], vec![Wait::Founding { slot: "shop-a-0".into(), why: None }])
+        (vec![], vec![Wait::Founding { slot: "shop-a-0".into(), why: Some("no answer".into()) }])
     );
     first_slot(&mut seen).process.outdated = true;
     assert_eq!(restarts(&plan(&seen)), ["shop-a-0"]);

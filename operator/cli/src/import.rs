@@ -1,5 +1,6 @@
 //! Importing files: rows, how they become records, and writing those.
 
+pub(crate) mod apart;
 pub(crate) mod bad;
 pub(crate) mod checkpoint;
 mod csv_rows;

@@ -8,6 +8,7 @@ pub(crate) mod encoding;
 mod json_rows;
 pub(crate) mod json_text;
 pub(crate) mod mark;
+mod quotes;
 pub(crate) mod record;
 pub(crate) mod rows;
 pub(crate) mod template;

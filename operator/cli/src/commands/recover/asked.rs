@@ -53,13 +53,12 @@ fn of_one(plans: Vec<Told>, shard: ShardId) -> Outcome<Vec<Told>> {
         };
         return Err(Failure::new(text).next("`skerry shards` lists all shards; recover those that are told of first"));
     };
-    match told.1 {
-        Err(refusal @ (RecoveryRefusal::Unknown(_) | RecoveryRefusal::Led { .. })) => {
-            Err(Failure::from(refusal).next("`skerry shards` lists all shards, and which has a leader"))
-                .doing(format!("there is nothing to recover of {shard}"))
-        }
-        _ => Ok(vec![told]),
+    if let Err(refusal @ (RecoveryRefusal::Unknown(_) | RecoveryRefusal::Led { .. })) = &told.1 {
+        return Err(Failure::from(refusal.clone()))
+            .doing(format!("there is nothing to recover of {shard}"))
+            .next("`skerry shards` lists all shards, and which has a leader");
     }
+    Ok(vec![told])
 }
 
 #[cfg(test)]

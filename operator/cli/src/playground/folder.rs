@@ -253,7 +253,8 @@ impl Folder {
 
     /// Refuses a folder without a playground in which something has the name of a file of one.
     fn check_own(&self) -> Result<(), FolderError> {
-        if !matches!(self.root.join(STATE).try_exists(), Ok(false)) {
+        // One that is being started may not be written down yet.
+        if !matches!(self.root.join(STATE).try_exists(), Ok(false)) || self.is_running() {
             return Ok(());
         }
         // A start that was refused leaves its lock, which holds the number of a process.

@@ -39,7 +39,8 @@ pub(super) fn way(only: Option<ShardId>, plans: Result<Vec<Told>, AdminError>, s
             Err(Failure::new(text).next("recover the system shard first: the same with --shard s0"))
         }
         (Err(AdminError::Deadline { .. }), _) if stuck > 0 => Ok(Way::System),
-        (Err(error), _) => Err(error).doing(WHAT).next(ADVICE),
+        (Err(error @ AdminError::Deadline { .. }), _) => Err(error).doing(WHAT).next(ADVICE),
+        (Err(error), _) => Err(error).doing(WHAT),
     }
 }
 

@@ -278,7 +278,7 @@ mod tests {
         let bounds = ["", "d", "m", "t"];
         let mut map = Map::default();
         for &n in shards {
-            let at = |n: u64| bounds.get(n as usize).map(|bound| Bytes::from(*bound));
+            let at = |n: u64| bounds.iter().zip(0..).find(|(_, i)| *i == n).map(|(bound, _)| Bytes::from(*bound));
             let (start, end) = (at(n).unwrap(), at(n + 1));
             let descriptor =
                 Descriptor { shard: ShardId(10 + n), table: TableId(1), start, end, ..Descriptor::default() };

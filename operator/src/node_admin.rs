@@ -134,7 +134,7 @@ impl NodeAdmin for GrpcAdmin {
         let admin = client.admin().with_secrets(target.secrets.clone());
         match admin.execute(command).await {
             Ok(_) => Ok(()),
-            Err(AdminError::Refused(refusal)) => Err(refusal.into()),
+            Err(AdminError::Refused { refusal, .. }) => Err(refusal.into()),
             Err(error) => Err(self.failed(target, &error)),
         }
     }

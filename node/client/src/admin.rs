@@ -12,7 +12,7 @@ use skerry_proto::v1::execute_response;
 
 use crate::channel::said;
 use crate::client::Client;
-use crate::redirect::{CallFailed, Leader, Via, call_leader};
+use crate::redirect::{CallFailed, Leader, Settled, Via, call_leader};
 use crate::secret::Secrets;
 use crate::wire::{Malformed, Wire, status_from_wire};
 
@@ -28,15 +28,30 @@ pub struct Admin {
 /// Why the system shard's leader did not do or say what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// The system shard refused the command. Nothing has changed.
-    #[error(transparent)]
-    Refused(#[from] SystemRefusal),
-    /// Something lives that would be harmed, or that is not known for certain. Nothing has changed.
-    #[error(transparent)]
-    NotRecovered(#[from] RecoveryRefusal),
+    /// The system shard refused the command.
+    #[error("{refusal}{}", earlier(*.may_have_happened))]
+    Refused {
+        /// Why.
+        refusal: SystemRefusal,
+        /// True if an earlier try may have taken effect, which may be what the refusal is about. False = nothing has changed.
+        may_have_happened: bool,
+    },
+    /// Something lives that would be harmed, or that is not known for certain.
+    #[error("{refusal}{}", earlier(*.may_have_happened))]
+    NotRecovered {
+        /// Why.
+        refusal: RecoveryRefusal,
+        /// As of [`AdminError::Refused`].
+        may_have_happened: bool,
+    },
     /// The node does not take the request: it is of another database, it demands its secret, or the request cannot be.
-    #[error("the node refused: {}", said(.0))]
-    Rejected(Box<tonic::Status>),
+    #[error("the node refused: {}{}", said(.status), earlier(*.may_have_happened))]
+    Rejected {
+        /// The node's answer.
+        status: Box<tonic::Status>,
+        /// As of [`AdminError::Refused`].
+        may_have_happened: bool,
+    },
     /// The deadline passed before there was a useful answer.
     #[error("the system shard's leader has not answered in time{}", last_said(.last.as_deref()))]
     Deadline {
@@ -55,6 +70,11 @@ fn last_said(last: Option<&tonic::Status>) -> String {
     last.map(|status| format!(": {}", said(status))).unwrap_or_default()
 }
 
+/// For the end of a refusal.
+fn earlier(may_have_happened: bool) -> &'static str {
+    if may_have_happened { "; an earlier attempt, whose answer was lost, may have taken effect" } else { "" }
+}
+
 impl AdminError {
     /// True if the same may be asked again, after a pause. Commands may be repeated.
     pub fn retryable(&self) -> bool {
@@ -64,9 +84,11 @@ impl AdminError {
     /// True if a command may have taken effect all the same.
     pub fn may_have_happened(&self) -> bool {
         match self {
-            Self::Deadline { may_have_happened, .. } => *may_have_happened,
+            Self::Refused { may_have_happened, .. }
+            | Self::NotRecovered { may_have_happened, .. }
+            | Self::Rejected { may_have_happened, .. }
+            | Self::Deadline { may_have_happened, .. } => *may_have_happened,
             Self::Answer(_) => true,
-            Self::Refused(_) | Self::NotRecovered(_) | Self::Rejected(_) => false,
         }
     }
 }
@@ -74,7 +96,9 @@ impl AdminError {
 impl From<CallFailed> for AdminError {
     fn from(failed: CallFailed) -> Self {
         match failed {
-            CallFailed { status: Some(status), out_of_time: false, .. } => Self::Rejected(status),
+            CallFailed { status: Some(status), out_of_time: false, may_have_happened } => {
+                Self::Rejected { status, may_have_happened }
+            }
             CallFailed { status, may_have_happened, .. } => Self::Deadline { may_have_happened, last: status },
         }
     }
@@ -91,7 +115,8 @@ impl Admin {
         Self { secrets, ..self }
     }
 
-    /// Carries a command out. It is repeated until its outcome is known.
+    /// Carries a command out. It is repeated until its outcome is known, so a refusal may be of a later try than the one that
+    /// took effect: [`AdminError::may_have_happened`].
     pub async fn execute(&self, command: SystemCommand) -> Result<SystemReply, AdminError> {
         let request =
             v1::ExecuteRequest { cluster_id: self.client.map().cluster.0.clone(), command: Some(command.into_wire()) };
@@ -99,9 +124,12 @@ impl Admin {
             let request = request.clone();
             async move { Ok(leader.execute(request).await?.into_inner()) }
         };
-        match self.call_leader(call).await?.result.ok_or(Malformed::Missing("result"))? {
+        let Settled { answer, may_have_happened } = self.call_leader(call).await?;
+        match answer.result.ok_or(Malformed::Missing("result"))? {
             execute_response::Result::Reply(reply) => Ok(SystemReply::from_wire(reply)?),
-            execute_response::Result::Refusal(refusal) => Err(SystemRefusal::from_wire(refusal)?.into()),
+            execute_response::Result::Refusal(refusal) => {
+                Err(AdminError::Refused { refusal: SystemRefusal::from_wire(refusal)?, may_have_happened })
+            }
         }
     }
 
@@ -110,18 +138,20 @@ impl Admin {
         let request = v1::CertifyRemovalRequest { node_id: node.0, incarnation: incarnation.0 };
         let answer = self
             .call_leader(|mut leader: Leader| async move { Ok(leader.certify_removal(request).await?.into_inner()) })
-            .await?;
-        Ok(Removal::from_wire(answer)?)
+            .await
+            .map_err(CallFailed::of_read)?;
+        Ok(Removal::from_wire(answer.answer)?)
     }
 
     /// The database as the steward sees it. Needs no secret.
     pub async fn status(&self) -> Result<Status, AdminError> {
         let call = |mut leader: Leader| async move { Ok(leader.status(v1::StatusRequest {}).await?.into_inner()) };
-        let answer = call_leader(|| self.candidates(), Via::Clients, self.client.deadline, call).await?;
-        Ok(status_from_wire(answer)?)
+        let asked = call_leader(|| self.candidates(), Via::Clients, self.client.deadline, call).await;
+        let answer = asked.map_err(CallFailed::of_read)?;
+        Ok(status_from_wire(answer.answer)?)
     }
 
-    async fn call_leader<T, Answered>(&self, call: impl Fn(Leader) -> Answered) -> Result<T, CallFailed>
+    async fn call_leader<T, Answered>(&self, call: impl Fn(Leader) -> Answered) -> Result<Settled<T>, CallFailed>
     where
         Answered: Future<Output = Result<T, tonic::Status>>,
     {

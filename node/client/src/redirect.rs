@@ -48,6 +48,21 @@ pub(crate) struct CallFailed {
     pub(crate) may_have_happened: bool,
 }
 
+impl CallFailed {
+    /// Of a call that changes nothing.
+    pub(crate) fn of_read(self) -> Self {
+        Self { may_have_happened: false, ..self }
+    }
+}
+
+/// The end of a call that was answered.
+#[derive(Debug)]
+pub(crate) struct Settled<T> {
+    pub(crate) answer: T,
+    /// True if an earlier try may have had its effect: a refusal says nothing about that one.
+    pub(crate) may_have_happened: bool,
+}
+
 /// The client of one call, with what the call is allowed by.
 pub(crate) type Leader = AdminServiceClient<InterceptedService<Channel, Presented>>;
 
@@ -77,7 +92,7 @@ pub(crate) async fn call_leader<T, Answered>(
     via: Via<'_>,
     deadline: Duration,
     call: impl Fn(Leader) -> Answered,
-) -> Result<T, CallFailed>
+) -> Result<Settled<T>, CallFailed>
 where
     Answered: Future<Output = Result<T, Status>>,
 {
@@ -100,7 +115,7 @@ where
             continue;
         };
         let status = match attempt(&address, via, until, &call).await {
-            Try::Done(answer) => return Ok(answer),
+            Try::Done(answer) => return Ok(Settled { answer, may_have_happened: failed.may_have_happened }),
             Try::Failed(status) => status,
             silence @ (Try::Unreached | Try::Silent) => {
                 failed.may_have_happened |= matches!(silence, Try::Silent);
@@ -243,6 +258,33 @@ mod tests {
         let candidates = || vec![one.clone(), third.clone()];
         call_leader(candidates, Via::Clients, Duration::from_secs(5), said).await.unwrap();
         assert_eq!(calls.get(), HOPS_MAX + 3);
+    }
+
+    #[tokio::test]
+    async fn an_answer_after_a_try_of_which_nobody_knows_says_so() {
+        let node = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = node.local_addr().unwrap().to_string();
+        let settled = async |first: Option<Status>| {
+            let calls = std::cell::Cell::new(0);
+            let call = |_: Leader| {
+                calls.set(calls.get() + 1);
+                let (is_first, first) = (calls.get() == 1, first.clone());
+                async move {
+                    match (is_first, first) {
+                        (true, Some(status)) => Err(status),
+                        // Silent for longer than anybody waits.
+                        (true, None) => std::future::pending().await,
+                        (false, _) => Ok("refused"),
+                    }
+                }
+            };
+            call_leader(|| vec![address.clone()], Via::Clients, Duration::from_secs(30), call).await.unwrap()
+        };
+        for first in [None, Some(status("OUTCOME_UNKNOWN", "")), Some(Status::unavailable("broken"))] {
+            let told = settled(first.clone()).await;
+            assert!(told.may_have_happened && told.answer == "refused", "{first:?}");
+        }
+        assert!(!settled(Some(status("NOT_LEADER", ""))).await.may_have_happened, "that one did nothing");
     }
 
     #[test]

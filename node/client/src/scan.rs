@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use skerry_core::command::{Read, ReadConsistency, ReadResult};
+use skerry_core::ids::TableId;
 use skerry_core::key::{encode, partition_range};
 use skerry_core::limits::SCAN_RECORDS_MAX;
-use skerry_core::map::{Descriptor, Fragmentation};
+use skerry_core::map::{Descriptor, Fragmentation, Map};
 
 use crate::client::Client;
 use crate::key::{Record, Unreadable};
@@ -191,21 +192,38 @@ impl Scan {
         })
     }
 
-    /// One scan for each shard of the range, as the map is now.
+    /// One scan for each shard of the range, as the map is now, and one for each part of which the map has no shard: the
+    /// shards there are looked for when it is that part's turn.
     fn split(self) -> Vec<Self> {
         let Some(start) = self.next.clone() else { return Vec::new() };
-        let map = self.client.map();
-        let mut parts = Vec::new();
-        for shard in map.shards_of(self.table.id) {
-            let descriptor = &shard.descriptor;
-            let part_start = start.clone().max(descriptor.start.clone());
-            let part_end = earlier(self.end.clone(), descriptor.end.clone());
-            if part_end.as_ref().is_none_or(|end| part_start < *end) {
-                parts.push(Self { next: Some(part_start), end: part_end, ..self.clone() });
-            }
-        }
-        parts
+        let parts = parts(&self.client.map(), self.table.id, start, self.end.clone());
+        parts.into_iter().map(|(start, end)| Self { next: Some(start), end, ..self.clone() }).collect()
     }
+}
+
+/// Parts a range where shards begin and end. The parts cover all of it, whatever the map knows: one that comes in pieces, or
+/// that has gone back to an earlier one, may lack shards.
+fn parts(map: &Map, table: TableId, start: Bytes, end: Option<Bytes>) -> Vec<(Bytes, Option<Bytes>)> {
+    let mut parts = Vec::new();
+    // `None` = the range is covered.
+    let mut next = Some(start);
+    for shard in map.shards_of(table) {
+        let Descriptor { start: first, end: behind, .. } = &shard.descriptor;
+        let Some(from) = next.clone() else { break };
+        if behind.as_ref().is_some_and(|behind| *behind <= from) {
+            continue;
+        }
+        if end.as_ref().is_some_and(|end| first >= end) {
+            break;
+        }
+        if from < *first {
+            parts.push((from.clone(), Some(first.clone())));
+        }
+        parts.push((from.max(first.clone()), earlier(end.clone(), behind.clone())));
+        next = behind.clone().filter(|behind| end.as_ref().is_none_or(|end| behind < end));
+    }
+    parts.extend(next.map(|from| (from, end)));
+    parts
 }
 
 /// The encoded range of what a reader wants.
@@ -241,6 +259,9 @@ fn earlier(a: Option<Bytes>, b: Option<Bytes>) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use skerry_core::ids::{Epoch, ShardId};
+    use skerry_core::map::ShardRecord;
+
     use super::*;
 
     #[test]
@@ -250,6 +271,42 @@ mod tests {
         let (start, end) = bounds("t", Fragmentation::Hash, whole).unwrap();
         let (inner_start, inner_end) = bounds("t", Fragmentation::Hash, part).unwrap();
         assert!(start < inner_start && inner_start < inner_end.clone().unwrap() && inner_end < end);
+    }
+
+    /// A map of one table that has, of four shards, only those with these numbers.
+    fn map_of(shards: &[u64]) -> Map {
+        let bounds = ["", "d", "m", "t"];
+        let mut map = Map::default();
+        for &n in shards {
+            let at = |n: u64| bounds.iter().zip(0..).find(|(_, i)| *i == n).map(|(bound, _)| Bytes::from(*bound));
+            let (start, end) = (at(n).unwrap(), at(n + 1));
+            let descriptor =
+                Descriptor { shard: ShardId(10 + n), table: TableId(1), start, end, ..Descriptor::default() };
+            map.put_shard(ShardRecord { descriptor, epoch: Epoch(1 + n), ..ShardRecord::default() });
+        }
+        map
+    }
+
+    #[test]
+    fn parts_cover_the_range_whatever_shards_the_map_lacks() {
+        for known in 0_u32..16 {
+            let shards: Vec<u64> = (0..4).filter(|n| known & (1 << n) != 0).collect();
+            let map = map_of(&shards);
+            for (start, end) in [("", None), ("b", Some("x")), ("e", Some("m")), ("m", None), ("f", Some("g"))] {
+                let end = end.map(Bytes::from);
+                let parts = parts(&map, TableId(1), Bytes::from(start), end.clone());
+                assert_eq!(parts.first().map(|(first, _)| first.clone()), Some(Bytes::from(start)), "{shards:?}");
+                assert_eq!(parts.last().unwrap().1, end, "{shards:?} {start}");
+                for pair in parts.windows(2) {
+                    assert_eq!(pair[0].1.as_ref(), Some(&pair[1].0), "{shards:?} {start}");
+                }
+                assert!(parts.iter().all(|(first, behind)| behind.as_ref().is_none_or(|behind| first < behind)));
+                let split = shards.iter().map(|n| map.shards[&ShardId(10 + n)].descriptor.clone());
+                let inside = |d: &Descriptor| d.start > *start.as_bytes() && end.as_ref().is_none_or(|e| d.start < *e);
+                assert!(split.filter(inside).all(|d| parts.iter().any(|(first, _)| *first == d.start)), "{shards:?}");
+            }
+        }
+        assert_eq!(parts(&map_of(&[0, 1, 2, 3]), TableId(1), Bytes::new(), None).len(), 4);
     }
 
     #[test]

@@ -140,7 +140,8 @@ impl AdminService for Admin {
         let bytes = request.encoded_len();
         self.context.check_cluster(&request.cluster_id)?;
         let lost = lost(request.lost_node_ids)?;
-        match self.ask_any(AdminRequest::PlanRecoveries { lost }, bytes).await? {
+        let only = request.shard_id.map(ShardId);
+        match self.ask_any(AdminRequest::PlanRecoveries { lost, only }, bytes).await? {
             Ok(AdminReply::Recoveries(shards)) => self.respond(v1::PlanRecoveriesResponse { shards: all_into(shards) }),
             Ok(_) => Err(unexpected()),
             Err(refusal) => Err(Status::failed_precondition(refusal.to_string())),

@@ -92,7 +92,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome<ExitCode> {
         Command::Recover(command) => command.run(&global, output).await,
         Command::Playground(command) => command.run(output).await,
         Command::Tour(command) => command.run(output).await,
-        Command::Completion(command) => command.run(),
+        Command::Completion(command) => command.run(output),
         Command::Launch(command) => command.run(),
     }
 }

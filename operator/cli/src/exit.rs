@@ -103,16 +103,22 @@ fn of_read(error: &ReadError) -> Kind {
 
 fn of_admin(error: &AdminError) -> Kind {
     match error {
-        AdminError::Deadline { .. } => Kind::Unavailable,
-        AdminError::Refused(_) | AdminError::NotRecovered(_) | AdminError::Rejected(_) | AdminError::Answer(_) => {
-            Kind::Error
-        }
+        AdminError::Deadline { .. }
+        | AdminError::Refused { may_have_happened: true, .. }
+        | AdminError::NotRecovered { may_have_happened: true, .. }
+        | AdminError::Rejected { may_have_happened: true, .. } => Kind::Unavailable,
+        AdminError::Refused { .. }
+        | AdminError::NotRecovered { .. }
+        | AdminError::Rejected { .. }
+        | AdminError::Answer(_) => Kind::Error,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use skerry_client::QuorumDenial;
+    use skerry_core::ids::{NodeId, ShardId};
+    use skerry_core::steward::RecoveryRefusal;
 
     use super::*;
 
@@ -129,6 +135,11 @@ mod tests {
         assert_eq!(kind(WriteError::Deadline { may_have_happened: true, last: None }).code(), 5);
         assert_eq!(kind(ReadError::Deadline { last: None }).code(), 5);
         assert_eq!(kind(AdminError::Deadline { may_have_happened: false, last: None }).code(), 5);
+        let refused = |may_have_happened| {
+            let refusal = RecoveryRefusal::Led { shard: ShardId(4), node: NodeId(1) };
+            kind(AdminError::NotRecovered { refusal, may_have_happened }).code()
+        };
+        assert_eq!((refused(false), refused(true)), (1, 5));
         assert_eq!(kind(ConnectError::Absent { faults: Vec::new() }).code(), 5);
         assert_eq!(kind(WriteError::Scattered).code(), 1);
         assert_eq!(kind(ReadError::LessThanSeen { last: None }).code(), 5);

@@ -1,7 +1,6 @@
 //! What a command answers when it could not do its work: what failed, its causes, and what to do next.
 
 use std::fmt::Display;
-use std::io;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
@@ -38,6 +37,11 @@ impl Failure {
     pub(crate) fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Adds what was being done when it failed, as context.
+    pub(crate) fn doing(self, what: impl Display + Send + Sync + 'static) -> Self {
+        Self { error: self.error.context(what), ..self }
     }
 
     /// Adds what to do next, unless something closer to the cause has said so.
@@ -78,11 +82,6 @@ impl Failure {
         }
         json!({"error": error})
     }
-
-    fn is_closed_pipe(&self) -> bool {
-        let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
-        self.error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(closed))
-    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -101,10 +100,7 @@ pub(crate) trait Explain<T> {
 
 impl<T, E: Into<Failure>> Explain<T> for Result<T, E> {
     fn doing(self, what: impl Display + Send + Sync + 'static) -> Outcome<T> {
-        self.map_err(|e| {
-            let failure: Failure = e.into();
-            Failure { error: failure.error.context(what), ..failure }
-        })
+        self.map_err(|e| e.into().doing(what))
     }
 
     fn next(self, step: impl Into<String>) -> Outcome<T> {
@@ -114,10 +110,6 @@ impl<T, E: Into<Failure>> Explain<T> for Result<T, E> {
 
 /// Tells the user, and gives the exit code.
 pub(crate) fn report(output: &Output, failure: &Failure) -> ExitCode {
-    // Whoever reads our data has enough of it: no failure of ours.
-    if failure.is_closed_pipe() {
-        return ExitCode::SUCCESS;
-    }
     match output.format {
         // On one line, and the last of what is said.
         Format::Json => output.say(&failure.json().to_string()),
@@ -133,6 +125,8 @@ pub(crate) fn report(output: &Output, failure: &Failure) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]

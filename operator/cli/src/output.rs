@@ -1,12 +1,14 @@
 //! Where words go: data to stdout, messages to stderr, colours and animation only to a terminal.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{Cell, Table, presets};
 use serde::Serialize;
 
 use crate::args::{Format, Global};
-use crate::failure::Outcome;
+use crate::failure::{Explain, Outcome};
 
 /// Both streams, and how they are written.
 #[derive(Debug, Clone)]
@@ -17,6 +19,8 @@ pub(crate) struct Output {
     messages_colour: bool,
     animate: bool,
     interactive: bool,
+    /// Set once whoever read stdout has gone; clones share it.
+    unread: Arc<AtomicBool>,
 }
 
 /// Colours, by what they mean.
@@ -59,6 +63,7 @@ impl Output {
             messages_colour: stderr && !plain,
             animate: stderr && !plain,
             interactive: stdout && stderr,
+            unread: Arc::default(),
         }
     }
 
@@ -96,14 +101,36 @@ impl Output {
 
     /// Writes a line of text to stdout.
     pub(crate) fn line(&self, text: &str) -> Outcome<()> {
-        Ok(writeln!(io::stdout().lock(), "{text}")?)
+        self.bytes(format!("{text}\n").as_bytes())
     }
 
     /// Writes a value to stdout as one JSON document.
     pub(crate) fn json(&self, value: &impl Serialize) -> Outcome<()> {
+        let mut text = serde_json::to_vec_pretty(value)?;
+        text.push(b'\n');
+        self.bytes(&text)
+    }
+
+    /// Writes bytes to stdout. If whoever read them has gone they have had enough, which is no failure: what the command does
+    /// beside that goes on, and so does its exit code. A command that only prints asks [`Output::is_unread`].
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Outcome<()> {
         let mut out = io::stdout().lock();
-        serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
-        Ok(writeln!(out)?)
+        self.written(out.write_all(bytes).and_then(|()| out.flush()))
+    }
+
+    fn written(&self, written: io::Result<()>) -> Outcome<()> {
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.unread.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            written => written.doing("failed to write to stdout"),
+        }
+    }
+
+    /// True once nobody reads stdout any more: no need to find more that would be printed.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Writes a table with aligned columns.
@@ -147,12 +174,22 @@ pub(crate) fn table_text(header: &[&str], rows: Vec<Vec<String>>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::args::Args;
 
     #[test]
     fn tables_align_and_carry_no_trailing_blanks() {
         let rows = vec![vec!["n1".to_owned(), "zone-a".to_owned()], vec!["n10".to_owned(), "b".to_owned()]];
         assert_eq!(table_text(&["NODE", "ZONE"], rows), "NODE   ZONE\nn1     zone-a\nn10    b");
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_failure_and_all_else_is() {
+        let output = Output::new(&Args::try_parse_from(["skerry", "status"]).unwrap().global);
+        assert!(output.written(Err(io::ErrorKind::StorageFull.into())).is_err() && !output.is_unread());
+        assert!(output.written(Err(io::ErrorKind::BrokenPipe.into())).is_ok() && output.is_unread());
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod fleet;
 pub(crate) mod folder;
 mod ports;
 pub(crate) mod process;
+pub(crate) mod removal;
 pub(crate) mod report;
 pub(crate) mod resource;
 pub(crate) mod secret;

@@ -111,7 +111,7 @@ impl Node {
                 system.confirm(Duty::Status { token }, now);
             }
             AdminRequest::CertifyRemoval { node, incarnation } => self.certify(token, (node, incarnation), now),
-            AdminRequest::PlanRecoveries { lost } => self.plan_recoveries(token, &lost, now),
+            AdminRequest::PlanRecoveries { lost, only } => self.plan_recoveries(token, (&lost, only), now),
             AdminRequest::Recover(wanted) => self.recover(token, &wanted, now),
             AdminRequest::SystemCopy | AdminRequest::RecoverSystem(_) => {}
         }

@@ -1,7 +1,7 @@
 //! What a node is told: the inputs of its step function.
 
 use crate::command::{Command, Read, ReadConsistency, WriteOptions};
-use crate::ids::{Incarnation, NodeId, TableId, Token};
+use crate::ids::{Incarnation, NodeId, ShardId, TableId, Token};
 use crate::message::PeerMessage;
 use crate::node::WantedRecovery;
 use crate::system::SystemCommand;
@@ -116,6 +116,8 @@ pub enum AdminRequest {
     PlanRecoveries {
         /// Nodes that are gone for good.
         lost: Vec<NodeId>,
+        /// Only this shard, whether it has a leader or not. `None` = all without a leader, as many as fit into one answer.
+        only: Option<ShardId>,
     },
     /// Has a data shard go on from one copy.
     Recover(WantedRecovery),

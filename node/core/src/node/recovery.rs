@@ -64,11 +64,14 @@ impl Node {
         self.create(state, engine)
     }
 
-    /// What would become of the shards that have no leader.
-    pub(super) fn plan_recoveries(&mut self, token: Token, lost: &[NodeId], now: Now) {
+    /// What would become of the shards that have no leader, or of one shard, if these nodes were lost for ever.
+    pub(super) fn plan_recoveries(&mut self, token: Token, (lost, only): (&[NodeId], Option<ShardId>), now: Now) {
         let view = self.stewardship.view(self.map.known(), now);
-        let plans = AdminReply::Recoveries(steward::recoveries(&view, lost));
-        self.outbox.answer_admin(token, Ok(plans));
+        let plans = match only {
+            Some(shard) => vec![(shard, steward::recovery(&view, shard, lost))],
+            None => steward::recoveries(&view, lost),
+        };
+        self.outbox.answer_admin(token, Ok(AdminReply::Recoveries(plans)));
     }
 
     /// Checks anew what a person has decided on, and asks the system shard for it.

@@ -70,7 +70,7 @@ impl Given {
         let away = self.cluster.hosts.remove(&self.lost).unwrap();
         self.cluster.run(LONG);
         let lost = vec![self.lost];
-        let plans = match self.cluster.admin(AdminRequest::PlanRecoveries { lost: lost.clone() }) {
+        let plans = match self.cluster.admin(AdminRequest::PlanRecoveries { lost: lost.clone(), only: None }) {
             AdminReply::Recoveries(plans) => plans,
             other => panic!("{other:?}"),
         };

@@ -142,7 +142,7 @@ fn a_person_has_it_go_on_without_nodes_that_are_gone_for_good() {
     let [first, stays, left] = carts.holders;
     drop(carts.go_back());
     let lost = vec![stays, left];
-    let plans = match carts.cluster.ask(first, AdminRequest::PlanRecoveries { lost: lost.clone() }) {
+    let plans = match carts.cluster.ask(first, AdminRequest::PlanRecoveries { lost: lost.clone(), only: None }) {
         Ok(AdminReply::Recoveries(plans)) => plans,
         other => panic!("{other:?}"),
     };

@@ -41,7 +41,11 @@ fn ask_steward(cluster: &mut Cluster, request: &AdminRequest) -> Result<AdminRep
 type Plans = Vec<(ShardId, Result<RecoveryPlan, RecoveryRefusal>)>;
 
 fn plans(cluster: &mut Cluster, lost: &[NodeId]) -> Plans {
-    match ask_steward(cluster, &AdminRequest::PlanRecoveries { lost: lost.to_vec() }) {
+    plans_of(cluster, lost, None)
+}
+
+fn plans_of(cluster: &mut Cluster, lost: &[NodeId], only: Option<ShardId>) -> Plans {
+    match ask_steward(cluster, &AdminRequest::PlanRecoveries { lost: lost.to_vec(), only }) {
         Ok(AdminReply::Recoveries(plans)) => plans,
         other => panic!("{other:?}"),
     }
@@ -108,6 +112,22 @@ fn a_shard_goes_on_from_the_copy_that_is_left_and_is_rebuilt() {
     assert!(wanted.iter().all(|w| views(&cluster, w.shard).len() == 3));
     fill(&mut cluster, table);
     check(&mut cluster, table);
+}
+
+#[test]
+fn a_shard_is_told_of_by_its_id_whether_it_has_a_leader_or_not() {
+    let (mut cluster, table) = with_table(5, &NODES);
+    fill(&mut cluster, table);
+    let shard = cluster.hosts[&NodeId(1)].node.map().route(table, b"a").unwrap().descriptor.shard;
+    let told = plans_of(&mut cluster, &LOST, Some(shard));
+    assert!(matches!(told[..], [(of, Err(RecoveryRefusal::Led { .. }))] if of == shard), "{told:?}");
+    lose(&mut cluster, &LOST);
+    let all = plans(&mut cluster, &LOST);
+    let expected: Plans = all.into_iter().filter(|(of, _)| *of == shard).collect();
+    assert!(expected.len() == 1 && expected[0].1.is_ok());
+    assert_eq!(plans_of(&mut cluster, &LOST, Some(shard)), expected);
+    let unknown = ShardId(900);
+    assert_eq!(plans_of(&mut cluster, &LOST, Some(unknown)), [(unknown, Err(RecoveryRefusal::Unknown(unknown)))]);
 }
 
 /// The entry had reached the copy, and the commit of it had not: it may have been acknowledged all the same.

@@ -62,7 +62,7 @@ impl Run {
     /// A person has shards go on that need a word: of one that a single copy has heard the last steps of, say.
     fn recover_shards(&mut self) {
         for host in self.world.up() {
-            let asked = self.ask(host, AdminRequest::PlanRecoveries { lost: Vec::new() });
+            let asked = self.ask(host, AdminRequest::PlanRecoveries { lost: Vec::new(), only: None });
             let Some(AdminReply::Recoveries(plans)) = asked else { continue };
             for plan in plans.into_iter().filter_map(|(_, plan)| plan.ok()) {
                 self.world.mark(&format!("a person has shard {} go on, without {:?}", plan.shard, plan.given_up));

@@ -34,7 +34,10 @@ impl Kv {
             ReadResult::Page { records, next } => (records, next),
             ReadResult::Value(_) | ReadResult::Values { .. } => return Err(status::ended()),
         };
-        let next = next.or_else(|| next_shard(table, &map, &start, end.as_ref()));
+        let next = match next {
+            Some(next) => Some(next),
+            None => next_shard(table, &self.context.map(), &start, end.as_ref())?,
+        };
         let (records, unreadable_keys) = table.page(records, request.skip_unreadable)?;
         let next_page_token = next.unwrap_or_default();
         Ok(v1::ScanResponse { header: self.header(), records, next_page_token, unreadable_keys })
@@ -80,20 +83,41 @@ fn bounds(table: Table, range: Option<Range>) -> Result<(Bytes, Option<Bytes>), 
 }
 
 /// Where the shard after the one of `start` begins, if the range goes on there.
-fn next_shard(table: Table, map: &Map, start: &[u8], end: Option<&Bytes>) -> Option<Bytes> {
-    let next = map.route(table.id, start)?.descriptor.end.clone()?;
-    end.is_none_or(|end| next < *end).then_some(next)
+///
+/// # Errors
+/// A map without the shard of `start` does not say where that shard ends: that is no end of the range.
+fn next_shard(table: Table, map: &Map, start: &[u8], end: Option<&Bytes>) -> Result<Option<Bytes>, Kind> {
+    let Some(shard) = map.route(table.id, start) else {
+        return Err(Kind::WrongShard(v1::WrongShard { epoch: map.epoch.0 }));
+    };
+    let next = shard.descriptor.end.clone();
+    Ok(next.filter(|next| end.is_none_or(|end| next < end)))
 }
 
 #[cfg(test)]
 mod tests {
-    use skerry_core::ids::TableId;
+    use skerry_core::ids::{Epoch, ShardId, TableId};
+    use skerry_core::map::{Descriptor, ShardRecord};
     use skerry_core::time::Version;
 
     use super::*;
 
     fn record(key: Bytes) -> Record {
         Record { key, version: Version(7), value: Bytes::from("v"), expires_ms: None }
+    }
+
+    #[test]
+    fn a_range_ends_where_its_last_shard_does_and_not_where_the_map_has_none() {
+        let table = Table { id: TableId(1), fragmentation: Fragmentation::Range };
+        let mut map = Map::default();
+        let (start, end) = (Bytes::from("d"), Some(Bytes::from("m")));
+        let descriptor = Descriptor { shard: ShardId(7), table: table.id, start, end, ..Descriptor::default() };
+        map.put_shard(ShardRecord { descriptor, epoch: Epoch(1), ..ShardRecord::default() });
+        assert_eq!(next_shard(table, &map, b"e", None), Ok(Some(Bytes::from("m"))));
+        assert_eq!(next_shard(table, &map, b"e", Some(&Bytes::from("m"))), Ok(None));
+        for missing in [&b"a"[..], b"m"] {
+            assert!(matches!(next_shard(table, &map, missing, None), Err(Kind::WrongShard(_))));
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! `skerry completion`: what a shell needs to complete our commands.
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
 
 use crate::failure::Outcome;
+use crate::output::Output;
 
 /// Of `skerry completion`.
 #[derive(Debug, Args)]
@@ -17,10 +17,10 @@ pub(crate) struct Completion {
 
 impl Completion {
     /// Writes the script.
-    pub(crate) fn run(self) -> Outcome<ExitCode> {
+    pub(crate) fn run(self, output: &Output) -> Outcome<ExitCode> {
         let mut script = Vec::new();
         generate(self.shell, &mut crate::args::Args::command(), "skerry", &mut script);
-        io::copy(&mut script.as_slice(), &mut io::stdout().lock())?;
+        output.bytes(&script)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,21 +1,24 @@
 //! `skerry export`: a whole table as JSON lines, which `skerry import` reads back.
 
+mod beside;
 mod sink;
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use skerry_client::{Record, ScanOptions, ScanRange, SkippedKeys};
+use skerry_client::{Client, Record, ScanOptions, ScanRange, SkippedKeys};
+use tokio::signal::ctrl_c;
 
 use super::get::explained;
 use super::key::object;
 use super::skipped;
 use crate::args::{Format, Global};
 use crate::connect;
-use crate::failure::{Explain, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::view::size;
@@ -41,30 +44,62 @@ impl Export {
     /// Writes the table.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
         let client = connect::client(global).await?;
-        let failed = |error| explained(&self.table, error);
         let skip = self.skip_unreadable.then(SkippedKeys::default);
-        let options = ScanOptions { skip: skip.clone(), ..ScanOptions::default() };
-        let pages = client.scan_parallel(&self.table, ScanRange::All, options, self.shards);
-        let mut pages = std::pin::pin!(pages.map_err(failed)?);
-        let writing = || format!("failed to write {}", self.file.display());
-        let mut sink = Sink::open(&self.file).doing(writing())?;
         let mut progress = Progress::counted(output, &format!("export {}", self.table), None);
-        let mut records = 0;
-        while let Some(page) = pages.next().await {
-            for line in lines(&page.map_err(failed)?) {
-                sink.line(&line.to_string()).doing(writing())?;
-                records += 1;
+        // Whoever interrupts it keeps the file that was there, and finds no half of a new one beside it.
+        let written = tokio::select! {
+            written = self.write(&client, skip.clone(), &mut progress) => written,
+            _ = ctrl_c() => Err(Stopped::Failed(Failure::new("the export was interrupted"))),
+        };
+        let records = match written {
+            Ok(records) => records,
+            Err(Stopped::Unread) => return Ok(ExitCode::SUCCESS),
+            Err(Stopped::Failed(failure)) => {
+                progress.failed("stopped");
+                return Err(failure);
             }
-            progress.at(records);
-        }
-        sink.finish().doing(writing())?;
+        };
         progress.done(&size::plural(records, "record"));
         skipped::tell(output, &self.table, skip.as_ref());
-        if output.format == Format::Json && self.file.as_os_str() != "-" {
+        if output.format == Format::Json && !self.is_to_stdout() {
             output.json(&json!({"records": records}))?;
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    fn is_to_stdout(&self) -> bool {
+        self.file.as_os_str() == "-"
+    }
+
+    /// The number of records that were written.
+    async fn write(&self, client: &Client, skip: Option<SkippedKeys>, progress: &mut Progress) -> Result<u64, Stopped> {
+        let failed = |error| Stopped::Failed(explained(&self.table, error));
+        let unwritten = |error: io::Error| match self.is_to_stdout() && error.kind() == io::ErrorKind::BrokenPipe {
+            true => Stopped::Unread,
+            false => Stopped::Failed(Failure::from(error).doing(format!("failed to write {}", self.file.display()))),
+        };
+        let options = ScanOptions { skip, ..ScanOptions::default() };
+        let pages = client.scan_parallel(&self.table, ScanRange::All, options, self.shards);
+        let mut pages = std::pin::pin!(pages.map_err(failed)?);
+        let mut sink = Sink::open(&self.file).map_err(unwritten)?;
+        let mut records = 0;
+        while let Some(page) = pages.next().await {
+            for line in lines(&page.map_err(failed)?) {
+                sink.line(&line.to_string()).map_err(unwritten)?;
+                records += 1;
+            }
+            progress.at(records);
+        }
+        sink.finish().map_err(unwritten)?;
+        Ok(records)
+    }
+}
+
+/// Why an export ended before all was written.
+enum Stopped {
+    /// Whoever read it from stdout has had enough, which is no failure.
+    Unread,
+    Failed(Failure),
 }
 
 /// The lines of a page. Of a key with several values each says by `sibling` which one it is, from 1, the newest, on. The

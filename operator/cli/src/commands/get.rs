@@ -1,6 +1,5 @@
 //! `skerry get`: the record of a key.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -89,9 +88,7 @@ impl Get {
             );
         }
         if self.raw {
-            let mut out = io::stdout().lock();
-            out.write_all(&record.value)?;
-            out.flush()?;
+            output.bytes(&record.value)?;
             return Ok(ExitCode::SUCCESS);
         }
         match output.format {
@@ -108,12 +105,8 @@ impl Get {
             }
             // A line, for people; --raw is for files.
             Format::Table => {
-                let mut out = io::stdout().lock();
-                out.write_all(&record.value)?;
-                if output.is_interactive() || !record.value.ends_with(b"\n") {
-                    out.write_all(b"\n")?;
-                }
-                out.flush()?;
+                let end: &[u8] = if output.is_interactive() || !record.value.ends_with(b"\n") { b"\n" } else { b"" };
+                output.bytes(&[&record.value, end].concat())?;
                 tell(output, &self.table, &shown(&key), &found);
             }
         }

@@ -5,7 +5,7 @@ mod source;
 mod watch;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -16,7 +16,9 @@ use super::get;
 use super::put::explained;
 use crate::args::Global;
 use crate::connect;
+use crate::exit::Kind;
 use crate::failure::{Explain, Failure, Outcome};
+use crate::import::apart::apart;
 use crate::import::bad::BadRows;
 use crate::import::checkpoint::{Checkpoint, CheckpointError, Earlier, Job};
 use crate::import::record::{Form, Make, Record, Several};
@@ -81,6 +83,7 @@ pub(crate) struct Import {
 impl Import {
     /// Imports.
     pub(crate) async fn run(self, global: &Global, output: &Output) -> Outcome<ExitCode> {
+        self.apart(self.state.as_deref())?;
         let format = self.source.format()?;
         let mut make = self.make(format)?;
         let judges = make.value.is_none() && make.form != Form::Exported;
@@ -174,6 +177,19 @@ impl Import {
         Ok(Make { form, value: parse(&self.value)?, several: Several::Refused })
     }
 
+    /// Refuses to begin where one of the files would be written over another one. `state` = the state file.
+    fn apart(&self, state: Option<&Path>) -> Outcome<()> {
+        let next_state = state.map(Checkpoint::next_to);
+        let files = [
+            ("the file to import", Some(self.source.given())),
+            ("the file of --skip-bad", self.skip_bad.as_deref()),
+            ("the state file", state),
+            ("the state file's next version", next_state.as_deref()),
+        ];
+        let files: Vec<_> = files.into_iter().filter_map(|(what, path)| Some((what, path?))).collect();
+        apart(&files).next("name another file: nothing was changed").map_err(|failure| failure.kind(Kind::Usage))
+    }
+
     fn checkpoint(&self, client: &Client, source: &Source) -> Outcome<(Option<Checkpoint>, Earlier)> {
         if self.source.is_stdin() && self.state.is_none() {
             return Ok((None, Earlier::default()));
@@ -189,8 +205,9 @@ impl Import {
             (&job.file, &job.cluster).hash(&mut hasher);
             PathBuf::from(HOME).join("imports").join(format!("{}-{:016x}.json", self.table, hasher.finish()))
         });
+        self.apart(Some(&path))?;
         if self.restart {
-            Checkpoint::forget(&path)?;
+            Checkpoint::forget(&path).next("name another file with --state, or remove this one yourself")?;
         }
         match Checkpoint::open(path, job) {
             Err(other @ CheckpointError::Other { .. }) => Err(Failure::from(other).next("begin anew with --restart")),
@@ -198,6 +215,45 @@ impl Import {
                 let (checkpoint, earlier) = opened?;
                 Ok((Some(checkpoint), earlier))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Args;
+    use crate::commands;
+
+    #[tokio::test]
+    async fn an_import_writes_over_none_of_its_own_files() {
+        const ROWS: &str = "id,name\n1,a\n2,b\n";
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let rows = at("rows.csv");
+        fs::write(&rows, ROWS).unwrap();
+        fs::write(at("rows.new"), ROWS).unwrap();
+        std::os::unix::fs::symlink(&rows, at("link.csv")).unwrap();
+        let refused: [(&str, &[&str]); 6] = [
+            (&rows, &["--skip-bad", &rows]),
+            (&rows, &["--skip-bad", &at("link.csv")]),
+            (&rows, &["--state", &rows]),
+            (&rows, &["--state", &at("link.csv"), "--restart"]),
+            (&at("rows.new"), &["--state", &at("rows")]),
+            (&rows, &["--state", &at("one"), "--skip-bad", &at("one")]),
+        ];
+        for (file, options) in refused {
+            let line = [&["skerry", "import", "t", file, "--key", "{id}"], options].concat();
+            let args = Args::try_parse_from(&line).unwrap();
+            let output = Output::new(&args.global);
+            let failure = commands::run(args, &output).await.unwrap_err();
+            assert!(failure.text().contains("are the same file"), "{line:?}: {}", failure.text());
+            assert_eq!(failure.meaning(), Kind::Usage);
+            assert_eq!(fs::read_to_string(file).unwrap(), ROWS);
         }
     }
 }

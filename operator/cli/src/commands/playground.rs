@@ -20,12 +20,15 @@ use crate::playground::control::{self, Request};
 use crate::playground::fleet::ProcessState;
 use crate::playground::folder::{Folder, Kept};
 use crate::playground::process::log_tail;
+use crate::playground::removal;
 use crate::playground::report::{NodeLine, Phase, Report};
 use crate::playground::resource;
 
 /// Lines of a log in a message.
 const LAST_WORDS: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// So many of the files that are left in a folder are named.
+const LEFT_TOLD_MAX: usize = 10;
 /// A detached supervisor tells of itself at once, or has failed.
 const DETACH_LIMIT: Duration = Duration::from_secs(30);
 
@@ -109,7 +112,7 @@ struct Start {
 
 #[derive(Debug, Args)]
 struct Down {
-    /// Delete its state folder with all data.
+    /// Delete it with all its data, and its state folder if nothing else is in it.
     #[arg(long)]
     delete_data: bool,
     #[command(flatten)]
@@ -305,11 +308,30 @@ impl Down {
             output.say("it was down already");
         }
         if self.delete_data {
-            folder.delete()?;
-            output.say(&format!("{} is deleted", folder.path().display()));
+            // Nobody starts it again meanwhile.
+            let _lock = folder.lock()?;
+            let left = removal::remove(&folder, &kept)?;
+            match left.is_empty() {
+                true => output.say(&format!("{} is deleted", folder.path().display())),
+                false => output.say(&format!(
+                    "the playground in {} is deleted; left there since it is not the playground's: {}",
+                    folder.path().display(),
+                    listed(&left)
+                )),
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The first of them, and how many more there are.
+fn listed(paths: &[PathBuf]) -> String {
+    let first: Vec<String> = paths.iter().take(LEFT_TOLD_MAX).map(|path| path.display().to_string()).collect();
+    let more = match paths.len().saturating_sub(LEFT_TOLD_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", first.join(", "))
 }
 
 async fn ask(which: &Which, request: &Request, output: &Output) -> Outcome<ExitCode> {

@@ -1,11 +1,13 @@
 //! `skerry recover`: the way out when shards have lost the majority of their copies for ever. Tells what is left and what
 //! would be given up; does it only where the database's name is given.
 
+mod asked;
 mod shown;
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -14,17 +16,21 @@ use skerry_core::ids::{Epoch, NodeId, ShardId};
 use skerry_core::map::{Map, Replica};
 use skerry_core::message::CopyReport;
 use skerry_core::node::WantedRecovery;
-use skerry_core::steward::{RecoveryPlan, RecoveryRefusal};
+use skerry_core::steward::{RECOVERIES_MAX, RecoveryPlan, RecoveryRefusal};
 
 use crate::args::{Format, Global};
 use crate::connect;
 use crate::failure::{Explain, Failure, Outcome};
 use crate::output::{Output, Paint};
 use crate::view::size;
+use asked::Way;
 use shown::Shown;
 
 /// Rounds of data shards: each asks for at most as many as the steward tells at a time.
 const ROUNDS_MAX: usize = 64;
+
+/// The system shard's leader is looked for so long: some of its members may be gone, and each of them is waited for.
+const LEADER_MAX: Duration = Duration::from_secs(10);
 
 /// Of `skerry recover`.
 #[derive(Debug, Args)]
@@ -71,16 +77,23 @@ impl Recover {
             let step = format!("type it as it is: --yes-lose-data {name}");
             return Err(Failure::new(format!("the database is {name:?}, not {typed:?}")).next(step));
         }
-        let copies: Vec<SystemCopy> = client.admin().system_copies().await;
+        let admin = client.with_deadline(global.timeout.unwrap_or(LEADER_MAX)).admin();
+        // A copy that has no leader may only be cut off from it: what the leader says goes before what copies say.
+        let (copies, plans) = tokio::join!(admin.system_copies(), admin.plan_recoveries(&self.lost, self.of_table()));
         let stuck: Vec<&SystemCopy> = copies.iter().filter(|c| c.copy.is_some()).collect();
-        if !stuck.is_empty() {
-            return self.system(&client, &stuck, &name, output).await;
+        match asked::way(self.shard, plans, stuck.len())? {
+            Way::System => self.system(&client, &stuck, &name, output).await,
+            Way::Nothing => {
+                output.line("the system shard has a leader: nothing to recover")?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Way::Data(plans) => self.data(&client, plans, &name, output).await,
         }
-        if self.shard == Some(ShardId::SYSTEM) {
-            output.line("the system shard has a leader, or none of its copies can be reached: nothing to recover")?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        self.data(&client, &name, output).await
+    }
+
+    /// The shard that was named, if the system shard's leader can tell of it.
+    fn of_table(&self) -> Option<ShardId> {
+        self.shard.filter(|shard| *shard != ShardId::SYSTEM)
     }
 
     /// The system shard first: without it nothing can be said of the others.
@@ -107,22 +120,25 @@ impl Recover {
             return dry(name, output);
         }
         let done = client.admin().recover_system(&on.address, &self.wanted(&plan)).await;
-        told(&plan, done, output)?;
+        told(&plan, went_on(&plan, done)?, output)?;
         output.advise("look at `skerry status`, then run `skerry recover` again for the shards of tables");
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn data(&self, client: &Client, name: &str, output: &Output) -> Outcome<ExitCode> {
+    async fn data(&self, client: &Client, mut plans: Vec<Told>, name: &str, output: &Output) -> Outcome<ExitCode> {
         let admin = client.admin();
-        let mut plans = self.plans(&admin).await?;
         show(&plans, &client.map(), output)?;
         if plans.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
+        if plans.len() >= RECOVERIES_MAX {
+            output
+                .say(&format!("These are the first {RECOVERIES_MAX} shards; there may be more. --shard asks for one."));
+        }
         if self.yes_lose_data.is_none() {
             return dry(name, output);
         }
-        let (mut shown, mut done) = (Shown::of(&plans), BTreeSet::new());
+        let (mut shown, mut done, mut printed) = (Shown::of(&plans), BTreeSet::new(), Ok(()));
         for _ in 0..ROUNDS_MAX {
             let more: Vec<Told> = shown.beyond(&plans).cloned().collect();
             if !more.is_empty() {
@@ -134,7 +150,9 @@ impl Recover {
                 break;
             }
             for plan in ready {
-                told(plan, admin.recover(&self.wanted(plan)).await, output)?;
+                let epoch = went_on(plan, admin.recover(&self.wanted(plan)).await)?;
+                // What a person has asked for does not end where it cannot be printed.
+                printed = printed.and(told(plan, epoch, output));
                 done.insert(plan.shard);
             }
             plans = self.plans(&admin).await?;
@@ -148,12 +166,11 @@ impl Recover {
             return Err(Failure::new(format!("{shards} without a leader could not be recovered")).next(step));
         }
         output.advise("`skerry status` tells how the copies are rebuilt");
-        Ok(ExitCode::SUCCESS)
+        printed.map(|()| ExitCode::SUCCESS)
     }
 
     async fn plans(&self, admin: &Admin) -> Outcome<Vec<Told>> {
-        let advice = "the system shard may have lost its majority too: try again in a few seconds";
-        let plans = admin.plan_recoveries(&self.lost).await.doing("failed to ask what is left").next(advice)?;
+        let plans = admin.plan_recoveries(&self.lost, self.of_table()).await.doing(asked::WHAT).next(asked::ADVICE)?;
         Ok(plans.into_iter().filter(|(shard, _)| self.shard.is_none_or(|only| only == *shard)).collect())
     }
 
@@ -193,11 +210,15 @@ fn dry(name: &str, output: &Output) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(plan: &RecoveryPlan, done: Result<Epoch, AdminError>, output: &Output) -> Outcome<()> {
-    let (shard, Replica { node, id }) = (plan.shard, plan.survivor);
+/// The epoch at which the shard goes on.
+fn went_on(plan: &RecoveryPlan, done: Result<Epoch, AdminError>) -> Outcome<Epoch> {
     let step =
         "look at the plan again: the same without --yes-lose-data; nodes that are gone for good are named with --lost";
-    let epoch = done.doing(format!("failed to have shard {shard} go on")).next(step)?;
+    done.doing(format!("failed to have shard {} go on", plan.shard)).next(step)
+}
+
+fn told(plan: &RecoveryPlan, epoch: Epoch, output: &Output) -> Outcome<()> {
+    let (shard, Replica { node, id }) = (plan.shard, plan.survivor);
     output.line(&format!("{shard} goes on from {id} on {node}, at epoch {epoch}"))
 }
 

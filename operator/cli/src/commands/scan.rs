@@ -60,6 +60,7 @@ impl Scan {
         let options = ScanOptions { consistency, copies, page_records, skip: skip.clone() };
         let mut scan = client.scan(&self.table, range, options).map_err(failed)?;
         while left > 0
+            && !output.is_unread()
             && let Some(page) = scan.next_page().await.map_err(failed)?
         {
             let shown = page.len().min(left);

@@ -40,7 +40,7 @@ impl Shards {
                 Format::Wide => list(&status, output)?,
                 Format::Json => output.json(&objects(&status))?,
             }
-            if !self.watch {
+            if !self.watch || output.is_unread() {
                 return Ok(ExitCode::SUCCESS);
             }
             sleep(WATCH_EVERY).await;

@@ -106,23 +106,44 @@ impl Checkpoint {
         }
         let saved = Saved { job: self.job.clone(), rows: mark.below(), check: Some(mark.check()) };
         let text = serde_json::to_vec(&saved).map_err(|e| failed(e.into()))?;
-        let new = self.path.with_extension("new");
+        let new = Self::next_to(&self.path);
         fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path)).map_err(failed)
     }
 
     /// Removes the state file, since the import is complete.
     pub(crate) fn remove(self) -> Result<(), CheckpointError> {
-        Self::forget(&self.path)
+        removed(&self.path)
     }
 
-    /// Removes a state file, if there is one.
+    /// Removes a state file, if there is one. A file that holds anything else is somebody's, and stays.
     pub(crate) fn forget(path: &Path) -> Result<(), CheckpointError> {
-        match fs::remove_file(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(CheckpointError::Io { path: path.to_owned(), source })
+        match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(CheckpointError::Io { path: path.to_owned(), source }),
+            // A crash may have left it without content.
+            Ok(bytes) if bytes.is_empty() => {}
+            Ok(bytes) => {
+                serde_json::from_slice::<Saved>(&bytes)
+                    .map_err(|source| CheckpointError::Garbled { path: path.to_owned(), source })?;
             }
-            _ => Ok(()),
         }
+        removed(path)
+    }
+
+    /// The file that takes the state file's place whenever progress is noted.
+    pub(crate) fn next_to(path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".new");
+        name.into()
+    }
+}
+
+fn removed(path: &Path) -> Result<(), CheckpointError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(CheckpointError::Io { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -188,6 +209,19 @@ mod tests {
         for changed in ["a\n1\n3\nmended\n", "a\n1\n"] {
             assert!(matches!(over(changed), Err(CheckpointError::Changed { rows: 2 })), "{changed}");
         }
+    }
+
+    #[test]
+    fn only_a_state_file_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state.json");
+        fs::write(&state, "id,name\n1,a\n").unwrap();
+        assert!(matches!(Checkpoint::forget(&state), Err(CheckpointError::Garbled { .. })));
+        assert_eq!(fs::read(&state).unwrap(), b"id,name\n1,a\n");
+        Checkpoint { path: state.clone(), job: job("{a}") }.save(&after("a\n1\n", 1)).unwrap();
+        Checkpoint::forget(&state).unwrap();
+        assert!(fs::metadata(&state).is_err());
+        Checkpoint::forget(&state).unwrap();
     }
 
     #[test]

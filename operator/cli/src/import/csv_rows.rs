@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use csv::{ByteRecord, StringRecord};
 
+use super::quotes::Quotes;
 use super::rows::{Line, Row, RowError, check_of};
 use super::types::Numeric;
 
@@ -19,7 +20,7 @@ pub(crate) struct Header {
 
 /// Reads a CSV file row by row.
 pub(crate) struct CsvRows<R> {
-    reader: csv::Reader<R>,
+    reader: csv::Reader<Quotes<R>>,
     numeric: Option<Numeric>,
     header: Option<Arc<Header>>,
     delimiter: u8,
@@ -29,7 +30,9 @@ impl<R: Read> CsvRows<R> {
     /// `numeric`: which columns become numbers, `None` = none.
     pub(crate) fn new(source: R, delimiter: u8, numeric: Option<Numeric>) -> Self {
         // Whether rows are as long as the header is looked at here, so that one that is not can be shown and passed over.
-        let reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(source);
+        let mut reader = csv::ReaderBuilder::new();
+        reader.delimiter(delimiter).flexible(true);
+        let reader = reader.from_reader(Quotes::new(source, delimiter));
         Self { reader, numeric, header: None, delimiter }
     }
 
@@ -109,6 +112,19 @@ mod tests {
     fn column_that_is_there_twice_is_refused() {
         let error = rows(b"a;b;a\n1;2;3\n").next().unwrap().unwrap_err();
         assert_eq!(error.to_string(), r#"column "a" is there twice; each column needs a name of its own"#);
+    }
+
+    #[test]
+    fn rows_end_at_a_quote_that_cannot_be_meant_so_and_those_before_are_read() {
+        for text in [&b"id;name\n0;a\n1;\"abc\n2;def\n3;ghi"[..], b"id;name\n0;a\n1;\"abc\n2;\"def\"\n"] {
+            let read: Vec<_> = rows(text).take(3).collect();
+            assert_eq!(read[0].as_ref().unwrap().row.as_ref().unwrap().cell("name").unwrap(), "a");
+            assert!(matches!(&read[1], Err(RowError::Csv(error)) if error.to_string().contains("quote")), "{read:?}");
+        }
+        let cells = |text| rows(text).map(|line| line.unwrap().row.unwrap().cell("b").unwrap().into_owned());
+        let meant: Vec<String> =
+            cells(b"a;b\r\n1;\"two\r\nlines\"\r\n2;\"a \"\"word\"\"\"\r\n3;5\" disk\r\n").collect();
+        assert_eq!(meant, ["two\r\nlines", "a \"word\"", "5\" disk"]);
     }
 
     #[test]

@@ -176,6 +176,13 @@ mod tests {
     }
 
     #[test]
+    fn half_of_a_surrogate_pair_makes_a_bad_row() {
+        let rows = read("{\"key\": \"a\", \"value\": \"hi \\ud83d\"}\n{\"key\": \"a\", \"value\": \"hi\"}\n");
+        assert!(rows[0].as_ref().is_err_and(|e| e.contains("\"value\" is a string that stands for no text")));
+        assert!(rows[1].is_ok());
+    }
+
+    #[test]
     fn bad_lines_are_shown_and_the_next_is_read() {
         let rows = read("{\"a\": 1}\n[1]\n{\"a\": 1, \"a\": 2}\n{\"a\": 2}\n");
         assert_eq!(rows[1], Err("not a JSON object: [1]".to_owned()));

@@ -9,7 +9,16 @@ use serde::de::IgnoredAny;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Object {
     text: String,
-    members: Vec<(String, Range<usize>)>,
+    members: Vec<Member>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Member {
+    name: String,
+    /// Where the value stands in the object's text.
+    range: Range<usize>,
+    /// The content of a string. `None` = the value is none.
+    content: Option<String>,
 }
 
 /// Why a text is no object to work with.
@@ -21,6 +30,8 @@ pub(crate) enum JsonError {
     NoObject,
     #[error("{0:?} is there twice")]
     Twice(String),
+    #[error("{member:?} is a string that stands for no text, such as one with half of a surrogate pair")]
+    NoText { member: String, source: serde_json::Error },
 }
 
 /// Why a member does not hold bytes.
@@ -33,7 +44,8 @@ pub(crate) enum BytesError {
 }
 
 impl Object {
-    /// Parses one object; a name that is there twice is refused, for one of its values would be lost.
+    /// Parses one object. A name that is there twice is refused, for one of its values would be lost; and so is a string that
+    /// stands for no text, for nothing else may be written in its place.
     pub(crate) fn parse(text: &str) -> Result<Self, JsonError> {
         let text = text.trim();
         serde_json::from_str::<IgnoredAny>(text)?;
@@ -41,17 +53,19 @@ impl Object {
             return Err(JsonError::NoObject);
         }
         let bytes = text.as_bytes();
-        let mut members: Vec<(String, Range<usize>)> = Vec::new();
+        let mut members: Vec<Member> = Vec::new();
         let mut at = blanks(bytes, 1);
         while bytes[at] == b'"' {
             let name_end = value_end(bytes, at);
             let name: String = serde_json::from_str(&text[at..name_end])?;
             let start = blanks(bytes, blanks(bytes, name_end) + 1);
             let end = value_end(bytes, start);
-            if members.iter().any(|(known, _)| *known == name) {
+            if members.iter().any(|known| known.name == name) {
                 return Err(JsonError::Twice(name));
             }
-            members.push((name, start..end));
+            let string = (bytes[start] == b'"').then(|| serde_json::from_str(&text[start..end])).transpose();
+            let content = string.map_err(|source| JsonError::NoText { member: name.clone(), source })?;
+            members.push(Member { name, range: start..end, content });
             at = blanks(bytes, end);
             if bytes[at] == b',' {
                 at = blanks(bytes, at + 1);
@@ -62,7 +76,7 @@ impl Object {
 
     /// The members' names, in the text's order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.members.iter().map(|(name, _)| name.as_str())
+        self.members.iter().map(|member| member.name.as_str())
     }
 
     /// The object's text as it stood in the file.
@@ -72,15 +86,21 @@ impl Object {
 
     /// A member as it is written.
     pub(crate) fn raw(&self, name: &str) -> Option<&str> {
-        self.members.iter().find(|(known, _)| known == name).map(|(_, range)| &self.text[range.clone()])
+        self.member(name).map(|member| &self.text[member.range.clone()])
+    }
+
+    fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.name == name)
     }
 
     /// A member as text: a string's content, nothing for null, and everything else as it is written, without blanks.
     pub(crate) fn cell(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.raw(name).map(|raw| match raw.as_bytes().first() {
-            Some(b'"') => Cow::Owned(serde_json::from_str(raw).unwrap_or_default()),
-            Some(b'n') => Cow::Borrowed(""),
-            _ => compact(raw),
+        let member = self.member(name)?;
+        let raw = &self.text[member.range.clone()];
+        Some(match &member.content {
+            Some(content) => Cow::Borrowed(content),
+            None if raw.starts_with('n') => Cow::Borrowed(""),
+            None => compact(raw),
         })
     }
 
@@ -225,6 +245,19 @@ mod tests {
         assert!(matches!(Object::parse("[1]"), Err(JsonError::NoObject)));
         assert!(matches!(Object::parse("{\"a\": 1"), Err(JsonError::Syntax(_))));
         assert!(matches!(Object::parse(r#"{"a": 1, "\u0061": 2}"#), Err(JsonError::Twice(name)) if name == "a"));
+    }
+
+    #[test]
+    fn a_string_that_stands_for_no_text_is_refused_by_its_members_name() {
+        for half in [r"\ud83d", r"hi \ude00", r"\ud83d\u0041", r"\ude00\ud83d"] {
+            for member in ["key", "sort", "value"] {
+                let refused = Object::parse(&format!(r#"{{"a": 1, "{member}": "{half}"}}"#));
+                assert!(matches!(refused, Err(JsonError::NoText { member: told, .. }) if told == member), "{half}");
+            }
+        }
+        let pair = Object::parse(r#"{"value": "hi \ud83d\ude00", "deep": ["\ud83d"]}"#).unwrap();
+        assert_eq!(pair.bytes("value").unwrap().unwrap(), "hi \u{1f600}".as_bytes());
+        assert_eq!(pair.cell("deep").unwrap(), r#"["\ud83d"]"#, "as it is written");
     }
 
     #[test]

@@ -24,6 +24,10 @@ use skerry_operator_core::Process;
 /// Where playgrounds are, if not said otherwise.
 pub(crate) const HOME: &str = ".skerry";
 const VERSION: u32 = 1;
+/// The file by which a playground is found.
+pub(super) const STATE: &str = "playground.json";
+/// The folder of the nodes.
+pub(super) const NODES: &str = "nodes";
 /// On every volume that a node has begun to use.
 const IDENTITY: &str = "identity.json";
 
@@ -97,6 +101,8 @@ pub(crate) enum FolderError {
     Version { path: PathBuf, found: u32 },
     #[error("{path} cannot be read as what it should be")]
     Garbled { path: PathBuf, source: serde_json::Error },
+    #[error("{path} is there, and no playground: it would be taken for one's own, and be written over or removed")]
+    Foreign { path: PathBuf },
     #[error("failed to use {path}")]
     Io { path: PathBuf, source: io::Error },
 }
@@ -203,8 +209,7 @@ impl Folder {
     /// The playgrounds in the present directory.
     pub(crate) fn all() -> Vec<Self> {
         let entries = fs::read_dir(HOME).into_iter().flatten().flatten();
-        let mut found: Vec<PathBuf> =
-            entries.map(|e| e.path()).filter(|p| p.join("playground.json").is_file()).collect();
+        let mut found: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| p.join(STATE).is_file()).collect();
         found.sort();
         found.into_iter().map(Self::new).collect()
     }
@@ -216,7 +221,7 @@ impl Folder {
 
     /// The folder of a node's volume.
     pub(crate) fn volume(&self, slot: &str) -> PathBuf {
-        self.root.join("nodes").join(slot).join("data")
+        self.root.join(NODES).join(slot).join("data")
     }
 
     /// Sets the volume of a removed node aside: its id never comes back, so a new node of the slot needs a new volume.
@@ -233,7 +238,7 @@ impl Folder {
 
     /// What a node writes to its stderr.
     pub(crate) fn node_log(&self, slot: &str) -> PathBuf {
-        self.root.join("nodes").join(slot).join("log")
+        self.root.join(NODES).join(slot).join("log")
     }
 
     /// What nodes demand of each other, and of who gives them orders.
@@ -246,8 +251,22 @@ impl Folder {
         self.root.join("supervisor.log")
     }
 
+    /// Refuses a folder without a playground in which something has the name of a file of one.
+    fn check_own(&self) -> Result<(), FolderError> {
+        // One that is being started may not be written down yet.
+        if !matches!(self.root.join(STATE).try_exists(), Ok(false)) || self.is_running() {
+            return Ok(());
+        }
+        // A start that was refused leaves its lock, which holds the number of a process.
+        let is_lock = |path: &Path| fs::read(path).is_ok_and(|bytes| bytes.iter().all(u8::is_ascii_digit));
+        let is_own = |path: &PathBuf| matches!(path.try_exists(), Ok(false)) || path.ends_with("lock") && is_lock(path);
+        let names = ["secret", "status.json", NODES, "socket", "lock"].into_iter().map(|name| self.root.join(name));
+        names.into_iter().find(|path| !is_own(path)).map_or(Ok(()), |path| Err(FolderError::Foreign { path }))
+    }
+
     /// Becomes the one supervisor of this folder.
     pub(crate) fn lock(&self) -> Result<Lock, FolderError> {
+        self.check_own()?;
         let path = self.root.join("lock");
         let failed = |source| FolderError::Io { path: path.clone(), source };
         fs::create_dir_all(&self.root).map_err(failed)?;
@@ -275,7 +294,7 @@ impl Folder {
 
     /// What is kept. `None` = nothing yet.
     pub(crate) fn load(&self) -> Result<Option<Kept>, FolderError> {
-        let path = self.root.join("playground.json");
+        let path = self.root.join(STATE);
         let Some(kept) = read_json::<Kept>(&path)? else { return Ok(None) };
         if kept.version == VERSION { Ok(Some(kept)) } else { Err(FolderError::Version { path, found: kept.version }) }
     }
@@ -293,7 +312,7 @@ impl Folder {
 
     /// Writes the state of the playground to its folder.
     pub(crate) fn save(&self, kept: &Kept) -> Result<(), FolderError> {
-        self.write_json("playground.json", kept)
+        self.write_json(STATE, kept)
     }
 
     /// Writes the status that other processes read.
@@ -304,11 +323,6 @@ impl Folder {
     /// How things stood when the supervisor last looked.
     pub(crate) fn read_status<T: DeserializeOwned>(&self) -> Result<Option<T>, FolderError> {
         read_json(&self.root.join("status.json"))
-    }
-
-    /// Removes the folder and all data in it.
-    pub(crate) fn delete(&self) -> Result<(), FolderError> {
-        fs::remove_dir_all(&self.root).map_err(|source| FolderError::Io { path: self.root.clone(), source })
     }
 
     /// Beside the rest, but for folders whose path is longer than a socket's may be (108 bytes on Linux, 104 elsewhere).

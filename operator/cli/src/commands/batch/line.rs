@@ -185,6 +185,7 @@ mod tests {
             (r#"{"expect": "p", "absent": "yes"}"#, r#""absent" must be true or false"#),
             (r#"{"expect": "p"}"#, "just one of"),
             (r#"{"deleteHex": "f"}"#, r#""deleteHex" is not hex"#),
+            (r#"{"delete": "store-15", "sort": "\ud83d"}"#, r#""sort" is a string that stands for no text"#),
             (r#"{"delete": "p", "context": "xy"}"#, r#""context" must be the context"#),
             (r#"{"expect": "p", "absent": true, "context": "01"}"#, r#""context" is no field of expect"#),
         ];

@@ -105,6 +105,11 @@ impl SourceArgs {
         if self.is_stdin() { "stdin".to_owned() } else { self.file.display().to_string() }
     }
 
+    /// The path as it was given; `-` is stdin.
+    pub(super) fn given(&self) -> &Path {
+        &self.file
+    }
+
     /// Wherever it is called from.
     pub(super) fn full_path(&self) -> Outcome<PathBuf> {
         match self.is_stdin() {

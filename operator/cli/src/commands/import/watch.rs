@@ -72,3 +72,31 @@ impl Observer for Watch {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::os::fd::AsRawFd as _;
+    use std::path::PathBuf;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Args;
+    use crate::failure;
+    use crate::import::record::RecordError;
+
+    #[test]
+    fn bad_rows_that_nobody_takes_end_the_import_with_a_failure() {
+        let (reader, writer) = io::pipe().unwrap();
+        let path = PathBuf::from(format!("/dev/fd/{}", writer.as_raw_fd()));
+        let bad = BadRows::open(&path, false, b',').unwrap();
+        drop(reader);
+        let output = Output::new(&Args::try_parse_from(["skerry", "status"]).unwrap().global);
+        let mut watch = Watch::new(&output, "t", None, Some(bad));
+        let stopped = watch.bad(0, NotWritten::NoRecord(RecordError::Expiry), &Raw::default()).unwrap_err();
+        let Stopped::Note(failure) = stopped else { panic!("{stopped:?}") };
+        assert!(failure.text().starts_with("failed to write the file of --skip-bad"), "{}", failure.text());
+        assert_eq!(format!("{:?}", failure::report(&output, &failure)), format!("{:?}", ExitCode::from(1)));
+    }
+}

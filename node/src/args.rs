@@ -119,11 +119,11 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// Our own crates at this level, everything else only its warnings: the raft crate and the stores speak of what this
-    /// program reports itself, in its own words.
+    /// program reports itself, in its own words. But what fjall's own threads meet before they end, they tell nobody else.
     pub fn filter(self) -> String {
         let ours = self.as_str();
         format!(
-            "warn,skerry_node={ours},skerry_core={ours},skerry_program={ours},raft=off,sled=off,fjall=off,lsm_tree=off"
+            "warn,skerry_node={ours},skerry_core={ours},skerry_program={ours},raft=off,sled=off,fjall=error,lsm_tree=off"
         )
     }
 

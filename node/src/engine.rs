@@ -5,16 +5,18 @@
 
 mod fjall;
 mod kind;
+mod reading;
 mod sled;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use skerry_core::engine::Engine;
+use skerry_core::engine::{Engine, EngineError};
 
 pub use self::fjall::FjallEngine;
 pub use self::kind::EngineKind;
+pub use self::reading::{Reading, read_through};
 pub use self::sled::SledEngine;
 use crate::newer::Newer;
 use crate::{disk, panics};
@@ -141,6 +143,11 @@ fn judge(folder: PathBuf, kind: EngineKind, message: String) -> OpenError {
 /// True if a panic in an engine that opens this folder says that the store there is damaged.
 pub fn is_damage_told_by(panic: &str, folder: &Path) -> bool {
     !is_want_of_memory(panic) && matches!(disk::hinders(folder), Ok(None))
+}
+
+/// True if an engine has failed without a word of what it met: it may have been damage.
+pub fn is_unexplained(error: &EngineError) -> bool {
+    !error.is_damage && error.message == fjall::THREADS_FAILED
 }
 
 /// True if one flipped bit is all that tells what was found from what was written.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod damage;
 pub mod disk;
 pub mod disk_watch;
+pub mod doubt;
 pub mod engine;
 pub mod failpoints;
 pub mod health;

@@ -1,5 +1,7 @@
 //! The store on fjall 3: one key space, so that there is one memtable and one journal to budget for.
 
+mod journals;
+
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
@@ -9,6 +11,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use skerry_core::engine::{Engine, EngineError, EngineWrite};
 
+use self::journals::SealedJournals;
 use super::{Cause, Failed};
 use crate::disk;
 
@@ -20,6 +23,8 @@ const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
 const WORKERS: usize = 2;
 /// The least that fjall takes, to leave small volumes their space.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+/// What calls say once fjall's own threads have ended: what those met, they tell only in the log.
+pub(super) const THREADS_FAILED: &str = "fjall: its own threads have failed";
 /// Of fjall's database, as its mark says, and of its trees, as their manifests say.
 const VERSION: u8 = 3;
 
@@ -45,12 +50,17 @@ impl FjallEngine {
             },
             message: format!("fjall: {error}"),
         };
+        let other = |error: io::Error| Failed { cause: Cause::Other, message: format!("fjall: {error}") };
+        let sealed = SealedJournals::look(&folder).map_err(other)?;
         let database = Database::builder(&folder)
             .cache_size(block_bytes)
             .max_journaling_size(JOURNAL_BYTES_MAX)
             .worker_threads(WORKERS)
             .open()
             .map_err(failed)?;
+        if let Some(cut) = sealed.cut().map_err(other)? {
+            return Err(Failed { cause: Cause::Damage, message: format!("fjall: a sealed journal is damaged: {cut}") });
+        }
         let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);
         let records = database.keyspace("records", options).map_err(failed)?;
         Ok(Self { database, records, folder })
@@ -102,7 +112,10 @@ impl Engine for FjallEngine {
 }
 
 fn failed(error: fjall::Error) -> EngineError {
-    EngineError { is_damage: is_damage(&error), message: format!("fjall: {error}") }
+    match error {
+        fjall::Error::Poisoned => EngineError::failed(THREADS_FAILED),
+        error => EngineError { is_damage: is_damage(&error), message: format!("fjall: {error}") },
+    }
 }
 
 fn io_failed(error: io::Error) -> EngineError {

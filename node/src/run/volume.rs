@@ -117,6 +117,7 @@ async fn open_for_good(
                 join::refuse_second(seeds, &config.cluster).await?;
             }
             let store = store::open(config, &volume)?;
+            store::read_doubted(config, &store.engine).await?;
             if is_first_start_of_founder {
                 begin::make_again(config, &new, &store.engine)?;
             }

@@ -14,6 +14,7 @@ mod crash;
 mod crowds;
 mod damage;
 mod doors;
+mod engine_threads;
 mod fields;
 mod full_disk;
 mod incarnation;

@@ -80,7 +80,8 @@ pub struct Args {
     #[arg(long, env = "SKERRY_CAPACITY_BYTES")]
     pub capacity_bytes: Option<u64>,
 
-    /// With less than this left of the volume, only deletes are taken. By default a tenth of the volume, at most 1 GiB.
+    /// With less than this left of the volume, only deletes are taken. By default a tenth of the volume, at most 1 GiB;
+    /// with fjall at least a sixteenth of it, at most 2 GiB.
     #[arg(long, env = "SKERRY_RESERVE_BYTES")]
     pub reserve_bytes: Option<u64>,
 

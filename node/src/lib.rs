@@ -27,6 +27,7 @@ pub mod readiness;
 pub mod run;
 pub mod server;
 pub mod session;
+pub mod spare_space;
 pub mod store_watch;
 pub mod syncer;
 pub mod vitals;

@@ -17,6 +17,7 @@ mod doors;
 mod engine_threads;
 mod fields;
 mod full_disk;
+mod full_store;
 mod incarnation;
 mod lost_volume;
 mod memory;

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::damage::DamageNote;
 use crate::disk;
 use crate::doubt::Doubt;
-use crate::engine::{self, EngineKind, OpenError, Reading, SharedEngine};
+use crate::engine::{self, EngineKind, OpenError, Reading, SharedEngine, Sizes};
 use crate::identity::{Known, Volume, VolumeError};
 use crate::newer::Newer;
 use crate::panics;
@@ -210,7 +210,7 @@ fn open_or_make(config: &Config) -> Result<Opened, RunError> {
     if !is_there {
         let new = config.data.join(STORE_NEW);
         remove(&new)?;
-        let engine = engine::open(config.engine, &new, config.cache_bytes)?;
+        let engine = engine::open_sized(config.engine, &new, sizes(config))?;
         write_mark(engine.as_ref(), &StoreMark::unused())?;
         drop(engine);
         remove(&folder)?;
@@ -230,10 +230,14 @@ fn open_noted(config: &Config, folder: &Path) -> Result<SharedEngine, RunError> 
             left.leave_for(&EngineError::damaged(format!("it panicked twice while it was opened: {panic}")));
         }
     };
-    let opened = panics::with_last_words(say, || engine::open(config.engine, folder, config.cache_bytes));
+    let opened = panics::with_last_words(say, || engine::open_sized(config.engine, folder, sizes(config)));
     // It did not end, and what it met is told now.
     forget(&note)?;
     Ok(opened?)
+}
+
+fn sizes(config: &Config) -> Sizes {
+    Sizes { cache_bytes: config.cache_bytes, volume_bytes: config.capacity_bytes.unwrap_or(u64::MAX) }
 }
 
 fn forget(note: &DamageNote) -> Result<(), RunError> {

@@ -110,7 +110,7 @@ pub fn open(kind: EngineKind, folder: &Path, cache_bytes: u64) -> Result<SharedE
     open_sized(kind, folder, Sizes { cache_bytes, volume_bytes: u64::MAX })
 }
 
-/// What a store may take.
+/// What a store may take of memory and disk.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
     /// Memory that it may keep, by what a process really holds.

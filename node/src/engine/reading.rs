@@ -25,12 +25,12 @@ const PAST_ALL: [u8; 1] = [0xff];
 pub enum Reading {
     /// All of it can be read.
     Whole {
-        /// Records that it has.
+        /// Number of records that the store has.
         records: u64,
     },
     /// What was read in the time for it can be read.
     Cut {
-        /// Records that were read.
+        /// Number of records that were read in that time.
         records: u64,
     },
 }

@@ -143,7 +143,7 @@ impl Engine for SledEngine {
     }
 }
 
-/// Where sled has its files.
+/// Folder in which sled has its files, within that of the store.
 pub(super) fn folder_in(store: &Path) -> PathBuf {
     store.join("sled")
 }

@@ -23,7 +23,7 @@ pub(super) struct VersionsWatch {
 }
 
 impl VersionsWatch {
-    /// Starts the thread.
+    /// Starts the thread, which ends when this value is dropped.
     pub(super) fn start(database: Database) -> std::io::Result<Self> {
         let (end, ended) = sync_channel(0);
         let thread = std::thread::Builder::new().name("fjall-versions".to_owned());

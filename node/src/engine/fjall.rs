@@ -33,6 +33,8 @@ const TABLES_PER_VOLUME: u64 = 512;
 const MERGED_TABLES_MAX: u64 = 32;
 /// One of two writes full memtables out while the other compacts. A single one leaves them waiting behind compactions:
 /// under steady writes they pile up in memory, several times the cache, and all of them are read again at the next start.
+/// The first hands merges on to itself while the other is at one, and spins meanwhile. With three there are two to take them,
+/// but also two merges at once, which take their space at once.
 const WORKERS: usize = 2;
 /// The least that fjall takes, to leave small volumes their space.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;

@@ -82,7 +82,7 @@ async fn a_volume_without_a_byte_has_kept_back_enough_for_one_start() {
         let database = cluster.database();
         database.put("sales", b"kept", b"1").await;
         let spare = cluster.nodes[0].data().join("space.spare");
-        eventually("space is kept back", async || spare.exists()).await;
+        eventually("space is kept back", async || spare.try_exists().unwrap()).await;
         cluster.nodes[0].kill();
         let unfinished = cluster.nodes[0].data().join("store/sled/snap.0123.generating");
         if engine == "sled" {
@@ -93,10 +93,10 @@ async fn a_volume_without_a_byte_has_kept_back_enough_for_one_start() {
         cluster.restart(0);
         cluster.nodes[0].await_line("volume is full: what was kept back for this start is given up");
         cluster.nodes[0].await_ready();
-        assert!(!spare.exists() && !unfinished.exists());
+        assert!(!spare.try_exists().unwrap() && !unfinished.try_exists().unwrap());
         database.delete("sales", b"kept").await.unwrap();
         std::fs::remove_file(&taken).unwrap();
-        eventually("space is kept back again", async || spare.exists()).await;
+        eventually("space is kept back again", async || spare.try_exists().unwrap()).await;
         cluster.nodes[0].kill();
         drop(mounted);
     }

@@ -80,7 +80,8 @@ pub struct Args {
     #[arg(long, env = "SKERRY_CAPACITY_BYTES")]
     pub capacity_bytes: Option<u64>,
 
-    /// With less than this left of the volume, only deletes are taken. By default a tenth of the volume, at most 1 GiB.
+    /// With less than this left of the volume, only deletes are taken. By default a tenth of the volume, at most 1 GiB;
+    /// with fjall at least a sixteenth of it, at most 2 GiB.
     #[arg(long, env = "SKERRY_RESERVE_BYTES")]
     pub reserve_bytes: Option<u64>,
 
@@ -119,11 +120,11 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// Our own crates at this level, everything else only its warnings: the raft crate and the stores speak of what this
-    /// program reports itself, in its own words.
+    /// program reports itself, in its own words. But what fjall's own threads meet before they end, they tell nobody else.
     pub fn filter(self) -> String {
         let ours = self.as_str();
         format!(
-            "warn,skerry_node={ours},skerry_core={ours},skerry_program={ours},raft=off,sled=off,fjall=off,lsm_tree=off"
+            "warn,skerry_node={ours},skerry_core={ours},skerry_program={ours},raft=off,sled=off,fjall=error,lsm_tree=off"
         )
     }
 

@@ -8,11 +8,11 @@ use skerry_core::limits::CLUSTER_ID_BYTES_MAX;
 
 use crate::args::Args;
 use crate::budget::{self, BUDGET_BYTES_MAX, BUDGET_BYTES_MIN};
-use crate::engine::{CACHE_BYTES_MAX, CACHE_BYTES_MIN, EngineKind};
+use crate::engine::{self, CACHE_BYTES_MAX, CACHE_BYTES_MIN, EngineKind};
 use crate::log::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::server::Ports;
 
-/// Without a declared reserve a tenth of the volume is kept, and at most this.
+/// Without a declared reserve a tenth of the volume is kept, and at most this; more where the store's own work takes more.
 pub const RESERVE_BYTES_MAX: u64 = 1 << 30;
 /// The least that `--disk-stall-ms` may say: below, a busy disk is taken for one that hangs.
 pub const DISK_STALL_MS_MIN: u64 = 500;
@@ -167,7 +167,7 @@ impl Config {
         if !(1..=SESSIONS_MAX).contains(&args.sessions_max) {
             return Err(ConfigError::Sessions(args.sessions_max));
         }
-        let reserve_bytes = args.reserve_bytes.unwrap_or_else(|| default_reserve(args.capacity_bytes));
+        let reserve_bytes = args.reserve_bytes.unwrap_or_else(|| default_reserve(args.engine, args.capacity_bytes));
         if let Some(capacity) = args.capacity_bytes.filter(|capacity| *capacity <= reserve_bytes) {
             return Err(ConfigError::Reserve { reserve: reserve_bytes, capacity });
         }
@@ -203,8 +203,11 @@ impl Config {
     }
 }
 
-fn default_reserve(capacity: Option<u64>) -> u64 {
-    capacity.map_or(RESERVE_BYTES_MAX, |capacity| (capacity / 10).min(RESERVE_BYTES_MAX))
+fn default_reserve(engine: EngineKind, capacity: Option<u64>) -> u64 {
+    let tenth = capacity.map_or(RESERVE_BYTES_MAX, |capacity| (capacity / 10).min(RESERVE_BYTES_MAX));
+    // Where not even that is there, a tenth has to do.
+    let work = engine::working_bytes(engine, capacity.unwrap_or(u64::MAX));
+    if capacity.is_some_and(|capacity| work > capacity / 4) { tenth } else { tenth.max(work) }
 }
 
 fn check_address(option: &'static str, value: &str) -> Result<(), ConfigError> {
@@ -273,6 +276,21 @@ mod tests {
         assert_eq!(config(&[]).unwrap().reserve_bytes, RESERVE_BYTES_MAX);
         let refused = config(&["--capacity-bytes", "1000", "--reserve-bytes", "1000"]);
         assert_eq!(refused, Err(ConfigError::Reserve { reserve: 1000, capacity: 1000 }));
+    }
+
+    /// fjall merges on a full volume too, and a merge that finds no space ends the node.
+    #[test]
+    fn reserve_of_a_fjall_volume_has_space_for_its_merges() {
+        for (mib, reserve_mib) in
+            [(256, 32), (1 << 10, 102), (16 << 10, 1 << 10), (32 << 10, 2 << 10), (1 << 20, 2 << 10)]
+        {
+            let capacity: u64 = mib << 20;
+            let config = config(&["--engine", "fjall", "--capacity-bytes", &capacity.to_string()]).unwrap();
+            assert_eq!(config.reserve_bytes >> 20, reserve_mib, "{mib} MiB");
+            assert!(config.reserve_bytes >= engine::working_bytes(EngineKind::Fjall, capacity));
+        }
+        assert_eq!(config(&["--engine", "fjall", "--capacity-bytes", "1000"]).unwrap().reserve_bytes, 100);
+        assert_eq!(config(&["--engine", "fjall"]).unwrap().reserve_bytes, 2 << 30);
     }
 
     #[test]

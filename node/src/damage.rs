@@ -9,6 +9,8 @@ use skerry_core::engine::EngineError;
 use tracing::error;
 
 use crate::disk;
+use crate::doubt::Doubt;
+use crate::engine;
 
 const FILE: &str = "store.damaged";
 
@@ -29,9 +31,13 @@ impl DamageNote {
         &self.path
     }
 
-    /// Leaves the note if this error says that the store is damaged. If it cannot be left, the next start finds out anew.
+    /// Leaves the note if this error says that the store is damaged. If it cannot be left, the next start finds out anew. An
+    /// error that does not say what the engine met has the next start read the store through.
     pub fn leave_for(&self, error: &EngineError) {
         if !error.is_damage {
+            if let Some(volume) = self.path.parent().filter(|_| engine::is_unexplained(error)) {
+                Doubt::of(volume).raise(&error.message);
+            }
             return;
         }
         if let Err(failure) = disk::write_atomically(&self.path, error.to_string().as_bytes()) {

@@ -161,10 +161,15 @@ impl DiskGuard {
         Ok(self.judge(bytes, free_bytes(folder)?, free_files(folder)?))
     }
 
+    /// Free bytes from which on a disk that was full no longer counts as full.
+    pub fn room(&self) -> u64 {
+        self.reserve.saturating_add(self.reserve / 4)
+    }
+
     fn judge(&mut self, bytes: u64, file_system_free: u64, files: u64) -> DiskState {
         let left = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(bytes));
         let free = left.min(file_system_free);
-        let limit = if self.full { self.reserve.saturating_add(self.reserve / 4) } else { self.reserve };
+        let limit = if self.full { self.room() } else { self.reserve };
         let files_min = if self.full { FILES_RESERVE + FILES_RESERVE / 4 } else { FILES_RESERVE };
         self.full = free < limit || files < files_min;
         DiskState { full: self.full, bytes, free }

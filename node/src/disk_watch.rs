@@ -11,9 +11,13 @@ use tracing::{Span, info, warn};
 use crate::disk::{self, DiskGuard, DiskState};
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
+use crate::spare_space::SpareSpace;
 
 /// Between two looks. What can be written in between must be well below the reserve.
 const PERIOD: Duration = Duration::from_millis(500);
+
+/// What could not be kept back is tried again after so many looks.
+const LOOKS_TO_TRY_AGAIN: u32 = 120;
 
 /// The running thread's handle. Dropping it ends the thread.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ impl DiskWatch {
 
 fn run(mut watched: Watched, inbox: &Inbox, metrics: &Metrics, ended: &Receiver<()>) {
     let mut was_full = false;
+    let (spare, mut looks_until_kept) = (SpareSpace::of(&watched.volume), 0_u32);
     loop {
         if let Ok(bytes) = disk::folder_bytes(&watched.log) {
             metrics.log_bytes.set(bytes);
@@ -62,6 +67,14 @@ fn run(mut watched: Watched, inbox: &Inbox, metrics: &Metrics, ended: &Receiver<
                 }
                 was_full = full;
                 inbox.disk(full, bytes);
+                looks_until_kept = looks_until_kept.saturating_sub(1);
+                if !full
+                    && looks_until_kept == 0
+                    && let Err(error) = spare.keep(free, watched.guard.room())
+                {
+                    warn!(%error, "failed to keep space back for the next start");
+                    looks_until_kept = LOOKS_TO_TRY_AGAIN;
+                }
             }
             Err(error) => warn!(%error, "failed to look at the free space of the volume"),
         }

@@ -5,16 +5,18 @@
 
 mod fjall;
 mod kind;
+mod reading;
 mod sled;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use skerry_core::engine::Engine;
+use skerry_core::engine::{Engine, EngineError};
 
 pub use self::fjall::FjallEngine;
 pub use self::kind::EngineKind;
+pub use self::reading::{Reading, read_through};
 pub use self::sled::SledEngine;
 use crate::newer::Newer;
 use crate::{disk, panics};
@@ -105,11 +107,25 @@ pub(crate) enum Cause {
 ///
 /// Everything that can be read in it then is durable, whatever the process before had synced.
 pub fn open(kind: EngineKind, folder: &Path, cache_bytes: u64) -> Result<SharedEngine, OpenError> {
+    open_sized(kind, folder, Sizes { cache_bytes, volume_bytes: u64::MAX })
+}
+
+/// What a store may take of memory and disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Memory that it may keep, by what a process really holds.
+    pub cache_bytes: u64,
+    /// Size of its volume. A store that is made on a small one works in small pieces, for which there is space.
+    pub volume_bytes: u64,
+}
+
+/// Opens the store in a folder, or makes one for a volume of this size.
+pub fn open_sized(kind: EngineKind, folder: &Path, sizes: Sizes) -> Result<SharedEngine, OpenError> {
     kind::claim(kind, folder)?;
     let opened = panics::catch(|| -> Result<SharedEngine, Failed> {
         Ok(match kind {
-            EngineKind::Sled => Arc::new(SledEngine::open(folder, cache_bytes)?),
-            EngineKind::Fjall => Arc::new(FjallEngine::open(folder, cache_bytes)?),
+            EngineKind::Sled => Arc::new(SledEngine::open(folder, sizes.cache_bytes)?),
+            EngineKind::Fjall => Arc::new(FjallEngine::open(folder, sizes)?),
         })
     });
     let folder = folder.to_owned();
@@ -128,6 +144,21 @@ pub fn open(kind: EngineKind, folder: &Path, cache_bytes: u64) -> Result<SharedE
     }
 }
 
+/// Space that a store of this kind may take for a while beside what it holds, on a volume of this size: it works in the
+/// background, also on a volume that counts as full, and cannot go on without.
+pub fn working_bytes(kind: EngineKind, volume_bytes: u64) -> u64 {
+    match kind {
+        EngineKind::Sled => 0,
+        EngineKind::Fjall => fjall::merge_bytes_max(volume_bytes),
+    }
+}
+
+/// Removes what a store that has run out of space left half written, as far as that can be told before it is opened. To be
+/// called while no other process has the volume.
+pub fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    sled::remove_unfinished(&sled::folder_in(folder))
+}
+
 /// Damage is what is left when every file can be read and written and there is space: whatever else can be the reason
 /// may be gone at the next start.
 fn judge(folder: PathBuf, kind: EngineKind, message: String) -> OpenError {
@@ -141,6 +172,11 @@ fn judge(folder: PathBuf, kind: EngineKind, message: String) -> OpenError {
 /// True if a panic in an engine that opens this folder says that the store there is damaged.
 pub fn is_damage_told_by(panic: &str, folder: &Path) -> bool {
     !is_want_of_memory(panic) && matches!(disk::hinders(folder), Ok(None))
+}
+
+/// True if an engine has failed without a word of what it met: it may have been damage.
+pub fn is_unexplained(error: &EngineError) -> bool {
+    !error.is_damage && error.message == fjall::THREADS_FAILED
 }
 
 /// True if one flipped bit is all that tells what was found from what was written.

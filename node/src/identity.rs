@@ -260,6 +260,11 @@ impl Volume {
     }
 }
 
+/// Holds an existing volume, so that no other process opens it meanwhile.
+pub fn hold(folder: &Path) -> Result<File, VolumeError> {
+    lock(folder)
+}
+
 fn lock(folder: &Path) -> Result<File, VolumeError> {
     let path = folder.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path);

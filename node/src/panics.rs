@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tracing::{Span, error};
 
+use crate::doubt::Doubt;
 use crate::inbox::Inbox;
 
 /// Name of the threads that run async tasks.
@@ -122,13 +123,14 @@ pub fn is_ending() -> bool {
     IS_ENDING.load(Ordering::SeqCst)
 }
 
-/// Ends the process with the reason as the last line of its log. Returns never, and waits for no other thread but for the
-/// one that writes that line, and for that only so long.
-pub fn end_process(reason: &str) {
+/// Ends the process with the reason as the last line of its log, and as one of the store's points of doubt. Returns never,
+/// and waits for no other thread but for the one that writes both, and for that only so long.
+pub fn end_process(reason: &str, doubt: &Doubt) {
     let (written, is_written) = sync_channel::<()>(1);
-    let (reason, span) = (reason.to_owned(), Span::current());
+    let (reason, doubt, span) = (reason.to_owned(), doubt.clone(), Span::current());
     let write = move || {
         span.in_scope(|| error!(reason, exit_code = EXIT_PANICKED, "node ends at once"));
+        doubt.panicked(&reason);
         drop(written);
     };
     if thread::Builder::new().name("last-line".to_owned()).spawn(write).is_ok() {

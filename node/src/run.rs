@@ -27,6 +27,7 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::disk::{self, DiskGuard};
 use crate::disk_watch::Watched;
+use crate::doubt::Doubt;
 use crate::engine;
 use crate::health;
 use crate::http::{self, Pages};
@@ -152,7 +153,8 @@ async fn live(config: Config) -> Result<(), RunError> {
     let metrics = Metrics::new(&mut registry);
     let (inbox, receiver) = inbox_within(Budget::new(config.memory_budget_bytes));
     let inbox = Arc::new(inbox);
-    panics::watch(inbox.clone(), panics::end_process);
+    let doubt = Doubt::of(&config.data);
+    panics::watch(inbox.clone(), move |reason| panics::end_process(reason, &doubt));
     let vitals = Arc::new(Vitals::new(inbox.signals().clone()));
     let pages_stop = CancellationToken::new();
     let shown = Pages { registry: Arc::new(registry), vitals: vitals.clone(), inbox: inbox.clone() };
@@ -292,6 +294,9 @@ async fn run_parts<H: Health>(
     // Nobody is to wait in the queue of a listener that no server comes to any more.
     drop(front);
     end(running, failed).await?;
+    if let Err(error) = Doubt::of(&volume).remove() {
+        warn!(%error, "failed to remove the note that the store may be damaged");
+    }
     Ok(None)
 }
 

@@ -11,6 +11,7 @@ mod storage {
     mod engine;
     mod engine_crash;
     mod fixtures;
+    mod fjall_journals;
     mod log_cleaning;
     mod log_crash;
     mod log_damage;

@@ -53,7 +53,7 @@ impl SledEngine {
     }
 
     fn open_with(folder: &Path, cache_bytes: u64, sync_file: SyncFile) -> Result<Self, Failed> {
-        let folder = folder.join("sled");
+        let folder = folder_in(folder);
         let failed = |error: io::Error| Failed { cause: Cause::Other, message: error.to_string() };
         remove_unfinished(&folder).map_err(failed)?;
         mend_settings(&folder).map_err(failed)?;
@@ -143,6 +143,11 @@ impl Engine for SledEngine {
     }
 }
 
+/// Folder in which sled has its files, within that of the store.
+pub(super) fn folder_in(store: &Path) -> PathBuf {
+    store.join("sled")
+}
+
 /// A store that this process has just closed stays locked until sled's own threads have let go of it.
 fn open_unlocked(config: &sled::Config) -> Result<sled::Db, sled::Error> {
     let deadline = Instant::now() + UNLOCK_WAIT_MAX;
@@ -171,7 +176,7 @@ fn is_damage(error: &sled::Error) -> bool {
 
 /// sled takes a snapshot for damaged that was cut short under its temporary name, by a full disk or a crash in the midst of
 /// opening. One under that name is never needed: the one before, or the log alone, says the same.
-fn remove_unfinished(folder: &Path) -> io::Result<()> {
+pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,

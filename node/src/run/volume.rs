@@ -21,7 +21,7 @@ use skerry_core::system::NewNode;
 use skerry_core::time::TICK_MS;
 use skerry_program::chain::chain;
 use tokio::sync::mpsc::Receiver;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::store::{OpenStore, StoreMark};
 use super::RunError;
@@ -30,14 +30,15 @@ use crate::clock;
 use crate::config::{Config, Origin};
 use crate::damage::DamageNote;
 use crate::disk::{self, SyncFile};
-use crate::engine::SharedEngine;
+use crate::engine::{self, SharedEngine};
 use crate::failpoints::Failpoint;
-use crate::identity::{Kept, Known, Owner, Volume, VolumeError};
+use crate::identity::{self, Kept, Known, Owner, Volume, VolumeError};
 use crate::inbox::Inbox;
 use crate::join::{self, Asker, OriginError};
 use crate::keyring::Keyring;
 use crate::log::{self, Completion, Log, LogConfig, LogHandle, NoteMark};
 use crate::metrics::Metrics;
+use crate::spare_space::SpareSpace;
 use crate::vitals::{Phase, Vitals};
 
 const STORE: &str = "store";
@@ -117,6 +118,7 @@ async fn open_for_good(
                 join::refuse_second(seeds, &config.cluster).await?;
             }
             let store = store::open(config, &volume)?;
+            store::read_doubted(config, &store.engine).await?;
             if is_first_start_of_founder {
                 begin::make_again(config, &new, &store.engine)?;
             }
@@ -197,7 +199,7 @@ fn open_core(
 }
 
 /// Waits for the space without which nothing opens: to try again and again would end in the same, and may ask too much of
-/// an engine. Reads nothing and writes nothing.
+/// an engine. Reads nothing and writes nothing, but gives up what is kept back for this.
 async fn await_space(config: &Config, shell: &Shell) {
     let mut is_told = false;
     loop {
@@ -205,6 +207,9 @@ async fn await_space(config: &Config, shell: &Shell) {
             Ok(None) => break,
             // A folder that is not there, or cannot be looked at, is told of by whoever opens it.
             Err(_) if !is_told => break,
+            Ok(Some(shortage)) if gives_up(config) => {
+                warn!(shortage, "volume is full: what was kept back for this start is given up");
+            }
             Ok(Some(shortage)) if !is_told => {
                 is_told = true;
                 warn!(shortage, "volume is full: the node waits for space before it opens it");
@@ -221,6 +226,20 @@ async fn await_space(config: &Config, shell: &Shell) {
         shell.vitals.enter(Phase::Opening);
         shell.metrics.disk_full.set(0);
     }
+}
+
+/// Frees what can be freed of a volume that is too full to be opened. True if something was.
+fn gives_up(config: &Config) -> bool {
+    let freed = || -> Result<bool, Box<dyn std::error::Error>> {
+        let before = disk::free_bytes(&config.data)?;
+        let _held = identity::hold(&config.data)?;
+        engine::remove_unfinished(&config.data.join(STORE))?;
+        Ok(SpareSpace::of(&config.data).give_up()? || disk::free_bytes(&config.data)? > before)
+    };
+    freed().unwrap_or_else(|error| {
+        debug!(error = chain(&*error), "nothing of the full volume can be given up");
+        false
+    })
 }
 
 /// Compares the log with what the identity knows of it. A log that is another, or ends earlier, is put aside: whatever is

@@ -20,7 +20,7 @@ const RECORDS: u32 = 300;
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 /// A small file system in memory, mounted on a folder.
-struct Mounted(PathBuf);
+pub struct Mounted(PathBuf);
 
 impl Mounted {
     fn at(path: PathBuf, bytes: u64) -> Option<Self> {
@@ -39,7 +39,7 @@ impl Drop for Mounted {
 }
 
 /// The first node's volume, as a file system of its own.
-fn volume_of(cluster: &Cluster, bytes: u64) -> Option<Mounted> {
+pub fn volume_of(cluster: &Cluster, bytes: u64) -> Option<Mounted> {
     let mounted = Mounted::at(cluster.folder().path().join("node-0/volume"), bytes);
     if mounted.is_none() {
         eprintln!("left out: no file system can be mounted here");
@@ -48,7 +48,7 @@ fn volume_of(cluster: &Cluster, bytes: u64) -> Option<Mounted> {
 }
 
 /// Takes every byte that is left.
-fn fill(path: &Path) {
+pub fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
     for bytes in [1 << 20, 4096] {
         let block = vec![7; bytes];
@@ -77,6 +77,8 @@ async fn is_full_and_recovers(engine: &str) {
             Ok(Err(_)) | Err(_) => break,
         }
     }
+    // What was kept back for such a start is gone, too.
+    fs::remove_file(mounted.0.join("space.spare")).unwrap();
     for _ in 0..2 {
         cluster.nodes[0].kill();
         fill(&mounted.0.join("ballast-too"));

@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 use skerry_core::engine::{Engine, EngineError, EngineWrite, family, own, own_key, state};
 use skerry_core::ids::Incarnation;
 use skerry_program::chain::chain;
-use tracing::error;
+use tracing::{Span, error, info, warn};
 use uuid::Uuid;
 
 use super::{RunError, STORE, aside, failed, remove};
 use crate::config::Config;
 use crate::damage::DamageNote;
 use crate::disk;
-use crate::engine::{self, EngineKind, OpenError, SharedEngine};
+use crate::doubt::Doubt;
+use crate::engine::{self, EngineKind, OpenError, Reading, SharedEngine, Sizes};
 use crate::identity::{Known, Volume, VolumeError};
 use crate::newer::Newer;
 use crate::panics;
@@ -104,6 +105,8 @@ pub(super) fn open(config: &Config, volume: &Volume) -> Result<OpenStore, RunErr
     if let Some(why) = note.read().map_err(|source| failed("read", note.path(), source))? {
         aside::put(&config.data, STORE, &why)?;
         note.remove().map_err(|source| failed("remove", note.path(), source))?;
+        let doubt = Doubt::of(&config.data);
+        doubt.remove().map_err(|source| failed("remove", doubt.path(), source))?;
     }
     let Opened { engine, is_made } = match open_or_make(config) {
         Err(RunError::Engine(error)) if is_lost(&error) => {
@@ -127,6 +130,39 @@ pub(super) fn open(config: &Config, volume: &Volume) -> Result<OpenStore, RunErr
     error!(why, "store is lost");
     let engine = if is_unused(&known, mark.as_ref(), engine.as_ref())? { engine } else { anew(config, engine, &why)? };
     Ok(OpenStore { is_lost: true, ..OpenStore::new(engine)? })
+}
+
+/// Reads the store through, if something speaks for damage that nobody has told. Damage is found then, so that the next start
+/// puts the store aside; for any other error the store is used as before.
+pub(super) async fn read_doubted(config: &Config, engine: &SharedEngine) -> Result<(), RunError> {
+    let doubt = Doubt::of(&config.data);
+    let Some(found) = doubt.read().map_err(|source| failed("read", doubt.path(), source))? else { return Ok(()) };
+    if !found.is_due() {
+        return Ok(());
+    }
+    warn!(reason = found.reason, "store is read through: something may be damaged in it");
+    doubt.reads(&found);
+    let (at, note, read) = (config.data.join(STORE), DamageNote::of(&config.data), engine.clone());
+    let span = Span::current();
+    // Whoever tells the node to stop does not wait for it.
+    let reading = tokio::task::spawn_blocking(move || {
+        span.in_scope(|| {
+            let (left, folder) = (note, at.clone());
+            let say = move |panic: &str| {
+                if engine::is_damage_told_by(panic, &folder) {
+                    left.leave_for(&EngineError::damaged(format!("it panicked twice while it was read: {panic}")));
+                }
+            };
+            panics::with_last_words(say, || engine::read_through(read.as_ref(), &at))
+        })
+    });
+    match reading.await.map_err(|_| RunError::Ended { part: "reading of the store" })? {
+        Ok(Reading::Whole { records }) => info!(records, "store can be read from end to end"),
+        Ok(Reading::Cut { records }) => warn!(records, "store is too large to be read through: it is used as before"),
+        Err(error) if error.is_damage => return Err(error.into()),
+        Err(error) => warn!(error = chain(&error), "store cannot be read through: it is used as before"),
+    }
+    doubt.remove().map_err(|source| failed("remove", doubt.path(), source))
 }
 
 /// A start notes itself in the store before it is counted, so the store knows of one start more at most.
@@ -174,7 +210,7 @@ fn open_or_make(config: &Config) -> Result<Opened, RunError> {
     if !is_there {
         let new = config.data.join(STORE_NEW);
         remove(&new)?;
-        let engine = engine::open(config.engine, &new, config.cache_bytes)?;
+        let engine = engine::open_sized(config.engine, &new, sizes(config))?;
         write_mark(engine.as_ref(), &StoreMark::unused())?;
         drop(engine);
         remove(&folder)?;
@@ -194,10 +230,14 @@ fn open_noted(config: &Config, folder: &Path) -> Result<SharedEngine, RunError> 
             left.leave_for(&EngineError::damaged(format!("it panicked twice while it was opened: {panic}")));
         }
     };
-    let opened = panics::with_last_words(say, || engine::open(config.engine, folder, config.cache_bytes));
+    let opened = panics::with_last_words(say, || engine::open_sized(config.engine, folder, sizes(config)));
     // It did not end, and what it met is told now.
     forget(&note)?;
     Ok(opened?)
+}
+
+fn sizes(config: &Config) -> Sizes {
+    Sizes { cache_bytes: config.cache_bytes, volume_bytes: config.capacity_bytes.unwrap_or(u64::MAX) }
 }
 
 fn forget(note: &DamageNote) -> Result<(), RunError> {

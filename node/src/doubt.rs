@@ -1,0 +1,171 @@
+//! A durable note that the store may be damaged though nothing has said so, which has a later start read it through.
+//!
+//! An engine's own threads end with what they met and tell it to nobody: calls only say that they have ended. And a panic
+//! may come of a page that does not fit another, or of anything else. Both come back at every start if the store is damaged.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tracing::error;
+
+use crate::disk;
+
+const FILE: &str = "store.doubt";
+/// So many points of doubt are a reason to read the store through. One panic is one: most have nothing to do with it.
+const POINTS_MIN: u32 = 3;
+/// A reading that ends the process, or that somebody ends, is not begun for ever: after so many the store is used as before.
+const READINGS_MAX: u32 = 2;
+
+/// What speaks for damage of a volume's store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// One for each panic, and enough for a reading where the engine's own threads have failed.
+    points: u32,
+    /// Readings that were begun and did not come to their end.
+    readings: u32,
+    /// What was met last, in words.
+    pub reason: String,
+}
+
+impl Found {
+    /// True if the store is to be read through before it is used.
+    pub fn is_due(&self) -> bool {
+        self.points >= POINTS_MIN && self.readings < READINGS_MAX
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.splitn(3, ' ');
+        let points = words.next()?.parse().ok()?;
+        let readings = words.next()?.parse().ok()?;
+        Some(Self { points, readings, reason: words.next()?.to_owned() })
+    }
+
+    fn text(&self) -> String {
+        format!("{} {} {}", self.points, self.readings, self.reason)
+    }
+}
+
+/// The file on a volume that says how doubtful its store is.
+#[derive(Debug, Clone)]
+pub struct Doubt {
+    path: PathBuf,
+}
+
+impl Doubt {
+    /// Of the volume in this folder.
+    pub fn of(data: &Path) -> Self {
+        Self { path: data.join(FILE) }
+    }
+
+    /// Path of the file that holds the note.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The engine's own threads have failed. On a volume without space that is the reason.
+    pub fn raise(&self, reason: &str) {
+        if self.path.parent().is_some_and(|volume| matches!(disk::shortage(volume), Ok(None))) {
+            self.add(POINTS_MIN, reason);
+        }
+    }
+
+    /// A panic has ended the process. One that comes back at every start is soon enough for a reading.
+    pub fn panicked(&self, reason: &str) {
+        self.add(1, reason);
+    }
+
+    fn add(&self, points: u32, reason: &str) {
+        // The store lies beside the note. Without one there is nothing to doubt, and a fresh volume stays fresh.
+        if !self.path.with_extension("").is_dir() {
+            return;
+        }
+        let before = self.read().ok().flatten();
+        let (had, readings) = before.map_or((0, 0), |found| (found.points, found.readings));
+        let reason = reason.replace('\n', " ");
+        self.write(&Found { points: had.saturating_add(points), readings, reason });
+    }
+
+    /// A reading begins: one that never ends is not to be begun at every start.
+    pub fn reads(&self, found: &Found) {
+        self.write(&Found { readings: found.readings.saturating_add(1), ..found.clone() });
+    }
+
+    /// If it cannot be written, the next start is as this one was.
+    fn write(&self, found: &Found) {
+        if let Err(failure) = disk::write_atomically(&self.path, found.text().as_bytes()) {
+            error!(error = %failure, "failed to note that the store may be damaged");
+        }
+    }
+
+    /// What speaks for damage. `None` = nothing. A note that cannot be understood is reason enough for a reading.
+    pub fn read(&self) -> io::Result<Option<Found>> {
+        match fs::read(&self.path) {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                let found = Found::parse(&text);
+                Ok(Some(found.unwrap_or(Found { points: POINTS_MIN, readings: 0, reason: text })))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The store was read through, put aside, or closed in good order.
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Ok(()) => self.path.parent().map_or(Ok(()), disk::sync_folder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_due(doubt: &Doubt) -> bool {
+        doubt.read().unwrap().is_some_and(|found| found.is_due())
+    }
+
+    #[test]
+    fn threads_that_failed_are_reason_enough_and_panics_only_once_there_are_three() {
+        let folder = tempfile::tempdir().unwrap();
+        let doubt = Doubt::of(folder.path());
+        doubt.panicked("before there is a store");
+        assert_eq!(doubt.read().unwrap(), None);
+        fs::create_dir(folder.path().join("store")).unwrap();
+        for panics in 1..=3 {
+            doubt.panicked("thread worker panicked:\nat a page");
+            assert_eq!(is_due(&doubt), panics == 3);
+        }
+        assert_eq!(doubt.read().unwrap().unwrap().reason, "thread worker panicked: at a page");
+        doubt.remove().unwrap();
+        doubt.remove().unwrap();
+        doubt.raise("its own threads have failed");
+        assert!(is_due(&doubt));
+    }
+
+    #[test]
+    fn a_reading_that_never_ends_is_not_begun_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("store")).unwrap();
+        let doubt = Doubt::of(folder.path());
+        doubt.raise("its own threads have failed");
+        for _ in 0..READINGS_MAX {
+            assert!(is_due(&doubt));
+            doubt.reads(&doubt.read().unwrap().unwrap());
+        }
+        doubt.panicked("again");
+        assert!(!is_due(&doubt));
+    }
+
+    #[test]
+    fn a_note_that_nobody_understands_is_reason_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let doubt = Doubt::of(folder.path());
+        fs::write(doubt.path(), b"\xff").unwrap();
+        assert!(is_due(&doubt));
+    }
+}

@@ -1,0 +1,85 @@
+//! Space of a volume that is kept back for its next start.
+//!
+//! An engine that has run out of space leaves what it had half written, and removes that only when it opens again, which
+//! takes space. Nobody can free any meanwhile: a node that does not run takes no deletes. So a file is kept that is given up
+//! for that start alone, and made again once the volume has room.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::disk::{self, SPACE_MIN};
+
+/// Size of the file: enough to open, and as much again to work with.
+pub const SPARE_SPACE_BYTES: u64 = 2 * SPACE_MIN;
+const FILE: &str = "space.spare";
+const FILE_NEW: &str = "space.spare.new";
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// The file on a volume that keeps the space.
+#[derive(Debug, Clone)]
+pub struct SpareSpace {
+    path: PathBuf,
+    new: PathBuf,
+}
+
+impl SpareSpace {
+    /// Of the volume in this folder.
+    pub fn of(data: &Path) -> Self {
+        Self { path: data.join(FILE), new: data.join(FILE_NEW) }
+    }
+
+    /// Gives the space up. False if there was none.
+    pub fn give_up(&self) -> io::Result<bool> {
+        let unfinished = remove(&self.new)?;
+        Ok(remove(&self.path)? || unfinished)
+    }
+
+    /// Keeps the space, if the volume has so much free beside it, and does not keep it already.
+    pub fn keep(&self, free: u64, beside: u64) -> io::Result<()> {
+        if free < beside.saturating_add(SPARE_SPACE_BYTES) || self.path.try_exists()? {
+            return Ok(());
+        }
+        self.make().inspect_err(|_| {
+            // Half of it is of no use to the next start, and takes space from this one.
+            let _gone = fs::remove_file(&self.new);
+        })
+    }
+
+    fn make(&self) -> io::Result<()> {
+        let mut file = File::create(&self.new)?;
+        let block = vec![0; BLOCK_BYTES];
+        for _ in 0..SPARE_SPACE_BYTES / BLOCK_BYTES as u64 {
+            file.write_all(&block)?;
+        }
+        file.sync_all()?;
+        fs::rename(&self.new, &self.path)?;
+        self.path.parent().map_or(Ok(()), disk::sync_folder)
+    }
+}
+
+fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn space_is_kept_only_where_enough_is_left_beside_it_and_given_up_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let spare = SpareSpace::of(folder.path());
+        spare.keep(SPARE_SPACE_BYTES + 99, 100).unwrap();
+        assert!(!spare.give_up().unwrap());
+        spare.keep(SPARE_SPACE_BYTES + 100, 100).unwrap();
+        assert!(disk::folder_bytes(folder.path()).unwrap() >= SPARE_SPACE_BYTES);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(spare.give_up().unwrap());
+        assert!(!spare.give_up().unwrap());
+    }
+}

@@ -1,0 +1,88 @@
+//! A journal of fjall that was sealed, and made durable as a whole, is never cut short unnoticed. The one at work is: a crash
+//! leaves it torn.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use skerry_core::engine::EngineWrite;
+use skerry_node::engine::{self, EngineKind, OpenError};
+
+use super::engine::{CACHE_BYTES, open, put, scan};
+
+const BATCHES: u32 = 60;
+/// What ends a batch in a journal.
+const BATCH_END: &[u8] = b"FJL\x03";
+
+fn batch(number: u32) -> Vec<EngineWrite> {
+    vec![put(number.to_be_bytes(), vec![7; 500]), put("applied", number.to_be_bytes())]
+}
+
+/// A store whose only journal has batches 1 to 60, and for each where it ends.
+fn store(folder: &Path) -> Vec<usize> {
+    let engine = open(EngineKind::Fjall, folder);
+    (1..=BATCHES).for_each(|number| engine.write(batch(number)).unwrap());
+    engine.sync().unwrap();
+    drop(engine);
+    let content = fs::read(folder.join("fjall/0.jnl")).unwrap();
+    let ends = content.windows(4).enumerate().filter(|(_, bytes)| *bytes == BATCH_END).map(|(at, _)| at + 4);
+    let ends: Vec<_> = ends.collect();
+    assert_eq!(ends.len(), BATCHES as usize);
+    ends
+}
+
+/// As a node leaves it that dies once it has begun another journal.
+fn seal(folder: &Path) {
+    fs::write(folder.join("fjall/1.jnl"), vec![0; 1 << 20]).unwrap();
+}
+
+fn write_at(folder: &Path, at: usize, bytes: &[u8]) {
+    let journal = File::options().write(true).open(folder.join("fjall/0.jnl")).unwrap();
+    journal.write_all_at(bytes, at as u64).unwrap();
+}
+
+fn batches_in(folder: &Path) -> usize {
+    scan(&open(EngineKind::Fjall, folder), &[0], &[1]).unwrap().len()
+}
+
+#[test]
+fn a_sealed_journal_that_can_be_read_only_in_part_is_damage() {
+    for what in ["the next batch's tag", "the end of a batch"] {
+        let folder = tempfile::tempdir().unwrap();
+        let ends = store(folder.path());
+        seal(folder.path());
+        match what {
+            "the end of a batch" => write_at(folder.path(), ends[20] - 1, &[BATCH_END[3] ^ 4]),
+            _ => write_at(folder.path(), ends[20], &[1 ^ 8]),
+        }
+        match engine::open(EngineKind::Fjall, folder.path(), CACHE_BYTES) {
+            Err(OpenError::Damaged { message, .. }) => assert!(message.contains("0.jnl"), "{what}: {message}"),
+            Err(other) => panic!("{what}: {other}"),
+            Ok(_) => panic!("{what} is damaged, and the store opens with a gap"),
+        }
+    }
+}
+
+#[test]
+fn a_whole_sealed_journal_is_read_with_or_without_the_zeros_that_were_made_ahead() {
+    for zeros in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let ends = store(folder.path());
+        if !zeros {
+            let journal = File::options().write(true).open(folder.path().join("fjall/0.jnl")).unwrap();
+            journal.set_len(*ends.last().unwrap() as u64).unwrap();
+        }
+        seal(folder.path());
+        assert_eq!(batches_in(folder.path()), BATCHES as usize);
+        assert_eq!(batches_in(folder.path()), BATCHES as usize, "again");
+    }
+}
+
+#[test]
+fn the_journal_at_work_may_be_torn() {
+    let folder = tempfile::tempdir().unwrap();
+    let ends = store(folder.path());
+    write_at(folder.path(), ends[40], &vec![0; ends[59] - ends[40]]);
+    write_at(folder.path(), ends[40], &[1, 9, 0, 0]);
+    assert_eq!(batches_in(folder.path()), 41);
+}

@@ -258,6 +258,12 @@ impl Quorums {
     }
 }
 
+/// Some seeds have single copies, by a generator of their own.
+fn single_copies(seed: u64, hardships: &Hardships) -> Option<Hardship> {
+    let is_drawn = ChaCha8Rng::seed_from_u64(seed ^ 0x0019_1865).random_bool(0.15);
+    Some(Hardship::SingleCopies).filter(|single| is_drawn && hardships.0.contains(single))
+}
+
 /// Milliseconds that wrong clocks are off, at most: a year.
 const WRONG_MS: i64 = 365 * 24 * 3_600_000;
 /// Milliseconds that others are, where nothing is said of it.
@@ -335,9 +341,7 @@ impl Setting {
         let memory = [8_000, 20_000, 60_000][rare_rng.random_range(0..3)];
         let Quorums { present: of_quorums, resolve, stress, is_long } = Quorums::draw(seed, hardships);
         present.extend(of_quorums);
-        let single_rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x0019_1865);
-        let may_be_single = hardships.0.contains(&Hardship::SingleCopies);
-        present.extend((may_be_single && single_rng.random_bool(0.15)).then_some(Hardship::SingleCopies));
+        present.extend(single_copies(seed, hardships));
         let present = if hardships.0.len() == 1 { hardships.0.clone() } else { present };
         let has = |hardship| present.contains(&hardship);
         let has_quorum = has(Hardship::QuorumTable) || stress.is_some();

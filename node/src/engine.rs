@@ -15,9 +15,11 @@ use std::sync::Arc;
 use skerry_core::engine::{Engine, EngineError};
 
 pub use self::fjall::FjallEngine;
+use self::fjall::{THREADS_FAILED, merge_bytes_max};
 pub use self::kind::EngineKind;
 pub use self::reading::{Reading, read_through};
 pub use self::sled::SledEngine;
+use self::sled::{folder_in, remove_unfinished as remove_half_written};
 use crate::newer::Newer;
 use crate::{disk, panics};
 
@@ -149,14 +151,14 @@ pub fn open_sized(kind: EngineKind, folder: &Path, sizes: Sizes) -> Result<Share
 pub fn working_bytes(kind: EngineKind, volume_bytes: u64) -> u64 {
     match kind {
         EngineKind::Sled => 0,
-        EngineKind::Fjall => fjall::merge_bytes_max(volume_bytes),
+        EngineKind::Fjall => merge_bytes_max(volume_bytes),
     }
 }
 
 /// Removes what a store that has run out of space left half written, as far as that can be told before it is opened. To be
 /// called while no other process has the volume.
 pub fn remove_unfinished(folder: &Path) -> io::Result<()> {
-    sled::remove_unfinished(&sled::folder_in(folder))
+    remove_half_written(&folder_in(folder))
 }
 
 /// Damage is what is left when every file can be read and written and there is space: whatever else can be the reason
@@ -176,7 +178,7 @@ pub fn is_damage_told_by(panic: &str, folder: &Path) -> bool {
 
 /// True if an engine has failed without a word of what it met: it may have been damage.
 pub fn is_unexplained(error: &EngineError) -> bool {
-    !error.is_damage && error.message == fjall::THREADS_FAILED
+    !error.is_damage && error.message == THREADS_FAILED
 }
 
 /// True if one flipped bit is all that tells what was found from what was written.

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use fjall::Database;
 
-/// Between two looks whether something was merged.
-const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks whether something was merged: merges write some 100 MB a second, and a small volume keeps a few tens
+/// of them free.
+const LOOK: Duration = Duration::from_millis(50);
 /// So many readers have fjall look.
 const READERS: usize = 10_000;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skerry_api::{DistributedDatabase, REPLACE, TableRemoval};
 use skerry_core::ids::{Epoch, NodeId, Token};
 use skerry_core::invariants::copies;
-use skerry_core::map::{NodeState, Role};
+use skerry_core::map::{NodeRecord, NodeState, Role};
 use skerry_core::node::{AdminRefusal, AdminReply, Answer};
 use skerry_core::system::{AdminChange, SystemRefusal, SystemReply};
 
@@ -127,7 +127,12 @@ impl Rules {
                 world.checker.broken.push(text);
             }
         }
-        self.ended.insert(slot.to_owned(), world.time);
+        // Nobody waits for a pod in which no node has joined.
+        let is_in =
+            |node: &NodeRecord| node.state != NodeState::Removed && node.address.split('.').next() == Some(slot);
+        if newest_map(world).is_none_or(|map| map.nodes.values().any(is_in)) {
+            self.ended.insert(slot.to_owned(), world.time);
+        }
     }
 
     /// A write takes or changes a claim of another database.

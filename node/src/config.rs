@@ -205,8 +205,8 @@ impl Config {
 
 fn default_reserve(engine: EngineKind, capacity: Option<u64>) -> u64 {
     let tenth = capacity.map_or(RESERVE_BYTES_MAX, |capacity| (capacity / 10).min(RESERVE_BYTES_MAX));
-    // Where not even that is there, a tenth has to do.
-    let work = engine::working_bytes(engine, capacity.unwrap_or(u64::MAX));
+    // Where not even that is there, or nobody says what is, a tenth has to do.
+    let work = capacity.map_or(0, |capacity| engine::working_bytes(engine, capacity));
     if capacity.is_some_and(|capacity| work > capacity / 4) { tenth } else { tenth.max(work) }
 }
 
@@ -290,7 +290,7 @@ mod tests {
             assert!(config.reserve_bytes >= engine::working_bytes(EngineKind::Fjall, capacity));
         }
         assert_eq!(config(&["--engine", "fjall", "--capacity-bytes", "1000"]).unwrap().reserve_bytes, 100);
-        assert_eq!(config(&["--engine", "fjall"]).unwrap().reserve_bytes, 2 << 30);
+        assert_eq!(config(&["--engine", "fjall"]).unwrap().reserve_bytes, 1 << 30);
     }
 
     #[test]

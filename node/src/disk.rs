@@ -166,6 +166,11 @@ impl DiskGuard {
         self.reserve.saturating_add(self.reserve / 4)
     }
 
+    /// Free bytes beside which space is kept back for the next start: also on a disk that counts as full some of the reserve.
+    pub fn room_beside_spare(&self) -> u64 {
+        if self.full { self.reserve / 4 } else { self.room() }
+    }
+
     fn judge(&mut self, bytes: u64, file_system_free: u64, files: u64) -> DiskState {
         let left = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(bytes));
         let free = left.min(file_system_free);

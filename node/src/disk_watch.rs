@@ -68,9 +68,8 @@ fn run(mut watched: Watched, inbox: &Inbox, metrics: &Metrics, ended: &Receiver<
                 was_full = full;
                 inbox.disk(full, bytes);
                 looks_until_kept = looks_until_kept.saturating_sub(1);
-                if !full
-                    && looks_until_kept == 0
-                    && let Err(error) = spare.keep(free, watched.guard.room())
+                if looks_until_kept == 0
+                    && let Err(error) = spare.keep(free, watched.guard.room_beside_spare())
                 {
                     warn!(%error, "failed to keep space back for the next start");
                     looks_until_kept = LOOKS_TO_TRY_AGAIN;

@@ -14,35 +14,30 @@ use crate::disk;
 const FILE: &str = "store.doubt";
 /// So many points of doubt are a reason to read the store through. One panic is one: most have nothing to do with it.
 const POINTS_MIN: u32 = 3;
-/// A reading that ends the process, or that somebody ends, is not begun for ever: after so many the store is used as before.
-const READINGS_MAX: u32 = 2;
 
 /// What speaks for damage of a volume's store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// One for each panic, and enough for a reading where the engine's own threads have failed.
     points: u32,
-    /// Readings that were begun and did not come to their end.
-    readings: u32,
     /// What was met last, in words.
     pub reason: String,
 }
 
 impl Found {
-    /// True if the store is to be read through before it is used.
+    /// True if the store is to be read through before it is used. A reading that ends the process, or that somebody ends, is
+    /// begun again only once as much has been met anew: else the store is used as before.
     pub fn is_due(&self) -> bool {
-        self.points >= POINTS_MIN && self.readings < READINGS_MAX
+        self.points >= POINTS_MIN
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let mut words = text.splitn(3, ' ');
-        let points = words.next()?.parse().ok()?;
-        let readings = words.next()?.parse().ok()?;
-        Some(Self { points, readings, reason: words.next()?.to_owned() })
+        let (points, reason) = text.split_once(' ')?;
+        Some(Self { points: points.parse().ok()?, reason: reason.to_owned() })
     }
 
     fn text(&self) -> String {
-        format!("{} {} {}", self.points, self.readings, self.reason)
+        format!("{} {}", self.points, self.reason)
     }
 }
 
@@ -80,15 +75,13 @@ impl Doubt {
         if !self.path.with_extension("").is_dir() {
             return;
         }
-        let before = self.read().ok().flatten();
-        let (had, readings) = before.map_or((0, 0), |found| (found.points, found.readings));
-        let reason = reason.replace('\n', " ");
-        self.write(&Found { points: had.saturating_add(points), readings, reason });
+        let had = self.read().ok().flatten().map_or(0, |found| found.points);
+        self.write(&Found { points: had.saturating_add(points), reason: reason.replace('\n', " ") });
     }
 
-    /// A reading begins: one that never ends is not to be begun at every start.
+    /// A reading begins: one that never ends is not to be begun at every start, only for what is met after it.
     pub fn reads(&self, found: &Found) {
-        self.write(&Found { readings: found.readings.saturating_add(1), ..found.clone() });
+        self.write(&Found { points: 0, ..found.clone() });
     }
 
     /// If it cannot be written, the next start is as this one was.
@@ -104,7 +97,7 @@ impl Doubt {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 let found = Found::parse(&text);
-                Ok(Some(found.unwrap_or(Found { points: POINTS_MIN, readings: 0, reason: text })))
+                Ok(Some(found.unwrap_or(Found { points: POINTS_MIN, reason: text })))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -148,17 +141,19 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_never_ends_is_not_begun_for_ever() {
+    fn a_reading_that_never_ends_is_begun_again_only_for_what_is_met_anew() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("store")).unwrap();
         let doubt = Doubt::of(folder.path());
         doubt.raise("its own threads have failed");
-        for _ in 0..READINGS_MAX {
+        for _ in 0..3 {
             assert!(is_due(&doubt));
             doubt.reads(&doubt.read().unwrap().unwrap());
+            assert!(!is_due(&doubt));
+            doubt.panicked("in the reading");
+            assert!(!is_due(&doubt));
+            doubt.raise("its own threads have failed");
         }
-        doubt.panicked("again");
-        assert!(!is_due(&doubt));
     }
 
     #[test]

@@ -59,7 +59,9 @@ impl FjallEngine {
         let table_bytes = table_bytes(volume_bytes);
         // Two memtables may be in memory at once; the rest is for blocks.
         let memtable_bytes = (cache_bytes / 8).min(table_bytes / 2).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
-        let block_bytes = cache_bytes.saturating_sub(2 * memtable_bytes).max(MEMTABLE_BYTES_MIN);
+        // A store that was made before keeps memtables as large as this, whatever the volume.
+        let kept_bytes = (cache_bytes / 8).clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
+        let block_bytes = cache_bytes.saturating_sub(2 * kept_bytes).max(MEMTABLE_BYTES_MIN);
         let failed = |error: fjall::Error| Failed {
             cause: match is_damage(&error) {
                 _ if is_of_later_version(&error, &folder) => Cause::Newer,

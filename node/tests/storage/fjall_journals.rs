@@ -78,6 +78,22 @@ fn a_whole_sealed_journal_is_read_with_or_without_the_zeros_that_were_made_ahead
     }
 }
 
+/// A write that found no space leaves a part of a batch, and fjall may begin another journal all the same.
+#[test]
+fn a_batch_that_was_never_whole_is_no_damage_of_a_sealed_journal() {
+    for torn in [300, 600, 70_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let ends = store(folder.path());
+        let content = fs::read(folder.path().join("fjall/0.jnl")).unwrap();
+        let mut part = content[ends[57]..ends[58]].to_vec();
+        part.truncate(part.len() - 14);
+        part.resize(torn, 7);
+        write_at(folder.path(), ends[59], &part);
+        seal(folder.path());
+        assert_eq!(batches_in(folder.path()), BATCHES as usize, "{torn}");
+    }
+}
+
 #[test]
 fn the_journal_at_work_may_be_torn() {
     let folder = tempfile::tempdir().unwrap();

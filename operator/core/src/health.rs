@@ -24,7 +24,7 @@ pub use rest::unrest;
 pub(crate) use rest::{all_speak, is_short_of_room_alone, unrest_without};
 
 /// Reports come twice a second; one older than this says nothing about now.
-const FRESH_MS: u64 = 3_000;
+pub(crate) const FRESH_MS: u64 = 3_000;
 
 /// One shard, from its leader's report where that is fresh, else from the map.
 #[derive(Debug, Clone)]

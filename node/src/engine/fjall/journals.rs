@@ -1,8 +1,9 @@
 //! Whether fjall has cut off a part of what it had sealed.
 //!
 //! fjall reads its journals back until something in one is not as it was written, and cuts the rest off. At the end of the
-//! newest that is what a crash leaves. All before it were made durable as a whole, before the next was begun: what is cut off
-//! there was damaged, and the store would open with a gap in its midst.
+//! newest that is what a crash leaves. All batches of those before it were made durable, before the next was begun: if one of
+//! them is cut off it was damaged, and the store would open with a gap in its midst. Behind the last batch there may be a
+//! part of one that found no space, and was never promised to anybody.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,8 +12,12 @@ use std::path::{Path, PathBuf};
 
 /// Of one look from the end of a file on.
 const BLOCK_BYTES: usize = 64 << 10;
+/// fjall ends a batch with this entry: a tag, a checksum of eight bytes, and four that are always the same.
+const END_TAG: u8 = 3;
+const END_MAGIC: &[u8] = b"FJL\x03";
+const END_BYTES: usize = 1 + 8 + END_MAGIC.len();
 
-/// A journal that is written no more, and where its content ends. Its zeros after that were made ahead and never written.
+/// A journal that is written no more, and where its last batch ends.
 #[derive(Debug)]
 struct Sealed {
     path: PathBuf,
@@ -44,12 +49,12 @@ impl SealedJournals {
         journals.pop();
         let seal = |path: PathBuf| {
             let file = File::open(&path)?;
-            Ok(Sealed { end: content_end(&file)?, path, file })
+            Ok(Sealed { end: last_batch_end(&file)?, path, file })
         };
         journals.into_iter().map(|(_, path)| seal(path)).collect::<io::Result<_>>().map(Self)
     }
 
-    /// What was cut off since. `None` = nothing: every one is as long as its content was, also where it was removed by now.
+    /// What was cut off since. `None` = nothing: every one has its last batch, also where it was removed by now.
     pub(super) fn cut(&self) -> io::Result<Option<String>> {
         for Sealed { path, file, end } in &self.0 {
             let left = file.metadata()?.len();
@@ -65,18 +70,20 @@ fn number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_suffix(".jnl")?.parse().ok()
 }
 
-/// Where the last byte ends that is not zero. What ends a batch is none.
-fn content_end(file: &File) -> io::Result<u64> {
-    let mut block = vec![0; BLOCK_BYTES];
-    let mut end = file.metadata()?.len();
-    while end > 0 {
-        let bytes = usize::try_from(end).unwrap_or(usize::MAX).min(BLOCK_BYTES);
-        let start = end - bytes as u64;
+/// Where the last batch ends. 0 = there is none.
+fn last_batch_end(file: &File) -> io::Result<u64> {
+    let mut block = vec![0; BLOCK_BYTES + END_BYTES - 1];
+    let mut behind = file.metadata()?.len();
+    while behind >= END_BYTES as u64 {
+        let bytes = usize::try_from(behind).unwrap_or(usize::MAX).min(block.len());
+        let start = behind - bytes as u64;
         file.read_exact_at(&mut block[..bytes], start)?;
-        if let Some(last) = block[..bytes].iter().rposition(|byte| *byte != 0) {
-            return Ok(start + last as u64 + 1);
+        let is_end = |entry: &[u8]| entry[0] == END_TAG && entry.ends_with(END_MAGIC);
+        if let Some(at) = block[..bytes].windows(END_BYTES).rposition(is_end) {
+            return Ok(start + (at + END_BYTES) as u64);
         }
-        end = start;
+        // An entry may lie across the border of two looks.
+        behind = if start == 0 { 0 } else { start + END_BYTES as u64 - 1 };
     }
     Ok(0)
 }

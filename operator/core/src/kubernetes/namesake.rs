@@ -5,14 +5,15 @@ use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
 
 use super::names::Names;
-use crate::health::is_heard;
+use crate::health::FRESH_MS;
 use crate::planted::{Planted, is_planted};
 
 /// Why nothing is done on this status: nodes of another resource answer. `None` = they are this one's.
 ///
-/// A node that is at the address of another resource's pod, and is heard there, is of a database that another resource looks
-/// after. Volumes that were moved from one resource to another tell of their new addresses when their nodes start, so the
-/// addresses of before are silent then: they count only while no node is at one of this resource's own.
+/// A node that is heard, and says itself that it is at the address of another resource's pod, is of a database that another
+/// resource looks after. What the map has may be older: volumes that were moved from one resource to another tell of their new
+/// addresses when their nodes start, and a copy of a volume may have told of its own before it went. That counts only while no
+/// node is at an address of this resource's own.
 pub fn namesake(names: &Names, status: &Status) -> Option<String> {
     if is_planted(Planted::NamesakeAnswers) {
         return None;
@@ -21,7 +22,11 @@ pub fn namesake(names: &Names, status: &Status) -> Option<String> {
     let is_own = |node: &NodeRecord| owner(&node.address) == Some((&*names.namespace, &*names.database));
     let has_own = members().any(is_own);
     let mut others = members().filter(|node| !is_own(node)).filter_map(|node| Some((node, owner(&node.address)?)));
-    let (_, (namespace, database)) = others.find(|(node, _)| !has_own || is_heard(status, node.id))?;
+    let is_heard_there = |node: &NodeRecord| {
+        let said = status.nodes.iter().filter(|(report, age)| report.node == node.id && *age <= FRESH_MS);
+        said.into_iter().any(|(report, _)| owner(&report.address) == owner(&node.address))
+    };
+    let (_, (namespace, database)) = others.find(|(node, _)| !has_own || is_heard_there(node))?;
     let which = skerry_api::CLUSTER_ID;
     Some(format!(
         "nodes of {database} in namespace {namespace} answer for it: two resources have one cluster id ({}), and nothing is done \
@@ -54,6 +59,8 @@ mod tests {
         for (mut node, (namespace, heard)) in records.into_iter().zip(nodes) {
             node.address = format!("shop-{}-0.shop-nodes.{namespace}.svc:7400", node.zone);
             status.nodes.retain(|(report, _)| heard || report.node != node.id);
+            let reports = status.nodes.iter_mut().filter(|(report, _)| report.node == node.id);
+            reports.for_each(|(report, _)| report.address.clone_from(&node.address));
             map.put_node(node);
         }
         namesake(&Names { database: "shop".to_owned(), namespace: "here".to_owned() }, &status)

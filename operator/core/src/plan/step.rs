@@ -336,8 +336,8 @@ impl fmt::Display for Wait {
             Self::FounderUnwanted { slot } => write!(
                 f,
                 "{slot} is not as the spec says any more and does not run, and may have founded the database on its volume: it is \
-                 not taken away. Undo the edit; or, if nobody ever wrote anything, delete the resource and then the claim \
-                 data-{slot}, and make the resource anew"
+                 not taken away. Undo the edit; or, if nobody ever wrote anything, delete the resource, then annotate \
+                 the claim data-{slot} with skerry.io/break-glass, delete it, and make the resource anew"
             ),
             Self::Unreachable(why) => write!(f, "the database does not answer: {why}"),
             Self::Approval { database, plan, moves } => write!(

@@ -94,7 +94,7 @@ pub(super) fn growing(
         None => format!("{slot} has {has} (see kubectl describe pvc)"),
     };
     let volumes: Vec<String> = volumes.iter().map(told).collect();
-    write!(f, "volumes to grow to {size}: {}; spec.storage.size may be taken back to what they have", few(&volumes))
+    write!(f, "volumes to grow to {size}: {}; spec.storage.size may be taken back to status.volumeSize", few(&volumes))
 }
 
 pub(super) fn late(

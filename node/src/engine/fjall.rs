@@ -72,15 +72,17 @@ impl FjallEngine {
         };
         let other = |error: io::Error| Failed { cause: Cause::Other, message: format!("fjall: {error}") };
         let sealed = SealedJournals::look(&folder).map_err(other)?;
-        let database = Database::builder(&folder)
+        let opened = Database::builder(&folder)
             .cache_size(block_bytes)
             .max_journaling_size(JOURNAL_BYTES_MAX)
             .worker_threads(WORKERS)
-            .open()
-            .map_err(failed)?;
+            .open();
+        // Also where it did not open for another reason.
         if let Some(cut) = sealed.cut().map_err(other)? {
             return Err(Failed { cause: Cause::Damage, message: format!("fjall: a sealed journal is damaged: {cut}") });
         }
+        let database = opened.map_err(failed)?;
+        sealed.are_whole().map_err(other)?;
         // A store keeps those with which it was made.
         let options = || {
             let leveled = Leveled::default().with_table_target_size(table_bytes);

@@ -63,6 +63,24 @@ fn a_sealed_journal_that_can_be_read_only_in_part_is_damage() {
     }
 }
 
+/// The first opening finds it and cannot tell damage from a disk that does not answer: the next one must not take what is
+/// left for the whole.
+#[test]
+fn damage_of_a_sealed_journal_is_found_again_after_an_opening_that_told_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let ends = store(folder.path());
+    seal(folder.path());
+    write_at(folder.path(), ends[20], &[1 ^ 8]);
+    // Whoever looks for what hinders the reading makes a file of this name.
+    let hindrance = folder.path().join("space.probe");
+    fs::create_dir(&hindrance).unwrap();
+    let open = || engine::open(EngineKind::Fjall, folder.path(), CACHE_BYTES);
+    assert!(matches!(open(), Err(OpenError::Unusable { .. } | OpenError::Folder { .. })));
+    fs::remove_dir(&hindrance).unwrap();
+    assert!(matches!(open(), Err(OpenError::Damaged { .. })));
+    assert!(matches!(open(), Err(OpenError::Damaged { .. })));
+}
+
 #[test]
 fn a_whole_sealed_journal_is_read_with_or_without_the_zeros_that_were_made_ahead() {
     for zeros in [true, false] {

@@ -4,12 +4,19 @@
 //! newest that is what a crash leaves. All batches of those before it were made durable, before the next was begun: if one of
 //! them is cut off it was damaged, and the store would open with a gap in its midst. Behind the last batch there may be a
 //! part of one that found no space, and was never promised to anybody.
+//!
+//! What fjall has cut off is gone, and the next opening would find a whole journal. So where each ends is written down before,
+//! until it is known that nothing was cut.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::disk;
+
+/// Lies beside fjall's folder, which has only what is fjall's.
+const NOTE: &str = "fjall.sealed";
 /// Of one look from the end of a file on.
 const BLOCK_BYTES: usize = 64 << 10;
 /// fjall ends a batch with this entry: a tag, a checksum of eight bytes, and four that are always the same.
@@ -25,16 +32,27 @@ struct Sealed {
     end: u64,
 }
 
+impl Sealed {
+    /// A line of the note: the file's number in its file system, since names are given again, and where its last batch ends.
+    fn line(&self) -> io::Result<String> {
+        Ok(format!("{} {}\n", self.file.metadata()?.ino(), self.end))
+    }
+}
+
 /// The sealed journals of a store before it is opened.
 #[derive(Debug)]
-pub(super) struct SealedJournals(Vec<Sealed>);
+pub(super) struct SealedJournals {
+    journals: Vec<Sealed>,
+    note: PathBuf,
+}
 
 impl SealedJournals {
-    /// Of the store in this folder. None if there is no store.
+    /// Of the store in this folder. None if there is no store. Writes down where they end.
     pub(super) fn look(folder: &Path) -> io::Result<Self> {
+        let note = folder.with_file_name(NOTE);
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self(Vec::new())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { journals: Vec::new(), note }),
             Err(error) => return Err(error),
         };
         let mut journals = Vec::new();
@@ -47,16 +65,33 @@ impl SealedJournals {
         journals.sort();
         // The newest one is at work.
         journals.pop();
+        let noted = noted(&note)?;
         let seal = |path: PathBuf| {
             let file = File::open(&path)?;
-            Ok(Sealed { end: last_batch_end(&file)?, path, file })
+            let number = file.metadata()?.ino();
+            let before = noted.iter().filter(|(noted, _)| *noted == number).map(|(_, end)| *end).max();
+            Ok(Sealed { end: last_batch_end(&file)?.max(before.unwrap_or(0)), path, file })
         };
-        journals.into_iter().map(|(_, path)| seal(path)).collect::<io::Result<_>>().map(Self)
+        let journals = journals.into_iter().map(|(_, path)| seal(path)).collect::<io::Result<Vec<_>>>()?;
+        if !journals.is_empty() {
+            let lines = journals.iter().map(Sealed::line).collect::<io::Result<String>>()?;
+            // On a volume without space this opening goes on as if it were never broken off.
+            let _unnoted = disk::write_atomically(&note, lines.as_bytes());
+        }
+        Ok(Self { journals, note })
+    }
+
+    /// Nothing was cut off, and the store is opened: what was written down is not needed any more.
+    pub(super) fn are_whole(&self) -> io::Result<()> {
+        match fs::remove_file(&self.note) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// What was cut off since. `None` = nothing: every one has its last batch, also where it was removed by now.
     pub(super) fn cut(&self) -> io::Result<Option<String>> {
-        for Sealed { path, file, end } in &self.0 {
+        for Sealed { path, file, end } in &self.journals {
             let left = file.metadata()?.len();
             if left < *end {
                 return Ok(Some(format!("{} can be read only to byte {left} of {end}", path.display())));
@@ -64,6 +99,17 @@ impl SealedJournals {
         }
         Ok(None)
     }
+}
+
+/// What an opening has written down that was broken off.
+fn noted(note: &Path) -> io::Result<Vec<(u64, u64)>> {
+    let text = match fs::read_to_string(note) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let line = |line: &str| line.split_once(' ').and_then(|(file, end)| Some((file.parse().ok()?, end.parse().ok()?)));
+    Ok(text.lines().filter_map(line).collect())
 }
 
 fn number(path: &Path) -> Option<u64> {

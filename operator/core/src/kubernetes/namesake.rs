@@ -76,6 +76,24 @@ mod tests {
         assert!(told([("prod", false); 3]).is_some(), "nothing is known of nodes here");
     }
 
+    /// A copy of a volume told of its address before it went, and the map has that still.
+    #[test]
+    fn what_a_node_says_of_its_address_counts_and_not_what_the_map_has() {
+        let mut status = at_rest(&["a", "b", "c"], 1);
+        let map = Arc::make_mut(&mut status.map);
+        let records: Vec<NodeRecord> = map.nodes.values().cloned().collect();
+        for (at, mut node) in records.into_iter().enumerate() {
+            let address = |namespace: &str| format!("shop-{}-0.shop-nodes.{namespace}.svc:7400", node.zone);
+            let (known, said) = (address(if at == 2 { "copy" } else { "here" }), address("here"));
+            let reports = status.nodes.iter_mut().filter(|(report, _)| report.node == node.id);
+            reports.for_each(|(report, _)| report.address.clone_from(&said));
+            node.address = known;
+            map.put_node(node);
+        }
+        let names = Names { database: "shop".to_owned(), namespace: "here".to_owned() };
+        assert_eq!(namesake(&names, &status), None);
+    }
+
     /// They tell of their addresses one after the other, and one has not come.
     #[test]
     fn volumes_that_were_moved_to_another_resource_are_its_own_once_their_nodes_have_started() {

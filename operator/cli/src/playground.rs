@@ -76,12 +76,13 @@ impl Playground {
         if let Some(old) = kept.resource() {
             skerry_api::check_update(&database, &old).next("undo the change, or use another folder: --dir FOLDER")?;
         }
-        secret::make(&folder.secret()).next("remove what is there, or use another folder: --dir FOLDER")?;
         kept.starts += 1;
         // Nobody knows what the YAML said meanwhile: the delay of a table that is to go begins anew.
         kept.removals.clear();
         kept.take(&mut database);
+        // The file by which a folder is known for a playground's comes first: without it the others would be a stranger's.
         folder.save(&kept)?;
+        secret::make(&folder.secret()).next("remove what is there, or use another folder: --dir FOLDER")?;
         let (control, calls) = Control::channel();
         let (events, listening) = mpsc::channel(EVENTS_MAX);
         let socket = kept.socket.clone();

@@ -10,7 +10,8 @@ use super::folder::{Folder, FolderError, Kept, NODES, STATE};
 /// Removes it with all data; the folder too, if nothing else is in it. The playground must be down, and its lock be held. What
 /// is left since it is not the playground's is told.
 pub(crate) fn remove(folder: &Folder, kept: &Kept) -> Result<Vec<PathBuf>, FolderError> {
-    let root = folder.path();
+    // A link with a slash or a dot behind it would be taken for the folder that it leads to.
+    let root: PathBuf = folder.path().components().collect();
     let nodes = root.join(NODES);
     for slot in entries(&nodes)? {
         if is_slot(&slot, kept) {
@@ -25,11 +26,14 @@ pub(crate) fn remove(folder: &Folder, kept: &Kept) -> Result<Vec<PathBuf>, Folde
     }
     file_gone(&root.join(STATE))?;
     file_gone(&root.join("lock"))?;
-    remove_if_empty(root)?;
-    let (mut left, inside) = (entries(root)?, entries(&nodes)?);
+    remove_if_empty(&root)?;
+    let (mut left, inside) = (entries(&root)?, entries(&nodes)?);
     if !inside.is_empty() {
-        left.retain(|path| *path != nodes);
+        left.retain(|path| *path != nodes || path.is_symlink());
         left.extend(inside);
+    }
+    if left.is_empty() && fs::symlink_metadata(&root).is_ok() && !is_here(&root) {
+        left.push(root);
     }
     Ok(left)
 }
@@ -47,6 +51,10 @@ fn remove_slot(slot: &Path) -> Result<(), FolderError> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let aside = name.strip_prefix("removed-").and_then(|number| number.parse::<u32>().ok());
         if name == "data" || aside.is_some() {
+            // Nothing within a volume has a name by which it is known for the playground's.
+            if path.is_symlink() {
+                continue;
+            }
             fs::remove_dir_all(&path).map_err(|source| FolderError::Io { path, source })?;
         } else if name == "log" {
             file_gone(&path)?;
@@ -75,13 +83,23 @@ fn file_gone(path: &Path) -> Result<(), FolderError> {
     }
 }
 
-/// The folder that a person is in stays, also if it is empty.
+/// The folder that a person is in stays, also if it is empty. So does what only a person can have made: a link, and a place
+/// where something is mounted.
 fn remove_if_empty(folder: &Path) -> Result<(), FolderError> {
-    let is_here = || fs::canonicalize(folder).ok() == std::env::current_dir().ok();
-    if !folder.is_dir() || !entries(folder)?.is_empty() || is_here() {
+    let is_folder = fs::symlink_metadata(folder).is_ok_and(|about| about.is_dir());
+    if !is_folder || !entries(folder)?.is_empty() || is_here(folder) {
         return Ok(());
     }
-    fs::remove_dir(folder).map_err(|source| FolderError::Io { path: folder.to_owned(), source })
+    match fs::remove_dir(folder) {
+        Err(source) if source.kind() != io::ErrorKind::ResourceBusy => {
+            Err(FolderError::Io { path: folder.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_here(folder: &Path) -> bool {
+    fs::canonicalize(folder).ok() == std::env::current_dir().ok()
 }
 
 #[cfg(test)]
@@ -134,6 +152,53 @@ mod tests {
         for gone in [at("nodes/shop-b-7"), folder.volume("shop-a-0"), at("secret"), at("playground.json"), at("lock")] {
             assert!(!gone.try_exists().unwrap(), "{}", gone.display());
         }
+    }
+
+    /// Moves a folder to another place, and leaves a link to it.
+    fn moved(from: &Path, to: &Path) {
+        fs::rename(from, to).unwrap();
+        std::os::unix::fs::symlink(to, from).unwrap();
+    }
+
+    #[test]
+    fn a_link_to_the_folder_stays_and_the_playground_goes() {
+        for behind in ["", "/", "/."] {
+            let temporary = tempfile::tempdir().unwrap();
+            let (real, link) = (temporary.path().join("real"), temporary.path().join("link"));
+            used(&link);
+            moved(&link, &real);
+            let folder = Folder::new(format!("{}{behind}", link.display()));
+            let kept = folder.load().unwrap().unwrap();
+            assert_eq!(remove(&folder, &kept).unwrap(), [link.as_path()]);
+            assert_eq!(fs::read_dir(&real).unwrap().count(), 0);
+            assert!(link.is_symlink());
+        }
+    }
+
+    #[test]
+    fn nodes_on_another_disk_go_and_the_links_to_them_stay() {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        let (folder, kept) = used(&at("shop"));
+        moved(&at("shop/nodes/shop-a-0"), &at("slot"));
+        moved(&at("shop/nodes"), &at("disk"));
+        let nodes = at("shop/nodes");
+        assert_eq!(remove(&folder, &kept).unwrap(), [nodes.clone(), nodes.join("shop-a-0")]);
+        assert!(nodes.is_symlink() && nodes.join("shop-a-0").is_symlink());
+        assert_eq!(fs::read_dir(at("slot")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(at("disk")).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(at("shop")).unwrap().count(), 1, "all but the link is gone");
+        assert!(folder.load().unwrap().is_none());
+    }
+
+    #[test]
+    fn what_a_link_in_place_of_a_volume_leads_to_is_left_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (folder, kept) = used(&temporary.path().join("shop"));
+        let elsewhere = temporary.path().join("elsewhere");
+        moved(&folder.volume("shop-a-0"), &elsewhere);
+        assert_eq!(remove(&folder, &kept).unwrap(), [folder.path().join("nodes/shop-a-0")]);
+        assert!(elsewhere.join("store").is_dir() && folder.volume("shop-a-0").is_symlink());
     }
 
     #[test]

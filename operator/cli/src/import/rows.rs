@@ -234,6 +234,15 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_stray_quote_is_found_before_anything_is_imported_if_columns_are_judged() {
+        let (_folder, path) = written("a.csv", b"id,name\n1,a\n2,\"b\n3,c\n");
+        let told = judge(&path, b',', Encoding::Utf8, &Types::default()).unwrap_err();
+        assert!(matches!(&told, RowError::Csv(why) if why.to_string().contains("line 3 is never closed")), "{told:?}");
+        let read: Vec<bool> = open(&path, &CSV).unwrap().take(2).map(|line| line.is_ok()).collect();
+        assert_eq!(read, [true, false], "the row before it is read where no column is judged");
+    }
+
+    #[test]
     fn a_byte_order_mark_is_no_part_of_either_format() {
         let (_folder, path) = written("a.csv", b"\xef\xbb\xbfa\n1\n");
         assert_eq!(open(&path, &CSV).unwrap().next().unwrap().unwrap().row.unwrap().columns(), ["a"]);

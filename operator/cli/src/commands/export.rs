@@ -82,6 +82,12 @@ impl Export {
         let pages = client.scan_parallel(&self.table, ScanRange::All, options, self.shards);
         let mut pages = std::pin::pin!(pages.map_err(failed)?);
         let mut sink = Sink::open(&self.file).map_err(unwritten)?;
+        if let Some(why) = sink.written_in_place() {
+            let file = self.file.display();
+            progress.say(&format!(
+                "{file} is written in place, since no new file can take its place ({why}): if the export fails, what it held is lost"
+            ));
+        }
         let mut records = 0;
         while let Some(page) = pages.next().await {
             for line in lines(&page.map_err(failed)?) {
@@ -90,7 +96,12 @@ impl Export {
             }
             progress.at(records);
         }
-        sink.finish().map_err(unwritten)?;
+        if let Some(why) = sink.finish().map_err(unwritten)? {
+            let file = self.file.display();
+            progress.say(&format!(
+                "{file} was written in place at the end, since no new file could take its place ({why})"
+            ));
+        }
         Ok(records)
     }
 }

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::beside::Beside;
+use super::beside::{Beside, Way};
 
 /// So many bytes are handed over at a time.
 const CHUNK_BYTES: usize = 1 << 16;
@@ -24,8 +24,18 @@ pub(super) struct Sink {
     parts: SyncSender<Part>,
     /// `None` = it has ended, and how was told.
     thread: Option<JoinHandle<io::Result<()>>>,
-    /// The new file. `None` = lines go to a stream, and what is written cannot be taken back.
-    beside: Option<Beside>,
+    end: End,
+}
+
+/// What is done with the target once all lines are written.
+#[derive(Debug)]
+enum End {
+    /// The new file takes the target's place.
+    Beside(Beside),
+    /// What was written to the file itself becomes durable.
+    InPlace { file: File, why: String },
+    /// Nothing: it is a stream.
+    Stream,
 }
 
 /// What the thread is handed.
@@ -38,25 +48,36 @@ enum Part {
 
 impl Sink {
     /// A name that ends in .gz is compressed, quickly rather than as small as can be; `-` is stdout. A file that is there
-    /// stays as it is until [`Sink::finish`].
+    /// stays as it is until [`Sink::finish`], unless it is [`Sink::written_in_place`].
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         if path.as_os_str() == "-" {
-            return Ok(Self::to(Writer::Plain(Box::new(io::stdout())), None));
+            return Ok(Self::to(Writer::Plain(Box::new(io::stdout())), End::Stream));
         }
-        let beside = Beside::new(path)?;
-        let file = match &beside {
-            Some(beside) => beside.file()?,
-            None => File::create(path)?,
+        let (file, end) = match Way::to(path)? {
+            Way::Beside(beside) => (beside.file()?, End::Beside(beside)),
+            Way::InPlace { file, why } => {
+                file.set_len(0)?;
+                (file.try_clone()?, End::InPlace { file, why: why.to_string() })
+            }
+            Way::Stream => (File::create(path)?, End::Stream),
         };
         let is_compressed = path.extension().is_some_and(|e| e == "gz");
         let writer = if is_compressed { Writer::gzip(file) } else { Writer::Plain(Box::new(file)) };
-        Ok(Self::to(writer, beside))
+        Ok(Self::to(writer, end))
     }
 
-    fn to(writer: Writer, beside: Option<Beside>) -> Self {
+    fn to(writer: Writer, end: End) -> Self {
         let (parts, waiting) = sync_channel::<Part>(CHUNKS);
         let thread = thread::spawn(move || writer.write_all(&waiting));
-        Self { chunk: Vec::with_capacity(CHUNK_BYTES), parts, thread: Some(thread), beside }
+        Self { chunk: Vec::with_capacity(CHUNK_BYTES), parts, thread: Some(thread), end }
+    }
+
+    /// Why a file that was there is written over from the start, and what it held is gone already. `None` = it is not.
+    pub(super) fn written_in_place(&self) -> Option<&str> {
+        match &self.end {
+            End::InPlace { why, .. } => Some(why),
+            End::Beside(_) | End::Stream => None,
+        }
     }
 
     /// Adds a line of text and its line end.
@@ -66,12 +87,17 @@ impl Sink {
         if self.chunk.len() >= CHUNK_BYTES { self.hand_over() } else { Ok(()) }
     }
 
-    /// Waits until all lines are written; a file is durable then, and has its name.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    /// Waits until all lines are written; a file is durable then, and has its name. The answer is why they had to be copied
+    /// into the file that was there, if so.
+    pub(super) fn finish(mut self) -> io::Result<Option<String>> {
         self.hand_over()?;
         self.send(Part::End)?;
         self.ended()?;
-        self.beside.map_or(Ok(()), Beside::put_in_place)
+        match self.end {
+            End::Beside(beside) => Ok(beside.put_in_place()?.map(|why| why.to_string())),
+            End::InPlace { file, .. } => file.sync_all().map(|()| None),
+            End::Stream => Ok(None),
+        }
     }
 
     fn hand_over(&mut self) -> io::Result<()> {
@@ -191,7 +217,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut sink = Sink::to(Writer::Plain(Box::new(Full)), None);
+        let mut sink = Sink::to(Writer::Plain(Box::new(Full)), End::Stream);
         let line = "x".repeat(CHUNK_BYTES);
         let failed = (0..3 * CHUNKS).find_map(|_| sink.line(&line).err()).unwrap();
         assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
@@ -219,13 +245,13 @@ mod tests {
     fn half_an_export_to_a_pipe_is_no_sound_gzip() {
         let unpacked = |is_finished: bool| {
             let (mut reader, writer) = io::pipe().unwrap();
-            let mut sink = Sink::to(Writer::gzip(writer), None);
+            let mut sink = Sink::to(Writer::gzip(writer), End::Stream);
             sink.line("line").unwrap();
             sink.hand_over().unwrap();
             if is_finished {
-                sink.finish().unwrap()
+                sink.finish().unwrap();
             } else {
-                drop(sink)
+                drop(sink);
             }
             let (mut bytes, mut text) = (Vec::new(), String::new());
             reader.read_to_end(&mut bytes).unwrap();

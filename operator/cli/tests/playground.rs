@@ -6,6 +6,8 @@
 mod ground;
 #[path = "playground/quorum.rs"]
 mod quorum;
+#[path = "playground/stuck.rs"]
+mod stuck;
 
 use std::fs;
 

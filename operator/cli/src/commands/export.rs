@@ -91,12 +91,12 @@ impl Export {
         let mut records = 0;
         while let Some(page) = pages.next().await {
             for line in lines(&page.map_err(failed)?) {
-                sink.line(&line.to_string()).map_err(unwritten)?;
+                sink.line(&line.to_string()).await.map_err(unwritten)?;
                 records += 1;
             }
             progress.at(records);
         }
-        if let Some(why) = sink.finish().map_err(unwritten)? {
+        if let Some(why) = sink.finish().await.map_err(unwritten)? {
             let file = self.file.display();
             progress.say(&format!(
                 "{file} was written in place at the end, since no new file could take its place ({why})"

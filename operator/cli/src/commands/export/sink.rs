@@ -1,14 +1,15 @@
 //! Where an export's lines go. Writing, and compressing above all, has a thread of its own: reading goes on meanwhile. An
-//! export that fails leaves nothing that could be taken for a whole one.
+//! export that fails leaves nothing that could be taken for a whole one. Whoever hands lines over waits for that thread without
+//! blocking, however long a pipe is not read: so ctrl-C is heard meanwhile.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use tokio::sync::{mpsc, oneshot};
 
 use super::beside::{Beside, Way};
 
@@ -21,9 +22,9 @@ const CHUNKS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Sink {
     chunk: Vec<u8>,
-    parts: SyncSender<Part>,
-    /// `None` = it has ended, and how was told.
-    thread: Option<JoinHandle<io::Result<()>>>,
+    parts: mpsc::Sender<Part>,
+    /// Tells how the thread has ended. `None` = it was told.
+    ended: Option<oneshot::Receiver<io::Result<()>>>,
     end: End,
 }
 
@@ -32,8 +33,8 @@ pub(super) struct Sink {
 enum End {
     /// The new file takes the target's place.
     Beside(Beside),
-    /// What was written to the file itself becomes durable.
-    InPlace { file: File, why: String },
+    /// Nothing: it was written to the file itself.
+    InPlace { why: String },
     /// Nothing: it is a stream.
     Stream,
 }
@@ -51,25 +52,39 @@ impl Sink {
     /// stays as it is until [`Sink::finish`], unless it is [`Sink::written_in_place`].
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         if path.as_os_str() == "-" {
-            return Ok(Self::to(Writer::Plain(Box::new(io::stdout())), End::Stream));
+            return Ok(Self::to(|| Ok(Writer::Plain(Box::new(io::stdout()))), None, End::Stream));
         }
+        let is_compressed = path.extension().is_some_and(|e| e == "gz");
+        let to_file = move |file| if is_compressed { Writer::gzip(file) } else { Writer::Plain(Box::new(file)) };
         let (file, end) = match Way::to(path)? {
             Way::Beside(beside) => (beside.file()?, End::Beside(beside)),
             Way::InPlace { file, why } => {
                 file.set_len(0)?;
-                (file.try_clone()?, End::InPlace { file, why: why.to_string() })
+                (file, End::InPlace { why: why.to_string() })
             }
-            Way::Stream => (File::create(path)?, End::Stream),
+            Way::Stream => {
+                let path = path.to_owned();
+                // A pipe is opened once somebody reads it, which may be never.
+                return Ok(Self::to(move || File::create(path).map(to_file), None, End::Stream));
+            }
         };
-        let is_compressed = path.extension().is_some_and(|e| e == "gz");
-        let writer = if is_compressed { Writer::gzip(file) } else { Writer::Plain(Box::new(file)) };
-        Ok(Self::to(writer, end))
+        let written = file.try_clone()?;
+        Ok(Self::to(move || Ok(to_file(file)), Some(written), end))
     }
 
-    fn to(writer: Writer, end: End) -> Self {
-        let (parts, waiting) = sync_channel::<Part>(CHUNKS);
-        let thread = thread::spawn(move || writer.write_all(&waiting));
-        Self { chunk: Vec::with_capacity(CHUNK_BYTES), parts, thread: Some(thread), end }
+    /// `written`: what is to be durable in the end.
+    fn to(open: impl FnOnce() -> io::Result<Writer> + Send + 'static, written: Option<File>, end: End) -> Self {
+        let (parts, waiting) = mpsc::channel(CHUNKS);
+        let (tell, ended) = oneshot::channel();
+        thread::spawn(move || {
+            let is_whole = open().and_then(|writer| writer.write_all(waiting));
+            let durable = is_whole.and_then(|is_whole| match written.filter(|_| is_whole) {
+                Some(file) => file.sync_all(),
+                None => Ok(()),
+            });
+            let _nobody_waits = tell.send(durable);
+        });
+        Self { chunk: Vec::with_capacity(CHUNK_BYTES), parts, ended: Some(ended), end }
     }
 
     /// Why a file that was there is written over from the start, and what it held is gone already. `None` = it is not.
@@ -81,42 +96,41 @@ impl Sink {
     }
 
     /// Adds a line of text and its line end.
-    pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
+    pub(super) async fn line(&mut self, text: &str) -> io::Result<()> {
         self.chunk.extend_from_slice(text.as_bytes());
         self.chunk.push(b'\n');
-        if self.chunk.len() >= CHUNK_BYTES { self.hand_over() } else { Ok(()) }
+        if self.chunk.len() >= CHUNK_BYTES { self.hand_over().await } else { Ok(()) }
     }
 
     /// Waits until all lines are written; a file is durable then, and has its name. The answer is why they had to be copied
     /// into the file that was there, if so.
-    pub(super) fn finish(mut self) -> io::Result<Option<String>> {
-        self.hand_over()?;
-        self.send(Part::End)?;
-        self.ended()?;
+    pub(super) async fn finish(mut self) -> io::Result<Option<String>> {
+        self.hand_over().await?;
+        self.send(Part::End).await?;
+        self.ended().await?;
         match self.end {
             End::Beside(beside) => Ok(beside.put_in_place()?.map(|why| why.to_string())),
-            End::InPlace { file, .. } => file.sync_all().map(|()| None),
-            End::Stream => Ok(None),
+            End::InPlace { .. } | End::Stream => Ok(None),
         }
     }
 
-    fn hand_over(&mut self) -> io::Result<()> {
+    async fn hand_over(&mut self) -> io::Result<()> {
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
-        self.send(Part::Lines(chunk))
+        self.send(Part::Lines(chunk)).await
     }
 
-    fn send(&mut self, part: Part) -> io::Result<()> {
-        if self.parts.send(part).is_ok() {
+    async fn send(&mut self, part: Part) -> io::Result<()> {
+        if self.parts.send(part).await.is_ok() {
             return Ok(());
         }
         // The thread has ended, so writing has failed; it is asked why.
-        self.ended()?;
+        self.ended().await?;
         Err(io::Error::other("writing has ended early"))
     }
 
-    fn ended(&mut self) -> io::Result<()> {
-        let panicked = |_| Err(io::Error::other("the writing thread panicked"));
-        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap_or_else(panicked))
+    async fn ended(&mut self) -> io::Result<()> {
+        let Some(ended) = self.ended.take() else { return Ok(()) };
+        ended.await.unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")))
     }
 }
 
@@ -131,8 +145,8 @@ impl Writer {
         Self::Gzip(GzEncoder::new(Cut { writer: Some(Box::new(writer)) }, Compression::fast()))
     }
 
-    /// Writes what is handed over, and the end if it comes.
-    fn write_all(mut self, parts: &Receiver<Part>) -> io::Result<()> {
+    /// Writes what is handed over, and the end if it comes; true if it has come.
+    fn write_all(mut self, parts: mpsc::Receiver<Part>) -> io::Result<bool> {
         let written = self.write_parts(parts);
         if let Self::Gzip(gzip) = &mut self {
             // The encoder writes an end when it is dropped, also to what has none: half an export would seem whole.
@@ -141,19 +155,19 @@ impl Writer {
         written
     }
 
-    fn write_parts(&mut self, parts: &Receiver<Part>) -> io::Result<()> {
-        for part in parts {
+    fn write_parts(&mut self, mut parts: mpsc::Receiver<Part>) -> io::Result<bool> {
+        while let Some(part) = parts.blocking_recv() {
             match (part, &mut *self) {
                 (Part::Lines(lines), Self::Plain(writer)) => writer.write_all(&lines)?,
                 (Part::Lines(lines), Self::Gzip(gzip)) => gzip.write_all(&lines)?,
-                (Part::End, Self::Plain(writer)) => return writer.flush(),
+                (Part::End, Self::Plain(writer)) => return writer.flush().map(|()| true),
                 (Part::End, Self::Gzip(gzip)) => {
                     gzip.try_finish()?;
-                    return gzip.get_mut().flush();
+                    return gzip.get_mut().flush().map(|()| true);
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -183,19 +197,29 @@ impl Write for Cut {
 mod tests {
     use std::fs;
     use std::io::Read;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
 
     use super::*;
 
-    #[test]
-    fn lines_arrive_in_order_plain_and_compressed() {
+    fn stream(writer: Writer) -> Sink {
+        Sink::to(|| Ok(writer), None, End::Stream)
+    }
+
+    #[tokio::test]
+    async fn lines_arrive_in_order_plain_and_compressed() {
         let folder = tempfile::tempdir().unwrap();
         let lines: Vec<String> = (0..20_000).map(|i| format!("line {i} of an export")).collect();
         let expected = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
         for name in ["a.jsonl", "a.jsonl.gz"] {
             let path = folder.path().join(name);
             let mut sink = Sink::open(&path).unwrap();
-            lines.iter().for_each(|line| sink.line(line).unwrap());
-            sink.finish().unwrap();
+            for line in &lines {
+                sink.line(line).await.unwrap();
+            }
+            assert_eq!(sink.finish().await.unwrap(), None);
             let mut text = String::new();
             let mut file = File::open(&path).unwrap();
             match name.ends_with(".gz") {
@@ -206,8 +230,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn failure_to_write_is_told() {
+    #[tokio::test]
+    async fn failure_to_write_is_told() {
         struct Full;
         impl Write for Full {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -217,14 +241,37 @@ mod tests {
                 Ok(())
             }
         }
-        let mut sink = Sink::to(Writer::Plain(Box::new(Full)), End::Stream);
+        let mut sink = stream(Writer::Plain(Box::new(Full)));
         let line = "x".repeat(CHUNK_BYTES);
-        let failed = (0..3 * CHUNKS).find_map(|_| sink.line(&line).err()).unwrap();
-        assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
+        let written = async {
+            for _ in 0..3 * CHUNKS {
+                sink.line(&line).await?;
+            }
+            Ok::<_, io::Error>(())
+        };
+        assert_eq!(written.await.unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 
-    #[test]
-    fn an_export_that_fails_leaves_the_old_file_and_nothing_else() {
+    #[tokio::test]
+    async fn a_pipe_that_nobody_reads_holds_up_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let (_reader, writer) = io::pipe().unwrap();
+        for mut sink in [stream(Writer::Plain(Box::new(writer))), Sink::open(&fifo).unwrap()] {
+            let line = "x".repeat(CHUNK_BYTES);
+            let written = async {
+                for _ in 0..3 * CHUNKS {
+                    sink.line(&line).await.unwrap();
+                }
+            };
+            // Whoever waits for it can stop doing so.
+            assert!(timeout(Duration::from_millis(300), written).await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_export_that_fails_leaves_the_old_file_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["a.jsonl", "a.jsonl.gz", "new.jsonl"] {
             let path = folder.path().join(name);
@@ -234,30 +281,30 @@ mod tests {
             }
             let before = fs::read_dir(folder.path()).unwrap().count();
             let mut sink = Sink::open(&path).unwrap();
-            (0..20_000).for_each(|i| sink.line(&format!("line {i} of an export")).unwrap());
+            for i in 0..20_000 {
+                sink.line(&format!("line {i} of an export")).await.unwrap();
+            }
             drop(sink);
             assert_eq!(fs::read(&path).ok(), old, "{name}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before, "{name}");
         }
     }
 
-    #[test]
-    fn half_an_export_to_a_pipe_is_no_sound_gzip() {
-        let unpacked = |is_finished: bool| {
+    #[tokio::test]
+    async fn half_an_export_to_a_pipe_is_no_sound_gzip() {
+        for is_finished in [true, false] {
             let (mut reader, writer) = io::pipe().unwrap();
-            let mut sink = Sink::to(Writer::gzip(writer), End::Stream);
-            sink.line("line").unwrap();
-            sink.hand_over().unwrap();
-            if is_finished {
-                sink.finish().unwrap();
-            } else {
-                drop(sink);
+            let mut sink = stream(Writer::gzip(writer));
+            sink.line("line").await.unwrap();
+            sink.hand_over().await.unwrap();
+            match is_finished {
+                true => drop(sink.finish().await.unwrap()),
+                false => drop(sink),
             }
             let (mut bytes, mut text) = (Vec::new(), String::new());
             reader.read_to_end(&mut bytes).unwrap();
-            flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).map(|_| text)
-        };
-        assert_eq!(unpacked(true).unwrap(), "line\n");
-        assert!(unpacked(false).is_err());
+            let unpacked = flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text);
+            assert_eq!((unpacked.is_ok(), !is_finished || text == "line\n"), (is_finished, true));
+        }
     }
 }

@@ -47,11 +47,8 @@ impl DamageNote {
 
     /// What the note says. `None` = there is none.
     pub fn read(&self) -> io::Result<Option<String>> {
-        match fs::read(&self.path) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let bytes = disk::read_if_there(&self.path)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// The damaged store was put aside.

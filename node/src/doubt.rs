@@ -3,7 +3,6 @@
 //! An engine's own threads end with what they met and tell it to nobody: calls only say that they have ended. And a panic
 //! may come of a page that does not fit another, or of anything else. Both come back at every start if the store is damaged.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -93,29 +92,22 @@ impl Doubt {
 
     /// What speaks for damage. `None` = nothing. A note that cannot be understood is reason enough for a reading.
     pub fn read(&self) -> io::Result<Option<Found>> {
-        match fs::read(&self.path) {
-            Ok(bytes) => {
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                let found = Found::parse(&text);
-                Ok(Some(found.unwrap_or(Found { points: POINTS_MIN, reason: text })))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let Some(bytes) = disk::read_if_there(&self.path)? else { return Ok(None) };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Some(Found::parse(&text).unwrap_or(Found { points: POINTS_MIN, reason: text })))
     }
 
     /// The store was read through, put aside, or closed in good order.
     pub fn remove(&self) -> io::Result<()> {
-        match fs::remove_file(&self.path) {
-            Ok(()) => self.path.parent().map_or(Ok(()), disk::sync_folder),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+        let was_there = disk::remove_if_there(&self.path)?;
+        self.path.parent().filter(|_| was_there).map_or(Ok(()), disk::sync_folder)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn is_due(doubt: &Doubt) -> bool {

@@ -19,7 +19,6 @@ use self::fjall::{THREADS_FAILED, merge_bytes_max};
 pub use self::kind::EngineKind;
 pub use self::reading::{Reading, read_through};
 pub use self::sled::SledEngine;
-use self::sled::{folder_in, remove_unfinished as remove_half_written};
 use crate::newer::Newer;
 use crate::{disk, panics};
 
@@ -158,7 +157,7 @@ pub fn working_bytes(kind: EngineKind, volume_bytes: u64) -> u64 {
 /// Removes what a store that has run out of space left half written, as far as that can be told before it is opened. To be
 /// called while no other process has the volume.
 pub fn remove_unfinished(folder: &Path) -> io::Result<()> {
-    remove_half_written(&folder_in(folder))
+    SledEngine::remove_unfinished(folder)
 }
 
 /// Damage is what is left when every file can be read and written and there is space: whatever else can be the reason

@@ -31,8 +31,8 @@ impl SpareSpace {
 
     /// Gives the space up. False if there was none.
     pub fn give_up(&self) -> io::Result<bool> {
-        let unfinished = remove(&self.new)?;
-        Ok(remove(&self.path)? || unfinished)
+        let unfinished = disk::remove_if_there(&self.new)?;
+        Ok(disk::remove_if_there(&self.path)? || unfinished)
     }
 
     /// Keeps the space, if the volume has so much free beside it, and does not keep it already.
@@ -55,14 +55,6 @@ impl SpareSpace {
         file.sync_all()?;
         fs::rename(&self.new, &self.path)?;
         self.path.parent().map_or(Ok(()), disk::sync_folder)
-    }
-}
-
-fn remove(path: &Path) -> io::Result<bool> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

@@ -52,6 +52,11 @@ impl SledEngine {
         Self::open_with(folder, cache_bytes, disk::sync_all())
     }
 
+    /// Removes from a store that is not open what was left half written there.
+    pub(super) fn remove_unfinished(store: &Path) -> io::Result<()> {
+        remove_unfinished(&folder_in(store))
+    }
+
     fn open_with(folder: &Path, cache_bytes: u64, sync_file: SyncFile) -> Result<Self, Failed> {
         let folder = folder_in(folder);
         let failed = |error: io::Error| Failed { cause: Cause::Other, message: error.to_string() };
@@ -144,7 +149,7 @@ impl Engine for SledEngine {
 }
 
 /// Folder in which sled has its files, within that of the store.
-pub(super) fn folder_in(store: &Path) -> PathBuf {
+fn folder_in(store: &Path) -> PathBuf {
     store.join("sled")
 }
 
@@ -176,7 +181,7 @@ fn is_damage(error: &sled::Error) -> bool {
 
 /// sled takes a snapshot for damaged that was cut short under its temporary name, by a full disk or a crash in the midst of
 /// opening. One under that name is never needed: the one before, or the log alone, says the same.
-pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,

@@ -11,6 +11,7 @@ mod exit;
 mod failure;
 mod import;
 mod output;
+mod paths;
 mod playground;
 mod progress;
 mod tour;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use skerry_core::ids::{NodeId, ReplicaId, ShardId};
 use skerry_core::map::{Descriptor, Role, ShardRecord};
-use skerry_core::message::ShardReport;
+use skerry_core::message::{NodeReport, ShardReport};
 use skerry_core::node::Status;
 use skerry_core::quorum::copies::Copies;
 use skerry_core::quorum::layout::Stage;
@@ -24,7 +24,7 @@ pub use rest::unrest;
 pub(crate) use rest::{all_speak, is_short_of_room_alone, unrest_without};
 
 /// Reports come twice a second; one older than this says nothing about now.
-pub(crate) const FRESH_MS: u64 = 3_000;
+const FRESH_MS: u64 = 3_000;
 
 /// One shard, from its leader's report where that is fresh, else from the map.
 #[derive(Debug, Clone)]
@@ -191,7 +191,13 @@ pub fn shards_now(status: &Status) -> Vec<ShardNow<'_>> {
 
 /// True if the node was heard of lately.
 pub fn is_heard(status: &Status, node: NodeId) -> bool {
-    status.nodes.iter().any(|(report, age)| report.node == node && *age <= FRESH_MS)
+    last_word(status, node).is_some()
+}
+
+/// What the node has told of itself lately. `None` = it was not heard of.
+pub(crate) fn last_word(status: &Status, node: NodeId) -> Option<&NodeReport> {
+    let fresh = status.nodes.iter().find(|(report, age)| report.node == node && *age <= FRESH_MS);
+    fresh.map(|(report, _)| report)
 }
 
 /// Quorum shards with a copy on this node, of which so many copies are gone for good that writes may be too.

@@ -83,10 +83,7 @@ impl SealedJournals {
 
     /// Nothing was cut off, and the store is opened: what was written down is not needed any more.
     pub(super) fn are_whole(&self) -> io::Result<()> {
-        match fs::remove_file(&self.note) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        disk::remove_if_there(&self.note).map(drop)
     }
 
     /// What was cut off since. `None` = nothing: every one has its last batch, also where it was removed by now.
@@ -103,11 +100,8 @@ impl SealedJournals {
 
 /// What an opening has written down that was broken off.
 fn noted(note: &Path) -> io::Result<Vec<(u64, u64)>> {
-    let text = match fs::read_to_string(note) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
+    let bytes = disk::read_if_there(note)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
     let line = |line: &str| line.split_once(' ').and_then(|(file, end)| Some((file.parse().ok()?, end.parse().ok()?)));
     Ok(text.lines().filter_map(line).collect())
 }

@@ -7,6 +7,8 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::paths::folder_of;
+
 /// What a path stands for, however it is written: links and hard links lead to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
@@ -58,8 +60,7 @@ fn place(path: &Path) -> io::Result<Place> {
 
 /// The full path of a file that is not there; its folder may not be there either.
 fn would_be(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (fs::canonicalize(folder), path.file_name()) {
+    match (fs::canonicalize(folder_of(path)), path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
         _ => path.to_owned(),
     }

@@ -8,6 +8,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
+use crate::paths::folder_of;
+
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A file that has not changed for so long is taken for whole. An editor or a copy that writes it in place is done by then.
 const STILL: Duration = Duration::from_secs(1);
@@ -41,9 +43,8 @@ impl FileWatch {
             let _one_waits_already = sender.try_send(());
         };
         // Editors replace files, so the folder is watched and not the file.
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let watcher = notify::recommended_watcher(tell)
-            .and_then(|mut watcher| watcher.watch(folder, RecursiveMode::NonRecursive).map(|()| watcher));
+            .and_then(|mut watcher| watcher.watch(folder_of(path), RecursiveMode::NonRecursive).map(|()| watcher));
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let changes = Changes { told: stamp(path), untold: None };

@@ -5,7 +5,7 @@ use skerry_core::map::{NodeRecord, NodeState};
 use skerry_core::node::Status;
 
 use super::names::Names;
-use crate::health::FRESH_MS;
+use crate::health::last_word;
 use crate::planted::{Planted, is_planted};
 
 /// Why nothing is done on this status: nodes of another resource answer. `None` = they are this one's.
@@ -22,10 +22,8 @@ pub fn namesake(names: &Names, status: &Status) -> Option<String> {
     let is_own = |node: &NodeRecord| owner(&node.address) == Some((&*names.namespace, &*names.database));
     let has_own = members().any(is_own);
     let mut others = members().filter(|node| !is_own(node)).filter_map(|node| Some((node, owner(&node.address)?)));
-    let is_heard_there = |node: &NodeRecord| {
-        let said = status.nodes.iter().filter(|(report, age)| report.node == node.id && *age <= FRESH_MS);
-        said.into_iter().any(|(report, _)| owner(&report.address) == owner(&node.address))
-    };
+    let is_heard_there =
+        |node: &NodeRecord| last_word(status, node.id).is_some_and(|said| owner(&said.address) == owner(&node.address));
     let (_, (namespace, database)) = others.find(|(node, _)| !has_own || is_heard_there(node))?;
     let which = skerry_api::CLUSTER_ID;
     Some(format!(

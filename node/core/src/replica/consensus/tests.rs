@@ -99,35 +99,26 @@ fn the_only_voter_speaks_in_a_term_only_once_the_log_has_it() {
     assert_eq!((before, after), (vec![], vec![RaftKind::Append, RaftKind::Heartbeat]));
 }
 
-/// What raft asserts of whoever comes to lead: all of its log is on disk.
-fn elected_with_an_unwritten_log(wakes: impl Fn(&mut Consensus)) -> Consensus {
-    let mut consensus = member(1);
-    consensus.campaign();
-    processed(&mut consensus, 1, &mut Collected::default());
-    consensus.follow_nobody();
-    wakes(&mut consensus);
-    consensus
-}
-
+/// raft asserts of whoever comes to lead that all of its log is on disk.
 #[test]
 fn the_only_voter_does_not_stand_while_its_log_is_not_written() {
-    let mut consensus = elected_with_an_unwritten_log(|consensus| {
+    let (mut consensus, mut out) = (member(1), Collected::default());
+    let wait = |consensus: &mut Consensus| {
         for _ in 0..3 * ELECTION_TICKS {
             assert!(consensus.begin_tick());
             consensus.keep_own_promise();
             consensus.tick();
         }
-        let term = consensus.term();
-        consensus.step(message(RaftKind::TimeoutNow, term));
-    });
+    };
+    consensus.campaign();
+    processed(&mut consensus, 1, &mut out);
+    consensus.follow_nobody();
+    wait(&mut consensus);
+    let term = consensus.term();
+    consensus.step(message(RaftKind::TimeoutNow, term));
     assert!(!consensus.is_leader());
-    let mut out = Collected::default();
     consensus.log_durable(1, &mut out);
-    (0..3 * ELECTION_TICKS).for_each(|_| {
-        consensus.begin_tick();
-        consensus.keep_own_promise();
-        consensus.tick();
-    });
+    wait(&mut consensus);
     assert!(consensus.is_leader());
 }
 

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use tempfile::{Builder, NamedTempFile};
 
+use crate::paths::folder_of;
+
 /// So many links are followed to where a file is to be made, as by the kernel.
 const LINKS_MAX: usize = 40;
 
@@ -47,7 +49,7 @@ impl Way {
             Ok(there) => there,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let target = link_end(target)?;
-                return Ok(Self::Beside(Beside { new: new_in(folder(&target))?, target, replaces: false }));
+                return Ok(Self::Beside(Beside { new: new_in(folder_of(&target))?, target, replaces: false }));
             }
             Err(error) => return Err(error),
         };
@@ -56,7 +58,7 @@ impl Way {
         let target = fs::canonicalize(target)?;
         let made = match is_mounted(&target) {
             true => Err(io::ErrorKind::ResourceBusy.into()),
-            false => new_in(folder(&target)).and_then(|new| {
+            false => new_in(folder_of(&target)).and_then(|new| {
                 new.as_file().set_permissions(about.permissions())?;
                 Ok(new)
             }),
@@ -87,7 +89,7 @@ impl Beside {
             }
             Err(failed) => return Err(failed.error),
         }
-        match File::open(folder(&self.target)) {
+        match File::open(folder_of(&self.target)) {
             // A folder may take files from somebody who may not read it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
             opened => opened?.sync_all().map(|()| None),
@@ -124,7 +126,7 @@ fn link_end(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
         match fs::read_link(&path) {
-            Ok(to) => path = folder(&path).join(to),
+            Ok(to) => path = folder_of(&path).join(to),
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
                 return Ok(path);
             }
@@ -147,10 +149,6 @@ fn is_mounted(path: &Path) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn is_mounted(_: &Path) -> bool {
     false
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ fn run(mut watched: Watched, inbox: &Inbox, metrics: &Metrics, ended: &Receiver<
         let aside = watched.aside.iter().filter_map(|part| disk::folder_bytes(part).ok()).sum();
         metrics.aside_bytes.set(aside);
         match watched.guard.check(&watched.volume) {
-            Ok(DiskState { full, bytes, free }) => {
+            Ok(found @ DiskState { full, bytes, free }) => {
                 if full && !was_full {
                     warn!(bytes, free, "disk is nearly full, only deletes are taken");
                 } else if was_full && !full {
@@ -69,7 +69,7 @@ fn run(mut watched: Watched, inbox: &Inbox, metrics: &Metrics, ended: &Receiver<
                 inbox.disk(full, bytes);
                 looks_until_kept = looks_until_kept.saturating_sub(1);
                 if looks_until_kept == 0
-                    && let Err(error) = spare.keep(free, watched.guard.room_beside_spare())
+                    && let Err(error) = spare.settle(found, &watched.guard)
                 {
                     warn!(%error, "failed to keep space back for the next start");
                     looks_until_kept = LOOKS_TO_TRY_AGAIN;

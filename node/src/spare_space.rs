@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::disk::{self, SPACE_MIN};
+use crate::disk::{self, DiskGuard, DiskState, SPACE_MIN};
 
 /// Size of the file: enough to open, and as much again to work with.
 pub const SPARE_SPACE_BYTES: u64 = 2 * SPACE_MIN;
@@ -35,8 +35,16 @@ impl SpareSpace {
         Ok(disk::remove_if_there(&self.path)? || unfinished)
     }
 
+    /// Keeps the space where a look at the disk has found enough beside it. Gives it up where it is all that keeps the disk
+    /// from having room again.
+    pub fn settle(&self, found: DiskState, guard: &DiskGuard) -> io::Result<()> {
+        let room = guard.room();
+        let is_in_the_way = found.full && (room.saturating_sub(SPARE_SPACE_BYTES)..room).contains(&found.free);
+        if is_in_the_way { self.give_up().map(drop) } else { self.keep(found.free, guard.room_beside_spare()) }
+    }
+
     /// Keeps the space, if the volume has so much free beside it, and does not keep it already.
-    pub fn keep(&self, free: u64, beside: u64) -> io::Result<()> {
+    fn keep(&self, free: u64, beside: u64) -> io::Result<()> {
         if free < beside.saturating_add(SPARE_SPACE_BYTES) || self.path.try_exists()? {
             return Ok(());
         }
@@ -73,5 +81,24 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(spare.give_up().unwrap());
         assert!(!spare.give_up().unwrap());
+    }
+
+    #[test]
+    fn a_disk_that_was_full_has_room_again_once_all_is_deleted() {
+        const MIB: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let (spare, data) = (SpareSpace::of(folder.path()), folder.path().join("data"));
+        let mut guard = DiskGuard::new(Some(20 * MIB), 12 * MIB);
+        let mut look = || {
+            let found = guard.check(folder.path()).unwrap();
+            spare.settle(found, &guard).unwrap();
+            found.full
+        };
+        assert!(!look() && !look(), "empty, it has room");
+        fs::write(&data, vec![7; (8 << 20) + 4_096]).unwrap();
+        assert!(look());
+        fs::remove_file(&data).unwrap();
+        look();
+        assert!(!look() && !look(), "as empty as before");
     }
 }

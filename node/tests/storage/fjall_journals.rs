@@ -81,6 +81,40 @@ fn damage_of_a_sealed_journal_is_found_again_after_an_opening_that_told_nobody()
     assert!(matches!(open(), Err(OpenError::Damaged { .. })));
 }
 
+/// An opening is broken off, here by another process that has the store, and the folder is restored: its files have each
+/// other's numbers now.
+#[test]
+fn a_store_that_was_restored_after_an_opening_was_broken_off_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let ends = store(folder.path());
+    let at = |name: &str| folder.path().join("fjall").join(name);
+    let content = fs::read(at("0.jnl")).unwrap();
+    let (first, second) = (&content[..ends[39]], &content[ends[39]..ends[59]]);
+    fs::write(at("0.jnl"), first).unwrap();
+    fs::write(at("1.jnl"), second).unwrap();
+    fs::write(at("2.jnl"), vec![0; 1 << 20]).unwrap();
+    let lock = File::options().read(true).write(true).create(true).truncate(false).open(at("lock")).unwrap();
+    lock.lock().unwrap();
+    let broken_off = engine::open(EngineKind::Fjall, folder.path(), CACHE_BYTES);
+    assert!(matches!(broken_off, Err(OpenError::Unusable { .. })));
+    lock.unlock().unwrap();
+    assert!(folder.path().join("fjall.sealed").try_exists().unwrap());
+    fs::rename(at("0.jnl"), at("x")).unwrap();
+    fs::rename(at("1.jnl"), at("0.jnl")).unwrap();
+    fs::rename(at("x"), at("1.jnl")).unwrap();
+    fs::write(at("0.jnl"), first).unwrap();
+    fs::write(at("1.jnl"), second).unwrap();
+    assert_eq!(batches_in(folder.path()), BATCHES as usize);
+}
+
+#[test]
+fn a_note_of_sealed_journals_that_nobody_understands_keeps_no_store_from_opening() {
+    let folder = tempfile::tempdir().unwrap();
+    store(folder.path());
+    fs::write(folder.path().join("fjall.sealed"), b"\xff 1\n0 1\n").unwrap();
+    assert_eq!(batches_in(folder.path()), BATCHES as usize);
+}
+
 #[test]
 fn a_whole_sealed_journal_is_read_with_or_without_the_zeros_that_were_made_ahead() {
     for zeros in [true, false] {

@@ -3,11 +3,12 @@
 //! fjall reads its journals back until something in one is not as it was written, and cuts the rest off. At the end of the
 //! newest that is what a crash leaves. All batches of those before it were made durable, before the next was begun: if one of
 //! them is cut off it was damaged, and the store would open with a gap in its midst. Behind the last batch there may be a
-//! part of one that found no space, and was never promised to anybody.
+//! part of one that found no space, and was never promised to anybody: so damage of the very last end goes unseen.
 //!
 //! What fjall has cut off is gone, and the next opening would find a whole journal. So where each ends is written down before,
 //! until it is known that nothing was cut.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -27,15 +28,17 @@ const END_BYTES: usize = 1 + 8 + END_MAGIC.len();
 /// A journal that is written no more, and where its last batch ends.
 #[derive(Debug)]
 struct Sealed {
+    number: u64,
     path: PathBuf,
     file: File,
     end: u64,
 }
 
 impl Sealed {
-    /// A line of the note: the file's number in its file system, since names are given again, and where its last batch ends.
+    /// A line of the note: which journal, in which file, and where its last batch ends. A store that was restored has other
+    /// files, or has them in another order.
     fn line(&self) -> io::Result<String> {
-        Ok(format!("{} {}\n", self.file.metadata()?.ino(), self.end))
+        Ok(format!("{} {} {}\n", self.number, self.file.metadata()?.ino(), self.end))
     }
 }
 
@@ -66,13 +69,12 @@ impl SealedJournals {
         // The newest one is at work.
         journals.pop();
         let noted = noted(&note)?;
-        let seal = |path: PathBuf| {
+        let seal = |(number, path): (u64, PathBuf)| {
             let file = File::open(&path)?;
-            let number = file.metadata()?.ino();
-            let before = noted.iter().filter(|(noted, _)| *noted == number).map(|(_, end)| *end).max();
-            Ok(Sealed { end: last_batch_end(&file)?.max(before.unwrap_or(0)), path, file })
+            let before = noted.get(&(number, file.metadata()?.ino())).copied().unwrap_or(0);
+            Ok(Sealed { end: last_batch_end(&file)?.max(before), number, path, file })
         };
-        let journals = journals.into_iter().map(|(_, path)| seal(path)).collect::<io::Result<Vec<_>>>()?;
+        let journals = journals.into_iter().map(seal).collect::<io::Result<Vec<_>>>()?;
         if !journals.is_empty() {
             let lines = journals.iter().map(Sealed::line).collect::<io::Result<String>>()?;
             // On a volume without space this opening goes on as if it were never broken off.
@@ -88,7 +90,7 @@ impl SealedJournals {
 
     /// What was cut off since. `None` = nothing: every one has its last batch, also where it was removed by now.
     pub(super) fn cut(&self) -> io::Result<Option<String>> {
-        for Sealed { path, file, end } in &self.journals {
+        for Sealed { path, file, end, .. } in &self.journals {
             let left = file.metadata()?.len();
             if left < *end {
                 return Ok(Some(format!("{} can be read only to byte {left} of {end}", path.display())));
@@ -98,11 +100,14 @@ impl SealedJournals {
     }
 }
 
-/// What an opening has written down that was broken off.
-fn noted(note: &Path) -> io::Result<Vec<(u64, u64)>> {
+/// What an opening has written down that was broken off: where each journal ends, by its number and its file's.
+fn noted(note: &Path) -> io::Result<BTreeMap<(u64, u64), u64>> {
     let bytes = disk::read_if_there(note)?.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let line = |line: &str| line.split_once(' ').and_then(|(file, end)| Some((file.parse().ok()?, end.parse().ok()?)));
+    let line = |line: &str| {
+        let mut numbers = line.split(' ').map(|number| number.parse().ok());
+        Some(((numbers.next()??, numbers.next()??), numbers.next()??))
+    };
     Ok(text.lines().filter_map(line).collect())
 }
 

@@ -96,6 +96,11 @@ impl Lab {
         leftovers::check()
     }
 
+    /// Fails where the machine's own disk has too little room for what the hosts write.
+    pub fn expect_room() -> Result<()> {
+        disk::expect_room()
+    }
+
     /// The hosts for the database; not that of the tests.
     pub fn hosts(&self) -> &[Host] {
         &self.state.hosts

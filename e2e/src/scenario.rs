@@ -43,7 +43,7 @@ mod zone_crash_and_return;
 use anyhow::Result;
 
 pub use await_condition::{interrupt, is_interrupted};
-pub use dump::dump;
+pub use dump::{dump, last_warnings};
 pub use hosts::{mend, remove};
 pub use kube::Kube;
 pub use operator::install;

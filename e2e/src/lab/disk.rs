@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use super::environment;
@@ -18,6 +18,26 @@ const SIZE_BYTES: u64 = 40 << 30;
 
 /// Name of the file that fills a disk.
 const FILLER: &str = "filler";
+
+/// What the machine itself must have free for a lab, and before each use of one: a scenario writes less than half of it.
+const MACHINE_ROOM_MIN_BYTES: u64 = 3 << 30;
+
+/// Checks that the machine has room for what the hosts' disks take. They are sparse files: where it has none, the hosts
+/// believe that they have room, and what they write and sync fails with input/output errors.
+pub(super) fn expect_room() -> Result<()> {
+    let folder = environment::folder("");
+    let room = statvfs(&folder).context("failed to ask for the room on the machine's disk")?;
+    let free = room.f_bavail * room.f_frsize;
+    ensure!(
+        free >= MACHINE_ROOM_MIN_BYTES,
+        "the machine has {} MiB free at {}, and the lab needs {} MiB: its hosts' disks lie there. Remove what is not needed, such \
+         as old build caches",
+        free >> 20,
+        folder.display(),
+        MACHINE_ROOM_MIN_BYTES >> 20
+    );
+    Ok(())
+}
 
 /// Makes a host's disk, empty.
 pub(super) fn create(host: &str) -> Result<()> {

@@ -10,7 +10,9 @@ use rustix::process::geteuid;
 use super::environment::{self, TOOLS};
 use super::kubectl::Kubectl;
 use super::state::State;
-use super::{Host, Shape, certificates, control, host, leftovers, network, programs, progress, settings, volumes};
+use super::{
+    Host, Shape, certificates, control, disk, host, leftovers, network, programs, progress, settings, volumes,
+};
 
 /// The network has an address range for each host.
 const HOSTS_MAX: usize = 100;
@@ -33,6 +35,7 @@ pub(super) fn up(shape: &Shape) -> Result<State> {
     leftovers::remove().context("failed to remove what an earlier lab left")?;
     let state = State { hosts, tools, programs };
     fs::create_dir_all(environment::folder("logs")).context("failed to create the lab's folder")?;
+    disk::expect_room()?;
     settings::prepare()?;
     network::create()?;
     certificates::create()?;

@@ -11,6 +11,10 @@ use super::objects::{CHECKER, CHECKER_PORT};
 
 /// Option of kubectl: how many lines of each log to write.
 const LOG_LINES: &str = "--tail=3000";
+/// Of each log, so many of the last warnings are told at the end of the run.
+const WARNINGS_TOLD: usize = 4;
+/// A warning is cut after so many characters there.
+const WARNING_CHARS: usize = 240;
 
 /// Writes all of it. What cannot be had is said in its file: a failure here must not hide the scenario's own.
 pub fn dump(kube: &Kube<'_>, folder: &Path, failure: &str) -> Result<()> {
@@ -33,6 +37,23 @@ pub fn dump(kube: &Kube<'_>, folder: &Path, failure: &str) -> Result<()> {
     logs(&operator, folder)
 }
 
+/// The last warnings and errors in the logs that [`dump`] has put into a folder, with the name of each log: where only the end
+/// of a run's output is kept, they may be all that is known.
+pub fn last_warnings(folder: &Path) -> Vec<String> {
+    let mut files: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "log"));
+    files.sort();
+    let mut told = Vec::new();
+    for file in files {
+        let (name, text) = (file.file_stem().unwrap_or_default(), fs::read_to_string(&file).unwrap_or_default());
+        let warnings: Vec<_> = text.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+        for line in warnings.iter().skip(warnings.len().saturating_sub(WARNINGS_TOLD)) {
+            told.push(format!("{}: {}", name.display(), line.chars().take(WARNING_CHARS).collect::<String>()));
+        }
+    }
+    told
+}
+
 fn logs(kube: &Kube<'_>, folder: &Path) -> Result<()> {
     let pods = kube.list("pods", "").unwrap_or_default();
     for pod in pods.iter().filter_map(|p| p["metadata"]["name"].as_str()) {
@@ -46,4 +67,28 @@ fn logs(kube: &Kube<'_>, folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_warnings_of_each_log_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines: String = (0..9).map(|n| format!("{n} WARN slow\n{n} INFO fine\n")).collect();
+        fs::write(folder.path().join("db-0.log"), lines).unwrap();
+        fs::write(folder.path().join("db-1.log"), "1 INFO fine\n2 ERROR damaged\n").unwrap();
+        fs::write(folder.path().join("events.txt"), "WARN no log\n").unwrap();
+        let told = last_warnings(folder.path());
+        let expected = [
+            "db-0: 5 WARN slow",
+            "db-0: 6 WARN slow",
+            "db-0: 7 WARN slow",
+            "db-0: 8 WARN slow",
+            "db-1: 2 ERROR damaged",
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(last_warnings(&folder.path().join("none")), Vec::<String>::new());
+    }
 }

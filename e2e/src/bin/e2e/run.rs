@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use skerry_e2e::lab::{Lab, Shape};
 use skerry_e2e::scenario::{
-    Kube, OPERATOR_NAMESPACE, Outcome, Scenario, Setup, Stage, dump, install, is_interrupted, markdown, mend, remove,
-    retag, table,
+    Kube, OPERATOR_NAMESPACE, Outcome, Scenario, Setup, Stage, dump, install, is_interrupted, last_warnings, markdown,
+    mend, remove, retag, table,
 };
 
 use crate::Args;
@@ -89,6 +89,13 @@ fn all(lab: &Lab, args: &Args, setup: &Setup, scenarios: &[Scenario]) -> Result<
     let failed = outcomes.iter().filter(|o| o.failure.is_some()).count();
     let (passed, skipped) = (outcomes.len() - failed, scenarios.len() - outcomes.len());
     writeln!(io::stdout(), "{}", table(&outcomes))?;
+    // Once more at the end: where only the last lines of a long output are kept, they say why.
+    for (name, failure) in outcomes.iter().filter_map(|o| o.failure.as_ref().map(|failure| (o.name, failure))) {
+        writeln!(io::stdout(), "{name} FAILED: {failure}")?;
+        for line in last_warnings(&args.out.join(name)) {
+            writeln!(io::stdout(), "  {line}")?;
+        }
+    }
     writeln!(io::stdout(), "scenarios: {passed} passed; {failed} failed; {skipped} skipped")?;
     Ok(passed == scenarios.len())
 }
@@ -104,7 +111,9 @@ fn one(lab: &Lab, args: &Args, setup: &Setup, scenario: &Scenario) -> Outcome {
         check: None,
         notes: Vec::new(),
     };
-    let result = Stage::new(lab, setup, &namespace).and_then(|mut stage| {
+    let room = Lab::expect_room();
+    let had_room = room.is_ok();
+    let result = room.and_then(|()| Stage::new(lab, setup, &namespace)).and_then(|mut stage| {
         let result = (scenario.run)(&mut stage);
         if let Err(error) = &result {
             stage.tell_all();
@@ -120,6 +129,9 @@ fn one(lab: &Lab, args: &Args, setup: &Setup, scenario: &Scenario) -> Outcome {
     });
     outcome.took = begun.elapsed();
     outcome.failure = result.err().map(|error| format!("{error:#}"));
+    if had_room && let (Some(failure), Err(room)) = (&mut outcome.failure, Lab::expect_room()) {
+        *failure = format!("{failure}; and {room:#}");
+    }
     let keeps = args.keep && outcome.failure.is_some();
     let tidied = mend(lab, setup).and_then(|()| if keeps { Ok(()) } else { remove(lab, &namespace) });
     if let (Err(error), None) = (tidied, &outcome.failure) {

@@ -69,7 +69,8 @@ pub struct Request {
     pub reply: Reply,
 }
 
-/// What a client, the operator or a joining node wants; keys are encoded.
+/// What a client, the operator or a joining node wants; keys are encoded. It is moved many times on its way to the core, so
+/// what is rarely there is boxed.
 #[derive(Debug)]
 pub enum Ask {
     /// To write records of a table.
@@ -79,7 +80,7 @@ pub enum Ask {
         /// Mutations to make, and the conditions under which they are made.
         command: Command,
         /// What is asked of a quorum table beside it.
-        options: WriteOptions,
+        options: Box<WriteOptions>,
     },
     /// To read records of a table.
     Read {
@@ -93,7 +94,7 @@ pub enum Ask {
     /// To change or see the database itself.
     Admin {
         /// The order or the question.
-        request: AdminRequest,
+        request: Box<AdminRequest>,
         /// How long it was on the wire.
         bytes: usize,
     },

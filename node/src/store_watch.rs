@@ -39,6 +39,8 @@ const PROBE_FILE: &str = "disk-probe";
 /// What is under way at the store and the disk.
 #[derive(Debug, Default)]
 pub struct StoreWatch {
+    /// When the worker last read its clock. A call of the store takes less time than to read the clock for it.
+    now_ms: AtomicU64,
     /// When the worker's call of the store began, on the monotonic clock in milliseconds. 0 = it is in none.
     call_ms: AtomicU64,
     /// When the disk was asked. 0 = it has answered.
@@ -48,8 +50,13 @@ pub struct StoreWatch {
 }
 
 impl StoreWatch {
+    /// The worker has read its clock. What it calls of the store from now on counts from here.
+    pub fn at(&self, now_ms: u64) {
+        self.now_ms.store(now_ms.max(1), Ordering::Relaxed);
+    }
+
     fn enter(&self) -> Call<'_> {
-        self.call_ms.store(clock::monotonic_ms().max(1), Ordering::Relaxed);
+        self.call_ms.store(self.now_ms.load(Ordering::Relaxed), Ordering::Relaxed);
         Call(self)
     }
 
@@ -182,10 +189,10 @@ mod tests {
 
     #[test]
     fn a_call_of_the_store_that_lasts_is_told_until_it_ends() {
-        let watch = StoreWatch::default();
+        let (watch, began) = (StoreWatch::default(), 7_000);
         assert_eq!(watch.waits_ms(u64::MAX), None);
+        watch.at(began);
         let call = watch.enter();
-        let began = watch.call_ms.load(Ordering::Relaxed);
         assert_eq!(watch.waits_ms(began + STORE_SILENCE_MS_MAX - 1), None);
         assert_eq!(watch.waits_ms(began + STORE_SILENCE_MS_MAX), Some(STORE_SILENCE_MS_MAX));
         drop(call);
@@ -195,6 +202,7 @@ mod tests {
     #[test]
     fn the_disk_is_to_blame_only_while_it_answers_neither_the_worker_nor_the_question() {
         let watch = StoreWatch::default();
+        watch.at(clock::monotonic_ms());
         let call = watch.enter();
         let later = watch.call_ms.load(Ordering::Relaxed) + 60_000;
         assert!(!watch.is_disk_to_blame(later), "nobody has asked");
@@ -222,6 +230,7 @@ mod tests {
     #[test]
     fn the_disk_is_to_blame_for_a_worker_that_is_silent_in_many_slow_calls_too() {
         let (watch, silence) = (StoreWatch::default(), 15_000);
+        watch.at(clock::monotonic_ms());
         let call = watch.enter();
         let mut asked = false;
         watch.look(silence, || {

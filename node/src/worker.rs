@@ -174,7 +174,7 @@ impl Worker {
             };
             Failpoint::WorkerPanics.panic();
             Failpoint::WorkerHangs.hang();
-            let (began, now) = (Instant::now(), clock::now());
+            let (began, now) = (Instant::now(), self.now());
             let seen = self.parts.inbox.signals().look();
             if self.parts.inbox.signals().failure().is_some() || (seen.stopping && self.has_finished(now)) {
                 return Ok(());
@@ -183,7 +183,7 @@ impl Worker {
             let bytes = self.parts.inbox.budget().room();
             self.handle(Input::AnswerRoom { bytes }, now)?;
             let inputs = self.take(first, began)?;
-            let now = clock::now();
+            let now = self.now();
             if self.ticker.due(now.monotonic_ms) {
                 self.tick(seen.stopping, now)?;
             }
@@ -191,6 +191,13 @@ impl Worker {
             self.hand_over(effects)?;
             self.note(inputs, began, now);
         }
+    }
+
+    /// Reads the clocks, also for whoever watches how long a call of the store takes.
+    fn now(&self) -> Now {
+        let now = clock::now();
+        self.parts.vitals.store().at(now.monotonic_ms);
+        now
     }
 
     /// True once nothing is led that another could lead, and then nothing is in hand, or the time for it is over.
@@ -308,7 +315,7 @@ impl Worker {
 
     /// The clock is read anew after each piece was taken out: the core judges leases by it.
     fn take_one(&mut self, work: Work, began: Instant) -> Result<usize, EngineError> {
-        let now = clock::now();
+        let now = self.now();
         match work {
             Work::Wake => Ok(0),
             Work::Peer { from, incarnation, messages, permit: _held } => {

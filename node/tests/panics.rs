@@ -175,7 +175,7 @@ impl Running {
         let limits = MoveLimits { moves_per_node: self.asked, ..MoveLimits::default() };
         let fence = Fence { token: 1, based_on: None };
         let command = SystemCommand::Admin { fence, change: AdminChange::SetLimits(limits) };
-        let asked = self.inbox.ask(Ask::Admin { request: AdminRequest::Command(command), bytes: 0 });
+        let asked = self.inbox.ask(Ask::Admin { request: Box::new(AdminRequest::Command(command)), bytes: 0 });
         let answer = tokio::time::timeout(PATIENCE, asked).await.expect("an answer, or an end");
         matches!(answer, Ok(Some(Answer::Admin(Ok(AdminReply::Command(_))))))
     }

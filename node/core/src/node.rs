@@ -201,7 +201,7 @@ impl Node {
                 self.write(asked, engine, now)
             }
             Input::WriteWith { token, table, command, options } => {
-                self.write(clients::AskedWrite { token, table, command, options }, engine, now)
+                self.write(clients::AskedWrite { token, table, command, options: *options }, engine, now)
             }
             Input::Read { token, table, read, consistency } => {
                 self.read(clients::AskedRead { token, table, read, consistency, copies: None }, engine, now)
@@ -209,7 +209,7 @@ impl Node {
             Input::ReadWith { token, table, read, consistency, copies } => {
                 self.read(clients::AskedRead { token, table, read, consistency, copies }, engine, now)
             }
-            Input::Admin { token, request } => self.admin(token, request, engine, now),
+            Input::Admin { token, request } => self.admin(token, *request, engine, now),
             Input::LogDurable { sequence } => self.log_durable(sequence, engine, now),
             Input::EngineDurable { mark } => {
                 self.engine_durable(mark);

@@ -180,7 +180,7 @@ impl Operator {
         let anyone = up.get(world.rng.random_range(0..up.len().max(1))).copied();
         let Some(host) = self.leader.filter(|l| up.contains(l)).or(anyone) else { return };
         let token = world.token();
-        world.request(host, || Input::Admin { token, request: request.clone() });
+        world.request(host, || Input::Admin { token, request: Box::new(request.clone()) });
         self.asked = Some((token, world.time, asked));
     }
 

@@ -5,11 +5,12 @@ use skerry_core::ids::{ReplicaId, ShardId};
 use skerry_core::log::{EntryKind, LogEntry};
 use skerry_core::map::MapDelta;
 use skerry_core::message::{RaftEnvelope, RaftKind};
+use skerry_core::node::Input;
 
 use super::*;
 
 fn read() -> Request {
-    let ask = Ask::Admin { request: AdminRequest::Status, bytes: 0 };
+    let ask = Ask::Admin { request: Box::new(AdminRequest::Status), bytes: 0 };
     Request { ask, reply: Reply::Once(oneshot::channel().0) }
 }
 
@@ -28,7 +29,7 @@ fn a_node_with_too_much_in_hand_refuses_and_takes_again_after_answering() {
 
 fn write(mutation: Mutation) -> Request {
     let command = Command { request: None, conditions: vec![], mutations: vec![mutation] };
-    let ask = Ask::Write { table: TableId(1), command, options: WriteOptions::default() };
+    let ask = Ask::Write { table: TableId(1), command, options: Box::default() };
     Request { ask, reply: Reply::Once(oneshot::channel().0) }
 }
 
@@ -54,7 +55,7 @@ fn a_put_without_memory_for_it_is_refused_and_deletes_of_the_same_frame_are_take
 }
 
 fn order(bytes: usize) -> Request {
-    let ask = Ask::Admin { request: AdminRequest::Status, bytes };
+    let ask = Ask::Admin { request: Box::new(AdminRequest::Status), bytes };
     Request { ask, reply: Reply::Once(oneshot::channel().0) }
 }
 
@@ -144,4 +145,10 @@ fn a_poisoned_node_takes_nothing_and_keeps_the_first_reason() {
     inbox.fail("second".into());
     assert_eq!(inbox.signals().failure(), Some("first"));
     assert_eq!(inbox.submit(vec![read()]).unwrap_err().0, Refused::Closed);
+}
+
+#[test]
+fn what_is_moved_for_each_request_is_small() {
+    assert!(size_of::<Request>() <= 136, "a request has {} bytes", size_of::<Request>());
+    assert!(size_of::<Input>() <= 128, "an input has {} bytes", size_of::<Input>());
 }

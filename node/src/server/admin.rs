@@ -41,7 +41,7 @@ impl Admin {
 
     /// Asks the worker. `Ok(Err(_))` = the core has refused the request, for this reason.
     async fn ask_any(&self, request: AdminRequest, bytes: usize) -> Result<Result<AdminReply, AdminRefusal>, Status> {
-        let answer = self.context.inbox.ask(Ask::Admin { request, bytes }).await;
+        let answer = self.context.inbox.ask(Ask::Admin { request: Box::new(request), bytes }).await;
         match answer.map_err(|refused| status::status(status::refused(&refused)))? {
             Some(Answer::Admin(Ok(reply))) => Ok(Ok(reply)),
             Some(Answer::Admin(Err(refusal))) => match status::admin(refusal, &self.context.map()) {

@@ -57,7 +57,7 @@ impl Table {
 
 impl Kv {
     async fn write(&self, table: Table, (command, options): (Command, WriteOptions)) -> Result<u64, Kind> {
-        let answer = self.ask(Ask::Write { table: table.id, command, options }).await?;
+        let answer = self.ask(Ask::Write { table: table.id, command, options: Box::new(options) }).await?;
         match answer {
             Answer::Write(Ok(outcome)) => status::outcome(outcome, &self.context.map()),
             Answer::Write(Err(refusal)) => Err(status::refusal(refusal, &self.context.map())),

@@ -182,7 +182,7 @@ fn ask(item: v1::SessionItem) -> Result<Ask, Kind> {
         Some(Op::Write(write)) => {
             let asked = <(Command, WriteOptions)>::from_wire(write);
             let (command, options) = asked.map_err(|error| status::malformed(&error))?;
-            Ok(Ask::Write { table, command, options })
+            Ok(Ask::Write { table, command, options: Box::new(options) })
         }
         Some(op @ (Op::Get(_) | Op::Scan(_))) => match read_from_op(op) {
             Ok(Some((read, options))) => Ok(Ask::Read { table, read, options }),

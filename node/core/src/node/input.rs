@@ -38,7 +38,7 @@ pub enum Input {
         /// The write that the client wants.
         command: Command,
         /// How many copies must confirm it, and what was seen before.
-        options: WriteOptions,
+        options: Box<WriteOptions>,
     },
     /// A read of a client, keys encoded.
     Read {
@@ -69,7 +69,7 @@ pub enum Input {
         /// Token that the answer is to carry.
         token: Token,
         /// The order or the question.
-        request: AdminRequest,
+        request: Box<AdminRequest>,
     },
     /// Everything in the log batch of this and lower sequences is durable.
     LogDurable {

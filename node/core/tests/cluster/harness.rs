@@ -253,7 +253,7 @@ impl Cluster {
     /// Asks one node and returns its answer.
     pub(crate) fn ask(&mut self, node: NodeId, request: AdminRequest) -> Result<AdminReply, AdminRefusal> {
         let token = self.token();
-        self.input(node, Input::Admin { token, request });
+        self.input(node, Input::Admin { token, request: Box::new(request) });
         for _ in 0..40 {
             if let Some(Answer::Admin(answer)) = self.answers.remove(&token) {
                 return answer;
@@ -267,7 +267,7 @@ impl Cluster {
         for _ in 0..100 {
             for id in self.hosts.keys().copied().collect::<Vec<_>>() {
                 let token = self.token();
-                self.input(id, Input::Admin { token, request: request.clone() });
+                self.input(id, Input::Admin { token, request: Box::new(request.clone()) });
                 self.run(4);
                 if let Some(Answer::Admin(Ok(reply))) = self.answers.remove(&token) {
                     return reply;
@@ -283,7 +283,7 @@ impl Cluster {
         for _ in 0..100 {
             for id in self.hosts.keys().copied().collect::<Vec<_>>() {
                 let token = self.token();
-                self.input(id, Input::Admin { token, request: request.clone() });
+                self.input(id, Input::Admin { token, request: Box::new(request.clone()) });
                 self.run(4);
                 match self.answers.remove(&token) {
                     Some(Answer::Admin(Err(AdminRefusal::Refused(refusal)))) => return refusal,
@@ -311,7 +311,7 @@ impl Cluster {
         let leads = |h: &Host| h.node.replica(ShardId::SYSTEM).is_some_and(|r| r.view().is_leader);
         let steward = self.hosts.iter().find(|(_, h)| leads(h)).map(|(id, _)| *id).unwrap();
         let token = self.token();
-        self.input(steward, Input::Admin { token, request: AdminRequest::Command(command) });
+        self.input(steward, Input::Admin { token, request: Box::new(AdminRequest::Command(command)) });
     }
 
     pub(crate) fn join(&mut self, number: u64) -> NodeId {

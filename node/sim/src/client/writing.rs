@@ -138,7 +138,7 @@ fn ask_copy(write: &mut OfQuorum, table: TableId, world: &mut World) -> bool {
     write.options.again = write.trying.ask(host, token, world);
     // Each attempt is sent once: what comes again is another one.
     let (command, options) = (write.command.clone(), write.options.clone());
-    world.request_once(host, Input::WriteWith { token, table, command, options });
+    world.request_once(host, Input::WriteWith { token, table, command, options: Box::new(options) });
     true
 }
 

@@ -75,7 +75,7 @@ impl Run {
 
     fn ask(&mut self, host: NodeId, request: AdminRequest) -> Option<AdminReply> {
         let token = self.world.token();
-        self.world.after(0, Event::Request { host, input: Input::Admin { token, request } });
+        self.world.after(0, Event::Request { host, input: Input::Admin { token, request: Box::new(request) } });
         self.until(SECOND, |run| run.world.answers.contains_key(&token));
         match self.world.answers.remove(&token) {
             Some(Answer::Admin(Ok(reply))) => Some(reply),

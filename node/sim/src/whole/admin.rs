@@ -27,7 +27,7 @@ fn deliver(request: &AdminRequest, host: NodeId, delay: u64, place: &mut Place) 
     if let AdminRequest::Command(SystemCommand::Admin { fence, change }) = request {
         place.rules.sent(token, fence.token, change, place.world.time + delay);
     }
-    let input = Input::Admin { token, request: request.clone() };
+    let input = Input::Admin { token, request: Box::new(request.clone()) };
     place.world.after(delay, Event::Request { host, input });
     token
 }

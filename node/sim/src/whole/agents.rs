@@ -149,7 +149,7 @@ fn join(
     let join = SystemCommand::JoinAt { node: new_node(process, kube), level: FormatLevel::NEWEST };
     let request = AdminRequest::Command(join);
     let delay = world.rng.random_range(100..20 * MILLISECOND);
-    world.after(delay, Event::Request { host, input: Input::Admin { token, request } });
+    world.after(delay, Event::Request { host, input: Input::Admin { token, request: Box::new(request) } });
     process.kind = Kind::Blank(Some((token, world.time)));
 }
 

@@ -191,7 +191,9 @@ impl Inner {
         let item = v1::SessionItem { id: 0, table_id: operation.table.0, op: Some(op) };
         let shard_end = descriptor.end.clone();
         if shard.quorum.is_some() {
-            let answer = self.ask_copies((&routes, shard), (item, operation.bytes), progress, times).await?;
+            // Boxed: it is large, and operations on the other tables would carry it along.
+            let asked = Box::pin(self.ask_copies((&routes, shard), (item, operation.bytes), progress, times));
+            let answer = asked.await?;
             return Ok(Answered { answer, shard_end, attempts: progress.asked });
         }
         let Some(node) = self.target(&routes, descriptor, operation.from, progress) else {

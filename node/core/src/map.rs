@@ -11,6 +11,7 @@ pub use quorum::{QuorumChange, QuorumRecord, Quorums};
 pub use shard::ShardRecord;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -216,7 +217,8 @@ pub struct Map {
     pub shards: BTreeMap<ShardId, ShardRecord>,
     /// The last recovery of each shard that ever had one.
     pub recoveries: BTreeMap<ShardId, RecoveryRecord>,
-    by_start: BTreeMap<(TableId, Bytes), ShardId>,
+    /// Of each table its shards by their first key. Every read and write looks here, at the client and at the node.
+    by_start: BTreeMap<TableId, BTreeMap<Bytes, ShardId>>,
     replica_max: ReplicaId,
 }
 
@@ -261,8 +263,8 @@ impl Map {
         if self.tables.get(&table).is_some_and(|t| t.dropped) {
             return None;
         }
-        let upto = (table, Bytes::copy_from_slice(key));
-        let (_, shard) = self.by_start.range((table, Bytes::new())..=upto).next_back()?;
+        let upto = (Bound::Unbounded, Bound::Included(key));
+        let (_, shard) = self.by_start.get(&table)?.range::<[u8], _>(upto).next_back()?;
         let record = self.shards.get(shard)?;
         record.descriptor.contains(key).then_some(record)
     }
@@ -274,10 +276,8 @@ impl Map {
 
     /// The shards of a table in key order.
     pub fn shards_of(&self, table: TableId) -> impl Iterator<Item = &ShardRecord> {
-        self.by_start
-            .range((table, Bytes::new())..)
-            .take_while(move |((t, _), _)| *t == table)
-            .filter_map(|(_, s)| self.shards.get(s))
+        let of_table = self.by_start.get(&table).into_iter().flat_map(BTreeMap::values);
+        of_table.filter_map(|shard| self.shards.get(shard))
     }
 
     /// True if the system shard has gone on from one copy: records may be older than the shards that they are of.
@@ -313,12 +313,13 @@ impl Map {
         let descriptor = &record.descriptor;
         if let Some(old) = self.shards.get(&descriptor.shard)
             && old.descriptor.start != descriptor.start
+            && let Some(starts) = self.by_start.get_mut(&old.descriptor.table)
         {
-            self.by_start.remove(&(old.descriptor.table, old.descriptor.start.clone()));
+            starts.remove(&old.descriptor.start);
         }
         let named = descriptor.members.iter().map(|m| m.replica.id).chain(record.assigned.iter().map(|r| r.id));
         self.replica_max = named.max().unwrap_or_default().max(self.replica_max);
-        self.by_start.insert((descriptor.table, descriptor.start.clone()), descriptor.shard);
+        self.by_start.entry(descriptor.table).or_default().insert(descriptor.start.clone(), descriptor.shard);
         self.shards.insert(descriptor.shard, record);
     }
 
@@ -405,7 +406,10 @@ impl Map {
         self.shards.retain(|_, record| record.epoch.recoveries() >= recoveries);
         self.recoveries.retain(|_, record| record.epoch.recoveries() >= recoveries);
         let shards = &self.shards;
-        self.by_start.retain(|_, shard| shards.contains_key(shard));
+        self.by_start.retain(|_, starts| {
+            starts.retain(|_, shard| shards.contains_key(shard));
+            !starts.is_empty()
+        });
     }
 
     /// True if the node joined by the word of a majority that a recovery of the system shard has given up: ids are given

@@ -88,7 +88,8 @@ impl Preparer {
         Ok(matches!(self.state, State::Absent))
     }
 
-    /// A file of at least so many zeros. Waits for the spare in the making; one that is too small is left for later.
+    /// A file of at least so many zeros. Waits for the spare in the making; one that is too small is left for later. Where
+    /// there is no space for a whole segment a short one is made: what is written next may be what frees whole ones.
     pub(super) fn take(&mut self, bytes_min: u64) -> Result<Spare, LogError> {
         if matches!(self.state, State::Preparing) {
             let result = self.made.recv().map_err(|_| LogError::Gone)?;
@@ -98,10 +99,15 @@ impl Preparer {
             State::Ready(spare) if spare.capacity >= bytes_min => Ok(spare),
             other => {
                 self.state = other;
-                let capacity = bytes_min.next_multiple_of(4096).max(self.config.0.segment_bytes);
-                let path = self.folder.join(LARGE_NEW);
-                let file = make_or_give_back(&path, capacity, &self.config.0)?;
-                Ok(Spare { path, file, capacity })
+                let (path, least) = (self.folder.join(LARGE_NEW), bytes_min.next_multiple_of(4096));
+                let make = |capacity| {
+                    let file = make_or_give_back(&path, capacity, &self.config.0)?;
+                    Ok(Spare { path: path.clone(), file, capacity })
+                };
+                match make(least.max(self.config.0.segment_bytes)) {
+                    Err(error) if error.is_full() && least < self.config.0.segment_bytes => make(least),
+                    made => made,
+                }
             }
         }
     }

@@ -139,6 +139,35 @@ fn a_log_that_needs_more_than_the_disk_has_says_so_and_loses_nothing_durable() {
     assert_eq!(log.recovered.logs[&ShardId(1)].entries, super::support::entries(1, durable, 1, 900));
 }
 
+/// The node ended at each start: with room for less than a segment it was let in, and the first record, which would have
+/// freed whole segments, wanted a whole one.
+#[test]
+fn a_log_on_a_disk_with_less_than_a_segment_free_takes_the_cut_that_frees_whole_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let room = Arc::new(AtomicU64::new(3 * SEGMENT_BYTES_MIN));
+    let (of_disk, on_disk) = (room.clone(), folder.path().to_owned());
+    let sync: SyncFile = Arc::new(move |_: &File| {
+        let taken: u64 =
+            fs::read_dir(&on_disk)?.flatten().filter_map(|entry| entry.metadata().ok()).map(|m| m.len()).sum();
+        if of_disk.load(Ordering::Relaxed) < taken { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    });
+    let log = TestLog::open(LogConfig { sync: sync.clone(), ..small(folder.path()) }).unwrap();
+    let durable = (1..200).take_while(|index| {
+        let writes = vec![write_entries(1, 1, *index, *index, 900)];
+        log.handle.append(LogBatch { sequence: *index, writes }).unwrap();
+        matches!(log.completions.recv_timeout(PATIENCE).unwrap(), Completion::Durable { .. })
+    });
+    let last = durable.last().unwrap();
+    drop(log);
+    room.fetch_add(SEGMENT_BYTES_MIN / 2, Ordering::Relaxed);
+    let mut log = TestLog::open(LogConfig { sync, ..small(folder.path()) }).unwrap();
+    log.handle.cut(vec![cut(1, 1, last, 1)]).unwrap();
+    log.append(vec![write_entries(1, 1, last + 1, last + 1, 900)]);
+    log.handle.close().unwrap();
+    let log = TestLog::open(small(folder.path())).unwrap();
+    assert_eq!(log.recovered.logs[&ShardId(1)].entries, super::support::entries(last + 1, last + 1, 1, 900));
+}
+
 /// Its newest segment could not be noted, and the log ended for ever, though it had a spare segment to go on in.
 #[test]
 fn a_log_goes_on_where_there_is_no_space_to_note_its_newest_segment_and_has_it_noted_later() {

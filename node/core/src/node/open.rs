@@ -194,10 +194,12 @@ impl Node {
 
 /// True if store and log do not belong together: something that was promised may be missing.
 fn is_lost(state: &ReplicaState, log: Option<&RecoveredLog>) -> bool {
-    if state.blank || state.from_snapshot {
-        return false;
-    }
     let applied = state.applied.0;
+    if state.blank || state.from_snapshot {
+        // Its log may be missing or old, but begins nowhere that the store has not reached: the log is begun anew, and cut,
+        // only once the store is durable.
+        return log.is_some_and(|log| log.start.0 > applied);
+    }
     // A first copy that never wrote, a blank one, or one whose snapshot was just complete, has no log, or none with a
     // start. Any other copy has applied only what its log had made durable.
     let (start, last) = log.map_or((0, 0), |log| (log.start.0, log.start.0 + log.entries.len() as u64));

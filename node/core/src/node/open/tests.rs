@@ -45,5 +45,7 @@ fn a_copy_that_waits_for_its_snapshot_or_has_just_had_it_needs_no_log() {
     for state in [ReplicaState { blank: true, ..at(10) }, ReplicaState { from_snapshot: true, ..at(10) }] {
         assert!(!is_lost(&state, None));
         assert!(!is_lost(&state, Some(&log(0, 4))));
+        assert!(!is_lost(&state, Some(&log(10, 12))));
+        assert!(is_lost(&state, Some(&log(20, 22))), "the store has come back older");
     }
 }

@@ -38,6 +38,7 @@ use crate::join::{self, Asker, OriginError};
 use crate::keyring::Keyring;
 use crate::log::{self, Completion, Log, LogConfig, LogHandle, NoteMark};
 use crate::metrics::Metrics;
+use crate::page_cache;
 use crate::spare_space::SpareSpace;
 use crate::vitals::{Phase, Vitals};
 
@@ -103,7 +104,7 @@ async fn open_for_good(
     calls: Receiver<Call>,
 ) -> Result<Opened, RunError> {
     await_space(config, shell).await;
-    let volume = Arc::new(Volume::open(&config.data)?);
+    let volume = Arc::new(open_settled(config).await?);
     volume.check(&config.cluster)?;
     let new = NewNode { volume: volume.id(), address: address.clone(), zone: config.zone.clone() };
     let mut seeds = Vec::new();
@@ -143,6 +144,19 @@ async fn open_for_good(
     let incarnation = volume.next_incarnation();
     let identity = Identity { cluster: config.cluster.clone(), node, incarnation, address, zone: config.zone.clone() };
     open_core(config, shell, &volume, store, (identity, seeds))
+}
+
+/// Takes the volume, with everything on it as the disk has it.
+async fn open_settled(config: &Config) -> Result<Volume, RunError> {
+    let (data, log) = (config.data.clone(), log_folder(config));
+    // A slow disk may take its time over what the process before has left. Whoever tells the node to stop does not wait for it.
+    let settled = tokio::task::spawn_blocking(move || -> Result<Volume, VolumeError> {
+        let volume = Volume::open(&data)?;
+        page_cache::settle(&log)?;
+        page_cache::settle(&data.join(STORE))?;
+        Ok(volume)
+    });
+    Ok(settled.await.map_err(|_| RunError::Ended { part: "opening of the volume" })??)
 }
 
 /// Opens the log, and the core on log and store. What is lost is durably given up before this start is counted: it

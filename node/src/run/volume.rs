@@ -30,6 +30,7 @@ use crate::clock;
 use crate::config::{Config, Origin};
 use crate::damage::DamageNote;
 use crate::disk::{self, SyncFile};
+use crate::doubt::Doubt;
 use crate::engine::{self, SharedEngine};
 use crate::failpoints::Failpoint;
 use crate::identity::{self, Kept, Known, Owner, Volume, VolumeError};
@@ -153,7 +154,8 @@ async fn open_settled(config: &Config) -> Result<Volume, RunError> {
     let settled = tokio::task::spawn_blocking(move || -> Result<Volume, VolumeError> {
         let volume = Volume::open(&data)?;
         page_cache::settle(&log)?;
-        page_cache::settle(&data.join(STORE))?;
+        // The next start may find nothing of this: a failure is told once.
+        page_cache::settle(&data.join(STORE)).inspect_err(|refused| Doubt::of(&data).raise(&chain(refused)))?;
         Ok(volume)
     });
     Ok(settled.await.map_err(|_| RunError::Ended { part: "opening of the volume" })??)

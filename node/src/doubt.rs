@@ -2,7 +2,7 @@
 //!
 //! An engine's own threads end with what they met and tell it to nobody: calls only say that they have ended. sled tells what
 //! it failed to write, and not what that did to its data; the same holds of what the disk refused after its process. A panic
-//! may come of a page that does not fit another, or of anything else. Both come back at every start if the store is damaged.
+//! may come of a page that does not fit another, or of anything else. What comes of damage comes back at every start.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -25,63 +25,100 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// A disk whose node has ended can be given back within this.
 const RELEASE_MAX: Duration = Duration::from_secs(5);
 const DISK_BYTES: &str = "512M";
+const JOURNAL_BYTES: &str = "32M";
+/// What the disk says.
+const REFUSED: &str = "Input/output error";
 const CONTROL: &str = "/sys/class/zram-control";
 
-/// A disk in compressed memory with a file system on it. Beyond its limit of memory it refuses writes with an I/O error.
-/// To be made before the cluster that uses it, so that it goes after it.
+/// Where the file system on a failing disk has its journal.
+#[derive(Clone, Copy)]
+enum Journal {
+    /// On a disk of its own, which is whole: the file system goes on while files lose what was written to them.
+    Elsewhere,
+    /// On the failing disk: the file system gives up as a whole.
+    Beside,
+}
+
+/// A disk in compressed memory. Beyond its limit of memory it refuses writes with an I/O error.
+struct Device(String);
+
+impl Device {
+    fn new(bytes: &str) -> Option<Self> {
+        let number = fs::read_to_string(format!("{CONTROL}/hot_add")).ok()?;
+        let device = Self(number.trim().to_owned());
+        device.set("disksize", bytes).ok()?;
+        Some(device)
+    }
+
+    fn path(&self) -> String {
+        format!("/dev/zram{}", self.0)
+    }
+
+    fn set(&self, what: &str, value: &str) -> std::io::Result<()> {
+        fs::write(format!("/sys/block/zram{}/{what}", self.0), value)
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + RELEASE_MAX;
+        while self.set("reset", "1").is_err() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if let Err(error) = fs::write(format!("{CONTROL}/hot_remove"), &self.0) {
+            eprintln!("{} is left: {error}", self.path());
+        }
+    }
+}
+
+/// A file system on a disk that may fail. To be made before the cluster that uses it, so that it goes after it.
 struct Disk {
-    number: String,
-    folder: TempDir,
+    folder: Mounted,
+    data: Device,
+    _journal: Device,
 }
 
 impl Disk {
     /// `None` where none can be made.
-    fn new(options: &[&str]) -> Option<Self> {
-        let disk = fs::read_to_string(format!("{CONTROL}/hot_add"))
-            .ok()
-            .map(|number| Self { number: number.trim().to_owned(), folder: tempfile::tempdir().unwrap() });
-        let made = disk.filter(|disk| {
-            let device = disk.device();
-            let runs = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-            let format = ["-q", "-F", "-t", "ext4", "-E", "nodiscard"];
-            disk.set("disksize", DISK_BYTES).is_ok()
-                && runs(Command::new("mke2fs").args(format).args(options).arg(&device))
-                && disk.mount()
-        });
-        if made.is_none() {
-            eprintln!("left out: no disk can be made here");
+    fn new(journal: Journal) -> Option<Self> {
+        let disk = Self::try_new(journal);
+        if disk.is_none() {
+            eprintln!("left out: no disk that fails can be made here");
         }
-        made
+        disk
     }
 
-    fn device(&self) -> PathBuf {
-        format!("/dev/zram{}", self.number).into()
+    fn try_new(journal: Journal) -> Option<Self> {
+        let (data, other) = (Device::new(DISK_BYTES)?, Device::new(JOURNAL_BYTES)?);
+        let format = |arguments: &[&str]| runs(Command::new("mke2fs").args(["-q", "-F", "-b", "4096"]).args(arguments));
+        let is_made = match journal {
+            Journal::Elsewhere => {
+                let device = format!("device={}", other.path());
+                format(&["-O", "journal_dev", &other.path()]) && format(&["-t", "ext4", "-J", &device, &data.path()])
+            }
+            Journal::Beside => format(&["-t", "ext4", &data.path()]),
+        };
+        let folder = Mounted(tempfile::tempdir().unwrap());
+        let disk = Self { folder, data, _journal: other };
+        (is_made && disk.mount()).then_some(disk)
     }
 
     fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn set(&self, what: &str, value: &str) -> std::io::Result<()> {
-        fs::write(format!("/sys/block/zram{}/{what}", self.number), value)
+        self.folder.0.path()
     }
 
     fn mount(&self) -> bool {
-        Command::new("mount").arg(self.device()).arg(self.path()).output().is_ok_and(|output| output.status.success())
-    }
-
-    fn unmount(&self) {
-        let _unmounted = Command::new("umount").arg(self.path()).output();
+        runs(Command::new("mount").arg(self.data.path()).arg(self.path()))
     }
 
     /// From now on what is written is refused.
     fn breaks(&self) {
-        self.set("mem_limit", "4096").unwrap();
+        self.data.set("mem_limit", "4096").unwrap();
     }
 
     /// What was refused is lost; what comes from now on is taken.
     fn mends(&self) {
-        self.set("mem_limit", "0").unwrap();
+        self.data.set("mem_limit", "0").unwrap();
     }
 
     /// Makes it the volume of a node that is to be added to the cluster.
@@ -91,24 +128,23 @@ impl Disk {
         std::os::unix::fs::symlink(self.path(), folder.join("volume")).unwrap();
     }
 
-    /// As a power cut does: only what the disk has is left.
+    /// As a power cut does: only what the disk has is left. The node does not run.
     fn loses_power(&self) {
-        self.unmount();
-        assert!(self.mount());
+        assert!(runs(Command::new("umount").arg(self.path())) && self.mount());
     }
 }
 
-impl Drop for Disk {
+/// A folder on which something may be mounted. Goes before the disk does.
+struct Mounted(TempDir);
+
+impl Drop for Mounted {
     fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg("-l").arg(self.path()).output();
-        let deadline = Instant::now() + RELEASE_MAX;
-        while self.set("reset", "1").is_err() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        if let Err(error) = fs::write(format!("{CONTROL}/hot_remove"), &self.number) {
-            eprintln!("{} is left: {error}", self.device().display());
-        }
+        let _unmounted = Command::new("umount").arg("-l").arg(self.0.path()).output();
     }
+}
+
+fn runs(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// The process ends soon, with the exit code of a failed log or store, and the last line of its log says why and what to do.
@@ -127,7 +163,7 @@ fn ends_by_itself(node: &mut Process, words: &str) {
 /// What a file on a disk that refused its newest content shows, in a process that knows nothing of it.
 #[test]
 fn what_the_disk_refused_is_not_read_after_a_settling() {
-    let Some(disk) = Disk::new(&["-O", "^has_journal"]) else { return };
+    let Some(disk) = Disk::new(Journal::Elsewhere) else { return };
     let folder = disk.path().join("log");
     fs::create_dir(&folder).unwrap();
     let path = folder.join("1.log");
@@ -160,7 +196,7 @@ async fn a_node_whose_log_or_store_cannot_be_synced_ends_by_itself_and_the_other
         cluster.nodes[leader].fail(failpoint);
         // Something to sync. Whoever leads then answers.
         database.put("sales", b"after", b"1").await;
-        ends_by_itself(&mut cluster.nodes[leader], "Input/output error (os error 5)");
+        ends_by_itself(&mut cluster.nodes[leader], REFUSED);
         database.put("sales", b"later", b"1").await;
         cluster.nodes[leader].mend(failpoint);
         cluster.restart(leader);
@@ -216,7 +252,7 @@ async fn is_started_until_it_serves(cluster: &mut Cluster, node: usize) {
         }
         let said = cluster.nodes[node].line("node failed").unwrap()["error"].as_str().unwrap().to_owned();
         println!("a start ends: {said}");
-        assert!(said.contains("before it is read") && said.contains("os error 5"), "{said}");
+        assert!(said.contains("before it is read") && said.contains(REFUSED), "{said}");
         assert!(!cluster.nodes[node].await_exit().success());
     }
     panic!("it does not start\n{}", cluster.nodes[node].log());
@@ -226,7 +262,7 @@ async fn is_started_until_it_serves(cluster: &mut Cluster, node: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_single_node_on_a_disk_that_refused_writes_keeps_all_that_it_acknowledged_and_all_that_it_shows_later() {
     for engine in ["sled", "fjall"] {
-        let Some(disk) = Disk::new(&["-O", "^has_journal"]) else { return };
+        let Some(disk) = Disk::new(Journal::Elsewhere) else { return };
         let mut cluster = Cluster::empty("shop");
         disk.becomes_volume_of(&cluster, 0);
         cluster.add(&["--engine", engine]);
@@ -234,12 +270,12 @@ async fn a_single_node_on_a_disk_that_refused_writes_keeps_all_that_it_acknowled
         let mut acknowledged = 0;
         for round in 0..3 {
             acknowledged = write_until_it_breaks(&cluster, &disk, acknowledged).await;
-            ends_by_itself(&mut cluster.nodes[0], "Input/output error (os error 5)");
+            ends_by_itself(&mut cluster.nodes[0], REFUSED);
             // The disk is still broken: a start says so, and changes nothing.
             cluster.nodes[0].spawn(&[]);
             assert!(!cluster.nodes[0].await_exit().success());
             let said = cluster.nodes[0].line("node failed").unwrap()["error"].as_str().unwrap().to_owned();
-            assert!(said.contains("os error 5"), "{said}");
+            assert!(said.contains(REFUSED), "{said}");
             disk.mends();
             is_started_until_it_serves(&mut cluster, 0).await;
             assert!(has_all(&cluster, acknowledged).await, "{engine}, round {round}: something acknowledged is lost");
@@ -262,7 +298,7 @@ async fn a_single_node_on_a_disk_that_refused_writes_keeps_all_that_it_acknowled
 /// A file system with a journal gives up as a whole: it can only be read from then on, until somebody mounts it anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_three_nodes_whose_file_system_gives_up_ends_says_so_at_each_start_and_is_in_step_again_later() {
-    let Some(disk) = Disk::new(&[]) else { return };
+    let Some(disk) = Disk::new(Journal::Beside) else { return };
     let mut cluster = Cluster::empty("shop");
     disk.becomes_volume_of(&cluster, 0);
     for _ in 0..3 {
@@ -279,20 +315,21 @@ async fn one_of_three_nodes_whose_file_system_gives_up_ends_says_so_at_each_star
             broken = Some(Instant::now());
         }
         // Whoever leads then answers: none of them fails for good.
-        database.put("sales", &number.to_be_bytes(), &[7; 2_000]).await;
+        let value: Vec<u8> = (0..2_000).map(|_| rand::random()).collect();
+        database.put("sales", &number.to_be_bytes(), &value).await;
         number += 1;
     }
     println!("{number} writes were taken");
-    ends_by_itself(&mut cluster.nodes[0], "(os error ");
-    // Only new files are refused where what was written is still to come.
-    let _given_up =
+    ends_by_itself(&mut cluster.nodes[0], "rror");
+    // The file system gives up with the first write of its journal.
+    let _refused =
         File::create(disk.path().join("probe")).and_then(|mut file| file.write_all(b"x").and(file.sync_all()));
     disk.mends();
     cluster.nodes[0].spawn(&[]);
     assert!(!cluster.nodes[0].await_exit().success());
     let said = cluster.nodes[0].line("node failed").unwrap()["error"].as_str().unwrap().to_owned();
     println!("a start ends: {said}");
-    assert!(said.contains("Read-only file system") || said.contains("os error 5"), "{said}");
+    assert!(said.contains("Read-only file system"), "{said}");
     disk.loses_power();
     cluster.restart(0);
     cluster.nodes[0].await_ready();

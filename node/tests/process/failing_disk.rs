@@ -24,7 +24,8 @@ const END_MAX: Duration = Duration::from_secs(10);
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// A disk whose node has ended can be given back within this.
 const RELEASE_MAX: Duration = Duration::from_secs(5);
-const DISK_BYTES: &str = "512M";
+/// A node keeps half a gigabyte free. The disk takes only what is written.
+const DISK_BYTES: &str = "2G";
 const JOURNAL_BYTES: &str = "32M";
 /// What the disk says.
 const REFUSED: &str = "Input/output error";
@@ -251,7 +252,7 @@ async fn is_started_until_it_serves(cluster: &mut Cluster, node: usize) {
             return cluster.nodes[node].await_ready();
         }
         let said = cluster.nodes[node].line("node failed").unwrap()["error"].as_str().unwrap().to_owned();
-        println!("a start ends: {said}");
+        eprintln!("a start ends: {said}");
         assert!(said.contains("before it is read") && said.contains(REFUSED), "{said}");
         assert!(!cluster.nodes[node].await_exit().success());
     }
@@ -282,7 +283,7 @@ async fn a_single_node_on_a_disk_that_refused_writes_keeps_all_that_it_acknowled
             let database = cluster.database();
             let one_more = database.get("sales", &acknowledged.to_be_bytes()).await.is_some();
             acknowledged += u32::from(one_more);
-            println!("{engine}, round {round}: {acknowledged} records, the last of them unacknowledged: {one_more}");
+            eprintln!("{engine}, round {round}: {acknowledged} records, the last of them unacknowledged: {one_more}");
             cluster.nodes[0].kill();
             disk.loses_power();
             cluster.restart(0);
@@ -319,7 +320,7 @@ async fn one_of_three_nodes_whose_file_system_gives_up_ends_says_so_at_each_star
         database.put("sales", &number.to_be_bytes(), &value).await;
         number += 1;
     }
-    println!("{number} writes were taken");
+    eprintln!("{number} writes were taken");
     ends_by_itself(&mut cluster.nodes[0], "rror");
     // The file system gives up with the first write of its journal.
     let _refused =
@@ -328,7 +329,7 @@ async fn one_of_three_nodes_whose_file_system_gives_up_ends_says_so_at_each_star
     cluster.nodes[0].spawn(&[]);
     assert!(!cluster.nodes[0].await_exit().success());
     let said = cluster.nodes[0].line("node failed").unwrap()["error"].as_str().unwrap().to_owned();
-    println!("a start ends: {said}");
+    eprintln!("a start ends: {said}");
     assert!(said.contains("Read-only file system"), "{said}");
     disk.loses_power();
     cluster.restart(0);

@@ -68,6 +68,11 @@ mod tests {
         let note = DamageNote::of(folder.path());
         note.leave_for(&EngineError::failed("no space left"));
         assert_eq!(note.read().unwrap(), None);
+        fs::create_dir(folder.path().join("store")).unwrap();
+        let is_doubtful = || Doubt::of(folder.path()).read().unwrap().is_some_and(|found| found.is_due());
+        assert!(!is_doubtful());
+        note.leave_for(&EngineError::failed("sled: IO error: Input/output error (os error 5)"));
+        assert!(is_doubtful(), "sled does not say what became of its data");
         note.leave_for(&EngineError::damaged("a page has another checksum"));
         assert_eq!(
             DamageNote::of(folder.path()).read().unwrap().unwrap(),

@@ -70,10 +70,14 @@ pub fn shortage(folder: &Path) -> io::Result<Option<String>> {
     })
 }
 
-/// True if an error of the file system, in its words, is for want of space: by the system's number of it.
+/// True if an error of the file system, in its words, is for want of space: by the system's number of it, which fjall tells
+/// in its own way.
 pub fn is_want_of_space(said: &str) -> bool {
     use rustix::io::Errno;
-    [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| said.contains(&format!("(os error {})", errno.raw_os_error())))
+    let numbers = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error);
+    numbers
+        .iter()
+        .any(|number| said.contains(&format!("(os error {number})")) || said.contains(&format!("code: {number},")))
 }
 
 /// What keeps files in a folder from being read and written, if anything does: beside damage the reasons why a store may
@@ -283,8 +287,10 @@ mod tests {
         for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
             let error = (1..200).map(io::Error::from_raw_os_error).find(|error| error.kind() == kind).unwrap();
             assert!(is_want_of_space(&format!("log failed: {error}")), "{error}");
+            assert!(is_want_of_space(&format!("fjall: FjallError: Io({error:?})")), "{error:?}");
         }
         assert!(!is_want_of_space(&io::Error::from_raw_os_error(5).to_string()));
+        assert!(!is_want_of_space(&format!("{:?}", io::Error::from_raw_os_error(5))));
         assert!(!is_want_of_space("fsync failed"));
     }
 

@@ -1,7 +1,8 @@
 //! A durable note that the store may be damaged though nothing has said so, which has a later start read it through.
 //!
-//! An engine's own threads end with what they met and tell it to nobody: calls only say that they have ended. And a panic
-//! may come of a page that does not fit another, or of anything else. Both come back at every start if the store is damaged.
+//! An engine's own threads end with what they met and tell it to nobody: calls only say that they have ended. sled tells what
+//! it failed to write, and not what that did to its data; the same holds of what the disk refused after its process. A panic
+//! may come of a page that does not fit another, or of anything else. What comes of damage comes back at every start.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ const POINTS_MIN: u32 = 3;
 /// What speaks for damage of a volume's store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// One for each panic, and enough for a reading where the engine's own threads have failed.
+    /// One for each panic, and enough for a reading where the engine itself has failed.
     points: u32,
     /// What was met last, in words.
     pub reason: String,
@@ -57,7 +58,8 @@ impl Doubt {
         &self.path
     }
 
-    /// The engine's own threads have failed. On a volume without space that is the reason.
+    /// The engine's own threads have failed, or the disk has refused what it wrote. On a volume without space that is the
+    /// reason.
     pub fn raise(&self, reason: &str) {
         if self.path.parent().is_some_and(|volume| matches!(disk::shortage(volume), Ok(None))) {
             self.add(POINTS_MIN, reason);

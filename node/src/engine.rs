@@ -175,9 +175,10 @@ pub fn is_damage_told_by(panic: &str, folder: &Path) -> bool {
     !is_want_of_memory(panic) && matches!(disk::hinders(folder), Ok(None))
 }
 
-/// True if an engine has failed without a word of what it met: it may have been damage.
+/// True if an engine has failed without a word of what it met, or of what that did to its data: it may be damaged. sled may
+/// have written over what it had copied elsewhere, where just the copy was refused by the disk.
 pub fn is_unexplained(error: &EngineError) -> bool {
-    !error.is_damage && error.message == THREADS_FAILED
+    !error.is_damage && (error.message == THREADS_FAILED || sled::has_said(&error.message))
 }
 
 /// True if one flipped bit is all that tells what was found from what was written.

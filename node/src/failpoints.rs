@@ -13,10 +13,14 @@ pub enum Failpoint {
     WorkerHangs,
     /// The log's writer stands still before its next sync.
     LogSyncHangs,
+    /// The log's writer is told by the disk that its next sync has failed.
+    LogSyncFails,
     /// The worker stands still before its next write to the store.
     StoreWriteHangs,
     /// The store's sync stands still before it begins.
     StoreSyncHangs,
+    /// The store is told by the disk that its next sync has failed.
+    StoreSyncFails,
     /// The disk does not answer when it is asked whether it does.
     DiskProbeHangs,
     /// The task of a link to another node panics at the next message.
@@ -36,6 +40,7 @@ impl Failpoint {
 
 #[cfg(debug_assertions)]
 mod files {
+    use std::io;
     use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::time::Duration;
@@ -51,8 +56,10 @@ mod files {
                 Self::WorkerPanics => "worker-panics",
                 Self::WorkerHangs => "worker-hangs",
                 Self::LogSyncHangs => "log-sync-hangs",
+                Self::LogSyncFails => "log-sync-fails",
                 Self::StoreWriteHangs => "store-write-hangs",
                 Self::StoreSyncHangs => "store-sync-hangs",
+                Self::StoreSyncFails => "store-sync-fails",
                 Self::DiskProbeHangs => "disk-probe-hangs",
                 Self::LinkPanics => "link-panics",
                 Self::QuorumLevel => "quorum-level",
@@ -68,6 +75,11 @@ mod files {
         /// Panics if the fault is set.
         pub fn panic(self) {
             assert!(!self.is_on(), "failpoint {}", self.file());
+        }
+
+        /// Fails as a write to a broken disk does, if the fault is set.
+        pub fn fail(self) -> io::Result<()> {
+            if self.is_on() { Err(rustix::io::Errno::IO.into()) } else { Ok(()) }
         }
 
         /// Returns when the fault is over.
@@ -87,6 +99,11 @@ impl Failpoint {
 
     /// Does nothing in a release build.
     pub const fn panic(self) {}
+
+    /// Does nothing in a release build.
+    pub fn fail(self) -> std::io::Result<()> {
+        Ok(())
+    }
 
     /// Does nothing in a release build.
     pub const fn hang(self) {}

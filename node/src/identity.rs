@@ -16,6 +16,7 @@ use uuid::Uuid;
 use self::file::Content;
 use crate::log::LogMark;
 use crate::newer::Newer;
+use crate::page_cache::{self, NotOnDisk};
 
 const FILE: &str = "identity.json";
 const LOCK: &str = "lock";
@@ -72,6 +73,9 @@ pub enum VolumeError {
         #[source]
         source: io::Error,
     },
+    /// What it seems to hold may not be on the disk.
+    #[error(transparent)]
+    NotOnDisk(#[from] NotOnDisk),
     /// Another process has the volume open.
     #[error("the volume in {} is in use by another process", folder.display())]
     InUse {
@@ -171,6 +175,7 @@ impl Volume {
         fs::create_dir_all(folder).map_err(VolumeError::io("make", folder))?;
         let lock = lock(folder)?;
         let path = folder.join(FILE);
+        page_cache::settle(&path)?;
         let content = match fs::read(&path) {
             Ok(bytes) => file::read(&path, &bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

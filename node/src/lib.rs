@@ -20,6 +20,7 @@ pub mod keyring;
 pub mod log;
 pub mod metrics;
 pub mod newer;
+pub mod page_cache;
 pub mod panics;
 pub mod peers;
 pub mod probe;

@@ -34,9 +34,10 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
+            let exit_code = error.exit_code();
             let error = anyhow::Error::from(error);
-            error!(error = format!("{error:#}"), "node failed");
-            Ok(ExitCode::FAILURE)
+            error!(error = format!("{error:#}"), exit_code, "node failed");
+            Ok(ExitCode::from(exit_code))
         }
     }
 }

@@ -172,7 +172,11 @@ impl Metrics {
                 "store_doubtful",
                 "1 if the store was open when the machine stopped, and its engine may not notice what it lost by that",
             ),
-            poisoned: gauge(registry, "poisoned", "1 once the log or the store has failed"),
+            poisoned: gauge(
+                registry,
+                "poisoned",
+                "1 once the log or the store has failed, until the process ends a moment later",
+            ),
             sessions: gauge(registry, "sessions", "Client streams that are open"),
             requests_in_hand: gauge(registry, "requests_in_hand", "Requests that were taken in and not answered yet"),
             worker_round_inputs: histogram(

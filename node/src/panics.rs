@@ -25,8 +25,7 @@ use crate::inbox::Inbox;
 
 /// Name of the threads that run async tasks.
 pub const ASYNC_THREAD: &str = "async";
-/// The exit code of a node that a panic has ended: `EX_SOFTWARE` of sysexits.h. A node that fails in any other way exits
-/// with 1.
+/// The exit code of a node that a panic has ended: `EX_SOFTWARE` of sysexits.h.
 pub const EXIT_PANICKED: i32 = 70;
 /// The reason of a panic gets so long to be written: standard error may be a pipe that nobody reads.
 const LAST_LINE_MAX: Duration = Duration::from_secs(2);

@@ -3,6 +3,7 @@
 
 mod front;
 mod parts;
+mod poisoned;
 mod volume;
 
 use std::io;
@@ -21,6 +22,7 @@ use tracing::{Instrument, Span, field, info, info_span, warn};
 
 use self::front::Front;
 use self::parts::{Beginning, Running};
+pub use self::poisoned::Poisoned;
 use self::volume::Opened;
 use crate::bootstrap::{Call, Standing, founding};
 use crate::budget::Budget;
@@ -43,6 +45,16 @@ use crate::vitals::{Phase, Vitals};
 
 /// A node that does not stop in this time is killed by its own exit: whatever was acknowledged is durable anyway.
 const STOP_MAX: Duration = Duration::from_secs(20);
+/// A node whose log or store has failed stays so long: answers under way go out, and pages and metrics say why.
+const SHOWN_FOR: Duration = Duration::from_secs(1);
+/// Then its parts get so long to end: a disk that has refused one write may be silent on another.
+const FAILED_STOP_MAX: Duration = Duration::from_secs(2);
+/// A look at such a disk, for what is to be said at the end, takes so long at most.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// The exit code of a node whose log or store has failed: `EX_IOERR` of sysexits.h.
+pub const EXIT_POISONED: u8 = 74;
+/// The exit code of a node that fails in any other way, but for [`panics::EXIT_PANICKED`].
+const EXIT_FAILED: u8 = 1;
 
 /// Open files that log, store and links to other nodes are left.
 const OWN_FILES: u64 = 512;
@@ -107,12 +119,9 @@ pub enum RunError {
         /// What has ended, in words.
         part: &'static str,
     },
-    /// Log or store had failed before the node was told to stop.
-    #[error("node was poisoned: {reason}")]
-    Poisoned {
-        /// Why the log or the store failed, in words.
-        reason: String,
-    },
+    /// Log or store have failed.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
     /// Log or store had no space, and the volume has none.
     #[error("volume is full, {shortage}: {reason}; the next start waits for space")]
     Full {
@@ -124,6 +133,13 @@ pub enum RunError {
     /// The node took longer to stop than it is given.
     #[error("node did not stop within {} s", STOP_MAX.as_secs())]
     Stop,
+}
+
+impl RunError {
+    /// What the process that ends by this error exits with.
+    pub fn exit_code(&self) -> u8 {
+        if let Self::Poisoned(_) = self { EXIT_POISONED } else { EXIT_FAILED }
+    }
 }
 
 /// Runs a node until it is told to stop. Everything that it logs says of which database and node it is.
@@ -285,33 +301,43 @@ async fn run_parts<H: Health>(
         biased;
         () = stop.cancelled() => None,
         () = founding.await_removed() => {
-            end(running, None).await?;
+            end(running, &volume, None).await?;
             return Ok(Some(front));
         }
         failed = running.failed() => Some(failed),
-        full = out_of_space(&signals, &volume) => Some(full),
+        failed = failure(&signals, &volume) => Some(failed),
     };
     // Nobody is to wait in the queue of a listener that no server comes to any more.
     drop(front);
-    end(running, failed).await?;
+    end(running, &volume, failed).await?;
     if let Err(error) = Doubt::of(&volume).remove() {
         warn!(%error, "failed to remove the note that the store may be damaged");
     }
     Ok(None)
 }
 
-/// Waits for the end of the node for want of space. For any other reason it stays, poisoned, until somebody looks at it; for
-/// this one nobody need: the next start waits for space by itself.
-async fn out_of_space(signals: &Signals, volume: &Path) -> RunError {
+/// Waits for the end of a node whose log or store has failed. It can do nothing more, and answers nobody: the next start goes
+/// by what the disk has, or, where it was for want of space, waits for space.
+async fn failure(signals: &Signals, volume: &Path) -> RunError {
     signals.stopped().cancelled().await;
-    match (signals.failure(), disk::shortage(volume)) {
-        (Some(reason), Ok(Some(shortage))) => RunError::Full { shortage, reason: reason.to_owned() },
-        // Space comes and goes.
-        (Some(reason), Ok(None)) if disk::is_want_of_space(reason) => {
-            RunError::Full { shortage: "or was a moment ago".to_owned(), reason: reason.to_owned() }
-        }
-        _ => std::future::pending().await,
+    // A panic ends the process by itself, and says why.
+    let Some(reason) = signals.failure().filter(|_| !panics::is_ending()) else { return std::future::pending().await };
+    let at = volume.to_owned();
+    let shortage = looked(move || disk::shortage(&at)).await.and_then(Result::ok).flatten();
+    // Space comes and goes, and a disk may itself lie on one that is full.
+    let was_short =
+        || disk::is_want_of_space(reason).then(|| "or was a moment ago, or what its disk lies on is".to_owned());
+    if let Some(shortage) = shortage.or_else(was_short) {
+        return RunError::Full { shortage, reason: reason.to_owned() };
     }
+    tokio::time::sleep(SHOWN_FOR).await;
+    let (at, why) = (volume.to_owned(), reason.to_owned());
+    looked(move || Poisoned::of(&why, &at)).await.unwrap_or_else(|| Poisoned::unseen(reason)).into()
+}
+
+/// What a look at a disk shows that may be silent from now on. `None` = it is.
+async fn looked<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::time::timeout(LOOK_MAX, tokio::task::spawn_blocking(look)).await.ok()?.ok()
 }
 
 fn watched(config: &Config, aside: Vec<PathBuf>) -> Watched {
@@ -327,8 +353,9 @@ fn failed(part: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |source| RunError::Start { part, source }
 }
 
-async fn end(running: Running, failed: Option<RunError>) -> Result<(), RunError> {
-    let stopped = tokio::time::timeout(STOP_MAX, running.stop()).await.unwrap_or(Err(RunError::Stop));
+async fn end(running: Running, volume: &Path, failed: Option<RunError>) -> Result<(), RunError> {
+    let most = if let Some(RunError::Poisoned(_)) = failed { FAILED_STOP_MAX } else { STOP_MAX };
+    let stopped = tokio::time::timeout(most, running.stop(volume)).await.unwrap_or(Err(RunError::Stop));
     failed.map_or(stopped, Err)
 }
 

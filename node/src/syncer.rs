@@ -5,6 +5,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use skerry_core::engine::EngineError;
+
 use crate::damage::DamageNote;
 use crate::engine::SharedEngine;
 use crate::failpoints::Failpoint;
@@ -43,7 +45,7 @@ fn run(engine: &SharedEngine, marks: &Receiver<u64>, inbox: &Inbox, metrics: &Me
     while let Ok(mark) = marks.recv() {
         let began = Instant::now();
         Failpoint::StoreSyncHangs.hang();
-        if let Err(error) = engine.sync() {
+        if let Err(error) = Failpoint::StoreSyncFails.fail().map_err(EngineError::failed).and_then(|()| engine.sync()) {
             damage.leave_for(&error);
             inbox.fail(error.to_string());
             return;

@@ -4,7 +4,7 @@
 //! takes what it is handed at once or may lose it, and the log's writer never waits for the worker.
 //!
 //! When log or store fail, the worker ends and the node is poisoned: it answers nobody, so that its shards are led
-//! elsewhere, and the process stays, failing /livez and saying why, until whoever watches it starts it anew.
+//! elsewhere, and its process ends a moment later, saying why. Whoever watches it starts it anew.
 
 mod pending;
 
@@ -153,7 +153,7 @@ impl Worker {
         if let Some(reason) = signals.failure() {
             self.parts.metrics.poisoned.set(1);
             if !panics::is_ending() {
-                error!(reason, "node is poisoned and serves nothing until it is restarted");
+                error!(reason, "node is poisoned: it serves nothing, and its process ends");
             }
         }
         signals.answered(self.pending.len());

@@ -30,6 +30,8 @@ use crate::disk::{self, SyncFile};
 const LOCKED: &str = "could not acquire lock";
 /// What sled writes of the settings that we give it.
 const SETTINGS: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n\x76\x19\x51\xc1";
+/// What errors of an open store begin with.
+const SAYS: &str = "sled: ";
 const UNLOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 const UNLOCK_POLL: Duration = Duration::from_millis(5);
 
@@ -166,8 +168,13 @@ fn open_unlocked(config: &sled::Config) -> Result<sled::Db, sled::Error> {
     }
 }
 
+/// True if these words are of an error of a store on sled.
+pub(super) fn has_said(message: &str) -> bool {
+    message.starts_with(SAYS)
+}
+
 fn failed(error: sled::Error) -> EngineError {
-    EngineError { is_damage: is_damage(&error), message: format!("sled: {error}") }
+    EngineError { is_damage: is_damage(&error), message: format!("{SAYS}{error}") }
 }
 
 /// What sled takes for a bug of its own is met when pages do not fit each other.
@@ -219,7 +226,7 @@ fn is_text(folder: &Path) -> bool {
 }
 
 fn io_failed(error: io::Error) -> EngineError {
-    EngineError::failed(format!("sled: {error}"))
+    EngineError::failed(format!("{SAYS}{error}"))
 }
 
 #[cfg(test)]

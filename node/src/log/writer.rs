@@ -251,7 +251,7 @@ impl Writer {
         let written = self.current.file.write_all_at(bytes, self.offset);
         written.map_err(|source| LogError::Io { action: "append to", path: path(), source })?;
         Failpoint::LogSyncHangs.hang();
-        let synced = (self.config.sync)(&self.current.file);
+        let synced = Failpoint::LogSyncFails.fail().and_then(|()| (self.config.sync)(&self.current.file));
         synced.map_err(|source| LogError::Io { action: "sync", path: path(), source })?;
         self.offset += bytes.len() as u64;
         self.number += 1;

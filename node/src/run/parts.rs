@@ -1,5 +1,6 @@
 //! Everything that runs in a node process, started in one place and stopped in the reverse order.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
@@ -15,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::{Span, info, warn};
 
-use super::RunError;
 use super::volume::store;
+use super::{Poisoned, RunError};
 use crate::damage::DamageNote;
 use crate::disk_watch::{DiskWatch, Watched};
 use crate::engine::SharedEngine;
@@ -166,7 +167,7 @@ impl Running {
 
     /// Stops everything: leadership is handed over, then no new work is taken, then what is in hand is finished, then
     /// streams, log and store end.
-    pub(super) async fn stop(self) -> Result<(), RunError> {
+    pub(super) async fn stop(self, volume: &Path) -> Result<(), RunError> {
         self.vitals.enter(Phase::Stopping);
         self.inbox.stop();
         let log =
@@ -184,13 +185,16 @@ impl Running {
         }
         drop((self.watch.0, self.probe));
         let (sync_thread, watch_thread, engine) = (self.syncer, self.watch.1, self.engine);
-        let failure = self.inbox.signals().failure().map(str::to_owned);
+        let (failure, volume) = (self.inbox.signals().failure().map(str::to_owned), volume.to_owned());
         blocking("store", move || {
             let closed = log.close();
             let _ended = (sync_thread.join(), watch_thread.join());
             match failure {
-                // Nothing more is written, and the failed fsync is not tried again.
-                Some(reason) => Err(RunError::Poisoned { reason }),
+                // Nothing more is written, and the failed fsync is not tried again, which an engine would do at its end.
+                Some(reason) => {
+                    std::mem::forget(engine);
+                    Err(Poisoned::of(&reason, &volume).into())
+                }
                 None => {
                     closed.map_err(RunError::Log).and_then(|()| store::close(engine.as_ref()).map_err(RunError::Core))
                 }

@@ -30,6 +30,7 @@ use crate::clock;
 use crate::config::{Config, Origin};
 use crate::damage::DamageNote;
 use crate::disk::{self, SyncFile};
+use crate::doubt::Doubt;
 use crate::engine::{self, SharedEngine};
 use crate::failpoints::Failpoint;
 use crate::identity::{self, Kept, Known, Owner, Volume, VolumeError};
@@ -38,6 +39,7 @@ use crate::join::{self, Asker, OriginError};
 use crate::keyring::Keyring;
 use crate::log::{self, Completion, Log, LogConfig, LogHandle, NoteMark};
 use crate::metrics::Metrics;
+use crate::page_cache;
 use crate::spare_space::SpareSpace;
 use crate::vitals::{Phase, Vitals};
 
@@ -103,7 +105,7 @@ async fn open_for_good(
     calls: Receiver<Call>,
 ) -> Result<Opened, RunError> {
     await_space(config, shell).await;
-    let volume = Arc::new(Volume::open(&config.data)?);
+    let volume = Arc::new(open_settled(config).await?);
     volume.check(&config.cluster)?;
     let new = NewNode { volume: volume.id(), address: address.clone(), zone: config.zone.clone() };
     let mut seeds = Vec::new();
@@ -143,6 +145,20 @@ async fn open_for_good(
     let incarnation = volume.next_incarnation();
     let identity = Identity { cluster: config.cluster.clone(), node, incarnation, address, zone: config.zone.clone() };
     open_core(config, shell, &volume, store, (identity, seeds))
+}
+
+/// Takes the volume, with everything on it as the disk has it.
+async fn open_settled(config: &Config) -> Result<Volume, RunError> {
+    let (data, log) = (config.data.clone(), log_folder(config));
+    // A slow disk may take its time over what the process before has left. Whoever tells the node to stop does not wait for it.
+    let settled = tokio::task::spawn_blocking(move || -> Result<Volume, VolumeError> {
+        let volume = Volume::open(&data)?;
+        page_cache::settle(&log)?;
+        // The next start may find nothing of this: a failure is told once.
+        page_cache::settle(&data.join(STORE)).inspect_err(|refused| Doubt::of(&data).raise(&chain(refused)))?;
+        Ok(volume)
+    });
+    Ok(settled.await.map_err(|_| RunError::Ended { part: "opening of the volume" })??)
 }
 
 /// Opens the log, and the core on log and store. What is lost is durably given up before this start is counted: it

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skerry_node::panics::EXIT_PANICKED;
+use skerry_node::run::EXIT_POISONED;
 use skerry_proto::v1;
 use tokio::time::timeout;
 
@@ -66,12 +67,14 @@ async fn damage_that_only_a_merge_meets_costs_the_copies_which_are_built_anew() 
     cluster.restart(last);
     cluster.nodes[last].await_serving();
     let mut round = 2;
-    while cluster.nodes[last].line("node is poisoned and serves nothing until it is restarted").is_none() {
+    while cluster.nodes[last].line("node is poisoned: it serves nothing, and its process ends").is_none() {
         assert!(round < 10, "no merge meets it");
         write_all(&cluster, round).await;
         round += 1;
     }
-    cluster.nodes[last].kill();
+    assert_eq!(cluster.nodes[last].await_exit().code(), Some(EXIT_POISONED.into()));
+    let said = cluster.nodes[last].line("node failed").unwrap()["error"].as_str().unwrap().to_owned();
+    assert!(said.contains("the store may be damaged, and the next start reads it through"), "{said}");
     assert!(!store.with_extension("damaged").try_exists().unwrap(), "this is about damage that nobody tells");
     cluster.restart(last);
     cluster.nodes[last].await_line("store is read through: something may be damaged in it");

@@ -15,6 +15,7 @@ mod crowds;
 mod damage;
 mod doors;
 mod engine_threads;
+mod failing_disk;
 mod fields;
 mod full_disk;
 mod full_store;

@@ -20,7 +20,7 @@ use crate::client::{Client, Inner};
 use crate::retry::{Fault, jittered};
 use crate::routes::{Routes, any_replica, toward_leader};
 use crate::session::Submission;
-use crate::wire::{Denial, QuorumDenial};
+use crate::wire::{Denial, QuorumDenial, linearizable};
 
 /// A node that is silent for so long may be cut off from the others: ask again, and elsewhere. Asking again is safe.
 pub(crate) const ATTEMPT_MAX: Duration = Duration::from_millis(1_500);
@@ -188,6 +188,7 @@ impl Inner {
         let Some(op) = (operation.op)(descriptor, request) else {
             return Err(Attempted::Scattered);
         };
+        let op = if progress.leader_only { linearizable(op) } else { op };
         let item = v1::SessionItem { id: 0, table_id: operation.table.0, op: Some(op) };
         let shard_end = descriptor.end.clone();
         if shard.quorum.is_some() {
@@ -203,7 +204,7 @@ impl Inner {
         progress.ask();
         match self.ask(node, item, operation.bytes, (Instant::now() + ATTEMPT_MAX, times.until)).await {
             Ok(answer) => {
-                if operation.from == From::Leader {
+                if operation.from == From::Leader || progress.leader_only {
                     self.leaders.learn(descriptor.shard, node);
                 }
                 Ok(Answered { answer, shard_end, attempts: progress.asked })

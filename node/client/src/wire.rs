@@ -12,7 +12,9 @@ mod removal;
 mod report;
 mod system;
 
-pub use command::{ReadOptions, read_from_op, read_result_from_wire, read_result_into_wire, read_to_op, write_options};
+pub use command::{
+    ReadOptions, linearizable, read_from_op, read_result_from_wire, read_result_into_wire, read_to_op, write_options,
+};
 pub(crate) use denial::named;
 pub use denial::{Denial, Leader};
 pub use quorum_denial::QuorumDenial;

@@ -72,6 +72,8 @@ with_bugs_of_quorum_tables! {
     LeaseKeptOverMembers by test("src/replica/consensus/reads/tests.rs", "planted_bugs_of_reads_are_noticed"),
     /// A confirmed read is answered before what it must see is applied.
     ReadBeforeApplied by test("src/replica/consensus/reads/tests.rs", "planted_bugs_of_reads_are_noticed"),
+    /// A bounded read is answered by a leader that holds a lease anyhow, before what is committed is applied, and by no other.
+    BoundedReadByLeaseAlone by test("tests/cluster/bounds.rs", "bugs_of_bounds_are_caught"),
     /// A deposed leader says of writes under way that they did not happen.
     UnknownTakenForNo by schedules("HandOver", 400),
 
@@ -100,6 +102,10 @@ with_bugs_of_quorum_tables! {
     ExpiredByOwnClock by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
     /// A condition that fails tells its client what has ended, and the shard's time stays behind.
     FailedConditionWithoutTime by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
+    /// A condition that fails is judged by when its request was issued, and the shard's time stays behind that.
+    IssueTimeNotFollowed by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
+    /// Each read of a record that has ended writes an entry of its own until the first is applied.
+    TimePassesForEachReader by test("src/replica/expiry/tests.rs", "planted_bugs_of_expiry_are_noticed"),
     /// A page of a scan looks at any number of records that have ended.
     EndedNotCounted by test("src/replica/state_machine/read.rs", "a_page_that_does_not_count_what_has_ended_is_noticed"),
     /// What has ended stays in the store for ever.

@@ -47,6 +47,7 @@ pub(crate) use transfer::{Pace, Shares, TransferRoom};
 pub use view::ReplicaView;
 
 use consensus::Consensus;
+use expiry::TimeUnderWay;
 use membership::Membership;
 use state::ReplicaState;
 use state_machine::StateMachine;
@@ -76,6 +77,8 @@ pub struct Replica {
     receive: Option<SnapshotReceive>,
     /// Term and level of the last proposal to follow a level.
     level_proposed: (u64, FormatLevel),
+    /// What readers of records that have ended wait for.
+    time_under_way: TimeUnderWay,
     /// True once another copy of the shard goes on alone: this one never speaks again.
     is_silenced: bool,
 }
@@ -95,6 +98,7 @@ impl Replica {
             transfers: Transfers::new(),
             receive: None,
             level_proposed: Default::default(),
+            time_under_way: TimeUnderWay::default(),
             is_silenced: false,
         };
         if !is_planted(Planted::BlankFromFirstTick) {
@@ -244,11 +248,6 @@ impl Replica {
     /// True if it may answer reads without asking anybody.
     pub fn holds_lease(&self, now: Now) -> bool {
         self.is_leader() && self.consensus.reads().has_lease(now.monotonic_ms)
-    }
-
-    /// How old what this copy shows may be, in milliseconds. `None` = unknown: only a leader with a lease can tell.
-    pub(crate) fn behind_ms(&self, now: Now) -> Option<u64> {
-        self.holds_lease(now).then_some(0)
     }
 
     /// True if there is something to collect.

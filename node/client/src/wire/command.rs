@@ -193,6 +193,17 @@ pub fn read_to_op(read: Read, options: ReadOptions) -> Op {
     }
 }
 
+/// The same operation, but that a read must see every acknowledged write: so any copy says who leads, and whatever was asked
+/// for less is answered too.
+pub fn linearizable(op: Op) -> Op {
+    let (consistency, staleness_ms) = ReadConsistency::Linearizable.into_wire();
+    match op {
+        Op::Get(get) => Op::Get(v1::GetOp { consistency, staleness_ms, ..get }),
+        Op::Scan(scan) => Op::Scan(v1::ScanOp { consistency, staleness_ms, ..scan }),
+        Op::Write(write) => Op::Write(write),
+    }
+}
+
 /// The read of a session's operation. `None` = it is a write.
 pub fn read_from_op(op: Op) -> Result<Option<(Read, ReadOptions)>, Malformed> {
     match op {

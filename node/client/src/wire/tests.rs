@@ -280,6 +280,8 @@ fn reads_and_their_results_come_back_as_they_went() {
         {
             let options = ReadOptions::from(consistency);
             assert_eq!(read_from_op(read_to_op(read.clone(), options)), Ok(Some((read.clone(), options))));
+            let at_leader = (read.clone(), ReadOptions::from(ReadConsistency::Linearizable));
+            assert_eq!(read_from_op(linearizable(read_to_op(read.clone(), options))), Ok(Some(at_leader)));
             let options = ReadOptions { copies: Some(2), ..options };
             let may = consistency == ReadConsistency::Linearizable;
             let expected = if may { Ok(Some((read.clone(), options))) } else { Err(Malformed::Range("copies")) };

@@ -135,17 +135,14 @@ impl Node {
                 (replica.read(token, read, engine, now, &mut out), true)
             }
             ReadConsistency::Local => (replica.answer_read(token, &read, engine, now, &mut out), false),
-            ReadConsistency::BoundedStaleness(allowed_ms) => {
-                let behind_ms = replica.behind_ms(now);
-                // Unknown is never fresh enough, whatever is allowed.
-                if behind_ms.is_none_or(|behind_ms| behind_ms > allowed_ms) {
-                    let behind_ms = behind_ms.unwrap_or(u64::MAX);
-                    out.answers.push((token, Answer::Read(Err(Refusal::TooStale { behind_ms }))));
-                    (Ok(()), false)
-                } else {
-                    replica.wake(self.others.liveness());
-                    (replica.answer_confirmed(token, read, engine, now, &mut out), true)
-                }
+            // Whatever is allowed, a leader is not behind, and how far any other copy is nobody knows.
+            ReadConsistency::BoundedStaleness(_) if replica.is_leader() => {
+                replica.wake(self.others.liveness());
+                (replica.read_bounded(token, read, engine, now, &mut out), true)
+            }
+            ReadConsistency::BoundedStaleness(_) => {
+                out.answers.push((token, Answer::Read(Err(Refusal::TooStale { behind_ms: u64::MAX }))));
+                (Ok(()), false)
             }
         };
         if has_work {

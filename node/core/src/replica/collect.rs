@@ -99,8 +99,9 @@ impl Replica {
             if batch.commands.is_empty() {
                 break;
             }
-            expiry::before_conditions(&mut batch.commands, &mut batch.waiters);
-            let payload = Payload::Data { wall_ms: out.time_limit.limited(now).wall_ms, commands: batch.commands };
+            let clock_ms = out.time_limit.limited(now).wall_ms;
+            let wall_ms = expiry::before_conditions(&mut batch, clock_ms, self.is_causal());
+            let payload = Payload::Data { wall_ms, commands: batch.commands };
             if !self.propose_payload(&payload, batch.waiters.clone(), batch.overwrites) {
                 if let Payload::Data { commands, .. } = payload {
                     self.consensus.proposals_mut().put_back(commands, batch.waiters);

@@ -3,10 +3,11 @@
 //! ever, whoever leads, and reads and conditions agree. Compare tikv/tikv#13082 and valkey-io/valkey#2651.
 //!
 //! Where nothing is written the shard's time stands still. So a leader that would show a record whose end its clock has
-//! passed has the shard's time follow first; and it sweeps: it looks at a bounded number of records at a time, and deletes
-//! what has ended. And a condition that fails changes nothing, but its client has learnt from it what has ended: before
-//! conditions the shard's time follows too. All are commands in the log that every release knows: one without effect,
-//! and a delete on condition that there is no record, which holds for one that has ended and for none that was put since.
+//! passed has the shard's time follow first, once for all who read meanwhile; and it sweeps: it looks at a bounded
+//! number of records at a time, and deletes what has ended. And a condition that fails changes nothing, but its client
+//! has learnt from it what has ended: before conditions the shard's time follows the clock too, and what else they are
+//! judged by. All are commands in the log that every release knows: one without effect, and a delete on condition that
+//! there is no record, which holds for one that has ended and for none that was put since.
 
 use std::ops::ControlFlow;
 
@@ -16,9 +17,12 @@ use crate::answer::{Answer, Refusal};
 use crate::command::{Command, Read};
 use crate::engine::{Engine, EngineError, data_end, data_key, encoded_key};
 use crate::ids::Token;
+use crate::level::FormatLevel;
 use crate::planted::{Planted, is_planted};
 use crate::record;
+use crate::replica::consensus::Batch;
 use crate::replica::consensus::reads::Reader;
+use crate::replica::state_machine::above_issue;
 use crate::replica::state_machine::content::Payload;
 use crate::replica::{Collected, Replica, TransferRoom};
 use crate::time::Now;
@@ -29,13 +33,29 @@ fn time_passes() -> Command {
 }
 
 /// Has the shard's time pass before commands with conditions: one that fails gives no version, and what its client was
-/// told by its leader's clock must be so under the next leader.
-pub(super) fn before_conditions(commands: &mut Vec<Command>, waiters: &mut Vec<Option<Token>>) {
-    let has_conditions = commands.iter().any(|command| !command.conditions.is_empty());
-    if has_conditions && !is_planted(Planted::FailedConditionWithoutTime) {
-        commands.insert(0, time_passes());
-        waiters.insert(0, None);
+/// told must be so under the next leader. Gives the time of their entry: the leader's clock, or as far ahead of it as the
+/// latest of their requests was issued, by which they are judged if versions follow that (`is_causal`).
+pub(super) fn before_conditions(batch: &mut Batch, clock_ms: u64, is_causal: bool) -> u64 {
+    let judged = batch.commands.iter().filter(|command| !command.conditions.is_empty());
+    let follows_issue = is_causal && !is_planted(Planted::IssueTimeNotFollowed);
+    let issued_ms = |command: &Command| {
+        let request = command.request.as_ref().filter(|_| follows_issue);
+        request.map_or(0, |request| above_issue(request).wall_ms())
+    };
+    let Some(latest_ms) = judged.map(issued_ms).max() else { return clock_ms };
+    if !is_planted(Planted::FailedConditionWithoutTime) {
+        batch.commands.insert(0, time_passes());
+        batch.waiters.insert(0, None);
     }
+    clock_ms.max(latest_ms)
+}
+
+/// A command under way by which the shard's time follows the clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TimeUnderWay {
+    /// Term of the leader that proposed it, and index of its entry.
+    at: (u64, u64),
+    wall_ms: u64,
 }
 
 impl Replica {
@@ -96,6 +116,29 @@ impl Replica {
         self.propose_payload(&Payload::Data { wall_ms: now.wall_ms, commands }, waiters, overwrites)
     }
 
+    /// Has the shard's time follow the clock to `ended_ms` at least, which that has passed: the index of the entry by which
+    /// it does. Whoever wants no more than what is under way waits for that. `None` = raft takes nothing now.
+    fn pass_time(&mut self, ended_ms: u64, now: Now) -> Option<u64> {
+        let TimeUnderWay { at: (term, index), wall_ms } = self.time_under_way;
+        let is_under_way = term == self.term() && index > self.machine.applied().0;
+        if is_under_way && wall_ms >= ended_ms && !is_planted(Planted::TimePassesForEachReader) {
+            return Some(index);
+        }
+        if !self.propose_own(vec![time_passes()], 0, now) {
+            return None;
+        }
+        let index = self.consensus.last_index();
+        self.time_under_way = TimeUnderWay { at: (self.term(), index), wall_ms: now.wall_ms };
+        Some(index)
+    }
+
+    /// True if what is proposed now may be applied where versions follow what is issued: the entry that says so may be
+    /// under way, also that of a leader before this one.
+    pub(super) fn is_causal(&self) -> bool {
+        let level = self.level().max(self.level_proposed.1);
+        level >= FormatLevel::CAUSAL_VERSIONS || !self.has_applied_in_term()
+    }
+
     /// A client's read that this leader may answer: at once, or after the shard's time has followed the clock.
     pub(crate) fn answer_confirmed(
         &mut self,
@@ -106,12 +149,11 @@ impl Replica {
         out: &mut Collected,
     ) -> Result<(), EngineError> {
         let Some(found) = self.found(token, &read, engine, now, out)? else { return Ok(()) };
-        if !found.is_late {
+        let Some(ended_ms) = found.late_ms else {
             self.answer_found(token, found.result, out);
             return Ok(());
-        }
-        if self.propose_own(vec![time_passes()], 0, out.time_limit.limited(now)) {
-            let index = self.consensus.last_index();
+        };
+        if let Some(index) = self.pass_time(ended_ms, out.time_limit.limited(now)) {
             self.consensus.reads_mut().wait_applied(index, Reader::Late { token, read });
         } else {
             let refusal = Refusal::Overloaded { shard: self.descriptor().shard, queued: self.waiting() };

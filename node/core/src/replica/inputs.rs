@@ -132,6 +132,26 @@ impl Replica {
         Ok(())
     }
 
+    /// A client's read that may be behind by some time, and not by more. Where the lease does not say that this copy still
+    /// leads, a round does: what it shows without either has no bound.
+    pub(crate) fn read_bounded(
+        &mut self,
+        token: Token,
+        read: Read,
+        engine: &dyn Engine,
+        now: Now,
+        out: &mut Collected,
+    ) -> Result<(), EngineError> {
+        if !is_planted(Planted::BoundedReadByLeaseAlone) {
+            return self.read(token, read, engine, now, out);
+        }
+        if self.holds_lease(now) {
+            return self.answer_confirmed(token, read, engine, now, out);
+        }
+        out.answers.push((token, Answer::Read(Err(Refusal::TooStale { behind_ms: u64::MAX }))));
+        Ok(())
+    }
+
     /// A read of what this copy has applied, by the shard's time as it has it.
     pub(crate) fn answer_read(
         &self,

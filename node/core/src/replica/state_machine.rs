@@ -379,8 +379,8 @@ impl StateMachine {
     fn next_version(&self, command: &Command, wall_ms: u64) -> Version {
         let next = self.state.last_version.next(wall_ms);
         let is_causal = self.state.level >= FormatLevel::CAUSAL_VERSIONS && !is_planted(Planted::CausalityIgnored);
-        let issued = command.request.filter(|_| is_causal).map(|request| request.issued);
-        issued.map_or(next, |issued| next.max(issued.min(Version::at_ms(u64::MAX)).next(0)))
+        let lowest = command.request.filter(|_| is_causal).map(|request| above_issue(&request));
+        lowest.map_or(next, |lowest| next.max(lowest))
     }
 
     fn put(&mut self, key: &Bytes, stored: Bytes) {
@@ -422,6 +422,11 @@ impl StateMachine {
         let record = stored.map(|s| record::decode(key.clone(), &s)).transpose().map_err(EngineError::unreadable)?;
         Ok(record.flatten().filter(|r| !record::is_expired(r, wall_ms)))
     }
+}
+
+/// The lowest version that a command of this request may have, from [`FormatLevel::CAUSAL_VERSIONS`] on.
+pub(super) fn above_issue(request: &RequestId) -> Version {
+    request.issued.min(Version::at_ms(u64::MAX)).next(0)
 }
 
 fn is_forgotten(outcome: &Outcome) -> bool {

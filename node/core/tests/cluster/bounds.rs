@@ -1,10 +1,10 @@
 //! What one client, one disk, one clock or one admin must not do to all others.
 
 use bytes::Bytes;
-use skerry_core::command::{Command, Mutation, Outcome, RequestId};
-use skerry_core::ids::{Epoch, Incarnation, NodeId, TableId};
+use skerry_core::command::{Command, Mutation, Outcome, Read, ReadConsistency, ReadResult, RequestId};
+use skerry_core::ids::{Epoch, Incarnation, NodeId, ShardId, TableId, Token};
 use skerry_core::map::NodeState;
-use skerry_core::node::{AdminReply, AdminRequest, Input, Refusal, Removal};
+use skerry_core::node::{AdminReply, AdminRequest, Answer, Input, Refusal, Removal};
 use skerry_core::system::{AdminChange, Fence, SystemCommand, SystemRefusal};
 use skerry_core::time::Version;
 
@@ -236,7 +236,7 @@ fn words_and_keys_of_admin_commands_have_a_longest_length() {
 
 #[test]
 fn no_number_of_a_client_stops_a_node() {
-    use skerry_core::command::{Condition, Expected, Read, ReadConsistency};
+    use skerry_core::command::{Condition, Expected};
     let (mut cluster, nodes, table) = three_nodes_of(Cluster::start_with(Some(8)));
     let worst = [0, 1, u64::MAX - 1, u64::MAX, 1 << 63, (1 << 46) << 18];
     let key = Bytes::from_static(b"a");
@@ -272,26 +272,104 @@ fn no_number_of_a_client_stops_a_node() {
     assert_eq!(cluster.get(table, "a"), Some(Bytes::from_static(b"x")));
 }
 
+fn ask_bounded(cluster: &mut Cluster, node: NodeId, table: TableId, bound_ms: u64) -> Token {
+    let (token, read) = (cluster.token(), Read::Get { key: Bytes::from_static(b"a") });
+    let consistency = ReadConsistency::BoundedStaleness(bound_ms);
+    cluster.input(node, Input::Read { token, table, read, consistency });
+    token
+}
+
+/// What a read has found, if it was answered well.
+fn value(answer: Option<Answer>) -> Option<Bytes> {
+    match answer {
+        Some(Answer::Read(Ok(ReadResult::Value(record)))) => record.map(|record| record.value),
+        Some(Answer::Read(_) | Answer::Write(_) | Answer::Admin(_)) | None => None,
+    }
+}
+
 /// Nobody knows how far a follower is behind: that is more than any bound.
 #[test]
 fn a_copy_of_unknown_age_answers_no_bounded_read_however_wide_the_bound_and_a_leader_answers_any() {
-    use skerry_core::command::{Read, ReadConsistency};
-    use skerry_core::node::Answer;
     let (mut cluster, nodes, table) = three_nodes();
+    cluster.put(table, "a", "1");
+    let leader = cluster.leader_of(table, b"a").unwrap();
+    let follower = *nodes.iter().find(|node| **node != leader).unwrap();
+    let asked = ask_bounded(&mut cluster, follower, table, u64::MAX);
+    let answer = cluster.answers.remove(&asked);
+    assert!(matches!(answer, Some(Answer::Read(Err(Refusal::TooStale { behind_ms: u64::MAX })))), "{answer:?}");
+    assert!(cluster.get(table, "a").is_some(), "the leader has its lease now");
+    let asked = ask_bounded(&mut cluster, leader, table, 0);
+    assert_eq!(value(cluster.answers.remove(&asked)), Some(Bytes::from_static(b"1")));
+}
+
+/// A shard at rest, its leader, and its table.
+fn shard_at_rest() -> (Cluster, NodeId, TableId) {
+    let (mut cluster, nodes, table) = three_nodes();
+    cluster.put(table, "a", "1");
+    cluster.settle();
+    cluster.run(400);
+    let leader = cluster.leader_of(table, b"a").unwrap();
+    let shard = shard_of(&cluster, leader, table);
+    let view = |node| cluster.hosts[node].node.replica(shard).unwrap().view();
+    assert!(nodes.iter().all(|node| view(node).is_quiescent), "nothing happens to it");
+    (cluster, leader, table)
+}
+
+fn shard_of(cluster: &Cluster, node: NodeId, table: TableId) -> ShardId {
+    cluster.hosts[&node].node.map().route(table, b"a").unwrap().descriptor.shard
+}
+
+/// What a bounded read finds at the leader of a shard at rest.
+fn bounded_read_where_nobody_else_reads() -> Result<Option<Bytes>, Refusal> {
+    let (mut cluster, leader, table) = shard_at_rest();
+    let asked = ask_bounded(&mut cluster, leader, table, 0);
+    cluster.run(1);
+    let Some(Answer::Read(answer)) = cluster.answers.remove(&asked) else { panic!("no answer") };
+    answer?;
+    // With the lease that this has brought, the next one is answered at once.
+    let asked = ask_bounded(&mut cluster, leader, table, 0);
+    Ok(value(cluster.answers.remove(&asked)))
+}
+
+#[test]
+fn a_leader_that_nobody_else_reads_from_answers_a_bounded_read_once_it_is_confirmed() {
+    assert_eq!(bounded_read_where_nobody_else_reads(), Ok(Some(Bytes::from_static(b"1"))));
+}
+
+/// What it has may be older than any bound.
+#[test]
+fn a_leader_that_is_cut_off_answers_no_bounded_read_however_wide_the_bound() {
+    let (mut cluster, leader, table) = shard_at_rest();
+    cluster.silenced = Some(shard_of(&cluster, leader, table));
+    let asked = ask_bounded(&mut cluster, leader, table, u64::MAX);
+    cluster.run(60);
+    let answer = cluster.answers.remove(&asked);
+    assert!(matches!(answer, Some(Answer::Read(Err(Refusal::NotLeader { .. })))), "{answer:?}");
+}
+
+/// A leader with a lease has heard that a write is committed, and its own disk does not let it apply that: what a bounded
+/// read finds at once, and what it finds once it is applied.
+fn bounded_read_before_all_is_applied() -> [Option<Bytes>; 2] {
+    let (mut cluster, _, table) = three_nodes();
     cluster.put(table, "a", "1");
     assert!(cluster.get(table, "a").is_some(), "the leader has its lease now");
     let leader = cluster.leader_of(table, b"a").unwrap();
-    let follower = *nodes.iter().find(|node| **node != leader).unwrap();
-    let mut ask = |node, bound_ms| {
-        let (token, read) = (cluster.token(), Read::Get { key: Bytes::from_static(b"a") });
-        let consistency = ReadConsistency::BoundedStaleness(bound_ms);
-        cluster.input(node, Input::Read { token, table, read, consistency });
-        cluster.answers.remove(&token)
-    };
-    let answer = ask(follower, u64::MAX);
-    assert!(matches!(answer, Some(Answer::Read(Err(Refusal::TooStale { behind_ms: u64::MAX })))), "{answer:?}");
-    let answer = ask(leader, 0);
-    assert!(matches!(answer, Some(Answer::Read(Ok(_)))), "{answer:?}");
+    cluster.hung.insert(leader);
+    cluster.put_at(leader, table, "a", "2");
+    cluster.run(4);
+    let replica = cluster.hosts[&leader].node.replica(shard_of(&cluster, leader, table)).unwrap();
+    let view = replica.view();
+    assert!(replica.holds_lease(cluster.now) && view.applied.0 < view.committed, "{view:?}");
+    let asked = ask_bounded(&mut cluster, leader, table, 0);
+    let at_once = value(cluster.answers.remove(&asked));
+    cluster.mend_disk(leader);
+    cluster.run(1);
+    [at_once, value(cluster.answers.remove(&asked))]
+}
+
+#[test]
+fn a_bounded_read_waits_until_what_is_committed_is_applied() {
+    assert_eq!(bounded_read_before_all_is_applied(), [None, Some(Bytes::from_static(b"2"))]);
 }
 
 #[cfg(feature = "planted")]
@@ -314,6 +392,9 @@ mod planted {
         assert!(answer.is_ok());
         assert!(!with(Planted::SnapshotToFullDisk, a_full_node_takes_no_snapshot));
         assert!(!with(Planted::TimeUnconfirmed, survives_a_mad_clock_beside_one_other));
+        let [at_once, _] = with(Planted::BoundedReadByLeaseAlone, bounded_read_before_all_is_applied);
+        assert_eq!(at_once, Some(Bytes::from_static(b"1")));
+        assert!(with(Planted::BoundedReadByLeaseAlone, bounded_read_where_nobody_else_reads).is_err());
         let (mut cluster, four) = drained();
         let epoch = cluster.hosts[&NodeId(1)].node.map().epoch;
         let removed = || cluster.admin(AdminRequest::Command(remove(four, epoch)));

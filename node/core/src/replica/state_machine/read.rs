@@ -24,8 +24,9 @@ pub(super) struct Times {
 #[derive(Debug)]
 pub(in crate::replica) struct Found {
     pub(in crate::replica) result: ReadResult,
-    /// True if it shows a record whose end the clock has passed, and the shard's time has not.
-    pub(in crate::replica) is_late: bool,
+    /// The latest end of a record that it shows which the clock has passed, and the shard's time has not, in milliseconds
+    /// since 1970. `None` = it shows none.
+    pub(in crate::replica) late_ms: Option<u64>,
 }
 
 impl Times {
@@ -33,8 +34,9 @@ impl Times {
         record::is_expired(record, self.shard_ms)
     }
 
-    fn is_late(self, record: &Record) -> bool {
-        record::is_expired(record, self.now_ms)
+    /// The end of a record that is shown, if the clock has passed it.
+    fn late_ms(self, record: &Record) -> Option<u64> {
+        record.expires_ms.filter(|_| record::is_expired(record, self.now_ms))
     }
 }
 
@@ -52,8 +54,8 @@ pub(super) fn read(
             let record =
                 stored.map(|s| record::decode(key.clone(), &s)).transpose().map_err(EngineError::unreadable)?;
             let shown = record.flatten().filter(|record| !times.is_over(record));
-            let is_late = shown.as_ref().is_some_and(|record| times.is_late(record));
-            Ok(Some(Found { result: ReadResult::Value(shown), is_late }))
+            let late_ms = shown.as_ref().and_then(|record| times.late_ms(record));
+            Ok(Some(Found { result: ReadResult::Value(shown), late_ms }))
         }
         Read::Scan { start, .. } if !descriptor.contains(start) => Ok(None),
         Read::Scan { start, end, limit } => page(descriptor, start, end.as_ref(), *limit, engine, times).map(Some),
@@ -74,10 +76,10 @@ fn page(
         (wanted, shard) => wanted.or(shard.as_ref()),
     };
     if end.is_some_and(|end| end <= start) {
-        return Ok(Found { result: ReadResult::Page { records: Vec::new(), next: None }, is_late: false });
+        return Ok(Found { result: ReadResult::Page { records: Vec::new(), next: None }, late_ms: None });
     }
     let limit = limit.clamp(1, SCAN_RECORDS_MAX);
-    let (mut records, mut next, mut failed, mut is_late) = (Vec::new(), None, None, false);
+    let (mut records, mut next, mut failed, mut late_ms) = (Vec::new(), None, None, None);
     // Of all, whether they are shown or not: else those that have ended could hold a node up for as long as there are any.
     let (mut looked_at, mut bytes) = (0, 0);
     let is_unbounded = is_planted(Planted::EndedNotCounted);
@@ -100,7 +102,7 @@ fn page(
                     bytes += record.key.len() + record.value.len();
                 }
                 if !is_over {
-                    is_late |= times.is_late(&record);
+                    late_ms = times.late_ms(&record).max(late_ms);
                     records.push(record);
                 }
             }
@@ -113,7 +115,7 @@ fn page(
     })?;
     match failed {
         Some(error) => Err(EngineError::unreadable(error)),
-        None => Ok(Found { result: ReadResult::Page { records, next }, is_late }),
+        None => Ok(Found { result: ReadResult::Page { records, next }, late_ms }),
     }
 }
 

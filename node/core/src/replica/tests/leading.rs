@@ -204,17 +204,6 @@ fn whoever_waits_for_a_leader_that_steps_down_is_told() {
 }
 
 #[test]
-fn only_a_leader_with_a_lease_knows_that_it_is_not_behind() {
-    let engine = Memory::default();
-    let mut replica = leader(&engine);
-    assert_eq!(replica.behind_ms(NOW), None);
-    let round = replica.consensus.reads_mut().start_round(NOW.monotonic_ms);
-    let term = replica.term();
-    replica.consensus.reads_mut().round_confirmed(round, 1, term);
-    assert_eq!(replica.behind_ms(NOW), Some(0));
-}
-
-#[test]
 fn entries_are_shown_from_after_one_index_up_to_another() {
     let engine = Memory::default();
     let replica = copy(&[(2, 1), (3, 1), (4, 2)], 3, &engine);

@@ -64,8 +64,8 @@ fn bounds(table: Table, range: Option<Range>) -> Result<(Bytes, Option<Bytes>), 
         None => Ok((Bytes::new(), None)),
         Some(Range::Keys(keys)) => match table.fragmentation {
             Fragmentation::Range => {
-                let mut places = keys.end.iter().chain([&keys.start]);
-                places.try_for_each(|place| key::check_place(place)).map_err(|error| status::key(&error))?;
+                let checked = keys.end.iter().chain([&keys.start]).try_for_each(|place| key::check_place(place));
+                checked.map_err(|error| status::key(&error))?;
                 Ok((keys.start, keys.end))
             }
             Fragmentation::Hash => Err(status::field("range.keys")),

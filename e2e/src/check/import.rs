@@ -131,7 +131,7 @@ impl Import {
                 wanted = wanted.wrapping_add(mark(&row.key(*fragmentation), &row.value()));
             }
             let options = ScanOptions::default();
-            let mut pages = self.client.scan_parallel(table, ScanRange::All, options, SHARDS_AT_A_TIME)?;
+            let mut pages = self.client.scan_parallel(table, ScanRange::All, options, SHARDS_AT_A_TIME).await?;
             let (mut count, mut sum) = (0, 0_u64);
             while let Some(page) = pages.next().await {
                 let page = page.with_context(|| format!("failed to scan {table}"))?;

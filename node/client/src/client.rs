@@ -194,6 +194,19 @@ impl Inner {
 mod tests {
     use super::*;
 
+    impl Client {
+        /// A client that has this map, and that nobody tells a newer one but whoever has what comes with it.
+        pub(crate) fn of_map(config: ClientConfig, map: Map) -> (Self, watch::Sender<Arc<Routes>>) {
+            let (publish, routes) = watch::channel(Arc::new(Routes::new(map)));
+            let request_ids = Arc::new(RequestIds::new());
+            let sessions = Sessions::new(routes.clone(), Arc::clone(&request_ids));
+            let (leaders, coordinators, refresh) = Default::default();
+            let deadline = config.deadline;
+            let inner = Inner { config, routes, leaders, coordinators, sessions, request_ids, refresh };
+            (Self { inner: Arc::new(inner), deadline }, publish)
+        }
+    }
+
     fn free() -> String {
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
     }

@@ -11,7 +11,8 @@ pub struct ClientConfig {
     pub seeds: Vec<String>,
     /// How long one operation may take with all its retries.
     pub deadline: Duration,
-    /// Where the client is: reads that any replica may serve go to one of this zone if there is one.
+    /// Where the client is: reads that any replica may serve go to one of this zone if there is one that answers, else to
+    /// another one.
     pub zone: Option<String>,
     /// True if the database may just be starting: seeds where nobody listens, or whose names nobody knows, are tried again
     /// until the deadline. False = connecting fails as soon as that is true of each of them.

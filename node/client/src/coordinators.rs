@@ -1,12 +1,13 @@
-//! Which copy of a quorum shard is asked. Any of them coordinates: a near one first, in turns, and none that has just not
-//! answered while there is another.
+//! Which copies have not answered lately, whose turn it is, and which copy of a quorum shard is asked. Any of them coordinates:
+//! a near one first, in turns, and none that has just not answered while there is another. So it is with reads that any copy of
+//! a shard with a leader answers ([`crate::routes::any_replica`]).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use skerry_core::ids::NodeId;
+use skerry_core::ids::{NodeId, ShardId};
 use skerry_core::map::{Role, ShardRecord};
 use skerry_core::quorum::layout::Stage;
 use tokio::time::Instant;
@@ -19,14 +20,17 @@ const DOUBLED_MAX: u32 = 4;
 /// A node that was asked last is known as that for so long afterwards.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-/// The nodes that have not answered lately, and whose turn it is.
+/// A node, or its copy of one shard.
+type Place = (NodeId, Option<ShardId>);
+
+/// The nodes and copies that have not answered lately, and whose turn it is.
 #[derive(Debug, Default)]
 pub(crate) struct Coordinators {
-    shunned: RwLock<HashMap<NodeId, Shunned>>,
+    shunned: RwLock<HashMap<Place, Shunned>>,
     turn: AtomicUsize,
 }
 
-/// A node that has not answered.
+/// A node or a copy that has not answered.
 #[derive(Debug, Clone, Copy)]
 struct Shunned {
     until: Instant,
@@ -49,17 +53,48 @@ impl Shunned {
 impl Coordinators {
     /// A node has not answered, or cannot be reached.
     pub(crate) fn shun(&self, node: NodeId, now: Instant) {
+        self.note((node, None), now);
+    }
+
+    /// A node has no records of a shard, or has not answered what only the shard's leader answers. That says nothing of its
+    /// other copies.
+    pub(crate) fn shun_copy(&self, node: NodeId, shard: ShardId, now: Instant) {
+        self.note((node, Some(shard)), now);
+    }
+
+    fn note(&self, place: Place, now: Instant) {
         let mut shunned = self.shunned.write().unwrap_or_else(PoisonError::into_inner);
         shunned.retain(|_, shunned| now < shunned.until + REMEMBERED_FOR);
-        let before = shunned.get(&node).copied();
-        shunned.insert(node, Shunned::after(before, now));
+        let before = shunned.get(&place).copied();
+        shunned.insert(place, Shunned::after(before, now));
+    }
+
+    /// True if a node, or its copy of this shard, is asked last.
+    pub(crate) fn is_shunned(&self, node: NodeId, shard: ShardId, now: Instant) -> bool {
+        let shunned = self.shunned.read().unwrap_or_else(PoisonError::into_inner);
+        let is_shunned = |place: Place| shunned.get(&place).is_some_and(|shunned| now < shunned.until);
+        !shunned.is_empty() && (is_shunned((node, None)) || is_shunned((node, Some(shard))))
     }
 
     /// A node has answered.
     pub(crate) fn trust(&self, node: NodeId) {
-        let is_shunned = self.shunned.read().unwrap_or_else(PoisonError::into_inner).contains_key(&node);
-        if is_shunned {
-            self.shunned.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        self.forget(&[(node, None)]);
+    }
+
+    /// A node has answered from its copy of a shard.
+    pub(crate) fn trust_copy(&self, node: NodeId, shard: ShardId) {
+        self.forget(&[(node, None), (node, Some(shard))]);
+    }
+
+    fn forget(&self, places: &[Place]) {
+        let shunned = self.shunned.read().unwrap_or_else(PoisonError::into_inner);
+        let is_known = !shunned.is_empty() && places.iter().any(|place| shunned.contains_key(place));
+        drop(shunned);
+        if is_known {
+            let mut shunned = self.shunned.write().unwrap_or_else(PoisonError::into_inner);
+            for place in places {
+                shunned.remove(place);
+            }
         }
     }
 
@@ -82,7 +117,7 @@ impl Coordinators {
         nodes.rotate_left(turn % count);
         nodes.sort_by_key(|(node, is_likely)| (!is_likely, !is_near(*node)));
         let shunned = self.shunned.read().unwrap_or_else(PoisonError::into_inner);
-        let is_shunned = |node: NodeId| shunned.get(&node).is_some_and(|shunned| now < shunned.until);
+        let is_shunned = |node: NodeId| shunned.get(&(node, None)).is_some_and(|shunned| now < shunned.until);
         let (mut last, mut first): (Vec<NodeId>, Vec<NodeId>) =
             nodes.into_iter().map(|(node, _)| node).partition(|node| is_shunned(*node));
         let tries = usize::try_from(tries).unwrap_or(0);
@@ -163,6 +198,22 @@ mod tests {
         assert_eq!(near(0), [2, 1, 3], "there is no other");
         coordinators.trust(NodeId(3));
         assert_eq!(near(0), [3, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_copy_without_records_is_none_of_the_nodes_other_copies() {
+        let (coordinators, now) = (Coordinators::default(), Instant::now());
+        let of = |shard| coordinators.is_shunned(NodeId(1), ShardId(shard), now);
+        coordinators.shun_copy(NodeId(1), ShardId(7), now);
+        assert_eq!((of(7), of(8)), (true, false));
+        assert_eq!(order(&coordinators, &settled(), (0, 0), now), [1, 2, 3]);
+        coordinators.shun(NodeId(1), now);
+        assert_eq!((of(7), of(8)), (true, true));
+        coordinators.trust_copy(NodeId(1), ShardId(8));
+        assert_eq!((of(7), of(8)), (true, false), "the node answers");
+        assert!(!coordinators.is_shunned(NodeId(1), ShardId(7), now + SHUNNED_FOR));
+        coordinators.trust_copy(NodeId(1), ShardId(7));
+        assert!(!of(7));
     }
 
     /// For how long a node is asked last that does not answer now.

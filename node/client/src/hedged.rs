@@ -46,30 +46,36 @@ impl Inner {
             let asked = self.ask(node, sent_before(item.clone(), again), bytes, (began + VERDICT_MAX, times.until));
             async move { (node, attempt, asked.await) }
         };
-        let Some(mut last) = nodes.next() else {
+        let Some(first) = nodes.next() else {
             self.refresh();
             return Err(Fault::NoRoute.into());
         };
         progress.ask();
         round.ask();
-        waiting.push(ask(last, &mut progress.sent));
+        waiting.push(ask(first, &mut progress.sent));
+        // Whoever was asked last and has said nothing yet, and since when. Those before it are shunned by now.
+        let mut last = Some((first, began));
         let mut hedge_at = began + ATTEMPT_MAX;
         loop {
             let (node, attempt, answered) = tokio::select! {
                 biased;
                 Some(answered) = waiting.next() => answered,
                 () = sleep_until(hedge_at), if nodes.len() > 0 => {
-                    self.coordinators.shun(last, Instant::now());
+                    if let Some((silent, _)) = last {
+                        self.coordinators.shun(silent, Instant::now());
+                    }
                     if let Some(next) = nodes.next() {
                         progress.ask();
                         round.ask();
                         waiting.push(ask(next, &mut progress.sent));
-                        last = next;
+                        last = Some((next, Instant::now()));
                     }
                     hedge_at += ATTEMPT_MAX;
                     continue;
                 }
             };
+            let silent = last;
+            last = last.filter(|(asked, _)| *asked != node);
             let next = match answered {
                 Ok(answer) => {
                     self.coordinators.trust(node);
@@ -82,10 +88,8 @@ impl Inner {
                     progress.failed(may_have_happened);
                     round.failed(&mut progress.sent, attempt, fault, Failed { may_have_happened, is_of_all })
                 }
-                Err(other) => {
-                    progress.uncertain |= matches!(other, Attempted::OutOfTime);
-                    return Err(other);
-                }
+                Err(Attempted::OutOfTime) => return Err(self.out_of_time(silent, progress, times)),
+                Err(other) => return Err(other),
             };
             match next {
                 Next::Wait => {}
@@ -97,6 +101,15 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Time is up. Whoever was asked last, at that time, and has said nothing since may be silent for ever.
+    fn out_of_time(&self, last: Option<(NodeId, Instant)>, progress: &mut Progress, times: Times) -> Attempted {
+        progress.uncertain = true;
+        if let Some((node, _)) = last.filter(|(_, asked)| times.is_silent_since(*asked)) {
+            self.coordinators.shun(node, Instant::now());
+        }
+        Attempted::OutOfTime
     }
 
     /// What a fault tells of a node with a copy of a quorum shard.

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::client::{Client, Inner};
 use crate::retry::{Fault, jittered};
-use crate::routes::{Routes, any_replica, toward_leader};
+use crate::routes::{Routes, Standing, any_replica, toward_leader};
 use crate::session::Submission;
 use crate::wire::{Denial, QuorumDenial, linearizable};
 
@@ -26,14 +26,19 @@ use crate::wire::{Denial, QuorumDenial, linearizable};
 pub(crate) const ATTEMPT_MAX: Duration = Duration::from_millis(1_500);
 /// After so many failures in a row the map may be what is wrong.
 const TRIES_BEFORE_REFRESH: u32 = 4;
+/// Whoever has not answered for so long until an operation's time was up is taken for silent: the next operation asks another
+/// one first. Of a shorter operation, half of its time. If it was only slow, that costs one redirection.
+const SILENT_MIN: Duration = Duration::from_millis(300);
 
 /// What an operation needs of the node that it goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum From {
     /// A write, or a read that must be linearizable.
     Leader,
-    /// A read that any replica may serve.
+    /// A read that any replica may serve, whatever it has.
     AnyReplica,
+    /// A read that any replica may serve that is fresh enough. Mostly that is the leader.
+    FreshReplica,
 }
 
 /// An operation: where it goes, and what is sent.
@@ -44,6 +49,8 @@ pub(crate) struct Operation<F> {
     pub(crate) from: From,
     /// Bytes of the keys and values that are sent.
     pub(crate) bytes: usize,
+    /// With which copy it begins, where any will do. `None` = it takes its turn.
+    pub(crate) turn: Option<usize>,
     /// When the requests of a write are issued; `None` = a read.
     pub(crate) issuing: Option<Issuing>,
     /// What is sent to the shard. `None` = it does not all lie in this shard.
@@ -68,6 +75,15 @@ impl Times {
     pub(crate) fn now(self) -> Duration {
         self.began.elapsed()
     }
+
+    /// True if a node that was asked then is taken for silent now that time is up.
+    pub(crate) fn is_silent_since(self, asked: Instant) -> bool {
+        is_silent(self.until.saturating_duration_since(asked), self.until.saturating_duration_since(self.began))
+    }
+}
+
+fn is_silent(waited: Duration, whole: Duration) -> bool {
+    waited >= SILENT_MIN.min(whole / 2)
 }
 
 /// The outcome of an operation that succeeded.
@@ -125,7 +141,8 @@ impl Client {
         F: Fn(&Descriptor, Option<RequestId>) -> Option<Op>,
     {
         let is_write = operation.issuing.is_some();
-        let (turn, issuing) = (self.inner.coordinators.next_turn(), operation.issuing.unwrap_or_default());
+        let turn = operation.turn.unwrap_or_else(|| self.inner.coordinators.next_turn());
+        let issuing = operation.issuing.unwrap_or_default();
         let mut progress = Progress::beginning_at(turn, issuing);
         let new_id =
             |progress: &Progress| is_write.then(|| self.inner.request_ids.next(&progress.issuing, times.now()));
@@ -202,30 +219,47 @@ impl Inner {
             return Err(Fault::NoRoute.into());
         };
         progress.ask();
-        match self.ask(node, item, operation.bytes, (Instant::now() + ATTEMPT_MAX, times.until)).await {
+        let asked = Instant::now();
+        match self.ask(node, item, operation.bytes, (asked + ATTEMPT_MAX, times.until)).await {
             Ok(answer) => {
+                self.coordinators.trust_copy(node, descriptor.shard);
                 if operation.from == From::Leader || progress.leader_only {
                     self.leaders.learn(descriptor.shard, node);
                 }
                 Ok(Answered { answer, shard_end, attempts: progress.asked })
             }
             Err(Attempted::Fault(fault)) => {
-                self.learn(&routes, shard, node, &fault, progress.tries);
+                self.learn_of_replica((&routes, shard), (node, operation.from), &fault, progress);
                 progress.failed(fault.may_have_happened());
                 Err(fault.into())
             }
             Err(other) => {
-                progress.uncertain |= matches!(other, Attempted::OutOfTime);
+                if matches!(other, Attempted::OutOfTime) {
+                    progress.uncertain = true;
+                    if times.is_silent_since(asked) {
+                        let silent = Fault::Silent { node };
+                        self.learn_of_replica((&routes, shard), (node, operation.from), &silent, progress);
+                    }
+                }
                 Err(other)
             }
         }
     }
 
     fn target(&self, routes: &Routes, descriptor: &Descriptor, from: From, progress: &Progress) -> Option<NodeId> {
-        if from == From::Leader || progress.leader_only {
-            return toward_leader(descriptor, self.leaders.get(descriptor.shard), progress.tries);
+        let (shard, now) = (descriptor.shard, Instant::now());
+        let of_leader = |node| Standing {
+            failures: progress.in_vain(node),
+            is_shunned: self.coordinators.is_shunned(node, shard, now),
+            is_far: false,
+        };
+        let standing = |node| Standing { is_far: !self.is_near(routes, node), ..of_leader(node) };
+        let from = if progress.leader_only { From::Leader } else { from };
+        match from {
+            From::Leader => toward_leader(descriptor, self.leaders.get(shard), of_leader),
+            From::AnyReplica => any_replica(descriptor, progress.turn, standing),
+            From::FreshReplica => any_replica(descriptor, 0, standing),
         }
-        any_replica(descriptor, |node| self.is_near(routes, node), progress.tries)
     }
 
     /// True if the node is in the client's own zone.
@@ -259,6 +293,41 @@ impl Inner {
             Err(_) if attempt_until == until => Err(Attempted::OutOfTime),
             Err(_) => Err(Fault::Silent { node }.into()),
         }
+    }
+
+    /// What a fault tells of a node that was asked as one with a copy of a shard with a leader.
+    fn learn_of_replica(
+        &self,
+        (routes, shard): (&Routes, &ShardRecord),
+        (node, from): (NodeId, From),
+        fault: &Fault,
+        progress: &mut Progress,
+    ) {
+        progress.asked_in_vain(node);
+        let is_of_leader = from == From::Leader || progress.leader_only;
+        let (descriptor, now) = (&shard.descriptor, Instant::now());
+        match fault {
+            Fault::Unreached { .. } | Fault::Lost { .. } | Fault::Denied(Denial::Closing) => {
+                self.coordinators.shun(node, now);
+            }
+            // A leader may also be silent since no majority answers it.
+            Fault::Silent { .. } if is_of_leader => self.coordinators.shun_copy(node, descriptor.shard, now),
+            Fault::Silent { .. } => self.coordinators.shun(node, now),
+            // It has no records, and names any other copy, which need not lead.
+            Fault::Denied(Denial::NotLeader { leader, .. }) if from == From::AnyReplica => {
+                self.coordinators.shun_copy(node, descriptor.shard, now);
+                if leader.as_ref().is_some_and(|leader| !routes.map.nodes.contains_key(&leader.node)) {
+                    self.refresh();
+                }
+                return;
+            }
+            // What it names is asked next.
+            Fault::Denied(Denial::NotLeader { leader: Some(_), .. }) => progress.leader_only = true,
+            // It leads no longer, or is not certain of it.
+            Fault::Denied(Denial::TooStale { .. }) if is_of_leader => self.leaders.forget(descriptor.shard, node),
+            Fault::Denied(_) | Fault::NoRoute | Fault::Answer(_) => {}
+        }
+        self.learn(routes, shard, node, fault, progress.tries);
     }
 
     /// What a fault tells of the database.
@@ -300,3 +369,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,6 +130,7 @@ impl Client {
             key: encoded,
             from: from(options.consistency),
             bytes: 0,
+            turn: None,
             issuing: None,
             op: |_: &_, _| Some(read_to_op(read.clone(), options)),
         };
@@ -182,6 +183,7 @@ impl Client {
 pub(crate) fn from(consistency: ReadConsistency) -> From {
     match consistency {
         ReadConsistency::Linearizable => From::Leader,
-        ReadConsistency::Local | ReadConsistency::BoundedStaleness(_) => From::AnyReplica,
+        ReadConsistency::Local => From::AnyReplica,
+        ReadConsistency::BoundedStaleness(_) => From::FreshReplica,
     }
 }

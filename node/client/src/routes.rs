@@ -64,23 +64,38 @@ impl Leaders {
     }
 }
 
+/// What an operation knows of a copy that it may ask. The lowest is asked first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Standing {
+    /// How often this operation has asked it in vain: each other copy comes before it is asked again.
+    pub(crate) failures: u32,
+    /// It has not answered lately, or had no records.
+    pub(crate) is_shunned: bool,
+    /// It is not in the client's zone.
+    pub(crate) is_far: bool,
+}
+
 /// The node to ask for what only a leader answers: the known one, else one voter after the other.
-pub(crate) fn toward_leader(descriptor: &Descriptor, known: Option<NodeId>, tries: u32) -> Option<NodeId> {
-    known.or_else(|| nth(voters(descriptor), tries))
+pub(crate) fn toward_leader(
+    descriptor: &Descriptor,
+    known: Option<NodeId>,
+    standing: impl Fn(NodeId) -> Standing,
+) -> Option<NodeId> {
+    known.or_else(|| any_replica(descriptor, 0, standing))
 }
 
-/// The node to ask for what any replica answers: one of those near by, else one voter after the other.
-pub(crate) fn any_replica(descriptor: &Descriptor, near: impl Fn(NodeId) -> bool, turn: u32) -> Option<NodeId> {
-    nth(voters(descriptor).filter(|node| near(*node)), turn).or_else(|| nth(voters(descriptor), turn))
-}
-
-fn voters(descriptor: &Descriptor) -> impl Iterator<Item = NodeId> + Clone {
-    descriptor.members.iter().filter(|m| m.role != Role::Learner).map(|m| m.replica.node)
-}
-
-fn nth(nodes: impl Iterator<Item = NodeId> + Clone, turn: u32) -> Option<NodeId> {
-    let count = u32::try_from(nodes.clone().count()).ok().filter(|count| *count > 0)?;
-    nodes.into_iter().nth((turn % count) as usize)
+/// The node to ask for what any replica answers: of the voters that stand best, the first from the operation's turn on.
+pub(crate) fn any_replica(
+    descriptor: &Descriptor,
+    turn: usize,
+    standing: impl Fn(NodeId) -> Standing,
+) -> Option<NodeId> {
+    let voters = || descriptor.members.iter().filter(|m| m.role != Role::Learner).map(|m| m.replica.node);
+    let count = voters().count().max(1);
+    let begin = turn % count;
+    let after_begin = |index: usize| (index + count - begin) % count;
+    let best = voters().enumerate().min_by_key(|(index, node)| (standing(*node), after_begin(*index)));
+    best.map(|(_, node)| node)
 }
 
 #[cfg(test)]
@@ -90,25 +105,73 @@ mod tests {
 
     use super::*;
 
+    type Nodes = &'static [u64];
+
     fn shard_on(nodes: &[(u64, Role)]) -> Descriptor {
         let member = |&(n, role): &(u64, Role)| Member { replica: Replica { node: NodeId(n), id: ReplicaId(n) }, role };
         Descriptor { members: nodes.iter().map(member).collect(), ..Descriptor::default() }
     }
 
-    #[test]
-    fn without_a_known_leader_every_voter_is_tried_and_no_learner() {
-        let shard = shard_on(&[(1, Role::Voter), (2, Role::Learner), (3, Role::Voter)]);
-        let asked: Vec<_> = (0..3).filter_map(|tries| toward_leader(&shard, None, tries)).collect();
-        assert_eq!(asked, [NodeId(1), NodeId(3), NodeId(1)]);
-        assert_eq!(toward_leader(&shard, Some(NodeId(9)), 1), Some(NodeId(9)));
-        assert_eq!(toward_leader(&shard_on(&[]), None, 0), None);
+    fn three() -> Descriptor {
+        shard_on(&[(1, Role::Voter), (2, Role::Voter), (3, Role::Voter)])
+    }
+
+    /// Whom an operation asks, one after the other, if each of these asks is in vain.
+    fn asked(
+        times: usize,
+        of: impl Fn(NodeId) -> Standing,
+        ask: impl Fn(&dyn Fn(NodeId) -> Standing) -> NodeId,
+    ) -> Vec<u64> {
+        let mut asked = Vec::new();
+        for _ in 0..times {
+            let failures = |node: NodeId| u32::try_from(asked.iter().filter(|n| **n == node.0).count()).unwrap();
+            let next = ask(&|node| Standing { failures: failures(node), ..of(node) });
+            asked.push(next.0);
+        }
+        asked
     }
 
     #[test]
-    fn any_replica_near_by_is_preferred_and_a_far_one_is_better_than_none() {
-        let shard = shard_on(&[(1, Role::Voter), (2, Role::Voter), (3, Role::Voter)]);
-        assert_eq!(any_replica(&shard, |node| node == NodeId(2), 5), Some(NodeId(2)));
-        assert_eq!(any_replica(&shard, |_| false, 5), Some(NodeId(3)));
+    fn without_a_known_leader_every_voter_is_tried_and_no_learner() {
+        let shard = shard_on(&[(1, Role::Voter), (2, Role::Learner), (3, Role::Voter)]);
+        let any = |_| Standing::default();
+        assert_eq!(asked(3, any, |standing| toward_leader(&shard, None, standing).unwrap()), [1, 3, 1]);
+        assert_eq!(toward_leader(&shard, Some(NodeId(9)), any), Some(NodeId(9)));
+        assert_eq!(toward_leader(&shard_on(&[]), None, any), None);
+        let silent = |node| Standing { is_shunned: node == NodeId(1), ..Standing::default() };
+        assert_eq!(toward_leader(&three(), None, silent), Some(NodeId(2)), "the first one was silent");
+        assert_eq!(toward_leader(&three(), Some(NodeId(1)), silent), Some(NodeId(1)), "another one has named it since");
+    }
+
+    #[test]
+    fn copies_are_asked_in_turns_the_near_ones_first_and_those_that_were_silent_last() {
+        // Which are near, which are shunned, the operation's turn, and whom it asks.
+        let table: [(Nodes, Nodes, usize, [u64; 4]); 14] = [
+            (&[], &[], 0, [1, 2, 3, 1]),
+            (&[], &[], 1, [2, 3, 1, 2]),
+            (&[], &[], 2, [3, 1, 2, 3]),
+            (&[], &[], usize::MAX, [1, 2, 3, 1]),
+            (&[2], &[], 0, [2, 1, 3, 2]),
+            (&[2], &[], 1, [2, 3, 1, 2]),
+            (&[2], &[], 2, [2, 3, 1, 2]),
+            (&[1, 3], &[], 0, [1, 3, 2, 1]),
+            (&[1, 3], &[], 1, [3, 1, 2, 3]),
+            (&[2], &[2], 0, [1, 3, 2, 1]),
+            (&[2], &[2], 2, [3, 1, 2, 3]),
+            (&[1, 3], &[1], 0, [3, 2, 1, 3]),
+            (&[], &[1, 2], 0, [3, 1, 2, 3]),
+            (&[2], &[1, 2, 3], 0, [2, 1, 3, 2]),
+        ];
+        for (near, shunned, turn, expected) in table {
+            let of = |node: NodeId| Standing {
+                is_shunned: shunned.contains(&node.0),
+                is_far: !near.contains(&node.0),
+                failures: 0,
+            };
+            let asked = asked(4, of, |standing| any_replica(&three(), turn, standing).unwrap());
+            assert_eq!(asked, expected, "near {near:?}, shunned {shunned:?}, turn {turn}");
+        }
+        assert_eq!(any_replica(&shard_on(&[(2, Role::Learner)]), 3, |_| Standing::default()), None);
     }
 
     #[test]

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use skerry_core::command::{Read, ReadConsistency, ReadResult};
 use skerry_core::ids::TableId;
-use skerry_core::key::{encode, partition_range};
+use skerry_core::key::{partition_range, sort_bound};
 use skerry_core::limits::SCAN_RECORDS_MAX;
 use skerry_core::map::{Descriptor, Fragmentation, Map};
 
 use crate::client::Client;
 use crate::key::{Record, Unreadable};
-use crate::operation::{Operation, Times};
+use crate::operation::{From, Operation, Times};
 use crate::read::{ReadError, from};
 use crate::routes::Table;
 use crate::wire::{Malformed, ReadOptions, read_result_from_wire, read_to_op};
@@ -103,26 +103,30 @@ pub struct Scan {
     /// Key to go on from. `None` = the scan is done.
     next: Option<Bytes>,
     end: Option<Bytes>,
+    /// With which copies it begins where any will do: all pages of a shard come from the same copy while that answers.
+    turn: usize,
 }
 
 impl Client {
     /// Begins a scan in key order.
-    pub fn scan(&self, table: &str, range: ScanRange, options: ScanOptions) -> Result<Scan, ReadError> {
-        let table_keys = self.inner.table(table).ok_or_else(|| ReadError::UnknownTable(table.to_owned()))?;
+    pub async fn scan(&self, table: &str, range: ScanRange, options: ScanOptions) -> Result<Scan, ReadError> {
+        let found = self.inner.table_soon(table).await;
+        let table_keys = found.ok_or_else(|| ReadError::UnknownTable(table.to_owned()))?;
         let (start, end) = bounds(table, table_keys.fragmentation, range)?;
         let next = end.as_ref().is_none_or(|end| start < *end).then_some(start);
-        Ok(Scan { client: self.clone(), name: table.to_owned(), table: table_keys, options, next, end })
+        let turn = self.inner.coordinators.next_turn();
+        Ok(Scan { client: self.clone(), name: table.to_owned(), table: table_keys, options, next, end, turn })
     }
 
     /// Scans so many shards at a time; the pages of one shard come in key order, those of different shards in any.
-    pub fn scan_parallel(
+    pub async fn scan_parallel(
         &self,
         table: &str,
         range: ScanRange,
         options: ScanOptions,
         shards: usize,
     ) -> Result<impl Stream<Item = Result<Vec<Record>, ReadError>> + Send + use<>, ReadError> {
-        let parts = self.scan(table, range, options)?.split();
+        let parts = self.scan(table, range, options).await?.split();
         Ok(stream::iter(parts).flat_map_unordered(shards.max(1), |part| Box::pin(part.into_stream())))
     }
 }
@@ -134,6 +138,7 @@ impl Scan {
         let limit = self.options.page_records.clamp(1, SCAN_RECORDS_MAX);
         let ScanOptions { consistency, copies, .. } = self.options;
         let options = ReadOptions { consistency, copies };
+        let from = from(consistency);
         let op = |descriptor: &Descriptor, _| {
             let end = earlier(self.end.clone(), descriptor.end.clone());
             Some(read_to_op(Read::Scan { start: start.clone(), end, limit }, options))
@@ -141,8 +146,9 @@ impl Scan {
         let operation = Operation {
             table: self.table.id,
             key: start.clone(),
-            from: from(consistency),
+            from,
             bytes: 0,
+            turn: (from == From::AnyReplica).then_some(self.turn),
             issuing: None,
             op,
         };
@@ -197,7 +203,8 @@ impl Scan {
     fn split(self) -> Vec<Self> {
         let Some(start) = self.next.clone() else { return Vec::new() };
         let parts = parts(&self.client.map(), self.table.id, start, self.end.clone());
-        parts.into_iter().map(|(start, end)| Self { next: Some(start), end, ..self.clone() }).collect()
+        let turn = || self.client.inner.coordinators.next_turn();
+        parts.into_iter().map(|(start, end)| Self { next: Some(start), end, turn: turn(), ..self.clone() }).collect()
     }
 }
 
@@ -238,10 +245,10 @@ fn bounds(table: &str, fragmentation: Fragmentation, range: ScanRange) -> Result
             let (start, end) = partition_range(fragmentation, &partition)?;
             let start = match sort_start.is_empty() {
                 true => start,
-                false => encode(fragmentation, &partition, &sort_start)?,
+                false => sort_bound(fragmentation, &partition, &sort_start)?,
             };
             let end = match sort_end {
-                Some(sort_end) => Some(encode(fragmentation, &partition, &sort_end)?),
+                Some(sort_end) => Some(sort_bound(fragmentation, &partition, &sort_end)?),
                 None => end,
             };
             Ok((start, end))
@@ -260,9 +267,13 @@ fn earlier(a: Option<Bytes>, b: Option<Bytes>) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use skerry_core::ids::{Epoch, ShardId};
-    use skerry_core::map::ShardRecord;
+    use skerry_core::key::encode;
+    use skerry_core::limits::KEY_BYTES_MAX;
+    use skerry_core::map::{Consistency, ShardRecord, TableRecord};
 
     use super::*;
+    use crate::config::ClientConfig;
+    use crate::routes::Routes;
 
     #[test]
     fn a_partitions_bounds_lie_within_each_other() {
@@ -271,6 +282,46 @@ mod tests {
         let (start, end) = bounds("t", Fragmentation::Hash, whole).unwrap();
         let (inner_start, inner_end) = bounds("t", Fragmentation::Hash, part).unwrap();
         assert!(start < inner_start && inner_start < inner_end.clone().unwrap() && inner_end < end);
+    }
+
+    #[test]
+    fn the_place_behind_the_longest_key_of_a_partition_is_a_bound() {
+        let longest = vec![0xFF; KEY_BYTES_MAX - 1];
+        let key = encode(Fragmentation::Hash, b"p", &longest).unwrap();
+        let sort = Bytes::from([&longest[..], &[0]].concat());
+        for (sort_start, sort_end) in [(sort.clone(), None), (Bytes::new(), Some(sort.clone()))] {
+            let range = ScanRange::Partition { partition: "p".into(), sort_start: sort_start.clone(), sort_end };
+            let (start, end) = bounds("t", Fragmentation::Hash, range).unwrap();
+            assert_eq!(start <= key, sort_start.is_empty());
+            assert!(end.is_some_and(|end| end > key));
+        }
+    }
+
+    fn range_table(name: &str) -> TableRecord {
+        TableRecord {
+            id: TableId(1),
+            name: name.to_owned(),
+            fragmentation: Fragmentation::Range,
+            consistency: Consistency::Leader,
+            replication_factor: 1,
+            dropped: false,
+            epoch: Epoch(1),
+        }
+    }
+
+    /// A table that was made a moment ago is not in this client's map yet, and then it is.
+    #[tokio::test]
+    async fn a_table_that_was_just_made_is_scanned_once_the_map_has_it() {
+        let (client, publish) = Client::of_map(ClientConfig::new(["none:1"]), map_of(&[]));
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            let mut map = map_of(&[0]);
+            map.tables.insert(TableId(1), range_table("t"));
+            publish.send_replace(Arc::new(Routes::new(map)));
+        });
+        assert!(client.scan("t", ScanRange::All, ScanOptions::default()).await.is_ok());
+        let unknown = client.scan("u", ScanRange::All, ScanOptions::default()).await;
+        assert_eq!(unknown.unwrap_err(), ReadError::UnknownTable("u".to_owned()));
     }
 
     /// A map of one table that has, of four shards, only those with these numbers.

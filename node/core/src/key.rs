@@ -141,6 +141,24 @@ pub fn partition_range(fragmentation: Fragmentation, partition: &[u8]) -> Result
     Ok((start, end))
 }
 
+/// The place in a partition where a range of sort parts begins or ends. It may be longer than a key, as the place behind the
+/// longest one is.
+///
+/// # Errors
+/// The same as of [`partition_range`] and [`check_place`], and [`KeyError::SortInRange`].
+pub fn sort_bound(fragmentation: Fragmentation, partition: &[u8], sort: &[u8]) -> Result<Bytes, KeyError> {
+    let (start, _) = partition_range(fragmentation, partition)?;
+    match fragmentation {
+        Fragmentation::Range if !sort.is_empty() => Err(KeyError::SortInRange),
+        Fragmentation::Range => Ok(start),
+        Fragmentation::Hash => {
+            let place = [&start[..], sort].concat();
+            check_place(&place)?;
+            Ok(place.into())
+        }
+    }
+}
+
 /// The first key after all keys with this prefix. `None` = there is none: the prefix is empty or all 0xFF.
 pub fn prefix_end(prefix: &[u8]) -> Option<Bytes> {
     let keep = prefix.iter().rposition(|&b| b != 0xFF)?;
@@ -243,6 +261,13 @@ mod tests {
         assert_eq!(check(Fragmentation::Range, &[1; KEY_BYTES_MAX + 1]), Err(KeyError::TooLong { bytes: 4_097 }));
         assert_eq!(check_place(&[1; ENCODED_KEY_BYTES_MAX]), Ok(()));
         assert!(check_place(&[1; ENCODED_KEY_BYTES_MAX + 1]).is_err());
+        let longest = encode(Fragmentation::Hash, b"p", &[9; KEY_BYTES_MAX - 1]).unwrap();
+        assert_eq!(sort_bound(Fragmentation::Hash, b"p", &[9; KEY_BYTES_MAX - 1]), Ok(longest.clone()));
+        let behind = [&[9; KEY_BYTES_MAX - 1][..], &[0]].concat();
+        assert_eq!(sort_bound(Fragmentation::Hash, b"p", &behind), Ok(successor(&longest)));
+        assert!(sort_bound(Fragmentation::Hash, b"p", &[9; ENCODED_KEY_BYTES_MAX]).is_err());
+        assert_eq!(sort_bound(Fragmentation::Range, b"p", b"s"), Err(KeyError::SortInRange));
+        assert_eq!(sort_bound(Fragmentation::Hash, b"", b"s"), Err(KeyError::Empty));
     }
 
     #[test]

@@ -101,8 +101,8 @@ impl Preparer {
                 self.state = other;
                 let (path, least) = (self.folder.join(LARGE_NEW), bytes_min.next_multiple_of(4096));
                 let make = |capacity| {
-                    let file = make_or_give_back(&path, capacity, &self.config.0)?;
-                    Ok(Spare { path: path.clone(), file, capacity })
+                    let made = make_or_give_back(&path, capacity, &self.config.0);
+                    made.map(|file| Spare { path: path.clone(), file, capacity })
                 };
                 match make(least.max(self.config.0.segment_bytes)) {
                     Err(error) if error.is_full() && least < self.config.0.segment_bytes => make(least),

@@ -20,6 +20,7 @@ mod fields;
 mod full_disk;
 mod full_store;
 mod incarnation;
+mod local_reads;
 mod lost_volume;
 mod memory;
 mod names;

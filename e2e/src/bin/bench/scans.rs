@@ -78,7 +78,7 @@ pub(crate) async fn measure(engine: Engine, settings: &Settings) -> Result<Scans
 async fn scan(client: &Client, is_over: &Cell<bool>) -> Result<usize> {
     let mut records = 0;
     while !is_over.get() {
-        let mut scan = client.scan(TABLE, ScanRange::All, ScanOptions::default())?;
+        let mut scan = client.scan(TABLE, ScanRange::All, ScanOptions::default()).await?;
         while !is_over.get()
             && let Some(page) = scan.next_page().await?
         {

@@ -65,7 +65,8 @@ impl Client {
             false => Issuing::default(),
         };
         let key = command.mutations[0].key().clone();
-        self.run(Operation { table, key, from: From::Leader, bytes, issuing: Some(issuing), op }, times).await
+        self.run(Operation { table, key, from: From::Leader, bytes, turn: None, issuing: Some(issuing), op }, times)
+            .await
     }
 
     fn written(&self, table: TableId, command: &Command, answered: Answered) -> Result<Version, WriteError> {

@@ -1,9 +1,11 @@
 //! What to do after an attempt has failed: decided from what the failure means and the attempts so far.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::attempts::Sent;
 use super::issuing::Issuing;
+use crate::ids::NodeId;
 use crate::time::Version;
 
 /// Follows hints of this many nodes in a row without a pause: two stale hints may point at each other.
@@ -47,12 +49,14 @@ pub struct Progress {
     pub leader_only: bool,
     /// What copies of a quorum shard were sent, under the request id of now.
     pub sent: Sent,
-    /// With which copy of a quorum shard it began.
+    /// With which copy it began, where any will do.
     pub turn: usize,
     /// Copies of the quorum shard that can be asked; 0 = the shard has a leader.
     pub copies: usize,
     /// When its requests are issued.
     pub issuing: Issuing,
+    /// Of nodes that were asked in vain, how often.
+    in_vain: BTreeMap<NodeId, u32>,
     hops: u32,
     /// Refusals as too old since an attempt may have taken effect.
     too_old: usize,
@@ -75,7 +79,7 @@ pub enum Step {
 }
 
 impl Progress {
-    /// Of an operation whose turn among the copies of a quorum shard this is.
+    /// Of an operation whose turn among the copies this is.
     pub fn beginning_at(turn: usize, issuing: Issuing) -> Self {
         Self { turn, issuing, ..Self::default() }
     }
@@ -92,6 +96,17 @@ impl Progress {
         } else {
             self.asked = self.asked.saturating_sub(1);
         }
+    }
+
+    /// A node was asked in vain, for whatever reason: another one comes before it.
+    pub fn asked_in_vain(&mut self, node: NodeId) {
+        let times = self.in_vain.entry(node).or_default();
+        *times = times.saturating_add(1);
+    }
+
+    /// How often a node was asked in vain.
+    pub fn in_vain(&self, node: NodeId) -> u32 {
+        self.in_vain.get(&node).copied().unwrap_or(0)
     }
 
     /// Notes a failed attempt and decides what to do next.

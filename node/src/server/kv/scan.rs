@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use skerry_core::command::{Read, ReadResult, Record};
 use skerry_core::key;
-use skerry_core::limits::{ENCODED_KEY_BYTES_MAX, KEY_BYTES_MAX, LimitExceeded, SCAN_RECORDS_MAX};
+use skerry_core::limits::{ENCODED_KEY_BYTES_MAX, SCAN_RECORDS_MAX};
 use skerry_core::map::{Fragmentation, Map};
 use skerry_proto::v1;
 use skerry_proto::v1::operation_error::Kind;
@@ -63,17 +63,18 @@ fn bounds(table: Table, range: Option<Range>) -> Result<(Bytes, Option<Bytes>), 
     match range {
         None => Ok((Bytes::new(), None)),
         Some(Range::Keys(keys)) => match table.fragmentation {
-            Fragmentation::Range => match keys.end.iter().chain([&keys.start]).map(Bytes::len).max() {
-                Some(bytes) if bytes > KEY_BYTES_MAX => Err(status::limit(&LimitExceeded::Key { bytes })),
-                _ => Ok((keys.start, keys.end)),
-            },
+            Fragmentation::Range => {
+                let checked = keys.end.iter().chain([&keys.start]).try_for_each(|place| key::check_place(place));
+                checked.map_err(|error| status::key(&error))?;
+                Ok((keys.start, keys.end))
+            }
             Fragmentation::Hash => Err(status::field("range.keys")),
         },
         Some(Range::Partition(range)) => {
             let (first, end) =
                 key::partition_range(table.fragmentation, &range.partition).map_err(|e| status::key(&e))?;
             let sorted = |sort: &Bytes| {
-                key::encode(table.fragmentation, &range.partition, sort).map_err(|error| status::key(&error))
+                key::sort_bound(table.fragmentation, &range.partition, sort).map_err(|error| status::key(&error))
             };
             let start = if range.sort_start.is_empty() { first } else { sorted(&range.sort_start)? };
             let end = range.sort_end.as_ref().map(sorted).transpose()?.or(end);
@@ -97,13 +98,45 @@ fn next_shard(table: Table, map: &Map, start: &[u8], end: Option<&Bytes>) -> Res
 #[cfg(test)]
 mod tests {
     use skerry_core::ids::{Epoch, ShardId, TableId};
+    use skerry_core::limits::KEY_BYTES_MAX;
     use skerry_core::map::{Descriptor, ShardRecord};
     use skerry_core::time::Version;
+    use skerry_proto::v1::limit_exceeded::Limit;
 
     use super::*;
 
     fn record(key: Bytes) -> Record {
         Record { key, version: Version(7), value: Bytes::from("v"), expires_ms: None }
+    }
+
+    #[test]
+    fn a_range_may_begin_and_end_behind_the_longest_key_as_in_a_session() {
+        let limit = |bytes: usize| Kind::Limit(v1::LimitExceeded { limit: Some(Limit::KeyBytes(bytes as u64)) });
+        let range_of = |start: Bytes, end: Option<Bytes>| {
+            let table = Table { id: TableId(1), fragmentation: Fragmentation::Range };
+            bounds(table, Some(Range::Keys(v1::KeyRange { start, end })))
+        };
+        for bytes in [KEY_BYTES_MAX + 1, ENCODED_KEY_BYTES_MAX] {
+            let place = Bytes::from(vec![b'k'; bytes]);
+            assert_eq!(range_of(place.clone(), None), Ok((place.clone(), None)));
+            assert_eq!(range_of(Bytes::new(), Some(place.clone())), Ok((Bytes::new(), Some(place))));
+        }
+        let longer = Bytes::from(vec![b'k'; ENCODED_KEY_BYTES_MAX + 1]);
+        assert_eq!(range_of(longer.clone(), None), Err(limit(longer.len())));
+        assert_eq!(range_of(Bytes::new(), Some(longer.clone())), Err(limit(longer.len())));
+    }
+
+    #[test]
+    fn a_range_of_sort_parts_may_begin_and_end_behind_the_longest_key() {
+        let table = Table { id: TableId(1), fragmentation: Fragmentation::Hash };
+        let sort = Bytes::from(vec![b's'; KEY_BYTES_MAX]);
+        let range = |sort_start, sort_end| {
+            let partition = Bytes::from("p");
+            bounds(table, Some(Range::Partition(v1::PartitionRange { partition, sort_start, sort_end })))
+        };
+        let (start, end) = range(sort.clone(), Some(Bytes::from(vec![b't'; KEY_BYTES_MAX]))).unwrap();
+        assert!(end.is_some_and(|end| start < end));
+        assert!(range(Bytes::from(vec![b's'; ENCODED_KEY_BYTES_MAX]), None).is_err());
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Export {
             false => Stopped::Failed(Failure::from(error).doing(format!("failed to write {}", self.file.display()))),
         };
         let options = ScanOptions { skip, ..ScanOptions::default() };
-        let pages = client.scan_parallel(&self.table, ScanRange::All, options, self.shards);
+        let pages = client.scan_parallel(&self.table, ScanRange::All, options, self.shards).await;
         let mut pages = std::pin::pin!(pages.map_err(failed)?);
         let mut sink = Sink::open(&self.file).map_err(unwritten)?;
         if let Some(why) = sink.written_in_place() {

@@ -51,7 +51,7 @@ enum Consistency {
     Linearizable,
     /// From any replica that is not too far behind.
     Bounded,
-    /// What the nearest replica has.
+    /// What any one replica has.
     Local,
 }
 

@@ -58,7 +58,7 @@ impl Scan {
         let skip = self.skip_unreadable.then(SkippedKeys::default);
         let ReadOptions { consistency, copies } = self.fresh.options();
         let options = ScanOptions { consistency, copies, page_records, skip: skip.clone() };
-        let mut scan = client.scan(&self.table, range, options).map_err(failed)?;
+        let mut scan = client.scan(&self.table, range, options).await.map_err(failed)?;
         while left > 0
             && !output.is_unread()
             && let Some(page) = scan.next_page().await.map_err(failed)?

@@ -57,7 +57,7 @@ pub(crate) async fn rows_back(client: &Client, flights: &[Flight], mut told: imp
             _ => Key::new(flight.by_carrier.clone()),
         };
         let mut expected: BTreeMap<Key, &str> = flights.iter().map(|f| (key(f), f.value.as_str())).collect();
-        let mut pages = client.scan(table, ScanRange::All, ScanOptions::default())?.into_stream().boxed();
+        let mut pages = client.scan(table, ScanRange::All, ScanOptions::default()).await?.into_stream().boxed();
         while let Some(page) = pages.next().await {
             for record in page? {
                 if expected.get(&record.key).is_some_and(|value| value.as_bytes() == record.value) {
@@ -72,7 +72,7 @@ pub(crate) async fn rows_back(client: &Client, flights: &[Flight], mut told: imp
 }
 
 async fn scan(client: &Client, table: &str, range: ScanRange) -> Outcome<Vec<Record>> {
-    let mut scan = client.scan(table, range, ScanOptions::default())?;
+    let mut scan = client.scan(table, range, ScanOptions::default()).await?;
     let mut records = Vec::new();
     while let Some(page) = scan.next_page().await? {
         records.extend(page.into_iter().filter(|r| !is_tested(&r.key)));

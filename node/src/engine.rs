@@ -19,6 +19,7 @@ use self::fjall::{THREADS_FAILED, merge_bytes_max};
 pub use self::kind::EngineKind;
 pub use self::reading::{Reading, read_through};
 pub use self::sled::SledEngine;
+use self::sled::has_said as has_sled_said;
 use crate::newer::Newer;
 use crate::{disk, panics};
 
@@ -178,7 +179,7 @@ pub fn is_damage_told_by(panic: &str, folder: &Path) -> bool {
 /// True if an engine has failed without a word of what it met, or of what that did to its data: it may be damaged. sled may
 /// have written over what it had copied elsewhere, where just the copy was refused by the disk.
 pub fn is_unexplained(error: &EngineError) -> bool {
-    !error.is_damage && (error.message == THREADS_FAILED || sled::has_said(&error.message))
+    !error.is_damage && (error.message == THREADS_FAILED || has_sled_said(&error.message))
 }
 
 /// True if one flipped bit is all that tells what was found from what was written.

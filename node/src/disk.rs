@@ -80,6 +80,12 @@ pub fn is_want_of_space(said: &str) -> bool {
         .any(|number| said.contains(&format!("(os error {number})")) || said.contains(&format!("code: {number},")))
 }
 
+/// True if a file could not be opened since the process, or the machine, has as many open as it may.
+pub fn is_want_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// What keeps files in a folder from being read and written, if anything does: beside damage the reasons why a store may
 /// not open. Reads every file to its end, and writes one for a moment: a quota is seen in no other way.
 pub fn hinders(folder: &Path) -> io::Result<Option<String>> {

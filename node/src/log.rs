@@ -32,6 +32,7 @@ use skerry_core::node::{LogBatch, Recovered};
 
 pub use self::index::Refusal;
 pub use self::mark::{Found, LogMark, find};
+pub use self::prepare::remove_unfinished;
 use self::writer::{Message, Writer};
 use crate::disk::{self, SyncFile};
 use crate::newer::Newer;

@@ -223,7 +223,7 @@ impl Inner {
         match self.ask(node, item, operation.bytes, (asked + ATTEMPT_MAX, times.until)).await {
             Ok(answer) => {
                 self.coordinators.trust_copy(node, descriptor.shard);
-                if operation.from == From::Leader || progress.leader_only {
+                if operation.from != From::AnyReplica {
                     self.leaders.learn(descriptor.shard, node);
                 }
                 Ok(Answered { answer, shard_end, attempts: progress.asked })
@@ -258,7 +258,8 @@ impl Inner {
         match from {
             From::Leader => toward_leader(descriptor, self.leaders.get(shard), of_leader),
             From::AnyReplica => any_replica(descriptor, progress.turn, standing),
-            From::FreshReplica => any_replica(descriptor, 0, standing),
+            // Only a leader knows how old what it shows is.
+            From::FreshReplica => self.leaders.get(shard).or_else(|| any_replica(descriptor, 0, standing)),
         }
     }
 
@@ -311,7 +312,9 @@ impl Inner {
                 self.coordinators.shun(node, now);
             }
             // A leader may also be silent since no majority answers it.
-            Fault::Silent { .. } if is_of_leader => self.coordinators.shun_copy(node, descriptor.shard, now),
+            Fault::Silent { .. } if from != From::AnyReplica => {
+                self.coordinators.shun_copy(node, descriptor.shard, now);
+            }
             Fault::Silent { .. } => self.coordinators.shun(node, now),
             // It has no records, and names any other copy, which need not lead.
             Fault::Denied(Denial::NotLeader { leader, .. }) if from == From::AnyReplica => {

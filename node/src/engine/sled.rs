@@ -142,13 +142,22 @@ impl Engine for SledEngine {
 
     fn sync(&self) -> Result<(), EngineError> {
         self.db.flush().map_err(failed)?;
-        self.sync_files().map_err(io_failed)
+        loop {
+            match self.sync_files() {
+                // Nothing was refused: what could not be opened was not synced yet.
+                Err(error) if disk::is_want_of_files(&error) => thread::sleep(FILES_PAUSE),
+                synced => return synced.map_err(io_failed),
+            }
+        }
     }
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
         disk::folder_bytes(&self.folder).map_err(io_failed)
     }
 }
+
+/// A process that can open no more files tries again after this: connections of clients may be what takes them.
+const FILES_PAUSE: Duration = Duration::from_millis(100);
 
 /// Folder in which sled has its files, within that of the store.
 fn folder_in(store: &Path) -> PathBuf {

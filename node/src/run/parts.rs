@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use skerry_core::map::NodeRecord;
 use skerry_core::node::Node;
+use skerry_program::chain::chain;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use tracing::{Span, info, warn};
 use super::volume::store;
 use super::{Poisoned, RunError};
 use crate::damage::DamageNote;
+use crate::disk;
 use crate::disk_watch::{DiskWatch, Watched};
 use crate::engine::SharedEngine;
 use crate::inbox::{Inbox, Work};
@@ -185,25 +187,36 @@ impl Running {
         }
         drop((self.watch.0, self.probe));
         let (sync_thread, watch_thread, engine) = (self.syncer, self.watch.1, self.engine);
-        let (failure, volume) = (self.inbox.signals().failure().map(str::to_owned), volume.to_owned());
+        let (inbox, volume) = (self.inbox, volume.to_owned());
         blocking("store", move || {
             let closed = log.close();
             let _ended = (sync_thread.join(), watch_thread.join());
-            match failure {
+            // Asked after they have ended: a sync that was under way may have failed just now.
+            let ended = match inbox.signals().failure() {
+                Some(reason) => Err(reason.to_owned()),
+                None => closed.map_err(|error| chain(&error)).and_then(|()| {
+                    let stored = store::close(engine.as_ref());
+                    stored.inspect_err(|error| DamageNote::of(&volume).leave_for(error)).map_err(|error| chain(&error))
+                }),
+            };
+            ended.map_err(|reason| {
                 // Nothing more is written, and the failed fsync is not tried again, which an engine would do at its end.
-                Some(reason) => {
-                    std::mem::forget(engine);
-                    Err(Poisoned::of(&reason, &volume).into())
-                }
-                None => {
-                    closed.map_err(RunError::Log).and_then(|()| store::close(engine.as_ref()).map_err(RunError::Core))
-                }
-            }
+                std::mem::forget(engine);
+                failed_at_end(reason, &volume)
+            })
         })
         .await??;
         info!("log and store are durable");
         Ok(())
     }
+}
+
+/// What a node says that its log or store has failed by the time it ends.
+fn failed_at_end(reason: String, volume: &Path) -> RunError {
+    if disk::is_want_of_space(&reason) {
+        return RunError::Full { shortage: "or was a moment ago".to_owned(), reason };
+    }
+    Poisoned::of(&reason, volume).into()
 }
 
 async fn blocking<T: Send + 'static>(

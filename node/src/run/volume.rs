@@ -250,6 +250,7 @@ fn gives_up(config: &Config) -> bool {
         let before = disk::free_bytes(&config.data)?;
         let _held = identity::hold(&config.data)?;
         engine::remove_unfinished(&config.data.join(STORE))?;
+        log::remove_unfinished(&log_folder(config))?;
         Ok(SpareSpace::of(&config.data).give_up()? || disk::free_bytes(&config.data)? > before)
     };
     freed().unwrap_or_else(|error| {

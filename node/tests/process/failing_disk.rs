@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use skerry_node::page_cache;
 use skerry_node::run::EXIT_POISONED;
@@ -335,4 +336,23 @@ async fn one_of_three_nodes_whose_file_system_gives_up_ends_says_so_at_each_star
     cluster.restart(0);
     cluster.nodes[0].await_ready();
     eventually("nothing acknowledged is lost", async || has_all(&cluster, number).await).await;
+}
+
+/// The store's sync was under way when the node was told to stop, and failed then: nobody looked, the store was synced once
+/// more, which succeeds, and the node ended as if all were well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_fails_while_the_node_stops_is_not_tried_again() {
+    let mut cluster = Cluster::empty("shop");
+    cluster.add(&["--disk-stall-ms", "1000"]);
+    cluster.table("sales", 1).await;
+    cluster.nodes[0].fail("store-sync-hangs");
+    // Something to sync.
+    cluster.database().put("sales", b"key", b"1").await;
+    let is_under_way = async || cluster.nodes[0].metric("skerry_node_disk_stalled") == Some(1.0);
+    eventually("a sync of the store is under way", is_under_way).await;
+    cluster.nodes[0].fail("store-sync-fails");
+    cluster.nodes[0].signal(Signal::TERM);
+    eventually("the worker has stopped", async || cluster.nodes[0].line("worker stopped").is_some()).await;
+    cluster.nodes[0].mend("store-sync-hangs");
+    ends_by_itself(&mut cluster.nodes[0], REFUSED);
 }

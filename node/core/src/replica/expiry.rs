@@ -117,10 +117,12 @@ impl Replica {
     }
 
     /// Has the shard's time follow the clock to `ended_ms` at least, which that has passed: the index of the entry by which
-    /// it does. Whoever wants no more than what is under way waits for that. `None` = raft takes nothing now.
+    /// it does. Whoever wants no more than what is under way waits for that, if nothing was written after it: what was put
+    /// meanwhile may have ended before the reader came. `None` = raft takes nothing now.
     fn pass_time(&mut self, ended_ms: u64, now: Now) -> Option<u64> {
         let TimeUnderWay { at: (term, index), wall_ms } = self.time_under_way;
-        let is_under_way = term == self.term() && index > self.machine.applied().0;
+        let is_last = index == self.consensus.last_index();
+        let is_under_way = term == self.term() && is_last && index > self.machine.applied().0;
         if is_under_way && wall_ms >= ended_ms && !is_planted(Planted::TimePassesForEachReader) {
             return Some(index);
         }

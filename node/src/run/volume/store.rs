@@ -347,6 +347,8 @@ pub(super) fn make(config: &Config) -> Result<SharedEngine, RunError> {
     remove(&config.data.join(STORE))?;
     // Of that store; the next start would take it for the new one's.
     forget(&DamageNote::of(&config.data))?;
+    let doubt = Doubt::of(&config.data);
+    doubt.remove().map_err(|source| failed("remove", doubt.path(), source))?;
     Ok(open_or_make(config)?.engine)
 }
 

@@ -243,6 +243,24 @@ fn readers_of_a_record_that_has_ended_wait_for_one_entry_together() {
 }
 
 #[test]
+fn a_reader_waits_for_no_entry_behind_which_something_was_put_that_has_ended_since() {
+    let engine = Memory::default();
+    let mut replica = shard(&engine);
+    let mut out = Collected::default();
+    replica.answer_confirmed(Token(1), get("a"), &engine, at(3_000), &mut out).expect("it is in memory");
+    let (key, value) = (Bytes::from_static(b"a"), Bytes::from_static(b"w"));
+    let mutations = vec![Mutation::Put { key, value, expires_ms: Some(3_005) }];
+    replica.write(Token(2), Command { mutations, ..time_passes() }, &mut Vec::new());
+    let sequence = replica.consensus.ticks() * 100;
+    replica.collect(&engine, at(3_002), sequence, &mut out).expect("it is in memory");
+    replica.answer_confirmed(Token(3), get("a"), &engine, at(3_500), &mut out).expect("it is in memory");
+    let answers = settle(&mut replica, &engine, at(3_500));
+    let of_last: Vec<_> = answers.into_iter().filter(|(token, _)| *token == Token(3)).collect();
+    assert_eq!(of_last.len(), 1);
+    assert!(!is_shown(&of_last));
+}
+
+#[test]
 fn a_leader_of_a_later_term_does_not_wait_for_what_it_had_under_way_before() {
     let engine = Memory::default();
     let mut replica = shard(&engine);

@@ -125,6 +125,12 @@ pub fn is_ending() -> bool {
 /// Ends the process with the reason as the last line of its log, and as one of the store's points of doubt. Returns never,
 /// and waits for no other thread but for the one that writes both, and for that only so long.
 pub fn end_process(reason: &str, doubt: &Doubt) {
+    // Two threads may panic at once: the first one's reason is the last line, and one point of doubt.
+    static IS_SAID: AtomicBool = AtomicBool::new(false);
+    if IS_SAID.swap(true, Ordering::SeqCst) {
+        thread::sleep(LAST_LINE_MAX);
+        std::process::exit(EXIT_PANICKED);
+    }
     let (written, is_written) = sync_channel::<()>(1);
     let (reason, doubt, span) = (reason.to_owned(), doubt.clone(), Span::current());
     let write = move || {

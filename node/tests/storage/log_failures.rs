@@ -86,11 +86,16 @@ fn a_write_that_would_leave_a_gap_is_refused() {
 
 /// A disk with room for so many segments.
 fn disk_of(folder: &Path, segments: u64) -> SyncFile {
+    disk_with(folder, Arc::new(AtomicU64::new(segments * SEGMENT_BYTES_MIN)))
+}
+
+/// The same of so many bytes.
+fn disk_with(folder: &Path, room: Arc<AtomicU64>) -> SyncFile {
     let folder = folder.to_owned();
     Arc::new(move |file: &File| {
         let taken = fs::read_dir(&folder)?.flatten().filter_map(|entry| entry.metadata().ok()).map(|m| m.len()).sum();
         let is_new = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?.extension() == Some("new".as_ref());
-        if is_new && segments * SEGMENT_BYTES_MIN < taken { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if is_new && room.load(Ordering::Relaxed) < taken { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     })
 }
 
@@ -145,12 +150,7 @@ fn a_log_that_needs_more_than_the_disk_has_says_so_and_loses_nothing_durable() {
 fn a_log_on_a_disk_with_less_than_a_segment_free_takes_the_cut_that_frees_whole_ones() {
     let folder = tempfile::tempdir().unwrap();
     let room = Arc::new(AtomicU64::new(3 * SEGMENT_BYTES_MIN));
-    let (of_disk, on_disk) = (room.clone(), folder.path().to_owned());
-    let sync: SyncFile = Arc::new(move |_: &File| {
-        let taken: u64 =
-            fs::read_dir(&on_disk)?.flatten().filter_map(|entry| entry.metadata().ok()).map(|m| m.len()).sum();
-        if of_disk.load(Ordering::Relaxed) < taken { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    });
+    let sync = disk_with(folder.path(), room.clone());
     let log = TestLog::open(LogConfig { sync: sync.clone(), ..small(folder.path()) }).unwrap();
     let durable = (1..200).take_while(|index| {
         let writes = vec![write_entries(1, 1, *index, *index, 900)];

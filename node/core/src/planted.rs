@@ -83,7 +83,7 @@ with_bugs_of_quorum_tables! {
     /// Request ids are forgotten when a batch is written, not when each is one too many.
     EvictionByBatch by seeds(300),
     /// Of the requests that were issued at the same time some are forgotten and some are not, until a restart.
-    ForgottenOneByOne by seeds(100),
+    ForgottenOneByOne by seeds(300),
     /// The store notes how far it is before it has the records.
     AppliedIndexFirst by seeds(100),
     /// The request ids of a broken-off snapshot stay when another comes.

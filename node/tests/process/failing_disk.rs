@@ -323,9 +323,13 @@ async fn one_of_three_nodes_whose_file_system_gives_up_ends_says_so_at_each_star
     }
     eprintln!("{number} writes were taken");
     ends_by_itself(&mut cluster.nodes[0], "rror");
-    // The file system gives up with the first write of its journal.
-    let _refused =
-        File::create(disk.path().join("probe")).and_then(|mut file| file.write_all(b"x").and(file.sync_all()));
+    // The file system gives up with the first write of its journal that the disk refuses.
+    let has_given_up = async || {
+        let probe = File::create(disk.path().join(format!("probe-{}", rand::random::<u32>())));
+        let written = probe.and_then(|mut file| file.write_all(b"x").and(file.sync_all()));
+        written.is_err_and(|refused| refused.kind() == std::io::ErrorKind::ReadOnlyFilesystem)
+    };
+    eventually("the file system can only be read", has_given_up).await;
     disk.mends();
     cluster.nodes[0].spawn(&[]);
     assert!(!cluster.nodes[0].await_exit().success());

@@ -177,7 +177,7 @@ with_bugs_of_quorum_tables! {
     /// A restart after a snapshot drops the log behind it too.
     LogDroppedBehindSnapshot by test("src/replica/state.rs", "a_log_that_is_dropped_behind_a_snapshot_is_noticed"),
     /// A copy stands at a snapshot that the store has not made durable.
-    SnapshotStandsUnsynced by seeds(2_000),
+    SnapshotStandsUnsynced by test("src/replica/tests.rs", "planted_bugs_of_snapshots_are_noticed"),
     /// A copy forgets that its records are a snapshot's, which its log does not reach yet.
     SnapshotForgotten by test("tests/search/restarts.rs", "a_copy_whose_log_does_not_know_of_its_snapshot_yet_stands_at_it_after_a_restart"),
     /// The pieces of a snapshot are stored in any order.

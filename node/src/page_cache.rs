@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
+use crate::disk::if_there;
+
 /// A file could not be brought to the disk before it is read.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -36,29 +38,21 @@ pub fn settle(path: &Path) -> Result<(), NotOnDisk> {
 
 fn settle_with(path: &Path, sync: &dyn Fn(&File) -> io::Result<()>) -> Result<(), NotOnDisk> {
     let failed = |source| NotOnDisk { path: path.to_owned(), source };
-    let Some(metadata) = there(fs::metadata(path)).map_err(failed)? else { return Ok(()) };
+    let Some(metadata) = if_there(fs::metadata(path)).map_err(failed)? else { return Ok(()) };
     if metadata.is_dir() {
-        let Some(entries) = there(fs::read_dir(path)).map_err(failed)? else { return Ok(()) };
+        let Some(entries) = if_there(fs::read_dir(path)).map_err(failed)? else { return Ok(()) };
         for entry in entries {
             settle_with(&entry.map_err(failed)?.path(), sync)?;
         }
     } else if !metadata.is_file() {
         return Ok(());
     }
-    let Some(file) = there(File::open(path)).map_err(failed)? else { return Ok(()) };
+    let Some(file) = if_there(File::open(path)).map_err(failed)? else { return Ok(()) };
     sync(&file).and_then(|()| if metadata.is_file() { forget(&file) } else { Ok(()) }).map_err(failed)
 }
 
 fn forget(file: &File) -> io::Result<()> {
     Ok(fadvise(file, 0, None, Advice::DontNeed)?)
-}
-
-fn there<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
-    match looked {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -247,10 +247,10 @@ impl Inner {
     }
 
     fn target(&self, routes: &Routes, descriptor: &Descriptor, from: From, progress: &Progress) -> Option<NodeId> {
-        let (shard, now) = (descriptor.shard, Instant::now());
+        let shard = descriptor.shard;
         let of_leader = |node| Standing {
             failures: progress.in_vain(node),
-            is_shunned: self.coordinators.is_shunned(node, shard, now),
+            is_shunned: self.coordinators.is_shunned(node, shard, Instant::now()),
             is_far: false,
         };
         let standing = |node| Standing { is_far: !self.is_near(routes, node), ..of_leader(node) };
@@ -259,7 +259,7 @@ impl Inner {
             From::Leader => toward_leader(descriptor, self.leaders.get(shard), of_leader),
             From::AnyReplica => any_replica(descriptor, progress.turn, standing),
             // Only a leader knows how old what it shows is.
-            From::FreshReplica => self.leaders.get(shard).or_else(|| any_replica(descriptor, 0, standing)),
+            From::FreshReplica => toward_leader(descriptor, self.leaders.get(shard), standing),
         }
     }
 

@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, env = "SKERRY_SECRET_FILE")]
     pub secret_file: Option<PathBuf>,
 
-    /// Let nodes of the release before, which know no other port, speak on the clients' port, as long as there are any.
+    /// Let nodes of the release before, which know no other port, speak on the clients' port, until the last of them has changed.
     #[arg(long, env = "SKERRY_ACCEPT_OLDER_PEERS")]
     pub accept_older_peers: bool,
 

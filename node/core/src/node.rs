@@ -107,6 +107,8 @@ pub struct NodeConfig {
     /// Ticks for which a write of the log may wait to be durable, before the disk counts as stalled: then this node leads
     /// nothing that others can lead.
     pub log_stall_ticks: u64,
+    /// The store was open when its machine stopped, and may have lost something unnoticed. The others are told.
+    pub store_doubtful: bool,
     /// Ticks after which a copy that has nothing to do goes quiescent; a leader waits for twice as long.
     pub quiet_ticks: u64,
     /// Request ids that each shard remembers. No setting: every node of a database must have the same number at all
@@ -136,6 +138,7 @@ impl Default for NodeConfig {
             preimage_bytes_max: 128 << 20,
             sync_ticks: 40,
             log_stall_ticks: 2_000 / TICK_MS,
+            store_doubtful: false,
             quiet_ticks: 40,
             requests_max: REQUESTS_MAX,
             highest_level: FormatLevel::NEWEST,

@@ -191,6 +191,7 @@ fn open_core(
         seeds,
         log_memory_bytes_max: budget / 2,
         log_stall_ticks: config.disk_stall_ms / TICK_MS,
+        store_doubtful: is_doubtful,
         preimage_bytes_max: budget / 8,
         highest_level: Failpoint::highest_level(),
         ..NodeConfig::default()

@@ -26,7 +26,8 @@ impl Peer {
     async fn take(&self, mut frames: Streaming<PeerFrame>) -> Result<Response<PeerSummary>, Status> {
         let context = &self.context;
         let (mut messages, mut has_skipped) = (0, false);
-        let mut older = self.only_older.then(OlderPeer::default);
+        let level = || context.map.borrow().level.0;
+        let mut older = self.only_older.then(|| OlderPeer::of_stream(level())).transpose()?;
         loop {
             let frame = tokio::select! {
                 biased;

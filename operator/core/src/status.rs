@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use skerry_api::{Blocked, Counts, DistributedDatabase, DistributedDatabaseStatus, PlanStatus, Replacement};
 use skerry_core::ids::ShardId;
 use skerry_core::map::{Consistency, NodeState};
+use skerry_core::message::NodeReport;
 use skerry_core::node::Status;
 use skerry_core::quorum::shown::Resolve;
 
@@ -162,6 +163,7 @@ fn blocked(decision: &Result<Decision, Invalid>, observed: &Observed, failure: O
     if let (Ok(decision), Some(status)) = (decision, observed.database.known()) {
         let kept = kept_tables(decision, status).into_iter();
         blocked.extend(stalled(observed, status).map(|why| entry("DiskStalled", why)));
+        blocked.extend(doubtful(observed, status).map(|why| entry("StoreDoubtful", why)));
         blocked.extend(shared_hosts(observed, status).into_iter().map(|why| entry("HostShared", why)));
         blocked.extend(kept.map(|name| entry("TableKept", format!("table {name:?} is not in the spec, and is kept"))));
     }
@@ -235,14 +237,31 @@ fn asked_before(asked: &Replacement, request: &ReplaceRequest, observed: &Observ
     })
 }
 
+/// The node with its slot, as people know it.
+fn named(observed: &Observed, report: &NodeReport) -> String {
+    let mut slots = observed.slots.known().into_iter().flatten();
+    let slot = slots.find(|(_, slot)| slot.address == report.address);
+    slot.map_or_else(|| report.node.to_string(), |(name, _)| format!("{name} ({})", report.node))
+}
+
 /// Nodes that are heard of and whose disks do not answer.
 fn stalled(observed: &Observed, status: &Status) -> impl Iterator<Item = String> {
-    let slots = observed.slots.known();
     let stalled = status.nodes.iter().filter(|(report, _)| report.disk_stalled && is_heard(status, report.node));
-    stalled.map(move |(report, _)| {
-        let slot = slots.into_iter().flatten().find(|(_, slot)| slot.address == report.address);
-        let name = slot.map_or_else(|| report.node.to_string(), |(name, _)| format!("{name} ({})", report.node));
+    stalled.map(|(report, _)| {
+        let name = named(observed, report);
         format!("{name} leads nothing: its disk has not made a write durable for too long")
+    })
+}
+
+/// Nodes whose stores may lack something that nobody notices, and are still in use.
+fn doubtful(observed: &Observed, status: &Status) -> impl Iterator<Item = String> {
+    let doubtful = status.nodes.iter().filter(|(report, _)| report.store_doubtful && is_heard(status, report.node));
+    doubtful.map(|(report, _)| {
+        let (name, which) = (named(observed, report), skerry_api::REPLACE);
+        format!(
+            "{name} goes on, but its machine stopped while its sled store was open: a disk that reorders unsynced writes may \
+             have lost some of it unnoticed; to be certain, replace such nodes by {which}, one at a time"
+        )
     })
 }
 

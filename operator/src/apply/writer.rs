@@ -185,7 +185,7 @@ impl<'a> Writer<'a> {
 
     async fn write(&mut self, write: &ObjectWrite) -> Result<Answer, ApplyError> {
         match write {
-            ObjectWrite::TakeSecret => self.take_secret().await.map(|()| Answer::Done),
+            ObjectWrite::TakeSecret { is_at_rest } => self.take_secret(*is_at_rest).await.map(|()| Answer::Done),
             ObjectWrite::Auxiliary(auxiliary) => {
                 let is_another = self.write_auxiliary(*auxiliary).await?;
                 let is_budget = matches!(auxiliary, Auxiliary::DisruptionBudget { .. });

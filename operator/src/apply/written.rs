@@ -35,8 +35,13 @@ struct Last {
 impl Written {
     /// True if this text was written lately, and nobody has changed the object since, or it was written just now.
     pub fn is_fresh(&self, object: &str, text: &str) -> bool {
+        self.is_fresh_for(object, text, AGAIN_AFTER)
+    }
+
+    /// The same of an object that no watch tells of, which is looked at again after `again_after`.
+    pub fn is_fresh_for(&self, object: &str, text: &str, again_after: Duration) -> bool {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = |last: &Last| if last.changed { AGAIN_SOON } else { AGAIN_AFTER };
+        let until = |last: &Last| if last.changed { AGAIN_SOON } else { again_after };
         objects.get(object).is_some_and(|last| last.text == text && last.at.elapsed() < until(last))
     }
 

@@ -152,6 +152,7 @@ fn report() -> NodeReport {
         map_epoch: Epoch(9),
         disk_full: true,
         disk_stalled: true,
+        store_doubtful: true,
         disk_bytes: 10,
         replicas: 4,
         lost: vec![(ShardId(7), ReplicaId(13))],

@@ -125,6 +125,8 @@ pub struct NodeReport {
     pub disk_full: bool,
     /// True while a write of its log waits for too long: it leads nothing that others can lead.
     pub disk_stalled: bool,
+    /// True if its store was open when its machine stopped, and may lack some of what it had, unnoticed: until it is made anew.
+    pub store_doubtful: bool,
     /// Bytes that its store and log take.
     pub disk_bytes: u64,
     /// Replicas that this node holds, and that lead nothing, counted.

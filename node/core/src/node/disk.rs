@@ -15,6 +15,8 @@ pub(super) struct Disk {
     /// Bytes that the store and the log take on disk.
     bytes: u64,
     repaired: Repaired,
+    /// True if the store was open when its machine stopped, and may have lost something unnoticed.
+    is_store_doubtful: bool,
     /// True if the others do not know yet that it has become full, or has stalled, or is neither any more.
     has_news: bool,
 }
@@ -22,9 +24,14 @@ pub(super) struct Disk {
 impl Disk {
     /// Nothing is known of it but what it holds, and what was taken by repairs. `stall_ticks` = for so long a write of the log
     /// may wait.
-    pub(super) fn new(stall_ticks: u64, repaired: Repaired) -> Self {
+    pub(super) fn new(stall_ticks: u64, repaired: Repaired, is_store_doubtful: bool) -> Self {
         let log = LogWatch::new(stall_ticks);
-        Self { log, syncs: Syncs::new(), is_full: None, bytes: 0, repaired, has_news: false }
+        Self { log, syncs: Syncs::new(), is_full: None, bytes: 0, repaired, is_store_doubtful, has_news: false }
+    }
+
+    /// True if the store was open when its machine stopped, and may have lost something unnoticed.
+    pub(super) fn is_store_doubtful(&self) -> bool {
+        self.is_store_doubtful
     }
 
     /// The shell has looked at it.
@@ -111,7 +118,7 @@ mod tests {
     const STALL: u64 = 40;
 
     fn disk() -> Disk {
-        Disk::new(STALL, Repaired::default())
+        Disk::new(STALL, Repaired::default(), false)
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Node {
             replicas: Replicas::new(setup, identity.incarnation),
             tombstones: Tombstones::open(stored.tombstones, forgotten),
             garbage: Garbage::open(stored.garbage),
-            disk: Disk::new(config.log_stall_ticks, Repaired::open(engine)?),
+            disk: Disk::new(config.log_stall_ticks, Repaired::open(engine)?, config.store_doubtful),
             outbox: Outbox::default(),
             others: Others::new(identity.node, identity.incarnation),
             stewardship: Stewardship::new(identity.node),

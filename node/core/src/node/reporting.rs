@@ -196,6 +196,7 @@ impl Node {
             map_epoch: self.map.known().epoch,
             disk_full: self.disk.is_full() == Some(true),
             disk_stalled: self.disk.log().is_stalled(),
+            store_doubtful: self.disk.is_store_doubtful(),
             disk_bytes: self.disk.bytes().min(BYTES_MAX),
             replicas: counts.replicas - counts.leaders,
             lost: self.tombstones.lost(),

@@ -195,6 +195,31 @@ fn a_node_that_the_system_shard_went_to_confirms_it_together_with_one_witness() 
     assert!(node.is_confirmed(Subject::Shard(ShardId::SYSTEM)));
 }
 
+/// It may be one word that nobody else has: what a copy holds is not given up for it.
+#[test]
+fn a_copy_makes_way_for_a_later_one_only_by_a_record_that_is_confirmed() {
+    let engine = Memory::default();
+    let mut node = with_records(true, &engine);
+    let moved = delta(&node, |delta, epoch| {
+        let mut descriptor = Descriptor { generation: Generation(5), ..descriptor(SHARD, TableId(1)) };
+        descriptor.members[0].replica.id = ReplicaId(9);
+        delta.shards.push(ShardRecord { descriptor, epoch, ..ShardRecord::default() });
+        delta.replica_max = ReplicaId(9);
+    });
+    let here = |node: &Node| node.replica(SHARD).map(|replica| replica.id().0);
+    for (witness, left) in [(2, Some(1)), (3, Some(9))] {
+        node.learn(NodeId(witness), moved.clone());
+        let beat = RaftEnvelope::empty(SHARD, (ReplicaId(2), ReplicaId(9)), RaftKind::Heartbeat, 1);
+        for _ in 0..4 {
+            let messages = vec![PeerMessage::Raft(beat.clone())];
+            node.handle(Input::Peer { from: NodeId(2), incarnation: Incarnation(1), messages }, &engine, NOW)
+                .expect("it is in memory");
+            node.collect_garbage(&engine).expect("it is in memory");
+        }
+        assert_eq!(here(&node), left, "after the word of node {witness}");
+    }
+}
+
 #[test]
 fn the_last_piece_of_a_snapshot_is_synced_at_once() {
     let engine = Memory::default();

@@ -146,6 +146,28 @@ fn what_clients_write_behind_a_disk_that_hangs_is_bounded() {
     cluster.put(table, "a", "after");
 }
 
+/// A node stops; of the two that could lead next, one has a disk that hangs.
+#[test]
+fn whoever_steps_aside_hands_over_to_those_whose_disks_answer() {
+    let (mut cluster, nodes, table) = three_nodes();
+    cluster.settle();
+    cluster.put(table, "k", "before");
+    let leader = cluster.leader_of(table, b"k").unwrap();
+    let hung = *nodes.iter().find(|node| **node != leader).unwrap();
+    cluster.hung.insert(hung);
+    // Of another shard: what that disk owes to this one is durable.
+    let busy = cluster.leader_of(table, b"a").unwrap();
+    cluster.put_at(busy, table, "a", "under way");
+    cluster.run(MOVED_TICKS);
+    assert!(cluster.hosts[&hung].node.stalled_ms().is_some());
+    cluster.input(leader, Input::StepAside);
+    for _ in 0..20 {
+        cluster.run(1);
+        assert_ne!(cluster.leader_of(table, b"k"), Some(hung));
+    }
+    assert!(cluster.leader_of(table, b"k").is_some_and(|now| now != leader));
+}
+
 #[test]
 fn nobody_gives_way_to_copies_that_are_not_in_sync() {
     a_leader_stays_where_the_others_are_not_in_sync();

@@ -45,6 +45,7 @@ impl Nodes {
             objects.push(json!({
                 "node": node.id.0, "zone": node.zone, "state": state, "address": node.address,
                 "replicas": held.replicas, "leaders": held.leaders, "diskBytes": disk,
+                "storeDoubtful": report.map(|(r, _)| r.store_doubtful),
                 "incarnation": node.incarnation.0, "volume": node.volume, "steward": status.steward == node.id,
                 "reportAgeMs": report.map(|(_, age)| age),
             }));
@@ -85,12 +86,14 @@ fn held(status: &Status, node: NodeId) -> Held {
 fn state(status: &Status, node: NodeId, wanted: NodeState) -> &'static str {
     let full = status.nodes.iter().any(|(r, _)| r.node == node && r.disk_full);
     let stalled = status.nodes.iter().any(|(r, _)| r.node == node && r.disk_stalled);
+    let doubtful = status.nodes.iter().any(|(r, _)| r.node == node && r.store_doubtful);
     match (wanted, is_heard(status, node)) {
         (NodeState::Removed, _) => "removed",
         (_, false) => "silent",
         (NodeState::Active | NodeState::Draining, true) if stalled => "disk stalled",
         (NodeState::Active, true) if full => "disk full",
         (NodeState::Draining, true) => "draining",
+        (NodeState::Active, true) if doubtful => "store doubtful",
         (NodeState::Active, true) => "up",
     }
 }

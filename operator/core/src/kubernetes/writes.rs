@@ -28,7 +28,10 @@ const PODS_MAX: usize = 100_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectWrite {
     /// Take the secrets out of the database's Secret, for the orders to come. It is made if it is not there.
-    TakeSecret,
+    TakeSecret {
+        /// Nothing is to come in this round that needs the Secret: it is enough that it was there lately.
+        is_at_rest: bool,
+    },
     /// Write an object that stands beside the StatefulSets, unless it is as it was written.
     Auxiliary(Auxiliary),
     /// A write to what holds data, or of the database itself.
@@ -110,7 +113,7 @@ impl Write for ObjectWrite {
                 | Action::DeleteSet { .. },
             ) => GivesUp::Process,
             Self::Action(Action::DeleteClaim { .. }) => GivesUp::Volume,
-            Self::TakeSecret | Self::Auxiliary(_) | Self::Action(_) => GivesUp::Nothing,
+            Self::TakeSecret { .. } | Self::Auxiliary(_) | Self::Action(_) => GivesUp::Nothing,
         }
     }
 }
@@ -126,21 +129,22 @@ pub fn writes(
     drift: impl Fn(&Set) -> Drift,
 ) -> Agenda<ObjectWrite> {
     let budget = budget(ground, decision);
-    let secret = Batch { is_needed: true, ..Batch::of([ObjectWrite::TakeSecret]) };
+    let secret = |is_at_rest| Batch { is_needed: true, ..Batch::of([ObjectWrite::TakeSecret { is_at_rest }]) };
     let decision = match decision {
         Ok(decision) if !decision.validated.paused => decision,
-        Ok(_) | Err(_) if ground.observed.founded => return Agenda::new(vec![secret, beside(budget)], None),
+        Ok(_) | Err(_) if ground.observed.founded => return Agenda::new(vec![secret(true), beside(budget)], None),
         Ok(_) | Err(_) => return Agenda::new(vec![], None),
     };
     let others =
         [Auxiliary::ServiceAccount, Auxiliary::Services, Auxiliary::ConfigMap, Auxiliary::NetworkPolicy].into_iter();
     let beside = beside(others.map(ObjectWrite::Auxiliary).chain(budget));
     if decision.plan.waits.iter().any(|wait| matches!(wait, Wait::SlotsUnknown(_))) {
-        return Agenda::new(vec![secret, beside], None);
+        return Agenda::new(vec![secret(true), beside], None);
     }
     let (all, left_out) = of_objects(ground, decision, &drift);
     let is_growth = |entry: &Entry<ObjectWrite>| matches!(entry.write, ObjectWrite::Action(Action::GrowClaim { .. }));
     let (growing, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_growth);
+    let secret = secret(growing.is_empty() && others.is_empty());
     // Neither waits for the other: not every storage class lets volumes grow, and a database may need larger ones to take
     // anything.
     let others = Batch { writes: others.into(), ..Batch::of([]) };

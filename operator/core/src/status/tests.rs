@@ -163,6 +163,16 @@ fn node_whose_disk_has_stalled_is_named() {
 }
 
 #[test]
+fn node_whose_store_is_doubtful_is_named_with_the_way_out() {
+    let mut database = at_rest(&["a", "b", "c"], 4);
+    database.nodes.iter_mut().filter(|(report, _)| report.node.0 == 2).for_each(|(r, _)| r.store_doubtful = true);
+    let status = told(SPEC, &observed(Seen::Known(database)), None);
+    let told: Vec<_> = status.blocked_by.iter().filter(|blocked| blocked.reason == "StoreDoubtful").collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].message.contains("(n2)") && told[0].message.contains("skerry.io/replace"), "{}", told[0].message);
+}
+
+#[test]
 fn choice_of_who_leaves_is_told_once_it_is_written_down() {
     let mut seen = observed(Seen::Known(at_rest(&["a", "b", "c", "c"], 4)));
     if let Seen::Known(slots) = &mut seen.slots {

@@ -183,7 +183,8 @@ fn environment(of: &Blueprint<'_>, zone: &str) -> Vec<EnvVar> {
         ("SKERRY_PEER_LISTEN", format!("[::]:{PEER_PORT}")),
         ("SKERRY_ADMIN_LISTEN", format!("[::]:{ADMIN_PORT}")),
         ("SKERRY_SECRET_FILE", format!("{SECRET}/{SECRET_KEY}")),
-        // The image of a database may be of the release before, and change to this one node by node.
+        // The image of a database may be of the release before, and change to this one node by node. Once none of them is
+        // left, a node hears nobody there, whatever this says.
         ("SKERRY_ACCEPT_OLDER_PEERS", "true".to_owned()),
         ("SKERRY_ADVERTISE", of.names.address("$(POD_NAME)")),
         ("SKERRY_CLUSTER_ID", of.cluster.to_owned()),

@@ -68,7 +68,8 @@ struct Case {
 
 fn name(write: &ObjectWrite) -> &'static str {
     match write {
-        ObjectWrite::TakeSecret => "secret",
+        ObjectWrite::TakeSecret { is_at_rest: true } => "kept",
+        ObjectWrite::TakeSecret { is_at_rest: false } => "secret",
         ObjectWrite::Auxiliary(Auxiliary::DisruptionBudget { .. }) => "budget",
         ObjectWrite::Auxiliary(_) => "beside",
         ObjectWrite::Action(Action::ApplySet { .. }) => "apply",
@@ -141,12 +142,12 @@ fn what_is_written_follows_from_what_is_known_wanted_and_failed() {
         (Case { failing: "budget", ..all }, "secret beside beside beside beside budget", Some("budget fails")),
         (Case { failing: "restart", ..all }, "secret beside beside beside beside budget restart grow", Some("restart")),
         (Case { failing: "grow", ..all }, "secret beside beside beside beside budget restart grow", Some("grow fails")),
-        (Case { unseen: true, ..all }, "secret beside beside beside beside budget", None),
-        (Case { spec: paused, ..all }, "secret budget", None),
-        (Case { spec: invalid, ..all }, "secret budget", None),
-        (Case { spec: invalid, failing: "secret", ..all }, "secret budget", Some("secret fails")),
-        (Case { spec: paused, unseen: true, ..all }, "secret budget", None),
-        (Case { unseen: true, founded: false, ..all }, "secret beside beside beside beside", None),
+        (Case { unseen: true, ..all }, "kept beside beside beside beside budget", None),
+        (Case { spec: paused, ..all }, "kept budget", None),
+        (Case { spec: invalid, ..all }, "kept budget", None),
+        (Case { spec: invalid, failing: "kept", ..all }, "kept budget", Some("kept fails")),
+        (Case { spec: paused, unseen: true, ..all }, "kept budget", None),
+        (Case { unseen: true, founded: false, ..all }, "kept beside beside beside beside", None),
         (Case { spec: paused, founded: false, ..all }, "", None),
         (Case { spec: invalid, founded: false, ..all }, "", None),
     ];

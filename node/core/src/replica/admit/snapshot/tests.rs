@@ -3,9 +3,13 @@
 use super::*;
 use crate::codec;
 use crate::command::{Outcome, RequestId};
-use crate::engine::family;
-use crate::ids::{Epoch, Generation, TableId};
+use crate::engine::{EngineWrite, family};
+use crate::ids::{ClusterId, Epoch, Generation, TableId};
+use crate::level::FormatLevel;
 use crate::map::{Member, Replica as Copy, Role};
+use crate::replica::state::ReplicaState;
+use crate::replica::{Setup, first_records, tests};
+use crate::system::NewNode;
 
 /// What is made of a sound one.
 type Change = fn(&mut SnapshotOffer);
@@ -185,4 +189,32 @@ fn a_piece_of_the_system_shard_holds_what_its_table_holds() {
         Descriptor { shard: ShardId::SYSTEM, table: TableId::SYSTEM, end: None, start: Bytes::new(), ..descriptor() };
     let foreign = piece(data_key(TableId::SYSTEM, b"x"), record::encode(Version(3), None, b"v"));
     assert_eq!(admit_chunk(&system, &foreign), Err(SnapshotRefused::Chunk("record of the system table")));
+}
+
+/// Without it nobody knows what the database is.
+#[test]
+fn the_last_piece_of_the_system_shard_has_its_head_unless_an_earlier_one_had_it() {
+    let engine = tests::Memory::default();
+    let descriptor = Descriptor { shard: ShardId::SYSTEM, table: TableId::SYSTEM, ..tests::descriptor() };
+    let state = ReplicaState { blank: true, ..ReplicaState::first(ReplicaId(1), descriptor.clone()) };
+    let setup = Setup { node: NodeId(1), seed: 7, requests_max: 8, highest_level: FormatLevel::NEWEST };
+    let mut replica = Replica::open(setup, state, None, &engine).expect("it is in memory");
+    replica.wiped();
+    let offer = SnapshotOffer { descriptor, ..tests::offer(9, 2, 1) };
+    assert_eq!(tests::offered(&mut replica, offer, &engine), Some(SnapshotState::Want(0)));
+    let new = NewNode { volume: "v".into(), address: "a:1".into(), zone: String::new() };
+    let (writes, _) = first_records(&mut SystemState::bootstrap(ClusterId("test".into()), &new));
+    let put = |write| if let EngineWrite::Put(key, value) = write { Some((key, value)) } else { None };
+    let all: Vec<_> = writes.into_iter().filter_map(put).collect();
+    let (head, others): (Vec<_>, Vec<_>) =
+        all.iter().cloned().partition(|(key, _)| *key == data_key(TableId::SYSTEM, &SystemState::head_key()));
+    assert!(head.len() == 1 && !others.is_empty());
+    let admitted = |records: &[(Bytes, Bytes)]| {
+        let chunk = SnapshotChunk { shard: ShardId::SYSTEM, records: records.to_vec(), ..tests::piece(1, 0, true) };
+        replica.admit_chunk(NodeId(2), &chunk, &engine).expect("it is in memory")
+    };
+    assert_eq!(admitted(&others), Err(SnapshotRefused::Chunk("head")));
+    assert_eq!(admitted(&all), Ok(()));
+    engine.write(head.into_iter().map(|(key, value)| EngineWrite::Put(key, value)).collect()).expect("it is in memory");
+    assert_eq!(admitted(&others), Ok(()));
 }

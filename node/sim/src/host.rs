@@ -206,6 +206,7 @@ impl Host {
             preimage_bytes_max: setting.preimage_bytes_max,
             sync_ticks: 8,
             log_stall_ticks: NodeConfig::default().log_stall_ticks,
+            store_doubtful: false,
             quiet_ticks,
             snapshot_piece_bytes: setting.piece_bytes,
             snapshot_piece_records: setting.piece_records,

@@ -150,6 +150,8 @@ mod tests {
         pass();
         written.saw(&object("9"));
         assert!(written.is_fresh(&name, "text"));
+        // What no watch tells of is looked at again sooner.
+        assert!(!written.is_fresh_for(&name, "text", AGAIN_SOON));
         written.saw(&object("10"));
         assert!(!written.is_fresh(&name, "text"));
     }

@@ -202,7 +202,9 @@ fn a_copy_makes_way_for_a_later_one_only_by_a_record_that_is_confirmed() {
     let mut node = with_records(true, &engine);
     let moved = delta(&node, |delta, epoch| {
         let mut descriptor = Descriptor { generation: Generation(5), ..descriptor(SHARD, TableId(1)) };
-        descriptor.members[0].replica.id = ReplicaId(9);
+        // Members are in the order of their ids.
+        descriptor.members.rotate_left(1);
+        descriptor.members[2].replica.id = ReplicaId(9);
         delta.shards.push(ShardRecord { descriptor, epoch, ..ShardRecord::default() });
         delta.replica_max = ReplicaId(9);
     });
@@ -216,6 +218,7 @@ fn a_copy_makes_way_for_a_later_one_only_by_a_record_that_is_confirmed() {
                 .expect("it is in memory");
             node.collect_garbage(&engine).expect("it is in memory");
         }
+        assert_eq!(node.is_confirmed(Subject::Shard(SHARD)), left == Some(9));
         assert_eq!(here(&node), left, "after the word of node {witness}");
     }
 }

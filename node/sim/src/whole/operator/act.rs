@@ -139,7 +139,9 @@ impl Act {
             {
                 self.pending = Pending::Budget(self.post(What::Budget(pods, one_may_go), place));
             }
-            Next::Write(ObjectWrite::TakeSecret | ObjectWrite::Auxiliary(_), _) => self.round.heard(Ok(Answer::Done)),
+            Next::Write(ObjectWrite::TakeSecret { .. } | ObjectWrite::Auxiliary(_), _) => {
+                self.round.heard(Ok(Answer::Done))
+            }
             Next::Write(ObjectWrite::Action(action), _) => {
                 self.pending = Pending::Write(self.post(What::Action(action), place));
             }

@@ -48,7 +48,7 @@ fn offer() -> SnapshotOffer {
         last_version: Version(99),
         request_floor: Version(9),
         bytes: 1_000,
-        level: crate::level::FormatLevel::FIRST,
+        level: FormatLevel::FIRST,
     }
 }
 

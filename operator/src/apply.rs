@@ -12,12 +12,13 @@ pub use writer::{ApplyError, Writer};
 pub use written::Written;
 
 use kube::api::PostParams;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use skerry_api::DistributedDatabase;
-use skerry_operator_core::kubernetes::identity;
+use skerry_operator_core::kubernetes::{another_image, identity};
 
 use crate::context::Context;
-use crate::observe::ObserveError;
+use crate::events;
+use crate::observe::{ObserveError, Sight};
 
 /// Writes down, once, what a database is called by its nodes and which image they run.
 pub async fn identify(
@@ -28,8 +29,30 @@ pub async fn identify(
     let Some(status) = identity(&database, &context.node_image).filter(|_| context.leadership.token().is_ok()) else {
         return Ok(database);
     };
-    let name = database.name_any();
     database.status = Some(status);
-    let written = resources.replace_status(&name, &PostParams::default(), &database).await;
+    written(database, resources).await
+}
+
+/// Writes down this operator's image for the nodes, if no node of the database has ever run the one that is written down.
+pub async fn correct_image(
+    mut database: DistributedDatabase,
+    seen: &Sight,
+    resources: &Api<DistributedDatabase>,
+    context: &Context,
+) -> Result<DistributedDatabase, ObserveError> {
+    let image = another_image(&database, &seen.observed, &context.node_image);
+    let Some(image) = image.filter(|_| context.leadership.token().is_ok()) else { return Ok(database) };
+    let note = format!("no node has run yet: they get the operator's image {image}");
+    database.status.get_or_insert_default().image = Some(image);
+    let database = written(database, resources).await?;
+    events::tell(context, &database.object_ref(&()), "ImageCorrected", note).await;
+    Ok(database)
+}
+
+async fn written(
+    database: DistributedDatabase,
+    resources: &Api<DistributedDatabase>,
+) -> Result<DistributedDatabase, ObserveError> {
+    let written = resources.replace_status(&database.name_any(), &PostParams::default(), &database).await;
     written.map_err(ObserveError::Resource)
 }

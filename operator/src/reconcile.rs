@@ -7,7 +7,7 @@ use kube::Api;
 use skerry_api::DistributedDatabase;
 use skerry_operator_core::{Environment, decide};
 
-use crate::apply::{Writer, identify};
+use crate::apply::{Writer, correct_image, identify};
 use crate::context::Context;
 use crate::observe::{ObserveError, observe};
 use crate::report::{ReportError, report};
@@ -36,6 +36,7 @@ pub async fn reconcile(namespace: &str, name: &str, context: &Context) -> Result
     }
     let database = identify(database, &resources, context).await?;
     let seen = observe(&database, context).await?;
+    let database = correct_image(database, &seen, &resources, context).await?;
     let decision = decide(&database, &Environment::default(), &seen.observed);
     let mut writer = Writer::new(context, resources, database, &seen);
     let mut round = writer.round(&seen, decision);

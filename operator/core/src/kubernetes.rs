@@ -13,7 +13,7 @@ mod writes;
 
 pub use actions::Action;
 pub use cluster::{Claim, Cluster, Pod, Set};
-pub use identity::identity;
+pub use identity::{another_image, identity};
 pub use names::{Names, seat};
 pub use namesake::namesake;
 pub use volume::is_lost;

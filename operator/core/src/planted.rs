@@ -61,6 +61,8 @@ pub enum Planted {
     TemplateNotUnderWay,
     /// Who leads is asked before what a write is guarded by is read, and not after. `operator/tests/cluster/lease.rs`
     LedBeforeGuard,
+    /// The image of a database is the operator's, whether or not its nodes run another. `kubernetes/identity.rs`
+    ImageOfTheOperator,
 }
 
 /// The bug that is planted on this thread, if any.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use skerry_operator_core::planted::{Planted, plant};
 
-use crate::controllers::PARTS;
+use crate::controllers::{BROKEN_IMAGE, PARTS};
 use crate::ground::Ground;
 use crate::scenario::spec;
 use crate::world::World;
@@ -54,4 +54,24 @@ async fn database_is_not_told_to_be_ready_while_a_pod_is_of_an_older_spec() {
     let too_soon = told_too_soon(&prepared).await;
     plant(None);
     assert!(too_soon > 0, "the bug is not noticed");
+}
+
+/// Regression test: it was written into the status at the first look, and stayed there whatever was installed afterwards.
+#[tokio::test]
+async fn image_that_cannot_be_had_is_corrected_with_the_operator_until_a_node_has_run() {
+    let mut world = World::empty();
+    world.operator.node_image = BROKEN_IMAGE.to_owned();
+    world.change(|ground| ground.make(json!({}), spec(3, 3)));
+    world.rounds(5).await;
+    let written = |world: &World| world.change(|ground| ground.resource()["status"]["image"].clone());
+    assert_eq!(written(&world), BROKEN_IMAGE);
+    assert_eq!(world.change(|ground| images(ground)), [json!(BROKEN_IMAGE)]);
+    // Another one is installed, with the right image.
+    world.take_over();
+    world.rest().await;
+    world.check_wanted();
+    assert_eq!(written(&world), "skerry-node:1");
+    world.operator.node_image = "skerry-node:2".to_owned();
+    world.rounds(3).await;
+    assert_eq!(written(&world), "skerry-node:1", "an upgrade of the operator restarts no node");
 }

@@ -46,9 +46,10 @@ impl Ground {
 
     /// What is written down once stays, and who leaves is chosen once for each spec.
     fn check_status(&mut self, before: &Value, after: &Value) {
-        for once in ["clusterId", "image"] {
+        let is_begun = self.database.nodes().next().is_some();
+        for (once, holds) in [("clusterId", true), ("image", is_begun)] {
             let (old, new) = (&before["status"][once], &after["status"][once]);
-            self.break_if(!old.is_null() && old != new, || format!("{once} went from {old} to {new}"));
+            self.break_if(holds && !old.is_null() && old != new, || format!("{once} went from {old} to {new}"));
         }
         let (old, new) = (&before["status"], &after["status"]);
         self.break_if(old["founded"] == true && new["founded"] != true, || "founding is forgotten".to_owned());

@@ -1,8 +1,10 @@
 //! What is written down of a database when it is first met: its name among its nodes and volumes, and the image of the nodes.
-//! Neither changes with the operator.
+//! Neither changes with the operator, but for an image that no node has ever run.
 
 use skerry_api::{CLUSTER_ID, DATABASE_LABEL, DistributedDatabase, DistributedDatabaseStatus, Replacement};
 
+use crate::observed::{Observed, Running, Seen, Slot};
+use crate::planted::{Planted, is_planted};
 use crate::validate::ReplaceRequest;
 
 /// As the schema bounds a slot's name.
@@ -29,11 +31,37 @@ pub fn identity(database: &DistributedDatabase, node_image: &str) -> Option<Dist
     Some(status)
 }
 
+/// The image to write down instead of the one that is: this operator's own, where the other may be one that cannot be had,
+/// from a registry that was mistyped when the operator was installed. `None` = it stays.
+///
+/// The image of a database stays once a node has run it: from when one was told to found the database, and while any pod
+/// runs, or may.
+pub fn another_image(database: &DistributedDatabase, observed: &Observed, node_image: &str) -> Option<String> {
+    let Seen::Known(slots) = &observed.slots else { return None };
+    let written = database.status.as_ref()?.image.as_deref()?;
+    // A release before this one did not write down who was told.
+    let was_told = observed.founding.as_ref().map_or(!slots.is_empty(), |founding| !founding.told.is_empty());
+    let is_used =
+        !is_planted(Planted::ImageOfTheOperator) && (observed.founded || was_told || slots.values().any(may_run));
+    (written != node_image && !is_used).then(|| node_image.to_owned())
+}
+
+fn may_run(slot: &Slot) -> bool {
+    let process = &slot.process;
+    process.ready || process.ending || process.running == Running::Maybe
+}
+
 #[cfg(test)]
 mod tests {
-    use skerry_api::REPLACE;
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+    use skerry_api::{Founder, Founding, REPLACE};
 
     use super::*;
+    use crate::observed::{Process, SlotVolume};
+    use crate::planted::plant;
     use crate::testing::resource;
 
     fn made(annotations: &[(&str, &str)]) -> DistributedDatabase {
@@ -68,5 +96,52 @@ mod tests {
         let mut kept = made(&[(REPLACE, "shop-1")]);
         kept.status = Some(DistributedDatabaseStatus { cluster_id: Some("c".into()), ..Default::default() });
         assert_eq!(identity(&kept, "node:1").unwrap().replacement, None, "the status was not lost");
+    }
+
+    /// With a pod that runs so, of a database of which one or none was told to found it.
+    fn seen(running: Running, told: &[&str]) -> Observed {
+        let process = Process { ready: false, running, ..Process::STEADY };
+        let slot = Slot {
+            zone: "a".into(),
+            address: "a:1".into(),
+            process,
+            volume: SlotVolume::default(),
+            held_up: None,
+            host: None,
+        };
+        let told = told.iter().map(|slot| Founder { slot: (*slot).into(), volume: "claim".into() }).collect();
+        let kept = DistributedDatabaseStatus { founding: Some(Founding { told }), ..Default::default() };
+        let slots = Seen::Known([("shop-a-0".to_owned(), slot)].into());
+        Observed { slots, ..Observed::kept_by(kept, Time(Timestamp::from_second(0).unwrap())) }
+    }
+
+    /// Of a chart with a mistyped registry: it stayed for ever, however the operator was installed afterwards.
+    #[test]
+    fn an_image_that_no_node_has_run_follows_the_operator_and_any_other_stays() {
+        let mut database = made(&[]);
+        database.status = identity(&database, "typo/node:1");
+        let another = |observed: &Observed, image: &str| another_image(&database, observed, image);
+        let stuck = seen(Running::Failing, &[]);
+        assert_eq!(another(&stuck, "node:1").as_deref(), Some("node:1"));
+        assert_eq!(another(&stuck, "typo/node:1"), None, "it is the same");
+        for running in [Running::Unplaced, Running::Replaced] {
+            assert!(another(&seen(running, &[]), "node:1").is_some(), "{running:?}");
+        }
+        let none = Observed { slots: Seen::Known(BTreeMap::new()), founding: None, ..stuck.clone() };
+        assert!(another(&none, "node:1").is_some());
+        let stays = [
+            ("a pod may run", seen(Running::Maybe, &[])),
+            ("one was told to found it", seen(Running::Failing, &["shop-a-0"])),
+            ("one may have been told to", Observed { founding: None, ..stuck.clone() }),
+            ("it is founded", Observed { founded: true, ..stuck.clone() }),
+            ("it is not known what there is", Observed { slots: Seen::Unknown("a pod".into()), ..stuck.clone() }),
+        ];
+        for (why, observed) in stays {
+            assert_eq!(another(&observed, "node:1"), None, "{why}");
+            plant(Some(Planted::ImageOfTheOperator));
+            let told = another(&observed, "node:1");
+            plant(None);
+            assert_eq!(told.is_some(), observed.slots.known().is_some(), "{why}: the bug is noticed");
+        }
     }
 }

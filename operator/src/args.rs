@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use clap::{ArgAction, Parser, Subcommand};
 use skerry_operator_core::kubernetes::objects::OperatorPods;
 
+use crate::leadership::LeaseConfig;
+use crate::lease::COMMON;
+
 /// Runs Skerry databases on Kubernetes.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "skerry-operator", version, about, subcommand_negates_reqs = true)]
@@ -34,7 +37,11 @@ pub struct Args {
     #[arg(long, env = "SKERRY_NAMESPACE")]
     pub namespace: String,
 
-    /// Names this operator in the Lease; no two may have the same.
+    /// Name of that Lease. Operators of one Lease are one operator; those that look after different namespaces have one each.
+    #[arg(long, env = "SKERRY_LEASE", default_value = COMMON)]
+    pub lease: String,
+
+    /// Names this operator in the Lease, as its pod is named; no two may have the same.
     #[arg(long, env = "SKERRY_IDENTITY")]
     pub identity: String,
 
@@ -64,6 +71,16 @@ pub struct Args {
 }
 
 impl Args {
+    /// The Lease by which this operator leads.
+    pub fn lease(&self) -> LeaseConfig {
+        LeaseConfig {
+            namespace: self.namespace.clone(),
+            name: self.lease.clone(),
+            identity: self.identity.clone(),
+            watched: self.watch_namespace.clone(),
+        }
+    }
+
     /// Whom the databases' NetworkPolicies let in. `None` = none are made.
     pub fn policies(&self) -> Option<OperatorPods> {
         let pods =

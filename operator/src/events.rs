@@ -1,7 +1,7 @@
 //! Tells people what was done, as events of the resource.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::{Event, EventType, Recorder};
 use skerry_core::system::AdminChange;
 use skerry_operator_core::kubernetes::Action;
 use skerry_operator_core::words;
@@ -15,17 +15,23 @@ const NOTE_CHARS_MAX: usize = 250;
 /// Tells of one thing that was done. That it cannot be told holds nothing up.
 pub async fn tell(context: &Context, of: &ObjectReference, reason: &'static str, note: String) {
     info!(reason, note, "done");
-    publish(context, of, EventType::Normal, (reason, note)).await;
+    publish(context.recorder.as_ref(), of, EventType::Normal, (reason, note)).await;
 }
 
 /// Tells of something that is wrong with a resource.
 pub async fn warn_of(context: &Context, of: &ObjectReference, reason: &'static str, note: String) {
     warn!(reason, note, "database cannot be looked after");
-    publish(context, of, EventType::Warning, (reason, note)).await;
+    publish(context.recorder.as_ref(), of, EventType::Warning, (reason, note)).await;
 }
 
-async fn publish(context: &Context, of: &ObjectReference, type_: EventType, (reason, note): (&'static str, String)) {
-    let Some(recorder) = &context.recorder else { return };
+/// Publishes one event. Without a recorder nobody is told.
+pub async fn publish(
+    recorder: Option<&Recorder>,
+    of: &ObjectReference,
+    type_: EventType,
+    (reason, note): (&'static str, String),
+) {
+    let Some(recorder) = recorder else { return };
     // As Kubernetes bounds it.
     let note = note.chars().take(NOTE_CHARS_MAX).collect();
     let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());

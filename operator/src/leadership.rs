@@ -6,20 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::runtime::events::{EventType, Recorder};
 use kube::{Api, Client};
 use skerry_api::DistributedDatabase;
 use skerry_core::ids::ClusterId;
+use skerry_operator_core::planted::{Planted, is_planted};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::lease::{DURATION, Move, next, past};
+use crate::events;
+use crate::lease::{COMMON, DURATION, Move, earlier, is_of_another, next, past};
 
-/// Name of the Lease that operators hold to lead.
-pub const LEASE: &str = "skerry-operator";
 /// Time between two looks at the Lease.
 const PERIOD: Duration = Duration::from_secs(2);
 /// Longest time that one request for the Lease may take.
@@ -130,32 +132,55 @@ fn fence(fenced_by: &AtomicU64) -> Option<u64> {
     Some(fenced_by.load(Ordering::Relaxed)).filter(|token| *token > 0)
 }
 
+/// Which Lease is sought, by whom and for what.
+#[derive(Debug, Clone)]
+pub struct LeaseConfig {
+    /// Where the Lease is.
+    pub namespace: String,
+    /// Name of the Lease. Two operators of one Lease never act at the same time.
+    pub name: String,
+    /// Names this operator in the Lease: its pod.
+    pub identity: String,
+    /// Namespace whose databases it looks after. Empty = all.
+    pub watched: String,
+}
+
+/// A Lease as it was last seen to change, and when.
+type Sighting = Option<(Lease, Instant)>;
+
 /// Keeps the Lease, if it can be had, until it is told to stop; then it gives it up, so that the next one need not wait.
-#[derive(Debug)]
 pub struct Keeper {
     leases: Api<Lease>,
     databases: Api<DistributedDatabase>,
-    identity: String,
+    config: LeaseConfig,
+    /// Tells people of it. `None` = nobody is told.
+    recorder: Option<Recorder>,
     publish: watch::Sender<Option<Term>>,
     fenced_by: Arc<AtomicU64>,
-    /// The Lease as it was last seen to change, and when.
-    seen: Option<(Lease, Instant)>,
+    seen: Sighting,
+    /// The Lease that all operators once had in common, where this one has its own.
+    common: Sighting,
     /// Since when there is no Lease. `None` = there was one at the last look.
     missing: Option<Instant>,
+    /// The Lease and the holder that this operator was last said to wait for.
+    waits_for: Option<(String, String)>,
 }
 
 impl Keeper {
-    /// Of the Lease in this namespace, for whoever looks after the databases of `watched`, or of all namespaces if that is empty.
-    pub fn new(client: Client, namespace: &str, watched: &str, identity: &str) -> (Self, Leadership) {
+    /// Of this Lease.
+    pub fn new(client: Client, config: LeaseConfig, recorder: Option<Recorder>) -> (Self, Leadership) {
         let (publish, term) = watch::channel(None);
-        let databases = match watched {
+        let databases = match config.watched.as_str() {
             "" => Api::all(client.clone()),
             watched => Api::namespaced(client.clone(), watched),
         };
-        let leases = Api::namespaced(client, namespace);
-        let (identity, fenced_by) = (identity.to_owned(), Arc::<AtomicU64>::default());
+        let leases = Api::namespaced(client, &config.namespace);
+        let fenced_by = Arc::<AtomicU64>::default();
         let leadership = Leadership { term, fenced_by: Arc::clone(&fenced_by), taken: Arc::default() };
-        (Self { leases, databases, identity, publish, fenced_by, seen: None, missing: None }, leadership)
+        let (seen, common, missing, waits_for) = Default::default();
+        let keeper =
+            Self { leases, databases, config, recorder, publish, fenced_by, seen, common, version, missing, waits_for };
+        (keeper, leadership)
     }
 
     /// Seeks and keeps the Lease until `stop` is cancelled.
@@ -174,39 +199,87 @@ impl Keeper {
 
     async fn round(&mut self) -> Result<(), kube::Error> {
         let began = Instant::now();
-        let seen = self.leases.get_opt(LEASE).await?;
+        if let Some(holder) = self.earlier(began).await? {
+            self.stand_by(COMMON, &holder).await;
+            return Ok(());
+        }
+        let seen = self.leases.get_opt(&self.config.name).await?;
         let unchanged = match &seen {
-            Some(lease) => self.unchanged(lease, began),
+            Some(lease) => {
+                self.missing = None;
+                unchanged(&mut self.seen, lease, began)
+            }
             None => self.away(began).await,
         };
-        match next(seen.as_ref(), &self.identity, unchanged, fence(&self.fenced_by), Timestamp::now()) {
+        match next(seen.as_ref(), &self.config.identity, unchanged, fence(&self.fenced_by), Timestamp::now()) {
             Move::Wait => {
-                if self.publish.send_replace(None).is_some() {
-                    warn!("another operator leads");
-                }
+                let spec = seen.and_then(|lease| lease.spec);
+                let holder = spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+                self.stand_by(&self.config.name.clone(), &holder).await;
             }
             Move::Take { spec, token } => {
                 let written = self.write(seen, *spec).await?;
                 self.seen = Some((written, began));
+                self.waits_for = None;
                 let until = began + DURATION - MARGIN;
                 if self.publish.send_replace(Some(Term { token, until })).is_none_or(|term| term.token != token) {
-                    info!(token, "this operator leads");
+                    info!(lease = self.config.name, token, "this operator leads");
                 }
             }
         }
         Ok(())
     }
 
-    /// For how long the Lease has looked the same.
-    fn unchanged(&mut self, lease: &Lease, now: Instant) -> Duration {
-        self.missing = None;
-        match &self.seen {
-            Some((before, since)) if before.spec == lease.spec => now - *since,
-            Some(_) | None => {
-                self.seen = Some((lease.clone(), now));
-                Duration::ZERO
-            }
+    /// The holder of the Lease that all operators once had in common, where that is a pod of an earlier release of this very
+    /// operator, or may be: this one waits for it, and makes way for it.
+    async fn earlier(&mut self, now: Instant) -> Result<Option<String>, kube::Error> {
+        if self.config.name == COMMON || is_planted(Planted::EarlierReleaseIgnored) {
+            return Ok(None);
         }
+        let common = match self.leases.get_opt(COMMON).await {
+            // The pods of the earlier release have the same rights. They hold it no more, and may not know it yet.
+            Err(kube::Error::Api(refused)) if refused.code == 403 => Some(Lease::default()),
+            common => common?,
+        };
+        let unchanged = common.as_ref().map(|lease| unchanged(&mut self.common, lease, now));
+        if unchanged.is_none() {
+            self.common = None;
+        }
+        let holder = earlier(common.as_ref(), &self.config.identity, unchanged.unwrap_or_default());
+        Ok(holder.map(str::to_owned))
+    }
+
+    /// Waits for who holds this Lease, and says so once.
+    async fn stand_by(&mut self, lease: &str, holder: &str) {
+        if self.publish.send_replace(None).is_some() {
+            warn!("another operator leads");
+        }
+        let waits_for = (lease.to_owned(), holder.to_owned());
+        if self.waits_for.as_ref() == Some(&waits_for) {
+            return;
+        }
+        self.waits_for = Some(waits_for);
+        if !is_of_another(holder, &self.config.identity) {
+            return info!(lease, holder, "this operator stands by: it waits for the lease");
+        }
+        let databases = match self.config.watched.as_str() {
+            "" => "any database".to_owned(),
+            watched => format!("the databases of namespace {watched}"),
+        };
+        let note = format!(
+            "{holder} of another release holds the Lease {lease}: unless it looks after {databases}, nobody does; give each \
+             release a Lease of its own. {} waits",
+            self.config.identity
+        );
+        let of = ObjectReference {
+            api_version: Some("coordination.k8s.io/v1".to_owned()),
+            kind: Some("Lease".to_owned()),
+            name: Some(lease.to_owned()),
+            namespace: Some(self.config.namespace.clone()),
+            ..ObjectReference::default()
+        };
+        warn!(lease, holder, watched = self.config.watched, "another release holds the lease: nothing is looked after");
+        events::publish(self.recorder.as_ref(), &of, EventType::Warning, ("LeaseOfAnotherRelease", note)).await;
     }
 
     /// For how long there was no Lease; as long as one lasts if nobody else can hold it: this operator does, or none was ever
@@ -227,13 +300,13 @@ impl Keeper {
     }
 
     async fn write(&self, seen: Option<Lease>, spec: LeaseSpec) -> Result<Lease, kube::Error> {
-        let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
+        let metadata = ObjectMeta { name: Some(self.config.name.clone()), ..ObjectMeta::default() };
         let is_there = seen.is_some();
         let mut lease = seen.unwrap_or_else(|| Lease { metadata, ..Lease::default() });
         lease.spec = Some(spec);
         // The version that was seen goes with it: of two that want it, one gets it.
         match is_there {
-            true => self.leases.replace(LEASE, &PostParams::default(), &lease).await,
+            true => self.leases.replace(&self.config.name, &PostParams::default(), &lease).await,
             false => self.leases.create(&PostParams::default(), &lease).await,
         }
     }
@@ -246,10 +319,21 @@ impl Keeper {
         // A write that is on its way is made, or not, before another operator begins.
         tokio::time::sleep(MARGIN).await;
         lease.spec.get_or_insert_default().holder_identity = Some(String::new());
-        match timeout(REQUEST_MAX, self.leases.replace(LEASE, &PostParams::default(), &lease)).await {
+        match timeout(REQUEST_MAX, self.leases.replace(&self.config.name, &PostParams::default(), &lease)).await {
             Ok(Ok(_)) => info!("the lease is given up"),
             Ok(Err(error)) => warn!(%error, "failed to give the lease up: it runs out by itself"),
             Err(_) => warn!("the lease could not be given up in time: it runs out by itself"),
+        }
+    }
+}
+
+/// For how long a Lease has looked the same.
+fn unchanged(sighting: &mut Sighting, lease: &Lease, now: Instant) -> Duration {
+    match sighting {
+        Some((before, since)) if before.spec == lease.spec => now - *since,
+        Some(_) | None => {
+            *sighting = Some((lease.clone(), now));
+            Duration::ZERO
         }
     }
 }

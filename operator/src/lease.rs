@@ -9,6 +9,9 @@ use k8s_openapi::jiff::Timestamp;
 /// A holder that has not renewed for so long has lost the Lease.
 pub const DURATION: Duration = Duration::from_secs(10);
 
+/// Name of the Lease that all operators had in common before each Helm release got its own.
+pub const COMMON: &str = "skerry-operator";
+
 /// What to do about the Lease.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Move {
@@ -40,6 +43,27 @@ pub fn next(seen: Option<&Lease>, identity: &str, unchanged: Duration, fenced_by
         None if seen.is_none() && unchanged < DURATION => Move::Wait,
         Some(_) | None => take(identity, before.saturating_add(1).max(past_fence), None, now),
     }
+}
+
+/// Who leads by the Lease that all operators once had in common, or may soon: a pod of this operator's own Deployment that
+/// was started by an earlier release, and does not look at the Lease of this one. `None` = nobody who concerns this operator.
+/// `unchanged` is for how long, on this operator's own clock, that Lease has looked the same.
+pub fn earlier<'a>(common: Option<&'a Lease>, identity: &str, unchanged: Duration) -> Option<&'a str> {
+    let spec = common?.spec.as_ref();
+    let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+    // One that was given up is taken by whoever looks first, which may be such a pod.
+    let is_own = holder.is_empty() || !is_of_another(holder, identity);
+    (is_own && unchanged < DURATION).then_some(holder)
+}
+
+/// True if both are names of pods, of two Deployments.
+pub fn is_of_another(holder: &str, identity: &str) -> bool {
+    deployment(holder).zip(deployment(identity)).is_some_and(|(holder, own)| holder != own)
+}
+
+/// The Deployment of a pod, by the pod's name, which ends with those of its ReplicaSet and of itself.
+fn deployment(pod: &str) -> Option<&str> {
+    pod.rsplitn(3, '-').nth(2).filter(|name| !name.is_empty())
 }
 
 /// The lowest transition past a token. `None` = no Lease is raised so far: it is that of many databases, of which those that
@@ -136,5 +160,28 @@ mod tests {
     #[test]
     fn lease_that_is_not_there_is_waited_for_as_long_as_one_that_is_held() {
         assert_eq!(next(None, "a", DURATION - Duration::from_millis(1), None, at(60_000)), Move::Wait);
+    }
+
+    #[test]
+    fn transitions_that_a_person_has_raised_are_the_holders_own() {
+        assert_eq!(token(next(Some(&lease("a", 40_000_000)), "a", Duration::ZERO, Some(7), at(NOW))), Some(40_000_000));
+    }
+
+    #[test]
+    fn an_earlier_release_of_the_same_deployment_is_waited_for_and_no_other_is() {
+        let own = "shop-skerry-5d9c7b6f4-x2x4z";
+        let seen = |holder: &str, unchanged| earlier(Some(&lease(holder, 1)), own, unchanged).map(str::to_owned);
+        let old = "shop-skerry-7f8d6c5b4-abcde";
+        assert_eq!(seen(old, Duration::ZERO).as_deref(), Some(old));
+        assert_eq!(seen("", Duration::ZERO).as_deref(), Some(""), "another of them may take it");
+        assert_eq!(seen("nobody", Duration::ZERO).as_deref(), Some("nobody"), "it is not known whose it is");
+        for holder in [old, "", "nobody"] {
+            assert_eq!(seen(holder, DURATION), None, "{holder}: whoever had it has ended");
+        }
+        for holder in ["skerry-7f8d6c5b4-abcde", "shop-skerry-b-7f8d6c5b4-abcde"] {
+            assert_eq!(seen(holder, Duration::ZERO), None, "{holder}");
+        }
+        assert_eq!(earlier(Some(&Lease::default()), own, Duration::ZERO), Some(""), "it is not known who holds it");
+        assert_eq!(earlier(None, own, Duration::ZERO), None);
     }
 }

@@ -24,5 +24,6 @@ pub mod observe;
 pub mod probe;
 pub mod reconcile;
 pub mod report;
+pub mod rights;
 pub mod run;
 pub mod unreadable;

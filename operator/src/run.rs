@@ -20,6 +20,7 @@ use crate::http::{self, Pages};
 use crate::leadership::{Keeper, Leadership};
 use crate::metrics::{Heartbeat, Metrics};
 use crate::node_admin::GrpcAdmin;
+use crate::rights;
 
 /// Runs an operator until it is told to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
@@ -33,11 +34,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let pages = Pages { registry: Arc::new(registry), heartbeat: heartbeat.clone() };
     let pages = tokio::spawn(http::serve(listener, pages, stop.clone()));
 
-    let (keeper, leadership) = Keeper::new(client.clone(), &args.namespace, &args.watch_namespace, &args.identity);
-    let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(move || heartbeat.beat())));
     let reporter = Reporter { controller: "skerry-operator".to_owned(), instance: Some(args.identity.clone()) };
+    let recorder = Some(Recorder::new(client.clone(), reporter));
+    let (keeper, leadership) = Keeper::new(client.clone(), args.lease(), recorder.clone());
+    let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(move || heartbeat.beat())));
+    tokio::spawn(rights::tell_missing(client.clone()));
     let context = Context {
-        recorder: Some(Recorder::new(client.clone(), reporter)),
+        recorder,
         client,
         admin: Arc::new(GrpcAdmin::default()),
         leadership: leadership.clone(),

@@ -24,6 +24,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The Lease of this release's operator: one leads for each. The release called skerry has the name that all once had. */}}
+{{- define "skerry.lease" -}}
+{{- include "skerry.fullname" . -}}-operator
+{{- end -}}
+
 {{- define "skerry.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "skerry.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -143,6 +143,27 @@ fn environment_tells_the_operator_all_that_the_values_say() {
     assert_eq!(told(&["nodeNetworkPolicy=null"], "SKERRY_NETWORK_POLICIES"), "true");
 }
 
+/// Two releases in one namespace had one, and only one of both led.
+#[test]
+fn each_release_has_a_lease_of_its_own_and_no_right_to_another() {
+    let helm = helm_or_skip!();
+    for (set, lease) in [(&[][..], "keeper-skerry-operator"), (&["fullnameOverride=\"skerry\""][..], "skerry-operator")]
+    {
+        let objects = helm.objects(set);
+        let container = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+        let told = container["env"].as_array().unwrap().iter().find(|e| e["name"] == "SKERRY_LEASE").unwrap();
+        assert_eq!(told["value"], lease);
+        let roles = of_kind(&objects, "Role");
+        let rules = roles.iter().flat_map(|role| role["rules"].as_array().unwrap());
+        let rules: Vec<_> = rules.filter(|rule| rule["resources"] == json!(["leases"])).collect();
+        let named = rules.iter().filter(|rule| rule["resourceNames"] == json!([lease]));
+        assert_eq!(named.map(|rule| &rule["verbs"]).collect::<Vec<_>>(), [&json!(["get", "update"])], "{rules:?}");
+        let others = rules.iter().filter(|rule| rule["resourceNames"].is_null());
+        // A right to make something cannot name it.
+        assert_eq!(others.map(|rule| &rule["verbs"]).collect::<Vec<_>>(), [&json!(["create"])], "{rules:?}");
+    }
+}
+
 #[test]
 fn operator_of_one_namespace_gets_no_right_in_others() {
     let helm = helm_or_skip!();

@@ -15,7 +15,8 @@ use skerry_core::system::{AdminChange, Fence};
 use skerry_operator::apply::Written;
 use skerry_operator::context::Context;
 use skerry_operator::controller;
-use skerry_operator::leadership::{Keeper, Leadership};
+use skerry_operator::leadership::{Keeper, Leadership, LeaseConfig};
+use skerry_operator::lease::COMMON;
 use skerry_operator::metrics::Metrics;
 use skerry_operator::node_admin::{AdminFailure, NodeAdmin, Target};
 use skerry_operator::reconcile::reconcile;
@@ -91,7 +92,9 @@ pub async fn looks(url: &str) {
 pub async fn stays(url: &str) {
     let client = client(url);
     // No operator was ever at work there: the Lease need not be waited for.
-    let (keeper, mut leadership) = Keeper::new(client.clone(), NAMESPACE, "nowhere", "bench");
+    let [namespace, name, identity, watched] = [NAMESPACE, COMMON, "bench", "nowhere"].map(str::to_owned);
+    let config = LeaseConfig { namespace, name, identity, watched };
+    let (keeper, mut leadership) = Keeper::new(client.clone(), config, None);
     let keeper = tokio::spawn(keeper.run(CancellationToken::new(), Arc::new(|| {})));
     leadership.begun().await.unwrap();
     controller::run(Arc::new(context(client, leadership)), "").await;

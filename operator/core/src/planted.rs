@@ -61,6 +61,8 @@ pub enum Planted {
     TemplateNotUnderWay,
     /// Who leads is asked before what a write is guarded by is read, and not after. `operator/tests/cluster/lease.rs`
     LedBeforeGuard,
+    /// An operator leads by its own Lease whoever of its earlier release leads by the other. `operator/tests/cluster/releases.rs`
+    EarlierReleaseIgnored,
     /// The image of a database is the operator's, whether or not its nodes run another. `kubernetes/identity.rs`
     ImageOfTheOperator,
 }

@@ -46,6 +46,8 @@ pub struct Faults {
     pub holding: Arc<Notify>,
     /// Name of a resource of which every read fails.
     pub unreadable: Option<&'static str>,
+    /// Objects of this resource whose names begin so are not the operator's to read or write.
+    pub forbidden: Option<(&'static str, &'static str)>,
     /// The next read of this resource gives what it was so many writes ago.
     stale: Option<(&'static str, usize)>,
     death: Arc<Notify>,
@@ -126,6 +128,10 @@ impl Faults {
 
     pub fn refuses_reads_of(&self, resource: &str) -> bool {
         self.unreadable == Some(resource)
+    }
+
+    pub fn forbids(&self, resource: &str, name: &str) -> bool {
+        self.forbidden.is_some_and(|(of, start)| of == resource && name.starts_with(start))
     }
 
     pub fn staleness(&mut self, resource: &str) -> Option<usize> {

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
 use serde_json::json;
 use skerry_core::ids::ClusterId;
-use skerry_operator::leadership::{Keeper, LEASE, Leadership};
-use skerry_operator::lease::DURATION;
+use skerry_operator::leadership::{Keeper, Leadership, LeaseConfig};
+use skerry_operator::lease::{COMMON, DURATION};
 use skerry_operator::reconcile::reconcile;
 use skerry_operator_core::planted::{Planted, plant};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +24,7 @@ use crate::server::Key;
 use crate::world::{World, operator};
 
 /// Far longer than a Lease lasts.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Looks until a scale-in is over.
 const LOOKS: usize = 20;
 
@@ -34,9 +37,47 @@ async fn nothing_is_written_after(prepared: &World, write: usize) -> bool {
 
 /// A Lease that its last holder has given up.
 fn leave_lease(ground: &mut Ground, transitions: u32) {
-    let given_up = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {},
-                          "spec": {"holderIdentity": "", "leaseTransitions": transitions}});
-    ground.objects.create(&Key::new("leases", NAMESPACE, LEASE), given_up);
+    put_lease(ground, COMMON, "", transitions);
+}
+
+pub fn put_lease(ground: &mut Ground, name: &str, holder: &str, transitions: u32) {
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {},
+                       "spec": {"holderIdentity": holder, "leaseTransitions": transitions}});
+    ground.objects.create(&Key::new("leases", NAMESPACE, name), lease);
+}
+
+fn seek(client: &Client, name: &str, identity: &str) -> (Keeper, Leadership) {
+    let [namespace, name, identity] = [NAMESPACE, name, identity].map(str::to_owned);
+    let reporter = Reporter { controller: "skerry-operator".to_owned(), instance: None };
+    let recorder = Recorder::new(client.clone(), reporter);
+    Keeper::new(client.clone(), LeaseConfig { namespace, name, identity, watched: String::new() }, Some(recorder))
+}
+
+/// An operator that seeks a Lease, until it is stopped.
+pub struct Seeker {
+    pub leadership: Leadership,
+    stop: CancellationToken,
+    keeper: JoinHandle<()>,
+}
+
+impl Seeker {
+    pub fn start(world: &World, name: &str, identity: &str) -> Self {
+        let stop = CancellationToken::new();
+        let (keeper, leadership) = seek(&world.operator.client, name, identity);
+        let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(|| {})));
+        Self { leadership, stop, keeper }
+    }
+
+    /// How long it takes to lead. `None` = it does not.
+    pub async fn leads(&mut self) -> Option<Duration> {
+        let began = Instant::now();
+        timeout(PATIENCE, self.leadership.begun()).await.ok()?.map(|_| began.elapsed())
+    }
+
+    pub async fn stop(self) {
+        self.stop.cancel();
+        timeout(PATIENCE, self.keeper).await.unwrap().unwrap();
+    }
 }
 
 /// How many writes are made of a look in which the lease is lost while one write or read is held, and released then. `None` =
@@ -46,7 +87,7 @@ async fn writes_after_loss(prepared: &World, hold: impl FnOnce(&mut Faults) -> A
     let stop = CancellationToken::new();
     world.change(|ground| leave_lease(ground, 1));
     let client = operator(&world.ground, Leadership::forever(1)).client;
-    let (keeper, mut leadership) = Keeper::new(client, NAMESPACE, "", "me");
+    let (keeper, mut leadership) = seek(&client, COMMON, "me");
     let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(|| {})));
     timeout(PATIENCE, leadership.begun()).await.unwrap().unwrap();
     let (release, holding) = world.change(|ground| (hold(&mut ground.faults), ground.faults.holding.clone()));
@@ -195,7 +236,7 @@ async fn operator_whose_lease_fell_back_raises_it_past_what_the_database_has_see
     world.rest().await;
     world.change(|ground| leave_lease(ground, 3));
     let stop = CancellationToken::new();
-    let (keeper, mut leadership) = Keeper::new(world.operator.client.clone(), NAMESPACE, "", "me");
+    let (keeper, mut leadership) = seek(&world.operator.client, COMMON, "me");
     let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(|| {})));
     assert_eq!(timeout(PATIENCE, leadership.begun()).await.unwrap().unwrap().token, 4);
     world.operator = operator(&world.ground, leadership.clone());
@@ -218,8 +259,7 @@ async fn operator_whose_lease_fell_back_raises_it_past_what_the_database_has_see
 #[tokio::test]
 async fn of_two_operators_with_leases_of_their_own_only_one_is_heard() {
     let cluster = ClusterId("shop".into());
-    let (_keeper, leadership) =
-        Keeper::new(operator(&World::empty().ground, Leadership::forever(1)).client, "x", "", "me");
+    let (_keeper, leadership) = seek(&World::empty().operator.client, COMMON, "me");
     leadership.was_taken(&cluster, 7);
     leadership.is_fenced_by(&cluster, 8);
     assert_eq!(leadership.fence(), None, "it has given the database orders with 7, and another one with 8");
@@ -236,14 +276,14 @@ async fn of_two_operators_with_leases_of_their_own_only_one_is_heard() {
 async fn time_to_lead(world: &World) -> (Duration, Duration) {
     let stop = CancellationToken::new();
     let began = Instant::now();
-    let (keeper, mut leadership) = Keeper::new(world.operator.client.clone(), NAMESPACE, "", "me");
+    let (keeper, mut leadership) = seek(&world.operator.client, COMMON, "me");
     let keeper = tokio::spawn(keeper.run(stop.clone(), Arc::new(|| {})));
     timeout(PATIENCE, leadership.begun()).await.unwrap().unwrap();
     let took = began.elapsed();
     let told = Instant::now();
     stop.cancel();
     timeout(PATIENCE, keeper).await.unwrap().unwrap();
-    let key = Key::new("leases", NAMESPACE, LEASE);
+    let key = Key::new("leases", NAMESPACE, COMMON);
     assert_eq!(world.change(|ground| ground.objects.get(&key).unwrap()["spec"]["holderIdentity"].clone()), "");
     (took, told.elapsed())
 }

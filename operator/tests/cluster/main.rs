@@ -25,6 +25,7 @@ mod eviction;
 mod growth;
 mod lease;
 mod neighbours;
+mod releases;
 mod rollout;
 mod secret;
 mod tables;

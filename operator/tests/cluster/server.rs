@@ -72,6 +72,9 @@ pub enum Answer {
 
 impl crate::ground::Ground {
     fn serve(&mut self, call: &Call) -> Answer {
+        if self.faults.forbids(&call.key.resource, &call.key.name) {
+            return Answer::Refused(Refusal::forbidden(&call.key));
+        }
         if !call.is_write() {
             return self.read(call).map_or_else(Answer::Refused, Answer::Given);
         }

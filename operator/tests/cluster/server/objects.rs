@@ -50,6 +50,10 @@ impl Refusal {
         Self::new(404, "NotFound", format!("{} {:?} not found", key.resource, key.name))
     }
 
+    pub fn forbidden(key: &Key) -> Self {
+        Self::new(403, "Forbidden", format!("{} {:?} is forbidden", key.resource, key.name))
+    }
+
     pub fn broken_line() -> Self {
         Self::new(500, "InternalError", "the line broke")
     }

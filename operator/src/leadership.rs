@@ -76,20 +76,24 @@ impl Leadership {
 
     /// A database has seen this token, and takes no lower one. Whoever holds the Lease raises its own past that. Unless the
     /// database has taken a lower one from this operator while it led: then another one leads at the same time, with a
-    /// Lease of its own, and of the two only one may be heard.
-    pub fn is_fenced_by(&self, cluster: &ClusterId, token: u64) {
+    /// Lease of its own, and of the two only one may be heard. Returns what a person is to do. `None` = nothing.
+    pub fn is_fenced_by(&self, cluster: &ClusterId, token: u64) -> Option<String> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied();
-        if taken.is_some_and(|taken| taken < token) {
-            warn!(%cluster, token, "another operator, with a Lease of its own, gives the database orders: stop one of them");
-            return;
-        }
-        if past(token, Timestamp::now()).is_none() {
-            warn!(%cluster, token, "the database has seen a fencing token that no Lease is raised to");
-            return;
-        }
-        if self.fenced_by.fetch_max(token, Ordering::Relaxed) < token {
-            warn!(token, "a database has seen a higher fencing token: the lease is to be raised past it");
-        }
+        let advice = if taken.is_some_and(|taken| taken < token) {
+            "another operator, with a Lease of its own, gives the database orders: stop one of them".to_owned()
+        } else if past(token, Timestamp::now()).is_none() {
+            let next = token.saturating_add(1);
+            format!(
+                "no operator raises its Lease so far: if no other one is at work, set spec.leaseTransitions of the Lease to {next}"
+            )
+        } else {
+            if self.fenced_by.fetch_max(token, Ordering::Relaxed) < token {
+                warn!(token, "a database has seen a higher fencing token: the lease is to be raised past it");
+            }
+            return None;
+        };
+        warn!(%cluster, token, advice, "the database has seen a higher fencing token");
+        Some(advice)
     }
 
     /// What the Lease is to be raised past. `None` = no database has refused this operator.
@@ -160,6 +164,8 @@ pub struct Keeper {
     seen: Sighting,
     /// The Lease that all operators once had in common, where this one has its own.
     common: Sighting,
+    /// Resource version of the Lease at the last look. `None` = there was none, or it is no number.
+    version: Option<u64>,
     /// Since when there is no Lease. `None` = there was one at the last look.
     missing: Option<Instant>,
     /// The Lease and the holder that this operator was last said to wait for.
@@ -177,7 +183,7 @@ impl Keeper {
         let leases = Api::namespaced(client, &config.namespace);
         let fenced_by = Arc::<AtomicU64>::default();
         let leadership = Leadership { term, fenced_by: Arc::clone(&fenced_by), taken: Arc::default() };
-        let (seen, common, missing, waits_for) = Default::default();
+        let (seen, common, version, missing, waits_for) = Default::default();
         let keeper =
             Self { leases, databases, config, recorder, publish, fenced_by, seen, common, version, missing, waits_for };
         (keeper, leadership)
@@ -204,6 +210,12 @@ impl Keeper {
             return Ok(());
         }
         let seen = self.leases.get_opt(&self.config.name).await?;
+        if seen.as_ref().is_some_and(|lease| self.went_back(lease)) {
+            // A watch goes on from the version that it has seen last, and says nothing of what is below.
+            self.publish.send_replace(None);
+            warn!("Kubernetes' own store has gone back to an earlier state: the watches begin anew");
+            return Ok(());
+        }
         let unchanged = match &seen {
             Some(lease) => {
                 self.missing = None;
@@ -219,6 +231,7 @@ impl Keeper {
             }
             Move::Take { spec, token } => {
                 let written = self.write(seen, *spec).await?;
+                self.version = version(&written);
                 self.seen = Some((written, began));
                 self.waits_for = None;
                 let until = began + DURATION - MARGIN;
@@ -247,6 +260,12 @@ impl Keeper {
         }
         let holder = earlier(common.as_ref(), &self.config.identity, unchanged.unwrap_or_default());
         Ok(holder.map(str::to_owned))
+    }
+
+    /// True if the Lease is of a version before the one that was seen: Kubernetes' store was restored from an older copy.
+    fn went_back(&mut self, lease: &Lease) -> bool {
+        let before = std::mem::replace(&mut self.version, version(lease));
+        self.version.zip(before).is_some_and(|(now, before)| now < before) && !is_planted(Planted::WatchesGoOn)
     }
 
     /// Waits for who holds this Lease, and says so once.
@@ -336,4 +355,9 @@ fn unchanged(sighting: &mut Sighting, lease: &Lease, now: Instant) -> Duration {
             Duration::ZERO
         }
     }
+}
+
+/// The number of its resource version, which rises with every write to Kubernetes' store.
+fn version(lease: &Lease) -> Option<u64> {
+    lease.metadata.resource_version.as_ref()?.parse().ok()
 }

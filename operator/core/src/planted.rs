@@ -63,6 +63,8 @@ pub enum Planted {
     LedBeforeGuard,
     /// An operator leads by its own Lease whoever of its earlier release leads by the other. `operator/tests/cluster/releases.rs`
     EarlierReleaseIgnored,
+    /// Watches go on from a version above all that Kubernetes' restored store has. `operator/tests/cluster/lease.rs`
+    WatchesGoOn,
     /// The image of a database is the operator's, whether or not its nodes run another. `kubernetes/identity.rs`
     ImageOfTheOperator,
 }

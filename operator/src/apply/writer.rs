@@ -267,12 +267,16 @@ impl<'a> Writer<'a> {
     async fn change(&self, fence: Fence, change: AdminChange) -> Result<(), ApplyError> {
         let changed = self.context.admin.change(&self.target, fence, change).await;
         let (leadership, cluster) = (&self.context.leadership, &self.target.cluster);
-        match changed {
-            Ok(()) => leadership.was_taken(cluster, fence.token),
-            Err(AdminFailure { fenced_by: Some(highest), .. }) => leadership.is_fenced_by(cluster, highest),
-            Err(_) => {}
-        }
-        Ok(changed?)
+        let failure = match changed {
+            Ok(()) => {
+                leadership.was_taken(cluster, fence.token);
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        let advice = failure.fenced_by.and_then(|highest| leadership.is_fenced_by(cluster, highest));
+        let why = advice.map_or_else(|| failure.why.clone(), |advice| format!("{}; {advice}", failure.why));
+        Err(AdminFailure { why, ..failure }.into())
     }
 
     fn reference(&self) -> ObjectReference {

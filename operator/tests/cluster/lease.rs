@@ -261,14 +261,15 @@ async fn of_two_operators_with_leases_of_their_own_only_one_is_heard() {
     let cluster = ClusterId("shop".into());
     let (_keeper, leadership) = seek(&World::empty().operator.client, COMMON, "me");
     leadership.was_taken(&cluster, 7);
-    leadership.is_fenced_by(&cluster, 8);
+    assert!(leadership.is_fenced_by(&cluster, 8).unwrap().contains("stop one of them"));
     assert_eq!(leadership.fence(), None, "it has given the database orders with 7, and another one with 8");
-    leadership.is_fenced_by(&ClusterId("other".into()), 8);
+    assert_eq!(leadership.is_fenced_by(&ClusterId("other".into()), 8), None);
     assert_eq!(leadership.fence(), Some(8), "no order of this one was ever taken");
     leadership.was_taken(&cluster, 11);
     leadership.is_fenced_by(&cluster, 11);
     assert_eq!(leadership.fence(), Some(11), "its own Lease fell back");
-    leadership.is_fenced_by(&ClusterId("third".into()), u64::MAX);
+    let too_high = leadership.is_fenced_by(&ClusterId("third".into()), 1 << 30).unwrap();
+    assert!(too_high.contains("set spec.leaseTransitions of the Lease to 1073741825"), "{too_high}");
     assert_eq!(leadership.fence(), Some(11));
 }
 
@@ -298,4 +299,46 @@ async fn lease_that_was_deleted_is_left_alone_until_its_holder_has_ended_and_the
     assert!(given_up >= Duration::from_secs(3), "{given_up:?}");
     let (first, _) = time_to_lead(&World::empty()).await;
     assert!(first < DURATION, "{first:?}");
+}
+
+/// As the holder's own, so that a person can lift it past what a database has seen.
+#[tokio::test(start_paused = true)]
+async fn transitions_that_a_person_raises_are_the_holders_token_from_then_on() {
+    let world = World::at_rest(spec(3, 3)).await;
+    world.change(|ground| leave_lease(ground, 3));
+    let mut seeker = Seeker::start(&world, COMMON, "me");
+    seeker.leads().await.unwrap();
+    assert_eq!(seeker.leadership.token(), Ok(4));
+    world.change(|ground| {
+        let key = Key::new("leases", NAMESPACE, COMMON);
+        ground.objects.edit(&key, |lease| lease["spec"]["leaseTransitions"] = json!(40_000_000));
+    });
+    tokio::time::sleep(DURATION).await;
+    assert_eq!(seeker.leadership.token(), Ok(40_000_000));
+    seeker.stop().await;
+}
+
+/// A watch that goes on from a version of the time before the restore hears of nothing until versions are that high again.
+#[tokio::test(start_paused = true)]
+async fn watches_begin_anew_when_kubernetes_own_store_has_gone_back() {
+    let world = World::at_rest(spec(3, 3)).await;
+    world.change(|ground| leave_lease(ground, 3));
+    let mut seeker = Seeker::start(&world, COMMON, "me");
+    seeker.leads().await.unwrap();
+    let copy = world.change(|ground| ground.objects.clone());
+    let ended = |leadership: &Leadership| {
+        let mut leadership = leadership.clone();
+        async move { timeout(PATIENCE, leadership.ended()).await.is_ok() }
+    };
+    assert!(!ended(&seeker.leadership).await, "it renews the Lease all the time");
+    let restore = || world.change(|ground| ground.objects = copy.clone());
+    plant(Some(Planted::WatchesGoOn));
+    restore();
+    assert!(!ended(&seeker.leadership).await, "the bug is not noticed");
+    plant(None);
+    restore();
+    assert!(ended(&seeker.leadership).await, "the watches go on");
+    assert!(seeker.leads().await.is_some_and(|took| took < DURATION));
+    assert!(!ended(&seeker.leadership).await, "it is noticed once");
+    seeker.stop().await;
 }

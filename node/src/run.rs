@@ -196,6 +196,7 @@ async fn live(config: Config) -> Result<(), RunError> {
         address: address.clone(),
         peer_port: at.peers.port(),
         admin_port: at.admin.port(),
+        engine: config.engine,
         founding: founding.clone(),
         port: Port::Clients,
     };

@@ -34,6 +34,8 @@ pub struct Identity {
     pub peer_port: Option<u16>,
     /// Where it takes orders, on the same host. `None` = where its clients are: it is of the release before.
     pub admin_port: Option<u16>,
+    /// What keeps its data: `sled` or `fjall`. `None` = it does not say: it is of a release before this field.
+    pub engine: Option<String>,
 }
 
 /// A database that was made, durably.

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::{Port, status};
 use crate::bootstrap::Founding;
+use crate::engine::EngineKind;
 
 /// Serves the identity API: who this node is, and the call that founds the database.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct IdentityPages {
     pub peer_port: u16,
     /// Port on which the node takes orders.
     pub admin_port: u16,
+    /// What keeps the node's data.
+    pub engine: EngineKind,
     /// Whether the node belongs to a database yet.
     pub founding: Arc<Founding>,
     /// The port on which the service is called.
@@ -53,6 +56,7 @@ impl IdentityService for IdentityPages {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             peer_port: Some(self.peer_port),
             admin_port: Some(self.admin_port),
+            engine: Some(self.engine.to_string()),
         };
         Ok(Response::new(identity.into_wire()))
     }

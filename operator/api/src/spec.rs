@@ -178,6 +178,16 @@ pub enum Engine {
     Fjall,
 }
 
+impl Engine {
+    /// As the nodes' arguments name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sled => "sled",
+            Self::Fjall => "fjall",
+        }
+    }
+}
+
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

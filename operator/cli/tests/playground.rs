@@ -26,6 +26,13 @@ fn database_comes_up_scales_both_ways_keeps_its_data_and_goes_down() {
 
     let plan = ground.write("four.yaml", &YAML.replace("replicas: 3 # nodes", "replicas: 4"));
     assert!(ground.run(&["plan", "-f", &plan]).good().contains("would move (the fewest)"));
+    // The nodes of a cluster are named so: there is no file that the new one follows.
+    let endpoint = ground.endpoint();
+    assert!(ground.run(&["plan", "-f", &plan, "--endpoints", &endpoint]).good().contains("would move (the fewest)"));
+    let fjall = YAML.replace("  tables:", "  storage: {engine: Fjall}\n  tables:");
+    let other = ground.write("fjall.yaml", &fjall);
+    ground.run(&["plan", "-f", &other, "--endpoints", &endpoint]).bad("the nodes have sled");
+    ground.run(&["plan", "-f", &other]).bad("engine may not be changed");
     for nodes in [4, 3, 4] {
         ground.run(&["playground", "scale", &nodes.to_string()]).good();
         assert!(fs::read_to_string(ground.path("shop.yaml")).unwrap().contains(&format!("replicas: {nodes} # nodes")));

@@ -20,6 +20,7 @@ impl Wire for Identity {
             version: self.version,
             peer_port: self.peer_port.unwrap_or(0).into(),
             admin_port: self.admin_port.unwrap_or(0).into(),
+            engine: self.engine.unwrap_or_default(),
         }
     }
 
@@ -36,6 +37,7 @@ impl Wire for Identity {
             version: m.version,
             peer_port: port(m.peer_port, "peer_port")?,
             admin_port: port(m.admin_port, "admin_port")?,
+            engine: Some(m.engine).filter(|engine| !engine.is_empty()),
         })
     }
 }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
+use skerry_api::Engine;
+use skerry_client::{Identity, identity};
 use skerry_core::ids::NodeId;
 use skerry_core::map::{Consistency, NodeRecord};
 use skerry_operator_core::{Agreement, Change, Preview, Seat, TableChange, kubernetes, preview};
@@ -37,6 +39,9 @@ impl Plan {
             skerry_api::check_update(&database, &old).next("correct the file; nothing was changed")?;
         }
         let client = connect::client(global).await?;
+        if let Some(found) = engine(global).await {
+            same_engine(validated.engine, &found)?;
+        }
         let status = connect::status(&client).await?;
         let seat = |node: &NodeRecord| match &playground {
             Some(kept) => kept.seat(&node.address),
@@ -53,6 +58,27 @@ impl Plan {
         output.table(&["NODE", "ZONE", "", "REPLICAS", "THEN", "ARRIVING", "BYTES"], rows(&preview))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What keeps the data of the nodes that were named, as the first of them says that says it.
+async fn engine(global: &Global) -> Option<String> {
+    let limit = connect::deadline(global);
+    for endpoint in &global.endpoints {
+        if let Ok(Identity { engine: Some(engine), .. }) = identity::identify(endpoint, limit).await {
+            return Some(engine);
+        }
+    }
+    None
+}
+
+/// Refuses a file of another engine, as the API server does, which knows the database's resource.
+fn same_engine(wanted: Engine, found: &str) -> Outcome<()> {
+    if wanted.name() == found {
+        return Ok(());
+    }
+    let why = "engine may not be changed: the data on the volumes is in its format";
+    Err(Failure::new(format!("spec.storage.engine: {why}; the nodes have {found}"))
+        .next("correct the file; nothing was changed"))
 }
 
 fn headline(preview: &Preview) -> String {
@@ -206,6 +232,13 @@ mod tests {
             "8 replicas would be removed",
         ];
         assert!(said.iter().all(|text| fewer.contains(text)), "{fewer}");
+    }
+
+    #[test]
+    fn another_engine_is_refused_as_the_api_server_refuses_it() {
+        assert!(same_engine(Engine::Fjall, "fjall").is_ok());
+        let refused = same_engine(Engine::Fjall, "sled").unwrap_err().text();
+        assert!(refused.contains("engine may not be changed") && refused.contains("the nodes have sled"), "{refused}");
     }
 
     #[test]

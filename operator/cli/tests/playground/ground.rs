@@ -116,6 +116,12 @@ impl Ground {
         named.map(|n| n["slot"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Where one of its nodes takes clients.
+    pub(crate) fn endpoint(&self) -> String {
+        let nodes: serde_json::Value = serde_json::from_str(&self.run(&["nodes", "-o", "json"]).good()).unwrap();
+        nodes[0]["address"].as_str().unwrap().to_owned()
+    }
+
     /// Runs a command until it says this; some tell and fail, such as the status of a database with a shard that is down.
     pub(crate) fn await_output(&self, args: &[&str], is_it: impl Fn(&str) -> bool) -> String {
         let begun = Instant::now();

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use skerry_api::Engine;
 use skerry_client::AdminError;
 use skerry_core::ids::{Epoch, Incarnation, NodeId};
 use skerry_core::system::{AdminChange, Fence, SystemCommand};
@@ -153,11 +152,8 @@ impl Supervisor {
         let port = ports::choose(&kept_ports)?;
         kept_ports.insert(port);
         let http_port = ports::choose(&kept_ports)?;
-        let engine = match self.database.spec.storage.engine {
-            Engine::Sled => "sled",
-            Engine::Fjall => "fjall",
-        };
-        let slot = Slot { zone: zone.to_owned(), port, http_port, engine: engine.to_owned(), joined: false };
+        let engine = self.database.spec.storage.engine.name().to_owned();
+        let slot = Slot { zone: zone.to_owned(), port, http_port, engine, joined: false };
         let launch = self.launch(name, &slot);
         self.kept.slots.insert(name.to_owned(), slot);
         self.folder.save(&self.kept)?;

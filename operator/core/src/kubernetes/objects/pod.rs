@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use skerry_api::{Engine, RESTARTED_AT, SpreadByHost};
+use skerry_api::{RESTARTED_AT, SpreadByHost};
 
 use super::{Blueprint, SECRET_KEY, ZONE_LABEL};
 use crate::kubernetes::names::{ADMIN_PORT, GRPC_PORT, HTTP_PORT, PEER_PORT};
@@ -161,10 +161,6 @@ fn cache_bytes(memory: &str) -> Option<u64> {
 /// The node's arguments, as its `--help` names them. The pod's own name comes first: others refer to it.
 fn environment(of: &Blueprint<'_>, zone: &str) -> Vec<EnvVar> {
     let spec = &of.database.spec;
-    let engine = match spec.storage.engine {
-        Engine::Sled => "sled",
-        Engine::Fjall => "fjall",
-    };
     let own_name = EnvVar {
         name: "POD_NAME".to_owned(),
         value_from: Some(EnvVarSource {
@@ -190,7 +186,7 @@ fn environment(of: &Blueprint<'_>, zone: &str) -> Vec<EnvVar> {
         ("SKERRY_CLUSTER_ID", of.cluster.to_owned()),
         ("SKERRY_ZONE", zone.to_owned()),
         ("SKERRY_JOIN", of.names.seed()),
-        ("SKERRY_ENGINE", engine.to_owned()),
+        ("SKERRY_ENGINE", spec.storage.engine.name().to_owned()),
     ];
     let sizes = [
         ("SKERRY_CACHE_BYTES", cache_bytes(&spec.resources.memory)),

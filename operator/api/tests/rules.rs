@@ -339,6 +339,16 @@ fn parse_names_the_field_and_what_is_allowed() {
             "must be one of LastWriterWins, Siblings, it is \"Sibling\" (did you mean Siblings?)",
         ),
     ];
+    let twice = [
+        ("spec: {replicas: 3, replicas: 4}", "duplicate entry with key \"replicas\""),
+        ("spec: {replicas: 3}\nspec: {replicas: 4}", "duplicate entry with key \"spec\""),
+        ("spec: {storage: {size: 1Gi, engine: Fjall, size: 2Gi}}", "duplicate entry with key \"size\""),
+    ];
+    for (spec, message) in twice {
+        let error = parse(&format!("{head}{spec}\n")).unwrap_err();
+        let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(why.contains(message), "{spec}: {error}: {why}");
+    }
     for (spec, message) in cases {
         let told = told(&format!("{head}{spec}\n"));
         assert!(told.contains(message), "{spec}: {told}");

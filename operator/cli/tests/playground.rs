@@ -187,14 +187,46 @@ fn bad_files_are_refused_by_name_and_nothing_starts() {
 
 #[test]
 fn edit_that_is_refused_leaves_the_last_good_one_in_force() {
-    let ground = Ground::new(YAML);
+    let whole = YAML.replace("  tables:", "  tableRemoval: Drop\n  tableRemovalDelaySeconds: 0\n  tables:");
+    let ground = Ground::new(&whole);
     ground.run(&["playground", "up", "-f", "shop.yaml", "--detach"]).good();
     ground.await_settled(3);
-    ground.write("shop.yaml", &YAML.replace("replicas: 3 # nodes", "replicas: 2"));
-    ground.await_status("Refused: ");
     ground.run(&["put", "customers", "Miller", "flour"]).good();
-    ground.write("shop.yaml", YAML);
+    ground.run(&["playground", "scale", "2"]).bad("replicationFactor must be at most replicas");
+    assert_eq!(fs::read_to_string(ground.path("shop.yaml")).unwrap(), whole, "the file stays as it is");
+    let half = whole.split_once("      fragmentation").unwrap().0;
+    let refused = [
+        (whole.replace("replicas: 3 # nodes", "replicas: 2"), "replicationFactor must be at most replicas"),
+        (whole.replace("  zones:", "  replicas: 4\n  zones:"), "duplicate entry with key \"replicas\""),
+        (half.to_owned(), "spec.tables[0].fragmentation: is required"),
+        (String::new(), "apiVersion and kind are missing"),
+    ];
+    for (text, why) in refused {
+        ground.write("shop.yaml", &text);
+        ground.await_status("Refused: ");
+        ground.await_status(why);
+        assert_eq!(ground.run(&["get", "customers", "Miller"]).good(), "flour\n", "{why}");
+    }
+    ground.write("shop.yaml", &whole);
     ground.await_settled(3);
+    assert_eq!(ground.run(&["get", "customers", "Miller"]).good(), "flour\n");
+}
+
+/// Regression test: a new, empty database was founded under the id of the one that was lost, and all was well.
+#[test]
+fn database_of_one_node_whose_folder_was_deleted_is_not_founded_anew() {
+    let one =
+        YAML.replace("replicas: 3 # nodes", "replicas: 1").replace("replicationFactor: 3", "replicationFactor: 1");
+    let ground = Ground::new(&one.replace("zones: [a, b, c]", "zones: [a]"));
+    ground.run(&["playground", "up", "-f", "shop.yaml", "--detach", "--wait"]).good();
+    ground.run(&["put", "customers", "Miller", "flour"]).good();
+    ground.run(&["playground", "down"]).good();
+    fs::remove_dir_all(ground.path(".skerry/shop/nodes/shop-a-0/data")).unwrap();
+    ground.run(&["playground", "up", "-f", "shop.yaml", "--detach", "--wait", "--wait-seconds", "10"]).bad("settle");
+    ground.await_status("shop/nodes/shop-a-0/data, and is gone");
+    let status = ground.run(&["playground", "status"]).stdout();
+    assert!(!status.contains("Settled"), "{status}");
+    ground.run(&["get", "customers", "Miller", "--timeout", "2s"]).bad("failed to find the database");
 }
 
 /// Two of three nodes with their volumes, so a majority of everything: the system shard first, then the tables.

@@ -75,6 +75,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{/*
+Refuses a second operator for the same databases. Two in one namespace would hold one Lease, and only one of them would ever act; two for
+all namespaces would undo each other, and each one's admission policies would refuse what the other writes. Only a cluster that is asked
+tells which there are.
+*/}}
+{{- define "skerry.alone" -}}
+{{- $where := ternary "" .Release.Namespace .Values.clusterWide }}
+{{- range dig "items" (list) (lookup "apps/v1" "Deployment" $where "") }}
+{{- $labels := dig "metadata" "labels" (dict) . }}
+{{- $is_operator := and (eq (dig "app.kubernetes.io/part-of" "" $labels) "skerry") (eq (dig "app.kubernetes.io/component" "" $labels) "operator") }}
+{{- $release := dig "app.kubernetes.io/instance" "" $labels }}
+{{- if and $is_operator (not (and (eq $release $.Release.Name) (eq .metadata.namespace $.Release.Namespace))) }}
+{{- fail (printf "the release %q in the namespace %q is an operator of Skerry already, and no two may look after the same databases or share a namespace: upgrade or uninstall that one, or install each in a namespace of its own with clusterWide=false" $release .metadata.namespace) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
 Pods of the operator: as many as somebody has scaled it to, else as the values say. Helm 4 applies on the server, which
 refuses to take back what `kubectl scale` or an autoscaler has set.
 */}}

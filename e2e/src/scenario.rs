@@ -79,7 +79,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "bad_edits",
-        claim: "a spec that cannot run says why, and is corrected by editing it",
+        claim: "a spec that cannot run says why, costs clients nothing, and is corrected by editing it",
         run: bad_edits::run,
     },
     Scenario {

@@ -89,7 +89,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "clumsy_hands",
-        claim: "a deleted Service, and a resource deleted without what it owned, cost nothing",
+        claim: "a deleted Service, a resource deleted without what it owned, and a Lease from a backup cost nothing",
         run: clumsy_hands::run,
     },
     Scenario { name: "autoscaler", claim: "an autoscaler finds its target and scales it", run: autoscaler::run },
